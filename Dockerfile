@@ -1,0 +1,19 @@
+FROM python:3.11-slim-bookworm AS build
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY pixel_server pixel_server
+COPY workers workers
+RUN python -m venv /app && /app/bin/pip install --no-cache-dir .
+
+FROM python:3.11-slim-bookworm
+RUN useradd --system --create-home --uid 10001 pixel && install -d -o 10001 /data
+COPY --from=build /app /app
+ENV PATH=/app/bin:$PATH PIXEL_DATA_DIR=/data PYTHONUNBUFFERED=1
+USER 10001
+WORKDIR /home/pixel
+VOLUME /data
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
+  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+# All of it in one container. With a Redis of your own: `pixel-server serve` in one, `pixel-server work` in another.
+CMD ["pixel-server", "up", "--host", "0.0.0.0"]

@@ -1,0 +1,3 @@
+from pixel_server.cli import main
+
+main()

@@ -1,0 +1,117 @@
+"""API keys: kept as a hash, found by it, shown once."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from pixel_server import keys
+from pixel_server.store import AsyncRedis
+
+SCOPES = ("read", "write")
+ENVIRONMENT = "PIXEL_API_KEY"
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """created, last_used: seconds. The key itself is nowhere."""
+
+    id: str
+    name: str
+    scopes: list[str]
+    created: int
+    last_used: int | None = None
+
+
+class Unknown(LookupError):
+    """No such key."""
+
+
+def _hash(key: str) -> str:
+    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16, person=b"px-api-key").hexdigest()
+
+
+async def create(
+    store: AsyncRedis, name: str, scopes: list[str], key: str | None = None
+) -> tuple[ApiKey, str]:
+    """(the record, the key). key: one of the operator's own; else one is made."""
+    key = key or f"pk_{secrets.token_urlsafe(24)}"
+    digest = _hash(key)
+    record = ApiKey(id=digest[:12], name=name, scopes=scopes, created=int(time.time()))
+    fields = {"hash": digest, "name": name, "scopes": " ".join(scopes), "created": str(record.created)}
+    pipe = store.pipeline()
+    pipe.hset(keys.api_key(record.id), mapping=fields)
+    pipe.sadd(keys.API_KEYS, record.id)
+    await pipe.execute()
+    return record, key
+
+
+async def find(store: AsyncRedis, key: str) -> ApiKey | None:
+    """The record of this key. Notes its use, to the minute."""
+    digest = _hash(key)
+    kept = await store.hgetall(keys.api_key(digest[:12]))
+    if kept.get(b"hash") != digest.encode():
+        return None
+    record = _record(digest[:12], kept)
+    now = int(time.time())
+    if record.last_used is None or now - record.last_used >= 60:
+        await store.eval(_USED, 1, keys.api_key(record.id), now)
+    return record
+
+
+_USED = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'last_used', ARGV[1]) end"
+
+
+async def listed(store: AsyncRedis) -> list[ApiKey]:
+    """All of them, oldest first."""
+    ids = sorted(member.decode() for member in await store.smembers(keys.API_KEYS))
+    pipe = store.pipeline(transaction=False)
+    for key in ids:
+        pipe.hgetall(keys.api_key(key))
+    found = await pipe.execute()
+    records = [_record(key, kept) for key, kept in zip(ids, found, strict=True) if kept]
+    return sorted(records, key=lambda record: (record.created, record.id))
+
+
+async def revoke(store: AsyncRedis, key: str) -> None:
+    """key: its id. Unknown: there is none."""
+    pipe = store.pipeline()
+    pipe.srem(keys.API_KEYS, key)
+    pipe.delete(keys.api_key(key))
+    if not (await pipe.execute())[0]:
+        raise Unknown(key)
+
+
+async def use_environment(store: AsyncRedis, key: str | None) -> None:
+    """Takes PIXEL_API_KEY as the operator set it; one that it was before no longer works."""
+    wanted = _hash(key)[:12] if key else None
+    known = await listed(store)
+    for record in known:
+        if record.name == ENVIRONMENT and record.id != wanted:
+            await revoke(store, record.id)
+    if key and wanted not in {record.id for record in known}:
+        await create(store, ENVIRONMENT, list(SCOPES), key)
+
+
+def _record(key: str, kept: dict[bytes, bytes]) -> ApiKey:
+    used = kept.get(b"last_used")
+    return ApiKey(
+        id=key,
+        name=kept[b"name"].decode(),
+        scopes=kept[b"scopes"].decode().split(),
+        created=int(kept[b"created"]),
+        last_used=int(used) if used else None,
+    )
+
+
+def to_json(record: ApiKey) -> dict[str, Any]:
+    """As the API shows it."""
+    shown: dict[str, Any] = msgspec.to_builtins(record)
+    for field in ("created", "last_used"):
+        if shown[field] is not None:
+            shown[field] = datetime.fromtimestamp(shown[field], UTC).isoformat().replace("+00:00", "Z")
+    return shown

@@ -1,0 +1,324 @@
+"""Campaigns: made, read, changed, deleted; and which there are, held in memory by each web process.
+
+A deleted campaign leaves a tombstone: its id is never given again. Deletion first sets the tombstone,
+then raises the turn of each shard, so that every roll-up that has not seen the tombstone fails to commit;
+then nothing can bring a key back, and the keys go in bounded steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+import msgspec
+import redis
+
+from pixel_server import keys, series, turn
+from pixel_server.slug import is_slug
+from pixel_server.store import AsyncRedis, Redis
+
+log = logging.getLogger("pixel_server.campaigns")
+
+Kind = Literal["email", "web"]
+REFRESH = 0.25
+"""Seconds between two looks of a web process at what was made or deleted elsewhere."""
+
+
+class Campaign(msgspec.Struct, frozen=True, kw_only=True):
+    """What hits are counted under. created: seconds. made_by: `api`, or `hit` if a good token came first."""
+
+    id: str
+    name: str
+    kind: Kind
+    sent: int | None = None
+    time_zone: str = "UTC"
+    base_url: str | None = None
+    created: int = 0
+    made_by: Literal["api", "hit"] = "api"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+
+class Unknown(LookupError):
+    """No such campaign, or it was deleted."""
+
+
+class Exists(ValueError):
+    """The id is taken, or was: a deleted campaign's id is never given again."""
+
+
+class Sealed(ValueError):
+    """The time zone is fixed after the first hit."""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Campaign).decode
+
+
+@cache
+def time_zones() -> frozenset[str]:
+    """Names that may be given as a time zone; looked up in this list, never as a path."""
+    return frozenset(available_timezones()) - {"localtime", "Factory"}
+
+
+_CREATE = """
+-- KEYS: campaign, campaigns, gone, changes. ARGV: id, record.
+-- Returns 1, or 0 if the id is or was taken.
+if redis.call('SISMEMBER', KEYS[3], ARGV[1]) == 1 or redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('HSET', KEYS[1], 'record', ARGV[2])
+redis.call('ZADD', KEYS[2], 0, ARGV[1])
+redis.call('XADD', KEYS[4], 'MAXLEN', '~', 10000, '*', 'id', ARGV[1])
+return 1
+"""
+
+_DELETE = """
+-- KEYS: campaign, campaigns, gone, changes, deleting. ARGV: id. Returns 1, or 0 if there is none.
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('SADD', KEYS[3], ARGV[1])
+redis.call('SADD', KEYS[5], ARGV[1])
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('XADD', KEYS[4], 'MAXLEN', '~', 10000, '*', 'id', ARGV[1])
+return 1
+"""
+
+_CHANGE = """
+-- KEYS: campaign. ARGV: record as read, new record, '1' if only before the first hit.
+-- Returns 1; 0 if the record has moved; -1 if hits have fixed it.
+if redis.call('HGET', KEYS[1], 'record') ~= ARGV[1] then return 0 end
+if ARGV[3] == '1' and redis.call('HEXISTS', KEYS[1], 'sealed') == 1 then return -1 end
+redis.call('HSET', KEYS[1], 'record', ARGV[2])
+return 1
+"""
+
+_SEAL = """
+-- KEYS: campaigns, gone, changes, then each campaign. ARGV: seconds now, then for each campaign its id and
+-- the record it gets if there is none, or ''. Marks each as having hits.
+-- Returns a record each, or '' for one that is gone or unknown.
+local out = {}
+for i = 4, #KEYS do
+  local id, made = ARGV[2 * i - 6], ARGV[2 * i - 5]
+  local record = redis.call('HGET', KEYS[i], 'record')
+  if not record and made ~= '' and redis.call('SISMEMBER', KEYS[2], id) == 0 then
+    record = made
+    redis.call('HSET', KEYS[i], 'record', record)
+    redis.call('ZADD', KEYS[1], 0, id)
+    redis.call('XADD', KEYS[3], 'MAXLEN', '~', 10000, '*', 'id', id)
+  end
+  if record then redis.call('HSETNX', KEYS[i], 'sealed', ARGV[1]) end
+  out[#out + 1] = record or ''
+end
+return out
+"""
+
+
+async def create(store: AsyncRedis, campaign: Campaign) -> None:
+    """Exists: the id is taken, or was."""
+    names = (keys.campaign(campaign.id), keys.CAMPAIGNS, keys.GONE, keys.CHANGES)
+    if not await store.eval(_CREATE, 4, *names, campaign.id, _encode(campaign)):
+        raise Exists(campaign.id)
+
+
+async def get(store: AsyncRedis, campaign: str) -> Campaign:
+    """Unknown: there is none."""
+    record = await store.hget(keys.campaign(campaign), "record") if is_slug(campaign) else None
+    if record is None:
+        raise Unknown(campaign)
+    return _decode(record)
+
+
+async def page(store: AsyncRedis, after: str | None, limit: int) -> tuple[list[Campaign], str | None]:
+    """(campaigns in order of their ids, the cursor of the next page or None)."""
+    start = "-" if after is None else f"({after}"
+    ids = await store.zrangebylex(keys.CAMPAIGNS, start, "+", 0, limit + 1)
+    pipe = store.pipeline(transaction=False)
+    for name in ids[:limit]:
+        pipe.hget(keys.campaign(name.decode()), "record")
+    records = await pipe.execute()
+    following = ids[limit - 1].decode() if len(ids) > limit else None
+    return [_decode(record) for record in records if record is not None], following
+
+
+async def change(store: AsyncRedis, campaign: str, fields: dict[str, Any]) -> Campaign:
+    """The campaign with these fields. Unknown: there is none. Sealed: hits have fixed its time zone."""
+    while True:
+        record = await store.hget(keys.campaign(campaign), "record") if is_slug(campaign) else None
+        if record is None:
+            raise Unknown(campaign)
+        before = _decode(record)
+        after = msgspec.structs.replace(before, **fields)
+        only_before_hits = "1" if after.time_zone != before.time_zone else "0"
+        done = await store.eval(_CHANGE, 1, keys.campaign(campaign), record, _encode(after), only_before_hits)
+        if done == 1:
+            return after
+        if done == -1:
+            raise Sealed(campaign)
+
+
+async def delete(store: AsyncRedis, campaign: str, shards: int) -> None:
+    """Removes a campaign and every key of it; its tombstone stays. Unknown: there is none."""
+    names = (keys.campaign(campaign), keys.CAMPAIGNS, keys.GONE, keys.CHANGES, keys.DELETING)
+    if not is_slug(campaign) or not await store.eval(_DELETE, 5, *names, campaign):
+        raise Unknown(campaign)
+    await _purge(store, campaign, shards)
+
+
+async def finish_deletions(store: AsyncRedis, shards: int) -> list[str]:
+    """Carries on with deletions that a crash cut short; those it finished."""
+    left = [name.decode() for name in await store.smembers(keys.DELETING)]
+    for campaign in left:
+        await _purge(store, campaign, shards)
+    return left
+
+
+async def _purge(store: AsyncRedis, campaign: str, shards: int) -> None:
+    for shard in range(shards):
+        await turn.raise_turn(store, shard)
+        # The months say which days there are, so they go last.
+        days = await _days(store, shard, campaign)
+        names = [keys.visitors(shard, campaign, day) for day in days]
+        names += [keys.buckets(shard, campaign, day) for day in _with_neighbours(days)]
+        names += [keys.people(shard, campaign, bucket) for bucket in range(keys.PEOPLE_BUCKETS)]
+        names += [keys.total(shard, campaign), keys.addresses(shard, campaign)]
+        names += [keys.visitors(shard, campaign), keys.months(shard, campaign)]
+        for i in range(0, len(names), 512):
+            await store.unlink(*names[i : i + 512])
+    await store.srem(keys.DELETING, campaign)
+
+
+async def _days(store: AsyncRedis, shard: int, campaign: str) -> list[str]:
+    months = await store.hgetall(keys.months(shard, campaign))
+    return [f"{month.decode()}{day:02d}" for month, value in months.items() for day in series.unpack(value)]
+
+
+def _with_neighbours(days: Sequence[str]) -> list[str]:
+    """UTC days that share an instant with these local days."""
+    found: set[str] = set()
+    for day in days:
+        at = date.fromisoformat(f"{day[:4]}-{day[4:6]}-{day[6:]}")
+        found.update((at + timedelta(days=n)).strftime("%Y%m%d") for n in (-1, 0, 1))
+    return sorted(found)
+
+
+def seal(store: Redis, wanted: dict[str, bool], now: float) -> dict[str, Campaign]:
+    """The campaigns that hits are counted under, marked as having hits, so that their zone is fixed.
+
+    wanted: id -> whether a good token came, so that the campaign is made if there is none. Missing from
+    the answer: those that are gone, or unknown.
+    """
+    ids = list(wanted)
+    arguments: list[str | bytes | int] = [int(now)]
+    for name in ids:
+        made = Campaign(id=name, name=name, kind="email", created=int(now), made_by="hit")
+        arguments += [name, _encode(made) if wanted[name] else b""]
+    names = [keys.CAMPAIGNS, keys.GONE, keys.CHANGES, *(keys.campaign(name) for name in ids)]
+    records = store.eval(_SEAL, len(names), *names, *arguments)
+    return {name: _decode(record) for name, record in zip(ids, records, strict=True) if record}
+
+
+class Directory:
+    """Which campaigns there are and which are gone, in memory, so that no pixel asks Redis.
+
+    One entry a campaign. Learns of changes made elsewhere within REFRESH seconds while Redis answers;
+    while it does not, what was known stays.
+    """
+
+    def __init__(self, store: AsyncRedis) -> None:
+        self._store = store
+        self._seen = "0-0"
+        self.loaded = False
+        self.kinds: dict[str, Kind] = {}
+        self.gone: set[str] = set()
+
+    def is_web(self, campaign: str) -> bool:
+        return self.kinds.get(campaign) == "web"
+
+    def learn(self, campaign: Campaign) -> None:
+        """A campaign made in this process."""
+        self.kinds[campaign.id] = campaign.kind
+
+    def forget(self, campaign: str) -> None:
+        """A campaign deleted in this process."""
+        self.kinds.pop(campaign, None)
+        self.gone.add(campaign)
+
+    async def load(self) -> None:
+        """Reads all of it."""
+        last = await self._store.xrevrange(keys.CHANGES, "+", "-", 1)
+        self._seen = last[0][0].decode() if last else "0-0"
+        gone = {name.decode() for name in await self._store.smembers(keys.GONE)}
+        kinds: dict[str, Kind] = {}
+        after: str | None = None
+        while True:
+            found, after = await page(self._store, after, 1000)
+            kinds.update({campaign.id: campaign.kind for campaign in found})
+            if after is None:
+                break
+        self.kinds, self.gone, self.loaded = kinds, gone, True
+
+    async def refresh(self) -> None:
+        """Reads what has changed since the last look; all of it if that cannot be told."""
+        if not self.loaded:
+            return await self.load()
+        first = "-" if self._seen == "0-0" else self._seen
+        entries = await self._store.xrange(keys.CHANGES, first, "+", 1000)
+        known = first == "-" or (entries and entries[0][0].decode() == self._seen)
+        if not known or len(entries) == 1000:
+            return await self.load()
+        changed = {fields[b"id"].decode() for entry, fields in entries if entry.decode() != self._seen}
+        for campaign in changed:
+            try:
+                self.learn(await get(self._store, campaign))
+            except Unknown:
+                self.forget(campaign)
+        if entries:
+            self._seen = entries[-1][0].decode()
+        return None
+
+    async def follow(self) -> None:
+        """Keeps up with changes until cancelled."""
+        failing = False
+        while True:
+            await asyncio.sleep(REFRESH)
+            try:
+                await self.refresh()
+                failing = False
+            except (redis.RedisError, OSError) as error:
+                if not failing:
+                    log.warning("campaigns: Redis does not answer, going by what is known: %s", error)
+                failing = True
+
+
+def to_json(campaign: Campaign) -> dict[str, Any]:
+    """As the API shows it."""
+    shown: dict[str, Any] = msgspec.to_builtins(campaign)
+    shown["created"] = datetime.fromtimestamp(campaign.created, UTC).isoformat().replace("+00:00", "Z")
+    return shown
+
+
+def new(
+    id: str,  # noqa: A002 - the field's own name
+    name: str,
+    kind: Kind,
+    sent: int | None = None,
+    time_zone: str = "UTC",
+    base_url: str | None = None,
+) -> Campaign:
+    """A campaign made now."""
+    return Campaign(
+        id=id,
+        name=name,
+        kind=kind,
+        sent=sent,
+        time_zone=time_zone,
+        base_url=base_url,
+        created=int(time.time()),
+    )

@@ -1,0 +1,1 @@
+"""The hot path: a request for a pixel becomes a stored hit."""

@@ -1,0 +1,73 @@
+"""Whose request it is: the peer, unless the peer is a trusted proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from ipaddress import ip_address
+from socket import AF_INET, AF_INET6, inet_pton
+
+from pixel_server.settings import Settings
+
+_MAPPED = b"\0" * 10 + b"\xff\xff"
+
+
+def pack(text: str) -> bytes:
+    """4 or 16 bytes of an address, an IPv4-mapped one as IPv4; none if it is no address."""
+    try:
+        return inet_pton(AF_INET, text)
+    except (OSError, ValueError):
+        pass
+    try:
+        packed = inet_pton(AF_INET6, text.partition("%")[0])
+    except (OSError, ValueError):
+        return b""
+    return packed[12:] if packed.startswith(_MAPPED) else packed
+
+
+class ClientAddress:
+    """Finds the client's address of a request.
+
+    X-Forwarded-For is walked from the right, past trusted proxies, to the first address that is none of
+    theirs; what cannot be read ends the walk. Where `PIXEL_CLIENT_IP_HEADER` is set, that header of a
+    trusted proxy is believed instead.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._networks = settings.trusted_proxies
+        self._unix = settings.trust_unix
+        self._header = settings.client_ip_header.lower().encode() if settings.client_ip_header else None
+        self._trusts_any = bool(self._networks) or self._unix
+        self._trusted = lru_cache(4096)(self._is_trusted)
+
+    def of(self, peer: str | None, headers: Mapping[bytes, bytes]) -> bytes:
+        """peer: the connection's address, None on a Unix socket. headers: by lower-case name."""
+        packed = pack(peer) if peer else b""
+        if not self._trusts_any or not (self._trusted(packed) if peer else self._unix):
+            return packed
+        if self._header is not None:
+            return _entry(headers.get(self._header, b"")) or packed
+        for entry in reversed(headers.get(b"x-forwarded-for", b"")[-2048:].split(b",")):
+            found = _entry(entry)
+            if not found:
+                break
+            packed = found
+            if not self._trusted(found):
+                break
+        return packed
+
+    def _is_trusted(self, packed: bytes) -> bool:
+        if not packed:
+            return False
+        address = ip_address(packed)
+        return any(address in network for network in self._networks if network.version == address.version)
+
+
+def _entry(value: bytes) -> bytes:
+    """An address as proxies write it: bare, `1.2.3.4:567`, `[::1]` or `[::1]:567`."""
+    text = value.strip().decode("latin-1").strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    return pack(text)

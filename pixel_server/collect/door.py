@@ -1,0 +1,174 @@
+"""The door: what is a good pixel request, and the hit it becomes. Asks nobody; computes only."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+from urllib.parse import parse_qsl
+
+from pixel_server import hit, shards
+from pixel_server.campaigns import Directory
+from pixel_server.collect import answers
+from pixel_server.collect.address import ClientAddress
+from pixel_server.collect.answers import Answer
+from pixel_server.hit import Hit
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+from pixel_server.slug import is_slug_bytes
+from pixel_server.tokens import BadToken, read
+
+OPEN, PAGE = b"/o/", b"/p/"
+_SUFFIX = b".gif"
+_PURPOSE = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
+_METHODS = frozenset({"GET", "HEAD"})
+
+
+class Accepted(NamedTuple):
+    """A hit to be recorded. shard: None where any will do."""
+
+    shard: int | None
+    data: bytes
+
+
+class Door:
+    """Decides on pixel requests, by what this process knows.
+
+    `recent` holds the client addresses of the last hits, for `/readyz` to notice a forgotten proxy.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        secrets: Secrets,
+        directory: Directory,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._secrets = secrets
+        self._directory = directory
+        self._address = ClientAddress(settings)
+        self._lifetime = settings.token_days * 86_400
+        self._shards = settings.shards
+        self._clock = clock
+        self.recent: deque[bytes] = deque(maxlen=1000)
+
+    def check(
+        self, method: str, path: bytes, query: bytes, headers: Mapping[bytes, bytes], peer: str | None
+    ) -> Answer | Accepted:
+        """What becomes of a request under /o/ or /p/.
+
+        path: as it was sent, undecoded, without query. headers: by lower-case name.
+        """
+        name = path[3 : -len(_SUFFIX)]
+        if not path.endswith(_SUFFIX) or not name:
+            return answers.NOT_FOUND
+        if path.startswith(OPEN):
+            return self._mail(method, name, headers, peer)
+        if path.startswith(PAGE):
+            return self._page(method, name, query, headers, peer)
+        return answers.NOT_FOUND
+
+    def _mail(
+        self, method: str, name: bytes, headers: Mapping[bytes, bytes], peer: str | None
+    ) -> Answer | Accepted:
+        try:
+            flags, token_time, recipient, campaign = read(name, self._secrets.signing)
+        except BadToken:
+            return answers.BAD_TOKEN
+        if method not in _METHODS:
+            return _other_method(method)
+        if campaign in self._directory.gone:
+            return answers.GONE
+        now = self._clock()
+        if token_time + self._lifetime < now:
+            return answers.EXPIRED
+        address = self._address.of(peer, headers)
+        data = hit.encode(
+            Hit(
+                int(now * 1000),
+                campaign,
+                hit.EMAIL,
+                method,
+                flags,
+                token_time,
+                recipient,
+                b"",
+                address,
+                *_evidence(headers),
+            )
+        )
+        self.recent.append(address)
+        return Accepted(shards.of_key(recipient, self._shards) if recipient else None, data)
+
+    def _page(
+        self, method: str, name: bytes, query: bytes, headers: Mapping[bytes, bytes], peer: str | None
+    ) -> Answer | Accepted:
+        if not is_slug_bytes(name):
+            return answers.NO_CAMPAIGN
+        campaign = name.decode()
+        if campaign in self._directory.gone:
+            return answers.GONE if method in _METHODS else _other_method(method)
+        if not self._directory.is_web(campaign):
+            return answers.NO_CAMPAIGN
+        if method not in _METHODS:
+            return _other_method(method)
+        page, referrer, own = _query(query)
+        address = self._address.of(peer, headers)
+        evidence = _evidence(headers)
+        visitor = self._secrets.visitor_key(b"own", name, own) if own else b""
+        key = visitor or self._secrets.routing_key(address, evidence[0].encode())
+        data = hit.encode(
+            Hit(
+                int(self._clock() * 1000),
+                campaign,
+                hit.WEB,
+                method,
+                0,
+                0,
+                b"",
+                visitor,
+                address,
+                *evidence,
+                page or evidence[1],
+                referrer,
+            )
+        )
+        self.recent.append(address)
+        return Accepted(shards.of_key(key, self._shards), data)
+
+
+def _other_method(method: str) -> Answer:
+    return answers.OPTIONS if method == "OPTIONS" else answers.BAD_METHOD
+
+
+def _evidence(headers: Mapping[bytes, bytes]) -> tuple[str, str, str, str, str, str]:
+    """agent, referrer, language, gpc, dnt, purpose: as sent, each cut to its bound."""
+    get = headers.get
+    purpose = ""
+    for name in _PURPOSE:
+        if name in headers:
+            purpose += f"{name.decode()}={_text(headers[name], hit.MAX_SIGNAL)};"
+    return (
+        _text(get(b"user-agent", b""), hit.MAX_AGENT),
+        _text(get(b"referer", b""), hit.MAX_URL),
+        _text(get(b"accept-language", b""), hit.MAX_LANGUAGE),
+        _text(get(b"sec-gpc", b""), hit.MAX_SIGNAL),
+        _text(get(b"dnt", b""), hit.MAX_SIGNAL),
+        purpose,
+    )
+
+
+def _text(value: bytes, most: int) -> str:
+    return value[:most].decode("utf-8", "replace")
+
+
+def _query(query: bytes) -> tuple[str, str, bytes]:
+    """(page, referrer, the page's own visitor id): `u`, `r` and `v`; the first of each counts."""
+    if not query:
+        return "", "", b""
+    found: dict[bytes, bytes] = {}
+    for name, value in parse_qsl(query[:16_384], keep_blank_values=True):
+        found.setdefault(name, value)
+    page, referrer = found.get(b"u", b""), found.get(b"r", b"")
+    return _text(page, hit.MAX_URL), _text(referrer, hit.MAX_URL), found.get(b"v", b"")

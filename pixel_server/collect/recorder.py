@@ -1,0 +1,235 @@
+"""The recorder: hits gather into groups, a group is stored at once, then its requests are answered.
+
+While one group is on its way, arriving hits gather into the next. A group is repeated, unchanged, until
+it is stored; nothing is cleared before. A request waits at most ANSWER_WITHIN seconds, then it is
+answered 503 (its hit may yet be stored: the promise is in the 2xx). Memory is bounded by `pending_bytes`,
+counted as encoded bytes plus OVERHEAD a hit; beyond it a hit is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from pixel_server import hit, producer
+
+log = logging.getLogger("pixel_server.recorder")
+
+ANSWER_WITHIN = 0.25
+GROUP_HITS = 1000
+OVERHEAD = 400
+"""Bytes of Python around one waiting hit, its request included."""
+RENEW_AFTER = 86_400.0
+"""A producer idle for this long (s) goes on under a new id: the old one is pruned after 30 days."""
+_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class Batch(NamedTuple):
+    """The hits of one shard that one group commit stores as one entry. Once numbered, never changed."""
+
+    shard: int
+    producer: str
+    sequence: int
+    data: bytes
+
+
+class Sink(Protocol):
+    """Where a recorder puts its batches."""
+
+    async def append(self, batches: Sequence[Batch]) -> list[int]:
+        """Stores them all, each once; for each, the sequence number last seen before, or producer.STALE.
+
+        Any exception: it is not known what was stored. The same batches are then given again.
+        """
+        ...
+
+
+Answered = Callable[[bool], None]
+
+
+class _Group:
+    """Hits that are stored together, and who waits for them."""
+
+    __slots__ = ("answers", "count", "shards", "size", "timer")
+
+    def __init__(self) -> None:
+        self.shards: dict[int, list[bytes]] = {}
+        self.answers: list[Answered] = []
+        self.count = 0
+        self.size = 0
+        self.timer: asyncio.TimerHandle | None = None
+
+    def answer(self, stored: bool) -> int:
+        waiting, self.answers = self.answers, []
+        for answered in waiting:
+            answered(stored)
+        return len(waiting)
+
+
+class Recorder:
+    """Stores hits through a sink. `start` after a fork, never before; one event loop."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        shards: int,
+        pending_bytes: int,
+        *,
+        on_stored: Callable[[Iterable[int]], None] = lambda shards: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._sink = sink
+        self._shards = shards
+        self._pending_bytes = pending_bytes
+        self._on_stored = on_stored
+        self._clock = clock
+        self._groups: deque[_Group] = deque()
+        self._flying: _Group | None = None
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._task: asyncio.Task[None] | None = None
+        self._turn = 0
+        self._last = 0.0
+        self._producer = ""
+        self._sequence: dict[int, int] = {}
+        self.pending = 0
+        self.failing_since: float | None = None
+        self.last_error = ""
+        self.counts = {"stored": 0, "late": 0, "refused": 0, "gaps": 0}
+
+    def start(self) -> None:
+        """Takes a producer id and begins to store."""
+        self._renew()
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self, within: float = 5.0) -> None:
+        """Stores what waits, for at most `within` seconds."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), within)
+        unstored = [self._flying, *self._groups] if self._flying else list(self._groups)
+        left = sum(group.count for group in unstored)
+        if left:
+            log.error("recorder: stopped with %d hits not stored; each was answered 503", left)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for group in unstored:
+            group.answer(False)
+
+    def record(self, shard: int | None, data: bytes, answered: Answered) -> bool:
+        """Takes a hit to be stored; `answered(stored)` is called once. False: refused, there is no room."""
+        size = len(data) + OVERHEAD
+        if self.pending + size > self._pending_bytes:
+            self.counts["refused"] += 1
+            return False
+        if shard is None:
+            self._turn = shard = (self._turn + 1) % self._shards
+        group = self._gathering()
+        group.shards.setdefault(shard, []).append(data)
+        group.answers.append(answered)
+        group.count += 1
+        group.size += size
+        self.pending += size
+        return True
+
+    def _gathering(self) -> _Group:
+        if self._groups:
+            group = self._groups[-1]
+            if group.timer is not None and group.count < GROUP_HITS:
+                return group
+        group = _Group()
+        group.timer = asyncio.get_running_loop().call_later(ANSWER_WITHIN, self._too_late, group)
+        self._groups.append(group)
+        self._idle.clear()
+        self._wake.set()
+        return group
+
+    def _too_late(self, group: _Group) -> None:
+        group.timer = None
+        self.counts["late"] += group.answer(False)
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._groups:
+                self._flying = group = self._groups.popleft()
+                await self._store(group)
+                self._flying = None
+                if group.timer is not None:
+                    group.timer.cancel()
+                self.pending -= group.size
+                self.counts["stored"] += group.count
+                self._on_stored(group.shards)
+                group.answer(True)
+            self._idle.set()
+
+    async def _store(self, group: _Group) -> None:
+        now = self._clock()
+        if now - self._last > RENEW_AFTER:
+            self._renew()
+        self._last = now
+        batches = self._number(group)
+        tries = 0
+        while True:
+            try:
+                seen = await self._sink.append(batches)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                self._failed(error, group)
+                await asyncio.sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])
+                tries += 1
+                continue
+            if producer.STALE in seen:
+                # Nothing of this id can have been stored lately, so a new number doubles nothing.
+                log.warning(
+                    "recorder: producer %s is no longer known; going on under a new one", self._producer
+                )
+                stale = {
+                    batch.shard for batch, was in zip(batches, seen, strict=True) if was == producer.STALE
+                }
+                self._renew()
+                batches = self._number(group, only=stale)
+                continue
+            self._report_gaps(batches, seen)
+            if self.failing_since is not None:
+                log.warning("recorder: Redis stores again, after %.1f s", self._clock() - self.failing_since)
+                self.failing_since = None
+            return
+
+    def _number(self, group: _Group, only: Iterable[int] | None = None) -> list[Batch]:
+        batches = []
+        for shard, hits in group.shards.items():
+            if only is None or shard in only:
+                sequence = self._sequence[shard] = self._sequence.get(shard, 0) + 1
+                batches.append(Batch(shard, self._producer, sequence, hit.encode_batch(hits)))
+        return batches
+
+    def _renew(self) -> None:
+        self._producer = producer.new_id(self._clock())
+        self._sequence = {}
+        self._last = self._clock()
+
+    def _failed(self, error: Exception, group: _Group) -> None:
+        self.last_error = f"{type(error).__name__}: {error}"
+        if self.failing_since is None:
+            self.failing_since = self._clock()
+            log.error("recorder: Redis does not store, %d hits wait: %s", group.count, self.last_error)
+
+    def _report_gaps(self, batches: Sequence[Batch], seen: Sequence[int]) -> None:
+        for batch, was in zip(batches, seen, strict=True):
+            if was < batch.sequence - 1:
+                self.counts["gaps"] += batch.sequence - 1 - was
+                log.error(
+                    "recorder: shard %d lost %d batches of producer %s: Redis came back without them",
+                    batch.shard,
+                    batch.sequence - 1 - was,
+                    batch.producer,
+                )

@@ -1,0 +1,83 @@
+"""A hit: one recorded request for a pixel, and the bytes it is stored as."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+FORMAT = 1
+"""Version of a batch's bytes; the name of the stream entry's one field."""
+
+EMAIL, WEB = "o", "p"
+
+MAX_AGENT, MAX_URL, MAX_LANGUAGE, MAX_SIGNAL = 512, 2048, 128, 64
+"""Bytes kept of what a stranger chooses; the rest is cut off at the door."""
+
+
+class Hit(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Who, when, from where, with what headers. A fact, never changed.
+
+    time: ms since 1970. kind: EMAIL or WEB. method: GET or HEAD. flags, token_time (s), recipient
+    (8 bytes or none): as the token has them. visitor: 8 bytes, the hash of the page's own `v`.
+    address: 4 or 16 bytes, or none. Fields may be added at the end, with a default.
+    """
+
+    time: int
+    campaign: str
+    kind: str
+    method: str
+    flags: int = 0
+    token_time: int = 0
+    recipient: bytes = b""
+    visitor: bytes = b""
+    address: bytes = b""
+    agent: str = ""
+    referrer: str = ""
+    language: str = ""
+    gpc: str = ""
+    dnt: str = ""
+    purpose: str = ""
+    page: str = ""
+    page_referrer: str = ""
+
+
+encode = msgspec.msgpack.Encoder().encode
+"""Hit -> bytes."""
+
+_decode_hit = msgspec.msgpack.Decoder(Hit).decode
+_decode_batch = msgspec.msgpack.Decoder(list[Hit]).decode
+_decode_raw = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """Stored bytes that are no hit, and why."""
+
+    data: bytes
+    reason: str
+
+
+def encode_batch(hits: Sequence[bytes]) -> bytes:
+    """Up to 65,535 encoded hits as one value: a msgpack array of them."""
+    count = len(hits)
+    head = bytes([0x90 | count]) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+    return head + b"".join(hits)
+
+
+def decode_batch(data: bytes) -> tuple[list[Hit], list[Unreadable]]:
+    """The hits of one stored batch, and what of it cannot be read. Nothing is skipped in silence."""
+    try:
+        return _decode_batch(data), []
+    except msgspec.DecodeError:
+        pass
+    try:
+        parts = _decode_raw(data)
+    except msgspec.DecodeError as error:
+        return [], [Unreadable(data, f"batch: {error}")]
+    hits, unreadable = [], []
+    for part in parts:
+        try:
+            hits.append(_decode_hit(part))
+        except msgspec.DecodeError as error:
+            unreadable.append(Unreadable(bytes(part), f"hit: {error}"))
+    return hits, unreadable

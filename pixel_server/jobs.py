@@ -1,0 +1,46 @@
+"""Asking for a roll-up: by dotted name, so that who asks never imports the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+import redis
+from rq import Queue
+from rq.exceptions import DuplicateJobError
+
+QUEUE = "pixel-rollup"
+ROLLUP = "workers.rollup.drain"
+CHORES = "workers.chores.run"
+
+SLICE = 5
+"""Seconds. One roll-up of a shard may be asked for in each slice while another of it is listed. A job whose
+worker was killed stays listed for minutes, so a shard waits this long for it at most. Two at once do no
+harm: the one that loses the turn goes."""
+
+
+def queue(connection: redis.Redis) -> Queue:
+    return Queue(QUEUE, connection=connection)
+
+
+def ask_rollups(jobs: Queue, shards: Iterable[int], now: float) -> list[int]:
+    """Enqueues a roll-up of each shard; those for which one was listed already."""
+    listed = []
+    for shard in shards:
+        try:
+            _enqueue(jobs, ROLLUP, (shard,), f"rollup-{shard}-{int(now) // SLICE}")
+        except DuplicateJobError:
+            listed.append(shard)
+    return listed
+
+
+def ask_chores(jobs: Queue, now: float) -> None:
+    """Enqueues the chores of this minute, once."""
+    with suppress(DuplicateJobError):
+        _enqueue(jobs, CHORES, (), f"chores-{int(now) // 60}")
+
+
+def _enqueue(jobs: Queue, function: str, args: tuple[int, ...], job: str) -> None:
+    jobs.enqueue_call(
+        function, args=args, timeout=60, result_ttl=0, failure_ttl=60, ttl=60, job_id=job, unique=True
+    )

@@ -1,0 +1,104 @@
+"""Every key in Redis: what it holds, how long it lives, who writes and who reads it.
+
+{s} is a shard's number, {all} stands as it is: keys with one tag lie together on a cluster, and no
+command names keys of two tags. ID is a campaign. The job queue's own keys are `rq:*`. A test compares
+a used store with this table. No key is made from anything that a stranger chooses.
+
+key                          type    lives                writer: content                     reader
+px:{all}:store               hash    forever              first start: format, shards, print  every start
+px:{all}:signers             set     forever              start: prints of signing keys       every start
+px:{all}:campaigns           zset    forever              api: ids, in order                  api
+px:{all}:campaign:ID         hash    until deleted        api, roll-up: record, sealed        api, roll-up
+px:{all}:gone                set     forever              api: deleted ids                    all
+px:{all}:deleting            set     until deletion ends  api: deletions not yet finished     schedule
+px:{all}:changes             stream  last 10,000          api, roll-up: id made or deleted    web
+px:{all}:apikeys             set     forever              api: ids of API keys                api
+px:{all}:apikey:KEY          hash    until revoked        api: hash, name, scopes, times      api
+px:{all}:workers             zset    10 s an entry        workers: name and last beat         readyz
+px:{s}:hits                  stream  until counted        recorder: batches                   roll-up
+px:{s}:producers             hash    30 days idle         recorder: last sequence and ms      recorder
+px:{s}:turn                  hash    forever              every writer of the shard: n, id    the same
+px:{s}:total:ID              hash    until deleted        roll-up: sums of all time           stats
+px:{s}:months:ID             hash    until deleted        roll-up: packed days, by month      stats
+px:{s}:buckets:ID:DAY        string  PIXEL_KEEP_DAYS_...  roll-up: packed 15 minutes of a day stats
+px:{s}:people:ID:BUCKET      hash    until deleted        roll-up: packed recipients          roll-up
+px:{s}:addresses:ID          HLL     until deleted        roll-up: client addresses           stats
+px:{s}:visitors:ID           HLL     until deleted        roll-up: web visitors               stats
+px:{s}:visitors:ID:DAY       HLL     until deleted        roll-up: web visitors of a day      stats
+px:{s}:drops                 hash    forever              roll-up: hits dropped, by reason    readyz
+px:{s}:dead                  stream  PIXEL_KEEP_DAYS_...  roll-up: hits that were unreadable  readyz, cli
+px:{s}:stop                  string  until it goes on     roll-up: why the shard stands still readyz
+"""
+
+from __future__ import annotations
+
+STORE = "px:{all}:store"
+SIGNERS = "px:{all}:signers"
+CAMPAIGNS = "px:{all}:campaigns"
+GONE = "px:{all}:gone"
+DELETING = "px:{all}:deleting"
+CHANGES = "px:{all}:changes"
+API_KEYS = "px:{all}:apikeys"
+WORKERS = "px:{all}:workers"
+
+PEOPLE_BUCKETS = 4096
+"""Hashes a campaign's recipients of one shard are spread over; with 1 million recipients in 4 shards
+each holds 61, and up to 8 million in all stay within Redis's compact form (512 entries a hash)."""
+
+
+def campaign(campaign: str) -> str:
+    return f"px:{{all}}:campaign:{campaign}"
+
+
+def api_key(key: str) -> str:
+    return f"px:{{all}}:apikey:{key}"
+
+
+def hits(shard: int) -> str:
+    return f"px:{{{shard}}}:hits"
+
+
+def producers(shard: int) -> str:
+    return f"px:{{{shard}}}:producers"
+
+
+def turn(shard: int) -> str:
+    return f"px:{{{shard}}}:turn"
+
+
+def total(shard: int, campaign: str) -> str:
+    return f"px:{{{shard}}}:total:{campaign}"
+
+
+def months(shard: int, campaign: str) -> str:
+    return f"px:{{{shard}}}:months:{campaign}"
+
+
+def buckets(shard: int, campaign: str, day: str) -> str:
+    """day: of UTC, YYYYMMDD."""
+    return f"px:{{{shard}}}:buckets:{campaign}:{day}"
+
+
+def people(shard: int, campaign: str, bucket: int) -> str:
+    return f"px:{{{shard}}}:people:{campaign}:{bucket:03x}"
+
+
+def addresses(shard: int, campaign: str) -> str:
+    return f"px:{{{shard}}}:addresses:{campaign}"
+
+
+def visitors(shard: int, campaign: str, day: str = "") -> str:
+    """day: of the campaign's zone, YYYYMMDD; without one, all time."""
+    return f"px:{{{shard}}}:visitors:{campaign}" + (f":{day}" if day else "")
+
+
+def drops(shard: int) -> str:
+    return f"px:{{{shard}}}:drops"
+
+
+def dead(shard: int) -> str:
+    return f"px:{{{shard}}}:dead"
+
+
+def stop(shard: int) -> str:
+    return f"px:{{{shard}}}:stop"

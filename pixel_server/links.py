@@ -1,0 +1,103 @@
+"""Making pixel links: stateless and offline. Needs neither Redis nor a server.
+
+minter = Minter("https://mail.example.org", Secrets.load(Path("pixel-data")))
+minter.link("spring-sale", "ada@example.org").html
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from html import escape
+
+from pixel_server.secret import Secrets
+from pixel_server.settings import base_url as parse_base_url
+from pixel_server.slug import is_slug
+from pixel_server.tokens import MAX_TIME, Mode, Part, Token, sign
+
+MAX_RECIPIENT = 256
+DAY = 86_400
+
+_control = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
+
+
+def check_recipient(recipient: str) -> str:
+    """The recipient as given. ValueError: not 1 to 256 characters without control characters."""
+    if not 1 <= len(recipient) <= MAX_RECIPIENT:
+        raise ValueError("must have 1 to 256 characters")
+    if _control(recipient):
+        raise ValueError("must not contain control characters")
+    return recipient
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A pixel of one mail. Both are None in mode off: that mail has no pixel."""
+
+    url: str | None
+    html: str | None
+
+
+class Minter:
+    """Makes links under one base URL. ValueError: the base URL is none."""
+
+    def __init__(self, base_url: str, secrets: Secrets) -> None:
+        self._open = f"{parse_base_url(base_url)}/o/"
+        self._secrets = secrets
+
+    def url(
+        self,
+        campaign: str,
+        recipient: str,
+        *,
+        mode: Mode = Mode.PSEUDONYMOUS,
+        part: Part = Part.SINGLE,
+        sent_at: int | None = None,
+        test: bool = False,
+        now: float | None = None,
+    ) -> str | None:
+        """The pixel's address; None in mode off.
+
+        sent_at: when the mail goes out, seconds since 1970; without it the link carries the time of
+        minting (`now`). ValueError: campaign, recipient or time cannot be used.
+        """
+        if not is_slug(campaign):
+            raise ValueError(f"campaign: not an id: {campaign[:64]!r}")
+        check_recipient(recipient)
+        if mode is Mode.OFF:
+            return None
+        at = int(time.time() if now is None else now) if sent_at is None else sent_at
+        if not 0 <= at <= MAX_TIME:
+            raise ValueError("time: out of range")
+        named = mode is not Mode.COUNT
+        token = Token(
+            campaign,
+            at if named else at - at % DAY,
+            self._secrets.recipient_key(recipient) if named else b"",
+            mode,
+            part,
+            sent_at is not None,
+            test,
+        )
+        return f"{self._open}{sign(token, self._secrets.signing[0])}.gif"
+
+    def link(
+        self,
+        campaign: str,
+        recipient: str,
+        *,
+        mode: Mode = Mode.PSEUDONYMOUS,
+        part: Part = Part.SINGLE,
+        sent_at: int | None = None,
+        test: bool = False,
+        now: float | None = None,
+    ) -> Link:
+        """The address and its image tag; see `url`."""
+        url = self.url(campaign, recipient, mode=mode, part=part, sent_at=sent_at, test=test, now=now)
+        return Link(url, None if url is None else img(url))
+
+
+def img(url: str) -> str:
+    """An image tag that moves nothing in the mail. Not `display:none`: Gmail does not load that."""
+    return f'<img src="{escape(url)}" width="1" height="1" alt="" border="0">'

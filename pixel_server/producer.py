@@ -1,0 +1,69 @@
+"""Writing batches into a shard's stream, each once: the idempotent producer.
+
+Each batch carries (producer id, sequence number of that shard). A producer has one batch of a shard on
+its way at a time and repeats it, unchanged, until it is answered; so a number not above the last one
+seen is a repeat. Ids begin with the time they were made (12 hex digits of ms, then 16 random), so that
+one that was pruned after 30 idle days can be told from a new one: it lies below the floor.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from pixel_server import keys
+
+IDLE_MS = 30 * 86_400_000
+
+STALE = -2
+
+APPEND = """
+-- KEYS: stream, producers. ARGV: producer id, sequence number, ms now, name of the field, batch.
+-- Returns the number last seen from that producer before this (0: none), or -2 if the producer
+-- is unknown and older than the floor. Appends only if the number is above the last one.
+local known = redis.call('HGET', KEYS[2], ARGV[1])
+if not known then
+  local floor = redis.call('HGET', KEYS[2], 'floor')
+  if floor and ARGV[1] < floor then return -2 end
+end
+local seen = known and tonumber(string.match(known, '^%d+')) or 0
+if tonumber(ARGV[2]) <= seen then return seen end
+redis.call('XADD', KEYS[1], '*', ARGV[4], ARGV[5])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
+return seen
+"""
+
+PRUNE = """
+-- KEYS: producers. ARGV: ms, before which an idle producer goes. Returns how many went.
+-- The floor rises to just above the newest that went, never falls.
+local gone, floor = {}, redis.call('HGET', KEYS[1], 'floor') or ''
+local all = redis.call('HGETALL', KEYS[1])
+for i = 1, #all, 2 do
+  local idle = tonumber(string.match(all[i + 1], ' (%d+)$') or 'x')
+  if all[i] ~= 'floor' and idle and idle < tonumber(ARGV[1]) then
+    gone[#gone + 1] = all[i]
+    if all[i] >= floor then floor = all[i] .. '~' end
+  end
+end
+if #gone == 0 then return 0 end
+redis.call('HSET', KEYS[1], 'floor', floor)
+for _, id in ipairs(gone) do redis.call('HDEL', KEYS[1], id) end
+return #gone
+"""
+
+OLDEST = """
+-- KEYS: stream. Returns the id of its first entry, or ''. Entries go as they are counted.
+local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+return first and first[1] or ''
+"""
+
+
+def new_id(now: float) -> str:
+    """A producer id made at `now` (s)."""
+    return f"{int(now * 1000):012x}{secrets.token_hex(8)}"
+
+
+def append_arguments(
+    shard: int, producer: str, sequence: int, now_ms: int, field: str, batch: bytes
+) -> tuple[int, str | int | bytes, str, str, int, int, str, bytes]:
+    """(number of keys, keys..., arguments...) of APPEND."""
+    return 2, keys.hits(shard), keys.producers(shard), producer, sequence, now_ms, field, batch

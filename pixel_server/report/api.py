@@ -1,0 +1,261 @@
+"""The HTTP API: one table of routes, who may call them, and what they call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+import redis
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pixel_server import apikeys, campaigns
+from pixel_server.campaigns import Campaign, Directory
+from pixel_server.links import Minter
+from pixel_server.report import body, links, openapi, ranges, stats
+from pixel_server.report.problems import Problem, away
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+from pixel_server.slug import is_slug
+from pixel_server.store import AsyncRedis
+
+log = logging.getLogger("pixel_server.api")
+
+PAGE, MOST_PAGE = 100, 1000
+STEP = 200
+"""Links minted between two turns of the event loop, so that pixels do not wait for a long list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What the handlers work with. clock: seconds."""
+
+    store: AsyncRedis
+    settings: Settings
+    secrets: Secrets
+    directory: Directory
+    clock: Callable[[], float]
+
+    def minter(self, base_url: str | None) -> Minter:
+        """Problem 409: there is no address to make links from."""
+        address = base_url or self.settings.base_url
+        if address is None:
+            raise Problem(409, "set PIXEL_BASE_URL, or the campaign's base_url: links need an address")
+        return Minter(address, self.secrets)
+
+    async def campaign(self, name: str) -> Campaign:
+        """Problem 404: there is none."""
+        try:
+            return await campaigns.get(self.store, name)
+        except campaigns.Unknown:
+            raise Problem(404, f"there is no campaign {name[:64]!r}") from None
+
+
+Handler = Callable[[Api, Request], Awaitable[Response]]
+
+
+class Call(NamedTuple):
+    """One entry of the API: method, path, the scope its key must have (None: open to all), handler."""
+
+    method: str
+    path: str
+    scope: str | None
+    handler: Handler
+
+
+_json = msgspec.json.Encoder().encode
+
+
+def reply(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """JSON that no cache keeps."""
+    return Response(
+        _json(content), status, {"Cache-Control": "no-store", **(headers or {})}, "application/json"
+    )
+
+
+async def create_campaign(api: Api, request: Request) -> Response:
+    known = {
+        "id": body.slug,
+        "name": body.name,
+        "kind": body.one_of("email", "web"),
+        "sent": body.sent,
+        "time_zone": body.time_zone,
+        "base_url": body.base_url,
+    }
+    fields = body.check(await body.read(request), known, frozenset({"id", "name", "kind"}))
+    made = campaigns.new(**fields)
+    try:
+        await campaigns.create(api.store, made)
+    except campaigns.Exists:
+        raise Problem(409, f"the id {made.id!r} is taken, or was: ids are never given twice") from None
+    api.directory.learn(made)
+    return reply(campaigns.to_json(made), 201, {"Location": f"/api/campaigns/{made.id}"})
+
+
+async def list_campaigns(api: Api, request: Request) -> Response:
+    text = request.query_params.get("limit", str(PAGE))
+    limit = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+    after = request.query_params.get("after")
+    errors = []
+    if not 1 <= limit <= MOST_PAGE:
+        errors.append({"field": "limit", "message": f"must be a whole number from 1 to {MOST_PAGE}"})
+    if after is not None and not is_slug(after):
+        errors.append({"field": "after", "message": "must be a cursor from `next`"})
+    if errors:
+        raise Problem(422, "some parameters cannot be used", errors)
+    items, following = await campaigns.page(api.store, after, limit)
+    return reply({"items": [campaigns.to_json(item) for item in items], "next": following})
+
+
+async def show_campaign(api: Api, request: Request) -> Response:
+    return reply(campaigns.to_json(await api.campaign(request.path_params["id"])))
+
+
+async def change_campaign(api: Api, request: Request) -> Response:
+    known = {
+        "name": body.name,
+        "sent": body.sent,
+        "time_zone": body.time_zone,
+        "base_url": body.base_url,
+    }
+    name = request.path_params["id"]
+    await api.campaign(name)
+    fields = body.check(await body.read(request), known)
+    try:
+        return reply(campaigns.to_json(await campaigns.change(api.store, name, fields)))
+    except campaigns.Unknown:
+        raise Problem(404, f"there is no campaign {name[:64]!r}") from None
+    except campaigns.Sealed:
+        raise Problem(409, "the time zone is fixed after the first hit") from None
+
+
+async def delete_campaign(api: Api, request: Request) -> Response:
+    name = request.path_params["id"]
+    await api.campaign(name)
+    api.directory.forget(name)
+    try:
+        await campaigns.delete(api.store, name, api.settings.shards)
+    except campaigns.Unknown:
+        raise Problem(404, f"there is no campaign {name[:64]!r}") from None
+    return Response(status_code=204)
+
+
+async def make_links(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    if campaign.kind != "email":
+        raise Problem(409, "a web campaign has one pixel for all: /p/" + campaign.id + ".gif")
+    minter = api.minter(campaign.base_url)
+    rows = links.rows(await body.read(request))
+    made: list[dict[str, Any]] = []
+    for i in range(0, len(rows), STEP):
+        made += [links.mint(minter, campaign.id, row, api.clock()) for row in rows[i : i + STEP]]
+        await asyncio.sleep(0)
+    if "application/x-ndjson" in request.headers.get("accept", ""):
+        lines = b"".join(_json(link) + b"\n" for link in made)
+        return Response(lines, 200, {"Cache-Control": "no-store"}, "application/x-ndjson")
+    return reply({"links": made})
+
+
+async def show_stats(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    now = api.clock()
+    wanted = ranges.parse(request.query_params, campaign.time_zone, now)
+    settings = api.settings
+    return reply(await stats.read(api.store, campaign, wanted, settings.shards, settings.bucket_days, now))
+
+
+async def list_keys(api: Api, request: Request) -> Response:
+    found = await apikeys.listed(api.store)
+    return reply({"items": [apikeys.to_json(record) for record in found], "next": None})
+
+
+async def create_key(api: Api, request: Request) -> Response:
+    known = {"name": body.name, "scopes": body.some_of(*apikeys.SCOPES)}
+    fields = body.check(await body.read(request), known, frozenset(known))
+    record, key = await apikeys.create(api.store, fields["name"], fields["scopes"])
+    return reply({**apikeys.to_json(record), "key": key}, 201)
+
+
+async def revoke_key(api: Api, request: Request) -> Response:
+    name = request.path_params["id"]
+    try:
+        if not (name.isascii() and name.isalnum()):
+            raise apikeys.Unknown(name)
+        await apikeys.revoke(api.store, name)
+    except apikeys.Unknown:
+        raise Problem(404, "there is no such key") from None
+    return Response(status_code=204)
+
+
+async def describe(api: Api, request: Request) -> Response:
+    return reply(openapi.document(api.settings.base_url))
+
+
+CALLS = (
+    Call("GET", "/api/campaigns", "read", list_campaigns),
+    Call("POST", "/api/campaigns", "write", create_campaign),
+    Call("GET", "/api/campaigns/{id}", "read", show_campaign),
+    Call("PATCH", "/api/campaigns/{id}", "write", change_campaign),
+    Call("DELETE", "/api/campaigns/{id}", "write", delete_campaign),
+    Call("POST", "/api/campaigns/{id}/links", "write", make_links),
+    Call("GET", "/api/campaigns/{id}/stats", "read", show_stats),
+    Call("GET", "/api/keys", "read", list_keys),
+    Call("POST", "/api/keys", "write", create_key),
+    Call("DELETE", "/api/keys/{id}", "write", revoke_key),
+    Call("GET", "/api/openapi.json", None, describe),
+)
+
+
+def routes(api: Api) -> list[Route]:
+    """One Starlette route a path, so that a wrong method is 405 with what is allowed."""
+    by_path: dict[str, dict[str, Call]] = {}
+    for call in CALLS:
+        by_path.setdefault(call.path, {})[call.method] = call
+    return [
+        Route(path, _endpoint(api, calls), methods=list(calls), name=f"api:{path}")
+        for path, calls in by_path.items()
+    ]
+
+
+def _endpoint(api: Api, calls: dict[str, Call]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        call = calls["GET" if request.method == "HEAD" else request.method]
+        try:
+            if call.scope is not None:
+                await _admit(api, request, call.scope)
+            return await call.handler(api, request)
+        except Problem as problem:
+            return problem.response()
+        except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError, OSError):
+            return away().response()
+        except redis.ResponseError as error:
+            # Full, read-only or failing over: it answers, but not with what was asked.
+            log.error("api: Redis refuses %s: %s", request.url.path, error)
+            return away().response()
+
+    return endpoint
+
+
+async def _admit(api: Api, request: Request, scope: str) -> None:
+    kind, _, key = request.headers.get("authorization", "").partition(" ")
+    challenge = {"WWW-Authenticate": "Bearer"}
+    if kind.lower() != "bearer" or not key.strip():
+        raise Problem(401, "send an API key: Authorization: Bearer KEY", headers=challenge)
+    record = await apikeys.find(api.store, key.strip())
+    if record is None:
+        raise Problem(401, "this API key is not known", headers=challenge)
+    if scope not in record.scopes:
+        raise Problem(403, f"this API key has no scope {scope!r}")
+
+
+def not_found(request: Request, error: Exception) -> Response:
+    """404 and 405 of the router, as problems."""
+    assert isinstance(error, HTTPException)
+    detail = "there is nothing at this address" if error.status_code == 404 else str(error.detail)
+    return Problem(error.status_code, detail, headers=error.headers).response()

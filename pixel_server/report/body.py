@@ -1,0 +1,163 @@
+"""JSON that came in: read strictly, checked field by field, every bad field named."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, NoReturn
+
+from starlette.requests import Request
+
+from pixel_server.campaigns import time_zones
+from pixel_server.report.problems import Problem
+from pixel_server.settings import base_url as parse_base_url
+from pixel_server.slug import PATTERN, is_slug
+
+LIMIT = 2 << 20
+MAX_NAME = 200
+MAX_SENT = 10**9
+
+Check = Callable[[Any], Any]
+"""Takes a field's value, gives it back as it is used. ValueError: what is wrong with it."""
+
+_unfit = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
+
+
+async def read(request: Request) -> Any:
+    """The JSON of a request. Problem 400, 413, 415: it is none, too large, of another type."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Problem(415, "send JSON, with Content-Type: application/json")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LIMIT:
+            raise Problem(413, f"the body may have {LIMIT} bytes at most", headers={"Connection": "close"})
+    try:
+        return json.loads(
+            body.decode(), object_pairs_hook=_no_duplicates, parse_constant=_refuse, parse_int=_whole
+        )
+    except UnicodeDecodeError:
+        raise Problem(400, "the body is not UTF-8") from None
+    except RecursionError:
+        raise Problem(400, "the JSON is nested too deeply") from None
+    except ValueError as error:
+        raise Problem(400, f"the body is not JSON as it is accepted: {error}") from None
+
+
+def check(body: Any, known: Mapping[str, Check], required: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The fields of an object. Problem 422: each bad, missing or unknown one."""
+    fields, errors = examine(body, known, required)
+    if errors:
+        raise Problem(422, "some fields cannot be used", errors)
+    return fields
+
+
+def examine(
+    body: Any, known: Mapping[str, Check], required: frozenset[str] = frozenset()
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(the good fields, what is wrong with the others)."""
+    if not isinstance(body, dict):
+        raise Problem(422, "send a JSON object")
+    fields: dict[str, Any] = {}
+    errors = [{"field": name, "message": "is missing"} for name in sorted(required - body.keys())]
+    for name, value in body.items():
+        if name not in known:
+            errors.append({"field": name[:100], "message": "is not known"})
+            continue
+        try:
+            fields[name] = known[name](value)
+        except ValueError as error:
+            errors.append({"field": name, "message": str(error)})
+    return fields, errors
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > 30:
+        raise ValueError("a number has too many digits")
+    return int(digits)
+
+
+def slug(value: Any) -> str:
+    if not isinstance(value, str) or not is_slug(value):
+        raise ValueError(f"must match {PATTERN}")
+    return value
+
+
+def name(value: Any) -> str:
+    if not isinstance(value, str) or not 1 <= len(value.strip()) <= len(value) <= MAX_NAME:
+        raise ValueError(f"must be text of 1 to {MAX_NAME} characters")
+    if _unfit(value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+def one_of(*choices: str) -> Check:
+    def checked(value: Any) -> str:
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError(f"must be one of: {', '.join(choices)}")
+        return value
+
+    return checked
+
+
+def sent(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or not 0 <= value <= MAX_SENT):
+        raise ValueError(f"must be a whole number from 0 to {MAX_SENT}, or null")
+    return value
+
+
+def time_zone(value: Any) -> str:
+    if not isinstance(value, str) or value not in time_zones():
+        raise ValueError("must be a name from the IANA time zone database, as Europe/Berlin")
+    return value
+
+
+def base_url(value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError("must be an http or https address, or null")
+    return parse_base_url(value)
+
+
+def flag(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError("must be true or false")
+    return value
+
+
+def instant(value: Any) -> int:
+    """Seconds since 1970 of an RFC 3339 date and time."""
+    try:
+        if not isinstance(value, str):
+            raise ValueError
+        at = datetime.fromisoformat(value)
+        seconds = int(at.timestamp()) if at.tzinfo is not None else -1
+    except (ValueError, OverflowError):
+        seconds = -1
+    if not 0 <= seconds < 2**32:
+        raise ValueError("must be a date and time with its offset, as 2026-11-24T09:00:00Z")
+    return seconds
+
+
+def some_of(*choices: str) -> Check:
+    def checked(value: Any) -> list[str]:
+        if not isinstance(value, list) or not value or not all(item in choices for item in value):
+            raise ValueError(f"must be a list of: {', '.join(choices)}")
+        return [choice for choice in choices if choice in value]
+
+    return checked

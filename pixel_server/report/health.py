@@ -1,0 +1,134 @@
+"""Is this process alive, and is everything behind it well: /healthz and /readyz."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any, Protocol
+
+import redis
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixel_server import keys, producer
+from pixel_server.report.api import reply
+from pixel_server.settings import Settings
+from pixel_server.store import AsyncRedis, durability
+
+ENOUGH = 50
+"""Hits from which on it is worth saying that they all come from one address."""
+SHARE = 0.95
+
+
+class Recording(Protocol):
+    """What health wants to know of the recorder."""
+
+    failing_since: float | None
+    last_error: str
+    pending: int
+    counts: dict[str, int]
+
+
+class Health:
+    """Both endpoints. recent: client addresses of the last hits of this process."""
+
+    def __init__(
+        self,
+        store: AsyncRedis,
+        settings: Settings,
+        recording: Recording,
+        recent: Callable[[], list[bytes]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._recording = recording
+        self._recent = recent
+        self._clock = clock
+
+    async def healthz(self, request: Request) -> Response:
+        """200 while the process answers at all."""
+        return reply({"status": "ok"})
+
+    async def readyz(self, request: Request) -> Response:
+        """503 only if a hit could be stored nowhere."""
+        recording = self._recording
+        report: dict[str, Any] = {
+            "recorder": {
+                "failing_since": recording.failing_since,
+                "pending_bytes": recording.pending,
+                **recording.counts,
+            }
+        }
+        try:
+            report |= await self._of_store()
+            away = ""
+        except (redis.RedisError, OSError) as error:
+            away = f"{type(error).__name__}: {error}"
+            report["redis"] = {"answers": False, "error": away}
+        storing = not away and recording.failing_since is None
+        warnings = _warnings(report, self._recent())
+        if recording.failing_since is not None:
+            warnings.append(f"hits are not stored: {recording.last_error}")
+        status = "ok" if storing and not warnings else "degraded" if storing else "failing"
+        return reply({"status": status, "warnings": warnings, **report}, 200 if storing else 503)
+
+    async def _of_store(self) -> dict[str, Any]:
+        shards = range(self._settings.shards)
+        now = self._clock()
+        pipe = self._store.pipeline(transaction=False)
+        pipe.zcount(keys.WORKERS, now - 10, "+inf")
+        for shard in shards:
+            pipe.xlen(keys.hits(shard))
+            pipe.eval(producer.OLDEST, 1, keys.hits(shard))
+            pipe.xlen(keys.dead(shard))
+            pipe.hgetall(keys.drops(shard))
+            pipe.get(keys.stop(shard))
+        workers, *answers = await pipe.execute()
+        lengths, firsts, dead, drops, stops = (answers[i::5] for i in range(5))
+        counted: Counter[str] = Counter()
+        for found in drops:
+            counted.update({reason.decode(): int(count) for reason, count in found.items()})
+        waiting = [now - int(first.partition(b"-")[0]) / 1000 for first in firsts if first]
+        kept = await durability(self._store)
+        return {
+            "redis": {"answers": True, "durability": kept.text, "aof": kept.aof, "fsync": kept.fsync},
+            "workers": workers,
+            "oldest_uncounted_seconds": round(max(0.0, *waiting), 3) if waiting else None,
+            "stream_entries": sum(lengths),
+            "dead_letters": sum(dead),
+            "drops": dict(counted),
+            "stopped": {str(shard): why.decode() for shard, why in zip(shards, stops, strict=True) if why},
+        }
+
+
+def _warnings(report: dict[str, Any], recent: list[bytes]) -> list[str]:
+    found = []
+    if report.get("workers") == 0:
+        found.append("no worker has been seen for 10 s: hits are stored but not counted")
+    age = report.get("oldest_uncounted_seconds")
+    if age is not None and age > 60:
+        found.append(f"a hit has waited {age:.0f} s to be counted")
+    found += [f"shard {shard} stands still: {why}" for shard, why in report.get("stopped", {}).items()]
+    if report.get("dead_letters"):
+        found.append(f"{report['dead_letters']} dead letters: see `pixel-server dead-letters list`")
+    if report["recorder"]["gaps"]:
+        found.append(f"{report['recorder']['gaps']} batches were lost: Redis came back without them")
+    if report.get("redis", {}).get("aof") == "no":
+        found.append("Redis keeps no append-only file: what it is given can be lost")
+    return found + _proxy_warning(recent)
+
+
+def _proxy_warning(recent: list[bytes]) -> list[str]:
+    if len(recent) < ENOUGH:
+        return []
+    times = Counter(recent).most_common(1)[0][1]
+    private = sum(1 for one in recent if one and ip_address(one).is_private)
+    if times >= SHARE * len(recent) or private >= SHARE * len(recent):
+        return [
+            "nearly all hits come from one address or from private ones: is there a proxy "
+            "in front that PIXEL_TRUSTED_PROXIES does not name?"
+        ]
+    return []

@@ -1,0 +1,69 @@
+"""Lists of links: each row checked, all bad rows named, no link made unless all are good."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pixel_server.links import Minter, check_recipient
+from pixel_server.report import body
+from pixel_server.report.problems import Problem
+from pixel_server.tokens import Mode, Part
+
+MOST = 10_000
+MODES = tuple(mode.name.lower() for mode in Mode)
+PARTS = tuple(part.name.lower() for part in Part)
+
+Row = dict[str, Any]
+
+
+def recipient(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be text")
+    return check_recipient(value)
+
+
+_KNOWN: dict[str, body.Check] = {
+    "recipient": recipient,
+    "mode": body.one_of(*MODES),
+    "part": body.one_of(*PARTS),
+    "sent_at": body.instant,
+    "test": body.flag,
+}
+
+
+def rows(content: Any) -> list[Row]:
+    """The rows of `{recipients: [...]}`. Problem 422: every bad one, by its number."""
+    found = body.check(content, {"recipients": _list}, frozenset({"recipients"}))["recipients"]
+    good: list[Row] = []
+    errors: list[dict[str, Any]] = []
+    for number, given in enumerate(found):
+        row = {"recipient": given} if isinstance(given, str) else given
+        if not isinstance(row, dict):
+            errors.append({"row": number, "field": "recipient", "message": "must be text or an object"})
+            continue
+        fields, wrong = body.examine(row, _KNOWN, frozenset({"recipient"}))
+        errors += [{"row": number, **error} for error in wrong]
+        good.append(fields)
+    if errors:
+        raise Problem(422, f"{len({error['row'] for error in errors})} rows cannot be used", errors)
+    return good
+
+
+def mint(minter: Minter, campaign: str, row: Row, now: float) -> dict[str, str | None]:
+    """{recipient, url, html} of one good row."""
+    link = minter.link(
+        campaign,
+        row["recipient"],
+        mode=Mode[row.get("mode", "pseudonymous").upper()],
+        part=Part[row.get("part", "single").upper()],
+        sent_at=row.get("sent_at"),
+        test=row.get("test", False),
+        now=now,
+    )
+    return {"recipient": row["recipient"], "url": link.url, "html": link.html}
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list) or not 1 <= len(value) <= MOST:
+        raise ValueError(f"must be a list of 1 to {MOST} recipients")
+    return value

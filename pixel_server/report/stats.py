@@ -1,0 +1,194 @@
+"""The figures of one campaign: read in one round trip, added up over shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pixel_server import keys, producer, series
+from pixel_server.campaigns import Campaign
+from pixel_server.report import hyperloglog, ranges
+from pixel_server.report.ranges import Range
+from pixel_server.series import DAY, Cell, Cells
+from pixel_server.store import AsyncRedis
+
+_EMAIL = ("hits", "opens", "unique_opens")
+_WEB = ("hits", "views")
+
+Figures = dict[str, int | None]
+
+
+async def read(
+    store: AsyncRedis, campaign: Campaign, wanted: Range, shards: int, bucket_days: int, now: float
+) -> dict[str, Any]:
+    """What `GET /api/campaigns/{id}/stats` answers.
+
+    as_of is read before all else: every hit that reached the stream before it is counted in the rest.
+    """
+    reading = _Reading(campaign, wanted, shards)
+    pipe = store.pipeline(transaction=False)
+    pipe.time()
+    for shard in range(shards):
+        pipe.eval(producer.OLDEST, 1, keys.hits(shard))
+    reading.ask(pipe)
+    (seconds, micros), *answers = await pipe.execute()
+    waiting = [_ms(entry) for entry in answers[:shards] if entry]
+    as_of = min([seconds * 1000 + micros // 1000, *waiting])
+    reading.take(iter(answers[shards:]))
+
+    kept_since = 0 if reading.by_days else int(now) // DAY * DAY - bucket_days * DAY
+    items = reading.series(kept_since)
+    totals = reading.all_time() if wanted.all_time else reading.over(items, kept_since)
+    rate, over = open_rate(campaign.sent, totals.get("unique_opens"))
+    return {
+        "campaign": campaign.id,
+        "from": None if wanted.all_time else ranges.show(wanted.start, wanted.zone),
+        "to": None if wanted.all_time else ranges.show(wanted.end, wanted.zone),
+        "interval": wanted.interval,
+        "time_zone": wanted.zone.key,
+        "as_of": ranges.show_ms(as_of),
+        "totals": totals,
+        "open_rate": rate,
+        "over": over,
+        "series": items,
+        "estimates": {name: _ESTIMATE for name in ("unique_ips", "unique_visitors") if name in totals},
+    }
+
+
+_ESTIMATE = {"method": "HyperLogLog", "standard_error": hyperloglog.STANDARD_ERROR}
+
+
+def open_rate(sent: int | None, unique_opens: int | None) -> tuple[dict[str, float] | None, bool]:
+    """({low, high} or None, whether more opened than were sent). No denominator, no rate."""
+    if not sent or unique_opens is None:
+        return None, False
+    if unique_opens > sent:
+        return None, True
+    rate = round(unique_opens / sent, 6)
+    return {"low": rate, "high": rate}, False
+
+
+class _Reading:
+    """One campaign's reading: `ask` queues the commands, `take` takes their answers in the same order."""
+
+    def __init__(self, campaign: Campaign, wanted: Range, shards: int) -> None:
+        self.campaign = campaign
+        self.wanted = wanted
+        self.shards = shards
+        self.by_days = wanted.interval == "day" and wanted.zone.key == campaign.time_zone
+        self.starts = wanted.starts()
+        self.counts = _EMAIL if campaign.kind == "email" else _WEB
+        self.cells: list[Cell] = [[] for _ in self.starts]
+        self.visitors: list[int] = [0] * len(self.starts)
+        self.range_visitors = 0
+        self.totals: dict[str, int] = {}
+        self.total_visitors = 0
+        self.addresses = 0
+        self._days = [datetime.fromtimestamp(at, wanted.zone).strftime("%Y%m%d") for at in self.starts]
+        self._utc_days = _utc_days(wanted.start, wanted.end)
+        self._months = sorted({day[:6] for day in self._days})
+
+    @property
+    def _counts_visitors(self) -> bool:
+        return self.campaign.kind == "web" and self.by_days
+
+    def ask(self, pipe: Any) -> None:
+        name = self.campaign.id
+        for shard in range(self.shards):
+            if self.by_days:
+                pipe.hmget(keys.months(shard, name), self._months)
+            else:
+                for day in self._utc_days:
+                    pipe.get(keys.buckets(shard, name, day))
+            if self._counts_visitors:
+                for day in self._days:
+                    pipe.pfcount(keys.visitors(shard, name, day))
+            if self.wanted.all_time:
+                pipe.hgetall(keys.total(shard, name))
+                pipe.get(keys.addresses(shard, name))
+                pipe.pfcount(keys.visitors(shard, name))
+            elif self._counts_visitors:
+                pipe.pfcount(*(keys.visitors(shard, name, day) for day in self._days))
+
+    def take(self, answers: Iterator[Any]) -> None:
+        addresses: list[bytes | None] = []
+        for _ in range(self.shards):
+            if self.by_days:
+                self._take_days(next(answers))
+            else:
+                self._take_buckets([next(answers) for _ in self._utc_days])
+            if self._counts_visitors:
+                for i in range(len(self.starts)):
+                    self.visitors[i] += next(answers)
+            if self.wanted.all_time:
+                for count, value in next(answers).items():
+                    self.totals[count.decode()] = self.totals.get(count.decode(), 0) + int(value)
+                addresses.append(next(answers))
+                self.total_visitors += next(answers)
+            elif self._counts_visitors:
+                self.range_visitors += next(answers)
+        self.addresses = hyperloglog.count_union(addresses)
+
+    def _take_days(self, months: list[bytes | None]) -> None:
+        found = {month: series.unpack(value) for month, value in zip(self._months, months, strict=True)}
+        for i, day in enumerate(self._days):
+            _sum(self.cells[i], found[day[:6]].get(int(day[6:]), []))
+
+    def _take_buckets(self, days: list[bytes | None]) -> None:
+        found = {day: series.unpack(value) for day, value in zip(self._utc_days, days, strict=True)}
+        for i, start in enumerate(self.starts):
+            end = self.starts[i + 1] if i + 1 < len(self.starts) else self.wanted.end
+            for at in range(start, end, series.QUARTER):
+                cells: Cells = found[series.utc_day(at)] if found else {}
+                if cells:
+                    _sum(self.cells[i], cells.get(series.quarter(at), []))
+
+    def series(self, kept_since: int) -> list[dict[str, Any]]:
+        """Each interval; its figures are null where the buckets it would be read from are gone."""
+        items: list[dict[str, Any]] = []
+        for i, start in enumerate(self.starts):
+            known = start >= kept_since
+            item: dict[str, Any] = {"start": ranges.show(start, self.wanted.zone)}
+            item.update({name: _at(self.cells[i], name) if known else None for name in self.counts})
+            if self.campaign.kind == "web":
+                item["unique_visitors"] = self.visitors[i] if self._counts_visitors else None
+            items.append(item)
+        return items
+
+    def over(self, items: list[dict[str, Any]], kept_since: int) -> Figures:
+        """The totals of a range."""
+        known = self.wanted.start >= kept_since
+        totals: Figures = {name: sum(item[name] for item in items) if known else None for name in self.counts}
+        if self.campaign.kind == "web":
+            totals["unique_visitors"] = self.range_visitors if self._counts_visitors else None
+        totals["unique_ips"] = None
+        return totals
+
+    def all_time(self) -> Figures:
+        totals: Figures = {name: self.totals.get(name, 0) for name in self.counts}
+        if self.campaign.kind == "web":
+            totals["unique_visitors"] = self.total_visitors
+        totals["unique_ips"] = self.addresses
+        return totals
+
+
+def _sum(cell: Cell, counts: Cell) -> None:
+    cell.extend([0] * (len(counts) - len(cell)))
+    for i, count in enumerate(counts):
+        cell[i] += count
+
+
+def _at(cell: Cell, name: str) -> int:
+    place = series.COUNTS.index(name)
+    return cell[place] if place < len(cell) else 0
+
+
+def _utc_days(start: int, end: int) -> list[str]:
+    first = datetime.fromtimestamp(start, UTC).date()
+    last = datetime.fromtimestamp(end - 1, UTC).date()
+    return [(first + timedelta(days=n)).strftime("%Y%m%d") for n in range((last - first).days + 1)]
+
+
+def _ms(entry: bytes) -> int:
+    return int(entry.partition(b"-")[0])

@@ -1,0 +1,103 @@
+"""The secrets: keys that sign links, and the one that hashes recipients."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets as random
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+FILE = "secrets.json"
+
+
+class SecretsError(ValueError):
+    """The secrets cannot be read or made; the message is one line for the operator."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secrets:
+    """Keys of 32 bytes, derived. signing: newest first; the first signs, all verify."""
+
+    signing: tuple[bytes, ...]
+    recipient: bytes
+    visitor: bytes
+    routing: bytes
+
+    @classmethod
+    def of(cls, signing: tuple[str, ...], recipient: str) -> Secrets:
+        """From the texts that an operator sets or a data directory holds."""
+        if not signing:
+            raise SecretsError("at least one signing key is needed")
+        return cls(
+            signing=tuple(_derive(text, b"px-sign") for text in signing),
+            recipient=_derive(recipient, b"px-recipient"),
+            visitor=_derive(recipient, b"px-visitor"),
+            routing=_derive(recipient, b"px-routing"),
+        )
+
+    @classmethod
+    def load(cls, data: Path, signing: tuple[str, ...] = (), recipient: str | None = None) -> Secrets:
+        """Those given; what is not given comes from the data directory, made there (mode 0600) if missing."""
+        if not signing or recipient is None:
+            kept_signing, kept_recipient = _kept(data)
+            signing = signing or kept_signing
+            recipient = recipient or kept_recipient
+        return cls.of(signing, recipient)
+
+    def recipient_key(self, recipient: str) -> bytes:
+        """8 bytes that stand for a recipient: the same in every campaign."""
+        return blake2b(recipient.encode(), digest_size=8, key=self.recipient).digest()
+
+    def visitor_key(self, *parts: bytes) -> bytes:
+        """8 bytes that stand for a web visitor, from parts that cannot run together."""
+        joined = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+        return blake2b(joined, digest_size=8, key=self.visitor).digest()
+
+    def routing_key(self, address: bytes, agent: bytes) -> bytes:
+        """4 bytes that send a web hit to its shard; nothing but the shard is kept of them."""
+        return blake2b(address + b"\0" + agent, digest_size=4, key=self.routing).digest()
+
+    def fingerprints(self) -> tuple[str, list[str]]:
+        """(of the recipient key, of each signing key): enough to see a mismatch, no use for anything else."""
+        return _fingerprint(self.recipient), [_fingerprint(key) for key in self.signing]
+
+
+def _derive(text: str, purpose: bytes) -> bytes:
+    return blake2b(text.encode(), digest_size=32, person=purpose).digest()
+
+
+def _fingerprint(key: bytes) -> str:
+    return blake2b(key, digest_size=8, person=b"px-fingerprint").hexdigest()
+
+
+def _kept(data: Path) -> tuple[tuple[str, ...], str]:
+    """(signing keys, recipient secret) of the data directory; made first if it holds none, whole or not."""
+    path = data / FILE
+    if not path.exists():
+        made = {"signing": [random.token_urlsafe(32)], "recipient": random.token_urlsafe(32)}
+        draft = data / f".{FILE}.{os.getpid()}"
+        try:
+            data.mkdir(parents=True, exist_ok=True)
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(handle, "w") as file:
+                json.dump(made, file)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(draft, path)  # fails if another process was first: then its secrets hold
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+        except OSError as error:
+            raise SecretsError(f"cannot write secrets to {data}: {error.strerror}") from None
+    try:
+        kept = json.loads(path.read_bytes())
+        signing, recipient = tuple(kept["signing"]), kept["recipient"]
+        if not signing or not all(isinstance(text, str) and text for text in (*signing, recipient)):
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SecretsError(f"{path} cannot be read as secrets; restore it, or set PIXEL_SECRET") from None
+    return signing, recipient

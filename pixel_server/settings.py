@@ -1,0 +1,166 @@
+"""Every setting, in one table: its name in the environment, its default, and what it does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message is one line for the operator."""
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _path(value: str) -> Path:
+    return Path(value)
+
+
+def _number(lowest: int, highest: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        number = int(value) if value.isascii() and value.lstrip("-").isdigit() else None
+        if number is None or not lowest <= number <= highest:
+            raise ValueError(f"must be a whole number from {lowest} to {highest}")
+        return number
+
+    return parse
+
+
+def _words(value: str) -> tuple[str, ...]:
+    return tuple(value.replace(",", " ").split())
+
+
+def base_url(value: str) -> str:
+    """An http(s) address, perhaps with a path, without the last slash. ValueError: why it is none."""
+    try:
+        parts = urlsplit(value)
+        port_ok = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError("must be an http or https address") from None
+    plain = value.isascii() and value.isprintable() and not set(value) & set(" \"'<>\\^`{|}")
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_ok or not plain:
+        raise ValueError("must be an http or https address")
+    if "?" in value or "#" in value or "@" in parts.netloc:
+        raise ValueError("must have no user, query or fragment")
+    if len(value) > 500:
+        raise ValueError("must have at most 500 characters")
+    return value.rstrip("/")
+
+
+def _networks(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(word, strict=False) for word in _words(value) if word != "unix")
+    except ValueError as error:
+        raise ValueError(f"{error}; give addresses, networks, or the word unix") from None
+
+
+def _setting(env: str, default: Any, text: str, parse: Callable[[str], Any] = _text) -> Any:
+    return field(default=default, metadata={"env": env, "help": text, "parse": parse})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the operator chose. Each field's metadata holds its name in the environment and its help."""
+
+    redis_url: str = _setting(
+        "REDIS_URL",
+        "redis://127.0.0.1:6379/0",
+        "where hits and counters are kept; `up` brings its own if unset",
+    )
+    queue_url: str | None = _setting("PIXEL_QUEUE_URL", None, "Redis of the job queue (default: `REDIS_URL`)")
+    data: Path = _setting(
+        "PIXEL_DATA_DIR", Path("pixel-data"), "directory for secrets and, under `up`, all data", _path
+    )
+    base_url: str | None = _setting(
+        "PIXEL_BASE_URL", None, "address at which the world reaches this server; may carry a path", base_url
+    )
+    signing: tuple[str, ...] = _setting(
+        "PIXEL_SECRET",
+        (),
+        "keys that sign links, newest first (default: made once in the data directory)",
+        _words,
+    )
+    recipient_secret: str | None = _setting(
+        "PIXEL_RECIPIENT_SECRET", None, "key that hashes recipients; never change it (default: made once)"
+    )
+    api_key: str | None = _setting("PIXEL_API_KEY", None, "an API key of your own, 16 characters or more")
+    token_days: int = _setting(
+        "PIXEL_TOKEN_DAYS", 400, "days until a link is no longer counted", _number(1, 36_500)
+    )
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _setting(
+        "PIXEL_TRUSTED_PROXIES",
+        (),
+        "proxies whose `X-Forwarded-For` is believed; `unix` for a socket",
+        _networks,
+    )
+    trust_unix: bool = field(default=False, metadata={})
+    client_ip_header: str | None = _setting(
+        "PIXEL_CLIENT_IP_HEADER", None, "header in which a trusted proxy gives the client's address instead"
+    )
+    shards: int = _setting(
+        "PIXEL_SHARDS", 4, "slices of all state; fixed when a store is first used", _number(1, 256)
+    )
+    pending_bytes: int = _setting(
+        "PIXEL_PENDING_BYTES",
+        32 << 20,
+        "memory a web process may hold in hits not yet stored; beyond it, 503",
+        _number(1 << 16, 1 << 32),
+    )
+    bucket_days: int = _setting(
+        "PIXEL_KEEP_DAYS_BUCKETS", 35, "days that 15-minute series are kept", _number(1, 3650)
+    )
+    dead_letters: int = _setting(
+        "PIXEL_DEAD_LETTERS",
+        10_000,
+        "unreadable hits kept a shard; when full, it stops",
+        _number(1, 10**7),
+    )
+    dead_letter_days: int = _setting(
+        "PIXEL_KEEP_DAYS_DEAD_LETTERS", 7, "days that unreadable hits are kept", _number(1, 3650)
+    )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """The settings of this environment. SettingsError: the first that cannot be used."""
+        environ = os.environ if environ is None else environ
+        chosen: dict[str, Any] = {}
+        for setting in fields(cls):
+            env = setting.metadata.get("env")
+            if not env or not (value := environ.get(env, "").strip()):
+                continue
+            try:
+                chosen[setting.name] = setting.metadata["parse"](value)
+            except ValueError as error:
+                shown = "" if "SECRET" in env or "KEY" in env else f"={value[:100]}"
+                raise SettingsError(f"{env}{shown}: {error}") from None
+        chosen["trust_unix"] = "unix" in _words(environ.get("PIXEL_TRUSTED_PROXIES", ""))
+        settings = cls(**chosen)
+        _refuse_weak(settings)
+        return settings
+
+
+def _refuse_weak(settings: Settings) -> None:
+    if settings.api_key is not None and len(settings.api_key) < 16:
+        raise SettingsError("PIXEL_API_KEY: must have 16 characters or more")
+    if any(len(secret) < 16 for secret in settings.signing):
+        raise SettingsError("PIXEL_SECRET: each key must have 16 characters or more")
+    if settings.recipient_secret is not None and len(settings.recipient_secret) < 16:
+        raise SettingsError("PIXEL_RECIPIENT_SECRET: must have 16 characters or more")
+
+
+def table() -> list[tuple[str, str, str]]:
+    """(name, default, help) of each setting, for the README and `pixel-server settings`."""
+    rows = []
+    for setting in fields(Settings):
+        if "env" in setting.metadata:
+            default = setting.default
+            shown = "" if default in (None, ()) else str(default)
+            rows.append((setting.metadata["env"], shown, setting.metadata["help"]))
+    return rows

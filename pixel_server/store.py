@@ -1,0 +1,143 @@
+"""The store: one Redis or Valkey, fit to be used by this process or refused with one clear line."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis import asyncio as aioredis
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from pixel_server import keys
+from pixel_server.secret import Secrets
+
+log = logging.getLogger("pixel_server.store")
+
+Redis = Any
+AsyncRedis = Any
+"""Clients of redis-py, which types each reply as `bytes | str`. Ours answer in bytes, always."""
+
+FORMAT = "1"
+OLDEST = (7, 0)
+
+
+class StoreError(RuntimeError):
+    """A store that cannot be used; the message is one line for the operator."""
+
+
+class StoreAwayError(StoreError):
+    """It does not answer now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Durability:
+    """What a crash of Redis may cost. aof: yes, no or unknown. fsync: always, everysec, no or unknown."""
+
+    aof: str
+    fsync: str
+
+    @property
+    def text(self) -> str:
+        if self.aof == "unknown":
+            return "unknown: CONFIG may not be read"
+        if self.aof != "yes":
+            return "none: no append-only file, a crash of Redis loses what is not in its last snapshot"
+        if self.fsync == "always":
+            return "every hit: synced to disk before it is answered"
+        if self.fsync == "everysec":
+            return "one second: a crash of its machine may lose the last second"
+        return "by the operating system: a crash of its machine may lose half a minute"
+
+
+def connect(url: str, *, timeout: float = 5.0) -> Redis:
+    """A client that waits `timeout` seconds and does not repeat what may have been carried out."""
+    return redis.Redis.from_url(
+        url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0), protocol=2
+    )
+
+
+def connect_async(url: str, *, timeout: float = 2.0) -> AsyncRedis:
+    """The same for asyncio."""
+    return aioredis.Redis.from_url(
+        url,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=AsyncRetry(NoBackoff(), 0),
+        protocol=2,
+    )
+
+
+def shown(url: str) -> str:
+    """A Redis URL without its password, for a log line."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return f"unix:{parts.path}"
+    return f"{parts.hostname or '127.0.0.1'}:{parts.port or 6379}"
+
+
+async def check(store: AsyncRedis, url: str, shards: int, secrets: Secrets) -> None:
+    """Makes a new store ours, and refuses one that does not fit.
+
+    StoreAwayError: it does not answer. StoreError: too old, evicts keys, another number of shards, a newer
+    format, or another's secrets.
+    """
+    try:
+        await _fits(store)
+        await _is_ours(store, shards, secrets)
+    except StoreError as error:
+        raise type(error)(f"Redis at {shown(url)} {error}") from None
+    except redis.AuthenticationError as error:
+        raise StoreError(f"Redis at {shown(url)} refuses the password: {error}") from None
+    except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError, OSError) as error:
+        raise StoreAwayError(f"Redis at {shown(url)} does not answer: {error}") from None
+    except redis.RedisError as error:
+        raise StoreError(f"Redis at {shown(url)} cannot be used: {error}") from None
+
+
+async def _fits(store: AsyncRedis) -> None:
+    info = await store.info()
+    version = str(info.get("redis_version", "0"))
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers < OLDEST:
+        raise StoreError(f"is version {version}; 7.0 or newer is needed (or Valkey)")
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise StoreError(f"evicts keys when full (maxmemory-policy {policy}); set it to noeviction")
+
+
+async def _is_ours(store: AsyncRedis, shards: int, secrets: Secrets) -> None:
+    recipient, signers = secrets.fingerprints()
+    for field, value in (("format", FORMAT), ("shards", str(shards)), ("recipient", recipient)):
+        await store.hsetnx(keys.STORE, field, value)
+    kept = {name.decode(): value.decode() for name, value in (await store.hgetall(keys.STORE)).items()}
+    if int(kept["format"]) > int(FORMAT):
+        raise StoreError(f"was written by a newer version (format {kept['format']}, this one reads {FORMAT})")
+    if kept["shards"] != str(shards):
+        raise StoreError(f"holds {kept['shards']} shards, not {shards}: set PIXEL_SHARDS={kept['shards']}")
+    if kept["recipient"] != recipient:
+        raise StoreError(
+            "belongs to another recipient secret: restore PIXEL_RECIPIENT_SECRET or the secrets file"
+        )
+    known = {name.decode() for name in await store.smembers(keys.SIGNERS)}
+    if known and not known & set(signers):
+        raise StoreError("knows none of these signing keys: keep an old one in PIXEL_SECRET, after the new")
+    await store.sadd(keys.SIGNERS, *signers)
+
+
+async def durability(store: AsyncRedis) -> Durability:
+    """How the store keeps what it was given; `unknown` where CONFIG may not be read."""
+    try:
+        found = await store.config_get("appendonly", "appendfsync")
+    except redis.ResponseError:
+        return Durability("unknown", "unknown")
+    config = {_text(name): _text(value) for name, value in found.items()}
+    return Durability(config.get("appendonly", "unknown"), config.get("appendfsync", "unknown"))
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,124 @@
+"""Tokens: the signed, opaque part of an email pixel's URL.
+
+    1  format version
+    1  flags: mode (3 bits), part of the mail (2), time is of sending (1), test (1), 0
+    4  time, seconds since 1970
+    8  recipient key, absent in mode count
+    n  campaign, 1 to 63 bytes
+   10  tag: BLAKE2b under a signing key, over all before it
+
+base64url without padding. Only one spelling of a token verifies. Signed, not secret.
+"""
+
+from __future__ import annotations
+
+from binascii import Error, a2b_base64, b2a_base64
+from dataclasses import dataclass
+from enum import IntEnum
+from hashlib import blake2b
+from hmac import compare_digest
+
+from pixel_server.slug import is_slug_bytes
+
+FORMAT = 1
+MAX_TIME = 2**32 - 1
+
+_TAG = 10
+_HEAD = 6
+_SENDING, _TEST, _SPARE = 0x20, 0x40, 0x80
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_FROM_URL = bytes.maketrans(b"-_", b"+/")
+_SHORTEST, _LONGEST = 23, 116
+
+
+class Mode(IntEnum):
+    """How much is kept of a recipient, least first."""
+
+    OFF = 0
+    COUNT = 1
+    LAST = 2
+    PSEUDONYMOUS = 3
+    IDENTIFIED = 4
+
+
+class Part(IntEnum):
+    """Which pixel of the mail."""
+
+    SINGLE = 0
+    TOP = 1
+    BOTTOM = 2
+
+
+class BadToken(ValueError):
+    """Not a token of this server, or not as it was signed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a link says. time: seconds, of minting or (`sending`) of sending. recipient: 8 bytes or none."""
+
+    campaign: str
+    time: int
+    recipient: bytes = b""
+    mode: Mode = Mode.PSEUDONYMOUS
+    part: Part = Part.SINGLE
+    sending: bool = False
+    test: bool = False
+
+    @property
+    def flags(self) -> int:
+        return self.mode | self.part << 3 | self.sending * _SENDING | self.test * _TEST
+
+
+def mode_of(flags: int) -> int:
+    """The mode in a token's or a hit's flags."""
+    return flags & 0x07
+
+
+def part_of(flags: int) -> int:
+    """The part of the mail in a token's or a hit's flags."""
+    return flags >> 3 & 0x03
+
+
+def sign(token: Token, key: bytes) -> str:
+    """The token's one spelling, signed with this key."""
+    body = b"%c%c%b%b%b" % (
+        FORMAT,
+        token.flags,
+        token.time.to_bytes(4, "big"),
+        token.recipient,
+        token.campaign.encode(),
+    )
+    return b2a_base64(body + _tag(body, key), newline=False).rstrip(b"=").translate(_TO_URL).decode()
+
+
+def read(text: bytes, keys: tuple[bytes, ...]) -> tuple[int, int, bytes, str]:
+    """(flags, time in s, recipient key or none, campaign) of a good token. BadToken: everything else."""
+    if not _SHORTEST <= len(text) <= _LONGEST:
+        raise BadToken("length")
+    padding = -len(text) % 4
+    try:
+        data = a2b_base64(text.translate(_FROM_URL) + b"=" * padding, strict_mode=True)
+    except Error:
+        raise BadToken("alphabet") from None
+    # One spelling: neither "+", "/" nor bits beyond the last byte.
+    if b2a_base64(data, newline=False).translate(_TO_URL)[: len(text)] != text:
+        raise BadToken("spelling")
+    body, tag = data[:-_TAG], data[-_TAG:]
+    for key in keys:
+        if compare_digest(_tag(body, key), tag):
+            break
+    else:
+        raise BadToken("signature")
+    flags = body[1]
+    if body[0] != FORMAT or flags & _SPARE or part_of(flags) == 3 or not 1 <= mode_of(flags) <= 4:
+        raise BadToken("format")
+    start = _HEAD if mode_of(flags) == Mode.COUNT else _HEAD + 8
+    campaign = body[start:]
+    if not is_slug_bytes(campaign):
+        raise BadToken("campaign")
+    return flags, int.from_bytes(body[2:6], "big"), body[_HEAD:start], campaign.decode()
+
+
+def _tag(body: bytes, key: bytes) -> bytes:
+    return blake2b(body, digest_size=_TAG, key=key).digest()

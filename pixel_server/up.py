@@ -1,0 +1,175 @@
+"""`pixel-server up`: Redis, web and workers from one command, in one data directory."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import shlex
+import socket
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+import click
+import redis
+
+from pixel_server import apikeys, keys, serving, store
+from pixel_server.processes import TICK, Child, Keeper, Stop
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings, SettingsError
+from pixel_server.valkey import Valkey
+
+log = logging.getLogger("pixel_server.up")
+
+STATE = "up.json"
+PATIENCE = 60.0
+OLD_CHILDREN = 8.0
+"""Seconds that children of an `up` that was killed may need to let go of the port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What `up` leaves in the data directory for other commands."""
+
+    address: str
+    redis_url: str
+
+
+def left(data: Path) -> Left | None:
+    """What an `up` has left there; None if none ever ran."""
+    try:
+        kept = json.loads((data / STATE).read_bytes())
+        return Left(str(kept["address"]), str(kept["redis_url"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def run(host: str, port: int, settings: Settings, own_redis: bool) -> None:
+    """Until Ctrl-C. own_redis: REDIS_URL is not set, so the bundled Valkey is used."""
+    data = settings.data.resolve()
+    lock = _lock(data)
+    stop = Stop()
+    listening = serving.bind(host, port, patience=OLD_CHILDREN)
+    address = _address(host, listening.getsockname()[1])
+    valkey = Valkey(data) if own_redis else None
+    redis_url = valkey.url if valkey else settings.redis_url
+    try:
+        if valkey:
+            valkey.start()
+            valkey.wait_ready()
+        secrets = Secrets.load(data, settings.signing, settings.recipient_secret)
+        new_key = asyncio.run(_prepare(redis_url, settings, secrets))
+        (data / STATE).write_text(json.dumps({"address": address, "redis_url": redis_url}) + "\n")
+        children = _children(listening, address, redis_url, data)
+        for child in children:
+            child.start()
+        # Stopped in this order: web stores what it holds, then the workers, then what they both need.
+        keeper = Keeper([*children, *([valkey] if valkey else [])])
+        _watch(keeper, stop, settings, redis_url, lambda: _banner(address, data, settings, new_key))
+    finally:
+        listening.close()
+        if valkey:
+            valkey.stop()
+            valkey.wait(PATIENCE)
+        os.close(lock)
+
+
+def _children(listening: socket.socket, address: str, redis_url: str, data: Path) -> list[Child]:
+    environ = {**os.environ, "REDIS_URL": redis_url, "PIXEL_DATA_DIR": str(data)}
+    environ.setdefault("PIXEL_BASE_URL", address)
+    handle = listening.fileno()
+    return [
+        Child("web", ["serve", "--handle", str(handle)], environ, [handle]),
+        Child("workers", ["work"], environ),
+    ]
+
+
+def _watch(keeper: Keeper, stop: Stop, settings: Settings, redis_url: str, ready: Callable[[], None]) -> None:
+    waiting_since: float | None = time.monotonic()
+    next_look = 0.0
+    address = left(settings.data)
+    assert address is not None
+    try:
+        while not stop.asked:
+            keeper.look()
+            now = time.monotonic()
+            if waiting_since is not None and now >= next_look:
+                next_look = now + 0.3
+                if _answers(address.address, redis_url):
+                    waiting_since = None
+                    ready()
+                elif now - waiting_since > PATIENCE:
+                    raise SettingsError("web or workers did not come up; the log lines above say why")
+            time.sleep(TICK)
+        click.echo("stopping")
+    finally:
+        keeper.stop()
+
+
+def _lock(data: Path) -> int:
+    """Held while this `up` runs. SettingsError: another has it, or nothing can be written there."""
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        lock = os.open(data / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise SettingsError(f"cannot write to {data}: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        running = left(data)
+        where = f" at {running.address}" if running else ""
+        raise SettingsError(f"already up{where} with {data}; nothing was changed") from None
+    return lock
+
+
+def _address(host: str, port: int) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{port}"
+
+
+async def _prepare(redis_url: str, settings: Settings, secrets: Secrets) -> str | None:
+    """Checks the store; the API key, if this is the first start and the operator set none."""
+    client = store.connect_async(redis_url, timeout=5.0)
+    try:
+        await store.check(client, redis_url, settings.shards, secrets)
+        await apikeys.use_environment(client, settings.api_key)
+        if await apikeys.listed(client):
+            return None
+        _, key = await apikeys.create(client, "first key", list(apikeys.SCOPES))
+        return key
+    finally:
+        await client.aclose()
+
+
+def _answers(address: str, redis_url: str) -> bool:
+    """Whether web and workers both do."""
+    try:
+        with urllib.request.urlopen(f"{address}/healthz", timeout=1.0):  # noqa: S310 - our own address
+            pass
+        with store.connect(redis_url, timeout=1.0) as client:
+            return bool(client.zcount(keys.WORKERS, time.time() - 5, "+inf"))
+    except (URLError, OSError, redis.RedisError):
+        return False
+
+
+def _banner(address: str, data: Path, settings: Settings, new_key: str | None) -> None:
+    program = shlex.quote(str(Path(sys.argv[0])))
+    key = new_key or ("the one in PIXEL_API_KEY" if settings.api_key else "as shown at the first start")
+    lines = [
+        f"pixel-server is up at {address}",
+        f"  data     {data}",
+        f"  API key  {key}" + (" (shown this once)" if new_key else ""),
+        "  next     make a campaign and a link for one recipient:",
+        f"           {program} campaign create hello && {program} link hello ada@example.org --html",
+        "Ctrl-C stops it.",
+    ]
+    click.echo("\n".join(lines))
+    sys.stdout.flush()

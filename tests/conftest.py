@@ -1,0 +1,105 @@
+"""What tests share: a real Valkey, settings and secrets that never change, an app, and a whole stack."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from starlette.testclient import TestClient
+
+from pixel_server import jobs, store
+from pixel_server.app import create_app
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+from pixel_server.valkey import Valkey
+from tests.stack import Stack
+from workers.rollup import Outcome, Rollup
+
+API_KEY = "an-api-key-for-tests"
+NOW = 1_790_000_000.0
+"""2026-09-21T14:13:20Z: the instant that tests run on."""
+
+for name in list(os.environ):
+    if name.startswith("PIXEL_") or name == "REDIS_URL":
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """A Valkey of this run's own, as `up` starts it."""
+    home = Path(tempfile.mkdtemp(prefix="px-"))
+    valkey = Valkey(home)
+    valkey.start()
+    valkey.wait_ready()
+    yield valkey.url
+    valkey.stop()
+    valkey.wait(10)
+    shutil.rmtree(home)
+
+
+@pytest.fixture
+def redis_url(valkey_url: str) -> str:
+    """That Valkey, empty."""
+    with store.connect(valkey_url) as client:
+        client.flushall()
+    return valkey_url
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    """A redis-py client of the empty store; answers in bytes."""
+    with store.connect(redis_url) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def secrets() -> Secrets:
+    return Secrets.of(("signing-key-of-the-tests",), "recipient-secret-of-the-tests")
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path) -> Settings:
+    return Settings(redis_url=redis_url, data=tmp_path, base_url="http://pixel.test", api_key=API_KEY)
+
+
+@pytest.fixture
+def web(settings: Settings, secrets: Secrets) -> Iterator[TestClient]:
+    """The app behind a test client that carries the API key; time is what it is."""
+    queue = jobs.queue(store.connect(settings.redis_url))
+    app = create_app(settings, secrets, store.connect_async(settings.redis_url), queue)
+    with TestClient(
+        app, base_url="http://pixel.test", headers={"Authorization": f"Bearer {API_KEY}"}
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def count(client: redis.Redis, settings: Settings, secrets: Secrets) -> Callable[..., int]:
+    """Rolls all shards up, in this process, until they are empty; gives the number of hits counted."""
+    import time
+
+    def roll_up(now: float | None = None) -> int:
+        counted = 0
+        for shard in range(settings.shards):
+            rollup = Rollup(client, settings, secrets, shard)
+            while rollup.step(now or time.time()) is Outcome.COUNTED:
+                pass
+            counted += rollup.counted
+        return counted
+
+    return roll_up
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    """`pixel-server up`, all of it, on a free port and an empty data directory."""
+    made = Stack(Path(tempfile.mkdtemp(prefix="px-")))
+    made.start()
+    yield made
+    made.stop()
+    shutil.rmtree(made.data)

@@ -1,0 +1,19 @@
+"""From an image tag to an open rate: the whole way, with real parts."""
+
+from __future__ import annotations
+
+from tests.stack import Stack, until
+
+
+def test_a_mail_is_opened_and_counted(stack: Stack):
+    made = {"id": "hello", "name": "Hello", "kind": "email", "sent": 4}
+    assert stack.call("POST", "/api/campaigns", made)[0] == 201
+    status, links = stack.call("POST", "/api/campaigns/hello/links", {"recipients": ["ada", "bob"]})
+    assert status == 200
+    ada, bob = (link["url"] for link in links["links"])
+    for url in (ada, ada, bob):
+        assert stack.get(url) == (200, "recorded")
+    until(lambda: stack.totals("hello")["opens"] == 3, within=2)
+    _, stats = stack.call("GET", "/api/campaigns/hello/stats")
+    assert stats["totals"] == {"hits": 3, "opens": 3, "unique_opens": 2, "unique_ips": 1}
+    assert stats["open_rate"] == {"low": 0.5, "high": 0.5}

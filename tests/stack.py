@@ -1,0 +1,130 @@
+"""`pixel-server up` as a process of its own, for tests that use the whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PROGRAM = str(Path(sys.executable).with_name("pixel-server"))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def until(found: Callable[[], Any], within: float = 20.0, every: float = 0.05) -> Any:
+    """What `found` gives as soon as it is true. AssertionError: it never was."""
+    deadline = time.monotonic() + within
+    while True:
+        value = found()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {within} s: {found}"
+        time.sleep(every)
+
+
+class Stack:
+    """One `up`. Start and stop it as often as you like; the data stays."""
+
+    def __init__(self, data: Path, port: int | None = None, **environ: str) -> None:
+        self.data = data
+        self.port = port or free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.log = data.with_name(data.name + ".log")
+        self.key = environ.get("PIXEL_API_KEY", "")
+        self.environ = {**os.environ, "PIXEL_DATA_DIR": str(data), **environ}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns when it has printed that it is up."""
+        with self.log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [PROGRAM, "up", "--port", str(self.port), "--data", str(self.data)],
+                env=self.environ,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            until(lambda: "Ctrl-C stops it" in self.output() or self.process.poll() is not None, 60)
+            assert self.process.poll() is None
+        except AssertionError:
+            raise AssertionError(f"up did not come up:\n{self.output()}") from None
+        if shown := re.search(r"API key  (\S{20,})", self.output()):
+            self.key = shown[1]
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """As Ctrl-C does; the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(60)
+
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """The command line, on this data."""
+        return subprocess.run(
+            [PROGRAM, *arguments], env=self.environ, capture_output=True, text=True, check=check, timeout=60
+        )
+
+    def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """(status, JSON) of an API call with the API key."""
+        request = urllib.request.Request(
+            self.address + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                content = answer.read()
+                return answer.status, json.loads(content) if content else None
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read() or b"null")
+
+    def get(self, url: str, **headers: str) -> tuple[int, str]:
+        """(status, X-Pixel) of a pixel. url: whole, or a path."""
+        request = urllib.request.Request(
+            url if url.startswith("http") else self.address + url, headers=headers
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.headers["X-Pixel"]
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers["X-Pixel"]
+
+    def totals(self, campaign: str) -> dict[str, int]:
+        status, stats = self.call("GET", f"/api/campaigns/{campaign}/stats")
+        assert status == 200, stats
+        totals: dict[str, int] = stats["totals"]
+        return totals
+
+    def pids(self, words: str) -> list[int]:
+        """Processes of this stack whose command line contains these words."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    environ = (entry / "environ").read_bytes()
+                except OSError:
+                    continue
+                mine = str(self.data) in line or f"PIXEL_DATA_DIR={self.data}".encode() in environ
+                if mine and words in line:
+                    found.append(int(entry.name))
+        return found

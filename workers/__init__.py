@@ -1,0 +1,1 @@
+"""The roll-up path: stored hits become counters."""

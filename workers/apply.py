@@ -1,0 +1,166 @@
+"""Applying a tally: from what is kept and what is new, the commands of one commit.
+
+Why each hit is counted exactly once:
+
+1. A stored batch is one stream entry. Its producer numbers it and repeats it unchanged until it is
+   answered, and the append script takes each number once. So each stored hit lies in exactly one entry.
+2. A roll-up reads the turn (n, id) first, then entries after id, then everything else it goes by: the
+   campaigns, the recipients, the packed counts. It commits counters, id and trim in one script, which does
+   nothing if n has moved. Everyone who writes to the shard's state raises n in the same way. So what was
+   read is still so at the commit; and the id only moves together with the counters that it stands for.
+3. Killed before the commit: nothing has happened; the entries are read again. Killed after it, or the reply
+   lost: the id has moved, and the entries are neither there nor read again. A worker that slept through
+   others' commits finds n moved, and changes nothing.
+4. What is merged does not depend on order: sums add; a recipient's record is (least, greatest, sum, union);
+   an open that turns out to be earlier than the first one known moves one unique open from cell to cell;
+   HyperLogLogs are sets. So hits, opens and unique opens come out the same however batches were cut.
+5. A deleted campaign: its tombstone is set, then n is raised, then its keys go. A roll-up that read n before
+   that fails; one that read it after sees the tombstone, and drops the hits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from pixel_server import keys, people, series
+from pixel_server.people import Person
+from pixel_server.series import Cell, Cells
+from pixel_server.store import Redis
+from pixel_server.turn import Command
+from workers.tally import Sums, Tally
+
+_READ_PEOPLE = """
+-- KEYS: what the names of the recipients' hashes begin with. ARGV: recipient keys, 8 bytes each; number of
+-- hashes. Returns a packed record each, or nothing.
+local out = {}
+for i = 1, #ARGV[1], 8 do
+  local key = string.sub(ARGV[1], i, i + 7)
+  local bucket = (string.byte(key, 5) * 256 + string.byte(key, 6)) % tonumber(ARGV[2])
+  out[#out + 1] = redis.call('HGET', KEYS[1] .. string.format('%03x', bucket), key)
+end
+return out
+"""
+
+_CHUNK = 1000
+DAY = series.DAY
+
+
+@dataclass(slots=True)
+class Kept:
+    """What a shard holds of one campaign, as far as a tally touches it."""
+
+    people: dict[bytes, Person] = field(default_factory=dict)
+    buckets: dict[str, Cells] = field(default_factory=dict)
+    months: dict[str, Cells] = field(default_factory=dict)
+
+
+def read(store: Redis, shard: int, sums: Sums) -> Kept:
+    """Reads what this tally will change. NewerFormat: a newer version wrote it."""
+    campaign = sums.campaign.id
+    kept = Kept()
+    if sums.people:
+        prefix = keys.people(shard, campaign, 0)[:-3]
+        found = store.eval(_READ_PEOPLE, 1, prefix, b"".join(sums.people), keys.PEOPLE_BUCKETS)
+        kept.people = {key: people.unpack(value) for key, value in zip(sums.people, found, strict=True)}
+    starts = set(sums.cells)
+    for person in kept.people.values():
+        if person.opens:
+            starts.add(series.bucket(person.first * 1000))
+    days = sorted({series.utc_day(start) for start in starts})
+    months = sorted({sums.day(start)[:6] for start in starts})
+    if not starts:
+        return kept
+    pipe = store.pipeline(transaction=False)
+    for day in days:
+        pipe.get(keys.buckets(shard, campaign, day))
+    pipe.hmget(keys.months(shard, campaign), months)
+    *found_days, found_months = pipe.execute()
+    kept.buckets = {day: series.unpack(value) for day, value in zip(days, found_days, strict=True)}
+    kept.months = {month: series.unpack(value) for month, value in zip(months, found_months, strict=True)}
+    return kept
+
+
+def plan(shard: int, sums: Sums, kept: Kept, bucket_days: int, now: float) -> Iterator[Command]:
+    """The commands that add a campaign's sums to what is kept. Pure."""
+    campaign = sums.campaign.id
+    changes = {start: list(cell) for start, cell in sums.cells.items()}
+    records: dict[str, list[bytes]] = {}
+    for key, new in sums.people.items():
+        old = kept.people[key]
+        both = people.merge(old, new)
+        for start, count in _first_opens(old, both):
+            cell = changes.setdefault(start, [0] * len(series.COUNTS))
+            cell[series.UNIQUE_OPENS] += count
+        bucket = keys.people(shard, campaign, people.bucket(key))
+        records.setdefault(bucket, []).extend((key, people.pack(both)))
+    for bucket, fields in records.items():
+        for part in _parts(fields):
+            yield ("HSET", bucket, *part)
+    yield from _totals(shard, campaign, changes)
+    yield from _buckets(shard, campaign, changes, kept, (bucket_days, now))
+    yield from _months(shard, sums, changes, kept)
+    for part in _parts(sorted(sums.addresses)):
+        yield ("PFADD", keys.addresses(shard, campaign), *part)
+    for day, visitors in sums.visitors.items():
+        for part in _parts(sorted(visitors)):
+            yield ("PFADD", keys.visitors(shard, campaign, day), *part)
+            yield ("PFADD", keys.visitors(shard, campaign), *part)
+
+
+def bookkeeping(shard: int, tally: Tally, last: str) -> Iterator[Command]:
+    """The commands for what was not counted, and the trim of what now is."""
+    for reason, count in tally.drops.items():
+        yield ("HINCRBY", keys.drops(shard), reason, str(count))
+    for unreadable in tally.dead:
+        yield ("XADD", keys.dead(shard), "*", "reason", unreadable.reason, "data", unreadable.data)
+    at, _, number = last.partition("-")
+    yield ("XTRIM", keys.hits(shard), "MINID", f"{at}-{int(number) + 1}")
+    yield ("DEL", keys.stop(shard))
+
+
+def _first_opens(old: Person, both: Person) -> Iterator[tuple[int, int]]:
+    """Where a unique open is added or taken: (start of 15 minutes, +1 or -1)."""
+    if not both.opens or (old.opens and old.first == both.first):
+        return
+    if old.opens:
+        yield series.bucket(old.first * 1000), -1
+    yield series.bucket(both.first * 1000), 1
+
+
+def _totals(shard: int, campaign: str, changes: dict[int, Cell]) -> Iterator[Command]:
+    for name, counts in zip(series.COUNTS, zip(*changes.values(), strict=True), strict=False):
+        if sum(counts):
+            yield ("HINCRBY", keys.total(shard, campaign), name, str(sum(counts)))
+
+
+def _buckets(
+    shard: int, campaign: str, changes: dict[int, Cell], kept: Kept, keep: tuple[int, float]
+) -> Iterator[Command]:
+    bucket_days, now = keep
+    days: dict[str, list[int]] = {}
+    for start in changes:
+        days.setdefault(series.utc_day(start), []).append(start)
+    for day, starts in days.items():
+        expires = starts[0] // DAY * DAY + DAY + bucket_days * DAY
+        if expires <= now:
+            continue
+        cells = kept.buckets[day]
+        for start in starts:
+            series.add(cells, series.quarter(start), changes[start])
+        yield ("SET", keys.buckets(shard, campaign, day), series.pack(cells), "EXAT", str(expires))
+
+
+def _months(shard: int, sums: Sums, changes: dict[int, Cell], kept: Kept) -> Iterator[Command]:
+    touched = set()
+    for start, counts in changes.items():
+        day = sums.day(start)
+        touched.add(day[:6])
+        series.add(kept.months[day[:6]], int(day[6:]), counts)
+    for month in sorted(touched):
+        yield ("HSET", keys.months(shard, sums.campaign.id), month, series.pack(kept.months[month]))
+
+
+def _parts(items: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    for i in range(0, len(items), _CHUNK):
+        yield items[i : i + _CHUNK]

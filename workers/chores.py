@@ -1,0 +1,42 @@
+"""What is done once a minute: old producers and dead letters go, cut-off deletions are finished."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from pixel_server import campaigns, keys, producer
+from pixel_server.settings import Settings
+from pixel_server.store import Redis, connect_async
+from workers.context import context
+
+log = logging.getLogger("workers.chores")
+
+
+def run() -> None:
+    """The job."""
+    store, settings, _ = context()
+    tidy(store, settings, time.time())
+    asyncio.run(_finish_deletions(settings))
+
+
+def tidy(store: Redis, settings: Settings, now: float) -> None:
+    """Removes what is older than it may be, in one bounded step a shard."""
+    oldest_letter = int((now - settings.dead_letter_days * 86_400) * 1000)
+    for shard in range(settings.shards):
+        gone = store.eval(producer.PRUNE, 1, keys.producers(shard), int(now * 1000) - producer.IDLE_MS)
+        if gone:
+            log.info("chores: shard %d: %d producers were idle for 30 days and are pruned", shard, gone)
+        letters = store.xtrim(keys.dead(shard), minid=oldest_letter, approximate=False)
+        if letters:
+            log.warning("chores: shard %d: %d dead letters were too old and are gone", shard, letters)
+
+
+async def _finish_deletions(settings: Settings) -> None:
+    store = connect_async(settings.redis_url, timeout=10.0)
+    try:
+        for campaign in await campaigns.finish_deletions(store, settings.shards):
+            log.info("chores: the deletion of %s is finished", campaign)
+    finally:
+        await store.aclose()

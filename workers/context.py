@@ -1,0 +1,17 @@
+"""What a job of this process works with: made once, from the environment."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+from pixel_server.store import Redis, connect
+
+
+@cache
+def context() -> tuple[Redis, Settings, Secrets]:
+    """(Redis, settings, secrets). SettingsError, SecretsError: as when the process started."""
+    settings = Settings.from_env()
+    secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
+    return connect(settings.redis_url, timeout=10.0), settings, secrets

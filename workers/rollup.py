@@ -1,0 +1,127 @@
+"""The roll-up of one shard: turn, read, tally, apply; until the shard is empty or the time is up."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from enum import Enum
+
+from pixel_server import campaigns, hit, keys, turn
+from pixel_server.hit import Hit, Unreadable
+from pixel_server.secret import Secrets
+from pixel_server.series import NewerFormat
+from pixel_server.settings import Settings
+from pixel_server.store import Redis
+from workers import apply
+from workers.context import context
+from workers.tally import fold, wanted
+
+log = logging.getLogger("workers.rollup")
+
+TIME = 10.0
+"""Seconds a job drains at most."""
+
+PASS_HITS = 4000
+"""Hits a pass aims at. It reads at most MOST_ENTRIES entries of at most 1,000 hits a recorder wrote."""
+MOST_ENTRIES = 512
+
+
+class Outcome(Enum):
+    COUNTED = "counted"
+    EMPTY = "empty"
+    MOVED = "moved"
+    STOPPED = "stopped"
+
+
+@dataclass(slots=True)
+class Rollup:
+    """One shard's. `entries`: how many the next pass reads; follows the size of batches."""
+
+    store: Redis
+    settings: Settings
+    secrets: Secrets
+    shard: int
+    entries: int = 16
+    counted: int = 0
+
+    def step(self, now: float) -> Outcome:
+        """One pass: what is waiting, up to PASS_HITS or so, is in the counters, or nothing has changed."""
+        n, last = turn.read(self.store, self.shard)
+        waiting = self.store.xrange(keys.hits(self.shard), f"({last}", "+", self.entries)
+        if not waiting:
+            self.store.delete(keys.stop(self.shard))
+            return Outcome.EMPTY
+        hits, unreadable, taken, newer = _decode(waiting)
+        if taken is None:
+            return self._stop(f"entry {newer}: written by a newer version; update the workers")
+        found = campaigns.seal(self.store, wanted(hits), now) if hits else {}
+        tally = fold(hits, found, self.secrets, int(now * 1000))
+        tally.dead.extend(unreadable)
+        if tally.dead and self._dead_letters() + len(tally.dead) > self.settings.dead_letters:
+            return self._stop(
+                f"dead letters are full ({self.settings.dead_letters}): look at them, drop them"
+            )
+        commands: list[turn.Command] = []
+        try:
+            for sums in tally.sums.values():
+                kept = apply.read(self.store, self.shard, sums)
+                commands += apply.plan(self.shard, sums, kept, self.settings.bucket_days, now)
+        except NewerFormat as error:
+            return self._stop(f"{error}; update the workers")
+        commands += apply.bookkeeping(self.shard, tally, taken)
+        if not turn.commit(self.store, self.shard, n, taken, commands):
+            return Outcome.MOVED
+        for one in tally.dead:
+            log.error("rollup: shard %d: a hit was set aside: %s", self.shard, one.reason)
+        self.counted += len(hits)
+        self.entries = max(
+            1, min(self.entries * 2, PASS_HITS * len(waiting) // (len(hits) + 1), MOST_ENTRIES)
+        )
+        return Outcome.COUNTED
+
+    def _dead_letters(self) -> int:
+        return int(self.store.xlen(keys.dead(self.shard)))
+
+    def _stop(self, reason: str) -> Outcome:
+        """The shard stands still until this is mended; nothing of it is lost."""
+        if self.store.get(keys.stop(self.shard)) != reason.encode():
+            log.error("rollup: shard %d stands still: %s", self.shard, reason)
+        self.store.set(keys.stop(self.shard), reason)
+        return Outcome.STOPPED
+
+
+def drain(shard: int) -> int:
+    """The job. Returns how many hits it counted."""
+    store, settings, secrets = context()
+    rollup = Rollup(store, settings, secrets, shard)
+    started = time.monotonic()
+    while time.monotonic() - started < TIME:
+        outcome = rollup.step(time.time())
+        if outcome is not Outcome.COUNTED:
+            # MOVED: another roll-up has this shard. It goes on, so this one need not.
+            break
+    if rollup.counted:
+        log.debug("rollup: shard %d: %d hits in %.2f s", shard, rollup.counted, time.monotonic() - started)
+    return rollup.counted
+
+
+def _decode(
+    entries: list[tuple[bytes, dict[bytes, bytes]]],
+) -> tuple[list[Hit], list[Unreadable], str | None, str]:
+    """(hits, what cannot be read, id of the last entry taken or None, id of one of a newer format)."""
+    hits: list[Hit] = []
+    unreadable: list[Unreadable] = []
+    last: str | None = None
+    for entry, fields in entries:
+        for name, data in fields.items():
+            if name.isdigit() and int(name) > hit.FORMAT:
+                return hits, unreadable, last, entry.decode()
+            if name != b"%d" % hit.FORMAT:
+                unreadable.append(Unreadable(data, f"entry: field {name[:20]!r}"))
+                continue
+            good, bad = hit.decode_batch(data)
+            hits += good
+            unreadable += bad
+        last = entry.decode()
+    return hits, unreadable, last, ""

@@ -1,0 +1,127 @@
+"""The tally: the sums that a run of batches folds into. Pure data, made by pure code."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pixel_server import hit, people, series
+from pixel_server.campaigns import Campaign
+from pixel_server.hit import Hit, Unreadable
+from pixel_server.people import Person
+from pixel_server.secret import Secrets
+from pixel_server.series import Cell
+from pixel_server.tokens import Mode, Part, mode_of, part_of
+
+AHEAD_MS = 86_400_000
+"""A hit from further in the future than this is a wrong clock, and is set aside."""
+
+
+@dataclass(slots=True)
+class Sums:
+    """Of one campaign. cells: by start of 15 minutes. visitors: by local day."""
+
+    campaign: Campaign
+    cells: dict[int, Cell] = field(default_factory=dict)
+    people: dict[bytes, Person] = field(default_factory=dict)
+    addresses: set[bytes] = field(default_factory=set)
+    visitors: dict[str, set[bytes]] = field(default_factory=dict)
+    days: dict[int, str] = field(default_factory=dict)
+
+    def day(self, start: int) -> str:
+        """The local day of a bucket."""
+        day = self.days.get(start)
+        if day is None:
+            day = self.days[start] = series.local_day(start, self.campaign.zone)
+        return day
+
+
+@dataclass(slots=True)
+class Tally:
+    """sums: by campaign. drops: hits not counted, by reason. dead: what cannot be tallied."""
+
+    sums: dict[str, Sums] = field(default_factory=dict)
+    drops: Counter[str] = field(default_factory=Counter)
+    dead: list[Unreadable] = field(default_factory=list)
+
+
+def wanted(hits: Iterable[Hit]) -> dict[str, bool]:
+    """The campaigns of these hits -> whether a good token names it, so that it may be made."""
+    found: dict[str, bool] = {}
+    for one in hits:
+        found[one.campaign] = found.get(one.campaign, False) or one.kind == hit.EMAIL
+    return found
+
+
+def fold(hits: Iterable[Hit], campaigns: Mapping[str, Campaign], secrets: Secrets, now_ms: int) -> Tally:
+    """Adds up. campaigns: those that hits may be counted under; hits of others are dropped."""
+    tally = Tally()
+    for one in hits:
+        sums = tally.sums.get(one.campaign)
+        if sums is None:
+            campaign = campaigns.get(one.campaign)
+            if campaign is None:
+                tally.drops["gone"] += 1
+                continue
+            sums = tally.sums[one.campaign] = Sums(campaign)
+        if not 0 <= one.time <= now_ms + AHEAD_MS:
+            tally.dead.append(Unreadable(hit.encode(one), "time: in the future, or before 1970"))
+        elif len(one.recipient) != (8 if mode_of(one.flags) > Mode.COUNT else 0):
+            tally.dead.append(Unreadable(hit.encode(one), "recipient: not as the flags say"))
+        elif one.kind == hit.EMAIL:
+            if sums.campaign.kind == "email":
+                _add_mail(sums, one)
+            else:
+                tally.drops["kind"] += 1
+        elif one.kind == hit.WEB:
+            if sums.campaign.kind == "web":
+                _add_page(sums, one, secrets)
+            else:
+                tally.drops["kind"] += 1
+        else:
+            tally.dead.append(Unreadable(hit.encode(one), f"kind: {one.kind!r}"))
+    return tally
+
+
+def _add_mail(sums: Sums, one: Hit) -> None:
+    cell = _cell(sums, one)
+    cell[series.HITS] += 1
+    part = part_of(one.flags)
+    is_open = one.method == "GET" and part != Part.BOTTOM
+    if is_open:
+        cell[series.OPENS] += 1
+    if mode_of(one.flags) < Mode.PSEUDONYMOUS:
+        return  # nothing that tells two recipients apart
+    if one.address:
+        sums.addresses.add(one.address)
+    if one.method != "GET":
+        return
+    at = one.time // 1000
+    flags = people.TOP if part == Part.TOP else people.BOTTOM if part == Part.BOTTOM else 0
+    person = Person(at, at, 1, flags) if is_open else Person(0, 0, 0, flags)
+    known = sums.people.get(one.recipient)
+    sums.people[one.recipient] = person if known is None else people.merge(known, person)
+
+
+def _add_page(sums: Sums, one: Hit, secrets: Secrets) -> None:
+    cell = _cell(sums, one)
+    cell[series.HITS] += 1
+    if one.address:
+        sums.addresses.add(one.address)
+    if one.method != "GET":
+        return
+    cell[series.VIEWS] += 1
+    day = sums.day(series.bucket(one.time))
+    visitor = one.visitor or secrets.visitor_key(
+        b"day", one.campaign.encode(), one.address, one.agent.encode("utf-8", "replace"), day.encode()
+    )
+    sums.visitors.setdefault(day, set()).add(visitor)
+
+
+def _cell(sums: Sums, one: Hit) -> Cell:
+    start = series.bucket(one.time)
+    cell = sums.cells.get(start)
+    if cell is None:
+        cell = sums.cells[start] = [0] * len(series.COUNTS)
+    return cell

@@ -1,0 +1,79 @@
+"""One RQ worker, and the schedule that keeps an eye on all shards."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+
+import redis
+from rq import Queue, SimpleWorker
+
+from pixel_server import jobs, keys
+from pixel_server.settings import Settings
+from pixel_server.store import Redis, connect
+
+log = logging.getLogger("workers.work")
+
+BEAT = 2.0
+"""Seconds between two signs of life of a worker; one silent for five of them is not seen."""
+
+
+class Worker(SimpleWorker):
+    """Runs jobs in its own process: a roll-up keeps its caches, and a killed worker takes its job with it.
+
+    RQ waits up to a minute for a Redis that was away; hits should be counted sooner.
+    """
+
+    max_connection_wait_time = 1.0
+
+
+def run_worker(settings: Settings) -> None:
+    """Works until told to stop by a signal; a job in hand is finished first."""
+    connection = redis.Redis.from_url(settings.queue_url or settings.redis_url, protocol=2)
+    worker = Worker([jobs.queue(connection)], connection=connection)
+    threading.Thread(target=_beat, args=(settings,), daemon=True).start()
+    worker.work(logging_level="WARNING")
+
+
+def _beat(settings: Settings) -> None:
+    """Signs of life, for /readyz."""
+    store = connect(settings.redis_url)
+    name = f"{socket.gethostname()}:{os.getpid()}"
+    while True:
+        now = time.time()
+        try:
+            store.zadd(keys.WORKERS, {name: now})
+            store.zremrangebyscore(keys.WORKERS, 0, now - 60)
+        except (redis.RedisError, OSError):
+            pass  # the worker itself says so
+        time.sleep(BEAT)
+
+
+class Schedule:
+    """The safety net: looks each second for shards with hits that no roll-up took."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store: Redis = connect(settings.redis_url)
+        self._jobs: Queue = jobs.queue(connect(settings.queue_url or settings.redis_url))
+        self._failing = False
+
+    def tick(self, now: float) -> None:
+        """Asks for a roll-up of each shard with hits, and for the chores of the minute."""
+        try:
+            pipe = self._store.pipeline(transaction=False)
+            for shard in range(self._settings.shards):
+                pipe.xlen(keys.hits(shard))
+            waiting = [shard for shard, length in enumerate(pipe.execute()) if length]
+            jobs.ask_rollups(self._jobs, waiting, now)
+            jobs.ask_chores(self._jobs, now)
+            if self._failing:
+                log.warning("schedule: Redis answers again")
+            self._failing = False
+        except (redis.RedisError, OSError) as error:
+            if not self._failing:
+                log.error("schedule: Redis does not answer, nothing is counted meanwhile: %s", error)
+            self._failing = True
