@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
+import redis
 
 from pixel_server import keys
 from pixel_server.store import AsyncRedis
@@ -59,7 +61,8 @@ async def find(store: AsyncRedis, key: str) -> ApiKey | None:
     record = _record(digest[:12], kept)
     now = int(time.time())
     if record.last_used is None or now - record.last_used >= 60:
-        await store.eval(_USED, 1, keys.api_key(record.id), now)
+        with suppress(redis.ResponseError):  # a full store can still be read
+            await store.eval(_USED, 1, keys.api_key(record.id), now)
     return record
 
 

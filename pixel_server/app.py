@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 from rq import Queue
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Mount, Route
 
@@ -18,8 +22,10 @@ from pixel_server import apikeys, jobs, store
 from pixel_server.campaigns import Directory
 from pixel_server.collect.bell import Bell
 from pixel_server.collect.door import Door
+from pixel_server.collect.drain import Drain, SpoolSink
 from pixel_server.collect.pixel import Pixel
 from pixel_server.collect.recorder import Recorder
+from pixel_server.collect.spool import Spool, status, waiting_since
 from pixel_server.collect.stream import Stream
 from pixel_server.report import api
 from pixel_server.report.health import Health
@@ -28,6 +34,21 @@ from pixel_server.settings import Settings
 from pixel_server.store import AsyncRedis
 
 log = logging.getLogger("pixel_server.app")
+
+
+class _Anything(Convertor[str]):
+    """Starlette's `path` does not match a line break, which may stand in a path as %0a."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("anything", _Anything())
 
 
 def create_app(
@@ -41,40 +62,77 @@ def create_app(
     directory = Directory(redis)
     door = Door(settings, secrets, directory, clock)
     bell = Bell(queue)
+    stream, draining = Stream(settings.redis_url), Stream(settings.redis_url, within=1.0)
+    spool_directory = settings.data / "spool"
+    spool = Spool(spool_directory, settings.spool_bytes, clock=clock)
     recorder = Recorder(
-        Stream(redis), settings.shards, settings.pending_bytes, on_stored=bell.ring, clock=clock
+        stream,
+        settings.shards,
+        settings.pending_bytes,
+        spool=SpoolSink(spool) if settings.spool_bytes else None,
+        on_stored=bell.ring,
+        clock=clock,
     )
+    drain = Drain(
+        spool,
+        draining,
+        is_away=lambda: recorder.away,
+        taken=recorder.resume,
+        mark=recorder.mark,
+        drained=recorder.drained,
+        on_stored=bell.ring,
+    )
+    known = settings.data / "campaigns.json"
     pixel = Pixel(door, recorder)
-    health = Health(redis, settings, recorder, lambda: list(door.recent), clock)
+    prefix = urlsplit(settings.base_url or "").path
+    health = Health(
+        redis, settings, recorder, lambda: status(spool_directory), lambda: list(door.recent), clock
+    )
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        await store.check(redis, settings.redis_url, settings.shards, secrets)
-        await apikeys.use_environment(redis, settings.api_key)
-        if not await apikeys.listed(redis):
-            log.warning("there is no API key yet: make one with `pixel-server key create NAME`")
-        await directory.load()
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        async def begin() -> None:
+            await store.check(redis, settings.redis_url, settings.shards, secrets)
+            await apikeys.use_environment(redis, settings.api_key)
+            if not await apikeys.listed(redis):
+                log.warning("there is no API key yet: make one with `pixel-server key create NAME`")
+            await directory.load()
+
         recorder.start()
-        tasks = [asyncio.create_task(directory.follow()), asyncio.create_task(bell.run())]
+        running = [bell.run(), drain.run(), directory.follow(known)]
         try:
-            yield
+            await begin()
+        except store.StoreAwayError as error:
+            if not settings.spool_bytes:
+                raise
+            log.error("%s; hits go to the spool, by what is known of campaigns from before", error)
+            directory.restore(known)
+            running.append(_begin_later(begin))
+        tasks = [asyncio.create_task(run) for run in running]
+        try:
+            # For the fast path, which finds no other way to them.
+            yield {"door": door, "recorder": recorder, "prefix": prefix.encode()}
         finally:
             await recorder.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            stream.close()
+            draining.close()
+            spool.close()
             await redis.aclose()
 
     routes: list[BaseRoute] = [
         Route("/o", pixel),
-        Route("/o/{rest:path}", pixel),
+        Route("/o/{rest:anything}", pixel),
         Route("/p", pixel),
-        Route("/p/{rest:path}", pixel),
-        *api.routes(api.Api(redis, settings, secrets, directory, clock)),
+        Route("/p/{rest:anything}", pixel),
+        *api.routes(
+            api.Api(redis, settings, secrets, directory, lambda: waiting_since(spool_directory), clock)
+        ),
         Route("/healthz", health.healthz),
         Route("/readyz", health.readyz),
     ]
-    prefix = urlsplit(settings.base_url or "").path
     if prefix:
         # A proxy in front may pass the prefix on, or take it off.
         routes = [Mount(prefix, routes=routes), *routes]
@@ -85,6 +143,20 @@ def create_app(
     )
     app.router.redirect_slashes = False
     return app
+
+
+async def _begin_later(begin: Callable[[], Awaitable[None]]) -> None:
+    """As soon as Redis answers. A store that does not fit ends this process: its log line says why."""
+    while True:
+        await asyncio.sleep(0.5)
+        try:
+            return await begin()
+        except store.StoreAwayError:
+            continue
+        except store.StoreError as error:
+            log.critical("%s", error)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return None
 
 
 def app() -> Starlette:

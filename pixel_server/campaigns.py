@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -224,6 +226,13 @@ def seal(store: Redis, wanted: dict[str, bool], now: float) -> dict[str, Campaig
     return {name: _decode(record) for name, record in zip(ids, records, strict=True) if record}
 
 
+class _Known(msgspec.Struct):
+    """What the file of `Directory.save` holds."""
+
+    kinds: dict[str, Kind]
+    gone: list[str]
+
+
 class Directory:
     """Which campaigns there are and which are gone, in memory, so that no pixel asks Redis.
 
@@ -283,10 +292,32 @@ class Directory:
             self._seen = entries[-1][0].decode()
         return None
 
-    async def follow(self) -> None:
-        """Keeps up with changes until cancelled."""
+    def save(self, path: Path) -> None:
+        """Writes what is known to a file, for a start while Redis is away."""
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.write_bytes(msgspec.json.encode({"kinds": self.kinds, "gone": sorted(self.gone)}))
+        draft.replace(path)
+
+    def restore(self, path: Path) -> None:
+        """Takes what `save` wrote, if there is such a file."""
+        try:
+            kept = msgspec.json.decode(path.read_bytes(), type=_Known)
+        except (OSError, msgspec.DecodeError):
+            return
+        self.kinds, self.gone = kept.kinds, set(kept.gone)
+
+    async def follow(self, path: Path | None = None) -> None:
+        """Keeps up with changes until cancelled; keeps the file of `save` as it should be."""
         failing = False
+        saved = (-1, -1)
         while True:
+            known = (len(self.kinds), len(self.gone))
+            if path is not None and self.loaded and known != saved:
+                saved = known
+                try:
+                    await asyncio.to_thread(self.save, path)
+                except OSError as error:
+                    log.warning("campaigns: cannot write %s: %s", path, error)
             await asyncio.sleep(REFRESH)
             try:
                 await self.refresh()

@@ -80,8 +80,8 @@ def serve(host: str, port: int, processes: int, handle: int | None) -> None:
     from pixel_server.processes import Child, keep  # noqa: PLC0415
 
     lifeline.hold()
-    listening = serving.bind(host, port) if handle is None else socket.socket(fileno=handle)
     _fit_or_fail()
+    listening = serving.bind(host, port) if handle is None else socket.socket(fileno=handle)
     if processes == 1:
         serving.run(listening)
         return
@@ -131,7 +131,8 @@ def create_campaign(as_json: bool, **given: Any) -> None:
     from pixel_server import campaigns  # noqa: PLC0415
     from pixel_server.report import body  # noqa: PLC0415
 
-    given["name"] = given["name"] or given["id"]
+    if given["name"] is None:
+        given["name"] = given["id"]
     checks: dict[str, Callable[[Any], Any]] = {
         "id": body.slug,
         "name": body.name,
@@ -199,7 +200,10 @@ def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
         click.echo(json.dumps({**campaigns.to_json(found), "stats": read}))
         return
     rows = [("campaign", f"{found.id} ({found.kind}) {found.name}"), ("counted up to", read["as_of"])]
-    rows += [(name.replace("_", " "), f"{value:,}") for name, value in read["totals"].items()]
+    for name, value in read["totals"].items():
+        estimate = read["estimates"].get(name)
+        error = f" (estimate, \u00b1{estimate['standard_error']:.1%})" if estimate else ""
+        rows.append((name.replace("_", " "), f"{value:,}{error}"))
     if found.kind == "email":
         rows.append(("sent", "not set" if found.sent is None else f"{found.sent:,}"))
         rate = read["open_rate"]
@@ -233,17 +237,21 @@ def delete_campaign(id: str, yes: bool, as_json: bool) -> None:  # noqa: A002
 @_as_json
 def link(campaign_id: str, recipient: str, as_html: bool, as_json: bool) -> None:
     """Make the pixel link of one mail. Works offline."""
-    from pixel_server.links import Minter  # noqa: PLC0415
+    from pixel_server.links import Minter, check_recipient  # noqa: PLC0415
+    from pixel_server.slug import PATTERN, is_slug  # noqa: PLC0415
 
     settings = Settings.from_env()
-    address = settings.base_url or _left_address(settings)
+    if not is_slug(campaign_id):
+        raise Failure(f"campaign must match {PATTERN}")
+    try:
+        check_recipient(recipient)
+    except ValueError as error:
+        raise Failure(f"recipient {error}") from None
+    address = settings.base_url or _left_base_url(settings)
     if address is None:
         raise Failure("set PIXEL_BASE_URL, the address at which the world reaches this server")
     secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
-    try:
-        made = Minter(address, secrets).link(campaign_id, recipient)
-    except ValueError as error:
-        raise Failure(f"recipient or campaign {error}") from None
+    made = Minter(address, secrets).link(campaign_id, recipient)
     if as_json:
         click.echo(json.dumps({"recipient": recipient, "url": made.url, "html": made.html}))
     else:
@@ -298,6 +306,8 @@ def revoke_key(id: str, as_json: bool) -> None:  # noqa: A002
     from pixel_server import apikeys  # noqa: PLC0415
 
     try:
+        if not (id.isascii() and id.isalnum()):
+            raise apikeys.Unknown(id)
         _with_store(lambda store, _: apikeys.revoke(store, id))
     except apikeys.Unknown:
         raise Failure(f"there is no key {id}") from None
@@ -352,6 +362,60 @@ def drop_dead(yes: bool, as_json: bool) -> None:
     click.echo(json.dumps({"dropped": dropped}) if as_json else f"dropped {dropped} dead letters")
 
 
+@main.group()
+def spool() -> None:
+    """Hits that wait on disk, because Redis was away."""
+
+
+@spool.command("status")
+@_as_json
+def spool_status(as_json: bool) -> None:
+    """Show what waits, and since when. Needs no Redis."""
+    from pixel_server.collect.spool import status  # noqa: PLC0415
+    from pixel_server.report.ranges import show_ms  # noqa: PLC0415
+
+    found = status(Settings.from_env().data / "spool")
+    oldest = None if found.oldest_ms is None else show_ms(found.oldest_ms)
+    shown = {
+        "segments": found.segments,
+        "hits": found.hits,
+        "bytes": found.bytes,
+        "waiting_since": oldest,
+        "set_aside": found.aside,
+    }
+    if as_json:
+        click.echo(json.dumps(shown))
+        return
+    for name, value in shown.items():
+        click.echo(f"{name.replace('_', ' '):<14} {'-' if value is None else value}")
+
+
+@spool.command("drain")
+@_as_json
+def spool_drain(as_json: bool) -> None:
+    """Give to Redis what no running web process holds. (A running one drains its own by itself.)"""
+    import hiredis  # noqa: PLC0415
+
+    from pixel_server.collect.drain import Drain  # noqa: PLC0415
+    from pixel_server.collect.spool import Spool  # noqa: PLC0415
+    from pixel_server.collect.stream import Stream  # noqa: PLC0415
+
+    async def drain(store: Any, settings: Settings) -> int:
+        held = Spool(settings.data / "spool", settings.spool_bytes)
+        stream = Stream(_store_url(settings), within=10.0)
+        try:
+            return await Drain(held, stream).once()
+        finally:
+            stream.close()
+            held.close()
+
+    try:
+        batches = _with_store(drain)
+    except (OSError, TimeoutError, hiredis.ReplyError) as error:
+        raise Failure(f"the spool waits: {error or type(error).__name__}") from None
+    click.echo(json.dumps({"batches": batches}) if as_json else f"drained {batches} batches")
+
+
 @main.command("settings")
 @_as_json
 def show_settings(as_json: bool) -> None:
@@ -364,11 +428,11 @@ def show_settings(as_json: bool) -> None:
         click.echo(f"{name:<30} {default:<26} {text}")
 
 
-def _left_address(settings: Settings) -> str | None:
+def _left_base_url(settings: Settings) -> str | None:
     from pixel_server.up import left  # noqa: PLC0415
 
     found = left(settings.data)
-    return found.address if found else None
+    return found.base_url if found else None
 
 
 def _store_url(settings: Settings) -> str:
@@ -399,9 +463,19 @@ def _with_store(act: Callable[[Any, Settings], Awaitable[T]], url: str | None = 
 
 
 def _fit_or_fail() -> None:
-    """Before anything is started: settings, secrets and store, or one clear line."""
+    """Before anything is started: settings, secrets and store, or one clear line.
+
+    A store that is only away now is waited for by what is started.
+    """
+    from pixel_server.store import StoreAwayError  # noqa: PLC0415
 
     async def nothing(store: Any, settings: Settings) -> None:
         return None
 
-    _with_store(nothing, Settings.from_env().redis_url)
+    settings = Settings.from_env()
+    try:
+        _with_store(nothing, settings.redis_url)
+    except StoreAwayError as error:
+        if not settings.spool_bytes:
+            raise
+        logging.getLogger("pixel_server").error("%s; starting all the same", error)

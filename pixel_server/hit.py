@@ -48,6 +48,7 @@ encode = msgspec.msgpack.Encoder().encode
 _decode_hit = msgspec.msgpack.Decoder(Hit).decode
 _decode_batch = msgspec.msgpack.Decoder(list[Hit]).decode
 _decode_raw = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -68,16 +69,16 @@ def decode_batch(data: bytes) -> tuple[list[Hit], list[Unreadable]]:
     """The hits of one stored batch, and what of it cannot be read. Nothing is skipped in silence."""
     try:
         return _decode_batch(data), []
-    except msgspec.DecodeError:
+    except _BAD:
         pass
     try:
         parts = _decode_raw(data)
-    except msgspec.DecodeError as error:
+    except _BAD as error:
         return [], [Unreadable(data, f"batch: {error}")]
     hits, unreadable = [], []
     for part in parts:
         try:
             hits.append(_decode_hit(part))
-        except msgspec.DecodeError as error:
+        except _BAD as error:
             unreadable.append(Unreadable(bytes(part), f"hit: {error}"))
     return hits, unreadable

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from pixel_server.keys import PEOPLE_BUCKETS
-from pixel_server.series import NewerFormat
+from pixel_server.series import refuse_newer
 
 FORMAT = 1
 TOP, BOTTOM = 1, 2
@@ -48,9 +48,8 @@ def pack(person: Person) -> bytes:
 def unpack(value: bytes | None) -> Person:
     if value is None:
         return NOBODY
-    version, flags, first, span, opens = _decode(value)
-    if version > FORMAT:
-        raise NewerFormat(f"recipient of format {version}, this version reads {FORMAT}")
+    refuse_newer(value, FORMAT, "recipient")
+    _, flags, first, span, opens = _decode(value)
     return Person(first, first + span, opens, flags)
 
 

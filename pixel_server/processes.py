@@ -16,8 +16,8 @@ from pixel_server import lifeline
 
 log = logging.getLogger("pixel_server.processes")
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.3, 30.0
-STEADY = 60.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.3, 5.0
+STEADY = 10.0
 """Seconds after which a child that ran counts as well again: its next pause is the first one."""
 PATIENCE = 15.0
 """Seconds a child has to stop when asked to."""

@@ -75,12 +75,12 @@ def _fingerprint(key: bytes) -> str:
 def _kept(data: Path) -> tuple[tuple[str, ...], str]:
     """(signing keys, recipient secret) of the data directory; made first if it holds none, whole or not."""
     path = data / FILE
-    if not path.exists():
+    if not os.path.lexists(path):
         made = {"signing": [random.token_urlsafe(32)], "recipient": random.token_urlsafe(32)}
-        draft = data / f".{FILE}.{os.getpid()}"
+        draft = data / f".{FILE}.{random.token_hex(8)}"
         try:
             data.mkdir(parents=True, exist_ok=True)
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "w") as file:
                 json.dump(made, file)
                 file.flush()
@@ -95,9 +95,14 @@ def _kept(data: Path) -> tuple[tuple[str, ...], str]:
             raise SecretsError(f"cannot write secrets to {data}: {error.strerror}") from None
     try:
         kept = json.loads(path.read_bytes())
-        signing, recipient = tuple(kept["signing"]), kept["recipient"]
-        if not signing or not all(isinstance(text, str) and text for text in (*signing, recipient)):
+        signing, recipient = kept["signing"], kept["recipient"]
+        if not signing or not isinstance(signing, list):
             raise ValueError
-    except (OSError, ValueError, KeyError, TypeError):
-        raise SecretsError(f"{path} cannot be read as secrets; restore it, or set PIXEL_SECRET") from None
-    return signing, recipient
+        for text in (*signing, recipient):
+            if not isinstance(text, str) or not text.encode():
+                raise ValueError
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise SecretsError(
+            f"{path} cannot be read as secrets; restore it, or set PIXEL_SECRET and PIXEL_RECIPIENT_SECRET"
+        ) from None
+    return tuple(signing), recipient

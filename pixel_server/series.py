@@ -29,6 +29,12 @@ class NewerFormat(ValueError):
     """Written by a newer version of this server: left as it is."""
 
 
+def refuse_newer(value: bytes, known: int, what: str) -> None:
+    """NewerFormat: a packed value is of a later format, whatever its shape. Its second byte says which."""
+    if value[1] > known:
+        raise NewerFormat(f"{what} of format {value[1]}, this version reads {known}")
+
+
 def pack(cells: Cells) -> bytes:
     return _encode((FORMAT, {number: _trim(cell) for number, cell in sorted(cells.items())}))
 
@@ -36,9 +42,8 @@ def pack(cells: Cells) -> bytes:
 def unpack(value: bytes | None) -> Cells:
     if value is None:
         return {}
-    version, cells = _decode(value)
-    if version > FORMAT:
-        raise NewerFormat(f"series of format {version}, this version reads {FORMAT}")
+    refuse_newer(value, FORMAT, "series")
+    _, cells = _decode(value)
     return cells
 
 

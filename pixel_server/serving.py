@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import socket
 import sys
 import time
@@ -14,13 +16,18 @@ from pixel_server.settings import SettingsError
 
 MOST_HEAD = 128 << 10
 """Bytes that the head of one request may have; uvicorn alone sets no bound."""
+MOST_URL = 65_535
+"""Bytes of a URL that the URL parser takes; uvicorn alone gathers more, and then finds that out."""
 KEEP_ALIVE = 30
 GRACE = 5
 BACKLOG = 2048
+FAST = "pixel_server.collect.fast:PixelProtocol"
+REFERENCE = "pixel_server.serving:Protocol"
+"""Protocols by name: with the fast path for pixels, and without it, when the app answers all."""
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's own, with a bound on what a client may send before its request is complete."""
+    """uvicorn's own, with a bound on what a client may send that is neither a whole request nor a body."""
 
     _head = 0
 
@@ -34,9 +41,21 @@ class Protocol(HttpToolsProtocol):
             )
             self.transport.close()
 
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+        if len(self.url) > MOST_URL:
+            raise ValueError("URL too long")  # which ends the parse: 400
+
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        self._head = -sys.maxsize  # a body follows, or nothing: not counted here
+        self._head = 0
+        if self.parser.should_upgrade():
+            # What follows an upgrade is not read as a request, so say that nothing more is answered here.
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._head = 0
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -54,19 +73,21 @@ def bind(host: str, port: int, patience: float = 0.0) -> socket.socket:
             if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
                 time.sleep(0.1)
                 continue
-            raise SettingsError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
-        except OverflowError:
-            raise SettingsError(f"cannot listen on {host} port {port}: no such port") from None
+            number = error.errno or 0  # below 0 for a name that is not found
+            why = os.strerror(number) if number > 0 else error.strerror or error
+            raise SettingsError(f"cannot listen on {host} port {port}: {why}") from None
+        except (OverflowError, UnicodeError):
+            raise SettingsError(f"cannot listen on {host} port {port}: no such address") from None
         return made
 
 
-def run(listening: socket.socket) -> None:
+def run(listening: socket.socket, protocol: str = FAST) -> None:
     """Serves `pixel_server.app:app` on this socket until told to stop; exits with 3 if it cannot start."""
     config = uvicorn.Config(
         "pixel_server.app:app",
         factory=True,
         loop="uvloop",
-        http=Protocol,
+        http=protocol,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -77,6 +98,7 @@ def run(listening: socket.socket) -> None:
         timeout_graceful_shutdown=GRACE,
     )
     server = uvicorn.Server(config)
-    server.run(sockets=[listening])
+    with contextlib.suppress(KeyboardInterrupt):  # raised by uvicorn once it has stopped
+        server.run(sockets=[listening])
     if not server.started:
         sys.exit(3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -23,9 +24,25 @@ def _path(value: str) -> Path:
     return Path(value)
 
 
+def _header(value: str) -> str:
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", value):
+        raise ValueError("must be the name of a header")
+    return value
+
+
+def _redis_url(value: str) -> str:
+    try:
+        usable = urlsplit(value).scheme in ("redis", "rediss", "unix") and urlsplit(value).port != 0
+    except ValueError:
+        usable = False
+    if not usable or "://" not in value:
+        raise ValueError("must be an address that begins with redis://, rediss:// or unix://")
+    return value
+
+
 def _number(lowest: int, highest: int) -> Callable[[str], int]:
     def parse(value: str) -> int:
-        number = int(value) if value.isascii() and value.lstrip("-").isdigit() else None
+        number = int(value) if re.fullmatch("-?[0-9]{1,18}", value) else None
         if number is None or not lowest <= number <= highest:
             raise ValueError(f"must be a whole number from {lowest} to {highest}")
         return number
@@ -73,8 +90,11 @@ class Settings:
         "REDIS_URL",
         "redis://127.0.0.1:6379/0",
         "where hits and counters are kept; `up` brings its own if unset",
+        _redis_url,
     )
-    queue_url: str | None = _setting("PIXEL_QUEUE_URL", None, "Redis of the job queue (default: `REDIS_URL`)")
+    queue_url: str | None = _setting(
+        "PIXEL_QUEUE_URL", None, "Redis of the job queue (default: `REDIS_URL`)", _redis_url
+    )
     data: Path = _setting(
         "PIXEL_DATA_DIR", Path("pixel-data"), "directory for secrets and, under `up`, all data", _path
     )
@@ -102,7 +122,10 @@ class Settings:
     )
     trust_unix: bool = field(default=False, metadata={})
     client_ip_header: str | None = _setting(
-        "PIXEL_CLIENT_IP_HEADER", None, "header in which a trusted proxy gives the client's address instead"
+        "PIXEL_CLIENT_IP_HEADER",
+        None,
+        "header in which a trusted proxy gives the client's address instead",
+        _header,
     )
     shards: int = _setting(
         "PIXEL_SHARDS", 4, "slices of all state; fixed when a store is first used", _number(1, 256)
@@ -112,6 +135,12 @@ class Settings:
         32 << 20,
         "memory a web process may hold in hits not yet stored; beyond it, 503",
         _number(1 << 16, 1 << 32),
+    )
+    spool_bytes: int = _setting(
+        "PIXEL_SPOOL_BYTES",
+        1 << 30,
+        "disk that hits may take in the data directory while Redis is away; beyond it, 503",
+        _number(0, 1 << 40),
     )
     bucket_days: int = _setting(
         "PIXEL_KEEP_DAYS_BUCKETS", 35, "days that 15-minute series are kept", _number(1, 3650)
@@ -136,9 +165,13 @@ class Settings:
             if not env or not (value := environ.get(env, "").strip()):
                 continue
             try:
+                value.encode()
                 chosen[setting.name] = setting.metadata["parse"](value)
+            except UnicodeEncodeError:
+                raise SettingsError(f"{env}: must be UTF-8 text") from None
             except ValueError as error:
-                shown = "" if "SECRET" in env or "KEY" in env else f"={value[:100]}"
+                secret = any(word in env for word in ("SECRET", "KEY", "URL"))  # a URL may hold a password
+                shown = "" if secret else f"={value[:100]!r}"
                 raise SettingsError(f"{env}{shown}: {error}") from None
         chosen["trust_unix"] = "unix" in _words(environ.get("PIXEL_TRUSTED_PROXIES", ""))
         settings = cls(**chosen)
@@ -147,6 +180,11 @@ class Settings:
 
 
 def _refuse_weak(settings: Settings) -> None:
+    path = urlsplit(settings.base_url or "").path
+    if "%" in path or path.split("/")[1:2] in (["o"], ["p"], ["api"], ["healthz"], ["readyz"]):
+        raise SettingsError(
+            "PIXEL_BASE_URL: its path must not begin like one of this server (/o, /p, /api), nor contain %"
+        )
     if settings.api_key is not None and len(settings.api_key) < 16:
         raise SettingsError("PIXEL_API_KEY: must have 16 characters or more")
     if any(len(secret) < 16 for secret in settings.signing):

@@ -11,11 +11,11 @@ import shlex
 import socket
 import sys
 import time
-import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
 
 import click
 import redis
@@ -36,9 +36,10 @@ OLD_CHILDREN = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What `up` leaves in the data directory for other commands."""
+    """What `up` leaves in the data directory for other commands. base_url: what links are made from."""
 
     address: str
+    base_url: str
     redis_url: str
 
 
@@ -46,7 +47,7 @@ def left(data: Path) -> Left | None:
     """What an `up` has left there; None if none ever ran."""
     try:
         kept = json.loads((data / STATE).read_bytes())
-        return Left(str(kept["address"]), str(kept["redis_url"]))
+        return Left(str(kept["address"]), str(kept["base_url"]), str(kept["redis_url"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -56,23 +57,29 @@ def run(host: str, port: int, settings: Settings, own_redis: bool) -> None:
     data = settings.data.resolve()
     lock = _lock(data)
     stop = Stop()
-    listening = serving.bind(host, port, patience=OLD_CHILDREN)
+    before = left(data)
+    patient = before is not None and before.address == _address(host, port)
+    listening = serving.bind(host, port, patience=OLD_CHILDREN if patient else 0.0)
     address = _address(host, listening.getsockname()[1])
     valkey = Valkey(data) if own_redis else None
     redis_url = valkey.url if valkey else settings.redis_url
     try:
         if valkey:
             valkey.start()
-            valkey.wait_ready()
+            valkey.wait_ready(give_up=lambda: stop.asked)
+        if stop.asked:
+            return
         secrets = Secrets.load(data, settings.signing, settings.recipient_secret)
-        new_key = asyncio.run(_prepare(redis_url, settings, secrets))
-        (data / STATE).write_text(json.dumps({"address": address, "redis_url": redis_url}) + "\n")
-        children = _children(listening, address, redis_url, data)
+        new_key, unused = asyncio.run(_prepare(redis_url, settings, secrets))
+        leaves = Left(address, settings.base_url or address, redis_url)
+        (data / STATE).write_text(json.dumps(asdict(leaves)) + "\n")
+        children = _children(listening, leaves, data)
         for child in children:
             child.start()
         # Stopped in this order: web stores what it holds, then the workers, then what they both need.
         keeper = Keeper([*children, *([valkey] if valkey else [])])
-        _watch(keeper, stop, settings, redis_url, lambda: _banner(address, data, settings, new_key))
+        banner = _banner(address, data, new_key or _known_key(settings), unused)
+        _watch(keeper, stop, address, redis_url, lambda: click.echo(banner))
     finally:
         listening.close()
         if valkey:
@@ -81,9 +88,13 @@ def run(host: str, port: int, settings: Settings, own_redis: bool) -> None:
         os.close(lock)
 
 
-def _children(listening: socket.socket, address: str, redis_url: str, data: Path) -> list[Child]:
-    environ = {**os.environ, "REDIS_URL": redis_url, "PIXEL_DATA_DIR": str(data)}
-    environ.setdefault("PIXEL_BASE_URL", address)
+def _children(listening: socket.socket, leaves: Left, data: Path) -> list[Child]:
+    environ = {
+        **os.environ,
+        "REDIS_URL": leaves.redis_url,
+        "PIXEL_BASE_URL": leaves.base_url,
+        "PIXEL_DATA_DIR": str(data),
+    }
     handle = listening.fileno()
     return [
         Child("web", ["serve", "--handle", str(handle)], environ, [handle]),
@@ -91,18 +102,16 @@ def _children(listening: socket.socket, address: str, redis_url: str, data: Path
     ]
 
 
-def _watch(keeper: Keeper, stop: Stop, settings: Settings, redis_url: str, ready: Callable[[], None]) -> None:
+def _watch(keeper: Keeper, stop: Stop, address: str, redis_url: str, ready: Callable[[], None]) -> None:
     waiting_since: float | None = time.monotonic()
     next_look = 0.0
-    address = left(settings.data)
-    assert address is not None
     try:
         while not stop.asked:
             keeper.look()
             now = time.monotonic()
             if waiting_since is not None and now >= next_look:
                 next_look = now + 0.3
-                if _answers(address.address, redis_url):
+                if _answers(address, redis_url):
                     waiting_since = None
                     ready()
                 elif now - waiting_since > PATIENCE:
@@ -135,41 +144,56 @@ def _address(host: str, port: int) -> str:
     return f"http://{shown}:{port}"
 
 
-async def _prepare(redis_url: str, settings: Settings, secrets: Secrets) -> str | None:
-    """Checks the store; the API key, if this is the first start and the operator set none."""
+async def _prepare(redis_url: str, settings: Settings, secrets: Secrets) -> tuple[str | None, bool]:
+    """Checks the store. Gives (an API key if there was none, whether there never was a campaign)."""
     client = store.connect_async(redis_url, timeout=5.0)
     try:
         await store.check(client, redis_url, settings.shards, secrets)
         await apikeys.use_environment(client, settings.api_key)
+        unused = not await client.exists(keys.CAMPAIGNS, keys.GONE)
         if await apikeys.listed(client):
-            return None
+            return None, unused
         _, key = await apikeys.create(client, "first key", list(apikeys.SCOPES))
-        return key
+        return f"{key} (shown this once)", unused
     finally:
         await client.aclose()
+
+
+_direct = build_opener(ProxyHandler({}))
+"""Whatever http_proxy says, our own address is not reached through it."""
 
 
 def _answers(address: str, redis_url: str) -> bool:
     """Whether web and workers both do."""
     try:
-        with urllib.request.urlopen(f"{address}/healthz", timeout=1.0):  # noqa: S310 - our own address
+        with _direct.open(f"{address}/healthz", timeout=1.0):
             pass
         with store.connect(redis_url, timeout=1.0) as client:
             return bool(client.zcount(keys.WORKERS, time.time() - 5, "+inf"))
-    except (URLError, OSError, redis.RedisError):
+    except (HTTPException, OSError, redis.RedisError):
         return False
 
 
-def _banner(address: str, data: Path, settings: Settings, new_key: str | None) -> None:
-    program = shlex.quote(str(Path(sys.argv[0])))
-    key = new_key or ("the one in PIXEL_API_KEY" if settings.api_key else "as shown at the first start")
-    lines = [
-        f"pixel-server is up at {address}",
-        f"  data     {data}",
-        f"  API key  {key}" + (" (shown this once)" if new_key else ""),
-        "  next     make a campaign and a link for one recipient:",
-        f"           {program} campaign create hello && {program} link hello ada@example.org --html",
-        "Ctrl-C stops it.",
-    ]
-    click.echo("\n".join(lines))
-    sys.stdout.flush()
+def _known_key(settings: Settings) -> str:
+    if settings.api_key:
+        return "the one in PIXEL_API_KEY"
+    return "as shown at the first start (another: pixel-server key create NAME)"
+
+
+def _banner(address: str, data: Path, key: str, unused: bool) -> str:
+    """What is printed once all is up. The next step works from any directory."""
+    here = Path(sys.argv[0]).absolute()
+    started = [sys.executable, "-m", "pixel_server"] if here.name == "__main__.py" else [str(here)]
+    program = f"PIXEL_DATA_DIR={shlex.quote(str(data))} {shlex.join(started)}"
+    first = ["campaign create hello", "link hello ada@example.org --html"]
+    what = "make a campaign, and a link for one recipient" if unused else "see the campaigns"
+    return "\n".join(
+        [
+            f"pixel-server is up at {address}",
+            f"  data     {data}",
+            f"  API key  {key}",
+            f"  next     {what}, in another terminal:",
+            *(f"           {program} {step}" for step in (first if unused else ["campaign list"])),
+            "Ctrl-C stops it.",
+        ]
+    )

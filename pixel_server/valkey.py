@@ -6,14 +6,17 @@ holds a lock, handed down to it: so there are never two on one directory, also w
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import signal
 import stat
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,6 +24,8 @@ import redis
 
 from pixel_server.processes import describe
 from pixel_server.store import StoreError, connect
+
+log = logging.getLogger("pixel_server.valkey")
 
 LONGEST_SOCKET = 100
 """Bytes of a Unix socket's path that work everywhere."""
@@ -50,6 +55,7 @@ class Valkey:
         self._home = (data / "valkey").resolve()
         self._socket = _socket_path(self._home)
         self._process: subprocess.Popen[bytes] | None = None
+        self._hung = False
         self.url = f"unix://{quote(str(self._socket))}?db=0"
 
     def start(self) -> None:
@@ -65,10 +71,10 @@ class Valkey:
         finally:
             os.close(lock)
 
-    def wait_ready(self) -> None:
-        """Until it answers. StoreError: it does not."""
+    def wait_ready(self, give_up: Callable[[], bool] = lambda: False) -> None:
+        """Until it answers, or there is reason to give up. StoreError: it does not answer."""
         deadline = time.monotonic() + PATIENCE
-        while True:
+        while not give_up():
             try:
                 with connect(self.url, timeout=1.0) as client:
                     client.ping()
@@ -91,11 +97,16 @@ class Valkey:
         if self.ended() is not None:
             return
         pid = self._process.pid if self._process is not None else self._adopted_pid()
-        if pid is not None:
-            os.kill(pid, signal.SIGTERM)
+        self._hung = pid is None
+        if pid is None:
+            log.warning("valkey does not answer and is left running")
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
 
     def wait(self, within: float) -> None:
-        deadline = time.monotonic() + within
+        """Waits until it has ended; it is never ended by force, and one that could not be asked is left."""
+        deadline = time.monotonic() + (0.0 if self._hung else within)
         while self.ended() is None and time.monotonic() < deadline:
             time.sleep(0.02)
 

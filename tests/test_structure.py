@@ -15,8 +15,7 @@ ALLOWED = {
 }
 WIRING = {
     "pixel_server.app": {"pixel_server.collect", "pixel_server.report"},
-    "pixel_server.cli": {"pixel_server.app", "pixel_server.report", "workers"},
-    "pixel_server.serving": {"pixel_server.collect"},
+    "pixel_server.cli": {"pixel_server.collect", "pixel_server.report", "workers"},
 }
 """What puts the parts together may import more."""
 

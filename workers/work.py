@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -20,6 +21,9 @@ log = logging.getLogger("workers.work")
 BEAT = 2.0
 """Seconds between two signs of life of a worker; one silent for five of them is not seen."""
 
+AGAIN = 0.5
+"""Seconds until a worker that lost Redis looks for it again."""
+
 
 class Worker(SimpleWorker):
     """Runs jobs in its own process: a roll-up keeps its caches, and a killed worker takes its job with it.
@@ -31,11 +35,28 @@ class Worker(SimpleWorker):
 
 
 def run_worker(settings: Settings) -> None:
-    """Works until told to stop by a signal; a job in hand is finished first."""
-    connection = redis.Redis.from_url(settings.queue_url or settings.redis_url, protocol=2)
-    worker = Worker([jobs.queue(connection)], connection=connection)
+    """Works until told to stop by a signal; a job in hand is finished first.
+
+    A worker of RQ ends when Redis goes away in the middle of a job; another then takes its place here.
+    """
+    logging.getLogger("rq.worker").addFilter(_is_news)
     threading.Thread(target=_beat, args=(settings,), daemon=True).start()
-    worker.work(logging_level="WARNING")
+    while True:
+        connection = redis.Redis.from_url(settings.queue_url or settings.redis_url, protocol=2)
+        try:
+            Worker([jobs.queue(connection)], connection=connection).work(logging_level="WARNING")
+            return
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            log.error("worker: Redis does not answer: %s", error)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)  # RQ's own would ask Redis
+        time.sleep(AGAIN)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """RQ logs a Redis that is away with all of its stack; one line of that is enough."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, redis.ConnectionError | redis.TimeoutError)
 
 
 def _beat(settings: Settings) -> None:

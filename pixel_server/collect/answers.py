@@ -22,7 +22,7 @@ _HEADERS: tuple[tuple[bytes, bytes], ...] = (
 """No ETag and no Last-Modified: a 304 would hide that a mail was opened again. No cookie."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Answer:
     """A whole response, built once. The body is GIF (none to a HEAD)."""
 

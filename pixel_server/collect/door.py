@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
 from pixel_server import hit, shards
 from pixel_server.campaigns import Directory
@@ -23,6 +23,7 @@ OPEN, PAGE = b"/o/", b"/p/"
 _SUFFIX = b".gif"
 _PURPOSE = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
 _METHODS = frozenset({"GET", "HEAD"})
+_OWN = (b"u", b"r", b"v")
 
 
 class Accepted(NamedTuple):
@@ -168,7 +169,9 @@ def _query(query: bytes) -> tuple[str, str, bytes]:
     if not query:
         return "", "", b""
     found: dict[bytes, bytes] = {}
-    for name, value in parse_qsl(query[:16_384], keep_blank_values=True):
-        found.setdefault(name, value)
-    page, referrer = found.get(b"u", b""), found.get(b"r", b"")
-    return _text(page, hit.MAX_URL), _text(referrer, hit.MAX_URL), found.get(b"v", b"")
+    for pair in query[:16_384].split(b"&"):
+        name, _, value = pair.partition(b"=")
+        if name in _OWN:
+            found.setdefault(name, unquote_to_bytes(value.replace(b"+", b" ")))
+    page, referrer, own = (found.get(name, b"") for name in _OWN)
+    return _text(page, hit.MAX_URL), _text(referrer, hit.MAX_URL), own

@@ -4,6 +4,12 @@ While one group is on its way, arriving hits gather into the next. A group is re
 it is stored; nothing is cleared before. A request waits at most ANSWER_WITHIN seconds, then it is
 answered 503 (its hit may yet be stored: the promise is in the 2xx). Memory is bounded by `pending_bytes`,
 counted as encoded bytes plus OVERHEAD a hit; beyond it a hit is refused.
+
+When Redis fails, the group goes to the spool under the numbers it has, and so do all after it, without
+waiting for Redis again (`away`), until the drain finds that Redis takes batches and calls `resume`. From then
+on a new producer id is used: if a later number of the old one reached Redis first, what is still in the spool
+would be taken for a repeat. So a producer with batches in the spool never writes to Redis directly, except
+when all of them are known to be there (`drained`), for a group that the spool, too, would not take.
 """
 
 from __future__ import annotations
@@ -80,10 +86,12 @@ class Recorder:
         shards: int,
         pending_bytes: int,
         *,
+        spool: Sink | None = None,
         on_stored: Callable[[Iterable[int]], None] = lambda shards: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sink = sink
+        self._spool = spool
         self._shards = shards
         self._pending_bytes = pending_bytes
         self._on_stored = on_stored
@@ -98,10 +106,15 @@ class Recorder:
         self._last = 0.0
         self._producer = ""
         self._sequence: dict[int, int] = {}
+        self._in_spool = False
+        self._spool_tries = 0
+        self._spool_failing = False
+        self._renew_next = False
+        self.away = False
         self.pending = 0
         self.failing_since: float | None = None
         self.last_error = ""
-        self.counts = {"stored": 0, "late": 0, "refused": 0, "gaps": 0}
+        self.counts = {"stored": 0, "spooled": 0, "late": 0, "refused": 0, "gaps": 0}
 
     def start(self) -> None:
         """Takes a producer id and begins to store."""
@@ -160,49 +173,95 @@ class Recorder:
             self._wake.clear()
             while self._groups:
                 self._flying = group = self._groups.popleft()
-                await self._store(group)
+                in_redis = await self._store(group)
                 self._flying = None
                 if group.timer is not None:
                     group.timer.cancel()
                 self.pending -= group.size
                 self.counts["stored"] += group.count
-                self._on_stored(group.shards)
                 group.answer(True)
+                if in_redis:
+                    self._on_stored(group.shards)
             self._idle.set()
 
-    async def _store(self, group: _Group) -> None:
-        now = self._clock()
-        if now - self._last > RENEW_AFTER:
+    @property
+    def stores(self) -> bool:
+        """Whether the last hits could be stored somewhere."""
+        return not self.away or (self._spool is not None and not self._spool_failing)
+
+    def resume(self) -> None:
+        """Redis takes batches again: the next group goes there, under a new producer id."""
+        if not self.away:
+            return
+        away = self._clock() - (self.failing_since or 0)
+        log.warning("recorder: Redis stores again, after %.1f s", away)
+        self.away = False
+        self.failing_since = None
+        self._renew_next = True
+
+    def mark(self) -> int:
+        """How often this recorder has turned to the spool."""
+        return self._spool_tries
+
+    def drained(self, mark: int) -> None:
+        """All that was in the spool at this mark is in Redis."""
+        if mark == self._spool_tries:
+            self._in_spool = False
+
+    async def _store(self, group: _Group) -> bool:
+        """Returns when it is stored: whether in Redis, and not in the spool."""
+        if self._renew_next or self._clock() - self._last > RENEW_AFTER:
             self._renew()
-        self._last = now
+        self._last = self._clock()
         batches = self._number(group)
         tries = 0
         while True:
-            try:
-                seen = await self._sink.append(batches)
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:
-                self._failed(error, group)
-                await asyncio.sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])
-                tries += 1
-                continue
-            if producer.STALE in seen:
-                # Nothing of this id can have been stored lately, so a new number doubles nothing.
-                log.warning(
-                    "recorder: producer %s is no longer known; going on under a new one", self._producer
-                )
-                stale = {
-                    batch.shard for batch, was in zip(batches, seen, strict=True) if was == producer.STALE
-                }
-                self._renew()
-                batches = self._number(group, only=stale)
-                continue
-            self._report_gaps(batches, seen)
-            if self.failing_since is not None:
-                log.warning("recorder: Redis stores again, after %.1f s", self._clock() - self.failing_since)
-                self.failing_since = None
-            return
+            if not self._in_spool and (not self.away or self._spool is None or tries):
+                left = await self._to_redis(batches, group)
+                if not left:
+                    return True
+                if left is not batches:  # some went under a producer id that is too old
+                    batches = left
+                    continue
+            if self._spool is not None and await self._to_spool(batches, self._spool):
+                self.counts["spooled"] += group.count
+                return False
+            await asyncio.sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])
+            tries += 1
+
+    async def _to_redis(self, batches: list[Batch], group: _Group) -> list[Batch]:
+        """What is left to be stored: nothing, the same batches, or some under new numbers."""
+        try:
+            seen = await self._sink.append(batches)
+        except Exception as error:
+            self._failed(error, group)
+            return batches
+        if producer.STALE in seen:
+            # Nothing of this id can have been stored lately, so a new number doubles nothing.
+            log.warning("recorder: producer %s is no longer known; going on under a new one", self._producer)
+            stale = {batch.shard for batch, was in zip(batches, seen, strict=True) if was == producer.STALE}
+            self._renew()
+            return self._number(group, only=stale)
+        for batch, was in zip(batches, seen, strict=True):
+            self.counts["gaps"] += report_gap(batch, was)
+        if self.failing_since is not None:
+            self.resume()
+            self._renew_next = False  # nothing of this producer is in the spool
+        return []
+
+    async def _to_spool(self, batches: list[Batch], spool: Sink) -> bool:
+        try:
+            self._in_spool = True  # also if it fails: some may have been written
+            self._spool_tries += 1
+            await spool.append(batches)
+        except Exception as error:
+            self.last_error = f"spool: {error}"
+            if not self._spool_failing:
+                log.error("recorder: the spool does not store either, hits are answered 503: %s", error)
+            self._spool_failing = True
+            return False
+        self._spool_failing = False
+        return True
 
     def _number(self, group: _Group, only: Iterable[int] | None = None) -> list[Batch]:
         batches = []
@@ -216,20 +275,25 @@ class Recorder:
         self._producer = producer.new_id(self._clock())
         self._sequence = {}
         self._last = self._clock()
+        self._in_spool = self._renew_next = False
 
     def _failed(self, error: Exception, group: _Group) -> None:
         self.last_error = f"{type(error).__name__}: {error}"
+        self.away = True
         if self.failing_since is None:
             self.failing_since = self._clock()
-            log.error("recorder: Redis does not store, %d hits wait: %s", group.count, self.last_error)
+            where = "wait" if self._spool is None else "go to the spool"
+            log.error("recorder: Redis does not store, %d hits %s: %s", group.count, where, self.last_error)
 
-    def _report_gaps(self, batches: Sequence[Batch], seen: Sequence[int]) -> None:
-        for batch, was in zip(batches, seen, strict=True):
-            if was < batch.sequence - 1:
-                self.counts["gaps"] += batch.sequence - 1 - was
-                log.error(
-                    "recorder: shard %d lost %d batches of producer %s: Redis came back without them",
-                    batch.shard,
-                    batch.sequence - 1 - was,
-                    batch.producer,
-                )
+
+def report_gap(batch: Batch, seen: int) -> int:
+    """How many batches of this producer and shard Redis has lost, before this one; logged."""
+    lost = max(0, batch.sequence - 1 - seen)
+    if lost:
+        log.error(
+            "recorder: shard %d lost %d batches of producer %s: Redis came back without them",
+            batch.shard,
+            lost,
+            batch.producer,
+        )
+    return lost

@@ -21,25 +21,26 @@ from pixel_server.links import Minter
 from pixel_server.report import body, links, openapi, ranges, stats
 from pixel_server.report.problems import Problem, away
 from pixel_server.secret import Secrets
+from pixel_server.series import NewerFormat
 from pixel_server.settings import Settings
 from pixel_server.slug import is_slug
 from pixel_server.store import AsyncRedis
 
 log = logging.getLogger("pixel_server.api")
 
-PAGE, MOST_PAGE = 100, 1000
 STEP = 200
 """Links minted between two turns of the event loop, so that pixels do not wait for a long list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """What the handlers work with. clock: seconds."""
+    """What the handlers work with. late_since: ms, since when a spool waits. clock: seconds."""
 
     store: AsyncRedis
     settings: Settings
     secrets: Secrets
     directory: Directory
+    late_since: Callable[[], int | None]
     clock: Callable[[], float]
 
     def minter(self, base_url: str | None) -> Minter:
@@ -95,16 +96,16 @@ async def create_campaign(api: Api, request: Request) -> Response:
     except campaigns.Exists:
         raise Problem(409, f"the id {made.id!r} is taken, or was: ids are never given twice") from None
     api.directory.learn(made)
-    return reply(campaigns.to_json(made), 201, {"Location": f"/api/campaigns/{made.id}"})
+    return reply(campaigns.to_json(made), 201, {"Location": f"campaigns/{made.id}"})
 
 
 async def list_campaigns(api: Api, request: Request) -> Response:
-    text = request.query_params.get("limit", str(PAGE))
+    text = request.query_params.get("limit", str(body.PAGE))
     limit = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
     after = request.query_params.get("after")
     errors = []
-    if not 1 <= limit <= MOST_PAGE:
-        errors.append({"field": "limit", "message": f"must be a whole number from 1 to {MOST_PAGE}"})
+    if not 1 <= limit <= body.MOST_PAGE:
+        errors.append({"field": "limit", "message": f"must be a whole number from 1 to {body.MOST_PAGE}"})
     if after is not None and not is_slug(after):
         errors.append({"field": "after", "message": "must be a cursor from `next`"})
     if errors:
@@ -138,11 +139,11 @@ async def change_campaign(api: Api, request: Request) -> Response:
 async def delete_campaign(api: Api, request: Request) -> Response:
     name = request.path_params["id"]
     await api.campaign(name)
-    api.directory.forget(name)
     try:
         await campaigns.delete(api.store, name, api.settings.shards)
     except campaigns.Unknown:
         raise Problem(404, f"there is no campaign {name[:64]!r}") from None
+    api.directory.forget(name)
     return Response(status_code=204)
 
 
@@ -167,7 +168,9 @@ async def show_stats(api: Api, request: Request) -> Response:
     now = api.clock()
     wanted = ranges.parse(request.query_params, campaign.time_zone, now)
     settings = api.settings
-    return reply(await stats.read(api.store, campaign, wanted, settings.shards, settings.bucket_days, now))
+    late = await asyncio.to_thread(api.late_since)
+    figures = await stats.read(api.store, campaign, wanted, settings.shards, settings.bucket_days, now)
+    return reply({**figures, "late_since": None if late is None else ranges.show_ms(late)})
 
 
 async def list_keys(api: Api, request: Request) -> Response:
@@ -234,6 +237,8 @@ def _endpoint(api: Api, calls: dict[str, Call]) -> Callable[[Request], Awaitable
             return problem.response()
         except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError, OSError):
             return away().response()
+        except NewerFormat as error:
+            return Problem(503, f"{error}; update this server").response()
         except redis.ResponseError as error:
             # Full, read-only or failing over: it answers, but not with what was asked.
             log.error("api: Redis refuses %s: %s", request.url.path, error)

@@ -18,6 +18,7 @@ from pixel_server.slug import PATTERN, is_slug
 LIMIT = 2 << 20
 MAX_NAME = 200
 MAX_SENT = 10**9
+PAGE, MOST_PAGE = 100, 1000
 
 Check = Callable[[Any], Any]
 """Takes a field's value, gives it back as it is used. ValueError: what is wrong with it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from starlette.responses import Response
 
 from pixel_server import keys, producer
 from pixel_server.report.api import reply
+from pixel_server.report.ranges import show_ms
 from pixel_server.settings import Settings
 from pixel_server.store import AsyncRedis, durability
 
@@ -30,21 +32,29 @@ class Recording(Protocol):
     pending: int
     counts: dict[str, int]
 
+    @property
+    def stores(self) -> bool: ...
+
 
 class Health:
-    """Both endpoints. recent: client addresses of the last hits of this process."""
+    """Both endpoints. recent: client addresses of the last hits of this process.
+
+    spool: (segments, hits, bytes, ms since when the oldest waits, files set aside).
+    """
 
     def __init__(
         self,
         store: AsyncRedis,
         settings: Settings,
         recording: Recording,
+        spool: Callable[[], tuple[int, int, int, int | None, int]],
         recent: Callable[[], list[bytes]],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._settings = settings
         self._recording = recording
+        self._spool = spool
         self._recent = recent
         self._clock = clock
 
@@ -68,10 +78,20 @@ class Health:
         except (redis.RedisError, OSError) as error:
             away = f"{type(error).__name__}: {error}"
             report["redis"] = {"answers": False, "error": away}
-        storing = not away and recording.failing_since is None
+        segments, hits, size, oldest, aside = await asyncio.to_thread(self._spool)
+        report["spool"] = {
+            "segments": segments,
+            "hits": hits,
+            "bytes": size,
+            "waiting_since": None if oldest is None else show_ms(oldest),
+            "set_aside": aside,
+        }
+        storing = recording.stores and (not away or self._settings.spool_bytes > 0)
         warnings = _warnings(report, self._recent())
-        if recording.failing_since is not None:
-            warnings.append(f"hits are not stored: {recording.last_error}")
+        if not storing:
+            warnings.append(f"hits are not stored: {recording.last_error or away}")
+        elif away or recording.failing_since is not None:
+            warnings.append(f"Redis does not store, hits go to the spool: {recording.last_error or away}")
         status = "ok" if storing and not warnings else "degraded" if storing else "failing"
         return reply({"status": status, "warnings": warnings, **report}, 200 if storing else 503)
 
@@ -111,6 +131,8 @@ def _warnings(report: dict[str, Any], recent: list[bytes]) -> list[str]:
     age = report.get("oldest_uncounted_seconds")
     if age is not None and age > 60:
         found.append(f"a hit has waited {age:.0f} s to be counted")
+    if report["spool"]["set_aside"]:
+        found.append("the spool has set batches aside: see its folder `aside` and the log")
     found += [f"shard {shard} stands still: {why}" for shard, why in report.get("stopped", {}).items()]
     if report.get("dead_letters"):
         found.append(f"{report['dead_letters']} dead letters: see `pixel-server dead-letters list`")

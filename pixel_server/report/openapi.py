@@ -4,6 +4,291 @@ from __future__ import annotations
 
 from typing import Any
 
+from pixel_server import __version__
+from pixel_server.report import body, ranges, schemas
+from pixel_server.report.problems import TYPE as PROBLEM
+from pixel_server.report.schemas import Schema, answer, array, choice, or_null, ref, text
+
+_ABOUT = f"""\
+JSON is UTF-8, {body.LIMIT} bytes at most, without duplicate keys; unknown fields of a body are refused.
+Errors are problem details (RFC 9457). Ranges are half-open: `from` lies in them, `to` does not. `null` in the
+place of a figure means that it is not known: no figure is a guess."""
+
+_PROBLEMS = {
+    400: "The body is not JSON in UTF-8, is nested too deeply, or has a key twice in one object.",
+    401: "No API key was sent, or none that is known.",
+    403: "The API key has not the scope that this call needs.",
+    404: "There is nothing of this id; perhaps no longer.",
+    409: "It cannot be done as things stand; `detail` says why.",
+    413: f"The body has more than {body.LIMIT} bytes.",
+    415: "The body is not sent as `application/json`.",
+    422: "The input cannot be used; `errors` names each bad field.",
+    503: "Redis does not answer, or not with what was asked. Nothing is known to be done: try again.",
+}
+_KEYED, _BODY = (401, 403, 503), (400, 413, 415, 422)
+
 
 def document(base_url: str | None) -> dict[str, Any]:
-    return {}
+    """The whole document. base_url: where the world reaches this server; without it, where it was read."""
+    found: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "pixel-server",
+            "version": __version__,
+            "summary": "Counts what tracking pixels in mails and pages tell.",
+            "description": _ABOUT,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "paths": _paths(),
+        "components": {
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "parameters": {"campaign": _path("id", "A campaign.", ref("CampaignId"))},
+            "responses": {str(status): _problem(status) for status in _PROBLEMS},
+            "schemas": schemas.named(),
+        },
+    }
+    if base_url is not None:
+        found["servers"] = [{"url": base_url}]
+    return found
+
+
+def _content(schema: Schema, media: str = "application/json") -> dict[str, Any]:
+    return {media: {"schema": schema}}
+
+
+def _header(schema: Schema, description: str, required: bool = True) -> Schema:
+    return {"description": description, "schema": schema, "required": required}
+
+
+def _problem(status: int) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "description": _PROBLEMS[status],
+        "content": _content(ref("Problem"), PROBLEM),
+    }
+    if status == 401:
+        found["headers"] = {"WWW-Authenticate": _header({"const": "Bearer"}, "How to send the key.")}
+    if status == 503:
+        seconds = _header({"type": "integer"}, "Seconds to wait.", required=False)
+        found["headers"] = {"Retry-After": seconds}
+    return found
+
+
+def _path(name: str, description: str, schema: Schema) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
+
+
+def _query(name: str, schema: Schema) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": schema}
+
+
+def _call(
+    name: str, scope: str | None, summary: str, problems: tuple[int, ...], good: dict[int, Any], **more: Any
+) -> dict[str, Any]:
+    """An operation. problems: statuses beside those of every call with a key. body: a schema's name."""
+    statuses = sorted({*problems, *(_KEYED if scope else ())})
+    found: dict[str, Any] = {"operationId": name, "summary": summary}
+    if scope:
+        found["security"] = [{"bearer": [scope]}]
+    if sent := more.pop("body", None):
+        found["requestBody"] = {"required": True, "content": _content(ref(sent))}
+    answers = {status: {"$ref": f"#/components/responses/{status}"} for status in statuses}
+    return {
+        **found,
+        **more,
+        "responses": {str(status): answer for status, answer in (good | answers).items()},
+    }
+
+
+def _ok(description: str, schema: Schema, **more: Any) -> dict[str, Any]:
+    return {"description": description, "content": _content(schema), **more}
+
+
+def _page(item: str) -> Schema:
+    return answer(
+        items=array(ref(item)),
+        next=or_null(text(""), "Cursor of the next page, for `after`; null on the last."),
+    )
+
+
+def _paths() -> dict[str, Any]:
+    campaign = [{"$ref": "#/components/parameters/campaign"}]
+    shown = _ok("The campaign.", ref("Campaign"))
+    created = {"Location": _header({"type": "string"}, "Its address, relative to this call's.")}
+    gone = {"description": "It is gone."}
+    return {
+        "/api/campaigns": {
+            "get": _call(
+                "list_campaigns",
+                "read",
+                "Campaigns, in the order of their ids",
+                (422,),
+                {200: _ok("A page of them.", _page("Campaign"))},
+                parameters=[
+                    _query("after", {**ref("CampaignId"), "description": "`next` of the page before."}),
+                    _query(
+                        "limit",
+                        {"type": "integer", "minimum": 1, "maximum": body.MOST_PAGE, "default": body.PAGE},
+                    ),
+                ],
+            ),
+            "post": _call(
+                "create_campaign",
+                "write",
+                "Make a campaign",
+                (*_BODY, 409),
+                {201: {**shown, "headers": created}},
+                description="Its pixel works at once. 409: the id is taken, or was once.",
+                body="NewCampaign",
+            ),
+        },
+        "/api/campaigns/{id}": {
+            "parameters": campaign,
+            "get": _call("show_campaign", "read", "A campaign", (404,), {200: shown}),
+            "patch": _call(
+                "change_campaign",
+                "write",
+                "Change a campaign",
+                (*_BODY, 404, 409),
+                {200: shown},
+                description="Fields that are not sent stay. 409: `time_zone` is fixed after the first hit.",
+                body="CampaignChange",
+            ),
+            "delete": _call(
+                "delete_campaign",
+                "write",
+                "Delete a campaign and all its figures",
+                (404,),
+                {204: gone},
+                description="Its id is never given again. Its pixels are answered 200 and counted no more.",
+            ),
+        },
+        "/api/campaigns/{id}/links": {
+            "parameters": campaign,
+            "post": _call(
+                "make_links",
+                "write",
+                "Make pixel links of an email campaign",
+                (*_BODY, 404, 409),
+                {
+                    200: {
+                        "description": "A link for each recipient, in their order.",
+                        "content": {
+                            **_content(answer(links=array(ref("Link")))),
+                            **_content(text("A link as JSON on each line."), "application/x-ndjson"),
+                        },
+                    }
+                },
+                description=(
+                    "Nothing is stored. 422 names every bad row, counted from 0, and makes no link. 409: a "
+                    "web campaign, or no base URL is set. NDJSON if `Accept` asks for it."
+                ),
+                body="Recipients",
+            ),
+        },
+        "/api/campaigns/{id}/stats": {
+            "parameters": campaign,
+            "get": _call(
+                "show_stats",
+                "read",
+                "The figures of a campaign",
+                (404, 422),
+                {200: _ok("What is counted.", ref("Stats"))},
+                description=(
+                    f"Without `from` and `to`: totals of all time, series of the last {ranges.DEFAULT_DAYS} "
+                    f"days. Without `from`: the {ranges.DEFAULT_DAYS} days up to `to`. Without `to`: up to "
+                    f"the end of the running interval. At most {ranges.MOST_DAYS} days by `day` in the "
+                    f"campaign's own zone; else {ranges.MOST_FINE_DAYS}, read from the 15-minute series."
+                ),
+                parameters=[
+                    _query("from", _boundary("First instant.")),
+                    _query("to", _boundary("End: the first instant that is not in the range.")),
+                    _query("interval", choice(ranges.INTERVALS, "Of `series`.", default="day")),
+                    _query("tz", {**ref("TimeZone"), "description": "Default: the campaign's."}),
+                ],
+            ),
+        },
+        "/api/keys": {
+            "get": _call(
+                "list_keys",
+                "read",
+                "API keys, oldest first",
+                (),
+                {200: _ok("All of them: there is one page.", _page("ApiKey"))},
+            ),
+            "post": _call(
+                "create_key",
+                "write",
+                "Make an API key",
+                _BODY,
+                {201: _ok("The key: shown this once, kept as a hash.", ref("NewApiKey"))},
+                body="KeyRequest",
+            ),
+        },
+        "/api/keys/{id}": {
+            "parameters": [_path("id", "An API key's id, not the key.", ref("ApiKeyId"))],
+            "delete": _call("revoke_key", "write", "Revoke an API key", (404,), {204: gone}),
+        },
+        "/api/openapi.json": {
+            "get": _call("describe", None, "This document", (), {200: _ok("It.", {"type": "object"})})
+        },
+        "/o/{token}.gif": _pixel(
+            _path("token", "Of a link that was made here.", text("", pattern="^[A-Za-z0-9_-]+$")),
+            "Pixel of a mail",
+        ),
+        "/p/{campaign}.gif": _pixel(
+            _path("campaign", "A web campaign.", ref("CampaignId")),
+            "Pixel of a web page",
+            _query("u", text("The page's URL. Default: `Referer`.")),
+            _query("r", text("Where its visitor came from.")),
+            _query("v", text("The page's own id of its visitor. Kept as a hash.")),
+        ),
+        "/healthz": {
+            "get": _call(
+                "healthz",
+                None,
+                "Is this process alive",
+                (),
+                {200: _ok("It is.", answer(status={"const": "ok"}))},
+            )
+        },
+        "/readyz": {
+            "get": _call(
+                "readyz",
+                None,
+                "Is everything behind it well",
+                (),
+                {
+                    200: _ok("Hits can be stored.", ref("Readiness")),
+                    503: _ok("A hit could be stored nowhere.", ref("Readiness")),
+                },
+            )
+        },
+    }
+
+
+def _boundary(what: str) -> Schema:
+    return {
+        "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
+        "description": (
+            f"{what} A date or instant on a boundary of the interval in the zone, so that ranges add up; "
+            f"without an offset it is one of the zone. Years {ranges.FIRST_YEAR} to {ranges.LAST_YEAR - 1}."
+        ),
+        "examples": ["2026-11-24", "2026-11-24T09:00:00Z"],
+    }
+
+
+def _pixel(parameter: dict[str, Any], summary: str, *query: dict[str, Any]) -> dict[str, Any]:
+    """The image stands in every answer, an error's too. `X-Pixel` says what became of the hit."""
+    reason = {"X-Pixel": _header({"type": "string"}, "What became of it: the word, then `; reason=...`.")}
+    image = {"headers": reason, "content": {"image/gif": {}}}
+    answers = {
+        "200": {"description": "`recorded`: it is stored. `ignored`: it is not to be counted.", **image},
+        "404": {"description": "`refused`: not a good pixel.", **image},
+        "503": {"description": "`failed`: it could not be stored in time.", **image},
+    }
+    about = {"summary": summary, "responses": answers}
+    return {
+        "parameters": [parameter, *query],
+        "get": {**about, "operationId": f"open_{parameter['name']}"},
+        "head": {**about, "operationId": f"head_{parameter['name']}", "description": "A hit, but no open."},
+    }

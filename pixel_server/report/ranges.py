@@ -39,10 +39,12 @@ class Range:
             return list(range(self.start, self.end, QUARTER))
         if self.interval == "hour":
             return [at for at in range(self.start, self.end, QUARTER) if _is_hour(at, self.zone)]
-        first = _date(self.start, self.zone)
+        day = _date(self.start, self.zone)
         days: list[int] = []
-        while (at := midnight(first + timedelta(days=len(days)), self.zone)) < self.end:
-            days.append(at)
+        while (at := midnight(day, self.zone)) < self.end:
+            if at not in days[-1:]:  # a zone may leave out a day, as Samoa did on 2011-12-30
+                days.append(at)
+            day += timedelta(days=1)
         return days
 
 

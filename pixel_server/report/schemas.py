@@ -1,0 +1,224 @@
+"""The schemas of the OpenAPI document: what is taken, what is answered, with bounds and what null means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pixel_server.apikeys import SCOPES
+from pixel_server.campaigns import time_zones
+from pixel_server.links import MAX_RECIPIENT
+from pixel_server.report import body, hyperloglog, links, ranges
+from pixel_server.slug import PATTERN
+
+Schema = dict[str, Any]
+
+
+def ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def or_null(schema: Schema, description: str) -> Schema:
+    if "type" in schema:
+        return {**schema, "type": [schema["type"], "null"], "description": description}
+    return {"anyOf": [schema, {"type": "null"}], "description": description}
+
+
+def count(description: str) -> Schema:
+    return {"type": "integer", "minimum": 0, "description": description}
+
+
+def text(description: str, **rules: Any) -> Schema:
+    return {"type": "string", **rules, "description": description}
+
+
+def instant(description: str) -> Schema:
+    return text(description, format="date-time")
+
+
+def choice(choices: tuple[str, ...], description: str, **rules: Any) -> Schema:
+    return text(description, enum=list(choices), **rules)
+
+
+def array(items: Schema, **rules: Any) -> Schema:
+    return {"type": "array", "items": items, **rules}
+
+
+def answer(optional: tuple[str, ...] = (), /, **properties: Schema) -> Schema:
+    """An answer: all fields are there but the optional ones, and later versions may add some."""
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def taken(required: tuple[str, ...], **properties: Schema) -> Schema:
+    """What is taken: nothing but these fields."""
+    found: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    return {**found, "required": list(required)} if required else found
+
+
+def named() -> dict[str, Schema]:
+    name = text(
+        "For people. Not only blanks, no control characters.",
+        minLength=1,
+        maxLength=body.MAX_NAME,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+    )
+    kind = choice(("email", "web"), "Whether its pixel stands in mails or in pages.")
+    sent = or_null(
+        {"type": "integer", "minimum": 0, "maximum": body.MAX_SENT}, "Mails sent; null: not known."
+    )
+    zone = {**ref("TimeZone"), "description": "Its days are days of this zone. Fixed after the first hit."}
+    base_url = or_null(
+        {"type": "string", "pattern": r"^https?://[^\s\"'<>\\^`{|}?#@]+$", "maxLength": 500},
+        "Where its links point, perhaps with a path; null: the server's `PIXEL_BASE_URL`.",
+    )
+    changeable = {"name": name, "sent": sent, "time_zone": zone, "base_url": base_url}
+    new = {**changeable, "time_zone": {**zone, "default": "UTC"}}
+    recipient = text(
+        "Any string without control characters. Only its keyed hash is kept.",
+        minLength=1,
+        maxLength=MAX_RECIPIENT,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]+$",
+    )
+    row = taken(
+        ("recipient",),
+        recipient=recipient,
+        mode=choice(
+            links.MODES, "How much is kept of the recipient; `off`: no pixel.", default="pseudonymous"
+        ),
+        part=choice(links.PARTS, "Which pixel of the mail; `bottom` counts no open.", default="single"),
+        sent_at=instant("When the mail goes out, to the second, 1970 to 2106. Default: not known."),
+        test={"type": "boolean", "default": False, "description": "A trial mail of the sender's own."},
+    )
+    times = {"created": instant("When it was made.")}
+    api_key = {
+        "id": ref("ApiKeyId"),
+        "name": name,
+        "scopes": array({"enum": list(SCOPES)}, minItems=1, uniqueItems=True),
+        **times,
+        "last_used": or_null(instant(""), "To the minute; null: never."),
+    }
+    return {
+        "CampaignId": text("A slug.", pattern=f"^{PATTERN}$"),
+        "TimeZone": text("A name from the IANA time zone database.", enum=sorted(time_zones())),
+        "Campaign": answer(
+            id=ref("CampaignId"),
+            kind=kind,
+            **changeable,
+            **times,
+            made_by=choice(("api", "hit"), "`hit`: a good link of a campaign that nobody had made yet."),
+        ),
+        "NewCampaign": taken(("id", "name", "kind"), id=ref("CampaignId"), kind=kind, **new),
+        "CampaignChange": taken((), **changeable),
+        "Recipients": taken(
+            ("recipients",),
+            recipients=array({"anyOf": [recipient, row]}, minItems=1, maxItems=links.MOST),
+        ),
+        "Link": answer(
+            recipient=recipient,
+            url=or_null(text(""), "The pixel's address; null in mode `off`."),
+            html=or_null(text(""), "The image tag for the mail; null in mode `off`."),
+        ),
+        "ApiKeyId": text("An API key's id.", pattern="^[0-9a-f]{12}$"),
+        "ApiKey": answer(**api_key),
+        "NewApiKey": answer(**api_key, key=text("The key itself.")),
+        "KeyRequest": taken(("name", "scopes"), name=name, scopes=array({"enum": list(SCOPES)}, minItems=1)),
+        "Problem": answer(
+            ("errors",),
+            type=text("Always `about:blank`.", format="uri-reference"),
+            title=text("The status in words."),
+            status={"type": "integer", "minimum": 400, "maximum": 599},
+            detail=text("What is wrong, and what helps."),
+            errors=array(
+                answer(
+                    ("row",),
+                    row=count("In a list: which of them, from 0."),
+                    field=text("The field or parameter."),
+                    message=text("What is wrong with it."),
+                ),
+            ),
+        ),
+        "Readiness": answer(
+            ("workers", "oldest_uncounted_seconds", "stream_entries", "dead_letters", "drops", "stopped"),
+            status=choice(("ok", "degraded", "failing"), "`failing`: hits are not stored."),
+            warnings=array(text("A line for the operator.")),
+            recorder=answer(
+                failing_since=or_null({"type": "number"}, "Seconds since 1970; null: it is not failing."),
+                pending_bytes=count("Memory held by hits that are not stored yet."),
+            ),
+            redis=answer(
+                ("durability", "error"),
+                answers={"type": "boolean"},
+                durability=text("What a crash of it may cost."),
+                error=text("Why it does not answer."),
+            ),
+            spool=answer(
+                segments=count("Files of hits that wait on disk, for Redis was away."),
+                hits=count("Hits in them."),
+                bytes=count("Their size."),
+                waiting_since=or_null(instant(""), "Since when the oldest waits; null: none does."),
+                set_aside=count("Files that cannot be replayed."),
+            ),
+            workers=count("Seen within 10 s."),
+            oldest_uncounted_seconds=or_null({"type": "number"}, "Age of that hit; null: all are counted."),
+            stream_entries=count("Batches that wait to be counted."),
+            dead_letters=count("Hits set aside because they cannot be read."),
+            drops={"type": "object", "additionalProperties": count("Hits not counted, by reason.")},
+            stopped={"type": "object", "additionalProperties": text("Why a shard stands still, by shard.")},
+        ),
+        **_stats(),
+    }
+
+
+def _stats() -> dict[str, Schema]:
+    """Figures of both kinds of campaign; an interval has a start and no `unique_ips`."""
+
+    def figure(what: str) -> Schema:
+        return or_null(count(""), f"{what} Null where the 15-minute series are no longer kept.")
+
+    hits = figure("All recorded requests, HEAD among them.")
+    opens = figure("GETs of a pixel that counts as an open.")
+    first = figure("Recipients whose first open lies in the range, exact.")
+    visitors = or_null(
+        count(""), "Estimate. Of each day, its own visitors. Null but for `day` in the campaign's own zone."
+    )
+    addresses = or_null(count(""), "Client addresses, estimate. Null in a range.")
+    start = text("First instant of the interval, with the zone's offset.", format="date-time")
+    email = {"hits": hits, "opens": opens, "unique_opens": first}
+    web = {"hits": hits, "views": figure("GETs of the pixel."), "unique_visitors": visitors}
+    rate = {"type": "number", "minimum": 0, "maximum": 1}
+    return {
+        "EmailTotals": answer(**email, unique_ips=addresses),
+        "WebTotals": answer(**web, unique_ips=addresses),
+        "EmailInterval": answer(start=start, **email),
+        "WebInterval": answer(start=start, **web),
+        "Estimate": answer(
+            method={"const": "HyperLogLog"},
+            standard_error={
+                "const": hyperloglog.STANDARD_ERROR,
+                "description": "As a fraction of the figure.",
+            },
+        ),
+        "Stats": answer(
+            **{"campaign": ref("CampaignId")},
+            **{"from": or_null(instant(""), "In the range; null: all time.")},
+            to=or_null(instant(""), "End of the range, not in it; null: all time."),
+            interval=choice(ranges.INTERVALS, "Of `series`."),
+            time_zone=ref("TimeZone"),
+            as_of=instant("Every hit that reached the stream before this is counted."),
+            late_since=or_null(
+                instant(""), "Hits since then wait on disk, for Redis was away; null: none wait there."
+            ),
+            totals={"anyOf": [ref("EmailTotals"), ref("WebTotals")]},
+            open_rate=or_null(
+                answer(low=rate, high=rate),
+                "Unique opens of `totals` per mail sent. Null: no `sent`, or more openers than that.",
+            ),
+            over={"type": "boolean", "description": "More recipients opened than mails were `sent`."},
+            series=array({"anyOf": [ref("EmailInterval"), ref("WebInterval")]}),
+            estimates={
+                "type": "object",
+                "description": "Which figures of `totals` are estimates, and how good.",
+                "additionalProperties": ref("Estimate"),
+            },
+        ),
+    }

@@ -1,0 +1,553 @@
+"""Requests as raw bytes, the answers they get and the hits they leave, for whatever serves pixels.
+
+Each case is played on a connection of its own. Its answers are exact, byte for byte, wherever the image is
+sent (the date apart); its hits are exact but for their time. Of other answers only the status is known here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pixel_server import hit
+from pixel_server.hit import Hit
+from pixel_server.image import GIF
+from pixel_server.secret import Secrets
+from pixel_server.tokens import MAX_TIME, Mode, Token, sign
+
+SECRET = "signing-key-of-the-corpus"
+RECIPIENT_SECRET = "recipient-secret-of-the-corpus"
+SITE, GONE = "site", "gone"
+"""Campaigns that the server must know: a web campaign, and one that was deleted."""
+WAIT = None
+"""In what is sent: wait for one more answer."""
+
+_secrets = Secrets.of((SECRET,), RECIPIENT_SECRET)
+_ada = _secrets.recipient_key("ada")
+
+
+class Answer(NamedTuple):
+    """pixel: X-Pixel; None: no image is sent. body: whether one is. close: the last on its connection."""
+
+    status: bytes
+    pixel: bytes | None = None
+    body: bool = True
+    close: bool = False
+    more: bytes = b""
+
+    @property
+    def head(self) -> bytes:
+        """All of it before the body, without the date; of an answer with the image."""
+        return (
+            b"HTTP/1.1 " + self.status + b"\r\n"
+            b"content-type: image/gif\r\n"
+            b"content-length: 43\r\n"
+            b"cache-control: no-store, no-cache, must-revalidate, max-age=0, private\r\n"
+            b"pragma: no-cache\r\n"
+            b"expires: 0\r\n"
+            b"access-control-allow-origin: *\r\n"
+            b"cross-origin-resource-policy: cross-origin\r\n"
+            b"x-content-type-options: nosniff\r\n"
+            b"x-robots-tag: noindex\r\n"
+            b"x-pixel: " + (self.pixel or b"") + b"\r\n" + self.more + b"connection: close\r\n" * self.close
+        ) + b"\r\n"
+
+    @property
+    def content(self) -> bytes:
+        return GIF if self.body else b""
+
+
+RECORDED = Answer(b"200 OK", b"recorded")
+EXPIRED = Answer(b"200 OK", b"ignored; reason=expired")
+IS_GONE = Answer(b"200 OK", b"ignored; reason=gone")
+OPTIONS = Answer(
+    b"200 OK",
+    b"ignored; reason=options",
+    more=b"allow: GET, HEAD, OPTIONS\r\n"
+    b"access-control-allow-methods: GET, HEAD, OPTIONS\r\n"
+    b"access-control-max-age: 86400\r\n",
+)
+NOT_FOUND = Answer(b"404 Not Found", b"refused; reason=not-found")
+BAD_TOKEN = Answer(b"404 Not Found", b"refused; reason=token")
+NO_CAMPAIGN = Answer(b"404 Not Found", b"refused; reason=campaign")
+BAD_METHOD = Answer(
+    b"405 Method Not Allowed", b"refused; reason=method", more=b"allow: GET, HEAD, OPTIONS\r\n"
+)
+ELSEWHERE = Answer(b"404 Not Found")
+BAD_REQUEST = Answer(b"400 Bad Request", close=True)
+TOO_LARGE = Answer(b"431 Request Header Fields Too Large", close=True)
+
+
+def last(answer: Answer) -> Answer:
+    """The same, and then the connection is closed."""
+    return answer._replace(close=True)
+
+
+def bare(answer: Answer) -> Answer:
+    """The same to a HEAD."""
+    return answer._replace(body=False)
+
+
+def token(campaign: str = "mail", time: int = MAX_TIME, **more: Any) -> bytes:
+    return sign(Token(campaign, time, **{"recipient": _ada, **more}), _secrets.signing[0]).encode()
+
+
+T = token()
+MAIL, PAGE = b"/o/" + T + b".gif", b"/p/site.gif"
+
+
+def request(target: bytes = MAIL, *headers: bytes, method: bytes = b"GET", version: bytes = b"1.1") -> bytes:
+    lines = (method + b" " + target + b" HTTP/" + version, b"Host: pixel.test", *headers)
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def opened(campaign: str = "mail", method: str = "GET", **more: Any) -> Hit:
+    fields = {"flags": Mode.PSEUDONYMOUS, "token_time": MAX_TIME, "recipient": _ada, **more}
+    return Hit(0, campaign, hit.EMAIL, method, address=bytes([127, 0, 0, 1]), **fields)
+
+
+def viewed(method: str = "GET", own: bytes = b"", **more: Any) -> Hit:
+    visitor = _secrets.visitor_key(b"own", b"site", own) if own else b""
+    return Hit(0, SITE, hit.WEB, method, visitor=visitor, address=bytes([127, 0, 0, 1]), **more)
+
+
+def slices(data: bytes, size: int) -> tuple[bytes, ...]:
+    return tuple(data[i : i + size] for i in range(0, len(data), size))
+
+
+class Case(NamedTuple):
+    """send: what is sent, each part on its own. stays: the connection is open afterwards, and in step."""
+
+    name: str
+    send: tuple[bytes | None, ...]
+    answers: tuple[Answer, ...]
+    hits: tuple[Hit, ...] = ()
+
+    @property
+    def stays(self) -> bool:
+        return not (self.answers and self.answers[-1].close)
+
+
+def case(
+    name: str, send: bytes | tuple[bytes | None, ...], *answers: Answer, hits: tuple[Hit, ...] = ()
+) -> Case:
+    return Case(name, (send,) if isinstance(send, bytes) else send, answers, hits)
+
+
+def ends(name: str, send: bytes | tuple[bytes | None, ...], answer: Answer = BAD_REQUEST) -> Case:
+    """One answer, no hit, and the connection is closed."""
+    return case(name, send, answer)
+
+
+def not_found(path: bytes, answer: Answer = NOT_FOUND) -> Case:
+    return case(f"not found: {path[:80]!r}", request(path), answer)
+
+
+CHUNKED = b"Transfer-Encoding: chunked"
+MB = b"a" * (1 << 20)
+HELLO = bytes.fromhex("16030100c8010000c40303") + bytes(190)
+
+PLAIN = (
+    case("an open", request(), RECORDED, hits=(opened(),)),
+    case("a view", request(PAGE), RECORDED, hits=(viewed(),)),
+    case("HEAD of a mail", request(method=b"HEAD"), bare(RECORDED), hits=(opened(method="HEAD"),)),
+    case("HEAD of a page", request(PAGE, method=b"HEAD"), bare(RECORDED), hits=(viewed(method="HEAD"),)),
+    case("HEAD of nothing", request(b"/o/bad.gif", method=b"HEAD"), bare(BAD_TOKEN)),
+    case("OPTIONS", request(method=b"OPTIONS"), OPTIONS),
+    case("POST", request(PAGE, b"Content-Length: 5", method=b"POST") + b"hello", BAD_METHOD),
+    case("DELETE", request(method=b"DELETE"), BAD_METHOD),
+    case("TRACE", request(method=b"TRACE"), BAD_METHOD),
+    case("PROPFIND", request(method=b"PROPFIND"), BAD_METHOD),
+    case("POST to nothing", request(b"/o/", b"Content-Length: 2", method=b"POST") + b"{}", NOT_FOUND),
+    case("a campaign that is gone", request(b"/p/gone.gif"), IS_GONE),
+    case("a mail that is gone", request(b"/o/" + token("gone") + b".gif"), IS_GONE),
+    case("an expired token", request(b"/o/" + token(time=1) + b".gif"), EXPIRED),
+    case("a campaign nobody made", request(b"/p/none.gif"), NO_CAMPAIGN),
+    case(
+        "mode count",
+        request(b"/o/" + token(recipient=b"", mode=Mode.COUNT) + b".gif"),
+        RECORDED,
+        hits=(opened(flags=Mode.COUNT, recipient=b""),),
+    ),
+    case(
+        "every header that is kept",
+        request(
+            MAIL,
+            b"User-Agent: Mail/1.0",
+            b"referer: https://mail.example/",
+            b"ACCEPT-LANGUAGE: de,en;q=0.5",
+            b"Sec-GPC: 1",
+            b"DNT:1",
+            b"Sec-Purpose: prefetch",
+            b"X-Moz: prefetch",
+            b"Cookie: a=b",
+            b"X-Forwarded-For: 203.0.113.66",
+            b"If-None-Match: *",
+            b"Range: bytes=0-1",
+        ),
+        RECORDED,
+        hits=(
+            opened(
+                agent="Mail/1.0",
+                referrer="https://mail.example/",
+                language="de,en;q=0.5",
+                gpc="1",
+                dnt="1",
+                purpose="sec-purpose=prefetch;x-moz=prefetch;",
+            ),
+        ),
+    ),
+    case(
+        "headers sent twice",
+        request(MAIL, b"User-Agent: A", b"DNT: 1", b"User-Agent: B", b"Host: other"),
+        RECORDED,
+        hits=(opened(agent="A,B", dnt="1"),),
+    ),
+    case("an empty header", request(MAIL, b"User-Agent:"), RECORDED, hits=(opened(),)),
+    case("no Host", b"GET " + MAIL + b" HTTP/1.1\r\n\r\n", RECORDED, hits=(opened(),)),
+    case(
+        "headers longer than is kept",
+        request(PAGE, *(name + b": " + b"a" * 5000 for name in (b"User-Agent", b"Accept-Language", b"DNT"))),
+        RECORDED,
+        hits=(viewed(agent="a" * hit.MAX_AGENT, language="a" * hit.MAX_LANGUAGE, dnt="a" * hit.MAX_SIGNAL),),
+    ),
+    case(
+        "headers that are not UTF-8",
+        request(PAGE, b"User-Agent: \xff\xfe", "Referer: https://x.example/é".encode()),
+        RECORDED,
+        hits=(viewed(agent="\ufffd\ufffd", referrer="https://x.example/é", page="https://x.example/é"),),
+    ),
+    case("close", request(MAIL, b"Connection: close"), last(RECORDED), hits=(opened(),)),
+    case("keep-alive", request(MAIL, b"Connection: keep-alive"), RECORDED, hits=(opened(),)),
+    case("HTTP/1.0", request(version=b"1.0"), last(RECORDED), hits=(opened(),)),
+    case(
+        "HTTP/1.0 that would go on",
+        request(PAGE, b"Connection: keep-alive", version=b"1.0"),
+        last(RECORDED),
+        hits=(viewed(),),
+    ),
+    case("HTTP/1.0 to nothing", request(b"/p/none.gif", version=b"1.0"), last(NO_CAMPAIGN)),
+    case("a whole address", request(b"http://pixel.test" + MAIL), RECORDED, hits=(opened(),)),
+    case("another's address", request(b"http://other.test:99" + PAGE), RECORDED, hits=(viewed(),)),
+    case("200 headers", request(MAIL, *(b"X-%d: a" % i for i in range(200))), RECORDED, hits=(opened(),)),
+)
+
+QUERIES = (
+    case("a mail's query", request(MAIL + b"?x=1&u=2"), RECORDED, hits=(opened(),)),
+    case("a mail's fragment", request(MAIL + b"#x"), RECORDED, hits=(opened(),)),
+    case(
+        "u, r and v",
+        request(PAGE + b"?u=https://x.example/a%3Fb&r=https%3A%2F%2Fy.example&v=ada+l%40x"),
+        RECORDED,
+        hits=(viewed(own=b"ada l@x", page="https://x.example/a?b", page_referrer="https://y.example"),),
+    ),
+    case(
+        "escapes of every kind",
+        request(PAGE + b"?u=%C3%A9%ff%00%zz%&r=%2500&v=%ff"),
+        RECORDED,
+        hits=(viewed(own=b"\xff", page="é\ufffd\0%zz%", page_referrer="%00"),),
+    ),
+    case(
+        "the first counts", request(PAGE + b"?u=a&u=b&v=1&v=2"), RECORDED, hits=(viewed(own=b"1", page="a"),)
+    ),
+    case("a query of nothing", request(PAGE + b"?&&=&u&v=&;"), RECORDED, hits=(viewed(),)),
+    case("an empty query", request(PAGE + b"?"), RECORDED, hits=(viewed(),)),
+    case(
+        "a query with marks",
+        request(PAGE + b"?u=a?b'(c)!*,[d]{e}|^`~\\\"<>"),
+        RECORDED,
+        hits=(viewed(page="a?b'(c)!*,[d]{e}|^`~\\\"<>"),),
+    ),
+    case("a query and a fragment", request(PAGE + b"?u=a#b"), RECORDED, hits=(viewed(page="a"),)),
+    case(
+        "a query of 60 KB",
+        request(PAGE + b"?v=1&u=" + b"a" * 60_000),
+        RECORDED,
+        hits=(viewed(own=b"1", page="a" * hit.MAX_URL),),
+    ),
+)
+
+PATHS = (
+    *(
+        not_found(path)
+        for path in (
+            b"/o",
+            b"/o/",
+            b"/p/",
+            b"/p/.gif",
+            b"/p/site",
+            b"/p/site.gif/",
+            b"/p/site.GIF",
+            b"/o/..",
+            b"/o/%2e%2e/",
+            b"/o/%252e%252e/",
+            b"/p/%73ite%2egif",
+            b"/o/" + T + b"%2egif",
+            b"/o/" + T + b"%2Egif",
+            b"/o/" + T + b".gif%00",
+            b"/o/" + T + b".gif%0d%0a",
+            b"/o/" + T + b".gif;x=.png",
+            b"/%6f/" + T + b".gif",
+            b"/%70/site.gif",
+            b"/o%2f" + T + b".gif",
+        )
+    ),
+    *(
+        not_found(path, BAD_TOKEN)
+        for path in (
+            b"/o/../o/" + T + b".gif",
+            b"/o/%2e%2e/o/" + T + b".gif",
+            b"/o/%2E%2e/" + T + b".gif",
+            b"/o/./" + T + b".gif",
+            b"/o//" + T + b".gif",
+            b"/o/%2f" + T + b".gif",
+            b"/o/%20" + T + b".gif",
+            b"/o/" + T + b"%20.gif",
+            b"/o/" + T + b"%00.gif",
+            b"/o/" + T + b"=.gif",
+            b"/o/" + T + b"%3D.gif",
+            b"/o/" + T + b".gif.gif",
+            b"/o/%" + b"%02x" % T[0] + T[1:] + b".gif",
+            b"/o/%25" + b"%02x" % T[0] + T[1:] + b".gif",
+            b"/o/" + T[:-1] + b".gif",
+            b"/o/" + T + b"A.gif",
+            b"/o/" + token()[::-1] + b".gif",
+            b"/o/" + MAIL,
+        )
+    ),
+    *(
+        not_found(path, NO_CAMPAIGN)
+        for path in (
+            b"/p/../p/site.gif",
+            b"/p/%2e%2e/site.gif",
+            b"/p/./site.gif",
+            b"/p//site.gif",
+            b"/p/SITE.gif",
+            b"/p/%73ite.gif",
+            b"/p/%2573ite.gif",
+            b"/p/site%00.gif",
+            b"/p/site%0a.gif",
+            b"/p/site%20.gif",
+            b"/p/site.gif.gif",
+            b"/p/%D1%95ite.gif",
+            b"/p/s%C4%B1te.gif",
+            b"/p/%EF%BD%93ite.gif",
+            b"/p/site%E2%80%8B.gif",
+            b"/p/mail.gif",
+            b"/p/" + b"a" * 64 + b".gif",
+            b"/p/" + b"a" * 60_000 + b".gif",
+        )
+    ),
+    *(
+        not_found(path, ELSEWHERE)
+        for path in (b"//p/site.gif", b"/x/../p/site.gif", b"/./p/site.gif", b"/P/site.gif", b"/op/site.gif")
+    ),
+    not_found(b"/o/" + b"a" * 60_000 + b".gif", BAD_TOKEN),
+    not_found(b"/o/" + b"/" * 60_000, NOT_FOUND),
+    not_found(b"/p/" + b"%2e" * 20_000, NOT_FOUND),
+    ends("a path of 70 KB", request(b"/o/" + b"a" * 70_000 + b".gif")),
+    ends("a good path and 64 KB behind it", request(PAGE + b"a" * 65_536)),
+    ends("a query of 70 KB", request(PAGE + b"?u=" + b"a" * 70_000)),
+    ends("a path of 10 MB", (b"GET /p/", *[MB] * 10)),
+    ends("a path that is not UTF-8", request(b"/o/\xff.gif")),
+    ends("a slug of look-alikes", request("/p/\N{CYRILLIC SMALL LETTER DZE}ite.gif".encode())),
+    ends("a query that is not ASCII", request("/p/site.gif?u=é".encode())),
+    ends("a query that is not UTF-8", request(b"/p/site.gif?v=\xff")),
+    ends("a fragment that is not ASCII", request(PAGE + b"#\xff")),
+    ends("NUL in a path", request(b"/p/site\0.gif")),
+    ends("NUL in a query", request(PAGE + b"?u=\0")),
+    ends("a tab in a path", request(b"/p/site\t.gif")),
+    ends("a control character in a query", request(PAGE + b"?u=\x01")),
+    ends("DEL in a query", request(PAGE + b"?u=\x7f")),
+    ends("a space in a path", request(b"/p/site .gif")),
+    ends("no path", request(b"http://pixel.test")),
+    ends("no slash", request(b"p/site.gif")),
+    case("an asterisk", request(b"*", method=b"OPTIONS"), ELSEWHERE),
+    ends("CONNECT", request(b"pixel.test:443", method=b"CONNECT")),
+)
+
+NO_REQUESTS = (
+    ends("a method of nobody", request(method=b"BREW")),
+    ends("a method in small letters", request(method=b"get")),
+    ends("no method", b" " + MAIL + b" HTTP/1.1\r\n\r\n"),
+    case("HTTP/0.9", b"GET " + MAIL + b"\r\n\r\n", last(RECORDED), hits=(opened(),)),
+    ends("HTTP/1.2", request(version=b"1.2")),
+    ends("HTTP/9.9", request(version=b"9.9")),
+    ends("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    ends("TLS", HELLO),
+    ends("SSH", b"SSH-2.0-OpenSSH_9.2\r\n\r\n"),
+    ends("zeros", bytes(1000)),
+    ends("noise", bytes(range(255, 127, -1)) * 8),
+    ends("NUL in a header", request(MAIL, b"User-Agent: a\0b")),
+    ends("NUL in a name", request(MAIL, b"User\0Agent: a")),
+    ends("a name that is not ASCII", request(MAIL, b"X-\xe9: a")),
+    ends("a header without a colon", request(MAIL, b"User-Agent")),
+    ends("a space before the colon", request(MAIL, b"User-Agent : a")),
+    ends("a folded header", request(MAIL, b"User-Agent: a\r\n b")),
+    ends("a bare CR", request(MAIL, b"User-Agent: a\rX: b")),
+    ends("a length of words", request(MAIL, b"Content-Length: ten")),
+    ends("a length below zero", request(MAIL, b"Content-Length: -1")),
+    ends("a length above all", request(MAIL, b"Content-Length: " + b"9" * 30)),
+    ends("two lengths", request(MAIL, b"Content-Length: 1", b"Content-Length: 2") + b"a"),
+    ends("a length and chunks", request(MAIL, b"Content-Length: 3", CHUNKED) + b"0\r\n\r\n"),
+)
+
+FLOODS = (
+    ends("one header of 10 MB", (b"GET " + MAIL + b" HTTP/1.1\r\nX: ", *[MB] * 10), TOO_LARGE),
+    ends("one name of 10 MB", (b"GET " + MAIL + b" HTTP/1.1\r\n", *[MB] * 10), TOO_LARGE),
+    ends(
+        "headers without end",
+        (b"GET " + MAIL + b" HTTP/1.1\r\n", *[b"X-Flood: aaaaaaaaaaaaaaaa\r\n" * 40_000] * 10),
+        TOO_LARGE,
+    ),
+    ends("empty lines without end", (*[b"\r\n" * 500_000] * 3,), TOO_LARGE),
+    case(
+        "trailers without end",
+        (request(b"/o/bad.gif", CHUNKED), WAIT, b"0\r\n", *[b"X-Flood: aaaaaaaaaaaaaaaa\r\n" * 40_000] * 10),
+        BAD_TOKEN,
+        TOO_LARGE,
+    ),
+    case(
+        "one trailer of 10 MB",
+        (request(b"/o/bad.gif", CHUNKED), WAIT, b"0\r\nX: ", *[MB] * 10),
+        BAD_TOKEN,
+        TOO_LARGE,
+    ),
+    case(
+        "a chunk's extension of 10 MB",
+        (request(b"/o/bad.gif", CHUNKED), WAIT, b"1;", *[MB] * 10),
+        BAD_TOKEN,
+        TOO_LARGE,
+    ),
+    case(
+        "a body of 10 MB",
+        (request(MAIL, b"Content-Length: 10485760"), *[MB] * 10),
+        RECORDED,
+        hits=(opened(),),
+    ),
+    case(
+        "10 MB in chunks",
+        (request(MAIL, CHUNKED), *[b"100000\r\n" + MB + b"\r\n"] * 10, b"0\r\n\r\n"),
+        RECORDED,
+        hits=(opened(),),
+    ),
+)
+
+BODIES = (
+    case("a GET with a body", request(MAIL, b"Content-Length: 5") + b"hello", RECORDED, hits=(opened(),)),
+    case(
+        "a body that is a request",
+        request(MAIL, b"Content-Length: %d" % len(request(PAGE))) + request(PAGE),
+        RECORDED,
+        hits=(opened(),),
+    ),
+    case(
+        "a body that comes late",
+        (request(PAGE, b"Content-Length: 5"), WAIT, b"hel", b"lo"),
+        RECORDED,
+        hits=(viewed(),),
+    ),
+    case("a body of nothing", request(MAIL, b"Content-Length: 0"), RECORDED, hits=(opened(),)),
+    case(
+        "chunks",
+        request(MAIL, CHUNKED) + b"5\r\nhello\r\n1;a=b\r\n!\r\n0\r\nX: y\r\n\r\n",
+        RECORDED,
+        hits=(opened(),),
+    ),
+    case(
+        "chunks in pieces",
+        slices(request(MAIL, CHUNKED) + b"5\r\nhello\r\n0\r\n\r\n", 3),
+        RECORDED,
+        hits=(opened(),),
+    ),
+    case("chunks that are none", (request(b"/o/bad.gif", CHUNKED), WAIT, b"zz\r\n"), BAD_TOKEN, BAD_REQUEST),
+    case("Expect", request(MAIL, b"Expect: 100-continue"), RECORDED, hits=(opened(),)),
+    case(
+        "Expect, and then the body",
+        (request(PAGE, b"Expect: 100-continue", b"Content-Length: 5", method=b"POST"), WAIT, b"hello"),
+        BAD_METHOD,
+    ),
+    case("Expect something else", request(MAIL, b"Expect: a miracle"), RECORDED, hits=(opened(),)),
+    case(
+        "an upgrade to a WebSocket",
+        request(MAIL, b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13"),
+        last(RECORDED),
+        hits=(opened(),),
+    ),
+    case(
+        "an upgrade to HTTP/2, and another request",
+        request(PAGE, b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABk")
+        + request(PAGE),
+        last(RECORDED),
+        hits=(viewed(),),
+    ),
+    case("Upgrade alone", request(MAIL, b"Upgrade: h2c"), RECORDED, hits=(opened(),)),
+)
+
+THREE = request() + request(b"/o/bad.gif") + request(PAGE, b"User-Agent: B")
+
+PIECES = (
+    case("three at once", THREE, RECORDED, BAD_TOKEN, RECORDED, hits=(opened(), viewed(agent="B"))),
+    case(
+        "three, by sevens",
+        slices(THREE, 7),
+        RECORDED,
+        BAD_TOKEN,
+        RECORDED,
+        hits=(opened(), viewed(agent="B")),
+    ),
+    case(
+        "three, in turn",
+        (request(), WAIT, request(b"/o/bad.gif"), WAIT, request(PAGE)),
+        RECORDED,
+        BAD_TOKEN,
+        RECORDED,
+        hits=(opened(), viewed()),
+    ),
+    case(
+        "HEAD and GET at once",
+        request(method=b"HEAD") + request() + request(b"/o/bad.gif", method=b"HEAD") + request(PAGE),
+        bare(RECORDED),
+        RECORDED,
+        bare(BAD_TOKEN),
+        RECORDED,
+        hits=(opened(method="HEAD"), opened(), viewed()),
+    ),
+    case("a hundred at once", request(PAGE) * 100, *[RECORDED] * 100, hits=(viewed(),) * 100),
+    case(
+        "a POST between",
+        request() + request(PAGE, b"Content-Length: 5", method=b"POST") + b"hello" + request(PAGE),
+        RECORDED,
+        BAD_METHOD,
+        RECORDED,
+        hits=(opened(), viewed()),
+    ),
+    case(
+        "HTTP/1.0 and one more",
+        request(version=b"1.0") + request(PAGE),
+        last(RECORDED),
+        hits=(opened(),),
+    ),
+    case(
+        "close and one more",
+        request(PAGE, b"Connection: close") + request(),
+        last(RECORDED),
+        hits=(viewed(),),
+    ),
+    case(
+        "a good one, then noise",
+        (request(), WAIT, b"\xff\xfe\r\n\r\n"),
+        RECORDED,
+        BAD_REQUEST,
+        hits=(opened(),),
+    ),
+    case("empty lines before", b"\r\n\r\n" + request(), RECORDED, hits=(opened(),)),
+    case("byte by byte", slices(request(MAIL, b"User-Agent: A"), 1), RECORDED, hits=(opened(agent="A"),)),
+    case(
+        "a view, byte by byte",
+        slices(request(PAGE + b"?u=%C3%A9", b"DNT: 1"), 1),
+        RECORDED,
+        hits=(viewed(page="é", dnt="1"),),
+    ),
+)
+
+CASES = (*PLAIN, *QUERIES, *PATHS, *NO_REQUESTS, *FLOODS, *BODIES, *PIECES)

@@ -1,0 +1,236 @@
+"""Whatever is sent: a clear answer, nothing half-written, and the server serves on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pixel_server import hit, keys, store
+from pixel_server.hit import Hit
+from tests.collect import corpus
+from tests.collect.corpus import Answer, Case
+from tests.conftest import API_KEY
+from tests.stack import PROGRAM, free_port, until
+
+HANG = 30.0
+"""Seconds without an answer that are a hang."""
+REFERENCE = (
+    "from pixel_server import serving; import sys; "
+    "serving.run(serving.bind('127.0.0.1', int(sys.argv[1])), serving.REFERENCE)"
+)
+PROGRAMS = {
+    "serve": [PROGRAM, "serve", "--port"],
+    "reference": [sys.executable, "-c", REFERENCE],
+}
+
+
+class Server:
+    """The real server on a free port, with an empty store."""
+
+    def __init__(self, program: list[str], redis_url: str, data: Path) -> None:
+        self.port = free_port()
+        self.store = store.connect(redis_url)
+        self.store.flushall()
+        self._log = data / "log"
+        with self._log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [*program, str(self.port)],
+                env={
+                    **os.environ,
+                    "REDIS_URL": redis_url,
+                    "PIXEL_DATA_DIR": str(data),
+                    "PIXEL_SECRET": corpus.SECRET,
+                    "PIXEL_RECIPIENT_SECRET": corpus.RECIPIENT_SECRET,
+                    "PIXEL_API_KEY": API_KEY,
+                },
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+        until(lambda: self.process.poll() is not None or self._answers(), 60)
+        assert self.process.poll() is None, self.log()
+        for name in (corpus.SITE, corpus.GONE):
+            self.api("POST", "", {"id": name, "name": name, "kind": "web"})
+        self.api("DELETE", f"/{corpus.GONE}")
+
+    def api(self, method: str, path: str, body: object = None) -> None:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/api/campaigns{path}",
+            json.dumps(body).encode() if body else None,
+            {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"},
+            method=method,
+        )
+        urllib.request.urlopen(request, timeout=HANG).close()
+
+    def connect(self) -> socket.socket:
+        made = socket.create_connection(("127.0.0.1", self.port), HANG)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def take_hits(self) -> list[Hit]:
+        """The hits stored since the last time, without their times."""
+        found = []
+        for shard in range(4):
+            for _, fields in self.store.xrange(keys.hits(shard)):
+                for batch in fields.values():
+                    hits, unreadable = hit.decode_batch(batch)
+                    assert unreadable == []
+                    found += hits
+            self.store.delete(keys.hits(shard))
+        return [msgspec.structs.replace(one, time=0) for one in found]
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(HANG)
+
+    def _answers(self) -> bool:
+        try:
+            self.connect().close()
+        except OSError:
+            return False
+        return True
+
+
+@pytest.fixture(scope="module", params=PROGRAMS)
+def server(
+    request: pytest.FixtureRequest, valkey_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    made = Server(PROGRAMS[request.param], valkey_url, tmp_path_factory.mktemp("server"))
+    yield made
+    assert made.stop() in (0, -15)
+    made.store.close()
+
+
+class Connection:
+    """A client that sends anything, and reads answers as they come."""
+
+    def __init__(self, server: Server) -> None:
+        self._socket = server.connect()
+        self._read = b""
+
+    def send(self, data: bytes) -> bool:
+        """Whether the server still listens."""
+        try:
+            self._socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+        return True
+
+    def _more(self) -> bool:
+        try:
+            data = self._socket.recv(65_536)
+        except ConnectionResetError:  # closed while we were still sending
+            return False
+        self._read += data
+        return bool(data)
+
+    def answer(self, expected: Answer) -> tuple[bytes, bytes]:
+        """(head without its date, body) of the next answer; the body of a HEAD is none."""
+        while b"\r\n\r\n" not in self._read:
+            assert self._more(), f"closed, where {expected.status!r} was due, after {self._read!r}"
+        head, _, self._read = self._read.partition(b"\r\n\r\n")
+        length = re.search(rb"\r\ncontent-length: (\d+)", head)
+        size = int(length[1]) if length and expected.body else 0
+        while len(self._read) < size:
+            assert self._more(), f"closed within a body, after {self._read!r}"
+        body, self._read = self._read[:size], self._read[size:]
+        return re.sub(rb"\r\ndate: [^\r]{29}(?=\r\n)", b"", head) + b"\r\n\r\n", body
+
+    def rest(self) -> bytes:
+        """All until the server closes."""
+        while self._more():
+            pass
+        self._socket.close()
+        return self._read
+
+
+def check(connection: Connection, expected: Answer) -> None:
+    head, body = connection.answer(expected)
+    assert head.startswith(b"HTTP/1.1 " + expected.status + b"\r\n"), head
+    assert (b"connection: close" in head) == expected.close
+    if expected.pixel is not None:
+        assert (head, body) == (expected.head, expected.content)
+
+
+def play(connection: Connection, case: Case) -> None:
+    due = list(case.answers)
+    for part in case.send:
+        if part is corpus.WAIT:
+            check(connection, due.pop(0))
+        elif not connection.send(part):
+            break
+        elif len(part) < 16:
+            time.sleep(0.0005)  # so that the server reads it alone
+    for expected in due:
+        check(connection, expected)
+    if case.stays:
+        # One more request shows that the connection is in step, and that nothing else was written to it.
+        connection.send(corpus.request(b"/o/probe.gif", b"Connection: close"))
+        check(connection, corpus.last(corpus.BAD_TOKEN))
+    assert connection.rest() == b""
+
+
+@pytest.mark.parametrize("case", corpus.CASES, ids=[case.name for case in corpus.CASES])
+def test_every_request_has_its_answer_and_its_hits(case: Case, server: Server):
+    try:
+        play(Connection(server), case)
+        play(Connection(server), FENCE)  # hits are stored in order, so all of the case's are there by now
+    finally:
+        stored = server.take_hits()
+    assert sorted(stored, key=repr) == sorted([*case.hits, *FENCE.hits], key=repr)
+    assert "Traceback" not in server.log()
+
+
+FENCE = corpus.PLAIN[1]
+
+
+def test_names_of_cases_are_their_own():
+    assert len({case.name for case in corpus.CASES}) == len(corpus.CASES)
+
+
+def test_a_client_that_stops_halfway_is_let_go(server: Server):
+    for start in (b"", b"GET", corpus.request()[:-2], corpus.request(corpus.PAGE, b"Content-Length: 9")[:-2]):
+        connection = Connection(server)
+        connection.send(start)
+        connection._socket.shutdown(socket.SHUT_WR)
+        assert connection.rest() == b""
+    play(Connection(server), FENCE)
+    assert server.take_hits() == list(FENCE.hits)
+
+
+def test_slow_clients_are_in_nobodys_way(server: Server):
+    half = len(corpus.request()) // 2
+    slow = [Connection(server) for _ in range(50)]
+    for connection in slow:
+        connection.send(corpus.request()[:half])
+    play(Connection(server), FENCE)
+    for connection in slow:
+        connection.send(corpus.request()[half:])
+    for connection in slow:
+        check(connection, corpus.RECORDED)
+    assert len(server.take_hits()) == 51
+
+
+def test_clients_that_do_not_wait_for_their_answer_are_recorded(server: Server):
+    for _ in range(20):
+        connection = Connection(server)
+        connection.send(corpus.request())
+        connection._socket.close()
+    play(Connection(server), FENCE)
+    until(lambda: sum(server.store.xlen(keys.hits(shard)) for shard in range(4)) > 1)
+    assert {one.campaign for one in server.take_hits()} == {"mail", corpus.SITE}
+    assert "Traceback" not in server.log()

@@ -1,0 +1,573 @@
+"""The spool, one story each: what is on disk, what fails, what is left alone."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pixel_server import hit, producer
+from pixel_server.collect import spool as module
+from pixel_server.collect.recorder import Batch
+from pixel_server.collect.spool import Newer, Segment, Spool, SpoolFull, Status, status
+from pixel_server.hit import Hit
+from tests.conftest import NOW
+
+LIMIT = 1 << 20
+PRODUCER = producer.new_id(NOW)
+
+
+def batch(sequence: int, hits: int = 2, shard: int = 0) -> Batch:
+    one = hit.encode(Hit(sequence, "news", hit.EMAIL, "GET", agent=f"agent of batch {sequence}"))
+    return Batch(shard, PRODUCER, sequence, hit.encode_batch([one] * hits))
+
+
+def drain(spool: Spool) -> list[Batch]:
+    drained = []
+    for segment in spool.segments():
+        drained += spool.read(segment)
+        spool.delete(segment)
+    return drained
+
+
+def files(directory: Path, pattern: str = "*.seg") -> list[Path]:
+    return sorted(directory.glob(pattern))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def spool(home: Path) -> Iterator[Spool]:
+    made = Spool(home, LIMIT, clock=lambda: NOW)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def kept(home: Path) -> Path:
+    """A segment of three batches whose writer is gone."""
+    made = Spool(home, LIMIT, clock=lambda: NOW)
+    made.append([batch(1), batch(2), batch(3)])
+    made.close()
+    return files(home)[0]
+
+
+def reader(home: Path) -> Spool:
+    return Spool(home, LIMIT, clock=lambda: NOW + 60)
+
+
+def test_what_was_appended_is_drained_once_and_in_order(home: Path, spool: Spool):
+    given = [batch(number, hits=number, shard=number % 3) for number in (1, 2, 15, 16, 1000)]
+    spool.append(given[:2])
+    spool.append(given[2:])
+    assert spool.segments() == []
+    spool.seal()
+    assert drain(spool) == given
+    assert drain(spool) == []
+    assert files(home) == []
+
+
+def test_nothing_is_on_disk_before_the_first_append_and_nothing_after_the_last(home: Path):
+    spool = Spool(home, LIMIT)
+    assert spool.segments() == []
+    assert status(home) == Status(0, 0, 0, None, 0)
+    assert not home.exists()
+    spool.append([batch(1)])
+    spool.seal()
+    drain(spool)
+    spool.close()
+    assert list(home.iterdir()) == []
+
+
+def test_only_the_owner_may_read_it(home: Path, spool: Spool):
+    spool.append([batch(1)])
+    spool.set_aside(batch(2), "too old")
+    modes = {path.suffix: path.stat().st_mode & 0o777 for path in home.rglob("*")}
+    assert modes == {".lock": 0o600, ".seg": 0o600, ".batch": 0o600, "": 0o700}
+    assert home.stat().st_mode & 0o777 == 0o700
+
+
+def test_append_returns_when_bytes_and_names_are_on_disk(
+    home: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
+):
+    synced: list[tuple[int, int | None]] = []
+
+    def noted(sync: Callable[[int], None]) -> Callable[[int], None]:
+        def note(file: int) -> None:
+            sync(file)
+            found = os.fstat(file)
+            synced.append((found.st_ino, found.st_size if stat.S_ISREG(found.st_mode) else None))
+
+        return note
+
+    monkeypatch.setattr(module, "_sync", noted(module._sync))
+    monkeypatch.setattr(os, "fsync", noted(os.fsync))
+    spool.append([batch(1), batch(2)])
+    (segment,) = files(home)
+    one = segment.stat().st_size
+    spool.append([batch(3), batch(4)])
+    inode = segment.stat().st_ino
+    assert synced == [
+        (home.parent.stat().st_ino, None),
+        (inode, one),
+        (home.stat().st_ino, None),
+        (inode, segment.stat().st_size),
+    ]
+
+
+def test_segments_roll_over(home: Path):
+    spool = Spool(home, LIMIT, segment_bytes=1000)
+    given = [batch(number) for number in range(1, 31)]
+    for one in given:
+        spool.append([one])
+    spool.append(given[:12])  # more than a segment holds: it gets one of its own
+    numbers = [segment.number for segment in spool.segments()]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) > 4
+    assert all(path.stat().st_size <= 1000 for path in files(home)[:-1])
+    spool.seal()
+    assert drain(spool) == given + given[:12]
+    spool.close()
+
+
+def test_a_segment_that_may_still_grow_is_neither_read_nor_deleted(home: Path, spool: Spool):
+    spool.append([batch(1)])
+    current = Segment(files(home)[0].name[:28], 1)
+    with pytest.raises(ValueError, match="still being written"):
+        list(spool.read(current))
+    with pytest.raises(ValueError, match="not been drained"):
+        spool.delete(current)
+    other = reader(home)
+    with pytest.raises(ValueError, match="still being written"):
+        list(other.read(current))
+    assert status(home).hits == 2
+
+
+def test_a_segment_is_not_deleted_before_it_was_read_to_its_end(spool: Spool):
+    spool.append([batch(1), batch(2)])
+    spool.seal()
+    (segment,) = spool.segments()
+    assert next(spool.read(segment)) == batch(1)
+    with pytest.raises(ValueError, match="not been drained"):
+        spool.delete(segment)
+    assert drain(spool) == [batch(1), batch(2)]
+
+
+def test_after_close_it_takes_no_more(home: Path, spool: Spool):
+    spool.append([batch(1)])
+    spool.close()
+    with pytest.raises(ValueError, match="closed"):
+        spool.append([batch(2)])
+    assert spool.segments() == []
+    assert drain(reader(home)) == [batch(1)]
+
+
+def test_the_limit_counts_what_all_processes_keep(home: Path):
+    now = NOW
+    one = Spool(home, 1000, clock=lambda: now)
+    two = Spool(home, 1000, clock=lambda: now)
+    one.append([batch(1)])
+    two.append([batch(2)])
+    while status(home).bytes + 200 < 1000:
+        one.append([batch(3)])
+    now += 1  # what others keep is counted once a second
+    before = status(home)
+    with pytest.raises(SpoolFull) as full:
+        two.append([batch(4), batch(5)])
+    assert full.value.errno == errno.ENOSPC
+    assert status(home) == before
+    one.seal()
+    drain(one)
+    now += 1
+    two.append([batch(4), batch(5)])
+    assert status(home).hits == 6
+    one.close()
+    two.close()
+
+
+def test_a_full_disk_leaves_what_was_acknowledged(home: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch):
+    spool.append([batch(1)])
+    pwrite, room = os.pwrite, 50
+
+    def full(file: int, data: memoryview, offset: int) -> int:
+        nonlocal room
+        if room == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        taken, room = min(room, len(data)), 0
+        return pwrite(file, data[:taken], offset)
+
+    size = files(home)[0].stat().st_size
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+            spool.append([batch(2)])
+        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+            spool.append([batch(2)])
+    assert [path.stat().st_size for path in files(home)] == [size]
+    spool.append([batch(2), batch(3)])
+    spool.seal()
+    assert drain(spool) == [batch(1), batch(2), batch(3)]
+
+
+def test_a_write_that_came_in_pieces_is_a_write(spool: Spool, monkeypatch: pytest.MonkeyPatch):
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, offset: pwrite(file, data[:7], offset))
+    spool.append([batch(1), batch(2)])
+    spool.seal()
+    assert drain(spool) == [batch(1), batch(2)]
+
+
+@pytest.mark.parametrize("cut_fails", [False, True])
+@pytest.mark.parametrize("acknowledged", [0, 1])
+def test_a_disk_that_does_not_sync(
+    home: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch, cut_fails: bool, acknowledged: int
+):
+    sync, failures = module._sync, 99 if cut_fails else 1
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def sync_or_fail(file: int) -> None:
+        nonlocal failures
+        failures -= 1
+        broken() if failures >= 0 else sync(file)
+
+    if acknowledged:
+        spool.append([batch(1)])
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_sync", sync_or_fail)
+        if cut_fails:
+            patch.setattr(os, "ftruncate", broken)
+            patch.setattr(os, "unlink", broken)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            spool.append([batch(2)])
+        assert len(files(home)) == (1 if cut_fails else acknowledged)
+        assert len(spool.segments()) == acknowledged
+        if cut_fails:
+            with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+                spool.append([batch(2)])
+    assert len(spool.segments()) == acknowledged
+    spool.append([batch(2)])
+    spool.seal()
+    assert drain(spool) == [batch(1)] * acknowledged + [batch(2)]
+
+
+@pytest.fixture
+def uncut(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> Spool:
+    """One that has acknowledged a batch, then written another, and can neither sync nor cut it back."""
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    spool.append([batch(1)])
+    monkeypatch.setattr(module, "_sync", broken)
+    monkeypatch.setattr(os, "ftruncate", broken)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        spool.append([batch(2)])
+    return spool
+
+
+def test_of_what_could_not_be_cut_back_the_writer_drains_what_it_acknowledged(
+    home: Path, uncut: Spool, monkeypatch: pytest.MonkeyPatch
+):
+    assert drain(uncut) == [batch(1)]
+    assert files(home) == []
+    monkeypatch.undo()
+    uncut.append([batch(2)])
+    uncut.seal()
+    assert drain(uncut) == [batch(2)]
+
+
+def test_what_could_not_be_cut_back_is_left_to_others_if_the_writer_dies(home: Path, uncut: Spool):
+    uncut.close()
+    assert drain(reader(home)) == [batch(1), batch(2)]
+
+
+def test_a_failed_removal_of_it_is_tried_again(home: Path, uncut: Spool, monkeypatch: pytest.MonkeyPatch):
+    def broken(file: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    (segment,) = uncut.segments()
+    assert list(uncut.read(segment)) == [batch(1)]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", broken)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            uncut.delete(segment)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            uncut.append([batch(2)])
+    assert files(home) == []
+    monkeypatch.undo()
+    uncut.append([batch(2)])
+    assert status(home).hits == 2
+
+
+def test_a_directory_that_does_not_sync_acknowledges_nothing(
+    home: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
+):
+    spool.append([batch(1)])
+    spool.seal()
+
+    def broken(file: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", broken)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            spool.append([batch(2)])
+    assert len(files(home)) == 1
+    assert drain(spool) == [batch(1)]
+
+
+def test_a_tail_torn_at_any_byte(home: Path, kept: Path, caplog: pytest.LogCaptureFixture):
+    whole = kept.read_bytes()
+    ends = [24, *(whole.index(batch(n).data) + len(batch(n).data) for n in (1, 2, 3))]
+    assert ends[-1] == len(whole)
+    for cut in range(len(whole)):
+        kept.write_bytes(whole[:cut])
+        caplog.clear()
+        after = reader(home)
+        assert drain(after) == [batch(n) for n in (1, 2, 3) if ends[n] <= cut]
+        after.close()
+        told = [record.levelno for record in caplog.records]
+        assert told == ([] if cut in (0, *ends) else [logging.WARNING])
+        assert list(home.iterdir()) == []  # nothing aside, no lock left
+
+
+def test_damage_of_any_byte_costs_its_record_alone(home: Path, kept: Path, caplog: pytest.LogCaptureFixture):
+    whole = kept.read_bytes()
+    ends = [24, *(whole.index(batch(n).data) + len(batch(n).data) for n in (1, 2, 3))]
+    for at in range(len(whole)):
+        damaged = whole[:at] + bytes([whole[at] ^ 0x41]) + whole[at + 1 :]
+        kept.write_bytes(damaged)
+        hurt = next(n for n, end in enumerate(ends) if at < end)
+        start = ends[hurt - 1] if hurt else 0
+        caplog.clear()
+        after = reader(home)
+        assert drain(after) == [batch(n) for n in (1, 2, 3) if n != hurt]
+        assert after.counts["damaged"] == 1
+        after.close()
+        (aside,) = (home / "aside").iterdir()
+        assert aside.name == f"{kept.name}-{start}.bad"
+        assert aside.read_bytes() == damaged[start : ends[hurt]]
+        (told,) = caplog.records
+        assert told.levelno == logging.ERROR
+        assert f"{kept.name} is damaged at byte {start}" in told.message
+        assert f"{ends[hurt] - start} bytes" in told.message
+        shutil.rmtree(home / "aside")
+
+
+def test_damage_over_several_records_is_one_piece(home: Path, kept: Path):
+    whole = kept.read_bytes()
+    first, third = whole.index(b"\xffHIT"), whole.rindex(b"\xffHIT")
+    kept.write_bytes(whole[: first + 6] + bytes(third - first) + whole[third + 6 :])
+    after = reader(home)
+    assert drain(after) == []
+    (aside,) = (home / "aside").iterdir()
+    assert aside.stat().st_size == len(whole) - first
+    assert status(home).aside == 1
+
+
+def test_what_follows_a_record_cut_short_is_kept(home: Path, spool: Spool):
+    spool.append([batch(1, hits=50), batch(2)])
+    spool.seal()
+    (path,) = files(home)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:60] + whole[-200:])
+    assert drain(spool) == [batch(2)]
+    assert spool.counts["damaged"] == status(home).aside == 1
+
+
+def test_damage_stays_in_its_segment_until_it_is_set_aside(
+    home: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = bytearray(kept.read_bytes())
+    whole[40] ^= 1
+    kept.write_bytes(whole)
+    after = reader(home)
+    (segment,) = after.segments()
+
+    def broken(file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_sync", broken)
+        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+            list(after.read(segment))
+    with pytest.raises(ValueError, match="not been drained"):
+        after.delete(segment)
+    assert (status(home).segments, status(home).aside) == (1, 0)
+    assert drain(after) == [batch(2), batch(3)]
+    assert status(home).aside == 1
+
+
+def test_a_record_within_a_hit_is_no_record(home: Path, spool: Spool):
+    forged = module._record(module._payload(batch(9)), 0)
+    plain = batch(1)
+    spool.append([plain._replace(data=b"\x91" + forged), batch(2)])
+    spool.seal()
+    (path,) = files(home)
+    damaged = bytearray(path.read_bytes())
+    damaged[30] ^= 1
+    path.write_bytes(damaged)
+    assert drain(spool) == [batch(2)]
+
+
+def test_a_later_format_is_left_where_it_is(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    later = Spool(home, LIMIT, clock=lambda: NOW)
+    later.append([batch(1)])
+    later.seal()
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "FORMAT", 2)
+        later.append([batch(2)])
+        later.seal()
+    later.append([batch(3)])
+    later.close()
+    before = status(home)
+    now = reader(home)
+    first, second, third = now.segments()
+    assert list(now.read(first)) == [batch(1)]
+    now.delete(first)
+    for left in (second, third):  # what its writer wrote later must not overtake it
+        with pytest.raises(Newer):
+            list(now.read(left))
+        with pytest.raises(ValueError, match="not been drained"):
+            now.delete(left)
+    assert now.segments() == []
+    assert now.counts["newer"] == 1
+    assert f"{second.name} is left" in caplog.text
+    assert status(home).segments == before.segments - 1
+    newest = reader(home)  # and its lock is free
+    assert [segment.number for segment in newest.segments()] == [2, 3]
+    newest.close()
+    now.close()
+
+
+def test_a_record_of_a_later_format_holds_back_what_follows(home: Path, monkeypatch: pytest.MonkeyPatch):
+    later = Spool(home, LIMIT, clock=lambda: NOW)
+    later.append([batch(1)])
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "FORMAT", 2)
+        later.append([batch(2)])
+    later.append([batch(3)])
+    later.close()
+    now = reader(home)
+    (segment,) = now.segments()
+    reading = now.read(segment)
+    assert next(reading) == batch(1)
+    with pytest.raises(Newer):
+        next(reading)
+    with pytest.raises(ValueError, match="not been drained"):
+        now.delete(segment)
+    assert status(home).segments == 1
+    assert not (home / "aside").exists()
+    now.close()
+
+
+def test_a_refused_batch_is_kept(home: Path, spool: Spool, caplog: pytest.LogCaptureFixture):
+    spool.set_aside(batch(7, hits=3), "its producer is older than the floor")
+    spool.set_aside(batch(7, hits=3), "its producer is older than the floor")
+    (path,) = (home / "aside").iterdir()
+    assert path.name == f"{PRODUCER}-0-7.batch"
+    assert module._batch(path.read_bytes()) == batch(7, hits=3)
+    assert spool.counts["stale"] == status(home).aside == 1
+    assert "3 hits set aside" in caplog.text
+    assert "older than the floor" in caplog.text
+
+
+def test_status_from_another_process_while_one_writes(home: Path, spool: Spool):
+    spool.append([batch(1, hits=5), batch(2, hits=20)])
+    spool.seal()
+    spool.append([batch(3, hits=300)])
+    with files(home)[1].open("ab") as torn:
+        torn.write(b"\xffHIT")
+    code = (
+        "import pathlib, sys; from pixel_server.collect.spool import status\n"
+        "print(*status(pathlib.Path(sys.argv[1])))"
+    )
+    seen = subprocess.run(
+        [sys.executable, "-c", code, str(home)], capture_output=True, text=True, check=True, timeout=15
+    )
+    size = sum(path.stat().st_size for path in files(home))
+    assert seen.stdout.split() == ["2", "325", str(size), str(int(NOW * 1000)), "0"]
+
+
+def test_status_goes_by_the_writer_where_a_segment_does_not_say_when_it_was_begun(home: Path, kept: Path):
+    kept.write_bytes(b"?" + kept.read_bytes()[1:])
+    assert status(home) == Status(1, 0, kept.stat().st_size, int(NOW * 1000), 0)
+
+
+def test_a_writer_that_was_killed_leaves_its_segments_to_anyone(home: Path):
+    code = (
+        "import os, pathlib, sys, time; from pixel_server.collect.recorder import Batch\n"
+        "from pixel_server.collect.spool import Spool\n"
+        "Spool(pathlib.Path(sys.argv[1]), 1 << 20).append([Batch(0, sys.argv[2], 1, b'\\x91\\x01')])\n"
+        "print('kept', flush=True); time.sleep(60)"
+    )
+    writer = subprocess.Popen(
+        [sys.executable, "-c", code, str(home), PRODUCER], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "kept\n"
+        other = reader(home)
+        assert other.segments() == []
+        assert status(home).hits == 1
+    finally:
+        writer.kill()
+        writer.communicate()
+    assert drain(other) == [Batch(0, PRODUCER, 1, b"\x91\x01")]
+    assert other.segments() == []
+    assert list(home.iterdir()) == []
+
+
+def test_two_drainers_do_not_meet(home: Path, kept: Path):
+    one, two = reader(home), reader(home)
+    (segment,) = one.segments()
+    assert two.segments() == []
+    list(one.read(segment))
+    one.close()
+    assert two.segments() == [segment]
+    assert drain(two) == [batch(1), batch(2), batch(3)]
+    two.close()
+    assert list(home.iterdir()) == []
+
+
+def test_a_lock_on_a_file_that_went_meanwhile_is_none(
+    home: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+):
+    flock = fcntl.flock
+    (lock,) = files(home, "*.lock")
+
+    def another_was_first(file: int, how: int) -> None:
+        lock.unlink()
+        flock(file, how)
+
+    late = reader(home)
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", another_was_first)
+        assert late.segments() == []
+    assert drain(late) == [batch(1), batch(2), batch(3)]
+    late.close()
+
+
+def test_what_is_not_the_spools_own_is_let_be(home: Path, kept: Path):
+    for name in ("notes.txt", "other.lock", "x-00000001.seg"):
+        (home / name).write_text("mine")
+    after = reader(home)
+    assert drain(after) == [batch(1), batch(2), batch(3)]
+    after.close()
+    assert sorted(path.name for path in home.iterdir()) == ["notes.txt", "other.lock", "x-00000001.seg"]

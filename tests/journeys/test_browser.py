@@ -1,0 +1,119 @@
+"""A real browser opens a mail and a web page; what it fetched is in the figures."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.stack import Stack, until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+README = Path(__file__).parent.parent.parent / "README.md"
+SOON = 2.0
+"""Seconds from the opening of a page until its hit is in the figures."""
+
+MAIL = """<!doctype html><html><body><table><tr><td>
+<p>Dear Ada, our spring catalogue is here.</p>{pixel}
+</td></tr></table></body></html>"""
+
+PAGE = """<!doctype html><html><head><title>A page</title></head><body><p>Hello.</p>{pixel}</body></html>"""
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's own name
+        pass
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[str]:
+    """The address of a web site that shows what is in tmp_path."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def show(browser: Browser, address: str, agent: str | None = None) -> None:
+    """Opens an address as a new visitor, until all its images are there."""
+    context = browser.new_context(user_agent=agent)
+    page = context.new_page()
+    page.goto(address, wait_until="load")
+    page.wait_for_load_state("networkidle")
+    context.close()
+
+
+def test_a_mail_is_opened(stack: Stack, browser: Browser, tmp_path: Path):
+    made = {"id": "mail", "name": "Mail", "kind": "email", "sent": 2}
+    assert stack.call("POST", "/api/campaigns", made)[0] == 201
+    _, links = stack.call("POST", "/api/campaigns/mail/links", {"recipients": ["ada@example.org", "bob"]})
+    mail = tmp_path / "mail.html"
+    mail.write_text(MAIL.format(pixel=links["links"][0]["html"]))
+
+    show(browser, mail.as_uri())
+    until(lambda: stack.totals("mail")["opens"] == 1, within=SOON)
+    show(browser, mail.as_uri())
+    until(lambda: stack.totals("mail")["opens"] == 2, within=SOON)
+    _, stats = stack.call("GET", "/api/campaigns/mail/stats")
+    assert stats["totals"] == {"hits": 2, "opens": 2, "unique_opens": 1, "unique_ips": 1}
+    assert stats["open_rate"] == {"low": 0.5, "high": 0.5}
+
+
+def test_the_pixel_takes_no_room_and_is_loaded(stack: Stack, browser: Browser, tmp_path: Path):
+    stack.run("campaign", "create", "mail")
+    tag = stack.run("link", "mail", "ada", "--html").stdout
+    mail = tmp_path / "mail.html"
+    mail.write_text(MAIL.format(pixel=tag))
+    page = browser.new_page()
+    page.goto(mail.as_uri(), wait_until="load")
+    image = page.locator("img")
+    size = image.evaluate("i => [i.complete, i.naturalWidth, i.naturalHeight, i.width, i.height]")
+    assert size == [True, 1, 1, 1, 1]
+    assert image.is_visible(), "Gmail does not load what is hidden"
+    page.close()
+
+
+def test_a_web_page_is_viewed(stack: Stack, browser: Browser, site: str, tmp_path: Path):
+    made = {"id": "site", "name": "Site", "kind": "web"}
+    assert stack.call("POST", "/api/campaigns", made)[0] == 201
+    pixel = f"{stack.address}/p/site.gif"
+    (tmp_path / "plain.html").write_text(
+        PAGE.format(pixel=f'<img src="{pixel}" width="1" height="1" alt="">')
+    )
+    named = f"{pixel}?u=https%3A%2F%2Fexample.org%2Fa&amp;r=https%3A%2F%2Fsearch.example%2F&amp;v=reader-7"
+    (tmp_path / "named.html").write_text(
+        PAGE.format(pixel=f'<img src="{named}" width="1" height="1" alt="">')
+    )
+
+    show(browser, f"{site}/plain.html", "Agent/1")
+    until(lambda: stack.totals("site")["views"] == 1, within=SOON)
+    show(browser, f"{site}/named.html", "Agent/1")
+    show(browser, f"{site}/named.html", "Agent/2")
+    until(lambda: stack.totals("site")["views"] == 3, within=SOON)
+    totals = stack.totals("site")
+    assert totals["unique_visitors"] == 2, "the page's own visitor id is one visitor, whatever the browser"
+
+    show(browser, f"{site}/plain.html", "Agent/3")
+    until(lambda: stack.totals("site")["unique_visitors"] == 3, within=SOON)
+
+
+def test_the_snippet_of_the_readme(stack: Stack, browser: Browser, site: str, tmp_path: Path):
+    snippets = re.findall(r"^```html\n(.*?)^```", README.read_text(), re.M | re.S)
+    assert snippets
+    for number, snippet in enumerate(snippets):
+        name = f"site-{number}"
+        assert stack.run("campaign", "create", name, "--kind", "web").returncode == 0
+        pixel = snippet.replace("https://pixel.example.org/p/docs.gif", f"{stack.address}/p/{name}.gif")
+        assert pixel != snippet
+        (tmp_path / "snippet.html").write_text(PAGE.format(pixel=pixel))
+        until(lambda name=name: stack.get(f"/p/{name}.gif") == (200, "recorded"))
+        show(browser, f"{site}/snippet.html")
+        until(lambda name=name: stack.totals(name)["views"] == 2, within=5)

@@ -1,0 +1,282 @@
+"""The command line: each command as a person reads it and as JSON, and one line for what cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pixel_server import keys, settings, store
+from pixel_server.up import left
+from tests.stack import PROGRAM, Stack, until
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """One stack for all of this file; each test has campaigns of its own."""
+    made = Stack(Path(tempfile.mkdtemp(prefix="px-")))
+    made.start()
+    yield made
+    made.stop()
+    shutil.rmtree(made.data)
+    made.log.unlink()
+
+
+def cli(
+    *arguments: str | bytes, data: Path, cwd: Path | None = None, **environ: str
+) -> subprocess.CompletedProcess[str]:
+    """The program on a data directory, with nothing on stdin."""
+    return subprocess.run(
+        [PROGRAM, *arguments],
+        env={**os.environ, "PIXEL_DATA_DIR": str(data), **environ},
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("pixel-server: ")
+    for word in words:
+        assert word in done.stderr
+
+
+def as_json(stack: Stack, *arguments: str) -> Any:
+    """What a command prints with --json: one line."""
+    printed = stack.run(*arguments, "--json").stdout
+    assert printed.count("\n") == 1
+    return json.loads(printed)
+
+
+def test_a_campaign_from_its_making_to_its_end(stack: Stack):
+    assert (
+        stack.run("campaign", "create", "spring", "--sent", "1234").stdout == "made email campaign spring\n"
+    )
+    made = as_json(stack, "campaign", "create", "site", "--kind", "web", "--name", "Our site")
+    assert (made["id"], made["kind"], made["name"], made["sent"]) == ("site", "web", "Our site", None)
+
+    listed = stack.run("campaign", "list").stdout.splitlines()
+    assert [line.split() for line in listed if line.startswith("spring ")] == [
+        ["spring", "email", "1234", "sent", "spring"]
+    ]
+    items = as_json(stack, "campaign", "list")
+    assert items["next"] is None
+    assert made in items["items"]
+    assert as_json(stack, "campaign", "show", "site").items() >= made.items()
+
+    assert stack.run("campaign", "delete", "site", "--yes").stdout == "deleted site\n"
+    assert as_json(stack, "campaign", "delete", "spring", "--yes") == {"deleted": "spring"}
+    left_over = {item["id"] for item in as_json(stack, "campaign", "list")["items"]}
+    assert not left_over & {"site", "spring"}
+    again = cli("campaign", "create", "spring", data=stack.data)
+    assert_one_line(again, "spring", "never given twice")
+
+
+def test_figures_as_a_table_and_as_json(stack: Stack):
+    stack.run("campaign", "create", "figures", "--name", "All of them", "--sent", "3")
+    for recipient in ("ada", "ada", "bob"):
+        url = stack.run("link", "figures", recipient).stdout.strip()
+        assert stack.get(url) == (200, "recorded")
+    until(lambda: stack.totals("figures")["opens"] == 3)
+    stats = as_json(stack, "campaign", "show", "figures")["stats"]
+    assert stats["totals"] == {"hits": 3, "opens": 3, "unique_opens": 2, "unique_ips": 1}
+
+    table = stack.run("campaign", "show", "figures").stdout
+    rows = {line[:16].strip(): line[17:] for line in table.splitlines()}
+    assert rows.pop("counted up to").startswith("20")
+    assert rows == {
+        "campaign": "figures (email) All of them",
+        "hits": "3",
+        "opens": "3",
+        "unique opens": "2",
+        "unique ips": "1 (estimate, ±0.8%)",
+        "sent": "3",
+        "open rate": "66.7%",
+    }
+
+
+def test_no_rate_is_made_up(stack: Stack):
+    stack.run("campaign", "create", "no-sent")
+    assert "open rate        none without `sent`\n" in stack.run("campaign", "show", "no-sent").stdout
+    stack.run("campaign", "create", "over", "--sent", "1")
+    for recipient in ("ada", "bob"):
+        stack.get(stack.run("link", "over", recipient).stdout.strip())
+    until(lambda: stack.totals("over")["unique_opens"] == 2)
+    assert "open rate        more openers than sent\n" in stack.run("campaign", "show", "over").stdout
+
+
+def test_web_figures(stack: Stack):
+    stack.run("campaign", "create", "web-figures", "--kind", "web")
+    until(lambda: stack.get("/p/web-figures.gif") == (200, "recorded"))
+    until(lambda: stack.totals("web-figures")["views"] == 1)
+    table = stack.run("campaign", "show", "web-figures").stdout
+    assert "views            1\n" in table
+    assert "unique visitors  1 (estimate, ±0.8%)\n" in table
+    assert "open rate" not in table
+
+
+def test_keys(stack: Stack):
+    key = stack.run("key", "create", "for the reader", "--scope", "read").stdout.strip()
+    other = as_json(stack, "key", "create", "for the sender")
+    assert other["scopes"] == ["read", "write"]
+
+    reader = Stack(stack.data, stack.port)
+    reader.key = key
+    body = {"id": "by-key", "name": "By key", "kind": "web"}
+    assert reader.call("GET", "/api/campaigns")[0] == 200
+    assert reader.call("POST", "/api/campaigns", body)[0] == 403
+    reader.key = other["key"]
+    assert reader.call("POST", "/api/campaigns", body)[0] == 201
+
+    line = next(
+        line for line in stack.run("key", "list").stdout.splitlines() if line.endswith("  for the reader")
+    )
+    assert line.split()[1] == "read"
+    records = {record["name"]: record for record in as_json(stack, "key", "list")["items"]}
+    assert records["for the reader"]["last_used"]
+    assert all("key" not in record for record in records.values())
+    for printed in (stack.run("key", "list").stdout, stack.run("key", "list", "--json").stdout):
+        assert key not in printed
+
+    name = records["for the reader"]["id"]
+    assert stack.run("key", "revoke", name).stdout == f"revoked {name}\n"
+    assert as_json(stack, "key", "revoke", other["id"]) == {"revoked": other["id"]}
+    assert reader.call("GET", "/api/campaigns")[0] == 401
+
+
+def test_dead_letters(stack: Stack):
+    found = left(stack.data)
+    assert found is not None
+    with store.connect(found.redis_url) as client:
+        for shard in (0, 3):
+            client.xadd(keys.dead(shard), {"reason": f"hit: no sense in {shard}", "data": b"\xff\x00"})
+    lines = stack.run("dead-letters", "list").stdout.splitlines()
+    assert [line.split("  ")[0::2] for line in lines] == [
+        ["0", "hit: no sense in 0"],
+        ["3", "hit: no sense in 3"],
+    ]
+    items = as_json(stack, "dead-letters", "list")["items"]
+    assert [(item["shard"], item["data"]) for item in items] == [(0, "ff00"), (3, "ff00")]
+    assert cli("dead-letters", "drop", data=stack.data).returncode == 1, "nobody said yes"
+    assert len(as_json(stack, "dead-letters", "list")["items"]) == 2
+    assert stack.run("dead-letters", "drop", "--yes").stdout == "dropped 2 dead letters\n"
+    assert as_json(stack, "dead-letters", "drop", "--yes") == {"dropped": 0}
+
+
+def test_settings_need_no_store(tmp_path: Path):
+    printed = cli("settings", data=tmp_path)
+    assert printed.returncode == 0
+    assert [line.split()[0] for line in printed.stdout.splitlines()] == [
+        name for name, _, _ in settings.table()
+    ]
+    listed = json.loads(cli("settings", "--json", data=tmp_path).stdout)
+    assert [(row["name"], row["default"], row["help"]) for row in listed] == settings.table()
+
+
+def test_links_are_made_offline(stack: Stack, tmp_path: Path):
+    stack.run("campaign", "create", "offline")
+    shutil.copy(stack.data / "secrets.json", tmp_path)
+    assert_one_line(cli("link", "offline", "ada", data=tmp_path), "PIXEL_BASE_URL")
+
+    by_setting = cli("link", "offline", "ada", data=tmp_path, PIXEL_BASE_URL=stack.address + "/")
+    assert by_setting.stdout.startswith(f"{stack.address}/o/")
+    shutil.copy(stack.data / "up.json", tmp_path)
+    by_up = cli("link", "offline", "bob", "--json", data=tmp_path, REDIS_URL="redis://nobody.invalid:1/0")
+    made = json.loads(by_up.stdout)
+    assert made["recipient"] == "bob"
+    assert f'src="{made["url"]}"' in made["html"]
+    tag = cli("link", "offline", "eve", "--html", data=tmp_path).stdout.strip()
+    assert tag.startswith(f'<img src="{stack.address}/o/')
+
+    for url in (by_setting.stdout.strip(), made["url"], tag.split('"')[1]):
+        assert stack.get(url) == (200, "recorded")
+    until(lambda: stack.totals("offline")["unique_opens"] == 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["campaign", "create", "Spring"], ["id", "must match"]),
+        (["campaign", "create", "spr\u0456ng"], ["id", "must match"]),
+        (["campaign", "create", b"\xff"], ["id", "must match"]),
+        (["campaign", "create", "x", "--name", ""], ["name"]),
+        (["campaign", "create", "x", "--name", b"\xff"], ["name"]),
+        (["campaign", "create", "x", "--sent", "-1"], ["sent"]),
+        (["campaign", "create", "x", "--sent", "9" * 30], ["sent"]),
+        (["campaign", "create", "x", "--time-zone", "../../etc/passwd"], ["time_zone"]),
+        (["campaign", "create", "x", "--base-url", "ftp://x"], ["base_url"]),
+        (["campaign", "show", "nobody"], ["no campaign nobody"]),
+        (["campaign", "show", b"\xff"], ["no campaign"]),
+        (["campaign", "delete", "nobody", "--yes"], ["no campaign nobody"]),
+        (["link", "Spring", "ada"], ["campaign", "must match"]),
+        (["link", "spring", ""], ["recipient", "1 to 256"]),
+        (["link", "spring", "a" * 257], ["recipient", "1 to 256"]),
+        (["link", "spring", "a\nb"], ["recipient", "control characters"]),
+        (["link", "spring", b"\xff"], ["recipient"]),
+        (["key", "create", ""], ["name"]),
+        (["key", "create", b"\xff"], ["name"]),
+        (["key", "revoke", "nobody"], ["no key nobody"]),
+        (["key", "revoke", b"\xff"], ["no key"]),
+    ],
+)
+def test_bad_input_is_one_line(stack: Stack, arguments: list[str | bytes], words: list[str]):
+    assert_one_line(cli(*arguments, data=stack.data), *words)
+
+
+def test_what_is_refused_left_nothing(stack: Stack):
+    cli("campaign", "create", "left-nothing", "--sent", "-1", data=stack.data)
+    assert "left-nothing" not in stack.run("campaign", "list").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["campaign", "create", "x", "--kind", "fax"], ["link"], ["key", "crate"]]
+)
+def test_what_is_no_command_shows_how_to_ask(stack: Stack, arguments: list[str]):
+    done = cli(*arguments, data=stack.data)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Usage: pixel-server ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PIXEL_SHARDS", "0"),
+        ("PIXEL_TOKEN_DAYS", "many"),
+        ("PIXEL_TRUSTED_PROXIES", "10.0.0.0/99"),
+        ("PIXEL_BASE_URL", "example.org"),
+        ("PIXEL_SECRET", "short"),
+        ("PIXEL_RECIPIENT_SECRET", "short"),
+        ("PIXEL_API_KEY", "short"),
+    ],
+)
+def test_bad_settings_are_one_line(tmp_path: Path, name: str, value: str):
+    for command in (["campaign", "list"], ["serve"], ["work"], ["up"], ["link", "a", "b"], ["settings"]):
+        done = cli(*command, data=tmp_path, **{name: value})
+        assert_one_line(done, name)
+        assert "short" not in done.stderr
+
+
+def test_a_redis_that_nobody_is(tmp_path: Path):
+    for command in (["campaign", "list"], ["key", "list"], ["spool", "drain"]):
+        done = cli(*command, data=tmp_path, REDIS_URL="redis://127.0.0.1:1/0")
+        assert_one_line(done, "127.0.0.1:1", "does not answer")
+
+
+def test_secrets_that_cannot_be_read(tmp_path: Path):
+    (tmp_path / "secrets.json").write_text("{}")
+    done = cli("link", "spring", "ada", data=tmp_path, PIXEL_BASE_URL="http://127.0.0.1:1")
+    assert_one_line(done, "secrets.json", "PIXEL_SECRET")
+    assert (tmp_path / "secrets.json").read_text() == "{}"

@@ -1,0 +1,377 @@
+"""`pixel-server up`, as a newcomer meets it: started, stopped, killed, and refusing with one line."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import socketserver
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pixel_server import store, valkey
+from tests.stack import PROGRAM, Stack, free_port, until
+
+OWN_KEY = "sixteen-chars-ok"
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """An empty data directory with a short path."""
+    made = Path(tempfile.mkdtemp(prefix="px-"))
+    yield made
+    shutil.rmtree(made)
+    made.with_name(made.name + ".log").unlink(missing_ok=True)
+
+
+def up(data: Path, port: int | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
+    """An `up` that is expected to end by itself."""
+    return subprocess.run(
+        [PROGRAM, "up", "--port", str(port or free_port()), "--data", str(data)],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """One clear line on stderr, and an exit code that says so."""
+    assert done.returncode not in (0, -signal.SIGKILL)
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("pixel-server: ")
+    for word in words:
+        assert word in done.stderr
+
+
+def children(stack: Stack) -> dict[str, int]:
+    """The pid of each part of a stack that runs."""
+    found = {}
+    for name, words in {"web": "serve --handle", "workers": "pixel_server work", "worker": "--one"}.items():
+        pids = stack.pids(words)
+        found[name] = min(pids) if pids else 0
+    found["valkey"] = (stack.pids("valkey-server") or [0])[0]
+    return found
+
+
+def hits(stack: Stack, url: str, number: int) -> None:
+    """Sends that many, each one recorded."""
+    for _ in range(number):
+        assert stack.get(url) == (200, "recorded")
+
+
+def mail(stack: Stack) -> str:
+    """A link of a new campaign `mail`."""
+    stack.run("campaign", "create", "mail")
+    return stack.run("link", "mail", "ada@example.org").stdout.strip()
+
+
+def paste(stack: Stack) -> str:
+    """What the printed next step prints, pasted into another terminal somewhere else."""
+    steps = re.findall(r"^ {11}(\S.*)$", stack.output(), re.M)
+    assert steps
+    pasted = "\n".join(steps)
+    done = subprocess.run(
+        ["sh", "-ec", pasted],
+        env={"PATH": "/usr/bin:/bin"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_it_prints_what_is_needed_and_keeps_the_key_nowhere(stack: Stack):
+    printed = stack.output()
+    assert f"up at {stack.address}\n" in printed
+    assert f"data     {stack.data}\n" in printed
+    assert f"API key  {stack.key} (shown this once)" in printed
+    made, tag = paste(stack).splitlines()
+    assert "hello" in made
+    assert stack.get(re.search(r'src="(\S+)"', tag)[1]) == (200, "recorded")
+    until(lambda: stack.totals("hello")["unique_opens"] == 1)
+
+    assert stack.stop() == 0
+    kept = [path for path in stack.data.rglob("*") if path.is_file()]
+    assert any(b"first key" in path.read_bytes() for path in kept), "the key's record is in none of them"
+    assert [path for path in kept if stack.key.encode() in path.read_bytes()] == []
+
+    stack.start()
+    assert "API key  as shown at the first start" in stack.output()
+    assert stack.key not in stack.output()
+    assert "hello" in paste(stack)
+    assert stack.totals("hello")["opens"] == 1
+
+
+def test_a_second_up_on_the_same_directory_changes_nothing(stack: Stack):
+    url = mail(stack)
+    kept = {name: (stack.data / name).read_bytes() for name in ("up.json", "secrets.json")}
+    before = children(stack)
+    for port in (None, stack.port):
+        assert_refused(up(stack.data, port), "already up", stack.address, "nothing was changed")
+    assert children(stack) == before
+    assert {name: (stack.data / name).read_bytes() for name in kept} == kept
+    hits(stack, url, 1)
+    until(lambda: stack.totals("mail")["opens"] == 1)
+
+
+def test_ctrl_c_ends_all_of_it_and_loses_no_hit(stack: Stack):
+    url = mail(stack)
+    hits(stack, url, 100)
+    assert stack.stop(signal.SIGINT) == 0
+    assert stack.pids("") == []
+    assert [line for line in stack.output().splitlines() if "ERROR" in line or "Traceback" in line] == []
+    stack.start()
+    until(lambda: stack.totals("mail")["opens"] == 100)
+    assert stack.stop(signal.SIGTERM) == 0
+    assert stack.pids("") == []
+
+
+@pytest.mark.parametrize("part", ["web", "workers", "worker", "valkey"])
+def test_a_part_that_is_killed_is_back_soon(stack: Stack, part: str):
+    url = mail(stack)
+    hits(stack, url, 20)
+    before = children(stack)
+    assert all(before.values()), before
+    os.kill(before[part], signal.SIGKILL)
+    until(lambda: children(stack)[part] not in (0, before[part]), within=5)
+    until(lambda: stack.get(url) == (200, "recorded"), within=10)
+    until(lambda: stack.totals("mail")["opens"] >= 21, within=15)
+    line = next(line for line in stack.output().splitlines() if "killed by signal 9" in line)
+    assert "starting it again in 0.3 s" in line
+    untouched = [name for name in before if name != part and (part, name) != ("workers", "worker")]
+    assert {name: children(stack)[name] for name in untouched} == {name: before[name] for name in untouched}
+    assert "Traceback" not in stack.output()
+
+
+def test_a_part_that_dies_again_and_again_is_started_with_longer_pauses(stack: Stack):
+    for _ in range(3):
+        pid = until(lambda: children(stack)["web"])
+        os.kill(pid, signal.SIGKILL)
+        until(lambda pid=pid: children(stack)["web"] not in (0, pid))
+    assert re.findall(r"web was killed.*again in (\S+) s", stack.output()) == ["0.3", "0.6", "1.2"]
+
+
+@pytest.mark.parametrize("with_valkey", [False, True], ids=["up", "up-and-valkey"])
+def test_after_kill_9_of_up_the_next_one_carries_on(stack: Stack, with_valkey: bool):
+    url = mail(stack)
+    hits(stack, url, 20)
+    before = children(stack)
+    assert stack.stop(signal.SIGKILL) == -signal.SIGKILL
+    if with_valkey:
+        os.kill(before["valkey"], signal.SIGKILL)
+    until(lambda: not stack.pids("pixel_server"), within=15)
+    assert bool(stack.pids("valkey-server")) is not with_valkey
+
+    stack.start()
+    assert (children(stack)["valkey"] == before["valkey"]) is not with_valkey
+    hits(stack, url, 1)
+    until(lambda: stack.totals("mail")["opens"] == 21)
+    assert stack.stop() == 0
+    assert stack.pids("") == []
+
+
+def test_an_up_right_after_kill_9_waits_for_the_old_children(stack: Stack):
+    url = mail(stack)
+    hits(stack, url, 20)
+    stack.stop(signal.SIGKILL)
+    stack.start()
+    hits(stack, url, 1)
+    until(lambda: stack.totals("mail")["opens"] == 21)
+
+
+def test_a_valkey_that_was_adopted_is_kept_running_too(stack: Stack):
+    url = mail(stack)
+    stack.stop(signal.SIGKILL)
+    stack.start()
+    adopted = children(stack)["valkey"]
+    os.kill(adopted, signal.SIGKILL)
+    until(lambda: children(stack)["valkey"] not in (0, adopted), within=5)
+    until(lambda: stack.get(url) == (200, "recorded"), within=10)
+
+
+def test_ctrl_c_while_a_valkey_does_not_answer(stack: Stack):
+    url = mail(stack)
+    hits(stack, url, 1)
+    stack.stop(signal.SIGKILL)
+    until(lambda: not stack.pids("pixel_server"), within=15)
+    pid = children(stack)["valkey"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        waiting = subprocess.Popen(
+            [PROGRAM, "up", "--port", str(stack.port), "--data", str(stack.data)], stderr=subprocess.PIPE
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(2)
+        waiting.send_signal(signal.SIGINT)
+        _, said = waiting.communicate(timeout=15)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert waiting.returncode == 0
+    assert b"left running" in said
+    stack.start()
+    assert children(stack)["valkey"] == pid
+    assert stack.totals("mail")["opens"] == 1
+
+
+def test_a_port_that_is_taken(data: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert_refused(up(data, port), f"cannot listen on 127.0.0.1 port {port}")
+
+
+@pytest.mark.parametrize("host", ["nobody.invalid", "192.0.2.1", "x" * 70])
+def test_an_address_that_is_not_ours(data: Path, host: str):
+    done = subprocess.run(
+        [PROGRAM, "up", "--host", host, "--data", str(data)], capture_output=True, text=True, check=False
+    )
+    assert_refused(done, f"cannot listen on {host} port 8000: ")
+
+
+@pytest.mark.parametrize("where", ["/dev/null/x", "/proc/pixel-data", "file"])
+def test_a_data_directory_that_cannot_be_written(data: Path, where: str):
+    (data / "file").touch()
+    assert_refused(up(data / where), "cannot write to", where)
+
+
+def test_data_that_valkey_cannot_read(data: Path):
+    made = Stack(data)
+    made.start()
+    made.stop()
+    manifest = next((data / "valkey").rglob("*.manifest"))
+    manifest.write_text("nonsense\n")
+    assert_refused(up(data), "valkey ended", "valkey.log")
+
+
+class _OldRedis(socketserver.StreamRequestHandler):
+    """Answers INFO as Redis 6.2 does, and OK to the rest."""
+
+    def handle(self) -> None:
+        while line := self.rfile.readline():
+            words = []
+            for _ in range(int(line[1:])):
+                size = int(self.rfile.readline()[1:])
+                words.append(self.rfile.read(size + 2)[:size])
+            text = b"redis_version:6.2.0\r\n"
+            self.wfile.write(b"$%d\r\n%s\r\n" % (len(text), text) if words[0] == b"INFO" else b"+OK\r\n")
+
+
+def test_a_redis_that_is_too_old(data: Path):
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _OldRedis) as old:
+        old.daemon_threads = True
+        threading.Thread(target=old.serve_forever, daemon=True).start()
+        port = old.server_address[1]
+        done = up(data, REDIS_URL=f"redis://127.0.0.1:{port}/0")
+        old.shutdown()
+    assert_refused(done, f"127.0.0.1:{port}", "6.2.0", "7.0 or newer")
+
+
+def test_a_redis_that_evicts(data: Path):
+    path = data / "evicting.sock"
+    arguments = ["--port", "0", "--unixsocket", str(path), "--save", "", "--maxmemory-policy", "allkeys-lru"]
+    process = subprocess.Popen([str(valkey.binary()), *arguments], stdout=subprocess.DEVNULL, cwd=data)
+    try:
+        until(path.exists)
+        assert_refused(up(data, REDIS_URL=f"unix://{path}"), "evicts", "allkeys-lru", "noeviction")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_redis_that_nobody_is(data: Path):
+    port = free_port()
+    secret = f"redis://:a-password@127.0.0.1:{port}/0"
+    done = up(data, REDIS_URL=secret)
+    assert_refused(done, f"127.0.0.1:{port}", "does not answer")
+    assert "a-password" not in done.stderr
+    assert_refused(up(data, REDIS_URL="unix:///nowhere/at.sock"), "/nowhere/at.sock", "does not answer")
+
+
+def test_another_stores_shards_and_secrets(data: Path):
+    made = Stack(data)
+    made.start()
+    url = mail(made)
+    hits(made, url, 1)
+    made.stop()
+    other = "another-secret-of-32-characters-"
+    assert_refused(up(data, PIXEL_SHARDS="8"), "4 shards", "PIXEL_SHARDS=4")
+    assert_refused(up(data, PIXEL_RECIPIENT_SECRET=other), "another recipient secret")
+    assert_refused(up(data, PIXEL_SECRET=other), "none of these signing keys")
+    assert made.pids("") == []
+    made.start()
+    hits(made, url, 1)
+    until(lambda: made.totals("mail")["opens"] == 2)
+    assert made.stop() == 0
+
+
+def test_a_redis_of_ones_own_is_used_and_left_running(data: Path, redis_url: str):
+    made = Stack(data, REDIS_URL=redis_url)
+    made.start()
+    hits(made, mail(made), 3)
+    until(lambda: made.totals("mail")["opens"] == 3)
+    assert not made.pids("valkey-server")
+    assert not (data / "valkey").exists()
+    assert made.stop() == 0
+    with store.connect(redis_url) as client:
+        assert client.ping()
+
+
+def test_a_data_directory_with_a_very_long_path(data: Path):
+    made = Stack(data / ("long" * 30) / "data")
+    made.data.parent.mkdir()
+    made.start()
+    url = mail(made)
+    hits(made, url, 1)
+    assert made.stop(signal.SIGKILL) == -signal.SIGKILL
+    made.start()
+    hits(made, url, 1)
+    until(lambda: made.totals("mail")["opens"] == 2)
+    assert made.stop() == 0
+    assert made.pids("") == []
+
+
+def test_an_api_key_of_ones_own(data: Path):
+    short = "k" * 15
+    done = up(data, PIXEL_API_KEY=short)
+    assert_refused(done, "PIXEL_API_KEY", "16 characters")
+    assert short not in done.stderr
+    made = Stack(data, PIXEL_API_KEY=OWN_KEY)
+    made.start()
+    assert OWN_KEY not in made.output()
+    assert made.call("GET", "/api/campaigns")[0] == 200
+    made.key = OWN_KEY[:-1]
+    assert made.call("GET", "/api/campaigns")[0] == 401
+    assert made.stop() == 0
+
+
+def test_a_proxy_in_the_environment_is_not_asked_for_our_own_address(data: Path):
+    nobody = f"http://127.0.0.1:{free_port()}"
+    made = Stack(data, http_proxy=nobody, HTTP_PROXY=nobody, no_proxy="", NO_PROXY="")
+    made.start()
+    assert made.stop() == 0
+
+
+def test_links_have_the_address_at_which_the_world_reaches_it(data: Path):
+    made = Stack(data, PIXEL_BASE_URL="https://www.example.org/px")
+    made.start()
+    del made.environ["PIXEL_BASE_URL"]
+    offline = mail(made)
+    assert offline.startswith("https://www.example.org/px/o/")
+    _, online = made.call("POST", "/api/campaigns/mail/links", {"recipients": ["bob"]})
+    assert online["links"][0]["url"].startswith("https://www.example.org/px/o/")
+    for path in (offline.removeprefix("https://www.example.org"), "/o/" + offline.rpartition("/")[2]):
+        assert made.get(path) == (200, "recorded"), "a proxy may take the path off, or pass it on"
+    until(lambda: made.totals("mail")["opens"] == 2)
+    assert made.stop() == 0

@@ -1,0 +1,87 @@
+"""A load client that records each request it sent and each answer it got."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+HEADERS = (
+    "Host: pixel.test\r\n"
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n"
+    "Accept: image/avif,image/webp,*/*\r\n"
+)
+WITHIN = 10.0
+
+
+@dataclass
+class Answer:
+    """Of one request. sent: it went out at least in part. status: 0 without an answer."""
+
+    sent: bool = False
+    status: int = 0
+    pixel: str = ""
+
+    @property
+    def stored(self) -> bool:
+        """A 2xx is a promise."""
+        return self.status == 200 and self.pixel == "recorded"
+
+
+@dataclass
+class Request:
+    url: str
+    headers: str = ""
+    answer: Answer = field(default_factory=Answer)
+
+    def wire(self) -> bytes:
+        parts = urlsplit(self.url)
+        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        return f"GET {target} HTTP/1.1\r\n{HEADERS}{self.headers}\r\n".encode()
+
+
+async def flood(host: str, port: int, requests: Sequence[Request], connections: int = 32) -> None:
+    """Sends each request once, over so many connections; its answer is noted in it."""
+    waiting = iter(requests)
+    await asyncio.gather(*(_connection(host, port, waiting) for _ in range(connections)))
+
+
+async def _connection(host: str, port: int, waiting: object) -> None:
+    stream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+    for request in waiting:  # type: ignore[attr-defined]
+        try:
+            if stream is None:
+                stream = await asyncio.wait_for(asyncio.open_connection(host, port), WITHIN)
+            reader, writer = stream
+            request.answer.sent = True
+            writer.write(request.wire())
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WITHIN)
+            _note(head, request.answer)
+            await asyncio.wait_for(reader.readexactly(_length(head)), WITHIN)
+            if b"connection: close" in head.lower():
+                raise ConnectionError
+        except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
+            if stream is not None:
+                stream[1].close()
+            stream = None
+            if not request.answer.status:
+                await asyncio.sleep(0.02)
+    if stream is not None:
+        stream[1].close()
+
+
+def _note(head: bytes, answer: Answer) -> None:
+    lines = head.decode("latin-1").split("\r\n")
+    answer.status = int(lines[0].split(" ")[1])
+    for line in lines[1:]:
+        name, _, value = line.partition(": ")
+        if name.lower() == "x-pixel":
+            answer.pixel = value
+
+
+def _length(head: bytes) -> int:
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return int(line[15:])
+    return 0

@@ -1,0 +1,155 @@
+"""Exactly once, into the stream: however often a write fails, and whether or not it was carried out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pixel_server import hit, keys, store
+from pixel_server.collect import recorder as module
+from pixel_server.collect.recorder import Batch, Recorder
+from pixel_server.collect.stream import Stream
+from pixel_server.hit import Hit
+
+SHARDS = 3
+
+
+class Flaky:
+    """A sink that fails as told, one word a write: `lost` was carried out, `unsent` was not."""
+
+    def __init__(self, sink: module.Sink, faults: list[str]) -> None:
+        self._sink = sink
+        self._faults = iter(faults)
+
+    async def append(self, batches: Sequence[Batch]) -> list[int]:
+        fault = next(self._faults, "")
+        if fault == "half":
+            await self._sink.append(batches[: (len(batches) + 1) // 2])
+        elif fault != "unsent":
+            seen = await self._sink.append(batches)
+            if not fault:
+                return seen
+        raise ConnectionError(fault)
+
+
+def a_hit(number: int) -> bytes:
+    return hit.encode(Hit(number, "c", hit.EMAIL, "GET"))
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    bursts=st.lists(st.integers(1, 30), min_size=1, max_size=8),
+    faults=st.lists(st.sampled_from(["", "lost", "unsent", "half"]), max_size=12),
+    cap=st.integers(1, 40),
+)
+def test_each_hit_lies_in_one_entry(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch, bursts: list[int], faults: list[str], cap: int
+):
+    monkeypatch.setattr(module, "_PAUSES", (0.0,))
+    monkeypatch.setattr(module, "GROUP_HITS", cap)
+    with store.connect(valkey_url) as client:
+        client.flushall()
+        answers = asyncio.run(_record(valkey_url, bursts, faults))
+        stored: Counter[int] = Counter()
+        for shard in range(SHARDS):
+            for _, fields in client.xrange(keys.hits(shard)):
+                hits, unreadable = hit.decode_batch(fields[b"1"])
+                assert unreadable == []
+                stored.update(one.time for one in hits)
+    assert answers == Counter(dict.fromkeys(range(sum(bursts)), 1))
+    assert stored == answers
+
+
+async def _record(url: str, bursts: list[int], faults: list[str]) -> Counter[int]:
+    """How often each hit was answered that it is stored."""
+    stream = Stream(url)
+    made = Recorder(Flaky(stream, faults), SHARDS, 1 << 20)
+    made.start()
+    answers: Counter[int] = Counter()
+    number = 0
+    for burst in bursts:
+        for _ in range(burst):
+            shard = number % SHARDS if number % 4 else None
+            assert made.record(shard, a_hit(number), lambda ok, n=number: answers.update({n: int(ok)}))
+            number += 1
+        await asyncio.sleep(0)
+    await made.close()
+    assert made.counts["gaps"] == 0
+    assert made.pending == 0
+    stream.close()
+    return answers
+
+
+class Away:
+    """A sink that never answers, or never succeeds."""
+
+    def __init__(self, hangs: bool) -> None:
+        self._hangs = hangs
+
+    async def append(self, batches: Sequence[Batch]) -> list[int]:
+        if self._hangs:
+            await asyncio.sleep(3600)
+        raise ConnectionError("away")
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_nothing_is_promised_while_redis_is_away(hangs: bool):
+    async def story() -> tuple[list[bool], bool, int]:
+        made = Recorder(Away(hangs), SHARDS, 2 * (len(a_hit(1)) + module.OVERHEAD))
+        made.start()
+        answers: list[bool] = []
+        assert made.record(0, a_hit(1), answers.append)
+        assert made.record(1, a_hit(2), answers.append)
+        refused = not made.record(2, a_hit(3), answers.append)
+        await asyncio.sleep(module.ANSWER_WITHIN + 0.2)
+        late = made.counts["late"]
+        await made.close(within=0)
+        return answers, refused, late
+
+    assert asyncio.run(story()) == ([False, False], True, 2)
+
+
+def test_a_store_that_came_back_without_its_newest_is_reported(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+):
+    async def story() -> int:
+        redis = store.connect_async(redis_url)
+        made = Recorder(Stream(redis_url), 1, 1 << 20)
+        made.start()
+        for number in range(3):
+            stored = asyncio.get_running_loop().create_future()
+            made.record(0, a_hit(number), stored.set_result)
+            assert await stored
+            if number == 1:
+                await redis.delete(keys.producers(0))  # as after a crash with appendfsync everysec
+        await made.close()
+        await redis.aclose()
+        return made.counts["gaps"]
+
+    assert asyncio.run(story()) == 2
+    assert "lost 2 batches" in caplog.text
+
+
+def test_a_producer_below_the_floor_goes_on_under_a_new_id(redis_url: str):
+    async def story() -> list[int]:
+        redis = store.connect_async(redis_url)
+        await redis.hset(keys.producers(0), "floor", "f" * 12)
+        sink = Stream(redis_url)
+        made = Recorder(sink, 1, 1 << 20)
+        made.start()
+        refused = await sink.append([Batch(0, "0" * 28, 1, b"\x90")])
+        await redis.hset(keys.producers(0), "floor", "0" * 11 + "1")
+        stored = asyncio.get_running_loop().create_future()
+        made.record(0, a_hit(1), stored.set_result)
+        assert await stored
+        await made.close()
+        length = await redis.xlen(keys.hits(0))
+        await redis.aclose()
+        return [*refused, length]
+
+    assert asyncio.run(story()) == [-2, 1]

@@ -1,0 +1,129 @@
+"""A site whose clock stands where a test puts it: hits in, one query, one answer out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from pixel_server import jobs, store
+from pixel_server.app import create_app
+from pixel_server.links import Minter
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+from tests.conftest import API_KEY, NOW
+
+
+class Clock:
+    """Call it for the seconds; `at` sets it."""
+
+    now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+    def at(self, text: str) -> None:
+        self.now = datetime.fromisoformat(text).timestamp()
+
+
+@pytest.fixture
+def bucket_days() -> int:
+    """A century: a test may tell of any year, whatever the day that it runs on."""
+    return 36_500
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path, bucket_days: int) -> Settings:
+    return Settings(
+        redis_url=redis_url,
+        data=tmp_path,
+        base_url="http://pixel.test",
+        api_key=API_KEY,
+        bucket_days=bucket_days,
+    )
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def site(settings: Settings, secrets: Secrets, clock: Clock) -> Iterator[TestClient]:
+    """The app on that clock, behind a client with the API key and an address."""
+    queue = jobs.queue(store.connect(settings.redis_url))
+    app = create_app(settings, secrets, store.connect_async(settings.redis_url), queue, clock)
+    with TestClient(
+        app,
+        base_url="http://pixel.test",
+        headers={"Authorization": f"Bearer {API_KEY}"},
+        client=("203.0.113.7", 5000),
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def mail(site: TestClient) -> Callable[..., str]:
+    """Makes an email campaign; its id."""
+    return _maker(site, "email", "mail")
+
+
+@pytest.fixture
+def page(site: TestClient) -> Callable[..., str]:
+    """Makes a web campaign; its id."""
+    return _maker(site, "web", "page")
+
+
+def _maker(site: TestClient, kind: str, name: str) -> Callable[..., str]:
+    def make(**fields: Any) -> str:
+        made = site.post("/api/campaigns", json={"id": name, "name": name, "kind": kind, **fields})
+        assert made.status_code == 201, made.text
+        return str(made.json()["id"])
+
+    return make
+
+
+@pytest.fixture
+def opened(site: TestClient, secrets: Secrets, clock: Clock) -> Callable[..., None]:
+    """At this time, who opens a mail; X-Pixel must say this of it."""
+    minter = Minter("http://pixel.test", secrets)
+
+    def hit(
+        at: str, who: str = "ada", campaign: str = "mail", method: str = "GET", says: str = "recorded"
+    ) -> None:
+        clock.at(at)
+        url = minter.url(campaign, who, now=clock.now)
+        assert url is not None
+        assert site.request(method, url).headers["x-pixel"] == says
+
+    return hit
+
+
+@pytest.fixture
+def viewed(site: TestClient, clock: Clock) -> Callable[..., None]:
+    """At this time, who looks at a page; X-Pixel must say this of it."""
+
+    def hit(at: str, who: str = "ada", campaign: str = "page", says: str = "recorded") -> None:
+        clock.at(at)
+        assert site.get(f"/p/{campaign}.gif", params={"v": who}).headers["x-pixel"] == says
+
+    return hit
+
+
+@pytest.fixture
+def stats(site: TestClient, clock: Clock, count: Callable[..., int]) -> Callable[..., dict[str, Any]]:
+    """Counts all there is, then asks. `from_` stands for `from`."""
+
+    def ask(campaign: str, **query: str) -> dict[str, Any]:
+        count(clock.now)
+        params = {name.rstrip("_"): value for name, value in query.items()}
+        answer = site.get(f"/api/campaigns/{campaign}/stats", params=params)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    return ask

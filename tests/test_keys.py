@@ -1,0 +1,64 @@
+"""Every key that a used store holds stands in the table of `keys.py`, with its type."""
+
+from __future__ import annotations
+
+import re
+
+from starlette.testclient import TestClient
+
+from pixel_server import keys
+
+PARTS = {
+    "{s}": r"\{\d+\}",
+    "{all}": r"\{all\}",
+    "ID": "[a-z0-9][a-z0-9-]{0,62}",
+    "DAY": r"\d{8}",
+    "BUCKET": "[0-9a-f]{3}",
+    "KEY": "[0-9a-f]{12}",
+}
+TYPES = {"HLL": "string"}
+
+
+def table():
+    """{a key as the table writes it: (pattern, type)}"""
+    rows = {}
+    for name, kind in re.findall(r"^(px:\S+) +(\w+)", keys.__doc__, re.MULTILINE):
+        pattern = "".join(
+            PARTS.get(part, re.escape(part)) for part in re.split(r"(\{s\}|\{all\}|[A-Z]+)", name)
+        )
+        rows[name] = (re.compile(pattern), TYPES.get(kind, kind))
+    return rows
+
+
+def test_no_key_that_is_not_listed(web, client, count):
+    reader = TestClient(web.app, client=("8.8.8.8", 5000))
+    reader.portal = web.portal
+    web.post("/api/campaigns", json={"id": "mail", "name": "Mail", "kind": "email"})
+    web.post("/api/campaigns", json={"id": "page", "name": "Page", "kind": "web", "time_zone": "Asia/Tokyo"})
+    web.post("/api/campaigns", json={"id": "gone", "name": "Gone", "kind": "email"})
+    rows = [
+        {"recipient": f"r{n}", "mode": mode} for n in range(8) for mode in ("count", "last", "identified")
+    ]
+    for campaign in ("mail", "gone"):
+        made = web.post(f"/api/campaigns/{campaign}/links", json={"recipients": rows})
+        for link in made.json()["links"]:
+            assert reader.get(link["url"], headers={"User-Agent": "px:{9}:made-by-a-stranger"}).is_success
+    for n in range(8):
+        page = f"/p/page.gif?v={n}&u=https://a.example/px:{n}&r=https://b.example/px:{n}"
+        assert reader.get(page, headers={"Referer": "https://c.example/px:x"}).is_success
+    web.get("/p/px:{9}:made-by-a-stranger.gif")
+    web.get("/o/px:{9}:made-by-a-stranger.gif")
+    web.post("/api/keys", json={"name": "A reader", "scopes": ["read"]})
+    web.delete("/api/campaigns/gone")
+    client.xadd(keys.hits(0), {"1": b"no hits"})
+    count()
+    web.get("/api/campaigns/page/stats")
+
+    known, used = table(), set()
+    for key in (name.decode() for name in client.scan_iter() if not name.startswith(b"rq:")):
+        rows = [row for row, (pattern, _) in known.items() if pattern.fullmatch(key)]
+        assert len(rows) == 1, key
+        assert client.type(key).decode() == known[rows[0]][1], key
+        used |= set(rows)
+    rare = {"px:{all}:deleting", "px:{all}:workers", "px:{s}:stop", "px:{s}:hits"}
+    assert known.keys() - used <= rare

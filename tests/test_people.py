@@ -1,0 +1,76 @@
+"""What is kept of one recipient."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixel_server import shards
+from pixel_server.keys import PEOPLE_BUCKETS
+from pixel_server.people import BOTTOM, FORMAT, NOBODY, TOP, Person, bucket, merge, pack, unpack
+from pixel_server.series import NewerFormat
+
+NOW = 1_790_000_000
+
+flags = st.integers(0, TOP | BOTTOM)
+seconds = st.integers(0, 2**32 - 1)
+openers = st.builds(
+    lambda a, b, opens, flags: Person(min(a, b), max(a, b), opens, flags),
+    seconds,
+    seconds,
+    st.integers(1, 2**31),
+    flags,
+)
+people = openers | flags.map(lambda flags: Person(0, 0, 0, flags))
+
+
+@given(people)
+def test_who_was_packed_is_unpacked(person: Person):
+    assert unpack(pack(person)) == person
+
+
+@given(people, people, people)
+def test_merging_depends_on_no_order(a: Person, b: Person, c: Person):
+    assert merge(a, b) == merge(b, a)
+    assert merge(a, merge(b, c)) == merge(merge(a, b), c)
+    assert merge(a, NOBODY) == a
+
+
+@pytest.mark.parametrize(
+    ("known", "new", "both"),
+    [
+        (NOBODY, Person(NOW, NOW, 1, 0), Person(NOW, NOW, 1, 0)),
+        (Person(NOW, NOW, 1, 0), Person(NOW - 5, NOW - 5, 2, TOP), Person(NOW - 5, NOW, 3, TOP)),
+        (Person(NOW, NOW + 9, 4, TOP), Person(0, 0, 0, BOTTOM), Person(NOW, NOW + 9, 4, TOP | BOTTOM)),
+    ],
+)
+def test_both_together(known: Person, new: Person, both: Person):
+    assert merge(known, new) == both
+
+
+def test_nobody_is_who_is_not_there():
+    assert unpack(None) == NOBODY
+
+
+def test_a_recipient_is_a_few_bytes():
+    assert len(pack(Person(NOW, NOW + 86_400 * 30, 100, TOP))) <= 16
+
+
+@pytest.mark.parametrize("rest", [[0, 0, 0, 0], [], [0] * 9, ["of", "another", "shape", None]])
+def test_a_newer_format_is_told_apart_whatever_its_shape(rest: list):
+    with pytest.raises(NewerFormat, match=f"format {FORMAT + 1}"):
+        unpack(msgspec.msgpack.encode([FORMAT + 1, *rest]))
+
+
+def test_the_buckets_of_one_shard_are_all_used():
+    """The bits that choose the shard are not those that choose the bucket."""
+    keys = [
+        (shard * 7).to_bytes(4, "big") + low.to_bytes(4, "little")
+        for shard in (1, 2)
+        for low in range(65_536)
+    ]
+    for shard in (1, 2):
+        mine = [key for key in keys if shards.of_key(key, 7 * 3) == shard * 7]
+        assert {bucket(key) for key in mine} == set(range(PEOPLE_BUCKETS))

@@ -1,0 +1,141 @@
+"""The secrets: made once, kept private, and never half-read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pixel_server.links import Minter
+from pixel_server.secret import FILE, Secrets, SecretsError
+from pixel_server.tokens import read
+
+KEYS = ("a-signing-key-of-16", "an-older-signing-key")
+
+
+def test_made_once_and_for_its_owner_alone(tmp_path: Path):
+    data = tmp_path / "not" / "yet"
+    made = Secrets.load(data)
+    assert (data / FILE).stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in data.iterdir()] == [FILE]
+    assert Secrets.load(data) == made
+    assert Secrets.load(tmp_path / "another") != made
+
+
+def test_racing_processes_have_the_same_secrets(tmp_path: Path):
+    program = (
+        "import sys; from pathlib import Path; from pixel_server.secret import Secrets; "
+        "print('ready', flush=True); sys.stdin.read(); print(Secrets.load(Path(sys.argv[1])).fingerprints())"
+    )
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path / "data")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(6)
+    ]
+    assert {racer.stdout.readline() for racer in racers} == {"ready\n"}
+    for racer in racers:
+        racer.stdin.close()
+    found = {racer.stdout.read() for racer in racers}
+    assert [racer.wait(60) for racer in racers] == [0] * 6
+    assert found == {f"{Secrets.load(tmp_path / 'data').fingerprints()}\n"}
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [FILE]
+
+
+def test_a_draft_that_a_crash_left_is_in_nobodys_way(tmp_path: Path):
+    (tmp_path / f".{FILE}.0").write_text("{")
+    assert Secrets.load(tmp_path) == Secrets.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"signing": ["a"]}',
+        b'{"recipient": "a"}',
+        b'{"signing": [], "recipient": "a"}',
+        b'{"signing": "abc", "recipient": "a"}',
+        b'{"signing": {"a": 1}, "recipient": "a"}',
+        b'{"signing": [""], "recipient": "a"}',
+        b'{"signing": ["a"], "recipient": ""}',
+        b'{"signing": [1], "recipient": "a"}',
+        b'{"signing": ["a"], "recipient": null}',
+        b'{"signing": ["\\ud800"], "recipient": "a"}',
+        b'{"signing": ["\xff"], "recipient": "a"}',
+        b"[" * 100_000,
+        b"\0" * 100,
+    ],
+    ids=range(18),
+)
+def test_a_damaged_file_is_one_clear_line_and_stays(content: bytes, tmp_path: Path):
+    (tmp_path / FILE).write_bytes(content)
+    with pytest.raises(SecretsError, match=f"{tmp_path / FILE} cannot be read as secrets") as raised:
+        Secrets.load(tmp_path)
+    assert "\n" not in str(raised.value)
+    assert (tmp_path / FILE).read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "x" * 300])
+def test_a_directory_that_cannot_be_is_one_clear_line(name: str, tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SecretsError, match="cannot write secrets to") as raised:
+        Secrets.load(tmp_path / name)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_environment_needs_no_directory(tmp_path: Path):
+    assert Secrets.load(tmp_path / "data", KEYS, "a-recipient-secret") == Secrets.of(
+        KEYS, "a-recipient-secret"
+    )
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_the_environment_lacks_comes_from_the_directory(tmp_path: Path):
+    Secrets.load(tmp_path)
+    kept = json.loads((tmp_path / FILE).read_text())
+    assert Secrets.load(tmp_path, KEYS) == Secrets.of(KEYS, kept["recipient"])
+    assert Secrets.load(tmp_path, (), "a-recipient-secret") == Secrets.of(
+        tuple(kept["signing"]), "a-recipient-secret"
+    )
+
+
+def test_the_newest_key_signs_and_all_verify():
+    def token(*keys: str) -> bytes:
+        minter = Minter("http://x", Secrets.of(keys, "recipient"))
+        return minter.url("spring", "ada", now=0).rpartition("/")[2].removesuffix(".gif").encode()
+
+    new, old = KEYS
+    rotated = Secrets.of((new, old), "recipient")
+    assert token(new, old) == token(new) != token(old)
+    assert read(token(new), rotated.signing) == read(token(old), rotated.signing)
+
+
+def test_no_key_is_used_for_two_things_and_none_is_shown():
+    secrets = Secrets.of(("the-same-text-twice",), "the-same-text-twice")
+    keys = [*secrets.signing, secrets.recipient, secrets.visitor, secrets.routing]
+    assert len({*keys}) == 4
+    shown = repr(secrets) + str(secrets.fingerprints())
+    assert "the-same-text" not in shown
+    assert not any(key.hex() in shown or repr(key) in shown for key in keys)
+
+
+def test_parts_of_a_visitor_cannot_run_together():
+    secrets = Secrets.of(KEYS, "recipient")
+    assert secrets.visitor_key(b"a", b"bc") != secrets.visitor_key(b"ab", b"c")
+    assert secrets.visitor_key(b"a", b"") != secrets.visitor_key(b"a")
+
+
+def test_the_fingerprints_say_whether_secrets_are_the_same():
+    recipient, signers = Secrets.of(KEYS, "recipient").fingerprints()
+    assert Secrets.of(KEYS[1:], "recipient").fingerprints() == (recipient, signers[1:])
+    assert Secrets.of(KEYS, "another").fingerprints()[0] != recipient

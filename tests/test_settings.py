@@ -1,0 +1,124 @@
+"""The settings: one table, and one clear line for each that cannot be used."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from pixel_server.settings import Settings, SettingsError, base_url, table
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def test_every_setting_is_documented():
+    assert [name for name, _, text in table() if not text or f"`{name}`" not in README] == []
+
+
+def test_the_table_has_them_all():
+    derived = {"trust_unix"}
+    assert len(table()) == len({name for name, _, _ in table()}) == len(fields(Settings)) - len(derived)
+
+
+def test_an_empty_environment_gives_the_defaults():
+    assert Settings.from_env({}) == Settings()
+    assert Settings.from_env({name: " " for name, _, _ in table()}) == Settings()
+
+
+def test_the_defaults_in_the_table_are_what_they_say():
+    shown = {name: default for name, default, _ in table() if default}
+    assert Settings.from_env(shown) == Settings()
+
+
+def test_what_is_set_is_used():
+    found = Settings.from_env(
+        {
+            "REDIS_URL": "rediss://user:pass@redis.example:6380/1",
+            "PIXEL_QUEUE_URL": "unix:///run/redis.sock?db=2",
+            "PIXEL_DATA_DIR": "/var/lib/pixel",
+            "PIXEL_BASE_URL": "https://x.example/px/",
+            "PIXEL_SECRET": " the-newest-of-the-keys, the-one-before-that\n",
+            "PIXEL_RECIPIENT_SECRET": "sixteen-or-more-",
+            "PIXEL_API_KEY": "an-api-key-of-one's-own",
+            "PIXEL_TOKEN_DAYS": "30",
+            "PIXEL_TRUSTED_PROXIES": "10.0.0.7/8, ::1 unix",
+            "PIXEL_CLIENT_IP_HEADER": "CF-Connecting-IP",
+        }
+    )
+    assert found == Settings(
+        redis_url="rediss://user:pass@redis.example:6380/1",
+        queue_url="unix:///run/redis.sock?db=2",
+        data=Path("/var/lib/pixel"),
+        base_url="https://x.example/px",
+        signing=("the-newest-of-the-keys", "the-one-before-that"),
+        recipient_secret="sixteen-or-more-",
+        api_key="an-api-key-of-one's-own",
+        token_days=30,
+        trusted_proxies=(ip_network("10.0.0.0/8"), ip_network("::1")),
+        trust_unix=True,
+        client_ip_header="CF-Connecting-IP",
+    )
+
+
+NUMBERS = [name for name, default, _ in table() if default.isdigit()]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", ["-1", "--5", "-", "1.5", "1e3", "1_000", "٣", "x", "9" * 5000, "0x10"])
+def test_a_bad_number_is_one_clear_line(name: str, value: str):
+    with pytest.raises(SettingsError, match=r"must be a whole number from \d+ to \d+$") as raised:
+        Settings.from_env({name: value})
+    line = str(raised.value)
+    assert line.startswith(f"{name}=")
+    assert "\n" not in line
+    assert len(line) < 250
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("REDIS_URL", "localhost:6379", "redis://"),
+        ("REDIS_URL", "redis:hidden", "redis://"),
+        ("REDIS_URL", "http://:hidden@x", "redis://"),
+        ("REDIS_URL", "redis://:hidden@x:port", "redis://"),
+        ("PIXEL_QUEUE_URL", "redi://:hidden@x", "redis://"),
+        ("PIXEL_BASE_URL", "x.example", "http or https"),
+        ("PIXEL_BASE_URL", "https://ada:hidden@x.example", "no user"),
+        ("PIXEL_BASE_URL", "https://x.example?key=hidden", "no user, query"),
+        ("PIXEL_BASE_URL", "https://x\nhidden", "http or https"),
+        ("PIXEL_SECRET", "hidden", "16 characters"),
+        ("PIXEL_SECRET", "a-key-that-is-long-enough,hidden", "16 characters"),
+        ("PIXEL_RECIPIENT_SECRET", "hidden", "16 characters"),
+        ("PIXEL_API_KEY", "hidden", "16 characters"),
+        ("PIXEL_SECRET", "hidden\udcff-and-long-enough", "UTF-8"),
+        ("PIXEL_DATA_DIR", "hidden\udcff", "UTF-8"),
+        ("PIXEL_TRUSTED_PROXIES", "10.0.0.0/33", "networks"),
+        ("PIXEL_TRUSTED_PROXIES", "proxy.example", "networks"),
+        ("PIXEL_TRUSTED_PROXIES", "10.0.0.1\nproxy", "networks"),
+        ("PIXEL_CLIENT_IP_HEADER", "X-Real-IP:", "header"),
+        ("PIXEL_CLIENT_IP_HEADER", "two words", "header"),
+    ],
+)
+def test_what_cannot_be_used_is_one_clear_line_that_shows_no_secret(name: str, value: str, why: str):
+    with pytest.raises(SettingsError, match=why) as raised:
+        Settings.from_env({name: value})
+    line = str(raised.value)
+    assert line.startswith(name)
+    assert "hidden" not in line
+    assert "\n" not in line
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("http://x", "http://x"),
+        ("https://x.example:8443/", "https://x.example:8443"),
+        ("https://x.example/a/b//", "https://x.example/a/b"),
+        ("http://[2001:db8::1]:80/px", "http://[2001:db8::1]:80/px"),
+    ],
+)
+def test_a_base_url_has_no_slash_at_its_end(value: str, expected: str):
+    assert base_url(value) == expected

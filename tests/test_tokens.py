@@ -1,0 +1,175 @@
+"""One spelling of a token verifies, and nothing else does."""
+
+from __future__ import annotations
+
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import replace
+from hashlib import blake2b
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixel_server.slug import PATTERN
+from pixel_server.tokens import MAX_TIME, BadToken, Mode, Part, Token, mode_of, part_of, read, sign
+
+KEY, OLD_KEY, OTHER_KEY = b"k" * 32, b"o" * 32, b"x" * 32
+TOKEN = Token("spring-sale", 1_790_000_000, b"8 bytes!")
+SIGNED = sign(TOKEN, KEY).encode()
+
+keys = st.binary(min_size=1, max_size=64)
+named = st.builds(
+    Token,
+    campaign=st.from_regex(PATTERN, fullmatch=True),
+    time=st.integers(0, MAX_TIME),
+    recipient=st.binary(min_size=8, max_size=8),
+    mode=st.sampled_from([Mode.LAST, Mode.PSEUDONYMOUS, Mode.IDENTIFIED]),
+    part=st.sampled_from(Part),
+    sending=st.booleans(),
+    test=st.booleans(),
+)
+unnamed = named.map(lambda token: replace(token, recipient=b"", mode=Mode.COUNT))
+
+
+def signed(body: bytes, key: bytes = KEY) -> bytes:
+    """A body of any shape, signed as the server signs."""
+    return urlsafe_b64encode(body + blake2b(body, digest_size=10, key=key).digest()).rstrip(b"=")
+
+
+def unsigned(text: bytes) -> bytes:
+    return urlsafe_b64decode(text + b"=" * (-len(text) % 4))[:-10]
+
+
+@given(named | unnamed, keys)
+def test_what_was_signed_is_read_again(token: Token, key: bytes):
+    flags, time, recipient, campaign = read(sign(token, key).encode(), (key,))
+    assert (campaign, time, recipient) == (token.campaign, token.time, token.recipient)
+    assert (mode_of(flags), part_of(flags), flags) == (token.mode, token.part, token.flags)
+
+
+@given(st.binary(max_size=130) | st.text("-_+/=Aaz09", max_size=130).map(str.encode))
+def test_any_other_bytes_are_refused(text: bytes):
+    with pytest.raises(BadToken):
+        read(text, (KEY,))
+
+
+@given(st.binary(max_size=100))
+def test_any_signed_body_is_a_token_or_refused(body: bytes):
+    try:
+        flags, time, recipient, campaign = read(signed(body), (KEY,))
+    except BadToken:
+        return
+    again = Token(campaign, time, recipient, Mode(mode_of(flags)), Part(part_of(flags)))
+    again = replace(again, sending=bool(flags & 0x20), test=bool(flags & 0x40))
+    assert sign(again, KEY).encode() == signed(body)
+
+
+def test_every_flipped_bit_is_refused():
+    for token in (TOKEN, replace(TOKEN, campaign="a" * 63), Token("c", 0, mode=Mode.COUNT)):
+        text = sign(token, KEY).encode()
+        for bit in range(len(text) * 8):
+            flipped = bytearray(text)
+            flipped[bit // 8] ^= 1 << bit % 8
+            with pytest.raises(BadToken):
+                read(bytes(flipped), (KEY,))
+
+
+def test_every_bit_of_the_signed_bytes_counts():
+    data = bytearray(urlsafe_b64decode(SIGNED + b"=" * (-len(SIGNED) % 4)))
+    for bit in range(len(data) * 8):
+        data[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(BadToken):
+            read(urlsafe_b64encode(data).rstrip(b"="), (KEY,))
+        data[bit // 8] ^= 1 << bit % 8
+    assert read(urlsafe_b64encode(data).rstrip(b"="), (KEY,))[3] == "spring-sale"
+
+
+def test_every_cut_is_refused():
+    for end in range(len(SIGNED)):
+        for cut in (SIGNED[:end], SIGNED[len(SIGNED) - end :]):
+            with pytest.raises(BadToken):
+                read(cut, (KEY,))
+
+
+def test_only_the_one_spelling_is_read():
+    """A token whose alphabet and length show each way that base64 can be written otherwise."""
+    tokens = (sign(replace(TOKEN, time=time), KEY).encode() for time in range(10_000))
+    token = next(text for text in tokens if b"-" in text and b"_" in text)
+    assert len(token) % 4 == 3
+    assert read(token, (KEY,))
+    last = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    spare = bytes([last[last.index(token[-1]) | 1]])
+    others = {
+        "padded": token + b"=",
+        "padded twice": token + b"==",
+        "standard alphabet": token.translate(bytes.maketrans(b"-_", b"+/")),
+        "one plus": token.replace(b"-", b"+", 1),
+        "spare bits": token[:-1] + spare,
+        "space before": b" " + token,
+        "space after": token + b" ",
+        "newline after": token + b"\n",
+        "newline inside": token[:20] + b"\n" + token[20:],
+        "NUL after": token + b"\0",
+        "lengthened": token + b"A",
+        "lengthened by a whole group": token + b"AAAA",
+        "twice": token + token,
+        "upper case": token.upper(),
+        "percent": token.replace(b"-", b"%2D", 1),
+        "base64 of it": b64encode(token),
+    }
+    for how, text in others.items():
+        assert text != token, how
+        with pytest.raises(BadToken):
+            pytest.fail(f"{how}: {read(text, (KEY,))}")
+
+
+def test_another_key_is_refused():
+    with pytest.raises(BadToken):
+        read(SIGNED, (OTHER_KEY,))
+
+
+@pytest.mark.parametrize("keys", [(KEY,), (KEY, OLD_KEY), (OLD_KEY, KEY), (OTHER_KEY, OLD_KEY, KEY)])
+def test_all_keys_verify(keys: tuple[bytes, ...]):
+    assert read(SIGNED, keys)[3] == "spring-sale"
+
+
+HEAD = unsigned(SIGNED)[:14]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x02" + HEAD[1:] + b"spring",
+        b"\x00" + HEAD[1:] + b"spring",
+        HEAD[:1] + b"\x00" + HEAD[2:] + b"spring",
+        HEAD[:1] + b"\x05" + HEAD[2:] + b"spring",
+        HEAD[:1] + b"\x1b" + HEAD[2:] + b"spring",
+        HEAD[:1] + b"\x83" + HEAD[2:] + b"spring",
+        HEAD,
+        HEAD + b"Spring",
+        HEAD + b"-spring",
+        HEAD + b"spr ing",
+        HEAD + "spr\N{LATIN SMALL LETTER DOTLESS I}ng".encode(),
+        HEAD + b"spring\n",
+        HEAD + b"s" * 64,
+    ],
+    ids=[
+        "format 2",
+        "format 0",
+        "mode off",
+        "mode 5",
+        "part 3",
+        "spare flag",
+        "no campaign",
+        "upper case",
+        "dash first",
+        "space",
+        "look-alike",
+        "newline",
+        "64 bytes",
+    ],
+)
+def test_what_no_version_signs_is_refused_though_signed(body: bytes):
+    with pytest.raises(BadToken):
+        read(signed(body), (KEY,))
+    assert read(signed(HEAD + b"spring"), (KEY,))[3] == "spring"
