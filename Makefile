@@ -15,6 +15,9 @@ lint: .venv/test
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
 
+bench: .venv/up
+	$(BIN)/python -m tests.bench.run $(BENCH)
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 

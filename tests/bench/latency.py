@@ -1,0 +1,55 @@
+"""Latency at half the maximum rate.
+
+python -m tests.bench.latency [--rounds 3] [--seconds 5]
+
+The maximum is what 256 keep-alive connections reach. Then 256 connections come to half of it, each with
+pauses of random length, so that requests arrive as from many people who know nothing of each other; see
+`wrk.paced`. Latency counts from when a request is sent.
+"""
+
+from __future__ import annotations
+
+import statistics
+
+from tests.bench import wrk
+from tests.bench.program import Figure, alone
+from tests.bench.sides import Bench, Side, server
+from tests.bench.wrk import Answers, Load, paced
+
+
+def maximum(bench: Bench, side: Side, seconds: float) -> float:
+    """Hits a second with 256 connections."""
+    rate = wrk.run(bench, side, Load(256, seconds)).rate
+    side.tidy()
+    return rate
+
+
+def pacing(bench: Bench, side: Side, rate: float, seconds: float) -> Load:
+    """A load that comes to this rate, after a short trial of its pauses."""
+    trial = wrk.run(bench, side, paced(rate, 2))
+    side.tidy()
+    wanted, found = 256 / rate * 1000, 256 / trial.rate * 1000
+    return paced(rate, seconds, latency=max(0.0, 1.0 + found - wanted))
+
+
+def measure(bench: Bench, rounds: int = 3, seconds: float = 5.0) -> list[Figure]:
+    found: list[Answers] = []
+    rates: list[float] = []
+    with server(bench) as side:
+        wrk.run(bench, side, Load(64, 1))
+        for _ in range(rounds):
+            rates.append(maximum(bench, side, seconds))
+            load = pacing(bench, side, rates[-1] / 2, seconds)
+            found.append(wrk.run(bench, side, load))
+            side.tidy()
+    return [
+        Figure("maximum, 256 connections", statistics.median(rates), "hits/s"),
+        Figure("rate at which latency was taken", statistics.median(one.rate for one in found), "hits/s"),
+        Figure("p50", statistics.median(one.p50 for one in found), "ms", most=3.0),
+        Figure("p99", statistics.median(one.p99 for one in found), "ms", most=10.0),
+        Figure("answers that are no 2xx", sum(one.bad for one in found), most=0.0),
+    ]
+
+
+if __name__ == "__main__":
+    alone(__doc__, measure, rounds=3, seconds=5.0)

@@ -1,0 +1,133 @@
+"""The machine: its cores, its tools, and the time and memory that processes take."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
+ROOT = Path(__file__).parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Cores:
+    """serving: of what answers requests. other: of the load generator and of the store."""
+
+    serving: int
+    other: int
+
+    @classmethod
+    def parse(cls, text: str) -> Cores:
+        serving, other = text.split(",")
+        return cls(int(serving), int(other))
+
+
+@contextlib.contextmanager
+def on(*cores: int) -> Iterator[None]:
+    """This process, and what it starts meanwhile, runs on these cores alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all below it."""
+    found = [pid]
+    for above in found:
+        for task in Path(f"/proc/{above}/task").glob("*/children"):
+            found += [int(child) for child in task.read_text().split()]
+    return found
+
+
+def cpu_us(pids: Sequence[int]) -> float:
+    """User and system time of these processes so far, in us; in steps of 10 ms."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks * TICK_US
+
+
+def resident_mb(pid: int) -> float:
+    """Resident memory now."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def tool(name: str, *packages: str) -> str:
+    """The path of a program, from its Debian packages where it is missing. SystemExit: it cannot be had."""
+    search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    found = shutil.which(name, path=search)
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        # RUNLEVEL: a package that brings a service must not start it here.
+        environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
+        for command in (["apt-get", "update", "-qq"], install):
+            subprocess.run(command, check=True, env=environ, stdout=subprocess.DEVNULL)
+        found = shutil.which(name, path=search)
+    if found is None:
+        raise SystemExit(f"bench: install {name} (Debian: apt-get install {' '.join(packages)})")
+    return found
+
+
+def npm_program(package: str) -> Path:
+    """The program of that name in an npm package, installed inside the virtual environment."""
+    home = Path(sys.prefix if sys.prefix != sys.base_prefix else tempfile.gettempdir()) / "bench"
+    program = home / "node_modules" / ".bin" / package
+    if not program.exists():
+        npm = tool("npm", "nodejs", "npm")
+        subprocess.run(
+            [npm, "install", "--silent", "--no-fund", "--no-audit", "--prefix", home, package], check=True
+        )
+    return program
+
+
+def describe(data: Path) -> str:
+    """One line: cores, versions, and what the disk under `data` takes for a sync."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    return (
+        f"{os.cpu_count()} cores ({model}), Python {platform.python_version()}; "
+        f"data on {_file_system(data)}, fsync {_sync_ms(data):.2f} ms"
+    )
+
+
+def _file_system(path: Path) -> str:
+    found = ("", "unknown")
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, where, kind, *_ = line.split()
+        if path.resolve().is_relative_to(where) and len(where) >= len(found[0]):
+            found = (where, kind)
+    return found[1]
+
+
+def _sync_ms(data: Path) -> float:
+    took = []
+    with tempfile.TemporaryFile(dir=data) as file:
+        for _ in range(100):
+            began = time.perf_counter()
+            os.write(file.fileno(), bytes(4096))
+            os.fdatasync(file.fileno())
+            took.append(time.perf_counter() - began)
+    return statistics.median(took) * 1000

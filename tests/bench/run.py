@@ -1,0 +1,185 @@
+"""All sides in turn, on stated cores, in one run; then everything else that is promised of speed.
+
+make bench
+make bench BENCH="--rounds 3 --seconds 2 --only hits --json bench.json"
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tests.bench import flood, freshness, latency, memory, rollup, stats, wrk
+from tests.bench.machine import cpu_us
+from tests.bench.program import Figure, number, options, prepared, show, write
+from tests.bench.sides import Bench, Side, nginx, pixel_ping, plain, server, settled
+from tests.bench.wrk import Load
+
+PARTS = ("hits", "latency", "rollup", "memory", "stats", "freshness", "flood")
+CASES = {
+    "64 keep-alive connections": (64, False),
+    "256 keep-alive connections": (256, False),
+    "64 connections, a new one each request": (64, True),
+}
+NGINX, PING, OURS = "nginx empty_gif", "pixel-ping", "pixel-server"
+
+
+@dataclass(frozen=True)
+class Round:
+    """p50, p99: ms. cpu: us of the serving processes a hit. store: the same of its Valkey.
+    busy: cores that the serving processes kept busy. bad: answers that are no 2xx, and errors of sockets.
+    lost: hits answered but not stored. extra: hits stored and never answered, beyond the open requests."""
+
+    rate: float
+    p50: float
+    p99: float
+    cpu: float
+    store: float
+    busy: float
+    bad: int
+    lost: int
+    extra: int
+
+
+def one_round(bench: Bench, side: Side, load: Load) -> Round:
+    side.tidy()
+    both = [bench.cores.serving, bench.cores.other]
+    store = [side.store.pid] if side.store else []
+    cpu, store_cpu = cpu_us(side.pids()), cpu_us(store)
+    found = wrk.run(bench, side, load, both if side.floating else ())
+    lost = extra = 0
+    if side.stored is not None:
+        stored = settled(side.stored)
+        lost = max(0, found.requests - found.bad - stored)
+        extra = max(0, stored - found.requests - load.connections)
+    cpu, store_cpu = cpu_us(side.pids()) - cpu, cpu_us(store) - store_cpu
+    return Round(
+        found.rate,
+        found.p50,
+        found.p99,
+        cpu / max(1, found.requests),
+        store_cpu / max(1, found.requests),
+        cpu / 1e6 / found.seconds,
+        found.bad + found.errors,
+        lost,
+        extra,
+    )
+
+
+def median(rounds: list[Round]) -> dict[str, float]:
+    """Of each figure; of what must not be, the sum."""
+    found = {}
+    for name in Round.__annotations__:
+        values = [getattr(one, name) for one in rounds]
+        found[name] = sum(values) if name in ("bad", "lost", "extra") else statistics.median(values)
+    return found
+
+
+def hits(bench: Bench, rounds: int, seconds: float, processes: int) -> dict[str, Any]:
+    """case -> side -> {median, rounds}."""
+    cases: dict[str, Any] = {}
+    with contextlib.ExitStack() as stack:
+        sides = [stack.enter_context(start(bench)) for start in (nginx, pixel_ping, plain, server)]
+        if processes > 1:
+            sides.append(stack.enter_context(server(bench, processes)))
+        token = bench.tokens.open().readline().strip()
+        for side in sides:
+            side.check(token)
+            wrk.run(bench, side, Load(64, 1))
+        for case, (connections, close) in CASES.items():
+            load = Load(connections, seconds, close)
+            found: dict[str, list[Round]] = {side.name: [] for side in sides}
+            for number_of_round in range(rounds):
+                print(f"... {case}, round {number_of_round + 1} of {rounds}", file=sys.stderr, flush=True)
+                for side in sides:
+                    found[side.name].append(one_round(bench, side, load))
+            cases[case] = {
+                name: {"median": median(of_side), "rounds": [asdict(one) for one in of_side]}
+                for name, of_side in found.items()
+            }
+            table(case, cases[case])
+    return cases
+
+
+def table(case: str, sides: dict[str, Any]) -> None:
+    print(f"\n{case}")
+    heads = ("hits/s", "p50 ms", "p99 ms", "CPU us/hit", "cores busy", "Valkey us", "not 2xx", "lost")
+    print(f"  {'':<28}" + "".join(f"{head:>12}" for head in heads) + f"{'to nginx':>12}{'CPU to it':>12}")
+    limit = sides[NGINX]["median"]
+    for name, side in sides.items():
+        found = side["median"]
+        cells = [number(found[field]) for field in ("rate", "p50", "p99", "cpu", "busy", "store")]
+        cells += [str(found["bad"]), str(found["lost"])]
+        cells += [f"{found['rate'] / limit['rate']:.2f}", f"{found['cpu'] / limit['cpu']:.2f}"]
+        print(f"  {name:<28}" + "".join(f"{cell:>12}" for cell in cells), flush=True)
+
+
+def ratios(cases: dict[str, Any]) -> list[Figure]:
+    """What is asked of medians of one run."""
+    figures = []
+    for (case, sides), floor in zip(cases.items(), (0.40, 0.50, None), strict=True):
+        ours, limit, ping = (sides[name]["median"] for name in (OURS, NGINX, PING))
+        asked = floor is not None
+        most, least = (1.8, 2.0) if asked else (None, None)
+        figures += [
+            Figure(f"{case}: hits to nginx", ours["rate"] / limit["rate"], least=floor),
+            Figure(f"{case}: CPU to nginx", ours["cpu"] / limit["cpu"], most=most),
+            Figure(f"{case}: hits to pixel-ping", ours["rate"] / ping["rate"], least=least),
+        ]
+        for name, side in sides.items():
+            if name.startswith(OURS):
+                wrong = sum(side["median"][field] for field in ("bad", "lost", "extra"))
+                figures.append(Figure(f"{case}: {name}: wrong", wrong, most=0.0))
+    return figures
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="of each side and case")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each side in a round")
+    parser.add_argument("--processes", type=int, default=2, help="of one more side, on both cores; 1: none")
+    parser.add_argument("--recipients", type=int, default=1_000_000, help="of the campaign that is read")
+    parser.add_argument("--minutes", type=float, default=1.0, help="of flood while Redis is stopped")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run")
+    chosen = parser.parse_args()
+    found: dict[str, Any] = {"arguments": sys.argv[1:]}
+    figures: dict[str, list[Figure]] = {}
+
+    def keep(title: str, of_part: list[Figure]) -> None:
+        figures[title] = of_part
+        show(title, of_part)
+
+    with prepared(chosen) as bench:
+        rounds, seconds = chosen.rounds, chosen.seconds
+        if "hits" in chosen.only:
+            print(
+                f"{rounds} rounds of {seconds:g} s a side, medians; serving on core {bench.cores.serving}, "
+                f"wrk and Valkey on core {bench.cores.other}"
+            )
+            found["cases"] = hits(bench, rounds, seconds, chosen.processes)
+            keep("Ratios of medians", ratios(found["cases"]))
+        if "latency" in chosen.only:
+            keep("Latency at half the maximum rate", latency.measure(bench, min(rounds, 3), seconds))
+        if "rollup" in chosen.only:
+            keep("Roll-up", rollup.measure(bench, rounds=min(rounds, 3), seconds=seconds))
+        if {"memory", "stats"} & set(chosen.only):
+            with server(bench) as side:
+                keep("Memory of a million recipients", memory.measure_on(bench, side, chosen.recipients))
+                if "stats" in chosen.only:
+                    keep("Stats over 90 days of that campaign", stats.measure_on(side))
+        if "freshness" in chosen.only:
+            keep("Freshness at half the maximum rate", freshness.measure(bench))
+        if "flood" in chosen.only:
+            keep("A flood while Redis is stopped", flood.measure(bench, chosen.minutes))
+    if chosen.json:
+        found["figures"] = {title: [asdict(one) for one in part] for title, part in figures.items()}
+        write(chosen.json, found)
+    missed = [one for part in figures.values() for one in part if not one.met]
+    print("\nAll that is asked is met." if not missed else f"\n{len(missed)} figures are NOT as asked.")
+
+
+if __name__ == "__main__":
+    main()

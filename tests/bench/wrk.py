@@ -1,0 +1,76 @@
+"""Load: wrk with one thread, on the core that does not serve."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.machine import on, tool
+from tests.bench.sides import Bench, Side
+
+SCRIPT = Path(__file__).with_name("wrk.lua")
+
+
+@dataclass(frozen=True)
+class Load:
+    """close: a new connection each request. pause: ms a connection waits on average before each request."""
+
+    connections: int
+    seconds: float
+    close: bool = False
+    pause: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answers:
+    """p50, p99: ms. bad: answers that are no 2xx. errors: of sockets, and answers later than 2 s."""
+
+    requests: int
+    seconds: float
+    p50: float
+    p99: float
+    bad: int
+    errors: int
+
+    @property
+    def rate(self) -> float:
+        return self.requests / self.seconds
+
+
+def start(bench: Bench, side: Side, load: Load, cores: Sequence[int] = ()) -> subprocess.Popen[str]:
+    """Begins it. Each call goes on with other tokens than the one before."""
+    first = bench.next_token(int(load.seconds * 40_000))
+    kept = "close" if load.close else "keep-alive"
+    command = [
+        *(tool("wrk", "wrk"), "--threads", "1", "--connections", str(load.connections)),
+        *("--duration", f"{math.ceil(load.seconds)}s", "--script", str(SCRIPT), side.address, "--"),
+        *(str(bench.tokens), side.before, side.after, str(first), kept, str(load.pause)),
+    ]
+    with on(*(cores or [bench.cores.other])):
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def result(running: subprocess.Popen[str]) -> Answers:
+    """Waits for its end. AssertionError: it did not work."""
+    output, _ = running.communicate()
+    for line in output.splitlines():
+        if line.startswith("RESULT "):
+            return Answers(**json.loads(line[7:]))
+    raise AssertionError(f"wrk failed:\n{output}")
+
+
+def run(bench: Bench, side: Side, load: Load, cores: Sequence[int] = ()) -> Answers:
+    return result(start(bench, side, load, cores))
+
+
+def paced(rate: float, seconds: float, connections: int = 256, latency: float = 1.0) -> Load:
+    """About `rate` requests a second, open-loop as nearly as wrk can.
+
+    Each connection pauses for a random time, on average such that all together come to the rate; an answer
+    that is late holds up its own connection alone. latency: ms an answer is expected to take.
+    """
+    return Load(connections, seconds, pause=max(0.5, connections / rate * 1000 - latency))
