@@ -15,6 +15,9 @@ lint: .venv/test
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
 
+chaos: .venv/test
+	$(BIN)/python -m tests.chaos.run $(CHAOS)
+
 bench: .venv/up
 	$(BIN)/python -m tests.bench.run $(BENCH)
 

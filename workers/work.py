@@ -41,13 +41,16 @@ def run_worker(settings: Settings) -> None:
     """
     logging.getLogger("rq.worker").addFilter(_is_news)
     threading.Thread(target=_beat, args=(settings,), daemon=True).start()
+    failing = False
     while True:
         connection = redis.Redis.from_url(settings.queue_url or settings.redis_url, protocol=2)
         try:
             Worker([jobs.queue(connection)], connection=connection).work(logging_level="WARNING")
             return
         except (redis.ConnectionError, redis.TimeoutError) as error:
-            log.error("worker: Redis does not answer: %s", error)
+            if not failing:
+                log.error("worker: Redis does not answer: %s", error)
+            failing = True
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)  # RQ's own would ask Redis
         time.sleep(AGAIN)
@@ -78,8 +81,9 @@ class Schedule:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._store: Redis = connect(settings.redis_url)
-        self._jobs: Queue = jobs.queue(connect(settings.queue_url or settings.redis_url))
+        # Short waits: whoever calls `tick` has children to look after.
+        self._store: Redis = connect(settings.redis_url, timeout=0.5)
+        self._jobs: Queue = jobs.queue(connect(settings.queue_url or settings.redis_url, timeout=0.5))
         self._failing = False
 
     def tick(self, now: float) -> None:

@@ -1,0 +1,295 @@
+"""Everything is killed, stopped, cut off and filled up, by a seed, while pixels are asked for.
+
+`pixel-server up` (Valkey with AOF, a web process, workers) and a second web process on the same data, which
+reaches Redis through a proxy that loses replies. The spool lies on a small tmpfs, where one can be mounted. A
+client notes what it sent and what it was answered. At the end all is started again, what waits is drained and
+counted, and for each recipient must hold: answered 2xx <= counted <= sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pixel_server import keys, people, shards, store
+from pixel_server.collect.spool import status
+from pixel_server.links import Minter
+from pixel_server.secret import Secrets
+from pixel_server.tokens import read
+from tests.chaos.proxy import Proxy
+from tests.load import Request, flood
+from tests.stack import Stack, free_port, until
+
+RECIPIENTS = 500
+CONNECTIONS = 6
+TMPFS = "400k"
+SHARDS = 4
+
+
+@dataclass
+class Result:
+    """What came out. ratio: answered, counted and sent, over all recipients."""
+
+    seed: int
+    kills: Counter[str] = field(default_factory=Counter)
+    others: Counter[str] = field(default_factory=Counter)
+    sent: int = 0
+    answered: int = 0
+    counted: int = 0
+    lost: int = 0
+    doubled: int = 0
+    refused: int = 0
+
+    def table(self) -> str:
+        rows = [("seed", self.seed), ("kill -9", sum(self.kills.values()))]
+        rows += [(f"  of {name}", count) for name, count in sorted(self.kills.items())]
+        rows += sorted(self.others.items())
+        rows += [("requests sent", self.sent), ("answered `recorded`", self.answered)]
+        rows += [("answered 503", self.refused), ("counted", self.counted)]
+        rows += [("lost", self.lost), ("doubled", self.doubled)]
+        return "\n".join(["| what | how many |", "| --- | ---: |", *(f"| {n} | {c} |" for n, c in rows)])
+
+
+class Story:
+    """One run. `tell` gives the result."""
+
+    def __init__(self, seed: int, log: bool = False) -> None:
+        self._draw = random.Random(seed)
+        self._log = log
+        self._result = Result(seed)
+        self._data = Path(tempfile.mkdtemp(prefix="px-"))
+        self._spool = self._data / "spool"
+        self._stack = Stack(self._data, PIXEL_API_KEY="key-of-the-chaos-test")
+        self._second: subprocess.Popen[bytes] | None = None
+        self._second_port = free_port()
+        self._requests: list[Request] = []
+        self._over = threading.Event()
+
+    def tell(self, kills: int) -> Result:
+        mounted = self._mount()
+        try:
+            self._stack.start()
+            url = (self._data / "up.json").read_text()
+            self._redis_url = url.split('"redis_url": "')[1].split('"')[0]
+            self._proxy = Proxy(unquote(urlsplit(self._redis_url).path))
+            self._start_second()
+            self._minter = Minter(self._stack.address, Secrets.load(self._data))
+            client = threading.Thread(target=self._ask)
+            client.start()
+            while sum(self._result.kills.values()) < kills:
+                self._act()
+                self._start_second()
+            self._over.set()
+            client.join()
+            self._settle()
+            self._count()
+        except BaseException:
+            print(self._stack.output()[-5000:])
+            raise
+        finally:
+            self._over.set()
+            self._end()
+            if mounted:
+                subprocess.run(["umount", str(self._spool)], check=False)
+            shutil.rmtree(self._data, ignore_errors=True)
+        return self._result
+
+    def _act(self) -> None:
+        """One thing that happens, and a pause."""
+        act = self._draw.choices(
+            [
+                lambda: self._kill("web", " serve"),
+                lambda: self._kill("second web", None),
+                lambda: self._kill("worker", "work --one"),
+                lambda: self._kill("workers", " work"),
+                lambda: self._kill("redis", "valkey-server"),
+                self._kill_up,
+                self._hang,
+                self._lose_replies,
+                self._fill,
+                self._restart,
+            ],
+            [6, 6, 5, 2, 5, 2, 0.5, 4, 1, 0.5],
+        )[0]
+        act()
+        time.sleep(self._draw.uniform(0.1, 1.5))
+
+    def _say(self, what: str) -> None:
+        if self._log:
+            print(f"{time.strftime('%H:%M:%S')} {what}", flush=True)
+
+    def _kill(self, name: str, words: str | None) -> None:
+        if words is None:
+            pids = [self._second.pid] if self._second is not None else []
+        else:
+            second = self._second.pid if self._second is not None else 0
+            pids = [pid for pid in self._stack.pids(words) if pid != second]
+        for pid in pids[:1]:
+            self._say(f"kill -9 {name}")
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                self._result.kills[name] += 1
+
+    def _kill_up(self) -> None:
+        self._say("kill -9 up")
+        assert self._stack.process is not None
+        self._stack.process.kill()
+        self._stack.process.wait()
+        self._result.kills["up"] += 1
+        self._stack.start()
+
+    def _restart(self) -> None:
+        self._say("restart everything")
+        self._stop_second()
+        assert self._stack.stop() == 0
+        self._stack.start()
+        self._result.others["restarts"] += 1
+
+    def _hang(self) -> None:
+        self._say("redis hangs for 10 s")
+        with self._stopped():
+            time.sleep(10)
+        self._result.others["hangs of redis, 10 s"] += 1
+
+    def _lose_replies(self) -> None:
+        self._say("a reply is lost")
+        before = self._proxy.cuts
+        for _ in range(self._draw.randrange(1, 5)):
+            self._proxy.lose_next_reply()
+            time.sleep(0.3)
+        self._result.others["replies lost"] += self._proxy.cuts - before
+
+    def _fill(self) -> None:
+        """Redis hangs, and there is no room on the spool's disk."""
+        if not self._spool.is_mount():
+            return
+        self._say("the disk is full, and redis hangs")
+        filler = self._spool / "filler"
+        with self._stopped():
+            with contextlib.suppress(OSError), filler.open("wb") as file:
+                while True:
+                    file.write(bytes(4096))
+                    file.flush()
+            time.sleep(2)
+            filler.unlink()
+            time.sleep(1)
+        self._result.others["full disks"] += 1
+
+    @contextlib.contextmanager
+    def _stopped(self):
+        pids = self._stack.pids("valkey-server")
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    def _ask(self) -> None:
+        """The client: bursts to both web processes, until it is over."""
+        draw = random.Random(self._result.seed + 1)
+
+        def burst(port: int) -> list[Request]:
+            found = []
+            for _ in range(60):
+                path = urlsplit(self._minter.url("chaos", f"r{draw.randrange(RECIPIENTS)}")).path
+                found.append(Request(f"http://127.0.0.1:{port}{path}"))
+            return found
+
+        async def both() -> None:
+            while not self._over.is_set():
+                first, second = burst(self._stack.port), burst(self._second_port)
+                self._requests += first + second
+                await asyncio.gather(
+                    flood("127.0.0.1", self._stack.port, first, CONNECTIONS),
+                    flood("127.0.0.1", self._second_port, second, CONNECTIONS),
+                )
+                await asyncio.sleep(0.01)
+
+        asyncio.run(both())
+
+    def _start_second(self) -> None:
+        if self._second is not None and self._second.poll() is None:
+            return
+        with (self._data / "second.log").open("ab") as out:
+            self._second = subprocess.Popen(
+                [sys.executable, "-m", "pixel_server", "serve", "--port", str(self._second_port)],
+                env={
+                    **os.environ,
+                    "REDIS_URL": f"redis://127.0.0.1:{self._proxy.port}/0",
+                    "PIXEL_DATA_DIR": str(self._data),
+                },
+                stdout=out,
+                stderr=out,
+            )
+
+    def _stop_second(self) -> None:
+        if self._second is not None and self._second.poll() is None:
+            self._second.terminate()
+            self._second.wait(30)
+
+    def _settle(self) -> None:
+        """Everything runs again; what waits anywhere is counted."""
+        self._start_second()
+        with store.connect(self._redis_url, timeout=10) as client:
+            until(lambda: _quiet(client, self._spool), within=90, every=0.3)
+
+    def _count(self) -> None:
+        secrets = Secrets.load(self._data)
+        sent: Counter[bytes] = Counter()
+        answered: Counter[bytes] = Counter()
+        for request in self._requests:
+            token = urlsplit(request.url).path[3:-4].encode()
+            key = read(token, secrets.signing)[2]
+            sent[key] += request.answer.sent
+            answered[key] += request.answer.stored
+            self._result.refused += request.answer.status == 503
+        with store.connect(self._redis_url) as client:
+            for key in sent:
+                name = keys.people(shards.of_key(key, SHARDS), "chaos", people.bucket(key))
+                counted = people.unpack(client.hget(name, key)).opens
+                self._result.counted += counted
+                self._result.lost += max(0, answered[key] - counted)
+                self._result.doubled += max(0, counted - sent[key])
+            totals = [client.hgetall(keys.total(shard, "chaos")) for shard in range(SHARDS)]
+        assert sum(int(total.get(b"opens", 0)) for total in totals) == self._result.counted
+        self._result.sent, self._result.answered = sent.total(), answered.total()
+
+    def _mount(self) -> bool:
+        self._spool.mkdir(mode=0o700)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={TMPFS},mode=700", "tmpfs", str(self._spool)],
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            print(f"no tmpfs can be mounted here, so no disk is filled: {done.stderr.decode().strip()}")
+        return done.returncode == 0
+
+    def _end(self) -> None:
+        self._stop_second()
+        if self._stack.process is not None:
+            self._stack.stop()
+
+
+def _quiet(client: store.Redis, spool: Path) -> bool:
+    """Nothing waits: neither in the spool nor in a stream."""
+    waiting = sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS))
+    found = status(spool)
+    assert found.aside == 0
+    return not waiting and not found.segments

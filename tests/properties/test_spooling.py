@@ -1,0 +1,159 @@
+"""Exactly once, by way of the spool: Redis and disk fail as they like, and the drain races new hits."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pixel_server import hit, keys, store
+from pixel_server.collect import recorder as module
+from pixel_server.collect.drain import Drain, SpoolSink
+from pixel_server.collect.recorder import Batch, Recorder
+from pixel_server.collect.spool import Spool
+from pixel_server.collect.stream import Stream
+from tests.properties.test_recorder import SHARDS, Flaky, a_hit
+
+FAULTS = st.lists(st.sampled_from(["", "lost", "unsent", "half"]), max_size=10)
+
+
+class FlakyDisk:
+    """A spool that fails as told: `lost` was written all the same, `unsent` was not."""
+
+    def __init__(self, sink: SpoolSink, faults: list[str]) -> None:
+        self._sink = sink
+        self._faults = iter(faults)
+
+    async def append(self, batches: Sequence[Batch]) -> list[int]:
+        fault = next(self._faults, "")
+        if fault in ("", "lost"):
+            await self._sink.append(batches)
+        if fault:
+            raise OSError(fault)
+        return [0] * len(batches)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    bursts=st.lists(st.integers(1, 20), min_size=1, max_size=8),
+    redis_faults=FAULTS,
+    drain_faults=FAULTS,
+    disk_faults=FAULTS,
+    pauses=st.lists(st.sampled_from([0, 0.001, 0.004]), min_size=1, max_size=4),
+)
+def test_each_hit_lies_in_one_entry(
+    valkey_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    bursts: list[int],
+    redis_faults: list[str],
+    drain_faults: list[str],
+    disk_faults: list[str],
+    pauses: list[float],
+):
+    monkeypatch.setattr(module, "_PAUSES", (0.001,))
+    monkeypatch.setattr(module, "ANSWER_WITHIN", 30.0)
+    monkeypatch.setattr("pixel_server.collect.drain.PAUSE", 0.002)
+    with store.connect(valkey_url) as client, tempfile.TemporaryDirectory() as directory:
+        client.flushall()
+        answers = asyncio.run(
+            _record(valkey_url, Path(directory), bursts, (redis_faults, drain_faults, disk_faults), pauses)
+        )
+        stored: Counter[int] = Counter()
+        for shard in range(SHARDS):
+            for _, fields in client.xrange(keys.hits(shard)):
+                hits, unreadable = hit.decode_batch(fields[b"1"])
+                assert unreadable == []
+                stored.update(one.time for one in hits)
+    assert answers == Counter(dict.fromkeys(range(sum(bursts)), 1))
+    assert stored == answers
+
+
+async def _record(
+    url: str, directory: Path, bursts: list[int], faults: tuple[list[str], ...], pauses: list[float]
+) -> Counter[int]:
+    """How often each hit was answered that it is stored."""
+    stream, draining = Stream(url, within=10), Stream(url, within=10)
+    spool = Spool(directory / "spool", 1 << 20)
+    made = Recorder(Flaky(stream, faults[0]), SHARDS, 1 << 20, spool=FlakyDisk(SpoolSink(spool), faults[2]))
+    drain = Drain(
+        spool,
+        Flaky(draining, faults[1]),
+        is_away=lambda: made.away,
+        taken=made.resume,
+        mark=made.mark,
+        drained=made.drained,
+    )
+    made.start()
+    task = asyncio.create_task(drain.run())
+    answers: Counter[int] = Counter()
+    number = 0
+    for i, burst in enumerate(bursts):
+        for _ in range(burst):
+            assert made.record(
+                number % SHARDS, a_hit(number), lambda ok, n=number: answers.update({n: int(ok)})
+            )
+            number += 1
+        await asyncio.sleep(pauses[i % len(pauses)])
+    await made.close(within=20)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    while True:
+        try:
+            await drain.once()
+            break
+        except ConnectionError:
+            continue
+    assert made.counts["gaps"] == drain.gaps == 0
+    for one in (stream, draining, spool):
+        one.close()
+    return answers
+
+
+class Told:
+    """A sink that does as it is told now, and keeps what it took."""
+
+    def __init__(self) -> None:
+        self.works = True
+        self.taken: list[Batch] = []
+
+    async def append(self, batches: Sequence[Batch]) -> list[int]:
+        if not self.works:
+            raise OSError("told so")
+        self.taken += batches
+        return [batch.sequence - 1 for batch in batches]
+
+
+def test_a_producer_with_batches_in_the_spool_does_not_write_to_redis(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "_PAUSES", (0.001,))
+
+    async def story() -> list[list[int]]:
+        redis, disk = Told(), Told()
+        made = Recorder(redis, 1, 1 << 20, spool=disk)
+        made.start()
+
+        async def record(number: int) -> asyncio.Future[bool]:
+            stored = asyncio.get_running_loop().create_future()
+            made.record(0, a_hit(number), stored.set_result)
+            await asyncio.sleep(0.03)
+            return stored
+
+        redis.works = False
+        await record(1)
+        before = made.mark()
+        await record(2)
+        made.drained(before)  # of the first alone
+        redis.works, disk.works = True, False
+        third = await record(3)
+        waited = [batch.sequence for batch in redis.taken]
+        made.drained(made.mark())
+        assert await third
+        await made.close()
+        return [[batch.sequence for batch in disk.taken], waited, [b.sequence for b in redis.taken]]
+
+    assert asyncio.run(story()) == [[1, 2], [], [3]]
