@@ -15,6 +15,7 @@ from __future__ import annotations
 from binascii import Error, a2b_base64, b2a_base64
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from hashlib import blake2b
 from hmac import compare_digest
 
@@ -25,7 +26,7 @@ MAX_TIME = 2**32 - 1
 
 _TAG = 10
 _HEAD = 6
-_SENDING, _TEST, _SPARE = 0x20, 0x40, 0x80
+_SENDING, _TEST = 0x20, 0x40
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_", b"+/")
 _SHORTEST, _LONGEST = 23, 116
@@ -47,6 +48,15 @@ class Part(IntEnum):
     SINGLE = 0
     TOP = 1
     BOTTOM = 2
+
+
+_CAMPAIGN_AT = {
+    mode | part << 3 | more: _HEAD if mode == Mode.COUNT else _HEAD + 8
+    for mode in range(Mode.COUNT, Mode.IDENTIFIED + 1)
+    for part in range(len(Part))
+    for more in (0, _SENDING, _TEST, _SENDING | _TEST)
+}
+"""Where the campaign begins, for each byte of flags that there may be."""
 
 
 class BadToken(ValueError):
@@ -111,14 +121,25 @@ def read(text: bytes, keys: tuple[bytes, ...]) -> tuple[int, int, bytes, str]:
     else:
         raise BadToken("signature")
     flags = body[1]
-    if body[0] != FORMAT or flags & _SPARE or part_of(flags) == 3 or not 1 <= mode_of(flags) <= 4:
+    start = _CAMPAIGN_AT.get(flags)
+    if start is None or body[0] != FORMAT:
         raise BadToken("format")
-    start = _HEAD if mode_of(flags) == Mode.COUNT else _HEAD + 8
-    campaign = body[start:]
-    if not is_slug_bytes(campaign):
+    return flags, int.from_bytes(body[2:6], "big"), body[_HEAD:start], _campaign(body[start:])
+
+
+@lru_cache(1024)
+def _campaign(name: bytes) -> str:
+    if not is_slug_bytes(name):
         raise BadToken("campaign")
-    return flags, int.from_bytes(body[2:6], "big"), body[_HEAD:start], campaign.decode()
+    return name.decode()
+
+
+@lru_cache(64)
+def _keyed(key: bytes) -> blake2b:
+    return blake2b(digest_size=_TAG, key=key)
 
 
 def _tag(body: bytes, key: bytes) -> bytes:
-    return blake2b(body, digest_size=_TAG, key=key).digest()
+    made = _keyed(key).copy()
+    made.update(body)
+    return made.digest()

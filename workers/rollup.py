@@ -19,7 +19,7 @@ from workers.tally import fold, wanted
 
 log = logging.getLogger("workers.rollup")
 
-TIME = 10.0
+TIME = 5.0
 """Seconds a job drains at most."""
 
 PASS_HITS = 4000

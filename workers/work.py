@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from types import FrameType
 
 import redis
 from rq import Queue, SimpleWorker
@@ -21,6 +22,9 @@ log = logging.getLogger("workers.work")
 BEAT = 2.0
 """Seconds between two signs of life of a worker; one silent for five of them is not seen."""
 
+GRACE = 8.0
+"""Seconds that a worker has to stop; longer than any job takes. What is cut off then is done again."""
+
 AGAIN = 0.5
 """Seconds until a worker that lost Redis looks for it again."""
 
@@ -32,6 +36,13 @@ class Worker(SimpleWorker):
     """
 
     max_connection_wait_time = 1.0
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """RQ can miss this, when Redis comes or goes just then, and would wait for a job for minutes."""
+        late = threading.Timer(GRACE, os._exit, (0,))
+        late.daemon = True
+        late.start()
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
 
 def run_worker(settings: Settings) -> None:

@@ -99,7 +99,7 @@ class PixelProtocol(Protocol):
         if method not in (b"GET", b"HEAD") or self.parser.get_http_version() != "1.1":
             return False
         headers = by_name(self.headers)
-        if not self.parser.should_keep_alive() or any(name in headers for name in _NOT_PLAIN):
+        if not self.parser.should_keep_alive() or not headers.keys().isdisjoint(_NOT_PLAIN):
             return False
         path, _, query = url.partition(b"?")
         peer = self.client[0] if self.client else None

@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import redis
+
 from pixel_server import keys, people, shards, store
 from pixel_server.collect.spool import status
 from pixel_server.links import Minter
@@ -289,7 +291,10 @@ class Story:
 
 def _quiet(client: store.Redis, spool: Path) -> bool:
     """Nothing waits: neither in the spool nor in a stream."""
-    waiting = sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS))
+    try:
+        waiting = sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS))
+    except redis.RedisError:  # it has just been killed
+        return False
     found = status(spool)
     assert found.aside == 0
     return not waiting and not found.segments
