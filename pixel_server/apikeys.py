@@ -40,7 +40,12 @@ def _hash(key: str) -> str:
 async def create(
     store: AsyncRedis, name: str, scopes: list[str], key: str | None = None
 ) -> tuple[ApiKey, str]:
-    """(the record, the key). key: one of the operator's own; else one is made."""
+    """(the record, the key). key: one of the operator's own; else one is made.
+
+    ValueError: the name is kept for the key that the environment sets.
+    """
+    if key is None and name == ENVIRONMENT:
+        raise ValueError("is kept for the key that the environment sets")
     key = key or f"pk_{secrets.token_urlsafe(24)}"
     digest = _hash(key)
     record = ApiKey(id=digest[:12], name=name, scopes=scopes, created=int(time.time()))

@@ -49,6 +49,7 @@ class _Anything(Convertor[str]):
 
 
 register_url_convertor("anything", _Anything())
+_ALL = ("", "/{rest:anything}")
 
 
 def create_app(
@@ -83,8 +84,8 @@ def create_app(
         on_stored=bell.ring,
     )
     known = settings.data / "campaigns.json"
-    pixel = Pixel(door, recorder)
     prefix = urlsplit(settings.base_url or "").path
+    pixel = Pixel(door, recorder, prefix.encode())
     health = Health(
         redis, settings, recorder, lambda: status(spool_directory), lambda: list(door.recent), clock
     )
@@ -122,20 +123,17 @@ def create_app(
             spool.close()
             await redis.aclose()
 
-    routes: list[BaseRoute] = [
-        Route("/o", pixel),
-        Route("/o/{rest:anything}", pixel),
-        Route("/p", pixel),
-        Route("/p/{rest:anything}", pixel),
+    # A proxy in front may pass the prefix on, or take it off.
+    under = [prefix, ""] if prefix else [""]
+    pixels = [Route(f"{at}/{kind}{rest}", pixel) for at in under for kind in "op" for rest in _ALL]
+    others: list[BaseRoute] = [
         *api.routes(
             api.Api(redis, settings, secrets, directory, lambda: waiting_since(spool_directory), clock)
         ),
         Route("/healthz", health.healthz),
         Route("/readyz", health.readyz),
     ]
-    if prefix:
-        # A proxy in front may pass the prefix on, or take it off.
-        routes = [Mount(prefix, routes=routes), *routes]
+    routes = [*pixels, *([Mount(prefix, routes=others)] if prefix else []), *others]
     app = Starlette(
         routes=routes,
         lifespan=lifespan,

@@ -279,7 +279,10 @@ def create_key(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
     except ValueError as error:
         raise Failure(f"name {error}") from None
     chosen = [scope for scope in apikeys.SCOPES if scope in scopes] or list(apikeys.SCOPES)
-    record, made = _with_store(lambda store, _: apikeys.create(store, name, chosen))
+    try:
+        record, made = _with_store(lambda store, _: apikeys.create(store, name, chosen))
+    except ValueError as error:
+        raise Failure(f"name {error}") from None
     click.echo(json.dumps({**apikeys.to_json(record), "key": made}) if as_json else made)
 
 

@@ -185,8 +185,8 @@ def _refuse_weak(settings: Settings) -> None:
         raise SettingsError(
             "PIXEL_BASE_URL: its path must not begin like one of this server (/o, /p, /api), nor contain %"
         )
-    if settings.api_key is not None and len(settings.api_key) < 16:
-        raise SettingsError("PIXEL_API_KEY: must have 16 characters or more")
+    if settings.api_key is not None and not (len(settings.api_key) >= 16 and settings.api_key.isascii()):
+        raise SettingsError("PIXEL_API_KEY: must have 16 characters or more, of ASCII")
     if any(len(secret) < 16 for secret in settings.signing):
         raise SettingsError("PIXEL_SECRET: each key must have 16 characters or more")
     if settings.recipient_secret is not None and len(settings.recipient_secret) < 16:

@@ -120,7 +120,7 @@ class Stack:
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
-                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                     environ = (entry / "environ").read_bytes()
                 except OSError:
                     continue

@@ -13,17 +13,16 @@ from pixel_server.image import GIF
 
 
 class Pixel:
-    """Answers when the hit is stored, and always with the image."""
+    """Answers when the hit is stored, and always with the image. prefix: a path that may stand before."""
 
-    def __init__(self, door: Door, recorder: Recorder) -> None:
+    def __init__(self, door: Door, recorder: Recorder, prefix: bytes = b"") -> None:
         self._door = door
+        self._prefix = prefix
         self._recorder = recorder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
-        prefix = scope.get("root_path", "").encode()
-        if prefix and path.startswith(prefix):
-            path = path[len(prefix) :]
+        path = path.removeprefix(scope.get("root_path", "").encode()).removeprefix(self._prefix)
         client = scope.get("client")
         peer = client[0] if client and client[0] else None
         answer = self._door.check(

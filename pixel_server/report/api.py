@@ -181,7 +181,11 @@ async def list_keys(api: Api, request: Request) -> Response:
 async def create_key(api: Api, request: Request) -> Response:
     known = {"name": body.name, "scopes": body.some_of(*apikeys.SCOPES)}
     fields = body.check(await body.read(request), known, frozenset(known))
-    record, key = await apikeys.create(api.store, fields["name"], fields["scopes"])
+    try:
+        record, key = await apikeys.create(api.store, fields["name"], fields["scopes"])
+    except ValueError as error:
+        errors = [{"field": "name", "message": str(error)}]
+        raise Problem(422, "some fields cannot be used", errors) from None
     return reply({**apikeys.to_json(record), "key": key}, 201)
 
 

@@ -116,6 +116,8 @@ def one_of(*choices: str) -> Check:
 
 
 def sent(value: Any) -> int | None:
+    if type(value) is float and value.is_integer():
+        value = int(value)  # 4.0 is a whole number in JSON
     if value is not None and (type(value) is not int or not 0 <= value <= MAX_SENT):
         raise ValueError(f"must be a whole number from 0 to {MAX_SENT}, or null")
     return value

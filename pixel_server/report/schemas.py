@@ -68,7 +68,7 @@ def named() -> dict[str, Schema]:
     )
     zone = {**ref("TimeZone"), "description": "Its days are days of this zone. Fixed after the first hit."}
     base_url = or_null(
-        {"type": "string", "pattern": r"^https?://[^\s\"'<>\\^`{|}?#@]+$", "maxLength": 500},
+        {"type": "string", "pattern": r"^https?://[!$%&()*+,./0-9:;=@A-Z\[\]_a-z~-]+$", "maxLength": 500},
         "Where its links point, perhaps with a path; null: the server's `PIXEL_BASE_URL`.",
     )
     changeable = {"name": name, "sent": sent, "time_zone": zone, "base_url": base_url}

@@ -148,6 +148,7 @@ def test_a_part_that_is_killed_is_back_soon(stack: Stack, part: str):
     os.kill(before[part], signal.SIGKILL)
     until(lambda: children(stack)[part] not in (0, before[part]), within=5)
     until(lambda: stack.get(url) == (200, "recorded"), within=10)
+    until(lambda: stack.call("GET", "/api/campaigns")[0] == 200, within=10)
     until(lambda: stack.totals("mail")["opens"] >= 21, within=15)
     line = next(line for line in stack.output().splitlines() if "killed by signal 9" in line)
     assert "starting it again in 0.3 s" in line

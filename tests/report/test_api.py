@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from starlette.testclient import TestClient
 
-from pixel_server import campaigns, jobs, keys, store
+from pixel_server import campaigns, jobs, keys, store, turn
 from pixel_server.app import create_app
 from pixel_server.report import api, body
 from pixel_server.report.problems import TYPE
@@ -117,10 +117,10 @@ def names_of(client, campaign):
 
 @pytest.fixture
 def hits_of_both(mail, page, opened, viewed):
-    """Two campaigns, hits in more than one shard and month of each, counted or not."""
-    mail()
-    page()
-    for at in ("2025-05-31T23:30Z", AT):
+    """Two campaigns, hits in all shards, and at hours that are of another day in UTC."""
+    mail(time_zone="America/Los_Angeles")
+    page(time_zone="Asia/Tokyo")
+    for at in ("2025-06-01T02:30Z", "2025-06-20T20:30Z"):
         for who in ("ada", "bob", "cyd", "dan", "eve"):
             opened(at, who)
             viewed(at, who)
@@ -144,6 +144,24 @@ def test_a_deleted_campaign_leaves_a_tombstone_and_nothing_else(
     assert site.get("/api/campaigns").json()["items"] == []
     assert client.smembers(keys.GONE) == {b"mail", b"page"}
     assert site.get("/readyz").json()["drops"] == {"gone": 2}
+
+
+def test_a_roll_up_that_was_under_way_brings_nothing_back(
+    hits_of_both, count, clock, site, client, monkeypatch
+):
+    commit = turn.commit
+
+    def late(*arguments):
+        site.delete("/api/campaigns/mail")
+        return commit(*arguments)
+
+    monkeypatch.setattr(turn, "commit", late)
+    count(clock.now)
+    assert names_of(client, "mail") == []
+    monkeypatch.setattr(turn, "commit", commit)
+    count(clock.now)
+    assert names_of(client, "mail") == []
+    assert site.get("/api/campaigns/page/stats").json()["totals"]["hits"] == 10
 
 
 def test_a_deletion_that_a_crash_cut_short_is_finished(
@@ -334,7 +352,7 @@ def test_a_body_that_is_no_json_object(web, client, status, sent):
             for value in ("", "  ", "x" * 201, "a\0b", "a\tb", "\ud800", None, 1, {})
         ),
         *(({"kind": value}, ["kind"]) for value in ("sms", "", "Email", None, 1, [], {})),
-        *(({"sent": value}, ["sent"]) for value in (-1, 10**9 + 1, 10**20, 1.5, 1.0, True, "4", [], {})),
+        *(({"sent": value}, ["sent"]) for value in (-1, 10**9 + 1, 10**20, 1e20, 1.5, True, "4", [], {})),
         *(
             ({"time_zone": value}, ["time_zone"])
             for value in (
@@ -361,6 +379,12 @@ def test_each_bad_field_is_named_and_nothing_written(web, client, fields, bad):
 
 def test_each_missing_field_is_named(web):
     assert bad_fields(web.post("/api/campaigns", json={})) == ["id", "kind", "name"]
+
+
+@pytest.mark.parametrize("number", ["4", "4.0", "4e0", "40E-1"])
+def test_a_whole_number_however_it_is_written(web, number):
+    sent = new().replace("}", f', "sent": {number}}}')
+    assert web.post("/api/campaigns", content=sent, headers=JSON).json()["sent"] == 4
 
 
 def test_1e400_is_no_number_of_mails(web):

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixel_server.report import ranges
@@ -124,6 +124,7 @@ ZONES = [
 ]
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(ZONES),
     st.sampled_from(ranges.INTERVALS),
@@ -142,6 +143,7 @@ def test_intervals_tile_their_range(zone, interval, day, length):
     assert again.starts() == starts[-1:]
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["from", "to", "interval", "tz"]), st.text(max_size=40)))
 def test_any_text_is_a_range_or_a_problem(query):
     with suppress(Problem):
