@@ -8,7 +8,8 @@ import threading
 import time
 
 ENV = "PIXEL_LIFELINE"
-GRACE = 5.0
+GRACE = 8.0
+"""Seconds to end by itself, as long as a worker may need."""
 
 
 def hold() -> None:

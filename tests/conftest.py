@@ -103,3 +103,4 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     yield made
     made.stop()
     shutil.rmtree(made.data)
+    made.log.unlink(missing_ok=True)

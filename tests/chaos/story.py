@@ -107,6 +107,7 @@ class Story:
             if mounted:
                 subprocess.run(["umount", str(self._spool)], check=False)
             shutil.rmtree(self._data, ignore_errors=True)
+            self._stack.log.unlink(missing_ok=True)
         return self._result
 
     def _act(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import signal
 import tempfile
 import threading
@@ -28,6 +29,8 @@ def test_a_flood_is_counted_exactly():
         _story(stack)
     finally:
         stack.stop()
+        shutil.rmtree(data)
+        stack.log.unlink()
 
 
 def _story(stack: Stack) -> None:
