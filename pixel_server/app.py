@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -110,6 +111,7 @@ def create_app(
             directory.restore(known)
             running.append(_begin_later(begin))
         tasks = [asyncio.create_task(run) for run in running]
+        gc.freeze()  # what was made so far stays; the collector need not look at it again
         try:
             # For the fast path, which finds no other way to them.
             yield {"door": door, "recorder": recorder, "prefix": prefix.encode()}

@@ -251,6 +251,7 @@ def link(campaign_id: str, recipient: str, as_html: bool, as_json: bool) -> None
     if address is None:
         raise Failure("set PIXEL_BASE_URL, the address at which the world reaches this server")
     secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
+    _are_those_of_up(settings, secrets)
     made = Minter(address, secrets).link(campaign_id, recipient)
     if as_json:
         click.echo(json.dumps({"recipient": recipient, "url": made.url, "html": made.html}))
@@ -429,6 +430,16 @@ def show_settings(as_json: bool) -> None:
         return
     for name, default, text in table():
         click.echo(f"{name:<30} {default:<26} {text}")
+
+
+def _are_those_of_up(settings: Settings, secrets: Secrets) -> None:
+    """Failure: an `up` in this data directory had other secrets, and would not count such links."""
+    from pixel_server.up import left  # noqa: PLC0415
+
+    found = left(settings.data)
+    recipient, signers = secrets.fingerprints()
+    if found and not (recipient in found.prints and signers[0] in found.prints):
+        raise Failure("`up` had other secrets: set the same PIXEL_SECRET and PIXEL_RECIPIENT_SECRET here")
 
 
 def _left_base_url(settings: Settings) -> str | None:

@@ -36,18 +36,23 @@ OLD_CHILDREN = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What `up` leaves in the data directory for other commands. base_url: what links are made from."""
+    """What `up` leaves in the data directory for other commands.
+
+    base_url: what links are made from. prints: of the recipient secret, then of each signing key.
+    """
 
     address: str
     base_url: str
     redis_url: str
+    prints: list[str]
 
 
 def left(data: Path) -> Left | None:
     """What an `up` has left there; None if none ever ran."""
     try:
         kept = json.loads((data / STATE).read_bytes())
-        return Left(str(kept["address"]), str(kept["base_url"]), str(kept["redis_url"]))
+        prints = [str(name) for name in kept["prints"]]
+        return Left(str(kept["address"]), str(kept["base_url"]), str(kept["redis_url"]), prints)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -71,7 +76,8 @@ def run(host: str, port: int, settings: Settings, own_redis: bool) -> None:
             return
         secrets = Secrets.load(data, settings.signing, settings.recipient_secret)
         new_key, unused = asyncio.run(_prepare(redis_url, settings, secrets))
-        leaves = Left(address, settings.base_url or address, redis_url)
+        recipient, signers = secrets.fingerprints()
+        leaves = Left(address, settings.base_url or address, redis_url, [recipient, *signers])
         (data / STATE).write_text(json.dumps(asdict(leaves)) + "\n")
         children = _children(listening, leaves, data)
         for child in children:

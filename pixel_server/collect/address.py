@@ -39,10 +39,11 @@ class ClientAddress:
         self._header = settings.client_ip_header.lower().encode() if settings.client_ip_header else None
         self._trusts_any = bool(self._networks) or self._unix
         self._trusted = lru_cache(4096)(self._is_trusted)
+        self._packed = lru_cache(4096)(pack)
 
     def of(self, peer: str | None, headers: Mapping[bytes, bytes]) -> bytes:
         """peer: the connection's address, None on a Unix socket. headers: by lower-case name."""
-        packed = pack(peer) if peer else b""
+        packed = self._packed(peer) if peer else b""
         if not self._trusts_any or not (self._trusted(packed) if peer else self._unix):
             return packed
         if self._header is not None:

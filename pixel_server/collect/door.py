@@ -147,21 +147,22 @@ def _evidence(headers: Mapping[bytes, bytes]) -> tuple[str, str, str, str, str, 
     """agent, referrer, language, gpc, dnt, purpose: as sent, each cut to its bound."""
     get = headers.get
     purpose = ""
-    for name in _PURPOSE:
-        if name in headers:
-            purpose += f"{name.decode()}={_text(headers[name], hit.MAX_SIGNAL)};"
+    if not headers.keys().isdisjoint(_PURPOSE):
+        purpose = "".join(
+            f"{name.decode()}={_text(headers[name], hit.MAX_SIGNAL)};" for name in _PURPOSE if name in headers
+        )
     return (
-        _text(get(b"user-agent", b""), hit.MAX_AGENT),
-        _text(get(b"referer", b""), hit.MAX_URL),
-        _text(get(b"accept-language", b""), hit.MAX_LANGUAGE),
-        _text(get(b"sec-gpc", b""), hit.MAX_SIGNAL),
-        _text(get(b"dnt", b""), hit.MAX_SIGNAL),
+        _text(get(b"user-agent"), hit.MAX_AGENT),
+        _text(get(b"referer"), hit.MAX_URL),
+        _text(get(b"accept-language"), hit.MAX_LANGUAGE),
+        _text(get(b"sec-gpc"), hit.MAX_SIGNAL),
+        _text(get(b"dnt"), hit.MAX_SIGNAL),
         purpose,
     )
 
 
-def _text(value: bytes, most: int) -> str:
-    return value[:most].decode("utf-8", "replace")
+def _text(value: bytes | None, most: int) -> str:
+    return value[:most].decode("utf-8", "replace") if value else ""
 
 
 def _query(query: bytes) -> tuple[str, str, bytes]:

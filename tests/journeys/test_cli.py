@@ -215,6 +215,11 @@ def test_links_are_made_offline(stack: Stack, tmp_path: Path):
     until(lambda: stack.totals("offline")["unique_opens"] == 3)
 
 
+def test_a_link_that_up_would_not_count_is_not_made(stack: Stack):
+    other = {"PIXEL_SECRET": "another-signing-key-of-somebody"}
+    assert_one_line(cli("link", "offline", "ada", data=stack.data, **other), "PIXEL_SECRET")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
