@@ -20,7 +20,6 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Mount, Route
 
 from pixel_server import apikeys, jobs, store
-from pixel_server.campaigns import Directory
 from pixel_server.collect.bell import Bell
 from pixel_server.collect.door import Door
 from pixel_server.collect.drain import Drain, SpoolSink
@@ -28,6 +27,7 @@ from pixel_server.collect.pixel import Pixel
 from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.spool import Spool, status, waiting_since
 from pixel_server.collect.stream import Stream
+from pixel_server.directory import Directory
 from pixel_server.report import api
 from pixel_server.report.health import Health
 from pixel_server.secret import Secrets

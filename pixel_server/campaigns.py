@@ -1,4 +1,4 @@
-"""Campaigns: made, read, changed, deleted; and which there are, held in memory by each web process.
+"""Campaigns: made, read, changed, deleted.
 
 A deleted campaign leaves a tombstone: its id is never given again. Deletion first sets the tombstone,
 then raises the turn of each shard, so that every roll-up that has not seen the tombstone fails to commit;
@@ -7,19 +7,15 @@ then nothing can bring a key back, and the keys go in bounded steps.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
-import redis
 
 from pixel_server import keys, series, turn
 from pixel_server.slug import is_slug
@@ -28,8 +24,6 @@ from pixel_server.store import AsyncRedis, Redis
 log = logging.getLogger("pixel_server.campaigns")
 
 Kind = Literal["email", "web"]
-REFRESH = 0.25
-"""Seconds between two looks of a web process at what was made or deleted elsewhere."""
 
 
 class Campaign(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,108 +218,6 @@ def seal(store: Redis, wanted: dict[str, bool], now: float) -> dict[str, Campaig
     names = [keys.CAMPAIGNS, keys.GONE, keys.CHANGES, *(keys.campaign(name) for name in ids)]
     records = store.eval(_SEAL, len(names), *names, *arguments)
     return {name: _decode(record) for name, record in zip(ids, records, strict=True) if record}
-
-
-class _Known(msgspec.Struct):
-    """What the file of `Directory.save` holds."""
-
-    kinds: dict[str, Kind]
-    gone: list[str]
-
-
-class Directory:
-    """Which campaigns there are and which are gone, in memory, so that no pixel asks Redis.
-
-    One entry a campaign. Learns of changes made elsewhere within REFRESH seconds while Redis answers;
-    while it does not, what was known stays.
-    """
-
-    def __init__(self, store: AsyncRedis) -> None:
-        self._store = store
-        self._seen = "0-0"
-        self.loaded = False
-        self.kinds: dict[str, Kind] = {}
-        self.gone: set[str] = set()
-
-    def is_web(self, campaign: str) -> bool:
-        return self.kinds.get(campaign) == "web"
-
-    def learn(self, campaign: Campaign) -> None:
-        """A campaign made in this process."""
-        self.kinds[campaign.id] = campaign.kind
-
-    def forget(self, campaign: str) -> None:
-        """A campaign deleted in this process."""
-        self.kinds.pop(campaign, None)
-        self.gone.add(campaign)
-
-    async def load(self) -> None:
-        """Reads all of it."""
-        last = await self._store.xrevrange(keys.CHANGES, "+", "-", 1)
-        self._seen = last[0][0].decode() if last else "0-0"
-        gone = {name.decode() for name in await self._store.smembers(keys.GONE)}
-        kinds: dict[str, Kind] = {}
-        after: str | None = None
-        while True:
-            found, after = await page(self._store, after, 1000)
-            kinds.update({campaign.id: campaign.kind for campaign in found})
-            if after is None:
-                break
-        self.kinds, self.gone, self.loaded = kinds, gone, True
-
-    async def refresh(self) -> None:
-        """Reads what has changed since the last look; all of it if that cannot be told."""
-        if not self.loaded:
-            return await self.load()
-        first = "-" if self._seen == "0-0" else self._seen
-        entries = await self._store.xrange(keys.CHANGES, first, "+", 1000)
-        known = first == "-" or (entries and entries[0][0].decode() == self._seen)
-        if not known or len(entries) == 1000:
-            return await self.load()
-        changed = {fields[b"id"].decode() for entry, fields in entries if entry.decode() != self._seen}
-        for campaign in changed:
-            try:
-                self.learn(await get(self._store, campaign))
-            except Unknown:
-                self.forget(campaign)
-        if entries:
-            self._seen = entries[-1][0].decode()
-        return None
-
-    def save(self, path: Path) -> None:
-        """Writes what is known to a file, for a start while Redis is away."""
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_bytes(msgspec.json.encode({"kinds": self.kinds, "gone": sorted(self.gone)}))
-        draft.replace(path)
-
-    def restore(self, path: Path) -> None:
-        """Takes what `save` wrote, if there is such a file."""
-        try:
-            kept = msgspec.json.decode(path.read_bytes(), type=_Known)
-        except (OSError, msgspec.DecodeError):
-            return
-        self.kinds, self.gone = kept.kinds, set(kept.gone)
-
-    async def follow(self, path: Path | None = None) -> None:
-        """Keeps up with changes until cancelled; keeps the file of `save` as it should be."""
-        failing = False
-        saved = (-1, -1)
-        while True:
-            known = (len(self.kinds), len(self.gone))
-            if path is not None and self.loaded and known != saved:
-                saved = known
-                try:
-                    await asyncio.to_thread(self.save, path)
-                except OSError as error:
-                    log.warning("campaigns: cannot write %s: %s", path, error)
-            await asyncio.sleep(REFRESH)
-            try:
-                await self.refresh()
-                failing = False
-            except (redis.RedisError, OSError) as error:
-                if not failing:
-                    log.warning("campaigns: Redis does not answer, going by what is known: %s", error)
-                failing = True
 
 
 def to_json(campaign: Campaign) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from pixel_server import hit, shards
-from pixel_server.campaigns import Directory
 from pixel_server.collect import answers
 from pixel_server.collect.address import ClientAddress
 from pixel_server.collect.answers import Answer
+from pixel_server.directory import Directory
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings

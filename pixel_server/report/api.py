@@ -16,7 +16,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pixel_server import apikeys, campaigns
-from pixel_server.campaigns import Campaign, Directory
+from pixel_server.campaigns import Campaign
+from pixel_server.directory import Directory
 from pixel_server.links import Minter
 from pixel_server.report import body, links, openapi, ranges, stats
 from pixel_server.report.problems import Problem, away

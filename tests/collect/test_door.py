@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixel_server import campaigns, hit, shards
-from pixel_server.campaigns import Directory
 from pixel_server.collect import answers
 from pixel_server.collect.answers import Answer
 from pixel_server.collect.door import Accepted, Door
+from pixel_server.directory import Directory
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings

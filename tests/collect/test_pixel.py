@@ -16,10 +16,10 @@ from starlette.testclient import TestClient
 
 from pixel_server import campaigns, hit, jobs, keys, store
 from pixel_server.app import create_app
-from pixel_server.campaigns import Directory
 from pixel_server.collect.door import Door
 from pixel_server.collect.pixel import Pixel
 from pixel_server.collect.recorder import Answered
+from pixel_server.directory import Directory
 from pixel_server.hit import Hit
 from pixel_server.image import GIF
 from pixel_server.links import Minter

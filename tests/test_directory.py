@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from pixel_server import campaigns, keys, store
-from pixel_server.campaigns import Directory
+from pixel_server.directory import REFRESH, Directory
 from pixel_server.store import AsyncRedis
 
 Story = Callable[[AsyncRedis], Awaitable[None]]
@@ -103,7 +103,7 @@ def test_it_looks_more_than_once_a_second_by_itself(tell: Callable[[Story], None
         assert not directory.is_web("one")
         following.cancel()
 
-    assert campaigns.REFRESH <= 0.5
+    assert REFRESH <= 0.5
     tell(story)
 
 
@@ -190,7 +190,7 @@ def test_while_redis_is_away_it_goes_by_what_it_knew(
 
     with caplog.at_level(logging.WARNING):
         tell(story)
-    assert [record.name for record in caplog.records] == ["pixel_server.campaigns"]
+    assert [record.name for record in caplog.records] == ["pixel_server.directory"]
 
 
 def test_what_this_process_does_it_knows_at_once(tell: Callable[[Story], None]):

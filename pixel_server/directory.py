@@ -1,0 +1,122 @@
+"""Which campaigns there are and which are gone, in the memory of each web process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+import msgspec
+import redis
+
+from pixel_server import keys
+from pixel_server.campaigns import Campaign, Kind, Unknown, get, page
+from pixel_server.store import AsyncRedis
+
+log = logging.getLogger("pixel_server.directory")
+
+REFRESH = 0.25
+"""Seconds between two looks of a web process at what was made or deleted elsewhere."""
+
+
+class _Known(msgspec.Struct):
+    """What the file of `Directory.save` holds."""
+
+    kinds: dict[str, Kind]
+    gone: list[str]
+
+
+class Directory:
+    """Which campaigns there are and which are gone, in memory, so that no pixel asks Redis.
+
+    One entry a campaign. Learns of changes made elsewhere within REFRESH seconds while Redis answers;
+    while it does not, what was known stays.
+    """
+
+    def __init__(self, store: AsyncRedis) -> None:
+        self._store = store
+        self._seen = "0-0"
+        self.loaded = False
+        self.kinds: dict[str, Kind] = {}
+        self.gone: set[str] = set()
+
+    def is_web(self, campaign: str) -> bool:
+        return self.kinds.get(campaign) == "web"
+
+    def learn(self, campaign: Campaign) -> None:
+        """A campaign made in this process."""
+        self.kinds[campaign.id] = campaign.kind
+
+    def forget(self, campaign: str) -> None:
+        """A campaign deleted in this process."""
+        self.kinds.pop(campaign, None)
+        self.gone.add(campaign)
+
+    async def load(self) -> None:
+        """Reads all of it."""
+        last = await self._store.xrevrange(keys.CHANGES, "+", "-", 1)
+        self._seen = last[0][0].decode() if last else "0-0"
+        gone = {name.decode() for name in await self._store.smembers(keys.GONE)}
+        kinds: dict[str, Kind] = {}
+        after: str | None = None
+        while True:
+            found, after = await page(self._store, after, 1000)
+            kinds.update({campaign.id: campaign.kind for campaign in found})
+            if after is None:
+                break
+        self.kinds, self.gone, self.loaded = kinds, gone, True
+
+    async def refresh(self) -> None:
+        """Reads what has changed since the last look; all of it if that cannot be told."""
+        if not self.loaded:
+            return await self.load()
+        first = "-" if self._seen == "0-0" else self._seen
+        entries = await self._store.xrange(keys.CHANGES, first, "+", 1000)
+        known = first == "-" or (entries and entries[0][0].decode() == self._seen)
+        if not known or len(entries) == 1000:
+            return await self.load()
+        changed = {fields[b"id"].decode() for entry, fields in entries if entry.decode() != self._seen}
+        for campaign in changed:
+            try:
+                self.learn(await get(self._store, campaign))
+            except Unknown:
+                self.forget(campaign)
+        if entries:
+            self._seen = entries[-1][0].decode()
+        return None
+
+    def save(self, path: Path) -> None:
+        """Writes what is known to a file, for a start while Redis is away."""
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.write_bytes(msgspec.json.encode({"kinds": self.kinds, "gone": sorted(self.gone)}))
+        draft.replace(path)
+
+    def restore(self, path: Path) -> None:
+        """Takes what `save` wrote, if there is such a file."""
+        try:
+            kept = msgspec.json.decode(path.read_bytes(), type=_Known)
+        except (OSError, msgspec.DecodeError):
+            return
+        self.kinds, self.gone = kept.kinds, set(kept.gone)
+
+    async def follow(self, path: Path | None = None) -> None:
+        """Keeps up with changes until cancelled; keeps the file of `save` as it should be."""
+        failing = False
+        saved = (-1, -1)
+        while True:
+            known = (len(self.kinds), len(self.gone))
+            if path is not None and self.loaded and known != saved:
+                saved = known
+                try:
+                    await asyncio.to_thread(self.save, path)
+                except OSError as error:
+                    log.warning("directory: cannot write %s: %s", path, error)
+            await asyncio.sleep(REFRESH)
+            try:
+                await self.refresh()
+                failing = False
+            except (redis.RedisError, OSError) as error:
+                if not failing:
+                    log.warning("directory: Redis does not answer, going by what is known: %s", error)
+                failing = True
