@@ -1,4 +1,4 @@
-"""The roll-up of one shard: turn, read, tally, apply; until the shard is empty or the time is up."""
+"""The roll-up of one shard: turn, read, tally, apply; until the shard was seen empty or the time is up."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from workers.tally import fold, wanted
 
 log = logging.getLogger("workers.rollup")
 
-TIME = 5.0
-"""Seconds a job drains at most."""
+TIME = 1.0
+"""Seconds a job drains at most: other shards wait for the same worker."""
 
 PASS_HITS = 4000
 """Hits a pass aims at. It reads at most MOST_ENTRIES entries of at most 1,000 hits a recorder wrote."""
@@ -36,7 +36,10 @@ class Outcome(Enum):
 
 @dataclass(slots=True)
 class Rollup:
-    """One shard's. `entries`: how many the next pass reads; follows the size of batches."""
+    """One shard's. `entries`: how many the next pass reads; follows the size of batches.
+
+    behind: whether the last pass left something that was there when it read.
+    """
 
     store: Redis
     settings: Settings
@@ -44,6 +47,7 @@ class Rollup:
     shard: int
     entries: int = 16
     counted: int = 0
+    behind: bool = False
 
     def step(self, now: float) -> Outcome:
         """One pass: what is waiting, up to PASS_HITS or so, is in the counters, or nothing has changed."""
@@ -75,6 +79,7 @@ class Rollup:
         for one in tally.dead:
             log.error("rollup: shard %d: a hit was set aside: %s", self.shard, one.reason)
         self.counted += len(hits)
+        self.behind = len(waiting) == self.entries
         self.entries = max(
             1, min(self.entries * 2, PASS_HITS * len(waiting) // (len(hits) + 1), MOST_ENTRIES)
         )
@@ -92,14 +97,17 @@ class Rollup:
 
 
 def drain(shard: int) -> int:
-    """The job. Returns how many hits it counted."""
+    """The job: until the shard was seen empty, or the time is up. Returns how many hits it counted.
+
+    What arrives meanwhile is the next job's, so that a shard with a steady flow does not keep a worker.
+    """
     store, settings, secrets = context()
     rollup = Rollup(store, settings, secrets, shard)
     started = time.monotonic()
     while time.monotonic() - started < TIME:
         outcome = rollup.step(time.time())
-        if outcome is not Outcome.COUNTED:
-            # MOVED: another roll-up has this shard. It goes on, so this one need not.
+        # MOVED: another roll-up has this shard. It goes on, so this one need not.
+        if outcome is not Outcome.COUNTED or not rollup.behind:
             break
     if rollup.counted:
         log.debug("rollup: shard %d: %d hits in %.2f s", shard, rollup.counted, time.monotonic() - started)

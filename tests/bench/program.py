@@ -6,6 +6,8 @@ import argparse
 import contextlib
 import json
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -72,7 +74,9 @@ def options(description: str | None) -> argparse.ArgumentParser:
 @contextlib.contextmanager
 def prepared(chosen: argparse.Namespace) -> Iterator[Bench]:
     """A directory that is gone afterwards, the tokens, and this process on the other core."""
-    home = Path(tempfile.mkdtemp(prefix="px-", dir=chosen.dir))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(1))  # so that all that was started is stopped
+    home = Path(tempfile.mkdtemp(prefix="px-bench-", dir=chosen.dir))
     try:
         with on(chosen.cores.other):
             print(describe(home), flush=True)

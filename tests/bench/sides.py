@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pixel_server import hit, keys
 from pixel_server.links import Minter
@@ -301,10 +300,11 @@ def _hits(client: Redis, streams: Sequence[str]) -> int:
     return found
 
 
-def settled(count: Callable[[], int]) -> int:
-    """What is counted once it no longer grows."""
-    before: Any = None
-    while (now := count()) != before:
-        before = now
+def settled(count: Callable[[], int], expected: int, within: float = 10.0) -> int:
+    """What is counted once it no longer grows. Some may lie in the spool first: so long it waits for them."""
+    deadline = time.monotonic() + within
+    before, now = -1, count()
+    while now != before or (now < expected and time.monotonic() < deadline):
         time.sleep(0.1)
+        before, now = now, count()
     return now
