@@ -2,7 +2,7 @@
 
 A uvicorn protocol. What is not a plain pixel request it hands to uvicorn's own, untouched, which runs the app
 and its `Pixel`; both go through the same Door and Recorder, and give the same bytes. Plain: GET or HEAD,
-HTTP/1.1, kept alive, no body, no Expect or Upgrade, nothing unanswered before it on its connection.
+HTTP/1.1, no body, no Expect or Upgrade, nothing unanswered before it on its connection.
 
 A request on the fast path stands in uvicorn's place for "the request that is being answered" (`cycle`), so
 that pipelined requests, graceful stop and a lost connection are handled by uvicorn as ever.
@@ -99,7 +99,7 @@ class PixelProtocol(Protocol):
         if method not in (b"GET", b"HEAD") or self.parser.get_http_version() != "1.1":
             return False
         headers = by_name(self.headers)
-        if not self.parser.should_keep_alive() or not headers.keys().isdisjoint(_NOT_PLAIN):
+        if not headers.keys().isdisjoint(_NOT_PLAIN):
             return False
         path, _, query = url.partition(b"?")
         peer = self.client[0] if self.client else None
@@ -107,7 +107,7 @@ class PixelProtocol(Protocol):
         self._is_head = method == b"HEAD"
         self._fast.response_complete = False
         self._fast.disconnected = False
-        self._fast.keep_alive = True
+        self._fast.keep_alive = self.parser.should_keep_alive()
         self.cycle = self._fast  # type: ignore[assignment]
         if isinstance(answer, Answer):
             self._write(answer)
