@@ -6,95 +6,94 @@ make bench BENCH="--only hits latency --processes 1 --cores 2,3 --dir /some/disk
 
 It installs what is missing: wrk and nginx as Debian packages where it is root, pixel-ping from npm into the
 virtual environment. Each part is also a program of its own: `python -m tests.bench.rollup`, and latency,
-memory, stats, freshness, flood. Defaults take about 12 minutes. The second of these commands printed:
+memory, stats, freshness, flood. Defaults take about 12 minutes. The second of these commands printed,
+the first part with `--only hits`:
 
-2 cores (Intel(R) Xeon(R) Processor), Python 3.11.7; data on ext4, fsync 0.17 ms
+2 cores (Intel(R) Xeon(R) Processor), Python 3.11.7; data on ext4, fsync 0.12 ms
 3 rounds of 3 s a side, medians; serving on core 0, wrk and Valkey on core 1
 p50, p99: ms. CPU, store: us a hit, of the serving processes and of their Valkey. busy: cores.
 bad: not 2xx. lost: answered, not stored. x hits, x CPU: to nginx.
 
 64 keep-alive connections
                               hits/s     p50     p99     CPU    busy   store     bad    lost  x hits   x CPU
-  nginx empty_gif            163,337    0.36    1.27    5.88    0.97    0.00       0       0    1.00    1.00
-  pixel-ping                  50,264    1.10    7.40    19.7    0.99    0.00       0       0    0.31    3.35
-  Starlette + XADD             6,679    9.17    22.3   149.2    1.00    17.0       0       0    0.04   25.39
-  pixel-server                41,645    1.41    2.98    22.6    0.94    4.93       0       0    0.25    3.85
-  pixel-server, 2 processes   25,880    2.42    3.90    33.4    0.86    12.2       0       0    0.16    5.68
+  nginx empty_gif            155,408    0.38    1.04    6.24    0.97    0.00       0       0    1.00    1.00
+  pixel-ping                  48,872    1.15    6.43    20.3    0.99    0.00       0       0    0.31    3.26
+  Starlette + XADD             6,482    9.45    21.2   154.2    1.00    17.3       0       0    0.04   24.71
+  pixel-server                39,230    1.59    2.72    23.7    0.94    5.40       0       0    0.25    3.80
+  pixel-server, 2 processes   24,669    2.52    4.08    34.6    0.84    13.0       0       0    0.16    5.54
 
 256 keep-alive connections
                               hits/s     p50     p99     CPU    busy   store     bad    lost  x hits   x CPU
-  nginx empty_gif            179,044    1.37    2.77    5.44    0.97    0.00       0       0    1.00    1.00
-  pixel-ping                  50,769    4.68    12.5    19.2    0.99    0.00       0       0    0.28    3.52
-  Starlette + XADD             6,425    35.6   195.4   154.1    0.99    10.3       0       0    0.04   28.33
-  pixel-server                39,510    5.75    19.1    21.5    0.86    2.35       0       0    0.22    3.94
-  pixel-server, 2 processes   47,209    5.15    9.30    24.7    1.16    3.93       0       0    0.26    4.54
+  nginx empty_gif            148,672    1.63    2.96    6.44    0.97    0.00       0       0    1.00    1.00
+  pixel-ping                  43,871    5.36    23.0    22.6    0.99    0.00       0       0    0.30    3.52
+  Starlette + XADD             6,115    38.6    56.2   162.8    1.00    10.7       0       0    0.04   25.29
+  pixel-server                40,029    6.26    8.34    22.7    0.91    2.46       0       0    0.27    3.52
+  pixel-server, 2 processes   45,643    5.22    8.94    25.7    1.17    4.21       0       0    0.31    4.00
 
 64 connections, a new one each request
                               hits/s     p50     p99     CPU    busy   store     bad    lost  x hits   x CPU
-  nginx empty_gif             35,108    0.65    1.82    14.8    0.51    0.00       0       0    1.00    1.00
-  pixel-ping                  14,741    4.04    18.2    66.9    0.99    0.00       0       0    0.42    4.52
-  Starlette + XADD             4,779    13.3    15.6   208.5    0.99    60.7       0       0    0.14   14.09
-  pixel-server                 6,815    9.23    11.9   145.7    0.99    33.7       0       0    0.19    9.85
-  pixel-server, 2 processes   10,477    5.55    11.7   128.5    1.33    14.5       0       0    0.30    8.68
+  nginx empty_gif             32,918    0.69    1.93    15.4    0.52    0.00       0       0    1.00    1.00
+  pixel-ping                  14,515    4.28    17.8    67.7    0.99    0.00       0       0    0.44    4.41
+  Starlette + XADD             4,643    13.6    16.7   213.9    0.99    66.4       0       0    0.14   13.92
+  pixel-server                13,880    4.41    6.89    71.0    0.99    18.1       0       0    0.42    4.62
+  pixel-server, 2 processes   14,401    3.81    7.56    75.3    1.08    13.6       0       0    0.44    4.90
 
 Ratios of medians
   64 keep-alive connections: hits to nginx                                0.25         at least 0.4: NOT MET
-  64 keep-alive connections: CPU to nginx                                 3.85         at most 1.8: NOT MET
-  64 keep-alive connections: hits to pixel-ping                           0.83         at least 2: NOT MET
-  256 keep-alive connections: hits to nginx                               0.22         at least 0.5: NOT MET
-  256 keep-alive connections: CPU to nginx                                3.94         at most 1.8: NOT MET
-  256 keep-alive connections: hits to pixel-ping                          0.78         at least 2: NOT MET
-  64 connections, a new one each request: hits to nginx                   0.19
-  64 connections, a new one each request: CPU to nginx                    9.85
-  64 connections, a new one each request: hits to pixel-ping              0.46
+  64 keep-alive connections: CPU to nginx                                 3.80         at most 1.8: NOT MET
+  64 keep-alive connections: hits to pixel-ping                           0.80         at least 2: NOT MET
+  256 keep-alive connections: hits to nginx                               0.27         at least 0.5: NOT MET
+  256 keep-alive connections: CPU to nginx                                3.52         at most 1.8: NOT MET
+  256 keep-alive connections: hits to pixel-ping                          0.91         at least 2: NOT MET
+  64 connections, a new one each request: hits to nginx                   0.42
+  64 connections, a new one each request: CPU to nginx                    4.62
+  64 connections, a new one each request: hits to pixel-ping              0.96
   pixel-server: hits refused, lost or doubled                             0.00         at most 0: met
   pixel-server, 2 processes: hits refused, lost or doubled                0.00         at most 0: met
 
 Latency at half the maximum rate
-  maximum, 256 connections                                              40,822 hits/s
-  rate at which latency was taken                                       20,509 hits/s
-  p50                                                                     0.98 ms      at most 3: met
-  p99                                                                     1.92 ms      at most 10: met
+  maximum, 256 connections                                              40,180 hits/s
+  rate at which latency was taken                                       20,412 hits/s
+  p50                                                                     1.04 ms      at most 3: met
+  p99                                                                     2.17 ms      at most 10: met
   answers that are no 2xx                                                 0.00         at most 0: met
 
 Roll-up
-  one worker counts                                                     73,015 hits/s
-  CPU of the worker a hit                                                 7.43 us
-  CPU of Valkey a hit                                                     5.80 us
-  one web process stores, 64 connections                                38,664 hits/s
-  one web process stores, 256 connections                               41,158 hits/s
-  ratio, 64 connections                                                   1.89         at least 1: met
-  ratio, 256 connections                                                  1.77         at least 1: met
+  one worker counts                                                     66,537 hits/s
+  CPU of the worker a hit                                                 8.07 us
+  CPU of Valkey a hit                                                     6.50 us
+  one web process stores, 64 connections                                38,580 hits/s
+  one web process stores, 256 connections                               36,462 hits/s
+  ratio, 64 connections                                                   1.72         at least 1: met
+  ratio, 256 connections                                                  1.82         at least 1: met
 
 Memory of a million recipients
   a recipient, by used_memory_dataset                                     24.8 bytes   at most 40: met
   a recipient, by used_memory                                             25.4 bytes
   recipients                                                         1,000,000
-  hits made and counted                                                 39,119 hits/s
+  hits made and counted                                                 34,934 hits/s
 
 Stats over 90 days of that campaign
-  p50                                                                     2.24 ms
-  p99                                                                     2.81 ms      at most 10: met
+  p50                                                                     2.43 ms
+  p99                                                                     4.10 ms      at most 10: met
   unique opens shown                                                 1,000,000
 
 Freshness at half the maximum rate
-  rate                                                                  17,844 hits/s
-  p50                                                                     0.90 s
-  p99                                                                     2.91 s       at most 2: NOT MET
-  probes                                                                 192.0
+  rate                                                                  16,575 hits/s
+  p50                                                                     0.15 s
+  p99                                                                     0.36 s       at most 2: met
+  probes                                                                 191.0
   probes not shown within 10 s                                            0.00         at most 0: met
 
 A flood while Redis is stopped
   minutes of flood                                                        1.00
-  resident at the start                                                   48.5 MB
-  resident after a flood with Redis                                       53.3 MB
-  most resident while Redis was stopped                                   56.9 MB      at most 117.285: met
-  requests with Redis                                                   41,595 a second
-  requests while Redis was stopped                                      41,450 a second
-  of these answered 2xx                                                 41,450 a second
-  p99 while Redis was stopped                                             15.6 ms
-
-7 figures are NOT as asked.
+  resident at the start                                                   48.4 MB
+  resident after a flood with Redis                                       53.1 MB
+  most resident while Redis was stopped                                   54.3 MB      at most 117.148: met
+  requests with Redis                                                   39,100 a second
+  requests while Redis was stopped                                      39,611 a second
+  of these answered 2xx                                                 39,611 a second
+  p99 while Redis was stopped                                             15.7 ms
 """
 
 from __future__ import annotations
