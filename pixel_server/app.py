@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from redis import RedisError
 from rq import Queue
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
@@ -51,6 +52,8 @@ class _Anything(Convertor[str]):
 
 register_url_convertor("anything", _Anything())
 _ALL = ("", "/{rest:anything}")
+_AWAY = (store.StoreAwayError, RedisError)
+"""It does not answer, or no longer: Redis may also go between two commands of a start."""
 
 
 def create_app(
@@ -104,7 +107,7 @@ def create_app(
         running = [bell.run(), drain.run(), directory.follow(known)]
         try:
             await begin()
-        except store.StoreAwayError as error:
+        except _AWAY as error:
             if not settings.spool_bytes:
                 raise
             log.error("%s; hits go to the spool, by what is known of campaigns from before", error)
@@ -151,7 +154,7 @@ async def _begin_later(begin: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(0.5)
         try:
             return await begin()
-        except store.StoreAwayError:
+        except _AWAY:
             continue
         except store.StoreError as error:
             log.critical("%s", error)
