@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -12,6 +12,7 @@ from pixel_server import hit, shards
 from pixel_server.collect import answers
 from pixel_server.collect.address import ClientAddress
 from pixel_server.collect.answers import Answer
+from pixel_server.collect.head import Head, text
 from pixel_server.directory import Directory
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
@@ -20,8 +21,7 @@ from pixel_server.slug import is_slug_bytes
 from pixel_server.tokens import BadToken, read
 
 OPEN, PAGE = b"/o/", b"/p/"
-_SUFFIX = b".gif"
-_PURPOSE = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
+SUFFIX = b".gif"
 _METHODS = frozenset({"GET", "HEAD"})
 _OWN = (b"u", b"r", b"v")
 
@@ -55,24 +55,23 @@ class Door:
         self.recent: deque[bytes] = deque(maxlen=1000)
 
     def check(
-        self, method: str, path: bytes, query: bytes, headers: Mapping[bytes, bytes], peer: str | None
+        self, method: str, path: bytes, query: bytes, head: Head, peer: str | None
     ) -> Answer | Accepted:
         """What becomes of a request under /o/ or /p/.
 
-        path: as it was sent, undecoded, without query. headers: by lower-case name.
+        path: as it was sent, undecoded, without query.
         """
-        name = path[3 : -len(_SUFFIX)]
-        if not path.endswith(_SUFFIX) or not name:
+        name = path[3 : -len(SUFFIX)]
+        if not path.endswith(SUFFIX) or not name:
             return answers.NOT_FOUND
         if path.startswith(OPEN):
-            return self._mail(method, name, headers, peer)
+            return self.mail(method, name, head, peer)
         if path.startswith(PAGE):
-            return self._page(method, name, query, headers, peer)
+            return self._page(method, name, query, head, peer)
         return answers.NOT_FOUND
 
-    def _mail(
-        self, method: str, name: bytes, headers: Mapping[bytes, bytes], peer: str | None
-    ) -> Answer | Accepted:
+    def mail(self, method: str, name: bytes, head: Head, peer: str | None) -> Answer | Accepted:
+        """What becomes of a request for a mail's pixel. name: the token, or what stands in its place."""
         try:
             flags, token_time, recipient, campaign = read(name, self._secrets.signing)
         except BadToken:
@@ -84,7 +83,7 @@ class Door:
         now = self._clock()
         if token_time + self._lifetime < now:
             return answers.EXPIRED
-        address = self._address.of(peer, headers)
+        address = self._address.of(peer, head.headers)
         data = hit.encode(
             Hit(
                 int(now * 1000),
@@ -96,14 +95,14 @@ class Door:
                 recipient,
                 b"",
                 address,
-                *_evidence(headers),
+                *head.evidence,
             )
         )
         self.recent.append(address)
         return Accepted(shards.of_key(recipient, self._shards) if recipient else None, data)
 
     def _page(
-        self, method: str, name: bytes, query: bytes, headers: Mapping[bytes, bytes], peer: str | None
+        self, method: str, name: bytes, query: bytes, head: Head, peer: str | None
     ) -> Answer | Accepted:
         if not is_slug_bytes(name):
             return answers.NO_CAMPAIGN
@@ -115,8 +114,8 @@ class Door:
         if method not in _METHODS:
             return _other_method(method)
         page, referrer, own = _query(query)
-        address = self._address.of(peer, headers)
-        evidence = _evidence(headers)
+        address = self._address.of(peer, head.headers)
+        evidence = head.evidence
         visitor = self._secrets.visitor_key(b"own", name, own) if own else b""
         key = visitor or self._secrets.routing_key(address, evidence[0].encode())
         data = hit.encode(
@@ -143,28 +142,6 @@ def _other_method(method: str) -> Answer:
     return answers.OPTIONS if method == "OPTIONS" else answers.BAD_METHOD
 
 
-def _evidence(headers: Mapping[bytes, bytes]) -> tuple[str, str, str, str, str, str]:
-    """agent, referrer, language, gpc, dnt, purpose: as sent, each cut to its bound."""
-    get = headers.get
-    purpose = ""
-    if not headers.keys().isdisjoint(_PURPOSE):
-        purpose = "".join(
-            f"{name.decode()}={_text(headers[name], hit.MAX_SIGNAL)};" for name in _PURPOSE if name in headers
-        )
-    return (
-        _text(get(b"user-agent"), hit.MAX_AGENT),
-        _text(get(b"referer"), hit.MAX_URL),
-        _text(get(b"accept-language"), hit.MAX_LANGUAGE),
-        _text(get(b"sec-gpc"), hit.MAX_SIGNAL),
-        _text(get(b"dnt"), hit.MAX_SIGNAL),
-        purpose,
-    )
-
-
-def _text(value: bytes | None, most: int) -> str:
-    return value[:most].decode("utf-8", "replace") if value else ""
-
-
 def _query(query: bytes) -> tuple[str, str, bytes]:
     """(page, referrer, the page's own visitor id): `u`, `r` and `v`; the first of each counts."""
     if not query:
@@ -175,4 +152,4 @@ def _query(query: bytes) -> tuple[str, str, bytes]:
         if name in _OWN:
             found.setdefault(name, unquote_to_bytes(value.replace(b"+", b" ")))
     page, referrer, own = (found.get(name, b"") for name in _OWN)
-    return _text(page, hit.MAX_URL), _text(referrer, hit.MAX_URL), own
+    return text(page, hit.MAX_URL), text(referrer, hit.MAX_URL), own

@@ -1,8 +1,13 @@
-"""The fast path: pixel requests answered straight from the parser's callbacks, without scope or task.
+"""The fast path: pixel requests answered without scope or task.
 
 A uvicorn protocol. What is not a plain pixel request it hands to uvicorn's own, untouched, which runs the app
 and its `Pixel`; both go through the same Door and Recorder, and give the same bytes. Plain: GET or HEAD,
 HTTP/1.1, no body, no Expect or Upgrade, nothing unanswered before it on its connection.
+
+A plain request is answered straight from the parser's callbacks. Its headers, as they came, are then kept
+with what they say (`_known`): most mail is opened through a few proxies and clients that send the same
+headers each time. When a read is exactly one GET of a mail's pixel with known headers, the parser is not
+asked again: all that differs is the token, and the Door reads that.
 
 A request on the fast path stands in uvicorn's place for "the request that is being answered" (`cycle`), so
 that pipelined requests, graceful stop and a lost connection are handled by uvicorn as ever.
@@ -16,13 +21,20 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from pixel_server.collect import answers
 from pixel_server.collect.answers import Answer
-from pixel_server.collect.door import Door
-from pixel_server.collect.pixel import by_name
+from pixel_server.collect.door import OPEN, PAGE, SUFFIX, Accepted, Door
+from pixel_server.collect.head import Head
 from pixel_server.collect.recorder import Recorder
 from pixel_server.image import GIF
 from pixel_server.serving import Protocol
 
+KNOWN = 1024
+"""Heads that are remembered, each of at most MOST_KNOWN bytes as it came."""
+MOST_KNOWN = 2048
+
 _NOT_PLAIN = (b"content-length", b"transfer-encoding", b"expect", b"upgrade")
+_VERSION = b" HTTP/1.1"
+_TAIL = SUFFIX + _VERSION
+_END = b"\r\n\r\n"
 
 
 class _Nothing:
@@ -48,7 +60,9 @@ class _Cycle:
 class PixelProtocol(Protocol):
     """The server's protocol with the fast path in front. Its parts come with the lifespan's state."""
 
-    _heads: dict[Answer, bytes] = {}  # noqa: RUF012 - shared on purpose: the heads of this second
+    # Shared on purpose, by all connections of the process.
+    _known: dict[bytes, Head] = {}  # noqa: RUF012
+    _heads: dict[Answer, bytes] = {}  # noqa: RUF012 - status lines and headers of this second
     _heads_for: list[Any] | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -56,10 +70,30 @@ class PixelProtocol(Protocol):
         self._door: Door = self.app_state["door"]
         self._recorder: Recorder = self.app_state["recorder"]
         self._prefix: bytes = self.app_state["prefix"]
+        self._before = b"GET " + self._prefix + OPEN
         self._fast = _Cycle()
         self._is_head = False
+        self._between = True
+        self._read = b""
+        self._answered_at = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        if self._between and data.startswith(self._before) and self._is_free():
+            line = data.find(b"\r\n")
+            head = self._known.get(data[line:])
+            if head is not None and data.endswith(_TAIL, 0, line):
+                name = data[len(self._before) : line - len(_TAIL)]
+                answer = self._door.mail("GET", name, head, self.client[0] if self.client else None)
+                if answer is not answers.BAD_TOKEN:  # which may not even be a URL
+                    self._is_head = False
+                    self._take(answer, True)
+                    return
+            self._read = data
+        super().data_received(data)
+        self._read = b""
 
     def on_message_begin(self) -> None:
+        self._between = False
         self.url = b""
         self.headers = []
 
@@ -77,10 +111,22 @@ class PixelProtocol(Protocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        self._between = True
         if self.cycle is self._fast:  # type: ignore[comparison-overlap]
             self._head = 0
         else:
             super().on_message_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """One timer a connection, not one a request: it may find that there was another since."""
+        if not self._is_free() and self.cycle is self._fast:  # type: ignore[comparison-overlap]
+            self.timeout_keep_alive_task = None  # armed again by the answer
+            return
+        left = self._answered_at + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
 
     def _is_free(self) -> bool:
         """Whether the next answer may be written at once, and uvicorn has no reason to refuse it."""
@@ -93,53 +139,72 @@ class PixelProtocol(Protocol):
     def _answer_pixel(self) -> bool:
         """Answers a plain pixel request, now or when its hit is stored. False: it is none."""
         url = self.url.removeprefix(self._prefix) if self._prefix else self.url
-        if url[:3] not in (b"/o/", b"/p/") or b"#" in url or not url.isascii():
+        if url[:3] not in (OPEN, PAGE) or b"#" in url or not url.isascii():
             return False
         method = self.parser.get_method()
         if method not in (b"GET", b"HEAD") or self.parser.get_http_version() != "1.1":
             return False
-        headers = by_name(self.headers)
-        if not headers.keys().isdisjoint(_NOT_PLAIN):
+        head = Head(self.headers)
+        if not head.headers.keys().isdisjoint(_NOT_PLAIN):
             return False
         path, _, query = url.partition(b"?")
-        peer = self.client[0] if self.client else None
-        answer = self._door.check(method.decode(), path, query, headers, peer)
+        answer = self._door.check(method.decode(), path, query, head, self.client[0] if self.client else None)
         self._is_head = method == b"HEAD"
-        self._fast.response_complete = False
-        self._fast.disconnected = False
-        self._fast.keep_alive = self.parser.should_keep_alive()
-        self.cycle = self._fast  # type: ignore[assignment]
+        keep_alive = self.parser.should_keep_alive()
+        if keep_alive and self._read:
+            self._remember(head)
+        self._take(answer, keep_alive)
+        return True
+
+    def _remember(self, head: Head) -> None:
+        """Keeps what the headers of the request just read say, if they were all that was read."""
+        data, known = self._read, self._known
+        if data.find(_END) != len(data) - len(_END) or len(data) > MOST_KNOWN:
+            return
+        if len(known) >= KNOWN:
+            known.clear()  # those that come often are soon back
+        known[data[data.find(b"\r\n") :]] = head
+
+    def _take(self, answer: Answer | Accepted, keep_alive: bool) -> None:
+        """Answers at once, or when the hit is stored."""
+        fast = self._fast
+        fast.response_complete = False
+        fast.disconnected = False
+        fast.keep_alive = keep_alive
+        self.cycle = fast  # type: ignore[assignment]
         if isinstance(answer, Answer):
             self._write(answer)
         elif not self._recorder.record(answer.shard, answer.data, self._answered):
             self._write(answers.FULL)
-        return True
 
     def _answered(self, stored: bool) -> None:
         self._write(answers.RECORDED if stored else answers.NOT_STORED)
 
     def _write(self, answer: Answer) -> None:
-        fast = self._fast
+        fast, transport = self._fast, self.transport
         fast.response_complete = True
-        if fast.disconnected or self.transport.is_closing():
+        if fast.disconnected or transport.is_closing():
             return
-        head = self._head_of(answer)
-        if not fast.keep_alive:
-            head = head[:-2] + b"connection: close\r\n\r\n"
-        self.transport.write(head if self._is_head else head + GIF)
-        if not fast.keep_alive:
-            self.transport.close()
-        self.on_response_complete()
-
-    def _head_of(self, answer: Answer) -> bytes:
-        """Status line and headers; uvicorn's default headers change once a second, by being another list."""
         kind = PixelProtocol
-        if kind._heads_for is not self.server_state.default_headers:
+        if kind._heads_for is not self.server_state.default_headers:  # another list each second
             kind._heads_for = self.server_state.default_headers
             kind._heads = {}
-        head = kind._heads.get(answer)
-        if head is None:
-            lines = [*self.server_state.default_headers, *answer.headers]
-            head = STATUS_LINE[answer.status] + b"".join(b"%b: %b\r\n" % line for line in lines) + b"\r\n"
-            kind._heads[answer] = head
+        head = kind._heads.get(answer) or self._head_of(answer)
+        if not fast.keep_alive:
+            transport.write(head[:-2] + b"connection: close\r\n\r\n" + (b"" if self._is_head else GIF))
+            transport.close()
+            self.on_response_complete()
+            return
+        transport.write(head if self._is_head else head + GIF)
+        if self.pipeline or self.flow.read_paused or self.timeout_keep_alive_task is None:
+            self.on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+        self._answered_at = self.loop.time()
+
+    def _head_of(self, answer: Answer) -> bytes:
+        """Status line and headers."""
+        lines = [*self.server_state.default_headers, *answer.headers]
+        head = STATUS_LINE[answer.status] + b"".join(b"%b: %b\r\n" % line for line in lines) + b"\r\n"
+        PixelProtocol._heads[answer] = head
         return head

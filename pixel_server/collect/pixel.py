@@ -8,6 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from pixel_server.collect import answers
 from pixel_server.collect.door import Accepted, Door
+from pixel_server.collect.head import Head
 from pixel_server.collect.recorder import Recorder
 from pixel_server.image import GIF
 
@@ -26,7 +27,7 @@ class Pixel:
         client = scope.get("client")
         peer = client[0] if client and client[0] else None
         answer = self._door.check(
-            scope["method"], path.partition(b"?")[0], scope["query_string"], by_name(scope["headers"]), peer
+            scope["method"], path.partition(b"?")[0], scope["query_string"], Head(scope["headers"]), peer
         )
         if isinstance(answer, Accepted):
             answer = await self._record(answer)
@@ -43,13 +44,3 @@ class Pixel:
         if not self._recorder.record(hit.shard, hit.data, answered):
             return answers.FULL
         return answers.RECORDED if await waiting else answers.NOT_STORED
-
-
-def by_name(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Headers by lower-case name; those sent twice joined with commas (RFC 9110, 5.3)."""
-    named = dict(headers)
-    if len(named) != len(headers):
-        named = {}
-        for name, value in headers:
-            named[name] = named[name] + b"," + value if name in named else value
-    return named

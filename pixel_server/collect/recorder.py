@@ -168,6 +168,7 @@ class Recorder:
         self.counts["late"] += group.answer(False)
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -179,7 +180,8 @@ class Recorder:
                     group.timer.cancel()
                 self.pending -= group.size
                 self.counts["stored"] += group.count
-                group.answer(True)
+                # After the next group is on its way: its time is the disk's, not ours.
+                loop.call_soon(group.answer, True)
                 if in_redis:
                     self._on_stored(group.shards)
             self._idle.set()

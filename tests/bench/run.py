@@ -101,7 +101,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tests.bench import flood, freshness, latency, memory, rollup, stats, wrk
@@ -112,9 +112,10 @@ from tests.bench.wrk import Load
 
 PARTS = ("hits", "latency", "rollup", "memory", "stats", "freshness", "flood")
 CASES = {
-    "64 keep-alive connections": (64, False),
-    "256 keep-alive connections": (256, False),
-    "64 connections, a new one each request": (64, True),
+    "64 keep-alive connections": Load(64, 0),
+    "256 keep-alive connections": Load(256, 0),
+    "64 connections, a new one each request": Load(64, 0, close=True),
+    "64 keep-alive connections, every head another": Load(64, 0, forwarded=True),
 }
 LEGEND = (
     "p50, p99: ms. CPU, store: us a hit, of the serving processes and of their Valkey. busy: cores.\n"
@@ -185,8 +186,8 @@ def hits(bench: Bench, rounds: int, seconds: float, processes: int) -> dict[str,
         for side in sides:
             side.check(token)
             wrk.run(bench, side, Load(64, 1))
-        for case, (connections, close) in CASES.items():
-            load = Load(connections, seconds, close)
+        for case, of_case in CASES.items():
+            load = replace(of_case, seconds=seconds)
             found: dict[str, list[Round]] = {side.name: [] for side in sides}
             for number_of_round in range(rounds):
                 print(f"... {case}, round {number_of_round + 1} of {rounds}", file=sys.stderr, flush=True)
@@ -216,7 +217,7 @@ def table(case: str, sides: dict[str, Any]) -> None:
 def ratios(cases: dict[str, Any]) -> list[Figure]:
     """What is asked of medians of one run."""
     figures = []
-    for (case, sides), floor in zip(cases.items(), (0.40, 0.50, None), strict=True):
+    for (case, sides), floor in zip(cases.items(), (0.40, 0.50, None, None), strict=True):
         ours, limit, ping = (sides[name]["median"] for name in (OURS, NGINX, PING))
         asked = floor is not None
         most, least = (1.8, 2.0) if asked else (None, None)

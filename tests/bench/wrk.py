@@ -17,11 +17,13 @@ SCRIPT = Path(__file__).with_name("wrk.lua")
 
 @dataclass(frozen=True)
 class Load:
-    """close: a new connection each request. pause: ms a connection waits on average before each request."""
+    """close: a new connection each request. forwarded: every head is another, as behind a reverse proxy.
+    pause: ms a connection waits on average before each request."""
 
     connections: int
     seconds: float
     close: bool = False
+    forwarded: bool = False
     pause: float = 0.0
 
 
@@ -49,6 +51,7 @@ def start(bench: Bench, side: Side, load: Load, cores: Sequence[int] = ()) -> su
         *(tool("wrk", "wrk"), "--threads", "1", "--connections", str(load.connections)),
         *("--duration", f"{math.ceil(load.seconds)}s", "--script", str(SCRIPT), side.address, "--"),
         *(str(bench.tokens), side.before, side.after, str(first), kept, str(load.pause)),
+        "forwarded" if load.forwarded else "50",
     ]
     with on(*(cores or [bench.cores.other])):
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

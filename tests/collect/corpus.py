@@ -550,4 +550,40 @@ PIECES = (
     ),
 )
 
-CASES = (*PLAIN, *QUERIES, *PATHS, *NO_REQUESTS, *FLOODS, *BODIES, *PIECES)
+
+def again(name: str, send: bytes | tuple[bytes | None, ...], *answers: Answer, hits: int) -> Case:
+    """After an open with the same headers, so that the server has seen them; so many more opens."""
+    parts = (send,) if isinstance(send, bytes) else send
+    first = (request(MAIL, *BROWSER), WAIT)
+    return case(
+        f"seen headers: {name}",
+        (*first, *parts),
+        RECORDED,
+        *answers,
+        hits=(opened(agent="Mail/2.0", language="de"),) * (1 + hits),
+    )
+
+
+BROWSER = (b"User-Agent: Mail/2.0", b"Accept-Language: de")
+_seen = request(MAIL, *BROWSER)
+AGAIN = (
+    again("an open", _seen, RECORDED, hits=1),
+    again("pipelined", _seen * 3, RECORDED, RECORDED, RECORDED, hits=3),
+    again("two reads while the first is stored", (_seen, _seen), RECORDED, RECORDED, hits=2),
+    again("split anywhere", slices(_seen, 9), RECORDED, hits=1),
+    again("an empty line before", b"\r\n" + _seen, RECORDED, hits=1),
+    again("half an empty line before", (b"\r", _seen), RECORDED, hits=1),
+    again("bad token", request(b"/o/bad.gif", *BROWSER), BAD_TOKEN, hits=0),
+    again("no token", request(b"/o/.gif", *BROWSER), NOT_FOUND, hits=0),
+    again("no suffix", request(b"/o/" + T, *BROWSER), NOT_FOUND, hits=0),
+    again("expired", request(b"/o/" + token(time=1) + b".gif", *BROWSER), EXPIRED, hits=0),
+    again("gone", request(b"/o/" + token("gone") + b".gif", *BROWSER), IS_GONE, hits=0),
+    again("a query", request(MAIL + b"?a=b", *BROWSER), RECORDED, hits=1),
+    again("a fragment", request(MAIL + b"#a", *BROWSER), RECORDED, hits=1),
+    again("a space", request(MAIL + b" x.gif", *BROWSER), BAD_REQUEST, hits=0),
+    again("not ASCII", request(b"/o/\xc3\xa9.gif", *BROWSER), BAD_REQUEST, hits=0),
+    again("HTTP/1.0", request(MAIL, *BROWSER, version=b"1.0"), last(RECORDED), hits=1),
+    again("noise after", _seen + b"noise\r\n\r\n", BAD_REQUEST, hits=1),
+)
+
+CASES = (*PLAIN, *QUERIES, *PATHS, *NO_REQUESTS, *FLOODS, *BODIES, *PIECES, *AGAIN)

@@ -12,6 +12,7 @@ from pixel_server import campaigns, hit, shards
 from pixel_server.collect import answers
 from pixel_server.collect.answers import Answer
 from pixel_server.collect.door import Accepted, Door
+from pixel_server.collect.head import Head
 from pixel_server.directory import Directory
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
@@ -40,9 +41,9 @@ def check(
     path: str | bytes, query: bytes = b"", method: str = "GET", peer: str = "203.0.113.9", **headers: str
 ):
     """What becomes of a request. headers: with `_` for `-`."""
-    named = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+    named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     whole = path.encode() if isinstance(path, str) else path
-    return DOOR.check(method, whole, query, named, peer)
+    return DOOR.check(method, whole, query, Head(named), peer)
 
 
 def stored(accepted: Answer | Accepted) -> Hit:
@@ -241,8 +242,8 @@ def test_every_purpose_header_is_kept():
 def test_the_addresses_of_the_last_hits_are_remembered_and_no_more():
     door = new_door()
     for i in range(1500):
-        door.check("GET", b"/p/site.gif", b"", {}, f"203.0.{i // 256}.{i % 256}")
-    door.check("GET", b"/p/none.gif", b"", {}, "192.0.2.1")
+        door.check("GET", b"/p/site.gif", b"", Head([]), f"203.0.{i // 256}.{i % 256}")
+    door.check("GET", b"/p/none.gif", b"", Head([]), "192.0.2.1")
     assert len(door.recent) == 1000
     assert door.recent[-1] == bytes([203, 0, 1499 // 256, 1499 % 256])
 
@@ -257,11 +258,11 @@ headers = st.dictionaries(
 
 @given(st.sampled_from([*PATHS.values()]), st.binary(max_size=80), headers, st.text(max_size=20) | st.none())
 def test_no_bytes_around_a_good_pixel_break_it(path: str, query: bytes, headers: dict, peer: str | None):
-    stored(DOOR.check("GET", path.encode(), query, headers, peer))
+    stored(DOOR.check("GET", path.encode(), query, Head([*headers.items()]), peer))
 
 
 @given(st.binary(max_size=130), st.sampled_from([b"", b"/o/", b"/p/"]), st.sampled_from([b"", b".gif"]))
 def test_no_bytes_make_a_pixel(name: bytes, start: bytes, end: bytes):
-    found = DOOR.check("GET", start + name + end, b"", {}, None)
+    found = DOOR.check("GET", start + name + end, b"", Head([]), None)
     assert isinstance(found, Answer)
     assert found.status == 404

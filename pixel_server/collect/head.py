@@ -1,0 +1,50 @@
+"""What the headers of a pixel request say, whatever was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pixel_server import hit
+
+_PURPOSE = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
+
+
+class Head:
+    """headers: by lower-case name. evidence: what of them a hit keeps.
+
+    That is agent, referrer, language, gpc, dnt and purpose: as sent, each cut to its bound.
+    """
+
+    __slots__ = ("evidence", "headers")
+
+    def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """headers: (lower-case name, value), as they came; those sent twice are joined (RFC 9110, 5.3)."""
+        named = dict(headers)
+        if len(named) != len(headers):
+            named = {}
+            for name, value in headers:
+                named[name] = named[name] + b"," + value if name in named else value
+        self.headers = named
+        self.evidence = _evidence(named)
+
+
+def text(value: bytes | None, most: int) -> str:
+    """At most so many bytes of what a stranger sent, as text."""
+    return value[:most].decode("utf-8", "replace") if value else ""
+
+
+def _evidence(headers: dict[bytes, bytes]) -> tuple[str, str, str, str, str, str]:
+    get = headers.get
+    purpose = ""
+    if not headers.keys().isdisjoint(_PURPOSE):
+        purpose = "".join(
+            f"{name.decode()}={text(headers[name], hit.MAX_SIGNAL)};" for name in _PURPOSE if name in headers
+        )
+    return (
+        text(get(b"user-agent"), hit.MAX_AGENT),
+        text(get(b"referer"), hit.MAX_URL),
+        text(get(b"accept-language"), hit.MAX_LANGUAGE),
+        text(get(b"sec-gpc"), hit.MAX_SIGNAL),
+        text(get(b"dnt"), hit.MAX_SIGNAL),
+        purpose,
+    )
