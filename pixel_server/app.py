@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Mount, Route
 
 from pixel_server import apikeys, jobs, store
+from pixel_server.collect import dropped
 from pixel_server.collect.bell import Bell
 from pixel_server.collect.door import Door
 from pixel_server.collect.drain import Drain, SpoolSink
@@ -28,6 +29,7 @@ from pixel_server.collect.pixel import Pixel
 from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.spool import Spool, status, waiting_since
 from pixel_server.collect.stream import Stream
+from pixel_server.consent import Consent
 from pixel_server.directory import Directory
 from pixel_server.report import api
 from pixel_server.report.health import Health
@@ -64,8 +66,9 @@ def create_app(
     clock: Callable[[], float] = time.time,
 ) -> Starlette:
     """redis: an asyncio client, closed at the end. queue: where roll-ups are asked for. clock: seconds."""
-    directory = Directory(redis)
-    door = Door(settings, secrets, directory, clock)
+    consent = Consent(settings)
+    directory = Directory(redis, consent)
+    door = Door(settings, secrets, directory, consent, clock)
     bell = Bell(queue)
     stream, draining = Stream(settings.redis_url), Stream(settings.redis_url, within=1.0)
     spool_directory = settings.data / "spool"
@@ -104,7 +107,7 @@ def create_app(
             await directory.load()
 
         recorder.start()
-        running = [bell.run(), drain.run(), directory.follow(known)]
+        running = [bell.run(), drain.run(), directory.follow(known), dropped.follow(redis, door.dropped)]
         try:
             await begin()
         except _AWAY as error:

@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
 
-from pixel_server import keys, series, turn
+from pixel_server import consent, keys, series, turn
+from pixel_server.consent import Signals
 from pixel_server.slug import is_slug
 from pixel_server.store import AsyncRedis, Redis
 
@@ -27,7 +28,10 @@ Kind = Literal["email", "web"]
 
 
 class Campaign(msgspec.Struct, frozen=True, kw_only=True):
-    """What hits are counted under. created: seconds. made_by: `api`, or `hit` if a good token came first."""
+    """What hits are counted under. created: seconds. made_by: `api`, or `hit` if a good token came first.
+
+    mode: how much is kept of a recipient at most. gpc: see `consent.Signals`; None: as the server does.
+    """
 
     id: str
     name: str
@@ -35,6 +39,8 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     sent: int | None = None
     time_zone: str = "UTC"
     base_url: str | None = None
+    mode: str = "pseudonymous"
+    gpc: Signals | None = None
     created: int = 0
     made_by: Literal["api", "hit"] = "api"
 
@@ -52,7 +58,7 @@ class Exists(ValueError):
 
 
 class Sealed(ValueError):
-    """The time zone is fixed after the first hit."""
+    """After the first hit the time zone is fixed, and after that or the first link the mode only falls."""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -76,22 +82,27 @@ return 1
 """
 
 _DELETE = """
--- KEYS: campaign, campaigns, gone, changes, deleting. ARGV: id. Returns 1, or 0 if there is none.
+-- KEYS: campaign, campaigns, gone, changes, deleting, dropped. ARGV: id. Returns 1, or 0 if there is none.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('SADD', KEYS[3], ARGV[1])
 redis.call('SADD', KEYS[5], ARGV[1])
 redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('HDEL', KEYS[6], ARGV[1])
 redis.call('XADD', KEYS[4], 'MAXLEN', '~', 10000, '*', 'id', ARGV[1])
 return 1
 """
 
 _CHANGE = """
--- KEYS: campaign. ARGV: record as read, new record, '1' if only before the first hit.
--- Returns 1; 0 if the record has moved; -1 if hits have fixed it.
+-- KEYS: campaign, changes. ARGV: record as read, new record, id, '1' if only before the first hit,
+-- '1' if only before the first hit or link.
+-- Returns 1; 0 if the record has moved; -1 if hits or links have fixed it.
 if redis.call('HGET', KEYS[1], 'record') ~= ARGV[1] then return 0 end
-if ARGV[3] == '1' and redis.call('HEXISTS', KEYS[1], 'sealed') == 1 then return -1 end
+local sealed = redis.call('HEXISTS', KEYS[1], 'sealed') == 1
+if ARGV[4] == '1' and sealed then return -1 end
+if ARGV[5] == '1' and (sealed or redis.call('HEXISTS', KEYS[1], 'linked') == 1) then return -1 end
 redis.call('HSET', KEYS[1], 'record', ARGV[2])
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', 10000, '*', 'id', ARGV[3])
 return 1
 """
 
@@ -144,25 +155,37 @@ async def page(store: AsyncRedis, after: str | None, limit: int) -> tuple[list[C
 
 
 async def change(store: AsyncRedis, campaign: str, fields: dict[str, Any]) -> Campaign:
-    """The campaign with these fields. Unknown: there is none. Sealed: hits have fixed its time zone."""
+    """The campaign with these fields. Unknown: there is none. Sealed: hits or links have fixed a field."""
     while True:
         record = await store.hget(keys.campaign(campaign), "record") if is_slug(campaign) else None
         if record is None:
             raise Unknown(campaign)
         before = _decode(record)
         after = msgspec.structs.replace(before, **fields)
-        only_before_hits = "1" if after.time_zone != before.time_zone else "0"
-        done = await store.eval(_CHANGE, 1, keys.campaign(campaign), record, _encode(after), only_before_hits)
+        before_hits = "1" if after.time_zone != before.time_zone else "0"
+        before_links = "1" if consent.mode(after.mode) > consent.mode(before.mode) else "0"
+        names = (keys.campaign(campaign), keys.CHANGES)
+        done = await store.eval(
+            _CHANGE, 2, *names, record, _encode(after), campaign, before_hits, before_links
+        )
         if done == 1:
             return after
         if done == -1:
             raise Sealed(campaign)
 
 
+async def note_links(store: AsyncRedis, campaign: str) -> None:
+    """There are links of this campaign: its mode can only be lowered from now on."""
+    await store.eval(_LINKED, 1, keys.campaign(campaign))
+
+
+_LINKED = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'linked', 1) end"
+
+
 async def delete(store: AsyncRedis, campaign: str, shards: int) -> None:
     """Removes a campaign and every key of it; its tombstone stays. Unknown: there is none."""
-    names = (keys.campaign(campaign), keys.CAMPAIGNS, keys.GONE, keys.CHANGES, keys.DELETING)
-    if not is_slug(campaign) or not await store.eval(_DELETE, 5, *names, campaign):
+    names = (keys.campaign(campaign), keys.CAMPAIGNS, keys.GONE, keys.CHANGES, keys.DELETING, keys.DROPPED)
+    if not is_slug(campaign) or not await store.eval(_DELETE, 6, *names, campaign):
         raise Unknown(campaign)
     await _purge(store, campaign, shards)
 
@@ -204,16 +227,16 @@ def _with_neighbours(days: Sequence[str]) -> list[str]:
     return sorted(found)
 
 
-def seal(store: Redis, wanted: dict[str, bool], now: float) -> dict[str, Campaign]:
+def seal(store: Redis, wanted: dict[str, bool], now: float, mode: str) -> dict[str, Campaign]:
     """The campaigns that hits are counted under, marked as having hits, so that their zone is fixed.
 
-    wanted: id -> whether a good token came, so that the campaign is made if there is none. Missing from
-    the answer: those that are gone, or unknown.
+    wanted: id -> whether a good token came, so that the campaign is made if there is none, with this mode.
+    Missing from the answer: those that are gone, or unknown.
     """
     ids = list(wanted)
     arguments: list[str | bytes | int] = [int(now)]
     for name in ids:
-        made = Campaign(id=name, name=name, kind="email", created=int(now), made_by="hit")
+        made = Campaign(id=name, name=name, kind="email", mode=mode, created=int(now), made_by="hit")
         arguments += [name, _encode(made) if wanted[name] else b""]
     names = [keys.CAMPAIGNS, keys.GONE, keys.CHANGES, *(keys.campaign(name) for name in ids)]
     records = store.eval(_SEAL, len(names), *names, *arguments)
@@ -234,6 +257,8 @@ def new(
     sent: int | None = None,
     time_zone: str = "UTC",
     base_url: str | None = None,
+    mode: str = "pseudonymous",
+    gpc: Signals | None = None,
 ) -> Campaign:
     """A campaign made now."""
     return Campaign(
@@ -243,5 +268,7 @@ def new(
         sent=sent,
         time_zone=time_zone,
         base_url=base_url,
+        mode=mode,
+        gpc=gpc,
         created=int(time.time()),
     )

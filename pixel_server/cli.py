@@ -18,6 +18,7 @@ import click
 import redis
 
 from pixel_server import __version__, lifeline
+from pixel_server.consent import MODES
 from pixel_server.secret import Secrets, SecretsError
 from pixel_server.settings import Settings, SettingsError, table
 
@@ -125,6 +126,14 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--sent", type=int, help="How many mails went out.")
 @click.option("--time-zone", default="UTC", show_default=True)
 @click.option("--base-url", help="Where its links point, if not to PIXEL_BASE_URL.")
+@click.option(
+    "--mode",
+    type=click.Choice(MODES),
+    help="Most that is kept of a recipient.  [default: PIXEL_DEFAULT_MODE]",
+)
+@click.option(
+    "--gpc", type=click.Choice(["ignore", "count", "drop"]), help="What GPC and DNT do.  [default: PIXEL_GPC]"
+)
 @_as_json
 def create_campaign(as_json: bool, **given: Any) -> None:
     """Make a campaign."""
@@ -140,6 +149,7 @@ def create_campaign(as_json: bool, **given: Any) -> None:
         "time_zone": body.time_zone,
         "base_url": body.base_url,
     }
+    given["mode"] = given["mode"] or Settings.from_env().default_mode
     for field, check in checks.items():
         try:
             given[field] = check(given[field])
@@ -201,16 +211,23 @@ def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
         return
     rows = [("campaign", f"{found.id} ({found.kind}) {found.name}"), ("counted up to", read["as_of"])]
     for name, value in read["totals"].items():
+        if not value and name in ("opens_anonymous", "hits_gpc", "dropped_gpc"):
+            continue  # nothing to tell
         estimate = read["estimates"].get(name)
         error = f" (estimate, \u00b1{estimate['standard_error']:.1%})" if estimate else ""
-        rows.append((name.replace("_", " "), f"{value:,}{error}"))
+        rows.append((name.replace("_", " "), "not known" if value is None else f"{value:,}{error}"))
     if found.kind == "email":
         rows.append(("sent", "not set" if found.sent is None else f"{found.sent:,}"))
         rate = read["open_rate"]
         none = "more openers than sent" if read["over"] else "none without `sent`"
-        rows.append(("open rate", none if rate is None else f"{rate['low']:.1%}"))
+        rows.append(("open rate", none if rate is None else _span(rate)))
     for name, shown in rows:
         click.echo(f"{name:<16} {shown}")
+
+
+def _span(rate: dict[str, float]) -> str:
+    low, high = f"{rate['low']:.1%}", f"{rate['high']:.1%}"
+    return low if low == high else f"{low} to {high}"
 
 
 @campaign.command("delete")

@@ -12,6 +12,7 @@ import redis
 
 from pixel_server import keys
 from pixel_server.campaigns import Campaign, Kind, Unknown, get, page
+from pixel_server.consent import Consent, Rule
 from pixel_server.store import AsyncRedis
 
 log = logging.getLogger("pixel_server.directory")
@@ -25,32 +26,42 @@ class _Known(msgspec.Struct):
 
     kinds: dict[str, Kind]
     gone: list[str]
+    rules: dict[str, Rule] = {}
 
 
 class Directory:
     """Which campaigns there are and which are gone, in memory, so that no pixel asks Redis.
 
-    One entry a campaign. Learns of changes made elsewhere within REFRESH seconds while Redis answers;
-    while it does not, what was known stays.
+    One entry a campaign, and one in `rules` where its mode or GPC setting is another than the server's.
+    Learns of changes made elsewhere within REFRESH seconds while Redis answers; while it does not, what
+    was known stays.
     """
 
-    def __init__(self, store: AsyncRedis) -> None:
+    def __init__(self, store: AsyncRedis, consent: Consent) -> None:
         self._store = store
+        self._consent = consent
         self._seen = "0-0"
         self.loaded = False
         self.kinds: dict[str, Kind] = {}
         self.gone: set[str] = set()
+        self.rules: dict[str, Rule] = {}
 
     def is_web(self, campaign: str) -> bool:
         return self.kinds.get(campaign) == "web"
 
     def learn(self, campaign: Campaign) -> None:
-        """A campaign made in this process."""
+        """A campaign made or changed in this process."""
         self.kinds[campaign.id] = campaign.kind
+        rule = self._consent.rule(campaign.mode, campaign.gpc)
+        if rule == self._consent.default:
+            self.rules.pop(campaign.id, None)
+        else:
+            self.rules[campaign.id] = rule
 
     def forget(self, campaign: str) -> None:
         """A campaign deleted in this process."""
         self.kinds.pop(campaign, None)
+        self.rules.pop(campaign, None)
         self.gone.add(campaign)
 
     async def load(self) -> None:
@@ -58,14 +69,15 @@ class Directory:
         last = await self._store.xrevrange(keys.CHANGES, "+", "-", 1)
         self._seen = last[0][0].decode() if last else "0-0"
         gone = {name.decode() for name in await self._store.smembers(keys.GONE)}
-        kinds: dict[str, Kind] = {}
+        whole = Directory(self._store, self._consent)
         after: str | None = None
         while True:
             found, after = await page(self._store, after, 1000)
-            kinds.update({campaign.id: campaign.kind for campaign in found})
+            for campaign in found:
+                whole.learn(campaign)
             if after is None:
                 break
-        self.kinds, self.gone, self.loaded = kinds, gone, True
+        self.kinds, self.rules, self.gone, self.loaded = whole.kinds, whole.rules, gone, True
 
     async def refresh(self) -> None:
         """Reads what has changed since the last look; all of it if that cannot be told."""
@@ -89,7 +101,7 @@ class Directory:
     def save(self, path: Path) -> None:
         """Writes what is known to a file, for a start while Redis is away."""
         draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_bytes(msgspec.json.encode({"kinds": self.kinds, "gone": sorted(self.gone)}))
+        draft.write_bytes(msgspec.json.encode(_Known(self.kinds, sorted(self.gone), self.rules)))
         draft.replace(path)
 
     def restore(self, path: Path) -> None:
@@ -98,14 +110,14 @@ class Directory:
             kept = msgspec.json.decode(path.read_bytes(), type=_Known)
         except (OSError, msgspec.DecodeError):
             return
-        self.kinds, self.gone = kept.kinds, set(kept.gone)
+        self.kinds, self.gone, self.rules = kept.kinds, set(kept.gone), kept.rules
 
     async def follow(self, path: Path | None = None) -> None:
         """Keeps up with changes until cancelled; keeps the file of `save` as it should be."""
         failing = False
-        saved = (-1, -1)
+        saved: tuple[int, int, dict[str, Rule]] | None = None
         while True:
-            known = (len(self.kinds), len(self.gone))
+            known = (len(self.kinds), len(self.gone), dict(self.rules))
             if path is not None and self.loaded and known != saved:
                 saved = known
                 try:

@@ -10,8 +10,9 @@ px:{all}:signers             set     forever              start: prints of signi
 px:{all}:campaigns           zset    forever              api: ids, in order                  api
 px:{all}:campaign:ID         hash    until deleted        api, roll-up: record, sealed        api, roll-up
 px:{all}:gone                set     forever              api: deleted ids                    all
+px:{all}:dropped             hash    until deleted        web: requests dropped, by campaign   stats
 px:{all}:deleting            set     until deletion ends  api: deletions not yet finished     schedule
-px:{all}:changes             stream  last 10,000          api, roll-up: id made or deleted    web
+px:{all}:changes             stream  last 10,000          api, roll-up: id made, changed, ... web
 px:{all}:apikeys             set     forever              api: ids of API keys                api
 px:{all}:apikey:KEY          hash    until revoked        api: hash, name, scopes, times      api
 px:{all}:workers             zset    10 s an entry        workers: name and last beat         readyz
@@ -22,6 +23,7 @@ px:{s}:total:ID              hash    until deleted        roll-up: sums of all t
 px:{s}:months:ID             hash    until deleted        roll-up: packed days, by month      stats
 px:{s}:buckets:ID:DAY        string  PIXEL_KEEP_DAYS_...  roll-up: packed 15 minutes of a day stats
 px:{s}:people:ID:BUCKET      hash    until deleted        roll-up: packed recipients          roll-up
+px:{s}:last:BUCKET           hash    forever              roll-up: day of last open, mode last roll-up
 px:{s}:addresses:ID          HLL     until deleted        roll-up: client addresses           stats
 px:{s}:visitors:ID           HLL     until deleted        roll-up: web visitors               stats
 px:{s}:visitors:ID:DAY       HLL     until deleted        roll-up: web visitors of a day      stats
@@ -36,6 +38,7 @@ STORE = "px:{all}:store"
 SIGNERS = "px:{all}:signers"
 CAMPAIGNS = "px:{all}:campaigns"
 GONE = "px:{all}:gone"
+DROPPED = "px:{all}:dropped"
 DELETING = "px:{all}:deleting"
 CHANGES = "px:{all}:changes"
 API_KEYS = "px:{all}:apikeys"
@@ -81,6 +84,10 @@ def buckets(shard: int, campaign: str, day: str) -> str:
 
 def people(shard: int, campaign: str, bucket: int) -> str:
     return f"px:{{{shard}}}:people:{campaign}:{bucket:03x}"
+
+
+def last(shard: int, bucket: int) -> str:
+    return f"px:{{{shard}}}:last:{bucket:03x}"
 
 
 def addresses(shard: int, campaign: str) -> str:

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 FORMAT = 1
-COUNTS = ("hits", "opens", "unique_opens", "views")
-HITS, OPENS, UNIQUE_OPENS, VIEWS = range(4)
+COUNTS = ("hits", "opens", "unique_opens", "views", "opens_anonymous", "hits_gpc")
+HITS, OPENS, UNIQUE_OPENS, VIEWS, OPENS_ANONYMOUS, HITS_GPC = range(6)
 QUARTER = 900
 DAY = 86_400
 

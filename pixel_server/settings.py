@@ -50,6 +50,15 @@ def _number(lowest: int, highest: int) -> Callable[[str], int]:
     return parse
 
 
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of: {', '.join(choices)}")
+        return value
+
+    return parse
+
+
 def _words(value: str) -> tuple[str, ...]:
     return tuple(value.replace(",", " ").split())
 
@@ -113,6 +122,24 @@ class Settings:
     api_key: str | None = _setting("PIXEL_API_KEY", None, "an API key of your own, 16 characters or more")
     token_days: int = _setting(
         "PIXEL_TOKEN_DAYS", 400, "days until a link is no longer counted", _number(1, 36_500)
+    )
+    default_mode: str = _setting(
+        "PIXEL_DEFAULT_MODE",
+        "pseudonymous",
+        "how much new campaigns keep of a recipient: `off`, `count`, `last`, `pseudonymous` or `identified`",
+        _one_of("off", "count", "last", "pseudonymous", "identified"),
+    )
+    max_mode: str = _setting(
+        "PIXEL_MAX_MODE",
+        "identified",
+        "the most that any campaign may keep, links already sent included",
+        _one_of("off", "count", "last", "pseudonymous", "identified"),
+    )
+    signals: Any = _setting(
+        "PIXEL_GPC",
+        "count",
+        "what `Sec-GPC: 1` and `DNT: 1` do: `ignore`, `count` (counted, nothing kept of who) or `drop`",
+        _one_of("ignore", "count", "drop"),
     )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "PIXEL_TRUSTED_PROXIES",

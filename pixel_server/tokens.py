@@ -88,6 +88,11 @@ def mode_of(flags: int) -> int:
     return flags & 0x07
 
 
+def with_mode(flags: int, mode: int) -> int:
+    """The same flags with another mode."""
+    return flags & ~0x07 | mode
+
+
 def part_of(flags: int) -> int:
     """The part of the mail in a token's or a hit's flags."""
     return flags >> 3 & 0x03

@@ -36,6 +36,10 @@ def until(found: Callable[[], Any], within: float = 20.0, every: float = 0.05) -
         time.sleep(every)
 
 
+NOBODY_ASKED = {"opens_anonymous": 0, "hits_gpc": 0, "dropped_gpc": 0}
+"""In totals: everyone is told apart, and nobody asked not to be followed."""
+
+
 class Stack:
     """One `up`. Start and stop it as often as you like; the data stays."""
 

@@ -11,7 +11,9 @@ import pytest
 import redis
 
 from pixel_server import campaigns, keys, store
+from pixel_server.consent import Consent
 from pixel_server.directory import REFRESH, Directory
+from pixel_server.settings import Settings
 from pixel_server.store import AsyncRedis
 
 Story = Callable[[AsyncRedis], Awaitable[None]]
@@ -60,7 +62,7 @@ def test_it_loads_what_there_is_and_what_is_gone(tell: Callable[[Story], None]):
         await create(client, "one", "two", "three")
         await campaigns.create(client, campaigns.new("mail", "Mail", "email"))
         await campaigns.delete(client, "two", 4)
-        directory = Directory(client)
+        directory = Directory(client, Consent(Settings()))
         assert not directory.loaded
         await directory.load()
         assert directory.loaded
@@ -78,7 +80,7 @@ def test_it_loads_what_there_is_and_what_is_gone(tell: Callable[[Story], None]):
 
 def test_one_look_sees_what_was_made_and_deleted_elsewhere(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
-        directory = Directory(client)
+        directory = Directory(client, Consent(Settings()))
         await directory.refresh()
         assert (directory.kinds, directory.gone) == ({}, set())
         await create(client, "one", "two")
@@ -94,7 +96,7 @@ def test_one_look_sees_what_was_made_and_deleted_elsewhere(tell: Callable[[Story
 
 def test_it_looks_more_than_once_a_second_by_itself(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
-        directory = Directory(client)
+        directory = Directory(client, Consent(Settings()))
         following = asyncio.create_task(directory.follow())
         await create(client, "one")
         await until(lambda: directory.is_web("one"))
@@ -111,7 +113,7 @@ def test_a_look_asks_redis_once_however_many_campaigns_there_are(tell: Callable[
     async def story(client: AsyncRedis) -> None:
         await create(client, *(f"c{i}" for i in range(20)))
         line = Line(client)
-        directory = Directory(line)
+        directory = Directory(line, Consent(Settings()))
         await directory.load()
         line.tries = 0
         await directory.refresh()
@@ -123,7 +125,7 @@ def test_a_look_asks_redis_once_however_many_campaigns_there_are(tell: Callable[
 def test_it_reads_everything_again_when_the_log_was_trimmed(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         await create(client, "one", "two")
-        directory = Directory(client)
+        directory = Directory(client, Consent(Settings()))
         await directory.load()
         await campaigns.delete(client, "one", 4)
         await create(client, "three")
@@ -142,7 +144,7 @@ def test_it_reads_everything_again_when_the_log_was_trimmed(tell: Callable[[Stor
 def test_it_reads_everything_again_when_too_much_has_changed(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         await create(client, "first")
-        directory = Directory(client)
+        directory = Directory(client, Consent(Settings()))
         await directory.load()
         names = [f"c{i}" for i in range(1100)]
         for i in range(0, len(names), 50):
@@ -156,7 +158,7 @@ def test_it_reads_everything_again_when_too_much_has_changed(tell: Callable[[Sto
 def test_another_store_in_its_place_is_read_anew(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         await create(client, "one")
-        directory = Directory(client)
+        directory = Directory(client, Consent(Settings()))
         await directory.load()
         await client.flushall()
         await directory.refresh()
@@ -175,7 +177,7 @@ def test_while_redis_is_away_it_goes_by_what_it_knew(
         await create(client, "one", "two")
         await campaigns.delete(client, "two", 4)
         line = Line(client)
-        directory = Directory(line)
+        directory = Directory(line, Consent(Settings()))
         await directory.load()
         following = asyncio.create_task(directory.follow())
         line.cut = True
@@ -195,7 +197,7 @@ def test_while_redis_is_away_it_goes_by_what_it_knew(
 
 def test_what_this_process_does_it_knows_at_once(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
-        directory = Directory(client)
+        directory = Directory(client, Consent(Settings()))
         await directory.load()
         directory.learn(campaigns.new("one", "One", "web"))
         assert directory.is_web("one")

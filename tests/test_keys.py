@@ -7,6 +7,7 @@ import re
 from starlette.testclient import TestClient
 
 from pixel_server import keys
+from tests.stack import until
 
 PARTS = {
     "{s}": r"\{\d+\}",
@@ -33,9 +34,9 @@ def table():
 def test_no_key_that_is_not_listed(web, client, count):
     reader = TestClient(web.app, client=("8.8.8.8", 5000))
     reader.portal = web.portal
-    web.post("/api/campaigns", json={"id": "mail", "name": "Mail", "kind": "email"})
+    web.post("/api/campaigns", json={"id": "mail", "name": "Mail", "kind": "email", "mode": "identified"})
     web.post("/api/campaigns", json={"id": "page", "name": "Page", "kind": "web", "time_zone": "Asia/Tokyo"})
-    web.post("/api/campaigns", json={"id": "gone", "name": "Gone", "kind": "email"})
+    web.post("/api/campaigns", json={"id": "gone", "name": "Gone", "kind": "email", "mode": "identified"})
     rows = [
         {"recipient": f"r{n}", "mode": mode} for n in range(8) for mode in ("count", "last", "identified")
     ]
@@ -46,6 +47,9 @@ def test_no_key_that_is_not_listed(web, client, count):
     for n in range(8):
         page = f"/p/page.gif?v={n}&u=https://a.example/px:{n}&r=https://b.example/px:{n}"
         assert reader.get(page, headers={"Referer": "https://c.example/px:x"}).is_success
+    web.post("/api/campaigns", json={"id": "drop", "name": "Drop", "kind": "web", "gpc": "drop"})
+    assert reader.get("/p/drop.gif", headers={"DNT": "1"}).headers["x-pixel"] == "ignored; reason=gpc"
+    until(lambda: client.exists(keys.DROPPED))
     web.get("/p/px:{9}:made-by-a-stranger.gif")
     web.get("/o/px:{9}:made-by-a-stranger.gif")
     web.post("/api/keys", json={"name": "A reader", "scopes": ["read"]})

@@ -108,6 +108,16 @@ def plan(shard: int, sums: Sums, kept: Kept, bucket_days: int, now: float) -> It
             yield ("PFADD", keys.visitors(shard, campaign), *part)
 
 
+def plan_last(store: Redis, shard: int, days: dict[bytes, int]) -> Iterator[Command]:
+    """The commands that move the day of the last open of each recipient in mode `last`, forward only."""
+    if not days:
+        return
+    found = store.eval(_READ_PEOPLE, 1, keys.last(shard, 0)[:-3], b"".join(days), keys.PEOPLE_BUCKETS)
+    for (recipient, day), kept in zip(days.items(), found, strict=True):
+        if kept is None or day > int.from_bytes(kept, "big"):
+            yield ("HSET", keys.last(shard, people.bucket(recipient)), recipient, day.to_bytes(2, "big"))
+
+
 def bookkeeping(shard: int, tally: Tally, last: str) -> Iterator[Command]:
     """The commands for what was not counted, and the trim of what now is."""
     for reason, count in tally.drops.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pixel_server import campaigns, hit, keys, turn
+from pixel_server.consent import Consent
 from pixel_server.hit import Hit, Unreadable
 from pixel_server.secret import Secrets
 from pixel_server.series import NewerFormat
@@ -59,8 +60,8 @@ class Rollup:
         hits, unreadable, taken, newer = _decode(waiting)
         if taken is None:
             return self._stop(f"entry {newer}: written by a newer version; update the workers")
-        found = campaigns.seal(self.store, wanted(hits), now) if hits else {}
-        tally = fold(hits, found, self.secrets, int(now * 1000))
+        found = campaigns.seal(self.store, wanted(hits), now, self.settings.default_mode) if hits else {}
+        tally = fold(hits, found, Consent(self.settings), self.secrets, int(now * 1000))
         tally.dead.extend(unreadable)
         if tally.dead and self._dead_letters() + len(tally.dead) > self.settings.dead_letters:
             return self._stop(
@@ -73,6 +74,7 @@ class Rollup:
                 commands += apply.plan(self.shard, sums, kept, self.settings.bucket_days, now)
         except NewerFormat as error:
             return self._stop(f"{error}; update the workers")
+        commands += apply.plan_last(self.store, self.shard, tally.last)
         commands += apply.bookkeeping(self.shard, tally, taken)
         if not turn.commit(self.store, self.shard, n, taken, commands):
             return Outcome.MOVED

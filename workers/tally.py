@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pixel_server import hit, people, series
 from pixel_server.campaigns import Campaign
+from pixel_server.consent import Consent, Rule, allowed, asks
 from pixel_server.hit import Hit, Unreadable
 from pixel_server.people import Person
 from pixel_server.secret import Secrets
@@ -23,6 +24,7 @@ class Sums:
     """Of one campaign. cells: by start of 15 minutes. visitors: by local day."""
 
     campaign: Campaign
+    rule: Rule
     cells: dict[int, Cell] = field(default_factory=dict)
     people: dict[bytes, Person] = field(default_factory=dict)
     addresses: set[bytes] = field(default_factory=set)
@@ -39,11 +41,13 @@ class Sums:
 
 @dataclass(slots=True)
 class Tally:
-    """sums: by campaign. drops: hits not counted, by reason. dead: what cannot be tallied."""
+    """sums: by campaign. drops: hits not counted, by reason. dead: what cannot be tallied.
+    last: of recipients in mode `last`, the day of the last open, in days since 1970."""
 
     sums: dict[str, Sums] = field(default_factory=dict)
     drops: Counter[str] = field(default_factory=Counter)
     dead: list[Unreadable] = field(default_factory=list)
+    last: dict[bytes, int] = field(default_factory=dict)
 
 
 def wanted(hits: Iterable[Hit]) -> dict[str, bool]:
@@ -54,7 +58,9 @@ def wanted(hits: Iterable[Hit]) -> dict[str, bool]:
     return found
 
 
-def fold(hits: Iterable[Hit], campaigns: Mapping[str, Campaign], secrets: Secrets, now_ms: int) -> Tally:
+def fold(
+    hits: Iterable[Hit], campaigns: Mapping[str, Campaign], consent: Consent, secrets: Secrets, now_ms: int
+) -> Tally:
     """Adds up. campaigns: those that hits may be counted under; hits of others are dropped."""
     tally = Tally()
     for one in hits:
@@ -64,19 +70,19 @@ def fold(hits: Iterable[Hit], campaigns: Mapping[str, Campaign], secrets: Secret
             if campaign is None:
                 tally.drops["gone"] += 1
                 continue
-            sums = tally.sums[one.campaign] = Sums(campaign)
+            sums = tally.sums[one.campaign] = Sums(campaign, consent.rule(campaign.mode, campaign.gpc))
         if not 0 <= one.time <= now_ms + AHEAD_MS:
             tally.dead.append(Unreadable(hit.encode(one), "time: in the future, or before 1970"))
         elif len(one.recipient) != (8 if mode_of(one.flags) > Mode.COUNT else 0):
             tally.dead.append(Unreadable(hit.encode(one), "recipient: not as the flags say"))
         elif one.kind == hit.EMAIL:
             if sums.campaign.kind == "email":
-                _add_mail(sums, one)
+                _add_mail(tally, sums, one)
             else:
                 tally.drops["kind"] += 1
         elif one.kind == hit.WEB:
             if sums.campaign.kind == "web":
-                _add_page(sums, one, secrets)
+                _add_page(tally, sums, one, secrets)
             else:
                 tally.drops["kind"] += 1
         else:
@@ -84,15 +90,34 @@ def fold(hits: Iterable[Hit], campaigns: Mapping[str, Campaign], secrets: Secret
     return tally
 
 
-def _add_mail(sums: Sums, one: Hit) -> None:
+def _allowed(tally: Tally, sums: Sums, one: Hit, linked: int) -> int:
+    """The mode that holds for this hit; off: it is dropped here, and counted as dropped."""
+    asked = asks(one.gpc, one.dnt)
+    mode = allowed(linked, sums.rule, asked)
+    if mode == Mode.OFF:
+        tally.drops["off" if sums.rule.mode == Mode.OFF else "gpc"] += 1
+    elif asked and sums.rule.signals != "ignore":
+        _cell(sums, one)[series.HITS_GPC] += 1
+    return mode
+
+
+def _add_mail(tally: Tally, sums: Sums, one: Hit) -> None:
+    mode = _allowed(tally, sums, one, mode_of(one.flags))
+    if mode == Mode.OFF:
+        return
     cell = _cell(sums, one)
     cell[series.HITS] += 1
     part = part_of(one.flags)
     is_open = one.method == "GET" and part != Part.BOTTOM
     if is_open:
         cell[series.OPENS] += 1
-    if mode_of(one.flags) < Mode.PSEUDONYMOUS:
-        return  # nothing that tells two recipients apart
+    if mode < Mode.PSEUDONYMOUS:  # nothing that tells two recipients apart
+        if is_open:
+            cell[series.OPENS_ANONYMOUS] += 1
+            if mode == Mode.LAST and one.recipient:
+                day = one.time // 86_400_000
+                tally.last[one.recipient] = max(day, tally.last.get(one.recipient, 0))
+        return
     if one.address:
         sums.addresses.add(one.address)
     if one.method != "GET":
@@ -104,14 +129,20 @@ def _add_mail(sums: Sums, one: Hit) -> None:
     sums.people[one.recipient] = person if known is None else people.merge(known, person)
 
 
-def _add_page(sums: Sums, one: Hit, secrets: Secrets) -> None:
+def _add_page(tally: Tally, sums: Sums, one: Hit, secrets: Secrets) -> None:
+    mode = _allowed(tally, sums, one, Mode.IDENTIFIED)
+    if mode == Mode.OFF:
+        return
     cell = _cell(sums, one)
     cell[series.HITS] += 1
-    if one.address:
+    followed = mode >= Mode.PSEUDONYMOUS
+    if one.address and followed:
         sums.addresses.add(one.address)
     if one.method != "GET":
         return
     cell[series.VIEWS] += 1
+    if not followed:
+        return
     day = sums.day(series.bucket(one.time))
     visitor = one.visitor or secrets.visitor_key(
         b"day", one.campaign.encode(), one.address, one.agent.encode("utf-8", "replace"), day.encode()

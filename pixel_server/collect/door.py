@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -13,12 +13,13 @@ from pixel_server.collect import answers
 from pixel_server.collect.address import ClientAddress
 from pixel_server.collect.answers import Answer
 from pixel_server.collect.head import Head, text
+from pixel_server.consent import Consent, allowed
 from pixel_server.directory import Directory
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.slug import is_slug_bytes
-from pixel_server.tokens import BadToken, read
+from pixel_server.tokens import BadToken, Mode, mode_of, read, with_mode
 
 OPEN, PAGE = b"/o/", b"/p/"
 SUFFIX = b".gif"
@@ -36,7 +37,8 @@ class Accepted(NamedTuple):
 class Door:
     """Decides on pixel requests, by what this process knows.
 
-    `recent` holds the client addresses of the last hits, for `/readyz` to notice a forgotten proxy.
+    `recent` holds the client addresses of the last hits, for `/readyz` to notice a forgotten proxy;
+    `dropped`, by campaign, how many requests asked for not being followed, where that means not being kept.
     """
 
     def __init__(
@@ -44,15 +46,19 @@ class Door:
         settings: Settings,
         secrets: Secrets,
         directory: Directory,
+        consent: Consent,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._secrets = secrets
         self._directory = directory
+        self._default = consent.default
+        self._keeps_all = consent.default.mode >= Mode.PSEUDONYMOUS
         self._address = ClientAddress(settings)
         self._lifetime = settings.token_days * 86_400
         self._shards = settings.shards
         self._clock = clock
         self.recent: deque[bytes] = deque(maxlen=1000)
+        self.dropped: Counter[str] = Counter()
 
     def check(
         self, method: str, path: bytes, query: bytes, head: Head, peer: str | None
@@ -83,6 +89,13 @@ class Door:
         now = self._clock()
         if token_time + self._lifetime < now:
             return answers.EXPIRED
+        if head.asks or not self._keeps_all or campaign in self._directory.rules:
+            mode = self._allowed(campaign, mode_of(flags), head)
+            if mode == Mode.OFF:
+                return self._ignored(campaign, head)
+            if mode == Mode.COUNT:
+                recipient = b""
+            flags = with_mode(flags, mode)
         address = self._address.of(peer, head.headers)
         data = hit.encode(
             Hit(
@@ -113,10 +126,14 @@ class Door:
             return answers.NO_CAMPAIGN
         if method not in _METHODS:
             return _other_method(method)
+        mode = self._allowed(campaign, Mode.IDENTIFIED, head)
+        if mode == Mode.OFF:
+            return self._ignored(campaign, head)
         page, referrer, own = _query(query)
         address = self._address.of(peer, head.headers)
         evidence = head.evidence
-        visitor = self._secrets.visitor_key(b"own", name, own) if own else b""
+        follow = mode >= Mode.PSEUDONYMOUS
+        visitor = self._secrets.visitor_key(b"own", name, own) if own and follow else b""
         key = visitor or self._secrets.routing_key(address, evidence[0].encode())
         data = hit.encode(
             Hit(
@@ -136,6 +153,16 @@ class Door:
         )
         self.recent.append(address)
         return Accepted(shards.of_key(key, self._shards), data)
+
+    def _allowed(self, campaign: str, linked: int, head: Head) -> int:
+        return allowed(linked, self._directory.rules.get(campaign, self._default), head.asks)
+
+    def _ignored(self, campaign: str, head: Head) -> Answer:
+        rule = self._directory.rules.get(campaign, self._default)
+        if rule.mode == Mode.OFF or not head.asks:
+            return answers.OFF
+        self.dropped[campaign] += 1
+        return answers.ASKED
 
 
 def _other_method(method: str) -> Answer:

@@ -4,10 +4,10 @@ A uvicorn protocol. What is not a plain pixel request it hands to uvicorn's own,
 and its `Pixel`; both go through the same Door and Recorder, and give the same bytes. Plain: GET or HEAD,
 HTTP/1.1, no body, no Expect or Upgrade, nothing unanswered before it on its connection.
 
-A plain request is answered straight from the parser's callbacks. Its headers, as they came, are then kept
-with what they say (`_known`): most mail is opened through a few proxies and clients that send the same
-headers each time. When a read is exactly one GET of a mail's pixel with known headers, the parser is not
-asked again: all that differs is the token, and the Door reads that.
+A plain request is answered straight from the parser's callbacks. Headers that come a second time, byte for
+byte, are then kept with what they say (`_known`): most mail is opened through a few proxies and clients that
+send the same headers each time. When a read is exactly one GET of a mail's pixel with known headers, the
+parser is not asked again: all that differs is the token, and the Door reads that.
 
 A request on the fast path stands in uvicorn's place for "the request that is being answered" (`cycle`), so
 that pipelined requests, graceful stop and a lost connection are handled by uvicorn as ever.
@@ -30,6 +30,8 @@ from pixel_server.serving import Protocol
 KNOWN = 1024
 """Heads that are remembered, each of at most MOST_KNOWN bytes as it came."""
 MOST_KNOWN = 2048
+ONCE = 8192
+"""Heads that came once, of which only Python's hash is kept."""
 
 _NOT_PLAIN = (b"content-length", b"transfer-encoding", b"expect", b"upgrade")
 _VERSION = b" HTTP/1.1"
@@ -62,6 +64,7 @@ class PixelProtocol(Protocol):
 
     # Shared on purpose, by all connections of the process.
     _known: dict[bytes, Head] = {}  # noqa: RUF012
+    _once: set[int] = set()  # noqa: RUF012
     _heads: dict[Answer, bytes] = {}  # noqa: RUF012 - status lines and headers of this second
     _heads_for: list[Any] | None = None
 
@@ -74,23 +77,25 @@ class PixelProtocol(Protocol):
         self._fast = _Cycle()
         self._is_head = False
         self._between = True
-        self._read = b""
+        self._again = b""
         self._answered_at = 0.0
 
     def data_received(self, data: bytes) -> None:
         if self._between and data.startswith(self._before) and self._is_free():
             line = data.find(b"\r\n")
-            head = self._known.get(data[line:])
-            if head is not None and data.endswith(_TAIL, 0, line):
+            rest = data[line:]
+            head = self._known.get(rest)
+            if head is None:
+                self._came_again(rest)
+            elif data.endswith(_TAIL, 0, line):
                 name = data[len(self._before) : line - len(_TAIL)]
                 answer = self._door.mail("GET", name, head, self.client[0] if self.client else None)
                 if answer is not answers.BAD_TOKEN:  # which may not even be a URL
                     self._is_head = False
                     self._take(answer, True)
                     return
-            self._read = data
         super().data_received(data)
-        self._read = b""
+        self._again = b""
 
     def on_message_begin(self) -> None:
         self._between = False
@@ -151,19 +156,27 @@ class PixelProtocol(Protocol):
         answer = self._door.check(method.decode(), path, query, head, self.client[0] if self.client else None)
         self._is_head = method == b"HEAD"
         keep_alive = self.parser.should_keep_alive()
-        if keep_alive and self._read:
+        if keep_alive and self._again:
             self._remember(head)
         self._take(answer, keep_alive)
         return True
 
-    def _remember(self, head: Head) -> None:
-        """Keeps what the headers of the request just read say, if they were all that was read."""
-        data, known = self._read, self._known
-        if data.find(_END) != len(data) - len(_END) or len(data) > MOST_KNOWN:
+    def _came_again(self, rest: bytes) -> None:
+        """Notes headers that are not known, to be kept if they come again and turn out to be plain."""
+        if len(rest) > MOST_KNOWN or rest.find(_END) != len(rest) - len(_END):
             return
-        if len(known) >= KNOWN:
-            known.clear()  # those that come often are soon back
-        known[data[data.find(b"\r\n") :]] = head
+        mark = hash(rest)
+        if mark in self._once:
+            self._again = rest
+        else:
+            if len(self._once) >= ONCE:
+                self._once.clear()
+            self._once.add(mark)
+
+    def _remember(self, head: Head) -> None:
+        if len(self._known) >= KNOWN:
+            self._known.clear()  # those that come often are soon back
+        self._known[self._again] = head
 
     def _take(self, answer: Answer | Accepted, keep_alive: bool) -> None:
         """Answers at once, or when the hit is stored."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pixel_server import hit
+from pixel_server import consent, hit
 
 _PURPOSE = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
 
 
 class Head:
-    """headers: by lower-case name. evidence: what of them a hit keeps.
+    """headers: by lower-case name. evidence: what of them a hit keeps. asks: not to be followed.
 
-    That is agent, referrer, language, gpc, dnt and purpose: as sent, each cut to its bound.
+    Evidence is agent, referrer, language, gpc, dnt and purpose: as sent, each cut to its bound.
     """
 
-    __slots__ = ("evidence", "headers")
+    __slots__ = ("asks", "evidence", "headers")
 
     def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """headers: (lower-case name, value), as they came; those sent twice are joined (RFC 9110, 5.3)."""
@@ -26,6 +26,7 @@ class Head:
                 named[name] = named[name] + b"," + value if name in named else value
         self.headers = named
         self.evidence = _evidence(named)
+        self.asks = consent.asks(self.evidence[3], self.evidence[4])
 
 
 def text(value: bytes | None, most: int) -> str:

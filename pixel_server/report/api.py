@@ -15,8 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pixel_server import apikeys, campaigns
+from pixel_server import apikeys, campaigns, consent
 from pixel_server.campaigns import Campaign
+from pixel_server.consent import Consent
 from pixel_server.directory import Directory
 from pixel_server.links import Minter
 from pixel_server.report import body, links, openapi, ranges, stats
@@ -50,6 +51,13 @@ class Api:
         if address is None:
             raise Problem(409, "set PIXEL_BASE_URL, or the campaign's base_url: links need an address")
         return Minter(address, self.secrets)
+
+    def mode(self, value: Any) -> str:
+        """A campaign's mode, as it is sent. ValueError: it is none, or more than PIXEL_MAX_MODE."""
+        chosen: str = body.one_of(*consent.MODES)(value)
+        if consent.mode(chosen) > consent.mode(self.settings.max_mode):
+            raise ValueError(f"is more than this server keeps, {self.settings.max_mode}")
+        return chosen
 
     async def campaign(self, name: str) -> Campaign:
         """Problem 404: there is none."""
@@ -89,8 +97,12 @@ async def create_campaign(api: Api, request: Request) -> Response:
         "sent": body.sent,
         "time_zone": body.time_zone,
         "base_url": body.base_url,
+        "mode": api.mode,
+        "gpc": body.signals,
     }
     fields = body.check(await body.read(request), known, frozenset({"id", "name", "kind"}))
+    most = api.settings.max_mode
+    fields.setdefault("mode", min(api.settings.default_mode, most, key=consent.mode))
     made = campaigns.new(**fields)
     try:
         await campaigns.create(api.store, made)
@@ -125,16 +137,23 @@ async def change_campaign(api: Api, request: Request) -> Response:
         "sent": body.sent,
         "time_zone": body.time_zone,
         "base_url": body.base_url,
+        "mode": api.mode,
+        "gpc": body.signals,
     }
     name = request.path_params["id"]
     await api.campaign(name)
     fields = body.check(await body.read(request), known)
     try:
-        return reply(campaigns.to_json(await campaigns.change(api.store, name, fields)))
+        changed = await campaigns.change(api.store, name, fields)
     except campaigns.Unknown:
         raise Problem(404, f"there is no campaign {name[:64]!r}") from None
     except campaigns.Sealed:
-        raise Problem(409, "the time zone is fixed after the first hit") from None
+        raise Problem(
+            409,
+            "after the first hit the time zone is fixed; after that or the first link, the mode only falls",
+        ) from None
+    api.directory.learn(changed)
+    return reply(campaigns.to_json(changed))
 
 
 async def delete_campaign(api: Api, request: Request) -> Response:
@@ -153,7 +172,8 @@ async def make_links(api: Api, request: Request) -> Response:
     if campaign.kind != "email":
         raise Problem(409, "a web campaign has one pixel for all: /p/" + campaign.id + ".gif")
     minter = api.minter(campaign.base_url)
-    rows = links.rows(await body.read(request))
+    rows = links.rows(await body.read(request), Consent(api.settings).rule(campaign.mode, None).mode)
+    await campaigns.note_links(api.store, campaign.id)
     made: list[dict[str, Any]] = []
     for i in range(0, len(rows), STEP):
         made += [links.mint(minter, campaign.id, row, api.clock()) for row in rows[i : i + STEP]]

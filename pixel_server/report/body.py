@@ -137,6 +137,10 @@ def base_url(value: Any) -> str | None:
     return parse_base_url(value)
 
 
+def signals(value: Any) -> str | None:
+    return None if value is None else one_of("ignore", "count", "drop")(value)
+
+
 def flag(value: Any) -> bool:
     if type(value) is not bool:
         raise ValueError("must be true or false")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from pixel_server.consent import MODES
 from pixel_server.links import Minter, check_recipient
 from pixel_server.report import body
 from pixel_server.report.problems import Problem
 from pixel_server.tokens import Mode, Part
 
 MOST = 10_000
-MODES = tuple(mode.name.lower() for mode in Mode)
 PARTS = tuple(part.name.lower() for part in Part)
 
 Row = dict[str, Any]
@@ -31,8 +31,11 @@ _KNOWN: dict[str, body.Check] = {
 }
 
 
-def rows(content: Any) -> list[Row]:
-    """The rows of `{recipients: [...]}`. Problem 422: every bad one, by its number."""
+def rows(content: Any, most: Mode) -> list[Row]:
+    """The rows of `{recipients: [...]}`, each with its mode. Problem 422: every bad one, by its number.
+
+    most: the campaign's mode; a row without one gets it.
+    """
     found = body.check(content, {"recipients": _list}, frozenset({"recipients"}))["recipients"]
     good: list[Row] = []
     errors: list[dict[str, Any]] = []
@@ -42,6 +45,10 @@ def rows(content: Any) -> list[Row]:
             errors.append({"row": number, "field": "recipient", "message": "must be text or an object"})
             continue
         fields, wrong = body.examine(row, _KNOWN, frozenset({"recipient"}))
+        chosen = fields["mode"] = Mode[fields["mode"].upper()] if "mode" in fields else most
+        if chosen > most:
+            message = f"is more than the campaign's mode, {most.name.lower()}"
+            wrong.append({"field": "mode", "message": message})
         errors += [{"row": number, **error} for error in wrong]
         good.append(fields)
     if errors:
@@ -54,7 +61,7 @@ def mint(minter: Minter, campaign: str, row: Row, now: float) -> dict[str, str |
     link = minter.link(
         campaign,
         row["recipient"],
-        mode=Mode[row.get("mode", "pseudonymous").upper()],
+        mode=row["mode"],
         part=Part[row.get("part", "single").upper()],
         sent_at=row.get("sent_at"),
         test=row.get("test", False),

@@ -6,6 +6,7 @@ from typing import Any
 
 from pixel_server.apikeys import SCOPES
 from pixel_server.campaigns import time_zones
+from pixel_server.consent import MODES
 from pixel_server.links import MAX_RECIPIENT
 from pixel_server.report import body, hyperloglog, links, ranges
 from pixel_server.slug import PATTERN
@@ -71,7 +72,23 @@ def named() -> dict[str, Schema]:
         {"type": "string", "pattern": r"^https?://[!$%&()*+,./0-9:;=@A-Z\[\]_a-z~-]+$", "maxLength": 500},
         "Where its links point, perhaps with a path; null: the server's `PIXEL_BASE_URL`.",
     )
-    changeable = {"name": name, "sent": sent, "time_zone": zone, "base_url": base_url}
+    mode = choice(
+        MODES[::-1],
+        "How much is kept of a recipient at most; can only fall after the first link or hit. "
+        "Default: the server's `PIXEL_DEFAULT_MODE`.",
+    )
+    gpc = {
+        "enum": ["ignore", "count", "drop", None],
+        "description": "What `Sec-GPC: 1` and `DNT: 1` do; null: as the server's `PIXEL_GPC` says.",
+    }
+    changeable = {
+        "name": name,
+        "sent": sent,
+        "time_zone": zone,
+        "base_url": base_url,
+        "mode": mode,
+        "gpc": gpc,
+    }
     new = {**changeable, "time_zone": {**zone, "default": "UTC"}}
     recipient = text(
         "Any string without control characters. Only its keyed hash is kept.",
@@ -83,7 +100,7 @@ def named() -> dict[str, Schema]:
         ("recipient",),
         recipient=recipient,
         mode=choice(
-            links.MODES, "How much is kept of the recipient; `off`: no pixel.", default="pseudonymous"
+            MODES, "How much is kept of the recipient; `off`: no pixel. Default, and most: the campaign's."
         ),
         part=choice(links.PARTS, "Which pixel of the mail; `bottom` counts no open.", default="single"),
         sent_at=instant("When the mail goes out, to the second, 1970 to 2106. Default: not known."),
@@ -177,18 +194,38 @@ def _stats() -> dict[str, Schema]:
 
     hits = figure("All recorded requests, HEAD among them.")
     opens = figure("GETs of a pixel that counts as an open.")
-    first = figure("Recipients whose first open lies in the range, exact.")
+    first = figure(
+        "Recipients whose first open lies in the range, exact; null in a mode that tells none apart."
+    )
     visitors = or_null(
         count(""), "Estimate. Of each day, its own visitors. Null but for `day` in the campaign's own zone."
     )
-    addresses = or_null(count(""), "Client addresses, estimate. Null in a range.")
+    asked = figure("Hits that came with `Sec-GPC: 1` or `DNT: 1`, where that is not ignored.")
+    totals = {
+        "unique_ips": or_null(count(""), "Client addresses, estimate. Null in a range."),
+        "dropped_gpc": or_null(
+            count(""), "Requests with `Sec-GPC: 1` or `DNT: 1` that were not kept. Null in a range."
+        ),
+    }
     start = text("First instant of the interval, with the zone's offset.", format="date-time")
-    email = {"hits": hits, "opens": opens, "unique_opens": first}
-    web = {"hits": hits, "views": figure("GETs of the pixel."), "unique_visitors": visitors}
+    anonymous = figure("Opens of which nothing is kept that tells recipients apart.")
+    email = {
+        "hits": hits,
+        "opens": opens,
+        "unique_opens": first,
+        "opens_anonymous": anonymous,
+        "hits_gpc": asked,
+    }
+    web = {
+        "hits": hits,
+        "views": figure("GETs of the pixel."),
+        "unique_visitors": visitors,
+        "hits_gpc": asked,
+    }
     rate = {"type": "number", "minimum": 0, "maximum": 1}
     return {
-        "EmailTotals": answer(**email, unique_ips=addresses),
-        "WebTotals": answer(**web, unique_ips=addresses),
+        "EmailTotals": answer(**email, **totals),
+        "WebTotals": answer(**web, **totals),
         "EmailInterval": answer(start=start, **email),
         "WebInterval": answer(start=start, **web),
         "Estimate": answer(
@@ -211,7 +248,8 @@ def _stats() -> dict[str, Schema]:
             totals={"anyOf": [ref("EmailTotals"), ref("WebTotals")]},
             open_rate=or_null(
                 answer(low=rate, high=rate),
-                "Unique opens of `totals` per mail sent. Null: no `sent`, or more openers than that.",
+                "`low`: unique opens of `totals` per mail sent; `high`: with anonymous opens on top, each at "
+                "most one more opener. Null: no `sent`, more openers than that, or nobody is told apart.",
             ),
             over={"type": "boolean", "description": "More recipients opened than mails were `sent`."},
             series=array({"anyOf": [ref("EmailInterval"), ref("WebInterval")]}),

@@ -8,13 +8,15 @@ from typing import Any
 
 from pixel_server import keys, producer, series
 from pixel_server.campaigns import Campaign
+from pixel_server.consent import mode
 from pixel_server.report import hyperloglog, ranges
 from pixel_server.report.ranges import Range
 from pixel_server.series import DAY, Cell, Cells
 from pixel_server.store import AsyncRedis
+from pixel_server.tokens import Mode
 
-_EMAIL = ("hits", "opens", "unique_opens")
-_WEB = ("hits", "views")
+_EMAIL = ("hits", "opens", "unique_opens", "opens_anonymous", "hits_gpc")
+_WEB = ("hits", "views", "hits_gpc")
 
 Figures = dict[str, int | None]
 
@@ -40,7 +42,7 @@ async def read(
     kept_since = 0 if reading.by_days else int(now) // DAY * DAY - bucket_days * DAY
     items = reading.series(kept_since)
     totals = reading.all_time() if wanted.all_time else reading.over(items, kept_since)
-    rate, over = open_rate(campaign.sent, totals.get("unique_opens"))
+    rate, over = open_rate(campaign.sent, totals.get("unique_opens"), totals.get("opens_anonymous"))
     return {
         "campaign": campaign.id,
         "from": None if wanted.all_time else ranges.show(wanted.start, wanted.zone),
@@ -59,14 +61,19 @@ async def read(
 _ESTIMATE = {"method": "HyperLogLog", "standard_error": hyperloglog.STANDARD_ERROR}
 
 
-def open_rate(sent: int | None, unique_opens: int | None) -> tuple[dict[str, float] | None, bool]:
-    """({low, high} or None, whether more opened than were sent). No denominator, no rate."""
-    if not sent or unique_opens is None:
+def open_rate(
+    sent: int | None, unique_opens: int | None, anonymous: int | None = 0
+) -> tuple[dict[str, float] | None, bool]:
+    """({low, high} or None, whether more opened than were sent). No denominator, no rate.
+
+    anonymous: opens without a recipient; each is at most one more opener.
+    """
+    if not sent or unique_opens is None or anonymous is None:
         return None, False
     if unique_opens > sent:
         return None, True
-    rate = round(unique_opens / sent, 6)
-    return {"low": rate, "high": rate}, False
+    most = min(sent, unique_opens + anonymous)
+    return {"low": round(unique_opens / sent, 6), "high": round(most / sent, 6)}, False
 
 
 class _Reading:
@@ -85,6 +92,8 @@ class _Reading:
         self.totals: dict[str, int] = {}
         self.total_visitors = 0
         self.addresses = 0
+        self.dropped = 0
+        self.follows = mode(campaign.mode) >= Mode.PSEUDONYMOUS
         self._days = [datetime.fromtimestamp(at, wanted.zone).strftime("%Y%m%d") for at in self.starts]
         self._utc_days = _utc_days(wanted.start, wanted.end)
         self._months = sorted({day[:6] for day in self._days})
@@ -95,6 +104,8 @@ class _Reading:
 
     def ask(self, pipe: Any) -> None:
         name = self.campaign.id
+        if self.wanted.all_time:
+            pipe.hget(keys.DROPPED, name)
         for shard in range(self.shards):
             if self.by_days:
                 pipe.hmget(keys.months(shard, name), self._months)
@@ -113,6 +124,8 @@ class _Reading:
 
     def take(self, answers: Iterator[Any]) -> None:
         addresses: list[bytes | None] = []
+        if self.wanted.all_time:
+            self.dropped = int(next(answers) or 0)
         for _ in range(self.shards):
             if self.by_days:
                 self._take_days(next(answers))
@@ -151,6 +164,7 @@ class _Reading:
             known = start >= kept_since
             item: dict[str, Any] = {"start": ranges.show(start, self.wanted.zone)}
             item.update({name: _at(self.cells[i], name) if known else None for name in self.counts})
+            self._hide(item)
             if self.campaign.kind == "web":
                 item["unique_visitors"] = self.visitors[i] if self._counts_visitors else None
             items.append(item)
@@ -159,10 +173,13 @@ class _Reading:
     def over(self, items: list[dict[str, Any]], kept_since: int) -> Figures:
         """The totals of a range."""
         known = self.wanted.start >= kept_since
-        totals: Figures = {name: sum(item[name] for item in items) if known else None for name in self.counts}
+        totals: Figures = {
+            name: sum(item[name] or 0 for item in items) if known else None for name in self.counts
+        }
         if self.campaign.kind == "web":
             totals["unique_visitors"] = self.range_visitors if self._counts_visitors else None
-        totals["unique_ips"] = None
+        totals["unique_ips"] = totals["dropped_gpc"] = None
+        self._hide(totals)
         return totals
 
     def all_time(self) -> Figures:
@@ -170,7 +187,15 @@ class _Reading:
         if self.campaign.kind == "web":
             totals["unique_visitors"] = self.total_visitors
         totals["unique_ips"] = self.addresses
+        totals["dropped_gpc"] = self.dropped
+        self._hide(totals)
         return totals
+
+    def _hide(self, figures: dict[str, Any]) -> None:
+        """Where nobody is told apart, how many there were is not known."""
+        for name in ("unique_opens", "unique_visitors", "unique_ips"):
+            if not self.follows and name in figures:
+                figures[name] = None
 
 
 def _sum(cell: Cell, counts: Cell) -> None:

@@ -175,8 +175,8 @@ PLAIN = (
             b"User-Agent: Mail/1.0",
             b"referer: https://mail.example/",
             b"ACCEPT-LANGUAGE: de,en;q=0.5",
-            b"Sec-GPC: 1",
-            b"DNT:1",
+            b"Sec-GPC: 0",
+            b"DNT:0",
             b"Sec-Purpose: prefetch",
             b"X-Moz: prefetch",
             b"Cookie: a=b",
@@ -190,17 +190,26 @@ PLAIN = (
                 agent="Mail/1.0",
                 referrer="https://mail.example/",
                 language="de,en;q=0.5",
-                gpc="1",
-                dnt="1",
+                gpc="0",
+                dnt="0",
                 purpose="sec-purpose=prefetch;x-moz=prefetch;",
             ),
         ),
     ),
     case(
         "headers sent twice",
-        request(MAIL, b"User-Agent: A", b"DNT: 1", b"User-Agent: B", b"Host: other"),
+        request(MAIL, b"User-Agent: A", b"DNT: 0", b"User-Agent: B", b"Host: other"),
         RECORDED,
-        hits=(opened(agent="A,B", dnt="1"),),
+        hits=(opened(agent="A,B", dnt="0"),),
+    ),
+    case(
+        "asked not to be followed",
+        request(MAIL, b"Sec-GPC: 1"),
+        RECORDED,
+        hits=(opened(flags=Mode.COUNT, recipient=b"", gpc="1"),),
+    ),
+    case(
+        "a page, asked not to follow", request(PAGE + b"?v=ada", b"DNT: 1"), RECORDED, hits=(viewed(dnt="1"),)
     ),
     case("an empty header", request(MAIL, b"User-Agent:"), RECORDED, hits=(opened(),)),
     case("no Host", b"GET " + MAIL + b" HTTP/1.1\r\n\r\n", RECORDED, hits=(opened(),)),
@@ -552,15 +561,16 @@ PIECES = (
 
 
 def again(name: str, send: bytes | tuple[bytes | None, ...], *answers: Answer, hits: int) -> Case:
-    """After an open with the same headers, so that the server has seen them; so many more opens."""
+    """After two opens with the same headers, so that the server knows them; so many more opens."""
     parts = (send,) if isinstance(send, bytes) else send
-    first = (request(MAIL, *BROWSER), WAIT)
+    first = (request(MAIL, *BROWSER), WAIT) * 2
     return case(
         f"seen headers: {name}",
         (*first, *parts),
         RECORDED,
+        RECORDED,
         *answers,
-        hits=(opened(agent="Mail/2.0", language="de"),) * (1 + hits),
+        hits=(opened(agent="Mail/2.0", language="de"),) * (2 + hits),
     )
 
 

@@ -13,6 +13,7 @@ from pixel_server.collect import answers
 from pixel_server.collect.answers import Answer
 from pixel_server.collect.door import Accepted, Door
 from pixel_server.collect.head import Head
+from pixel_server.consent import Consent
 from pixel_server.directory import Directory
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
@@ -27,11 +28,11 @@ DAYS = 10
 
 
 def new_door() -> Door:
-    directory = Directory(None)
+    directory = Directory(None, Consent(Settings()))
     for name, kind in (("site", "web"), ("other-site", "web"), ("mail", "email")):
         directory.learn(campaigns.new(name, name, kind))
     directory.forget("gone")
-    return Door(Settings(token_days=DAYS), SECRETS, directory, lambda: NOW)
+    return Door(Settings(token_days=DAYS), SECRETS, directory, Consent(Settings()), lambda: NOW)
 
 
 DOOR = new_door()
@@ -64,7 +65,7 @@ def test_a_good_token_is_a_hit_whatever_campaign_it_names(campaign: str):
         user_agent="Mail/1.0",
         referer="https://mail.example/",
         accept_language="de",
-        sec_gpc="1",
+        sec_gpc="0",
         dnt="0",
     )
     assert stored(accepted) == Hit(
@@ -79,7 +80,7 @@ def test_a_good_token_is_a_hit_whatever_campaign_it_names(campaign: str):
         agent="Mail/1.0",
         referrer="https://mail.example/",
         language="de",
-        gpc="1",
+        gpc="0",
         dnt="0",
     )
     assert accepted.shard == shards.of_key(ADA, 4)

@@ -19,6 +19,7 @@ from pixel_server.app import create_app
 from pixel_server.collect.door import Door
 from pixel_server.collect.pixel import Pixel
 from pixel_server.collect.recorder import Answered
+from pixel_server.consent import Consent
 from pixel_server.directory import Directory
 from pixel_server.hit import Hit
 from pixel_server.image import GIF
@@ -168,15 +169,15 @@ def test_a_hit_keeps_what_was_sent(site: TestClient, minter: Minter, client: red
         "User-Agent": "Mail/1.0",
         "Referer": "https://mail.example/",
         "Accept-Language": "de",
-        "Sec-GPC": "1",
-        "DNT": "1",
+        "Sec-GPC": "0",
+        "DNT": "0",
         "Sec-Purpose": "prefetch",
     }
     site.get(minter.url("mail", "ada", now=1_790_000_000), headers=sent)
     site.get("/p/site.gif?u=https://x.example/&r=https://y.example/", headers=sent)
     mail, page = hits(client)
     assert before <= mail.time <= page.time <= time.time() * 1000
-    evidence = ("Mail/1.0", "https://mail.example/", "de", "1", "1", "sec-purpose=prefetch;")
+    evidence = ("Mail/1.0", "https://mail.example/", "de", "0", "0", "sec-purpose=prefetch;")
     for one in (mail, page):
         assert (one.agent, one.referrer, one.language, one.gpc, one.dnt, one.purpose) == evidence
     assert (mail.recipient, mail.token_time) == (secrets.recipient_key("ada"), 1_790_000_000)
@@ -304,8 +305,8 @@ class Answering:
 def test_what_is_not_stored_is_not_promised(
     method: str, room: bool, stored: bool, status: int, pixel: str, secrets: Secrets
 ):
-    directory = Directory(None)
+    directory = Directory(None, Consent(Settings()))
     directory.learn(campaigns.new("site", "Site", "web"))
-    endpoint = Pixel(Door(Settings(), secrets, directory), Answering(room, stored))
+    endpoint = Pixel(Door(Settings(), secrets, directory, Consent(Settings())), Answering(room, stored))
     app = TestClient(Starlette(routes=[Route("/p/{rest:path}", endpoint)]))
     assert_answer(app.request(method, "/p/site.gif"), status, pixel)

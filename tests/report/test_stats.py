@@ -9,8 +9,10 @@ import pytest
 
 from pixel_server import keys
 from pixel_server.report.stats import open_rate
+from tests.stack import NOBODY_ASKED
 
 DAY = "2025-06-10"
+NO_GPC = {"hits_gpc": 0, "dropped_gpc": 0}
 
 
 def counted(items, name="hits"):
@@ -25,13 +27,20 @@ def test_four_hits_of_three_recipients(mail, opened, stats):
     opened(f"{DAY}T10:00Z", "bob")
     opened(f"{DAY}T10:00Z", "cyd", method="HEAD")
     found = stats("mail")
-    assert found["totals"] == {"hits": 4, "opens": 3, "unique_opens": 2, "unique_ips": 1}
+    assert found["totals"] == {"hits": 4, "opens": 3, "unique_opens": 2, "unique_ips": 1, **NOBODY_ASKED}
     assert found["open_rate"] == {"low": 0.5, "high": 0.5}
     assert found["over"] is False
     assert (found["from"], found["to"], found["interval"], found["time_zone"]) == (None, None, "day", "UTC")
     assert found["estimates"].keys() == {"unique_ips"}
     assert len(found["series"]) == 30
-    assert found["series"][-1] == {"start": f"{DAY}T00:00:00+00:00", "hits": 4, "opens": 3, "unique_opens": 2}
+    assert found["series"][-1] == {
+        "start": f"{DAY}T00:00:00+00:00",
+        "hits": 4,
+        "opens": 3,
+        "unique_opens": 2,
+        "opens_anonymous": 0,
+        "hits_gpc": 0,
+    }
 
 
 def test_four_hits_of_two_visitors(page, viewed, stats):
@@ -41,7 +50,7 @@ def test_four_hits_of_two_visitors(page, viewed, stats):
     viewed(f"{DAY}T09:01Z", "bob")
     viewed("2025-06-11T09:00Z", "ada")
     found = stats("page")
-    assert found["totals"] == {"hits": 4, "views": 4, "unique_visitors": 2, "unique_ips": 1}
+    assert found["totals"] == {**NO_GPC, "hits": 4, "views": 4, "unique_visitors": 2, "unique_ips": 1}
     assert counted(found["series"], "unique_visitors") == {
         f"{DAY}T00:00:00+00:00": 2,
         "2025-06-11T00:00:00+00:00": 1,
@@ -52,7 +61,7 @@ def test_four_hits_of_two_visitors(page, viewed, stats):
 
 def test_a_campaign_without_hits_has_zeros(mail, stats):
     mail()
-    assert stats("mail")["totals"] == {"hits": 0, "opens": 0, "unique_opens": 0, "unique_ips": 0}
+    assert set(stats("mail")["totals"].values()) == {0}
 
 
 @pytest.mark.parametrize(
@@ -69,6 +78,21 @@ def test_a_campaign_without_hits_has_zeros(mail, stats):
 )
 def test_no_denominator_no_rate(sent, opens, rate):
     assert open_rate(sent, opens) == rate
+
+
+@pytest.mark.parametrize(
+    ("sent", "opens", "anonymous", "rate"),
+    [
+        (4, 1, 1, ({"low": 0.25, "high": 0.5}, False)),
+        (4, 0, 9, ({"low": 0.0, "high": 1.0}, False)),
+        (4, 4, 1, ({"low": 1.0, "high": 1.0}, False)),
+        (4, 5, 1, (None, True)),
+        (4, None, 3, (None, False)),
+        (None, 1, 3, (None, False)),
+    ],
+)
+def test_an_anonymous_open_is_at_most_one_more_opener(sent, opens, anonymous, rate):
+    assert open_rate(sent, opens, anonymous) == rate
 
 
 def test_more_openers_than_sent_is_shown_and_flagged(mail, opened, stats):
@@ -96,6 +120,8 @@ def test_ranges_add_up(mail, opened, stats, query):
         "opens": 8,
         "unique_opens": 5,
         "unique_ips": None,
+        **NOBODY_ASKED,
+        "dropped_gpc": None,
     }
 
 
@@ -148,11 +174,13 @@ def test_visitors_are_known_only_for_days_of_the_own_zone(page, viewed, stats):
     days = {"from_": DAY, "to": "2025-06-12"}
     own = stats("page", **days)
     assert [item["unique_visitors"] for item in own["series"]] == [1, 0]
-    assert own["totals"] == {"hits": 1, "views": 1, "unique_visitors": 1, "unique_ips": None}
+    figures = {"hits": 1, "views": 1, "unique_visitors": 1, "hits_gpc": 0}
+    figures |= {"unique_ips": None, "dropped_gpc": None}
+    assert own["totals"] == figures
     for query in ({"tz": "UTC"}, {"interval": "hour"}):
         other = stats("page", **days, **query)
         assert {item["unique_visitors"] for item in other["series"]} == {None}
-        assert other["totals"] == {"hits": 1, "views": 1, "unique_visitors": None, "unique_ips": None}
+        assert other["totals"] == {**figures, "unique_visitors": None}
 
 
 @pytest.mark.parametrize("bucket_days", [2])
@@ -162,7 +190,7 @@ def test_what_is_no_longer_kept_is_null_and_not_zero(mail, opened, stats, clock)
     stats("mail")
     opened("2090-06-13T09:00Z", "bob")
     found = stats("mail", interval="hour", from_="2090-06-10", to="2090-06-14")
-    assert found["totals"] == {"hits": None, "opens": None, "unique_opens": None, "unique_ips": None}
+    assert set(found["totals"].values()) == {None}
     hits = [item["hits"] for item in found["series"]]
     assert hits == [None] * 24 + [0] * 57 + [1] + [0] * 14
     assert (found["open_rate"], found["over"]) == (None, False)

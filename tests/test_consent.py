@@ -1,0 +1,46 @@
+"""The lowest of what link, campaign, server and request say."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from pixel_server.consent import MODES, Consent, Rule, allowed, asks, mode
+from pixel_server.settings import Settings
+from pixel_server.tokens import Mode
+
+
+@pytest.mark.parametrize("name", ["", "all", "Count", "pseudonymous "])
+def test_an_unknown_mode_is_off(name):
+    assert mode(name) is Mode.OFF
+
+
+@pytest.mark.parametrize(("of_campaign", "most"), [*product(MODES, MODES)])
+def test_the_server_caps_every_campaign(of_campaign, most):
+    rule = Consent(Settings(max_mode=most)).rule(of_campaign, None)
+    assert rule == Rule(min(mode(of_campaign), mode(most)), "count")
+
+
+@pytest.mark.parametrize(("linked", "of_campaign"), [*product(Mode, Mode)])
+def test_the_lower_of_link_and_campaign_holds(linked, of_campaign):
+    low = min(linked, of_campaign)
+    assert allowed(linked, Rule(of_campaign, "count"), False) == low
+    assert allowed(linked, Rule(of_campaign, "ignore"), True) == low
+    assert allowed(linked, Rule(of_campaign, "count"), True) == min(low, Mode.COUNT)
+    assert allowed(linked, Rule(of_campaign, "drop"), True) == Mode.OFF
+
+
+@pytest.mark.parametrize(
+    ("gpc", "dnt", "asked"),
+    [
+        ("1", "", True),
+        ("", "1", True),
+        (" 1 ", "0", True),
+        ("0", "0", False),
+        ("true", "", False),
+        ("", "1,0", False),
+    ],
+)
+def test_only_a_1_asks(gpc, dnt, asked):
+    assert asks(gpc, dnt) is asked
