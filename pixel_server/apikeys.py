@@ -15,7 +15,8 @@ import redis
 from pixel_server import keys
 from pixel_server.store import AsyncRedis
 
-SCOPES = ("read", "write")
+SCOPES = ("read", "write", "people")
+"""`people`: single recipients and withdrawals; neither of the others contains it."""
 ENVIRONMENT = "PIXEL_API_KEY"
 
 
@@ -99,8 +100,9 @@ async def use_environment(store: AsyncRedis, key: str | None) -> None:
     wanted = _hash(key)[:12] if key else None
     known = await listed(store)
     for record in known:
-        if record.name == ENVIRONMENT and record.id != wanted:
+        if record.name == ENVIRONMENT and (record.id != wanted or record.scopes != list(SCOPES)):
             await revoke(store, record.id)
+            known = [other for other in known if other is not record]
     if key and wanted not in {record.id for record in known}:
         await create(store, ENVIRONMENT, list(SCOPES), key)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -33,9 +34,11 @@ from pixel_server.consent import Consent
 from pixel_server.directory import Directory
 from pixel_server.report import api
 from pixel_server.report.health import Health
+from pixel_server.report.privacy import Privacy
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import AsyncRedis
+from pixel_server.withdrawals import Withdrawn
 
 log = logging.getLogger("pixel_server.app")
 
@@ -68,7 +71,8 @@ def create_app(
     """redis: an asyncio client, closed at the end. queue: where roll-ups are asked for. clock: seconds."""
     consent = Consent(settings)
     directory = Directory(redis, consent)
-    door = Door(settings, secrets, directory, consent, clock)
+    withdrawn = Withdrawn(redis, secrets)
+    door = Door(settings, secrets, directory, consent, withdrawn, clock)
     bell = Bell(queue)
     stream, draining = Stream(settings.redis_url), Stream(settings.redis_url, within=1.0)
     spool_directory = settings.data / "spool"
@@ -90,9 +94,7 @@ def create_app(
         drained=recorder.drained,
         on_stored=bell.ring,
     )
-    known = settings.data / "campaigns.json"
     prefix = urlsplit(settings.base_url or "").path
-    pixel = Pixel(door, recorder, prefix.encode())
     health = Health(
         redis, settings, recorder, lambda: status(spool_directory), lambda: list(door.recent), clock
     )
@@ -105,16 +107,23 @@ def create_app(
             if not await apikeys.listed(redis):
                 log.warning("there is no API key yet: make one with `pixel-server key create NAME`")
             await directory.load()
+            await withdrawn.load()
 
         recorder.start()
-        running = [bell.run(), drain.run(), directory.follow(known), dropped.follow(redis, door.dropped)]
+        running = [
+            bell.run(),
+            drain.run(),
+            directory.follow(settings.data / "campaigns.json"),
+            withdrawn.follow(),
+        ]
+        running.append(dropped.follow(redis, door.dropped))
         try:
             await begin()
         except _AWAY as error:
             if not settings.spool_bytes:
                 raise
             log.error("%s; hits go to the spool, by what is known of campaigns from before", error)
-            directory.restore(known)
+            directory.restore(settings.data / "campaigns.json")
             running.append(_begin_later(begin))
         tasks = [asyncio.create_task(run) for run in running]
         gc.freeze()  # what was made so far stays; the collector need not look at it again
@@ -131,17 +140,9 @@ def create_app(
             spool.close()
             await redis.aclose()
 
-    # A proxy in front may pass the prefix on, or take it off.
-    under = [prefix, ""] if prefix else [""]
-    pixels = [Route(f"{at}/{kind}{rest}", pixel) for at in under for kind in "op" for rest in _ALL]
-    others: list[BaseRoute] = [
-        *api.routes(
-            api.Api(redis, settings, secrets, directory, lambda: waiting_since(spool_directory), clock)
-        ),
-        Route("/healthz", health.healthz),
-        Route("/readyz", health.readyz),
-    ]
-    routes = [*pixels, *([Mount(prefix, routes=others)] if prefix else []), *others]
+    late = functools.partial(waiting_since, spool_directory)
+    calls = api.Api(redis, settings, secrets, directory, withdrawn, late, clock)
+    routes = _routes(prefix, Pixel(door, recorder, prefix.encode()), Privacy(calls), calls, health)
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
@@ -149,6 +150,19 @@ def create_app(
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _routes(prefix: str, pixel: Pixel, privacy: Privacy, calls: api.Api, health: Health) -> list[BaseRoute]:
+    # A proxy in front may pass the prefix on, or take it off.
+    under = [prefix, ""] if prefix else [""]
+    pixels = [Route(f"{at}/{kind}{rest}", pixel) for at in under for kind in "op" for rest in _ALL]
+    others: list[BaseRoute] = [
+        *api.routes(calls),
+        Route("/privacy", privacy.answer, methods=["GET", "POST"]),
+        Route("/healthz", health.healthz),
+        Route("/readyz", health.readyz),
+    ]
+    return [*pixels, *([Mount(prefix, routes=others)] if prefix else []), *others]
 
 
 async def _begin_later(begin: Callable[[], Awaitable[None]]) -> None:

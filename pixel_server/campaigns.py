@@ -154,6 +154,17 @@ async def page(store: AsyncRedis, after: str | None, limit: int) -> tuple[list[C
     return [_decode(record) for record in records if record is not None], following
 
 
+async def every(store: AsyncRedis, kind: Kind) -> list[str]:
+    """The ids of all campaigns of a kind."""
+    found: list[str] = []
+    after: str | None = None
+    while True:
+        part, after = await page(store, after, 1000)
+        found += [campaign.id for campaign in part if campaign.kind == kind]
+        if after is None:
+            return found
+
+
 async def change(store: AsyncRedis, campaign: str, fields: dict[str, Any]) -> Campaign:
     """The campaign with these fields. Unknown: there is none. Sealed: hits or links have fixed a field."""
     while True:

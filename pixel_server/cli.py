@@ -284,7 +284,7 @@ def key() -> None:
 @key.command("create")
 @click.argument("name")
 @click.option(
-    "--scope", "scopes", multiple=True, type=click.Choice(["read", "write"]), help="[default: both]"
+    "--scope", "scopes", multiple=True, type=click.Choice(["read", "write", "people"]), help="[default: all]"
 )
 @_as_json
 def create_key(name: str, scopes: tuple[str, ...], as_json: bool) -> None:

@@ -11,6 +11,8 @@ px:{all}:campaigns           zset    forever              api: ids, in order    
 px:{all}:campaign:ID         hash    until deleted        api, roll-up: record, sealed        api, roll-up
 px:{all}:gone                set     forever              api: deleted ids                    all
 px:{all}:dropped             hash    until deleted        web: requests dropped, by campaign   stats
+px:{all}:withdrawn           hash    forever              privacy, api: periods, by mark      all
+px:{all}:withdrawals         stream  last 100,000         privacy, api: marks that changed    web
 px:{all}:deleting            set     until deletion ends  api: deletions not yet finished     schedule
 px:{all}:changes             stream  last 10,000          api, roll-up: id made, changed, ... web
 px:{all}:apikeys             set     forever              api: ids of API keys                api
@@ -38,6 +40,8 @@ STORE = "px:{all}:store"
 SIGNERS = "px:{all}:signers"
 CAMPAIGNS = "px:{all}:campaigns"
 GONE = "px:{all}:gone"
+WITHDRAWN = "px:{all}:withdrawn"
+WITHDRAWALS = "px:{all}:withdrawals"
 DROPPED = "px:{all}:dropped"
 DELETING = "px:{all}:deleting"
 CHANGES = "px:{all}:changes"

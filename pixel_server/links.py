@@ -33,17 +33,23 @@ def check_recipient(recipient: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A pixel of one mail. Both are None in mode off: that mail has no pixel."""
+    """A pixel of one mail. All are None in mode off: that mail has no pixel.
+
+    privacy_url: the page on which its recipient sees what is recorded, and stops it.
+    """
 
     url: str | None
     html: str | None
+    privacy_url: str | None
 
 
 class Minter:
     """Makes links under one base URL. ValueError: the base URL is none."""
 
     def __init__(self, base_url: str, secrets: Secrets) -> None:
-        self._open = f"{parse_base_url(base_url)}/o/"
+        base_url = parse_base_url(base_url)
+        self._open = f"{base_url}/o/"
+        self._privacy = f"{base_url}/privacy?t="
         self._secrets = secrets
 
     def url(
@@ -95,7 +101,10 @@ class Minter:
     ) -> Link:
         """The address and its image tag; see `url`."""
         url = self.url(campaign, recipient, mode=mode, part=part, sent_at=sent_at, test=test, now=now)
-        return Link(url, None if url is None else img(url))
+        if url is None:
+            return Link(None, None, None)
+        token = url.removeprefix(self._open).removesuffix(".gif")
+        return Link(url, img(url), f"{self._privacy}{token}")
 
 
 def img(url: str) -> str:

@@ -24,6 +24,7 @@ class Secrets:
     recipient: bytes
     visitor: bytes
     routing: bytes
+    withdrawn: bytes
 
     @classmethod
     def of(cls, signing: tuple[str, ...], recipient: str) -> Secrets:
@@ -35,6 +36,7 @@ class Secrets:
             recipient=_derive(recipient, b"px-recipient"),
             visitor=_derive(recipient, b"px-visitor"),
             routing=_derive(recipient, b"px-routing"),
+            withdrawn=_derive(recipient, b"px-withdrawn"),
         )
 
     @classmethod
@@ -58,6 +60,10 @@ class Secrets:
     def routing_key(self, address: bytes, agent: bytes) -> bytes:
         """4 bytes that send a web hit to its shard; nothing but the shard is kept of them."""
         return blake2b(address + b"\0" + agent, digest_size=4, key=self.routing).digest()
+
+    def withdrawal_mark(self, recipient: bytes) -> bytes:
+        """8 bytes that stand for a recipient key in the list of withdrawals, and nowhere else."""
+        return blake2b(recipient, digest_size=8, key=self.withdrawn).digest()
 
     def fingerprints(self) -> tuple[str, list[str]]:
         """(of the recipient key, of each signing key): enough to see a mismatch, no use for anything else."""

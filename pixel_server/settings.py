@@ -123,6 +123,9 @@ class Settings:
     token_days: int = _setting(
         "PIXEL_TOKEN_DAYS", 400, "days until a link is no longer counted", _number(1, 36_500)
     )
+    operator: str | None = _setting(
+        "PIXEL_OPERATOR", None, "who runs this server, a name or an address: shown on the privacy page"
+    )
     default_mode: str = _setting(
         "PIXEL_DEFAULT_MODE",
         "pseudonymous",
@@ -208,7 +211,7 @@ class Settings:
 
 def _refuse_weak(settings: Settings) -> None:
     path = urlsplit(settings.base_url or "").path
-    if "%" in path or path.split("/")[1:2] in (["o"], ["p"], ["api"], ["healthz"], ["readyz"]):
+    if "%" in path or path.split("/")[1:2] in (["o"], ["p"], ["api"], ["privacy"], ["healthz"], ["readyz"]):
         raise SettingsError(
             "PIXEL_BASE_URL: its path must not begin like one of this server (/o, /p, /api), nor contain %"
         )

@@ -51,9 +51,15 @@ def commit(store: Redis, shard: int, n: int, last: str, commands: Iterable[Comma
 
 async def raise_turn(store: AsyncRedis, shard: int) -> None:
     """Raises the turn, so that no writer that has read it before can commit."""
+    await write(store, shard, ())
+
+
+async def write(store: AsyncRedis, shard: int, commands: Iterable[Command]) -> None:
+    """Carries out commands that hold whatever others write meanwhile; those others then fail to commit."""
+    wanted = list(commands)
     while True:
         n = int(await store.hget(keys.turn(shard), "n") or 0)
-        if int(await store.eval(*_arguments(shard, n, "", ()))) > 0:
+        if int(await store.eval(*_arguments(shard, n, "", wanted))) > 0:
             return
 
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from enum import Enum
 
-from pixel_server import campaigns, hit, keys, turn
+from pixel_server import campaigns, hit, keys, turn, withdrawals
 from pixel_server.consent import Consent
 from pixel_server.hit import Hit, Unreadable
 from pixel_server.secret import Secrets
@@ -61,7 +61,11 @@ class Rollup:
         if taken is None:
             return self._stop(f"entry {newer}: written by a newer version; update the workers")
         found = campaigns.seal(self.store, wanted(hits), now, self.settings.default_mode) if hits else {}
-        tally = fold(hits, found, Consent(self.settings), self.secrets, int(now * 1000))
+        try:
+            gone = withdrawals.periods(self.store, self.secrets, {one.recipient for one in hits} - {b""})
+        except NewerFormat as error:
+            return self._stop(f"{error}; update the workers")
+        tally = fold(hits, found, gone, Consent(self.settings), self.secrets, int(now * 1000))
         tally.dead.extend(unreadable)
         if tally.dead and self._dead_letters() + len(tally.dead) > self.settings.dead_letters:
             return self._stop(

@@ -14,6 +14,7 @@ from pixel_server.people import Person
 from pixel_server.secret import Secrets
 from pixel_server.series import Cell
 from pixel_server.tokens import Mode, Part, mode_of, part_of
+from pixel_server.withdrawals import Periods, covers
 
 AHEAD_MS = 86_400_000
 """A hit from further in the future than this is a wrong clock, and is set aside."""
@@ -59,9 +60,17 @@ def wanted(hits: Iterable[Hit]) -> dict[str, bool]:
 
 
 def fold(
-    hits: Iterable[Hit], campaigns: Mapping[str, Campaign], consent: Consent, secrets: Secrets, now_ms: int
+    hits: Iterable[Hit],
+    campaigns: Mapping[str, Campaign],
+    withdrawn: Mapping[bytes, Periods],
+    consent: Consent,
+    secrets: Secrets,
+    now_ms: int,
 ) -> Tally:
-    """Adds up. campaigns: those that hits may be counted under; hits of others are dropped."""
+    """Adds up. campaigns: those that hits may be counted under; hits of others are dropped.
+
+    withdrawn: by recipient key, when hits of that recipient are not to be counted.
+    """
     tally = Tally()
     for one in hits:
         sums = tally.sums.get(one.campaign)
@@ -76,7 +85,9 @@ def fold(
         elif len(one.recipient) != (8 if mode_of(one.flags) > Mode.COUNT else 0):
             tally.dead.append(Unreadable(hit.encode(one), "recipient: not as the flags say"))
         elif one.kind == hit.EMAIL:
-            if sums.campaign.kind == "email":
+            if one.recipient in withdrawn and covers(withdrawn[one.recipient], one.time):
+                tally.drops["withdrawn"] += 1
+            elif sums.campaign.kind == "email":
                 _add_mail(tally, sums, one)
             else:
                 tally.drops["kind"] += 1

@@ -37,6 +37,7 @@ def _answer(status: int, pixel: bytes, *more: tuple[bytes, bytes]) -> Answer:
 RECORDED = _answer(200, b"recorded")
 EXPIRED = _answer(200, b"ignored; reason=expired")
 OFF = _answer(200, b"ignored; reason=off")
+WITHDRAWN = _answer(200, b"ignored; reason=withdrawn")
 ASKED = _answer(200, b"ignored; reason=gpc")
 GONE = _answer(200, b"ignored; reason=gone")
 OPTIONS = _answer(

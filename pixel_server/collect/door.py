@@ -20,6 +20,7 @@ from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.slug import is_slug_bytes
 from pixel_server.tokens import BadToken, Mode, mode_of, read, with_mode
+from pixel_server.withdrawals import Withdrawn
 
 OPEN, PAGE = b"/o/", b"/p/"
 SUFFIX = b".gif"
@@ -47,11 +48,13 @@ class Door:
         secrets: Secrets,
         directory: Directory,
         consent: Consent,
+        withdrawn: Withdrawn,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._secrets = secrets
         self._directory = directory
         self._default = consent.default
+        self._withdrawn = withdrawn
         self._keeps_all = consent.default.mode >= Mode.PSEUDONYMOUS
         self._address = ClientAddress(settings)
         self._lifetime = settings.token_days * 86_400
@@ -89,6 +92,8 @@ class Door:
         now = self._clock()
         if token_time + self._lifetime < now:
             return answers.EXPIRED
+        if recipient and recipient in self._withdrawn:
+            return answers.WITHDRAWN
         if head.asks or not self._keeps_all or campaign in self._directory.rules:
             mode = self._allowed(campaign, mode_of(flags), head)
             if mode == Mode.OFF:

@@ -15,18 +15,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pixel_server import apikeys, campaigns, consent
+from pixel_server import apikeys, campaigns, consent, withdrawals
 from pixel_server.campaigns import Campaign
 from pixel_server.consent import Consent
 from pixel_server.directory import Directory
 from pixel_server.links import Minter
-from pixel_server.report import body, links, openapi, ranges, stats
+from pixel_server.report import body, links, openapi, people, ranges, stats
 from pixel_server.report.problems import Problem, away
 from pixel_server.secret import Secrets
 from pixel_server.series import NewerFormat
 from pixel_server.settings import Settings
 from pixel_server.slug import is_slug
 from pixel_server.store import AsyncRedis
+from pixel_server.withdrawals import Withdrawn
 
 log = logging.getLogger("pixel_server.api")
 
@@ -42,6 +43,7 @@ class Api:
     settings: Settings
     secrets: Secrets
     directory: Directory
+    withdrawn: Withdrawn
     late_since: Callable[[], int | None]
     clock: Callable[[], float]
 
@@ -194,6 +196,50 @@ async def show_stats(api: Api, request: Request) -> Response:
     return reply({**figures, "late_since": None if late is None else ranges.show_ms(late)})
 
 
+async def find_recipient(api: Api, request: Request) -> Response:
+    return reply({"key": people.named(await body.read(request), api).hex()})
+
+
+async def show_recipient(api: Api, request: Request) -> Response:
+    return reply(await people.show(api, people.key(request.path_params["key"])))
+
+
+async def erase_recipient(api: Api, request: Request) -> Response:
+    recipient = people.key(request.path_params["key"])
+    names = await campaigns.every(api.store, "email")
+    count = api.settings.shards
+    held = await withdrawals.erase(api.store, api.secrets, recipient, names, api.clock(), count)
+    api.withdrawn.learn(recipient, True)
+    note = "sums stay as they were; from a HyperLogLog of addresses nobody can be taken out, nor named"
+    return reply({"key": recipient.hex(), "removed_from": held, "note": note})
+
+
+async def list_withdrawals(api: Api, request: Request) -> Response:
+    after = request.query_params.get("after", "0")
+    if not (after.isascii() and after.isdigit() and len(after) <= 20):
+        errors = [{"field": "after", "message": "must be a cursor from `next`"}]
+        raise Problem(422, "some parameters cannot be used", errors)
+    found, following = await withdrawals.page(api.store, int(after), body.MOST_PAGE)
+    items = [{"mark": mark.hex(), "periods": people.periods(when)} for mark, when in found]
+    return reply({"items": items, "next": str(following) if following else None})
+
+
+async def add_withdrawals(api: Api, request: Request) -> Response:
+    found = people.recipients(await body.read(request), api)
+    added = await withdrawals.withdraw(api.store, api.secrets, found, api.clock(), api.settings.shards)
+    for recipient in found:
+        api.withdrawn.learn(recipient, True)
+    return reply({"withdrawn": len(found), "new": added})
+
+
+async def end_withdrawals(api: Api, request: Request) -> Response:
+    found = people.recipients(await body.read(request), api)
+    ended = await withdrawals.allow(api.store, api.secrets, found, api.clock())
+    for recipient in found:
+        api.withdrawn.learn(recipient, False)
+    return reply({"allowed": ended})
+
+
 async def list_keys(api: Api, request: Request) -> Response:
     found = await apikeys.listed(api.store)
     return reply({"items": [apikeys.to_json(record) for record in found], "next": None})
@@ -233,6 +279,12 @@ CALLS = (
     Call("DELETE", "/api/campaigns/{id}", "write", delete_campaign),
     Call("POST", "/api/campaigns/{id}/links", "write", make_links),
     Call("GET", "/api/campaigns/{id}/stats", "read", show_stats),
+    Call("POST", "/api/recipients/find", "people", find_recipient),
+    Call("GET", "/api/recipients/{key}", "people", show_recipient),
+    Call("DELETE", "/api/recipients/{key}", "people", erase_recipient),
+    Call("GET", "/api/withdrawals", "people", list_withdrawals),
+    Call("POST", "/api/withdrawals", "people", add_withdrawals),
+    Call("DELETE", "/api/withdrawals", "people", end_withdrawals),
     Call("GET", "/api/keys", "read", list_keys),
     Call("POST", "/api/keys", "write", create_key),
     Call("DELETE", "/api/keys/{id}", "write", revoke_key),

@@ -57,7 +57,7 @@ def rows(content: Any, most: Mode) -> list[Row]:
 
 
 def mint(minter: Minter, campaign: str, row: Row, now: float) -> dict[str, str | None]:
-    """{recipient, url, html} of one good row."""
+    """{recipient, url, html, privacy_url} of one good row."""
     link = minter.link(
         campaign,
         row["recipient"],
@@ -67,7 +67,12 @@ def mint(minter: Minter, campaign: str, row: Row, now: float) -> dict[str, str |
         test=row.get("test", False),
         now=now,
     )
-    return {"recipient": row["recipient"], "url": link.url, "html": link.html}
+    return {
+        "recipient": row["recipient"],
+        "url": link.url,
+        "html": link.html,
+        "privacy_url": link.privacy_url,
+    }
 
 
 def _list(value: Any) -> list[Any]:

@@ -207,6 +207,7 @@ def _paths() -> dict[str, Any]:
                 ],
             ),
         },
+        **_people(),
         "/api/keys": {
             "get": _call(
                 "list_keys",
@@ -262,6 +263,80 @@ def _paths() -> dict[str, Any]:
                     503: _ok("A hit could be stored nowhere.", ref("Readiness")),
                 },
             )
+        },
+    }
+
+
+def _people() -> dict[str, Any]:
+    """Calls of the scope `people`."""
+    recipients = {
+        "required": True,
+        "content": _content(ref("RecipientList")),
+    }
+    number = {"type": "integer", "minimum": 0}
+    return {
+        "/api/recipients/find": {
+            "post": _call(
+                "find_recipient",
+                "people",
+                "The key of a recipient, by name or by the token of a link",
+                _BODY,
+                {200: _ok("Its key.", answer(key=ref("RecipientKey")))},
+                body="RecipientQuery",
+            ),
+        },
+        "/api/recipients/{key}": {
+            "parameters": [_path("key", "A recipient's key.", ref("RecipientKey"))],
+            "get": _call(
+                "show_recipient",
+                "people",
+                "All that is kept of one recipient",
+                (404,),
+                {200: _ok("It.", ref("KeptOfRecipient"))},
+            ),
+            "delete": _call(
+                "erase_recipient",
+                "people",
+                "Erase one recipient, and record no more of it",
+                (404,),
+                {
+                    200: _ok(
+                        "It is done.",
+                        answer(
+                            key=ref("RecipientKey"),
+                            removed_from=array(ref("CampaignId")),
+                            note=text("What an erasure cannot reach."),
+                        ),
+                    )
+                },
+                description="Over all campaigns, hits that wait included. Sums stay as they were.",
+            ),
+        },
+        "/api/withdrawals": {
+            "get": _call(
+                "list_withdrawals",
+                "people",
+                "Who is not recorded, in no order",
+                (422,),
+                {200: _ok("A page of them.", _page("Withdrawal"))},
+                parameters=[_query("after", text("`next` of the page before.", pattern="^[0-9]{1,19}$"))],
+            ),
+            "post": _call(
+                "add_withdrawals",
+                "people",
+                "Record no more of these recipients",
+                _BODY,
+                {200: _ok("It holds.", answer(withdrawn=number, new=number))},
+                requestBody=recipients,
+            ),
+            "delete": _call(
+                "end_withdrawals",
+                "people",
+                "Record these recipients again",
+                _BODY,
+                {200: _ok("It holds.", answer(allowed=number))},
+                requestBody=recipients,
+            ),
         },
     }
 

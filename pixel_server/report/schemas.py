@@ -8,7 +8,7 @@ from pixel_server.apikeys import SCOPES
 from pixel_server.campaigns import time_zones
 from pixel_server.consent import MODES
 from pixel_server.links import MAX_RECIPIENT
-from pixel_server.report import body, hyperloglog, links, ranges
+from pixel_server.report import body, hyperloglog, links, people, ranges
 from pixel_server.slug import PATTERN
 
 Schema = dict[str, Any]
@@ -134,6 +134,9 @@ def named() -> dict[str, Schema]:
             recipient=recipient,
             url=or_null(text(""), "The pixel's address; null in mode `off`."),
             html=or_null(text(""), "The image tag for the mail; null in mode `off`."),
+            privacy_url=or_null(
+                text(""), "The page on which its recipient sees what is recorded, and stops it."
+            ),
         ),
         "ApiKeyId": text("An API key's id.", pattern="^[0-9a-f]{12}$"),
         "ApiKey": answer(**api_key),
@@ -182,7 +185,51 @@ def named() -> dict[str, Schema]:
             drops={"type": "object", "additionalProperties": count("Hits not counted, by reason.")},
             stopped={"type": "object", "additionalProperties": text("Why a shard stands still, by shard.")},
         ),
+        **_people(),
         **_stats(),
+    }
+
+
+def _people() -> dict[str, Schema]:
+    """What stands under the scope `people`."""
+    recipient = text(
+        "As it was named when its links were made.",
+        minLength=1,
+        maxLength=MAX_RECIPIENT,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]+$",
+    )
+    instants = {
+        "from": or_null(instant(""), "Null: an erasure, which reaches hits of any time before."),
+        "until": or_null(instant(""), "Null: it holds."),
+    }
+    return {
+        "RecipientKey": text("The keyed hash of a recipient.", pattern="^[0-9a-f]{16}$"),
+        "RecipientQuery": {
+            "oneOf": [taken(("recipient",), recipient=recipient), taken(("token",), token=text("Of a link."))]
+        },
+        "RecipientList": taken(
+            ("recipients",), recipients=array(recipient, minItems=1, maxItems=people.MOST)
+        ),
+        "KeptOfRecipient": answer(
+            key=ref("RecipientKey"),
+            campaigns=array(
+                answer(
+                    campaign=ref("CampaignId"),
+                    opens=count("How many."),
+                    first_open=or_null(instant(""), "Null: none."),
+                    last_open=or_null(instant(""), "Null: none."),
+                    top={"type": "boolean", "description": "The mail's upper pixel was loaded."},
+                    bottom={"type": "boolean", "description": "The mail's lower pixel was loaded."},
+                )
+            ),
+            last_open_day=or_null(text("", format="date"), "Of mode `last`, over all campaigns; UTC."),
+            withdrawals=array(answer(**instants)),
+            waiting={"type": "boolean", "description": "Hits wait to be counted; some may be of this one."},
+        ),
+        "Withdrawal": answer(
+            mark=text("A hash of the recipient's key, used nowhere else.", pattern="^[0-9a-f]{16}$"),
+            periods=array(answer(**instants)),
+        ),
     }
 
 

@@ -32,7 +32,7 @@ def new_door() -> Door:
     for name, kind in (("site", "web"), ("other-site", "web"), ("mail", "email")):
         directory.learn(campaigns.new(name, name, kind))
     directory.forget("gone")
-    return Door(Settings(token_days=DAYS), SECRETS, directory, Consent(Settings()), lambda: NOW)
+    return Door(Settings(token_days=DAYS), SECRETS, directory, Consent(Settings()), (), lambda: NOW)
 
 
 DOOR = new_door()

@@ -307,6 +307,6 @@ def test_what_is_not_stored_is_not_promised(
 ):
     directory = Directory(None, Consent(Settings()))
     directory.learn(campaigns.new("site", "Site", "web"))
-    endpoint = Pixel(Door(Settings(), secrets, directory, Consent(Settings())), Answering(room, stored))
+    endpoint = Pixel(Door(Settings(), secrets, directory, Consent(Settings()), ()), Answering(room, stored))
     app = TestClient(Starlette(routes=[Route("/p/{rest:path}", endpoint)]))
     assert_answer(app.request(method, "/p/site.gif"), status, pixel)

@@ -209,7 +209,7 @@ def test_links_are_made_in_the_order_of_their_recipients(web):
     rows = ["ada", {"recipient": "bob", "mode": "off"}, {"recipient": "cyd", "part": "top", "test": True}]
     made = links(web, rows).json()["links"]
     assert [link["recipient"] for link in made] == ["ada", "bob", "cyd"]
-    assert made[1] == {"recipient": "bob", "url": None, "html": None}
+    assert made[1] == {"recipient": "bob", "url": None, "html": None, "privacy_url": None}
     for link in (made[0], made[2]):
         assert web.get(link["url"]).headers["x-pixel"] == "recorded"
         assert link["html"] == f'<img src="{link["url"]}" width="1" height="1" alt="" border="0">'

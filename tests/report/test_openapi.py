@@ -109,7 +109,7 @@ FOUND = [
     checks.response_schema_conformance,
     checks.negative_data_rejection,
 ]
-RANGES = {"base_url", "sent_at", "from", "to", "mode"}
+RANGES = {"base_url", "sent_at", "from", "to", "mode", "token"}
 """Fields with rules that no schema can state: only of these may one that fits its schema be refused."""
 
 

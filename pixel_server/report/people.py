@@ -1,0 +1,127 @@
+"""Single recipients, over the API: found, shown, erased; withdrawals listed, added and removed in bulk."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pixel_server import campaigns, keys, people, shards, withdrawals
+from pixel_server.report import body, links
+from pixel_server.report.problems import Problem
+from pixel_server.report.ranges import show_ms
+from pixel_server.store import AsyncRedis
+from pixel_server.tokens import BadToken, read
+from pixel_server.withdrawals import Periods
+
+if TYPE_CHECKING:
+    from pixel_server.report.api import Api
+
+MOST = 10_000
+KEY = 16
+"""Hex digits of a recipient key."""
+
+
+def named(content: Any, api: Api) -> bytes:
+    """The recipient key of `{recipient}` or `{token}`. Problem 422: neither, or one that names nobody."""
+    fields = body.check(content, {"recipient": links.recipient, "token": _text})
+    if len(fields) != 1:
+        raise Problem(422, "send either `recipient` or `token`")
+    if "recipient" in fields:
+        return api.secrets.recipient_key(fields["recipient"])
+    try:
+        _, _, recipient, _ = read(fields["token"].encode("utf-8", "replace"), api.secrets.signing)
+    except BadToken:
+        errors = [{"field": "token", "message": "is not of this server"}]
+        raise Problem(422, "some fields cannot be used", errors) from None
+    if not recipient:
+        raise Problem(422, "this token names nobody")
+    return recipient
+
+
+def key(text: str) -> bytes:
+    """A recipient key as it stands in a path. Problem 404: it is none."""
+    try:
+        if len(text) == KEY and text == text.lower():
+            return bytes.fromhex(text)
+    except ValueError:
+        pass
+    raise Problem(404, "a recipient's key has 16 hex digits")
+
+
+async def show(api: Api, recipient: bytes) -> dict[str, Any]:
+    """All that is kept of one recipient, in the order of campaigns' ids."""
+    store, count = api.store, api.settings.shards
+    shard, bucket = shards.of_key(recipient, count), people.bucket(recipient)
+    held = []
+    names = await campaigns.every(store, "email")
+    for i in range(0, len(names), 1000):
+        part = names[i : i + 1000]
+        pipe = store.pipeline(transaction=False)
+        for name in part:
+            pipe.hget(keys.people(shard, name, bucket), recipient)
+        for name, value in zip(part, await pipe.execute(), strict=True):
+            if value is not None:
+                held.append({"campaign": name, **_record(value)})
+    day = await store.hget(keys.last(shard, bucket), recipient)
+    found = await withdrawals.of(store, api.secrets, recipient)
+    return {
+        "key": recipient.hex(),
+        "campaigns": held,
+        "last_open_day": None if day is None else _day(int.from_bytes(day, "big")),
+        "withdrawals": periods(found),
+        "waiting": await _waiting(store, shard),
+    }
+
+
+async def _waiting(store: AsyncRedis, shard: int) -> bool:
+    """Whether hits of this recipient's shard are not counted yet: some may be of this recipient."""
+    return bool(await store.exists(keys.hits(shard)) and await store.xlen(keys.hits(shard)))
+
+
+def periods(found: Periods) -> list[dict[str, str | None]]:
+    """As the API shows them. An erasure has no start: hits of any time are dropped."""
+    return [
+        {"from": show_ms(start) if start else None, "until": None if end is None else show_ms(end)}
+        for start, end in found
+    ]
+
+
+def recipients(content: Any, api: Api) -> list[bytes]:
+    """The recipient keys of `{recipients: [...]}`. Problem 422: each bad row, by its number."""
+    rows = body.check(content, {"recipients": _list}, frozenset({"recipients"}))["recipients"]
+    found, errors = [], []
+    for number, row in enumerate(rows):
+        try:
+            found.append(api.secrets.recipient_key(links.recipient(row)))
+        except ValueError as error:
+            errors.append({"row": number, "field": "recipient", "message": str(error)})
+    if errors:
+        raise Problem(422, f"{len(errors)} rows cannot be used; nothing was changed", errors)
+    return found
+
+
+def _record(value: bytes) -> dict[str, Any]:
+    person = people.unpack(value)
+    return {
+        "opens": person.opens,
+        "first_open": show_ms(person.first * 1000) if person.opens else None,
+        "last_open": show_ms(person.last * 1000) if person.opens else None,
+        "top": bool(person.flags & people.TOP),
+        "bottom": bool(person.flags & people.BOTTOM),
+    }
+
+
+def _day(number: int) -> str:
+    return datetime.fromtimestamp(number * 86_400, UTC).date().isoformat()
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be text")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list) or not 1 <= len(value) <= MOST:
+        raise ValueError(f"must be a list of 1 to {MOST} recipients")
+    return value

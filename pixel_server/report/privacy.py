@@ -1,0 +1,104 @@
+"""/privacy: the page on which a recipient stops being recorded, with the link of any mail."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlsplit
+
+import redis
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixel_server import withdrawals
+from pixel_server.campaigns import every
+from pixel_server.report.api import Api
+from pixel_server.report.privacy_page import CSP, State, View, language, render
+from pixel_server.tokens import BadToken, Mode, mode_of, read
+
+log = logging.getLogger("pixel_server.privacy")
+
+_MOST_BODY = 4096
+_STATUS = {State.FOREIGN: 404, State.AWAY: 503}
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """GET shows, and changes nothing: scanners follow links. POST changes, if the page itself sent it."""
+
+    api: Api
+
+    async def answer(self, request: Request) -> Response:
+        if request.method == "POST":
+            if _from_elsewhere(request, self.api.settings.base_url):
+                return Response("this form was sent by another site; nothing was changed", 403)
+            body = b""
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _MOST_BODY:
+                    return Response("too long; nothing was changed", 413, {"Connection": "close"})
+            form = parse_qs(body.decode("latin-1"))
+            token, wish = form.get("t", [""])[0], form.get("do", [""])[0]
+        else:
+            token, wish = request.query_params.get("t", ""), ""
+        try:
+            # Neither the link's age nor what became of its campaign matters here.
+            flags, _, recipient, _ = read(token.encode("utf-8", "replace"), self.api.secrets.signing)
+        except BadToken:
+            return self._page(request, State.FOREIGN, "", Mode.COUNT)
+        mode = Mode(mode_of(flags))
+        if not recipient:
+            return self._page(request, State.ANONYMOUS, token, mode)
+        try:
+            await self._change(recipient, wish)
+            found = await withdrawals.of(self.api.store, self.api.secrets, recipient)
+        except (redis.RedisError, OSError) as error:
+            log.error("privacy: Redis does not answer, %s: %s", wish or "nothing was asked", error)
+            return self._page(request, State.AWAY, token, mode)
+        state = State.RECORDED
+        if withdrawals.holds(found):
+            state = State.ERASED if found[-1][0] == 0 else State.STOPPED
+        return self._page(request, state, token, mode)
+
+    async def _change(self, recipient: bytes, wish: str) -> None:
+        api = self.api
+        store, secrets, now = api.store, api.secrets, api.clock()
+        if wish == "stop":
+            await withdrawals.withdraw(store, secrets, [recipient], now, api.settings.shards)
+            api.withdrawn.learn(recipient, True)
+        elif wish == "erase":
+            await withdrawals.erase(
+                store, secrets, recipient, await every(store, "email"), now, api.settings.shards
+            )
+            api.withdrawn.learn(recipient, True)
+        elif wish == "allow":
+            await withdrawals.allow(store, secrets, [recipient], now)
+            api.withdrawn.learn(recipient, False)
+
+    def _page(self, request: Request, state: State, token: str, mode: Mode) -> Response:
+        settings = self.api.settings
+        keep = {"buckets": settings.bucket_days, "dead_letters": settings.dead_letter_days}
+        view = View(state, "privacy", token, settings.operator, mode, keep)
+        return Response(
+            render(view, language(request.headers.get("accept-language", ""))),
+            _STATUS.get(state, 200),
+            {
+                "Cache-Control": "no-store",
+                "Content-Security-Policy": CSP,
+                "Referrer-Policy": "no-referrer",
+                "X-Content-Type-Options": "nosniff",
+                "X-Robots-Tag": "noindex",
+            },
+            "text/html; charset=utf-8",
+        )
+
+
+def _from_elsewhere(request: Request, base_url: str | None) -> bool:
+    """Whether a form was sent by another site, as browsers tell; ours sends no referrer, so no origin."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("origin", "null")
+    if origin == "null":
+        return False
+    return urlsplit(origin).netloc not in {request.headers.get("host"), urlsplit(base_url or "").netloc}

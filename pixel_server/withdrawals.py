@@ -1,0 +1,269 @@
+"""Withdrawals: who is not to be recorded, over all campaigns, links already sent included.
+
+What is kept of such a person is one field: a hash of the recipient key under a key of its own (`mark`), and
+since when. Its value is text: format, then periods of ms, `1 FROM-UNTIL FROM-`; the last one is open while
+the withdrawal holds. An erasure is a period from 0: no hit from before it counts again, wherever it waited.
+
+A web process goes by the marks alone (`Withdrawn`), the roll-up by the periods (`periods`): a hit is dropped
+if its own time lies in one. So totals do not depend on when a roll-up runs. After a withdrawal the turn of
+the person's shard is raised: a roll-up that had read the list before cannot commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import redis
+
+from pixel_server import keys, people, shards, turn
+from pixel_server.secret import Secrets
+from pixel_server.series import NewerFormat
+from pixel_server.store import AsyncRedis, Redis
+
+log = logging.getLogger("pixel_server.withdrawals")
+
+FORMAT = "1"
+REFRESH = 0.25
+"""Seconds between two looks of a web process at what was changed elsewhere."""
+_LOG = 100_000
+"""Changes kept; a process that missed more reads all anew."""
+_MERGE = 10_000
+_CHUNK = 1000
+
+Periods = list[tuple[int, int | None]]
+"""(from, until) in ms since 1970; until None: it holds."""
+
+_WITHDRAW = f"""
+-- KEYS: withdrawn, changes. ARGV: ms from which, '1' if what is kept is erased, then marks.
+-- Returns how many were not withdrawn before.
+local new = 0
+for i = 3, #ARGV do
+  local kept = redis.call('HGET', KEYS[1], ARGV[i])
+  local open = kept and string.sub(kept, -1) == '-'
+  if not open then new = new + 1 end
+  local value = nil
+  if ARGV[2] == '1' then value = '{FORMAT} 0-'
+  elseif not open then value = (kept or '{FORMAT}') .. ' ' .. ARGV[1] .. '-' end
+  if value and value ~= kept then
+    redis.call('HSET', KEYS[1], ARGV[i], value)
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', {_LOG}, '*', 'mark', ARGV[i])
+  end
+end
+return new
+"""
+
+_ALLOW = f"""
+-- KEYS: withdrawn, changes. ARGV: ms until which, then marks. Returns how many were withdrawn.
+local ended = 0
+for i = 2, #ARGV do
+  local kept = redis.call('HGET', KEYS[1], ARGV[i])
+  if kept and string.sub(kept, -1) == '-' then
+    ended = ended + 1
+    redis.call('HSET', KEYS[1], ARGV[i], kept .. ARGV[1])
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', {_LOG}, '*', 'mark', ARGV[i])
+  end
+end
+return ended
+"""
+
+
+async def withdraw(
+    store: AsyncRedis,
+    secrets: Secrets,
+    recipients: Sequence[bytes],
+    now: float,
+    count: int,
+    *,
+    erase: bool = False,
+) -> int:
+    """From now (s) on nothing of these recipient keys is recorded. How many are new; count: of shards."""
+    new = await _change(store, secrets, recipients, _WITHDRAW, (int(now * 1000), int(erase)))
+    for shard in {shards.of_key(recipient, count) for recipient in recipients}:
+        await turn.raise_turn(store, shard)
+    return new
+
+
+async def allow(store: AsyncRedis, secrets: Secrets, recipients: Sequence[bytes], now: float) -> int:
+    """From now (s) on these are recorded again. How many were withdrawn."""
+    return await _change(store, secrets, recipients, _ALLOW, (int(now * 1000),))
+
+
+async def _change(
+    store: AsyncRedis, secrets: Secrets, recipients: Sequence[bytes], script: str, first: tuple[int, ...]
+) -> int:
+    changed = 0
+    for i in range(0, len(recipients), _CHUNK):
+        marks = [secrets.withdrawal_mark(recipient) for recipient in recipients[i : i + _CHUNK]]
+        changed += int(await store.eval(script, 2, keys.WITHDRAWN, keys.WITHDRAWALS, *first, *marks))
+    return changed
+
+
+async def erase(
+    store: AsyncRedis, secrets: Secrets, recipient: bytes, campaigns: Iterable[str], now: float, count: int
+) -> list[str]:
+    """Takes a person out of all campaigns, and withdraws; the campaigns that held something.
+
+    Aggregate counts stay. First the withdrawal, so that nothing that waits can bring the person back.
+    """
+    await withdraw(store, secrets, [recipient], now, count, erase=True)
+    shard, bucket = shards.of_key(recipient, count), people.bucket(recipient)
+    held: list[str] = []
+    names = list(campaigns)
+    for i in range(0, len(names), _CHUNK):
+        part = names[i : i + _CHUNK]
+        pipe = store.pipeline(transaction=False)
+        for name in part:
+            pipe.hexists(keys.people(shard, name, bucket), recipient)
+        held += [name for name, there in zip(part, await pipe.execute(), strict=True) if there]
+    gone: list[turn.Command] = [("HDEL", keys.people(shard, name, bucket), recipient) for name in held]
+    gone.append(("HDEL", keys.last(shard, bucket), recipient))
+    for i in range(0, len(gone), _CHUNK):
+        await turn.write(store, shard, gone[i : i + _CHUNK])
+    return held
+
+
+async def of(store: AsyncRedis, secrets: Secrets, recipient: bytes) -> Periods:
+    """The withdrawals of one recipient key, oldest first."""
+    return parse(await store.hget(keys.WITHDRAWN, secrets.withdrawal_mark(recipient)))
+
+
+async def page(store: AsyncRedis, cursor: int, limit: int) -> tuple[list[tuple[bytes, Periods]], int]:
+    """About `limit` (mark, periods), and the cursor of the next page, 0 after the last."""
+    following, found = await store.hscan(keys.WITHDRAWN, cursor, count=limit)
+    return [(mark, parse(value)) for mark, value in found.items()], int(following)
+
+
+def periods(store: Redis, secrets: Secrets, recipients: Iterable[bytes]) -> dict[bytes, Periods]:
+    """Of these recipient keys, those that are or were withdrawn. One command, none if nobody ever was."""
+    wanted = list(recipients)
+    if not wanted or not store.exists(keys.WITHDRAWN):
+        return {}
+    values = store.hmget(keys.WITHDRAWN, [secrets.withdrawal_mark(recipient) for recipient in wanted])
+    return {key: parse(value) for key, value in zip(wanted, values, strict=True) if value is not None}
+
+
+def covers(found: Periods, time: int) -> bool:
+    """Whether a hit of this time (ms) lies in one of the periods."""
+    return any(start <= time and (end is None or time < end) for start, end in found)
+
+
+def holds(found: Periods) -> bool:
+    return bool(found) and found[-1][1] is None
+
+
+def parse(value: bytes | None) -> Periods:
+    """NewerFormat: a newer version wrote it."""
+    if value is None:
+        return []
+    form, *parts = value.decode().split()
+    if form != FORMAT:
+        raise NewerFormat(f"withdrawal of format {form}, this version reads {FORMAT}")
+    ends = (part.partition("-") for part in parts)
+    return [(int(start), int(end) if end else None) for start, _, end in ends]
+
+
+class Withdrawn:
+    """The marks that hold, in the memory of a web process: sorted, 8 bytes each, and what changed since.
+
+    Before them stands a map of 2 MB with a bit for the first 24 bits of each mark: most recipients are not in
+    it, and need no search. Learns of changes within REFRESH seconds; while Redis is away, keeps what it has.
+    """
+
+    def __init__(self, store: AsyncRedis, secrets: Secrets) -> None:
+        self._store = store
+        self._mark = secrets.withdrawal_mark
+        self._seen = "0-0"
+        self.loaded = False
+        self._sorted = array("Q")
+        self._bits = bytearray()
+        self._changed: dict[int, bool] = {}
+
+    def __contains__(self, recipient: bytes) -> bool:
+        """recipient: its key."""
+        if not self._bits:
+            return False
+        mark = int.from_bytes(self._mark(recipient), "big")
+        if not self._bits[mark >> 43] >> (mark >> 40 & 7) & 1:
+            return False
+        changed = self._changed.get(mark)
+        if changed is not None:
+            return changed
+        at = bisect_left(self._sorted, mark)
+        return at < len(self._sorted) and self._sorted[at] == mark
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory of the list and its map."""
+        return len(self._sorted) * self._sorted.itemsize + len(self._bits)
+
+    def learn(self, recipient: bytes, withdrawn: bool) -> None:
+        """What this process was told just now."""
+        self._learn(self._mark(recipient), withdrawn)
+
+    def _learn(self, mark: bytes, withdrawn: bool) -> None:
+        number = int.from_bytes(mark, "big")
+        self._changed[number] = withdrawn
+        if withdrawn:
+            self._note(number)
+        if len(self._changed) > _MERGE:
+            kept = set(self._sorted)
+            for one, holds_now in self._changed.items():
+                (kept.add if holds_now else kept.discard)(one)
+            self._sorted, self._changed = array("Q", sorted(kept)), {}
+
+    def _note(self, number: int) -> None:
+        if not self._bits:
+            self._bits = bytearray(1 << 21)
+        self._bits[number >> 43] |= 1 << (number >> 40 & 7)
+
+    async def load(self) -> None:
+        """Reads all of it."""
+        last = await self._store.xrevrange(keys.WITHDRAWALS, "+", "-", 1)
+        seen = last[0][0].decode() if last else "0-0"
+        found = array("Q")
+        cursor = 0
+        while True:
+            cursor, part = await self._store.hscan(keys.WITHDRAWN, cursor, count=_CHUNK)
+            found.extend(int.from_bytes(mark, "big") for mark, value in part.items() if value[-1:] == b"-")
+            if not cursor:
+                break
+        self._bits, self._changed = bytearray(), {}
+        for number in found:
+            self._note(number)
+        self._sorted = array("Q", sorted(found))
+        self._seen, self.loaded = seen, True
+
+    async def refresh(self) -> None:
+        """Reads what has changed since the last look; all of it if that cannot be told."""
+        if not self.loaded:
+            return await self.load()
+        first = "-" if self._seen == "0-0" else self._seen
+        entries: list[Any] = await self._store.xrange(keys.WITHDRAWALS, first, "+", _CHUNK)
+        if first != "-" and (not entries or entries[0][0].decode() != self._seen):
+            return await self.load()
+        marks = sorted({fields[b"mark"] for entry, fields in entries if entry.decode() != self._seen})
+        if marks:
+            values = await self._store.hmget(keys.WITHDRAWN, marks)
+            for mark, value in zip(marks, values, strict=True):
+                self._learn(mark, value is not None and value.endswith(b"-"))
+        if entries:
+            self._seen = entries[-1][0].decode()
+        return None
+
+    async def follow(self) -> None:
+        """Keeps up with changes until cancelled."""
+        failing = False
+        while True:
+            await asyncio.sleep(REFRESH)
+            try:
+                await self.refresh()
+                failing = False
+            except (redis.RedisError, OSError) as error:
+                if not failing:
+                    log.warning("withdrawals: Redis does not answer, going by what is known: %s", error)
+                failing = True
