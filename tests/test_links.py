@@ -163,7 +163,7 @@ def test_the_time_is_of_sending_if_given(minter: Minter, secrets: Secrets):
 
 
 def test_mode_off_gives_no_link(minter: Minter):
-    assert minter.link("spring", "ada", mode=Mode.OFF) == Link(None, None)
+    assert minter.link("spring", "ada", mode=Mode.OFF) == Link(None, None, None)
 
 
 @pytest.mark.parametrize("sent", [True, False], ids=["sending", "minting"])

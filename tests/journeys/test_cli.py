@@ -131,7 +131,7 @@ def test_web_figures(stack: Stack):
 def test_keys(stack: Stack):
     key = stack.run("key", "create", "for the reader", "--scope", "read").stdout.strip()
     other = as_json(stack, "key", "create", "for the sender")
-    assert other["scopes"] == ["read", "write"]
+    assert other["scopes"] == ["read", "write", "people"]
 
     reader = Stack(stack.data, stack.port)
     reader.key = key

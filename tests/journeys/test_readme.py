@@ -43,6 +43,7 @@ def shape(printed: str) -> str:
     """The same without what differs from one run to the next: tokens, addresses, instants."""
     for pattern, name in (
         (r"/o/[A-Za-z0-9_-]+\.gif", "/o/TOKEN.gif"),
+        (r"/privacy\?t=[A-Za-z0-9_-]+", "/privacy?t=TOKEN"),
         (r"http://127\.0\.0\.1:\d+", "ADDRESS"),
         (r"\d{4}-\d\d-\d\dT[0-9:.]+(Z|\+00:00)", "INSTANT"),
     ):
