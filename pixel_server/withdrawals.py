@@ -177,6 +177,7 @@ class Withdrawn:
     def __init__(self, store: AsyncRedis, secrets: Secrets) -> None:
         self._store = store
         self._mark = secrets.withdrawal_mark
+        self._hash = secrets.withdrawal_hash()
         self._seen = "0-0"
         self.loaded = False
         self._sorted = array("Q")
@@ -187,7 +188,9 @@ class Withdrawn:
         """recipient: its key."""
         if not self._bits:
             return False
-        mark = int.from_bytes(self._mark(recipient), "big")
+        made = self._hash.copy()
+        made.update(recipient)
+        mark = int.from_bytes(made.digest(), "big")
         if not self._bits[mark >> 43] >> (mark >> 40 & 7) & 1:
             return False
         changed = self._changed.get(mark)
