@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import redis
+
 from pixel_server import hit, keys
 from pixel_server.links import Minter
 from pixel_server.secret import Secrets
@@ -74,7 +76,8 @@ class Store:
     def tidy(self, *streams: str) -> None:
         """Empties these streams, and waits until the append-only file holds little more than the rest."""
         self.client.unlink(*streams)
-        self.client.bgrewriteaof()
+        with contextlib.suppress(redis.ResponseError):  # one is under way already
+            self.client.bgrewriteaof()
         until(lambda: not self.client.info("persistence")["aof_rewrite_in_progress"], within=60)
 
 
