@@ -101,7 +101,8 @@ async def use_environment(store: AsyncRedis, key: str | None) -> None:
     known = await listed(store)
     for record in known:
         if record.name == ENVIRONMENT and (record.id != wanted or record.scopes != list(SCOPES)):
-            await revoke(store, record.id)
+            with suppress(Unknown):  # another process was first
+                await revoke(store, record.id)
             known = [other for other in known if other is not record]
     if key and wanted not in {record.id for record in known}:
         await create(store, ENVIRONMENT, list(SCOPES), key)

@@ -115,8 +115,8 @@ def create_app(
             drain.run(),
             directory.follow(settings.data / "campaigns.json"),
             withdrawn.follow(),
+            dropped.follow(redis, door.dropped),
         ]
-        running.append(dropped.follow(redis, door.dropped))
         try:
             await begin()
         except _AWAY as error:
@@ -141,7 +141,7 @@ def create_app(
             await redis.aclose()
 
     late = functools.partial(waiting_since, spool_directory)
-    calls = api.Api(redis, settings, secrets, directory, withdrawn, late, clock)
+    calls = api.Api(redis, settings, secrets, directory, consent, withdrawn, late, clock)
     routes = _routes(prefix, Pixel(door, recorder, prefix.encode()), Privacy(calls), calls, health)
     app = Starlette(
         routes=routes,

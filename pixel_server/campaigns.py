@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import msgspec
 
 from pixel_server import consent, keys, series, turn
-from pixel_server.consent import Signals
+from pixel_server.settings import Signals
 from pixel_server.slug import is_slug
 from pixel_server.store import AsyncRedis, Redis
 

@@ -18,9 +18,10 @@ import click
 import redis
 
 from pixel_server import __version__, lifeline
-from pixel_server.consent import MODES
+from pixel_server.consent import Consent
 from pixel_server.secret import Secrets, SecretsError
-from pixel_server.settings import Settings, SettingsError, table
+from pixel_server.settings import SIGNALS, Settings, SettingsError, table
+from pixel_server.tokens import MODES
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -131,9 +132,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     type=click.Choice(MODES),
     help="Most that is kept of a recipient.  [default: PIXEL_DEFAULT_MODE]",
 )
-@click.option(
-    "--gpc", type=click.Choice(["ignore", "count", "drop"]), help="What GPC and DNT do.  [default: PIXEL_GPC]"
-)
+@click.option("--gpc", type=click.Choice(SIGNALS), help="What GPC and DNT do.  [default: PIXEL_GPC]")
 @_as_json
 def create_campaign(as_json: bool, **given: Any) -> None:
     """Make a campaign."""
@@ -149,7 +148,9 @@ def create_campaign(as_json: bool, **given: Any) -> None:
         "time_zone": body.time_zone,
         "base_url": body.base_url,
     }
-    given["mode"] = given["mode"] or Settings.from_env().default_mode
+    consent = Consent(Settings.from_env())
+    checks["mode"] = consent.check
+    given["mode"] = given["mode"] or consent.default.mode.name.lower()
     for field, check in checks.items():
         try:
             given[field] = check(given[field])
@@ -200,7 +201,7 @@ def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
         found = await campaigns.get(store, id)
         now = time.time()
         wanted = ranges.parse({}, found.time_zone, now)
-        return found, await stats.read(store, found, wanted, settings.shards, settings.bucket_days, now)
+        return found, await stats.read(store, found, wanted, settings, now)
 
     try:
         found, read = _with_store(figures)

@@ -6,15 +6,10 @@ change also reaches hits that wait.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from pixel_server.settings import Settings
-from pixel_server.tokens import Mode
-
-Signals = Literal["ignore", "count", "drop"]
-"""What `Sec-GPC: 1` or `DNT: 1` do: nothing; the hit is counted as in mode `count`; it is not kept."""
-
-MODES = tuple(mode.name.lower() for mode in Mode)
+from pixel_server.settings import Settings, Signals
+from pixel_server.tokens import MODES, Mode
 
 
 class Rule(NamedTuple):
@@ -41,6 +36,14 @@ class Consent:
         self._most = mode(settings.max_mode)
         self._signals: Signals = settings.signals
         self.default = self.rule(settings.default_mode, None)
+
+    def check(self, name: str) -> str:
+        """A mode that a campaign may be given. ValueError: it is none, or more than PIXEL_MAX_MODE."""
+        if name not in MODES:
+            raise ValueError(f"must be one of: {', '.join(MODES)}")
+        if mode(name) > self._most:
+            raise ValueError(f"is more than this server keeps, {self._most.name.lower()}")
+        return name
 
     def rule(self, name: str, signals: Signals | None) -> Rule:
         """Of a campaign with this mode and this setting, None where it has none."""

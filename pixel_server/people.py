@@ -19,6 +19,7 @@ TOP, BOTTOM = 1, 2
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, int, int, int, int]).decode
+_decode_day = msgspec.msgpack.Decoder(tuple[int, int]).decode
 
 
 class Person(NamedTuple):
@@ -51,6 +52,17 @@ def unpack(value: bytes | None) -> Person:
     refuse_newer(value, FORMAT, "recipient")
     _, flags, first, span, opens = _decode(value)
     return Person(first, first + span, opens, flags)
+
+
+def pack_day(day: int) -> bytes:
+    """Of mode `last`: the day of the last open, in days since 1970."""
+    return _encode((FORMAT, day))
+
+
+def unpack_day(value: bytes) -> int:
+    refuse_newer(value, FORMAT, "day of the last open")
+    _, day = _decode_day(value)
+    return day
 
 
 def bucket(recipient: bytes) -> int:

@@ -8,8 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
+
+from pixel_server.tokens import MODES
+
+Signals = Literal["ignore", "count", "drop"]
+"""What `Sec-GPC: 1` or `DNT: 1` do: nothing; the hit is counted as in mode `count`; it is not kept."""
+SIGNALS: tuple[Signals, ...] = get_args(Signals)
 
 
 class SettingsError(ValueError):
@@ -130,19 +136,19 @@ class Settings:
         "PIXEL_DEFAULT_MODE",
         "pseudonymous",
         "how much new campaigns keep of a recipient: `off`, `count`, `last`, `pseudonymous` or `identified`",
-        _one_of("off", "count", "last", "pseudonymous", "identified"),
+        _one_of(*MODES),
     )
     max_mode: str = _setting(
         "PIXEL_MAX_MODE",
         "identified",
         "the most that any campaign may keep, links already sent included",
-        _one_of("off", "count", "last", "pseudonymous", "identified"),
+        _one_of(*MODES),
     )
-    signals: Any = _setting(
+    signals: Signals = _setting(
         "PIXEL_GPC",
         "count",
         "what `Sec-GPC: 1` and `DNT: 1` do: `ignore`, `count` (counted, nothing kept of who) or `drop`",
-        _one_of("ignore", "count", "drop"),
+        _one_of(*SIGNALS),
     )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "PIXEL_TRUSTED_PROXIES",

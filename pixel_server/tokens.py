@@ -45,6 +45,9 @@ class Mode(IntEnum):
     IDENTIFIED = 4
 
 
+MODES = tuple(mode.name.lower() for mode in Mode)
+
+
 class Part(IntEnum):
     """Which pixel of the mail."""
 

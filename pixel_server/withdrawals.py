@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from copy import copy
 from typing import Any
 
 import redis
@@ -32,7 +34,7 @@ REFRESH = 0.25
 """Seconds between two looks of a web process at what was changed elsewhere."""
 _LOG = 100_000
 """Changes kept; a process that missed more reads all anew."""
-_MERGE = 10_000
+PARTS = 1024
 _CHUNK = 1000
 
 Periods = list[tuple[int, int | None]]
@@ -139,7 +141,7 @@ async def page(store: AsyncRedis, cursor: int, limit: int) -> tuple[list[tuple[b
 
 
 def periods(store: Redis, secrets: Secrets, recipients: Iterable[bytes]) -> dict[bytes, Periods]:
-    """Of these recipient keys, those that are or were withdrawn. One command, none if nobody ever was."""
+    """Of these recipient keys, those that are or were withdrawn."""
     wanted = list(recipients)
     if not wanted or not store.exists(keys.WITHDRAWN):
         return {}
@@ -168,7 +170,7 @@ def parse(value: bytes | None) -> Periods:
 
 
 class Withdrawn:
-    """The marks that hold, in the memory of a web process: sorted, 8 bytes each, and what changed since.
+    """The marks that hold, in the memory of a web process: 8 bytes each, sorted in PARTS short arrays.
 
     Before them stands a map of 2 MB with a bit for the first 24 bits of each mark: most recipients are not in
     it, and need no search. Learns of changes within REFRESH seconds; while Redis is away, keeps what it has.
@@ -180,9 +182,11 @@ class Withdrawn:
         self._hash = secrets.withdrawal_hash()
         self._seen = "0-0"
         self.loaded = False
-        self._sorted = array("Q")
+        self._forget()
+
+    def _forget(self) -> None:
+        self._parts = [array("Q") for _ in range(PARTS)]
         self._bits = bytearray()
-        self._changed: dict[int, bool] = {}
 
     def __contains__(self, recipient: bytes) -> bool:
         """recipient: its key."""
@@ -193,70 +197,67 @@ class Withdrawn:
         mark = int.from_bytes(made.digest(), "big")
         if not self._bits[mark >> 43] >> (mark >> 40 & 7) & 1:
             return False
-        changed = self._changed.get(mark)
-        if changed is not None:
-            return changed
-        at = bisect_left(self._sorted, mark)
-        return at < len(self._sorted) and self._sorted[at] == mark
+        part = self._parts[mark % PARTS]
+        at = bisect_left(part, mark)
+        return at < len(part) and part[at] == mark
 
     @property
     def size(self) -> int:
         """Bytes of memory of the list and its map."""
-        return len(self._sorted) * self._sorted.itemsize + len(self._bits)
+        return sum(map(sys.getsizeof, self._parts)) + len(self._bits)
 
     def learn(self, recipient: bytes, withdrawn: bool) -> None:
         """What this process was told just now."""
         self._learn(self._mark(recipient), withdrawn)
 
-    def _learn(self, mark: bytes, withdrawn: bool) -> None:
-        number = int.from_bytes(mark, "big")
-        self._changed[number] = withdrawn
-        if withdrawn:
-            self._note(number)
-        if len(self._changed) > _MERGE:
-            kept = set(self._sorted)
-            for one, holds_now in self._changed.items():
-                (kept.add if holds_now else kept.discard)(one)
-            self._sorted, self._changed = array("Q", sorted(kept)), {}
-
-    def _note(self, number: int) -> None:
-        if not self._bits:
-            self._bits = bytearray(1 << 21)
-        self._bits[number >> 43] |= 1 << (number >> 40 & 7)
+    def _learn(self, data: bytes, withdrawn: bool) -> None:
+        mark = int.from_bytes(data, "big")
+        part = self._parts[mark % PARTS]
+        at = bisect_left(part, mark)
+        known = at < len(part) and part[at] == mark
+        if withdrawn and not known:
+            part.insert(at, mark)
+            self._bits = self._bits or bytearray(1 << 21)
+            self._bits[mark >> 43] |= 1 << (mark >> 40 & 7)
+        elif known and not withdrawn:
+            del part[at]  # its bit stays: another mark may share it
 
     async def load(self) -> None:
-        """Reads all of it."""
+        """Reads all of it, in short steps. What was known holds until then."""
         last = await self._store.xrevrange(keys.WITHDRAWALS, "+", "-", 1)
         seen = last[0][0].decode() if last else "0-0"
-        found = array("Q")
+        whole = copy(self)
+        whole._forget()
         cursor = 0
         while True:
-            cursor, part = await self._store.hscan(keys.WITHDRAWN, cursor, count=_CHUNK)
-            found.extend(int.from_bytes(mark, "big") for mark, value in part.items() if value[-1:] == b"-")
+            cursor, found = await self._store.hscan(keys.WITHDRAWN, cursor, count=_CHUNK)
+            for mark, value in found.items():
+                if value.endswith(b"-"):
+                    whole._learn(mark, True)
             if not cursor:
                 break
-        self._bits, self._changed = bytearray(), {}
-        for number in found:
-            self._note(number)
-        self._sorted = array("Q", sorted(found))
+        # What changed meanwhile stands in the log after `seen`, and is learnt again from there.
+        self._parts, self._bits = whole._parts, whole._bits
         self._seen, self.loaded = seen, True
 
     async def refresh(self) -> None:
         """Reads what has changed since the last look; all of it if that cannot be told."""
         if not self.loaded:
             return await self.load()
-        first = "-" if self._seen == "0-0" else self._seen
-        entries: list[Any] = await self._store.xrange(keys.WITHDRAWALS, first, "+", _CHUNK)
-        if first != "-" and (not entries or entries[0][0].decode() != self._seen):
-            return await self.load()
-        marks = sorted({fields[b"mark"] for entry, fields in entries if entry.decode() != self._seen})
-        if marks:
-            values = await self._store.hmget(keys.WITHDRAWN, marks)
-            for mark, value in zip(marks, values, strict=True):
-                self._learn(mark, value is not None and value.endswith(b"-"))
-        if entries:
-            self._seen = entries[-1][0].decode()
-        return None
+        while True:
+            first = "-" if self._seen == "0-0" else self._seen
+            entries: list[Any] = await self._store.xrange(keys.WITHDRAWALS, first, "+", _CHUNK)
+            if first != "-" and (not entries or entries[0][0].decode() != self._seen):
+                return await self.load()
+            marks = sorted({fields[b"mark"] for entry, fields in entries if entry.decode() != self._seen})
+            if marks:
+                values = await self._store.hmget(keys.WITHDRAWN, marks)
+                for mark, value in zip(marks, values, strict=True):
+                    self._learn(mark, value is not None and value.endswith(b"-"))
+            if entries:
+                self._seen = entries[-1][0].decode()
+            if len(entries) < _CHUNK:
+                return None
 
     async def follow(self) -> None:
         """Keeps up with changes until cancelled."""

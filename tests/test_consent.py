@@ -6,9 +6,9 @@ from itertools import product
 
 import pytest
 
-from pixel_server.consent import MODES, Consent, Rule, allowed, asks, mode
+from pixel_server.consent import Consent, Rule, allowed, asks, mode
 from pixel_server.settings import Settings
-from pixel_server.tokens import Mode
+from pixel_server.tokens import MODES, Mode
 
 
 @pytest.mark.parametrize("name", ["", "all", "Count", "pseudonymous "])

@@ -69,19 +69,18 @@ def test_it_reads_all_anew_when_the_log_does_not_go_back_far_enough(tell, secret
     tell(story)
 
 
-def test_more_changes_than_one_look_reads(tell, secrets):
+def test_one_look_reads_however_many_changes_there_are(tell, secrets):
     async def story(client):
         known = Withdrawn(client, secrets)
         await known.load()
         await withdraw(client, secrets, *range(2500))
-        for _ in range(4):
-            await known.refresh()
+        await known.refresh()
         assert all(person(n) in known for n in range(2500))
 
     tell(story)
 
 
-def test_many_changes_are_merged_and_stay_right(secrets):
+def test_many_changes_stay_right(secrets):
     known = Withdrawn(None, secrets)
     for n in range(25_000):
         known.learn(person(n), True)

@@ -109,13 +109,16 @@ def plan(shard: int, sums: Sums, kept: Kept, bucket_days: int, now: float) -> It
 
 
 def plan_last(store: Redis, shard: int, days: dict[bytes, int]) -> Iterator[Command]:
-    """The commands that move the day of the last open of each recipient in mode `last`, forward only."""
+    """The commands that move the day of the last open of each recipient in mode `last`, forward only.
+
+    Reads what is kept. NewerFormat: a newer version wrote it.
+    """
     if not days:
         return
     found = store.eval(_READ_PEOPLE, 1, keys.last(shard, 0)[:-3], b"".join(days), keys.PEOPLE_BUCKETS)
     for (recipient, day), kept in zip(days.items(), found, strict=True):
-        if kept is None or day > int.from_bytes(kept, "big"):
-            yield ("HSET", keys.last(shard, people.bucket(recipient)), recipient, day.to_bytes(2, "big"))
+        if kept is None or day > people.unpack_day(kept):
+            yield ("HSET", keys.last(shard, people.bucket(recipient)), recipient, people.pack_day(day))
 
 
 def bookkeeping(shard: int, tally: Tally, last: str) -> Iterator[Command]:

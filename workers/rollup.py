@@ -76,9 +76,9 @@ class Rollup:
             for sums in tally.sums.values():
                 kept = apply.read(self.store, self.shard, sums)
                 commands += apply.plan(self.shard, sums, kept, self.settings.bucket_days, now)
+            commands += apply.plan_last(self.store, self.shard, tally.last)
         except NewerFormat as error:
             return self._stop(f"{error}; update the workers")
-        commands += apply.plan_last(self.store, self.shard, tally.last)
         commands += apply.bookkeeping(self.shard, tally, taken)
         if not turn.commit(self.store, self.shard, n, taken, commands):
             return Outcome.MOVED

@@ -23,6 +23,7 @@ from pixel_server.tokens import BadToken, Mode, mode_of, read, with_mode
 from pixel_server.withdrawals import Withdrawn
 
 OPEN, PAGE = b"/o/", b"/p/"
+DAY = 86_400
 SUFFIX = b".gif"
 _METHODS = frozenset({"GET", "HEAD"})
 _OWN = (b"u", b"r", b"v")
@@ -57,7 +58,7 @@ class Door:
         self._withdrawn = withdrawn
         self._keeps_all = consent.default.mode >= Mode.PSEUDONYMOUS
         self._address = ClientAddress(settings)
-        self._lifetime = settings.token_days * 86_400
+        self._lifetime = settings.token_days * DAY
         self._shards = settings.shards
         self._clock = clock
         self.recent: deque[bytes] = deque(maxlen=1000)
@@ -98,8 +99,8 @@ class Door:
             mode = self._allowed(campaign, mode_of(flags), head)
             if mode == Mode.OFF:
                 return self._ignored(campaign, head)
-            if mode == Mode.COUNT:
-                recipient = b""
+            if mode == Mode.COUNT:  # as if the link had been made so
+                recipient, token_time = b"", token_time - token_time % DAY
             flags = with_mode(flags, mode)
         address = self._address.of(peer, head.headers)
         data = hit.encode(

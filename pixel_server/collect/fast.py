@@ -34,6 +34,8 @@ ONCE = 8192
 """Heads that came once, of which only Python's hash is kept."""
 
 _NOT_PLAIN = (b"content-length", b"transfer-encoding", b"expect", b"upgrade")
+_PERSONAL = (b"cookie", b"authorization", b"x-forwarded-for", b"forwarded")
+"""Headers that make a head one person's own: it is not remembered."""
 _VERSION = b" HTTP/1.1"
 _TAIL = SUFFIX + _VERSION
 _END = b"\r\n\r\n"
@@ -156,7 +158,7 @@ class PixelProtocol(Protocol):
         answer = self._door.check(method.decode(), path, query, head, self.client[0] if self.client else None)
         self._is_head = method == b"HEAD"
         keep_alive = self.parser.should_keep_alive()
-        if keep_alive and self._again:
+        if keep_alive and self._again and head.headers.keys().isdisjoint(_PERSONAL):
             self._remember(head)
         self._take(answer, keep_alive)
         return True

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pixel_server import apikeys, campaigns, consent, withdrawals
+from pixel_server import apikeys, campaigns, withdrawals
 from pixel_server.campaigns import Campaign
 from pixel_server.consent import Consent
 from pixel_server.directory import Directory
@@ -43,6 +43,7 @@ class Api:
     settings: Settings
     secrets: Secrets
     directory: Directory
+    consent: Consent
     withdrawn: Withdrawn
     late_since: Callable[[], int | None]
     clock: Callable[[], float]
@@ -53,13 +54,6 @@ class Api:
         if address is None:
             raise Problem(409, "set PIXEL_BASE_URL, or the campaign's base_url: links need an address")
         return Minter(address, self.secrets)
-
-    def mode(self, value: Any) -> str:
-        """A campaign's mode, as it is sent. ValueError: it is none, or more than PIXEL_MAX_MODE."""
-        chosen: str = body.one_of(*consent.MODES)(value)
-        if consent.mode(chosen) > consent.mode(self.settings.max_mode):
-            raise ValueError(f"is more than this server keeps, {self.settings.max_mode}")
-        return chosen
 
     async def campaign(self, name: str) -> Campaign:
         """Problem 404: there is none."""
@@ -99,12 +93,11 @@ async def create_campaign(api: Api, request: Request) -> Response:
         "sent": body.sent,
         "time_zone": body.time_zone,
         "base_url": body.base_url,
-        "mode": api.mode,
+        "mode": api.consent.check,
         "gpc": body.signals,
     }
     fields = body.check(await body.read(request), known, frozenset({"id", "name", "kind"}))
-    most = api.settings.max_mode
-    fields.setdefault("mode", min(api.settings.default_mode, most, key=consent.mode))
+    fields.setdefault("mode", api.consent.default.mode.name.lower())
     made = campaigns.new(**fields)
     try:
         await campaigns.create(api.store, made)
@@ -139,7 +132,7 @@ async def change_campaign(api: Api, request: Request) -> Response:
         "sent": body.sent,
         "time_zone": body.time_zone,
         "base_url": body.base_url,
-        "mode": api.mode,
+        "mode": api.consent.check,
         "gpc": body.signals,
     }
     name = request.path_params["id"]
@@ -174,7 +167,7 @@ async def make_links(api: Api, request: Request) -> Response:
     if campaign.kind != "email":
         raise Problem(409, "a web campaign has one pixel for all: /p/" + campaign.id + ".gif")
     minter = api.minter(campaign.base_url)
-    rows = links.rows(await body.read(request), Consent(api.settings).rule(campaign.mode, None).mode)
+    rows = links.rows(await body.read(request), api.consent.rule(campaign.mode, None).mode)
     await campaigns.note_links(api.store, campaign.id)
     made: list[dict[str, Any]] = []
     for i in range(0, len(rows), STEP):
@@ -190,18 +183,18 @@ async def show_stats(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     now = api.clock()
     wanted = ranges.parse(request.query_params, campaign.time_zone, now)
-    settings = api.settings
     late = await asyncio.to_thread(api.late_since)
-    figures = await stats.read(api.store, campaign, wanted, settings.shards, settings.bucket_days, now)
+    figures = await stats.read(api.store, campaign, wanted, api.settings, now)
     return reply({**figures, "late_since": None if late is None else ranges.show_ms(late)})
 
 
 async def find_recipient(api: Api, request: Request) -> Response:
-    return reply({"key": people.named(await body.read(request), api).hex()})
+    return reply({"key": people.named(await body.read(request), api.secrets).hex()})
 
 
 async def show_recipient(api: Api, request: Request) -> Response:
-    return reply(await people.show(api, people.key(request.path_params["key"])))
+    recipient = people.key(request.path_params["key"])
+    return reply(await people.show(api.store, api.secrets, api.settings.shards, recipient))
 
 
 async def erase_recipient(api: Api, request: Request) -> Response:
@@ -225,7 +218,7 @@ async def list_withdrawals(api: Api, request: Request) -> Response:
 
 
 async def add_withdrawals(api: Api, request: Request) -> Response:
-    found = people.recipients(await body.read(request), api)
+    found = people.recipients(await body.read(request), api.secrets)
     added = await withdrawals.withdraw(api.store, api.secrets, found, api.clock(), api.settings.shards)
     for recipient in found:
         api.withdrawn.learn(recipient, True)
@@ -233,7 +226,7 @@ async def add_withdrawals(api: Api, request: Request) -> Response:
 
 
 async def end_withdrawals(api: Api, request: Request) -> Response:
-    found = people.recipients(await body.read(request), api)
+    found = people.recipients(await body.read(request), api.secrets)
     ended = await withdrawals.allow(api.store, api.secrets, found, api.clock())
     for recipient in found:
         api.withdrawn.learn(recipient, False)

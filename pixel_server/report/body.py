@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from pixel_server.campaigns import time_zones
 from pixel_server.report.problems import Problem
+from pixel_server.settings import SIGNALS
 from pixel_server.settings import base_url as parse_base_url
 from pixel_server.slug import PATTERN, is_slug
 
@@ -138,7 +139,7 @@ def base_url(value: Any) -> str | None:
 
 
 def signals(value: Any) -> str | None:
-    return None if value is None else one_of("ignore", "count", "drop")(value)
+    return None if value is None else one_of(*SIGNALS)(value)
 
 
 def flag(value: Any) -> bool:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pixel_server.consent import MODES
 from pixel_server.links import Minter, check_recipient
 from pixel_server.report import body
 from pixel_server.report.problems import Problem
-from pixel_server.tokens import Mode, Part
+from pixel_server.tokens import MODES, Mode, Part
 
 MOST = 10_000
 PARTS = tuple(part.name.lower() for part in Part)
@@ -36,7 +35,7 @@ def rows(content: Any, most: Mode) -> list[Row]:
 
     most: the campaign's mode; a row without one gets it.
     """
-    found = body.check(content, {"recipients": _list}, frozenset({"recipients"}))["recipients"]
+    found = body.check(content, {"recipients": listed}, frozenset({"recipients"}))["recipients"]
     good: list[Row] = []
     errors: list[dict[str, Any]] = []
     for number, given in enumerate(found):
@@ -75,7 +74,7 @@ def mint(minter: Minter, campaign: str, row: Row, now: float) -> dict[str, str |
     }
 
 
-def _list(value: Any) -> list[Any]:
+def listed(value: Any) -> list[Any]:
     if not isinstance(value, list) or not 1 <= len(value) <= MOST:
         raise ValueError(f"must be a list of 1 to {MOST} recipients")
     return value

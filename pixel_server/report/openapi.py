@@ -150,7 +150,10 @@ def _paths() -> dict[str, Any]:
                 "Change a campaign",
                 (*_BODY, 404, 409),
                 {200: shown},
-                description="Fields that are not sent stay. 409: `time_zone` is fixed after the first hit.",
+                description=(
+                    "Fields that are not sent stay. 409: `time_zone` is fixed after the first hit; `mode`, "
+                    "after that or the first link, can only fall."
+                ),
                 body="CampaignChange",
             ),
             "delete": _call(
@@ -179,7 +182,7 @@ def _paths() -> dict[str, Any]:
                     }
                 },
                 description=(
-                    "Nothing is stored. 422 names every bad row, counted from 0, and makes no link. 409: a "
+                    "No link is stored. 422 names every bad row, counted from 0, and makes no link. 409: a "
                     "web campaign, or no base URL is set. NDJSON if `Accept` asks for it."
                 ),
                 body="Recipients",

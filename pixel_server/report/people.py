@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pixel_server import campaigns, keys, people, shards, withdrawals
 from pixel_server.report import body, links
 from pixel_server.report.problems import Problem
 from pixel_server.report.ranges import show_ms
+from pixel_server.secret import Secrets
 from pixel_server.store import AsyncRedis
 from pixel_server.tokens import BadToken, read
 from pixel_server.withdrawals import Periods
 
-if TYPE_CHECKING:
-    from pixel_server.report.api import Api
-
-MOST = 10_000
 KEY = 16
 """Hex digits of a recipient key."""
 
 
-def named(content: Any, api: Api) -> bytes:
+def named(content: Any, secrets: Secrets) -> bytes:
     """The recipient key of `{recipient}` or `{token}`. Problem 422: neither, or one that names nobody."""
     fields = body.check(content, {"recipient": links.recipient, "token": _text})
     if len(fields) != 1:
         raise Problem(422, "send either `recipient` or `token`")
     if "recipient" in fields:
-        return api.secrets.recipient_key(fields["recipient"])
+        return secrets.recipient_key(fields["recipient"])
     try:
-        _, _, recipient, _ = read(fields["token"].encode("utf-8", "replace"), api.secrets.signing)
+        _, _, recipient, _ = read(fields["token"].encode("utf-8", "replace"), secrets.signing)
     except BadToken:
         errors = [{"field": "token", "message": "is not of this server"}]
         raise Problem(422, "some fields cannot be used", errors) from None
@@ -48,9 +45,8 @@ def key(text: str) -> bytes:
     raise Problem(404, "a recipient's key has 16 hex digits")
 
 
-async def show(api: Api, recipient: bytes) -> dict[str, Any]:
-    """All that is kept of one recipient, in the order of campaigns' ids."""
-    store, count = api.store, api.settings.shards
+async def show(store: AsyncRedis, secrets: Secrets, count: int, recipient: bytes) -> dict[str, Any]:
+    """All that is kept of one recipient, in the order of campaigns' ids. count: of shards."""
     shard, bucket = shards.of_key(recipient, count), people.bucket(recipient)
     held = []
     names = await campaigns.every(store, "email")
@@ -63,19 +59,15 @@ async def show(api: Api, recipient: bytes) -> dict[str, Any]:
             if value is not None:
                 held.append({"campaign": name, **_record(value)})
     day = await store.hget(keys.last(shard, bucket), recipient)
-    found = await withdrawals.of(store, api.secrets, recipient)
+    found = await withdrawals.of(store, secrets, recipient)
     return {
         "key": recipient.hex(),
         "campaigns": held,
-        "last_open_day": None if day is None else _day(int.from_bytes(day, "big")),
+        "last_open_day": None if day is None else _day(people.unpack_day(day)),
         "withdrawals": periods(found),
-        "waiting": await _waiting(store, shard),
+        # Hits of this recipient's shard; some may be of this recipient.
+        "waiting": await store.xlen(keys.hits(shard)) > 0,
     }
-
-
-async def _waiting(store: AsyncRedis, shard: int) -> bool:
-    """Whether hits of this recipient's shard are not counted yet: some may be of this recipient."""
-    return bool(await store.exists(keys.hits(shard)) and await store.xlen(keys.hits(shard)))
 
 
 def periods(found: Periods) -> list[dict[str, str | None]]:
@@ -86,13 +78,13 @@ def periods(found: Periods) -> list[dict[str, str | None]]:
     ]
 
 
-def recipients(content: Any, api: Api) -> list[bytes]:
+def recipients(content: Any, secrets: Secrets) -> list[bytes]:
     """The recipient keys of `{recipients: [...]}`. Problem 422: each bad row, by its number."""
-    rows = body.check(content, {"recipients": _list}, frozenset({"recipients"}))["recipients"]
+    rows = body.check(content, {"recipients": links.listed}, frozenset({"recipients"}))["recipients"]
     found, errors = [], []
     for number, row in enumerate(rows):
         try:
-            found.append(api.secrets.recipient_key(links.recipient(row)))
+            found.append(secrets.recipient_key(links.recipient(row)))
         except ValueError as error:
             errors.append({"row": number, "field": "recipient", "message": str(error)})
     if errors:
@@ -118,10 +110,4 @@ def _day(number: int) -> str:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("must be text")
-    return value
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list) or not 1 <= len(value) <= MOST:
-        raise ValueError(f"must be a list of 1 to {MOST} recipients")
     return value

@@ -14,6 +14,7 @@ from pixel_server import withdrawals
 from pixel_server.campaigns import every
 from pixel_server.report.api import Api
 from pixel_server.report.privacy_page import CSP, State, View, language, render
+from pixel_server.series import NewerFormat
 from pixel_server.tokens import BadToken, Mode, mode_of, read
 
 log = logging.getLogger("pixel_server.privacy")
@@ -52,8 +53,8 @@ class Privacy:
         try:
             await self._change(recipient, wish)
             found = await withdrawals.of(self.api.store, self.api.secrets, recipient)
-        except (redis.RedisError, OSError) as error:
-            log.error("privacy: Redis does not answer, %s: %s", wish or "nothing was asked", error)
+        except (redis.RedisError, OSError, NewerFormat) as error:
+            log.error("privacy: %s is not done: %s", wish or "looking", error)
             return self._page(request, State.AWAY, token, mode)
         state = State.RECORDED
         if withdrawals.holds(found):

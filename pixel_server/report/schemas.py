@@ -6,10 +6,11 @@ from typing import Any
 
 from pixel_server.apikeys import SCOPES
 from pixel_server.campaigns import time_zones
-from pixel_server.consent import MODES
 from pixel_server.links import MAX_RECIPIENT
-from pixel_server.report import body, hyperloglog, links, people, ranges
+from pixel_server.report import body, hyperloglog, links, ranges
+from pixel_server.settings import SIGNALS
 from pixel_server.slug import PATTERN
+from pixel_server.tokens import MODES
 
 Schema = dict[str, Any]
 
@@ -78,7 +79,7 @@ def named() -> dict[str, Schema]:
         "Default: the server's `PIXEL_DEFAULT_MODE`.",
     )
     gpc = {
-        "enum": ["ignore", "count", "drop", None],
+        "enum": [*SIGNALS, None],
         "description": "What `Sec-GPC: 1` and `DNT: 1` do; null: as the server's `PIXEL_GPC` says.",
     }
     changeable = {
@@ -90,12 +91,7 @@ def named() -> dict[str, Schema]:
         "gpc": gpc,
     }
     new = {**changeable, "time_zone": {**zone, "default": "UTC"}}
-    recipient = text(
-        "Any string without control characters. Only its keyed hash is kept.",
-        minLength=1,
-        maxLength=MAX_RECIPIENT,
-        pattern=r"^[^\x00-\x1f\x7f-\x9f]+$",
-    )
+    recipient = _recipient()
     row = taken(
         ("recipient",),
         recipient=recipient,
@@ -190,14 +186,18 @@ def named() -> dict[str, Schema]:
     }
 
 
-def _people() -> dict[str, Schema]:
-    """What stands under the scope `people`."""
-    recipient = text(
-        "As it was named when its links were made.",
+def _recipient() -> Schema:
+    return text(
+        "Any string without control characters. Only its keyed hash is kept.",
         minLength=1,
         maxLength=MAX_RECIPIENT,
         pattern=r"^[^\x00-\x1f\x7f-\x9f]+$",
     )
+
+
+def _people() -> dict[str, Schema]:
+    """What stands under the scope `people`."""
+    recipient = _recipient()
     instants = {
         "from": or_null(instant(""), "Null: an erasure, which reaches hits of any time before."),
         "until": or_null(instant(""), "Null: it holds."),
@@ -207,9 +207,7 @@ def _people() -> dict[str, Schema]:
         "RecipientQuery": {
             "oneOf": [taken(("recipient",), recipient=recipient), taken(("token",), token=text("Of a link."))]
         },
-        "RecipientList": taken(
-            ("recipients",), recipients=array(recipient, minItems=1, maxItems=people.MOST)
-        ),
+        "RecipientList": taken(("recipients",), recipients=array(recipient, minItems=1, maxItems=links.MOST)),
         "KeptOfRecipient": answer(
             key=ref("RecipientKey"),
             campaigns=array(

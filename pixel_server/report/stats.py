@@ -8,10 +8,11 @@ from typing import Any
 
 from pixel_server import keys, producer, series
 from pixel_server.campaigns import Campaign
-from pixel_server.consent import mode
+from pixel_server.consent import Consent
 from pixel_server.report import hyperloglog, ranges
 from pixel_server.report.ranges import Range
 from pixel_server.series import DAY, Cell, Cells
+from pixel_server.settings import Settings
 from pixel_server.store import AsyncRedis
 from pixel_server.tokens import Mode
 
@@ -22,13 +23,15 @@ Figures = dict[str, int | None]
 
 
 async def read(
-    store: AsyncRedis, campaign: Campaign, wanted: Range, shards: int, bucket_days: int, now: float
+    store: AsyncRedis, campaign: Campaign, wanted: Range, settings: Settings, now: float
 ) -> dict[str, Any]:
     """What `GET /api/campaigns/{id}/stats` answers.
 
     as_of is read before all else: every hit that reached the stream before it is counted in the rest.
     """
+    shards, bucket_days = settings.shards, settings.bucket_days
     reading = _Reading(campaign, wanted, shards)
+    reading.follows = Consent(settings).rule(campaign.mode, None).mode >= Mode.PSEUDONYMOUS
     pipe = store.pipeline(transaction=False)
     pipe.time()
     for shard in range(shards):
@@ -93,7 +96,7 @@ class _Reading:
         self.total_visitors = 0
         self.addresses = 0
         self.dropped = 0
-        self.follows = mode(campaign.mode) >= Mode.PSEUDONYMOUS
+        self.follows = True
         self._days = [datetime.fromtimestamp(at, wanted.zone).strftime("%Y%m%d") for at in self.starts]
         self._utc_days = _utc_days(wanted.start, wanted.end)
         self._months = sorted({day[:6] for day in self._days})
@@ -164,9 +167,9 @@ class _Reading:
             known = start >= kept_since
             item: dict[str, Any] = {"start": ranges.show(start, self.wanted.zone)}
             item.update({name: _at(self.cells[i], name) if known else None for name in self.counts})
-            self._hide(item)
             if self.campaign.kind == "web":
                 item["unique_visitors"] = self.visitors[i] if self._counts_visitors else None
+            self._hide(item)
             items.append(item)
         return items
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pixel_server import keys
+from pixel_server import hit, keys, people
 from pixel_server.links import Minter
 from pixel_server.tokens import Mode, Part
 from tests.stack import until
@@ -89,7 +89,7 @@ def test_of_mode_last_only_the_day_of_the_last_open_is_kept(mail, ask, stats, cl
     for key in kept(client, "px:{?}:last:*"):
         found.update(client.hgetall(key))
     days_since_1970 = 20_251  # 2025-06-12
-    assert found == {secrets.recipient_key("ada"): days_since_1970.to_bytes(2, "big")}
+    assert found == {secrets.recipient_key("ada"): people.pack_day(days_since_1970)}
     assert kept(client, "px:{?}:people:*") + kept(client, "px:{?}:addresses:*") == []
 
 
@@ -122,6 +122,7 @@ def test_a_page_keeps_no_visitor_of_one_who_asks(page, site, stats, client, cloc
     assert site.get("/p/page.gif?v=ada", headers=GPC).headers["x-pixel"] == "recorded"
     totals = stats("page")["totals"]
     assert (totals["views"], totals["unique_visitors"]) == (views, visitors)
+    assert stats("page", from_=DAY, to="2025-06-11")["series"][0]["unique_visitors"] == visitors
     assert bool(kept(client, "px:{?}:addresses:*")) is (fields == {"gpc": "ignore"})
 
 
@@ -168,3 +169,21 @@ def test_bad_fields_are_named(site, mail, fields):
     ):
         assert answer.status_code == 422
         assert [error["field"] for error in answer.json()["errors"]] == [*fields]
+
+
+def test_where_the_server_tells_nobody_apart_no_number_is_invented(mail, ask, site, stats, settings):
+    mail(sent=4)
+    ask("ada")
+    stats("mail")
+    object.__setattr__(settings, "max_mode", "count")
+    found = stats("mail")
+    assert (found["totals"]["unique_opens"], found["open_rate"]) == (None, None)
+
+
+def test_a_hit_of_one_who_asks_carries_the_day_of_its_link_only(mail, ask, client, clock):
+    mail()
+    ask(headers=GPC)
+    [key] = kept(client, "px:{?}:hits")
+    [(_, fields)] = client.xrange(key)
+    [one], _ = hit.decode_batch(fields[b"1"])
+    assert (one.recipient, one.token_time) == (b"", int(clock.now) - int(clock.now) % 86_400)
