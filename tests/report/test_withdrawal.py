@@ -136,6 +136,25 @@ def test_a_roll_up_that_read_before_an_erasure_cannot_bring_anyone_back(
     assert secrets.recipient_key("ada") not in everything(client)
 
 
+def test_a_roll_up_that_read_the_list_before_a_withdrawal_cannot_commit(
+    mail, link, press, site, monkeypatch, count, clock, stats
+):
+    mail()
+    site.get(link().url)
+    read = withdrawals.periods
+
+    def withdrawn_meanwhile(*arguments):
+        found = read(*arguments)
+        monkeypatch.setattr(withdrawals, "periods", read)
+        press(link(), "stop")  # at the very instant of the hit
+        return found
+
+    monkeypatch.setattr(withdrawals, "periods", withdrawn_meanwhile)
+    count(clock.now)
+    assert withdrawals.periods is read  # it came to that
+    assert stats("mail")["totals"]["opens"] == 0
+
+
 @pytest.mark.parametrize("site_of", ["cross-site", "same-site"])
 def test_a_form_of_another_site_changes_nothing(mail, link, press, client, site_of):
     mail()
