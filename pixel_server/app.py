@@ -21,7 +21,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Mount, Route
 
-from pixel_server import apikeys, jobs, store
+from pixel_server import apikeys, jobs, store, tasks
 from pixel_server.collect import dropped
 from pixel_server.collect.bell import Bell
 from pixel_server.collect.door import Door
@@ -125,16 +125,14 @@ def create_app(
             log.error("%s; hits go to the spool, by what is known of campaigns from before", error)
             directory.restore(settings.data / "campaigns.json")
             running.append(_begin_later(begin))
-        tasks = [asyncio.create_task(run) for run in running]
+        started = [asyncio.create_task(run) for run in running]
         gc.freeze()  # what was made so far stays; the collector need not look at it again
         try:
             # For the fast path, which finds no other way to them.
             yield {"door": door, "recorder": recorder, "prefix": prefix.encode()}
         finally:
             await recorder.close()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await tasks.end(started)
             stream.close()
             draining.close()
             spool.close()

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from pixel_server import hit, producer
+from pixel_server import hit, producer, tasks
 
 log = logging.getLogger("pixel_server.recorder")
 
@@ -130,8 +130,7 @@ class Recorder:
         if left:
             log.error("recorder: stopped with %d hits not stored; each was answered 503", left)
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await tasks.end([self._task])
         for group in unstored:
             group.answer(False)
 
