@@ -18,6 +18,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from copy import copy
+from struct import Struct
 from typing import Any
 
 import redis
@@ -35,6 +36,7 @@ REFRESH = 0.25
 _LOG = 100_000
 """Changes kept; a process that missed more reads all anew."""
 PARTS = 1024
+_first = Struct(">I4x").unpack
 _CHUNK = 1000
 
 Periods = list[tuple[int, int | None]]
@@ -194,9 +196,11 @@ class Withdrawn:
             return False
         made = self._hash.copy()
         made.update(recipient)
-        mark = int.from_bytes(made.digest(), "big")
-        if not self._bits[mark >> 43] >> (mark >> 40 & 7) & 1:
+        data = made.digest()
+        (first,) = _first(data)
+        if not self._bits[first >> 11] >> (first >> 8 & 7) & 1:
             return False
+        mark = int.from_bytes(data, "big")
         part = self._parts[mark % PARTS]
         at = bisect_left(part, mark)
         return at < len(part) and part[at] == mark

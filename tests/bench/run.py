@@ -6,66 +6,77 @@ make bench BENCH="--only hits latency --processes 1 --cores 2,3 --dir /some/disk
 
 It installs what is missing: wrk and nginx as Debian packages where it is root, pixel-ping from npm into the
 virtual environment. Each part is also a program of its own: `python -m tests.bench.rollup`, and latency,
-memory, stats, freshness, flood. Defaults take about 12 minutes. The second of these commands printed,
-the first part with `--only hits`:
+memory, stats, freshness, flood. Defaults take about 12 minutes. `--only hits latency rollup
+--rounds 3 --seconds 3` printed, and for the rest an earlier run of all:
 
-2 cores (Intel(R) Xeon(R) Processor), Python 3.11.7; data on ext4, fsync 0.12 ms
+2 cores (Intel(R) Xeon(R) Processor), Python 3.11.7; data on ext4, fsync 0.14 ms
 3 rounds of 3 s a side, medians; serving on core 0, wrk and Valkey on core 1
 p50, p99: ms. CPU, store: us a hit, of the serving processes and of their Valkey. busy: cores.
 bad: not 2xx. lost: answered, not stored. x hits, x CPU: to nginx.
 
 64 keep-alive connections
                               hits/s     p50     p99     CPU    busy   store     bad    lost  x hits   x CPU
-  nginx empty_gif            155,408    0.38    1.04    6.24    0.97    0.00       0       0    1.00    1.00
-  pixel-ping                  48,872    1.15    6.43    20.3    0.99    0.00       0       0    0.31    3.26
-  Starlette + XADD             6,482    9.45    21.2   154.2    1.00    17.3       0       0    0.04   24.71
-  pixel-server                39,230    1.59    2.72    23.7    0.94    5.40       0       0    0.25    3.80
-  pixel-server, 2 processes   24,669    2.52    4.08    34.6    0.84    13.0       0       0    0.16    5.54
+  nginx empty_gif            147,386    0.39    1.27    6.54    0.97    0.00       0       0    1.00    1.00
+  pixel-ping                  46,752    1.19    7.16    21.2    0.99    0.00       0       0    0.32    3.24
+  Starlette + XADD             6,366    9.61    22.0   155.7    1.00    17.0       0       0    0.04   23.79
+  pixel-server                46,973    1.21    2.19    16.3    0.76    5.37       0       0    0.32    2.50
+  pixel-server, 2 processes   29,328    2.14    3.20    24.1    0.73    11.3       0       0    0.20    3.68
 
 256 keep-alive connections
                               hits/s     p50     p99     CPU    busy   store     bad    lost  x hits   x CPU
-  nginx empty_gif            148,672    1.63    2.96    6.44    0.97    0.00       0       0    1.00    1.00
-  pixel-ping                  43,871    5.36    23.0    22.6    0.99    0.00       0       0    0.30    3.52
-  Starlette + XADD             6,115    38.6    56.2   162.8    1.00    10.7       0       0    0.04   25.29
-  pixel-server                40,029    6.26    8.34    22.7    0.91    2.46       0       0    0.27    3.52
-  pixel-server, 2 processes   45,643    5.22    8.94    25.7    1.17    4.21       0       0    0.31    4.00
+  nginx empty_gif            144,162    1.72    3.30    6.75    0.96    0.00       0       0    1.00    1.00
+  pixel-ping                  41,336    5.71    12.9    24.0    0.99    0.00       0       0    0.29    3.55
+  Starlette + XADD             5,232    44.2    81.2   188.6    1.00    14.6       0       0    0.04   27.92
+  pixel-server                61,812    3.79    5.96    14.8    0.92    2.29       0       0    0.43    2.20
+  pixel-server, 2 processes   56,272    4.19    7.80    17.6    1.01    3.66       0       0    0.39    2.61
 
 64 connections, a new one each request
                               hits/s     p50     p99     CPU    busy   store     bad    lost  x hits   x CPU
-  nginx empty_gif             32,918    0.69    1.93    15.4    0.52    0.00       0       0    1.00    1.00
-  pixel-ping                  14,515    4.28    17.8    67.7    0.99    0.00       0       0    0.44    4.41
-  Starlette + XADD             4,643    13.6    16.7   213.9    0.99    66.4       0       0    0.14   13.92
-  pixel-server                13,880    4.41    6.89    71.0    0.99    18.1       0       0    0.42    4.62
-  pixel-server, 2 processes   14,401    3.81    7.56    75.3    1.08    13.6       0       0    0.44    4.90
+  nginx empty_gif             31,288    0.73    2.08    16.1    0.52    0.00       0       0    1.00    1.00
+  pixel-ping                  12,698    4.37    16.1    77.9    0.98    0.00       0       0    0.41    4.83
+  Starlette + XADD             4,487    14.1    16.7   220.6    0.99    67.3       0       0    0.14   13.67
+  pixel-server                11,960    5.15    8.16    80.7    0.96    22.6       0       0    0.38    5.00
+  pixel-server, 2 processes   12,656    4.29    9.99    86.0    1.09    14.2       0       0    0.40    5.33
+
+64 keep-alive connections, every head another
+                              hits/s     p50     p99     CPU    busy   store     bad    lost  x hits   x CPU
+  nginx empty_gif            147,710    0.39    1.15    6.57    0.97    0.00       0       0    1.00    1.00
+  pixel-ping                  44,882    1.25    2.72    22.0    0.99    0.00       0       0    0.30    3.35
+  Starlette + XADD             5,685    10.7    25.1   174.4    0.99    17.6       0       0    0.04   26.56
+  pixel-server                30,677    1.98    3.46    29.5    0.91    5.31       0       0    0.21    4.49
+  pixel-server, 2 processes   23,798    2.46    30.4    40.1    0.95    12.0       0       0    0.16    6.11
 
 Ratios of medians
-  64 keep-alive connections: hits to nginx                                0.25         at least 0.4: NOT MET
-  64 keep-alive connections: CPU to nginx                                 3.80         at most 1.8: NOT MET
-  64 keep-alive connections: hits to pixel-ping                           0.80         at least 2: NOT MET
-  256 keep-alive connections: hits to nginx                               0.27         at least 0.5: NOT MET
-  256 keep-alive connections: CPU to nginx                                3.52         at most 1.8: NOT MET
-  256 keep-alive connections: hits to pixel-ping                          0.91         at least 2: NOT MET
-  64 connections, a new one each request: hits to nginx                   0.42
-  64 connections, a new one each request: CPU to nginx                    4.62
-  64 connections, a new one each request: hits to pixel-ping              0.96
+  64 keep-alive connections: hits to nginx                                0.32         at least 0.4: NOT MET
+  64 keep-alive connections: CPU to nginx                                 2.50         at most 1.8: NOT MET
+  64 keep-alive connections: hits to pixel-ping                           1.00         at least 2: NOT MET
+  256 keep-alive connections: hits to nginx                               0.43         at least 0.5: NOT MET
+  256 keep-alive connections: CPU to nginx                                2.20         at most 1.8: NOT MET
+  256 keep-alive connections: hits to pixel-ping                          1.50         at least 2: NOT MET
+  64 connections, a new one each request: hits to nginx                   0.38
+  64 connections, a new one each request: CPU to nginx                    5.00
+  64 connections, a new one each request: hits to pixel-ping              0.94
+  64 keep-alive connections, every head another: hits to nginx            0.21
+  64 keep-alive connections, every head another: CPU to nginx             4.49
+  64 keep-alive connections, every head another: hits to pixel-ping       0.68
   pixel-server: hits refused, lost or doubled                             0.00         at most 0: met
   pixel-server, 2 processes: hits refused, lost or doubled                0.00         at most 0: met
 
 Latency at half the maximum rate
-  maximum, 256 connections                                              40,180 hits/s
-  rate at which latency was taken                                       20,412 hits/s
-  p50                                                                     1.04 ms      at most 3: met
-  p99                                                                     2.17 ms      at most 10: met
+  maximum, 256 connections                                              65,521 hits/s
+  rate at which latency was taken                                       32,620 hits/s
+  p50                                                                     1.02 ms      at most 3: met
+  p99                                                                     2.01 ms      at most 10: met
   answers that are no 2xx                                                 0.00         at most 0: met
 
 Roll-up
-  one worker counts                                                     66,537 hits/s
-  CPU of the worker a hit                                                 8.07 us
-  CPU of Valkey a hit                                                     6.50 us
-  one web process stores, 64 connections                                38,580 hits/s
-  one web process stores, 256 connections                               36,462 hits/s
-  ratio, 64 connections                                                   1.72         at least 1: met
-  ratio, 256 connections                                                  1.82         at least 1: met
+  one worker counts                                                     60,451 hits/s
+  CPU of the worker a hit                                                 9.37 us
+  CPU of Valkey a hit                                                     6.80 us
+  one web process stores, 64 connections                                45,539 hits/s
+  one web process stores, 256 connections                               56,397 hits/s
+  ratio, 64 connections                                                   1.33         at least 1: met
+  ratio, 256 connections                                                  1.07         at least 1: met
 
 Memory of a million recipients
   a recipient, by used_memory_dataset                                     24.8 bytes   at most 40: met
