@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import redis
 
-from pixel_server import keys
+from pixel_server import audit, keys
 from pixel_server.store import AsyncRedis
 
 SCOPES = ("read", "write", "people")
@@ -39,9 +39,9 @@ def _hash(key: str) -> str:
 
 
 async def create(
-    store: AsyncRedis, name: str, scopes: list[str], key: str | None = None
+    store: AsyncRedis, name: str, scopes: list[str], key: str | None = None, *, who: str = audit.COMMAND
 ) -> tuple[ApiKey, str]:
-    """(the record, the key). key: one of the operator's own; else one is made.
+    """(the record, the key). key: one of the operator's own; else one is made. who: for the audit log.
 
     ValueError: the name is kept for the key that the environment sets.
     """
@@ -51,6 +51,7 @@ async def create(
     digest = _hash(key)
     record = ApiKey(id=digest[:12], name=name, scopes=scopes, created=int(time.time()))
     fields = {"hash": digest, "name": name, "scopes": " ".join(scopes), "created": str(record.created)}
+    await audit.note(store, who, "key.made", key=record.id, scopes=",".join(scopes))
     pipe = store.pipeline()
     pipe.hset(keys.api_key(record.id), mapping=fields)
     pipe.sadd(keys.API_KEYS, record.id)
@@ -86,8 +87,11 @@ async def listed(store: AsyncRedis) -> list[ApiKey]:
     return sorted(records, key=lambda record: (record.created, record.id))
 
 
-async def revoke(store: AsyncRedis, key: str) -> None:
-    """key: its id. Unknown: there is none."""
+async def revoke(store: AsyncRedis, key: str, who: str = audit.COMMAND) -> None:
+    """key: its id. who: for the audit log. Unknown: there is none."""
+    if not await store.exists(keys.api_key(key)):
+        raise Unknown(key)
+    await audit.note(store, who, "key.revoked", key=key)
     pipe = store.pipeline()
     pipe.srem(keys.API_KEYS, key)
     pipe.delete(keys.api_key(key))
@@ -102,10 +106,10 @@ async def use_environment(store: AsyncRedis, key: str | None) -> None:
     for record in known:
         if record.name == ENVIRONMENT and (record.id != wanted or record.scopes != list(SCOPES)):
             with suppress(Unknown):  # another process was first
-                await revoke(store, record.id)
+                await revoke(store, record.id, ENVIRONMENT)
             known = [other for other in known if other is not record]
     if key and wanted not in {record.id for record in known}:
-        await create(store, ENVIRONMENT, list(SCOPES), key)
+        await create(store, ENVIRONMENT, list(SCOPES), key, who=ENVIRONMENT)
 
 
 def _record(key: str, kept: dict[bytes, bytes]) -> ApiKey:

@@ -33,6 +33,7 @@ from pixel_server.collect.stream import Stream
 from pixel_server.consent import Consent
 from pixel_server.directory import Directory
 from pixel_server.report import api
+from pixel_server.report.calls import CALLS
 from pixel_server.report.health import Health
 from pixel_server.report.privacy import Privacy
 from pixel_server.secret import Secrets
@@ -155,7 +156,7 @@ def _routes(prefix: str, pixel: Pixel, privacy: Privacy, calls: api.Api, health:
     under = [prefix, ""] if prefix else [""]
     pixels = [Route(f"{at}/{kind}{rest}", pixel) for at in under for kind in "op" for rest in _ALL]
     others: list[BaseRoute] = [
-        *api.routes(calls),
+        *api.routes(calls, CALLS),
         Route("/privacy", privacy.answer, methods=["GET", "POST"]),
         Route("/healthz", health.healthz),
         Route("/readyz", health.readyz),

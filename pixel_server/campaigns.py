@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
 
-from pixel_server import consent, keys, series, turn
+from pixel_server import consent, keys, purge, rewrite, turn
 from pixel_server.settings import Signals
 from pixel_server.slug import is_slug
 from pixel_server.store import AsyncRedis, Redis
@@ -27,10 +27,21 @@ log = logging.getLogger("pixel_server.campaigns")
 Kind = Literal["email", "web"]
 
 
+class Gone(msgspec.Struct, frozen=True, kw_only=True):
+    """What retention has taken. buckets: those before (s). days: local ones before (YYYYMMDD)."""
+
+    buckets: int = 0
+    days: str = ""
+    recipients: bool = False
+    names: bool = False
+
+
 class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     """What hits are counted under. created: seconds. made_by: `api`, or `hit` if a good token came first.
 
     mode: how much is kept of a recipient at most. gpc: see `consent.Signals`; None: as the server does.
+    sent_at: seconds. keep: days by kind, where fewer than the server's. closed_at: seconds; from then on its
+    hits are only counted. leaving: what all go by as gone; gone: what really is, when retention has ended.
     """
 
     id: str
@@ -41,12 +52,25 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str | None = None
     mode: str = "pseudonymous"
     gpc: Signals | None = None
+    sent_at: int | None = None
+    keep: dict[str, int] = {}
+    closed_at: int | None = None
     created: int = 0
     made_by: Literal["api", "hit"] = "api"
+    leaving: Gone = Gone()
+    gone: Gone = Gone()
 
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.time_zone)
+
+
+class Uses(NamedTuple):
+    """When it was used, in seconds; 0: never. first_hit: when the roll-up first saw one."""
+
+    first_hit: int
+    last_link: int
+    last_upload: int
 
 
 class Unknown(LookupError):
@@ -95,24 +119,24 @@ return 1
 
 _CHANGE = """
 -- KEYS: campaign, changes. ARGV: record as read, new record, id, '1' if only before the first hit,
--- '1' if only before the first hit or link.
+-- '1' if only before the first hit or link, '1' if web processes need not know.
 -- Returns 1; 0 if the record has moved; -1 if hits or links have fixed it.
 if redis.call('HGET', KEYS[1], 'record') ~= ARGV[1] then return 0 end
 local sealed = redis.call('HEXISTS', KEYS[1], 'sealed') == 1
 if ARGV[4] == '1' and sealed then return -1 end
 if ARGV[5] == '1' and (sealed or redis.call('HEXISTS', KEYS[1], 'linked') == 1) then return -1 end
 redis.call('HSET', KEYS[1], 'record', ARGV[2])
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', 10000, '*', 'id', ARGV[3])
+if ARGV[6] ~= '1' then redis.call('XADD', KEYS[2], 'MAXLEN', '~', 10000, '*', 'id', ARGV[3]) end
 return 1
 """
 
 _SEAL = """
--- KEYS: campaigns, gone, changes, then each campaign. ARGV: seconds now, then for each campaign its id and
--- the record it gets if there is none, or ''. Marks each as having hits.
+-- KEYS: campaigns, gone, changes, then each campaign. ARGV: seconds now, then for each campaign its id, the
+-- record it gets if there is none, or '', and when its last link was made, or 0. Marks each as having hits.
 -- Returns a record each, or '' for one that is gone or unknown.
 local out = {}
 for i = 4, #KEYS do
-  local id, made = ARGV[2 * i - 6], ARGV[2 * i - 5]
+  local id, made, linked = ARGV[3 * i - 10], ARGV[3 * i - 9], tonumber(ARGV[3 * i - 8])
   local record = redis.call('HGET', KEYS[i], 'record')
   if not record and made ~= '' and redis.call('SISMEMBER', KEYS[2], id) == 0 then
     record = made
@@ -120,7 +144,12 @@ for i = 4, #KEYS do
     redis.call('ZADD', KEYS[1], 0, id)
     redis.call('XADD', KEYS[3], 'MAXLEN', '~', 10000, '*', 'id', id)
   end
-  if record then redis.call('HSETNX', KEYS[i], 'sealed', ARGV[1]) end
+  if record then
+    redis.call('HSETNX', KEYS[i], 'sealed', ARGV[1])
+    if linked > tonumber(redis.call('HGET', KEYS[i], 'linked') or '0') then
+      redis.call('HSET', KEYS[i], 'linked', linked)
+    end
+  end
   out[#out + 1] = record or ''
 end
 return out
@@ -167,30 +196,52 @@ async def every(store: AsyncRedis, kind: Kind) -> list[str]:
 
 async def change(store: AsyncRedis, campaign: str, fields: dict[str, Any]) -> Campaign:
     """The campaign with these fields. Unknown: there is none. Sealed: hits or links have fixed a field."""
+    return await amend(store, campaign, lambda before: msgspec.structs.replace(before, **fields))
+
+
+async def amend(
+    store: AsyncRedis, campaign: str, made: Callable[[Campaign], Campaign], *, quiet: bool = False
+) -> Campaign:
+    """What `made` makes of a campaign as it is now. quiet: web processes need not know. As `change`."""
     while True:
         record = await store.hget(keys.campaign(campaign), "record") if is_slug(campaign) else None
         if record is None:
             raise Unknown(campaign)
         before = _decode(record)
-        after = msgspec.structs.replace(before, **fields)
-        before_hits = "1" if after.time_zone != before.time_zone else "0"
-        before_links = "1" if consent.mode(after.mode) > consent.mode(before.mode) else "0"
+        after = made(before)
+        before_hits = int(after.time_zone != before.time_zone)
+        before_links = int(consent.mode(after.mode) > consent.mode(before.mode))
         names = (keys.campaign(campaign), keys.CHANGES)
-        done = await store.eval(
-            _CHANGE, 2, *names, record, _encode(after), campaign, before_hits, before_links
-        )
+        rules = (before_hits, before_links, int(quiet))
+        done = await store.eval(_CHANGE, 2, *names, record, _encode(after), campaign, *rules)
         if done == 1:
             return after
         if done == -1:
             raise Sealed(campaign)
 
 
-async def note_links(store: AsyncRedis, campaign: str) -> None:
-    """There are links of this campaign: its mode can only be lowered from now on."""
-    await store.eval(_LINKED, 1, keys.campaign(campaign))
+async def note_links(store: AsyncRedis, campaign: str, now: float) -> None:
+    """Links of this campaign are made: its mode can only be lowered from now on."""
+    await store.eval(_USED, 1, keys.campaign(campaign), "linked", int(now))
 
 
-_LINKED = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'linked', 1) end"
+async def note_upload(store: AsyncRedis, campaign: str, now: float) -> None:
+    """Recipients of this campaign are uploaded."""
+    await store.eval(_USED, 1, keys.campaign(campaign), "uploaded", int(now))
+
+
+_USED = (
+    "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end return 1"
+)
+
+
+async def uses(store: AsyncRedis, campaign: str) -> tuple[Campaign, Uses]:
+    """A campaign, and when it was used. Unknown: there is none."""
+    fields = ["record", "sealed", "linked", "uploaded"]
+    record, *times = await store.hmget(keys.campaign(campaign), fields)
+    if record is None:
+        raise Unknown(campaign)
+    return _decode(record), Uses(*(int(at or 0) for at in times))
 
 
 async def delete(store: AsyncRedis, campaign: str, shards: int) -> None:
@@ -212,43 +263,24 @@ async def finish_deletions(store: AsyncRedis, shards: int) -> list[str]:
 async def _purge(store: AsyncRedis, campaign: str, shards: int) -> None:
     for shard in range(shards):
         await turn.raise_turn(store, shard)
-        # The months say which days there are, so they go last.
-        days = await _days(store, shard, campaign)
-        names = [keys.visitors(shard, campaign, day) for day in days]
-        names += [keys.buckets(shard, campaign, day) for day in _with_neighbours(days)]
-        names += [keys.people(shard, campaign, bucket) for bucket in range(keys.PEOPLE_BUCKETS)]
-        names += [keys.total(shard, campaign), keys.addresses(shard, campaign)]
-        names += [keys.visitors(shard, campaign), keys.months(shard, campaign)]
-        for i in range(0, len(names), 512):
-            await store.unlink(*names[i : i + 512])
+        await purge.whole(store, shard, campaign)
+    await rewrite.ask(store, time.time())
     await store.srem(keys.DELETING, campaign)
 
 
-async def _days(store: AsyncRedis, shard: int, campaign: str) -> list[str]:
-    months = await store.hgetall(keys.months(shard, campaign))
-    return [f"{month.decode()}{day:02d}" for month, value in months.items() for day in series.unpack(value)]
-
-
-def _with_neighbours(days: Sequence[str]) -> list[str]:
-    """UTC days that share an instant with these local days."""
-    found: set[str] = set()
-    for day in days:
-        at = date.fromisoformat(f"{day[:4]}-{day[4:6]}-{day[6:]}")
-        found.update((at + timedelta(days=n)).strftime("%Y%m%d") for n in (-1, 0, 1))
-    return sorted(found)
-
-
-def seal(store: Redis, wanted: dict[str, bool], now: float, mode: str) -> dict[str, Campaign]:
+def seal(store: Redis, wanted: dict[str, int | None], now: float, mode: str) -> dict[str, Campaign]:
     """The campaigns that hits are counted under, marked as having hits, so that their zone is fixed.
 
-    wanted: id -> whether a good token came, so that the campaign is made if there is none, with this mode.
+    wanted: id -> when the last of its links that came was made (s), so that the campaign is made if there is
+    none, with this mode; None: no good link came.
     Missing from the answer: those that are gone, or unknown.
     """
     ids = list(wanted)
     arguments: list[str | bytes | int] = [int(now)]
     for name in ids:
         made = Campaign(id=name, name=name, kind="email", mode=mode, created=int(now), made_by="hit")
-        arguments += [name, _encode(made) if wanted[name] else b""]
+        linked = wanted[name]
+        arguments += [name, b"" if linked is None else _encode(made), min(linked or 0, int(now))]
     names = [keys.CAMPAIGNS, keys.GONE, keys.CHANGES, *(keys.campaign(name) for name in ids)]
     records = store.eval(_SEAL, len(names), *names, *arguments)
     return {name: _decode(record) for name, record in zip(ids, records, strict=True) if record}
@@ -257,7 +289,10 @@ def seal(store: Redis, wanted: dict[str, bool], now: float, mode: str) -> dict[s
 def to_json(campaign: Campaign) -> dict[str, Any]:
     """As the API shows it."""
     shown: dict[str, Any] = msgspec.to_builtins(campaign)
-    shown["created"] = datetime.fromtimestamp(campaign.created, UTC).isoformat().replace("+00:00", "Z")
+    for field in ("created", "sent_at", "closed_at"):
+        if shown[field] is not None:
+            shown[field] = datetime.fromtimestamp(shown[field], UTC).isoformat().replace("+00:00", "Z")
+    del shown["leaving"], shown["gone"]
     return shown
 
 
@@ -270,6 +305,8 @@ def new(
     base_url: str | None = None,
     mode: str = "pseudonymous",
     gpc: Signals | None = None,
+    sent_at: int | None = None,
+    keep: dict[str, int] | None = None,
 ) -> Campaign:
     """A campaign made now."""
     return Campaign(
@@ -281,5 +318,7 @@ def new(
         base_url=base_url,
         mode=mode,
         gpc=gpc,
+        sent_at=sent_at,
+        keep=keep or {},
         created=int(time.time()),
     )

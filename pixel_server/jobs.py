@@ -12,6 +12,10 @@ from rq.exceptions import DuplicateJobError
 QUEUE = "pixel-rollup"
 ROLLUP = "workers.rollup.drain"
 CHORES = "workers.chores.run"
+RETENTION = "workers.retention.run"
+
+EVERY = {CHORES: 60, RETENTION: 600}
+"""Seconds between two runs of these."""
 
 SLICE = 5
 """Seconds. One roll-up of a shard may be asked for in each slice while another of it is listed. A job whose
@@ -34,10 +38,10 @@ def ask_rollups(jobs: Queue, shards: Iterable[int], now: float) -> list[int]:
     return listed
 
 
-def ask_chores(jobs: Queue, now: float) -> None:
-    """Enqueues the chores of this minute, once."""
+def ask(jobs: Queue, function: str, now: float) -> None:
+    """Enqueues one of EVERY, unless it is listed already for this time."""
     with suppress(DuplicateJobError):
-        _enqueue(jobs, CHORES, (), f"chores-{int(now) // 60}")
+        _enqueue(jobs, function, (), f"{function.split('.')[1]}-{int(now) // EVERY[function]}")
 
 
 def _enqueue(jobs: Queue, function: str, args: tuple[int, ...], job: str) -> None:

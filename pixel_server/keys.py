@@ -8,7 +8,7 @@ key                          type    lives                writer: content       
 px:{all}:store               hash    forever              first start: format, shards, print  every start
 px:{all}:signers             set     forever              start: prints of signing keys       every start
 px:{all}:campaigns           zset    forever              api: ids, in order                  api
-px:{all}:campaign:ID         hash    until deleted        api, roll-up: record, sealed        api, roll-up
+px:{all}:campaign:ID         hash    until deleted        api, roll-up: record, times of use  api, roll-up
 px:{all}:gone                set     forever              api: deleted ids                    all
 px:{all}:dropped             hash    until deleted        web: requests dropped, by campaign   stats
 px:{all}:withdrawn           hash    forever              privacy, api: periods, by mark      all
@@ -17,18 +17,22 @@ px:{all}:deleting            set     until deletion ends  api: deletions not yet
 px:{all}:changes             stream  last 10,000          api, roll-up: id made, changed, ... web
 px:{all}:apikeys             set     forever              api: ids of API keys                api
 px:{all}:apikey:KEY          hash    until revoked        api: hash, name, scopes, times      api
+px:{all}:audit               stream  last 10,000          api, cli, retention: who did what   api, cli
+px:{all}:rewrite             hash    forever              erasure, schedule: asked, begun     schedule
 px:{all}:workers             zset    10 s an entry        workers: name and last beat         readyz
 px:{s}:hits                  stream  until counted        recorder: batches                   roll-up
 px:{s}:producers             hash    30 days idle         recorder: last sequence and ms      recorder
 px:{s}:turn                  hash    forever              every writer of the shard: n, id    the same
 px:{s}:total:ID              hash    until deleted        roll-up: sums of all time           stats
-px:{s}:months:ID             hash    until deleted        roll-up: packed days, by month      stats
+px:{s}:months:ID             hash    PIXEL_KEEP_DAYS_...  roll-up: packed days, by month      stats
 px:{s}:buckets:ID:DAY        string  PIXEL_KEEP_DAYS_...  roll-up: packed 15 minutes of a day stats
-px:{s}:people:ID:BUCKET      hash    until deleted        roll-up: packed recipients          roll-up
-px:{s}:last:BUCKET           hash    forever              roll-up: day of last open, mode last roll-up
+px:{s}:people:ID:BUCKET      hash    PIXEL_KEEP_DAYS_...  roll-up: packed recipients          roll-up
+px:{s}:listed:ID:BUCKET      hash    PIXEL_KEEP_DAYS_...  upload: recipients, without a value  api
+px:{s}:names:ID:BUCKET       hash    PIXEL_KEEP_DAYS_...  upload: packed recipient and name   api
+px:{s}:last:BUCKET           hash    PIXEL_KEEP_DAYS_...  roll-up: day of last open, mode last roll-up
 px:{s}:addresses:ID          HLL     until deleted        roll-up: client addresses           stats
 px:{s}:visitors:ID           HLL     until deleted        roll-up: web visitors               stats
-px:{s}:visitors:ID:DAY       HLL     until deleted        roll-up: web visitors of a day      stats
+px:{s}:visitors:ID:DAY       HLL     PIXEL_KEEP_DAYS_...  roll-up: web visitors of a day      stats
 px:{s}:drops                 hash    forever              roll-up: hits dropped, by reason    readyz
 px:{s}:dead                  stream  PIXEL_KEEP_DAYS_...  roll-up: hits that were unreadable  readyz, cli
 px:{s}:stop                  string  until it goes on     roll-up: why the shard stands still readyz
@@ -47,6 +51,8 @@ DELETING = "px:{all}:deleting"
 CHANGES = "px:{all}:changes"
 API_KEYS = "px:{all}:apikeys"
 WORKERS = "px:{all}:workers"
+AUDIT = "px:{all}:audit"
+REWRITE = "px:{all}:rewrite"
 
 PEOPLE_BUCKETS = 4096
 """Hashes a campaign's recipients of one shard are spread over; with 1 million recipients in 4 shards
@@ -88,6 +94,14 @@ def buckets(shard: int, campaign: str, day: str) -> str:
 
 def people(shard: int, campaign: str, bucket: int) -> str:
     return f"px:{{{shard}}}:people:{campaign}:{bucket:03x}"
+
+
+def listed(shard: int, campaign: str, bucket: int) -> str:
+    return f"px:{{{shard}}}:listed:{campaign}:{bucket:03x}"
+
+
+def names(shard: int, campaign: str, bucket: int) -> str:
+    return f"px:{{{shard}}}:names:{campaign}:{bucket:03x}"
 
 
 def last(shard: int, bucket: int) -> str:

@@ -18,6 +18,9 @@ Signals = Literal["ignore", "count", "drop"]
 SIGNALS: tuple[Signals, ...] = get_args(Signals)
 
 
+MOST_DAYS = 36_500
+
+
 class SettingsError(ValueError):
     """A setting that cannot be used; the message is one line for the operator."""
 
@@ -178,8 +181,23 @@ class Settings:
         "disk that hits may take in the data directory while Redis is away; beyond it, 503",
         _number(0, 1 << 40),
     )
-    bucket_days: int = _setting(
-        "PIXEL_KEEP_DAYS_BUCKETS", 35, "days that 15-minute series are kept", _number(1, 3650)
+    keep_buckets: int = _setting(
+        "PIXEL_KEEP_DAYS_BUCKETS", 35, "days that 15-minute series are kept", _number(1, MOST_DAYS)
+    )
+    keep_days: int = _setting(
+        "PIXEL_KEEP_DAYS_DAYS", 1100, "days that daily series are kept", _number(1, MOST_DAYS)
+    )
+    keep_recipients: int = _setting(
+        "PIXEL_KEEP_DAYS_RECIPIENTS",
+        400,
+        "days after a campaign was sent that single recipients are kept; later opens are only counted",
+        _number(1, MOST_DAYS),
+    )
+    keep_names: int = _setting(
+        "PIXEL_KEEP_DAYS_NAMES",
+        90,
+        "days after a campaign was sent that names which were uploaded are kept",
+        _number(1, MOST_DAYS),
     )
     dead_letters: int = _setting(
         "PIXEL_DEAD_LETTERS",
@@ -187,8 +205,15 @@ class Settings:
         "unreadable hits kept a shard; when full, it stops",
         _number(1, 10**7),
     )
-    dead_letter_days: int = _setting(
-        "PIXEL_KEEP_DAYS_DEAD_LETTERS", 7, "days that unreadable hits are kept", _number(1, 3650)
+    keep_dead_letters: int = _setting(
+        "PIXEL_KEEP_DAYS_DEAD_LETTERS", 7, "days that unreadable hits are kept", _number(1, MOST_DAYS)
+    )
+    rewrite_minutes: int = _setting(
+        "PIXEL_REWRITE_MINUTES",
+        0,
+        "minutes after which counted addresses are gone from the append-only file too: Redis is told to "
+        "rewrite it; 0: when Redis does so by itself. `up` with its own Valkey takes 60",
+        _number(0, 525_600),
     )
 
     @classmethod

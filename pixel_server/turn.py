@@ -8,7 +8,7 @@ the append-only file; the first command is one that a full store refuses, so not
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from struct import Struct
 from typing import Any
 
@@ -57,9 +57,18 @@ async def raise_turn(store: AsyncRedis, shard: int) -> None:
 async def write(store: AsyncRedis, shard: int, commands: Iterable[Command]) -> None:
     """Carries out commands that hold whatever others write meanwhile; those others then fail to commit."""
     wanted = list(commands)
+
+    async def same() -> list[Command]:
+        return wanted
+
+    await change(store, shard, same)
+
+
+async def change(store: AsyncRedis, shard: int, made: Callable[[], Awaitable[list[Command]]]) -> None:
+    """Carries out what `made` makes of what it reads; once more if another was first."""
     while True:
         n = int(await store.hget(keys.turn(shard), "n") or 0)
-        if int(await store.eval(*_arguments(shard, n, "", wanted))) > 0:
+        if int(await store.eval(*_arguments(shard, n, "", await made()))) > 0:
             return
 
 

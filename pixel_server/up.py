@@ -29,6 +29,8 @@ from pixel_server.valkey import Valkey
 log = logging.getLogger("pixel_server.up")
 
 STATE = "up.json"
+REWRITE_MINUTES = "60"
+"""PIXEL_REWRITE_MINUTES of a Valkey of our own."""
 PATIENCE = 60.0
 OLD_CHILDREN = 8.0
 """Seconds that children of an `up` that was killed may need to let go of the port."""
@@ -79,7 +81,7 @@ def run(host: str, port: int, settings: Settings, own_redis: bool) -> None:
         recipient, signers = secrets.fingerprints()
         leaves = Left(address, settings.base_url or address, redis_url, [recipient, *signers])
         (data / STATE).write_text(json.dumps(asdict(leaves)) + "\n")
-        children = _children(listening, leaves, data)
+        children = _children(listening, leaves, data, own_redis)
         for child in children:
             child.start()
         # Stopped in this order: web stores what it holds, then the workers, then what they both need.
@@ -94,13 +96,15 @@ def run(host: str, port: int, settings: Settings, own_redis: bool) -> None:
         os.close(lock)
 
 
-def _children(listening: socket.socket, leaves: Left, data: Path) -> list[Child]:
+def _children(listening: socket.socket, leaves: Left, data: Path, own_redis: bool) -> list[Child]:
     environ = {
         **os.environ,
         "REDIS_URL": leaves.redis_url,
         "PIXEL_BASE_URL": leaves.base_url,
         "PIXEL_DATA_DIR": str(data),
     }
+    if own_redis:
+        environ.setdefault("PIXEL_REWRITE_MINUTES", REWRITE_MINUTES)
     handle = listening.fileno()
     return [
         Child("web", ["serve", "--handle", str(handle)], environ, [handle]),

@@ -19,11 +19,11 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from copy import copy
 from struct import Struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 
-from pixel_server import keys, people, shards, turn
+from pixel_server import keys, people, rewrite, shards, turn
 from pixel_server.secret import Secrets
 from pixel_server.series import NewerFormat
 from pixel_server.store import AsyncRedis, Redis
@@ -41,6 +41,14 @@ _CHUNK = 1000
 
 Periods = list[tuple[int, int | None]]
 """(from, until) in ms since 1970; until None: it holds."""
+
+
+class Erased(NamedTuple):
+    """What an erasure removed. campaigns: where something was. removed: how many, by kind."""
+
+    campaigns: list[str]
+    removed: dict[str, int]
+
 
 _WITHDRAW = f"""
 -- KEYS: withdrawn, changes. ARGV: ms from which, '1' if what is kept is erased, then marks.
@@ -109,26 +117,48 @@ async def _change(
 
 async def erase(
     store: AsyncRedis, secrets: Secrets, recipient: bytes, campaigns: Iterable[str], now: float, count: int
-) -> list[str]:
-    """Takes a person out of all campaigns, and withdraws; the campaigns that held something.
+) -> Erased:
+    """Takes a person out of all campaigns, and withdraws. count: of shards.
 
     Aggregate counts stay. First the withdrawal, so that nothing that waits can bring the person back.
     """
     await withdraw(store, secrets, [recipient], now, count, erase=True)
     shard, bucket = shards.of_key(recipient, count), people.bucket(recipient)
-    held: list[str] = []
+    erased = Erased([], {"opens": 0, "listed": 0, "names": 0, "last_open_day": 0, "dead_letters": 0})
+    places = {"opens": keys.people, "listed": keys.listed, "names": keys.names}
+    gone: list[turn.Command] = []
     names = list(campaigns)
     for i in range(0, len(names), _CHUNK):
-        part = names[i : i + _CHUNK]
         pipe = store.pipeline(transaction=False)
-        for name in part:
-            pipe.hexists(keys.people(shard, name, bucket), recipient)
-        held += [name for name, there in zip(part, await pipe.execute(), strict=True) if there]
-    gone: list[turn.Command] = [("HDEL", keys.people(shard, name, bucket), recipient) for name in held]
+        asked = [(name, kind) for name in names[i : i + _CHUNK] for kind in places]
+        for name, kind in asked:
+            pipe.hexists(places[kind](shard, name, bucket), recipient)
+        for (name, kind), there in zip(asked, await pipe.execute(), strict=True):
+            if there:
+                gone.append(("HDEL", places[kind](shard, name, bucket), recipient))
+                erased.removed[kind] += 1
+                if name not in erased.campaigns[-1:]:
+                    erased.campaigns.append(name)
+    erased.removed["last_open_day"] += int(await store.hexists(keys.last(shard, bucket), recipient))
     gone.append(("HDEL", keys.last(shard, bucket), recipient))
     for i in range(0, len(gone), _CHUNK):
         await turn.write(store, shard, gone[i : i + _CHUNK])
-    return held
+    erased.removed["dead_letters"] = await _drop_dead(store, recipient, count)
+    await rewrite.ask(store, now)
+    return erased
+
+
+async def _drop_dead(store: AsyncRedis, recipient: bytes, count: int) -> int:
+    """Dead letters that hold this key. They cannot be read, so what holds its bytes goes."""
+    gone = 0
+    for shard in range(count):
+        first = "-"
+        while letters := await store.xrange(keys.dead(shard), first, "+", _CHUNK):
+            held = [entry for entry, fields in letters if recipient in fields.get(b"data", b"")]
+            if held:
+                gone += int(await store.xdel(keys.dead(shard), *held))
+            first = f"({letters[-1][0].decode()}"
+    return gone
 
 
 async def of(store: AsyncRedis, secrets: Secrets, recipient: bytes) -> Periods:

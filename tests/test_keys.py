@@ -50,6 +50,9 @@ def test_no_key_that_is_not_listed(web, client, count):
     web.post("/api/campaigns", json={"id": "drop", "name": "Drop", "kind": "web", "gpc": "drop"})
     assert reader.get("/p/drop.gif", headers={"DNT": "1"}).headers["x-pixel"] == "ignored; reason=gpc"
     until(lambda: client.exists(keys.DROPPED))
+    listed = b'{"recipient": "r1", "name": "Ada"}\n'
+    kind = {"Content-Type": "application/x-ndjson"}
+    assert web.put("/api/campaigns/mail/recipients", content=listed, headers=kind).status_code == 200
     web.post("/api/withdrawals", json={"recipients": ["one who asked"]})
     web.get("/p/px:{9}:made-by-a-stranger.gif")
     web.get("/o/px:{9}:made-by-a-stranger.gif")

@@ -11,11 +11,17 @@ ALLOWED = {
     "pixel_server": {"pixel_server"},
     "pixel_server.collect": {"pixel_server", "pixel_server.collect"},
     "pixel_server.report": {"pixel_server", "pixel_server.report"},
+    "pixel_server.commands": {
+        "pixel_server",
+        "pixel_server.commands",
+        "pixel_server.collect",
+        "pixel_server.report",
+    },
     "workers": {"pixel_server", "workers"},
 }
 WIRING = {
     "pixel_server.app": {"pixel_server.collect", "pixel_server.report"},
-    "pixel_server.cli": {"pixel_server.collect", "pixel_server.report", "workers"},
+    "pixel_server.cli": {"pixel_server.commands", "workers"},
 }
 """What puts the parts together may import more."""
 

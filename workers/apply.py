@@ -15,7 +15,8 @@ Why each hit is counted exactly once:
    an open that turns out to be earlier than the first one known moves one unique open from cell to cell;
    HyperLogLogs are sets. So hits, opens and unique opens come out the same however batches were cut.
 5. A deleted campaign: its tombstone is set, then n is raised, then its keys go. A roll-up that read n before
-   that fails; one that read it after sees the tombstone, and drops the hits.
+   that fails; one that read it after sees the tombstone, and drops the hits. Retention does the same with
+   what it writes into the campaign's record.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pixel_server import keys, people, series
+from pixel_server import keys, people, retention, series
 from pixel_server.people import Person
+from pixel_server.retention import Keep
 from pixel_server.series import Cell, Cells
 from pixel_server.store import Redis
 from pixel_server.turn import Command
@@ -43,7 +45,6 @@ return out
 """
 
 _CHUNK = 1000
-DAY = series.DAY
 
 
 @dataclass(slots=True)
@@ -81,9 +82,14 @@ def read(store: Redis, shard: int, sums: Sums) -> Kept:
     return kept
 
 
-def plan(shard: int, sums: Sums, kept: Kept, bucket_days: int, now: float) -> Iterator[Command]:
-    """The commands that add a campaign's sums to what is kept. Pure."""
+def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float) -> Iterator[Command]:
+    """The commands that add a campaign's sums to what is kept. keep: days. Pure.
+
+    Of days that are no longer kept, hits are in the totals alone.
+    """
     campaign = sums.campaign.id
+    first_bucket = retention.oldest_bucket(sums.campaign, keep.buckets, now)
+    first_day = retention.oldest_day(sums.campaign, keep.days, now)
     changes = {start: list(cell) for start, cell in sums.cells.items()}
     records: dict[str, list[bytes]] = {}
     for key, new in sums.people.items():
@@ -98,13 +104,14 @@ def plan(shard: int, sums: Sums, kept: Kept, bucket_days: int, now: float) -> It
         for part in _parts(fields):
             yield ("HSET", bucket, *part)
     yield from _totals(shard, campaign, changes)
-    yield from _buckets(shard, campaign, changes, kept, (bucket_days, now))
-    yield from _months(shard, sums, changes, kept)
+    yield from _buckets(shard, campaign, _from(changes, first_bucket), kept)
+    yield from _months(shard, sums, changes, kept, first_day)
     for part in _parts(sorted(sums.addresses)):
         yield ("PFADD", keys.addresses(shard, campaign), *part)
     for day, visitors in sums.visitors.items():
         for part in _parts(sorted(visitors)):
-            yield ("PFADD", keys.visitors(shard, campaign, day), *part)
+            if day >= first_day:
+                yield ("PFADD", keys.visitors(shard, campaign, day), *part)
             yield ("PFADD", keys.visitors(shard, campaign), *part)
 
 
@@ -147,27 +154,26 @@ def _totals(shard: int, campaign: str, changes: dict[int, Cell]) -> Iterator[Com
             yield ("HINCRBY", keys.total(shard, campaign), name, str(sum(counts)))
 
 
-def _buckets(
-    shard: int, campaign: str, changes: dict[int, Cell], kept: Kept, keep: tuple[int, float]
-) -> Iterator[Command]:
-    bucket_days, now = keep
-    days: dict[str, list[int]] = {}
-    for start in changes:
-        days.setdefault(series.utc_day(start), []).append(start)
-    for day, starts in days.items():
-        expires = starts[0] // DAY * DAY + DAY + bucket_days * DAY
-        if expires <= now:
-            continue
-        cells = kept.buckets[day]
-        for start in starts:
-            series.add(cells, series.quarter(start), changes[start])
-        yield ("SET", keys.buckets(shard, campaign, day), series.pack(cells), "EXAT", str(expires))
+def _from(changes: dict[int, Cell], first: int) -> dict[int, Cell]:
+    return {start: cell for start, cell in changes.items() if start >= first}
 
 
-def _months(shard: int, sums: Sums, changes: dict[int, Cell], kept: Kept) -> Iterator[Command]:
+def _buckets(shard: int, campaign: str, changes: dict[int, Cell], kept: Kept) -> Iterator[Command]:
+    touched = set()
+    for start, counts in changes.items():
+        day = series.utc_day(start)
+        touched.add(day)
+        series.add(kept.buckets[day], series.quarter(start), counts)
+    for day in sorted(touched):
+        yield ("SET", keys.buckets(shard, campaign, day), series.pack(kept.buckets[day]))
+
+
+def _months(shard: int, sums: Sums, changes: dict[int, Cell], kept: Kept, first: str) -> Iterator[Command]:
     touched = set()
     for start, counts in changes.items():
         day = sums.day(start)
+        if day < first:
+            continue
         touched.add(day[:6])
         series.add(kept.months[day[:6]], int(day[6:]), counts)
     for month in sorted(touched):

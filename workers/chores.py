@@ -1,4 +1,4 @@
-"""What is done once a minute: old producers and dead letters go, cut-off deletions are finished."""
+"""What is done once a minute: old producers go, cut-off deletions are finished."""
 
 from __future__ import annotations
 
@@ -23,14 +23,10 @@ def run() -> None:
 
 def tidy(store: Redis, settings: Settings, now: float) -> None:
     """Removes what is older than it may be, in one bounded step a shard."""
-    oldest_letter = int((now - settings.dead_letter_days * 86_400) * 1000)
     for shard in range(settings.shards):
         gone = store.eval(producer.PRUNE, 1, keys.producers(shard), int(now * 1000) - producer.IDLE_MS)
         if gone:
             log.info("chores: shard %d: %d producers were idle for 30 days and are pruned", shard, gone)
-        letters = store.xtrim(keys.dead(shard), minid=oldest_letter, approximate=False)
-        if letters:
-            log.warning("chores: shard %d: %d dead letters were too old and are gone", shard, letters)
 
 
 async def _finish_deletions(settings: Settings) -> None:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from enum import Enum
 
-from pixel_server import campaigns, hit, keys, turn, withdrawals
+from pixel_server import campaigns, hit, keys, retention, turn, withdrawals
 from pixel_server.consent import Consent
 from pixel_server.hit import Hit, Unreadable
 from pixel_server.secret import Secrets
@@ -75,7 +75,8 @@ class Rollup:
         try:
             for sums in tally.sums.values():
                 kept = apply.read(self.store, self.shard, sums)
-                commands += apply.plan(self.shard, sums, kept, self.settings.bucket_days, now)
+                days = retention.keep(self.settings, sums.campaign)
+                commands += apply.plan(self.shard, sums, kept, days, now)
             commands += apply.plan_last(self.store, self.shard, tally.last)
         except NewerFormat as error:
             return self._stop(f"{error}; update the workers")

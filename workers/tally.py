@@ -51,11 +51,16 @@ class Tally:
     last: dict[bytes, int] = field(default_factory=dict)
 
 
-def wanted(hits: Iterable[Hit]) -> dict[str, bool]:
-    """The campaigns of these hits -> whether a good token names it, so that it may be made."""
-    found: dict[str, bool] = {}
+def wanted(hits: Iterable[Hit]) -> dict[str, int | None]:
+    """The campaigns of these hits -> latest time of a good token that names it, so that it may be made."""
+    found: dict[str, int | None] = {}
     for one in hits:
-        found[one.campaign] = found.get(one.campaign, False) or one.kind == hit.EMAIL
+        if one.kind == hit.EMAIL:
+            known = found.get(one.campaign)
+            if known is None or one.token_time > known:
+                found[one.campaign] = one.token_time
+        else:
+            found.setdefault(one.campaign, None)
     return found
 
 
@@ -122,6 +127,8 @@ def _add_mail(tally: Tally, sums: Sums, one: Hit) -> None:
     is_open = one.method == "GET" and part != Part.BOTTOM
     if is_open:
         cell[series.OPENS] += 1
+    if sums.campaign.closed_at is not None:
+        return
     if mode < Mode.PSEUDONYMOUS:  # nothing that tells two recipients apart
         if is_open:
             cell[series.OPENS_ANONYMOUS] += 1

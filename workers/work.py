@@ -14,6 +14,7 @@ import redis
 from rq import Queue, SimpleWorker
 
 from pixel_server import jobs, keys
+from pixel_server.rewrite import Rewriter
 from pixel_server.settings import Settings
 from pixel_server.store import Redis, connect
 
@@ -95,17 +96,25 @@ class Schedule:
         # Short waits: whoever calls `tick` has children to look after.
         self._store: Redis = connect(settings.redis_url, timeout=0.5)
         self._jobs: Queue = jobs.queue(connect(settings.queue_url or settings.redis_url, timeout=0.5))
+        self._rewriter = Rewriter(settings)
+        self._asked: dict[str, int] = {}
         self._failing = False
 
     def tick(self, now: float) -> None:
-        """Asks for a roll-up of each shard with hits, and for the chores of the minute."""
+        """Asks for a roll-up of each shard with hits, the chores of the minute, retention, a rewrite."""
         try:
             pipe = self._store.pipeline(transaction=False)
             for shard in range(self._settings.shards):
                 pipe.xlen(keys.hits(shard))
-            waiting = [shard for shard, length in enumerate(pipe.execute()) if length]
+                pipe.hget(keys.turn(shard), "id")
+            lengths, counted = (found[i::2] for found in [pipe.execute()] for i in range(2))
+            waiting = [shard for shard, length in enumerate(lengths) if length]
             jobs.ask_rollups(self._jobs, waiting, now)
-            jobs.ask_chores(self._jobs, now)
+            for function, seconds in jobs.EVERY.items():
+                if self._asked.get(function) != int(now) // seconds:
+                    jobs.ask(self._jobs, function, now)
+                    self._asked[function] = int(now) // seconds
+            self._rewriter.tick(self._store, counted, now)
             if self._failing:
                 log.warning("schedule: Redis answers again")
             self._failing = False

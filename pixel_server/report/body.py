@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from pixel_server.campaigns import time_zones
 from pixel_server.report.problems import Problem
+from pixel_server.retention import KINDS, Keep
 from pixel_server.settings import SIGNALS
 from pixel_server.settings import base_url as parse_base_url
 from pixel_server.slug import PATTERN, is_slug
@@ -160,6 +161,27 @@ def instant(value: Any) -> int:
     if not 0 <= seconds < 2**32:
         raise ValueError("must be a date and time with its offset, as 2026-11-24T09:00:00Z")
     return seconds
+
+
+def instant_or_null(value: Any) -> int | None:
+    return None if value is None else instant(value)
+
+
+def keep(most: Keep) -> Check:
+    """Days by kind, each at most the server's."""
+
+    def checked(value: Any) -> dict[str, int]:
+        if not isinstance(value, dict):
+            raise ValueError("must be an object of days by kind")
+        for kind, days in value.items():
+            if kind not in KINDS:
+                raise ValueError(f"must be days by: {', '.join(KINDS)}")
+            limit = getattr(most, kind)
+            if type(days) is not int or not 1 <= days <= limit:
+                raise ValueError(f"{kind} must be a whole number from 1 to {limit}, as the server keeps them")
+        return value
+
+    return checked
 
 
 def some_of(*choices: str) -> Check:

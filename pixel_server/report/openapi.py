@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pixel_server import __version__
-from pixel_server.report import body, ranges, schemas
+from pixel_server.report import body, people, ranges, schemas, uploads
 from pixel_server.report.problems import TYPE as PROBLEM
 from pixel_server.report.schemas import Schema, answer, array, choice, or_null, ref, text
 
@@ -277,7 +277,37 @@ def _people() -> dict[str, Any]:
         "content": _content(ref("RecipientList")),
     }
     number = {"type": "integer", "minimum": 0}
+    lines = {media: {"schema": {"type": "string"}} for media in (uploads.NDJSON, uploads.CSV)}
     return {
+        "/api/campaigns/{id}/recipients": {
+            "parameters": [{"$ref": "#/components/parameters/campaign"}],
+            "put": _call(
+                "upload_recipients",
+                "people",
+                "Upload whom a campaign went to",
+                (404, 409, 415, 422),
+                {200: _ok("All of it is taken.", ref("Uploaded"))},
+                description=(
+                    "A line for each recipient: NDJSON of `{recipient, name}`, or CSV whose first line names "
+                    "the columns `recipient` and, if you like, `name`; UTF-8, no limit to the lines. Adds to "
+                    "the list: to send it again does no harm. Names are kept in mode `identified` only. "
+                    "422: some lines cannot be used, as `errors` says of the first "
+                    f"{uploads.Upload.SHOWN}; the others are taken. Of a body that is cut off, whole lines "
+                    "are taken."
+                ),
+                requestBody={"required": True, "content": lines},
+            ),
+        },
+        "/api/audit": {
+            "get": _call(
+                "list_audit",
+                "people",
+                "Who did what to data on people, newest first",
+                (422,),
+                {200: _ok("A page of it.", _page("AuditLine"))},
+                parameters=[_query("after", text("`next` of the page before.", pattern=people.CURSOR))],
+            ),
+        },
         "/api/recipients/find": {
             "post": _call(
                 "find_recipient",
@@ -308,6 +338,11 @@ def _people() -> dict[str, Any]:
                         answer(
                             key=ref("RecipientKey"),
                             removed_from=array(ref("CampaignId")),
+                            removed={
+                                "type": "object",
+                                "additionalProperties": number,
+                                "description": "How many, by kind.",
+                            },
                             note=text("What an erasure cannot reach."),
                         ),
                     )

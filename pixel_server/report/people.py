@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from pixel_server import campaigns, keys, people, shards, withdrawals
+from pixel_server import campaigns, keys, lists, people, shards, withdrawals
 from pixel_server.report import body, links
 from pixel_server.report.problems import Problem
 from pixel_server.report.ranges import show_ms
@@ -16,6 +16,8 @@ from pixel_server.withdrawals import Periods
 
 KEY = 16
 """Hex digits of a recipient key."""
+CURSOR = "^[1-9][0-9]{0,14}-[0-9]{1,15}$"
+"""Of the audit log: the id of one of its lines."""
 
 
 def named(content: Any, secrets: Secrets) -> bytes:
@@ -54,17 +56,19 @@ async def show(store: AsyncRedis, secrets: Secrets, count: int, recipient: bytes
         part = names[i : i + 1000]
         pipe = store.pipeline(transaction=False)
         for name in part:
-            pipe.hget(keys.people(shard, name, bucket), recipient)
-        for name, value in zip(part, await pipe.execute(), strict=True):
-            if value is not None:
-                held.append({"campaign": name, **_record(value)})
+            for key in (keys.people, keys.listed, keys.names):
+                pipe.hget(key(shard, name, bucket), recipient)
+        found = await pipe.execute()
+        for name, *values in zip(part, found[::3], found[1::3], found[2::3], strict=True):
+            if any(value is not None for value in values):
+                held.append({"campaign": name, **_record(*values)})
     day = await store.hget(keys.last(shard, bucket), recipient)
-    found = await withdrawals.of(store, secrets, recipient)
+    when = await withdrawals.of(store, secrets, recipient)
     return {
         "key": recipient.hex(),
         "campaigns": held,
         "last_open_day": None if day is None else _day(people.unpack_day(day)),
-        "withdrawals": periods(found),
+        "withdrawals": periods(when),
         # Hits of this recipient's shard; some may be of this recipient.
         "waiting": await store.xlen(keys.hits(shard)) > 0,
     }
@@ -92,9 +96,13 @@ def recipients(content: Any, secrets: Secrets) -> list[bytes]:
     return found
 
 
-def _record(value: bytes) -> dict[str, Any]:
-    person = people.unpack(value)
+def _record(opened: bytes | None, listed: bytes | None, named: bytes | None) -> dict[str, Any]:
+    person = people.unpack(opened)
+    row = lists.unpack(named) if named is not None else None
     return {
+        "listed": listed is not None,
+        "recipient": row.recipient if row else None,
+        "name": row.name if row else None,
         "opens": person.opens,
         "first_open": show_ms(person.first * 1000) if person.opens else None,
         "last_open": show_ms(person.last * 1000) if person.opens else None,

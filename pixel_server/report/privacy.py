@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,10 +11,11 @@ import redis
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server import withdrawals
-from pixel_server.campaigns import every
+from pixel_server import audit, retention, withdrawals
+from pixel_server.campaigns import Unknown, every, get
 from pixel_server.report.api import Api
 from pixel_server.report.privacy_page import CSP, State, View, language, render
+from pixel_server.retention import Keep
 from pixel_server.series import NewerFormat
 from pixel_server.tokens import BadToken, Mode, mode_of, read
 
@@ -44,22 +46,25 @@ class Privacy:
             token, wish = request.query_params.get("t", ""), ""
         try:
             # Neither the link's age nor what became of its campaign matters here.
-            flags, _, recipient, _ = read(token.encode("utf-8", "replace"), self.api.secrets.signing)
+            flags, _, recipient, campaign = read(token.encode("utf-8", "replace"), self.api.secrets.signing)
         except BadToken:
             return self._page(request, State.FOREIGN, "", Mode.COUNT)
         mode = Mode(mode_of(flags))
+        keep = retention.of_server(self.api.settings)
         if not recipient:
-            return self._page(request, State.ANONYMOUS, token, mode)
+            return self._page(request, State.ANONYMOUS, token, mode, keep)
         try:
             await self._change(recipient, wish)
             found = await withdrawals.of(self.api.store, self.api.secrets, recipient)
+            with suppress(Unknown):
+                keep = retention.keep(self.api.settings, await get(self.api.store, campaign))
         except (redis.RedisError, OSError, NewerFormat) as error:
             log.error("privacy: %s is not done: %s", wish or "looking", error)
-            return self._page(request, State.AWAY, token, mode)
+            return self._page(request, State.AWAY, token, mode, keep)
         state = State.RECORDED
         if withdrawals.holds(found):
             state = State.ERASED if found[-1][0] == 0 else State.STOPPED
-        return self._page(request, state, token, mode)
+        return self._page(request, state, token, mode, keep)
 
     async def _change(self, recipient: bytes, wish: str) -> None:
         api = self.api
@@ -68,6 +73,7 @@ class Privacy:
             await withdrawals.withdraw(store, secrets, [recipient], now, api.settings.shards)
             api.withdrawn.learn(recipient, True)
         elif wish == "erase":
+            await audit.note(store, audit.PAGE, "recipient.erased")
             await withdrawals.erase(
                 store, secrets, recipient, await every(store, "email"), now, api.settings.shards
             )
@@ -76,10 +82,12 @@ class Privacy:
             await withdrawals.allow(store, secrets, [recipient], now)
             api.withdrawn.learn(recipient, False)
 
-    def _page(self, request: Request, state: State, token: str, mode: Mode) -> Response:
+    def _page(
+        self, request: Request, state: State, token: str, mode: Mode, keep: Keep | None = None
+    ) -> Response:
         settings = self.api.settings
-        keep = {"buckets": settings.bucket_days, "dead_letters": settings.dead_letter_days}
-        view = View(state, "privacy", token, settings.operator, mode, keep)
+        days = {**(keep._asdict() if keep else {}), "dead_letters": settings.keep_dead_letters}
+        view = View(state, "privacy", token, settings.operator, mode, days)
         return Response(
             render(view, language(request.headers.get("accept-language", ""))),
             _STATUS.get(state, 200),

@@ -86,8 +86,8 @@ ENGLISH = Words(
     keep={
         "buckets": "Totals per quarter of an hour",
         "days": "Totals per day",
-        "recipients": "What is kept about you",
-        "names": "Your name",
+        "recipients": "What is kept about you, after the mail was sent",
+        "names": "Your name, after the mail was sent",
         "dead_letters": "Requests that could not be read, which may contain your IP address",
     },
     day="{} day",
@@ -148,8 +148,8 @@ GERMAN = Words(
     keep={
         "buckets": "Summen je Viertelstunde",
         "days": "Summen je Tag",
-        "recipients": "Was über Sie gespeichert ist",
-        "names": "Ihr Name",
+        "recipients": "Was über Sie gespeichert ist, nach dem Versand",
+        "names": "Ihr Name, nach dem Versand",
         "dead_letters": "Abrufe, die nicht gelesen werden konnten; sie können Ihre IP-Adresse enthalten",
     },
     day="{} Tag",
@@ -211,8 +211,8 @@ FRENCH = Words(
     keep={
         "buckets": "Totaux par quart d'heure",
         "days": "Totaux par jour",
-        "recipients": "Ce qui est conservé à votre sujet",
-        "names": "Votre nom",
+        "recipients": "Ce qui est conservé à votre sujet, après l'envoi",
+        "names": "Votre nom, après l'envoi",
         "dead_letters": "Requêtes qui n'ont pas pu être lues et qui peuvent contenir votre adresse IP",
     },
     day="{} jour",
@@ -273,8 +273,8 @@ SPANISH = Words(
     keep={
         "buckets": "Totales por cuarto de hora",
         "days": "Totales por día",
-        "recipients": "Lo que se conserva sobre usted",
-        "names": "Su nombre",
+        "recipients": "Lo que se conserva sobre usted, tras el envío",
+        "names": "Su nombre, tras el envío",
         "dead_letters": "Solicitudes que no se pudieron leer y que pueden contener su dirección IP",
     },
     day="{} día",

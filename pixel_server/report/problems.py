@@ -13,7 +13,7 @@ TYPE = "application/problem+json"
 
 
 class Problem(Exception):
-    """An answer other than what was asked for. errors: what is wrong, field by field."""
+    """An answer other than what was asked for. errors: what is wrong, field by field. more: members."""
 
     def __init__(
         self,
@@ -21,12 +21,14 @@ class Problem(Exception):
         detail: str,
         errors: list[dict[str, Any]] | None = None,
         headers: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.errors = errors
         self.headers = headers
+        self.more = more or {}
 
     def response(self) -> Response:
         body: dict[str, Any] = {
@@ -34,6 +36,7 @@ class Problem(Exception):
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
             "detail": self.detail,
+            **self.more,
         }
         if self.errors is not None:
             body["errors"] = self.errors

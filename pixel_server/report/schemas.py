@@ -8,6 +8,7 @@ from pixel_server.apikeys import SCOPES
 from pixel_server.campaigns import time_zones
 from pixel_server.links import MAX_RECIPIENT
 from pixel_server.report import body, hyperloglog, links, ranges
+from pixel_server.retention import KINDS
 from pixel_server.settings import SIGNALS
 from pixel_server.slug import PATTERN
 from pixel_server.tokens import MODES
@@ -82,8 +83,20 @@ def named() -> dict[str, Schema]:
         "enum": [*SIGNALS, None],
         "description": "What `Sec-GPC: 1` and `DNT: 1` do; null: as the server's `PIXEL_GPC` says.",
     }
+    sent_at = or_null(
+        {"type": "string", "format": "date-time"},
+        "When it was sent; its recipients and names are kept so many days from then. Null: not known.",
+    )
+    keep = {
+        "type": "object",
+        "properties": {kind: {"type": "integer", "minimum": 1} for kind in KINDS},
+        "additionalProperties": False,
+        "description": "Days, where fewer than the server's `PIXEL_KEEP_DAYS_*`.",
+    }
     changeable = {
         "name": name,
+        "sent_at": sent_at,
+        "keep": keep,
         "sent": sent,
         "time_zone": zone,
         "base_url": base_url,
@@ -118,6 +131,7 @@ def named() -> dict[str, Schema]:
             kind=kind,
             **changeable,
             **times,
+            closed_at=or_null(instant(""), "Since when its recipients are gone, and hits only counted."),
             made_by=choice(("api", "hit"), "`hit`: a good link of a campaign that nobody had made yet."),
         ),
         "NewCampaign": taken(("id", "name", "kind"), id=ref("CampaignId"), kind=kind, **new),
@@ -146,8 +160,9 @@ def named() -> dict[str, Schema]:
             detail=text("What is wrong, and what helps."),
             errors=array(
                 answer(
-                    ("row",),
+                    ("row", "line"),
                     row=count("In a list: which of them, from 0."),
+                    line=count("In an upload: which line, from 1."),
                     field=text("The field or parameter."),
                     message=text("What is wrong with it."),
                 ),
@@ -213,6 +228,9 @@ def _people() -> dict[str, Schema]:
             campaigns=array(
                 answer(
                     campaign=ref("CampaignId"),
+                    listed={"type": "boolean", "description": "It is on the list that was uploaded."},
+                    recipient=or_null(text(""), "As uploaded, in mode `identified`; null: it is not kept."),
+                    name=or_null(text(""), "As uploaded, in mode `identified`; null: there is none."),
                     opens=count("How many."),
                     first_open=or_null(instant(""), "Null: none."),
                     last_open=or_null(instant(""), "Null: none."),
@@ -223,6 +241,19 @@ def _people() -> dict[str, Schema]:
             last_open_day=or_null(text("", format="date"), "Of mode `last`, over all campaigns; UTC."),
             withdrawals=array(answer(**instants)),
             waiting={"type": "boolean", "description": "Hits wait to be counted; some may be of this one."},
+        ),
+        "Uploaded": answer(
+            lines=count("The number of the last line that was dealt with."),
+            new=count("Recipients that were not on the list."),
+            known=count("Those that were; names are as they came last."),
+            withdrawn=count("Those who said no: left out."),
+            bad=count("Lines that cannot be used: left out."),
+        ),
+        "AuditLine": answer(
+            at=instant("When."),
+            who=text("`key ID`, `command line`, `privacy page`, `retention` or `PIXEL_API_KEY`."),
+            what=text("As `recipient.erased`."),
+            about={"type": "object", "additionalProperties": text("Ids and counts; no personal data.")},
         ),
         "Withdrawal": answer(
             mark=text("A hash of the recipient's key, used nowhere else.", pattern="^[0-9a-f]{16}$"),
@@ -296,6 +327,7 @@ def _stats() -> dict[str, Schema]:
                 "`low`: unique opens of `totals` per mail sent; `high`: with anonymous opens on top, each at "
                 "most one more opener. Null: no `sent`, more openers than that, or nobody is told apart.",
             ),
+            closed_at=or_null(instant(""), "Since when opens add to no unique figure; null: they do."),
             over={"type": "boolean", "description": "More recipients opened than mails were `sent`."},
             series=array({"anyOf": [ref("EmailInterval"), ref("WebInterval")]}),
             estimates={

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from pixel_server import keys, producer, series
+from pixel_server import keys, producer, retention, series
 from pixel_server.campaigns import Campaign
 from pixel_server.consent import Consent
 from pixel_server.report import hyperloglog, ranges
 from pixel_server.report.ranges import Range
-from pixel_server.series import DAY, Cell, Cells
+from pixel_server.retention import Keep
+from pixel_server.series import Cell, Cells
 from pixel_server.settings import Settings
 from pixel_server.store import AsyncRedis
 from pixel_server.tokens import Mode
@@ -29,7 +30,7 @@ async def read(
 
     as_of is read before all else: every hit that reached the stream before it is counted in the rest.
     """
-    shards, bucket_days = settings.shards, settings.bucket_days
+    shards = settings.shards
     reading = _Reading(campaign, wanted, shards)
     reading.follows = Consent(settings).rule(campaign.mode, None).mode >= Mode.PSEUDONYMOUS
     pipe = store.pipeline(transaction=False)
@@ -42,7 +43,7 @@ async def read(
     as_of = min([seconds * 1000 + micros // 1000, *waiting])
     reading.take(iter(answers[shards:]))
 
-    kept_since = 0 if reading.by_days else int(now) // DAY * DAY - bucket_days * DAY
+    kept_since = _kept_since(campaign, retention.keep(settings, campaign), reading.by_days, now)
     items = reading.series(kept_since)
     totals = reading.all_time() if wanted.all_time else reading.over(items, kept_since)
     rate, over = open_rate(campaign.sent, totals.get("unique_opens"), totals.get("opens_anonymous"))
@@ -56,9 +57,18 @@ async def read(
         "totals": totals,
         "open_rate": rate,
         "over": over,
+        "closed_at": None if campaign.closed_at is None else ranges.show_ms(campaign.closed_at * 1000),
         "series": items,
         "estimates": {name: _ESTIMATE for name in ("unique_ips", "unique_visitors") if name in totals},
     }
+
+
+def _kept_since(campaign: Campaign, days: Keep, by_days: bool, now: float) -> int:
+    """Where the series that are read begin, seconds."""
+    if not by_days:
+        return retention.oldest_bucket(campaign, days.buckets, now)
+    first = retention.oldest_day(campaign, days.days, now)
+    return ranges.midnight(date(int(first[:4]), int(first[4:6]), int(first[6:])), campaign.zone)
 
 
 _ESTIMATE = {"method": "HyperLogLog", "standard_error": hyperloglog.STANDARD_ERROR}
@@ -168,7 +178,7 @@ class _Reading:
             item: dict[str, Any] = {"start": ranges.show(start, self.wanted.zone)}
             item.update({name: _at(self.cells[i], name) if known else None for name in self.counts})
             if self.campaign.kind == "web":
-                item["unique_visitors"] = self.visitors[i] if self._counts_visitors else None
+                item["unique_visitors"] = self.visitors[i] if known and self._counts_visitors else None
             self._hide(item)
             items.append(item)
         return items
@@ -180,7 +190,7 @@ class _Reading:
             name: sum(item[name] or 0 for item in items) if known else None for name in self.counts
         }
         if self.campaign.kind == "web":
-            totals["unique_visitors"] = self.range_visitors if self._counts_visitors else None
+            totals["unique_visitors"] = self.range_visitors if known and self._counts_visitors else None
         totals["unique_ips"] = totals["dropped_gpc"] = None
         self._hide(totals)
         return totals

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pixel_server import settings
-from pixel_server.report import api
+from pixel_server.report import calls
 from tests.stack import Stack, until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -126,4 +126,4 @@ def test_every_call_of_the_api_is_named():
         (method, path): scope
         for method, path, scope in re.findall(r"^\| `([A-Z]+) (/api/\S+)` \| .* \| (\w+) \|$", README, re.M)
     }
-    assert rows == {(call.method, call.path): call.scope or "none" for call in api.CALLS}
+    assert rows == {(call.method, call.path): call.scope or "none" for call in calls.CALLS}

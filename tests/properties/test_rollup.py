@@ -157,7 +157,7 @@ def test_same_totals_as_a_plain_count(
     client = store.connect(valkey_url)
     client.flushall()
     # Buckets expire by the clock of the store, which is not the one of this story.
-    wanted = Settings(redis_url=valkey_url, shards=1, bucket_days=3650)
+    wanted = Settings(redis_url=valkey_url, shards=1, keep_buckets=3650)
     for name in ("kept", "doomed"):
         asyncio.run(_with(valkey_url, lambda s, n=name: campaigns.create(s, campaigns.new(n, n, "email"))))
     left = list(story)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +19,7 @@ from pixel_server.links import Minter
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from tests.conftest import API_KEY, NOW
+from workers import retention
 
 
 class Clock:
@@ -31,25 +35,43 @@ class Clock:
 
 
 @pytest.fixture
-def bucket_days() -> int:
+def keep_buckets() -> int:
     """A century: a test may tell of any year, whatever the day that it runs on."""
     return 36_500
 
 
 @pytest.fixture
-def settings(redis_url: str, tmp_path: Path, bucket_days: int) -> Settings:
+def settings(redis_url: str, tmp_path: Path, keep_buckets: int) -> Settings:
     return Settings(
         redis_url=redis_url,
         data=tmp_path,
         base_url="http://pixel.test",
         api_key=API_KEY,
-        bucket_days=bucket_days,
+        keep_buckets=keep_buckets,
+        keep_days=36_500,
     )
 
 
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def sweep(settings: Settings, clock: Clock) -> Callable[..., Counter[str]]:
+    """A retention run at this clock's time; what it took. deadline: see there."""
+
+    def sweep(deadline: float = math.inf) -> Counter[str]:
+        async def run() -> Counter[str]:
+            client = store.connect_async(settings.redis_url)
+            try:
+                return await retention.sweep(client, settings, clock.now, deadline)
+            finally:
+                await client.aclose()
+
+        return asyncio.run(run())
+
+    return sweep
 
 
 @pytest.fixture

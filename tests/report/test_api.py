@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from pixel_server import campaigns, jobs, keys, store, turn
 from pixel_server.app import create_app
-from pixel_server.report import api, body
+from pixel_server.report import body, calls
 from pixel_server.report.problems import TYPE
 from tests.conftest import API_KEY
 from workers import chores
@@ -433,7 +433,7 @@ def test_wrong_addresses_and_methods_are_problems(web, call, path, status):
 # Redis away
 
 
-CALLS = [(call.method, call.path.replace("{id}", "c")) for call in api.CALLS if call.scope]
+CALLS = [(call.method, call.path.replace("{id}", "c")) for call in calls.CALLS if call.scope]
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from pixel_server import jobs, keys, store
 from pixel_server.app import create_app
-from pixel_server.report import api
+from pixel_server.report import calls
 
 ANOTHER = "another-key-of-the-operator"
 
@@ -42,7 +42,7 @@ def test_its_use_is_noted(web):
 
 
 @pytest.mark.parametrize(
-    "call", [call for call in api.CALLS if call.scope], ids=lambda call: call.handler.__name__
+    "call", [call for call in calls.CALLS if call.scope], ids=lambda call: call.handler.__name__
 )
 @pytest.mark.parametrize("scope", ["read", "write"])
 def test_a_key_may_do_what_its_scopes_say(web, call, scope):
@@ -65,7 +65,7 @@ def test_a_key_may_do_what_its_scopes_say(web, call, scope):
     ],
 )
 @pytest.mark.parametrize(
-    "call", [call for call in api.CALLS if call.scope], ids=lambda call: call.handler.__name__
+    "call", [call for call in calls.CALLS if call.scope], ids=lambda call: call.handler.__name__
 )
 def test_without_a_key_nothing_is_told(web, call, header):
     web.headers.pop("authorization")

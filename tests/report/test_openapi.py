@@ -13,7 +13,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import load_all_checks, not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from pixel_server.report import api
+from pixel_server.report.calls import CALLS
 from pixel_server.report.openapi import document
 
 DOCUMENT = document("http://pixel.test")
@@ -46,18 +46,19 @@ def test_it_is_an_openapi_document():
 
 
 def test_every_call_is_described_and_nothing_more():
-    assert OPERATIONS.keys() == {(call.method, call.path) for call in api.CALLS} | BESIDE
+    assert OPERATIONS.keys() == {(call.method, call.path) for call in CALLS} | BESIDE
     names = [operation["operationId"] for operation in OPERATIONS.values()]
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("call", api.CALLS, ids=lambda call: call.handler.__name__)
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.handler.__name__)
 def test_a_call_is_described_as_it_is(call):
     operation = OPERATIONS[call.method, call.path]
     assert operation["operationId"] == call.handler.__name__
     assert operation.get("security") == (None if call.scope is None else [{"bearer": [call.scope]}])
     assert (operation["responses"].keys() >= KEYED) == (call.scope is not None)
-    assert (operation["responses"].keys() >= BODY) == ("requestBody" in operation)
+    body = BODY - ({"400", "413"} if call.handler.__name__ == "upload_recipients" else set())
+    assert (operation["responses"].keys() >= body) == ("requestBody" in operation)
 
 
 def schema(name):
@@ -109,7 +110,7 @@ FOUND = [
     checks.response_schema_conformance,
     checks.negative_data_rejection,
 ]
-RANGES = {"base_url", "sent_at", "from", "to", "mode", "token"}
+RANGES = {"base_url", "sent_at", "keep", "line", "from", "to", "mode", "token"}
 """Fields with rules that no schema can state: only of these may one that fits its schema be refused."""
 
 

@@ -62,6 +62,9 @@ def test_all_that_is_kept_is_shown_and_goes(site, mail, opens, stats):
         "campaigns": [
             {
                 "campaign": "mail",
+                "listed": False,
+                "recipient": None,
+                "name": None,
                 "opens": 2,
                 "first_open": f"{DAY}T09:00:00.000Z",
                 "last_open": f"{DAY}T10:00:00.000Z",
@@ -75,6 +78,8 @@ def test_all_that_is_kept_is_shown_and_goes(site, mail, opens, stats):
     }
     erased = site.delete(f"/api/recipients/{key}").json()
     assert (erased["key"], erased["removed_from"]) == (key, ["mail"])
+    kinds = {"opens": 1, "listed": 0, "names": 0, "last_open_day": 1, "dead_letters": 0}
+    assert erased["removed"] == kinds
     left = site.get(f"/api/recipients/{key}").json()
     assert (left["campaigns"], left["last_open_day"]) == ([], None)
     assert left["withdrawals"] == [{"from": None, "until": None}]

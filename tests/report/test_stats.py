@@ -183,7 +183,7 @@ def test_visitors_are_known_only_for_days_of_the_own_zone(page, viewed, stats):
         assert other["totals"] == {**figures, "unique_visitors": None}
 
 
-@pytest.mark.parametrize("bucket_days", [2])
+@pytest.mark.parametrize("keep_buckets", [2])
 def test_what_is_no_longer_kept_is_null_and_not_zero(mail, opened, stats, clock):
     mail()
     opened("2090-06-10T09:00Z", "ada")

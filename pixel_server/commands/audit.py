@@ -1,0 +1,34 @@
+"""`pixel-server audit`"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from pixel_server.commands.frame import as_json, with_store
+from pixel_server.settings import Settings
+
+
+@click.command("audit")
+@click.option("--last", default=100, show_default=True, type=click.IntRange(1, 10_000), help="Lines.")
+@as_json
+def audit(last: int, as_json: bool) -> None:
+    """Show who did what to data on people, newest first."""
+    from pixel_server import audit as log  # noqa: PLC0415
+    from pixel_server.report.ranges import show_ms  # noqa: PLC0415
+
+    async def read(store: Any, settings: Settings) -> list[dict[str, str]]:
+        lines, _ = await log.page(store, None, last)
+        return lines
+
+    lines = with_store(read)
+    for line in lines:
+        line["at"] = show_ms(int(line.pop("id").partition("-")[0]))
+    if as_json:
+        click.echo(json.dumps({"items": lines, "next": None}))
+        return
+    for line in lines:
+        shown = f"{line.pop('at')}  {line.pop('who'):<16}  {line.pop('what'):<24}"
+        click.echo("  ".join([shown, *(f"{name}={value}" for name, value in line.items())]))

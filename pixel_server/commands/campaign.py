@@ -1,0 +1,153 @@
+"""`pixel-server campaign ...`"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from pixel_server.commands.frame import Failure, as_json, with_store
+from pixel_server.consent import Consent
+from pixel_server.settings import SIGNALS, Settings
+from pixel_server.tokens import MODES
+
+
+@click.group()
+def campaign() -> None:
+    """Make, list, show and delete campaigns."""
+
+
+@campaign.command("create")
+@click.argument("id")
+@click.option("--name", help="Its name.  [default: the id]")
+@click.option("--kind", type=click.Choice(["email", "web"]), default="email", show_default=True)
+@click.option("--sent", type=int, help="How many mails went out.")
+@click.option("--time-zone", default="UTC", show_default=True)
+@click.option("--base-url", help="Where its links point, if not to PIXEL_BASE_URL.")
+@click.option(
+    "--mode",
+    type=click.Choice(MODES),
+    help="Most that is kept of a recipient.  [default: PIXEL_DEFAULT_MODE]",
+)
+@click.option("--gpc", type=click.Choice(SIGNALS), help="What GPC and DNT do.  [default: PIXEL_GPC]")
+@as_json
+def create_campaign(as_json: bool, **given: Any) -> None:
+    """Make a campaign."""
+    from pixel_server import campaigns  # noqa: PLC0415
+    from pixel_server.report import body  # noqa: PLC0415
+
+    if given["name"] is None:
+        given["name"] = given["id"]
+    checks: dict[str, Callable[[Any], Any]] = {
+        "id": body.slug,
+        "name": body.name,
+        "sent": body.sent,
+        "time_zone": body.time_zone,
+        "base_url": body.base_url,
+    }
+    consent = Consent(Settings.from_env())
+    checks["mode"] = consent.check
+    given["mode"] = given["mode"] or consent.default.mode.name.lower()
+    for field, check in checks.items():
+        try:
+            given[field] = check(given[field])
+        except ValueError as error:
+            raise Failure(f"{field} {error}") from None
+    made = campaigns.new(**given)
+    try:
+        with_store(lambda store, _: campaigns.create(store, made))
+    except campaigns.Exists:
+        raise Failure(f"the id {made.id} is taken, or was: ids are never given twice") from None
+    if as_json:
+        click.echo(json.dumps(campaigns.to_json(made)))
+    else:
+        click.echo(f"made {made.kind} campaign {made.id}")
+
+
+@campaign.command("list")
+@as_json
+def list_campaigns(as_json: bool) -> None:
+    """List all campaigns."""
+    from pixel_server import campaigns  # noqa: PLC0415
+
+    async def all_of_them(store: Any, _: Settings) -> list[campaigns.Campaign]:
+        found, after = await campaigns.page(store, None, 1000)
+        while after is not None:
+            more, after = await campaigns.page(store, after, 1000)
+            found += more
+        return found
+
+    items = [campaigns.to_json(item) for item in with_store(all_of_them)]
+    if as_json:
+        click.echo(json.dumps({"items": items, "next": None}))
+        return
+    for item in items:
+        sent = "" if item["sent"] is None else f"{item['sent']} sent"
+        click.echo(f"{item['id']:<30}  {item['kind']:<5}  {sent:>14}  {item['name']}")
+
+
+@campaign.command("show")
+@click.argument("id")
+@as_json
+def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
+    """Show a campaign's figures of all time."""
+    from pixel_server import campaigns  # noqa: PLC0415
+    from pixel_server.report import ranges, stats  # noqa: PLC0415
+
+    async def figures(store: Any, settings: Settings) -> tuple[campaigns.Campaign, dict[str, Any]]:
+        found = await campaigns.get(store, id)
+        now = time.time()
+        wanted = ranges.parse({}, found.time_zone, now)
+        return found, await stats.read(store, found, wanted, settings, now)
+
+    try:
+        found, read = with_store(figures)
+    except campaigns.Unknown:
+        raise Failure(f"there is no campaign {id}") from None
+    if as_json:
+        click.echo(json.dumps({**campaigns.to_json(found), "stats": read}))
+        return
+    rows = [("campaign", f"{found.id} ({found.kind}) {found.name}"), ("counted up to", read["as_of"])]
+    for name, value in read["totals"].items():
+        if not value and name in ("opens_anonymous", "hits_gpc", "dropped_gpc"):
+            continue  # nothing to tell
+        estimate = read["estimates"].get(name)
+        error = f" (estimate, \u00b1{estimate['standard_error']:.1%})" if estimate else ""
+        rows.append((name.replace("_", " "), "not known" if value is None else f"{value:,}{error}"))
+    if found.kind == "email":
+        rows.append(("sent", "not set" if found.sent is None else f"{found.sent:,}"))
+        rate = read["open_rate"]
+        none = "more openers than sent" if read["over"] else "none without `sent`"
+        rows.append(("open rate", none if rate is None else _span(rate)))
+    for name, shown in rows:
+        click.echo(f"{name:<16} {shown}")
+
+
+def _span(rate: dict[str, float]) -> str:
+    low, high = f"{rate['low']:.1%}", f"{rate['high']:.1%}"
+    return low if low == high else f"{low} to {high}"
+
+
+@campaign.command("delete")
+@click.argument("id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+def delete_campaign(id: str, yes: bool, as_json: bool) -> None:  # noqa: A002
+    """Delete a campaign and all that was counted for it. Its id is never given again."""
+    from pixel_server import audit, campaigns  # noqa: PLC0415
+
+    async def delete(store: Any, settings: Settings) -> None:
+        await campaigns.get(store, id)
+        await audit.note(store, audit.COMMAND, "campaign.deleted", campaign=id)
+        await campaigns.delete(store, id, settings.shards)
+
+    if not yes:
+        click.confirm(f"Delete {id} and all that was counted for it?", abort=True, err=True)
+    try:
+        with_store(delete)
+    except campaigns.Unknown:
+        raise Failure(f"there is no campaign {id}") from None
+    click.echo(json.dumps({"deleted": id}) if as_json else f"deleted {id}")

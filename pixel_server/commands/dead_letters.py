@@ -1,0 +1,61 @@
+"""`pixel-server dead-letters ...`"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import click
+
+from pixel_server.commands.frame import as_json, with_store
+from pixel_server.settings import Settings
+
+
+@click.group("dead-letters")
+def dead_letters() -> None:
+    """Look at hits that could not be read, and drop them."""
+
+
+@dead_letters.command("list")
+@as_json
+def list_dead(as_json: bool) -> None:
+    """List them, oldest first in each shard."""
+    from pixel_server import keys  # noqa: PLC0415
+
+    async def read(store: Any, settings: Settings) -> list[dict[str, Any]]:
+        found = []
+        for shard in range(settings.shards):
+            for entry, fields in await store.xrange(keys.dead(shard), "-", "+", 1000):
+                reason = fields[b"reason"].decode("utf-8", "replace")
+                found.append(
+                    {"shard": shard, "id": entry.decode(), "reason": reason, "data": fields[b"data"].hex()}
+                )
+        return found
+
+    found = with_store(read)
+    if as_json:
+        click.echo(json.dumps({"items": found, "next": None}))
+        return
+    for letter in found:
+        click.echo(f"{letter['shard']}  {letter['id']}  {letter['reason']}  {letter['data'][:80]}")
+
+
+@dead_letters.command("drop")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+def drop_dead(yes: bool, as_json: bool) -> None:
+    """Drop all of them: a shard that stands still goes on."""
+    from pixel_server import keys, rewrite  # noqa: PLC0415
+
+    if not yes:
+        click.confirm("Drop all dead letters?", abort=True, err=True)
+
+    async def drop(store: Any, settings: Settings) -> int:
+        await rewrite.ask(store, time.time())
+        return sum(
+            [await store.xtrim(keys.dead(n), maxlen=0, approximate=False) for n in range(settings.shards)]
+        )
+
+    dropped = with_store(drop)
+    click.echo(json.dumps({"dropped": dropped}) if as_json else f"dropped {dropped} dead letters")

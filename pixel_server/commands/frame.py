@@ -1,0 +1,67 @@
+"""What commands share: one clear line for a failure, `--json`, and the store."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import click
+import redis
+
+from pixel_server.secret import Secrets, SecretsError
+from pixel_server.settings import Settings, SettingsError
+
+T = TypeVar("T")
+
+
+class Failure(click.ClickException):
+    """One clear line, exit code 1."""
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"pixel-server: {self.message}", err=True)
+
+
+class Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        from pixel_server.store import StoreError  # noqa: PLC0415 - offline commands need no Redis
+
+        try:
+            return super().invoke(ctx)
+        except (SettingsError, SecretsError, StoreError) as error:
+            raise Failure(str(error)) from None
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise Failure(f"Redis does not answer: {error}; is `pixel-server up` running?") from None
+        except redis.RedisError as error:
+            raise Failure(f"Redis refuses: {error}") from None
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def store_url(settings: Settings) -> str:
+    """REDIS_URL, else what `up` left in the data directory."""
+    from pixel_server.up import left  # noqa: PLC0415
+
+    found = None if os.environ.get("REDIS_URL", "").strip() else left(settings.data)
+    return found.redis_url if found else settings.redis_url
+
+
+def with_store(act: Callable[[Any, Settings], Awaitable[T]], url: str | None = None) -> T:
+    """Runs `act` with a store that was found fit, and the settings."""
+    from pixel_server import store as stores  # noqa: PLC0415
+
+    settings = Settings.from_env()
+    secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
+
+    async def run() -> T:
+        address = url or store_url(settings)
+        store = stores.connect_async(address, timeout=10.0)
+        try:
+            await stores.check(store, address, settings.shards, secrets)
+            return await act(store, settings)
+        finally:
+            await store.aclose()
+
+    return asyncio.run(run())

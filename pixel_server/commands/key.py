@@ -1,0 +1,68 @@
+"""`pixel-server key ...`"""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from pixel_server.commands.frame import Failure, as_json, with_store
+
+
+@click.group()
+def key() -> None:
+    """Make, list and revoke API keys."""
+
+
+@key.command("create")
+@click.argument("name")
+@click.option(
+    "--scope", "scopes", multiple=True, type=click.Choice(["read", "write", "people"]), help="[default: all]"
+)
+@as_json
+def create_key(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
+    """Make an API key. It is shown this once."""
+    from pixel_server import apikeys  # noqa: PLC0415
+    from pixel_server.report import body  # noqa: PLC0415
+
+    try:
+        body.name(name)
+    except ValueError as error:
+        raise Failure(f"name {error}") from None
+    chosen = [scope for scope in apikeys.SCOPES if scope in scopes] or list(apikeys.SCOPES)
+    try:
+        record, made = with_store(lambda store, _: apikeys.create(store, name, chosen))
+    except ValueError as error:
+        raise Failure(f"name {error}") from None
+    click.echo(json.dumps({**apikeys.to_json(record), "key": made}) if as_json else made)
+
+
+@key.command("list")
+@as_json
+def list_keys(as_json: bool) -> None:
+    """List API keys."""
+    from pixel_server import apikeys  # noqa: PLC0415
+
+    records = [apikeys.to_json(record) for record in with_store(lambda store, _: apikeys.listed(store))]
+    if as_json:
+        click.echo(json.dumps({"items": records, "next": None}))
+        return
+    for record in records:
+        used = record["last_used"] or "never used"
+        click.echo(f"{record['id']}  {','.join(record['scopes']):<10}  {used:<20}  {record['name']}")
+
+
+@key.command("revoke")
+@click.argument("id")
+@as_json
+def revoke_key(id: str, as_json: bool) -> None:  # noqa: A002
+    """Revoke an API key by its id."""
+    from pixel_server import apikeys  # noqa: PLC0415
+
+    try:
+        if not (id.isascii() and id.isalnum()):
+            raise apikeys.Unknown(id)
+        with_store(lambda store, _: apikeys.revoke(store, id))
+    except apikeys.Unknown:
+        raise Failure(f"there is no key {id}") from None
+    click.echo(json.dumps({"revoked": id}) if as_json else f"revoked {id}")

@@ -1,0 +1,65 @@
+"""`pixel-server spool ...`"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from pixel_server.commands.frame import Failure, as_json, store_url, with_store
+from pixel_server.settings import Settings
+
+
+@click.group()
+def spool() -> None:
+    """Hits that wait on disk, because Redis was away."""
+
+
+@spool.command("status")
+@as_json
+def spool_status(as_json: bool) -> None:
+    """Show what waits, and since when. Needs no Redis."""
+    from pixel_server.collect.spool import status  # noqa: PLC0415
+    from pixel_server.report.ranges import show_ms  # noqa: PLC0415
+
+    found = status(Settings.from_env().data / "spool")
+    oldest = None if found.oldest_ms is None else show_ms(found.oldest_ms)
+    shown = {
+        "segments": found.segments,
+        "hits": found.hits,
+        "bytes": found.bytes,
+        "waiting_since": oldest,
+        "set_aside": found.aside,
+    }
+    if as_json:
+        click.echo(json.dumps(shown))
+        return
+    for name, value in shown.items():
+        click.echo(f"{name.replace('_', ' '):<14} {'-' if value is None else value}")
+
+
+@spool.command("drain")
+@as_json
+def spool_drain(as_json: bool) -> None:
+    """Give to Redis what no running web process holds. (A running one drains its own by itself.)"""
+    import hiredis  # noqa: PLC0415
+
+    from pixel_server.collect.drain import Drain  # noqa: PLC0415
+    from pixel_server.collect.spool import Spool  # noqa: PLC0415
+    from pixel_server.collect.stream import Stream  # noqa: PLC0415
+
+    async def drain(store: Any, settings: Settings) -> int:
+        held = Spool(settings.data / "spool", settings.spool_bytes)
+        stream = Stream(store_url(settings), within=10.0)
+        try:
+            return await Drain(held, stream).once()
+        finally:
+            stream.close()
+            held.close()
+
+    try:
+        batches = with_store(drain)
+    except (OSError, TimeoutError, hiredis.ReplyError) as error:
+        raise Failure(f"the spool waits: {error or type(error).__name__}") from None
+    click.echo(json.dumps({"batches": batches}) if as_json else f"drained {batches} batches")

@@ -1,0 +1,147 @@
+"""Lists of recipients that a sender uploads: who a campaign went to, and, in mode `identified`, their names.
+
+Upload and roll-up never write the same key, so an upload only looks whether the turn has moved, and does not
+raise it: it reads the turn, then what it goes by (the campaign, the withdrawals), then writes if the turn is
+still the same. Erasure, retention and deletion raise it after they wrote down what is to go and before they
+remove it: so nothing comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from pixel_server import campaigns, keys, retention, shards
+from pixel_server.campaigns import Campaign
+from pixel_server.retention import Keep
+from pixel_server.secret import Secrets
+from pixel_server.series import refuse_newer
+from pixel_server.store import AsyncRedis
+
+FORMAT = 1
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[int, str, str | None]).decode
+
+
+class Row(NamedTuple):
+    """One line of a list."""
+
+    recipient: str
+    name: str | None
+
+
+class Put(NamedTuple):
+    """What became of some rows. new, known: on the list before or not. withdrawn: left out."""
+
+    new: int
+    known: int
+    withdrawn: int
+
+
+class Closed(ValueError):
+    """The campaign keeps no recipients, or no names, or no longer. The message says which."""
+
+
+_PUT = """
+-- KEYS: turn, total. ARGV: n as read, what the names of the hashes of lists and of names begin with, number
+-- of hashes, recipient keys of 8 bytes each, then a packed name for each of them, or none at all.
+-- Returns how many are new on the list; -1 if the turn has moved: then nothing was done.
+if tonumber(redis.call('HGET', KEYS[1], 'n') or '0') ~= tonumber(ARGV[1]) then return -1 end
+local new = 0
+for i = 1, #ARGV[5], 8 do
+  local key = string.sub(ARGV[5], i, i + 7)
+  local bucket = (string.byte(key, 5) * 256 + string.byte(key, 6)) % tonumber(ARGV[4])
+  local number = string.format('%03x', bucket)
+  new = new + redis.call('HSET', ARGV[2] .. number, key, '')
+  local name = ARGV[6 + (i - 1) / 8]
+  if name then redis.call('HSET', ARGV[3] .. number, key, name) end
+end
+if new > 0 then redis.call('HINCRBY', KEYS[2], 'listed', new) end
+return new
+"""
+
+
+def pack(row: Row) -> bytes:
+    """What is kept of a recipient with a name."""
+    return _encode((FORMAT, row.recipient, row.name))
+
+
+def unpack(value: bytes) -> Row:
+    """NewerFormat: a newer version wrote it."""
+    refuse_newer(value, FORMAT, "name")
+    _, recipient, name = _decode(value)
+    return Row(recipient, name)
+
+
+def check(campaign: Campaign, is_named: bool) -> None:
+    """Closed: this campaign takes no such list. is_named: it is to keep who the recipients are."""
+    if campaign.closed_at is not None:
+        raise Closed("this campaign is closed: its time to keep recipients is over")
+    if campaign.leaving.recipients:
+        raise Closed("this campaign keeps no recipients")
+    if is_named and campaign.leaving.names:
+        raise Closed("this campaign's time to keep names is over")
+
+
+async def begin(store: AsyncRedis, campaign: str, is_named: bool, days: Keep, now: float) -> None:
+    """Before a list is put. Closed: the campaign takes none. campaigns.Unknown: there is none."""
+    check(await campaigns.get(store, campaign), is_named=False)
+    await campaigns.note_upload(store, campaign, now)
+    found, uses = await campaigns.uses(store, campaign)
+    if retention.is_closing(found, uses, days, now):
+        raise Closed("this campaign's time to keep recipients is over")
+    if not is_named:
+        return
+    if retention.is_over(retention.sent(found, uses), days.names, now):
+        raise Closed("this campaign's time to keep names is over")
+    await campaigns.amend(store, campaign, _take_names, quiet=True)
+
+
+def _take_names(campaign: Campaign) -> Campaign:
+    """Names were taken away, or never came; from now on there are some."""
+    if campaign.leaving.names != campaign.gone.names:
+        raise Closed("its names are being removed just now; try again in a minute")
+    return msgspec.structs.replace(
+        campaign,
+        leaving=msgspec.structs.replace(campaign.leaving, names=False),
+        gone=msgspec.structs.replace(campaign.gone, names=False),
+    )
+
+
+async def put(
+    store: AsyncRedis, secrets: Secrets, campaign: str, rows: Sequence[Row], count: int, is_named: bool
+) -> Put:
+    """Puts rows on a campaign's list; a recipient that is on it gets its new name. count: of shards.
+
+    Closed: it takes none. campaigns.Unknown: it was deleted.
+    """
+    wanted = {secrets.recipient_key(row.recipient): row for row in rows}
+    left: dict[int, list[bytes]] = {}
+    for key in wanted:
+        left.setdefault(shards.of_key(key, count), []).append(key)
+    new = withdrawn = 0
+    while left:
+        turns = {shard: int(await store.hget(keys.turn(shard), "n") or 0) for shard in left}
+        check(await campaigns.get(store, campaign), is_named)
+        asked = [key for part in left.values() for key in part]
+        marks = await store.hmget(keys.WITHDRAWN, [secrets.withdrawal_mark(key) for key in asked])
+        refused = {key for key, mark in zip(asked, marks, strict=True) if mark and mark.endswith(b"-")}
+        pipe = store.pipeline(transaction=False)
+        for shard, part in left.items():
+            taken = [key for key in part if key not in refused]
+            names = [pack(wanted[key]) for key in taken] if is_named else []
+            pipe.eval(_PUT, 2, *_arguments(shard, campaign, turns[shard], taken), *names)
+        for shard, done in zip(list(left), await pipe.execute(), strict=True):
+            if done >= 0:
+                new += done
+                withdrawn += len(refused.intersection(left.pop(shard)))
+    return Put(new, len(wanted) - withdrawn - new, withdrawn)
+
+
+def _arguments(shard: int, campaign: str, n: int, taken: Sequence[bytes]) -> tuple[str | bytes | int, ...]:
+    listed, names = keys.listed(shard, campaign, 0)[:-3], keys.names(shard, campaign, 0)[:-3]
+    where = (keys.turn(shard), keys.total(shard, campaign))
+    return *where, n, listed, names, keys.PEOPLE_BUCKETS, b"".join(taken)

@@ -1,0 +1,102 @@
+"""Taking away what a shard holds of a campaign, in bounded steps.
+
+Whoever calls this has first written down that it is to go, then raised the shard's turn: so no roll-up or
+upload brings a key back. Each of these may be cut off, and is then done again from its beginning. Each gives
+how many keys went.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+
+from pixel_server import keys, series, turn
+from pixel_server.series import DAY
+from pixel_server.store import AsyncRedis
+
+_STEP = 512
+"""Keys a command."""
+
+
+async def whole(store: AsyncRedis, shard: int, campaign: str) -> int:
+    """All of it."""
+    gone = await recipients(store, shard, campaign)
+    days = await _days(store, shard, campaign)
+    names = [keys.visitors(shard, campaign, day) for day in days]
+    names += [keys.buckets(shard, campaign, day) for day in _with_neighbours(days)]
+    # The months say which days there are, so they go last.
+    names += [keys.total(shard, campaign), keys.addresses(shard, campaign)]
+    names += [keys.visitors(shard, campaign), keys.months(shard, campaign)]
+    return gone + await _unlink(store, names)
+
+
+async def recipients(store: AsyncRedis, shard: int, campaign: str) -> int:
+    """Who opened, who is listed, and their names."""
+    gone = 0
+    for key in (keys.people, keys.listed, keys.names):
+        gone += await _unlink(store, (key(shard, campaign, bucket) for bucket in range(keys.PEOPLE_BUCKETS)))
+    return gone
+
+
+async def names(store: AsyncRedis, shard: int, campaign: str) -> int:
+    """Names alone."""
+    return await _unlink(
+        store, (keys.names(shard, campaign, bucket) for bucket in range(keys.PEOPLE_BUCKETS))
+    )
+
+
+async def buckets(store: AsyncRedis, shard: int, campaign: str, start: int, end: int) -> int:
+    """15-minute series of the UTC days from start to end, midnights in seconds; 0: the first there is."""
+    if start == 0:
+        known = _with_neighbours(await _days(store, shard, campaign))
+        start = min([_midnight(day) for day in known], default=end)
+    return await _unlink(
+        store, (keys.buckets(shard, campaign, series.utc_day(at)) for at in range(start, end, DAY))
+    )
+
+
+async def days(store: AsyncRedis, shard: int, campaign: str, before: str) -> int:
+    """Daily series and daily visitors of local days before this one, YYYYMMDD. Gives how many days went."""
+    old = [day for day in await _days(store, shard, campaign) if day < before]
+    await _unlink(store, (keys.visitors(shard, campaign, day) for day in old))
+    key = keys.months(shard, campaign)
+
+    async def commands() -> list[turn.Command]:
+        found: list[turn.Command] = []
+        for month, value in (await store.hgetall(key)).items():
+            if month.decode() > before[:6]:
+                continue
+            cells = series.unpack(value)
+            left = {day: cell for day, cell in cells.items() if f"{month.decode()}{day:02d}" >= before}
+            if not left:
+                found.append(("HDEL", key, month))
+            elif len(left) < len(cells):
+                found.append(("HSET", key, month, series.pack(left)))
+        return found
+
+    if old:
+        await turn.change(store, shard, commands)
+    return len(old)
+
+
+async def _unlink(store: AsyncRedis, names: Iterable[str]) -> int:
+    found = list(names)
+    return sum([int(await store.unlink(*found[i : i + _STEP])) for i in range(0, len(found), _STEP)])
+
+
+async def _days(store: AsyncRedis, shard: int, campaign: str) -> list[str]:
+    months = await store.hgetall(keys.months(shard, campaign))
+    return [f"{month.decode()}{day:02d}" for month, value in months.items() for day in series.unpack(value)]
+
+
+def _with_neighbours(days: Iterable[str]) -> list[str]:
+    """UTC days that share an instant with these local days."""
+    found: set[str] = set()
+    for day in days:
+        at = date.fromisoformat(f"{day[:4]}-{day[4:6]}-{day[6:]}")
+        found.update((at + timedelta(days=n)).strftime("%Y%m%d") for n in (-1, 0, 1))
+    return sorted(found)
+
+
+def _midnight(day: str) -> int:
+    return int(datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC).timestamp())

@@ -1,0 +1,21 @@
+"""All calls of the API."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixel_server.report import campaign_calls, key_calls, openapi, people_calls
+from pixel_server.report.api import Api, Call, reply
+
+
+async def describe(api: Api, request: Request) -> Response:
+    return reply(openapi.document(api.settings.base_url))
+
+
+CALLS = (
+    *campaign_calls.CALLS,
+    *people_calls.CALLS,
+    *key_calls.CALLS,
+    Call("GET", "/api/openapi.json", None, describe),
+)

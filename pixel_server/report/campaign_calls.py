@@ -1,0 +1,142 @@
+"""Calls of the API: campaigns, their links and figures."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixel_server import audit, campaigns, retention
+from pixel_server.report import body, links, ranges, stats
+from pixel_server.report.api import Api, Call, reply
+from pixel_server.report.problems import Problem
+from pixel_server.slug import is_slug
+
+STEP = 200
+"""Links minted between two turns of the event loop, so that pixels do not wait for a long list."""
+
+_json = msgspec.json.Encoder().encode
+
+
+async def create_campaign(api: Api, request: Request) -> Response:
+    known = {
+        "id": body.slug,
+        "name": body.name,
+        "kind": body.one_of("email", "web"),
+        "sent": body.sent,
+        "time_zone": body.time_zone,
+        "base_url": body.base_url,
+        "mode": api.consent.check,
+        "gpc": body.signals,
+        "sent_at": body.instant_or_null,
+        "keep": body.keep(retention.of_server(api.settings)),
+    }
+    fields = body.check(await body.read(request), known, frozenset({"id", "name", "kind"}))
+    fields.setdefault("mode", api.consent.default.mode.name.lower())
+    made = campaigns.new(**fields)
+    try:
+        await campaigns.create(api.store, made)
+    except campaigns.Exists:
+        raise Problem(409, f"the id {made.id!r} is taken, or was: ids are never given twice") from None
+    api.directory.learn(made)
+    return reply(campaigns.to_json(made), 201, {"Location": f"campaigns/{made.id}"})
+
+
+async def list_campaigns(api: Api, request: Request) -> Response:
+    text = request.query_params.get("limit", str(body.PAGE))
+    limit = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+    after = request.query_params.get("after")
+    errors = []
+    if not 1 <= limit <= body.MOST_PAGE:
+        errors.append({"field": "limit", "message": f"must be a whole number from 1 to {body.MOST_PAGE}"})
+    if after is not None and not is_slug(after):
+        errors.append({"field": "after", "message": "must be a cursor from `next`"})
+    if errors:
+        raise Problem(422, "some parameters cannot be used", errors)
+    items, following = await campaigns.page(api.store, after, limit)
+    return reply({"items": [campaigns.to_json(item) for item in items], "next": following})
+
+
+async def show_campaign(api: Api, request: Request) -> Response:
+    return reply(campaigns.to_json(await api.campaign(request.path_params["id"])))
+
+
+async def change_campaign(api: Api, request: Request) -> Response:
+    known = {
+        "name": body.name,
+        "sent": body.sent,
+        "time_zone": body.time_zone,
+        "base_url": body.base_url,
+        "mode": api.consent.check,
+        "gpc": body.signals,
+        "sent_at": body.instant_or_null,
+        "keep": body.keep(retention.of_server(api.settings)),
+    }
+    name = request.path_params["id"]
+    await api.campaign(name)
+    fields = body.check(await body.read(request), known)
+    try:
+        changed = await campaigns.change(api.store, name, fields)
+    except campaigns.Unknown:
+        raise Problem(404, f"there is no campaign {name[:64]!r}") from None
+    except campaigns.Sealed:
+        raise Problem(
+            409,
+            "after the first hit the time zone is fixed; after that or the first link, the mode only falls",
+        ) from None
+    api.directory.learn(changed)
+    return reply(campaigns.to_json(changed))
+
+
+async def delete_campaign(api: Api, request: Request) -> Response:
+    name = request.path_params["id"]
+    await api.campaign(name)
+    await audit.note(api.store, request.state.who, "campaign.deleted", campaign=name)
+    try:
+        await campaigns.delete(api.store, name, api.settings.shards)
+    except campaigns.Unknown:
+        raise Problem(404, f"there is no campaign {name[:64]!r}") from None
+    api.directory.forget(name)
+    return Response(status_code=204)
+
+
+async def make_links(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    if campaign.kind != "email":
+        raise Problem(409, "a web campaign has one pixel for all: /p/" + campaign.id + ".gif")
+    if campaign.closed_at is not None:
+        raise Problem(409, "this campaign is closed: its time to keep recipients is over")
+    minter = api.minter(campaign.base_url)
+    rows = links.rows(await body.read(request), api.consent.rule(campaign.mode, None).mode)
+    await campaigns.note_links(api.store, campaign.id, api.clock())
+    made: list[dict[str, Any]] = []
+    for i in range(0, len(rows), STEP):
+        made += [links.mint(minter, campaign.id, row, api.clock()) for row in rows[i : i + STEP]]
+        await asyncio.sleep(0)
+    if "application/x-ndjson" in request.headers.get("accept", ""):
+        lines = b"".join(_json(link) + b"\n" for link in made)
+        return Response(lines, 200, {"Cache-Control": "no-store"}, "application/x-ndjson")
+    return reply({"links": made})
+
+
+async def show_stats(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    now = api.clock()
+    wanted = ranges.parse(request.query_params, campaign.time_zone, now)
+    late = await asyncio.to_thread(api.late_since)
+    figures = await stats.read(api.store, campaign, wanted, api.settings, now)
+    return reply({**figures, "late_since": None if late is None else ranges.show_ms(late)})
+
+
+CALLS = (
+    Call("GET", "/api/campaigns", "read", list_campaigns),
+    Call("POST", "/api/campaigns", "write", create_campaign),
+    Call("GET", "/api/campaigns/{id}", "read", show_campaign),
+    Call("PATCH", "/api/campaigns/{id}", "write", change_campaign),
+    Call("DELETE", "/api/campaigns/{id}", "write", delete_campaign),
+    Call("POST", "/api/campaigns/{id}/links", "write", make_links),
+    Call("GET", "/api/campaigns/{id}/stats", "read", show_stats),
+)

@@ -1,0 +1,266 @@
+"""What is kept now, by kind of data: the table that a data protection officer asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from pixel_server import audit, keys, people, withdrawals
+from pixel_server.report.ranges import show_ms
+from pixel_server.series import NewerFormat, unpack
+from pixel_server.settings import Settings
+from pixel_server.store import AsyncRedis
+
+_CHUNK = 500
+
+
+class Kind(NamedTuple):
+    """One kind of data. number: of units. oldest: a day or an instant, UTC; None: none, or it has no time."""
+
+    data: str
+    holds: str
+    number: int
+    unit: str
+    oldest: str | None
+    kept_for: str
+    where: str
+
+
+Found = tuple[int, str | None]
+"""(how many, the oldest) of one key."""
+
+
+class _Source(NamedTuple):
+    """A kind of data in Redis. ask: the command that reads a key; take: what its answer says of it."""
+
+    data: str
+    holds: str
+    unit: str
+    keys: str
+    kept_for: str
+    ask: Callable[[Any, str], Any]
+    take: Callable[[str, Any], Found]
+
+
+async def kinds(store: AsyncRedis, settings: Settings, spooled: int, spooled_since: int | None) -> list[Kind]:
+    """Reads the whole store, a part at a time. spooled: hits on disk; since: ms, or None.
+
+    A value that a newer version wrote is counted as one, without its age.
+    """
+    sources = _sources(settings)
+    counts, oldest = dict.fromkeys(sources, 0), dict.fromkeys(sources, "~")
+    held: list[tuple[str, str]] = []
+
+    async def look() -> None:
+        pipe = store.pipeline(transaction=False)
+        for kind, name in held:
+            sources[kind].ask(pipe, name)
+        for (kind, name), value in zip(held, await pipe.execute(), strict=True):
+            try:
+                count, first = sources[kind].take(name, value)
+            except NewerFormat:
+                count, first = 1, None
+            counts[kind] += count
+            if count and first is not None:
+                oldest[kind] = min(oldest[kind], first)
+        held.clear()
+
+    async for name in store.scan_iter(match="px:*", count=1000):
+        text = name.decode()
+        kind = text.split(":")[2]
+        if kind == "visitors" and re.search(r":\d{8}$", text):
+            kind = "visitors:day"
+        if kind in sources:
+            held.append((kind, text))
+        if len(held) >= _CHUNK:
+            await look()
+    await look()
+    spool = Kind(
+        "hits on disk",
+        "as waiting hits",
+        spooled,
+        "hits",
+        None if spooled_since is None else show_ms(spooled_since),
+        "until Redis answers",
+        f"{settings.data}/spool",
+    )
+    found = [
+        Kind(
+            source.data,
+            source.holds,
+            counts[kind],
+            source.unit,
+            None if oldest[kind] == "~" else oldest[kind],
+            source.kept_for,
+            source.keys,
+        )
+        for kind, source in sources.items()
+    ]
+    return [found[0], spool, *found[1:]]
+
+
+def _sources(settings: Settings) -> dict[str, _Source]:
+    def days(number: int, after: str = "") -> str:
+        return f"{number:,} days{after}"
+
+    sent = " after sending"
+    return {
+        "hits": _Source(
+            "waiting hits",
+            "recipient key, IP address, user agent, page, referrer",
+            "batches",
+            "px:{s}:hits",
+            "until counted",
+            lambda pipe, name: pipe.xinfo_stream(name),
+            _stream,
+        ),
+        "dead": _Source(
+            "dead letters",
+            "requests that could not be read",
+            "hits",
+            "px:{s}:dead",
+            days(settings.keep_dead_letters),
+            lambda pipe, name: pipe.xinfo_stream(name),
+            _stream,
+        ),
+        "people": _Source(
+            "recipients",
+            "recipient key: first and last open, how many, which part",
+            "recipients",
+            "px:{s}:people:ID:BUCKET",
+            days(settings.keep_recipients, sent),
+            lambda pipe, name: pipe.hvals(name),
+            _people,
+        ),
+        "listed": _Source(
+            "lists",
+            "recipient key",
+            "recipients",
+            "px:{s}:listed:ID:BUCKET",
+            days(settings.keep_recipients, sent),
+            lambda pipe, name: pipe.hlen(name),
+            lambda name, value: (value, None),
+        ),
+        "names": _Source(
+            "names",
+            "recipient key: recipient and name, as uploaded",
+            "recipients",
+            "px:{s}:names:ID:BUCKET",
+            days(settings.keep_names, sent),
+            lambda pipe, name: pipe.hlen(name),
+            lambda name, value: (value, None),
+        ),
+        "last": _Source(
+            "days of last opens",
+            "recipient key: a day",
+            "recipients",
+            "px:{s}:last:BUCKET",
+            days(settings.keep_recipients),
+            lambda pipe, name: pipe.hvals(name),
+            _last,
+        ),
+        "addresses": _Source(
+            "address estimates",
+            "HyperLogLog: names nobody",
+            "sets",
+            "px:{s}:addresses:ID",
+            "until the campaign is deleted",
+            lambda pipe, name: pipe.exists(name),
+            lambda name, value: (value, None),
+        ),
+        "visitors": _Source(
+            "visitor estimates",
+            "HyperLogLog: names nobody",
+            "sets",
+            "px:{s}:visitors:ID",
+            "until the campaign is deleted",
+            lambda pipe, name: pipe.exists(name),
+            lambda name, value: (value, None),
+        ),
+        "visitors:day": _Source(
+            "daily visitor estimates",
+            "HyperLogLog: names nobody",
+            "sets",
+            "px:{s}:visitors:ID:DAY",
+            days(settings.keep_days),
+            lambda pipe, name: pipe.exists(name),
+            lambda name, value: (value, _iso(name[-8:])),
+        ),
+        "buckets": _Source(
+            "15-minute series",
+            "sums",
+            "days of a campaign",
+            "px:{s}:buckets:ID:DAY",
+            days(settings.keep_buckets),
+            lambda pipe, name: pipe.exists(name),
+            lambda name, value: (value, _iso(name[-8:])),
+        ),
+        "months": _Source(
+            "daily series",
+            "sums",
+            "days of a campaign",
+            "px:{s}:months:ID",
+            days(settings.keep_days),
+            lambda pipe, name: pipe.hgetall(name),
+            _months,
+        ),
+        "total": _Source(
+            "totals",
+            "sums",
+            "campaigns, by shard",
+            "px:{s}:total:ID",
+            "until the campaign is deleted",
+            lambda pipe, name: pipe.exists(name),
+            lambda name, value: (value, None),
+        ),
+        "withdrawn": _Source(
+            "withdrawals",
+            "a hash of the recipient key, times",
+            "recipients",
+            keys.WITHDRAWN,
+            "for ever: so that nothing of them is kept",
+            lambda pipe, name: pipe.hvals(name),
+            _withdrawn,
+        ),
+        "audit": _Source(
+            "audit log",
+            "ids of API keys and campaigns, counts",
+            "lines",
+            keys.AUDIT,
+            f"the last {audit.MOST:,}",
+            lambda pipe, name: pipe.xinfo_stream(name),
+            _stream,
+        ),
+    }
+
+
+def _stream(name: str, value: Mapping[str, Any]) -> Found:
+    entry = value["first-entry"]
+    return int(value["length"]), show_ms(int(entry[0].partition(b"-")[0])) if entry else None
+
+
+def _people(name: str, values: list[bytes]) -> Found:
+    first = [person.first for person in map(people.unpack, values) if person.opens]
+    return len(values), show_ms(min(first) * 1000) if first else None
+
+
+def _last(name: str, values: list[bytes]) -> Found:
+    day = min(map(people.unpack_day, values), default=0)
+    return len(values), datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
+
+
+def _months(name: str, months: Mapping[bytes, bytes]) -> Found:
+    found = [f"{month.decode()}{day:02d}" for month, value in months.items() for day in unpack(value)]
+    return len(found), _iso(min(found)) if found else None
+
+
+def _withdrawn(name: str, values: list[bytes]) -> Found:
+    # An erasure begins at 0: it has no time of its own.
+    first = [start for value in values for start, _ in withdrawals.parse(value) if start]
+    return len(values), show_ms(min(first)) if first else None
+
+
+def _iso(day: str) -> str:
+    return f"{day[:4]}-{day[4:6]}-{day[6:]}"

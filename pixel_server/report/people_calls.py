@@ -1,0 +1,136 @@
+"""Calls of the API under the scope `people`: recipients, lists of them, withdrawals, the audit log."""
+
+from __future__ import annotations
+
+import logging
+import re
+from contextlib import suppress
+from typing import Any
+
+import redis
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from pixel_server import audit, campaigns, lists, retention, withdrawals
+from pixel_server.lists import Put, Row
+from pixel_server.report import body, people, ranges
+from pixel_server.report.api import Api, Call, reply
+from pixel_server.report.problems import Problem
+from pixel_server.report.uploads import Upload
+from pixel_server.tokens import Mode
+
+log = logging.getLogger("pixel_server.api")
+
+
+async def upload_recipients(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    most = api.consent.rule(campaign.mode, None).mode
+    if campaign.kind != "email" or most < Mode.PSEUDONYMOUS:
+        raise Problem(409, "only an email campaign of mode `pseudonymous` or `identified` keeps recipients")
+    is_named = most == Mode.IDENTIFIED
+
+    async def put(rows: list[Row]) -> Put:
+        return await lists.put(api.store, api.secrets, campaign.id, rows, api.settings.shards, is_named)
+
+    upload = Upload(request.headers.get("content-type", ""), put, is_named)
+    try:
+        days = retention.keep(api.settings, campaign)
+        await lists.begin(api.store, campaign.id, is_named, days, api.clock())
+    except lists.Closed as error:
+        raise Problem(409, f"{error}; nothing was taken") from None
+    who = request.state.who
+    await audit.note(api.store, who, "recipients.upload_begun", campaign=campaign.id)
+    try:
+        await upload.take(request.stream())
+    except ClientDisconnect:
+        log.warning("api: a list of %s was cut off; lines 1 to %d are taken", campaign.id, upload.lines)
+        return Response(status_code=400)  # nobody reads it
+    except lists.Closed as error:
+        raise Problem(409, f"{error}; lines 1 to {upload.lines} were taken") from None
+    except campaigns.Unknown:
+        raise Problem(404, "this campaign was deleted meanwhile") from None
+    finally:
+        counts = {name: getattr(upload, name) for name in ("lines", "new", "known", "withdrawn", "bad")}
+        with suppress(redis.RedisError, OSError):
+            await audit.note(api.store, who, "recipients.uploaded", campaign=campaign.id, **counts)
+    if upload.bad:
+        detail = f"{upload.bad} lines cannot be used and are left out; the others are taken"
+        raise Problem(422, detail, upload.errors, more=counts)
+    return reply(counts)
+
+
+async def list_audit(api: Api, request: Request) -> Response:
+    after = request.query_params.get("after")
+    if after is not None and not re.fullmatch(people.CURSOR, after, re.ASCII):
+        errors = [{"field": "after", "message": "must be a cursor from `next`"}]
+        raise Problem(422, "some parameters cannot be used", errors)
+    lines, following = await audit.page(api.store, after, body.PAGE)
+    return reply({"items": [_line(line) for line in lines], "next": following})
+
+
+def _line(line: dict[str, str]) -> dict[str, Any]:
+    """{at, who, what, about}; about: the rest."""
+    at = ranges.show_ms(int(line.pop("id").partition("-")[0]))
+    return {"at": at, "who": line.pop("who"), "what": line.pop("what"), "about": line}
+
+
+async def find_recipient(api: Api, request: Request) -> Response:
+    return reply({"key": people.named(await body.read(request), api.secrets).hex()})
+
+
+async def show_recipient(api: Api, request: Request) -> Response:
+    recipient = people.key(request.path_params["key"])
+    await audit.note(api.store, request.state.who, "recipient.shown")
+    return reply(await people.show(api.store, api.secrets, api.settings.shards, recipient))
+
+
+async def erase_recipient(api: Api, request: Request) -> Response:
+    recipient = people.key(request.path_params["key"])
+    await audit.note(api.store, request.state.who, "recipient.erased")
+    names = await campaigns.every(api.store, "email")
+    count = api.settings.shards
+    erased = await withdrawals.erase(api.store, api.secrets, recipient, names, api.clock(), count)
+    api.withdrawn.learn(recipient, True)
+    note = "sums stay as they were; from a HyperLogLog of addresses nobody can be taken out, nor named"
+    found = {"removed_from": erased.campaigns, "removed": erased.removed}
+    return reply({"key": recipient.hex(), **found, "note": note})
+
+
+async def list_withdrawals(api: Api, request: Request) -> Response:
+    after = request.query_params.get("after", "0")
+    if not (after.isascii() and after.isdigit() and len(after) <= 20):
+        errors = [{"field": "after", "message": "must be a cursor from `next`"}]
+        raise Problem(422, "some parameters cannot be used", errors)
+    found, following = await withdrawals.page(api.store, int(after), body.MOST_PAGE)
+    items = [{"mark": mark.hex(), "periods": people.periods(when)} for mark, when in found]
+    return reply({"items": items, "next": str(following) if following else None})
+
+
+async def add_withdrawals(api: Api, request: Request) -> Response:
+    found = people.recipients(await body.read(request), api.secrets)
+    await audit.note(api.store, request.state.who, "withdrawals.added", recipients=len(found))
+    added = await withdrawals.withdraw(api.store, api.secrets, found, api.clock(), api.settings.shards)
+    for recipient in found:
+        api.withdrawn.learn(recipient, True)
+    return reply({"withdrawn": len(found), "new": added})
+
+
+async def end_withdrawals(api: Api, request: Request) -> Response:
+    found = people.recipients(await body.read(request), api.secrets)
+    await audit.note(api.store, request.state.who, "withdrawals.ended", recipients=len(found))
+    ended = await withdrawals.allow(api.store, api.secrets, found, api.clock())
+    for recipient in found:
+        api.withdrawn.learn(recipient, False)
+    return reply({"allowed": ended})
+
+
+CALLS = (
+    Call("PUT", "/api/campaigns/{id}/recipients", "people", upload_recipients),
+    Call("POST", "/api/recipients/find", "people", find_recipient),
+    Call("GET", "/api/recipients/{key}", "people", show_recipient),
+    Call("DELETE", "/api/recipients/{key}", "people", erase_recipient),
+    Call("GET", "/api/withdrawals", "people", list_withdrawals),
+    Call("POST", "/api/withdrawals", "people", add_withdrawals),
+    Call("DELETE", "/api/withdrawals", "people", end_withdrawals),
+    Call("GET", "/api/audit", "people", list_audit),
+)

@@ -1,0 +1,177 @@
+"""The recipient's walk, in a browser and two web processes: counted, withdrawn, allowed again, erased."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pixel_server import keys, shards, store
+from pixel_server.secret import Secrets
+from tests.disk import forms, search
+from tests.stack import PROGRAM, Stack, free_port, until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+MAIL = "<!doctype html><html><body><p>Dear Ada, our spring catalogue is here.</p>{pixel}</body></html>"
+WHO, NAME = "ada.lovelace@example.org", "Ada, Countess of Lovelace"
+ADDRESSES = ("203.0.113.77", "2001:db8:77::1234")
+
+
+@pytest.fixture
+def stack() -> Iterator[Stack]:
+    data = Path(tempfile.mkdtemp(prefix="px-"))
+    made = Stack(data, PIXEL_TRUSTED_PROXIES="127.0.0.1", PIXEL_OPERATOR="Example Press")
+    made.start()
+    yield made
+    made.stop()
+    shutil.rmtree(data)
+    made.log.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def second(stack: Stack) -> Iterator[str]:
+    """The address of another web process on the same store."""
+    left = json.loads((stack.data / "up.json").read_text())
+    port = free_port()
+    environ = {**stack.environ, "REDIS_URL": left["redis_url"], "PIXEL_BASE_URL": left["base_url"]}
+    process = subprocess.Popen([PROGRAM, "serve", "--port", str(port)], env=environ)
+    other = Stack(stack.data, port)
+    until(lambda: _answers(other))
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+def _answers(stack: Stack) -> bool:
+    try:
+        return stack.get("/healthz")[0] == 200
+    except OSError:
+        return False
+
+
+class Reader:
+    """One who opens mails in a browser, and presses buttons."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._context = browser.new_context(extra_http_headers={"X-Forwarded-For": ADDRESSES[0]})
+        self._page = self._context.new_page()
+
+    def opens(self, mail: Path, html: str) -> str:
+        """What X-Pixel said of the image of this mail."""
+        mail.write_text(html)
+        with self._page.expect_response(lambda answer: "/o/" in answer.url) as found:
+            self._page.goto(mail.as_uri())
+        return str(found.value.headers["x-pixel"])
+
+    def presses(self, url: str, wish: str) -> str:
+        """The heading of the page that follows."""
+        self._page.goto(url)
+        self._page.locator(f"button[value={wish}]").click()
+        self._page.wait_for_load_state()
+        return self._page.locator("h1").inner_text()
+
+
+def test_the_last_word(stack: Stack, second: str, browser: Browser, tmp_path: Path):
+    mail = tmp_path / "mail.html"
+    made = {"id": "spring", "name": "Spring", "kind": "email", "mode": "identified"}
+    assert stack.call("POST", "/api/campaigns", made)[0] == 201
+    listed = json.dumps({"recipient": WHO, "name": NAME})
+    assert _upload(stack, "spring", listed) == {"lines": 1, "new": 1, "known": 0, "withdrawn": 0, "bad": 0}
+    _, answer = stack.call("POST", "/api/campaigns/spring/links", {"recipients": [WHO]})
+    [link] = answer["links"]
+    here = MAIL.format(pixel=link["html"])
+    there = here.replace(stack.address, second)
+    reader = Reader(browser)
+    key = Secrets.load(stack.data).recipient_key(WHO)
+    person = {**forms("key", key), **forms("recipient", text=WHO), **forms("name", text=NAME)}
+    addresses = {}
+    for address in ADDRESSES:
+        addresses |= forms(address, ip_address(address).packed, address)
+
+    # Opened, and not yet judged: the search finds it, so it can find.
+    workers = stack.pids("work")
+    _signal(workers, signal.SIGSTOP)
+    assert reader.opens(mail, here) == "recorded"
+    assert stack.get(link["url"], **{"X-Forwarded-For": ADDRESSES[1]}) == (200, "recorded")
+    found = search(stack.data, person | addresses)
+    wanted = {"key: packed", "recipient: text", "name: text", *(f"{one}: packed" for one in ADDRESSES)}
+    assert found.keys() >= wanted
+    _signal(workers, signal.SIGCONT)
+    until(lambda: stack.totals("spring")["opens"] == 2)
+
+    # Withdrawn on the page, and opened again in the other process at once.
+    assert reader.presses(link["privacy_url"], "stop") == "Recording is stopped"
+    until(lambda: reader.opens(mail, there) == "ignored; reason=withdrawn", within=1.0, every=0)
+    before = _stored(stack, key)
+    assert reader.opens(mail, there) == reader.opens(mail, here) == "ignored; reason=withdrawn"
+    assert _stored(stack, key) == before
+    assert stack.totals("spring")["hits"] == 2
+
+    # Allowed again; and one that waits on disk while Redis hangs.
+    assert reader.presses(link["privacy_url"], "allow") == "Recording of opened mails"
+    until(lambda: reader.opens(mail, there) == "recorded", within=2.0)
+    until(lambda: stack.totals("spring")["opens"] == 3)
+    [valkey] = stack.pids("valkey-server")
+    _signal([valkey], signal.SIGSTOP)
+    assert reader.opens(mail, here) == "recorded"
+    assert any(name.startswith("spool/") for name in search(stack.data, person)["key: packed"])
+    _signal([valkey], signal.SIGCONT)
+    until(lambda: stack.totals("spring")["opens"] == 4)
+
+    # Erased: nothing of it on the disk, nor any address that was judged.
+    assert reader.presses(link["privacy_url"], "erase") == "Your data is erased"
+    until(lambda: search(stack.data, person | addresses) == {}, within=30)
+    assert stack.totals("spring")["opens"] == 4
+    assert reader.opens(mail, there) == "ignored; reason=withdrawn"
+    assert _upload(stack, "spring", listed) == {"lines": 1, "new": 0, "known": 0, "withdrawn": 1, "bad": 0}
+    assert search(stack.data, person | addresses) == {}
+    report = stack.run("privacy", "report", "--json")
+    kept = {kind["data"]: kind["number"] for kind in json.loads(report.stdout)["items"]}
+    assert (kept["recipients"], kept["names"], kept["lists"], kept["withdrawals"]) == (0, 0, 0, 1)
+    said = stack.run("audit").stdout
+    assert "recipients.uploaded" in said
+    assert "recipient.erased" in said
+    assert key.hex() not in said + stack.output()
+
+
+def _upload(stack: Stack, campaign: str, lines: str) -> dict[str, int]:
+    import urllib.request
+
+    request = urllib.request.Request(
+        f"{stack.address}/api/campaigns/{campaign}/recipients",
+        method="PUT",
+        data=lines.encode(),
+        headers={"Authorization": f"Bearer {stack.key}", "Content-Type": "application/x-ndjson"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        found: dict[str, int] = json.load(answer)
+        return found
+
+
+def _signal(pids: list[int], number: signal.Signals) -> None:
+    assert pids
+    for pid in pids:
+        os.kill(pid, number)
+
+
+def _redis(stack: Stack):
+    return store.connect(json.loads((stack.data / "up.json").read_text())["redis_url"])
+
+
+def _stored(stack: Stack, key: bytes) -> tuple[int, bytes]:
+    """What waits in a recipient's shard, and what is counted there."""
+    shard = shards.of_key(key, 4)
+    with _redis(stack) as client:
+        until(lambda: client.xlen(keys.hits(shard)) == 0)
+        return client.xlen(keys.hits(shard)), client.hget(keys.turn(shard), "id")

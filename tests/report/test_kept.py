@@ -1,0 +1,93 @@
+"""`privacy report`: how many of what, since when."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pixel_server import keys, store
+from pixel_server.links import Minter
+from pixel_server.report import kept
+from pixel_server.tokens import Mode
+
+LIST = {"Content-Type": "application/x-ndjson"}
+
+
+def report(settings, spooled=0, since=None):
+    async def run():
+        made = store.connect_async(settings.redis_url)
+        try:
+            return await kept.kinds(made, settings, spooled, since)
+        finally:
+            await made.aclose()
+
+    return {kind.data: kind for kind in asyncio.run(run())}
+
+
+def test_an_empty_store(settings, redis_url):
+    found = report(settings)
+    assert {(kind.number, kind.oldest) for kind in found.values()} == {(0, None)}
+
+
+def test_each_kind_is_counted(mail, page, opened, viewed, stats, site, settings, clock, client, secrets):
+    clock.at("2026-03-01T00:00Z")
+    mail(mode="identified")
+    page()
+    for day, who in (("02", "ada"), ("03", "bob")):
+        opened(f"2026-03-{day}T09:00Z", who)
+        viewed(f"2026-03-{day}T10:00Z", who)
+    site.get(Minter("http://pixel.test", secrets).url("mail", "eve", mode=Mode.LAST, now=clock.now))
+    stats("mail")
+    body = b'{"recipient": "ada", "name": "Ada"}\n{"recipient": "joe"}\n'
+    site.put("/api/campaigns/mail/recipients", content=body, headers=LIST)
+    clock.at("2026-03-04T00:00Z")
+    site.post("/api/withdrawals", json={"recipients": ["one", "two"]})
+    client.xadd(keys.dead(0), {"reason": "no hit", "data": b"x"}, id="1772000000000-0")
+    opened("2026-03-04T09:00Z", "ada")  # waits
+
+    found = report(settings, 7, 1_772_000_000_000)
+    numbers = {name: kind.number for name, kind in found.items() if name != "audit log"}
+    assert numbers == {
+        "waiting hits": 1,
+        "hits on disk": 7,
+        "dead letters": 1,
+        "recipients": 2,
+        "lists": 2,
+        "names": 2,
+        "days of last opens": 1,
+        "address estimates": numbers["address estimates"],
+        "visitor estimates": numbers["visitor estimates"],
+        "daily visitor estimates": numbers["daily visitor estimates"],
+        "15-minute series": numbers["15-minute series"],
+        "daily series": numbers["daily series"],
+        "totals": numbers["totals"],
+        "withdrawals": 2,
+    }
+    assert min(numbers.values()) > 0
+    oldest = {name: kind.oldest for name, kind in found.items()}
+    assert oldest["recipients"] == "2026-03-02T09:00:00.000Z"
+    assert oldest["15-minute series"] == oldest["daily series"] == "2026-03-02"
+    assert oldest["daily visitor estimates"] == "2026-03-02"
+    assert oldest["days of last opens"] == "2026-03-03"
+    assert oldest["withdrawals"] == "2026-03-04T00:00:00.000Z"
+    assert oldest["dead letters"] == oldest["hits on disk"] == "2026-02-25T06:13:20.000Z"
+    assert found["recipients"].kept_for == "400 days after sending"
+
+
+def test_what_a_newer_version_wrote_is_counted(client, settings):
+    client.hset(keys.people(0, "mail", 1), b"k" * 8, b"\x92\x02\x00")
+    assert report(settings)["recipients"][2:5] == (1, "recipients", None)
+
+
+def test_every_key_of_people_is_in_the_report():
+    """Keys of the table that hold something on people, or sums of them."""
+    import re
+
+    known = set(re.findall(r"^px:\{s\}:([a-z]+)", keys.__doc__, re.MULTILINE))
+    told = {kind.keys.split(":")[2] for kind in kept._sources(_settings()).values() if "{s}" in kind.keys}
+    assert known - told == {"producers", "turn", "drops", "stop"}
+
+
+def _settings():
+    from pixel_server.settings import Settings
+
+    return Settings()

@@ -1,0 +1,287 @@
+"""What is older than it may be goes; figures of what is gone are null; the rest stays as it was."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pixel_server import campaigns, keys
+from pixel_server.hit import Unreadable
+from pixel_server.links import Minter
+from pixel_server.settings import Settings
+from pixel_server.tokens import Mode
+from tests.conftest import API_KEY
+
+LIST = {"Content-Type": "application/x-ndjson"}
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path) -> Settings:
+    return Settings(
+        redis_url=redis_url,
+        data=tmp_path,
+        base_url="http://pixel.test",
+        api_key=API_KEY,
+        keep_buckets=3,
+        keep_days=30,
+        keep_recipients=20,
+        keep_names=10,
+        keep_dead_letters=7,
+    )
+
+
+def held(client, pattern):
+    return sorted(name.decode() for name in client.scan_iter(f"px:{{*}}:{pattern}"))
+
+
+def upload(site, *rows, campaign="mail"):
+    body = "".join(f'{{"recipient": "{who}", "name": "{name}"}}\n' for who, name in rows)
+    return site.put(f"/api/campaigns/{campaign}/recipients", content=body, headers=LIST)
+
+
+def test_series_go_day_by_day(mail, opened, stats, sweep, clock, client):
+    mail()
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+    opened("2026-03-20T09:00Z", "bob")
+    stats("mail")
+    assert len(held(client, "buckets:*")) == 2
+    taken = sweep()
+    assert (taken["buckets"], taken["days"]) == (1, 0)
+    [left] = held(client, "buckets:*")
+    assert left.endswith("20260320")
+    found = stats("mail", from_="2026-03-01", to="2026-03-21")
+    assert (found["totals"]["hits"], found["series"][0]["hits"]) == (2, 1)
+    assert set(stats("mail", interval="hour", from_="2026-03-01", to="2026-03-21")["totals"].values()) == {
+        None
+    }
+
+    clock.at("2026-04-05T09:00Z")
+    assert sweep()["days"] == 1
+    found = stats("mail", from_="2026-03-01", to="2026-03-21")
+    assert set(found["totals"].values()) == {None}
+    assert (found["series"][0]["hits"], found["series"][19]["hits"]) == (None, 1)
+    assert found["open_rate"] is None
+    assert stats("mail")["totals"]["unique_opens"] == 2
+    assert sweep() == {}, "nothing is left to take"
+
+
+def test_what_is_gone_stays_unknown_when_more_is_kept_later(mail, opened, stats, sweep, clock, settings):
+    from pixel_server.report import ranges
+    from pixel_server.report import stats as figures
+
+    mail()
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+    clock.at("2026-04-05T09:00Z")
+    sweep()
+    more = replace(settings, keep_days=1000, keep_buckets=1000)
+
+    async def read():
+        from pixel_server import store
+
+        client = store.connect_async(settings.redis_url)
+        campaign = await campaigns.get(client, "mail")
+        found = []
+        for interval in ("hour", "day"):
+            query = {"from": "2026-03-01", "to": "2026-03-02", "interval": interval}
+            wanted = ranges.parse(query, "UTC", clock.now)
+            found.append((await figures.read(client, campaign, wanted, more, clock.now))["totals"]["hits"])
+        await client.aclose()
+        return found
+
+    import asyncio
+
+    assert asyncio.run(read()) == [None, None]
+
+
+def test_a_hit_that_comes_late_is_in_the_totals_alone(mail, opened, stats, sweep, clock, client):
+    mail()
+    opened("2026-03-01T09:00Z", "ada")  # waits, as in a spool
+    clock.at("2026-04-05T09:00Z")
+    sweep()
+    assert stats("mail")["totals"]["unique_opens"] == 1
+    assert held(client, "buckets:*") == held(client, "months:*") == []
+
+
+def test_daily_visitors_go_with_their_day(page, viewed, stats, sweep, clock, client):
+    page()
+    viewed("2026-03-01T09:00Z", "ada")
+    stats("page")
+    assert len(held(client, "visitors:page:*")) == 1
+    clock.at("2026-04-05T09:00Z")
+    assert sweep()["days"] == 1
+    assert held(client, "visitors:page:*") == []
+    assert stats("page")["totals"]["unique_visitors"] == 1
+
+
+def test_a_campaign_closes_and_its_recipients_go(mail, opened, stats, sweep, clock, client, site):
+    clock.at("2026-03-01T00:00Z")
+    mail(mode="identified", sent=10, sent_at="2026-03-01T08:00:00Z")
+    assert upload(site, ("ada", "Ada"), ("eve", "Eve")).status_code == 200
+    opened("2026-03-01T09:00Z", "ada")
+    opened("2026-03-02T09:00Z", "bob")
+    before = stats("mail")
+    assert before["closed_at"] is None
+    clock.at("2026-03-11T07:59Z")
+    assert sweep()["names"] == 0
+    clock.at("2026-03-11T08:00Z")
+    assert sweep()["names"] > 0
+    assert (held(client, "names:*"), len(held(client, "listed:*"))) == ([], 2)
+    assert upload(site, ("ada", "Ada")).status_code == 409
+    clock.at("2026-03-21T07:59Z")
+    assert sweep()["recipients"] == 0
+    clock.at("2026-03-21T08:00Z")
+    assert sweep()["recipients"] > 0
+    assert held(client, "people:*") == held(client, "listed:*") == []
+
+    opened("2026-03-21T09:00Z", "ada")
+    opened("2026-03-21T09:00Z", "new")
+    after = stats("mail")
+    assert after["closed_at"] == "2026-03-21T08:00:00.000Z"
+    assert after["totals"]["opens"] == 4
+    for name in ("unique_opens", "unique_ips", "opens_anonymous"):
+        assert after["totals"][name] == before["totals"][name]
+    assert after["open_rate"] == before["open_rate"]
+    assert held(client, "people:*") == []
+    assert site.get("/api/campaigns/mail").json()["closed_at"] == "2026-03-21T08:00:00Z"
+    assert upload(site, ("ada", "Ada")).status_code == 409
+    links = site.post("/api/campaigns/mail/links", json={"recipients": ["ada"]})
+    assert (links.status_code, "closed" in links.json()["detail"]) == (409, True)
+    lines = [line["what"] for line in site.get("/api/audit").json()["items"]]
+    assert lines[:2] == ["recipients.removed", "names.removed"]
+
+
+@pytest.mark.parametrize("last", ["hit", "link", "upload", "offline link"])
+def test_without_sent_at_the_last_use_counts(mail, opened, stats, sweep, clock, client, site, secrets, last):
+    clock.at("2026-03-01T00:00Z")
+    mail(mode="identified")
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+    clock.at("2026-03-15T09:00Z")
+    if last == "link":
+        assert site.post("/api/campaigns/mail/links", json={"recipients": ["bob"]}).status_code == 200
+    elif last == "upload":
+        assert upload(site, ("bob", "Bob")).status_code == 200
+    elif last == "offline link":
+        site.get(Minter("http://pixel.test", secrets).url("mail", "bob", now=clock.now))
+        stats("mail")
+    clock.at("2026-03-21T10:00Z")
+    assert (sweep()["recipients"] > 0) == (last == "hit")
+    clock.at("2026-04-04T10:00Z")
+    sweep()
+    assert held(client, "people:*") == held(client, "listed:*") == held(client, "names:*") == []
+
+
+def test_a_campaign_may_keep_less(mail, opened, stats, sweep, clock, site, client):
+    mail(keep={"recipients": 2, "buckets": 1, "days": 5})
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+    clock.at("2026-03-03T09:00Z")
+    sweep()
+    assert held(client, "people:*") == held(client, "buckets:*") == []
+    for keep in ({"recipients": 21}, {"names": 0}, {"recipients": True}, {"visits": 1}, 3):
+        answer = site.patch("/api/campaigns/mail", json={"keep": keep})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "keep")
+    assert site.patch("/api/campaigns/mail", json={"keep": {"names": 10}}).json()["keep"] == {"names": 10}
+
+
+def test_the_privacy_page_says_how_long(mail, site, clock):
+    clock.at("2026-03-01T00:00Z")
+    mail(mode="identified", keep={"recipients": 2})
+    [link] = site.post("/api/campaigns/mail/links", json={"recipients": ["ada"]}).json()["links"]
+    shown = site.get(link["privacy_url"]).text
+    for days in ("3 days", "30 days", "2 days", "10 days", "7 days"):
+        assert f"<dd>{days}</dd>" in shown
+
+
+def test_recipients_go_when_the_mode_falls_below(mail, opened, stats, sweep, client, site):
+    mail()
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+    site.patch("/api/campaigns/mail", json={"mode": "count"})
+    assert sweep()["recipients"] == 1
+    opened("2026-03-01T10:00Z", "ada")
+    found = stats("mail")
+    assert (found["totals"]["opens"], found["totals"]["opens_anonymous"], found["closed_at"]) == (2, 1, None)
+    assert held(client, "people:*") == []
+
+
+def test_days_of_last_opens_go(mail, opened, stats, sweep, clock, client, site, secrets):
+    mail(mode="last")
+    clock.at("2026-03-01T09:00Z")
+    minter = Minter("http://pixel.test", secrets)
+    for who in ("ada", "bob"):
+        site.get(minter.url("mail", who, mode=Mode.LAST, now=clock.now))
+    stats("mail")
+    clock.at("2026-03-15T09:00Z")
+    site.get(minter.url("mail", "bob", mode=Mode.LAST, now=clock.now))
+    stats("mail")
+    clock.at("2026-03-22T00:00Z")
+    taken = 0
+    for _ in range(24):
+        taken += sweep()["days of last opens"]
+        clock.now += 3600
+    assert taken == 1
+    assert sum(client.hlen(name) for name in held(client, "last:*")) == 1
+
+
+def test_dead_letters_go(sweep, clock, client):
+    old = Unreadable(b"old", "no hit")
+    clock.at("2026-03-10T00:00Z")
+    for day in (2, 4):
+        ms = int(clock.now * 1000) - (10 - day) * 86_400_000
+        client.xadd(keys.dead(1), {"reason": old.reason, "data": old.data}, id=f"{ms}-0")
+    assert sweep() == {"dead letters": 1}
+    assert client.xlen(keys.dead(1)) == 1
+
+
+def test_a_run_that_is_cut_off_goes_on(mail, opened, stats, sweep, clock, client, monkeypatch):
+    """At any of its commands: the next run takes what is left."""
+    from redis.asyncio import Redis
+
+    real, left = Redis.execute_command, [0]
+
+    async def execute(self, *args, **options):
+        left[0] -= 1
+        if left[0] == 0:
+            raise ConnectionError("cut off")
+        return await real(self, *args, **options)
+
+    cut = 0
+    while True:
+        cut += 1
+        client.delete(*client.keys("px:*mail*"), "-")
+        clock.at("2026-03-01T00:00Z")
+        made = campaigns.new("mail", "mail", "email")
+        client.hset(keys.campaign("mail"), "record", campaigns._encode(made))
+        client.zadd(keys.CAMPAIGNS, {"mail": 0})
+        opened("2026-03-01T09:00Z", "ada")
+        stats("mail")
+        clock.at("2026-04-05T10:00Z")
+        left[0] = cut
+        monkeypatch.setattr(Redis, "execute_command", execute)
+        try:
+            sweep()
+            ended = True
+        except ConnectionError:
+            ended = False
+        monkeypatch.undo()
+        sweep()
+        for kind in ("people", "buckets", "months", "listed", "names"):
+            assert held(client, f"{kind}:*") == [], cut
+        found = stats("mail")
+        assert (found["totals"]["unique_opens"], found["closed_at"] is None) == (1, False)
+        if ended:
+            break
+    assert cut > 20
+
+
+def test_out_of_time_is_not_the_end(mail, opened, stats, sweep, clock, client):
+    mail()
+    opened("2026-03-01T09:00Z")
+    stats("mail")
+    clock.at("2026-04-05T10:00Z")
+    assert sweep(deadline=0.0) == {}
+    assert sweep()["recipients"] == 1

@@ -1,0 +1,139 @@
+"""The retention run: takes away what is older than it may be, a bounded step after the other.
+
+For each campaign, what is to go is written into its record first (`leaving`), by which readers and the
+roll-up go; then the turn of each shard is raised, the keys go, and the record says so (`gone`). A run that is
+cut off, or out of time, goes on where the record says that something is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+
+import msgspec
+
+from pixel_server import audit, campaigns, keys, people, purge, retention, rewrite, turn
+from pixel_server.campaigns import Campaign
+from pixel_server.series import DAY, NewerFormat
+from pixel_server.settings import Settings
+from pixel_server.store import AsyncRedis, connect_async
+from workers.context import context
+
+log = logging.getLogger("workers.retention")
+
+TIME = 30.0
+"""Seconds a run takes at most, or a campaign more; the next one goes on."""
+SLICES = 24
+"""Runs, an hour each, over which the days of mode `last` are looked through."""
+
+
+def run() -> None:
+    """The job."""
+    _, settings, _ = context()
+    asyncio.run(_run(settings, time.time()))
+
+
+async def _run(settings: Settings, now: float) -> None:
+    store = connect_async(settings.redis_url, timeout=10.0)
+    try:
+        await sweep(store, settings, now, time.monotonic() + TIME)
+    finally:
+        await store.aclose()
+
+
+async def sweep(store: AsyncRedis, settings: Settings, now: float, deadline: float) -> Counter[str]:
+    """Takes away what is too old at this time (s). deadline: of the monotonic clock. Keys taken, by kind."""
+    taken: Counter[str] = Counter()
+    taken["dead letters"] += await _dead_letters(store, settings, now)
+    taken["days of last opens"] += await _last(store, settings, now)
+    after: str | None = None
+    while True:
+        found, after = await campaigns.page(store, after, 100)
+        for campaign in found:
+            if time.monotonic() > deadline:
+                log.info("retention: out of time at campaign %s; the next run goes on", campaign.id)
+                after = None
+                break
+            try:
+                taken.update(await _campaign(store, settings, campaign.id, now))
+            except campaigns.Unknown:
+                continue  # deleted meanwhile
+            except NewerFormat as error:
+                log.error("retention: campaign %s is left as it is: %s", campaign.id, error)
+        if after is None:
+            break
+    taken = +taken
+    if taken:
+        log.info("retention: %s", ", ".join(f"{count} {kind}" for kind, count in sorted(taken.items())))
+        await rewrite.ask(store, now)
+    return taken
+
+
+async def _campaign(store: AsyncRedis, settings: Settings, name: str, now: float) -> Counter[str]:
+    found, uses = await campaigns.uses(store, name)
+    days = retention.keep(settings, found)
+    wanted = retention.leaving(found, uses, days, now)
+    closing = found.closed_at is None and retention.is_closing(found, uses, days, now)
+    if wanted == found.gone and not closing:
+        return Counter()
+    if closing or wanted != found.leaving:
+
+        def leave(before: Campaign) -> Campaign:
+            closed = int(now) if closing else before.closed_at
+            return msgspec.structs.replace(before, leaving=wanted, closed_at=closed)
+
+        found = await campaigns.amend(store, name, leave, quiet=True)
+    taken = await _take(store, settings.shards, found)
+    for kind in sorted(taken.keys() & {"recipients", "names"}):
+        await audit.note(store, audit.RETENTION, f"{kind}.removed", campaign=name)
+    # Not what is leaving by now: another run may have begun on more.
+    done = found.leaving
+    await campaigns.amend(store, name, lambda before: msgspec.structs.replace(before, gone=done), quiet=True)
+    return taken
+
+
+async def _take(store: AsyncRedis, shards: int, campaign: Campaign) -> Counter[str]:
+    """Keys that went, by kind."""
+    before, after = campaign.gone, campaign.leaving
+    kinds = {kind for kind in retention.KINDS if getattr(after, kind) > getattr(before, kind)}
+    taken: Counter[str] = Counter()
+    for shard in range(shards):
+        await turn.raise_turn(store, shard)
+        if "buckets" in kinds:
+            taken["buckets"] += await purge.buckets(store, shard, campaign.id, before.buckets, after.buckets)
+        if "days" in kinds:
+            taken["days"] += await purge.days(store, shard, campaign.id, after.days)
+        if "recipients" in kinds:
+            taken["recipients"] += await purge.recipients(store, shard, campaign.id)
+        elif "names" in kinds:
+            taken["names"] += await purge.names(store, shard, campaign.id)
+    return +taken
+
+
+async def _dead_letters(store: AsyncRedis, settings: Settings, now: float) -> int:
+    oldest = int((now - settings.keep_dead_letters * DAY) * 1000)
+    gone = 0
+    for shard in range(settings.shards):
+        letters = int(await store.xtrim(keys.dead(shard), minid=oldest, approximate=False))
+        if letters:
+            log.warning("retention: shard %d: %d dead letters were too old and are gone", shard, letters)
+        gone += letters
+    return gone
+
+
+async def _last(store: AsyncRedis, settings: Settings, now: float) -> int:
+    """Days of last opens that are too old, of one slice of all."""
+    first = int(now) // DAY - settings.keep_recipients
+    gone = 0
+    for bucket in range(int(now) // 3600 % SLICES, keys.PEOPLE_BUCKETS, SLICES):
+        pipe = store.pipeline(transaction=False)
+        for shard in range(settings.shards):
+            pipe.hgetall(keys.last(shard, bucket))
+        for shard, days in enumerate(await pipe.execute()):
+            old = [recipient for recipient, day in days.items() if people.unpack_day(day) < first]
+            if old:
+                await turn.write(store, shard, [("HDEL", keys.last(shard, bucket), *old)])
+            gone += len(old)
+    return gone
