@@ -227,12 +227,15 @@ async def note_links(store: AsyncRedis, campaign: str, now: float) -> None:
 
 async def note_upload(store: AsyncRedis, campaign: str, now: float) -> None:
     """Recipients of this campaign are uploaded."""
-    await store.eval(_USED, 1, keys.campaign(campaign), "uploaded", int(now))
+    await store.eval(_USED, 1, keys.campaign(campaign), "uploaded", int(now), "listed")
 
 
-_USED = (
-    "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end return 1"
-)
+_USED = """
+-- KEYS: campaign. ARGV: field of the last time, seconds; if given, field of the first time.
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+if ARGV[3] then redis.call('HSETNX', KEYS[1], ARGV[3], ARGV[2]) end
+return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+"""
 
 
 async def uses(store: AsyncRedis, campaign: str) -> tuple[Campaign, Uses]:

@@ -25,6 +25,7 @@ def campaign() -> None:
 @click.option("--name", help="Its name.  [default: the id]")
 @click.option("--kind", type=click.Choice(["email", "web"]), default="email", show_default=True)
 @click.option("--sent", type=int, help="How many mails went out.")
+@click.option("--sent-at", help="When it was sent, as 2026-11-24T09:00:00Z.")
 @click.option("--time-zone", default="UTC", show_default=True)
 @click.option("--base-url", help="Where its links point, if not to PIXEL_BASE_URL.")
 @click.option(
@@ -45,6 +46,7 @@ def create_campaign(as_json: bool, **given: Any) -> None:
         "id": body.slug,
         "name": body.name,
         "sent": body.sent,
+        "sent_at": body.instant_or_null,
         "time_zone": body.time_zone,
         "base_url": body.base_url,
     }

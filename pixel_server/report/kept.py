@@ -28,6 +28,15 @@ class Kind(NamedTuple):
     where: str
 
 
+_SINCE = {
+    "listed": "listed",
+    "names": "listed",
+    "addresses": "sealed",
+    "visitors": "sealed",
+    "total": "sealed",
+}
+"""Kinds without a time of their own: the field of a campaign that says since when there may be some."""
+
 Found = tuple[int, str | None]
 """(how many, the oldest) of one key."""
 
@@ -52,6 +61,7 @@ async def kinds(store: AsyncRedis, settings: Settings, spooled: int, spooled_sin
     sources = _sources(settings)
     counts, oldest = dict.fromkeys(sources, 0), dict.fromkeys(sources, "~")
     held: list[tuple[str, str]] = []
+    campaigns: dict[str, set[str]] = {kind: set() for kind in _SINCE}
 
     async def look() -> None:
         pipe = store.pipeline(transaction=False)
@@ -74,9 +84,19 @@ async def kinds(store: AsyncRedis, settings: Settings, spooled: int, spooled_sin
             kind = "visitors:day"
         if kind in sources:
             held.append((kind, text))
+        if kind in _SINCE:
+            campaigns[kind].add(text.split(":")[3])
         if len(held) >= _CHUNK:
             await look()
     await look()
+    for kind, field in _SINCE.items():
+        names = sorted(campaigns[kind])
+        for i in range(0, len(names), _CHUNK):
+            pipe = store.pipeline(transaction=False)
+            for campaign in names[i : i + _CHUNK]:
+                pipe.hget(keys.campaign(campaign), field)
+            first = [int(at) for at in await pipe.execute() if at]
+            oldest[kind] = min([oldest[kind], *(show_ms(at * 1000) for at in first)])
     spool = Kind(
         "hits on disk",
         "as waiting hits",

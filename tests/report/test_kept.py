@@ -70,6 +70,8 @@ def test_each_kind_is_counted(mail, page, opened, viewed, stats, site, settings,
     assert oldest["days of last opens"] == "2026-03-03"
     assert oldest["withdrawals"] == "2026-03-04T00:00:00.000Z"
     assert oldest["dead letters"] == oldest["hits on disk"] == "2026-02-25T06:13:20.000Z"
+    assert oldest["names"] == oldest["lists"] == "2026-03-03T10:00:00.000Z"
+    assert oldest["totals"] is not None
     assert found["recipients"].kept_for == "400 days after sending"
 
 

@@ -1,0 +1,64 @@
+"""What a hit costs while a million recipients have withdrawn, to one where nobody has.
+
+python -m tests.bench.withdrawals [--rounds 7] [--seconds 3]
+
+Two servers in turn, 256 keep-alive connections; the million came in over the API, 10,000 a request. None of
+those who open is among them, so each hit is looked up, and stored. CPU is of the serving process.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import statistics
+import time
+
+from tests.bench import wrk
+from tests.bench.machine import cpu_us
+from tests.bench.program import Figure, alone
+from tests.bench.sides import API_KEY, Bench, Side, server
+from tests.bench.wrk import Load
+
+COUNT, ROWS = 1_000_000, 10_000
+
+
+def withdraw(side: Side) -> float:
+    """COUNT recipients withdraw; seconds it took. AssertionError: they could not."""
+    started = time.monotonic()
+    connection = http.client.HTTPConnection("127.0.0.1", side.port, timeout=60)
+    headers = {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"}
+    for first in range(0, COUNT, ROWS):
+        body = json.dumps({"recipients": [f"withdrawn-{n}@example.org" for n in range(first, first + ROWS)]})
+        connection.request("POST", "/api/withdrawals", body, headers)
+        answer = connection.getresponse()
+        found = answer.read()
+        assert json.loads(found) == {"withdrawn": ROWS, "new": ROWS}, found
+    connection.close()
+    return time.monotonic() - started
+
+
+def measure(bench: Bench, rounds: int = 7, seconds: float = 3.0) -> list[Figure]:
+    load = Load(256, seconds)
+    cpu: dict[str, list[float]] = {"nobody": [], "a million": []}
+    with server(bench) as nobody, server(bench) as many:
+        took = withdraw(many)
+        for side in (nobody, many):
+            wrk.run(bench, side, Load(256, 1))
+        for _ in range(rounds):
+            for name, side in (("nobody", nobody), ("a million", many)):
+                side.tidy()
+                before = cpu_us(side.pids())
+                found = wrk.run(bench, side, load)
+                assert not found.bad, "hits were refused"
+                cpu[name].append((cpu_us(side.pids()) - before) / found.requests)
+    none, million = statistics.median(cpu["nobody"]), statistics.median(cpu["a million"])
+    return [
+        Figure("CPU a hit, nobody has withdrawn", none, "us"),
+        Figure("CPU a hit, a million have", million, "us"),
+        Figure("ratio", million / none, most=1.1),
+        Figure("withdrawn over the API", COUNT / took, "a second"),
+    ]
+
+
+if __name__ == "__main__":
+    alone(__doc__, measure, rounds=7, seconds=3.0)
