@@ -59,6 +59,7 @@ class Privacy:
             with suppress(Unknown):
                 keep = retention.keep(self.api.settings, await get(self.api.store, campaign))
         except (redis.RedisError, OSError, NewerFormat) as error:
+            # One that hangs may do it yet, once it goes on.
             log.error("privacy: %s is not done: %s", wish or "looking", error)
             return self._page(request, State.AWAY, token, mode, keep)
         state = State.RECORDED

@@ -59,7 +59,7 @@ ENGLISH = Words(
         "have. What was recorded before is kept until its time is over, or until you erase it.",
         "ERASED": "Nothing is kept about you any more, except for one entry that says to record nothing "
         "about you.",
-        "AWAY": "Right now, nothing can be stored here. Nothing was changed. Please try again later.",
+        "AWAY": "Right now, nothing can be stored here. Nothing is changed yet. Please try again later.",
     },
     stop="Stop recording",
     stop_hint="Nothing more is then recorded about you, not even with mails that you already have.",
@@ -117,7 +117,7 @@ GERMAN = Words(
         "Sie es löschen.",
         "ERASED": "Über Sie ist nichts mehr gespeichert, außer einem Eintrag, der besagt, dass über Sie "
         "nichts erfasst werden soll.",
-        "AWAY": "Im Moment kann hier nichts gespeichert werden. Es wurde nichts geändert. Bitte versuchen "
+        "AWAY": "Im Moment kann hier nichts gespeichert werden. Noch ist nichts geändert. Bitte versuchen "
         "Sie es später noch einmal.",
     },
     stop="Erfassung beenden",
@@ -179,7 +179,7 @@ FRENCH = Words(
         "durée, ou jusqu'à ce que vous l'effaciez.",
         "ERASED": "Plus rien n'est conservé à votre sujet, sauf une mention indiquant de ne rien "
         "enregistrer sur vous.",
-        "AWAY": "Pour le moment, rien ne peut être enregistré ici. Rien n'a été modifié. Veuillez réessayer "
+        "AWAY": "Pour le moment, rien ne peut être enregistré ici. Rien n'est encore modifié. Veuillez réessayer "
         "plus tard.",
     },
     stop="Arrêter l'enregistrement",
@@ -242,7 +242,7 @@ SPANISH = Words(
         "borre.",
         "ERASED": "Ya no se conserva nada sobre usted, salvo una anotación que indica que no se debe "
         "registrar nada sobre usted.",
-        "AWAY": "En este momento no se puede guardar nada aquí. No se ha cambiado nada. Vuelva a intentarlo "
+        "AWAY": "En este momento no se puede guardar nada aquí. Aún no se ha cambiado nada. Vuelva a intentarlo "
         "más tarde.",
     },
     stop="Detener el registro",

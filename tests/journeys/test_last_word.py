@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -42,6 +43,12 @@ def stack() -> Iterator[Stack]:
 @pytest.fixture
 def second(stack: Stack) -> Iterator[str]:
     """The address of another web process on the same store."""
+    with another_web_process(stack) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def another_web_process(stack: Stack) -> Iterator[str]:
     left = json.loads((stack.data / "up.json").read_text())
     port = free_port()
     environ = {**stack.environ, "REDIS_URL": left["redis_url"], "PIXEL_BASE_URL": left["base_url"]}
@@ -143,6 +150,41 @@ def test_the_last_word(stack: Stack, second: str, browser: Browser, tmp_path: Pa
     assert "recipients.uploaded" in said
     assert "recipient.erased" in said
     assert key.hex() not in said + stack.output()
+
+
+def test_while_redis_hangs(stack: Stack):
+    """Nothing is stored, and the page says so. Who withdrew before is not counted, by whatever process."""
+    assert stack.run("campaign", "create", "mail").returncode == 0
+    _, answer = stack.call("POST", "/api/campaigns/mail/links", {"recipients": ["ada", "bob"]})
+    ada, bob = answer["links"]
+    assert _press(ada, "stop")[0] == 200
+    [valkey] = stack.pids("valkey-server")
+    _signal([valkey], signal.SIGSTOP)
+    status, page = _press(bob, "stop")
+    assert (status, "<h1>Not possible right now</h1>" in page) == (503, True)
+    assert "Nothing is changed yet" in page
+    assert stack.get(ada["url"]) == (200, "ignored; reason=withdrawn")
+    with another_web_process(stack) as address:
+        url = ada["url"].replace(stack.address, address)
+        assert stack.get(url) == (200, "recorded"), "it cannot know"
+        _signal([valkey], signal.SIGCONT)
+        until(lambda: stack.get(url) == (200, "ignored; reason=withdrawn"))
+        until(lambda: stack.call("GET", "/readyz")[1].get("drops", {}).get("withdrawn"))
+    assert stack.totals("mail")["hits"] == 0
+
+
+def _press(link: dict[str, str], wish: str) -> tuple[int, str]:
+    import urllib.error
+    import urllib.parse
+    import urllib.request
+
+    where, _, token = link["privacy_url"].partition("?t=")
+    form = urllib.parse.urlencode({"t": token, "do": wish}).encode()
+    try:
+        with urllib.request.urlopen(where, form, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
 
 
 def _upload(stack: Stack, campaign: str, lines: str) -> dict[str, int]:
