@@ -179,8 +179,8 @@ FRENCH = Words(
         "durée, ou jusqu'à ce que vous l'effaciez.",
         "ERASED": "Plus rien n'est conservé à votre sujet, sauf une mention indiquant de ne rien "
         "enregistrer sur vous.",
-        "AWAY": "Pour le moment, rien ne peut être enregistré ici. Rien n'est encore modifié. Veuillez réessayer "
-        "plus tard.",
+        "AWAY": "Pour le moment, rien ne peut être enregistré ici. Rien n'est encore modifié. Veuillez "
+        "réessayer plus tard.",
     },
     stop="Arrêter l'enregistrement",
     stop_hint="Plus rien n'est alors enregistré à votre sujet, même pour les e-mails que vous avez déjà "
@@ -242,8 +242,8 @@ SPANISH = Words(
         "borre.",
         "ERASED": "Ya no se conserva nada sobre usted, salvo una anotación que indica que no se debe "
         "registrar nada sobre usted.",
-        "AWAY": "En este momento no se puede guardar nada aquí. Aún no se ha cambiado nada. Vuelva a intentarlo "
-        "más tarde.",
+        "AWAY": "En este momento no se puede guardar nada aquí. Aún no se ha cambiado nada. Vuelva a "
+        "intentarlo más tarde.",
     },
     stop="Detener el registro",
     stop_hint="A partir de entonces no se registra nada sobre usted, ni siquiera con los correos que ya "
