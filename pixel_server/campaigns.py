@@ -40,14 +40,16 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     """What hits are counted under. created: seconds. made_by: `api`, or `hit` if a good token came first.
 
     mode: how much is kept of a recipient at most. gpc: see `consent.Signals`; None: as the server does.
-    sent_at: seconds. keep: days by kind, where fewer than the server's. closed_at: seconds; from then on its
-    hits are only counted. leaving: what all go by as gone; gone: what really is, when retention has ended.
+    sent, bounced: mails. sent_at: seconds. keep: days by kind, where fewer than the server's. closed_at:
+    seconds; from then on its hits are only counted. leaving: what all go by as gone; gone: what really is,
+    when retention has ended.
     """
 
     id: str
     name: str
     kind: Kind
     sent: int | None = None
+    bounced: int = 0
     time_zone: str = "UTC"
     base_url: str | None = None
     mode: str = "pseudonymous"
@@ -267,7 +269,7 @@ async def _purge(store: AsyncRedis, campaign: str, shards: int) -> None:
     for shard in range(shards):
         await turn.raise_turn(store, shard)
         await purge.whole(store, shard, campaign)
-    await rewrite.ask(store, time.time())
+    await rewrite.ask(store)
     await store.srem(keys.DELETING, campaign)
 
 
@@ -308,6 +310,7 @@ def new(
     base_url: str | None = None,
     mode: str = "pseudonymous",
     gpc: Signals | None = None,
+    bounced: int = 0,
     sent_at: int | None = None,
     keep: dict[str, int] | None = None,
 ) -> Campaign:
@@ -321,6 +324,7 @@ def new(
         base_url=base_url,
         mode=mode,
         gpc=gpc,
+        bounced=bounced,
         sent_at=sent_at,
         keep=keep or {},
         created=int(time.time()),

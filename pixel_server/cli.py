@@ -14,7 +14,18 @@ from typing import Any
 import click
 
 from pixel_server import __version__, lifeline
-from pixel_server.commands import audit, campaign, dead_letters, key, link, privacy, spool
+from pixel_server.commands import (
+    audit,
+    campaign,
+    dead_letters,
+    doctor,
+    explain,
+    key,
+    link,
+    networks,
+    privacy,
+    spool,
+)
 from pixel_server.commands.frame import Group, as_json, with_store
 from pixel_server.settings import Settings, table
 
@@ -91,6 +102,9 @@ main.add_command(dead_letters.dead_letters)
 main.add_command(spool.spool)
 main.add_command(privacy.privacy)
 main.add_command(audit.audit)
+main.add_command(explain.explain)
+main.add_command(networks.networks)
+main.add_command(doctor.doctor)
 
 
 @main.command("settings")
@@ -110,12 +124,16 @@ def _fit_or_fail() -> None:
 
     A store that is only away now is waited for by what is started.
     """
+    from pixel_server import classify  # noqa: PLC0415
+    from pixel_server.networks import Networks  # noqa: PLC0415
     from pixel_server.store import StoreAwayError  # noqa: PLC0415
 
     async def nothing(store: Any, settings: Settings) -> None:
         return None
 
     settings = Settings.from_env()
+    classify.load(settings.rules)
+    Networks.load(settings.networks)
     try:
         with_store(nothing, settings.redis_url)
     except StoreAwayError as error:

@@ -14,7 +14,7 @@ ROLLUP = "workers.rollup.drain"
 CHORES = "workers.chores.run"
 RETENTION = "workers.retention.run"
 
-EVERY = {CHORES: 60, RETENTION: 600}
+EVERY = {CHORES: 60, RETENTION: 30}
 """Seconds between two runs of these."""
 
 SLICE = 5
@@ -41,10 +41,11 @@ def ask_rollups(jobs: Queue, shards: Iterable[int], now: float) -> list[int]:
 def ask(jobs: Queue, function: str, now: float) -> None:
     """Enqueues one of EVERY, unless it is listed already for this time."""
     with suppress(DuplicateJobError):
-        _enqueue(jobs, function, (), f"{function.split('.')[1]}-{int(now) // EVERY[function]}")
+        _enqueue(jobs, function, (), f"{function.split('.')[1]}-{int(now) // EVERY[function]}", ttl=600)
 
 
-def _enqueue(jobs: Queue, function: str, args: tuple[int, ...], job: str) -> None:
+def _enqueue(jobs: Queue, function: str, args: tuple[int, ...], job: str, ttl: int = 60) -> None:
+    """ttl: seconds that it may wait."""
     jobs.enqueue_call(
-        function, args=args, timeout=60, result_ttl=0, failure_ttl=60, ttl=60, job_id=job, unique=True
+        function, args=args, timeout=60, result_ttl=0, failure_ttl=60, ttl=ttl, job_id=job, unique=True
     )

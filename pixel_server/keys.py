@@ -18,12 +18,14 @@ px:{all}:changes             stream  last 10,000          api, roll-up: id made,
 px:{all}:apikeys             set     forever              api: ids of API keys                api
 px:{all}:apikey:KEY          hash    until revoked        api: hash, name, scopes, times      api
 px:{all}:audit               stream  last 10,000          api, cli, retention: who did what   api, cli
-px:{all}:rewrite             hash    forever              erasure, schedule: asked, begun     schedule
+px:{all}:rewrite             hash    forever              erasure, schedule: asked, answered  schedule
+px:{all}:sweep               hash    forever              retention: where it goes on         retention
 px:{all}:workers             zset    10 s an entry        workers: name and last beat         readyz
 px:{s}:hits                  stream  until counted        recorder: batches                   roll-up
 px:{s}:producers             hash    30 days idle         recorder: last sequence and ms      recorder
 px:{s}:turn                  hash    forever              every writer of the shard: n, id    the same
 px:{s}:total:ID              hash    until deleted        roll-up: sums of all time           stats
+px:{s}:rules:ID              hash    until deleted        roll-up: hits by id of a rule       stats
 px:{s}:months:ID             hash    PIXEL_KEEP_DAYS_...  roll-up: packed days, by month      stats
 px:{s}:buckets:ID:DAY        string  PIXEL_KEEP_DAYS_...  roll-up: packed 15 minutes of a day stats
 px:{s}:people:ID:BUCKET      hash    PIXEL_KEEP_DAYS_...  roll-up: packed recipients          roll-up
@@ -53,6 +55,7 @@ API_KEYS = "px:{all}:apikeys"
 WORKERS = "px:{all}:workers"
 AUDIT = "px:{all}:audit"
 REWRITE = "px:{all}:rewrite"
+SWEEP = "px:{all}:sweep"
 
 PEOPLE_BUCKETS = 4096
 """Hashes a campaign's recipients of one shard are spread over; with 1 million recipients in 4 shards
@@ -81,6 +84,10 @@ def turn(shard: int) -> str:
 
 def total(shard: int, campaign: str) -> str:
     return f"px:{{{shard}}}:total:{campaign}"
+
+
+def rules(shard: int, campaign: str) -> str:
+    return f"px:{{{shard}}}:rules:{campaign}"
 
 
 def months(shard: int, campaign: str) -> str:

@@ -15,10 +15,12 @@ import msgspec
 
 from pixel_server import campaigns, keys, retention, shards
 from pixel_server.campaigns import Campaign
-from pixel_server.retention import Keep
+from pixel_server.consent import mode
 from pixel_server.secret import Secrets
 from pixel_server.series import refuse_newer
+from pixel_server.settings import Settings
 from pixel_server.store import AsyncRedis
+from pixel_server.tokens import Mode
 
 FORMAT = 1
 
@@ -80,34 +82,47 @@ def check(campaign: Campaign, is_named: bool) -> None:
     """Closed: this campaign takes no such list. is_named: it is to keep who the recipients are."""
     if campaign.closed_at is not None:
         raise Closed("this campaign is closed: its time to keep recipients is over")
-    if campaign.leaving.recipients:
-        raise Closed("this campaign keeps no recipients")
-    if is_named and campaign.leaving.names:
-        raise Closed("this campaign's time to keep names is over")
+    if mode(campaign.mode) < Mode.PSEUDONYMOUS:
+        raise Closed("this campaign keeps no recipients any more")
+    if is_named and mode(campaign.mode) < Mode.IDENTIFIED:
+        raise Closed("this campaign keeps no names any more")
 
 
-async def begin(store: AsyncRedis, campaign: str, is_named: bool, days: Keep, now: float) -> None:
-    """Before a list is put. Closed: the campaign takes none. campaigns.Unknown: there is none."""
-    check(await campaigns.get(store, campaign), is_named=False)
-    await campaigns.note_upload(store, campaign, now)
+async def begin(store: AsyncRedis, campaign: str, is_named: bool, settings: Settings, now: float) -> None:
+    """Before the first rows are put; it is then noted that there are some.
+
+    Closed: the campaign takes none. campaigns.Unknown: there is none.
+    """
     found, uses = await campaigns.uses(store, campaign)
-    if retention.is_closing(found, uses, days, now):
+    check(found, is_named=False)
+    days, at = retention.keep(settings, found), retention.sent(found, uses)
+    if retention.is_over(at, days.recipients, now):
         raise Closed("this campaign's time to keep recipients is over")
-    if not is_named:
-        return
-    if retention.is_over(retention.sent(found, uses), days.names, now):
+    if is_named and retention.is_over(found.sent_at, days.names, now):
         raise Closed("this campaign's time to keep names is over")
-    await campaigns.amend(store, campaign, _take_names, quiet=True)
+    await campaigns.note_upload(store, campaign, now)
+    await campaigns.amend(store, campaign, _reopen if is_named else _reopen_unnamed, quiet=True)
 
 
-def _take_names(campaign: Campaign) -> Campaign:
-    """Names were taken away, or never came; from now on there are some."""
-    if campaign.leaving.names != campaign.gone.names:
-        raise Closed("its names are being removed just now; try again in a minute")
+def _reopen(campaign: Campaign) -> Campaign:
+    """Recipients or names were taken away, or never came; from now on there are some."""
+    for kind in ("recipients", "names"):
+        if getattr(campaign.leaving, kind) and not getattr(campaign.gone, kind):
+            raise Closed(f"its {kind} are being removed just now; try again in a minute")
     return msgspec.structs.replace(
         campaign,
-        leaving=msgspec.structs.replace(campaign.leaving, names=False),
-        gone=msgspec.structs.replace(campaign.gone, names=False),
+        leaving=msgspec.structs.replace(campaign.leaving, recipients=False, names=False),
+        gone=msgspec.structs.replace(campaign.gone, recipients=False, names=False),
+    )
+
+
+def _reopen_unnamed(campaign: Campaign) -> Campaign:
+    names = campaign.leaving.names, campaign.gone.names
+    found = _reopen(campaign)
+    return msgspec.structs.replace(
+        found,
+        leaving=msgspec.structs.replace(found.leaving, names=names[0]),
+        gone=msgspec.structs.replace(found.gone, names=names[1]),
     )
 
 
@@ -118,14 +133,19 @@ async def put(
 
     Closed: it takes none. campaigns.Unknown: it was deleted.
     """
-    wanted = {secrets.recipient_key(row.recipient): row for row in rows}
+    named = [(secrets.recipient_key(row.recipient), row) for row in rows]
+    wanted = dict(named)
     left: dict[int, list[bytes]] = {}
     for key in wanted:
         left.setdefault(shards.of_key(key, count), []).append(key)
-    new = withdrawn = 0
+    new = 0
+    left_out: set[bytes] = set()
     while left:
         turns = {shard: int(await store.hget(keys.turn(shard), "n") or 0) for shard in left}
-        check(await campaigns.get(store, campaign), is_named)
+        found = await campaigns.get(store, campaign)
+        check(found, is_named)
+        if found.leaving.recipients or (is_named and found.leaving.names):
+            raise Closed("this campaign's time to keep recipients or names is over")
         asked = [key for part in left.values() for key in part]
         marks = await store.hmget(keys.WITHDRAWN, [secrets.withdrawal_mark(key) for key in asked])
         refused = {key for key, mark in zip(asked, marks, strict=True) if mark and mark.endswith(b"-")}
@@ -137,8 +157,9 @@ async def put(
         for shard, done in zip(list(left), await pipe.execute(), strict=True):
             if done >= 0:
                 new += done
-                withdrawn += len(refused.intersection(left.pop(shard)))
-    return Put(new, len(wanted) - withdrawn - new, withdrawn)
+                left_out |= refused.intersection(left.pop(shard))
+    withdrawn = sum(key in left_out for key, _ in named)
+    return Put(new, len(rows) - withdrawn - new, withdrawn)
 
 
 def _arguments(shard: int, campaign: str, n: int, taken: Sequence[bytes]) -> tuple[str | bytes | int, ...]:

@@ -1,7 +1,8 @@
 """What is kept of one recipient of one campaign: a few packed bytes under the recipient key.
 
-msgpack of [format, flags, first open, seconds from first to last open, opens]; times in seconds since
-1970. Recipients lie in small hashes (`keys.people`), by three hex digits of their key.
+msgpack of [format, flags, first open, seconds from first to last open, opens; then, without zeros at the
+end: opens of a person, seconds from the first open to the first of these, opens by prefetch, by a scanner];
+times in seconds since 1970. Recipients lie in small hashes (`keys.people`), by three hex digits of their key.
 """
 
 from __future__ import annotations
@@ -12,46 +13,94 @@ import msgspec
 
 from pixel_server.keys import PEOPLE_BUCKETS
 from pixel_server.series import refuse_newer
+from pixel_server.verdicts import ELIGIBLE, Class
 
 FORMAT = 1
-TOP, BOTTOM = 1, 2
-"""Flags: which part of the mail was loaded, beside the single pixel."""
+TOP, BOTTOM, HIDDEN = 1, 2, 4
+"""Flags: which part of the mail was loaded, beside the single pixel; the client loads all by machine."""
+
+PERSON, PREFETCH, SCANNER, UNKNOWN, HIDES = 1, 2, 4, 8, 16
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(tuple[int, int, int, int, int]).decode
+_decode = msgspec.msgpack.Decoder(list[int]).decode
 _decode_day = msgspec.msgpack.Decoder(tuple[int, int]).decode
 
 
 class Person(NamedTuple):
-    """first, last: seconds, 0 without an open."""
+    """first, last, first_person: seconds, 0 without such an open. opens: all; person, prefetch, scanner: of
+    them, those with such a verdict, a proxy's among a person's. What is left is unknown."""
 
-    first: int
-    last: int
-    opens: int
-    flags: int
+    first: int = 0
+    last: int = 0
+    opens: int = 0
+    flags: int = 0
+    person: int = 0
+    first_person: int = 0
+    prefetch: int = 0
+    scanner: int = 0
+
+    @property
+    def classes(self) -> int:
+        """Which verdicts there were, as bits: PERSON, PREFETCH, SCANNER, UNKNOWN, and HIDES."""
+        known = self.person + self.prefetch + self.scanner
+        return (
+            (PERSON if self.person else 0)
+            | (PREFETCH if self.prefetch else 0)
+            | (SCANNER if self.scanner else 0)
+            | (UNKNOWN if self.opens > known else 0)
+            | (HIDES if self.flags & HIDDEN else 0)
+        )
 
 
-NOBODY = Person(0, 0, 0, 0)
+NOBODY = Person()
+
+
+def opened(at: int, flags: int, verdict: Class) -> Person:
+    """One open at this time, seconds."""
+    if verdict in ELIGIBLE:
+        return Person(at, at, 1, flags, 1, at)
+    return Person(at, at, 1, flags, 0, 0, int(verdict == "prefetch"), int(verdict == "scanner"))
 
 
 def merge(a: Person, b: Person) -> Person:
     """Both together. Does not depend on which was first."""
     if not a.opens or not b.opens:
         known = a if a.opens else b
-        return Person(known.first, known.last, known.opens, a.flags | b.flags)
-    return Person(min(a.first, b.first), max(a.last, b.last), a.opens + b.opens, a.flags | b.flags)
+        return known._replace(flags=a.flags | b.flags)
+    both = a.person and b.person
+    return Person(
+        min(a.first, b.first),
+        max(a.last, b.last),
+        a.opens + b.opens,
+        a.flags | b.flags,
+        a.person + b.person,
+        min(a.first_person, b.first_person) if both else a.first_person or b.first_person,
+        a.prefetch + b.prefetch,
+        a.scanner + b.scanner,
+    )
 
 
 def pack(person: Person) -> bytes:
-    return _encode((FORMAT, person.flags, person.first, person.last - person.first, person.opens))
+    first, last, opens, flags, persons, first_person, prefetch, scanner = person
+    rest: tuple[int, ...]
+    if prefetch or scanner:
+        rest = (persons, first_person - first if persons else 0, prefetch, scanner)
+    elif first_person > first:
+        rest = (persons, first_person - first)
+    else:
+        rest = (persons,) if persons else ()
+    return _encode((FORMAT, flags, first, last - first, opens, *rest))
 
 
 def unpack(value: bytes | None) -> Person:
     if value is None:
         return NOBODY
     refuse_newer(value, FORMAT, "recipient")
-    _, flags, first, span, opens = _decode(value)
-    return Person(first, first + span, opens, flags)
+    _, flags, first, span, opens, *rest = _decode(value)
+    person, later, prefetch, scanner = (*rest, 0, 0, 0, 0)[:4]
+    return Person(
+        first, first + span, opens, flags, person, first + later if person else 0, prefetch, scanner
+    )
 
 
 def pack_day(day: int) -> bytes:

@@ -7,11 +7,12 @@ how many keys went.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
 
 from pixel_server import keys, series, turn
 from pixel_server.series import DAY
+from pixel_server.settings import MOST_DAYS
 from pixel_server.store import AsyncRedis
 
 _STEP = 512
@@ -21,11 +22,10 @@ _STEP = 512
 async def whole(store: AsyncRedis, shard: int, campaign: str) -> int:
     """All of it."""
     gone = await recipients(store, shard, campaign)
-    days = await _days(store, shard, campaign)
-    names = [keys.visitors(shard, campaign, day) for day in days]
-    names += [keys.buckets(shard, campaign, day) for day in _with_neighbours(days)]
+    gone += await buckets(store, shard, campaign, 0, int(time.time()) + 2 * DAY)
+    names = [keys.visitors(shard, campaign, day) for day in await _days(store, shard, campaign)]
     # The months say which days there are, so they go last.
-    names += [keys.total(shard, campaign), keys.addresses(shard, campaign)]
+    names += [keys.total(shard, campaign), keys.rules(shard, campaign), keys.addresses(shard, campaign)]
     names += [keys.visitors(shard, campaign), keys.months(shard, campaign)]
     return gone + await _unlink(store, names)
 
@@ -46,10 +46,8 @@ async def names(store: AsyncRedis, shard: int, campaign: str) -> int:
 
 
 async def buckets(store: AsyncRedis, shard: int, campaign: str, start: int, end: int) -> int:
-    """15-minute series of the UTC days from start to end, midnights in seconds; 0: the first there is."""
-    if start == 0:
-        known = _with_neighbours(await _days(store, shard, campaign))
-        start = min([_midnight(day) for day in known], default=end)
+    """15-minute series of the UTC days from start to end, seconds; at most MOST_DAYS back."""
+    start = max(start, int(time.time()) // DAY * DAY - MOST_DAYS * DAY)
     return await _unlink(
         store, (keys.buckets(shard, campaign, series.utc_day(at)) for at in range(start, end, DAY))
     )
@@ -63,6 +61,8 @@ async def days(store: AsyncRedis, shard: int, campaign: str, before: str) -> int
 
     async def commands() -> list[turn.Command]:
         found: list[turn.Command] = []
+        if not await store.exists(keys.campaign(campaign)):
+            return found  # it is being deleted, and must not come back
         for month, value in (await store.hgetall(key)).items():
             if month.decode() > before[:6]:
                 continue
@@ -87,16 +87,3 @@ async def _unlink(store: AsyncRedis, names: Iterable[str]) -> int:
 async def _days(store: AsyncRedis, shard: int, campaign: str) -> list[str]:
     months = await store.hgetall(keys.months(shard, campaign))
     return [f"{month.decode()}{day:02d}" for month, value in months.items() for day in series.unpack(value)]
-
-
-def _with_neighbours(days: Iterable[str]) -> list[str]:
-    """UTC days that share an instant with these local days."""
-    found: set[str] = set()
-    for day in days:
-        at = date.fromisoformat(f"{day[:4]}-{day[4:6]}-{day[6:]}")
-        found.update((at + timedelta(days=n)).strftime("%Y%m%d") for n in (-1, 0, 1))
-    return sorted(found)
-
-
-def _midnight(day: str) -> int:
-    return int(datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC).timestamp())

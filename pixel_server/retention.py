@@ -54,12 +54,17 @@ def sent(campaign: Campaign, uses: Uses) -> int | None:
     return campaign.sent_at if campaign.sent_at is not None else max(uses) or None
 
 
-def leaving(campaign: Campaign, uses: Uses, days: Keep, now: float) -> Gone:
-    """What is not to be there any more. What is gone stays gone, whatever settings say later."""
-    before, most = campaign.leaving, mode(campaign.mode)
+def mode_of(settings: Settings, campaign: Campaign) -> Mode:
+    """The most that a campaign keeps: its own mode, or the server's if that is less."""
+    return min(mode(campaign.mode), mode(settings.max_mode))
+
+
+def leaving(campaign: Campaign, uses: Uses, days: Keep, most: Mode, now: float) -> Gone:
+    """What is not to be there any more. Series that are gone stay so, whatever settings say later."""
     at = sent(campaign, uses)
-    recipients = before.recipients or most < Mode.PSEUDONYMOUS or is_over(at, days.recipients, now)
-    names = before.names or recipients or most < Mode.IDENTIFIED or is_over(at, days.names, now)
+    is_closed = campaign.closed_at is not None or is_over(at, days.recipients, now)
+    recipients = is_closed or most < Mode.PSEUDONYMOUS
+    names = recipients or most < Mode.IDENTIFIED or is_over(at, days.names, now)
     is_email = campaign.kind == "email"
     return Gone(
         buckets=oldest_bucket(campaign, days.buckets, now),

@@ -3,6 +3,9 @@
 Until then the file still holds what was written to it. It is rewritten soon after an erasure, a deletion or
 a retention run (`ask`), and before addresses that were judged are PIXEL_REWRITE_MINUTES old there. A setting
 of 0 leaves all of this to Redis.
+
+Who removes something asks before, so that a crash is made good, and again after: a rewrite that began in
+between may still have seen it. Requests are counted; a rewrite answers those made before it began.
 """
 
 from __future__ import annotations
@@ -22,11 +25,13 @@ EARLY = 0.9
 """Of those minutes: a rewrite takes its time."""
 AGAIN = 60.0
 """Seconds until one that failed is tried again."""
+PAUSE = 10.0
+"""Seconds at least between two."""
 
 
-async def ask(store: AsyncRedis, now: float) -> None:
-    """Something was removed just now (s)."""
-    await store.hset(keys.REWRITE, "asked", int(now * 1000))
+async def ask(store: AsyncRedis) -> None:
+    """Something is about to be removed, or was."""
+    await store.hincrby(keys.REWRITE, "asked", 1)
 
 
 class Rewriter:
@@ -48,20 +53,21 @@ class Rewriter:
 
         redis.RedisError: it does not answer.
         """
-        if not self._every or now < self._pause_until:
+        if not self._every:
             return False
-        if self._running and not self._has_ended(store, now):
-            return False
-        asked, begun = (int(value or 0) for value in store.hmget(keys.REWRITE, ["asked", "begun"]))
+        found = store.hmget(keys.REWRITE, ["asked", "answered", "begun"])
+        asked, answered, begun = (int(value or 0) for value in found)
         if self._dirty_since is None and list(counted) != self._counted:
             # After a start it is not known what was counted when: since the last rewrite, then.
             self._dirty_since = begun / 1000 if self._counted is None else now
-        old = self._dirty_since is not None and now - self._dirty_since >= self._every * EARLY
-        if asked < begun and not old:
+        if now < self._pause_until or (self._running and not self._has_ended(store, now)):
             return False
-        return self._begin(store, counted, now)
+        old = self._dirty_since is not None and now - self._dirty_since >= self._every * EARLY
+        if old or (asked != answered and now - begun / 1000 >= PAUSE):
+            return self._begin(store, counted, asked, now)
+        return False
 
-    def _begin(self, store: Redis, counted: Sequence[bytes | None], now: float) -> bool:
+    def _begin(self, store: Redis, counted: Sequence[bytes | None], asked: int, now: float) -> bool:
         state = store.info("persistence")
         if not int(state.get("aof_enabled", 0)):
             log.warning("rewrite: Redis keeps no append-only file: there is nothing to rewrite")
@@ -69,14 +75,18 @@ class Rewriter:
             return False
         if int(state.get("aof_rewrite_in_progress", 0)) or int(state.get("aof_rewrite_scheduled", 0)):
             return False
+        before = store.hget(keys.REWRITE, "answered") or 0
+        store.hset(keys.REWRITE, mapping={"answered": asked, "begun": int(now * 1000)})
+        self._counted, self._dirty_since, self._running = list(counted), None, True
         try:
             store.bgrewriteaof()
         except redis.ResponseError as error:
             log.error("rewrite: Redis does not rewrite its append-only file: %s", error)
-            self._pause_until = now + AGAIN
+            store.hset(keys.REWRITE, "answered", before)
+            self._dirty_since, self._pause_until, self._running = 0.0, now + AGAIN, False
             return False
-        store.hset(keys.REWRITE, "begun", int(now * 1000))
-        self._counted, self._dirty_since, self._running = list(counted), None, True
+        except redis.TimeoutError:
+            pass  # it forks, which takes longer the more it holds; `_has_ended` sees how that went
         return True
 
     def _has_ended(self, store: Redis, now: float) -> bool:

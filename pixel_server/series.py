@@ -12,9 +12,22 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from pixel_server.verdicts import CLASSES
+
 FORMAT = 1
-COUNTS = ("hits", "opens", "unique_opens", "views", "opens_anonymous", "hits_gpc")
-HITS, OPENS, UNIQUE_OPENS, VIEWS, OPENS_ANONYMOUS, HITS_GPC = range(6)
+COUNTS = (
+    "hits",
+    "opens",
+    "unique_opens",
+    "views",
+    "opens_anonymous",
+    "hits_gpc",
+    "unique_opens_person",
+    *(f"hits_{name}" for name in CLASSES),
+)
+HITS, OPENS, UNIQUE_OPENS, VIEWS, OPENS_ANONYMOUS, HITS_GPC, UNIQUE_OPENS_PERSON = range(7)
+OF_CLASS = {name: place for place, name in enumerate(CLASSES, 7)}
+"""Where hits of a class stand in a cell."""
 QUARTER = 900
 DAY = 86_400
 

@@ -18,7 +18,8 @@ Signals = Literal["ignore", "count", "drop"]
 SIGNALS: tuple[Signals, ...] = get_args(Signals)
 
 
-MOST_DAYS = 36_500
+MOST_DAYS = 3660
+"""Ten years."""
 
 
 class SettingsError(ValueError):
@@ -166,6 +167,22 @@ class Settings:
         "header in which a trusted proxy gives the client's address instead",
         _header,
     )
+    own_networks: tuple[IPv4Network | IPv6Network, ...] = _setting(
+        "PIXEL_OWN_NETWORKS",
+        (),
+        "the sender's own addresses or networks: opens from there are shown apart, and in no rate",
+        _networks,
+    )
+    soon_seconds: int = _setting(
+        "PIXEL_SOON_SECONDS",
+        5,
+        "an open within so many seconds of sending is a scanner's: a mail takes seconds to arrive and to be "
+        "noticed. 0: never",
+        _number(0, 3600),
+    )
+    rules: Path | None = _setting(
+        "PIXEL_RULES", None, "a file of rules of your own, added to those in `data/rules.toml`", _path
+    )
     shards: int = _setting(
         "PIXEL_SHARDS", 4, "slices of all state; fixed when a store is first used", _number(1, 256)
     )
@@ -215,6 +232,11 @@ class Settings:
         "rewrite it; 0: when Redis does so by itself. `up` with its own Valkey takes 60",
         _number(0, 525_600),
     )
+
+    @property
+    def networks(self) -> Path:
+        """Where the operator's lists of networks are."""
+        return self.data / "networks"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:

@@ -56,6 +56,16 @@ class Part(IntEnum):
     BOTTOM = 2
 
 
+def is_test(flags: int) -> bool:
+    """A trial mail of the sender's own."""
+    return bool(flags & _TEST)
+
+
+def is_sending(flags: int) -> bool:
+    """Whether the token's time is when the mail goes out, not when the link was made."""
+    return bool(flags & _SENDING)
+
+
 _CAMPAIGN_AT = {
     mode | part << 3 | more: _HEAD if mode == Mode.COUNT else _HEAD + 8
     for mode in range(Mode.COUNT, Mode.IDENTIFIED + 1)

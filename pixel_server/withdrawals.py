@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from pixel_server import keys, people, rewrite, shards, turn
+from pixel_server import audit, campaigns, keys, people, rewrite, shards, turn
 from pixel_server.secret import Secrets
 from pixel_server.series import NewerFormat
 from pixel_server.store import AsyncRedis, Redis
@@ -31,10 +31,14 @@ from pixel_server.store import AsyncRedis, Redis
 log = logging.getLogger("pixel_server.withdrawals")
 
 FORMAT = "1"
+ERASED = b"1 0-"
+"""What is kept of one who was erased and has not allowed since."""
 REFRESH = 0.25
 """Seconds between two looks of a web process at what was changed elsewhere."""
 _LOG = 100_000
 """Changes kept; a process that missed more reads all anew."""
+_MOST = 16
+"""Periods kept of one recipient."""
 PARTS = 1024
 _first = Struct(">I4x").unpack
 _CHUNK = 1000
@@ -61,6 +65,10 @@ for i = 3, #ARGV do
   local value = nil
   if ARGV[2] == '1' then value = '{FORMAT} 0-'
   elseif not open then value = (kept or '{FORMAT}') .. ' ' .. ARGV[1] .. '-' end
+  -- Of too many, the oldest two become one: hits between them have long been counted.
+  if value and select(2, string.gsub(value, ' ', '')) > {_MOST} then
+    value = string.gsub(value, '^(%S+) (%d+)%-%d+ %d+%-', '%1 %2-', 1)
+  end
   if value and value ~= kept then
     redis.call('HSET', KEYS[1], ARGV[i], value)
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', {_LOG}, '*', 'mark', ARGV[i])
@@ -116,18 +124,23 @@ async def _change(
 
 
 async def erase(
-    store: AsyncRedis, secrets: Secrets, recipient: bytes, campaigns: Iterable[str], now: float, count: int
+    store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float, count: int, who: str
 ) -> Erased:
-    """Takes a person out of all campaigns, and withdraws. count: of shards.
+    """Takes a person out of all campaigns, and withdraws. count: of shards. who: for the audit log.
 
-    Aggregate counts stay. First the withdrawal, so that nothing that waits can bring the person back.
+    Aggregate counts stay. First the withdrawal, so that nothing that waits can bring the person back, in
+    campaigns that are made meanwhile either. Erasing again one of whom nothing is kept leaves no trace.
     """
+    known = await store.hget(keys.WITHDRAWN, secrets.withdrawal_mark(recipient)) == ERASED
+    if not known:
+        await audit.note(store, who, "recipient.erased")
+        await rewrite.ask(store)
     await withdraw(store, secrets, [recipient], now, count, erase=True)
     shard, bucket = shards.of_key(recipient, count), people.bucket(recipient)
     erased = Erased([], {"opens": 0, "listed": 0, "names": 0, "last_open_day": 0, "dead_letters": 0})
     places = {"opens": keys.people, "listed": keys.listed, "names": keys.names}
     gone: list[turn.Command] = []
-    names = list(campaigns)
+    names = await campaigns.every(store, "email")
     for i in range(0, len(names), _CHUNK):
         pipe = store.pipeline(transaction=False)
         asked = [(name, kind) for name in names[i : i + _CHUNK] for kind in places]
@@ -139,12 +152,16 @@ async def erase(
                 erased.removed[kind] += 1
                 if name not in erased.campaigns[-1:]:
                     erased.campaigns.append(name)
-    erased.removed["last_open_day"] += int(await store.hexists(keys.last(shard, bucket), recipient))
-    gone.append(("HDEL", keys.last(shard, bucket), recipient))
+    if await store.hexists(keys.last(shard, bucket), recipient):
+        gone.append(("HDEL", keys.last(shard, bucket), recipient))
+        erased.removed["last_open_day"] = 1
+    if gone and known:
+        await audit.note(store, who, "recipient.erased")
     for i in range(0, len(gone), _CHUNK):
         await turn.write(store, shard, gone[i : i + _CHUNK])
     erased.removed["dead_letters"] = await _drop_dead(store, recipient, count)
-    await rewrite.ask(store, now)
+    if gone or erased.removed["dead_letters"] or not known:
+        await rewrite.ask(store)
     return erased
 
 

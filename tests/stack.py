@@ -36,6 +36,9 @@ def until(found: Callable[[], Any], within: float = 20.0, every: float = 0.05) -
         time.sleep(every)
 
 
+READER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.3.0"
+"""The user agent of a person's mail program."""
+
 NOBODY_ASKED = {"opens_anonymous": 0, "hits_gpc": 0, "dropped_gpc": 0}
 """In totals: everyone is told apart, and nobody asked not to be followed."""
 
@@ -104,7 +107,7 @@ class Stack:
     def get(self, url: str, **headers: str) -> tuple[int, str]:
         """(status, X-Pixel) of a pixel. url: whole, or a path."""
         request = urllib.request.Request(
-            url if url.startswith("http") else self.address + url, headers=headers
+            url if url.startswith("http") else self.address + url, headers={"User-Agent": READER, **headers}
         )
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pixel_server import keys, rewrite, store
-from pixel_server.rewrite import AGAIN, EARLY, Rewriter
+from pixel_server.rewrite import AGAIN, EARLY, PAUSE, Rewriter
 from pixel_server.settings import Settings
 from pixel_server.valkey import Valkey
 from tests.disk import forms, search
@@ -55,10 +55,10 @@ def done(client):
     until(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
 
 
-def ask(client, now):
+def ask(client):
     async def run():
         made = store.connect_async(f"unix://{client.connection_pool.connection_kwargs['path']}")
-        await rewrite.ask(made, now)
+        await rewrite.ask(made)
         await made.aclose()
 
     asyncio.run(run())
@@ -80,22 +80,23 @@ def test_what_was_counted_is_rewritten_within_the_time(client):
 
 def test_what_is_removed_is_rewritten_at_once(client):
     one = at_rest(client)
-    ask(client, NOW + 5)
-    assert one.tick(client, [b"0-0"], NOW + 6)
+    ask(client)
+    assert not one.tick(client, [b"0-0"], NOW + PAUSE - 1)
+    assert one.tick(client, [b"0-0"], NOW + PAUSE)
     done(client)
-    assert not one.tick(client, [b"0-0"], NOW + 7)
+    assert not one.tick(client, [b"0-0"], NOW + HOUR)
 
 
 def test_not_two_at_once(client):
     one, two = at_rest(client), rewriter()
     client.config_set("rdb-key-save-delay", 20_000)
     client.mset({f"k{n}": n for n in range(100)})
-    ask(client, NOW + 5)
-    assert two.tick(client, [b"0-0"], NOW + 6)
-    ask(client, NOW + 7)
-    assert not one.tick(client, [b"0-0"], NOW + 8)
+    ask(client)
+    assert two.tick(client, [b"0-0"], NOW + 20)
+    ask(client)
+    assert not one.tick(client, [b"0-0"], NOW + 40)
     done(client)
-    assert one.tick(client, [b"0-0"], NOW + 9), "what was asked meanwhile is not forgotten"
+    assert one.tick(client, [b"0-0"], NOW + 50), "what was asked meanwhile is not forgotten"
 
 
 def test_after_a_start_it_is_as_if_all_were_counted_at_the_last_rewrite(client):
@@ -105,17 +106,17 @@ def test_after_a_start_it_is_as_if_all_were_counted_at_the_last_rewrite(client):
 
 
 def test_zero_minutes_leave_it_to_redis(client):
-    ask(client, NOW)
+    ask(client)
     assert not rewriter(0).tick(client, [b"1-0"], NOW + HOUR)
 
 
 def test_one_that_fails_is_said_and_tried_again(client, home, caplog):
     one = at_rest(client)
     blocked = home / "valkey" / "appendonlydir"
-    ask(client, NOW + 5)
+    ask(client)
     client.config_set("rdb-key-save-delay", 50_000)
     client.mset({f"k{n}": n for n in range(100)})
-    assert one.tick(client, [b"0-0"], NOW + 6)
+    assert one.tick(client, [b"0-0"], NOW + 20)
     [child] = [
         int(path.parent.name)
         for path in Path("/proc").glob("[0-9]*/stat")
@@ -128,10 +129,10 @@ def test_one_that_fails_is_said_and_tried_again(client, home, caplog):
     os.kill(child, signal.SIGKILL)
     done(client)
     client.config_set("rdb-key-save-delay", 0)
-    assert not one.tick(client, [b"0-0"], NOW + 7)
+    assert not one.tick(client, [b"0-0"], NOW + 21)
     assert "could not rewrite" in caplog.text
-    assert not one.tick(client, [b"0-0"], NOW + 8)
-    assert one.tick(client, [b"0-0"], NOW + 8 + AGAIN)
+    assert not one.tick(client, [b"0-0"], NOW + 22)
+    assert one.tick(client, [b"0-0"], NOW + 21 + AGAIN)
     done(client)
     assert blocked.exists()
 

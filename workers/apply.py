@@ -21,8 +21,10 @@ Why each hit is counted exactly once:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from pixel_server import keys, people, retention, series
 from pixel_server.people import Person
@@ -68,6 +70,8 @@ def read(store: Redis, shard: int, sums: Sums) -> Kept:
     for person in kept.people.values():
         if person.opens:
             starts.add(series.bucket(person.first * 1000))
+        if person.person:
+            starts.add(series.bucket(person.first_person * 1000))
     days = sorted({series.utc_day(start) for start in starts})
     months = sorted({sums.day(start)[:6] for start in starts})
     if not starts:
@@ -92,18 +96,28 @@ def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float) -> Iterator
     first_day = retention.oldest_day(sums.campaign, keep.days, now)
     changes = {start: list(cell) for start, cell in sums.cells.items()}
     records: dict[str, list[bytes]] = {}
+    recipients: Counter[str] = Counter()
     for key, new in sums.people.items():
         old = kept.people[key]
         both = people.merge(old, new)
-        for start, count in _first_opens(old, both):
-            cell = changes.setdefault(start, [0] * len(series.COUNTS))
-            cell[series.UNIQUE_OPENS] += count
+        if both.first != old.first:
+            _move(changes, series.UNIQUE_OPENS, old.first, both.first)
+        if both.first_person != old.first_person:
+            _move(changes, series.UNIQUE_OPENS_PERSON, old.first_person, both.first_person)
+        if (was := old.classes) != (now_is := both.classes):
+            recipients.update(_joined(now_is))
+            recipients.subtract(_joined(was))
         bucket = keys.people(shard, campaign, people.bucket(key))
         records.setdefault(bucket, []).extend((key, people.pack(both)))
     for bucket, fields in records.items():
         for part in _parts(fields):
             yield ("HSET", bucket, *part)
     yield from _totals(shard, campaign, changes)
+    for name, count in recipients.items():
+        if count:
+            yield ("HINCRBY", keys.total(shard, campaign), name, str(count))
+    for rule, count in sums.rules.items():
+        yield ("HINCRBY", keys.rules(shard, campaign), rule, str(count))
     yield from _buckets(shard, campaign, _from(changes, first_bucket), kept)
     yield from _months(shard, sums, changes, kept, first_day)
     for part in _parts(sorted(sums.addresses)):
@@ -113,6 +127,14 @@ def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float) -> Iterator
             if day >= first_day:
                 yield ("PFADD", keys.visitors(shard, campaign, day), *part)
             yield ("PFADD", keys.visitors(shard, campaign), *part)
+
+
+def rulesets(shard: int, sums: Sums, ruleset: str, now: float) -> Iterator[Command]:
+    """The commands that note which version of the rules judges a campaign's hits, and when (s)."""
+    if sums.rules:
+        key = keys.rules(shard, sums.campaign.id)
+        yield ("HSETNX", key, f"{ruleset} from", str(int(now)))
+        yield ("HSET", key, f"{ruleset} to", str(int(now)))
 
 
 def plan_last(store: Redis, shard: int, days: dict[bytes, int]) -> Iterator[Command]:
@@ -139,13 +161,25 @@ def bookkeeping(shard: int, tally: Tally, last: str) -> Iterator[Command]:
     yield ("DEL", keys.stop(shard))
 
 
-def _first_opens(old: Person, both: Person) -> Iterator[tuple[int, int]]:
-    """Where a unique open is added or taken: (start of 15 minutes, +1 or -1)."""
-    if not both.opens or (old.opens and old.first == both.first):
-        return
-    if old.opens:
-        yield series.bucket(old.first * 1000), -1
-    yield series.bucket(both.first * 1000), 1
+def _move(changes: dict[int, Cell], count: int, before: int, after: int) -> None:
+    """A recipient's first open lies at `after` (s), and no more at `before`; 0: nowhere."""
+    for at, change in ((before, -1), (after, 1)):
+        if at:
+            cell = changes.setdefault(series.bucket(at * 1000), [0] * len(series.COUNTS))
+            cell[count] += change
+
+
+@cache
+def _joined(classes: int) -> tuple[str, ...]:
+    """What a recipient with these classes of opens counts under."""
+    names = {people.PERSON: "person", people.PREFETCH: "prefetch", people.SCANNER: "scanner"}
+    names[people.UNKNOWN] = "unknown"
+    found = [f"recipients_{name}" for bit, name in names.items() if classes & bit]
+    if classes & people.HIDES:
+        found.append("recipients_hidden")
+        if classes & people.PERSON:
+            found.append("recipients_hidden_person")
+    return tuple(found)
 
 
 def _totals(shard: int, campaign: str, changes: dict[int, Cell]) -> Iterator[Command]:

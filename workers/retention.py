@@ -23,10 +23,12 @@ from workers.context import context
 
 log = logging.getLogger("workers.retention")
 
-TIME = 30.0
-"""Seconds a run takes at most, or a campaign more; the next one goes on."""
+TIME = 2.0
+"""Seconds a run takes at most, or a campaign more, for roll-ups wait for the same worker."""
+AGAIN = 600.0
+"""Seconds from the beginning of one round over all campaigns to that of the next."""
 SLICES = 24
-"""Runs, an hour each, over which the days of mode `last` are looked through."""
+"""Rounds in which all days of mode `last` are looked through."""
 
 
 def run() -> None:
@@ -38,43 +40,71 @@ def run() -> None:
 async def _run(settings: Settings, now: float) -> None:
     store = connect_async(settings.redis_url, timeout=10.0)
     try:
-        await sweep(store, settings, now, time.monotonic() + TIME)
+        await step(store, settings, now)
     finally:
         await store.aclose()
 
 
-async def sweep(store: AsyncRedis, settings: Settings, now: float, deadline: float) -> Counter[str]:
-    """Takes away what is too old at this time (s). deadline: of the monotonic clock. Keys taken, by kind."""
+async def step(store: AsyncRedis, settings: Settings, now: float) -> None:
+    """Goes on with the round that is under way, or begins one if it is time (s)."""
+    found = await store.hmget(keys.SWEEP, ["begun", "after", "slice"])
+    begun, after, part = int(found[0] or 0), found[1], int(found[2] or 0)
+    if after is None and now < begun + AGAIN:
+        return
+    if after is None:
+        part += 1
+        await store.hset(keys.SWEEP, mapping={"begun": int(now), "slice": part, "after": ""})
+    name = after.decode() if after else None
+    following, _ = await sweep(store, settings, now, time.monotonic() + TIME, name, part)
+    if following is None:
+        await store.hdel(keys.SWEEP, "after")
+    else:
+        await store.hset(keys.SWEEP, "after", following)
+
+
+async def sweep(
+    store: AsyncRedis,
+    settings: Settings,
+    now: float,
+    deadline: float,
+    after: str | None = None,
+    part: int = 0,
+) -> tuple[str | None, Counter[str]]:
+    """Takes away what is too old at this time (s), of campaigns after this one. deadline: monotonic clock.
+
+    part: which slice of the days of mode `last` is looked through. Gives the last campaign it came to, None
+    if there are no more, and how many keys it took, by kind.
+    """
     taken: Counter[str] = Counter()
-    taken["dead letters"] += await _dead_letters(store, settings, now)
-    taken["days of last opens"] += await _last(store, settings, now)
-    after: str | None = None
-    while True:
-        found, after = await campaigns.page(store, after, 100)
+    if after is None:
+        taken["dead letters"] += await _dead_letters(store, settings, now)
+        taken["days of last opens"] += await _last(store, settings, now, part % SLICES)
+    following: str | None = after or ""
+    while following is not None and time.monotonic() < deadline:
+        found, after = await campaigns.page(store, following or None, 100)
         for campaign in found:
-            if time.monotonic() > deadline:
-                log.info("retention: out of time at campaign %s; the next run goes on", campaign.id)
-                after = None
+            if time.monotonic() >= deadline:
                 break
+            following = campaign.id
             try:
                 taken.update(await _campaign(store, settings, campaign.id, now))
             except campaigns.Unknown:
                 continue  # deleted meanwhile
             except NewerFormat as error:
                 log.error("retention: campaign %s is left as it is: %s", campaign.id, error)
-        if after is None:
-            break
+        else:
+            following = after
     taken = +taken
     if taken:
         log.info("retention: %s", ", ".join(f"{count} {kind}" for kind, count in sorted(taken.items())))
-        await rewrite.ask(store, now)
-    return taken
+        await rewrite.ask(store)
+    return following, taken
 
 
 async def _campaign(store: AsyncRedis, settings: Settings, name: str, now: float) -> Counter[str]:
     found, uses = await campaigns.uses(store, name)
-    days = retention.keep(settings, found)
-    wanted = retention.leaving(found, uses, days, now)
+    days, most = retention.keep(settings, found), retention.mode_of(settings, found)
+    wanted = retention.leaving(found, uses, days, most, now)
     closing = found.closed_at is None and retention.is_closing(found, uses, days, now)
     if wanted == found.gone and not closing:
         return Counter()
@@ -85,6 +115,10 @@ async def _campaign(store: AsyncRedis, settings: Settings, name: str, now: float
             return msgspec.structs.replace(before, leaving=wanted, closed_at=closed)
 
         found = await campaigns.amend(store, name, leave, quiet=True)
+    if closing:  # whatever its mode took before: it may have been raised since
+        found = msgspec.structs.replace(
+            found, gone=msgspec.structs.replace(found.gone, recipients=False, names=False)
+        )
     taken = await _take(store, settings.shards, found)
     for kind in sorted(taken.keys() & {"recipients", "names"}):
         await audit.note(store, audit.RETENTION, f"{kind}.removed", campaign=name)
@@ -99,6 +133,8 @@ async def _take(store: AsyncRedis, shards: int, campaign: Campaign) -> Counter[s
     before, after = campaign.gone, campaign.leaving
     kinds = {kind for kind in retention.KINDS if getattr(after, kind) > getattr(before, kind)}
     taken: Counter[str] = Counter()
+    if kinds:
+        await rewrite.ask(store)
     for shard in range(shards):
         await turn.raise_turn(store, shard)
         if "buckets" in kinds:
@@ -123,17 +159,32 @@ async def _dead_letters(store: AsyncRedis, settings: Settings, now: float) -> in
     return gone
 
 
-async def _last(store: AsyncRedis, settings: Settings, now: float) -> int:
+async def _last(store: AsyncRedis, settings: Settings, now: float, part: int) -> int:
     """Days of last opens that are too old, of one slice of all."""
     first = int(now) // DAY - settings.keep_recipients
     gone = 0
-    for bucket in range(int(now) // 3600 % SLICES, keys.PEOPLE_BUCKETS, SLICES):
+    for bucket in range(part, keys.PEOPLE_BUCKETS, SLICES):
         pipe = store.pipeline(transaction=False)
         for shard in range(settings.shards):
             pipe.hgetall(keys.last(shard, bucket))
         for shard, days in enumerate(await pipe.execute()):
-            old = [recipient for recipient, day in days.items() if people.unpack_day(day) < first]
-            if old:
-                await turn.write(store, shard, [("HDEL", keys.last(shard, bucket), *old)])
+            key = keys.last(shard, bucket)
+            old = _older(key, days, first)
+            if not old:
+                continue
+
+            async def commands(key: str = key) -> list[turn.Command]:
+                still = _older(key, await store.hgetall(key), first)
+                return [("HDEL", key, *still)] if still else []
+
+            await turn.change(store, shard, commands)
             gone += len(old)
     return gone
+
+
+def _older(key: str, days: dict[bytes, bytes], first: int) -> list[bytes]:
+    try:
+        return [recipient for recipient, day in days.items() if people.unpack_day(day) < first]
+    except NewerFormat as error:
+        log.error("retention: %s is left as it is: %s", key, error)
+        return []

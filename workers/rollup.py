@@ -16,6 +16,7 @@ from pixel_server.settings import Settings
 from pixel_server.store import Redis
 from workers import apply
 from workers.context import context
+from workers.judge import judge_of
 from workers.tally import fold, wanted
 
 log = logging.getLogger("workers.rollup")
@@ -65,7 +66,8 @@ class Rollup:
             gone = withdrawals.periods(self.store, self.secrets, {one.recipient for one in hits} - {b""})
         except NewerFormat as error:
             return self._stop(f"{error}; update the workers")
-        tally = fold(hits, found, gone, Consent(self.settings), self.secrets, int(now * 1000))
+        judge = judge_of(self.settings)
+        tally = fold(hits, found, gone, Consent(self.settings), judge, self.secrets, int(now * 1000))
         tally.dead.extend(unreadable)
         if tally.dead and self._dead_letters() + len(tally.dead) > self.settings.dead_letters:
             return self._stop(
@@ -77,6 +79,7 @@ class Rollup:
                 kept = apply.read(self.store, self.shard, sums)
                 days = retention.keep(self.settings, sums.campaign)
                 commands += apply.plan(self.shard, sums, kept, days, now)
+                commands += apply.rulesets(self.shard, sums, judge.ruleset, now)
             commands += apply.plan_last(self.store, self.shard, tally.last)
         except NewerFormat as error:
             return self._stop(f"{error}; update the workers")
@@ -109,6 +112,7 @@ def drain(shard: int) -> int:
     What arrives meanwhile is the next job's, so that a shard with a steady flow does not keep a worker.
     """
     store, settings, secrets = context()
+    judge_of(settings).refresh()
     rollup = Rollup(store, settings, secrets, shard)
     started = time.monotonic()
     while time.monotonic() - started < TIME:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pixel_server import hit, people, series
 from pixel_server.campaigns import Campaign
+from pixel_server.classify import Verdict
 from pixel_server.consent import Consent, Rule, allowed, asks
 from pixel_server.hit import Hit, Unreadable
 from pixel_server.people import Person
@@ -15,6 +16,7 @@ from pixel_server.secret import Secrets
 from pixel_server.series import Cell
 from pixel_server.tokens import Mode, Part, mode_of, part_of
 from pixel_server.withdrawals import Periods, covers
+from workers.judge import Judge
 
 AHEAD_MS = 86_400_000
 """A hit from further in the future than this is a wrong clock, and is set aside."""
@@ -22,7 +24,7 @@ AHEAD_MS = 86_400_000
 
 @dataclass(slots=True)
 class Sums:
-    """Of one campaign. cells: by start of 15 minutes. visitors: by local day."""
+    """Of one campaign. cells: by start of 15 minutes. visitors: by local day. rules: hits by id."""
 
     campaign: Campaign
     rule: Rule
@@ -31,6 +33,7 @@ class Sums:
     addresses: set[bytes] = field(default_factory=set)
     visitors: dict[str, set[bytes]] = field(default_factory=dict)
     days: dict[int, str] = field(default_factory=dict)
+    rules: Counter[str] = field(default_factory=Counter)
 
     def day(self, start: int) -> str:
         """The local day of a bucket."""
@@ -69,6 +72,7 @@ def fold(
     campaigns: Mapping[str, Campaign],
     withdrawn: Mapping[bytes, Periods],
     consent: Consent,
+    judge: Judge,
     secrets: Secrets,
     now_ms: int,
 ) -> Tally:
@@ -85,20 +89,20 @@ def fold(
                 tally.drops["gone"] += 1
                 continue
             sums = tally.sums[one.campaign] = Sums(campaign, consent.rule(campaign.mode, campaign.gpc))
-        if not 0 <= one.time <= now_ms + AHEAD_MS:
+        if one.recipient in withdrawn and covers(withdrawn[one.recipient], one.time):
+            tally.drops["withdrawn"] += 1
+        elif not 0 <= one.time <= now_ms + AHEAD_MS:
             tally.dead.append(Unreadable(hit.encode(one), "time: in the future, or before 1970"))
         elif len(one.recipient) != (8 if mode_of(one.flags) > Mode.COUNT else 0):
             tally.dead.append(Unreadable(hit.encode(one), "recipient: not as the flags say"))
         elif one.kind == hit.EMAIL:
-            if one.recipient in withdrawn and covers(withdrawn[one.recipient], one.time):
-                tally.drops["withdrawn"] += 1
-            elif sums.campaign.kind == "email":
-                _add_mail(tally, sums, one)
+            if sums.campaign.kind == "email":
+                _add_mail(tally, sums, one, judge)
             else:
                 tally.drops["kind"] += 1
         elif one.kind == hit.WEB:
             if sums.campaign.kind == "web":
-                _add_page(tally, sums, one, secrets)
+                _add_page(tally, sums, one, judge, secrets)
             else:
                 tally.drops["kind"] += 1
         else:
@@ -117,12 +121,23 @@ def _allowed(tally: Tally, sums: Sums, one: Hit, linked: int) -> int:
     return mode
 
 
-def _add_mail(tally: Tally, sums: Sums, one: Hit) -> None:
+def _judged(sums: Sums, cell: Cell, one: Hit, judge: Judge) -> Verdict:
+    """Counts a hit under its verdict."""
+    found = judge(one, sums.campaign.sent_at)
+    cell[series.HITS] += 1
+    cell[series.OF_CLASS[found.verdict]] += 1
+    sums.rules[found.rule] += 1
+    return found
+
+
+def _add_mail(tally: Tally, sums: Sums, one: Hit, judge: Judge) -> None:
     mode = _allowed(tally, sums, one, mode_of(one.flags))
     if mode == Mode.OFF:
         return
     cell = _cell(sums, one)
-    cell[series.HITS] += 1
+    verdict, _, hides = _judged(sums, cell, one, judge)
+    if verdict == "own":
+        return
     part = part_of(one.flags)
     is_open = one.method == "GET" and part != Part.BOTTOM
     if is_open:
@@ -142,17 +157,20 @@ def _add_mail(tally: Tally, sums: Sums, one: Hit) -> None:
         return
     at = one.time // 1000
     flags = people.TOP if part == Part.TOP else people.BOTTOM if part == Part.BOTTOM else 0
-    person = Person(at, at, 1, flags) if is_open else Person(0, 0, 0, flags)
+    if hides:
+        flags |= people.HIDDEN
+    person = people.opened(at, flags, verdict) if is_open else Person(flags=flags)
     known = sums.people.get(one.recipient)
     sums.people[one.recipient] = person if known is None else people.merge(known, person)
 
 
-def _add_page(tally: Tally, sums: Sums, one: Hit, secrets: Secrets) -> None:
+def _add_page(tally: Tally, sums: Sums, one: Hit, judge: Judge, secrets: Secrets) -> None:
     mode = _allowed(tally, sums, one, Mode.IDENTIFIED)
     if mode == Mode.OFF:
         return
     cell = _cell(sums, one)
-    cell[series.HITS] += 1
+    if _judged(sums, cell, one, judge).verdict == "own":
+        return
     followed = mode >= Mode.PSEUDONYMOUS
     if one.address and followed:
         sums.addresses.add(one.address)

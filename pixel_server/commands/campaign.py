@@ -124,11 +124,14 @@ def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
         rate = read["open_rate"]
         none = "more openers than sent" if read["over"] else "none without `sent`"
         rows.append(("open rate", none if rate is None else _span(rate)))
+        if rate and rate["interval"] and tuple(rate["interval"]) != (rate["low"], rate["low"]):
+            low, high = rate["interval"]
+            rows.append(("estimate", f"{rate['estimate']:.1%} (95 %: {low:.1%} to {high:.1%})"))
     for name, shown in rows:
-        click.echo(f"{name:<16} {shown}")
+        click.echo(f"{name:<20} {shown}")
 
 
-def _span(rate: dict[str, float]) -> str:
+def _span(rate: dict[str, Any]) -> str:
     low, high = f"{rate['low']:.1%}", f"{rate['high']:.1%}"
     return low if low == high else f"{low} to {high}"
 

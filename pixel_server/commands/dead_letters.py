@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import click
@@ -21,9 +20,10 @@ def dead_letters() -> None:
 @as_json
 def list_dead(as_json: bool) -> None:
     """List them, oldest first in each shard."""
-    from pixel_server import keys  # noqa: PLC0415
+    from pixel_server import audit, keys  # noqa: PLC0415
 
     async def read(store: Any, settings: Settings) -> list[dict[str, Any]]:
+        await audit.note(store, audit.COMMAND, "dead_letters.shown")
         found = []
         for shard in range(settings.shards):
             for entry, fields in await store.xrange(keys.dead(shard), "-", "+", 1000):
@@ -46,16 +46,19 @@ def list_dead(as_json: bool) -> None:
 @as_json
 def drop_dead(yes: bool, as_json: bool) -> None:
     """Drop all of them: a shard that stands still goes on."""
-    from pixel_server import keys, rewrite  # noqa: PLC0415
+    from pixel_server import audit, keys, rewrite  # noqa: PLC0415
 
     if not yes:
         click.confirm("Drop all dead letters?", abort=True, err=True)
 
     async def drop(store: Any, settings: Settings) -> int:
-        await rewrite.ask(store, time.time())
-        return sum(
+        await audit.note(store, audit.COMMAND, "dead_letters.dropped")
+        await rewrite.ask(store)
+        dropped: int = sum(
             [await store.xtrim(keys.dead(n), maxlen=0, approximate=False) for n in range(settings.shards)]
         )
+        await rewrite.ask(store)
+        return dropped
 
     dropped = with_store(drop)
     click.echo(json.dumps({"dropped": dropped}) if as_json else f"dropped {dropped} dead letters")

@@ -25,11 +25,13 @@ class Failure(click.ClickException):
 
 class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
+        from pixel_server.classify import RulesError  # noqa: PLC0415
+        from pixel_server.networks import NetworksError  # noqa: PLC0415
         from pixel_server.store import StoreError  # noqa: PLC0415 - offline commands need no Redis
 
         try:
             return super().invoke(ctx)
-        except (SettingsError, SecretsError, StoreError) as error:
+        except (SettingsError, SecretsError, StoreError, RulesError, NetworksError) as error:
             raise Failure(str(error)) from None
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise Failure(f"Redis does not answer: {error}; is `pixel-server up` running?") from None

@@ -99,6 +99,8 @@ def _endpoint(api: Api, calls: dict[str, Call]) -> Callable[[Request], Awaitable
             return await call.handler(api, request)
         except Problem as problem:
             return problem.response()
+        except campaigns.Unknown:
+            return Problem(404, "this campaign was deleted just now").response()
         except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError, OSError):
             return away().response()
         except NewerFormat as error:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Any, NoReturn
 
 from starlette.requests import Request
@@ -21,10 +22,12 @@ LIMIT = 2 << 20
 MAX_NAME = 200
 MAX_SENT = 10**9
 PAGE, MOST_PAGE = 100, 1000
+MAX_TEXT, MAX_DELAY = 2048, 10**9
 
 Check = Callable[[Any], Any]
 """Takes a field's value, gives it back as it is used. ValueError: what is wrong with it."""
 
+_surrogates = re.compile("[\ud800-\udfff]").search
 _unfit = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 
 
@@ -125,6 +128,13 @@ def sent(value: Any) -> int | None:
     return value
 
 
+def bounced(value: Any) -> int:
+    found = sent(value)
+    if found is None:
+        raise ValueError(f"must be a whole number from 0 to {MAX_SENT}")
+    return found
+
+
 def time_zone(value: Any) -> str:
     if not isinstance(value, str) or value not in time_zones():
         raise ValueError("must be a name from the IANA time zone database, as Europe/Berlin")
@@ -182,6 +192,31 @@ def keep(most: Keep) -> Check:
         return value
 
     return checked
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > MAX_TEXT or _surrogates(value):
+        raise ValueError(f"must be text of at most {MAX_TEXT} characters")
+    return value
+
+
+def address(value: Any) -> str:
+    try:
+        return str(ip_address(text(value)))
+    except ValueError:
+        raise ValueError("must be an IPv4 or IPv6 address") from None
+
+
+def headers(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or len(value) > 100:
+        raise ValueError("must be an object of headers")
+    return {text(name): text(content) for name, content in value.items()}
+
+
+def delay(value: Any) -> float | None:
+    if value is not None and (type(value) not in (int, float) or not 0 <= value <= MAX_DELAY):
+        raise ValueError(f"must be seconds from 0 to {MAX_DELAY}, or null")
+    return value if value is None else float(value)
 
 
 def some_of(*choices: str) -> Check:

@@ -10,11 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server import audit, campaigns, retention
-from pixel_server.report import body, links, ranges, stats
+from pixel_server.report import body, compare, explain, links, ranges, stats
 from pixel_server.report.api import Api, Call, reply
 from pixel_server.report.problems import Problem
 from pixel_server.slug import is_slug
 
+MOST_COMPARED = 20
+_AUDITED = {"mode", "keep", "sent_at", "gpc"}
+"""Changes of these decide on what is kept of people."""
 STEP = 200
 """Links minted between two turns of the event loop, so that pixels do not wait for a long list."""
 
@@ -27,6 +30,7 @@ async def create_campaign(api: Api, request: Request) -> Response:
         "name": body.name,
         "kind": body.one_of("email", "web"),
         "sent": body.sent,
+        "bounced": body.bounced,
         "time_zone": body.time_zone,
         "base_url": body.base_url,
         "mode": api.consent.check,
@@ -68,6 +72,7 @@ async def change_campaign(api: Api, request: Request) -> Response:
     known = {
         "name": body.name,
         "sent": body.sent,
+        "bounced": body.bounced,
         "time_zone": body.time_zone,
         "base_url": body.base_url,
         "mode": api.consent.check,
@@ -78,6 +83,9 @@ async def change_campaign(api: Api, request: Request) -> Response:
     name = request.path_params["id"]
     await api.campaign(name)
     fields = body.check(await body.read(request), known)
+    if _AUDITED & fields.keys():
+        shown = ",".join(sorted(_AUDITED & fields.keys()))
+        await audit.note(api.store, request.state.who, "campaign.changed", campaign=name, fields=shown)
     try:
         changed = await campaigns.change(api.store, name, fields)
     except campaigns.Unknown:
@@ -131,6 +139,27 @@ async def show_stats(api: Api, request: Request) -> Response:
     return reply({**figures, "late_since": None if late is None else ranges.show_ms(late)})
 
 
+async def explain_hit(api: Api, request: Request) -> Response:
+    known = {"user_agent": body.text, "ip": body.address, "headers": body.headers, "delay": body.delay}
+    fields = body.check(await body.read(request), known, frozenset({"user_agent", "ip"}))
+    agent, headers, delay = fields["user_agent"], fields.get("headers", {}), fields.get("delay")
+    return reply(await asyncio.to_thread(explain.explain, api.settings, agent, fields["ip"], headers, delay))
+
+
+async def compare_campaigns(api: Api, request: Request) -> Response:
+    ids = request.query_params.get("ids", "").split(",")
+    if not 2 <= len(ids) <= MOST_COMPARED or len(set(ids)) != len(ids) or not all(map(is_slug, ids)):
+        message = f"must be 2 to {MOST_COMPARED} ids of campaigns, with commas between"
+        raise Problem(422, "some parameters cannot be used", [{"field": "ids", "message": message}])
+    now = api.clock()
+    found = []
+    for name in ids:
+        campaign = await api.campaign(name)
+        wanted = ranges.parse({}, campaign.time_zone, now)
+        found.append((campaign, await stats.read(api.store, campaign, wanted, api.settings, now)))
+    return reply(compare.side_by_side(found))
+
+
 CALLS = (
     Call("GET", "/api/campaigns", "read", list_campaigns),
     Call("POST", "/api/campaigns", "write", create_campaign),
@@ -139,4 +168,6 @@ CALLS = (
     Call("DELETE", "/api/campaigns/{id}", "write", delete_campaign),
     Call("POST", "/api/campaigns/{id}/links", "write", make_links),
     Call("GET", "/api/campaigns/{id}/stats", "read", show_stats),
+    Call("GET", "/api/compare", "read", compare_campaigns),
+    Call("POST", "/api/explain", "read", explain_hit),
 )

@@ -89,6 +89,8 @@ async def kinds(store: AsyncRedis, settings: Settings, spooled: int, spooled_sin
         if len(held) >= _CHUNK:
             await look()
     await look()
+    async for _, value in store.hscan_iter(keys.WITHDRAWN, count=_CHUNK):
+        oldest["withdrawn"] = min(oldest["withdrawn"], *_starts(value), "~")
     for kind, field in _SINCE.items():
         names = sorted(campaigns[kind])
         for i in range(0, len(names), _CHUNK):
@@ -241,8 +243,8 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "recipients",
             keys.WITHDRAWN,
             "for ever: so that nothing of them is kept",
-            lambda pipe, name: pipe.hvals(name),
-            _withdrawn,
+            lambda pipe, name: pipe.hlen(name),
+            lambda name, value: (value, None),
         ),
         "audit": _Source(
             "audit log",
@@ -276,10 +278,12 @@ def _months(name: str, months: Mapping[bytes, bytes]) -> Found:
     return len(found), _iso(min(found)) if found else None
 
 
-def _withdrawn(name: str, values: list[bytes]) -> Found:
-    # An erasure begins at 0: it has no time of its own.
-    first = [start for value in values for start, _ in withdrawals.parse(value) if start]
-    return len(values), show_ms(min(first)) if first else None
+def _starts(value: bytes) -> list[str]:
+    """When a recipient withdrew. An erasure begins at 0: it has no time of its own."""
+    try:
+        return [show_ms(start) for start, _ in withdrawals.parse(value) if start]
+    except NewerFormat:
+        return []
 
 
 def _iso(day: str) -> str:

@@ -210,6 +210,31 @@ def _paths() -> dict[str, Any]:
                 ],
             ),
         },
+        "/api/compare": {
+            "get": _call(
+                "compare_campaigns",
+                "read",
+                "Campaigns side by side",
+                (404, 422),
+                {200: _ok("In the order asked for; one page.", _page("Compared"))},
+                parameters=[
+                    {
+                        **_query("ids", text("2 to 20 ids, with commas between.")),
+                        "required": True,
+                    }
+                ],
+            ),
+        },
+        "/api/explain": {
+            "post": _call(
+                "explain_hit",
+                "read",
+                "What a hit would be taken for, and why",
+                _BODY,
+                {200: _ok("The verdict.", ref("Explanation"))},
+                body="HitToExplain",
+            ),
+        },
         **_people(),
         "/api/keys": {
             "get": _call(

@@ -11,7 +11,7 @@ import redis
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from pixel_server import audit, campaigns, lists, retention, withdrawals
+from pixel_server import audit, campaigns, lists, withdrawals
 from pixel_server.lists import Put, Row
 from pixel_server.report import body, people, ranges
 from pixel_server.report.api import Api, Call, reply
@@ -29,15 +29,16 @@ async def upload_recipients(api: Api, request: Request) -> Response:
         raise Problem(409, "only an email campaign of mode `pseudonymous` or `identified` keeps recipients")
     is_named = most == Mode.IDENTIFIED
 
+    begun = False
+
     async def put(rows: list[Row]) -> Put:
+        nonlocal begun
+        if not begun:
+            await lists.begin(api.store, campaign.id, is_named, api.settings, api.clock())
+            begun = True
         return await lists.put(api.store, api.secrets, campaign.id, rows, api.settings.shards, is_named)
 
     upload = Upload(request.headers.get("content-type", ""), put, is_named)
-    try:
-        days = retention.keep(api.settings, campaign)
-        await lists.begin(api.store, campaign.id, is_named, days, api.clock())
-    except lists.Closed as error:
-        raise Problem(409, f"{error}; nothing was taken") from None
     who = request.state.who
     await audit.note(api.store, who, "recipients.upload_begun", campaign=campaign.id)
     try:
@@ -46,7 +47,8 @@ async def upload_recipients(api: Api, request: Request) -> Response:
         log.warning("api: a list of %s was cut off; lines 1 to %d are taken", campaign.id, upload.lines)
         return Response(status_code=400)  # nobody reads it
     except lists.Closed as error:
-        raise Problem(409, f"{error}; lines 1 to {upload.lines} were taken") from None
+        taken = f"lines 1 to {upload.lines} were taken" if begun else "nothing was taken"
+        raise Problem(409, f"{error}; {taken}") from None
     except campaigns.Unknown:
         raise Problem(404, "this campaign was deleted meanwhile") from None
     finally:
@@ -86,10 +88,8 @@ async def show_recipient(api: Api, request: Request) -> Response:
 
 async def erase_recipient(api: Api, request: Request) -> Response:
     recipient = people.key(request.path_params["key"])
-    await audit.note(api.store, request.state.who, "recipient.erased")
-    names = await campaigns.every(api.store, "email")
     count = api.settings.shards
-    erased = await withdrawals.erase(api.store, api.secrets, recipient, names, api.clock(), count)
+    erased = await withdrawals.erase(api.store, api.secrets, recipient, api.clock(), count, request.state.who)
     api.withdrawn.learn(recipient, True)
     note = "sums stay as they were; from a HyperLogLog of addresses nobody can be taken out, nor named"
     found = {"removed_from": erased.campaigns, "removed": erased.removed}
@@ -98,7 +98,7 @@ async def erase_recipient(api: Api, request: Request) -> Response:
 
 async def list_withdrawals(api: Api, request: Request) -> Response:
     after = request.query_params.get("after", "0")
-    if not (after.isascii() and after.isdigit() and len(after) <= 20):
+    if not (after.isascii() and after.isdigit() and len(after) <= 20 and int(after) < 1 << 64):
         errors = [{"field": "after", "message": "must be a cursor from `next`"}]
         raise Problem(422, "some parameters cannot be used", errors)
     found, following = await withdrawals.page(api.store, int(after), body.MOST_PAGE)

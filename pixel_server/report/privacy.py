@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server import audit, retention, withdrawals
-from pixel_server.campaigns import Unknown, every, get
+from pixel_server.campaigns import Unknown, get
 from pixel_server.report.api import Api
 from pixel_server.report.privacy_page import CSP, State, View, language, render
 from pixel_server.retention import Keep
@@ -74,10 +74,7 @@ class Privacy:
             await withdrawals.withdraw(store, secrets, [recipient], now, api.settings.shards)
             api.withdrawn.learn(recipient, True)
         elif wish == "erase":
-            await audit.note(store, audit.PAGE, "recipient.erased")
-            await withdrawals.erase(
-                store, secrets, recipient, await every(store, "email"), now, api.settings.shards
-            )
+            await withdrawals.erase(store, secrets, recipient, now, api.settings.shards, audit.PAGE)
             api.withdrawn.learn(recipient, True)
         elif wish == "allow":
             await withdrawals.allow(store, secrets, [recipient], now)

@@ -12,6 +12,7 @@ from pixel_server.retention import KINDS
 from pixel_server.settings import SIGNALS
 from pixel_server.slug import PATTERN
 from pixel_server.tokens import MODES
+from pixel_server.verdicts import CLASSES
 
 Schema = dict[str, Any]
 
@@ -93,8 +94,10 @@ def named() -> dict[str, Schema]:
         "additionalProperties": False,
         "description": "Days, where fewer than the server's `PIXEL_KEEP_DAYS_*`.",
     }
+    bounced = {**count("Mails that came back."), "maximum": body.MAX_SENT}
     changeable = {
         "name": name,
+        "bounced": bounced,
         "sent_at": sent_at,
         "keep": keep,
         "sent": sent,
@@ -289,6 +292,9 @@ def _stats() -> dict[str, Schema]:
         "hits": hits,
         "opens": opens,
         "unique_opens": first,
+        "unique_opens_person": figure(
+            "Recipients whose first open by a person, or a proxy for one, lies in the range; null likewise."
+        ),
         "opens_anonymous": anonymous,
         "hits_gpc": asked,
     }
@@ -304,6 +310,56 @@ def _stats() -> dict[str, Schema]:
         "WebTotals": answer(**web, **totals),
         "EmailInterval": answer(start=start, **email),
         "WebInterval": answer(start=start, **web),
+        "Compared": answer(
+            campaign=ref("CampaignId"),
+            name=text("Of the campaign."),
+            totals={"anyOf": [ref("EmailTotals"), ref("WebTotals")]},
+            open_rate=or_null({"type": "object"}, "As in `Stats`."),
+            over={"type": "boolean", "description": "As in `Stats`."},
+            closed_at=or_null(instant(""), "As in `Stats`."),
+            to_first=or_null(
+                answer(
+                    difference={"type": "number", "description": "Of the rates `low`: this less the first."},
+                    interval=array({"type": "number"}, minItems=2, maxItems=2, description="95 %."),
+                    p_value={"type": "number", "minimum": 0, "maximum": 1},
+                    significant={"type": "boolean", "description": "More than chance: below 0.05."},
+                    method=text("Of interval and test."),
+                ),
+                "Null: the first itself, or one of the two has no rate.",
+            ),
+        ),
+        "HitToExplain": taken(
+            ("user_agent", "ip"),
+            user_agent=text("As sent.", maxLength=body.MAX_TEXT),
+            ip=text("The client's address.", anyOf=[{"format": "ipv4"}, {"format": "ipv6"}]),
+            headers={
+                "type": "object",
+                "maxProperties": 100,
+                "propertyNames": {"maxLength": body.MAX_TEXT},
+                "additionalProperties": {"type": "string", "maxLength": body.MAX_TEXT},
+                "description": "Others; `Referer` and `Sec-Purpose` matter.",
+            },
+            delay={
+                "type": ["number", "null"],
+                "minimum": 0,
+                "maximum": body.MAX_DELAY,
+                "description": "Seconds from sending to this open; null: not known.",
+            },
+        ),
+        "Explanation": answer(
+            verdict=choice(CLASSES, "What it would be taken for."),
+            rule=text("The id of the rule that says so; `none`."),
+            source=text("Where that rule is from."),
+            ruleset=text("The version of the rules."),
+            networks=array(text("A list that holds the address.")),
+            soon_seconds=count("Opens within so many seconds of sending are scanners'."),
+        ),
+        "OfClass": answer(
+            hits=figure("Of this class."),
+            recipients=or_null(
+                count(""), "With an open of this class, `proxy` under `person`; null where not known."
+            ),
+        ),
         "Estimate": answer(
             method={"const": "HyperLogLog"},
             standard_error={
@@ -322,10 +378,26 @@ def _stats() -> dict[str, Schema]:
                 instant(""), "Hits since then wait on disk, for Redis was away; null: none wait there."
             ),
             totals={"anyOf": [ref("EmailTotals"), ref("WebTotals")]},
+            verdicts={
+                "type": "object",
+                "description": "What the hits were, by class.",
+                "properties": {name: ref("OfClass") for name in CLASSES},
+                "required": list(CLASSES),
+            },
             open_rate=or_null(
-                answer(low=rate, high=rate),
-                "`low`: unique opens of `totals` per mail sent; `high`: with anonymous opens on top, each at "
-                "most one more opener. Null: no `sent`, more openers than that, or nobody is told apart.",
+                answer(
+                    low=rate,
+                    high=rate,
+                    estimate=or_null({"type": "number"}, "Null: too few are visible, or in a range."),
+                    interval=or_null(array(rate, minItems=2, maxItems=2), "95 %; null with `estimate`."),
+                    method=or_null(text(""), "How the estimate was made; null with it."),
+                ),
+                "Shares of mails delivered (`sent` less `bounced`). `low`: recipients with an open by a "
+                "person, or a proxy for one. `high`: with any open, and anonymous opens on top. `estimate`: "
+                "for those whose client hides them (Apple), as for the others; an assumption. Of 100 "
+                "delivered, 60 hidden of whom 3 read elsewhere too, 10 openers among the 40 others and 2 "
+                "more by scanners alone: low 0.13, high 0.72, estimate 0.25, interval 0.16 to 0.37. "
+                "Null: no `sent`, more openers than delivered, or nobody is told apart.",
             ),
             closed_at=or_null(instant(""), "Since when opens add to no unique figure; null: they do."),
             over={"type": "boolean", "description": "More recipients opened than mails were `sent`."},

@@ -9,15 +9,17 @@ from typing import Any
 from pixel_server import keys, producer, retention, series
 from pixel_server.campaigns import Campaign
 from pixel_server.consent import Consent
-from pixel_server.report import hyperloglog, ranges
+from pixel_server.report import hyperloglog, ranges, rates
 from pixel_server.report.ranges import Range
 from pixel_server.retention import Keep
 from pixel_server.series import Cell, Cells
 from pixel_server.settings import Settings
 from pixel_server.store import AsyncRedis
 from pixel_server.tokens import Mode
+from pixel_server.verdicts import CLASSES
 
-_EMAIL = ("hits", "opens", "unique_opens", "opens_anonymous", "hits_gpc")
+_EMAIL = ("hits", "opens", "unique_opens", "unique_opens_person", "opens_anonymous", "hits_gpc")
+_OF_RECIPIENTS = ("person", "prefetch", "scanner", "unknown")
 _WEB = ("hits", "views", "hits_gpc")
 
 Figures = dict[str, int | None]
@@ -46,7 +48,7 @@ async def read(
     kept_since = _kept_since(campaign, retention.keep(settings, campaign), reading.by_days, now)
     items = reading.series(kept_since)
     totals = reading.all_time() if wanted.all_time else reading.over(items, kept_since)
-    rate, over = open_rate(campaign.sent, totals.get("unique_opens"), totals.get("opens_anonymous"))
+    rate, over = reading.rate(totals)
     return {
         "campaign": campaign.id,
         "from": None if wanted.all_time else ranges.show(wanted.start, wanted.zone),
@@ -55,6 +57,7 @@ async def read(
         "time_zone": wanted.zone.key,
         "as_of": ranges.show_ms(as_of),
         "totals": totals,
+        "verdicts": reading.verdicts(kept_since),
         "open_rate": rate,
         "over": over,
         "closed_at": None if campaign.closed_at is None else ranges.show_ms(campaign.closed_at * 1000),
@@ -72,21 +75,6 @@ def _kept_since(campaign: Campaign, days: Keep, by_days: bool, now: float) -> in
 
 
 _ESTIMATE = {"method": "HyperLogLog", "standard_error": hyperloglog.STANDARD_ERROR}
-
-
-def open_rate(
-    sent: int | None, unique_opens: int | None, anonymous: int | None = 0
-) -> tuple[dict[str, float] | None, bool]:
-    """({low, high} or None, whether more opened than were sent). No denominator, no rate.
-
-    anonymous: opens without a recipient; each is at most one more opener.
-    """
-    if not sent or unique_opens is None or anonymous is None:
-        return None, False
-    if unique_opens > sent:
-        return None, True
-    most = min(sent, unique_opens + anonymous)
-    return {"low": round(unique_opens / sent, 6), "high": round(most / sent, 6)}, False
 
 
 class _Reading:
@@ -179,7 +167,8 @@ class _Reading:
             item.update({name: _at(self.cells[i], name) if known else None for name in self.counts})
             if self.campaign.kind == "web":
                 item["unique_visitors"] = self.visitors[i] if known and self._counts_visitors else None
-            self._hide(item)
+            end = self.starts[i + 1] if i + 1 < len(self.starts) else self.wanted.end
+            self._hide(item, end)
             items.append(item)
         return items
 
@@ -192,7 +181,7 @@ class _Reading:
         if self.campaign.kind == "web":
             totals["unique_visitors"] = self.range_visitors if known and self._counts_visitors else None
         totals["unique_ips"] = totals["dropped_gpc"] = None
-        self._hide(totals)
+        self._hide(totals, self.wanted.end)
         return totals
 
     def all_time(self) -> Figures:
@@ -201,14 +190,48 @@ class _Reading:
             totals["unique_visitors"] = self.total_visitors
         totals["unique_ips"] = self.addresses
         totals["dropped_gpc"] = self.dropped
-        self._hide(totals)
+        self._hide(totals, 0)
         return totals
 
-    def _hide(self, figures: dict[str, Any]) -> None:
-        """Where nobody is told apart, how many there were is not known."""
-        for name in ("unique_opens", "unique_visitors", "unique_ips"):
-            if not self.follows and name in figures:
-                figures[name] = None
+    def verdicts(self, kept_since: int) -> dict[str, dict[str, int | None]]:
+        """{class: {hits, recipients}}; recipients are told apart over all time only."""
+        known = self.wanted.all_time or self.wanted.start >= kept_since
+        found: dict[str, dict[str, int | None]] = {}
+        for name in CLASSES:
+            hits = self.totals.get(f"hits_{name}", 0)
+            if not self.wanted.all_time:
+                hits = sum(_at(cell, f"hits_{name}") for cell in self.cells)
+            told = self.wanted.all_time and self.follows and self.campaign.kind == "email"
+            recipients = self.totals.get(f"recipients_{name}", 0) if told and name in _OF_RECIPIENTS else None
+            found[name] = {"hits": hits if known else None, "recipients": recipients}
+        return found
+
+    def rate(self, totals: Figures) -> tuple[rates.Rate | None, bool]:
+        """The open rate; in a range, without an estimate: who is hidden is known over all time only."""
+        opened, person = totals.get("unique_opens"), totals.get("unique_opens_person")
+        anonymous, sent = totals.get("opens_anonymous"), self.campaign.sent
+        if sent is None or opened is None or person is None or anonymous is None:
+            return None, False
+        told = self.totals if self.wanted.all_time else {}
+        hidden, both = told.get("recipients_hidden", 0), told.get("recipients_hidden_person", 0)
+        delivered = max(0, sent - self.campaign.bounced)
+        # In a range, a recipient's first open by a person may lie in it, and the first open before it.
+        opened = max(opened, person + hidden - both)
+        rate, over = rates.open_rate(rates.Openers(delivered, opened, person, hidden, both, anonymous))
+        if rate is not None and not self.wanted.all_time:
+            rate = {**rate, "estimate": None, "interval": None, "method": None}
+        return rate, over
+
+    def _hide(self, figures: dict[str, Any], end: int) -> None:
+        """Where nobody is told apart, how many there were is not known; so too after a campaign has closed.
+
+        end: of what the figures are of, seconds; 0: of all time, then they are as they were when it closed.
+        """
+        closed = self.campaign.closed_at
+        if not self.follows or (closed is not None and end > closed):
+            for name in ("unique_opens", "unique_opens_person", "unique_visitors", "unique_ips"):
+                if name in figures:
+                    figures[name] = None
 
 
 def _sum(cell: Cell, counts: Cell) -> None:

@@ -110,9 +110,12 @@ def _refused(message: str) -> Problem:
 
 def _fields(text: str, delimiter: str) -> list[str]:
     try:
-        return next(csv.reader([text], delimiter=delimiter, strict=True))
+        found = next(csv.reader([text], delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise ValueError(f"is not CSV: {error}") from None
+    if '""' not in text and any('"' in field for field in found):
+        raise ValueError("is not CSV: a quote within a field, perhaps of one that began on a line before")
+    return found
 
 
 def _checked(recipient: str, name: str | None) -> Row:

@@ -19,6 +19,7 @@ from pixel_server.links import Minter
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from tests.conftest import API_KEY, NOW
+from tests.stack import READER
 from workers import retention
 
 
@@ -65,7 +66,9 @@ def sweep(settings: Settings, clock: Clock) -> Callable[..., Counter[str]]:
         async def run() -> Counter[str]:
             client = store.connect_async(settings.redis_url)
             try:
-                return await retention.sweep(client, settings, clock.now, deadline)
+                part = int(clock.now) // 3600
+                _, taken = await retention.sweep(client, settings, clock.now, deadline, part=part)
+                return taken
             finally:
                 await client.aclose()
 
@@ -82,7 +85,7 @@ def site(settings: Settings, secrets: Secrets, clock: Clock) -> Iterator[TestCli
     with TestClient(
         app,
         base_url="http://pixel.test",
-        headers={"Authorization": f"Bearer {API_KEY}"},
+        headers={"Authorization": f"Bearer {API_KEY}", "User-Agent": READER},
         client=("203.0.113.7", 5000),
     ) as made:
         yield made

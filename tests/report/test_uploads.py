@@ -195,7 +195,7 @@ def test_who_said_no_is_left_out(mail, put, shown, site, secrets):
 def test_the_same_recipient_twice(mail, put, shown):
     mail(mode="identified")
     rows = [{"recipient": "ada", "name": "First"}, {"recipient": "ada", "name": "Second"}]
-    assert put(rows).json()["new"] == 1
+    assert put(rows).json() == counts(2, new=1, known=1)
     assert shown()["name"] == "Second"
 
 
@@ -291,3 +291,18 @@ def test_a_campaign_that_is_deleted_meanwhile_takes_no_more(mail, site, settings
     with pytest.raises(campaigns.Unknown):
         asyncio.run(put())
     assert [key for key in client.keys("*") if b":mail" in key] == []
+
+
+def test_a_name_with_a_line_break_makes_no_wrong_row(mail, put, shown):
+    mail(mode="identified")
+    answer = put(b'name,recipient\n"Doe\nJane",jane\nJoe,joe\n', CSV)
+    assert [error["line"] for error in answer.json()["errors"]] == [2, 3]
+    assert (shown("jane"), shown("joe")["name"]) == (None, "Joe")
+    assert put(b'name,recipient\n"Jane ""J"" Doe",jane\n', CSV).status_code == 200
+    assert shown("jane")["name"] == 'Jane "J" Doe'
+
+
+@pytest.mark.parametrize("count", [200, 201, 450])
+def test_a_recipient_is_new_once_wherever_batches_end(mail, put, count):
+    mail()
+    assert put([{"recipient": "ada"}] * count).json() == counts(count, new=1, known=count - 1)

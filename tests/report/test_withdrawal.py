@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pixel_server import keys, withdrawals
+from pixel_server import campaigns, keys, people, shards, withdrawals
 from pixel_server.links import Minter
 from pixel_server.tokens import Mode
 
@@ -226,3 +226,53 @@ def test_periods_are_read_as_written(value, periods):
 def test_a_period_holds_from_its_start_and_not_at_its_end():
     found = withdrawals.parse(b"1 5-7 9-")
     assert [time for time in range(12) if withdrawals.covers(found, time)] == [5, 6, 9, 10, 11]
+
+
+def test_a_campaign_made_while_one_is_erased(mail, link, press, client, secrets, monkeypatch):
+    mail()
+    key = secrets.recipient_key("ada")
+    real, place = withdrawals.withdraw, keys.people(shards.of_key(key, 4), "other", people.bucket(key))
+
+    async def withdraw(store, *args, **options):
+        # A hit that a roll-up counted just before.
+        await campaigns.create(store, campaigns.new("other", "Other", "email"))
+        await store.hset(place, key, people.pack(people.opened(1, 0, "person")))
+        return await real(store, *args, **options)
+
+    monkeypatch.setattr(withdrawals, "withdraw", withdraw)
+    press(link(), "erase")
+    assert key not in everything(client)
+
+
+def test_erasing_again_and_again_leaves_no_trace(mail, link, press, site, client):
+    mail()
+    for _ in range(5):
+        press(link(), "erase")
+    told = [line["what"] for line in site.get("/api/audit").json()["items"]]
+    assert told.count("recipient.erased") == 1
+    assert int(client.hget(keys.REWRITE, "asked")) == 2
+
+
+def test_periods_are_bounded(mail, link, press, clock, client):
+    mail()
+    for hour in range(40):
+        clock.now += 3600
+        press(link(), "stop" if hour % 2 == 0 else "allow")
+    [value] = client.hvals(keys.WITHDRAWN)
+    found = withdrawals.parse(value)
+    assert len(found) == 16
+    assert found == sorted(found)
+    assert not withdrawals.holds(found)
+    assert [end for _, end in found][-1] == int(clock.now * 1000)
+
+
+def test_a_hit_of_a_wrong_clock_of_one_who_was_erased_is_no_dead_letter(
+    mail, link, press, site, stats, clock, client
+):
+    mail()
+    clock.at("2025-06-20T08:00Z")
+    site.get(link().url)  # from days ahead
+    clock.at(f"{DAY}T09:00Z")
+    press(link(), "erase")
+    stats("mail")
+    assert sum(client.xlen(keys.dead(shard)) for shard in range(4)) == 0

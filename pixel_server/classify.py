@@ -1,0 +1,188 @@
+"""The verdict on a hit: a person, a proxy for one, a prefetch, a scanner, the sender's own, or unknown.
+
+Pure. Rules are data (`data/rules.toml`, and the operator's PIXEL_RULES on top); a verdict is a label with the
+id of the rule that said so, and never deletes a hit. What no rule matches is `unknown`, by the rule `none`.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
+from functools import cached_property
+from importlib.resources import files
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from pixel_server.agents import Client, client
+from pixel_server.verdicts import Class
+
+NONE = "none"
+REMEMBERED = 50_000
+"""Verdicts kept, by what they follow from."""
+
+
+class RulesError(ValueError):
+    """Rules that cannot be used; the message is one line that names the file and the line."""
+
+
+class Verdict(NamedTuple):
+    """rule: its id. hides: the client of whoever this was loads all images by machine, read or not."""
+
+    verdict: Class
+    rule: str
+    hides: bool = False
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """See the head of `data/rules.toml`. A condition that is not given holds."""
+
+    id: str
+    priority: int
+    verdict: Class
+    source: str
+    date: date
+    agent: str | None = None
+    agent_contains: list[str] | None = None
+    agent_words: list[str] | None = None
+    client: Client | None = None
+    network: list[str] | None = None
+    referrer: list[str] | None = None
+    no_referrer: bool = False
+    purpose: list[str] | None = None
+    soon: bool = False
+    own: bool = False
+    hides: bool = False
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    rule: list[Rule]
+    ruleset: str = ""
+
+
+class Evidence(NamedTuple):
+    """What a verdict follows from. networks: names of lists that the address is in. purpose: of headers."""
+
+    agent: str
+    networks: tuple[str, ...] = ()
+    referrer: str = ""
+    purpose: str = ""
+    soon: bool = False
+    own: bool = False
+
+
+class Rules:
+    """Some rules, in any order. ruleset: their version. ValueError: two of one id, or none."""
+
+    def __init__(self, rules: Iterable[Rule], ruleset: str) -> None:
+        self.rules = sorted(rules, key=lambda rule: (-rule.priority, rule.id))
+        self.ruleset = ruleset
+        self._tests = [(_test(rule), Verdict(rule.verdict, rule.id, rule.hides)) for rule in self.rules]
+        self._seen: dict[Evidence, Verdict] = {}
+        self._prefixes = tuple({prefix for rule in self.rules for prefix in rule.referrer or ()})
+
+    def judge(self, evidence: Evidence) -> Verdict:
+        """The verdict of the first rule, by priority, of which all conditions hold."""
+        referrer = evidence.referrer
+        if referrer and not referrer.startswith(self._prefixes):
+            evidence = evidence._replace(referrer="-")  # which one makes no difference
+        found = self._seen.get(evidence)
+        if found is None:
+            if len(self._seen) >= REMEMBERED:
+                self._seen.clear()
+            found = self._seen[evidence] = self._judge(evidence)
+        return found
+
+    def _judge(self, evidence: Evidence) -> Verdict:
+        for holds, verdict in self._tests:
+            if holds(evidence):
+                return verdict
+        return Verdict("unknown", NONE)
+
+    @cached_property
+    def by_id(self) -> dict[str, Rule]:
+        return {rule.id: rule for rule in self.rules}
+
+
+def load(more: Path | None = None) -> Rules:
+    """The shipped rules, and those of a file of the operator's. RulesError: they cannot be used."""
+    shipped = files("pixel_server") / "data" / "rules.toml"
+    found, ruleset = _read(shipped.read_text(), "rules.toml")
+    if more is not None:
+        try:
+            text = more.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RulesError(f"PIXEL_RULES: {more}: {getattr(error, 'strerror', None) or error}") from None
+        own, version = _read(text, str(more))
+        taken = {rule.id for rule in own}
+        found = [rule for rule in found if rule.id not in taken] + own
+        ruleset = f"{ruleset}+{version or 'own'}"
+    return Rules(found, ruleset)
+
+
+def _read(text: str, name: str) -> tuple[list[Rule], str]:
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RulesError(f"{name}: {error}") from None
+    lines = [i for i, line in enumerate(text.splitlines(), 1) if re.match(r"\s*\[\[\s*rule\s*\]\]", line)]
+    try:
+        found = msgspec.convert(content, _File)
+    except msgspec.ValidationError as error:
+        place = re.search(r"\$\.rule\[(\d+)\]", str(error))
+        line = f" line {lines[int(place[1])]}" if place and int(place[1]) < len(lines) else ""
+        raise RulesError(f"{name}{line}: {error}") from None
+    seen: set[str] = set()
+    for rule, at in zip(found.rule, lines, strict=False):
+        if rule.id in seen or rule.id == NONE or not re.fullmatch("[a-z0-9-]{1,40}", rule.id):
+            raise RulesError(f"{name} line {at}: id {rule.id!r} is used twice, or is none (a-z, 0-9, -)")
+        seen.add(rule.id)
+    return found.rule, found.ruleset
+
+
+def _test(rule: Rule) -> Callable[[Evidence], bool]:
+    """A function that says whether all conditions of a rule hold."""
+    conditions: list[Callable[[Evidence], bool]] = []
+    if rule.own:
+        conditions.append(lambda e: e.own)
+    if rule.soon:
+        conditions.append(lambda e: e.soon)
+    if rule.no_referrer:
+        conditions.append(lambda e: not e.referrer)
+    if rule.agent is not None:
+        conditions.append(lambda e: e.agent == rule.agent)
+    if (parts := rule.agent_contains) is not None:
+        conditions.append(lambda e: any(part in e.agent for part in parts))
+    if rule.agent_words is not None:
+        conditions.append(_words(rule.agent_words))
+    if (names := rule.network) is not None:
+        conditions.append(lambda e: not set(names).isdisjoint(e.networks))
+    if (prefixes := rule.referrer) is not None:
+        conditions.append(lambda e: e.referrer.startswith(tuple(prefixes)))
+    if (purposes := rule.purpose) is not None:
+        conditions.append(lambda e: any(part in e.purpose.lower() for part in purposes))
+    if rule.client is not None:
+        conditions.append(lambda e: client(e.agent) == rule.client)
+    return lambda evidence: all(condition(evidence) for condition in conditions)
+
+
+def _words(words: Sequence[str]) -> Callable[[Evidence], bool]:
+    pattern = "|".join(re.escape(word) for word in words)
+    search = re.compile(rf"(?<![A-Za-z0-9])(?:{pattern})(?![A-Za-z])", re.I).search
+    return lambda evidence: search(evidence.agent) is not None
+
+
+def in_networks(address: bytes, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Whether a packed address lies in one of a few networks."""
+    if not networks or not address:
+        return False
+    number, size = int.from_bytes(address), len(address) * 8
+    return any(
+        network.max_prefixlen == size
+        and number >> (size - network.prefixlen) == int(network.network_address) >> (size - network.prefixlen)
+        for network in networks
+    )

@@ -1,0 +1,174 @@
+"""`pixel-server networks` and `pixel-server doctor`: what they print, and their exit codes."""
+
+from __future__ import annotations
+
+import datetime
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from pixel_server import published
+from pixel_server.cli import main
+from pixel_server.commands import doctor
+from pixel_server.networks import NetworksError, shipped
+from pixel_server.settings import Settings
+from tests.test_published import ROWS, csv, google
+
+HEAD = "# source: a test\n# date: {}\n"
+TODAY = datetime.date(2026, 9, 21)
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run(*arguments: str):
+        return CliRunner().invoke(main, arguments, env={"PIXEL_DATA_DIR": str(tmp_path)})
+
+    return run
+
+
+@pytest.fixture
+def lists(tmp_path):
+    made = tmp_path / "networks"
+    made.mkdir()
+    return made
+
+
+def assert_one_line(done, *words: str) -> None:
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("pixel-server: ")
+    assert done.stderr.count("\n") == 1
+    for word in words:
+        assert word in done.stderr
+
+
+def test_the_lists_as_a_table_and_as_json(run, lists):
+    (lists / "google.txt").write_text(HEAD.format("2026-09-01") + "192.0.2.0/24\n")
+    rows = run("networks", "list").stdout.splitlines()
+    assert rows[0].split() == ["NAME", "RANGES", "DATE", "WHOSE", "SOURCE"]
+    assert [row.split()[0] for row in rows[1:]] == list(shipped())
+    assert "google         1       2026-09-01  the operator's  a test" in rows
+    items = json.loads(run("networks", "list", "--json").stdout)
+    assert items["next"] is None
+    by_name = {item.pop("name"): item for item in items["items"]}
+    assert by_name["google"] == {
+        "ranges": 1,
+        "source": "a test",
+        "date": "2026-09-01",
+        "licence": "",
+        "own": True,
+    }
+    assert by_name["barracuda"]["own"] is False
+
+
+def test_a_list_that_cannot_be_read_is_one_line(run, lists):
+    (lists / "google.txt").write_text("nonsense")
+    assert_one_line(run("networks", "list"), f"{lists}/google.txt:1: 'nonsense' is no network")
+
+
+def test_a_list_from_a_file(run, lists, tmp_path):
+    path = str(csv(tmp_path / "egress.csv", ROWS))
+    day = datetime.datetime.now(datetime.UTC).date()
+    done = run("networks", "refresh", "apple", "--from", path)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.startswith("apple: 60,000 rows, ")
+    [item] = json.loads(run("networks", "refresh", "apple", "--from", path, "--json").stdout)["items"]
+    assert (item["name"], item["rows"]) == ("apple", 60_000)
+    assert item["date"] in (str(day), str(day + datetime.timedelta(1)))
+    row = next(row for row in run("networks", "list").stdout.splitlines() if row.startswith("apple"))
+    assert "the operator's" in row
+
+
+def test_a_bad_list_is_replaced_by_a_good_one(run, lists, tmp_path):
+    (lists / "apple.txt").write_text("nonsense")
+    path = csv(tmp_path / "egress.csv", ROWS)
+    assert run("networks", "refresh", "apple", "--from", str(path)).exit_code == 0
+    assert run("networks", "list").exit_code == 0
+
+
+def test_several_files(run, tmp_path):
+    for number in range(2):
+        networks = [f"66.249.{n}.{32 * number}/27" for n in range(64)]
+        (tmp_path / f"{number}.json").write_bytes(google(*networks))
+    files = [word for number in range(2) for word in ("--from", str(tmp_path / f"{number}.json"))]
+    assert run("networks", "refresh", "google", *files).stdout.startswith("google: 128 rows, 64 ranges of ")
+
+
+def test_what_cannot_be_refreshed_is_one_line(run, tmp_path, lists):
+    few = str(csv(tmp_path / "few.csv", ROWS[:9]))
+    bad = str(csv(tmp_path / "bad.csv", [*ROWS[:9], "x"]))
+    assert_one_line(run("networks", "refresh", "apple", "--from", few), "9 rows", "50,000")
+    assert_one_line(run("networks", "refresh", "apple", "--from", bad), "bad.csv: row 10: 'x' is no network")
+    assert_one_line(run("networks", "refresh", "apple", "--from", few + "x"), "No such file")
+    assert_one_line(run("networks", "refresh", "--from", few), "one list")
+    assert_one_line(run("networks", "refresh", "apple", "google", "--from", few), "one list")
+    assert_one_line(run("networks", "refresh", "../apple"), "no list '../apple'", "barracuda, cisco")
+    assert_one_line(run("networks", "refresh", "cisco"), "cisco", f"{lists}/cisco.txt")
+    assert list(lists.iterdir()) == []
+
+
+def test_one_list_that_fails_does_not_keep_the_others_old(run, lists, monkeypatch):
+    def fetch(url: str) -> bytes:
+        if "icloud" in url:
+            raise NetworksError(f"{url}: timed out")
+        return google(*(f"66.249.{n}.0/27" for n in range(64)))
+
+    monkeypatch.setattr(published, "fetch", fetch)
+    done = run("networks", "refresh")
+    assert done.exit_code == 1
+    assert done.stdout.startswith("google: 256 rows, ")
+    assert done.stderr.count("\n") == 1
+    assert "egress-ip-ranges.csv: timed out" in done.stderr
+    assert [path.name for path in lists.iterdir()] == ["google.txt"]
+    assert run("networks", "refresh", "google", "google").stdout.count("google: ") == 1
+
+
+def findings(tmp_path, today=TODAY) -> dict[str, tuple[bool, str]]:
+    found = doctor.networks(Settings(data=tmp_path), today)
+    return {finding.thing: (finding.ok, finding.text) for finding in found}
+
+
+def test_doctor_tells_how_old_the_lists_are(tmp_path, lists):
+    (lists / "apple.txt").write_text(HEAD.format("2026-06-23") + "192.0.2.0/24\n")
+    (lists / "google.txt").write_text(HEAD.format("2026-06-22") + "192.0.2.0/24\n198.51.100.0/24\n")
+    (lists / "cisco.txt").write_text(HEAD.format("2025-09-21"))
+    found = findings(tmp_path)
+    assert list(found) == list(shipped())
+    assert found["apple"] == (True, "1 range of 2026-06-23, 90 days old")
+    again = "run `pixel-server networks refresh google`"
+    assert found["google"] == (False, f"2 ranges of 2026-06-22, 91 days old; {again}")
+    assert found["cisco"] == (True, "0 ranges of 2025-09-21, 365 days old"), "nothing can be done about it"
+    assert found["proofpoint"] == (True, "28 ranges of 2026-06-17, 96 days old")
+    assert found["microsoft-eop"][0]
+
+
+def test_doctor_tells_of_empty_lists_and_of_files_that_are_none(tmp_path, lists):
+    (lists / "aple.txt").write_text("")
+    found = findings(tmp_path)
+    assert found["apple"] == (False, "empty; run `pixel-server networks refresh apple`")
+    assert found["aple"] == (False, f"{lists}/aple.txt is not read: no list has this name")
+
+
+def test_doctor_tells_of_a_list_that_cannot_be_read(tmp_path, lists):
+    (lists / "cisco.txt").write_text(HEAD.format("2026-01-01") + "x")
+    assert findings(tmp_path) == {"lists": (False, f"{lists}/cisco.txt:3: 'x' is no network")}
+
+
+def test_doctor_prints_lines_or_json_and_says_so_in_its_exit_code(run, lists):
+    done = run("doctor")
+    assert (done.exit_code, done.stderr) == (1, "")
+    assert (
+        "warning  networks apple: empty; run `pixel-server networks refresh apple`"
+        in done.stdout.splitlines()
+    )
+    assert len(done.stdout.splitlines()) == len(shipped())
+    for name in ("apple", "google"):
+        today = datetime.datetime.now(datetime.UTC).date()
+        (lists / f"{name}.txt").write_text(HEAD.format(today) + "192.0.2.0/24\n")
+    done = run("doctor")
+    assert done.exit_code == 0
+    assert all(line.startswith("ok       networks ") for line in done.stdout.splitlines())
+    shown = json.loads(run("doctor", "--json").stdout)
+    assert [item["thing"] for item in shown["items"]] == list(shipped())
+    assert all(item["ok"] and item["check"] == "networks" and item["text"] for item in shown["items"])

@@ -1,0 +1,145 @@
+"""Verdicts: a line of verdicts.yaml each, whatever the order of the rules; and rules that cannot be."""
+
+from __future__ import annotations
+
+import json
+import random
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pixel_server import classify
+from pixel_server.agents import client
+from pixel_server.classify import Evidence, Rules, RulesError, in_networks, load
+from pixel_server.verdicts import ELIGIBLE
+
+HERE = Path(__file__).parent
+CASES = yaml.safe_load((HERE / "verdicts.yaml").read_text())
+SHIPPED = load()
+
+
+def evidence(case):
+    return Evidence(
+        case["agent"],
+        tuple(case.get("in", ())),
+        case.get("referrer", ""),
+        case.get("purpose", ""),
+        case.get("soon", False),
+        case.get("own", False),
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['rule']}: {case['agent'][:40]}")
+def test_a_verdict(case):
+    found = SHIPPED.judge(evidence(case))
+    assert (found.verdict, found.rule) == (case["verdict"], case["rule"])
+
+
+def test_every_rule_has_a_fixture():
+    assert {rule.id for rule in SHIPPED.rules} <= {case["rule"] for case in CASES}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_order_of_the_rules_makes_no_difference(seed):
+    """Nor do two rules of one priority disagree: with the ids turned round, the verdicts stay."""
+    rules = list(SHIPPED.rules)
+    random.Random(seed).shuffle(rules)
+    shuffled = Rules(rules, "")
+    shuffled._tests = [
+        (classify._test(rule), classify.Verdict(rule.verdict, rule.id))
+        for rule in sorted(rules, key=lambda rule: -rule.priority)
+    ]
+    for case in CASES:
+        assert shuffled.judge(evidence(case)).verdict == case["verdict"], case
+
+
+def test_known_bots_are_no_people():
+    """Of a public list, at most 2 in 100."""
+    agents = json.loads((HERE / "crawlers.json").read_text())["agents"]
+    assert len(agents) > 1000
+    wrong = [agent for agent in agents if SHIPPED.judge(Evidence(agent)).verdict in ELIGIBLE]
+    assert len(wrong) <= 0.02 * len(agents), wrong
+
+
+def test_a_memory_that_is_full_starts_anew(monkeypatch):
+    monkeypatch.setattr(classify, "REMEMBERED", 10)
+    rules = load()
+    for n in range(100):
+        assert rules.judge(Evidence(f"curl/{n}")).verdict == "scanner"
+    assert len(rules._seen) <= 10
+
+
+@pytest.mark.parametrize(
+    ("agent", "what"),
+    [("", ""), ("\udcff", ""), ("(" * 512, ""), ("A" * 512, ""), ("Mozilla/5.0 (" + "a;" * 240, "")],
+)
+def test_any_text_is_an_agent(agent, what):
+    assert client(agent) in ("", "bot", "browser")
+
+
+# The operator's own
+
+
+def own(tmp_path, text):
+    path = tmp_path / "rules.toml"
+    path.write_text(text)
+    return load(path)
+
+
+GOOD = """
+[[rule]]
+id = "ours"
+priority = 650
+verdict = "scanner"
+agent_words = ["OurScanner"]
+source = "ours"
+date = 2026-11-24
+"""
+
+
+def test_a_rule_of_the_operators_own(tmp_path):
+    rules = own(tmp_path, GOOD)
+    assert rules.judge(Evidence("Mozilla/5.0 (OurScanner 1)")) == ("scanner", "ours", False)
+    assert rules.ruleset == f"{SHIPPED.ruleset}+own"
+
+
+def test_a_shipped_rule_gets_another_priority(tmp_path):
+    text = GOOD.replace('"ours"', '"mail-client"').replace('["OurScanner"]', '["Thunderbird"]')
+    rules = own(tmp_path, text.replace('id = "mail-client"', 'id = "mail-client"'))
+    assert rules.judge(Evidence("Mozilla/5.0 Gecko/20100101 Thunderbird/128.5.0")).verdict == "scanner"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("nonsense", "rules.toml: Expected '='"),
+        (GOOD + GOOD, "line 10: id 'ours' is used twice"),
+        (GOOD.replace("ours", "none", 1), "line 2: id 'none'"),
+        (GOOD.replace("scanner", "robot"), "line 2: Invalid enum value 'robot'"),
+        (GOOD.replace("priority = 650\n", ""), "line 2: Object missing required field `priority`"),
+        (GOOD.replace("agent_words", "agents"), "line 2: Object contains unknown field `agents`"),
+        (GOOD.replace('["OurScanner"]', '"OurScanner"'), "line 2: Expected `array"),
+        ("[rule]\n", "Expected `array"),
+    ],
+)
+def test_rules_that_cannot_be_used(tmp_path, text, says):
+    with pytest.raises(RulesError) as error:
+        own(tmp_path, text)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(RulesError, match="No such file"):
+        load(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("network", ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/33", "0.0.0.0/0", "::/0"])
+def test_an_address_in_a_network(network):
+    wanted = ip_network(network)
+    for text in ("10.255.255.255", "11.0.0.0", "192.0.2.7", "192.0.2.8", "2001:db8::1", "2001:db8:8000::1"):
+        address = ip_address(text)
+        assert in_networks(address.packed, [wanted]) == (address in wanted)
+    assert not in_networks(b"", [wanted])

@@ -1,0 +1,55 @@
+"""What the roll-up asks of a hit: its verdict, from what the hit, its link and its campaign say."""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+
+from pixel_server import classify, tokens
+from pixel_server.classify import Evidence, Rules, Verdict, in_networks
+from pixel_server.hit import Hit
+from pixel_server.networks import Networks, NetworksError
+from pixel_server.settings import Settings
+
+log = logging.getLogger("workers.judge")
+
+
+class Judge:
+    """Call it with a hit and its campaign's `sent_at`, seconds or None."""
+
+    def __init__(self, rules: Rules, networks: Networks, settings: Settings) -> None:
+        self.ruleset = rules.ruleset
+        self._judge = rules.judge
+        self._networks = networks
+        self._own = settings.own_networks
+        self._soon = settings.soon_seconds
+        self._directory = settings.networks
+
+    def __call__(self, one: Hit, sent_at: int | None) -> Verdict:
+        own = tokens.is_test(one.flags) or (bool(self._own) and in_networks(one.address, self._own))
+        names = self._networks.names(one.address)
+        soon = self._is_soon(one, sent_at)
+        return self._judge(Evidence(one.agent, names, one.referrer, one.purpose, soon, own))
+
+    def refresh(self) -> None:
+        """Takes lists of networks that the operator has refreshed; goes on with the old if it cannot."""
+        try:
+            if self._networks.changed():
+                self._networks = Networks.load(self._directory)
+                log.info("judge: lists of networks were refreshed and are taken")
+        except NetworksError as error:
+            log.error("judge: going by the lists from before: %s", error)
+
+    def _is_soon(self, one: Hit, sent_at: int | None) -> bool:
+        """Silent without a time of sending, and without a recipient: then the link's time is only a day."""
+        if not one.recipient:
+            return False
+        if tokens.is_sending(one.flags):
+            sent_at = one.token_time
+        return sent_at is not None and 0 <= one.time // 1000 - sent_at < self._soon
+
+
+@lru_cache(8)
+def judge_of(settings: Settings) -> Judge:
+    """RulesError, NetworksError: what the operator gave cannot be used."""
+    return Judge(classify.load(settings.rules), Networks.load(settings.networks), settings)
