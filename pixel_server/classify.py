@@ -82,19 +82,31 @@ class Rules:
         self.rules = sorted(rules, key=lambda rule: (-rule.priority, rule.id))
         self.ruleset = ruleset
         self._tests = [(_test(rule), Verdict(rule.verdict, rule.id, rule.hides)) for rule in self.rules]
-        self._seen: dict[Evidence, Verdict] = {}
+        self._seen: dict[tuple[object, ...], Verdict] = {}
         self._prefixes = tuple({prefix for rule in self.rules for prefix in rule.referrer or ()})
 
     def judge(self, evidence: Evidence) -> Verdict:
         """The verdict of the first rule, by priority, of which all conditions hold."""
-        referrer = evidence.referrer
+        return self.of(*evidence)
+
+    def of(
+        self,
+        agent: str,
+        networks: tuple[str, ...],
+        referrer: str,
+        purpose: str,
+        soon: bool,
+        own: bool,
+    ) -> Verdict:
+        """The same for the fields of an Evidence; nearly all are remembered."""
         if referrer and not referrer.startswith(self._prefixes):
-            evidence = evidence._replace(referrer="-")  # which one makes no difference
-        found = self._seen.get(evidence)
+            referrer = "-"  # which one makes no difference
+        key = (agent, networks, referrer, purpose, soon, own)
+        found = self._seen.get(key)
         if found is None:
             if len(self._seen) >= REMEMBERED:
                 self._seen.clear()
-            found = self._seen[evidence] = self._judge(evidence)
+            found = self._seen[key] = self._judge(Evidence(*key))
         return found
 
     def _judge(self, evidence: Evidence) -> Verdict:

@@ -41,15 +41,16 @@ class Person(NamedTuple):
 
     @property
     def classes(self) -> int:
-        """Which verdicts there were, as bits: PERSON, PREFETCH, SCANNER, UNKNOWN, and HIDES."""
-        known = self.person + self.prefetch + self.scanner
-        return (
-            (PERSON if self.person else 0)
-            | (PREFETCH if self.prefetch else 0)
-            | (SCANNER if self.scanner else 0)
-            | (UNKNOWN if self.opens > known else 0)
-            | (HIDES if self.flags & HIDDEN else 0)
-        )
+        """Which verdicts there were, as bits: PERSON, PREFETCH, SCANNER, UNKNOWN, and HIDES; 0: no open."""
+        _, _, opens, flags, person, _, prefetch, scanner = self
+        if not opens:
+            return 0
+        found = PERSON if person else 0
+        if opens != person:
+            found |= (PREFETCH if prefetch else 0) | (SCANNER if scanner else 0)
+            if opens > person + prefetch + scanner:
+                found |= UNKNOWN
+        return found | HIDES if flags & HIDDEN else found
 
 
 NOBODY = Person()
@@ -65,18 +66,20 @@ def opened(at: int, flags: int, verdict: Class) -> Person:
 def merge(a: Person, b: Person) -> Person:
     """Both together. Does not depend on which was first."""
     if not a.opens or not b.opens:
-        known = a if a.opens else b
-        return known._replace(flags=a.flags | b.flags)
-    both = a.person and b.person
+        known, other = (a, b) if a.opens else (b, a)
+        return known._replace(flags=a.flags | b.flags) if other.flags & ~known.flags else known
+    first_a, last_a, opens_a, flags_a, person_a, human_a, prefetch_a, scanner_a = a
+    first_b, last_b, opens_b, flags_b, person_b, human_b, prefetch_b, scanner_b = b
+    human = min(human_a, human_b) if person_a and person_b else human_a or human_b
     return Person(
-        min(a.first, b.first),
-        max(a.last, b.last),
-        a.opens + b.opens,
-        a.flags | b.flags,
-        a.person + b.person,
-        min(a.first_person, b.first_person) if both else a.first_person or b.first_person,
-        a.prefetch + b.prefetch,
-        a.scanner + b.scanner,
+        first_a if first_a < first_b else first_b,
+        last_a if last_a > last_b else last_b,
+        opens_a + opens_b,
+        flags_a | flags_b,
+        person_a + person_b,
+        human,
+        prefetch_a + prefetch_b,
+        scanner_a + scanner_b,
     )
 
 

@@ -27,6 +27,8 @@ MAX_TIME = 2**32 - 1
 _TAG = 10
 _HEAD = 6
 _SENDING, _TEST = 0x20, 0x40
+MARKED = _SENDING | _TEST
+"""Flags with either of these say more than mode and part."""
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_", b"+/")
 _SHORTEST, _LONGEST = 23, 116

@@ -21,7 +21,6 @@ Why each hit is counted exactly once:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -96,7 +95,7 @@ def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float) -> Iterator
     first_day = retention.oldest_day(sums.campaign, keep.days, now)
     changes = {start: list(cell) for start, cell in sums.cells.items()}
     records: dict[str, list[bytes]] = {}
-    recipients: Counter[str] = Counter()
+    recipients: dict[str, int] = {}
     for key, new in sums.people.items():
         old = kept.people[key]
         both = people.merge(old, new)
@@ -105,8 +104,10 @@ def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float) -> Iterator
         if both.first_person != old.first_person:
             _move(changes, series.UNIQUE_OPENS_PERSON, old.first_person, both.first_person)
         if (was := old.classes) != (now_is := both.classes):
-            recipients.update(_joined(now_is))
-            recipients.subtract(_joined(was))
+            for name in _joined(now_is):
+                recipients[name] = recipients.get(name, 0) + 1
+            for name in _joined(was):
+                recipients[name] = recipients.get(name, 0) - 1
         bucket = keys.people(shard, campaign, people.bucket(key))
         records.setdefault(bucket, []).extend((key, people.pack(both)))
     for bucket, fields in records.items():
@@ -163,10 +164,18 @@ def bookkeeping(shard: int, tally: Tally, last: str) -> Iterator[Command]:
 
 def _move(changes: dict[int, Cell], count: int, before: int, after: int) -> None:
     """A recipient's first open lies at `after` (s), and no more at `before`; 0: nowhere."""
-    for at, change in ((before, -1), (after, 1)):
-        if at:
-            cell = changes.setdefault(series.bucket(at * 1000), [0] * len(series.COUNTS))
-            cell[count] += change
+    if after:
+        _change(changes, after, count, 1)
+    if before:
+        _change(changes, before, count, -1)
+
+
+def _change(changes: dict[int, Cell], at: int, count: int, by: int) -> None:
+    start = at - at % series.QUARTER
+    cell = changes.get(start)
+    if cell is None:
+        cell = changes[start] = [0] * len(series.COUNTS)
+    cell[count] += by
 
 
 @cache

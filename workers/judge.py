@@ -6,7 +6,7 @@ import logging
 from functools import lru_cache
 
 from pixel_server import classify, tokens
-from pixel_server.classify import Evidence, Rules, Verdict, in_networks
+from pixel_server.classify import Rules, Verdict, in_networks
 from pixel_server.hit import Hit
 from pixel_server.networks import Networks, NetworksError
 from pixel_server.settings import Settings
@@ -19,23 +19,28 @@ class Judge:
 
     def __init__(self, rules: Rules, networks: Networks, settings: Settings) -> None:
         self.ruleset = rules.ruleset
-        self._judge = rules.judge
+        self._of = rules.of
         self._networks = networks
+        self._names = networks.names
         self._own = settings.own_networks
         self._soon = settings.soon_seconds
         self._directory = settings.networks
 
     def __call__(self, one: Hit, sent_at: int | None) -> Verdict:
-        own = tokens.is_test(one.flags) or (bool(self._own) and in_networks(one.address, self._own))
-        names = self._networks.names(one.address)
-        soon = self._is_soon(one, sent_at)
-        return self._judge(Evidence(one.agent, names, one.referrer, one.purpose, soon, own))
+        flags, soon, own = one.flags, False, False
+        if flags & tokens.MARKED or sent_at is not None:
+            own = tokens.is_test(flags)
+            soon = self._is_soon(one, sent_at)
+        if self._own and not own:
+            own = in_networks(one.address, self._own)
+        return self._of(one.agent, self._names(one.address), one.referrer, one.purpose, soon, own)
 
     def refresh(self) -> None:
         """Takes lists of networks that the operator has refreshed; goes on with the old if it cannot."""
         try:
             if self._networks.changed():
                 self._networks = Networks.load(self._directory)
+                self._names = self._networks.names
                 log.info("judge: lists of networks were refreshed and are taken")
         except NetworksError as error:
             log.error("judge: going by the lists from before: %s", error)
