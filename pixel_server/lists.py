@@ -88,6 +88,14 @@ def check(campaign: Campaign, is_named: bool) -> None:
         raise Closed("this campaign keeps no names any more")
 
 
+async def count(store: AsyncRedis, campaign: str, shards: int) -> int:
+    """How many recipients were ever on the list."""
+    pipe = store.pipeline(transaction=False)
+    for shard in range(shards):
+        pipe.hget(keys.total(shard, campaign), "listed")
+    return sum(int(value or 0) for value in await pipe.execute())
+
+
 async def begin(store: AsyncRedis, campaign: str, is_named: bool, settings: Settings, now: float) -> None:
     """Before the first rows are put; it is then noted that there are some.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pixel_server import __version__
-from pixel_server.report import body, people, ranges, schemas, uploads
+from pixel_server.report import body, people, ranges, recipients, schemas, uploads
 from pixel_server.report.problems import TYPE as PROBLEM
 from pixel_server.report.schemas import Schema, answer, array, choice, or_null, ref, text
 
@@ -297,7 +297,7 @@ def _paths() -> dict[str, Any]:
 
 def _people() -> dict[str, Any]:
     """Calls of the scope `people`."""
-    recipients = {
+    named = {
         "required": True,
         "content": _content(ref("RecipientList")),
     }
@@ -306,6 +306,32 @@ def _people() -> dict[str, Any]:
     return {
         "/api/campaigns/{id}/recipients": {
             "parameters": [{"$ref": "#/components/parameters/campaign"}],
+            "get": _call(
+                "list_recipients",
+                "people",
+                "The recipients of a campaign, by what they did",
+                (404, 409, 422),
+                {
+                    200: {
+                        "description": "A page of them, in no order; or all, as lines, if `Accept` asks.",
+                        "content": {
+                            **_content(_page("Recipient")),
+                            **_content(text("One as JSON on each line."), uploads.NDJSON),
+                            **_content(text("One on each line."), uploads.CSV),
+                        },
+                    }
+                },
+                description=(
+                    "`opened`: with any open. `person`: with one by a person, or a proxy for one. "
+                    "`machine_only`: each open a prefetch's or a scanner's. `unopened`: on the list that was "
+                    "uploaded, and without an open; 409 without a list. Pages may be a little longer or "
+                    "shorter than a thousand."
+                ),
+                parameters=[
+                    _query("state", choice(recipients.STATES, "Which.", default="opened")),
+                    _query("after", text("`next` of the page before.", pattern="^[0-9]{1,9}$")),
+                ],
+            ),
             "put": _call(
                 "upload_recipients",
                 "people",
@@ -390,7 +416,7 @@ def _people() -> dict[str, Any]:
                 "Record no more of these recipients",
                 _BODY,
                 {200: _ok("It holds.", answer(withdrawn=number, new=number))},
-                requestBody=recipients,
+                requestBody=named,
             ),
             "delete": _call(
                 "end_withdrawals",
@@ -398,7 +424,7 @@ def _people() -> dict[str, Any]:
                 "Record these recipients again",
                 _BODY,
                 {200: _ok("It holds.", answer(allowed=number))},
-                requestBody=recipients,
+                requestBody=named,
             ),
         },
     }

@@ -9,17 +9,19 @@ from typing import Any
 
 import redis
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
-from pixel_server import audit, campaigns, lists, withdrawals
+from pixel_server import audit, campaigns, keys, lists, withdrawals
 from pixel_server.lists import Put, Row
-from pixel_server.report import body, people, ranges
+from pixel_server.report import body, people, ranges, recipients
 from pixel_server.report.api import Api, Call, reply
 from pixel_server.report.problems import Problem
-from pixel_server.report.uploads import Upload
+from pixel_server.report.uploads import CSV, NDJSON, Upload
 from pixel_server.tokens import Mode
 
 log = logging.getLogger("pixel_server.api")
+
+NO_STORE = {"Cache-Control": "no-store"}
 
 
 async def upload_recipients(api: Api, request: Request) -> Response:
@@ -59,6 +61,44 @@ async def upload_recipients(api: Api, request: Request) -> Response:
         detail = f"{upload.bad} lines cannot be used and are left out; the others are taken"
         raise Problem(422, detail, upload.errors, more=counts)
     return reply(counts)
+
+
+async def list_recipients(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    query = request.query_params
+    state, after = query.get("state", "opened"), query.get("after", "0")
+    end = api.settings.shards * keys.PEOPLE_BUCKETS
+    errors = []
+    if state not in recipients.STATES:
+        errors.append({"field": "state", "message": f"must be one of: {', '.join(recipients.STATES)}"})
+    if not (after.isascii() and after.isdigit() and len(after) < 10 and int(after) < end):
+        errors.append({"field": "after", "message": "must be a cursor from `next`"})
+    if errors:
+        raise Problem(422, "some parameters cannot be used", errors)
+    most = api.consent.rule(campaign.mode, None).mode
+    if campaign.kind != "email" or most < Mode.PSEUDONYMOUS:
+        raise Problem(409, "only an email campaign of mode `pseudonymous` or `identified` keeps recipients")
+    if campaign.closed_at is not None:
+        raise Problem(409, "this campaign is closed: its recipients are gone")
+    if state == "unopened" and not await lists.count(api.store, campaign.id, api.settings.shards):
+        raise Problem(409, "upload a list first: who got a mail and did not open it is not known otherwise")
+    await audit.note(api.store, request.state.who, "recipients.downloaded", campaign=campaign.id, state=state)
+    found = recipients.rows(
+        api.store, campaign.id, api.settings.shards, state, most == Mode.IDENTIFIED, int(after)
+    )
+    accept = request.headers.get("accept", "")
+    if NDJSON in accept:
+        return StreamingResponse(recipients.ndjson(found), 200, NO_STORE, NDJSON)
+    if CSV in accept:
+        return StreamingResponse(recipients.as_csv(found), 200, NO_STORE, "text/csv; charset=utf-8")
+    items: list[recipients.Row] = []
+    following = end
+    async for place, part in found:
+        items += part
+        following = place
+        if len(items) >= body.MOST_PAGE:
+            break
+    return reply({"items": items, "next": str(following) if following < end else None})
 
 
 async def list_audit(api: Api, request: Request) -> Response:
@@ -126,6 +166,7 @@ async def end_withdrawals(api: Api, request: Request) -> Response:
 
 CALLS = (
     Call("PUT", "/api/campaigns/{id}/recipients", "people", upload_recipients),
+    Call("GET", "/api/campaigns/{id}/recipients", "people", list_recipients),
     Call("POST", "/api/recipients/find", "people", find_recipient),
     Call("GET", "/api/recipients/{key}", "people", show_recipient),
     Call("DELETE", "/api/recipients/{key}", "people", erase_recipient),

@@ -245,6 +245,16 @@ def _people() -> dict[str, Schema]:
             withdrawals=array(answer(**instants)),
             waiting={"type": "boolean", "description": "Hits wait to be counted; some may be of this one."},
         ),
+        "Recipient": answer(
+            key=ref("RecipientKey"),
+            recipient=or_null(text(""), "As uploaded, in mode `identified`; null: it is not kept."),
+            name=or_null(text(""), "As uploaded, in mode `identified`; null: there is none."),
+            listed={"type": "boolean", "description": "It is on the list that was uploaded."},
+            opens=count("How many."),
+            opens_person=count("Of these, by a person or a proxy for one."),
+            first_open=or_null(instant(""), "Null: none."),
+            last_open=or_null(instant(""), "Null: none."),
+        ),
         "Uploaded": answer(
             lines=count("The number of the last line that was dealt with."),
             new=count("Recipients that were not on the list."),

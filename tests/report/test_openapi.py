@@ -110,7 +110,7 @@ FOUND = [
     checks.response_schema_conformance,
     checks.negative_data_rejection,
 ]
-RANGES = {"ids", "ip", "base_url", "sent_at", "keep", "line", "from", "to", "mode", "token"}
+RANGES = {"after", "ids", "ip", "base_url", "sent_at", "keep", "line", "from", "to", "mode", "token"}
 """Fields with rules that no schema can state: only of these may one that fits its schema be refused."""
 
 
