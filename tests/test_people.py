@@ -9,21 +9,25 @@ from hypothesis import strategies as st
 
 from pixel_server import shards
 from pixel_server.keys import PEOPLE_BUCKETS
-from pixel_server.people import BOTTOM, FORMAT, NOBODY, TOP, Person, bucket, merge, pack, unpack
+from pixel_server.people import BOTTOM, FORMAT, HIDDEN, NOBODY, TOP, Person, bucket, merge, pack, unpack
 from pixel_server.series import NewerFormat
 
 NOW = 1_790_000_000
 
-flags = st.integers(0, TOP | BOTTOM)
-seconds = st.integers(0, 2**32 - 1)
-openers = st.builds(
-    lambda a, b, opens, flags: Person(min(a, b), max(a, b), opens, flags),
-    seconds,
-    seconds,
-    st.integers(1, 2**31),
-    flags,
-)
-people = openers | flags.map(lambda flags: Person(0, 0, 0, flags))
+flags = st.integers(0, TOP | BOTTOM | HIDDEN)
+seconds = st.integers(1, 2**32 - 1)
+few = st.integers(0, 1000)
+
+
+@st.composite
+def openers(draw: st.DrawFn) -> Person:
+    first, human, last = sorted(draw(st.tuples(seconds, seconds, seconds)))
+    person, prefetch, scanner, unknown = draw(st.tuples(few, few, few, st.integers(1, 1000)))
+    opens = person + prefetch + scanner + unknown
+    return Person(first, last, opens, draw(flags), person, human if person else 0, prefetch, scanner)
+
+
+people = openers() | flags.map(lambda flags: Person(flags=flags))
 
 
 @given(people)
@@ -55,7 +59,7 @@ def test_nobody_is_who_is_not_there():
 
 
 def test_a_recipient_is_a_few_bytes():
-    assert len(pack(Person(NOW, NOW + 86_400 * 30, 100, TOP))) <= 16
+    assert len(pack(Person(NOW, NOW + 86_400 * 30, 100, TOP, 100, NOW))) <= 17
 
 
 @pytest.mark.parametrize("rest", [[0, 0, 0, 0], [], [0] * 9, ["of", "another", "shape", None]])

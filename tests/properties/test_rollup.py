@@ -17,7 +17,9 @@ from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.tokens import Mode, Part, Token
+from pixel_server.verdicts import CLASSES
 from tests.conftest import NOW
+from tests.stack import READER
 from workers.rollup import Outcome, Rollup
 
 HOUR = 3_600_000
@@ -66,12 +68,13 @@ class Seen:
     method: str
     part: Part
     mode: Mode
+    agent: str = ""
 
     def hit(self) -> Hit:
         key = b"" if self.mode is Mode.COUNT else self.recipient.to_bytes(8, "big")
         flags = Token(self.campaign, 0, key, self.mode, self.part).flags
         ms = int(NOW * 1000) - self.at * HOUR // 2
-        return Hit(ms, self.campaign, hit.EMAIL, self.method, flags, 0, key, b"", b"\x0a\0\0\1")
+        return Hit(ms, self.campaign, hit.EMAIL, self.method, flags, 0, key, b"", b"\x0a\0\0\1", self.agent)
 
     @property
     def is_open(self) -> bool:
@@ -80,11 +83,12 @@ class Seen:
 
 seen = st.builds(
     Seen,
-    campaign=st.sampled_from(["kept", "doomed", "new"]),
+    campaign=st.sampled_from(["kept", "kept", "doomed", "new"]),
     recipient=st.integers(0, 3),
     at=st.integers(0, 60),
     method=st.sampled_from(["GET", "GET", "GET", "HEAD"]),
     part=st.sampled_from(list(Part)),
+    agent=st.sampled_from([READER, READER, READER, "curl/8.5.0", "Mozilla/5.0", ""]),
     mode=st.sampled_from([Mode.COUNT, Mode.LAST, Mode.PSEUDONYMOUS, Mode.PSEUDONYMOUS, Mode.IDENTIFIED]),
 )
 step = st.tuples(st.integers(1, 12), st.booleans())
@@ -94,22 +98,28 @@ def plain_count(story: list[Seen], campaign: str) -> dict[str, Any]:
     """The same figures, counted in a list."""
     hits = [one for one in story if one.campaign == campaign]
     first: dict[int, int] = {}
+    first_person: dict[int, int] = {}
     for one in hits:
         if one.is_open and one.mode >= Mode.PSEUDONYMOUS:
             ms = one.hit().time
             first[one.recipient] = min(ms, first.get(one.recipient, ms))
+            if one.agent == READER:
+                first_person[one.recipient] = min(ms, first_person.get(one.recipient, ms))
     cells: dict[int, list[int]] = {}
     for one in hits:
-        cell = cells.setdefault(series.bucket(one.hit().time), [0, 0, 0])
+        cell = cells.setdefault(series.bucket(one.hit().time), [0, 0, 0, 0])
         cell[0] += 1
         cell[1] += one.is_open
     for ms in first.values():
         cells[series.bucket(ms)][2] += 1
+    for ms in first_person.values():
+        cells[series.bucket(ms)][3] += 1
     return {
         "cells": cells,
         "hits": len(hits),
         "opens": sum(one.is_open for one in hits),
         "unique": len(first),
+        "person": len(first_person),
     }
 
 
@@ -122,13 +132,22 @@ def kept_count(client: redis.Redis, campaign: str) -> dict[str, Any]:
         for number, cell in series.unpack(client.get(name)).items():
             start = _midnight(day) + number * series.QUARTER
             if any(cell):
-                cells[start] = [*cell, 0, 0, 0][:3]
+                cells[start] = _told(cell)
     days = [
         cell for value in client.hvals(keys.months(SHARD, campaign)) for cell in series.unpack(value).values()
     ]
-    sums = [sum([*cell, 0, 0, 0][i] for cell in days) for i in range(3)]
-    assert sums == [total.get(name, 0) for name in ("hits", "opens", "unique_opens")]
-    return {"cells": cells, "hits": sums[0], "opens": sums[1], "unique": sums[2]}
+    sums = [sum(_told(cell)[i] for cell in days) for i in range(4)]
+    names = ("hits", "opens", "unique_opens", "unique_opens_person")
+    assert sums == [total.get(name, 0) for name in names]
+    assert sum(total.get(f"hits_{name}", 0) for name in CLASSES) == sums[0]
+    assert total.get("recipients_person", 0) == sums[3]
+    return {"cells": cells, "hits": sums[0], "opens": sums[1], "unique": sums[2], "person": sums[3]}
+
+
+def _told(cell: list[int]) -> list[int]:
+    """[hits, opens, unique opens, those by a person] of a cell."""
+    padded = [*cell, *[0] * len(series.COUNTS)]
+    return [padded[0], padded[1], padded[2], padded[series.UNIQUE_OPENS_PERSON]]
 
 
 def _midnight(day: str) -> int:

@@ -141,3 +141,17 @@ def test_the_senders_own_are_in_no_rate(site, mail, clock, secrets, stats):
     found = stats("mail")
     assert (found["totals"]["hits"], found["totals"]["opens"], found["totals"]["unique_opens"]) == (1, 0, 0)
     assert (found["verdicts"]["own"]["hits"], found["open_rate"]["high"]) == (1, 0.0)
+
+
+@pytest.mark.parametrize("knows", ["link", "campaign", "nobody"])
+@pytest.mark.parametrize(("after", "person"), [(0, 0), (4, 0), (5, 1)])
+def test_what_comes_at_once_is_a_scanners_where_the_sending_is_known(
+    site, mail, clock, secrets, stats, knows, after, person
+):
+    clock.now = SENDING
+    mail(sent_at="2026-03-01T08:00:00Z" if knows == "campaign" else None)
+    minter = Minter("http://pixel.test", secrets)
+    url = minter.url("mail", "ada", sent_at=SENDING if knows == "link" else None, now=SENDING)
+    clock.now = SENDING + after
+    site.get(url, headers={"User-Agent": CHROME})
+    assert stats("mail")["totals"]["unique_opens_person"] == (1 if knows == "nobody" else person)
