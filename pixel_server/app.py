@@ -94,6 +94,7 @@ def create_app(
         mark=recorder.mark,
         drained=recorder.drained,
         on_stored=bell.ring,
+        aside_days=settings.keep_dead_letters,
     )
     prefix = urlsplit(settings.base_url or "").path
     health = Health(

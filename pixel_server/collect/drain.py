@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +19,8 @@ log = logging.getLogger("pixel_server.drain")
 
 PAUSE = 0.25
 """Seconds between two looks at the spool."""
+HOUR = 3600.0
+"""Seconds between two looks at what was set aside."""
 AWAY = (OSError, TimeoutError, hiredis.ReplyError)
 
 
@@ -38,6 +41,7 @@ class Drain:
 
     is_away: whether new hits go to the spool now. taken: called whenever the sink has taken some.
     mark, drained: what `mark` gave is given to `drained` when all that was in the spool then is in the sink.
+    aside_days: how long what was set aside is kept; None: for ever.
     """
 
     def __init__(
@@ -50,8 +54,10 @@ class Drain:
         mark: Callable[[], int] = lambda: 0,
         drained: Callable[[int], None] = lambda mark: None,
         on_stored: Callable[[Iterable[int]], None] = lambda shards: None,
+        aside_days: int | None = None,
     ) -> None:
         self._spool = spool
+        self._aside_days = aside_days
         self._sink = sink
         self._is_away = is_away
         self._taken = taken
@@ -62,8 +68,12 @@ class Drain:
 
     async def run(self) -> None:
         """Until cancelled."""
-        failing = False
+        failing, tidied = False, -HOUR
         while True:
+            if self._aside_days is not None and time.monotonic() - tidied >= HOUR:
+                tidied = time.monotonic()
+                with contextlib.suppress(OSError):
+                    await asyncio.to_thread(self._spool.drop_aside, self._aside_days)
             try:
                 batches = await self.once()
                 failing = False

@@ -50,7 +50,8 @@ payload; both rise with `hit.FORMAT`, too. A segment or record of a format unkno
 of its writer there: all from there on stays, is reported, and waits for a version that knows it.
 
 Bounds. The segments of all writers together stay under the limit; each process counts the others' once a
-second, so it can be passed by what they add in that time. aside/ is not counted: a person sees to it.
+second, so it can be passed by what they add in that time. aside/ is not counted: a person sees to it, for as
+long as dead letters are kept (`drop_aside`).
 """
 
 from __future__ import annotations
@@ -248,6 +249,17 @@ class Spool:
         name = f"{batch.producer}-{batch.shard}-{batch.sequence}.batch"
         self.counts["stale"] += self._keep_aside(name, _payload(batch))
         log.error("spool: %d hits set aside in %s: %s", _hits(batch.data), self._aside / name, reason)
+
+    def drop_aside(self, days: int) -> int:
+        """Removes what was set aside more than so many days ago: it may hold addresses. How many files."""
+        gone = 0
+        for path in self._aside.glob("*") if self._aside.is_dir() else ():
+            if path.stat().st_mtime < self._clock() - days * 86_400:
+                path.unlink()
+                gone += 1
+        if gone:
+            log.warning("spool: %d files set aside %d days ago or more are gone", gone, days)
+        return gone
 
     def delete(self, segment: Segment) -> None:
         """Only after each batch of it is in Redis or set aside. ValueError if it was not read to its end."""

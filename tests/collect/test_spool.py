@@ -477,6 +477,17 @@ def test_a_record_of_a_later_format_holds_back_what_follows(home: Path, monkeypa
     now.close()
 
 
+def test_what_was_set_aside_goes_in_time(home: Path, spool: Spool, caplog: pytest.LogCaptureFixture):
+    assert spool.drop_aside(7) == 0
+    spool.set_aside(batch(7), "its producer is older than the floor")
+    spool.set_aside(batch(8), "its producer is older than the floor")
+    old = home / "aside" / f"{PRODUCER}-0-7.batch"
+    os.utime(old, (0, spool._clock() - 7 * 86_400 - 1))
+    assert spool.drop_aside(7) == 1
+    assert [path.name for path in (home / "aside").iterdir()] == [f"{PRODUCER}-0-8.batch"]
+    assert "1 files set aside 7 days ago or more are gone" in caplog.text
+
+
 def test_a_refused_batch_is_kept(home: Path, spool: Spool, caplog: pytest.LogCaptureFixture):
     spool.set_aside(batch(7, hits=3), "its producer is older than the floor")
     spool.set_aside(batch(7, hits=3), "its producer is older than the floor")
