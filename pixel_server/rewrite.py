@@ -64,10 +64,13 @@ class Rewriter:
             return False
         old = self._dirty_since is not None and now - self._dirty_since >= self._every * EARLY
         if old or (asked != answered and now - begun / 1000 >= PAUSE):
-            return self._begin(store, counted, asked, now)
+            return self._begin(store, counted, (asked, answered), now)
         return False
 
-    def _begin(self, store: Redis, counted: Sequence[bytes | None], asked: int, now: float) -> bool:
+    def _begin(
+        self, store: Redis, counted: Sequence[bytes | None], requests: tuple[int, int], now: float
+    ) -> bool:
+        asked, answered = requests
         state = store.info("persistence")
         if not int(state.get("aof_enabled", 0)):
             log.warning("rewrite: Redis keeps no append-only file: there is nothing to rewrite")
@@ -75,14 +78,13 @@ class Rewriter:
             return False
         if int(state.get("aof_rewrite_in_progress", 0)) or int(state.get("aof_rewrite_scheduled", 0)):
             return False
-        before = store.hget(keys.REWRITE, "answered") or 0
         store.hset(keys.REWRITE, mapping={"answered": asked, "begun": int(now * 1000)})
         self._counted, self._dirty_since, self._running = list(counted), None, True
         try:
             store.bgrewriteaof()
         except redis.ResponseError as error:
             log.error("rewrite: Redis does not rewrite its append-only file: %s", error)
-            store.hset(keys.REWRITE, "answered", before)
+            store.hset(keys.REWRITE, "answered", answered)
             self._dirty_since, self._pause_until, self._running = 0.0, now + AGAIN, False
             return False
         except redis.TimeoutError:

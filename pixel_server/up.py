@@ -103,8 +103,8 @@ def _children(listening: socket.socket, leaves: Left, data: Path, own_redis: boo
         "PIXEL_BASE_URL": leaves.base_url,
         "PIXEL_DATA_DIR": str(data),
     }
-    if own_redis:
-        environ.setdefault("PIXEL_REWRITE_MINUTES", REWRITE_MINUTES)
+    if own_redis and not environ.get("PIXEL_REWRITE_MINUTES", "").strip():
+        environ["PIXEL_REWRITE_MINUTES"] = REWRITE_MINUTES
     handle = listening.fileno()
     return [
         Child("web", ["serve", "--handle", str(handle)], environ, [handle]),

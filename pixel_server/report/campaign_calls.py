@@ -24,11 +24,10 @@ STEP = 200
 _json = msgspec.json.Encoder().encode
 
 
-async def create_campaign(api: Api, request: Request) -> Response:
-    known = {
-        "id": body.slug,
+def _changeable(api: Api) -> dict[str, body.Check]:
+    """The fields of a campaign that may be changed, and how each is checked."""
+    return {
         "name": body.name,
-        "kind": body.one_of("email", "web"),
         "sent": body.sent,
         "bounced": body.bounced,
         "time_zone": body.time_zone,
@@ -38,6 +37,10 @@ async def create_campaign(api: Api, request: Request) -> Response:
         "sent_at": body.instant_or_null,
         "keep": body.keep(retention.of_server(api.settings)),
     }
+
+
+async def create_campaign(api: Api, request: Request) -> Response:
+    known = {"id": body.slug, "kind": body.one_of("email", "web"), **_changeable(api)}
     fields = body.check(await body.read(request), known, frozenset({"id", "name", "kind"}))
     fields.setdefault("mode", api.consent.default.mode.name.lower())
     made = campaigns.new(**fields)
@@ -69,20 +72,9 @@ async def show_campaign(api: Api, request: Request) -> Response:
 
 
 async def change_campaign(api: Api, request: Request) -> Response:
-    known = {
-        "name": body.name,
-        "sent": body.sent,
-        "bounced": body.bounced,
-        "time_zone": body.time_zone,
-        "base_url": body.base_url,
-        "mode": api.consent.check,
-        "gpc": body.signals,
-        "sent_at": body.instant_or_null,
-        "keep": body.keep(retention.of_server(api.settings)),
-    }
     name = request.path_params["id"]
     await api.campaign(name)
-    fields = body.check(await body.read(request), known)
+    fields = body.check(await body.read(request), _changeable(api))
     if _AUDITED & fields.keys():
         shown = ",".join(sorted(_AUDITED & fields.keys()))
         await audit.note(api.store, request.state.who, "campaign.changed", campaign=name, fields=shown)

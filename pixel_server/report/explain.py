@@ -13,7 +13,6 @@ from pixel_server.networks import Networks
 from pixel_server.settings import Settings
 
 PURPOSES = ("sec-purpose", "purpose", "x-purpose", "x-moz")
-LONGEST_DELAY = 10**9
 
 
 @lru_cache(1)

@@ -49,7 +49,7 @@ class _Source(NamedTuple):
     unit: str
     keys: str
     kept_for: str
-    ask: Callable[[Any, str], Any]
+    ask: str
     take: Callable[[str, Any], Found]
 
 
@@ -66,7 +66,7 @@ async def kinds(store: AsyncRedis, settings: Settings, spooled: int, spooled_sin
     async def look() -> None:
         pipe = store.pipeline(transaction=False)
         for kind, name in held:
-            sources[kind].ask(pipe, name)
+            getattr(pipe, sources[kind].ask)(name)
         for (kind, name), value in zip(held, await pipe.execute(), strict=True):
             try:
                 count, first = sources[kind].take(name, value)
@@ -135,7 +135,7 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "batches",
             "px:{s}:hits",
             "until counted",
-            lambda pipe, name: pipe.xinfo_stream(name),
+            "xinfo_stream",
             _stream,
         ),
         "dead": _Source(
@@ -144,7 +144,7 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "hits",
             "px:{s}:dead",
             days(settings.keep_dead_letters),
-            lambda pipe, name: pipe.xinfo_stream(name),
+            "xinfo_stream",
             _stream,
         ),
         "people": _Source(
@@ -153,7 +153,7 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "recipients",
             "px:{s}:people:ID:BUCKET",
             days(settings.keep_recipients, sent),
-            lambda pipe, name: pipe.hvals(name),
+            "hvals",
             _people,
         ),
         "listed": _Source(
@@ -162,8 +162,8 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "recipients",
             "px:{s}:listed:ID:BUCKET",
             days(settings.keep_recipients, sent),
-            lambda pipe, name: pipe.hlen(name),
-            lambda name, value: (value, None),
+            "hlen",
+            _number,
         ),
         "names": _Source(
             "names",
@@ -171,8 +171,8 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "recipients",
             "px:{s}:names:ID:BUCKET",
             days(settings.keep_names, sent),
-            lambda pipe, name: pipe.hlen(name),
-            lambda name, value: (value, None),
+            "hlen",
+            _number,
         ),
         "last": _Source(
             "days of last opens",
@@ -180,7 +180,7 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "recipients",
             "px:{s}:last:BUCKET",
             days(settings.keep_recipients),
-            lambda pipe, name: pipe.hvals(name),
+            "hvals",
             _last,
         ),
         "addresses": _Source(
@@ -189,8 +189,8 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "sets",
             "px:{s}:addresses:ID",
             "until the campaign is deleted",
-            lambda pipe, name: pipe.exists(name),
-            lambda name, value: (value, None),
+            "exists",
+            _number,
         ),
         "visitors": _Source(
             "visitor estimates",
@@ -198,8 +198,8 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "sets",
             "px:{s}:visitors:ID",
             "until the campaign is deleted",
-            lambda pipe, name: pipe.exists(name),
-            lambda name, value: (value, None),
+            "exists",
+            _number,
         ),
         "visitors:day": _Source(
             "daily visitor estimates",
@@ -207,8 +207,8 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "sets",
             "px:{s}:visitors:ID:DAY",
             days(settings.keep_days),
-            lambda pipe, name: pipe.exists(name),
-            lambda name, value: (value, _iso(name[-8:])),
+            "exists",
+            _of_day,
         ),
         "buckets": _Source(
             "15-minute series",
@@ -216,8 +216,8 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "days of a campaign",
             "px:{s}:buckets:ID:DAY",
             days(settings.keep_buckets),
-            lambda pipe, name: pipe.exists(name),
-            lambda name, value: (value, _iso(name[-8:])),
+            "exists",
+            _of_day,
         ),
         "months": _Source(
             "daily series",
@@ -225,7 +225,7 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "days of a campaign",
             "px:{s}:months:ID",
             days(settings.keep_days),
-            lambda pipe, name: pipe.hgetall(name),
+            "hgetall",
             _months,
         ),
         "total": _Source(
@@ -234,8 +234,8 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "campaigns, by shard",
             "px:{s}:total:ID",
             "until the campaign is deleted",
-            lambda pipe, name: pipe.exists(name),
-            lambda name, value: (value, None),
+            "exists",
+            _number,
         ),
         "withdrawn": _Source(
             "withdrawals",
@@ -243,8 +243,8 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "recipients",
             keys.WITHDRAWN,
             "for ever: so that nothing of them is kept",
-            lambda pipe, name: pipe.hlen(name),
-            lambda name, value: (value, None),
+            "hlen",
+            _number,
         ),
         "audit": _Source(
             "audit log",
@@ -252,10 +252,18 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "lines",
             keys.AUDIT,
             f"the last {audit.MOST:,}",
-            lambda pipe, name: pipe.xinfo_stream(name),
+            "xinfo_stream",
             _stream,
         ),
     }
+
+
+def _number(name: str, value: int) -> Found:
+    return value, None
+
+
+def _of_day(name: str, value: int) -> Found:
+    return value, _iso(name[-8:])
 
 
 def _stream(name: str, value: Mapping[str, Any]) -> Found:
