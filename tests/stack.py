@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -74,10 +75,13 @@ class Stack:
             self.key = shown[1]
 
     def stop(self, number: int = signal.SIGINT) -> int:
-        """As Ctrl-C does; the exit code."""
+        """As Ctrl-C does, also where a test has stopped a process and failed; the exit code."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(number)
+            for pid in self.pids(""):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
         return self.process.wait(60)
 
     def output(self) -> str:
@@ -122,16 +126,16 @@ class Stack:
         return totals
 
     def pids(self, words: str) -> list[int]:
-        """Processes of this stack whose command line contains these words."""
+        """Processes of this stack whose command line, without its folders, contains these words."""
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
-                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    line = (entry / "cmdline").read_bytes().decode(errors="replace")
                     environ = (entry / "environ").read_bytes()
                 except OSError:
                     continue
                 mine = str(self.data) in line or f"PIXEL_DATA_DIR={self.data}".encode() in environ
-                if mine and words in line:
+                if mine and words in " ".join(Path(word).name for word in re.split("[ \0]", line)):
                     found.append(int(entry.name))
         return found
