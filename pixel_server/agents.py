@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from is_bot import Bots
 from ua_parser import parse_user_agent
@@ -51,3 +51,71 @@ def client(agent: str) -> Client:
     if agent.startswith(("Mozilla/", "Opera/")) and parse_user_agent(agent) is not None:
         return "browser"
     return ""
+
+
+UNKNOWN, OTHER = "(unknown)", "(other)"
+
+# fmt: off
+_NAMES = (
+    "Thunderbird", "Betterbird", "SeaMonkey", "Postbox", "Evolution", "KMail", "Claws Mail", "Sylpheed",
+    "Geary", "Airmail", "Mailspring", "Mailbird", "MailMate", "eM Client", "The Bat!", "Foxmail", "Spark",
+    "Lotus Notes", "GroupWise", "Zimbra", "Superhuman", "Canary Mail", "Newton", "Mimestream", "K-9 Mail",
+    "FairEmail", "AquaMail", "BlueMail", "Nine", "Edison Mail", "myMail", "Samsung Email", "MailDroid",
+    "Proton Mail", "Windows Mail", "Outlook Express",
+)
+# fmt: on
+_PROGRAMS = {re.sub("[^a-z0-9]", "", name.lower()): name for name in _NAMES} | {
+    "icedove": "Thunderbird",
+    "kmail2": "KMail",
+    "kontact": "KMail",
+    "typeapp": "BlueMail",
+    "sparkdesktop": "Spark",
+    "hclnotes": "Lotus Notes",
+    "windowslivemail": "Windows Mail",
+    "yahoomobilemail": "Yahoo Mail",
+    "yahoomail": "Yahoo Mail",
+    "gmailapp": "Gmail",
+}
+_OUTLOOK = re.compile("outlook(?!express)|office|exchangewebservices|entourage").search
+_BROWSERS = (
+    *("Chrome", "Firefox", "Safari", "Edge", "Opera", "Samsung Internet", "Yandex Browser", "Vivaldi"),
+    *("Brave", "UC Browser", "IE", "Chromium"),
+)
+
+
+class Facets(NamedTuple):
+    """What an open counts under. client: a mail program, or the browser a webmail was read in; one of some 60
+    names, UNKNOWN, or OTHER. device: desktop, phone, tablet or UNKNOWN."""
+
+    client: str
+    device: str
+
+
+def facets(agent: str) -> Facets:
+    """Of the agent of a mail program or a browser. What it names is bounded: no stranger makes a name."""
+    kind = client(agent)
+    if kind == "mail":
+        return Facets(_program(agent), _device(agent))
+    return Facets(_browser(agent) if kind == "browser" else UNKNOWN, _device(agent))
+
+
+def _program(agent: str) -> str:
+    found = MAIL(agent)
+    name = re.sub("[^a-z0-9]", "", found[0].lower()) if found else ""
+    if _OUTLOOK(name):
+        return "Outlook"
+    return _PROGRAMS.get(name) or _PROGRAMS.get(name.rstrip("0123456789"), OTHER)
+
+
+def _browser(agent: str) -> str:
+    found = parse_user_agent(agent)
+    family = found.family.removeprefix("Mobile ") if found else ""
+    return next((name for name in _BROWSERS if family.startswith(name)), OTHER)
+
+
+def _device(agent: str) -> str:
+    if re.search(r"iPad|Tablet|Kindle|Silk/|Android(?!.*\bMobile\b).*AppleWebKit", agent):
+        return "tablet"
+    if re.search(r"iPhone|iPod|Android|Windows Phone|\biOS\b|\bMobile\b", agent):
+        return "phone"
+    return "desktop" if re.search(r"Windows|Macintosh|Mac OS X|X11|Linux|CrOS", agent) else UNKNOWN

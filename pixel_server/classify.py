@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from pixel_server.agents import Client, client
+from pixel_server import breakdown
+from pixel_server.agents import UNKNOWN, Client, client, facets
 from pixel_server.verdicts import Class
 
 NONE = "none"
@@ -31,11 +32,17 @@ class RulesError(ValueError):
 
 
 class Verdict(NamedTuple):
-    """rule: its id. hides: the client of whoever this was loads all images by machine, read or not."""
+    """rule: its id. hides: the client of whoever this was loads all images by machine, read or not.
+
+    firm: no burst can make it a scanner's. labels: what an open of a person or proxy counts under, see
+    `breakdown`; a proxy's device and address say nothing of the reader.
+    """
 
     verdict: Class
     rule: str
     hides: bool = False
+    firm: bool = False
+    labels: tuple[str, ...] = ()
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,7 +63,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     purpose: list[str] | None = None
     soon: bool = False
     own: bool = False
+    burst: bool = False
     hides: bool = False
+    names: str | None = None
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -81,7 +90,8 @@ class Rules:
     def __init__(self, rules: Iterable[Rule], ruleset: str) -> None:
         self.rules = sorted(rules, key=lambda rule: (-rule.priority, rule.id))
         self.ruleset = ruleset
-        self._tests = [(_test(rule), Verdict(rule.verdict, rule.id, rule.hides)) for rule in self.rules]
+        self.burst = next((rule for rule in self.rules if rule.burst), None)
+        self._tests = [(_test(rule), rule) for rule in self.rules if not rule.burst]
         self._seen: dict[tuple[object, ...], Verdict] = {}
         self._prefixes = tuple({prefix for rule in self.rules for prefix in rule.referrer or ()})
 
@@ -110,10 +120,11 @@ class Rules:
         return found
 
     def _judge(self, evidence: Evidence) -> Verdict:
-        for holds, verdict in self._tests:
+        for holds, rule in self._tests:
             if holds(evidence):
-                return verdict
-        return Verdict("unknown", NONE)
+                firm = self.burst is None or rule.priority >= self.burst.priority
+                return Verdict(rule.verdict, rule.id, rule.hides, firm, _labels(rule, evidence.agent))
+        return Verdict("unknown", NONE, firm=self.burst is None)
 
     @cached_property
     def by_id(self) -> dict[str, Rule]:
@@ -150,10 +161,21 @@ def _read(text: str, name: str) -> tuple[list[Rule], str]:
         raise RulesError(f"{name}{line}: {error}") from None
     seen: set[str] = set()
     for rule, at in zip(found.rule, lines, strict=False):
+        if rule.burst and rule.verdict != "scanner":
+            raise RulesError(f"{name} line {at}: a burst is a scanner's, not a {rule.verdict}'s")
         if rule.id in seen or rule.id == NONE or not re.fullmatch("[a-z0-9-]{1,40}", rule.id):
             raise RulesError(f"{name} line {at}: id {rule.id!r} is used twice, or is none (a-z, 0-9, -)")
         seen.add(rule.id)
     return found.rule, found.ruleset
+
+
+def _labels(rule: Rule, agent: str) -> tuple[str, ...]:
+    if rule.verdict == "proxy":
+        return (breakdown.CLIENT + (rule.names or UNKNOWN),)
+    if rule.verdict != "person":
+        return ()
+    found = facets(agent)
+    return breakdown.CLIENT + (rule.names or found.client), breakdown.DEVICE + found.device
 
 
 def _test(rule: Rule) -> Callable[[Evidence], bool]:

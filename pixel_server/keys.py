@@ -23,9 +23,11 @@ px:{all}:sweep               hash    forever              retention: where it go
 px:{all}:workers             zset    10 s an entry        workers: name and last beat         readyz
 px:{s}:hits                  stream  until counted        recorder: batches                   roll-up
 px:{s}:producers             hash    30 days idle         recorder: last sequence and ms      recorder
-px:{s}:turn                  hash    forever              every writer of the shard: n, id    the same
+px:{s}:turn                  hash    forever              its writers: n, id, newest hit     the same
 px:{s}:total:ID              hash    until deleted        roll-up: sums of all time           stats
 px:{s}:rules:ID              hash    until deleted        roll-up: hits by id of a rule       stats
+px:{s}:breakdown:ID          hash    PIXEL_KEEP_DAYS_...  roll-up: opens of people, packed    stats
+px:{s}:evidence:MINUTE       hash    6 minutes of hits    roll-up: hits that may be bursts    roll-up
 px:{s}:months:ID             hash    PIXEL_KEEP_DAYS_...  roll-up: packed days, by month      stats
 px:{s}:buckets:ID:DAY        string  PIXEL_KEEP_DAYS_...  roll-up: packed 15 minutes of a day stats
 px:{s}:people:ID:BUCKET      hash    PIXEL_KEEP_DAYS_...  roll-up: packed recipients          roll-up
@@ -88,6 +90,15 @@ def total(shard: int, campaign: str) -> str:
 
 def rules(shard: int, campaign: str) -> str:
     return f"px:{{{shard}}}:rules:{campaign}"
+
+
+def breakdown(shard: int, campaign: str) -> str:
+    return f"px:{{{shard}}}:breakdown:{campaign}"
+
+
+def evidence(shard: int, minute: int) -> str:
+    """minute: since 1970, of the hits' own time."""
+    return f"px:{{{shard}}}:evidence:{minute}"
 
 
 def months(shard: int, campaign: str) -> str:

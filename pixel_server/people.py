@@ -1,8 +1,10 @@
 """What is kept of one recipient of one campaign: a few packed bytes under the recipient key.
 
-msgpack of [format, flags, first open, seconds from first to last open, opens; then, without zeros at the
-end: opens of a person, seconds from the first open to the first of these, opens by prefetch, by a scanner];
-times in seconds since 1970. Recipients lie in small hashes (`keys.people`), by three hex digits of their key.
+msgpack of [format, flags + 16 * delay, first open, seconds from first to last open, opens; then, without
+zeros at the end: opens of a person, seconds from the first open to the first of these, opens by prefetch, by
+a scanner, seconds from the last open of a person to the last open]; times in seconds since 1970. Format 1 had
+neither delay nor the last of these. Recipients lie in small hashes (`keys.people`), by three hex digits of
+their key.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pixel_server.keys import PEOPLE_BUCKETS
 from pixel_server.series import refuse_newer
 from pixel_server.verdicts import ELIGIBLE, Class
 
-FORMAT = 1
+FORMAT, DAY_FORMAT = 2, 1
 TOP, BOTTOM, HIDDEN = 1, 2, 4
 """Flags: which part of the mail was loaded, beside the single pixel; the client loads all by machine."""
 
@@ -27,8 +29,9 @@ _decode_day = msgspec.msgpack.Decoder(tuple[int, int]).decode
 
 
 class Person(NamedTuple):
-    """first, last, first_person: seconds, 0 without such an open. opens: all; person, prefetch, scanner: of
-    them, those with such a verdict, a proxy's among a person's. What is left is unknown."""
+    """first, last, first_person, last_person: seconds, 0 without such an open. opens: all; person, prefetch,
+    scanner: of them, those with such a verdict, a proxy's among a person's. What is left is unknown.
+    delay: bin of the time to the first open of a person (`breakdown`), 0 if it is not known."""
 
     first: int = 0
     last: int = 0
@@ -38,11 +41,13 @@ class Person(NamedTuple):
     first_person: int = 0
     prefetch: int = 0
     scanner: int = 0
+    delay: int = 0
+    last_person: int = 0
 
     @property
     def classes(self) -> int:
         """Which verdicts there were, as bits: PERSON, PREFETCH, SCANNER, UNKNOWN, and HIDES; 0: no open."""
-        _, _, opens, flags, person, _, prefetch, scanner = self
+        _, _, opens, flags, person, _, prefetch, scanner, _, _ = self
         if not opens:
             return 0
         found = PERSON if person else 0
@@ -56,10 +61,22 @@ class Person(NamedTuple):
 NOBODY = Person()
 
 
-def opened(at: int, flags: int, verdict: Class) -> Person:
+class Taken(NamedTuple):
+    """Opens that turned out to be a scanner's. person, unknown: how many had counted as these. at: when those
+    of a person were (s). left: (s, delay) of a person's other opens that are known of. before: those that
+    are not known of were all before this (s)."""
+
+    person: int
+    unknown: int
+    at: frozenset[int]
+    left: list[tuple[int, int]]
+    before: int
+
+
+def opened(at: int, flags: int, verdict: Class, delay: int = 0) -> Person:
     """One open at this time, seconds."""
     if verdict in ELIGIBLE:
-        return Person(at, at, 1, flags, 1, at)
+        return Person(at, at, 1, flags, 1, at, 0, 0, delay, at)
     return Person(at, at, 1, flags, 0, 0, int(verdict == "prefetch"), int(verdict == "scanner"))
 
 
@@ -68,51 +85,84 @@ def merge(a: Person, b: Person) -> Person:
     if not a.opens or not b.opens:
         known, other = (a, b) if a.opens else (b, a)
         return known._replace(flags=a.flags | b.flags) if other.flags & ~known.flags else known
-    first_a, last_a, opens_a, flags_a, person_a, human_a, prefetch_a, scanner_a = a
-    first_b, last_b, opens_b, flags_b, person_b, human_b, prefetch_b, scanner_b = b
-    human = min(human_a, human_b) if person_a and person_b else human_a or human_b
+    first_a, last_a, opens_a, flags_a, person_a, human_a, prefetch_a, scanner_a, delay_a, end_a = a
+    first_b, last_b, opens_b, flags_b, person_b, human_b, prefetch_b, scanner_b, delay_b, end_b = b
+    if not person_a or (person_b and (human_b < human_a or (human_b == human_a and delay_b > delay_a))):
+        human_a, delay_a = human_b, delay_b
     return Person(
         first_a if first_a < first_b else first_b,
         last_a if last_a > last_b else last_b,
         opens_a + opens_b,
         flags_a | flags_b,
         person_a + person_b,
-        human,
+        human_a,
         prefetch_a + prefetch_b,
         scanner_a + scanner_b,
+        delay_a,
+        end_a if end_a > end_b else end_b,
     )
 
 
+def take(person: Person, taken: Taken) -> Person:
+    """Without what was no person's after all.
+
+    Which opens of a person are left is known of the last minutes alone. A first one that is no more was among
+    them, so all that follow are. Where the last one is no more and none is known of, an open from before
+    those minutes is left: then the end of that time stands for it.
+    """
+    left = person.person - taken.person
+    found = person._replace(person=left, scanner=person.scanner + taken.person + taken.unknown)
+    if left <= 0:
+        return found._replace(person=0, first_person=0, delay=0, last_person=0)
+    if found.first_person in taken.at:
+        first, delay = min(taken.left, key=_earliest, default=(found.last, 0))
+        found = found._replace(first_person=first, delay=delay)
+    if found.last_person in taken.at:
+        last = max((at for at, _ in taken.left), default=taken.before)
+        found = found._replace(last_person=max(last, found.first_person))
+    return found
+
+
+def _earliest(one: tuple[int, int]) -> tuple[int, int]:
+    return one[0], -one[1]
+
+
 def pack(person: Person) -> bytes:
-    first, last, opens, flags, persons, first_person, prefetch, scanner = person
-    rest: tuple[int, ...]
-    if prefetch or scanner:
-        rest = (persons, first_person - first if persons else 0, prefetch, scanner)
-    elif first_person > first:
-        rest = (persons, first_person - first)
+    first, last, opens, flags, persons, first_person, prefetch, scanner, delay, last_person = person
+    head = (FORMAT, flags | delay << 4, first, last - first, opens)
+    if persons == opens and first_person == first:
+        return _encode((*head, persons) if persons else head)
+    if not persons:
+        rest = [0, 0, prefetch, scanner]
     else:
-        rest = (persons,) if persons else ()
-    return _encode((FORMAT, flags, first, last - first, opens, *rest))
+        rest = [persons, first_person - first, prefetch, scanner, last - last_person]
+    while rest and not rest[-1]:
+        rest.pop()
+    return _encode((*head, *rest))
 
 
 def unpack(value: bytes | None) -> Person:
     if value is None:
         return NOBODY
     refuse_newer(value, FORMAT, "recipient")
-    _, flags, first, span, opens, *rest = _decode(value)
-    person, later, prefetch, scanner = (*rest, 0, 0, 0, 0)[:4]
-    return Person(
-        first, first + span, opens, flags, person, first + later if person else 0, prefetch, scanner
-    )
+    form, flags, first, span, opens, *rest = _decode(value)
+    person, later, prefetch, scanner, behind = (*rest, 0, 0, 0, 0, 0)[:5]
+    delay = 0
+    if form > 1:
+        flags, delay = flags & 15, flags >> 4
+    last = first + span
+    if not person:
+        return Person(first, last, opens, flags, 0, 0, prefetch, scanner)
+    return Person(first, last, opens, flags, person, first + later, prefetch, scanner, delay, last - behind)
 
 
 def pack_day(day: int) -> bytes:
     """Of mode `last`: the day of the last open, in days since 1970."""
-    return _encode((FORMAT, day))
+    return _encode((DAY_FORMAT, day))
 
 
 def unpack_day(value: bytes) -> int:
-    refuse_newer(value, FORMAT, "day of the last open")
+    refuse_newer(value, DAY_FORMAT, "day of the last open")
     _, day = _decode_day(value)
     return day
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from pixel_server import keys, series, turn
+from pixel_server import breakdown, keys, series, traces, turn
 from pixel_server.series import DAY
 from pixel_server.settings import MOST_DAYS
 from pixel_server.store import AsyncRedis
@@ -26,13 +26,19 @@ async def whole(store: AsyncRedis, shard: int, campaign: str) -> int:
     names = [keys.visitors(shard, campaign, day) for day in await _days(store, shard, campaign)]
     # The months say which days there are, so they go last.
     names += [keys.total(shard, campaign), keys.rules(shard, campaign), keys.addresses(shard, campaign)]
+    names += [keys.breakdown(shard, campaign)]
     names += [keys.visitors(shard, campaign), keys.months(shard, campaign)]
     return gone + await _unlink(store, names)
 
 
 async def recipients(store: AsyncRedis, shard: int, campaign: str) -> int:
-    """Who opened, who is listed, and their names."""
+    """Who opened, who is listed, their names, and traces of their last hits."""
     gone = 0
+    newest = int(await store.hget(keys.turn(shard), "newest") or 0)
+    for minute in traces.minutes(newest):
+        held = keys.evidence(shard, minute)
+        async for name, _ in store.hscan_iter(held, match="?" * 8 + campaign, count=_STEP):
+            await store.hdel(held, name)
     for key in (keys.people, keys.listed, keys.names):
         gone += await _unlink(store, (key(shard, campaign, bucket) for bucket in range(keys.PEOPLE_BUCKETS)))
     return gone
@@ -57,7 +63,7 @@ async def days(store: AsyncRedis, shard: int, campaign: str, before: str) -> int
     """Daily series and daily visitors of local days before this one, YYYYMMDD. Gives how many days went."""
     old = [day for day in await _days(store, shard, campaign) if day < before]
     await _unlink(store, (keys.visitors(shard, campaign, day) for day in old))
-    key = keys.months(shard, campaign)
+    key, opens = keys.months(shard, campaign), keys.breakdown(shard, campaign)
 
     async def commands() -> list[turn.Command]:
         found: list[turn.Command] = []
@@ -72,6 +78,12 @@ async def days(store: AsyncRedis, shard: int, campaign: str, before: str) -> int
                 found.append(("HDEL", key, month))
             elif len(left) < len(cells):
                 found.append(("HSET", key, month, series.pack(left)))
+        for month, value in (await store.hgetall(opens)).items():
+            if month == breakdown.ALL.encode() or month.decode() > before[:6]:
+                continue
+            kept = breakdown.unpack(value)
+            some = {day: counts for day, counts in kept.items() if f"{month.decode()}{day:02d}" >= before}
+            found.append(("HSET", opens, month, breakdown.pack(some)) if some else ("HDEL", opens, month))
         return found
 
     if old:

@@ -25,6 +25,7 @@ class Secrets:
     visitor: bytes
     routing: bytes
     withdrawn: bytes
+    evidence: bytes
 
     @classmethod
     def of(cls, signing: tuple[str, ...], recipient: str) -> Secrets:
@@ -37,6 +38,7 @@ class Secrets:
             visitor=_derive(recipient, b"px-visitor"),
             routing=_derive(recipient, b"px-routing"),
             withdrawn=_derive(recipient, b"px-withdrawn"),
+            evidence=_derive(recipient, b"px-evidence"),
         )
 
     @classmethod
@@ -70,6 +72,10 @@ class Secrets:
     def withdrawal_hash(self) -> blake2b:
         """What `withdrawal_mark` hashes with: to copy, where one is made for each hit."""
         return blake2b(digest_size=8, key=self.withdrawn)
+
+    def evidence_hash(self) -> blake2b:
+        """What tells two addresses of one recipient apart: to copy, and feed with recipient and address."""
+        return blake2b(digest_size=4, key=self.evidence)
 
     def fingerprints(self) -> tuple[str, list[str]]:
         """(of the recipient key, of each signing key): enough to see a mismatch, no use for anything else."""

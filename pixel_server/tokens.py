@@ -26,9 +26,8 @@ MAX_TIME = 2**32 - 1
 
 _TAG = 10
 _HEAD = 6
-_SENDING, _TEST = 0x20, 0x40
-MARKED = _SENDING | _TEST
-"""Flags with either of these say more than mode and part."""
+SENDING, TEST = 0x20, 0x40
+"""Flags: the time is when the mail goes out, not when the link was made; a trial mail of the sender's own."""
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_", b"+/")
 _SHORTEST, _LONGEST = 23, 116
@@ -58,21 +57,11 @@ class Part(IntEnum):
     BOTTOM = 2
 
 
-def is_test(flags: int) -> bool:
-    """A trial mail of the sender's own."""
-    return bool(flags & _TEST)
-
-
-def is_sending(flags: int) -> bool:
-    """Whether the token's time is when the mail goes out, not when the link was made."""
-    return bool(flags & _SENDING)
-
-
 _CAMPAIGN_AT = {
     mode | part << 3 | more: _HEAD if mode == Mode.COUNT else _HEAD + 8
     for mode in range(Mode.COUNT, Mode.IDENTIFIED + 1)
     for part in range(len(Part))
-    for more in (0, _SENDING, _TEST, _SENDING | _TEST)
+    for more in (0, SENDING, TEST, SENDING | TEST)
 }
 """Where the campaign begins, for each byte of flags that there may be."""
 
@@ -95,7 +84,7 @@ class Token:
 
     @property
     def flags(self) -> int:
-        return self.mode | self.part << 3 | self.sending * _SENDING | self.test * _TEST
+        return self.mode | self.part << 3 | self.sending * SENDING | self.test * TEST
 
 
 def mode_of(flags: int) -> int:

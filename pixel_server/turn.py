@@ -38,10 +38,10 @@ return n + 1
 _length = Struct(">I").pack
 
 
-def read(store: Redis, shard: int) -> tuple[int, str]:
-    """(n, id) of a shard; id is 0-0 before its first entry."""
-    n, last = store.hmget(keys.turn(shard), ["n", "id"])
-    return int(n or 0), (last or b"0-0").decode()
+def read(store: Redis, shard: int) -> tuple[int, str, int]:
+    """(n, id, newest) of a shard; id is 0-0 before its first entry. newest: time of its newest hit, ms."""
+    n, last, newest = store.hmget(keys.turn(shard), ["n", "id", "newest"])
+    return int(n or 0), (last or b"0-0").decode(), int(newest or 0)
 
 
 def commit(store: Redis, shard: int, n: int, last: str, commands: Iterable[Command]) -> bool:

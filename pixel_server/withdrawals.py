@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from pixel_server import audit, campaigns, keys, people, rewrite, shards, turn
+from pixel_server import audit, campaigns, keys, people, rewrite, shards, traces, turn
 from pixel_server.secret import Secrets
 from pixel_server.series import NewerFormat
 from pixel_server.store import AsyncRedis, Redis
@@ -152,6 +152,7 @@ async def erase(
                 erased.removed[kind] += 1
                 if name not in erased.campaigns[-1:]:
                     erased.campaigns.append(name)
+        gone += await _traces(store, shard, recipient, names[i : i + _CHUNK])
     if await store.hexists(keys.last(shard, bucket), recipient):
         gone.append(("HDEL", keys.last(shard, bucket), recipient))
         erased.removed["last_open_day"] = 1
@@ -163,6 +164,21 @@ async def erase(
     if gone or erased.removed["dead_letters"] or not known:
         await rewrite.ask(store)
     return erased
+
+
+async def _traces(
+    store: AsyncRedis, shard: int, recipient: bytes, names: Sequence[str]
+) -> list[turn.Command]:
+    """The commands that take a recipient's traces in these campaigns away."""
+    newest = int(await store.hget(keys.turn(shard), "newest") or 0)
+    fields = [traces.field(recipient, name) for name in names]
+    found: list[turn.Command] = []
+    for minute in traces.minutes(newest) if fields else ():
+        values = await store.hmget(keys.evidence(shard, minute), fields)
+        held = [name for name, value in zip(fields, values, strict=True) if value is not None]
+        if held:
+            found.append(("HDEL", keys.evidence(shard, minute), *held))
+    return found
 
 
 async def _drop_dead(store: AsyncRedis, recipient: bytes, count: int) -> int:

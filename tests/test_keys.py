@@ -7,13 +7,14 @@ import re
 from starlette.testclient import TestClient
 
 from pixel_server import keys
-from tests.stack import until
+from tests.stack import READER, until
 
 PARTS = {
     "{s}": r"\{\d+\}",
     "{all}": r"\{all\}",
     "ID": "[a-z0-9][a-z0-9-]{0,62}",
     "DAY": r"\d{8}",
+    "MINUTE": r"\d{8}",
     "BUCKET": "[0-9a-f]{3}",
     "KEY": "[0-9a-f]{12}",
 }
@@ -44,6 +45,7 @@ def test_no_key_that_is_not_listed(web, client, count):
         made = web.post(f"/api/campaigns/{campaign}/links", json={"recipients": rows})
         for link in made.json()["links"]:
             assert reader.get(link["url"], headers={"User-Agent": "px:{9}:made-by-a-stranger"}).is_success
+            assert reader.get(link["url"], headers={"User-Agent": READER}).is_success
     for n in range(8):
         page = f"/p/page.gif?v={n}&u=https://a.example/px:{n}&r=https://b.example/px:{n}"
         assert reader.get(page, headers={"Referer": "https://c.example/px:x"}).is_success

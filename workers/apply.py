@@ -21,11 +21,12 @@ Why each hit is counted exactly once:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from pixel_server import keys, people, retention, series
+from pixel_server import breakdown, keys, people, retention, series
 from pixel_server.people import Person
 from pixel_server.retention import Keep
 from pixel_server.series import Cell, Cells
@@ -55,6 +56,7 @@ class Kept:
     people: dict[bytes, Person] = field(default_factory=dict)
     buckets: dict[str, Cells] = field(default_factory=dict)
     months: dict[str, Cells] = field(default_factory=dict)
+    opens: dict[str, breakdown.Days] = field(default_factory=dict)
 
 
 def read(store: Redis, shard: int, sums: Sums) -> Kept:
@@ -66,6 +68,8 @@ def read(store: Redis, shard: int, sums: Sums) -> Kept:
         found = store.eval(_READ_PEOPLE, 1, prefix, b"".join(sums.people), keys.PEOPLE_BUCKETS)
         kept.people = {key: people.unpack(value) for key, value in zip(sums.people, found, strict=True)}
     starts = set(sums.cells)
+    for taken in sums.taken.values():
+        starts.update(series.bucket(at * 1000) for at, _ in taken.left)
     for person in kept.people.values():
         if person.opens:
             starts.add(series.bucket(person.first * 1000))
@@ -79,9 +83,12 @@ def read(store: Redis, shard: int, sums: Sums) -> Kept:
     for day in days:
         pipe.get(keys.buckets(shard, campaign, day))
     pipe.hmget(keys.months(shard, campaign), months)
-    *found_days, found_months = pipe.execute()
+    pipe.hmget(keys.breakdown(shard, campaign), [breakdown.ALL, *months])
+    *found_days, found_months, found_opens = pipe.execute()
     kept.buckets = {day: series.unpack(value) for day, value in zip(days, found_days, strict=True)}
     kept.months = {month: series.unpack(value) for month, value in zip(months, found_months, strict=True)}
+    names = [breakdown.ALL, *months]
+    kept.opens = {name: breakdown.unpack(value) for name, value in zip(names, found_opens, strict=True)}
     return kept
 
 
@@ -94,15 +101,21 @@ def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float) -> Iterator
     first_bucket = retention.oldest_bucket(sums.campaign, keep.buckets, now)
     first_day = retention.oldest_day(sums.campaign, keep.days, now)
     changes = {start: list(cell) for start, cell in sums.cells.items()}
+    opens = {day: Counter(counts) for day, counts in sums.opens.items()}
     records: dict[str, list[bytes]] = {}
     recipients: dict[str, int] = {}
     for key, new in sums.people.items():
         old = kept.people[key]
         both = people.merge(old, new)
+        if (taken := sums.taken.get(key)) is not None:
+            both = people.take(both, taken)
         if both.first != old.first:
             _move(changes, series.UNIQUE_OPENS, old.first, both.first)
         if both.first_person != old.first_person:
             _move(changes, series.UNIQUE_OPENS_PERSON, old.first_person, both.first_person)
+        if both.delay != old.delay or (both.delay and both.first_person != old.first_person):
+            _count_delay(sums, opens, both, 1)
+            _count_delay(sums, opens, old, -1)
         if (was := old.classes) != (now_is := both.classes):
             for name in _joined(now_is):
                 recipients[name] = recipients.get(name, 0) + 1
@@ -118,9 +131,11 @@ def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float) -> Iterator
         if count:
             yield ("HINCRBY", keys.total(shard, campaign), name, str(count))
     for rule, count in sums.rules.items():
-        yield ("HINCRBY", keys.rules(shard, campaign), rule, str(count))
+        if count:
+            yield ("HINCRBY", keys.rules(shard, campaign), rule, str(count))
     yield from _buckets(shard, campaign, _from(changes, first_bucket), kept)
     yield from _months(shard, sums, changes, kept, first_day)
+    yield from _opens(shard, sums, opens, kept, first_day)
     for part in _parts(sorted(sums.addresses)):
         yield ("PFADD", keys.addresses(shard, campaign), *part)
     for day, visitors in sums.visitors.items():
@@ -221,6 +236,28 @@ def _months(shard: int, sums: Sums, changes: dict[int, Cell], kept: Kept, first:
         series.add(kept.months[day[:6]], int(day[6:]), counts)
     for month in sorted(touched):
         yield ("HSET", keys.months(shard, sums.campaign.id), month, series.pack(kept.months[month]))
+
+
+def _count_delay(sums: Sums, opens: dict[str, Counter[str]], person: Person, by: int) -> None:
+    """The time to a recipient's first open is one more, or one less, of those of its day."""
+    if person.delay:
+        day = sums.day(series.bucket(person.first_person * 1000))
+        opens.setdefault(day, Counter())[f"{breakdown.DELAY}{person.delay}"] += by
+
+
+def _opens(
+    shard: int, sums: Sums, opens: dict[str, Counter[str]], kept: Kept, first: str
+) -> Iterator[Command]:
+    touched = set()
+    for day, counts in opens.items():
+        if any(counts.values()):
+            touched.add(breakdown.ALL)
+            breakdown.add(kept.opens[breakdown.ALL], 0, counts)
+            if day >= first:
+                touched.add(day[:6])
+                breakdown.add(kept.opens[day[:6]], int(day[6:]), counts)
+    for name in sorted(touched):
+        yield ("HSET", keys.breakdown(shard, sums.campaign.id), name, breakdown.pack(kept.opens[name]))
 
 
 def _parts(items: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -15,10 +15,11 @@ log = logging.getLogger("workers.judge")
 
 
 class Judge:
-    """Call it with a hit and its campaign's `sent_at`, seconds or None."""
+    """Call it with a hit, and when its mail was sent (s), None if that is not known."""
 
     def __init__(self, rules: Rules, networks: Networks, settings: Settings) -> None:
         self.ruleset = rules.ruleset
+        self.burst = rules.burst.id if rules.burst else ""
         self._of = rules.of
         self._networks = networks
         self._names = networks.names
@@ -26,11 +27,9 @@ class Judge:
         self._soon = settings.soon_seconds
         self._directory = settings.networks
 
-    def __call__(self, one: Hit, sent_at: int | None) -> Verdict:
-        flags, soon, own = one.flags, False, False
-        if flags & tokens.MARKED or sent_at is not None:
-            own = tokens.is_test(flags)
-            soon = self._is_soon(one, sent_at)
+    def __call__(self, one: Hit, sent: int | None) -> Verdict:
+        own = one.flags & tokens.TEST != 0
+        soon = sent is not None and 0 <= one.time // 1000 - sent < self._soon
         if self._own and not own:
             own = in_networks(one.address, self._own)
         return self._of(one.agent, self._names(one.address), one.referrer, one.purpose, soon, own)
@@ -44,14 +43,6 @@ class Judge:
                 log.info("judge: lists of networks were refreshed and are taken")
         except NetworksError as error:
             log.error("judge: going by the lists from before: %s", error)
-
-    def _is_soon(self, one: Hit, sent_at: int | None) -> bool:
-        """Silent without a time of sending, and without a recipient: then the link's time is only a day."""
-        if not one.recipient:
-            return False
-        if tokens.is_sending(one.flags):
-            sent_at = one.token_time
-        return sent_at is not None and 0 <= one.time // 1000 - sent_at < self._soon
 
 
 @lru_cache(8)

@@ -14,7 +14,7 @@ from pixel_server.secret import Secrets
 from pixel_server.series import NewerFormat
 from pixel_server.settings import Settings
 from pixel_server.store import Redis
-from workers import apply
+from workers import apply, burst
 from workers.context import context
 from workers.judge import judge_of
 from workers.tally import fold, wanted
@@ -53,7 +53,7 @@ class Rollup:
 
     def step(self, now: float) -> Outcome:
         """One pass: what is waiting, up to PASS_HITS or so, is in the counters, or nothing has changed."""
-        n, last = turn.read(self.store, self.shard)
+        n, last, newest = turn.read(self.store, self.shard)
         waiting = self.store.xrange(keys.hits(self.shard), f"({last}", "+", self.entries)
         if not waiting:
             self.store.delete(keys.stop(self.shard))
@@ -73,8 +73,8 @@ class Rollup:
             return self._stop(
                 f"dead letters are full ({self.settings.dead_letters}): look at them, drop them"
             )
-        commands: list[turn.Command] = []
         try:
+            commands = burst.find(self.store, self.shard, tally, newest, judge.burst)
             for sums in tally.sums.values():
                 kept = apply.read(self.store, self.shard, sums)
                 days = retention.keep(self.settings, sums.campaign)

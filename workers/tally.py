@@ -6,17 +6,21 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pixel_server import hit, people, series
+from pixel_server import breakdown, hit, people, series, tokens, traces
 from pixel_server.campaigns import Campaign
-from pixel_server.classify import Verdict
 from pixel_server.consent import Consent, Rule, allowed, asks
 from pixel_server.hit import Hit, Unreadable
-from pixel_server.people import Person
+from pixel_server.people import Person, Taken
 from pixel_server.secret import Secrets
 from pixel_server.series import Cell
 from pixel_server.tokens import Mode, Part, mode_of, part_of
+from pixel_server.traces import APART, MINUTE, PERSON, SCANNER, UNKNOWN, Trace
+from pixel_server.verdicts import ELIGIBLE, Class
 from pixel_server.withdrawals import Periods, covers
 from workers.judge import Judge
+
+_ELSEWHERE = frozenset({"proxy", "prefetch"})
+"""Verdicts of hits whose addresses are somebody else's machines, and say nothing of the reader."""
 
 AHEAD_MS = 86_400_000
 """A hit from further in the future than this is a wrong clock, and is set aside."""
@@ -24,7 +28,8 @@ AHEAD_MS = 86_400_000
 
 @dataclass(slots=True)
 class Sums:
-    """Of one campaign. cells: by start of 15 minutes. visitors: by local day. rules: hits by id."""
+    """Of one campaign. cells: by start of 15 minutes. visitors: by local day. opens: of people, by local day
+    and label (`breakdown`). rules: hits by id. taken: by recipient, opens that turned out to be a burst's."""
 
     campaign: Campaign
     rule: Rule
@@ -32,8 +37,17 @@ class Sums:
     people: dict[bytes, Person] = field(default_factory=dict)
     addresses: set[bytes] = field(default_factory=set)
     visitors: dict[str, set[bytes]] = field(default_factory=dict)
+    opens: dict[str, Counter[str]] = field(default_factory=dict)
     days: dict[int, str] = field(default_factory=dict)
     rules: Counter[str] = field(default_factory=Counter)
+    taken: dict[bytes, Taken] = field(default_factory=dict)
+
+    def cell(self, start: int) -> Cell:
+        """That of a bucket."""
+        cell = self.cells.get(start)
+        if cell is None:
+            cell = self.cells[start] = [0] * len(series.COUNTS)
+        return cell
 
     def day(self, start: int) -> str:
         """The local day of a bucket."""
@@ -42,16 +56,29 @@ class Sums:
             day = self.days[start] = series.local_day(start, self.campaign.zone)
         return day
 
+    def opens_of(self, start: int) -> Counter[str]:
+        """Those of a bucket's day, by label."""
+        day = self.day(start)
+        found = self.opens.get(day)
+        if found is None:
+            found = self.opens[day] = Counter()
+        return found
+
 
 @dataclass(slots=True)
 class Tally:
     """sums: by campaign. drops: hits not counted, by reason. dead: what cannot be tallied.
-    last: of recipients in mode `last`, the day of the last open, in days since 1970."""
+    last: of recipients in mode `last`, the day of the last open, in days since 1970.
+    newest: time of the newest hit counted, ms.
+    traces: of hits that may be part of a burst, in their order: (sums, `traces.field`, ms, trace, newest by
+    then)."""
 
     sums: dict[str, Sums] = field(default_factory=dict)
     drops: Counter[str] = field(default_factory=Counter)
     dead: list[Unreadable] = field(default_factory=list)
     last: dict[bytes, int] = field(default_factory=dict)
+    newest: int = 0
+    traces: list[tuple[Sums, bytes, int, Trace, int]] = field(default_factory=list)
 
 
 def wanted(hits: Iterable[Hit]) -> dict[str, int | None]:
@@ -97,7 +124,7 @@ def fold(
             tally.dead.append(Unreadable(hit.encode(one), "recipient: not as the flags say"))
         elif one.kind == hit.EMAIL:
             if sums.campaign.kind == "email":
-                _add_mail(tally, sums, one, judge)
+                _add_mail(tally, sums, one, judge, secrets)
             else:
                 tally.drops["kind"] += 1
         elif one.kind == hit.WEB:
@@ -117,28 +144,27 @@ def _allowed(tally: Tally, sums: Sums, one: Hit, linked: int) -> int:
     if mode == Mode.OFF:
         tally.drops["off" if sums.rule.mode == Mode.OFF else "gpc"] += 1
     elif asked and sums.rule.signals != "ignore":
-        _cell(sums, one)[series.HITS_GPC] += 1
+        sums.cell(series.bucket(one.time))[series.HITS_GPC] += 1
     return mode
 
 
-def _judged(sums: Sums, cell: Cell, one: Hit, judge: Judge) -> Verdict:
-    """Counts a hit under its verdict."""
-    found = judge(one, sums.campaign.sent_at)
-    cell[series.HITS] += 1
-    cell[series.OF_CLASS[found.verdict]] += 1
-    sums.rules[found.rule] += 1
-    return found
-
-
-def _add_mail(tally: Tally, sums: Sums, one: Hit, judge: Judge) -> None:
-    mode = _allowed(tally, sums, one, mode_of(one.flags))
+def _add_mail(tally: Tally, sums: Sums, one: Hit, judge: Judge, secrets: Secrets) -> None:
+    flags, recipient = one.flags, one.recipient
+    tally.newest = max(tally.newest, one.time)
+    mode = _allowed(tally, sums, one, mode_of(flags))
     if mode == Mode.OFF:
         return
-    cell = _cell(sums, one)
-    verdict, _, hides = _judged(sums, cell, one, judge)
+    sent = (one.token_time if flags & tokens.SENDING else sums.campaign.sent_at) if recipient else None
+    found = judge(one, sent)
+    verdict, rule, hides, firm, labels = found
+    start = series.bucket(one.time)
+    cell = sums.cell(start)
+    cell[series.HITS] += 1
+    cell[series.OF_CLASS[verdict]] += 1
+    sums.rules[rule] += 1
     if verdict == "own":
         return
-    part = part_of(one.flags)
+    part = part_of(flags)
     is_open = one.method == "GET" and part != Part.BOTTOM
     if is_open:
         cell[series.OPENS] += 1
@@ -147,31 +173,50 @@ def _add_mail(tally: Tally, sums: Sums, one: Hit, judge: Judge) -> None:
     if mode < Mode.PSEUDONYMOUS:  # nothing that tells two recipients apart
         if is_open:
             cell[series.OPENS_ANONYMOUS] += 1
-            if mode == Mode.LAST and one.recipient:
+            if mode == Mode.LAST and recipient:
                 day = one.time // 86_400_000
-                tally.last[one.recipient] = max(day, tally.last.get(one.recipient, 0))
+                tally.last[recipient] = max(day, tally.last.get(recipient, 0))
         return
-    if one.address:
+    if one.address and verdict not in _ELSEWHERE:
         sums.addresses.add(one.address)
+    delay = 0
+    if is_open and labels:
+        if verdict == "person" and one.address:
+            labels = (*labels, breakdown.country(one.address))
+        opens = sums.opens_of(start)
+        for label in labels:
+            opens[label] += 1
+        delay = breakdown.delay_bin(one.time // 1000 - sent) if sent is not None else 0
+    if (kind := _kind(verdict, firm)) is not None:
+        made = secrets.evidence_hash().copy()
+        made.update(recipient + one.address)
+        address = int.from_bytes(made.digest())
+        trace = Trace(one.time % MINUTE, address, kind, rule, is_open, delay, labels)
+        tally.traces.append((sums, traces.field(recipient, one.campaign), one.time, trace, tally.newest))
     if one.method != "GET":
         return
     at = one.time // 1000
     flags = people.TOP if part == Part.TOP else people.BOTTOM if part == Part.BOTTOM else 0
     if hides:
         flags |= people.HIDDEN
-    person = people.opened(at, flags, verdict) if is_open else Person(flags=flags)
-    known = sums.people.get(one.recipient)
-    sums.people[one.recipient] = person if known is None else people.merge(known, person)
+    person = people.opened(at, flags, verdict, delay) if is_open else Person(flags=flags)
+    known = sums.people.get(recipient)
+    sums.people[recipient] = person if known is None else people.merge(known, person)
 
 
 def _add_page(tally: Tally, sums: Sums, one: Hit, judge: Judge, secrets: Secrets) -> None:
     mode = _allowed(tally, sums, one, Mode.IDENTIFIED)
     if mode == Mode.OFF:
         return
-    cell = _cell(sums, one)
-    if _judged(sums, cell, one, judge).verdict == "own":
+    found = judge(one, None)
+    start = series.bucket(one.time)
+    cell = sums.cell(start)
+    cell[series.HITS] += 1
+    cell[series.OF_CLASS[found.verdict]] += 1
+    sums.rules[found.rule] += 1
+    if found.verdict == "own":
         return
-    followed = mode >= Mode.PSEUDONYMOUS
+    followed = mode >= Mode.PSEUDONYMOUS and found.verdict not in _ELSEWHERE
     if one.address and followed:
         sums.addresses.add(one.address)
     if one.method != "GET":
@@ -179,16 +224,17 @@ def _add_page(tally: Tally, sums: Sums, one: Hit, judge: Judge, secrets: Secrets
     cell[series.VIEWS] += 1
     if not followed:
         return
-    day = sums.day(series.bucket(one.time))
+    day = sums.day(start)
     visitor = one.visitor or secrets.visitor_key(
         b"day", one.campaign.encode(), one.address, one.agent.encode("utf-8", "replace"), day.encode()
     )
     sums.visitors.setdefault(day, set()).add(visitor)
 
 
-def _cell(sums: Sums, one: Hit) -> Cell:
-    start = series.bucket(one.time)
-    cell = sums.cells.get(start)
-    if cell is None:
-        cell = sums.cells[start] = [0] * len(series.COUNTS)
-    return cell
+def _kind(verdict: Class, firm: bool) -> int | None:
+    """What a burst takes a hit for; None: it has no part in one, nor can it be what is left of a person."""
+    if verdict in ELIGIBLE:
+        return APART if firm or verdict == "proxy" else PERSON
+    if verdict == "scanner":
+        return SCANNER
+    return UNKNOWN if verdict == "unknown" and not firm else None

@@ -39,7 +39,7 @@ def explain(
         delay is not None and 0 <= delay < settings.soon_seconds,
         in_networks(address, settings.own_networks),
     )
-    verdict, rule, _ = rules.judge(evidence)
+    verdict, rule, *_ = rules.judge(evidence)
     return {
         "verdict": verdict,
         "rule": rule,

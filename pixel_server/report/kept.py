@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from pixel_server import audit, keys, people, withdrawals
+from pixel_server import audit, breakdown, keys, people, traces, withdrawals
 from pixel_server.report.ranges import show_ms
 from pixel_server.series import NewerFormat, unpack
 from pixel_server.settings import Settings
@@ -210,6 +210,24 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "exists",
             _of_day,
         ),
+        "evidence": _Source(
+            "traces of the last hits",
+            "recipient key, a hash of the address, what was counted",
+            "recipients, by minute",
+            "px:{s}:evidence:MINUTE",
+            "6 minutes of a shard's hits",
+            "hlen",
+            _of_minute,
+        ),
+        "breakdown": _Source(
+            "daily opens by client, device, country",
+            "sums",
+            "days of a campaign",
+            "px:{s}:breakdown:ID",
+            days(settings.keep_days),
+            "hgetall",
+            _breakdown,
+        ),
         "buckets": _Source(
             "15-minute series",
             "sums",
@@ -264,6 +282,20 @@ def _number(name: str, value: int) -> Found:
 
 def _of_day(name: str, value: int) -> Found:
     return value, _iso(name[-8:])
+
+
+def _of_minute(name: str, value: int) -> Found:
+    return value, show_ms(int(name.rpartition(":")[2]) * traces.MINUTE)
+
+
+def _breakdown(name: str, months: Mapping[bytes, bytes]) -> Found:
+    found = [
+        f"{month.decode()}{day:02d}"
+        for month, value in months.items()
+        if month != breakdown.ALL.encode()
+        for day in breakdown.unpack(value)
+    ]
+    return len(found), _iso(min(found)) if found else None
 
 
 def _stream(name: str, value: Mapping[str, Any]) -> Found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from pixel_server import keys, store
+from pixel_server import keys, people, store
 from pixel_server.links import Minter
 from pixel_server.report import kept
 from pixel_server.tokens import Mode
@@ -53,6 +53,8 @@ def test_each_kind_is_counted(mail, page, opened, viewed, stats, site, settings,
         "recipients": 2,
         "lists": 2,
         "names": 2,
+        "traces of the last hits": 2,
+        "daily opens by client, device, country": 2,
         "days of last opens": 1,
         "address estimates": numbers["address estimates"],
         "visitor estimates": numbers["visitor estimates"],
@@ -66,6 +68,8 @@ def test_each_kind_is_counted(mail, page, opened, viewed, stats, site, settings,
     oldest = {name: kind.oldest for name, kind in found.items()}
     assert oldest["recipients"] == "2026-03-02T09:00:00.000Z"
     assert oldest["15-minute series"] == oldest["daily series"] == "2026-03-02"
+    assert oldest["daily opens by client, device, country"] == "2026-03-02"
+    assert oldest["traces of the last hits"] == "2026-03-02T09:00:00.000Z"
     assert oldest["daily visitor estimates"] == "2026-03-02"
     assert oldest["days of last opens"] == "2026-03-03"
     assert oldest["withdrawals"] == "2026-03-04T00:00:00.000Z"
@@ -76,7 +80,7 @@ def test_each_kind_is_counted(mail, page, opened, viewed, stats, site, settings,
 
 
 def test_what_a_newer_version_wrote_is_counted(client, settings):
-    client.hset(keys.people(0, "mail", 1), b"k" * 8, b"\x92\x02\x00")
+    client.hset(keys.people(0, "mail", 1), b"k" * 8, bytes([0x92, people.FORMAT + 1, 0]))
     assert report(settings)["recipients"][2:5] == (1, "recipients", None)
 
 
