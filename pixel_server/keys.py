@@ -31,7 +31,7 @@ px:{s}:evidence:MINUTE       hash    6 minutes of hits    roll-up: hits that may
 px:{s}:months:ID             hash    PIXEL_KEEP_DAYS_...  roll-up: packed days, by month      stats
 px:{s}:buckets:ID:DAY        string  PIXEL_KEEP_DAYS_...  roll-up: packed 15 minutes of a day stats
 px:{s}:people:ID:BUCKET      hash    PIXEL_KEEP_DAYS_...  roll-up: packed recipients          roll-up
-px:{s}:listed:ID:BUCKET      hash    PIXEL_KEEP_DAYS_...  upload: recipients, without a value  api
+px:{s}:listed:ID:BUCKET      hash    PIXEL_KEEP_DAYS_...  api: recipients, day of last mail    api
 px:{s}:names:ID:BUCKET       hash    PIXEL_KEEP_DAYS_...  upload: packed recipient and name   api
 px:{s}:last:BUCKET           hash    PIXEL_KEEP_DAYS_...  roll-up: day of last open, mode last roll-up
 px:{s}:addresses:ID          HLL     until deleted        roll-up: client addresses           stats

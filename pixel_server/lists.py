@@ -1,4 +1,8 @@
-"""Lists of recipients that a sender uploads: who a campaign went to, and, in mode `identified`, their names.
+"""Lists of recipients: who a campaign went to, as a sender uploads it or says so when links are made.
+
+With an upload, in mode `identified`, their names. On the list stands, of a recipient whose mail was said to
+be sent, the day of the last one, in days since 1970; of others nothing. The total `mailed` counts the former,
+and on top the mails to recipients that may not be told apart.
 
 Upload and roll-up never write the same key, so an upload only looks whether the turn has moved, and does not
 raise it: it reads the turn, then what it goes by (the campaign, the withdrawals), then writes if the turn is
@@ -17,7 +21,7 @@ from pixel_server import campaigns, keys, retention, shards
 from pixel_server.campaigns import Campaign
 from pixel_server.consent import mode
 from pixel_server.secret import Secrets
-from pixel_server.series import refuse_newer
+from pixel_server.series import DAY, refuse_newer
 from pixel_server.settings import Settings
 from pixel_server.store import AsyncRedis
 from pixel_server.tokens import Mode
@@ -49,19 +53,28 @@ class Closed(ValueError):
 
 _PUT = """
 -- KEYS: turn, total. ARGV: n as read, what the names of the hashes of lists and of names begin with, number
--- of hashes, recipient keys of 8 bytes each, then a packed name for each of them, or none at all.
+-- of hashes, the day of their mails or '', recipient keys of 8 bytes each, then a packed name for each of
+-- them, or none at all.
 -- Returns how many are new on the list; -1 if the turn has moved: then nothing was done.
 if tonumber(redis.call('HGET', KEYS[1], 'n') or '0') ~= tonumber(ARGV[1]) then return -1 end
-local new = 0
-for i = 1, #ARGV[5], 8 do
-  local key = string.sub(ARGV[5], i, i + 7)
+local new, mailed, day = 0, 0, ARGV[5]
+for i = 1, #ARGV[6], 8 do
+  local key = string.sub(ARGV[6], i, i + 7)
   local bucket = (string.byte(key, 5) * 256 + string.byte(key, 6)) % tonumber(ARGV[4])
   local number = string.format('%03x', bucket)
-  new = new + redis.call('HSET', ARGV[2] .. number, key, '')
-  local name = ARGV[6 + (i - 1) / 8]
+  if day == '' then
+    new = new + redis.call('HSETNX', ARGV[2] .. number, key, '')
+  else
+    local known = redis.call('HGET', ARGV[2] .. number, key)
+    if not known then new = new + 1 end
+    if not known or known == '' then mailed = mailed + 1 end
+    if tonumber(day) > (tonumber(known or '') or -1) then redis.call('HSET', ARGV[2] .. number, key, day) end
+  end
+  local name = ARGV[7 + (i - 1) / 8]
   if name then redis.call('HSET', ARGV[3] .. number, key, name) end
 end
 if new > 0 then redis.call('HINCRBY', KEYS[2], 'listed', new) end
+if mailed > 0 then redis.call('HINCRBY', KEYS[2], 'mailed', mailed) end
 return new
 """
 
@@ -135,11 +148,19 @@ def _reopen_unnamed(campaign: Campaign) -> Campaign:
 
 
 async def put(
-    store: AsyncRedis, secrets: Secrets, campaign: str, rows: Sequence[Row], count: int, is_named: bool
+    store: AsyncRedis,
+    secrets: Secrets,
+    campaign: str,
+    rows: Sequence[Row],
+    count: int,
+    is_named: bool,
+    *,
+    mailed: float | None = None,
 ) -> Put:
     """Puts rows on a campaign's list; a recipient that is on it gets its new name. count: of shards.
 
-    Closed: it takes none. campaigns.Unknown: it was deleted.
+    mailed: when mails to them went out (s), if that is what is said. Closed: it takes none.
+    campaigns.Unknown: it was deleted.
     """
     named = [(secrets.recipient_key(row.recipient), row) for row in rows]
     wanted = dict(named)
@@ -161,7 +182,8 @@ async def put(
         for shard, part in left.items():
             taken = [key for key in part if key not in refused]
             names = [pack(wanted[key]) for key in taken] if is_named else []
-            pipe.eval(_PUT, 2, *_arguments(shard, campaign, turns[shard], taken), *names)
+            day = "" if mailed is None else str(int(mailed // DAY))
+            pipe.eval(_PUT, 2, *_arguments(shard, campaign, turns[shard], day, taken), *names)
         for shard, done in zip(list(left), await pipe.execute(), strict=True):
             if done >= 0:
                 new += done
@@ -170,7 +192,30 @@ async def put(
     return Put(new, len(rows) - withdrawn - new, withdrawn)
 
 
-def _arguments(shard: int, campaign: str, n: int, taken: Sequence[bytes]) -> tuple[str | bytes | int, ...]:
+async def count_mails(store: AsyncRedis, campaign: str, number: int) -> None:
+    """So many mails went to recipients that may not be told apart. campaigns.Unknown: it was deleted."""
+    done = -1
+    while done < 0:
+        n = int(await store.hget(keys.turn(0), "n") or 0)
+        await campaigns.get(store, campaign)
+        done = await store.eval(_COUNT, 2, keys.turn(0), keys.total(0, campaign), n, number)
+
+
+_COUNT = """
+-- KEYS: turn, total. ARGV: n as read, mails. Returns how many there are; -1 if the turn has moved.
+if tonumber(redis.call('HGET', KEYS[1], 'n') or '0') ~= tonumber(ARGV[1]) then return -1 end
+return redis.call('HINCRBY', KEYS[2], 'mailed', ARGV[2])
+"""
+
+
+def day_of(value: bytes) -> int | None:
+    """What stands on the list beside a recipient: the day of the last mail, in days since 1970."""
+    return int(value) if value else None
+
+
+def _arguments(
+    shard: int, campaign: str, n: int, day: str, taken: Sequence[bytes]
+) -> tuple[str | bytes | int, ...]:
     listed, names = keys.listed(shard, campaign, 0)[:-3], keys.names(shard, campaign, 0)[:-3]
     where = (keys.turn(shard), keys.total(shard, campaign))
-    return *where, n, listed, names, keys.PEOPLE_BUCKETS, b"".join(taken)
+    return *where, n, listed, names, keys.PEOPLE_BUCKETS, day, b"".join(taken)

@@ -120,7 +120,7 @@ def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
         error = f" (estimate, \u00b1{estimate['standard_error']:.1%})" if estimate else ""
         rows.append((name.replace("_", " "), "not known" if value is None else f"{value:,}{error}"))
     if found.kind == "email":
-        rows.append(("sent", "not set" if found.sent is None else f"{found.sent:,}"))
+        rows.append(("sent", "not set" if read["sent"] is None else f"{read['sent']:,}"))
         rate = read["open_rate"]
         none = "more openers than sent" if read["over"] else "none without `sent`"
         rows.append(("open rate", none if rate is None else _span(rate)))

@@ -173,6 +173,16 @@ def instant(value: Any) -> int:
     return seconds
 
 
+def day(value: Any) -> int:
+    """Where a day of UTC begins, seconds since 1970."""
+    try:
+        if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+            raise ValueError
+        return int(datetime.fromisoformat(f"{value}T00:00:00Z").timestamp())
+    except ValueError:
+        raise ValueError("must be a day, as 2026-11-24") from None
+
+
 def instant_or_null(value: Any) -> int | None:
     return None if value is None else instant(value)
 

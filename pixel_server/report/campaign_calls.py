@@ -9,7 +9,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server import audit, campaigns, retention
+from pixel_server import audit, campaigns, lists, retention
+from pixel_server.lists import Row
 from pixel_server.report import body, compare, explain, links, ranges, stats
 from pixel_server.report.api import Api, Call, reply
 from pixel_server.report.problems import Problem
@@ -110,8 +111,10 @@ async def make_links(api: Api, request: Request) -> Response:
     if campaign.closed_at is not None:
         raise Problem(409, "this campaign is closed: its time to keep recipients is over")
     minter = api.minter(campaign.base_url)
-    rows = links.rows(await body.read(request), api.consent.rule(campaign.mode, None).mode)
+    rows, is_sent = links.rows(await body.read(request), api.consent.rule(campaign.mode, None).mode)
     await campaigns.note_links(api.store, campaign.id, api.clock())
+    if is_sent:
+        await _note_mails(api, campaign.id, rows)
     made: list[dict[str, Any]] = []
     for i in range(0, len(rows), STEP):
         made += [links.mint(minter, campaign.id, row, api.clock()) for row in rows[i : i + STEP]]
@@ -120,6 +123,25 @@ async def make_links(api: Api, request: Request) -> Response:
         lines = b"".join(_json(link) + b"\n" for link in made)
         return Response(lines, 200, {"Cache-Control": "no-store"}, "application/x-ndjson")
     return reply({"links": made})
+
+
+async def _note_mails(api: Api, campaign: str, rows: list[links.Row]) -> None:
+    """Whom the mails of these links go to; of recipients that may not be told apart, how many."""
+    now, settings = api.clock(), api.settings
+    days, others = links.mailed(rows, now)
+    try:
+        if days:
+            await lists.begin(api.store, campaign, False, settings, now)
+        for at, told in days.items():
+            for i in range(0, len(told), STEP):
+                part = [Row(recipient, None) for recipient in told[i : i + STEP]]
+                await lists.put(api.store, api.secrets, campaign, part, settings.shards, False, mailed=at)
+        if others:
+            await lists.count_mails(api.store, campaign, others)
+    except lists.Closed as error:
+        raise Problem(409, f"{error}; no links were made") from None
+    except campaigns.Unknown:
+        raise Problem(404, "this campaign was deleted meanwhile") from None
 
 
 async def show_stats(api: Api, request: Request) -> Response:

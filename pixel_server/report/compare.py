@@ -39,7 +39,7 @@ def _difference(one: Read, first: Read) -> rates.Difference | None:
 
 
 def _counts(read: Read) -> tuple[int, int] | None:
-    campaign, stats = read
-    if stats["open_rate"] is None or campaign.sent is None:
+    _, stats = read
+    if stats["open_rate"] is None:
         return None
-    return stats["totals"]["unique_opens_person"], campaign.sent - campaign.bounced
+    return stats["totals"]["unique_opens_person"], stats["delivered"]

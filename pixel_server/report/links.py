@@ -7,6 +7,7 @@ from typing import Any
 from pixel_server.links import Minter, check_recipient
 from pixel_server.report import body
 from pixel_server.report.problems import Problem
+from pixel_server.series import DAY
 from pixel_server.tokens import MODES, Mode, Part
 
 MOST = 10_000
@@ -30,12 +31,13 @@ _KNOWN: dict[str, body.Check] = {
 }
 
 
-def rows(content: Any, most: Mode) -> list[Row]:
-    """The rows of `{recipients: [...]}`, each with its mode. Problem 422: every bad one, by its number.
+def rows(content: Any, most: Mode) -> tuple[list[Row], bool]:
+    """The rows of `{recipients: [...], sent}`, each with its mode, and whether their mails are sent.
 
-    most: the campaign's mode; a row without one gets it.
+    most: the campaign's mode; a row without one gets it. Problem 422: every bad row, by its number.
     """
-    found = body.check(content, {"recipients": listed}, frozenset({"recipients"}))["recipients"]
+    asked = body.check(content, {"recipients": listed, "sent": body.flag}, frozenset({"recipients"}))
+    found = asked["recipients"]
     good: list[Row] = []
     errors: list[dict[str, Any]] = []
     for number, given in enumerate(found):
@@ -52,7 +54,30 @@ def rows(content: Any, most: Mode) -> list[Row]:
         good.append(fields)
     if errors:
         raise Problem(422, f"{len({error['row'] for error in errors})} rows cannot be used", errors)
-    return good
+    return good, asked.get("sent", False)
+
+
+def mailed(rows: list[Row], now: float) -> tuple[dict[int, list[str]], int]:
+    """Of rows whose mails are sent: the recipients that may be told apart, by day, and how many others.
+
+    A day is its first second, of UTC. Neither the sender's own trial mails are among them, nor mails without
+    a pixel.
+    """
+    told: dict[str, int] = {}
+    others: set[str] = set()
+    for row in rows:
+        recipient, mode = row["recipient"], row["mode"]
+        if row.get("test") or mode == Mode.OFF:
+            continue
+        if mode < Mode.PSEUDONYMOUS:
+            others.add(recipient)
+            continue
+        at = int(row.get("sent_at", now)) // DAY * DAY
+        told[recipient] = max(at, told.get(recipient, 0))
+    days: dict[int, list[str]] = {}
+    for recipient, at in told.items():
+        days.setdefault(at, []).append(recipient)
+    return days, len(others - told.keys())
 
 
 def mint(minter: Minter, campaign: str, row: Row, now: float) -> dict[str, str | None]:

@@ -77,8 +77,8 @@ def _path(name: str, description: str, schema: Schema) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
 
 
-def _query(name: str, schema: Schema) -> dict[str, Any]:
-    return {"name": name, "in": "query", "schema": schema}
+def _query(name: str, schema: Schema, *, required: bool = False) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": schema, "required": required}
 
 
 def _call(
@@ -323,9 +323,9 @@ def _people() -> dict[str, Any]:
                 },
                 description=(
                     "`opened`: with any open. `person`: with one by a person, or a proxy for one. "
-                    "`machine_only`: each open a prefetch's or a scanner's. `unopened`: on the list that was "
-                    "uploaded, and without an open; 409 without a list. Pages may be a little longer or "
-                    "shorter than a thousand."
+                    "`machine_only`: each open a prefetch's or a scanner's. `unopened`: on the list (an "
+                    "upload, or links made with `sent`), and without an open; 409 without a list. Pages may "
+                    "be a little longer or shorter than a thousand."
                 ),
                 parameters=[
                     _query("state", choice(recipients.STATES, "Which.", default="opened")),
@@ -347,6 +347,38 @@ def _people() -> dict[str, Any]:
                     "are taken."
                 ),
                 requestBody={"required": True, "content": lines},
+            ),
+        },
+        "/api/recipients": {
+            "get": _call(
+                "list_quiet",
+                "people",
+                "Who had mail since a day, and no open by a person since, over all campaigns",
+                (422,),
+                {
+                    200: {
+                        "description": "A page of them, in no order; or all, as lines, if `Accept` asks.",
+                        "content": {
+                            **_content(_page("QuietRecipient")),
+                            **_content(text("One as JSON on each line."), uploads.NDJSON),
+                            **_content(text("One on each line."), uploads.CSV),
+                        },
+                    }
+                },
+                description=(
+                    "To write to once more, or to stop writing to. Who had mail is known from lists alone: "
+                    "links made with `sent`, since that day; an upload, if its campaign was sent since. "
+                    "Without them, it is nobody. Campaigns that are closed, or tell no recipients apart, are "
+                    "left out."
+                ),
+                parameters=[
+                    _query(
+                        "quiet_since",
+                        text("A day of UTC.", pattern=r"^\d{4}-\d\d-\d\d$"),
+                        required=True,
+                    ),
+                    _query("after", text("`next` of the page before.", pattern="^[0-9]{1,9}$")),
+                ],
             ),
         },
         "/api/audit": {

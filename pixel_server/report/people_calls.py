@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,9 +12,9 @@ import redis
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
-from pixel_server import audit, campaigns, keys, lists, withdrawals
+from pixel_server import audit, campaigns, keys, lists, retention, withdrawals
 from pixel_server.lists import Put, Row
-from pixel_server.report import body, people, ranges, recipients
+from pixel_server.report import body, people, quiet, ranges, recipients
 from pixel_server.report.api import Api, Call, reply
 from pixel_server.report.problems import Problem
 from pixel_server.report.uploads import CSV, NDJSON, Upload
@@ -71,7 +72,7 @@ async def list_recipients(api: Api, request: Request) -> Response:
     errors = []
     if state not in recipients.STATES:
         errors.append({"field": "state", "message": f"must be one of: {', '.join(recipients.STATES)}"})
-    if not (after.isascii() and after.isdigit() and len(after) < 10 and int(after) < end):
+    if not _is_place(after, end):
         errors.append({"field": "after", "message": "must be a cursor from `next`"})
     if errors:
         raise Problem(422, "some parameters cannot be used", errors)
@@ -81,16 +82,59 @@ async def list_recipients(api: Api, request: Request) -> Response:
     if campaign.closed_at is not None:
         raise Problem(409, "this campaign is closed: its recipients are gone")
     if state == "unopened" and not await lists.count(api.store, campaign.id, api.settings.shards):
-        raise Problem(409, "upload a list first: who got a mail and did not open it is not known otherwise")
+        raise Problem(
+            409, "upload a list, or make links with `sent`: else who did not open a mail is not known"
+        )
     await audit.note(api.store, request.state.who, "recipients.downloaded", campaign=campaign.id, state=state)
     found = recipients.rows(
         api.store, campaign.id, api.settings.shards, state, most == Mode.IDENTIFIED, int(after)
     )
+    return await _rows(request, found, recipients.FIELDS, end)
+
+
+async def list_quiet(api: Api, request: Request) -> Response:
+    query, end = request.query_params, api.settings.shards * keys.PEOPLE_BUCKETS
+    after, errors, since = query.get("after", "0"), [], 0
+    try:
+        since = body.day(query.get("quiet_since"))
+    except ValueError as error:
+        errors.append({"field": "quiet_since", "message": str(error)})
+    if not _is_place(after, end):
+        errors.append({"field": "after", "message": "must be a cursor from `next`"})
+    if errors:
+        raise Problem(422, "some parameters cannot be used", errors)
+    await audit.note(api.store, request.state.who, "recipients.downloaded", state="quiet")
+    found = quiet.rows(api.store, await _told_apart(api), api.settings.shards, since, int(after))
+    return await _rows(request, found, quiet.FIELDS, end)
+
+
+async def _told_apart(api: Api) -> list[quiet.Source]:
+    """The campaigns that keep recipients, and still do."""
+    sources = []
+    for name in await campaigns.every(api.store, "email"):
+        with suppress(campaigns.Unknown):
+            found, uses = await campaigns.uses(api.store, name)
+            most = api.consent.rule(found.mode, None).mode
+            if most >= Mode.PSEUDONYMOUS and found.closed_at is None:
+                is_named = most == Mode.IDENTIFIED
+                sources.append(quiet.Source(name, retention.sent(found, uses), is_named))
+    return sources
+
+
+def _is_place(text: str, end: int) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10 and int(text) < end
+
+
+async def _rows(
+    request: Request, found: AsyncIterator[tuple[int, list[recipients.Row]]], columns: Sequence[str], end: int
+) -> Response:
+    """All of them as lines or a table if the caller accepts such, else a page."""
     accept = request.headers.get("accept", "")
     if NDJSON in accept:
         return StreamingResponse(recipients.ndjson(found), 200, NO_STORE, NDJSON)
     if CSV in accept:
-        return StreamingResponse(recipients.as_csv(found), 200, NO_STORE, "text/csv; charset=utf-8")
+        table = recipients.as_csv(found, columns)
+        return StreamingResponse(table, 200, NO_STORE, "text/csv; charset=utf-8")
     items: list[recipients.Row] = []
     following = end
     async for place, part in found:
@@ -167,6 +211,7 @@ async def end_withdrawals(api: Api, request: Request) -> Response:
 CALLS = (
     Call("PUT", "/api/campaigns/{id}/recipients", "people", upload_recipients),
     Call("GET", "/api/campaigns/{id}/recipients", "people", list_recipients),
+    Call("GET", "/api/recipients", "people", list_quiet),
     Call("POST", "/api/recipients/find", "people", find_recipient),
     Call("GET", "/api/recipients/{key}", "people", show_recipient),
     Call("DELETE", "/api/recipients/{key}", "people", erase_recipient),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
@@ -18,7 +18,10 @@ STATES = ("opened", "person", "machine_only", "unopened")
 """opened: with any open. person: with one by a person or a proxy. machine_only: each open a prefetch's or a
 scanner's. unopened: on the list, and without an open."""
 
-FIELDS = ("key", "recipient", "name", "listed", "opens", "opens_person", "first_open", "last_open")
+FIELDS = (
+    *("key", "recipient", "name", "listed"),
+    *("opens", "opens_person", "first_open", "last_open", "last_open_person"),
+)
 AT_ONCE = 64
 """Hashes read in one round trip: some 4,000 recipients of a million."""
 
@@ -74,6 +77,7 @@ def _row(recipient: bytes, person: Person, is_listed: bool, named: dict[bytes, b
         "opens_person": person.person,
         "first_open": show_ms(person.first * 1000) if person.opens else None,
         "last_open": show_ms(person.last * 1000) if person.opens else None,
+        "last_open_person": show_ms(person.last_person * 1000) if person.person else None,
     }
 
 
@@ -82,14 +86,16 @@ async def ndjson(parts: AsyncIterator[tuple[int, list[Row]]]) -> AsyncIterator[b
         yield b"".join(_encode(row) + b"\n" for row in part)
 
 
-async def as_csv(parts: AsyncIterator[tuple[int, list[Row]]]) -> AsyncIterator[bytes]:
+async def as_csv(
+    parts: AsyncIterator[tuple[int, list[Row]]], columns: Sequence[str] = FIELDS
+) -> AsyncIterator[bytes]:
     """Text that begins like a formula gets an apostrophe before it, for a spreadsheet would run it."""
-    yield (",".join(FIELDS) + "\r\n").encode()
+    yield (",".join(columns) + "\r\n").encode()
     async for _, part in parts:
         out = io.StringIO()
         writer = csv.writer(out)
         for row in part:
-            writer.writerow([_cell(row[field]) for field in FIELDS])
+            writer.writerow([_cell(row[field]) for field in columns])
         yield out.getvalue().encode()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pixel_server.apikeys import SCOPES
 from pixel_server.campaigns import time_zones
 from pixel_server.links import MAX_RECIPIENT
-from pixel_server.report import body, hyperloglog, links, ranges
+from pixel_server.report import body, hyperloglog, links, ranges, stats
 from pixel_server.retention import KINDS
 from pixel_server.settings import SIGNALS
 from pixel_server.slug import PATTERN
@@ -142,6 +142,12 @@ def named() -> dict[str, Schema]:
         "Recipients": taken(
             ("recipients",),
             recipients=array({"anyOf": [recipient, row]}, minItems=1, maxItems=links.MOST),
+            sent={
+                "type": "boolean",
+                "default": False,
+                "description": "Their mails are sent: recipients are put on the campaign's list, and counted "
+                "once each as sent to; in modes that tell none apart, only counted, each time.",
+            },
         ),
         "Link": answer(
             recipient=recipient,
@@ -254,6 +260,14 @@ def _people() -> dict[str, Schema]:
             opens_person=count("Of these, by a person or a proxy for one."),
             first_open=or_null(instant(""), "Null: none."),
             last_open=or_null(instant(""), "Null: none."),
+            last_open_person=or_null(instant(""), "By a person or a proxy for one; null: none."),
+        ),
+        "QuietRecipient": answer(
+            key=ref("RecipientKey"),
+            recipient=or_null(text(""), "As uploaded, in mode `identified`; null: it is not kept."),
+            name=or_null(text(""), "As uploaded, in mode `identified`; null: there is none."),
+            campaigns=count("Of which it had mail since then."),
+            last_open_person=or_null(instant(""), "By a person or a proxy for one, before that; null: none."),
         ),
         "Uploaded": answer(
             lines=count("The number of the last line that was dealt with."),
@@ -370,13 +384,22 @@ def _stats() -> dict[str, Schema]:
                 count(""), "With an open of this class, `proxy` under `person`; null where not known."
             ),
         ),
-        "Estimate": answer(
-            method={"const": "HyperLogLog"},
-            standard_error={
-                "const": hyperloglog.STANDARD_ERROR,
-                "description": "As a fraction of the figure.",
-            },
-        ),
+        "Estimate": {
+            "anyOf": [
+                answer(
+                    method={"const": "HyperLogLog"},
+                    standard_error={
+                        "const": hyperloglog.STANDARD_ERROR,
+                        "description": "As a fraction of the figure.",
+                    },
+                ),
+                answer(
+                    method={"const": "histogram"},
+                    relative_error={"type": "number", "description": "At most, as a fraction of the figure."},
+                ),
+            ]
+        },
+        "OpensOf": answer(name=text("`(unknown)`, and `(other)` for the rest."), opens=count("By people.")),
         "Stats": answer(
             **{"campaign": ref("CampaignId")},
             **{"from": or_null(instant(""), "In the range; null: all time.")},
@@ -388,6 +411,38 @@ def _stats() -> dict[str, Schema]:
                 instant(""), "Hits since then wait on disk, for Redis was away; null: none wait there."
             ),
             totals={"anyOf": [ref("EmailTotals"), ref("WebTotals")]},
+            sent=or_null(
+                count(""), "The campaign's `sent`; without it, mails whose links were made with `sent`."
+            ),
+            delivered=or_null(count(""), "`sent` less `bounced`; null: not known."),
+            rules=or_null(
+                {"type": "object", "additionalProperties": count("")},
+                "Hits by the id of the rule that judged them. Null in a range.",
+            ),
+            rulesets=or_null(
+                array(
+                    answer(ruleset=text(""), **{"from": instant("First judged.")}, to=instant("Last judged."))
+                ),
+                "Versions of the rules that judged its hits. Null in a range.",
+            ),
+            opens_person_by=or_null(
+                answer(
+                    client=array(ref("OpensOf"), description="Mail program, or the browser of a webmail."),
+                    device=array(ref("OpensOf"), description="`desktop`, `phone`, `tablet`. No proxies."),
+                    country=array(ref("OpensOf"), description="ISO 3166-1, by address. No proxies."),
+                ),
+                f"Opens by people, or proxies for them; the {stats.MOST_NAMES} with most of each. Kept by "
+                "day of the campaign's zone: null in a range by anything else, in a mode that tells no "
+                "recipients apart, and for pages.",
+            ),
+            time_to_open=or_null(
+                answer(
+                    recipients=count("Whose first open by a person lies in the range."),
+                    **{name: {"type": "number"} for name in ("quartile_1", "median", "quartile_3")},
+                ),
+                "Seconds from sending to the first open by a person. Null as above, or when no time of "
+                "sending was known as they were counted: neither the links' `sent_at` nor the campaign's.",
+            ),
             verdicts={
                 "type": "object",
                 "description": "What the hits were, by class.",
@@ -402,15 +457,15 @@ def _stats() -> dict[str, Schema]:
                     interval=or_null(array(rate, minItems=2, maxItems=2), "95 %; null with `estimate`."),
                     method=or_null(text(""), "How the estimate was made; null with it."),
                 ),
-                "Shares of mails delivered (`sent` less `bounced`). `low`: recipients with an open by a "
+                "Shares of mails `delivered`. `low`: recipients with an open by a "
                 "person, or a proxy for one. `high`: with any open, and anonymous opens on top. `estimate`: "
                 "for those whose client hides them (Apple), as for the others; an assumption. Of 100 "
                 "delivered, 60 hidden of whom 3 read elsewhere too, 10 openers among the 40 others and 2 "
                 "more by scanners alone: low 0.13, high 0.72, estimate 0.25, interval 0.16 to 0.37. "
-                "Null: no `sent`, more openers than delivered, or nobody is told apart.",
+                "Null: nothing `delivered`, more openers than delivered, or nobody is told apart.",
             ),
             closed_at=or_null(instant(""), "Since when opens add to no unique figure; null: they do."),
-            over={"type": "boolean", "description": "More recipients opened than mails were `sent`."},
+            over={"type": "boolean", "description": "More recipients opened than mails were `delivered`."},
             series=array({"anyOf": [ref("EmailInterval"), ref("WebInterval")]}),
             estimates={
                 "type": "object",

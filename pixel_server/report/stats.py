@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from pixel_server import keys, producer, retention, series
+from pixel_server import breakdown, keys, producer, retention, series
+from pixel_server.agents import OTHER
 from pixel_server.campaigns import Campaign
 from pixel_server.consent import Consent
 from pixel_server.report import hyperloglog, ranges, rates
@@ -21,6 +23,9 @@ from pixel_server.verdicts import CLASSES
 _EMAIL = ("hits", "opens", "unique_opens", "unique_opens_person", "opens_anonymous", "hits_gpc")
 _OF_RECIPIENTS = ("person", "prefetch", "scanner", "unknown")
 _WEB = ("hits", "views", "hits_gpc")
+
+MOST_NAMES = 20
+"""Clients, devices or countries that are shown; the rest is one."""
 
 Figures = dict[str, int | None]
 
@@ -49,6 +54,7 @@ async def read(
     items = reading.series(kept_since)
     totals = reading.all_time() if wanted.all_time else reading.over(items, kept_since)
     rate, over = reading.rate(totals)
+    opens = reading.opens(kept_since)
     return {
         "campaign": campaign.id,
         "from": None if wanted.all_time else ranges.show(wanted.start, wanted.zone),
@@ -57,12 +63,18 @@ async def read(
         "time_zone": wanted.zone.key,
         "as_of": ranges.show_ms(as_of),
         "totals": totals,
+        "sent": reading.sent,
+        "delivered": reading.delivered,
         "verdicts": reading.verdicts(kept_since),
+        "rules": reading.rules(),
+        "rulesets": reading.rulesets(),
+        **opens,
         "open_rate": rate,
         "over": over,
         "closed_at": None if campaign.closed_at is None else ranges.show_ms(campaign.closed_at * 1000),
         "series": items,
-        "estimates": {name: _ESTIMATE for name in ("unique_ips", "unique_visitors") if name in totals},
+        "estimates": {name: _ESTIMATE for name in ("unique_ips", "unique_visitors") if name in totals}
+        | {name: _BINNED for name in ("time_to_open",) if opens[name] is not None},
     }
 
 
@@ -75,6 +87,7 @@ def _kept_since(campaign: Campaign, days: Keep, by_days: bool, now: float) -> in
 
 
 _ESTIMATE = {"method": "HyperLogLog", "standard_error": hyperloglog.STANDARD_ERROR}
+_BINNED = {"method": "histogram", "relative_error": round(breakdown.ERROR, 3)}
 
 
 class _Reading:
@@ -94,10 +107,27 @@ class _Reading:
         self.total_visitors = 0
         self.addresses = 0
         self.dropped = 0
+        self.mailed = 0
         self.follows = True
+        self._rules: dict[str, int] = {}
+        self._opens: Counter[str] = Counter()
         self._days = [datetime.fromtimestamp(at, wanted.zone).strftime("%Y%m%d") for at in self.starts]
         self._utc_days = _utc_days(wanted.start, wanted.end)
         self._months = sorted({day[:6] for day in self._days})
+
+    @property
+    def sent(self) -> int | None:
+        """Mails, as the sender says; else those whose links were made with `sent`."""
+        return self.campaign.sent if self.campaign.sent is not None else self.mailed or None
+
+    @property
+    def delivered(self) -> int | None:
+        return None if self.sent is None else max(0, self.sent - self.campaign.bounced)
+
+    @property
+    def _counts_opens(self) -> bool:
+        """Whether it is known what opens of people break down into: by local day, and over all time."""
+        return self.campaign.kind == "email" and (self.by_days or self.wanted.all_time)
 
     @property
     def _counts_visitors(self) -> bool:
@@ -108,6 +138,13 @@ class _Reading:
         if self.wanted.all_time:
             pipe.hget(keys.DROPPED, name)
         for shard in range(self.shards):
+            pipe.hget(keys.total(shard, name), "mailed")
+            if self._counts_opens:
+                pipe.hmget(
+                    keys.breakdown(shard, name), [breakdown.ALL] if self.wanted.all_time else self._months
+                )
+            if self.wanted.all_time:
+                pipe.hgetall(keys.rules(shard, name))
             if self.by_days:
                 pipe.hmget(keys.months(shard, name), self._months)
             else:
@@ -128,6 +165,11 @@ class _Reading:
         if self.wanted.all_time:
             self.dropped = int(next(answers) or 0)
         for _ in range(self.shards):
+            self.mailed += int(next(answers) or 0)
+            if self._counts_opens:
+                self._take_opens(next(answers))
+            if self.wanted.all_time:
+                self._take_rules(next(answers))
             if self.by_days:
                 self._take_days(next(answers))
             else:
@@ -143,6 +185,25 @@ class _Reading:
             elif self._counts_visitors:
                 self.range_visitors += next(answers)
         self.addresses = hyperloglog.count_union(addresses)
+
+    def _take_opens(self, months: list[bytes | None]) -> None:
+        if self.wanted.all_time:
+            self._opens.update(breakdown.unpack(months[0]).get(0, {}))
+            return
+        found = {month: breakdown.unpack(value) for month, value in zip(self._months, months, strict=True)}
+        for day in self._days:
+            self._opens.update(found[day[:6]].get(int(day[6:]), {}))
+
+    def _take_rules(self, found: dict[bytes, bytes]) -> None:
+        """Hits by rule; of a ruleset, from when to when, over all shards."""
+        for name, value in found.items():
+            rule, at, old = name.decode(), int(value), self._rules.get(name.decode())
+            if rule.endswith(" from"):
+                self._rules[rule] = at if old is None else min(old, at)
+            elif rule.endswith(" to"):
+                self._rules[rule] = max(old or 0, at)
+            else:
+                self._rules[rule] = (old or 0) + at
 
     def _take_days(self, months: list[bytes | None]) -> None:
         found = {month: series.unpack(value) for month, value in zip(self._months, months, strict=True)}
@@ -206,15 +267,62 @@ class _Reading:
             found[name] = {"hits": hits if known else None, "recipients": recipients}
         return found
 
+    def rules(self) -> dict[str, int] | None:
+        """Hits by the id of the rule that judged them; None in a range."""
+        if not self.wanted.all_time:
+            return None
+        return {name: n for name, n in sorted(self._rules.items()) if " " not in name and n}
+
+    def rulesets(self) -> list[dict[str, str]] | None:
+        """The versions of the rules that judged its hits, and when; None in a range."""
+        if not self.wanted.all_time:
+            return None
+        found = []
+        for name in sorted(name.removesuffix(" to") for name in self._rules if name.endswith(" to")):
+            start, end = self._rules.get(f"{name} from", 0), self._rules[f"{name} to"]
+            shown = {"from": ranges.show_ms(start * 1000), "to": ranges.show_ms(end * 1000)}
+            found.append({"ruleset": name, **shown})
+        return found
+
+    def opens(self, kept_since: int) -> dict[str, Any]:
+        """Opens of people by client, device and country, and how long the first took; None: not known."""
+        known = self._counts_opens and self.follows and not self._after_close(self.wanted.end)
+        if not known or not (self.wanted.all_time or self.wanted.start >= kept_since):
+            return {"opens_person_by": None, "time_to_open": None}
+        delays = {int(label[1:]): n for label, n in self._opens.items() if label[0] == breakdown.DELAY and n}
+        found = breakdown.quantiles(delays, (0.25, 0.5, 0.75))
+        return {
+            "opens_person_by": {
+                name: _most(self._opens, letter)
+                for name, letter in (
+                    ("client", breakdown.CLIENT),
+                    ("device", breakdown.DEVICE),
+                    ("country", breakdown.COUNTRY),
+                )
+            },
+            "time_to_open": None
+            if found is None
+            else {
+                "recipients": sum(delays.values()),
+                "quartile_1": round(found[0], 1),
+                "median": round(found[1], 1),
+                "quartile_3": round(found[2], 1),
+            },
+        }
+
+    def _after_close(self, end: int) -> bool:
+        """Whether opens that came after the campaign closed belong to figures up to this end."""
+        closed = self.campaign.closed_at
+        return closed is not None and not self.wanted.all_time and end > closed
+
     def rate(self, totals: Figures) -> tuple[rates.Rate | None, bool]:
         """The open rate; in a range, without an estimate: who is hidden is known over all time only."""
         opened, person = totals.get("unique_opens"), totals.get("unique_opens_person")
-        anonymous, sent = totals.get("opens_anonymous"), self.campaign.sent
-        if sent is None or opened is None or person is None or anonymous is None:
+        anonymous, delivered = totals.get("opens_anonymous"), self.delivered
+        if delivered is None or opened is None or person is None or anonymous is None:
             return None, False
         told = self.totals if self.wanted.all_time else {}
         hidden, both = told.get("recipients_hidden", 0), told.get("recipients_hidden_person", 0)
-        delivered = max(0, sent - self.campaign.bounced)
         # In a range, a recipient's first open by a person may lie in it, and the first open before it.
         opened = max(opened, person + hidden - both)
         rate, over = rates.open_rate(rates.Openers(delivered, opened, person, hidden, both, anonymous))
@@ -232,6 +340,16 @@ class _Reading:
             for name in ("unique_opens", "unique_opens_person", "unique_visitors", "unique_ips"):
                 if name in figures:
                     figures[name] = None
+
+
+def _most(opens: Mapping[str, int], letter: str) -> list[dict[str, Any]]:
+    """The names with most opens, of one kind, and `(other)` for the rest."""
+    found = {label[1:]: n for label, n in opens.items() if label[0] == letter and n}
+    rest = found.pop(OTHER, 0)
+    order = sorted(found, key=lambda name: (-found[name], name))
+    rest += sum(found[name] for name in order[MOST_NAMES:])
+    items = [{"name": name, "opens": found[name]} for name in order[:MOST_NAMES]]
+    return [*items, {"name": OTHER, "opens": rest}] if rest else items
 
 
 def _sum(cell: Cell, counts: Cell) -> None:

@@ -62,6 +62,7 @@ def test_a_row(story, site, secrets):
         "opens_person": 1,
         "first_open": f"{DAY}T08:00:00.000Z",
         "last_open": f"{DAY}T08:00:00.000Z",
+        "last_open_person": f"{DAY}T08:00:00.000Z",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -244,8 +245,9 @@ def test_a_run_that_is_cut_off_goes_on(mail, opened, stats, sweep, clock, client
     real, left = Redis.execute_command, [0]
 
     async def execute(self, *args, **options):
-        left[0] -= 1
+        left[0] -= threading.current_thread() is threading.main_thread()  # the site has one of its own
         if left[0] == 0:
+            left[0] = -1
             raise ConnectionError("cut off")
         return await real(self, *args, **options)
 
