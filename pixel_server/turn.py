@@ -8,8 +8,7 @@ the append-only file; the first command is one that a full store refuses, so not
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from struct import Struct
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from pixel_server import keys
@@ -18,24 +17,22 @@ from pixel_server.store import AsyncRedis, Redis
 Command = tuple[str | bytes, ...]
 
 _COMMIT = """
--- KEYS: turn. ARGV: n as read; id of the last entry counted, or ''; commands, one after the other: number of
--- arguments, then length and bytes of each; all numbers in 4 bytes.
+-- KEYS: turn. ARGV: n as read; id of the last entry counted, or ''; how many arguments of records follow;
+-- records, each key, field, value of a hash; commands, each the number of its arguments and these.
 -- Returns the new n, or -1 if the turn has moved: then nothing was done.
 local n = tonumber(redis.call('HGET', KEYS[1], 'n') or '0')
 if n ~= tonumber(ARGV[1]) then return -1 end
 redis.call('HSET', KEYS[1], 'n', n + 1)
 if ARGV[2] ~= '' then redis.call('HSET', KEYS[1], 'id', ARGV[2]) end
-local at, text = 1, ARGV[3]
-while at <= #text do
-  local count, command = 0, {}
-  count, at = struct.unpack('>I4', text, at)
-  for i = 1, count do command[i], at = struct.unpack('>I4c0', text, at) end
-  redis.call(unpack(command))
+local at = 4 + tonumber(ARGV[3])
+for i = 4, at - 1, 3 do redis.call('HSET', ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
+while at < #ARGV do
+  local last = at + tonumber(ARGV[at])
+  redis.call(unpack(ARGV, at + 1, last))
+  at = last + 1
 end
 return n + 1
 """
-
-_length = Struct(">I").pack
 
 
 def read(store: Redis, shard: int) -> tuple[int, str, int]:
@@ -44,9 +41,19 @@ def read(store: Redis, shard: int) -> tuple[int, str, int]:
     return int(n or 0), (last or b"0-0").decode(), int(newest or 0)
 
 
-def commit(store: Redis, shard: int, n: int, last: str, commands: Iterable[Command]) -> bool:
-    """Carries out the commands if the turn still is n. last: the entry counted by them, or ''."""
-    return int(store.eval(*_arguments(shard, n, last, commands))) > 0
+def commit(
+    store: Redis,
+    shard: int,
+    n: int,
+    last: str,
+    commands: Iterable[Command],
+    records: Sequence[str | bytes] = (),
+) -> bool:
+    """Carries out the commands if the turn still is n. last: the entry counted by them, or ''.
+
+    records: key, field, value, and so on, to be set: for the many of which a command each would take longer.
+    """
+    return int(store.eval(*_arguments(shard, n, last, commands, records))) > 0
 
 
 async def raise_turn(store: AsyncRedis, shard: int) -> None:
@@ -72,15 +79,11 @@ async def change(store: AsyncRedis, shard: int, made: Callable[[], Awaitable[lis
             return
 
 
-def _arguments(shard: int, n: int, last: str, commands: Iterable[Command]) -> tuple[Any, ...]:
-    return _COMMIT, 1, keys.turn(shard), n, last, _pack(commands)
-
-
-def _pack(commands: Iterable[Command]) -> bytes:
-    packed: list[bytes] = []
+def _arguments(
+    shard: int, n: int, last: str, commands: Iterable[Command], records: Sequence[str | bytes] = ()
+) -> tuple[Any, ...]:
+    found: list[str | bytes] = []
     for command in commands:
-        packed.append(_length(len(command)))
-        for argument in command:
-            data = argument.encode() if isinstance(argument, str) else argument
-            packed += (_length(len(data)), data)
-    return b"".join(packed)
+        found.append(str(len(command)))
+        found += command
+    return _COMMIT, 1, keys.turn(shard), n, last, len(records), *records, *found

@@ -7,11 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-HEADERS = (
-    "Host: pixel.test\r\n"
-    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n"
-    "Accept: image/avif,image/webp,*/*\r\n"
-)
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 WITHIN = 10.0
 
 
@@ -33,12 +29,14 @@ class Answer:
 class Request:
     url: str
     headers: str = ""
+    agent: str = FIREFOX
     answer: Answer = field(default_factory=Answer)
 
     def wire(self) -> bytes:
         parts = urlsplit(self.url)
         target = parts.path + (f"?{parts.query}" if parts.query else "")
-        return f"GET {target} HTTP/1.1\r\n{HEADERS}{self.headers}\r\n".encode()
+        mine = f"Host: pixel.test\r\nUser-Agent: {self.agent}\r\nAccept: image/avif,image/webp,*/*\r\n"
+        return f"GET {target} HTTP/1.1\r\n{mine}{self.headers}\r\n".encode()
 
 
 async def flood(host: str, port: int, requests: Sequence[Request], connections: int = 32) -> None:

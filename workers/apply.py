@@ -92,8 +92,11 @@ def read(store: Redis, shard: int, sums: Sums) -> Kept:
     return kept
 
 
-def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float) -> Iterator[Command]:
-    """The commands that add a campaign's sums to what is kept. keep: days. Pure.
+def plan(
+    shard: int, sums: Sums, kept: Kept, keep: Keep, now: float, records: list[str | bytes]
+) -> Iterator[Command]:
+    """The commands that add a campaign's sums to what is kept; recipients are added to `records`, as
+    `turn.commit` takes them. keep: days.
 
     Of days that are no longer kept, hits are in the totals alone.
     """
@@ -102,7 +105,6 @@ def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float) -> Iterator
     first_day = retention.oldest_day(sums.campaign, keep.days, now)
     changes = {start: list(cell) for start, cell in sums.cells.items()}
     opens = {day: Counter(counts) for day, counts in sums.opens.items()}
-    records: dict[str, list[bytes]] = {}
     recipients: dict[str, int] = {}
     for key, new in sums.people.items():
         old = kept.people[key]
@@ -121,11 +123,7 @@ def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float) -> Iterator
                 recipients[name] = recipients.get(name, 0) + 1
             for name in _joined(was):
                 recipients[name] = recipients.get(name, 0) - 1
-        bucket = keys.people(shard, campaign, people.bucket(key))
-        records.setdefault(bucket, []).extend((key, people.pack(both)))
-    for bucket, fields in records.items():
-        for part in _parts(fields):
-            yield ("HSET", bucket, *part)
+        records += (keys.people(shard, campaign, people.bucket(key)), key, people.pack(both))
     yield from _totals(shard, campaign, changes)
     for name, count in recipients.items():
         if count:

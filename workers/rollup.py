@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 
@@ -73,18 +76,19 @@ class Rollup:
             return self._stop(
                 f"dead letters are full ({self.settings.dead_letters}): look at them, drop them"
             )
+        records: list[str | bytes] = []
         try:
             commands = burst.find(self.store, self.shard, tally, newest, judge.burst)
             for sums in tally.sums.values():
                 kept = apply.read(self.store, self.shard, sums)
                 days = retention.keep(self.settings, sums.campaign)
-                commands += apply.plan(self.shard, sums, kept, days, now)
+                commands += apply.plan(self.shard, sums, kept, days, now, records)
                 commands += apply.rulesets(self.shard, sums, judge.ruleset, now)
             commands += apply.plan_last(self.store, self.shard, tally.last)
         except NewerFormat as error:
             return self._stop(f"{error}; update the workers")
         commands += apply.bookkeeping(self.shard, tally, taken)
-        if not turn.commit(self.store, self.shard, n, taken, commands):
+        if not turn.commit(self.store, self.shard, n, taken, commands, records):
             return Outcome.MOVED
         for one in tally.dead:
             log.error("rollup: shard %d: a hit was set aside: %s", self.shard, one.reason)
@@ -110,18 +114,32 @@ def drain(shard: int) -> int:
     """The job: until the shard was seen empty, or the time is up. Returns how many hits it counted.
 
     What arrives meanwhile is the next job's, so that a shard with a steady flow does not keep a worker.
+    Another shard is drained beside it, for each waits for Redis for a third of the time. If that one's own
+    job runs elsewhere, one of the two finds the turn moved, and leaves it to the other.
     """
     store, settings, secrets = context()
     judge_of(settings).refresh()
-    rollup = Rollup(store, settings, secrets, shard)
+    shards = sorted({shard, (shard + settings.shards // 2) % settings.shards})
+    return beside(store, settings, secrets, shards, time.monotonic() + TIME)
+
+
+def beside(store: Redis, settings: Settings, secrets: Secrets, shards: Sequence[int], deadline: float) -> int:
+    """Drains shards, each in a thread, until empty or this instant of the monotonic clock; hits counted."""
+    with ThreadPoolExecutor(len(shards)) as threads:
+        rollups = [Rollup(store, settings, secrets, shard) for shard in shards]
+        return sum(threads.map(functools.partial(_drain, deadline=deadline), rollups))
+
+
+def _drain(rollup: Rollup, deadline: float) -> int:
     started = time.monotonic()
-    while time.monotonic() - started < TIME:
+    while time.monotonic() < deadline:
         outcome = rollup.step(time.time())
         # MOVED: another roll-up has this shard. It goes on, so this one need not.
         if outcome is not Outcome.COUNTED or not rollup.behind:
             break
     if rollup.counted:
-        log.debug("rollup: shard %d: %d hits in %.2f s", shard, rollup.counted, time.monotonic() - started)
+        took = time.monotonic() - started
+        log.debug("rollup: shard %d: %d hits in %.2f s", rollup.shard, rollup.counted, took)
     return rollup.counted
 
 

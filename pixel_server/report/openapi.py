@@ -374,7 +374,7 @@ def _people() -> dict[str, Any]:
                 parameters=[
                     _query(
                         "quiet_since",
-                        text("A day of UTC.", pattern=r"^\d{4}-\d\d-\d\d$"),
+                        text("A day of UTC.", format="date"),
                         required=True,
                     ),
                     _query("after", text("`next` of the page before.", pattern="^[0-9]{1,9}$")),
