@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from pixel_server import breakdown
+from pixel_server import breakdown, traces
 from pixel_server.agents import UNKNOWN, Client, client, facets
-from pixel_server.verdicts import Class
+from pixel_server.verdicts import ELIGIBLE, Class
 
 NONE = "none"
 REMEMBERED = 50_000
@@ -31,17 +31,18 @@ class RulesError(ValueError):
     """Rules that cannot be used; the message is one line that names the file and the line."""
 
 
-class Verdict(NamedTuple):
+class Verdict(msgspec.Struct, frozen=True, eq=False):
     """rule: its id. hides: the client of whoever this was loads all images by machine, read or not.
 
-    firm: no burst can make it a scanner's. labels: what an open of a person or proxy counts under, see
-    `breakdown`; a proxy's device and address say nothing of the reader.
+    trace: what a burst takes the hit for (`traces`), or None. labels: what an open of a person or proxy
+    counts under, see `breakdown`; a proxy's device and address say nothing of the reader.
+    There is one of each: they are told apart by identity, so that hits are quickly counted by them.
     """
 
     verdict: Class
     rule: str
     hides: bool = False
-    firm: bool = False
+    trace: int | None = None
     labels: tuple[str, ...] = ()
 
 
@@ -92,6 +93,7 @@ class Rules:
         self.ruleset = ruleset
         self.burst = next((rule for rule in self.rules if rule.burst), None)
         self._tests = [(_test(rule), rule) for rule in self.rules if not rule.burst]
+        self._verdicts: dict[tuple[str, tuple[str, ...]], Verdict] = {}
         self._seen: dict[tuple[object, ...], Verdict] = {}
         self._prefixes = tuple({prefix for rule in self.rules for prefix in rule.referrer or ()})
 
@@ -122,9 +124,28 @@ class Rules:
     def _judge(self, evidence: Evidence) -> Verdict:
         for holds, rule in self._tests:
             if holds(evidence):
-                firm = self.burst is None or rule.priority >= self.burst.priority
-                return Verdict(rule.verdict, rule.id, rule.hides, firm, _labels(rule, evidence.agent))
-        return Verdict("unknown", NONE, firm=self.burst is None)
+                labels = _labels(rule, evidence.agent)
+                return self._one(rule.verdict, rule.id, rule.hides, self._trace(rule), labels)
+        return self._one("unknown", NONE, False, traces.UNKNOWN if self.burst else None, ())
+
+    def _one(
+        self, verdict: Class, rule: str, hides: bool, trace: int | None, labels: tuple[str, ...]
+    ) -> Verdict:
+        key = (rule, labels)
+        if key not in self._verdicts:
+            self._verdicts[key] = Verdict(verdict, rule, hides, trace, labels)
+        return self._verdicts[key]
+
+    def _trace(self, rule: Rule) -> int | None:
+        """None: it has no part in a burst, nor can it be what is left of a person."""
+        if self.burst is None:
+            return None
+        is_firm = rule.priority >= self.burst.priority
+        if rule.verdict in ELIGIBLE:
+            return traces.APART if is_firm or rule.verdict == "proxy" else traces.PERSON
+        if rule.verdict == "scanner":
+            return traces.SCANNER
+        return traces.UNKNOWN if rule.verdict == "unknown" and not is_firm else None
 
     @cached_property
     def by_id(self) -> dict[str, Rule]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from pixel_server.keys import PEOPLE_BUCKETS
 from pixel_server.series import refuse_newer
@@ -28,7 +29,7 @@ _decode = msgspec.msgpack.Decoder(list[int]).decode
 _decode_day = msgspec.msgpack.Decoder(tuple[int, int]).decode
 
 
-class Person(NamedTuple):
+class Person(msgspec.Struct, frozen=True, gc=False):
     """first, last, first_person, last_person: seconds, 0 without such an open. opens: all; person, prefetch,
     scanner: of them, those with such a verdict, a proxy's among a person's. What is left is unknown.
     delay: bin of the time to the first open of a person (`breakdown`), 0 if it is not known."""
@@ -47,15 +48,15 @@ class Person(NamedTuple):
     @property
     def classes(self) -> int:
         """Which verdicts there were, as bits: PERSON, PREFETCH, SCANNER, UNKNOWN, and HIDES; 0: no open."""
-        _, _, opens, flags, person, _, prefetch, scanner, _, _ = self
+        opens, person = self.opens, self.person
         if not opens:
             return 0
         found = PERSON if person else 0
         if opens != person:
-            found |= (PREFETCH if prefetch else 0) | (SCANNER if scanner else 0)
-            if opens > person + prefetch + scanner:
+            found |= (PREFETCH if self.prefetch else 0) | (SCANNER if self.scanner else 0)
+            if opens > person + self.prefetch + self.scanner:
                 found |= UNKNOWN
-        return found | HIDES if flags & HIDDEN else found
+        return found | HIDES if self.flags & HIDDEN else found
 
 
 NOBODY = Person()
@@ -84,22 +85,21 @@ def merge(a: Person, b: Person) -> Person:
     """Both together. Does not depend on which was first."""
     if not a.opens or not b.opens:
         known, other = (a, b) if a.opens else (b, a)
-        return known._replace(flags=a.flags | b.flags) if other.flags & ~known.flags else known
-    first_a, last_a, opens_a, flags_a, person_a, human_a, prefetch_a, scanner_a, delay_a, end_a = a
-    first_b, last_b, opens_b, flags_b, person_b, human_b, prefetch_b, scanner_b, delay_b, end_b = b
-    if not person_a or (person_b and (human_b < human_a or (human_b == human_a and delay_b > delay_a))):
-        human_a, delay_a = human_b, delay_b
+        return replace(known, flags=a.flags | b.flags) if other.flags & ~known.flags else known
+    first = a
+    if not a.person or (b.person and (b.first_person, -b.delay) < (a.first_person, -a.delay)):
+        first = b
     return Person(
-        first_a if first_a < first_b else first_b,
-        last_a if last_a > last_b else last_b,
-        opens_a + opens_b,
-        flags_a | flags_b,
-        person_a + person_b,
-        human_a,
-        prefetch_a + prefetch_b,
-        scanner_a + scanner_b,
-        delay_a,
-        end_a if end_a > end_b else end_b,
+        min(a.first, b.first),
+        max(a.last, b.last),
+        a.opens + b.opens,
+        a.flags | b.flags,
+        a.person + b.person,
+        first.first_person,
+        a.prefetch + b.prefetch,
+        a.scanner + b.scanner,
+        first.delay,
+        max(a.last_person, b.last_person),
     )
 
 
@@ -111,15 +111,15 @@ def take(person: Person, taken: Taken) -> Person:
     those minutes is left: then the end of that time stands for it.
     """
     left = person.person - taken.person
-    found = person._replace(person=left, scanner=person.scanner + taken.person + taken.unknown)
+    found = replace(person, person=left, scanner=person.scanner + taken.person + taken.unknown)
     if left <= 0:
-        return found._replace(person=0, first_person=0, delay=0, last_person=0)
+        return replace(found, person=0, first_person=0, delay=0, last_person=0)
     if found.first_person in taken.at:
         first, delay = min(taken.left, key=_earliest, default=(found.last, 0))
-        found = found._replace(first_person=first, delay=delay)
+        found = replace(found, first_person=first, delay=delay)
     if found.last_person in taken.at:
         last = max((at for at, _ in taken.left), default=taken.before)
-        found = found._replace(last_person=max(last, found.first_person))
+        found = replace(found, last_person=max(last, found.first_person))
     return found
 
 
@@ -128,17 +128,18 @@ def _earliest(one: tuple[int, int]) -> tuple[int, int]:
 
 
 def pack(person: Person) -> bytes:
-    first, last, opens, flags, persons, first_person, prefetch, scanner, delay, last_person = person
-    head = (FORMAT, flags | delay << 4, first, last - first, opens)
-    if persons == opens and first_person == first:
-        return _encode((*head, persons) if persons else head)
+    first, last, opens, persons = person.first, person.last, person.opens, person.person
+    flags = person.flags | person.delay << 4
+    if persons == opens and person.first_person == first:
+        return _encode((FORMAT, flags, first, last - first, opens, persons)[: 6 if persons else 5])
     if not persons:
-        rest = [0, 0, prefetch, scanner]
+        rest = [0, 0, person.prefetch, person.scanner]
     else:
-        rest = [persons, first_person - first, prefetch, scanner, last - last_person]
+        later, behind = person.first_person - first, last - person.last_person
+        rest = [persons, later, person.prefetch, person.scanner, behind]
     while rest and not rest[-1]:
         rest.pop()
-    return _encode((*head, *rest))
+    return _encode((FORMAT, flags, first, last - first, opens, *rest))
 
 
 def unpack(value: bytes | None) -> Person:

@@ -8,24 +8,36 @@ the append-only file; the first command is one that a full store refuses, so not
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from pixel_server import keys
 from pixel_server.store import AsyncRedis, Redis
 
 Command = tuple[str | bytes, ...]
+Records = dict[str, list[bytes]]
+"""By what the names of the hashes begin with: recipient key, length in one byte, value, and so on."""
 
 _COMMIT = """
--- KEYS: turn. ARGV: n as read; id of the last entry counted, or ''; how many arguments of records follow;
--- records, each key, field, value of a hash; commands, each the number of its arguments and these.
+-- KEYS: turn. ARGV: n as read; id of the last entry counted, or ''; number of hashes that records are spread
+-- over; how many pairs follow; pairs: what the names of these hashes begin with, and records, each a key of 8
+-- bytes, the length of a value in 1 byte, and the value; then commands, each the number of its arguments and
+-- these.
 -- Returns the new n, or -1 if the turn has moved: then nothing was done.
 local n = tonumber(redis.call('HGET', KEYS[1], 'n') or '0')
 if n ~= tonumber(ARGV[1]) then return -1 end
 redis.call('HSET', KEYS[1], 'n', n + 1)
 if ARGV[2] ~= '' then redis.call('HSET', KEYS[1], 'id', ARGV[2]) end
-local at = 4 + tonumber(ARGV[3])
-for i = 4, at - 1, 3 do redis.call('HSET', ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
+local buckets, at = tonumber(ARGV[3]), 5 + 2 * tonumber(ARGV[4])
+for i = 5, at - 1, 2 do
+  local prefix, records, from = ARGV[i], ARGV[i + 1], 1
+  while from < #records do
+    local a, b, _, _, size = string.byte(records, from + 4, from + 8)
+    redis.call('HSET', prefix .. string.format('%03x', (a * 256 + b) % buckets),
+      string.sub(records, from, from + 7), string.sub(records, from + 9, from + 8 + size))
+    from = from + 9 + size
+  end
+end
 while at < #ARGV do
   local last = at + tonumber(ARGV[at])
   redis.call(unpack(ARGV, at + 1, last))
@@ -47,11 +59,11 @@ def commit(
     n: int,
     last: str,
     commands: Iterable[Command],
-    records: Sequence[str | bytes] = (),
+    records: Records | None = None,
 ) -> bool:
     """Carries out the commands if the turn still is n. last: the entry counted by them, or ''.
 
-    records: key, field, value, and so on, to be set: for the many of which a command each would take longer.
+    records: of recipients, to be set; there are many, and a command each would take longer.
     """
     return int(store.eval(*_arguments(shard, n, last, commands, records))) > 0
 
@@ -80,10 +92,14 @@ async def change(store: AsyncRedis, shard: int, made: Callable[[], Awaitable[lis
 
 
 def _arguments(
-    shard: int, n: int, last: str, commands: Iterable[Command], records: Sequence[str | bytes] = ()
+    shard: int, n: int, last: str, commands: Iterable[Command], records: Records | None = None
 ) -> tuple[Any, ...]:
     found: list[str | bytes] = []
     for command in commands:
         found.append(str(len(command)))
         found += command
-    return _COMMIT, 1, keys.turn(shard), n, last, len(records), *records, *found
+    pairs: list[str | bytes] = []
+    for prefix, values in (records or {}).items():
+        pairs += (prefix, b"".join(values))
+    first = (_COMMIT, 1, keys.turn(shard), n, last, keys.PEOPLE_BUCKETS, len(pairs) // 2)
+    return *first, *pairs, *found

@@ -102,7 +102,8 @@ date = 2026-11-24
 
 def test_a_rule_of_the_operators_own(tmp_path):
     rules = own(tmp_path, GOOD)
-    assert rules.judge(Evidence("Mozilla/5.0 (OurScanner 1)"))[:2] == ("scanner", "ours")
+    found = rules.judge(Evidence("Mozilla/5.0 (OurScanner 1)"))
+    assert (found.verdict, found.rule) == ("scanner", "ours")
     assert rules.ruleset == f"{SHIPPED.ruleset}+own"
 
 

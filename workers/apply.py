@@ -27,11 +27,11 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from pixel_server import breakdown, keys, people, retention, series
-from pixel_server.people import Person
+from pixel_server.people import NOBODY, Person
 from pixel_server.retention import Keep
 from pixel_server.series import Cell, Cells
 from pixel_server.store import Redis
-from pixel_server.turn import Command
+from pixel_server.turn import Command, Records
 from workers.tally import Sums, Tally
 
 _READ_PEOPLE = """
@@ -47,6 +47,7 @@ return out
 """
 
 _CHUNK = 1000
+_SIZES = [bytes([size]) for size in range(256)]
 
 
 @dataclass(slots=True)
@@ -59,42 +60,47 @@ class Kept:
     opens: dict[str, breakdown.Days] = field(default_factory=dict)
 
 
-def read(store: Redis, shard: int, sums: Sums) -> Kept:
-    """Reads what this tally will change. NewerFormat: a newer version wrote it."""
-    campaign = sums.campaign.id
-    kept = Kept()
-    if sums.people:
-        prefix = keys.people(shard, campaign, 0)[:-3]
-        found = store.eval(_READ_PEOPLE, 1, prefix, b"".join(sums.people), keys.PEOPLE_BUCKETS)
-        kept.people = {key: people.unpack(value) for key, value in zip(sums.people, found, strict=True)}
+def read(store: Redis, shard: int, tally: Tally) -> list[tuple[Sums, Kept]]:
+    """What each campaign's sums will change, in two round trips. NewerFormat: a newer version wrote it."""
+    found = [(sums, Kept()) for sums in tally.sums.values()]
+    pipe = store.pipeline(transaction=False)
+    for sums, _ in found:
+        prefix = keys.people(shard, sums.campaign.id, 0)[:-3]
+        pipe.eval(_READ_PEOPLE, 1, prefix, b"".join(sums.people), keys.PEOPLE_BUCKETS)
+    for (sums, kept), values in zip(found, pipe.execute(), strict=True):
+        kept.people = {key: people.unpack(value) for key, value in zip(sums.people, values, strict=True)}
+    asked = []
+    for sums, kept in found:
+        starts = _starts(sums, kept)
+        days = sorted({series.utc_day(start) for start in starts})
+        months = sorted({sums.day(start)[:6] for start in starts})
+        asked.append((days, months))
+        for day in days:
+            pipe.get(keys.buckets(shard, sums.campaign.id, day))
+        pipe.hmget(keys.months(shard, sums.campaign.id), ["", *months])
+        pipe.hmget(keys.breakdown(shard, sums.campaign.id), [breakdown.ALL, *months])
+    answers = iter(pipe.execute())
+    for (_, kept), (days, months) in zip(found, asked, strict=True):
+        kept.buckets = {day: series.unpack(next(answers)) for day in days}
+        kept.months = dict(zip(months, map(series.unpack, next(answers)[1:]), strict=True))
+        kept.opens = dict(zip([breakdown.ALL, *months], map(breakdown.unpack, next(answers)), strict=True))
+    return found
+
+
+def _starts(sums: Sums, kept: Kept) -> set[int]:
+    """The buckets that may change: those of the hits, and those that a first open may move to or from."""
     starts = set(sums.cells)
     for taken in sums.taken.values():
         starts.update(series.bucket(at * 1000) for at, _ in taken.left)
     for person in kept.people.values():
         if person.opens:
-            starts.add(series.bucket(person.first * 1000))
+            starts.add(person.first - person.first % series.QUARTER)
         if person.person:
-            starts.add(series.bucket(person.first_person * 1000))
-    days = sorted({series.utc_day(start) for start in starts})
-    months = sorted({sums.day(start)[:6] for start in starts})
-    if not starts:
-        return kept
-    pipe = store.pipeline(transaction=False)
-    for day in days:
-        pipe.get(keys.buckets(shard, campaign, day))
-    pipe.hmget(keys.months(shard, campaign), months)
-    pipe.hmget(keys.breakdown(shard, campaign), [breakdown.ALL, *months])
-    *found_days, found_months, found_opens = pipe.execute()
-    kept.buckets = {day: series.unpack(value) for day, value in zip(days, found_days, strict=True)}
-    kept.months = {month: series.unpack(value) for month, value in zip(months, found_months, strict=True)}
-    names = [breakdown.ALL, *months]
-    kept.opens = {name: breakdown.unpack(value) for name, value in zip(names, found_opens, strict=True)}
-    return kept
+            starts.add(person.first_person - person.first_person % series.QUARTER)
+    return starts
 
 
-def plan(
-    shard: int, sums: Sums, kept: Kept, keep: Keep, now: float, records: list[str | bytes]
-) -> Iterator[Command]:
+def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float, records: Records) -> Iterator[Command]:
     """The commands that add a campaign's sums to what is kept; recipients are added to `records`, as
     `turn.commit` takes them. keep: days.
 
@@ -106,9 +112,10 @@ def plan(
     changes = {start: list(cell) for start, cell in sums.cells.items()}
     opens = {day: Counter(counts) for day, counts in sums.opens.items()}
     recipients: dict[str, int] = {}
+    values = records.setdefault(keys.people(shard, campaign, 0)[:-3], [])
     for key, new in sums.people.items():
         old = kept.people[key]
-        both = people.merge(old, new)
+        both = new if old is NOBODY else people.merge(old, new)
         if (taken := sums.taken.get(key)) is not None:
             both = people.take(both, taken)
         if both.first != old.first:
@@ -123,7 +130,8 @@ def plan(
                 recipients[name] = recipients.get(name, 0) + 1
             for name in _joined(was):
                 recipients[name] = recipients.get(name, 0) - 1
-        records += (keys.people(shard, campaign, people.bucket(key)), key, people.pack(both))
+        value = people.pack(both)
+        values += (key, _SIZES[len(value)], value)
     yield from _totals(shard, campaign, changes)
     for name, count in recipients.items():
         if count:

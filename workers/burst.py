@@ -11,6 +11,7 @@ the hits' own times alone, so one from a clock that is ahead leaves hits from ot
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pixel_server import keys, series, traces, turn
@@ -28,11 +29,13 @@ MOST = 16
 
 @dataclass(slots=True)
 class Evidence:
-    """A shard's, as a pass goes on. newest: time of its newest hit, ms. changed: (minute, field)."""
+    """A shard's, as a pass goes on. newest: time of its newest hit, ms. changed: (minute, field). apart: of
+    hits of this pass that are not kept."""
 
     newest: int
     known: Traces = field(default_factory=dict)
     changed: dict[tuple[int, bytes], None] = field(default_factory=dict)
+    apart: dict[bytes, list[tuple[int, Trace]]] = field(default_factory=dict)
 
     @property
     def oldest(self) -> int:
@@ -58,8 +61,10 @@ def find(store: Redis, shard: int, tally: Tally, newest: int, rule: str) -> list
         rest: Traces = {}
         traces.read(store, shard, wanted, rest)
         for mark in taken:
-            left = rest.get(mark.name, {}) | evidence.known[mark.name]
-            mark.sums.taken[mark.name[:8]] = mark.taken(left, evidence.oldest)
+            minutes = rest.get(mark.name, {}) | evidence.known[mark.name]
+            there = [(minute, one) for minute, found in minutes.items() for one in found]
+            there += evidence.apart.get(mark.name, ())
+            mark.sums.taken[mark.name[:8]] = mark.taken(there, evidence.oldest)
     oldest = evidence.oldest
     commands = list(traces.write(shard, evidence.known, (c for c in evidence.changed if c[0] >= oldest)))
     commands += [("UNLINK", keys.evidence(shard, minute)) for minute in kept if minute < oldest]
@@ -89,6 +94,7 @@ def _look(tally: Tally, evidence: Evidence, rule: str) -> list[_Marks]:
             oldest = evidence.oldest
         minute = ms // MINUTE
         if minute < oldest:
+            evidence.apart.setdefault(name, []).append((minute, trace))
             continue
         minutes = known.get(name)
         if minutes is None:
@@ -107,6 +113,8 @@ def _look(tally: Tally, evidence: Evidence, rule: str) -> list[_Marks]:
         if len(here) < MOST:
             here.append(trace)
             changed[minute, name] = None
+        else:
+            evidence.apart.setdefault(name, []).append((minute, trace))
     return list(marks.values())
 
 
@@ -162,11 +170,10 @@ class _Marks:
         elif one.is_open:
             self.unknown += 1
 
-    def taken(self, minutes: dict[int, list[Trace]], oldest: int) -> Taken:
+    def taken(self, there: Iterable[tuple[int, Trace]], oldest: int) -> Taken:
         left = [
             (minute * 60 + one.at // 1000, one.delay)
-            for minute, found in minutes.items()
-            for one in found
+            for minute, one in there
             if one.is_open and one.kind in (PERSON, APART)
         ]
         return Taken(len(self.at), self.unknown, frozenset(self.at), left, oldest * 60)

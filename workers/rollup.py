@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,13 @@ log = logging.getLogger("workers.rollup")
 
 TIME = 1.0
 """Seconds a job drains at most: other shards wait for the same worker."""
+
+ALIVE = 10.0
+"""Seconds since the last beat of a worker that is there."""
+BESIDE = 4
+"""Shards drained beside each other at most."""
+SWITCH = 0.0003
+"""Seconds one thread computes while another has its answer from Redis: many such answers make a pass."""
 
 PASS_HITS = 4000
 """Hits a pass aims at. It reads at most MOST_ENTRIES entries of at most 1,000 hits a recorder wrote."""
@@ -76,11 +84,10 @@ class Rollup:
             return self._stop(
                 f"dead letters are full ({self.settings.dead_letters}): look at them, drop them"
             )
-        records: list[str | bytes] = []
+        records: turn.Records = {}
         try:
             commands = burst.find(self.store, self.shard, tally, newest, judge.burst)
-            for sums in tally.sums.values():
-                kept = apply.read(self.store, self.shard, sums)
+            for sums, kept in apply.read(self.store, self.shard, tally):
                 days = retention.keep(self.settings, sums.campaign)
                 commands += apply.plan(self.shard, sums, kept, days, now, records)
                 commands += apply.rulesets(self.shard, sums, judge.ruleset, now)
@@ -114,17 +121,23 @@ def drain(shard: int) -> int:
     """The job: until the shard was seen empty, or the time is up. Returns how many hits it counted.
 
     What arrives meanwhile is the next job's, so that a shard with a steady flow does not keep a worker.
-    Another shard is drained beside it, for each waits for Redis for a third of the time. If that one's own
-    job runs elsewhere, one of the two finds the turn moved, and leaves it to the other.
+    Where workers are fewer than shards, others are drained beside it: while one waits for Redis, another
+    computes. If the job of one of them runs elsewhere, one of the two finds the turn moved, and leaves it.
     """
     store, settings, secrets = context()
     judge_of(settings).refresh()
-    shards = sorted({shard, (shard + settings.shards // 2) % settings.shards})
-    return beside(store, settings, secrets, shards, time.monotonic() + TIME)
+    workers = max(1, int(store.zcount(keys.WORKERS, time.time() - ALIVE, "+inf")))
+    return beside(store, settings, secrets, group(shard, settings.shards, workers), time.monotonic() + TIME)
+
+
+def group(shard: int, shards: int, workers: int) -> list[int]:
+    """The shards of one job: of so many, for shards that follow each other, none drains another's."""
+    return [(shard + i) % shards for i in range(0, max(1, shards - workers + 1), workers)][:BESIDE]
 
 
 def beside(store: Redis, settings: Settings, secrets: Secrets, shards: Sequence[int], deadline: float) -> int:
     """Drains shards, each in a thread, until empty or this instant of the monotonic clock; hits counted."""
+    sys.setswitchinterval(SWITCH)
     with ThreadPoolExecutor(len(shards)) as threads:
         rollups = [Rollup(store, settings, secrets, shard) for shard in shards]
         return sum(threads.map(functools.partial(_drain, deadline=deadline), rollups))

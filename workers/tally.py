@@ -5,22 +5,34 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from pixel_server import breakdown, hit, people, series, tokens, traces
 from pixel_server.campaigns import Campaign
+from pixel_server.classify import Verdict
 from pixel_server.consent import Consent, Rule, allowed, asks
 from pixel_server.hit import Hit, Unreadable
 from pixel_server.people import Person, Taken
 from pixel_server.secret import Secrets
 from pixel_server.series import Cell
-from pixel_server.tokens import Mode, Part, mode_of, part_of
-from pixel_server.traces import APART, MINUTE, PERSON, SCANNER, UNKNOWN, Trace
-from pixel_server.verdicts import ELIGIBLE, Class
+from pixel_server.tokens import Mode, Part
+from pixel_server.traces import MINUTE, Trace
 from pixel_server.withdrawals import Periods, covers
 from workers.judge import Judge
 
 _ELSEWHERE = frozenset({"proxy", "prefetch"})
 """Verdicts of hits whose addresses are somebody else's machines, and say nothing of the reader."""
+
+_NOT_A_VISITOR = _ELSEWHERE | {"own"}
+
+OFF, COUNT, LAST, PSEUDONYMOUS, IDENTIFIED = (int(mode) for mode in Mode)
+MODE, PART = 0x07, 0x18
+TOP, BOTTOM = Part.TOP << 3, Part.BOTTOM << 3
+"""Of a hit's flags, as plain numbers: enums take a third of the time a hit has."""
+BUCKET = series.QUARTER * 1000
+
+NO_OPEN, OPEN, ANONYMOUS, CLOSED, VIEW = range(5)
+"""What a hit counts as. CLOSED: an open of a campaign whose time to keep recipients is over."""
 
 AHEAD_MS = 86_400_000
 """A hit from further in the future than this is a wrong clock, and is set aside."""
@@ -28,17 +40,25 @@ AHEAD_MS = 86_400_000
 
 @dataclass(slots=True)
 class Sums:
-    """Of one campaign. cells: by start of 15 minutes. visitors: by local day. opens: of people, by local day
-    and label (`breakdown`). rules: hits by id. taken: by recipient, opens that turned out to be a burst's."""
+    """Of one campaign. name: its id, as `traces.field` has it. hits: how many, by bucket, verdict and what
+    they count as; countries: opens by bucket and label. `_settle` spreads both.
+
+    cells: by start of 15 minutes. visitors: by local day. opens: of people, by local day and label
+    (`breakdown`). rules: hits by id. taken: by recipient, opens that turned out to be a burst's.
+    """
 
     campaign: Campaign
     rule: Rule
+    name: bytes
+    hits: dict[tuple[int, Verdict, int], int] = field(default_factory=dict)
+    countries: dict[tuple[int, str], int] = field(default_factory=dict)
     cells: dict[int, Cell] = field(default_factory=dict)
     people: dict[bytes, Person] = field(default_factory=dict)
     addresses: set[bytes] = field(default_factory=set)
     visitors: dict[str, set[bytes]] = field(default_factory=dict)
     opens: dict[str, Counter[str]] = field(default_factory=dict)
     days: dict[int, str] = field(default_factory=dict)
+    hashes: dict[str, blake2b] = field(default_factory=dict)
     rules: Counter[str] = field(default_factory=Counter)
     taken: dict[bytes, Taken] = field(default_factory=dict)
 
@@ -56,6 +76,14 @@ class Sums:
             day = self.days[start] = series.local_day(start, self.campaign.zone)
         return day
 
+    def hash_of(self, day: str, secrets: Secrets) -> blake2b:
+        """What a day's visitors are hashed with."""
+        found = self.hashes.get(day)
+        if found is None:
+            found = secrets.visitors_of(b"day", self.campaign.id.encode(), day.encode())
+            self.hashes[day] = found
+        return found
+
     def opens_of(self, start: int) -> Counter[str]:
         """Those of a bucket's day, by label."""
         day = self.day(start)
@@ -70,8 +98,8 @@ class Tally:
     """sums: by campaign. drops: hits not counted, by reason. dead: what cannot be tallied.
     last: of recipients in mode `last`, the day of the last open, in days since 1970.
     newest: time of the newest hit counted, ms.
-    traces: of hits that may be part of a burst, in their order: (sums, `traces.field`, ms, trace, newest by
-    then)."""
+    traces: of hits that may be part of a burst, in their order: (sums, `traces.field`, ms, trace,
+    newest by then)."""
 
     sums: dict[str, Sums] = field(default_factory=dict)
     drops: Counter[str] = field(default_factory=Counter)
@@ -108,6 +136,8 @@ def fold(
     withdrawn: by recipient key, when hits of that recipient are not to be counted.
     """
     tally = Tally()
+    hashing = secrets.evidence_hash()
+    latest = now_ms + AHEAD_MS
     for one in hits:
         sums = tally.sums.get(one.campaign)
         if sums is None:
@@ -115,126 +145,136 @@ def fold(
             if campaign is None:
                 tally.drops["gone"] += 1
                 continue
-            sums = tally.sums[one.campaign] = Sums(campaign, consent.rule(campaign.mode, campaign.gpc))
+            sums = tally.sums[one.campaign] = Sums(
+                campaign, consent.rule(campaign.mode, campaign.gpc), traces.field(b"", campaign.id)
+            )
+        linked = one.flags & MODE
         if one.recipient in withdrawn and covers(withdrawn[one.recipient], one.time):
             tally.drops["withdrawn"] += 1
-        elif not 0 <= one.time <= now_ms + AHEAD_MS:
+        elif not 0 <= one.time <= latest:
             tally.dead.append(Unreadable(hit.encode(one), "time: in the future, or before 1970"))
-        elif len(one.recipient) != (8 if mode_of(one.flags) > Mode.COUNT else 0):
+        elif len(one.recipient) != (8 if linked > COUNT else 0):
             tally.dead.append(Unreadable(hit.encode(one), "recipient: not as the flags say"))
         elif one.kind == hit.EMAIL:
             if sums.campaign.kind == "email":
-                _add_mail(tally, sums, one, judge, secrets)
+                _add_mail(tally, sums, one, _allowed(tally, sums, one, linked), judge, hashing)
             else:
                 tally.drops["kind"] += 1
         elif one.kind == hit.WEB:
             if sums.campaign.kind == "web":
-                _add_page(tally, sums, one, judge, secrets)
+                _add_page(sums, one, _allowed(tally, sums, one, IDENTIFIED), judge, secrets)
             else:
                 tally.drops["kind"] += 1
         else:
             tally.dead.append(Unreadable(hit.encode(one), f"kind: {one.kind!r}"))
+    for sums in tally.sums.values():
+        _settle(sums)
     return tally
 
 
 def _allowed(tally: Tally, sums: Sums, one: Hit, linked: int) -> int:
     """The mode that holds for this hit; off: it is dropped here, and counted as dropped."""
-    asked = asks(one.gpc, one.dnt)
+    asked = bool(one.gpc or one.dnt) and asks(one.gpc, one.dnt)
     mode = allowed(linked, sums.rule, asked)
-    if mode == Mode.OFF:
-        tally.drops["off" if sums.rule.mode == Mode.OFF else "gpc"] += 1
+    if mode == OFF:
+        tally.drops["off" if sums.rule.mode == OFF else "gpc"] += 1
     elif asked and sums.rule.signals != "ignore":
         sums.cell(series.bucket(one.time))[series.HITS_GPC] += 1
     return mode
 
 
-def _add_mail(tally: Tally, sums: Sums, one: Hit, judge: Judge, secrets: Secrets) -> None:
-    flags, recipient = one.flags, one.recipient
-    tally.newest = max(tally.newest, one.time)
-    mode = _allowed(tally, sums, one, mode_of(flags))
-    if mode == Mode.OFF:
+def _add_mail(tally: Tally, sums: Sums, one: Hit, mode: int, judge: Judge, hashing: blake2b) -> None:
+    if mode == OFF:
         return
-    sent = (one.token_time if flags & tokens.SENDING else sums.campaign.sent_at) if recipient else None
+    time, flags, recipient, address = one.time, one.flags, one.recipient, one.address
+    tally.newest = max(tally.newest, time)
+    sent = None
+    if recipient:
+        sent = one.token_time if flags & tokens.SENDING else sums.campaign.sent_at
     found = judge(one, sent)
-    verdict, rule, hides, firm, labels = found
-    start = series.bucket(one.time)
-    cell = sums.cell(start)
-    cell[series.HITS] += 1
-    cell[series.OF_CLASS[verdict]] += 1
-    sums.rules[rule] += 1
-    if verdict == "own":
+    verdict = found.verdict
+    part = flags & PART
+    is_open = one.method == "GET" and part != BOTTOM and verdict != "own"
+    is_followed = mode >= PSEUDONYMOUS and verdict != "own" and sums.campaign.closed_at is None
+    kind = NO_OPEN if not is_open else OPEN if is_followed else ANONYMOUS
+    if kind == ANONYMOUS and mode >= PSEUDONYMOUS:
+        kind = CLOSED
+    start = time // BUCKET * series.QUARTER
+    key = (start, found, kind)
+    sums.hits[key] = sums.hits.get(key, 0) + 1
+    if not is_followed:
+        if kind == ANONYMOUS and mode == LAST and recipient and sums.campaign.closed_at is None:
+            day = time // 86_400_000
+            tally.last[recipient] = max(day, tally.last.get(recipient, 0))
         return
-    part = part_of(flags)
-    is_open = one.method == "GET" and part != Part.BOTTOM
-    if is_open:
-        cell[series.OPENS] += 1
-    if sums.campaign.closed_at is not None:
-        return
-    if mode < Mode.PSEUDONYMOUS:  # nothing that tells two recipients apart
-        if is_open:
-            cell[series.OPENS_ANONYMOUS] += 1
-            if mode == Mode.LAST and recipient:
-                day = one.time // 86_400_000
-                tally.last[recipient] = max(day, tally.last.get(recipient, 0))
-        return
-    if one.address and verdict not in _ELSEWHERE:
-        sums.addresses.add(one.address)
-    delay = 0
+    if address and verdict not in _ELSEWHERE:
+        sums.addresses.add(address)
+    delay, labels = 0, found.labels
     if is_open and labels:
-        if verdict == "person" and one.address:
-            labels = (*labels, breakdown.country(one.address))
-        opens = sums.opens_of(start)
-        for label in labels:
-            opens[label] += 1
-        delay = breakdown.delay_bin(one.time // 1000 - sent) if sent is not None else 0
-    if (kind := _kind(verdict, firm)) is not None:
-        made = secrets.evidence_hash().copy()
-        made.update(recipient + one.address)
-        address = int.from_bytes(made.digest())
-        trace = Trace(one.time % MINUTE, address, kind, rule, is_open, delay, labels)
-        tally.traces.append((sums, traces.field(recipient, one.campaign), one.time, trace, tally.newest))
+        if address and verdict == "person":
+            label = breakdown.country(address)
+            sums.countries[start, label] = sums.countries.get((start, label), 0) + 1
+            labels = (*labels, label)
+        if sent is not None:
+            delay = breakdown.delay_bin(time // 1000 - sent)
+    if found.trace is not None:
+        made = hashing.copy()
+        made.update(recipient + address)
+        hashed = int.from_bytes(made.digest())
+        trace = Trace(time % MINUTE, hashed, found.trace, found.rule, is_open, delay, labels)
+        tally.traces.append((sums, recipient + sums.name, time, trace, tally.newest))
     if one.method != "GET":
         return
-    at = one.time // 1000
-    flags = people.TOP if part == Part.TOP else people.BOTTOM if part == Part.BOTTOM else 0
-    if hides:
-        flags |= people.HIDDEN
-    person = people.opened(at, flags, verdict, delay) if is_open else Person(flags=flags)
+    loaded = people.TOP if part == TOP else people.BOTTOM if part == BOTTOM else 0
+    if found.hides:
+        loaded |= people.HIDDEN
+    person = people.opened(time // 1000, loaded, verdict, delay) if is_open else Person(flags=loaded)
     known = sums.people.get(recipient)
     sums.people[recipient] = person if known is None else people.merge(known, person)
 
 
-def _add_page(tally: Tally, sums: Sums, one: Hit, judge: Judge, secrets: Secrets) -> None:
-    mode = _allowed(tally, sums, one, Mode.IDENTIFIED)
-    if mode == Mode.OFF:
+def _add_page(sums: Sums, one: Hit, mode: int, judge: Judge, secrets: Secrets) -> None:
+    if mode == OFF:
         return
     found = judge(one, None)
-    start = series.bucket(one.time)
-    cell = sums.cell(start)
-    cell[series.HITS] += 1
-    cell[series.OF_CLASS[found.verdict]] += 1
-    sums.rules[found.rule] += 1
-    if found.verdict == "own":
+    is_view = one.method == "GET" and found.verdict != "own"
+    start = one.time // BUCKET * series.QUARTER
+    key = (start, found, VIEW if is_view else NO_OPEN)
+    sums.hits[key] = sums.hits.get(key, 0) + 1
+    if mode < PSEUDONYMOUS or found.verdict in _NOT_A_VISITOR:
         return
-    followed = mode >= Mode.PSEUDONYMOUS and found.verdict not in _ELSEWHERE
-    if one.address and followed:
+    if one.address:
         sums.addresses.add(one.address)
-    if one.method != "GET":
-        return
-    cell[series.VIEWS] += 1
-    if not followed:
+    if not is_view:
         return
     day = sums.day(start)
-    visitor = one.visitor or secrets.visitor_key(
-        b"day", one.campaign.encode(), one.address, one.agent.encode("utf-8", "replace"), day.encode()
-    )
-    sums.visitors.setdefault(day, set()).add(visitor)
+    visitor = one.visitor
+    if not visitor:
+        made = sums.hash_of(day, secrets).copy()
+        made.update(len(one.address).to_bytes() + one.address + one.agent.encode("utf-8", "replace"))
+        visitor = made.digest()
+    visitors = sums.visitors.get(day)
+    if visitors is None:
+        visitors = sums.visitors[day] = set()
+    visitors.add(visitor)
 
 
-def _kind(verdict: Class, firm: bool) -> int | None:
-    """What a burst takes a hit for; None: it has no part in one, nor can it be what is left of a person."""
-    if verdict in ELIGIBLE:
-        return APART if firm or verdict == "proxy" else PERSON
-    if verdict == "scanner":
-        return SCANNER
-    return UNKNOWN if verdict == "unknown" and not firm else None
+def _settle(sums: Sums) -> None:
+    """Spreads hits that were counted by kind over cells, rules and labels."""
+    for (start, found, kind), count in sums.hits.items():
+        cell = sums.cell(start)
+        cell[series.HITS] += count
+        cell[series.OF_CLASS[found.verdict]] += count
+        sums.rules[found.rule] += count
+        if kind == VIEW:
+            cell[series.VIEWS] += count
+        elif kind != NO_OPEN:
+            cell[series.OPENS] += count
+            if kind == ANONYMOUS:
+                cell[series.OPENS_ANONYMOUS] += count
+            elif kind == OPEN and found.labels:
+                opens = sums.opens_of(start)
+                for label in found.labels:
+                    opens[label] += count
+    for (start, label), count in sums.countries.items():
+        sums.opens_of(start)[label] += count

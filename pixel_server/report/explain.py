@@ -39,7 +39,8 @@ def explain(
         delay is not None and 0 <= delay < settings.soon_seconds,
         in_networks(address, settings.own_networks),
     )
-    verdict, rule, *_ = rules.judge(evidence)
+    found = rules.judge(evidence)
+    verdict, rule = found.verdict, found.rule
     return {
         "verdict": verdict,
         "rule": rule,

@@ -50,8 +50,8 @@ def mail(draw: random.Random, campaign: str, recipient: bytes, at_ms: int) -> tu
         flags=FLAGS,
         token_time=at_ms // 1000 - 3600,
         recipient=recipient,
-        address=draw.randbytes(4),
-        agent=draw.choice(AGENTS),
+        address=recipient[:4],  # of a reader's own: from many at once, it would be a gateway
+        agent=AGENTS[recipient[4] % len(AGENTS)],
         referrer="https://mail.example.org/",
         language=LANGUAGE,
     )

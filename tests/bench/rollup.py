@@ -23,7 +23,7 @@ from tests.bench.machine import cpu_us, on
 from tests.bench.program import Figure, alone
 from tests.bench.sides import SECRETS, Bench, Side, server
 from tests.bench.wrk import Load
-from workers.rollup import TIME, beside
+from workers.rollup import TIME, beside, group
 
 RECIPIENTS = 200_000
 
@@ -39,16 +39,15 @@ class Counted:
 
 
 def count(bench: Bench, side: Side, core: int | None = None) -> Counted:
-    """Rolls up all shards as a worker does, two at a time, in this process, on the serving core."""
+    """Rolls up all shards as a worker does, all at once, in this process, on the serving core."""
     assert side.store is not None
     hits, store = 0, cpu_us([side.store.pid])
     gc.collect()
     with on(bench.cores.serving if core is None else core), connect(side.settings.redis_url) as client:
         began, cpu = time.perf_counter(), time.process_time()
-        for shard in range(SHARDS // 2):
-            pair = (shard, shard + SHARDS // 2)
-            while found := beside(client, side.settings, SECRETS, pair, time.monotonic() + TIME):
-                hits += found
+        shards = group(0, SHARDS, 1)
+        while found := beside(client, side.settings, SECRETS, shards, time.monotonic() + TIME):
+            hits += found
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
     return Counted(hits, took, cpu, (cpu_us([side.store.pid]) - store) / 1e6)
 

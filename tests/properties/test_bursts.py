@@ -102,7 +102,7 @@ def wanted(story: list[Seen]) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     story=st.lists(seen, min_size=3, max_size=16),
     cuts=st.lists(st.integers(1, 9), min_size=1, max_size=8),
