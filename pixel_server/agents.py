@@ -61,7 +61,7 @@ _NAMES = (
     "Geary", "Airmail", "Mailspring", "Mailbird", "MailMate", "eM Client", "The Bat!", "Foxmail", "Spark",
     "Lotus Notes", "GroupWise", "Zimbra", "Superhuman", "Canary Mail", "Newton", "Mimestream", "K-9 Mail",
     "FairEmail", "AquaMail", "BlueMail", "Nine", "Edison Mail", "myMail", "Samsung Email", "MailDroid",
-    "Proton Mail", "Windows Mail", "Outlook Express",
+    "Proton Mail", "Windows Mail",
 )
 # fmt: on
 _PROGRAMS = {re.sub("[^a-z0-9]", "", name.lower()): name for name in _NAMES} | {
@@ -72,11 +72,12 @@ _PROGRAMS = {re.sub("[^a-z0-9]", "", name.lower()): name for name in _NAMES} | {
     "sparkdesktop": "Spark",
     "hclnotes": "Lotus Notes",
     "windowslivemail": "Windows Mail",
+    "outlookexpress": "Windows Mail",
     "yahoomobilemail": "Yahoo Mail",
     "yahoomail": "Yahoo Mail",
     "gmailapp": "Gmail",
 }
-_OUTLOOK = re.compile("outlook(?!express)|office|exchangewebservices|entourage").search
+_OUTLOOK = re.compile("outlook(?!express)|office|entourage").search
 _BROWSERS = (
     *("Chrome", "Firefox", "Safari", "Edge", "Opera", "Samsung Internet", "Yandex Browser", "Vivaldi"),
     *("Brave", "UC Browser", "IE", "Chromium"),

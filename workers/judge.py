@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from functools import lru_cache
 
+from ua_parser import parse_user_agent
+
 from pixel_server import classify, tokens
 from pixel_server.classify import Rules, Verdict, in_networks
 from pixel_server.hit import Hit
@@ -48,4 +50,5 @@ class Judge:
 @lru_cache(8)
 def judge_of(settings: Settings) -> Judge:
     """RulesError, NetworksError: what the operator gave cannot be used."""
+    parse_user_agent("")  # its patterns are made at its first use
     return Judge(classify.load(settings.rules), Networks.load(settings.networks), settings)

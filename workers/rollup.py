@@ -125,7 +125,6 @@ def drain(shard: int) -> int:
     computes. If the job of one of them runs elsewhere, one of the two finds the turn moved, and leaves it.
     """
     store, settings, secrets = context()
-    judge_of(settings).refresh()
     workers = max(1, int(store.zcount(keys.WORKERS, time.time() - ALIVE, "+inf")))
     return beside(store, settings, secrets, group(shard, settings.shards, workers), time.monotonic() + TIME)
 
@@ -136,7 +135,11 @@ def group(shard: int, shards: int, workers: int) -> list[int]:
 
 
 def beside(store: Redis, settings: Settings, secrets: Secrets, shards: Sequence[int], deadline: float) -> int:
-    """Drains shards, each in a thread, until empty or this instant of the monotonic clock; hits counted."""
+    """Drains shards, each in a thread, until empty or this instant of the monotonic clock; hits counted.
+
+    What is made once is made before: msgspec crashes where two threads learn a type at the same time.
+    """
+    judge_of(settings).refresh()
     sys.setswitchinterval(SWITCH)
     with ThreadPoolExecutor(len(shards)) as threads:
         rollups = [Rollup(store, settings, secrets, shard) for shard in shards]

@@ -75,15 +75,18 @@ def page(draw: random.Random, at_ms: int) -> tuple[int, bytes]:
     return shards.of_key(SECRETS.routing_key(address, agent.encode()), SHARDS), hit.encode(one)
 
 
-def realistic(draw: random.Random, people: list[bytes], count: int) -> Iterator[tuple[int, bytes]]:
-    """50 user agents, 2,000 paths, all these recipients; four mails and a web site; of just now."""
-    at = int(time.time() * 1000) - 1000
+def realistic(
+    draw: random.Random, people: list[bytes], count: int, ago: int = 60
+) -> Iterator[tuple[int, bytes]]:
+    """50 user agents, 2,000 paths, all these recipients; four mails and a web site. They came at 50,000 a
+    second, and began so many seconds ago."""
+    at = int((time.time() - ago) * 1000)
     for i in range(count):
         if draw.random() < WEB:
-            yield page(draw, at + i % 1000)
+            yield page(draw, at + i // 50)
         else:
             campaign = draw.choices(MAILS, WEIGHTS)[0]
-            yield mail(draw, campaign, draw.choice(people), at + i % 1000)
+            yield mail(draw, campaign, draw.choice(people), at + i // 50)
 
 
 class Writer:

@@ -2,8 +2,9 @@
 
 python -m tests.bench.rollup [--rounds 3] [--hits 200000] [--seconds 5] [--group 32]
 
-Hits are realistic (see hits.py), written in groups as a recorder has at 64 connections: about 32 hits, so
-eight a batch. Worker and web process run on the serving core, in turn; the store on the other.
+Hits are realistic (see hits.py), those of a round ten minutes after those before, and written in groups as a
+recorder has at 64 connections: about 32 hits, so eight a batch. Worker and web process run on the serving
+core, in turn; the store on the other.
 """
 
 from __future__ import annotations
@@ -74,11 +75,11 @@ def measure(
         assert side.store is not None
         make_site(side)
         writer = Writer(side.store.client, group)
-        for _ in range(rounds):
+        for number in range(rounds):
             for connections, rates in web.items():
                 rates.append(wrk.run(bench, side, Load(connections, seconds)).rate)
                 side.tidy()
-            writer.write(realistic(draw, people, hits))
+            writer.write(realistic(draw, people, hits, ago=600 * (rounds - number)))
             counted.append(count(bench, side))
             assert counted[-1].hits == hits, f"{counted[-1].hits} of {hits} hits were counted"
             side.tidy()
