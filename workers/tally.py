@@ -97,7 +97,7 @@ class Sums:
 class Tally:
     """sums: by campaign. drops: hits not counted, by reason. dead: what cannot be tallied.
     last: of recipients in mode `last`, the day of the last open, in days since 1970.
-    newest: time of the newest hit counted, ms.
+    newest: time of the newest hit, ms.
     traces: of hits that may be part of a burst, in their order: (sums, `traces.field`, ms, trace,
     newest by then)."""
 
@@ -149,6 +149,8 @@ def fold(
                 campaign, consent.rule(campaign.mode, campaign.gpc), traces.field(b"", campaign.id)
             )
         linked = one.flags & MODE
+        if tally.newest < one.time <= latest:
+            tally.newest = one.time
         if one.recipient in withdrawn and covers(withdrawn[one.recipient], one.time):
             tally.drops["withdrawn"] += 1
         elif not 0 <= one.time <= latest:
@@ -187,7 +189,6 @@ def _add_mail(tally: Tally, sums: Sums, one: Hit, mode: int, judge: Judge, hashi
     if mode == OFF:
         return
     time, flags, recipient, address = one.time, one.flags, one.recipient, one.address
-    tally.newest = max(tally.newest, time)
     sent = None
     if recipient:
         sent = one.token_time if flags & tokens.SENDING else sums.campaign.sent_at
@@ -195,15 +196,14 @@ def _add_mail(tally: Tally, sums: Sums, one: Hit, mode: int, judge: Judge, hashi
     verdict = found.verdict
     part = flags & PART
     is_open = one.method == "GET" and part != BOTTOM and verdict != "own"
-    is_followed = mode >= PSEUDONYMOUS and verdict != "own" and sums.campaign.closed_at is None
-    kind = NO_OPEN if not is_open else OPEN if is_followed else ANONYMOUS
-    if kind == ANONYMOUS and mode >= PSEUDONYMOUS:
-        kind = CLOSED
+    is_closed = sums.campaign.closed_at is not None
+    is_followed = mode >= PSEUDONYMOUS and not is_closed and verdict != "own"
+    kind = NO_OPEN if not is_open else CLOSED if is_closed else OPEN if is_followed else ANONYMOUS
     start = time // BUCKET * series.QUARTER
     key = (start, found, kind)
     sums.hits[key] = sums.hits.get(key, 0) + 1
     if not is_followed:
-        if kind == ANONYMOUS and mode == LAST and recipient and sums.campaign.closed_at is None:
+        if kind == ANONYMOUS and mode == LAST and recipient:
             day = time // 86_400_000
             tally.last[recipient] = max(day, tally.last.get(recipient, 0))
         return

@@ -177,3 +177,37 @@ def test_two_addresses_are_no_burst_nor_are_proxies(mail, opens, stats):
         opens(f"2026-03-01T09:00:0{n}Z", "bob", GMAIL, f"66.249.84.{n}")
         opens(f"2026-03-01T09:00:0{n}Z", "cyd", READER, f"198.51.100.{n}", mode=Mode.COUNT)
     assert stats("mail")["verdicts"]["scanner"]["hits"] == 0
+
+
+def test_traces_go_with_the_shards_hits_whatever_these_are(mail, opens, stats, site, clock, client, secrets):
+    mail()
+    site.post("/api/campaigns", json={"id": "page", "name": "Page", "kind": "web"})
+    opens("2026-03-01T22:00Z", "ada")
+    stats("mail")
+    [key] = client.keys("px:*evidence*")
+    clock.at("2026-03-01T22:07Z")
+    for n in range(40):  # some of them in her shard
+        site.get(f"/p/page.gif?v={n}")
+    stats("page")
+    assert client.keys("px:*evidence*") == []
+    assert key
+
+
+def test_erasure_and_deletion_reach_traces(mail, opens, stats, site, client, secrets):
+    mail()
+    site.post("/api/campaigns", json={"id": "other", "name": "Other", "kind": "email"})
+    opens("2026-03-01T22:00Z", "ada")
+    opens("2026-03-01T22:00Z", "bob")
+    stats("mail")
+    ada, bob = secrets.recipient_key("ada"), secrets.recipient_key("bob")
+
+    def traced():
+        return sorted(name[:8] for key in client.keys("px:*evidence*") for name in client.hkeys(key))
+
+    assert traced() == sorted([ada, bob])
+    site.delete(f"/api/recipients/{ada.hex()}")
+    assert traced() == [bob]
+    site.delete("/api/campaigns/other")
+    assert traced() == [bob]
+    site.delete("/api/campaigns/mail")
+    assert traced() == []
