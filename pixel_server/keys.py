@@ -27,7 +27,7 @@ px:{s}:turn                  hash    forever              its writers: n, id, ne
 px:{s}:total:ID              hash    until deleted        roll-up: sums of all time           stats
 px:{s}:rules:ID              hash    until deleted        roll-up: hits by id of a rule       stats
 px:{s}:breakdown:ID          hash    PIXEL_KEEP_DAYS_...  roll-up: opens of people, packed    stats
-px:{s}:evidence:MINUTE       hash    6 minutes of hits    roll-up: hits that may be bursts    roll-up
+px:{s}:evidence:MINUTE       hash    6 minutes, or a day  roll-up: hits that may be bursts    roll-up
 px:{s}:months:ID             hash    PIXEL_KEEP_DAYS_...  roll-up: packed days, by month      stats
 px:{s}:buckets:ID:DAY        string  PIXEL_KEEP_DAYS_...  roll-up: packed 15 minutes of a day stats
 px:{s}:people:ID:BUCKET      hash    PIXEL_KEEP_DAYS_...  roll-up: packed recipients          roll-up

@@ -35,8 +35,8 @@ async def recipients(store: AsyncRedis, shard: int, campaign: str) -> int:
     """Who opened, who is listed, their names, and traces of their last hits."""
     gone = 0
     newest = int(await store.hget(keys.turn(shard), "newest") or 0)
-    for minute in traces.minutes(newest):
-        held = keys.evidence(shard, minute)
+    traced = [keys.evidence(shard, minute) for minute in traces.minutes(newest)]
+    for held in traced if await store.exists(*traced) else ():
         async for name, _ in store.hscan_iter(held, match="?" * 8 + campaign, count=_STEP):
             await store.hdel(held, name)
     for key in (keys.people, keys.listed, keys.names):

@@ -14,7 +14,7 @@ from collections import Counter
 
 import msgspec
 
-from pixel_server import audit, campaigns, keys, people, purge, retention, rewrite, turn
+from pixel_server import audit, campaigns, keys, people, purge, retention, rewrite, traces, turn
 from pixel_server.campaigns import Campaign
 from pixel_server.series import DAY, NewerFormat
 from pixel_server.settings import Settings
@@ -78,6 +78,7 @@ async def sweep(
     taken: Counter[str] = Counter()
     if after is None:
         taken["dead letters"] += await _dead_letters(store, settings, now)
+        taken["traces"] += await _traces(store, settings, now)
         taken["days of last opens"] += await _last(store, settings, now, part % SLICES)
     following: str | None = after or ""
     while following is not None and time.monotonic() < deadline:
@@ -156,6 +157,20 @@ async def _dead_letters(store: AsyncRedis, settings: Settings, now: float) -> in
         if letters:
             log.warning("retention: shard %d: %d dead letters were too old and are gone", shard, letters)
         gone += letters
+    return gone
+
+
+async def _traces(store: AsyncRedis, settings: Settings, now: float) -> int:
+    """Traces of shards where no hit has come for a day, and none waits: else newer hits take them away."""
+    gone = 0
+    for shard in range(settings.shards):
+        newest = int(await store.hget(keys.turn(shard), "newest") or 0)
+        if not newest or now * 1000 - newest < DAY * 1000 or await store.xlen(keys.hits(shard)):
+            continue
+        held = [keys.evidence(shard, minute) for minute in traces.minutes(newest)]
+        if there := int(await store.exists(*held)):
+            await turn.write(store, shard, [("UNLINK", name) for name in held])
+            gone += there
     return gone
 
 

@@ -215,7 +215,7 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "recipient key, a hash of the address, what was counted",
             "recipients, by minute",
             "px:{s}:evidence:MINUTE",
-            "6 minutes of a shard's hits",
+            "6 minutes of a shard's hits, at most a day",
             "hlen",
             _of_minute,
         ),

@@ -156,6 +156,7 @@ def _recorded(mode: Mode, words: Words) -> Iterator[str]:
         yield words.code
     if mode >= Mode.PSEUDONYMOUS:
         yield words.opens
+        yield words.traces
     if mode == Mode.IDENTIFIED:
         yield words.name
     yield words.brief

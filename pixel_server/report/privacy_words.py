@@ -27,6 +27,7 @@ class Words:
     last: str
     code: str
     opens: str
+    traces: str
     name: str
     brief: str
     whom: str
@@ -75,7 +76,11 @@ ENGLISH = Words(
     totals="that a mail was opened, as part of totals that name nobody",
     last="about you, only the day on which you last opened a mail",
     code="instead of your address, a code computed from it with a secret key (a keyed hash)",
-    opens="when you first and last opened the mail, and how often",
+    opens="when you first and last opened the mail, how often, and how soon",
+    traces="until some minutes' worth of openings by others has followed, at most a day: a code computed "
+    "from your IP address, your country, and the kind of your mail program and device, to tell people from "
+    "programs that check mails; country, program and device are also counted in totals per day that name "
+    "nobody",
     name="your name, as the sender has it",
     brief="your full IP address and your mail program's identification (user agent), only until the opening "
     "has been judged and counted",
@@ -137,7 +142,11 @@ GERMAN = Words(
     last="über Sie nur der Tag, an dem Sie zuletzt eine E-Mail geöffnet haben",
     code="anstelle Ihrer Adresse ein Code, der mit einem geheimen Schlüssel aus ihr berechnet wird (ein "
     "Hash mit Schlüssel)",
-    opens="wann Sie die E-Mail zum ersten und zum letzten Mal geöffnet haben und wie oft",
+    opens="wann Sie die E-Mail zum ersten und zum letzten Mal geöffnet haben, wie oft und wie bald",
+    traces="bis Öffnungen anderer aus einigen weiteren Minuten eingegangen sind, höchstens einen Tag lang: "
+    "ein aus Ihrer IP-Adresse berechneter Code, Ihr Land und die Art Ihres Mailprogramms und Geräts, um "
+    "Menschen von Programmen zu unterscheiden, die E-Mails prüfen; Land, Programm und Gerät werden auch in "
+    "Tagessummen gezählt, die niemanden nennen",
     name="Ihr Name, wie ihn der Absender kennt",
     brief="Ihre vollständige IP-Adresse und die Kennung Ihres Mailprogramms (User-Agent), nur bis das "
     "Öffnen beurteilt und gezählt ist",
@@ -200,7 +209,13 @@ FRENCH = Words(
     last="à votre sujet, seulement le jour où vous avez ouvert un e-mail pour la dernière fois",
     code="à la place de votre adresse, un code calculé à partir d'elle avec une clé secrète (un hachage à "
     "clé)",
-    opens="quand vous avez ouvert l'e-mail pour la première et la dernière fois, et combien de fois",
+    opens="quand vous avez ouvert l'e-mail pour la première et la dernière fois, combien de fois, et après "
+    "combien de temps",
+    traces="jusqu'à ce que les ouvertures d'autres personnes de quelques minutes aient suivi, un jour au "
+    "plus : un code calculé à partir de votre adresse IP, votre pays et le type de votre logiciel de "
+    "messagerie et de votre appareil, pour distinguer les personnes des programmes qui vérifient les "
+    "e-mails ; pays, logiciel et appareil sont aussi comptés dans des totaux par jour qui ne "
+    "nomment personne",
     name="votre nom, tel que l'expéditeur le connaît",
     brief="votre adresse IP complète et l'identification de votre logiciel de messagerie (agent "
     "utilisateur), seulement jusqu'à ce que l'ouverture soit évaluée et comptée",
@@ -262,7 +277,11 @@ SPANISH = Words(
     last="sobre usted, solo el día en que abrió un correo por última vez",
     code="en lugar de su dirección, un código calculado a partir de ella con una clave secreta (un hash con "
     "clave)",
-    opens="cuándo abrió el correo por primera y por última vez, y cuántas veces",
+    opens="cuándo abrió el correo por primera y por última vez, cuántas veces y al cabo de cuánto tiempo",
+    traces="hasta que hayan seguido aperturas de otras personas durante algunos minutos, como máximo un día: "
+    "un código calculado a partir de su dirección IP, su país y el tipo de su programa de correo y "
+    "dispositivo, para distinguir a las personas de los programas que revisan correos; país, programa y "
+    "dispositivo también se cuentan en totales por día que no nombran a nadie",
     name="su nombre, tal como lo conoce el remitente",
     brief="su dirección IP completa y la identificación de su programa de correo (agente de usuario), solo "
     "hasta que la apertura se haya evaluado y contado",

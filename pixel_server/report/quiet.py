@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 from pixel_server import keys, lists, people
 from pixel_server.report.ranges import show_ms
-from pixel_server.report.recipients import AT_ONCE, Row
+from pixel_server.report.recipients import AT_ONCE, MOST_AT_ONCE, Row, next_step
 from pixel_server.series import DAY
 from pixel_server.store import AsyncRedis
 
 FIELDS = ("key", "recipient", "name", "campaigns", "last_open_person")
+
+Hash = dict[bytes, bytes]
 
 
 class Source(NamedTuple):
@@ -31,36 +33,59 @@ async def rows(
     Had mail: was on the list of a campaign sent since then, or is said to have been sent one since that day.
     """
     end = shards * keys.PEOPLE_BUCKETS
-    step = max(1, AT_ONCE // (2 * len(sources) or 1))
-    for first in range(start, end, step):
-        places = range(first, min(first + step, end))
+    most = max(1, MOST_AT_ONCE // max(1, len(sources)))
+    step = min(AT_ONCE, most)
+    while start < end:
+        places = range(start, min(start + step, end)) if sources else range(start, end)
+        found = await _read(store, sources, places)
+        step = next_step(step, sum(len(one) for pair in found for hashes in pair for one in hashes), most)
         part: list[Row] = []
-        for place in places:
-            part += await _place(store, sources, *divmod(place, keys.PEOPLE_BUCKETS), since)
-        yield places[-1] + 1, part
+        for place, (listed, opened) in zip(places, found, strict=False):
+            part += await _quiet(store, sources, *divmod(place, keys.PEOPLE_BUCKETS), listed, opened, since)
+        start = places[-1] + 1
+        yield start, part
 
 
-async def _place(
-    store: AsyncRedis, sources: Sequence[Source], shard: int, bucket: int, since: int
+async def _read(
+    store: AsyncRedis, sources: Sequence[Source], places: Sequence[int]
+) -> list[tuple[list[Hash], list[Hash]]]:
+    """For each place, by campaign: who is listed, and who opened."""
+    pipe = store.pipeline(transaction=False)
+    for place in places if sources else ():
+        shard, bucket = divmod(place, keys.PEOPLE_BUCKETS)
+        for kind in (keys.listed, keys.people):
+            for source in sources:
+                pipe.hgetall(kind(shard, source.id, bucket))
+    found = iter(await pipe.execute())
+    count = len(sources)
+    return [
+        ([next(found) for _ in range(count)], [next(found) for _ in range(count)])
+        for _ in (places if sources else ())
+    ]
+
+
+async def _quiet(
+    store: AsyncRedis,
+    sources: Sequence[Source],
+    shard: int,
+    bucket: int,
+    listed: list[Hash],
+    opened: list[Hash],
+    since: int,
 ) -> list[Row]:
+    """Those of one place who had mail and did not open."""
     mails: dict[bytes, int] = {}
     last: dict[bytes, int] = {}
-    for i in range(0, len(sources), AT_ONCE):
-        some = sources[i : i + AT_ONCE]
-        pipe = store.pipeline(transaction=False)
-        for source in some:
-            pipe.hgetall(keys.listed(shard, source.id, bucket))
-            pipe.hgetall(keys.people(shard, source.id, bucket))
-        found = await pipe.execute()
-        for source, listed, opened in zip(some, found[::2], found[1::2], strict=True):
-            is_sent = source.sent is not None and source.sent >= since
-            for recipient, value in listed.items():
-                day = lists.day_of(value)
-                if is_sent if day is None else day >= since // DAY:
-                    mails[recipient] = mails.get(recipient, 0) + 1
-            for recipient, value in opened.items():
-                person = people.unpack(value)
-                last[recipient] = max(person.last_person, last.get(recipient, 0))
+    for source, members in zip(sources, listed, strict=True):
+        is_sent = source.sent is not None and source.sent >= since
+        for recipient, value in members.items():
+            day = lists.day_of(value)
+            if is_sent if day is None else day >= since // DAY:
+                mails[recipient] = mails.get(recipient, 0) + 1
+    for records in opened:
+        for recipient in records.keys() & mails.keys():
+            last_person = people.unpack(records[recipient]).last_person
+            last[recipient] = max(last_person, last.get(recipient, 0))
     quiet = sorted(recipient for recipient in mails if last.get(recipient, 0) < since)
     names = await _names(store, sources, shard, bucket, quiet)
     return [

@@ -116,8 +116,8 @@ def test_erasing_says_that_it_also_stops_unless_that_is_done():
         (Mode.OFF, ["nothing"]),
         (Mode.COUNT, ["totals", "brief"]),
         (Mode.LAST, ["totals", "last", "code", "brief"]),
-        (Mode.PSEUDONYMOUS, ["totals", "code", "opens", "brief"]),
-        (Mode.IDENTIFIED, ["totals", "code", "opens", "name", "brief"]),
+        (Mode.PSEUDONYMOUS, ["totals", "code", "opens", "traces", "brief"]),
+        (Mode.IDENTIFIED, ["totals", "code", "opens", "traces", "name", "brief"]),
     ],
 )
 def test_what_is_recorded_goes_by_the_mode(mode, items):

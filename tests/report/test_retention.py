@@ -239,7 +239,7 @@ def test_dead_letters_go(sweep, clock, client):
 
 
 def test_a_run_that_is_cut_off_goes_on(mail, opened, stats, sweep, clock, client, monkeypatch):
-    """At any of its commands: the next run takes what is left."""
+    """At the first of its commands, and at ever fewer of the later ones: the next run takes what is left."""
     from redis.asyncio import Redis
 
     real, left = Redis.execute_command, [0]
@@ -253,7 +253,7 @@ def test_a_run_that_is_cut_off_goes_on(mail, opened, stats, sweep, clock, client
 
     cut = 0
     while True:
-        cut += 1
+        cut += 1 + cut // 10
         client.delete(*client.keys("px:*mail*"), "-")
         clock.at("2026-03-01T00:00Z")
         made = campaigns.new("mail", "mail", "email")
@@ -285,7 +285,7 @@ def test_out_of_time_is_not_the_end(mail, opened, stats, sweep, clock, client):
     opened("2026-03-01T09:00Z")
     stats("mail")
     clock.at("2026-04-05T10:00Z")
-    assert sweep(deadline=0.0) == {}
+    assert sweep(deadline=0.0).keys() <= {"traces"}
     assert sweep()["recipients"] == 1
 
 
