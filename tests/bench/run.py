@@ -71,13 +71,13 @@ Latency at half the maximum rate
   answers that are no 2xx                                                 0.00         at most 0: met
 
 Roll-up (a later run)
-  one worker counts                                                     41,851 hits/s
-  CPU of the worker a hit                                                 14.3 us
-  CPU of Valkey a hit                                                     9.25 us
-  one web process stores, 64 connections                                37,181 hits/s
-  one web process stores, 256 connections                               53,380 hits/s
-  ratio, 64 connections                                                   1.13         at least 1: met
-  ratio, 256 connections                                                  0.78         at least 1: NOT MET
+  one worker counts                                                     46,203 hits/s
+  CPU of the worker a hit                                                 14.9 us
+  CPU of Valkey a hit                                                     9.90 us
+  one web process stores, 64 connections                                45,709 hits/s
+  one web process stores, 256 connections                               63,514 hits/s
+  ratio, 64 connections                                                   1.01         at least 1: met
+  ratio, 256 connections                                                  0.73         at least 1: NOT MET
 
 Memory of a million recipients
   a recipient, by used_memory_dataset                                     24.8 bytes   at most 40: met
