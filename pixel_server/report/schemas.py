@@ -432,8 +432,8 @@ def _stats() -> dict[str, Schema]:
                     country=array(ref("OpensOf"), description="ISO 3166-1, by address. No proxies."),
                 ),
                 f"Opens by people, or proxies for them; the {stats.MOST_NAMES} with most of each. Kept by "
-                "day of the campaign's zone: null in a range by anything else, in a mode that tells no "
-                "recipients apart, and for pages.",
+                f"day of the campaign's zone: null in a range of over {stats.MOST_DAYS_OF_OPENS} days or by "
+                "anything else, in a mode that tells no recipients apart, and for pages.",
             ),
             time_to_open=or_null(
                 answer(

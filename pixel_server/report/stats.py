@@ -24,6 +24,8 @@ _EMAIL = ("hits", "opens", "unique_opens", "unique_opens_person", "opens_anonymo
 _OF_RECIPIENTS = ("person", "prefetch", "scanner", "unknown")
 _WEB = ("hits", "views", "hits_gpc")
 
+MOST_DAYS_OF_OPENS = 31
+"""Days of which breakdowns are added up: some hundred labels a day and shard, 0.1 ms."""
 MOST_NAMES = 20
 """Clients, devices or countries that are shown; the rest is one."""
 
@@ -126,8 +128,9 @@ class _Reading:
 
     @property
     def _counts_opens(self) -> bool:
-        """Whether it is known what opens of people break down into: by local day, and over all time."""
-        return self.campaign.kind == "email" and (self.by_days or self.wanted.all_time)
+        """Whether it is shown what opens of people break down into: over all time, and by local day."""
+        by_days = self.by_days and len(self.starts) <= MOST_DAYS_OF_OPENS
+        return self.campaign.kind == "email" and (by_days or self.wanted.all_time)
 
     @property
     def _counts_visitors(self) -> bool:

@@ -76,6 +76,14 @@ def test_clients_devices_and_countries(mail, opens, stats):
         assert (found["opens_person_by"], found["time_to_open"]) == (None, None)
 
 
+def test_of_a_month_at_most(mail, opens, stats):
+    mail()
+    opens("2026-03-01T22:00Z", "ada")
+    month = {"from": "2026-03-01", "to": "2026-04-01"}
+    assert names(stats("mail", **month)["opens_person_by"])["client"] == {"Thunderbird": 1}
+    assert stats("mail", **{**month, "to": "2026-04-02"})["opens_person_by"] is None
+
+
 def test_nothing_of_it_where_nobody_is_told_apart(mail, opens, stats):
     mail(mode="count")
     opens("2026-03-01T22:00Z", "ada", mode=Mode.COUNT)
