@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from workers.tally import fold, wanted
 
 log = logging.getLogger("workers.rollup")
 
-TIME = 1.0
+TIME = 2.0
 """Seconds a job drains at most: other shards wait for the same worker."""
 
 ALIVE = 10.0
@@ -33,11 +34,19 @@ ALIVE = 10.0
 BESIDE = 4
 """Shards drained beside each other at most."""
 SWITCH = 0.0003
-"""Seconds one thread computes while another has its answer from Redis: many such answers make a pass."""
+"""Seconds until a thread that has its answer from Redis may read it: many such answers make a pass."""
+
+COMPUTING = threading.Lock()
+"""Held by the one thread that computes, from end to end: threads that take turns at it would all be done at
+the same time, then all wait for Redis."""
 
 PASS_HITS = 4000
 """Hits a pass aims at. It reads at most MOST_ENTRIES entries of at most 1,000 hits a recorder wrote."""
 MOST_ENTRIES = 512
+FIRST_ENTRIES = 16
+
+_entries: dict[int, int] = {}
+"""By shard, what its last pass in this process found to be a good number: the next job begins with it."""
 
 
 class Outcome(Enum):
@@ -58,7 +67,7 @@ class Rollup:
     settings: Settings
     secrets: Secrets
     shard: int
-    entries: int = 16
+    entries: int = FIRST_ENTRIES
     counted: int = 0
     behind: bool = False
 
@@ -69,16 +78,20 @@ class Rollup:
         if not waiting:
             self.store.delete(keys.stop(self.shard))
             return Outcome.EMPTY
-        hits, unreadable, taken, newer = _decode(waiting)
+        with COMPUTING:
+            hits, unreadable, taken, newer = _decode(waiting)
+            asked = wanted(hits)
+            people = {one.recipient for one in hits} - {b""}
         if taken is None:
             return self._stop(f"entry {newer}: written by a newer version; update the workers")
-        found = campaigns.seal(self.store, wanted(hits), now, self.settings.default_mode) if hits else {}
+        found = campaigns.seal(self.store, asked, now, self.settings.default_mode) if hits else {}
         try:
-            gone = withdrawals.periods(self.store, self.secrets, {one.recipient for one in hits} - {b""})
+            gone = withdrawals.periods(self.store, self.secrets, people)
         except NewerFormat as error:
             return self._stop(f"{error}; update the workers")
         judge = judge_of(self.settings)
-        tally = fold(hits, found, gone, Consent(self.settings), judge, self.secrets, int(now * 1000))
+        with COMPUTING:
+            tally = fold(hits, found, gone, Consent(self.settings), judge, self.secrets, int(now * 1000))
         tally.dead.extend(unreadable)
         if tally.dead and self._dead_letters() + len(tally.dead) > self.settings.dead_letters:
             return self._stop(
@@ -89,7 +102,8 @@ class Rollup:
             commands = burst.find(self.store, self.shard, tally, newest, judge.burst)
             for sums, kept in apply.read(self.store, self.shard, tally):
                 days = retention.keep(self.settings, sums.campaign)
-                commands += apply.plan(self.shard, sums, kept, days, now, records)
+                with COMPUTING:
+                    commands += apply.plan(self.shard, sums, kept, days, now, records)
                 commands += apply.rulesets(self.shard, sums, judge.ruleset, now)
             commands += apply.plan_last(self.store, self.shard, tally.last)
         except NewerFormat as error:
@@ -142,7 +156,9 @@ def beside(store: Redis, settings: Settings, secrets: Secrets, shards: Sequence[
     judge_of(settings).refresh()
     sys.setswitchinterval(SWITCH)
     with ThreadPoolExecutor(len(shards)) as threads:
-        rollups = [Rollup(store, settings, secrets, shard) for shard in shards]
+        rollups = [
+            Rollup(store, settings, secrets, shard, _entries.get(shard, FIRST_ENTRIES)) for shard in shards
+        ]
         return sum(threads.map(functools.partial(_drain, deadline=deadline), rollups))
 
 
@@ -153,6 +169,7 @@ def _drain(rollup: Rollup, deadline: float) -> int:
         # MOVED: another roll-up has this shard. It goes on, so this one need not.
         if outcome is not Outcome.COUNTED or not rollup.behind:
             break
+    _entries[rollup.shard] = rollup.entries
     if rollup.counted:
         took = time.monotonic() - started
         log.debug("rollup: shard %d: %d hits in %.2f s", rollup.shard, rollup.counted, took)
