@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
@@ -25,6 +25,11 @@ from pixel_server.store import AsyncRedis, Redis
 log = logging.getLogger("pixel_server.campaigns")
 
 Kind = Literal["email", "web"]
+Identity = Literal["cookieless", "cookie", "own"]
+"""What a visitor of a web campaign is told by: a hash of address and user agent, another each day; a cookie,
+where the page says that its reader agreed, else as before; the id that the page gives."""
+IDENTITIES: tuple[Identity, ...] = get_args(Identity)
+MIN_CELL = 5
 
 
 class Gone(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +45,8 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     """What hits are counted under. created: seconds. made_by: `api`, or `hit` if a good token came first.
 
     mode: how much is kept of a recipient at most. gpc: see `consent.Signals`; None: as the server does.
+    identity, origins: of a web campaign; whose pages may send with `p.js`, () for all (`https://host:port`).
+    min_cell: visits (or opens) of a day below which a shared key is not shown a figure apart.
     sent, bounced: mails. sent_at: seconds. keep: days by kind, where fewer than the server's. closed_at:
     seconds; from then on its hits are only counted. leaving: what all go by as gone; gone: what really is,
     when retention has ended.
@@ -54,6 +61,9 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str | None = None
     mode: str = "pseudonymous"
     gpc: Signals | None = None
+    identity: Identity = "cookieless"
+    origins: tuple[str, ...] = ()
+    min_cell: int = MIN_CELL
     sent_at: int | None = None
     keep: dict[str, int] = {}
     closed_at: int | None = None
@@ -84,7 +94,8 @@ class Exists(ValueError):
 
 
 class Sealed(ValueError):
-    """After the first hit the time zone is fixed, and after that or the first link the mode only falls."""
+    """After the first hit time zone and identity are fixed, and after that or the first link the mode only
+    falls."""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -211,7 +222,8 @@ async def amend(
             raise Unknown(campaign)
         before = _decode(record)
         after = made(before)
-        before_hits = int(after.time_zone != before.time_zone)
+        fixed = after.time_zone != before.time_zone or after.identity != before.identity
+        before_hits = int(fixed)
         before_links = int(consent.mode(after.mode) > consent.mode(before.mode))
         names = (keys.campaign(campaign), keys.CHANGES)
         rules = (before_hits, before_links, int(quiet))
@@ -298,6 +310,8 @@ def to_json(campaign: Campaign) -> dict[str, Any]:
         if shown[field] is not None:
             shown[field] = datetime.fromtimestamp(shown[field], UTC).isoformat().replace("+00:00", "Z")
     del shown["leaving"], shown["gone"]
+    if campaign.kind == "email":
+        shown["identity"] = shown["origins"] = None
     return shown
 
 
@@ -313,6 +327,9 @@ def new(
     bounced: int = 0,
     sent_at: int | None = None,
     keep: dict[str, int] | None = None,
+    identity: Identity = "cookieless",
+    origins: tuple[str, ...] = (),
+    min_cell: int = MIN_CELL,
 ) -> Campaign:
     """A campaign made now."""
     return Campaign(
@@ -327,5 +344,8 @@ def new(
         bounced=bounced,
         sent_at=sent_at,
         keep=keep or {},
+        identity=identity,
+        origins=origins,
+        min_cell=min_cell,
         created=int(time.time()),
     )

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import redis
 
 from pixel_server import keys
-from pixel_server.campaigns import Campaign, Kind, Unknown, get, page
+from pixel_server.campaigns import Campaign, Identity, Kind, Unknown, get, page
 from pixel_server.consent import Consent, Rule
 from pixel_server.store import AsyncRedis
 
@@ -21,18 +22,30 @@ REFRESH = 0.25
 """Seconds between two looks of a web process at what was made or deleted elsewhere."""
 
 
+class Web(NamedTuple):
+    """What a web process must know of a web campaign; see `campaigns.Campaign`."""
+
+    identity: Identity = "cookieless"
+    origins: tuple[str, ...] = ()
+
+
+PLAIN = Web()
+
+
 class _Known(msgspec.Struct):
     """What the file of `Directory.save` holds."""
 
     kinds: dict[str, Kind]
     gone: list[str]
     rules: dict[str, Rule] = {}
+    web: dict[str, Web] = {}
 
 
 class Directory:
     """Which campaigns there are and which are gone, in memory, so that no pixel asks Redis.
 
-    One entry a campaign, and one in `rules` where its mode or GPC setting is another than the server's.
+    One entry a campaign; one in `rules` where its mode or GPC setting is another than the server's, one in
+    `web` where it is a web campaign with an identity or origins.
     Learns of changes made elsewhere within REFRESH seconds while Redis answers; while it does not, what
     was known stays.
     """
@@ -45,6 +58,7 @@ class Directory:
         self.kinds: dict[str, Kind] = {}
         self.gone: set[str] = set()
         self.rules: dict[str, Rule] = {}
+        self.web: dict[str, Web] = {}
 
     def is_web(self, campaign: str) -> bool:
         return self.kinds.get(campaign) == "web"
@@ -57,11 +71,17 @@ class Directory:
             self.rules.pop(campaign.id, None)
         else:
             self.rules[campaign.id] = rule
+        web = Web(campaign.identity, campaign.origins)
+        if campaign.kind == "email" or web == PLAIN:
+            self.web.pop(campaign.id, None)
+        else:
+            self.web[campaign.id] = web
 
     def forget(self, campaign: str) -> None:
         """A campaign deleted in this process."""
         self.kinds.pop(campaign, None)
         self.rules.pop(campaign, None)
+        self.web.pop(campaign, None)
         self.gone.add(campaign)
 
     async def load(self) -> None:
@@ -77,7 +97,8 @@ class Directory:
                 whole.learn(campaign)
             if after is None:
                 break
-        self.kinds, self.rules, self.gone, self.loaded = whole.kinds, whole.rules, gone, True
+        self.kinds, self.rules, self.web, self.gone = whole.kinds, whole.rules, whole.web, gone
+        self.loaded = True
 
     async def refresh(self) -> None:
         """Reads what has changed since the last look; all of it if that cannot be told."""
@@ -101,7 +122,7 @@ class Directory:
     def save(self, path: Path) -> None:
         """Writes what is known to a file, for a start while Redis is away."""
         draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_bytes(msgspec.json.encode(_Known(self.kinds, sorted(self.gone), self.rules)))
+        draft.write_bytes(msgspec.json.encode(_Known(self.kinds, sorted(self.gone), self.rules, self.web)))
         draft.replace(path)
 
     def restore(self, path: Path) -> None:
@@ -110,14 +131,14 @@ class Directory:
             kept = msgspec.json.decode(path.read_bytes(), type=_Known)
         except (OSError, msgspec.DecodeError):
             return
-        self.kinds, self.gone, self.rules = kept.kinds, set(kept.gone), kept.rules
+        self.kinds, self.gone, self.rules, self.web = kept.kinds, set(kept.gone), kept.rules, kept.web
 
     async def follow(self, path: Path | None = None) -> None:
         """Keeps up with changes until cancelled; keeps the file of `save` as it should be."""
         failing = False
-        saved: tuple[int, int, dict[str, Rule]] | None = None
+        saved: tuple[int, int, dict[str, Rule], dict[str, Web]] | None = None
         while True:
-            known = (len(self.kinds), len(self.gone), dict(self.rules))
+            known = (len(self.kinds), len(self.gone), dict(self.rules), dict(self.web))
             if path is not None and self.loaded and known != saved:
                 saved = known
                 try:

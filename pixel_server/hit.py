@@ -18,9 +18,14 @@ MAX_AGENT, MAX_URL, MAX_LANGUAGE, MAX_SIGNAL = 512, 2048, 128, 64
 class Hit(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Who, when, from where, with what headers. A fact, never changed.
 
-    time: ms since 1970. kind: EMAIL or WEB. method: GET or HEAD. flags, token_time (s), recipient
-    (8 bytes or none): as the token has them. visitor: 8 bytes, the hash of the page's own `v`.
-    address: 4 or 16 bytes, or none. Fields may be added at the end, with a default.
+    time: ms since 1970. kind: EMAIL or WEB. method: GET, HEAD, or POST from `p.js`. flags, token_time (s),
+    recipient (8 bytes or none): as the token has them. address: 4 or 16 bytes, or none.
+
+    Of a page: visitor: 8 bytes, the hash of an id that the page gave or a cookie held, none without. view: 8
+    bytes that name one view, where `p.js` sent it. spent: ms that this view was visible so far; such a hit is
+    a report, and no view; -1: none. visits: how many visits the cookie counted, this one included; 0: there
+    is no cookie. is_new: the cookie's id was made with this request. Fields may be added at the end, with a
+    default.
     """
 
     time: int
@@ -40,6 +45,10 @@ class Hit(msgspec.Struct, array_like=True, frozen=True, gc=False):
     purpose: str = ""
     page: str = ""
     page_referrer: str = ""
+    view: bytes = b""
+    spent: int = -1
+    visits: int = 0
+    is_new: bool = False
 
 
 encode = msgspec.msgpack.Encoder().encode

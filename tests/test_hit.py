@@ -17,13 +17,17 @@ hits = st.builds(
     time=st.integers(0, 2**53),
     campaign=texts,
     kind=st.sampled_from([EMAIL, WEB]),
-    method=st.sampled_from(["GET", "HEAD"]),
+    method=st.sampled_from(["GET", "HEAD", "POST"]),
     flags=st.integers(0, 255),
     token_time=st.integers(0, 2**32 - 1),
     recipient=st.binary(max_size=8),
     visitor=st.binary(max_size=8),
     address=st.binary(max_size=16),
-    **dict.fromkeys(Hit.__struct_fields__[9:], texts),
+    **dict.fromkeys(Hit.__struct_fields__[9:17], texts),
+    view=st.binary(max_size=8),
+    spent=st.integers(-1, 2**32),
+    visits=st.integers(0, 2**16),
+    is_new=st.booleans(),
 )
 
 

@@ -34,6 +34,8 @@ def campaign() -> None:
     help="Most that is kept of a recipient.  [default: PIXEL_DEFAULT_MODE]",
 )
 @click.option("--gpc", type=click.Choice(SIGNALS), help="What GPC and DNT do.  [default: PIXEL_GPC]")
+@click.option("--identity", help="What visitors are told by: cookieless (the default), cookie or own.")
+@click.option("--origin", "origins", multiple=True, help="Of pages that may use p.js.  [default: all]")
 @as_json
 def create_campaign(as_json: bool, **given: Any) -> None:
     """Make a campaign."""
@@ -49,7 +51,13 @@ def create_campaign(as_json: bool, **given: Any) -> None:
         "sent_at": body.instant_or_null,
         "time_zone": body.time_zone,
         "base_url": body.base_url,
+        "identity": body.one_of(*campaigns.IDENTITIES),
+        "origins": body.origins,
     }
+    if given["kind"] == "email" and (given["identity"] or given["origins"]):
+        raise Failure("--identity and --origin are for web campaigns")
+    given["identity"] = given["identity"] or "cookieless"
+    given["origins"] = list(given["origins"])
     consent = Consent(Settings.from_env())
     checks["mode"] = consent.check
     given["mode"] = given["mode"] or consent.default.mode.name.lower()

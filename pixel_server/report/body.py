@@ -22,11 +22,14 @@ LIMIT = 2 << 20
 MAX_NAME = 200
 MAX_SENT = 10**9
 PAGE, MOST_PAGE = 100, 1000
+MOST_ORIGINS = 100
 MAX_TEXT, MAX_DELAY = 2048, 10**9
 
 Check = Callable[[Any], Any]
 """Takes a field's value, gives it back as it is used. ValueError: what is wrong with it."""
 
+ORIGIN = r"^https?://([a-z0-9_.-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?$"
+"""As browsers write one: in lower case, without a slash at its end."""
 _surrogates = re.compile("[\ud800-\udfff]").search
 _unfit = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 
@@ -147,6 +150,27 @@ def base_url(value: Any) -> str | None:
     if not isinstance(value, str):
         raise ValueError("must be an http or https address, or null")
     return parse_base_url(value)
+
+
+def origins(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > MOST_ORIGINS or not all(map(_is_origin, value)):
+        raise ValueError(f"must be a list of at most {MOST_ORIGINS} origins, as https://www.example.org")
+    return tuple(value)
+
+
+def _is_origin(value: Any) -> bool:
+    return isinstance(value, str) and not value.endswith("\n") and re.match(ORIGIN, value) is not None
+
+
+def whole(lowest: int, highest: int) -> Check:
+    def checked(value: Any) -> int:
+        if type(value) is float and value.is_integer():
+            value = int(value)
+        if type(value) is not int or not lowest <= value <= highest:
+            raise ValueError(f"must be a whole number from {lowest} to {highest}")
+        return value
+
+    return checked
 
 
 def signals(value: Any) -> str | None:

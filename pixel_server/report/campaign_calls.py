@@ -17,7 +17,8 @@ from pixel_server.report.problems import Problem
 from pixel_server.slug import is_slug
 
 MOST_COMPARED = 20
-_AUDITED = {"mode", "keep", "sent_at", "gpc"}
+_OF_WEB = ("identity", "origins")
+_AUDITED = {"mode", "keep", "sent_at", "gpc", "identity"}
 """Changes of these decide on what is kept of people."""
 STEP = 200
 """Links minted between two turns of the event loop, so that pixels do not wait for a long list."""
@@ -37,12 +38,21 @@ def _changeable(api: Api) -> dict[str, body.Check]:
         "gpc": body.signals,
         "sent_at": body.instant_or_null,
         "keep": body.keep(retention.of_server(api.settings)),
+        "identity": body.one_of(*campaigns.IDENTITIES),
+        "origins": body.origins,
+        "min_cell": body.whole(1, 1000),
     }
+
+
+def _refuse_for_mail(kind: str, fields: dict[str, Any]) -> None:
+    if kind == "email" and not fields.keys().isdisjoint(_OF_WEB):
+        raise Problem(409, f"{' and '.join(_OF_WEB)} are for web campaigns")
 
 
 async def create_campaign(api: Api, request: Request) -> Response:
     known = {"id": body.slug, "kind": body.one_of("email", "web"), **_changeable(api)}
     fields = body.check(await body.read(request), known, frozenset({"id", "name", "kind"}))
+    _refuse_for_mail(fields["kind"], fields)
     fields.setdefault("mode", api.consent.default.mode.name.lower())
     made = campaigns.new(**fields)
     try:
@@ -74,8 +84,9 @@ async def show_campaign(api: Api, request: Request) -> Response:
 
 async def change_campaign(api: Api, request: Request) -> Response:
     name = request.path_params["id"]
-    await api.campaign(name)
+    before = await api.campaign(name)
     fields = body.check(await body.read(request), _changeable(api))
+    _refuse_for_mail(before.kind, fields)
     if _AUDITED & fields.keys():
         shown = ",".join(sorted(_AUDITED & fields.keys()))
         await audit.note(api.store, request.state.who, "campaign.changed", campaign=name, fields=shown)
@@ -86,7 +97,8 @@ async def change_campaign(api: Api, request: Request) -> Response:
     except campaigns.Sealed:
         raise Problem(
             409,
-            "after the first hit the time zone is fixed; after that or the first link, the mode only falls",
+            "after the first hit time zone and identity are fixed; after that or the first link, the mode "
+            "only falls",
         ) from None
     api.directory.learn(changed)
     return reply(campaigns.to_json(changed))

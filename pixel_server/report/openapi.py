@@ -137,7 +137,9 @@ def _paths() -> dict[str, Any]:
                 "Make a campaign",
                 (*_BODY, 409),
                 {201: {**shown, "headers": created}},
-                description="Its pixel works at once. 409: the id is taken, or was once.",
+                description=(
+                    "Its pixel works at once. 409: the id is taken, or was once; or a field is for web ones."
+                ),
                 body="NewCampaign",
             ),
         },
@@ -151,8 +153,8 @@ def _paths() -> dict[str, Any]:
                 (*_BODY, 404, 409),
                 {200: shown},
                 description=(
-                    "Fields that are not sent stay. 409: `time_zone` is fixed after the first hit; `mode`, "
-                    "after that or the first link, can only fall."
+                    "Fields that are not sent stay. 409: `time_zone` and `identity` are fixed after the "
+                    "first hit; `mode`, after that or the first link, can only fall."
                 ),
                 body="CampaignChange",
             ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pixel_server import campaigns
 from pixel_server.apikeys import SCOPES
 from pixel_server.campaigns import time_zones
 from pixel_server.links import MAX_RECIPIENT
@@ -95,6 +96,23 @@ def named() -> dict[str, Schema]:
         "description": "Days, where fewer than the server's `PIXEL_KEEP_DAYS_*`.",
     }
     bounced = {**count("Mails that came back."), "maximum": body.MAX_SENT}
+    identity = choice(
+        campaigns.IDENTITIES,
+        "What a visitor is told by: a hash of address and user agent, another each day; a cookie, where the "
+        "page says that its reader agreed; the page's own `v`. Fixed after the first hit.",
+    )
+    origins = array(
+        {"type": "string", "pattern": body.ORIGIN},
+        maxItems=body.MOST_ORIGINS,
+        description="Of the pages that may send with `p.js`, as `https://www.example.org`; none: all may.",
+    )
+    min_cell = {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 1000,
+        "description": "Visits (or opens) of a day below which a shared key is not shown a figure apart.",
+    }
+    web = {"identity": identity, "origins": origins}
     changeable = {
         "name": name,
         "bounced": bounced,
@@ -105,8 +123,9 @@ def named() -> dict[str, Schema]:
         "base_url": base_url,
         "mode": mode,
         "gpc": gpc,
+        "min_cell": min_cell,
     }
-    new = {**changeable, "time_zone": {**zone, "default": "UTC"}}
+    new = {**changeable, **web, "time_zone": {**zone, "default": "UTC"}}
     recipient = _recipient()
     row = taken(
         ("recipient",),
@@ -133,12 +152,13 @@ def named() -> dict[str, Schema]:
             id=ref("CampaignId"),
             kind=kind,
             **changeable,
+            **{field: or_null(schema, "Null: of mail.") for field, schema in web.items()},
             **times,
             closed_at=or_null(instant(""), "Since when its recipients are gone, and hits only counted."),
             made_by=choice(("api", "hit"), "`hit`: a good link of a campaign that nobody had made yet."),
         ),
         "NewCampaign": taken(("id", "name", "kind"), id=ref("CampaignId"), kind=kind, **new),
-        "CampaignChange": taken((), **changeable),
+        "CampaignChange": taken((), **changeable, **web),
         "Recipients": taken(
             ("recipients",),
             recipients=array({"anyOf": [recipient, row]}, minItems=1, maxItems=links.MOST),
