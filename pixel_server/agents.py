@@ -92,6 +92,25 @@ class Facets(NamedTuple):
     device: str
 
 
+@lru_cache(REMEMBERED)
+def reader(agent: str) -> tuple[str, str, str]:
+    """(browser, system, device) of who looks at a web page: each one of a few names, UNKNOWN, or OTHER."""
+    found = facets(agent)
+    return found.client, next((name for word, name in _SYSTEMS if word in agent), UNKNOWN), found.device
+
+
+_SYSTEMS = (
+    *(("iPhone", "iOS"), ("iPad", "iOS"), ("iPod", "iOS"), ("Android", "Android"), ("Windows", "Windows")),
+    *(
+        ("Macintosh", "macOS"),
+        ("Mac OS X", "macOS"),
+        ("CrOS", "ChromeOS"),
+        ("Linux", "Linux"),
+        ("X11", "Linux"),
+    ),
+)
+
+
 def facets(agent: str) -> Facets:
     """Of the agent of a mail program or a browser. What it names is bounded: no stranger makes a name."""
     kind = client(agent)

@@ -10,7 +10,7 @@ them, no more is known than that it lies in its bin.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import log2
 from socket import AF_INET, AF_INET6, inet_ntop
 
@@ -22,8 +22,9 @@ from pixel_server.series import refuse_newer
 
 FORMAT = 1
 ALL = "all"
-CLIENT, DEVICE, COUNTRY, DELAY = "c", "d", "n", "t"
-"""First letters of labels: of what they are the name."""
+CLIENT, DEVICE, COUNTRY, DELAY, PAGE, VISIT = "c", "d", "n", "t", "p", "v"
+"""First letters of labels: of what they are the name, or the bin: DELAY of a time to open, PAGE and VISIT of
+a time on a page and of a visit."""
 
 _BINS = 8
 """A doubling."""
@@ -70,13 +71,25 @@ def delay_bin(seconds: int) -> int:
     return min(MOST_BIN, 1 + int(_BINS * log2(seconds + 1))) if seconds >= 0 else 0
 
 
+def span_bin(ms: int) -> int:
+    """The bin of a time on a page or of a visit, 1 to MOST_BIN; the first holds all below 0.11 s."""
+    return min(MOST_BIN, 1 + int(_BINS * log2(max(ms, 100) / 100)))
+
+
+def span_of(number: int) -> float:
+    """The middle of such a bin, seconds."""
+    return float(2 ** ((number - 0.5) / _BINS)) / 10
+
+
 def delay_of(number: int) -> float:
     """The middle of a bin, seconds."""
     return float(2 ** ((number - 0.5) / _BINS) - 1)
 
 
-def quantiles(counts: Mapping[int, int], at: Iterable[float]) -> list[float] | None:
-    """Times to open below which these shares of all lie, in seconds. counts: by bin. None: there are none."""
+def quantiles(
+    counts: Mapping[int, int], at: Iterable[float], of: Callable[[int], float] = delay_of
+) -> list[float] | None:
+    """Times below which these shares of all lie, in seconds. counts: by bin. None: there are none."""
     total = sum(counts.values())
     if not total:
         return None
@@ -86,6 +99,6 @@ def quantiles(counts: Mapping[int, int], at: Iterable[float]) -> list[float] | N
         for number in sorted(counts):
             left -= counts[number]
             if left <= 0:
-                found.append(delay_of(number))
+                found.append(of(number))
                 break
     return found

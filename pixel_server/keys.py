@@ -28,6 +28,10 @@ px:{s}:total:ID              hash    until deleted        roll-up: sums of all t
 px:{s}:rules:ID              hash    until deleted        roll-up: hits by id of a rule       stats
 px:{s}:breakdown:ID          hash    PIXEL_KEEP_DAYS_...  roll-up: opens of people, packed    stats
 px:{s}:evidence:MINUTE       hash    6 minutes, or a day  roll-up: hits that may be bursts    roll-up
+px:{s}:salt:END              string  47 h after a day     roll-up: what visitors are hashed with  roll-up
+px:{s}:visits                hash    1 hour, or a day     roll-up: visits under way, packed    roll-up
+px:{s}:lasts                 zset    1 hour, or a day     roll-up: their last times, ms        roll-up
+px:{s}:web:ID:DAY            hash    PIXEL_KEEP_DAYS_...  roll-up: views and visits, by name   stats
 px:{s}:months:ID             hash    PIXEL_KEEP_DAYS_...  roll-up: packed days, by month      stats
 px:{s}:buckets:ID:DAY        string  PIXEL_KEEP_DAYS_...  roll-up: packed 15 minutes of a day stats
 px:{s}:people:ID:BUCKET      hash    PIXEL_KEEP_DAYS_...  roll-up: packed recipients          roll-up
@@ -99,6 +103,24 @@ def breakdown(shard: int, campaign: str) -> str:
 def evidence(shard: int, minute: int) -> str:
     """minute: since 1970, of the hits' own time."""
     return f"px:{{{shard}}}:evidence:{minute}"
+
+
+def salt(shard: int, end: int) -> str:
+    """end: of its local day, seconds."""
+    return f"px:{{{shard}}}:salt:{end}"
+
+
+def visits(shard: int) -> str:
+    return f"px:{{{shard}}}:visits"
+
+
+def lasts(shard: int) -> str:
+    return f"px:{{{shard}}}:lasts"
+
+
+def web(shard: int, campaign: str, day: str) -> str:
+    """day: of the campaign's zone, YYYYMMDD."""
+    return f"px:{{{shard}}}:web:{campaign}:{day}"
 
 
 def months(shard: int, campaign: str) -> str:

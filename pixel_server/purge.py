@@ -15,6 +15,7 @@ from pixel_server.series import DAY
 from pixel_server.settings import MOST_DAYS
 from pixel_server.store import AsyncRedis
 
+_OF_DAY = (keys.visitors, keys.web)
 _STEP = 512
 """Keys a command."""
 
@@ -23,7 +24,8 @@ async def whole(store: AsyncRedis, shard: int, campaign: str) -> int:
     """All of it."""
     gone = await recipients(store, shard, campaign)
     gone += await buckets(store, shard, campaign, 0, int(time.time()) + 2 * DAY)
-    names = [keys.visitors(shard, campaign, day) for day in await _days(store, shard, campaign)]
+    gone += await visits(store, shard, campaign)
+    names = [key(shard, campaign, day) for day in await _days(store, shard, campaign) for key in _OF_DAY]
     # The months say which days there are, so they go last.
     names += [keys.total(shard, campaign), keys.rules(shard, campaign), keys.addresses(shard, campaign)]
     names += [keys.breakdown(shard, campaign)]
@@ -44,6 +46,15 @@ async def recipients(store: AsyncRedis, shard: int, campaign: str) -> int:
     return gone
 
 
+async def visits(store: AsyncRedis, shard: int, campaign: str) -> int:
+    """Visits that are under way."""
+    gone = 0
+    async for name, _ in store.hscan_iter(keys.visits(shard), match="?" * 8 + campaign, count=_STEP):
+        gone += int(await store.hdel(keys.visits(shard), name))
+        await store.zrem(keys.lasts(shard), name)
+    return gone
+
+
 async def names(store: AsyncRedis, shard: int, campaign: str) -> int:
     """Names alone."""
     return await _unlink(
@@ -60,9 +71,9 @@ async def buckets(store: AsyncRedis, shard: int, campaign: str, start: int, end:
 
 
 async def days(store: AsyncRedis, shard: int, campaign: str, before: str) -> int:
-    """Daily series and daily visitors of local days before this one, YYYYMMDD. Gives how many days went."""
+    """Daily series, breakdowns and visitors of local days before this one, YYYYMMDD. How many days went."""
     old = [day for day in await _days(store, shard, campaign) if day < before]
-    await _unlink(store, (keys.visitors(shard, campaign, day) for day in old))
+    await _unlink(store, (key(shard, campaign, day) for day in old for key in _OF_DAY))
     key, opens = keys.months(shard, campaign), keys.breakdown(shard, campaign)
 
     async def commands() -> list[turn.Command]:

@@ -24,10 +24,21 @@ COUNTS = (
     "hits_gpc",
     "unique_opens_person",
     *(f"hits_{name}" for name in CLASSES),
+    "views_bot",
+    "views_no_visitor",
+    "views_no_visit",
+    "visits",
+    "bounces",
+    "visits_new",
+    "visits_returning",
 )
 HITS, OPENS, UNIQUE_OPENS, VIEWS, OPENS_ANONYMOUS, HITS_GPC, UNIQUE_OPENS_PERSON = range(7)
 OF_CLASS = {name: place for place, name in enumerate(CLASSES, 7)}
 """Where hits of a class stand in a cell."""
+_END = 7 + len(CLASSES)
+VIEWS_BOT, VIEWS_NO_VISITOR, VIEWS_NO_VISIT, VISITS, BOUNCES, VISITS_NEW, VISITS_RETURNING = range(
+    _END, _END + 7
+)
 QUARTER = 900
 DAY = 86_400
 

@@ -15,6 +15,7 @@ PARTS = {
     "ID": "[a-z0-9][a-z0-9-]{0,62}",
     "DAY": r"\d{8}",
     "MINUTE": r"\d{8}",
+    "END": r"\d{10}",
     "BUCKET": "[0-9a-f]{3}",
     "KEY": "[0-9a-f]{12}",
 }
@@ -48,7 +49,9 @@ def test_no_key_that_is_not_listed(web, client, count):
             assert reader.get(link["url"], headers={"User-Agent": READER}).is_success
     for n in range(8):
         page = f"/p/page.gif?v={n}&u=https://a.example/px:{n}&r=https://b.example/px:{n}"
-        assert reader.get(page, headers={"Referer": "https://c.example/px:x"}).is_success
+        assert reader.get(
+            page, headers={"Referer": "https://c.example/px:x", "User-Agent": READER}
+        ).is_success
     web.post("/api/campaigns", json={"id": "drop", "name": "Drop", "kind": "web", "gpc": "drop"})
     assert reader.get("/p/drop.gif", headers={"DNT": "1"}).headers["x-pixel"] == "ignored; reason=gpc"
     until(lambda: client.exists(keys.DROPPED))

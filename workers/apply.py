@@ -26,7 +26,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from pixel_server import breakdown, keys, people, retention, series
+from pixel_server import breakdown, dimensions, keys, people, retention, series
+from pixel_server.dimensions import DIMENSIONS
 from pixel_server.people import NOBODY, Person
 from pixel_server.retention import Keep
 from pixel_server.series import Cell, Cells
@@ -58,6 +59,7 @@ class Kept:
     buckets: dict[str, Cells] = field(default_factory=dict)
     months: dict[str, Cells] = field(default_factory=dict)
     opens: dict[str, breakdown.Days] = field(default_factory=dict)
+    parts: dict[tuple[str, str], dimensions.Names] = field(default_factory=dict)
 
 
 def read(store: Redis, shard: int, tally: Tally) -> list[tuple[Sums, Kept]]:
@@ -79,11 +81,16 @@ def read(store: Redis, shard: int, tally: Tally) -> list[tuple[Sums, Kept]]:
             pipe.get(keys.buckets(shard, sums.campaign.id, day))
         pipe.hmget(keys.months(shard, sums.campaign.id), ["", *months])
         pipe.hmget(keys.breakdown(shard, sums.campaign.id), [breakdown.ALL, *months])
+        for day in sums.parts:
+            pipe.hmget(keys.web(shard, sums.campaign.id, day), DIMENSIONS)
     answers = iter(pipe.execute())
-    for (_, kept), (days, months) in zip(found, asked, strict=True):
+    for (sums, kept), (days, months) in zip(found, asked, strict=True):
         kept.buckets = {day: series.unpack(next(answers)) for day in days}
         kept.months = dict(zip(months, map(series.unpack, next(answers)[1:]), strict=True))
         kept.opens = dict(zip([breakdown.ALL, *months], map(breakdown.unpack, next(answers)), strict=True))
+        for day in sums.parts:
+            for dimension, value in zip(DIMENSIONS, next(answers), strict=True):
+                kept.parts[day, dimension] = dimensions.unpack(value)
     return found
 
 
@@ -142,6 +149,7 @@ def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float, records: Re
     yield from _buckets(shard, campaign, _from(changes, first_bucket), kept)
     yield from _months(shard, sums, changes, kept, first_day)
     yield from _opens(shard, sums, opens, kept, first_day)
+    yield from _web(shard, sums, kept, first_day)
     for part in _parts(sorted(sums.addresses)):
         yield ("PFADD", keys.addresses(shard, campaign), *part)
     for day, visitors in sums.visitors.items():
@@ -172,8 +180,10 @@ def plan_last(store: Redis, shard: int, days: dict[bytes, int]) -> Iterator[Comm
             yield ("HSET", keys.last(shard, people.bucket(recipient)), recipient, people.pack_day(day))
 
 
-def bookkeeping(shard: int, tally: Tally, last: str) -> Iterator[Command]:
-    """The commands for what was not counted, and the trim of what now is."""
+def bookkeeping(shard: int, tally: Tally, newest: int, last: str) -> Iterator[Command]:
+    """The commands for what was not counted, and the trim of what now is. newest: as it is kept, ms."""
+    if tally.newest > newest:
+        yield ("HSET", keys.turn(shard), "newest", str(tally.newest))
     for reason, count in tally.drops.items():
         yield ("HINCRBY", keys.drops(shard), reason, str(count))
     for unreadable in tally.dead:
@@ -264,6 +274,20 @@ def _opens(
                 breakdown.add(kept.opens[day[:6]], int(day[6:]), counts)
     for name in sorted(touched):
         yield ("HSET", keys.breakdown(shard, sums.campaign.id), name, breakdown.pack(kept.opens[name]))
+
+
+def _web(shard: int, sums: Sums, kept: Kept, first: str) -> Iterator[Command]:
+    for day, counts in sums.parts.items():
+        if day < first:
+            continue
+        changes: dict[str, dimensions.Names] = {}
+        for (dimension, name), change in counts.items():
+            if change != [0, 0]:
+                changes.setdefault(dimension, {})[name] = change
+        for dimension, names in sorted(changes.items()):
+            dimensions.add(kept.parts[day, dimension], names)
+            value = dimensions.pack(kept.parts[day, dimension])
+            yield ("HSET", keys.web(shard, sums.campaign.id, day), dimension, value)
 
 
 def _parts(items: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -68,8 +68,6 @@ def find(store: Redis, shard: int, tally: Tally, newest: int, rule: str) -> list
     oldest = evidence.oldest
     commands = list(traces.write(shard, evidence.known, (c for c in evidence.changed if c[0] >= oldest)))
     commands += [("UNLINK", keys.evidence(shard, minute)) for minute in kept if minute < oldest]
-    if evidence.newest > newest:
-        commands.append(("HSET", keys.turn(shard), "newest", str(evidence.newest)))
     return commands
 
 

@@ -1,4 +1,4 @@
-"""What is done once a minute: old producers go, cut-off deletions are finished."""
+"""What is done once a minute: old producers and salts go, cut-off deletions are finished."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 
-from pixel_server import campaigns, keys, producer
+from pixel_server import campaigns, keys, producer, salts
 from pixel_server.settings import Settings
 from pixel_server.store import Redis, connect_async
 from workers.context import context
@@ -18,7 +18,7 @@ def run() -> None:
     """The job."""
     store, settings, _ = context()
     tidy(store, settings, time.time())
-    asyncio.run(_finish_deletions(settings))
+    asyncio.run(_finish(settings, time.time()))
 
 
 def tidy(store: Redis, settings: Settings, now: float) -> None:
@@ -29,10 +29,12 @@ def tidy(store: Redis, settings: Settings, now: float) -> None:
             log.info("chores: shard %d: %d producers were idle for 30 days and are pruned", shard, gone)
 
 
-async def _finish_deletions(settings: Settings) -> None:
+async def _finish(settings: Settings, now: float) -> None:
     store = connect_async(settings.redis_url, timeout=10.0)
     try:
         for campaign in await campaigns.finish_deletions(store, settings.shards):
             log.info("chores: the deletion of %s is finished", campaign)
+        if gone := await salts.remove_old(store, settings.shards, now):
+            log.info("chores: %d salts of visitors are gone for good", gone)
     finally:
         await store.aclose()

@@ -161,13 +161,15 @@ async def _dead_letters(store: AsyncRedis, settings: Settings, now: float) -> in
 
 
 async def _traces(store: AsyncRedis, settings: Settings, now: float) -> int:
-    """Traces of shards where no hit has come for a day, and none waits: else newer hits take them away."""
+    """Traces and visits of shards where no hit has come for a day, and none waits: else newer hits take them
+    away."""
     gone = 0
     for shard in range(settings.shards):
         newest = int(await store.hget(keys.turn(shard), "newest") or 0)
         if not newest or now * 1000 - newest < DAY * 1000 or await store.xlen(keys.hits(shard)):
             continue
         held = [keys.evidence(shard, minute) for minute in traces.minutes(newest)]
+        held += [keys.visits(shard), keys.lasts(shard)]
         if there := int(await store.exists(*held)):
             await turn.write(store, shard, [("UNLINK", name) for name in held])
             gone += there

@@ -12,17 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 
-from pixel_server import campaigns, hit, keys, retention, turn, withdrawals
+from pixel_server import campaigns, hit, keys, retention, salts, turn, withdrawals
 from pixel_server.consent import Consent
 from pixel_server.hit import Hit, Unreadable
 from pixel_server.secret import Secrets
 from pixel_server.series import NewerFormat
 from pixel_server.settings import Settings
 from pixel_server.store import Redis
-from workers import apply, burst
+from workers import apply, burst, visit
 from workers.context import context
 from workers.judge import judge_of
-from workers.tally import fold, wanted
+from workers.tally import days, fold, wanted
 
 log = logging.getLogger("workers.rollup")
 
@@ -91,7 +91,12 @@ class Rollup:
             return self._stop(f"{error}; update the workers")
         judge = judge_of(self.settings)
         with COMPUTING:
-            tally = fold(hits, found, gone, Consent(self.settings), judge, self.secrets, int(now * 1000))
+            ends = days(hits, found)
+        known, making = salts.read(self.store, self.shard, ends, now)
+        with COMPUTING:
+            tally = fold(
+                hits, found, gone, Consent(self.settings), judge, self.secrets, int(now * 1000), known
+            )
         tally.dead.extend(unreadable)
         if tally.dead and self._dead_letters() + len(tally.dead) > self.settings.dead_letters:
             return self._stop(
@@ -99,16 +104,17 @@ class Rollup:
             )
         records: turn.Records = {}
         try:
-            commands = burst.find(self.store, self.shard, tally, newest, judge.burst)
+            commands = making + burst.find(self.store, self.shard, tally, newest, judge.burst)
+            commands += visit.find(self.store, self.shard, tally, newest)
             for sums, kept in apply.read(self.store, self.shard, tally):
-                days = retention.keep(self.settings, sums.campaign)
+                keep = retention.keep(self.settings, sums.campaign)
                 with COMPUTING:
-                    commands += apply.plan(self.shard, sums, kept, days, now, records)
+                    commands += apply.plan(self.shard, sums, kept, keep, now, records)
                 commands += apply.rulesets(self.shard, sums, judge.ruleset, now)
             commands += apply.plan_last(self.store, self.shard, tally.last)
         except NewerFormat as error:
             return self._stop(f"{error}; update the workers")
-        commands += apply.bookkeeping(self.shard, tally, taken)
+        commands += apply.bookkeeping(self.shard, tally, newest, taken)
         if not turn.commit(self.store, self.shard, n, taken, commands, records):
             return Outcome.MOVED
         for one in tally.dead:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from pixel_server import breakdown, hit, people, series, tokens, traces
+import msgspec
+
+from pixel_server import breakdown, dimensions, hit, people, salts, series, tokens, traces, visits
+from pixel_server.agents import UNKNOWN, reader
 from pixel_server.campaigns import Campaign
 from pixel_server.classify import Verdict
 from pixel_server.consent import Consent, Rule, allowed, asks
+from pixel_server.dimensions import Source
 from pixel_server.hit import Hit, Unreadable
 from pixel_server.people import Person, Taken
+from pixel_server.salts import Salts
 from pixel_server.secret import Secrets
 from pixel_server.series import Cell
 from pixel_server.tokens import Mode, Part
@@ -23,7 +28,10 @@ from workers.judge import Judge
 _ELSEWHERE = frozenset({"proxy", "prefetch"})
 """Verdicts of hits whose addresses are somebody else's machines, and say nothing of the reader."""
 
-_NOT_A_VISITOR = _ELSEWHERE | {"own"}
+_MACHINES = frozenset({"prefetch", "scanner"})
+"""Verdicts of views that are no visitor's."""
+EARLY = visits.PAUSE // 1000
+"""Seconds of a day in which a visitor is looked up under the hash of yesterday too."""
 
 OFF, COUNT, LAST, PSEUDONYMOUS, IDENTIFIED = (int(mode) for mode in Mode)
 MODE, PART = 0x07, 0x18
@@ -31,11 +39,19 @@ TOP, BOTTOM = Part.TOP << 3, Part.BOTTOM << 3
 """Of a hit's flags, as plain numbers: enums take a third of the time a hit has."""
 BUCKET = series.QUARTER * 1000
 
-NO_OPEN, OPEN, ANONYMOUS, CLOSED, VIEW = range(5)
+NO_OPEN, OPEN, ANONYMOUS, CLOSED = range(4)
 """What a hit counts as. CLOSED: an open of a campaign whose time to keep recipients is over."""
 
 AHEAD_MS = 86_400_000
 """A hit from further in the future than this is a wrong clock, and is set aside."""
+
+
+Parts = defaultdict[tuple[str, str], list[int]]
+"""[views, visits] by dimension and name."""
+
+
+def _none() -> list[int]:
+    return [0, 0]
 
 
 @dataclass(slots=True)
@@ -44,7 +60,8 @@ class Sums:
     they count as; countries: opens by bucket and label. `_settle` spreads both.
 
     cells: by start of 15 minutes. visitors: by local day. opens: of people, by local day and label
-    (`breakdown`). rules: hits by id. taken: by recipient, opens that turned out to be a burst's.
+    (`breakdown`). parts: by local day (`dimensions`). rules: hits by id. taken: by recipient, opens that
+    turned out to be a burst's.
     """
 
     campaign: Campaign
@@ -57,8 +74,9 @@ class Sums:
     addresses: set[bytes] = field(default_factory=set)
     visitors: dict[str, set[bytes]] = field(default_factory=dict)
     opens: dict[str, Counter[str]] = field(default_factory=dict)
-    days: dict[int, str] = field(default_factory=dict)
-    hashes: dict[str, blake2b] = field(default_factory=dict)
+    parts: dict[str, Parts] = field(default_factory=dict)
+    days: dict[int, tuple[str, int, int]] = field(default_factory=dict)
+    hashes: dict[bytes, blake2b] = field(default_factory=dict)
     rules: Counter[str] = field(default_factory=Counter)
     taken: dict[bytes, Taken] = field(default_factory=dict)
 
@@ -71,17 +89,23 @@ class Sums:
 
     def day(self, start: int) -> str:
         """The local day of a bucket."""
+        return self._day(start)[0]
+
+    def ends(self, start: int) -> tuple[int, int]:
+        """When the local day of a bucket begins and ends, seconds."""
+        return self._day(start)[1:]
+
+    def _day(self, start: int) -> tuple[str, int, int]:
         day = self.days.get(start)
         if day is None:
-            day = self.days[start] = series.local_day(start, self.campaign.zone)
+            day = self.days[start] = salts.day(start, self.campaign.zone)
         return day
 
-    def hash_of(self, day: str, secrets: Secrets) -> blake2b:
-        """What a day's visitors are hashed with."""
-        found = self.hashes.get(day)
+    def parts_of(self, day: str) -> Parts:
+        """What views and visits of a local day break down into."""
+        found = self.parts.get(day)
         if found is None:
-            found = secrets.visitors_of(b"day", self.campaign.id.encode(), day.encode())
-            self.hashes[day] = found
+            found = self.parts[day] = defaultdict(_none)
         return found
 
     def opens_of(self, start: int) -> Counter[str]:
@@ -93,13 +117,36 @@ class Sums:
         return found
 
 
+class View(msgspec.Struct, gc=False):
+    """A view of a page, or a report on one (spent: ms, else -1). at: ms. start: of its bucket, s.
+
+    newest: time of the newest hit by then, ms. visitor: b"" for none. others: hashes that its visit may be
+    found under too. cookieless: what the same visitor's would be without a cookie, b"" where that is the same
+    or not known. id: names the view, b"" for none. visits: as the cookie says. labels: see
+    `dimensions.OF_VIEW`.
+    """
+
+    sums: Sums
+    at: int
+    start: int
+    newest: int
+    visitor: bytes
+    others: tuple[bytes, ...]
+    cookieless: bytes
+    id: bytes
+    spent: int
+    visits: int
+    labels: tuple[str, ...] = ()
+    source: Source = Source()
+
+
 @dataclass(slots=True)
 class Tally:
     """sums: by campaign. drops: hits not counted, by reason. dead: what cannot be tallied.
     last: of recipients in mode `last`, the day of the last open, in days since 1970.
     newest: time of the newest hit, ms.
     traces: of hits that may be part of a burst, in their order: (sums, `traces.field`, ms, trace,
-    newest by then)."""
+    newest by then). views: of web pages, and reports on them, in their order."""
 
     sums: dict[str, Sums] = field(default_factory=dict)
     drops: Counter[str] = field(default_factory=Counter)
@@ -107,6 +154,7 @@ class Tally:
     last: dict[bytes, int] = field(default_factory=dict)
     newest: int = 0
     traces: list[tuple[Sums, bytes, int, Trace, int]] = field(default_factory=list)
+    views: list[View] = field(default_factory=list)
 
 
 def wanted(hits: Iterable[Hit]) -> dict[str, int | None]:
@@ -122,6 +170,23 @@ def wanted(hits: Iterable[Hit]) -> dict[str, int | None]:
     return found
 
 
+def days(hits: Iterable[Hit], campaigns: Mapping[str, Campaign]) -> set[int]:
+    """The ends of the days whose salts the visitors of these hits are hashed with, seconds."""
+    found: set[int] = set()
+    seen: set[tuple[str, int]] = set()
+    for one in hits:
+        if one.kind == hit.WEB and (mark := (one.campaign, one.time // BUCKET)) not in seen:
+            seen.add(mark)
+            campaign = campaigns.get(one.campaign)
+            if campaign is not None and campaign.identity != "own" and 0 <= one.time < 2**42:
+                start = mark[1] * series.QUARTER
+                _, begin, end = salts.day(start, campaign.zone)
+                found.add(end)
+                if start < begin + EARLY:
+                    found.add(begin)
+    return found
+
+
 def fold(
     hits: Iterable[Hit],
     campaigns: Mapping[str, Campaign],
@@ -130,10 +195,12 @@ def fold(
     judge: Judge,
     secrets: Secrets,
     now_ms: int,
+    known: Salts,
 ) -> Tally:
     """Adds up. campaigns: those that hits may be counted under; hits of others are dropped.
 
-    withdrawn: by recipient key, when hits of that recipient are not to be counted.
+    withdrawn: by recipient key, when hits of that recipient are not to be counted. known: the salts of the
+    `days` of these hits.
     """
     tally = Tally()
     hashing = secrets.evidence_hash()
@@ -164,7 +231,7 @@ def fold(
                 tally.drops["kind"] += 1
         elif one.kind == hit.WEB:
             if sums.campaign.kind == "web":
-                _add_page(sums, one, _allowed(tally, sums, one, IDENTIFIED), judge, secrets)
+                _add_page(tally, sums, one, _allowed(tally, sums, one, IDENTIFIED), judge, known)
             else:
                 tally.drops["kind"] += 1
         else:
@@ -233,30 +300,65 @@ def _add_mail(tally: Tally, sums: Sums, one: Hit, mode: int, judge: Judge, hashi
     sums.people[recipient] = person if known is None else people.merge(known, person)
 
 
-def _add_page(sums: Sums, one: Hit, mode: int, judge: Judge, secrets: Secrets) -> None:
+def _add_page(tally: Tally, sums: Sums, one: Hit, mode: int, judge: Judge, known: Salts) -> None:
     if mode == OFF:
         return
     found = judge(one, None)
-    is_view = one.method == "GET" and found.verdict != "own"
+    verdict = found.verdict
     start = one.time // BUCKET * series.QUARTER
-    key = (start, found, VIEW if is_view else NO_OPEN)
+    key = (start, found, NO_OPEN)
     sums.hits[key] = sums.hits.get(key, 0) + 1
-    if mode < PSEUDONYMOUS or found.verdict in _NOT_A_VISITOR:
+    is_report = one.spent >= 0
+    if one.method == "HEAD" or verdict == "own":
         return
-    if one.address:
-        sums.addresses.add(one.address)
-    if not is_view:
+    if verdict in _MACHINES:
+        if not is_report:
+            sums.cell(start)[series.VIEWS_BOT] += 1
         return
-    day = sums.day(start)
-    visitor = one.visitor
-    if not visitor:
-        made = sums.hash_of(day, secrets).copy()
-        made.update(len(one.address).to_bytes() + one.address + one.agent.encode("utf-8", "replace"))
-        visitor = made.digest()
-    visitors = sums.visitors.get(day)
-    if visitors is None:
-        visitors = sums.visitors[day] = set()
-    visitors.add(visitor)
+    who: Who = (b"", (), b"")
+    elsewhere = verdict in _ELSEWHERE
+    if mode >= PSEUDONYMOUS and not elsewhere:
+        if one.address:
+            sums.addresses.add(one.address)
+        who = _visitor(sums, one, start, known)
+    view = View(sums, one.time, start, tally.newest, *who, one.view, one.spent, one.visits)
+    if not is_report:
+        country = UNKNOWN if elsewhere or not one.address else breakdown.country(one.address)[1:]
+        labels = (country, *reader(one.agent), dimensions.language(one.language))
+        view.labels = (dimensions.page(one.page), *labels)
+        view.source = dimensions.source(one.page, one.page_referrer)
+    tally.views.append(view)
+
+
+Who = tuple[bytes, tuple[bytes, ...], bytes]
+
+
+def _visitor(sums: Sums, one: Hit, start: int, known: Salts) -> Who:
+    """(who it is, or b"", under what else a visit may be found, the hash that it has without its cookie)."""
+    identity = sums.campaign.identity
+    if identity == "own":
+        return one.visitor, (), b""
+    begin, end = sums.ends(start)
+    today = _hash(sums, one, known.get(end))
+    before = b""
+    if one.time // 1000 < begin + EARLY:
+        before = _hash(sums, one, known.get(begin))
+    if identity == "cookie" and one.visitor:
+        others = (today, before) if one.is_new else ()
+        return one.visitor, tuple(filter(None, others)), today
+    return today, (before,) if before and today else (), b""
+
+
+def _hash(sums: Sums, one: Hit, salt: bytes | None) -> bytes:
+    """The visitor of a day, whose salt this is; b"" if it is gone."""
+    if salt is None:
+        return b""
+    hashing = sums.hashes.get(salt)
+    if hashing is None:
+        hashing = sums.hashes[salt] = salts.hashing(salt, sums.campaign.id)
+    made = hashing.copy()
+    made.update(len(one.address).to_bytes() + one.address + one.agent.encode("utf-8", "replace"))
+    return made.digest()
 
 
 def _settle(sums: Sums) -> None:
@@ -266,9 +368,7 @@ def _settle(sums: Sums) -> None:
         cell[series.HITS] += count
         cell[series.OF_CLASS[found.verdict]] += count
         sums.rules[found.rule] += count
-        if kind == VIEW:
-            cell[series.VIEWS] += count
-        elif kind != NO_OPEN:
+        if kind != NO_OPEN:
             cell[series.OPENS] += count
             if kind == ANONYMOUS:
                 cell[series.OPENS_ANONYMOUS] += count

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from pixel_server import audit, campaigns, lists, retention
 from pixel_server.lists import Row
-from pixel_server.report import body, compare, explain, links, ranges, stats
+from pixel_server.report import body, breakdowns, compare, explain, links, ranges, stats
 from pixel_server.report.api import Api, Call, reply
 from pixel_server.report.problems import Problem
 from pixel_server.slug import is_slug
@@ -165,6 +165,14 @@ async def show_stats(api: Api, request: Request) -> Response:
     return reply({**figures, "late_since": None if late is None else ranges.show_ms(late)})
 
 
+async def show_breakdowns(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    now = api.clock()
+    wanted = ranges.parse(request.query_params, campaign.time_zone, now)
+    names = breakdowns.parse(request.query_params)
+    return reply(await breakdowns.read(api.store, campaign, wanted, names, api.settings, now))
+
+
 async def explain_hit(api: Api, request: Request) -> Response:
     known = {"user_agent": body.text, "ip": body.address, "headers": body.headers, "delay": body.delay}
     fields = body.check(await body.read(request), known, frozenset({"user_agent", "ip"}))
@@ -194,6 +202,7 @@ CALLS = (
     Call("DELETE", "/api/campaigns/{id}", "write", delete_campaign),
     Call("POST", "/api/campaigns/{id}/links", "write", make_links),
     Call("GET", "/api/campaigns/{id}/stats", "read", show_stats),
+    Call("GET", "/api/campaigns/{id}/breakdowns", "read", show_breakdowns),
     Call("GET", "/api/compare", "read", compare_campaigns),
     Call("POST", "/api/explain", "read", explain_hit),
 )

@@ -219,6 +219,33 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "hlen",
             _of_minute,
         ),
+        "visits": _Source(
+            "visits under way",
+            "a hash of the visitor, pages and times, where the visit came from",
+            "visits",
+            "px:{s}:visits",
+            "an hour of a shard's hits, at most a day",
+            "hlen",
+            _number,
+        ),
+        "salt": _Source(
+            "salts of visitors' hashes",
+            "random; with one, who was there could be guessed",
+            "salts",
+            "px:{s}:salt:END",
+            "47 hours after their day",
+            "exists",
+            _of_end,
+        ),
+        "web": _Source(
+            "daily views by page, referrer, country ...",
+            "sums",
+            "days of a campaign",
+            "px:{s}:web:ID:DAY",
+            days(settings.keep_days),
+            "exists",
+            _of_day,
+        ),
         "breakdown": _Source(
             "daily opens by client, device, country",
             "sums",
@@ -282,6 +309,10 @@ def _number(name: str, value: int) -> Found:
 
 def _of_day(name: str, value: int) -> Found:
     return value, _iso(name[-8:])
+
+
+def _of_end(name: str, value: int) -> Found:
+    return value, show_ms(int(name.rpartition(":")[2]) * 1000)
 
 
 def _of_minute(name: str, value: int) -> Found:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pixel_server import __version__
-from pixel_server.report import body, people, ranges, recipients, schemas, uploads
+from pixel_server import __version__, dimensions
+from pixel_server.report import body, breakdowns, people, ranges, recipients, schemas, uploads
 from pixel_server.report.problems import TYPE as PROBLEM
 from pixel_server.report.schemas import Schema, answer, array, choice, or_null, ref, text
 
@@ -75,6 +75,9 @@ def _problem(status: int) -> dict[str, Any]:
 
 def _path(name: str, description: str, schema: Schema) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
+
+
+_by = "|".join(breakdowns.BY)
 
 
 def _query(name: str, schema: Schema, *, required: bool = False) -> dict[str, Any]:
@@ -209,6 +212,29 @@ def _paths() -> dict[str, Any]:
                     _query("to", _boundary("End: the first instant that is not in the range.")),
                     _query("interval", choice(ranges.INTERVALS, "Of `series`.", default="day")),
                     _query("tz", {**ref("TimeZone"), "description": "Default: the campaign's."}),
+                ],
+            ),
+        },
+        "/api/campaigns/{id}/breakdowns": {
+            "parameters": campaign,
+            "get": _call(
+                "show_breakdowns",
+                "read",
+                "What views and visits of pages break down into",
+                (404, 409, 422),
+                {200: _ok("Views and visits by name.", ref("Breakdowns"))},
+                description=(
+                    f"Days of the campaign's own zone; without `from` and `to`, the last "
+                    f"{ranges.DEFAULT_DAYS}. Of each day and shard at least the {dimensions.LEFT} names with "
+                    f"most visits are kept, and {breakdowns.MOST_NAMES} are shown; the rest is `(other)`. "
+                    f"A name has {dimensions.MOST_NAME} bytes at most. 409: of mail; of other intervals."
+                ),
+                parameters=[
+                    _query("by", text("With commas between; default: all.", pattern=f"^({_by})(,({_by}))*$")),
+                    _query("from", _boundary("First instant.")),
+                    _query("to", _boundary("End: the first instant that is not in the range.")),
+                    _query("interval", choice(ranges.INTERVALS, "Only `day`.", default="day")),
+                    _query("tz", {**ref("TimeZone"), "description": "Only the campaign's."}),
                 ],
             ),
         },

@@ -8,7 +8,7 @@ from pixel_server import campaigns
 from pixel_server.apikeys import SCOPES
 from pixel_server.campaigns import time_zones
 from pixel_server.links import MAX_RECIPIENT
-from pixel_server.report import body, hyperloglog, links, ranges, stats
+from pixel_server.report import body, breakdowns, hyperloglog, links, ranges, stats
 from pixel_server.retention import KINDS
 from pixel_server.settings import SIGNALS
 from pixel_server.slug import PATTERN
@@ -344,16 +344,52 @@ def _stats() -> dict[str, Schema]:
     }
     web = {
         "hits": hits,
-        "views": figure("GETs of the pixel."),
+        "views": figure("Views of pages by people, as far as is known."),
+        "views_bot": figure("Views by scanners and prefetches; in no other figure but `hits`."),
+        "visits": figure(
+            "Views of one visitor without a pause of 30 minutes between, at most a day. Null in a mode that "
+            "tells none apart."
+        ),
+        "bounces": figure("Visits of one view; null likewise."),
+        "visits_new": figure("A visitor's first visit, as its cookie says; null without identity `cookie`."),
+        "visits_returning": figure("Later visits; null likewise. Visits without a cookie are in neither."),
+        "views_no_visitor": figure(
+            "Of `views`, those whose visitor is not told: by mode, GPC or DNT, a proxy, no `v`, or as they "
+            "came so late that the salt of their day was gone."
+        ),
+        "views_no_visit": figure(
+            "Of `views`, those of a visitor that are in no visit: 30 minutes or more behind others, or "
+            "beyond the visits that there is room for."
+        ),
         "unique_visitors": visitors,
         "hits_gpc": asked,
     }
     rate = {"type": "number", "minimum": 0, "maximum": 1}
+    quartiles = {name: {"type": "number"} for name in ("quartile_1", "median", "quartile_3")}
     return {
         "EmailTotals": answer(**email, **totals),
         "WebTotals": answer(**web, **totals),
         "EmailInterval": answer(start=start, **email),
         "WebInterval": answer(start=start, **web),
+        "Breakdowns": answer(
+            campaign=ref("CampaignId"),
+            **{
+                "from": text("First instant.", format="date-time"),
+                "to": text("The first instant after.", format="date-time"),
+            },
+            time_zone=ref("TimeZone"),
+            by={
+                "type": "object",
+                "properties": {name: array(ref("ViewsOf")) for name in breakdowns.BY},
+                "additionalProperties": False,
+                "description": "Most visits first. In each, views and visits add up to those of the range.",
+            },
+        ),
+        "ViewsOf": answer(
+            name=text("What strangers sent, as text: show it as text. `(none)`, `(unknown)`, `(other)`."),
+            views=count("Under this page, country, ...; or in visits that began or ended so."),
+            visits=count("That began so; of `exit_page`, that ended there."),
+        ),
         "Compared": answer(
             campaign=ref("CampaignId"),
             name=text("Of the campaign."),
@@ -455,10 +491,25 @@ def _stats() -> dict[str, Schema]:
                 f"day of the campaign's zone: null in a range of over {stats.MOST_DAYS_OF_OPENS} days or by "
                 "anything else, in a mode that tells no recipients apart, and for pages.",
             ),
+            time_on_page=or_null(
+                answer(views=count("That were measured."), **quartiles),
+                "Of a web campaign, in seconds: what `p.js` reported visible, else the time to the next view "
+                "of the visit. Null as `opens_person_by`, or when nothing was measured.",
+            ),
+            time_of_visit=or_null(
+                answer(visits=count("Of more than one instant."), **quartiles),
+                "In seconds, from the first to the last that was heard of the visit; null likewise.",
+            ),
+            bounce_share=or_null(rate, "`bounces` of `visits`."),
+            visitor_unit={
+                "enum": ["visitors", "visitor-days", None],
+                "description": "What `unique_visitors` are: without a cookie the same one is another each "
+                "day. Null: of mail.",
+            },
             time_to_open=or_null(
                 answer(
                     recipients=count("Whose first open by a person lies in the range."),
-                    **{name: {"type": "number"} for name in ("quartile_1", "median", "quartile_3")},
+                    **quartiles,
                 ),
                 "Seconds from sending to the first open by a person. Null as above, or when no time of "
                 "sending was known as they were counted: neither the links' `sent_at` nor the campaign's.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -22,12 +22,20 @@ from pixel_server.verdicts import CLASSES
 
 _EMAIL = ("hits", "opens", "unique_opens", "unique_opens_person", "opens_anonymous", "hits_gpc")
 _OF_RECIPIENTS = ("person", "prefetch", "scanner", "unknown")
-_WEB = ("hits", "views", "hits_gpc")
+_WEB = (
+    *("hits", "views", "views_bot", "visits", "bounces", "visits_new", "visits_returning"),
+    *("views_no_visitor", "views_no_visit", "hits_gpc"),
+)
 
 MOST_DAYS_OF_OPENS = 31
 """Days of which breakdowns are added up: some hundred labels a day and shard, 0.1 ms."""
 MOST_NAMES = 20
 """Clients, devices or countries that are shown; the rest is one."""
+
+_OF_WHOM = (
+    *("unique_opens", "unique_opens_person", "unique_visitors", "unique_ips"),
+    *("visits", "bounces", "visits_new", "visits_returning"),
+)
 
 Figures = dict[str, int | None]
 
@@ -56,7 +64,7 @@ async def read(
     items = reading.series(kept_since)
     totals = reading.all_time() if wanted.all_time else reading.over(items, kept_since)
     rate, over = reading.rate(totals)
-    opens = reading.opens(kept_since)
+    opens, times = reading.opens(kept_since), reading.times(kept_since)
     return {
         "campaign": campaign.id,
         "from": None if wanted.all_time else ranges.show(wanted.start, wanted.zone),
@@ -71,12 +79,15 @@ async def read(
         "rules": reading.rules(),
         "rulesets": reading.rulesets(),
         **opens,
+        **times,
+        "bounce_share": _share(totals.get("bounces"), totals.get("visits")),
+        "visitor_unit": reading.visitor_unit,
         "open_rate": rate,
         "over": over,
         "closed_at": None if campaign.closed_at is None else ranges.show_ms(campaign.closed_at * 1000),
         "series": items,
         "estimates": {name: _ESTIMATE for name in ("unique_ips", "unique_visitors") if name in totals}
-        | {name: _BINNED for name in ("time_to_open",) if opens[name] is not None},
+        | {name: _BINNED for name, found in {**opens, **times}.items() if found and name.startswith("time_")},
     }
 
 
@@ -130,7 +141,14 @@ class _Reading:
     def _counts_opens(self) -> bool:
         """Whether it is shown what opens of people break down into: over all time, and by local day."""
         by_days = self.by_days and len(self.starts) <= MOST_DAYS_OF_OPENS
-        return self.campaign.kind == "email" and (by_days or self.wanted.all_time)
+        return by_days or self.wanted.all_time
+
+    @property
+    def visitor_unit(self) -> str | None:
+        """What unique visitors are: without a cookie, the same one is another each day."""
+        if self.campaign.kind == "email":
+            return None
+        return "visitor-days" if self.campaign.identity == "cookieless" else "visitors"
 
     @property
     def _counts_visitors(self) -> bool:
@@ -289,11 +307,8 @@ class _Reading:
 
     def opens(self, kept_since: int) -> dict[str, Any]:
         """Opens of people by client, device and country, and how long the first took; None: not known."""
-        known = self._counts_opens and self.follows and not self._after_close(self.wanted.end)
-        if not known or not (self.wanted.all_time or self.wanted.start >= kept_since):
+        if self.campaign.kind == "web" or not self._knows_opens(kept_since):
             return {"opens_person_by": None, "time_to_open": None}
-        delays = {int(label[1:]): n for label, n in self._opens.items() if label[0] == breakdown.DELAY and n}
-        found = breakdown.quantiles(delays, (0.25, 0.5, 0.75))
         return {
             "opens_person_by": {
                 name: _most(self._opens, letter)
@@ -303,15 +318,30 @@ class _Reading:
                     ("country", breakdown.COUNTRY),
                 )
             },
-            "time_to_open": None
-            if found is None
-            else {
-                "recipients": sum(delays.values()),
-                "quartile_1": round(found[0], 1),
-                "median": round(found[1], 1),
-                "quartile_3": round(found[2], 1),
-            },
+            "time_to_open": self._quartiles(breakdown.DELAY, "recipients", breakdown.delay_of),
         }
+
+    def times(self, kept_since: int) -> dict[str, Any]:
+        """How long pages were looked at, and visits lasted; None: not known, or nothing was measured."""
+        if self.campaign.kind == "email" or not self._knows_opens(kept_since):
+            return {"time_on_page": None, "time_of_visit": None}
+        return {
+            "time_on_page": self._quartiles(breakdown.PAGE, "views", breakdown.span_of),
+            "time_of_visit": self._quartiles(breakdown.VISIT, "visits", breakdown.span_of),
+        }
+
+    def _knows_opens(self, kept_since: int) -> bool:
+        known = self._counts_opens and self.follows and not self._after_close(self.wanted.end)
+        return known and (self.wanted.all_time or self.wanted.start >= kept_since)
+
+    def _quartiles(self, letter: str, unit: str, of: Callable[[int], float]) -> dict[str, float] | None:
+        """Seconds. unit: what was measured."""
+        bins = {int(label[1:]): n for label, n in self._opens.items() if label[0] == letter and n}
+        found = breakdown.quantiles(bins, (0.25, 0.5, 0.75), of)
+        if found is None:
+            return None
+        first, median, third = (round(seconds, 1) for seconds in found)
+        return {unit: sum(bins.values()), "quartile_1": first, "median": median, "quartile_3": third}
 
     def _after_close(self, end: int) -> bool:
         """Whether opens that came after the campaign closed belong to figures up to this end."""
@@ -340,9 +370,15 @@ class _Reading:
         """
         closed = self.campaign.closed_at
         if not self.follows or (closed is not None and end > closed):
-            for name in ("unique_opens", "unique_opens_person", "unique_visitors", "unique_ips"):
+            for name in _OF_WHOM:
                 if name in figures:
                     figures[name] = None
+        if self.campaign.kind == "web" and self.campaign.identity != "cookie":
+            figures["visits_new"] = figures["visits_returning"] = None
+
+
+def _share(part: int | None, whole: int | None) -> float | None:
+    return round(part / whole, 4) if whole and part is not None else None
 
 
 def _most(opens: Mapping[str, int], letter: str) -> list[dict[str, Any]]:

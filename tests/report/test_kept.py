@@ -35,6 +35,8 @@ def test_each_kind_is_counted(mail, page, opened, viewed, stats, site, settings,
     for day, who in (("02", "ada"), ("03", "bob")):
         opened(f"2026-03-{day}T09:00Z", who)
         viewed(f"2026-03-{day}T10:00Z", who)
+    page(id="salted", identity="cookieless")
+    viewed("2026-03-03T10:00Z", campaign="salted")
     site.get(Minter("http://pixel.test", secrets).url("mail", "eve", mode=Mode.LAST, now=clock.now))
     stats("mail")
     body = b'{"recipient": "ada", "name": "Ada"}\n{"recipient": "joe"}\n'
@@ -55,6 +57,9 @@ def test_each_kind_is_counted(mail, page, opened, viewed, stats, site, settings,
         "names": 2,
         "traces of the last hits": numbers["traces of the last hits"],
         "daily opens by client, device, country": 2,
+        "daily views by page, referrer, country ...": 3,
+        "salts of visitors' hashes": 1,
+        "visits under way": 2,
         "days of last opens": 1,
         "address estimates": numbers["address estimates"],
         "visitor estimates": numbers["visitor estimates"],
@@ -90,7 +95,7 @@ def test_every_key_of_people_is_in_the_report():
 
     known = set(re.findall(r"^px:\{s\}:([a-z]+)", keys.__doc__, re.MULTILINE))
     told = {kind.keys.split(":")[2] for kind in kept._sources(_settings()).values() if "{s}" in kind.keys}
-    assert known - told == {"producers", "turn", "drops", "stop", "rules"}
+    assert known - told == {"producers", "turn", "drops", "stop", "rules", "lasts"}
 
 
 def _settings():

@@ -1,0 +1,146 @@
+"""What views and visits of a web campaign break down into, packed by local day.
+
+A hash a campaign, shard and local day; a field a dimension: msgpack of [format, {name: [views, visits]}]. In
+each dimension both add up to all views and all visits of the day: a view is counted under its own page,
+country, browser, system, device and language, and under its visit's entry page, exit page, referrer and
+campaign; a visit under what it began with, and the page that it ended on.
+
+Names are chosen by strangers, so there are MOST of them at most, and the least of them go into `(other)`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from pixel_server.agents import OTHER, UNKNOWN
+from pixel_server.series import refuse_newer
+
+FORMAT = 1
+OF_VIEW = ("page", "country", "browser", "system", "device", "language")
+OF_SOURCE = ("referrer", "utm_source", "utm_medium", "utm_campaign")
+OF_VISIT = ("entry_page", "exit_page", *OF_SOURCE)
+DIMENSIONS = (*OF_VIEW, *OF_VISIT)
+
+MOST, LEFT = 400, 300
+"""Names of one dimension, day and shard: of more, LEFT stay."""
+MOST_NAME = 160
+"""Bytes of a name; of a longer one, the first."""
+NONE = "(none)"
+
+Names = dict[str, list[int]]
+"""[views, visits] by name."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[int, Names]).decode
+
+
+class Source(NamedTuple):
+    """Where a visit came from. referrer: a host, NONE for one of the site's own, or none."""
+
+    referrer: str = NONE
+    utm_source: str = NONE
+    utm_medium: str = NONE
+    utm_campaign: str = NONE
+
+
+def pack(names: Names) -> bytes:
+    return _encode((FORMAT, names))
+
+
+def unpack(value: bytes | None) -> Names:
+    """NewerFormat: a newer version wrote it."""
+    if value is None:
+        return {}
+    refuse_newer(value, FORMAT, "breakdown of views")
+    return _decode(value)[1]
+
+
+def add(names: Names, changes: Mapping[str, list[int]]) -> None:
+    """Adds to views and visits. What is to be taken from a name that went into `(other)` is taken there."""
+    rest = [0, 0]
+    for name, change in changes.items():
+        known = names.get(name) or names.setdefault(name, [0, 0])
+        for i in (0, 1):
+            left = known[i] + change[i]
+            known[i] = max(0, left)
+            rest[i] += min(0, left)
+    _to_other(names, rest)
+    for name in [name for name, counts in names.items() if counts == [0, 0]]:
+        del names[name]
+    if len(names) > MOST:
+        order = sorted(names, key=lambda name: (name != OTHER, -names[name][1], -names[name][0], name))
+        for name in order[LEFT:]:
+            _to_other(names, names.pop(name))
+
+
+def _to_other(names: Names, counts: list[int]) -> None:
+    if counts != [0, 0]:
+        other = names.setdefault(OTHER, [0, 0])
+        names[OTHER] = [max(0, other[i] + counts[i]) for i in (0, 1)]
+
+
+def page(url: str) -> str:
+    """The path of a page's address, without query and fragment. A name."""
+    _, path, _ = _parts(url)
+    return name(path) if path else UNKNOWN
+
+
+def source(url: str, referrer: str) -> Source:
+    """Where the view of a page came from: by its referrer, and the UTM fields in its own address."""
+    own, _, query = _parts(url)
+    host, _, _ = _parts(referrer)
+    shown = NONE if not host or host == own else name(host)
+    if "utm_" not in query:
+        return Source(shown) if shown != NONE else _DIRECT
+    try:
+        found = dict(reversed(parse_qsl(query, max_num_fields=100)))
+    except ValueError:
+        found = {}
+    return Source(shown, *(name(found.get(field, "").strip()) or NONE for field in OF_SOURCE[1:]))
+
+
+_DIRECT = Source()
+_unfit = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]").sub
+_language = re.compile(r"\s*([A-Za-z]{2,3})(?![A-Za-z])").match
+_host = re.compile(r"[a-z0-9._~-]{1,253}|\[[0-9a-f:.]{2,45}\]").fullmatch
+
+
+def name(text: str) -> str:
+    """What a stranger sent, as it is kept: without control characters and such that turn text around, cut."""
+    if not text.isprintable():
+        text = _unfit("\ufffd", text)
+    cut = text.encode("utf-8", "replace")[:MOST_NAME]
+    return cut.decode("utf-8", "ignore")
+
+
+def language(accept: str) -> str:
+    """The first language of an `Accept-Language`, without its region: two or three letters."""
+    found = _language(accept)
+    return found[1].lower() if found else UNKNOWN
+
+
+def _parts(url: str) -> tuple[str, str, str]:
+    """(host, path, query) of an address; "" for what it has not. Never fails, whatever it is given."""
+    host, path = "", url
+    scheme, mark, rest = url.partition("://")
+    if mark and scheme.isascii() and scheme.replace("-", "").isalnum():
+        end = len(rest)
+        for stop in "/?#":
+            if (at := rest.find(stop)) >= 0:
+                end = min(end, at)
+        host, path = rest[:end], rest[end:] or "/"
+        host = host.rpartition("@")[2].lower().removesuffix(".")
+        host = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+        if not _host(host):
+            host = OTHER
+        path = path if path.startswith("/") else "/" + path
+    path, _, _ = path.partition("#")
+    path, _, query = path.partition("?")
+    if path and not path.startswith("/"):
+        path = ""
+    return host.removeprefix("www."), unquote(path) if "%" in path else path, query

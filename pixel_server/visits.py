@@ -1,0 +1,115 @@
+"""Visits that are under way: kept in Redis as long as the next hit may belong to them.
+
+A hash a shard: under visitor and campaign, msgpack of [format, visit], or of [format, visitor] where the same
+one was seen under another hash (after midnight, or before a cookie was taken). Beside it their last times, in
+a sorted set. A visit goes when it is KEPT behind the shard's newest hit, and not by the clock: a roll-up that
+comes late finds what it would have found in time. Where no hit comes any more, retention takes all after a
+day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from pixel_server import keys
+from pixel_server.series import refuse_newer
+from pixel_server.store import Redis
+from pixel_server.turn import Command
+
+FORMAT = 1
+PAUSE = 30 * 60_000
+"""ms without a hit that end a visit."""
+LONGEST = 24 * 3_600_000
+"""ms after which one begins anew, whatever comes: a page that reloads itself."""
+KEPT = 2 * PAUSE
+"""A hit that is PAUSE behind the newest may still belong to a visit that ended PAUSE before it."""
+MOST = 25_000
+"""A shard."""
+MOST_SEEN = 100
+"""Views of a visit that are known again by their ids, and whose time may still be reported."""
+MOST_ALIASES = 8
+
+_CHUNK = 1000
+
+
+class Seen(msgspec.Struct, array_like=True, gc=False):
+    """A view. at: ms. time: bin of the time on its page that is counted, 0: none. is_reported: by `p.js`."""
+
+    view: bytes
+    at: int
+    time: int = 0
+    is_reported: bool = False
+
+
+class Visit(msgspec.Struct, array_like=True):
+    """start, last: ms; it is counted under its start. days: views by local day. time: bin that is counted.
+
+    entry, exit: pages. exit_at: when that page was viewed, ms. source: see `dimensions`. aliases: other
+    hashes of the visitor.
+    """
+
+    start: int
+    last: int
+    visitor: bytes
+    entry: str
+    exit: str
+    exit_at: int
+    source: tuple[str, str, str, str]
+    days: dict[str, int]
+    views: int = 0
+    time: int = 0
+    seen: list[Seen] = []
+    aliases: list[bytes] = []
+
+
+Entry = Visit | bytes
+"""A visit, or the field that it is kept under."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[int, Entry]).decode
+
+
+def field(visitor: bytes, campaign: bytes) -> bytes:
+    return visitor + campaign
+
+
+def read(store: Redis, shard: int, fields: Iterable[bytes]) -> dict[bytes, Entry]:
+    """What is kept under these, and what that points to. NewerFormat: a newer version wrote some."""
+    found: dict[bytes, Entry] = {}
+    wanted = list(dict.fromkeys(fields))
+    while wanted:
+        pipe = store.pipeline(transaction=False)
+        for i in range(0, len(wanted), _CHUNK):
+            pipe.hmget(keys.visits(shard), wanted[i : i + _CHUNK])
+        values = [value for part in pipe.execute() for value in part]
+        for name, value in zip(wanted, values, strict=True):
+            if value is not None:
+                refuse_newer(value, FORMAT, "visit")
+                found[name] = _decode(value)[1]
+        pointed = {entry for entry in found.values() if isinstance(entry, bytes)}
+        wanted = [name for name in pointed - found.keys() if name not in wanted]
+    return found
+
+
+def pack(entry: Entry) -> bytes:
+    return _encode((FORMAT, entry))
+
+
+def write(shard: int, kept: dict[bytes, Entry], gone: Iterable[bytes]) -> list[Command]:
+    """The commands that keep these, and take away those."""
+    commands: list[Command] = []
+    pairs = [(name, pack(entry)) for name, entry in kept.items()]
+    for i in range(0, len(pairs), _CHUNK):
+        flat = [part for pair in pairs[i : i + _CHUNK] for part in pair]
+        commands.append(("HSET", keys.visits(shard), *flat))
+    lasts = [(str(entry.last), name) for name, entry in kept.items() if isinstance(entry, Visit)]
+    for i in range(0, len(lasts), _CHUNK):
+        flat_lasts = [part for pair in lasts[i : i + _CHUNK] for part in pair]
+        commands.append(("ZADD", keys.lasts(shard), *flat_lasts))
+    left = list(gone)
+    for i in range(0, len(left), _CHUNK):
+        commands.append(("HDEL", keys.visits(shard), *left[i : i + _CHUNK]))
+        commands.append(("ZREM", keys.lasts(shard), *left[i : i + _CHUNK]))
+    return commands

@@ -1,0 +1,289 @@
+"""Views become visits: one visitor's, without a pause of 30 minutes between.
+
+Hits are looked at in the order of the stream, beside the visits that are under way (`pixel_server.visits`).
+All that a visit counts for is counted at once, and moved by the next hit of it, in the same commit as that
+hit: so the outcome depends on the order of the stream, and not on how it is cut, nor on crashes.
+
+A hit more than PAUSE behind the newest of its shard is a view and no visit: that goes by the hits' own times
+alone. So is one of a visitor who would make more visits than a shard has room for.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pixel_server import breakdown, keys, series, visits
+from pixel_server.dimensions import NONE, OF_SOURCE, OF_VIEW
+from pixel_server.store import Redis
+from pixel_server.turn import Command
+from pixel_server.visits import KEPT, LONGEST, MOST_ALIASES, MOST_SEEN, PAUSE, Entry, Seen, Visit
+from workers.tally import Sums, Tally, View
+
+SLACK = 5000
+"""ms that a page may report more than has passed here since its view: its report may be quicker."""
+
+
+@dataclass(slots=True)
+class Open:
+    """The visits of a shard that are under way, as a pass goes on.
+
+    known: by field. lasts: (last, field) of those that may end, the earliest first; one that was moved since
+    stands twice. count: how many there are. changed, gone: fields.
+    """
+
+    known: dict[bytes, Entry]
+    lasts: list[tuple[int, bytes]]
+    count: int
+    changed: dict[bytes, None] = field(default_factory=dict)
+    gone: dict[bytes, None] = field(default_factory=dict)
+
+    def end(self, before: int) -> None:
+        """Takes away those whose last hit was before this (ms)."""
+        while self.lasts and self.lasts[0][0] < before:
+            last, name = heapq.heappop(self.lasts)
+            visit = self.known.get(name)
+            if isinstance(visit, Visit) and visit.last == last:
+                self._drop(name, visit)
+                self.count -= 1
+
+    def find(self, view: View) -> tuple[bytes, Visit] | None:
+        """The visit under way that a hit belongs to, with its field."""
+        for visitor in (view.visitor, *view.others):
+            name = visits.field(visitor, view.sums.name)
+            entry = self.known.get(name)
+            if isinstance(entry, bytes):
+                name, entry = entry, self.known.get(entry)
+            if not isinstance(entry, Visit):
+                continue
+            if entry.start - PAUSE <= view.at <= min(entry.last + PAUSE, entry.start + LONGEST):
+                return name, entry
+        return None
+
+    def begin(self, name: bytes, visit: Visit) -> None:
+        """A new visit. It takes the place of one of the same visitor that has ended."""
+        old = self.known.get(name)
+        if isinstance(old, Visit):
+            self._drop(name, old)
+        else:
+            self._unpoint(name)
+            self.count += 1
+        self.known[name] = visit
+        self.touch(name, visit)
+
+    def touch(self, name: bytes, visit: Visit) -> None:
+        self.gone.pop(name, None)
+        self.changed[name] = None
+        heapq.heappush(self.lasts, (visit.last, name))
+
+    def point(self, other: bytes, name: bytes, visit: Visit) -> None:
+        """Another hash leads to this visit from now on."""
+        known = self.known.get(other)
+        if name in (known, other) or len(visit.aliases) >= MOST_ALIASES:
+            return
+        if isinstance(known, Visit):
+            if known.last + PAUSE >= visit.last:
+                return  # another visit that may be under way
+            self._drop(other, known)
+            self.count -= 1
+        self._unpoint(other)
+        self.known[other] = name
+        visit.aliases.append(other)
+        self.gone.pop(other, None)
+        self.changed[other] = None
+
+    def _unpoint(self, other: bytes) -> None:
+        """No visit is led to by this one any more."""
+        name = self.known.pop(other, None)
+        visit = self.known.get(name) if isinstance(name, bytes) else None
+        if isinstance(visit, Visit) and other in visit.aliases:
+            visit.aliases.remove(other)
+            self.changed[name] = None  # type: ignore[index]
+
+    def _drop(self, name: bytes, visit: Visit) -> None:
+        for one in (name, *visit.aliases):
+            self.known.pop(one, None)
+            self.changed.pop(one, None)
+            self.gone[one] = None
+
+
+def find(store: Redis, shard: int, tally: Tally, newest: int) -> list[Command]:
+    """Counts the views of a tally, and the visits that they make. Gives the commands that keep what goes on.
+
+    newest: as it is kept, ms. NewerFormat: a newer version wrote some visits.
+    """
+    last = max(newest, tally.newest)
+    ended, count = _ended(store, shard, last - KEPT)
+    if not tally.views and not ended:
+        return []
+    known = visits.read(store, shard, [*(name for _, name in ended), *_wanted(tally.views)])
+    under_way = Open(known, ended, count)
+    for view in tally.views:
+        newest = max(newest, view.newest)
+        under_way.end(newest - KEPT)
+        _add(under_way, view, newest)
+    under_way.end(last - KEPT)
+    kept = {name: known[name] for name in under_way.changed if name in known}
+    return visits.write(shard, kept, [name for name in under_way.gone if name not in kept])
+
+
+def _ended(store: Redis, shard: int, before: int) -> tuple[list[tuple[int, bytes]], int]:
+    """((last, field) of visits whose last hit was before this (ms), the earliest first; how many in all)."""
+    pipe = store.pipeline(transaction=False)
+    pipe.zrangebyscore(keys.lasts(shard), "-inf", f"({before}", withscores=True)
+    pipe.zcard(keys.lasts(shard))
+    found, count = pipe.execute()
+    return [(int(last), name) for name, last in found], int(count)
+
+
+def _wanted(views: Iterable[View]) -> Iterable[bytes]:
+    for view in views:
+        for visitor in (view.visitor, *view.others, view.cookieless):
+            if visitor:
+                yield visits.field(visitor, view.sums.name)
+
+
+def _add(under_way: Open, view: View, newest: int) -> None:
+    found = None
+    if view.visitor and view.at >= newest - PAUSE:
+        found = under_way.find(view)
+    if view.spent >= 0:
+        if found is not None:
+            _report(under_way, *found, view)
+        return
+    if found is not None and view.id and any(one.view == view.id for one in found[1].seen):
+        return  # the same beacon once more
+    sums = view.sums
+    sums.cell(view.start)[series.VIEWS] += 1
+    if found is None and view.visitor and view.at >= newest - PAUSE and under_way.count < visits.MOST:
+        found = _begin(under_way, view)
+    elif found is not None:
+        _go_on(under_way, *found, view)
+    day = sums.day(view.start)
+    counted = sums.parts_of(day)
+    if found is None:
+        sums.cell(view.start)[series.VIEWS_NO_VISIT if view.visitor else series.VIEWS_NO_VISITOR] += 1
+        entry = NONE
+        source: tuple[str, ...] = view.source
+        counted["exit_page", NONE][0] += 1
+    else:
+        entry, source = found[1].entry, found[1].source
+    for dimension, name in zip(OF_VIEW, view.labels, strict=True):
+        counted[dimension, name][0] += 1
+    for dimension, name in zip(OF_SOURCE, source, strict=True):
+        counted[dimension, name][0] += 1
+    counted["entry_page", entry][0] += 1
+    if view.visitor:
+        visitor = found[1].visitor if found and sums.campaign.identity != "cookieless" else view.visitor
+        sums.visitors.setdefault(day, set()).add(visitor)
+
+
+def _begin(under_way: Open, view: View) -> tuple[bytes, Visit]:
+    """A visit that begins with this view; of it, all but the view is counted here, and its exit."""
+    sums, page = view.sums, view.labels[0]
+    day = sums.day(view.start)
+    visit = Visit(
+        view.at, view.at, view.visitor, page, page, view.at, view.source, {day: 1}, 1, 0, [_seen(view)], []
+    )
+    cell = sums.cell(view.start)
+    cell[series.VISITS] += 1
+    cell[series.BOUNCES] += 1
+    if view.visits:
+        cell[series.VISITS_NEW if view.visits == 1 else series.VISITS_RETURNING] += 1
+    counted = sums.parts_of(day)
+    for dimension, label in zip((*OF_VIEW, *OF_SOURCE), (*view.labels, *view.source), strict=True):
+        counted[dimension, label][1] += 1
+    counted["entry_page", page][1] += 1
+    counted["exit_page", page][0] += 1
+    counted["exit_page", page][1] += 1
+    name = visits.field(view.visitor, sums.name)
+    under_way.begin(name, visit)
+    _point(under_way, name, visit, view)
+    return name, visit
+
+
+def _go_on(under_way: Open, name: bytes, visit: Visit, view: View) -> None:
+    """A visit goes on with this view: bounce, exit page and times are moved."""
+    sums, page = view.sums, view.labels[0]
+    start = series.bucket(visit.start)
+    if visit.views == 1:
+        sums.cell(start)[series.BOUNCES] -= 1
+    day = sums.day(view.start)
+    if view.at >= visit.exit_at:
+        if page != visit.exit:
+            _move_exit(sums, visit, page)
+        visit.exit, visit.exit_at = page, view.at
+    sums.parts_of(day)["exit_page", visit.exit][0] += 1
+    visit.days[day] = visit.days.get(day, 0) + 1
+    visit.views += 1
+    before = visit.seen[-1]
+    if not before.is_reported and not before.time and view.at > before.at:
+        _count_time(sums, before, breakdown.span_bin(view.at - before.at))
+    if not before.view:
+        visit.seen.pop()  # it cannot be known again
+    visit.seen.append(_seen(view))
+    del visit.seen[:-MOST_SEEN]
+    _last(sums, visit, view.at)
+    under_way.touch(name, visit)
+    _point(under_way, name, visit, view)
+
+
+def _move_exit(sums: Sums, visit: Visit, page: str) -> None:
+    started = sums.day(series.bucket(visit.start))
+    for day, views in visit.days.items():
+        counted = sums.parts_of(day)
+        for exit_page, sign in ((visit.exit, -1), (page, 1)):
+            counts = counted["exit_page", exit_page]
+            counts[0] += sign * views
+            counts[1] += sign * (day == started)
+
+
+def _report(under_way: Open, name: bytes, visit: Visit, view: View) -> None:
+    """How long a view was visible, as its page says: in place of what was counted for it before."""
+    for one in visit.seen:
+        if one.view == view.id and view.id:
+            spent = min(view.spent, max(0, view.at - one.at) + SLACK)
+            time = breakdown.span_bin(spent)
+            if not one.is_reported or time > one.time:
+                _count_time(view.sums, one, time)
+                one.is_reported = True
+            _last(view.sums, visit, view.at)
+            under_way.touch(name, visit)
+            return
+
+
+def _last(sums: Sums, visit: Visit, at: int) -> None:
+    """A visit lasts until this instant (ms), or longer."""
+    if at <= visit.last:
+        return
+    visit.last = at
+    time = breakdown.span_bin(at - visit.start)
+    if time != visit.time:
+        _recount(sums, visit.start, breakdown.VISIT, visit.time, time)
+        visit.time = time
+
+
+def _count_time(sums: Sums, one: Seen, time: int) -> None:
+    _recount(sums, one.at, breakdown.PAGE, one.time, time)
+    one.time = time
+
+
+def _recount(sums: Sums, at: int, letter: str, before: int, after: int) -> None:
+    counts: Counter[str] = sums.opens_of(series.bucket(at))
+    if before:
+        counts[f"{letter}{before}"] -= 1
+    if after:
+        counts[f"{letter}{after}"] += 1
+
+
+def _point(under_way: Open, name: bytes, visit: Visit, view: View) -> None:
+    """Who is known by another hash from now on, or would be without the cookie."""
+    for other in (view.visitor, view.cookieless):
+        if other:
+            under_way.point(visits.field(other, view.sums.name), name, visit)
+
+
+def _seen(view: View) -> Seen:
+    return Seen(view.id, view.at)
