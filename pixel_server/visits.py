@@ -9,7 +9,7 @@ day.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -109,7 +109,12 @@ def write(shard: int, kept: dict[bytes, Entry], gone: Iterable[bytes]) -> list[C
         flat_lasts = [part for pair in lasts[i : i + _CHUNK] for part in pair]
         commands.append(("ZADD", keys.lasts(shard), *flat_lasts))
     left = list(gone)
-    for i in range(0, len(left), _CHUNK):
-        commands.append(("HDEL", keys.visits(shard), *left[i : i + _CHUNK]))
-        commands.append(("ZREM", keys.lasts(shard), *left[i : i + _CHUNK]))
+    pointing = [name for name, entry in kept.items() if isinstance(entry, bytes)]
+    commands += _remove("HDEL", keys.visits(shard), left)
+    commands += _remove("ZREM", keys.lasts(shard), left + pointing)
     return commands
+
+
+def _remove(command: str, key: str, names: list[bytes]) -> Iterator[Command]:
+    for i in range(0, len(names), _CHUNK):
+        yield (command, key, *names[i : i + _CHUNK])

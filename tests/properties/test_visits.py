@@ -62,7 +62,7 @@ class Seen:
 
 seen = st.builds(
     Seen,
-    at=st.sampled_from([-50, -31, -30, -20, -1, 0, 0, 5, 10, 29, 30, 31, 40, 60, 61, 62, 90, 200]),
+    at=st.sampled_from([-50, -20, -1, 0, 5, 10, 29, 30, 31, 40, 61, 90, 200]),
     visitor=st.sampled_from([1, 1, 1, 2, 3]),
     address=st.sampled_from([1, 1, 2]),
     page=st.sampled_from("abc"),
@@ -238,7 +238,7 @@ def roll_up(
 
 
 @pytest.mark.parametrize("identity", ["own", "cookie", "cookieless"])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     story=st.lists(seen, min_size=2, max_size=24),
     cuts=st.lists(st.integers(1, 9), min_size=1, max_size=8),
