@@ -1,4 +1,7 @@
-"""/privacy: the page on which a recipient stops being recorded, with the link of any mail."""
+"""/privacy: the page on which a recipient stops being recorded, with the link of any mail.
+
+Without a link's token it is of the browser that shows it: see `opt_out`.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,9 @@ from starlette.responses import Response
 
 from pixel_server import audit, retention, withdrawals
 from pixel_server.campaigns import Unknown, get
+from pixel_server.report import opt_out
 from pixel_server.report.api import Api
-from pixel_server.report.privacy_page import CSP, State, View, language, render
+from pixel_server.report.privacy_page import State, View, headers, language, render
 from pixel_server.retention import Keep
 from pixel_server.series import NewerFormat
 from pixel_server.tokens import BadToken, Mode, mode_of, read
@@ -41,9 +45,12 @@ class Privacy:
                 if len(body) > _MOST_BODY:
                     return Response("too long; nothing was changed", 413, {"Connection": "close"})
             form = parse_qs(body.decode("latin-1"))
-            token, wish = form.get("t", [""])[0], form.get("do", [""])[0]
+            token, wish, site = (form.get(name, [""])[0] for name in ("t", "do", "c"))
         else:
-            token, wish = request.query_params.get("t", ""), ""
+            query = request.query_params
+            token, wish, site = query.get("t", ""), "", query.get("c", "")
+        if not token:
+            return await opt_out.answer(self.api, request, site, wish)
         try:
             # Neither the link's age nor what became of its campaign matters here.
             flags, _, recipient, campaign = read(token.encode("utf-8", "replace"), self.api.secrets.signing)
@@ -89,13 +96,7 @@ class Privacy:
         return Response(
             render(view, language(request.headers.get("accept-language", ""))),
             _STATUS.get(state, 200),
-            {
-                "Cache-Control": "no-store",
-                "Content-Security-Policy": CSP,
-                "Referrer-Policy": "no-referrer",
-                "X-Content-Type-Options": "nosniff",
-                "X-Robots-Tag": "noindex",
-            },
+            headers(),
             "text/html; charset=utf-8",
         )
 

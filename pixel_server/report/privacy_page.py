@@ -1,7 +1,7 @@
 """The privacy page: where a recipient sees what a mail records, stops it and erases what is kept.
 
 One file of HTML without script or anything to load, small enough for any mail program's browser.
-Send it with `CSP`; the style is allowed by its hash. As the page sends no referrer, browsers post its
+Send it with `headers`; the style is allowed by its hash. As the page sends no referrer, browsers post its
 form with `Origin: null`: the token is what entitles, not the origin.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum, auto
 from hashlib import sha256
 from html import escape
@@ -35,10 +35,7 @@ button:first-of-type{color:Canvas;background:CanvasText;border-color:CanvasText}
 a:focus-visible,button:focus-visible{outline:3px solid #1a73e8;outline-offset:3px}
 """
 
-CSP = (
-    f"default-src 'none'; style-src 'sha256-{b64encode(sha256(STYLE.encode()).digest()).decode()}'; "
-    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-)
+_HASH = b64encode(sha256(STYLE.encode()).digest()).decode()
 
 _DEFAULT = "en"
 _LONGEST = 1000
@@ -78,6 +75,26 @@ class View(NamedTuple):
     keep: Mapping[str, int]
 
 
+def csp(origins: Iterable[str] = ()) -> str:
+    """The policy of the page. origins: whose pages may show it in a frame."""
+    ancestors = " ".join(origins) or "'none'"
+    return (
+        f"default-src 'none'; style-src 'sha256-{_HASH}'; "
+        f"form-action 'self'; frame-ancestors {ancestors}; base-uri 'none'"
+    )
+
+
+def headers(origins: Iterable[str] = ()) -> dict[str, str]:
+    """What to send the page with. origins: see `csp`."""
+    return {
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": csp(origins),
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "X-Robots-Tag": "noindex",
+    }
+
+
 def language(accept: str) -> str:
     """The language to speak, by Accept-Language (RFC 9110, 12.5.4). What cannot be read is skipped."""
     best, weight = _DEFAULT, 0.0
@@ -97,18 +114,27 @@ def render(view: View, language: str) -> bytes:
     """The page, as UTF-8. An unknown language is English."""
     language = language if language in WORDS else _DEFAULT
     words = WORDS[language]
-    title = escape(words.titles[view.state.name])
+    parts = [
+        f"<p>{escape(words.leads[view.state.name])}</p>",
+        *_form(view, words),
+        *_what(view, words),
+        *_whom(view, words),
+        *how_long({kind: view.keep[kind] for kind in view.keep if _concerns(kind, view)}, words),
+    ]
+    return document(language, words.titles[view.state.name], parts)
+
+
+def document(language: str, title: str, parts: Iterable[str]) -> bytes:
+    """A page of this title, as UTF-8. parts: markup, a block each."""
+    title = escape(title)
     page = [
         f'<!DOCTYPE html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="robots" content="noindex">',
         '<meta name="referrer" content="no-referrer">',
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
-        f"<h1>{title}</h1>\n<p>{escape(words.leads[view.state.name])}</p>",
-        *_form(view, words),
-        *_what(view, words),
-        *_whom(view, words),
-        *_long(view, words),
+        f"<h1>{title}</h1>",
+        *parts,
         "</main>\n</body>\n</html>\n",
     ]
     return "\n".join(page).encode("utf-8", "replace")
@@ -163,13 +189,17 @@ def _recorded(mode: Mode, words: Words) -> Iterator[str]:
 
 
 def _whom(view: View, words: Words) -> Iterator[str]:
-    operator = (view.operator or "").strip()
-    if view.state == State.FOREIGN and not operator:
+    if view.state == State.FOREIGN and not (view.operator or "").strip():
         return
-    shown = f"<bdi>{escape(operator)}</bdi>" if operator else escape(words.sender)
+    yield from whose(words.runs if view.state == State.FOREIGN else words.whom, view.operator, words.sender)
+
+
+def whose(heading: str, operator: str | None, otherwise: str) -> Iterator[str]:
+    """Who records. operator: a name or an http(s) URL. otherwise: who it is without one."""
+    operator = (operator or "").strip()
+    shown = f"<bdi>{escape(operator)}</bdi>" if operator else escape(otherwise)
     if _is_link(operator):
         shown = f'<a href="{escape(operator)}" rel="noopener noreferrer">{shown}</a>'
-    heading = words.runs if view.state == State.FOREIGN else words.whom
     yield f"<h2>{escape(heading)}</h2>\n<p>{shown}</p>"
 
 
@@ -180,13 +210,14 @@ def _is_link(operator: str) -> bool:
         return False
 
 
-def _long(view: View, words: Words) -> Iterator[str]:
-    kinds = [kind for kind in words.keep if kind in view.keep and _concerns(kind, view)]
+def how_long(keep: Mapping[str, int], words: Words) -> Iterator[str]:
+    """keep: days, by kind of data. Kinds that have no words are not mentioned."""
+    kinds = [kind for kind in words.keep if kind in keep]
     if not kinds:
         return
     yield f"<h2>{escape(words.long)}</h2>\n<dl>"
     for kind in kinds:
-        days = view.keep[kind]
+        days = keep[kind]
         shown = (words.day if days == 1 else words.days).format(days)
         yield f"<dt>{escape(words.keep[kind])}</dt>\n<dd>{escape(shown)}</dd>"
     yield "</dl>"

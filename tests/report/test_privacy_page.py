@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixel_server.report import privacy_page
-from pixel_server.report.privacy_page import CSP, STYLE, State, View, render
+from pixel_server.report.privacy_page import STYLE, State, View, csp, render
 from pixel_server.report.privacy_words import WORDS, Words
 from pixel_server.tokens import Mode
 
@@ -263,13 +263,16 @@ def test_the_policy_allows_this_style_and_nothing_else():
     assert style == STYLE.encode()
     assert b"\r" not in style
     assert b"url(" not in style
-    assert CSP.split("; ") == [
+    assert csp().split("; ") == [
         "default-src 'none'",
         f"style-src 'sha256-{b64encode(sha256(style).digest()).decode()}'",
         "form-action 'self'",
         "frame-ancestors 'none'",
         "base-uri 'none'",
     ]
+    assert "; frame-ancestors https://a.example http://b.example:81;" in csp(
+        ("https://a.example", "http://b.example:81")
+    )
 
 
 def test_every_language_says_everything():

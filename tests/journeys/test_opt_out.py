@@ -1,0 +1,112 @@
+"""A real browser, its scripts off, says no to being recorded: by itself, and in a frame of another site's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pixel_server.report.opt_out_words import WORDS
+from tests.journeys.test_browser import _Quiet
+from tests.stack import Stack, until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext
+
+ENGLISH = WORDS["en"]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[str]:
+    """The address of another site, which shows what is in tmp_path: `localhost`; the stack is 127.0.0.1."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://localhost:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.fixture
+def reader(browser: Browser) -> Iterator[BrowserContext]:
+    made = browser.new_context(
+        java_script_enabled=False, locale="en-GB", viewport={"width": 360, "height": 740}
+    )
+    yield made
+    made.close()
+
+
+def cookies(reader: BrowserContext) -> list[tuple[str, str, bool]]:
+    """Those that say no: (domain, path, whether for one site alone)."""
+    return [
+        (str(kept["domain"]), str(kept["path"]), bool(kept.get("partitionKey")))
+        for kept in reader.cookies()
+        if kept["name"] == "px_no"
+    ]
+
+
+def says(view: Any) -> str:
+    """What the page, or the frame, is headed with."""
+    return str(view.locator("h1").inner_text())
+
+
+def press(view: Any) -> None:
+    view.locator("button").click()
+
+
+def test_by_itself(stack: Stack, reader: BrowserContext):
+    page = reader.new_page()
+    page.goto(f"{stack.address}/privacy")
+    assert says(page) == ENGLISH.title
+    assert ENGLISH.alone in page.inner_text("main")
+    assert page.locator("strong").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360, "wider than the screen of a phone"
+    press(page)
+    until(lambda: says(page) == ENGLISH.title_out)
+    assert cookies(reader) == [("127.0.0.1", "/", False)]
+    page.reload()
+    assert says(page) == ENGLISH.title_out
+    page.goto(f"{stack.address}/privacy")
+    assert says(page) == ENGLISH.title_out
+    press(page)
+    until(lambda: says(page) == ENGLISH.title)
+    assert cookies(reader) == []
+    assert page.locator("strong").count() == 0
+
+
+def test_in_a_frame_of_another_site(stack: Stack, reader: BrowserContext, elsewhere: str, tmp_path: Path):
+    framed = {"id": "docs", "name": "Docs", "kind": "web", "origins": [elsewhere]}
+    others = {"id": "other", "name": "Other", "kind": "web", "origins": ["https://www.example.org"]}
+    for made in (framed, others):
+        assert stack.call("POST", "/api/campaigns", made)[0] == 201
+    until(lambda: stack.get("/p/docs.gif") == (200, "recorded"))
+    for name in ("docs", "other", "none"):
+        frame = (
+            f'<!doctype html><title>A site</title><iframe src="{stack.address}/privacy?c={name}"></iframe>'
+        )
+        (tmp_path / f"{name}.html").write_text(frame)
+
+    page = reader.new_page()
+    page.goto(f"{elsewhere}/docs.html")
+    frame = page.frame_locator("iframe")
+    assert says(frame) == ENGLISH.title
+    assert ENGLISH.framed in frame.locator("main").inner_text()
+    press(frame)
+    until(lambda: says(frame) == ENGLISH.title_out)
+    assert cookies(reader) == [("127.0.0.1", "/", True)]
+    page.goto(f"{elsewhere}/docs.html")
+    assert says(frame) == ENGLISH.title_out
+
+    page.goto(f"{stack.address}/privacy")
+    assert says(page) == ENGLISH.title, "the answer holds for that site alone"
+    page.goto(f"{elsewhere}/docs.html")
+    press(frame)
+    until(lambda: says(frame) == ENGLISH.title)
+    assert cookies(reader) == []
+
+    for name in ("other", "none"):
+        page.goto(f"{elsewhere}/{name}.html")
+        assert frame.locator("form").count() == 0, "it is not for this site to show the page"
