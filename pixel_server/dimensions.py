@@ -134,7 +134,7 @@ def _parts(url: str) -> tuple[str, str, str]:
             if (at := rest.find(stop)) >= 0:
                 end = min(end, at)
         host, path = rest[:end], rest[end:] or "/"
-        host = host.rpartition("@")[2].lower().removesuffix(".")
+        host = host.rpartition("@")[2].lower()
         host = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
         if not _host(host):
             host = OTHER
@@ -143,4 +143,4 @@ def _parts(url: str) -> tuple[str, str, str]:
     path, _, query = path.partition("?")
     if path and not path.startswith("/"):
         path = ""
-    return host.removeprefix("www."), unquote(path) if "%" in path else path, query
+    return host.removesuffix(".").removeprefix("www."), unquote(path) if "%" in path else path, query
