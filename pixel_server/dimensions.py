@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
@@ -21,10 +22,11 @@ from pixel_server.agents import OTHER, UNKNOWN
 from pixel_server.series import refuse_newer
 
 FORMAT = 1
-OF_VIEW = ("page", "country", "browser", "system", "device", "language")
+OF_READER = ("country", "browser", "system", "device", "language")
 OF_SOURCE = ("referrer", "utm_source", "utm_medium", "utm_campaign")
-OF_VISIT = ("entry_page", "exit_page", *OF_SOURCE)
-DIMENSIONS = (*OF_VIEW, *OF_VISIT)
+OF_ENTRY = ("entry_page", *OF_SOURCE)
+PAGE, EXIT = "page", "exit_page"
+DIMENSIONS = (PAGE, *OF_READER, *OF_ENTRY, EXIT)
 
 MOST, LEFT = 400, 300
 """Names of one dimension, day and shard: of more, LEFT stay."""
@@ -34,6 +36,9 @@ NONE = "(none)"
 
 Names = dict[str, list[int]]
 """[views, visits] by name."""
+
+Group = tuple[tuple[str, ...], tuple[str, ...]]
+"""Dimensions that are counted together, and the name in each."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, Names]).decode
@@ -76,6 +81,20 @@ def add(names: Names, changes: Mapping[str, list[int]]) -> None:
         order = sorted(names, key=lambda name: (name != OTHER, -names[name][1], -names[name][0], name))
         for name in order[LEFT:]:
             _to_other(names, names.pop(name))
+
+
+def spread(groups: Mapping[Group, list[int]]) -> dict[str, Names]:
+    """What is counted in each dimension, without what is nothing."""
+    found: dict[str, Names] = {}
+    for (dimensions, names), counts in groups.items():
+        for dimension, one in zip(dimensions, names, strict=True):
+            known = found.setdefault(dimension, {}).setdefault(one, [0, 0])
+            known[0] += counts[0]
+            known[1] += counts[1]
+    return {
+        dimension: {one: counts for one, counts in names.items() if counts != [0, 0]}
+        for dimension, names in found.items()
+    }
 
 
 def _to_other(names: Names, counts: list[int]) -> None:
@@ -124,6 +143,7 @@ def language(accept: str) -> str:
     return found[1].lower() if found else UNKNOWN
 
 
+@lru_cache(4096)
 def _parts(url: str) -> tuple[str, str, str]:
     """(host, path, query) of an address; "" for what it has not. Never fails, whatever it is given."""
     host, path = "", url

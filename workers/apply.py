@@ -280,14 +280,12 @@ def _web(shard: int, sums: Sums, kept: Kept, first: str) -> Iterator[Command]:
     for day, counts in sums.parts.items():
         if day < first:
             continue
-        changes: dict[str, dimensions.Names] = {}
-        for (dimension, name), change in counts.items():
-            if change != [0, 0]:
-                changes.setdefault(dimension, {})[name] = change
-        for dimension, names in sorted(changes.items()):
+        fields: list[str | bytes] = []
+        for dimension, names in dimensions.spread(counts).items():
             dimensions.add(kept.parts[day, dimension], names)
-            value = dimensions.pack(kept.parts[day, dimension])
-            yield ("HSET", keys.web(shard, sums.campaign.id, day), dimension, value)
+            fields += (dimension, dimensions.pack(kept.parts[day, dimension]))
+        if fields:
+            yield ("HSET", keys.web(shard, sums.campaign.id, day), *fields)
 
 
 def _parts(items: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -14,7 +14,7 @@ from pixel_server.agents import UNKNOWN, reader
 from pixel_server.campaigns import Campaign
 from pixel_server.classify import Verdict
 from pixel_server.consent import Consent, Rule, allowed, asks
-from pixel_server.dimensions import Source
+from pixel_server.dimensions import Group, Source
 from pixel_server.hit import Hit, Unreadable
 from pixel_server.people import Person, Taken
 from pixel_server.salts import Salts
@@ -46,8 +46,8 @@ AHEAD_MS = 86_400_000
 """A hit from further in the future than this is a wrong clock, and is set aside."""
 
 
-Parts = defaultdict[tuple[str, str], list[int]]
-"""[views, visits] by dimension and name."""
+Parts = defaultdict[Group, list[int]]
+"""[views, visits] by dimensions and names."""
 
 
 def _none() -> list[int]:
@@ -122,8 +122,8 @@ class View(msgspec.Struct, gc=False):
 
     newest: time of the newest hit by then, ms. visitor: b"" for none. others: hashes that its visit may be
     found under too. cookieless: what the same visitor's would be without a cookie, b"" where that is the same
-    or not known. id: names the view, b"" for none. visits: as the cookie says. labels: see
-    `dimensions.OF_VIEW`.
+    or not known. id: names the view, b"" for none. visits: as the cookie says. reader: see
+    `dimensions.OF_READER`.
     """
 
     sums: Sums
@@ -136,7 +136,8 @@ class View(msgspec.Struct, gc=False):
     id: bytes
     spent: int
     visits: int
-    labels: tuple[str, ...] = ()
+    page: str = ""
+    reader: tuple[str, ...] = ()
     source: Source = Source()
 
 
@@ -324,8 +325,8 @@ def _add_page(tally: Tally, sums: Sums, one: Hit, mode: int, judge: Judge, known
     view = View(sums, one.time, start, tally.newest, *who, one.view, one.spent, one.visits)
     if not is_report:
         country = UNKNOWN if elsewhere or not one.address else breakdown.country(one.address)[1:]
-        labels = (country, *reader(one.agent), dimensions.language(one.language))
-        view.labels = (dimensions.page(one.page), *labels)
+        view.page = dimensions.page(one.page)
+        view.reader = (country, *reader(one.agent), dimensions.language(one.language))
         view.source = dimensions.source(one.page, one.page_referrer)
     tally.views.append(view)
 

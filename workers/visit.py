@@ -16,12 +16,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pixel_server import breakdown, keys, series, visits
-from pixel_server.dimensions import NONE, OF_SOURCE, OF_VIEW
+from pixel_server.dimensions import EXIT, NONE, OF_ENTRY, OF_READER, PAGE
 from pixel_server.store import Redis
 from pixel_server.turn import Command
 from pixel_server.visits import KEPT, LONGEST, MOST_ALIASES, MOST_SEEN, PAUSE, Entry, Seen, Visit
 from workers.tally import Sums, Tally, View
 
+_PAGE, _EXIT = (PAGE,), (EXIT,)
 SLACK = 5000
 """ms that a page may report more than has passed here since its view: its report may be quicker."""
 
@@ -165,16 +166,12 @@ def _add(under_way: Open, view: View, newest: int) -> None:
     counted = sums.parts_of(day)
     if found is None:
         sums.cell(view.start)[series.VIEWS_NO_VISIT if view.visitor else series.VIEWS_NO_VISITOR] += 1
-        entry = NONE
-        source: tuple[str, ...] = view.source
-        counted["exit_page", NONE][0] += 1
+        counted[OF_ENTRY, (NONE, *view.source)][0] += 1
+        counted[_EXIT, (NONE,)][0] += 1
     else:
-        entry, source = found[1].entry, found[1].source
-    for dimension, name in zip(OF_VIEW, view.labels, strict=True):
-        counted[dimension, name][0] += 1
-    for dimension, name in zip(OF_SOURCE, source, strict=True):
-        counted[dimension, name][0] += 1
-    counted["entry_page", entry][0] += 1
+        counted[OF_ENTRY, (found[1].entry, *found[1].source)][0] += 1
+    counted[_PAGE, (view.page,)][0] += 1
+    counted[OF_READER, view.reader][0] += 1
     if view.visitor:
         visitor = found[1].visitor if found and sums.campaign.identity != "cookieless" else view.visitor
         sums.visitors.setdefault(day, set()).add(visitor)
@@ -182,7 +179,7 @@ def _add(under_way: Open, view: View, newest: int) -> None:
 
 def _begin(under_way: Open, view: View) -> tuple[bytes, Visit]:
     """A visit that begins with this view; of it, all but the view is counted here, and its exit."""
-    sums, page = view.sums, view.labels[0]
+    sums, page = view.sums, view.page
     day = sums.day(view.start)
     visit = Visit(
         view.at, view.at, view.visitor, page, page, view.at, view.source, {day: 1}, 1, 0, [_seen(view)], []
@@ -193,11 +190,12 @@ def _begin(under_way: Open, view: View) -> tuple[bytes, Visit]:
     if view.visits:
         cell[series.VISITS_NEW if view.visits == 1 else series.VISITS_RETURNING] += 1
     counted = sums.parts_of(day)
-    for dimension, label in zip((*OF_VIEW, *OF_SOURCE), (*view.labels, *view.source), strict=True):
-        counted[dimension, label][1] += 1
-    counted["entry_page", page][1] += 1
-    counted["exit_page", page][0] += 1
-    counted["exit_page", page][1] += 1
+    counted[_PAGE, (page,)][1] += 1
+    counted[OF_READER, view.reader][1] += 1
+    counted[OF_ENTRY, (page, *view.source)][1] += 1
+    left = counted[_EXIT, (page,)]
+    left[0] += 1
+    left[1] += 1
     name = visits.field(view.visitor, sums.name)
     under_way.begin(name, visit)
     _point(under_way, name, visit, view)
@@ -206,7 +204,7 @@ def _begin(under_way: Open, view: View) -> tuple[bytes, Visit]:
 
 def _go_on(under_way: Open, name: bytes, visit: Visit, view: View) -> None:
     """A visit goes on with this view: bounce, exit page and times are moved."""
-    sums, page = view.sums, view.labels[0]
+    sums, page = view.sums, view.page
     start = series.bucket(visit.start)
     if visit.views == 1:
         sums.cell(start)[series.BOUNCES] -= 1
@@ -215,7 +213,7 @@ def _go_on(under_way: Open, name: bytes, visit: Visit, view: View) -> None:
         if page != visit.exit:
             _move_exit(sums, visit, page)
         visit.exit, visit.exit_at = page, view.at
-    sums.parts_of(day)["exit_page", visit.exit][0] += 1
+    sums.parts_of(day)[_EXIT, (visit.exit,)][0] += 1
     visit.days[day] = visit.days.get(day, 0) + 1
     visit.views += 1
     before = visit.seen[-1]
@@ -235,7 +233,7 @@ def _move_exit(sums: Sums, visit: Visit, page: str) -> None:
     for day, views in visit.days.items():
         counted = sums.parts_of(day)
         for exit_page, sign in ((visit.exit, -1), (page, 1)):
-            counts = counted["exit_page", exit_page]
+            counts = counted[_EXIT, (exit_page,)]
             counts[0] += sign * views
             counts[1] += sign * (day == started)
 

@@ -122,11 +122,16 @@ def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
         return
     rows = [("campaign", f"{found.id} ({found.kind}) {found.name}"), ("counted up to", read["as_of"])]
     for name, value in read["totals"].items():
-        if not value and name in ("opens_anonymous", "hits_gpc", "dropped_gpc"):
-            continue  # nothing to tell
+        if (not value and name in _RARE) or name == "bounces":
+            continue  # nothing to tell, or told below
         estimate = read["estimates"].get(name)
         error = f" (estimate, \u00b1{estimate['standard_error']:.1%})" if estimate else ""
         rows.append((name.replace("_", " "), "not known" if value is None else f"{value:,}{error}"))
+    if found.kind == "web" and read["bounce_share"] is not None:
+        rows.append(("bounces", f"{read['bounce_share']:.1%} of visits"))
+    for name in ("time_on_page", "time_of_visit"):
+        if read[name] is not None:
+            rows.append((name.replace("_", " "), f"{read[name]['median']:,.0f} s (median)"))
     if found.kind == "email":
         rows.append(("sent", "not set" if read["sent"] is None else f"{read['sent']:,}"))
         rate = read["open_rate"]
@@ -137,6 +142,12 @@ def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
             rows.append(("estimate", f"{rate['estimate']:.1%} (95 %: {low:.1%} to {high:.1%})"))
     for name, shown in rows:
         click.echo(f"{name:<20} {shown}")
+
+
+_RARE = (
+    *("opens_anonymous", "hits_gpc", "dropped_gpc", "dropped_opted_out", "refused_origin"),
+    *("views_bot", "views_no_visitor", "views_no_visit", "visits_new", "visits_returning"),
+)
 
 
 def _span(rate: dict[str, Any]) -> str:
