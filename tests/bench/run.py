@@ -6,7 +6,7 @@ make bench BENCH="--only hits latency --processes 1 --cores 2,3 --dir /some/disk
 
 It installs what is missing: wrk and nginx as Debian packages where it is root, pixel-ping from npm into the
 virtual environment. Each part is also a program of its own: `python -m tests.bench.rollup`, and latency,
-withdrawals, memory, stats, upload, freshness, flood. Defaults take about 14 minutes. `--only hits latency
+withdrawals, site, memory, stats, upload, freshness, flood. Defaults take about 14 minutes. `--only hits latency
 rollup --rounds 3 --seconds 3` printed, `--only withdrawals upload --rounds 5 --seconds 3` the last two, and
 for the rest an earlier run of all:
 
@@ -130,13 +130,24 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from tests.bench import flood, freshness, latency, memory, rollup, stats, upload, withdrawals, wrk
+from tests.bench import flood, freshness, latency, memory, rollup, site, stats, upload, withdrawals, wrk
 from tests.bench.machine import cpu_us
 from tests.bench.program import Figure, number, options, prepared, show, write
 from tests.bench.sides import Bench, Side, nginx, pixel_ping, plain, server, settled
 from tests.bench.wrk import Load
 
-PARTS = ("hits", "latency", "withdrawals", "rollup", "memory", "stats", "upload", "freshness", "flood")
+PARTS = (
+    "hits",
+    "latency",
+    "withdrawals",
+    "rollup",
+    "site",
+    "memory",
+    "stats",
+    "upload",
+    "freshness",
+    "flood",
+)
 CASES = {
     "64 keep-alive connections": Load(64, 0),
     "256 keep-alive connections": Load(256, 0),
@@ -290,6 +301,8 @@ def main() -> None:
             keep("A million withdrawals", withdrawals.measure(bench, rounds + 2, seconds))
         if "rollup" in chosen.only:
             keep("Roll-up", rollup.measure(bench, rounds=min(rounds, 3), seconds=seconds))
+        if "site" in chosen.only:
+            keep("A web site of 200,000 visitors", site.measure(bench, seconds=seconds))
         if {"memory", "stats"} & set(chosen.only):
             with server(bench) as side:
                 keep("Memory of a million recipients", memory.measure_on(bench, side, chosen.recipients))

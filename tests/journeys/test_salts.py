@@ -1,0 +1,46 @@
+"""What tells visitors without a cookie apart is destroyed: from the keys, and from the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+from pixel_server import keys, salts, series, store
+from tests.disk import forms, search
+from tests.stack import Stack, until
+
+
+def test_a_salt_leaves_the_keys_and_the_disk(stack: Stack):
+    made = {"id": "site", "name": "Site", "kind": "web", "time_zone": "Asia/Kathmandu"}
+    assert stack.call("POST", "/api/campaigns", made)[0] == 201
+    until(lambda: stack.get("/p/site.gif") == (200, "recorded"))
+    until(lambda: stack.totals("site")["unique_visitors"] == 1)
+    url = json.loads((stack.data / "up.json").read_text())["redis_url"]
+    with store.connect(url) as client:
+        [name] = client.keys("px:*:salt:*")
+        salt = client.get(name)
+        end = int(name.rpartition(b":")[2])
+        assert end - time.time() <= series.DAY
+        assert client.ttl(name) <= end + 48 * 3600 - time.time()
+        shard = int(name.split(b"{")[1][:1])
+        assert name.decode() == keys.salt(shard, end)
+    secret = forms("salt", salt)
+    assert search(stack.data, secret).keys() == {"salt: packed"}, "the search finds it while it is there"
+
+    async def remove(now: float) -> int:
+        there = store.connect_async(url)
+        try:
+            return await salts.remove_old(there, 4, now)
+        finally:
+            await there.aclose()
+
+    assert asyncio.run(remove(end + 47 * 3600 - 1)) == 0
+    assert asyncio.run(remove(end + 47 * 3600)) == 1
+    until(lambda: search(stack.data, secret) == {}, within=30)
+    with store.connect(url) as client:
+        assert not client.keys("px:*:salt:*")
+    stack.stop()
+    stack.start()
+    assert search(stack.data, secret) == {}
+    assert stack.totals("site")["unique_visitors"] == 1
