@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -13,10 +14,15 @@ import msgspec
 import redis
 
 from pixel_server import audit, keys
+from pixel_server.slug import is_slug
 from pixel_server.store import AsyncRedis
 
 SCOPES = ("read", "write", "people")
 """`people`: single recipients and withdrawals; neither of the others contains it."""
+OF_CAMPAIGN = "read:"
+"""Before a campaign's id: a scope that shows what may be shared of this campaign, and no more."""
+MOST_SCOPES = 100
+"""Of one key."""
 ENVIRONMENT = "PIXEL_API_KEY"
 
 
@@ -28,6 +34,16 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     scopes: list[str]
     created: int
     last_used: int | None = None
+
+
+def shares(scopes: Iterable[str]) -> list[str]:
+    """The ids of those whose shared figures these scopes show."""
+    return [scope.removeprefix(OF_CAMPAIGN) for scope in scopes if scope.startswith(OF_CAMPAIGN)]
+
+
+def is_scope(text: str) -> bool:
+    """Whether it is spelt as a scope; whether there is such a campaign is not looked up."""
+    return text in SCOPES or all(map(is_slug, shares([text]) or [""]))
 
 
 class Unknown(LookupError):
@@ -57,6 +73,15 @@ async def create(
     pipe.sadd(keys.API_KEYS, record.id)
     await pipe.execute()
     return record, key
+
+
+async def missing(store: AsyncRedis, scopes: Iterable[str]) -> list[str]:
+    """Campaigns that these scopes name and that there are not: ids are never given twice, so it is a slip."""
+    ids = shares(scopes)
+    pipe = store.pipeline(transaction=False)
+    for campaign in ids:
+        pipe.exists(keys.campaign(campaign))
+    return [campaign for campaign, found in zip(ids, await pipe.execute(), strict=True) if not found]
 
 
 async def find(store: AsyncRedis, key: str) -> ApiKey | None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from pixel_server.commands.frame import Failure, as_json, with_store
+
+if TYPE_CHECKING:
+    from pixel_server.store import AsyncRedis
 
 
 @click.group()
@@ -17,7 +21,12 @@ def key() -> None:
 @key.command("create")
 @click.argument("name")
 @click.option(
-    "--scope", "scopes", multiple=True, type=click.Choice(["read", "write", "people"]), help="[default: all]"
+    "--scope",
+    "scopes",
+    multiple=True,
+    metavar="SCOPE",
+    help="read, write, people, or read:CAMPAIGN for what may be shared of it. "
+    "[default: all of the first three]",
 )
 @as_json
 def create_key(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
@@ -29,9 +38,18 @@ def create_key(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
         body.name(name)
     except ValueError as error:
         raise Failure(f"name {error}") from None
-    chosen = [scope for scope in apikeys.SCOPES if scope in scopes] or list(apikeys.SCOPES)
     try:
-        record, made = with_store(lambda store, _: apikeys.create(store, name, chosen))
+        chosen = body.scopes(list(scopes or apikeys.SCOPES))
+    except ValueError as error:
+        raise Failure(f"--scope {error}") from None
+
+    async def make(store: AsyncRedis, _: object) -> tuple[apikeys.ApiKey, str]:
+        if missing := await apikeys.missing(store, chosen):
+            raise Failure(f"--scope: there is no campaign {missing[0]!r}")
+        return await apikeys.create(store, name, chosen)
+
+    try:
+        record, made = with_store(make)
     except ValueError as error:
         raise Failure(f"name {error}") from None
     click.echo(json.dumps({**apikeys.to_json(record), "key": made}) if as_json else made)

@@ -61,12 +61,17 @@ Handler = Callable[[Api, Request], Awaitable[Response]]
 
 
 class Call(NamedTuple):
-    """One entry of the API: method, path, the scope its key must have (None: open to all), handler."""
+    """One entry of the API: method, path, the scope its key must have (None: open to all), handler.
+
+    shared: a key of the scope `read:CAMPAIGN` will do for its own campaign; the handler then finds
+    `request.state.shared` true, and shows less.
+    """
 
     method: str
     path: str
     scope: str | None
     handler: Handler
+    shared: bool = False
 
 
 _json = msgspec.json.Encoder().encode
@@ -95,7 +100,7 @@ def _endpoint(api: Api, calls: dict[str, Call]) -> Callable[[Request], Awaitable
         call = calls["GET" if request.method == "HEAD" else request.method]
         try:
             if call.scope is not None:
-                await _admit(api, request, call.scope)
+                await _admit(api, request, call.scope, call.shared)
             return await call.handler(api, request)
         except Problem as problem:
             return problem.response()
@@ -113,7 +118,7 @@ def _endpoint(api: Api, calls: dict[str, Call]) -> Callable[[Request], Awaitable
     return endpoint
 
 
-async def _admit(api: Api, request: Request, scope: str) -> None:
+async def _admit(api: Api, request: Request, scope: str, may_share: bool) -> None:
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     challenge = {"WWW-Authenticate": "Bearer"}
     if kind.lower() != "bearer" or not key.strip():
@@ -121,9 +126,14 @@ async def _admit(api: Api, request: Request, scope: str) -> None:
     record = await apikeys.find(api.store, key.strip())
     if record is None:
         raise Problem(401, "this API key is not known", headers=challenge)
-    if scope not in record.scopes:
-        raise Problem(403, f"this API key has no scope {scope!r}")
     request.state.who = f"key {record.id}"
+    request.state.shared = scope not in record.scopes
+    if not request.state.shared:
+        return
+    own = apikeys.shares(record.scopes)
+    if not (may_share and request.path_params.get("id") in own):
+        more = "; of its own campaigns it reads what is shared" if own else ""
+        raise Problem(403, f"this API key has no scope {scope!r}{more}")
 
 
 def not_found(request: Request, error: Exception) -> Response:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from starlette.requests import Request
 
+from pixel_server import apikeys
 from pixel_server.campaigns import time_zones
 from pixel_server.report.problems import Problem
 from pixel_server.retention import KINDS, Keep
@@ -253,10 +254,13 @@ def delay(value: Any) -> float | None:
     return value if value is None else float(value)
 
 
-def some_of(*choices: str) -> Check:
-    def checked(value: Any) -> list[str]:
-        if not isinstance(value, list) or not value or not all(item in choices for item in value):
-            raise ValueError(f"must be a list of: {', '.join(choices)}")
-        return [choice for choice in choices if choice in value]
-
-    return checked
+def scopes(value: Any) -> list[str]:
+    """Of an API key; without doubles, those of campaigns last."""
+    if not isinstance(value, list) or not 1 <= len(value) <= apikeys.MOST_SCOPES:
+        raise ValueError(f"must be a list of 1 to {apikeys.MOST_SCOPES} scopes")
+    if not all(isinstance(item, str) and apikeys.is_scope(item) for item in value):
+        raise ValueError(f"must be a list of: {', '.join(apikeys.SCOPES)}, {apikeys.OF_CAMPAIGN}CAMPAIGN")
+    return [
+        *(scope for scope in apikeys.SCOPES if scope in value),
+        *sorted(set(value) - set(apikeys.SCOPES)),
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,13 +23,10 @@ MOST_NAMES = 1000
 _STEP = 200
 """Days read at a time."""
 
-Publish = Callable[[Names], Names]
-"""What of one dimension of one day may be shown."""
 
-
-def parse(query: Mapping[str, str]) -> list[str]:
-    """Which are asked for: `by`; without it, all. Problem 422: one that there is not."""
-    names = list(dict.fromkeys(query["by"].split(","))) if "by" in query else list(BY)
+def parse(query: Mapping[str, str], usual: Sequence[str] = BY) -> list[str]:
+    """Which are asked for: `by`; without it, the usual ones. Problem 422: one that there is not."""
+    names = list(dict.fromkeys(query["by"].split(","))) if "by" in query else list(usual)
     if any(name not in BY for name in names):
         message = f"must be some of these, with commas between: {', '.join(BY)}"
         raise Problem(422, "some parameters cannot be used", [{"field": "by", "message": message}])
@@ -43,46 +40,55 @@ async def read(
     names: list[str],
     settings: Settings,
     now: float,
-    publish: Publish | None = None,
 ) -> dict[str, Any]:
     """What `GET /api/campaigns/{id}/breakdowns` answers. Days that are not kept any more are left out."""
-    if campaign.kind != "web":
-        raise Problem(409, "only web campaigns have breakdowns of views; see `opens_person_by` in stats")
+    refuse_mail(campaign)
     if wanted.interval != "day" or wanted.zone.key != campaign.time_zone:
         raise Problem(409, "breakdowns are of days of the campaign's own zone")
     first = retention.oldest_day(campaign, retention.keep(settings, campaign).days, now)
     days = [datetime.fromtimestamp(at, wanted.zone).strftime("%Y%m%d") for at in wanted.starts()]
     days = [day for day in days if day >= first]
-    kept = list(dict.fromkeys("referrer" if name == KIND else name for name in names))
-    found: dict[str, Names] = {name: {} for name in kept}
-    for i in range(0, len(days), _STEP):
-        async for day in _days(store, campaign.id, days[i : i + _STEP], kept, settings.shards):
-            for name, counts in day.items():
-                _sum(found[name], publish(counts) if publish else counts)
+    found: dict[str, Names] = {name: {} for name in kept(names)}
+    async for _, counts in by_day(store, campaign.id, days, names, settings.shards):
+        for name, of_day in counts.items():
+            _sum(found[name], of_day)
     return {
         "campaign": campaign.id,
         "from": ranges.show(wanted.start, wanted.zone),
         "to": ranges.show(wanted.end, wanted.zone),
         "time_zone": wanted.zone.key,
-        "by": {name: _rows(_kinds(found["referrer"]) if name == KIND else found[name]) for name in names},
+        "by": {name: rows(_kinds(found["referrer"]) if name == KIND else found[name]) for name in names},
     }
 
 
-async def _days(
-    store: AsyncRedis, campaign: str, days: list[str], names: list[str], shards: int
-) -> AsyncIterator[dict[str, Names]]:
-    """Of each day, its counts by dimension, over all shards."""
-    pipe = store.pipeline(transaction=False)
-    for day in days:
-        for shard in range(shards):
-            pipe.hmget(keys.web(shard, campaign, day), names)
-    answers: Iterator[list[bytes | None]] = iter(await pipe.execute())
-    for _ in days:
-        found: dict[str, Names] = {name: {} for name in names}
-        for _ in range(shards):
-            for name, value in zip(names, next(answers), strict=True):
-                _sum(found[name], dimensions.unpack(value))
-        yield found
+def refuse_mail(campaign: Campaign) -> None:
+    """Problem 409: it is no web campaign."""
+    if campaign.kind != "web":
+        raise Problem(409, "only web campaigns have breakdowns of views; see `opens_person_by` in stats")
+
+
+def kept(names: Iterable[str]) -> list[str]:
+    """The dimensions that these are made of."""
+    return list(dict.fromkeys("referrer" if name == KIND else name for name in names))
+
+
+async def by_day(
+    store: AsyncRedis, campaign: str, days: Sequence[str], names: Iterable[str], shards: int
+) -> AsyncIterator[tuple[str, dict[str, Names]]]:
+    """Of each day (YYYYMMDD), its counts by dimension, over all shards."""
+    wanted = kept(names)
+    for i in range(0, len(days), _STEP):
+        pipe = store.pipeline(transaction=False)
+        for day in days[i : i + _STEP]:
+            for shard in range(shards):
+                pipe.hmget(keys.web(shard, campaign, day), wanted)
+        answers: Iterator[list[bytes | None]] = iter(await pipe.execute())
+        for day in days[i : i + _STEP]:
+            found: dict[str, Names] = {name: {} for name in wanted}
+            for _ in range(shards):
+                for name, value in zip(wanted, next(answers), strict=True):
+                    _sum(found[name], dimensions.unpack(value))
+            yield day, found
 
 
 def _sum(into: Names, counts: Names) -> None:
@@ -95,12 +101,16 @@ def _sum(into: Names, counts: Names) -> None:
 def _kinds(hosts: Names) -> Names:
     found: Names = {}
     for host, counts in hosts.items():
-        kind = host if host in (NONE, OTHER) else referrers.kind(host)
-        _sum(found, {kind: counts})
+        _sum(found, {kind_of(host): counts})
     return found
 
 
-def _rows(names: Names) -> list[dict[str, Any]]:
+def kind_of(host: str) -> str:
+    """The kind of site that a referrer is; of none, and of many put together, what it is called itself."""
+    return host if host in (NONE, OTHER) else referrers.kind(host)
+
+
+def rows(names: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
     """Most visits first, then most views; `(other)` last."""
     order = sorted(names, key=lambda name: (-names[name][1], -names[name][0], name))
     order = [name for name in order if name != OTHER]

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from pixel_server import audit, campaigns, lists, retention
 from pixel_server.lists import Row
-from pixel_server.report import body, breakdowns, compare, explain, links, ranges, stats
+from pixel_server.report import body, breakdowns, compare, explain, links, ranges, shared, shared_stats, stats
 from pixel_server.report.api import Api, Call, reply
 from pixel_server.report.problems import Problem
 from pixel_server.slug import is_slug
@@ -79,7 +79,10 @@ async def list_campaigns(api: Api, request: Request) -> Response:
 
 
 async def show_campaign(api: Api, request: Request) -> Response:
-    return reply(campaigns.to_json(await api.campaign(request.path_params["id"])))
+    shown = campaigns.to_json(await api.campaign(request.path_params["id"]))
+    if request.state.shared:
+        return reply({field: shown[field] for field in shared.FIELDS})
+    return reply(shown)
 
 
 async def change_campaign(api: Api, request: Request) -> Response:
@@ -159,6 +162,10 @@ async def _note_mails(api: Api, campaign: str, rows: list[links.Row]) -> None:
 async def show_stats(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     now = api.clock()
+    if request.state.shared:
+        late = await asyncio.to_thread(api.late_since)
+        query = request.query_params
+        return reply(await shared_stats.read(api.store, campaign, query, api.settings, late, now))
     wanted = ranges.parse(request.query_params, campaign.time_zone, now)
     late = await asyncio.to_thread(api.late_since)
     figures = await stats.read(api.store, campaign, wanted, api.settings, now)
@@ -167,9 +174,14 @@ async def show_stats(api: Api, request: Request) -> Response:
 
 async def show_breakdowns(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    now = api.clock()
-    wanted = ranges.parse(request.query_params, campaign.time_zone, now)
-    names = breakdowns.parse(request.query_params)
+    now, query = api.clock(), request.query_params
+    if request.state.shared:
+        late = await asyncio.to_thread(api.late_since)
+        names = breakdowns.parse(query, shared.DIMENSIONS)
+        found = await shared_stats.breakdowns(api.store, campaign, query, names, api.settings, late, now)
+        return reply(found)
+    wanted = ranges.parse(query, campaign.time_zone, now)
+    names = breakdowns.parse(query)
     return reply(await breakdowns.read(api.store, campaign, wanted, names, api.settings, now))
 
 
@@ -197,12 +209,12 @@ async def compare_campaigns(api: Api, request: Request) -> Response:
 CALLS = (
     Call("GET", "/api/campaigns", "read", list_campaigns),
     Call("POST", "/api/campaigns", "write", create_campaign),
-    Call("GET", "/api/campaigns/{id}", "read", show_campaign),
+    Call("GET", "/api/campaigns/{id}", "read", show_campaign, shared=True),
     Call("PATCH", "/api/campaigns/{id}", "write", change_campaign),
     Call("DELETE", "/api/campaigns/{id}", "write", delete_campaign),
     Call("POST", "/api/campaigns/{id}/links", "write", make_links),
-    Call("GET", "/api/campaigns/{id}/stats", "read", show_stats),
-    Call("GET", "/api/campaigns/{id}/breakdowns", "read", show_breakdowns),
+    Call("GET", "/api/campaigns/{id}/stats", "read", show_stats, shared=True),
+    Call("GET", "/api/campaigns/{id}/breakdowns", "read", show_breakdowns, shared=True),
     Call("GET", "/api/compare", "read", compare_campaigns),
     Call("POST", "/api/explain", "read", explain_hit),
 )

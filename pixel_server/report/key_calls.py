@@ -17,8 +17,11 @@ async def list_keys(api: Api, request: Request) -> Response:
 
 
 async def create_key(api: Api, request: Request) -> Response:
-    known = {"name": body.name, "scopes": body.some_of(*apikeys.SCOPES)}
+    known = {"name": body.name, "scopes": body.scopes}
     fields = body.check(await body.read(request), known, frozenset(known))
+    if missing := await apikeys.missing(api.store, fields["scopes"]):
+        errors = [{"field": "scopes", "message": f"there is no campaign {missing[0]!r}"}]
+        raise Problem(422, "some fields cannot be used", errors)
     try:
         record, key = await apikeys.create(api.store, fields["name"], fields["scopes"], who=request.state.who)
     except ValueError as error:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pixel_server import __version__, dimensions
 from pixel_server.report import body, breakdowns, people, ranges, recipients, schemas, uploads
+from pixel_server.report import shared as sharing
 from pixel_server.report.problems import TYPE as PROBLEM
 from pixel_server.report.schemas import Schema, answer, array, choice, or_null, ref, text
 
@@ -116,6 +117,7 @@ def _page(item: str) -> Schema:
 def _paths() -> dict[str, Any]:
     campaign = [{"$ref": "#/components/parameters/campaign"}]
     shown = _ok("The campaign.", ref("Campaign"))
+    shared = "A key of the scope `read:CAMPAIGN` may ask this of its own campaign"
     created = {"Location": _header({"type": "string"}, "Its address, relative to this call's.")}
     gone = {"description": "It is gone."}
     return {
@@ -148,7 +150,14 @@ def _paths() -> dict[str, Any]:
         },
         "/api/campaigns/{id}": {
             "parameters": campaign,
-            "get": _call("show_campaign", "read", "A campaign", (404,), {200: shown}),
+            "get": _call(
+                "show_campaign",
+                "read",
+                "A campaign",
+                (404,),
+                {200: _ok("The campaign.", {"anyOf": [ref("Campaign"), ref("SharedCampaign")]})},
+                description=f"{shared}, and is shown a `SharedCampaign`.",
+            ),
             "patch": _call(
                 "change_campaign",
                 "write",
@@ -200,12 +209,15 @@ def _paths() -> dict[str, Any]:
                 "read",
                 "The figures of a campaign",
                 (404, 422),
-                {200: _ok("What is counted.", ref("Stats"))},
+                {200: _ok("What is counted.", {"anyOf": [ref("Stats"), ref("SharedStats")]})},
                 description=(
                     f"Without `from` and `to`: totals of all time, series of the last {ranges.DEFAULT_DAYS} "
                     f"days. Without `from`: the {ranges.DEFAULT_DAYS} days up to `to`. Without `to`: up to "
                     f"the end of the running interval. At most {ranges.MOST_DAYS} days by `day` in the "
-                    f"campaign's own zone; else {ranges.MOST_FINE_DAYS}, read from the 15-minute series."
+                    f"campaign's own zone; else {ranges.MOST_FINE_DAYS}, read from the 15-minute series. "
+                    f"{shared}, by `day` in the campaign's zone (403 otherwise), and is shown "
+                    "`SharedStats`: days that have ended and have `min_cell` visits (of mail: opens), and "
+                    f"sums of these days. Without `from` and `to`: of the last {sharing.DAYS} days kept."
                 ),
                 parameters=[
                     _query("from", _boundary("First instant.")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pixel_server import campaigns
-from pixel_server.apikeys import SCOPES
+from pixel_server.apikeys import MOST_SCOPES, OF_CAMPAIGN, SCOPES
 from pixel_server.campaigns import time_zones
 from pixel_server.links import MAX_RECIPIENT
 from pixel_server.report import body, breakdowns, hyperloglog, links, ranges, stats
@@ -141,7 +141,7 @@ def named() -> dict[str, Schema]:
     api_key = {
         "id": ref("ApiKeyId"),
         "name": name,
-        "scopes": array({"enum": list(SCOPES)}, minItems=1, uniqueItems=True),
+        "scopes": array(_scope(), minItems=1, uniqueItems=True),
         **times,
         "last_used": or_null(instant(""), "To the minute; null: never."),
     }
@@ -180,7 +180,9 @@ def named() -> dict[str, Schema]:
         "ApiKeyId": text("An API key's id.", pattern="^[0-9a-f]{12}$"),
         "ApiKey": answer(**api_key),
         "NewApiKey": answer(**api_key, key=text("The key itself.")),
-        "KeyRequest": taken(("name", "scopes"), name=name, scopes=array({"enum": list(SCOPES)}, minItems=1)),
+        "KeyRequest": taken(
+            ("name", "scopes"), name=name, scopes=array(_scope(), minItems=1, maxItems=MOST_SCOPES)
+        ),
         "Problem": answer(
             ("errors",),
             type=text("Always `about:blank`.", format="uri-reference"),
@@ -227,7 +229,13 @@ def named() -> dict[str, Schema]:
         ),
         **_people(),
         **_stats(),
+        **_shared(kind),
     }
+
+
+def _scope() -> Schema:
+    shared = text("Of this campaign, what may be shared.", pattern=f"^{OF_CAMPAIGN}{PATTERN}$")
+    return {"anyOf": [{"enum": list(SCOPES)}, shared]}
 
 
 def _recipient() -> Schema:
@@ -543,5 +551,48 @@ def _stats() -> dict[str, Schema]:
                 "description": "Which figures of `totals` are estimates, and how good.",
                 "additionalProperties": ref("Estimate"),
             },
+        ),
+    }
+
+
+def _shared(kind: Schema) -> dict[str, Schema]:
+    """What a key of the scope `read:CAMPAIGN` is shown."""
+
+    def figure(what: str) -> Schema:
+        return or_null(count(""), f"{what} Null where it is withheld or not known.")
+
+    email = {
+        "opens": figure("GETs of a pixel that counts as an open."),
+        "unique_opens": figure("Recipients whose first open lies in the day."),
+    }
+    visitors = figure("Estimate. In `totals`, of cookieless campaigns only: visitor-days.")
+    web = {
+        "views": figure("GETs of the pixel."),
+        "visits": figure("Of pages."),
+        "unique_visitors": visitors,
+    }
+    start = text("The day's first instant, with the zone's offset.", format="date-time")
+    return {
+        "SharedCampaign": answer(
+            id=ref("CampaignId"), name=text("For people."), kind=kind, time_zone=ref("TimeZone")
+        ),
+        "SharedStats": answer(
+            ("opens_person_by",),
+            campaign=ref("CampaignId"),
+            **{"from": instant("In the range.")},
+            to=instant("End of the range, not in it."),
+            interval={"const": "day"},
+            time_zone=ref("TimeZone"),
+            min_cell=count("What is of fewer visits (or opens) on a day is withheld."),
+            totals={
+                "anyOf": [answer(**email), answer(("visits",), **web)],
+                "description": "Sums of `series`, as far as it is shown.",
+            },
+            series=array({"anyOf": [answer(start=start, **email), answer(("visits",), start=start, **web)]}),
+            opens_person_by=or_null(
+                answer(client=array(ref("OpensOf"), description="Small ones are in `(other)`.")),
+                f"Of mails; null in a range of over {stats.MOST_DAYS_OF_OPENS} days, or where not known.",
+            ),
+            estimates={"type": "object", "additionalProperties": ref("Estimate")},
         ),
     }

@@ -6,9 +6,9 @@ make bench BENCH="--only hits latency --processes 1 --cores 2,3 --dir /some/disk
 
 It installs what is missing: wrk and nginx as Debian packages where it is root, pixel-ping from npm into the
 virtual environment. Each part is also a program of its own: `python -m tests.bench.rollup`, and latency,
-withdrawals, site, memory, stats, upload, freshness, flood. Defaults take about 14 minutes. `--only hits latency
-rollup --rounds 3 --seconds 3` printed, `--only withdrawals upload --rounds 5 --seconds 3` the last two, and
-for the rest an earlier run of all:
+withdrawals, site, memory, stats, upload, freshness, flood. Defaults take some 20 minutes. `--only hits
+latency rollup --rounds 3 --seconds 3` printed, `--only withdrawals upload --rounds 5 --seconds 3` the last
+two, and for the rest an earlier run of all:
 
 2 cores (Intel(R) Xeon(R) Processor), Python 3.11.7; data on ext4, fsync 0.14 ms
 3 rounds of 3 s a side, medians; serving on core 0, wrk and Valkey on core 1

@@ -145,6 +145,17 @@ def test_keys(stack: Stack):
     reader.key = other["key"]
     assert reader.call("POST", "/api/campaigns", body)[0] == 201
 
+    partner = as_json(stack, "key", "create", "for a partner", "--scope", "read:by-key")
+    assert partner["scopes"] == ["read:by-key"]
+    reader.key = partner["key"]
+    assert reader.call("GET", "/api/campaigns/by-key/stats")[0] == 200
+    assert reader.call("GET", "/api/campaigns")[0] == 403
+    for wrong in ("read:by-kez", "admin", "read:"):
+        refused = stack.run("key", "create", "for a partner", "--scope", wrong, check=False)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("pixel-server: --scope")
+    reader.key = other["key"]
+
     line = next(
         line for line in stack.run("key", "list").stdout.splitlines() if line.endswith("  for the reader")
     )

@@ -51,6 +51,46 @@ def test_a_key_may_do_what_its_scopes_say(web, call, scope):
     assert (answer.status_code == 403) == (call.scope != scope)
 
 
+def test_a_shared_key_asks_of_its_own_campaigns_only(web):
+    for name in ("docs", "blog", "shop"):
+        web.post("/api/campaigns", json={"id": name, "name": name, "kind": "web"})
+    made = make(web, "read:docs", "read:blog", "read:docs")
+    assert made["scopes"] == ["read:blog", "read:docs"]
+    for call in [call for call in calls.CALLS if call.scope]:
+        for name, own in (("docs", True), ("blog", True), ("shop", False), ("unknown", False)):
+            path = call.path.replace("{id}", name)
+            answer = web.request(call.method, path, headers=bearer(made["key"]))
+            assert answer.status_code == (200 if own and call.shared else 403), path
+            assert answer.is_success or "of its own campaigns" in answer.json()["detail"]
+    for path in ("%64ocs", "docs%2f..%2fshop", "shop%20read:docs", "Docs", "*"):
+        assert web.get(f"/api/campaigns/{path}/stats", headers=bearer(made["key"])).status_code in (
+            (200,) if path == "%64ocs" else (403, 404)
+        )
+
+
+def test_other_scopes_do_not_share(web):
+    web.post("/api/campaigns", json={"id": "docs", "name": "docs", "kind": "web"})
+    for scope in ("write", "people"):
+        key = make(web, scope)["key"]
+        answer = web.get("/api/campaigns/docs/stats", headers=bearer(key))
+        assert (answer.status_code, answer.json()["detail"]) == (403, "this API key has no scope 'read'")
+
+
+def test_a_key_that_reads_all_reads_shared_campaigns_in_full(web):
+    web.post("/api/campaigns", json={"id": "docs", "name": "docs", "kind": "web"})
+    made = make(web, "read:docs", "read")
+    assert made["scopes"] == ["read", "read:docs"]
+    assert "verdicts" in web.get("/api/campaigns/docs/stats", headers=bearer(made["key"])).json()
+    assert web.get("/api/campaigns", headers=bearer(made["key"])).status_code == 200
+
+
+def test_a_shared_key_of_a_campaign_that_is_gone(web):
+    web.post("/api/campaigns", json={"id": "docs", "name": "docs", "kind": "web"})
+    key = make(web, "read:docs")["key"]
+    web.delete("/api/campaigns/docs")
+    assert web.get("/api/campaigns/docs/stats", headers=bearer(key)).status_code == 404
+
+
 @pytest.mark.parametrize(
     "header",
     [
@@ -103,6 +143,13 @@ def test_an_unknown_key_is_404(web, name):
         ({"name": "k", "scopes": [["read"]]}, ["scopes"]),
         ({"name": "k", "scopes": {"read": 1}}, ["scopes"]),
         ({"name": "k", "scopes": ["read"], "key": "mine"}, ["key"]),
+        ({"name": "k", "scopes": ["read", "read:unknown"]}, ["scopes"]),
+        ({"name": "k", "scopes": ["read:"]}, ["scopes"]),
+        ({"name": "k", "scopes": ["read:*"]}, ["scopes"]),
+        ({"name": "k", "scopes": ["read:a b"]}, ["scopes"]),
+        ({"name": "k", "scopes": ["read:a\n"]}, ["scopes"]),
+        ({"name": "k", "scopes": ["write:docs"]}, ["scopes"]),
+        ({"name": "k", "scopes": ["read"] * 101}, ["scopes"]),
     ],
 )
 def test_bad_keys(web, sent, fields):

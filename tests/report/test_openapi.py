@@ -89,6 +89,25 @@ def test_figures_are_as_described(mail, page, opened, viewed, stats, query):
         assert found.keys() == DOCUMENT["components"]["schemas"]["Stats"]["properties"].keys()
 
 
+def test_shared_figures_are_as_described(site, mail, page, opened, viewed, clock, count):
+    mail(min_cell=1)
+    page(min_cell=1)
+    opened("2025-06-10T09:00Z")
+    viewed("2025-06-10T09:00Z")
+    clock.at("2025-06-11T09:00Z")
+    count(clock.now)
+    key = site.post("/api/keys", json={"name": "k", "scopes": ["read:mail", "read:page"]}).json()["key"]
+    for campaign in ("mail", "page"):
+        for query in ({}, {"from": "2025-06-10"}):
+            found = site.get(
+                f"/api/campaigns/{campaign}/stats", params=query, headers={"Authorization": f"Bearer {key}"}
+            ).json()
+            fits("SharedStats", found)
+            assert found.keys() <= DOCUMENT["components"]["schemas"]["SharedStats"]["properties"].keys()
+        shown = site.get(f"/api/campaigns/{campaign}", headers={"Authorization": f"Bearer {key}"}).json()
+        fits("SharedCampaign", shown)
+
+
 def takes_anything(method, path):
     return {"parameters", "requestBody"} & (OPERATIONS[method, path].keys() | DOCUMENT["paths"][path].keys())
 
@@ -110,7 +129,9 @@ FOUND = [
     checks.response_schema_conformance,
     checks.negative_data_rejection,
 ]
-RANGES = {"after", "ids", "ip", "base_url", "sent_at", "keep", "line", "from", "to", "mode", "token"}
+RANGES = {"after", "ids", "ip", "base_url", "sent_at", "keep", "line", "from", "to", "mode", "token"} | {
+    "scopes"
+}
 """Fields with rules that no schema can state: only of these may one that fits its schema be refused."""
 
 
