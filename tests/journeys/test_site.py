@@ -1,0 +1,254 @@
+"""A web site of three pages, read in a real browser by people whose steps can be counted by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import uvicorn
+
+from pixel_server import jobs, serving, store
+from pixel_server.app import create_app
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+from tests.conftest import API_KEY
+from tests.stack import until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+AGENTS = {
+    "ada": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "bob": "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:139.0) Gecko/20100101 Firefox/139.0",
+    "cem": "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:138.0) Gecko/20100101 Firefox/138.0",
+    "dana": "Mozilla/5.0 (X11; Linux x86_64; rv:137.0) Gecko/20100101 Firefox/137.0",
+    "eve": "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:136.0) Gecko/20100101 Firefox/136.0",
+    "fay": "Mozilla/5.0 (X11; Linux x86_64; rv:135.0) Gecko/20100101 Firefox/135.0",
+}
+DAYS = {"from": "2026-03-10", "to": "2026-03-12"}
+
+
+class Server:
+    """The real app on a real uvicorn, with a clock that a test sets."""
+
+    def __init__(self, settings: Settings, secrets: Secrets) -> None:
+        self.now = 0.0
+        self.listening = serving.bind("localhost", 0)
+        self.address = f"http://localhost:{self.listening.getsockname()[1]}"
+        queue = jobs.queue(store.connect(settings.redis_url))
+        redis = store.connect_async(settings.redis_url)
+        app = create_app(settings, secrets, redis, queue, clock=lambda: self.now)
+        config = uvicorn.Config(app, loop="uvloop", http=serving.FAST, ws="none", log_config=None)
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, args=([self.listening],), daemon=True)
+        self.thread.start()
+        until(lambda: self.server.started)
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(20)
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        request = urllib.request.Request(
+            self.address + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.loads(answer.read())
+
+
+@pytest.fixture
+def server(redis_url: str, tmp_path: Path, secrets: Secrets) -> Iterator[Server]:
+    settings = Settings(
+        redis_url=redis_url, data=tmp_path, base_url="http://localhost", api_key=API_KEY, keep_buckets=3650
+    )
+    made = Server(settings, secrets)
+    yield made
+    made.stop()
+
+
+class _Pages(BaseHTTPRequestHandler):
+    """/CAMPAIGN/KIND/PAGE?v=VISITOR: a page with `p.js`, or with the bare image, that leads to the others."""
+
+    pixel = ""
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        _, campaign, kind, _ = f"{parts.path}///".split("/", 3)
+        visitor = parse_qs(parts.query).get("v", [""])[0]
+        image = (
+            f'<img src="{self.pixel}/p/{campaign}.gif?c=1&amp;v={visitor}" width="1" height="1" alt="" '
+            'referrerpolicy="no-referrer-when-downgrade">'
+        )
+        script = (
+            f'<script defer src="{self.pixel}/p.js" data-campaign="{campaign}" data-consent '
+            f'data-visitor="{visitor}"></script>'
+        )
+        shown = f"{script}<noscript>{image}</noscript>" if kind == "js" else image
+        links = "".join(f'<a id="{page}" href="{page}?v={visitor}">{page}</a> ' for page in "abc")
+        body = f"<!doctype html><title>Page</title>{links}{shown}".encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's own name
+        pass
+
+
+@pytest.fixture
+def site(server: Server) -> Iterator[str]:
+    """The address of the site: another one than the pixel's, for the browser."""
+    pages = type("Pages", (_Pages,), {"pixel": server.address})
+    with ThreadingHTTPServer(("127.0.0.1", 0), pages) as found:
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{found.server_address[1]}"
+        found.shutdown()
+
+
+class Reader:
+    """One person at a browser, whose clock is the server's."""
+
+    def __init__(self, browser: Browser, server: Server, site: str, name: str, **options: Any) -> None:
+        self.server, self.site, self.name = server, site, name
+        self.context: BrowserContext = browser.new_context(user_agent=AGENTS[name], **options)
+        self.page: Page = self.context.new_page()
+        self.has_clock = options.get("java_script_enabled", True)
+
+    def at(self, when: str) -> None:
+        now = datetime.fromisoformat(f"2026-03-{when}Z").timestamp()
+        if self.has_clock:
+            if not self.server.now or self.page.url == "about:blank":
+                self.context.clock.install(time=now - 1)
+                self.context.clock.pause_at(now)
+            else:
+                self.context.clock.fast_forward(int((now - self.server.now) * 1000))
+        self.server.now = now
+
+    def opens(self, when: str, path: str, **options: Any) -> None:
+        """Comes from elsewhere."""
+        self.at(when)
+        self.page.goto(f"{self.site}/{path}?v={self.name}", wait_until="networkidle", **options)
+
+    def clicks(self, when: str, page: str) -> None:
+        self.at(when)
+        self.page.click(f"#{page}")
+        self.page.wait_for_load_state("networkidle")
+
+    def leaves(self, when: str) -> None:
+        self.at(when)
+        self.page.goto("data:text/html,<title>elsewhere</title>", wait_until="networkidle")
+        self.context.close()
+
+
+def read_the_site(browser: Browser, server: Server, site: str, campaign: str) -> None:
+    """The story; what it must come to stands in the test."""
+
+    def reader(name: str, **options: Any) -> Reader:
+        return Reader(browser, server, site, name, **options)
+
+    ada = reader("ada")
+    ada.opens("10T09:00:00", f"{campaign}/js/a", referer="https://www.google.com/")
+    ada.clicks("10T09:01:00", "b")
+    ada.clicks("10T09:03:00", "c")
+    cookies = ada.context.storage_state()
+    ada.leaves("10T09:03:30")
+
+    bob = reader("bob")
+    bob.opens("10T09:10:00", f"{campaign}/img/a")
+    bob.clicks("10T09:15:00", "b")
+    bob.leaves("10T09:16:00")
+
+    cem = reader("cem", java_script_enabled=False)
+    cem.opens("10T09:20:00", f"{campaign}/js/a")
+    cem.leaves("10T09:21:00")
+
+    dana = reader("dana", extra_http_headers={"Sec-GPC": "1"})
+    dana.opens("10T09:30:00", f"{campaign}/js/a")
+    dana.leaves("10T09:31:00")
+
+    eve = reader("eve")
+    eve.opens("10T09:40:00", f"{campaign}/js/a")
+    eve.context.clear_cookies()
+    eve.clicks("10T09:41:00", "b")
+    eve.context.clear_cookies()
+    eve.leaves("10T09:42:00")
+
+    fay = reader("fay")
+    fay.opens("10T23:50:00", f"{campaign}/js/a")
+    fay.clicks("11T00:10:00", "b")
+    fay.leaves("11T00:11:00")
+
+    again = reader("ada", storage_state=cookies)
+    again.opens("11T10:00:00", f"{campaign}/js/c")
+    again.leaves("11T10:00:50")
+
+
+@pytest.mark.parametrize("identity", ["cookieless", "cookie", "own"])
+def test_what_a_person_would_count(
+    browser: Browser, server: Server, site: str, count: Callable[..., int], identity: str
+):
+    made = {"id": "site", "name": "Site", "kind": "web", "identity": identity, "origins": [site]}
+    server.now = datetime.fromisoformat("2026-03-10T08:00Z").timestamp()
+    server.call("POST", "/api/campaigns", made)
+    read_the_site(browser, server, site, "site")
+    count(server.now)
+
+    found = server.call("GET", "/api/campaigns/site/stats")
+    totals = found["totals"]
+    counted = {name: totals[name] for name in ("views", "visits", "bounces", "views_bot", "views_no_visit")}
+    assert counted == {"views": 12, "visits": 6, "bounces": 2, "views_bot": 0, "views_no_visit": 0}
+    assert (totals["views_no_visitor"], found["bounce_share"]) == (1, 0.3333)
+    assert totals["unique_visitors"] == (7 if identity == "cookieless" else 5)
+    assert found["visitor_unit"] == ("visitor-days" if identity == "cookieless" else "visitors")
+    seen = (5, 1) if identity == "cookie" else (None, None)
+    assert (totals["visits_new"], totals["visits_returning"]) == seen
+    # 60 120 30 ada, 300 bob, 60 60 eve, 1200 60 fay, 50 ada again
+    on_page = found["time_on_page"]
+    assert on_page["views"] == 9
+    assert [on_page[name] for name in ("quartile_1", "median", "quartile_3")] == [
+        pytest.approx(seconds, rel=0.05) for seconds in (60, 60, 120)
+    ]
+    # 210 ada, 300 bob, 120 eve, 1260 fay, 50 ada again
+    assert found["time_of_visit"]["visits"] == 5
+    assert found["time_of_visit"]["median"] == pytest.approx(210, rel=0.05)
+
+    days = {item["start"][:10]: item for item in found["series"]}
+    first, second = days["2026-03-10"], days["2026-03-11"]
+    assert (first["views"], first["visits"], first["unique_visitors"]) == (10, 5, 5)
+    assert (second["views"], second["visits"], second["unique_visitors"]) == (2, 1, 2)
+
+    asked = "&".join(f"{name}={value}" for name, value in DAYS.items())
+    by = server.call("GET", f"/api/campaigns/site/breakdowns?{asked}")["by"]
+    for name, rows in by.items():
+        assert sum(row["views"] for row in rows) == 12, name
+        assert sum(row["visits"] for row in rows) == 6, name
+    shown = {name: {row["name"]: (row["views"], row["visits"]) for row in rows} for name, rows in by.items()}
+    assert shown["page"] == {
+        **{"/site/js/a": (5, 4), "/site/js/b": (3, 0), "/site/js/c": (2, 1)},
+        **{"/site/img/a": (1, 1), "/site/img/b": (1, 0)},
+    } | {"/site/js/a": (5, 4)}
+    assert shown["entry_page"] == {
+        **{"/site/js/a": (8, 4), "/site/img/a": (2, 1), "/site/js/c": (1, 1), "(none)": (1, 0)},
+    }
+    assert shown["exit_page"] == {
+        **{"/site/js/c": (4, 2), "/site/img/b": (2, 1), "/site/js/a": (1, 1), "/site/js/b": (4, 2)},
+        "(none)": (1, 0),
+    }
+    assert shown["referrer"] == {"google.com": (3, 1), "(none)": (9, 5)}
+    assert shown["referrer_kind"] == {"search": (3, 1), "(none)": (9, 5)}
+    assert shown["system"] == {"Linux": (7, 3), "Windows": (4, 2), "macOS": (1, 1)}
+    assert shown["browser"] == {"Firefox": (12, 6)}
+    with contextlib.suppress(KeyError):
+        assert shown["device"] == {"desktop": (12, 6)}
