@@ -1,10 +1,13 @@
-"""Which shards a job drains beside each other."""
+"""Which shards a job drains beside each other, and how much a pass takes."""
 
 from __future__ import annotations
 
 import pytest
 
-from workers.rollup import BESIDE, group
+from pixel_server import hit, keys
+from pixel_server.hit import Hit
+from workers import waiting
+from workers.rollup import BESIDE, PASS_ENTRIES, PASS_HITS, Outcome, Rollup, group
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 4, 7, 256])
@@ -19,3 +22,47 @@ def test_jobs_that_run_at_once_drain_no_shard_twice(shards, workers):
 
 def test_a_worker_alone_drains_all():
     assert sorted(group(2, 4, 1)) == [0, 1, 2, 3]
+
+
+def batch(hits):
+    return {"1": hit.encode_batch([hit.encode(Hit(n, "none", hit.EMAIL, "GET")) for n in range(hits)])}
+
+
+def test_a_pass_is_bounded_whatever_came_before(client, settings, secrets):
+    rollup = Rollup(client, settings, secrets, 0)
+    for _ in range(2 * PASS_ENTRIES):
+        client.xadd(keys.hits(0), batch(1))
+    for _ in range(10):
+        client.xadd(keys.hits(0), batch(1000))
+    counted = []
+    while rollup.step(0) is Outcome.COUNTED:
+        counted.append((rollup.counted - sum(n for n, _ in counted), rollup.behind))
+    many, rest = (PASS_HITS, True), (10_000 - 2 * PASS_HITS, False)
+    assert counted == [(PASS_ENTRIES, True), (PASS_ENTRIES, True), many, many, rest]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "taken", "stopped"),
+    [
+        ([], 0, False),
+        ([8] * 30, 13, True),
+        ([60, 60, 60], 2, True),
+        ([500], 1, True),
+        ([16, 15, 0, 1], 4, False),
+        ([99], 1, False),
+    ],
+)
+def test_what_is_read_for_a_pass(client, sizes, taken, stopped):
+    for size in sizes:
+        client.xadd(keys.hits(0), batch(size))
+    found, limit = waiting.read(client, 0, "0-0", 100, 50)
+    assert (len(found), limit) == (taken, stopped)
+    assert len(waiting.decode(found).hits) == sum(sizes[:taken])
+
+
+def test_what_is_no_batch_is_read_too(client):
+    for n in range(20):
+        client.xadd(keys.hits(0), {"1": b"\xdc" if n % 2 else b"", "x": b"y"})
+    found, limit = waiting.read(client, 0, "0-0", 8, 50)
+    assert (len(found), limit) == (4, True)
+    assert len(waiting.decode(found).unreadable) == 8
