@@ -28,7 +28,8 @@ _CHUNK = 1000
 
 
 class Trace(msgspec.Struct, array_like=True, gc=False):
-    """at: ms within its minute. address: a hash. rule, labels, delay: what it is counted under."""
+    """at: ms within its minute. address: a hash. rule, labels, delay: what it is counted under. Of an APART
+    one only time and delay are kept."""
 
     at: int
     address: int

@@ -234,3 +234,27 @@ def test_erasure_and_deletion_reach_traces(mail, opens, stats, site, client, sec
     assert traced() == [bob]
     site.delete("/api/campaigns/mail")
     assert traced() == []
+
+
+@pytest.mark.parametrize(
+    ("agent", "before"), [(GMAIL, {"proxy": 20}), (READER, {"person": 4, "scanner": 16})]
+)
+def test_many_hits_of_a_minute_hide_no_burst(mail, opens, stats, agent, before):
+    """Of more than 16 by one machine the rest stay what they looked like; proxies take no place."""
+    mail()
+    for _ in range(20):
+        opens("2026-03-01T09:00:01Z", "ada", agent)
+    for n in range(30):
+        opens(f"2026-03-01T09:00:{5 + n // 10:02}Z", "ada", READER, f"192.0.2.{n % 6}")
+    found = {name: one["hits"] for name, one in stats("mail")["verdicts"].items() if one["hits"]}
+    assert found == {**before, "scanner": 30 + before.get("scanner", 0)}
+
+
+def test_a_burst_without_opens_leaves_nothing_of_its_recipient(mail, site, stats, clock, secrets, client):
+    mail()
+    clock.at("2026-03-01T09:00:00Z")
+    url = Minter("http://pixel.test", secrets).url("mail", "ada", now=clock.now)
+    for n in range(3):
+        site.head(url, headers={"X-Forwarded-For": f"192.0.2.{n}"})
+    assert stats("mail")["verdicts"]["scanner"]["hits"] == 3
+    assert client.keys("px:*people*") == []
