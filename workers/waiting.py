@@ -8,32 +8,11 @@ from pixel_server import hit, keys
 from pixel_server.hit import Hit, Unreadable
 from pixel_server.store import Redis
 
-Entry = tuple[bytes, list[bytes]]
-"""(id, names and values in turn)"""
+Entry = tuple[bytes, dict[bytes, bytes]]
+"""(id, fields)"""
 
-_READ = """
--- KEYS: hits. ARGV: id of the entry before the first; hits at which it stops; entries at most.
--- Returns entries as XRANGE does. How many hits an entry holds stands in the head of its batch, a msgpack
--- array; what is none is taken for one.
-local out, hits, from = {}, 0, '(' .. ARGV[1]
-local most, entries = tonumber(ARGV[2]), tonumber(ARGV[3])
-while hits < most and #out < entries do
-  local found = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', math.min(8, entries - #out))
-  if #found == 0 then break end
-  for _, entry in ipairs(found) do
-    if hits >= most then break end
-    out[#out + 1] = entry
-    for i = 2, #entry[2], 2 do
-      local head, high, low = string.byte(entry[2][i], 1, 3)
-      if head == 0xdc and low then hits = hits + high * 256 + low
-      elseif head and head > 0x90 and head < 0xa0 then hits = hits + head - 0x90
-      else hits = hits + 1 end
-    end
-    from = '(' .. entry[1]
-  end
-end
-return {out, hits}
-"""
+FIRST, STEP = 8, 128
+"""Entries read in one round trip: at first, and at most. A recorder writes at most 1,000 hits in one."""
 
 
 class Decoded(NamedTuple):
@@ -46,12 +25,32 @@ class Decoded(NamedTuple):
 
 
 def read(store: Redis, shard: int, last: str, hits: int, entries: int) -> tuple[list[Entry], bool]:
-    """The entries after this one, and whether it stopped with so many hits or entries.
+    """The entries after this one, and whether it stopped at so many hits or entries.
 
-    The last entry may go beyond; a recorder writes at most 1,000 hits in one.
+    The hits of the last entry may be above.
     """
-    found, held = store.eval(_READ, 1, keys.hits(shard), last, hits, entries)
+    found: list[Entry] = []
+    held, step = 0, FIRST
+    while held < hits and len(found) < entries:
+        asked = min(step, entries - len(found))
+        part = store.xrange(keys.hits(shard), f"({last}", "+", asked)
+        for entry in part:
+            if held < hits:
+                found.append(entry)
+                held += sum(map(_count, entry[1].values()))
+        if len(part) < asked:
+            break
+        last = part[-1][0].decode()
+        step = min(STEP, 1 + (hits - held) * len(found) // held)
     return found, held >= hits or len(found) >= entries
+
+
+def _count(batch: bytes) -> int:
+    """The hits of a batch, as the head of a msgpack array says; at least 1, also of what is none."""
+    head = batch[0] if batch else 0
+    if head == 0xDC:
+        return int.from_bytes(batch[1:3], "big") or 1
+    return head - 0x90 if 0x90 < head < 0xA0 else 1
 
 
 def decode(entries: list[Entry]) -> Decoded:
@@ -59,7 +58,7 @@ def decode(entries: list[Entry]) -> Decoded:
     unreadable: list[Unreadable] = []
     last: str | None = None
     for entry, fields in entries:
-        for name, data in zip(fields[::2], fields[1::2], strict=True):
+        for name, data in fields.items():
             if name.isdigit() and int(name) > hit.FORMAT:
                 return Decoded(hits, unreadable, last, entry.decode())
             if name != b"%d" % hit.FORMAT:
