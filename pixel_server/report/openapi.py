@@ -326,8 +326,9 @@ def _people() -> dict[str, Any]:
                 description=(
                     "`opened`: with any open. `person`: with one by a person, or a proxy for one. "
                     "`machine_only`: each open a prefetch's or a scanner's. `unopened`: on the list (an "
-                    "upload, or links made with `sent`), and without an open; 409 without a list. Pages may "
-                    "be a little longer or shorter than a thousand."
+                    "upload, or links made with `sent`), and without an open; not those who withdrew, whose "
+                    "opens are dropped; 409 without a list. Pages may be a little longer or shorter than a "
+                    "thousand."
                 ),
                 parameters=[
                     _query("state", choice(recipients.STATES, "Which.", default="opened")),
@@ -369,9 +370,9 @@ def _people() -> dict[str, Any]:
                 },
                 description=(
                     "To write to once more, or to stop writing to. Who had mail is known from lists alone: "
-                    "links made with `sent`, since that day; an upload, if its campaign was sent since. "
-                    "Without them, it is nobody. Campaigns that are closed, or tell no recipients apart, are "
-                    "left out."
+                    "links made with `sent`, from that day to today; an upload, if its campaign was sent "
+                    "in that time. Without them, it is nobody. Campaigns that are closed, or tell no "
+                    "recipients apart, are left out, and so is who withdrew."
                 ),
                 parameters=[
                     _query(

@@ -482,6 +482,8 @@ def _stats() -> dict[str, Schema]:
                 "for those whose client hides them (Apple), as for the others; an assumption. Of 100 "
                 "delivered, 60 hidden of whom 3 read elsewhere too, 10 openers among the 40 others and 2 "
                 "more by scanners alone: low 0.13, high 0.72, estimate 0.25, interval 0.16 to 0.37. "
+                "Of who withdrew, has links of mode `off`, or asks not to be followed where that is dropped, "
+                "mails are delivered but no open is known: `high` and `estimate` are too low by their share. "
                 "Null: nothing `delivered`, more openers than delivered, or nobody is told apart.",
             ),
             closed_at=or_null(instant(""), "Since when opens add to no unique figure; null: they do."),
