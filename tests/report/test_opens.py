@@ -106,6 +106,7 @@ def test_the_time_to_open(mail, opens, stats, clock, knows):
     mail(sent_at="2026-03-01T08:00:00Z" if knows == "campaign" else None)
     sent = {"sent_at": sending} if knows == "link" else {}
     opens("2026-03-01T08:00:02Z", "ada", **sent)  # at once: a scanner
+    opens("2026-03-01T07:59:30Z", "dan", **sent)  # so too: clocks differ
     opens("2026-03-01T08:01Z", "ada", **sent)
     opens("2026-03-01T09:00Z", "bob", **sent)
     opens("2026-03-01T09:30Z", "bob", **sent)
