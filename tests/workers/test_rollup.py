@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from pixel_server import hit, keys
+from pixel_server import campaigns, hit, keys, store
+from pixel_server.classify import Rules
 from pixel_server.hit import Hit
+from pixel_server.tokens import Mode, Token
 from workers import waiting
+from workers.judge import judge_of
 from workers.rollup import BESIDE, PASS_ENTRIES, PASS_HITS, Outcome, Rollup, group
 
 
@@ -66,3 +71,54 @@ def test_what_is_no_batch_is_read_too(client):
     found, limit = waiting.read(client, 0, "0-0", 8, 50)
     assert (len(found), limit) == (4, True)
     assert len(waiting.decode(found).unreadable) == 8
+
+
+MAILED = Token("mail", 0, b"12345678", Mode.PSEUDONYMOUS).flags
+
+
+def mailed(**fields):
+    return Hit(
+        **{"time": 1, "campaign": "mail", "kind": hit.EMAIL, "method": "GET", "flags": MAILED, **fields}
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"address": b"abc"}, "address: of 3 bytes"),
+        ({"address": b"a" * 17}, "address: of 17 bytes"),
+        ({"campaign": "No Slug\n"}, "campaign: no slug"),
+        ({"campaign": ""}, "campaign: no slug"),
+        ({"campaign": "No Slug", "kind": hit.WEB}, "campaign: no slug"),
+        ({"agent": "raises"}, "cannot be counted: KeyError"),
+        ({"agent": "raises", "gpc": "1"}, "cannot be counted: KeyError"),
+        ({"agent": "raises", "kind": hit.WEB, "campaign": "page"}, "cannot be counted: KeyError"),
+    ],
+)
+def test_a_hit_that_cannot_be_counted_stops_nothing(
+    client, settings, secrets, monkeypatch, fields, reason, redis_url
+):
+    of = Rules.of
+
+    def judge(rules, agent, *more):
+        return {}[agent] if agent == "raises" else of(rules, agent, *more)
+
+    monkeypatch.setattr(Rules, "of", judge)
+    judge_of.cache_clear()
+    asyncio.run(make(redis_url))
+    bad, good = mailed(recipient=b"12345678", **fields), mailed(recipient=b"12345678")
+    client.xadd(keys.hits(0), {"1": hit.encode_batch([hit.encode(bad), hit.encode(good)])})
+    assert Rollup(client, settings, secrets, 0).step(2) is Outcome.COUNTED
+    [(_, letter)] = client.xrange(keys.dead(0))
+    assert letter == {b"reason": reason.encode(), b"data": hit.encode(bad)}
+    assert client.hgetall(keys.total(0, "mail"))[b"hits"] == b"1"
+    assert b"hits_gpc" not in client.hgetall(keys.total(0, "mail"))
+    assert sorted(client.zrange(keys.CAMPAIGNS, 0, -1)) == [b"mail", b"page"]
+    judge_of.cache_clear()
+
+
+async def make(url):
+    there = store.connect_async(url)
+    await campaigns.create(there, campaigns.new("mail", "mail", "email"))
+    await campaigns.create(there, campaigns.new("page", "page", "web"))
+    await there.aclose()
