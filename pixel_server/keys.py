@@ -27,7 +27,7 @@ px:{s}:turn                  hash    forever              its writers: n, id, ne
 px:{s}:total:ID              hash    until deleted        roll-up: sums of all time           stats
 px:{s}:rules:ID              hash    until deleted        roll-up: hits by id of a rule       stats
 px:{s}:breakdown:ID          hash    PIXEL_KEEP_DAYS_...  roll-up: opens of people, packed    stats
-px:{s}:evidence:MINUTE       hash    6 minutes, or a day  roll-up: hits that may be bursts    roll-up
+px:{s}:evidence:MINUTE       hash    6 minutes, or a day* roll-up: hits that may be bursts    roll-up
 px:{s}:months:ID             hash    PIXEL_KEEP_DAYS_...  roll-up: packed days, by month      stats
 px:{s}:buckets:ID:DAY        string  PIXEL_KEEP_DAYS_...  roll-up: packed 15 minutes of a day stats
 px:{s}:people:ID:BUCKET      hash    PIXEL_KEEP_DAYS_...  roll-up: packed recipients          roll-up
@@ -40,6 +40,9 @@ px:{s}:visitors:ID:DAY       HLL     PIXEL_KEEP_DAYS_...  roll-up: web visitors 
 px:{s}:drops                 hash    forever              roll-up: hits dropped, by reason    readyz
 px:{s}:dead                  stream  PIXEL_KEEP_DAYS_...  roll-up: hits that were unreadable  readyz, cli
 px:{s}:stop                  string  until it goes on     roll-up: why the shard stands still readyz
+
+* Of hit time, while hits are counted; else a day of the clock, also where hits wait because the shard stands
+still.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ from pixel_server.verdicts import CLASSES
 
 Schema = dict[str, Any]
 
+LISTED = "It is on the campaign's list: by an upload, or by links made with `sent`."
+
 
 def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
@@ -257,7 +259,7 @@ def _people() -> dict[str, Schema]:
             campaigns=array(
                 answer(
                     campaign=ref("CampaignId"),
-                    listed={"type": "boolean", "description": "It is on the list that was uploaded."},
+                    listed={"type": "boolean", "description": LISTED},
                     recipient=or_null(text(""), "As uploaded, in mode `identified`; null: it is not kept."),
                     name=or_null(text(""), "As uploaded, in mode `identified`; null: there is none."),
                     opens=count("How many."),
@@ -275,7 +277,7 @@ def _people() -> dict[str, Schema]:
             key=ref("RecipientKey"),
             recipient=or_null(text(""), "As uploaded, in mode `identified`; null: it is not kept."),
             name=or_null(text(""), "As uploaded, in mode `identified`; null: there is none."),
-            listed={"type": "boolean", "description": "It is on the list that was uploaded."},
+            listed={"type": "boolean", "description": LISTED},
             opens=count("How many."),
             opens_person=count("Of these, by a person or a proxy for one."),
             first_open=or_null(instant(""), "Null: none."),
@@ -432,7 +434,9 @@ def _stats() -> dict[str, Schema]:
             ),
             totals={"anyOf": [ref("EmailTotals"), ref("WebTotals")]},
             sent=or_null(
-                count(""), "The campaign's `sent`; without it, mails whose links were made with `sent`."
+                count(""),
+                "The campaign's `sent`; without it, how many recipients had links made with `sent`. In modes "
+                "`count` and `last` each call counts them anew.",
             ),
             delivered=or_null(count(""), "`sent` less `bounced`; null: not known."),
             rules=or_null(
