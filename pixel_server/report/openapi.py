@@ -315,7 +315,7 @@ def _people() -> dict[str, Any]:
                 (404, 409, 422),
                 {
                     200: {
-                        "description": "A page, in an order without meaning; or all, as lines, if `Accept` asks.",
+                        "description": "A page, in an order of no meaning; or all as lines if `Accept` asks.",
                         "content": {
                             **_content(_page("Recipient")),
                             **_content(text("One as JSON on each line."), uploads.NDJSON),
@@ -360,7 +360,7 @@ def _people() -> dict[str, Any]:
                 (422,),
                 {
                     200: {
-                        "description": "A page, in an order without meaning; or all, as lines, if `Accept` asks.",
+                        "description": "A page, in an order of no meaning; or all as lines if `Accept` asks.",
                         "content": {
                             **_content(_page("QuietRecipient")),
                             **_content(text("One as JSON on each line."), uploads.NDJSON),
