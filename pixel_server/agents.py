@@ -28,7 +28,8 @@ MAIL = re.compile(
     r"|YahooMobileMail|YahooMail(?!Proxy)|GmailApp|ProtonMail|Tutanota|MailBar|NaverMailApp"
     r"|Windows-?Live-?Mail|WindowsMail|Windows Mail|Outlook-Express|Outlook Express|MacOutlook"
     r"|Microsoft ?Outlook|Microsoft Office (?:Outlook|Mail)|Microsoft Office/\d|MSOffice|ms-office"
-    r"|Outlook-(?:iOS|Android)|com\.microsoft\.office\.outlook|ExchangeWebServices|Entourage)",
+    r"|Outlook-(?:iOS|Android)|com\.microsoft\.office\.outlook|ExchangeWebServices|Entourage)"
+    r"(?:Pro)?(?![A-Za-z])",
     re.I,
 ).search
 _WEBKIT = re.compile(
@@ -37,20 +38,25 @@ _WEBKIT = re.compile(
 _is_bot = Bots().is_bot
 
 
-@lru_cache(REMEMBERED)
 def client(agent: str) -> Client:
     """What it is; "" if nothing is known of it. agent: as sent, any text."""
+    return _read(agent)[0]
+
+
+@lru_cache(REMEMBERED)
+def _read(agent: str) -> tuple[Client, str]:
+    """(what it is, the family of a browser)."""
     if not agent:
-        return ""
+        return "", ""
     if MAIL(agent):
-        return "mail"
+        return "mail", ""
     if _WEBKIT(agent):
-        return "webkit"
+        return "webkit", ""
     if _is_bot(agent):
-        return "bot"
-    if agent.startswith(("Mozilla/", "Opera/")) and parse_user_agent(agent) is not None:
-        return "browser"
-    return ""
+        return "bot", ""
+    if agent.startswith(("Mozilla/", "Opera/")) and (found := parse_user_agent(agent)) is not None:
+        return "browser", found.family
+    return "", ""
 
 
 UNKNOWN, OTHER = "(unknown)", "(other)"
@@ -113,23 +119,22 @@ _SYSTEMS = (
 
 def facets(agent: str) -> Facets:
     """Of the agent of a mail program or a browser. What it names is bounded: no stranger makes a name."""
-    kind = client(agent)
+    kind, family = _read(agent)
     if kind == "mail":
         return Facets(_program(agent), _device(agent))
-    return Facets(_browser(agent) if kind == "browser" else UNKNOWN, _device(agent))
+    return Facets(_browser(family) if kind == "browser" else UNKNOWN, _device(agent))
 
 
 def _program(agent: str) -> str:
     found = MAIL(agent)
-    name = re.sub("[^a-z0-9]", "", found[0].lower()) if found else ""
+    name = re.sub("[^a-z0-9]", "", found[1].lower()) if found else ""
     if _OUTLOOK(name):
         return "Outlook"
     return _PROGRAMS.get(name) or _PROGRAMS.get(name.rstrip("0123456789"), OTHER)
 
 
-def _browser(agent: str) -> str:
-    found = parse_user_agent(agent)
-    family = found.family.removeprefix("Mobile ") if found else ""
+def _browser(family: str) -> str:
+    family = family.removeprefix("Mobile ")
     return next((name for name in _BROWSERS if family.startswith(name)), OTHER)
 
 

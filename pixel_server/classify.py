@@ -20,9 +20,12 @@ import msgspec
 
 from pixel_server import breakdown, traces
 from pixel_server.agents import UNKNOWN, Client, client, facets
+from pixel_server.networks import shipped
 from pixel_server.verdicts import ELIGIBLE, Class
 
 NONE = "none"
+CLOCKS = 60
+"""Seconds that the sender's clock may be ahead of ours."""
 REMEMBERED = 50_000
 """Verdicts kept, by what they follow from."""
 
@@ -69,6 +72,11 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     names: str | None = None
 
 
+_CONDITIONS = frozenset(Rule.__struct_fields__) - {
+    *("id", "priority", "verdict", "source", "date", "hides", "names")
+}
+
+
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     rule: list[Rule]
     ruleset: str = ""
@@ -95,7 +103,8 @@ class Rules:
         self._tests = [(_test(rule), rule) for rule in self.rules if not rule.burst]
         self._verdicts: dict[tuple[str, tuple[str, ...]], Verdict] = {}
         self._seen: dict[tuple[object, ...], Verdict] = {}
-        self._prefixes = tuple({prefix for rule in self.rules for prefix in rule.referrer or ()})
+        self._prefixes = _all(rule.referrer for rule in self.rules)
+        self._purposes = _all(rule.purpose for rule in self.rules)
 
     def judge(self, evidence: Evidence) -> Verdict:
         """The verdict of the first rule, by priority, of which all conditions hold."""
@@ -111,8 +120,12 @@ class Rules:
         own: bool,
     ) -> Verdict:
         """The same for the fields of an Evidence; nearly all are remembered."""
-        if referrer and not referrer.startswith(self._prefixes):
-            referrer = "-"  # which one makes no difference
+        # A stranger chooses these: what makes no difference is no verdict of its own to remember.
+        if referrer:
+            referrer = next((one for one in self._prefixes if referrer.startswith(one)), "\n")
+        if purpose:
+            purpose = purpose.lower()
+            purpose = "\n".join(one for one in self._purposes if one in purpose)
         key = (agent, networks, referrer, purpose, soon, own)
         found = self._seen.get(key)
         if found is None:
@@ -154,21 +167,20 @@ class Rules:
 
 def load(more: Path | None = None) -> Rules:
     """The shipped rules, and those of a file of the operator's. RulesError: they cannot be used."""
-    shipped = files("pixel_server") / "data" / "rules.toml"
-    found, ruleset = _read(shipped.read_text(), "rules.toml")
+    text = (files("pixel_server") / "data" / "rules.toml").read_text()
+    found, ruleset = _read(text, "rules.toml", ())
     if more is not None:
         try:
             text = more.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise RulesError(f"PIXEL_RULES: {more}: {getattr(error, 'strerror', None) or error}") from None
-        own, version = _read(text, str(more))
-        taken = {rule.id for rule in own}
-        found = [rule for rule in found if rule.id not in taken] + own
+        found, version = _read(text, str(more), found)
         ruleset = f"{ruleset}+{version or 'own'}"
     return Rules(found, ruleset)
 
 
-def _read(text: str, name: str) -> tuple[list[Rule], str]:
+def _read(text: str, name: str, others: Sequence[Rule]) -> tuple[list[Rule], str]:
+    """The rules of a text and, of others, those whose ids it has not; its version."""
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -180,14 +192,45 @@ def _read(text: str, name: str) -> tuple[list[Rule], str]:
         place = re.search(r"\$\.rule\[(\d+)\]", str(error))
         line = f" line {lines[int(place[1])]}" if place and int(place[1]) < len(lines) else ""
         raise RulesError(f"{name}{line}: {error}") from None
-    seen: set[str] = set()
+    ids = {rule.id for rule in found.rule}
+    rules = [rule for rule in others if rule.id not in ids]
     for rule, at in zip(found.rule, lines, strict=False):
-        if rule.burst and rule.verdict != "scanner":
-            raise RulesError(f"{name} line {at}: a burst is a scanner's, not a {rule.verdict}'s")
-        if rule.id in seen or rule.id == NONE or not re.fullmatch("[a-z0-9-]{1,40}", rule.id):
-            raise RulesError(f"{name} line {at}: id {rule.id!r} is used twice, or is none (a-z, 0-9, -)")
-        seen.add(rule.id)
-    return found.rule, found.ruleset
+        if wrong := _wrong(rule, rules):
+            raise RulesError(f"{name} line {at}: {wrong}")
+        rules.append(rule)
+    return rules, found.ruleset
+
+
+def _wrong(rule: Rule, others: Sequence[Rule]) -> str:
+    """Why a rule cannot stand beside others; "" if it can."""
+    if rule.id == NONE or not re.fullmatch("[a-z0-9-]{1,40}", rule.id) or rule.id in {o.id for o in others}:
+        return f"id {rule.id!r} is used twice, or is none (a-z, 0-9, -)"
+    given = {name: getattr(rule, name) for name in _CONDITIONS if getattr(rule, name) not in (None, False)}
+    if not given:
+        return "it has no condition, and would hold for every hit"
+    for name, value in given.items():
+        if isinstance(value, list) and ("" in value or not value):
+            return f"{name} must be a list of texts, none of them empty"
+    if unknown := set(rule.network or ()).difference(shipped()):
+        return f"network: there is no list {min(unknown)!r}; there are: {', '.join(shipped())}"
+    if rule.burst and rule.verdict != "scanner":
+        return f"a burst is a scanner's, not a {rule.verdict}'s"
+    if rule.burst and len(given) > 1:
+        return f"burst stands alone, without {', '.join(sorted(given.keys() - {'burst'}))}"
+    for other in others:
+        if rule.burst and other.burst:
+            return f"there is a rule of bursts, {other.id!r}; give yours its id"
+        if other.priority == rule.priority and other.verdict != rule.verdict:
+            return (
+                f"priority {rule.priority} is that of {other.id!r}, whose verdict is {other.verdict}: "
+                "no two of one priority may disagree"
+            )
+    return ""
+
+
+def _all(parts: Iterable[Sequence[str] | None]) -> tuple[str, ...]:
+    """Each once, the longest first."""
+    return tuple(sorted({one for some in parts for one in some or ()}, key=lambda one: (-len(one), one)))
 
 
 def _labels(rule: Rule, agent: str) -> tuple[str, ...]:
@@ -229,6 +272,11 @@ def _words(words: Sequence[str]) -> Callable[[Evidence], bool]:
     pattern = "|".join(re.escape(word) for word in words)
     search = re.compile(rf"(?<![A-Za-z0-9])(?:{pattern})(?![A-Za-z])", re.I).search
     return lambda evidence: search(evidence.agent) is not None
+
+
+def is_soon(delay: float | None, soon: int) -> bool:
+    """Whether a hit came so many seconds after sending (None: not known) that nobody can have read."""
+    return delay is not None and -CLOCKS <= delay < soon and soon > 0
 
 
 def in_networks(address: bytes, networks: Sequence[IPv4Network | IPv6Network]) -> bool:

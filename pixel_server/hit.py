@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -13,6 +13,23 @@ EMAIL, WEB = "o", "p"
 
 MAX_AGENT, MAX_URL, MAX_LANGUAGE, MAX_SIGNAL = 512, 2048, 128, 64
 """Bytes kept of what a stranger chooses; the rest is cut off at the door."""
+
+
+PURPOSES = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
+
+
+def text(value: bytes | None, most: int) -> str:
+    """At most so many bytes of what a stranger sent, as text."""
+    return value[:most].decode("utf-8", "replace") if value else ""
+
+
+def purpose(headers: Mapping[bytes, bytes]) -> str:
+    """What a hit keeps of the headers that say why it was sent. headers: by lower-case name."""
+    if headers.keys().isdisjoint(PURPOSES):
+        return ""
+    return "".join(
+        f"{name.decode()}={text(headers[name], MAX_SIGNAL)};" for name in PURPOSES if name in headers
+    )
 
 
 class Hit(msgspec.Struct, array_like=True, frozen=True, gc=False):

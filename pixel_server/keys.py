@@ -27,10 +27,10 @@ px:{s}:turn                  hash    forever              its writers: n, id, ne
 px:{s}:total:ID              hash    until deleted        roll-up: sums of all time           stats
 px:{s}:rules:ID              hash    until deleted        roll-up: hits by id of a rule       stats
 px:{s}:breakdown:ID          hash    PIXEL_KEEP_DAYS_...  roll-up: opens of people, packed    stats
-px:{s}:evidence:MINUTE       hash    6 minutes, or a day  roll-up: hits that may be bursts    roll-up
+px:{s}:evidence:MINUTE       hash    6 minutes, or a day* roll-up: hits that may be bursts    roll-up
 px:{s}:salt:END              string  47 h after a day     roll-up: what visitors are hashed with  roll-up
-px:{s}:visits                hash    1 hour, or a day     roll-up: visits under way, packed    roll-up
-px:{s}:lasts                 zset    1 hour, or a day     roll-up: their last times, ms        roll-up
+px:{s}:visits                hash    1 hour, or a day*    roll-up: visits under way, packed    roll-up
+px:{s}:lasts                 zset    1 hour, or a day*    roll-up: their last times, ms        roll-up
 px:{s}:web:ID:DAY            hash    PIXEL_KEEP_DAYS_...  roll-up: views and visits, by name   stats
 px:{s}:months:ID             hash    PIXEL_KEEP_DAYS_...  roll-up: packed days, by month      stats
 px:{s}:buckets:ID:DAY        string  PIXEL_KEEP_DAYS_...  roll-up: packed 15 minutes of a day stats
@@ -44,6 +44,9 @@ px:{s}:visitors:ID:DAY       HLL     PIXEL_KEEP_DAYS_...  roll-up: web visitors 
 px:{s}:drops                 hash    forever              roll-up: hits dropped, by reason    readyz
 px:{s}:dead                  stream  PIXEL_KEEP_DAYS_...  roll-up: hits that were unreadable  readyz, cli
 px:{s}:stop                  string  until it goes on     roll-up: why the shard stands still readyz
+
+* Of hit time, while hits are counted; else a day of the clock, also where hits wait because the shard stands
+still.
 """
 
 from __future__ import annotations

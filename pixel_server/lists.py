@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pixel_server import campaigns, keys, retention, shards
+from pixel_server import campaigns, keys, retention, shards, withdrawals
 from pixel_server.campaigns import Campaign
 from pixel_server.consent import mode
 from pixel_server.secret import Secrets
@@ -176,8 +176,7 @@ async def put(
         if found.leaving.recipients or (is_named and found.leaving.names):
             raise Closed("this campaign's time to keep recipients or names is over")
         asked = [key for part in left.values() for key in part]
-        marks = await store.hmget(keys.WITHDRAWN, [secrets.withdrawal_mark(key) for key in asked])
-        refused = {key for key, mark in zip(asked, marks, strict=True) if mark and mark.endswith(b"-")}
+        refused = await withdrawals.held(store, secrets, asked)
         pipe = store.pipeline(transaction=False)
         for shard, part in left.items():
             taken = [key for key in part if key not in refused]

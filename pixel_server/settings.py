@@ -176,8 +176,8 @@ class Settings:
     soon_seconds: int = _setting(
         "PIXEL_SOON_SECONDS",
         5,
-        "an open within so many seconds of sending is a scanner's: a mail takes seconds to arrive and to be "
-        "noticed. 0: never",
+        "an open within so many seconds of sending, or up to a minute before (clocks differ), is a "
+        "scanner's: a mail takes seconds to arrive and to be noticed. 0: never",
         _number(0, 3600),
     )
     rules: Path | None = _setting(

@@ -2,7 +2,8 @@
 
 A hash a shard and minute of hit time: under recipient key and campaign, msgpack of [format, traces]. It goes
 once it is KEPT minutes behind the shard's newest hit, and not by the clock: a roll-up that comes late finds
-what it would have found in time. Where no hit comes any more, retention takes it after a day. Of an address
+what it would have found in time. Where none is counted any more, retention takes it after a day, also if hits
+wait. Of an address
 only a keyed hash of 4 bytes is in it, which differs from recipient to recipient.
 """
 
@@ -28,7 +29,8 @@ _CHUNK = 1000
 
 
 class Trace(msgspec.Struct, array_like=True, gc=False):
-    """at: ms within its minute. address: a hash. rule, labels, delay: what it is counted under."""
+    """at: ms within its minute. address: a hash. rule, labels, delay: what it is counted under. Of an APART
+    one only time and delay are kept."""
 
     at: int
     address: int

@@ -3,7 +3,9 @@
 A turn is (n, id): a number that each writer raises, and the id of the last stream entry that is in the
 counters. A writer reads the turn, then all else that it goes by, and commits: one script, which does
 nothing if n has moved, else raises it and carries out the writer's commands. Scripts are atomic, also in
-the append-only file; the first command is one that a full store refuses, so nothing is half done then.
+the append-only file; the first command is one that a full store refuses, so of a full store nothing is half
+done. A command that Redis refuses for another reason, as for a key of another type, ends the script where it
+stands: what came before it stays. No writer makes such a command.
 """
 
 from __future__ import annotations

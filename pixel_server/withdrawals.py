@@ -199,6 +199,16 @@ async def of(store: AsyncRedis, secrets: Secrets, recipient: bytes) -> Periods:
     return parse(await store.hget(keys.WITHDRAWN, secrets.withdrawal_mark(recipient)))
 
 
+async def held(store: AsyncRedis, secrets: Secrets, recipients: Iterable[bytes]) -> set[bytes]:
+    """Of these recipient keys, those that are withdrawn now."""
+    wanted, found = list(recipients), set()
+    for i in range(0, len(wanted), _CHUNK):
+        part = wanted[i : i + _CHUNK]
+        values = await store.hmget(keys.WITHDRAWN, [secrets.withdrawal_mark(one) for one in part])
+        found |= {one for one, value in zip(part, values, strict=True) if value and value.endswith(b"-")}
+    return found
+
+
 async def page(store: AsyncRedis, cursor: int, limit: int) -> tuple[list[tuple[bytes, Periods]], int]:
     """About `limit` (mark, periods), and the cursor of the next page, 0 after the last."""
     following, found = await store.hscan(keys.WITHDRAWN, cursor, count=limit)

@@ -18,6 +18,7 @@ from pixel_server.verdicts import ELIGIBLE
 HERE = Path(__file__).parent
 CASES = yaml.safe_load((HERE / "verdicts.yaml").read_text())
 SHIPPED = load()
+GMAIL_PREFETCH = next(rule.agent for rule in SHIPPED.rules if rule.id == "gmail-prefetch-referrer")
 
 
 def evidence(case):
@@ -80,6 +81,47 @@ def test_a_memory_that_is_full_starts_anew(monkeypatch):
     assert len(rules._seen) <= 10
 
 
+def test_what_a_stranger_chooses_and_no_rule_asks_for_is_not_remembered():
+    rules = load()
+    for n in range(100):
+        found = rules.judge(
+            Evidence(GMAIL_PREFETCH, (), f"http://mail.google.com/{n}", f"purpose=prefetcH;{n}")
+        )
+        assert found.rule == "purpose-prefetch"
+        assert rules.judge(Evidence(GMAIL_PREFETCH, (), f"http://mail.google.com/{n}", f"{n}")).rule == (
+            "gmail-prefetch-referrer"
+        )
+        assert rules.judge(Evidence(GMAIL_PREFETCH, (), f"https://{n}", f"purpose={n}")).rule == "browser"
+    assert len(rules._seen) == 3
+
+
+def test_a_referrer_stands_for_all_prefixes_of_it(tmp_path):
+    text = GOOD.replace("agent_words", "referrer").replace('"OurScanner"', '"https://a/b/", "https://a/"')
+    more = text.replace('"https://a/b/", "https://a/"', '"https://a/b/"').replace('"ours"', '"more"')
+    rules = own(tmp_path, text + more.replace("650", "660"))
+    assert rules.judge(Evidence("", (), "https://a/b/c")).rule == "more"
+    assert rules.judge(Evidence("", (), "https://a/c")).rule == "ours"
+    assert rules.judge(Evidence("", (), "-")).rule == "none"
+
+
+@pytest.mark.parametrize(
+    ("delay", "soon", "found"),
+    [
+        (None, 5, False),
+        (0, 5, True),
+        (4.9, 5, True),
+        (5, 5, False),
+        (-60, 5, True),
+        (-61, 5, False),
+        (0, 0, False),
+        (-1, 0, False),
+    ],
+)
+def test_opened_at_once(delay, soon, found):
+    """Clocks differ: a little before its time of sending too."""
+    assert classify.is_soon(delay, soon) is found
+
+
 @pytest.mark.parametrize(
     ("agent", "what"),
     [("", ""), ("\udcff", ""), ("(" * 512, ""), ("A" * 512, ""), ("Mozilla/5.0 (" + "a;" * 240, "")],
@@ -107,6 +149,13 @@ source = "ours"
 date = 2026-11-24
 """
 
+BURST = GOOD.replace('agent_words = ["OurScanner"]', "burst = true")
+
+
+def test_bursts_get_another_priority(tmp_path):
+    rules = own(tmp_path, BURST.replace('"ours"', '"burst"'))
+    assert [(rule.id, rule.priority) for rule in rules.rules if rule.burst] == [("burst", 650)]
+
 
 def test_a_rule_of_the_operators_own(tmp_path):
     rules = own(tmp_path, GOOD)
@@ -132,6 +181,21 @@ def test_a_shipped_rule_gets_another_priority(tmp_path):
         (GOOD.replace("agent_words", "agents"), "line 2: Object contains unknown field `agents`"),
         (GOOD.replace('["OurScanner"]', '"OurScanner"'), "line 2: Expected `array"),
         ("[rule]\n", "Expected `array"),
+        (GOOD.replace('["OurScanner"]', "[]"), "line 2: agent_words must be a list of texts, none of them"),
+        (GOOD.replace('"OurScanner"', '""'), "line 2: agent_words must be a list of texts, none of them"),
+        (GOOD.replace('agent_words = ["OurScanner"]', ""), "line 2: it has no condition"),
+        (GOOD.replace('agent_words = ["OurScanner"]', "soon = false"), "line 2: it has no condition"),
+        (
+            GOOD + 'network = ["google", "gogle"]',
+            "line 2: network: there is no list 'gogle'; there are: apple",
+        ),
+        (GOOD + "burst = true", "line 2: burst stands alone, without agent_words"),
+        (BURST, "line 2: there is a rule of bursts, 'burst'"),
+        (GOOD.replace("650", "700"), "line 2: priority 700 is that of 'gmail-proxy', whose verdict is proxy"),
+        (
+            GOOD + GOOD.replace("ours", "more").replace("scanner", "person"),
+            "line 10: priority 650 is that of",
+        ),
     ],
 )
 def test_rules_that_cannot_be_used(tmp_path, text, says):

@@ -1,9 +1,15 @@
 """Bursts: three or more addresses on one link within 30 seconds are a gateway's that checks a mail.
 
-Hits are looked at in the order of the stream, each beside the traces of those before it (`workers.traces`).
-With the hit that makes a burst, all hits in it that are counted as a person's or unknown become a scanner's:
-what they were counted under is taken back in the same commit. So the outcome does not depend on how the
-stream is cut, nor on crashes. A later open by a person counts as ever, and its recipient is a person again.
+Hits are looked at in the order of the stream, each beside the traces of those before it (`traces`). With the
+hit that makes a burst, all hits in it that are counted as a person's or unknown become a scanner's: what they
+were counted under is taken back in the same commit. So the outcome does not depend on how the stream is cut,
+nor on crashes. A later open by a person counts as ever, and its recipient is a person again.
+
+Of a recipient and minute, the first MOST hits that a burst can take are held, and then one of an address
+where its 15 seconds hold fewer than three others: three addresses within those are seen however many hits
+there are. A hit that is not held is judged, but stays what it then is, and is no evidence. Of opens of people
+that no burst can take any more, the earliest and the latest of the minute are held, since one of them may be
+the recipient's first or last one left.
 
 A hit that comes more than traces.KEPT minutes after the newest of its shard is judged without: that goes by
 the hits' own times alone, so one from a clock that is ahead leaves hits from other clocks without.
@@ -22,15 +28,17 @@ from workers.tally import Sums, Tally
 
 SPAN = 30_000
 """ms"""
+NEAR = SPAN // 2
 ADDRESSES = 3
 MOST = 16
-"""Hits of a recipient and minute that are remembered."""
+ELIGIBLE = (PERSON, APART)
+"""Kinds that count as a person's."""
 
 
 @dataclass(slots=True)
 class Evidence:
-    """A shard's, as a pass goes on. newest: time of its newest hit, ms. changed: (minute, field). apart: of
-    hits of this pass that are not kept."""
+    """A shard's, as a pass goes on. newest: time of its newest hit, ms. changed: (minute, field). apart: hits
+    of this pass that came too late to be held, each with its minute."""
 
     newest: int
     known: Traces = field(default_factory=dict)
@@ -101,19 +109,45 @@ def _look(tally: Tally, evidence: Evidence, rule: str) -> list[_Marks]:
             for then, found in _burst(minutes, minute, trace, oldest):
                 if found.kind in (PERSON, UNKNOWN):
                     _take_back(sums, then, found, rule)
-                    if name not in marks:
-                        marks[name] = _Marks(sums, name)
-                        sums.people.setdefault(name[:8], NOBODY)
-                    marks[name].add(then, found)
+                    if found.is_open:
+                        if name not in marks:
+                            marks[name] = _Marks(sums, name)
+                            sums.people.setdefault(name[:8], NOBODY)
+                        marks[name].add(then, found)
                     found.kind = SCANNER
                     changed[then, name] = None
         here = minutes.setdefault(minute, [])
-        if len(here) < MOST:
-            here.append(trace)
+        if _hold(here, trace):
             changed[minute, name] = None
-        else:
-            evidence.apart.setdefault(name, []).append((minute, trace))
     return list(marks.values())
+
+
+def _hold(here: list[Trace], new: Trace) -> bool:
+    """Puts a hit beside those of its minute, if it is to be held. Whether anything has changed."""
+    if new.kind != APART:
+        held = [one for one in here if one.kind != APART]
+        near = {one.address for one in held if one.at // NEAR == new.at // NEAR}
+        if len(held) < MOST or (len(near) < ADDRESSES and new.address not in near):
+            here.append(new)
+            return True
+    if not new.is_open or new.kind not in ELIGIBLE:
+        return False
+    last = Trace(new.at, 0, APART, "", True, new.delay, ())
+    opens = [*(one for one in here if one.kind == APART), last]
+    edges = {id(one): one for one in (min(opens, key=_earliest), max(opens, key=_at))}
+    if id(last) not in edges:
+        return False
+    here[:] = [*(one for one in here if one.kind != APART), *edges.values()]
+    return True
+
+
+def _earliest(one: Trace) -> tuple[int, int]:
+    """As `people.merge` has it."""
+    return one.at // 1000, -one.delay
+
+
+def _at(one: Trace) -> int:
+    return one.at
 
 
 def _burst(minutes: dict[int, list[Trace]], minute: int, new: Trace, oldest: int) -> list[tuple[int, Trace]]:
@@ -163,15 +197,15 @@ class _Marks:
     at: list[int] = field(default_factory=list)
 
     def add(self, minute: int, one: Trace) -> None:
-        if one.is_open and one.kind == PERSON:
+        if one.kind == PERSON:
             self.at.append(minute * 60 + one.at // 1000)
-        elif one.is_open:
+        else:
             self.unknown += 1
 
     def taken(self, there: Iterable[tuple[int, Trace]], oldest: int) -> Taken:
         left = [
             (minute * 60 + one.at // 1000, one.delay)
             for minute, one in there
-            if one.is_open and one.kind in (PERSON, APART)
+            if one.is_open and one.kind in ELIGIBLE
         ]
         return Taken(len(self.at), self.unknown, frozenset(self.at), left, oldest * 60)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from ua_parser import parse_user_agent
 
 from pixel_server import classify, tokens
-from pixel_server.classify import Rules, Verdict, in_networks
+from pixel_server.classify import Rules, Verdict, in_networks, is_soon
 from pixel_server.hit import Hit
 from pixel_server.networks import Networks, NetworksError
 from pixel_server.settings import Settings
@@ -31,7 +31,7 @@ class Judge:
 
     def __call__(self, one: Hit, sent: int | None) -> Verdict:
         own = one.flags & tokens.TEST != 0
-        soon = sent is not None and 0 <= one.time // 1000 - sent < self._soon
+        soon = sent is not None and is_soon(one.time // 1000 - sent, self._soon)
         if self._own and not own:
             own = in_networks(one.address, self._own)
         return self._of(one.agent, self._names(one.address), one.referrer, one.purpose, soon, own)

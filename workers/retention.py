@@ -161,12 +161,14 @@ async def _dead_letters(store: AsyncRedis, settings: Settings, now: float) -> in
 
 
 async def _traces(store: AsyncRedis, settings: Settings, now: float) -> int:
-    """Traces and visits of shards where no hit has come for a day, and none waits: else newer hits take them
-    away."""
+    """Traces and visits of shards where no hit was counted for a day: else newer hits take them away.
+
+    Also where hits wait, since a shard may stand still for long: those are then judged without.
+    """
     gone = 0
     for shard in range(settings.shards):
         newest = int(await store.hget(keys.turn(shard), "newest") or 0)
-        if not newest or now * 1000 - newest < DAY * 1000 or await store.xlen(keys.hits(shard)):
+        if not newest or now * 1000 - newest < DAY * 1000:
             continue
         held = [keys.evidence(shard, minute) for minute in traces.minutes(newest)]
         held += [keys.visits(shard), keys.lasts(shard)]

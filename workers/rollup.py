@@ -12,14 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 
-from pixel_server import campaigns, hit, keys, retention, salts, turn, withdrawals
+from pixel_server import campaigns, keys, retention, salts, turn, withdrawals
 from pixel_server.consent import Consent
-from pixel_server.hit import Hit, Unreadable
 from pixel_server.secret import Secrets
 from pixel_server.series import NewerFormat
 from pixel_server.settings import Settings
 from pixel_server.store import Redis
-from workers import apply, burst, visit
+from workers import apply, burst, visit, waiting
 from workers.context import context
 from workers.judge import judge_of
 from workers.tally import days, fold, wanted
@@ -40,13 +39,8 @@ COMPUTING = threading.Lock()
 """Held by the one thread that computes, from end to end: threads that take turns at it would all be done at
 the same time, then all wait for Redis."""
 
-PASS_HITS = 4000
-"""Hits a pass aims at. It reads at most MOST_ENTRIES entries of at most 1,000 hits a recorder wrote."""
-MOST_ENTRIES = 512
-FIRST_ENTRIES = 16
-
-_entries: dict[int, int] = {}
-"""By shard, what its last pass in this process found to be a good number: the next job begins with it."""
+PASS_HITS, PASS_ENTRIES = 4000, 512
+"""At which a pass stops reading."""
 
 
 class Outcome(Enum):
@@ -58,28 +52,25 @@ class Outcome(Enum):
 
 @dataclass(slots=True)
 class Rollup:
-    """One shard's. `entries`: how many the next pass reads; follows the size of batches.
-
-    behind: whether the last pass left something that was there when it read.
-    """
+    """One shard's. entries: that a pass reads at most. behind: whether the last pass stopped at its limit."""
 
     store: Redis
     settings: Settings
     secrets: Secrets
     shard: int
-    entries: int = FIRST_ENTRIES
+    entries: int = PASS_ENTRIES
     counted: int = 0
     behind: bool = False
 
     def step(self, now: float) -> Outcome:
-        """One pass: what is waiting, up to PASS_HITS or so, is in the counters, or nothing has changed."""
+        """One pass: what waits, up to PASS_HITS or so, is in the counters, or nothing has changed."""
         n, last, newest = turn.read(self.store, self.shard)
-        waiting = self.store.xrange(keys.hits(self.shard), f"({last}", "+", self.entries)
-        if not waiting:
+        entries, behind = waiting.read(self.store, self.shard, last, PASS_HITS, self.entries)
+        if not entries:
             self.store.delete(keys.stop(self.shard))
             return Outcome.EMPTY
         with COMPUTING:
-            hits, unreadable, taken, newer = _decode(waiting)
+            hits, unreadable, taken, newer = waiting.decode(entries)
             asked = wanted(hits)
             people = {one.recipient for one in hits} - {b""}
         if taken is None:
@@ -120,10 +111,7 @@ class Rollup:
         for one in tally.dead:
             log.error("rollup: shard %d: a hit was set aside: %s", self.shard, one.reason)
         self.counted += len(hits)
-        self.behind = len(waiting) == self.entries
-        self.entries = max(
-            1, min(self.entries * 2, PASS_HITS * len(waiting) // (len(hits) + 1), MOST_ENTRIES)
-        )
+        self.behind = behind
         return Outcome.COUNTED
 
     def _dead_letters(self) -> int:
@@ -162,9 +150,7 @@ def beside(store: Redis, settings: Settings, secrets: Secrets, shards: Sequence[
     judge_of(settings).refresh()
     sys.setswitchinterval(SWITCH)
     with ThreadPoolExecutor(len(shards)) as threads:
-        rollups = [
-            Rollup(store, settings, secrets, shard, _entries.get(shard, FIRST_ENTRIES)) for shard in shards
-        ]
+        rollups = [Rollup(store, settings, secrets, shard) for shard in shards]
         return sum(threads.map(functools.partial(_drain, deadline=deadline), rollups))
 
 
@@ -175,29 +161,7 @@ def _drain(rollup: Rollup, deadline: float) -> int:
         # MOVED: another roll-up has this shard. It goes on, so this one need not.
         if outcome is not Outcome.COUNTED or not rollup.behind:
             break
-    _entries[rollup.shard] = rollup.entries
     if rollup.counted:
         took = time.monotonic() - started
         log.debug("rollup: shard %d: %d hits in %.2f s", rollup.shard, rollup.counted, took)
     return rollup.counted
-
-
-def _decode(
-    entries: list[tuple[bytes, dict[bytes, bytes]]],
-) -> tuple[list[Hit], list[Unreadable], str | None, str]:
-    """(hits, what cannot be read, id of the last entry taken or None, id of one of a newer format)."""
-    hits: list[Hit] = []
-    unreadable: list[Unreadable] = []
-    last: str | None = None
-    for entry, fields in entries:
-        for name, data in fields.items():
-            if name.isdigit() and int(name) > hit.FORMAT:
-                return hits, unreadable, last, entry.decode()
-            if name != b"%d" % hit.FORMAT:
-                unreadable.append(Unreadable(data, f"entry: field {name[:20]!r}"))
-                continue
-            good, bad = hit.decode_batch(data)
-            hits += good
-            unreadable += bad
-        last = entry.decode()
-    return hits, unreadable, last, ""

@@ -20,6 +20,7 @@ from pixel_server.people import Person, Taken
 from pixel_server.salts import Salts
 from pixel_server.secret import Secrets
 from pixel_server.series import Cell
+from pixel_server.slug import is_slug
 from pixel_server.tokens import Mode, Part
 from pixel_server.traces import MINUTE, Trace
 from pixel_server.withdrawals import Periods, covers
@@ -38,6 +39,8 @@ MODE, PART = 0x07, 0x18
 TOP, BOTTOM = Part.TOP << 3, Part.BOTTOM << 3
 """Of a hit's flags, as plain numbers: enums take a third of the time a hit has."""
 BUCKET = series.QUARTER * 1000
+ADDRESS = (0, 4, 16)
+"""Bytes it has."""
 
 NO_OPEN, OPEN, ANONYMOUS, CLOSED = range(4)
 """What a hit counts as. CLOSED: an open of a campaign whose time to keep recipients is over."""
@@ -168,7 +171,7 @@ def wanted(hits: Iterable[Hit]) -> dict[str, int | None]:
                 found[one.campaign] = one.token_time
         else:
             found.setdefault(one.campaign, None)
-    return found
+    return {campaign: made for campaign, made in found.items() if is_slug(campaign)}
 
 
 def days(hits: Iterable[Hit], campaigns: Mapping[str, Campaign]) -> set[int]:
@@ -211,7 +214,10 @@ def fold(
         if sums is None:
             campaign = campaigns.get(one.campaign)
             if campaign is None:
-                tally.drops["gone"] += 1
+                if is_slug(one.campaign):
+                    tally.drops["gone"] += 1
+                else:
+                    tally.dead.append(Unreadable(hit.encode(one), "campaign: no slug"))
                 continue
             sums = tally.sums[one.campaign] = Sums(
                 campaign, consent.rule(campaign.mode, campaign.gpc), traces.field(b"", campaign.id)
@@ -225,14 +231,22 @@ def fold(
             tally.dead.append(Unreadable(hit.encode(one), "time: in the future, or before 1970"))
         elif len(one.recipient) != (8 if linked > COUNT else 0):
             tally.dead.append(Unreadable(hit.encode(one), "recipient: not as the flags say"))
+        elif len(one.address) not in ADDRESS:
+            tally.dead.append(Unreadable(hit.encode(one), f"address: of {len(one.address)} bytes"))
         elif one.kind == hit.EMAIL:
             if sums.campaign.kind == "email":
-                _add_mail(tally, sums, one, _allowed(tally, sums, one, linked), judge, hashing)
+                try:
+                    _add_mail(tally, sums, one, linked, judge, hashing)
+                except Exception as error:  # or one hit would stop its shard for good
+                    _set_aside(tally, one, error)
             else:
                 tally.drops["kind"] += 1
         elif one.kind == hit.WEB:
             if sums.campaign.kind == "web":
-                _add_page(tally, sums, one, _allowed(tally, sums, one, IDENTIFIED), judge, known)
+                try:
+                    _add_page(tally, sums, one, judge, known)
+                except Exception as error:
+                    _set_aside(tally, one, error)
             else:
                 tally.drops["kind"] += 1
         else:
@@ -240,6 +254,13 @@ def fold(
     for sums in tally.sums.values():
         _settle(sums)
     return tally
+
+
+def _set_aside(tally: Tally, one: Hit, error: Exception) -> None:
+    """A hit that nobody thought of. What the error says stays out of it: it may quote the hit."""
+    if isinstance(error, MemoryError):
+        raise error
+    tally.dead.append(Unreadable(hit.encode(one), f"cannot be counted: {type(error).__name__}"))
 
 
 def _allowed(tally: Tally, sums: Sums, one: Hit, linked: int) -> int:
@@ -253,14 +274,15 @@ def _allowed(tally: Tally, sums: Sums, one: Hit, linked: int) -> int:
     return mode
 
 
-def _add_mail(tally: Tally, sums: Sums, one: Hit, mode: int, judge: Judge, hashing: blake2b) -> None:
-    if mode == OFF:
-        return
+def _add_mail(tally: Tally, sums: Sums, one: Hit, linked: int, judge: Judge, hashing: blake2b) -> None:
     time, flags, recipient, address = one.time, one.flags, one.recipient, one.address
     sent = None
     if recipient:
         sent = one.token_time if flags & tokens.SENDING else sums.campaign.sent_at
-    found = judge(one, sent)
+    found = judge(one, sent)  # before anything changes: what it cannot judge is set aside
+    mode = _allowed(tally, sums, one, linked)
+    if mode == OFF:
+        return
     verdict = found.verdict
     part = flags & PART
     is_open = one.method == "GET" and part != BOTTOM and verdict != "own"
@@ -301,34 +323,36 @@ def _add_mail(tally: Tally, sums: Sums, one: Hit, mode: int, judge: Judge, hashi
     sums.people[recipient] = person if known is None else people.merge(known, person)
 
 
-def _add_page(tally: Tally, sums: Sums, one: Hit, mode: int, judge: Judge, known: Salts) -> None:
-    if mode == OFF:
-        return
+def _add_page(tally: Tally, sums: Sums, one: Hit, judge: Judge, known: Salts) -> None:
     found = judge(one, None)
     verdict = found.verdict
     start = one.time // BUCKET * series.QUARTER
-    key = (start, found, NO_OPEN)
-    sums.hits[key] = sums.hits.get(key, 0) + 1
     is_report = one.spent >= 0
-    if one.method == "HEAD" or verdict == "own":
-        return
-    if verdict in _MACHINES:
-        if not is_report:
-            sums.cell(start)[series.VIEWS_BOT] += 1
-        return
-    who: Who = (b"", (), b"")
+    is_view = one.method != "HEAD" and verdict != "own" and verdict not in _MACHINES
     elsewhere = verdict in _ELSEWHERE
-    if mode >= PSEUDONYMOUS and not elsewhere:
-        if one.address:
-            sums.addresses.add(one.address)
+    who: Who = (b"", (), b"")
+    if is_view and not elsewhere:
         who = _visitor(sums, one, start, known)
     view = View(sums, one.time, start, tally.newest, *who, one.view, one.spent, one.visits)
-    if not is_report:
+    if is_view and not is_report:
         country = UNKNOWN if elsewhere or not one.address else breakdown.country(one.address)[1:]
         view.page = dimensions.page(one.page)
         view.reader = (country, *reader(one.agent), dimensions.language(one.language))
         view.source = dimensions.source(one.page, one.page_referrer)
-    tally.views.append(view)
+    # All that may fail is done: now it is counted.
+    mode = _allowed(tally, sums, one, IDENTIFIED)
+    if mode == OFF:
+        return
+    key = (start, found, NO_OPEN)
+    sums.hits[key] = sums.hits.get(key, 0) + 1
+    if is_view:
+        if mode < PSEUDONYMOUS:
+            view.visitor, view.others, view.cookieless = b"", (), b""
+        elif one.address and not elsewhere:
+            sums.addresses.add(one.address)
+        tally.views.append(view)
+    elif verdict in _MACHINES and one.method != "HEAD" and not is_report:
+        sums.cell(start)[series.VIEWS_BOT] += 1
 
 
 Who = tuple[bytes, tuple[bytes, ...], bytes]

@@ -12,10 +12,10 @@ from pixel_server import hit, shards
 from pixel_server.collect import answers
 from pixel_server.collect.address import ClientAddress
 from pixel_server.collect.answers import Answer
-from pixel_server.collect.head import Head, text
+from pixel_server.collect.head import Head
 from pixel_server.consent import Consent, allowed
 from pixel_server.directory import Directory
-from pixel_server.hit import Hit
+from pixel_server.hit import Hit, text
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.slug import is_slug_bytes

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pixel_server import consent, hit
-
-_PURPOSE = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
+from pixel_server.hit import text
 
 
 class Head:
@@ -29,23 +28,13 @@ class Head:
         self.asks = consent.asks(self.evidence[3], self.evidence[4])
 
 
-def text(value: bytes | None, most: int) -> str:
-    """At most so many bytes of what a stranger sent, as text."""
-    return value[:most].decode("utf-8", "replace") if value else ""
-
-
 def _evidence(headers: dict[bytes, bytes]) -> tuple[str, str, str, str, str, str]:
     get = headers.get
-    purpose = ""
-    if not headers.keys().isdisjoint(_PURPOSE):
-        purpose = "".join(
-            f"{name.decode()}={text(headers[name], hit.MAX_SIGNAL)};" for name in _PURPOSE if name in headers
-        )
     return (
         text(get(b"user-agent"), hit.MAX_AGENT),
         text(get(b"referer"), hit.MAX_URL),
         text(get(b"accept-language"), hit.MAX_LANGUAGE),
         text(get(b"sec-gpc"), hit.MAX_SIGNAL),
         text(get(b"dnt"), hit.MAX_SIGNAL),
-        purpose,
+        hit.purpose(headers),
     )

@@ -10,7 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server import audit, campaigns, lists, retention
+from pixel_server.classify import RulesError
 from pixel_server.lists import Row
+from pixel_server.networks import NetworksError
 from pixel_server.report import body, breakdowns, compare, explain, links, ranges, shared, shared_stats, stats
 from pixel_server.report.api import Api, Call, reply
 from pixel_server.report.problems import Problem
@@ -189,7 +191,11 @@ async def explain_hit(api: Api, request: Request) -> Response:
     known = {"user_agent": body.text, "ip": body.address, "headers": body.headers, "delay": body.delay}
     fields = body.check(await body.read(request), known, frozenset({"user_agent", "ip"}))
     agent, headers, delay = fields["user_agent"], fields.get("headers", {}), fields.get("delay")
-    return reply(await asyncio.to_thread(explain.explain, api.settings, agent, fields["ip"], headers, delay))
+    try:
+        found = await asyncio.to_thread(explain.explain, api.settings, agent, fields["ip"], headers, delay)
+    except (RulesError, NetworksError) as error:
+        raise Problem(503, str(error)) from None
+    return reply(found)
 
 
 async def compare_campaigns(api: Api, request: Request) -> Response:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 
-from pixel_server import classify
-from pixel_server.classify import NONE, Evidence, Rules, in_networks
-from pixel_server.networks import Networks
+from pixel_server import classify, hit
+from pixel_server.classify import NONE, Evidence, Rules, in_networks, is_soon
+from pixel_server.networks import Networks, NetworksError
 from pixel_server.settings import Settings
 
-PURPOSES = ("sec-purpose", "purpose", "x-purpose", "x-moz")
+log = logging.getLogger("pixel_server.api")
+
+_loaded: dict[Settings, tuple[Rules, Networks]] = {}
 
 
-@lru_cache(1)
-def _loaded(settings: Settings) -> tuple[Rules, Networks]:
-    return classify.load(settings.rules), Networks.load(settings.networks)
+def _load(settings: Settings) -> tuple[Rules, Networks]:
+    """As workers have them: refreshed lists are taken; if they cannot be used, those from before stay."""
+    found = _loaded.get(settings)
+    if found is None:
+        found = _loaded[settings] = classify.load(settings.rules), Networks.load(settings.networks)
+    rules, networks = found
+    try:
+        if networks.changed():
+            found = _loaded[settings] = rules, Networks.load(settings.networks)
+    except NetworksError as error:
+        log.error("explain: going by the lists from before: %s", error)
+    return found
 
 
 def explain(
@@ -27,20 +38,21 @@ def explain(
 
     delay None: it is not known. ValueError: ip is no address. RulesError, NetworksError: see there.
     """
-    rules, networks = _loaded(settings)
-    address = ip_address(ip).packed
-    named = {name.lower(): value for name, value in headers.items()}
+    rules, networks = _load(settings)
+    found = ip_address(ip)
+    address = ((isinstance(found, IPv6Address) and found.ipv4_mapped) or found).packed
+    named = {_sent(name.lower()): _sent(value) for name, value in headers.items()}
     names = networks.names(address)
     evidence = Evidence(
-        user_agent,
+        hit.text(_sent(user_agent), hit.MAX_AGENT),
         names,
-        named.get("referer", ""),
-        "".join(f"{name}={named[name]};" for name in PURPOSES if name in named),
-        delay is not None and 0 <= delay < settings.soon_seconds,
+        hit.text(named.get(b"referer"), hit.MAX_URL),
+        hit.purpose(named),
+        is_soon(delay, settings.soon_seconds),
         in_networks(address, settings.own_networks),
     )
-    found = rules.judge(evidence)
-    verdict, rule = found.verdict, found.rule
+    judged = rules.judge(evidence)
+    verdict, rule = judged.verdict, judged.rule
     return {
         "verdict": verdict,
         "rule": rule,
@@ -49,3 +61,8 @@ def explain(
         "networks": list(names),
         "soon_seconds": settings.soon_seconds,
     }
+
+
+def _sent(text: str) -> bytes:
+    """The bytes that a client would send."""
+    return text.encode("utf-8", "surrogateescape")

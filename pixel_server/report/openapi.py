@@ -353,7 +353,7 @@ def _people() -> dict[str, Any]:
                 (404, 409, 422),
                 {
                     200: {
-                        "description": "A page of them, in no order; or all, as lines, if `Accept` asks.",
+                        "description": "A page, in an order of no meaning; or all as lines if `Accept` asks.",
                         "content": {
                             **_content(_page("Recipient")),
                             **_content(text("One as JSON on each line."), uploads.NDJSON),
@@ -364,8 +364,9 @@ def _people() -> dict[str, Any]:
                 description=(
                     "`opened`: with any open. `person`: with one by a person, or a proxy for one. "
                     "`machine_only`: each open a prefetch's or a scanner's. `unopened`: on the list (an "
-                    "upload, or links made with `sent`), and without an open; 409 without a list. Pages may "
-                    "be a little longer or shorter than a thousand."
+                    "upload, or links made with `sent`), and without an open; not those who withdrew, whose "
+                    "opens are dropped; 409 without a list. Pages may be a little longer or shorter than a "
+                    "thousand."
                 ),
                 parameters=[
                     _query("state", choice(recipients.STATES, "Which.", default="opened")),
@@ -397,7 +398,7 @@ def _people() -> dict[str, Any]:
                 (422,),
                 {
                     200: {
-                        "description": "A page of them, in no order; or all, as lines, if `Accept` asks.",
+                        "description": "A page, in an order of no meaning; or all as lines if `Accept` asks.",
                         "content": {
                             **_content(_page("QuietRecipient")),
                             **_content(text("One as JSON on each line."), uploads.NDJSON),
@@ -407,9 +408,9 @@ def _people() -> dict[str, Any]:
                 },
                 description=(
                     "To write to once more, or to stop writing to. Who had mail is known from lists alone: "
-                    "links made with `sent`, since that day; an upload, if its campaign was sent since. "
-                    "Without them, it is nobody. Campaigns that are closed, or tell no recipients apart, are "
-                    "left out."
+                    "links made with `sent`, from that day to today; an upload, if its campaign was sent "
+                    "in that time. Without them, it is nobody. Campaigns that are closed, or tell no "
+                    "recipients apart, are left out, and so is who withdrew."
                 ),
                 parameters=[
                     _query(

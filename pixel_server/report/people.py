@@ -48,7 +48,11 @@ def key(text: str) -> bytes:
 
 
 async def show(store: AsyncRedis, secrets: Secrets, count: int, recipient: bytes) -> dict[str, Any]:
-    """All that is kept of one recipient, in the order of campaigns' ids. count: of shards."""
+    """What is kept of one recipient for long, in the order of campaigns' ids. count: of shards.
+
+    Not shown: hits that wait or were set aside (`waiting` says that there may be some), and the traces of
+    the last minutes, which say no more than these.
+    """
     shard, bucket = shards.of_key(recipient, count), people.bucket(recipient)
     held = []
     names = await campaigns.every(store, "email")

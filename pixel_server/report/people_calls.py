@@ -87,7 +87,13 @@ async def list_recipients(api: Api, request: Request) -> Response:
         )
     await audit.note(api.store, request.state.who, "recipients.downloaded", campaign=campaign.id, state=state)
     found = recipients.rows(
-        api.store, campaign.id, api.settings.shards, state, most == Mode.IDENTIFIED, int(after)
+        api.store,
+        api.secrets,
+        campaign.id,
+        api.settings.shards,
+        state,
+        most == Mode.IDENTIFIED,
+        int(after),
     )
     return await _rows(request, found, recipients.FIELDS, end)
 
@@ -104,7 +110,9 @@ async def list_quiet(api: Api, request: Request) -> Response:
     if errors:
         raise Problem(422, "some parameters cannot be used", errors)
     await audit.note(api.store, request.state.who, "recipients.downloaded", state="quiet")
-    found = quiet.rows(api.store, await _told_apart(api), api.settings.shards, since, int(after))
+    span = quiet.Span(since, int(api.clock()))
+    sources, shards = await _told_apart(api), api.settings.shards
+    found = quiet.rows(api.store, api.secrets, sources, shards, span, int(after))
     return await _rows(request, found, quiet.FIELDS, end)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
-from pixel_server import keys, lists, people
+from pixel_server import keys, lists, people, withdrawals
 from pixel_server.report.ranges import show_ms
 from pixel_server.report.recipients import AT_ONCE, MOST_AT_ONCE, Row, next_step
+from pixel_server.secret import Secrets
 from pixel_server.series import DAY
 from pixel_server.store import AsyncRedis
 
@@ -25,12 +26,25 @@ class Source(NamedTuple):
     is_named: bool
 
 
-async def rows(
-    store: AsyncRedis, sources: Sequence[Source], shards: int, since: int, start: int = 0
-) -> AsyncIterator[tuple[int, list[Row]]]:
-    """(the place after, rows) of some places at a time, from one on: as `recipients.rows`. since: seconds.
+class Span(NamedTuple):
+    """Seconds: from when on somebody is quiet, and now."""
 
-    Had mail: was on the list of a campaign sent since then, or is said to have been sent one since that day.
+    since: int
+    now: int
+
+
+async def rows(
+    store: AsyncRedis,
+    secrets: Secrets,
+    sources: Sequence[Source],
+    shards: int,
+    span: Span,
+    start: int = 0,
+) -> AsyncIterator[tuple[int, list[Row]]]:
+    """(the place after, rows) of some places at a time, from one on: as `recipients.rows`.
+
+    Had mail: was on the list of a campaign sent in this time, or is said to have been sent one in its days.
+    Who withdrew is left out: nobody would know of an open.
     """
     end = shards * keys.PEOPLE_BUCKETS
     most = max(1, MOST_AT_ONCE // max(1, len(sources)))
@@ -39,11 +53,14 @@ async def rows(
         places = range(start, min(start + step, end)) if sources else range(start, end)
         found = await _read(store, sources, places)
         step = next_step(step, sum(len(one) for pair in found for hashes in pair for one in hashes), most)
-        part: list[Row] = []
+        quiet: list[tuple[int, bytes, int, int]] = []
         for place, (listed, opened) in zip(places, found, strict=False):
-            part += await _quiet(store, sources, *divmod(place, keys.PEOPLE_BUCKETS), listed, opened, since)
+            quiet += ((place, *one) for one in _quiet(sources, listed, opened, span))
+        gone = await withdrawals.held(store, secrets, (one[1] for one in quiet))
+        quiet = [one for one in quiet if one[1] not in gone]
+        names = await _names(store, sources, quiet)
         start = places[-1] + 1
-        yield start, part
+        yield start, [_row(recipient, mails, last, names) for _, recipient, mails, last in quiet]
 
 
 async def _read(
@@ -64,51 +81,55 @@ async def _read(
     ]
 
 
-async def _quiet(
-    store: AsyncRedis,
-    sources: Sequence[Source],
-    shard: int,
-    bucket: int,
-    listed: list[Hash],
-    opened: list[Hash],
-    since: int,
-) -> list[Row]:
-    """Those of one place who had mail and did not open."""
+def _quiet(
+    sources: Sequence[Source], listed: list[Hash], opened: list[Hash], span: Span
+) -> list[tuple[bytes, int, int]]:
+    """(recipient key, mails, last open by a person (s) or 0) of those of one place who had mail and did not
+    open."""
+    since, now = span
     mails: dict[bytes, int] = {}
     last: dict[bytes, int] = {}
     for source, members in zip(sources, listed, strict=True):
-        is_sent = source.sent is not None and source.sent >= since
+        is_sent = source.sent is not None and since <= source.sent <= now
         for recipient, value in members.items():
             day = lists.day_of(value)
-            if is_sent if day is None else day >= since // DAY:
+            if is_sent if day is None else since // DAY <= day <= now // DAY:
                 mails[recipient] = mails.get(recipient, 0) + 1
     for records in opened:
         for recipient in records.keys() & mails.keys():
             last_person = people.unpack(records[recipient]).last_person
             last[recipient] = max(last_person, last.get(recipient, 0))
-    quiet = sorted(recipient for recipient in mails if last.get(recipient, 0) < since)
-    names = await _names(store, sources, shard, bucket, quiet)
-    return [
-        {
-            "key": recipient.hex(),
-            "recipient": names[recipient].recipient if recipient in names else None,
-            "name": names[recipient].name if recipient in names else None,
-            "campaigns": mails[recipient],
-            "last_open_person": show_ms(last[recipient] * 1000) if last.get(recipient) else None,
-        }
-        for recipient in quiet
-    ]
+    return [(who, mails[who], last.get(who, 0)) for who in sorted(mails) if last.get(who, 0) < since]
 
 
 async def _names(
-    store: AsyncRedis, sources: Sequence[Source], shard: int, bucket: int, wanted: Sequence[bytes]
+    store: AsyncRedis, sources: Sequence[Source], quiet: Sequence[tuple[int, bytes, int, int]]
 ) -> dict[bytes, lists.Row]:
     """Of these, those that any campaign has a name of."""
+    wanted: dict[int, list[bytes]] = {}
+    for place, recipient, _, _ in quiet:
+        wanted.setdefault(place, []).append(recipient)
+    pipe = store.pipeline(transaction=False)
+    asked = [recipients for recipients in wanted.values() for source in sources if source.is_named]
+    for place, recipients in wanted.items():
+        shard, bucket = divmod(place, keys.PEOPLE_BUCKETS)
+        for source in sources:
+            if source.is_named:
+                pipe.hmget(keys.names(shard, source.id, bucket), recipients)
     found: dict[bytes, lists.Row] = {}
-    for source in sources if wanted else ():
-        if source.is_named:
-            values = await store.hmget(keys.names(shard, source.id, bucket), wanted)
-            for recipient, value in zip(wanted, values, strict=True):
-                if value is not None:
-                    found[recipient] = lists.unpack(value)
+    for recipients, values in zip(asked, await pipe.execute(), strict=True):
+        for recipient, value in zip(recipients, values, strict=True):
+            if value is not None:
+                found[recipient] = lists.unpack(value)
     return found
+
+
+def _row(recipient: bytes, mails: int, last: int, names: dict[bytes, lists.Row]) -> Row:
+    known = names.get(recipient)
+    return {
+        "key": recipient.hex(),
+        "recipient": known.recipient if known else None,
+        "name": known.name if known else None,
+        "campaigns": mails,
+        "last_open_person": show_ms(last * 1000) if last else None,
+    }

@@ -1,6 +1,9 @@
 """The open rate of a campaign, with how sure it is; and whether two rates differ.
 
-Delivered is mails sent less bounced. To read is to see the mail with its images: who reads without them is
+Delivered is mails sent less bounced, those to recipients of whom no open is recorded among them: who
+withdrew, who asks not to be followed where such requests are dropped, and whose links are of mode `off`. They
+read as others do, and are in no opener here, so where there are many all figures are too low by their share;
+how many they are is not kept. To read is to see the mail with its images: who reads without them is
 seen by nobody, and is in no figure here. Apple Mail Privacy Protection fetches every image of every delivered
 mail by machine, read or not, so the reading of its users is hidden. The others are visible.
 
@@ -59,7 +62,7 @@ class Openers(NamedTuple):
     person: int
     """with a human-eligible open"""
     hidden: int
-    """with a prefetch open"""
+    """with an open by a client that loads all by machine, Apple's"""
     hidden_person: int
     """with both of these"""
     anonymous: int
@@ -92,7 +95,7 @@ def open_rate(openers: Openers) -> tuple[Rate | None, bool]:
     ValueError: counts that cannot be of one campaign.
     """
     delivered, opened, person, hidden, hidden_person, anonymous = openers
-    if not delivered:
+    if delivered is None or (delivered == 0 and not opened):
         return None, False
     if opened > delivered:
         return None, True

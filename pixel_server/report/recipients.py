@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from pixel_server import keys, lists, people
+from pixel_server import keys, lists, people, withdrawals
 from pixel_server.people import Person
 from pixel_server.report.ranges import show_ms
+from pixel_server.secret import Secrets
 from pixel_server.store import AsyncRedis
 
 STATES = ("opened", "person", "machine_only", "unopened")
 """opened: with any open. person: with one by a person or a proxy. machine_only: each open a prefetch's or a
-scanner's. unopened: on the list, and without an open."""
+scanner's. unopened: on the list, and without an open; without those who withdrew, whose opens are dropped."""
 
 FIELDS = (
     *("key", "recipient", "name", "listed"),
@@ -33,12 +35,19 @@ _encode = msgspec.json.Encoder().encode
 
 
 async def rows(
-    store: AsyncRedis, campaign: str, shards: int, state: str, is_named: bool, start: int = 0
+    store: AsyncRedis,
+    secrets: Secrets,
+    campaign: str,
+    shards: int,
+    state: str,
+    is_named: bool,
+    start: int = 0,
 ) -> AsyncIterator[tuple[int, list[Row]]]:
     """(the place after, rows) of some hashes at a time, from a place on. is_named: names may be shown.
 
     A place is a number below shards * PEOPLE_BUCKETS. NewerFormat: a newer version wrote some.
     """
+    kinds = (keys.people, keys.listed, keys.names) if is_named else (keys.people, keys.listed)
     end = shards * keys.PEOPLE_BUCKETS
     step = AT_ONCE
     while start < end:
@@ -46,18 +55,21 @@ async def rows(
         pipe = store.pipeline(transaction=False)
         for place in places:
             shard, bucket = divmod(place, keys.PEOPLE_BUCKETS)
-            for key in (keys.people, keys.listed, keys.names):
+            for key in kinds:
                 pipe.hgetall(key(shard, campaign, bucket))
         found = await pipe.execute()
         step = next_step(step, sum(map(len, found)))
         start = places[-1] + 1
-        part: list[Row] = []
-        for opened, listed, named in zip(found[::3], found[1::3], found[2::3], strict=True):
+        part: dict[bytes, Row] = {}
+        for opened, listed, *named in zip(*(found[i :: len(kinds)] for i in range(len(kinds))), strict=True):
             for recipient in sorted(opened.keys() | listed.keys()):
                 person = people.unpack(opened.get(recipient))
                 if _is(state, person, recipient in listed):
-                    part.append(_row(recipient, person, recipient in listed, named if is_named else {}))
-        yield start, part
+                    part[recipient] = _row(recipient, person, recipient in listed, *named)
+        if state == "unopened":
+            for recipient in await withdrawals.held(store, secrets, part):
+                del part[recipient]
+        yield start, list(part.values())
 
 
 def next_step(step: int, read: int, most: int = MOST_AT_ONCE) -> int:
@@ -77,7 +89,9 @@ def _is(state: str, person: Person, is_listed: bool) -> bool:
     return person.opens > 0
 
 
-def _row(recipient: bytes, person: Person, is_listed: bool, named: dict[bytes, bytes]) -> Row:
+def _row(
+    recipient: bytes, person: Person, is_listed: bool, named: Mapping[bytes, bytes] = MappingProxyType({})
+) -> Row:
     value = named.get(recipient)
     known = lists.unpack(value) if value is not None else None
     return {

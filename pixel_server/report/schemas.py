@@ -17,6 +17,8 @@ from pixel_server.verdicts import CLASSES
 
 Schema = dict[str, Any]
 
+LISTED = "It is on the campaign's list: by an upload, or by links made with `sent`."
+
 
 def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
@@ -265,7 +267,7 @@ def _people() -> dict[str, Schema]:
             campaigns=array(
                 answer(
                     campaign=ref("CampaignId"),
-                    listed={"type": "boolean", "description": "It is on the list that was uploaded."},
+                    listed={"type": "boolean", "description": LISTED},
                     recipient=or_null(text(""), "As uploaded, in mode `identified`; null: it is not kept."),
                     name=or_null(text(""), "As uploaded, in mode `identified`; null: there is none."),
                     opens=count("How many."),
@@ -283,7 +285,7 @@ def _people() -> dict[str, Schema]:
             key=ref("RecipientKey"),
             recipient=or_null(text(""), "As uploaded, in mode `identified`; null: it is not kept."),
             name=or_null(text(""), "As uploaded, in mode `identified`; null: there is none."),
-            listed={"type": "boolean", "description": "It is on the list that was uploaded."},
+            listed={"type": "boolean", "description": LISTED},
             opens=count("How many."),
             opens_person=count("Of these, by a person or a proxy for one."),
             first_open=or_null(instant(""), "Null: none."),
@@ -476,7 +478,9 @@ def _stats() -> dict[str, Schema]:
             ),
             totals={"anyOf": [ref("EmailTotals"), ref("WebTotals")]},
             sent=or_null(
-                count(""), "The campaign's `sent`; without it, mails whose links were made with `sent`."
+                count(""),
+                "The campaign's `sent`; without it, how many recipients had links made with `sent`. In modes "
+                "`count` and `last` each call counts them anew.",
             ),
             delivered=or_null(count(""), "`sent` less `bounced`; null: not known."),
             rules=or_null(
@@ -541,6 +545,8 @@ def _stats() -> dict[str, Schema]:
                 "for those whose client hides them (Apple), as for the others; an assumption. Of 100 "
                 "delivered, 60 hidden of whom 3 read elsewhere too, 10 openers among the 40 others and 2 "
                 "more by scanners alone: low 0.13, high 0.72, estimate 0.25, interval 0.16 to 0.37. "
+                "Of who withdrew, has links of mode `off`, or asks not to be followed where that is dropped, "
+                "mails are delivered but no open is known: `high` and `estimate` are too low by their share. "
                 "Null: nothing `delivered`, more openers than delivered, or nobody is told apart.",
             ),
             closed_at=or_null(instant(""), "Since when opens add to no unique figure; null: they do."),

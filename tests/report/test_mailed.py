@@ -84,6 +84,16 @@ def test_who_did_not_open(mail, send, site, stats, secrets):
     assert bob["url"]
 
 
+def test_who_withdrew_since_is_not_said_to_be_silent(mail, send, site, quiet, clock):
+    mail()
+    send("mail", "ada", "bob", "cyd", at="2026-03-01T08:00Z")
+    site.post("/api/withdrawals", json={"recipients": ["bob", "cyd"]})
+    site.request("DELETE", "/api/withdrawals", json={"recipients": ["cyd"]})
+    found = site.get("/api/campaigns/mail/recipients", params={"state": "unopened"}).json()["items"]
+    assert len(found) == 2
+    assert quiet("2026-03-01").keys() == {"ada", "cyd"}
+
+
 def test_a_closed_campaign_makes_no_links(mail, send, site, clock, sweep):
     mail(keep={"recipients": 1})
     send("mail", "ada", at="2026-03-01T00:00Z")
@@ -152,7 +162,31 @@ def test_who_is_quiet(site, send, stats, quiet, secrets, clock):
     assert quiet("2026-03-01").keys() == {"ada"}
 
 
-def test_of_an_upload_the_campaigns_time_counts(site, mail, quiet):
+def test_who_will_be_sent_a_mail_is_not_quiet_yet(site, mail, send, quiet, clock):
+    mail(sent_at="2026-03-02T00:00:00Z")
+    site.put("/api/campaigns/mail/recipients", content=b'{"recipient": "ada"}\n', headers=LIST)
+    send("mail", {"recipient": "bob", "sent_at": "2026-03-02T08:00:00Z"}, at="2026-03-01T08:00Z")
+    assert quiet("2026-03-01") == {}
+    clock.at("2026-03-02T00:00Z")
+    assert quiet("2026-03-01").keys() == {"ada", "bob"}
+
+
+def test_names_of_the_quiet_are_from_any_campaign(site, clock):
+    clock.at("2026-03-01T08:00Z")
+    for n in range(3):
+        made = {"id": f"c{n}", "name": "C", "kind": "email", "mode": "identified"}
+        site.post("/api/campaigns", json={**made, "sent_at": "2026-03-01T00:00:00Z"})
+        rows = [json.dumps({"recipient": f"r{i}", "name": f"R{i}"}) for i in range(200) if i % 3 >= n]
+        assert site.put(f"/api/campaigns/c{n}/recipients", content="\n".join(rows), headers=LIST).is_success
+    site.patch("/api/campaigns/c0", json={"mode": "pseudonymous"})
+    items = site.get("/api/recipients", params={"quiet_since": "2026-03-01"}).json()["items"]
+    assert {(row["recipient"], row["name"], row["campaigns"]) for row in items} == {
+        (f"r{i}", f"R{i}", i % 3 + 1) if i % 3 else (None, None, 1) for i in range(200)
+    }
+    assert len(items) == 200
+
+
+def test_of_an_upload_the_campaigns_time_counts(site, mail, quiet, clock):
     mail(sent_at="2026-02-01T00:00:00Z")
     site.put("/api/campaigns/mail/recipients", content=b'{"recipient": "ada"}\n', headers=LIST)
     assert (quiet("2026-02-01").keys(), quiet("2026-02-02")) == ({"ada"}, {})

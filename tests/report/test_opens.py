@@ -106,6 +106,7 @@ def test_the_time_to_open(mail, opens, stats, clock, knows):
     mail(sent_at="2026-03-01T08:00:00Z" if knows == "campaign" else None)
     sent = {"sent_at": sending} if knows == "link" else {}
     opens("2026-03-01T08:00:02Z", "ada", **sent)  # at once: a scanner
+    opens("2026-03-01T07:59:30Z", "dan", **sent)  # so too: clocks differ
     opens("2026-03-01T08:01Z", "ada", **sent)
     opens("2026-03-01T09:00Z", "bob", **sent)
     opens("2026-03-01T09:30Z", "bob", **sent)
@@ -201,19 +202,18 @@ def test_traces_go_with_the_shards_hits_whatever_these_are(mail, opens, stats, s
     assert key
 
 
-def test_traces_go_after_a_day_without_hits_but_not_while_some_wait(mail, opens, stats, sweep, clock, client):
+def test_traces_go_after_a_day_whether_hits_wait_or_not(mail, opens, stats, sweep, clock, client):
     mail()
     opens("2026-03-01T22:00Z", "ada")
+    opens("2026-03-01T22:01Z", "ada")
     stats("mail")
     opens("2026-03-01T22:01Z", "ada")  # waits
-    clock.at("2026-03-03T22:00Z")
-    assert sweep()["traces"] == 0
-    stats("mail")
     clock.at("2026-03-02T21:00Z")
     assert sweep()["traces"] == 0
     clock.at("2026-03-03T22:00Z")
     assert sweep()["traces"] == 2
     assert client.keys("px:*evidence*") == []
+    assert stats("mail")["totals"]["opens"] == 3
 
 
 def test_erasure_and_deletion_reach_traces(mail, opens, stats, site, client, secrets):
@@ -234,3 +234,27 @@ def test_erasure_and_deletion_reach_traces(mail, opens, stats, site, client, sec
     assert traced() == [bob]
     site.delete("/api/campaigns/mail")
     assert traced() == []
+
+
+@pytest.mark.parametrize(
+    ("agent", "before"), [(GMAIL, {"proxy": 20}), (READER, {"person": 4, "scanner": 16})]
+)
+def test_many_hits_of_a_minute_hide_no_burst(mail, opens, stats, agent, before):
+    """Of more than 16 by one machine the rest stay what they looked like; proxies take no place."""
+    mail()
+    for _ in range(20):
+        opens("2026-03-01T09:00:01Z", "ada", agent)
+    for n in range(30):
+        opens(f"2026-03-01T09:00:{5 + n // 10:02}Z", "ada", READER, f"192.0.2.{n % 6}")
+    found = {name: one["hits"] for name, one in stats("mail")["verdicts"].items() if one["hits"]}
+    assert found == {**before, "scanner": 30 + before.get("scanner", 0)}
+
+
+def test_a_burst_without_opens_leaves_nothing_of_its_recipient(mail, site, stats, clock, secrets, client):
+    mail()
+    clock.at("2026-03-01T09:00:00Z")
+    url = Minter("http://pixel.test", secrets).url("mail", "ada", now=clock.now)
+    for n in range(3):
+        site.head(url, headers={"X-Forwarded-For": f"192.0.2.{n}"})
+    assert stats("mail")["verdicts"]["scanner"]["hits"] == 3
+    assert client.keys("px:*people*") == []

@@ -41,7 +41,8 @@ def test_the_example_of_the_docstring():
     ("counts", "answer"),
     [
         (Openers(None, 5, 5, 0, 0, 0), (None, False)),
-        (Openers(0, 5, 5, 0, 0, 0), (None, False)),
+        (Openers(0, 5, 5, 0, 0, 0), (None, True)),
+        (Openers(0, 0, 0, 0, 0, 0), (None, False)),
         (Openers(4, 5, 5, 0, 0, 0), (None, True)),
         (Openers(-1, 0, 0, 0, 0, 0), (None, True)),  # more bounced than were sent
     ],

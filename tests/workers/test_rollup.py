@@ -1,10 +1,18 @@
-"""Which shards a job drains beside each other."""
+"""Which shards a job drains beside each other, and how much a pass takes."""
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from workers.rollup import BESIDE, group
+from pixel_server import campaigns, hit, keys, store
+from pixel_server.classify import Rules
+from pixel_server.hit import Hit
+from pixel_server.tokens import Mode, Token
+from workers import waiting
+from workers.judge import judge_of
+from workers.rollup import BESIDE, PASS_ENTRIES, PASS_HITS, Outcome, Rollup, group
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 4, 7, 256])
@@ -19,3 +27,98 @@ def test_jobs_that_run_at_once_drain_no_shard_twice(shards, workers):
 
 def test_a_worker_alone_drains_all():
     assert sorted(group(2, 4, 1)) == [0, 1, 2, 3]
+
+
+def batch(hits):
+    return {"1": hit.encode_batch([hit.encode(Hit(n, "none", hit.EMAIL, "GET")) for n in range(hits)])}
+
+
+def test_a_pass_is_bounded_whatever_came_before(client, settings, secrets):
+    rollup = Rollup(client, settings, secrets, 0)
+    for _ in range(2 * PASS_ENTRIES):
+        client.xadd(keys.hits(0), batch(1))
+    for _ in range(10):
+        client.xadd(keys.hits(0), batch(1000))
+    counted = []
+    while rollup.step(0) is Outcome.COUNTED:
+        counted.append((rollup.counted - sum(n for n, _ in counted), rollup.behind))
+    many, rest = (PASS_HITS, True), (10_000 - 2 * PASS_HITS, False)
+    assert counted == [(PASS_ENTRIES, True), (PASS_ENTRIES, True), many, many, rest]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "taken", "stopped"),
+    [
+        ([], 0, False),
+        ([8] * 30, 13, True),
+        ([60, 60, 60], 2, True),
+        ([500], 1, True),
+        ([16, 15, 0, 1], 4, False),
+        ([99], 1, False),
+    ],
+)
+def test_what_is_read_for_a_pass(client, sizes, taken, stopped):
+    for size in sizes:
+        client.xadd(keys.hits(0), batch(size))
+    found, limit = waiting.read(client, 0, "0-0", 100, 50)
+    assert (len(found), limit) == (taken, stopped)
+    assert len(waiting.decode(found).hits) == sum(sizes[:taken])
+
+
+def test_what_is_no_batch_is_read_too(client):
+    for n in range(20):
+        client.xadd(keys.hits(0), {"1": b"\xdc" if n % 2 else b"", "x": b"y"})
+    found, limit = waiting.read(client, 0, "0-0", 8, 50)
+    assert (len(found), limit) == (4, True)
+    assert len(waiting.decode(found).unreadable) == 8
+
+
+MAILED = Token("mail", 0, b"12345678", Mode.PSEUDONYMOUS).flags
+
+
+def mailed(**fields):
+    return Hit(
+        **{"time": 1, "campaign": "mail", "kind": hit.EMAIL, "method": "GET", "flags": MAILED, **fields}
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"address": b"abc"}, "address: of 3 bytes"),
+        ({"address": b"a" * 17}, "address: of 17 bytes"),
+        ({"campaign": "No Slug\n"}, "campaign: no slug"),
+        ({"campaign": ""}, "campaign: no slug"),
+        ({"campaign": "No Slug", "kind": hit.WEB}, "campaign: no slug"),
+        ({"agent": "raises"}, "cannot be counted: KeyError"),
+        ({"agent": "raises", "gpc": "1"}, "cannot be counted: KeyError"),
+        ({"agent": "raises", "kind": hit.WEB, "campaign": "page"}, "cannot be counted: KeyError"),
+    ],
+)
+def test_a_hit_that_cannot_be_counted_stops_nothing(
+    client, settings, secrets, monkeypatch, fields, reason, redis_url
+):
+    of = Rules.of
+
+    def judge(rules, agent, *more):
+        return {}[agent] if agent == "raises" else of(rules, agent, *more)
+
+    monkeypatch.setattr(Rules, "of", judge)
+    judge_of.cache_clear()
+    asyncio.run(make(redis_url))
+    bad, good = mailed(recipient=b"12345678", **fields), mailed(recipient=b"12345678")
+    client.xadd(keys.hits(0), {"1": hit.encode_batch([hit.encode(bad), hit.encode(good)])})
+    assert Rollup(client, settings, secrets, 0).step(2) is Outcome.COUNTED
+    [(_, letter)] = client.xrange(keys.dead(0))
+    assert letter == {b"reason": reason.encode(), b"data": hit.encode(bad)}
+    assert client.hgetall(keys.total(0, "mail"))[b"hits"] == b"1"
+    assert b"hits_gpc" not in client.hgetall(keys.total(0, "mail"))
+    assert sorted(client.zrange(keys.CAMPAIGNS, 0, -1)) == [b"mail", b"page"]
+    judge_of.cache_clear()
+
+
+async def make(url):
+    there = store.connect_async(url)
+    await campaigns.create(there, campaigns.new("mail", "mail", "email"))
+    await campaigns.create(there, campaigns.new("page", "page", "web"))
+    await there.aclose()

@@ -1,0 +1,71 @@
+"""What waits in a shard's stream, read for one pass: bounded by its hits, however many lie in an entry."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pixel_server import hit, keys
+from pixel_server.hit import Hit, Unreadable
+from pixel_server.store import Redis
+
+Entry = tuple[bytes, dict[bytes, bytes]]
+"""(id, fields)"""
+
+FIRST, STEP = 8, 128
+"""Entries read in one round trip: at first, and at most. A recorder writes at most 1,000 hits in one."""
+
+
+class Decoded(NamedTuple):
+    """last: id of the last entry taken, None: not even the first. newer: id of one of a newer format."""
+
+    hits: list[Hit]
+    unreadable: list[Unreadable]
+    last: str | None
+    newer: str
+
+
+def read(store: Redis, shard: int, last: str, hits: int, entries: int) -> tuple[list[Entry], bool]:
+    """The entries after this one, and whether it stopped at so many hits or entries.
+
+    The hits of the last entry may be above.
+    """
+    found: list[Entry] = []
+    held, step = 0, FIRST
+    while held < hits and len(found) < entries:
+        asked = min(step, entries - len(found))
+        part = store.xrange(keys.hits(shard), f"({last}", "+", asked)
+        for entry in part:
+            if held < hits:
+                found.append(entry)
+                held += sum(map(_count, entry[1].values()))
+        if len(part) < asked:
+            break
+        last = part[-1][0].decode()
+        step = min(STEP, 1 + (hits - held) * len(found) // held)
+    return found, held >= hits or len(found) >= entries
+
+
+def _count(batch: bytes) -> int:
+    """The hits of a batch, as the head of a msgpack array says; at least 1, also of what is none."""
+    head = batch[0] if batch else 0
+    if head == 0xDC:
+        return int.from_bytes(batch[1:3], "big") or 1
+    return head - 0x90 if 0x90 < head < 0xA0 else 1
+
+
+def decode(entries: list[Entry]) -> Decoded:
+    hits: list[Hit] = []
+    unreadable: list[Unreadable] = []
+    last: str | None = None
+    for entry, fields in entries:
+        for name, data in fields.items():
+            if name.isdigit() and int(name) > hit.FORMAT:
+                return Decoded(hits, unreadable, last, entry.decode())
+            if name != b"%d" % hit.FORMAT:
+                unreadable.append(Unreadable(data, f"entry: field {name[:20]!r}"))
+                continue
+            good, bad = hit.decode_batch(data)
+            hits += good
+            unreadable += bad
+        last = entry.decode()
+    return Decoded(hits, unreadable, last, "")
