@@ -122,7 +122,10 @@ class Rules:
         """The same for the fields of an Evidence; nearly all are remembered."""
         # A stranger chooses these: what makes no difference is no verdict of its own to remember.
         if referrer:
-            referrer = next((one for one in self._prefixes if referrer.startswith(one)), "\n")
+            if referrer.startswith(self._prefixes):
+                referrer = next(one for one in self._prefixes if referrer.startswith(one))
+            else:
+                referrer = "\n"
         if purpose:
             purpose = purpose.lower()
             purpose = "\n".join(one for one in self._purposes if one in purpose)

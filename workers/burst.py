@@ -125,6 +125,9 @@ def _look(tally: Tally, evidence: Evidence, rule: str) -> list[_Marks]:
 def _hold(here: list[Trace], new: Trace) -> bool:
     """Puts a hit beside those of its minute, if it is to be held. Whether anything has changed."""
     if new.kind != APART:
+        if not here:  # as nearly always
+            here.append(new)
+            return True
         held = [one for one in here if one.kind != APART]
         near = {one.address for one in held if one.at // NEAR == new.at // NEAR}
         if len(held) < MOST or (len(near) < ADDRESSES and new.address not in near):
@@ -133,6 +136,9 @@ def _hold(here: list[Trace], new: Trace) -> bool:
     if not new.is_open or new.kind not in ELIGIBLE:
         return False
     last = Trace(new.at, 0, APART, "", True, new.delay, ())
+    if not here:
+        here.append(last)
+        return True
     opens = [*(one for one in here if one.kind == APART), last]
     edges = {id(one): one for one in (min(opens, key=_earliest), max(opens, key=_at))}
     if id(last) not in edges:
