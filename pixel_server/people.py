@@ -107,8 +107,8 @@ def take(person: Person, taken: Taken) -> Person:
     """Without what was no person's after all.
 
     Which opens of a person are left is known of the last minutes alone. A first one that is no more was among
-    them, so all that follow are. Where the last one is no more and none is known of, an open from before
-    those minutes is left: then the end of that time stands for it.
+    them, so all that follow are. Where the last one is no more and not all that are left are known of, one
+    that is not may be later than those: then the end of the time before those minutes stands for it.
     """
     left = person.person - taken.person
     found = replace(person, person=left, scanner=person.scanner + taken.person + taken.unknown)
@@ -118,7 +118,9 @@ def take(person: Person, taken: Taken) -> Person:
         first, delay = min(taken.left, key=_earliest, default=(found.last, 0))
         found = replace(found, first_person=first, delay=delay)
     if found.last_person in taken.at:
-        last = max((at for at, _ in taken.left), default=taken.before)
+        last = max((at for at, _ in taken.left), default=0)
+        if len(taken.left) < left:
+            last = max(last, taken.before)
         found = replace(found, last_person=max(last, found.first_person))
     return found
 
