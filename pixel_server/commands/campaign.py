@@ -99,6 +99,9 @@ def list_campaigns(as_json: bool) -> None:
         click.echo(f"{item['id']:<30}  {item['kind']:<5}  {sent:>14}  {item['name']}")
 
 
+_RARE = ("opens_anonymous", "hits_gpc", "dropped_gpc", "dropped_opted_out", "refused_origin")
+
+
 @campaign.command("show")
 @click.argument("id")
 @as_json
@@ -122,7 +125,7 @@ def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
         return
     rows = [("campaign", f"{found.id} ({found.kind}) {found.name}"), ("counted up to", read["as_of"])]
     for name, value in read["totals"].items():
-        if not value and name in ("opens_anonymous", "hits_gpc", "dropped_gpc"):
+        if not value and name in _RARE:
             continue  # nothing to tell
         estimate = read["estimates"].get(name)
         error = f" (estimate, \u00b1{estimate['standard_error']:.1%})" if estimate else ""

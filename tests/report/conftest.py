@@ -99,13 +99,13 @@ def mail(site: TestClient) -> Callable[..., str]:
 
 @pytest.fixture
 def page(site: TestClient) -> Callable[..., str]:
-    """Makes a web campaign; its id."""
-    return _maker(site, "web", "page")
+    """Makes a web campaign whose pages name their visitors; its id."""
+    return _maker(site, "web", "page", identity="own")
 
 
-def _maker(site: TestClient, kind: str, name: str) -> Callable[..., str]:
+def _maker(site: TestClient, kind: str, name: str, **usual: Any) -> Callable[..., str]:
     def make(**fields: Any) -> str:
-        made = site.post("/api/campaigns", json={"id": name, "name": name, "kind": kind, **fields})
+        made = site.post("/api/campaigns", json={"id": name, "name": name, "kind": kind, **usual, **fields})
         assert made.status_code == 201, made.text
         return str(made.json()["id"])
 
