@@ -28,6 +28,7 @@ from pixel_server.collect.door import Door
 from pixel_server.collect.drain import Drain, SpoolSink
 from pixel_server.collect.pixel import Pixel
 from pixel_server.collect.recorder import Recorder
+from pixel_server.collect.script import script
 from pixel_server.collect.spool import Spool, status, waiting_since
 from pixel_server.collect.stream import Stream
 from pixel_server.consent import Consent
@@ -159,6 +160,7 @@ def _routes(prefix: str, pixel: Pixel, privacy: Privacy, calls: api.Api, health:
     others: list[BaseRoute] = [
         *api.routes(calls, CALLS),
         Route("/privacy", privacy.answer, methods=["GET", "POST"]),
+        Route("/p.js", script),
         Route("/healthz", health.healthz),
         Route("/readyz", health.readyz),
     ]

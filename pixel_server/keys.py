@@ -10,7 +10,7 @@ px:{all}:signers             set     forever              start: prints of signi
 px:{all}:campaigns           zset    forever              api: ids, in order                  api
 px:{all}:campaign:ID         hash    until deleted        api, roll-up: record, times of use  api, roll-up
 px:{all}:gone                set     forever              api: deleted ids                    all
-px:{all}:dropped             hash    until deleted        web: requests dropped, by campaign   stats
+px:{all}:dropped             hash    until deleted        web: requests dropped, see `dropped` stats
 px:{all}:withdrawn           hash    forever              privacy, api: periods, by mark      all
 px:{all}:withdrawals         stream  last 100,000         privacy, api: marks that changed    web
 px:{all}:deleting            set     until deletion ends  api: deletions not yet finished     schedule
@@ -51,6 +51,8 @@ still.
 
 from __future__ import annotations
 
+from typing import Literal
+
 STORE = "px:{all}:store"
 SIGNERS = "px:{all}:signers"
 CAMPAIGNS = "px:{all}:campaigns"
@@ -73,6 +75,12 @@ each holds 61, and up to 8 million in all stay within Redis's compact form (512 
 
 def campaign(campaign: str) -> str:
     return f"px:{{all}}:campaign:{campaign}"
+
+
+def dropped(campaign: str, why: Literal["gpc", "out", "origin"]) -> str:
+    """A field of DROPPED. Requests that came with GPC or DNT, by a browser that opted out, or from a page of
+    an origin that the campaign does not know."""
+    return campaign if why == "gpc" else f"{campaign}:{why}"
 
 
 def api_key(key: str) -> str:

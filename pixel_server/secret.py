@@ -18,7 +18,7 @@ class SecretsError(ValueError):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Secrets:
-    """Keys of 32 bytes, derived. signing: newest first; the first signs, all verify."""
+    """Keys of 32 bytes, derived. signing, cookies: newest first; the first signs, all verify."""
 
     signing: tuple[bytes, ...]
     recipient: bytes
@@ -26,6 +26,7 @@ class Secrets:
     routing: bytes
     withdrawn: bytes
     evidence: bytes
+    cookies: tuple[bytes, ...]
 
     @classmethod
     def of(cls, signing: tuple[str, ...], recipient: str) -> Secrets:
@@ -39,6 +40,7 @@ class Secrets:
             routing=_derive(recipient, b"px-routing"),
             withdrawn=_derive(recipient, b"px-withdrawn"),
             evidence=_derive(recipient, b"px-evidence"),
+            cookies=tuple(_derive(text, b"px-cookie") for text in signing),
         )
 
     @classmethod

@@ -262,11 +262,14 @@ class Settings:
         return settings
 
 
+_PATHS = ("o", "p", "p.js", "api", "privacy", "healthz", "readyz")
+
+
 def _refuse_weak(settings: Settings) -> None:
     path = urlsplit(settings.base_url or "").path
-    if "%" in path or path.split("/")[1:2] in (["o"], ["p"], ["api"], ["privacy"], ["healthz"], ["readyz"]):
+    if set(path) & set("%;") or path.split("/")[1:2] in [[word] for word in _PATHS]:
         raise SettingsError(
-            "PIXEL_BASE_URL: its path must not begin like one of this server (/o, /p, /api), nor contain %"
+            "PIXEL_BASE_URL: its path must not begin like one of this server (/o, /p, /api) or contain % or ;"
         )
     if settings.api_key is not None and not (len(settings.api_key) >= 16 and settings.api_key.isascii()):
         raise SettingsError("PIXEL_API_KEY: must have 16 characters or more, of ASCII")

@@ -40,7 +40,7 @@ def until(found: Callable[[], Any], within: float = 20.0, every: float = 0.05) -
 READER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.3.0"
 """The user agent of a person's mail program."""
 
-NOBODY_ASKED = {"opens_anonymous": 0, "hits_gpc": 0, "dropped_gpc": 0}
+NOBODY_ASKED = {"opens_anonymous": 0, "hits_gpc": 0, "dropped_gpc": 0, "dropped_opted_out": 0}
 """In totals: everyone is told apart, and nobody asked not to be followed."""
 
 

@@ -37,7 +37,10 @@ def test_no_key_that_is_not_listed(web, client, count):
     reader = TestClient(web.app, client=("8.8.8.8", 5000))
     reader.portal = web.portal
     web.post("/api/campaigns", json={"id": "mail", "name": "Mail", "kind": "email", "mode": "identified"})
-    web.post("/api/campaigns", json={"id": "page", "name": "Page", "kind": "web", "time_zone": "Asia/Tokyo"})
+    web.post(
+        "/api/campaigns",
+        json={"id": "page", "name": "Page", "kind": "web", "time_zone": "Asia/Tokyo", "identity": "own"},
+    )
     web.post("/api/campaigns", json={"id": "gone", "name": "Gone", "kind": "email", "mode": "identified"})
     rows = [
         {"recipient": f"r{n}", "mode": mode} for n in range(8) for mode in ("count", "last", "identified")

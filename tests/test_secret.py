@@ -122,8 +122,8 @@ def test_the_newest_key_signs_and_all_verify():
 
 def test_no_key_is_used_for_two_things_and_none_is_shown():
     secrets = Secrets.of(("the-same-text-twice",), "the-same-text-twice")
-    keys = [*secrets.signing, secrets.recipient, secrets.visitor, secrets.routing]
-    assert len({*keys}) == 4
+    keys = [*secrets.signing, *secrets.cookies, secrets.recipient, secrets.visitor, secrets.routing]
+    assert len({*keys}) == 5
     shown = repr(secrets) + str(secrets.fingerprints())
     assert "the-same-text" not in shown
     assert not any(key.hex() in shown or repr(key) in shown for key in keys)

@@ -6,16 +6,17 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
+from urllib.parse import urlsplit
 
-from pixel_server import hit, shards
-from pixel_server.collect import answers
+from pixel_server import hit, keys, shards
+from pixel_server.collect import answers, beacon, cookie
 from pixel_server.collect.address import ClientAddress
 from pixel_server.collect.answers import Answer
 from pixel_server.collect.head import Head
+from pixel_server.collect.said import Said, of_query
 from pixel_server.consent import Consent, allowed
-from pixel_server.directory import Directory
-from pixel_server.hit import Hit, text
+from pixel_server.directory import PLAIN, Directory, Web
+from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.slug import is_slug_bytes
@@ -26,21 +27,32 @@ OPEN, PAGE = b"/o/", b"/p/"
 DAY = 86_400
 SUFFIX = b".gif"
 _METHODS = frozenset({"GET", "HEAD"})
-_OWN = (b"u", b"r", b"v")
 
 
 class Accepted(NamedTuple):
-    """A hit to be recorded. shard: None where any will do."""
+    """A hit to be recorded. shard: None where any will do. answer: once it is stored."""
 
     shard: int | None
     data: bytes
+    answer: Answer = answers.RECORDED
+
+
+class _Who(NamedTuple):
+    """Where a page's hit goes, and what it says of its visitor; see `hit.Hit`."""
+
+    shard: int
+    visitor: bytes = b""
+    visits: int = 0
+    is_new: bool = False
+    answer: Answer = answers.RECORDED
 
 
 class Door:
     """Decides on pixel requests, by what this process knows.
 
     `recent` holds the client addresses of the last hits, for `/readyz` to notice a forgotten proxy;
-    `dropped`, by campaign, how many requests asked for not being followed, where that means not being kept.
+    `dropped`, by campaign and why (`keys.dropped`), how many requests said no, or came from where they must
+    not come from.
     """
 
     def __init__(
@@ -60,6 +72,7 @@ class Door:
         self._address = ClientAddress(settings)
         self._lifetime = settings.token_days * DAY
         self._shards = settings.shards
+        self._cookie_path = urlsplit(settings.base_url or "").path + "/p/"
         self._clock = clock
         self.recent: deque[bytes] = deque(maxlen=1000)
         self.dropped: Counter[str] = Counter()
@@ -95,6 +108,8 @@ class Door:
             return answers.EXPIRED
         if recipient and recipient in self._withdrawn:
             return answers.WITHDRAWN
+        if head.opted_out:
+            return self._opted_out(campaign)
         if head.asks or not self._keeps_all or campaign in self._directory.rules:
             mode = self._allowed(campaign, mode_of(flags), head)
             if mode == Mode.OFF:
@@ -132,33 +147,80 @@ class Door:
             return answers.NO_CAMPAIGN
         if method not in _METHODS:
             return _other_method(method)
+        return self.view(method, campaign, of_query(query), head, peer)
+
+    def beacon(self, method: str, campaign: str, head: Head) -> Answer | None:
+        """What becomes of a POST to `/p/{campaign}`, or of an OPTIONS before it; None: go by its body.
+
+        campaign: a slug.
+        """
+        if campaign in self._directory.gone:
+            return answers.GONE if method == "POST" else answers.PREFLIGHT
+        if not self._directory.is_web(campaign):
+            return answers.NO_CAMPAIGN
+        if not beacon.is_welcome(head.headers.get(b"origin"), self._web(campaign).origins):
+            self.dropped[keys.dropped(campaign, "origin")] += 1
+            return answers.BAD_ORIGIN
+        return None if method == "POST" else answers.PREFLIGHT
+
+    def view(self, method: str, campaign: str, said: Said, head: Head, peer: str | None) -> Answer | Accepted:
+        """What becomes of a hit that a page of a web campaign sent."""
+        if head.opted_out:
+            return self._opted_out(campaign)
         mode = self._allowed(campaign, Mode.IDENTIFIED, head)
         if mode == Mode.OFF:
             return self._ignored(campaign, head)
-        page, referrer, own = _query(query)
         address = self._address.of(peer, head.headers)
-        evidence = head.evidence
-        follow = mode >= Mode.PSEUDONYMOUS
-        visitor = self._secrets.visitor_key(b"own", name, own) if own and follow else b""
-        key = visitor or self._secrets.routing_key(address, evidence[0].encode())
+        evidence, now = head.evidence, self._clock()
+        near = shards.of_key(self._secrets.routing_key(address, evidence[0].encode()), self._shards)
+        who = _Who(near)
+        if mode >= Mode.PSEUDONYMOUS:
+            who = self._who(campaign, said, head, near, int(now))
         data = hit.encode(
             Hit(
-                int(self._clock() * 1000),
+                int(now * 1000),
                 campaign,
                 hit.WEB,
                 method,
                 0,
                 0,
                 b"",
-                visitor,
+                who.visitor,
                 address,
                 *evidence,
-                page or evidence[1],
-                referrer,
+                said.page or evidence[1],
+                said.referrer,
+                self._secrets.visitor_key(b"view", campaign.encode(), said.view) if said.view else b"",
+                said.spent,
+                who.visits,
+                who.is_new,
             )
         )
         self.recent.append(address)
-        return Accepted(shards.of_key(key, self._shards), data)
+        return Accepted(who.shard, data, who.answer)
+
+    def _who(self, campaign: str, said: Said, head: Head, near: int, now: int) -> _Who:
+        """The visitor, where identity and page name one. near: the shard of one who is not named."""
+        identity, name = self._web(campaign).identity, campaign.encode()
+        if identity == "own" and said.own:
+            visitor = self._secrets.visitor_key(b"own", name, said.own)
+            return _Who(shards.of_key(visitor, self._shards), visitor)
+        if identity != "cookie" or not said.agrees:
+            return _Who(near)
+        signing, get = self._secrets.cookies, head.headers.get
+        before = cookie.read(get(b"cookie"), campaign, signing, now, self._shards)
+        seen = cookie.new(near, now) if before is None else cookie.again(before, now)
+        answer = answers.RECORDED
+        if before is None or cookie.is_due(before, seen):
+            site = get(b"sec-fetch-site")
+            answer = answers.with_cookie(
+                cookie.header(seen, campaign, signing[0], self._cookie_path, now, site)
+            )
+        visitor = self._secrets.visitor_key(b"cookie", name, seen.id)
+        return _Who(seen.shard, visitor, seen.visits, before is None, answer)
+
+    def _web(self, campaign: str) -> Web:
+        return self._directory.web.get(campaign, PLAIN)
 
     def _allowed(self, campaign: str, linked: int, head: Head) -> int:
         return allowed(linked, self._directory.rules.get(campaign, self._default), head.asks)
@@ -167,22 +229,13 @@ class Door:
         rule = self._directory.rules.get(campaign, self._default)
         if rule.mode == Mode.OFF or not head.asks:
             return answers.OFF
-        self.dropped[campaign] += 1
+        self.dropped[keys.dropped(campaign, "gpc")] += 1
         return answers.ASKED
+
+    def _opted_out(self, campaign: str) -> Answer:
+        self.dropped[keys.dropped(campaign, "out")] += 1
+        return answers.OPTED_OUT
 
 
 def _other_method(method: str) -> Answer:
     return answers.OPTIONS if method == "OPTIONS" else answers.BAD_METHOD
-
-
-def _query(query: bytes) -> tuple[str, str, bytes]:
-    """(page, referrer, the page's own visitor id): `u`, `r` and `v`; the first of each counts."""
-    if not query:
-        return "", "", b""
-    found: dict[bytes, bytes] = {}
-    for pair in query[:16_384].split(b"&"):
-        name, _, value = pair.partition(b"=")
-        if name in _OWN:
-            found.setdefault(name, unquote_to_bytes(value.replace(b"+", b" ")))
-    page, referrer, own = (found.get(name, b"") for name in _OWN)
-    return text(page, hit.MAX_URL), text(referrer, hit.MAX_URL), own

@@ -1,4 +1,4 @@
-"""How many requests were not kept because they asked not to be followed: a number a campaign, no more."""
+"""How many requests were not kept, because they said no or were not to be sent: numbers, no more."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EVERY = 1.0
 
 
 async def follow(store: AsyncRedis, dropped: Counter[str]) -> None:
-    """Adds what was counted to what is kept, until cancelled."""
+    """Adds what was counted to what is kept, until cancelled. dropped: by field, see `keys.dropped`."""
     while True:
         await asyncio.sleep(EVERY)
         if not dropped:
@@ -24,8 +24,8 @@ async def follow(store: AsyncRedis, dropped: Counter[str]) -> None:
         dropped.clear()
         try:
             pipe = store.pipeline()
-            for campaign, count in taken.items():
-                pipe.hincrby(keys.DROPPED, campaign, count)
+            for field, count in taken.items():
+                pipe.hincrby(keys.DROPPED, field, count)
             await pipe.execute()
         except (redis.RedisError, OSError):
             dropped.update(taken)  # it is said elsewhere that Redis is away

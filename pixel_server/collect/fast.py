@@ -81,6 +81,7 @@ class PixelProtocol(Protocol):
         self._between = True
         self._again = b""
         self._answered_at = 0.0
+        self._promised = answers.RECORDED
 
     def data_received(self, data: bytes) -> None:
         if self._between and data.startswith(self._before) and self._is_free():
@@ -189,11 +190,13 @@ class PixelProtocol(Protocol):
         self.cycle = fast  # type: ignore[assignment]
         if isinstance(answer, Answer):
             self._write(answer)
-        elif not self._recorder.record(answer.shard, answer.data, self._answered):
+            return
+        self._promised = answer.answer
+        if not self._recorder.record(answer.shard, answer.data, self._answered):
             self._write(answers.FULL)
 
     def _answered(self, stored: bool) -> None:
-        self._write(answers.RECORDED if stored else answers.NOT_STORED)
+        self._write(self._promised if stored else answers.NOT_STORED)
 
     def _write(self, answer: Answer) -> None:
         fast, transport = self._fast, self.transport
@@ -221,5 +224,6 @@ class PixelProtocol(Protocol):
         """Status line and headers."""
         lines = [*self.server_state.default_headers, *answer.headers]
         head = STATUS_LINE[answer.status] + b"".join(b"%b: %b\r\n" % line for line in lines) + b"\r\n"
-        PixelProtocol._heads[answer] = head
+        if not answer.once:
+            PixelProtocol._heads[answer] = head
         return head

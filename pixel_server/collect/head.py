@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pixel_server import consent, hit
+from pixel_server import consent, hit, optout
 from pixel_server.hit import text
 
 
 class Head:
     """headers: by lower-case name. evidence: what of them a hit keeps. asks: not to be followed.
+    opted_out: by cookie, not to be recorded at all.
 
     Evidence is agent, referrer, language, gpc, dnt and purpose: as sent, each cut to its bound.
     """
 
-    __slots__ = ("asks", "evidence", "headers")
+    __slots__ = ("asks", "evidence", "headers", "opted_out")
 
     def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """headers: (lower-case name, value), as they came; those sent twice are joined (RFC 9110, 5.3)."""
@@ -26,6 +27,7 @@ class Head:
         self.headers = named
         self.evidence = _evidence(named)
         self.asks = consent.asks(self.evidence[3], self.evidence[4])
+        self.opted_out = optout.says_no(named.get(b"cookie"))
 
 
 def _evidence(headers: dict[bytes, bytes]) -> tuple[str, str, str, str, str, str]:

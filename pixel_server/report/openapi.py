@@ -309,8 +309,10 @@ def _paths() -> dict[str, Any]:
             "Pixel of a web page",
             _query("u", text("The page's URL. Default: `Referer`.")),
             _query("r", text("Where its visitor came from.")),
-            _query("v", text("The page's own id of its visitor. Kept as a hash.")),
+            _query("v", text("The page's own id of its visitor, with identity `own`. Kept as a hash.")),
+            _query("c", text("`1`: the page says yes to the cookie of identity `cookie`.")),
         ),
+        "/p/{campaign}": _beacon(),
         "/healthz": {
             "get": _call(
                 "healthz",
@@ -516,16 +518,58 @@ def _boundary(what: str) -> Schema:
 
 def _pixel(parameter: dict[str, Any], summary: str, *query: dict[str, Any]) -> dict[str, Any]:
     """The image stands in every answer, an error's too. `X-Pixel` says what became of the hit."""
-    reason = {"X-Pixel": _header({"type": "string"}, "What became of it: the word, then `; reason=...`.")}
-    image = {"headers": reason, "content": {"image/gif": {}}}
-    answers = {
-        "200": {"description": "`recorded`: it is stored. `ignored`: it is not to be counted.", **image},
-        "404": {"description": "`refused`: not a good pixel.", **image},
-        "503": {"description": "`failed`: it could not be stored in time.", **image},
-    }
-    about = {"summary": summary, "responses": answers}
+    about = {"summary": summary, "responses": _images()}
     return {
         "parameters": [parameter, *query],
         "get": {**about, "operationId": f"open_{parameter['name']}"},
         "head": {**about, "operationId": f"head_{parameter['name']}", "description": "A hit, but no open."},
+    }
+
+
+def _images(**more: str) -> dict[str, Any]:
+    """What a pixel is answered with. more: of other statuses."""
+    reason = {"X-Pixel": _header({"type": "string"}, "What became of it: the word, then `; reason=...`.")}
+    image = {"headers": reason, "content": {"image/gif": {}}}
+    described = {
+        "200": "`recorded`: it is stored. `ignored`: it is not to be counted.",
+        "404": "`refused`: not a good pixel.",
+        "503": "`failed`: it could not be stored in time.",
+        **more,
+    }
+    return {status: {"description": what, **image} for status, what in sorted(described.items())}
+
+
+def _beacon() -> dict[str, Any]:
+    said = {
+        "type": "object",
+        "required": ["i"],
+        "properties": {
+            "i": text("Names one view, made up by the page.", pattern="^[A-Za-z0-9_-]{1,32}$"),
+            "u": text("The page's URL. Default: `Referer`."),
+            "r": text("Where its visitor came from."),
+            "v": text("The page's own id of its visitor, with identity `own`."),
+            "c": {"enum": [0, 1], "description": "1: the page says yes to the cookie of identity `cookie`."},
+            "t": {
+                "type": "integer",
+                "minimum": 0,
+                "description": "ms that the view was visible so far. It is then a report, and no view.",
+            },
+        },
+    }
+    refused = {
+        "400": "`refused; reason=body`: not that JSON.",
+        "403": "`refused; reason=origin`: the campaign has `origins`, and the page is of another.",
+        "408": "`refused; reason=body`: it did not arrive in time.",
+        "413": "`refused; reason=body`: more than 4096 bytes.",
+    }
+    return {
+        "parameters": [_path("campaign", "A web campaign.", ref("CampaignId"))],
+        "post": {
+            "operationId": "send_beacon",
+            "summary": "A view of a web page, or how long it was visible",
+            "description": "What `/p.js` sends; as `text/plain` also, which a page of another site may "
+            "send without asking first (CORS).",
+            "requestBody": {"required": True, "content": _content(said)},
+            "responses": _images(**refused),
+        },
     }

@@ -339,7 +339,11 @@ def _stats() -> dict[str, Schema]:
         "dropped_gpc": or_null(
             count(""), "Requests with `Sec-GPC: 1` or `DNT: 1` that were not kept. Null in a range."
         ),
+        "dropped_opted_out": or_null(
+            count(""), "Requests of browsers with the opt-out cookie, not kept. Null in a range."
+        ),
     }
+    refused = or_null(count(""), "Beacons of pages of other origins than `origins`. Null in a range.")
     start = text("First instant of the interval, with the zone's offset.", format="date-time")
     anonymous = figure("Opens of which nothing is kept that tells recipients apart.")
     email = {
@@ -378,7 +382,7 @@ def _stats() -> dict[str, Schema]:
     quartiles = {name: {"type": "number"} for name in ("quartile_1", "median", "quartile_3")}
     return {
         "EmailTotals": answer(**email, **totals),
-        "WebTotals": answer(**web, **totals),
+        "WebTotals": answer(**web, **totals, refused_origin=refused),
         "EmailInterval": answer(start=start, **email),
         "WebInterval": answer(start=start, **web),
         "Breakdowns": answer(

@@ -119,7 +119,7 @@ class _Reading:
         self.totals: dict[str, int] = {}
         self.total_visitors = 0
         self.addresses = 0
-        self.dropped = 0
+        self.dropped = [0, 0, 0]
         self.mailed = 0
         self.follows = True
         self._rules: dict[str, int] = {}
@@ -157,7 +157,7 @@ class _Reading:
     def ask(self, pipe: Any) -> None:
         name = self.campaign.id
         if self.wanted.all_time:
-            pipe.hget(keys.DROPPED, name)
+            pipe.hmget(keys.DROPPED, [keys.dropped(name, why) for why in ("gpc", "out", "origin")])
         for shard in range(self.shards):
             pipe.hget(keys.total(shard, name), "mailed")
             if self._counts_opens:
@@ -184,7 +184,7 @@ class _Reading:
     def take(self, answers: Iterator[Any]) -> None:
         addresses: list[bytes | None] = []
         if self.wanted.all_time:
-            self.dropped = int(next(answers) or 0)
+            self.dropped = [int(value or 0) for value in next(answers)]
         for _ in range(self.shards):
             self.mailed += int(next(answers) or 0)
             if self._counts_opens:
@@ -262,7 +262,8 @@ class _Reading:
         }
         if self.campaign.kind == "web":
             totals["unique_visitors"] = self.range_visitors if known and self._counts_visitors else None
-        totals["unique_ips"] = totals["dropped_gpc"] = None
+        totals["unique_ips"] = None
+        totals.update(self._dropped(None, None, None))
         self._hide(totals, self.wanted.end)
         return totals
 
@@ -271,9 +272,14 @@ class _Reading:
         if self.campaign.kind == "web":
             totals["unique_visitors"] = self.total_visitors
         totals["unique_ips"] = self.addresses
-        totals["dropped_gpc"] = self.dropped
+        totals.update(self._dropped(*self.dropped))
         self._hide(totals, 0)
         return totals
+
+    def _dropped(self, asked: int | None, out: int | None, origin: int | None) -> Figures:
+        """Requests of which nothing is kept."""
+        refused = {"refused_origin": origin} if self.campaign.kind == "web" else {}
+        return {"dropped_gpc": asked, "dropped_opted_out": out, **refused}
 
     def verdicts(self, kept_since: int) -> dict[str, dict[str, int | None]]:
         """{class: {hits, recipients}}; recipients are told apart over all time only."""

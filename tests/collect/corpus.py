@@ -6,9 +6,12 @@ sent (the date apart); its hits are exact but for their time. Of other answers o
 
 from __future__ import annotations
 
+import time
 from typing import Any, NamedTuple
 
 from pixel_server import hit
+from pixel_server.collect.cookie import LIFETIME, Seen
+from pixel_server.collect.cookie import sign as sign_cookie
 from pixel_server.hit import Hit
 from pixel_server.image import GIF
 from pixel_server.secret import Secrets
@@ -16,8 +19,14 @@ from pixel_server.tokens import MAX_TIME, Mode, Token, sign
 
 SECRET = "signing-key-of-the-corpus"
 RECIPIENT_SECRET = "recipient-secret-of-the-corpus"
-SITE, GONE = "site", "gone"
-"""Campaigns that the server must know: a web campaign, and one that was deleted."""
+SITE, SHOP, FENCED, GONE = "site", "shop", "fenced", "gone"
+WEB = {
+    SITE: {"identity": "own"},
+    SHOP: {"identity": "cookie"},
+    FENCED: {"origins": ["https://a.example"]},
+    GONE: {},
+}
+"""Web campaigns that the server must know; the last was deleted."""
 WAIT = None
 """In what is sent: wait for one more answer."""
 
@@ -26,13 +35,17 @@ _ada = _secrets.recipient_key("ada")
 
 
 class Answer(NamedTuple):
-    """pixel: X-Pixel; None: no image is sent. body: whether one is. close: the last on its connection."""
+    """pixel: X-Pixel; None: no image is sent. body: whether one is. close: the last on its connection.
+
+    shared: the headers that say who may read it. Of a cookie that is set, value and Max-Age stand as `*`.
+    """
 
     status: bytes
     pixel: bytes | None = None
     body: bool = True
     close: bool = False
     more: bytes = b""
+    shared: bytes = b"access-control-allow-origin: *\r\n"
 
     @property
     def head(self) -> bytes:
@@ -43,9 +56,7 @@ class Answer(NamedTuple):
             b"content-length: 43\r\n"
             b"cache-control: no-store, no-cache, must-revalidate, max-age=0, private\r\n"
             b"pragma: no-cache\r\n"
-            b"expires: 0\r\n"
-            b"access-control-allow-origin: *\r\n"
-            b"cross-origin-resource-policy: cross-origin\r\n"
+            b"expires: 0\r\n" + self.shared + b"cross-origin-resource-policy: cross-origin\r\n"
             b"x-content-type-options: nosniff\r\n"
             b"x-robots-tag: noindex\r\n"
             b"x-pixel: " + (self.pixel or b"") + b"\r\n" + self.more + b"connection: close\r\n" * self.close
@@ -57,6 +68,13 @@ class Answer(NamedTuple):
 
 
 RECORDED = Answer(b"200 OK", b"recorded")
+SETS = RECORDED._replace(
+    more=b"set-cookie: px_shop=*; Path=/p/; Max-Age=*; HttpOnly; Secure; SameSite=Lax\r\n"
+)
+SETS_ELSEWHERE = RECORDED._replace(
+    more=b"set-cookie: px_shop=*; Path=/p/; Max-Age=*; HttpOnly; Secure; SameSite=None; Partitioned\r\n"
+)
+OUT = Answer(b"200 OK", b"ignored; reason=opted-out")
 EXPIRED = Answer(b"200 OK", b"ignored; reason=expired")
 IS_GONE = Answer(b"200 OK", b"ignored; reason=gone")
 OPTIONS = Answer(
@@ -73,6 +91,18 @@ BAD_METHOD = Answer(
     b"405 Method Not Allowed", b"refused; reason=method", more=b"allow: GET, HEAD, OPTIONS\r\n"
 )
 ELSEWHERE = Answer(b"404 Not Found")
+BAD_BODY = Answer(b"400 Bad Request", b"refused; reason=body")
+BAD_ORIGIN = Answer(b"403 Forbidden", b"refused; reason=origin")
+LONG_BODY = Answer(b"413 Request Entity Too Large", b"refused; reason=body", close=True)
+PREFLIGHT = Answer(
+    b"200 OK",
+    b"ignored; reason=options",
+    more=b"allow: POST, OPTIONS\r\n"
+    b"access-control-allow-methods: POST\r\n"
+    b"access-control-allow-headers: content-type\r\n"
+    b"access-control-max-age: 86400\r\n",
+)
+CONTINUE = Answer(b"100 Continue")
 BAD_REQUEST = Answer(b"400 Bad Request", close=True)
 TOO_LARGE = Answer(b"431 Request Header Fields Too Large", close=True)
 
@@ -87,12 +117,20 @@ def bare(answer: Answer) -> Answer:
     return answer._replace(body=False)
 
 
+def to(answer: Answer, origin: bytes = b"") -> Answer:
+    """The same to what a page of this origin sent with POST; without one, to any."""
+    shared = b"access-control-allow-origin: *\r\n"
+    if origin:
+        shared = b"access-control-allow-origin: " + origin + b"\r\naccess-control-allow-credentials: true\r\n"
+    return answer._replace(shared=shared + b"vary: Origin\r\n")
+
+
 def token(campaign: str = "mail", time: int = MAX_TIME, **more: Any) -> bytes:
     return sign(Token(campaign, time, **{"recipient": _ada, **more}), _secrets.signing[0]).encode()
 
 
 T = token()
-MAIL, PAGE = b"/o/" + T + b".gif", b"/p/site.gif"
+MAIL, PAGE, YES = b"/o/" + T + b".gif", b"/p/site.gif", b"/p/shop.gif?c=1"
 
 
 def request(target: bytes = MAIL, *headers: bytes, method: bytes = b"GET", version: bytes = b"1.1") -> bytes:
@@ -108,6 +146,29 @@ def opened(campaign: str = "mail", method: str = "GET", **more: Any) -> Hit:
 def viewed(method: str = "GET", own: bytes = b"", **more: Any) -> Hit:
     visitor = _secrets.visitor_key(b"own", b"site", own) if own else b""
     return Hit(0, SITE, hit.WEB, method, visitor=visitor, address=bytes([127, 0, 0, 1]), **more)
+
+
+def shopped(method: str = "GET", seen: Seen | None = None, **more: Any) -> Hit:
+    """Of the campaign with cookies. seen: what the cookie held that came."""
+    visitor = _secrets.visitor_key(b"cookie", b"shop", seen.id) if seen else b""
+    return Hit(0, SHOP, hit.WEB, method, visitor=visitor, address=bytes([127, 0, 0, 1]), **more)
+
+
+def cookie(seen: Seen, campaign: str = SHOP, secrets: Secrets = _secrets) -> bytes:
+    return b"Cookie: px_shop=" + sign_cookie(seen, campaign, secrets.cookies[0])
+
+
+NOW = int(time.time())
+ADA = Seen(b"adasbrow", 3, NOW - 86_400, NOW - 7200, 2)
+"""Who was here yesterday, and two hours ago."""
+_FRESH = b"<a cookie that was set just now>"
+
+
+def filled(part: bytes) -> bytes:
+    """What is sent, with a cookie that is fresh as it is sent."""
+    if _FRESH not in part:
+        return part
+    return part.replace(_FRESH, cookie(ADA._replace(last=int(time.time()))))
 
 
 def slices(data: bytes, size: int) -> tuple[bytes, ...]:
@@ -596,4 +657,306 @@ AGAIN = (
     again("noise after", _seen + b"noise\r\n\r\n", BAD_REQUEST, hits=1),
 )
 
-CASES = (*PLAIN, *QUERIES, *PATHS, *NO_REQUESTS, *FLOODS, *BODIES, *PIECES, *AGAIN)
+
+def stranger(name: str, *headers: bytes) -> Case:
+    """Whose cookie is none."""
+    return case(f"new: {name}", request(YES, *headers), SETS, hits=(shopped(visits=1, is_new=True),))
+
+
+_old = cookie(ADA)
+COOKIES = (
+    stranger("no cookie"),
+    stranger(
+        "other cookies", b"Cookie: px_site=1; xpx_shop=2; px_shop; px_shopping=3;;=; px_shop=", b"Cookie: a"
+    ),
+    stranger("a forged tag", _old[:-1] + (b"A" if _old[-1:] != b"A" else b"B")),
+    stranger("a forged id", _old[:20] + (b"A" if _old[20:21] != b"A" else b"B") + _old[21:]),
+    stranger("another spelling", _old.replace(b"-", b"+").replace(b"_", b"/") + b"="),
+    stranger("cut", _old[:-4]),
+    stranger("too long", _old + b"AAAA"),
+    stranger("4 KB", b"Cookie: px_shop=" + b"A" * 4096),
+    stranger("100 KB", b"Cookie: " + b"px_shop=;" * 11_000),
+    stranger("too many of them", b"Cookie: " + b"px_shop=%b; " % (b"A" * 40) * 4 + _old[8:]),
+    stranger("signed for another campaign", cookie(ADA, "site")),
+    stranger("signed by another server", cookie(ADA, secrets=Secrets.of(("another-signing-key",), "x"))),
+    stranger(
+        "signed with the key of links", b"Cookie: px_shop=" + sign_cookie(ADA, SHOP, _secrets.signing[0])
+    ),
+    stranger("of a shard that is not", cookie(ADA._replace(shard=4))),
+    stranger("13 months old", cookie(ADA._replace(first=NOW - LIFETIME - 1))),
+    stranger("from tomorrow", cookie(ADA._replace(first=NOW + 86_400, last=NOW + 86_400))),
+    stranger("not UTF-8", b"Cookie: px_shop=" + b"\xff" * 40),
+    case("a cookie of yesterday", request(YES, _old), SETS, hits=(shopped(seen=ADA, visits=3),)),
+    case(
+        "among others, sent twice",
+        request(YES, b"Cookie: px_shop=bad; px_no=0", b"Cookie:  " + _old[8:] + b" ; a=b"),
+        SETS,
+        hits=(shopped(seen=ADA, visits=3),),
+    ),
+    case("a fresh cookie", request(YES, _FRESH), RECORDED, hits=(shopped(seen=ADA, visits=2),)),
+    case("a cookie, and no yes", request(b"/p/shop.gif", _old), RECORDED, hits=(shopped(),)),
+    case("a cookie, and something else", request(b"/p/shop.gif?c=0&c=1", _old), RECORDED, hits=(shopped(),)),
+    case("a cookie that asks", request(YES, _old, b"Sec-GPC: 1"), RECORDED, hits=(shopped(gpc="1"),)),
+    case("a yes to another campaign", request(PAGE + b"?c=1", _old), RECORDED, hits=(viewed(),)),
+    case("v, where cookies tell", request(b"/p/shop.gif?v=ada"), RECORDED, hits=(shopped(),)),
+    case("HEAD", request(YES, method=b"HEAD"), bare(SETS), hits=(shopped("HEAD", visits=1, is_new=True),)),
+    case(
+        "HTTP/1.0 with a yes",
+        request(YES, version=b"1.0"),
+        last(SETS),
+        hits=(shopped(visits=1, is_new=True),),
+    ),
+    *(
+        case(
+            f"from {site.decode()}",
+            request(YES, b"Sec-Fetch-Site: " + site),
+            answer,
+            hits=(shopped(visits=1, is_new=True),),
+        )
+        for site, answer in (
+            (b"none", SETS),
+            (b"same-origin", SETS),
+            (b"same-site", SETS),
+            (b"cross-site", SETS_ELSEWHERE),
+            (b"anything-else", SETS_ELSEWHERE),
+        )
+    ),
+    case(
+        "yes and no by turns",
+        (request(YES) + request(b"/p/shop.gif")) * 2 + request(YES, _old) + request(),
+        SETS,
+        RECORDED,
+        SETS,
+        RECORDED,
+        SETS,
+        RECORDED,
+        hits=(
+            *(shopped(visits=1, is_new=True), shopped()) * 2,
+            shopped(seen=ADA, visits=3),
+            opened(),
+        ),
+    ),
+    case("opted out of a page", request(YES, b"Cookie: px_no=1"), OUT),
+    case("opted out of a mail", request(MAIL, b"Cookie: a=b; px_no=1"), OUT),
+    case("opted out, HEAD", request(MAIL, b"Cookie: px_no=1;", method=b"HEAD"), bare(OUT)),
+    case("opted out, of nothing", request(b"/p/none.gif", b"Cookie: px_no=1"), NO_CAMPAIGN),
+    case("opted out, of what is gone", request(b"/p/gone.gif", b"Cookie: px_no=1"), IS_GONE),
+    case("opted out four times", request(MAIL, b"Cookie: px_no=1") * 4, OUT, OUT, OUT, OUT),
+    case(
+        "opted out four times, in turn",
+        (request(MAIL, b"Cookie: px_no=1"), WAIT) * 4,
+        OUT,
+        OUT,
+        OUT,
+        OUT,
+    ),
+    case("not opted out", request(MAIL, b"Cookie: px_no=0; xpx_no=1; px_no=11"), RECORDED, hits=(opened(),)),
+)
+
+A = b"https://a.example"
+
+
+def post(path: bytes, body: bytes, *headers: bytes, origin: bytes = A) -> bytes:
+    named = (b"Origin: " + origin,) if origin else ()
+    kind = b"Content-Type: text/plain;charset=UTF-8"
+    return request(path, *named, kind, *headers, b"Content-Length: %d" % len(body), method=b"POST") + body
+
+
+def beacon(name: str, body: bytes, *headers: bytes, **said: Any) -> Case:
+    """A view of SITE. body: after the view's name."""
+    view = _secrets.visitor_key(b"view", b"site", b"a1")
+    whole = b'{"i":"a1"' + body + b"}"
+    return case(
+        f"beacon: {name}",
+        post(b"/p/site", whole, *headers),
+        to(RECORDED, A),
+        hits=(viewed("POST", view=view, **said),),
+    )
+
+
+def no_beacon(name: str, body: bytes) -> Case:
+    return case(f"no beacon: {name}", post(b"/p/site", body), to(BAD_BODY, A))
+
+
+_view = b'{"i":"a1"}'
+_seen_view = _secrets.visitor_key(b"view", b"shop", b"a1")
+BEACONS = (
+    beacon("a view", b""),
+    beacon(
+        "all that can be said",
+        b',"u":"https://a.example/x?y","r":"https://b.example","v":"ada","c":1',
+        own=b"ada",
+        page="https://a.example/x?y",
+        page_referrer="https://b.example",
+    ),
+    beacon("a report", b',"t":1234', spent=1234),
+    beacon("no time", b',"t":0', spent=0),
+    beacon("a year", b',"t":31536000000', spent=86_400_000),
+    beacon("all time", b',"t":' + b"9" * 99, spent=86_400_000),
+    beacon("long", b',"u":"' + b"u" * 2500 + b'"', page="u" * hit.MAX_URL),
+    beacon("as long as may be", b" " * (4096 - len(_view))),
+    beacon("any alphabet", ',"u":"é\\u0000\\u00e9","x":[{}]'.encode(), page="é\0é"),
+    beacon(
+        "the page by its header",
+        b"",
+        b"Referer: https://a.example/x",
+        referrer="https://a.example/x",
+        page="https://a.example/x",
+    ),
+    no_beacon("nothing", b""),
+    no_beacon("no object", b"[]"),
+    no_beacon("null", b"null"),
+    no_beacon("no name", b"{}"),
+    no_beacon("an empty name", b'{"i":""}'),
+    no_beacon("a long name", b'{"i":"' + b"a" * 33 + b'"}'),
+    no_beacon("a name of letters that are none", b'{"i":"a\\n"}'),
+    no_beacon("a name that is a number", b'{"i":1}'),
+    no_beacon("a time below zero", b'{"i":"a","t":-1}'),
+    no_beacon("half a time", b'{"i":"a","t":0.5}'),
+    no_beacon("an endless time", b'{"i":"a","t":1e999}'),
+    no_beacon("a time in words", b'{"i":"a","t":"1"}'),
+    no_beacon("a yes in words", b'{"i":"a","c":"yes"}'),
+    no_beacon("two of them", _view * 2),
+    no_beacon("a query", b"i=a1&u=x"),
+    no_beacon("deep", b'{"i":"a","x":' + b"[" * 4000),
+    no_beacon("half a letter", b'{"i":"a","u":"\\ud800"}'),
+    no_beacon("two wrong halves", b'{"i":"a","u":"\\ud800\\ud800"}'),
+    no_beacon("not UTF-8", b'{"i":"a","u":"\xff"}'),
+    case(
+        "a beacon as JSON",
+        post(b"/p/site", _view).replace(b"text/plain;charset=UTF-8", b"Application/JSON"),
+        to(RECORDED, A),
+        hits=(viewed("POST", view=_secrets.visitor_key(b"view", b"site", b"a1")),),
+    ),
+    *(
+        case(
+            f"a beacon as {kind!r}",
+            post(b"/p/site", _view).replace(b"text/plain;charset=UTF-8", kind),
+            to(BAD_BODY, A),
+        )
+        for kind in (b"", b"text/html", b"application/x-www-form-urlencoded", b"application/json2")
+    ),
+    case("a beacon of 4097 bytes", post(b"/p/site", b" " * 4097), to(LONG_BODY, A)),
+    case(
+        "4097 bytes in chunks",
+        request(b"/p/site", b"Content-Type: text/plain", CHUNKED, method=b"POST")
+        + b"800\r\n"
+        + b" " * 0x800
+        + b"\r\n801\r\n"
+        + b" " * 0x801
+        + b"\r\n",
+        to(LONG_BODY),
+    ),
+    case(
+        "a beacon in chunks",
+        slices(
+            request(b"/p/shop", b"Content-Type: text/plain", CHUNKED, method=b"POST")
+            + b"a\r\n"
+            + _view
+            + b"\r\n0\r\n\r\n",
+            20,
+        ),
+        to(RECORDED),
+        hits=(shopped("POST", view=_seen_view),),
+    ),
+    case(
+        "a beacon that is expected",
+        (
+            request(
+                b"/p/shop",
+                b"Content-Type: text/plain",
+                b"Expect: 100-continue",
+                b"Content-Length: 10",
+                method=b"POST",
+            ),
+            WAIT,
+            _view,
+        ),
+        CONTINUE,
+        to(RECORDED),
+        hits=(shopped("POST", view=_seen_view),),
+    ),
+    case(
+        "a beacon that says yes",
+        post(b"/p/shop", b'{"i":"a1","c":1}', b"Sec-Fetch-Site: cross-site"),
+        to(SETS_ELSEWHERE, A),
+        hits=(shopped("POST", view=_seen_view, visits=1, is_new=True),),
+    ),
+    case(
+        "a report that says yes",
+        post(b"/p/shop", b'{"i":"a1","c":1,"t":5}', _old),
+        to(SETS, A),
+        hits=(shopped("POST", ADA, view=_seen_view, visits=3, spent=5),),
+    ),
+    case("a beacon that opted out", post(b"/p/shop", b'{"i":"a1","c":1}', b"Cookie: px_no=1"), to(OUT, A)),
+    case("a beacon to nothing", post(b"/p/none", _view), to(NO_CAMPAIGN, A)),
+    case("a beacon to a mail's campaign", post(b"/p/mail", _view), to(NO_CAMPAIGN, A)),
+    case("a beacon to what is gone", post(b"/p/gone", _view), to(IS_GONE, A)),
+    case("a beacon to no slug", post(b"/p/Site", _view), NOT_FOUND),
+    case("a beacon below", post(b"/p/site/", _view), NOT_FOUND),
+    case("a beacon to a mail", post(b"/o/site", _view), NOT_FOUND),
+    case("a beacon with PUT", post(b"/p/site", _view).replace(b"POST", b"PUT"), NOT_FOUND),
+    case(
+        "from one of its origins",
+        post(b"/p/fenced", _view),
+        to(RECORDED, A),
+        hits=(
+            Hit(
+                0,
+                FENCED,
+                hit.WEB,
+                "POST",
+                address=bytes([127, 0, 0, 1]),
+                view=_secrets.visitor_key(b"view", b"fenced", b"a1"),
+            ),
+        ),
+    ),
+    *(
+        case(
+            f"from another origin: {origin[:20]!r}", post(b"/p/fenced", _view, origin=origin), to(BAD_ORIGIN)
+        )
+        for origin in (
+            b"",
+            b"null",
+            b"https://b.example",
+            b"http://a.example",
+            b"https://a.example:8443",
+            b"https://a.example.b.example",
+            b"https://A.example",
+            b"https://a.example, https://a.example",
+            b"\xff",
+            b"https://a.example/" + b"a" * 5000,
+        )
+    ),
+    *(
+        case(f"from no origin: {origin[:20]!r}", post(b"/p/none", _view, origin=origin), to(NO_CAMPAIGN))
+        for origin in (
+            b"",
+            b"null",
+            b"file://",
+            b"https://",
+            b"https://a b",
+            b"https://\xe9.example",
+            b"https://" + b"a" * 301,
+        )
+    ),
+    case("a preflight", request(b"/p/site", b"Origin: " + A, method=b"OPTIONS"), to(PREFLIGHT, A)),
+    case(
+        "a preflight to its own", request(b"/p/fenced", b"Origin: " + A, method=b"OPTIONS"), to(PREFLIGHT, A)
+    ),
+    case(
+        "a preflight from another", request(b"/p/fenced", b"Origin: null", method=b"OPTIONS"), to(BAD_ORIGIN)
+    ),
+    case("a preflight to what is gone", request(b"/p/gone", method=b"OPTIONS"), to(PREFLIGHT)),
+    case("a preflight to nothing", request(b"/p/none", method=b"OPTIONS"), to(NO_CAMPAIGN)),
+    case(
+        "a view, a beacon, a view",
+        request(PAGE) + post(b"/p/site", b"no") + request(PAGE),
+        RECORDED,
+        to(BAD_BODY, A),
+        RECORDED,
+        hits=(viewed(), viewed()),
+    ),
+)
+
+CASES = (*PLAIN, *QUERIES, *PATHS, *NO_REQUESTS, *FLOODS, *BODIES, *PIECES, *AGAIN, *COOKIES, *BEACONS)

@@ -29,8 +29,14 @@ DAYS = 10
 
 def new_door() -> Door:
     directory = Directory(None, Consent(Settings()))
-    for name, kind in (("site", "web"), ("other-site", "web"), ("mail", "email")):
-        directory.learn(campaigns.new(name, name, kind))
+    directory.learn(campaigns.new("mail", "Mail", "email"))
+    for name, identity in (
+        ("site", "own"),
+        ("other-site", "own"),
+        ("plain", "cookieless"),
+        ("shop", "cookie"),
+    ):
+        directory.learn(campaigns.new(name, name, "web", identity=identity))
     directory.forget("gone")
     return Door(Settings(token_days=DAYS), SECRETS, directory, Consent(Settings()), (), lambda: NOW)
 
@@ -210,12 +216,51 @@ def test_a_visitor_is_kept_as_a_hash_that_differs_by_campaign():
     assert other.visitor != stored(accepted).visitor
 
 
-def test_a_visitor_without_an_id_always_comes_to_the_same_shard():
-    addresses = [f"203.0.113.{i}" for i in range(50)]
-    first = [check("/p/site.gif", peer=address, user_agent="A").shard for address in addresses]
-    again = [check("/p/site.gif", b"u=x", peer=address, user_agent="A").shard for address in addresses]
+@pytest.mark.parametrize("query", [b"v=ada", b"v=ada&c=1"])
+def test_what_a_page_says_of_its_visitor_counts_in_its_identity_alone(query: bytes):
+    assert stored(check("/p/plain.gif", query)).visitor == b""
+    assert stored(check("/p/plain.gif", query)) == stored(check("/p/plain.gif"))
+    by_cookie = stored(check("/p/shop.gif", query)).visitor
+    assert by_cookie != SECRETS.visitor_key(b"own", b"shop", b"ada")
+    assert bool(by_cookie) == (b"c=1" in query)
+
+
+ADDRESSES = [f"203.0.113.{i}" for i in range(50)]
+
+
+@pytest.mark.parametrize("campaign", ["site", "plain", "shop"])
+def test_a_visitor_without_an_id_always_comes_to_the_same_shard(campaign: str):
+    path = f"/p/{campaign}.gif"
+    first = [check(path, peer=address, user_agent="A").shard for address in ADDRESSES]
+    again = [check(path, b"u=x", peer=address, user_agent="A").shard for address in ADDRESSES]
     assert first == again
     assert set(first) == {0, 1, 2, 3}
+
+
+def test_a_new_cookie_is_of_the_shard_that_its_visitor_came_to_without_one():
+    for address in ADDRESSES:
+        plain = check("/p/shop.gif", peer=address)
+        first = check("/p/shop.gif", b"c=1", peer=address)
+        assert first.shard == plain.shard
+        value = dict(first.answer.headers)[b"set-cookie"].decode().partition(";")[0]
+        second = check("/p/shop.gif", b"c=1", peer="192.0.2.1", user_agent="another", cookie=value)
+        assert second.shard == first.shard
+        assert stored(second).visitor == stored(first).visitor
+        assert (stored(first).is_new, stored(first).visits) == (True, 1)
+        assert (stored(second).is_new, stored(second).visits) == (False, 1)
+        assert second.answer is answers.RECORDED
+
+
+@pytest.mark.parametrize("says", ["px_no=1", "a=b; px_no=1", "px_no=1;a=b"])
+@pytest.mark.parametrize("path", [open_path(), "/p/site.gif", "/p/shop.gif"])
+def test_who_opted_out_is_counted_as_a_number_only(path: str, says: str):
+    door = new_door()
+    for _ in range(3):
+        found = door.check("GET", path.encode(), b"c=1", Head([(b"cookie", says.encode())]), None)
+        assert found is answers.OPTED_OUT
+    name = "mail" if path.startswith("/o/") else path[3:-4]
+    assert door.dropped == {f"{name}:out": 3}
+    assert not door.recent
 
 
 @pytest.mark.parametrize(

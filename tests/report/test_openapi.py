@@ -23,6 +23,7 @@ BESIDE = {
     ("HEAD", "/o/{token}.gif"),
     ("GET", "/p/{campaign}.gif"),
     ("HEAD", "/p/{campaign}.gif"),
+    ("POST", "/p/{campaign}"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
 }

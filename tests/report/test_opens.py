@@ -188,9 +188,11 @@ def test_two_addresses_are_no_burst_nor_are_proxies(mail, opens, stats):
     assert stats("mail")["verdicts"]["scanner"]["hits"] == 0
 
 
-def test_traces_go_with_the_shards_hits_whatever_these_are(mail, opens, stats, site, clock, client, secrets):
+def test_traces_go_with_the_shards_hits_whatever_these_are(
+    mail, page, opens, stats, site, clock, client, secrets
+):
     mail()
-    site.post("/api/campaigns", json={"id": "page", "name": "Page", "kind": "web"})
+    page()
     opens("2026-03-01T22:00Z", "ada")
     stats("mail")
     [key] = client.keys("px:*evidence*")

@@ -11,7 +11,7 @@ from pixel_server import keys
 from tests.stack import NOBODY_ASKED
 
 DAY = "2025-06-10"
-NO_GPC = {"hits_gpc": 0, "dropped_gpc": 0}
+NOBODY_SAID_NO = {"hits_gpc": 0, "dropped_gpc": 0, "dropped_opted_out": 0, "refused_origin": 0}
 
 
 def counted(items, name="hits"):
@@ -63,7 +63,7 @@ def test_four_hits_of_two_visitors(page, viewed, stats):
     viewed("2025-06-11T09:00Z", "ada")
     found = stats("page")
     assert found["totals"] == {
-        **NO_GPC,
+        **NOBODY_SAID_NO,
         **NO_ODD_VIEWS,
         **{"hits": 4, "views": 4, "visits": 3, "bounces": 2, "unique_visitors": 2, "unique_ips": 1},
     }
@@ -108,6 +108,7 @@ def test_ranges_add_up(mail, opened, stats, query):
         "unique_ips": None,
         **NOBODY_ASKED,
         "dropped_gpc": None,
+        "dropped_opted_out": None,
     }
 
 
@@ -162,7 +163,7 @@ def test_visitors_are_known_only_for_days_of_the_own_zone(page, viewed, stats):
     assert [item["unique_visitors"] for item in own["series"]] == [1, 0]
     figures = {"hits": 1, "views": 1, "visits": 1, "bounces": 1, "unique_visitors": 1, "hits_gpc": 0}
     figures |= NO_ODD_VIEWS
-    figures |= {"unique_ips": None, "dropped_gpc": None}
+    figures |= {"unique_ips": None, "dropped_gpc": None, "dropped_opted_out": None, "refused_origin": None}
     assert own["totals"] == figures
     for query in ({"tz": "UTC"}, {"interval": "hour"}):
         other = stats("page", **days, **query)

@@ -1,0 +1,139 @@
+"""What `p.js` sends: who may, how slowly, and that it never breaks the server. See also corpus.py."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixel_server import hit, keys
+from pixel_server.collect import answers, beacon
+from pixel_server.collect.said import Said
+from tests.collect.test_pixel import hits, serving
+from tests.stack import until
+
+TEXT = {b"content-type": b"text/plain"}
+
+
+def read(*parts: bytes | None, headers: dict[bytes, bytes] = TEXT):
+    """What is made of a body that comes in these parts; None: the client goes."""
+    messages = [
+        {"type": "http.disconnect"}
+        if part is None
+        else {"type": "http.request", "body": part, "more_body": i + 1 < len(parts)}
+        for i, part in enumerate(parts)
+    ]
+
+    async def receive():
+        if messages:
+            return messages.pop(0)
+        return await asyncio.Event().wait()
+
+    return asyncio.run(beacon.read(headers, receive))
+
+
+def test_a_body_comes_in_parts():
+    assert read(b'{"i":', b"", b'"a"}') == Said(view=b"a")
+    assert read(b" " * 4000, b'{"i":"a"}'.rjust(96)) == Said(view=b"a")
+    assert read(b" " * 4000, b'{"i":"a"}'.rjust(97)) is answers.LONG_BODY
+    assert read(b'{"i":', None) is None
+
+
+def test_a_client_that_says_how_much_too_much_it_will_send_is_not_read():
+    assert read(headers={**TEXT, b"content-length": b"4097"}) is answers.LONG_BODY
+    assert read(b'{"i":"a"}', headers={**TEXT, b"content-length": b"\xb2"}) == Said(view=b"a")
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(beacon, "WITHIN", 0.01)
+
+    async def receive():
+        return await asyncio.Event().wait()
+
+    assert asyncio.run(beacon.read(TEXT, receive)) is answers.SLOW_BODY
+
+
+SAID = {
+    "i": st.text(max_size=40) | st.integers(),
+    "u": st.text(max_size=3000) | st.none(),
+    "r": st.text(max_size=20),
+    "v": st.text(st.characters(), max_size=20),
+    "c": st.integers(-1, 2) | st.booleans(),
+    "t": st.integers() | st.floats() | st.none(),
+}
+
+
+@given(
+    st.binary(max_size=200) | st.fixed_dictionaries({}, optional=SAID).map(lambda it: json.dumps(it).encode())
+)
+def test_no_body_breaks_it(body: bytes):
+    said = beacon.parse(body)
+    if said is not None:
+        assert 1 <= len(said.view) <= 32
+        assert -1 <= said.spent <= beacon.DAY
+        assert len(said.page.encode()) <= hit.MAX_URL + 3
+
+
+def test_origins_that_are_not_the_campaigns_are_counted(web, client):
+    fenced = {"id": "fenced", "name": "Fenced", "kind": "web", "origins": ["https://a.example"]}
+    assert web.post("/api/campaigns", json=fenced).status_code == 201
+    for method, origin, status in (
+        ("POST", "https://a.example", 200),
+        ("POST", "https://b.example", 403),
+        ("POST", None, 403),
+        ("OPTIONS", "https://b.example", 403),
+        ("OPTIONS", "https://a.example", 200),
+    ):
+        named = {"Origin": origin} if origin else {}
+        answer = web.request(
+            method, "/p/fenced", content=b'{"i":"a"}', headers={"Content-Type": "text/plain", **named}
+        )
+        assert answer.status_code == status
+        mine = origin if status == 200 else "*"
+        assert answer.headers["access-control-allow-origin"] == mine
+        assert answer.headers.get("access-control-allow-credentials") == (None if mine == "*" else "true")
+        assert answer.headers["vary"] == "Origin"
+        assert answer.headers["cache-control"].startswith("no-store")
+    assert web.get("/p/fenced.gif", headers={"Cookie": "px_no=1"}).status_code == 200
+    until(lambda: client.hget(keys.DROPPED, "fenced:out"))
+    assert client.hgetall(keys.DROPPED) == {b"fenced:origin": b"3", b"fenced:out": b"1"}
+    assert [one.method for one in hits(client)] == ["POST"]
+
+    totals = web.get("/api/campaigns/fenced/stats").json()["totals"]
+    assert (totals["refused_origin"], totals["dropped_opted_out"], totals["dropped_gpc"]) == (3, 1, 0)
+    assert web.delete("/api/campaigns/fenced").status_code == 204
+    assert client.hgetall(keys.DROPPED) == {}
+
+
+def test_who_asks_is_judged_as_with_an_image(web, client):
+    for name, fields in (("count", {"gpc": "count"}), ("drop", {"gpc": "drop"}), ("off", {"mode": "off"})):
+        made = {"id": name, "name": name, "kind": "web", "identity": "cookie", **fields}
+        assert web.post("/api/campaigns", json=made).status_code == 201
+    says = {}
+    for name in ("count", "drop", "off"):
+        answer = web.post(
+            f"/p/{name}",
+            content=b'{"i":"a","c":1}',
+            headers={"Content-Type": "text/plain", "Sec-GPC": "1"},
+        )
+        assert "set-cookie" not in answer.headers
+        says[name] = answer.headers["x-pixel"]
+    assert says == {"count": "recorded", "drop": "ignored; reason=gpc", "off": "ignored; reason=off"}
+    [one] = hits(client)
+    assert (one.campaign, one.visitor, one.visits, one.is_new) == ("count", b"", 0, False)
+
+
+@pytest.mark.parametrize("prefix", ["/px", "/a/b"])
+def test_below_a_prefix_the_cookie_is_of_its_pixels(prefix, settings, secrets, client):
+    with serving(replace(settings, base_url=f"https://pixel.test{prefix}"), secrets) as app:
+        app.post("/api/campaigns", json={"id": "shop", "name": "Shop", "kind": "web", "identity": "cookie"})
+        text = {"Content-Type": "text/plain"}
+        for path in (f"{prefix}/p/shop", "/p/shop"):
+            answer = app.post(path, content=b'{"i":"a","c":1}', headers=text)
+            assert f"; Path={prefix}/p/; " in answer.headers["set-cookie"]
+            assert app.get(f"{path}.gif?c=1").headers["set-cookie"].startswith("px_shop=")
+            assert "set-cookie" not in app.get(f"{path}.gif").headers

@@ -1,0 +1,76 @@
+"""`/p.js`: small, and kept by browsers for a day."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import replace
+
+import pytest
+
+from pixel_server.collect.script import SOURCE
+from tests.collect.test_pixel import serving
+
+USUAL = {
+    "content-type": "text/javascript; charset=utf-8",
+    "cache-control": "public, max-age=86400",
+    "cross-origin-resource-policy": "cross-origin",
+    "x-content-type-options": "nosniff",
+    "vary": "Accept-Encoding",
+}
+
+
+def get(web, method: str = "GET", **headers: str):
+    web.headers.pop("authorization", None)
+    web.headers["accept-encoding"] = "identity"
+    return web.request(
+        method, "/p.js", headers={name.replace("_", "-"): value for name, value in headers.items()}
+    )
+
+
+def test_it_is_less_than_a_kilobyte():
+    assert len(gzip.compress(SOURCE, 9)) < 1024
+    assert SOURCE.isascii()
+
+
+def test_it_is_kept_for_a_day_and_then_asked_for_by_its_tag(web):
+    answer = get(web)
+    assert (answer.status_code, answer.content) == (200, SOURCE)
+    tag = answer.headers["etag"]
+    assert dict(answer.headers) == {**USUAL, "etag": tag, "content-length": str(len(SOURCE))}
+    for known in (tag, f"W/{tag}", f'"x", {tag}', "*"):
+        again = get(web, if_none_match=known)
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        assert again.headers["cache-control"] == USUAL["cache-control"]
+    for other in ('"x"', "", tag.strip('"')):
+        assert get(web, if_none_match=other).status_code == 200
+
+
+@pytest.mark.parametrize("accepts", ["gzip", "br, gzip", "*", "GZIP;q=0.5", "gzip, deflate, br"])
+def test_it_is_packed_for_who_takes_that(web, accepts: str):
+    answer = get(web, accept_encoding=accepts)
+    assert answer.headers["content-encoding"] == "gzip"
+    assert int(answer.headers["content-length"]) < 1024
+    assert answer.content == SOURCE  # unpacked by the client
+    assert answer.headers["etag"] != get(web).headers["etag"]
+    assert get(web, accept_encoding=accepts, if_none_match=answer.headers["etag"]).status_code == 304
+
+
+@pytest.mark.parametrize("accepts", ["", "br", "gzip;q=0", "gzip; q=0.000", "xgzip", "gzipped", "identity"])
+def test_it_is_plain_for_who_does_not(web, accepts: str):
+    answer = get(web, accept_encoding=accepts)
+    assert "content-encoding" not in answer.headers
+    assert answer.headers["content-length"] == str(len(SOURCE))
+
+
+def test_it_is_only_to_be_read(web):
+    head = get(web, "HEAD")
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(SOURCE)))
+    assert get(web, "POST").status_code == 405
+    assert "set-cookie" not in get(web).headers
+
+
+def test_it_is_below_a_prefix_too(settings, secrets):
+    with serving(replace(settings, base_url="https://pixel.test/px"), secrets) as app:
+        for path in ("/px/p.js", "/p.js"):
+            assert app.get(path).content == SOURCE
+        assert app.get("/px/p.js/x").status_code == app.get("/p.jsx").status_code == 404

@@ -1,0 +1,392 @@
+"""`p.js` and the bare image in a real browser, on pages of the server's own site and of another."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pixel_server import hit, keys
+from pixel_server.hit import Hit
+from tests.collect.corpus import FENCED, SHOP, SITE
+from tests.collect.test_bad_requests import PROGRAMS, Server
+from tests.stack import until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+WATCH = """<script>
+  errors = [];
+  window.onerror = function (message) { errors.push(String(message)); };
+  window.addEventListener("unhandledrejection", function (event) { errors.push(String(event.reason)); });
+</script>"""
+HIDE = """hidden => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+class _Site(ThreadingHTTPServer):
+    """Shows one page under every path, on 127.0.0.1 and on localhost: to a browser, two sites."""
+
+    body = ""
+    csp = ""
+
+    def at(self, path: str, host: str = "127.0.0.1") -> str:
+        return f"http://{host}:{self.server_address[1]}{path}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Site
+
+    def do_GET(self) -> None:
+        body = f"<!doctype html><title>A page</title>{WATCH}{self.server.body}".encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        if self.server.csp:
+            self.send_header("Content-Security-Policy", self.server.csp)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's own name
+        pass
+
+
+@pytest.fixture
+def site() -> Iterator[_Site]:
+    with _Site(("127.0.0.1", 0), _Handler) as made:
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        yield made
+        made.shutdown()
+
+
+@pytest.fixture
+def server(valkey_url: str, tmp_path: Path) -> Iterator[Server]:
+    """The real server, without workers: hits stay where they are stored."""
+    made = Server(PROGRAMS["serve"], valkey_url, tmp_path)
+    yield made
+    made.stop()
+    made.store.close()
+
+
+class Reader:
+    """One browser. sent: what of its requests playwright sees; not those of a page that is being left."""
+
+    def __init__(self, browser: Browser, server: Server) -> None:
+        self.server = server
+        self.context: BrowserContext = browser.new_context()
+        self.page: Page = self.context.new_page()
+        self.sent: list[str] = []
+        start = f"http://127.0.0.1:{server.port}/p/"
+        self.context.on(
+            "request",
+            lambda request: self.sent.append(request.method) if request.url.startswith(start) else 0,
+        )
+
+    def hits(self, count: int) -> list[Hit]:
+        """So many hits and no more, by their time."""
+        found: list[Hit] = []
+
+        def all_there() -> bool:
+            self.page.wait_for_timeout(20)  # lets the browser work
+            found.clear()
+            for shard in range(4):
+                for _, fields in self.server.store.xrange(keys.hits(shard)):
+                    for batch in fields.values():
+                        found.extend(hit.decode_batch(batch)[0])
+            return len(found) >= count
+
+        until(all_there)
+        assert len(found) == count
+        return sorted(found, key=lambda one: one.time)
+
+    def errors(self) -> list[str]:
+        found: list[str] = self.page.evaluate("errors")
+        return found
+
+    def cookies(self) -> list[dict[str, Any]]:
+        return [dict(cookie) for cookie in self.context.cookies() if cookie["name"].startswith("px_")]
+
+
+@pytest.fixture
+def reader(browser: Browser, server: Server) -> Iterator[Reader]:
+    made = Reader(browser, server)
+    yield made
+    made.context.close()
+
+
+def script(server: Server, campaign: str = SITE, more: str = "") -> str:
+    source = f"http://127.0.0.1:{server.port}/p.js"
+    return f'<script defer src="{source}" data-campaign="{campaign}" {more}></script>'
+
+
+def test_a_view_and_then_its_time(reader: Reader, server: Server, site: _Site):
+    site.body = script(server, more='data-visitor="ada"') + '<a href="/second?x=1#y">on</a>'
+    reader.page.goto(site.at("/first?a=b#c"))
+    [view] = reader.hits(1)
+    assert (view.method, view.page, view.page_referrer) == ("POST", site.at("/first?a=b"), "")
+    assert (len(view.view), view.spent, len(view.visitor)) == (8, -1, 8)
+
+    reader.page.click("a")
+    view, report, second = reader.hits(3)
+    assert (report.view, report.visitor) == (view.view, view.visitor)
+    assert report.spent >= 0
+    assert (second.page, second.page_referrer) == (site.at("/second?x=1"), site.at("/first?a=b"))
+    assert second.view != view.view
+    assert reader.errors() == []
+
+
+def test_time_adds_up_while_the_page_is_seen(reader: Reader, server: Server, site: _Site):
+    site.body = script(server)
+    reader.page.goto(site.at("/"))
+    reader.hits(1)
+    for hidden in (True, True, False, False, True):
+        reader.page.evaluate(HIDE, hidden)
+    view, first, second = reader.hits(3)
+    assert view.view == first.view == second.view
+    assert 0 <= first.spent <= second.spent
+    reader.page.evaluate("performance.now = () => 1e7")
+    reader.page.evaluate(HIDE, False)
+    reader.page.evaluate("performance.now = () => 1e7 + 5000")
+    reader.page.evaluate(HIDE, True)
+    assert reader.hits(4)[-1].spent == second.spent + 5000
+
+
+def test_pages_of_one_page(reader: Reader, server: Server, site: _Site):
+    site.body = script(server)
+    reader.page.goto(site.at("/a"))
+    reader.hits(1)
+    reader.page.evaluate("history.replaceState(1, '')")
+    reader.page.evaluate("history.pushState(2, '', '#part')")
+    reader.page.evaluate("history.pushState(3, '', '/b?x=1')")
+    reader.hits(3)
+    reader.page.evaluate("history.replaceState(4, '', '/b?x=2')")
+    reader.hits(5)
+    reader.page.evaluate("history.back()")
+    found = reader.hits(7)
+    views = [one for one in found if one.spent < 0]
+    a, b, c = site.at("/a"), site.at("/b?x=1"), site.at("/b?x=2")
+    assert [(one.page, one.page_referrer) for one in views] == [(a, ""), (b, a), (c, b), (a, c)]
+    reports = [one.view for one in found if one.spent >= 0]
+    assert reports == [one.view for one in views[:3]]
+    assert len({one.view for one in views}) == 4
+    assert reader.page.evaluate("history.state") == 2
+    assert reader.errors() == []
+
+
+def test_a_page_is_viewed_when_it_is_seen(reader: Reader, server: Server, site: _Site):
+    site.body = script(server)
+    reader.page.add_init_script(
+        "Object.defineProperty(document, 'prerendering', { value: true, configurable: true })"
+    )
+    reader.page.goto(site.at("/a"))
+    reader.page.evaluate("history.pushState(1, '', '/b')")
+    reader.page.evaluate(HIDE, False)
+    reader.page.evaluate(HIDE, True)
+    assert reader.sent == []
+    reader.page.evaluate("Object.defineProperty(document, 'prerendering', { value: false })")
+    reader.page.evaluate("document.dispatchEvent(new Event('prerenderingchange'))")
+    assert reader.sent == []
+    reader.page.evaluate(HIDE, False)
+    reader.page.evaluate("document.dispatchEvent(new Event('prerenderingchange'))")
+    [view] = reader.hits(1)
+    assert (view.page, view.page_referrer) == (site.at("/b"), "")
+
+
+def test_a_page_that_comes_back_is_viewed_again(reader: Reader, server: Server, site: _Site):
+    site.body = script(server)
+    reader.page.goto(site.at("/a"))
+    reader.page.evaluate(HIDE, True)
+    reader.page.evaluate(HIDE, False)
+    reader.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: false }))")
+    reader.hits(2)
+    reader.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    first, _, second = reader.hits(3)
+    assert first.page == second.page
+    assert first.view != second.view
+
+
+def test_a_yes_sets_the_cookie_at_once(reader: Reader, server: Server, site: _Site):
+    site.body = script(server, SHOP)
+    reader.page.goto(site.at("/a"))
+    [before] = reader.hits(1)
+    assert (before.visitor, before.visits, reader.cookies()) == (b"", 0, [])
+    reader.page.evaluate("pixel.consent()")
+    _, yes = reader.hits(2)
+    assert (yes.view, yes.is_new, yes.visits) == (before.view, True, 1)
+    assert yes.spent >= 0
+    [cookie] = reader.cookies()
+    assert (cookie["name"], cookie["path"], cookie["sameSite"]) == ("px_shop", "/p/", "Lax")
+    assert cookie["httpOnly"]
+    assert cookie["secure"]
+    assert reader.page.evaluate("document.cookie") == ""
+
+    site.body = script(server, SHOP, "data-consent")
+    reader.page.goto(site.at("/b"))
+    *_, left, after = reader.hits(4)
+    assert left.visitor == after.visitor == yes.visitor
+    assert (after.is_new, after.visits) == (False, 1)
+    assert reader.errors() == []
+
+
+def test_a_no_ends_it(reader: Reader, server: Server, site: _Site):
+    site.body = script(server, SHOP, "data-consent='yes'")
+    reader.page.goto(site.at("/a"))
+    reader.hits(1)
+    reader.page.evaluate("pixel.stop()")
+    reader.page.evaluate("history.pushState(1, '', '/b')")
+    reader.page.evaluate(HIDE, True)
+    reader.page.evaluate(HIDE, False)
+    reader.hits(1)
+    reader.page.evaluate("pixel.consent()")
+    assert reader.hits(2)[1].page == site.at("/b")
+
+
+@pytest.mark.parametrize("says", ["data-off", 'data-off="" data-consent', 'data-consent="no"'])
+def test_a_page_that_says_no_sends_nothing(reader: Reader, server: Server, site: _Site, says: str):
+    site.body = script(server, SHOP, says)
+    reader.page.goto(site.at("/a"), wait_until="networkidle")
+    reader.page.evaluate(HIDE, True)
+    reader.page.evaluate(HIDE, False)
+    reader.page.goto(site.at("/b"), wait_until="networkidle")
+    assert reader.sent == []
+    reader.page.evaluate("pixel.consent()")
+    [view] = reader.hits(1)
+    assert (view.page, view.is_new, view.spent) == (site.at("/b"), True, -1)
+
+
+def test_to_another_site_the_cookie_is_that_sites_own(reader: Reader, server: Server, site: _Site):
+    site.body = script(server, SHOP, "data-consent")
+    reader.page.goto(site.at("/a", "localhost"))
+    [first] = reader.hits(1)
+    [cookie] = reader.cookies()
+    assert (cookie["sameSite"], cookie["secure"]) == ("None", True)
+    assert cookie["partitionKey"] == "http://localhost"
+    reader.page.goto(site.at("/b", "localhost"))
+    *_, again = reader.hits(3)
+    assert (first.is_new, again.is_new) == (True, False)
+    assert first.visitor == again.visitor
+
+    reader.page.goto(site.at("/c"))
+    *_, near = reader.hits(5)
+    assert near.is_new
+    assert near.visitor != first.visitor
+    assert [cookie.get("partitionKey") for cookie in reader.cookies() if cookie["sameSite"] == "Lax"] == [
+        None
+    ]
+    assert reader.errors() == []
+
+
+def test_only_pages_of_its_origins_are_heard(reader: Reader, server: Server, site: _Site):
+    server.api("PATCH", f"/{FENCED}", {"origins": [site.at("")]})
+    site.body = script(server, FENCED)
+    with reader.page.expect_response(lambda answer: answer.request.method == "POST") as refused:
+        reader.page.goto(site.at("/a", "localhost"))
+    assert refused.value.status == 403
+    assert reader.errors() == []
+    reader.page.goto(site.at("/b"))
+    assert reader.hits(1)[0].page == site.at("/b")
+    until(lambda: server.store.hget(keys.DROPPED, keys.dropped(FENCED, "origin")) == b"2")
+
+
+def test_it_sends_whatever_the_browser_asks_for(reader: Reader, server: Server, site: _Site):
+    reader.context.set_extra_http_headers({"Sec-GPC": "1", "DNT": "1"})
+    reader.page.add_init_script("Object.defineProperty(navigator, 'globalPrivacyControl', { value: true })")
+    site.body = script(server, SHOP, "data-consent")
+    reader.page.goto(site.at("/a"))
+    [view] = reader.hits(1)
+    assert (view.gpc, view.dnt, view.visitor, view.visits) == ("1", "1", b"", 0)
+    assert reader.cookies() == []
+
+
+NO_BEACON = "navigator.sendBeacon = undefined;"
+
+
+def test_without_beacons_it_fetches(reader: Reader, server: Server, site: _Site):
+    site.body = f"<script>{NO_BEACON}</script>" + script(server, SHOP, "data-consent")
+    reader.page.goto(site.at("/a"))
+    reader.page.evaluate(HIDE, True)
+    view, report = reader.hits(2)
+    assert (view.method, view.page, view.is_new) == ("POST", site.at("/a"), True)
+    assert report.visitor == view.visitor
+    assert reader.errors() == []
+
+
+def test_without_fetch_it_loads_the_image(reader: Reader, server: Server, site: _Site):
+    site.body = f"<script>{NO_BEACON} fetch = undefined;</script>" + script(server, SHOP, "data-consent")
+    reader.page.goto(site.at("/a?x=1&y"))
+    [view] = reader.hits(1)
+    assert (view.method, view.page, view.is_new) == ("GET", site.at("/a?x=1&y"), True)
+    reader.page.evaluate(HIDE, True)
+    assert reader.errors() == []
+    assert reader.sent == ["GET"]
+
+
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        "navigator.sendBeacon = function () { throw Error(); };",
+        "navigator.sendBeacon = function () { return false; }; fetch = function () { throw Error(); };",
+        f"{NO_BEACON} fetch = function () {{ return Promise.reject(Error()); }};",
+        f"{NO_BEACON} fetch = Image = undefined;",
+        "performance.now = undefined;",
+        "Object.freeze(history);",
+        "Object.defineProperty(window, 'pixel', { value: 1 });",
+        "JSON.stringify = function () { throw Error(); };",
+    ],
+)
+def test_it_throws_nothing_into_the_page(reader: Reader, server: Server, site: _Site, breaks: str):
+    site.body = f"<script>{breaks}</script>{script(server, SHOP)}"
+    reader.page.goto(site.at("/a"), wait_until="networkidle")
+    reader.page.evaluate("history.pushState(1, '', '/b')")
+    for hidden in (True, False, True):
+        reader.page.evaluate(HIDE, hidden)
+    reader.page.evaluate("window.pixel && pixel.consent && (pixel.consent(), pixel.stop())")
+    reader.page.wait_for_load_state("networkidle")
+    assert reader.errors() == []
+    assert reader.page.evaluate("location.pathname") == "/b"
+
+
+def test_a_script_that_cannot_work_does_nothing(reader: Reader, server: Server, site: _Site):
+    source = f"http://127.0.0.1:{server.port}/p.js"
+    site.body = (
+        f'<script src="{source}"></script><script type="module" src="{source}" data-campaign="x"></script>'
+    )
+    reader.page.goto(site.at("/a"), wait_until="networkidle")
+    assert (reader.sent, reader.errors()) == ([], [])
+
+
+def test_a_page_that_lets_nothing_be_sent(reader: Reader, server: Server, site: _Site):
+    site.csp = f"script-src http://127.0.0.1:{server.port} 'unsafe-inline'; default-src 'none'"
+    site.body = script(server)
+    reader.page.goto(site.at("/a"), wait_until="networkidle")
+    reader.page.evaluate(HIDE, True)
+    assert reader.errors() == []
+    assert server.take_hits() == []
+
+
+POLICY = ' referrerpolicy="no-referrer-when-downgrade"'
+
+
+@pytest.mark.parametrize(
+    ("host", "policy", "page"),
+    [
+        ("localhost", POLICY, "/a/b?c=d"),
+        ("localhost", "", "/"),
+        ("127.0.0.1", POLICY, "/a/b?c=d"),
+        ("127.0.0.1", "", "/"),
+    ],
+)
+def test_the_policy_is_what_makes_the_whole_address_arrive(
+    reader: Reader, server: Server, site: _Site, host: str, policy: str, page: str
+):
+    site.body = f'<img src="http://127.0.0.1:{server.port}/p/{SITE}.gif" width="1" height="1" alt=""{policy}>'
+    reader.page.goto(site.at("/a/b?c=d", host))
+    [view] = reader.hits(1)
+    assert view.referrer == view.page == site.at(page, host)
