@@ -55,6 +55,8 @@ def test_no_key_that_is_not_listed(web, client, count):
         assert reader.get(
             page, headers={"Referer": "https://c.example/px:x", "User-Agent": READER}
         ).is_success
+    web.post("/api/campaigns", json={"id": "salted", "name": "Salted", "kind": "web"})
+    assert reader.get("/p/salted.gif", headers={"User-Agent": READER}).is_success
     web.post("/api/campaigns", json={"id": "drop", "name": "Drop", "kind": "web", "gpc": "drop"})
     assert reader.get("/p/drop.gif", headers={"DNT": "1"}).headers["x-pixel"] == "ignored; reason=gpc"
     until(lambda: client.exists(keys.DROPPED))

@@ -249,6 +249,7 @@ def _report(under_way: Open, name: bytes, visit: Visit, view: View) -> None:
                 one.is_reported = True
             _last(view.sums, visit, view.at)
             under_way.touch(name, visit)
+            _point(under_way, name, visit, view)  # who says yes to a cookie, says so here
             return
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from starlette.types import Receive
@@ -33,8 +33,8 @@ class _Body(msgspec.Struct):
     u: str = ""
     r: str = ""
     v: str = ""
-    c: Literal[0, 1] = 0
-    t: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    c: float = 0
+    t: Annotated[float, msgspec.Meta(ge=0)] | None = None
 
 
 _decode = msgspec.json.Decoder(_Body).decode
@@ -75,7 +75,7 @@ def parse(body: bytes) -> Said | None:
         found.v.encode(),
         found.c == 1,
         found.i.encode(),
-        -1 if found.t is None else min(found.t, DAY),
+        -1 if found.t is None else int(min(found.t, DAY)),
     )
 
 

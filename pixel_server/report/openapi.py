@@ -548,9 +548,12 @@ def _beacon() -> dict[str, Any]:
             "u": text("The page's URL. Default: `Referer`."),
             "r": text("Where its visitor came from."),
             "v": text("The page's own id of its visitor, with identity `own`."),
-            "c": {"enum": [0, 1], "description": "1: the page says yes to the cookie of identity `cookie`."},
+            "c": {
+                "type": "number",
+                "description": "1: the page says yes to the cookie of identity `cookie`.",
+            },
             "t": {
-                "type": "integer",
+                "type": "number",
                 "minimum": 0,
                 "description": "ms that the view was visible so far. It is then a report, and no view.",
             },

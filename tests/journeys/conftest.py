@@ -23,14 +23,20 @@ QUIET = [
 
 
 @pytest.fixture
-def browser() -> Iterator[Browser]:
-    """A headless Chromium. Without one: the test is skipped on a laptop, and fails where CI is set."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
+def chromium() -> str:
+    """Where it is. Without one: the test is skipped on a laptop, and fails where CI is set."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
         missing = "NO CHROMIUM ON PATH: nothing was tried in a real browser (Debian: apt install chromium)"
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
+    return found
+
+
+@pytest.fixture
+def browser(chromium: str) -> Iterator[Browser]:
+    """A headless one."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

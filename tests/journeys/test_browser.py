@@ -42,6 +42,9 @@ def site(tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:{0}.0) Gecko/20100101 Firefox/{0}.0"
+
+
 def show(browser: Browser, address: str, agent: str | None = None) -> None:
     """Opens an address as a new visitor, until all its images are there."""
     context = browser.new_context(user_agent=agent)
@@ -96,16 +99,28 @@ def test_a_web_page_is_viewed(stack: Stack, browser: Browser, site: str, tmp_pat
         PAGE.format(pixel=f'<img src="{named}" width="1" height="1" alt="">')
     )
 
-    show(browser, f"{site}/plain.html", "Agent/1")
+    show(browser, f"{site}/plain.html", FIREFOX.format(139))
     until(lambda: stack.totals("site")["views"] == 1, within=SOON)
-    show(browser, f"{site}/named.html", "Agent/1")
-    show(browser, f"{site}/named.html", "Agent/2")
+    show(browser, f"{site}/named.html", FIREFOX.format(139))
+    show(browser, f"{site}/named.html", FIREFOX.format(140))
     until(lambda: stack.totals("site")["views"] == 3, within=SOON)
     totals = stack.totals("site")
-    assert totals["unique_visitors"] == 2, "the page's own visitor id is one visitor, whatever the browser"
+    assert totals["unique_visitors"] == 1, "the page's own visitor id is one visitor, whatever the browser"
+    assert totals["views_no_visitor"] == 1, "a page that gives none"
 
-    show(browser, f"{site}/plain.html", "Agent/3")
-    until(lambda: stack.totals("site")["unique_visitors"] == 3, within=SOON)
+    made = {"id": "salted", "name": "Salted", "kind": "web"}
+    assert stack.call("POST", "/api/campaigns", made)[0] == 201
+    (tmp_path / "salted.html").write_text(
+        PAGE.format(pixel=f'<img src="{stack.address}/p/salted.gif" width="1" height="1" alt="">')
+    )
+    until(lambda: stack.get("/p/salted.gif", **{"User-Agent": "curl/8.5.0"}) == (200, "recorded"))
+    for version in (139, 140, 139):
+        show(browser, f"{site}/salted.html", FIREFOX.format(version))
+    until(lambda: stack.totals("salted")["views"] == 3, within=SOON)
+    totals = stack.totals("salted")
+    assert (totals["unique_visitors"], totals["views_bot"]) == (2, 1), (
+        "one a browser and address; curl is none"
+    )
 
 
 def test_the_snippet_of_the_readme(stack: Stack, browser: Browser, site: str, tmp_path: Path):

@@ -59,7 +59,7 @@ def test_each_kind_is_counted(mail, page, opened, viewed, stats, site, settings,
         "daily opens by client, device, country": 2,
         "daily views by page, referrer, country ...": 3,
         "salts of visitors' hashes": 1,
-        "visits under way": 2,
+        "visits under way": numbers["visits under way"],  # one that a later hit of its shard ended has gone
         "days of last opens": 1,
         "address estimates": numbers["address estimates"],
         "visitor estimates": numbers["visitor estimates"],
