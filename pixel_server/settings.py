@@ -181,7 +181,11 @@ class Settings:
         _number(0, 3600),
     )
     rules: Path | None = _setting(
-        "PIXEL_RULES", None, "a file of rules of your own, added to those in `data/rules.toml`", _path
+        "PIXEL_RULES",
+        None,
+        "a file of rules of your own, added to those in `data/rules.toml`; no two rules of one priority may "
+        "have different verdicts",
+        _path,
     )
     shards: int = _setting(
         "PIXEL_SHARDS", 4, "slices of all state; fixed when a store is first used", _number(1, 256)
