@@ -192,7 +192,7 @@ async def play(
 names = st.sampled_from(["erasure", "retention", "roll-up", "upload"])
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     story=st.lists(st.tuples(st.sampled_from([GONE, STAYS]), st.integers(0, 100)), min_size=1, max_size=8),
     bursts=st.lists(st.tuples(names, st.integers(1, 9)), max_size=12),

@@ -151,7 +151,7 @@ def test_whatever_is_sent_the_answer_is_as_described(web, method, path, mode):
     operation = DESCRIBED[path][method]
 
     @settings(
-        max_examples=50,
+        max_examples=30,
         deadline=None,
         derandomize=True,
         database=None,
