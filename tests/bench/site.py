@@ -64,9 +64,10 @@ def site(
     found: list[tuple[int, int]] = []
     seen: set[int] = set()
     while len(found) < views:
-        visitor, at = draw.randrange(visitors), begin + draw.randrange(seconds) * 1000
+        visitor = len(seen) if len(seen) < visitors else draw.randrange(visitors)  # each comes once, at least
+        at = begin + draw.randrange(seconds) * 1000
         seen.add(visitor)
-        for _ in range(min(draw.randint(1, 9), views - len(found))):
+        for _ in range(min(draw.randint(1, 5), views - len(found))):
             found.append((at, visitor))
             at += draw.randrange(1000, 300_000)
     found.sort()
