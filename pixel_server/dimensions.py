@@ -11,7 +11,9 @@ Names are chosen by strangers, so there are MOST of them at most, and the least 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
@@ -37,11 +39,14 @@ NONE = "(none)"
 Names = dict[str, list[int]]
 """[views, visits] by name."""
 
-Group = tuple[tuple[str, ...], tuple[str, ...]]
-"""Dimensions that are counted together, and the name in each."""
-
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, Names]).decode
+
+
+Reader = tuple[str, ...]
+"""A name of each of OF_READER."""
+Entry = tuple[str, tuple[str, str, str, str]]
+"""An entry page, and its source."""
 
 
 class Source(NamedTuple):
@@ -51,6 +56,23 @@ class Source(NamedTuple):
     utm_source: str = NONE
     utm_medium: str = NONE
     utm_campaign: str = NONE
+
+
+def _none() -> list[int]:
+    return [0, 0]
+
+
+@dataclass(slots=True)
+class Counted:
+    """[views, visits] of a day, as they come: what is counted together stands together, until `spread`.
+
+    readers: by the names of OF_READER. entries: by entry page and source, as OF_ENTRY.
+    """
+
+    pages: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(_none))
+    exits: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(_none))
+    readers: defaultdict[Reader, list[int]] = field(default_factory=lambda: defaultdict(_none))
+    entries: defaultdict[Entry, list[int]] = field(default_factory=lambda: defaultdict(_none))
 
 
 def pack(names: Names) -> bytes:
@@ -68,14 +90,18 @@ def unpack(value: bytes | None) -> Names:
 def add(names: Names, changes: Mapping[str, list[int]]) -> None:
     """Adds to views and visits. What is to be taken from a name that went into `(other)` is taken there."""
     rest = [0, 0]
-    for name, change in changes.items():
-        known = names.get(name) or names.setdefault(name, [0, 0])
-        for i in (0, 1):
-            left = known[i] + change[i]
-            known[i] = max(0, left)
-            rest[i] += min(0, left)
+    for name, (views, visits) in changes.items():
+        known = names.get(name)
+        if known is None:
+            known = names[name] = [0, 0]
+        known[0] += views
+        known[1] += visits
+        if known[0] < 0 or known[1] < 0:
+            for i in (0, 1):
+                rest[i] += min(0, known[i])
+                known[i] = max(0, known[i])
     _to_other(names, rest)
-    for name in [name for name, counts in names.items() if counts == [0, 0]]:
+    for name in [name for name in (*changes, OTHER) if names.get(name) == _NOTHING]:
         del names[name]
     if len(names) > MOST:
         order = sorted(names, key=lambda name: (name != OTHER, -names[name][1], -names[name][0], name))
@@ -83,18 +109,34 @@ def add(names: Names, changes: Mapping[str, list[int]]) -> None:
             _to_other(names, names.pop(name))
 
 
-def spread(groups: Mapping[Group, list[int]]) -> dict[str, Names]:
+def spread(counted: Counted) -> dict[str, Names]:
     """What is counted in each dimension, without what is nothing."""
-    found: dict[str, Names] = {}
-    for (dimensions, names), counts in groups.items():
-        for dimension, one in zip(dimensions, names, strict=True):
-            known = found.setdefault(dimension, {}).setdefault(one, [0, 0])
-            known[0] += counts[0]
-            known[1] += counts[1]
+    found: dict[str, Names] = {name: {} for name in DIMENSIONS}
+    found[PAGE], found[EXIT] = counted.pages, counted.exits
+    for reader, counts in counted.readers.items():
+        _spread(found, OF_READER, reader, counts)
+    for (entry, source), counts in counted.entries.items():
+        if counts != _NOTHING:
+            _spread(found, OF_ENTRY, (entry, *source), counts)
     return {
-        dimension: {one: counts for one, counts in names.items() if counts != [0, 0]}
+        dimension: {one: counts for one, counts in names.items() if counts != _NOTHING}
         for dimension, names in found.items()
     }
+
+
+_NOTHING = [0, 0]
+
+
+def _spread(found: dict[str, Names], dimensions: tuple[str, ...], names: Reader, counts: list[int]) -> None:
+    views, visits = counts
+    for dimension, one in zip(dimensions, names, strict=True):
+        column = found[dimension]
+        known = column.get(one)
+        if known is None:
+            column[one] = [views, visits]
+        else:
+            known[0] += views
+            known[1] += visits
 
 
 def _to_other(names: Names, counts: list[int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -14,7 +14,7 @@ from pixel_server.agents import UNKNOWN, reader
 from pixel_server.campaigns import Campaign
 from pixel_server.classify import Verdict
 from pixel_server.consent import Consent, Rule, allowed, asks
-from pixel_server.dimensions import Group, Source
+from pixel_server.dimensions import Counted, Source
 from pixel_server.hit import Hit, Unreadable
 from pixel_server.people import Person, Taken
 from pixel_server.salts import Salts
@@ -49,14 +49,6 @@ AHEAD_MS = 86_400_000
 """A hit from further in the future than this is a wrong clock, and is set aside."""
 
 
-Parts = defaultdict[Group, list[int]]
-"""[views, visits] by dimensions and names."""
-
-
-def _none() -> list[int]:
-    return [0, 0]
-
-
 @dataclass(slots=True)
 class Sums:
     """Of one campaign. name: its id, as `traces.field` has it. hits: how many, by bucket, verdict and what
@@ -77,7 +69,7 @@ class Sums:
     addresses: set[bytes] = field(default_factory=set)
     visitors: dict[str, set[bytes]] = field(default_factory=dict)
     opens: dict[str, Counter[str]] = field(default_factory=dict)
-    parts: dict[str, Parts] = field(default_factory=dict)
+    parts: dict[str, Counted] = field(default_factory=dict)
     days: dict[int, tuple[str, int, int]] = field(default_factory=dict)
     hashes: dict[bytes, blake2b] = field(default_factory=dict)
     rules: Counter[str] = field(default_factory=Counter)
@@ -104,11 +96,11 @@ class Sums:
             day = self.days[start] = salts.day(start, self.campaign.zone)
         return day
 
-    def parts_of(self, day: str) -> Parts:
+    def parts_of(self, day: str) -> Counted:
         """What views and visits of a local day break down into."""
         found = self.parts.get(day)
         if found is None:
-            found = self.parts[day] = defaultdict(_none)
+            found = self.parts[day] = Counted()
         return found
 
     def opens_of(self, start: int) -> Counter[str]:

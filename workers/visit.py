@@ -16,13 +16,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pixel_server import breakdown, keys, series, visits
-from pixel_server.dimensions import EXIT, NONE, OF_ENTRY, OF_READER, PAGE
+from pixel_server.dimensions import NONE
 from pixel_server.store import Redis
 from pixel_server.turn import Command
 from pixel_server.visits import KEPT, LONGEST, MOST_ALIASES, MOST_SEEN, PAUSE, Entry, Seen, Visit
 from workers.tally import Sums, Tally, View
 
-_PAGE, _EXIT = (PAGE,), (EXIT,)
 SLACK = 5000
 """ms that a page may report more than has passed here since its view: its report may be quicker."""
 
@@ -166,12 +165,12 @@ def _add(under_way: Open, view: View, newest: int) -> None:
     counted = sums.parts_of(day)
     if found is None:
         sums.cell(view.start)[series.VIEWS_NO_VISIT if view.visitor else series.VIEWS_NO_VISITOR] += 1
-        counted[OF_ENTRY, (NONE, *view.source)][0] += 1
-        counted[_EXIT, (NONE,)][0] += 1
+        counted.entries[NONE, view.source][0] += 1
+        counted.exits[NONE][0] += 1
     else:
-        counted[OF_ENTRY, (found[1].entry, *found[1].source)][0] += 1
-    counted[_PAGE, (view.page,)][0] += 1
-    counted[OF_READER, view.reader][0] += 1
+        counted.entries[found[1].entry, found[1].source][0] += 1
+    counted.pages[view.page][0] += 1
+    counted.readers[view.reader][0] += 1
     if view.visitor:
         visitor = found[1].visitor if found and sums.campaign.identity != "cookieless" else view.visitor
         sums.visitors.setdefault(day, set()).add(visitor)
@@ -190,10 +189,10 @@ def _begin(under_way: Open, view: View) -> tuple[bytes, Visit]:
     if view.visits:
         cell[series.VISITS_NEW if view.visits == 1 else series.VISITS_RETURNING] += 1
     counted = sums.parts_of(day)
-    counted[_PAGE, (page,)][1] += 1
-    counted[OF_READER, view.reader][1] += 1
-    counted[OF_ENTRY, (page, *view.source)][1] += 1
-    left = counted[_EXIT, (page,)]
+    counted.pages[page][1] += 1
+    counted.readers[view.reader][1] += 1
+    counted.entries[page, view.source][1] += 1
+    left = counted.exits[page]
     left[0] += 1
     left[1] += 1
     name = visits.field(view.visitor, sums.name)
@@ -213,7 +212,7 @@ def _go_on(under_way: Open, name: bytes, visit: Visit, view: View) -> None:
         if page != visit.exit:
             _move_exit(sums, visit, page)
         visit.exit, visit.exit_at = page, view.at
-    sums.parts_of(day)[_EXIT, (visit.exit,)][0] += 1
+    sums.parts_of(day).exits[visit.exit][0] += 1
     visit.days[day] = visit.days.get(day, 0) + 1
     visit.views += 1
     before = visit.seen[-1]
@@ -231,11 +230,13 @@ def _go_on(under_way: Open, name: bytes, visit: Visit, view: View) -> None:
 def _move_exit(sums: Sums, visit: Visit, page: str) -> None:
     started = sums.day(series.bucket(visit.start))
     for day, views in visit.days.items():
-        counted = sums.parts_of(day)
-        for exit_page, sign in ((visit.exit, -1), (page, 1)):
-            counts = counted[_EXIT, (exit_page,)]
-            counts[0] += sign * views
-            counts[1] += sign * (day == started)
+        exits, visits = sums.parts_of(day).exits, day == started
+        left = exits[visit.exit]
+        left[0] -= views
+        left[1] -= visits
+        left = exits[page]
+        left[0] += views
+        left[1] += visits
 
 
 def _report(under_way: Open, name: bytes, visit: Visit, view: View) -> None:
