@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-NAME = b"px_no"
 DAYS = 400
 """As long as browsers keep a cookie (RFC 6265bis, 5.5)."""
 

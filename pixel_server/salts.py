@@ -29,7 +29,10 @@ Salts = Mapping[int, bytes]
 
 @lru_cache(10_000)
 def day(start: int, zone: ZoneInfo) -> tuple[str, int, int]:
-    """(YYYYMMDD, when it begins, when it ends, seconds) of the local day that a bucket lies in."""
+    """(YYYYMMDD, when it begins, when it ends, seconds) of the local day that a bucket lies in.
+
+    Every zone's offset is a multiple of 15 minutes.
+    """
     date = datetime.fromtimestamp(start, zone).date()
     first, after = (
         int(datetime(one.year, one.month, one.day, tzinfo=zone).timestamp())

@@ -58,12 +58,8 @@ class Secrets:
 
     def visitor_key(self, *parts: bytes) -> bytes:
         """8 bytes that stand for a web visitor, from parts that cannot run together."""
-        return self.visitors_of(*parts).digest()
-
-    def visitors_of(self, *parts: bytes) -> blake2b:
-        """What `visitor_key` hashes with, fed with these: to copy, where more parts follow for each hit."""
         joined = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-        return blake2b(joined, digest_size=8, key=self.visitor)
+        return blake2b(joined, digest_size=8, key=self.visitor).digest()
 
     def routing_key(self, address: bytes, agent: bytes) -> bytes:
         """4 bytes that send a web hit to its shard; nothing but the shard is kept of them."""

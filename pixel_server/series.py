@@ -8,7 +8,6 @@ of a day (by number of the quarter hour, 0 to 95) or of a month (by day, 1 to 31
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -99,8 +98,3 @@ def utc_day(start: int) -> str:
 def quarter(start: int) -> int:
     """Number of a bucket within its UTC day."""
     return start % DAY // QUARTER
-
-
-def local_day(start: int, zone: ZoneInfo) -> str:
-    """YYYYMMDD of the day that a bucket lies in. Every zone's offset is a multiple of 15 minutes."""
-    return datetime.fromtimestamp(start, zone).strftime("%Y%m%d")
