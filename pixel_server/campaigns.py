@@ -42,7 +42,8 @@ class Gone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Campaign(msgspec.Struct, frozen=True, kw_only=True):
-    """What hits are counted under. created: seconds. made_by: `api`, or `hit` if a good token came first.
+    """What hits are counted under. created: seconds. made_by: `api`, `hit` if a good token came first, or
+    `demo`: it is made up.
 
     mode: how much is kept of a recipient at most. gpc: see `consent.Signals`; None: as the server does.
     identity, origins: of a web campaign; whose pages may send with `p.js`, () for all (`https://host:port`).
@@ -68,7 +69,7 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     keep: dict[str, int] = {}
     closed_at: int | None = None
     created: int = 0
-    made_by: Literal["api", "hit"] = "api"
+    made_by: Literal["api", "hit", "demo"] = "api"
     leaving: Gone = Gone()
     gone: Gone = Gone()
 

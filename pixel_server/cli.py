@@ -18,6 +18,7 @@ from pixel_server.commands import (
     audit,
     campaign,
     dead_letters,
+    demo,
     doctor,
     explain,
     key,
@@ -45,13 +46,15 @@ def main() -> None:
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--data", type=click.Path(path_type=Path), help="Data directory.  [default: ./pixel-data]")
-def up(host: str, port: int, data: Path | None) -> None:
+@click.option("--demo", "with_demo", is_flag=True, help="Add two made-up campaigns, as `demo add` does.")
+def up(host: str, port: int, data: Path | None, with_demo: bool) -> None:
     """Start everything: Redis, one web process, the workers. Ctrl-C stops it."""
     from pixel_server import up as everything  # noqa: PLC0415
 
     settings = Settings.from_env()
     settings = replace(settings, data=data or settings.data)
-    everything.run(host, port, settings, own_redis=not os.environ.get("REDIS_URL", "").strip())
+    own_redis = not os.environ.get("REDIS_URL", "").strip()
+    everything.run(host, port, settings, own_redis, with_demo)
 
 
 @main.command()
@@ -98,6 +101,7 @@ def work(processes: int, one: bool) -> None:
 main.add_command(campaign.campaign)
 main.add_command(link.link)
 main.add_command(key.key)
+main.add_command(demo.demo)
 main.add_command(dead_letters.dead_letters)
 main.add_command(spool.spool)
 main.add_command(privacy.privacy)

@@ -11,7 +11,7 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -32,6 +32,8 @@ STATE = "up.json"
 REWRITE_MINUTES = "60"
 """PIXEL_REWRITE_MINUTES of a Valkey of our own."""
 PATIENCE = 60.0
+ONCE = 2.0
+"""Seconds that what runs beside all this has to end."""
 OLD_CHILDREN = 8.0
 """Seconds that children of an `up` that was killed may need to let go of the port."""
 
@@ -59,8 +61,9 @@ def left(data: Path) -> Left | None:
         return None
 
 
-def run(host: str, port: int, settings: Settings, own_redis: bool) -> None:
-    """Until Ctrl-C. own_redis: REDIS_URL is not set, so the bundled Valkey is used."""
+def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bool) -> None:
+    """Until Ctrl-C. own_redis: REDIS_URL is not set, so the bundled Valkey is used. with_demo: a process adds
+    the demo, once all is up."""
     data = settings.data.resolve()
     lock = _lock(data)
     stop = Stop()
@@ -81,13 +84,15 @@ def run(host: str, port: int, settings: Settings, own_redis: bool) -> None:
         recipient, signers = secrets.fingerprints()
         leaves = Left(address, settings.base_url or address, redis_url, [recipient, *signers])
         (data / STATE).write_text(json.dumps(asdict(leaves)) + "\n")
-        children = _children(listening, leaves, data, own_redis)
+        environ = _environ(leaves, data, own_redis)
+        children = _children(listening, environ)
         for child in children:
             child.start()
+        once = [Child("demo", ["demo", "add"], environ)] if with_demo else []
         # Stopped in this order: web stores what it holds, then the workers, then what they both need.
         keeper = Keeper([*children, *([valkey] if valkey else [])])
-        banner = _banner(address, data, new_key or _known_key(settings), unused)
-        _watch(keeper, stop, address, redis_url, lambda: click.echo(banner))
+        banner = _banner(address, data, new_key or _known_key(settings), unused, with_demo)
+        _watch(keeper, stop, address, redis_url, lambda: click.echo(banner), once)
     finally:
         listening.close()
         if valkey:
@@ -96,7 +101,8 @@ def run(host: str, port: int, settings: Settings, own_redis: bool) -> None:
         os.close(lock)
 
 
-def _children(listening: socket.socket, leaves: Left, data: Path, own_redis: bool) -> list[Child]:
+def _environ(leaves: Left, data: Path, own_redis: bool) -> dict[str, str]:
+    """That of all children."""
     environ = {
         **os.environ,
         "REDIS_URL": leaves.redis_url,
@@ -105,6 +111,10 @@ def _children(listening: socket.socket, leaves: Left, data: Path, own_redis: boo
     }
     if own_redis and not environ.get("PIXEL_REWRITE_MINUTES", "").strip():
         environ["PIXEL_REWRITE_MINUTES"] = REWRITE_MINUTES
+    return environ
+
+
+def _children(listening: socket.socket, environ: dict[str, str]) -> list[Child]:
     handle = listening.fileno()
     return [
         Child("web", ["serve", "--handle", str(handle)], environ, [handle]),
@@ -112,7 +122,15 @@ def _children(listening: socket.socket, leaves: Left, data: Path, own_redis: boo
     ]
 
 
-def _watch(keeper: Keeper, stop: Stop, address: str, redis_url: str, ready: Callable[[], None]) -> None:
+def _watch(
+    keeper: Keeper,
+    stop: Stop,
+    address: str,
+    redis_url: str,
+    ready: Callable[[], None],
+    once: Sequence[Child],
+) -> None:
+    """once: children that are started when all is up, and end by themselves."""
     waiting_since: float | None = time.monotonic()
     next_look = 0.0
     try:
@@ -124,11 +142,16 @@ def _watch(keeper: Keeper, stop: Stop, address: str, redis_url: str, ready: Call
                 if _answers(address, redis_url):
                     waiting_since = None
                     ready()
+                    for child in once:
+                        child.start()
                 elif now - waiting_since > PATIENCE:
                     raise SettingsError("web or workers did not come up; the log lines above say why")
             time.sleep(TICK)
         click.echo("stopping")
     finally:
+        for child in once:
+            child.stop()
+            child.wait(ONCE)
         keeper.stop()
 
 
@@ -190,7 +213,7 @@ def _known_key(settings: Settings) -> str:
     return "as shown at the first start (another: pixel-server key create NAME)"
 
 
-def _banner(address: str, data: Path, key: str, unused: bool) -> str:
+def _banner(address: str, data: Path, key: str, unused: bool, with_demo: bool) -> str:
     """What is printed once all is up. The next step works from any directory."""
     here = Path(sys.argv[0]).absolute()
     started = [sys.executable, "-m", "pixel_server"] if here.name == "__main__.py" else [str(here)]
@@ -204,6 +227,7 @@ def _banner(address: str, data: Path, key: str, unused: bool) -> str:
             f"  API key  {key}",
             f"  next     {what}, in another terminal:",
             *(f"           {program} {step}" for step in (first if unused else ["campaign list"])),
+            *([f"  demo     on its way; this takes it away: {program} demo remove"] if with_demo else []),
             "Ctrl-C stops it.",
         ]
     )

@@ -56,11 +56,11 @@ class Stack:
         self.environ = {**os.environ, "PIXEL_DATA_DIR": str(data), **environ}
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Returns when it has printed that it is up."""
+    def start(self, *more: str) -> None:
+        """Returns when it has printed that it is up. more: options of `up`."""
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
-                [PROGRAM, "up", "--port", str(self.port), "--data", str(self.data)],
+                [PROGRAM, "up", "--port", str(self.port), "--data", str(self.data), *more],
                 env=self.environ,
                 stdout=out,
                 stderr=subprocess.STDOUT,

@@ -157,7 +157,10 @@ def named() -> dict[str, Schema]:
             **{field: or_null(schema, "Null: of mail.") for field, schema in web.items()},
             **times,
             closed_at=or_null(instant(""), "Since when its recipients are gone, and hits only counted."),
-            made_by=choice(("api", "hit"), "`hit`: a good link of a campaign that nobody had made yet."),
+            made_by=choice(
+                ("api", "hit", "demo"),
+                "`hit`: a good link of a campaign that nobody had made yet. `demo`: all of it is made up.",
+            ),
         ),
         "NewCampaign": taken(("id", "name", "kind"), id=ref("CampaignId"), kind=kind, **new),
         "CampaignChange": taken((), **changeable, **web),
