@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 from starlette.testclient import TestClient
@@ -23,6 +24,9 @@ from workers.rollup import Outcome, Rollup
 API_KEY = "an-api-key-for-tests"
 NOW = 1_790_000_000.0
 """2026-09-21T14:13:20Z: the instant that tests run on."""
+
+hypothesis.settings.register_profile("project", deadline=None)  # no test is timed
+hypothesis.settings.load_profile("project")
 
 for name in list(os.environ):
     if name.startswith("PIXEL_") or name == "REDIS_URL":
