@@ -5,7 +5,8 @@ each dimension both add up to all views and all visits of the day: a view is cou
 country, browser, system, device and language, and under its visit's entry page, exit page, referrer and
 campaign; a visit under what it began with, and the page that it ended on.
 
-Names are chosen by strangers, so there are MOST of them at most, and the least of them go into `(other)`.
+Names are chosen by strangers, so there are MOST of them at most, and those with the fewest views go into
+`(other)`. One that comes again begins anew: beyond MOST names, a count may lack what it had before.
 """
 
 from __future__ import annotations
@@ -101,10 +102,11 @@ def add(names: Names, changes: Mapping[str, list[int]]) -> None:
                 rest[i] += min(0, known[i])
                 known[i] = max(0, known[i])
     _to_other(names, rest)
-    for name in [name for name in (*changes, OTHER) if names.get(name) == _NOTHING]:
-        del names[name]
+    for name in (*changes, OTHER):
+        if names.get(name) == _NOTHING:
+            del names[name]
     if len(names) > MOST:
-        order = sorted(names, key=lambda name: (name != OTHER, -names[name][1], -names[name][0], name))
+        order = sorted(names, key=lambda name: (name != OTHER, -names[name][0], -names[name][1], name))
         for name in order[LEFT:]:
             _to_other(names, names.pop(name))
 
@@ -155,7 +157,7 @@ def source(url: str, referrer: str) -> Source:
     """Where the view of a page came from: by its referrer, and the UTM fields in its own address."""
     own, _, query = _parts(url)
     host, _, _ = _parts(referrer)
-    shown = NONE if not host or host == own else name(host)
+    shown = NONE if not host or host == own else host if host == OTHER else name(host)
     if "utm_" not in query:
         return Source(shown) if shown != NONE else _DIRECT
     try:
@@ -166,6 +168,8 @@ def source(url: str, referrer: str) -> Source:
 
 
 _DIRECT = Source()
+_OURS = (OTHER, NONE, UNKNOWN)
+"""Names that no stranger gives."""
 _unfit = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]").sub
 _language = re.compile(r"\s*([A-Za-z]{2,3})(?![A-Za-z])").match
 _host = re.compile(r"[a-z0-9._~-]{1,253}|\[[0-9a-f:.]{2,45}\]").fullmatch
@@ -175,14 +179,19 @@ def name(text: str) -> str:
     """What a stranger sent, as it is kept: without control characters and such that turn text around, cut."""
     if not text.isprintable():
         text = _unfit("\ufffd", text)
-    cut = text.encode("utf-8", "replace")[:MOST_NAME]
-    return cut.decode("utf-8", "ignore")
+    cut = text.encode("utf-8", "replace")[:MOST_NAME].decode("utf-8", "ignore")
+    return cut.strip("()") if cut in _OURS else cut
 
 
 def language(accept: str) -> str:
     """The first language of an `Accept-Language`, without its region: two or three letters."""
     found = _language(accept)
     return found[1].lower() if found else UNKNOWN
+
+
+def forget() -> None:
+    """Lets go of the addresses seen last, whose queries are kept nowhere."""
+    _parts.cache_clear()
 
 
 @lru_cache(4096)

@@ -18,7 +18,7 @@ px:{all}:changes             stream  last 10,000          api, roll-up: id made,
 px:{all}:apikeys             set     forever              api: ids of API keys                api
 px:{all}:apikey:KEY          hash    until revoked        api: hash, name, scopes, times      api
 px:{all}:audit               stream  last 10,000          api, cli, retention: who did what   api, cli
-px:{all}:rewrite             hash    forever              erasure, schedule: asked, answered  schedule
+px:{all}:rewrite             hash    forever              erasure, chores: asked, answered    schedule
 px:{all}:sweep               hash    forever              retention: where it goes on         retention
 px:{all}:workers             zset    10 s an entry        workers: name and last beat         readyz
 px:{s}:hits                  stream  until counted        recorder: batches                   roll-up
@@ -31,6 +31,7 @@ px:{s}:evidence:MINUTE       hash    6 minutes, or a day* roll-up: hits that may
 px:{s}:salt:END              string  47 h after a day     roll-up: what visitors are hashed with  roll-up
 px:{s}:visits                hash    1 hour, or a day*    roll-up: visits under way, packed    roll-up
 px:{s}:lasts                 zset    1 hour, or a day*    roll-up: their last times, ms        roll-up
+px:{s}:visiting              hash    1 hour, or a day*    roll-up: how many, by campaign       roll-up
 px:{s}:web:ID:DAY            hash    PIXEL_KEEP_DAYS_...  roll-up: views and visits, by name   stats
 px:{s}:months:ID             hash    PIXEL_KEEP_DAYS_...  roll-up: packed days, by month      stats
 px:{s}:buckets:ID:DAY        string  PIXEL_KEEP_DAYS_...  roll-up: packed 15 minutes of a day stats
@@ -127,6 +128,10 @@ def visits(shard: int) -> str:
 
 def lasts(shard: int) -> str:
     return f"px:{{{shard}}}:lasts"
+
+
+def visiting(shard: int) -> str:
+    return f"px:{{{shard}}}:visiting"
 
 
 def web(shard: int, campaign: str, day: str) -> str:

@@ -52,6 +52,7 @@ async def visits(store: AsyncRedis, shard: int, campaign: str) -> int:
     async for name, _ in store.hscan_iter(keys.visits(shard), match="?" * 8 + campaign, count=_STEP):
         gone += int(await store.hdel(keys.visits(shard), name))
         await store.zrem(keys.lasts(shard), name)
+    await store.hdel(keys.visiting(shard), campaign)
     return gone
 
 

@@ -64,16 +64,23 @@ def hashing(salt: bytes, campaign: str) -> blake2b:
 
 
 async def remove_old(store: AsyncRedis, shards: int, now: float) -> int:
-    """Removes those whose time is over, and asks for a rewrite of the append-only file. How many went."""
+    """Removes those whose time is over, and asks for a rewrite of the append-only file. How many went.
+
+    Whoever was cut off in the middle, or away for so long that some ended by themselves, asks once more.
+    """
+    before = await store.hget(keys.REWRITE, "salts")
+    owed = before is not None and int(before) < now - (EXPIRES - KEPT)
     last = int(now - KEPT) // QUARTER * QUARTER
     names = range(last, int(now - EXPIRES) - QUARTER, -QUARTER)
     gone = 0
     for shard in range(shards):
         held = [keys.salt(shard, end) for end in names]
         if there := int(await store.exists(*held)):
+            await store.hset(keys.REWRITE, "salts", 0)
             await rewrite.ask(store)
             await turn.write(store, shard, [("UNLINK", *held)])
             gone += there
-    if gone:
+    if gone or owed:
         await rewrite.ask(store)
+    await store.hset(keys.REWRITE, "salts", int(now))
     return gone

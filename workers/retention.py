@@ -171,7 +171,7 @@ async def _traces(store: AsyncRedis, settings: Settings, now: float) -> int:
         if not newest or now * 1000 - newest < DAY * 1000:
             continue
         held = [keys.evidence(shard, minute) for minute in traces.minutes(newest)]
-        held += [keys.visits(shard), keys.lasts(shard)]
+        held += [keys.visits(shard), keys.lasts(shard), keys.visiting(shard)]
         if there := int(await store.exists(*held)):
             await turn.write(store, shard, [("UNLINK", name) for name in held])
             gone += there

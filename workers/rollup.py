@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 
-from pixel_server import campaigns, keys, retention, salts, turn, withdrawals
+from pixel_server import campaigns, dimensions, keys, retention, salts, turn, withdrawals
 from pixel_server.consent import Consent
 from pixel_server.secret import Secrets
 from pixel_server.series import NewerFormat
@@ -151,7 +151,9 @@ def beside(store: Redis, settings: Settings, secrets: Secrets, shards: Sequence[
     sys.setswitchinterval(SWITCH)
     with ThreadPoolExecutor(len(shards)) as threads:
         rollups = [Rollup(store, settings, secrets, shard) for shard in shards]
-        return sum(threads.map(functools.partial(_drain, deadline=deadline), rollups))
+        counted = sum(threads.map(functools.partial(_drain, deadline=deadline), rollups))
+    dimensions.forget()
+    return counted
 
 
 def _drain(rollup: Rollup, deadline: float) -> int:

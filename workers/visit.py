@@ -31,12 +31,15 @@ class Open:
     """The visits of a shard that are under way, as a pass goes on.
 
     known: by field. lasts: (last, field) of those that may end, the earliest first; one that was moved since
-    stands twice. count: how many there are. changed, gone: fields.
+    stands twice. count: how many there are; of: each campaign's. more: by how many each has changed. changed,
+    gone: fields.
     """
 
     known: dict[bytes, Entry]
     lasts: list[tuple[int, bytes]]
     count: int
+    of: Counter[bytes]
+    more: Counter[bytes] = field(default_factory=Counter)
     changed: dict[bytes, None] = field(default_factory=dict)
     gone: dict[bytes, None] = field(default_factory=dict)
 
@@ -47,10 +50,13 @@ class Open:
             visit = self.known.get(name)
             if isinstance(visit, Visit) and visit.last == last:
                 self._drop(name, visit)
-                self.count -= 1
 
     def find(self, view: View) -> tuple[bytes, Visit] | None:
-        """The visit under way that a hit belongs to, with its field."""
+        """The visit under way that a hit belongs to, with its field.
+
+        A report may come later than a view: that its page was seen is no pause.
+        """
+        pause = PAUSE if view.spent < 0 else KEPT
         for visitor in (view.visitor, *view.others):
             name = visits.field(visitor, view.sums.name)
             entry = self.known.get(name)
@@ -58,9 +64,14 @@ class Open:
                 name, entry = entry, self.known.get(entry)
             if not isinstance(entry, Visit):
                 continue
-            if entry.start - PAUSE <= view.at <= min(entry.last + PAUSE, entry.start + LONGEST):
+            if entry.start - PAUSE <= view.at <= min(entry.last + pause, entry.start + LONGEST):
                 return name, entry
         return None
+
+    def has_room(self, name: bytes) -> bool:
+        """For one more visit of this visitor; see `visits.MOST`. In place of its last one there always is."""
+        free = visits.MOST - self.count
+        return self.of[visits.campaign_of(name)] < free or isinstance(self.known.get(name), Visit)
 
     def begin(self, name: bytes, visit: Visit) -> None:
         """A new visit. It takes the place of one of the same visitor that has ended."""
@@ -69,7 +80,7 @@ class Open:
             self._drop(name, old)
         else:
             self._unpoint(name)
-            self.count += 1
+        self._count(name, 1)
         self.known[name] = visit
         self.touch(name, visit)
 
@@ -81,14 +92,15 @@ class Open:
     def point(self, other: bytes, name: bytes, visit: Visit) -> None:
         """Another hash leads to this visit from now on."""
         known = self.known.get(other)
-        if name in (known, other) or len(visit.aliases) >= MOST_ALIASES:
+        if name in (known, other):
             return
         if isinstance(known, Visit):
             if known.last + PAUSE >= visit.last:
                 return  # another visit that may be under way
             self._drop(other, known)
-            self.count -= 1
         self._unpoint(other)
+        if len(visit.aliases) >= MOST_ALIASES:  # the first is the hash without a cookie, the last the cookie
+            self._unpoint(visit.aliases[1])
         self.known[other] = name
         visit.aliases.append(other)
         self.gone.pop(other, None)
@@ -97,12 +109,22 @@ class Open:
     def _unpoint(self, other: bytes) -> None:
         """No visit is led to by this one any more."""
         name = self.known.pop(other, None)
+        if name is not None:
+            self.changed.pop(other, None)
+            self.gone[other] = None
         visit = self.known.get(name) if isinstance(name, bytes) else None
         if isinstance(visit, Visit) and other in visit.aliases:
             visit.aliases.remove(other)
             self.changed[name] = None  # type: ignore[index]
 
+    def _count(self, name: bytes, change: int) -> None:
+        campaign = visits.campaign_of(name)
+        self.count += change
+        self.of[campaign] += change
+        self.more[campaign] += change
+
     def _drop(self, name: bytes, visit: Visit) -> None:
+        self._count(name, -1)
         for one in (name, *visit.aliases):
             self.known.pop(one, None)
             self.changed.pop(one, None)
@@ -118,15 +140,17 @@ def find(store: Redis, shard: int, tally: Tally, newest: int) -> list[Command]:
     ended, count = _ended(store, shard, last - KEPT)
     if not tally.views and not ended:
         return []
-    known = visits.read(store, shard, [*(name for _, name in ended), *_wanted(tally.views)])
-    under_way = Open(known, ended, count)
+    names = [*(name for _, name in ended), *_wanted(tally.views)]
+    known = visits.read(store, shard, names)
+    under_way = Open(known, ended, count, visits.counts(store, shard, names))
     for view in tally.views:
         newest = max(newest, view.newest)
         under_way.end(newest - KEPT)
         _add(under_way, view, newest)
     under_way.end(last - KEPT)
     kept = {name: known[name] for name in under_way.changed if name in known}
-    return visits.write(shard, kept, [name for name in under_way.gone if name not in kept])
+    gone = [name for name in under_way.gone if name not in kept]
+    return visits.write(shard, kept, gone, under_way.more)
 
 
 def _ended(store: Redis, shard: int, before: int) -> tuple[list[tuple[int, bytes]], int]:
@@ -157,10 +181,10 @@ def _add(under_way: Open, view: View, newest: int) -> None:
         return  # the same beacon once more
     sums = view.sums
     sums.cell(view.start)[series.VIEWS] += 1
-    if found is None and view.visitor and view.at >= newest - PAUSE and under_way.count < visits.MOST:
-        found = _begin(under_way, view)
-    elif found is not None:
+    if found is not None:
         _go_on(under_way, *found, view)
+    elif view.visitor and view.at >= newest - PAUSE:
+        found = _begin(under_way, view)
     day = sums.day(view.start)
     counted = sums.parts_of(day)
     if found is None:
@@ -176,9 +200,13 @@ def _add(under_way: Open, view: View, newest: int) -> None:
         sums.visitors.setdefault(day, set()).add(visitor)
 
 
-def _begin(under_way: Open, view: View) -> tuple[bytes, Visit]:
-    """A visit that begins with this view; of it, all but the view is counted here, and its exit."""
+def _begin(under_way: Open, view: View) -> tuple[bytes, Visit] | None:
+    """A visit that begins with this view; of it, all but the view is counted here, and its exit. None: there
+    is no room."""
     sums, page = view.sums, view.page
+    name = visits.field(view.visitor, sums.name)
+    if not under_way.has_room(name):
+        return None
     day = sums.day(view.start)
     visit = Visit(
         view.at, view.at, view.visitor, page, page, view.at, view.source, {day: 1}, 1, 0, [_seen(view)], []
@@ -186,8 +214,7 @@ def _begin(under_way: Open, view: View) -> tuple[bytes, Visit]:
     cell = sums.cell(view.start)
     cell[series.VISITS] += 1
     cell[series.BOUNCES] += 1
-    if view.visits:
-        cell[series.VISITS_NEW if view.visits == 1 else series.VISITS_RETURNING] += 1
+    _tell(visit, view, is_new=view.visits == 1 and name not in under_way.known)
     counted = sums.parts_of(day)
     counted.pages[page][1] += 1
     counted.readers[view.reader][1] += 1
@@ -195,7 +222,6 @@ def _begin(under_way: Open, view: View) -> tuple[bytes, Visit]:
     left = counted.exits[page]
     left[0] += 1
     left[1] += 1
-    name = visits.field(view.visitor, sums.name)
     under_way.begin(name, visit)
     _point(under_way, name, visit, view)
     return name, visit
@@ -212,6 +238,7 @@ def _go_on(under_way: Open, name: bytes, visit: Visit, view: View) -> None:
         if page != visit.exit:
             _move_exit(sums, visit, page)
         visit.exit, visit.exit_at = page, view.at
+    _tell(visit, view, is_new=view.visits == 1)
     sums.parts_of(day).exits[visit.exit][0] += 1
     visit.days[day] = visit.days.get(day, 0) + 1
     visit.views += 1
@@ -248,10 +275,19 @@ def _report(under_way: Open, name: bytes, visit: Visit, view: View) -> None:
             if not one.is_reported or time > one.time:
                 _count_time(view.sums, one, time)
                 one.is_reported = True
-            _last(view.sums, visit, view.at)
+                _last(view.sums, visit, view.at)
+            _tell(visit, view, is_new=view.visits == 1)
             under_way.touch(name, visit)
             _point(under_way, name, visit, view)  # who says yes to a cookie, says so here
             return
+
+
+def _tell(visit: Visit, view: View, *, is_new: bool) -> None:
+    """Counts a visit as new or returning, once, with the first hit of it that has a cookie."""
+    if view.visits and not visit.is_told:
+        visit.is_told = True
+        cell = view.sums.cell(series.bucket(visit.start))
+        cell[series.VISITS_NEW if is_new else series.VISITS_RETURNING] += 1
 
 
 def _last(sums: Sums, visit: Visit, at: int) -> None:

@@ -84,22 +84,22 @@ class InAList:
         newest = min(one.at for one in story)
         for one in story:
             newest = max(newest, one.at)
-            self._add(one, is_late=one.at < newest - 30)
+            self._add(one, newest)
 
-    def _add(self, one: Seen, is_late: bool) -> None:
-        visit = None
+    def _add(self, one: Seen, newest: int) -> None:
+        visit, is_late = None, one.at < newest - 30
         mine = [v for v in self.visits if v["visitor"] == one.visitor]
         if mine and not is_late:
-            newest = mine[-1]
-            if newest["start"] - 30 <= one.at <= newest["last"] + 30:
-                visit = newest
+            last, pause = mine[-1], 30 if one.spent < 0 else 60
+            if last["start"] - 30 <= one.at <= last["last"] + pause and last["last"] >= newest - 60:
+                visit = last
         if one.spent >= 0:
             if visit and one.view and one.view in visit["ids"]:
                 view = visit["ids"][one.view]
                 spent = min(one.spent * 1000, max(0, one.at - view["at"]) * MINUTE + 5000)
-                view["spent"] = max(spent, view["spent"] if view["reported"] else -1)
-                view["reported"] = True
-                visit["last"] = max(visit["last"], one.at)
+                if not view["reported"] or breakdown.span_bin(spent) > breakdown.span_bin(view["spent"]):
+                    view["spent"], view["reported"] = spent, True
+                    visit["last"] = max(visit["last"], one.at)
             return
         if visit and one.view and one.view in visit["ids"]:
             return

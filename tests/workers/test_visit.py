@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import redis
 
-from pixel_server import campaigns, dimensions, hit, keys, salts, series, store, visits
+from pixel_server import breakdown, campaigns, dimensions, hit, keys, salts, series, store, visits
 from pixel_server.hit import Hit
-from workers import chores
+from workers import chores, retention
 from workers.rollup import Outcome, Rollup
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -26,13 +26,15 @@ DAY = "20250610"
 class Site:
     """One web campaign in one shard. `view` stores a hit; `count` rolls up as of the latest of them."""
 
-    def __init__(self, client: redis.Redis, settings: Any, secrets: Any, identity: str, zone: str) -> None:
-        self.client, self.settings, self.secrets = client, settings, secrets
+    def __init__(
+        self, client: redis.Redis, settings: Any, secrets: Any, identity: str, name: str, zone: str
+    ) -> None:
+        self.client, self.settings, self.secrets, self.name = client, settings, secrets, name
         self.now = 0.0
 
         async def create() -> None:
             there = store.connect_async(settings.redis_url)
-            made = campaigns.new("site", "Site", "web", identity=identity, time_zone=zone)
+            made = campaigns.new(name, "Site", "web", identity=identity, time_zone=zone)
             await campaigns.create(there, made)
             await there.aclose()
 
@@ -42,7 +44,7 @@ class Site:
         seconds = datetime.fromisoformat(at).timestamp()
         self.now = max(self.now, seconds)
         fields = {"page": f"https://site.example/{page}", "address": bytes([203, 0, 113, address]), **more}
-        one = Hit(int(seconds * 1000), "site", hit.WEB, "GET", agent=agent, **fields)
+        one = Hit(int(seconds * 1000), self.name, hit.WEB, "GET", agent=agent, **fields)
         self.client.xadd(keys.hits(0), {"1": hit.encode_batch([hit.encode(one)])})
 
     def count(self, now: float | None = None) -> dict[str, int]:
@@ -50,21 +52,21 @@ class Site:
         while rollup.step(now or self.now) is Outcome.COUNTED:
             pass
         assert not self.client.xlen(keys.dead(0))
-        total = self.client.hgetall(keys.total(0, "site"))
+        total = self.client.hgetall(keys.total(0, self.name))
         return {name.decode(): int(n) for name, n in total.items() if int(n)}
 
     def names(self, dimension: str, day: str = DAY) -> dict[str, tuple[int, int]]:
-        found = dimensions.unpack(self.client.hget(keys.web(0, "site", day), dimension))
+        found = dimensions.unpack(self.client.hget(keys.web(0, self.name, day), dimension))
         return {name: (views, seen) for name, (views, seen) in found.items()}
 
     def visitors(self, day: str = "") -> int:
-        return int(self.client.pfcount(keys.visitors(0, "site", day)))
+        return int(self.client.pfcount(keys.visitors(0, self.name, day)))
 
 
 @pytest.fixture
 def site(client: redis.Redis, settings: Any, secrets: Any) -> Callable[..., Site]:
-    def make(identity: str = "cookieless", zone: str = "UTC") -> Site:
-        return Site(client, settings, secrets, identity, zone)
+    def make(identity: str = "cookieless", name: str = "site", zone: str = "UTC") -> Site:
+        return Site(client, settings, secrets, identity, name, zone)
 
     return make
 
@@ -158,11 +160,23 @@ def test_a_hit_whose_salt_is_gone_is_a_view_and_no_visitor(site, client, setting
     assert (one.visitors(), client.exists(keys.salt(0, end))) == (1, 0)
 
 
-def test_the_chores_take_salts(client, settings, monkeypatch):
+def test_the_chores_take_salts(client, settings):
     client.set(keys.salt(2, 1_750_000_500), b"s" * 32)
-    monkeypatch.setattr(salts, "remove_old", salts.remove_old)
     asyncio.run(chores._finish(settings, 1_750_000_500 + 47.5 * 3600))
     assert not client.exists(keys.salt(2, 1_750_000_500))
+
+
+def test_chores_that_were_cut_off_or_away_ask_for_a_rewrite(client, settings):
+    """The key may be gone, and the append-only file still hold it."""
+
+    def asked(now: float) -> int:
+        asyncio.run(chores._finish(settings, now))
+        return int(client.hget(keys.REWRITE, "asked") or 0)
+
+    assert asked(1_750_000_000) == asked(1_750_000_060) == 0
+    client.hset(keys.REWRITE, "salts", 0)  # as one leaves it that was killed while it removed some
+    assert asked(1_750_000_120) == asked(1_750_000_180) == 1
+    assert asked(1_750_000_180 + 3700) == 2, "by then, some may have ended by themselves"
 
 
 def test_a_salt_follows_from_nothing(site, client):
@@ -184,14 +198,35 @@ def test_times_on_pages_and_of_visits(site):
     one.view("2025-06-10T09:01:40Z", "b", view=b"view---2", **told)
     one.view("2025-06-10T09:03:20Z", "c", **told)
     one.count()
-    from pixel_server import breakdown
-
     labels = breakdown.unpack(one.client.hget(keys.breakdown(0, "site"), breakdown.ALL))[0]
     assert labels == {f"p{breakdown.span_bin(ms)}": 1 for ms in (20_000, 100_000)} | {
         f"v{breakdown.span_bin(200_000)}": 1
     }
     for ms in (100, 1000, 20_000, 100_000, 200_000, 86_400_000):
         assert breakdown.span_of(breakdown.span_bin(ms)) * 1000 == pytest.approx(ms, rel=0.05)
+
+
+def test_a_page_that_is_read_for_longer_than_a_pause(site):
+    one = site("own")
+    told = {"visitor": b"visitor1"}
+    one.view("2025-06-10T09:00Z", "a", view=b"view---1", **told)
+    one.view("2025-06-10T09:40Z", "a", view=b"view---1", spent=2_400_000, **told)
+    one.view("2025-06-10T09:41Z", "b", view=b"view---2", **told)
+    found = one.count()
+    assert (found["views"], found["visits"], "bounces" in found) == (2, 1, False)
+    labels = breakdown.unpack(one.client.hget(keys.breakdown(0, "site"), breakdown.ALL))[0]
+    assert labels[f"p{breakdown.span_bin(2_400_000)}"] == 1
+
+
+def test_a_report_that_says_nothing_new_prolongs_nothing(site):
+    one = site("own")
+    told = {"visitor": b"visitor1", "view": b"view---1"}
+    one.view("2025-06-10T09:00Z", **told)
+    for minute in range(1, 60, 20):
+        one.view(f"2025-06-10T09:{minute:02d}Z", spent=1000, **told)
+    one.count()
+    labels = breakdown.unpack(one.client.hget(keys.breakdown(0, "site"), breakdown.ALL))[0]
+    assert f"v{breakdown.span_bin(60_000)}" in labels
 
 
 def test_the_same_beacon_again_is_a_hit_and_no_view(site):
@@ -241,6 +276,19 @@ def test_consent_in_the_middle_of_a_visit_makes_no_second_visitor(site):
     one.view("2025-06-10T09:02Z", visitor=b"cookie-1", visits=1)
     found = one.count()
     assert (found["views"], found["visits"], one.visitors()) == (3, 1, 1)
+    one.view("2025-06-12T09:02Z", visitor=b"cookie-1", visits=2)
+    found = one.count()
+    assert (found["visits"], found["visits_new"], found["visits_returning"]) == (2, 1, 1)
+
+
+def test_who_reloads_for_more_than_a_day_is_new_once(site):
+    one = site("cookie")
+    for hour in range(26):
+        for minute in (0, 20, 40):
+            at = f"2025-06-{10 + hour // 24}T{hour % 24:02d}:{minute:02d}Z"
+            one.view(at, visitor=b"cookie-1", visits=1)
+    found = one.count()
+    assert (found["visits"], found["visits_new"], found["visits_returning"]) == (2, 1, 1)
 
 
 def test_two_who_share_address_and_agent_are_two_by_their_cookies(site):
@@ -272,19 +320,51 @@ def test_a_page_that_reloads_itself_begins_anew_after_a_day(site):
 
 def test_a_stranger_who_makes_up_visitors_moves_nothing_else(site, client, monkeypatch):
     monkeypatch.setattr(visits, "MOST", 100)
-    one = site("own")
+    one, another = site("own"), site("own", "another")
     one.view("2025-06-10T09:00Z", "home", visitor=b"reader-1")
     one.count()
     for number in range(1000):
         one.view("2025-06-10T09:01Z", "made-up", visitor=b"m%07d" % number)
     one.view("2025-06-10T09:02Z", "next", visitor=b"reader-1")
+    another.view("2025-06-10T09:02Z", "home", visitor=b"reader-2")
     found = one.count()
-    assert (found["views"], found["visits"], found["views_no_visit"]) == (1002, 100, 901)
+    assert (found["views"], found["visits"], found["views_no_visit"]) == (1002, 50, 951)
     assert one.names("entry_page")["/home"] == (2, 1)
-    assert client.hlen(keys.visits(0)) == client.zcard(keys.lasts(0)) == 100
-    one.view("2025-06-10T11:00Z", "later", visitor=b"reader-2")
-    assert one.count()["visits"] == 101
+    assert another.count()["visits"] == 1, "the other campaign's readers have their room"
+    assert client.hlen(keys.visits(0)) == client.zcard(keys.lasts(0)) == 51
+    assert client.hgetall(keys.visiting(0)) == {b"site": b"50", b"another": b"1"}
+    one.view("2025-06-10T09:40Z", "again", visitor=b"reader-1")
+    assert one.count()["visits"] == 51, "in the place of the one that ended"
+    one.view("2025-06-10T11:00Z", "later", visitor=b"reader-3")
+    assert one.count()["visits"] == 52
     assert client.hlen(keys.visits(0)) == 1, "those that ended are gone"
+    assert client.hgetall(keys.visiting(0))[b"site"] == b"1"
+
+
+def test_the_largest_visit(site, client):
+    """All names as long as may be, more views and more hashes than are kept: what one takes has a bound."""
+    one = site("cookie")
+    long = "x" * 500
+    source = {"page_referrer": f"https://{'r' * 200}.example/"}
+    for number in range(60):
+        one.view(
+            f"2025-06-10T09:00:{number:02d}Z",
+            f"{number:02d}{long}?utm_source={long}&utm_medium={long}&utm_campaign={long}",
+            view=b"view%04d" % number,
+            visitor=b"id%06d" % number,
+            visits=1,
+            is_new=True,
+            **source,
+        )
+    assert one.count()["visits"] == 1
+    held = (keys.visits(0), keys.lasts(0))
+    size = sum(client.memory_usage(key, samples=0) for key in held)
+    assert 2000 < size <= visits.LARGEST, f"{size} bytes"
+    found = visits.read(client, 0, client.hkeys(keys.visits(0))).values()
+    (visit,) = [entry for entry in found if isinstance(entry, visits.Visit)]
+    assert (len(visit.seen), len(visit.aliases)) == (visits.MOST_SEEN, visits.MOST_ALIASES)
+    one.view("2025-06-10T09:01:30Z", "b", visitor=b"id000059", visits=1)
+    assert one.count()["visits"] == 1, "the cookie that was set last leads to it"
 
 
 def test_ten_thousand_paths_stay_within_bounds(site, client):
@@ -316,6 +396,53 @@ def test_ten_thousand_paths_stay_within_bounds(site, client):
     most = len(dimensions.DIMENSIONS) * dimensions.MOST * (dimensions.MOST_NAME + 20)
     assert size <= most < 1_000_000, f"{size} bytes a day and shard, at most {most}"
     assert client.memory_usage(keys.visits(0)) < 50_000
+
+
+def test_a_page_that_is_read_a_lot_stays_however_many_visits_begin_elsewhere():
+    names = {"/checkout": [500, 0]}
+    for number in range(2000):
+        dimensions.add(names, {f"/made-up-{number}": [1, 1]})
+    assert names["/checkout"] == [500, 0]
+    assert len(names) <= dimensions.MOST
+    assert [sum(column) for column in zip(*names.values(), strict=True)] == [2500, 2000]
+
+
+@pytest.mark.parametrize("given", ["(other)", "(none)", "(unknown)"])
+def test_no_stranger_gives_a_name_of_ours(given):
+    assert dimensions.name(given) == given.strip("()")
+    assert dimensions.source(f"https://a.example/?utm_source={given}", "").utm_source == given.strip("()")
+
+
+def test_other_may_become_nothing():
+    names = {"(other)": [1, 1]}
+    dimensions.add(names, {"(other)": [-1, -1]})
+    assert names == {}
+
+
+def test_hashes_that_lead_to_what_is_gone_end_the_search(client):
+    there = {b"x": b"a", b"y": b"b", b"b": b"c"}
+    client.hset(keys.visits(0), mapping={name: visits.pack(entry) for name, entry in there.items()})
+    assert visits.read(client, 0, [b"x", b"y"]) == there
+
+
+def test_visits_go_with_their_campaign_and_after_a_day_without_hits(site, client, settings):
+    one, another = site("own"), site("own", "another")
+    for each in (one, another):
+        each.view("2025-06-10T09:00Z", visitor=b"visitor1")
+    one.count()
+
+    async def run(work: Callable[[store.AsyncRedis], Any]) -> None:
+        there = store.connect_async(settings.redis_url)
+        await work(there)
+        await there.aclose()
+
+    asyncio.run(run(lambda there: campaigns.delete(there, "another", settings.shards)))
+    held = (keys.visits(0), keys.lasts(0), keys.visiting(0))
+    assert [client.hlen(held[0]), client.zcard(held[1]), client.hlen(held[2])] == [1, 1, 1]
+    asyncio.run(run(lambda there: retention._traces(there, settings, one.now + 86_400 - 60)))
+    assert client.exists(*held) == 3
+    asyncio.run(run(lambda there: retention._traces(there, settings, one.now + 86_400 + 60)))
+    assert client.exists(*held) == 0
 
 
 def test_names_that_went_into_other_are_taken_from_there():
