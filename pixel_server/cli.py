@@ -24,6 +24,7 @@ from pixel_server.commands import (
     link,
     networks,
     privacy,
+    sign_in,
     spool,
 )
 from pixel_server.commands.frame import Group, as_json, with_store
@@ -105,6 +106,7 @@ main.add_command(audit.audit)
 main.add_command(explain.explain)
 main.add_command(networks.networks)
 main.add_command(doctor.doctor)
+main.add_command(sign_in.sign_in)
 
 
 @main.command("settings")

@@ -42,14 +42,17 @@ async def rows(
     state: str,
     is_named: bool,
     start: int = 0,
+    at_once: int = AT_ONCE,
 ) -> AsyncIterator[tuple[int, list[Row]]]:
     """(the place after, rows) of some hashes at a time, from a place on. is_named: names may be shown.
+
+    at_once: places read first; few give few rows.
 
     A place is a number below shards * PEOPLE_BUCKETS. NewerFormat: a newer version wrote some.
     """
     kinds = (keys.people, keys.listed, keys.names) if is_named else (keys.people, keys.listed)
     end = shards * keys.PEOPLE_BUCKETS
-    step = AT_ONCE
+    step = at_once
     while start < end:
         places = range(start, min(start + step, end))
         pipe = store.pipeline(transaction=False)
