@@ -215,8 +215,7 @@ def _banner(address: str, data: Path, link: str, key: str, unused: bool) -> str:
     return "\n".join(
         [
             f"pixel-server is up at {address}",
-            f"  sign in  {link}",
-            "           (works once, within ten minutes; another: pixel-server sign-in)",
+            f"  sign in  {link} (once, within ten minutes)",
             f"  data     {data}",
             f"  API key  {key}",
             f"  next     {what}, in another terminal:",
