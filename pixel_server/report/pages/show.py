@@ -73,10 +73,9 @@ def ago(at: float | None, now: float) -> str:
     if at is None:
         return "never"
     passed = max(0, int(now - at))
-    for size, unit in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute")):
+    for size, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
         if passed >= size:
-            count = passed // size
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+            return f"{passed // size} {unit} ago"
     return "just now"
 
 
