@@ -447,7 +447,7 @@ def test_under_a_path(below):
         (show.span(86400 * 3 + 3600 * 4), "3 d 4 h"),
         (show.change(12, 10), "+20.0%"),
         (show.change(9, 10), "\u221210.0%"),
-        (show.change(10, 10), "\u00b10.0%"),
+        (show.change(10, 10), "\u00b10%"),
         (show.change(10, 0), ""),
         (show.change(None, 10), ""),
         (show.points(0.4, 0.25), "+15.0 points"),
