@@ -283,6 +283,26 @@ def test_hostile_names(site, mail, page, clock, viewed, reader, stats, evil):
         assert "1337" not in found.text
 
 
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"mode": "count", "sent": 4}, "of 4 sent"),
+        ({"mode": "last"}, "there is no rate"),
+        ({"sent": 0}, "More recipients opened than mails were delivered"),
+        ({"sent": 2, "bounced": 2}, "More recipients opened than mails were delivered"),
+        ({"sent": 1}, "100%"),
+    ],
+)
+def test_what_is_not_known_is_said(mail, opened, clock, stats, reader, fields, says):
+    mail(**fields)
+    opened(f"{DAY}T09:00Z")
+    stats("mail")
+    page = assert_harmless(reader.get("/campaigns/mail"))
+    assert says in " ".join(page.text.split())
+    assert_harmless(reader.get(f"/campaigns/mail?from={DAY}&until={DAY}"))
+    assert reader.get("/").status_code == 200
+
+
 def test_of_an_unknown_address(reader, visitor):
     for path in (
         "/nothing",
