@@ -91,11 +91,25 @@ async def find(store: AsyncRedis, key: str) -> ApiKey | None:
     if kept.get(b"hash") != digest.encode():
         return None
     record = _record(digest[:12], kept)
+    await _note_use(store, record)
+    return record
+
+
+async def get(store: AsyncRedis, key: str) -> ApiKey | None:
+    """The record with this id, if it is not revoked. Notes its use, to the minute."""
+    kept = await store.hgetall(keys.api_key(key))
+    if not kept:
+        return None
+    record = _record(key, kept)
+    await _note_use(store, record)
+    return record
+
+
+async def _note_use(store: AsyncRedis, record: ApiKey) -> None:
     now = int(time.time())
     if record.last_used is None or now - record.last_used >= 60:
         with suppress(redis.ResponseError):  # a full store can still be read
             await store.eval(_USED, 1, keys.api_key(record.id), now)
-    return record
 
 
 _USED = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'last_used', ARGV[1]) end"

@@ -19,10 +19,13 @@ from rq import Queue
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Mount, Route
 
 from pixel_server import apikeys, jobs, store, tasks
 from pixel_server.collect import dropped
+from pixel_server.collect.address import ClientAddress
 from pixel_server.collect.bell import Bell
 from pixel_server.collect.door import Door
 from pixel_server.collect.drain import Drain, SpoolSink
@@ -36,6 +39,7 @@ from pixel_server.directory import Directory
 from pixel_server.report import api
 from pixel_server.report.calls import CALLS
 from pixel_server.report.health import Health
+from pixel_server.report.pages import pages, static_files
 from pixel_server.report.privacy import Privacy
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -143,17 +147,28 @@ def create_app(
 
     late = functools.partial(waiting_since, spool_directory)
     calls = api.Api(redis, settings, secrets, directory, consent, withdrawn, late, clock)
-    routes = _routes(prefix, Pixel(door, recorder, prefix.encode()), Privacy(calls), calls, health)
+    shown = pages.routes(calls, _address_of(settings))
+    routes = _routes(prefix, Pixel(door, recorder, prefix.encode()), Privacy(calls), calls, shown, health)
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        exception_handlers={HTTPException: api.not_found},
+        exception_handlers={HTTPException: pages.not_found(calls)},
     )
     app.router.redirect_slashes = False
     return app
 
 
-def _routes(prefix: str, pixel: Pixel, privacy: Privacy, calls: api.Api, health: Health) -> list[BaseRoute]:
+def _address_of(settings: Settings) -> Callable[[Request], bytes]:
+    """Whose request it is, for what knows nothing of proxies."""
+    found = ClientAddress(settings)
+    return lambda request: found.of(
+        request.client.host if request.client else None, dict(request.headers.raw)
+    )
+
+
+def _routes(
+    prefix: str, pixel: Pixel, privacy: Privacy, calls: api.Api, shown: list[Route], health: Health
+) -> list[BaseRoute]:
     # A proxy in front may pass the prefix on, or take it off.
     under = [prefix, ""] if prefix else [""]
     pixels = [Route(f"{at}/{kind}{rest}", pixel) for at in under for kind in "op" for rest in _ALL]
@@ -163,8 +178,13 @@ def _routes(prefix: str, pixel: Pixel, privacy: Privacy, calls: api.Api, health:
         Route("/p.js", script),
         Route("/healthz", health.healthz),
         Route("/readyz", health.readyz),
+        Route("/static/{name:path}", static_files.answer),
+        *shown,
     ]
-    return [*pixels, *([Mount(prefix, routes=others)] if prefix else []), *others]
+    if prefix:
+        bare = Route(prefix, lambda _: RedirectResponse(f"{prefix}/"))
+        return [*pixels, bare, Mount(prefix, routes=others), *others]
+    return [*pixels, *others]
 
 
 async def _begin_later(begin: Callable[[], Awaitable[None]]) -> None:

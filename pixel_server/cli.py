@@ -25,6 +25,7 @@ from pixel_server.commands import (
     link,
     networks,
     privacy,
+    sign_in,
     spool,
 )
 from pixel_server.commands.frame import Group, as_json, with_store
@@ -109,6 +110,7 @@ main.add_command(audit.audit)
 main.add_command(explain.explain)
 main.add_command(networks.networks)
 main.add_command(doctor.doctor)
+main.add_command(sign_in.sign_in)
 
 
 @main.command("settings")

@@ -17,6 +17,7 @@ px:{all}:deleting            set     until deletion ends  api: deletions not yet
 px:{all}:changes             stream  last 10,000          api, roll-up: id made, changed, ... web
 px:{all}:apikeys             set     forever              api: ids of API keys                api
 px:{all}:apikey:KEY          hash    until revoked        api: hash, name, scopes, times      api
+px:{all}:signin:LINK         string  10 minutes, one use  up, cli: API key's id, by hash      sign-in page
 px:{all}:audit               stream  last 10,000          api, cli, retention: who did what   api, cli
 px:{all}:rewrite             hash    forever              erasure, chores: asked, answered    schedule
 px:{all}:sweep               hash    forever              retention: where it goes on         retention
@@ -86,6 +87,11 @@ def dropped(campaign: str, why: Literal["gpc", "out", "origin"]) -> str:
 
 def api_key(key: str) -> str:
     return f"px:{{all}}:apikey:{key}"
+
+
+def sign_in(digest: str) -> str:
+    """digest: of a link's token, hexadecimal."""
+    return f"px:{{all}}:signin:{digest}"
 
 
 def hits(shard: int) -> str:

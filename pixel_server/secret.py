@@ -18,7 +18,7 @@ class SecretsError(ValueError):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Secrets:
-    """Keys of 32 bytes, derived. signing, cookies: newest first; the first signs, all verify."""
+    """Keys of 32 bytes, derived. signing, cookies, sessions: newest first; the first signs, all verify."""
 
     signing: tuple[bytes, ...]
     recipient: bytes
@@ -27,6 +27,7 @@ class Secrets:
     withdrawn: bytes
     evidence: bytes
     cookies: tuple[bytes, ...]
+    sessions: tuple[bytes, ...]
 
     @classmethod
     def of(cls, signing: tuple[str, ...], recipient: str) -> Secrets:
@@ -41,6 +42,7 @@ class Secrets:
             withdrawn=_derive(recipient, b"px-withdrawn"),
             evidence=_derive(recipient, b"px-evidence"),
             cookies=tuple(_derive(text, b"px-cookie") for text in signing),
+            sessions=tuple(_derive(text, b"px-session") for text in signing),
         )
 
     @classmethod

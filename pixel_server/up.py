@@ -20,7 +20,7 @@ from urllib.request import ProxyHandler, build_opener
 import click
 import redis
 
-from pixel_server import apikeys, keys, serving, store
+from pixel_server import apikeys, keys, serving, sign_in_links, store
 from pixel_server.processes import TICK, Child, Keeper, Stop
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings, SettingsError
@@ -91,8 +91,13 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
         once = [Child("demo", ["demo", "add"], environ)] if with_demo else []
         # Stopped in this order: web stores what it holds, then the workers, then what they both need.
         keeper = Keeper([*children, *([valkey] if valkey else [])])
-        banner = _banner(address, data, new_key or _known_key(settings), unused, with_demo)
-        _watch(keeper, stop, address, redis_url, lambda: click.echo(banner), once)
+
+        def ready() -> None:
+            link = asyncio.run(_sign_in_link(redis_url, leaves.base_url))
+            key = new_key or _known_key(settings)
+            click.echo(_banner(address, data, link, key, unused, with_demo))
+
+        _watch(keeper, stop, address, redis_url, ready, once)
     finally:
         listening.close()
         if valkey:
@@ -192,6 +197,17 @@ async def _prepare(redis_url: str, settings: Settings, secrets: Secrets) -> tupl
         await client.aclose()
 
 
+async def _sign_in_link(redis_url: str, base_url: str) -> str:
+    """Made when all is up, for it does not live long."""
+    client = store.connect_async(redis_url, timeout=5.0)
+    try:
+        return f"{base_url}/sign-in/{await sign_in_links.make(client)}"
+    except (sign_in_links.NoKey, redis.RedisError, OSError):
+        return f"{base_url}/sign-in"
+    finally:
+        await client.aclose()
+
+
 _direct = build_opener(ProxyHandler({}))
 """Whatever http_proxy says, our own address is not reached through it."""
 
@@ -213,7 +229,7 @@ def _known_key(settings: Settings) -> str:
     return "as shown at the first start (another: pixel-server key create NAME)"
 
 
-def _banner(address: str, data: Path, key: str, unused: bool, with_demo: bool) -> str:
+def _banner(address: str, data: Path, link: str, key: str, unused: bool, with_demo: bool) -> str:
     """What is printed once all is up. The next step works from any directory."""
     here = Path(sys.argv[0]).absolute()
     started = [sys.executable, "-m", "pixel_server"] if here.name == "__main__.py" else [str(here)]
@@ -223,6 +239,7 @@ def _banner(address: str, data: Path, key: str, unused: bool, with_demo: bool) -
     return "\n".join(
         [
             f"pixel-server is up at {address}",
+            f"  sign in  {link} (once, within ten minutes)",
             f"  data     {data}",
             f"  API key  {key}",
             f"  next     {what}, in another terminal:",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 from starlette.testclient import TestClient
 
-from pixel_server import keys
+from pixel_server import keys, sign_in_links, store
 from tests.stack import READER, until
 
 PARTS = {
@@ -18,6 +19,7 @@ PARTS = {
     "END": r"\d{10}",
     "BUCKET": "[0-9a-f]{3}",
     "KEY": "[0-9a-f]{12}",
+    "LINK": "[0-9a-f]{32}",
 }
 TYPES = {"HLL": "string"}
 
@@ -33,7 +35,13 @@ def table():
     return rows
 
 
-def test_no_key_that_is_not_listed(web, client, count):
+async def sign_in_link(url):
+    made = store.connect_async(url)
+    await sign_in_links.make(made)
+    await made.aclose()
+
+
+def test_no_key_that_is_not_listed(web, client, count, settings):
     reader = TestClient(web.app, client=("8.8.8.8", 5000))
     reader.portal = web.portal
     web.post("/api/campaigns", json={"id": "mail", "name": "Mail", "kind": "email", "mode": "identified"})
@@ -67,6 +75,9 @@ def test_no_key_that_is_not_listed(web, client, count):
     web.get("/p/px:{9}:made-by-a-stranger.gif")
     web.get("/o/px:{9}:made-by-a-stranger.gif")
     web.post("/api/keys", json={"name": "A reader", "scopes": ["read"]})
+    asyncio.run(sign_in_link(settings.redis_url))
+    web.get("/sign-in/px:{9}:made-by-a-stranger")
+    web.post("/sign-in", data={"key": "px:{9}:made-by-a-stranger"})
     web.delete("/api/campaigns/gone")
     client.xadd(keys.hits(0), {"1": b"no hits"})
     count()

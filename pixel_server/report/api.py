@@ -102,20 +102,30 @@ def _endpoint(api: Api, calls: dict[str, Call]) -> Callable[[Request], Awaitable
             if call.scope is not None:
                 await _admit(api, request, call.scope, call.shared)
             return await call.handler(api, request)
-        except Problem as problem:
-            return problem.response()
-        except campaigns.Unknown:
-            return Problem(404, "this campaign was deleted just now").response()
-        except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError, OSError):
-            return away().response()
-        except NewerFormat as error:
-            return Problem(503, f"{error}; update this server").response()
-        except redis.ResponseError as error:
-            # Full, read-only or failing over: it answers, but not with what was asked.
-            log.error("api: Redis refuses %s: %s", request.url.path, error)
-            return away().response()
+        except FORESEEN as error:
+            return problem_of(error, request).response()
 
     return endpoint
+
+
+FORESEEN = (Problem, campaigns.Unknown, redis.RedisError, OSError, NewerFormat)
+"""What a handler may raise: each has an answer."""
+
+
+def problem_of(error: BaseException, request: Request) -> Problem:
+    """What a foreseen error is answered with."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, campaigns.Unknown):
+        return Problem(404, "this campaign was deleted just now")
+    if isinstance(error, NewerFormat):
+        return Problem(503, f"{error}; update this server")
+    if isinstance(error, redis.RedisError) and not isinstance(
+        error, (redis.ConnectionError, redis.TimeoutError)
+    ):
+        # Full, read-only or failing over: it answers, but not with what was asked.
+        log.error("report: Redis refuses %s: %s", request.url.path, error)
+    return away()
 
 
 async def _admit(api: Api, request: Request, scope: str, may_share: bool) -> None:

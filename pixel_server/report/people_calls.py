@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from pixel_server import audit, campaigns, keys, lists, retention, withdrawals
+from pixel_server.campaigns import Campaign
 from pixel_server.lists import Put, Row
 from pixel_server.report import body, people, quiet, ranges, recipients
 from pixel_server.report.api import Api, Call, reply
@@ -68,11 +69,21 @@ async def list_recipients(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     query = request.query_params
     state, after = query.get("state", "opened"), query.get("after", "0")
-    end = api.settings.shards * keys.PEOPLE_BUCKETS
+    found = await rows_of(api, campaign, state, after, request.state.who)
+    return await _rows(request, found, recipients.FIELDS, places(api))
+
+
+async def rows_of(
+    api: Api, campaign: Campaign, state: str, after: str, who: str, at_once: int = recipients.AT_ONCE
+) -> AsyncIterator[tuple[int, list[recipients.Row]]]:
+    """A campaign's recipients in a state, from a place on; noted in the audit log. As `recipients.rows`.
+
+    Problem 422: state or place are none. 409: this campaign keeps none, or not any more.
+    """
     errors = []
     if state not in recipients.STATES:
         errors.append({"field": "state", "message": f"must be one of: {', '.join(recipients.STATES)}"})
-    if not _is_place(after, end):
+    if not _is_place(after, places(api)):
         errors.append({"field": "after", "message": "must be a cursor from `next`"})
     if errors:
         raise Problem(422, "some parameters cannot be used", errors)
@@ -81,21 +92,19 @@ async def list_recipients(api: Api, request: Request) -> Response:
         raise Problem(409, "only an email campaign of mode `pseudonymous` or `identified` keeps recipients")
     if campaign.closed_at is not None:
         raise Problem(409, "this campaign is closed: its recipients are gone")
-    if state == "unopened" and not await lists.count(api.store, campaign.id, api.settings.shards):
+    shards = api.settings.shards
+    if state == "unopened" and not await lists.count(api.store, campaign.id, shards):
         raise Problem(
             409, "upload a list, or make links with `sent`: else who did not open a mail is not known"
         )
-    await audit.note(api.store, request.state.who, "recipients.downloaded", campaign=campaign.id, state=state)
-    found = recipients.rows(
-        api.store,
-        api.secrets,
-        campaign.id,
-        api.settings.shards,
-        state,
-        most == Mode.IDENTIFIED,
-        int(after),
-    )
-    return await _rows(request, found, recipients.FIELDS, end)
+    await audit.note(api.store, who, "recipients.downloaded", campaign=campaign.id, state=state)
+    is_named = most == Mode.IDENTIFIED
+    return recipients.rows(api.store, api.secrets, campaign.id, shards, state, is_named, int(after), at_once)
+
+
+def places(api: Api) -> int:
+    """How many places there are in lists of recipients."""
+    return api.settings.shards * keys.PEOPLE_BUCKETS
 
 
 async def list_quiet(api: Api, request: Request) -> Response:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
-from urllib.parse import parse_qs, urlsplit
 
 import redis
 from starlette.requests import Request
@@ -16,7 +15,7 @@ from starlette.responses import Response
 
 from pixel_server import audit, retention, withdrawals
 from pixel_server.campaigns import Unknown, get
-from pixel_server.report import opt_out
+from pixel_server.report import form, opt_out
 from pixel_server.report.api import Api
 from pixel_server.report.privacy_page import State, View, headers, language, render
 from pixel_server.retention import Keep
@@ -37,15 +36,13 @@ class Privacy:
 
     async def answer(self, request: Request) -> Response:
         if request.method == "POST":
-            if _from_elsewhere(request, self.api.settings.base_url):
+            if form.from_elsewhere(request, self.api.settings.base_url):
                 return Response("this form was sent by another site; nothing was changed", 403)
-            body = b""
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > _MOST_BODY:
-                    return Response("too long; nothing was changed", 413, {"Connection": "close"})
-            form = parse_qs(body.decode("latin-1"))
-            token, wish, site = (form.get(name, [""])[0] for name in ("t", "do", "c"))
+            try:
+                fields = await form.read(request, _MOST_BODY)
+            except form.TooLong:
+                return Response("too long; nothing was changed", 413, {"Connection": "close"})
+            token, wish, site = (fields.get(name, "") for name in ("t", "do", "c"))
         else:
             query = request.query_params
             token, wish, site = query.get("t", ""), "", query.get("c", "")
@@ -99,14 +96,3 @@ class Privacy:
             headers(),
             "text/html; charset=utf-8",
         )
-
-
-def _from_elsewhere(request: Request, base_url: str | None) -> bool:
-    """Whether a form was sent by another site, as browsers tell; ours sends no referrer, so no origin."""
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        return site not in ("same-origin", "none")
-    origin = request.headers.get("origin", "null")
-    if origin == "null":
-        return False
-    return urlsplit(origin).netloc not in {request.headers.get("host"), urlsplit(base_url or "").netloc}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import AsyncIterator, Mapping, Sequence
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any
 
@@ -26,6 +27,8 @@ FIELDS = (
 )
 AT_ONCE, MOST_AT_ONCE = 64, 1024
 """Places read in one round trip, at first: some 4,000 recipients of a million; and where there are fewer."""
+RUN = 4
+"""Places of one shard of which it is asked at once whether there is anything."""
 ROWS = 4000
 """Recipients that a round trip aims at: pixels of the same process wait for these, some 10 ms."""
 
@@ -42,16 +45,22 @@ async def rows(
     state: str,
     is_named: bool,
     start: int = 0,
+    at_once: int = AT_ONCE,
 ) -> AsyncIterator[tuple[int, list[Row]]]:
     """(the place after, rows) of some hashes at a time, from a place on. is_named: names may be shown.
+
+    at_once: places read first; few give few rows.
 
     A place is a number below shards * PEOPLE_BUCKETS. NewerFormat: a newer version wrote some.
     """
     kinds = (keys.people, keys.listed, keys.names) if is_named else (keys.people, keys.listed)
     end = shards * keys.PEOPLE_BUCKETS
-    step = AT_ONCE
+    step = at_once
     while start < end:
-        places = range(start, min(start + step, end))
+        places: Sequence[int] = range(start, min(start + step, end))
+        start = places[-1] + 1
+        if step > AT_ONCE:  # few are anywhere: most places are empty
+            places = await _used(store, campaign, places)
         pipe = store.pipeline(transaction=False)
         for place in places:
             shard, bucket = divmod(place, keys.PEOPLE_BUCKETS)
@@ -59,7 +68,6 @@ async def rows(
                 pipe.hgetall(key(shard, campaign, bucket))
         found = await pipe.execute()
         step = next_step(step, sum(map(len, found)))
-        start = places[-1] + 1
         part: dict[bytes, Row] = {}
         for opened, listed, *named in zip(*(found[i :: len(kinds)] for i in range(len(kinds))), strict=True):
             for recipient in sorted(opened.keys() | listed.keys()):
@@ -70,6 +78,17 @@ async def rows(
             for recipient in await withdrawals.held(store, secrets, part):
                 del part[recipient]
         yield start, list(part.values())
+
+
+async def _used(store: AsyncRedis, campaign: str, places: Sequence[int]) -> list[int]:
+    """Those of these places that may hold a recipient."""
+    runs = [list(run) for _, run in groupby(places, lambda place: place // RUN)]
+    pipe = store.pipeline(transaction=False)
+    for run in runs:
+        asked = [divmod(place, keys.PEOPLE_BUCKETS) for place in run]
+        kinds = (keys.people, keys.listed)
+        pipe.exists(*(key(shard, campaign, bucket) for shard, bucket in asked for key in kinds))
+    return [place for run, found in zip(runs, await pipe.execute(), strict=True) if found for place in run]
 
 
 def next_step(step: int, read: int, most: int = MOST_AT_ONCE) -> int:

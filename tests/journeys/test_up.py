@@ -11,6 +11,7 @@ import socketserver
 import subprocess
 import tempfile
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +99,9 @@ def test_it_prints_what_is_needed_and_keeps_the_key_nowhere(stack: Stack):
     assert f"up at {stack.address}\n" in printed
     assert f"data     {stack.data}\n" in printed
     assert f"API key  {stack.key} (shown this once)" in printed
+    link = re.search(r"sign in  (http://\S+/sign-in/\S{20,}) ", printed)
+    with urllib.request.urlopen(link[1]) as page:
+        assert page.url == f"{stack.address}/sign-in"  # this client keeps no cookie
     made, tag = paste(stack).splitlines()
     assert "hello" in made
     assert stack.get(re.search(r'src="(\S+)"', tag)[1]) == (200, "recorded")

@@ -1,0 +1,43 @@
+"""Forms of our own pages: who sent them, and what is in them."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.requests import Request
+
+MOST_FIELDS = 200
+
+
+class TooLong(ValueError):
+    """More bytes, or more fields, than a form of ours has."""
+
+
+async def read(request: Request, most: int) -> dict[str, str]:
+    """The fields of a form, the first of each name; those left empty too. TooLong: of more than `most` bytes.
+
+    Bytes that are no UTF-8 stand as U+FFFD.
+    """
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise TooLong
+    try:
+        found = parse_qs(
+            body.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="replace"
+        )
+    except ValueError:
+        raise TooLong from None
+    return {name: values[0] for name, values in found.items()}
+
+
+def from_elsewhere(request: Request, base_url: str | None) -> bool:
+    """Whether a form was sent by another site, as browsers tell; a page without referrer sends no origin."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("origin", "null")
+    if origin == "null":
+        return False
+    return urlsplit(origin).netloc not in {request.headers.get("host"), urlsplit(base_url or "").netloc}

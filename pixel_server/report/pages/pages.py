@@ -1,0 +1,47 @@
+"""All pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pixel_server.report import api as http
+from pixel_server.report.api import Api
+from pixel_server.report.pages import campaign_list, campaign_page, recipients_page, render
+from pixel_server.report.pages import routes as table
+from pixel_server.report.pages.routes import Page
+from pixel_server.report.pages.sign_in import AddressOf, SignIn
+
+PAGES = (
+    Page("GET", "/", "read", campaign_list.show, shared=True),
+    Page("GET", "/campaigns/{id}", "read", campaign_page.page, shared=True),
+    Page("GET", "/campaigns/{id}/stats.json", "read", campaign_page.stats_json),
+    Page("GET", "/campaigns/{id}/figures.json", "read", campaign_page.figures_json),
+    Page("GET", "/campaigns/{id}/recipients", "people", recipients_page.page),
+    Page("GET", "/campaigns/{id}/recipients.csv", "people", recipients_page.download),
+    Page("GET", "/campaigns/{id}/recipients.ndjson", "people", recipients_page.download),
+)
+
+
+def routes(api: Api, address_of: AddressOf) -> list[Route]:
+    """address_of: whose request it is, as bytes."""
+    return table.routes(api, (*PAGES, *SignIn(address_of).pages()))
+
+
+def not_found(api: Api) -> Callable[[Request, Exception], Response]:
+    """404 and 405 of the router: a page for a browser, a problem for the API and for programs."""
+
+    def answer(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        path = request.url.path.removeprefix(render.prefix(api.settings))
+        if path.startswith("/api") or "text/html" not in request.headers.get("accept", ""):
+            return http.not_found(request, error)
+        if error.status_code == 404:
+            return render.error(api, request, 404, "There is nothing at this address.")
+        return render.error(api, request, error.status_code, str(error.detail), more=error.headers)
+
+    return answer

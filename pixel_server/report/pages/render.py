@@ -1,0 +1,112 @@
+"""Pages: templates filled, with the headers that all pages have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from pixel_server.report.api import Api
+from pixel_server.report.pages import show, static_files
+from pixel_server.report.pages.definitions import DEFINITIONS
+from pixel_server.report.problems import away
+from pixel_server.settings import Settings
+
+_environment = Environment(
+    loader=FileSystemLoader(Path(__file__).parent.parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+_FILTERS = ("number", "share", "span", "instant", "exact", "day", "iso", "ago")
+_environment.filters.update({name: getattr(show, name) for name in _FILTERS})
+_environment.globals["definitions"] = DEFINITIONS
+_environment.globals["has_static"] = static_files.exists
+
+
+def prefix(settings: Settings) -> str:
+    """The path that all addresses begin with: "" or `/pixels`."""
+    return urlsplit(settings.base_url or "").path.rstrip("/")
+
+
+def url(settings: Settings, path: str = "") -> str:
+    """An address below the base, as pages link to it."""
+    return f"{prefix(settings)}/{path}"
+
+
+def headers(framed_by: Iterable[str] = ()) -> dict[str, str]:
+    """framed_by: origins whose pages may show this one in a frame."""
+    sources = " ".join(framed_by) or "'none'"
+    return {
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": (
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+            f"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors {sources}"
+        ),
+        "Referrer-Policy": "same-origin",
+        "X-Content-Type-Options": "nosniff",
+        "X-Robots-Tag": "noindex",
+    }
+
+
+def page(
+    api: Api,
+    request: Request,
+    template: str,
+    context: Mapping[str, Any] | None = None,
+    status: int = 200,
+    framed_by: Iterable[str] = (),
+    more: Mapping[str, str] | None = None,
+) -> Response:
+    """A page. more: headers. In each template: session (or None), url(path), static(name), now (s)."""
+    text = _environment.get_template(template).render(
+        session=getattr(request.state, "session", None),
+        url=_url_of(api.settings),
+        static=lambda name: url(api.settings, static_files.address(name)),
+        now=api.clock(),
+        **(context or {}),
+    )
+    # A name may hold what is no Unicode: it is shown as a question mark.
+    return Response(
+        text.encode("utf-8", "replace"),
+        status,
+        {**headers(framed_by), **(more or {})},
+        "text/html; charset=utf-8",
+    )
+
+
+def _url_of(settings: Settings) -> Callable[[str], str]:
+    return lambda path: url(settings, path)
+
+
+def go(api: Api, path: str) -> Response:
+    """Sends the browser there, by GET. path: below the base."""
+    return RedirectResponse(url(api.settings, path), 303, {"Cache-Control": "no-store"})
+
+
+def error(
+    api: Api,
+    request: Request,
+    status: int,
+    detail: str,
+    errors: Iterable[Mapping[str, Any]] = (),
+    more: Mapping[str, str] | None = None,
+) -> Response:
+    """A page that says what is wrong, and what still works."""
+    is_away = detail == away().detail
+    context = {
+        "is_away": is_away,
+        "title": "Redis does not answer" if is_away else HTTPStatus(status).phrase,
+        "detail": detail,
+        "errors": list(errors),
+    }
+    again = {"Retry-After": "2"} if status == 503 else {}
+    return page(api, request, "error.html", context, status, more={**again, **(more or {})})

@@ -1,0 +1,43 @@
+"""Links that sign in once: a random token, of which the store holds the hash, for ten minutes."""
+
+from __future__ import annotations
+
+import secrets
+from hashlib import blake2b
+
+from pixel_server import apikeys, keys
+from pixel_server.store import AsyncRedis
+
+LIVES = 600
+"""Seconds."""
+
+
+class NoKey(LookupError):
+    """There is no API key that a link could sign in with."""
+
+
+async def make(store: AsyncRedis, key: str | None = None) -> str:
+    """A token that signs in with this API key (its id); without one, with the oldest that may do all.
+
+    NoKey: there is none.
+    """
+    fit = [
+        record.id
+        for record in await apikeys.listed(store)
+        if (record.id == key if key else set(apikeys.SCOPES) <= set(record.scopes))
+    ]
+    if not fit:
+        raise NoKey
+    token = secrets.token_urlsafe(24)
+    await store.set(keys.sign_in(_hash(token)), fit[0], ex=LIVES)
+    return token
+
+
+async def take(store: AsyncRedis, token: str) -> str | None:
+    """The id of the API key that this token signs in with, this once; None: it is used up, old or made up."""
+    found: bytes | None = await store.getdel(keys.sign_in(_hash(token)))
+    return found.decode() if found else None
+
+
+def _hash(token: str) -> str:
+    return blake2b(token.encode("utf-8", "replace"), digest_size=16, person=b"px-sign-in").hexdigest()

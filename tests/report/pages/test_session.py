@@ -1,0 +1,301 @@
+"""Signing in and out: with a key, with a link that does it once; and all that signs in nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from pixel_server import apikeys, keys, sign_in_links, store
+from pixel_server.report.pages import attempts, session
+from pixel_server.secret import Secrets
+from tests.conftest import API_KEY
+
+COOKIE = session.COOKIE
+TOKEN = re.compile(r'name="csrf" value="([\w-]+)"')
+
+
+@pytest.fixture
+def made_key(site):
+    """Makes an API key with these scopes: (id, key)."""
+
+    def make(*scopes):
+        made = site.post("/api/keys", json={"name": "another", "scopes": list(scopes)}).json()
+        return made["id"], made["key"]
+
+    return make
+
+
+@pytest.fixture
+def link(site, settings):
+    """Makes a token that signs in once."""
+
+    def make(key=None):
+        async def run():
+            client = store.connect_async(settings.redis_url)
+            try:
+                return await sign_in_links.make(client, key)
+            finally:
+                await client.aclose()
+
+        return asyncio.run(run())
+
+    return make
+
+
+def assert_signed_out(visitor, path="/"):
+    answer = visitor.get(path)
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith("/sign-in")
+
+
+def csrf(visitor):
+    found = TOKEN.search(visitor.get("/").text)
+    assert found is not None
+    return found[1]
+
+
+def test_in_and_out(visitor, sign_in):
+    assert_signed_out(visitor)
+    sign_in()
+    page = visitor.get("/")
+    assert page.status_code == 200
+    assert "Campaigns" in page.text
+    assert page.headers["cache-control"] == "no-store"
+    assert "unsafe" not in page.headers["content-security-policy"]
+    out = visitor.post("/sign-out", data={"csrf": csrf(visitor)})
+    assert (out.status_code, out.headers["location"]) == (303, "/sign-in")
+    assert_signed_out(visitor)
+
+
+def test_the_cookie_is_for_this_site_and_for_no_script(visitor):
+    answer = visitor.post("/sign-in", data={"key": API_KEY})
+    parts = {part.strip().lower() for part in answer.headers["set-cookie"].split(";")[1:]}
+    assert parts >= {"httponly", "samesite=lax", "path=/", f"max-age={session.LIVES}"}
+    assert "secure" not in parts
+    assert API_KEY not in answer.headers["set-cookie"]
+
+
+def test_after_signing_in_one_is_where_one_wanted_to_be(visitor, mail):
+    mail()
+    sent = visitor.get("/campaigns/mail?from=2026-09-01").headers["location"]
+    form = visitor.get(sent).text
+    wanted = re.search(r'name="next" value="([^"]*)"', form)
+    assert wanted is not None
+    answer = visitor.post("/sign-in", data={"key": API_KEY, "next": wanted[1]})
+    assert answer.headers["location"] == "/campaigns/mail?from=2026-09-01"
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["//evil.example", "https://evil.example", "/\\evil.example", "\\\\evil", "a\nb", "javascript:1"],
+)
+def test_nowhere_else(visitor, target):
+    answer = visitor.post("/sign-in", data={"key": API_KEY, "next": target})
+    assert answer.headers["location"] == "/"
+
+
+@pytest.mark.parametrize("key", ["", "  ", "nothing", "pk_" + "x" * 32, "\ufffd\x00", API_KEY + "x"])
+def test_another_key_signs_in_nobody(visitor, key):
+    answer = visitor.post("/sign-in", data={"key": key})
+    assert answer.status_code in (403, 422)
+    assert 'role="alert"' in answer.text
+    assert COOKIE not in answer.cookies
+
+
+def test_a_forged_cookie_signs_in_nobody(visitor, sign_in, secrets, clock):
+    good = sign_in().cookies[COOKIE]
+    other = Secrets.of(("a key of another server",), "and its secret")
+    flipped = good[:-2] + ("A" if good[-2] != "A" else "B") + good[-1]
+    spelt = good[:8] + "!!!!" + good[8:]  # base64 as Python reads it: the same bytes
+    key = session.key_of(secrets, good, clock.now)
+    forged = [
+        flipped,
+        spelt,
+        good[:-4],
+        good + "AAAA",
+        session.issue(other, key, clock.now),
+        "",
+        "%",
+        "a" * 41,
+    ]
+    for cookie in forged:
+        assert session.key_of(secrets, cookie, clock.now) is None, cookie
+        visitor.cookies.clear()
+        visitor.cookies.set(COOKIE, cookie)
+        assert_signed_out(visitor)
+    visitor.cookies.clear()
+    visitor.cookies.set(COOKIE, good)
+    assert visitor.get("/").status_code == 200
+
+
+def test_a_session_ends(sign_in, clock):
+    visitor = sign_in()
+    value = visitor.cookies[COOKIE]
+    clock.now += session.LIVES - 1
+    visitor.cookies.clear()
+    visitor.cookies.set(COOKIE, value)
+    assert visitor.get("/").status_code == 200
+    clock.now += 1
+    assert_signed_out(visitor)
+
+
+def test_a_revoked_key_ends_its_sessions_at_once(site, sign_in, made_key, mail):
+    mail()
+    name, key = made_key("read")
+    visitor = sign_in(key)
+    assert visitor.get("/campaigns/mail").status_code == 200
+    assert site.delete(f"/api/keys/{name}").status_code == 204
+    assert_signed_out(visitor, "/campaigns/mail")
+    answer = visitor.get("/campaigns/mail/stats.json")
+    assert answer.status_code == 401
+
+
+def test_a_key_that_may_not_read_is_told_so(visitor, made_key):
+    answer = visitor.post("/sign-in", data={"key": made_key("write", "people")[1]})
+    assert answer.status_code == 403
+    assert "scope" in answer.text
+    assert COOKIE not in answer.cookies
+
+
+def test_too_many_attempts_of_one_address(visitor, clock, client):
+    before = set(client.scan_iter())
+    for _ in range(attempts.MOST):
+        assert visitor.post("/sign-in", data={"key": "wrong"}).status_code == 403
+    answer = visitor.post("/sign-in", data={"key": API_KEY})
+    assert answer.status_code == 429
+    assert "Try again in 60 s" in answer.text
+    assert visitor.get("/sign-in/some-token").status_code == 429
+    assert set(client.scan_iter()) == before
+    clock.now += attempts.WAIT
+    assert visitor.post("/sign-in", data={"key": API_KEY}).status_code == 303
+
+
+def test_attempts_are_bounded():
+    found = attempts.Attempts()
+    for n in range(attempts.KNOWN + 50):
+        found.failed(n.to_bytes(4, "big"), 0.0)
+    assert len(found._failures) == attempts.KNOWN
+    for n in range(attempts.MOST):
+        found.failed(bytes.fromhex("20010db8000000aa") + n.to_bytes(8, "big"), 0.0)
+    assert found.wait(bytes.fromhex("20010db8000000aa") + bytes(8), 0.0) == 60
+    assert found.wait(bytes.fromhex("20010db8000000ab") + bytes(8), 1.0) == 0
+
+
+# Links that sign in once
+
+
+def test_a_link_signs_in_once(visitor, link, client):
+    token = link()
+    assert not any(token.encode() in key for key in client.scan_iter())
+    assert visitor.head(f"/sign-in/{token}").status_code == 200  # a preview does not use it up
+    answer = visitor.get(f"/sign-in/{token}")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert visitor.get("/").status_code == 200
+    visitor.cookies.clear()
+    again = visitor.get(f"/sign-in/{token}")
+    assert again.status_code == 403
+    assert "used already" in again.text
+    assert_signed_out(visitor)
+
+
+def test_a_link_lives_for_ten_minutes(link, client):
+    link()
+    [key] = client.scan_iter("px:{all}:signin:*")
+    assert 590 <= client.ttl(key) <= 600
+
+
+def test_a_link_of_a_revoked_key(site, visitor, made_key, link):
+    name, _ = made_key("read")
+    token = link(name)
+    site.delete(f"/api/keys/{name}")
+    assert visitor.get(f"/sign-in/{token}").status_code == 403
+    assert_signed_out(visitor)
+
+
+def test_no_link_without_a_key_that_may_do_all(site, settings, client, link):
+    for key in client.smembers(keys.API_KEYS):
+        client.delete(keys.api_key(key.decode()))
+    with pytest.raises(sign_in_links.NoKey):
+        link()
+
+
+# Forms of others
+
+
+def test_a_form_needs_its_sessions_token(sign_in):
+    visitor = sign_in()
+    for fields in ({}, {"csrf": "wrong"}, {"csrf": "\udcff".encode("utf-8", "replace").decode()}):
+        assert visitor.post("/sign-out", data=fields).status_code == 403
+    assert visitor.get("/").status_code == 200
+
+
+def test_another_sessions_token_will_not_do(visitor, sign_in, clock):
+    first = csrf(sign_in())
+    visitor.cookies.clear()
+    clock.now += 1
+    second = csrf(sign_in())
+    assert first != second
+    assert visitor.post("/sign-out", data={"csrf": first}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+    ],
+)
+def test_a_form_of_another_site(visitor, sign_in, headers):
+    refused = visitor.post("/sign-in", data={"key": API_KEY}, headers=headers)
+    assert refused.status_code == 403
+    assert COOKIE not in refused.cookies
+    sign_in()
+    token = csrf(visitor)
+    assert visitor.post("/sign-out", data={"csrf": token}, headers=headers).status_code == 403
+    assert visitor.post("/sign-out", data={"csrf": token}).status_code == 303
+
+
+def test_a_form_that_is_too_long(visitor, sign_in):
+    assert visitor.post("/sign-in", data={"key": "k" * 5000}).status_code == 413
+    sign_in()
+    assert visitor.post("/sign-out", data={"csrf": "k" * 70_000}).status_code == 413
+    assert visitor.post("/sign-out", content="a=b&" * 1000).status_code == 413
+
+
+# What a key may see
+
+
+def test_a_reader_sees_nothing_of_a_person(sign_in, made_key, mail):
+    mail(mode="identified")
+    visitor = sign_in(made_key("read")[1])
+    assert "/recipients" not in visitor.get("/campaigns/mail").text
+    for path in ("recipients", "recipients.csv", "recipients.ndjson"):
+        assert visitor.get(f"/campaigns/mail/{path}").status_code == 403
+
+
+def test_the_cookie_does_not_open_the_api(reader):
+    assert reader.get("/api/campaigns").status_code == 401
+
+
+def test_a_key_of_one_campaign_sees_what_is_shared_of_it(site, sign_in, made_key, mail, page):
+    mail(name="The spring mail")
+    page(name="Our own site")
+    visitor = sign_in(made_key("read:mail")[1])
+    listed = visitor.get("/").text
+    assert "The spring mail" in listed
+    assert "Our own site" not in listed
+    shown = visitor.get("/campaigns/mail")
+    assert shown.status_code == 200
+    assert "Unique opens" in shown.text
+    assert "What the hits were" not in shown.text
+    for path in ("page", "nothing", "mail/stats.json", "mail/figures.json", "mail/recipients"):
+        assert visitor.get(f"/campaigns/{path}").status_code == 403
+    site.delete("/api/campaigns/mail")
+    assert "there any more" in visitor.get("/").text
+
+
+def test_all_scopes_are_known():
+    assert set(apikeys.SCOPES) == {"read", "write", "people"}
