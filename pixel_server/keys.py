@@ -24,7 +24,7 @@ px:{all}:workers             zset    10 s an entry        workers: name and last
 px:{s}:hits                  stream  until counted        recorder: batches                   roll-up
 px:{s}:producers             hash    30 days idle         recorder: last sequence and ms      recorder
 px:{s}:turn                  hash    forever              its writers: n, id, newest hit     the same
-px:{s}:total:ID              hash    until deleted        roll-up: sums of all time           stats
+px:{s}:total:ID              hash    until deleted        roll-up: sums of all time, last hit stats
 px:{s}:rules:ID              hash    until deleted        roll-up: hits by id of a rule       stats
 px:{s}:breakdown:ID          hash    PIXEL_KEEP_DAYS_...  roll-up: opens of people, packed    stats
 px:{s}:evidence:MINUTE       hash    6 minutes, or a day* roll-up: hits that may be bursts    roll-up

@@ -553,6 +553,10 @@ def _stats() -> dict[str, Schema]:
                 "mails are delivered but no open is known: `high` and `estimate` are too low by their share. "
                 "Null: nothing `delivered`, more openers than delivered, or nobody is told apart.",
             ),
+            last_hit=or_null(
+                instant(""),
+                "Of all time, whatever the range; null: none, or not known of one counted long ago.",
+            ),
             closed_at=or_null(instant(""), "Since when opens add to no unique figure; null: they do."),
             over={"type": "boolean", "description": "More recipients opened than mails were `delivered`."},
             series=array({"anyOf": [ref("EmailInterval"), ref("WebInterval")]}),
