@@ -17,6 +17,9 @@ px:{all}:deleting            set     until deletion ends  api: deletions not yet
 px:{all}:changes             stream  last 10,000          api, roll-up: id made, changed, ... web
 px:{all}:apikeys             set     forever              api: ids of API keys                api
 px:{all}:apikey:KEY          hash    until revoked        api: hash, name, scopes, times      api
+px:{all}:notes:ID            hash    until deleted        api: notes, by id                   api, stats
+px:{all}:shares:ID           set     until deleted        api: ids of share links             api
+px:{all}:share:KEY           hash    until revoked        api, pages: hash, record, last use  api, pages
 px:{all}:audit               stream  last 10,000          api, cli, retention: who did what   api, cli
 px:{all}:rewrite             hash    forever              erasure, schedule: asked, answered  schedule
 px:{all}:sweep               hash    forever              retention: where it goes on         retention
@@ -85,6 +88,18 @@ def dropped(campaign: str, why: Literal["gpc", "out", "origin"]) -> str:
 
 def api_key(key: str) -> str:
     return f"px:{{all}}:apikey:{key}"
+
+
+def notes(campaign: str) -> str:
+    return f"px:{{all}}:notes:{campaign}"
+
+
+def shares(campaign: str) -> str:
+    return f"px:{{all}}:shares:{campaign}"
+
+
+def share(share: str) -> str:
+    return f"px:{{all}}:share:{share}"
 
 
 def hits(shard: int) -> str:

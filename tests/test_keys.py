@@ -67,6 +67,9 @@ def test_no_key_that_is_not_listed(web, client, count):
     web.get("/p/px:{9}:made-by-a-stranger.gif")
     web.get("/o/px:{9}:made-by-a-stranger.gif")
     web.post("/api/keys", json={"name": "A reader", "scopes": ["read"]})
+    for campaign in ("mail", "gone"):
+        web.post(f"/api/campaigns/{campaign}/notes", json={"text": "mail sent"})
+        web.post(f"/api/campaigns/{campaign}/shares", json={"name": "A partner"})
     web.delete("/api/campaigns/gone")
     client.xadd(keys.hits(0), {"1": b"no hits"})
     count()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from pixel_server import breakdown, keys, retention, series
+from pixel_server import breakdown, keys, notes, retention, series
 from pixel_server.agents import OTHER
 from pixel_server.campaigns import Campaign
 from pixel_server.consent import Consent
@@ -41,10 +41,12 @@ async def read(
     reading.follows = all_time.follows(campaign, Consent(settings))
     pipe = store.pipeline(transaction=False)
     all_time.ask_as_of(pipe, shards)
+    pipe.hvals(keys.notes(campaign.id))
     reading.ask(pipe)
-    answers = await pipe.execute()
-    as_of = all_time.as_of(answers[: 1 + shards])
-    reading.take(iter(answers[1 + shards :]))
+    answers = iter(await pipe.execute())
+    as_of = all_time.as_of([next(answers) for _ in range(1 + shards)])
+    noted = [note for note in notes.parse(next(answers)) if wanted.start <= note.at < wanted.end]
+    reading.take(answers)
 
     kept_since = _kept_since(campaign, retention.keep(settings, campaign), reading.by_days, now)
     items = reading.series(kept_since)
@@ -73,6 +75,7 @@ async def read(
         "last_hit": None if reading.kept.last_hit is None else ranges.show_ms(reading.kept.last_hit * 1000),
         "closed_at": None if campaign.closed_at is None else ranges.show_ms(campaign.closed_at * 1000),
         "series": items,
+        "notes": [notes.to_json(note) for note in noted],
         "estimates": {name: _ESTIMATE for name in ("unique_ips", "unique_visitors") if name in totals}
         | {name: _BINNED for name, found in {**opens, **times}.items() if found and name.startswith("time_")},
     }
