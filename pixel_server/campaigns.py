@@ -172,6 +172,15 @@ return out
 """
 
 
+_PAGE = """
+-- KEYS: campaigns. ARGV: what the names of campaigns begin with, where to begin, how many.
+-- Returns ids, and a record each, or nothing for one that was just deleted.
+local ids, records = redis.call('ZRANGEBYLEX', KEYS[1], ARGV[2], '+', 'LIMIT', 0, ARGV[3]), {}
+for i, id in ipairs(ids) do records[i] = redis.call('HGET', ARGV[1] .. id, 'record') end
+return {ids, records}
+"""
+
+
 async def create(store: AsyncRedis, campaign: Campaign) -> None:
     """Exists: the id is taken, or was."""
     names = (keys.campaign(campaign.id), keys.CAMPAIGNS, keys.GONE, keys.CHANGES)
@@ -190,13 +199,25 @@ async def get(store: AsyncRedis, campaign: str) -> Campaign:
 async def page(store: AsyncRedis, after: str | None, limit: int) -> tuple[list[Campaign], str | None]:
     """(campaigns in order of their ids, the cursor of the next page or None)."""
     start = "-" if after is None else f"({after}"
-    ids = await store.zrangebylex(keys.CAMPAIGNS, start, "+", 0, limit + 1)
-    pipe = store.pipeline(transaction=False)
-    for name in ids[:limit]:
-        pipe.hget(keys.campaign(name.decode()), "record")
-    records = await pipe.execute()
+    ids, records = await store.eval(_PAGE, 1, keys.CAMPAIGNS, keys.campaign(""), start, limit + 1)
     following = ids[limit - 1].decode() if len(ids) > limit else None
-    return [_decode(record) for record in records if record is not None], following
+    return [_decode(record) for record in records[:limit] if record is not None], following
+
+
+def ask(pipe: Any, campaign: str) -> None:
+    """Queues the reading of a campaign's record, for `take`."""
+    pipe.hget(keys.campaign(campaign), "record")
+
+
+def take(record: bytes | None) -> Campaign | None:
+    """None: there is none."""
+    return None if record is None else _decode(record)
+
+
+async def version(store: AsyncRedis) -> bytes:
+    """Another one whenever a campaign was made, changed or deleted, but for what retention writes."""
+    last = await store.xrevrange(keys.CHANGES, "+", "-", 1)
+    return bytes(last[0][0]) if last else b""
 
 
 async def every(store: AsyncRedis, kind: Kind) -> list[str]:

@@ -5,10 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from pixel_server import __version__, dimensions, notes, sharelinks
-from pixel_server.report import body, breakdowns, people, ranges, recipients, schemas, uploads
+from pixel_server.report import (
+    body,
+    breakdowns,
+    order,
+    overview,
+    people,
+    ranges,
+    recipients,
+    schemas,
+    uploads,
+)
 from pixel_server.report import shared as sharing
 from pixel_server.report.problems import TYPE as PROBLEM
-from pixel_server.report.schemas import Schema, answer, array, choice, or_null, ref, text
+from pixel_server.report.schemas import Schema, answer, array, choice, count, instant, or_null, ref, text
 
 _ABOUT = f"""\
 JSON is UTF-8, {body.LIMIT} bytes at most, without duplicate keys; unknown fields of a body are refused.
@@ -247,6 +257,46 @@ def _paths() -> dict[str, Any]:
                     _query("to", _boundary("End: the first instant that is not in the range.")),
                     _query("interval", choice(ranges.INTERVALS, "Only `day`.", default="day")),
                     _query("tz", {**ref("TimeZone"), "description": "Only the campaign's."}),
+                ],
+            ),
+        },
+        "/api/overview": {
+            "get": _call(
+                "show_overview",
+                "read",
+                "Figures of many campaigns at once",
+                (422,),
+                {
+                    200: _ok(
+                        "A page of them.",
+                        answer(
+                            items=array(ref("InOverview"), maxItems=overview.PAGE),
+                            next=or_null({"type": "integer"}, "The page after this; null on the last."),
+                            total=count("Campaigns that `q` finds."),
+                            as_of=instant("As in `Stats`."),
+                            ordered_as_of=instant("When the figures that the order goes by were read."),
+                            estimates={"type": "object", "additionalProperties": ref("Estimate")},
+                        ),
+                    )
+                },
+                description=(
+                    f"{overview.PAGE} a page. The figures shown are read anew; those that the order goes by "
+                    f"are at most {order.FRESH:g} seconds old. Those that are not known come last."
+                ),
+                parameters=[
+                    _query("q", text("Part of an id or a name.", maxLength=overview.MOST_QUERY)),
+                    _query(
+                        "sort",
+                        choice(
+                            (*order.SORTS, *(f"-{sort}" for sort in order.SORTS)),
+                            "With a `-`: the greatest first. `rate`: the estimate, else `low`.",
+                            default=overview.DEFAULT_SORT,
+                        ),
+                    ),
+                    _query(
+                        "page",
+                        {"type": "integer", "minimum": 1, "maximum": overview.MOST_PAGES, "default": 1},
+                    ),
                 ],
             ),
         },

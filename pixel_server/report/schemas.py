@@ -8,7 +8,7 @@ from pixel_server import campaigns, notes, sharelinks
 from pixel_server.apikeys import MOST_SCOPES, OF_CAMPAIGN, SCOPES
 from pixel_server.campaigns import time_zones
 from pixel_server.links import MAX_RECIPIENT
-from pixel_server.report import body, breakdowns, hyperloglog, links, ranges, stats
+from pixel_server.report import body, breakdowns, hyperloglog, links, overview, ranges, stats
 from pixel_server.retention import KINDS
 from pixel_server.settings import SIGNALS
 from pixel_server.slug import PATTERN
@@ -459,6 +459,25 @@ def _stats() -> dict[str, Schema]:
                 ),
                 "Null: the first itself, or one of the two has no rate.",
             ),
+        ),
+        "InOverview": answer(
+            ("unique_opens", "unique_visitors"),
+            campaign=ref("CampaignId"),
+            name=text("Of the campaign."),
+            kind=choice(("email", "web"), "Of the campaign."),
+            created=instant("When it was made."),
+            sent=or_null(count(""), "As in `Stats`."),
+            open_rate=or_null({"type": "object"}, "As in `Stats`."),
+            over={"type": "boolean", "description": "As in `Stats`."},
+            unique_opens=or_null(count(""), "Of mail, of all time, as in `Stats`."),
+            unique_visitors=or_null(count(""), "Of pages, of all time, as in `Stats`."),
+            days=array(
+                or_null(count(""), "Null: not kept any more."),
+                minItems=overview.DAYS,
+                maxItems=overview.DAYS,
+                description="Opens, or views of pages, of its last days, in its own zone; the last is today.",
+            ),
+            last_hit=or_null(instant(""), "As in `Stats`."),
         ),
         "HitToExplain": taken(
             ("user_agent", "ip"),

@@ -76,7 +76,7 @@ async def read(
         "closed_at": None if campaign.closed_at is None else ranges.show_ms(campaign.closed_at * 1000),
         "series": items,
         "notes": [notes.to_json(note) for note in noted],
-        "estimates": {name: _ESTIMATE for name in ("unique_ips", "unique_visitors") if name in totals}
+        "estimates": {name: hyperloglog.ABOUT for name in ("unique_ips", "unique_visitors") if name in totals}
         | {name: _BINNED for name, found in {**opens, **times}.items() if found and name.startswith("time_")},
     }
 
@@ -89,7 +89,6 @@ def _kept_since(campaign: Campaign, days: Keep, by_days: bool, now: float) -> in
     return ranges.midnight(date(int(first[:4]), int(first[4:6]), int(first[6:])), campaign.zone)
 
 
-_ESTIMATE = {"method": "HyperLogLog", "standard_error": hyperloglog.STANDARD_ERROR}
 _BINNED = {"method": "histogram", "relative_error": round(breakdown.ERROR, 3)}
 
 

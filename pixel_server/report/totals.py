@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from pixel_server import keys, producer
 from pixel_server.campaigns import Campaign
@@ -28,6 +30,13 @@ OF_WHOM = (
     *("visits", "bounces", "visits_new", "visits_returning"),
 )
 """What is not known where nobody is told apart."""
+UNIQUES = {"email": "unique_opens", "web": "unique_visitors"}
+"""The one figure of how many different people there were, by kind of campaign."""
+OF_MANY = (
+    *("last_hit", "mailed", "unique_opens", "unique_opens_person", "opens_anonymous"),
+    *("recipients_hidden", "recipients_hidden_person"),
+)
+"""What is read of many campaigns at once; the time of the last hit first, for it is not a sum."""
 
 Figures = dict[str, int | None]
 
@@ -74,6 +83,12 @@ def figures(campaign: Campaign, kept: Kept, followed: bool) -> Figures:
     return found
 
 
+def shown(campaign: Campaign, kept: Kept, followed: bool) -> tuple[Figures, rates.Rate | None, bool]:
+    """(sums, the open rate, whether more opened than were delivered), of all time."""
+    found = figures(campaign, kept, followed)
+    return found, *rate(found, delivered(campaign, kept), kept.counts)
+
+
 def hide(found: dict[str, Any], campaign: Campaign, followed: bool) -> None:
     """Makes null what is not known, as nobody is told apart: at all, or by a cookie."""
     if not followed:
@@ -95,6 +110,42 @@ def rate(found: Figures, mails: int | None, counts: Mapping[str, int]) -> tuple[
     # In a range, a recipient's first open by a person may lie in it, and the first open before it.
     opened = max(opened, person + hidden - both)
     return rates.open_rate(rates.Openers(mails, opened, person, hidden, both, anonymous))
+
+
+_OF_MANY = """
+-- KEYS: what the names of totals and of visitors begin with. ARGV: campaigns, with blanks between; fields.
+-- Returns the fields of each campaign (0 where there is none) and its visitors, packed: a list of numbers.
+local out = {}
+for campaign in string.gmatch(ARGV[1], '%S+') do
+  for _, value in ipairs(redis.call('HMGET', KEYS[1] .. campaign, unpack(ARGV, 2))) do
+    out[#out + 1] = tonumber(value or 0)
+  end
+  out[#out + 1] = redis.call('PFCOUNT', KEYS[2] .. campaign)
+end
+return cmsgpack.pack(out)
+"""
+
+_numbers = msgspec.msgpack.Decoder(list[int]).decode
+
+
+def ask_many(pipe: Any, campaigns: Sequence[str], shards: int) -> None:
+    """Queues what `take_many` takes: of many campaigns what the open rate and unique figures need."""
+    for shard in range(shards):
+        names = (keys.total(shard, ""), keys.visitors(shard, ""))
+        pipe.eval(_OF_MANY, 2, *names, " ".join(campaigns), *OF_MANY)
+
+
+def take_many(answers: Sequence[bytes], campaigns: Sequence[str]) -> dict[str, Kept]:
+    """An answer a shard -> campaign -> its sums, only OF_MANY among them."""
+    width = len(OF_MANY) + 1
+    shards = [_numbers(answer) for answer in answers]
+    last_hits = list(map(max, zip(*(numbers[::width] for numbers in shards), strict=True)))
+    sums = list(map(sum, zip(*shards, strict=True)))
+    found = {}
+    for i, campaign in enumerate(campaigns):
+        _, *counts, visitors = sums[i * width : (i + 1) * width]
+        found[campaign] = Kept(dict(zip(OF_MANY[1:], counts, strict=True)), visitors, last_hits[i] or None)
+    return found
 
 
 def ask_as_of(pipe: Any, shards: int) -> None:
