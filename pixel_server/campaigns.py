@@ -198,8 +198,21 @@ async def get(store: AsyncRedis, campaign: str) -> Campaign:
 
 async def page(store: AsyncRedis, after: str | None, limit: int) -> tuple[list[Campaign], str | None]:
     """(campaigns in order of their ids, the cursor of the next page or None)."""
+    pipe = store.pipeline(transaction=False)
+    ask_page(pipe, after, limit)
+    (answer,) = await pipe.execute()
+    return take_page(answer, limit)
+
+
+def ask_page(pipe: Any, after: str | None, limit: int) -> None:
+    """Queues the reading of a page, for `take_page`."""
     start = "-" if after is None else f"({after}"
-    ids, records = await store.eval(_PAGE, 1, keys.CAMPAIGNS, keys.campaign(""), start, limit + 1)
+    pipe.eval(_PAGE, 1, keys.CAMPAIGNS, keys.campaign(""), start, limit + 1)
+
+
+def take_page(answer: Any, limit: int) -> tuple[list[Campaign], str | None]:
+    """As `page`."""
+    ids, records = answer
     following = ids[limit - 1].decode() if len(ids) > limit else None
     return [_decode(record) for record in records[:limit] if record is not None], following
 

@@ -87,16 +87,16 @@ async def read(
     _check(query, sort, page)
     known = await order.read(store, settings.shards, consent, now)
     found = order.find(known, query, sort)
-    ids = found[(page - 1) * PAGE : page * PAGE]
+    places = found[(page - 1) * PAGE : page * PAGE]
     pipe = store.pipeline(transaction=False)
     totals.ask_as_of(pipe, settings.shards)
-    for name in ids:
-        campaigns.ask(pipe, name)
-    totals.ask_many(pipe, ids, settings.shards)
+    for place in places:
+        campaigns.ask(pipe, place.id)
+    totals.ask_many(pipe, places, settings.shards)
     answers = iter(await pipe.execute())
     as_of = totals.as_of([next(answers) for _ in range(1 + settings.shards)])
-    records = [campaigns.take(next(answers)) for _ in ids]
-    kept = totals.take_many(list(answers), ids)
+    records = [campaigns.take(next(answers)) for _ in places]
+    kept = totals.take_many(list(answers), places)
     there = [campaign for campaign in records if campaign is not None]
     days = await _days(store, settings, there, now)
     rows = [_row(campaign, kept[campaign.id], days[campaign.id], consent) for campaign in there]

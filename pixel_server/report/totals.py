@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from pixel_server import keys, producer
-from pixel_server.campaigns import Campaign
+from pixel_server.campaigns import Campaign, Kind
 from pixel_server.consent import Consent
 from pixel_server.report import rates
 from pixel_server.tokens import Mode
@@ -113,14 +113,15 @@ def rate(found: Figures, mails: int | None, counts: Mapping[str, int]) -> tuple[
 
 
 _OF_MANY = """
--- KEYS: what the names of totals and of visitors begin with. ARGV: campaigns, with blanks between; fields.
--- Returns the fields of each campaign (0 where there is none) and its visitors, packed: a list of numbers.
+-- KEYS: what the names of totals and of visitors begin with. ARGV: campaigns, each with the first letter of
+-- its kind and a colon before it, and blanks between; fields. Returns of each campaign the fields (0 where
+-- there is none) and its visitors (of mail, 0), packed: a list of numbers.
 local out = {}
-for campaign in string.gmatch(ARGV[1], '%S+') do
+for kind, campaign in string.gmatch(ARGV[1], '(%a):(%S+)') do
   for _, value in ipairs(redis.call('HMGET', KEYS[1] .. campaign, unpack(ARGV, 2))) do
     out[#out + 1] = tonumber(value or 0)
   end
-  out[#out + 1] = redis.call('PFCOUNT', KEYS[2] .. campaign)
+  out[#out + 1] = kind == 'w' and redis.call('PFCOUNT', KEYS[2] .. campaign) or 0
 end
 return cmsgpack.pack(out)
 """
@@ -128,14 +129,24 @@ return cmsgpack.pack(out)
 _numbers = msgspec.msgpack.Decoder(list[int]).decode
 
 
-def ask_many(pipe: Any, campaigns: Sequence[str], shards: int) -> None:
+class Named(Protocol):
+    """A campaign, as far as its sums can be found by it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def kind(self) -> Kind: ...
+
+
+def ask_many(pipe: Any, campaigns: Sequence[Named], shards: int) -> None:
     """Queues what `take_many` takes: of many campaigns what the open rate and unique figures need."""
+    wanted = " ".join(f"{campaign.kind[0]}:{campaign.id}" for campaign in campaigns)
     for shard in range(shards):
         names = (keys.total(shard, ""), keys.visitors(shard, ""))
-        pipe.eval(_OF_MANY, 2, *names, " ".join(campaigns), *OF_MANY)
+        pipe.eval(_OF_MANY, 2, *names, wanted, *OF_MANY)
 
 
-def take_many(answers: Sequence[bytes], campaigns: Sequence[str]) -> dict[str, Kept]:
+def take_many(answers: Sequence[bytes], campaigns: Sequence[Named]) -> dict[str, Kept]:
     """An answer a shard -> campaign -> its sums, only OF_MANY among them."""
     width = len(OF_MANY) + 1
     shards = [_numbers(answer) for answer in answers]
@@ -144,7 +155,7 @@ def take_many(answers: Sequence[bytes], campaigns: Sequence[str]) -> dict[str, K
     found = {}
     for i, campaign in enumerate(campaigns):
         _, *counts, visitors = sums[i * width : (i + 1) * width]
-        found[campaign] = Kept(dict(zip(OF_MANY[1:], counts, strict=True)), visitors, last_hits[i] or None)
+        found[campaign.id] = Kept(dict(zip(OF_MANY[1:], counts, strict=True)), visitors, last_hits[i] or None)
     return found
 
 

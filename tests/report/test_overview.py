@@ -211,3 +211,19 @@ def test_as_of_waits_for_what_is_not_counted(mail, opened, ask, site, clock):
     opened("2025-06-10T09:00Z")
     waiting = site.get("/api/overview").json()["as_of"]
     assert first < waiting < ask()["as_of"]
+
+
+def test_many_are_read_in_parts(ask, client, settings, monkeypatch):
+    """Also where a whole part was deleted as it was read."""
+    monkeypatch.setattr(order, "STEP", 3)
+
+    async def make():
+        made = store.connect_async(settings.redis_url)
+        for n in range(10):
+            await campaigns.create(made, campaigns.new(f"c{n}", f"Campaign {n}", "email"))
+        await made.aclose()
+
+    asyncio.run(make())
+    assert ids(ask(sort="name")) == [f"c{n}" for n in range(10)]
+    client.delete(*(keys.campaign(f"c{n}") for n in (3, 4, 5, 9)))
+    assert ids(ask(sort="name")) == ["c0", "c1", "c2", "c6", "c7", "c8"]
