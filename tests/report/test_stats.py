@@ -217,7 +217,7 @@ def test_the_last_hit_is_told_whatever_the_range(mail, page, opened, viewed, sta
     opened(f"{DAY}T09:00:05.250Z", "ada")
     opened(f"{DAY}T10:00:07.900Z", "bob", method="HEAD")
     stats("mail")
-    opened(f"{DAY}T08:00Z", "cyd")  # came late
+    opened(f"{DAY}T08:00Z", "bob")  # came late
     viewed("2025-06-11T09:00Z")
     for query in ({}, {"from_": "2025-06-01", "to": "2025-06-02"}, {"interval": "hour"}):
         assert stats("mail", **query)["last_hit"] == f"{DAY}T10:00:07.000Z"
