@@ -120,13 +120,16 @@ return 1
 """
 
 _DELETE = """
--- KEYS: campaign, campaigns, gone, changes, deleting, dropped. ARGV: id. Returns 1, or 0 if there is none.
+-- KEYS: campaign, campaigns, gone, changes, deleting, dropped, notes, shares. ARGV: id, what the names of
+-- shares begin with. Returns 1, or 0 if there is none.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('SADD', KEYS[3], ARGV[1])
 redis.call('SADD', KEYS[5], ARGV[1])
 redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('HDEL', KEYS[6], ARGV[1], ARGV[1] .. ':out', ARGV[1] .. ':origin')
+for _, share in ipairs(redis.call('SMEMBERS', KEYS[8])) do redis.call('DEL', ARGV[2] .. share) end
+redis.call('DEL', KEYS[7], KEYS[8])
 redis.call('XADD', KEYS[4], 'MAXLEN', '~', 10000, '*', 'id', ARGV[1])
 return 1
 """
@@ -170,6 +173,15 @@ return out
 """
 
 
+_PAGE = """
+-- KEYS: campaigns. ARGV: what the names of campaigns begin with, where to begin, how many.
+-- Returns ids, and a record each, or nothing for one that was just deleted.
+local ids, records = redis.call('ZRANGEBYLEX', KEYS[1], ARGV[2], '+', 'LIMIT', 0, ARGV[3]), {}
+for i, id in ipairs(ids) do records[i] = redis.call('HGET', ARGV[1] .. id, 'record') end
+return {ids, records}
+"""
+
+
 async def create(store: AsyncRedis, campaign: Campaign) -> None:
     """Exists: the id is taken, or was."""
     names = (keys.campaign(campaign.id), keys.CAMPAIGNS, keys.GONE, keys.CHANGES)
@@ -187,14 +199,39 @@ async def get(store: AsyncRedis, campaign: str) -> Campaign:
 
 async def page(store: AsyncRedis, after: str | None, limit: int) -> tuple[list[Campaign], str | None]:
     """(campaigns in order of their ids, the cursor of the next page or None)."""
-    start = "-" if after is None else f"({after}"
-    ids = await store.zrangebylex(keys.CAMPAIGNS, start, "+", 0, limit + 1)
     pipe = store.pipeline(transaction=False)
-    for name in ids[:limit]:
-        pipe.hget(keys.campaign(name.decode()), "record")
-    records = await pipe.execute()
+    ask_page(pipe, after, limit)
+    (answer,) = await pipe.execute()
+    return take_page(answer, limit)
+
+
+def ask_page(pipe: Any, after: str | None, limit: int) -> None:
+    """Queues the reading of a page, for `take_page`."""
+    start = "-" if after is None else f"({after}"
+    pipe.eval(_PAGE, 1, keys.CAMPAIGNS, keys.campaign(""), start, limit + 1)
+
+
+def take_page(answer: Any, limit: int) -> tuple[list[Campaign], str | None]:
+    """As `page`."""
+    ids, records = answer
     following = ids[limit - 1].decode() if len(ids) > limit else None
-    return [_decode(record) for record in records if record is not None], following
+    return [_decode(record) for record in records[:limit] if record is not None], following
+
+
+def ask(pipe: Any, campaign: str) -> None:
+    """Queues the reading of a campaign's record, for `take`."""
+    pipe.hget(keys.campaign(campaign), "record")
+
+
+def take(record: bytes | None) -> Campaign | None:
+    """None: there is none."""
+    return None if record is None else _decode(record)
+
+
+async def version(store: AsyncRedis) -> bytes:
+    """Another one whenever a campaign was made, changed or deleted, but for what retention writes."""
+    last = await store.xrevrange(keys.CHANGES, "+", "-", 1)
+    return bytes(last[0][0]) if last else b""
 
 
 async def every(store: AsyncRedis, kind: Kind) -> list[str]:
@@ -264,8 +301,11 @@ async def uses(store: AsyncRedis, campaign: str) -> tuple[Campaign, Uses]:
 
 async def delete(store: AsyncRedis, campaign: str, shards: int) -> None:
     """Removes a campaign and every key of it; its tombstone stays. Unknown: there is none."""
-    names = (keys.campaign(campaign), keys.CAMPAIGNS, keys.GONE, keys.CHANGES, keys.DELETING, keys.DROPPED)
-    if not is_slug(campaign) or not await store.eval(_DELETE, 6, *names, campaign):
+    names = (
+        *(keys.campaign(campaign), keys.CAMPAIGNS, keys.GONE, keys.CHANGES, keys.DELETING, keys.DROPPED),
+        *(keys.notes(campaign), keys.shares(campaign)),
+    )
+    if not is_slug(campaign) or not await store.eval(_DELETE, 8, *names, campaign, keys.share("")):
         raise Unknown(campaign)
     await _purge(store, campaign, shards)
 

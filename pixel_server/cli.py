@@ -24,8 +24,10 @@ from pixel_server.commands import (
     key,
     link,
     networks,
+    note,
     privacy,
     sign_in,
+    share,
     spool,
 )
 from pixel_server.commands.frame import Group, as_json, with_store
@@ -103,6 +105,8 @@ main.add_command(campaign.campaign)
 main.add_command(link.link)
 main.add_command(key.key)
 main.add_command(demo.demo)
+main.add_command(note.note)
+main.add_command(share.share)
 main.add_command(dead_letters.dead_letters)
 main.add_command(spool.spool)
 main.add_command(privacy.privacy)

@@ -14,6 +14,8 @@ from math import log, sqrt
 
 REGISTERS = 16_384
 STANDARD_ERROR = 0.0081
+ABOUT = {"method": "HyperLogLog", "standard_error": STANDARD_ERROR}
+"""As answers tell of it."""
 _Q = 50
 _HIGH = int.from_bytes(b"\x80" * REGISTERS, "little")
 _LOW = _HIGH >> 7

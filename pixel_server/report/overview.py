@@ -1,24 +1,29 @@
-"""Figures of many campaigns at once, for the list of campaigns."""
+"""Figures of many campaigns at once: those that a query finds, in an order, a page at a time.
+
+The figures shown are read anew each time. The order goes by figures that may be some seconds old (`order`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from pixel_server import campaigns
+from pixel_server import campaigns, keys, retention, series
 from pixel_server.campaigns import Campaign
 from pixel_server.consent import Consent
-from pixel_server.report import ranges, rates, stats
-from pixel_server.series import DAY, QUARTER
+from pixel_server.report import hyperloglog, order, ranges, rates, totals
+from pixel_server.report.problems import Problem
 from pixel_server.settings import Settings
 from pixel_server.store import AsyncRedis
 
 PAGE = 50
 DAYS = 14
-SORTS = ("name", "created", "last_hit", "rate", "uniques")
-"""Each with a `-` before it is the other way round."""
+DEFAULT_SORT = "-last_hit"
+MOST_QUERY = 200
+"""Characters."""
+MOST_PAGES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,58 +44,129 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """total: campaigns that the query finds. as_of: every hit before it is counted in the rows, seconds."""
+    """total: campaigns that the query finds. page: from 1. as_of: every hit that reached the stream before is
+    counted in the rows. ordered_as_of: when the figures that the order goes by were read. Both in seconds."""
 
     rows: list[Row]
     total: int
+    page: int
     as_of: float
+    ordered_as_of: float
+
+
+def parse(query: Mapping[str, str]) -> tuple[str, str, int]:
+    """(query, sort, page), as `read` takes them, of `q`, `sort`, `page`. Problem 422: one cannot be used."""
+    text = query.get("page", "1")
+    page = int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 0
+    found = query.get("q", ""), query.get("sort", DEFAULT_SORT), page
+    _check(*found)
+    return found
+
+
+def _check(query: str, sort: str, page: int) -> None:
+    errors = []
+    if len(query) > MOST_QUERY:
+        errors.append({"field": "q", "message": f"may have {MOST_QUERY} characters at most"})
+    if sort.removeprefix("-") not in order.SORTS:
+        choices = ", ".join(order.SORTS)
+        errors.append({"field": "sort", "message": f"must be one of: {choices}; perhaps with a - before it"})
+    if not 1 <= page <= MOST_PAGES:
+        errors.append({"field": "page", "message": f"must be a whole number from 1 to {MOST_PAGES}"})
+    if errors:
+        raise Problem(422, "some parameters cannot be used", errors)
 
 
 async def read(
     store: AsyncRedis, settings: Settings, consent: Consent, query: str, sort: str, page: int, now: float
 ) -> Overview:
-    """One page (from 1) of the campaigns whose id or name contains the query."""
-    known: list[Campaign] = []
-    after: str | None = None
-    while True:
-        part, after = await campaigns.page(store, after, 1000)
-        words = query.casefold()
-        known += [item for item in part if words in item.id or words in item.name.casefold()]
-        if after is None:
-            break
-    here = slice((page - 1) * PAGE, page * PAGE)
-    way, is_down = _ORDERS[sort.removeprefix("-")], sort.startswith("-")
-    found = [await _row(store, settings, item, now) for item in known]
-    rows = sorted(found, key=way, reverse=is_down)[here]
-    return Overview([row for row, _ in rows], len(known), min((at for _, at in found), default=now))
+    """query: part of an id or a name, in whatever case. sort: see `order.SORTS`; "": the newest hit first.
+
+    A campaign that is deleted meanwhile is left out of its page. Problem 422: one cannot be used.
+    """
+    sort = sort or DEFAULT_SORT
+    _check(query, sort, page)
+    known = await order.read(store, settings.shards, consent, now)
+    found = order.find(known, query, sort)
+    places = found[(page - 1) * PAGE : page * PAGE]
+    pipe = store.pipeline(transaction=False)
+    totals.ask_as_of(pipe, settings.shards)
+    for place in places:
+        campaigns.ask(pipe, place.id)
+    totals.ask_many(pipe, places, settings.shards)
+    answers = iter(await pipe.execute())
+    as_of = totals.as_of([next(answers) for _ in range(1 + settings.shards)])
+    records = [campaigns.take(next(answers)) for _ in places]
+    kept = totals.take_many(list(answers), places)
+    there = [campaign for campaign in records if campaign is not None]
+    days = await _days(store, settings, there, now)
+    rows = [_row(campaign, kept[campaign.id], days[campaign.id], consent) for campaign in there]
+    return Overview(rows, len(found), page, as_of / 1000, known.as_of)
 
 
-_Found = tuple[Row, float]
-_ORDERS: dict[str, Callable[[_Found], Any]] = {
-    "name": lambda found: found[0].campaign.name.casefold(),
-    "created": lambda found: found[0].campaign.created,
-    "last_hit": lambda found: found[0].last_hit or 0,
-    "rate": lambda found: -1 if found[0].rate is None else found[0].rate["low"],
-    "uniques": lambda found: -1 if found[0].uniques is None else found[0].uniques,
-}
+def _row(campaign: Campaign, kept: totals.Kept, days: list[int | None], consent: Consent) -> Row:
+    figures, rate, over = totals.shown(campaign, kept, totals.follows(campaign, consent))
+    uniques = figures[totals.UNIQUES[campaign.kind]]
+    return Row(campaign, totals.sent(campaign, kept), rate, over, uniques, days, kept.last_hit)
 
 
-async def _row(store: AsyncRedis, settings: Settings, campaign: Campaign, now: float) -> _Found:
-    """(its row, as of when)."""
-    all_time = await stats.read(store, campaign, ranges.parse({}, campaign.time_zone, now), settings, now)
-    end = (int(now) // QUARTER + 1) * QUARTER
-    fine = ranges.Range(end - DAYS * DAY, end, "15m", campaign.zone, False)
-    series = (await stats.read(store, campaign, fine, settings, now))["series"]
-    used = [item["start"] for item in series if item["hits"]]
-    is_mail = campaign.kind == "email"
-    count, uniques = ("opens", "unique_opens_person") if is_mail else ("views", "unique_visitors")
-    row = Row(
-        campaign,
-        all_time["sent"],
-        all_time["open_rate"],
-        all_time["over"],
-        all_time["totals"][uniques],
-        [item[count] for item in all_time["series"][-DAYS:]],
-        datetime.fromisoformat(used[-1]).timestamp() if used else None,
-    )
-    return row, datetime.fromisoformat(all_time["as_of"]).timestamp()
+async def _days(
+    store: AsyncRedis, settings: Settings, wanted: list[Campaign], now: float
+) -> dict[str, list[int | None]]:
+    """Of each campaign, its last days as in Row."""
+    dates = {campaign.id: _dates(campaign, now) for campaign in wanted}
+    pipe = store.pipeline(transaction=False)
+    for campaign in wanted:
+        for shard in range(settings.shards):
+            pipe.hmget(keys.months(shard, campaign.id), _months(dates[campaign.id]))
+    answers = iter(await pipe.execute())
+    found: dict[str, list[int | None]] = {}
+    for campaign in wanted:
+        days = dates[campaign.id]
+        place = series.OPENS if campaign.kind == "email" else series.VIEWS
+        sums = dict.fromkeys(days, 0)
+        for _ in range(settings.shards):
+            months = dict(zip(_months(days), map(series.unpack, next(answers)), strict=True))
+            for day in days:
+                cell = months[day[:6]].get(int(day[6:]), [])
+                sums[day] += cell[place] if place < len(cell) else 0
+        first = retention.oldest_day(campaign, retention.keep(settings, campaign).days, now)
+        found[campaign.id] = [count if day >= first else None for day, count in sums.items()]
+    return found
+
+
+def _dates(campaign: Campaign, now: float) -> list[str]:
+    """The last DAYS local days, YYYYMMDD, oldest first."""
+    today = datetime.fromtimestamp(now, campaign.zone).date()
+    return [(today - timedelta(days=DAYS - 1 - n)).strftime("%Y%m%d") for n in range(DAYS)]
+
+
+def _months(days: list[str]) -> list[str]:
+    return sorted({day[:6] for day in days})
+
+
+def to_json(found: Overview) -> dict[str, Any]:
+    """As the API shows it."""
+    return {
+        "items": [_shown(row) for row in found.rows],
+        "next": found.page + 1 if found.page * PAGE < found.total else None,
+        "total": found.total,
+        "as_of": ranges.show_ms(int(found.as_of * 1000)),
+        "ordered_as_of": ranges.show_ms(int(found.ordered_as_of * 1000)),
+        "estimates": {"unique_visitors": hyperloglog.ABOUT},
+    }
+
+
+def _shown(row: Row) -> dict[str, Any]:
+    campaign = row.campaign
+    return {
+        "campaign": campaign.id,
+        "name": campaign.name,
+        "kind": campaign.kind,
+        "created": campaigns.to_json(campaign)["created"],
+        "sent": row.sent,
+        "open_rate": row.rate,
+        "over": row.over,
+        totals.UNIQUES[campaign.kind]: row.uniques,
+        "days": row.days,
+        "last_hit": None if row.last_hit is None else ranges.show_ms(int(row.last_hit * 1000)),
+    }

@@ -130,7 +130,19 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from tests.bench import flood, freshness, latency, memory, rollup, site, stats, upload, withdrawals, wrk
+from tests.bench import (
+    flood,
+    freshness,
+    latency,
+    memory,
+    overview,
+    rollup,
+    site,
+    stats,
+    upload,
+    withdrawals,
+    wrk,
+)
 from tests.bench.machine import cpu_us
 from tests.bench.program import Figure, number, options, prepared, show, write
 from tests.bench.sides import Bench, Side, nginx, pixel_ping, plain, server, settled
@@ -144,6 +156,7 @@ PARTS = (
     "site",
     "memory",
     "stats",
+    "overview",
     "upload",
     "freshness",
     "flood",
@@ -308,6 +321,8 @@ def main() -> None:
                 keep("Memory of a million recipients", memory.measure_on(bench, side, chosen.recipients))
                 if "stats" in chosen.only:
                     keep("Stats over 90 days of that campaign", stats.measure_on(side))
+        if "overview" in chosen.only:
+            keep("The list of 5,000 campaigns", overview.measure(bench))
         if "upload" in chosen.only:
             keep("An upload of a million recipients", upload.measure(bench))
         if "freshness" in chosen.only:

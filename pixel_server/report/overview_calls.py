@@ -1,0 +1,18 @@
+"""Calls of the API: many campaigns at once."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixel_server.report import overview
+from pixel_server.report.api import Api, Call, reply
+
+
+async def show_overview(api: Api, request: Request) -> Response:
+    query, sort, page = overview.parse(request.query_params)
+    found = await overview.read(api.store, api.settings, api.consent, query, sort, page, api.clock())
+    return reply(overview.to_json(found))
+
+
+CALLS = (Call("GET", "/api/overview", "read", show_overview),)

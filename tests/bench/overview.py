@@ -1,0 +1,125 @@
+"""The list of campaigns: `GET /api/overview` over 5,000 campaigns with figures, by each order.
+
+python -m tests.bench.overview [--campaigns 5000] [--requests 40]
+
+Four of five are mails, with some 20 recipients who opened; the others pages with some 20 visitors; all over
+14 days, counted by the real roll-up. Over HTTP from the ordinary server, one request after the other. `cold`:
+a campaign was changed just before, so that figures of all are read; else they are at most 3 s old.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import itertools
+import json
+import random
+import time
+from collections.abc import Iterator
+
+from pixel_server import campaigns, hit, keys, shards
+from pixel_server.hit import Hit
+from pixel_server.store import connect_async
+from tests.bench.hits import AGENTS, LANGUAGE, PATHS, SHARDS, Writer, mail, recipients
+from tests.bench.program import Figure, alone, percentile
+from tests.bench.rollup import count
+from tests.bench.sides import API_KEY, SECRETS, Bench, Side, server
+
+DAY_MS = 86_400_000
+DAYS = 14
+EACH = 20
+PART = 20_000
+SORTS = ("-last_hit", "name", "-rate", "-uniques")
+
+
+def fill(bench: Bench, side: Side, number: int) -> int:
+    """Makes the campaigns; returns their hits."""
+    assert side.store is not None
+
+    async def make() -> None:
+        store = connect_async(side.settings.redis_url)
+        for i in range(number):
+            kind: campaigns.Kind = "email" if i % 5 else "web"
+            sent = 30 + i % 40 if kind == "email" else None
+            await campaigns.create(store, campaigns.new(_id(i), f"Campaign number {i} of many", kind, sent))
+        await store.aclose()
+
+    asyncio.run(make())
+    writer, waiting, total = Writer(side.store.client), _hits(number), 0
+    while part := list(itertools.islice(waiting, PART)):
+        writer.write(part)
+        total += count(bench, side).hits
+    side.tidy()
+    return total
+
+
+def _id(number: int) -> str:
+    return f"campaign-{number:05}"
+
+
+def _hits(number: int) -> Iterator[tuple[int, bytes]]:
+    """A campaign after the other, so that a pass of the roll-up has few."""
+    draw = random.Random(13)
+    people = recipients(2000)
+    end = int(time.time() * 1000)
+    for i in range(number):
+        for _ in range(EACH):
+            at = end - draw.randrange(DAYS * DAY_MS)
+            yield mail(draw, _id(i), draw.choice(people), at) if i % 5 else _view(draw, _id(i), at)
+
+
+def _view(draw: random.Random, campaign: str, at: int) -> tuple[int, bytes]:
+    address, agent, path = draw.randbytes(4), draw.choice(AGENTS), draw.choice(PATHS)
+    one = Hit(
+        time=at,
+        campaign=campaign,
+        kind=hit.WEB,
+        method="GET",
+        address=address,
+        agent=agent,
+        referrer=path,
+        language=LANGUAGE,
+        page=path,
+    )
+    return shards.of_key(SECRETS.routing_key(address, agent.encode()), SHARDS), hit.encode(one)
+
+
+def measure_on(side: Side, number: int, requests: int) -> list[Figure]:
+    """On a server that has the campaigns already."""
+    assert side.store is not None
+    connection = http.client.HTTPConnection("127.0.0.1", side.port, timeout=10)
+    figures = []
+    for cold, query in itertools.product((True, False), (*(f"sort={sort}" for sort in SORTS), "q=99")):
+        took = []
+        for _ in range(1 + requests):
+            if cold:
+                side.store.client.xadd(keys.CHANGES, {"id": _id(0)})
+            began = time.perf_counter()
+            connection.request(
+                "GET", f"/api/overview?{query}", headers={"Authorization": f"Bearer {API_KEY}"}
+            )
+            answer = connection.getresponse()
+            content = answer.read()
+            took.append((time.perf_counter() - began) * 1000)
+            assert answer.status == 200, content
+        found = json.loads(content)
+        assert len(found["items"]) == 50
+        assert found["total"] == number or query == "q=99"
+        assert all(sum(item["days"]) and item["last_hit"] for item in found["items"])
+        name = f"{query}, {'cold' if cold else 'warm'}"
+        figures += [
+            Figure(f"{name}: p50", percentile(took[1:], 0.5), "ms"),
+            Figure(f"{name}: p99", percentile(took[1:], 0.99), "ms", most=300.0),
+        ]
+    connection.close()
+    return figures
+
+
+def measure(bench: Bench, campaigns: int = 5000, requests: int = 40) -> list[Figure]:
+    with server(bench) as side:
+        hits = fill(bench, side, campaigns)
+        return [*measure_on(side, campaigns, requests), Figure("hits counted", hits)]
+
+
+if __name__ == "__main__":
+    alone(__doc__, measure, campaigns=5000, requests=40)
