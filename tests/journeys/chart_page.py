@@ -25,8 +25,8 @@ TYPES = {".js": "text/javascript", ".css": "text/css"}
 WATCH = """
 window.refused = [];
 window.shifted = [];
-const own = (node) => node && node.parentElement && node.parentElement.closest("figure, #below");
-const moved = (entry) => entry.sources.filter(({ node }) => own(node) && !node.closest?.(".words")).map(({ node }) => node.nodeName);
+const own = (node) => node?.parentElement?.closest("figure, #below") && !node.closest?.(".words");
+const moved = (entry) => entry.sources.map(({ node }) => node).filter(own).map((node) => node.nodeName);
 new PerformanceObserver((list) => shifted.push(...list.getEntries().flatMap(moved)))
   .observe({ type: "layout-shift", buffered: true });
 document.addEventListener("securitypolicyviolation", (event) => {
