@@ -182,7 +182,7 @@
     draw() {
       this.end();
       this.legend();
-      this.notes = element("div", "notes");
+      this.notes = element("div", "marks");
       this.u = new uPlot(this.options(), this.shown.data, this.plot);
       this.u.over.append(this.notes);
       const canvas = this.u.root.querySelector("canvas");
@@ -303,6 +303,8 @@
       if (inside) {
         const open = starts[i] + step > upTo ? ", so far" : "";
         this.when.textContent = calendar.exact(starts[i], step) + open;
+      } else if (!this.zoomed) {
+        this.when.textContent = ""; // the caption says it
       } else {
         const seen = starts.filter((at) => at >= min && at <= max);
         const days = [seen[0], seen.at(-1)].map((at) => calendar.date(at ?? min));
