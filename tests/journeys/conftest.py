@@ -22,7 +22,7 @@ QUIET = [
 ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """Where it is. Without one: the test is skipped on a laptop, and fails where CI is set."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")

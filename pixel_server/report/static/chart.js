@@ -1,0 +1,368 @@
+// Draws each <figure class="chart" data-chart="URL of stats as JSON" data-unit="opens or views"> with uPlot.
+// The event `reload` on a figure fetches anew. Nothing is thrown into the page: what fails is said in words.
+(function () {
+  "use strict";
+
+  const SERIES = {
+    opens: [["opens", "Opens"], ["unique_opens", "Unique opens"]],
+    views: [["views", "Views"], ["visits", "Visits"]],
+  };
+  const STEP = { "15m": 900, hour: 3600, day: 86400 };
+  const DAY = 86400, MONTH = 30 * DAY, YEAR = 365 * DAY;
+  // What uPlot knows to be months and years are these very numbers.
+  const STEPS = [
+    900, 1800, 3600, 7200, 10800, 21600, 43200, DAY, 2 * DAY, 3 * DAY, 5 * DAY, 7 * DAY, 10 * DAY, 15 * DAY,
+    MONTH, 2 * MONTH, 3 * MONTH, 6 * MONTH, YEAR, 2 * YEAR, 5 * YEAR, 10 * YEAR,
+  ];
+  const MOST_NOTES = 4; // shown of those that share a mark
+  const UNKNOWN = "\u2013";
+  const FAILED = "The chart could not be loaded. The numbers are in the table below.";
+  const whole = new Intl.NumberFormat("en-US");
+  const short = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
+
+  const number = (value) => (value == null ? UNKNOWN : whole.format(value));
+  const known = (values) => values.some((value) => value != null);
+
+  function element(name, kind, parent, text) {
+    const made = document.createElement(name);
+    made.className = kind;
+    if (text != null) made.textContent = text;
+    if (parent) parent.append(made);
+    return made;
+  }
+
+  // Seconds as words, in one time zone; in UTC where the browser does not know the zone.
+  function calendar(zone) {
+    const options = {
+      weekday: "short", day: "numeric", month: "short", year: "numeric",
+      hour: "2-digit", minute: "2-digit", hourCycle: "h23",
+    };
+    let format;
+    try {
+      format = new Intl.DateTimeFormat("en-US", { ...options, timeZone: zone });
+    } catch (error) {
+      zone = "UTC";
+      format = new Intl.DateTimeFormat("en-US", { ...options, timeZone: zone });
+    }
+    const parts = (at) =>
+      Object.fromEntries(format.formatToParts(at * 1000).map((part) => [part.type, part.value]));
+    return {
+      zone,
+      day(at) { const p = parts(at); return `${p.day} ${p.month}`; },
+      date(at) { const p = parts(at); return `${p.day} ${p.month} ${p.year}`; },
+      month(at) { const p = parts(at); return `${p.month} ${p.year}`; },
+      year(at) { return parts(at).year; },
+      time(at) { const p = parts(at); return `${p.hour}:${p.minute}`; },
+      exact(at, step) {
+        const p = parts(at), date = `${p.weekday} ${p.day} ${p.month} ${p.year}`;
+        return step < DAY ? `${date}, ${p.hour}:${p.minute}` : date;
+      },
+    };
+  }
+
+  // Stats as JSON -> columns for uPlot. Series of which nothing is known are left out.
+  function read(stats, unit) {
+    const starts = stats.series.map((item) => Date.parse(item.start) / 1000);
+    const series = (SERIES[unit] || SERIES.views)
+      .map(([name, label]) => ({ label, values: stats.series.map((item) => item[name] ?? null) }))
+      .filter((each) => known(each.values));
+    const step = STEP[stats.interval] || DAY;
+    const end = (starts.at(-1) || 0) + step;
+    const notes = (stats.notes || [])
+      .map((note) => ({ text: String(note.text), when: Date.parse(note.at) / 1000 }))
+      .filter((note) => note.when >= starts[0] && note.when < end)
+      .sort((a, b) => a.when - b.when)
+      // A mark stands where the interval is drawn that it lies in.
+      .map((note) => ({ ...note, at: starts.findLast((start) => start <= note.when) }));
+    return {
+      starts, series, step, notes,
+      calendar: calendar(stats.time_zone),
+      upTo: Date.parse(stats.as_of) / 1000,
+      data: [starts, ...series.map((each) => each.values)],
+    };
+  }
+
+  function sums(shown, from, to) {
+    return shown.series.map((each) =>
+      each.values.reduce((sum, value, i) => {
+        const at = shown.starts[i];
+        return value == null || at < from || at > to ? sum : (sum ?? 0) + value;
+      }, null));
+  }
+
+  function describe(shown) {
+    const { starts, series, calendar } = shown, last = starts.length - 1;
+    const texts = series.map(({ label, values }) => {
+      const most = values.reduce((a, b) => Math.max(a, b), 0);
+      if (!most) return `${label}: none`;
+      return `${label}: ${number(values.reduce((a, b) => a + b, 0))} in all, ` +
+        `at most ${number(most)} on ${calendar.exact(starts[values.indexOf(most)], shown.step)}`;
+    });
+    return `Chart of ${series.map((each) => each.label.toLowerCase()).join(" and ")}, ` +
+      `${calendar.date(starts[0])} to ${calendar.date(starts[last])}, ${calendar.zone}. ${texts.join(". ")}.`;
+  }
+
+  // A point with nothing known on either side would be no line: it is drawn as a dot.
+  function lone(u, index, show, gaps) {
+    const values = u.data[index];
+    const found = [];
+    values.forEach((value, i) => {
+      if (value != null && values[i - 1] == null && values[i + 1] == null) found.push(i);
+    });
+    return found;
+  }
+
+  function ceiling(most) {
+    if (!(most > 4)) return 4;
+    const unit = 10 ** Math.floor(Math.log10(most));
+    return [1, 1.2, 1.6, 2, 2.5, 3, 4, 5, 6, 8, 10].map((each) => each * unit).find((each) => each >= most);
+  }
+
+  class Chart {
+    constructor(figure) {
+      this.figure = figure;
+      this.unit = figure.dataset.unit;
+      this.readout = element("p", "readout");
+      this.plot = element("div", "plot");
+      const caption = figure.querySelector("figcaption");
+      if (caption) caption.after(this.readout, this.plot);
+      else figure.prepend(this.readout, this.plot);
+      this.words = element("p", "words", this.plot);
+      this.words.setAttribute("role", "status");
+      this.load();
+    }
+
+    colour(name) {
+      return getComputedStyle(this.figure).getPropertyValue(name).trim();
+    }
+
+    async load() {
+      try {
+        const answer = await fetch(this.figure.dataset.chart, { headers: { Accept: "application/json" } });
+        if (!answer.ok) throw new Error(answer.status);
+        this.show(read(await answer.json(), this.unit));
+      } catch (error) {
+        if (!this.u) this.say(FAILED); // else what was drawn stays: the page says how fresh it is
+      }
+    }
+
+    say(text) {
+      this.words.textContent = text;
+    }
+
+    show(shown) {
+      const labels = (each) => each.series.map(({ label }) => label).join();
+      const fits = this.u && labels(shown) === labels(this.shown) && shown.step === this.shown.step &&
+        shown.calendar.zone === this.shown.calendar.zone;
+      this.shown = shown;
+      if (!shown.series.length) {
+        this.end();
+        this.say(shown.starts.length ? "Not known any more for this range." : "There is nothing in this range.");
+        return;
+      }
+      const none = shown.series.every(({ values }) => !values.some(Boolean));
+      this.say(none ? `No ${this.unit} in this range.` : "");
+      if (fits) this.u.setData(shown.data, !this.zoomed);
+      else this.draw();
+      this.u.root.querySelector("canvas").setAttribute("aria-label", describe(shown));
+      // As wide as the widest that will stand there.
+      sums(shown, -Infinity, Infinity).forEach((sum, i) => {
+        this.values[i].style.minWidth = `${Math.max(5, number(sum).length)}ch`;
+      });
+      this.tell();
+    }
+
+    end() {
+      if (this.u) this.u.destroy();
+      this.u = null;
+      this.zoomed = false;
+      this.readout.replaceChildren();
+    }
+
+    draw() {
+      this.end();
+      this.legend();
+      this.notes = element("div", "marks");
+      this.u = new uPlot(this.options(), this.shown.data, this.plot);
+      this.u.over.append(this.notes);
+      const canvas = this.u.root.querySelector("canvas");
+      canvas.setAttribute("role", "img");
+      this.mark(this.u);
+    }
+
+    legend() {
+      this.values = this.shown.series.map(({ label }, i) =>
+        element("b", "", element("span", i ? "series" : "series filled", this.readout, `${label} `)));
+      this.whole = element("button", "", this.readout, "Whole range");
+      this.whole.type = "button";
+      this.whole.hidden = true;
+      this.whole.addEventListener("click", safe(() => this.zoom(this.shown.starts[0], this.shown.starts.at(-1))));
+      this.when = element("span", "when", this.readout);
+      this.readout.insertBefore(this.when, this.whole);
+    }
+
+    options() {
+      const font = `12px ${getComputedStyle(this.figure).fontFamily}`;
+      const { step } = this.shown;
+      const stroke = () => this.colour("--chart-text");
+      const grid = { stroke: () => this.colour("--chart-grid"), width: 1 };
+      const line = { points: { show: true, filter: lone, size: 5, width: 0 }, spanGaps: false };
+      return {
+        ...this.size(),
+        padding: [10, 24, 0, 0],
+        legend: { show: false },
+        tzDate: (at) => uPlot.tzDate(new Date(at * 1000), this.shown.calendar.zone),
+        scales: {
+          x: { range: (u, from, to) => (u.data[0].length > 1 ? [from, to] : [from - step, from + step]) },
+          y: { range: (u, least, most) => [0, ceiling(most)] },
+        },
+        series: [{}, ...this.shown.series.map(({ label }, i) => {
+          const colour = () => this.colour(i ? "--chart-2" : "--chart-1");
+          const fill = i ? undefined : () => this.colour("--chart-fill");
+          return { label, ...line, stroke: colour, fill, width: i ? 2 : 1.5, points: { ...line.points, fill: colour } };
+        })],
+        axes: [
+          {
+            stroke, font, space: 72, size: 28, gap: 6, grid: { show: false },
+            ticks: { ...grid, size: 4 }, incrs: STEPS.filter((each) => each >= step),
+            values: safe((u, at, axis, space, incr) => this.labels(at, incr)),
+          },
+          {
+            stroke, font, space: 44, size: 46, gap: 6, grid, ticks: { show: false },
+            incrs: [1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000].flatMap((each) => [each, each * 1e3, each * 1e6])
+              .sort((a, b) => a - b),
+            values: (u, values) => values.map((value) => (value < 10000 ? whole : short).format(value)),
+          },
+        ],
+        cursor: {
+          y: false,
+          move: (u, left, top) => [left < 0 ? left : u.valToPos(u.data[0][u.posToIdx(left)], "x"), top],
+          points: { size: 7, width: 2, fill: (u, i) => this.colour(i > 1 ? "--chart-2" : "--chart-1") },
+          drag: { x: true, y: false, setScale: false, dist: 5 },
+        },
+        hooks: {
+          setCursor: [safe(() => this.tell())],
+          setSelect: [safe((u) => this.selected(u))],
+          setScale: [safe((u, scale) => scale === "x" && this.scaled(u))],
+          draw: [safe((u) => this.mark(u))],
+        },
+      };
+    }
+
+    size() {
+      return { width: Math.max(this.plot.clientWidth, 120), height: Math.max(this.plot.clientHeight, 80) };
+    }
+
+    labels(splits, incr) {
+      const { calendar } = this.shown;
+      return splits.map((at) => {
+        if (incr >= YEAR) return calendar.year(at);
+        if (incr >= MONTH) return calendar.month(at);
+        if (incr >= DAY || calendar.time(at) === "00:00") return calendar.day(at);
+        return calendar.time(at);
+      });
+    }
+
+    selected(u) {
+      if (u.select.width < 5) return;
+      const from = u.posToVal(u.select.left, "x"), to = u.posToVal(u.select.left + u.select.width, "x");
+      u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+      this.zoom(from, to);
+    }
+
+    // To whole intervals, three at least.
+    zoom(from, to) {
+      const { starts } = this.shown, last = starts.length - 1;
+      let first = starts.findIndex((at) => at >= from), end = starts.findLastIndex((at) => at <= to);
+      if (first < 0) first = last;
+      while (end - first < 2 && (first > 0 || end < last)) {
+        if (first > 0) first -= 1;
+        if (end < last) end += 1;
+      }
+      this.u.setScale("x", { min: starts[first], max: starts[end] });
+    }
+
+    scaled(u) {
+      const { starts } = this.shown, { min, max } = u.scales.x;
+      this.zoomed = min > starts[0] || max < starts.at(-1);
+      if (this.zoomed === !this.whole.hidden) return this.tell();
+      if (!this.zoomed && document.activeElement === this.whole) this.figure.querySelector("summary")?.focus();
+      this.whole.hidden = !this.zoomed;
+      this.tell();
+    }
+
+    // Below the cursor; without one, sums of what is in sight.
+    tell() {
+      const { starts, series, calendar, step, upTo } = this.shown, u = this.u;
+      if (!u) return;
+      const i = u.cursor.idx;
+      const inside = i != null && u.cursor.left >= 0 && starts[i] != null;
+      const { min, max } = u.scales.x;
+      const found = inside ? series.map(({ values }) => values[i]) : sums(this.shown, min, max);
+      this.values.forEach((value, at) => { value.textContent = number(found[at]); });
+      if (inside) {
+        const open = starts[i] + step > upTo ? ", so far" : "";
+        this.when.textContent = calendar.exact(starts[i], step) + open;
+      } else if (!this.zoomed) {
+        this.when.textContent = ""; // the caption says it
+      } else {
+        const seen = starts.filter((at) => at >= min && at <= max);
+        const days = [seen[0], seen.at(-1)].map((at) => calendar.date(at ?? min));
+        this.when.textContent = days[0] === days[1] ? days[0] : `${days[0]} to ${days[1]}`;
+      }
+    }
+
+    // Notes that would lie on one another share a mark.
+    mark(u) {
+      if (!this.notes) return;
+      const width = u.over.clientWidth, marks = [];
+      for (const note of this.shown.notes) {
+        const left = u.valToPos(note.at, "x");
+        if (left < -1 || left > width + 1) continue;
+        if (marks.length && left - marks.at(-1).left < 12) marks.at(-1).notes.push(note);
+        else marks.push({ left, notes: [note] });
+      }
+      const key = JSON.stringify([width, marks]);
+      if (key === this.marked) return;
+      this.marked = key;
+      this.notes.replaceChildren(...marks.map(({ left, notes }) => {
+        const made = element("div", left > width / 2 ? "note late" : "note");
+        made.style.left = `${Math.round(left)}px`;
+        const button = element("button", "", made);
+        button.type = "button";
+        const said = element("span", "said", made);
+        said.setAttribute("aria-hidden", "true");
+        const dates = notes.map((note) => this.shown.calendar.date(note.when));
+        notes.slice(0, MOST_NOTES).forEach((note, i) => {
+          element("bdi", "", element("span", "", said, `${dates[i]}: `), note.text);
+        });
+        if (notes.length > MOST_NOTES) element("span", "", said, `and ${notes.length - MOST_NOTES} more`);
+        button.setAttribute("aria-label", notes.map((note, i) => `Note of ${dates[i]}: ${note.text}`).join("; "));
+        return made;
+      }));
+    }
+  }
+
+  function safe(run) {
+    return (...given) => {
+      try {
+        return run(...given);
+      } catch (error) {
+        return undefined;
+      }
+    };
+  }
+
+  const begin = safe((figure) => {
+    const chart = new Chart(figure);
+    figure.addEventListener("reload", safe(() => chart.load()));
+    const redraw = safe(() => chart.u && chart.u.redraw(false));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+    new ResizeObserver(safe(() => {
+      const { width, height } = chart.size();
+      if (chart.u && (chart.u.width !== width || chart.u.height !== height)) chart.u.setSize({ width, height });
+    })).observe(chart.plot);
+  });
+
+  document.querySelectorAll("figure.chart[data-chart]").forEach(begin);
+})();

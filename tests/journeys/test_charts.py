@@ -1,0 +1,416 @@
+"""Charts and live figures in a real browser, under the policy of all pages and with JSON that a test sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.journeys import chart_page
+from tests.journeys.chart_page import Site, stats
+from tests.journeys.conftest import QUIET
+from tests.stack import until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+NOTES = [
+    {"id": "a", "at": "2026-10-29T08:00:00Z", "text": "Mail sent"},
+    {"id": "b", "at": "2026-11-16T23:30:00Z", "text": "Site moved"},
+    {"id": "c", "at": "2026-11-17T08:00:00Z", "text": "\u202e<script>refused.push(1)</script>" + "w" * 180},
+    {"id": "d", "at": "2026-12-24T08:00:00Z", "text": "Not in this range"},
+]
+COLOURS = """() => {
+  const canvas = document.querySelector("canvas"), { width, height } = canvas;
+  const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  copy.drawImage(canvas, 0, 0);
+  const { data } = copy.getImageData(0, 0, width, height);
+  const found = {};
+  for (let i = 0; i < data.length; i += 4) {
+    if (data[i + 3] < 255) continue;
+    const name = "#" + [0, 1, 2].map((n) => data[i + n].toString(16).padStart(2, "0")).join("");
+    found[name] = (found[name] || 0) + 1;
+  }
+  return found;
+}"""
+HIDE = """hidden => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+FILL, FIRST, SECOND = "#d9e6f4", "#7fa8d3", "#2563a8"
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """One for all: each test has a context of its own."""
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with chart_page.serve() as made:
+        yield made
+
+
+@pytest.fixture
+def open_page(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
+    """Opens the page, in a zone far from the campaign's; at the end nothing may have gone wrong in it.
+
+    spoils: the browser says of itself that a file could not be had.
+    """
+    pages: list[Page] = []
+    wrong: list[str] = []
+    spoilt: list[bool] = []
+
+    def heard(text: str) -> None:
+        if not (spoilt and text.startswith("Failed to load resource")):
+            wrong.append(text)
+
+    def open_page(*, clock: bool = False, spoils: bool = False, **options: Any) -> Page:
+        options = {
+            "viewport": {"width": 1056, "height": 640},
+            "timezone_id": "America/Los_Angeles",
+            **options,
+        }
+        page = browser.new_context(**options).new_page()
+        pages.append(page)
+        spoilt.extend([True] if spoils else [])
+        page.on("console", lambda message: heard(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.add_init_script(chart_page.WATCH)
+        if clock:
+            page.clock.install()
+        page.goto(site.address)
+        return page
+
+    yield open_page
+    refused = [each for page in pages for each in page.evaluate("refused")]
+    for page in pages:
+        page.context.close()
+    assert (refused, wrong) == ([], [])
+
+
+def drawn(page: Page) -> Page:
+    page.wait_for_selector("canvas[aria-label]")
+    return page
+
+
+def reload(page: Page) -> None:
+    """The chart, as live figures ask it to."""
+    page.evaluate("document.querySelector('figure').dispatchEvent(new Event('reload'))")
+
+
+def readout(page: Page) -> str:
+    return " ".join(page.locator(".readout").inner_text().split())
+
+
+def point_at(page: Page, share: float, **options: Any) -> None:
+    """share: of the width, from the left."""
+    box = page.locator(".u-over").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * share, box["y"] + 60, **options)
+
+
+def drag(page: Page, start: float, end: float) -> None:
+    point_at(page, start)
+    page.mouse.down()
+    point_at(page, end, steps=5)
+    page.mouse.up()
+
+
+def colours(page: Page) -> dict[str, int]:
+    found: dict[str, int] = page.evaluate(COLOURS)
+    return found
+
+
+def test_it_draws_both_series_and_reads_them_out(open_page: Callable[..., Page], site: Site):
+    page = drawn(open_page())
+    found = colours(page)
+    assert found[FILL] > 1000
+    assert found[FIRST] > 100
+    assert found[SECOND] > 100
+    canvas = page.get_by_role("img")
+    label = canvas.get_attribute("aria-label") or ""
+    assert label.startswith("Chart of opens and unique opens, 28 Oct 2026 to 26 Nov 2026, Europe/Berlin.")
+    assert "Opens: 3,919 in all, at most 900 on Wed 28 Oct 2026" in label
+    assert readout(page) == "Opens 3,919 Unique opens 2,434"
+    point_at(page, 0.01)
+    assert readout(page) == "Opens 900 Unique opens 562 Wed 28 Oct 2026"
+    point_at(page, 0.99)  # a day that is not over
+    assert readout(page) == "Opens 49 Unique opens 30 Thu 26 Nov 2026, so far"
+    page.mouse.move(0, 0)
+    assert readout(page) == "Opens 3,919 Unique opens 2,434"
+    assert page.evaluate("shifted") == []
+
+
+def test_drawn_from_a_web_campaigns_views(open_page: Callable[..., Page], site: Site):
+    days = site.stats["series"]
+    site.stats["series"] = [{"start": i["start"], "views": i["opens"], "visits": None} for i in days]
+    page = open_page()
+    page.evaluate("document.querySelector('figure').dataset.unit = 'views'")
+    # What it was told first has no opens: it says so, and draws once there is something to draw.
+    assert page.wait_for_selector(".words:not(:empty)")
+    site.stats = stats()
+    reload(page)
+    drawn(page)
+
+
+def test_zoom_and_back(open_page: Callable[..., Page], site: Site):
+    page = drawn(open_page())
+    whole = page.get_by_role("button", name="Whole range")
+    assert whole.is_hidden()
+    drag(page, 0.2, 0.5)
+    page.mouse.move(0, 0)
+    assert readout(page).endswith("3 Nov 2026 to 11 Nov 2026 Whole range")
+    asked = site.count("/stats.json")
+    site.stats = stats()
+    reload(page)
+    until(lambda: site.count("/stats.json") > asked)
+    page.wait_for_timeout(100)
+    assert readout(page).endswith("3 Nov 2026 to 11 Nov 2026 Whole range")  # new figures, the same range
+    whole.click()
+    assert readout(page) == "Opens 3,919 Unique opens 2,434"
+    drag(page, 0.5, 0.51)  # a single interval is shown among others
+    page.mouse.move(0, 0)
+    assert readout(page).endswith("10 Nov 2026 to 13 Nov 2026 Whole range")
+    page.locator(".u-over").dblclick()
+    page.mouse.move(0, 0)
+    assert readout(page) == "Opens 3,919 Unique opens 2,434"
+    assert whole.is_hidden()
+    assert page.evaluate("shifted") == []
+
+
+def test_notes_are_marks_that_speak(open_page: Callable[..., Page], site: Site):
+    site.stats = stats(notes=NOTES)
+    page = drawn(open_page())
+    marks = page.locator(".note button")
+    assert marks.count() == 2  # two of one day share theirs
+    first, second = marks.all()
+    said = page.locator(".note .said")
+    assert [each.is_visible() for each in said.all()] == [False, False]
+    assert first.get_attribute("aria-label") == "Note of 29 Oct 2026: Mail sent"
+    first.hover()
+    assert said.nth(0).is_visible()
+    assert said.nth(0).inner_text() == "29 Oct 2026: Mail sent"
+    page.mouse.move(0, 0)
+    assert said.nth(0).is_hidden()
+    first.focus()
+    page.keyboard.press("Tab")
+    assert said.nth(1).is_visible()
+    # Half past eleven in UTC is the next day in Berlin.
+    assert said.nth(1).inner_text().startswith("17 Nov 2026: Site moved")
+    assert "<script>" in said.nth(1).inner_text()
+    box, plot = said.nth(1).bounding_box(), page.locator(".plot").bounding_box()
+    assert box is not None
+    assert plot is not None
+    assert plot["x"] <= box["x"]
+    assert box["x"] + box["width"] <= plot["x"] + plot["width"]
+    day = page.locator(".u-over").bounding_box()
+    at = second.bounding_box()
+    assert day is not None
+    assert at is not None
+    assert (at["x"] + 12 - day["x"]) / day["width"] == pytest.approx(20 / 29, abs=0.01)
+
+
+def test_what_is_not_known_is_a_gap(open_page: Callable[..., Page], site: Site):
+    whole = colours(drawn(open_page()))
+    for day in site.stats["series"][5:25]:
+        day["opens"] = day["unique_opens"] = None
+    site.stats["series"][15]["opens"] = 3
+    page = drawn(open_page())
+    found = colours(page)
+    assert found[SECOND] < whole[SECOND] / 2
+    assert found[FILL] < whole[FILL]
+    point_at(page, 10 / 29)
+    assert readout(page) == "Opens \u2013 Unique opens \u2013 Sat 7 Nov 2026"
+    point_at(page, 15 / 29)
+    assert readout(page) == "Opens 3 Unique opens \u2013 Thu 12 Nov 2026"
+
+
+def test_light_and_dark(open_page: Callable[..., Page]):
+    page = drawn(open_page(color_scheme="light"))
+    assert SECOND in colours(page)
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_timeout(100)
+    found = colours(page)
+    assert {"#22374d", "#7fb2e8"} <= found.keys()
+    assert SECOND not in found
+    assert page.evaluate("document.getAnimations().length") == 0  # nothing moves by itself
+
+
+def test_a_narrow_screen_and_a_turned_one(open_page: Callable[..., Page], site: Site):
+    site.stats = stats(notes=NOTES)
+    page = drawn(open_page(viewport={"width": 360, "height": 640}))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.locator(".note button").nth(1).focus()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    height = page.locator("#below").bounding_box()
+    drag(page, 0.2, 0.7)
+    assert page.locator("#below").bounding_box() == height
+    assert page.evaluate("shifted") == []
+    page.set_viewport_size({"width": 640, "height": 360})
+    page.wait_for_timeout(100)
+    box = page.locator("canvas").bounding_box()
+    assert box is not None
+    assert 590 <= box["width"] <= 610
+    page.set_viewport_size({"width": 360, "height": 640})
+    page.wait_for_timeout(100)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_each_interval(open_page: Callable[..., Page], site: Site):
+    page = drawn(open_page())
+    chart = page.get_by_role("img")
+    for days, interval, shows in (
+        (3, "hour", "24 Nov 2026 to 26 Nov 2026"),
+        (400, "day", "23 Oct 2025 to 26 Nov 2026"),
+        (3, "15m", "24 Nov 2026 to 26 Nov 2026"),
+        (1, "day", "26 Nov 2026 to 26 Nov 2026"),
+    ):
+        page.mouse.move(0, 0)
+        site.stats = stats(days, interval=interval)
+        reload(page)
+        until(lambda shows=shows: f", {shows}, Europe" in (chart.get_attribute("aria-label") or ""))
+        point_at(page, 0.5)
+        assert ("00:00" in readout(page)) == (interval != "day")
+        assert SECOND in colours(page)
+
+
+def test_a_zone_that_the_browser_does_not_know(open_page: Callable[..., Page], site: Site):
+    site.stats["time_zone"] = "Nowhere/Land"
+    label = drawn(open_page()).get_by_role("img").get_attribute("aria-label") or ""
+    assert "27 Oct 2026 to 25 Nov 2026, UTC" in label
+
+
+FAILED = "The chart could not be loaded. The numbers are in the table below."
+UNKNOWN = stats()
+for _day in UNKNOWN["series"]:
+    _day["opens"] = _day["unique_opens"] = None
+NONE = stats()
+for _day in NONE["series"]:
+    _day["opens"] = _day["unique_opens"] = 0
+
+
+def test_what_cannot_be_drawn_is_said(open_page: Callable[..., Page], site: Site):
+    site.stats = 500
+    page = open_page(spoils=True)
+    words = page.locator(".words")
+
+    def says(answer: Any, text: str) -> None:
+        site.stats = answer
+        reload(page)
+        until(lambda: words.inner_text() == text)
+
+    until(lambda: words.inner_text() == FAILED)
+    for bad in (503, {"series": "x"}, [], None):
+        says(UNKNOWN, "Not known any more for this range.")
+        says(bad, FAILED)
+    says(stats(series=[]), "There is nothing in this range.")
+    assert page.locator("canvas").count() == 0
+    page.locator("summary").click()
+    assert page.locator("table").is_visible()
+    page.locator("summary").click()
+    page.evaluate("shifted.length = 0")  # the table opened and closed
+
+    says(NONE, "No opens in this range.")
+    assert "Opens: none." in (page.get_by_role("img").get_attribute("aria-label") or "")
+    says({**stats(), "notes": [{}], "as_of": None}, "")
+    assert SECOND in colours(page)
+    says(500, "")  # what was drawn stays
+    assert SECOND in colours(page)
+    assert page.evaluate("shifted") == []
+
+
+def test_figures_move_as_they_are_told(open_page: Callable[..., Page], site: Site):
+    page = drawn(open_page(clock=True))
+    opens = page.locator("[data-figure='totals.opens']")
+    until(lambda: opens.inner_text() == "1")
+    assert page.locator("main").get_attribute("data-state") == "live"
+    assert page.locator(".fresh").inner_text() == "Every hit before now is counted. Live."
+    assert page.locator("time").get_attribute("datetime") == "2026-11-26T10:54:21.120Z"
+    until(lambda: site.count("/stats.json") == 2)  # the first change: the chart goes on at once
+    for number in range(2, 6):
+        site.figures = {"totals.opens": f"{number}", "as_of": f"at {number}"}
+        site.tell("figures", site.told())
+        until(lambda wanted=f"{number}": opens.inner_text() == wanted)
+    assert page.locator("[data-figure='totals.unique_opens']").inner_text() == "1"  # nothing was said of it
+    assert page.locator("time").inner_text() == "at 5"
+    assert site.count("/stats.json") == 2  # the chart not more often than every 10 s
+    page.clock.fast_forward(10_000)
+    until(lambda: site.count("/stats.json") == 3)
+    assert site.count("/figures.json") == 0
+    spoken = page.locator("p[role=status].hidden")
+    assert spoken.inner_text() == ""  # of figures it speaks every half minute at most
+    site.figures = {"totals.opens": "6", "as_of": "at 6"}
+    page.clock.fast_forward(31_000)
+    site.tell("figures", site.told())
+    until(lambda: spoken.inner_text() == "Figures have changed. Every hit before at 6 is counted. Live.")
+
+
+def test_what_goes_wrong_is_said(open_page: Callable[..., Page], site: Site):
+    page = drawn(open_page(clock=True))
+    main = page.locator("main")
+    until(lambda: main.get_attribute("data-state") == "live")
+    site.tell("away", {})
+    until(lambda: main.get_attribute("data-state") == "away")
+    assert "Redis does not answer" in page.locator("p[role=status].hidden").inner_text()
+    site.tell("figures", site.told())
+    until(lambda: main.get_attribute("data-state") == "live")
+    site.tell("end", {"why": "again"})
+    until(lambda: site.count("/live") == 2)
+    site.tell("end", {"why": "revoked"})
+    until(lambda: main.get_attribute("data-state") == "revoked")
+    assert "You are signed out" in page.locator(".fresh").inner_text()
+    page.clock.fast_forward(60_000)
+    page.evaluate(HIDE, False)
+    page.wait_for_timeout(100)
+    assert (site.count("/live"), site.count("/figures.json")) == (2, 0)
+
+
+def test_without_events_it_asks(open_page: Callable[..., Page], site: Site):
+    site.streams = 503
+    page = drawn(open_page(clock=True, spoils=True))
+    opens = page.locator("[data-figure='totals.opens']")
+    assert opens.inner_text() == "0"
+    page.clock.fast_forward(2000)
+    until(lambda: opens.inner_text() == "1")
+    assert page.locator("main").get_attribute("data-state") == "live"
+
+    page.evaluate(HIDE, True)
+    asked = site.count("/figures.json")
+    page.clock.fast_forward(60_000)
+    page.wait_for_timeout(100)
+    assert site.count("/figures.json") == asked
+    page.evaluate(HIDE, False)
+    site.figures = 503
+    page.clock.fast_forward(2000)
+    until(lambda: page.locator("main").get_attribute("data-state") == "away")
+    site.figures = {"totals.opens": "7", "as_of": "later"}
+    page.clock.fast_forward(2000)
+    until(lambda: opens.inner_text() == "7")
+
+    site.streams, tried = 200, site.count("/live")
+    page.clock.fast_forward(30_000)  # and now and then it tries events again
+    until(lambda: site.count("/live") == tried + 1)
+    until(lambda: site.tabs)
+    site.streams = site.figures = 401
+    page.evaluate(HIDE, True)
+    until(lambda: not site.tabs)  # a hidden tab holds no connection
+    page.evaluate(HIDE, False)
+    page.clock.fast_forward(2000)
+    until(lambda: page.locator("main").get_attribute("data-state") == "revoked")
+
+
+def test_events_that_do_not_arrive_are_not_waited_for(open_page: Callable[..., Page], site: Site):
+    page = open_page(clock=True)
+    until(lambda: site.tabs)
+    until(lambda: page.locator("main").get_attribute("data-state") == "live")
+    site.figures = {"totals.opens": "9", "as_of": "later"}
+    page.clock.fast_forward(30_000)  # the server would have said something
+    until(lambda: page.locator("[data-figure='totals.opens']").inner_text() == "9")
+    assert site.count("/figures.json") >= 1
