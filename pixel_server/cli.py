@@ -17,8 +17,10 @@ from pixel_server import __version__, lifeline
 from pixel_server.commands import (
     audit,
     campaign,
+    check,
     dead_letters,
     doctor,
+    embed,
     explain,
     key,
     link,
@@ -97,6 +99,8 @@ def work(processes: int, one: bool) -> None:
 
 main.add_command(campaign.campaign)
 main.add_command(link.link)
+main.add_command(embed.embed)
+main.add_command(check.check)
 main.add_command(key.key)
 main.add_command(dead_letters.dead_letters)
 main.add_command(spool.spool)

@@ -96,27 +96,63 @@ def embed(
     """
     tags = make_tags(minter, campaign, recipient, twin=twin, mode=mode, sent_at=sent_at, test=test, now=now)
     if isinstance(html, bytes):
-        return splice(html, edits(html, tags, replace=replace))
+        return frame(html, replace=replace).fill(tags)
     seen = html.encode("latin-1", "replace")  # a byte a character, so offsets are the same
     if html.startswith("\ufeff"):
         seen = b"\xff" + seen[1:]
     parts: list[str] = []
     at = 0
-    for edit in _edits(seen, tags, replace):
+    for edit in _frame(seen, seen, "ascii", 1, replace).edits(tags):
         parts += [html[at : edit.start], edit.put.decode("ascii")]
         at = edit.end
     return "".join([*parts, html[at:]])
 
 
-def edits(html: bytes, tags: Tags, *, replace: bool = False, charset: str = "") -> list[Edit]:
-    """What `splice` is to do, in order. charset: as the mail says, "" where it does not.
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where in a mail the tags go, to be filled in for each recipient. gone: pixels that were there."""
+
+    html: bytes
+    encoding: str
+    top: int
+    bottom: int
+    gone: tuple[Edit, ...]
+
+    def edits(self, tags: Tags) -> list[Edit]:
+        """What `splice` is to do, in order."""
+        put = [(self.top, tags.top), (self.bottom, tags.bottom)]
+        new = [Edit(at, at, tag.decode("ascii").encode(self.encoding)) for at, tag in put if tag]
+        return sorted([*self.gone, *new], key=lambda edit: (edit.start, edit.end))
+
+    def fill(self, tags: Tags) -> bytes:
+        return splice(self.html, self.edits(tags))
+
+
+def frame(html: bytes, *, replace: bool = False, charset: str = "") -> Frame:
+    """charset: as the mail says, "" where it does not.
 
     AlreadyThere; EmbedError: the charset does not agree with ASCII.
     """
     encoding, width = _units(html, charset)
-    seen = _narrow(html, encoding, width)
-    found = _edits(seen, tags, replace)
-    return [Edit(a * width, b * width, put.decode("ascii").encode(encoding)) for a, b, put in found]
+    return _frame(html, _narrow(html, encoding, width), encoding, width, replace)
+
+
+def _frame(html: bytes, seen: bytes, encoding: str, width: int, replace: bool) -> Frame:
+    where = places(seen)
+    there = _pixels(where)
+    if there and not replace:
+        raise AlreadyThere(f"there is a pixel already, of campaign {there[0].token.campaign}")
+    gone = [Edit(one.start, one.end, b"") for one in there]
+    if gone:
+        where = places(splice(seen, gone))
+
+    def back(at: int) -> int:
+        for edit in gone:  # `at` is an offset in the mail without these
+            at += edit.end - edit.start if edit.start < at else 0
+        return at * width
+
+    wide = tuple(Edit(edit.start * width, edit.end * width, b"") for edit in gone)
+    return Frame(html, encoding, back(where.top), back(where.bottom), wide)
 
 
 def splice(html: bytes, changes: list[Edit]) -> bytes:
@@ -135,29 +171,17 @@ def pixels(html: bytes, charset: str = "") -> list[Pixel]:
     return [one._replace(start=one.start * width, end=one.end * width) for one in _pixels(places(seen))]
 
 
+def images(html: bytes, charset: str = "") -> list[str]:
+    """Where its images are, as written."""
+    encoding, width = _units(html, charset)
+    return [tag.source.decode("latin-1") for tag in places(_narrow(html, encoding, width)).images]
+
+
 def is_last(html: bytes, pixel: Pixel, charset: str = "") -> bool:
     """Whether nothing but blanks stands between a pixel and the end of the body."""
     encoding, width = _units(html, charset)
     seen = _narrow(html, encoding, width)
     return not seen[pixel.end // width : places(seen).bottom].strip()
-
-
-def _edits(seen: bytes, tags: Tags, replace: bool) -> list[Edit]:
-    where = places(seen)
-    there = _pixels(where)
-    if there and not replace:
-        raise AlreadyThere(f"there is a pixel already, of campaign {there[0].token.campaign}")
-    gone = [Edit(one.start, one.end, b"") for one in there]
-    if gone:
-        where = places(splice(seen, gone))
-
-    def put(at: int, tag: bytes) -> list[Edit]:
-        for edit in gone:  # `at` is an offset in the mail without these
-            at += edit.end - edit.start if edit.start < at else 0
-        return [Edit(at, at, tag)] if tag else []
-
-    found = gone + put(where.top, tags.top) + put(where.bottom, tags.bottom)
-    return sorted(found, key=lambda edit: (edit.start, edit.end))
 
 
 def _pixels(where: Places) -> list[Pixel]:

@@ -16,7 +16,7 @@ from email.utils import getaddresses
 from typing import NamedTuple, TypedDict, TypeVar, Unpack
 
 from pixel_server import mime, transfer
-from pixel_server.embed import Edit, EmbedError, edits, make_tags, splice
+from pixel_server.embed import Edit, EmbedError, frame, make_tags, splice
 from pixel_server.links import Minter
 from pixel_server.mime import Part
 from pixel_server.tokens import Mode
@@ -60,7 +60,7 @@ def add_pixel(
     """
     made = copy.deepcopy(message)
     tree = mime.of_message(made)
-    refuse_sealed(tree, {id(part): _body(part) for part in tree.walk() if _is_text(part)})
+    refuse_sealed(tree, {id(part): _body(part) for part in tree.walk() if part.is_text})
     part, recipient, why = _choose(tree, recipient)
     if part is None or recipient is None:
         log.warning("no pixel: %s", why)
@@ -77,7 +77,7 @@ def add_pixel_to_bytes(
 ) -> Made:
     """The same for a message as it is sent or kept in an `.eml` file."""
     tree = mime.read(raw)
-    refuse_sealed(tree, {id(part): raw[part.start : part.end] for part in tree.walk() if _is_text(part)})
+    refuse_sealed(tree, {id(part): raw[part.start : part.end] for part in tree.walk() if part.is_text})
     part, recipient, why = _choose(tree, recipient)
     if part is None or recipient is None:
         return Made(raw, why, 0)
@@ -92,7 +92,6 @@ def _edits(
     part: Part, body: bytes, minter: Minter, campaign: str, recipient: str, how: How
 ) -> tuple[list[Edit], int]:
     """(changes of the decoded HTML, its size with them)."""
-    replace = how.get("replace", False)
     tags = make_tags(
         minter,
         campaign,
@@ -104,7 +103,8 @@ def _edits(
         now=how.get("now"),
     )
     html = transfer.decode(body, part.transfer)
-    changes = edits(html, tags, replace=replace, charset=part.headers.get_content_charset() or "")
+    found = frame(html, replace=how.get("replace", False), charset=part.headers.get_content_charset() or "")
+    changes = found.edits(tags)
     return changes, len(splice(html, changes))
 
 
@@ -169,10 +169,6 @@ def _decoded(body: bytes, encoding: str) -> bytes:
         return transfer.decode(body, encoding)
     except EmbedError:
         return body
-
-
-def _is_text(part: Part) -> bool:
-    return part.kind.startswith("text/") and not part.headers.get_filename()
 
 
 def _body(part: Part) -> bytes:

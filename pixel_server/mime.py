@@ -30,6 +30,11 @@ class Part:
     def transfer(self) -> str:
         return str(self.headers.get("content-transfer-encoding", ""))
 
+    @property
+    def is_text(self) -> bool:
+        """Text or HTML that is no file."""
+        return self.kind.startswith("text/") and not self.headers.get_filename()
+
     def walk(self) -> Iterator[Part]:
         """It and its parts; not those of messages within it."""
         yield self

@@ -6,7 +6,7 @@ make bench BENCH="--only hits latency --processes 1 --cores 2,3 --dir /some/disk
 
 It installs what is missing: wrk and nginx as Debian packages where it is root, pixel-ping from npm into the
 virtual environment. Each part is also a program of its own: `python -m tests.bench.rollup`, and latency,
-withdrawals, site, memory, stats, upload, freshness, flood. Defaults take some 20 minutes. `--only hits
+withdrawals, site, memory, stats, upload, links, freshness, flood. Defaults take some 20 minutes. `--only hits
 latency rollup --rounds 3 --seconds 3` printed, `--only withdrawals upload --rounds 5 --seconds 3` the last
 two, and for the rest an earlier run of all:
 
@@ -130,7 +130,19 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from tests.bench import flood, freshness, latency, memory, rollup, site, stats, upload, withdrawals, wrk
+from tests.bench import (
+    flood,
+    freshness,
+    latency,
+    links,
+    memory,
+    rollup,
+    site,
+    stats,
+    upload,
+    withdrawals,
+    wrk,
+)
 from tests.bench.machine import cpu_us
 from tests.bench.program import Figure, number, options, prepared, show, write
 from tests.bench.sides import Bench, Side, nginx, pixel_ping, plain, server, settled
@@ -145,6 +157,7 @@ PARTS = (
     "memory",
     "stats",
     "upload",
+    "links",
     "freshness",
     "flood",
 )
@@ -310,6 +323,8 @@ def main() -> None:
                     keep("Stats over 90 days of that campaign", stats.measure_on(side))
         if "upload" in chosen.only:
             keep("An upload of a million recipients", upload.measure(bench))
+        if "links" in chosen.only:
+            keep("A million links for a list", links.measure(bench))
         if "freshness" in chosen.only:
             keep("Freshness at half the maximum rate", freshness.measure(bench))
         if "flood" in chosen.only:

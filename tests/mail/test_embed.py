@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixel_server.embed import AlreadyThere, EmbedError, edits, is_last, make_tags, pixels
+from pixel_server.embed import AlreadyThere, EmbedError, frame, is_last, make_tags, pixels
 from pixel_server.links import Minter, embed
 from pixel_server.secret import Secrets
 from pixel_server.tokens import Mode, Part
@@ -45,6 +45,8 @@ def test_text_is_taken_as_bytes_are(mail: Mail):
 def test_text_beyond_latin_1():
     around = "\ufeff<p>\U0001f600€\udc80{}</body>\U0001f600"
     assert put(around.format("")) == around.format(tag().decode())
+    for begin in ("\xff\xfe", "<\0a\0", "\ufeff\ufffe"):
+        assert put(begin + "</body>") == begin + tag().decode() + "</body>"
 
 
 def test_the_corpus_is_large():
@@ -88,7 +90,7 @@ PIECES = sorted(
 def test_mails_cut_and_joined(parts: list[tuple[bytes, int, int]]):
     html = b"".join(piece[cut : len(piece) - end] for piece, cut, end in parts)
     html = html.replace(TOP, b"").replace(END, b"")
-    changes = edits(html, make_tags(MINTER, "spring", ADA, twin=True, now=NOW))
+    changes = frame(html).edits(make_tags(MINTER, "spring", ADA, twin=True, now=NOW))
     assert [change.start == change.end for change in changes] == [True, True]
     once, twins = put(html), put(html, twin=True)
     if tag() in once:  # else it is of UTF-16 or UTF-32
@@ -138,11 +140,17 @@ def test_mode_off_has_no_pixel():
 
 
 def test_a_charset_without_ascii_is_refused():
-    tags = make_tags(MINTER, "spring", ADA)
     with pytest.raises(EmbedError, match="cp037"):
-        edits("<p>Hi</p>".encode("cp037"), tags, charset="cp037")
-    assert edits("<p>Hi</p>".encode("utf-16-be"), tags, charset="UTF-16BE")[0].start == 18
-    assert edits(b"<p>Hi</p>", tags, charset="x-unknown")[0].start == 9
+        frame("<p>Hi</p>".encode("cp037"), charset="cp037")
+    assert frame("<p>Hi</p>".encode("utf-16-be"), charset="UTF-16BE").bottom == 18
+    assert frame(b"<p>Hi</p>", charset="x-unknown").bottom == 9
+
+
+def test_a_place_that_is_found_once_serves_all():
+    found = frame(b"<p>Hi</p>" + tag(), replace=True)
+    for recipient in (ADA, "bob@example.org"):
+        tags = make_tags(MINTER, "spring", recipient, now=NOW)
+        assert found.fill(tags) == put(b"<p>Hi</p>", recipient)
 
 
 def test_it_loads_neither_server_nor_queue():
