@@ -47,6 +47,13 @@ end
 return out
 """
 
+_TWINS = {
+    0: (),
+    people.TOP: ("recipients_twins", "recipients_clipped"),
+    people.TOP | people.SEEN: ("recipients_twins",),
+}
+"""What a recipient counts under, by `Person.twins`."""
+
 _CHUNK = 1000
 _SIZES = [bytes([size]) for size in range(256)]
 
@@ -136,6 +143,11 @@ def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float, records: Re
             for name in _joined(now_is):
                 recipients[name] = recipients.get(name, 0) + 1
             for name in _joined(was):
+                recipients[name] = recipients.get(name, 0) - 1
+        if (had := 0 if old.flags & people.OLD else old.twins) != (has := both.twins):
+            for name in _TWINS[has]:
+                recipients[name] = recipients.get(name, 0) + 1
+            for name in _TWINS[had]:
                 recipients[name] = recipients.get(name, 0) - 1
         value = people.pack(both)
         values += (key, _SIZES[len(value)], value)

@@ -84,6 +84,7 @@ async def read(
         "visitor_unit": reading.visitor_unit,
         "open_rate": rate,
         "over": over,
+        "clipped": reading.clipped(),
         "closed_at": None if campaign.closed_at is None else ranges.show_ms(campaign.closed_at * 1000),
         "series": items,
         "estimates": {name: _ESTIMATE for name in ("unique_ips", "unique_visitors") if name in totals}
@@ -293,6 +294,16 @@ class _Reading:
             recipients = self.totals.get(f"recipients_{name}", 0) if told and name in _OF_RECIPIENTS else None
             found[name] = {"hits": hits if known else None, "recipients": recipients}
         return found
+
+    def clipped(self) -> dict[str, float] | None:
+        """Of recipients for whom a person loaded the upper pixel of two, those whose lower one never came.
+
+        None: in a range, for pages, where nobody is told apart, and while there are none.
+        """
+        of = self.totals.get("recipients_twins", 0)
+        if not of or not self.wanted.all_time or not self.follows:
+            return None
+        return {"share": round(self.totals.get("recipients_clipped", 0) / of, 4), "of": of}
 
     def rules(self) -> dict[str, int] | None:
         """Hits by the id of the rule that judged them; None in a range."""

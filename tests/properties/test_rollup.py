@@ -99,6 +99,9 @@ def plain_count(story: list[Seen], campaign: str) -> dict[str, Any]:
     hits = [one for one in story if one.campaign == campaign]
     first: dict[int, int] = {}
     first_person: dict[int, int] = {}
+    told = [one for one in hits if one.mode >= Mode.PSEUDONYMOUS and one.method == "GET"]
+    top = {one.recipient for one in told if one.part is Part.TOP}
+    seen = {one.recipient for one in told if one.part is Part.BOTTOM and one.agent == READER}
     for one in hits:
         if one.is_open and one.mode >= Mode.PSEUDONYMOUS:
             ms = one.hit().time
@@ -120,6 +123,8 @@ def plain_count(story: list[Seen], campaign: str) -> dict[str, Any]:
         "opens": sum(one.is_open for one in hits),
         "unique": len(first),
         "person": len(first_person),
+        "twins": len(top & first_person.keys()),
+        "clipped": len(top & first_person.keys() - seen),
     }
 
 
@@ -141,7 +146,8 @@ def kept_count(client: redis.Redis, campaign: str) -> dict[str, Any]:
     assert sums == [total.get(name, 0) for name in names]
     assert sum(total.get(f"hits_{name}", 0) for name in CLASSES) == sums[0]
     assert total.get("recipients_person", 0) == sums[3]
-    return {"cells": cells, "hits": sums[0], "opens": sums[1], "unique": sums[2], "person": sums[3]}
+    found = {name: total.get(f"recipients_{name}", 0) for name in ("twins", "clipped")}
+    return {"cells": cells, "hits": sums[0], "opens": sums[1], "unique": sums[2], "person": sums[3], **found}
 
 
 def _told(cell: list[int]) -> list[int]:
