@@ -24,7 +24,7 @@ ADA = "ada@example.org"
 MINTER = Minter("https://mail.example.org", Secrets.of(("signing",), "recipient"))
 HTML = (
     "<html><body>\n<p>Grüße, 1 < 2 = 1</p>\n"
-    + "<p>und so weiter, und so fort</p>" * 40
+    + "<p>und so weiter, und so fort</p>" * 20
     + "\n</body></html>\n"
 )
 
