@@ -148,7 +148,7 @@ _SEALED = {
     "application/pkcs7-signature": "signed with S/MIME",
     "application/x-pkcs7-signature": "signed with S/MIME",
 }
-_pgp = re.compile(rb"-----BEGIN PGP (SIGNED )?MESSAGE-----").search
+_pgp = re.compile(rb"(?:^|>)-----BEGIN PGP (SIGNED )?MESSAGE-----", re.M).search
 
 
 def refuse_sealed(tree: Part, bodies: dict[int, bytes]) -> None:

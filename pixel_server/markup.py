@@ -5,7 +5,8 @@ Python differs, and from one patch release to the next: an unknown `<![...` rais
 hides what follows up to the next `]>`, titles are no text, scripts and comments end elsewhere. One pass.
 
 Of what template languages write, their comments and expressions are no markup: {# #}, {% %}, {{ }}, <% %>,
-<?php ?>, and merge fields like <<NAME>>. None of these is believed to be longer than 2,000 bytes.
+<?php ?>, and merge fields like <<NAME>>. None is believed that goes on for more than 2,000 bytes, no comment
+of Django's or Liquid's for more than 20,000.
 """
 
 from __future__ import annotations
@@ -29,13 +30,22 @@ _endings = {
     for name in (b"style", b"textarea", b"title", b"xmp", b"iframe", b"noembed", b"noframes")
 }
 _script = re.compile(rb"<!---*+>|<!--|-->|<(/?)script%b" % _AFTER_NAME, re.I).finditer
+_DEEPEST = 500
+"""As many elements within each other as browsers take, or so."""
 _MOST = 2000
-_start = re.compile(
-    rb"<<[^<>]{1,100}+>>|<%%.{0,%d}?%%>|<\?(?:php|=).{0,%d}?\?>|<"
-    rb"|\{#.{0,%d}?#\}|\{%%-?\s*comment\b.{0,%d}?\{%%-?\s*endcomment\s*-?%%\}"
-    rb"|\{\{!--.{0,%d}?--\}\}|\{%%.{0,%d}?%%\}|\{\{.{0,%d}?\}\}" % ((_MOST,) * 7),
-    re.S,
-).search
+_start = re.compile(rb"<\?(?:php|=)|<[%<]?|\{\{!--|\{[{%#]").search
+_ends = {
+    b"<%": b"%>",
+    b"<?php": b"?>",
+    b"<?=": b"?>",
+    b"{{!--": b"--}}",
+    b"{{": b"}}",
+    b"{%": b"%}",
+    b"{#": b"#}",
+}
+_merge_field = re.compile(rb"<<[^<>]{1,100}+>>").match
+_comment = re.compile(rb"\{%-?\s*comment\b").match
+_end_of_comment = re.compile(rb"\{%-?\s*endcomment\s*-?%\}").search
 _double_bytes = re.compile(rb"\x1b\$(?:[@AB]|\([@-D]).*?(?:\x1b\(|(\Z))", re.S)
 
 _INERT = frozenset({b"template", b"noscript"})
@@ -139,7 +149,8 @@ class _Reading:
 
     def _take_inert(self, kind: str, name: bytes, start: int) -> None:
         if kind == "start":
-            self.inert.append((name, start))
+            if len(self.inert) < _DEEPEST:
+                self.inert.append((name, start))
         elif any(name == one for one, _ in self.inert):
             while self.inert.pop()[0] != name:
                 pass
@@ -176,13 +187,19 @@ def _src(rest: bytes) -> bytes:
 def _tokens(html: bytes) -> Iterator[_Token]:
     """Tags, comments and what template languages write, in order; last, what is never closed."""
     foreign: list[bytes] = []
+    seen: dict[bytes, int] = {}
     at = 0
     while (begin := _start(html, at)) is not None:
         start = begin.start()
         if begin[0] != b"<":
-            at = begin.end()
-            yield _Token("text", start, at)
-            continue
+            end = _past_template(html, start, begin[0], seen)
+            if end >= 0:
+                at = end
+                yield _Token("text", start, at)
+                continue
+            if begin[0].startswith(b"{"):
+                at = start + 1
+                continue
         following = html[start + 1 : start + 2]
         if following in (b"!", b"?") or (following == b"/" and html[start + 2 : start + 3] != b">"):
             found = None
@@ -212,6 +229,23 @@ def _tokens(html: bytes) -> Iterator[_Token]:
         yield _Token(kind, start, at, name, found[3])
 
 
+def _past_template(html: bytes, start: int, opener: bytes, seen: dict[bytes, int]) -> int:
+    """Where ends what a template language begins so; -1: it is none. seen: up to where there is no such."""
+    if opener == b"<<":
+        field = _merge_field(html, start)
+        return field.end() if field else -1
+    if opener == b"{%" and _comment(html, start):
+        found = _end_of_comment(html, max(start, seen.get(b"comment", 0)), start + 10 * _MOST)
+        if found is None:
+            seen[b"comment"] = start + 9 * _MOST
+        return found.end() if found else -1
+    close = _ends[opener]
+    end = html.find(close, max(start + len(opener), seen.get(close, 0)), start + _MOST)
+    if end < 0:
+        seen[close] = start + _MOST - len(close)
+    return end + len(close) if end >= 0 else -1
+
+
 def _follow(foreign: list[bytes], kind: str, name: bytes, rest: bytes) -> None:
     """Keeps which of SVG, MathML and HTML within SVG is open: there, other things are text."""
     if kind == "end":
@@ -219,7 +253,8 @@ def _follow(foreign: list[bytes], kind: str, name: bytes, rest: bytes) -> None:
             while foreign.pop() != name:
                 pass
     elif (name in _FOREIGN or (foreign and name == b"foreignobject")) and not rest.endswith(b"/"):
-        foreign.append(name)
+        if len(foreign) < _DEEPEST:
+            foreign.append(name)
     elif name in _OUT_OF_FOREIGN and foreign and foreign[-1] in _FOREIGN:
         foreign.clear()
 

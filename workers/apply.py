@@ -144,8 +144,9 @@ def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float, records: Re
                 recipients[name] = recipients.get(name, 0) + 1
             for name in _joined(was):
                 recipients[name] = recipients.get(name, 0) - 1
-        if (had := 0 if old.flags & people.OLD else old.twins) != (has := both.twins):
-            for name in _TWINS[has]:
+        if both.flags & people.TOP:
+            had = 0 if old.flags & people.OLD else old.twins
+            for name in _TWINS[both.twins]:
                 recipients[name] = recipients.get(name, 0) + 1
             for name in _TWINS[had]:
                 recipients[name] = recipients.get(name, 0) - 1

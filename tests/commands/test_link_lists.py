@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import pty
+import subprocess
 import tracemalloc
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from pixel_server.merge import MAX_ROW, List, fill
 from pixel_server.tokens import peek
 from tests.commands.conftest import BASE_URL
+from tests.stack import PROGRAM
 
 NEW = ["pixel_url", "pixel_html", "privacy_url"]
 
@@ -141,6 +145,22 @@ def test_what_does_not_go_together(offline, tmp_path):
     ):
         assert offline("link", "spring", *more).exit_code == 2
     assert offline("link", "No", "--recipients", path, "--out", tmp_path / "x").exit_code == 1
+
+
+def test_a_bar_on_a_terminal_alone(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_bytes(b"recipient\n" + b"ada@example.org\n" * 3000)
+    arguments = [PROGRAM, "link", "spring", "--recipients", path, "--out", tmp_path / "out"]
+    environ = {"PIXEL_DATA_DIR": str(tmp_path / "data"), "PIXEL_BASE_URL": BASE_URL, "TERM": "xterm"}
+    ours, theirs = pty.openpty()
+    done = subprocess.run(arguments, env={**os.environ, **environ}, stderr=theirs, check=True)
+    shown = os.read(ours, 10_000)
+    os.close(ours)
+    os.close(theirs)
+    assert b"list.csv" in shown
+    assert b"100%" in shown
+    done = subprocess.run(arguments, env={**os.environ, **environ}, capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")
 
 
 class Endless(io.RawIOBase):

@@ -198,7 +198,8 @@ def test_what_is_signed_or_encrypted_is_refused(why: str):
         put_raw(raw)
     with pytest.raises(Refused, match=why):
         put(email.message_from_bytes(raw))
-    assert put_raw(b"To: ada@example.org\nContent-Type: text/html\n\n<p>Hi\n").why == ""
+    for html in (b"<p>Hi", b"<p>So you write:<br>\n&gt; -----BEGIN PGP MESSAGE-----"):
+        assert put_raw(b"To: ada@example.org\nContent-Type: text/html\n\n" + html).why == ""
 
 
 def test_what_is_within_a_forwarded_message_counts_for_nothing():
