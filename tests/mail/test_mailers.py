@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pixel_server.secret import Secrets
 from pixel_server.tokens import Part
 from tests.mail.smtp import Mailbox
 from tests.mail.test_mail import html_of, message
+from tests.stack import PROGRAM
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "mail.md").read_text()
 ADA = "ada@example.org"
@@ -142,6 +144,26 @@ def test_flask_mail(names, mailbox):
     assert given.html == "<body>Hi</body>"
     (html,) = html_of(email.message_from_bytes(mailbox.mails[0]))
     assert [one.token.campaign for one in pixels(html)] == ["spring"]
+
+
+def test_the_shell_commands_of_the_page(names, tmp_path):
+    """Each with what it reads there, and what it writes not empty."""
+    (tmp_path / "in.html").write_text("<body>Hi</body>")
+    (tmp_path / "in.eml").write_bytes(message().as_bytes())
+    (tmp_path / "list.csv").write_text("name,recipient\nAda,ada@example.org\n")
+    commands = re.findall(r"^\| `(pixel-server .*?)` \|", PAGE, re.M)
+    assert len(commands) == 5
+    environ = {**os.environ, "PATH": f"{Path(PROGRAM).parent}:{os.environ['PATH']}"}
+    environ["PIXEL_BASE_URL"] = "https://pixel.example.org"
+    for command in commands:
+        done = subprocess.run(command, shell=True, cwd=tmp_path, env=environ, capture_output=True, check=True)
+        assert done.stderr == b"", command
+    assert len(pixels((tmp_path / "out.html").read_bytes())) == 1
+    assert len(pixels(html_of(email.message_from_bytes((tmp_path / "out.eml").read_bytes()))[0])) == 1
+    assert len(pixels((tmp_path / "mails" / "0000" / "0000000.html").read_bytes())) == 1
+    assert (
+        (tmp_path / "links.csv").read_text().startswith("name,recipient,pixel_url,pixel_html,privacy_url\n")
+    )
 
 
 def test_the_page_says_first_what_matters_first():
