@@ -27,8 +27,11 @@ class Line(NamedTuple):
     text: str
 
 
-def check(mail: bytes, keys: tuple[bytes, ...], base_url: str | None = None) -> list[Line]:
-    """What is to be said of a mail, HTML or a whole message. keys: that sign. base_url: of this server."""
+def check(mail: bytes, keys: tuple[bytes, ...] | None, base_url: str | None = None) -> list[Line]:
+    """What is to be said of a mail, HTML or a whole message. keys: that sign; None: they are not here.
+
+    base_url: of this server.
+    """
     charset, found = "", []
     html = mail
     if is_message(mail):
@@ -78,15 +81,15 @@ def _count(there: list[Pixel]) -> list[Line]:
     return [Line(False, f"there are {len(there)} pixels: {', '.join(part.name.lower() for part in parts)}")]
 
 
-def _of_pixel(one: Pixel, keys: tuple[bytes, ...], base_url: str | None) -> list[Line]:
+def _of_pixel(one: Pixel, keys: tuple[bytes, ...] | None, base_url: str | None) -> list[Line]:
     token, name = one.token, f"{one.token.part.name.lower()} pixel"
     kind = f"{name}: campaign {token.campaign}, mode {token.mode.name.lower()}"
     found = [Line(None, kind + (", a trial mail" if token.test else ""))]
-    try:
-        match = re.search(r"/o/([A-Za-z0-9_-]+)\.gif", one.url)
-        read(match[1].encode() if match else b"", keys)
+    if keys is None:
+        found.append(Line(None, f"{name}: whose signature it has is not known without the server's secrets"))
+    elif _is_signed(one.url, keys):
         found.append(Line(True, f"{name}: its signature is this server's"))
-    except BadToken:
+    else:
         found.append(Line(False, f"{name}: its signature is not this server's: no hit of it counts"))
     found += [Line(False, f"{name}: {why}") for why in refusals(one.url)]
     if base_url is not None and not one.url.startswith(f"{base_url}/o/"):
@@ -94,6 +97,15 @@ def _of_pixel(one: Pixel, keys: tuple[bytes, ...], base_url: str | None) -> list
     if token.campaign in BLOCKED_IDS:
         found.append(Line(None, f"{name}: {_blocked_id(token.campaign)}; here its id is within the token"))
     return found
+
+
+def _is_signed(url: str, keys: tuple[bytes, ...]) -> bool:
+    match = re.search(r"/o/([A-Za-z0-9_-]+)\.gif", url)
+    try:
+        read(match[1].encode() if match else b"", keys)
+    except BadToken:
+        return False
+    return True
 
 
 def _of_web(source: str) -> list[Line]:

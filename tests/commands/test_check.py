@@ -77,9 +77,17 @@ def test_how_many_there_are(check, minter):
     assert wrong(check(once + "<p>Bye</p>"))[0].startswith("something stands after the pixel")
 
 
-def test_what_does_not_verify(check):
+def test_what_does_not_verify(check, minter):
     other = Minter("https://pixel.example.org", Secrets.of(("another",), "another"))
     assert "signature is not this server's" in wrong(check(embed("<p>Hi</p>", other, "spring", ADA)))[0]
+
+
+def test_to_look_makes_no_secrets(check, tmp_path):
+    other = Minter("https://pixel.example.org", Secrets.of(("another",), "another"))
+    code, found = check(embed("<p>Hi</p>", other, "spring", ADA))
+    assert code == 0
+    assert any("not known without the server's secrets" in text for text in found)
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_mail_that_gmail_clips(check, minter):
