@@ -202,7 +202,6 @@ def _tokens(html: bytes) -> Iterator[_Token]:
                 continue
         following = html[start + 1 : start + 2]
         if following in (b"!", b"?") or (following == b"/" and html[start + 2 : start + 3] != b">"):
-            found = None
             if following != b"/" or not html[start + 2 : start + 3].isalpha():
                 at = _past_comment(html, start, bool(foreign) and foreign[-1] in _FOREIGN)
                 if at < 0:
