@@ -172,12 +172,12 @@ def _decoded(body: bytes, encoding: str) -> bytes:
 
 
 def _body(part: Part) -> bytes:
-    """The payload of an `email.message.Message`, as it is encoded. EmbedError: it cannot be."""
-    message = part.headers
-    if part.transfer.strip().lower() in ("quoted-printable", "base64"):
-        payload = message.get_payload()
-        if isinstance(payload, str):
-            return payload.encode("ascii", "surrogateescape" if payload.isascii() else "replace")
-        return b""
-    payload = message.get_payload(decode=True)
-    return payload if isinstance(payload, bytes) else b""
+    """The payload of an `email.message.Message`, as it is encoded, and as `email.generator` reads it.
+
+    EmbedError: it was made from text, and has characters that no bytes stand for.
+    """
+    payload = getattr(part.headers, "_payload", None)
+    try:
+        return payload.encode("ascii", "surrogateescape") if isinstance(payload, str) else b""
+    except UnicodeEncodeError:
+        raise EmbedError("its text is not encoded: read it with email.message_from_bytes") from None

@@ -90,6 +90,8 @@ def test_nobody_is_who_is_not_there():
 
 def test_a_recipient_is_a_few_bytes():
     assert len(pack(Person(NOW, NOW + 86_400 * 30, 100, TOP, 100, NOW))) <= 17
+    none, all_of_them = (Person(NOW, NOW, 1, flags, 1, NOW, 0, 0, 20) for flags in (0, 15))
+    assert len(pack(none)) == len(pack(all_of_them))
 
 
 @pytest.mark.parametrize("rest", [[0, 0, 0, 0], [], [0] * 9, ["of", "another", "shape", None]])

@@ -220,6 +220,15 @@ def test_messages_of_the_old_kind():
     assert made.as_bytes() == put_raw(raw).raw != given.as_bytes() == raw
 
 
+def test_a_message_that_was_read_from_text():
+    head = "To: ada@example.org\nContent-Type: text/html; charset=utf-8\n\n"
+    assert b"<p>Hi<img " in put(email.message_from_string(head + "<p>Hi")).as_bytes()
+    with pytest.raises(EmbedError, match="message_from_bytes"):
+        put(email.message_from_string(head + "<p>Grüße"))
+    raw = (head + "<p>Grüße").encode()
+    assert put(email.message_from_bytes(raw)).as_bytes() == put_raw(raw).raw
+
+
 @pytest.mark.parametrize(
     "raw",
     [
