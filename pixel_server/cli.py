@@ -17,17 +17,19 @@ from pixel_server import __version__, lifeline
 from pixel_server.commands import (
     audit,
     campaign,
+    check,
     dead_letters,
     demo,
     doctor,
+    embed,
     explain,
     key,
     link,
     networks,
     note,
     privacy,
-    sign_in,
     share,
+    sign_in,
     spool,
 )
 from pixel_server.commands.frame import Group, as_json, with_store
@@ -103,6 +105,8 @@ def work(processes: int, one: bool) -> None:
 
 main.add_command(campaign.campaign)
 main.add_command(link.link)
+main.add_command(embed.embed)
+main.add_command(check.check)
 main.add_command(key.key)
 main.add_command(demo.demo)
 main.add_command(note.note)

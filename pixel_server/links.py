@@ -2,6 +2,7 @@
 
 minter = Minter("https://mail.example.org", Secrets.load(Path("pixel-data")))
 minter.link("spring-sale", "ada@example.org").html
+embed(mail, minter, "spring-sale", "ada@example.org")
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import time
 from dataclasses import dataclass
 from html import escape
 
+from pixel_server.embed import embed
 from pixel_server.secret import Secrets
 from pixel_server.settings import base_url as parse_base_url
 from pixel_server.slug import is_slug
 from pixel_server.tokens import MAX_TIME, Mode, Part, Token, sign
+
+__all__ = ["Link", "Minter", "check_recipient", "embed", "img"]
 
 MAX_RECIPIENT = 256
 DAY = 86_400

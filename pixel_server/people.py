@@ -3,8 +3,8 @@
 msgpack of [format, flags + 16 * delay, first open, seconds from first to last open, opens; then, without
 zeros at the end: opens of a person, seconds from the first open to the first of these, opens by prefetch, by
 a scanner, seconds from the last open of a person to the last open]; times in seconds since 1970. Format 1 had
-neither delay nor the last of these. Recipients lie in small hashes (`keys.people`), by three hex digits of
-their key.
+neither delay nor the last of these, format 2 not the flag SEEN. Recipients lie in small hashes
+(`keys.people`), by three hex digits of their key.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from pixel_server.keys import PEOPLE_BUCKETS
 from pixel_server.series import refuse_newer
 from pixel_server.verdicts import ELIGIBLE, Class
 
-FORMAT, DAY_FORMAT = 2, 1
-TOP, BOTTOM, HIDDEN = 1, 2, 4
-"""Flags: which part of the mail was loaded, beside the single pixel; the client loads all by machine."""
+FORMAT, DAY_FORMAT = 3, 1
+TOP, BOTTOM, HIDDEN, SEEN = 1, 2, 4, 8
+"""Flags: which part of the mail was loaded, beside the single pixel; the client loads all by machine; the
+lower part was loaded for what looked like a person or a proxy, as long as no other hits said otherwise."""
+OLD = 16
+"""Of what was packed before there was SEEN; never packed."""
 
 PERSON, PREFETCH, SCANNER, UNKNOWN, HIDES = 1, 2, 4, 8, 16
 
@@ -57,6 +60,11 @@ class Person(msgspec.Struct, frozen=True, gc=False):
             if opens > person + self.prefetch + self.scanner:
                 found |= UNKNOWN
         return found | HIDES if self.flags & HIDDEN else found
+
+    @property
+    def twins(self) -> int:
+        """Of a mail with two pixels: TOP if a person opened it, SEEN if the lower one came too. Else 0."""
+        return self.flags & (TOP | SEEN) if self.person and self.flags & TOP else 0
 
 
 NOBODY = Person()
@@ -131,7 +139,7 @@ def _earliest(one: tuple[int, int]) -> tuple[int, int]:
 
 def pack(person: Person) -> bytes:
     first, last, opens, persons = person.first, person.last, person.opens, person.person
-    flags = person.flags | person.delay << 4
+    flags = person.flags & 15 | person.delay << 4
     if persons == opens and person.first_person == first:
         return _encode((FORMAT, flags, first, last - first, opens, persons)[: 6 if persons else 5])
     if not persons:
@@ -153,6 +161,8 @@ def unpack(value: bytes | None) -> Person:
     delay = 0
     if form > 1:
         flags, delay = flags & 15, flags >> 4
+    if form < 3:
+        flags |= OLD | SEEN if flags & BOTTOM else OLD
     last = first + span
     if not person:
         return Person(first, last, opens, flags, 0, 0, prefetch, scanner)

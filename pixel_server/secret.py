@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets as random
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -98,6 +97,8 @@ def _kept(data: Path) -> tuple[tuple[str, ...], str]:
     """(signing keys, recipient secret) of the data directory; made first if it holds none, whole or not."""
     path = data / FILE
     if not os.path.lexists(path):
+        import secrets as random  # noqa: PLC0415 - links are made where it need not be loaded
+
         made = {"signing": [random.token_urlsafe(32)], "recipient": random.token_urlsafe(32)}
         draft = data / f".{FILE}.{random.token_hex(8)}"
         try:

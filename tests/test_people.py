@@ -9,12 +9,25 @@ from hypothesis import strategies as st
 
 from pixel_server import shards
 from pixel_server.keys import PEOPLE_BUCKETS
-from pixel_server.people import BOTTOM, FORMAT, HIDDEN, NOBODY, TOP, Person, bucket, merge, pack, unpack
+from pixel_server.people import (
+    BOTTOM,
+    FORMAT,
+    HIDDEN,
+    NOBODY,
+    OLD,
+    SEEN,
+    TOP,
+    Person,
+    bucket,
+    merge,
+    pack,
+    unpack,
+)
 from pixel_server.series import NewerFormat
 
 NOW = 1_790_000_000
 
-flags = st.integers(0, TOP | BOTTOM | HIDDEN)
+flags = st.integers(0, TOP | BOTTOM | HIDDEN | SEEN)
 seconds = st.integers(1, 2**32 - 1)
 few = st.integers(0, 1000)
 
@@ -54,12 +67,31 @@ def test_both_together(known: Person, new: Person, both: Person):
     assert merge(known, new) == both
 
 
+def test_two_pixels_of_a_mail():
+    read = Person(NOW, NOW, 1, TOP, 1, NOW)
+    assert read.twins == TOP
+    assert merge(read, Person(flags=BOTTOM)).twins == TOP
+    assert merge(Person(flags=BOTTOM | SEEN), read).twins == TOP | SEEN
+    assert merge(Person(flags=BOTTOM | SEEN), Person(NOW, NOW, 1, TOP)).twins == 0
+    assert Person(NOW, NOW, 1, SEEN | BOTTOM, 1, NOW).twins == 0
+
+
+def test_what_was_packed_before_is_known_by_it():
+    """Its recipient is in no count of twins."""
+    old = unpack(msgspec.msgpack.encode([2, TOP | BOTTOM | 3 << 4, NOW, 0, 1, 1]))
+    assert (old.flags, old.delay) == (TOP | BOTTOM | SEEN | OLD, 3)
+    assert unpack(pack(old)).flags == TOP | BOTTOM | SEEN
+    assert unpack(msgspec.msgpack.encode([1, TOP, NOW, 0, 1])).flags == TOP | OLD
+
+
 def test_nobody_is_who_is_not_there():
     assert unpack(None) == NOBODY
 
 
 def test_a_recipient_is_a_few_bytes():
     assert len(pack(Person(NOW, NOW + 86_400 * 30, 100, TOP, 100, NOW))) <= 17
+    none, all_of_them = (Person(NOW, NOW, 1, flags, 1, NOW, 0, 0, 20) for flags in (0, 15))
+    assert len(pack(none)) == len(pack(all_of_them))
 
 
 @pytest.mark.parametrize("rest", [[0, 0, 0, 0], [], [0] * 9, ["of", "another", "shape", None]])

@@ -48,6 +48,13 @@ end
 return out
 """
 
+_TWINS = {
+    0: (),
+    people.TOP: ("recipients_twins", "recipients_clipped"),
+    people.TOP | people.SEEN: ("recipients_twins",),
+}
+"""What a recipient counts under, by `Person.twins`."""
+
 _CHUNK = 1000
 _SIZES = [bytes([size]) for size in range(256)]
 
@@ -140,6 +147,12 @@ def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float, records: Re
             for name in _joined(now_is):
                 recipients[name] = recipients.get(name, 0) + 1
             for name in _joined(was):
+                recipients[name] = recipients.get(name, 0) - 1
+        if both.flags & people.TOP:
+            had = 0 if old.flags & people.OLD else old.twins
+            for name in _TWINS[both.twins]:
+                recipients[name] = recipients.get(name, 0) + 1
+            for name in _TWINS[had]:
                 recipients[name] = recipients.get(name, 0) - 1
         value = people.pack(both)
         values += (key, _SIZES[len(value)], value)

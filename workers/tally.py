@@ -23,6 +23,7 @@ from pixel_server.series import Cell
 from pixel_server.slug import is_slug
 from pixel_server.tokens import Mode, Part
 from pixel_server.traces import MINUTE, Trace
+from pixel_server.verdicts import ELIGIBLE
 from pixel_server.withdrawals import Periods, covers
 from workers.judge import Judge
 
@@ -310,6 +311,8 @@ def _add_mail(tally: Tally, sums: Sums, one: Hit, linked: int, judge: Judge, has
     if one.method != "GET":
         return
     loaded = people.TOP if part == TOP else people.BOTTOM if part == BOTTOM else 0
+    if loaded == people.BOTTOM and verdict in ELIGIBLE:
+        loaded |= people.SEEN
     if found.hides:
         loaded |= people.HIDDEN
     person = people.opened(time // 1000, loaded, verdict, delay) if is_open else Person(flags=loaded)

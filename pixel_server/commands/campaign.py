@@ -140,6 +140,10 @@ def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
         if rate and rate["interval"] and tuple(rate["interval"]) != (rate["low"], rate["low"]):
             low, high = rate["interval"]
             rows.append(("estimate", f"{rate['estimate']:.1%} (95 %: {low:.1%} to {high:.1%})"))
+    if read["clipped"] is not None:
+        rows.append(
+            ("clipped", f"{read['clipped']['share']:.1%} of {read['clipped']['of']:,} with two pixels")
+        )
     for name, shown in rows:
         click.echo(f"{name:<20} {shown}")
 

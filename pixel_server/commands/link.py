@@ -3,48 +3,72 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
-from pixel_server.commands.frame import Failure, as_json, left_base_url
-from pixel_server.secret import Secrets
-from pixel_server.settings import Settings
+from pixel_server.commands.frame import Failure, as_json
+from pixel_server.commands.offline import check_campaign, minter
+from pixel_server.commands.rows import of_recipients, refuse_bad, rows_of
+
+NEW_COLUMNS = ("pixel_url", "pixel_html", "privacy_url")
 
 
 @click.command()
 @click.argument("campaign_id", metavar="CAMPAIGN")
-@click.argument("recipient")
+@click.argument("recipient", required=False)
 @click.option("--html", "as_html", is_flag=True, help="Print the image tag.")
+@of_recipients
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Of a list: the new one.")
 @as_json
-def link(campaign_id: str, recipient: str, as_html: bool, as_json: bool) -> None:
-    """Make the pixel link of one mail. Works offline."""
-    from pixel_server.links import Minter, check_recipient  # noqa: PLC0415
-    from pixel_server.slug import PATTERN, is_slug  # noqa: PLC0415
+def link(
+    campaign_id: str,
+    recipient: str | None,
+    as_html: bool,
+    recipients: Path | None,
+    column: str,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Make the pixel link of one mail, or of each row of a list. Works offline.
 
-    settings = Settings.from_env()
-    if not is_slug(campaign_id):
-        raise Failure(f"campaign must match {PATTERN}")
+    The new list has all columns of the old one, and pixel_url, pixel_html and privacy_url. It is there when
+    all rows are done, or not at all. Rows that cannot be used are left out and named in OUT.bad; then the
+    exit code is 1.
+    """
+    from pixel_server.links import check_recipient  # noqa: PLC0415
+
+    check_campaign(campaign_id)
+    if recipients is not None:
+        if recipient is not None or out is None:
+            raise click.UsageError("a list takes --recipients FILE and --out FILE, and no RECIPIENT")
+        _link_all(campaign_id, recipients, column, out, as_json)
+        return
+    if recipient is None or out is not None:
+        raise click.UsageError("give a RECIPIENT, or --recipients FILE and --out FILE")
     try:
         check_recipient(recipient)
     except ValueError as error:
         raise Failure(f"recipient {error}") from None
-    address = settings.base_url or left_base_url(settings)
-    if address is None:
-        raise Failure("set PIXEL_BASE_URL, the address at which the world reaches this server")
-    secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
-    _are_those_of_up(settings, secrets)
-    made = Minter(address, secrets).link(campaign_id, recipient)
+    made = minter().link(campaign_id, recipient)
     if as_json:
         click.echo(json.dumps({"recipient": recipient, "url": made.url, "html": made.html}))
     else:
         click.echo(made.html if as_html else made.url)
 
 
-def _are_those_of_up(settings: Settings, secrets: Secrets) -> None:
-    """Failure: an `up` in this data directory had other secrets, and would not count such links."""
-    from pixel_server.up import left  # noqa: PLC0415
+def _link_all(campaign: str, source: Path, column: str, out: Path, as_json: bool) -> None:
+    from pixel_server import merge  # noqa: PLC0415
 
-    found = left(settings.data)
-    recipient, signers = secrets.fingerprints()
-    if found and not (recipient in found.prints and signers[0] in found.prints):
-        raise Failure("`up` had other secrets: set the same PIXEL_SECRET and PIXEL_RECIPIENT_SECRET here")
+    link = minter().link
+
+    def make(recipient: str) -> tuple[str, str, str]:
+        made = link(campaign, recipient)
+        return made.url or "", made.html or "", made.privacy_url or ""
+
+    bad = out.with_name(f"{out.name}.bad")
+    with rows_of(source, column, NEW_COLUMNS) as (rows, tick), merge.whole(out) as file:
+        done = merge.fill(rows, file, bad, make, tick)
+    if as_json:
+        click.echo(json.dumps(done._asdict()))
+    refuse_bad(done, bad)

@@ -619,6 +619,11 @@ def _stats() -> dict[str, Schema]:
             ),
             closed_at=or_null(instant(""), "Since when opens add to no unique figure; null: they do."),
             over={"type": "boolean", "description": "More recipients opened than mails were `delivered`."},
+            clipped=or_null(
+                answer(share=rate, of=count("For whom a person, or a proxy for one, loaded the upper one.")),
+                "Of mails with two pixels, those whose lower one never came: Gmail shows 102 KB of a mail. "
+                "Null in a range, for pages, where nobody is told apart, and while no upper one was loaded.",
+            ),
             series=array({"anyOf": [ref("EmailInterval"), ref("WebInterval")]}),
             notes=array(ref("Note"), description="Those in the range of `series`, in order of time."),
             estimates={

@@ -73,6 +73,7 @@ async def read(
         "open_rate": rate,
         "over": over,
         "last_hit": None if reading.kept.last_hit is None else ranges.show_ms(reading.kept.last_hit * 1000),
+        "clipped": reading.clipped(),
         "closed_at": None if campaign.closed_at is None else ranges.show_ms(campaign.closed_at * 1000),
         "series": items,
         "notes": [notes.to_json(note) for note in noted],
@@ -269,6 +270,17 @@ class _Reading:
             )
             found[name] = {"hits": hits if known else None, "recipients": recipients}
         return found
+
+    def clipped(self) -> dict[str, float] | None:
+        """Of recipients for whom a person loaded the upper pixel of two, those whose lower one never came.
+
+        None: in a range, for pages, where nobody is told apart, and while there are none.
+        """
+        counts = self.kept.counts
+        of = counts.get("recipients_twins", 0)
+        if not of or not self.wanted.all_time or not self.follows:
+            return None
+        return {"share": round(counts.get("recipients_clipped", 0) / of, 4), "of": of}
 
     def rules(self) -> dict[str, int] | None:
         """Hits by the id of the rule that judged them; None in a range."""

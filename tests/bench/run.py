@@ -6,7 +6,7 @@ make bench BENCH="--only hits latency --processes 1 --cores 2,3 --dir /some/disk
 
 It installs what is missing: wrk and nginx as Debian packages where it is root, pixel-ping from npm into the
 virtual environment. Each part is also a program of its own: `python -m tests.bench.rollup`, and latency,
-withdrawals, site, memory, stats, upload, freshness, flood. Defaults take some 20 minutes. `--only hits
+withdrawals, site, memory, stats, upload, links, freshness, flood. Defaults take some 20 minutes. `--only hits
 latency rollup --rounds 3 --seconds 3` printed, `--only withdrawals upload --rounds 5 --seconds 3` the last
 two, and for the rest an earlier run of all:
 
@@ -134,6 +134,7 @@ from tests.bench import (
     flood,
     freshness,
     latency,
+    links,
     memory,
     overview,
     rollup,
@@ -158,6 +159,7 @@ PARTS = (
     "stats",
     "overview",
     "upload",
+    "links",
     "freshness",
     "flood",
 )
@@ -325,6 +327,8 @@ def main() -> None:
             keep("The list of 5,000 campaigns", overview.measure(bench))
         if "upload" in chosen.only:
             keep("An upload of a million recipients", upload.measure(bench))
+        if "links" in chosen.only:
+            keep("A million links for a list", links.measure(bench))
         if "freshness" in chosen.only:
             keep("Freshness at half the maximum rate", freshness.measure(bench))
         if "flood" in chosen.only:

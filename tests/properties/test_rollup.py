@@ -99,6 +99,9 @@ def plain_count(story: list[Seen], campaign: str) -> dict[str, Any]:
     hits = [one for one in story if one.campaign == campaign]
     first: dict[int, int] = {}
     first_person: dict[int, int] = {}
+    told = [one for one in hits if one.mode >= Mode.PSEUDONYMOUS and one.method == "GET"]
+    top = {one.recipient for one in told if one.part is Part.TOP}
+    seen = {one.recipient for one in told if one.part is Part.BOTTOM and one.agent == READER}
     for one in hits:
         if one.is_open and one.mode >= Mode.PSEUDONYMOUS:
             ms = one.hit().time
@@ -121,6 +124,8 @@ def plain_count(story: list[Seen], campaign: str) -> dict[str, Any]:
         "unique": len(first),
         "person": len(first_person),
         "last_hit": max((one.hit().time // 1000 for one in hits), default=0),
+        "twins": len(top & first_person.keys()),
+        "clipped": len(top & first_person.keys() - seen),
     }
 
 
@@ -142,8 +147,9 @@ def kept_count(client: redis.Redis, campaign: str) -> dict[str, Any]:
     assert sums == [total.get(name, 0) for name in names]
     assert sum(total.get(f"hits_{name}", 0) for name in CLASSES) == sums[0]
     assert total.get("recipients_person", 0) == sums[3]
-    found = {"cells": cells, "hits": sums[0], "opens": sums[1], "unique": sums[2], "person": sums[3]}
-    return {**found, "last_hit": total.get("last_hit", 0)}
+    found = {name: total.get(f"recipients_{name}", 0) for name in ("twins", "clipped")}
+    found |= {"hits": sums[0], "opens": sums[1], "unique": sums[2], "person": sums[3]}
+    return {"cells": cells, **found, "last_hit": total.get("last_hit", 0)}
 
 
 def _told(cell: list[int]) -> list[int]:

@@ -1,0 +1,43 @@
+"""What commands share that make links: the minter, as this directory's `up` would take its links."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pixel_server.commands.frame import Failure, left_base_url
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+
+if TYPE_CHECKING:
+    from pixel_server.links import Minter
+
+
+def check_campaign(campaign: str) -> None:
+    """Failure: it is no id."""
+    from pixel_server.slug import PATTERN, is_slug  # noqa: PLC0415
+
+    if not is_slug(campaign):
+        raise Failure(f"campaign must match {PATTERN}")
+
+
+def minter() -> Minter:
+    """Failure: it is not known where the world reaches the server, or `up` has other secrets."""
+    from pixel_server.links import Minter  # noqa: PLC0415
+
+    settings = Settings.from_env()
+    address = settings.base_url or left_base_url(settings)
+    if address is None:
+        raise Failure("set PIXEL_BASE_URL, the address at which the world reaches this server")
+    secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
+    _are_those_of_up(settings, secrets)
+    return Minter(address, secrets)
+
+
+def _are_those_of_up(settings: Settings, secrets: Secrets) -> None:
+    """Failure: an `up` in this data directory had other secrets, and would not count such links."""
+    from pixel_server.up import left  # noqa: PLC0415
+
+    found = left(settings.data)
+    recipient, signers = secrets.fingerprints()
+    if found and not (recipient in found.prints and signers[0] in found.prints):
+        raise Failure("`up` had other secrets: set the same PIXEL_SECRET and PIXEL_RECIPIENT_SECRET here")

@@ -1,0 +1,29 @@
+"""The command line in this process, with a data directory and a base URL of its own."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from pixel_server.cli import main
+from pixel_server.links import Minter
+from pixel_server.secret import Secrets
+
+BASE_URL = "https://pixel.example.org"
+
+
+@pytest.fixture
+def offline(tmp_path):
+    """Runs a command; stdin: text or bytes."""
+
+    def run(*arguments, stdin=b"", **environ):
+        data = {"PIXEL_DATA_DIR": str(tmp_path / "data"), "PIXEL_BASE_URL": BASE_URL, **environ}
+        return CliRunner().invoke(main, [str(one) for one in arguments], env=data, input=stdin)
+
+    return run
+
+
+@pytest.fixture
+def minter(tmp_path):
+    """Makes the same links."""
+    return Minter(BASE_URL, Secrets.load(tmp_path / "data"))

@@ -1,0 +1,145 @@
+"""`pixel-server check`: what is said of a mail before it goes out."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pixel_server.check import is_message, refusals
+from pixel_server.embed import CLIP
+from pixel_server.links import Minter, embed
+from pixel_server.secret import Secrets
+from tests.mail.test_mail import message
+
+ADA = "ada@example.org"
+
+
+@pytest.fixture
+def check(offline, tmp_path):
+    """Runs it on a mail; (exit code, {text: ok})."""
+
+    def run(mail: bytes | str):
+        path = tmp_path / "mail"
+        path.write_bytes(mail if isinstance(mail, bytes) else mail.encode())
+        done = offline("check", path, "--json")
+        found = json.loads(done.stdout)
+        assert found["ok"] is (done.exit_code == 0)
+        assert offline("check", "-", stdin=path.read_bytes()).stdout.count("\n") == len(found["lines"])
+        return done.exit_code, {line["text"]: line["ok"] for line in found["lines"]}
+
+    return run
+
+
+def wrong(found) -> list[str]:
+    return [text for text, ok in found[1].items() if ok is False]
+
+
+def test_a_mail_that_is_as_it_should_be(check, minter, offline, tmp_path):
+    mail = embed("<body><p>Hi</p></body>", minter, "spring", ADA)
+    code, found = check(mail)
+    assert code == 0
+    assert found == {
+        "there is one pixel": True,
+        "single pixel: campaign spring, mode pseudonymous": None,
+        "single pixel: its signature is this server's": True,
+        "the pixel is the last thing in the mail": True,
+        f"{len(mail)} bytes of HTML: Gmail clips at 104,448": True,
+    }
+    printed = offline("check", tmp_path / "mail").stdout.splitlines()
+    assert printed[0] == "ok there is one pixel"
+    assert check(embed("<p>Hi", minter, "spring", ADA, twin=True, test=True))[0] == 0
+
+
+def test_a_message(check, offline, minter):
+    raw = offline("embed", "spring", "--eml", "--twin", stdin=message().as_bytes()).stdout_bytes
+    code, found = check(raw)
+    assert code == 0
+    assert found["there are two pixels, top and bottom"] is True
+    assert wrong(check(message().as_bytes())) == ["there is no pixel"]
+    assert wrong(check(b"To: ada@example.org\n\nHi")) == [
+        "it has no HTML part, only text: there can be no pixel"
+    ]
+    code, found = check(b"DKIM-Signature: v=1\n" + raw)
+    assert code == 0
+    assert any("signed already" in text for text in found)
+    assert wrong(check(b"Content-Type: text/html\nContent-Transfer-Encoding: base64\n\nabcde"))[0].startswith(
+        "its base64"
+    )
+
+
+def test_how_many_there_are(check, minter):
+    once = embed("<p>Hi</p>", minter, "spring", ADA)
+    assert wrong(check("<p>Hi</p>")) == ["there is no pixel"]
+    assert wrong(check(once + once)) == ["there are 2 pixels: single, single"]
+    top = embed("<p>Hi</p>", minter, "spring", ADA, twin=True)
+    assert "there is only the top pixel of two" in wrong(check(top[: top.index("<p>")]))
+    assert wrong(check(once + "<p>Bye</p>"))[0].startswith("something stands after the pixel")
+
+
+def test_what_does_not_verify(check, minter):
+    other = Minter("https://pixel.example.org", Secrets.of(("another",), "another"))
+    assert "signature is not this server's" in wrong(check(embed("<p>Hi</p>", other, "spring", ADA)))[0]
+
+
+def test_to_look_makes_no_secrets(check, tmp_path):
+    other = Minter("https://pixel.example.org", Secrets.of(("another",), "another"))
+    code, found = check(embed("<p>Hi</p>", other, "spring", ADA))
+    assert code == 0
+    assert any("not known without the server's secrets" in text for text in found)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_mail_that_gmail_clips(check, minter):
+    big = "<p>" + "x" * CLIP
+    assert "a pixel at its end may never be loaded" in wrong(check(embed(big, minter, "spring", ADA)))[0]
+    assert "the top pixel is still loaded" in wrong(check(embed(big, minter, "spring", ADA, twin=True)))[0]
+
+
+def test_addresses_that_are_not_loaded():
+    for url in (
+        "https://mail.example.org/o/a.gif",
+        "https://93.184.215.14/px/o/a.gif",
+        "https://email.de/p/a.gif",
+    ):
+        assert refusals(url) == []
+    for url, why in (
+        ("http://mail.example.org/o/a.gif", "not https"),
+        ("https://localhost/o/a.gif", "nobody else reaches localhost"),
+        ("https://127.0.0.1:8000/o/a.gif", "nobody else reaches 127.0.0.1"),
+        ("https://10.1.2.3/o/a.gif", "nobody else reaches 10.1.2.3"),
+        ("https://[::1]/o/a.gif", "nobody else reaches ::1"),
+        ("https://mail.lan/o/a.gif", "nobody else reaches mail.lan"),
+        ("https://intranet/o/a.gif", "nobody else reaches intranet"),
+        ("https://email.example.org/px/o/a.gif", "filter lists block /o/"),
+        ("https://[/o/a.gif", "cannot be read"),
+    ):
+        assert len(refusals(url)) == 1
+        assert why in refusals(url)[0]
+    assert [("whole" in why or "https" in why) for why in refusals("/o/a.gif")] == [True, True]
+
+
+def test_it_says_so(check, tmp_path):
+    local = Minter("http://127.0.0.1:8000", Secrets.load(tmp_path / "data"))
+    code, found = check(embed("<p>Hi</p>", local, "beacon", ADA))
+    assert code == 1
+    assert [("https" in text, "127.0.0.1" in text) for text in wrong((code, found))] == [
+        (True, False),
+        (False, True),
+    ]
+    assert any("such as beacon" in text for text in found)
+    assert any("it is not under https://pixel.example.org" in text for text in found)
+    found = wrong(check('<img src="https://pixel.example.org/p/pixel.gif?u=a">'))
+    assert "a pixel for web pages, campaign pixel: it tells no recipients apart" in found
+    assert any("such as pixel" in text for text in found)
+
+
+def test_what_is_a_message():
+    for raw in (b"To: a\n\n", b"From me Mon\nReceived: x\n", b"X-Odd:\r\n y"):
+        assert is_message(raw)
+    for raw in (b"", b"<p>To: a", b"\n", b"Hello there: you", b"<!-- a: b -->"):
+        assert not is_message(raw)
+
+
+def test_a_file_that_is_not_there(offline):
+    assert offline("check", "/nowhere/mail").exit_code == 2

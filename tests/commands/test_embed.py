@@ -1,0 +1,119 @@
+"""`pixel-server embed`: a mail in, the same with its pixel out."""
+
+from __future__ import annotations
+
+import csv
+import email
+
+import pytest
+
+from pixel_server.embed import CLIP, pixels
+from pixel_server.tokens import Part
+from tests.mail.test_mail import html_of, message
+
+ADA = "ada@example.org"
+HTML = b"\xef\xbb\xbf<html>\r\n<body>Hi \xff</body>\r\n</html>"
+
+
+def parts(html: bytes) -> list[Part]:
+    return [one.token.part for one in pixels(html)]
+
+
+def without(html: bytes) -> bytes:
+    for one in pixels(html)[::-1]:
+        html = html[: one.start] + html[one.end :]
+    return html
+
+
+def test_html(offline, minter):
+    done = offline("embed", "spring", ADA, stdin=HTML)
+    assert (done.exit_code, done.stderr) == (0, "")
+    (found,) = pixels(done.stdout_bytes)
+    assert found.url == minter.url("spring", ADA, now=found.token.time)
+    assert without(done.stdout_bytes) == HTML
+    assert done.stdout_bytes[found.end :].startswith(b"</body>")
+
+    twice = offline("embed", "spring", ADA, stdin=done.stdout_bytes)
+    assert (twice.exit_code, twice.stdout) == (1, "")
+    assert twice.stderr == "pixel-server: there is a pixel already, of campaign spring\n"
+    twins = offline("embed", "summer", ADA, "--twin", "--replace", stdin=done.stdout_bytes).stdout_bytes
+    assert parts(twins) == [Part.TOP, Part.BOTTOM]
+    assert without(twins) == HTML
+
+
+def test_a_message(offline):
+    raw = message().as_bytes()
+    done = offline("embed", "spring", "--eml", stdin=raw)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert without(html_of(email.message_from_bytes(done.stdout_bytes))[0]) == html_of(message())[0]
+    several = message("ada@example.org, bob@example.org").as_bytes()
+    done = offline("embed", "spring", "--eml", stdin=several)
+    assert (done.exit_code, done.stdout_bytes) == (0, several)
+    assert done.stderr == "pixel-server: no pixel: it has 2 recipients: say which one it stands for\n"
+    done = offline("embed", "spring", ADA, "--eml", "--twin", stdin=several)
+    assert parts(html_of(email.message_from_bytes(done.stdout_bytes))[0]) == [Part.TOP, Part.BOTTOM]
+    done = offline("embed", "spring", "--eml", stdin=b"DKIM-Signature: v=1\n" + raw)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "signed already (DKIM-Signature)" in done.stderr
+
+
+def test_a_mail_that_gmail_would_clip_is_warned_about(offline):
+    mail = b"<p>" + b"x" * CLIP
+    for done in (
+        offline("embed", "spring", ADA, stdin=mail),
+        offline("embed", "spring", "--eml", stdin=message(html=mail.decode()).as_bytes()),
+    ):
+        assert done.exit_code == 0
+        assert "Gmail shows 104,448" in done.stderr
+    assert offline("embed", "spring", ADA, stdin=b"x" * (CLIP - 200)).stderr == ""
+
+
+@pytest.mark.parametrize("kind", ["html", "eml"])
+def test_a_mail_for_each_row_of_a_list(offline, tmp_path, kind):
+    source, out = tmp_path / "list.csv", tmp_path / "mails"
+    source.write_bytes(b"recipient,name\nada@example.org,Ada\n,nobody\nbob@example.org,Bob\n")
+    mail = HTML if kind == "html" else message("list@example.org").as_bytes()
+    more = ["--eml"] if kind == "eml" else []
+    done = offline("embed", "spring", "--recipients", source, "--out", out, *more, stdin=mail)
+    assert done.exit_code == 1
+    assert done.stderr == f"pixel-server: 2 rows done, 1 left out: see {out}.bad\n"
+    with (out / "mails.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["recipient"] for row in rows] == ["ada@example.org", "bob@example.org"]
+    keys = set()
+    for row in rows:
+        made = (out / row["mail_file"]).read_bytes()
+        html = made if kind == "html" else html_of(email.message_from_bytes(made))[0]
+        assert without(html) == (HTML if kind == "html" else html_of(message())[0])
+        keys.add(pixels(html)[0].token.recipient)
+        assert row["privacy_url"].startswith("https://pixel.example.org/privacy?t=")
+    assert len(keys) == 2
+
+    again = offline("embed", "spring", "--recipients", source, "--out", out, *more, stdin=mail)
+    assert "is there already, and not empty" in again.stderr
+
+
+def test_nothing_is_left_of_a_list_that_fails(offline, tmp_path):
+    source, out = tmp_path / "list.csv", tmp_path / "mails"
+    source.write_bytes(b"recipient\nada@example.org\n")
+    raw = b"DKIM-Signature: v=1\n" + message().as_bytes()
+    done = offline("embed", "spring", "--eml", "--recipients", source, "--out", out, stdin=raw)
+    assert done.exit_code == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "list.csv"]
+
+
+def test_what_does_not_go_together(offline, tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_bytes(b"recipient\nada\n")
+    for more in (
+        [],
+        ["ada", "--out", "x"],
+        ["ada", "--recipients", path, "--out", "x"],
+        ["--recipients", path],
+    ):
+        assert offline("embed", "spring", *more, stdin=HTML).exit_code == 2
+    for arguments, stdin in ((["No!", ADA], HTML), (["spring", ADA], b""), (["spring", "a\nb"], HTML)):
+        done = offline("embed", *arguments, stdin=stdin)
+        assert done.exit_code == 1
+        assert len(done.stderr.splitlines()) == 1
+    assert "PIXEL_BASE_URL" in offline("embed", "spring", ADA, stdin=HTML, PIXEL_BASE_URL="").stderr

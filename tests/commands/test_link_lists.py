@@ -1,0 +1,191 @@
+"""`pixel-server link --recipients`: a list in, the same with links out, in a stream."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import subprocess
+import tracemalloc
+
+import pytest
+
+from pixel_server.merge import MAX_ROW, List, fill
+from pixel_server.tokens import peek
+from tests.commands.conftest import BASE_URL
+from tests.stack import PROGRAM
+
+NEW = ["pixel_url", "pixel_html", "privacy_url"]
+
+
+@pytest.fixture
+def link(offline, tmp_path):
+    """Runs it on a list; (result, what was written or None, what is wrong or None)."""
+
+    def run(content: bytes, *more: str, name: str = "list.csv"):
+        source, out = tmp_path / name, tmp_path / "out"
+        source.write_bytes(content)
+        done = offline("link", "spring", "--recipients", source, "--out", out, *more)
+        bad = tmp_path / "out.bad"
+        return done, *(path.read_bytes() if path.exists() else None for path in (out, bad))
+
+    return run
+
+
+def test_all_columns_are_kept_and_three_added(link, minter):
+    content = 'name,recipient,note\r\n"Byron, Ada", ada@example.org ,"says ""hi"""\r\n'
+    content += "Bob,bob@example.org,Zürich\r\n"
+    done, out, bad = link(content.encode())
+    assert (done.exit_code, done.output, bad) == (0, "", None)
+    lines = content.splitlines()
+    assert [
+        line.startswith(was + ",") for line, was in zip(out.decode().splitlines(), lines, strict=True)
+    ] == [True] * 3
+    rows = list(csv.DictReader(io.StringIO(out.decode(), newline="")))
+    assert [list(row) for row in rows] == [["name", "recipient", "note", *NEW]] * 2
+    for row, recipient in zip(rows, ("ada@example.org", "bob@example.org"), strict=True):
+        token = peek(row["pixel_url"].rpartition("/")[2].removesuffix(".gif").encode())
+        made = minter.link("spring", recipient, now=token.time)
+        assert [row[name] for name in NEW] == [made.url, made.html, made.privacy_url]
+        assert made.url.startswith(BASE_URL)
+
+
+def test_ndjson(link):
+    rows = [{"a": [1, {"b": None}], "recipient": "ada@example.org"}, {"recipient": "Zürich", "c": "}"}]
+    content = "\n".join(json.dumps(row, ensure_ascii=False) + " " for row in rows) + "\n\n"
+    done, out, bad = link(content.encode())
+    assert (done.exit_code, bad) == (0, None)
+    made = [json.loads(line) for line in out.splitlines()]
+    assert [{name: row[name] for name in row if name not in NEW} for row in made] == rows
+    assert [list(row)[-3:] for row in made] == [NEW] * 2
+
+
+@pytest.mark.parametrize(("delimiter", "mark"), [(";", b"\xef\xbb\xbf"), ("\t", b""), ("|", b"")])
+def test_as_spreadsheets_write_it(link, delimiter, mark):
+    content = mark + f"Name{delimiter}E-Mail\r\nAda{delimiter}ada@example.org".encode()
+    done, out, _ = link(content, "--column", "E-Mail")
+    assert done.exit_code == 0
+    assert out.startswith(mark + f"Name{delimiter}E-Mail{delimiter}pixel_url".encode())
+    assert len(list(csv.reader(out.decode().splitlines(), delimiter=delimiter))[1]) == 5
+
+
+def test_bad_rows_are_named_and_the_rest_is_done(link):
+    long = b"x" * MAX_ROW
+    content = (
+        b'recipient,note\nada@example.org,a\n,empty\nbob@example.org\n\xff,b\n\nEve,"two\nlines"\n'
+        b'Jim,"never closed\nJoe,"a, b"\nKim,c\n' + long * 2 + b"\na\x07b,d\nLeo,e\n"
+    )
+    done, out, bad = link(content)
+    assert done.exit_code == 1
+    assert done.stderr.startswith("pixel-server: 5 rows done, 6 left out: see ")
+    rows = list(csv.reader(io.StringIO(out.decode(), newline="")))
+    assert [row[0] for row in rows] == ["recipient", "ada@example.org", "Eve", "Joe", "Kim", "Leo"]
+    assert bad.decode().splitlines() == [
+        "3: recipient must have 1 to 256 characters",
+        "4: has 1 fields, not 2",
+        "5: is not UTF-8",
+        "9: is not CSV: unexpected end of data",
+        "12: has more than 1 MB",
+        "13: recipient must not contain control characters",
+    ]
+    content = b'{"recipient":"ada"}\n[1]\n{"recipient":1}\n{"a":1}\n{"recipient":"b","pixel_url":""}\nnot\n'
+    done, out, bad = link(content, "--json")
+    assert json.loads(done.stdout) == {"rows": 1, "bad": 5}
+    assert [line.split(b": ")[0] for line in bad.splitlines()] == [b"2", b"3", b"4", b"5", b"6"]
+    assert link(b"recipient\nada\n")[2] is None
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "no column 'recipient'"),
+        (b"email\nada@example.org\n", "no column 'recipient'; it names email"),
+        (b"recipient,pixel_url\n", "a column 'pixel_url' already"),
+        ("recipient\n".encode("utf-16"), "UTF-16"),
+        (b"recipient\xff\n", "not UTF-8"),
+        (b'"recipient\nada\n', "is not CSV"),
+    ],
+)
+def test_a_list_that_cannot_be_read(link, content, why):
+    done, out, bad = link(content)
+    assert (done.exit_code, out, bad) == (1, None, None)
+    assert why in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_all_or_nothing(link, offline, tmp_path, monkeypatch):
+    (tmp_path / "out").write_text("of an earlier run")
+    monkeypatch.setattr("pixel_server.merge.List.with_fields", lambda *_: 1 / 0)
+    done, out, _ = link(b"recipient\nada\n")
+    assert isinstance(done.exception, ZeroDivisionError)
+    assert out == b"of an earlier run"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "list.csv", "out"]
+    done = offline("link", "spring", "--recipients", tmp_path / "list.csv", "--out", tmp_path / "no" / "out")
+    assert done.exit_code == 1
+    assert "No such file" in done.stderr
+
+
+def test_a_list_in_place(link, offline, tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_bytes(b"recipient\nada\n")
+    assert offline("link", "spring", "--recipients", path, "--out", path).exit_code == 0
+    assert path.read_bytes().startswith(b"recipient,pixel_url")
+
+
+def test_what_does_not_go_together(offline, tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_bytes(b"recipient\nada\n")
+    for more in (
+        [],
+        ["ada", "--out", "x"],
+        ["ada", "--recipients", path, "--out", "x"],
+        ["--recipients", path],
+    ):
+        assert offline("link", "spring", *more).exit_code == 2
+    assert offline("link", "No", "--recipients", path, "--out", tmp_path / "x").exit_code == 1
+
+
+def test_a_bar_on_a_terminal_alone(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_bytes(b"recipient\n" + b"ada@example.org\n" * 3000)
+    arguments = [PROGRAM, "link", "spring", "--recipients", path, "--out", tmp_path / "out"]
+    environ = {"PIXEL_DATA_DIR": str(tmp_path / "data"), "PIXEL_BASE_URL": BASE_URL, "TERM": "xterm"}
+    ours, theirs = pty.openpty()
+    done = subprocess.run(arguments, env={**os.environ, **environ}, stderr=theirs, check=True)
+    shown = os.read(ours, 10_000)
+    os.close(ours)
+    os.close(theirs)
+    assert b"list.csv" in shown
+    assert b"100%" in shown
+    done = subprocess.run(arguments, env={**os.environ, **environ}, capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")
+
+
+class Endless(io.RawIOBase):
+    """So many rows, none of them held."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = iter([b"recipient,name\n"])
+        self._left = rows
+
+    def readline(self, size: int = -1) -> bytes:
+        for header in self._rows:
+            return header
+        self._left -= 1
+        return b'person-%d@example.org,"Person, %d"\n' % (self._left, self._left) if self._left >= 0 else b""
+
+
+def test_memory_does_not_grow_with_the_list(tmp_path):
+    def peak(rows: int) -> int:
+        with open("/dev/null", "wb") as out:
+            tracemalloc.start()
+            found = List(Endless(rows), "recipient", ["a"])
+            assert fill(found, out, tmp_path / "bad", lambda recipient: [recipient]).rows == rows
+            _, most = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+        return most
+
+    peak(10)
+    assert peak(5_000) < peak(100) + 50_000

@@ -1,0 +1,163 @@
+"""The pixel comes where it belongs in a mail's HTML, and no other byte changes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixel_server.embed import AlreadyThere, EmbedError, frame, is_last, make_tags, pixels
+from pixel_server.links import Minter, embed
+from pixel_server.secret import Secrets
+from pixel_server.tokens import Mode, Part
+from tests.mail.corpus import END, MAILS, TOP, Mail, plain, with_tags
+
+NOW = 1_790_000_000.0
+ADA = "ada@example.org"
+MINTER = Minter("https://mail.example.org", Secrets.of(("signing",), "recipient"))
+
+
+def put(html, recipient=ADA, **more):
+    return embed(html, MINTER, "spring", recipient, now=NOW, **more)
+
+
+def tag(part: Part = Part.SINGLE, recipient: str = ADA) -> bytes:
+    return (MINTER.link("spring", recipient, part=part, now=NOW).html or "").encode()
+
+
+@pytest.mark.parametrize("mail", MAILS, ids=lambda mail: mail.reason)
+def test_every_byte_of_the_corpus_but_the_pixel(mail: Mail):
+    assert mail.marked.count(TOP) == mail.marked.count(END) == 1
+    html = plain(mail)
+    assert put(html) == with_tags(mail, b"", tag())
+    assert put(html, twin=True) == with_tags(mail, tag(Part.TOP), tag(Part.BOTTOM))
+
+
+@pytest.mark.parametrize("mail", [m for m in MAILS if not m.encoding], ids=lambda mail: mail.reason)
+def test_text_is_taken_as_bytes_are(mail: Mail):
+    made = put(plain(mail).decode("latin-1"), twin=True)
+    assert made == with_tags(mail, tag(Part.TOP), tag(Part.BOTTOM)).decode("latin-1")
+
+
+def test_text_beyond_latin_1():
+    around = "\ufeff<p>\U0001f600€\udc80{}</body>\U0001f600"
+    assert put(around.format("")) == around.format(tag().decode())
+    for begin in ("\xff\xfe", "<\0a\0", "\ufeff\ufffe"):
+        assert put(begin + "</body>") == begin + tag().decode() + "</body>"
+
+
+def test_the_corpus_is_large():
+    assert len(MAILS) >= 50
+    assert (
+        len({mail.reason for mail in MAILS}) == len({mail.marked + mail.mark for mail in MAILS}) == len(MAILS)
+    )
+
+
+@pytest.mark.parametrize("mail", MAILS, ids=lambda mail: mail.reason)
+@pytest.mark.parametrize("twin", [False, True])
+def test_twice_is_refused_or_replaces(mail: Mail, twin: bool):
+    html = plain(mail)
+    once = put(html, twin=twin)
+    with pytest.raises(AlreadyThere, match="campaign spring"):
+        put(once, "bob@example.org")
+    assert put(once, "bob@example.org", replace=True) == put(html, "bob@example.org")
+    assert put(once, "bob@example.org", replace=True, twin=True) == put(html, "bob@example.org", twin=True)
+
+
+PIECES = sorted(
+    {piece for mail in MAILS for piece in (mail.marked, *mail.marked.split(TOP), *mail.marked.split(END))}
+    | {
+        b"</body>",
+        b"<body>",
+        b"<!--",
+        b"-->",
+        b"<script>",
+        b"</script>",
+        b"'",
+        b'"',
+        b"<",
+        b">",
+        b"\0",
+        b"{{",
+    }
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(PIECES), st.integers(0, 60), st.integers(0, 60)), max_size=6))
+def test_mails_cut_and_joined(parts: list[tuple[bytes, int, int]]):
+    html = b"".join(piece[cut : len(piece) - end] for piece, cut, end in parts)
+    html = html.replace(TOP, b"").replace(END, b"")
+    changes = frame(html).edits(make_tags(MINTER, "spring", ADA, twin=True, now=NOW))
+    assert [change.start == change.end for change in changes] == [True, True]
+    once, twins = put(html), put(html, twin=True)
+    if tag() in once:  # else it is of UTF-16 or UTF-32
+        assert once.replace(tag(), b"", 1) == html
+        assert twins.replace(tag(Part.TOP), b"", 1).replace(tag(Part.BOTTOM), b"", 1) == html
+        assert put(html.decode("latin-1"), twin=True).encode("latin-1") == twins
+    for made, parts_of in ((once, [Part.SINGLE]), (twins, [Part.TOP, Part.BOTTOM])):
+        assert [one.token.part for one in pixels(made)] == parts_of
+        with pytest.raises(AlreadyThere):
+            put(made)
+        assert put(made, replace=True) == once
+        assert put(made, replace=True, twin=True) == twins
+
+
+def test_what_is_found_of_a_pixel():
+    html = b"<body>\n" + tag() + b"\n</body>"
+    (found,) = pixels(html)
+    assert html[found.start : found.end] == tag()
+    assert found.url == MINTER.url("spring", ADA, now=NOW)
+    assert (found.token.campaign, found.token.time, found.token.mode) == ("spring", NOW, Mode.PSEUDONYMOUS)
+    assert is_last(html, found)
+    assert not is_last(html.replace(b"\n</body>", b"<p>Bye</p></body>"), found)
+
+
+def test_a_pixel_is_known_however_its_tag_is_written():
+    url = MINTER.url("spring", ADA, now=NOW) or ""
+    for written in (
+        f"<IMG BORDER=0 SRC={url}>",
+        f"<img data-src='x' src = '\n{url}'/>",
+        f'<img alt="a > b" src="{url.replace("/", "&#47;").replace(":", "&#x3a;")}?a=1&amp;b">',
+        f"<img alt=''src={url} >",
+    ):
+        with pytest.raises(AlreadyThere):
+            put(f"<p>{written}</p>")
+    for other in (
+        f"<!-- <img src='{url}'> -->",
+        f"<a href='{url}'>",
+        "<img src='/o/abc.gif'>",
+        f"<img alt='src={url}'>",
+    ):
+        assert tag().decode() in put(f"<p>{other}</p>")
+
+
+def test_mode_off_has_no_pixel():
+    assert put(b"<p>Hi</p>", mode=Mode.OFF, twin=True) == b"<p>Hi</p>"
+    assert put(b"<p>Hi</p>" + tag(), mode=Mode.OFF, replace=True) == b"<p>Hi</p>"
+
+
+def test_a_charset_without_ascii_is_refused():
+    with pytest.raises(EmbedError, match="cp037"):
+        frame("<p>Hi</p>".encode("cp037"), charset="cp037")
+    assert frame("<p>Hi</p>".encode("utf-16-be"), charset="UTF-16BE").bottom == 18
+    assert frame(b"<p>Hi</p>", charset="x-unknown").bottom == 9
+
+
+def test_a_place_that_is_found_once_serves_all():
+    found = frame(b"<p>Hi</p>" + tag(), replace=True)
+    for recipient in (ADA, "bob@example.org"):
+        tags = make_tags(MINTER, "spring", recipient, now=NOW)
+        assert found.fill(tags) == put(b"<p>Hi</p>", recipient)
+
+
+def test_it_loads_neither_server_nor_queue():
+    script = (
+        "import sys, pixel_server.links as links; links.embed;"
+        "print(sorted({name.split('.')[0] for name in sys.modules} & "
+        "{'starlette', 'rq', 'redis', 'uvicorn', 'msgspec', 'click', 'PIL', 'asyncio', 'html.parser'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,178 @@
+"""Python's mailers, as docs/mail.md shows them: its code is what runs here."""
+
+from __future__ import annotations
+
+import email
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pixel_server.embed import pixels
+from pixel_server.secret import Secrets
+from pixel_server.tokens import Part
+from tests.mail.smtp import Mailbox
+from tests.mail.test_mail import html_of, message
+from tests.stack import PROGRAM
+
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "mail.md").read_text()
+ADA = "ada@example.org"
+
+
+def example(heading: str) -> str:
+    """The Python under this heading."""
+    section = re.search(rf"^##+ {heading}\n(.*?)(?=^##|\Z)", PAGE, re.M | re.S)
+    assert section
+    (code,) = re.findall(r"^```python\n(.*?)^```$", section[1], re.M | re.S)
+    return code
+
+
+@pytest.fixture
+def names(tmp_path, monkeypatch):
+    """What the first example leaves, in a directory with the server's secrets."""
+    Secrets.load(tmp_path / "pixel-data")
+    monkeypatch.chdir(tmp_path)
+    found: dict = {}
+    exec(example("Python"), found)
+    return found
+
+
+@pytest.fixture
+def mailbox():
+    with Mailbox.open() as made:
+        yield made
+
+
+def at(code: str, mailbox: Mailbox) -> str:
+    assert '"localhost", 25' in code
+    return code.replace('"localhost", 25', f'"127.0.0.1", {mailbox.port}')
+
+
+def test_embed(names):
+    (found,) = pixels(names["html"].encode())
+    assert found.token.campaign == "spring"
+    assert found.token.recipient == Secrets.load(Path("pixel-data")).recipient_key(ADA)
+
+
+def test_smtplib(names, mailbox):
+    given = message()
+    raw = given.as_bytes()
+    exec(at(example("smtplib"), mailbox), {**names, "message": given})
+    assert given.as_bytes() == raw
+    (html,) = html_of(email.message_from_bytes(mailbox.mails[0]))
+    (found,) = pixels(html)
+    assert (html[: found.start] + html[found.end :]).replace(b"\r\n", b"\n") == html_of(given)[0]
+
+
+@pytest.fixture
+def django(names):
+    """Django as the page sets it up, but for the other back end: its outbox."""
+    settings: dict = {}
+    exec(example("Django"), {"minter": names["minter"]}, settings)
+    assert settings["PIXEL_EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend"
+    settings["PIXEL_EMAIL_BACKEND"] = "django.core.mail.backends.locmem.EmailBackend"
+
+    from django.conf import settings as conf
+    from django.core import mail
+    from django.test.utils import override_settings
+
+    if not conf.configured:
+        conf.configure()
+    mail.outbox = []
+    with override_settings(**settings):
+        yield mail
+
+
+def test_django(django, caplog):
+    from django.core.mail import EmailMultiAlternatives, send_mail, send_mass_mail
+
+    send_mail("Hi", "text", "bob@example.org", [f"Ada <{ADA}>"], html_message="<body>Grüße</body>")
+    (sent,) = django.outbox
+    ((content, kind),) = sent.alternatives
+    assert kind == "text/html"
+    (found,) = pixels(content.encode())
+    assert content.encode()[: found.start].decode() == "<body>Grüße"
+    assert found.token.recipient == Secrets.load(Path("pixel-data")).recipient_key(ADA)
+    assert html_of(sent.message()) == [content.encode()]
+
+    given = EmailMultiAlternatives("Hi", "text", to=[ADA], cc=["eve@example.org"])
+    given.attach_alternative("<p>Hi", "text/html")
+    given.attach("a.html", "<body>file</body>", "text/html")
+    given.send()
+    assert "2 recipients" in caplog.messages[0]
+    given.pixel_recipient, given.pixel_campaign = ADA, "summer"
+    given.send()
+    assert [one.token.campaign for one in pixels(django.outbox[-1].alternatives[0][0].encode())] == ["summer"]
+    assert given.alternatives[0][0] == "<p>Hi"
+    assert django.outbox[-1].attachments == given.attachments
+    given.pixel_campaign = None
+    given.send()
+    for without in (django.outbox[1], django.outbox[3]):
+        assert without.alternatives[0][0] == "<p>Hi"
+
+    caplog.clear()
+    assert (
+        send_mass_mail([("Hi", "text", None, [ADA]), ("Hi", "-----BEGIN PGP MESSAGE-----", None, [ADA])]) == 2
+    )
+    assert ["only text" in caplog.messages[0], "PGP" in caplog.messages[1]] == [True, True]
+
+
+def test_django_html_without_text_and_twins(django):
+    from django.core.mail import EmailMessage, get_connection
+    from django.test.utils import override_settings
+
+    with override_settings(PIXEL_TWIN=True), get_connection() as connection:
+        given = EmailMessage("Hi", "<body>Hi</body>", to=[ADA])
+        given.content_subtype = "html"
+        assert connection.send_messages([given]) == 1
+    assert [one.token.part for one in pixels(django.outbox[0].body.encode())] == [Part.TOP, Part.BOTTOM]
+    assert given.body == "<body>Hi</body>"
+
+
+def test_flask_mail(names, mailbox):
+    from flask import Flask
+    from flask_mail import Mail, Message
+
+    app = Flask(__name__)
+    app.config.update(MAIL_SERVER="127.0.0.1", MAIL_PORT=mailbox.port)
+    given = Message("Hi", recipients=[ADA], sender="bob@example.org", body="Hi", html="<body>Hi</body>")
+    with app.app_context():
+        exec(example("Flask-Mail"), {**names, "message": given, "mail": Mail(app)})
+    assert given.html == "<body>Hi</body>"
+    (html,) = html_of(email.message_from_bytes(mailbox.mails[0]))
+    assert [one.token.campaign for one in pixels(html)] == ["spring"]
+
+
+def test_the_shell_commands_of_the_page(names, tmp_path):
+    """Each with what it reads there, and what it writes not empty."""
+    (tmp_path / "in.html").write_text("<body>Hi</body>")
+    (tmp_path / "in.eml").write_bytes(message().as_bytes())
+    (tmp_path / "list.csv").write_text("name,recipient\nAda,ada@example.org\n")
+    commands = re.findall(r"^\| `(pixel-server .*?)` \|", PAGE, re.M)
+    assert len(commands) == 5
+    environ = {**os.environ, "PATH": f"{Path(PROGRAM).parent}:{os.environ['PATH']}"}
+    environ["PIXEL_BASE_URL"] = "https://pixel.example.org"
+    for command in commands:
+        done = subprocess.run(command, shell=True, cwd=tmp_path, env=environ, capture_output=True, check=True)
+        assert done.stderr == b"", command
+    assert len(pixels((tmp_path / "out.html").read_bytes())) == 1
+    assert len(pixels(html_of(email.message_from_bytes((tmp_path / "out.eml").read_bytes()))[0])) == 1
+    assert len(pixels((tmp_path / "mails" / "0000" / "0000000.html").read_bytes())) == 1
+    assert (
+        (tmp_path / "links.csv").read_text().startswith("name,recipient,pixel_url,pixel_html,privacy_url\n")
+    )
+
+
+def test_the_page_says_first_what_matters_first():
+    assert PAGE.partition("\n## ")[0].index("Keep a copy without pixel") < 40
+
+
+def test_django_is_loaded_by_those_who_have_it():
+    script = (
+        "import sys, pixel_server.django; print({'django', 'starlette', 'rq', 'redis'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
