@@ -80,23 +80,29 @@ async def page(api: Api, request: Request) -> Response:
 
 
 async def stats_json(api: Api, request: Request) -> Response:
-    """What `GET /api/campaigns/{id}/stats` answers, and `notes`: [{id, at, text}]."""
+    """What `GET /api/campaigns/{id}/stats` answers."""
     campaign = await api.campaign(request.path_params["id"])
-    found = await _read(api, request, campaign)
-    return reply({"notes": [], **found})
+    found = await _read(api, campaign, request.query_params)
+    late = await asyncio.to_thread(api.late_since)
+    return reply({**found, "late_since": None if late is None else ranges.show_ms(late)})
 
 
 async def figures_json(api: Api, request: Request) -> Response:
     """The texts of all figures, for a page that cannot be told of them as they change."""
-    found = await _read(api, request, await api.campaign(request.path_params["id"]))
-    return reply({"figures": figures(found), "as_of": found["as_of"]})
+    campaign = await api.campaign(request.path_params["id"])
+    found, as_of = await texts(api, campaign, request.query_params)
+    return reply({"figures": found, "as_of": as_of})
 
 
-async def _read(api: Api, request: Request, campaign: Campaign) -> dict[str, Any]:
-    wanted = ranges.parse(query(request.query_params), campaign.time_zone, api.clock())
-    late = await asyncio.to_thread(api.late_since)
-    found = await stats.read(api.store, campaign, wanted, api.settings, api.clock())
-    return {**found, "late_since": None if late is None else ranges.show_ms(late)}
+async def texts(api: Api, campaign: Campaign, params: Mapping[str, str]) -> tuple[dict[str, str], str]:
+    """(`figures`, `as_of`) of the range that a page's query names."""
+    found = await _read(api, campaign, params)
+    return figures(found), found["as_of"]
+
+
+async def _read(api: Api, campaign: Campaign, params: Mapping[str, str]) -> dict[str, Any]:
+    wanted = ranges.parse(query(params), campaign.time_zone, api.clock())
+    return await stats.read(api.store, campaign, wanted, api.settings, api.clock())
 
 
 def query(params: Mapping[str, str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pixel_server.report import api as http
 from pixel_server.report.api import Api
 from pixel_server.report.pages import campaign_list, campaign_page, recipients_page, render
 from pixel_server.report.pages import routes as table
+from pixel_server.report.pages.live import Live
 from pixel_server.report.pages.routes import Page
 from pixel_server.report.pages.sign_in import AddressOf, SignIn
 
@@ -29,7 +30,8 @@ PAGES = (
 
 def routes(api: Api, address_of: AddressOf) -> list[Route]:
     """address_of: whose request it is, as bytes."""
-    return table.routes(api, (*PAGES, *SignIn(address_of).pages()))
+    live = Page("GET", "/campaigns/{id}/live", "read", Live(campaign_page.texts).answer)
+    return table.routes(api, (*PAGES, live, *SignIn(address_of).pages()))
 
 
 def not_found(api: Api) -> Callable[[Request, Exception], Response]:

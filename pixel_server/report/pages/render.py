@@ -29,7 +29,6 @@ _environment = Environment(
 _FILTERS = ("number", "share", "span", "instant", "exact", "day", "iso", "ago")
 _environment.filters.update({name: getattr(show, name) for name in _FILTERS})
 _environment.globals["definitions"] = DEFINITIONS
-_environment.globals["has_static"] = static_files.exists
 
 
 def prefix(settings: Settings) -> str:

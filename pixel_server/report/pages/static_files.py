@@ -41,10 +41,6 @@ _FILES = {
 }
 
 
-def exists(name: str) -> bool:
-    return name in _FILES
-
-
 def address(name: str) -> str:
     """Below the base: `static/app.css?v=...`. KeyError: there is no such file."""
     return f"static/{name}?v={_FILES[name].tag}"
