@@ -128,7 +128,7 @@ def take(person: Person, taken: Taken) -> Person:
     if found.last_person in taken.at:
         last = max((at for at, _ in taken.left), default=0)
         if len(taken.left) < left:
-            last = max(last, taken.before)
+            last = min(max(last, taken.before), found.last)
         found = replace(found, last_person=max(last, found.first_person))
     return found
 

@@ -18,9 +18,12 @@ from pixel_server.people import (
     SEEN,
     TOP,
     Person,
+    Taken,
     bucket,
     merge,
+    opened,
     pack,
+    take,
     unpack,
 )
 from pixel_server.series import NewerFormat
@@ -65,6 +68,14 @@ def test_merging_depends_on_no_order(a: Person, b: Person, c: Person):
 )
 def test_both_together(known: Person, new: Person, both: Person):
     assert merge(known, new) == both
+
+
+def test_the_last_open_of_a_person_is_never_after_the_last_open():
+    """A hit without an open may have moved on the minutes that are known of."""
+    person = merge(opened(100, 0, "person"), opened(130, 0, "person"))
+    left = take(person, Taken(1, 0, frozenset({130}), [], 400))
+    assert (left.person, left.last_person, left.last) == (1, 130, 130)
+    assert unpack(pack(left)) == left
 
 
 def test_two_pixels_of_a_mail():

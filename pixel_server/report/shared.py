@@ -1,8 +1,10 @@
 """What a key of the scope `read:CAMPAIGN` is shown: sums of whole days in which nobody stands alone. Pure.
 
-A day of the campaign's zone is published once it has ended and been counted, and if it has at least
+A day of the campaign's zone is published an hour after its end, once it is counted, and if it has at least
 `min_cell` visits (of mail: opens). Everything shown is a sum of published days, so one answer less another
-is a sum of published days too: what was withheld cannot be won back. Hence also:
+is a sum of published days too: what was withheld cannot be won back. Hits that come later still (from a
+spool) change a published day, and whoever can make hits can make a cell as large as they like: against these
+two nothing here helps. Hence also:
 
 - A day's cells below `min_cell` go into `(other)`, and so does a small rest that stands in no cell.
 - Of a figure that is part of another, neither the part nor what it leaves may be small.
@@ -25,6 +27,8 @@ from pixel_server.report import ranges
 from pixel_server.report.problems import Problem
 from pixel_server.report.ranges import Range
 
+AFTER = 3600
+"""Seconds from the end of a day until it is published: hits that wait in a web process are in it by then."""
 DAYS = 365
 """Of totals, where no range is asked for."""
 DIMENSIONS = ("page", "referrer", "referrer_kind", "utm_source", "country", "device")
@@ -68,12 +72,11 @@ def figures(answer: Mapping[str, Any], campaign: Campaign, wanted: Range, until:
     """
     ends = [*wanted.starts()[1:], wanted.end]
     series = [
-        {"start": item["start"], **_day(item, campaign, end <= until)}
+        {"start": item["start"], **_day(item, campaign, end + AFTER <= until)}
         for item, end in zip(answer["series"], ends, strict=True)
     ]
-    names = [name for name in _FIGURES[campaign.kind] if name in series[0]]
-    totals = {name: _total([item[name] for item in series]) for name in names}
-    if campaign.identity != "cookieless" and "unique_visitors" in totals:
+    totals = {name: _total([item[name] for item in series]) for name in _FIGURES[campaign.kind]}
+    if campaign.kind == "web" and campaign.identity != "cookieless":
         totals["unique_visitors"] = None  # a visitor of two days is one
     return {
         "campaign": campaign.id,
@@ -90,8 +93,8 @@ def figures(answer: Mapping[str, Any], campaign: Campaign, wanted: Range, until:
 
 def _day(item: Mapping[str, Any], campaign: Campaign, is_over: bool) -> dict[str, int | None]:
     """A day's figures; all null where they are withheld or not known."""
-    names = [name for name in _FIGURES[campaign.kind] if name in item]
-    whole: int | None = _whole(item, campaign.kind)
+    names = _FIGURES[campaign.kind]
+    whole: int | None = item[_WHOLE[campaign.kind]]
     if whole is None or whole < campaign.min_cell or not is_over:
         return dict.fromkeys(names)
     found: dict[str, int | None] = {name: item[name] for name in names}
@@ -99,11 +102,6 @@ def _day(item: Mapping[str, Any], campaign: Campaign, is_over: bool) -> dict[str
         part = found.get(name)
         if part is not None and (part < campaign.min_cell or _is_small(whole - part, campaign.min_cell)):
             found[name] = None
-    return found
-
-
-def _whole(item: Mapping[str, Any], kind: str) -> int | None:
-    found: int | None = item.get(_WHOLE[kind], item.get("views"))
     return found
 
 
@@ -121,7 +119,7 @@ def wholes(shown: Mapping[str, Any], kind: str) -> dict[str, Cell]:
     """Of each published day (YYYYMMDD), what all cells of a dimension make up. shown: by `figures`."""
     found: dict[str, Cell] = {}
     for item in shown["series"]:
-        whole = _whole(item, kind)
+        whole = item[_WHOLE[kind]]
         if whole is not None:
             first = item["views"] if kind == "web" else whole
             found[item["start"][:10].replace("-", "")] = first, whole
