@@ -230,6 +230,11 @@ def _chart(series: list[dict[str, Any]], campaign: Campaign) -> dict[str, Any]:
     }
 
 
+def count_of(dimension: str) -> str:
+    """What pages' names are shown by: a page has few visits that begin there, and many views."""
+    return "views" if dimension == "page" else "visits"
+
+
 async def _breakdowns(
     api: Api, campaign: Campaign, asked: Mapping[str, str], found: Mapping[str, Any], now: float
 ) -> dict[str, Any]:
@@ -237,19 +242,18 @@ async def _breakdowns(
     if campaign.kind == "email":
         by = found["opens_person_by"]
         lists = None if by is None else {name: pictures.ranked(by[name], "opens", MOST_ROWS) for name in by}
-        return {"count": "opens", "lists": lists}
+        return {"lists": lists}
     try:
         days = {name: value for name, value in asked.items() if name in ("from", "to", "tz")}
         wanted = ranges.parse(days, campaign.time_zone, now)
         read = await breakdowns.read(api.store, campaign, wanted, list(BY), api.settings, now)
     except Problem:
-        return {"count": "visits", "lists": None}
+        return {"lists": None}
     by = read["by"]
     # What nobody used is left out: sites without UTM links need no tables of them.
     used = {name: rows for name, rows in by.items() if any(row["name"] != "(none)" for row in rows)}
     return {
-        "count": "visits",
-        "lists": {name: pictures.ranked(rows, "visits", MOST_ROWS) for name, rows in used.items()},
+        "lists": {name: pictures.ranked(rows, count_of(name), MOST_ROWS) for name, rows in used.items()},
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from pixel_server.agents import OTHER
 from pixel_server.verdicts import CLASSES
 
 SPARK_WIDTH, SPARK_HEIGHT = 5, 20
@@ -71,7 +72,9 @@ def interval(rate: Mapping[str, Any] | None) -> dict[str, float] | None:
 
 
 def ranked(rows: Sequence[Mapping[str, Any]], count: str, most: int) -> list[dict[str, Any]]:
-    """The first rows, each with its share of all and its width beside the greatest (percent)."""
+    """The rows with most, `(other)` last; each with its share of all, and its width beside the greatest in
+    percent."""
+    rows = sorted(rows, key=lambda row: (row["name"] == OTHER, -row[count]))
     whole = sum(row[count] for row in rows)
     top = max((row[count] for row in rows), default=0)
     return [
