@@ -11,19 +11,34 @@ from starlette.routing import Route
 
 from pixel_server.report import api as http
 from pixel_server.report.api import Api
-from pixel_server.report.pages import campaign_list, campaign_page, recipients_page, render
+from pixel_server.report.pages import (
+    campaign_edit,
+    campaign_list,
+    campaign_page,
+    pixel_page,
+    recipients_page,
+    render,
+)
 from pixel_server.report.pages import routes as table
 from pixel_server.report.pages.routes import Page
 from pixel_server.report.pages.sign_in import AddressOf, SignIn
 
 PAGES = (
     Page("GET", "/", "read", campaign_list.show, shared=True),
+    Page("GET", "/new", "write", campaign_edit.new),
+    Page("POST", "/new", "write", campaign_edit.create),
     Page("GET", "/campaigns/{id}", "read", campaign_page.page, shared=True),
     Page("GET", "/campaigns/{id}/stats.json", "read", campaign_page.stats_json),
     Page("GET", "/campaigns/{id}/figures.json", "read", campaign_page.figures_json),
     Page("GET", "/campaigns/{id}/recipients", "people", recipients_page.page),
     Page("GET", "/campaigns/{id}/recipients.csv", "people", recipients_page.download),
     Page("GET", "/campaigns/{id}/recipients.ndjson", "people", recipients_page.download),
+    Page("GET", "/campaigns/{id}/edit", "write", campaign_edit.edit),
+    Page("POST", "/campaigns/{id}/edit", "write", campaign_edit.change),
+    Page("GET", "/campaigns/{id}/pixel", "read", pixel_page.page),
+    Page("POST", "/campaigns/{id}/pixel", "write", pixel_page.make),
+    Page("GET", "/campaigns/{id}/delete", "write", campaign_edit.ask_delete),
+    Page("POST", "/campaigns/{id}/delete", "write", campaign_edit.delete),
 )
 
 
