@@ -15,11 +15,14 @@ from pixel_server.report.pages import (
     campaign_edit,
     campaign_list,
     campaign_page,
+    keys_page,
+    people_pages,
     pixel_page,
     recipients_page,
     render,
 )
 from pixel_server.report.pages import routes as table
+from pixel_server.report.pages.kept_page import KeptPage
 from pixel_server.report.pages.routes import Page
 from pixel_server.report.pages.sign_in import AddressOf, SignIn
 
@@ -39,12 +42,27 @@ PAGES = (
     Page("POST", "/campaigns/{id}/pixel", "write", pixel_page.make),
     Page("GET", "/campaigns/{id}/delete", "write", campaign_edit.ask_delete),
     Page("POST", "/campaigns/{id}/delete", "write", campaign_edit.delete),
+    Page("GET", "/keys", "read", keys_page.page),
+    Page("POST", "/keys", "write", keys_page.make),
+    Page("GET", "/keys/{id}/revoke", "write", keys_page.ask_revoke),
+    Page("POST", "/keys/{id}/revoke", "write", keys_page.revoke),
+    Page("GET", "/withdrawals", "people", people_pages.list_withdrawals),
+    Page("POST", "/withdrawals", "people", people_pages.withdraw, most=people_pages.MOST_FORM),
+    Page("POST", "/withdrawals/end", "people", people_pages.allow, most=people_pages.MOST_FORM),
+    Page("GET", "/recipients", "people", people_pages.ask_recipient),
+    Page("POST", "/recipients", "people", people_pages.find_recipient),
+    Page("GET", "/recipients/{key}", "people", people_pages.show_recipient),
+    Page("GET", "/recipients/{key}/erase", "people", people_pages.ask_erase),
+    Page("POST", "/recipients/{key}/erase", "people", people_pages.erase),
+    Page("GET", "/audit", "people", people_pages.list_audit),
 )
 
 
 def routes(api: Api, address_of: AddressOf) -> list[Route]:
     """address_of: whose request it is, as bytes."""
-    return table.routes(api, (*PAGES, *SignIn(address_of).pages()))
+    return table.routes(
+        api, (*PAGES, Page("GET", "/kept", "read", KeptPage().show), *SignIn(address_of).pages())
+    )
 
 
 def not_found(api: Api) -> Callable[[Request, Exception], Response]:
