@@ -186,7 +186,7 @@ def _routes(
         Route("/p.js", script),
         Route("/healthz", health.healthz),
         Route("/readyz", health.readyz),
-        Route("/static/{name}", static_files.answer),
+        Route("/static/{name:path}", static_files.answer),
         *shown,
     ]
     if prefix:

@@ -85,6 +85,17 @@ def test_a_campaign_from_its_making_to_its_end(stack: Stack):
     assert_one_line(again, "spring", "never given twice")
 
 
+def test_a_link_that_signs_in(stack: Stack):
+    link = stack.run("sign-in").stdout.strip()
+    assert link.startswith(f"{stack.address}/sign-in/")
+    made = as_json(stack, "sign-in")
+    assert (made["url"].startswith(f"{stack.address}/sign-in/"), made["seconds"]) == (True, 600)
+    assert made["url"] != link
+    key = stack.run("key", "create", "reader", "--scope", "read").stdout.strip()
+    assert key
+    assert_one_line(cli("sign-in", "--key", "0" * 12, data=stack.data), "there is no key")
+
+
 def test_figures_as_a_table_and_as_json(stack: Stack):
     stack.run("campaign", "create", "figures", "--name", "All of them", "--sent", "3")
     for recipient in ("ada", "ada", "bob"):

@@ -13,12 +13,13 @@ from pixel_server.report.api import Api
 from pixel_server.report.pages import pictures, render
 
 SORTS = {
-    "last": "Last hit",
+    "-last_hit": "Last hit",
+    "-created": "Newest",
     "name": "Name",
-    "sent": "Sent",
-    "rate": "Open rate",
-    "uniques": "Unique",
+    "-rate": "Open rate",
+    "-uniques": "Unique",
 }
+DEFAULT = "-last_hit"
 MOST_QUERY = 200
 MOST_PAGES = 100_000
 
@@ -27,8 +28,8 @@ async def show(api: Api, request: Request) -> Response:
     if request.state.shared:
         return await _shared(api, request)
     query = request.query_params.get("q", "").strip()[:MOST_QUERY]
-    sort = request.query_params.get("sort", "last")
-    sort = sort if sort in SORTS else "last"
+    sort = request.query_params.get("sort", DEFAULT)
+    sort = sort if sort in SORTS else DEFAULT
     text = request.query_params.get("page", "1")
     page = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 1
     page = max(1, min(page, MOST_PAGES))
@@ -36,10 +37,16 @@ async def show(api: Api, request: Request) -> Response:
     pages = max(1, -(-found.total // overview.PAGE))
     context = {
         "rows": [
-            {"row": row, "rate": pictures.interval(row.rate), "spark": pictures.spark(row.days)}
+            {
+                "row": row,
+                "rate": pictures.interval(row.rate),
+                "spark": pictures.spark(row.days),
+                "sum": sum(day or 0 for day in row.days),
+            }
             for row in found.rows
         ],
         "total": found.total,
+        "as_of": found.as_of,
         "query": query,
         "sort": sort,
         "sorts": SORTS,

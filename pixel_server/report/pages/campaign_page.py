@@ -83,7 +83,7 @@ async def stats_json(api: Api, request: Request) -> Response:
     """What `GET /api/campaigns/{id}/stats` answers, and `notes`: [{id, at, text}]."""
     campaign = await api.campaign(request.path_params["id"])
     found = await _read(api, request, campaign)
-    return reply({**found, "notes": []})
+    return reply({"notes": [], **found})
 
 
 async def figures_json(api: Api, request: Request) -> Response:

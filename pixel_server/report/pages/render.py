@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from pixel_server.report.api import Api
 from pixel_server.report.pages import show, static_files
 from pixel_server.report.pages.definitions import DEFINITIONS
+from pixel_server.report.problems import away
 from pixel_server.settings import Settings
 
 DONE = {
@@ -61,7 +62,6 @@ def headers(framed_by: Iterable[str] = ()) -> dict[str, str]:
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
             f"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors {sources}"
         ),
-        "Cross-Origin-Opener-Policy": "same-origin",
         "Referrer-Policy": "same-origin",
         "X-Content-Type-Options": "nosniff",
         "X-Robots-Tag": "noindex",
@@ -121,9 +121,10 @@ def error(
     more: Mapping[str, str] | None = None,
 ) -> Response:
     """A page that says what is wrong, and what still works."""
+    is_away = detail == away().detail
     context = {
-        "status": status,
-        "title": "Redis does not answer" if status == 503 else HTTPStatus(status).phrase,
+        "is_away": is_away,
+        "title": "Redis does not answer" if is_away else HTTPStatus(status).phrase,
         "detail": detail,
         "errors": list(errors),
     }

@@ -94,7 +94,7 @@ def points(now: float | None, before: float | None) -> str:
 def _signed(value: float, unit: str) -> str:
     rounded = round(value, 1)
     if rounded == 0:
-        return f"±0.0{unit}"
+        return f"±0{unit}"
     return f"{rounded:+.1f}{unit}".replace("-", "\N{MINUS SIGN}")
 
 

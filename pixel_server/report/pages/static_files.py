@@ -34,7 +34,11 @@ def _read(path: Path) -> _File:
     return _File(TYPES[path.suffix], content, gzip.compress(content, 9, mtime=0), tag)
 
 
-_FILES = {path.name: _read(path) for path in sorted(FOLDER.iterdir()) if path.suffix in TYPES}
+_FILES = {
+    path.relative_to(FOLDER).as_posix(): _read(path)
+    for path in sorted(FOLDER.rglob("*"))
+    if path.suffix in TYPES
+}
 
 
 def exists(name: str) -> bool:

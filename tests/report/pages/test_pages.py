@@ -94,7 +94,7 @@ def story(site, mail, page, clock, secrets, viewed, stats):
         answer = site.get(minter.url("mail", who, now=clock.now), headers={"User-Agent": agent})
         assert answer.headers["x-pixel"] == "recorded"
     for n, who in enumerate(("ada", "ada", "bob")):
-        viewed(f"{DAY}T09:{n + 10:02}Z", who)
+        viewed(f"{DAY}T10:{n:02}Z", who)
     clock.at(f"{DAY}T12:00Z")
     stats("mail")
 
@@ -127,7 +127,7 @@ def test_a_sites_figures_are_those_of_stats(story, reader):
 def test_the_list(story, reader):
     answer = reader.get("/")
     page = assert_harmless(answer)
-    assert page.text.index("Spring mail") < page.text.index("Our site") or "Our site" in page.text
+    assert page.text.index("Our site") < page.text.index("Spring mail")  # the newest hit first
     assert "40.0% to 50.0%" in page.text
     assert "2 campaigns" in page.text
     assert len(answer.content) < 100_000
@@ -152,7 +152,7 @@ def test_pages_and_orders_of_the_list(site, reader):
 
     first, second = ids(sort="name"), ids(sort="name", page=2)
     assert first + second == [f"c{n:02}" for n in range(59, -1, -1)]
-    assert ids(sort="sent")[:3] == ["c59", "c58", "c57"]
+    assert len(first) == 50
     assert "There is no page 9" in reader.get("/?page=9").text
     for query in ("page=0", "page=-1", "page=x", "page=99999999999", "sort=nothing", "page=%b2", "q=%00%ff"):
         assert reader.get(f"/?{query}").status_code == 200
@@ -281,6 +281,26 @@ def test_hostile_names(site, mail, page, clock, viewed, reader, stats, evil):
         found = assert_harmless(answer)
         assert evil in found.text
         assert "1337" not in found.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"mode": "count", "sent": 4}, "of 4 sent"),
+        ({"mode": "last"}, "there is no rate"),
+        ({"sent": 0}, "More recipients opened than mails were delivered"),
+        ({"sent": 2, "bounced": 2}, "More recipients opened than mails were delivered"),
+        ({"sent": 1}, "100%"),
+    ],
+)
+def test_what_is_not_known_is_said(mail, opened, clock, stats, reader, fields, says):
+    mail(**fields)
+    opened(f"{DAY}T09:00Z")
+    stats("mail")
+    page = assert_harmless(reader.get("/campaigns/mail"))
+    assert says in " ".join(page.text.split())
+    assert_harmless(reader.get(f"/campaigns/mail?from={DAY}&until={DAY}"))
+    assert reader.get("/").status_code == 200
 
 
 def test_of_an_unknown_address(reader, visitor):
@@ -447,7 +467,7 @@ def test_under_a_path(below):
         (show.span(86400 * 3 + 3600 * 4), "3 d 4 h"),
         (show.change(12, 10), "+20.0%"),
         (show.change(9, 10), "\u221210.0%"),
-        (show.change(10, 10), "\u00b10.0%"),
+        (show.change(10, 10), "\u00b10%"),
         (show.change(10, 0), ""),
         (show.change(None, 10), ""),
         (show.points(0.4, 0.25), "+15.0 points"),

@@ -1,0 +1,147 @@
+"""A person looks at the dashboard: on a phone and on a desk, by day and by night, with script and without."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.stack import READER, Stack, until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+NAME = "\u202e<script>document.title = 'evil'</script>" + "W" * 150
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+
+@pytest.fixture(scope="module")
+def busy() -> Iterator[Stack]:
+    """A mail that one of four opened, and a site whose every name is long or a script."""
+    stack = Stack(Path(tempfile.mkdtemp(prefix="px-")))
+    stack.start()
+    stack.run("campaign", "create", "spring", "--sent", "4", "--name", "Spring catalogue")
+    assert stack.call("POST", "/api/campaigns", {"id": "site", "name": NAME, "kind": "web"})[0] == 201
+    link = stack.run("link", "spring", "ada@example.org").stdout.strip()
+    assert stack.get(link) == (200, "recorded")
+    page = f"https%3A%2F%2Fa.example%2F{'q' * 300}%3Futm_source%3D%3Cscript%3Ealert(1)%3C%2Fscript%3E"
+    until(lambda: stack.get(f"/p/site.gif?u={page}", **{"User-Agent": FIREFOX})[1] == "recorded")
+    until(lambda: stack.totals("spring")["opens"] == 1 and stack.totals("site")["views"] == 1)
+    yield stack
+    stack.stop()
+    shutil.rmtree(stack.data)
+    stack.log.unlink()
+
+
+@contextmanager
+def looking(browser: Browser, stack: Stack, width: int, scheme: str, script: bool = True) -> Iterator[Page]:
+    """A page in which nothing may go wrong that a browser tells of, and nothing be asked of another host."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=script
+    )
+    page, wrong = context.new_page(), []
+    page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on(
+        "request",
+        lambda asked: None if asked.url.startswith(stack.address) else wrong.append(f"asks {asked.url}"),
+    )
+    yield page
+    context.close()
+    assert wrong == []
+
+
+def sign_in(page: Page, stack: Stack) -> None:
+    page.goto(f"{stack.address}/")
+    page.get_by_label("API key").fill(stack.key)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{stack.address}/")
+
+
+FITS = """() => {
+    const wide = () => document.documentElement.scrollWidth > document.documentElement.clientWidth
+    const wrong = wide() ? ["the page"] : []
+    for (const word of document.querySelectorAll(".def")) {
+        if (!word.checkVisibility()) continue
+        word.focus()
+        if (!word.querySelector(".tip").checkVisibility()) wrong.push("not shown: " + word.textContent)
+        if (wide()) wrong.push("too wide: " + word.textContent)
+    }
+    return wrong
+}"""
+
+
+def assert_fits(page: Page) -> None:
+    """Nothing is cut off at the right; also while a definition is shown."""
+    assert page.evaluate(FITS) == [], page.url
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_look_around(busy: Stack, browser: Browser, width: int):
+    for scheme in ("light", "dark"):
+        with looking(browser, busy, width, scheme) as page:
+            sign_in(page, busy)
+            assert_fits(page)
+            back = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert (back == "rgb(255, 255, 255)") == (scheme == "light")
+            page.get_by_role("link", name="Spring catalogue").click()
+            page.wait_for_url("**/campaigns/spring")
+            assert "25.0%" in page.locator(".big").inner_text()
+            assert_fits(page)
+            page.get_by_text("Numbers").click()
+            assert page.get_by_role("table").first.get_by_role("row").count() == 31
+            page.get_by_role("link", name="Recipients").click()
+            assert page.locator("tbody tr").count() == 1
+            assert_fits(page)
+            page.goto(f"{busy.address}/campaigns/site")
+            assert "evil" not in page.title().partition("<script>")[0]
+            assert_fits(page)
+            page.get_by_role("button", name="Sign out").click()
+            page.wait_for_url("**/sign-in")
+            page.goto(f"{busy.address}/campaigns/spring")
+            assert "/sign-in" in page.url
+
+
+def test_without_script_all_is_there_too(busy: Stack, browser: Browser):
+    with looking(browser, busy, 360, "light", script=False) as page:
+        page.goto(busy.run("sign-in").stdout.strip())
+        assert page.url == f"{busy.address}/"
+        page.get_by_label("Search by name or id").fill("spring")
+        page.get_by_role("button", name="Show").click()
+        assert page.get_by_role("link", name="Spring catalogue").count() == 1
+        assert page.locator("tbody tr").count() == 1
+        page.get_by_role("link", name="Spring catalogue").click()
+        assert page.locator("svg.still").is_visible()
+        page.get_by_role("link", name="7 days", exact=True).click()
+        assert re.search(r"from=\d{4}-\d\d-\d\d&until=", page.url)
+        page.get_by_label("by").select_option("hour")
+        page.get_by_role("button", name="Show").click()
+        assert "Opens by hour" in page.content()
+        with page.expect_download() as download:
+            page.goto(f"{busy.address}/campaigns/spring/recipients?state=person")
+            page.get_by_role("link", name="CSV").click()
+        assert download.value.suggested_filename == "spring-person.csv"
+
+
+def test_a_session_ends_with_its_key(busy: Stack, browser: Browser):
+    key = busy.run("key", "create", "for a while", "--scope", "read", "--json").stdout
+    name = re.search(r'"id": "(\w+)"', key)
+    made = re.search(r'"key": "([\w-]+)"', key)
+    assert name is not None
+    assert made is not None
+    with looking(browser, busy, 1280, "light") as page:
+        page.goto(f"{busy.address}/sign-in")
+        page.get_by_label("API key").fill(made[1])
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("link", name="Spring catalogue").click()
+        assert page.get_by_role("link", name="Recipients").count() == 0
+        busy.run("key", "revoke", name[1])
+        page.get_by_role("button", name="Show").click()
+        assert "/sign-in" in page.url
+    assert busy.get("/campaigns/spring", **{"User-Agent": READER})[0] == 200  # the sign-in page, by way of it
