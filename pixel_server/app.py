@@ -147,9 +147,9 @@ def create_app(
             await redis.aclose()
 
     late = functools.partial(waiting_since, spool_directory)
+    calls = api.Api(redis, settings, secrets, directory, consent, withdrawn, late, clock)
     spooled = functools.partial(_spooled, spool_directory)
-    calls = api.Api(redis, settings, secrets, directory, consent, withdrawn, late, spooled, clock)
-    shown = pages.routes(calls, _address_of(settings))
+    shown = pages.routes(calls, _address_of(settings), spooled)
     routes = _routes(prefix, Pixel(door, recorder, prefix.encode()), Privacy(calls), calls, shown, health)
     app = Starlette(
         routes=routes,

@@ -31,9 +31,7 @@ log = logging.getLogger("pixel_server.api")
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """What the handlers work with. late_since: ms, since when a spool waits. spooled: hits in it, and the
-    same ms. clock: seconds.
-    """
+    """What the handlers work with. late_since: ms, since when a spool waits. clock: seconds."""
 
     store: AsyncRedis
     settings: Settings
@@ -42,7 +40,6 @@ class Api:
     consent: Consent
     withdrawn: Withdrawn
     late_since: Callable[[], int | None]
-    spooled: Callable[[], tuple[int, int | None]]
     clock: Callable[[], float]
 
     def minter(self, base_url: str | None) -> Minter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import fields
 from typing import NamedTuple
 
@@ -24,6 +25,10 @@ SETTINGS = (
 )
 
 
+Spooled = Callable[[], tuple[int, int | None]]
+"""How many hits wait on disk, and since when (ms)."""
+
+
 class _Found(NamedTuple):
     """at: seconds."""
 
@@ -34,7 +39,8 @@ class _Found(NamedTuple):
 class KeptPage:
     """Looks once at a time, in a thread of its own: of millions of recipients it takes its time."""
 
-    def __init__(self) -> None:
+    def __init__(self, spooled: Spooled) -> None:
+        self._spooled = spooled
         self._one = asyncio.Lock()
         self._found: _Found | None = None
 
@@ -42,7 +48,7 @@ class KeptPage:
         async with self._one:
             now = api.clock()
             if self._found is None or not 0 <= now - self._found.at < FRESH:
-                spooled = await asyncio.to_thread(api.spooled)
+                spooled = await asyncio.to_thread(self._spooled)
                 self._found = _Found(await asyncio.to_thread(_look, api.settings, *spooled), now)
             found = self._found
         context = {"kinds": found.kinds, "at_found": found.at, "rows": _settings(api.settings)}

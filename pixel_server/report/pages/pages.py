@@ -22,7 +22,7 @@ from pixel_server.report.pages import (
     render,
 )
 from pixel_server.report.pages import routes as table
-from pixel_server.report.pages.kept_page import KeptPage
+from pixel_server.report.pages.kept_page import KeptPage, Spooled
 from pixel_server.report.pages.routes import Page
 from pixel_server.report.pages.sign_in import AddressOf, SignIn
 
@@ -58,11 +58,10 @@ PAGES = (
 )
 
 
-def routes(api: Api, address_of: AddressOf) -> list[Route]:
-    """address_of: whose request it is, as bytes."""
-    return table.routes(
-        api, (*PAGES, Page("GET", "/kept", "read", KeptPage().show), *SignIn(address_of).pages())
-    )
+def routes(api: Api, address_of: AddressOf, spooled: Spooled) -> list[Route]:
+    """address_of: whose request it is, as bytes. spooled: what waits on disk."""
+    kept = Page("GET", "/kept", "read", KeptPage(spooled).show)
+    return table.routes(api, (*PAGES, kept, *SignIn(address_of).pages()))
 
 
 def not_found(api: Api) -> Callable[[Request, Exception], Response]:
