@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -147,7 +148,8 @@ def create_app(
 
     late = functools.partial(waiting_since, spool_directory)
     calls = api.Api(redis, settings, secrets, directory, consent, withdrawn, late, clock)
-    shown = pages.routes(calls, _address_of(settings))
+    spooled = functools.partial(_spooled, spool_directory)
+    shown = pages.routes(calls, _address_of(settings), spooled)
     routes = _routes(prefix, Pixel(door, recorder, prefix.encode()), Privacy(calls), calls, shown, health)
     app = Starlette(
         routes=routes,
@@ -156,6 +158,12 @@ def create_app(
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _spooled(directory: Path) -> tuple[int, int | None]:
+    """(hits that wait in the spool, since when in ms)."""
+    found = status(directory)
+    return found.hits, found.oldest_ms
 
 
 def _address_of(settings: Settings) -> Callable[[Request], bytes]:

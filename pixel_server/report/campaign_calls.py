@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server import audit, campaigns, lists, retention
+from pixel_server.campaigns import Campaign
 from pixel_server.classify import RulesError
 from pixel_server.lists import Row
 from pixel_server.networks import NetworksError
@@ -51,17 +52,25 @@ def _refuse_for_mail(kind: str, fields: dict[str, Any]) -> None:
         raise Problem(409, f"{' and '.join(_OF_WEB)} are for web campaigns")
 
 
-async def create_campaign(api: Api, request: Request) -> Response:
+async def create(api: Api, content: Any) -> Campaign:
+    """The campaign that was made of JSON. Problem 422: bad fields. 409: the id is taken, or was."""
     known = {"id": body.slug, "kind": body.one_of("email", "web"), **_changeable(api)}
-    fields = body.check(await body.read(request), known, frozenset({"id", "name", "kind"}))
+    fields = body.check(content, known, frozenset({"id", "name", "kind"}))
     _refuse_for_mail(fields["kind"], fields)
     fields.setdefault("mode", api.consent.default.mode.name.lower())
     made = campaigns.new(**fields)
     try:
         await campaigns.create(api.store, made)
     except campaigns.Exists:
-        raise Problem(409, f"the id {made.id!r} is taken, or was: ids are never given twice") from None
+        detail = f"the id {made.id!r} is taken, or was: ids are never given twice"
+        errors = [{"field": "id", "message": "is taken, or was: ids are never given twice"}]
+        raise Problem(409, detail, errors) from None
     api.directory.learn(made)
+    return made
+
+
+async def create_campaign(api: Api, request: Request) -> Response:
+    made = await create(api, await body.read(request))
     return reply(campaigns.to_json(made), 201, {"Location": f"campaigns/{made.id}"})
 
 
@@ -87,14 +96,16 @@ async def show_campaign(api: Api, request: Request) -> Response:
     return reply(shown)
 
 
-async def change_campaign(api: Api, request: Request) -> Response:
-    name = request.path_params["id"]
+async def change(api: Api, name: str, content: Any, who: str) -> Campaign:
+    """The campaign with these fields. who: for the audit log. Problem 404: there is none. 422: bad fields.
+    409: they are of the other kind, or fixed.
+    """
     before = await api.campaign(name)
-    fields = body.check(await body.read(request), _changeable(api))
+    fields = body.check(content, _changeable(api))
     _refuse_for_mail(before.kind, fields)
     if _AUDITED & fields.keys():
         shown = ",".join(sorted(_AUDITED & fields.keys()))
-        await audit.note(api.store, request.state.who, "campaign.changed", campaign=name, fields=shown)
+        await audit.note(api.store, who, "campaign.changed", campaign=name, fields=shown)
     try:
         changed = await campaigns.change(api.store, name, fields)
     except campaigns.Unknown:
@@ -106,29 +117,39 @@ async def change_campaign(api: Api, request: Request) -> Response:
             "only falls",
         ) from None
     api.directory.learn(changed)
+    return changed
+
+
+async def change_campaign(api: Api, request: Request) -> Response:
+    content = await body.read(request)
+    changed = await change(api, request.path_params["id"], content, request.state.who)
     return reply(campaigns.to_json(changed))
 
 
-async def delete_campaign(api: Api, request: Request) -> Response:
-    name = request.path_params["id"]
+async def delete(api: Api, name: str, who: str) -> None:
+    """who: for the audit log. Problem 404: there is no such campaign."""
     await api.campaign(name)
-    await audit.note(api.store, request.state.who, "campaign.deleted", campaign=name)
+    await audit.note(api.store, who, "campaign.deleted", campaign=name)
     try:
         await campaigns.delete(api.store, name, api.settings.shards)
     except campaigns.Unknown:
         raise Problem(404, f"there is no campaign {name[:64]!r}") from None
     api.directory.forget(name)
+
+
+async def delete_campaign(api: Api, request: Request) -> Response:
+    await delete(api, request.path_params["id"], request.state.who)
     return Response(status_code=204)
 
 
-async def make_links(api: Api, request: Request) -> Response:
-    campaign = await api.campaign(request.path_params["id"])
+async def link(api: Api, campaign: Campaign, content: Any) -> list[dict[str, Any]]:
+    """Links as `links.mint` makes them. Problem 409: this campaign has none. 422: bad rows."""
     if campaign.kind != "email":
         raise Problem(409, "a web campaign has one pixel for all: /p/" + campaign.id + ".gif")
     if campaign.closed_at is not None:
         raise Problem(409, "this campaign is closed: its time to keep recipients is over")
     minter = api.minter(campaign.base_url)
-    rows, is_sent = links.rows(await body.read(request), api.consent.rule(campaign.mode, None).mode)
+    rows, is_sent = links.rows(content, api.consent.rule(campaign.mode, None).mode)
     await campaigns.note_links(api.store, campaign.id, api.clock())
     if is_sent:
         await _note_mails(api, campaign.id, rows)
@@ -136,6 +157,12 @@ async def make_links(api: Api, request: Request) -> Response:
     for i in range(0, len(rows), STEP):
         made += [links.mint(minter, campaign.id, row, api.clock()) for row in rows[i : i + STEP]]
         await asyncio.sleep(0)
+    return made
+
+
+async def make_links(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    made = await link(api, campaign, await body.read(request))
     if "application/x-ndjson" in request.headers.get("accept", ""):
         lines = b"".join(_json(link) + b"\n" for link in made)
         return Response(lines, 200, {"Cache-Control": "no-store"}, "application/x-ndjson")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,28 +18,37 @@ async def list_keys(api: Api, request: Request) -> Response:
     return reply({"items": [apikeys.to_json(record) for record in found], "next": None})
 
 
-async def create_key(api: Api, request: Request) -> Response:
+async def create(api: Api, content: Any, who: str) -> tuple[apikeys.ApiKey, str]:
+    """(the record, the key), made of JSON. who: for the audit log. Problem 422: bad fields."""
     known = {"name": body.name, "scopes": body.scopes}
-    fields = body.check(await body.read(request), known, frozenset(known))
+    fields = body.check(content, known, frozenset(known))
     if missing := await apikeys.missing(api.store, fields["scopes"]):
         errors = [{"field": "scopes", "message": f"there is no campaign {missing[0]!r}"}]
         raise Problem(422, "some fields cannot be used", errors)
     try:
-        record, key = await apikeys.create(api.store, fields["name"], fields["scopes"], who=request.state.who)
+        return await apikeys.create(api.store, fields["name"], fields["scopes"], who=who)
     except ValueError as error:
         errors = [{"field": "name", "message": str(error)}]
         raise Problem(422, "some fields cannot be used", errors) from None
+
+
+async def create_key(api: Api, request: Request) -> Response:
+    record, key = await create(api, await body.read(request), request.state.who)
     return reply({**apikeys.to_json(record), "key": key}, 201)
 
 
-async def revoke_key(api: Api, request: Request) -> Response:
-    name = request.path_params["id"]
+async def revoke(api: Api, name: str, who: str) -> None:
+    """name: its id. who: for the audit log. Problem 404: there is none."""
     try:
         if not (name.isascii() and name.isalnum()):
             raise apikeys.Unknown(name)
-        await apikeys.revoke(api.store, name, request.state.who)
+        await apikeys.revoke(api.store, name, who)
     except apikeys.Unknown:
         raise Problem(404, "there is no such key") from None
+
+
+async def revoke_key(api: Api, request: Request) -> Response:
+    await revoke(api, request.path_params["id"], request.state.who)
     return Response(status_code=204)
 
 

@@ -162,13 +162,18 @@ async def _rows(
     return reply({"items": items, "next": str(following) if following < end else None})
 
 
-async def list_audit(api: Api, request: Request) -> Response:
-    after = request.query_params.get("after")
+async def audit_page(api: Api, after: str | None) -> tuple[list[dict[str, Any]], str | None]:
+    """(lines of the audit log, newest first; the cursor of the next page). Problem 422: `after` is none."""
     if after is not None and not re.fullmatch(people.CURSOR, after, re.ASCII):
         errors = [{"field": "after", "message": "must be a cursor from `next`"}]
         raise Problem(422, "some parameters cannot be used", errors)
     lines, following = await audit.page(api.store, after, body.PAGE)
-    return reply({"items": [_line(line) for line in lines], "next": following})
+    return [_line(line) for line in lines], following
+
+
+async def list_audit(api: Api, request: Request) -> Response:
+    items, following = await audit_page(api, request.query_params.get("after"))
+    return reply({"items": items, "next": following})
 
 
 def _line(line: dict[str, str]) -> dict[str, Any]:
@@ -181,48 +186,75 @@ async def find_recipient(api: Api, request: Request) -> Response:
     return reply({"key": people.named(await body.read(request), api.secrets).hex()})
 
 
+async def show(api: Api, key: str, who: str) -> dict[str, Any]:
+    """All that is kept of one recipient; noted in the audit log. Problem 404: this is no key."""
+    recipient = people.key(key)
+    await audit.note(api.store, who, "recipient.shown")
+    return await people.show(api.store, api.secrets, api.settings.shards, recipient)
+
+
 async def show_recipient(api: Api, request: Request) -> Response:
-    recipient = people.key(request.path_params["key"])
-    await audit.note(api.store, request.state.who, "recipient.shown")
-    return reply(await people.show(api.store, api.secrets, api.settings.shards, recipient))
+    return reply(await show(api, request.path_params["key"], request.state.who))
+
+
+async def erase(api: Api, key: str, who: str) -> withdrawals.Erased:
+    """What was removed of one recipient, who is recorded no more. Problem 404: this is no key."""
+    recipient = people.key(key)
+    count = api.settings.shards
+    erased = await withdrawals.erase(api.store, api.secrets, recipient, api.clock(), count, who)
+    api.withdrawn.learn(recipient, True)
+    return erased
 
 
 async def erase_recipient(api: Api, request: Request) -> Response:
-    recipient = people.key(request.path_params["key"])
-    count = api.settings.shards
-    erased = await withdrawals.erase(api.store, api.secrets, recipient, api.clock(), count, request.state.who)
-    api.withdrawn.learn(recipient, True)
+    key = request.path_params["key"]
+    erased = await erase(api, key, request.state.who)
     note = "sums stay as they were; from a HyperLogLog of addresses nobody can be taken out, nor named"
     found = {"removed_from": erased.campaigns, "removed": erased.removed}
-    return reply({"key": recipient.hex(), **found, "note": note})
+    return reply({"key": key, **found, "note": note})
 
 
-async def list_withdrawals(api: Api, request: Request) -> Response:
-    after = request.query_params.get("after", "0")
+async def withdrawals_page(api: Api, after: str, limit: int) -> tuple[list[dict[str, Any]], str | None]:
+    """(about `limit` withdrawals, the cursor of the next page). Problem 422: `after` is none."""
     if not (after.isascii() and after.isdigit() and len(after) <= 20 and int(after) < 1 << 64):
         errors = [{"field": "after", "message": "must be a cursor from `next`"}]
         raise Problem(422, "some parameters cannot be used", errors)
-    found, following = await withdrawals.page(api.store, int(after), body.MOST_PAGE)
+    found, following = await withdrawals.page(api.store, int(after), limit)
     items = [{"mark": mark.hex(), "periods": people.periods(when)} for mark, when in found]
-    return reply({"items": items, "next": str(following) if following else None})
+    return items, str(following) if following else None
 
 
-async def add_withdrawals(api: Api, request: Request) -> Response:
-    found = people.recipients(await body.read(request), api.secrets)
-    await audit.note(api.store, request.state.who, "withdrawals.added", recipients=len(found))
+async def list_withdrawals(api: Api, request: Request) -> Response:
+    items, following = await withdrawals_page(api, request.query_params.get("after", "0"), body.MOST_PAGE)
+    return reply({"items": items, "next": following})
+
+
+async def withdraw(api: Api, content: Any, who: str) -> dict[str, int]:
+    """How many recipients are recorded no more, and how many of them were till now. Problem 422: bad rows."""
+    found = people.recipients(content, api.secrets)
+    await audit.note(api.store, who, "withdrawals.added", recipients=len(found))
     added = await withdrawals.withdraw(api.store, api.secrets, found, api.clock(), api.settings.shards)
     for recipient in found:
         api.withdrawn.learn(recipient, True)
-    return reply({"withdrawn": len(found), "new": added})
+    return {"withdrawn": len(found), "new": added}
 
 
-async def end_withdrawals(api: Api, request: Request) -> Response:
-    found = people.recipients(await body.read(request), api.secrets)
-    await audit.note(api.store, request.state.who, "withdrawals.ended", recipients=len(found))
+async def add_withdrawals(api: Api, request: Request) -> Response:
+    return reply(await withdraw(api, await body.read(request), request.state.who))
+
+
+async def allow(api: Api, content: Any, who: str) -> dict[str, int]:
+    """How many recipients are recorded again. Problem 422: bad rows."""
+    found = people.recipients(content, api.secrets)
+    await audit.note(api.store, who, "withdrawals.ended", recipients=len(found))
     ended = await withdrawals.allow(api.store, api.secrets, found, api.clock())
     for recipient in found:
         api.withdrawn.learn(recipient, False)
-    return reply({"allowed": ended})
+    return {"allowed": ended}
+
+
+async def end_withdrawals(api: Api, request: Request) -> Response:
+    return reply(await allow(api, await body.read(request), request.state.who))
 
 
 CALLS = (

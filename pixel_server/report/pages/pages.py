@@ -11,27 +11,59 @@ from starlette.routing import Route
 
 from pixel_server.report import api as http
 from pixel_server.report.api import Api
-from pixel_server.report.pages import campaign_list, campaign_page, recipients_page, render
+from pixel_server.report.pages import (
+    campaign_edit,
+    campaign_list,
+    campaign_page,
+    keys_page,
+    people_pages,
+    pixel_page,
+    recipients_page,
+    render,
+)
 from pixel_server.report.pages import routes as table
+from pixel_server.report.pages.kept_page import KeptPage, Spooled
 from pixel_server.report.pages.live import Live
 from pixel_server.report.pages.routes import Page
 from pixel_server.report.pages.sign_in import AddressOf, SignIn
 
 PAGES = (
     Page("GET", "/", "read", campaign_list.show, shared=True),
+    Page("GET", "/new", "write", campaign_edit.new),
+    Page("POST", "/new", "write", campaign_edit.create),
     Page("GET", "/campaigns/{id}", "read", campaign_page.page, shared=True),
     Page("GET", "/campaigns/{id}/stats.json", "read", campaign_page.stats_json),
     Page("GET", "/campaigns/{id}/figures.json", "read", campaign_page.figures_json),
     Page("GET", "/campaigns/{id}/recipients", "people", recipients_page.page),
     Page("GET", "/campaigns/{id}/recipients.csv", "people", recipients_page.download),
     Page("GET", "/campaigns/{id}/recipients.ndjson", "people", recipients_page.download),
+    Page("GET", "/campaigns/{id}/edit", "write", campaign_edit.edit),
+    Page("POST", "/campaigns/{id}/edit", "write", campaign_edit.change),
+    Page("GET", "/campaigns/{id}/pixel", "read", pixel_page.page),
+    Page("POST", "/campaigns/{id}/pixel", "write", pixel_page.make),
+    Page("GET", "/campaigns/{id}/delete", "write", campaign_edit.ask_delete),
+    Page("POST", "/campaigns/{id}/delete", "write", campaign_edit.delete),
+    Page("GET", "/keys", "read", keys_page.page),
+    Page("POST", "/keys", "write", keys_page.make),
+    Page("GET", "/keys/{id}/revoke", "write", keys_page.ask_revoke),
+    Page("POST", "/keys/{id}/revoke", "write", keys_page.revoke),
+    Page("GET", "/withdrawals", "people", people_pages.list_withdrawals),
+    Page("POST", "/withdrawals", "people", people_pages.withdraw, most=people_pages.MOST_FORM),
+    Page("POST", "/withdrawals/end", "people", people_pages.allow, most=people_pages.MOST_FORM),
+    Page("GET", "/recipients", "people", people_pages.ask_recipient),
+    Page("POST", "/recipients", "people", people_pages.find_recipient),
+    Page("GET", "/recipients/{key}", "people", people_pages.show_recipient),
+    Page("GET", "/recipients/{key}/erase", "people", people_pages.ask_erase),
+    Page("POST", "/recipients/{key}/erase", "people", people_pages.erase),
+    Page("GET", "/audit", "people", people_pages.list_audit),
 )
 
 
-def routes(api: Api, address_of: AddressOf) -> list[Route]:
-    """address_of: whose request it is, as bytes."""
+def routes(api: Api, address_of: AddressOf, spooled: Spooled) -> list[Route]:
+    """address_of: whose request it is, as bytes. spooled: what waits on disk."""
     live = Page("GET", "/campaigns/{id}/live", "read", Live(campaign_page.texts).answer)
-    return table.routes(api, (*PAGES, live, *SignIn(address_of).pages()))
+    kept = Page("GET", "/kept", "read", KeptPage(spooled).show)
+    return table.routes(api, (*PAGES, live, kept, *SignIn(address_of).pages()))
 
 
 def not_found(api: Api) -> Callable[[Request, Exception], Response]:

@@ -17,17 +17,6 @@ TOKEN = re.compile(r'name="csrf" value="([\w-]+)"')
 
 
 @pytest.fixture
-def made_key(site):
-    """Makes an API key with these scopes: (id, key)."""
-
-    def make(*scopes):
-        made = site.post("/api/keys", json={"name": "another", "scopes": list(scopes)}).json()
-        return made["id"], made["key"]
-
-    return make
-
-
-@pytest.fixture
 def link(site, settings):
     """Makes a token that signs in once."""
 

@@ -1,0 +1,154 @@
+"""A person makes a campaign, takes its pixel, and makes and revokes a key: by clicking and typing alone."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.journeys.test_dashboard import assert_fits, looking, sign_in
+from tests.stack import Stack, until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+FOCUSED = "document.activeElement.id"
+
+
+@pytest.fixture(scope="module")
+def stack_of_forms() -> Iterator[Stack]:
+    stack = Stack(Path(tempfile.mkdtemp(prefix="px-")))
+    stack.start()
+    yield stack
+    stack.stop()
+    shutil.rmtree(stack.data)
+    stack.log.unlink()
+
+
+def says(page: Page) -> str:
+    """What the page says was done."""
+    text = page.locator("main .done").inner_text()
+    assert_fits(page)
+    return text
+
+
+def arrives(page: Page, text: str) -> None:
+    """Waits for a page with this text, and looks at it."""
+    page.locator("main").get_by_text(text).first.wait_for()
+    page.wait_for_load_state()
+    assert_fits(page)
+
+
+@pytest.mark.parametrize(("width", "scheme", "script"), [(1280, "light", True), (360, "dark", False)])
+def test_the_whole_way(stack_of_forms: Stack, browser: Browser, width: int, scheme: str, script: bool):
+    stack, name = stack_of_forms, "desk" if script else "phone"
+    with looking(browser, stack, width, scheme, script) as page:
+        sign_in(page, stack)
+        page.get_by_role(
+            "link", name="New campaign" if page.get_by_role("table").count() else "first"
+        ).click()
+        assert_fits(page)
+        assert page.get_by_label("Sent", exact=True).is_visible()
+        assert page.get_by_label("Origins").is_hidden()
+        page.get_by_role("radio", name="web").check()
+        assert page.get_by_label("Sent", exact=True).is_hidden()
+        assert page.get_by_label("Origins").is_visible()
+        page.get_by_role("radio", name="email").check()
+        page.get_by_label("Name", exact=True).fill(f"News for the {name}")
+        page.get_by_label("Id", exact=True).fill(name)
+        page.get_by_label("Sent", exact=True).fill("20")
+        page.get_by_label("Sent at").fill("2026-11-24T09:30")
+        page.get_by_label("Time zone").fill("Europe/Berlin")
+        page.get_by_role("button", name="Make campaign").click()
+        assert says(page) == "The campaign is made."
+
+        page.get_by_label("Recipient", exact=True).fill(f"{name}@example.org")
+        page.get_by_role("button", name="Make the pixel").click()
+        arrives(page, "The pixel of")
+        tag = page.get_by_role("textbox", name="Image tag").input_value()
+        assert page.get_by_role("button", name="Copy: Image tag").count() == int(script)
+        if script:
+            page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+            page.get_by_role("button", name="Copy: Image tag").click()
+            page.get_by_role("status").get_by_text("Copied").wait_for()
+            assert page.evaluate("navigator.clipboard.readText()") == tag
+        url = tag.partition('src="')[2].partition('"')[0]
+        assert stack.get(url) == (200, "recorded")
+        until(lambda: stack.totals(name)["opens"] == 1)
+
+        page.get_by_role("link", name="Settings").click()
+        arrives(page, "How long it is kept")
+        assert page.get_by_label("Time zone").count() == 0, "fixed after the first hit"
+        assert page.get_by_role("radio", name="identified").is_disabled()
+        assert page.get_by_label("Sent at").input_value() == "2026-11-24T09:30"
+        page.get_by_label("Bounced").fill("2")
+        page.get_by_role("button", name="Save").click()
+        assert says(page) == "Saved."
+        campaign = stack.call("GET", f"/api/campaigns/{name}")[1]
+        assert (campaign["sent"], campaign["bounced"]) == (20, 2)
+        assert campaign["sent_at"] == "2026-11-24T08:30:00Z"
+
+        page.get_by_role("link", name="Keys").click()
+        page.get_by_label("Name", exact=True).fill("a program")
+        page.get_by_role("checkbox", name="people").check()
+        page.get_by_role("button", name="Make the key").click()
+        arrives(page, "It is shown this once")
+        key = page.get_by_role("textbox", name="It is shown this once").input_value()
+        own, stack.key = stack.key, key
+        assert stack.call("GET", "/api/withdrawals")[0] == 200
+        page.get_by_role("link", name="Revoke a program").click()
+        page.get_by_role("button", name="Revoke").click()
+        assert says(page) == "The API key is revoked."
+        assert stack.call("GET", "/api/withdrawals")[0] == 401
+        stack.key = own
+
+        page.get_by_role("link", name="Withdrawals").click()
+        page.get_by_label("Record no more of").fill(f"{name}@example.org\nbob@example.org")
+        page.get_by_role("button", name="Record no more").click()
+        assert says(page) == "Recorded no more: 2."
+        page.get_by_role("link", name="One recipient").click()
+        page.get_by_label("Or a link of their mail").fill(url)
+        page.get_by_role("button", name="Find").click()
+        arrives(page, "By campaign")
+        assert page.get_by_role("link", name=name).count() == 1
+        page.get_by_role("link", name="Erase this recipient").click()
+        page.get_by_role("button", name="Erase for ever").click()
+        assert says(page) == "Erased in all campaigns, and recorded no more."
+        page.get_by_role("link", name="What is kept").click()
+        arrives(page, "Settings of this server")
+        page.get_by_role("link", name="Audit log").click()
+        arrives(page, "newest first")
+        assert page.get_by_text("recipient erased").first.is_visible()
+
+        page.goto(f"{stack.address}/campaigns/{name}/edit")
+        page.get_by_role("link", name="Delete this campaign").click()
+        page.get_by_label("Type its id").fill(name)
+        page.get_by_role("button", name="Delete for ever").click()
+        assert "are deleted" in says(page)
+        assert stack.call("GET", f"/api/campaigns/{name}")[0] == 404
+
+
+def test_what_is_wrong_is_found_by_keyboard(stack_of_forms: Stack, browser: Browser):
+    context = browser.new_context(viewport={"width": 360, "height": 800}, java_script_enabled=True)
+    page = context.new_page()
+    sign_in(page, stack_of_forms)
+    page.goto(f"{stack_of_forms.address}/new")
+    page.get_by_label("Name", exact=True).fill("W" * 200)
+    page.get_by_label("Id", exact=True).fill("No Id")
+    page.get_by_label("Sent", exact=True).fill("many")
+    page.keyboard.press("Enter")
+    alert = page.get_by_role("alert")
+    alert.wait_for()
+    assert_fits(page)
+    alert.get_by_role("link", name="Sent").press("Enter")
+    assert page.evaluate(FOCUSED) == "sent"
+    sent = page.get_by_label("Sent", exact=True)
+    assert sent.input_value() == "many"
+    described = sent.get_attribute("aria-describedby")
+    told = [page.locator(f"#{name}").inner_text() for name in described.split()]
+    assert any("whole number" in text for text in told)
+    context.close()
