@@ -119,13 +119,16 @@ return 1
 """
 
 _DELETE = """
--- KEYS: campaign, campaigns, gone, changes, deleting, dropped. ARGV: id. Returns 1, or 0 if there is none.
+-- KEYS: campaign, campaigns, gone, changes, deleting, dropped, notes, shares. ARGV: id, what the names of
+-- shares begin with. Returns 1, or 0 if there is none.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('SADD', KEYS[3], ARGV[1])
 redis.call('SADD', KEYS[5], ARGV[1])
 redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('HDEL', KEYS[6], ARGV[1], ARGV[1] .. ':out', ARGV[1] .. ':origin')
+for _, share in ipairs(redis.call('SMEMBERS', KEYS[8])) do redis.call('DEL', ARGV[2] .. share) end
+redis.call('DEL', KEYS[7], KEYS[8])
 redis.call('XADD', KEYS[4], 'MAXLEN', '~', 10000, '*', 'id', ARGV[1])
 return 1
 """
@@ -263,8 +266,11 @@ async def uses(store: AsyncRedis, campaign: str) -> tuple[Campaign, Uses]:
 
 async def delete(store: AsyncRedis, campaign: str, shards: int) -> None:
     """Removes a campaign and every key of it; its tombstone stays. Unknown: there is none."""
-    names = (keys.campaign(campaign), keys.CAMPAIGNS, keys.GONE, keys.CHANGES, keys.DELETING, keys.DROPPED)
-    if not is_slug(campaign) or not await store.eval(_DELETE, 6, *names, campaign):
+    names = (
+        *(keys.campaign(campaign), keys.CAMPAIGNS, keys.GONE, keys.CHANGES, keys.DELETING, keys.DROPPED),
+        *(keys.notes(campaign), keys.shares(campaign)),
+    )
+    if not is_slug(campaign) or not await store.eval(_DELETE, 8, *names, campaign, keys.share("")):
         raise Unknown(campaign)
     await _purge(store, campaign, shards)
 

@@ -23,7 +23,9 @@ from pixel_server.commands import (
     key,
     link,
     networks,
+    note,
     privacy,
+    share,
     sign_in,
     spool,
 )
@@ -99,6 +101,8 @@ def work(processes: int, one: bool) -> None:
 main.add_command(campaign.campaign)
 main.add_command(link.link)
 main.add_command(key.key)
+main.add_command(note.note)
+main.add_command(share.share)
 main.add_command(dead_letters.dead_letters)
 main.add_command(spool.spool)
 main.add_command(privacy.privacy)

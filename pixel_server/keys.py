@@ -18,6 +18,9 @@ px:{all}:changes             stream  last 10,000          api, roll-up: id made,
 px:{all}:apikeys             set     forever              api: ids of API keys                api
 px:{all}:apikey:KEY          hash    until revoked        api: hash, name, scopes, times      api
 px:{all}:signin:LINK         string  10 minutes, one use  up, cli: API key's id, by hash      sign-in page
+px:{all}:notes:ID            hash    until deleted        api: notes, by id                   api, stats
+px:{all}:shares:ID           set     until deleted        api: ids of share links             api
+px:{all}:share:KEY           hash    until revoked        api, pages: hash, record, last use  api, pages
 px:{all}:audit               stream  last 10,000          api, cli, retention: who did what   api, cli
 px:{all}:rewrite             hash    forever              erasure, schedule: asked, answered  schedule
 px:{all}:sweep               hash    forever              retention: where it goes on         retention
@@ -25,7 +28,7 @@ px:{all}:workers             zset    10 s an entry        workers: name and last
 px:{s}:hits                  stream  until counted        recorder: batches                   roll-up
 px:{s}:producers             hash    30 days idle         recorder: last sequence and ms      recorder
 px:{s}:turn                  hash    forever              its writers: n, id, newest hit     the same
-px:{s}:total:ID              hash    until deleted        roll-up: sums of all time           stats
+px:{s}:total:ID              hash    until deleted        roll-up: sums of all time, last hit stats
 px:{s}:rules:ID              hash    until deleted        roll-up: hits by id of a rule       stats
 px:{s}:breakdown:ID          hash    PIXEL_KEEP_DAYS_...  roll-up: opens of people, packed    stats
 px:{s}:evidence:MINUTE       hash    6 minutes, or a day* roll-up: hits that may be bursts    roll-up
@@ -91,6 +94,18 @@ def api_key(key: str) -> str:
 def sign_in(digest: str) -> str:
     """digest: of a link's token, hexadecimal."""
     return f"px:{{all}}:signin:{digest}"
+
+
+def notes(campaign: str) -> str:
+    return f"px:{{all}}:notes:{campaign}"
+
+
+def shares(campaign: str) -> str:
+    return f"px:{{all}}:shares:{campaign}"
+
+
+def share(share: str) -> str:
+    return f"px:{{all}}:share:{share}"
 
 
 def hits(shard: int) -> str:

@@ -78,6 +78,9 @@ def test_no_key_that_is_not_listed(web, client, count, settings):
     asyncio.run(sign_in_link(settings.redis_url))
     web.get("/sign-in/px:{9}:made-by-a-stranger")
     web.post("/sign-in", data={"key": "px:{9}:made-by-a-stranger"})
+    for campaign in ("mail", "gone"):
+        web.post(f"/api/campaigns/{campaign}/notes", json={"text": "mail sent"})
+        web.post(f"/api/campaigns/{campaign}/shares", json={"name": "A partner"})
     web.delete("/api/campaigns/gone")
     client.xadd(keys.hits(0), {"1": b"no hits"})
     count()

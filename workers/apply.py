@@ -12,8 +12,9 @@ Why each hit is counted exactly once:
    lost: the id has moved, and the entries are neither there nor read again. A worker that slept through
    others' commits finds n moved, and changes nothing.
 4. What is merged does not depend on order: sums add; a recipient's record is (least, greatest, sum, union);
-   an open that turns out to be earlier than the first one known moves one unique open from cell to cell;
-   HyperLogLogs are sets. So hits, opens and unique opens come out the same however batches were cut.
+   the time of a campaign's last hit is the greatest; an open that turns out to be earlier than the first one
+   known moves one unique open from cell to cell; HyperLogLogs are sets. So hits, opens and unique opens come
+   out the same however batches were cut.
 5. A deleted campaign: its tombstone is set, then n is raised, then its keys go. A roll-up that read n before
    that fails; one that read it after sees the tombstone, and drops the hits. Retention does the same with
    what it writes into the campaign's record.
@@ -53,13 +54,14 @@ _SIZES = [bytes([size]) for size in range(256)]
 
 @dataclass(slots=True)
 class Kept:
-    """What a shard holds of one campaign, as far as a tally touches it."""
+    """What a shard holds of one campaign, as far as a tally touches it. last_hit: seconds."""
 
     people: dict[bytes, Person] = field(default_factory=dict)
     buckets: dict[str, Cells] = field(default_factory=dict)
     months: dict[str, Cells] = field(default_factory=dict)
     opens: dict[str, breakdown.Days] = field(default_factory=dict)
     parts: dict[tuple[str, str], dimensions.Names] = field(default_factory=dict)
+    last_hit: int = 0
 
 
 def read(store: Redis, shard: int, tally: Tally) -> list[tuple[Sums, Kept]]:
@@ -81,6 +83,7 @@ def read(store: Redis, shard: int, tally: Tally) -> list[tuple[Sums, Kept]]:
             pipe.get(keys.buckets(shard, sums.campaign.id, day))
         pipe.hmget(keys.months(shard, sums.campaign.id), ["", *months])
         pipe.hmget(keys.breakdown(shard, sums.campaign.id), [breakdown.ALL, *months])
+        pipe.hget(keys.total(shard, sums.campaign.id), "last_hit")
         for day in sums.parts:
             pipe.hmget(keys.web(shard, sums.campaign.id, day), DIMENSIONS)
     answers = iter(pipe.execute())
@@ -88,6 +91,7 @@ def read(store: Redis, shard: int, tally: Tally) -> list[tuple[Sums, Kept]]:
         kept.buckets = {day: series.unpack(next(answers)) for day in days}
         kept.months = dict(zip(months, map(series.unpack, next(answers)[1:]), strict=True))
         kept.opens = dict(zip([breakdown.ALL, *months], map(breakdown.unpack, next(answers)), strict=True))
+        kept.last_hit = int(next(answers) or 0)
         for day in sums.parts:
             for dimension, value in zip(DIMENSIONS, next(answers), strict=True):
                 kept.parts[day, dimension] = dimensions.unpack(value)
@@ -143,6 +147,8 @@ def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float, records: Re
     for name, count in recipients.items():
         if count:
             yield ("HINCRBY", keys.total(shard, campaign), name, str(count))
+    if sums.last_hit // 1000 > kept.last_hit:
+        yield ("HSET", keys.total(shard, campaign), "last_hit", str(sums.last_hit // 1000))
     for rule, count in sums.rules.items():
         if count:
             yield ("HINCRBY", keys.rules(shard, campaign), rule, str(count))

@@ -71,6 +71,7 @@ class Sums:
     rule: Rule
     name: bytes
     hits: dict[tuple[int, Verdict, int], int] = field(default_factory=dict)
+    last_hit: int = 0
     countries: dict[tuple[int, str], int] = field(default_factory=dict)
     cells: dict[int, Cell] = field(default_factory=dict)
     people: dict[bytes, Person] = field(default_factory=dict)
@@ -292,6 +293,7 @@ def _add_mail(tally: Tally, sums: Sums, one: Hit, linked: int, judge: Judge, has
     start = time // BUCKET * series.QUARTER
     key = (start, found, kind)
     sums.hits[key] = sums.hits.get(key, 0) + 1
+    sums.last_hit = max(sums.last_hit, time)
     if not is_followed:
         if kind == ANONYMOUS and mode == LAST and recipient:
             day = time // 86_400_000
@@ -345,6 +347,7 @@ def _add_page(tally: Tally, sums: Sums, one: Hit, judge: Judge, known: Salts) ->
         return
     key = (start, found, NO_OPEN)
     sums.hits[key] = sums.hits.get(key, 0) + 1
+    sums.last_hit = max(sums.last_hit, one.time)
     if is_view:
         if mode < PSEUDONYMOUS:
             view.visitor, view.others, view.cookieless = b"", (), b""

@@ -50,6 +50,14 @@ def store_url(settings: Settings) -> str:
     return found.redis_url if found else settings.redis_url
 
 
+def left_base_url(settings: Settings) -> str | None:
+    """Where the `up` of this data directory is reached; None: there was none."""
+    from pixel_server.up import left  # noqa: PLC0415
+
+    found = left(settings.data)
+    return found.base_url if found else None
+
+
 def with_store(act: Callable[[Any, Settings], Awaitable[T]], url: str | None = None) -> T:
     """Runs `act` with a store that was found fit, and the settings."""
     from pixel_server import store as stores  # noqa: PLC0415

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from pixel_server.commands.frame import Failure, as_json
+from pixel_server.commands.frame import Failure, as_json, left_base_url
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 
@@ -28,7 +28,7 @@ def link(campaign_id: str, recipient: str, as_html: bool, as_json: bool) -> None
         check_recipient(recipient)
     except ValueError as error:
         raise Failure(f"recipient {error}") from None
-    address = settings.base_url or _left_base_url(settings)
+    address = settings.base_url or left_base_url(settings)
     if address is None:
         raise Failure("set PIXEL_BASE_URL, the address at which the world reaches this server")
     secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
@@ -48,10 +48,3 @@ def _are_those_of_up(settings: Settings, secrets: Secrets) -> None:
     recipient, signers = secrets.fingerprints()
     if found and not (recipient in found.prints and signers[0] in found.prints):
         raise Failure("`up` had other secrets: set the same PIXEL_SECRET and PIXEL_RECIPIENT_SECRET here")
-
-
-def _left_base_url(settings: Settings) -> str | None:
-    from pixel_server.up import left  # noqa: PLC0415
-
-    found = left(settings.data)
-    return found.base_url if found else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server.report import campaign_calls, key_calls, openapi, people_calls
+from pixel_server.report import campaign_calls, key_calls, note_calls, openapi, people_calls, share_calls
 from pixel_server.report.api import Api, Call, reply
 
 
@@ -16,6 +16,8 @@ async def describe(api: Api, request: Request) -> Response:
 CALLS = (
     *campaign_calls.CALLS,
     *people_calls.CALLS,
+    *note_calls.CALLS,
+    *share_calls.CALLS,
     *key_calls.CALLS,
     Call("GET", "/api/openapi.json", None, describe),
 )

@@ -291,6 +291,15 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "hlen",
             _number,
         ),
+        "share": _Source(
+            "share links",
+            "a name, who made it, the hour of its last use",
+            "links",
+            "px:{all}:share:KEY",
+            "until revoked, or the campaign is deleted",
+            "exists",
+            _number,
+        ),
         "audit": _Source(
             "audit log",
             "ids of API keys and campaigns, counts",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pixel_server import __version__, dimensions
+from pixel_server import __version__, dimensions, notes, sharelinks
 from pixel_server.report import body, breakdowns, people, ranges, recipients, schemas, uploads
 from pixel_server.report import shared as sharing
 from pixel_server.report.problems import TYPE as PROBLEM
@@ -275,6 +275,7 @@ def _paths() -> dict[str, Any]:
                 body="HitToExplain",
             ),
         },
+        **_beside(),
         **_people(),
         "/api/keys": {
             "get": _call(
@@ -333,6 +334,63 @@ def _paths() -> dict[str, Any]:
                     503: _ok("A hit could be stored nowhere.", ref("Readiness")),
                 },
             )
+        },
+    }
+
+
+def _beside() -> dict[str, Any]:
+    """Calls on what stands beside a campaign's figures: notes and share links."""
+    campaign = {"$ref": "#/components/parameters/campaign"}
+    gone = {"description": "It is gone."}
+    return {
+        "/api/campaigns/{id}/notes": {
+            "parameters": [campaign],
+            "get": _call(
+                "list_notes",
+                "read",
+                "Notes on dates of a campaign, in order of time",
+                (404,),
+                {200: _ok("All of them: there is one page.", _page("Note"))},
+            ),
+            "post": _call(
+                "add_note",
+                "write",
+                "Note what happened on a date",
+                (*_BODY, 404, 409),
+                {201: _ok("The note.", ref("Note"))},
+                description=f"409: the campaign has {notes.MOST} notes already.",
+                body="NewNote",
+            ),
+        },
+        "/api/campaigns/{id}/notes/{note}": {
+            "parameters": [campaign, _path("note", "A note's id.", ref("NoteId"))],
+            "delete": _call("remove_note", "write", "Remove a note", (404,), {204: gone}),
+        },
+        "/api/campaigns/{id}/shares": {
+            "parameters": [campaign],
+            "get": _call(
+                "list_shares",
+                "read",
+                "Share links of a campaign, oldest first, those that have expired too",
+                (404,),
+                {200: _ok("All of them: there is one page.", _page("Share"))},
+            ),
+            "post": _call(
+                "make_share",
+                "write",
+                "Make a share link of a campaign",
+                (*_BODY, 404, 409),
+                {201: _ok("The link: shown this once, kept as a hash.", ref("NewShare"))},
+                description=(
+                    "Who has it sees what a key of the scope `read:CAMPAIGN` is shown, without a key. 409: "
+                    f"the campaign has {sharelinks.MOST} already, or no base URL is set."
+                ),
+                body="ShareRequest",
+            ),
+        },
+        "/api/campaigns/{id}/shares/{share}": {
+            "parameters": [campaign, _path("share", "A share link's id.", ref("ShareId"))],
+            "delete": _call("revoke_share", "write", "Revoke a share link", (404,), {204: gone}),
         },
     }
 

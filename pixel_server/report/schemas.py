@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pixel_server import campaigns
+from pixel_server import campaigns, notes, sharelinks
 from pixel_server.apikeys import MOST_SCOPES, OF_CAMPAIGN, SCOPES
 from pixel_server.campaigns import time_zones
 from pixel_server.links import MAX_RECIPIENT
@@ -185,6 +185,7 @@ def named() -> dict[str, Schema]:
         "KeyRequest": taken(
             ("name", "scopes"), name=name, scopes=array(_scope(), minItems=1, maxItems=MOST_SCOPES)
         ),
+        **_beside(name),
         "Problem": answer(
             ("errors",),
             type=text("Always `about:blank`.", format="uri-reference"),
@@ -232,6 +233,43 @@ def named() -> dict[str, Schema]:
         **_people(),
         **_stats(),
         **_shared(kind),
+    }
+
+
+def _beside(name: Schema) -> dict[str, Schema]:
+    """Notes and share links of a campaign. name: text of up to 200 characters."""
+    at = {"type": "string", "format": "date-time"}
+    words = {**name, "description": "What happened. Not only blanks, no control characters."}
+    frames = array(
+        {"type": "string", "pattern": body.ORIGIN},
+        maxItems=body.MOST_ORIGINS,
+        description="Origins whose pages may frame it, as `https://www.example.org`; none: nobody may.",
+    )
+    share = {
+        "id": ref("ShareId"),
+        "campaign": ref("CampaignId"),
+        "name": name,
+        "created": instant("When it was made."),
+        "made_by": text("`key ID` or `command line`."),
+        "expires_at": or_null(at, "From then on it opens nothing; null: never."),
+        "frames": frames,
+        "last_used": or_null(at, "The hour in which it last was; null: never."),
+    }
+    return {
+        "NoteId": text("A note's id.", pattern=f"^{notes.PATTERN}$"),
+        "Note": answer(id=ref("NoteId"), at=instant("When it happened."), text=words),
+        "NewNote": taken(
+            ("text",), at=instant("When it happened, to the second, 1970 to 2106. Default: now."), text=words
+        ),
+        "ShareId": text("A share link's id, not its token.", pattern=f"^{sharelinks.PATTERN}$"),
+        "Share": answer(**share),
+        "NewShare": answer(**share, url=text("The link itself. Who has it sees the shared figures.")),
+        "ShareRequest": taken(
+            ("name",),
+            name=name,
+            expires_at=or_null(at, "In the future, to the second, until 2106. Null, the default: never."),
+            frames=frames,
+        ),
     }
 
 
@@ -553,9 +591,14 @@ def _stats() -> dict[str, Schema]:
                 "mails are delivered but no open is known: `high` and `estimate` are too low by their share. "
                 "Null: nothing `delivered`, more openers than delivered, or nobody is told apart.",
             ),
+            last_hit=or_null(
+                instant(""),
+                "Of all time, whatever the range; null: none, or not known of one counted long ago.",
+            ),
             closed_at=or_null(instant(""), "Since when opens add to no unique figure; null: they do."),
             over={"type": "boolean", "description": "More recipients opened than mails were `delivered`."},
             series=array({"anyOf": [ref("EmailInterval"), ref("WebInterval")]}),
+            notes=array(ref("Note"), description="Those in the range of `series`, in order of time."),
             estimates={
                 "type": "object",
                 "description": "Which figures of `totals` are estimates, and how good.",

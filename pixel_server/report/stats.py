@@ -7,37 +7,26 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from pixel_server import breakdown, keys, producer, retention, series
+from pixel_server import breakdown, keys, notes, retention, series
 from pixel_server.agents import OTHER
 from pixel_server.campaigns import Campaign
 from pixel_server.consent import Consent
 from pixel_server.report import hyperloglog, ranges, rates
+from pixel_server.report import totals as all_time
 from pixel_server.report.ranges import Range
+from pixel_server.report.totals import Figures
 from pixel_server.retention import Keep
 from pixel_server.series import Cell, Cells
 from pixel_server.settings import Settings
 from pixel_server.store import AsyncRedis
-from pixel_server.tokens import Mode
 from pixel_server.verdicts import CLASSES
 
-_EMAIL = ("hits", "opens", "unique_opens", "unique_opens_person", "opens_anonymous", "hits_gpc")
 _OF_RECIPIENTS = ("person", "prefetch", "scanner", "unknown")
-_WEB = (
-    *("hits", "views", "views_bot", "visits", "bounces", "visits_new", "visits_returning"),
-    *("views_no_visitor", "views_no_visit", "hits_gpc"),
-)
 
 MOST_DAYS_OF_OPENS = 31
 """Days of which breakdowns are added up: some hundred labels a day and shard, 0.1 ms."""
 MOST_NAMES = 20
 """Clients, devices or countries that are shown; the rest is one."""
-
-_OF_WHOM = (
-    *("unique_opens", "unique_opens_person", "unique_visitors", "unique_ips"),
-    *("visits", "bounces", "visits_new", "visits_returning"),
-)
-
-Figures = dict[str, int | None]
 
 
 async def read(
@@ -49,16 +38,15 @@ async def read(
     """
     shards = settings.shards
     reading = _Reading(campaign, wanted, shards)
-    reading.follows = Consent(settings).rule(campaign.mode, None).mode >= Mode.PSEUDONYMOUS
+    reading.follows = all_time.follows(campaign, Consent(settings))
     pipe = store.pipeline(transaction=False)
-    pipe.time()
-    for shard in range(shards):
-        pipe.eval(producer.OLDEST, 1, keys.hits(shard))
+    all_time.ask_as_of(pipe, shards)
+    pipe.hvals(keys.notes(campaign.id))
     reading.ask(pipe)
-    (seconds, micros), *answers = await pipe.execute()
-    waiting = [_ms(entry) for entry in answers[:shards] if entry]
-    as_of = min([seconds * 1000 + micros // 1000, *waiting])
-    reading.take(iter(answers[shards:]))
+    answers = iter(await pipe.execute())
+    as_of = all_time.as_of([next(answers) for _ in range(1 + shards)])
+    noted = [note for note in notes.parse(next(answers)) if wanted.start <= note.at < wanted.end]
+    reading.take(answers)
 
     kept_since = _kept_since(campaign, retention.keep(settings, campaign), reading.by_days, now)
     items = reading.series(kept_since)
@@ -73,8 +61,8 @@ async def read(
         "time_zone": wanted.zone.key,
         "as_of": ranges.show_ms(as_of),
         "totals": totals,
-        "sent": reading.sent,
-        "delivered": reading.delivered,
+        "sent": all_time.sent(campaign, reading.kept),
+        "delivered": all_time.delivered(campaign, reading.kept),
         "verdicts": reading.verdicts(kept_since),
         "rules": reading.rules(),
         "rulesets": reading.rulesets(),
@@ -84,8 +72,10 @@ async def read(
         "visitor_unit": reading.visitor_unit,
         "open_rate": rate,
         "over": over,
+        "last_hit": None if reading.kept.last_hit is None else ranges.show_ms(reading.kept.last_hit * 1000),
         "closed_at": None if campaign.closed_at is None else ranges.show_ms(campaign.closed_at * 1000),
         "series": items,
+        "notes": [notes.to_json(note) for note in noted],
         "estimates": {name: _ESTIMATE for name in ("unique_ips", "unique_visitors") if name in totals}
         | {name: _BINNED for name, found in {**opens, **times}.items() if found and name.startswith("time_")},
     }
@@ -112,30 +102,19 @@ class _Reading:
         self.shards = shards
         self.by_days = wanted.interval == "day" and wanted.zone.key == campaign.time_zone
         self.starts = wanted.starts()
-        self.counts = _EMAIL if campaign.kind == "email" else _WEB
+        self.counts = all_time.COUNTS[campaign.kind]
         self.cells: list[Cell] = [[] for _ in self.starts]
         self.visitors: list[int] = [0] * len(self.starts)
         self.range_visitors = 0
-        self.totals: dict[str, int] = {}
-        self.total_visitors = 0
+        self.kept = all_time.Kept()
         self.addresses = 0
         self.dropped = [0, 0, 0]
-        self.mailed = 0
         self.follows = True
         self._rules: dict[str, int] = {}
         self._opens: Counter[str] = Counter()
         self._days = [datetime.fromtimestamp(at, wanted.zone).strftime("%Y%m%d") for at in self.starts]
         self._utc_days = _utc_days(wanted.start, wanted.end)
         self._months = sorted({day[:6] for day in self._days})
-
-    @property
-    def sent(self) -> int | None:
-        """Mails, as the sender says; else those whose links were made with `sent`."""
-        return self.campaign.sent if self.campaign.sent is not None else self.mailed or None
-
-    @property
-    def delivered(self) -> int | None:
-        return None if self.sent is None else max(0, self.sent - self.campaign.bounced)
 
     @property
     def _counts_opens(self) -> bool:
@@ -159,7 +138,7 @@ class _Reading:
         if self.wanted.all_time:
             pipe.hmget(keys.DROPPED, [keys.dropped(name, why) for why in ("gpc", "out", "origin")])
         for shard in range(self.shards):
-            pipe.hget(keys.total(shard, name), "mailed")
+            pipe.hgetall(keys.total(shard, name))
             if self._counts_opens:
                 pipe.hmget(
                     keys.breakdown(shard, name), [breakdown.ALL] if self.wanted.all_time else self._months
@@ -175,7 +154,6 @@ class _Reading:
                 for day in self._days:
                     pipe.pfcount(keys.visitors(shard, name, day))
             if self.wanted.all_time:
-                pipe.hgetall(keys.total(shard, name))
                 pipe.get(keys.addresses(shard, name))
                 pipe.pfcount(keys.visitors(shard, name))
             elif self._counts_visitors:
@@ -186,7 +164,8 @@ class _Reading:
         if self.wanted.all_time:
             self.dropped = [int(value or 0) for value in next(answers)]
         for _ in range(self.shards):
-            self.mailed += int(next(answers) or 0)
+            counts = {count.decode(): int(value) for count, value in next(answers).items()}
+            visitors = 0
             if self._counts_opens:
                 self._take_opens(next(answers))
             if self.wanted.all_time:
@@ -199,12 +178,11 @@ class _Reading:
                 for i in range(len(self.starts)):
                     self.visitors[i] += next(answers)
             if self.wanted.all_time:
-                for count, value in next(answers).items():
-                    self.totals[count.decode()] = self.totals.get(count.decode(), 0) + int(value)
                 addresses.append(next(answers))
-                self.total_visitors += next(answers)
+                visitors = next(answers)
             elif self._counts_visitors:
                 self.range_visitors += next(answers)
+            self.kept.add(counts, visitors)
         self.addresses = hyperloglog.count_union(addresses)
 
     def _take_opens(self, months: list[bytes | None]) -> None:
@@ -268,12 +246,9 @@ class _Reading:
         return totals
 
     def all_time(self) -> Figures:
-        totals: Figures = {name: self.totals.get(name, 0) for name in self.counts}
-        if self.campaign.kind == "web":
-            totals["unique_visitors"] = self.total_visitors
-        totals["unique_ips"] = self.addresses
+        totals = all_time.figures(self.campaign, self.kept, self.follows)
+        totals["unique_ips"] = self.addresses if self.follows else None
         totals.update(self._dropped(*self.dropped))
-        self._hide(totals, 0)
         return totals
 
     def _dropped(self, asked: int | None, out: int | None, origin: int | None) -> Figures:
@@ -286,11 +261,13 @@ class _Reading:
         known = self.wanted.all_time or self.wanted.start >= kept_since
         found: dict[str, dict[str, int | None]] = {}
         for name in CLASSES:
-            hits = self.totals.get(f"hits_{name}", 0)
+            hits = self.kept.counts.get(f"hits_{name}", 0)
             if not self.wanted.all_time:
                 hits = sum(_at(cell, f"hits_{name}") for cell in self.cells)
             told = self.wanted.all_time and self.follows and self.campaign.kind == "email"
-            recipients = self.totals.get(f"recipients_{name}", 0) if told and name in _OF_RECIPIENTS else None
+            recipients = (
+                self.kept.counts.get(f"recipients_{name}", 0) if told and name in _OF_RECIPIENTS else None
+            )
             found[name] = {"hits": hits if known else None, "recipients": recipients}
         return found
 
@@ -356,15 +333,8 @@ class _Reading:
 
     def rate(self, totals: Figures) -> tuple[rates.Rate | None, bool]:
         """The open rate; in a range, without an estimate: who is hidden is known over all time only."""
-        opened, person = totals.get("unique_opens"), totals.get("unique_opens_person")
-        anonymous, delivered = totals.get("opens_anonymous"), self.delivered
-        if delivered is None or opened is None or person is None or anonymous is None:
-            return None, False
-        told = self.totals if self.wanted.all_time else {}
-        hidden, both = told.get("recipients_hidden", 0), told.get("recipients_hidden_person", 0)
-        # In a range, a recipient's first open by a person may lie in it, and the first open before it.
-        opened = max(opened, person + hidden - both)
-        rate, over = rates.open_rate(rates.Openers(delivered, opened, person, hidden, both, anonymous))
+        told = self.kept.counts if self.wanted.all_time else {}
+        rate, over = all_time.rate(totals, all_time.delivered(self.campaign, self.kept), told)
         if rate is not None and not self.wanted.all_time:
             rate = {**rate, "estimate": None, "interval": None, "method": None}
         return rate, over
@@ -372,15 +342,11 @@ class _Reading:
     def _hide(self, figures: dict[str, Any], end: int) -> None:
         """Where nobody is told apart, how many there were is not known; so too after a campaign has closed.
 
-        end: of what the figures are of, seconds; 0: of all time, then they are as they were when it closed.
+        end: of what the figures are of, seconds.
         """
         closed = self.campaign.closed_at
-        if not self.follows or (closed is not None and end > closed):
-            for name in _OF_WHOM:
-                if name in figures:
-                    figures[name] = None
-        if self.campaign.kind == "web" and self.campaign.identity != "cookie":
-            figures["visits_new"] = figures["visits_returning"] = None
+        is_open = closed is None or end <= closed
+        all_time.hide(figures, self.campaign, self.follows and is_open)
 
 
 def _share(part: int | None, whole: int | None) -> float | None:
@@ -412,7 +378,3 @@ def _utc_days(start: int, end: int) -> list[str]:
     first = datetime.fromtimestamp(start, UTC).date()
     last = datetime.fromtimestamp(end - 1, UTC).date()
     return [(first + timedelta(days=n)).strftime("%Y%m%d") for n in range((last - first).days + 1)]
-
-
-def _ms(entry: bytes) -> int:
-    return int(entry.partition(b"-")[0])

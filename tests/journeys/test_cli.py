@@ -316,3 +316,49 @@ def test_secrets_that_cannot_be_read(tmp_path: Path):
     done = cli("link", "spring", "ada", data=tmp_path, PIXEL_BASE_URL="http://127.0.0.1:1")
     assert_one_line(done, "secrets.json", "PIXEL_SECRET")
     assert (tmp_path / "secrets.json").read_text() == "{}"
+
+
+def test_notes_and_share_links(stack: Stack):
+    stack.run("campaign", "create", "noted")
+    printed = stack.run("note", "add", "noted", "mail sent", "--at", "2026-11-24T09:00:00Z").stdout
+    note = as_json(stack, "note", "list", "noted")["items"][0]
+    assert printed == f"noted {note['id']}\n"
+    assert stack.run("note", "list", "noted").stdout == f"{note['id']}  2026-11-24T09:00:00Z  mail sent\n"
+    assert stack.run("note", "remove", "noted", note["id"]).stdout == f"removed {note['id']}\n"
+    assert as_json(stack, "note", "list", "noted") == {"items": [], "next": None}
+
+    url = stack.run("share", "create", "noted", "A partner").stdout
+    assert url.startswith(f"{stack.address}/s/")
+    made = as_json(
+        stack, *("share", "create", "noted", "For a page", "--expires", "2100-01-01T00:00:00Z"), "--frame",
+        "https://www.example.org",
+    )  # fmt: skip
+    assert (made["frames"], made["made_by"]) == (["https://www.example.org"], "command line")
+    listed = stack.run("share", "list", "noted").stdout.splitlines()
+    assert sorted(line.split("  ", 1)[1] for line in listed) == [
+        "2100-01-01T00:00:00Z  never used            For a page",
+        "never expires         never used            A partner",
+    ]
+    assert stack.run("share", "revoke", "noted", made["id"]).stdout == f"revoked {made['id']}\n"
+    assert len(as_json(stack, "share", "list", "noted")["items"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("note", "add", "nowhere", "x"), ("no campaign",)),
+        (("note", "add", "nowhere", " "), ("text",)),
+        (("note", "add", "nowhere", "x", "--at", "now"), ("--at",)),
+        (("note", "list", "nowhere"), ("no campaign",)),
+        (("note", "remove", "nowhere", "x"), ("no campaign",)),
+        (("share", "create", "nowhere", "x"), ("no campaign",)),
+        (("share", "create", "nowhere", "x", "--expires", "2020-01-01T00:00:00Z"), ("--expires", "future")),
+        (("share", "create", "nowhere", "x", "--frame", "example.org"), ("--frame",)),
+        (("share", "list", "../nowhere"), ("no campaign",)),
+        (("share", "revoke", "nowhere", "x"), ("no campaign",)),
+    ],
+)
+def test_notes_and_share_links_that_cannot_be(
+    stack: Stack, arguments: tuple[str, ...], words: tuple[str, ...]
+):
+    assert_one_line(cli(*arguments, data=stack.data), *words)

@@ -120,6 +120,7 @@ def plain_count(story: list[Seen], campaign: str) -> dict[str, Any]:
         "opens": sum(one.is_open for one in hits),
         "unique": len(first),
         "person": len(first_person),
+        "last_hit": max((one.hit().time // 1000 for one in hits), default=0),
     }
 
 
@@ -141,7 +142,8 @@ def kept_count(client: redis.Redis, campaign: str) -> dict[str, Any]:
     assert sums == [total.get(name, 0) for name in names]
     assert sum(total.get(f"hits_{name}", 0) for name in CLASSES) == sums[0]
     assert total.get("recipients_person", 0) == sums[3]
-    return {"cells": cells, "hits": sums[0], "opens": sums[1], "unique": sums[2], "person": sums[3]}
+    found = {"cells": cells, "hits": sums[0], "opens": sums[1], "unique": sums[2], "person": sums[3]}
+    return {**found, "last_hit": total.get("last_hit", 0)}
 
 
 def _told(cell: list[int]) -> list[int]:

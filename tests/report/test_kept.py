@@ -41,6 +41,7 @@ def test_each_kind_is_counted(mail, page, opened, viewed, stats, site, settings,
     stats("mail")
     body = b'{"recipient": "ada", "name": "Ada"}\n{"recipient": "joe"}\n'
     site.put("/api/campaigns/mail/recipients", content=body, headers=LIST)
+    site.post("/api/campaigns/mail/shares", json={"name": "A partner"})
     clock.at("2026-03-04T00:00Z")
     site.post("/api/withdrawals", json={"recipients": ["one", "two"]})
     client.xadd(keys.dead(0), {"reason": "no hit", "data": b"x"}, id="1772000000000-0")
@@ -68,6 +69,7 @@ def test_each_kind_is_counted(mail, page, opened, viewed, stats, site, settings,
         "daily series": numbers["daily series"],
         "totals": numbers["totals"],
         "withdrawals": 2,
+        "share links": 1,
     }
     assert min(numbers.values()) > 0
     oldest = {name: kind.oldest for name, kind in found.items()}

@@ -130,9 +130,21 @@ FOUND = [
     checks.response_schema_conformance,
     checks.negative_data_rejection,
 ]
-RANGES = {"after", "ids", "ip", "base_url", "sent_at", "keep", "line", "from", "to", "mode", "token"} | {
-    "scopes"
-}
+RANGES = {
+    "after",
+    "at",
+    "expires_at",
+    "ids",
+    "ip",
+    "base_url",
+    "sent_at",
+    "keep",
+    "line",
+    "from",
+    "to",
+    "mode",
+    "token",
+} | {"scopes"}
 """Fields with rules that no schema can state: only of these may one that fits its schema be refused."""
 
 

@@ -208,3 +208,26 @@ def test_figures_of_a_newer_version_are_not_guessed_at(mail, opened, stats, site
     answer = site.get("/api/campaigns/mail/stats")
     assert (answer.status_code, answer.json()["status"]) == (503, 503)
     assert "of format 2" in answer.json()["detail"]
+
+
+def test_the_last_hit_is_told_whatever_the_range(mail, page, opened, viewed, stats):
+    mail()
+    page()
+    assert stats("mail")["last_hit"] is None
+    opened(f"{DAY}T09:00:05.250Z", "ada")
+    opened(f"{DAY}T10:00:07.900Z", "bob", method="HEAD")
+    stats("mail")
+    opened(f"{DAY}T08:00Z", "cyd")  # came late
+    viewed("2025-06-11T09:00Z")
+    for query in ({}, {"from_": "2025-06-01", "to": "2025-06-02"}, {"interval": "hour"}):
+        assert stats("mail", **query)["last_hit"] == f"{DAY}T10:00:07.000Z"
+    assert stats("page")["last_hit"] == "2025-06-11T09:00:00.000Z"
+
+
+def test_a_hit_that_is_not_kept_is_not_the_last(mail, opened, stats, site):
+    mail()
+    opened(f"{DAY}T09:00Z")
+    stats("mail")
+    site.post("/api/withdrawals", json={"recipients": ["ada"]})
+    opened(f"{DAY}T10:00Z", says="ignored; reason=withdrawn")
+    assert stats("mail")["last_hit"] == f"{DAY}T09:00:00.000Z"

@@ -1,0 +1,95 @@
+"""`pixel-server note ...`"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from pixel_server.commands.frame import Failure, as_json, with_store
+
+if TYPE_CHECKING:
+    from pixel_server import notes
+    from pixel_server.store import AsyncRedis
+
+
+@click.group()
+def note() -> None:
+    """Add, list and remove notes on dates."""
+
+
+@note.command("add")
+@click.argument("campaign")
+@click.argument("text")
+@click.option("--at", help="When it happened, as 2026-11-24T09:00:00Z.  [default: now]")
+@as_json
+def add_note(campaign: str, text: str, at: str | None, as_json: bool) -> None:
+    """Note what happened to a campaign on a date."""
+    from pixel_server import campaigns, notes  # noqa: PLC0415
+    from pixel_server.report import body  # noqa: PLC0415
+
+    try:
+        body.name(text)
+    except ValueError as error:
+        raise Failure(f"text {error}") from None
+    try:
+        when = int(time.time()) if at is None else body.instant(at)
+    except ValueError as error:
+        raise Failure(f"--at {error}") from None
+
+    async def add(store: AsyncRedis, _: object) -> notes.Note:
+        await campaigns.get(store, campaign)
+        return await notes.add(store, campaign, when, text)
+
+    try:
+        made = with_store(add)
+    except campaigns.Unknown:
+        raise Failure(f"there is no campaign {campaign}") from None
+    except notes.Full as error:
+        raise Failure(str(error)) from None
+    click.echo(json.dumps(notes.to_json(made)) if as_json else f"noted {made.id}")
+
+
+@note.command("list")
+@click.argument("campaign")
+@as_json
+def list_notes(campaign: str, as_json: bool) -> None:
+    """List a campaign's notes, in order of time."""
+    from pixel_server import campaigns, notes  # noqa: PLC0415
+
+    async def listed(store: AsyncRedis, _: object) -> list[notes.Note]:
+        await campaigns.get(store, campaign)
+        return await notes.listed(store, campaign)
+
+    try:
+        items = [notes.to_json(note) for note in with_store(listed)]
+    except campaigns.Unknown:
+        raise Failure(f"there is no campaign {campaign}") from None
+    if as_json:
+        click.echo(json.dumps({"items": items, "next": None}))
+        return
+    for item in items:
+        click.echo(f"{item['id']}  {item['at']}  {item['text']}")
+
+
+@note.command("remove")
+@click.argument("campaign")
+@click.argument("note")
+@as_json
+def remove_note(campaign: str, note: str, as_json: bool) -> None:
+    """Remove a note by its id."""
+    from pixel_server import campaigns, notes  # noqa: PLC0415
+
+    async def remove(store: AsyncRedis, _: object) -> None:
+        await campaigns.get(store, campaign)
+        await notes.remove(store, campaign, note)
+
+    try:
+        with_store(remove)
+    except campaigns.Unknown:
+        raise Failure(f"there is no campaign {campaign}") from None
+    except notes.Unknown:
+        raise Failure(f"{campaign} has no note {note}") from None
+    click.echo(json.dumps({"removed": note}) if as_json else f"removed {note}")

@@ -1,0 +1,112 @@
+"""`pixel-server share ...`"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from pixel_server.commands.frame import Failure, as_json, left_base_url, with_store
+
+if TYPE_CHECKING:
+    from pixel_server import sharelinks
+    from pixel_server.settings import Settings
+    from pixel_server.store import AsyncRedis
+
+
+@click.group()
+def share() -> None:
+    """Make, list and revoke links that show a campaign without a key."""
+
+
+@share.command("create")
+@click.argument("campaign")
+@click.argument("name")
+@click.option("--expires", help="When it ends, as 2026-11-24T09:00:00Z.  [default: never]")
+@click.option("--frame", "frames", multiple=True, metavar="ORIGIN", help="Of pages that may frame it.")
+@as_json
+def create_share(
+    campaign: str, name: str, expires: str | None, frames: tuple[str, ...], as_json: bool
+) -> None:
+    """Make a share link of a campaign. It is shown this once."""
+    from pixel_server import campaigns, sharelinks  # noqa: PLC0415
+    from pixel_server.report import body  # noqa: PLC0415
+
+    now = time.time()
+    given: tuple[tuple[str, body.Check, object], ...] = (
+        ("name", body.name, name),
+        ("--frame", body.origins, list(frames)),
+        ("--expires", body.instant_or_null, expires),
+    )
+    for field, check, value in given:
+        try:
+            check(value)
+        except ValueError as error:
+            raise Failure(f"{field} {error}") from None
+    expires_at = body.instant_or_null(expires)
+    if expires_at is not None and expires_at <= now:
+        raise Failure("--expires must lie in the future")
+
+    async def make(store: AsyncRedis, settings: Settings) -> tuple[sharelinks.Share, str]:
+        found = await campaigns.get(store, campaign)
+        address = settings.base_url or found.base_url or left_base_url(settings)
+        if address is None:
+            raise Failure("set PIXEL_BASE_URL, the address at which the world reaches this server")
+        made, token = await sharelinks.make(store, campaign, name, now, expires_at=expires_at, frames=frames)
+        return made, sharelinks.url(address, token)
+
+    try:
+        made, url = with_store(make)
+    except campaigns.Unknown:
+        raise Failure(f"there is no campaign {campaign}") from None
+    except sharelinks.Full as error:
+        raise Failure(str(error)) from None
+    click.echo(json.dumps({**sharelinks.to_json(made), "url": url}) if as_json else url)
+
+
+@share.command("list")
+@click.argument("campaign")
+@as_json
+def list_shares(campaign: str, as_json: bool) -> None:
+    """List a campaign's share links, oldest first."""
+    from pixel_server import campaigns, sharelinks  # noqa: PLC0415
+
+    async def listed(store: AsyncRedis, _: object) -> list[sharelinks.Share]:
+        await campaigns.get(store, campaign)
+        return await sharelinks.listed(store, campaign)
+
+    try:
+        found = with_store(listed)
+    except campaigns.Unknown:
+        raise Failure(f"there is no campaign {campaign}") from None
+    if as_json:
+        click.echo(json.dumps({"items": [sharelinks.to_json(one) for one in found], "next": None}))
+        return
+    now = time.time()
+    for one in found:
+        shown = sharelinks.to_json(one)
+        ends = "has expired" if sharelinks.is_over(one, now) else shown["expires_at"] or "never expires"
+        click.echo(f"{one.id}  {ends:<20}  {shown['last_used'] or 'never used':<20}  {one.name}")
+
+
+@share.command("revoke")
+@click.argument("campaign")
+@click.argument("share")
+@as_json
+def revoke_share(campaign: str, share: str, as_json: bool) -> None:
+    """Revoke a share link by its id."""
+    from pixel_server import campaigns, sharelinks  # noqa: PLC0415
+
+    async def revoke(store: AsyncRedis, _: object) -> None:
+        await campaigns.get(store, campaign)
+        await sharelinks.revoke(store, campaign, share)
+
+    try:
+        with_store(revoke)
+    except campaigns.Unknown:
+        raise Failure(f"there is no campaign {campaign}") from None
+    except sharelinks.Unknown:
+        raise Failure(f"{campaign} has no share link {share}") from None
+    click.echo(json.dumps({"revoked": share}) if as_json else f"revoked {share}")

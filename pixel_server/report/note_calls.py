@@ -1,0 +1,44 @@
+"""Calls of the API: notes on dates."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixel_server import notes
+from pixel_server.report import body
+from pixel_server.report.api import Api, Call, reply
+from pixel_server.report.problems import Problem
+
+
+async def list_notes(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    found = await notes.listed(api.store, campaign.id)
+    return reply({"items": [notes.to_json(note) for note in found], "next": None})
+
+
+async def add_note(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    known = {"at": body.instant, "text": body.name}
+    fields = body.check(await body.read(request), known, frozenset({"text"}))
+    try:
+        note = await notes.add(api.store, campaign.id, fields.get("at", int(api.clock())), fields["text"])
+    except notes.Full as error:
+        raise Problem(409, str(error)) from None
+    return reply(notes.to_json(note), 201)
+
+
+async def remove_note(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    try:
+        await notes.remove(api.store, campaign.id, request.path_params["note"])
+    except notes.Unknown:
+        raise Problem(404, "this campaign has no such note") from None
+    return Response(status_code=204)
+
+
+CALLS = (
+    Call("GET", "/api/campaigns/{id}/notes", "read", list_notes),
+    Call("POST", "/api/campaigns/{id}/notes", "write", add_note),
+    Call("DELETE", "/api/campaigns/{id}/notes/{note}", "write", remove_note),
+)
