@@ -55,7 +55,8 @@ _CHARTED = {
 async def page(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     if request.state.shared:
-        return await shared_page.show(api, request, campaign)
+        chart = render.url(api.settings, f"campaigns/{campaign.id}/stats.json")
+        return await shared_page.show(api, request, campaign, chart)
     now, asked = api.clock(), query(request.query_params)
     wanted = ranges.parse(asked, campaign.time_zone, now)
     late = await asyncio.to_thread(api.late_since)
@@ -80,10 +81,11 @@ async def page(api: Api, request: Request) -> Response:
 
 
 async def stats_json(api: Api, request: Request) -> Response:
-    """What `GET /api/campaigns/{id}/stats` answers, and `notes`: [{id, at, text}]."""
+    """What `GET /api/campaigns/{id}/stats` answers."""
     campaign = await api.campaign(request.path_params["id"])
-    found = await _read(api, request, campaign)
-    return reply({**found, "notes": []})
+    if request.state.shared:
+        return reply(await shared_page.read(api, campaign))
+    return reply(await _read(api, request, campaign))
 
 
 async def figures_json(api: Api, request: Request) -> Response:

@@ -11,7 +11,14 @@ from starlette.routing import Route
 
 from pixel_server.report import api as http
 from pixel_server.report.api import Api
-from pixel_server.report.pages import campaign_list, campaign_page, recipients_page, render
+from pixel_server.report.pages import (
+    campaign_list,
+    campaign_page,
+    recipients_page,
+    render,
+    share_page,
+    shares_page,
+)
 from pixel_server.report.pages import routes as table
 from pixel_server.report.pages.routes import Page
 from pixel_server.report.pages.sign_in import AddressOf, SignIn
@@ -19,11 +26,16 @@ from pixel_server.report.pages.sign_in import AddressOf, SignIn
 PAGES = (
     Page("GET", "/", "read", campaign_list.show, shared=True),
     Page("GET", "/campaigns/{id}", "read", campaign_page.page, shared=True),
-    Page("GET", "/campaigns/{id}/stats.json", "read", campaign_page.stats_json),
+    Page("GET", "/campaigns/{id}/stats.json", "read", campaign_page.stats_json, shared=True),
     Page("GET", "/campaigns/{id}/figures.json", "read", campaign_page.figures_json),
     Page("GET", "/campaigns/{id}/recipients", "people", recipients_page.page),
     Page("GET", "/campaigns/{id}/recipients.csv", "people", recipients_page.download),
     Page("GET", "/campaigns/{id}/recipients.ndjson", "people", recipients_page.download),
+    Page("GET", "/campaigns/{id}/shares", "read", shares_page.page),
+    Page("POST", "/campaigns/{id}/shares", "write", shares_page.make),
+    Page("POST", "/campaigns/{id}/shares/{share}/revoke", "write", shares_page.revoke),
+    Page("GET", "/s/{token}", None, share_page.page),
+    Page("GET", "/s/{token}/stats.json", None, share_page.stats_json),
 )
 
 

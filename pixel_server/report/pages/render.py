@@ -17,6 +17,13 @@ from pixel_server.report.pages import show, static_files
 from pixel_server.report.pages.definitions import DEFINITIONS
 from pixel_server.settings import Settings
 
+DONE = {
+    "noted": "The note is kept.",
+    "removed": "The note is removed.",
+    "unshared": "The share link is revoked.",
+}
+"""What a page says that a form led to. Its address only names it: nobody else's words are shown."""
+
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent.parent / "templates"),
     autoescape=True,
@@ -66,12 +73,13 @@ def page(
     framed_by: Iterable[str] = (),
     more: Mapping[str, str] | None = None,
 ) -> Response:
-    """A page. more: headers. In each template: session (or None), url(path), static(name), now (s)."""
+    """A page. more: headers. In each template: session (or None), url(path), static(name), now (s), done."""
     text = _environment.get_template(template).render(
         session=getattr(request.state, "session", None),
         url=_url_of(api.settings),
         static=lambda name: url(api.settings, static_files.address(name)),
         now=api.clock(),
+        done=_done(request),
         **(context or {}),
     )
     # A name may hold what is no Unicode: it is shown as a question mark.
@@ -81,6 +89,14 @@ def page(
         {**headers(framed_by), **(more or {})},
         "text/html; charset=utf-8",
     )
+
+
+def _done(request: Request) -> str:
+    """What was just done, in words; "" if nothing was, or all is not well."""
+    count = request.query_params.get("n", "")
+    count = f"{int(count):,}" if count.isascii() and count.isdigit() and len(count) < 10 else ""
+    text = DONE.get(request.query_params.get("done", ""), "")
+    return text.format(n=count) if count or "{n}" not in text else ""
 
 
 def _url_of(settings: Settings) -> Callable[[str], str]:
