@@ -55,5 +55,6 @@ DEFINITIONS = {
     "own": "Your own trial mails and networks.",
     "unknown": "None of these.",
     "last_hit": "When the newest hit came that is counted.",
+    "notes": "What you keep of a day, so that a curve explains itself.",
     "trend": "Opens or views of each of the last 14 days.",
 }

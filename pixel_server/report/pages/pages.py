@@ -14,6 +14,7 @@ from pixel_server.report.api import Api
 from pixel_server.report.pages import (
     campaign_list,
     campaign_page,
+    notes_page,
     recipients_page,
     render,
     share_page,
@@ -31,6 +32,8 @@ PAGES = (
     Page("GET", "/campaigns/{id}/recipients", "people", recipients_page.page),
     Page("GET", "/campaigns/{id}/recipients.csv", "people", recipients_page.download),
     Page("GET", "/campaigns/{id}/recipients.ndjson", "people", recipients_page.download),
+    Page("POST", "/campaigns/{id}/notes", "write", notes_page.add),
+    Page("POST", "/campaigns/{id}/notes/{note}/remove", "write", notes_page.remove),
     Page("GET", "/campaigns/{id}/shares", "read", shares_page.page),
     Page("POST", "/campaigns/{id}/shares", "write", shares_page.make),
     Page("POST", "/campaigns/{id}/shares/{share}/revoke", "write", shares_page.revoke),
