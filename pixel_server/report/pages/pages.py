@@ -14,6 +14,7 @@ from pixel_server.report.api import Api
 from pixel_server.report.pages import (
     campaign_list,
     campaign_page,
+    compare_page,
     notes_page,
     recipients_page,
     render,
@@ -26,6 +27,7 @@ from pixel_server.report.pages.sign_in import AddressOf, SignIn
 
 PAGES = (
     Page("GET", "/", "read", campaign_list.show, shared=True),
+    Page("GET", "/compare", "read", compare_page.page),
     Page("GET", "/campaigns/{id}", "read", campaign_page.page, shared=True),
     Page("GET", "/campaigns/{id}/stats.json", "read", campaign_page.stats_json, shared=True),
     Page("GET", "/campaigns/{id}/figures.json", "read", campaign_page.figures_json),
