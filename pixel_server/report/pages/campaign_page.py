@@ -101,7 +101,7 @@ async def stats_json(api: Api, request: Request) -> Response:
     """What `GET /api/campaigns/{id}/stats` answers."""
     campaign = await api.campaign(request.path_params["id"])
     if request.state.shared:
-        return reply(await shared_page.read(api, campaign))
+        return reply(await shared_page.read(api, campaign, request.query_params))
     return reply(await _read(api, request, campaign))
 
 

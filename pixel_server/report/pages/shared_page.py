@@ -44,7 +44,7 @@ async def read(api: Api, campaign: Campaign, query: Mapping[str, str] | None = N
 async def show(
     api: Api, request: Request, campaign: Campaign, chart: str, template: str = "shared.html", **options: Any
 ) -> Response:
-    """chart: the address of the same figures as JSON. options: of `render.page`."""
+    """chart: the address of the same figures as JSON, which takes a range. options: of `render.page`."""
     found = await read(api, campaign)
     names = list(found["totals"])
     # From the first day that is shown: a link made today need not begin with a year of nothing.
@@ -60,7 +60,7 @@ async def show(
         "path": path,
         "most": most,
         "days": days,
-        "chart": chart,
+        "chart": f"{chart}?from={found['series'][first]['start'][:10]}",
         "lists": await _lists(api, campaign, found),
         "titles": TITLES,
         "clients_of": stats.MOST_DAYS_OF_OPENS,

@@ -86,7 +86,12 @@ def test_it_shows_what_a_shared_key_reads(story, site, visitor, share, name):
     assert "2026-09-21" not in answer.text, "a day of one"
     assert "dan" not in answer.text
     [chart] = page.all("figure")
-    assert chart["data-chart"] == f"{path}/stats.json"
+    assert chart["data-chart"] == f"{path}/stats.json?from={DAY}"
+    drawn = visitor.get(chart["data-chart"]).json()
+    assert [item["start"][:10] for item in drawn["series"]] == [DAY, "2026-09-21"], (
+        "from the first that is shown"
+    )
+    assert drawn["totals"] == asked["totals"]
     assert len(answer.content) < 100_000
 
 
@@ -97,6 +102,22 @@ def test_its_breakdowns(story, visitor, share):
     assert "Devices" in found.text
     assert "UTM source" not in found.text, "nobody used one"
     assert "Languages" not in found.text, "it is not shared"
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("from=x", 422),
+        ("from=2026-09-22", 422),
+        ("interval=15m", 403),
+        ("tz=Asia/Tokyo", 403),
+        ("to=%00", 422),
+    ],
+)
+def test_a_range_that_is_not_shared(story, visitor, share, query, status):
+    answer = visitor.get(f"{share()}/stats.json?{query}")
+    assert answer.status_code == status
+    assert_headers(answer)
 
 
 def test_before_anything_may_be_shown(mail, page, visitor, share, clock):
@@ -118,7 +139,7 @@ def test_it_opens_nothing_else(story, visitor, share):
     assert [attrs["href"] for attrs in page.all("a")] == ["#main"]
     assert not page.all("form")
     token = path.rpartition("/")[2]
-    assert token not in answer.text.replace(f'data-chart="{path}/stats.json"', "")
+    assert token not in answer.text.replace(f'data-chart="{path}/stats.json?from={DAY}"', "")
     assert not visitor.cookies
     assert visitor.get("/campaigns/mail").status_code == 303
     assert visitor.get(f"{path}/recipients").status_code == 404
