@@ -124,8 +124,14 @@ def problem_of(error: BaseException, request: Request) -> Problem:
         error, (redis.ConnectionError, redis.TimeoutError)
     ):
         # Full, read-only or failing over: it answers, but not with what was asked.
-        log.error("report: Redis refuses %s: %s", request.url.path, error)
+        log.error("report: Redis refuses %s: %s", _logged(request), error)
     return away()
+
+
+def _logged(request: Request) -> str:
+    """Its path, without the token of a link that opens something."""
+    token = request.path_params.get("token")
+    return request.url.path.replace(token, "...") if token else request.url.path
 
 
 async def _admit(api: Api, request: Request, scope: str, may_share: bool) -> None:

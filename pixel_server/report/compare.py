@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pixel_server.campaigns import Campaign
 from pixel_server.report import rates
 
 Read = tuple[Campaign, dict[str, Any]]
-"""A campaign, and its `stats` of all time."""
+"""A campaign, and its `stats`."""
+Counts = Callable[[Read], tuple[int, int] | None]
+"""(successes, of how many)."""
 
 
 def side_by_side(found: Sequence[Read]) -> dict[str, Any]:
     """What `GET /api/compare` answers. Pure."""
-    first = found[0]
     return {
         "items": [
             {
@@ -24,22 +25,31 @@ def side_by_side(found: Sequence[Read]) -> dict[str, Any]:
                 "open_rate": stats["open_rate"],
                 "over": stats["over"],
                 "closed_at": stats["closed_at"],
-                "to_first": _difference((campaign, stats), first) if place else None,
+                "to_first": difference,
             }
-            for place, (campaign, stats) in enumerate(found)
+            for (campaign, stats), difference in zip(found, to_first(found, openers), strict=True)
         ],
         "next": None,
     }
 
 
-def _difference(one: Read, first: Read) -> rates.Difference | None:
-    """Of the rates of recipients with an open by a person; None where either has no rate."""
-    a, b = _counts(one), _counts(first)
-    return None if a is None or b is None else rates.differs(a, b)
+def to_first(found: Sequence[Read], counts: Counts) -> list[rates.Difference | None]:
+    """How each differs from the first by these counts. None: the first, and where either has none. Pure."""
+    first = counts(found[0])
+    given = [None, *map(counts, found[1:])]
+    return [None if one is None or first is None else rates.differs(one, first) for one in given]
 
 
-def _counts(read: Read) -> tuple[int, int] | None:
+def openers(read: Read) -> tuple[int, int] | None:
+    """(recipients with an open by a person, mails delivered); None: there is no rate."""
     _, stats = read
     if stats["open_rate"] is None:
         return None
     return stats["totals"]["unique_opens_person"], stats["delivered"]
+
+
+def bounces(read: Read) -> tuple[int, int] | None:
+    """(visits of one view, visits); None: not known. Visits of one visitor are alike: it is a rough guide."""
+    _, stats = read
+    bounced, visits = stats["totals"].get("bounces"), stats["totals"].get("visits")
+    return None if bounced is None or visits is None or bounced > visits else (bounced, visits)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server import notes
+from pixel_server.campaigns import Campaign
+from pixel_server.notes import Note
 from pixel_server.report import body
 from pixel_server.report.api import Api, Call, reply
 from pixel_server.report.problems import Problem
@@ -19,22 +23,31 @@ async def list_notes(api: Api, request: Request) -> Response:
 
 async def add_note(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
+    return reply(notes.to_json(await add(api, campaign, await body.read(request))), 201)
+
+
+async def add(api: Api, campaign: Campaign, given: Any) -> Note:
+    """given: as in the body of the call. Problem 409, 422."""
     known = {"at": body.instant, "text": body.name}
-    fields = body.check(await body.read(request), known, frozenset({"text"}))
+    fields = body.check(given, known, frozenset({"text"}))
     try:
-        note = await notes.add(api.store, campaign.id, fields.get("at", int(api.clock())), fields["text"])
+        return await notes.add(api.store, campaign.id, fields.get("at", int(api.clock())), fields["text"])
     except notes.Full as error:
         raise Problem(409, str(error)) from None
-    return reply(notes.to_json(note), 201)
 
 
 async def remove_note(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
+    await remove(api, campaign, request.path_params["note"])
+    return Response(status_code=204)
+
+
+async def remove(api: Api, campaign: Campaign, note: str) -> None:
+    """note: its id. Problem 404: there is none."""
     try:
-        await notes.remove(api.store, campaign.id, request.path_params["note"])
+        await notes.remove(api.store, campaign.id, note)
     except notes.Unknown:
         raise Problem(404, "this campaign has no such note") from None
-    return Response(status_code=204)
 
 
 CALLS = (

@@ -8,9 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server import sharelinks
+from pixel_server.campaigns import Campaign
 from pixel_server.report import body
 from pixel_server.report.api import Api, Call, reply
 from pixel_server.report.problems import Problem
+from pixel_server.sharelinks import Share
 
 
 async def list_shares(api: Api, request: Request) -> Response:
@@ -21,6 +23,12 @@ async def list_shares(api: Api, request: Request) -> Response:
 
 async def make_share(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
+    share, url = await make(api, campaign, await body.read(request), request.state.who)
+    return reply({**sharelinks.to_json(share), "url": url}, 201)
+
+
+async def make(api: Api, campaign: Campaign, given: Any, who: str) -> tuple[Share, str]:
+    """(the share, its link). given: as in the body of the call. Problem 409, 422."""
     now = api.clock()
 
     def later(value: Any) -> int | None:
@@ -30,24 +38,34 @@ async def make_share(api: Api, request: Request) -> Response:
         return at
 
     known = {"name": body.name, "expires_at": later, "frames": body.origins}
-    fields = body.check(await body.read(request), known, frozenset({"name"}))
-    address = api.settings.base_url or campaign.base_url
+    fields = body.check(given, known, frozenset({"name"}))
+    address = address_of(api, campaign)
     if address is None:
         raise Problem(409, "set PIXEL_BASE_URL, or the campaign's base_url: links need an address")
     try:
-        share, token = await sharelinks.make(api.store, campaign.id, now=now, who=request.state.who, **fields)
+        share, token = await sharelinks.make(api.store, campaign.id, now=now, who=who, **fields)
     except sharelinks.Full as error:
         raise Problem(409, str(error)) from None
-    return reply({**sharelinks.to_json(share), "url": sharelinks.url(address, token)}, 201)
+    return share, sharelinks.url(address, token)
+
+
+def address_of(api: Api, campaign: Campaign) -> str | None:
+    """The base URL of its share links."""
+    return api.settings.base_url or campaign.base_url
 
 
 async def revoke_share(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
+    await revoke(api, campaign, request.path_params["share"], request.state.who)
+    return Response(status_code=204)
+
+
+async def revoke(api: Api, campaign: Campaign, share: str, who: str) -> None:
+    """share: its id. Problem 404: there is none."""
     try:
-        await sharelinks.revoke(api.store, campaign.id, request.path_params["share"], request.state.who)
+        await sharelinks.revoke(api.store, campaign.id, share, who)
     except sharelinks.Unknown:
         raise Problem(404, "this campaign has no such share link") from None
-    return Response(status_code=204)
 
 
 CALLS = (

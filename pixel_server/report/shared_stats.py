@@ -61,19 +61,26 @@ async def breakdowns(
     shared.check(names)
     refuse_mail(campaign)
     shown = await read(store, campaign, query, settings, late_since, now)
+    return {
+        **{name: shown[name] for name in ("campaign", "from", "to", "time_zone")},
+        "by": await by_dimension(store, campaign, shown, names, settings.shards),
+    }
+
+
+async def by_dimension(
+    store: AsyncRedis, campaign: Campaign, shown: Mapping[str, Any], names: list[str], shards: int
+) -> dict[str, list[dict[str, Any]]]:
+    """The breakdowns of a web campaign over the days that are published. shown: by `read`."""
     whole = shared.wholes(shown, campaign.kind)
     days = {
         day: {
             name: {one: (views, visits) for one, (views, visits) in cells.items()}
             for name, cells in counts.items()
         }
-        async for day, counts in by_day(store, campaign.id, sorted(whole), names, settings.shards)
+        async for day, counts in by_day(store, campaign.id, sorted(whole), names, shards)
     }
     found = shared.breakdowns(days, whole, campaign.min_cell, kind_of)
-    return {
-        **{name: shown[name] for name in ("campaign", "from", "to", "time_zone")},
-        "by": {name: rows(found.get(name, {})) for name in names},
-    }
+    return {name: rows(found.get(name, {})) for name in names}
 
 
 async def _clients(

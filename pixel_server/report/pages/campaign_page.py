@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from datetime import date, timedelta
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pixel_server import notes
 from pixel_server.campaigns import Campaign
 from pixel_server.report import breakdowns, ranges, stats
 from pixel_server.report.api import Api, reply
-from pixel_server.report.pages import pictures, render, shared_page, show
+from pixel_server.report.pages import forms, pictures, range_form, render, shared_page, show
 from pixel_server.report.problems import Problem
 from pixel_server.report.ranges import Range
 from pixel_server.tokens import Mode
@@ -43,8 +45,8 @@ TITLES = {
     "language": "Languages",
     "client": "Mail programs",
 }
-PRESETS = (7, 30, 90, 365)
-"""Days."""
+NOTE = {"at": "", "time": "", "text": ""}
+"""The fields of a note's form."""
 _SHARES = ("open_rate.low", "open_rate.high", "open_rate.estimate", "bounce_share")
 _CHARTED = {
     "email": (("opens", "Opens"), ("unique_opens", "Unique opens"), ("unique_opens_person", "By persons")),
@@ -55,33 +57,51 @@ _CHARTED = {
 async def page(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     if request.state.shared:
-        return await shared_page.show(api, request, campaign)
-    now, asked = api.clock(), query(request.query_params)
+        chart = render.url(api.settings, f"campaigns/{campaign.id}/stats.json")
+        return await shared_page.show(api, request, campaign, chart)
+    return await fill(api, request, campaign, range_form.query(request.query_params))
+
+
+async def fill(
+    api: Api,
+    request: Request,
+    campaign: Campaign,
+    asked: Mapping[str, str],
+    note: Mapping[str, str] | None = None,
+    problem: Problem | None = None,
+) -> Response:
+    """asked: the range. note: as its form was filled in, where it could not be kept."""
+    now = api.clock()
     wanted = ranges.parse(asked, campaign.time_zone, now)
     late = await asyncio.to_thread(api.late_since)
     found = await stats.read(api.store, campaign, wanted, api.settings, now)
+    form = range_form.shown(asked, campaign.zone, wanted, now)
     context: dict[str, Any] = {
         "campaign": campaign,
         "found": found,
         "late": late,
         "texts": figures(found),
-        "changes": await _changes(api, campaign, wanted, found, now),
+        "changes": await changes(api, campaign, wanted, found, now),
         "rate": pictures.interval(found["open_rate"]),
         "parts": pictures.stack({name: each["hits"] for name, each in found["verdicts"].items()}),
         "asked": urlencode(asked),
-        "form": _form(asked, campaign, wanted, now),
-        "chart": _chart(found["series"], campaign),
+        "form": form,
+        "chart": _chart(found, campaign),
+        "notes_elsewhere": len(await notes.listed(api.store, campaign.id)) - len(found["notes"]),
         "titles": TITLES,
         "breakdowns": await _breakdowns(api, campaign, asked, found, now),
         "keeps_recipients": keeps_recipients(api, campaign),
         "rows": dict(_other_figures(campaign, found)),
     }
-    return render.page(api, request, "campaign.html", context)
+    note = note or {**NOTE, "at": form["today"]}
+    return forms.page(api, request, "campaign.html", note, context, problem)
 
 
 async def stats_json(api: Api, request: Request) -> Response:
     """What `GET /api/campaigns/{id}/stats` answers."""
     campaign = await api.campaign(request.path_params["id"])
+    if request.state.shared:
+        return reply(await shared_page.read(api, campaign, request.query_params))
     found = await _read(api, campaign, request.query_params)
     late = await asyncio.to_thread(api.late_since)
     return reply({**found, "late_since": None if late is None else ranges.show_ms(late)})
@@ -101,23 +121,8 @@ async def texts(api: Api, campaign: Campaign, params: Mapping[str, str]) -> tupl
 
 
 async def _read(api: Api, campaign: Campaign, params: Mapping[str, str]) -> dict[str, Any]:
-    wanted = ranges.parse(query(params), campaign.time_zone, api.clock())
+    wanted = ranges.parse(range_form.query(params), campaign.time_zone, api.clock())
     return await stats.read(api.store, campaign, wanted, api.settings, api.clock())
-
-
-def query(params: Mapping[str, str]) -> dict[str, str]:
-    """A range as the API takes it, of what a form or the API gives. until: the last day of a form's range.
-
-    Problem 422: `until` is no date.
-    """
-    found = {name: params[name] for name in ("from", "to", "interval", "tz") if params.get(name)}
-    if params.get("until") and "to" not in found:
-        try:
-            found["to"] = (date.fromisoformat(params["until"]) + timedelta(days=1)).isoformat()
-        except (ValueError, OverflowError):
-            errors = [{"field": "until", "message": "must be a date, as 2026-11-24"}]
-            raise Problem(422, "some parameters cannot be used", errors) from None
-    return found
 
 
 def keeps_recipients(api: Api, campaign: Campaign) -> bool:
@@ -164,7 +169,7 @@ def _text(path: str, value: float | None) -> str:
     return show.number(value)
 
 
-async def _changes(
+async def changes(
     api: Api, campaign: Campaign, wanted: Range, found: Mapping[str, Any], now: float
 ) -> dict[str, str]:
     """By how much each figure differs from the range before, of the same length. Without a range: none."""
@@ -172,11 +177,11 @@ async def _changes(
         return {}
     before = await stats.read(api.store, campaign, _before(wanted), api.settings, now)
     old = dict(_leaves(before))
-    changes = {
+    texts = {
         path: (show.points if path in _SHARES else show.change)(value, old.get(path))
         for path, value in _leaves(found)
     }
-    return {path: text for path, text in changes.items() if text}
+    return {path: change for path, change in texts.items() if change}
 
 
 def _before(wanted: Range) -> Range:
@@ -188,36 +193,14 @@ def _before(wanted: Range) -> Range:
     return Range(start, wanted.start, "day", wanted.zone, False)
 
 
-def _form(asked: Mapping[str, str], campaign: Campaign, wanted: Range, now: float) -> dict[str, Any]:
-    """What the range picker shows: its dates, the presets as links, what is shown now."""
-    today = date.fromisoformat(ranges.show(int(now), campaign.zone)[:10])
-    first, last = (ranges.show(at, wanted.zone)[:10] for at in (wanted.start, wanted.end - 1))
-    presets = []
-    for days in PRESETS:
-        start = (today - timedelta(days=days - 1)).isoformat()
-        is_it = not wanted.all_time and (first, last) == (start, today.isoformat())
-        presets.append((f"{days} days", urlencode({"from": start, "until": today.isoformat()}), is_it))
-    return {
-        "presets": [("All time", "", wanted.all_time), *presets],
-        "from": "" if wanted.all_time else first,
-        "until": "" if wanted.all_time else last,
-        "interval": wanted.interval,
-        "all_time": wanted.all_time,
-        "start": wanted.start,
-        "last": wanted.end - 1,
-        "zone": wanted.zone.key,
-        "today": today.isoformat(),
-        "of": urlencode(asked),
-    }
-
-
-def _chart(series: list[dict[str, Any]], campaign: Campaign) -> dict[str, Any]:
+def _chart(found: Mapping[str, Any], campaign: Campaign) -> dict[str, Any]:
+    series = _beside(found["series"], found["notes"])
     columns = _CHARTED[campaign.kind]
     main = columns[0][0]
     path, most = pictures.bars([item[main] for item in series], 800, 160)
     rows = series
     if len(rows) > MOST_NUMBERS:
-        rows = [item for item in rows if item["hits"]][-MOST_NUMBERS:]
+        rows = [item for item in rows if item["hits"] or item["notes"]][-MOST_NUMBERS:]
     return {
         "columns": columns,
         "unit": main,
@@ -226,6 +209,7 @@ def _chart(series: list[dict[str, Any]], campaign: Campaign) -> dict[str, Any]:
         "first": series[0]["start"],
         "last": series[-1]["start"],
         "rows": rows,
+        "has_notes": bool(found["notes"]),
         "left_out": len(series) - len(rows),
     }
 
@@ -233,6 +217,17 @@ def _chart(series: list[dict[str, Any]], campaign: Campaign) -> dict[str, Any]:
 def count_of(dimension: str) -> str:
     """What pages' names are shown by: a page has few visits that begin there, and many views."""
     return "views" if dimension == "page" else "visits"
+
+
+def _beside(series: Sequence[dict[str, Any]], notes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each interval, and in it `notes`: the texts of those that lie in it."""
+    starts = [datetime.fromisoformat(item["start"]) for item in series]
+    texts: list[list[str]] = [[] for _ in series]
+    for note in notes:
+        place = bisect_right(starts, datetime.fromisoformat(note["at"])) - 1
+        if place >= 0:
+            texts[place].append(note["text"])
+    return [{**item, "notes": found} for item, found in zip(series, texts, strict=True)]
 
 
 async def _breakdowns(

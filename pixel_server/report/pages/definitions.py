@@ -55,5 +55,24 @@ DEFINITIONS = {
     "own": "Your own trial mails and networks.",
     "unknown": "None of these.",
     "last_hit": "When the newest hit came that is counted.",
+    "time_to_open_median": (
+        "Within how long of sending half of those who opened had their first open by a person, of those "
+        "whose time of sending is known. Within 5 %."
+    ),
+    "visitors": (
+        "Different visitors, within 0.8 %. Without a cookie, or an id of your own, they are different "
+        "visitors of each day, added up."
+    ),
+    "against": (
+        "How far the share of mails opened by a person lies from that of the first campaign, with its 95 % "
+        "interval. More than chance: of two mailings alike, less than one pair in 20 would be so far apart. "
+        "It takes all recipients for different people."
+    ),
+    "against_bounces": (
+        "How far the share of bounces lies from that of the first campaign, with its 95 % interval. More "
+        "than chance: of two sites alike, less than one pair in 20 would be so far apart, if each visit were "
+        "another person's. As some come more than once, it is a rough guide."
+    ),
+    "notes": "What you keep of a day, so that a curve explains itself.",
     "trend": "Opens or views of each of the last 14 days.",
 }

@@ -15,11 +15,15 @@ from pixel_server.report.pages import (
     campaign_edit,
     campaign_list,
     campaign_page,
+    compare_page,
     keys_page,
+    notes_page,
     people_pages,
     pixel_page,
     recipients_page,
     render,
+    share_page,
+    shares_page,
 )
 from pixel_server.report.pages import routes as table
 from pixel_server.report.pages.kept_page import KeptPage, Spooled
@@ -31,8 +35,9 @@ PAGES = (
     Page("GET", "/", "read", campaign_list.show, shared=True),
     Page("GET", "/new", "write", campaign_edit.new),
     Page("POST", "/new", "write", campaign_edit.create),
+    Page("GET", "/compare", "read", compare_page.page),
     Page("GET", "/campaigns/{id}", "read", campaign_page.page, shared=True),
-    Page("GET", "/campaigns/{id}/stats.json", "read", campaign_page.stats_json),
+    Page("GET", "/campaigns/{id}/stats.json", "read", campaign_page.stats_json, shared=True),
     Page("GET", "/campaigns/{id}/figures.json", "read", campaign_page.figures_json),
     Page("GET", "/campaigns/{id}/recipients", "people", recipients_page.page),
     Page("GET", "/campaigns/{id}/recipients.csv", "people", recipients_page.download),
@@ -56,6 +61,13 @@ PAGES = (
     Page("GET", "/recipients/{key}/erase", "people", people_pages.ask_erase),
     Page("POST", "/recipients/{key}/erase", "people", people_pages.erase),
     Page("GET", "/audit", "people", people_pages.list_audit),
+    Page("POST", "/campaigns/{id}/notes", "write", notes_page.add),
+    Page("POST", "/campaigns/{id}/notes/{note}/remove", "write", notes_page.remove),
+    Page("GET", "/campaigns/{id}/shares", "read", shares_page.page),
+    Page("POST", "/campaigns/{id}/shares", "write", shares_page.make),
+    Page("POST", "/campaigns/{id}/shares/{share}/revoke", "write", shares_page.revoke),
+    Page("GET", "/s/{token}", None, share_page.page),
+    Page("GET", "/s/{token}/stats.json", None, share_page.stats_json),
 )
 
 

@@ -59,15 +59,18 @@ def bars(values: Sequence[int | None], width: int, height: int) -> tuple[str, in
     return "".join(path), most
 
 
-def interval(rate: Mapping[str, Any] | None) -> dict[str, float] | None:
-    """An open rate from 0 to 100: low, width up to high (seen also where it is nothing), estimate or -1."""
+def interval(rate: Mapping[str, Any] | None, top: float = 1) -> dict[str, float] | None:
+    """An open rate from 0 to 100: low, width up to high (seen also where it is nothing), estimate or -1.
+
+    top: the rate that stands at 100.
+    """
     if rate is None:
         return None
-    low, high, estimate = rate["low"], rate["high"], rate["estimate"]
+    low, high, estimate = rate["low"] / top, rate["high"] / top, rate["estimate"]
     return {
         "low": round(min(100 * low, 99), 2),
         "width": round(max(1, 100 * (high - low)), 2),
-        "estimate": -1 if estimate is None else round(100 * estimate, 2),
+        "estimate": -1 if estimate is None else round(100 * estimate / top, 2),
     }
 
 

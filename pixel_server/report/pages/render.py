@@ -26,6 +26,9 @@ DONE = {
     "withdrawn": "Recorded no more: {n}.",
     "allowed": "Recorded again: {n}.",
     "erased": "Erased in all campaigns, and recorded no more.",
+    "noted": "The note is kept.",
+    "removed": "The note is removed.",
+    "unshared": "The share link is revoked.",
 }
 """What a page says that a form led to. Its address only names it: nobody else's words are shown."""
 

@@ -91,6 +91,11 @@ def points(now: float | None, before: float | None) -> str:
     return "" if now is None or before is None else _signed(100 * (now - before), " points")
 
 
+def between(low: float, high: float) -> str:
+    """The same of an interval, without the unit."""
+    return f"{_signed(100 * low, '')} to {_signed(100 * high, '')}"
+
+
 def _signed(value: float, unit: str) -> str:
     rounded = round(value, 1)
     if rounded == 0:

@@ -208,6 +208,7 @@ def test_the_json_that_charts_and_live_figures_read(story, site, reader):
     found = reader.get("/campaigns/mail/stats.json").json()
     asked = site.get("/api/campaigns/mail/stats").json()
     assert {**found, "as_of": ""} == {**asked, "as_of": ""}
+    assert found["notes"] == []
     texts = reader.get("/campaigns/mail/figures.json").json()["figures"]
     shown = figures(reader.get("/campaigns/mail"))
     assert {path: texts[path] for path in shown if path != "as_of"} == {

@@ -278,9 +278,9 @@ def test_a_key_of_one_campaign_sees_what_is_shared_of_it(site, sign_in, made_key
     assert "Our own site" not in listed
     shown = visitor.get("/campaigns/mail")
     assert shown.status_code == 200
-    assert "Unique opens" in shown.text
+    assert "nothing to show yet" in shown.text
     assert "What the hits were" not in shown.text
-    for path in ("page", "nothing", "mail/stats.json", "mail/figures.json", "mail/recipients"):
+    for path in ("page", "nothing", "page/stats.json", "mail/figures.json", "mail/recipients"):
         assert visitor.get(f"/campaigns/{path}").status_code == 403
     site.delete("/api/campaigns/mail")
     assert "there any more" in visitor.get("/").text

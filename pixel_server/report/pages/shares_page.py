@@ -1,0 +1,80 @@
+"""`/campaigns/{id}/shares`: links that show a campaign without an API key: made, listed, revoked."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from html import escape
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixel_server import sharelinks
+from pixel_server.campaigns import Campaign
+from pixel_server.report import ranges, share_calls
+from pixel_server.report.api import Api
+from pixel_server.report.pages import campaign_page, forms
+from pixel_server.report.problems import Problem
+from pixel_server.sharelinks import Share
+
+_START = {"name": "", "expires_at": "", "frames": ""}
+
+
+async def page(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    return forms.page(api, request, "shares.html", _START, await _context(api, campaign))
+
+
+async def make(api: Api, request: Request) -> Response:
+    """The link is on the page that answers, this once."""
+    campaign = await api.campaign(request.path_params["id"])
+    fields = {name: request.state.form.get(name, "") for name in _START}
+    given: dict[str, Any] = {"name": fields["name"].strip(), "frames": forms.lines(fields["frames"])}
+    if fields["expires_at"]:
+        given["expires_at"] = _end_of(fields["expires_at"], campaign.zone)
+    try:
+        share, url = await share_calls.make(api, campaign, given, request.state.who)
+    except Problem as problem:
+        return forms.page(api, request, "shares.html", fields, await _context(api, campaign), problem)
+    context = {**await _context(api, campaign), "made": share, "made_url": url, "frame": frame(share, url)}
+    return forms.page(api, request, "shares.html", _START, context)
+
+
+async def revoke(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    await share_calls.revoke(api, campaign, request.path_params["share"], request.state.who)
+    return forms.done(api, f"campaigns/{campaign.id}/shares", "unshared")
+
+
+def frame(share: Share, url: str) -> str:
+    """What shows it within a page of an origin that may; "" if none may."""
+    if not share.frames:
+        return ""
+    return (
+        f'<iframe src="{escape(url)}" title="{escape(share.name)}" width="100%" height="900" '
+        'loading="lazy" referrerpolicy="no-referrer"></iframe>'
+    )
+
+
+def _end_of(text: str, zone: ZoneInfo) -> str:
+    """The instant at which a day ends. What is no day stays as it is, to be refused."""
+    try:
+        return ranges.show(ranges.midnight(date.fromisoformat(text) + timedelta(days=1), zone), zone)
+    except (ValueError, OverflowError):
+        return text
+
+
+async def _context(api: Api, campaign: Campaign) -> dict[str, Any]:
+    now = api.clock()
+    found = await sharelinks.listed(api.store, campaign.id)
+    return {
+        "campaign": campaign,
+        "keeps_recipients": campaign_page.keeps_recipients(api, campaign),
+        "shares": [(share, sharelinks.is_over(share, now)) for share in reversed(found)],
+        "has_address": share_calls.address_of(api, campaign) is not None,
+        "today": ranges.show(int(now), campaign.zone)[:10],
+        "made": None,
+        "made_url": "",
+        "frame": "",
+    }
