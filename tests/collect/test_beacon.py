@@ -112,20 +112,26 @@ def test_origins_that_are_not_the_campaigns_are_counted(web, client):
 
 
 def test_who_asks_is_judged_as_with_an_image(web, client):
-    for name, fields in (("count", {"gpc": "count"}), ("drop", {"gpc": "drop"}), ("off", {"mode": "off"})):
+    kinds = {"count": {"gpc": "count"}, "drop": {"gpc": "drop"}, "off": {"mode": "off"}}
+    for name, fields in {**kinds, "ignore": {"gpc": "ignore"}}.items():
         made = {"id": name, "name": name, "kind": "web", "identity": "cookie", **fields}
         assert web.post("/api/campaigns", json=made).status_code == 201
     says = {}
-    for name in ("count", "drop", "off"):
+    for name in (*kinds, "ignore"):
         answer = web.post(
             f"/p/{name}",
             content=b'{"i":"a","c":1}',
             headers={"Content-Type": "text/plain", "Sec-GPC": "1"},
         )
-        assert "set-cookie" not in answer.headers
+        assert ("set-cookie" in answer.headers) == (name == "ignore")
         says[name] = answer.headers["x-pixel"]
-    assert says == {"count": "recorded", "drop": "ignored; reason=gpc", "off": "ignored; reason=off"}
-    [one] = hits(client)
+    assert says == {
+        "count": "recorded",
+        "drop": "ignored; reason=gpc",
+        "off": "ignored; reason=off",
+        "ignore": "recorded",
+    }
+    [one] = [found for found in hits(client) if found.campaign != "ignore"]
     assert (one.campaign, one.visitor, one.visits, one.is_new) == ("count", b"", 0, False)
 
 
