@@ -6,11 +6,11 @@
       try { run(event); } catch (e) {}
     };
   }
-  // To so many bytes of JSON: of a body the server takes 4096, and no half of a letter.
+  // To so many bytes of JSON: of a body the server takes 4096, and no half of a letter. Half of one is longer
+  // there (\ud83d) than all of it, so none is left at the end.
   function cut(text, most) {
     text = (text || "").slice(0, most);
-    while (text && new TextEncoder().encode(JSON.stringify(text)).length > most)
-      text = text.replace(/[^]$/u, "");
+    while (text && new TextEncoder().encode(JSON.stringify(text)).length > most) text = text.slice(0, -1);
     return text;
   }
 
