@@ -83,8 +83,8 @@ def campaign(campaign: str) -> str:
 
 
 def dropped(campaign: str, why: Literal["gpc", "out", "origin"]) -> str:
-    """A field of DROPPED. Requests that came with GPC or DNT, by a browser that opted out, or from a page of
-    an origin that the campaign does not know."""
+    """A field of DROPPED. Opens and views that came with GPC or DNT, or by a browser that opted out (a report
+    of a view's time is not counted again); requests from a page of an origin the campaign does not know."""
     return campaign if why == "gpc" else f"{campaign}:{why}"
 
 

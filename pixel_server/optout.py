@@ -7,7 +7,10 @@ import re
 DAYS = 400
 """As long as browsers keep a cookie (RFC 6265bis, 5.5)."""
 
-_says_no = re.compile(rb"(?:^|[;,]\s*)px_no=1\s*(?:[;,]|$)").search
+NAME = "px-no"
+"""No campaign's: those begin with `px_`, see `collect.cookie`."""
+
+_says_no = re.compile(rb"(?:^|[;,]\s*)%b=1\s*(?:[;,]|$)" % NAME.encode()).search
 
 
 def says_no(cookies: bytes | None) -> bool:
@@ -24,4 +27,4 @@ def header(path: str, *, out: bool, framed: bool) -> str:
     """
     age = DAYS * 86_400 if out else 0
     part = "; Partitioned" if framed else ""
-    return f"px_no=1; Path={path}; Max-Age={age}; HttpOnly; Secure; SameSite=None{part}"
+    return f"{NAME}=1; Path={path}; Max-Age={age}; HttpOnly; Secure; SameSite=None{part}"

@@ -44,8 +44,8 @@ async def read(headers: dict[bytes, bytes], receive: Receive) -> Said | Answer |
     """What it says, or how it is refused; None: the client has gone."""
     if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() not in _TYPES:
         return answers.BAD_BODY
-    length = headers.get(b"content-length", b"")
-    if length.isdigit() and int(length) > MOST:
+    length = headers.get(b"content-length", b"").lstrip(b"0")
+    if length.isdigit() and (len(length) > len(str(MOST)) or int(length) > MOST):
         return answers.LONG_BODY
     body, more = b"", True
     try:

@@ -34,7 +34,7 @@ _TRIED = 4
 _NEAR = (None, b"same-origin", b"same-site", b"none")
 
 
-class Seen(NamedTuple):
+class Cookie(NamedTuple):
     """What a cookie holds. first, last: seconds."""
 
     id: bytes
@@ -44,52 +44,52 @@ class Seen(NamedTuple):
     visits: int
 
 
-def new(shard: int, now: int) -> Seen:
-    return Seen(os.urandom(8), shard, now, now, 1)
+def new(shard: int, now: int) -> Cookie:
+    return Cookie(os.urandom(8), shard, now, now, 1)
 
 
-def again(seen: Seen, now: int) -> Seen:
+def again(held: Cookie, now: int) -> Cookie:
     """The same one, with a hit now."""
-    visits = min(seen.visits + (now - seen.last > PAUSE), MOST_VISITS)
-    return seen._replace(last=max(now, seen.last), visits=visits)
+    visits = min(held.visits + (now - held.last > PAUSE), MOST_VISITS)
+    return held._replace(last=max(now, held.last), visits=visits)
 
 
-def is_due(before: Seen, after: Seen) -> bool:
+def is_due(before: Cookie, after: Cookie) -> bool:
     """Whether the cookie is to be set again."""
     return after.visits != before.visits or after.last - before.last > FRESH
 
 
-def read(cookies: bytes | None, campaign: str, keys: Sequence[bytes], now: int, shards: int) -> Seen | None:
+def read(cookies: bytes | None, campaign: str, keys: Sequence[bytes], now: int, shards: int) -> Cookie | None:
     """What the cookie of this campaign holds, if it is good. cookies: the header `Cookie`, as sent."""
     for value in _values(cookies, b"px_" + campaign.encode()) if cookies else ():
-        seen = _verified(value, campaign, keys)
+        held = _verified(value, campaign, keys)
         if (
-            seen is not None
-            and seen.shard < shards
-            and now - LIFETIME <= seen.first <= seen.last <= now + SKEW
+            held is not None
+            and held.shard < shards
+            and now - LIFETIME <= held.first <= held.last <= now + SKEW
         ):
-            return seen
+            return held
     return None
 
 
 def header(
-    seen: Seen, campaign: str, key: bytes, path: str, now: int, site: bytes | None
+    held: Cookie, campaign: str, key: bytes, path: str, now: int, site: bytes | None
 ) -> tuple[bytes, bytes]:
     """`Set-Cookie`. path: of the pages' pixels. site: `Sec-Fetch-Site`; browsers keep what comes from another
     site for that one alone (CHIPS, `Partitioned`)."""
     where = "SameSite=Lax" if site in _NEAR else "SameSite=None; Partitioned"
-    age = min(seen.first + LIFETIME - now, LIFETIME)
-    value = sign(seen, campaign, key).decode()
+    age = min(held.first + LIFETIME - now, LIFETIME)
+    value = sign(held, campaign, key).decode()
     line = f"px_{campaign}={value}; Path={path}; Max-Age={age}; HttpOnly; Secure; {where}"
     return b"set-cookie", line.encode()
 
 
-def sign(seen: Seen, campaign: str, key: bytes) -> bytes:
-    body = _BODY.pack(FORMAT, *seen)
+def sign(held: Cookie, campaign: str, key: bytes) -> bytes:
+    body = _BODY.pack(FORMAT, *held)
     return urlsafe_b64encode(body + _tag(body, campaign, key))
 
 
-def _verified(value: bytes, campaign: str, keys: Sequence[bytes]) -> Seen | None:
+def _verified(value: bytes, campaign: str, keys: Sequence[bytes]) -> Cookie | None:
     try:
         data = urlsafe_b64decode(value)
     except ValueError:
@@ -101,7 +101,7 @@ def _verified(value: bytes, campaign: str, keys: Sequence[bytes]) -> Seen | None
     for key in keys:
         good |= compare_digest(_tag(body, campaign, key), tag)
     form, *fields = _BODY.unpack(body)
-    return Seen(*fields) if good and form == FORMAT else None
+    return Cookie(*fields) if good and form == FORMAT else None
 
 
 def _tag(body: bytes, campaign: str, key: bytes) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pixel_server import hit, keys, shards
@@ -13,7 +13,7 @@ from pixel_server.collect import answers, beacon, cookie
 from pixel_server.collect.address import ClientAddress
 from pixel_server.collect.answers import Answer
 from pixel_server.collect.head import Head
-from pixel_server.collect.said import Said, of_query
+from pixel_server.collect.said import NOTHING, Said, of_query
 from pixel_server.consent import Consent, allowed
 from pixel_server.directory import PLAIN, Directory, Web
 from pixel_server.hit import Hit
@@ -51,8 +51,8 @@ class Door:
     """Decides on pixel requests, by what this process knows.
 
     `recent` holds the client addresses of the last hits, for `/readyz` to notice a forgotten proxy;
-    `dropped`, by campaign and why (`keys.dropped`), how many requests said no, or came from where they must
-    not come from.
+    `dropped`, by campaign and why (`keys.dropped`), how many opens and views said no, and how many requests
+    came from where they must not come from.
     """
 
     def __init__(
@@ -109,11 +109,12 @@ class Door:
         if recipient and recipient in self._withdrawn:
             return answers.WITHDRAWN
         if head.opted_out:
-            return self._opted_out(campaign)
+            self._drop(campaign, "out")
+            return answers.OPTED_OUT
         if head.asks or not self._keeps_all or campaign in self._directory.rules:
             mode = self._allowed(campaign, mode_of(flags), head)
             if mode == Mode.OFF:
-                return self._ignored(campaign, head)
+                return self._ignored(campaign, head, NOTHING)
             if mode == Mode.COUNT:  # as if the link had been made so
                 recipient, token_time = b"", token_time - token_time % DAY
             flags = with_mode(flags, mode)
@@ -166,16 +167,17 @@ class Door:
     def view(self, method: str, campaign: str, said: Said, head: Head, peer: str | None) -> Answer | Accepted:
         """What becomes of a hit that a page of a web campaign sent."""
         if head.opted_out:
-            return self._opted_out(campaign)
+            self._drop(campaign, "out", said)
+            return answers.OPTED_OUT
         mode = self._allowed(campaign, Mode.IDENTIFIED, head)
         if mode == Mode.OFF:
-            return self._ignored(campaign, head)
+            return self._ignored(campaign, head, said)
         address = self._address.of(peer, head.headers)
         evidence, now = head.evidence, self._clock()
         near = shards.of_key(self._secrets.routing_key(address, evidence[0].encode()), self._shards)
         who = _Who(near)
         if mode >= Mode.PSEUDONYMOUS:
-            who = self._who(campaign, said, head, near, int(now))
+            who = self._who(method, campaign, said, head, near, int(now))
         data = hit.encode(
             Hit(
                 int(now * 1000),
@@ -199,25 +201,28 @@ class Door:
         self.recent.append(address)
         return Accepted(who.shard, data, who.answer)
 
-    def _who(self, campaign: str, said: Said, head: Head, near: int, now: int) -> _Who:
-        """The visitor, where identity and page name one. near: the shard of one who is not named."""
+    def _who(self, method: str, campaign: str, said: Said, head: Head, near: int, now: int) -> _Who:
+        """The visitor, where identity and page name one. near: the shard of one who is not named.
+
+        What was asked for ahead, or with HEAD, nobody has seen: that has no cookie, and gets none.
+        """
         identity, name = self._web(campaign).identity, campaign.encode()
         if identity == "own" and said.own:
             visitor = self._secrets.visitor_key(b"own", name, said.own)
             return _Who(shards.of_key(visitor, self._shards), visitor)
-        if identity != "cookie" or not said.agrees:
+        if identity != "cookie" or not said.agrees or method == "HEAD" or head.is_ahead:
             return _Who(near)
         signing, get = self._secrets.cookies, head.headers.get
         before = cookie.read(get(b"cookie"), campaign, signing, now, self._shards)
-        seen = cookie.new(near, now) if before is None else cookie.again(before, now)
+        held = cookie.new(near, now) if before is None else cookie.again(before, now)
         answer = answers.RECORDED
-        if before is None or cookie.is_due(before, seen):
+        if before is None or cookie.is_due(before, held):
             site = get(b"sec-fetch-site")
             answer = answers.with_cookie(
-                cookie.header(seen, campaign, signing[0], self._cookie_path, now, site)
+                cookie.header(held, campaign, signing[0], self._cookie_path, now, site)
             )
-        visitor = self._secrets.visitor_key(b"cookie", name, seen.id)
-        return _Who(seen.shard, visitor, seen.visits, before is None, answer)
+        visitor = self._secrets.visitor_key(b"cookie", name, held.id)
+        return _Who(held.shard, visitor, held.visits, before is None, answer)
 
     def _web(self, campaign: str) -> Web:
         return self._directory.web.get(campaign, PLAIN)
@@ -225,16 +230,17 @@ class Door:
     def _allowed(self, campaign: str, linked: int, head: Head) -> int:
         return allowed(linked, self._directory.rules.get(campaign, self._default), head.asks)
 
-    def _ignored(self, campaign: str, head: Head) -> Answer:
+    def _ignored(self, campaign: str, head: Head, said: Said) -> Answer:
         rule = self._directory.rules.get(campaign, self._default)
         if rule.mode == Mode.OFF or not head.asks:
             return answers.OFF
-        self.dropped[keys.dropped(campaign, "gpc")] += 1
+        self._drop(campaign, "gpc", said)
         return answers.ASKED
 
-    def _opted_out(self, campaign: str) -> Answer:
-        self.dropped[keys.dropped(campaign, "out")] += 1
-        return answers.OPTED_OUT
+    def _drop(self, campaign: str, why: Literal["gpc", "out"], said: Said = NOTHING) -> None:
+        """Counts a request that is not kept: a view once, and not again with each report of its time."""
+        if said.spent < 0:
+            self.dropped[keys.dropped(campaign, why)] += 1
 
 
 def _other_method(method: str) -> Answer:

@@ -1,23 +1,27 @@
 (function (w, d, h) {
-  var data, to, no, yes, page, from, id, spent, since = 0, script = d.currentScript;
+  var data, to, no, yes, page, path, from, id, before, spent, since = 0, script = d.currentScript;
 
   function safe(run) {
     return function (event) {
       try { run(event); } catch (e) {}
     };
   }
-  function here() { return location.href.split("#")[0]; }
+  // To so many bytes of JSON: of a body the server takes 4096, and no half of a letter. Half of one is longer
+  // there (\ud83d) than all of it, so none is left at the end.
+  function cut(text, most) {
+    text = (text || "").slice(0, most);
+    while (text && new TextEncoder().encode(JSON.stringify(text)).length > most) text = text.slice(0, -1);
+    return text;
+  }
 
   function send(said) {
     if (no) return;
     said.i = id;
-    said.v = data.visitor;
+    said.v = cut(data.visitor, 800);
     if (yes) said.c = 1;
-    var body = JSON.stringify(said);
-    if (navigator.sendBeacon && navigator.sendBeacon(to, body)) return;
-    if (w.fetch)
-      return fetch(to, { method: "POST", body: body, keepalive: true, credentials: "include" }).catch(safe);
-    if (said.u) new Image().src = to + ".gif?" + new URLSearchParams(JSON.parse(body));
+    said = JSON.stringify(said);
+    if (!navigator.sendBeacon || !navigator.sendBeacon(to, said))
+      fetch(to, { method: "POST", body: said, keepalive: true, credentials: "include" }).catch(safe);
   }
   function report() {
     if (since) spent += performance.now() - since;
@@ -30,18 +34,19 @@
     if (!id) {
       id = 1 + Math.random().toString(36).slice(2);
       spent = since = 0;
-      send({ u: page.slice(0, 2000), r: from.slice(0, 1000) });
+      send({ u: cut(page, 2000), r: cut(from, 1000) });
     }
     since = since || performance.now();
   }
   function begin(referrer) {
     id = 0;
     from = referrer;
-    page = here();
+    page = location.href.split("#")[0];
+    path = location.pathname;
     look();
   }
   function moved() {
-    if (here() == page) return;
+    if (location.pathname == path) return;
     if (since) report();
     begin(id ? page : from);
   }
@@ -59,16 +64,20 @@
     data = script.dataset;
     if (!data.campaign) return;
     to = script.src.replace(/p\.js([?#].*)?$/, "p/" + data.campaign);
-    no = "off" in data || data.consent == "no";
-    yes = "consent" in data;
-    w.pixel = {
+    no = "off" in data || /^no$/i.test(data.consent);
+    yes = /^(yes)?$/i.test(data.consent);
+    before = w.pixel; // of another campaign's script, or the page's own, which stays
+    if (!before || before.px) w.pixel = {
+      px: 1,
       consent: safe(function () {
+        if (before) before.consent();
         no = 0;
         yes = 1;
         if (id) report();
         look();
       }),
       stop: safe(function () {
+        if (before) before.stop();
         no = 1;
         report();
       })

@@ -40,4 +40,8 @@ def from_elsewhere(request: Request, base_url: str | None) -> bool:
     origin = request.headers.get("origin", "null")
     if origin == "null":
         return False
-    return urlsplit(origin).netloc not in {request.headers.get("host"), urlsplit(base_url or "").netloc}
+    try:
+        named = urlsplit(origin).netloc
+    except ValueError:  # no address at all, as "https://["
+        return True
+    return named not in {request.headers.get("host"), urlsplit(base_url or "").netloc}

@@ -378,10 +378,10 @@ def _stats() -> dict[str, Schema]:
     totals = {
         "unique_ips": or_null(count(""), "Client addresses, estimate. Null in a range."),
         "dropped_gpc": or_null(
-            count(""), "Requests with `Sec-GPC: 1` or `DNT: 1` that were not kept. Null in a range."
+            count(""), "Opens or views with `Sec-GPC: 1` or `DNT: 1` that were not kept. Null in a range."
         ),
         "dropped_opted_out": or_null(
-            count(""), "Requests of browsers with the opt-out cookie, not kept. Null in a range."
+            count(""), "Opens or views of browsers with the opt-out cookie, not kept. Null in a range."
         ),
     }
     refused = or_null(count(""), "Beacons of pages of other origins than `origins`. Null in a range.")

@@ -10,7 +10,7 @@ import time
 from typing import Any, NamedTuple
 
 from pixel_server import hit
-from pixel_server.collect.cookie import LIFETIME, Seen
+from pixel_server.collect.cookie import LIFETIME, Cookie
 from pixel_server.collect.cookie import sign as sign_cookie
 from pixel_server.hit import Hit
 from pixel_server.image import GIF
@@ -148,18 +148,18 @@ def viewed(method: str = "GET", own: bytes = b"", **more: Any) -> Hit:
     return Hit(0, SITE, hit.WEB, method, visitor=visitor, address=bytes([127, 0, 0, 1]), **more)
 
 
-def shopped(method: str = "GET", seen: Seen | None = None, **more: Any) -> Hit:
-    """Of the campaign with cookies. seen: what the cookie held that came."""
-    visitor = _secrets.visitor_key(b"cookie", b"shop", seen.id) if seen else b""
+def shopped(method: str = "GET", held: Cookie | None = None, **more: Any) -> Hit:
+    """Of the campaign with cookies. held: what the cookie held that came."""
+    visitor = _secrets.visitor_key(b"cookie", b"shop", held.id) if held else b""
     return Hit(0, SHOP, hit.WEB, method, visitor=visitor, address=bytes([127, 0, 0, 1]), **more)
 
 
-def cookie(seen: Seen, campaign: str = SHOP, secrets: Secrets = _secrets) -> bytes:
-    return b"Cookie: px_shop=" + sign_cookie(seen, campaign, secrets.cookies[0])
+def cookie(held: Cookie, campaign: str = SHOP, secrets: Secrets = _secrets) -> bytes:
+    return b"Cookie: px_shop=" + sign_cookie(held, campaign, secrets.cookies[0])
 
 
 NOW = int(time.time())
-ADA = Seen(b"adasbrow", 3, NOW - 86_400, NOW - 7200, 2)
+ADA = Cookie(b"adasbrow", 3, NOW - 86_400, NOW - 7200, 2)
 """Who was here yesterday, and two hours ago."""
 _FRESH = b"<a cookie that was set just now>"
 
@@ -686,20 +686,31 @@ COOKIES = (
     stranger("13 months old", cookie(ADA._replace(first=NOW - LIFETIME - 1))),
     stranger("from tomorrow", cookie(ADA._replace(first=NOW + 86_400, last=NOW + 86_400))),
     stranger("not UTF-8", b"Cookie: px_shop=" + b"\xff" * 40),
-    case("a cookie of yesterday", request(YES, _old), SETS, hits=(shopped(seen=ADA, visits=3),)),
+    case("a cookie of yesterday", request(YES, _old), SETS, hits=(shopped(held=ADA, visits=3),)),
     case(
         "among others, sent twice",
-        request(YES, b"Cookie: px_shop=bad; px_no=0", b"Cookie:  " + _old[8:] + b" ; a=b"),
+        request(YES, b"Cookie: px_shop=bad; px-no=0", b"Cookie:  " + _old[8:] + b" ; a=b"),
         SETS,
-        hits=(shopped(seen=ADA, visits=3),),
+        hits=(shopped(held=ADA, visits=3),),
     ),
-    case("a fresh cookie", request(YES, _FRESH), RECORDED, hits=(shopped(seen=ADA, visits=2),)),
+    case("a fresh cookie", request(YES, _FRESH), RECORDED, hits=(shopped(held=ADA, visits=2),)),
     case("a cookie, and no yes", request(b"/p/shop.gif", _old), RECORDED, hits=(shopped(),)),
     case("a cookie, and something else", request(b"/p/shop.gif?c=0&c=1", _old), RECORDED, hits=(shopped(),)),
     case("a cookie that asks", request(YES, _old, b"Sec-GPC: 1"), RECORDED, hits=(shopped(gpc="1"),)),
     case("a yes to another campaign", request(PAGE + b"?c=1", _old), RECORDED, hits=(viewed(),)),
     case("v, where cookies tell", request(b"/p/shop.gif?v=ada"), RECORDED, hits=(shopped(),)),
-    case("HEAD", request(YES, method=b"HEAD"), bare(SETS), hits=(shopped("HEAD", visits=1, is_new=True),)),
+    case("HEAD", request(YES, method=b"HEAD"), bare(RECORDED), hits=(shopped("HEAD"),)),
+    case("HEAD with a cookie", request(YES, _old, method=b"HEAD"), bare(RECORDED), hits=(shopped("HEAD"),)),
+    *(
+        case(
+            f"asked for ahead: {name.decode()}, {with_cookie}",
+            request(YES, name + b": prefetch", *((_old,) if with_cookie else ())),
+            RECORDED,
+            hits=(shopped(purpose=f"{name.decode()}=prefetch;"),),
+        )
+        for name in (b"sec-purpose", b"purpose", b"x-moz")
+        for with_cookie in (False, True)
+    ),
     case(
         "HTTP/1.0 with a yes",
         request(YES, version=b"1.0"),
@@ -732,25 +743,25 @@ COOKIES = (
         RECORDED,
         hits=(
             *(shopped(visits=1, is_new=True), shopped()) * 2,
-            shopped(seen=ADA, visits=3),
+            shopped(held=ADA, visits=3),
             opened(),
         ),
     ),
-    case("opted out of a page", request(YES, b"Cookie: px_no=1"), OUT),
-    case("opted out of a mail", request(MAIL, b"Cookie: a=b; px_no=1"), OUT),
-    case("opted out, HEAD", request(MAIL, b"Cookie: px_no=1;", method=b"HEAD"), bare(OUT)),
-    case("opted out, of nothing", request(b"/p/none.gif", b"Cookie: px_no=1"), NO_CAMPAIGN),
-    case("opted out, of what is gone", request(b"/p/gone.gif", b"Cookie: px_no=1"), IS_GONE),
-    case("opted out four times", request(MAIL, b"Cookie: px_no=1") * 4, OUT, OUT, OUT, OUT),
+    case("opted out of a page", request(YES, b"Cookie: px-no=1"), OUT),
+    case("opted out of a mail", request(MAIL, b"Cookie: a=b; px-no=1"), OUT),
+    case("opted out, HEAD", request(MAIL, b"Cookie: px-no=1;", method=b"HEAD"), bare(OUT)),
+    case("opted out, of nothing", request(b"/p/none.gif", b"Cookie: px-no=1"), NO_CAMPAIGN),
+    case("opted out, of what is gone", request(b"/p/gone.gif", b"Cookie: px-no=1"), IS_GONE),
+    case("opted out four times", request(MAIL, b"Cookie: px-no=1") * 4, OUT, OUT, OUT, OUT),
     case(
         "opted out four times, in turn",
-        (request(MAIL, b"Cookie: px_no=1"), WAIT) * 4,
+        (request(MAIL, b"Cookie: px-no=1"), WAIT) * 4,
         OUT,
         OUT,
         OUT,
         OUT,
     ),
-    case("not opted out", request(MAIL, b"Cookie: px_no=0; xpx_no=1; px_no=11"), RECORDED, hits=(opened(),)),
+    case("not opted out", request(MAIL, b"Cookie: px-no=0; xpx-no=1; px-no=11"), RECORDED, hits=(opened(),)),
 )
 
 A = b"https://a.example"
@@ -837,6 +848,26 @@ BEACONS = (
     ),
     case("a beacon of 4097 bytes", post(b"/p/site", b" " * 4097), to(LONG_BODY, A)),
     case(
+        "a length of 5000 digits",
+        post(b"/p/site", _view).replace(b"Length: 10", b"Length: " + b"0" * 4998 + b"10"),
+        to(RECORDED, A),
+        hits=(viewed("POST", view=_secrets.visitor_key(b"view", b"site", b"a1")),),
+    ),
+    case(
+        "a length of 5000 digits, too much",
+        request(
+            b"/p/site",
+            b"Content-Type: text/plain",
+            b"Content-Length: " + b"0" * 4980 + b"18446744073709551615",
+            method=b"POST",
+        ),
+        to(LONG_BODY),
+    ),
+    ends(
+        "a length beyond all numbers",
+        request(b"/p/site", b"Content-Type: text/plain", b"Content-Length: " + b"9" * 5000, method=b"POST"),
+    ),
+    case(
         "4097 bytes in chunks",
         request(b"/p/site", b"Content-Type: text/plain", CHUNKED, method=b"POST")
         + b"800\r\n"
@@ -887,7 +918,19 @@ BEACONS = (
         to(SETS, A),
         hits=(shopped("POST", ADA, view=_seen_view, visits=3, spent=5),),
     ),
-    case("a beacon that opted out", post(b"/p/shop", b'{"i":"a1","c":1}', b"Cookie: px_no=1"), to(OUT, A)),
+    case(
+        "a report that says nothing",
+        post(b"/p/shop", b'{"i":"a1","t":5}'),
+        to(RECORDED, A),
+        hits=(shopped("POST", view=_seen_view, spent=5),),
+    ),
+    case(
+        "a report that says nothing, with a cookie",
+        post(b"/p/shop", b'{"i":"a1","t":5}', _old),
+        to(RECORDED, A),
+        hits=(shopped("POST", view=_seen_view, spent=5),),
+    ),
+    case("a beacon that opted out", post(b"/p/shop", b'{"i":"a1","c":1}', b"Cookie: px-no=1"), to(OUT, A)),
     case("a beacon to nothing", post(b"/p/none", _view), to(NO_CAMPAIGN, A)),
     case("a beacon to a mail's campaign", post(b"/p/mail", _view), to(NO_CAMPAIGN, A)),
     case("a beacon to what is gone", post(b"/p/gone", _view), to(IS_GONE, A)),

@@ -45,7 +45,9 @@ def test_a_body_comes_in_parts():
 
 def test_a_client_that_says_how_much_too_much_it_will_send_is_not_read():
     assert read(headers={**TEXT, b"content-length": b"4097"}) is answers.LONG_BODY
-    assert read(b'{"i":"a"}', headers={**TEXT, b"content-length": b"\xb2"}) == Said(view=b"a")
+    assert read(headers={**TEXT, b"content-length": b"9" * 5000}) is answers.LONG_BODY
+    for length in (b"\xb2", b"0" * 5000 + b"9", b"4096", b"0", b""):
+        assert read(b'{"i":"a"}', headers={**TEXT, b"content-length": length}) == Said(view=b"a")
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
@@ -98,7 +100,7 @@ def test_origins_that_are_not_the_campaigns_are_counted(web, client):
         assert answer.headers.get("access-control-allow-credentials") == (None if mine == "*" else "true")
         assert answer.headers["vary"] == "Origin"
         assert answer.headers["cache-control"].startswith("no-store")
-    assert web.get("/p/fenced.gif", headers={"Cookie": "px_no=1"}).status_code == 200
+    assert web.get("/p/fenced.gif", headers={"Cookie": "px-no=1"}).status_code == 200
     until(lambda: client.hget(keys.DROPPED, "fenced:out"))
     assert client.hgetall(keys.DROPPED) == {b"fenced:origin": b"3", b"fenced:out": b"1"}
     assert [one.method for one in hits(client)] == ["POST"]
@@ -110,21 +112,40 @@ def test_origins_that_are_not_the_campaigns_are_counted(web, client):
 
 
 def test_who_asks_is_judged_as_with_an_image(web, client):
-    for name, fields in (("count", {"gpc": "count"}), ("drop", {"gpc": "drop"}), ("off", {"mode": "off"})):
+    kinds = {"count": {"gpc": "count"}, "drop": {"gpc": "drop"}, "off": {"mode": "off"}}
+    for name, fields in {**kinds, "ignore": {"gpc": "ignore"}}.items():
         made = {"id": name, "name": name, "kind": "web", "identity": "cookie", **fields}
         assert web.post("/api/campaigns", json=made).status_code == 201
     says = {}
-    for name in ("count", "drop", "off"):
+    for name in (*kinds, "ignore"):
         answer = web.post(
             f"/p/{name}",
             content=b'{"i":"a","c":1}',
             headers={"Content-Type": "text/plain", "Sec-GPC": "1"},
         )
-        assert "set-cookie" not in answer.headers
+        assert ("set-cookie" in answer.headers) == (name == "ignore")
         says[name] = answer.headers["x-pixel"]
-    assert says == {"count": "recorded", "drop": "ignored; reason=gpc", "off": "ignored; reason=off"}
-    [one] = hits(client)
+    assert says == {
+        "count": "recorded",
+        "drop": "ignored; reason=gpc",
+        "off": "ignored; reason=off",
+        "ignore": "recorded",
+    }
+    [one] = [found for found in hits(client) if found.campaign != "ignore"]
     assert (one.campaign, one.visitor, one.visits, one.is_new) == ("count", b"", 0, False)
+
+
+def test_a_view_that_says_no_is_counted_once_and_not_again_with_its_time(web, client):
+    for name, fields in (("open", {}), ("drop", {"gpc": "drop"})):
+        made = {"id": name, "name": name, "kind": "web", **fields}
+        assert web.post("/api/campaigns", json=made).status_code == 201
+    for body in (b'{"i":"a"}', b'{"i":"a","t":0}', b'{"i":"a","t":900}'):
+        for name, says in (("open", {"Cookie": "px-no=1"}), ("drop", {"Sec-GPC": "1"})):
+            answer = web.post(f"/p/{name}", content=body, headers={"Content-Type": "text/plain", **says})
+            assert answer.headers["x-pixel"].startswith("ignored; reason=")
+    until(lambda: client.hlen(keys.DROPPED) == 2)
+    assert client.hgetall(keys.DROPPED) == {b"open:out": b"1", b"drop": b"1"}
+    assert hits(client) == []
 
 
 @pytest.mark.parametrize("prefix", ["/px", "/a/b"])

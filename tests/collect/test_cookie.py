@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixel_server.collect import cookie
-from pixel_server.collect.cookie import LIFETIME, MOST_VISITS, PAUSE, SKEW, Seen
+from pixel_server.collect.cookie import LIFETIME, MOST_VISITS, PAUSE, SKEW, Cookie
 from pixel_server.secret import Secrets
 
 NOW = 1_790_000_000
 KEYS = Secrets.of(("signing-key-of-the-tests",), "recipient").cookies
-ADA = Seen(b"adasbrow", 3, NOW - 86_400, NOW - 10, 7)
+ADA = Cookie(b"adasbrow", 3, NOW - 86_400, NOW - 10, 7)
 
 
-def sent(seen: Seen = ADA, campaign: str = "shop", keys: tuple[bytes, ...] = KEYS) -> bytes:
-    return f"px_{campaign}=".encode() + cookie.sign(seen, campaign, keys[0])
+def sent(held: Cookie = ADA, campaign: str = "shop", keys: tuple[bytes, ...] = KEYS) -> bytes:
+    return f"px_{campaign}=".encode() + cookie.sign(held, campaign, keys[0])
 
 
 def read(cookies: bytes | None, campaign: str = "shop", keys: tuple[bytes, ...] = KEYS, now: int = NOW):
@@ -31,7 +31,7 @@ def test_what_was_signed_is_read():
 
 @given(
     st.builds(
-        Seen,
+        Cookie,
         st.binary(min_size=8, max_size=8),
         st.integers(0, 3),
         st.just(NOW - LIFETIME),
@@ -39,9 +39,9 @@ def test_what_was_signed_is_read():
         st.integers(1, MOST_VISITS),
     )
 )
-def test_every_cookie_is_read_as_it_was_made(seen: Seen):
-    assert read(sent(seen)) == seen
-    assert len(sent(seen)) == len("px_shop=") + 40
+def test_every_cookie_is_read_as_it_was_made(held: Cookie):
+    assert read(sent(held)) == held
+    assert len(sent(held)) == len("px_shop=") + 40
 
 
 def test_all_keys_verify_and_the_newest_signs():
@@ -78,7 +78,7 @@ def test_it_is_of_one_campaign(campaign: str):
 
 
 @pytest.mark.parametrize(
-    ("seen", "good"),
+    ("held", "good"),
     [
         (ADA._replace(shard=3), True),
         (ADA._replace(shard=4), False),
@@ -89,8 +89,8 @@ def test_it_is_of_one_campaign(campaign: str):
         (ADA._replace(first=NOW, last=NOW - 1), False),
     ],
 )
-def test_it_is_of_a_shard_and_a_time_that_can_be(seen: Seen, good: bool):
-    assert read(sent(seen)) == (seen if good else None)
+def test_it_is_of_a_shard_and_a_time_that_can_be(held: Cookie, good: bool):
+    assert read(sent(held)) == (held if good else None)
 
 
 def test_the_good_one_among_a_few_bad_is_found_and_not_among_many():
@@ -122,10 +122,10 @@ def test_visits_are_counted_up_to_what_fits():
     assert sent(cookie.again(many, NOW))
 
 
-def line(seen: Seen = ADA, site: bytes | None = None, path: str = "/p/", now: int = NOW) -> str:
-    name, value = cookie.header(seen, "shop", KEYS[0], path, now, site)
+def line(held: Cookie = ADA, site: bytes | None = None, path: str = "/p/", now: int = NOW) -> str:
+    name, value = cookie.header(held, "shop", KEYS[0], path, now, site)
     assert name == b"set-cookie"
-    assert value.startswith(sent(seen) + b"; ")
+    assert value.startswith(sent(held) + b"; ")
     return value.decode().partition("; ")[2]
 
 

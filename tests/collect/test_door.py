@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixel_server import campaigns, hit, shards
+from pixel_server import campaigns, hit, optout, shards
 from pixel_server.collect import answers
 from pixel_server.collect.answers import Answer
 from pixel_server.collect.door import Accepted, Door
@@ -35,6 +35,7 @@ def new_door() -> Door:
         ("other-site", "own"),
         ("plain", "cookieless"),
         ("shop", "cookie"),
+        ("no", "cookie"),
     ):
         directory.learn(campaigns.new(name, name, "web", identity=identity))
     directory.forget("gone")
@@ -251,7 +252,7 @@ def test_a_new_cookie_is_of_the_shard_that_its_visitor_came_to_without_one():
         assert second.answer is answers.RECORDED
 
 
-@pytest.mark.parametrize("says", ["px_no=1", "a=b; px_no=1", "px_no=1;a=b"])
+@pytest.mark.parametrize("says", ["px-no=1", "a=b; px-no=1", "px-no=1;a=b"])
 @pytest.mark.parametrize("path", [open_path(), "/p/site.gif", "/p/shop.gif"])
 def test_who_opted_out_is_counted_as_a_number_only(path: str, says: str):
     door = new_door()
@@ -261,6 +262,14 @@ def test_who_opted_out_is_counted_as_a_number_only(path: str, says: str):
     name = "mail" if path.startswith("/o/") else path[3:-4]
     assert door.dropped == {f"{name}:out": 3}
     assert not door.recent
+
+
+def test_the_cookie_that_says_no_is_of_no_campaign():
+    name, _, value = optout.header("/", out=True, framed=False).partition(";")[0].partition("=")
+    assert optout.says_no(f"{name}={value}".encode())
+    assert not name.startswith("px_")  # as those of campaigns do
+    of_campaign = dict(check("/p/no.gif", b"c=1").answer.headers)[b"set-cookie"].decode()
+    assert not of_campaign.startswith(f"{name}=")
 
 
 @pytest.mark.parametrize(

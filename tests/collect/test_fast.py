@@ -95,7 +95,7 @@ def ask(connection: PixelProtocol, recorder: Recorder, sent: bytes, stored: bool
     return connection.transport.take()
 
 
-COOKIES = [b"Cookie: px_no=1", b"Cookie: a=b", b"Cookie: px_no=0", b"cookie: px_no=1"]
+COOKIES = [b"Cookie: px-no=1", b"Cookie: a=b", b"Cookie: px-no=0", b"cookie: px-no=1"]
 
 
 @pytest.mark.parametrize("header", COOKIES)

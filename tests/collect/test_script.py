@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from pixel_server.collect import script
 from pixel_server.collect.script import SOURCE
 from tests.collect.test_pixel import serving
 
@@ -30,6 +33,16 @@ def get(web, method: str = "GET", **headers: str):
 def test_it_is_less_than_a_kilobyte():
     assert len(gzip.compress(SOURCE, 9)) < 1024
     assert SOURCE.isascii()
+
+
+def test_it_is_squeezed_between_words_only():
+    written = Path(script.__file__).with_name("p.js").read_bytes()
+    without = b"".join(line.partition(b"//")[0] for line in written.splitlines())
+    assert b"".join(SOURCE.split()) == b"".join(without.split())
+    strings = re.compile(rb'"[^"]*"').findall
+    assert strings(SOURCE) == strings(without)
+    words = re.compile(rb"[\w$]+").findall
+    assert words(SOURCE) == words(without)
 
 
 def test_it_is_kept_for_a_day_and_then_asked_for_by_its_tag(web):

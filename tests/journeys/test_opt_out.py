@@ -44,7 +44,7 @@ def cookies(reader: BrowserContext) -> list[tuple[str, str, bool]]:
     return [
         (str(kept["domain"]), str(kept["path"]), bool(kept.get("partitionKey")))
         for kept in reader.cookies()
-        if kept["name"] == "px_no"
+        if kept["name"] == "px-no"
     ]
 
 

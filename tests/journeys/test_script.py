@@ -166,18 +166,85 @@ def test_pages_of_one_page(reader: Reader, server: Server, site: _Site):
     reader.page.evaluate("history.pushState(2, '', '#part')")
     reader.page.evaluate("history.pushState(3, '', '/b?x=1')")
     reader.hits(3)
-    reader.page.evaluate("history.replaceState(4, '', '/b?x=2')")
+    reader.page.evaluate("history.replaceState(4, '', '/c?x=2')")
     reader.hits(5)
     reader.page.evaluate("history.back()")
     found = reader.hits(7)
     views = [one for one in found if one.spent < 0]
-    a, b, c = site.at("/a"), site.at("/b?x=1"), site.at("/b?x=2")
+    a, b, c = site.at("/a"), site.at("/b?x=1"), site.at("/c?x=2")
     assert [(one.page, one.page_referrer) for one in views] == [(a, ""), (b, a), (c, b), (a, c)]
     reports = [one.view for one in found if one.spent >= 0]
     assert reports == [one.view for one in views[:3]]
     assert len({one.view for one in views}) == 4
     assert reader.page.evaluate("history.state") == 2
     assert reader.errors() == []
+
+
+def test_the_same_path_is_the_same_page(reader: Reader, server: Server, site: _Site):
+    site.body = script(server) + "<script>onload = () => history.replaceState(1, '', '/a')</script>"
+    reader.page.goto(site.at("/a?utm_source=news&x=1"), wait_until="networkidle")
+    for call in (
+        "history.replaceState(2, '', '/a?page=2')",
+        "history.pushState(3, '', '?page=3')",
+        "history.pushState(4, '', '?page=3#part')",
+        "history.pushState(5, '', '/a')",
+        "new Promise(done => { onpopstate = done; history.go(-2); })",
+        "location.hash = 'other'",
+    ):
+        reader.page.evaluate(f"() => {{ {'return' if 'Promise' in call else ''} {call}; }}")
+    reader.page.evaluate(HIDE, True)
+    view, report = reader.hits(2)
+    assert (view.page, view.spent) == (site.at("/a?utm_source=news&x=1"), -1)
+    assert report.view == view.view
+    assert reader.errors() == []
+
+
+def test_what_the_view_came_with_is_kept_until_it_is_seen(reader: Reader, server: Server, site: _Site):
+    site.body = script(server)
+    reader.page.add_init_script(
+        "Object.defineProperty(document, 'prerendering', { value: true, configurable: true })"
+    )
+    reader.page.goto(site.at("/a?utm_source=news"))
+    reader.page.evaluate("history.replaceState(1, '', '/a')")
+    reader.page.evaluate("Object.defineProperty(document, 'prerendering', { value: false })")
+    reader.page.evaluate("document.dispatchEvent(new Event('prerenderingchange'))")
+    assert reader.hits(1)[0].page == site.at("/a?utm_source=news")
+
+
+WIDE = "é\N{GRINNING FACE}\x01\\"
+
+
+def test_all_that_is_long_fits(reader: Reader, server: Server, site: _Site):
+    site.body = script(server, more=f'data-visitor="{WIDE * 500}"')
+    reader.page.goto(site.at("/" + "é" * 600))
+    [first] = reader.hits(1)
+    whole = site.at("/" + "%C3%A9" * 600)
+    assert first.page == whole[: len(first.page)]
+    assert len(first.page) == 1998  # and two quotes
+
+    reader.page.goto(site.at("/b?" + "\\" * 4000), referer=whole)
+    *_, second = reader.hits(3)
+    assert second.page == site.at("/b?" + "\\" * second.page.count("\\"))
+    assert 1996 <= len(second.page) + second.page.count("\\") <= 1998  # JSON has two for each
+    assert second.page_referrer == whole[:998]
+    assert second.visitor == first.visitor != b""
+
+
+def test_no_letter_is_cut_in_two(reader: Reader, server: Server, site: _Site):
+    site.body = script(server, more='data-visitor=""')
+    reader.page.goto(site.at("/a"))
+    [view] = reader.hits(1)
+    assert view.visitor == b""
+    visitors = []
+    for before in range(8):
+        reader.page.evaluate(
+            "text => { document.querySelector('script[src]').dataset.visitor = text }",
+            "x" * before + "\N{GRINNING FACE}" * (394 + before),
+        )
+        for hidden in (True, False):
+            reader.page.evaluate(HIDE, hidden)
+        visitors.append(reader.hits(2 + before)[-1].visitor)
+    assert len({*visitors, b""}) == 9
 
 
 def test_a_page_is_viewed_when_it_is_seen(reader: Reader, server: Server, site: _Site):
@@ -248,7 +315,56 @@ def test_a_no_ends_it(reader: Reader, server: Server, site: _Site):
     assert reader.hits(2)[1].page == site.at("/b")
 
 
-@pytest.mark.parametrize("says", ["data-off", 'data-off="" data-consent', 'data-consent="no"'])
+def test_only_a_yes_is_a_yes(reader: Reader, server: Server, site: _Site):
+    others = ("false", "0", "denied", "true", "1", "yes, no", "undefined")
+    for count, says in enumerate((*others, "", "yes", "YES")):
+        site.body = script(server, SHOP, f'data-consent="{says}"')
+        reader.page.goto(site.at(f"/{count}"))
+        view = reader.hits(1 + 2 * count)[-1]
+        assert (view.page, view.is_new) == (site.at(f"/{count}"), says not in others)
+        assert [cookie["name"] for cookie in reader.cookies()] == ["px_shop"] * (says not in others)
+        reader.page.goto("about:blank")
+        reader.hits(2 + 2 * count)
+        reader.context.clear_cookies()
+
+
+def test_an_answer_is_for_all_campaigns_of_the_page(reader: Reader, server: Server, site: _Site):
+    site.body = "".join(script(server, campaign) for campaign in (SHOP, SITE, FENCED))
+    server.api("PATCH", f"/{FENCED}", {"origins": []})
+    reader.page.goto(site.at("/a"))
+    views = reader.hits(3)
+    assert {one.campaign for one in views} == {SHOP, SITE, FENCED}
+    reader.page.evaluate("pixel.consent()")
+    reader.hits(6)
+    assert [cookie["name"] for cookie in reader.cookies()] == ["px_shop"]
+    reader.page.evaluate("pixel.stop()")
+    for hidden in (True, False):
+        reader.page.evaluate(HIDE, hidden)
+    reader.page.evaluate("history.pushState(1, '', '/b')")
+    reader.hits(6)
+    reader.page.evaluate("pixel.consent()")
+    assert {(one.campaign, one.page) for one in reader.hits(9)[6:]} == {
+        (campaign, site.at("/b")) for campaign in (SHOP, SITE, FENCED)
+    }
+    assert reader.errors() == []
+
+
+def test_what_the_page_calls_by_that_name_stays_its_own(reader: Reader, server: Server, site: _Site):
+    mine = "called = 0; var pixel = { mine: 1, stop() { called++; }, consent() { called++; } };"
+    site.body = f"<script>{mine}</script>" + script(server, SHOP) + script(server, SITE)
+    reader.page.goto(site.at("/a"))
+    reader.hits(2)
+    assert reader.page.evaluate("Object.keys(pixel)") == ["mine", "stop", "consent"]
+    reader.page.evaluate("pixel.stop()")
+    reader.page.evaluate(HIDE, True)
+    reader.hits(4)
+    assert reader.page.evaluate("called") == 1
+    assert reader.errors() == []
+
+
+@pytest.mark.parametrize(
+    "says", ["data-off", 'data-off="" data-consent', 'data-consent="no"', 'data-consent="NO"']
+)
 def test_a_page_that_says_no_sends_nothing(reader: Reader, server: Server, site: _Site, says: str):
     site.body = script(server, SHOP, says)
     reader.page.goto(site.at("/a"), wait_until="networkidle")
@@ -318,23 +434,15 @@ def test_without_beacons_it_fetches(reader: Reader, server: Server, site: _Site)
     assert reader.errors() == []
 
 
-def test_without_fetch_it_loads_the_image(reader: Reader, server: Server, site: _Site):
-    site.body = f"<script>{NO_BEACON} fetch = undefined;</script>" + script(server, SHOP, "data-consent")
-    reader.page.goto(site.at("/a?x=1&y"))
-    [view] = reader.hits(1)
-    assert (view.method, view.page, view.is_new) == ("GET", site.at("/a?x=1&y"), True)
-    reader.page.evaluate(HIDE, True)
-    assert reader.errors() == []
-    assert reader.sent == ["GET"]
-
-
 @pytest.mark.parametrize(
     "breaks",
     [
         "navigator.sendBeacon = function () { throw Error(); };",
         "navigator.sendBeacon = function () { return false; }; fetch = function () { throw Error(); };",
         f"{NO_BEACON} fetch = function () {{ return Promise.reject(Error()); }};",
-        f"{NO_BEACON} fetch = Image = undefined;",
+        f"{NO_BEACON} fetch = undefined;",
+        "TextEncoder = undefined;",
+        "JSON.stringify = function () { return 'x'.repeat(9999); };",
         "performance.now = undefined;",
         "Object.freeze(history);",
         "Object.defineProperty(window, 'pixel', { value: 1 });",
