@@ -67,6 +67,11 @@ def refuse_mail(campaign: Campaign) -> None:
         raise Problem(409, "only web campaigns have breakdowns of views; see `opens_person_by` in stats")
 
 
+def count_of(dimension: str) -> str:
+    """What pages' names are shown by: a page has few visits that begin there, and many views."""
+    return "views" if dimension == "page" else "visits"
+
+
 def kept(names: Iterable[str]) -> list[str]:
     """The dimensions that these are made of."""
     return list(dict.fromkeys("referrer" if name == KIND else name for name in names))

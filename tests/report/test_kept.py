@@ -97,7 +97,7 @@ def test_every_key_of_people_is_in_the_report():
 
     known = set(re.findall(r"^px:\{s\}:([a-z]+)", keys.__doc__, re.MULTILINE))
     told = {kind.keys.split(":")[2] for kind in kept._sources(_settings()).values() if "{s}" in kind.keys}
-    assert known - told == {"producers", "turn", "drops", "stop", "rules", "lasts"}
+    assert known - told == {"producers", "turn", "drops", "stop", "rules", "lasts", "visiting"}
 
 
 def _settings():

@@ -214,11 +214,6 @@ def _chart(found: Mapping[str, Any], campaign: Campaign) -> dict[str, Any]:
     }
 
 
-def count_of(dimension: str) -> str:
-    """What pages' names are shown by: a page has few visits that begin there, and many views."""
-    return "views" if dimension == "page" else "visits"
-
-
 def _beside(series: Sequence[dict[str, Any]], notes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each interval, and in it `notes`: the texts of those that lie in it."""
     starts = [datetime.fromisoformat(item["start"]) for item in series]
@@ -248,7 +243,9 @@ async def _breakdowns(
     # What nobody used is left out: sites without UTM links need no tables of them.
     used = {name: rows for name, rows in by.items() if any(row["name"] != "(none)" for row in rows)}
     return {
-        "lists": {name: pictures.ranked(rows, count_of(name), MOST_ROWS) for name, rows in used.items()},
+        "lists": {
+            name: pictures.ranked(rows, breakdowns.count_of(name), MOST_ROWS) for name, rows in used.items()
+        },
     }
 
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server.campaigns import Campaign
-from pixel_server.report import shared, shared_stats, stats
+from pixel_server.report import breakdowns, shared, shared_stats, stats
 from pixel_server.report.api import Api
 from pixel_server.report.pages import pictures, render
 
@@ -75,7 +75,9 @@ async def _lists(api: Api, campaign: Campaign, found: dict[str, Any]) -> dict[st
         by = await shared_stats.by_dimension(api.store, campaign, found, names, api.settings.shards)
         # What nobody used is left out: a site without UTM links needs no table of them.
         used = {name: rows for name, rows in by.items() if any(row["name"] != "(none)" for row in rows)}
-        return {name: pictures.ranked(rows, "visits", MOST_ROWS) for name, rows in used.items()}
+        return {
+            name: pictures.ranked(rows, breakdowns.count_of(name), MOST_ROWS) for name, rows in used.items()
+        }
     # Of more days, mail programs are not added up.
     today = datetime.fromtimestamp(api.clock(), campaign.zone).date()
     start = (today - timedelta(days=stats.MOST_DAYS_OF_OPENS)).isoformat()
