@@ -17,7 +17,8 @@ from tests.stack import NOBODY_ASKED, READER, Stack, until
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-README = Path(__file__).parent.parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent.parent
+SNIPPETS = (ROOT / "README.md").read_text() + (ROOT / "docs" / "web.md").read_text()
 SOON = 2.0
 """Seconds from the opening of a page until its hit is in the figures."""
 
@@ -124,7 +125,7 @@ def test_a_web_page_is_viewed(stack: Stack, browser: Browser, site: str, tmp_pat
 
 
 def test_the_snippet_of_the_readme(stack: Stack, browser: Browser, site: str, tmp_path: Path):
-    snippets = re.findall(r"^```html\n(.*?)^```", README.read_text(), re.M | re.S)
+    snippets = re.findall(r"^```html\n(.*?)^```", SNIPPETS, re.M | re.S)
     assert snippets
     for number, snippet in enumerate(snippets):
         name = f"site-{number}"

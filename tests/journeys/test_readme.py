@@ -19,19 +19,22 @@ from tests.stack import Stack, until
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
+DOCS = {path.stem: path.read_text() for path in (ROOT / "docs").glob("*.md")}
+SHOWN = README + DOCS["api"] + DOCS["web"]
+"""Whose commands are tried, one after the other; those of mail.md are in tests/mail."""
 ADDRESS = "http://127.0.0.1:8000"
 END = "-- end of a command --"
 
 
-def blocks(language: str) -> list[str]:
-    """The fenced blocks of the README in this language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.M | re.S)
+def blocks(language: str, text: str = README) -> list[str]:
+    """The fenced blocks in this language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
 
 
 def commands() -> list[tuple[str, str]]:
     """(command, what it printed) of all console blocks, in order."""
     found = []
-    for block in blocks("console"):
+    for block in blocks("console", SHOWN):
         assert block.startswith("$ ")
         for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
             command, _, printed = part.partition("\n")
@@ -116,14 +119,25 @@ def test_the_first_screen_is_the_two_commands():
         assert re.search(rf"^{target}:", makefile, re.M), target
 
 
+def test_every_page_is_there_and_linked():
+    texts = {"README.md": README, **{f"docs/{name}.md": text for name, text in DOCS.items()}}
+    for name, text in texts.items():
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+            assert ((ROOT / name).parent / link).exists(), f"{name}: {link}"
+    for name in DOCS:
+        assert f"(docs/{name}.md)" in README, name
+
+
 def test_the_settings_table_is_whole():
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`)? ?\| (.*) \|$", README, re.M)
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`)? ?\| (.*) \|$", DOCS["operating"], re.M)
     assert rows == settings.table()
 
 
 def test_every_call_of_the_api_is_named():
     rows = {
         (method, path): scope
-        for method, path, scope in re.findall(r"^\| `([A-Z]+) (/api/\S+)` \| .* \| (\w+) \|$", README, re.M)
+        for method, path, scope in re.findall(
+            r"^\| `([A-Z]+) (/api/\S+)` \| .* \| (\w+) \|$", DOCS["api"], re.M
+        )
     }
     assert rows == {(call.method, call.path): call.scope or "none" for call in calls.CALLS}
