@@ -49,7 +49,7 @@ def main() -> None:
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), envvar="PORT")
 @click.option("--data", type=click.Path(path_type=Path), help="Data directory.  [default: ./pixel-data]")
 @click.option("--demo", "with_demo", is_flag=True, help="Add two made-up campaigns, as `demo add` does.")
 def up(host: str, port: int, data: Path | None, with_demo: bool) -> None:

@@ -75,7 +75,8 @@ def bind(host: str, port: int, patience: float = 0.0) -> socket.socket:
                 continue
             number = error.errno or 0  # below 0 for a name that is not found
             why = os.strerror(number) if number > 0 else error.strerror or error
-            raise SettingsError(f"cannot listen on {host} port {port}: {why}") from None
+            other = "; `--port` takes another" if error.errno == errno.EADDRINUSE else ""
+            raise SettingsError(f"cannot listen on {host} port {port}: {why}{other}") from None
         except (OverflowError, UnicodeError):
             raise SettingsError(f"cannot listen on {host} port {port}: no such address") from None
         return made

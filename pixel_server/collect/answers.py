@@ -42,6 +42,8 @@ OFF = _answer(200, b"ignored; reason=off")
 WITHDRAWN = _answer(200, b"ignored; reason=withdrawn")
 ASKED = _answer(200, b"ignored; reason=gpc")
 GONE = _answer(200, b"ignored; reason=gone")
+KIND = _answer(200, b"ignored; reason=kind")
+"""A mail's link, of a campaign that counts web pages."""
 OPTED_OUT = _answer(200, b"ignored; reason=opted-out")
 OPTIONS = _answer(
     200,

@@ -103,6 +103,8 @@ class Door:
             return _other_method(method)
         if campaign in self._directory.gone:
             return answers.GONE
+        if self._directory.kinds.get(campaign) == "web":
+            return answers.KIND
         now = self._clock()
         if token_time + self._lifetime < now:
             return answers.EXPIRED

@@ -58,15 +58,31 @@ def left_base_url(settings: Settings) -> str | None:
     return found.base_url if found else None
 
 
+def _require_running(address: str, settings: Settings) -> None:
+    """Failure: nobody named a Redis, and there is none: most likely `up` does not run."""
+    from pixel_server import store as stores  # noqa: PLC0415
+
+    try:
+        with stores.connect(address) as client:
+            client.ping()
+    except (redis.ConnectionError, redis.TimeoutError, OSError):
+        message = f"pixel-server does not run with {settings.data}: start it there with `pixel-server up`"
+        raise Failure(f"{message}, or set PIXEL_DATA_DIR or REDIS_URL") from None
+    except redis.RedisError:
+        return  # it is there, and says more to who asks more
+
+
 def with_store(act: Callable[[Any, Settings], Awaitable[T]], url: str | None = None) -> T:
     """Runs `act` with a store that was found fit, and the settings."""
     from pixel_server import store as stores  # noqa: PLC0415
 
     settings = Settings.from_env()
+    address = url or store_url(settings)
+    if address != settings.redis_url or not os.environ.get("REDIS_URL", "").strip():
+        _require_running(address, settings)
     secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
 
     async def run() -> T:
-        address = url or store_url(settings)
         store = stores.connect_async(address, timeout=10.0)
         try:
             await stores.check(store, address, settings.shards, secrets)

@@ -27,7 +27,10 @@ def minter() -> Minter:
     settings = Settings.from_env()
     address = settings.base_url or left_base_url(settings)
     if address is None:
-        raise Failure("set PIXEL_BASE_URL, the address at which the world reaches this server")
+        raise Failure(
+            f"no `pixel-server up` has run with {settings.data}: set PIXEL_DATA_DIR to where it did, or "
+            "PIXEL_BASE_URL to the address at which the world reaches the server"
+        )
     secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
     _are_those_of_up(settings, secrets)
     return Minter(address, secrets)

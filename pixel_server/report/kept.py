@@ -233,7 +233,7 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "random; with one, who was there could be guessed",
             "salts",
             "px:{s}:salt:END",
-            "47 hours after their day",
+            "48 hours after their day",
             "exists",
             _of_end,
         ),

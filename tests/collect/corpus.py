@@ -77,6 +77,7 @@ SETS_ELSEWHERE = RECORDED._replace(
 OUT = Answer(b"200 OK", b"ignored; reason=opted-out")
 EXPIRED = Answer(b"200 OK", b"ignored; reason=expired")
 IS_GONE = Answer(b"200 OK", b"ignored; reason=gone")
+IS_OF_PAGES = Answer(b"200 OK", b"ignored; reason=kind")
 OPTIONS = Answer(
     b"200 OK",
     b"ignored; reason=options",
@@ -221,6 +222,7 @@ PLAIN = (
     case("POST to nothing", request(b"/o/", b"Content-Length: 2", method=b"POST") + b"{}", NOT_FOUND),
     case("a campaign that is gone", request(b"/p/gone.gif"), IS_GONE),
     case("a mail that is gone", request(b"/o/" + token("gone") + b".gif"), IS_GONE),
+    case("a mail of a campaign of pages", request(b"/o/" + token(SITE) + b".gif"), IS_OF_PAGES),
     case("an expired token", request(b"/o/" + token(time=1) + b".gif"), EXPIRED),
     case("a campaign nobody made", request(b"/p/none.gif"), NO_CAMPAIGN),
     case(

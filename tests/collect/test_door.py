@@ -65,7 +65,13 @@ def open_path(campaign: str = "mail", time: int = MINTED, recipient: bytes = ADA
     return f"/o/{sign(Token(campaign, time, recipient, **token), SECRETS.signing[0])}.gif"
 
 
-@pytest.mark.parametrize("campaign", ["mail", "not-made-yet", "site"])
+def test_a_mails_link_to_a_campaign_of_pages_is_no_hit():
+    answer = check(open_path("site"))
+    assert isinstance(answer, Answer)
+    assert dict(answer.headers)[b"x-pixel"] == b"ignored; reason=kind"
+
+
+@pytest.mark.parametrize("campaign", ["mail", "not-made-yet"])
 def test_a_good_token_is_a_hit_whatever_campaign_it_names(campaign: str):
     accepted = check(
         open_path(campaign),
