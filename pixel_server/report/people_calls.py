@@ -97,7 +97,7 @@ async def rows_of(
         raise Problem(
             409, "upload a list, or make links with `sent`: else who did not open a mail is not known"
         )
-    await audit.note(api.store, who, "recipients.downloaded", campaign=campaign.id, state=state)
+    await audit.note(api.store, who, "recipients.read", campaign=campaign.id, state=state)
     is_named = most == Mode.IDENTIFIED
     return recipients.rows(api.store, api.secrets, campaign.id, shards, state, is_named, int(after), at_once)
 
@@ -118,7 +118,7 @@ async def list_quiet(api: Api, request: Request) -> Response:
         errors.append({"field": "after", "message": "must be a cursor from `next`"})
     if errors:
         raise Problem(422, "some parameters cannot be used", errors)
-    await audit.note(api.store, request.state.who, "recipients.downloaded", state="quiet")
+    await audit.note(api.store, request.state.who, "recipients.read", state="quiet")
     span = quiet.Span(since, int(api.clock()))
     sources, shards = await _told_apart(api), api.settings.shards
     found = quiet.rows(api.store, api.secrets, sources, shards, span, int(after))

@@ -74,7 +74,7 @@ def test_all_of_them_as_lines(story, site):
     assert {row["name"] for row in rows} == {"'=Ada", "'=Bob", "'=Cyd", ""}, "no spreadsheet runs a name"
     assert table.headers["cache-control"] == "no-store"
     told = site.get("/api/audit").json()["items"][0]
-    assert (told["what"], told["about"]) == ("recipients.downloaded", {"campaign": "mail", "state": "opened"})
+    assert (told["what"], told["about"]) == ("recipients.read", {"campaign": "mail", "state": "opened"})
 
 
 def test_pages_have_all_of_them_once(site, mail, clock):

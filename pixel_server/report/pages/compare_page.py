@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -31,7 +32,7 @@ _TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 async def page(api: Api, request: Request) -> Response:
     query = request.query_params.get("q", "").strip()[:MOST_QUERY]
-    chosen, wrong = await _chosen(api, request.query_params.getlist("id"))
+    chosen, wrong = await _chosen(api, _ids(request.query_params))
     status = 422 if len(chosen) > MOST_COMPARED else 404 if wrong else 200
     if len(chosen) > MOST_COMPARED:
         wrong.append(f"{MOST_COMPARED} campaigns can be compared at most.")
@@ -60,6 +61,11 @@ async def page(api: Api, request: Request) -> Response:
         "sites": tables[1],
     }
     return render.page(api, request, "compare.html", context, status)
+
+
+def _ids(params: QueryParams) -> list[str]:
+    """`id`, as forms send it, once for each; or `ids`, as the API takes it."""
+    return params.getlist("id") or [one for one in params.get("ids", "").split(",") if one]
 
 
 async def _chosen(api: Api, ids: Sequence[str]) -> tuple[list[Campaign], list[str]]:

@@ -62,11 +62,11 @@ def test_mails_side_by_side(story, site, reader):
     assert found["mail"]["By a person"] == "20"
     assert found["mail"]["Delivered"] == "40 of 40 sent"
     assert found["mail"]["Open rate"] == "50.0%"
-    assert found["mail"]["Against the first"] == "is the first"
-    assert found["later"]["Against the first"].startswith("\u221245.0 points (\u2212")
-    assert found["later"]["Against the first"].endswith("more than chance")
+    assert found["mail"]["By a person against the first"] == "is the first"
+    assert found["later"]["By a person against the first"].startswith("\u221245.0 points (\u2212")
+    assert found["later"]["By a person against the first"].endswith("more than chance")
     assert asked[1]["to_first"]["significant"] is True
-    assert found["same"]["Against the first"].endswith("may be chance")
+    assert found["same"]["By a person against the first"].endswith("may be chance")
     assert asked[2]["to_first"]["significant"] is False
     assert found["mail"]["Time to open"] == show.span(
         site.get("/api/campaigns/mail/stats").json()["time_to_open"]["median"]
@@ -98,8 +98,8 @@ def test_sites_side_by_side(story, reader):
     found = rows(answer)
     assert (found["page"]["Views"], found["page"]["Visits"], found["page"]["Visitors"]) == ("3", "2", "2")
     assert (found["page"]["Bounces"], found["shop"]["Bounces"]) == ("50.0%", "100%")
-    assert found["shop"]["Against the first"].startswith("+50.0 points")
-    assert found["shop"]["Against the first"].endswith("may be chance")
+    assert found["shop"]["Bounces against the first"].startswith("+50.0 points")
+    assert found["shop"]["Bounces against the first"].endswith("may be chance")
     assert "Mailings" not in answer.text
 
 
@@ -229,9 +229,9 @@ def test_without_figures(mail, page, reader):
     page()
     page(id="shop")
     found = rows(reader.get("/compare?id=mail&id=other&id=page&id=shop"))
-    assert found["other"]["Against the first"] == "not known"
+    assert found["other"]["By a person against the first"] == "not known"
     assert found["mail"]["Open rate"] == "\u2013"
-    assert found["shop"]["Against the first"] == "not known"
+    assert found["shop"]["Bounces against the first"] == "not known"
 
 
 # Pure
