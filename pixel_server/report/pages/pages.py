@@ -15,6 +15,7 @@ from pixel_server.report.pages import (
     campaign_edit,
     campaign_list,
     campaign_page,
+    kept_page,
     keys_page,
     people_pages,
     pixel_page,
@@ -22,7 +23,6 @@ from pixel_server.report.pages import (
     render,
 )
 from pixel_server.report.pages import routes as table
-from pixel_server.report.pages.kept_page import KeptPage, Spooled
 from pixel_server.report.pages.live import Live
 from pixel_server.report.pages.routes import Page
 from pixel_server.report.pages.sign_in import AddressOf, SignIn
@@ -55,15 +55,15 @@ PAGES = (
     Page("GET", "/recipients/{key}", "people", people_pages.show_recipient),
     Page("GET", "/recipients/{key}/erase", "people", people_pages.ask_erase),
     Page("POST", "/recipients/{key}/erase", "people", people_pages.erase),
+    Page("GET", "/kept", "read", kept_page.show),
     Page("GET", "/audit", "people", people_pages.list_audit),
 )
 
 
-def routes(api: Api, address_of: AddressOf, spooled: Spooled) -> list[Route]:
-    """address_of: whose request it is, as bytes. spooled: what waits on disk."""
+def routes(api: Api, address_of: AddressOf) -> list[Route]:
+    """address_of: whose request it is, as bytes."""
     live = Page("GET", "/campaigns/{id}/live", "read", Live(campaign_page.texts).answer)
-    kept = Page("GET", "/kept", "read", KeptPage(spooled).show)
-    return table.routes(api, (*PAGES, live, kept, *SignIn(address_of).pages()))
+    return table.routes(api, (*PAGES, live, *SignIn(address_of).pages()))
 
 
 def not_found(api: Api) -> Callable[[Request, Exception], Response]:
