@@ -90,6 +90,10 @@ def test_from_the_first_link_to_signing_out(stack: Stack, browser: Browser):
         opened.get_by_text("1", exact=True).wait_for()
         assert main.locator("[data-figure='totals.opens']").inner_text() == "1"
         assert page.locator(".big").inner_text() == "50.0%"
+        page.locator(".interval[aria-label^='Open rate between 50.0% and 50.0%']").wait_for()
+        page.locator(".legend").wait_for()
+        assert page.locator(".legend [data-figure='verdicts.person.hits']").inner_text() == "1"
+        page.locator(".ranked").get_by_text("Chrome").wait_for()
         assert page.evaluate("window.isTheSame"), "it moved without being loaded anew"
         mail.close()
 
