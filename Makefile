@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: up test lint chaos bench clean
+.PHONY: up test lint chaos bench screenshots clean
 
 up: .venv/up
 	$(BIN)/pixel-server up
@@ -20,6 +20,9 @@ chaos: .venv/test
 
 bench: .venv/up
 	$(BIN)/python -m tests.bench.run $(BENCH)
+
+screenshots: .venv/test
+	$(BIN)/python -m tests.screenshots $(SCREENSHOTS)
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -40,6 +40,7 @@ from pixel_server.directory import Directory
 from pixel_server.report import api
 from pixel_server.report.calls import CALLS
 from pixel_server.report.health import Health
+from pixel_server.report.kept_now import KeptNow
 from pixel_server.report.pages import pages, static_files
 from pixel_server.report.privacy import Privacy
 from pixel_server.secret import Secrets
@@ -147,9 +148,9 @@ def create_app(
             await redis.aclose()
 
     late = functools.partial(waiting_since, spool_directory)
-    calls = api.Api(redis, settings, secrets, directory, consent, withdrawn, late, clock)
-    spooled = functools.partial(_spooled, spool_directory)
-    shown = pages.routes(calls, _address_of(settings), spooled)
+    kept = KeptNow(settings, functools.partial(_spooled, spool_directory))
+    calls = api.Api(redis, settings, secrets, directory, consent, withdrawn, kept, late, clock)
+    shown = pages.routes(calls, _address_of(settings))
     routes = _routes(prefix, Pixel(door, recorder, prefix.encode()), Privacy(calls), calls, shown, health)
     app = Starlette(
         routes=routes,

@@ -19,6 +19,7 @@ from pixel_server.campaigns import Campaign
 from pixel_server.consent import Consent
 from pixel_server.directory import Directory
 from pixel_server.links import Minter
+from pixel_server.report.kept_now import KeptNow
 from pixel_server.report.problems import Problem, away
 from pixel_server.secret import Secrets
 from pixel_server.series import NewerFormat
@@ -39,6 +40,7 @@ class Api:
     directory: Directory
     consent: Consent
     withdrawn: Withdrawn
+    kept: KeptNow
     late_since: Callable[[], int | None]
     clock: Callable[[], float]
 

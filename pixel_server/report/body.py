@@ -17,7 +17,7 @@ from pixel_server.report.problems import Problem
 from pixel_server.retention import KINDS, Keep
 from pixel_server.settings import SIGNALS
 from pixel_server.settings import base_url as parse_base_url
-from pixel_server.slug import PATTERN, is_slug
+from pixel_server.slug import is_slug
 
 LIMIT = 2 << 20
 MAX_NAME = 200
@@ -103,7 +103,7 @@ def _whole(digits: str) -> int:
 
 def slug(value: Any) -> str:
     if not isinstance(value, str) or not is_slug(value):
-        raise ValueError(f"must match {PATTERN}")
+        raise ValueError("must be a to z, 0 to 9 and hyphens, up to 63, and not begin with a hyphen")
     return value
 
 
@@ -128,14 +128,14 @@ def sent(value: Any) -> int | None:
     if type(value) is float and value.is_integer():
         value = int(value)  # 4.0 is a whole number in JSON
     if value is not None and (type(value) is not int or not 0 <= value <= MAX_SENT):
-        raise ValueError(f"must be a whole number from 0 to {MAX_SENT}, or null")
+        raise ValueError(f"must be a whole number from 0 to {MAX_SENT:,}, or null")
     return value
 
 
 def bounced(value: Any) -> int:
     found = sent(value)
     if found is None:
-        raise ValueError(f"must be a whole number from 0 to {MAX_SENT}")
+        raise ValueError(f"must be a whole number from 0 to {MAX_SENT:,}")
     return found
 
 

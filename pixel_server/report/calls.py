@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from pixel_server.report import (
     campaign_calls,
+    kept_calls,
     key_calls,
     note_calls,
     openapi,
@@ -27,6 +28,7 @@ CALLS = (
     *overview_calls.CALLS,
     *note_calls.CALLS,
     *share_calls.CALLS,
+    *kept_calls.CALLS,
     *key_calls.CALLS,
     Call("GET", "/api/openapi.json", None, describe),
 )

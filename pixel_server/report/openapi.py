@@ -8,6 +8,7 @@ from pixel_server import __version__, dimensions, notes, sharelinks
 from pixel_server.report import (
     body,
     breakdowns,
+    kept_now,
     order,
     overview,
     people,
@@ -327,6 +328,27 @@ def _paths() -> dict[str, Any]:
         },
         **_beside(),
         **_people(),
+        "/api/kept": {
+            "get": _call(
+                "show_kept",
+                "read",
+                "What is kept of people now, by kind of data",
+                (),
+                {
+                    200: _ok(
+                        "All of it: there is one page.",
+                        answer(
+                            items=array(ref("Kept")),
+                            next=or_null(text(""), "Always null."),
+                            as_of=instant("When this was looked up."),
+                        ),
+                    )
+                },
+                description=(
+                    f"Numbers and no one's data. It reads the whole store, at most every {kept_now.FRESH} s."
+                ),
+            )
+        },
         "/api/keys": {
             "get": _call(
                 "list_keys",

@@ -347,6 +347,15 @@ def _people() -> dict[str, Schema]:
             withdrawn=count("Those who said no: left out."),
             bad=count("Lines that cannot be used: left out."),
         ),
+        "Kept": answer(
+            data=text("What it is, as `recipients`."),
+            holds=text("What is in it."),
+            number=count("Of it, in `unit`."),
+            unit=text("What `number` counts."),
+            oldest=or_null(text(""), "A day or an instant of UTC; null: there is none, or it has no time."),
+            kept_for=text("For how long, by the settings of this server; a campaign may keep less."),
+            where=text("Its keys in Redis, or its place on disk."),
+        ),
         "AuditLine": answer(
             at=instant("When."),
             who=text("`key ID`, `command line`, `privacy page`, `retention` or `PIXEL_API_KEY`."),

@@ -249,9 +249,9 @@ def test_a_link_that_up_would_not_count_is_not_made(stack: Stack):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["campaign", "create", "Spring"], ["id", "must match"]),
-        (["campaign", "create", "spr\u0456ng"], ["id", "must match"]),
-        (["campaign", "create", b"\xff"], ["id", "must match"]),
+        (["campaign", "create", "Spring"], ["id", "a to z"]),
+        (["campaign", "create", "spr\u0456ng"], ["id", "a to z"]),
+        (["campaign", "create", b"\xff"], ["id", "a to z"]),
         (["campaign", "create", "x", "--name", ""], ["name"]),
         (["campaign", "create", "x", "--name", b"\xff"], ["name"]),
         (["campaign", "create", "x", "--sent", "-1"], ["sent"]),

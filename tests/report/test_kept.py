@@ -104,3 +104,45 @@ def _settings():
     from pixel_server.settings import Settings
 
     return Settings()
+
+
+# Over HTTP
+
+
+def test_the_api_tells_it_too(mail, page, opened, site, clock, settings):
+    mail()
+    page()
+    clock.at("2026-03-02T09:00Z")
+    site.put("/api/campaigns/mail/recipients", content=b'{"recipient": "ada"}\n', headers=LIST)
+    answer = site.get("/api/kept")
+    assert answer.status_code == 200
+    found = answer.json()
+    assert (found["next"], found["as_of"]) == (None, "2026-03-02T09:00:00.000Z")
+    assert {item["data"]: item for item in found["items"]} == {
+        name: kind._asdict() for name, kind in report(settings).items()
+    }
+    assert next(item["number"] for item in found["items"] if item["data"] == "lists") == 1
+    opened("2026-03-02T09:00Z", "bob")
+    assert site.get("/api/kept").json() == found, "it is looked up once a minute"
+    clock.at("2026-03-02T09:01Z")
+    [waiting] = [item for item in site.get("/api/kept").json()["items"] if item["data"] == "waiting hits"]
+    assert waiting["number"] == 1
+
+
+def test_it_names_nobody_and_is_for_those_who_read(site, mail, opened):
+    mail()
+    opened("2026-03-02T09:00Z", "ada@example.org")
+    keys_of = {
+        scope: site.post("/api/keys", json={"name": "k", "scopes": [scope]}).json()["key"]
+        for scope in ("read", "write", "read:mail")
+    }
+    answers = {
+        scope: site.get("/api/kept", headers={"Authorization": f"Bearer {key}"})
+        for scope, key in keys_of.items()
+    }
+    assert {scope: answer.status_code for scope, answer in answers.items()} == {
+        "read": 200,
+        "write": 403,
+        "read:mail": 403,
+    }
+    assert "ada" not in answers["read"].text

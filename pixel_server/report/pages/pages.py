@@ -16,6 +16,7 @@ from pixel_server.report.pages import (
     campaign_list,
     campaign_page,
     compare_page,
+    kept_page,
     keys_page,
     notes_page,
     people_pages,
@@ -26,7 +27,6 @@ from pixel_server.report.pages import (
     shares_page,
 )
 from pixel_server.report.pages import routes as table
-from pixel_server.report.pages.kept_page import KeptPage, Spooled
 from pixel_server.report.pages.live import Live
 from pixel_server.report.pages.routes import Page
 from pixel_server.report.pages.sign_in import AddressOf, SignIn
@@ -60,6 +60,7 @@ PAGES = (
     Page("GET", "/recipients/{key}", "people", people_pages.show_recipient),
     Page("GET", "/recipients/{key}/erase", "people", people_pages.ask_erase),
     Page("POST", "/recipients/{key}/erase", "people", people_pages.erase),
+    Page("GET", "/kept", "read", kept_page.show),
     Page("GET", "/audit", "people", people_pages.list_audit),
     Page("POST", "/campaigns/{id}/notes", "write", notes_page.add),
     Page("POST", "/campaigns/{id}/notes/{note}/remove", "write", notes_page.remove),
@@ -71,11 +72,10 @@ PAGES = (
 )
 
 
-def routes(api: Api, address_of: AddressOf, spooled: Spooled) -> list[Route]:
-    """address_of: whose request it is, as bytes. spooled: what waits on disk."""
+def routes(api: Api, address_of: AddressOf) -> list[Route]:
+    """address_of: whose request it is, as bytes."""
     live = Page("GET", "/campaigns/{id}/live", "read", Live(campaign_page.texts).answer)
-    kept = Page("GET", "/kept", "read", KeptPage(spooled).show)
-    return table.routes(api, (*PAGES, live, kept, *SignIn(address_of).pages()))
+    return table.routes(api, (*PAGES, live, *SignIn(address_of).pages()))
 
 
 def not_found(api: Api) -> Callable[[Request, Exception], Response]:

@@ -31,6 +31,8 @@ DONE = {
     "unshared": "The share link is revoked.",
 }
 """What a page says that a form led to. Its address only names it: nobody else's words are shown."""
+TITLES = {403: "Not allowed", 404: "Not found", 422: "Not understood"}
+"""Of errors, where the words of HTTP say little to a person."""
 
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent.parent / "templates"),
@@ -126,7 +128,9 @@ def error(
     is_away = detail == away().detail
     context = {
         "is_away": is_away,
-        "title": "Redis does not answer" if is_away else HTTPStatus(status).phrase,
+        "title": "Redis does not answer"
+        if is_away
+        else TITLES.get(status) or HTTPStatus(status).phrase.capitalize(),
         "detail": detail,
         "errors": list(errors),
     }

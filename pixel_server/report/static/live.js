@@ -70,8 +70,22 @@
       chartsDue = 0;
       chartsAt = now();
       document.querySelectorAll("figure.chart").forEach((each) => each.dispatchEvent(new Event("reload")));
+      redraw();
     }, Math.max(0, chartsAt + CHARTS - now()));
   }
+
+  // What is more than a text (bars, lists) is taken from the page as it is now; but not from under a reader's hand.
+  const redraw = safe(async () => {
+    if (!main.querySelector("[data-redraw]")) return;
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
+    if (!answer.ok || over) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const old of main.querySelectorAll("[data-redraw]")) {
+      const made = page.querySelector(`[data-redraw="${old.dataset.redraw}"]`);
+      const held = old.matches(":hover, :focus-within");
+      if (made && !held && made.outerHTML !== old.outerHTML) old.replaceWith(document.adoptNode(made));
+    }
+  });
 
   function end(why) {
     over = true;

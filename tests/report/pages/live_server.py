@@ -46,7 +46,7 @@ def with_live(settings: Settings, secrets: Secrets) -> tuple[Starlette, Live]:
     redis = store.connect_async(settings.redis_url)
     app = create_app(settings, secrets, redis, queue)
     nothing: Any = None
-    api = Api(redis, settings, secrets, nothing, nothing, nothing, lambda: None, time.time)
+    api = Api(redis, settings, secrets, nothing, nothing, nothing, nothing, lambda: None, time.time)
     live = Live(figures)
 
     async def answer(api: Api, request: Request) -> Response:

@@ -78,7 +78,7 @@ def test_a_form_that_is_refused_stands_as_it_was_filled_in(site, reader, send):
     names = {"name", "id", "sent", "bounced", "sent_at", "time_zone", "base_url", "mode", "gpc", "min_cell"}
     told = wrong(answer)
     assert told.keys() == names | {"keep"}
-    assert told["sent"] == "Must be a whole number from 0 to 1000000000, or null."
+    assert told["sent"] == "Must be a whole number from 0 to 1,000,000,000, or empty."
     kept = form_of(answer, "/new")
     for name, text in filled.items():
         if name not in ("mode", "gpc"):

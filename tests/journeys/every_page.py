@@ -1,0 +1,208 @@
+"""Every page there is, in the states that it can be in: for all who look at each of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.stack import Stack, until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+NOBODY, READER, PARTNER, OWNER = "nobody", "reader", "partner", "owner"
+"""Who looks: without a key, with one that reads, one of `read:demo-newsletter`, and one that may do all."""
+
+
+class Shown(NamedTuple):
+    """path: with names of `Filled.facts`. act: what is done on it before it is looked at."""
+
+    name: str
+    path: str
+    act: Callable[[Page], None] | None = None
+    who: str = OWNER
+
+
+def _send(button: str, **filled: str) -> Callable[[Page], None]:
+    """Fills fields by their id and presses a button, whatever the browser thinks of the fields."""
+
+    def act(page: Page) -> None:
+        page.evaluate("document.querySelectorAll('form').forEach((one) => { one.noValidate = true })")
+        for name, value in filled.items():
+            page.locator(f"#{name}").fill(value)
+        with page.expect_navigation():
+            page.get_by_role("button", name=button, exact=True).click()
+
+    return act
+
+
+EMPTY = (
+    Shown("list-empty", "/"),
+    Shown("keys-one", "/keys"),
+    Shown("withdrawals-empty", "/withdrawals"),
+    Shown("audit-empty", "/audit"),
+)
+"""Of a server that was started just now."""
+
+BUSY = (
+    Shown("list", "/"),
+    Shown("list-none-found", "/?q=nothing"),
+    Shown("campaign-email", "/campaigns/demo-newsletter"),
+    Shown("campaign-email-hours", "/campaigns/demo-newsletter?from={day}&until={day}&interval=hour"),
+    Shown("campaign-web", "/campaigns/demo-site"),
+    Shown("campaign-email-empty", "/campaigns/spring"),
+    Shown("campaign-web-empty", "/campaigns/wiki"),
+    Shown("recipients", "/campaigns/demo-newsletter/recipients"),
+    Shown("recipients-named", "/campaigns/members/recipients?state=unopened"),
+    Shown("recipients-no-list", "/campaigns/spring/recipients?state=unopened"),
+    Shown("new", "/new"),
+    Shown("new-wrong", "/new", _send("Make campaign", name="W" * 201, id="No Id", sent="many")),
+    Shown("edit-email", "/campaigns/demo-newsletter/edit"),
+    Shown("edit-web", "/campaigns/wiki/edit"),
+    Shown("pixel-email", "/campaigns/spring/pixel"),
+    Shown("pixel-made", "/campaigns/spring/pixel", _send("Make the pixel", recipient="ada@example.org")),
+    Shown("pixel-wrong", "/campaigns/spring/pixel", _send("Make the pixel", recipient="")),
+    Shown("pixel-web", "/campaigns/wiki/pixel"),
+    Shown("delete", "/campaigns/wiki/delete"),
+    Shown("delete-wrong", "/campaigns/wiki/delete", _send("Delete for ever", id="wik")),
+    Shown("keys", "/keys"),
+    Shown("key-wrong", "/keys", _send("Make the key", name="")),
+    Shown("key-revoke", "/keys/{key_id}/revoke"),
+    Shown("withdrawals", "/withdrawals"),
+    Shown("recipient-find", "/recipients"),
+    Shown("recipient", "/recipients/{recipient}"),
+    Shown("recipient-erase", "/recipients/{recipient}/erase"),
+    Shown("kept", "/kept"),
+    Shown("audit", "/audit"),
+    Shown("error-404", "/campaigns/nothing"),
+    Shown("error-422", "/campaigns/spring?from=yesterday"),
+    Shown("error-403", "/new", who=READER),
+    Shown("campaign-of-a-reader", "/campaigns/demo-newsletter", who=READER),
+    Shown("shared-list", "/", who=PARTNER),
+    Shown("shared-email", "/campaigns/demo-newsletter", who=PARTNER),
+    Shown("sign-in", "/sign-in", who=NOBODY),
+    Shown("sign-in-wrong", "/sign-in", _send("Sign in", key="not a key"), who=NOBODY),
+    Shown("sign-in-used-link", "/sign-in/used", who=NOBODY),
+    Shown("error-404-outside", "/nothing", who=NOBODY),
+    Shown("privacy", "/privacy", who=NOBODY),
+    Shown("privacy-link", "/privacy?t={token}", who=NOBODY),
+    Shown("privacy-foreign", "/privacy?t=foreign", who=NOBODY),
+)
+"""Of the demo, and of a few campaigns that were made just now."""
+
+BROKEN = (
+    Shown("error-503", "/"),
+    Shown("error-503-sign-in", "/sign-in", _send("Sign in", key="some key"), who=NOBODY),
+    Shown("privacy-503", "/privacy?t={token}", who=NOBODY),
+)
+"""While Redis does not answer."""
+
+
+class Filled:
+    """A server with the demo. facts: what paths are filled with."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.facts: dict[str, str] = {}
+        self.keys = {OWNER: stack.key}
+
+    def fill(self) -> None:
+        """Adds the demo, and what else there is to see; returns when all is counted."""
+        call = self.stack.call
+        self.stack.run("demo", "add")
+        for campaign in (
+            {"id": "spring", "name": "Spring catalogue", "kind": "email"},
+            {"id": "members", "name": "Members' letter", "kind": "email", "mode": "identified", "sent": 3},
+            {"id": "wiki", "name": "Wiki", "kind": "web", "origins": ["https://wiki.example.org"]},
+        ):
+            assert call("POST", "/api/campaigns", campaign)[0] == 201
+        self._upload("members", "ada@example.org,Ada Lovelace\nbob@example.org,Bob\ncy@example.org,\n")
+        call("POST", "/api/withdrawals", {"recipients": ["reader-0003@example.org", "joe@example.org"]})
+        for who, scope in ((READER, "read"), (PARTNER, "read:demo-newsletter")):
+            made = call("POST", "/api/keys", {"name": f"Key of a {who}", "scopes": [scope]})[1]
+            self.keys[who] = made["key"]
+            self.facts["key_id"] = made["id"]
+        linked = call("POST", "/api/campaigns/spring/links", {"recipients": ["ada@example.org"]})[1]
+        self.facts["token"] = linked["links"][0]["privacy_url"].partition("?t=")[2]
+        until(self._all_counted, 60)
+        found = call("GET", "/api/campaigns/demo-newsletter/recipients?state=person")[1]
+        self.facts["recipient"] = found["items"][0]["key"]
+        shown = call("GET", "/api/campaigns/demo-newsletter/stats")[1]
+        busiest = max(shown["series"], key=lambda item: item["opens"] or 0)
+        self.facts["day"] = busiest["start"][:10]
+
+    def _upload(self, campaign: str, rows: str) -> None:
+        request = urllib.request.Request(
+            f"{self.stack.address}/api/campaigns/{campaign}/recipients",
+            method="PUT",
+            data=f"recipient,name\n{rows}".encode(),
+            headers={"Authorization": f"Bearer {self.stack.key}", "Content-Type": "text/csv"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert answer.status == 200
+
+    def _all_counted(self) -> bool:
+        state = self.stack.call("GET", "/readyz")[1]
+        return state["stream_entries"] == 0 and state["oldest_uncounted_seconds"] is None
+
+    def sign_in(self, page: Page, who: str) -> None:
+        if who != NOBODY:
+            page.goto(f"{self.stack.address}/sign-in")
+            _send("Sign in", key=self.keys[who])(page)
+            assert not page.url.endswith("/sign-in"), page.inner_text("main")
+
+    def show(self, page: Page, shown: Shown) -> None:
+        page.goto(self.stack.address + shown.path.format(**self.facts))
+        if shown.act is not None:
+            shown.act(page)
+        page.wait_for_load_state()
+        if page.locator("figure[data-chart]").count():
+            page.locator(".u-over, .words:not(:empty)").first.wait_for(state="attached")
+
+    @contextlib.contextmanager
+    def redis_away(self) -> Iterator[None]:
+        """It hangs, so that no command is answered."""
+        [pid] = self.stack.pids("valkey-server")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def started() -> Iterator[Filled]:
+    """A server that has nothing yet."""
+    stack = Stack(Path(tempfile.mkdtemp(prefix="px-")))
+    stack.start()
+    try:
+        yield Filled(stack)
+    finally:
+        stack.stop()
+        shutil.rmtree(stack.data)
+        stack.log.unlink()
+
+
+class Lookers:
+    """A page for each who looks, made when first asked for. options: of a context of the browser."""
+
+    def __init__(self, browser: Browser, filled: Filled, **options: object) -> None:
+        self._browser, self._filled, self._options = browser, filled, options
+        self._pages: dict[str, Page] = {}
+
+    def of(self, who: str) -> Page:
+        if who not in self._pages:
+            self._pages[who] = self._browser.new_context(**self._options).new_page()
+            self._filled.sign_in(self._pages[who], who)
+        return self._pages[who]
+
+    def close(self) -> None:
+        for page in self._pages.values():
+            page.context.close()

@@ -1,0 +1,77 @@
+"""axe-core looks at every page: light and dark, on a desk and on a phone. Nothing serious may be found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
+
+from tests.journeys.every_page import BROKEN, BUSY, EMPTY, Filled, Lookers, Shown, started
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+SERIOUS = ("serious", "critical")
+COLOURS = ["color-contrast", "link-in-text-block"]
+PLACES = ["scrollable-region-focusable", "target-size", "meta-viewport", "aria-hidden-focus"]
+LOOKS = (
+    (1280, "light", None),
+    (1280, "dark", COLOURS),
+    (360, "dark", [*COLOURS, *PLACES]),
+)
+"""Width, scheme, and the rules that may find something new in it; None: all. No colour goes by the width."""
+
+
+def found(page: Page, rules: list[str] | None) -> Iterator[str]:
+    """Findings that are serious, on a page as it is; the script is put in past the page's policy."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    if rules is not None:
+        options["runOnly"] = {"type": "rule", "values": rules}
+    for each in page.evaluate("(options) => axe.run(options)", options)["violations"]:
+        if each["impact"] in SERIOUS:
+            for node in each["nodes"]:
+                yield f"{each['impact']} {each['id']}: {node['html'][:200]} {node['failureSummary']}"
+
+
+def look(lookers: Lookers, filled: Filled, pages: Iterable[Shown]) -> list[str]:
+    """What is wrong with these pages, all that folds open."""
+    wrong = []
+    for shown in pages:
+        page = lookers.of(shown.who)
+        filled.show(page, shown)
+        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
+        for width, scheme, rules in LOOKS:
+            page.set_viewport_size({"width": width, "height": 800})
+            page.emulate_media(color_scheme=scheme)
+            wrong += [f"{shown.name}, {width} px, {scheme}: {one}" for one in found(page, rules)]
+    return wrong
+
+
+def test_nothing_serious_on_any_page(browser: Browser):
+    with started() as filled:
+        lookers = Lookers(browser, filled)
+        wrong = look(lookers, filled, EMPTY)
+        filled.fill()
+        wrong += look(lookers, filled, BUSY)
+        with filled.redis_away():
+            wrong += look(lookers, filled, BROKEN)
+        lookers.close()
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("html", "rule"),
+    [
+        ("<img src='x.gif'>", "image-alt"),
+        ("<p style='color: #bbb; background: #fff'>Hardly seen</p>", "color-contrast"),
+        ("<input name='unnamed'>", "label"),
+    ],
+)
+def test_it_would_be_found(browser: Browser, html: str, rule: str):
+    page = browser.new_page()
+    page.set_content(f"<html lang='en'><title>Bad</title><main>{html}</main></html>")
+    assert any(f" {rule}: " in one for one in found(page, None))
