@@ -35,6 +35,7 @@ def _send(button: str, **filled: str) -> Callable[[Page], None]:
 
     def act(page: Page) -> None:
         page.evaluate("document.querySelectorAll('form').forEach((one) => { one.noValidate = true })")
+        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
         for name, value in filled.items():
             page.locator(f"#{name}").fill(value)
         with page.expect_navigation():
@@ -72,6 +73,15 @@ BUSY = (
     Shown("pixel-web", "/campaigns/wiki/pixel"),
     Shown("delete", "/campaigns/wiki/delete"),
     Shown("delete-wrong", "/campaigns/wiki/delete", _send("Delete for ever", id="wik")),
+    Shown("compare-none", "/compare"),
+    Shown("compare", "/compare?id=demo-newsletter&id=spring&id=members&id=demo-site&id=wiki"),
+    Shown("compare-range", "/compare?id=demo-newsletter&id=members&from={day}&until={day}"),
+    Shown("shares", "/campaigns/demo-newsletter/shares"),
+    Shown("share-made", "/campaigns/demo-site/shares", _send("Make the link", name="For a partner")),
+    Shown("note-wrong", "/campaigns/spring", _send("Keep the note", text="")),
+    Shown("share-email", "/s/{share_email}", who=NOBODY),
+    Shown("share-web", "/s/{share_web}", who=NOBODY),
+    Shown("share-gone", "/s/nothing", who=NOBODY),
     Shown("keys", "/keys"),
     Shown("key-wrong", "/keys", _send("Make the key", name="")),
     Shown("key-revoke", "/keys/{key_id}/revoke"),
@@ -131,6 +141,10 @@ class Filled:
             self.facts["key_id"] = made["id"]
         linked = call("POST", "/api/campaigns/spring/links", {"recipients": ["ada@example.org"]})[1]
         self.facts["token"] = linked["links"][0]["privacy_url"].partition("?t=")[2]
+        for kind, campaign in (("email", "demo-newsletter"), ("web", "demo-site")):
+            shared = call("POST", f"/api/campaigns/{campaign}/shares", {"name": "A partner"})[1]
+            self.facts[f"share_{kind}"] = shared["url"].rpartition("/")[2]
+        call("POST", "/api/campaigns/demo-newsletter/notes", {"text": "second mailing"})
         until(self._all_counted, 60)
         found = call("GET", "/api/campaigns/demo-newsletter/recipients?state=person")[1]
         self.facts["recipient"] = found["items"][0]["key"]
