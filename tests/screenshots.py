@@ -2,10 +2,10 @@
 
 python -m tests.screenshots [DIR]
 
-It starts `pixel-server up`, looks at it while it is empty, adds the demo and a few campaigns more, and at last
-stops its Redis. Files are DIR/NAME-{desk,phone}-{light,dark}.png (default: screenshots); names are those of
-tests/journeys/every_page.py. It needs a Chromium on the path, and takes some two minutes. `--docs` makes only the
-two that the README shows.
+It starts `pixel-server up`, looks at it while it is empty, adds the demo and a few campaigns more, and at
+last stops its Redis. Files are DIR/NAME-{desk,phone}-{light,dark}.png (default: screenshots); names are those
+of tests/journeys/every_page.py. It needs a Chromium on the path, and takes some two minutes. `--docs` makes
+only the two that the README shows.
 """
 
 from __future__ import annotations
