@@ -107,8 +107,8 @@ def test_the_whole_way(stack_of_forms: Stack, browser: Browser, width: int, sche
         stack.key = own
 
         page.get_by_role("link", name="Withdrawals").click()
-        page.get_by_label("Record no more of").fill(f"{name}@example.org\nbob@example.org")
-        page.get_by_role("button", name="Record no more").click()
+        page.get_by_label("Stop recording").fill(f"{name}@example.org\nbob@example.org")
+        page.get_by_role("button", name="Stop recording").click()
         assert says(page) == "Recorded no more: 2."
         page.get_by_role("link", name="One recipient").click()
         page.get_by_label("Or a link of their mail").fill(url)

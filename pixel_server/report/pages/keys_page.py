@@ -18,7 +18,7 @@ from pixel_server.report.problems import Problem
 MEANS = {
     "read": "Campaigns and their figures, these pages, the list of keys.",
     "write": "Make, change and delete campaigns, links and keys.",
-    "people": "Single recipients, withdrawals, the audit log. In neither of the others.",
+    "people": "Single recipients, withdrawals, the audit log. Not part of the others.",
 }
 
 
