@@ -61,15 +61,24 @@ def _story(stack: Stack) -> None:
     over.set()
     killer.join()
 
-    assert Counter(request.answer.pixel for request in requests) == {"recorded": HITS}
-    until(lambda: sum(stack.totals(c)["hits"] for c in ("spring", "autumn", "site")) >= HITS, within=60)
+    answers = Counter(request.answer.pixel for request in requests)
+    refused = answers.pop("failed; reason=not-stored", 0)  # of a busy machine; each may be stored or not
+    assert answers == {"recorded": HITS - refused}
+    assert refused < HITS // 1000
+
+    def exactly(found: int, sent: int) -> bool:
+        return sent - refused <= found <= sent
+
+    until(lambda: sum(stack.totals(c)["hits"] for c in ("spring", "autumn", "site")) >= HITS - refused, 60)
     for name in ("spring", "autumn"):
         totals = stack.totals(name)
-        assert totals["hits"] == totals["opens"] == sum(n for (c, _), n in people.items() if c == name)
-        assert totals["unique_opens"] == sum(1 for c, _ in people if c == name)
+        assert totals["hits"] == totals["opens"]
+        assert exactly(totals["hits"], sum(n for (c, _), n in people.items() if c == name))
+        assert exactly(totals["unique_opens"], sum(1 for c, _ in people if c == name))
         assert abs(totals["unique_ips"] - len(addresses[name])) <= 0.02 * len(addresses[name])
     totals = stack.totals("site")
-    assert totals["hits"] == totals["views"] == sum(visitors.values())
+    assert totals["hits"] == totals["views"]
+    assert exactly(totals["hits"], sum(visitors.values()))
     assert abs(totals["unique_visitors"] - len(visitors)) <= 0.02 * len(visitors)
     assert abs(totals["unique_ips"] - len(addresses["site"])) <= 0.02 * len(addresses["site"])
     assert "was killed by signal 9" in stack.output()

@@ -151,5 +151,6 @@ def test_a_port_that_is_taken(host: Stack, run: Run):
     )
     assert second.returncode == 1
     assert (
-        second.stderr == f"pixel-server: cannot listen on 0.0.0.0 port {host.port}: Address already in use\n"
+        second.stderr == f"pixel-server: cannot listen on 0.0.0.0 port {host.port}: Address already in use; "
+        "`--port` takes another\n"
     )
