@@ -426,7 +426,8 @@ NO_BEACON = "navigator.sendBeacon = undefined;"
 
 def test_without_beacons_it_fetches(reader: Reader, server: Server, site: _Site):
     site.body = f"<script>{NO_BEACON}</script>" + script(server, SHOP, "data-consent")
-    reader.page.goto(site.at("/a"))
+    with reader.page.expect_response(lambda answer: "/p/" in answer.url):  # which brings the cookie
+        reader.page.goto(site.at("/a"))
     reader.page.evaluate(HIDE, True)
     view, report = reader.hits(2)
     assert (view.method, view.page, view.is_new) == ("POST", site.at("/a"), True)
