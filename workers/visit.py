@@ -257,13 +257,13 @@ def _go_on(under_way: Open, name: bytes, visit: Visit, view: View) -> None:
 def _move_exit(sums: Sums, visit: Visit, page: str) -> None:
     started = sums.day(series.bucket(visit.start))
     for day, views in visit.days.items():
-        exits, visits = sums.parts_of(day).exits, day == started
+        exits, began = sums.parts_of(day).exits, day == started
         left = exits[visit.exit]
         left[0] -= views
-        left[1] -= visits
+        left[1] -= began
         left = exits[page]
         left[0] += views
-        left[1] += visits
+        left[1] += began
 
 
 def _report(under_way: Open, name: bytes, visit: Visit, view: View) -> None:
