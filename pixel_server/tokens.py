@@ -13,11 +13,14 @@ base64url without padding. Only one spelling of a token verifies. Signed, not se
 from __future__ import annotations
 
 from binascii import Error, a2b_base64, b2a_base64
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from hashlib import blake2b
 from hmac import compare_digest
+from struct import Struct
+from typing import Any
 
 from pixel_server.slug import is_slug_bytes
 
@@ -29,7 +32,8 @@ _HEAD = 6
 SENDING, TEST = 0x20, 0x40
 """Flags: the time is when the mail goes out, not when the link was made; a trial mail of the sender's own."""
 _TO_URL = bytes.maketrans(b"+/", b"-_")
-_FROM_URL = bytes.maketrans(b"-_", b"+/")
+_FROM_URL = bytes.maketrans(b"-_+/", b"+/!!")
+"""What is not of the alphabet of URLs becomes what is of none."""
 _SHORTEST, _LONGEST = 23, 116
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _ENDS = (b"", _ALPHABET), (b"", b""), (b"==", _ALPHABET[::16]), (b"=", _ALPHABET[::4])
@@ -57,13 +61,24 @@ class Part(IntEnum):
     BOTTOM = 2
 
 
-_CAMPAIGN_AT = {
-    mode | part << 3 | more: _HEAD if mode == Mode.COUNT else _HEAD + 8
+def _cuts(recipient: int) -> dict[int, Callable[[bytes], Any]]:
+    """By length of a token: what cuts its bytes into version, flags, time, recipient, campaign, tag."""
+    fixed = _HEAD + recipient + _TAG
+    return {
+        length: Struct(f">BBI{recipient}s{length * 3 // 4 - fixed}s{_TAG}s").unpack
+        for length in range(_SHORTEST, _LONGEST + 1)
+        if length % 4 != 1 and length * 3 // 4 > fixed
+    }
+
+
+_NAMED, _UNNAMED = _cuts(8), _cuts(0)
+_CUTS = {
+    mode | part << 3 | more: _UNNAMED if mode == Mode.COUNT else _NAMED
     for mode in range(Mode.COUNT, Mode.IDENTIFIED + 1)
     for part in range(len(Part))
     for more in (0, SENDING, TEST, SENDING | TEST)
 }
-"""Where the campaign begins, for each byte of flags that there may be."""
+"""For each byte of flags that there may be."""
 
 
 class BadToken(ValueError):
@@ -111,53 +126,54 @@ def sign(token: Token, key: bytes) -> str:
         token.recipient,
         token.campaign.encode(),
     )
-    return b2a_base64(body + _tag(body, key), newline=False).rstrip(b"=").translate(_TO_URL).decode()
+    tag = blake2b(body, digest_size=_TAG, key=key).digest()
+    return b2a_base64(body + tag, newline=False).rstrip(b"=").translate(_TO_URL).decode()
 
 
 def read(text: bytes, keys: tuple[bytes, ...]) -> tuple[int, int, bytes, str]:
     """(flags, time in s, recipient key or none, campaign) of a good token. BadToken: everything else."""
-    if not _SHORTEST <= len(text) <= _LONGEST:
-        raise BadToken("length")
-    padding, last = _ENDS[len(text) % 4]
-    if text[-1] not in last or b"+" in text or b"/" in text:
-        raise BadToken("spelling")
-    try:
-        data = a2b_base64(text.translate(_FROM_URL) + padding, strict_mode=True)
-    except Error:
-        raise BadToken("alphabet") from None
-    body, tag = data[:-_TAG], data[-_TAG:]
+    data, (_, flags, time, recipient, campaign, tag) = _parts(text)
     for key in keys:
-        if compare_digest(_tag(body, key), tag):
-            break
-    else:
-        raise BadToken("signature")
-    flags = body[1]
-    start = _CAMPAIGN_AT.get(flags)
-    if start is None or body[0] != FORMAT:
-        raise BadToken("format")
-    return flags, int.from_bytes(body[2:6], "big"), body[_HEAD:start], _campaign(body[start:])
+        made = _keyed(key).copy()
+        made.update(data[:-_TAG])
+        if compare_digest(made.digest(), tag):
+            return flags, time, recipient, _campaign(campaign)
+    raise BadToken("signature")
 
 
 def peek(text: bytes) -> Token:
     """What a token says, whoever signed it. BadToken: it is not of this shape."""
-    try:
-        data = a2b_base64(text.translate(_FROM_URL) + _ENDS[len(text) % 4][0], strict_mode=True)
-    except Error:
-        raise BadToken("alphabet") from None
-    body = data[:-_TAG]
-    start = _CAMPAIGN_AT.get(body[1]) if len(body) > _HEAD else None
-    if start is None or body[0] != FORMAT:
-        raise BadToken("format")
-    flags = body[1]
+    _, (_, flags, time, recipient, campaign, _) = _parts(text)
     return Token(
-        _campaign(body[start:]),
-        int.from_bytes(body[2:6], "big"),
-        body[_HEAD:start],
+        _campaign(campaign),
+        time,
+        recipient,
         Mode(mode_of(flags)),
         Part(part_of(flags)),
         bool(flags & SENDING),
         bool(flags & TEST),
     )
+
+
+def _parts(text: bytes) -> tuple[bytes, tuple[int, int, int, bytes, bytes, bytes]]:
+    """Its bytes, and version, flags, time, recipient, campaign, tag. BadToken: it has not that shape."""
+    length = len(text)
+    if not _SHORTEST <= length <= _LONGEST:
+        raise BadToken("length")
+    padding, last = _ENDS[length % 4]
+    if text[-1] not in last:
+        raise BadToken("spelling")
+    try:
+        data = a2b_base64(text.translate(_FROM_URL) + padding, strict_mode=True)
+    except Error:
+        raise BadToken("alphabet") from None
+    cuts = _CUTS.get(data[1])
+    if cuts is None or data[0] != FORMAT:
+        raise BadToken("format")
+    cut = cuts.get(length)
+    if cut is None:
+        raise BadToken("length")
+    return data, cut(data)
 
 
 @lru_cache(1024)
@@ -170,9 +186,3 @@ def _campaign(name: bytes) -> str:
 @lru_cache(64)
 def _keyed(key: bytes) -> blake2b:
     return blake2b(digest_size=_TAG, key=key)
-
-
-def _tag(body: bytes, key: bytes) -> bytes:
-    made = _keyed(key).copy()
-    made.update(body)
-    return made.digest()

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
+import msgspec
+
 from pixel_server import hit, keys, shards
 from pixel_server.collect import answers, beacon, cookie
 from pixel_server.collect.address import ClientAddress
@@ -29,7 +31,7 @@ SUFFIX = b".gif"
 _METHODS = frozenset({"GET", "HEAD"})
 
 
-class Accepted(NamedTuple):
+class Accepted(msgspec.Struct, frozen=True, gc=False):
     """A hit to be recorded. shard: None where any will do. answer: once it is stored."""
 
     shard: int | None
@@ -103,7 +105,7 @@ class Door:
             return _other_method(method)
         if campaign in self._directory.gone:
             return answers.GONE
-        if self._directory.is_web(campaign):
+        if self._directory.kinds.get(campaign) == "web":
             return answers.KIND
         now = self._clock()
         if token_time + self._lifetime < now:

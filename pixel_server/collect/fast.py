@@ -4,10 +4,8 @@ A uvicorn protocol. What is not a plain pixel request it hands to uvicorn's own,
 and its `Pixel`; both go through the same Door and Recorder, and give the same bytes. Plain: GET or HEAD,
 HTTP/1.1, no body, no Expect or Upgrade, nothing unanswered before it on its connection.
 
-A plain request is answered straight from the parser's callbacks. Headers that come a second time, byte for
-byte, are then kept with what they say (`_known`): most mail is opened through a few proxies and clients that
-send the same headers each time. When a read is exactly one GET of a mail's pixel with known headers, the
-parser is not asked again: all that differs is the token, and the Door reads that.
+When a read is exactly one GET with plain headers, the parser is not asked at all: see `heads`. Other plain
+requests are answered straight from the parser's callbacks.
 
 A request on the fast path stands in uvicorn's place for "the request that is being answered" (`cycle`), so
 that pipelined requests, graceful stop and a lost connection are handled by uvicorn as ever.
@@ -15,6 +13,8 @@ that pipelined requests, graceful stop and a lost connection are handled by uvic
 
 from __future__ import annotations
 
+import asyncio
+import re
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -23,22 +23,18 @@ from pixel_server.collect import answers
 from pixel_server.collect.answers import Answer
 from pixel_server.collect.door import OPEN, PAGE, SUFFIX, Accepted, Door
 from pixel_server.collect.head import Head
+from pixel_server.collect.heads import NOT_PLAIN, Heads
 from pixel_server.collect.recorder import Recorder
 from pixel_server.image import GIF
 from pixel_server.serving import Protocol
 
-KNOWN = 1024
-"""Heads that are remembered, each of at most MOST_KNOWN bytes as it came."""
-MOST_KNOWN = 2048
-ONCE = 8192
-"""Heads that came once, of which only Python's hash is kept."""
-
-_NOT_PLAIN = (b"content-length", b"transfer-encoding", b"expect", b"upgrade")
-_PERSONAL = (b"cookie", b"authorization", b"x-forwarded-for", b"forwarded")
-"""Headers that make a head one person's own: it is not remembered."""
 _VERSION = b" HTTP/1.1"
 _TAIL = SUFFIX + _VERSION
-_END = b"\r\n\r\n"
+_TAIL_LENGTH = len(_TAIL)
+MOST_URL = 4096
+"""Bytes of a URL that is read here; a longer one the parser reads, which may find it too long."""
+
+_plain_url = re.compile(rb"/[op]/[\w.~!$&'()*+,;=:@%/?-]*").fullmatch
 
 
 class _Nothing:
@@ -65,40 +61,49 @@ class PixelProtocol(Protocol):
     """The server's protocol with the fast path in front. Its parts come with the lifespan's state."""
 
     # Shared on purpose, by all connections of the process.
-    _known: dict[bytes, Head] = {}  # noqa: RUF012
-    _once: set[int] = set()  # noqa: RUF012
-    _heads: dict[Answer, bytes] = {}  # noqa: RUF012 - status lines and headers of this second
-    _heads_for: list[Any] | None = None
+    _heads = Heads()
+    _answers: dict[Answer, bytes] = {}  # noqa: RUF012 - status lines and headers of this second
+    _answers_for: list[Any] | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._door: Door = self.app_state["door"]
         self._recorder: Recorder = self.app_state["recorder"]
         self._prefix: bytes = self.app_state["prefix"]
-        self._before = b"GET " + self._prefix + OPEN
+        self._get = b"GET " + self._prefix
+        self._open = self._get + OPEN
+        self._token_at = len(self._open)
+        self._pixels = self._open, self._get + PAGE
+        self._peer: str | None = None
         self._fast = _Cycle()
         self._is_head = False
         self._between = True
-        self._again = b""
         self._answered_at = 0.0
         self._promised = answers.RECORDED
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._peer = self.client[0] if self.client else None
+
     def data_received(self, data: bytes) -> None:
-        if self._between and data.startswith(self._before) and self._is_free():
+        if self._between and data.startswith(self._pixels) and self._is_free():
             line = data.find(b"\r\n")
             rest = data[line:]
-            head = self._known.get(rest)
-            if head is None:
-                self._came_again(rest)
-            elif data.endswith(_TAIL, 0, line):
-                name = data[len(self._before) : line - len(_TAIL)]
-                answer = self._door.mail("GET", name, head, self.client[0] if self.client else None)
+            head = self._heads.known.get(rest) or self._heads.read(rest)
+            if head is not None and data.endswith(_TAIL, 0, line) and data.startswith(self._open):
+                answer = self._door.mail("GET", data[self._token_at : line - _TAIL_LENGTH], head, self._peer)
                 if answer is not answers.BAD_TOKEN:  # which may not even be a URL
                     self._is_head = False
-                    self._take(answer, True)
+                    self._take(answer, not head.is_last)
+                    return
+            elif head is not None and data.endswith(_VERSION, 0, line):
+                url = data[len(self._get) : line - len(_VERSION)]
+                if len(url) <= MOST_URL and _plain_url(url) is not None:
+                    path, _, query = url.partition(b"?")
+                    self._is_head = False
+                    self._take(self._door.check("GET", path, query, head, self._peer), not head.is_last)
                     return
         super().data_received(data)
-        self._again = b""
 
     def on_message_begin(self) -> None:
         self._between = False
@@ -153,39 +158,19 @@ class PixelProtocol(Protocol):
         if method not in (b"GET", b"HEAD") or self.parser.get_http_version() != "1.1":
             return False
         head = Head(self.headers)
-        if not head.headers.keys().isdisjoint(_NOT_PLAIN):
+        if not head.headers.keys().isdisjoint(NOT_PLAIN):
             return False
         path, _, query = url.partition(b"?")
-        answer = self._door.check(method.decode(), path, query, head, self.client[0] if self.client else None)
+        answer = self._door.check(method.decode(), path, query, head, self._peer)
         self._is_head = method == b"HEAD"
         keep_alive = self.parser.should_keep_alive()
-        if keep_alive and self._again and head.headers.keys().isdisjoint(_PERSONAL):
-            self._remember(head)
         self._take(answer, keep_alive)
         return True
-
-    def _came_again(self, rest: bytes) -> None:
-        """Notes headers that are not known, to be kept if they come again and turn out to be plain."""
-        if len(rest) > MOST_KNOWN or rest.find(_END) != len(rest) - len(_END):
-            return
-        mark = hash(rest)
-        if mark in self._once:
-            self._again = rest
-        else:
-            if len(self._once) >= ONCE:
-                self._once.clear()
-            self._once.add(mark)
-
-    def _remember(self, head: Head) -> None:
-        if len(self._known) >= KNOWN:
-            self._known.clear()  # those that come often are soon back
-        self._known[self._again] = head
 
     def _take(self, answer: Answer | Accepted, keep_alive: bool) -> None:
         """Answers at once, or when the hit is stored."""
         fast = self._fast
         fast.response_complete = False
-        fast.disconnected = False
         fast.keep_alive = keep_alive
         self.cycle = fast  # type: ignore[assignment]
         if isinstance(answer, Answer):
@@ -204,10 +189,10 @@ class PixelProtocol(Protocol):
         if fast.disconnected or transport.is_closing():
             return
         kind = PixelProtocol
-        if kind._heads_for is not self.server_state.default_headers:  # another list each second
-            kind._heads_for = self.server_state.default_headers
-            kind._heads = {}
-        head = kind._heads.get(answer) or self._head_of(answer)
+        if kind._answers_for is not self.server_state.default_headers:  # another list each second
+            kind._answers_for = self.server_state.default_headers
+            kind._answers = {}
+        head = kind._answers.get(answer) or self._head_of(answer)
         if not fast.keep_alive:
             transport.write(head[:-2] + b"connection: close\r\n\r\n" + (b"" if self._is_head else GIF))
             transport.close()
@@ -225,5 +210,5 @@ class PixelProtocol(Protocol):
         lines = [*self.server_state.default_headers, *answer.headers]
         head = STATUS_LINE[answer.status] + b"".join(b"%b: %b\r\n" % line for line in lines) + b"\r\n"
         if not answer.once:
-            PixelProtocol._heads[answer] = head
+            PixelProtocol._answers[answer] = head
         return head

@@ -11,11 +11,12 @@ from pixel_server.hit import text
 class Head:
     """headers: by lower-case name. evidence: what of them a hit keeps. asks: not to be followed.
     opted_out: by cookie, not to be recorded at all. is_ahead: the browser asks before anybody looks.
+    is_last: nothing follows on this connection (HTTP/1.1).
 
     Evidence is agent, referrer, language, gpc, dnt and purpose: as sent, each cut to its bound.
     """
 
-    __slots__ = ("asks", "evidence", "headers", "is_ahead", "opted_out")
+    __slots__ = ("asks", "evidence", "headers", "is_ahead", "is_last", "opted_out")
 
     def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """headers: (lower-case name, value), as they came; those sent twice are joined (RFC 9110, 5.3)."""
@@ -28,6 +29,7 @@ class Head:
         self.evidence = _evidence(named)
         self.asks = consent.asks(self.evidence[3], self.evidence[4])
         self.is_ahead = self.evidence[5] != ""
+        self.is_last = named.get(b"connection", b"").lower() == b"close"
         self.opted_out = optout.says_no(named.get(b"cookie"))
 
 

@@ -97,6 +97,7 @@ class Recorder:
         self._on_stored = on_stored
         self._clock = clock
         self._groups: deque[_Group] = deque()
+        self._gathering: _Group | None = None
         self._flying: _Group | None = None
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -142,20 +143,22 @@ class Recorder:
             return False
         if shard is None:
             self._turn = shard = (self._turn + 1) % self._shards
-        group = self._gathering()
-        group.shards.setdefault(shard, []).append(data)
+        group = self._gathering
+        if group is None or group.timer is None or group.count >= GROUP_HITS:
+            group = self._gather()
+        hits = group.shards.get(shard)
+        if hits is None:
+            group.shards[shard] = [data]
+        else:
+            hits.append(data)
         group.answers.append(answered)
         group.count += 1
         group.size += size
         self.pending += size
         return True
 
-    def _gathering(self) -> _Group:
-        if self._groups:
-            group = self._groups[-1]
-            if group.timer is not None and group.count < GROUP_HITS:
-                return group
-        group = _Group()
+    def _gather(self) -> _Group:
+        self._gathering = group = _Group()
         group.timer = asyncio.get_running_loop().call_later(ANSWER_WITHIN, self._too_late, group)
         self._groups.append(group)
         self._idle.clear()
@@ -173,6 +176,8 @@ class Recorder:
             self._wake.clear()
             while self._groups:
                 self._flying = group = self._groups.popleft()
+                if group is self._gathering:
+                    self._gathering = None
                 in_redis = await self._store(group)
                 self._flying = None
                 if group.timer is not None:

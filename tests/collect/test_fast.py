@@ -12,6 +12,7 @@ from uvicorn.server import ServerState
 from pixel_server import campaigns
 from pixel_server.collect.door import Door
 from pixel_server.collect.fast import PixelProtocol
+from pixel_server.collect.heads import Heads
 from pixel_server.collect.recorder import Answered
 from pixel_server.consent import Consent
 from pixel_server.directory import Directory
@@ -73,8 +74,7 @@ async def _serve(story: Callable[[Callable[[], PixelProtocol], Recorder], None])
     config = uvicorn.Config(app, http=PixelProtocol, ws="none", lifespan="off", log_config=None)
     config.load()
     parts = {"door": door, "recorder": recorder, "prefix": b""}
-    PixelProtocol._known.clear()
-    PixelProtocol._once.clear()
+    PixelProtocol._heads = Heads()
 
     def connect() -> PixelProtocol:
         made = PixelProtocol(config=config, server_state=state, app_state=parts)
@@ -105,10 +105,10 @@ def test_a_head_with_a_cookie_is_never_remembered(header: bytes):
         for _ in range(4):
             says = ask(connection, recorder, request(MAIL, b"User-Agent: A", header))
             assert (b"reason=opted-out" in says) == header.endswith(b"=1")
-        assert PixelProtocol._known == {}
+        assert PixelProtocol._heads.known == {}
         for _ in range(4):
             assert b"recorded" in ask(connection, recorder, request(MAIL, b"User-Agent: A"))
-        assert len(PixelProtocol._known) == 1, "others are, or this test shows nothing"
+        assert len(PixelProtocol._heads.known) == 1, "others are, or this test shows nothing"
 
     serve(story)
 
@@ -119,11 +119,11 @@ def test_an_answer_for_one_is_not_kept_for_all():
         plain = request(b"/p/shop.gif")
         for _ in range(3):
             assert b"set-cookie" not in ask(connection, recorder, plain)
-        kept = dict(PixelProtocol._heads)
+        kept = dict(PixelProtocol._answers)
         answers = {ask(connection, recorder, request(b"/p/shop.gif?c=1")) for _ in range(20)}
         assert len(answers) == 20
         assert all(b"\r\nset-cookie: px_shop=" in answer for answer in answers)
-        assert kept == PixelProtocol._heads
+        assert kept == PixelProtocol._answers
         assert b"set-cookie" not in ask(connection, recorder, plain)
 
     serve(story)
