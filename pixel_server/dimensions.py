@@ -107,8 +107,8 @@ def add(names: Names, changes: Mapping[str, list[int]]) -> None:
             del names[name]
     if len(names) > MOST:
         order = sorted(names, key=lambda name: (name != OTHER, -names[name][0], -names[name][1], name))
-        for name in order[LEFT:]:
-            _to_other(names, names.pop(name))
+        few = [names.pop(name) for name in order[LEFT:]]
+        _to_other(names, [sum(counts) for counts in zip(*few, strict=True)])
 
 
 def spread(counted: Counted) -> dict[str, Names]:
@@ -147,12 +147,14 @@ def _to_other(names: Names, counts: list[int]) -> None:
         names[OTHER] = [max(0, other[i] + counts[i]) for i in (0, 1)]
 
 
+@lru_cache(4096)
 def page(url: str) -> str:
     """The path of a page's address, without query and fragment. A name."""
     _, path, _ = _parts(url)
     return name(path) if path else UNKNOWN
 
 
+@lru_cache(4096)
 def source(url: str, referrer: str) -> Source:
     """Where the view of a page came from: by its referrer, and the UTM fields in its own address."""
     own, _, query = _parts(url)
@@ -183,6 +185,7 @@ def name(text: str) -> str:
     return cut.strip("()") if cut in _OURS else cut
 
 
+@lru_cache(1024)
 def language(accept: str) -> str:
     """The first language of an `Accept-Language`, without its region: two or three letters."""
     found = _language(accept)
@@ -191,7 +194,8 @@ def language(accept: str) -> str:
 
 def forget() -> None:
     """Lets go of the addresses seen last, whose queries are kept nowhere."""
-    _parts.cache_clear()
+    for cached in (page, source, _parts):
+        cached.cache_clear()
 
 
 @lru_cache(4096)
