@@ -31,6 +31,9 @@ LONGEST_SOCKET = 100
 """Bytes of a Unix socket's path that work everywhere."""
 PATIENCE = 120.0
 """Seconds it may take to load its data."""
+MALLOC = "tcache_count=60000", "trim_threshold=33554432", "top_pad=16777216"
+"""Of glibc. A roll-up's commit makes many small things and frees them all at its end: so they stay at hand for
+the next one, which takes a fifth less time. Costs some 30 MB at most."""
 
 
 def binary() -> Path:
@@ -125,9 +128,11 @@ class Valkey:
             "rdbcompression": "no",
             "stream-node-max-entries": "1",
         }
+        malloc = ":".join(f"glibc.malloc.{one}" for one in MALLOC)
         arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
         return subprocess.Popen(  # noqa: S603 - the bundled binary
             [str(binary()), *arguments],
+            env={"GLIBC_TUNABLES": malloc, **os.environ},
             pass_fds=(lock,),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
