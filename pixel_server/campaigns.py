@@ -30,6 +30,8 @@ Identity = Literal["cookieless", "cookie", "own"]
 where the page says that its reader agreed, else as before; the id that the page gives."""
 IDENTITIES: tuple[Identity, ...] = get_args(Identity)
 MIN_CELL = 5
+MOST_CHANGES = 1000
+"""Read at once; of more, all campaigns are read anew."""
 
 
 class Gone(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,6 +234,16 @@ async def version(store: AsyncRedis) -> bytes:
     """Another one whenever a campaign was made, changed or deleted, but for what retention writes."""
     last = await store.xrevrange(keys.CHANGES, "+", "-", 1)
     return bytes(last[0][0]) if last else b""
+
+
+async def changes(store: AsyncRedis, since: bytes) -> tuple[set[str], bytes] | None:
+    """(the campaigns made, changed or deleted since this version, the version now). None: there are too many,
+    or it cannot be told any more."""
+    entries = await store.xrange(keys.CHANGES, since or "-", "+", MOST_CHANGES)
+    if len(entries) == MOST_CHANGES or (since and (not entries or entries[0][0] != since)):
+        return None
+    changed = {fields[b"id"].decode() for entry, fields in entries if entry != since}
+    return changed, bytes(entries[-1][0]) if entries else since
 
 
 async def every(store: AsyncRedis, kind: Kind) -> list[str]:

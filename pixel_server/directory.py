@@ -12,7 +12,7 @@ import msgspec
 import redis
 
 from pixel_server import keys
-from pixel_server.campaigns import Campaign, Identity, Kind, Unknown, get, page
+from pixel_server.campaigns import Campaign, Identity, Kind, Unknown, changes, get, page, version
 from pixel_server.consent import Consent, Rule
 from pixel_server.store import AsyncRedis
 
@@ -53,7 +53,7 @@ class Directory:
     def __init__(self, store: AsyncRedis, consent: Consent) -> None:
         self._store = store
         self._consent = consent
-        self._seen = "0-0"
+        self._seen = b""
         self.loaded = False
         self.kinds: dict[str, Kind] = {}
         self.gone: set[str] = set()
@@ -86,8 +86,7 @@ class Directory:
 
     async def load(self) -> None:
         """Reads all of it."""
-        last = await self._store.xrevrange(keys.CHANGES, "+", "-", 1)
-        self._seen = last[0][0].decode() if last else "0-0"
+        self._seen = await version(self._store)
         gone = {name.decode() for name in await self._store.smembers(keys.GONE)}
         whole = Directory(self._store, self._consent)
         after: str | None = None
@@ -104,19 +103,16 @@ class Directory:
         """Reads what has changed since the last look; all of it if that cannot be told."""
         if not self.loaded:
             return await self.load()
-        first = "-" if self._seen == "0-0" else self._seen
-        entries = await self._store.xrange(keys.CHANGES, first, "+", 1000)
-        known = first == "-" or (entries and entries[0][0].decode() == self._seen)
-        if not known or len(entries) == 1000:
+        found = await changes(self._store, self._seen)
+        if found is None:
             return await self.load()
-        changed = {fields[b"id"].decode() for entry, fields in entries if entry.decode() != self._seen}
+        changed, seen = found
         for campaign in changed:
             try:
                 self.learn(await get(self._store, campaign))
             except Unknown:
                 self.forget(campaign)
-        if entries:
-            self._seen = entries[-1][0].decode()
+        self._seen = seen
         return None
 
     def save(self, path: Path) -> None:

@@ -32,8 +32,8 @@ LONGEST_SOCKET = 100
 PATIENCE = 120.0
 """Seconds it may take to load its data."""
 MALLOC = "tcache_count=60000", "trim_threshold=33554432", "top_pad=16777216"
-"""Of glibc. A roll-up's commit makes many small things and frees them all at its end: so they stay at hand for
-the next one, which takes a fifth less time. Costs some 30 MB at most."""
+"""Of glibc. A roll-up's commit makes many small things and frees them all at its end: so they stay at hand
+for the next one, which takes a fifth less time. Costs some 30 MB at most."""
 
 
 def binary() -> Path:

@@ -282,7 +282,7 @@ def _paths() -> dict[str, Any]:
                 },
                 description=(
                     f"{overview.PAGE} a page. The figures shown are read anew; those that the order goes by "
-                    f"are at most {order.FRESH:g} seconds old. Those that are not known come last."
+                    f"are at most {order.OLD:g} seconds old. Those that are not known come last."
                 ),
                 parameters=[
                     _query("q", text("Part of an id or a name.", maxLength=overview.MOST_QUERY)),

@@ -1,17 +1,21 @@
 """All campaigns in an order, by name or by their figures; those that a query finds.
 
-To sort by figures, those of all campaigns are read. They are kept in this process for FRESH seconds, or until
-a campaign is made, changed or deleted: one list, of about half a kilobyte a campaign.
+To sort by figures, those of all campaigns are read, and kept in this process: one list, of about half a
+kilobyte a campaign. What is older than FRESH seconds is still shown, while it is read anew; what is older
+than OLD is not. A campaign that was made, changed or deleted is in its place at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
+
+import redis
 
 from pixel_server import campaigns
 from pixel_server.campaigns import Campaign, Kind
@@ -21,7 +25,7 @@ from pixel_server.store import AsyncRedis
 
 SORTS = ("name", "created", "last_hit", "rate", "uniques")
 """Each with a `-` before it is the other way round. `rate`: the estimate, where there is none the least."""
-FRESH = 3.0
+FRESH, OLD = 3.0, 60.0
 STEP = 250
 """Campaigns between two turns of the event loop, and in one command: 2 ms of Redis a shard, 5 ms here."""
 
@@ -52,20 +56,60 @@ class Order(NamedTuple):
 class _Held:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     order: Order | None = None
+    renewal: asyncio.Task[None] | None = None
 
 
 _held: WeakKeyDictionary[AsyncRedis, _Held] = WeakKeyDictionary()
 
 
 async def read(store: AsyncRedis, shards: int, consent: Consent, now: float) -> Order:
-    """The order as it is, or was at most FRESH seconds ago."""
+    """The order as it is, or was at most OLD seconds ago."""
     held = _held.setdefault(store, _Held())
     async with held.lock:  # who comes while it is read waits for that, and does not read it too
-        version, order = await campaigns.version(store), held.order
-        if order is None or order.version != version or time.monotonic() - order.made > FRESH:
-            made = time.monotonic()
-            held.order = order = Order(await _places(store, shards, consent), now, version, made)
+        order = held.order
+        if order is not None and time.monotonic() - order.made <= OLD:
+            order = await _changed(store, shards, consent, order)
+        else:
+            order = None
+        held.order = order = order or await _read(store, shards, consent, now)
+    renewing = held.renewal is not None and not held.renewal.done()
+    if time.monotonic() - order.made > FRESH and not renewing:
+        held.renewal = asyncio.create_task(_renew(held, store, shards, consent, now))
     return order
+
+
+async def _renew(held: _Held, store: AsyncRedis, shards: int, consent: Consent, now: float) -> None:
+    with contextlib.suppress(redis.RedisError, OSError):  # who asks when it is old sees what is wrong
+        held.order = await _read(store, shards, consent, now)
+
+
+async def _read(store: AsyncRedis, shards: int, consent: Consent, now: float) -> Order:
+    made, version = time.monotonic(), await campaigns.version(store)
+    return Order(await _places(store, shards, consent), now, version, made)
+
+
+async def _changed(store: AsyncRedis, shards: int, consent: Consent, order: Order) -> Order | None:
+    """The order with what was made, changed or deleted since. None: that cannot be told."""
+    changes = await campaigns.changes(store, order.version)
+    if changes is None:
+        return None
+    changed, version = changes
+    if not changed:
+        return order
+    pipe = store.pipeline(transaction=False)
+    for campaign in changed:
+        campaigns.ask(pipe, campaign)
+    there = [record for record in map(campaigns.take, await pipe.execute()) if record is not None]
+    places = [place for place in order.places if place.id not in changed]
+    if there:
+        totals.ask_many(pipe, there, shards)
+        kept = totals.take_many(await pipe.execute(), there)
+        places += [_place(campaign, kept[campaign.id], consent) for campaign in there]
+    return order._replace(places=_newest_first(places), version=version)
+
+
+def _newest_first(places: list[Place]) -> list[Place]:
+    return sorted(places, key=lambda place: (-place.created, place.id))
 
 
 async def _places(store: AsyncRedis, shards: int, consent: Consent) -> list[Place]:
@@ -84,7 +128,7 @@ async def _places(store: AsyncRedis, shards: int, consent: Consent) -> list[Plac
         part, kept = following, totals.take_many(answers, following)
         following, after = campaigns.take_page(page, STEP)
     found += [_place(campaign, kept[campaign.id], consent) for campaign in part]
-    return sorted(found, key=lambda place: (-place.created, place.id))
+    return _newest_first(found)
 
 
 def _place(campaign: Campaign, kept: totals.Kept, consent: Consent) -> Place:

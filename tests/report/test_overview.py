@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import redis
 
 from pixel_server import campaigns, keys, store
 from pixel_server.links import Minter
 from pixel_server.report import order
 from pixel_server.tokens import Mode
+from tests.stack import until
 
 
 @pytest.fixture
@@ -28,7 +30,19 @@ def ask(site, clock, count):
 @pytest.fixture(autouse=True)
 def always_new(monkeypatch):
     """The order is read anew for each request."""
-    monkeypatch.setattr(order, "FRESH", -1.0)
+    monkeypatch.setattr(order, "OLD", -1.0)
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    """What was read once stays; given (FRESH, OLD), that holds."""
+
+    def keep(fresh=1000.0, old=1000.0):
+        monkeypatch.setattr(order, "FRESH", fresh)
+        monkeypatch.setattr(order, "OLD", old)
+
+    keep()
+    return keep
 
 
 def ids(found):
@@ -167,11 +181,10 @@ def test_what_cannot_be_asked(ask, query, field):
     assert [error["field"] for error in ask(422, **query)["errors"]] == [field]
 
 
-def test_what_is_shown_is_new_and_its_order_says_how_old_it_is(mail, opened, ask, clock, monkeypatch):
+def test_what_is_shown_is_new_and_its_order_says_how_old_it_is(mail, opened, ask, kept):
     mail(sent=2)
     mail(id="other")
     opened("2025-06-10T09:00Z")
-    monkeypatch.setattr(order, "FRESH", 1000.0)
     first = ask()
     assert ids(first) == ["mail", "other"]
     opened("2025-06-10T09:00:02Z", "bob")
@@ -180,24 +193,73 @@ def test_what_is_shown_is_new_and_its_order_says_how_old_it_is(mail, opened, ask
     assert ids(later) == ["mail", "other"]
     assert [item["unique_opens"] for item in later["items"]] == [2, 1]
     assert later["ordered_as_of"] == first["ordered_as_of"] == "2025-06-10T09:00:00.000Z"
-    monkeypatch.setattr(order, "FRESH", 0.0)
+    kept(fresh=-1.0)
+    assert ids(ask()) == ["mail", "other"], "no one waits for a new order while the old one is not too old"
+    until(lambda: ids(ask()) == ["other", "mail"], 10)
+    opened("2025-06-10T09:00:05Z", "bob", "mail")
+    kept(old=-1.0)
+    assert ids(ask()) == ["mail", "other"]
+
+
+def test_what_is_too_old_is_read_anew_though_a_renewal_failed(mail, opened, ask, kept, monkeypatch):
+    mail()
+    opened("2025-06-10T09:00Z")
+    mail(id="other")
+    assert ids(ask()) == ["mail", "other"]
+    opened("2025-06-10T09:00:03Z", "bob", "other")
+    kept(fresh=-1.0)
+    with monkeypatch.context() as broken:
+        broken.setattr(order, "_places", failing := Failing())
+        for _ in range(3):
+            assert ids(ask()) == ["mail", "other"]
+        until(lambda: failing.calls >= 2, 10)
+    kept(old=-1.0)
     assert ids(ask()) == ["other", "mail"]
 
 
-def test_a_campaign_made_changed_or_deleted_is_seen_at_once(mail, ask, site, monkeypatch):
-    monkeypatch.setattr(order, "FRESH", 1000.0)
+class Failing:
+    """Redis goes away as it is asked."""
+
+    calls = 0
+
+    async def __call__(self, *_):
+        self.calls += 1
+        raise redis.ConnectionError
+
+
+def test_a_campaign_made_changed_or_deleted_is_seen_at_once(mail, opened, ask, site, kept):
     mail()
     assert ids(ask()) == ["mail"]
     mail(id="new")
     assert sorted(ids(ask())) == ["mail", "new"]
     site.patch("/api/campaigns/new", json={"name": "Renamed"})
     assert ids(ask(q="renamed")) == ["new"]
+    mail(id="third")
+    opened("2025-06-10T09:00Z", "ada", "third")
+    opened("2025-06-10T09:00:01Z", "ada", "new")
+    for one in ("new", "third"):
+        site.patch(f"/api/campaigns/{one}", json={"name": "Again"})
+    for sort in order.SORTS:
+        for way in (sort, f"-{sort}"):
+            kept()
+            changed = ids(ask(sort=way))
+            kept(old=-1.0)
+            assert changed == ids(ask(sort=way)), way
+    kept()
+    ask()
     site.delete("/api/campaigns/mail")
-    assert ids(ask()) == ["new"]
+    assert ids(ask()) == ["new", "third"]
 
 
-def test_one_that_goes_meanwhile_is_left_out(mail, ask, client, monkeypatch):
-    monkeypatch.setattr(order, "FRESH", 1000.0)
+def test_many_changes_at_once_are_seen_too(mail, ask, kept, monkeypatch):
+    monkeypatch.setattr(campaigns, "MOST_CHANGES", 3)
+    ask()
+    for n in range(5):
+        mail(id=f"c{n}")
+    assert sorted(ids(ask())) == [f"c{n}" for n in range(5)]
+
+
+def test_one_that_goes_meanwhile_is_left_out(mail, ask, client, kept):
     mail()
     mail(id="new")
     ask()
