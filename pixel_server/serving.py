@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -19,6 +20,8 @@ MOST_HEAD = 128 << 10
 MOST_URL = 65_535
 """Bytes of a URL that the URL parser takes; uvicorn alone gathers more, and then finds that out."""
 KEEP_ALIVE = 30
+HEAD_WITHIN = 30.0
+"""Seconds that a client may take to send the head of a request, or be silent on a new connection."""
 GRACE = 5
 BACKLOG = 2048
 FAST = "pixel_server.collect.fast:PixelProtocol"
@@ -27,18 +30,51 @@ REFERENCE = "pixel_server.serving:Protocol"
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's own, with a bound on what a client may send that is neither a whole request nor a body."""
+    """uvicorn's own, with bounds on what a client may send that is neither a whole request nor a body, and on
+    how long it may take."""
 
     _head = 0
+    """Bytes of a head that has begun and is not whole."""
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._be_patient()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        begins = self._head == 0
         self._head += len(data)
         super().data_received(data)
-        if self._head > MOST_HEAD and not self.transport.is_closing():
-            self.transport.write(
-                b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-                b"content-length: 0\r\nconnection: close\r\n\r\n"
-            )
+        if self._head > MOST_HEAD:
+            self._refuse(b"431 Request Header Fields Too Large")
+        elif self._head and begins:
+            self._be_patient()
+
+    def _be_patient(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        self._patience = self.loop.call_later(HEAD_WITHIN, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        """Ends a connection whose head did not come in time; not one that sent all, or is being answered."""
+        self._patience = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            if self._head:
+                self._be_patient()
+        elif self._head:
+            self._refuse(b"408 Request Timeout")
+        elif self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+    def _refuse(self, status: bytes) -> None:
+        if not self.transport.is_closing():
+            head = b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            self.transport.write(head % status)
             self.transport.close()
 
     def on_url(self, url: bytes) -> None:

@@ -1,0 +1,125 @@
+"""A client that is slow, or silent, does not hold a connection for ever; one that has sent all does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from uvicorn.server import ServerState
+
+from pixel_server import serving
+
+PATIENCE = 0.3
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+LATE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+Story = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def _work(request: Request) -> PlainTextResponse:
+    """Takes as long as is asked for."""
+    await asyncio.sleep(float(request.query_params.get("s", "0")))
+    return PlainTextResponse((await request.body()).decode() or "done")
+
+
+@pytest.fixture
+def tell(monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], None]:
+    """Tells a story on one connection."""
+    monkeypatch.setattr(serving, "HEAD_WITHIN", PATIENCE)
+    app = Starlette(routes=[Route("/", _work, methods=["GET", "POST"])])
+    config = uvicorn.Config(app, http=serving.Protocol, ws="none", lifespan="off", log_config=None)
+    config.load()
+
+    async def run(story: Story) -> None:
+        state = ServerState()
+
+        def made() -> serving.Protocol:
+            return serving.Protocol(config=config, server_state=state, app_state={})
+
+        listening = await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
+        await asyncio.wait_for(story(reader, writer), 30)
+        writer.close()
+        listening.close()
+
+    return lambda story: asyncio.run(run(story))
+
+
+async def answer(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    return await reader.readexactly(length)
+
+
+def test_who_sends_nothing_is_let_go(tell):
+    async def story(reader, writer):
+        assert await reader.read() == b""
+
+    tell(story)
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_head_that_drips_is_not_waited_for(tell, before):
+    """Also where whole requests came before."""
+
+    async def story(reader, writer):
+        for _ in range(before):
+            writer.write(GET)
+            assert await answer(reader) == b"done"
+        end = asyncio.ensure_future(reader.read())
+        for byte in b"GET / HTTP/1.1\r\nX: " + b"x" * 1000:
+            if end.done():
+                break
+            writer.write(bytes([byte]))
+            await asyncio.sleep(PATIENCE / 20)
+        assert await end == LATE
+
+    tell(story)
+
+
+def test_who_has_sent_all_may_be_silent(tell):
+    async def story(reader, writer):
+        for _ in range(2):
+            writer.write(GET)
+            assert await answer(reader) == b"done"
+            await asyncio.sleep(2 * PATIENCE)
+
+    tell(story)
+
+
+def test_an_answer_may_take_longer_and_comes_before_a_refusal(tell):
+    async def story(reader, writer):
+        writer.write(GET.replace(b"/ ", b"/?s=1 ", 1))
+        await asyncio.sleep(PATIENCE / 3)
+        writer.write(b"GET / HT")
+        assert await answer(reader) == b"done"
+        assert await reader.read() == LATE
+
+    tell(story)
+
+
+def test_a_head_in_time_is_answered_though_one_before_it_took_long_too(tell):
+    async def story(reader, writer):
+        for _ in range(3):
+            for part in (GET[:5], GET[5:20], GET[20:]):
+                writer.write(part)
+                await asyncio.sleep(PATIENCE / 4)
+            assert await answer(reader) == b"done"
+
+    tell(story)
+
+
+def test_a_body_may_take_longer(tell):
+    async def story(reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+        for byte in b"slow":
+            await asyncio.sleep(PATIENCE / 2)
+            writer.write(bytes([byte]))
+        assert await answer(reader) == b"slow"
+
+    tell(story)
