@@ -26,23 +26,24 @@ _COMMIT = """
 -- bytes, the length of a value in 1 byte, and the value; then commands, each the number of its arguments and
 -- these.
 -- Returns the new n, or -1 if the turn has moved: then nothing was done.
-local n = tonumber(redis.call('HGET', KEYS[1], 'n') or '0')
+local call, byte, format, sub = redis.call, string.byte, string.format, string.sub
+local n = tonumber(call('HGET', KEYS[1], 'n') or '0')
 if n ~= tonumber(ARGV[1]) then return -1 end
-redis.call('HSET', KEYS[1], 'n', n + 1)
-if ARGV[2] ~= '' then redis.call('HSET', KEYS[1], 'id', ARGV[2]) end
+call('HSET', KEYS[1], 'n', n + 1)
+if ARGV[2] ~= '' then call('HSET', KEYS[1], 'id', ARGV[2]) end
 local buckets, at = tonumber(ARGV[3]), 5 + 2 * tonumber(ARGV[4])
 for i = 5, at - 1, 2 do
   local prefix, records, from = ARGV[i], ARGV[i + 1], 1
   while from < #records do
-    local a, b, _, _, size = string.byte(records, from + 4, from + 8)
-    redis.call('HSET', prefix .. string.format('%03x', (a * 256 + b) % buckets),
-      string.sub(records, from, from + 7), string.sub(records, from + 9, from + 8 + size))
+    local a, b, _, _, size = byte(records, from + 4, from + 8)
+    call('HSET', prefix .. format('%03x', (a * 256 + b) % buckets),
+      sub(records, from, from + 7), sub(records, from + 9, from + 8 + size))
     from = from + 9 + size
   end
 end
 while at < #ARGV do
   local last = at + tonumber(ARGV[at])
-  redis.call(unpack(ARGV, at + 1, last))
+  call(unpack(ARGV, at + 1, last))
   at = last + 1
 end
 return n + 1

@@ -39,11 +39,12 @@ from workers.tally import Sums, Tally
 _READ_PEOPLE = """
 -- KEYS: what the names of the recipients' hashes begin with. ARGV: recipient keys, 8 bytes each; number of
 -- hashes. Returns a packed record each, or nothing.
-local out = {}
-for i = 1, #ARGV[1], 8 do
-  local key = string.sub(ARGV[1], i, i + 7)
-  local bucket = (string.byte(key, 5) * 256 + string.byte(key, 6)) % tonumber(ARGV[2])
-  out[#out + 1] = redis.call('HGET', KEYS[1] .. string.format('%03x', bucket), key)
+local call, byte, format, sub = redis.call, string.byte, string.format, string.sub
+local out, prefix, recipients, buckets = {}, KEYS[1], ARGV[1], tonumber(ARGV[2])
+for i = 1, #recipients, 8 do
+  local a, b = byte(recipients, i + 4, i + 5)
+  local name = prefix .. format('%03x', (a * 256 + b) % buckets)
+  out[#out + 1] = call('HGET', name, sub(recipients, i, i + 7))
 end
 return out
 """
