@@ -57,7 +57,13 @@ def test_the_whole_way(stack_of_forms: Stack, browser: Browser, width: int, sche
         page.get_by_role("radio", name="web").check()
         assert page.get_by_label("Sent", exact=True).is_hidden()
         assert page.get_by_label("Origins").is_visible()
+        told = page.get_by_role("radio", name="pseudonymous").locator("..").inner_text()
+        assert "Visitors are told apart" in told
+        assert "recipient" not in told
+        assert page.get_by_role("radio", name="last").count() == 0
+        assert page.get_by_role("radio", name="identified").count() == 0
         page.get_by_role("radio", name="email").check()
+        assert page.get_by_role("radio", name="identified").is_visible()
         page.get_by_label("Name", exact=True).fill(f"News for the {name}")
         page.get_by_label("Id", exact=True).fill(name)
         page.get_by_label("Sent", exact=True).fill("20")

@@ -94,6 +94,8 @@ def _form(
         "uses": uses,
         "is_lowered_only": is_lowered_only,
         "modes": campaign_form.WEB_MODES if campaign and campaign.kind == "web" else campaign_form.MODES,
+        "web_modes": campaign_form.WEB_MODES,
+        "mail_only": () if campaign else campaign_form.MAIL_ONLY,
         "fit": {name for name in MODES if Mode[name.upper()] <= limit},
         "most": most.name.lower(),
         "identities": campaign_form.IDENTITIES,

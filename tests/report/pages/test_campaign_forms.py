@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from pixel_server.report.pages.campaign_form import MODES, WEB_MODES
 from pixel_server.tokens import read
 from tests.report.pages.conftest import form_of
 from tests.report.pages.test_pages import EVIL, Page, assert_harmless
@@ -43,6 +44,22 @@ def test_a_mail_is_made(site, reader, send):
     }
     assert "The campaign is made." in reader.get(answer.headers["location"]).text
     assert "The campaign is made." not in reader.get("/campaigns/spring/pixel?done=<b>").text
+
+
+def test_each_mode_says_what_it_is_for_mail_and_for_pages(reader, mail):
+    answer = reader.get("/new")
+    assert "what is kept of a recipient or visitor" in answer.text
+    meanings = {
+        name: re.search(f'id="means-mode-{name}">(.*?)</div>', answer.text)[1]
+        for name in (*MODES, *WEB_MODES)
+    }
+    for name, meaning in meanings.items():
+        assert f'<span class="for-email">Mail: {MODES[name]}</span>' in meaning
+        assert f'<span class="for-web">Pages: {WEB_MODES[name]}</span>' in meaning
+    options = re.findall(r'<div class="option mail-only"><input type="radio" id="(.*?)"', answer.text)
+    assert options == ["mode-last", "mode-identified"]
+    mail()
+    assert "Pages: " not in reader.get("/campaigns/mail/edit").text
 
 
 def test_what_is_not_filled_in_is_as_the_api_has_it(site, send):
