@@ -20,10 +20,10 @@ PATIENCE = 0.25
 
 def check_campaign(campaign: str) -> None:
     """Failure: it is no id."""
-    from pixel_server.slug import PATTERN, is_slug  # noqa: PLC0415
+    from pixel_server.slug import IN_WORDS, is_slug  # noqa: PLC0415
 
     if not is_slug(campaign):
-        raise Failure(f"campaign must match {PATTERN}")
+        raise Failure(f"campaign {IN_WORDS}")
 
 
 def minter(campaign: str) -> Minter:

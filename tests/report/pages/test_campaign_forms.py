@@ -110,6 +110,23 @@ def test_an_id_is_never_given_twice(reader, send, mail):
     assert "taken" in wrong(answer)["id"]
 
 
+def test_an_id_that_is_left_empty_is_made_of_the_name(site, reader, send):
+    assert "Empty: made from the name." in reader.get("/new").text
+    for made in ("grosse-fruhjahrs-post-26", "grosse-fruhjahrs-post-26-2", "grosse-fruhjahrs-post-26-3"):
+        answer = send("/new", name="Große Frühjahrs-Post '26!", id=" ")
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/campaigns/{made}/pixel?done=made")
+    assert shown(site, made)["name"] == "Große Frühjahrs-Post '26!"
+    long = [send("/new", name="W" * 200, id="").headers["location"].split("/")[2] for _ in range(2)]
+    assert long == ["w" * 63, "w" * 61 + "-2"]
+    # What has no letter of an id in it, and what is taken by typing, is for the sender to say.
+    answer = send("/new", name="春の便り", id="")
+    assert (answer.status_code, wrong(answer).keys()) == (422, {"id"})
+    assert "a to z, 0 to 9 and hyphens" in wrong(answer)["id"]
+    assert wrong(send("/new", name="", id="")).keys() == {"name", "id"}
+    assert send("/new", name="W", id="w" * 63).status_code == 409
+    assert wrong(send("/new", name="Spring", id="", sent="many")).keys() == {"sent"}
+
+
 def test_a_campaign_named_new_has_its_page(reader, mail):
     mail(id="new", name="Novelties")
     assert "Novelties" in reader.get("/campaigns/new").text
