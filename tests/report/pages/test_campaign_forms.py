@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+from click.testing import CliRunner
 
+from pixel_server.cli import main
+from pixel_server.embed import pixels
 from pixel_server.report.pages.campaign_form import MODES, WEB_MODES
 from pixel_server.tokens import read
 from tests.report.pages.conftest import form_of
@@ -224,6 +227,23 @@ def test_the_pixel_of_one_recipient(site, reader, send, mail, secrets):
     assert site.get(f"/o/{found[1]}.gif").headers["x-pixel"] == "recorded"
     # A link is out: from now on the mode only falls.
     assert site.patch("/api/campaigns/mail", json={"mode": "identified"}).status_code == 409
+
+
+def test_the_commands_that_a_mails_page_names_do_what_it_says(reader, mail, tmp_path, monkeypatch):
+    mail()
+    page = Page(reader.get("/campaigns/mail/pixel"))
+    commands = re.findall(
+        r"pixel-server ((?:embed|link) mail --recipients \S+ --out (?:mails|links\.csv))", page.text
+    )
+    assert [command.split()[0] for command in commands] == ["embed", "link"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.csv").write_text("recipient\nada@example.org\n")
+    environ = {"PIXEL_BASE_URL": "http://pixel.test", "PIXEL_DATA_DIR": str(tmp_path / "data")}
+    for command in commands:
+        done = CliRunner().invoke(main, command.split(), env=environ, input=b"<body>Hi</body>")
+        assert (done.exit_code, done.output) == (0, "")
+    assert len(pixels((tmp_path / "mails" / "0000" / "0000000.html").read_bytes())) == 1
+    assert "pixel_html" in (tmp_path / "links.csv").read_text()
 
 
 @pytest.mark.parametrize("recipient", ["", "x" * 300, "a\x00b", "ada\x1b"])
