@@ -66,7 +66,7 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
     """Until Ctrl-C. own_redis: REDIS_URL is not set, so the bundled Valkey is used. with_demo: a process adds
     the demo, once all is up."""
     data = settings.data.resolve()
-    lock = _lock(data)
+    lock = _lock(data, with_demo)
     stop = Stop()
     before = left(data)
     patient = before is not None and before.address == _address(host, port)
@@ -162,7 +162,7 @@ def _watch(
         keeper.stop()
 
 
-def _lock(data: Path) -> int:
+def _lock(data: Path, with_demo: bool) -> int:
     """Held while this `up` runs. SettingsError: another has it, or nothing can be written there."""
     try:
         data.mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,8 @@ def _lock(data: Path) -> int:
         os.close(lock)
         running = left(data)
         where = f" at {running.address}" if running else ""
-        raise SettingsError(f"already up{where} with {data}; nothing was changed") from None
+        instead = f"; this adds the demo to it: {_program(data)} demo add" if with_demo else ""
+        raise SettingsError(f"already up{where} with {data}; nothing was changed{instead}") from None
     return lock
 
 
@@ -244,11 +245,16 @@ def _known_key(settings: Settings) -> str:
     return "as shown at the first start (another: pixel-server key create NAME)"
 
 
-def _banner(address: str, data: Path, links: list[str], key: str, unused: bool, with_demo: bool) -> str:
-    """What is printed once all is up. links: of one sign-in. The next step works from any directory."""
+def _program(data: Path) -> str:
+    """How to call this program, from any directory."""
     here = Path(sys.argv[0]).absolute()
     started = [sys.executable, "-m", "pixel_server"] if here.name == "__main__.py" else [str(here)]
-    program = f"PIXEL_DATA_DIR={shlex.quote(str(data))} {shlex.join(started)}"
+    return f"PIXEL_DATA_DIR={shlex.quote(str(data))} {shlex.join(started)}"
+
+
+def _banner(address: str, data: Path, links: list[str], key: str, unused: bool, with_demo: bool) -> str:
+    """What is printed once all is up. links: of one sign-in."""
+    program = _program(data)
     first = ["campaign create hello", "link hello ada@example.org --html"]
     what = "make a campaign, and a link for one recipient" if unused else "see the campaigns"
     return "\n".join(

@@ -37,10 +37,10 @@ def data() -> Iterator[Path]:
     made.with_name(made.name + ".log").unlink(missing_ok=True)
 
 
-def up(data: Path, port: int | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
+def up(data: Path, port: int | None = None, *more: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """An `up` that is expected to end by itself."""
     return subprocess.run(
-        [PROGRAM, "up", "--port", str(port or free_port()), "--data", str(data)],
+        [PROGRAM, "up", "--port", str(port or free_port()), "--data", str(data), *more],
         env={**os.environ, **environ},
         capture_output=True,
         text=True,
@@ -167,11 +167,18 @@ def test_a_second_up_on_the_same_directory_changes_nothing(stack: Stack):
     kept = {name: (stack.data / name).read_bytes() for name in ("up.json", "secrets.json")}
     before = children(stack)
     for port in (None, stack.port):
-        assert_refused(up(stack.data, port), "already up", stack.address, "nothing was changed")
+        done = up(stack.data, port)
+        assert_refused(done, "already up", stack.address, "nothing was changed")
+        assert "demo" not in done.stderr
+    asked = up(stack.data, None, "--demo")
+    assert_refused(asked, "already up", "nothing was changed")
     assert children(stack) == before
     assert {name: (stack.data / name).read_bytes() for name in kept} == kept
     hits(stack, url, 1)
     until(lambda: stack.totals("mail")["opens"] == 1)
+    hint = re.search(r"; this adds the demo to it: (PIXEL_DATA_DIR=.* demo add)$", asked.stderr)
+    added = subprocess.run(["sh", "-ec", hint[1]], cwd="/", env={}, capture_output=True, check=True)
+    assert b"made-up hits in demo-newsletter" in added.stdout
 
 
 def test_ctrl_c_ends_all_of_it_and_loses_no_hit(stack: Stack):
