@@ -57,12 +57,12 @@ def test_each_mode_says_what_it_is_for_mail_and_for_pages(reader, mail):
         for name in (*MODES, *WEB_MODES)
     }
     for name, meaning in meanings.items():
-        assert f'<span class="for-email">Mail: {MODES[name]}</span>' in meaning
-        assert f'<span class="for-web">Pages: {WEB_MODES[name]}</span>' in meaning
+        assert f'<span class="for-email"><span class="of">Mail:</span> {MODES[name]}</span>' in meaning
+        assert f'<span class="for-web"><span class="of">Pages:</span> {WEB_MODES[name]}</span>' in meaning
     options = re.findall(r'<div class="option mail-only"><input type="radio" id="(.*?)"', answer.text)
     assert options == ["mode-last", "mode-identified"]
     mail()
-    assert "Pages: " not in reader.get("/campaigns/mail/edit").text
+    assert "Pages:" not in reader.get("/campaigns/mail/edit").text
 
 
 def test_what_is_not_filled_in_is_as_the_api_has_it(site, send):
