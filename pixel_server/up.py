@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
 import click
@@ -65,7 +66,7 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
     """Until Ctrl-C. own_redis: REDIS_URL is not set, so the bundled Valkey is used. with_demo: a process adds
     the demo, once all is up."""
     data = settings.data.resolve()
-    lock = _lock(data)
+    lock = _lock(data, with_demo)
     stop = Stop()
     before = left(data)
     patient = before is not None and before.address == _address(host, port)
@@ -93,9 +94,10 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
         keeper = Keeper([*children, *([valkey] if valkey else [])])
 
         def ready() -> None:
-            link = asyncio.run(_sign_in_link(redis_url, leaves.base_url))
+            path = asyncio.run(_sign_in_path(redis_url))
+            links = [base + path for base in sign_in_bases(address, leaves.base_url)]
             key = new_key or _known_key(settings)
-            click.echo(_banner(address, data, link, key, unused, with_demo))
+            click.echo(_banner(address, data, links, key, unused, with_demo))
 
         _watch(keeper, stop, address, redis_url, ready, once)
     finally:
@@ -160,7 +162,7 @@ def _watch(
         keeper.stop()
 
 
-def _lock(data: Path) -> int:
+def _lock(data: Path, with_demo: bool) -> int:
     """Held while this `up` runs. SettingsError: another has it, or nothing can be written there."""
     try:
         data.mkdir(parents=True, exist_ok=True)
@@ -173,7 +175,8 @@ def _lock(data: Path) -> int:
         os.close(lock)
         running = left(data)
         where = f" at {running.address}" if running else ""
-        raise SettingsError(f"already up{where} with {data}; nothing was changed") from None
+        instead = f"; this adds the demo to it: {_program(data)} demo add" if with_demo else ""
+        raise SettingsError(f"already up{where} with {data}; nothing was changed{instead}") from None
     return lock
 
 
@@ -197,13 +200,26 @@ async def _prepare(redis_url: str, settings: Settings, secrets: Secrets) -> tupl
         await client.aclose()
 
 
-async def _sign_in_link(redis_url: str, base_url: str) -> str:
+def sign_in_bases(address: str, base_url: str) -> list[str]:
+    """Where a browser can sign in: at the base URL, and at this machine's own address, if it is another.
+
+    With a base URL of https the session's cookie is Secure. Of http, browsers keep such a one where it comes
+    from this machine itself (a test tries Chromium; Safari does not), else never.
+    """
+    host = urlsplit(address).hostname or ""
+    is_loopback = host in ("localhost", "::1") or host.startswith("127.")
+    local = address + urlsplit(base_url).path
+    is_good = local != base_url and (is_loopback or base_url.startswith("http:"))
+    return [base_url, local] if is_good else [base_url]
+
+
+async def _sign_in_path(redis_url: str) -> str:
     """Made when all is up, for it does not live long."""
     client = store.connect_async(redis_url, timeout=5.0)
     try:
-        return f"{base_url}/sign-in/{await sign_in_links.make(client)}"
+        return f"/sign-in/{await sign_in_links.make(client)}"
     except (sign_in_links.NoKey, redis.RedisError, OSError):
-        return f"{base_url}/sign-in"
+        return "/sign-in"
     finally:
         await client.aclose()
 
@@ -229,17 +245,23 @@ def _known_key(settings: Settings) -> str:
     return "as shown at the first start (another: pixel-server key create NAME)"
 
 
-def _banner(address: str, data: Path, link: str, key: str, unused: bool, with_demo: bool) -> str:
-    """What is printed once all is up. The next step works from any directory."""
+def _program(data: Path) -> str:
+    """How to call this program, from any directory."""
     here = Path(sys.argv[0]).absolute()
     started = [sys.executable, "-m", "pixel_server"] if here.name == "__main__.py" else [str(here)]
-    program = f"PIXEL_DATA_DIR={shlex.quote(str(data))} {shlex.join(started)}"
+    return f"PIXEL_DATA_DIR={shlex.quote(str(data))} {shlex.join(started)}"
+
+
+def _banner(address: str, data: Path, links: list[str], key: str, unused: bool, with_demo: bool) -> str:
+    """What is printed once all is up. links: of one sign-in."""
+    program = _program(data)
     first = ["campaign create hello", "link hello ada@example.org --html"]
     what = "make a campaign, and a link for one recipient" if unused else "see the campaigns"
     return "\n".join(
         [
             f"pixel-server is up at {address}",
-            f"  sign in  {link} (once, within ten minutes)",
+            f"  sign in  {links[0]} (once, within ten minutes)",
+            *(f"  or at    {link} (the same, at its own address)" for link in links[1:]),
             f"  data     {data}",
             f"  API key  {key}",
             f"  next     {what}, in another terminal:",

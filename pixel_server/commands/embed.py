@@ -16,6 +16,7 @@ from pixel_server.commands.offline import check_campaign, minter
 from pixel_server.commands.rows import of_recipients, refuse_bad, rows_of
 
 if TYPE_CHECKING:
+    from pixel_server.links import Minter
     from pixel_server.mail import Made
 
 NEW_COLUMNS = ("mail_file", "privacy_url")
@@ -58,9 +59,10 @@ def embed(
     if not mail.strip():
         raise Failure("give the mail on standard input")
     try:
-        make = _maker(mail, campaign_id, eml, twin, replace)
+        with_secrets = minter(campaign_id)
+        make = _maker(mail, with_secrets, campaign_id, eml, twin, replace)
         if recipients is not None and out is not None:
-            _embed_all(make, campaign_id, recipients, column, out, "eml" if eml else "html")
+            _embed_all(make, with_secrets, campaign_id, recipients, column, out, "eml" if eml else "html")
             return
         made = make(recipient)
     except (EmbedError, ValueError) as error:
@@ -69,12 +71,13 @@ def embed(
     sys.stdout.buffer.write(made.raw)
 
 
-def _maker(mail: bytes, campaign: str, eml: bool, twin: bool, replace: bool) -> Callable[[str | None], Made]:
+def _maker(
+    mail: bytes, with_secrets: Minter, campaign: str, eml: bool, twin: bool, replace: bool
+) -> Callable[[str | None], Made]:
     """Makes the mail of a recipient; where HTML goes to, is found once."""
     from pixel_server.embed import frame, make_tags  # noqa: PLC0415
     from pixel_server.mail import Made, add_pixel_to_bytes  # noqa: PLC0415
 
-    with_secrets = minter()
     if eml:
         return lambda recipient: add_pixel_to_bytes(
             mail, with_secrets, campaign, recipient, twin=twin, replace=replace
@@ -103,13 +106,18 @@ def _say(made: Made) -> None:
 
 
 def _embed_all(
-    make: Callable[[str | None], Made], campaign: str, source: Path, column: str, out: Path, kind: str
+    make: Callable[[str | None], Made],
+    with_secrets: Minter,
+    campaign: str,
+    source: Path,
+    column: str,
+    out: Path,
+    kind: str,
 ) -> None:
     from pixel_server import merge  # noqa: PLC0415
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise Failure(f"{out} is there already, and not empty")
-    with_secrets = minter()
     count = 0
 
     def write(recipient: str) -> tuple[str, str]:

@@ -50,7 +50,7 @@ def link(
         check_recipient(recipient)
     except ValueError as error:
         raise Failure(f"recipient {error}") from None
-    made = minter().link(campaign_id, recipient)
+    made = minter(campaign_id).link(campaign_id, recipient)
     if as_json:
         click.echo(json.dumps({"recipient": recipient, "url": made.url, "html": made.html}))
     else:
@@ -60,7 +60,7 @@ def link(
 def _link_all(campaign: str, source: Path, column: str, out: Path, as_json: bool) -> None:
     from pixel_server import merge  # noqa: PLC0415
 
-    link = minter().link
+    link = minter(campaign).link
 
     def make(recipient: str) -> tuple[str, str, str]:
         made = link(campaign, recipient)

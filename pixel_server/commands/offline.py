@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pixel_server.commands.frame import Failure, left_base_url
+import click
+import redis
+
+from pixel_server.commands.frame import Failure, left_base_url, store_url
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 
 if TYPE_CHECKING:
     from pixel_server.links import Minter
 
+PATIENCE = 0.25
+"""Seconds that a store may take to answer: links are made without one."""
+
 
 def check_campaign(campaign: str) -> None:
     """Failure: it is no id."""
-    from pixel_server.slug import PATTERN, is_slug  # noqa: PLC0415
+    from pixel_server.slug import IN_WORDS, is_slug  # noqa: PLC0415
 
     if not is_slug(campaign):
-        raise Failure(f"campaign must match {PATTERN}")
+        raise Failure(f"campaign {IN_WORDS}")
 
 
-def minter() -> Minter:
-    """Failure: it is not known where the world reaches the server, or `up` has other secrets."""
+def minter(campaign: str) -> Minter:
+    """What makes links; says on standard error if this campaign is not there.
+
+    Failure: it is not known where the world reaches the server, or `up` has other secrets.
+    """
     from pixel_server.links import Minter  # noqa: PLC0415
 
     settings = Settings.from_env()
@@ -33,6 +42,7 @@ def minter() -> Minter:
         )
     secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
     _are_those_of_up(settings, secrets)
+    _look_for(campaign, settings, secrets)
     return Minter(address, secrets)
 
 
@@ -44,3 +54,26 @@ def _are_those_of_up(settings: Settings, secrets: Secrets) -> None:
     recipient, signers = secrets.fingerprints()
     if found and not (recipient in found.prints and signers[0] in found.prints):
         raise Failure("`up` had other secrets: set the same PIXEL_SECRET and PIXEL_RECIPIENT_SECRET here")
+
+
+def _look_for(campaign: str, settings: Settings, secrets: Secrets) -> None:
+    """Warns of an id that is not there, as one that is mistyped. Silent where our store does not answer."""
+    from pixel_server import keys, store  # noqa: PLC0415
+
+    try:
+        with store.connect(store_url(settings), timeout=PATIENCE) as client:
+            pipe = client.pipeline(transaction=False)
+            pipe.hget(keys.STORE, "recipient")
+            pipe.hexists(keys.campaign(campaign), "record")
+            pipe.sismember(keys.GONE, campaign)
+            recipient, is_there, is_gone = pipe.execute()
+    except (redis.RedisError, OSError):
+        return
+    if recipient != secrets.fingerprints()[0].encode() or is_there:
+        return
+    if is_gone:
+        click.echo(f"pixel-server: the campaign {campaign!r} was deleted: no open of it is counted", err=True)
+    else:
+        click.echo(
+            f"pixel-server: there is no campaign {campaign!r} yet: its first open will make it", err=True
+        )

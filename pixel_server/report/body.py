@@ -17,7 +17,7 @@ from pixel_server.report.problems import Problem
 from pixel_server.retention import KINDS, Keep
 from pixel_server.settings import SIGNALS
 from pixel_server.settings import base_url as parse_base_url
-from pixel_server.slug import is_slug
+from pixel_server.slug import IN_WORDS, is_slug
 
 LIMIT = 2 << 20
 MAX_NAME = 200
@@ -103,7 +103,7 @@ def _whole(digits: str) -> int:
 
 def slug(value: Any) -> str:
     if not isinstance(value, str) or not is_slug(value):
-        raise ValueError("must be a to z, 0 to 9 and hyphens, up to 63, and not begin with a hyphen")
+        raise ValueError(IN_WORDS)
     return value
 
 

@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pixel_server.report.pages.campaign_form import WEB_MODES
+from pixel_server.slug import of_name
 from tests.journeys.test_dashboard import assert_fits, looking, sign_in
 from tests.stack import Stack, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+NAMES = (
+    *("Spring", "Große Frühjahrs-Post '26!", "-- Ça va? --", "ﬁne ½ Ǆ", "İstanbul", "春の便り", "W" * 200),
+    *("a" * 62 + " b", "\U0001f600 x"),
+)
 FOCUSED = "document.activeElement.id"
 
 
@@ -57,8 +63,14 @@ def test_the_whole_way(stack_of_forms: Stack, browser: Browser, width: int, sche
         page.get_by_role("radio", name="web").check()
         assert page.get_by_label("Sent", exact=True).is_hidden()
         assert page.get_by_label("Origins").is_visible()
+        told = page.get_by_role("radio", name="pseudonymous").locator("..").inner_text()
+        assert told.split("\n")[-1] == WEB_MODES["pseudonymous"], "of pages alone"
+        assert page.get_by_role("radio", name="last").count() == 0
+        assert page.get_by_role("radio", name="identified").count() == 0
         page.get_by_role("radio", name="email").check()
+        assert page.get_by_role("radio", name="identified").is_visible()
         page.get_by_label("Name", exact=True).fill(f"News for the {name}")
+        assert page.get_by_label("Id", exact=True).input_value() == (f"news-for-the-{name}" if script else "")
         page.get_by_label("Id", exact=True).fill(name)
         page.get_by_label("Sent", exact=True).fill("20")
         page.get_by_label("Sent at").fill("2026-11-24T09:30")
@@ -130,6 +142,28 @@ def test_the_whole_way(stack_of_forms: Stack, browser: Browser, width: int, sche
         page.get_by_role("button", name="Delete for ever").click()
         assert "are deleted" in says(page)
         assert stack.call("GET", f"/api/campaigns/{name}")[0] == 404
+
+
+def test_the_id_follows_the_name_until_it_is_typed(stack_of_forms: Stack, browser: Browser):
+    page = browser.new_page()
+    sign_in(page, stack_of_forms)
+    page.goto(f"{stack_of_forms.address}/new")
+    name, made = page.get_by_label("Name", exact=True), page.get_by_label("Id", exact=True)
+    for text in NAMES:
+        name.fill(text)
+        assert made.input_value() == of_name(text)
+    made.fill("mine")
+    name.fill("Another")
+    assert made.input_value() == "mine"
+    made.fill("")
+    name.fill("Another one")
+    assert made.input_value() == "another-one"
+    page.get_by_label("Sent", exact=True).fill("many")
+    page.get_by_role("button", name="Make campaign").click()
+    page.get_by_role("alert").wait_for()
+    name.fill("A third")
+    assert made.input_value() == "a-third", "a form that was refused goes on so"
+    page.context.close()
 
 
 def test_what_is_wrong_is_found_by_keyboard(stack_of_forms: Stack, browser: Browser):

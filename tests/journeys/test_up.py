@@ -14,11 +14,16 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pixel_server import store, valkey
+from pixel_server.up import sign_in_bases
 from tests.stack import PROGRAM, Stack, free_port, until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 OWN_KEY = "sixteen-chars-ok"
 
@@ -32,10 +37,10 @@ def data() -> Iterator[Path]:
     made.with_name(made.name + ".log").unlink(missing_ok=True)
 
 
-def up(data: Path, port: int | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
+def up(data: Path, port: int | None = None, *more: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """An `up` that is expected to end by itself."""
     return subprocess.run(
-        [PROGRAM, "up", "--port", str(port or free_port()), "--data", str(data)],
+        [PROGRAM, "up", "--port", str(port or free_port()), "--data", str(data), *more],
         env={**os.environ, **environ},
         capture_output=True,
         text=True,
@@ -119,16 +124,61 @@ def test_it_prints_what_is_needed_and_keeps_the_key_nowhere(stack: Stack):
     assert stack.totals("hello")["opens"] == 1
 
 
+def test_behind_https_one_can_sign_in_on_this_machine_too(data: Path, browser: Browser):
+    made = Stack(data, PIXEL_BASE_URL="https://www.example.org/px")
+    made.start()
+    try:
+        first, second = re.findall(r"^  (?:sign in|or at  )  (\S+) \(", made.output(), re.M)
+        assert first.startswith("https://www.example.org/px/sign-in/")
+        path = first.removeprefix("https://www.example.org")
+        assert second == made.address + path
+        page = browser.new_page()
+        page.goto(second)
+        page.get_by_role("button", name="Sign out").wait_for()
+        assert page.url == f"{made.address}/px/"
+        [cookie] = page.context.cookies()
+        assert cookie["secure"]
+        page.get_by_role("link", name="Keys").click()
+        page.get_by_label("Name", exact=True).fill("made here")
+        page.get_by_role("button", name="Make the key").click()
+        page.get_by_text("It is shown this once").first.wait_for()
+        page.context.close()
+    finally:
+        made.stop()
+
+
+@pytest.mark.parametrize(
+    ("address", "base_url", "bases"),
+    [
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000", []),
+        ("http://127.0.0.1:8000", "https://a.example/px", ["http://127.0.0.1:8000/px"]),
+        ("http://[::1]:8000", "https://a.example", ["http://[::1]:8000"]),
+        ("http://localhost:8000", "https://a.example", ["http://localhost:8000"]),
+        ("http://192.0.2.7:8000", "https://a.example", []),
+        ("http://192.0.2.7:8000", "http://a.example", ["http://192.0.2.7:8000"]),
+    ],
+)
+def test_a_local_link_is_printed_where_a_session_would_last(address: str, base_url: str, bases: list[str]):
+    assert sign_in_bases(address, base_url) == [base_url, *bases]
+
+
 def test_a_second_up_on_the_same_directory_changes_nothing(stack: Stack):
     url = mail(stack)
     kept = {name: (stack.data / name).read_bytes() for name in ("up.json", "secrets.json")}
     before = children(stack)
     for port in (None, stack.port):
-        assert_refused(up(stack.data, port), "already up", stack.address, "nothing was changed")
+        done = up(stack.data, port)
+        assert_refused(done, "already up", stack.address, "nothing was changed")
+        assert "demo" not in done.stderr
+    asked = up(stack.data, None, "--demo")
+    assert_refused(asked, "already up", "nothing was changed")
     assert children(stack) == before
     assert {name: (stack.data / name).read_bytes() for name in kept} == kept
     hits(stack, url, 1)
     until(lambda: stack.totals("mail")["opens"] == 1)
+    hint = re.search(r"; this adds the demo to it: (PIXEL_DATA_DIR=.* demo add)$", asked.stderr)
+    added = subprocess.run(["sh", "-ec", hint[1]], cwd="/", env={}, capture_output=True, check=True)
+    assert b"made-up hits in demo-newsletter" in added.stdout
 
 
 def test_ctrl_c_ends_all_of_it_and_loses_no_hit(stack: Stack):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server import campaigns, retention
+from pixel_server import campaigns, retention, slug
 from pixel_server.campaigns import Campaign, Uses
 from pixel_server.report import campaign_calls
 from pixel_server.report.api import Api
 from pixel_server.report.pages import campaign_form, campaign_page, forms
 from pixel_server.report.problems import Problem
 from pixel_server.tokens import MODES, Mode
+
+MOST_NUMBER = 1000
+"""Of campaigns of one name, whose ids end in it."""
 
 
 async def new(api: Api, request: Request) -> Response:
@@ -24,11 +28,25 @@ async def new(api: Api, request: Request) -> Response:
 async def create(api: Api, request: Request) -> Response:
     fields = request.state.form
     own = campaign_form.of_kind(fields, fields.get("kind", ""))
+    content = campaign_form.content(own, own.get("time_zone", "").strip())
     try:
-        made = await campaign_calls.create(api, campaign_form.content(own, own.get("time_zone", "").strip()))
+        made = await (campaign_calls.create if content.get("id") else _create_named)(api, content)
     except Problem as problem:
         return _form(api, request, fields, problem)
     return forms.done(api, f"campaigns/{made.id}/pixel", "made")
+
+
+async def _create_named(api: Api, content: dict[str, Any]) -> Campaign:
+    """With an id that is made of the name, the first one that never was given. As `campaign_calls.create`."""
+    name = str(content.get("name", ""))
+    for number in itertools.count(1):
+        try:
+            return await campaign_calls.create(api, {**content, "id": slug.of_name(name, number)})
+        except Problem as problem:
+            is_taken = problem.status == 409 and problem.errors
+            if not is_taken or number == MOST_NUMBER:
+                raise
+    raise AssertionError
 
 
 async def edit(api: Api, request: Request) -> Response:
@@ -94,6 +112,8 @@ def _form(
         "uses": uses,
         "is_lowered_only": is_lowered_only,
         "modes": campaign_form.WEB_MODES if campaign and campaign.kind == "web" else campaign_form.MODES,
+        "web_modes": campaign_form.WEB_MODES,
+        "mail_only": () if campaign else campaign_form.MAIL_ONLY,
         "fit": {name for name in MODES if Mode[name.upper()] <= limit},
         "most": most.name.lower(),
         "identities": campaign_form.IDENTITIES,

@@ -26,6 +26,8 @@ WEB_MODES = {
     "pseudonymous": "Visitors are told apart, as the identity says.",
     "identified": "As pseudonymous: a web site has no list of names.",
 }
+MAIL_ONLY = ("last", "identified")
+"""Modes that are another one's of a web site."""
 IDENTITIES = {
     "cookieless": "One address and browser on one day. Nothing is stored in the browser.",
     "cookie": "A signed cookie, for at most 13 months, once the page says that its reader agreed.",

@@ -86,6 +86,7 @@ async def fill(
         "parts": pictures.stack({name: each["hits"] for name, each in found["verdicts"].items()}),
         "asked": urlencode(asked),
         "form": form,
+        "default_days": ranges.DEFAULT_DAYS,
         "chart": _chart(found, campaign),
         "notes_elsewhere": len(await notes.listed(api.store, campaign.id)) - len(found["notes"]),
         "titles": TITLES,

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from click.testing import CliRunner
 
+from pixel_server.cli import main
+from pixel_server.embed import pixels
+from pixel_server.report.pages.campaign_form import MODES, WEB_MODES
 from pixel_server.tokens import read
 from tests.report.pages.conftest import form_of
 from tests.report.pages.test_pages import EVIL, Page, assert_harmless
@@ -43,6 +47,22 @@ def test_a_mail_is_made(site, reader, send):
     }
     assert "The campaign is made." in reader.get(answer.headers["location"]).text
     assert "The campaign is made." not in reader.get("/campaigns/spring/pixel?done=<b>").text
+
+
+def test_each_mode_says_what_it_is_for_mail_and_for_pages(reader, mail):
+    answer = reader.get("/new")
+    assert "what is kept of a recipient or visitor" in answer.text
+    meanings = {
+        name: re.search(f'id="means-mode-{name}">(.*?)</div>', answer.text)[1]
+        for name in (*MODES, *WEB_MODES)
+    }
+    for name, meaning in meanings.items():
+        assert f'<span class="for-email"><span class="of">Mail:</span> {MODES[name]}</span>' in meaning
+        assert f'<span class="for-web"><span class="of">Pages:</span> {WEB_MODES[name]}</span>' in meaning
+    options = re.findall(r'<div class="option mail-only"><input type="radio" id="(.*?)"', answer.text)
+    assert options == ["mode-last", "mode-identified"]
+    mail()
+    assert "Pages:" not in reader.get("/campaigns/mail/edit").text
 
 
 def test_what_is_not_filled_in_is_as_the_api_has_it(site, send):
@@ -91,6 +111,23 @@ def test_an_id_is_never_given_twice(reader, send, mail):
     answer = send("/new", name="Mail", id="mail")
     assert answer.status_code == 409
     assert "taken" in wrong(answer)["id"]
+
+
+def test_an_id_that_is_left_empty_is_made_of_the_name(site, reader, send):
+    assert "Empty: made from the name." in reader.get("/new").text
+    for made in ("grosse-fruhjahrs-post-26", "grosse-fruhjahrs-post-26-2", "grosse-fruhjahrs-post-26-3"):
+        answer = send("/new", name="Große Frühjahrs-Post '26!", id=" ")
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/campaigns/{made}/pixel?done=made")
+    assert shown(site, made)["name"] == "Große Frühjahrs-Post '26!"
+    long = [send("/new", name="W" * 200, id="").headers["location"].split("/")[2] for _ in range(2)]
+    assert long == ["w" * 63, "w" * 61 + "-2"]
+    # What has no letter of an id in it, and what is taken by typing, is for the sender to say.
+    answer = send("/new", name="春の便り", id="")
+    assert (answer.status_code, wrong(answer).keys()) == (422, {"id"})
+    assert "a to z, 0 to 9 and hyphens" in wrong(answer)["id"]
+    assert wrong(send("/new", name="", id="")).keys() == {"name", "id"}
+    assert send("/new", name="W", id="w" * 63).status_code == 409
+    assert wrong(send("/new", name="Spring", id="", sent="many")).keys() == {"sent"}
 
 
 def test_a_campaign_named_new_has_its_page(reader, mail):
@@ -190,6 +227,23 @@ def test_the_pixel_of_one_recipient(site, reader, send, mail, secrets):
     assert site.get(f"/o/{found[1]}.gif").headers["x-pixel"] == "recorded"
     # A link is out: from now on the mode only falls.
     assert site.patch("/api/campaigns/mail", json={"mode": "identified"}).status_code == 409
+
+
+def test_the_commands_that_a_mails_page_names_do_what_it_says(reader, mail, tmp_path, monkeypatch):
+    mail()
+    page = Page(reader.get("/campaigns/mail/pixel"))
+    commands = re.findall(
+        r"pixel-server ((?:embed|link) mail --recipients \S+ --out (?:mails|links\.csv))", page.text
+    )
+    assert [command.split()[0] for command in commands] == ["embed", "link"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.csv").write_text("recipient\nada@example.org\n")
+    environ = {"PIXEL_BASE_URL": "http://pixel.test", "PIXEL_DATA_DIR": str(tmp_path / "data")}
+    for command in commands:
+        done = CliRunner().invoke(main, command.split(), env=environ, input=b"<body>Hi</body>")
+        assert (done.exit_code, done.output) == (0, "")
+    assert len(pixels((tmp_path / "mails" / "0000" / "0000000.html").read_bytes())) == 1
+    assert "pixel_html" in (tmp_path / "links.csv").read_text()
 
 
 @pytest.mark.parametrize("recipient", ["", "x" * 300, "a\x00b", "ada\x1b"])

@@ -124,6 +124,18 @@ def test_a_sites_figures_are_those_of_stats(story, reader):
     assert shown["bounce_share"] == "50.0%"
 
 
+@pytest.mark.parametrize("name", ["mail", "page"])
+def test_a_chart_of_all_time_says_which_days_it_shows(story, reader, name):
+    caption = re.compile(r"<figcaption>.*?<span class=\"dim\">The last 30 days</span></figcaption>")
+    assert caption.search(reader.get(f"/campaigns/{name}").text)
+    assert caption.search(reader.get(f"/campaigns/{name}?interval=hour").text)
+    series = reader.get(f"/campaigns/{name}/stats.json").json()["series"]
+    assert len(series) == 30
+    ranged = reader.get(f"/campaigns/{name}?from={DAY}").text
+    assert "<figcaption>" in ranged
+    assert "The last 30 days" not in ranged
+
+
 def test_the_list(story, reader):
     answer = reader.get("/")
     page = assert_harmless(answer)

@@ -1,0 +1,90 @@
+"""`link` and `embed` warn of a campaign that is not there, where the store can say so."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from pixel_server import campaigns, store
+from pixel_server.commands import offline as commands
+from pixel_server.embed import pixels
+from pixel_server.secret import Secrets
+
+ADA = "ada@example.org"
+HTML = b"<body>Hi</body>"
+WARNED = "pixel-server: there is no campaign 'sprnig' yet: its first open will make it\n"
+
+
+@pytest.fixture
+def act(redis_url, settings, tmp_path):
+    """Does something with the store, which is that of these secrets."""
+    secrets = Secrets.load(tmp_path / "data")
+
+    def run(what=None):
+        async def on() -> None:
+            client = store.connect_async(redis_url)
+            try:
+                await store.check(client, redis_url, settings.shards, secrets)
+                await (what(client) if what else asyncio.sleep(0))
+            finally:
+                await client.aclose()
+
+        asyncio.run(on())
+        return redis_url
+
+    return run
+
+
+@pytest.mark.parametrize("command", ["link", "embed"])
+def test_a_mistyped_campaign_is_warned_about_and_the_link_is_made(offline, act, tmp_path, command):
+    redis_url = act(lambda client: campaigns.create(client, campaigns.new("spring", "Spring", "email")))
+    known = offline(command, "spring", ADA, stdin=HTML, REDIS_URL=redis_url)
+    assert (known.exit_code, known.stderr) == (0, "")
+    mistyped = offline(command, "sprnig", ADA, stdin=HTML, REDIS_URL=redis_url)
+    assert (mistyped.exit_code, mistyped.stderr) == (0, WARNED)
+    silent = offline(command, "sprnig", ADA, stdin=HTML, REDIS_URL="redis://127.0.0.1:1/0")
+    assert (silent.exit_code, silent.stderr) == (0, "")
+    if command == "embed":
+        [found] = pixels(mistyped.stdout_bytes)
+        assert found.token.campaign == "sprnig"
+    else:
+        assert mistyped.stdout.startswith("https://pixel.example.org/o/")
+        assert mistyped.stdout.count("\n") == 1
+
+    (tmp_path / "list.csv").write_text(f"recipient\n{ADA}\nbob@example.org\n")
+    of_list = ("--recipients", tmp_path / "list.csv", "--out", tmp_path / "out")
+    listed = offline(command, "sprnig", *of_list, stdin=HTML, REDIS_URL=redis_url)
+    assert (listed.exit_code, listed.stdout, listed.stderr) == (0, "", WARNED), "warned once"
+
+
+def test_a_deleted_campaign_is_not_said_to_be_made_again(offline, act, settings):
+    async def make_and_delete(client):
+        await campaigns.create(client, campaigns.new("spring", "Spring", "email"))
+        await campaigns.delete(client, "spring", settings.shards)
+
+    done = offline("link", "spring", ADA, REDIS_URL=act(make_and_delete))
+    assert done.exit_code == 0
+    assert done.stderr == "pixel-server: the campaign 'spring' was deleted: no open of it is counted\n"
+
+
+def test_another_servers_store_says_nothing(offline, act, redis_url, tmp_path):
+    assert offline("link", "sprnig", ADA, REDIS_URL=redis_url).stderr == "", "nobody's store"
+    act()
+    other = {"PIXEL_DATA_DIR": str(tmp_path / "other"), "REDIS_URL": redis_url}
+    assert offline("link", "sprnig", ADA, **other).stderr == ""
+
+
+def test_a_store_that_hangs_is_not_waited_for(offline, monkeypatch):
+    asked = []
+    connect = store.connect
+    monkeypatch.setattr(
+        store, "connect", lambda url, *, timeout: asked.append(timeout) or connect(url, timeout=timeout)
+    )
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        url = f"redis://127.0.0.1:{hung.getsockname()[1]}/0"
+        done = offline("link", "sprnig", ADA, REDIS_URL=url)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert asked == [commands.PATIENCE]
+    assert commands.PATIENCE < 0.5
