@@ -14,7 +14,7 @@ from schemathesis.checks import load_all_checks, not_a_server_error
 from schemathesis.specs.openapi import checks
 
 from pixel_server.report.calls import CALLS
-from pixel_server.report.openapi import document
+from pixel_server.report.openapi.document import document
 
 DOCUMENT = document("http://pixel.test")
 METHODS = ("get", "head", "post", "patch", "put", "delete", "options")
