@@ -10,16 +10,16 @@ from pixel_server.report import (
     kept_calls,
     key_calls,
     note_calls,
-    openapi,
     overview_calls,
     people_calls,
     share_calls,
 )
 from pixel_server.report.api import Api, Call, reply
+from pixel_server.report.openapi.document import document
 
 
 async def describe(api: Api, request: Request) -> Response:
-    return reply(openapi.document(api.settings.base_url))
+    return reply(document(api.settings.base_url))
 
 
 CALLS = (

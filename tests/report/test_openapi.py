@@ -14,7 +14,7 @@ from schemathesis.checks import load_all_checks, not_a_server_error
 from schemathesis.specs.openapi import checks
 
 from pixel_server.report.calls import CALLS
-from pixel_server.report.openapi import document
+from pixel_server.report.openapi.document import document
 
 DOCUMENT = document("http://pixel.test")
 METHODS = ("get", "head", "post", "patch", "put", "delete", "options")
@@ -33,6 +33,7 @@ OPERATIONS = {
     for method, operation in operations.items()
     if method in METHODS
 }
+COMPONENTS = ("parameters", "responses", "schemas")
 BODY, KEYED = {"400", "413", "415", "422"}, {"401", "403", "503"}
 
 
@@ -44,6 +45,18 @@ def test_it_is_an_openapi_document():
         jsonschema_rs.validator_for(schema(name))
     assert DOCUMENT["servers"] == [{"url": "http://pixel.test"}]
     assert "servers" not in document(None)
+
+
+def refs(part):
+    """Where a part of the document points to."""
+    if isinstance(part, dict):
+        return {part["$ref"]} if "$ref" in part else set().union(*map(refs, part.values()))
+    return set().union(*map(refs, part)) if isinstance(part, list) else set()
+
+
+def test_what_it_points_to_is_there_and_nothing_more():
+    there = {f"#/components/{kind}/{name}" for kind in COMPONENTS for name in DOCUMENT["components"][kind]}
+    assert refs(DOCUMENT) == there
 
 
 def test_every_call_is_described_and_nothing_more():
