@@ -9,9 +9,11 @@ import os
 import socket
 import sys
 import time
+from collections import deque
+from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from pixel_server.settings import SettingsError
 
@@ -36,6 +38,10 @@ class Protocol(HttpToolsProtocol):
     _head = 0
     """Bytes of a head that has begun and is not whole."""
     _patience: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._unanswered: deque[RequestResponseCycle] = deque()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -71,11 +77,22 @@ class Protocol(HttpToolsProtocol):
         elif self.cycle is None and not self.transport.is_closing():
             self.transport.close()
 
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(msg)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """What is being answered may come to its end, and is not written: the connection is closed."""
+        for cycle in (*self._unanswered, self.cycle):
+            if cycle is not None:
+                cycle.disconnected = True
+
     def _refuse(self, status: bytes) -> None:
         if not self.transport.is_closing():
             head = b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
             self.transport.write(head % status)
             self.transport.close()
+            self._hang_up()
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -85,6 +102,9 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self._head = 0
+        self._unanswered.append(self.cycle)
+        while self._unanswered[0].response_complete:
+            self._unanswered.popleft()
         if self.parser.should_upgrade():
             # What follows an upgrade is not read as a request, so say that nothing more is answered here.
             self.cycle.keep_alive = False

@@ -416,6 +416,8 @@ PATHS = (
     not_found(b"/o/" + b"a" * 60_000 + b".gif", BAD_TOKEN),
     not_found(b"/o/" + b"/" * 60_000, NOT_FOUND),
     not_found(b"/p/" + b"%2e" * 20_000, NOT_FOUND),
+    case("what is no request, behind one that is stored", request() + b"\0", BAD_REQUEST, hits=(opened(),)),
+    ends("what is no request, behind two others", request(b"/x") + request(b"/y") + b"\0"),
     ends("a path of 70 KB", request(b"/o/" + b"a" * 70_000 + b".gif")),
     ends("a good path and 64 KB behind it", request(PAGE + b"a" * 65_536)),
     ends("a query of 70 KB", request(PAGE + b"?u=" + b"a" * 70_000)),
