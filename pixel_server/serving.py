@@ -10,7 +10,8 @@ import sys
 import time
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from pixel_server.settings import SettingsError
 
@@ -27,9 +28,13 @@ REFERENCE = "pixel_server.serving:Protocol"
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's own, with a bound on what a client may send that is neither a whole request nor a body."""
+    """uvicorn's own, with a bound on what a client may send that is neither a whole request nor a body.
+
+    Whose client has gone is told so, also where the client had sent more requests behind it.
+    """
 
     _head = 0
+    _running: RequestResponseCycle | None = None
 
     def data_received(self, data: bytes) -> None:
         self._head += len(data)
@@ -40,6 +45,16 @@ class Protocol(HttpToolsProtocol):
                 b"content-length: 0\r\nconnection: close\r\n\r\n"
             )
             self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._running is not None:  # uvicorn tells it to the last of several requests only
+            self._running.disconnected = True
+            self._running.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_url(self, url: bytes) -> None:
         self.url += url

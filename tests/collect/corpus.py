@@ -612,6 +612,7 @@ PIECES = (
         BAD_REQUEST,
         hits=(opened(),),
     ),
+    ends("two that are not found, then noise", request(b"/x") * 2 + b"noise\r\n\r\n"),
     case("empty lines before", b"\r\n\r\n" + request(), RECORDED, hits=(opened(),)),
     case("byte by byte", slices(request(MAIL, b"User-Agent: A"), 1), RECORDED, hits=(opened(agent="A"),)),
     case(
