@@ -19,6 +19,9 @@ MOST_HEAD = 128 << 10
 """Bytes that the head of one request may have; uvicorn alone sets no bound."""
 MOST_URL = 65_535
 """Bytes of a URL that the URL parser takes; uvicorn alone gathers more, and then finds that out."""
+MOST_WAITING = 256
+"""Requests of one connection that may wait behind one that is being answered, some KB of memory each; uvicorn
+alone queues all that it has read."""
 KEEP_ALIVE = 30
 GRACE = 5
 BACKLOG = 2048
@@ -62,6 +65,8 @@ class Protocol(HttpToolsProtocol):
             raise ValueError("URL too long")  # which ends the parse: 400
 
     def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= MOST_WAITING:
+            raise ValueError("too many requests wait")  # which ends the parse: 400
         super().on_headers_complete()
         self._head = 0
         if self.parser.should_upgrade():

@@ -585,6 +585,7 @@ PIECES = (
         hits=(opened(method="HEAD"), opened(), viewed()),
     ),
     case("a hundred at once", request(PAGE) * 100, *[RECORDED] * 100, hits=(viewed(),) * 100),
+    ends("too many at once", b"GET /x HTTP/1.1\r\n\r\n" * 400),
     case(
         "a POST between",
         request() + request(PAGE, b"Content-Length: 5", method=b"POST") + b"hello" + request(PAGE),
