@@ -9,10 +9,9 @@ import os
 import socket
 import sys
 import time
-from collections import deque
-from typing import Any
 
 import uvicorn
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from pixel_server.settings import SettingsError
@@ -21,6 +20,9 @@ MOST_HEAD = 128 << 10
 """Bytes that the head of one request may have; uvicorn alone sets no bound."""
 MOST_URL = 65_535
 """Bytes of a URL that the URL parser takes; uvicorn alone gathers more, and then finds that out."""
+MOST_WAITING = 256
+"""Requests of one connection that may wait behind one that is being answered, some KB of memory each; uvicorn
+alone queues all that it has read."""
 KEEP_ALIVE = 30
 HEAD_WITHIN = 30.0
 """Seconds that a client may take to send the head of a request, or be silent on a new connection."""
@@ -33,15 +35,15 @@ REFERENCE = "pixel_server.serving:Protocol"
 
 class Protocol(HttpToolsProtocol):
     """uvicorn's own, with bounds on what a client may send that is neither a whole request nor a body, and on
-    how long it may take."""
+    how long it may take.
+
+    Whose client has gone is told so, also where the client had sent more requests behind it.
+    """
 
     _head = 0
     """Bytes of a head that has begun and is not whole."""
     _patience: asyncio.TimerHandle | None = None
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._unanswered: deque[RequestResponseCycle] = deque()
+    _running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -51,6 +53,13 @@ class Protocol(HttpToolsProtocol):
         if self._patience is not None:
             self._patience.cancel()
         super().connection_lost(exc)
+        self._hang_up()
+        if self._running is not None:
+            self._running.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         begins = self._head == 0
@@ -83,7 +92,7 @@ class Protocol(HttpToolsProtocol):
 
     def _hang_up(self) -> None:
         """What is being answered may come to its end, and is not written: the connection is closed."""
-        for cycle in (*self._unanswered, self.cycle):
+        for cycle in (self._running, self.cycle):  # uvicorn tells the last of several requests only
             if cycle is not None:
                 cycle.disconnected = True
 
@@ -100,11 +109,10 @@ class Protocol(HttpToolsProtocol):
             raise ValueError("URL too long")  # which ends the parse: 400
 
     def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= MOST_WAITING:
+            raise ValueError("too many requests wait")  # which ends the parse: 400
         super().on_headers_complete()
         self._head = 0
-        self._unanswered.append(self.cycle)
-        while self._unanswered[0].response_complete:
-            self._unanswered.popleft()
         if self.parser.should_upgrade():
             # What follows an upgrade is not read as a request, so say that nothing more is answered here.
             self.cycle.keep_alive = False

@@ -103,7 +103,11 @@ class PixelProtocol(Protocol):
                     self._is_head = False
                     self._take(self._door.check("GET", path, query, head, self._peer), not head.is_last)
                     return
+        if self.cycle is self._fast and not self._fast.keep_alive:  # type: ignore[comparison-overlap]
+            return  # what follows `Connection: close` is nothing, as it is to a parser that has read it
         super().data_received(data)
+        if self._head:
+            self._between = False  # the parser holds something, and counts it until a request ends
 
     def on_message_begin(self) -> None:
         self._between = False
@@ -132,7 +136,7 @@ class PixelProtocol(Protocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """One timer a connection, not one a request: it may find that there was another since."""
-        if not self._is_free() and self.cycle is self._fast:  # type: ignore[comparison-overlap]
+        if self.cycle is self._fast and not self._fast.response_complete:  # type: ignore[comparison-overlap]
             self.timeout_keep_alive_task = None  # armed again by the answer
             return
         left = self._answered_at + self.timeout_keep_alive - self.loop.time()

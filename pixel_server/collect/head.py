@@ -22,9 +22,10 @@ class Head:
         """headers: (lower-case name, value), as they came; those sent twice are joined (RFC 9110, 5.3)."""
         named = dict(headers)
         if len(named) != len(headers):
-            named = {}
+            values: dict[bytes, list[bytes]] = {}
             for name, value in headers:
-                named[name] = named[name] + b"," + value if name in named else value
+                values.setdefault(name, []).append(value)
+            named = {name: b",".join(sent) for name, sent in values.items()}
         self.headers = named
         self.evidence = _evidence(named)
         self.asks = consent.asks(self.evidence[3], self.evidence[4])

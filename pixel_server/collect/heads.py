@@ -29,13 +29,14 @@ _COMMON = frozenset(
         *(b"x-forwarded-host", b"x-forwarded-port"),
     )
 )
-"""Headers of which nothing is one person's alone; no other is kept, as a cookie or an address."""
+"""Headers of which nothing is one person's alone; no other is kept, as a cookie or an address. Of a page's
+address (`Referer`) that holds for its path; a query may name who reads it, or let them in."""
 
 _Header = tuple[bytes, bytes]
 
 
 class Heads:
-    """Of one process. Memory: HEADS * (MOST_HEAD + 2 KB) + LINES * (2 * MOST_LINE + 200) bytes at most."""
+    """Of one process. Memory: HEADS * (MOST_HEAD + 7 KB) + LINES * (2 * MOST_LINE + 200) bytes at most."""
 
     def __init__(self) -> None:
         self.known: dict[bytes, Head] = {}
@@ -54,7 +55,7 @@ class Heads:
                 header = _plain(line)
                 if header is None:
                     return None
-                if header[0] in _COMMON and len(line) <= MOST_LINE:
+                if len(line) <= MOST_LINE and _is_common(*header):
                     self._keep(line, header)
                 else:
                     common = False
@@ -72,6 +73,10 @@ class Heads:
         if len(self.lines) >= LINES:
             self.lines.clear()
         self.lines[line] = header
+
+
+def _is_common(name: bytes, value: bytes) -> bool:
+    return name in _COMMON and not (name == b"referer" and b"?" in value)
 
 
 def _plain(line: bytes) -> _Header | None:

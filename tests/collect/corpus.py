@@ -587,6 +587,7 @@ PIECES = (
         hits=(opened(method="HEAD"), opened(), viewed()),
     ),
     case("a hundred at once", request(PAGE) * 100, *[RECORDED] * 100, hits=(viewed(),) * 100),
+    ends("too many at once", b"GET /x HTTP/1.1\r\n\r\n" * 400),
     case(
         "a POST between",
         request() + request(PAGE, b"Content-Length: 5", method=b"POST") + b"hello" + request(PAGE),
@@ -614,6 +615,7 @@ PIECES = (
         BAD_REQUEST,
         hits=(opened(),),
     ),
+    ends("two that are not found, then noise", request(b"/x") * 2 + b"noise\r\n\r\n"),
     case("empty lines before", b"\r\n\r\n" + request(), RECORDED, hits=(opened(),)),
     case("byte by byte", slices(request(MAIL, b"User-Agent: A"), 1), RECORDED, hits=(opened(agent="A"),)),
     case(

@@ -17,6 +17,7 @@ from pixel_server.collect.recorder import Answered
 from pixel_server.consent import Consent
 from pixel_server.directory import Directory
 from pixel_server.secret import Secrets
+from pixel_server.serving import MOST_HEAD
 from pixel_server.settings import Settings
 from tests.collect.corpus import MAIL, RECIPIENT_SECRET, SECRET, request
 
@@ -149,5 +150,47 @@ def test_each_connection_has_its_own_answer():
         recorder.stored()
         assert b"set-cookie" in one.transport.take()
         assert b"set-cookie" not in other.transport.take()
+
+    serve(story)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_what_follows_the_last_request_is_not_read(method: bytes):
+    def story(connect, recorder):
+        connection = connect()
+        connection.data_received(request(MAIL, b"Connection: close", method=method))
+        connection.data_received(b"noise\r\n\r\n")
+        recorder.stored()
+        said = connection.transport.take()
+        assert said.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in said
+
+    serve(story)
+
+
+def test_empty_lines_between_requests_do_not_add_up():
+    def story(connect, recorder):
+        connection = connect()
+        for _ in range(3):
+            connection.data_received(b"\r\n" * (MOST_HEAD // 4 - 1))
+            assert ask(connection, recorder, request()).startswith(b"HTTP/1.1 200 ")
+            assert ask(connection, recorder, request()).startswith(b"HTTP/1.1 200 ")
+
+    serve(story)
+
+
+def test_who_does_not_read_the_answer_is_not_kept_for_ever():
+    def story(connect, recorder):
+        connection = connect()
+        ask(connection, recorder, request())
+        connection.pause_writing()
+        connection.timeout_keep_alive_handler()
+        assert connection.timeout_keep_alive_task is not None
+        connection.resume_writing()
+        connection.data_received(request())
+        connection.timeout_keep_alive_handler()
+        assert connection.timeout_keep_alive_task is None, "it is not idle"
+        recorder.stored()
+        assert connection.timeout_keep_alive_task is not None
 
     serve(story)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from httptools import HttpParserError, HttpRequestParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pixel_server.collect.head import Head
-from pixel_server.collect.heads import HEADS, LINES, MOST_HEAD, MOST_LINE, Heads
+from pixel_server.collect.heads import _COMMON, HEADS, LINES, MOST_HEAD, MOST_LINE, Heads
 
 LINE = b"GET /p/site.gif HTTP/1.1"
 END = b"\r\n\r\n"
@@ -89,7 +91,10 @@ def test_what_browsers_and_proxies_send_is_read(rest: bytes):
 
 @pytest.mark.parametrize(
     "header",
-    [b"Cookie: a=b", b"X-Forwarded-For: 192.0.2.1", b"CF-Connecting-IP: 192.0.2.1", b"Authorization: x"],
+    [
+        *(b"Cookie: a=b", b"X-Forwarded-For: 192.0.2.1", b"CF-Connecting-IP: 192.0.2.1", b"Authorization: x"),
+        b"Referer: https://shop.example/reset?for=ada",
+    ],
 )
 def test_nothing_of_one_person_is_kept(header: bytes):
     heads = Heads()
@@ -110,6 +115,21 @@ def test_what_is_kept_is_bounded():
     assert heads.read(b"".join(b"\r\nAccept: %d" % i for i in range(MOST_HEAD)) + END) is not None
     assert heads.known == {}
     assert max(map(len, heads.lines)) <= MOST_LINE
+
+
+def test_what_is_kept_takes_no_more_memory_than_it_says():
+    names = sorted(_COMMON - {b"connection"})
+    heads = Heads()
+    tracemalloc.start()
+    for number in range(HEADS):
+        sent = b"".join(b"\r\n%b:%06d%b" % (name, number, b"x" * 40) for name in names) + END
+        assert len(sent) <= MOST_HEAD
+        heads.read(sent)
+    assert len(heads.known) == HEADS
+    heads.lines.clear()  # which share with the heads what both hold
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert MOST_HEAD < held / HEADS < MOST_HEAD + 7 * 1024
 
 
 def test_a_head_that_is_known_is_not_read_again():
