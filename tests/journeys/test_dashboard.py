@@ -122,7 +122,7 @@ def test_without_script_all_is_there_too(busy: Stack, browser: Browser):
         assert re.search(r"from=\d{4}-\d\d-\d\d&until=", page.url)
         page.get_by_label("by").select_option("hour")
         page.get_by_role("button", name="Show").click()
-        assert "Opens by hour" in page.content()
+        page.get_by_role("heading", name="Opens by hour").wait_for()
         with page.expect_download() as download:
             page.goto(f"{busy.address}/campaigns/spring/recipients?state=person")
             page.get_by_role("link", name="CSV").click()
