@@ -193,8 +193,8 @@ def language(accept: str) -> str:
 
 
 def forget() -> None:
-    """Lets go of the addresses seen last, whose queries are kept nowhere."""
-    for cached in (page, source, _parts):
+    """Lets go of what was seen last: addresses have queries, which are kept nowhere."""
+    for cached in (page, source, language, _parts):
         cached.cache_clear()
 
 

@@ -105,7 +105,7 @@ class Door:
             return _other_method(method)
         if campaign in self._directory.gone:
             return answers.GONE
-        if self._directory.kinds.get(campaign) == "web":
+        if self._directory.is_web(campaign):
             return answers.KIND
         now = self._clock()
         if token_time + self._lifetime < now:

@@ -31,7 +31,7 @@ from pixel_server.serving import Protocol
 _VERSION = b" HTTP/1.1"
 _TAIL = SUFFIX + _VERSION
 _TAIL_LENGTH = len(_TAIL)
-MOST_URL = 4096
+LONGEST_URL = 4096
 """Bytes of a URL that is read here; a longer one the parser reads, which may find it too long."""
 
 _plain_url = re.compile(rb"/[op]/[\w.~!$&'()*+,;=:@%/?-]*").fullmatch
@@ -98,7 +98,7 @@ class PixelProtocol(Protocol):
                     return
             elif head is not None and data.endswith(_VERSION, 0, line):
                 url = data[len(self._get) : line - len(_VERSION)]
-                if len(url) <= MOST_URL and _plain_url(url) is not None:
+                if len(url) <= LONGEST_URL and _plain_url(url) is not None:
                     path, _, query = url.partition(b"?")
                     self._is_head = False
                     self._take(self._door.check("GET", path, query, head, self._peer), not head.is_last)
@@ -167,8 +167,7 @@ class PixelProtocol(Protocol):
         path, _, query = url.partition(b"?")
         answer = self._door.check(method.decode(), path, query, head, self._peer)
         self._is_head = method == b"HEAD"
-        keep_alive = self.parser.should_keep_alive()
-        self._take(answer, keep_alive)
+        self._take(answer, self.parser.should_keep_alive())
         return True
 
     def _take(self, answer: Answer | Accepted, keep_alive: bool) -> None:

@@ -13,8 +13,8 @@ import re
 from pixel_server.collect.head import Head
 
 HEADS, LINES = 1024, 4096
-"""Heads and lines that are kept, each of at most MOST_HEAD and MOST_LINE bytes as it came."""
-MOST_HEAD, MOST_LINE = 2048, 512
+"""Heads and lines that are kept, each of at most LONGEST_HEAD and LONGEST_LINE bytes as it came."""
+LONGEST_HEAD, LONGEST_LINE = 2048, 512
 
 _header = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ?([!-~](?:[ -~]*[!-~])?)?").fullmatch
 NOT_PLAIN = frozenset((b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"proxy-connection"))
@@ -36,7 +36,7 @@ _Header = tuple[bytes, bytes]
 
 
 class Heads:
-    """Of one process. Memory: HEADS * (MOST_HEAD + 7 KB) + LINES * (2 * MOST_LINE + 200) bytes at most."""
+    """Of one process. Memory: HEADS * (LONGEST_HEAD + 7 KB) + LINES * (2 * LONGEST_LINE + 200) bytes at most."""
 
     def __init__(self) -> None:
         self.known: dict[bytes, Head] = {}
@@ -48,14 +48,14 @@ class Heads:
         if len(lines) < 3 or lines[0] or lines[-1] or lines[-2]:
             return None
         headers = []
-        common = len(rest) <= MOST_HEAD
+        common = len(rest) <= LONGEST_HEAD
         for line in lines[1:-2]:
             header = self.lines.get(line)
             if header is None:
                 header = _plain(line)
                 if header is None:
                     return None
-                if len(line) <= MOST_LINE and _is_common(*header):
+                if len(line) <= LONGEST_LINE and _is_common(*header):
                     self._keep(line, header)
                 else:
                     common = False

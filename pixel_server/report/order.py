@@ -67,10 +67,9 @@ async def read(store: AsyncRedis, shards: int, consent: Consent, now: float) -> 
     held = _held.setdefault(store, _Held())
     async with held.lock:  # who comes while it is read waits for that, and does not read it too
         order = held.order
-        if order is not None and time.monotonic() - order.made <= OLD:
-            order = await _changed(store, shards, consent, order)
-        else:
-            order = None
+        if order is not None:
+            is_old = time.monotonic() - order.made > OLD
+            order = None if is_old else await _changed(store, shards, consent, order)
         held.order = order = order or await _read(store, shards, consent, now)
     renewing = held.renewal is not None and not held.renewal.done()
     if time.monotonic() - order.made > FRESH and not renewing:

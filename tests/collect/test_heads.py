@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pixel_server.collect.head import Head
-from pixel_server.collect.heads import _COMMON, HEADS, LINES, MOST_HEAD, MOST_LINE, Heads
+from pixel_server.collect.heads import _COMMON, HEADS, LINES, LONGEST_HEAD, LONGEST_LINE, Heads
 
 LINE = b"GET /p/site.gif HTTP/1.1"
 END = b"\r\n\r\n"
@@ -111,10 +111,10 @@ def test_what_is_kept_is_bounded():
         assert len(heads.known) <= HEADS
         assert len(heads.lines) <= LINES
     heads = Heads()
-    assert heads.read(b"\r\nReferer: " + b"a" * MOST_LINE + END) is not None
-    assert heads.read(b"".join(b"\r\nAccept: %d" % i for i in range(MOST_HEAD)) + END) is not None
+    assert heads.read(b"\r\nReferer: " + b"a" * LONGEST_LINE + END) is not None
+    assert heads.read(b"".join(b"\r\nAccept: %d" % i for i in range(LONGEST_HEAD)) + END) is not None
     assert heads.known == {}
-    assert max(map(len, heads.lines)) <= MOST_LINE
+    assert max(map(len, heads.lines)) <= LONGEST_LINE
 
 
 def test_what_is_kept_takes_no_more_memory_than_it_says():
@@ -123,13 +123,13 @@ def test_what_is_kept_takes_no_more_memory_than_it_says():
     tracemalloc.start()
     for number in range(HEADS):
         sent = b"".join(b"\r\n%b:%06d%b" % (name, number, b"x" * 40) for name in names) + END
-        assert len(sent) <= MOST_HEAD
+        assert len(sent) <= LONGEST_HEAD
         heads.read(sent)
     assert len(heads.known) == HEADS
     heads.lines.clear()  # which share with the heads what both hold
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert MOST_HEAD < held / HEADS < MOST_HEAD + 7 * 1024
+    assert LONGEST_HEAD < held / HEADS < LONGEST_HEAD + 7 * 1024
 
 
 def test_a_head_that_is_known_is_not_read_again():
