@@ -36,7 +36,7 @@ _Header = tuple[bytes, bytes]
 
 
 class Heads:
-    """Of one process. Memory: HEADS * (LONGEST_HEAD + 7 KB) + LINES * (2 * LONGEST_LINE + 200) bytes at most."""
+    """Of one process. At most HEADS * (LONGEST_HEAD + 7 KB) + LINES * (2 * LONGEST_LINE + 200) bytes."""
 
     def __init__(self) -> None:
         self.known: dict[bytes, Head] = {}
