@@ -60,6 +60,7 @@ ends = st.sampled_from([END] * 6 + [b"\r\n", b"\n\n", b"\r\n\n", END + b"x", END
 @given(lines, ends)
 @example([b"Host: a", b""], END)
 @example([b"Host: a", b"", b"X: b"], END)
+@example([b"Connection: Close"], END)
 @example([b"Connection: keep-alive", b"Connection: close"], END)
 def test_they_are_read_as_the_parser_reads_them_or_not_at_all(lines: list[bytes], end: bytes):
     rest = b"".join(b"\r\n" + line for line in lines) + end
@@ -84,9 +85,10 @@ def test_they_are_read_as_the_parser_reads_them_or_not_at_all(lines: list[bytes]
     ],
 )
 def test_what_browsers_and_proxies_send_is_read(rest: bytes):
-    head = Heads().read(rest)
+    head, parsed = Heads().read(rest), Parsed(LINE + rest)
     assert head is not None
-    assert head.headers == Head(Parsed(LINE + rest).headers).headers
+    assert head.headers == Head(parsed.headers).headers
+    assert head.is_last == (not parsed.keep_alive)
 
 
 @pytest.mark.parametrize(
