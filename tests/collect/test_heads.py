@@ -23,10 +23,10 @@ class Parsed:
         self.headers: list[tuple[bytes, bytes]] = []
         self.ends = 0
         self.body = b""
+        self.keep_alive = True
         self._parser = HttpRequestParser(self)
         self._parser.feed_data(sent)
         self.version = self._parser.get_http_version()
-        self.keep_alive = self._parser.should_keep_alive()
         self.upgrades = self._parser.should_upgrade()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -37,6 +37,7 @@ class Parsed:
 
     def on_message_complete(self) -> None:
         self.ends += 1
+        self.keep_alive = self._parser.should_keep_alive()  # forgotten after the end
 
 
 names = st.sampled_from(
