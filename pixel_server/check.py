@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from pixel_server import mime, transfer
-from pixel_server.embed import CLIP, EmbedError, Pixel, images, is_last, pixels
+from pixel_server.frame import CLIP, EmbedError, Pixel, images, is_last, pixels
 from pixel_server.mail import html_part, refuse_sealed
 from pixel_server.tokens import BadToken, Part, read
 

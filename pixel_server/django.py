@@ -13,7 +13,7 @@ import logging
 from types import TracebackType
 from typing import Any
 
-from pixel_server.embed import EmbedError
+from pixel_server.frame import EmbedError
 from pixel_server.links import Minter, embed
 
 log = logging.getLogger("pixel_server.django")

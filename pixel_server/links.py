@@ -11,17 +11,18 @@ import re
 import time
 from dataclasses import dataclass
 from html import escape
+from typing import TypeVar
 
-from pixel_server.embed import embed
+from pixel_server.frame import Tags, frame, put
 from pixel_server.secret import Secrets
 from pixel_server.settings import base_url as parse_base_url
 from pixel_server.slug import is_slug
 from pixel_server.tokens import MAX_TIME, Mode, Part, Token, sign
 
-__all__ = ["Link", "Minter", "check_recipient", "embed", "img"]
-
 MAX_RECIPIENT = 256
 DAY = 86_400
+
+Html = TypeVar("Html", str, bytes)
 
 _control = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 
@@ -114,3 +115,48 @@ class Minter:
 def img(url: str) -> str:
     """An image tag that moves nothing in the mail. Not `display:none`: Gmail does not load that."""
     return f'<img src="{escape(url)}" width="1" height="1" alt="" border="0">'
+
+
+def make_tags(
+    minter: Minter,
+    campaign: str,
+    recipient: str,
+    *,
+    twin: bool = False,
+    mode: Mode = Mode.PSEUDONYMOUS,
+    sent_at: int | None = None,
+    test: bool = False,
+    now: float | None = None,
+) -> Tags:
+    """See `Minter.url`. twin: one for the top of the mail, one for the bottom."""
+
+    def tag(part: Part) -> bytes:
+        made = minter.link(campaign, recipient, mode=mode, part=part, sent_at=sent_at, test=test, now=now)
+        return (made.html or "").encode("ascii")
+
+    return Tags(tag(Part.BOTTOM), tag(Part.TOP)) if twin else Tags(tag(Part.SINGLE))
+
+
+def embed(
+    html: Html,
+    minter: Minter,
+    campaign: str,
+    recipient: str,
+    *,
+    twin: bool = False,
+    replace: bool = False,
+    mode: Mode = Mode.PSEUDONYMOUS,
+    sent_at: int | None = None,
+    test: bool = False,
+    now: float | None = None,
+) -> Html:
+    """The mail with its pixel before the last real `</body>`, or at the end; all else is as it was.
+
+    Bytes may be of any charset that agrees with ASCII, or UTF-16 or UTF-32. twin: another one at the top.
+    replace: those that are there go. In mode off there is none. AlreadyThere: there is one. ValueError: see
+    `Minter.url`.
+    """
+    tags = make_tags(minter, campaign, recipient, twin=twin, mode=mode, sent_at=sent_at, test=test, now=now)
+    if isinstance(html, bytes):
+        return frame(html, replace=replace).fill(tags)
+    return put(html, tags, replace=replace)

@@ -16,8 +16,8 @@ from email.utils import getaddresses
 from typing import NamedTuple, TypedDict, TypeVar, Unpack
 
 from pixel_server import mime, transfer
-from pixel_server.embed import Edit, EmbedError, frame, make_tags, splice
-from pixel_server.links import Minter
+from pixel_server.frame import Edit, EmbedError, frame, splice
+from pixel_server.links import Minter, make_tags
 from pixel_server.mime import Part
 from pixel_server.tokens import Mode
 

@@ -12,7 +12,7 @@ from base64 import b64encode
 from binascii import Error, a2b_base64
 from bisect import bisect_right
 
-from pixel_server.embed import Edit, EmbedError, splice
+from pixel_server.frame import Edit, EmbedError, splice
 
 LONGEST = 998
 """Bytes of a line without its end (RFC 5322, 2.1.1)."""

@@ -47,7 +47,7 @@ def embed(
     With --recipients, one mail for each row goes into the directory OUT, with a list of them. OUT is there
     when all are done, or not at all. Of a message, RECIPIENT may be left out if it goes to one address alone.
     """
-    from pixel_server.embed import EmbedError  # noqa: PLC0415
+    from pixel_server.frame import EmbedError  # noqa: PLC0415
 
     check_campaign(campaign_id)
     is_list = recipients is not None
@@ -75,7 +75,8 @@ def _maker(
     mail: bytes, with_secrets: Minter, campaign: str, eml: bool, twin: bool, replace: bool
 ) -> Callable[[str | None], Made]:
     """Makes the mail of a recipient; where HTML goes to, is found once."""
-    from pixel_server.embed import frame, make_tags  # noqa: PLC0415
+    from pixel_server.frame import frame  # noqa: PLC0415
+    from pixel_server.links import make_tags  # noqa: PLC0415
     from pixel_server.mail import Made, add_pixel_to_bytes  # noqa: PLC0415
 
     if eml:
@@ -93,7 +94,7 @@ def _maker(
 
 def _say(made: Made) -> None:
     """What a sender should know of it, on standard error."""
-    from pixel_server.embed import CLIP  # noqa: PLC0415
+    from pixel_server.frame import CLIP  # noqa: PLC0415
 
     if made.why:
         click.echo(f"pixel-server: no pixel: {made.why}", err=True)

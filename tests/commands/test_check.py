@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pixel_server.check import is_message, refusals
-from pixel_server.embed import CLIP
+from pixel_server.frame import CLIP
 from pixel_server.links import Minter, embed
 from pixel_server.secret import Secrets
 from tests.mail.test_mail import message

@@ -9,7 +9,7 @@ import pytest
 
 from pixel_server import campaigns, store
 from pixel_server.commands import offline as commands
-from pixel_server.embed import pixels
+from pixel_server.frame import pixels
 from pixel_server.secret import Secrets
 
 ADA = "ada@example.org"

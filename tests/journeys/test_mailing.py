@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pixel_server.embed import CLIP, pixels
+from pixel_server.frame import CLIP, pixels
 from pixel_server.links import Minter
 from pixel_server.mail import add_pixel
 from pixel_server.secret import Secrets

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixel_server.embed import AlreadyThere, EmbedError, frame, is_last, make_tags, pixels
-from pixel_server.links import Minter, embed
+from pixel_server.frame import AlreadyThere, EmbedError, frame, is_last, pixels
+from pixel_server.links import Minter, embed, make_tags
 from pixel_server.secret import Secrets
 from pixel_server.tokens import Mode, Part
 from tests.mail.corpus import END, MAILS, TOP, Mail, plain, with_tags

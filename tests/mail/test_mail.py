@@ -12,7 +12,7 @@ from email.mime.text import MIMEText
 
 import pytest
 
-from pixel_server.embed import CLIP, AlreadyThere, EmbedError, pixels
+from pixel_server.frame import CLIP, AlreadyThere, EmbedError, pixels
 from pixel_server.links import Minter, embed
 from pixel_server.mail import Refused, add_pixel, add_pixel_to_bytes, recipients
 from pixel_server.secret import Secrets

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pixel_server.embed import pixels
+from pixel_server.frame import pixels
 from pixel_server.secret import Secrets
 from pixel_server.tokens import Part
 from tests.mail.smtp import Mailbox

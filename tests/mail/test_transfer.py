@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixel_server.embed import Edit, EmbedError, splice
+from pixel_server.frame import Edit, EmbedError, splice
 from pixel_server.transfer import change, decode
 
 TAG = b'<img src="https://mail.example.org/o/AQNqsTuA7c8guGRUfvJzcHJpbmej.gif" width="1" alt="" border="0">'

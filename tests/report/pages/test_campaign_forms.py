@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from pixel_server.cli import main
-from pixel_server.embed import pixels
+from pixel_server.frame import pixels
 from pixel_server.report.pages.campaign_form import MODES, WEB_MODES
 from pixel_server.tokens import read
 from tests.report.pages.conftest import form_of

@@ -1,4 +1,4 @@
-"""Putting the pixel into a mail's HTML, and not touching another byte."""
+"""Where in a mail's HTML the pixel goes, and which there are; not another byte of it is touched."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from html import unescape
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from pixel_server.markup import Places, places
-from pixel_server.tokens import BadToken, Mode, Part, Token, peek
-
-if TYPE_CHECKING:
-    from pixel_server.links import Minter
+from pixel_server.tokens import BadToken, Token, peek
 
 CLIP = 102 * 1024
 """Bytes of HTML of which Gmail shows no more: a pixel below is never loaded."""
-
-Html = TypeVar("Html", str, bytes)
 
 _of_pixel = re.compile(r"/o/([A-Za-z0-9_-]+)\.gif(?:[?#].*)?$", re.S).search
 
@@ -55,59 +50,6 @@ class Tags:
     top: bytes = b""
 
 
-def make_tags(
-    minter: Minter,
-    campaign: str,
-    recipient: str,
-    *,
-    twin: bool = False,
-    mode: Mode = Mode.PSEUDONYMOUS,
-    sent_at: int | None = None,
-    test: bool = False,
-    now: float | None = None,
-) -> Tags:
-    """See `Minter.url`. twin: one for the top of the mail, one for the bottom."""
-
-    def tag(part: Part) -> bytes:
-        made = minter.link(campaign, recipient, mode=mode, part=part, sent_at=sent_at, test=test, now=now)
-        return (made.html or "").encode("ascii")
-
-    return Tags(tag(Part.BOTTOM), tag(Part.TOP)) if twin else Tags(tag(Part.SINGLE))
-
-
-def embed(
-    html: Html,
-    minter: Minter,
-    campaign: str,
-    recipient: str,
-    *,
-    twin: bool = False,
-    replace: bool = False,
-    mode: Mode = Mode.PSEUDONYMOUS,
-    sent_at: int | None = None,
-    test: bool = False,
-    now: float | None = None,
-) -> Html:
-    """The mail with its pixel before the last real `</body>`, or at the end; all else is as it was.
-
-    Bytes may be of any charset that agrees with ASCII, or UTF-16 or UTF-32. twin: another one at the top.
-    replace: those that are there go. In mode off there is none. AlreadyThere: there is one. ValueError: see
-    `Minter.url`.
-    """
-    tags = make_tags(minter, campaign, recipient, twin=twin, mode=mode, sent_at=sent_at, test=test, now=now)
-    if isinstance(html, bytes):
-        return frame(html, replace=replace).fill(tags)
-    seen = html.encode("latin-1", "replace")  # a byte a character, so offsets are the same
-    if html.startswith("\ufeff"):
-        seen = b"\xff" + seen[1:]
-    parts: list[str] = []
-    at = 0
-    for edit in _frame(seen, seen, "ascii", 1, replace).edits(tags):
-        parts += [html[at : edit.start], edit.put.decode("ascii")]
-        at = edit.end
-    return "".join([*parts, html[at:]])
-
-
 @dataclass(frozen=True, slots=True)
 class Frame:
     """Where in a mail the tags go, to be filled in for each recipient. gone: pixels that were there."""
@@ -120,8 +62,8 @@ class Frame:
 
     def edits(self, tags: Tags) -> list[Edit]:
         """What `splice` is to do, in order."""
-        put = [(self.top, tags.top), (self.bottom, tags.bottom)]
-        new = [Edit(at, at, tag.decode("ascii").encode(self.encoding)) for at, tag in put if tag]
+        wanted = [(self.top, tags.top), (self.bottom, tags.bottom)]
+        new = [Edit(at, at, tag.decode("ascii").encode(self.encoding)) for at, tag in wanted if tag]
         return sorted([*self.gone, *new], key=lambda edit: (edit.start, edit.end))
 
     def fill(self, tags: Tags) -> bytes:
@@ -135,6 +77,19 @@ def frame(html: bytes, *, replace: bool = False, charset: str = "") -> Frame:
     """
     encoding, width = _units(html, charset)
     return _frame(html, _narrow(html, encoding, width), encoding, width, replace)
+
+
+def put(html: str, tags: Tags, *, replace: bool = False) -> str:
+    """The mail with these tags, as text. AlreadyThere."""
+    seen = html.encode("latin-1", "replace")  # a byte a character, so offsets are the same
+    if html.startswith("\ufeff"):
+        seen = b"\xff" + seen[1:]
+    parts: list[str] = []
+    at = 0
+    for edit in _frame(seen, seen, "ascii", 1, replace).edits(tags):
+        parts += [html[at : edit.start], edit.put.decode("ascii")]
+        at = edit.end
+    return "".join([*parts, html[at:]])
 
 
 def _frame(html: bytes, seen: bytes, encoding: str, width: int, replace: bool) -> Frame:
