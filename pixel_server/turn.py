@@ -1,11 +1,12 @@
 """The turn of a shard: how every writer of its counters keeps out of every other's way.
 
 A turn is (n, id): a number that each writer raises, and the id of the last stream entry that is in the
-counters. A writer reads the turn, then all else that it goes by, and commits: one script, which does
-nothing if n has moved, else raises it and carries out the writer's commands. Scripts are atomic, also in
-the append-only file; the first command is one that a full store refuses, so of a full store nothing is half
-done. A command that Redis refuses for another reason, as for a key of another type, ends the script where it
-stands: what came before it stays. No writer makes such a command.
+counters. A writer reads the turn, or knows it from its own last commit, then reads all else that it goes by,
+and commits: one script, which does nothing if n has moved, else raises it and carries out the writer's
+commands. Scripts are atomic, also in the append-only file; the first command is one that a full store
+refuses, so of a full store nothing is half done. A command that Redis refuses for another reason, as for a
+key of another type, ends the script where it stands: what came before it stays. No writer makes such a
+command.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 from pixel_server import keys
 from pixel_server.store import AsyncRedis, Redis
 
+Turn = tuple[int, str, int]
+"""(n, id, newest): id is 0-0 before the first entry; newest: time of the shard's newest hit, ms."""
 Command = tuple[str | bytes, ...]
 Records = dict[str, list[bytes]]
 """By what the names of the hashes begin with: recipient key, length in one byte, value, and so on."""
@@ -50,8 +53,7 @@ return n + 1
 """
 
 
-def read(store: Redis, shard: int) -> tuple[int, str, int]:
-    """(n, id, newest) of a shard; id is 0-0 before its first entry. newest: time of its newest hit, ms."""
+def read(store: Redis, shard: int) -> Turn:
     n, last, newest = store.hmget(keys.turn(shard), ["n", "id", "newest"])
     return int(n or 0), (last or b"0-0").decode(), int(newest or 0)
 

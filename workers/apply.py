@@ -4,10 +4,11 @@ Why each hit is counted exactly once:
 
 1. A stored batch is one stream entry. Its producer numbers it and repeats it unchanged until it is
    answered, and the append script takes each number once. So each stored hit lies in exactly one entry.
-2. A roll-up reads the turn (n, id) first, then entries after id, then everything else it goes by: the
-   campaigns, the recipients, the packed counts. It commits counters, id and trim in one script, which does
-   nothing if n has moved. Everyone who writes to the shard's state raises n in the same way. So what was
-   read is still so at the commit; and the id only moves together with the counters that it stands for.
+2. A roll-up reads the turn (n, id) first, or knows it from its own commit just before; then entries after
+   id, then everything else it goes by: the campaigns, the recipients, the packed counts. It commits counters,
+   id and trim in one script, which does nothing if n has moved. Everyone who writes to the shard's state
+   raises n in the same way. So what was read is still so at the commit; and the id only moves together with
+   the counters that it stands for.
 3. Killed before the commit: nothing has happened; the entries are read again. Killed after it, or the reply
    lost: the id has moved, and the entries are neither there nor read again. A worker that slept through
    others' commits finds n moved, and changes nothing.

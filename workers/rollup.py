@@ -53,7 +53,8 @@ class Outcome(Enum):
 
 @dataclass(slots=True)
 class Rollup:
-    """One shard's. entries: that a pass reads at most. behind: whether the last pass stopped at its limit."""
+    """One shard's. entries: that a pass reads at most. behind: whether the last pass stopped at its limit.
+    left: the turn as the last pass left it, which then need not be read. read: entries of that pass."""
 
     store: Redis
     settings: Settings
@@ -62,11 +63,14 @@ class Rollup:
     entries: int = PASS_ENTRIES
     counted: int = 0
     behind: bool = False
+    left: turn.Turn | None = None
+    read: int = waiting.FIRST
 
     def step(self, now: float) -> Outcome:
         """One pass: what waits, up to PASS_HITS or so, is in the counters, or nothing has changed."""
-        n, last, newest = turn.read(self.store, self.shard)
-        entries, behind = waiting.read(self.store, self.shard, last, PASS_HITS, self.entries)
+        n, last, newest = self.left or turn.read(self.store, self.shard)
+        self.left = None
+        entries, behind = waiting.read(self.store, self.shard, last, PASS_HITS, self.entries, self.read)
         if not entries:
             self.store.delete(keys.stop(self.shard))
             return Outcome.EMPTY
@@ -113,6 +117,8 @@ class Rollup:
             log.error("rollup: shard %d: a hit was set aside: %s", self.shard, one.reason)
         self.counted += len(hits)
         self.behind = behind
+        self.left = n + 1, taken, max(newest, tally.newest)
+        self.read = len(entries)
         return Outcome.COUNTED
 
     def _dead_letters(self) -> int:

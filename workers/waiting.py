@@ -11,7 +11,7 @@ from pixel_server.store import Redis
 Entry = tuple[bytes, dict[bytes, bytes]]
 """(id, fields)"""
 
-FIRST, STEP = 8, 128
+FIRST, STEP = 8, 256
 """Entries read in one round trip: at first, and at most. A recorder writes at most 1,000 hits in one."""
 
 
@@ -24,13 +24,15 @@ class Decoded(NamedTuple):
     newer: str
 
 
-def read(store: Redis, shard: int, last: str, hits: int, entries: int) -> tuple[list[Entry], bool]:
+def read(
+    store: Redis, shard: int, last: str, hits: int, entries: int, first: int = FIRST
+) -> tuple[list[Entry], bool]:
     """The entries after this one, and whether it stopped at so many hits or entries.
 
-    The hits of the last entry may be above.
+    first: entries to begin with, as many as there were last time. The hits of the last entry may be above.
     """
     found: list[Entry] = []
-    held, step = 0, FIRST
+    held, step = 0, min(first, STEP)
     while held < hits and len(found) < entries:
         asked = min(step, entries - len(found))
         part = store.xrange(keys.hits(shard), f"({last}", "+", asked)

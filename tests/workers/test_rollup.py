@@ -57,12 +57,23 @@ def test_a_pass_is_bounded_whatever_came_before(client, settings, secrets):
         ([99], 1, False),
     ],
 )
-def test_what_is_read_for_a_pass(client, sizes, taken, stopped):
+@pytest.mark.parametrize("first", [1, waiting.FIRST, 12, 1000])
+def test_what_is_read_for_a_pass(client, sizes, taken, stopped, first):
     for size in sizes:
         client.xadd(keys.hits(0), batch(size))
-    found, limit = waiting.read(client, 0, "0-0", 100, 50)
+    found, limit = waiting.read(client, 0, "0-0", 100, 50, first)
     assert (len(found), limit) == (taken, stopped)
     assert len(waiting.decode(found).hits) == sum(sizes[:taken])
+
+
+def test_a_turn_that_moved_between_two_passes_is_noticed(client, settings, secrets):
+    for _ in range(2):
+        client.xadd(keys.hits(0), batch(1))
+    rollup = Rollup(client, settings, secrets, 0, entries=1)
+    assert rollup.step(0) is Outcome.COUNTED
+    client.hincrby(keys.turn(0), "n", 1)
+    assert [rollup.step(0) for _ in range(3)] == [Outcome.MOVED, Outcome.COUNTED, Outcome.EMPTY]
+    assert rollup.counted == 2
 
 
 def test_what_is_no_batch_is_read_too(client):
