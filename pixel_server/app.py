@@ -213,7 +213,7 @@ async def _begin_later(begin: Callable[[], Awaitable[None]]) -> None:
 def app() -> Starlette:
     """The app of this environment: `uvicorn --factory pixel_server.app:app`."""
     settings = Settings.from_env()
-    secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
+    secrets = store.secrets_for(settings, settings.redis_url)
     redis = store.connect_async(settings.redis_url)
     queue = jobs.queue(store.connect(settings.queue_url or settings.redis_url))
     return create_app(settings, secrets, redis, queue)

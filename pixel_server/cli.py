@@ -32,7 +32,7 @@ from pixel_server.commands import (
     sign_in,
     spool,
 )
-from pixel_server.commands.frame import Group, as_json, with_store
+from pixel_server.commands.frame import Group, as_json, is_redis_named, require_redis, with_this
 from pixel_server.settings import Settings, table
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -140,7 +140,7 @@ def _fit_or_fail() -> None:
     """
     from pixel_server import classify  # noqa: PLC0415
     from pixel_server.networks import Networks  # noqa: PLC0415
-    from pixel_server.store import StoreAwayError  # noqa: PLC0415
+    from pixel_server.store import StoreAwayError, secrets_for  # noqa: PLC0415
 
     async def nothing(store: Any, settings: Settings) -> None:
         return None
@@ -148,8 +148,11 @@ def _fit_or_fail() -> None:
     settings = Settings.from_env()
     classify.load(settings.rules)
     Networks.load(settings.networks)
+    url = settings.redis_url
+    if not is_redis_named():
+        require_redis(url, f"no Redis at {url}: set REDIS_URL, or start all of it with `pixel-server up`")
     try:
-        with_store(nothing, settings.redis_url)
+        with_this(url, settings, secrets_for(settings, url), nothing)
     except StoreAwayError as error:
         if not settings.spool_bytes:
             raise

@@ -46,12 +46,22 @@ class Secrets:
 
     @classmethod
     def load(cls, data: Path, signing: tuple[str, ...] = (), recipient: str | None = None) -> Secrets:
-        """Those given; what is not given comes from the data directory, made there (mode 0600) if missing."""
+        """Those given; what is not given comes from the server's data directory.
+
+        SecretsError: it has none. None are made here, for a link that they sign would be another server's.
+        """
         if not signing or recipient is None:
             kept_signing, kept_recipient = _kept(data)
             signing = signing or kept_signing
             recipient = recipient or kept_recipient
         return cls.of(signing, recipient)
+
+    @classmethod
+    def make(cls, data: Path, signing: tuple[str, ...] = (), recipient: str | None = None) -> Secrets:
+        """As `load`; what is not given is first made in the data directory (mode 0600), if it is missing."""
+        if not signing or recipient is None:
+            _make(data)
+        return cls.load(data, signing, recipient)
 
     def recipient_key(self, recipient: str) -> bytes:
         """8 bytes that stand for a recipient: the same in every campaign."""
@@ -93,29 +103,40 @@ def _fingerprint(key: bytes) -> str:
     return blake2b(key, digest_size=8, person=b"px-fingerprint").hexdigest()
 
 
+def _make(data: Path) -> None:
+    """Secrets in the data directory, if it holds no file of them, whole or not."""
+    import secrets as random  # noqa: PLC0415 - links are made where it need not be loaded
+
+    path = data / FILE
+    if os.path.lexists(path):
+        return
+    made = {"signing": [random.token_urlsafe(32)], "recipient": random.token_urlsafe(32)}
+    draft = data / f".{FILE}.{random.token_hex(8)}"
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            json.dump(made, file)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)  # fails if another process was first: then its secrets hold
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    except OSError as error:
+        raise SecretsError(f"cannot write secrets to {data}: {error.strerror}") from None
+
+
 def _kept(data: Path) -> tuple[tuple[str, ...], str]:
-    """(signing keys, recipient secret) of the data directory; made first if it holds none, whole or not."""
+    """(signing keys, recipient secret) of the data directory."""
     path = data / FILE
     if not os.path.lexists(path):
-        import secrets as random  # noqa: PLC0415 - links are made where it need not be loaded
-
-        made = {"signing": [random.token_urlsafe(32)], "recipient": random.token_urlsafe(32)}
-        draft = data / f".{FILE}.{random.token_hex(8)}"
-        try:
-            data.mkdir(parents=True, exist_ok=True)
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w") as file:
-                json.dump(made, file)
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                os.link(draft, path)  # fails if another process was first: then its secrets hold
-            except FileExistsError:
-                pass
-            finally:
-                draft.unlink()
-        except OSError as error:
-            raise SecretsError(f"cannot write secrets to {data}: {error.strerror}") from None
+        raise SecretsError(
+            f"there are no secrets in {data.absolute()}: name the server's data directory (PIXEL_DATA_DIR), "
+            f"restore its {FILE}, or set PIXEL_SECRET and PIXEL_RECIPIENT_SECRET"
+        )
     try:
         kept = json.loads(path.read_bytes())
         signing, recipient = kept["signing"], kept["recipient"]

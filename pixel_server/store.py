@@ -15,6 +15,7 @@ from redis.retry import Retry
 
 from pixel_server import keys
 from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
 
 log = logging.getLogger("pixel_server.store")
 
@@ -97,6 +98,20 @@ async def check(store: AsyncRedis, url: str, shards: int, secrets: Secrets) -> N
         raise StoreAwayError(f"Redis at {shown(url)} does not answer: {error}") from None
     except redis.RedisError as error:
         raise StoreError(f"Redis at {shown(url)} cannot be used: {error}") from None
+
+
+def secrets_for(settings: Settings, url: str) -> Secrets:
+    """Those of a server that starts; made in its data directory if the store is nobody's yet.
+
+    SecretsError: there are none, and the store belongs to some.
+    """
+    given = settings.data, settings.signing, settings.recipient_secret
+    try:
+        with connect(url) as client:
+            is_owned = client.hexists(keys.STORE, "recipient")
+    except (redis.RedisError, OSError):
+        is_owned = False  # `check` says what is wrong with it
+    return Secrets.load(*given) if is_owned else Secrets.make(*given)
 
 
 async def _fits(store: AsyncRedis) -> None:

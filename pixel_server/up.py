@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -80,7 +80,7 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
             valkey.wait_ready(give_up=lambda: stop.asked)
         if stop.asked:
             return
-        secrets = Secrets.load(data, settings.signing, settings.recipient_secret)
+        secrets = store.secrets_for(replace(settings, data=data), redis_url)
         new_key, unused = asyncio.run(_prepare(redis_url, settings, secrets))
         recipient, signers = secrets.fingerprints()
         leaves = Left(address, settings.base_url or address, redis_url, [recipient, *signers])

@@ -18,17 +18,26 @@ KEYS = ("a-signing-key-of-16", "an-older-signing-key")
 
 def test_made_once_and_for_its_owner_alone(tmp_path: Path):
     data = tmp_path / "not" / "yet"
-    made = Secrets.load(data)
+    made = Secrets.make(data)
     assert (data / FILE).stat().st_mode & 0o777 == 0o600
     assert [path.name for path in data.iterdir()] == [FILE]
-    assert Secrets.load(data) == made
-    assert Secrets.load(tmp_path / "another") != made
+    assert Secrets.load(data) == Secrets.make(data) == made
+    assert Secrets.make(tmp_path / "another") != made
+
+
+@pytest.mark.parametrize("given", [(), (KEYS,), ((), "a-recipient-secret")])
+def test_none_are_made_where_a_server_does_not_start(given, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SecretsError, match=f"there are no secrets in {tmp_path}/data: ") as raised:
+        Secrets.load(Path("data"), *given)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "data").exists()
 
 
 def test_racing_processes_have_the_same_secrets(tmp_path: Path):
     program = (
         "import sys; from pathlib import Path; from pixel_server.secret import Secrets; "
-        "print('ready', flush=True); sys.stdin.read(); print(Secrets.load(Path(sys.argv[1])).fingerprints())"
+        "print('ready', flush=True); sys.stdin.read(); print(Secrets.make(Path(sys.argv[1])).fingerprints())"
     )
     racers = [
         subprocess.Popen(
@@ -50,7 +59,7 @@ def test_racing_processes_have_the_same_secrets(tmp_path: Path):
 
 def test_a_draft_that_a_crash_left_is_in_nobodys_way(tmp_path: Path):
     (tmp_path / f".{FILE}.0").write_text("{")
-    assert Secrets.load(tmp_path) == Secrets.load(tmp_path)
+    assert Secrets.make(tmp_path) == Secrets.make(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +89,7 @@ def test_a_draft_that_a_crash_left_is_in_nobodys_way(tmp_path: Path):
 def test_a_damaged_file_is_one_clear_line_and_stays(content: bytes, tmp_path: Path):
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(SecretsError, match=f"{tmp_path / FILE} cannot be read as secrets") as raised:
-        Secrets.load(tmp_path)
+        Secrets.make(tmp_path)
     assert "\n" not in str(raised.value)
     assert (tmp_path / FILE).read_bytes() == content
 
@@ -89,19 +98,19 @@ def test_a_damaged_file_is_one_clear_line_and_stays(content: bytes, tmp_path: Pa
 def test_a_directory_that_cannot_be_is_one_clear_line(name: str, tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(SecretsError, match="cannot write secrets to") as raised:
-        Secrets.load(tmp_path / name)
+        Secrets.make(tmp_path / name)
     assert "\n" not in str(raised.value)
 
 
 def test_the_environment_needs_no_directory(tmp_path: Path):
-    assert Secrets.load(tmp_path / "data", KEYS, "a-recipient-secret") == Secrets.of(
+    assert Secrets.make(tmp_path / "data", KEYS, "a-recipient-secret") == Secrets.of(
         KEYS, "a-recipient-secret"
     )
     assert not (tmp_path / "data").exists()
 
 
 def test_what_the_environment_lacks_comes_from_the_directory(tmp_path: Path):
-    Secrets.load(tmp_path)
+    Secrets.make(tmp_path)
     kept = json.loads((tmp_path / FILE).read_text())
     assert Secrets.load(tmp_path, KEYS) == Secrets.of(KEYS, kept["recipient"])
     assert Secrets.load(tmp_path, (), "a-recipient-secret") == Secrets.of(

@@ -46,7 +46,7 @@ def store_url(settings: Settings) -> str:
     """REDIS_URL, else what `up` left in the data directory."""
     from pixel_server.up import left  # noqa: PLC0415
 
-    found = None if os.environ.get("REDIS_URL", "").strip() else left(settings.data)
+    found = None if is_redis_named() else left(settings.data)
     return found.redis_url if found else settings.redis_url
 
 
@@ -58,29 +58,42 @@ def left_base_url(settings: Settings) -> str | None:
     return found.base_url if found else None
 
 
-def _require_running(address: str, settings: Settings) -> None:
-    """Failure: nobody named a Redis, and there is none: most likely `up` does not run."""
+def is_redis_named() -> bool:
+    return bool(os.environ.get("REDIS_URL", "").strip())
+
+
+def require_redis(address: str, message: str) -> None:
+    """Failure, with this message: nothing answers there."""
     from pixel_server import store as stores  # noqa: PLC0415
 
     try:
         with stores.connect(address) as client:
             client.ping()
     except (redis.ConnectionError, redis.TimeoutError, OSError):
-        message = f"pixel-server does not run with {settings.data}: start it there with `pixel-server up`"
-        raise Failure(f"{message}, or set PIXEL_DATA_DIR or REDIS_URL") from None
+        raise Failure(message) from None
     except redis.RedisError:
         return  # it is there, and says more to who asks more
 
 
-def with_store(act: Callable[[Any, Settings], Awaitable[T]], url: str | None = None) -> T:
+def with_store(act: Callable[[Any, Settings], Awaitable[T]]) -> T:
     """Runs `act` with a store that was found fit, and the settings."""
-    from pixel_server import store as stores  # noqa: PLC0415
-
     settings = Settings.from_env()
-    address = url or store_url(settings)
-    if not os.environ.get("REDIS_URL", "").strip():
-        _require_running(address, settings)
+    address = store_url(settings)
+    if not is_redis_named():
+        require_redis(
+            address,
+            f"pixel-server does not run with {settings.data}, or its Redis does not answer: "
+            "start it there with `pixel-server up`, or set PIXEL_DATA_DIR or REDIS_URL",
+        )
     secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
+    return with_this(address, settings, secrets, act)
+
+
+def with_this(
+    address: str, settings: Settings, secrets: Secrets, act: Callable[[Any, Settings], Awaitable[T]]
+) -> T:
+    """See `with_store`."""
+    from pixel_server import store as stores  # noqa: PLC0415
 
     async def run() -> T:
         store = stores.connect_async(address, timeout=10.0)

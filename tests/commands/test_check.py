@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -83,6 +84,7 @@ def test_what_does_not_verify(check, minter):
 
 
 def test_to_look_makes_no_secrets(check, tmp_path):
+    shutil.rmtree(tmp_path / "data")
     other = Minter("https://pixel.example.org", Secrets.of(("another",), "another"))
     code, found = check(embed("<p>Hi</p>", other, "spring", ADA))
     assert code == 0

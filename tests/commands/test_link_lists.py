@@ -13,6 +13,7 @@ import tracemalloc
 import pytest
 
 from pixel_server.merge import MAX_ROW, List, fill
+from pixel_server.secret import Secrets
 from pixel_server.tokens import peek
 from tests.commands.conftest import BASE_URL
 from tests.stack import PROGRAM
@@ -148,6 +149,7 @@ def test_what_does_not_go_together(offline, tmp_path):
 
 
 def test_a_bar_on_a_terminal_alone(tmp_path):
+    Secrets.make(tmp_path / "data")
     path = tmp_path / "list.csv"
     path.write_bytes(b"recipient\n" + b"ada@example.org\n" * 3000)
     arguments = [PROGRAM, "link", "spring", "--recipients", path, "--out", tmp_path / "out"]

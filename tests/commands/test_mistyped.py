@@ -72,6 +72,7 @@ def test_a_deleted_campaign_is_not_said_to_be_made_again(offline, act, settings)
 def test_another_servers_store_says_nothing(offline, act, redis_url, tmp_path):
     assert offline("link", "sprnig", ADA, REDIS_URL=redis_url).stderr == "", "nobody's store"
     act()
+    Secrets.make(tmp_path / "other")
     other = {"PIXEL_DATA_DIR": str(tmp_path / "other"), "REDIS_URL": redis_url}
     assert offline("link", "sprnig", ADA, **other).stderr == ""
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pixel_server import keys, settings, store
+from pixel_server.secret import Secrets
 from pixel_server.up import left
 from tests.stack import NOBODY_ASKED, PROGRAM, Stack, until
 
@@ -317,9 +318,20 @@ def test_no_command_goes_on_with_a_bad_setting(tmp_path: Path, command: str):
 
 
 def test_a_redis_that_nobody_is(tmp_path: Path):
+    Secrets.make(tmp_path)
     for command in (["campaign", "list"], ["key", "list"], ["spool", "drain"]):
         done = cli(*command, data=tmp_path, REDIS_URL="redis://127.0.0.1:1/0")
         assert_one_line(done, "127.0.0.1:1", "does not answer")
+
+
+@pytest.mark.parametrize(
+    "command", [["link", "spring", "ada"], ["campaign", "list"], ["demo", "add"]], ids=lambda one: one[0]
+)
+def test_secrets_that_are_not_there(stack: Stack, tmp_path: Path, command: list[str]):
+    wanted = {"PIXEL_BASE_URL": stack.address, "REDIS_URL": left(stack.data).redis_url}
+    done = cli(*command, data=tmp_path / "elsewhere", **wanted)
+    assert_one_line(done, f"no secrets in {tmp_path}/elsewhere", "PIXEL_DATA_DIR", "PIXEL_SECRET")
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_secrets_that_cannot_be_read(tmp_path: Path):

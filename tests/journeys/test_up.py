@@ -311,7 +311,7 @@ def test_data_that_valkey_cannot_read(data: Path):
 
 
 class _OldRedis(socketserver.StreamRequestHandler):
-    """Answers INFO as Redis 6.2 does, and OK to the rest."""
+    """Answers INFO as Redis 6.2 does, 0 to HEXISTS, and OK to the rest."""
 
     def handle(self) -> None:
         while line := self.rfile.readline():
@@ -319,8 +319,9 @@ class _OldRedis(socketserver.StreamRequestHandler):
             for _ in range(int(line[1:])):
                 size = int(self.rfile.readline()[1:])
                 words.append(self.rfile.read(size + 2)[:size])
-            text = b"redis_version:6.2.0\r\n"
-            self.wfile.write(b"$%d\r\n%s\r\n" % (len(text), text) if words[0] == b"INFO" else b"+OK\r\n")
+            info = b"redis_version:6.2.0\r\n"
+            known = {b"INFO": b"$%d\r\n%s\r\n" % (len(info), info), b"HEXISTS": b":0\r\n"}
+            self.wfile.write(known.get(words[0], b"+OK\r\n"))
 
 
 def test_a_redis_that_is_too_old(data: Path):
@@ -365,6 +366,23 @@ def test_another_stores_shards_and_secrets(data: Path):
     assert_refused(up(data, PIXEL_RECIPIENT_SECRET=other), "another recipient secret")
     assert_refused(up(data, PIXEL_SECRET=other), "none of these signing keys")
     assert made.pids("") == []
+    made.start()
+    hits(made, url, 1)
+    until(lambda: made.totals("mail")["opens"] == 2)
+    assert made.stop() == 0
+
+
+def test_lost_secrets_are_asked_for_and_none_are_put_in_their_place(data: Path):
+    made = Stack(data)
+    made.start()
+    url = mail(made)
+    hits(made, url, 1)
+    made.stop()
+    kept = (data / "secrets.json").read_bytes()
+    (data / "secrets.json").unlink()
+    assert_refused(up(data), f"no secrets in {data.resolve()}", "restore")
+    assert not (data / "secrets.json").exists()
+    (data / "secrets.json").write_bytes(kept)
     made.start()
     hits(made, url, 1)
     until(lambda: made.totals("mail")["opens"] == 2)

@@ -144,7 +144,7 @@ class Tab:
 
 def _app() -> Starlette:
     settings = Settings.from_env()
-    return with_live(settings, Secrets.load(settings.data, settings.signing, settings.recipient_secret))[0]
+    return with_live(settings, Secrets.make(settings.data, settings.signing, settings.recipient_secret))[0]
 
 
 if __name__ == "__main__":
