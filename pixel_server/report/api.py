@@ -66,7 +66,8 @@ class Call(NamedTuple):
     """One entry of the API: method, path, the scope its key must have (None: open to all), handler.
 
     shared: a key of the scope `read:CAMPAIGN` will do for its own campaign; the handler then finds
-    `request.state.shared` true, and shows less.
+    `request.state.shared` true, and shows less. query: the parameters it takes; another name is refused, for
+    a mistyped `from` would give the figures of all time.
     """
 
     method: str
@@ -74,6 +75,7 @@ class Call(NamedTuple):
     scope: str | None
     handler: Handler
     shared: bool = False
+    query: tuple[str, ...] = ()
 
 
 _json = msgspec.json.Encoder().encode
@@ -103,6 +105,8 @@ def _endpoint(api: Api, calls: dict[str, Call]) -> Callable[[Request], Awaitable
         try:
             if call.scope is not None:
                 await _admit(api, request, call.scope, call.shared)
+            if call.query:
+                _refuse_unknown(request, call.query)
             return await call.handler(api, request)
         except FORESEEN as error:
             return problem_of(error, request).response()
@@ -152,6 +156,17 @@ async def _admit(api: Api, request: Request, scope: str, may_share: bool) -> Non
     if not (may_share and request.path_params.get("id") in own):
         more = "; of its own campaigns it reads what is shared" if own else ""
         raise Problem(403, f"this API key has no scope {scope!r}{more}")
+
+
+def _refuse_unknown(request: Request, known: tuple[str, ...]) -> None:
+    names = [name for name, _ in request.query_params.multi_items()]
+    errors = [
+        {"field": name[:100], "message": "is there twice" if name in known else "is not known"}
+        for name in dict.fromkeys(names)
+        if name not in known or names.count(name) > 1
+    ]
+    if errors:
+        raise Problem(422, "some parameters cannot be used", errors)
 
 
 def not_found(request: Request, error: Exception) -> Response:

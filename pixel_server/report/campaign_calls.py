@@ -239,15 +239,18 @@ async def compare_campaigns(api: Api, request: Request) -> Response:
     return reply(compare.side_by_side(found))
 
 
+_RANGE = ("from", "to", "interval", "tz")
 CALLS = (
-    Call("GET", "/api/campaigns", "read", list_campaigns),
+    Call("GET", "/api/campaigns", "read", list_campaigns, query=("after", "limit")),
     Call("POST", "/api/campaigns", "write", create_campaign),
     Call("GET", "/api/campaigns/{id}", "read", show_campaign, shared=True),
     Call("PATCH", "/api/campaigns/{id}", "write", change_campaign),
     Call("DELETE", "/api/campaigns/{id}", "write", delete_campaign),
     Call("POST", "/api/campaigns/{id}/links", "write", make_links),
-    Call("GET", "/api/campaigns/{id}/stats", "read", show_stats, shared=True),
-    Call("GET", "/api/campaigns/{id}/breakdowns", "read", show_breakdowns, shared=True),
-    Call("GET", "/api/compare", "read", compare_campaigns),
+    Call("GET", "/api/campaigns/{id}/stats", "read", show_stats, shared=True, query=_RANGE),
+    Call(
+        "GET", "/api/campaigns/{id}/breakdowns", "read", show_breakdowns, shared=True, query=("by", *_RANGE)
+    ),
+    Call("GET", "/api/compare", "read", compare_campaigns, query=("ids",)),
     Call("POST", "/api/explain", "read", explain_hit),
 )

@@ -15,4 +15,4 @@ async def show_overview(api: Api, request: Request) -> Response:
     return reply(overview.to_json(found))
 
 
-CALLS = (Call("GET", "/api/overview", "read", show_overview),)
+CALLS = (Call("GET", "/api/overview", "read", show_overview, query=("q", "sort", "page")),)

@@ -259,13 +259,13 @@ async def end_withdrawals(api: Api, request: Request) -> Response:
 
 CALLS = (
     Call("PUT", "/api/campaigns/{id}/recipients", "people", upload_recipients),
-    Call("GET", "/api/campaigns/{id}/recipients", "people", list_recipients),
-    Call("GET", "/api/recipients", "people", list_quiet),
+    Call("GET", "/api/campaigns/{id}/recipients", "people", list_recipients, query=("state", "after")),
+    Call("GET", "/api/recipients", "people", list_quiet, query=("quiet_since", "after")),
     Call("POST", "/api/recipients/find", "people", find_recipient),
     Call("GET", "/api/recipients/{key}", "people", show_recipient),
     Call("DELETE", "/api/recipients/{key}", "people", erase_recipient),
-    Call("GET", "/api/withdrawals", "people", list_withdrawals),
+    Call("GET", "/api/withdrawals", "people", list_withdrawals, query=("after",)),
     Call("POST", "/api/withdrawals", "people", add_withdrawals),
     Call("DELETE", "/api/withdrawals", "people", end_withdrawals),
-    Call("GET", "/api/audit", "people", list_audit),
+    Call("GET", "/api/audit", "people", list_audit, query=("after",)),
 )

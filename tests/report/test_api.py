@@ -79,6 +79,16 @@ def test_bad_pages(web, query, fields):
     assert bad_fields(web.get("/api/campaigns", params=query)) == fields
 
 
+@pytest.mark.parametrize("call", [call for call in calls.CALLS if call.query], ids=lambda call: call.path)
+def test_a_mistyped_parameter_is_refused(web, call):
+    web.post("/api/campaigns", json={"id": "spring", "name": "Spring", "kind": "web"})
+    path = call.path.format(id="spring")
+    assert bad_fields(web.get(path, params={"form": "2026-11-01"})) == ["form"]
+    [first, *_] = call.query
+    twice = problem(web.get(f"{path}?{first}=a&{first}=b"), 422)["errors"]
+    assert twice == [{"field": first, "message": "is there twice"}]
+
+
 @pytest.mark.parametrize(
     ("call", "path"),
     [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("GET", "/stats"), ("POST", "/links")],

@@ -71,6 +71,9 @@ def test_a_call_is_described_as_it_is(call):
     assert operation["operationId"] == call.handler.__name__
     assert operation.get("security") == (None if call.scope is None else [{"bearer": [call.scope]}])
     assert (operation["responses"].keys() >= KEYED) == (call.scope is not None)
+    asked = [one for one in operation.get("parameters", ()) if one.get("in") == "query"]
+    assert {one["name"] for one in asked} == set(call.query)
+    assert not call.query or "422" in operation["responses"]
     body = BODY - ({"400", "413"} if call.handler.__name__ == "upload_recipients" else set())
     assert (operation["responses"].keys() >= body) == ("requestBody" in operation)
 
