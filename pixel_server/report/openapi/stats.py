@@ -142,6 +142,8 @@ SCHEMAS = {
             "more by scanners alone: low 0.13, high 0.72, estimate 0.25, interval 0.16 to 0.37. "
             "Of who withdrew, has links of mode `off`, or asks not to be followed where that is dropped, "
             "mails are delivered but no open is known: `high` and `estimate` are too low by their share. "
+            "Apple does not fetch every mail: an unread one that it left alone counts as visible, and makes "
+            "`estimate` too low. A machine that nothing gives away counts as a person. "
             "Null: nothing `delivered`, more openers than delivered, or nobody is told apart.",
         ),
         last_hit=or_null(
