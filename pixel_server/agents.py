@@ -145,7 +145,8 @@ def _browser(family: str) -> str:
 
 
 def _device(agent: str) -> str:
-    if re.search(r"iPad|Tablet|Kindle|Silk/|Android(?!.*\bMobile\b).*AppleWebKit", agent):
+    """`Tablet PC` is a part of Windows that Outlook and IE of any desktop name."""
+    if re.search(r"iPad|Tablet(?! PC)|Kindle|Silk/|Android(?!.*\bMobile\b).*AppleWebKit", agent):
         return "tablet"
     if re.search(r"iPhone|iPod|Android|Windows Phone|\biOS\b|\bMobile\b", agent):
         return "phone"
