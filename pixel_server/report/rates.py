@@ -164,8 +164,9 @@ def differs(a: tuple[int, int], b: tuple[int, int]) -> Difference | None:
     Laake, Statistics in Medicine 28 (2009), 1159-1175). A z test would find 1 of 1 against 0 of 1000
     impossible; it is 1 in 1001.
 
-    It knows chance alone: two campaigns' `low` differ too when one has more hidden recipients. And it takes
-    the recipients for others: if the same people got both, it finds less than there is.
+    It knows chance alone: of all delivered, rates differ too when one campaign has more hidden recipients, so
+    it is to be asked of the visible. And it takes the recipients for others: if the same people got both, it
+    finds less than there is.
 
     ValueError: successes not within 0..n.
     """
