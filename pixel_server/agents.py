@@ -20,12 +20,13 @@ REMEMBERED = 20_000
 """Agents: some 10 MB at most, as a hit's agent has up to 512 bytes."""
 
 MAIL = re.compile(
-    r"\b(Thunderbird|Icedove|Betterbird|SeaMonkey|Postbox|Spicebird|Eudora|Evolution/\d|KMail|kmail2|Kontact"
-    r"|Claws Mail|Sylpheed|Geary|Balsa|Mutt|Trojita|Airmail|Mailspring|Mailbird|MailMate|eM ?Client|The Bat!"
-    r"|Foxmail|Becky!|Barca|PocoMail|Pegasus Mail|IncrediMail|Lotus-Notes|HCL ?Notes|GroupWise|Zimbra"
-    r"|Superhuman|Canary ?Mail|Spark(?:Desktop|/\d)|Newton|Polymail|Mimestream|Unibox|Inky"
+    r"\b(Thunderbird|Icedove|Betterbird|SeaMonkey|Iceape|Postbox|Spicebird|Eudora|Evolution/\d|KMail|kmail2"
+    r"|Kontact|Claws Mail|Sylpheed|Geary|Balsa|Mutt|Trojita|Airmail|Mailspring|Mailbird|MailMate|eM ?Client"
+    r"|The Bat!|Foxmail|Becky!|Barca|PocoMail|Pegasus Mail|IncrediMail|Lotus-Notes|HCL ?Notes|GroupWise"
+    r"|Zimbra|Superhuman|Canary ?Mail|Spark(?:Desktop|/\d)|Newton|Polymail|Mimestream|Unibox|Inky"
     r"|K-9 Mail|FairEmail|AquaMail|BlueMail|TypeApp|Nine/\d|Edison ?Mail|myMail|Samsung ?Email|MailDroid"
-    r"|YahooMobileMail|YahooMail(?!Proxy)|GmailApp|ProtonMail|Tutanota|MailBar|NaverMailApp"
+    r"|YahooMobileMail|YahooMail(?!Proxy)|Yahoo%20Mail|GmailApp|ProtonMail|Tutanota|MailBar|NaverMailApp"
+    r"|MailMaster(?:PC|_Android_Mobile)?|(?:Mail|Outlook)/(?=[\d.]+ CFNetwork)|OneOutlook"
     r"|Windows-?Live-?Mail|WindowsMail|Windows Mail|Outlook-Express|Outlook Express|MacOutlook"
     r"|Microsoft ?Outlook|Microsoft Office (?:Outlook|Mail)|Microsoft Office/\d|MSOffice|ms-office"
     r"|Outlook-(?:iOS|Android)|com\.microsoft\.office\.outlook|ExchangeWebServices|Entourage)"
@@ -67,11 +68,15 @@ _NAMES = (
     "Geary", "Airmail", "Mailspring", "Mailbird", "MailMate", "eM Client", "The Bat!", "Foxmail", "Spark",
     "Lotus Notes", "GroupWise", "Zimbra", "Superhuman", "Canary Mail", "Newton", "Mimestream", "K-9 Mail",
     "FairEmail", "AquaMail", "BlueMail", "Nine", "Edison Mail", "myMail", "Samsung Email", "MailDroid",
-    "Proton Mail", "Windows Mail",
+    "Proton Mail", "Windows Mail", "Apple Mail", "Mail Master",
 )
 # fmt: on
 _PROGRAMS = {re.sub("[^a-z0-9]", "", name.lower()): name for name in _NAMES} | {
     "icedove": "Thunderbird",
+    "iceape": "SeaMonkey",
+    "mail": "Apple Mail",
+    "mailmasterpc": "Mail Master",
+    "mailmasterandroidmobile": "Mail Master",
     "kmail2": "KMail",
     "kontact": "KMail",
     "typeapp": "BlueMail",
@@ -81,6 +86,7 @@ _PROGRAMS = {re.sub("[^a-z0-9]", "", name.lower()): name for name in _NAMES} | {
     "outlookexpress": "Windows Mail",
     "yahoomobilemail": "Yahoo Mail",
     "yahoomail": "Yahoo Mail",
+    "yahoo20mail": "Yahoo Mail",
     "gmailapp": "Gmail",
 }
 _OUTLOOK = re.compile("outlook(?!express)|office|entourage").search
@@ -139,7 +145,8 @@ def _browser(family: str) -> str:
 
 
 def _device(agent: str) -> str:
-    if re.search(r"iPad|Tablet|Kindle|Silk/|Android(?!.*\bMobile\b).*AppleWebKit", agent):
+    """`Tablet PC` is a part of Windows that Outlook and IE of any desktop name."""
+    if re.search(r"iPad|Tablet(?! PC)|Kindle|Silk/|Android(?!.*\bMobile\b).*AppleWebKit", agent):
         return "tablet"
     if re.search(r"iPhone|iPod|Android|Windows Phone|\biOS\b|\bMobile\b", agent):
         return "phone"

@@ -119,7 +119,10 @@ class Rules:
         soon: bool,
         own: bool,
     ) -> Verdict:
-        """The same for the fields of an Evidence; nearly all are remembered."""
+        """The same for the fields of an Evidence; nearly all are remembered.
+
+        Blanks around an agent are none of it (RFC 9110, 5.5), and parsers leave those behind it.
+        """
         # A stranger chooses these: what makes no difference is no verdict of its own to remember.
         if referrer:
             if referrer.startswith(self._prefixes):
@@ -134,7 +137,7 @@ class Rules:
         if found is None:
             if len(self._seen) >= REMEMBERED:
                 self._seen.clear()
-            found = self._seen[key] = self._judge(Evidence(*key))
+            found = self._seen[key] = self._judge(Evidence(agent.strip(), *key[1:]))
         return found
 
     def _judge(self, evidence: Evidence) -> Verdict:

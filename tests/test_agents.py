@@ -57,6 +57,18 @@ CHROME = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/137.0.0.0"
             "Edge",
             "desktop",
         ),
+        (f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {CHROME} Edg/137 OneOutlook/1.2", "Outlook", "desktop"),
+        ("Outlook/16.16.18071205 CFNetwork/902.1 Darwin/17.7.0 (x86_64)", "Outlook", UNKNOWN),
+        ("Mail/3445.102.11 CFNetwork/902.2 Darwin/17.7.0 (x86_64)", "Apple Mail", UNKNOWN),
+        ("Yahoo%20Mail/49268 CFNetwork/1121.2.2 Darwin/19.3.0", "Yahoo Mail", UNKNOWN),
+        (f"Mozilla/5.0 (Windows NT 10.0) {CHROME} MailMasterPC/4.15 Safari/537.36", "Mail Master", "desktop"),
+        (
+            "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 6.1; Win64; x64; Trident/7.0; "
+            "Media Center PC 6.0; Tablet PC 2.0; Microsoft Outlook 14.0.7113; ms-office; MSOffice 14)",
+            "Outlook",
+            "desktop",
+        ),
+        ("Mozilla/5.0 (Android 14; Tablet; rv:126.0) Gecko/126.0 Firefox/126.0", "Firefox", "tablet"),
         ("Nine/4.9", "Nine", UNKNOWN),
         ("Barca/2.8.4400", OTHER, UNKNOWN),
         ("", UNKNOWN, UNKNOWN),

@@ -91,7 +91,9 @@ def test_what_a_stranger_chooses_and_no_rule_asks_for_is_not_remembered():
         assert rules.judge(Evidence(GMAIL_PREFETCH, (), f"http://mail.google.com/{n}", f"{n}")).rule == (
             "gmail-prefetch-referrer"
         )
-        assert rules.judge(Evidence(GMAIL_PREFETCH, (), f"https://{n}", f"purpose={n}")).rule == "browser"
+        assert rules.judge(Evidence(GMAIL_PREFETCH, (), f"https://{n}", f"purpose={n}")).rule == (
+            "gmail-prefetch-probable"
+        )
     assert len(rules._seen) == 3
 
 

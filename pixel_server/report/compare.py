@@ -41,11 +41,17 @@ def to_first(found: Sequence[Read], counts: Counts) -> list[rates.Difference | N
 
 
 def openers(read: Read) -> tuple[int, int] | None:
-    """(recipients with an open by a person, mails delivered); None: there is no rate."""
+    """(with an open by a person, how many), of recipients whose client does not hide them; None: not known.
+
+    Of all delivered, the campaign with more who are hidden would have fewer openers, read or not. Anonymous
+    opens may be of visible readers: where there are any, nothing is known of these.
+    """
     _, stats = read
-    if stats["open_rate"] is None:
+    hidden = stats["hidden"]
+    if stats["open_rate"] is None or hidden is None or stats["totals"]["opens_anonymous"]:
         return None
-    return stats["totals"]["unique_opens_person"], stats["delivered"]
+    visible = stats["delivered"] - hidden["recipients"]
+    return stats["totals"]["unique_opens_person"] - hidden["person"], visible
 
 
 def bounces(read: Read) -> tuple[int, int] | None:

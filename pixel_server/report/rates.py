@@ -4,10 +4,10 @@ Delivered is mails sent less bounced, those to recipients of whom no open is rec
 withdrew, who asks not to be followed where such requests are dropped, and whose links are of mode `off`. They
 read as others do, and are in no opener here, so where there are many all figures are too low by their share;
 how many they are is not kept. To read is to see the mail with its images: who reads without them is
-seen by nobody, and is in no figure here. Apple Mail Privacy Protection fetches every image of every delivered
-mail by machine, read or not, so the reading of its users is hidden. The others are visible.
+seen by nobody, and is in no figure here. Apple Mail Privacy Protection fetches the images of a mail by
+machine, read or not, so the reading of its users is hidden. The others are visible.
 
-    low       recipients with a human-eligible open / delivered: these read
+    low       recipients with a human-eligible open / delivered: these read, machines in disguise apart
     high      (recipients with any open + anonymous opens) / delivered, at most 1: no more read
     estimate  (visible openers + hidden * p) / delivered, p = visible openers / visible; at least low
     interval  holds the true share of delivered who read 95 times in 100
@@ -20,7 +20,10 @@ they only widen its interval, here to 0.16..0.37.
 **It is assumed that hidden recipients read as often as visible ones.** The data cannot show it. If they read
 at a rate of q, the estimate is wrong by (q - p) * hidden/delivered, and the interval does not cover that. It
 is also assumed that a visible recipient with only scanner or unknown opens did not read; high alone counts
-them.
+them. And that Apple fetched all: it may wait for Wi-Fi and power
+(https://bird.com/en-nl/blog/4-insights-on-ios-15-mail-privacy-protection). A user of it whose mail was
+neither fetched nor opened stands among the visible who did not read, so where these are many the estimate is
+too low.
 
 The interval. Under the assumption the visible are a sample without replacement of the delivered, so, of a
 true share t, the visible share has a variance of t(1 - t)/visible * hidden/(delivered - 1) (Cochran, Sampling
@@ -161,8 +164,9 @@ def differs(a: tuple[int, int], b: tuple[int, int]) -> Difference | None:
     Laake, Statistics in Medicine 28 (2009), 1159-1175). A z test would find 1 of 1 against 0 of 1000
     impossible; it is 1 in 1001.
 
-    It knows chance alone: two campaigns' `low` differ too when one has more hidden recipients. And it takes
-    the recipients for others: if the same people got both, it finds less than there is.
+    It knows chance alone: of all delivered, rates differ too when one campaign has more hidden recipients, so
+    it is to be asked of the visible. And it takes the recipients for others: if the same people got both, it
+    finds less than there is.
 
     ValueError: successes not within 0..n.
     """

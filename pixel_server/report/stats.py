@@ -72,6 +72,7 @@ async def read(
         "visitor_unit": reading.visitor_unit,
         "open_rate": rate,
         "over": over,
+        "hidden": reading.hidden(),
         "last_hit": None if reading.kept.last_hit is None else ranges.show_ms(reading.kept.last_hit * 1000),
         "clipped": reading.clipped(),
         "closed_at": None if campaign.closed_at is None else ranges.show_ms(campaign.closed_at * 1000),
@@ -270,6 +271,17 @@ class _Reading:
             )
             found[name] = {"hits": hits if known else None, "recipients": recipients}
         return found
+
+    def hidden(self) -> dict[str, int] | None:
+        """Recipients whose client loads all by machine; of these, those whom a person opened too.
+
+        None: for pages, where nobody is told apart, and in a range, unless there are none over all time.
+        """
+        counts = self.kept.counts
+        found = counts.get("recipients_hidden", 0)
+        if self.campaign.kind == "web" or not self.follows or (found and not self.wanted.all_time):
+            return None
+        return {"recipients": found, "person": counts.get("recipients_hidden_person", 0)}
 
     def clipped(self) -> dict[str, float] | None:
         """Of recipients for whom a person loaded the upper pixel of two, those whose lower one never came.

@@ -12,6 +12,7 @@ import pytest
 from pixel_server.links import Minter
 from pixel_server.networks import Networks
 from pixel_server.settings import Settings
+from pixel_server.tokens import Mode
 from tests.conftest import API_KEY
 from tests.stack import READER
 
@@ -155,3 +156,35 @@ def test_what_comes_at_once_is_a_scanners_where_the_sending_is_known(
     clock.now = SENDING + after
     site.get(url, headers={"User-Agent": CHROME})
     assert stats("mail")["totals"]["unique_opens_person"] == (1 if knows == "nobody" else person)
+
+
+def test_campaigns_are_compared_by_those_who_are_not_hidden(site, mail, clock, secrets, stats):
+    """Of 200 each, one in four of those without Apple's mail reads, and 40 or 120 have it: no difference."""
+    minter = Minter("http://pixel.test", secrets)
+    clock.now = SENDING + 3600
+    agents = {"gmail": GMAIL, "apple": APPLE, "outlook": OUTLOOK}
+    for name, hidden, readers in (("few", 40, 40), ("many", 120, 20), ("better", 120, 40)):
+        mail(id=name, sent=200)
+        told = [("apple", n) for n in range(hidden)] + [("outlook", 100 + hidden + n) for n in range(readers)]
+        for program, n in [*told, ("gmail", 0)]:  # one who is hidden reads elsewhere too
+            url = minter.url(name, f"r{n}", now=SENDING)
+            headers = {"User-Agent": agents[program], "X-Forwarded-For": HOME}
+            assert site.get(url, headers=headers).headers["x-pixel"] == "recorded"
+        found = stats(name)
+        assert found["hidden"] == {"recipients": hidden, "person": 1}
+        visible = 200 - found["hidden"]["recipients"]
+        assert found["open_rate"]["estimate"] == round(readers / visible, 6)
+
+    def against_the_first(*ids):
+        answer = site.get("/api/compare?ids=" + ",".join(ids))
+        return [one["to_first"] for one in answer.json()["items"]]
+
+    first, many, better = against_the_first("few", "many", "better")
+    assert first is None
+    assert (many["difference"], many["significant"]) == (0.0, False)
+    assert (better["difference"], better["significant"]) == (0.25, True)
+    assert stats("few", **{"from": "2026-03-01", "to": "2026-03-02"})["hidden"] is None
+    site.get(minter.url("few", "r199", mode=Mode.COUNT, now=SENDING), headers={"User-Agent": OUTLOOK})
+    assert stats("few")["totals"]["opens_anonymous"] == 1
+    assert against_the_first("few", "many", "better") == [None, None, None]
+    assert against_the_first("many", "better")[1]["significant"] is True

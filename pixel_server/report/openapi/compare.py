@@ -18,6 +18,11 @@ PATHS = {
     },
 }
 
+_OF = (
+    "Of the shares that a person opened, among recipients whose client does not hide them (`hidden` in "
+    "`Stats`): this less the first. So it does not matter how many use Apple's mail."
+)
+
 SCHEMAS = {
     "Compared": answer(
         campaign=ref("CampaignId"),
@@ -28,13 +33,13 @@ SCHEMAS = {
         closed_at=or_null(instant(""), "As in `Stats`."),
         to_first=or_null(
             answer(
-                difference={"type": "number", "description": "Of the rates `low`: this less the first."},
+                difference={"type": "number", "description": _OF},
                 interval=array({"type": "number"}, minItems=2, maxItems=2, description="95 %."),
                 p_value={"type": "number", "minimum": 0, "maximum": 1},
                 significant={"type": "boolean", "description": "More than chance: below 0.05."},
                 method=text("Of interval and test."),
             ),
-            "Null: the first itself, or one of the two has no rate.",
+            "Null: the first itself, or one of the two has no rate, or has anonymous opens.",
         ),
     ),
 }

@@ -142,6 +142,8 @@ SCHEMAS = {
             "more by scanners alone: low 0.13, high 0.72, estimate 0.25, interval 0.16 to 0.37. "
             "Of who withdrew, has links of mode `off`, or asks not to be followed where that is dropped, "
             "mails are delivered but no open is known: `high` and `estimate` are too low by their share. "
+            "Apple does not fetch every mail: an unread one that it left alone counts as visible, and makes "
+            "`estimate` too low. A machine that nothing gives away counts as a person. "
             "Null: nothing `delivered`, more openers than delivered, or nobody is told apart.",
         ),
         last_hit=or_null(
@@ -150,6 +152,14 @@ SCHEMAS = {
         ),
         closed_at=or_null(instant(""), "Since when opens add to no unique figure; null: they do."),
         over={"type": "boolean", "description": "More recipients opened than mails were `delivered`."},
+        hidden=or_null(
+            answer(
+                recipients=count("Whose client loads all images by machine, read or not (Apple's)."),
+                person=count("Of these, those whom a person opened too, in another client."),
+            ),
+            "What `estimate` is made from. Null for pages, where nobody is told apart, and in a range, "
+            "unless there are none over all time.",
+        ),
         clipped=or_null(
             answer(share=_RATE, of=count("For whom a person, or a proxy for one, loaded the upper one.")),
             "Of mails with two pixels, those whose lower one never came: Gmail shows 102 KB of a mail. "

@@ -64,9 +64,9 @@ DEFINITIONS = {
         "visitors of each day, added up."
     ),
     "against": (
-        "How far the share of mails opened by a person lies from that of the first campaign, with its 95 % "
-        "interval. More than chance: of two mailings alike, less than one pair in 20 would be so far apart. "
-        "It takes all recipients for different people."
+        "How far the share that a person opened lies from that of the first campaign, with its 95 % "
+        "interval; of those whose mail program does not hide its reader. More than chance: of two mailings "
+        "alike, less than one pair in 20 would be so far apart. It takes all recipients for different people."
     ),
     "against_bounces": (
         "How far the share of bounces lies from that of the first campaign, with its 95 % interval. More "
