@@ -4,7 +4,7 @@ A hash a shard and minute of hit time: under recipient key and campaign, msgpack
 once it is KEPT minutes behind the shard's newest hit, and not by the clock: a roll-up that comes late finds
 what it would have found in time. Where none is counted any more, retention takes it after a day, also if hits
 wait. Of an address
-only a keyed hash of 31 bits is in it, which differs from recipient to recipient, and whether it is IPv6.
+only a keyed hash of 4 bytes is in it, which differs from recipient to recipient.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _CHUNK = 1000
 
 
 class Trace(msgspec.Struct, array_like=True, gc=False):
-    """at: ms within its minute. address: see `address`. rule, labels, delay: what it is counted under. Of an
-    APART one only time and delay are kept."""
+    """at: ms within its minute. address: a hash. rule, labels, delay: what it is counted under. Of an APART
+    one only time and delay are kept."""
 
     at: int
     address: int
@@ -46,15 +46,6 @@ Traces = dict[bytes, dict[int, list[Trace]]]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, list[Trace]]).decode
-
-
-def address(hashed: bytes, is_v6: bool) -> int:
-    """What stands for an address: its hash, of which the last bit says whether it is IPv6."""
-    return int.from_bytes(hashed) & ~1 | is_v6
-
-
-def is_v6(address: int) -> bool:
-    return address & 1 == 1
 
 
 def field(recipient: bytes, campaign: str) -> bytes:

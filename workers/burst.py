@@ -1,18 +1,15 @@
 """Bursts: three or more addresses on one link within 30 seconds are a gateway's that checks a mail.
 
-They are three of IPv4, or three of IPv6: a reader's machine has one of each, and so has the telephone beside
-it, so three of both together may be one reader with two machines. Three of one kind are three machines.
-
 Hits are looked at in the order of the stream, each beside the traces of those before it (`traces`). With the
 hit that makes a burst, all hits in it that are counted as a person's or unknown become a scanner's: what they
 were counted under is taken back in the same commit. So the outcome does not depend on how the stream is cut,
 nor on crashes. A later open by a person counts as ever, and its recipient is a person again.
 
 Of a recipient and minute, the first MOST hits that a burst can take are held, and then one of an address
-where its 15 seconds hold fewer than three others of its kind: three addresses within those are seen however
-many hits there are. A hit that is not held is judged, but stays what it then is, and is no evidence. Of opens
-of people that no burst can take any more, the earliest and the latest of the minute are held, since one of
-them may be the recipient's first or last one left.
+where its 15 seconds hold fewer than three others: three addresses within those are seen however many hits
+there are. A hit that is not held is judged, but stays what it then is, and is no evidence. Of opens of people
+that no burst can take any more, the earliest and the latest of the minute are held, since one of them may be
+the recipient's first or last one left.
 
 A hit that comes more than traces.KEPT minutes after the newest of its shard is judged without: that goes by
 the hits' own times alone, so one from a clock that is ahead leaves hits from other clocks without.
@@ -133,7 +130,6 @@ def _hold(here: list[Trace], new: Trace) -> bool:
             return True
         held = [one for one in here if one.kind != APART]
         near = {one.address for one in held if one.at // NEAR == new.at // NEAR}
-        near = {one for one in near if traces.is_v6(one) == traces.is_v6(new.address)}
         if len(held) < MOST or (len(near) < ADDRESSES and new.address not in near):
             here.append(new)
             return True
@@ -170,21 +166,15 @@ def _burst(minutes: dict[int, list[Trace]], minute: int, new: Trace, oldest: int
             if one.kind != APART and -SPAN <= apart <= SPAN:
                 near.append((apart, then, one))
                 addresses.add(one.address)
-    if not _are_many(addresses):
+    if len(addresses) < ADDRESSES:
         return []
     near.sort(key=_apart)
     found: dict[int, tuple[int, Trace]] = {}
     for start, _, _ in near:
         within = [one for one in near if start <= one[0] <= start + SPAN] if start <= 0 else []
-        if _are_many({one.address for _, _, one in within}):
+        if len({one.address for _, _, one in within}) >= ADDRESSES:
             found |= {id(one): (then, one) for _, then, one in within}
     return list(found.values())
-
-
-def _are_many(addresses: set[int]) -> bool:
-    """Whether they are of three machines at least."""
-    v6 = sum(map(traces.is_v6, addresses))
-    return max(v6, len(addresses) - v6) >= ADDRESSES
 
 
 def _apart(one: tuple[int, int, Trace]) -> int:

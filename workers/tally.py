@@ -305,7 +305,7 @@ def _add_mail(tally: Tally, sums: Sums, one: Hit, linked: int, judge: Judge, has
     if found.trace is not None:
         made = hashing.copy()
         made.update(recipient + address)
-        hashed = traces.address(made.digest(), len(address) == 16)
+        hashed = int.from_bytes(made.digest())
         trace = Trace(time % MINUTE, hashed, found.trace, found.rule, is_open, delay, labels)
         tally.traces.append((sums, recipient + sums.name, time, trace, tally.newest))
     if one.method != "GET":

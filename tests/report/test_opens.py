@@ -188,54 +188,6 @@ def test_two_addresses_are_no_burst_nor_are_proxies(mail, opens, stats):
     assert stats("mail")["verdicts"]["scanner"]["hits"] == 0
 
 
-HOME, HOME6, PHONE4, PHONE6 = "198.51.100.1", "2001:db8::1", "203.0.113.9", "2001:db8:1::1"
-
-
-@pytest.mark.parametrize(
-    ("addresses", "verdict"),
-    [
-        ((HOME, HOME6, PHONE4), "person"),
-        ((HOME, HOME6, PHONE4, PHONE6), "person"),
-        ((HOME, PHONE4, "::ffff:198.51.100.1"), "person"),  # the first one, written as IPv6
-        ((HOME, HOME6, PHONE4, "192.0.2.1"), "scanner"),
-        ((HOME6, PHONE6, HOME, "2001:db8:2::1"), "scanner"),
-    ],
-)
-def test_a_reader_with_two_machines_is_no_burst(mail, opens, stats, addresses, verdict):
-    """Each has an address of IPv4, of IPv6, or both; three of one kind are three machines."""
-    mail()
-    for n, address in enumerate(addresses):
-        opens(f"2026-03-01T09:00:{10 * n:02}Z" if n < 3 else "2026-03-01T09:00:25Z", "ada", READER, address)
-    found = {name: one["hits"] for name, one in stats("mail")["verdicts"].items() if one["hits"]}
-    assert found == {verdict: len(addresses)}
-
-
-@pytest.mark.parametrize(
-    ("at", "verdict"),
-    [
-        (("09:00:45", "09:01:00", "09:01:15"), "scanner"),
-        (("09:00:45", "09:01:00", "09:01:16"), "person"),
-        (("09:01:15", "09:00:45", "09:01:00"), "scanner"),  # the last word comes first
-        (("09:14:45", "09:15:00", "09:15:15"), "scanner"),  # over the edge of two buckets
-        (("23:59:45", "23:59:59", "24:00:15"), "scanner"),  # and of two days
-    ],
-)
-@pytest.mark.parametrize("passes", [False, True])
-def test_a_burst_is_30_seconds_wherever_they_lie(mail, opens, stats, at, verdict, passes):
-    """Over the edge of a minute, a bucket, a day, and of two passes of the roll-up."""
-    mail()
-    for n, time in enumerate(at):
-        day = "2026-03-01T" if time < "24" else "2026-03-02T"
-        opens(f"{day}{time.replace('24:', '00:')}Z", "ada", READER, f"192.0.2.{n}")
-        if passes:
-            stats("mail")
-    found = stats("mail")
-    assert {name: one["hits"] for name, one in found["verdicts"].items() if one["hits"]} == {verdict: 3}
-    assert found["totals"]["unique_opens_person"] == (verdict == "person")
-    hours = stats("mail", **{"from": "2026-03-01", "to": "2026-03-03", "interval": "hour"})["series"]
-    assert sum(one["unique_opens_person"] for one in hours) == (verdict == "person")
-
-
 def test_traces_go_with_the_shards_hits_whatever_these_are(
     mail, page, opens, stats, site, clock, client, secrets
 ):
