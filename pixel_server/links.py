@@ -17,7 +17,7 @@ from pixel_server.frame import Tags, frame, put
 from pixel_server.secret import Secrets
 from pixel_server.settings import base_url as parse_base_url
 from pixel_server.slug import is_slug
-from pixel_server.tokens import MAX_TIME, Mode, Part, Token, sign
+from pixel_server.tokens import MAX_TIME, MODES, Mode, Part, Token, sign
 
 MAX_RECIPIENT = 256
 DAY = 86_400
@@ -36,6 +36,15 @@ def check_recipient(recipient: str) -> str:
     return recipient
 
 
+def as_mode(mode: Mode | str) -> Mode:
+    """ValueError: it is none."""
+    if isinstance(mode, Mode):
+        return mode
+    if mode not in MODES:
+        raise ValueError(f"mode: must be one of: {', '.join(MODES)}")
+    return Mode[mode.upper()]
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """A pixel of one mail. All are None in mode off: that mail has no pixel.
@@ -49,10 +58,14 @@ class Link:
 
 
 class Minter:
-    """Makes links under one base URL. ValueError: the base URL is none."""
+    """Makes links under one base URL. mode: of links that are asked for without one, that of their campaign.
 
-    def __init__(self, base_url: str, secrets: Secrets) -> None:
+    ValueError: the base URL or mode is none.
+    """
+
+    def __init__(self, base_url: str, secrets: Secrets, mode: Mode | str = Mode.PSEUDONYMOUS) -> None:
         base_url = parse_base_url(base_url)
+        self._mode = as_mode(mode)
         self._open = f"{base_url}/o/"
         self._privacy = f"{base_url}/privacy?t="
         self._secrets = secrets
@@ -62,7 +75,7 @@ class Minter:
         campaign: str,
         recipient: str,
         *,
-        mode: Mode = Mode.PSEUDONYMOUS,
+        mode: Mode | str | None = None,
         part: Part = Part.SINGLE,
         sent_at: int | None = None,
         test: bool = False,
@@ -70,23 +83,24 @@ class Minter:
     ) -> str | None:
         """The pixel's address; None in mode off.
 
-        sent_at: when the mail goes out, seconds since 1970; without it the link carries the time of
-        minting (`now`). ValueError: campaign, recipient or time cannot be used.
+        mode: a Mode or its name. sent_at: when the mail goes out, seconds since 1970; without it the link
+        carries the time of minting (`now`). ValueError: campaign, recipient, mode or time cannot be used.
         """
         if not is_slug(campaign):
             raise ValueError(f"campaign: not an id: {campaign[:64]!r}")
         check_recipient(recipient)
-        if mode is Mode.OFF:
+        kept = self._mode if mode is None else as_mode(mode)
+        if kept is Mode.OFF:
             return None
         at = int(time.time() if now is None else now) if sent_at is None else sent_at
-        if not 0 <= at <= MAX_TIME:
-            raise ValueError("time: out of range")
-        named = mode is not Mode.COUNT
+        if not isinstance(at, int) or not 0 <= at <= MAX_TIME:
+            raise ValueError("sent_at: must be whole seconds since 1970")
+        named = kept is not Mode.COUNT
         token = Token(
             campaign,
             at if named else at - at % DAY,
             self._secrets.recipient_key(recipient) if named else b"",
-            mode,
+            kept,
             part,
             sent_at is not None,
             test,
@@ -98,7 +112,7 @@ class Minter:
         campaign: str,
         recipient: str,
         *,
-        mode: Mode = Mode.PSEUDONYMOUS,
+        mode: Mode | str | None = None,
         part: Part = Part.SINGLE,
         sent_at: int | None = None,
         test: bool = False,
@@ -123,7 +137,7 @@ def make_tags(
     recipient: str,
     *,
     twin: bool = False,
-    mode: Mode = Mode.PSEUDONYMOUS,
+    mode: Mode | str | None = None,
     sent_at: int | None = None,
     test: bool = False,
     now: float | None = None,
@@ -145,7 +159,7 @@ def embed(
     *,
     twin: bool = False,
     replace: bool = False,
-    mode: Mode = Mode.PSEUDONYMOUS,
+    mode: Mode | str | None = None,
     sent_at: int | None = None,
     test: bool = False,
     now: float | None = None,

@@ -31,7 +31,7 @@ class How(TypedDict, total=False):
 
     twin: bool
     replace: bool
-    mode: Mode
+    mode: Mode | str | None
     sent_at: int | None
     test: bool
     now: float | None
@@ -97,7 +97,7 @@ def _edits(
         campaign,
         recipient,
         twin=how.get("twin", False),
-        mode=how.get("mode", Mode.PSEUDONYMOUS),
+        mode=how.get("mode"),
         sent_at=how.get("sent_at"),
         test=how.get("test", False),
         now=how.get("now"),

@@ -139,9 +139,9 @@ def test_what_is_no_campaign_is_refused(campaign: str, minter: Minter):
         minter.url(campaign, "ada")
 
 
-@pytest.mark.parametrize("at", [-1, MAX_TIME + 1, 10**30])
+@pytest.mark.parametrize("at", [-1, MAX_TIME + 1, 10**30, "2026-11-24", 1.5])
 def test_a_time_that_no_token_holds_is_refused(at: int, minter: Minter):
-    with pytest.raises(ValueError, match="time"):
+    with pytest.raises(ValueError, match="sent_at: must be whole seconds"):
         minter.url("spring", "ada", sent_at=at)
 
 
@@ -164,6 +164,24 @@ def test_the_time_is_of_sending_if_given(minter: Minter, secrets: Secrets):
 
 def test_mode_off_gives_no_link(minter: Minter):
     assert minter.link("spring", "ada", mode=Mode.OFF) == Link(None, None, None)
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_mode_is_the_minters_unless_it_is_said(mode: Mode, secrets: Secrets):
+    def link(of: Minter, **how):
+        return of.url("spring", "ada", sent_at=1764000000, **how)
+
+    plain, made = Minter("http://x", secrets), Minter("http://x", secrets, mode.name.lower())
+    assert link(made) == link(plain, mode=mode) == link(plain, mode=mode.name.lower())
+    assert link(made, mode="pseudonymous") == link(plain)
+
+
+@pytest.mark.parametrize("mode", ["", "COUNT", "some", 1, b"count"])
+def test_what_is_no_mode_is_refused(mode, minter: Minter, secrets: Secrets):
+    with pytest.raises(ValueError, match="mode: must be one of: off, count"):
+        minter.url("spring", "ada", mode=mode)
+    with pytest.raises(ValueError, match="mode: must be one of: off, count"):
+        Minter("http://x", secrets, mode)
 
 
 @pytest.mark.parametrize("sent", [True, False], ids=["sending", "minting"])
