@@ -6,14 +6,13 @@ import json
 import logging
 import os
 import socket
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pixel_server import __version__, lifeline
+from pixel_server import __version__, lifeline, logs
 from pixel_server.commands import (
     audit,
     campaign,
@@ -35,16 +34,12 @@ from pixel_server.commands import (
 from pixel_server.commands.frame import Group, as_json, with_store
 from pixel_server.settings import Settings, table
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
 
 @click.group(cls=Group)
 @click.version_option(__version__, prog_name="pixel-server")
 def main() -> None:
     """Self-hosted tracking pixel and email-open beacon server."""
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    logging.getLogger("rq").setLevel(logging.WARNING)
+    logs.begin()
 
 
 @main.command()

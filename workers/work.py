@@ -37,9 +37,11 @@ class Worker(SimpleWorker):
     """
 
     max_connection_wait_time = 1.0
+    was_told = False
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """RQ can miss this, when Redis comes or goes just then, and would wait for a job for minutes."""
+        self.was_told = True
         late = threading.Timer(GRACE, os._exit, (0,))
         late.daemon = True
         late.start()
@@ -57,11 +59,13 @@ def run_worker(settings: Settings) -> None:
     while True:
         connection = redis.Redis.from_url(settings.queue_url or settings.redis_url, protocol=2)
         try:
-            Worker([jobs.queue(connection)], connection=connection).work(logging_level="WARNING")
-            return
-        except (redis.ConnectionError, redis.TimeoutError) as error:
+            worker = Worker([jobs.queue(connection)], connection=connection)
+            worker.work(logging_level="WARNING")
+            if worker.was_told:
+                return
+        except redis.RedisError as error:  # away, or full, or a replica
             if not failing:
-                log.error("worker: Redis does not answer: %s", error)
+                log.error("worker: Redis cannot be worked with: %s", error)
             failing = True
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)  # RQ's own would ask Redis
@@ -69,9 +73,10 @@ def run_worker(settings: Settings) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """RQ logs a Redis that is away with all of its stack; one line of that is enough."""
+    """RQ logs a Redis that is away with all of its stack, and each try to reach it; the schedule and
+    `run_worker` say it once."""
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, redis.ConnectionError | redis.TimeoutError)
+    return not isinstance(error, redis.RedisError) and "could not connect to Redis" not in str(record.msg)
 
 
 def _beat(settings: Settings) -> None:

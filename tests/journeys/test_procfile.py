@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.conftest import API_KEY
 from tests.stack import Stack, free_port, until
@@ -141,6 +142,25 @@ def test_a_process_stops_when_it_is_told_to(host: Stack, run: Run, command: str,
     process.send_signal(number)
     assert process.wait(20) in (0, -signal.SIGTERM)
     until(lambda: host.pids("pixel") == [], within=15)
+
+
+def test_a_worker_bears_a_redis_that_becomes_a_replica(
+    host: Stack, run: Run, client: redis.Redis, tmp_path: Path
+):
+    run(LINES["web"])
+    make_campaign(host)
+    log = tmp_path / "work.log"
+    run(f"exec pixel-server work 2>{log}")
+    counted(host, ["ada"])
+    client.replicaof("127.0.0.1", "1")
+    try:
+        until(lambda: "worker: Redis cannot be worked with" in log.read_text())
+    finally:
+        client.replicaof("NO", "ONE")
+    counted(host, ["bob"])
+    said = log.read_text()
+    assert "Traceback" not in said
+    assert "ended with" not in said
 
 
 def test_a_port_that_is_taken(host: Stack, run: Run):
