@@ -42,10 +42,12 @@ class StoreAwayError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """What a crash of Redis may cost. aof: yes, no or unknown. fsync: always, everysec, no or unknown."""
+    """What a crash of Redis may cost, or a full one. aof: yes, no or unknown. fsync: always, everysec, no or
+    unknown. eviction: its maxmemory-policy or unknown."""
 
     aof: str
     fsync: str
+    eviction: str
 
     @property
     def text(self) -> str:
@@ -149,11 +151,12 @@ async def _marks(store: AsyncRedis) -> dict[str, str]:
 async def durability(store: AsyncRedis) -> Durability:
     """How the store keeps what it was given; `unknown` where CONFIG may not be read."""
     try:
-        found = await store.config_get("appendonly", "appendfsync")
+        found = await store.config_get("appendonly", "appendfsync", "maxmemory-policy")
     except redis.ResponseError:
-        return Durability("unknown", "unknown")
+        return Durability("unknown", "unknown", "unknown")
     config = {_text(name): _text(value) for name, value in found.items()}
-    return Durability(config.get("appendonly", "unknown"), config.get("appendfsync", "unknown"))
+    asked = ("appendonly", "appendfsync", "maxmemory-policy")
+    return Durability(*(config.get(name, "unknown") for name in asked))
 
 
 def _text(value: str | bytes) -> str:
