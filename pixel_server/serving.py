@@ -132,7 +132,8 @@ def bind(host: str, port: int, patience: float = 0.0) -> socket.socket:
     while True:
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            made = socket.create_server((host, port), family=family, backlog=BACKLOG)
+            both = host == "::" and socket.has_dualstack_ipv6()
+            made = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
         except OSError as error:
             if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
                 time.sleep(0.1)

@@ -135,7 +135,7 @@ async def _is_ours(store: AsyncRedis, shards: int, secrets: Secrets) -> None:
         raise StoreError(f"holds {kept['shards']} shards, not {shards}: set PIXEL_SHARDS={kept['shards']}")
     if kept["recipient"] != recipient:
         raise StoreError(
-            "belongs to another recipient secret: restore PIXEL_RECIPIENT_SECRET or the secrets file"
+            "belongs to another recipient secret: restore secrets.json, or PIXEL_RECIPIENT_SECRET"
         )
     known = {name.decode() for name in await store.smembers(keys.SIGNERS)}
     if known and not known & set(signers):

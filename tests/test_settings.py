@@ -84,6 +84,11 @@ def test_a_bad_number_is_one_clear_line(name: str, value: str):
         ("REDIS_URL", "http://:hidden@x", "redis://"),
         ("REDIS_URL", "redis://:hidden@x:port", "redis://"),
         ("PIXEL_QUEUE_URL", "redi://:hidden@x", "redis://"),
+        ("REDIS_URL", "redis://:hidden@x/name", "number of a database"),
+        ("REDIS_URL", "redis://:hidden@x/0?socket_timeout=hidden", "ssl_cert_reqs"),
+        ("REDIS_URL", "redis://:1?hidden@x/0", "after a"),
+        ("REDIS_URL", "redis://x?decode_responses=true", "after a"),
+        ("REDIS_URL", "unix://", "path of a socket"),
         ("PIXEL_BASE_URL", "x.example", "http or https"),
         ("PIXEL_BASE_URL", "https://ada:hidden@x.example", "no user"),
         ("PIXEL_BASE_URL", "https://x.example?key=hidden", "no user, query"),
@@ -109,6 +114,13 @@ def test_what_cannot_be_used_is_one_clear_line_that_shows_no_secret(name: str, v
     assert "hidden" not in line
     assert "\n" not in line
     assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://", "redis://ada:a%40b@x:7/3", "unix:///a/b.sock?db=2", "rediss://x?ssl_cert_reqs=none"]
+)
+def test_a_redis_of_ones_own(url: str):
+    assert Settings.from_env({"REDIS_URL": url}).redis_url == url
 
 
 @pytest.mark.parametrize(

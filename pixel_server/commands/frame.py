@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -24,6 +26,15 @@ class Failure(click.ClickException):
 
 
 class Group(click.Group):
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:  # a reader that has gone is nothing to tell of, and click's own
+            if error.filename is None:
+                _drop_output()
+            Failure(f"{error.filename or 'cannot write'}: {error.strerror or error}").show()
+            sys.exit(1)
+
     def invoke(self, ctx: click.Context) -> Any:
         from pixel_server.classify import RulesError  # noqa: PLC0415
         from pixel_server.networks import NetworksError  # noqa: PLC0415
@@ -37,6 +48,12 @@ class Group(click.Group):
             raise Failure(f"Redis does not answer: {error}; is `pixel-server up` running?") from None
         except redis.RedisError as error:
             raise Failure(f"Redis refuses: {error}") from None
+
+
+def _drop_output() -> None:
+    """What could not be written is not tried again at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

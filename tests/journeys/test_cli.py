@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from pixel_server import keys, settings, store
+from pixel_server.secret import Secrets, SecretsError
 from pixel_server.up import left
 from tests.stack import NOBODY_ASKED, PROGRAM, Stack, until
 
@@ -320,6 +322,50 @@ def test_a_redis_that_nobody_is(tmp_path: Path):
     for command in (["campaign", "list"], ["key", "list"], ["spool", "drain"]):
         done = cli(*command, data=tmp_path, REDIS_URL="redis://127.0.0.1:1/0")
         assert_one_line(done, "127.0.0.1:1", "does not answer")
+
+
+@pytest.mark.parametrize("command", ["settings", "--help", "networks list", "link spring ada"])
+def test_a_full_disk_behind_stdout_is_one_line(tmp_path: Path, command: str):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [PROGRAM, *command.split()],
+            env={**os.environ, "PIXEL_DATA_DIR": str(tmp_path), "PIXEL_BASE_URL": "http://127.0.0.1:1"},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "pixel-server: cannot write: No space left on device\n")
+
+
+def test_a_reader_that_has_gone_is_nothing_to_tell_of(tmp_path: Path):
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [PROGRAM, "settings"], stdout=write, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path
+    )
+    os.close(write)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["spool status", "doctor", "check /dev/null"])
+def test_a_data_directory_that_cannot_be_one_is_one_line(tmp_path: Path, command: str):
+    done = cli(*command.split(), data=tmp_path / ("x" * 300))
+    assert_one_line(done, "x" * 300, "File name too long")
+
+
+def test_what_is_another_users_is_not_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "up.json").write_text("{}")
+    (tmp_path / "secrets.json").write_text("{}")
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(settings.SettingsError, match=r"cannot read .*up\.json: Permission denied"):
+        left(tmp_path)
+    with pytest.raises(SecretsError, match=r"cannot read .*secrets\.json: Permission denied"):
+        Secrets.load(tmp_path)
 
 
 def test_secrets_that_cannot_be_read(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -13,13 +14,14 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pixel_server import store, valkey
-from pixel_server.up import sign_in_bases
+from pixel_server.up import leave, left, sign_in_bases
 from tests.stack import PROGRAM, Stack, free_port, until
 
 if TYPE_CHECKING:
@@ -191,6 +193,67 @@ def test_ctrl_c_ends_all_of_it_and_loses_no_hit(stack: Stack):
     until(lambda: stack.totals("mail")["opens"] == 100)
     assert stack.stop(signal.SIGTERM) == 0
     assert stack.pids("") == []
+
+
+def test_a_terminal_that_is_closed_ends_all_of_it_too_and_nohup_is_heeded(data: Path):
+    made = Stack(data)
+    made.start()
+    assert made.stop(signal.SIGHUP) == 0
+    assert made.pids("") == []
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        made.start()
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    made.process.send_signal(signal.SIGHUP)
+    hits(made, mail(made), 3)
+    until(lambda: made.totals("mail")["opens"] == 3)
+    assert made.stop() == 0
+
+
+def test_secrets_that_are_lost_meanwhile_count_nothing_under_others(stack: Stack):
+    url = mail(stack)
+    (stack.data / "secrets.json").rename(stack.data / "kept")
+    os.kill(children(stack)["worker"], signal.SIGKILL)
+    until(lambda: "belongs to another recipient secret: restore secrets.json" in stack.output())
+    hits(stack, url, 1)
+    (stack.data / "kept").rename(stack.data / "secrets.json")
+    until(lambda: stack.totals("mail")["opens"] == 1)
+    assert "Traceback" not in stack.output()
+
+
+@pytest.mark.parametrize(
+    "environ", [{"PIXEL_RULES": "/nowhere/rules.toml"}, {"PIXEL_DATA_DIR": "bad-list"}], ids=["rules", "list"]
+)
+def test_what_the_children_could_not_start_with_is_said_at_once(data: Path, environ: dict[str, str]):
+    if "PIXEL_DATA_DIR" in environ:
+        (data / "networks").mkdir()
+        (data / "networks" / "cisco.txt").write_text("nonsense\n")
+    assert_refused(up(data, None, **environ), "rules.toml" if "PIXEL_RULES" in environ else "cisco.txt")
+    assert not (data / "valkey").exists()
+
+
+@pytest.mark.parametrize(("host", "shown"), [("", "127.0.0.1"), ("::", "[::1]")])
+def test_all_addresses_are_those_of_both_kinds(data: Path, host: str, shown: str):
+    made = Stack(data)
+    made.start("--host", host)
+    assert f"up at http://{shown}:{made.port}\n" in made.output()
+    assert made.call("GET", "/api/campaigns")[0] == 200, "at 127.0.0.1"
+    assert made.stop() == 0
+
+
+def test_a_full_disk_takes_nothing_that_the_last_up_left(stack: Stack, monkeypatch: pytest.MonkeyPatch):
+    before = left(stack.data)
+    real = Path.write_text
+
+    def fill(path: Path, text: str) -> int:
+        real(path, text[:10])
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_text", fill)
+    with pytest.raises(OSError, match="No space left"):
+        leave(stack.data, replace(before, address="http://elsewhere"))
+    assert left(stack.data) == before
 
 
 @pytest.mark.parametrize("part", ["web", "workers", "worker", "valkey"])
