@@ -57,19 +57,25 @@ def _are_those_of_up(settings: Settings, secrets: Secrets) -> None:
 
 
 def _look_for(campaign: str, settings: Settings, secrets: Secrets) -> None:
-    """Warns of an id that is not there, as one that is mistyped. Silent where our store does not answer."""
-    from pixel_server import keys, store  # noqa: PLC0415
+    """Warns of an id that is not there, as one that is mistyped, or of a web campaign. Silent where our store
+    does not answer."""
+    from pixel_server import campaigns, keys, store  # noqa: PLC0415
 
     try:
         with store.connect(store_url(settings), timeout=PATIENCE) as client:
             pipe = client.pipeline(transaction=False)
             pipe.hget(keys.STORE, "recipient")
-            pipe.hexists(keys.campaign(campaign), "record")
+            pipe.hget(keys.campaign(campaign), "record")
             pipe.sismember(keys.GONE, campaign)
-            recipient, is_there, is_gone = pipe.execute()
+            recipient, record, is_gone = pipe.execute()
     except (redis.RedisError, OSError):
         return
-    if recipient != secrets.fingerprints()[0].encode() or is_there:
+    if recipient != secrets.fingerprints()[0].encode():
+        return
+    if record is not None:
+        if campaigns.decode(record).kind == "web":
+            said = f"{campaign!r} is a web campaign: no open of a mail is counted in it; see docs/web.md"
+            click.echo(f"pixel-server: {said}", err=True)
         return
     if is_gone:
         click.echo(f"pixel-server: the campaign {campaign!r} was deleted: no open of it is counted", err=True)

@@ -69,6 +69,15 @@ def test_a_deleted_campaign_is_not_said_to_be_made_again(offline, act, settings)
     assert done.stderr == "pixel-server: the campaign 'spring' was deleted: no open of it is counted\n"
 
 
+def test_of_a_web_campaign_it_is_said_that_no_open_is_counted(offline, act):
+    redis_url = act(lambda client: campaigns.create(client, campaigns.new("docs", "Docs", "web")))
+    done = offline("link", "docs", ADA, REDIS_URL=redis_url)
+    assert done.exit_code == 0
+    assert done.stderr == (
+        "pixel-server: 'docs' is a web campaign: no open of a mail is counted in it; see docs/web.md\n"
+    )
+
+
 def test_another_servers_store_says_nothing(offline, act, redis_url, tmp_path):
     assert offline("link", "sprnig", ADA, REDIS_URL=redis_url).stderr == "", "nobody's store"
     act()

@@ -93,6 +93,8 @@ def test_a_link_that_signs_in(stack: Stack):
     made = as_json(stack, "sign-in")
     assert (made["url"].startswith(f"{stack.address}/sign-in/"), made["seconds"]) == (True, 600)
     assert made["url"] != link
+    assert made["local_url"] is None
+    assert stack.run("sign-in").stderr == ""
     key = stack.run("key", "create", "reader", "--scope", "read").stdout.strip()
     assert key
     assert_one_line(cli("sign-in", "--key", "0" * 12, data=stack.data), "there is no key")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -134,6 +135,13 @@ def test_behind_https_one_can_sign_in_on_this_machine_too(data: Path, browser: B
         assert first.startswith("https://www.example.org/px/sign-in/")
         path = first.removeprefix("https://www.example.org")
         assert second == made.address + path
+        printed = made.run("sign-in")
+        assert printed.stdout.startswith("https://www.example.org/px/sign-in/")
+        assert printed.stdout.count("\n") == 1
+        token = printed.stdout.strip().rpartition("/")[2]
+        assert f"or at {made.address}/px/sign-in/{token} (" in printed.stderr
+        shown = json.loads(made.run("sign-in", "--json").stdout)
+        assert shown["local_url"].startswith(f"{made.address}/px/sign-in/")
         page = browser.new_page()
         page.goto(second)
         page.get_by_role("button", name="Sign out").wait_for()
