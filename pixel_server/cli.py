@@ -32,7 +32,7 @@ from pixel_server.commands import (
     spool,
 )
 from pixel_server.commands.frame import Group, as_json, with_store
-from pixel_server.settings import Settings, table
+from pixel_server.settings import Settings, table, unknown
 
 
 @click.group(cls=Group)
@@ -52,6 +52,7 @@ def up(host: str, port: int, data: Path | None, with_demo: bool) -> None:
     from pixel_server import up as everything  # noqa: PLC0415
 
     settings = Settings.from_env()
+    _warn_of_unknown()
     settings = replace(settings, data=data or settings.data)
     own_redis = not os.environ.get("REDIS_URL", "").strip()
     everything.run(host, port, settings, own_redis, with_demo)
@@ -68,6 +69,8 @@ def serve(host: str, port: int, processes: int, handle: int | None) -> None:
     from pixel_server.processes import Child, keep  # noqa: PLC0415
 
     lifeline.hold()
+    if handle is None:
+        _warn_of_unknown()
     _fit_or_fail()
     listening = serving.bind(host, port) if handle is None else socket.socket(fileno=handle)
     if processes == 1:
@@ -86,11 +89,13 @@ def work(processes: int, one: bool) -> None:
     from pixel_server.processes import Child, keep  # noqa: PLC0415
     from workers.work import Schedule, run_worker  # noqa: PLC0415
 
-    lifeline.hold()
+    is_child = lifeline.hold()
     settings = Settings.from_env()
     if one:
         run_worker(settings)
         return
+    if not is_child:
+        _warn_of_unknown()
     _fit_or_fail()
     keep(
         [Child(f"worker {i + 1}", ["work", "--one"], os.environ) for i in range(processes)],
@@ -126,6 +131,11 @@ def show_settings(as_json: bool) -> None:
         return
     for name, default, text in table():
         click.echo(f"{name:<30} {default:<26} {text}")
+
+
+def _warn_of_unknown() -> None:
+    for line in unknown(os.environ):
+        logging.getLogger("pixel_server").warning("%s", line)
 
 
 def _fit_or_fail() -> None:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -295,6 +296,17 @@ def _refuse_weak(settings: Settings) -> None:
         raise SettingsError("PIXEL_SECRET: each key must have 16 characters or more")
     if settings.recipient_secret is not None and len(settings.recipient_secret) < 16:
         raise SettingsError("PIXEL_RECIPIENT_SECRET: must have 16 characters or more")
+
+
+def unknown(environ: Mapping[str, str]) -> list[str]:
+    """A line for each name that begins like a setting of ours and is none: mistyped, it does nothing."""
+    known = [name for name, _, _ in table()]
+    lines = []
+    for name in sorted(environ):
+        if name.startswith("PIXEL_") and name not in known:
+            near = get_close_matches(name, known, 1)
+            lines.append(f"{name} is no setting and does nothing{f'; {near[0]} is one' if near else ''}")
+    return lines
 
 
 def table() -> list[tuple[str, str, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pixel_server.settings import Settings, SettingsError, base_url, table
+from pixel_server.settings import Settings, SettingsError, base_url, table, unknown
 
 TABLE = (Path(__file__).parent.parent / "docs" / "operating.md").read_text()
 
@@ -20,6 +20,16 @@ def test_every_setting_is_documented():
 def test_the_table_has_them_all():
     derived = {"trust_unix"}
     assert len(table()) == len({name for name, _, _ in table()}) == len(fields(Settings)) - len(derived)
+
+
+def test_a_mistyped_name_is_told():
+    assert unknown(
+        {"PIXEL_TRUSTED_PROXY": "10.0.0.1", "PATH": "/", "PIXEL_SHARDS": "4", "PIXEL_ZZZZZZZZ": ""}
+    ) == [
+        "PIXEL_TRUSTED_PROXY is no setting and does nothing; PIXEL_TRUSTED_PROXIES is one",
+        "PIXEL_ZZZZZZZZ is no setting and does nothing",
+    ]
+    assert unknown({name: "" for name, _, _ in table()}) == []
 
 
 def test_an_empty_environment_gives_the_defaults():

@@ -241,6 +241,18 @@ def test_what_the_children_could_not_start_with_is_said_at_once(data: Path, envi
     assert not (data / "valkey").exists()
 
 
+def test_a_mistyped_setting_is_told_once(data: Path):
+    made = Stack(data, PIXEL_TRUSTED_PROXY="10.0.0.1")
+    made.start()
+    assert made.output().count("PIXEL_TRUSTED_PROXIES is one") == 1
+    assert made.stop() == 0
+
+
+def test_a_valkey_that_ends_says_where_to_read_why(stack: Stack):
+    os.kill(children(stack)["valkey"], signal.SIGKILL)
+    until(lambda: f"killed by signal 9 (why: {stack.data}/valkey/valkey.log); starting" in stack.output())
+
+
 @pytest.mark.parametrize(("host", "shown"), [("", "127.0.0.1"), ("::", "[::1]")])
 def test_all_addresses_are_those_of_both_kinds(data: Path, host: str, shown: str):
     made = Stack(data)
