@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -161,6 +162,18 @@ def test_a_worker_bears_a_redis_that_becomes_a_replica(
     said = log.read_text()
     assert "Traceback" not in said
     assert "ended with" not in said
+
+
+@pytest.mark.parametrize(("hard", "warned"), [(5000, False), (200, True)])
+def test_as_many_files_may_be_open_as_the_system_lets(
+    host: Stack, run: Run, tmp_path: Path, hard: int, warned: bool
+):
+    log = tmp_path / "web.log"
+    process = run(f"ulimit -Sn 100; ulimit -Hn {hard}; exec pixel-server serve 2>{log}")
+    until(lambda: answers(host))
+    limits = Path(f"/proc/{process.pid}/limits").read_text()
+    assert re.search(rf"Max open files +{hard} +{hard} ", limits)
+    assert (f"only {hard} files may be open" in log.read_text()) == warned
 
 
 def test_a_port_that_is_taken(host: Stack, run: Run):
