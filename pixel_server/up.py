@@ -77,9 +77,9 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
     """Until Ctrl-C. own_redis: REDIS_URL is not set, so the bundled Valkey is used. with_demo: a process adds
     the demo, once all is up."""
     data = settings.data.resolve()
-    classify.load(settings.rules)
-    Networks.load(settings.networks)
     lock = _lock(data, with_demo)
+    classify.load(settings.rules)
+    Networks.load(data / "networks")
     stop = Stop()
     before = left(data)
     patient = before is not None and before.address == _address(host, port)

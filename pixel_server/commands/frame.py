@@ -90,12 +90,12 @@ def _require_running(address: str, settings: Settings) -> None:
 
 
 def with_store(act: Callable[[Any, Settings], Awaitable[T]], url: str | None = None) -> T:
-    """Runs `act` with a store that was found fit, and the settings."""
+    """Runs `act` with a store that was found fit, and the settings. url: of one that is no `up`'s."""
     from pixel_server import store as stores  # noqa: PLC0415
 
     settings = Settings.from_env()
     address = url or store_url(settings)
-    if not os.environ.get("REDIS_URL", "").strip():
+    if url is None and not os.environ.get("REDIS_URL", "").strip():
         _require_running(address, settings)
     secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
 

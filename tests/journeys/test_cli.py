@@ -274,6 +274,10 @@ def test_a_link_that_up_would_not_count_is_not_made(stack: Stack):
         (["key", "create", b"\xff"], ["name"]),
         (["key", "revoke", "nobody"], ["no key nobody"]),
         (["key", "revoke", b"\xff"], ["no key"]),
+        (
+            ["explain", "--ua", "x", "--ip", "192.0.2.1", "--header", "Referer"],
+            ["--header 'Referer'", "value"],
+        ),
     ],
 )
 def test_bad_input_is_one_line(stack: Stack, arguments: list[str | bytes], words: list[str]):

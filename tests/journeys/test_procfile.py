@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -162,6 +163,18 @@ def test_a_worker_bears_a_redis_that_becomes_a_replica(
     said = log.read_text()
     assert "Traceback" not in said
     assert "ended with" not in said
+
+
+def test_a_web_process_starts_before_a_redis_that_nobody_named(host: Stack, run: Run, tmp_path: Path):
+    """Only where none is at that address; else it would be used."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 6379)) == 0:
+            pytest.skip("a Redis is at the default address")
+    log = tmp_path / "web.log"
+    run(f"exec pixel-server serve 2>{log}", REDIS_URL="")
+    until(lambda: answers(host))
+    assert "Redis at 127.0.0.1:6379 does not answer" in log.read_text()
+    assert "pixel-server up" not in log.read_text()
 
 
 @pytest.mark.parametrize(("hard", "warned"), [(5000, False), (200, True)])
