@@ -32,7 +32,8 @@ def test_all_is_well(site, client, clock):
     assert found["recorder"]["failing_since"] is None
 
 
-def test_no_worker(site):
+def test_no_worker(site, client, clock):
+    client.zadd(keys.WORKERS, {"one from before the clock was set back": clock.now + 3600})
     answer = site.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
     assert "no worker" in warnings(site)
