@@ -374,6 +374,11 @@ def test_what_is_another_users_is_not_said_to_be_missing(tmp_path: Path, monkeyp
         Secrets.load(tmp_path)
 
 
+def test_a_demo_for_nobody_leaves_no_secrets(tmp_path: Path):
+    assert_one_line(cli("demo", "add", data=tmp_path), "does not run with")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_secrets_that_cannot_be_read(tmp_path: Path):
     (tmp_path / "secrets.json").write_text("{}")
     done = cli("link", "spring", "ada", data=tmp_path, PIXEL_BASE_URL="http://127.0.0.1:1")
