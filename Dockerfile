@@ -6,7 +6,7 @@ COPY workers workers
 RUN python -m venv /app && /app/bin/pip install --no-cache-dir .
 
 FROM python:3.11-slim-bookworm
-RUN useradd --system --create-home --uid 10001 pixel && install -d -o 10001 /data
+RUN useradd --create-home --uid 10001 pixel && install -d -o 10001 /data
 COPY --from=build /app /app
 ENV PATH=/app/bin:$PATH PIXEL_DATA_DIR=/data PYTHONUNBUFFERED=1
 USER 10001

@@ -33,10 +33,10 @@ from pixel_server.collect.drain import Drain, SpoolSink
 from pixel_server.collect.pixel import Pixel
 from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.script import script
-from pixel_server.collect.spool import Spool, status, waiting_since
+from pixel_server.collect.spool import Spool, status, trouble, waiting_since
 from pixel_server.collect.stream import Stream
 from pixel_server.consent import Consent
-from pixel_server.directory import Directory
+from pixel_server.directory import SAVED, Directory
 from pixel_server.report import api
 from pixel_server.report.calls import CALLS
 from pixel_server.report.health import Health
@@ -105,7 +105,13 @@ def create_app(
     )
     prefix = urlsplit(settings.base_url or "").path
     health = Health(
-        redis, settings, recorder, lambda: status(spool_directory), lambda: list(door.recent), clock
+        redis,
+        settings,
+        recorder,
+        lambda: status(spool_directory),
+        lambda: list(door.recent),
+        lambda: trouble(spool_directory),
+        clock,
     )
 
     @contextlib.asynccontextmanager
@@ -122,7 +128,7 @@ def create_app(
         running = [
             bell.run(),
             drain.run(),
-            directory.follow(settings.data / "campaigns.json"),
+            directory.follow(settings.data / SAVED),
             withdrawn.follow(),
             dropped.follow(redis, door.dropped),
         ]
@@ -132,7 +138,7 @@ def create_app(
             if not settings.spool_bytes:
                 raise
             log.error("%s; hits go to the spool, by what is known of campaigns from before", error)
-            directory.restore(settings.data / "campaigns.json")
+            directory.restore(settings.data / SAVED)
             running.append(_begin_later(begin))
         started = [asyncio.create_task(run) for run in running]
         gc.freeze()  # what was made so far stays; the collector need not look at it again
@@ -147,7 +153,7 @@ def create_app(
             spool.close()
             await redis.aclose()
 
-    late = functools.partial(waiting_since, spool_directory)
+    late = functools.partial(_late, spool_directory)
     kept = KeptNow(settings, functools.partial(_spooled, spool_directory))
     calls = api.Api(redis, settings, secrets, directory, consent, withdrawn, kept, late, clock)
     shown = pages.routes(calls, _address_of(settings))
@@ -159,6 +165,14 @@ def create_app(
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _late(directory: Path) -> int | None:
+    """Since when hits wait in the spool, ms. Of one that cannot be read it is not known; /readyz says so."""
+    try:
+        return waiting_since(directory)
+    except OSError:
+        return None
 
 
 def _spooled(directory: Path) -> tuple[int, int | None]:

@@ -102,7 +102,8 @@ class Sealed(ValueError):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Campaign).decode
+decode = msgspec.json.Decoder(Campaign).decode
+"""Of a record as it is kept."""
 
 
 @cache
@@ -196,7 +197,7 @@ async def get(store: AsyncRedis, campaign: str) -> Campaign:
     record = await store.hget(keys.campaign(campaign), "record") if is_slug(campaign) else None
     if record is None:
         raise Unknown(campaign)
-    return _decode(record)
+    return decode(record)
 
 
 async def page(store: AsyncRedis, after: str | None, limit: int) -> tuple[list[Campaign], str | None]:
@@ -217,7 +218,7 @@ def take_page(answer: Any, limit: int) -> tuple[list[Campaign], str | None]:
     """As `page`."""
     ids, records = answer
     following = ids[limit - 1].decode() if len(ids) > limit else None
-    return [_decode(record) for record in records[:limit] if record is not None], following
+    return [decode(record) for record in records[:limit] if record is not None], following
 
 
 def ask(pipe: Any, campaign: str) -> None:
@@ -227,7 +228,7 @@ def ask(pipe: Any, campaign: str) -> None:
 
 def take(record: bytes | None) -> Campaign | None:
     """None: there is none."""
-    return None if record is None else _decode(record)
+    return None if record is None else decode(record)
 
 
 async def version(store: AsyncRedis) -> bytes:
@@ -270,7 +271,7 @@ async def amend(
         record = await store.hget(keys.campaign(campaign), "record") if is_slug(campaign) else None
         if record is None:
             raise Unknown(campaign)
-        before = _decode(record)
+        before = decode(record)
         after = made(before)
         fixed = after.time_zone != before.time_zone or after.identity != before.identity
         before_hits = int(fixed)
@@ -308,7 +309,7 @@ async def uses(store: AsyncRedis, campaign: str) -> tuple[Campaign, Uses]:
     record, *times = await store.hmget(keys.campaign(campaign), fields)
     if record is None:
         raise Unknown(campaign)
-    return _decode(record), Uses(*(int(at or 0) for at in times))
+    return decode(record), Uses(*(int(at or 0) for at in times))
 
 
 async def delete(store: AsyncRedis, campaign: str, shards: int) -> None:
@@ -353,7 +354,7 @@ def seal(store: Redis, wanted: dict[str, int | None], now: float, mode: str) -> 
         arguments += [name, b"" if linked is None else _encode(made), min(linked or 0, int(now))]
     names = [keys.CAMPAIGNS, keys.GONE, keys.CHANGES, *(keys.campaign(name) for name in ids)]
     records = store.eval(_SEAL, len(names), *names, *arguments)
-    return {name: _decode(record) for name, record in zip(ids, records, strict=True) if record}
+    return {name: decode(record) for name, record in zip(ids, records, strict=True) if record}
 
 
 def to_json(campaign: Campaign) -> dict[str, Any]:

@@ -68,6 +68,13 @@ def is_message(mail: bytes) -> bool:
     return re.match(rb"(?:From [^\n]*\n)?[A-Za-z0-9_.-]+:[ \t\r\n]", mail) is not None
 
 
+def is_surely_message(mail: bytes) -> bool:
+    """Whether these are fields of a mail: text with a colon in its first line may be HTML."""
+    head = re.split(rb"\r?\n\r?\n", mail, maxsplit=1)[0]
+    known = rb"^(?:From|To|Subject|Date|Received|Return-Path|Message-ID|MIME-Version|Content-Type):"
+    return is_message(mail) and re.search(known, head, re.I | re.M) is not None
+
+
 def _count(there: list[Pixel]) -> list[Line]:
     parts = [one.token.part for one in there]
     if not there:

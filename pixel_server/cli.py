@@ -6,14 +6,13 @@ import json
 import logging
 import os
 import socket
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pixel_server import __version__, lifeline
+from pixel_server import __version__, lifeline, logs
 from pixel_server.commands import (
     audit,
     campaign,
@@ -32,19 +31,15 @@ from pixel_server.commands import (
     sign_in,
     spool,
 )
-from pixel_server.commands.frame import Group, as_json, is_redis_named, require_redis, with_this
-from pixel_server.settings import Settings, table
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+from pixel_server.commands.frame import Group, as_json, with_this
+from pixel_server.settings import Settings, table, unknown
 
 
 @click.group(cls=Group)
 @click.version_option(__version__, prog_name="pixel-server")
 def main() -> None:
     """Self-hosted tracking pixel and email-open beacon server."""
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    logging.getLogger("rq").setLevel(logging.WARNING)
+    logs.begin()
 
 
 @main.command()
@@ -57,6 +52,7 @@ def up(host: str, port: int, data: Path | None, with_demo: bool) -> None:
     from pixel_server import up as everything  # noqa: PLC0415
 
     settings = Settings.from_env()
+    _warn_of_unknown()
     settings = replace(settings, data=data or settings.data)
     own_redis = not os.environ.get("REDIS_URL", "").strip()
     everything.run(host, port, settings, own_redis, with_demo)
@@ -73,6 +69,8 @@ def serve(host: str, port: int, processes: int, handle: int | None) -> None:
     from pixel_server.processes import Child, keep  # noqa: PLC0415
 
     lifeline.hold()
+    if handle is None:
+        _warn_of_unknown()
     _fit_or_fail()
     listening = serving.bind(host, port) if handle is None else socket.socket(fileno=handle)
     if processes == 1:
@@ -91,11 +89,13 @@ def work(processes: int, one: bool) -> None:
     from pixel_server.processes import Child, keep  # noqa: PLC0415
     from workers.work import Schedule, run_worker  # noqa: PLC0415
 
-    lifeline.hold()
+    is_child = lifeline.hold()
     settings = Settings.from_env()
     if one:
         run_worker(settings)
         return
+    if not is_child:
+        _warn_of_unknown()
     _fit_or_fail()
     keep(
         [Child(f"worker {i + 1}", ["work", "--one"], os.environ) for i in range(processes)],
@@ -133,6 +133,11 @@ def show_settings(as_json: bool) -> None:
         click.echo(f"{name:<30} {default:<26} {text}")
 
 
+def _warn_of_unknown() -> None:
+    for line in unknown(os.environ):
+        logging.getLogger("pixel_server").warning("%s", line)
+
+
 def _fit_or_fail() -> None:
     """Before anything is started: settings, secrets and store, or one clear line.
 
@@ -149,8 +154,6 @@ def _fit_or_fail() -> None:
     classify.load(settings.rules)
     Networks.load(settings.networks)
     url = settings.redis_url
-    if not is_redis_named():
-        require_redis(url, f"no Redis at {url}: set REDIS_URL, or start all of it with `pixel-server up`")
     try:
         with_this(url, settings, secrets_for(settings, url), nothing)
     except StoreAwayError as error:

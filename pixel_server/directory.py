@@ -15,6 +15,7 @@ from pixel_server import keys
 from pixel_server.campaigns import Campaign, Identity, Kind, Unknown, changes, get, page, version
 from pixel_server.consent import Consent, Rule
 from pixel_server.store import AsyncRedis
+from pixel_server.tokens import Mode
 
 log = logging.getLogger("pixel_server.directory")
 
@@ -30,6 +31,8 @@ class Web(NamedTuple):
 
 
 PLAIN = Web()
+SAVED = "campaigns.json"
+"""The file of `Directory.save`, in the data directory."""
 
 
 class _Known(msgspec.Struct):
@@ -62,6 +65,10 @@ class Directory:
 
     def is_web(self, campaign: str) -> bool:
         return self.kinds.get(campaign) == "web"
+
+    def mode(self, campaign: str) -> Mode:
+        """That of a mail campaign, known or not."""
+        return self.rules.get(campaign, self._consent.default).mode
 
     def learn(self, campaign: Campaign) -> None:
         """A campaign made or changed in this process."""

@@ -12,11 +12,12 @@ GRACE = 8.0
 """Seconds to end by itself, as long as a worker may need."""
 
 
-def hold() -> None:
-    """In a child: ends this process, however its parent ends. Nothing happens without a lifeline."""
+def hold() -> bool:
+    """In a child: ends this process, however its parent ends. Whether there is a lifeline."""
     handle = os.environ.pop(ENV, "")
     if handle.isdigit():
         threading.Thread(target=_wait, args=(int(handle),), daemon=True, name="lifeline").start()
+    return handle.isdigit()
 
 
 def _wait(handle: int) -> None:

@@ -145,6 +145,8 @@ def _kept(data: Path) -> tuple[tuple[str, ...], str]:
         for text in (*signing, recipient):
             if not isinstance(text, str) or not text.encode():
                 raise ValueError
+    except PermissionError as error:
+        raise SecretsError(f"cannot read {path}: {error.strerror}; whose is it?") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise SecretsError(
             f"{path} cannot be read as secrets; restore it, or set PIXEL_SECRET and PIXEL_RECIPIENT_SECRET"

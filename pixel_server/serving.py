@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import os
+import resource
 import socket
 import sys
 import time
@@ -15,6 +17,8 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from pixel_server.settings import SettingsError
+
+log = logging.getLogger("pixel_server.serving")
 
 MOST_HEAD = 128 << 10
 """Bytes that the head of one request may have; uvicorn alone sets no bound."""
@@ -28,6 +32,8 @@ HEAD_WITHIN = 30.0
 """Seconds that a client may take to send the head of a request, or be silent on a new connection."""
 GRACE = 5
 BACKLOG = 2048
+MOST_FILES, FEW_FILES = 65_536, 1_024
+"""Open files, most of them connections: as many as are asked for, and fewer than which are told."""
 FAST = "pixel_server.collect.fast:PixelProtocol"
 REFERENCE = "pixel_server.serving:Protocol"
 """Protocols by name: with the fast path for pixels, and without it, when the app answers all."""
@@ -132,7 +138,8 @@ def bind(host: str, port: int, patience: float = 0.0) -> socket.socket:
     while True:
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            made = socket.create_server((host, port), family=family, backlog=BACKLOG)
+            both = host == "::" and socket.has_dualstack_ipv6()
+            made = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
         except OSError as error:
             if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
                 time.sleep(0.1)
@@ -146,8 +153,24 @@ def bind(host: str, port: int, patience: float = 0.0) -> socket.socket:
         return made
 
 
+def have_files() -> None:
+    """Raises the limit of open files as far as this process may, and warns where that is not far.
+
+    A connection beyond it is closed unanswered, and nobody is told.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+    if soft != resource.RLIM_INFINITY and soft < FEW_FILES:
+        log.warning("only %d files may be open (ulimit -n): more connections at once are refused", soft)
+
+
 def run(listening: socket.socket, protocol: str = FAST) -> None:
     """Serves `pixel_server.app:app` on this socket until told to stop; exits with 3 if it cannot start."""
+    have_files()
     config = uvicorn.Config(
         "pixel_server.app:app",
         factory=True,

@@ -6,10 +6,11 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal, get_args
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pixel_server.tokens import MODES
 
@@ -40,6 +41,13 @@ def _header(value: str) -> str:
     return value
 
 
+_REDIS_OPTIONS = {
+    *("db", "username", "password"),
+    *("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile"),
+}
+"""Of a Redis URL: what each part of this server goes by, not redis-py alone."""
+
+
 def _redis_url(value: str) -> str:
     try:
         usable = urlsplit(value).scheme in ("redis", "rediss", "unix") and urlsplit(value).port != 0
@@ -47,6 +55,13 @@ def _redis_url(value: str) -> str:
         usable = False
     if not usable or "://" not in value:
         raise ValueError("must be an address that begins with redis://, rediss:// or unix://")
+    parts = urlsplit(value)
+    if parts.scheme == "unix" and not parts.path:
+        raise ValueError("must have the path of a socket after unix://")
+    if parts.scheme != "unix" and not re.fullmatch("/?[0-9]*", parts.path):
+        raise ValueError("must end in the number of a database, as /0, or in none")
+    if parse_qs(parts.query, keep_blank_values=True).keys() - _REDIS_OPTIONS:
+        raise ValueError(f"may have after a ? only {', '.join(sorted(_REDIS_OPTIONS))}")
     return value
 
 
@@ -281,6 +296,17 @@ def _refuse_weak(settings: Settings) -> None:
         raise SettingsError("PIXEL_SECRET: each key must have 16 characters or more")
     if settings.recipient_secret is not None and len(settings.recipient_secret) < 16:
         raise SettingsError("PIXEL_RECIPIENT_SECRET: must have 16 characters or more")
+
+
+def unknown(environ: Mapping[str, str]) -> list[str]:
+    """A line for each name that begins like a setting of ours and is none: mistyped, it does nothing."""
+    known = [name for name, _, _ in table()]
+    lines = []
+    for name in sorted(environ):
+        if name.startswith("PIXEL_") and name not in known:
+            near = get_close_matches(name, known, 1)
+            lines.append(f"{name} is no setting and does nothing{f'; {near[0]} is one' if near else ''}")
+    return lines
 
 
 def table() -> list[tuple[str, str, str]]:

@@ -25,6 +25,12 @@ AsyncRedis = Any
 
 FORMAT = "1"
 OLDEST = (7, 0)
+_TAKES_NONE = (
+    *(redis.exceptions.OutOfMemoryError, redis.exceptions.ReadOnlyError, redis.exceptions.TryAgainError),
+    *(redis.exceptions.MasterDownError, redis.exceptions.ClusterDownError),
+)
+_TAKES_NONE_WORDS = ("MISCONF", "NOREPLICAS")
+"""Of errors that pass by themselves: it is full, a replica, or its disk is."""
 
 
 class StoreError(RuntimeError):
@@ -32,15 +38,17 @@ class StoreError(RuntimeError):
 
 
 class StoreAwayError(StoreError):
-    """It does not answer now."""
+    """It does not answer now, or takes no writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """What a crash of Redis may cost. aof: yes, no or unknown. fsync: always, everysec, no or unknown."""
+    """What a crash of Redis may cost, or a full one. aof: yes, no or unknown. fsync: always, everysec, no or
+    unknown. eviction: its maxmemory-policy or unknown."""
 
     aof: str
     fsync: str
+    eviction: str
 
     @property
     def text(self) -> str:
@@ -84,8 +92,9 @@ def shown(url: str) -> str:
 async def check(store: AsyncRedis, url: str, shards: int, secrets: Secrets) -> None:
     """Makes a new store ours, and refuses one that does not fit.
 
-    StoreAwayError: it does not answer. StoreError: too old, evicts keys, another number of shards, a newer
-    format, or another's secrets.
+    One that is ours already is only read, so a full or read-only one can be looked at. StoreAwayError: it
+    does not answer, or takes no writes now. StoreError: too old, evicts keys, another number of shards, a
+    newer format, or another's secrets.
     """
     try:
         await _fits(store)
@@ -97,6 +106,8 @@ async def check(store: AsyncRedis, url: str, shards: int, secrets: Secrets) -> N
     except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError, OSError) as error:
         raise StoreAwayError(f"Redis at {shown(url)} does not answer: {error}") from None
     except redis.RedisError as error:
+        if isinstance(error, _TAKES_NONE) or str(error).startswith(_TAKES_NONE_WORDS):
+            raise StoreAwayError(f"Redis at {shown(url)} takes no writes: {error}") from None
         raise StoreError(f"Redis at {shown(url)} cannot be used: {error}") from None
 
 
@@ -127,31 +138,40 @@ async def _fits(store: AsyncRedis) -> None:
 
 async def _is_ours(store: AsyncRedis, shards: int, secrets: Secrets) -> None:
     recipient, signers = secrets.fingerprints()
-    for field, value in (("format", FORMAT), ("shards", str(shards)), ("recipient", recipient)):
-        await store.hsetnx(keys.STORE, field, value)
-    kept = {name.decode(): value.decode() for name, value in (await store.hgetall(keys.STORE)).items()}
+    kept = await _marks(store)
+    wanted = {"format": FORMAT, "shards": str(shards), "recipient": recipient}
+    if not wanted.keys() <= kept.keys():
+        for field, value in wanted.items():
+            await store.hsetnx(keys.STORE, field, value)
+        kept = await _marks(store)
     if int(kept["format"]) > int(FORMAT):
         raise StoreError(f"was written by a newer version (format {kept['format']}, this one reads {FORMAT})")
     if kept["shards"] != str(shards):
         raise StoreError(f"holds {kept['shards']} shards, not {shards}: set PIXEL_SHARDS={kept['shards']}")
     if kept["recipient"] != recipient:
         raise StoreError(
-            "belongs to another recipient secret: restore PIXEL_RECIPIENT_SECRET or the secrets file"
+            "belongs to another recipient secret: restore secrets.json, or PIXEL_RECIPIENT_SECRET"
         )
     known = {name.decode() for name in await store.smembers(keys.SIGNERS)}
     if known and not known & set(signers):
         raise StoreError("knows none of these signing keys: keep an old one in PIXEL_SECRET, after the new")
-    await store.sadd(keys.SIGNERS, *signers)
+    if not known.issuperset(signers):
+        await store.sadd(keys.SIGNERS, *signers)
+
+
+async def _marks(store: AsyncRedis) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in (await store.hgetall(keys.STORE)).items()}
 
 
 async def durability(store: AsyncRedis) -> Durability:
     """How the store keeps what it was given; `unknown` where CONFIG may not be read."""
     try:
-        found = await store.config_get("appendonly", "appendfsync")
+        found = await store.config_get("appendonly", "appendfsync", "maxmemory-policy")
     except redis.ResponseError:
-        return Durability("unknown", "unknown")
+        return Durability("unknown", "unknown", "unknown")
     config = {_text(name): _text(value) for name, value in found.items()}
-    return Durability(config.get("appendonly", "unknown"), config.get("appendfsync", "unknown"))
+    asked = ("appendonly", "appendfsync", "maxmemory-policy")
+    return Durability(*(config.get(name, "unknown") for name in asked))
 
 
 def _text(value: str | bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import logging
@@ -21,7 +22,8 @@ from urllib.request import ProxyHandler, build_opener
 import click
 import redis
 
-from pixel_server import apikeys, keys, serving, sign_in_links, store
+from pixel_server import apikeys, classify, keys, serving, sign_in_links, store
+from pixel_server.networks import Networks
 from pixel_server.processes import TICK, Child, Keeper, Stop
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings, SettingsError
@@ -53,13 +55,22 @@ class Left:
 
 
 def left(data: Path) -> Left | None:
-    """What an `up` has left there; None if none ever ran."""
+    """What an `up` has left there; None if none ever ran. SettingsError: it is not ours to read."""
     try:
         kept = json.loads((data / STATE).read_bytes())
         prints = [str(name) for name in kept["prints"]]
         return Left(str(kept["address"]), str(kept["base_url"]), str(kept["redis_url"]), prints)
+    except PermissionError as error:
+        raise SettingsError(f"cannot read {error.filename}: {error.strerror}; whose is it?") from None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def leave(data: Path, leaves: Left) -> None:
+    """Whole or not at all: a full disk must not take what the last `up` left."""
+    draft = data / f".{STATE}"
+    draft.write_text(json.dumps(asdict(leaves)) + "\n")
+    draft.replace(data / STATE)
 
 
 def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bool) -> None:
@@ -67,6 +78,8 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
     the demo, once all is up."""
     data = settings.data.resolve()
     lock = _lock(data, with_demo)
+    classify.load(settings.rules)
+    Networks.load(data / "networks")
     stop = Stop()
     before = left(data)
     patient = before is not None and before.address == _address(host, port)
@@ -84,7 +97,7 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
         new_key, unused = asyncio.run(_prepare(redis_url, settings, secrets))
         recipient, signers = secrets.fingerprints()
         leaves = Left(address, settings.base_url or address, redis_url, [recipient, *signers])
-        (data / STATE).write_text(json.dumps(asdict(leaves)) + "\n")
+        leave(data, leaves)
         environ = _environ(leaves, data, own_redis)
         children = _children(listening, environ)
         for child in children:
@@ -154,7 +167,8 @@ def _watch(
                 elif now - waiting_since > PATIENCE:
                     raise SettingsError("web or workers did not come up; the log lines above say why")
             time.sleep(TICK)
-        click.echo("stopping")
+        with contextlib.suppress(OSError):  # its terminal may have gone
+            click.echo("stopping")
     finally:
         for child in once:
             child.stop()
@@ -181,7 +195,12 @@ def _lock(data: Path, with_demo: bool) -> int:
 
 
 def _address(host: str, port: int) -> str:
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    if host in ("", "0.0.0.0"):  # noqa: S104
+        shown = "127.0.0.1"
+    elif host == "::":
+        shown = "[::1]"
+    else:
+        shown = f"[{host}]" if ":" in host else host
     return f"http://{shown}:{port}"
 
 

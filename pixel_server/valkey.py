@@ -85,7 +85,7 @@ class Valkey:
             except (redis.RedisError, OSError) as error:
                 how = self.ended()
                 if how is not None:
-                    raise StoreError(f"valkey {how}: see {self._home / 'valkey.log'}") from None
+                    raise StoreError(f"valkey {how}") from None
                 if time.monotonic() > deadline:
                     raise StoreError(f"valkey runs but does not answer: {error}") from None
             time.sleep(0.05)
@@ -93,7 +93,7 @@ class Valkey:
     def ended(self) -> str | None:
         if self._process is not None:
             code = self._process.poll()
-            return None if code is None else describe(code)
+            return None if code is None else f"{describe(code)} (why: {self._home / 'valkey.log'})"
         return "ended" if self._is_free() else None
 
     def stop(self) -> None:

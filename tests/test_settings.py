@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pixel_server.settings import Settings, SettingsError, base_url, table
+from pixel_server.settings import Settings, SettingsError, base_url, table, unknown
 
 TABLE = (Path(__file__).parent.parent / "docs" / "operating.md").read_text()
 
@@ -20,6 +20,16 @@ def test_every_setting_is_documented():
 def test_the_table_has_them_all():
     derived = {"trust_unix"}
     assert len(table()) == len({name for name, _, _ in table()}) == len(fields(Settings)) - len(derived)
+
+
+def test_a_mistyped_name_is_told():
+    assert unknown(
+        {"PIXEL_TRUSTED_PROXY": "10.0.0.1", "PATH": "/", "PIXEL_SHARDS": "4", "PIXEL_ZZZZZZZZ": ""}
+    ) == [
+        "PIXEL_TRUSTED_PROXY is no setting and does nothing; PIXEL_TRUSTED_PROXIES is one",
+        "PIXEL_ZZZZZZZZ is no setting and does nothing",
+    ]
+    assert unknown({name: "" for name, _, _ in table()}) == []
 
 
 def test_an_empty_environment_gives_the_defaults():
@@ -84,6 +94,11 @@ def test_a_bad_number_is_one_clear_line(name: str, value: str):
         ("REDIS_URL", "http://:hidden@x", "redis://"),
         ("REDIS_URL", "redis://:hidden@x:port", "redis://"),
         ("PIXEL_QUEUE_URL", "redi://:hidden@x", "redis://"),
+        ("REDIS_URL", "redis://:hidden@x/name", "number of a database"),
+        ("REDIS_URL", "redis://:hidden@x/0?socket_timeout=hidden", "ssl_cert_reqs"),
+        ("REDIS_URL", "redis://:1?hidden@x/0", "after a"),
+        ("REDIS_URL", "redis://x?decode_responses=true", "after a"),
+        ("REDIS_URL", "unix://", "path of a socket"),
         ("PIXEL_BASE_URL", "x.example", "http or https"),
         ("PIXEL_BASE_URL", "https://ada:hidden@x.example", "no user"),
         ("PIXEL_BASE_URL", "https://x.example?key=hidden", "no user, query"),
@@ -109,6 +124,13 @@ def test_what_cannot_be_used_is_one_clear_line_that_shows_no_secret(name: str, v
     assert "hidden" not in line
     assert "\n" not in line
     assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://", "redis://ada:a%40b@x:7/3", "unix:///a/b.sock?db=2", "rediss://x?ssl_cert_reqs=none"]
+)
+def test_a_redis_of_ones_own(url: str):
+    assert Settings.from_env({"REDIS_URL": url}).redis_url == url
 
 
 @pytest.mark.parametrize(

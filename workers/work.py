@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -15,8 +16,9 @@ from rq import Queue, SimpleWorker
 
 from pixel_server import jobs, keys
 from pixel_server.rewrite import Rewriter
+from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from pixel_server.store import Redis, connect
+from pixel_server.store import Redis, StoreAwayError, check, connect, connect_async
 
 log = logging.getLogger("workers.work")
 
@@ -37,9 +39,11 @@ class Worker(SimpleWorker):
     """
 
     max_connection_wait_time = 1.0
+    was_told = False
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """RQ can miss this, when Redis comes or goes just then, and would wait for a job for minutes."""
+        self.was_told = True
         late = threading.Timer(GRACE, os._exit, (0,))
         late.daemon = True
         late.start()
@@ -50,28 +54,42 @@ def run_worker(settings: Settings) -> None:
     """Works until told to stop by a signal; a job in hand is finished first.
 
     A worker of RQ ends when Redis goes away in the middle of a job; another then takes its place here.
+    StoreError: the store does not fit, as where the secrets were lost while this server ran.
     """
     logging.getLogger("rq.worker").addFilter(_is_news)
+    secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
     threading.Thread(target=_beat, args=(settings,), daemon=True).start()
     failing = False
     while True:
         connection = redis.Redis.from_url(settings.queue_url or settings.redis_url, protocol=2)
         try:
-            Worker([jobs.queue(connection)], connection=connection).work(logging_level="WARNING")
-            return
-        except (redis.ConnectionError, redis.TimeoutError) as error:
+            asyncio.run(_check(settings, secrets))
+            worker = Worker([jobs.queue(connection)], connection=connection)
+            worker.work(logging_level="WARNING")
+            if worker.was_told:
+                return
+        except (redis.RedisError, StoreAwayError) as error:  # away, or full, or a replica
             if not failing:
-                log.error("worker: Redis does not answer: %s", error)
+                log.error("worker: Redis cannot be worked with: %s", error)
             failing = True
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)  # RQ's own would ask Redis
         time.sleep(AGAIN)
 
 
+async def _check(settings: Settings, secrets: Secrets) -> None:
+    store = connect_async(settings.redis_url, timeout=5.0)
+    try:
+        await check(store, settings.redis_url, settings.shards, secrets)
+    finally:
+        await store.aclose()
+
+
 def _is_news(record: logging.LogRecord) -> bool:
-    """RQ logs a Redis that is away with all of its stack; one line of that is enough."""
+    """RQ logs a Redis that is away with all of its stack, and each try to reach it; the schedule and
+    `run_worker` say it once."""
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, redis.ConnectionError | redis.TimeoutError)
+    return not isinstance(error, redis.RedisError) and "could not connect to Redis" not in str(record.msg)
 
 
 def _beat(settings: Settings) -> None:

@@ -81,7 +81,11 @@ class Drain:
                     log.warning("drain: %d batches went from the spool to Redis", batches)
             except AWAY as error:
                 if not failing:
-                    log.warning("drain: the spool waits: %s: %s", type(error).__name__, error)
+                    log.warning(
+                        "drain: the spool waits: %s: %s",
+                        type(error).__name__,
+                        str(error) or "no answer in time",
+                    )
                 failing = True
             await asyncio.sleep(PAUSE)
 

@@ -284,7 +284,7 @@ class Recorder:
         self._in_spool = self._renew_next = False
 
     def _failed(self, error: Exception, group: _Group) -> None:
-        self.last_error = f"{type(error).__name__}: {error}"
+        self.last_error = f"{type(error).__name__}: {str(error) or 'no answer in time'}"
         self.away = True
         if self.failing_since is None:
             self.failing_since = self._clock()

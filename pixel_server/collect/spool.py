@@ -77,6 +77,8 @@ log = logging.getLogger("pixel_server.spool")
 
 FORMAT = 1
 SEGMENT_BYTES = 8 << 20
+LEAST_FREE = 64 << 20
+"""Bytes of a disk below which it is said to be nearly full."""
 
 _MAGIC = b"PXSPOOL\n"
 _MARKER = b"\xffHIT"
@@ -378,6 +380,22 @@ def status(directory: Path) -> Status:
             oldest = begun if oldest is None else min(oldest, begun)
     aside = sum(path.suffix != ".part" for path in directory.glob("aside/*"))
     return Status(segments, hits, size, oldest, aside)
+
+
+def trouble(directory: Path) -> str:
+    """Why hits could hardly be kept there now, were Redis away; empty: they could. Nothing is written to see.
+
+    Otherwise nobody would know before they are needed: a spool is made by the first hit that goes to it.
+    """
+    try:
+        there = next(path for path in (directory, *directory.resolve().parents) if path.exists())
+        if not there.is_dir() or not os.access(there, os.R_OK | os.W_OK | os.X_OK):
+            return f"{there} cannot be written"
+        disk = os.statvfs(there)
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    left = disk.f_bavail * disk.f_frsize
+    return f"the disk of {there} has {left >> 20} MB left" if left < LEAST_FREE else ""
 
 
 def waiting_since(directory: Path) -> int | None:

@@ -55,10 +55,14 @@ def add_demo(seed: int, as_json: bool) -> None:
     settings = Settings.from_env()
     if Consent(settings).rule("identified", None).mode == Mode.OFF:
         raise Failure("no demo: PIXEL_MAX_MODE is off, so nothing is kept")
-    secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
     url = store_url(settings)
+
+    async def fill(store: Any, found: Settings) -> Added:
+        secrets = Secrets.load(found.data, found.signing, found.recipient_secret)
+        return await add(store, url, found, secrets, time.time(), seed)
+
     try:
-        done = with_store(lambda store, found: add(store, url, found, secrets, time.time(), seed))
+        done = with_store(fill)
     except campaigns.Unknown:
         raise Failure("the demo was removed while it was filled") from None
     if as_json:

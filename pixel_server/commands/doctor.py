@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import click
 
@@ -18,11 +18,11 @@ STALE = 90
 
 
 class Finding(NamedTuple):
-    """What a check says of a thing. ok: nothing needs to be done about it."""
+    """What a check says of a thing. advice: it works, and could do better; problem: it does not."""
 
     check: str
     thing: str
-    ok: bool
+    level: Literal["ok", "advice", "problem"]
     text: str
 
 
@@ -33,22 +33,41 @@ def networks(settings: Settings, today: date) -> Iterator[Finding]:
     directory = settings.data / "networks"
     for path in sorted(directory.glob("*.txt")):
         if path.stem not in shipped():
-            yield Finding("networks", path.stem, False, f"{path} is not read: no list has this name")
+            yield Finding("networks", path.stem, "problem", f"{path} is not read: no list has this name")
     try:
         found = Networks.load(directory).lists
     except NetworksError as error:
-        yield Finding("networks", "lists", False, str(error))
+        yield Finding("networks", "lists", "problem", str(error))
         return
     for each in found:
         days = each.days(today)
         age = f"{_many(each.ranges, 'range')} of {each.date}, {_many(days, 'day')} old"
         again = f"run `pixel-server networks refresh {each.name}`"
         if each.name not in PUBLISHED:
-            yield Finding("networks", each.name, True, age)
+            yield Finding("networks", each.name, "ok", age)
         elif not each.ranges:
-            yield Finding("networks", each.name, False, f"empty; {again}")
+            yield Finding("networks", each.name, "advice", f"empty; {again}")
+        elif days > STALE:
+            yield Finding("networks", each.name, "advice", f"{age}; {again}")
         else:
-            yield Finding("networks", each.name, days <= STALE, age if days <= STALE else f"{age}; {again}")
+            yield Finding("networks", each.name, "ok", age)
+
+
+def spool(settings: Settings, today: date) -> Iterator[Finding]:
+    """Whether hits can be kept while Redis is away, and all that were could be read."""
+    from pixel_server.collect.spool import status, trouble  # noqa: PLC0415 - only this check needs it
+
+    if not settings.spool_bytes:
+        yield Finding("spool", "disk", "advice", "PIXEL_SPOOL_BYTES=0: while Redis is away, hits are lost")
+        return
+    if why := trouble(settings.data / "spool"):
+        yield Finding("spool", "disk", "problem", f"{why}: while Redis is away, hits may be lost")
+        return
+    found = status(settings.data / "spool")
+    yield Finding("spool", "disk", "ok", f"{_many(found.hits, 'hit')} waiting for Redis")
+    if found.aside:
+        where = settings.data / "spool" / "aside"
+        yield Finding("spool", "aside", "problem", f"{_many(found.aside, 'file')} set aside in {where}")
 
 
 def _many(number: int, noun: str) -> str:
@@ -57,14 +76,17 @@ def _many(number: int, noun: str) -> str:
 
 Check = Callable[[Settings, date], Iterator[Finding]]
 
-CHECKS: tuple[Check, ...] = (networks,)
+CHECKS: tuple[Check, ...] = (networks, spool)
 
 
 @click.command()
 @as_json
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Say what should be looked after. Exit code 1: something should."""
+    """Say what should be looked after. Needs no Redis; what runs now is told by /readyz.
+
+    `advice` can wait: the exit code is 1 for a `problem` only.
+    """
     settings = Settings.from_env()
     today = datetime.now(UTC).date()
     findings = [finding for check in CHECKS for finding in check(settings, today)]
@@ -72,6 +94,5 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         click.echo(json.dumps({"items": [finding._asdict() for finding in findings], "next": None}))
     else:
         for finding in findings:
-            mark = "ok" if finding.ok else "warning"
-            click.echo(f"{mark:<8} {finding.check} {finding.thing}: {finding.text}")
-    ctx.exit(0 if all(finding.ok for finding in findings) else 1)
+            click.echo(f"{finding.level:<8} {finding.check} {finding.thing}: {finding.text}")
+    ctx.exit(1 if any(finding.level == "problem" for finding in findings) else 0)

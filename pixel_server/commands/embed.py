@@ -47,6 +47,7 @@ def embed(
     With --recipients, one mail for each row goes into the directory OUT, with a list of them. OUT is there
     when all are done, or not at all. Of a message, RECIPIENT may be left out if it goes to one address alone.
     """
+    from pixel_server.check import is_message, is_surely_message  # noqa: PLC0415
     from pixel_server.frame import EmbedError  # noqa: PLC0415
 
     check_campaign(campaign_id)
@@ -58,6 +59,10 @@ def embed(
     mail = sys.stdin.buffer.read()
     if not mail.strip():
         raise Failure("give the mail on standard input")
+    if eml and not is_message(mail):
+        raise Failure("this is no whole message, it has no header: leave out --eml")
+    if not eml and is_surely_message(mail):
+        raise Failure("this looks like a whole message: say --eml")
     try:
         with_secrets = minter(campaign_id)
         make = _maker(mail, with_secrets, campaign_id, eml, twin, replace)

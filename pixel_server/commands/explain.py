@@ -20,6 +20,8 @@ def explain(ua: str, ip: str, headers: tuple[str, ...], delay: float | None, as_
     """Say what a hit would be taken for, and by which rule. Needs no Redis."""
     from pixel_server.report.explain import explain as judged  # noqa: PLC0415
 
+    if bad := [header for header in headers if not header.partition(":")[0].strip() or ":" not in header]:
+        raise Failure(f"--header {bad[0]!r} must have a name and a value, as `Referer: https://...`")
     named = {name.strip(): value.strip() for name, _, value in (header.partition(":") for header in headers)}
     try:
         found = judged(Settings.from_env(), ua, ip, named, delay)

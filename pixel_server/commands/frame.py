@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -24,6 +26,15 @@ class Failure(click.ClickException):
 
 
 class Group(click.Group):
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:  # a reader that has gone is nothing to tell of, and click's own
+            if error.filename is None:
+                _drop_output()
+            Failure(f"{error.filename or 'cannot write'}: {error.strerror or error}").show()
+            sys.exit(1)
+
     def invoke(self, ctx: click.Context) -> Any:
         from pixel_server.classify import RulesError  # noqa: PLC0415
         from pixel_server.networks import NetworksError  # noqa: PLC0415
@@ -37,6 +48,12 @@ class Group(click.Group):
             raise Failure(f"Redis does not answer: {error}; is `pixel-server up` running?") from None
         except redis.RedisError as error:
             raise Failure(f"Redis refuses: {error}") from None
+
+
+def _drop_output() -> None:
+    """What could not be written is not tried again at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -62,15 +79,18 @@ def is_redis_named() -> bool:
     return bool(os.environ.get("REDIS_URL", "").strip())
 
 
-def require_redis(address: str, message: str) -> None:
-    """Failure, with this message: nothing answers there."""
+def _require_running(address: str, settings: Settings) -> None:
+    """Failure: nobody named a Redis, and there is none: most likely `up` does not run."""
     from pixel_server import store as stores  # noqa: PLC0415
 
     try:
         with stores.connect(address) as client:
             client.ping()
     except (redis.ConnectionError, redis.TimeoutError, OSError):
-        raise Failure(message) from None
+        message = (
+            f"pixel-server does not run with {settings.data}, or its Redis does not answer: start it there"
+        )
+        raise Failure(f"{message} with `pixel-server up`, or set PIXEL_DATA_DIR or REDIS_URL") from None
     except redis.RedisError:
         return  # it is there, and says more to who asks more
 
@@ -80,11 +100,7 @@ def with_store(act: Callable[[Any, Settings], Awaitable[T]]) -> T:
     settings = Settings.from_env()
     address = store_url(settings)
     if not is_redis_named():
-        require_redis(
-            address,
-            f"pixel-server does not run with {settings.data}, or its Redis does not answer: "
-            "start it there with `pixel-server up`, or set PIXEL_DATA_DIR or REDIS_URL",
-        )
+        _require_running(address, settings)
     secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
     return with_this(address, settings, secrets, act)
 

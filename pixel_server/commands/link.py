@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -30,7 +31,7 @@ def link(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Make the pixel link of one mail, or of each row of a list. Works offline.
+    """Make the pixel link of one mail, or of each row of a list, in the campaign's mode. Works offline.
 
     The new list has all columns of the old one, and pixel_url, pixel_html and privacy_url. It is there when
     all rows are done, or not at all. Rows that cannot be used are left out and named in OUT.bad; then the
@@ -52,8 +53,8 @@ def link(
         raise Failure(f"recipient {error}") from None
     made = minter(campaign_id).link(campaign_id, recipient)
     if as_json:
-        click.echo(json.dumps({"recipient": recipient, "url": made.url, "html": made.html}))
-    else:
+        click.echo(json.dumps({"recipient": recipient, **asdict(made)}))
+    elif made.url is not None:
         click.echo(made.html if as_html else made.url)
 
 

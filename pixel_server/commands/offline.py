@@ -10,8 +10,10 @@ import redis
 from pixel_server.commands.frame import Failure, left_base_url, store_url
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
+from pixel_server.tokens import Mode
 
 if TYPE_CHECKING:
+    from pixel_server.directory import Directory
     from pixel_server.links import Minter
 
 PATIENCE = 0.25
@@ -27,9 +29,10 @@ def check_campaign(campaign: str) -> None:
 
 
 def minter(campaign: str) -> Minter:
-    """What makes links; says on standard error if this campaign is not there.
+    """What makes links of this campaign, in its mode; says on standard error if it is not there.
 
-    Failure: it is not known where the world reaches the server, or `up` has other secrets.
+    Failure: it is a web campaign, it is not known where the world reaches the server, or `up` has other
+    secrets.
     """
     from pixel_server.links import Minter  # noqa: PLC0415
 
@@ -42,8 +45,7 @@ def minter(campaign: str) -> Minter:
         )
     secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
     _are_those_of_up(settings, secrets)
-    _look_for(campaign, settings, secrets)
-    return Minter(address, secrets)
+    return Minter(address, secrets, _mode(campaign, settings, secrets))
 
 
 def _are_those_of_up(settings: Settings, secrets: Secrets) -> None:
@@ -56,24 +58,50 @@ def _are_those_of_up(settings: Settings, secrets: Secrets) -> None:
         raise Failure("`up` had other secrets: set the same PIXEL_SECRET and PIXEL_RECIPIENT_SECRET here")
 
 
-def _look_for(campaign: str, settings: Settings, secrets: Secrets) -> None:
-    """Warns of an id that is not there, as one that is mistyped. Silent where our store does not answer."""
-    from pixel_server import keys, store  # noqa: PLC0415
+def _mode(campaign: str, settings: Settings, secrets: Secrets) -> Mode:
+    """That of a campaign: as our store has it, else as a web process last wrote it to the data directory.
+
+    Failure: it is a web campaign. Warns of an id that is not there, as one that is mistyped.
+    """
+    from pixel_server.consent import Consent  # noqa: PLC0415
+    from pixel_server.directory import SAVED, Directory  # noqa: PLC0415
+
+    known = Directory(None, Consent(settings))
+    if not _ask(known, campaign, settings, secrets):
+        known.restore(settings.data / SAVED)
+        if not known.kinds:  # nothing is known of any
+            return known.mode(campaign)
+    if known.is_web(campaign):
+        raise Failure(f"{campaign!r} is a web campaign: one pixel for all its pages; see docs/web.md")
+    if campaign in known.gone:
+        click.echo(f"pixel-server: the campaign {campaign!r} was deleted: no open of it is counted", err=True)
+    elif campaign not in known.kinds:
+        click.echo(
+            f"pixel-server: there is no campaign {campaign!r} yet: its first open will make it", err=True
+        )
+    mode = known.mode(campaign)
+    if mode is Mode.OFF:
+        click.echo(f"pixel-server: the mode of {campaign!r} is off: no link is made", err=True)
+    return mode
+
+
+def _ask(known: Directory, campaign: str, settings: Settings, secrets: Secrets) -> bool:
+    """Learns of one campaign from the store. False: it does not answer, or is not ours."""
+    from pixel_server import campaigns, keys, store  # noqa: PLC0415
 
     try:
         with store.connect(store_url(settings), timeout=PATIENCE) as client:
             pipe = client.pipeline(transaction=False)
             pipe.hget(keys.STORE, "recipient")
-            pipe.hexists(keys.campaign(campaign), "record")
+            pipe.hget(keys.campaign(campaign), "record")
             pipe.sismember(keys.GONE, campaign)
-            recipient, is_there, is_gone = pipe.execute()
+            recipient, record, is_gone = pipe.execute()
     except (redis.RedisError, OSError):
-        return
-    if recipient != secrets.fingerprints()[0].encode() or is_there:
-        return
-    if is_gone:
-        click.echo(f"pixel-server: the campaign {campaign!r} was deleted: no open of it is counted", err=True)
-    else:
-        click.echo(
-            f"pixel-server: there is no campaign {campaign!r} yet: its first open will make it", err=True
-        )
+        return False
+    if recipient != secrets.fingerprints()[0].encode():
+        return False
+    if record is not None:
+        known.learn(campaigns.decode(record))
+    elif is_gone:
+        known.forget(campaign)
+    return True

@@ -18,19 +18,23 @@ if TYPE_CHECKING:
 @click.option("--key", metavar="ID", help="Sign in with this API key.  [default: the oldest that may do all]")
 @as_json
 def sign_in(key: str | None, as_json: bool) -> None:
-    """Print a link that signs in to the dashboard, once and within ten minutes."""
-    from pixel_server import sign_in_links  # noqa: PLC0415
-    from pixel_server.up import left  # noqa: PLC0415
+    """Print a link that signs in to the dashboard, once and within ten minutes.
 
-    async def make(store: AsyncRedis, settings: Settings) -> tuple[str, str]:
+    If the `up` here has another address than the base URL's, the link at that goes to standard error.
+    """
+    from pixel_server import sign_in_links  # noqa: PLC0415
+    from pixel_server.up import left, sign_in_bases  # noqa: PLC0415
+
+    async def make(store: AsyncRedis, settings: Settings) -> tuple[list[str], str]:
         found = left(settings.data)
         base_url = settings.base_url or (found.base_url if found else None)
         if base_url is None:
             raise Failure("set PIXEL_BASE_URL: a link needs an address")
-        return base_url, await sign_in_links.make(store, key)
+        bases = sign_in_bases(found.address, base_url) if found else [base_url]
+        return bases, await sign_in_links.make(store, key)
 
     try:
-        base_url, token = with_store(make)
+        bases, token = with_store(make)
     except sign_in_links.NoKey:
         what = (
             f"there is no key {key}"
@@ -38,5 +42,11 @@ def sign_in(key: str | None, as_json: bool) -> None:
             else "no API key may do all; make one: pixel-server key create NAME"
         )
         raise Failure(what) from None
-    link = f"{base_url}/sign-in/{token}"
-    click.echo(json.dumps({"url": link, "seconds": sign_in_links.LIVES}) if as_json else link)
+    links = [f"{base}/sign-in/{token}" for base in bases]
+    if as_json:
+        local = links[1] if links[1:] else None
+        click.echo(json.dumps({"url": links[0], "local_url": local, "seconds": sign_in_links.LIVES}))
+        return
+    click.echo(links[0])
+    for other in links[1:]:
+        click.echo(f"pixel-server: or at {other} (the same, at its own address)", err=True)

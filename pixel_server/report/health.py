@@ -39,7 +39,8 @@ class Recording(Protocol):
 class Health:
     """Both endpoints. recent: client addresses of the last hits of this process.
 
-    spool: (segments, hits, bytes, ms since when the oldest waits, files set aside).
+    spool: (segments, hits, bytes, ms since when the oldest waits, files set aside), or OSError. trouble: why
+    it could take no hits, or "".
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Health:
         recording: Recording,
         spool: Callable[[], tuple[int, int, int, int | None, int]],
         recent: Callable[[], list[bytes]],
+        trouble: Callable[[], str],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -56,6 +58,7 @@ class Health:
         self._recording = recording
         self._spool = spool
         self._recent = recent
+        self._trouble = trouble
         self._clock = clock
 
     async def healthz(self, request: Request) -> Response:
@@ -78,14 +81,7 @@ class Health:
         except (redis.RedisError, OSError) as error:
             away = f"{type(error).__name__}: {error}"
             report["redis"] = {"answers": False, "error": away}
-        segments, hits, size, oldest, aside = await asyncio.to_thread(self._spool)
-        report["spool"] = {
-            "segments": segments,
-            "hits": hits,
-            "bytes": size,
-            "waiting_since": None if oldest is None else show_ms(oldest),
-            "set_aside": aside,
-        }
+        report["spool"] = await asyncio.to_thread(self._of_spool)
         storing = recording.stores and (not away or self._settings.spool_bytes > 0)
         warnings = _warnings(report, self._recent())
         if not storing:
@@ -95,11 +91,26 @@ class Health:
         status = "ok" if storing and not warnings else "degraded" if storing else "failing"
         return reply({"status": status, "warnings": warnings, **report}, 200 if storing else 503)
 
+    def _of_spool(self) -> dict[str, Any]:
+        trouble = self._trouble() if self._settings.spool_bytes else ""
+        try:
+            segments, hits, size, oldest, aside = self._spool()
+        except OSError as error:
+            return {"trouble": trouble or f"{error.filename}: {error.strerror}"}
+        return {
+            "segments": segments,
+            "hits": hits,
+            "bytes": size,
+            "waiting_since": None if oldest is None else show_ms(oldest),
+            "set_aside": aside,
+            **({"trouble": trouble} if trouble else {}),
+        }
+
     async def _of_store(self) -> dict[str, Any]:
         shards = range(self._settings.shards)
         now = self._clock()
         pipe = self._store.pipeline(transaction=False)
-        pipe.zcount(keys.WORKERS, now - 10, "+inf")
+        pipe.zcount(keys.WORKERS, now - 10, now + 60)  # later ones are from before the clock was set back
         for shard in shards:
             pipe.xlen(keys.hits(shard))
             pipe.eval(producer.OLDEST, 1, keys.hits(shard))
@@ -114,7 +125,13 @@ class Health:
         waiting = [now - int(first.partition(b"-")[0]) / 1000 for first in firsts if first]
         kept = await durability(self._store)
         return {
-            "redis": {"answers": True, "durability": kept.text, "aof": kept.aof, "fsync": kept.fsync},
+            "redis": {
+                "answers": True,
+                "durability": kept.text,
+                "aof": kept.aof,
+                "fsync": kept.fsync,
+                "eviction": kept.eviction,
+            },
             "workers": workers,
             "oldest_uncounted_seconds": round(max(0.0, *waiting), 3) if waiting else None,
             "stream_entries": sum(lengths),
@@ -131,13 +148,20 @@ def _warnings(report: dict[str, Any], recent: list[bytes]) -> list[str]:
     age = report.get("oldest_uncounted_seconds")
     if age is not None and age > 60:
         found.append(f"a hit has waited {age:.0f} s to be counted")
-    if report["spool"]["set_aside"]:
+    if trouble := report["spool"].get("trouble"):
+        found.append(f"{trouble}: while Redis is away, hits may be lost")
+    if report["spool"].get("set_aside"):
         found.append("the spool has set batches aside: see its folder `aside` and the log")
     found += [f"shard {shard} stands still: {why}" for shard, why in report.get("stopped", {}).items()]
     if report.get("dead_letters"):
         found.append(f"{report['dead_letters']} dead letters: see `pixel-server dead-letters list`")
     if report["recorder"]["gaps"]:
         found.append(f"{report['recorder']['gaps']} batches were lost: Redis came back without them")
+    eviction = report.get("redis", {}).get("eviction", "unknown")
+    if eviction not in ("noeviction", "unknown"):
+        found.append(
+            f"Redis throws counts away when it is full: set maxmemory-policy {eviction} to noeviction"
+        )
     if report.get("redis", {}).get("aof") == "no":
         found.append("Redis keeps no append-only file: what it is given can be lost")
     return found + _proxy_warning(recent)

@@ -102,6 +102,18 @@ def test_nothing_is_left_of_a_list_that_fails(offline, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "list.csv"]
 
 
+def test_a_message_and_html_are_told_apart(offline):
+    raw = message().as_bytes()
+    assert offline("embed", "spring", ADA, stdin=raw).stderr == (
+        "pixel-server: this looks like a whole message: say --eml\n"
+    )
+    for html in (HTML, b"Dear: all\n\n<p>From: me</p>"):
+        assert offline("embed", "spring", ADA, stdin=html).exit_code == 0
+    done = offline("embed", "spring", ADA, "--eml", stdin=HTML)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "pixel-server: this is no whole message, it has no header: leave out --eml\n"
+
+
 def test_what_does_not_go_together(offline, tmp_path):
     path = tmp_path / "list.csv"
     path.write_bytes(b"recipient\nada\n")

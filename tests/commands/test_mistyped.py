@@ -1,4 +1,4 @@
-"""`link` and `embed` warn of a campaign that is not there, where the store can say so."""
+"""What `link` and `embed` know of a campaign, and say of one that is not there."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ import pytest
 
 from pixel_server import campaigns, store
 from pixel_server.commands import offline as commands
+from pixel_server.consent import Consent
+from pixel_server.directory import SAVED, Directory
 from pixel_server.frame import pixels
 from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+from pixel_server.tokens import Mode, peek
 
 ADA = "ada@example.org"
 HTML = b"<body>Hi</body>"
@@ -67,6 +71,57 @@ def test_a_deleted_campaign_is_not_said_to_be_made_again(offline, act, settings)
     done = offline("link", "spring", ADA, REDIS_URL=act(make_and_delete))
     assert done.exit_code == 0
     assert done.stderr == "pixel-server: the campaign 'spring' was deleted: no open of it is counted\n"
+
+
+@pytest.fixture(params=["store", "file"])
+def known(request, act, tmp_path):
+    """Makes campaigns known: (id, kind, mode) to a store that answers, or to a data directory without one.
+    Gives a REDIS_URL."""
+
+    def know(*made):
+        found = [campaigns.new(name, name, kind, mode=mode) for name, kind, mode in made]
+        if request.param == "file":
+            (tmp_path / "data").mkdir(exist_ok=True)
+            directory = Directory(None, Consent(Settings()))
+            for campaign in found:
+                directory.learn(campaign)
+            directory.save(tmp_path / "data" / SAVED)
+            return "redis://127.0.0.1:1/0"
+
+        async def create(client):
+            for campaign in found:
+                await campaigns.create(client, campaign)
+
+        return act(create)
+
+    return know
+
+
+@pytest.mark.parametrize("command", ["link", "embed"])
+def test_a_web_campaign_has_no_links(offline, known, command):
+    redis_url = known(("docs", "web", "pseudonymous"))
+    done = offline(command, "docs", ADA, stdin=HTML, REDIS_URL=redis_url)
+    said = "pixel-server: 'docs' is a web campaign: one pixel for all its pages; see docs/web.md\n"
+    assert (done.exit_code, done.stdout, done.stderr) == (1, "", said)
+
+
+def test_links_are_of_the_campaigns_mode(offline, known):
+    redis_url = known(("all", "email", "count"), ("last", "email", "last"), ("none", "email", "off"))
+
+    def link(campaign, recipient):
+        done = offline("link", campaign, recipient, REDIS_URL=redis_url)
+        assert done.exit_code == 0
+        return done.stdout
+
+    def token(url):
+        return peek(url.strip().rpartition("/")[2].removesuffix(".gif").encode())
+
+    assert token(link("all", ADA)) == token(link("all", "bob@example.org"))
+    assert (token(link("all", ADA)).mode, token(link("last", ADA)).mode) == (Mode.COUNT, Mode.LAST)
+    assert link("none", ADA) == ""
+    done = offline("embed", "none", ADA, stdin=HTML, REDIS_URL=redis_url)
+    said = "pixel-server: the mode of 'none' is off: no link is made\n"
+    assert (done.exit_code, done.stdout_bytes, done.stderr) == (0, HTML, said)
 
 
 def test_another_servers_store_says_nothing(offline, act, redis_url, tmp_path):

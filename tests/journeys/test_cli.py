@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from pixel_server import keys, settings, store
-from pixel_server.secret import Secrets
+from pixel_server.secret import Secrets, SecretsError
 from pixel_server.up import left
 from tests.stack import NOBODY_ASKED, PROGRAM, Stack, until
 
@@ -92,6 +93,8 @@ def test_a_link_that_signs_in(stack: Stack):
     made = as_json(stack, "sign-in")
     assert (made["url"].startswith(f"{stack.address}/sign-in/"), made["seconds"]) == (True, 600)
     assert made["url"] != link
+    assert made["local_url"] is None
+    assert stack.run("sign-in").stderr == ""
     key = stack.run("key", "create", "reader", "--scope", "read").stdout.strip()
     assert key
     assert_one_line(cli("sign-in", "--key", "0" * 12, data=stack.data), "there is no key")
@@ -271,6 +274,10 @@ def test_a_link_that_up_would_not_count_is_not_made(stack: Stack):
         (["key", "create", b"\xff"], ["name"]),
         (["key", "revoke", "nobody"], ["no key nobody"]),
         (["key", "revoke", b"\xff"], ["no key"]),
+        (
+            ["explain", "--ua", "x", "--ip", "192.0.2.1", "--header", "Referer"],
+            ["--header 'Referer'", "value"],
+        ),
     ],
 )
 def test_bad_input_is_one_line(stack: Stack, arguments: list[str | bytes], words: list[str]):
@@ -332,6 +339,56 @@ def test_secrets_that_are_not_there(stack: Stack, tmp_path: Path, command: list[
     done = cli(*command, data=tmp_path / "elsewhere", **wanted)
     assert_one_line(done, f"no secrets in {tmp_path}/elsewhere", "PIXEL_DATA_DIR", "PIXEL_SECRET")
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("command", ["settings", "--help", "networks list", "link spring ada"])
+def test_a_full_disk_behind_stdout_is_one_line(tmp_path: Path, command: str):
+    Secrets.make(tmp_path)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [PROGRAM, *command.split()],
+            env={**os.environ, "PIXEL_DATA_DIR": str(tmp_path), "PIXEL_BASE_URL": "http://127.0.0.1:1"},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "pixel-server: cannot write: No space left on device\n")
+
+
+def test_a_reader_that_has_gone_is_nothing_to_tell_of(tmp_path: Path):
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [PROGRAM, "settings"], stdout=write, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path
+    )
+    os.close(write)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["spool status", "doctor", "check /dev/null"])
+def test_a_data_directory_that_cannot_be_one_is_one_line(tmp_path: Path, command: str):
+    done = cli(*command.split(), data=tmp_path / ("x" * 300))
+    assert_one_line(done, "x" * 300, "File name too long")
+
+
+def test_what_is_another_users_is_not_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "up.json").write_text("{}")
+    (tmp_path / "secrets.json").write_text("{}")
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(settings.SettingsError, match=r"cannot read .*up\.json: Permission denied"):
+        left(tmp_path)
+    with pytest.raises(SecretsError, match=r"cannot read .*secrets\.json: Permission denied"):
+        Secrets.load(tmp_path)
+
+
+def test_a_demo_for_nobody_leaves_no_secrets(tmp_path: Path):
+    assert_one_line(cli("demo", "add", data=tmp_path), "does not run with")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_secrets_that_cannot_be_read(tmp_path: Path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -12,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.conftest import API_KEY
 from tests.stack import Stack, free_port, until
@@ -141,6 +144,49 @@ def test_a_process_stops_when_it_is_told_to(host: Stack, run: Run, command: str,
     process.send_signal(number)
     assert process.wait(20) in (0, -signal.SIGTERM)
     until(lambda: host.pids("pixel") == [], within=15)
+
+
+def test_a_worker_bears_a_redis_that_becomes_a_replica(
+    host: Stack, run: Run, client: redis.Redis, tmp_path: Path
+):
+    run(LINES["web"])
+    make_campaign(host)
+    log = tmp_path / "work.log"
+    run(f"exec pixel-server work 2>{log}")
+    counted(host, ["ada"])
+    client.replicaof("127.0.0.1", "1")
+    try:
+        until(lambda: "worker: Redis cannot be worked with" in log.read_text())
+    finally:
+        client.replicaof("NO", "ONE")
+    counted(host, ["bob"])
+    said = log.read_text()
+    assert "Traceback" not in said
+    assert "ended with" not in said
+
+
+def test_a_web_process_starts_before_a_redis_that_nobody_named(host: Stack, run: Run, tmp_path: Path):
+    """Only where none is at that address; else it would be used."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 6379)) == 0:
+            pytest.skip("a Redis is at the default address")
+    log = tmp_path / "web.log"
+    run(f"exec pixel-server serve 2>{log}", REDIS_URL="")
+    until(lambda: answers(host))
+    assert "Redis at 127.0.0.1:6379 does not answer" in log.read_text()
+    assert "pixel-server up" not in log.read_text()
+
+
+@pytest.mark.parametrize(("hard", "warned"), [(5000, False), (200, True)])
+def test_as_many_files_may_be_open_as_the_system_lets(
+    host: Stack, run: Run, tmp_path: Path, hard: int, warned: bool
+):
+    log = tmp_path / "web.log"
+    process = run(f"ulimit -Sn 100; ulimit -Hn {hard}; exec pixel-server serve 2>{log}")
+    until(lambda: answers(host))
+    limits = Path(f"/proc/{process.pid}/limits").read_text()
+    assert re.search(rf"Max open files +{hard} +{hard} ", limits)
+    assert (f"only {hard} files may be open" in log.read_text()) == warned
 
 
 def test_a_port_that_is_taken(host: Stack, run: Run):

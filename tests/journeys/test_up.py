@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import re
 import shutil
@@ -13,13 +15,14 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pixel_server import store, valkey
-from pixel_server.up import sign_in_bases
+from pixel_server.up import leave, left, sign_in_bases
 from tests.stack import PROGRAM, Stack, free_port, until
 
 if TYPE_CHECKING:
@@ -132,6 +135,13 @@ def test_behind_https_one_can_sign_in_on_this_machine_too(data: Path, browser: B
         assert first.startswith("https://www.example.org/px/sign-in/")
         path = first.removeprefix("https://www.example.org")
         assert second == made.address + path
+        printed = made.run("sign-in")
+        assert printed.stdout.startswith("https://www.example.org/px/sign-in/")
+        assert printed.stdout.count("\n") == 1
+        token = printed.stdout.strip().rpartition("/")[2]
+        assert f"or at {made.address}/px/sign-in/{token} (" in printed.stderr
+        shown = json.loads(made.run("sign-in", "--json").stdout)
+        assert shown["local_url"].startswith(f"{made.address}/px/sign-in/")
         page = browser.new_page()
         page.goto(second)
         page.get_by_role("button", name="Sign out").wait_for()
@@ -191,6 +201,79 @@ def test_ctrl_c_ends_all_of_it_and_loses_no_hit(stack: Stack):
     until(lambda: stack.totals("mail")["opens"] == 100)
     assert stack.stop(signal.SIGTERM) == 0
     assert stack.pids("") == []
+
+
+def test_a_terminal_that_is_closed_ends_all_of_it_too_and_nohup_is_heeded(data: Path):
+    made = Stack(data)
+    made.start()
+    assert made.stop(signal.SIGHUP) == 0
+    assert made.pids("") == []
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        made.start()
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    made.process.send_signal(signal.SIGHUP)
+    hits(made, mail(made), 3)
+    until(lambda: made.totals("mail")["opens"] == 3)
+    assert made.stop() == 0
+
+
+def test_secrets_that_are_lost_meanwhile_count_nothing_under_others(stack: Stack):
+    url = mail(stack)
+    (stack.data / "secrets.json").rename(stack.data / "kept")
+    os.kill(children(stack)["worker"], signal.SIGKILL)
+    until(lambda: "belongs to another recipient secret: restore secrets.json" in stack.output())
+    hits(stack, url, 1)
+    (stack.data / "kept").rename(stack.data / "secrets.json")
+    until(lambda: stack.totals("mail")["opens"] == 1)
+    assert "Traceback" not in stack.output()
+
+
+@pytest.mark.parametrize(
+    "environ", [{"PIXEL_RULES": "/nowhere/rules.toml"}, {"PIXEL_DATA_DIR": "bad-list"}], ids=["rules", "list"]
+)
+def test_what_the_children_could_not_start_with_is_said_at_once(data: Path, environ: dict[str, str]):
+    if "PIXEL_DATA_DIR" in environ:
+        (data / "networks").mkdir()
+        (data / "networks" / "cisco.txt").write_text("nonsense\n")
+    assert_refused(up(data, None, **environ), "rules.toml" if "PIXEL_RULES" in environ else "cisco.txt")
+    assert not (data / "valkey").exists()
+
+
+def test_a_mistyped_setting_is_told_once(data: Path):
+    made = Stack(data, PIXEL_TRUSTED_PROXY="10.0.0.1")
+    made.start()
+    assert made.output().count("PIXEL_TRUSTED_PROXIES is one") == 1
+    assert made.stop() == 0
+
+
+def test_a_valkey_that_ends_says_where_to_read_why(stack: Stack):
+    os.kill(children(stack)["valkey"], signal.SIGKILL)
+    until(lambda: f"killed by signal 9 (why: {stack.data}/valkey/valkey.log); starting" in stack.output())
+
+
+@pytest.mark.parametrize(("host", "shown"), [("", "127.0.0.1"), ("::", "[::1]")])
+def test_all_addresses_are_those_of_both_kinds(data: Path, host: str, shown: str):
+    made = Stack(data)
+    made.start("--host", host)
+    assert f"up at http://{shown}:{made.port}\n" in made.output()
+    assert made.call("GET", "/api/campaigns")[0] == 200, "at 127.0.0.1"
+    assert made.stop() == 0
+
+
+def test_a_full_disk_takes_nothing_that_the_last_up_left(stack: Stack, monkeypatch: pytest.MonkeyPatch):
+    before = left(stack.data)
+    real = Path.write_text
+
+    def fill(path: Path, text: str) -> int:
+        real(path, text[:10])
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_text", fill)
+    with pytest.raises(OSError, match="No space left"):
+        leave(stack.data, replace(before, address="http://elsewhere"))
+    assert left(stack.data) == before
 
 
 @pytest.mark.parametrize("part", ["web", "workers", "worker", "valkey"])

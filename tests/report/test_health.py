@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from pixel_server import keys, store
 from pixel_server.app import create_app
+from pixel_server.collect import spool
 
 
 def warnings(web):
@@ -31,7 +32,8 @@ def test_all_is_well(site, client, clock):
     assert found["recorder"]["failing_since"] is None
 
 
-def test_no_worker(site):
+def test_no_worker(site, client, clock):
+    client.zadd(keys.WORKERS, {"one from before the clock was set back": clock.now + 3600})
     answer = site.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
     assert "no worker" in warnings(site)
@@ -91,3 +93,24 @@ def test_redis_away(settings, secrets, spool_bytes, status, word):
     assert answer.json()["redis"]["answers"] is False
     assert "nowhere" in warnings(web)
     assert web.get("/healthz").status_code == 200
+
+
+def test_a_spool_that_could_not_be_used_is_told_while_all_is_well(mail, site, settings, monkeypatch):
+    mail()
+    (settings.data / "spool").write_text("no directory")
+    found = site.get("/readyz")
+    assert (found.status_code, found.json()["status"]) == (200, "degraded")
+    assert "spool cannot be written: while Redis is away, hits may be lost" in warnings(site)
+    assert site.get("/api/campaigns/mail/stats").status_code == 200
+    (settings.data / "spool").unlink()
+    monkeypatch.setattr(spool, "LEAST_FREE", 1 << 62)
+    assert "MB left: while Redis is away" in warnings(site)
+
+
+def test_a_redis_that_was_told_to_evict_is_told(site, client):
+    assert "maxmemory-policy" not in warnings(site)
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        assert "set maxmemory-policy allkeys-lru to noeviction" in warnings(site)
+    finally:
+        client.config_set("maxmemory-policy", "noeviction")

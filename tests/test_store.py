@@ -1,0 +1,66 @@
+"""A store that takes no writes now: what is known of it can be read, and hits do not wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+import redis
+from starlette.testclient import TestClient
+
+from pixel_server import jobs, store
+from pixel_server.app import create_app
+from pixel_server.links import Minter
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+
+
+@contextlib.contextmanager
+def full(client: redis.Redis) -> Iterator[None]:
+    client.config_set("maxmemory", 1)
+    try:
+        yield
+    finally:
+        client.config_set("maxmemory", 0)
+
+
+@contextlib.contextmanager
+def read_only(client: redis.Redis) -> Iterator[None]:
+    client.replicaof("127.0.0.1", "1")
+    try:
+        yield
+    finally:
+        client.replicaof("NO", "ONE")
+
+
+def check(settings: Settings, secrets: Secrets) -> None:
+    async def once() -> None:
+        async with store.connect_async(settings.redis_url) as client:
+            await store.check(client, settings.redis_url, settings.shards, secrets)
+
+    asyncio.run(once())
+
+
+@pytest.mark.parametrize("state", [full, read_only])
+def test_one_that_is_ours_is_only_read(state, client, settings, secrets):
+    check(settings, secrets)
+    with state(client):
+        check(settings, secrets)
+
+
+@pytest.mark.parametrize("state", [full, read_only])
+def test_a_new_one_that_takes_no_writes_is_away_and_not_unfit(state, client, settings, secrets):
+    with state(client), pytest.raises(store.StoreAwayError, match="takes no writes"):
+        check(settings, secrets)
+
+
+def test_a_web_process_that_starts_while_redis_is_full_spools_what_it_is_sent(client, settings, secrets):
+    queue = jobs.queue(store.connect(settings.redis_url))
+    app = create_app(settings, secrets, store.connect_async(settings.redis_url), queue)
+    url = Minter("http://pixel.test", secrets).link("spring", "ada@example.org").url
+    with full(client), TestClient(app, base_url="http://pixel.test") as web:
+        answer = web.get(url)
+        assert (answer.status_code, answer.headers["x-pixel"]) == (200, "recorded")
+        assert web.get("/readyz").json()["spool"]["hits"] == 1
