@@ -85,7 +85,12 @@ class Stream:
         if options.get("password"):
             name = (options["username"].encode(),) if options.get("username") else ()
             hello.insert(0, (b"AUTH", *name, options["password"].encode()))
-        await wire.send(b"".join(b"*%d\r\n" % len(c) + b"".join(map(_bulk, c)) for c in hello), len(hello))
+        try:
+            commands = (b"*%d\r\n" % len(words) + b"".join(map(_bulk, words)) for words in hello)
+            await wire.send(b"".join(commands), len(hello))
+        except BaseException:
+            wire.abort()
+            raise
         return wire
 
 
