@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import hiredis
 
-from pixel_server import producer
 from pixel_server.collect.recorder import Batch, Sink, report_gap
 from pixel_server.collect.spool import Newer, Segment, Spool
 
@@ -113,7 +112,7 @@ class Drain:
             seen = await self._sink.append(run)
             self._taken()
             for batch, was in zip(run, seen, strict=True):
-                if was == producer.STALE:
+                if was < 0:
                     await asyncio.to_thread(
                         self._spool.set_aside, batch, "its producer is older than what Redis remembers"
                     )

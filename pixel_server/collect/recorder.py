@@ -48,7 +48,7 @@ class Sink(Protocol):
     """Where a recorder puts its batches."""
 
     async def append(self, batches: Sequence[Batch]) -> list[int]:
-        """Stores them all, each once; for each, the sequence number last seen before, or producer.STALE.
+        """Stores them all, each once; for each, what `producer.APPEND` gives.
 
         Any exception: it is not known what was stored. The same batches are then given again.
         """
@@ -242,11 +242,11 @@ class Recorder:
         except Exception as error:
             self._failed(error, group)
             return batches
-        if producer.STALE in seen:
+        if min(seen) < 0:
             # Nothing of this id can have been stored lately, so a new number doubles nothing.
             log.warning("recorder: producer %s is no longer known; going on under a new one", self._producer)
-            stale = {batch.shard for batch, was in zip(batches, seen, strict=True) if was == producer.STALE}
-            self._renew()
+            stale = {batch.shard for batch, was in zip(batches, seen, strict=True) if was < 0}
+            self._renew(producer.floor(min(seen)))
             return self._number(group, only=stale)
         for batch, was in zip(batches, seen, strict=True):
             self.counts["gaps"] += report_gap(batch, was)
@@ -277,8 +277,8 @@ class Recorder:
                 batches.append(Batch(shard, self._producer, sequence, hit.encode_batch(hits)))
         return batches
 
-    def _renew(self) -> None:
-        self._producer = producer.new_id(self._clock())
+    def _renew(self, floor: int = 0) -> None:
+        self._producer = producer.new_id(self._clock(), floor)
         self._sequence = {}
         self._last = self._clock()
         self._in_spool = self._renew_next = False

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pixel_server import hit, keys, store
+from pixel_server import hit, keys, producer, store
 from pixel_server.collect import recorder as module
 from pixel_server.collect.recorder import Batch, Recorder
 from pixel_server.collect.stream import Stream
 from pixel_server.hit import Hit
+from tests.conftest import NOW
 
 SHARDS = 3
 
@@ -153,4 +154,32 @@ def test_a_producer_below_the_floor_goes_on_under_a_new_id(redis_url: str):
         await redis.aclose()
         return [*refused, length]
 
-    assert asyncio.run(story()) == [-2, 1]
+    assert asyncio.run(story()) == [-1 - 0xFFFFFFFFFFFF, 1]
+
+
+def test_clocks_that_were_wrong_leave_no_producer_below_the_floor(redis_url: str):
+    """One process began when its clock was years ahead. Others begin before theirs is set."""
+    year = 365 * 86_400
+    ahead = producer.new_id(NOW + 9 * year)
+
+    async def story() -> tuple[dict[bytes, bytes], list[bool]]:
+        redis = store.connect_async(redis_url)
+        idle_since = int(NOW * 1000) - producer.IDLE_MS - 1
+        await redis.hset(keys.producers(0), ahead, f"7 {idle_since}")
+        await redis.eval(producer.PRUNE, 1, keys.producers(0), idle_since + 1)
+        kept = await redis.hgetall(keys.producers(0))
+        await redis.hset(keys.producers(0), "floor", ahead + "~")  # as versions before this one left it
+        stored = []
+        for now in (NOW, 0.0):
+            made = Recorder(Stream(redis_url), 1, 1 << 20, clock=lambda at=now: at)
+            made.start()
+            answered = asyncio.get_running_loop().create_future()
+            made.record(0, a_hit(1), answered.set_result)
+            stored.append(await answered)
+            await made.close()
+        await redis.aclose()
+        return kept, stored
+
+    kept, stored = asyncio.run(story())
+    assert set(kept) == {ahead.encode()}
+    assert stored == [True, True]
