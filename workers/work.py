@@ -83,6 +83,7 @@ def _beat(settings: Settings) -> None:
         try:
             store.zadd(keys.WORKERS, {name: now})
             store.zremrangebyscore(keys.WORKERS, 0, now - 60)
+            store.zremrangebyscore(keys.WORKERS, now + keys.SKEW, "+inf")
         except (redis.RedisError, OSError):
             pass  # the worker itself says so
         time.sleep(BEAT)

@@ -99,7 +99,7 @@ class Health:
         shards = range(self._settings.shards)
         now = self._clock()
         pipe = self._store.pipeline(transaction=False)
-        pipe.zcount(keys.WORKERS, now - 10, "+inf")
+        pipe.zcount(keys.WORKERS, now - 10, now + keys.SKEW)
         for shard in shards:
             pipe.xlen(keys.hits(shard))
             pipe.eval(producer.OLDEST, 1, keys.hits(shard))
