@@ -134,7 +134,7 @@ def create_app(
             log.error("%s; hits go to the spool, by what is known of campaigns from before", error)
             directory.restore(settings.data / "campaigns.json")
             running.append(_begin_later(begin))
-        started = [asyncio.create_task(run) for run in running]
+        started = tasks.start(running)
         gc.freeze()  # what was made so far stays; the collector need not look at it again
         try:
             # For the fast path, which finds no other way to them.

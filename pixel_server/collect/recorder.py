@@ -120,7 +120,7 @@ class Recorder:
     def start(self) -> None:
         """Takes a producer id and begins to store."""
         self._renew()
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        (self._task,) = tasks.start([self._run()])
 
     async def close(self, within: float = 5.0) -> None:
         """Stores what waits, for at most `within` seconds."""
