@@ -85,7 +85,7 @@ class Valkey:
             except (redis.RedisError, OSError) as error:
                 how = self.ended()
                 if how is not None:
-                    raise StoreError(f"valkey {how}: see {self._home / 'valkey.log'}") from None
+                    raise StoreError(f"valkey {how}") from None
                 if time.monotonic() > deadline:
                     raise StoreError(f"valkey runs but does not answer: {error}") from None
             time.sleep(0.05)
@@ -93,8 +93,10 @@ class Valkey:
     def ended(self) -> str | None:
         if self._process is not None:
             code = self._process.poll()
-            return None if code is None else describe(code)
-        return "ended" if self._is_free() else None
+            how = None if code is None else describe(code)
+        else:
+            how = "ended" if self._is_free() else None
+        return None if how is None else f"{how} (see {self._home / 'valkey.log'})"
 
     def stop(self) -> None:
         if self.ended() is not None:

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from types import FrameType
@@ -25,6 +26,8 @@ BEAT = 2.0
 
 GRACE = 8.0
 """Seconds that a worker has to stop; longer than any job takes. What is cut off then is done again."""
+
+MINUTE = 60.0
 
 AGAIN = 0.5
 """Seconds until a worker that lost Redis looks for it again."""
@@ -51,7 +54,7 @@ def run_worker(settings: Settings) -> None:
 
     A worker of RQ ends when Redis goes away in the middle of a job; another then takes its place here.
     """
-    logging.getLogger("rq.worker").addFilter(_is_news)
+    logging.getLogger("rq.worker").addFilter(_News())
     threading.Thread(target=_beat, args=(settings,), daemon=True).start()
     failing = False
     while True:
@@ -68,10 +71,21 @@ def run_worker(settings: Settings) -> None:
         time.sleep(AGAIN)
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """RQ logs a Redis that is away with all of its stack; one line of that is enough."""
-    error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, redis.ConnectionError | redis.TimeoutError)
+class _News(logging.Filter):
+    """RQ says every second or two that Redis is away, and of a job in hand with all of its stack; one line a
+    minute is enough of that."""
+
+    _said = -MINUTE
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = sys.exc_info()[1]  # it logs while it handles it
+        if not isinstance(error, redis.ConnectionError | redis.TimeoutError):
+            return True
+        is_line = not record.exc_info and isinstance(record.args, tuple) and error in record.args
+        if not is_line or time.monotonic() - self._said < MINUTE:
+            return False
+        self._said = time.monotonic()
+        return True
 
 
 def _beat(settings: Settings) -> None:

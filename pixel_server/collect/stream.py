@@ -41,6 +41,9 @@ class Stream:
                 if self._wire is None or self._wire.closed:
                     self._wire = await self._connect()
                 return await self._wire.send(b"".join(map(self._command, batches)), len(batches))
+        except TimeoutError:
+            self.close()
+            raise TimeoutError(f"no answer within {self._within} s") from None
         except BaseException:
             self.close()
             raise
