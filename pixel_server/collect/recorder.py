@@ -27,9 +27,11 @@ from pixel_server import hit, producer, tasks
 log = logging.getLogger("pixel_server.recorder")
 
 ANSWER_WITHIN = 0.25
-GROUP_HITS = 1000
 OVERHEAD = 400
 """Bytes of Python around one waiting hit, its request included."""
+GROUP_BYTES = 640 << 10
+"""At which a group takes no more, counted in the same way: of ordinary hits a thousand, of the longest that
+strangers send (20 KB) thirty. A group must go to Redis, and out of the spool, within a fixed time."""
 RENEW_AFTER = 86_400.0
 """A producer idle for this long (s) goes on under a new id: the old one is pruned after 30 days."""
 _PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -144,7 +146,7 @@ class Recorder:
         if shard is None:
             self._turn = shard = (self._turn + 1) % self._shards
         group = self._gathering
-        if group is None or group.timer is None or group.count >= GROUP_HITS:
+        if group is None or group.timer is None or group.size >= GROUP_BYTES:
             group = self._gather()
         hits = group.shards.get(shard)
         if hits is None:

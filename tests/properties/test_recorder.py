@@ -52,7 +52,7 @@ def test_each_hit_lies_in_one_entry(
     valkey_url: str, monkeypatch: pytest.MonkeyPatch, bursts: list[int], faults: list[str], cap: int
 ):
     monkeypatch.setattr(module, "_PAUSES", (0.0,))
-    monkeypatch.setattr(module, "GROUP_HITS", cap)
+    monkeypatch.setattr(module, "GROUP_BYTES", cap * (len(a_hit(1)) + module.OVERHEAD))
     monkeypatch.setattr(module, "ANSWER_WITHIN", 60.0)  # however busy the machine is
     with store.connect(valkey_url) as client:
         client.flushall()
@@ -85,6 +85,26 @@ async def _record(url: str, bursts: list[int], faults: list[str]) -> Counter[int
     assert made.pending == 0
     stream.close()
     return answers
+
+
+def test_a_group_of_the_longest_hits_is_no_larger_than_others():
+    class Kept(list[Batch]):
+        async def append(self, batches: Sequence[Batch]) -> list[int]:
+            self.extend(batches)
+            return [batch.sequence - 1 for batch in batches]
+
+    async def story() -> list[int]:
+        sink = Kept()
+        made = Recorder(sink, 1, 1 << 25)
+        made.start()
+        for _ in range(1000):
+            assert made.record(0, bytes(20_000), lambda stored: None)
+        await made.close()
+        return [len(batch.data) for batch in sink]
+
+    sizes = asyncio.run(story())
+    assert sum(sizes) > 1000 * 20_000
+    assert max(sizes) < module.GROUP_BYTES + 20_000
 
 
 class Away:
