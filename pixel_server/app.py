@@ -98,6 +98,7 @@ def create_app(
         draining,
         is_away=lambda: recorder.away,
         taken=recorder.resume,
+        lost=recorder.lost,
         mark=recorder.mark,
         drained=recorder.drained,
         on_stored=bell.ring,

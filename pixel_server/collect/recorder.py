@@ -216,6 +216,10 @@ class Recorder:
         if mark == self._spool_tries:
             self._in_spool = False
 
+    def lost(self, batches: int) -> None:
+        """Redis has lost so many, as whoever gave it others found out."""
+        self.counts["gaps"] += batches
+
     async def _store(self, group: _Group) -> bool:
         """Returns when it is stored: whether in Redis, and not in the spool."""
         if self._renew_next or self._clock() - self._last > RENEW_AFTER:
@@ -251,7 +255,7 @@ class Recorder:
             self._renew(producer.floor(min(seen)))
             return self._number(group, only=stale)
         for batch, was in zip(batches, seen, strict=True):
-            self.counts["gaps"] += report_gap(batch, was)
+            self.lost(report_gap(batch, was))
         if self.failing_since is not None:
             self.resume()
             self._renew_next = False  # nothing of this producer is in the spool

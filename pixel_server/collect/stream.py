@@ -27,7 +27,7 @@ _FIELD = str(hit.FORMAT).encode()
 
 
 class Stream:
-    """See `recorder.Sink`. OSError, TimeoutError, hiredis.ReplyError: the connection is then given up."""
+    """See `recorder.Sink`. OSError, TimeoutError, hiredis.HiredisError: the connection is then given up."""
 
     def __init__(self, url: str, within: float = WITHIN) -> None:
         self._options: dict[str, Any] = dict(parse_url(url))
