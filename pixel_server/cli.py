@@ -43,7 +43,6 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 def main() -> None:
     """Self-hosted tracking pixel and email-open beacon server."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     logging.getLogger("rq").setLevel(logging.WARNING)
 
 
