@@ -62,6 +62,16 @@ def left(data: Path) -> Left | None:
         return None
 
 
+def leave(data: Path, leaves: Left) -> None:
+    """Where nothing can be written, as on a full disk, hits are served all the same."""
+    draft = data / f".{STATE}"
+    try:
+        draft.write_text(json.dumps(asdict(leaves)) + "\n")
+        draft.replace(data / STATE)
+    except OSError as error:
+        log.error("cannot write %s, so other commands may not find this server: %s", data / STATE, error)
+
+
 def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bool) -> None:
     """Until Ctrl-C. own_redis: REDIS_URL is not set, so the bundled Valkey is used. with_demo: a process adds
     the demo, once all is up."""
@@ -84,7 +94,7 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
         new_key, unused = asyncio.run(_prepare(redis_url, settings, secrets))
         recipient, signers = secrets.fingerprints()
         leaves = Left(address, settings.base_url or address, redis_url, [recipient, *signers])
-        (data / STATE).write_text(json.dumps(asdict(leaves)) + "\n")
+        leave(data, leaves)
         environ = _environ(leaves, data, own_redis)
         children = _children(listening, environ)
         for child in children:
