@@ -98,6 +98,7 @@ def create_app(
         draining,
         is_away=lambda: recorder.away,
         taken=recorder.resume,
+        lost=recorder.lost,
         mark=recorder.mark,
         drained=recorder.drained,
         on_stored=bell.ring,
@@ -140,7 +141,7 @@ def create_app(
             log.error("%s; hits go to the spool, by what is known of campaigns from before", error)
             directory.restore(settings.data / SAVED)
             running.append(_begin_later(begin))
-        started = [asyncio.create_task(run) for run in running]
+        started = tasks.start(running)
         gc.freeze()  # what was made so far stays; the collector need not look at it again
         try:
             # For the fast path, which finds no other way to them.

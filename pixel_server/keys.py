@@ -73,6 +73,9 @@ AUDIT = "px:{all}:audit"
 REWRITE = "px:{all}:rewrite"
 SWEEP = "px:{all}:sweep"
 
+SKEW = 60
+"""Seconds that a worker's clock may be ahead; a beat (WORKERS) from further in the future is nobody's."""
+
 PEOPLE_BUCKETS = 4096
 """Hashes a campaign's recipients of one shard are spread over; with 1 million recipients in 4 shards
 each holds 61, and up to 8 million in all stay within Redis's compact form (512 entries a hash)."""

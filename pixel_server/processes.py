@@ -60,14 +60,16 @@ class Child:
     def start(self) -> None:
         self._drop_line()
         theirs, self._line = os.pipe()
-        self._process = subprocess.Popen(  # noqa: S603 - our own program
-            self._arguments,
-            env={**self._environ, lifeline.ENV: str(theirs)},
-            pass_fds=(theirs, *self._handles),
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        os.close(theirs)
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                self._arguments,
+                env={**self._environ, lifeline.ENV: str(theirs)},
+                pass_fds=(theirs, *self._handles),
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        finally:
+            os.close(theirs)
 
     def ended(self) -> str | None:
         assert self._process is not None
@@ -119,15 +121,26 @@ class Keeper:
         for i, child in enumerate(self.children):
             if i in self._again:
                 if now >= self._again[i]:
-                    del self._again[i]
-                    self._since[i] = now
-                    child.start()
+                    self._start_again(i, now)
             elif (how := child.ended()) is not None:
                 if now - self._since[i] > STEADY:
                     self._pause[i] = FIRST_PAUSE
-                log.error("%s %s; starting it again in %.1f s", child.name, how, self._pause[i])
-                self._again[i] = now + self._pause[i]
-                self._pause[i] = min(self._pause[i] * 2, LONGEST_PAUSE)
+                self._later(i, now, how)
+
+    def _start_again(self, i: int, now: float) -> None:
+        """A machine without memory or processes to spare is no reason to end the others."""
+        try:
+            self.children[i].start()
+        except OSError as error:
+            self._later(i, now, f"cannot be started: {error}")
+        else:
+            del self._again[i]
+            self._since[i] = now
+
+    def _later(self, i: int, now: float, how: str) -> None:
+        log.error("%s %s; starting it again in %.1f s", self.children[i].name, how, self._pause[i])
+        self._again[i] = now + self._pause[i]
+        self._pause[i] = min(self._pause[i] * 2, LONGEST_PAUSE)
 
     def stop(self) -> None:
         """In the order in which they were given, each ended before the next is asked to."""

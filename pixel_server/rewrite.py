@@ -57,6 +57,8 @@ class Rewriter:
             return False
         found = store.hmget(keys.REWRITE, ["asked", "answered", "begun"])
         asked, answered, begun = (int(value or 0) for value in found)
+        if now * 1000 < begun:  # a clock was ahead, and has been set right since: it is not known when
+            begun, self._dirty_since, self._pause_until = 0, 0.0, 0.0
         if self._dirty_since is None and list(counted) != self._counted:
             # After a start it is not known what was counted when: since the last rewrite, then.
             self._dirty_since = begun / 1000 if self._counted is None else now

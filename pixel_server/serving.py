@@ -185,6 +185,8 @@ def run(listening: socket.socket, protocol: str = FAST) -> None:
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
     )
+    # It warns of what is no request: a line whenever a stranger likes, and nothing to be done about it.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     server = uvicorn.Server(config)
     with contextlib.suppress(KeyboardInterrupt):  # raised by uvicorn once it has stopped
         server.run(sockets=[listening])

@@ -1,13 +1,27 @@
-"""Ending asyncio tasks for certain."""
+"""Tasks that run as long as the process: ended for certain, and never missed in silence."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import logging
+import os
+import signal
+from collections.abc import Coroutine, Iterable
 from typing import Any
+
+log = logging.getLogger("pixel_server.tasks")
 
 AGAIN = 0.1
 """Seconds until a task that did not end is cancelled once more."""
+
+
+def start(parts: Iterable[Coroutine[Any, Any, Any]]) -> list[asyncio.Task[Any]]:
+    """Runs these beside. One that fails ends this process: what goes on without one of its parts looks well,
+    and is not."""
+    started = [asyncio.create_task(part) for part in parts]
+    for task in started:
+        task.add_done_callback(_ended)
+    return started
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -23,3 +37,10 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
             task.cancel()
         done, left = await asyncio.wait(left, timeout=AGAIN)
         await asyncio.gather(*done, return_exceptions=True)
+
+
+def _ended(task: asyncio.Task[Any]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.critical("%s failed, so this process ends", task.get_coro(), exc_info=error)
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -67,10 +67,13 @@ def left(data: Path) -> Left | None:
 
 
 def leave(data: Path, leaves: Left) -> None:
-    """Whole or not at all: a full disk must not take what the last `up` left."""
+    """Whole or not at all. Where nothing can be written, as on a full disk, hits are served all the same."""
     draft = data / f".{STATE}"
-    draft.write_text(json.dumps(asdict(leaves)) + "\n")
-    draft.replace(data / STATE)
+    try:
+        draft.write_text(json.dumps(asdict(leaves)) + "\n")
+        draft.replace(data / STATE)
+    except OSError as error:
+        log.error("cannot write %s, so other commands may not find this server: %s", data / STATE, error)
 
 
 def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bool) -> None:

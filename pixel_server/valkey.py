@@ -93,8 +93,10 @@ class Valkey:
     def ended(self) -> str | None:
         if self._process is not None:
             code = self._process.poll()
-            return None if code is None else f"{describe(code)} (why: {self._home / 'valkey.log'})"
-        return "ended" if self._is_free() else None
+            how = None if code is None else describe(code)
+        else:
+            how = "ended" if self._is_free() else None
+        return None if how is None else f"{how} (why: {self._home / 'valkey.log'})"
 
     def stop(self) -> None:
         if self.ended() is not None:

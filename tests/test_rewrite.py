@@ -105,6 +105,17 @@ def test_after_a_start_it_is_as_if_all_were_counted_at_the_last_rewrite(client):
     assert rewriter().tick(client, [b"9-0"], NOW + HOUR * EARLY)
 
 
+@pytest.mark.parametrize("again", [True, False], ids=["the same", "another"])
+def test_a_clock_that_was_ahead_delays_nothing(client, again):
+    one = at_rest(client)
+    assert one.tick(client, [b"1-0"], NOW + 9000 * HOUR) is False
+    ask(client)
+    assert one.tick(client, [b"1-0"], NOW + 9000 * HOUR)
+    done(client)
+    ask(client)
+    assert (one if again else rewriter()).tick(client, [b"1-0"], NOW + 60)
+
+
 def test_zero_minutes_leave_it_to_redis(client):
     ask(client)
     assert not rewriter(0).tick(client, [b"1-0"], NOW + HOUR)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 
 import pytest
 
@@ -46,3 +48,23 @@ def test_tasks_that_ended_or_failed_are_no_trouble():
         await tasks.end([])
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_part_that_fails_ends_the_process(fails, monkeypatch, caplog):
+    killed = []
+    monkeypatch.setattr(os, "kill", lambda *sent: killed.append(sent))
+
+    async def part():
+        if fails:
+            raise ValueError("of nobody's making")
+        await asyncio.sleep(60)
+
+    async def story():
+        made = tasks.start([part()])
+        await asyncio.sleep(0)
+        await tasks.end(made)
+
+    asyncio.run(story())
+    assert killed == ([(os.getpid(), signal.SIGTERM)] if fails else [])
+    assert ("of nobody's making" in caplog.text) == fails

@@ -49,7 +49,7 @@ async def step(store: AsyncRedis, settings: Settings, now: float) -> None:
     """Goes on with the round that is under way, or begins one if it is time (s)."""
     found = await store.hmget(keys.SWEEP, ["begun", "after", "slice"])
     begun, after, part = int(found[0] or 0), found[1], int(found[2] or 0)
-    if after is None and now < begun + AGAIN:
+    if after is None and begun <= now < begun + AGAIN:  # a beginning in the future was a wrong clock's
         return
     if after is None:
         part += 1
@@ -163,17 +163,21 @@ async def _dead_letters(store: AsyncRedis, settings: Settings, now: float) -> in
 async def _traces(store: AsyncRedis, settings: Settings, now: float) -> int:
     """Traces and visits of shards where no hit was counted for a day: else newer hits take them away.
 
-    Also where hits wait, since a shard may stand still for long: those are then judged without.
+    Also where hits wait, since a shard may stand still for long: those are then judged without. Also where
+    the newest hit lies more than a day ahead, by a clock that has been set right since: to it, all that come
+    are late, and make no visits. It is forgotten.
     """
     gone = 0
     for shard in range(settings.shards):
         newest = int(await store.hget(keys.turn(shard), "newest") or 0)
-        if not newest or now * 1000 - newest < DAY * 1000:
+        if not newest or abs(now * 1000 - newest) < DAY * 1000:
             continue
         held = [keys.evidence(shard, minute) for minute in traces.minutes(newest)]
         held += [keys.visits(shard), keys.lasts(shard), keys.visiting(shard)]
-        if there := int(await store.exists(*held)):
-            await turn.write(store, shard, [("UNLINK", name) for name in held])
+        is_ahead = newest > now * 1000
+        if (there := int(await store.exists(*held))) or is_ahead:
+            forget = [("HDEL", keys.turn(shard), "newest")] if is_ahead else []
+            await turn.write(store, shard, [*(("UNLINK", name) for name in held), *forget])
             gone += there
     return gone
 

@@ -11,8 +11,10 @@ from pixel_server.store import Redis
 Entry = tuple[bytes, dict[bytes, bytes]]
 """(id, fields)"""
 
-FIRST, STEP = 8, 256
-"""Entries read in one round trip: at first, and at most. A recorder writes at most 1,000 hits in one."""
+FIRST, STEP = 8, 128
+"""Entries read in one round trip: at first, and at most. A recorder writes a thousand hits in one, or so."""
+LONG = 1024
+"""Bytes: a pass takes fewer hits if they are longer, so that what it holds in memory is bounded, too."""
 
 
 class Decoded(NamedTuple):
@@ -27,7 +29,7 @@ class Decoded(NamedTuple):
 def read(
     store: Redis, shard: int, last: str, hits: int, entries: int, first: int = FIRST
 ) -> tuple[list[Entry], bool]:
-    """The entries after this one, and whether it stopped at so many hits or entries.
+    """The entries after this one, and whether it stopped at so many hits (see LONG) or entries.
 
     first: entries to begin with, as many as there were last time. The hits of the last entry may be above.
     """
@@ -48,11 +50,11 @@ def read(
 
 
 def _count(batch: bytes) -> int:
-    """The hits of a batch, as the head of a msgpack array says; at least 1, also of what is none."""
+    """The hits of a batch, as the head of a msgpack array says; at least 1, also of what is none, and 1 for
+    each LONG bytes."""
     head = batch[0] if batch else 0
-    if head == 0xDC:
-        return int.from_bytes(batch[1:3], "big") or 1
-    return head - 0x90 if 0x90 < head < 0xA0 else 1
+    hits = int.from_bytes(batch[1:3], "big") if head == 0xDC else head & 0x0F if head >> 4 == 9 else 1
+    return max(1, hits, len(batch) // LONG)
 
 
 def decode(entries: list[Entry]) -> Decoded:

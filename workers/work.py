@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from types import FrameType
@@ -30,6 +31,7 @@ GRACE = 8.0
 
 AGAIN = 0.5
 """Seconds until a worker that lost Redis looks for it again."""
+_AWAY = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.exceptions.OutOfMemoryError)
 
 
 class Worker(SimpleWorker):
@@ -86,10 +88,9 @@ async def _check(settings: Settings, secrets: Secrets) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """RQ logs a Redis that is away with all of its stack, and each try to reach it; the schedule and
-    `run_worker` say it once."""
-    error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, redis.RedisError) and "could not connect to Redis" not in str(record.msg)
+    """RQ logs a Redis that is away, full or a replica with all of its stack, and each try to reach it; the
+    schedule and `run_worker` say it once."""
+    return not isinstance(sys.exc_info()[1], _AWAY)  # it logs while it handles it
 
 
 def _beat(settings: Settings) -> None:
@@ -101,6 +102,7 @@ def _beat(settings: Settings) -> None:
         try:
             store.zadd(keys.WORKERS, {name: now})
             store.zremrangebyscore(keys.WORKERS, 0, now - 60)
+            store.zremrangebyscore(keys.WORKERS, now + keys.SKEW, "+inf")
         except (redis.RedisError, OSError):
             pass  # the worker itself says so
         time.sleep(BEAT)

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import hiredis
 
-from pixel_server import producer
 from pixel_server.collect.recorder import Batch, Sink, report_gap
 from pixel_server.collect.spool import Newer, Segment, Spool
 
@@ -21,7 +20,7 @@ PAUSE = 0.25
 """Seconds between two looks at the spool."""
 HOUR = 3600.0
 """Seconds between two looks at what was set aside."""
-AWAY = (OSError, TimeoutError, hiredis.ReplyError)
+AWAY = (OSError, TimeoutError, hiredis.HiredisError)
 
 
 class SpoolSink:
@@ -39,7 +38,8 @@ class SpoolSink:
 class Drain:
     """Gives the batches of a spool to a sink, each producer's in order, until none is left.
 
-    is_away: whether new hits go to the spool now. taken: called whenever the sink has taken some.
+    is_away: whether new hits go to the spool now. taken: called whenever the sink has taken some. lost: with
+    how many batches are then seen to be missing there.
     mark, drained: what `mark` gave is given to `drained` when all that was in the spool then is in the sink.
     aside_days: how long what was set aside is kept; None: for ever.
     """
@@ -51,6 +51,7 @@ class Drain:
         *,
         is_away: Callable[[], bool] = lambda: False,
         taken: Callable[[], None] = lambda: None,
+        lost: Callable[[int], None] = lambda batches: None,
         mark: Callable[[], int] = lambda: 0,
         drained: Callable[[int], None] = lambda mark: None,
         on_stored: Callable[[Iterable[int]], None] = lambda shards: None,
@@ -61,10 +62,10 @@ class Drain:
         self._sink = sink
         self._is_away = is_away
         self._taken = taken
+        self._lost = lost
         self._mark = mark
         self._drained = drained
         self._on_stored = on_stored
-        self.gaps = 0
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -117,12 +118,12 @@ class Drain:
             seen = await self._sink.append(run)
             self._taken()
             for batch, was in zip(run, seen, strict=True):
-                if was == producer.STALE:
+                if was < 0:
                     await asyncio.to_thread(
                         self._spool.set_aside, batch, "its producer is older than what Redis remembers"
                     )
                 else:
-                    self.gaps += report_gap(batch, was)
+                    self._lost(report_gap(batch, was))
             self._on_stored({batch.shard for batch in run})
         await asyncio.to_thread(self._spool.delete, segment)
         return len(batches)

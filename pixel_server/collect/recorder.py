@@ -27,9 +27,11 @@ from pixel_server import hit, producer, tasks
 log = logging.getLogger("pixel_server.recorder")
 
 ANSWER_WITHIN = 0.25
-GROUP_HITS = 1000
 OVERHEAD = 400
 """Bytes of Python around one waiting hit, its request included."""
+GROUP_BYTES = 640 << 10
+"""At which a group takes no more, counted in the same way: of ordinary hits a thousand, of the longest that
+strangers send (20 KB) thirty. A group must go to Redis, and out of the spool, within a fixed time."""
 RENEW_AFTER = 86_400.0
 """A producer idle for this long (s) goes on under a new id: the old one is pruned after 30 days."""
 _PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -48,7 +50,7 @@ class Sink(Protocol):
     """Where a recorder puts its batches."""
 
     async def append(self, batches: Sequence[Batch]) -> list[int]:
-        """Stores them all, each once; for each, the sequence number last seen before, or producer.STALE.
+        """Stores them all, each once; for each, what `producer.APPEND` gives.
 
         Any exception: it is not known what was stored. The same batches are then given again.
         """
@@ -120,7 +122,7 @@ class Recorder:
     def start(self) -> None:
         """Takes a producer id and begins to store."""
         self._renew()
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        (self._task,) = tasks.start([self._run()])
 
     async def close(self, within: float = 5.0) -> None:
         """Stores what waits, for at most `within` seconds."""
@@ -144,7 +146,7 @@ class Recorder:
         if shard is None:
             self._turn = shard = (self._turn + 1) % self._shards
         group = self._gathering
-        if group is None or group.timer is None or group.count >= GROUP_HITS:
+        if group is None or group.timer is None or group.size >= GROUP_BYTES:
             group = self._gather()
         hits = group.shards.get(shard)
         if hits is None:
@@ -214,6 +216,10 @@ class Recorder:
         if mark == self._spool_tries:
             self._in_spool = False
 
+    def lost(self, batches: int) -> None:
+        """Redis has lost so many, as whoever gave it others found out."""
+        self.counts["gaps"] += batches
+
     async def _store(self, group: _Group) -> bool:
         """Returns when it is stored: whether in Redis, and not in the spool."""
         if self._renew_next or self._clock() - self._last > RENEW_AFTER:
@@ -242,14 +248,14 @@ class Recorder:
         except Exception as error:
             self._failed(error, group)
             return batches
-        if producer.STALE in seen:
+        if min(seen) < 0:
             # Nothing of this id can have been stored lately, so a new number doubles nothing.
             log.warning("recorder: producer %s is no longer known; going on under a new one", self._producer)
-            stale = {batch.shard for batch, was in zip(batches, seen, strict=True) if was == producer.STALE}
-            self._renew()
+            stale = {batch.shard for batch, was in zip(batches, seen, strict=True) if was < 0}
+            self._renew(producer.floor(min(seen)))
             return self._number(group, only=stale)
         for batch, was in zip(batches, seen, strict=True):
-            self.counts["gaps"] += report_gap(batch, was)
+            self.lost(report_gap(batch, was))
         if self.failing_since is not None:
             self.resume()
             self._renew_next = False  # nothing of this producer is in the spool
@@ -277,8 +283,8 @@ class Recorder:
                 batches.append(Batch(shard, self._producer, sequence, hit.encode_batch(hits)))
         return batches
 
-    def _renew(self) -> None:
-        self._producer = producer.new_id(self._clock())
+    def _renew(self, floor: int = 0) -> None:
+        self._producer = producer.new_id(self._clock(), floor)
         self._sequence = {}
         self._last = self._clock()
         self._in_spool = self._renew_next = False

@@ -27,7 +27,7 @@ _FIELD = str(hit.FORMAT).encode()
 
 
 class Stream:
-    """See `recorder.Sink`. OSError, TimeoutError, hiredis.ReplyError: the connection is then given up."""
+    """See `recorder.Sink`. OSError, TimeoutError, hiredis.HiredisError: the connection is then given up."""
 
     def __init__(self, url: str, within: float = WITHIN) -> None:
         self._options: dict[str, Any] = dict(parse_url(url))
@@ -41,6 +41,9 @@ class Stream:
                 if self._wire is None or self._wire.closed:
                     self._wire = await self._connect()
                 return await self._wire.send(b"".join(map(self._command, batches)), len(batches))
+        except TimeoutError:
+            self.close()
+            raise TimeoutError(f"no answer within {self._within} s") from None
         except BaseException:
             self.close()
             raise
@@ -85,7 +88,12 @@ class Stream:
         if options.get("password"):
             name = (options["username"].encode(),) if options.get("username") else ()
             hello.insert(0, (b"AUTH", *name, options["password"].encode()))
-        await wire.send(b"".join(b"*%d\r\n" % len(c) + b"".join(map(_bulk, c)) for c in hello), len(hello))
+        try:
+            commands = (b"*%d\r\n" % len(words) + b"".join(map(_bulk, words)) for words in hello)
+            await wire.send(b"".join(commands), len(hello))
+        except BaseException:
+            wire.abort()
+            raise
         return wire
 
 

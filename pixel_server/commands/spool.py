@@ -43,9 +43,7 @@ def spool_status(as_json: bool) -> None:
 @as_json
 def spool_drain(as_json: bool) -> None:
     """Give to Redis what no running web process holds. (A running one drains its own by itself.)"""
-    import hiredis  # noqa: PLC0415
-
-    from pixel_server.collect.drain import Drain  # noqa: PLC0415
+    from pixel_server.collect.drain import AWAY, Drain  # noqa: PLC0415
     from pixel_server.collect.spool import Spool  # noqa: PLC0415
     from pixel_server.collect.stream import Stream  # noqa: PLC0415
 
@@ -60,6 +58,6 @@ def spool_drain(as_json: bool) -> None:
 
     try:
         batches = with_store(drain)
-    except (OSError, TimeoutError, hiredis.ReplyError) as error:
+    except AWAY as error:
         raise Failure(f"the spool waits: {str(error) or type(error).__name__}") from None
     click.echo(json.dumps({"batches": batches}) if as_json else f"drained {batches} batches")

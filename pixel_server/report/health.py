@@ -110,7 +110,7 @@ class Health:
         shards = range(self._settings.shards)
         now = self._clock()
         pipe = self._store.pipeline(transaction=False)
-        pipe.zcount(keys.WORKERS, now - 10, now + 60)  # later ones are from before the clock was set back
+        pipe.zcount(keys.WORKERS, now - 10, now + keys.SKEW)
         for shard in shards:
             pipe.xlen(keys.hits(shard))
             pipe.eval(producer.OLDEST, 1, keys.hits(shard))

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pixel_server import store, valkey
-from pixel_server.up import leave, left, sign_in_bases
+from pixel_server.up import Left, leave, left, sign_in_bases
 from tests.stack import PROGRAM, Stack, free_port, until
 
 if TYPE_CHECKING:
@@ -382,6 +382,15 @@ def test_an_address_that_is_not_ours(data: Path, host: str):
 def test_a_data_directory_that_cannot_be_written(data: Path, where: str):
     (data / "file").touch()
     assert_refused(up(data / where), "cannot write to", where)
+
+
+def test_on_a_full_disk_what_was_left_there_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    first, second = (Left(address, "http://pixel.test", "unix:///one", []) for address in ("one", "two"))
+    leave(tmp_path, first)
+    (tmp_path / ".up.json").mkdir()  # nothing can be written to it
+    leave(tmp_path, second)
+    assert left(tmp_path) == first
+    assert "cannot write" in caplog.text
 
 
 def test_data_that_valkey_cannot_read(data: Path):

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pixel_server import hit, keys, store
+from pixel_server import hit, keys, producer, store
 from pixel_server.collect import recorder as module
 from pixel_server.collect.recorder import Batch, Recorder
 from pixel_server.collect.stream import Stream
 from pixel_server.hit import Hit
+from tests.conftest import NOW
 
 SHARDS = 3
 
@@ -51,7 +52,7 @@ def test_each_hit_lies_in_one_entry(
     valkey_url: str, monkeypatch: pytest.MonkeyPatch, bursts: list[int], faults: list[str], cap: int
 ):
     monkeypatch.setattr(module, "_PAUSES", (0.0,))
-    monkeypatch.setattr(module, "GROUP_HITS", cap)
+    monkeypatch.setattr(module, "GROUP_BYTES", cap * (len(a_hit(1)) + module.OVERHEAD))
     monkeypatch.setattr(module, "ANSWER_WITHIN", 60.0)  # however busy the machine is
     with store.connect(valkey_url) as client:
         client.flushall()
@@ -84,6 +85,26 @@ async def _record(url: str, bursts: list[int], faults: list[str]) -> Counter[int
     assert made.pending == 0
     stream.close()
     return answers
+
+
+def test_a_group_of_the_longest_hits_is_no_larger_than_others():
+    class Kept(list[Batch]):
+        async def append(self, batches: Sequence[Batch]) -> list[int]:
+            self.extend(batches)
+            return [batch.sequence - 1 for batch in batches]
+
+    async def story() -> list[int]:
+        sink = Kept()
+        made = Recorder(sink, 1, 1 << 25)
+        made.start()
+        for _ in range(1000):
+            assert made.record(0, bytes(20_000), lambda stored: None)
+        await made.close()
+        return [len(batch.data) for batch in sink]
+
+    sizes = asyncio.run(story())
+    assert sum(sizes) > 1000 * 20_000
+    assert max(sizes) < module.GROUP_BYTES + 20_000
 
 
 class Away:
@@ -153,4 +174,32 @@ def test_a_producer_below_the_floor_goes_on_under_a_new_id(redis_url: str):
         await redis.aclose()
         return [*refused, length]
 
-    assert asyncio.run(story()) == [-2, 1]
+    assert asyncio.run(story()) == [-1 - 0xFFFFFFFFFFFF, 1]
+
+
+def test_clocks_that_were_wrong_leave_no_producer_below_the_floor(redis_url: str):
+    """One process began when its clock was years ahead. Others begin before theirs is set."""
+    year = 365 * 86_400
+    ahead = producer.new_id(NOW + 9 * year)
+
+    async def story() -> tuple[dict[bytes, bytes], list[bool]]:
+        redis = store.connect_async(redis_url)
+        idle_since = int(NOW * 1000) - producer.IDLE_MS - 1
+        await redis.hset(keys.producers(0), ahead, f"7 {idle_since}")
+        await redis.eval(producer.PRUNE, 1, keys.producers(0), idle_since + 1)
+        kept = await redis.hgetall(keys.producers(0))
+        await redis.hset(keys.producers(0), "floor", ahead + "~")  # as versions before this one left it
+        stored = []
+        for now in (NOW, 0.0):
+            made = Recorder(Stream(redis_url), 1, 1 << 20, clock=lambda at=now: at)
+            made.start()
+            answered = asyncio.get_running_loop().create_future()
+            made.record(0, a_hit(1), answered.set_result)
+            stored.append(await answered)
+            await made.close()
+        await redis.aclose()
+        return kept, stored
+
+    kept, stored = asyncio.run(story())
+    assert set(kept) == {ahead.encode()}
+    assert stored == [True, True]

@@ -86,6 +86,7 @@ async def _record(
         Flaky(draining, faults[1]),
         is_away=lambda: made.away,
         taken=made.resume,
+        lost=made.lost,
         mark=made.mark,
         drained=made.drained,
     )
@@ -109,7 +110,7 @@ async def _record(
             break
         except ConnectionError:
             continue
-    assert made.counts["gaps"] == drain.gaps == 0
+    assert made.counts["gaps"] == 0
     for one in (stream, draining, spool):
         one.close()
     return answers

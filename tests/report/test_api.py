@@ -449,7 +449,8 @@ CALLS = [(call.method, call.path.replace("{id}", "c")) for call in calls.CALLS i
 @pytest.mark.parametrize(("method", "path"), CALLS)
 def test_while_redis_is_away(settings, secrets, method, path):
     settings = replace(settings, redis_url="unix:///nowhere/valkey.sock")
-    app = create_app(settings, secrets, store.connect_async(settings.redis_url), None)
+    queue = jobs.queue(store.connect(settings.redis_url))
+    app = create_app(settings, secrets, store.connect_async(settings.redis_url), queue)
     answer = TestClient(app).request(method, path, headers={"Authorization": "Bearer any"})
     problem(answer, 503)
     assert int(answer.headers["retry-after"]) > 0

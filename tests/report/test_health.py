@@ -7,9 +7,12 @@ from dataclasses import replace
 import pytest
 from starlette.testclient import TestClient
 
-from pixel_server import keys, store
+from pixel_server import hit, jobs, keys, producer, store
 from pixel_server.app import create_app
 from pixel_server.collect import spool
+from pixel_server.collect.recorder import Batch
+from pixel_server.collect.spool import Spool
+from tests.stack import until
 
 
 def warnings(web):
@@ -22,7 +25,8 @@ def test_alive(web):
 
 
 def test_all_is_well(site, client, clock):
-    client.zadd(keys.WORKERS, {"worker": clock.now - 5, "a-dead-one": clock.now - 60})
+    beats = {"worker": -5, "a-dead-one": -60, "one-whose-clock-was-ahead": 86_400}
+    client.zadd(keys.WORKERS, {name: clock.now + beat for name, beat in beats.items()})
     answer = site.get("/readyz")
     found = answer.json()
     assert (answer.status_code, found["status"], found["warnings"]) == (200, "ok", [])
@@ -73,7 +77,7 @@ def test_a_shard_that_stands_still_says_why(site, client, count, clock):
 )
 def test_a_forgotten_proxy_is_noticed(settings, secrets, address, warned):
     redis = store.connect_async(settings.redis_url)
-    app = create_app(settings, secrets, redis, None)
+    app = create_app(settings, secrets, redis, jobs.queue(store.connect(settings.redis_url)))
     with TestClient(app) as web:
         made = {"id": "page", "name": "Page", "kind": "web"}
         web.post("/api/campaigns", json=made, headers={"Authorization": f"Bearer {settings.api_key}"})
@@ -87,7 +91,8 @@ def test_a_forgotten_proxy_is_noticed(settings, secrets, address, warned):
 @pytest.mark.parametrize(("spool_bytes", "status", "word"), [(0, 503, "failing"), (1 << 20, 200, "degraded")])
 def test_redis_away(settings, secrets, spool_bytes, status, word):
     settings = replace(settings, redis_url="unix:///nowhere/valkey.sock", spool_bytes=spool_bytes)
-    web = TestClient(create_app(settings, secrets, store.connect_async(settings.redis_url), None))
+    queue = jobs.queue(store.connect(settings.redis_url))
+    web = TestClient(create_app(settings, secrets, store.connect_async(settings.redis_url), queue))
     answer = web.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (status, word)
     assert answer.json()["redis"]["answers"] is False
@@ -114,3 +119,13 @@ def test_a_redis_that_was_told_to_evict_is_told(site, client):
         assert "set maxmemory-policy allkeys-lru to noeviction" in warnings(site)
     finally:
         client.config_set("maxmemory-policy", "noeviction")
+
+
+def test_what_redis_lost_is_told_where_the_spool_finds_it_out(settings, secrets):
+    """After a failover the first batches that Redis takes again come out of the spool."""
+    left = Spool(settings.data / "spool", 1 << 20)
+    left.append([Batch(0, producer.new_id(0), 3, hit.encode_batch([]))])
+    left.close()
+    queue = jobs.queue(store.connect(settings.redis_url))
+    with TestClient(create_app(settings, secrets, store.connect_async(settings.redis_url), queue)) as web:
+        until(lambda: "2 batches were lost" in warnings(web))

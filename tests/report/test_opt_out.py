@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import pytest
 from starlette.testclient import TestClient
 
-from pixel_server import optout, store
+from pixel_server import jobs, optout, store
 from pixel_server.app import create_app
 from pixel_server.report import opt_out_words, privacy_words
 from pixel_server.report.opt_out_page import Browser, render
@@ -127,7 +127,8 @@ def test_it_says_where_the_answer_holds(site, headers):
 )
 def test_the_cookie_is_of_all_that_this_server_answers(settings, secrets, base_url, path):
     settings = replace(settings, base_url=base_url, redis_url="unix:///nowhere/valkey.sock")
-    app = create_app(settings, secrets, store.connect_async(settings.redis_url), None)
+    queue = jobs.queue(store.connect(settings.redis_url))
+    app = create_app(settings, secrets, store.connect_async(settings.redis_url), queue)
     prefix = "" if path == "/" else path
     for at in {"", prefix}:
         answer = TestClient(app).post(f"{at}/privacy", data={"do": "no"}, follow_redirects=False)
@@ -194,7 +195,8 @@ def test_it_says_how_long_and_by_whom(site, page, settings, secrets):
     assert shown.texts["dd"] == ["1 day", "90 days", "7 days"]
     assert "The site on which the page was opened" in shown.text
     settings = replace(settings, operator="https://acme.example")
-    app = create_app(settings, secrets, store.connect_async(settings.redis_url), None)
+    queue = jobs.queue(store.connect(settings.redis_url))
+    app = create_app(settings, secrets, store.connect_async(settings.redis_url), queue)
     shown = Page(TestClient(app).get("/privacy").content)
     assert shown.all("a") == [{"href": "https://acme.example", "rel": "noopener noreferrer"}]
 
@@ -202,7 +204,8 @@ def test_it_says_how_long_and_by_whom(site, page, settings, secrets):
 @pytest.mark.parametrize("query", ["", "?c=page"])
 def test_while_redis_is_away_it_works(settings, secrets, query):
     settings = replace(settings, redis_url="unix:///nowhere/valkey.sock")
-    app = create_app(settings, secrets, store.connect_async(settings.redis_url), None)
+    queue = jobs.queue(store.connect(settings.redis_url))
+    app = create_app(settings, secrets, store.connect_async(settings.redis_url), queue)
     web = TestClient(app)
     shown = web.get(f"/privacy{query}")
     assert shown.status_code == 200

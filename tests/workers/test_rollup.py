@@ -76,6 +76,14 @@ def test_a_turn_that_moved_between_two_passes_is_noticed(client, settings, secre
     assert rollup.counted == 2
 
 
+def test_long_hits_are_fewer_in_a_pass(client):
+    client.xadd(keys.hits(0), {"1": hit.encode_batch([bytes([0xC5, 78, 30]) + bytes(19_998)] * 4)})
+    client.xadd(keys.hits(0), batch(1))
+    client.xadd(keys.hits(0), batch(1))
+    found, limit = waiting.read(client, 0, "0-0", 79, 50)
+    assert (len(found), limit) == (2, True)
+
+
 def test_what_is_no_batch_is_read_too(client):
     for n in range(20):
         client.xadd(keys.hits(0), {"1": b"\xdc" if n % 2 else b"", "x": b"y"})

@@ -445,6 +445,25 @@ def test_visits_go_with_their_campaign_and_after_a_day_without_hits(site, client
     assert client.exists(*held) == 0
 
 
+def test_a_clock_that_was_ahead_ends_no_visits_for_good(site, client, settings):
+    one = site("own")
+    one.view("2031-06-10T09:00Z", visitor=b"visitor1")
+    one.count()
+    held = (keys.visits(0), keys.lasts(0), keys.visiting(0))
+    assert client.exists(*held) == 3
+
+    async def run(now: float) -> None:
+        there = store.connect_async(settings.redis_url)
+        await retention._traces(there, settings, now)
+        await there.aclose()
+
+    one.now = datetime.fromisoformat("2025-06-10T09:00Z").timestamp()
+    asyncio.run(run(one.now))
+    assert client.exists(*held) == 0
+    one.view("2025-06-10T09:00Z", visitor=b"visitor1")
+    assert one.count()["visits"] == 2
+
+
 def test_names_that_went_into_other_are_taken_from_there():
     names: dimensions.Names = {}
     many = {f"/{number}": [1, 1] for number in range(dimensions.MOST + 1)}
