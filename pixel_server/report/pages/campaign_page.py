@@ -17,34 +17,17 @@ from pixel_server.campaigns import Campaign
 from pixel_server.report import breakdowns, ranges, stats
 from pixel_server.report.api import Api, reply
 from pixel_server.report.pages import forms, pictures, range_form, render, shared_page, show
+from pixel_server.report.pages.definitions import TITLES
 from pixel_server.report.problems import Problem
 from pixel_server.report.ranges import Range
 from pixel_server.tokens import Mode
 
-MOST_ROWS = 10
-"""Of one breakdown."""
 MOST_NUMBERS = 750
 """Rows of numbers below a chart; of more, those without any are left out, then the oldest."""
 BY = (
     *("page", "entry_page", "exit_page", "referrer", "referrer_kind"),
     *("utm_source", "utm_medium", "utm_campaign", "country", "browser", "system", "device", "language"),
 )
-TITLES = {
-    "page": "Pages",
-    "entry_page": "Entry pages",
-    "exit_page": "Exit pages",
-    "referrer": "Referrers",
-    "referrer_kind": "Kinds of referrer",
-    "utm_source": "UTM source",
-    "utm_medium": "UTM medium",
-    "utm_campaign": "UTM campaign",
-    "country": "Countries",
-    "browser": "Browsers",
-    "system": "Systems",
-    "device": "Devices",
-    "language": "Languages",
-    "client": "Mail programs",
-}
 NOTE = {"at": "", "time": "", "text": ""}
 """The fields of a note's form."""
 _SHARES = ("open_rate.low", "open_rate.high", "open_rate.estimate", "bounce_share")
@@ -232,7 +215,7 @@ async def _breakdowns(
     """{of: which range, lists: {dimension: rows}}; lists None: they cannot be had of this range."""
     if campaign.kind == "email":
         by = found["opens_person_by"]
-        lists = None if by is None else {name: pictures.ranked(by[name], "opens", MOST_ROWS) for name in by}
+        lists = None if by is None else {name: pictures.ranked(by[name], "opens") for name in by}
         return {"lists": lists}
     try:
         days = {name: value for name, value in asked.items() if name in ("from", "to", "tz")}
@@ -244,9 +227,7 @@ async def _breakdowns(
     # What nobody used is left out: sites without UTM links need no tables of them.
     used = {name: rows for name, rows in by.items() if any(row["name"] != "(none)" for row in rows)}
     return {
-        "lists": {
-            name: pictures.ranked(rows, breakdowns.count_of(name), MOST_ROWS) for name, rows in used.items()
-        },
+        "lists": {name: pictures.ranked(rows, breakdowns.count_of(name)) for name, rows in used.items()},
     }
 
 

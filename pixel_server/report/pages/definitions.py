@@ -1,4 +1,4 @@
-"""What each figure is: shown beside it, on hover and on focus."""
+"""What each figure is: shown beside it, on hover and on focus. What lists of figures are called."""
 
 from __future__ import annotations
 
@@ -76,3 +76,21 @@ DEFINITIONS = {
     "notes": "What you keep of a day, so that a curve explains itself.",
     "trend": "Opens or views of each of the last 14 days.",
 }
+
+TITLES = {
+    "page": "Pages",
+    "entry_page": "Entry pages",
+    "exit_page": "Exit pages",
+    "referrer": "Referrers",
+    "referrer_kind": "Kinds of referrer",
+    "utm_source": "UTM source",
+    "utm_medium": "UTM medium",
+    "utm_campaign": "UTM campaign",
+    "country": "Countries",
+    "browser": "Browsers",
+    "system": "Systems",
+    "device": "Devices",
+    "language": "Languages",
+    "client": "Mail programs",
+}
+"""Of breakdowns, by dimension."""
