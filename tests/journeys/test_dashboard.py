@@ -117,7 +117,11 @@ def test_without_script_all_is_there_too(busy: Stack, browser: Browser):
         assert page.get_by_role("link", name="Spring catalogue").count() == 1
         assert page.locator("tbody tr").count() == 1
         page.get_by_role("link", name="Spring catalogue").click()
-        assert page.locator("svg.still").is_visible()
+        for width in (1280, 360):
+            page.set_viewport_size({"width": width, "height": 800})
+            picture, below = (page.locator(name).bounding_box() for name in ("svg.still", ".chart summary"))
+            assert picture["height"] > 100
+            assert below["y"] >= picture["y"] + picture["height"], "nothing lies on the picture"
         page.get_by_role("link", name="7 days", exact=True).click()
         assert re.search(r"from=\d{4}-\d\d-\d\d&until=", page.url)
         page.get_by_label("by").select_option("hour")
