@@ -13,6 +13,10 @@ DEFINITIONS = {
         "There is none where too few are visible."
     ),
     "unique_opens_person": "Recipients with an open by a person, or by a proxy for one (Gmail, Yahoo).",
+    "unique": (
+        "Of a mailing, recipients with an open by a person, or by a proxy for one. Of a web site, different "
+        "visitors; without a cookie, those of each day, added up."
+    ),
     "unique_opens": (
         "Recipients with any open, by a person or by a machine. In a range: whose first open lies in it."
     ),
