@@ -1,4 +1,4 @@
-"""axe-core looks at every page: light and dark, on a desk and on a phone. Nothing serious may be found."""
+"""axe-core looks at every page: light and dark, on a desk and on a phone. Nothing may be found."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from tests.journeys.every_page import BROKEN, BUSY, EMPTY, Filled, Lookers, Show
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-SERIOUS = ("serious", "critical")
 COLOURS = ["color-contrast", "link-in-text-block"]
 PLACES = ["scrollable-region-focusable", "target-size", "meta-viewport", "aria-hidden-focus"]
 LOOKS = (
@@ -25,16 +24,15 @@ LOOKS = (
 
 
 def found(page: Page, rules: list[str] | None) -> Iterator[str]:
-    """Findings that are serious, on a page as it is; the script is put in past the page's policy."""
+    """Findings on a page as it is; the script is put in past the page's policy."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE_SCRIPT)
     options: dict[str, Any] = {"resultTypes": ["violations"]}
     if rules is not None:
         options["runOnly"] = {"type": "rule", "values": rules}
     for each in page.evaluate("(options) => axe.run(options)", options)["violations"]:
-        if each["impact"] in SERIOUS:
-            for node in each["nodes"]:
-                yield f"{each['impact']} {each['id']}: {node['html'][:200]} {node['failureSummary']}"
+        for node in each["nodes"]:
+            yield f"{each['impact']} {each['id']}: {node['html'][:200]} {node['failureSummary']}"
 
 
 def look(lookers: Lookers, filled: Filled, pages: Iterable[Shown]) -> list[str]:
@@ -51,7 +49,7 @@ def look(lookers: Lookers, filled: Filled, pages: Iterable[Shown]) -> list[str]:
     return wrong
 
 
-def test_nothing_serious_on_any_page(browser: Browser):
+def test_nothing_on_any_page(browser: Browser):
     with started() as filled:
         lookers = Lookers(browser, filled)
         wrong = look(lookers, filled, EMPTY)

@@ -70,7 +70,11 @@ FITS = """() => {
     for (const word of document.querySelectorAll(".def")) {
         if (!word.checkVisibility()) continue
         word.focus()
-        if (!word.querySelector(".tip").checkVisibility()) wrong.push("not shown: " + word.textContent)
+        word.scrollIntoView({ block: "center" })
+        const tip = word.querySelector(".tip"), { left, width, top, height } = tip.getBoundingClientRect()
+        for (const part of [0.1, 0.5, 0.9])
+            if (document.elementFromPoint(left + part * width, top + part * height) !== tip)
+                wrong.push("covered or cut: " + word.textContent)
         if (wide()) wrong.push("too wide: " + word.textContent)
     }
     return wrong
@@ -102,10 +106,25 @@ def test_a_look_around(busy: Stack, browser: Browser, width: int):
             page.goto(f"{busy.address}/campaigns/site")
             assert "evil" not in page.title().partition("<script>")[0]
             assert_fits(page)
+            page.goto(f"{busy.address}/compare?id=spring&id=site")
+            assert_fits(page)
             page.get_by_role("button", name="Sign out").click()
             page.wait_for_url("**/sign-in")
             page.goto(f"{busy.address}/campaigns/spring")
             assert "/sign-in" in page.url
+
+
+def test_on_paper_a_table_is_whole_and_what_is_pressed_is_gone(busy: Stack, browser: Browser):
+    with looking(browser, busy, 720, "light") as page:
+        sign_in(page, busy)
+        page.goto(f"{busy.address}/campaigns/spring")
+        page.get_by_text("Numbers").click()
+        table = page.get_by_role("region", name="Numbers")
+        is_cut = "(one) => one.scrollHeight > one.clientHeight"
+        assert table.evaluate(is_cut)
+        page.emulate_media(media="print")
+        assert not table.evaluate(is_cut)
+        assert page.locator("a:visible, button:visible, input:visible").all_inner_texts() == ["pixel-server"]
 
 
 def test_without_script_all_is_there_too(busy: Stack, browser: Browser):
@@ -117,7 +136,11 @@ def test_without_script_all_is_there_too(busy: Stack, browser: Browser):
         assert page.get_by_role("link", name="Spring catalogue").count() == 1
         assert page.locator("tbody tr").count() == 1
         page.get_by_role("link", name="Spring catalogue").click()
-        assert page.locator("svg.still").is_visible()
+        for width in (1280, 360):
+            page.set_viewport_size({"width": width, "height": 800})
+            picture, below = (page.locator(name).bounding_box() for name in ("svg.still", ".chart summary"))
+            assert picture["height"] > 100
+            assert below["y"] >= picture["y"] + picture["height"], "nothing lies on the picture"
         page.get_by_role("link", name="7 days", exact=True).click()
         assert re.search(r"from=\d{4}-\d\d-\d\d&until=", page.url)
         page.get_by_label("by").select_option("hour")

@@ -17,39 +17,22 @@ from pixel_server.campaigns import Campaign
 from pixel_server.report import breakdowns, ranges, stats
 from pixel_server.report.api import Api, reply
 from pixel_server.report.pages import forms, pictures, range_form, render, shared_page, show
+from pixel_server.report.pages.definitions import TITLES
 from pixel_server.report.problems import Problem
 from pixel_server.report.ranges import Range
 from pixel_server.tokens import Mode
 
-MOST_ROWS = 10
-"""Of one breakdown."""
 MOST_NUMBERS = 750
 """Rows of numbers below a chart; of more, those without any are left out, then the oldest."""
 BY = (
     *("page", "entry_page", "exit_page", "referrer", "referrer_kind"),
     *("utm_source", "utm_medium", "utm_campaign", "country", "browser", "system", "device", "language"),
 )
-TITLES = {
-    "page": "Pages",
-    "entry_page": "Entry pages",
-    "exit_page": "Exit pages",
-    "referrer": "Referrers",
-    "referrer_kind": "Kinds of referrer",
-    "utm_source": "UTM source",
-    "utm_medium": "UTM medium",
-    "utm_campaign": "UTM campaign",
-    "country": "Countries",
-    "browser": "Browsers",
-    "system": "Systems",
-    "device": "Devices",
-    "language": "Languages",
-    "client": "Mail programs",
-}
 NOTE = {"at": "", "time": "", "text": ""}
 """The fields of a note's form."""
 _SHARES = ("open_rate.low", "open_rate.high", "open_rate.estimate", "bounce_share")
 _CHARTED = {
-    "email": (("opens", "Opens"), ("unique_opens", "Unique opens"), ("unique_opens_person", "By persons")),
+    "email": (("opens", "Opens"), ("unique_opens", "Unique opens"), ("unique_opens_person", "By a person")),
     "web": (("views", "Views"), ("visits", "Visits"), ("unique_visitors", "Unique visitors")),
 }
 
@@ -90,7 +73,7 @@ async def fill(
         "chart": _chart(found, campaign),
         "notes_elsewhere": len(await notes.listed(api.store, campaign.id)) - len(found["notes"]),
         "titles": TITLES,
-        "breakdowns": await _breakdowns(api, campaign, asked, found, now),
+        "lists": await _breakdowns(api, campaign, asked, found, now),
         "keeps_recipients": keeps_recipients(api, campaign),
         "rows": dict(_other_figures(campaign, found)),
     }
@@ -207,8 +190,6 @@ def _chart(found: Mapping[str, Any], campaign: Campaign) -> dict[str, Any]:
         "unit": main,
         "path": path,
         "most": most,
-        "first": series[0]["start"],
-        "last": series[-1]["start"],
         "rows": rows,
         "has_notes": bool(found["notes"]),
         "left_out": len(series) - len(rows),
@@ -228,26 +209,21 @@ def _beside(series: Sequence[dict[str, Any]], notes: Sequence[dict[str, Any]]) -
 
 async def _breakdowns(
     api: Api, campaign: Campaign, asked: Mapping[str, str], found: Mapping[str, Any], now: float
-) -> dict[str, Any]:
-    """{of: which range, lists: {dimension: rows}}; lists None: they cannot be had of this range."""
+) -> dict[str, list[dict[str, Any]]] | None:
+    """{dimension: rows}; None: they cannot be had of this range."""
     if campaign.kind == "email":
         by = found["opens_person_by"]
-        lists = None if by is None else {name: pictures.ranked(by[name], "opens", MOST_ROWS) for name in by}
-        return {"lists": lists}
+        return None if by is None else {name: pictures.ranked(by[name], "opens") for name in by}
     try:
         days = {name: value for name, value in asked.items() if name in ("from", "to", "tz")}
         wanted = ranges.parse(days, campaign.time_zone, now)
         read = await breakdowns.read(api.store, campaign, wanted, list(BY), api.settings, now)
     except Problem:
-        return {"lists": None}
+        return None
     by = read["by"]
     # What nobody used is left out: sites without UTM links need no tables of them.
     used = {name: rows for name, rows in by.items() if any(row["name"] != "(none)" for row in rows)}
-    return {
-        "lists": {
-            name: pictures.ranked(rows, breakdowns.count_of(name), MOST_ROWS) for name, rows in used.items()
-        },
-    }
+    return {name: pictures.ranked(rows, breakdowns.count_of(name)) for name, rows in used.items()}
 
 
 def _other_figures(campaign: Campaign, found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -123,7 +123,6 @@ async def _table(api: Api, chosen: Sequence[Campaign], asked: dict[str, str], ki
         "rows": rows,
         "top": top,
         "clients": clients(found),
-        "as_of": min(read["as_of"] for _, read in found),
     }
 
 

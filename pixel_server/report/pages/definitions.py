@@ -1,4 +1,4 @@
-"""What each figure is: shown beside it, on hover and on focus."""
+"""What each figure is: shown beside it, on hover and on focus. What lists of figures are called."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ DEFINITIONS = {
         "There is none where too few are visible."
     ),
     "unique_opens_person": "Recipients with an open by a person, or by a proxy for one (Gmail, Yahoo).",
+    "unique": (
+        "Of a mailing, recipients with an open by a person, or by a proxy for one. Of a web site, different "
+        "visitors; without a cookie, those of each day, added up."
+    ),
     "unique_opens": (
         "Recipients with any open, by a person or by a machine. In a range: whose first open lies in it."
     ),
@@ -76,3 +80,21 @@ DEFINITIONS = {
     "notes": "What you keep of a day, so that a curve explains itself.",
     "trend": "Opens or views of each of the last 14 days.",
 }
+
+TITLES = {
+    "page": "Pages",
+    "entry_page": "Entry pages",
+    "exit_page": "Exit pages",
+    "referrer": "Referrers",
+    "referrer_kind": "Kinds of referrer",
+    "utm_source": "UTM source",
+    "utm_medium": "UTM medium",
+    "utm_campaign": "UTM campaign",
+    "country": "Countries",
+    "browser": "Browsers",
+    "system": "Systems",
+    "device": "Devices",
+    "language": "Languages",
+    "client": "Mail programs",
+}
+"""Of breakdowns, by dimension."""

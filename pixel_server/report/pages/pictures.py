@@ -10,6 +10,8 @@ from pixel_server.verdicts import CLASSES
 
 SPARK_WIDTH, SPARK_HEIGHT = 5, 20
 """Of a day's bar, with its gap of 1; of the whole."""
+MOST_ROWS = 10
+"""Of one breakdown."""
 
 
 class Part(NamedTuple):
@@ -74,7 +76,7 @@ def interval(rate: Mapping[str, Any] | None, top: float = 1) -> dict[str, float]
     }
 
 
-def ranked(rows: Sequence[Mapping[str, Any]], count: str, most: int) -> list[dict[str, Any]]:
+def ranked(rows: Sequence[Mapping[str, Any]], count: str, most: int = MOST_ROWS) -> list[dict[str, Any]]:
     """The rows with most, `(other)` last; each with its share of all, and its width beside the greatest in
     percent."""
     rows = sorted(rows, key=lambda row: (row["name"] == OTHER, -row[count]))

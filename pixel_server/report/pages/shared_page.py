@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +15,7 @@ from pixel_server.campaigns import Campaign
 from pixel_server.report import breakdowns, shared, shared_stats, stats
 from pixel_server.report.api import Api
 from pixel_server.report.pages import pictures, render
+from pixel_server.report.pages.definitions import TITLES
 
 LABELS = {
     "opens": "Opens",
@@ -22,17 +24,6 @@ LABELS = {
     "visits": "Visits",
     "unique_visitors": "Unique visitors",
 }
-TITLES = {
-    "page": "Pages",
-    "referrer": "Referrers",
-    "referrer_kind": "Kinds of referrer",
-    "utm_source": "UTM source",
-    "country": "Countries",
-    "device": "Devices",
-    "client": "Mail programs",
-}
-MOST_ROWS = 10
-"""Of one breakdown."""
 
 
 async def read(api: Api, campaign: Campaign, query: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -47,20 +38,19 @@ async def show(
     """chart: the address of the same figures as JSON, which takes a range. options: of `render.page`."""
     found = await read(api, campaign)
     names = list(found["totals"])
-    # From the first day that is shown: a link made today need not begin with a year of nothing.
-    days = [item for item in found["series"] if item[names[0]] is not None]
-    first = found["series"].index(days[0]) if days else 0
-    path, most = pictures.bars([item[names[0]] for item in found["series"][first:]], 800, 160)
+    main = names[0]
+    # From the first day that is shown to the last: it neither begins nor ends with a year of nothing.
+    shown = [at for at, item in enumerate(found["series"]) if item[main] is not None]
+    span = found["series"][shown[0] : shown[-1] + 1] if shown else []
+    path, most = pictures.bars([item[main] for item in span], 800, 160)
     context = {
         "campaign": campaign,
         "found": found,
         "labels": {name: LABELS[name] for name in names},
-        "first": found["series"][first]["start"],
-        "last": found["series"][-1]["start"],
         "path": path,
         "most": most,
-        "days": days,
-        "chart": f"{chart}?from={found['series'][first]['start'][:10]}",
+        "days": [item for item in span if item[main] is not None],
+        "chart": f"{chart}?{_range(span)}",
         "lists": await _lists(api, campaign, found),
         "titles": TITLES,
         "clients_of": stats.MOST_DAYS_OF_OPENS,
@@ -68,18 +58,24 @@ async def show(
     return render.page(api, request, template, context, **options)
 
 
+def _range(span: Sequence[Mapping[str, Any]]) -> str:
+    """These days as a query; "": there is none."""
+    if not span:
+        return ""
+    first, last = (date.fromisoformat(item["start"][:10]) for item in (span[0], span[-1]))
+    return urlencode({"from": first, "to": last + timedelta(days=1)})
+
+
 async def _lists(api: Api, campaign: Campaign, found: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """{dimension: rows}, of those that anything is shared of."""
     if campaign.kind == "web":
-        names = [name for name in shared.DIMENSIONS if name in TITLES]
+        names = list(shared.DIMENSIONS)
         by = await shared_stats.by_dimension(api.store, campaign, found, names, api.settings.shards)
         # What nobody used is left out: a site without UTM links needs no table of them.
         used = {name: rows for name, rows in by.items() if any(row["name"] != "(none)" for row in rows)}
-        return {
-            name: pictures.ranked(rows, breakdowns.count_of(name), MOST_ROWS) for name, rows in used.items()
-        }
+        return {name: pictures.ranked(rows, breakdowns.count_of(name)) for name, rows in used.items()}
     # Of more days, mail programs are not added up.
     today = datetime.fromtimestamp(api.clock(), campaign.zone).date()
     start = (today - timedelta(days=stats.MOST_DAYS_OF_OPENS)).isoformat()
     by = (await read(api, campaign, {"from": start})).get("opens_person_by") or {}
-    return {name: pictures.ranked(rows, "opens", MOST_ROWS) for name, rows in by.items() if rows}
+    return {name: pictures.ranked(rows, "opens") for name, rows in by.items() if rows}

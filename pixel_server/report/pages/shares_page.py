@@ -73,7 +73,6 @@ async def _context(api: Api, campaign: Campaign) -> dict[str, Any]:
         "keeps_recipients": campaign_page.keeps_recipients(api, campaign),
         "shares": [(share, sharelinks.is_over(share, now)) for share in reversed(found)],
         "has_address": share_calls.address_of(api, campaign) is not None,
-        "today": ranges.show(int(now), campaign.zone)[:10],
         "made": None,
         "made_url": "",
         "frame": "",

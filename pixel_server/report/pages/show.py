@@ -44,7 +44,9 @@ def instant(at: str | float | None, zone: str = "UTC") -> str:
     if when is None:
         return UNKNOWN
     here = when.astimezone(ZoneInfo(zone))
-    return f"{here.day} {here:%b %Y, %H:%M} {zone if zone == 'UTC' else here.tzname()}"
+    name = here.tzname() or ""
+    # Zones without an abbreviation of their own are called +0330 there.
+    return f"{here.day} {here:%b %Y, %H:%M} {'UTC' if name[:1] in ('+', '-') else ''}{name}"
 
 
 def exact(at: str | float) -> str:

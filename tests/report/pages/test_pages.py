@@ -481,6 +481,8 @@ def test_under_a_path(below):
         (show.change(None, 10), ""),
         (show.points(0.4, 0.25), "+15.0 points"),
         (show.instant("2026-11-26T10:54:15.3Z", "Europe/Berlin"), "26 Nov 2026, 11:54 CET"),
+        (show.instant("2026-11-26T10:54:15.3Z", "America/Sao_Paulo"), "26 Nov 2026, 07:54 UTC-03"),
+        (show.instant("2026-11-26T10:54:15.3Z"), "26 Nov 2026, 10:54 UTC"),
         (show.ago(100, 100 + 3600 * 25), "1 d ago"),
         (show.ago(None, 100), "never"),
     ],
