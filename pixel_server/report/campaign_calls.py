@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -14,7 +15,18 @@ from pixel_server.campaigns import Campaign
 from pixel_server.classify import RulesError
 from pixel_server.lists import Row
 from pixel_server.networks import NetworksError
-from pixel_server.report import body, breakdowns, compare, explain, links, ranges, shared, shared_stats, stats
+from pixel_server.report import (
+    body,
+    breakdowns,
+    compare,
+    explain,
+    links,
+    ranges,
+    shared,
+    shared_stats,
+    stats,
+    table,
+)
 from pixel_server.report.api import Api, Call, reply
 from pixel_server.report.problems import Problem
 from pixel_server.slug import is_slug
@@ -198,7 +210,16 @@ async def show_stats(api: Api, request: Request) -> Response:
     wanted = ranges.parse(request.query_params, campaign.time_zone, now)
     late = await asyncio.to_thread(api.late_since)
     figures = await stats.read(api.store, campaign, wanted, api.settings, now)
+    if table.MEDIA in request.headers.get("accept", ""):
+        return series_csv(campaign, figures)
     return reply({**figures, "late_since": None if late is None else ranges.show_ms(late)})
+
+
+def series_csv(campaign: Campaign, figures: Mapping[str, Any]) -> Response:
+    """The `series` of stats as a file."""
+    name = f"{campaign.id}-{figures['interval']}.csv"
+    headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(table.of_series(figures["series"]), 200, headers, f"{table.MEDIA}; charset=utf-8")
 
 
 async def show_breakdowns(api: Api, request: Request) -> Response:

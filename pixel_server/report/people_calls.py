@@ -150,8 +150,8 @@ async def _rows(
     if NDJSON in accept:
         return StreamingResponse(recipients.ndjson(found), 200, NO_STORE, NDJSON)
     if CSV in accept:
-        table = recipients.as_csv(found, columns)
-        return StreamingResponse(table, 200, NO_STORE, "text/csv; charset=utf-8")
+        rows = recipients.as_csv(found, columns)
+        return StreamingResponse(rows, 200, NO_STORE, "text/csv; charset=utf-8")
     items: list[recipients.Row] = []
     following = end
     async for place, part in found:

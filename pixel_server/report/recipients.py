@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import groupby
 from types import MappingProxyType
@@ -13,6 +11,7 @@ import msgspec
 
 from pixel_server import keys, lists, people, withdrawals
 from pixel_server.people import Person
+from pixel_server.report import table
 from pixel_server.report.ranges import show_ms
 from pixel_server.secret import Secrets
 from pixel_server.store import AsyncRedis
@@ -134,17 +133,6 @@ async def ndjson(parts: AsyncIterator[tuple[int, list[Row]]]) -> AsyncIterator[b
 async def as_csv(
     parts: AsyncIterator[tuple[int, list[Row]]], columns: Sequence[str] = FIELDS
 ) -> AsyncIterator[bytes]:
-    """Text that begins like a formula gets an apostrophe before it, for a spreadsheet would run it."""
-    yield (",".join(columns) + "\r\n").encode()
+    yield table.lines([columns])
     async for _, part in parts:
-        out = io.StringIO()
-        writer = csv.writer(out)
-        for row in part:
-            writer.writerow([_cell(row[field]) for field in columns])
-        yield out.getvalue().encode()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return "'" + value
-    return value
+        yield table.lines([row[field] for field in columns] for row in part)

@@ -25,7 +25,8 @@ PATHS = {
                 f"campaign's own zone; else {ranges.MOST_FINE_DAYS}, read from the 15-minute series. "
                 f"{SHARED}, by `day` in the campaign's zone (403 otherwise), and is shown "
                 "`SharedStats`: days that have ended and have `min_cell` visits (of mail: opens), and "
-                f"sums of these days. Without `from` and `to`: of the last {shared.DAYS} days kept."
+                f"sums of these days. Without `from` and `to`: of the last {shared.DAYS} days kept. "
+                "With `Accept: text/csv`, but not shared: `series` as a table."
             ),
             parameters=[
                 FROM,

@@ -16,6 +16,7 @@ from pixel_server import notes
 from pixel_server.campaigns import Campaign
 from pixel_server.report import breakdowns, ranges, stats
 from pixel_server.report.api import Api, reply
+from pixel_server.report.campaign_calls import series_csv
 from pixel_server.report.pages import forms, pictures, range_form, render, shared_page, show
 from pixel_server.report.pages.definitions import TITLES
 from pixel_server.report.problems import Problem
@@ -89,6 +90,12 @@ async def stats_json(api: Api, request: Request) -> Response:
     found = await _read(api, campaign, request.query_params)
     late = await asyncio.to_thread(api.late_since)
     return reply({**found, "late_since": None if late is None else ranges.show_ms(late)})
+
+
+async def series(api: Api, request: Request) -> Response:
+    """The numbers of the chart, as a file for a spreadsheet."""
+    campaign = await api.campaign(request.path_params["id"])
+    return series_csv(campaign, await _read(api, campaign, request.query_params))
 
 
 async def figures_json(api: Api, request: Request) -> Response:

@@ -38,6 +38,7 @@ PAGES = (
     Page("GET", "/compare", "read", compare_page.page),
     Page("GET", "/campaigns/{id}", "read", campaign_page.page, shared=True),
     Page("GET", "/campaigns/{id}/stats.json", "read", campaign_page.stats_json, shared=True),
+    Page("GET", "/campaigns/{id}/series.csv", "read", campaign_page.series),
     Page("GET", "/campaigns/{id}/figures.json", "read", campaign_page.figures_json),
     Page("GET", "/campaigns/{id}/recipients", "people", recipients_page.page),
     Page("GET", "/campaigns/{id}/recipients.csv", "people", recipients_page.download),

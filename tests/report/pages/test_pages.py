@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from dataclasses import replace
@@ -270,6 +272,26 @@ def test_downloads(story, site, reader):
     assert reader.get("/campaigns/mail/recipients.ndjson?state=person").text == lines
     noted = [line for line in site.get("/api/audit").json()["items"] if line["what"] == "recipients.read"]
     assert len(noted) == 3
+
+
+@pytest.mark.parametrize("name", ["mail", "page"])
+def test_the_numbers_of_the_chart_as_a_file(story, site, reader, name):
+    asked = {"from": "2026-09-19", "to": "2026-09-22"}
+    answer = reader.get(f"/campaigns/{name}/series.csv", params=asked)
+    assert answer.headers["content-disposition"] == f'attachment; filename="{name}-day.csv"'
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    series = site.get(f"/api/campaigns/{name}/stats", params=asked).json()["series"]
+    assert len(series) == 3
+    assert sum(item["hits"] for item in series) > 0
+    assert rows == [
+        {key: "" if value is None else str(value) for key, value in item.items()} for item in series
+    ]
+    accept = {"Accept": "text/csv"}
+    assert site.get(f"/api/campaigns/{name}/stats", params=asked, headers=accept).text == answer.text
+    links = [attrs["href"] for attrs in Page(reader.get(f"/campaigns/{name}", params=asked)).all("a")]
+    [link] = [link for link in links if "series.csv" in link]
+    assert reader.get(link).text == answer.text
+    assert reader.get(f"/campaigns/{name}/series.csv?from=no").status_code == 422
 
 
 @pytest.mark.parametrize("evil", EVIL)

@@ -280,7 +280,14 @@ def test_a_key_of_one_campaign_sees_what_is_shared_of_it(site, sign_in, made_key
     assert shown.status_code == 200
     assert "nothing to show yet" in shown.text
     assert "What the hits were" not in shown.text
-    for path in ("page", "nothing", "page/stats.json", "mail/figures.json", "mail/recipients"):
+    for path in (
+        "page",
+        "nothing",
+        "page/stats.json",
+        "mail/figures.json",
+        "mail/series.csv",
+        "mail/recipients",
+    ):
         assert visitor.get(f"/campaigns/{path}").status_code == 403
     site.delete("/api/campaigns/mail")
     assert "there any more" in visitor.get("/").text
