@@ -43,7 +43,15 @@ async def page(api: Api, request: Request) -> Response:
     if request.state.shared:
         chart = render.url(api.settings, f"campaigns/{campaign.id}/stats.json")
         return await shared_page.show(api, request, campaign, chart)
-    return await fill(api, request, campaign, range_form.query(request.query_params))
+    params = request.query_params
+    try:
+        asked = range_form.query(params)
+        ranges.parse(asked, campaign.time_zone, api.clock())
+    except Problem as problem:  # the page of all time, and what is wrong beside the form
+        answer = await fill(api, request, campaign, {}, wrong=range_form.refused(problem))
+        answer.status_code = problem.status
+        return answer
+    return await fill(api, request, campaign, asked)
 
 
 async def fill(
@@ -53,8 +61,10 @@ async def fill(
     asked: Mapping[str, str],
     note: Mapping[str, str] | None = None,
     problem: Problem | None = None,
+    wrong: Sequence[str] = (),
 ) -> Response:
-    """asked: the range. note: as its form was filled in, where it could not be kept."""
+    """asked: the range. note: as its form was filled in, where it could not be kept. wrong: with the range
+    that was asked for."""
     now = api.clock()
     wanted = ranges.parse(asked, campaign.time_zone, now)
     late = await asyncio.to_thread(api.late_since)
@@ -70,6 +80,7 @@ async def fill(
         "parts": pictures.stack({name: each["hits"] for name, each in found["verdicts"].items()}),
         "asked": urlencode(asked),
         "form": form,
+        "wrong": wrong,
         "default_days": ranges.DEFAULT_DAYS,
         "chart": _chart(found, campaign),
         "notes_elsewhere": len(await notes.listed(api.store, campaign.id)) - len(found["notes"]),

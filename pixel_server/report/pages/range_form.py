@@ -31,6 +31,24 @@ def query(params: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+_NAMES = {
+    "from": "The first day",
+    "to": "The last day",
+    "until": "The last day",
+    "interval": "The interval",
+    "tz": "The time zone",
+}
+
+
+def refused(problem: Problem) -> list[str]:
+    """What is wrong with a range, in the words of its form."""
+    found = []
+    for error in problem.errors or ():
+        text = error["message"].replace("must lie before `to`", "must not be after the last")
+        found.append(text.capitalize() if text.startswith("the ") else f"{_NAMES[error['field']]} {text}")
+    return found
+
+
 def shown(
     asked: Mapping[str, str], zone: ZoneInfo, wanted: Range, now: float, more: Sequence[tuple[str, str]] = ()
 ) -> dict[str, Any]:

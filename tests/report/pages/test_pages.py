@@ -204,7 +204,21 @@ def test_a_range_and_the_one_before(story, sign_in, opened, stats):
 def test_a_range_that_cannot_be(story, reader, query):
     answer = reader.get(f"/campaigns/mail?{query}")
     assert answer.status_code == 422
-    assert "must" in Page(answer).text
+    page = assert_harmless(answer)
+    assert "must" in page.text
+    assert "Figures of all time" in page.text
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("from=2026-09-22&until=2026-09-20", "The first day must not be after the last."),
+        ("from=2026-01-01&interval=hour", "The range may have 40 days at most at this interval and zone."),
+        ("until=x", "The last day must be a date, as 2026-11-24."),
+    ],
+)
+def test_what_is_wrong_with_a_range_is_said_in_words(story, reader, query, says):
+    assert says in Page(reader.get(f"/campaigns/mail?{query}")).text
 
 
 @pytest.mark.parametrize(
