@@ -174,14 +174,18 @@ def _text(path: str, value: float | None) -> str:
 async def changes(
     api: Api, campaign: Campaign, wanted: Range, found: Mapping[str, Any], now: float
 ) -> dict[str, str]:
-    """By how much each figure differs from the range before, of the same length. Without a range: none."""
+    """By how much each figure differs from the range before, of the same length. None without a range, where
+    that one had no hits, and of how long opens took, which grows with the age of a mail."""
     if wanted.all_time:
         return {}
     before = await stats.read(api.store, campaign, _before(wanted), api.settings, now)
+    if not before["totals"]["hits"]:
+        return {}
     old = dict(_leaves(before))
     texts = {
         path: (show.points if path in _SHARES else show.change)(value, old.get(path))
         for path, value in _leaves(found)
+        if not path.startswith("time_to_open")
     }
     return {path: change for path, change in texts.items() if change}
 

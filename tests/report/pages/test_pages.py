@@ -188,6 +188,13 @@ def test_a_range_and_the_one_before(story, sign_in, opened, stats):
     assert [item["opens"] for item in reader.get(data).json()["series"]] == [1]
 
 
+def test_a_range_after_one_without_hits_has_nothing_to_be_compared_with(story, reader):
+    page = Page(reader.get("/campaigns/mail?from=2026-09-20&until=2026-09-25"))
+    assert "Figures of" in page.text
+    assert "the period before" not in page.text
+    assert "points" not in page.text
+
+
 @pytest.mark.parametrize(
     "query",
     [
