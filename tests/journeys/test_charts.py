@@ -363,13 +363,16 @@ def test_what_goes_wrong_is_said(open_page: Callable[..., Page], site: Site):
     until(lambda: main.get_attribute("data-state") == "live")
     site.tell("end", {"why": "again"})
     until(lambda: site.count("/live") == 2)
+    page.evaluate("dispatchEvent(new Event('online'))")
+    until(lambda: site.count("/live") == 3)
+    until(lambda: site.tabs)
     site.tell("end", {"why": "revoked"})
     until(lambda: main.get_attribute("data-state") == "revoked")
     assert "You are signed out" in page.locator(".fresh").inner_text()
     page.clock.fast_forward(60_000)
     page.evaluate(HIDE, False)
     page.wait_for_timeout(100)
-    assert (site.count("/live"), site.count("/figures.json")) == (2, 0)
+    assert (site.count("/live"), site.count("/figures.json")) == (3, 0)
 
 
 def test_without_events_it_asks(open_page: Callable[..., Page], site: Site):

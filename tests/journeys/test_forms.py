@@ -16,7 +16,7 @@ from tests.journeys.test_dashboard import assert_fits, looking, sign_in
 from tests.stack import Stack, until
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 NAMES = (
     *("Spring", "Große Frühjahrs-Post '26!", "-- Ça va? --", "ﬁne ½ Ǆ", "İstanbul", "春の便り", "W" * 200),
@@ -186,3 +186,33 @@ def test_what_is_wrong_is_found_by_keyboard(stack_of_forms: Stack, browser: Brow
     told = [page.locator(f"#{name}").inner_text() for name in described.split()]
     assert any("whole number" in text for text in told)
     context.close()
+
+
+def test_pressed_again_while_the_answer_is_on_its_way(stack_of_forms: Stack, browser: Browser):
+    page = browser.new_context().new_page()
+    sign_in(page, stack_of_forms)
+    page.goto(f"{stack_of_forms.address}/keys")
+    page.get_by_label("Name", exact=True).fill("Pressed twice")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/keys", hold)
+    make = page.get_by_role("button", name="Make the key")
+    box = make.bounding_box()
+    assert box is not None
+    for _ in range(2):  # by hand: a locator would wait for the answer
+        page.mouse.click(box["x"] + 5, box["y"] + 5)
+        page.wait_for_timeout(300)
+    assert len(held) == 1
+    held[0].continue_()
+    page.get_by_role("textbox", name="It is shown this once").wait_for()
+    page.unroute("**/keys")
+    page.go_back()
+    page.get_by_label("Name", exact=True).fill("After going back")
+    make.click()
+    page.get_by_role("textbox", name="It is shown this once").wait_for()
+    names = [key["name"] for key in stack_of_forms.call("GET", "/api/keys")[1]["items"]]
+    assert (names.count("Pressed twice"), names.count("After going back")) == (1, 1)
+    page.context.close()

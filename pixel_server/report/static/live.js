@@ -153,6 +153,7 @@
     shown.className = "state";
     if (line) line.append(shown);
     document.addEventListener("visibilitychange", turn);
+    addEventListener("online", turn); // after a sleep: what was open is dead, and does not say so
     addEventListener("pagehide", safe(close));
     addEventListener("pageshow", safe((event) => event.persisted && turn()));
     setInterval(tick, POLL);
