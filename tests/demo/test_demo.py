@@ -20,6 +20,7 @@ from pixel_server.demo import cast, hits, mailing, site
 from pixel_server.hit import Hit
 from pixel_server.report import ranges, stats
 from pixel_server.settings import Settings
+from pixel_server.tokens import Mode
 from pixel_server.verdicts import ELIGIBLE
 from tests.conftest import NOW
 from tests.stack import PROGRAM, Stack, until
@@ -131,7 +132,7 @@ def test_the_same_seed_and_day_make_the_same_up(secrets):
     assert [one.at - 86_400_000 for one in later] == [one.at for one in mailing.openings(START, 1)]
     early, late = (
         [one for _, one in hits.fortnight("a", "b", now, 1, secrets, mode, 4)]
-        for now, mode in ((NOW, 3), (NOW + 3600, 3))
+        for now, mode in ((NOW, Mode.PSEUDONYMOUS), (NOW + 3600, Mode.PSEUDONYMOUS))
     )
     assert early == late[: len(early)], "as the day goes on, more of the same"
     assert [one.time for one in late] == sorted(one.time for one in late)

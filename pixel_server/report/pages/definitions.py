@@ -68,9 +68,9 @@ DEFINITIONS = {
         "visitors of each day, added up."
     ),
     "against": (
-        "How far the share that a person opened lies from that of the first campaign, with its 95 % "
-        "interval; of those whose mail program does not hide its reader. More than chance: of two mailings "
-        "alike, less than one pair in 20 would be so far apart. It takes all recipients for different people."
+        "How far the share that a person opened lies from the first campaign's, with its 95 % interval, "
+        "among those whose mail program does not hide it. More than chance: of two mailings alike, less than "
+        "one pair in 20 would be so far apart. All recipients are taken for different people."
     ),
     "against_bounces": (
         "How far the share of bounces lies from that of the first campaign, with its 95 % interval. More "

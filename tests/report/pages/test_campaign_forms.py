@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from pixel_server.cli import main
 from pixel_server.frame import pixels
 from pixel_server.report.pages.campaign_form import MODES, WEB_MODES
+from pixel_server.secret import Secrets
 from pixel_server.tokens import read
 from tests.report.pages.conftest import form_of
 from tests.report.pages.test_pages import EVIL, Page, assert_harmless
@@ -237,6 +238,7 @@ def test_the_commands_that_a_mails_page_names_do_what_it_says(reader, mail, tmp_
     )
     assert [command.split()[0] for command in commands] == ["embed", "link"]
     monkeypatch.chdir(tmp_path)
+    Secrets.make(tmp_path / "data")
     (tmp_path / "list.csv").write_text("recipient\nada@example.org\n")
     environ = {"PIXEL_BASE_URL": "http://pixel.test", "PIXEL_DATA_DIR": str(tmp_path / "data")}
     for command in commands:
