@@ -251,10 +251,13 @@ def test_the_json_that_charts_and_live_figures_read(story, site, reader):
     }
 
 
-def test_recipients(story, reader):
+def test_recipients(story, site, reader):
     answer = reader.get("/campaigns/mail/recipients?state=person")
     page = assert_harmless(answer)
     assert len(page.all("code")) == 4
+    assert "only a keyed hash is kept" not in page.text
+    site.patch("/api/campaigns/mail", json={"mode": "pseudonymous"})
+    assert "only a keyed hash is kept" in Page(reader.get("/campaigns/mail/recipients")).text
     assert "20 Sep 2026, 09:00 UTC" in page.text
     assert len(Page(reader.get("/campaigns/mail/recipients?state=machine_only")).all("code")) == 1
     assert reader.get("/campaigns/mail/recipients?state=no").status_code == 422
