@@ -68,9 +68,10 @@ class Health:
     async def readyz(self, request: Request) -> Response:
         """503 only if a hit could be stored nowhere."""
         recording = self._recording
+        since = recording.failing_since
         report: dict[str, Any] = {
             "recorder": {
-                "failing_since": recording.failing_since,
+                "failing_since": None if since is None else show_ms(int(since * 1000)),
                 "pending_bytes": recording.pending,
                 **recording.counts,
             }
@@ -86,7 +87,7 @@ class Health:
         warnings = _warnings(report, self._recent())
         if not storing:
             warnings.append(f"hits are not stored: {recording.last_error or away}")
-        elif away or recording.failing_since is not None:
+        elif away or since is not None:
             warnings.append(f"Redis does not store, hits go to the spool: {recording.last_error or away}")
         status = "ok" if storing and not warnings else "degraded" if storing else "failing"
         return reply({"status": status, "warnings": warnings, **report}, 200 if storing else 503)

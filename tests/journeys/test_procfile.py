@@ -8,9 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -154,11 +156,16 @@ def test_a_worker_bears_a_redis_that_becomes_a_replica(
     log = tmp_path / "work.log"
     run(f"exec pixel-server work 2>{log}")
     counted(host, ["ada"])
+    [link] = host.call("POST", "/api/campaigns/mail/links", {"recipients": ["eve"]})[1]["links"]
     client.replicaof("127.0.0.1", "1")
     try:
         until(lambda: "worker: Redis cannot be worked with" in log.read_text())
+        assert host.get(link["url"]) == (200, "recorded")
+        failing = host.call("GET", "/readyz")[1]["recorder"]["failing_since"]
+        assert abs(datetime.fromisoformat(failing).timestamp() - time.time()) < 60
     finally:
         client.replicaof("NO", "ONE")
+    until(lambda: host.totals("mail")["opens"] == 2)
     counted(host, ["bob"])
     said = log.read_text()
     assert "Traceback" not in said

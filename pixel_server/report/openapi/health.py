@@ -35,7 +35,7 @@ SCHEMAS = {
         status=choice(("ok", "degraded", "failing"), "`failing`: hits are not stored."),
         warnings=array(text("A line for the operator.")),
         recorder=answer(
-            failing_since=or_null({"type": "number"}, "Seconds since 1970; null: it is not failing."),
+            failing_since=or_null(instant(""), "Null: it is not failing."),
             pending_bytes=count("Memory held by hits that are not stored yet."),
         ),
         redis=answer(
