@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import hypothesis
 import pytest
@@ -25,12 +27,31 @@ API_KEY = "an-api-key-for-tests"
 NOW = 1_790_000_000.0
 """2026-09-21T14:13:20Z: the instant that tests run on."""
 
+LONGEST, AGAIN = 240, 20
+"""Seconds that a test may take, and that what it leaves may take to be cleared away."""
+
 hypothesis.settings.register_profile("project", deadline=None)  # no test is timed
 hypothesis.settings.load_profile("project")
 
 for name in list(os.environ):
     if name.startswith("PIXEL_") or name == "REDIS_URL":
         del os.environ[name]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """A test that hangs fails where it stands, so that a run always ends."""
+
+    def give_up(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"{item.nodeid} hangs")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, LONGEST, AGAIN)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")

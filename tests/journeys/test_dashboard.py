@@ -150,6 +150,8 @@ def test_without_script_all_is_there_too(busy: Stack, browser: Browser):
             page.goto(f"{busy.address}/campaigns/spring/recipients?state=person")
             page.get_by_role("link", name="CSV").click()
         assert download.value.suggested_filename == "spring-person.csv"
+        # Read to its end: to close the browser meanwhile is to wait for ever, now and then.
+        assert download.value.path().read_text().startswith("key,recipient,")
 
 
 def test_a_session_ends_with_its_key(busy: Stack, browser: Browser):
