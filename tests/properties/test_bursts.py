@@ -112,7 +112,7 @@ def wanted(story: list[Seen]) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     story=stories,
     cuts=st.lists(st.integers(1, 9), min_size=1, max_size=8),

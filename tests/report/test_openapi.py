@@ -179,7 +179,7 @@ def test_whatever_is_sent_the_answer_is_as_described(web, method, path, mode):
     operation = DESCRIBED[path][method]
 
     @settings(
-        max_examples=30,
+        max_examples=20,
         deadline=None,
         derandomize=True,
         database=None,
