@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from pixel_server import keys
-from pixel_server.secret import Secrets
+from pixel_server.secret import Secrets, SecretsError
 from pixel_server.settings import Settings
 
 log = logging.getLogger("pixel_server.store")
@@ -114,9 +115,12 @@ async def check(store: AsyncRedis, url: str, shards: int, secrets: Secrets) -> N
 def secrets_for(settings: Settings, url: str) -> Secrets:
     """Those of a server that starts; made in its data directory if the store is nobody's yet.
 
-    SecretsError: there are none, and the store belongs to some.
+    The store is asked only where there are none: one that hangs must not keep a web process from starting.
+    SecretsError: there are none, and the store belongs to some; or they cannot be read.
     """
     given = settings.data, settings.signing, settings.recipient_secret
+    with contextlib.suppress(SecretsError):
+        return Secrets.load(*given)
     try:
         with connect(url) as client:
             is_owned = client.hexists(keys.STORE, "recipient")

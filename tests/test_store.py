@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import redis
@@ -13,7 +14,7 @@ from starlette.testclient import TestClient
 from pixel_server import jobs, store
 from pixel_server.app import create_app
 from pixel_server.links import Minter
-from pixel_server.secret import Secrets
+from pixel_server.secret import FILE, Secrets, SecretsError
 from pixel_server.settings import Settings
 
 
@@ -64,3 +65,22 @@ def test_a_web_process_that_starts_while_redis_is_full_spools_what_it_is_sent(cl
         answer = web.get(url)
         assert (answer.status_code, answer.headers["x-pixel"]) == (200, "recorded")
         assert web.get("/readyz").json()["spool"]["hits"] == 1
+
+
+def test_secrets_that_are_there_ask_no_store(tmp_path, monkeypatch):
+    made = Secrets.make(tmp_path)
+    asked = []
+    monkeypatch.setattr(store, "connect", asked.append)
+    assert store.secrets_for(Settings(data=tmp_path), "redis://127.0.0.1:1/0") == made
+    assert asked == []
+
+
+def test_secrets_are_made_for_nobodys_store_alone(tmp_path, settings, secrets):
+    settings = replace(settings, data=tmp_path, signing=(), recipient_secret=None)
+    made = store.secrets_for(settings, settings.redis_url)
+    assert store.secrets_for(settings, settings.redis_url) == made
+    check(settings, secrets)  # from now on it is another's
+    (tmp_path / FILE).unlink()
+    with pytest.raises(SecretsError, match="there are no secrets in"):
+        store.secrets_for(settings, settings.redis_url)
+    assert not (tmp_path / FILE).exists()
