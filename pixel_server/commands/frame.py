@@ -87,10 +87,10 @@ def _require_running(address: str, settings: Settings) -> None:
         with stores.connect(address) as client:
             client.ping()
     except (redis.ConnectionError, redis.TimeoutError, OSError):
-        message = (
-            f"pixel-server does not run with {settings.data}, or its Redis does not answer: start it there"
-        )
-        raise Failure(f"{message} with `pixel-server up`, or set PIXEL_DATA_DIR or REDIS_URL") from None
+        raise Failure(
+            f"pixel-server does not run with {settings.data}, or its Redis does not answer: "
+            "start it there with `pixel-server up`, or set PIXEL_DATA_DIR or REDIS_URL"
+        ) from None
     except redis.RedisError:
         return  # it is there, and says more to who asks more
 
