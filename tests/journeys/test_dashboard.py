@@ -146,6 +146,9 @@ def test_without_script_all_is_there_too(busy: Stack, browser: Browser):
         page.get_by_label("by").select_option("hour")
         page.get_by_role("button", name="Show").click()
         page.get_by_role("heading", name="Opens by hour").wait_for()
+        page.get_by_role("link", name="Today", exact=True).click()
+        page.get_by_role("heading", name="Opens by hour").wait_for()
+        assert page.locator('.presets [aria-current="true"]').inner_text() == "Today"
         with page.expect_download() as download:
             page.goto(f"{busy.address}/campaigns/spring/recipients?state=person")
             page.get_by_role("link", name="CSV").click()

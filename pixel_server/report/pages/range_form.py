@@ -12,8 +12,8 @@ from pixel_server.report import ranges
 from pixel_server.report.problems import Problem
 from pixel_server.report.ranges import Range
 
-PRESETS = (7, 30, 90, 365)
-"""Days."""
+PRESETS = (1, 7, 30, 90, 365)
+"""Days. Of one, the day itself is shown by hours."""
 
 
 def query(params: Mapping[str, str]) -> dict[str, str]:
@@ -59,8 +59,9 @@ def shown(
     for days in PRESETS:
         start = (today - timedelta(days=days - 1)).isoformat()
         is_it = not wanted.all_time and (first, last) == (start, today.isoformat())
-        link = urlencode([*more, ("from", start), ("until", today.isoformat())])
-        presets.append((f"{days} days", link, is_it))
+        hours = [("interval", "hour")] if days == 1 else []
+        link = urlencode([*more, ("from", start), ("until", today.isoformat()), *hours])
+        presets.append(("Today" if days == 1 else f"{days} days", link, is_it))
     return {
         "presets": [("All time", urlencode(more), wanted.all_time), *presets],
         "from": "" if wanted.all_time else first,

@@ -42,7 +42,7 @@ _environment = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
-_FILTERS = ("number", "share", "span", "instant", "exact", "day", "iso", "ago")
+_FILTERS = ("number", "share", "span", "instant", "exact", "day", "iso", "ago", "called")
 _environment.filters.update({name: getattr(show, name) for name in _FILTERS})
 _environment.globals["definitions"] = DEFINITIONS
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
 from zoneinfo import ZoneInfo
 
 UNKNOWN = "\N{EN DASH}"
@@ -96,6 +98,17 @@ def points(now: float | None, before: float | None) -> str:
 def between(low: float, high: float) -> str:
     """The same of an interval, without the unit."""
     return f"{_signed(100 * low, '')} to {_signed(100 * high, '')}"
+
+
+def called(name: str, dimension: str) -> str:
+    """What a row of a breakdown is called: a country by its name, as the time zone database has it."""
+    return _countries().get(name, name) if dimension == "country" else name
+
+
+@cache
+def _countries() -> dict[str, str]:
+    lines = (files("tzdata") / "zoneinfo" / "iso3166.tab").read_text("utf-8").splitlines()
+    return dict(line.split("\t", 1) for line in lines if line and not line.startswith("#"))
 
 
 def _signed(value: float, unit: str) -> str:

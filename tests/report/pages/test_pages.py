@@ -530,6 +530,10 @@ def test_under_a_path(below):
         (show.instant("2026-11-26T10:54:15.3Z", "America/Sao_Paulo"), "26 Nov 2026, 07:54 UTC-03"),
         (show.instant("2026-11-26T10:54:15.3Z"), "26 Nov 2026, 10:54 UTC"),
         (show.ago(100, 100 + 3600 * 25), "1 d ago"),
+        (show.called("DE", "country"), "Germany"),
+        (show.called("XX", "country"), "XX"),
+        (show.called("(unknown)", "country"), "(unknown)"),
+        (show.called("DE", "page"), "DE"),
         (show.ago(None, 100), "never"),
     ],
 )
