@@ -29,6 +29,10 @@ Identity = Literal["cookieless", "cookie", "own"]
 """What a visitor of a web campaign is told by: a hash of address and user agent, another each day; a cookie,
 where the page says that its reader agreed, else as before; the id that the page gives."""
 IDENTITIES: tuple[Identity, ...] = get_args(Identity)
+OF_WEB = ("identity", "origins")
+"""Fields that only a web campaign has."""
+AUDITED = frozenset({"mode", "keep", "sent_at", "gpc", "identity"})
+"""Changes of these decide on what is kept of people."""
 MIN_CELL = 5
 MOST_CHANGES = 1000
 """Read at once; of more, all campaigns are read anew."""
@@ -96,9 +100,13 @@ class Exists(ValueError):
     """The id is taken, or was: a deleted campaign's id is never given again."""
 
 
+SEALED = (
+    "after the first hit time zone and identity are fixed; after that or the first link, the mode only falls"
+)
+
+
 class Sealed(ValueError):
-    """After the first hit time zone and identity are fixed, and after that or the first link the mode only
-    falls."""
+    """See SEALED."""
 
 
 _encode = msgspec.json.Encoder().encode

@@ -30,9 +30,10 @@ from pixel_server.commands import (
     share,
     sign_in,
     spool,
+    upload,
 )
 from pixel_server.commands.frame import Group, as_json, with_this
-from pixel_server.settings import Settings, table, unknown
+from pixel_server.settings import Settings, chosen, table, unknown
 
 
 @click.group(cls=Group)
@@ -103,6 +104,7 @@ def work(processes: int, one: bool) -> None:
     )
 
 
+campaign.campaign.add_command(upload.upload)
 main.add_command(campaign.campaign)
 main.add_command(link.link)
 main.add_command(embed.embed)
@@ -124,13 +126,17 @@ main.add_command(sign_in.sign_in)
 @main.command("settings")
 @as_json
 def show_settings(as_json: bool) -> None:
-    """List every setting with its default."""
+    """List every setting: its value here, marked with = if it was set, else its default."""
     Settings.from_env()
+    _warn_of_unknown()
+    found = chosen(os.environ)
     if as_json:
-        click.echo(json.dumps([{"name": n, "default": d, "help": h} for n, d, h in table()]))
+        rows = [{"name": n, "value": found.get(n), "default": d, "help": h} for n, d, h in table()]
+        click.echo(json.dumps(rows))
         return
     for name, default, text in table():
-        click.echo(f"{name:<30} {default:<26} {text}")
+        mark, value = ("=", found[name]) if name in found else (" ", default)
+        click.echo(f"{name:<30} {mark}{value:<26} {text}")
 
 
 def _warn_of_unknown() -> None:

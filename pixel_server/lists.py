@@ -19,7 +19,7 @@ import msgspec
 
 from pixel_server import campaigns, keys, retention, shards, withdrawals
 from pixel_server.campaigns import Campaign
-from pixel_server.consent import mode
+from pixel_server.consent import Consent, mode
 from pixel_server.secret import Secrets
 from pixel_server.series import DAY, refuse_newer
 from pixel_server.settings import Settings
@@ -51,6 +51,17 @@ class Closed(ValueError):
     """The campaign keeps no recipients, or no names, or no longer. The message says which."""
 
 
+KEEPS_NONE = "only an email campaign of mode `pseudonymous` or `identified` keeps recipients"
+
+
+def may_name(campaign: Campaign, consent: Consent) -> bool:
+    """Whether names stand on its lists. Closed: its recipients are not told apart at all."""
+    most = consent.rule(campaign.mode, None).mode
+    if campaign.kind != "email" or most < Mode.PSEUDONYMOUS:
+        raise Closed(KEEPS_NONE)
+    return most == Mode.IDENTIFIED
+
+
 _PUT = """
 -- KEYS: turn, total. ARGV: n as read, what the names of the hashes of lists and of names begin with, number
 -- of hashes, the day of their mails or '', recipient keys of 8 bytes each, then a packed name for each of
@@ -71,7 +82,9 @@ for i = 1, #ARGV[6], 8 do
     if tonumber(day) > (tonumber(known or '') or -1) then redis.call('HSET', ARGV[2] .. number, key, day) end
   end
   local name = ARGV[7 + (i - 1) / 8]
-  if name then redis.call('HSET', ARGV[3] .. number, key, name) end
+  if name then  -- without one (msgpack's nil at its end, which no UTF-8 has), a name that is known stays
+    redis.call(string.byte(name, -1) == 0xc0 and 'HSETNX' or 'HSET', ARGV[3] .. number, key, name)
+  end
 end
 if new > 0 then redis.call('HINCRBY', KEYS[2], 'listed', new) end
 if mailed > 0 then redis.call('HINCRBY', KEYS[2], 'mailed', mailed) end
@@ -157,13 +170,14 @@ async def put(
     *,
     mailed: float | None = None,
 ) -> Put:
-    """Puts rows on a campaign's list; a recipient that is on it gets its new name. count: of shards.
+    """Puts rows on a campaign's list; a recipient that is on it gets its new name, or keeps the one that it
+    has if it comes without. count: of shards.
 
     mailed: when mails to them went out (s), if that is what is said. Closed: it takes none.
     campaigns.Unknown: it was deleted.
     """
     named = [(secrets.recipient_key(row.recipient), row) for row in rows]
-    wanted = dict(named)
+    wanted = dict(sorted(named, key=_has_name))
     left: dict[int, list[bytes]] = {}
     for key in wanted:
         left.setdefault(shards.of_key(key, count), []).append(key)
@@ -189,6 +203,10 @@ async def put(
                 left_out |= refused.intersection(left.pop(shard))
     withdrawn = sum(key in left_out for key, _ in named)
     return Put(new, len(rows) - withdrawn - new, withdrawn)
+
+
+def _has_name(one: tuple[bytes, Row]) -> bool:
+    return one[1].name is not None
 
 
 async def count_mails(store: AsyncRedis, campaign: str, number: int) -> None:

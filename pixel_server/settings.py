@@ -309,6 +309,16 @@ def unknown(environ: Mapping[str, str]) -> list[str]:
     return lines
 
 
+def chosen(environ: Mapping[str, str]) -> dict[str, str]:
+    """What this environment sets, by name; of what is secret, or holds a password, only that it is set."""
+    found = {name: environ.get(name, "").strip() for name, _, _ in table()}
+    return {name: "(set)" if _is_secret(name, value) else value for name, value in found.items() if value}
+
+
+def _is_secret(name: str, value: str) -> bool:
+    return "SECRET" in name or "KEY" in name or ("URL" in name and ("@" in value or "password" in value))
+
+
 def table() -> list[tuple[str, str, str]]:
     """(name, default, help) of each setting, for the README and `pixel-server settings`."""
     rows = []

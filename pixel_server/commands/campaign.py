@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -14,59 +14,61 @@ from pixel_server.consent import Consent
 from pixel_server.settings import SIGNALS, Settings
 from pixel_server.tokens import MODES
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+NONE = "none"
+_WHOLE = ("sent", "bounced", "min_cell")
+
 
 @click.group()
 def campaign() -> None:
-    """Make, list, show and delete campaigns."""
+    """Make, change, list, show and delete campaigns."""
+
+
+def _fields(command: Command) -> Command:
+    """The options that both a new campaign and one that is there take."""
+    options = (
+        click.option("--sent", help="How many mails went out."),
+        click.option("--sent-at", help="When it was sent, as 2026-11-24T09:00:00Z."),
+        click.option("--time-zone", help="Whose days are counted.  [default: UTC]"),
+        click.option("--base-url", help="Where its links point, if not to PIXEL_BASE_URL."),
+        click.option(
+            "--mode",
+            type=click.Choice(MODES),
+            help="Most that is kept of a recipient.  [default: PIXEL_DEFAULT_MODE]",
+        ),
+        click.option(
+            "--gpc", type=click.Choice((*SIGNALS, NONE)), help="What GPC and DNT do.  [default: PIXEL_GPC]"
+        ),
+        click.option(
+            "--identity", help="What visitors are told by: cookieless (the default), cookie or own."
+        ),
+        click.option(
+            "--origin", "origins", multiple=True, help="Of pages that may use p.js.  [default: all]"
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @campaign.command("create")
 @click.argument("id")
 @click.option("--name", help="Its name.  [default: the id]")
 @click.option("--kind", type=click.Choice(["email", "web"]), default="email", show_default=True)
-@click.option("--sent", type=int, help="How many mails went out.")
-@click.option("--sent-at", help="When it was sent, as 2026-11-24T09:00:00Z.")
-@click.option("--time-zone", default="UTC", show_default=True)
-@click.option("--base-url", help="Where its links point, if not to PIXEL_BASE_URL.")
-@click.option(
-    "--mode",
-    type=click.Choice(MODES),
-    help="Most that is kept of a recipient.  [default: PIXEL_DEFAULT_MODE]",
-)
-@click.option("--gpc", type=click.Choice(SIGNALS), help="What GPC and DNT do.  [default: PIXEL_GPC]")
-@click.option("--identity", help="What visitors are told by: cookieless (the default), cookie or own.")
-@click.option("--origin", "origins", multiple=True, help="Of pages that may use p.js.  [default: all]")
+@_fields
 @as_json
-def create_campaign(as_json: bool, **given: Any) -> None:
+def create_campaign(id: str, kind: str, as_json: bool, **given: Any) -> None:  # noqa: A002
     """Make a campaign."""
     from pixel_server import campaigns  # noqa: PLC0415
     from pixel_server.report import body  # noqa: PLC0415
 
-    if given["name"] is None:
-        given["name"] = given["id"]
-    checks: dict[str, Callable[[Any], Any]] = {
-        "id": body.slug,
-        "name": body.name,
-        "sent": body.sent,
-        "sent_at": body.instant_or_null,
-        "time_zone": body.time_zone,
-        "base_url": body.base_url,
-        "identity": body.one_of(*campaigns.IDENTITIES),
-        "origins": body.origins,
-    }
-    if given["kind"] == "email" and (given["identity"] or given["origins"]):
-        raise Failure("--identity and --origin are for web campaigns")
-    given["identity"] = given["identity"] or "cookieless"
-    given["origins"] = list(given["origins"])
-    consent = Consent(Settings.from_env())
-    checks["mode"] = consent.check
-    given["mode"] = given["mode"] or consent.default.mode.name.lower()
-    for field, check in checks.items():
-        try:
-            given[field] = check(given[field])
-        except ValueError as error:
-            raise Failure(f"{field} {error}") from None
-    made = campaigns.new(**given)
+    settings = Settings.from_env()
+    default = Consent(settings).default.mode.name.lower()
+    fields = {"name": id, "mode": default, **_given(given)}
+    made = campaigns.new(
+        id=_checked("id", id, body.slug), kind=_of_kind(kind, fields), **_all_checked(fields, settings)
+    )
     try:
         with_store(lambda store, _: campaigns.create(store, made))
     except campaigns.Exists:
@@ -75,6 +77,76 @@ def create_campaign(as_json: bool, **given: Any) -> None:
         click.echo(json.dumps(campaigns.to_json(made)))
     else:
         click.echo(f"made {made.kind} campaign {made.id}")
+
+
+@campaign.command("set")
+@click.argument("id")
+@click.option("--name", help="Its name.")
+@click.option("--bounced", help="How many mails came back.")
+@click.option("--min-cell", help="Fewest visits, or opens, of a day that a shared page shows.")
+@_fields
+@as_json
+def set_campaign(id: str, as_json: bool, **given: Any) -> None:  # noqa: A002
+    """Change a campaign: what is given. `none` takes away what it has."""
+    from pixel_server import audit, campaigns  # noqa: PLC0415
+
+    found = _given(given)
+    if not found:
+        raise click.UsageError("give what is to be changed, as --sent 1200")
+    fields = _all_checked(found, Settings.from_env())
+
+    async def change(store: Any, _: Settings) -> campaigns.Campaign:
+        before = await campaigns.get(store, id)
+        _of_kind(before.kind, fields)
+        if audited := campaigns.AUDITED & fields.keys():
+            shown = ",".join(sorted(audited))
+            await audit.note(store, audit.COMMAND, "campaign.changed", campaign=id, fields=shown)
+        return await campaigns.change(store, id, fields)
+
+    try:
+        changed = with_store(change)
+    except campaigns.Unknown:
+        raise Failure(f"there is no campaign {id}") from None
+    except campaigns.Sealed:
+        raise Failure(campaigns.SEALED) from None
+    click.echo(json.dumps(campaigns.to_json(changed)) if as_json else f"changed {', '.join(fields)} of {id}")
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """As the API takes them. Not those that were left out."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        if value in (None, ()):
+            continue
+        if name == "origins":
+            found[name] = [] if value == (NONE,) else list(value)
+        elif name in _WHOLE and value.isascii() and value.isdigit() and len(value) < 13:
+            found[name] = int(value)
+        else:
+            found[name] = None if value == NONE and name != "name" else value
+    return found
+
+
+def _all_checked(fields: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    from pixel_server.report import body  # noqa: PLC0415
+
+    checks = body.of_campaign(settings)
+    return {name: _checked(name, value, checks[name]) for name, value in fields.items()}
+
+
+def _checked(name: str, value: Any, check: Callable[[Any], Any]) -> Any:
+    try:
+        return check(value)
+    except ValueError as error:
+        raise Failure(f"{name} {str(error).replace('null', NONE)}") from None
+
+
+def _of_kind(kind: str, fields: dict[str, Any]) -> Any:
+    from pixel_server.campaigns import OF_WEB  # noqa: PLC0415
+
+    if kind == "email" and not fields.keys().isdisjoint(OF_WEB):
+        raise Failure("--identity and --origin are for web campaigns")
+    return kind
 
 
 @campaign.command("list")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import click
+import redis
 
-from pixel_server.commands.frame import as_json
+from pixel_server.commands.frame import as_json, is_redis_named, left_base_url, store_url
 from pixel_server.networks import Networks, NetworksError, shipped
+from pixel_server.secret import Secrets, SecretsError
 from pixel_server.settings import Settings
 
 STALE = 90
@@ -70,20 +74,62 @@ def spool(settings: Settings, today: date) -> Iterator[Finding]:
         yield Finding("spool", "aside", "problem", f"{_many(found.aside, 'file')} set aside in {where}")
 
 
+def store(settings: Settings, today: date) -> Iterator[Finding]:
+    """Whether Redis answers, is this server's, keeps what it is given, and its hits are counted."""
+    from pixel_server.report import health  # noqa: PLC0415 - only this check needs it
+    from pixel_server.store import StoreError, shown  # noqa: PLC0415
+
+    if not is_redis_named() and left_base_url(settings) is None:
+        text = f"no `up` has run with {settings.data}, nor is REDIS_URL set"
+        yield Finding("store", "redis", "advice", text)
+        return
+    url = store_url(settings)
+    try:
+        found = asyncio.run(_ask(url, settings))
+    except (StoreError, SecretsError) as error:
+        yield Finding("store", "redis", "problem", str(error))
+        return
+    except (redis.RedisError, OSError) as error:
+        text = f"Redis at {shown(url)} does not answer; is `up` running? {error}"
+        yield Finding("store", "redis", "problem", text)
+        return
+    yield Finding("store", "redis", "ok", f"{shown(url)}, durability: {found['redis']['durability']}")
+    uncounted = f"{_many(found['stream_entries'], 'batch')} of hits to be counted"
+    yield Finding("store", "workers", "ok", f"{_many(found['workers'], 'worker')}; {uncounted}")
+    for warning in health.warnings(found):
+        yield Finding("store", "counting", "problem", warning)
+
+
+async def _ask(url: str, settings: Settings) -> dict[str, Any]:
+    """See `health.look`. A store that is nobody's stays so. StoreError, SecretsError: it cannot be used."""
+    from pixel_server import keys, store  # noqa: PLC0415
+    from pixel_server.report import health  # noqa: PLC0415
+
+    client = store.connect_async(url)
+    try:
+        if await client.exists(keys.STORE):
+            secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
+            await store.check(client, url, settings.shards, secrets)
+        return await health.look(client, settings.shards, time.time())
+    finally:
+        await client.aclose()
+
+
 def _many(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    ending = "" if number == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{number:,} {noun}{ending}"
 
 
 Check = Callable[[Settings, date], Iterator[Finding]]
 
-CHECKS: tuple[Check, ...] = (networks, spool)
+CHECKS: tuple[Check, ...] = (networks, spool, store)
 
 
 @click.command()
 @as_json
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Say what should be looked after. Needs no Redis; what runs now is told by /readyz.
+    """Say what should be looked after: lists of networks, the spool, Redis. Goes on without it.
 
     `advice` can wait: the exit code is 1 for a `problem` only.
     """

@@ -11,11 +11,12 @@ from typing import Any, NoReturn
 
 from starlette.requests import Request
 
-from pixel_server import apikeys
-from pixel_server.campaigns import time_zones
+from pixel_server import apikeys, retention
+from pixel_server.campaigns import IDENTITIES, time_zones
+from pixel_server.consent import Consent
 from pixel_server.report.problems import Problem
 from pixel_server.retention import KINDS, Keep
-from pixel_server.settings import SIGNALS
+from pixel_server.settings import SIGNALS, Settings
 from pixel_server.settings import base_url as parse_base_url
 from pixel_server.slug import IN_WORDS, is_slug
 
@@ -264,3 +265,21 @@ def scopes(value: Any) -> list[str]:
         *(scope for scope in apikeys.SCOPES if scope in value),
         *sorted(set(value) - set(apikeys.SCOPES)),
     ]
+
+
+def of_campaign(settings: Settings) -> dict[str, Check]:
+    """The fields of a campaign that may be changed."""
+    return {
+        "name": name,
+        "sent": sent,
+        "bounced": bounced,
+        "time_zone": time_zone,
+        "base_url": base_url,
+        "mode": Consent(settings).check,
+        "gpc": signals,
+        "sent_at": instant_or_null,
+        "keep": keep(retention.of_server(settings)),
+        "identity": one_of(*IDENTITIES),
+        "origins": origins,
+        "min_cell": whole(1, 1000),
+    }

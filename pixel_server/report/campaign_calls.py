@@ -10,7 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server import audit, campaigns, lists, retention
+from pixel_server import audit, campaigns, lists
 from pixel_server.campaigns import Campaign
 from pixel_server.classify import RulesError
 from pixel_server.lists import Row
@@ -32,41 +32,20 @@ from pixel_server.report.problems import Problem
 from pixel_server.slug import is_slug
 
 MOST_COMPARED = 20
-_OF_WEB = ("identity", "origins")
-_AUDITED = {"mode", "keep", "sent_at", "gpc", "identity"}
-"""Changes of these decide on what is kept of people."""
 STEP = 200
 """Links minted between two turns of the event loop, so that pixels do not wait for a long list."""
 
 _json = msgspec.json.Encoder().encode
 
 
-def _changeable(api: Api) -> dict[str, body.Check]:
-    """The fields of a campaign that may be changed, and how each is checked."""
-    return {
-        "name": body.name,
-        "sent": body.sent,
-        "bounced": body.bounced,
-        "time_zone": body.time_zone,
-        "base_url": body.base_url,
-        "mode": api.consent.check,
-        "gpc": body.signals,
-        "sent_at": body.instant_or_null,
-        "keep": body.keep(retention.of_server(api.settings)),
-        "identity": body.one_of(*campaigns.IDENTITIES),
-        "origins": body.origins,
-        "min_cell": body.whole(1, 1000),
-    }
-
-
 def _refuse_for_mail(kind: str, fields: dict[str, Any]) -> None:
-    if kind == "email" and not fields.keys().isdisjoint(_OF_WEB):
-        raise Problem(409, f"{' and '.join(_OF_WEB)} are for web campaigns")
+    if kind == "email" and not fields.keys().isdisjoint(campaigns.OF_WEB):
+        raise Problem(409, f"{' and '.join(campaigns.OF_WEB)} are for web campaigns")
 
 
 async def create(api: Api, content: Any) -> Campaign:
     """The campaign that was made of JSON. Problem 422: bad fields. 409: the id is taken, or was."""
-    known = {"id": body.slug, "kind": body.one_of("email", "web"), **_changeable(api)}
+    known = {"id": body.slug, "kind": body.one_of("email", "web"), **body.of_campaign(api.settings)}
     fields = body.check(content, known, frozenset({"id", "name", "kind"}))
     _refuse_for_mail(fields["kind"], fields)
     fields.setdefault("mode", api.consent.default.mode.name.lower())
@@ -113,21 +92,17 @@ async def change(api: Api, name: str, content: Any, who: str) -> Campaign:
     409: they are of the other kind, or fixed.
     """
     before = await api.campaign(name)
-    fields = body.check(content, _changeable(api))
+    fields = body.check(content, body.of_campaign(api.settings))
     _refuse_for_mail(before.kind, fields)
-    if _AUDITED & fields.keys():
-        shown = ",".join(sorted(_AUDITED & fields.keys()))
+    if campaigns.AUDITED & fields.keys():
+        shown = ",".join(sorted(campaigns.AUDITED & fields.keys()))
         await audit.note(api.store, who, "campaign.changed", campaign=name, fields=shown)
     try:
         changed = await campaigns.change(api.store, name, fields)
     except campaigns.Unknown:
         raise Problem(404, f"there is no campaign {name[:64]!r}") from None
     except campaigns.Sealed:
-        raise Problem(
-            409,
-            "after the first hit time zone and identity are fixed; after that or the first link, the mode "
-            "only falls",
-        ) from None
+        raise Problem(409, campaigns.SEALED) from None
     api.directory.learn(changed)
     return changed
 

@@ -77,20 +77,23 @@ class Health:
             }
         }
         try:
-            report |= await self._of_store()
+            found = await look(self._store, self._settings.shards, self._clock())
+            report |= found
+            told = warnings(found)
             away = ""
         except (redis.RedisError, OSError) as error:
             away = f"{type(error).__name__}: {error}"
             report["redis"] = {"answers": False, "error": away}
+            told = []
         report["spool"] = await asyncio.to_thread(self._of_spool)
         storing = recording.stores and (not away or self._settings.spool_bytes > 0)
-        warnings = _warnings(report, self._recent())
+        told += _own_warnings(report, self._recent())
         if not storing:
-            warnings.append(f"hits are not stored: {recording.last_error or away}")
+            told.append(f"hits are not stored: {recording.last_error or away}")
         elif away or since is not None:
-            warnings.append(f"Redis does not store, hits go to the spool: {recording.last_error or away}")
-        status = "ok" if storing and not warnings else "degraded" if storing else "failing"
-        return reply({"status": status, "warnings": warnings, **report}, 200 if storing else 503)
+            told.append(f"Redis does not store, hits go to the spool: {recording.last_error or away}")
+        status = "ok" if storing and not told else "degraded" if storing else "failing"
+        return reply({"status": status, "warnings": told, **report}, 200 if storing else 503)
 
     def _of_spool(self) -> dict[str, Any]:
         trouble = self._trouble() if self._settings.spool_bytes else ""
@@ -107,64 +110,71 @@ class Health:
             **({"trouble": trouble} if trouble else {}),
         }
 
-    async def _of_store(self) -> dict[str, Any]:
-        shards = range(self._settings.shards)
-        now = self._clock()
-        pipe = self._store.pipeline(transaction=False)
-        pipe.zcount(keys.WORKERS, now - 10, now + keys.SKEW)
-        for shard in shards:
-            pipe.xlen(keys.hits(shard))
-            pipe.eval(producer.OLDEST, 1, keys.hits(shard))
-            pipe.xlen(keys.dead(shard))
-            pipe.hgetall(keys.drops(shard))
-            pipe.get(keys.stop(shard))
-        workers, *answers = await pipe.execute()
-        lengths, firsts, dead, drops, stops = (answers[i::5] for i in range(5))
-        counted: Counter[str] = Counter()
-        for found in drops:
-            counted.update({reason.decode(): int(count) for reason, count in found.items()})
-        waiting = [now - int(first.partition(b"-")[0]) / 1000 for first in firsts if first]
-        kept = await durability(self._store)
-        return {
-            "redis": {
-                "answers": True,
-                "durability": kept.text,
-                "aof": kept.aof,
-                "fsync": kept.fsync,
-                "eviction": kept.eviction,
-            },
-            "workers": workers,
-            "oldest_uncounted_seconds": round(max(0.0, *waiting), 3) if waiting else None,
-            "stream_entries": sum(lengths),
-            "dead_letters": sum(dead),
-            "drops": dict(counted),
-            "stopped": {str(shard): why.decode() for shard, why in zip(shards, stops, strict=True) if why},
-        }
+
+async def look(store: AsyncRedis, shards: int, now: float) -> dict[str, Any]:
+    """What a store says of itself, and of the hits in it."""
+    pipe = store.pipeline(transaction=False)
+    pipe.zcount(keys.WORKERS, now - 10, now + keys.SKEW)
+    for shard in range(shards):
+        pipe.xlen(keys.hits(shard))
+        pipe.eval(producer.OLDEST, 1, keys.hits(shard))
+        pipe.xlen(keys.dead(shard))
+        pipe.hgetall(keys.drops(shard))
+        pipe.get(keys.stop(shard))
+    workers, *answers = await pipe.execute()
+    lengths, firsts, dead, drops, stops = (answers[i::5] for i in range(5))
+    counted: Counter[str] = Counter()
+    for found in drops:
+        counted.update({reason.decode(): int(count) for reason, count in found.items()})
+    waiting = [now - int(first.partition(b"-")[0]) / 1000 for first in firsts if first]
+    kept = await durability(store)
+    return {
+        "redis": {
+            "answers": True,
+            "durability": kept.text,
+            "aof": kept.aof,
+            "fsync": kept.fsync,
+            "eviction": kept.eviction,
+        },
+        "workers": workers,
+        "oldest_uncounted_seconds": round(max(0.0, *waiting), 3) if waiting else None,
+        "stream_entries": sum(lengths),
+        "dead_letters": sum(dead),
+        "drops": dict(counted),
+        "stopped": {str(shard): why.decode() for shard, why in enumerate(stops) if why},
+    }
 
 
-def _warnings(report: dict[str, Any], recent: list[bytes]) -> list[str]:
+def warnings(report: dict[str, Any]) -> list[str]:
+    """What an operator should look after, of what a store says (`look`)."""
     found = []
-    if report.get("workers") == 0:
+    if report["workers"] == 0:
         found.append("no worker has been seen for 10 s: hits are stored but not counted")
-    age = report.get("oldest_uncounted_seconds")
+    age = report["oldest_uncounted_seconds"]
     if age is not None and age > 60:
         found.append(f"a hit has waited {age:.0f} s to be counted")
-    if trouble := report["spool"].get("trouble"):
-        found.append(f"{trouble}: while Redis is away, hits may be lost")
-    if report["spool"].get("set_aside"):
-        found.append("the spool has set batches aside: see its folder `aside` and the log")
-    found += [f"shard {shard} stands still: {why}" for shard, why in report.get("stopped", {}).items()]
-    if report.get("dead_letters"):
+    found += [f"shard {shard} stands still: {why}" for shard, why in report["stopped"].items()]
+    if report["dead_letters"]:
         found.append(f"{report['dead_letters']} dead letters: see `pixel-server dead-letters list`")
-    if report["recorder"]["gaps"]:
-        found.append(f"{report['recorder']['gaps']} batches were lost: Redis came back without them")
-    eviction = report.get("redis", {}).get("eviction", "unknown")
+    eviction = report["redis"]["eviction"]
     if eviction not in ("noeviction", "unknown"):
         found.append(
             f"Redis throws counts away when it is full: set maxmemory-policy {eviction} to noeviction"
         )
-    if report.get("redis", {}).get("aof") == "no":
+    if report["redis"]["aof"] == "no":
         found.append("Redis keeps no append-only file: what it is given can be lost")
+    return found
+
+
+def _own_warnings(report: dict[str, Any], recent: list[bytes]) -> list[str]:
+    """Those of this process."""
+    found = []
+    if trouble := report["spool"].get("trouble"):
+        found.append(f"{trouble}: while Redis is away, hits may be lost")
+    if report["spool"].get("set_aside"):
+        found.append("the spool has set batches aside: see its folder `aside` and the log")
+    if report["recorder"]["gaps"]:
+        found.append(f"{report['recorder']['gaps']} batches were lost: Redis came back without them")
     return found + _proxy_warning(recent)
 
 

@@ -14,8 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from pixel_server import audit, campaigns, keys, lists, retention, withdrawals
 from pixel_server.campaigns import Campaign
-from pixel_server.lists import Put, Row
-from pixel_server.report import body, people, quiet, ranges, recipients
+from pixel_server.report import body, people, quiet, ranges, recipients, uploads
 from pixel_server.report.api import Api, Call, reply
 from pixel_server.report.problems import Problem
 from pixel_server.report.uploads import CSV, NDJSON, Upload
@@ -28,20 +27,8 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 async def upload_recipients(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    most = api.consent.rule(campaign.mode, None).mode
-    if campaign.kind != "email" or most < Mode.PSEUDONYMOUS:
-        raise Problem(409, "only an email campaign of mode `pseudonymous` or `identified` keeps recipients")
-    is_named = most == Mode.IDENTIFIED
-
-    begun = False
-
-    async def put(rows: list[Row]) -> Put:
-        nonlocal begun
-        if not begun:
-            await lists.begin(api.store, campaign.id, is_named, api.settings, api.clock())
-            begun = True
-        return await lists.put(api.store, api.secrets, campaign.id, rows, api.settings.shards, is_named)
-
+    is_named = may_name(api, campaign)
+    put = uploads.list_of(api.store, api.secrets, api.settings, campaign.id, is_named, api.clock())
     upload = Upload(request.headers.get("content-type", ""), put, is_named)
     who = request.state.who
     await audit.note(api.store, who, "recipients.upload_begun", campaign=campaign.id)
@@ -51,18 +38,25 @@ async def upload_recipients(api: Api, request: Request) -> Response:
         log.warning("api: a list of %s was cut off; lines 1 to %d are taken", campaign.id, upload.lines)
         return Response(status_code=400)  # nobody reads it
     except lists.Closed as error:
-        taken = f"lines 1 to {upload.lines} were taken" if begun else "nothing was taken"
-        raise Problem(409, f"{error}; {taken}") from None
+        raise Problem(409, f"{error}; {upload.taken}") from None
     except campaigns.Unknown:
         raise Problem(404, "this campaign was deleted meanwhile") from None
     finally:
-        counts = {name: getattr(upload, name) for name in ("lines", "new", "known", "withdrawn", "bad")}
+        counts = upload.counts
         with suppress(redis.RedisError, OSError):
             await audit.note(api.store, who, "recipients.uploaded", campaign=campaign.id, **counts)
     if upload.bad:
         detail = f"{upload.bad} lines cannot be used and are left out; the others are taken"
         raise Problem(422, detail, upload.errors, more=counts)
     return reply(counts)
+
+
+def may_name(api: Api, campaign: Campaign) -> bool:
+    """As `lists.may_name`. Problem 409: its recipients are not told apart."""
+    try:
+        return lists.may_name(campaign, api.consent)
+    except lists.Closed as error:
+        raise Problem(409, str(error)) from None
 
 
 async def list_recipients(api: Api, request: Request) -> Response:
@@ -87,9 +81,7 @@ async def rows_of(
         errors.append({"field": "after", "message": "must be a cursor from `next`"})
     if errors:
         raise Problem(422, "some parameters cannot be used", errors)
-    most = api.consent.rule(campaign.mode, None).mode
-    if campaign.kind != "email" or most < Mode.PSEUDONYMOUS:
-        raise Problem(409, "only an email campaign of mode `pseudonymous` or `identified` keeps recipients")
+    is_named = may_name(api, campaign)
     if campaign.closed_at is not None:
         raise Problem(409, "this campaign is closed: its recipients are gone")
     shards = api.settings.shards
@@ -98,7 +90,6 @@ async def rows_of(
             409, "upload a list, or make links with `sent`: else who did not open a mail is not known"
         )
     await audit.note(api.store, who, "recipients.read", campaign=campaign.id, state=state)
-    is_named = most == Mode.IDENTIFIED
     return recipients.rows(api.store, api.secrets, campaign.id, shards, state, is_named, int(after), at_once)
 
 

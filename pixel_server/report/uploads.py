@@ -13,10 +13,14 @@ from typing import Any
 import msgspec
 from starlette.requests import ClientDisconnect
 
+from pixel_server import lists
 from pixel_server.links import check_recipient
 from pixel_server.lists import Put, Row
 from pixel_server.report import body
 from pixel_server.report.problems import Problem
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+from pixel_server.store import AsyncRedis
 
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 MAX_LINE = 16 << 10
@@ -129,12 +133,30 @@ def _checked(recipient: str, name: str | None) -> Row:
         raise ValueError(f"name {error}") from None
 
 
+def list_of(
+    store: AsyncRedis, secrets: Secrets, settings: Settings, campaign: str, is_named: bool, now: float
+) -> Callable[[list[Row]], Awaitable[Put]]:
+    """What puts rows into a campaign's list, which begins with the first. It raises what `lists` does."""
+    begun = False
+
+    async def put(rows: list[Row]) -> Put:
+        nonlocal begun
+        if not begun:
+            await lists.begin(store, campaign, is_named, settings, now)
+            begun = True
+        return await lists.put(store, secrets, campaign, rows, settings.shards, is_named)
+
+    return put
+
+
 class Upload:
     """One list on its way in. put: takes rows, some at a time; gives what became of them.
 
     lines: the number of the last line that was dealt with. errors: what is wrong with the first SHOWN bad
     ones; bad counts all.
     """
+
+    COUNTS = ("lines", "new", "known", "withdrawn", "bad")
 
     BATCH = 200
     """Rows a batch: pixels of the same process wait for its parsing, some 2 ms."""
@@ -146,6 +168,16 @@ class Upload:
         self._is_named = is_named
         self.lines = self.new = self.known = self.withdrawn = self.bad = 0
         self.errors: list[dict[str, Any]] = []
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """By the names in COUNTS."""
+        return {name: getattr(self, name) for name in self.COUNTS}
+
+    @property
+    def taken(self) -> str:
+        """In words."""
+        return f"lines 1 to {self.lines} were taken" if self.lines else "nothing was taken"
 
     async def take(self, chunks: AsyncIterator[bytes]) -> None:
         """All of it. ClientDisconnect: it was cut off; its whole lines are taken."""

@@ -1,4 +1,4 @@
-"""`pixel-server networks` and `pixel-server doctor`: what they print, and their exit codes."""
+"""`pixel-server networks`: what it prints, and its exit codes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from click.testing import CliRunner
 
 from pixel_server import published
 from pixel_server.cli import main
-from pixel_server.commands import doctor
 from pixel_server.networks import NetworksError, shipped
-from pixel_server.settings import Settings
 from tests.test_published import ROWS, csv, google
 
 HEAD = "# source: a test\n# date: {}\n"
-TODAY = datetime.date(2026, 9, 21)
 
 
 @pytest.fixture
@@ -122,68 +119,3 @@ def test_one_list_that_fails_does_not_keep_the_others_old(run, lists, monkeypatc
     assert "egress-ip-ranges.csv: timed out" in done.stderr
     assert [path.name for path in lists.iterdir()] == ["google.txt"]
     assert run("networks", "refresh", "google", "google").stdout.count("google: ") == 1
-
-
-def findings(tmp_path, today=TODAY) -> dict[str, tuple[bool, str]]:
-    found = doctor.networks(Settings(data=tmp_path), today)
-    return {finding.thing: (finding.level, finding.text) for finding in found}
-
-
-def test_doctor_tells_how_old_the_lists_are(tmp_path, lists):
-    (lists / "apple.txt").write_text(HEAD.format("2026-06-23") + "192.0.2.0/24\n")
-    (lists / "google.txt").write_text(HEAD.format("2026-06-22") + "192.0.2.0/24\n198.51.100.0/24\n")
-    (lists / "cisco.txt").write_text(HEAD.format("2025-09-21"))
-    found = findings(tmp_path)
-    assert list(found) == list(shipped())
-    assert found["apple"] == ("ok", "1 range of 2026-06-23, 90 days old")
-    again = "run `pixel-server networks refresh google`"
-    assert found["google"] == ("advice", f"2 ranges of 2026-06-22, 91 days old; {again}")
-    assert found["cisco"] == ("ok", "0 ranges of 2025-09-21, 365 days old"), "nothing can be done about it"
-    assert found["proofpoint"] == ("ok", "28 ranges of 2026-06-17, 96 days old")
-    assert found["microsoft-eop"][0] == "ok"
-
-
-def test_doctor_tells_of_empty_lists_and_of_files_that_are_none(tmp_path, lists):
-    (lists / "aple.txt").write_text("")
-    found = findings(tmp_path)
-    assert found["apple"] == ("advice", "empty; run `pixel-server networks refresh apple`")
-    assert found["aple"] == ("problem", f"{lists}/aple.txt is not read: no list has this name")
-
-
-def test_doctor_tells_of_a_list_that_cannot_be_read(tmp_path, lists):
-    (lists / "cisco.txt").write_text(HEAD.format("2026-01-01") + "x")
-    assert findings(tmp_path) == {"lists": ("problem", f"{lists}/cisco.txt:3: 'x' is no network")}
-
-
-def test_doctor_prints_lines_or_json_and_says_in_its_exit_code_what_cannot_wait(run, lists, tmp_path):
-    done = run("doctor")
-    assert (done.exit_code, done.stderr) == (0, ""), "a new installation has no problem"
-    lines = done.stdout.splitlines()
-    assert "advice   networks apple: empty; run `pixel-server networks refresh apple`" in lines
-    assert lines[-1] == "ok       spool disk: 0 hits waiting for Redis"
-    assert len(lines) == len(shipped()) + 1
-    (lists / "aple.txt").write_text("")
-    done = run("doctor")
-    assert done.exit_code == 1
-    assert [line.split()[:3] for line in done.stdout.splitlines() if line.startswith("problem")] == [
-        ["problem", "networks", "aple:"]
-    ]
-    shown = json.loads(run("doctor", "--json").stdout)["items"]
-    assert [(item["level"], item["thing"]) for item in shown if item["level"] != "ok"] == [
-        ("problem", "aple"),
-        ("advice", "apple"),
-        ("advice", "google"),
-    ]
-
-
-def test_doctor_tells_of_a_spool_that_could_not_be_used_or_set_something_aside(run, tmp_path):
-    (tmp_path / "spool" / "aside").mkdir(parents=True)
-    (tmp_path / "spool" / "aside" / "x.bad").touch()
-    done = run("doctor")
-    assert done.exit_code == 1
-    assert f"problem  spool aside: 1 file set aside in {tmp_path}/spool/aside" in done.stdout
-    (tmp_path / "spool").rename(tmp_path / "gone")
-    (tmp_path / "spool").touch()
-    done = run("doctor")
-    assert done.exit_code == 1
-    assert f"problem  spool disk: {tmp_path}/spool cannot be written" in done.stdout

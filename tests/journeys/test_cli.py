@@ -87,6 +87,71 @@ def test_a_campaign_from_its_making_to_its_end(stack: Stack):
     assert_one_line(again, "spring", "never given twice")
 
 
+def test_a_campaign_is_changed(stack: Stack):
+    stack.run("campaign", "create", "june")
+    said = stack.run("campaign", "set", "june", "--sent", "40", "--bounced", "2", "--gpc", "drop").stdout
+    assert said == "changed sent, bounced, gpc of june\n"
+    found = as_json(stack, "campaign", "set", "june", "--gpc", "none", "--sent-at", "2026-11-24T09:00:00Z")
+    assert (found["sent"], found["bounced"], found["gpc"]) == (40, 2, None)
+    assert found["sent_at"] == "2026-11-24T09:00:00Z"
+    assert as_json(stack, "campaign", "set", "june", "--sent", "none")["sent"] is None
+    audited = stack.run("audit").stdout
+    assert "campaign.changed" in audited
+    assert "gpc,sent_at" in audited
+
+    def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return cli("campaign", "set", *arguments, data=stack.data)
+
+    assert_one_line(refused("june", "--sent", "many"), "sent must be a whole number", "or none")
+    assert_one_line(refused("june", "--sent", "9" * 20), "sent must be a whole number")
+    assert_one_line(refused("june", "--time-zone", "Mars"), "time_zone must be a name")
+    assert_one_line(refused("june", "--identity", "cookie"), "web campaigns")
+    assert_one_line(refused("july", "--sent", "1"), "there is no campaign july")
+    assert refused("june").returncode == 2
+    assert as_json(stack, "campaign", "show", "june")["sent"] is None, "nothing of what was refused holds"
+
+    assert stack.get(stack.run("link", "june", "ada").stdout.strip()) == (200, "recorded")
+    until(lambda: stack.totals("june")["opens"] == 1)
+    assert_one_line(refused("june", "--mode", "identified"), "the mode only falls")
+    assert stack.run("campaign", "set", "june", "--mode", "count").stdout == "changed mode of june\n"
+
+    made = as_json(
+        stack, "campaign", "create", "shop", "--kind", "web", "--origin", "https://shop.example.org"
+    )
+    assert made["origins"] == ["https://shop.example.org"]
+    assert as_json(stack, "campaign", "set", "shop", "--origin", "none")["origins"] == []
+
+
+def test_a_list_is_uploaded(stack: Stack, tmp_path: Path):
+    stack.run("campaign", "create", "listed", "--mode", "identified")
+    (tmp_path / "list.csv").write_text("name;recipient\nAda;ada@example.org\nBob;bob@example.org\n")
+    (tmp_path / "more.ndjson").write_text(
+        '{"recipient": "bob@example.org"}\n{"recipient": "eve@example.org"}\n'
+    )
+    upload = ("campaign", "upload", "listed")
+    assert stack.run(*upload, str(tmp_path / "list.csv")).stdout == "2 new, 0 known, 0 withdrawn\n"
+    done = as_json(stack, *upload, str(tmp_path / "more.ndjson"))
+    assert done == {"lines": 2, "new": 1, "known": 1, "withdrawn": 0, "bad": 0, "errors": []}
+    _, unopened = stack.call("GET", "/api/campaigns/listed/recipients?state=unopened")
+    assert {item["name"] for item in unopened["items"]} == {None, "Ada", "Bob"}, "Bob came again without"
+    rows = [f"person-{i}" for i in range(20_000)]
+    (tmp_path / "long.csv").write_text("\n".join(["recipient", *rows, " ", "x" * 2000]))
+    long = cli(*upload, str(tmp_path / "long.csv"), data=stack.data)
+    assert (long.returncode, long.stdout) == (1, "20,000 new, 0 known, 0 withdrawn\n")
+    assert "long.csv: lines left out: 1, the first of them line 20003: recipient " in long.stderr
+
+    (tmp_path / "bad.csv").write_text("mail\nada@example.org\n")
+    assert_one_line(
+        cli(*upload, str(tmp_path / "bad.csv"), data=stack.data), "bad.csv", "`recipient`", "nothing"
+    )
+    none = cli("campaign", "upload", "nobody", str(tmp_path / "list.csv"), data=stack.data)
+    assert_one_line(none, "there is no campaign nobody")
+    stack.run("campaign", "create", "counted", "--mode", "count")
+    kept = cli("campaign", "upload", "counted", str(tmp_path / "list.csv"), data=stack.data)
+    assert_one_line(kept, "only an email campaign of mode")
+    assert "recipients.uploaded" in stack.run("audit").stdout
+
+
 def test_a_link_that_signs_in(stack: Stack):
     link = stack.run("sign-in").stdout.strip()
     assert link.startswith(f"{stack.address}/sign-in/")
@@ -223,6 +288,26 @@ def test_settings_need_no_store(tmp_path: Path):
     ]
     listed = json.loads(cli("settings", "--json", data=tmp_path).stdout)
     assert [(row["name"], row["default"], row["help"]) for row in listed] == settings.table()
+    assert {row["name"]: row["value"] for row in listed if row["value"]} == {"PIXEL_DATA_DIR": str(tmp_path)}
+
+
+def test_settings_show_what_holds_here_but_no_secret(tmp_path: Path):
+    chosen = {
+        "PIXEL_TOKEN_DAYS": "30",
+        "PIXEL_SECRET": "a-signing-key-of-mine",
+        "REDIS_URL": "redis://:hush@127.0.0.1:6379/3",
+        "PIXEL_QUEUE_URL": "redis://127.0.0.1:6379/4",
+        "PIXEL_TOKEN_DAY": "30",
+    }
+    printed = cli("settings", data=tmp_path, **chosen)
+    assert "PIXEL_TOKEN_DAY is no setting and does nothing; PIXEL_TOKEN_DAYS is one" in printed.stderr
+    rows = {line.split()[0]: line.split(maxsplit=2)[1] for line in printed.stdout.splitlines()}
+    assert rows["PIXEL_TOKEN_DAYS"] == "=30"
+    assert rows["PIXEL_SHARDS"] == "4"
+    assert rows["PIXEL_SECRET"] == rows["REDIS_URL"] == "=(set)"
+    assert rows["PIXEL_QUEUE_URL"] == "=redis://127.0.0.1:6379/4"
+    assert "hush" not in printed.stdout
+    assert "signing-key" not in printed.stdout
 
 
 def test_links_are_made_offline(stack: Stack, tmp_path: Path):

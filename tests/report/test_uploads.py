@@ -157,6 +157,13 @@ def test_many_bad_lines_are_counted_and_the_first_are_named(mail, put):
     assert [error["line"] for error in answer.json()["errors"]] == list(range(1, 101))
 
 
+def test_a_line_without_a_name_takes_none_away(mail, put, shown):
+    mail(mode="identified")
+    put([{"recipient": "ada", "name": "Ada"}])
+    put([{"recipient": "ada"}, {"recipient": "eve", "name": "Eve"}, {"recipient": "eve"}])
+    assert (shown()["name"], shown("eve")["name"]) == ("Ada", "Eve")
+
+
 def test_a_name_only_where_names_are_kept(mail, put, shown):
     mail(mode="pseudonymous")
     answer = put([{"recipient": "ada", "name": "Ada"}, {"recipient": "bob"}])

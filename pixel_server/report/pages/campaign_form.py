@@ -46,7 +46,6 @@ KEPT = {
 }
 _TEXTS = ("id", "name", "kind", "mode", "identity")
 _OF_MAIL = ("sent", "bounced", "sent_at", "keep_recipients", "keep_names")
-_OF_WEB = ("identity", "origins")
 
 
 def texts(campaign: Campaign) -> dict[str, str]:
@@ -67,7 +66,7 @@ def texts(campaign: Campaign) -> dict[str, str]:
         "origins": "\n".join(campaign.origins),
         **{f"keep_{kind}": _number(campaign.keep.get(kind)) for kind in KEPT},
     }
-    other = _OF_WEB if campaign.kind == "email" else _OF_MAIL
+    other = campaigns.OF_WEB if campaign.kind == "email" else _OF_MAIL
     return {name: text for name, text in shown.items() if name not in other}
 
 
@@ -97,7 +96,7 @@ def content(fields: Mapping[str, str], zone: str) -> dict[str, Any]:
 
 def of_kind(fields: Mapping[str, str], kind: str) -> dict[str, str]:
     """Without the fields that only the other kind has: in a new campaign's form both stand."""
-    other = {"email": _OF_WEB, "web": _OF_MAIL}.get(kind, ())
+    other = {"email": campaigns.OF_WEB, "web": _OF_MAIL}.get(kind, ())
     return {name: text for name, text in fields.items() if name not in other}
 
 

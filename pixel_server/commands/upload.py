@@ -1,0 +1,76 @@
+"""`pixel-server campaign upload`: whom a campaign goes to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import IO, Any
+
+import click
+import redis
+
+from pixel_server.commands.frame import Failure, as_json, with_store
+from pixel_server.consent import Consent
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+
+CHUNK = 64 << 10
+
+
+@click.command("upload")
+@click.argument("id")
+@click.argument("file", type=click.File("rb"))
+@as_json
+def upload(id: str, file: IO[bytes], as_json: bool) -> None:  # noqa: A002
+    """Take in a list of whom a campaign goes to, so that it is known who did not open it.
+
+    CSV with a first line that names the columns, `recipient` and if you like `name`, or NDJSON; `-` is
+    standard input. To take one in again does no harm.
+    """
+    from pixel_server import audit, campaigns, lists  # noqa: PLC0415
+    from pixel_server.report import uploads  # noqa: PLC0415
+    from pixel_server.report.problems import Problem  # noqa: PLC0415
+
+    first = file.read(CHUNK)
+
+    async def take(store: Any, settings: Settings) -> uploads.Upload:
+        is_named = lists.may_name(await campaigns.get(store, id), Consent(settings))
+        secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
+        put = uploads.list_of(store, secrets, settings, id, is_named, time.time())
+        kind = uploads.NDJSON if first.lstrip().startswith(b"{") else uploads.CSV
+        made = uploads.Upload(kind, put, is_named)
+        await audit.note(store, audit.COMMAND, "recipients.upload_begun", campaign=id)
+        try:
+            await made.take(_chunks(first, file))
+        except lists.Closed as error:
+            raise lists.Closed(f"{error}; {made.taken}") from None
+        finally:
+            with contextlib.suppress(redis.RedisError, OSError):
+                await audit.note(store, audit.COMMAND, "recipients.uploaded", campaign=id, **made.counts)
+        return made
+
+    try:
+        done = with_store(take)
+    except campaigns.Unknown:
+        raise Failure(f"there is no campaign {id}") from None
+    except Problem as problem:
+        raise Failure(f"{file.name}: {problem.detail}") from None
+    except lists.Closed as error:
+        raise Failure(str(error)) from None
+    if as_json:
+        click.echo(json.dumps({**done.counts, "errors": done.errors}))
+    else:
+        click.echo(f"{done.new:,} new, {done.known:,} known, {done.withdrawn:,} withdrawn")
+    if done.bad:
+        bad = done.errors[0]
+        why = f"lines left out: {done.bad:,}, the first of them line {bad['line']}: {bad['message']}"
+        raise Failure(f"{file.name}: {why}")
+
+
+async def _chunks(first: bytes, file: IO[bytes]) -> AsyncIterator[bytes]:
+    chunk = first
+    while chunk:
+        yield chunk
+        chunk = file.read(CHUNK)

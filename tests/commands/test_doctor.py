@@ -1,0 +1,145 @@
+"""`pixel-server doctor`: what it finds, and its exit code."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from pixel_server import hit, keys
+from pixel_server.cli import main
+from pixel_server.commands import doctor
+from pixel_server.networks import shipped
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+
+HEAD = "# source: a test\n# date: {}\n"
+TODAY = datetime.date(2026, 9, 21)
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run(*arguments: str, **environ: str):
+        return CliRunner().invoke(main, arguments, env={"PIXEL_DATA_DIR": str(tmp_path), **environ})
+
+    return run
+
+
+@pytest.fixture
+def lists(tmp_path):
+    made = tmp_path / "networks"
+    made.mkdir()
+    return made
+
+
+def findings(tmp_path, today=TODAY) -> dict[str, tuple[bool, str]]:
+    found = doctor.networks(Settings(data=tmp_path), today)
+    return {finding.thing: (finding.level, finding.text) for finding in found}
+
+
+def test_doctor_tells_how_old_the_lists_are(tmp_path, lists):
+    (lists / "apple.txt").write_text(HEAD.format("2026-06-23") + "192.0.2.0/24\n")
+    (lists / "google.txt").write_text(HEAD.format("2026-06-22") + "192.0.2.0/24\n198.51.100.0/24\n")
+    (lists / "cisco.txt").write_text(HEAD.format("2025-09-21"))
+    found = findings(tmp_path)
+    assert list(found) == list(shipped())
+    assert found["apple"] == ("ok", "1 range of 2026-06-23, 90 days old")
+    again = "run `pixel-server networks refresh google`"
+    assert found["google"] == ("advice", f"2 ranges of 2026-06-22, 91 days old; {again}")
+    assert found["cisco"] == ("ok", "0 ranges of 2025-09-21, 365 days old"), "nothing can be done about it"
+    assert found["proofpoint"] == ("ok", "28 ranges of 2026-06-17, 96 days old")
+    assert found["microsoft-eop"][0] == "ok"
+
+
+def test_doctor_tells_of_empty_lists_and_of_files_that_are_none(tmp_path, lists):
+    (lists / "aple.txt").write_text("")
+    found = findings(tmp_path)
+    assert found["apple"] == ("advice", "empty; run `pixel-server networks refresh apple`")
+    assert found["aple"] == ("problem", f"{lists}/aple.txt is not read: no list has this name")
+
+
+def test_doctor_tells_of_a_list_that_cannot_be_read(tmp_path, lists):
+    (lists / "cisco.txt").write_text(HEAD.format("2026-01-01") + "x")
+    assert findings(tmp_path) == {"lists": ("problem", f"{lists}/cisco.txt:3: 'x' is no network")}
+
+
+def test_doctor_prints_lines_or_json_and_says_in_its_exit_code_what_cannot_wait(run, lists, tmp_path):
+    done = run("doctor")
+    assert (done.exit_code, done.stderr) == (0, ""), "a new installation has no problem"
+    lines = done.stdout.splitlines()
+    assert lines[-1] == f"advice   store redis: no `up` has run with {tmp_path}, nor is REDIS_URL set"
+    assert "advice   networks apple: empty; run `pixel-server networks refresh apple`" in lines
+    assert lines[-2] == "ok       spool disk: 0 hits waiting for Redis"
+    assert len(lines) == len(shipped()) + 2
+    (lists / "aple.txt").write_text("")
+    done = run("doctor")
+    assert done.exit_code == 1
+    assert [line.split()[:3] for line in done.stdout.splitlines() if line.startswith("problem")] == [
+        ["problem", "networks", "aple:"]
+    ]
+    shown = json.loads(run("doctor", "--json").stdout)["items"]
+    assert [(item["level"], item["thing"]) for item in shown if item["level"] != "ok"] == [
+        ("problem", "aple"),
+        ("advice", "apple"),
+        ("advice", "google"),
+        ("advice", "redis"),
+    ]
+
+
+def test_doctor_tells_of_a_spool_that_could_not_be_used_or_set_something_aside(run, tmp_path):
+    (tmp_path / "spool" / "aside").mkdir(parents=True)
+    (tmp_path / "spool" / "aside" / "x.bad").touch()
+    done = run("doctor")
+    assert done.exit_code == 1
+    assert f"problem  spool aside: 1 file set aside in {tmp_path}/spool/aside" in done.stdout
+    (tmp_path / "spool").rename(tmp_path / "gone")
+    (tmp_path / "spool").touch()
+    done = run("doctor")
+    assert done.exit_code == 1
+    assert f"problem  spool disk: {tmp_path}/spool cannot be written" in done.stdout
+
+
+def of_store(done) -> list[str]:
+    return [line for line in done.stdout.splitlines() if " store " in line]
+
+
+def test_doctor_tells_how_redis_is_and_what_is_not_counted(run, tmp_path, client, valkey_url):
+    Secrets.make(tmp_path)
+    client.zadd(keys.WORKERS, {"one": time.time()})
+    client.xadd(keys.hits(0), {str(hit.FORMAT): b"\x90"})
+    done = run("doctor", REDIS_URL=valkey_url)
+    assert (done.exit_code, done.stderr) == (0, "")
+    redis, workers = of_store(done)
+    assert redis.startswith("ok       store redis: unix:")
+    assert redis.endswith(", durability: every hit: synced to disk before it is answered")
+    assert workers == "ok       store workers: 1 worker; 1 batch of hits to be counted"
+    assert not client.exists(keys.STORE), "to look at a store does not make it ours"
+
+    client.delete(keys.WORKERS)
+    client.set(keys.stop(2), "dead letters are full (1)")
+    client.xadd(keys.dead(1), {"reason": "x", "data": b""})
+    done = run("doctor", REDIS_URL=valkey_url)
+    assert done.exit_code == 1
+    assert of_store(done)[2:] == [
+        "problem  store counting: no worker has been seen for 10 s: hits are stored but not counted",
+        "problem  store counting: shard 2 stands still: dead letters are full (1)",
+        "problem  store counting: 1 dead letters: see `pixel-server dead-letters list`",
+    ]
+
+
+def test_doctor_tells_of_a_redis_that_cannot_be_used(run, tmp_path, client, valkey_url):
+    client.hset(keys.STORE, mapping={"format": "1", "shards": "4", "recipient": "another"})
+    (line,) = of_store(run("doctor", REDIS_URL=valkey_url))
+    assert line.startswith("problem  store redis: ")
+    assert "secrets" in line
+    Secrets.make(tmp_path)
+    (line,) = of_store(run("doctor", REDIS_URL=valkey_url))
+    assert "belongs to another recipient secret" in line
+    client.delete(keys.STORE)
+    done = run("doctor", REDIS_URL="redis://127.0.0.1:1/0")
+    assert done.exit_code == 1
+    (line,) = of_store(done)
+    assert line.startswith("problem  store redis: Redis at 127.0.0.1:1 does not answer; is `up` running? ")
