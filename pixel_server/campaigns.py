@@ -11,14 +11,13 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, Literal, NamedTuple, get_args
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from pixel_server import consent, keys, purge, rewrite, turn
-from pixel_server.settings import Signals
+from pixel_server.settings import Settings, Signals
 from pixel_server.slug import is_slug
 from pixel_server.store import AsyncRedis, Redis
 
@@ -112,12 +111,6 @@ class Sealed(ValueError):
 _encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Campaign).decode
 """Of a record as it is kept."""
-
-
-@cache
-def time_zones() -> frozenset[str]:
-    """Names that may be given as a time zone; looked up in this list, never as a path."""
-    return frozenset(available_timezones()) - {"localtime", "Factory"}
 
 
 _CREATE = """
@@ -347,17 +340,25 @@ async def _purge(store: AsyncRedis, campaign: str, shards: int) -> None:
     await store.srem(keys.DELETING, campaign)
 
 
-def seal(store: Redis, wanted: dict[str, int | None], now: float, mode: str) -> dict[str, Campaign]:
+def seal(store: Redis, wanted: dict[str, int | None], now: float, settings: Settings) -> dict[str, Campaign]:
     """The campaigns that hits are counted under, marked as having hits, so that their zone is fixed.
 
     wanted: id -> when the last of its links that came was made (s), so that the campaign is made if there is
-    none, with this mode; None: no good link came.
+    none, as the settings say; None: no good link came.
     Missing from the answer: those that are gone, or unknown.
     """
     ids = list(wanted)
     arguments: list[str | bytes | int] = [int(now)]
     for name in ids:
-        made = Campaign(id=name, name=name, kind="email", mode=mode, created=int(now), made_by="hit")
+        made = Campaign(
+            id=name,
+            name=name,
+            kind="email",
+            mode=settings.default_mode,
+            time_zone=settings.time_zone,
+            created=int(now),
+            made_by="hit",
+        )
         linked = wanted[name]
         arguments += [name, b"" if linked is None else _encode(made), min(linked or 0, int(now))]
     names = [keys.CAMPAIGNS, keys.GONE, keys.CHANGES, *(keys.campaign(name) for name in ids)]

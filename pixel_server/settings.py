@@ -7,10 +7,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import parse_qs, urlsplit
+from zoneinfo import available_timezones
 
 from pixel_server.tokens import MODES
 
@@ -105,6 +107,19 @@ def base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+@cache
+def time_zones() -> frozenset[str]:
+    """Names that may be given as a time zone; looked up in this list, never as a path."""
+    return frozenset(available_timezones()) - {"localtime", "Factory"}
+
+
+def time_zone(value: str) -> str:
+    """A time zone's name. ValueError: it is none."""
+    if value not in time_zones():
+        raise ValueError("must be a name from the IANA time zone database, as Europe/Berlin")
+    return value
+
+
 def _networks(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
     try:
         return tuple(ip_network(word, strict=False) for word in _words(value) if word != "unix")
@@ -162,6 +177,9 @@ class Settings:
         "identified",
         "the most that any campaign may keep, links already sent included",
         _one_of(*MODES),
+    )
+    time_zone: str = _setting(
+        "PIXEL_TIME_ZONE", "UTC", "time zone of new campaigns: whose days are counted", time_zone
     )
     signals: Signals = _setting(
         "PIXEL_GPC",

@@ -99,6 +99,8 @@ def test_a_bad_number_is_one_clear_line(name: str, value: str):
         ("REDIS_URL", "redis://:1?hidden@x/0", "after a"),
         ("REDIS_URL", "redis://x?decode_responses=true", "after a"),
         ("REDIS_URL", "unix://", "path of a socket"),
+        ("PIXEL_TIME_ZONE", "../UTC", "time zone database"),
+        ("PIXEL_TIME_ZONE", "Europe/Bonn", "time zone database"),
         ("PIXEL_BASE_URL", "x.example", "http or https"),
         ("PIXEL_BASE_URL", "https://ada:hidden@x.example", "no user"),
         ("PIXEL_BASE_URL", "https://x.example?key=hidden", "no user, query"),

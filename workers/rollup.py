@@ -80,7 +80,7 @@ class Rollup:
             people = {one.recipient for one in hits} - {b""}
         if taken is None:
             return self._stop(f"entry {newer}: written by a newer version; update the workers")
-        found = campaigns.seal(self.store, asked, now, self.settings.default_mode) if hits else {}
+        found = campaigns.seal(self.store, asked, now, self.settings) if hits else {}
         try:
             gone = withdrawals.periods(self.store, self.secrets, people)
         except NewerFormat as error:

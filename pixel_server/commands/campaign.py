@@ -30,7 +30,7 @@ def _fields(command: Command) -> Command:
     options = (
         click.option("--sent", help="How many mails went out."),
         click.option("--sent-at", help="When it was sent, as 2026-11-24T09:00:00Z."),
-        click.option("--time-zone", help="Whose days are counted.  [default: UTC]"),
+        click.option("--time-zone", help="Whose days are counted.  [default: PIXEL_TIME_ZONE]"),
         click.option("--base-url", help="Where its links point, if not to PIXEL_BASE_URL."),
         click.option(
             "--mode",
@@ -65,7 +65,7 @@ def create_campaign(id: str, kind: str, as_json: bool, **given: Any) -> None:  #
 
     settings = Settings.from_env()
     default = Consent(settings).default.mode.name.lower()
-    fields = {"name": id, "mode": default, **_given(given)}
+    fields = {"name": id, "mode": default, "time_zone": settings.time_zone, **_given(given)}
     made = campaigns.new(
         id=_checked("id", id, body.slug), kind=_of_kind(kind, fields), **_all_checked(fields, settings)
     )

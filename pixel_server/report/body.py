@@ -12,12 +12,13 @@ from typing import Any, NoReturn
 from starlette.requests import Request
 
 from pixel_server import apikeys, retention
-from pixel_server.campaigns import IDENTITIES, time_zones
+from pixel_server.campaigns import IDENTITIES
 from pixel_server.consent import Consent
 from pixel_server.report.problems import Problem
 from pixel_server.retention import KINDS, Keep
 from pixel_server.settings import SIGNALS, Settings
 from pixel_server.settings import base_url as parse_base_url
+from pixel_server.settings import time_zone as parse_time_zone
 from pixel_server.slug import IN_WORDS, is_slug
 
 LIMIT = 2 << 20
@@ -141,9 +142,7 @@ def bounced(value: Any) -> int:
 
 
 def time_zone(value: Any) -> str:
-    if not isinstance(value, str) or value not in time_zones():
-        raise ValueError("must be a name from the IANA time zone database, as Europe/Berlin")
-    return value
+    return parse_time_zone(value if isinstance(value, str) else "")
 
 
 def base_url(value: Any) -> str | None:

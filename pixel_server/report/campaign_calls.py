@@ -49,6 +49,7 @@ async def create(api: Api, content: Any) -> Campaign:
     fields = body.check(content, known, frozenset({"id", "name", "kind"}))
     _refuse_for_mail(fields["kind"], fields)
     fields.setdefault("mode", api.consent.default.mode.name.lower())
+    fields.setdefault("time_zone", api.settings.time_zone)
     made = campaigns.new(**fields)
     try:
         await campaigns.create(api.store, made)

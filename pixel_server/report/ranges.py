@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from pixel_server.campaigns import time_zones
 from pixel_server.report.problems import Problem
 from pixel_server.series import DAY, QUARTER
+from pixel_server.settings import time_zones
 
 Interval = Literal["15m", "hour", "day"]
 INTERVALS: tuple[Interval, ...] = ("15m", "hour", "day")

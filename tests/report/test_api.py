@@ -118,6 +118,23 @@ def test_a_good_token_makes_its_campaign(opened, stats, site):
     assert problem(site.post("/api/campaigns", json={"id": "not-made-yet", "name": "x", "kind": "web"}), 409)
 
 
+def test_new_campaigns_are_of_the_servers_time_zone(settings, secrets, client, clock):
+    settings = replace(settings, time_zone="Asia/Tokyo")
+    with _app(settings, secrets) as web:
+        made = web.post("/api/campaigns", json={"id": "one", "name": "One", "kind": "web"}).json()
+        assert made["time_zone"] == "Asia/Tokyo"
+        own = web.post(
+            "/api/campaigns", json={"id": "two", "name": "Two", "kind": "web", "time_zone": "UTC"}
+        ).json()
+        assert own["time_zone"] == "UTC"
+        assert web.post(
+            "/sign-in", data={"key": API_KEY}, headers={"Sec-Fetch-Site": "same-origin"}
+        ).is_success
+        assert 'value="Asia/Tokyo"' in web.get("/new").text
+    by_hit = campaigns.seal(client, {"three": 0}, clock.now, settings)
+    assert by_hit["three"].time_zone == "Asia/Tokyo"
+
+
 # Deletion
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pixel_server import campaigns
-from pixel_server.campaigns import time_zones
 from pixel_server.report import body
 from pixel_server.report.openapi.operation import BODY, CAMPAIGN, GONE, SHARED, call, header, ok, page, query
 from pixel_server.report.openapi.schema import (
@@ -19,7 +18,7 @@ from pixel_server.report.openapi.schema import (
     text,
 )
 from pixel_server.retention import KINDS
-from pixel_server.settings import SIGNALS
+from pixel_server.settings import SIGNALS, time_zones
 from pixel_server.slug import PATTERN
 from pixel_server.tokens import MODES
 
@@ -88,7 +87,10 @@ PATHS = {
 }
 
 KIND = choice(("email", "web"), "Whether its pixel stands in mails or in pages.")
-_ZONE = {**ref("TimeZone"), "description": "Its days are days of this zone. Fixed after the first hit."}
+_ZONE = {
+    **ref("TimeZone"),
+    "description": "Its days are days of this zone. Fixed after the first hit. Default: `PIXEL_TIME_ZONE`.",
+}
 _WEB = {
     "identity": choice(
         campaigns.IDENTITIES,
@@ -138,7 +140,7 @@ _CHANGEABLE = {
         "description": "Visits (or opens) of a day below which a shared key is not shown a figure apart.",
     },
 }
-_NEW = {**_CHANGEABLE, **_WEB, "time_zone": {**_ZONE, "default": "UTC"}}
+_NEW = {**_CHANGEABLE, **_WEB}
 
 SCHEMAS = {
     "CampaignId": text("A slug.", pattern=f"^{PATTERN}$"),

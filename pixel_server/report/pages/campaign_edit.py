@@ -15,6 +15,7 @@ from pixel_server.report import campaign_calls
 from pixel_server.report.api import Api
 from pixel_server.report.pages import campaign_form, campaign_page, forms
 from pixel_server.report.problems import Problem
+from pixel_server.settings import time_zones
 from pixel_server.tokens import MODES, Mode
 
 MOST_NUMBER = 1000
@@ -84,10 +85,10 @@ async def delete(api: Api, request: Request) -> Response:
 
 def _start(api: Api) -> dict[str, str]:
     """The fields of both kinds, as they are to begin with."""
-    mode = api.consent.default.mode.name.lower()
+    mode, zone = api.consent.default.mode.name.lower(), api.settings.time_zone
     return {
-        **campaign_form.texts(campaigns.new("", "", "web", mode=mode)),
-        **campaign_form.texts(campaigns.new("", "", "email", mode=mode)),
+        **campaign_form.texts(campaigns.new("", "", "web", mode=mode, time_zone=zone)),
+        **campaign_form.texts(campaigns.new("", "", "email", mode=mode, time_zone=zone)),
     }
 
 
@@ -122,7 +123,7 @@ def _form(
         "keeps": campaign_form.KEPT,
         "keep_most": retention.of_server(api.settings)._asdict(),
         "base_url": api.settings.base_url,
-        "zones": sorted(campaigns.time_zones()),
+        "zones": sorted(time_zones()),
     }
     start = campaign_form.texts(campaign) if campaign else _start(api)
     return forms.page(api, request, "campaign_form.html", {**start, **fields}, context, problem)

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from pixel_server import campaigns
 from pixel_server.campaigns import Campaign
 from pixel_server.report.pages import forms
+from pixel_server.settings import time_zones
 
 MODES = {
     "off": "Nothing. No pixel is made, and of mails already sent nothing is counted.",
@@ -126,7 +127,7 @@ def _instant(text: str, zone: str) -> str | None:
         return None
     try:
         at = datetime.fromisoformat(text)
-        known = zone if zone in campaigns.time_zones() else "UTC"
+        known = zone if zone in time_zones() else "UTC"
         return (at if at.tzinfo else at.replace(tzinfo=ZoneInfo(known))).isoformat()
     except (ValueError, OverflowError):
         return text
