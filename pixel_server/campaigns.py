@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from pixel_server import consent, keys, purge, rewrite, turn
+from pixel_server import audit, consent, keys, purge, rewrite, turn
 from pixel_server.settings import Settings, Signals
 from pixel_server.slug import is_slug
 from pixel_server.store import AsyncRedis, Redis
@@ -97,6 +97,13 @@ class Unknown(LookupError):
 
 class Exists(ValueError):
     """The id is taken, or was: a deleted campaign's id is never given again."""
+
+
+FOR_WEB = f"{' and '.join(OF_WEB)} are for web campaigns"
+
+
+class OtherKind(ValueError):
+    """See FOR_WEB."""
 
 
 SEALED = (
@@ -259,9 +266,22 @@ async def every(store: AsyncRedis, kind: Kind) -> list[str]:
             return found
 
 
-async def change(store: AsyncRedis, campaign: str, fields: dict[str, Any]) -> Campaign:
-    """The campaign with these fields. Unknown: there is none. Sealed: hits or links have fixed a field."""
+async def change(store: AsyncRedis, campaign: str, fields: dict[str, Any], who: str) -> Campaign:
+    """The campaign with these fields. who: for the audit log.
+
+    Unknown: there is none. OtherKind, Sealed: a field is of another kind of campaign, or fixed.
+    """
+    refuse_for_mail((await get(store, campaign)).kind, fields)
+    if audited := AUDITED & fields.keys():
+        shown = ",".join(sorted(audited))
+        await audit.note(store, who, "campaign.changed", campaign=campaign, fields=shown)
     return await amend(store, campaign, lambda before: msgspec.structs.replace(before, **fields))
+
+
+def refuse_for_mail(kind: str, fields: Iterable[str]) -> None:
+    """OtherKind: a mail campaign has not all of these fields."""
+    if kind == "email" and not set(OF_WEB).isdisjoint(fields):
+        raise OtherKind(FOR_WEB)
 
 
 async def amend(
@@ -283,7 +303,7 @@ async def amend(
         if done == 1:
             return after
         if done == -1:
-            raise Sealed(campaign)
+            raise Sealed(SEALED)
 
 
 async def note_links(store: AsyncRedis, campaign: str, now: float) -> None:

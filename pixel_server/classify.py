@@ -198,9 +198,11 @@ def _read(text: str, name: str, others: Sequence[Rule]) -> tuple[list[Rule], str
         place = re.search(r"\$\.rule\[(\d+)\]", str(error))
         line = f" line {lines[int(place[1])]}" if place and int(place[1]) < len(lines) else ""
         raise RulesError(f"{name}{line}: {error}") from None
+    if len(lines) != len(found.rule):
+        raise RulesError(f"{name}: each rule must begin with a line [[rule]] of its own")
     ids = {rule.id for rule in found.rule}
     rules = [rule for rule in others if rule.id not in ids]
-    for rule, at in zip(found.rule, lines, strict=False):
+    for rule, at in zip(found.rule, lines, strict=True):
         if wrong := _wrong(rule, rules):
             raise RulesError(f"{name} line {at}: {wrong}")
         rules.append(rule)

@@ -126,7 +126,7 @@ main.add_command(sign_in.sign_in)
 @main.command("settings")
 @as_json
 def show_settings(as_json: bool) -> None:
-    """List every setting: its value here, marked with = if it was set, else its default."""
+    """List every setting: what the environment sets, marked with =, else its default."""
     Settings.from_env()
     _warn_of_unknown()
     found = chosen(os.environ)

@@ -14,6 +14,7 @@ import redis
 from pixel_server import keys
 from pixel_server.campaigns import Campaign, Identity, Kind, Unknown, changes, get, page, version
 from pixel_server.consent import Consent, Rule
+from pixel_server.settings import cookie_path
 from pixel_server.store import AsyncRedis
 from pixel_server.tokens import Mode
 
@@ -28,6 +29,8 @@ class Web(NamedTuple):
 
     identity: Identity = "cookieless"
     origins: tuple[str, ...] = ()
+    path: str | None = None
+    """Of its base URL, for cookies; None: the server's."""
 
 
 PLAIN = Web()
@@ -48,7 +51,7 @@ class Directory:
     """Which campaigns there are and which are gone, in memory, so that no pixel asks Redis.
 
     One entry a campaign; one in `rules` where its mode or GPC setting is another than the server's, one in
-    `web` where it is a web campaign with an identity or origins.
+    `web` where it is a web campaign with an identity, origins or a base URL.
     Learns of changes made elsewhere within REFRESH seconds while Redis answers; while it does not, what
     was known stays.
     """
@@ -78,7 +81,8 @@ class Directory:
             self.rules.pop(campaign.id, None)
         else:
             self.rules[campaign.id] = rule
-        web = Web(campaign.identity, campaign.origins)
+        path = None if campaign.base_url is None else cookie_path(campaign.base_url)
+        web = Web(campaign.identity, campaign.origins, path)
         if campaign.kind == "email" or web == PLAIN:
             self.web.pop(campaign.id, None)
         else:

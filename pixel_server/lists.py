@@ -54,12 +54,16 @@ class Closed(ValueError):
 KEEPS_NONE = "only an email campaign of mode `pseudonymous` or `identified` keeps recipients"
 
 
+def keeps(campaign: Campaign, consent: Consent) -> bool:
+    """Whether its recipients are told apart."""
+    return campaign.kind == "email" and consent.rule(campaign.mode, None).mode >= Mode.PSEUDONYMOUS
+
+
 def may_name(campaign: Campaign, consent: Consent) -> bool:
     """Whether names stand on its lists. Closed: its recipients are not told apart at all."""
-    most = consent.rule(campaign.mode, None).mode
-    if campaign.kind != "email" or most < Mode.PSEUDONYMOUS:
+    if not keeps(campaign, consent):
         raise Closed(KEEPS_NONE)
-    return most == Mode.IDENTIFIED
+    return consent.rule(campaign.mode, None).mode == Mode.IDENTIFIED
 
 
 _PUT = """

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import secrets
 
-from pixel_server import keys
-
 IDLE_MS = 30 * 86_400_000
 
 APPEND = """
@@ -66,10 +64,3 @@ def new_id(now: float, floor: int = 0) -> str:
 def floor(refused: int) -> int:
     """The floor (ms) that a producer lies below. refused: what APPEND answered, below 0."""
     return -1 - refused
-
-
-def append_arguments(
-    shard: int, producer: str, sequence: int, now_ms: int, field: str, batch: bytes
-) -> tuple[int, str | int | bytes, str, str, int, int, str, bytes]:
-    """(number of keys, keys..., arguments...) of APPEND."""
-    return 2, keys.hits(shard), keys.producers(shard), producer, sequence, now_ms, field, batch

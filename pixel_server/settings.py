@@ -107,6 +107,12 @@ def base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def cookie_path(url: str | None) -> str:
+    """The path of a base URL, without the last slash, as a cookie may have it; "" else, and for none."""
+    path = urlsplit(url or "").path
+    return path if re.fullmatch(r"[A-Za-z0-9/._~-]*", path) else ""
+
+
 @cache
 def time_zones() -> frozenset[str]:
     """Names that may be given as a time zone; looked up in this list, never as a path."""
@@ -334,7 +340,9 @@ def chosen(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    return "SECRET" in name or "KEY" in name or ("URL" in name and ("@" in value or "password" in value))
+    parts = urlsplit(value) if "URL" in name else None
+    has_password = parts is not None and (parts.password is not None or "password" in parse_qs(parts.query))
+    return "SECRET" in name or "KEY" in name or has_password
 
 
 def table() -> list[tuple[str, str, str]]:

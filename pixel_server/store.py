@@ -90,8 +90,8 @@ def shown(url: str) -> str:
     return f"{parts.hostname or '127.0.0.1'}:{parts.port or 6379}"
 
 
-async def check(store: AsyncRedis, url: str, shards: int, secrets: Secrets) -> None:
-    """Makes a new store ours, and refuses one that does not fit.
+async def check(store: AsyncRedis, url: str, shards: int, secrets: Secrets | None) -> None:
+    """Makes a new store ours, and refuses one that does not fit. secrets: None: whose it is, is left open.
 
     One that is ours already is only read, so a full or read-only one can be looked at. StoreAwayError: it
     does not answer, or takes no writes now. StoreError: too old, evicts keys, another number of shards, a
@@ -99,7 +99,8 @@ async def check(store: AsyncRedis, url: str, shards: int, secrets: Secrets) -> N
     """
     try:
         await _fits(store)
-        await _is_ours(store, shards, secrets)
+        if secrets is not None:
+            await _is_ours(store, shards, secrets)
     except StoreError as error:
         raise type(error)(f"Redis at {shown(url)} {error}") from None
     except redis.AuthenticationError as error:

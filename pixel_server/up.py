@@ -256,7 +256,7 @@ def _answers(address: str, redis_url: str) -> bool:
         with _direct.open(f"{address}/healthz", timeout=1.0):
             pass
         with store.connect(redis_url, timeout=1.0) as client:
-            return bool(client.zcount(keys.WORKERS, time.time() - 5, "+inf"))
+            return bool(client.zcount(keys.WORKERS, (now := time.time()) - 5, now + keys.SKEW))
     except (HTTPException, OSError, redis.RedisError):
         return False
 

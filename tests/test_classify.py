@@ -207,6 +207,14 @@ def test_rules_that_cannot_be_used(tmp_path, text, says):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("text", ["rule = [{}]", "rule = [\n{},\n]", '[["rule"]]\n{}'])
+def test_rules_whose_lines_are_not_known_are_refused_and_not_left_out(tmp_path, text):
+    inline = 'id = "own", source = "x", date = "2026-01-01", verdict = "own", priority = 1000, own = true'
+    content = inline.replace(", ", "\n") if "[[" in text else "{" + inline + "}"
+    with pytest.raises(RulesError, match=r"rules\.toml: each rule must begin with a line \[\[rule\]\]"):
+        own(tmp_path, text.replace("{}", content))
+
+
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(RulesError, match="No such file"):
         load(tmp_path / "none.toml")

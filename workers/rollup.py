@@ -87,14 +87,16 @@ class Rollup:
             return self._stop(f"{error}; update the workers")
         judge = judge_of(self.settings)
         with COMPUTING:
-            ends = days(hits, found)
+            ends = days(hits, found, int(now * 1000))
         known, making = salts.read(self.store, self.shard, ends, now)
         with COMPUTING:
             tally = fold(
                 hits, found, gone, Consent(self.settings), judge, self.secrets, int(now * 1000), known
             )
         tally.dead.extend(unreadable)
-        if tally.dead and self._dead_letters() + len(tally.dead) > self.settings.dead_letters:
+        # Into an empty place as many go as one pass may bring: else to drop them would not help.
+        held = self._dead_letters() if tally.dead else 0
+        if held and held + len(tally.dead) > self.settings.dead_letters:
             return self._stop(
                 f"dead letters are full ({self.settings.dead_letters}): look at them, drop them"
             )
@@ -140,7 +142,7 @@ def drain(shard: int) -> int:
     computes. If the job of one of them runs elsewhere, one of the two finds the turn moved, and leaves it.
     """
     store, settings, secrets = context()
-    workers = max(1, int(store.zcount(keys.WORKERS, time.time() - ALIVE, "+inf")))
+    workers = max(1, int(store.zcount(keys.WORKERS, (now := time.time()) - ALIVE, now + keys.SKEW)))
     return beside(store, settings, secrets, group(shard, settings.shards, workers), time.monotonic() + TIME)
 
 

@@ -168,15 +168,16 @@ def wanted(hits: Iterable[Hit]) -> dict[str, int | None]:
     return {campaign: made for campaign, made in found.items() if is_slug(campaign)}
 
 
-def days(hits: Iterable[Hit], campaigns: Mapping[str, Campaign]) -> set[int]:
+def days(hits: Iterable[Hit], campaigns: Mapping[str, Campaign], now_ms: int) -> set[int]:
     """The ends of the days whose salts the visitors of these hits are hashed with, seconds."""
+    latest = now_ms + AHEAD_MS
     found: set[int] = set()
     seen: set[tuple[str, int]] = set()
     for one in hits:
         if one.kind == hit.WEB and (mark := (one.campaign, one.time // BUCKET)) not in seen:
             seen.add(mark)
             campaign = campaigns.get(one.campaign)
-            if campaign is not None and campaign.identity != "own" and 0 <= one.time < 2**42:
+            if campaign is not None and campaign.identity != "own" and 0 <= one.time <= latest:
                 start = mark[1] * series.QUARTER
                 _, begin, end = salts.day(start, campaign.zone)
                 found.add(end)

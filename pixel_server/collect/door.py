@@ -6,7 +6,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Literal, NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -20,7 +19,7 @@ from pixel_server.consent import Consent, allowed
 from pixel_server.directory import PLAIN, Directory, Web
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
-from pixel_server.settings import Settings
+from pixel_server.settings import Settings, cookie_path
 from pixel_server.slug import is_slug_bytes
 from pixel_server.tokens import BadToken, Mode, mode_of, read, with_mode
 from pixel_server.withdrawals import Withdrawn
@@ -74,7 +73,7 @@ class Door:
         self._address = ClientAddress(settings)
         self._lifetime = settings.token_days * DAY
         self._shards = settings.shards
-        self._cookie_path = urlsplit(settings.base_url or "").path + "/p/"
+        self._path = cookie_path(settings.base_url)
         self._clock = clock
         self.recent: deque[bytes] = deque(maxlen=1000)
         self.dropped: Counter[str] = Counter()
@@ -210,7 +209,8 @@ class Door:
 
         What was asked for ahead, or with HEAD, nobody has seen: that has no cookie, and gets none.
         """
-        identity, name = self._web(campaign).identity, campaign.encode()
+        web, name = self._web(campaign), campaign.encode()
+        identity = web.identity
         if identity == "own" and said.own:
             visitor = self._secrets.visitor_key(b"own", name, said.own)
             return _Who(shards.of_key(visitor, self._shards), visitor)
@@ -221,10 +221,9 @@ class Door:
         held = cookie.new(near, now) if before is None else cookie.again(before, now)
         answer = answers.RECORDED
         if before is None or cookie.is_due(before, held):
+            path = (self._path if web.path is None else web.path) + "/p/"
             site = get(b"sec-fetch-site")
-            answer = answers.with_cookie(
-                cookie.header(held, campaign, signing[0], self._cookie_path, now, site)
-            )
+            answer = answers.with_cookie(cookie.header(held, campaign, signing[0], path, now, site))
         visitor = self._secrets.visitor_key(b"cookie", name, held.id)
         return _Who(held.shard, visitor, held.visits, before is None, answer)
 

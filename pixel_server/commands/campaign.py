@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -41,6 +41,12 @@ def _fields(command: Command) -> Command:
             "--gpc", type=click.Choice((*SIGNALS, NONE)), help="What GPC and DNT do.  [default: PIXEL_GPC]"
         ),
         click.option(
+            "--keep",
+            multiple=True,
+            metavar="KIND=DAYS",
+            help="Days that less is kept than the server does: buckets, days, recipients or names.",
+        ),
+        click.option(
             "--identity", help="What visitors are told by: cookieless (the default), cookie or own."
         ),
         click.option(
@@ -58,7 +64,7 @@ def _fields(command: Command) -> Command:
 @click.option("--kind", type=click.Choice(["email", "web"]), default="email", show_default=True)
 @_fields
 @as_json
-def create_campaign(id: str, kind: str, as_json: bool, **given: Any) -> None:  # noqa: A002
+def create_campaign(id: str, kind: Literal["email", "web"], as_json: bool, **given: Any) -> None:  # noqa: A002
     """Make a campaign."""
     from pixel_server import campaigns  # noqa: PLC0415
     from pixel_server.report import body  # noqa: PLC0415
@@ -66,11 +72,16 @@ def create_campaign(id: str, kind: str, as_json: bool, **given: Any) -> None:  #
     settings = Settings.from_env()
     default = Consent(settings).default.mode.name.lower()
     fields = {"name": id, "mode": default, "time_zone": settings.time_zone, **_given(given)}
-    made = campaigns.new(
-        id=_checked("id", id, body.slug), kind=_of_kind(kind, fields), **_all_checked(fields, settings)
-    )
     try:
+        slug = body.slug(id)
+    except ValueError as error:
+        raise Failure(f"id {error}") from None
+    made = campaigns.new(slug, kind=kind, **_checked(fields, settings))
+    try:
+        campaigns.refuse_for_mail(kind, fields)
         with_store(lambda store, _: campaigns.create(store, made))
+    except campaigns.OtherKind as error:
+        raise Failure(str(error)) from None
     except campaigns.Exists:
         raise Failure(f"the id {made.id} is taken, or was: ids are never given twice") from None
     if as_json:
@@ -93,22 +104,13 @@ def set_campaign(id: str, as_json: bool, **given: Any) -> None:  # noqa: A002
     found = _given(given)
     if not found:
         raise click.UsageError("give what is to be changed, as --sent 1200")
-    fields = _all_checked(found, Settings.from_env())
-
-    async def change(store: Any, _: Settings) -> campaigns.Campaign:
-        before = await campaigns.get(store, id)
-        _of_kind(before.kind, fields)
-        if audited := campaigns.AUDITED & fields.keys():
-            shown = ",".join(sorted(audited))
-            await audit.note(store, audit.COMMAND, "campaign.changed", campaign=id, fields=shown)
-        return await campaigns.change(store, id, fields)
-
+    fields = _checked(found, Settings.from_env())
     try:
-        changed = with_store(change)
+        changed = with_store(lambda store, _: campaigns.change(store, id, fields, audit.COMMAND))
     except campaigns.Unknown:
         raise Failure(f"there is no campaign {id}") from None
-    except campaigns.Sealed:
-        raise Failure(campaigns.SEALED) from None
+    except (campaigns.OtherKind, campaigns.Sealed) as error:
+        raise Failure(str(error)) from None
     click.echo(json.dumps(campaigns.to_json(changed)) if as_json else f"changed {', '.join(fields)} of {id}")
 
 
@@ -118,35 +120,36 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         if value in (None, ()):
             continue
-        if name == "origins":
-            found[name] = [] if value == (NONE,) else list(value)
-        elif name in _WHOLE and value.isascii() and value.isdigit() and len(value) < 13:
-            found[name] = int(value)
+        if isinstance(value, tuple):
+            values = [] if value == (NONE,) else list(value)
+            found[name] = dict(map(_days, values)) if name == "keep" else values
         else:
-            found[name] = None if value == NONE and name != "name" else value
+            found[name] = None if value == NONE and name != "name" else _number(value, name in _WHOLE)
     return found
 
 
-def _all_checked(fields: dict[str, Any], settings: Settings) -> dict[str, Any]:
+def _days(text: str) -> tuple[str, int | str]:
+    kind, _, days = text.partition("=")
+    return kind, _number(days, True)
+
+
+def _number(text: str, is_wanted: bool) -> int | str:
+    """What is none stays as it is, to be refused."""
+    return int(text) if is_wanted and text.isascii() and text.isdigit() and len(text) < 13 else text
+
+
+def _checked(fields: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """Failure: a field cannot be used, by the name of its option."""
     from pixel_server.report import body  # noqa: PLC0415
 
-    checks = body.of_campaign(settings)
-    return {name: _checked(name, value, checks[name]) for name, value in fields.items()}
-
-
-def _checked(name: str, value: Any, check: Callable[[Any], Any]) -> Any:
-    try:
-        return check(value)
-    except ValueError as error:
-        raise Failure(f"{name} {str(error).replace('null', NONE)}") from None
-
-
-def _of_kind(kind: str, fields: dict[str, Any]) -> Any:
-    from pixel_server.campaigns import OF_WEB  # noqa: PLC0415
-
-    if kind == "email" and not fields.keys().isdisjoint(OF_WEB):
-        raise Failure("--identity and --origin are for web campaigns")
-    return kind
+    checks, good = body.of_campaign(settings), {}
+    for name, value in fields.items():
+        try:
+            good[name] = checks[name](value)
+        except ValueError as error:
+            option = "origin" if name == "origins" else name.replace("_", "-")
+            raise Failure(f"--{option} {str(error).replace('null', NONE)}") from None
+    return good
 
 
 @campaign.command("list")

@@ -91,7 +91,7 @@ async def add(store: Any, url: str, settings: Settings, secrets: Secrets, now: f
     Of a demo that was cut short, nobody knows which hits it has: it is removed first.
     campaigns.Unknown: removed meanwhile. Failure: not all hits could be stored.
     """
-    from pixel_server import campaigns  # noqa: PLC0415
+    from pixel_server import audit, campaigns  # noqa: PLC0415
     from pixel_server.consent import Consent  # noqa: PLC0415
     from pixel_server.demo import hits  # noqa: PLC0415
 
@@ -107,7 +107,7 @@ async def add(store: Any, url: str, settings: Settings, secrets: Secrets, now: f
     await _turn_back(store, settings.shards, made[0][1].time)
     await _record(url, settings.shards, made)
     for one in (letter, pages):
-        await campaigns.change(store, one.id, {"name": NAMES[one.kind][1]})
+        await campaigns.change(store, one.id, {"name": NAMES[one.kind][1]}, audit.COMMAND)
     return Added([letter.id, pages.id], len(made), removed)
 
 

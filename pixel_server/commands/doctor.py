@@ -12,10 +12,11 @@ from typing import Any, Literal, NamedTuple
 import click
 import redis
 
+from pixel_server import keys
 from pixel_server.commands.frame import as_json, is_redis_named, left_base_url, store_url
 from pixel_server.networks import Networks, NetworksError, shipped
 from pixel_server.secret import Secrets, SecretsError
-from pixel_server.settings import Settings
+from pixel_server.settings import Settings, SettingsError
 
 STALE = 90
 """Days after which a list that is published anew all the time is too old."""
@@ -34,7 +35,7 @@ def networks(settings: Settings, today: date) -> Iterator[Finding]:
     """How old each list is; which can be had newer; which files are no list."""
     from pixel_server.published import PUBLISHED  # noqa: PLC0415 - only this check needs it
 
-    directory = settings.data / "networks"
+    directory = settings.networks
     for path in sorted(directory.glob("*.txt")):
         if path.stem not in shipped():
             yield Finding("networks", path.stem, "problem", f"{path} is not read: no list has this name")
@@ -74,7 +75,7 @@ def spool(settings: Settings, today: date) -> Iterator[Finding]:
         yield Finding("spool", "aside", "problem", f"{_many(found.aside, 'file')} set aside in {where}")
 
 
-def store(settings: Settings, today: date) -> Iterator[Finding]:
+def redis_and_workers(settings: Settings, today: date) -> Iterator[Finding]:
     """Whether Redis answers, is this server's, keeps what it is given, and its hits are counted."""
     from pixel_server.report import health  # noqa: PLC0415 - only this check needs it
     from pixel_server.store import StoreError, shown  # noqa: PLC0415
@@ -89,10 +90,6 @@ def store(settings: Settings, today: date) -> Iterator[Finding]:
     except (StoreError, SecretsError) as error:
         yield Finding("store", "redis", "problem", str(error))
         return
-    except (redis.RedisError, OSError) as error:
-        text = f"Redis at {shown(url)} does not answer; is `up` running? {error}"
-        yield Finding("store", "redis", "problem", text)
-        return
     yield Finding("store", "redis", "ok", f"{shown(url)}, durability: {found['redis']['durability']}")
     uncounted = f"{_many(found['stream_entries'], 'batch')} of hits to be counted"
     yield Finding("store", "workers", "ok", f"{_many(found['workers'], 'worker')}; {uncounted}")
@@ -102,11 +99,12 @@ def store(settings: Settings, today: date) -> Iterator[Finding]:
 
 async def _ask(url: str, settings: Settings) -> dict[str, Any]:
     """See `health.look`. A store that is nobody's stays so. StoreError, SecretsError: it cannot be used."""
-    from pixel_server import keys, store  # noqa: PLC0415
+    from pixel_server import store  # noqa: PLC0415 - see above
     from pixel_server.report import health  # noqa: PLC0415
 
     client = store.connect_async(url)
     try:
+        await store.check(client, url, settings.shards, None)
         if await client.exists(keys.STORE):
             secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
             await store.check(client, url, settings.shards, secrets)
@@ -122,7 +120,7 @@ def _many(number: int, noun: str) -> str:
 
 Check = Callable[[Settings, date], Iterator[Finding]]
 
-CHECKS: tuple[Check, ...] = (networks, spool, store)
+CHECKS: tuple[Check, ...] = (networks, spool, redis_and_workers)
 
 
 @click.command()
@@ -135,7 +133,12 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     """
     settings = Settings.from_env()
     today = datetime.now(UTC).date()
-    findings = [finding for check in CHECKS for finding in check(settings, today)]
+    findings: list[Finding] = []
+    for check in CHECKS:
+        try:
+            findings += check(settings, today)
+        except (SettingsError, OSError, redis.RedisError) as error:  # the others go on
+            findings.append(Finding(check.__name__, "check", "problem", f"cannot be made: {error}"))
     if as_json:
         click.echo(json.dumps({"items": [finding._asdict() for finding in findings], "next": None}))
     else:

@@ -38,8 +38,8 @@ def upload(id: str, file: IO[bytes], as_json: bool) -> None:  # noqa: A002
     async def take(store: Any, settings: Settings) -> uploads.Upload:
         is_named = lists.may_name(await campaigns.get(store, id), Consent(settings))
         secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
-        put = uploads.list_of(store, secrets, settings, id, is_named, time.time())
-        kind = uploads.NDJSON if first.lstrip().startswith(b"{") else uploads.CSV
+        put = uploads.putter(store, secrets, settings, id, is_named, time.time())
+        kind = uploads.NDJSON if uploads.is_ndjson(first) else uploads.CSV
         made = uploads.Upload(kind, put, is_named)
         await audit.note(store, audit.COMMAND, "recipients.upload_begun", campaign=id)
         try:

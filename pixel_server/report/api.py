@@ -149,6 +149,7 @@ async def _admit(api: Api, request: Request, scope: str, may_share: bool) -> Non
     if record is None:
         raise Problem(401, "this API key is not known", headers=challenge)
     request.state.who = f"key {record.id}"
+    request.state.scopes = frozenset(record.scopes)
     request.state.shared = scope not in record.scopes
     if not request.state.shared:
         return

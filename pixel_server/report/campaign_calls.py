@@ -38,16 +38,14 @@ STEP = 200
 _json = msgspec.json.Encoder().encode
 
 
-def _refuse_for_mail(kind: str, fields: dict[str, Any]) -> None:
-    if kind == "email" and not fields.keys().isdisjoint(campaigns.OF_WEB):
-        raise Problem(409, f"{' and '.join(campaigns.OF_WEB)} are for web campaigns")
-
-
 async def create(api: Api, content: Any) -> Campaign:
     """The campaign that was made of JSON. Problem 422: bad fields. 409: the id is taken, or was."""
     known = {"id": body.slug, "kind": body.one_of("email", "web"), **body.of_campaign(api.settings)}
     fields = body.check(content, known, frozenset({"id", "name", "kind"}))
-    _refuse_for_mail(fields["kind"], fields)
+    try:
+        campaigns.refuse_for_mail(fields["kind"], fields)
+    except campaigns.OtherKind as error:
+        raise Problem(409, str(error)) from None
     fields.setdefault("mode", api.consent.default.mode.name.lower())
     fields.setdefault("time_zone", api.settings.time_zone)
     made = campaigns.new(**fields)
@@ -92,18 +90,14 @@ async def change(api: Api, name: str, content: Any, who: str) -> Campaign:
     """The campaign with these fields. who: for the audit log. Problem 404: there is none. 422: bad fields.
     409: they are of the other kind, or fixed.
     """
-    before = await api.campaign(name)
+    await api.campaign(name)
     fields = body.check(content, body.of_campaign(api.settings))
-    _refuse_for_mail(before.kind, fields)
-    if campaigns.AUDITED & fields.keys():
-        shown = ",".join(sorted(campaigns.AUDITED & fields.keys()))
-        await audit.note(api.store, who, "campaign.changed", campaign=name, fields=shown)
     try:
-        changed = await campaigns.change(api.store, name, fields)
+        changed = await campaigns.change(api.store, name, fields, who)
     except campaigns.Unknown:
         raise Problem(404, f"there is no campaign {name[:64]!r}") from None
-    except campaigns.Sealed:
-        raise Problem(409, campaigns.SEALED) from None
+    except (campaigns.OtherKind, campaigns.Sealed) as error:
+        raise Problem(409, str(error)) from None
     api.directory.learn(changed)
     return changed
 

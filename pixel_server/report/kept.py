@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -80,7 +79,7 @@ async def kinds(store: AsyncRedis, settings: Settings, spooled: int, spooled_sin
     async for name in store.scan_iter(match="px:*", count=1000):
         text = name.decode()
         kind = text.split(":")[2]
-        if kind == "visitors" and re.search(r":\d{8}$", text):
+        if kind == "visitors" and text.count(":") > keys.visitors(0, "").count(":"):
             kind = "visitors:day"
         if kind in sources:
             held.append((kind, text))
@@ -149,7 +148,7 @@ def _sources(settings: Settings) -> dict[str, _Source]:
         ),
         "people": _Source(
             "recipients",
-            "recipient key: first and last open, how many, which part",
+            "recipient key: first and last open, how many by verdict, time to open, which part",
             "recipients",
             "px:{s}:people:ID:BUCKET",
             days(settings.keep_recipients, sent),
@@ -158,7 +157,7 @@ def _sources(settings: Settings) -> dict[str, _Source]:
         ),
         "listed": _Source(
             "lists",
-            "recipient key",
+            "recipient key, day of the last mail",
             "recipients",
             "px:{s}:listed:ID:BUCKET",
             days(settings.keep_recipients, sent),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 from starlette.requests import Request
@@ -18,10 +19,17 @@ async def list_keys(api: Api, request: Request) -> Response:
     return reply({"items": [apikeys.to_json(record) for record in found], "next": None})
 
 
-async def create(api: Api, content: Any, who: str) -> tuple[apikeys.ApiKey, str]:
-    """(the record, the key), made of JSON. who: for the audit log. Problem 422: bad fields."""
+async def create(api: Api, content: Any, who: str, may: Set[str]) -> tuple[apikeys.ApiKey, str]:
+    """(the record, the key), made of JSON. who: for the audit log. may: the scopes of the key that makes it.
+
+    Problem 422: bad fields. 403: it may do what the one that makes it may not.
+    """
     known = {"name": body.name, "scopes": body.scopes}
     fields = body.check(content, known, frozenset(known))
+    needed = ["read" if scope.startswith(apikeys.OF_CAMPAIGN) else scope for scope in fields["scopes"]]
+    if lacking := [scope for scope in dict.fromkeys(needed) if scope not in may]:
+        errors = [{"field": "scopes", "message": f"must be of its own, without {', '.join(lacking)}"}]
+        raise Problem(403, "an API key gives no other more than it has itself", errors)
     if missing := await apikeys.missing(api.store, fields["scopes"]):
         errors = [{"field": "scopes", "message": f"there is no campaign {missing[0]!r}"}]
         raise Problem(422, "some fields cannot be used", errors)
@@ -33,7 +41,7 @@ async def create(api: Api, content: Any, who: str) -> tuple[apikeys.ApiKey, str]
 
 
 async def create_key(api: Api, request: Request) -> Response:
-    record, key = await create(api, await body.read(request), request.state.who)
+    record, key = await create(api, await body.read(request), request.state.who, request.state.scopes)
     return reply({**apikeys.to_json(record), "key": key}, 201)
 
 

@@ -8,9 +8,8 @@ shown is what the browser really sends, whether it kept the cookie or not.
 from __future__ import annotations
 
 import logging
-import re
 from contextlib import suppress
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import redis
 from starlette.requests import Request
@@ -22,12 +21,12 @@ from pixel_server.report.api import Api
 from pixel_server.report.opt_out_page import Browser, render
 from pixel_server.report.privacy_page import headers, language
 from pixel_server.series import NewerFormat
+from pixel_server.settings import cookie_path
 
 log = logging.getLogger("pixel_server.privacy")
 
 _FRAMES = ("iframe", "frame")
 _WISHES = {"no": True, "yes": False}
-_is_path = re.compile(r"/[A-Za-z0-9/._~-]*").fullmatch
 
 
 async def answer(api: Api, request: Request, campaign: str, wish: str) -> Response:
@@ -35,7 +34,7 @@ async def answer(api: Api, request: Request, campaign: str, wish: str) -> Respon
     web = _web(api, campaign)
     framed = request.headers.get("sec-fetch-dest") in _FRAMES
     if request.method == "POST":
-        return _set(api, wish, campaign if web else "", framed, headers(web.origins if web else ()))
+        return _set(api, wish, campaign, web, framed)
     cookies = b"; ".join(value for name, value in request.headers.raw if name == b"cookie")
     keep = retention.of_server(api.settings)
     if web:
@@ -62,12 +61,13 @@ def _web(api: Api, campaign: str) -> Web | None:
     return api.directory.web.get(campaign, PLAIN) if api.directory.is_web(campaign) else None
 
 
-def _set(api: Api, wish: str, campaign: str, framed: bool, head: dict[str, str]) -> Response:
+def _set(api: Api, wish: str, campaign: str, web: Web | None, framed: bool) -> Response:
     out = _WISHES.get(wish)
-    query = urlencode([("c", campaign)] * bool(campaign) + [("said", wish)] * (out is not None))
+    query = urlencode([("c", campaign)] * (web is not None) + [("said", wish)] * (out is not None))
     # Relative, as the form's action is: a proxy may have taken a prefix off.
+    head = headers(web.origins if web else ())
     back = RedirectResponse(f"privacy?{query}" if query else "privacy", 303, head)
     if out is not None:
-        path = urlsplit(api.settings.base_url or "").path
-        back.headers["set-cookie"] = optout.header(path if _is_path(path) else "/", out=out, framed=framed)
+        path = cookie_path(api.settings.base_url) if web is None or web.path is None else web.path
+        back.headers["set-cookie"] = optout.header(path or "/", out=out, framed=framed)
     return back

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from pixel_server import campaigns, keys, lists, people, shards, withdrawals
+from pixel_server import breakdown, campaigns, keys, lists, people, shards, withdrawals
 from pixel_server.report import body, links
 from pixel_server.report.problems import Problem
 from pixel_server.report.ranges import show_ms
@@ -51,7 +51,7 @@ async def show(store: AsyncRedis, secrets: Secrets, count: int, recipient: bytes
     """What is kept of one recipient for long, in the order of campaigns' ids. count: of shards.
 
     Not shown: hits that wait or were set aside (`waiting` says that there may be some), and the traces of
-    the last minutes, which say no more than these.
+    the last minutes, which say no more than these, but for a hash of the address.
     """
     shard, bucket = shards.of_key(recipient, count), people.bucket(recipient)
     held = []
@@ -105,11 +105,19 @@ def _record(opened: bytes | None, listed: bytes | None, named: bytes | None) -> 
     row = lists.unpack(named) if named is not None else None
     return {
         "listed": listed is not None,
+        "last_mail_day": _day(day) if listed and (day := lists.day_of(listed)) is not None else None,
         "recipient": row.recipient if row else None,
         "name": row.name if row else None,
         "opens": person.opens,
         "first_open": show_ms(person.first * 1000) if person.opens else None,
         "last_open": show_ms(person.last * 1000) if person.opens else None,
+        "opens_person": person.person,
+        "opens_prefetch": person.prefetch,
+        "opens_scanner": person.scanner,
+        "first_open_person": show_ms(person.first_person * 1000) if person.person else None,
+        "last_open_person": show_ms(person.last_person * 1000) if person.person else None,
+        "time_to_open": round(breakdown.delay_of(person.delay), 1) if person.delay else None,
+        "hidden": bool(person.flags & people.HIDDEN),
         "top": bool(person.flags & people.TOP),
         "bottom": bool(person.flags & people.BOTTOM),
     }

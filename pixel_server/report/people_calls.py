@@ -18,7 +18,6 @@ from pixel_server.report import body, people, quiet, ranges, recipients, uploads
 from pixel_server.report.api import Api, Call, reply
 from pixel_server.report.problems import Problem
 from pixel_server.report.uploads import CSV, NDJSON, Upload
-from pixel_server.tokens import Mode
 
 log = logging.getLogger("pixel_server.api")
 
@@ -27,8 +26,8 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 async def upload_recipients(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    is_named = may_name(api, campaign)
-    put = uploads.list_of(api.store, api.secrets, api.settings, campaign.id, is_named, api.clock())
+    is_named = _is_named(api, campaign)
+    put = uploads.putter(api.store, api.secrets, api.settings, campaign.id, is_named, api.clock())
     upload = Upload(request.headers.get("content-type", ""), put, is_named)
     who = request.state.who
     await audit.note(api.store, who, "recipients.upload_begun", campaign=campaign.id)
@@ -51,7 +50,7 @@ async def upload_recipients(api: Api, request: Request) -> Response:
     return reply(counts)
 
 
-def may_name(api: Api, campaign: Campaign) -> bool:
+def _is_named(api: Api, campaign: Campaign) -> bool:
     """As `lists.may_name`. Problem 409: its recipients are not told apart."""
     try:
         return lists.may_name(campaign, api.consent)
@@ -81,7 +80,7 @@ async def rows_of(
         errors.append({"field": "after", "message": "must be a cursor from `next`"})
     if errors:
         raise Problem(422, "some parameters cannot be used", errors)
-    is_named = may_name(api, campaign)
+    is_named = _is_named(api, campaign)
     if campaign.closed_at is not None:
         raise Problem(409, "this campaign is closed: its recipients are gone")
     shards = api.settings.shards
@@ -122,9 +121,8 @@ async def _told_apart(api: Api) -> list[quiet.Source]:
     for name in await campaigns.every(api.store, "email"):
         with suppress(campaigns.Unknown):
             found, uses = await campaigns.uses(api.store, name)
-            most = api.consent.rule(found.mode, None).mode
-            if most >= Mode.PSEUDONYMOUS and found.closed_at is None:
-                is_named = most == Mode.IDENTIFIED
+            if found.closed_at is None and lists.keeps(found, api.consent):
+                is_named = lists.may_name(found, api.consent)
                 sources.append(quiet.Source(name, retention.sent(found, uses), is_named))
     return sources
 

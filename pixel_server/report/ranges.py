@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -82,6 +82,13 @@ def parse(query: Mapping[str, str], own_zone: str, now: float) -> Range:
     if end - start > most * DAY + DAY:
         raise _wrong("from", f"the range may have {most} days at most at this interval and zone")
     return Range(start, end, interval, zone, "from" not in query and "to" not in query)
+
+
+def by_days(wanted: Range) -> Range | None:
+    """The same range by whole days; None: it does not begin and end with one."""
+    if not all(_is_boundary(at, "day", wanted.zone) for at in (wanted.start, wanted.end)):
+        return None
+    return replace(wanted, interval="day")
 
 
 def midnight(day: date, zone: ZoneInfo) -> int:

@@ -25,7 +25,7 @@ from pixel_server.store import AsyncRedis
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 MAX_LINE = 16 << 10
 """Bytes. The longest good line, all of it written as escapes, has some 5,600."""
-DELIMITERS = ",;\t"
+DELIMITERS = ",;\t|"
 
 Parse = Callable[[bytes], Row | None]
 """Takes a line; None: it says nothing. ValueError: what is wrong with it."""
@@ -133,7 +133,12 @@ def _checked(recipient: str, name: str | None) -> Row:
         raise ValueError(f"name {error}") from None
 
 
-def list_of(
+def is_ndjson(first: bytes) -> bool:
+    """Whether a list that begins so has an object in each line."""
+    return first.removeprefix(_BOM).lstrip().startswith(b"{")
+
+
+def putter(
     store: AsyncRedis, secrets: Secrets, settings: Settings, campaign: str, is_named: bool, now: float
 ) -> Callable[[list[Row]], Awaitable[Put]]:
     """What puts rows into a campaign's list, which begins with the first. It raises what `lists` does."""

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Iterable, Iterator
 
-from pixel_server import hit, producer, shards
+from pixel_server import hit, keys, producer, shards
 from pixel_server.hit import Hit
 from pixel_server.store import Redis
 from pixel_server.tokens import Token
@@ -116,8 +116,10 @@ class Writer:
             batches.setdefault(shard, []).append(data)
         for shard, datas in batches.items():
             self._sequence[shard] += 1
-            arguments = producer.append_arguments(
-                shard,
+            arguments = (
+                2,
+                keys.hits(shard),
+                keys.producers(shard),
                 self._id,
                 self._sequence[shard],
                 int(time.time() * 1000),

@@ -148,6 +148,17 @@ def test_a_view_that_says_no_is_counted_once_and_not_again_with_its_time(web, cl
     assert hits(client) == []
 
 
+def test_the_cookie_is_of_the_campaigns_own_address(settings, secrets, client):
+    with serving(settings, secrets) as app:
+        made = {"name": "Shop", "kind": "web", "identity": "cookie"}
+        for name, base_url in (("shop", "https://stats.example.org/px"), ("plain", "https://x.example")):
+            app.post("/api/campaigns", json={"id": name, "base_url": base_url, **made})
+        assert "; Path=/px/p/; " in app.get("/p/shop.gif?c=1").headers["set-cookie"]
+        assert "; Path=/p/; " in app.get("/p/plain.gif?c=1").headers["set-cookie"]
+        no = app.post("/privacy", data={"do": "no", "c": "shop"}, follow_redirects=False)
+        assert "; Path=/px; " in no.headers["set-cookie"]
+
+
 @pytest.mark.parametrize("prefix", ["/px", "/a/b"])
 def test_below_a_prefix_the_cookie_is_of_its_pixels(prefix, settings, secrets, client):
     with serving(replace(settings, base_url=f"https://pixel.test{prefix}"), secrets) as app:

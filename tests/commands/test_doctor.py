@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import json
+import pathlib
 import time
 
 import pytest
@@ -130,6 +132,19 @@ def test_doctor_tells_how_redis_is_and_what_is_not_counted(run, tmp_path, client
     ]
 
 
+def test_a_check_that_cannot_be_made_keeps_no_other_from_being(run, tmp_path, monkeypatch):
+    (tmp_path / "up.json").write_text("{}")
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(pathlib.Path, "read_bytes", refuse)
+    done = run("doctor")
+    assert done.exit_code == 1
+    assert "ok       spool disk: 0 hits waiting for Redis" in done.stdout
+    assert f"problem  redis_and_workers check: cannot be made: cannot read {tmp_path}/up.json" in done.stdout
+
+
 def test_doctor_tells_of_a_redis_that_cannot_be_used(run, tmp_path, client, valkey_url):
     client.hset(keys.STORE, mapping={"format": "1", "shards": "4", "recipient": "another"})
     (line,) = of_store(run("doctor", REDIS_URL=valkey_url))
@@ -138,8 +153,9 @@ def test_doctor_tells_of_a_redis_that_cannot_be_used(run, tmp_path, client, valk
     Secrets.make(tmp_path)
     (line,) = of_store(run("doctor", REDIS_URL=valkey_url))
     assert "belongs to another recipient secret" in line
-    client.delete(keys.STORE)
+    (line,) = of_store(run("doctor", REDIS_URL=valkey_url.partition("?")[0] + "?db=99"))
+    assert line.endswith(": DB index is out of range")
     done = run("doctor", REDIS_URL="redis://127.0.0.1:1/0")
     assert done.exit_code == 1
     (line,) = of_store(done)
-    assert line.startswith("problem  store redis: Redis at 127.0.0.1:1 does not answer; is `up` running? ")
+    assert line.startswith("problem  store redis: Redis at 127.0.0.1:1 does not answer: ")

@@ -68,6 +68,17 @@ def test_a_shared_key_asks_of_its_own_campaigns_only(web):
         )
 
 
+def test_a_key_gives_no_other_more_than_it_has(web):
+    with_write = {"Authorization": f"Bearer {make(web, 'write')['key']}"}
+    for scopes in (["people"], ["write", "read"], ["read:docs"]):
+        web.post("/api/campaigns", json={"id": "docs", "name": "Docs", "kind": "web"})
+        answer = web.post("/api/keys", json={"name": "more", "scopes": scopes}, headers=with_write)
+        assert answer.status_code == 403
+        assert answer.json()["errors"][0]["field"] == "scopes"
+    same = web.post("/api/keys", json={"name": "same", "scopes": ["write"]}, headers=with_write)
+    assert same.status_code == 201
+
+
 def test_other_scopes_do_not_share(web):
     web.post("/api/campaigns", json={"id": "docs", "name": "docs", "kind": "web"})
     for scope in ("write", "people"):

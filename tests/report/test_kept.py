@@ -86,6 +86,15 @@ def test_each_kind_is_counted(mail, page, opened, viewed, stats, site, settings,
     assert found["recipients"].kept_for == "400 days after sending"
 
 
+def test_an_id_that_looks_like_a_day_is_none(page, viewed, stats, settings):
+    page(id="20200101")
+    viewed("2026-03-02T10:00Z", campaign="20200101")
+    stats("20200101")
+    found = report(settings)
+    estimates, daily = found["visitor estimates"], found["daily visitor estimates"]
+    assert (estimates.number, daily.number, daily.oldest) == (1, 1, "2026-03-02")
+
+
 def test_what_a_newer_version_wrote_is_counted(client, settings):
     client.hset(keys.people(0, "mail", 1), b"k" * 8, bytes([0x92, people.FORMAT + 1, 0]))
     assert report(settings)["recipients"][2:5] == (1, "recipients", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -64,6 +65,26 @@ def test_what_is_read_for_a_pass(client, sizes, taken, stopped, first):
     found, limit = waiting.read(client, 0, "0-0", 100, 50, first)
     assert (len(found), limit) == (taken, stopped)
     assert len(waiting.decode(found).hits) == sum(sizes[:taken])
+
+
+def test_one_pass_may_bring_more_dead_letters_than_there_may_be(client, settings, secrets):
+    """Else the shard would stand still for good: to drop what is kept would not help."""
+    bad = [hit.encode(Hit(2**43, "mail", hit.EMAIL, "GET", token_time=1)) for _ in range(150)]
+    for _ in range(2):
+        client.xadd(keys.hits(0), {"1": hit.encode_batch(bad)})
+    rollup = Rollup(client, replace(settings, dead_letters=100), secrets, 0, entries=1)
+    assert [rollup.step(1e9), client.xlen(keys.dead(0))] == [Outcome.COUNTED, 150]
+    assert [rollup.step(1e9), client.xlen(keys.dead(0))] == [Outcome.STOPPED, 150]
+    client.delete(keys.dead(0))
+    assert [rollup.step(1e9), rollup.step(1e9)] == [Outcome.COUNTED, Outcome.EMPTY]
+
+
+def test_a_hit_of_the_future_makes_no_salt(client, settings, secrets):
+    asyncio.run(make(settings.redis_url))
+    client.xadd(keys.hits(0), {"1": hit.encode_batch([hit.encode(Hit(4 * 10**12, "page", hit.WEB, "GET"))])})
+    assert Rollup(client, settings, secrets, 0).step(1.79e9) is Outcome.COUNTED
+    assert client.xlen(keys.dead(0)) == 1
+    assert client.keys("px:*:salt:*") == []
 
 
 def test_a_turn_that_moved_between_two_passes_is_noticed(client, settings, secrets):

@@ -77,9 +77,22 @@ SCHEMAS = {
                 listed={"type": "boolean", "description": LISTED},
                 recipient=or_null(text(""), "As uploaded, in mode `identified`; null: it is not kept."),
                 name=or_null(text(""), "As uploaded, in mode `identified`; null: there is none."),
+                last_mail_day=or_null(
+                    text("", format="date"), "When the last mail went out that was said to; null: none was."
+                ),
                 opens=count("How many."),
                 first_open=or_null(instant(""), "Null: none."),
                 last_open=or_null(instant(""), "Null: none."),
+                opens_person=count("Of these, by a person, or an image proxy for one."),
+                opens_prefetch=count("Of these, by a machine ahead of a reader."),
+                opens_scanner=count("Of these, by a scanner."),
+                first_open_person=or_null(instant(""), "Null: none."),
+                last_open_person=or_null(instant(""), "Null: none."),
+                time_to_open=or_null(
+                    {"type": "number", "minimum": 0},
+                    "Seconds from sending to `first_open_person`, to within 5 %; null: not known.",
+                ),
+                hidden={"type": "boolean", "description": "Its mail program loads all images by machine."},
                 top={"type": "boolean", "description": "The mail's upper pixel was loaded."},
                 bottom={"type": "boolean", "description": "The mail's lower pixel was loaded."},
             )

@@ -20,19 +20,17 @@ SORTS = {
     "-uniques": "Unique",
 }
 DEFAULT = "-last_hit"
-MOST_QUERY = 200
-MOST_PAGES = 100_000
 
 
 async def show(api: Api, request: Request) -> Response:
     if request.state.shared:
         return await _shared(api, request)
-    query = request.query_params.get("q", "").strip()[:MOST_QUERY]
+    query = request.query_params.get("q", "").strip()[: overview.MOST_QUERY]
     sort = request.query_params.get("sort", DEFAULT)
     sort = sort if sort in SORTS else DEFAULT
     text = request.query_params.get("page", "1")
     page = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 1
-    page = max(1, min(page, MOST_PAGES))
+    page = max(1, min(page, overview.MOST_PAGES))
     found = await overview.read(api.store, api.settings, api.consent, query, sort, page, api.clock())
     pages = max(1, -(-found.total // overview.PAGE))
     context = {

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server import notes
+from pixel_server import lists, notes
 from pixel_server.campaigns import Campaign
 from pixel_server.report import breakdowns, ranges, stats
 from pixel_server.report.api import Api, reply
@@ -21,7 +21,6 @@ from pixel_server.report.pages import forms, pictures, range_form, render, share
 from pixel_server.report.pages.definitions import TITLES
 from pixel_server.report.problems import Problem
 from pixel_server.report.ranges import Range
-from pixel_server.tokens import Mode
 
 MOST_NUMBERS = 750
 """Rows of numbers below a chart; of more, those without any are left out, then the oldest."""
@@ -29,6 +28,8 @@ BY = (
     *("page", "entry_page", "exit_page", "referrer", "referrer_kind"),
     *("utm_source", "utm_medium", "utm_campaign", "country", "browser", "system", "device", "language"),
 )
+LONGEST_DAY = 25 * 3600
+"""Seconds: where a clock is put back."""
 NOTE = {"at": "", "time": "", "text": ""}
 """The fields of a note's form."""
 _SHARES = ("open_rate.low", "open_rate.high", "open_rate.estimate", "bounce_share")
@@ -68,7 +69,7 @@ async def fill(
     now = api.clock()
     wanted = ranges.parse(asked, campaign.time_zone, now)
     late = await asyncio.to_thread(api.late_since)
-    found = await stats.read(api.store, campaign, wanted, api.settings, now)
+    found = await _of_range(api, campaign, wanted, now)
     form = range_form.shown(asked, campaign.zone, wanted, now)
     context: dict[str, Any] = {
         "campaign": campaign,
@@ -118,8 +119,21 @@ async def figures_json(api: Api, request: Request) -> Response:
 
 async def texts(api: Api, campaign: Campaign, params: Mapping[str, str]) -> tuple[dict[str, str], str]:
     """(`figures`, `as_of`) of the range that a page's query names."""
-    found = await _read(api, campaign, params)
+    now = api.clock()
+    wanted = ranges.parse(range_form.query(params), campaign.time_zone, now)
+    found = await _of_range(api, campaign, wanted, now)
     return figures(found), found["as_of"]
+
+
+async def _of_range(api: Api, campaign: Campaign, wanted: Range, now: float) -> dict[str, Any]:
+    """As stats. Of whole days that are looked at by hours, figures are those of the days: of hours it is not
+    known how many visitors there were, nor what the opens break down into."""
+    found = await stats.read(api.store, campaign, wanted, api.settings, now)
+    whole = ranges.by_days(wanted)
+    if wanted.all_time or whole in (None, wanted) or wanted.zone.key != campaign.time_zone:
+        return found
+    of_days = await stats.read(api.store, campaign, whole, api.settings, now)
+    return {**of_days, **{name: found[name] for name in ("interval", "series", "notes")}}
 
 
 async def _read(api: Api, campaign: Campaign, params: Mapping[str, str]) -> dict[str, Any]:
@@ -128,12 +142,8 @@ async def _read(api: Api, campaign: Campaign, params: Mapping[str, str]) -> dict
 
 
 def keeps_recipients(api: Api, campaign: Campaign) -> bool:
-    """Whether single recipients are told apart."""
-    return (
-        campaign.kind == "email"
-        and campaign.closed_at is None
-        and api.consent.rule(campaign.mode, None).mode >= Mode.PSEUDONYMOUS
-    )
+    """Whether single recipients are told apart, still."""
+    return campaign.closed_at is None and lists.keeps(campaign, api.consent)
 
 
 def figures(found: Mapping[str, Any]) -> dict[str, str]:
@@ -175,8 +185,9 @@ async def changes(
     api: Api, campaign: Campaign, wanted: Range, found: Mapping[str, Any], now: float
 ) -> dict[str, str]:
     """By how much each figure differs from the range before, of the same length. None without a range, where
-    that one had no hits, and of how long opens took, which grows with the age of a mail."""
-    if wanted.all_time:
+    that one had no hits, of a day that is not over, and of how long opens took, which grows with the age of a
+    mail."""
+    if wanted.all_time or (wanted.end > now and wanted.end - wanted.start <= LONGEST_DAY):
         return {}
     before = await stats.read(api.store, campaign, _before(wanted), api.settings, now)
     if not before["totals"]["hits"]:

@@ -18,8 +18,8 @@ from pixel_server.report import compare, overview, ranges, rates, stats
 from pixel_server.report.api import Api
 from pixel_server.report.campaign_calls import MOST_COMPARED
 from pixel_server.report.compare import Read
+from pixel_server.report.overview import MOST_QUERY
 from pixel_server.report.pages import campaign_page, pictures, range_form, render, show
-from pixel_server.report.pages.campaign_list import MOST_QUERY
 from pixel_server.report.problems import Problem
 
 MOST_FOUND = 20
@@ -42,7 +42,7 @@ async def page(api: Api, request: Request) -> Response:
         wanted = [ranges.parse(asked, campaign.time_zone, api.clock()) for campaign in chosen]
     except Problem as problem:
         asked, wanted, status = {}, [], problem.status
-        wrong += [f"“{each['field']}” {each['message']}.".replace("`", "") for each in problem.errors or []]
+        wrong += [f"{text}." for text in range_form.refused(problem)]
     is_shown = len(chosen) > 1 and status in (200, 404) and len(wanted) == len(chosen)
     late = await asyncio.to_thread(api.late_since)
     tables = [await _table(api, chosen, asked, kind) if is_shown else None for kind in ("email", "web")]

@@ -36,7 +36,7 @@ async def make(api: Api, request: Request) -> Response:
         "scopes": [*scopes, *(apikeys.OF_CAMPAIGN + each for each in own)],
     }
     try:
-        record, key = await key_calls.create(api, content, request.state.who)
+        record, key = await key_calls.create(api, content, request.state.who, request.state.session.scopes)
     except Problem as problem:
         return await _page(api, request, fields, problem)
     return await _page(api, request, {"scope_read": "yes"}, None, {"record": record, "key": key})

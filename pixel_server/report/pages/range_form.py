@@ -13,7 +13,7 @@ from pixel_server.report.problems import Problem
 from pixel_server.report.ranges import Range
 
 PRESETS = (1, 7, 30, 90, 365)
-"""Days. Of one, the day itself is shown by hours."""
+"""Days. Of one, the chart is by hours."""
 
 
 def query(params: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server import apikeys, sign_in_links
+from pixel_server.apikeys import ApiKey
 from pixel_server.report import form
 from pixel_server.report.api import Api
 from pixel_server.report.pages import render, routes, session
@@ -58,11 +59,7 @@ class SignIn:
             self._attempts.failed(address, now)
             return _form(api, request, target, "This API key is not known, or was revoked.", 403)
         self._attempts.succeeded(address)
-        if "read" not in record.scopes and not apikeys.shares(record.scopes):
-            return _form(
-                api, request, target, "This API key has no scope “read”: there is nothing to show it.", 403
-            )
-        return _entered(api, record.id, target)
+        return _entered(api, request, record, target)
 
     async def by_link(self, api: Api, request: Request) -> Response:
         if request.method == "HEAD":
@@ -71,14 +68,15 @@ class SignIn:
         if wait := self._attempts.wait(address, now):
             return _form(api, request, "", f"Too many attempts. Try again in {wait} s.", 429)
         key = await sign_in_links.take(api.store, request.path_params["token"])
-        if key is None or await apikeys.get(api.store, key) is None:
+        record = await apikeys.get(api.store, key) if key else None
+        if record is None:
             self._attempts.failed(address, now)
             message = (
                 "This link was used already, or is older than ten minutes. "
                 "“pixel-server sign-in” prints a new one."
             )
             return _form(api, request, "", message, 403)
-        return _entered(api, key, "")
+        return _entered(api, request, record, "")
 
 
 async def leave(api: Api, request: Request) -> Response:
@@ -87,9 +85,12 @@ async def leave(api: Api, request: Request) -> Response:
     return answer
 
 
-def _entered(api: Api, key: str, target: str) -> Response:
+def _entered(api: Api, request: Request, record: ApiKey, target: str) -> Response:
+    if "read" not in record.scopes and not apikeys.shares(record.scopes):
+        message = "This API key has no scope “read”: there is nothing to show it."
+        return _form(api, request, target, message, 403)
     answer = render.go(api, target if _own_path(target) else "")
-    cookie = session.issue(api.secrets, key, api.clock())
+    cookie = session.issue(api.secrets, record.id, api.clock())
     session.remember(answer, cookie, *routes.cookie_place(api))
     return answer
 

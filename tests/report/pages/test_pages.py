@@ -172,10 +172,11 @@ def test_pages_and_orders_of_the_list(site, reader):
         assert reader.get(f"/?{query}").status_code == 200
 
 
-def test_a_range_and_the_one_before(story, sign_in, opened, stats):
+def test_a_range_and_the_one_before(story, sign_in, opened, stats, clock):
     opened(f"{DAY}T13:00Z", "fay")
     opened("2026-09-21T09:00Z", "gus")
     stats("mail")
+    clock.at("2026-09-22T08:00Z")
     reader = sign_in()
     answer = reader.get("/campaigns/mail?from=2026-09-21&until=2026-09-21")
     shown = figures(answer)
@@ -186,6 +187,27 @@ def test_a_range_and_the_one_before(story, sign_in, opened, stats):
     assert not re.search('class="change"', reader.get("/campaigns/mail").text)
     data = next(attrs["data-chart"] for _, attrs in Page(answer).found if "data-chart" in attrs)
     assert [item["opens"] for item in reader.get(data).json()["series"]] == [1]
+
+
+@pytest.mark.parametrize("interval", ["day", "hour", "15m"])
+def test_a_day_by_hours_has_the_figures_of_the_day(story, reader, interval):
+    query = f"from={DAY}&until={DAY}&interval={interval}"
+    assert figures(reader.get(f"/campaigns/page?{query}"))["totals.unique_visitors"] == "2"
+    answer = reader.get(f"/campaigns/mail?{query}")
+    assert ">Thunderbird<" in answer.text
+    assert figures(answer)["time_to_open.recipients"] == "4"
+    data = reader.get(f"/campaigns/mail/stats.json?{query}").json()
+    assert len(data["series"]) == {"day": 1, "hour": 24, "15m": 96}[interval]
+    live = reader.get(f"/campaigns/page/figures.json?{query}").json()["figures"]
+    assert live["totals.unique_visitors"] == "2"
+
+
+def test_a_day_that_is_not_over_is_compared_with_no_whole_one(story, sign_in, opened, stats):
+    opened("2026-09-21T09:00Z", "gus")
+    stats("mail")
+    reader = sign_in()
+    for query in ("from=2026-09-21&until=2026-09-21", "from=2026-09-21&until=2026-09-21&interval=hour"):
+        assert "the period before" not in Page(reader.get(f"/campaigns/mail?{query}")).text
 
 
 def test_a_range_after_one_without_hits_has_nothing_to_be_compared_with(story, reader):

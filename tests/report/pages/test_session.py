@@ -195,6 +195,14 @@ def test_a_link_lives_for_ten_minutes(link, client):
     assert 590 <= client.ttl(key) <= 600
 
 
+def test_a_link_of_a_key_that_may_see_nothing(visitor, made_key, link):
+    name, _ = made_key("write")
+    answer = visitor.get(f"/sign-in/{link(name)}")
+    assert answer.status_code == 403
+    assert "nothing to show it" in answer.text
+    assert_signed_out(visitor)
+
+
 def test_a_link_of_a_revoked_key(site, visitor, made_key, link):
     name, _ = made_key("read")
     token = link(name)
