@@ -30,6 +30,8 @@ where the page says that its reader agreed, else as before; the id that the page
 IDENTITIES: tuple[Identity, ...] = get_args(Identity)
 OF_WEB = ("identity", "origins")
 """Fields that only a web campaign has."""
+OF_MAIL = ("sent", "bounced", "sent_at")
+"""Fields that only a mail campaign has."""
 AUDITED = frozenset({"mode", "keep", "sent_at", "gpc", "identity"})
 """Changes of these decide on what is kept of people."""
 MIN_CELL = 5
@@ -99,11 +101,12 @@ class Exists(ValueError):
     """The id is taken, or was: a deleted campaign's id is never given again."""
 
 
-FOR_WEB = f"{' and '.join(OF_WEB)} are for web campaigns"
+class Unfit(ValueError):
+    """A field that a campaign of this kind has not, or that does not go with the others."""
 
-
-class OtherKind(ValueError):
-    """See FOR_WEB."""
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(why)
+        self.field = field
 
 
 SEALED = (
@@ -269,19 +272,44 @@ async def every(store: AsyncRedis, kind: Kind) -> list[str]:
 async def change(store: AsyncRedis, campaign: str, fields: dict[str, Any], who: str) -> Campaign:
     """The campaign with these fields. who: for the audit log.
 
-    Unknown: there is none. OtherKind, Sealed: a field is of another kind of campaign, or fixed.
+    Unknown: there is none. Unfit, Sealed: a field is of another kind of campaign, does not go with the
+    others, or is fixed.
     """
-    refuse_for_mail((await get(store, campaign)).kind, fields)
+    before, used = await uses(store, campaign)
+    after = msgspec.structs.replace(before, **fields)
+    refuse_unfit(before.kind, fields, after)
+    if _is_sealed(before, after, bool(used.first_hit), bool(used.first_hit or used.last_link)):
+        raise Sealed(SEALED)
     if audited := AUDITED & fields.keys():
         shown = ",".join(sorted(audited))
         await audit.note(store, who, "campaign.changed", campaign=campaign, fields=shown)
     return await amend(store, campaign, lambda before: msgspec.structs.replace(before, **fields))
 
 
-def refuse_for_mail(kind: str, fields: Iterable[str]) -> None:
-    """OtherKind: a mail campaign has not all of these fields."""
-    if kind == "email" and not set(OF_WEB).isdisjoint(fields):
-        raise OtherKind(FOR_WEB)
+def refuse_unfit(kind: str, fields: Iterable[str], made: Campaign) -> None:
+    """Unfit: a campaign of this kind has not all of these fields, or they do not go together."""
+    if kind == "email" and (of_web := sorted(set(OF_WEB).intersection(fields))):
+        raise Unfit(of_web[0], f"{' and '.join(OF_WEB)} are for web campaigns")
+    if kind == "web":
+        for name in OF_MAIL:
+            if getattr(made, name) and name in fields:
+                raise Unfit(name, f"{' and '.join(OF_MAIL)} are for mail campaigns")
+    if made.sent is not None and made.bounced > made.sent and {"sent", "bounced"}.intersection(fields):
+        raise Unfit("bounced", f"no more mails can come back than were sent: {made.bounced}, {made.sent}")
+
+
+def _is_sealed(before: Campaign, after: Campaign, has_hits: bool, is_used: bool) -> bool:
+    return (has_hits and _is_before_hits(before, after)) or (is_used and _is_before_links(before, after))
+
+
+def _is_before_hits(before: Campaign, after: Campaign) -> bool:
+    """Whether this change may only be made before the first hit."""
+    return after.time_zone != before.time_zone or after.identity != before.identity
+
+
+def _is_before_links(before: Campaign, after: Campaign) -> bool:
+    """Whether this change may only be made before the first hit and the first link."""
+    return consent.mode(after.mode) > consent.mode(before.mode)
 
 
 async def amend(
@@ -294,11 +322,8 @@ async def amend(
             raise Unknown(campaign)
         before = decode(record)
         after = made(before)
-        fixed = after.time_zone != before.time_zone or after.identity != before.identity
-        before_hits = int(fixed)
-        before_links = int(consent.mode(after.mode) > consent.mode(before.mode))
         names = (keys.campaign(campaign), keys.CHANGES)
-        rules = (before_hits, before_links, int(quiet))
+        rules = (int(_is_before_hits(before, after)), int(_is_before_links(before, after)), int(quiet))
         done = await store.eval(_CHANGE, 2, *names, record, _encode(after), campaign, *rules)
         if done == 1:
             return after

@@ -32,7 +32,7 @@ from pixel_server.commands import (
     spool,
     upload,
 )
-from pixel_server.commands.frame import Group, as_json, with_this
+from pixel_server.commands.frame import Group, as_json, environment, with_this
 from pixel_server.settings import Settings, chosen, table, unknown
 
 
@@ -126,10 +126,11 @@ main.add_command(sign_in.sign_in)
 @main.command("settings")
 @as_json
 def show_settings(as_json: bool) -> None:
-    """List every setting: what the environment sets, marked with =, else its default."""
-    Settings.from_env()
+    """List every setting: with = what is set here or by this data directory's `up`, else its default."""
     _warn_of_unknown()
-    found = chosen(os.environ)
+    here = environment()
+    Settings.from_env(here)
+    found = chosen(here)
     if as_json:
         rows = [{"name": n, "value": found.get(n), "default": d, "help": h} for n, d, h in table()]
         click.echo(json.dumps(rows))

@@ -333,6 +333,15 @@ def unknown(environ: Mapping[str, str]) -> list[str]:
     return lines
 
 
+def told(environ: Mapping[str, str]) -> dict[str, str]:
+    """What this environment sets, for other processes to go by: nothing secret, nor where data is."""
+    elsewhere = ("REDIS_URL", "PIXEL_QUEUE_URL", "PIXEL_DATA_DIR")
+    found = {name: environ.get(name, "").strip() for name, _, _ in table() if name not in elsewhere}
+    if path := found["PIXEL_RULES"]:
+        found["PIXEL_RULES"] = str(Path(path).absolute())
+    return {name: value for name, value in found.items() if value and not _is_secret(name, value)}
+
+
 def chosen(environ: Mapping[str, str]) -> dict[str, str]:
     """What this environment sets, by name; of what is secret, or holds a password, only that it is set."""
     found = {name: environ.get(name, "").strip() for name, _, _ in table()}

@@ -86,7 +86,7 @@ def shown(url: str) -> str:
     """A Redis URL without its password, for a log line."""
     parts = urlsplit(url)
     if parts.scheme == "unix":
-        return f"unix:{parts.path}"
+        return f"unix://{parts.path}"
     return f"{parts.hostname or '127.0.0.1'}:{parts.port or 6379}"
 
 

@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,7 +26,7 @@ from pixel_server import apikeys, classify, keys, serving, sign_in_links, store
 from pixel_server.networks import Networks
 from pixel_server.processes import TICK, Child, Keeper, Stop
 from pixel_server.secret import Secrets
-from pixel_server.settings import Settings, SettingsError
+from pixel_server.settings import Settings, SettingsError, told
 from pixel_server.valkey import Valkey
 
 log = logging.getLogger("pixel_server.up")
@@ -45,13 +45,15 @@ OLD_CHILDREN = 8.0
 class Left:
     """What `up` leaves in the data directory for other commands.
 
-    base_url: what links are made from. prints: of the recipient secret, then of each signing key.
+    base_url: what links are made from. prints: of the recipient secret, then of each signing key. settings:
+    by name, as its processes have them; see `settings.told`.
     """
 
     address: str
     base_url: str
     redis_url: str
     prints: list[str]
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 def left(data: Path) -> Left | None:
@@ -59,10 +61,11 @@ def left(data: Path) -> Left | None:
     try:
         kept = json.loads((data / STATE).read_bytes())
         prints = [str(name) for name in kept["prints"]]
-        return Left(str(kept["address"]), str(kept["base_url"]), str(kept["redis_url"]), prints)
+        chosen = {str(name): str(value) for name, value in kept.get("settings", {}).items()}
+        return Left(str(kept["address"]), str(kept["base_url"]), str(kept["redis_url"]), prints, chosen)
     except PermissionError as error:
         raise SettingsError(f"cannot read {error.filename}: {error.strerror}; whose is it?") from None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -100,8 +103,8 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
         new_key, unused = asyncio.run(_prepare(redis_url, settings, secrets))
         recipient, signers = secrets.fingerprints()
         leaves = Left(address, settings.base_url or address, redis_url, [recipient, *signers])
-        leave(data, leaves)
         environ = _environ(leaves, data, own_redis)
+        leave(data, replace(leaves, settings=told(environ)))
         children = _children(listening, environ)
         for child in children:
             child.start()

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from pixel_server.commands.frame import Failure, as_json, with_store
+from pixel_server.commands.frame import Failure, as_json, settings_here, with_store
 from pixel_server.consent import Consent
 from pixel_server.settings import SIGNALS, Settings
 from pixel_server.tokens import MODES
@@ -29,29 +29,25 @@ def _fields(command: Command) -> Command:
     """The options that both a new campaign and one that is there take."""
     options = (
         click.option("--sent", help="How many mails went out."),
+        click.option("--bounced", help="How many mails came back."),
         click.option("--sent-at", help="When it was sent, as 2026-11-24T09:00:00Z."),
-        click.option("--time-zone", help="Whose days are counted.  [default: PIXEL_TIME_ZONE]"),
+        click.option("--time-zone", help="Whose days are counted."),
         click.option("--base-url", help="Where its links point, if not to PIXEL_BASE_URL."),
         click.option(
             "--mode",
             type=click.Choice(MODES),
-            help="Most that is kept of a recipient.  [default: PIXEL_DEFAULT_MODE]",
+            help="Most that is kept of a recipient.",
         ),
-        click.option(
-            "--gpc", type=click.Choice((*SIGNALS, NONE)), help="What GPC and DNT do.  [default: PIXEL_GPC]"
-        ),
+        click.option("--gpc", type=click.Choice((*SIGNALS, NONE)), help="What GPC and DNT do."),
         click.option(
             "--keep",
             multiple=True,
             metavar="KIND=DAYS",
             help="Days that less is kept than the server does: buckets, days, recipients or names.",
         ),
-        click.option(
-            "--identity", help="What visitors are told by: cookieless (the default), cookie or own."
-        ),
-        click.option(
-            "--origin", "origins", multiple=True, help="Of pages that may use p.js.  [default: all]"
-        ),
+        click.option("--min-cell", help="Fewest visits, or opens, of a day that a shared page shows."),
+        click.option("--identity", help="What visitors are told by: cookieless, cookie or own."),
+        click.option("--origin", "origins", multiple=True, help="Of pages that may use p.js."),
     )
     for option in reversed(options):
         command = option(command)
@@ -65,11 +61,15 @@ def _fields(command: Command) -> Command:
 @_fields
 @as_json
 def create_campaign(id: str, kind: Literal["email", "web"], as_json: bool, **given: Any) -> None:  # noqa: A002
-    """Make a campaign."""
+    """Make a campaign.
+
+    What is left out is as PIXEL_TIME_ZONE, PIXEL_DEFAULT_MODE, PIXEL_GPC and PIXEL_BASE_URL say; visitors are
+    told apart cookieless, and all pages may use p.js.
+    """
     from pixel_server import campaigns  # noqa: PLC0415
     from pixel_server.report import body  # noqa: PLC0415
 
-    settings = Settings.from_env()
+    settings = settings_here()
     default = Consent(settings).default.mode.name.lower()
     fields = {"name": id, "mode": default, "time_zone": settings.time_zone, **_given(given)}
     try:
@@ -78,9 +78,9 @@ def create_campaign(id: str, kind: Literal["email", "web"], as_json: bool, **giv
         raise Failure(f"id {error}") from None
     made = campaigns.new(slug, kind=kind, **_checked(fields, settings))
     try:
-        campaigns.refuse_for_mail(kind, fields)
+        campaigns.refuse_unfit(kind, fields, made)
         with_store(lambda store, _: campaigns.create(store, made))
-    except campaigns.OtherKind as error:
+    except campaigns.Unfit as error:
         raise Failure(str(error)) from None
     except campaigns.Exists:
         raise Failure(f"the id {made.id} is taken, or was: ids are never given twice") from None
@@ -93,8 +93,6 @@ def create_campaign(id: str, kind: Literal["email", "web"], as_json: bool, **giv
 @campaign.command("set")
 @click.argument("id")
 @click.option("--name", help="Its name.")
-@click.option("--bounced", help="How many mails came back.")
-@click.option("--min-cell", help="Fewest visits, or opens, of a day that a shared page shows.")
 @_fields
 @as_json
 def set_campaign(id: str, as_json: bool, **given: Any) -> None:  # noqa: A002
@@ -104,12 +102,12 @@ def set_campaign(id: str, as_json: bool, **given: Any) -> None:  # noqa: A002
     found = _given(given)
     if not found:
         raise click.UsageError("give what is to be changed, as --sent 1200")
-    fields = _checked(found, Settings.from_env())
+    fields = _checked(found, settings_here())
     try:
         changed = with_store(lambda store, _: campaigns.change(store, id, fields, audit.COMMAND))
     except campaigns.Unknown:
         raise Failure(f"there is no campaign {id}") from None
-    except (campaigns.OtherKind, campaigns.Sealed) as error:
+    except (campaigns.Unfit, campaigns.Sealed) as error:
         raise Failure(str(error)) from None
     click.echo(json.dumps(campaigns.to_json(changed)) if as_json else f"changed {', '.join(fields)} of {id}")
 
@@ -124,7 +122,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
             values = [] if value == (NONE,) else list(value)
             found[name] = dict(map(_days, values)) if name == "keep" else values
         else:
-            found[name] = None if value == NONE and name != "name" else _number(value, name in _WHOLE)
+            found[name] = None if value == NONE else _number(value, name in _WHOLE)
     return found
 
 
@@ -209,8 +207,14 @@ def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
             rows.append((name.replace("_", " "), f"{read[name]['median']:,.0f} s (median)"))
     if found.kind == "email":
         rows.append(("sent", "not set" if read["sent"] is None else f"{read['sent']:,}"))
+        if found.sent_at is not None:
+            rows.append(("sent at", ranges.show_ms(found.sent_at * 1000)))
+        if found.bounced:
+            rows.append(("bounced", f"{found.bounced:,}"))
         rate = read["open_rate"]
-        none = "more openers than sent" if read["over"] else "none without `sent`"
+        none = "more openers than delivered" if read["over"] else "none without `sent`"
+        if read["delivered"] == 0:
+            none = "none, as no mail was delivered"
         rows.append(("open rate", none if rate is None else _span(rate)))
         if rate and rate["interval"] and tuple(rate["interval"]) != (rate["low"], rate["low"]):
             low, high = rate["interval"]
@@ -247,6 +251,10 @@ def delete_campaign(id: str, yes: bool, as_json: bool) -> None:  # noqa: A002
         await audit.note(store, audit.COMMAND, "campaign.deleted", campaign=id)
         await campaigns.delete(store, id, settings.shards)
 
+    try:
+        with_store(lambda store, _: campaigns.get(store, id))
+    except campaigns.Unknown:
+        raise Failure(f"there is no campaign {id}") from None
     if not yes:
         click.confirm(f"Delete {id} and all that was counted for it?", abort=True, err=True)
     try:

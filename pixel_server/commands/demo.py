@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from pixel_server.campaigns import Campaign, Kind
-from pixel_server.commands.frame import Failure, as_json, store_url, with_store
+from pixel_server.commands.frame import Failure, as_json, settings_here, store_url, with_store
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.tokens import Mode
@@ -52,7 +52,7 @@ def add_demo(seed: int, as_json: bool) -> None:
     from pixel_server.consent import Consent  # noqa: PLC0415
 
     lifeline.hold()
-    settings = Settings.from_env()
+    settings = settings_here()
     if Consent(settings).rule("identified", None).mode == Mode.OFF:
         raise Failure("no demo: PIXEL_MAX_MODE is off, so nothing is kept")
     url = store_url(settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import click
 import redis
 
 from pixel_server import keys
-from pixel_server.commands.frame import as_json, is_redis_named, left_base_url, store_url
+from pixel_server.commands.frame import as_json, is_redis_named, left_base_url, settings_here, store_url
 from pixel_server.networks import Networks, NetworksError, shipped
 from pixel_server.secret import Secrets, SecretsError
 from pixel_server.settings import Settings, SettingsError
@@ -90,11 +91,17 @@ def redis_and_workers(settings: Settings, today: date) -> Iterator[Finding]:
     except (StoreError, SecretsError) as error:
         yield Finding("store", "redis", "problem", str(error))
         return
-    yield Finding("store", "redis", "ok", f"{shown(url)}, durability: {found['redis']['durability']}")
-    uncounted = f"{_many(found['stream_entries'], 'batch')} of hits to be counted"
-    yield Finding("store", "workers", "ok", f"{_many(found['workers'], 'worker')}; {uncounted}")
-    for warning in health.warnings(found):
-        yield Finding("store", "counting", "problem", warning)
+    well = {
+        "redis": f"{shown(url)}, durability: {found['redis']['durability']}",
+        "workers": f"{_many(found['workers'], 'worker')}; "
+        f"{_many(found['stream_entries'], 'batch')} of hits to be counted",
+    }
+    warnings = health.warnings(found)
+    for thing, text in well.items():
+        if told := [warning for of, warning in warnings if of == thing]:
+            yield from (Finding("store", thing, "problem", warning) for warning in told)
+        else:
+            yield Finding("store", thing, "ok", text)
 
 
 async def _ask(url: str, settings: Settings) -> dict[str, Any]:
@@ -108,9 +115,26 @@ async def _ask(url: str, settings: Settings) -> dict[str, Any]:
         if await client.exists(keys.STORE):
             secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
             await store.check(client, url, settings.shards, secrets)
-        return await health.look(client, settings.shards, time.time())
+        found = await health.look(client, settings.shards, time.time())
     finally:
         await client.aclose()
+    if settings.queue_url is not None:
+        queue = store.connect_async(settings.queue_url)
+        try:
+            await store.check(queue, settings.queue_url, settings.shards, None)
+        finally:
+            await queue.aclose()
+    return found
+
+
+def rules(settings: Settings, today: date) -> Iterator[Finding]:
+    """Whether the rules can be used."""
+    from pixel_server.classify import RulesError, load  # noqa: PLC0415 - only this check needs it
+
+    try:
+        yield Finding("rules", "rules", "ok", f"{load(settings.rules).ruleset}")
+    except RulesError as error:
+        yield Finding("rules", "rules", "problem", str(error))
 
 
 def _many(number: int, noun: str) -> str:
@@ -120,7 +144,7 @@ def _many(number: int, noun: str) -> str:
 
 Check = Callable[[Settings, date], Iterator[Finding]]
 
-CHECKS: tuple[Check, ...] = (networks, spool, redis_and_workers)
+CHECKS: tuple[Check, ...] = (networks, rules, spool, redis_and_workers)
 
 
 @click.command()
@@ -132,6 +156,8 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     `advice` can wait: the exit code is 1 for a `problem` only.
     """
     settings = Settings.from_env()
+    with contextlib.suppress(SettingsError):  # told by the check of the store
+        settings = settings_here()
     today = datetime.now(UTC).date()
     findings: list[Finding] = []
     for check in CHECKS:

@@ -6,8 +6,7 @@ import json
 
 import click
 
-from pixel_server.commands.frame import Failure, as_json
-from pixel_server.settings import Settings
+from pixel_server.commands.frame import Failure, as_json, settings_here
 
 
 @click.command()
@@ -24,7 +23,7 @@ def explain(ua: str, ip: str, headers: tuple[str, ...], delay: float | None, as_
         raise Failure(f"--header {bad[0]!r} must have a name and a value, as `Referer: https://...`")
     named = {name.strip(): value.strip() for name, _, value in (header.partition(":") for header in headers)}
     try:
-        found = judged(Settings.from_env(), ua, ip, named, delay)
+        found = judged(settings_here(), ua, ip, named, delay)
     except ValueError as error:
         raise Failure(str(error)) from None
     if as_json:

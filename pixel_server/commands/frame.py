@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
+from types import FrameType
 from typing import Any, TypeVar
 
 import click
@@ -59,6 +61,20 @@ def _drop_output() -> None:
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+def environment() -> dict[str, str]:
+    """This one and, for what it does not set, that of the last `up` of its data directory."""
+    from pixel_server.up import left  # noqa: PLC0415
+
+    found = left(Settings.from_env().data)
+    of_up = {**found.settings, "REDIS_URL": found.redis_url} if found else {}
+    return {**of_up, **{name: value for name, value in os.environ.items() if value.strip()}}
+
+
+def settings_here() -> Settings:
+    """Those of `environment`."""
+    return Settings.from_env(environment())
+
+
 def store_url(settings: Settings) -> str:
     """REDIS_URL, else what `up` left in the data directory."""
     from pixel_server.up import left  # noqa: PLC0415
@@ -97,7 +113,7 @@ def _require_running(address: str, settings: Settings) -> None:
 
 def with_store(act: Callable[[Any, Settings], Awaitable[T]]) -> T:
     """Runs `act` with a store that was found fit, and the settings."""
-    settings = Settings.from_env()
+    settings = settings_here()
     address = store_url(settings)
     if not is_redis_named():
         _require_running(address, settings)
@@ -111,6 +127,9 @@ def with_this(
     """See `with_store`."""
     from pixel_server import store as stores  # noqa: PLC0415
 
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt  # at once: asyncio's own handler cancels, and a client may miss that
+
     async def run() -> T:
         store = stores.connect_async(address, timeout=10.0)
         try:
@@ -119,4 +138,8 @@ def with_this(
         finally:
             await store.aclose()
 
-    return asyncio.run(run())
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        return asyncio.run(run())
+    finally:
+        signal.signal(signal.SIGINT, before)

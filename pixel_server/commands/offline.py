@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import redis
 
-from pixel_server.commands.frame import Failure, left_base_url, store_url
+from pixel_server.commands.frame import Failure, left_base_url, settings_here, store_url
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.tokens import Mode
@@ -36,7 +36,7 @@ def minter(campaign: str) -> Minter:
     """
     from pixel_server.links import Minter  # noqa: PLC0415
 
-    settings = Settings.from_env()
+    settings = settings_here()
     address = settings.base_url or left_base_url(settings)
     if address is None:
         raise Failure(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
 from typing import IO, Any
 
 import click
-import redis
 
 from pixel_server.commands.frame import Failure, as_json, with_store
 from pixel_server.consent import Consent
@@ -22,12 +20,13 @@ CHUNK = 64 << 10
 @click.command("upload")
 @click.argument("id")
 @click.argument("file", type=click.File("rb"))
+@click.option("--column", default="recipient", show_default=True, help="Its column that names the recipient.")
 @as_json
-def upload(id: str, file: IO[bytes], as_json: bool) -> None:  # noqa: A002
+def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noqa: A002
     """Take in a list of whom a campaign goes to, so that it is known who did not open it.
 
-    CSV with a first line that names the columns, `recipient` and if you like `name`, or NDJSON; `-` is
-    standard input. To take one in again does no harm.
+    CSV with a first line that names the columns, or NDJSON; `-` is standard input. The recipient is taken,
+    and in mode `identified` the column `name`; other columns are not. To take one in again does no harm.
     """
     from pixel_server import audit, campaigns, lists  # noqa: PLC0415
     from pixel_server.report import uploads  # noqa: PLC0415
@@ -38,17 +37,15 @@ def upload(id: str, file: IO[bytes], as_json: bool) -> None:  # noqa: A002
     async def take(store: Any, settings: Settings) -> uploads.Upload:
         is_named = lists.may_name(await campaigns.get(store, id), Consent(settings))
         secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
-        put = uploads.putter(store, secrets, settings, id, is_named, time.time())
+        put = uploads.putter(store, secrets, settings, id, is_named, time.time(), audit.COMMAND)
         kind = uploads.NDJSON if uploads.is_ndjson(first) else uploads.CSV
-        made = uploads.Upload(kind, put, is_named)
-        await audit.note(store, audit.COMMAND, "recipients.upload_begun", campaign=id)
+        made = uploads.Upload(kind, put, is_named, column)
         try:
             await made.take(_chunks(first, file))
         except lists.Closed as error:
             raise lists.Closed(f"{error}; {made.taken}") from None
         finally:
-            with contextlib.suppress(redis.RedisError, OSError):
-                await audit.note(store, audit.COMMAND, "recipients.uploaded", campaign=id, **made.counts)
+            await uploads.note_end(store, made, id, audit.COMMAND)
         return made
 
     try:
@@ -59,6 +56,8 @@ def upload(id: str, file: IO[bytes], as_json: bool) -> None:  # noqa: A002
         raise Failure(f"{file.name}: {problem.detail}") from None
     except lists.Closed as error:
         raise Failure(str(error)) from None
+    if not (done.new or done.known or done.withdrawn or done.bad):
+        raise Failure(f"{file.name}: there is no recipient in it")
     if as_json:
         click.echo(json.dumps({**done.counts, "errors": done.errors}))
     else:

@@ -42,21 +42,24 @@ async def create(api: Api, content: Any) -> Campaign:
     """The campaign that was made of JSON. Problem 422: bad fields. 409: the id is taken, or was."""
     known = {"id": body.slug, "kind": body.one_of("email", "web"), **body.of_campaign(api.settings)}
     fields = body.check(content, known, frozenset({"id", "name", "kind"}))
-    try:
-        campaigns.refuse_for_mail(fields["kind"], fields)
-    except campaigns.OtherKind as error:
-        raise Problem(409, str(error)) from None
     fields.setdefault("mode", api.consent.default.mode.name.lower())
     fields.setdefault("time_zone", api.settings.time_zone)
     made = campaigns.new(**fields)
     try:
+        campaigns.refuse_unfit(made.kind, fields, made)
         await campaigns.create(api.store, made)
     except campaigns.Exists:
         detail = f"the id {made.id!r} is taken, or was: ids are never given twice"
         errors = [{"field": "id", "message": "is taken, or was: ids are never given twice"}]
         raise Problem(409, detail, errors) from None
+    except campaigns.Unfit as error:
+        raise _unfit(error) from None
     api.directory.learn(made)
     return made
+
+
+def _unfit(error: campaigns.Unfit) -> Problem:
+    return Problem(409, str(error), [{"field": error.field, "message": str(error)}])
 
 
 async def create_campaign(api: Api, request: Request) -> Response:
@@ -96,7 +99,9 @@ async def change(api: Api, name: str, content: Any, who: str) -> Campaign:
         changed = await campaigns.change(api.store, name, fields, who)
     except campaigns.Unknown:
         raise Problem(404, f"there is no campaign {name[:64]!r}") from None
-    except (campaigns.OtherKind, campaigns.Sealed) as error:
+    except campaigns.Unfit as error:
+        raise _unfit(error) from None
+    except campaigns.Sealed as error:
         raise Problem(409, str(error)) from None
     api.directory.learn(changed)
     return changed

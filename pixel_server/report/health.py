@@ -79,7 +79,7 @@ class Health:
         try:
             found = await look(self._store, self._settings.shards, self._clock())
             report |= found
-            told = warnings(found)
+            told = [text for _, text in warnings(found)]
             away = ""
         except (redis.RedisError, OSError) as error:
             away = f"{type(error).__name__}: {error}"
@@ -145,24 +145,24 @@ async def look(store: AsyncRedis, shards: int, now: float) -> dict[str, Any]:
     }
 
 
-def warnings(report: dict[str, Any]) -> list[str]:
-    """What an operator should look after, of what a store says (`look`)."""
+def warnings(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """What an operator should look after, of what a store says (`look`): (of what, the text)."""
     found = []
     if report["workers"] == 0:
-        found.append("no worker has been seen for 10 s: hits are stored but not counted")
+        found.append(("workers", "no worker has been seen for 10 s: hits are stored but not counted"))
     age = report["oldest_uncounted_seconds"]
     if age is not None and age > 60:
-        found.append(f"a hit has waited {age:.0f} s to be counted")
-    found += [f"shard {shard} stands still: {why}" for shard, why in report["stopped"].items()]
+        found.append(("workers", f"a hit has waited {age:.0f} s to be counted"))
+    found += [("workers", f"shard {shard} stands still: {why}") for shard, why in report["stopped"].items()]
     if report["dead_letters"]:
-        found.append(f"{report['dead_letters']} dead letters: see `pixel-server dead-letters list`")
+        text = f"{report['dead_letters']} dead letters: see `pixel-server dead-letters list`"
+        found.append(("workers", text))
     eviction = report["redis"]["eviction"]
     if eviction not in ("noeviction", "unknown"):
-        found.append(
-            f"Redis throws counts away when it is full: set maxmemory-policy {eviction} to noeviction"
-        )
+        text = f"Redis throws counts away when it is full: set maxmemory-policy {eviction} to noeviction"
+        found.append(("redis", text))
     if report["redis"]["aof"] == "no":
-        found.append("Redis keeps no append-only file: what it is given can be lost")
+        found.append(("redis", "Redis keeps no append-only file: what it is given can be lost"))
     return found
 
 

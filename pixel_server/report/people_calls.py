@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-import redis
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
@@ -27,10 +26,9 @@ NO_STORE = {"Cache-Control": "no-store"}
 async def upload_recipients(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     is_named = _is_named(api, campaign)
-    put = uploads.putter(api.store, api.secrets, api.settings, campaign.id, is_named, api.clock())
-    upload = Upload(request.headers.get("content-type", ""), put, is_named)
     who = request.state.who
-    await audit.note(api.store, who, "recipients.upload_begun", campaign=campaign.id)
+    put = uploads.putter(api.store, api.secrets, api.settings, campaign.id, is_named, api.clock(), who)
+    upload = Upload(request.headers.get("content-type", ""), put, is_named)
     try:
         await upload.take(request.stream())
     except ClientDisconnect:
@@ -41,13 +39,11 @@ async def upload_recipients(api: Api, request: Request) -> Response:
     except campaigns.Unknown:
         raise Problem(404, "this campaign was deleted meanwhile") from None
     finally:
-        counts = upload.counts
-        with suppress(redis.RedisError, OSError):
-            await audit.note(api.store, who, "recipients.uploaded", campaign=campaign.id, **counts)
+        await uploads.note_end(api.store, upload, campaign.id, who)
     if upload.bad:
         detail = f"{upload.bad} lines cannot be used and are left out; the others are taken"
-        raise Problem(422, detail, upload.errors, more=counts)
-    return reply(counts)
+        raise Problem(422, detail, upload.errors, more=upload.counts)
+    return reply(upload.counts)
 
 
 def _is_named(api: Api, campaign: Campaign) -> bool:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
+import redis
 from starlette.requests import ClientDisconnect
 
-from pixel_server import lists
+from pixel_server import audit, lists
 from pixel_server.links import check_recipient
 from pixel_server.lists import Put, Row
 from pixel_server.report import body
@@ -27,16 +29,12 @@ MAX_LINE = 16 << 10
 """Bytes. The longest good line, all of it written as escapes, has some 5,600."""
 DELIMITERS = ",;\t|"
 
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
 Parse = Callable[[bytes], Row | None]
 """Takes a line; None: it says nothing. ValueError: what is wrong with it."""
 
 
-class _Line(msgspec.Struct, forbid_unknown_fields=True):
-    recipient: str
-    name: str | None = None
-
-
-_decode = msgspec.json.Decoder(_Line).decode
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -55,41 +53,51 @@ async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes 
         yield number, None if too_long else held.removesuffix(b"\r")
 
 
-def reader(content_type: str) -> Callable[[bytes | None], Parse | None]:
-    """Takes the first line; gives what reads the rest, or None if the first is one of them.
+def reader(content_type: str, column: str) -> Callable[[bytes | None], tuple[Parse, bool]]:
+    """Takes the first line; gives what reads the rest, and whether the first is one of them.
 
-    Problem 415: no type that is read here. What it gives raises Problem 422: a first line that cannot be.
+    column: what the recipient is under. Problem 415: no type that is read here. What it gives raises Problem
+    422: a first line that cannot be.
     """
     kind, *more = (part.strip().lower() for part in content_type.split(";"))
     charsets = [part.partition("=")[2].strip('"') for part in more if part.startswith("charset=")]
     if kind not in (NDJSON, CSV) or any(charset not in ("utf-8", "us-ascii") for charset in charsets):
         raise Problem(415, f"send lines in UTF-8, with Content-Type: {NDJSON} or {CSV}")
-    return (lambda first: None) if kind == NDJSON else _header
+    if kind == NDJSON:
+        return lambda first: (_ndjson(column), True)
+    return lambda first: (_header(first, column), False)
 
 
-def ndjson(line: bytes) -> Row | None:
-    line = line.removeprefix(_BOM)
-    if not line.strip():
-        return None
-    try:
-        found = _decode(line)
-    except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise ValueError("is not a JSON object in UTF-8") from None
-    return _checked(found.recipient, found.name)
+def _ndjson(column: str) -> Parse:
+    def parse(line: bytes) -> Row | None:
+        line = line.removeprefix(_BOM)
+        if not line.strip():
+            return None
+        try:
+            found = _decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise ValueError("is not a JSON object in UTF-8") from None
+        recipient, name = (found.get(field) for field in (column, "name"))
+        if not isinstance(recipient, str):
+            raise ValueError(f"`{column}` must be text" if column in found else f"has no `{column}`")
+        if name is not None and not isinstance(name, str):
+            raise ValueError("`name` must be text")
+        return _checked(recipient, name)
+
+    return parse
 
 
-def _header(line: bytes | None) -> Parse:
+def _header(line: bytes | None, column: str) -> Parse:
     try:
         text = (line or b"").decode("utf-8-sig")
         delimiter = next((mark for mark in DELIMITERS if mark in text), ",")
-        columns = [column.strip().lower() for column in _fields(text, delimiter)]
+        columns = [name.strip().lower() for name in _fields(text, delimiter)]
     except ValueError:
-        columns = []
-    if sorted(columns) not in (["recipient"], ["name", "recipient"]):
-        raise _refused("must name the columns, in UTF-8: `recipient`, and if you like `name`")
-    place = columns.index("recipient")
+        raise _refused("is not CSV in UTF-8") from None
+    wanted = column.lower()
+    if columns.count(wanted) != 1 or columns.count("name") > 1:
+        raise _refused(f"must name the columns, among them one `{wanted}`, and if you like one `name`")
+    place, name_at = columns.index(wanted), columns.index("name") if "name" in columns else None
 
     def parse(line: bytes) -> Row | None:
         try:
@@ -100,8 +108,8 @@ def _header(line: bytes | None) -> Parse:
             return None
         fields = _fields(text, delimiter)
         if len(fields) != len(columns):
-            raise ValueError(f"has {len(fields)} fields, not {len(columns)}")
-        name = fields[1 - place].strip() if len(columns) == 2 else ""
+            raise ValueError(f"has {len(fields)} columns, and the first line {len(columns)}")
+        name = "" if name_at is None else fields[name_at].strip()
         return _checked(fields[place].strip(), name or None)
 
     return parse
@@ -116,7 +124,7 @@ def _fields(text: str, delimiter: str) -> list[str]:
     try:
         found = next(csv.reader([text], delimiter=delimiter, strict=True))
     except csv.Error as error:
-        raise ValueError(f"is not CSV: {error}") from None
+        raise ValueError("is not CSV: a quote, or the end of a line, stands where none can") from error
     if '""' not in text and any('"' in field for field in found):
         raise ValueError("is not CSV: a quote within a field, perhaps of one that began on a line before")
     return found
@@ -139,19 +147,36 @@ def is_ndjson(first: bytes) -> bool:
 
 
 def putter(
-    store: AsyncRedis, secrets: Secrets, settings: Settings, campaign: str, is_named: bool, now: float
+    store: AsyncRedis,
+    secrets: Secrets,
+    settings: Settings,
+    campaign: str,
+    is_named: bool,
+    now: float,
+    who: str,
 ) -> Callable[[list[Row]], Awaitable[Put]]:
-    """What puts rows into a campaign's list, which begins with the first. It raises what `lists` does."""
+    """What puts rows into a campaign's list, which begins with the first. It raises what `lists` does.
+
+    who: for the audit log.
+    """
     begun = False
 
     async def put(rows: list[Row]) -> Put:
         nonlocal begun
         if not begun:
+            await audit.note(store, who, "recipients.upload_begun", campaign=campaign)
             await lists.begin(store, campaign, is_named, settings, now)
             begun = True
         return await lists.put(store, secrets, campaign, rows, settings.shards, is_named)
 
     return put
+
+
+async def note_end(store: AsyncRedis, upload: Upload, campaign: str, who: str) -> None:
+    """What came of an upload that had begun, for the audit log; not if Redis does not answer."""
+    if upload.new or upload.known or upload.withdrawn:
+        with suppress(redis.RedisError, OSError):
+            await audit.note(store, who, "recipients.uploaded", campaign=campaign, **upload.counts)
 
 
 class Upload:
@@ -167,8 +192,14 @@ class Upload:
     """Rows a batch: pixels of the same process wait for its parsing, some 2 ms."""
     SHOWN = 100
 
-    def __init__(self, content_type: str, put: Callable[[list[Row]], Awaitable[Put]], is_named: bool) -> None:
-        self._begin = reader(content_type)
+    def __init__(
+        self,
+        content_type: str,
+        put: Callable[[list[Row]], Awaitable[Put]],
+        is_named: bool,
+        column: str = "recipient",
+    ) -> None:
+        self._begin = reader(content_type, column)
         self._put = put
         self._is_named = is_named
         self.lines = self.new = self.known = self.withdrawn = self.bad = 0
@@ -194,10 +225,11 @@ class Upload:
                 if number == 1:
                     if line is not None and line.startswith((b"\xff\xfe", b"\xfe\xff")):
                         raise _refused("is UTF-16, not UTF-8")
-                    parse = self._begin(line)
-                    if parse is not None:
+                    parse, is_row = self._begin(line)
+                    if not is_row:
                         continue
-                self._read(parse or ndjson, number, line, rows)
+                assert parse is not None
+                self._read(parse, number, line, rows)
                 if len(rows) >= self.BATCH:
                     await self._hand_over(rows, number)
         except ClientDisconnect:

@@ -75,7 +75,7 @@ def test_doctor_prints_lines_or_json_and_says_in_its_exit_code_what_cannot_wait(
     assert lines[-1] == f"advice   store redis: no `up` has run with {tmp_path}, nor is REDIS_URL set"
     assert "advice   networks apple: empty; run `pixel-server networks refresh apple`" in lines
     assert lines[-2] == "ok       spool disk: 0 hits waiting for Redis"
-    assert len(lines) == len(shipped()) + 2
+    assert len(lines) == len(shipped()) + 3
     (lists / "aple.txt").write_text("")
     done = run("doctor")
     assert done.exit_code == 1
@@ -125,11 +125,20 @@ def test_doctor_tells_how_redis_is_and_what_is_not_counted(run, tmp_path, client
     client.xadd(keys.dead(1), {"reason": "x", "data": b""})
     done = run("doctor", REDIS_URL=valkey_url)
     assert done.exit_code == 1
-    assert of_store(done)[2:] == [
-        "problem  store counting: no worker has been seen for 10 s: hits are stored but not counted",
-        "problem  store counting: shard 2 stands still: dead letters are full (1)",
-        "problem  store counting: 1 dead letters: see `pixel-server dead-letters list`",
+    assert of_store(done)[1:] == [
+        "problem  store workers: no worker has been seen for 10 s: hits are stored but not counted",
+        "problem  store workers: shard 2 stands still: dead letters are full (1)",
+        "problem  store workers: 1 dead letters: see `pixel-server dead-letters list`",
     ]
+
+
+def test_doctor_tells_of_rules_and_a_queue_that_cannot_be_used(run, tmp_path, client, valkey_url):
+    done = run(
+        "doctor", REDIS_URL=valkey_url, PIXEL_QUEUE_URL="redis://127.0.0.1:1/0", PIXEL_RULES="none.toml"
+    )
+    assert done.exit_code == 1
+    assert "problem  rules rules: PIXEL_RULES: none.toml: No such file" in done.stdout
+    assert "problem  store redis: Redis at 127.0.0.1:1 does not answer" in done.stdout
 
 
 def test_a_check_that_cannot_be_made_keeps_no_other_from_being(run, tmp_path, monkeypatch):

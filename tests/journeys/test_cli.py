@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,7 +91,7 @@ def test_a_campaign_from_its_making_to_its_end(stack: Stack):
 
 
 def test_a_campaign_is_changed(stack: Stack):
-    stack.run("campaign", "create", "june")
+    stack.run("campaign", "create", "june", "--bounced", "0", "--min-cell", "3")
     said = stack.run("campaign", "set", "june", "--sent", "40", "--bounced", "2", "--gpc", "drop").stdout
     assert said == "changed sent, bounced, gpc of june\n"
     found = as_json(stack, "campaign", "set", "june", "--gpc", "none", "--sent-at", "2026-11-24T09:00:00Z")
@@ -106,6 +109,8 @@ def test_a_campaign_is_changed(stack: Stack):
     assert_one_line(refused("june", "--sent", "9" * 20), "--sent must be a whole number")
     assert_one_line(refused("june", "--time-zone", "Mars"), "--time-zone must be a name")
     assert_one_line(refused("june", "--identity", "cookie"), "web campaigns")
+    assert_one_line(refused("june", "--name", "none"), "--name must be text")
+    assert_one_line(refused("june", "--sent", "3", "--bounced", "4"), "no more mails can come back")
     assert_one_line(refused("june", "--keep", "names"), "--keep names must be a whole number")
     assert_one_line(refused("june", "--keep", "all=3"), "--keep must be days by")
     assert as_json(stack, "campaign", "set", "june", "--keep", "names=30")["keep"] == {"names": 30}
@@ -124,6 +129,12 @@ def test_a_campaign_is_changed(stack: Stack):
     )
     assert made["origins"] == ["https://shop.example.org"]
     assert as_json(stack, "campaign", "set", "shop", "--origin", "none")["origins"] == []
+    assert_one_line(refused("shop", "--sent", "4"), "mail campaigns")
+    assert stack.get("/p/shop.gif") == (200, "recorded")
+    until(lambda: stack.totals("shop")["views"] == 1)
+    changes = stack.run("audit").stdout.count("campaign.changed")
+    assert_one_line(refused("shop", "--identity", "cookie"), "identity are fixed")
+    assert stack.run("audit").stdout.count("campaign.changed") == changes, "what is refused is not noted"
 
 
 def test_a_list_is_uploaded(stack: Stack, tmp_path: Path):
@@ -148,6 +159,12 @@ def test_a_list_is_uploaded(stack: Stack, tmp_path: Path):
     (tmp_path / "pipes.csv").write_text("recipient|name\nguy|Guy\n")
     for name in ("windows.ndjson", "pipes.csv"):
         assert stack.run(*upload, str(tmp_path / name)).stdout == "1 new, 0 known, 0 withdrawn\n"
+
+    (tmp_path / "crm.csv").write_text("id,E-Mail\n7,hal@example.org\n")
+    taken = stack.run(*upload, str(tmp_path / "crm.csv"), "--column", "E-Mail").stdout
+    assert taken == "1 new, 0 known, 0 withdrawn\n"
+    (tmp_path / "empty.csv").write_text("recipient\n")
+    assert_one_line(cli(*upload, str(tmp_path / "empty.csv"), data=stack.data), "no recipient in it")
 
     (tmp_path / "bad.csv").write_text("mail\nada@example.org\n")
     assert_one_line(
@@ -208,7 +225,9 @@ def test_no_rate_is_made_up(stack: Stack):
     for recipient in ("ada", "bob"):
         stack.get(stack.run("link", "over", recipient).stdout.strip())
     until(lambda: stack.totals("over")["unique_opens"] == 2)
-    assert "open rate            more openers than sent\n" in stack.run("campaign", "show", "over").stdout
+    assert (
+        "open rate            more openers than delivered\n" in stack.run("campaign", "show", "over").stdout
+    )
 
 
 def test_web_figures(stack: Stack):
@@ -298,6 +317,50 @@ def test_settings_need_no_store(tmp_path: Path):
     listed = json.loads(cli("settings", "--json", data=tmp_path).stdout)
     assert [(row["name"], row["default"], row["help"]) for row in listed] == settings.table()
     assert {row["name"]: row["value"] for row in listed if row["value"]} == {"PIXEL_DATA_DIR": str(tmp_path)}
+
+
+def test_commands_go_by_the_settings_of_up(tmp_path: Path):
+    """Which has them in its own environment: another terminal has not."""
+    made = Stack(Path(tempfile.mkdtemp(prefix="px-")), PIXEL_MAX_MODE="count", PIXEL_SHARDS="2")
+    made.start()
+    try:
+        assert "PIXEL_MAX_MODE" not in os.environ
+        refused = cli("campaign", "create", "x", "--mode", "identified", data=made.data)
+        assert_one_line(refused, "more than this server keeps, count")
+        rows = json.loads(cli("settings", "--json", data=made.data).stdout)
+        shown = {row["name"]: row["value"] for row in rows}
+        assert (shown["PIXEL_MAX_MODE"], shown["PIXEL_SHARDS"]) == ("count", "2")
+        assert shown["REDIS_URL"].startswith("unix://")
+        assert cli("settings", data=made.data, PIXEL_MAX_MODE="last").stdout.count("=last") == 1
+    finally:
+        made.stop()
+        shutil.rmtree(made.data)
+
+
+def test_ctrl_c_ends_an_upload_at_once(stack: Stack, tmp_path: Path):
+    stack.run("campaign", "create", "endless")
+    for wait in (0.8, 1.2, 1.6):
+        read, write = os.pipe()
+        process = subprocess.Popen(
+            [PROGRAM, "campaign", "upload", "endless", "-"],
+            env={**os.environ, "PIXEL_DATA_DIR": str(stack.data)},
+            stdin=read,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.close(read)
+        with contextlib.suppress(BrokenPipeError), open(write, "w") as out:
+            out.write("recipient\n")
+            began, is_sent = time.monotonic(), False
+            while process.poll() is None:
+                out.write("".join(f"person-{n}\n" for n in range(2000)))
+                if not is_sent and time.monotonic() > began + wait:
+                    process.send_signal(signal.SIGINT)
+                    is_sent = True
+        _, errors = process.communicate(timeout=20)
+        assert process.returncode == 1
+        assert errors.strip() == "Aborted!"
 
 
 def test_settings_show_what_holds_here_but_no_secret(tmp_path: Path):

@@ -256,6 +256,8 @@ async def _breakdowns(
     by = read["by"]
     # What nobody used is left out: sites without UTM links need no tables of them.
     used = {name: rows for name, rows in by.items() if any(row["name"] != "(none)" for row in rows)}
+    if found["totals"]["visits"] is None:  # nobody is told apart
+        used = {name: rows for name, rows in used.items() if breakdowns.count_of(name) == "views"}
     return {name: pictures.ranked(rows, breakdowns.count_of(name)) for name, rows in used.items()}
 
 

@@ -108,7 +108,8 @@ def called(name: str, dimension: str) -> str:
 @cache
 def _countries() -> dict[str, str]:
     lines = (files("tzdata") / "zoneinfo" / "iso3166.tab").read_text("utf-8").splitlines()
-    return dict(line.split("\t", 1) for line in lines if line and not line.startswith("#"))
+    found = dict(line.split("\t", 1) for line in lines if line and not line.startswith("#"))
+    return {**found, "GB": "United Kingdom"}
 
 
 def _signed(value: float, unit: str) -> str:
