@@ -73,6 +73,7 @@ def leave(data: Path, leaves: Left) -> None:
     """Whole or not at all. Where nothing can be written, as on a full disk, hits are served all the same."""
     draft = data / f".{STATE}"
     try:
+        draft.touch(0o600)  # the address of a Redis may hold a password
         draft.write_text(json.dumps(asdict(leaves)) + "\n")
         draft.replace(data / STATE)
     except OSError as error:

@@ -29,12 +29,10 @@ MAX_LINE = 16 << 10
 """Bytes. The longest good line, all of it written as escapes, has some 5,600."""
 DELIMITERS = ",;\t|"
 
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
-
 Parse = Callable[[bytes], Row | None]
 """Takes a line; None: it says nothing. ValueError: what is wrong with it."""
 
-
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -77,7 +75,7 @@ def _ndjson(column: str) -> Parse:
             found = _decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise ValueError("is not a JSON object in UTF-8") from None
-        recipient, name = (found.get(field) for field in (column, "name"))
+        recipient, name = found.get(column), found.get("name") if column != "name" else None
         if not isinstance(recipient, str):
             raise ValueError(f"`{column}` must be text" if column in found else f"has no `{column}`")
         if name is not None and not isinstance(name, str):
@@ -97,7 +95,8 @@ def _header(line: bytes | None, column: str) -> Parse:
     wanted = column.lower()
     if columns.count(wanted) != 1 or columns.count("name") > 1:
         raise _refused(f"must name the columns, among them one `{wanted}`, and if you like one `name`")
-    place, name_at = columns.index(wanted), columns.index("name") if "name" in columns else None
+    place = columns.index(wanted)
+    name_at = columns.index("name") if "name" in columns and wanted != "name" else None
 
     def parse(line: bytes) -> Row | None:
         try:

@@ -372,6 +372,7 @@ def test_a_data_directory_that_cannot_be_written(data: Path, where: str):
 def test_on_a_full_disk_what_was_left_there_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     first, second = (Left(address, "http://pixel.test", "unix:///one", []) for address in ("one", "two"))
     leave(tmp_path, first)
+    assert (tmp_path / "up.json").stat().st_mode & 0o77 == 0, "the address of a Redis may hold a password"
     (tmp_path / ".up.json").mkdir()  # nothing can be written to it
     leave(tmp_path, second)
     assert left(tmp_path) == first
