@@ -34,9 +34,9 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
-    """A headless one."""
+    """A headless one, of a file of tests, for it takes a second to start. Each test has a context of its own."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
