@@ -36,7 +36,7 @@ def chromium() -> str:
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
-    """A headless one, of a file of tests, for it takes a second to start. Each test has a context of its own."""
+    """A headless one, of a file of tests: it takes a second to start. Each test has a context of its own."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
