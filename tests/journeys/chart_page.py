@@ -92,7 +92,8 @@ def stats(days: int = 30, zone: str = "Europe/Berlin", **more: Any) -> dict[str,
 
 
 class Site(ThreadingHTTPServer):
-    """stats, figures: what is answered, or the status that is. tabs: of each who listens, what to send."""
+    """stats, figures: what is answered, or the status that is. tabs: of each who listens, what to send.
+    heard: how many ever listened."""
 
     daemon_threads = True
 
@@ -102,6 +103,7 @@ class Site(ThreadingHTTPServer):
         self.figures: Any = {"totals.opens": "1", "totals.unique_opens": "1", "as_of": "now"}
         self.streams: int = 200
         self.tabs: list[Queue[str]] = []
+        self.heard = 0
         self.asked: list[str] = []
 
     @property
@@ -169,6 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         mine: Queue[str] = Queue()
         self.server.tabs.append(mine)
+        self.server.heard += 1
         mine.put("retry: 100\n\n")
         mine.put(f"event: figures\ndata: {json.dumps(self.server.told())}\n\n")
         try:
