@@ -166,7 +166,8 @@ def test_while_redis_hangs(stack: Stack):
     assert stack.get(ada["url"]) == (200, "ignored; reason=withdrawn")
     with another_web_process(stack) as address:
         url = ada["url"].replace(stack.address, address)
-        assert stack.get(url) == (200, "recorded"), "it cannot know"
+        # It cannot know. On a busy machine the first may be late, and is answered 503.
+        until(lambda: stack.get(url) == (200, "recorded"))
         _signal([valkey], signal.SIGCONT)
         until(lambda: stack.get(url) == (200, "ignored; reason=withdrawn"))
         until(lambda: stack.call("GET", "/readyz")[1].get("drops", {}).get("withdrawn"))
