@@ -138,7 +138,9 @@ def with_this(
         finally:
             await store.aclose()
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # one that is ignored stays so
+        signal.signal(signal.SIGINT, interrupt)
     try:
         return asyncio.run(run())
     finally:

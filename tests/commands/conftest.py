@@ -28,3 +28,21 @@ def offline(tmp_path):
 def minter(tmp_path):
     """Makes the same links."""
     return Minter(BASE_URL, Secrets.make(tmp_path / "data"))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs a command with tmp_path as its data directory."""
+
+    def run(*arguments: str, **environ: str):
+        return CliRunner().invoke(main, arguments, env={"PIXEL_DATA_DIR": str(tmp_path), **environ})
+
+    return run
+
+
+@pytest.fixture
+def lists(tmp_path):
+    """Where the operator's lists of networks are."""
+    made = tmp_path / "networks"
+    made.mkdir()
+    return made

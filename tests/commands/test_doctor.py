@@ -8,11 +8,7 @@ import json
 import pathlib
 import time
 
-import pytest
-from click.testing import CliRunner
-
 from pixel_server import hit, keys
-from pixel_server.cli import main
 from pixel_server.commands import doctor
 from pixel_server.networks import shipped
 from pixel_server.secret import Secrets
@@ -20,21 +16,6 @@ from pixel_server.settings import Settings
 
 HEAD = "# source: a test\n# date: {}\n"
 TODAY = datetime.date(2026, 9, 21)
-
-
-@pytest.fixture
-def run(tmp_path):
-    def run(*arguments: str, **environ: str):
-        return CliRunner().invoke(main, arguments, env={"PIXEL_DATA_DIR": str(tmp_path), **environ})
-
-    return run
-
-
-@pytest.fixture
-def lists(tmp_path):
-    made = tmp_path / "networks"
-    made.mkdir()
-    return made
 
 
 def findings(tmp_path, today=TODAY) -> dict[str, tuple[bool, str]]:

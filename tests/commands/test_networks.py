@@ -5,30 +5,11 @@ from __future__ import annotations
 import datetime
 import json
 
-import pytest
-from click.testing import CliRunner
-
 from pixel_server import published
-from pixel_server.cli import main
 from pixel_server.networks import NetworksError, shipped
 from tests.test_published import ROWS, csv, google
 
 HEAD = "# source: a test\n# date: {}\n"
-
-
-@pytest.fixture
-def run(tmp_path):
-    def run(*arguments: str):
-        return CliRunner().invoke(main, arguments, env={"PIXEL_DATA_DIR": str(tmp_path)})
-
-    return run
-
-
-@pytest.fixture
-def lists(tmp_path):
-    made = tmp_path / "networks"
-    made.mkdir()
-    return made
 
 
 def assert_one_line(done, *words: str) -> None:
