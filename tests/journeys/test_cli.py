@@ -339,7 +339,7 @@ def test_commands_go_by_the_settings_of_up(tmp_path: Path):
 
 def test_ctrl_c_ends_an_upload_at_once(stack: Stack, tmp_path: Path):
     stack.run("campaign", "create", "endless")
-    for wait in (0.8, 1.2, 1.6):
+    for wait in (0.0, 0.1, 0.3, 0.6):
         read, write = os.pipe()
         process = subprocess.Popen(
             [PROGRAM, "campaign", "upload", "endless", "-"],
@@ -352,9 +352,12 @@ def test_ctrl_c_ends_an_upload_at_once(stack: Stack, tmp_path: Path):
         os.close(read)
         with contextlib.suppress(BrokenPipeError), open(write, "w") as out:
             out.write("recipient\n")
+            people = "".join(f"person-{n}\n" for n in range(2000))
+            for _ in range(10):  # more than the pipe holds: it reads
+                out.write(people)
             began, is_sent = time.monotonic(), False
             while process.poll() is None:
-                out.write("".join(f"person-{n}\n" for n in range(2000)))
+                out.write(people)
                 if not is_sent and time.monotonic() > began + wait:
                     process.send_signal(signal.SIGINT)
                     is_sent = True

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from pixel_server import jobs, store
-from pixel_server.app import create_app
+from pixel_server import app, jobs, store
+from pixel_server.collect.stream import Stream
 from pixel_server.links import Minter
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -78,12 +78,15 @@ def sweep(settings: Settings, clock: Clock) -> Callable[..., Counter[str]]:
 
 
 @pytest.fixture
-def site(settings: Settings, secrets: Secrets, clock: Clock) -> Iterator[TestClient]:
-    """The app on that clock, behind a client with the API key and an address."""
+def site(
+    settings: Settings, secrets: Secrets, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TestClient]:
+    """The app on that clock, behind a client with the API key and an address. On a busy machine Redis may be
+    late: it waits, so that each hit is recorded at its first try."""
+    monkeypatch.setattr(app, "Stream", lambda url, within=0.0: Stream(url, within=10.0))
     queue = jobs.queue(store.connect(settings.redis_url))
-    app = create_app(settings, secrets, store.connect_async(settings.redis_url), queue, clock)
     with TestClient(
-        app,
+        app.create_app(settings, secrets, store.connect_async(settings.redis_url), queue, clock),
         base_url="http://pixel.test",
         headers={"Authorization": f"Bearer {API_KEY}", "User-Agent": READER},
         client=("203.0.113.7", 5000),
