@@ -344,6 +344,7 @@ def test_ctrl_c_ends_an_upload_at_once(stack: Stack, tmp_path: Path):
         process = subprocess.Popen(
             [PROGRAM, "campaign", "upload", "endless", "-"],
             env={**os.environ, "PIXEL_DATA_DIR": str(stack.data)},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - one thread
             stdin=read,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
