@@ -78,13 +78,14 @@ class List:
             columns = [name.strip() for name in _fields(text, self.delimiter)]
         except ValueError as error:
             raise ListError(f"its first line {error}") from None
-        if self._column not in columns:
+        place = _place(columns, self._column)
+        if place is None:
             named = ", ".join(columns)[:200]
             raise ListError(f"its first line has no column {self._column!r}; it names {named}")
         for name in self._add:
             if name in columns:
                 raise ListError(f"it has a column {name!r} already")
-        self._place, self._width = columns.index(self._column), len(columns)
+        self._place, self._width = place, len(columns)
         self.header = self._first.rstrip(b"\r\n") + self.tail(list(self._add))
 
     def rows(self) -> Iterator[Row]:
@@ -217,6 +218,14 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _place(columns: list[str], wanted: str) -> int | None:
+    """Where a column is; one that differs in upper and lower case alone will do, if it is the only one."""
+    if wanted in columns:
+        return columns.index(wanted)
+    found = [place for place, name in enumerate(columns) if name.casefold() == wanted.casefold()]
+    return found[0] if len(found) == 1 else None
 
 
 def _fields(text: str, delimiter: str) -> list[str]:

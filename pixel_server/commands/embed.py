@@ -13,7 +13,7 @@ import click
 
 from pixel_server.commands.frame import Failure
 from pixel_server.commands.offline import check_campaign, minter
-from pixel_server.commands.rows import of_recipients, refuse_bad, rows_of
+from pixel_server.commands.rows import STDIN, of_recipients, refuse_bad, rows_of
 
 if TYPE_CHECKING:
     from pixel_server.links import Minter
@@ -56,6 +56,8 @@ def embed(
         raise click.UsageError("a list takes --recipients FILE and --out DIR, and no RECIPIENT")
     if not is_list and recipient is None and not eml:
         raise click.UsageError("give a RECIPIENT, or --recipients FILE and --out DIR")
+    if recipients == STDIN:
+        raise click.UsageError("standard input is the mail: give the list as a file")
     mail = sys.stdin.buffer.read()
     if not mail.strip():
         raise Failure("give the mail on standard input")

@@ -33,9 +33,9 @@ def link(
 ) -> None:
     """Make the pixel link of one mail, or of each row of a list, in the campaign's mode. Works offline.
 
-    The new list has all columns of the old one, and pixel_url, pixel_html and privacy_url. It is there when
-    all rows are done, or not at all. Rows that cannot be used are left out and named in OUT.bad; then the
-    exit code is 1.
+    The list may be standard input, `-`. The new one has all columns of the old one, and pixel_url, pixel_html
+    and privacy_url. It is there when all rows are done, or not at all. Rows that cannot be used are left out
+    and named in OUT.bad; then the exit code is 1.
     """
     from pixel_server.links import check_recipient  # noqa: PLC0415
 

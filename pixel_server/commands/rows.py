@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+STDIN = Path("-")
+
+
 def of_recipients(command: Command) -> Command:
     """The options --recipients and --column."""
-    file = click.Path(path_type=Path, exists=True, dir_okay=False)
+    file = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
     column = click.option(
         "--column", default="recipient", show_default=True, help="Its column that names the recipient."
     )
@@ -36,16 +39,16 @@ def rows_of(source: Path, column: str, add: Sequence[str]) -> Iterator[tuple[Lis
     from pixel_server.merge import List, ListError  # noqa: PLC0415
 
     try:
-        with source.open("rb") as file:
+        with contextlib.nullcontext(sys.stdin.buffer) if source == STDIN else source.open("rb") as file:
             rows = List(file, column, add)
-            size = os.fstat(file.fileno()).st_size
+            size = 0 if source == STDIN else os.fstat(file.fileno()).st_size
             with click.progressbar(
-                length=size, file=sys.stderr, hidden=not sys.stderr.isatty(), label=source.name
+                length=size, file=sys.stderr, hidden=not size or not sys.stderr.isatty(), label=source.name
             ) as bar:
                 yield rows, lambda read: bar.update(read - bar.pos)
                 bar.update(size - bar.pos)
     except ListError as error:
-        raise Failure(f"{source}: {error}") from None
+        raise Failure(f"{'standard input' if source == STDIN else source}: {error}") from None
     except OSError as error:
         raise Failure(f"{error.filename or source}: {error.strerror}") from None
 

@@ -122,6 +122,7 @@ def test_what_does_not_go_together(offline, tmp_path):
         ["ada", "--out", "x"],
         ["ada", "--recipients", path, "--out", "x"],
         ["--recipients", path],
+        ["--recipients", "-", "--out", "x"],
     ):
         assert offline("embed", "spring", *more, stdin=HTML).exit_code == 2
     for arguments, stdin in ((["No!", ADA], HTML), (["spring", ADA], b""), (["spring", "a\nb"], HTML)):

@@ -72,6 +72,21 @@ def test_as_spreadsheets_write_it(link, delimiter, mark):
     assert len(list(csv.reader(out.decode().splitlines(), delimiter=delimiter))[1]) == 5
 
 
+def test_a_column_is_found_in_whatever_case(link):
+    assert link(b"Name,Recipient\nAda,ada@example.org\n")[0].exit_code == 0
+    assert link(b"RECIPIENT,recipient\nno,ada@example.org\n")[1].count(b"no,ada@example.org,") == 1
+    assert "no column 'recipient'" in link(b"RECIPIENT,Recipient\nada,ada\n")[0].stderr
+
+
+def test_a_list_from_standard_input(offline, tmp_path):
+    out = tmp_path / "out"
+    done = offline("link", "spring", "--recipients", "-", "--out", out, stdin=b"recipient\nada\n")
+    assert (done.exit_code, done.output) == (0, "")
+    assert out.read_text().startswith("recipient,pixel_url")
+    done = offline("link", "spring", "--recipients", "-", "--out", out, stdin=b"name\nada\n")
+    assert "standard input: its first line has no column" in done.stderr
+
+
 def test_bad_rows_are_named_and_the_rest_is_done(link):
     long = b"x" * MAX_ROW
     content = (
