@@ -18,6 +18,7 @@ px:{all}:changes             stream  last 10,000          api, roll-up: id made,
 px:{all}:apikeys             set     forever              api: ids of API keys                api
 px:{all}:apikey:KEY          hash    until revoked        api: hash, name, scopes, times      api
 px:{all}:signin:LINK         string  10 minutes, one use  up, cli: API key's id, by hash      sign-in page
+px:{all}:signedout:SESSION   string  12 hours             sign-out: by hash of the cookie     pages
 px:{all}:notes:ID            hash    until deleted        api: notes, by id                   api, stats
 px:{all}:shares:ID           set     until deleted        api: ids of share links             api
 px:{all}:share:KEY           hash    until revoked        api, pages: hash, record, last use  api, pages
@@ -98,6 +99,11 @@ def api_key(key: str) -> str:
 def sign_in(digest: str) -> str:
     """digest: of a link's token, hexadecimal."""
     return f"px:{{all}}:signin:{digest}"
+
+
+def signed_out(digest: str) -> str:
+    """digest: of a session's cookie, hexadecimal."""
+    return f"px:{{all}}:signedout:{digest}"
 
 
 def notes(campaign: str) -> str:

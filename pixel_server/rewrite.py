@@ -34,6 +34,11 @@ async def ask(store: AsyncRedis) -> None:
     await store.hincrby(keys.REWRITE, "asked", 1)
 
 
+def ask_now(store: Redis) -> None:
+    """See `ask`."""
+    store.hincrby(keys.REWRITE, "asked", 1)
+
+
 class Rewriter:
     """Whoever keeps the schedule calls `tick` each second.
 

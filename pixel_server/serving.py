@@ -30,6 +30,8 @@ alone queues all that it has read."""
 KEEP_ALIVE = 30
 HEAD_WITHIN = 30.0
 """Seconds that a client may take to send the head of a request, or be silent on a new connection."""
+READ_WITHIN = 30.0
+"""Seconds in which a client must take some 50 KB of what it asked for."""
 GRACE = 5
 BACKLOG = 2048
 MOST_FILES, FEW_FILES = 65_536, 1_024
@@ -48,7 +50,10 @@ class Protocol(HttpToolsProtocol):
 
     _head = 0
     """Bytes of a head that has begun and is not whole."""
+    _is_whole = False
+    """Whether the head of the request that is read is whole. What looks like a header then is a trailer."""
     _patience: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
     _running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -58,10 +63,26 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._patience is not None:
             self._patience.cancel()
+        self._is_read()
         super().connection_lost(exc)
         self._hang_up()
         if self._running is not None:
             self._running.message_event.set()
+
+    def pause_writing(self) -> None:
+        """The client does not read what is answered."""
+        super().pause_writing()
+        self._is_read()
+        self._unread = self.loop.call_later(READ_WITHIN, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._is_read()
+        super().resume_writing()
+
+    def _is_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
@@ -114,11 +135,20 @@ class Protocol(HttpToolsProtocol):
         if len(self.url) > MOST_URL:
             raise ValueError("URL too long")  # which ends the parse: 400
 
+    def on_message_begin(self) -> None:
+        self._is_whole = False
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._is_whole:  # else a client could add to what a proxy in front has said of it
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= MOST_WAITING:
             raise ValueError("too many requests wait")  # which ends the parse: 400
         super().on_headers_complete()
         self._head = 0
+        self._is_whole = True
         if self.parser.should_upgrade():
             # What follows an upgrade is not read as a request, so say that nothing more is answered here.
             self.cycle.keep_alive = False

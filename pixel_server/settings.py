@@ -305,14 +305,34 @@ class Settings:
         return settings
 
 
-_PATHS = ("o", "p", "p.js", "api", "privacy", "healthz", "readyz")
+PATHS = frozenset(
+    {
+        *(
+            "o",
+            "p",
+            "p.js",
+            "api",
+            "privacy",
+            "healthz",
+            "readyz",
+            "static",
+            "s",
+            "sign-in",
+            "sign-out",
+            "new",
+        ),
+        *("compare", "campaigns", "keys", "recipients", "withdrawals", "kept", "audit"),
+    }
+)
+"""What paths of this server begin with."""
 
 
 def _refuse_weak(settings: Settings) -> None:
     path = urlsplit(settings.base_url or "").path
-    if set(path) & set("%;") or path.split("/")[1:2] in [[word] for word in _PATHS]:
+    if set(path) & set("%;") or not PATHS.isdisjoint(path.split("/")[1:2]):
         raise SettingsError(
-            "PIXEL_BASE_URL: its path must not begin like one of this server (/o, /p, /api) or contain % or ;"
+            "PIXEL_BASE_URL: its path must not begin like one of this server (/o, /p, /api, /keys and so on) "
+            "or contain % or ;"
         )
     if settings.api_key is not None and not (len(settings.api_key) >= 16 and settings.api_key.isascii()):
         raise SettingsError("PIXEL_API_KEY: must have 16 characters or more, of ASCII")

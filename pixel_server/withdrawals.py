@@ -229,6 +229,11 @@ def covers(found: Periods, time: int) -> bool:
     return any(start <= time and (end is None or time < end) for start, end in found)
 
 
+def erased(found: Periods, time: int) -> bool:
+    """Whether a hit of this time (ms) is one of those that an erasure took: nothing of it may stay."""
+    return bool(found) and found[0][0] == 0 and covers(found[:1], time)
+
+
 def holds(found: Periods) -> bool:
     return bool(found) and found[-1][1] is None
 

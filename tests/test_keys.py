@@ -8,6 +8,7 @@ import re
 from starlette.testclient import TestClient
 
 from pixel_server import keys, sign_in_links, store
+from pixel_server.report.pages import session
 from tests.stack import READER, until
 
 PARTS = {
@@ -17,6 +18,7 @@ PARTS = {
     "DAY": r"\d{8}",
     "MINUTE": r"\d{8}",
     "END": r"\d{10}",
+    "SESSION": "[0-9a-f]{32}",
     "BUCKET": "[0-9a-f]{3}",
     "KEY": "[0-9a-f]{12}",
     "LINK": "[0-9a-f]{32}",
@@ -35,9 +37,10 @@ def table():
     return rows
 
 
-async def sign_in_link(url):
+async def sign_in_link_and_out(url):
     made = store.connect_async(url)
     await sign_in_links.make(made)
+    await session.end(made, "the cookie of a session")
     await made.aclose()
 
 
@@ -75,7 +78,7 @@ def test_no_key_that_is_not_listed(web, client, count, settings):
     web.get("/p/px:{9}:made-by-a-stranger.gif")
     web.get("/o/px:{9}:made-by-a-stranger.gif")
     web.post("/api/keys", json={"name": "A reader", "scopes": ["read"]})
-    asyncio.run(sign_in_link(settings.redis_url))
+    asyncio.run(sign_in_link_and_out(settings.redis_url))
     web.get("/sign-in/px:{9}:made-by-a-stranger")
     web.post("/sign-in", data={"key": "px:{9}:made-by-a-stranger"})
     for campaign in ("mail", "gone"):

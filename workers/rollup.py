@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 
-from pixel_server import campaigns, dimensions, keys, retention, salts, turn, withdrawals
+from pixel_server import campaigns, dimensions, keys, retention, rewrite, salts, turn, withdrawals
 from pixel_server.consent import Consent
 from pixel_server.secret import Secrets
 from pixel_server.series import NewerFormat
@@ -113,8 +113,15 @@ class Rollup:
         except NewerFormat as error:
             return self._stop(f"{error}; update the workers")
         commands += apply.bookkeeping(self.shard, tally, newest, taken)
+        erased = any(
+            one.recipient in gone and withdrawals.erased(gone[one.recipient], one.time) for one in hits
+        )
+        if erased:
+            rewrite.ask_now(self.store)
         if not turn.commit(self.store, self.shard, n, taken, commands, records):
             return Outcome.MOVED
+        if erased:
+            rewrite.ask_now(self.store)
         for one in tally.dead:
             log.error("rollup: shard %d: a hit was set aside: %s", self.shard, one.reason)
         self.counted += len(hits)

@@ -110,12 +110,13 @@ class PixelProtocol(Protocol):
             self._between = False  # the parser holds something, and counts it until a request ends
 
     def on_message_begin(self) -> None:
-        self._between = False
+        self._between = self._is_whole = False
         self.url = b""
         self.headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        if not self._is_whole:
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         if self._is_free() and self._answer_pixel():

@@ -135,9 +135,12 @@ def problem_of(error: BaseException, request: Request) -> Problem:
 
 
 def _logged(request: Request) -> str:
-    """Its path, without the token of a link that opens something."""
-    token = request.path_params.get("token")
-    return request.url.path.replace(token, "...") if token else request.url.path
+    """Its path, without the token of a link that opens something, and without a recipient's key."""
+    path = request.url.path
+    for name in ("token", "key"):
+        if hidden := request.path_params.get(name):
+            path = path.replace(hidden, "...")
+    return path
 
 
 async def _admit(api: Api, request: Request, scope: str, may_share: bool) -> None:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from pixel_server import apikeys, retention
 from pixel_server.campaigns import IDENTITIES
 from pixel_server.consent import Consent
+from pixel_server.report import incoming
 from pixel_server.report.problems import Problem
 from pixel_server.retention import KINDS, Keep
 from pixel_server.settings import SIGNALS, Settings
@@ -38,15 +39,14 @@ _unfit = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 
 
 async def read(request: Request) -> Any:
-    """The JSON of a request. Problem 400, 413, 415: it is none, too large, of another type."""
+    """The JSON of a request. Problem 400, 408, 413, 415: it is none, late, too large, of another type."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Problem(415, "send JSON, with Content-Type: application/json")
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LIMIT:
-            raise Problem(413, f"the body may have {LIMIT} bytes at most", headers={"Connection": "close"})
+    try:
+        body = await incoming.whole(request, LIMIT)
+    except incoming.Unfit as error:
+        raise Problem(error.status, f"the body {error}", headers=error.headers) from None
     try:
         return json.loads(
             body.decode(), object_pairs_hook=_no_duplicates, parse_constant=_refuse, parse_int=_whole

@@ -6,29 +6,24 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.requests import Request
 
+from pixel_server.report import incoming
+
 MOST_FIELDS = 200
 
 
-class TooLong(ValueError):
-    """More bytes, or more fields, than a form of ours has."""
-
-
 async def read(request: Request, most: int) -> dict[str, str]:
-    """The fields of a form, the first of each name; those left empty too. TooLong: of more than `most` bytes.
+    """The fields of a form, the first of each name; those left empty too. incoming.Unfit: it has more than
+    `most` bytes, or more fields than a form of ours, or is late.
 
     Bytes that are no UTF-8 stand as U+FFFD.
     """
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise TooLong
+    body = await incoming.whole(request, most)
     try:
         found = parse_qs(
             body.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="replace"
         )
     except ValueError:
-        raise TooLong from None
+        raise incoming.Unfit(413, f"has more than {MOST_FIELDS} fields") from None
     return {name: values[0] for name, values in found.items()}
 
 

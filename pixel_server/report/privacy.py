@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from pixel_server import audit, retention, withdrawals
 from pixel_server.campaigns import Unknown, get
-from pixel_server.report import form, opt_out
+from pixel_server.report import form, incoming, opt_out
 from pixel_server.report.api import Api
 from pixel_server.report.privacy_page import State, View, headers, language, render
 from pixel_server.retention import Keep
@@ -40,8 +40,8 @@ class Privacy:
                 return Response("this form was sent by another site; nothing was changed", 403)
             try:
                 fields = await form.read(request, _MOST_BODY)
-            except form.TooLong:
-                return Response("too long; nothing was changed", 413, {"Connection": "close"})
+            except incoming.Unfit as error:
+                return Response(f"this form {error}; nothing was changed", error.status, error.headers)
             token, wish, site = (fields.get(name, "") for name in ("t", "do", "c"))
         else:
             query = request.query_params

@@ -528,6 +528,13 @@ BODIES = (
         hits=(opened(),),
     ),
     case(
+        "trailers are no headers",
+        request(MAIL, CHUNKED, b"User-Agent: a")
+        + b"0\r\nUser-Agent: b\r\nDNT: 1\r\nX-Forwarded-For: 9.9.9.9\r\n\r\n",
+        RECORDED,
+        hits=(opened(agent="a"),),
+    ),
+    case(
         "chunks in pieces",
         slices(request(MAIL, CHUNKED) + b"5\r\nhello\r\n0\r\n\r\n", 3),
         RECORDED,
@@ -882,6 +889,17 @@ BEACONS = (
         + b" " * 0x801
         + b"\r\n",
         to(LONG_BODY),
+    ),
+    case(
+        "trailers of a beacon are no headers",
+        request(b"/p/shop", b"Content-Type: text/plain", CHUNKED, b"User-Agent: a", method=b"POST")
+        + b"a\r\n"
+        + _view
+        + b"\r\n0\r\nUser-Agent: b\r\nX-Forwarded-For: 9.9.9.9\r\n\r\n"
+        + request(MAIL, b"User-Agent: c"),
+        to(RECORDED),
+        RECORDED,
+        hits=(shopped("POST", view=_seen_view, agent="a"), opened(agent="c")),
     ),
     case(
         "a beacon in chunks",

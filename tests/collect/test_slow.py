@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -23,7 +24,9 @@ Story = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def _work(request: Request) -> PlainTextResponse:
-    """Takes as long as is asked for."""
+    """Takes as long as is asked for, and gives as much."""
+    if size := int(request.query_params.get("kb", "0")) << 10:
+        return PlainTextResponse("x" * size)
     await asyncio.sleep(float(request.query_params.get("s", "0")))
     return PlainTextResponse((await request.body()).decode() or "done")
 
@@ -81,6 +84,42 @@ def test_a_head_that_drips_is_not_waited_for(tell, before):
         assert await end == LATE
         with contextlib.suppress(ConnectionResetError):  # the last byte may have come after the end
             assert await reader.read() == b""
+
+    tell(story)
+
+
+async def _go_on(writer: asyncio.StreamWriter) -> None:
+    """Until the line is cut."""
+    while True:
+        writer.write(b"GET")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+def test_who_does_not_read_is_let_go(tell, monkeypatch):
+    monkeypatch.setattr(serving, "READ_WITHIN", PATIENCE)
+
+    async def story(reader, writer):
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        for _ in range(200):
+            writer.write(GET.replace(b"/ ", b"/?kb=64 ", 1))
+        await asyncio.sleep(3 * PATIENCE)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            await _go_on(writer)
+
+    tell(story)
+
+
+def test_who_reads_slowly_is_served(tell, monkeypatch):
+    monkeypatch.setattr(serving, "READ_WITHIN", PATIENCE)
+
+    async def story(reader, writer):
+        writer.write(GET.replace(b"/ ", b"/?kb=4096 ", 1))
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"content-length: 4194304" in head
+        for _ in range(16):
+            await reader.readexactly(4194304 // 16)
+            await asyncio.sleep(PATIENCE / 4)
 
     tell(story)
 

@@ -12,6 +12,7 @@ from pixel_server import campaigns, jobs, keys, store, turn
 from pixel_server.app import create_app
 from pixel_server.report import body, calls
 from pixel_server.report.problems import TYPE
+from pixel_server.settings import PATHS
 from tests.conftest import API_KEY
 from workers import chores
 
@@ -320,6 +321,11 @@ def _app(settings, secrets, **more):
     queue = jobs.queue(store.connect(settings.redis_url))
     app = create_app(settings, secrets, store.connect_async(settings.redis_url), queue)
     return TestClient(app, headers={"Authorization": f"Bearer {API_KEY}"}, **more)
+
+
+def test_no_base_url_may_begin_like_a_path_of_ours(web):
+    found = {route.path.split("/")[1] for route in web.app.routes} - {""}
+    assert {name for name in found if name.isprintable() and "{" not in name} == PATHS
 
 
 @pytest.mark.parametrize("prefix", ["", "/under/here"])

@@ -34,7 +34,7 @@ OPERATIONS = {
     if method in METHODS
 }
 COMPONENTS = ("parameters", "responses", "schemas")
-BODY, KEYED = {"400", "413", "415", "422"}, {"401", "403", "503"}
+BODY, KEYED = {"400", "408", "413", "415", "422"}, {"401", "403", "503"}
 
 
 def test_it_is_an_openapi_document():
@@ -74,7 +74,7 @@ def test_a_call_is_described_as_it_is(call):
     asked = [one for one in operation.get("parameters", ()) if one.get("in") == "query"]
     assert {one["name"] for one in asked} == set(call.query)
     assert not call.query or "422" in operation["responses"]
-    body = BODY - ({"400", "413"} if call.handler.__name__ == "upload_recipients" else set())
+    body = BODY - ({"400", "408", "413"} if call.handler.__name__ == "upload_recipients" else set())
     assert (operation["responses"].keys() >= body) == ("requestBody" in operation)
 
 

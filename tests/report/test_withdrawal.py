@@ -136,6 +136,23 @@ def test_a_roll_up_that_read_before_an_erasure_cannot_bring_anyone_back(
     assert secrets.recipient_key("ada") not in everything(client)
 
 
+@pytest.mark.parametrize(("wish", "asks"), [("stop", 0), ("erase", 2)])
+def test_a_hit_that_waited_while_its_person_was_erased_leaves_the_disk_too(
+    mail, link, press, site, client, count, clock, wish, asks
+):
+    """The append-only file is rewritten after the roll-up has dropped it, not only after the erasure."""
+    mail()
+    clock.now += 60
+    assert site.get(link().url).headers["x-pixel"] == "recorded"
+    clock.now -= 60
+    press(link(), wish)
+    before = int(client.hget(keys.REWRITE, "asked") or 0)
+    assert count(clock.now) == 1
+    assert int(client.hget(keys.REWRITE, "asked") or 0) == before + asks
+    drops = sum(int(client.hget(keys.drops(shard), "withdrawn") or 0) for shard in range(4))
+    assert drops == 1
+
+
 def test_a_roll_up_that_read_the_list_before_a_withdrawal_cannot_commit(
     mail, link, press, site, monkeypatch, count, clock, stats
 ):

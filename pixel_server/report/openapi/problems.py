@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pixel_server.report import body
+from pixel_server.report import body, incoming
 from pixel_server.report.openapi.operation import content, header
 from pixel_server.report.openapi.schema import answer, array, count, ref, text
 from pixel_server.report.problems import TYPE
@@ -15,6 +15,7 @@ _STATUSES = {
     403: "The API key has not the scope that this call needs.",
     404: "There is nothing of this id; perhaps no longer.",
     409: "It cannot be done as things stand; `detail` says why.",
+    408: f"The body did not come within {incoming.WITHIN:.0f} seconds.",
     413: f"The body has more than {body.LIMIT} bytes.",
     415: "The body is not sent as `application/json`.",
     422: "The input cannot be used; `errors` names each bad field.",

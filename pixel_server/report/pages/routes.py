@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pixel_server.report import form
+from pixel_server.report import form, incoming
 from pixel_server.report.api import FORESEEN, Api, Handler, problem_of
 from pixel_server.report.pages import render, session
 from pixel_server.report.problems import Problem
@@ -94,8 +94,8 @@ async def _own_form(api: Api, request: Request, most: int, csrf: str) -> dict[st
         raise Problem(403, "this form was sent by another site; nothing was changed")
     try:
         fields = await form.read(request, most)
-    except form.TooLong:
-        raise Problem(413, "this form is too long; nothing was changed") from None
+    except incoming.Unfit as error:
+        raise Problem(error.status, f"this form {error}; nothing was changed") from None
     if not hmac.compare_digest(fields.get("csrf", "").encode("utf-8", "replace"), csrf.encode()):
         raise Problem(
             403, "this form is of an earlier session; go back, load the page again and send it anew"

@@ -6,11 +6,12 @@ import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from hashlib import blake2b
+from secrets import token_bytes
 from struct import Struct, error
 
 from starlette.responses import Response
 
-from pixel_server import apikeys
+from pixel_server import apikeys, keys
 from pixel_server.secret import Secrets
 from pixel_server.store import AsyncRedis
 
@@ -18,8 +19,8 @@ COOKIE = "px_session"
 FORMAT = 1
 LIVES = 12 * 3600
 """Seconds."""
-_BODY = Struct(">B6sQQ")
-"""Format, id of the API key, when it was issued, when it expires (s)."""
+_BODY = Struct(">B6s8sQ")
+"""Format, id of the API key, random, when it expires (s)."""
 _TAG = 16
 
 
@@ -40,7 +41,7 @@ class Session:
 
 def issue(secrets: Secrets, key_id: str, now: float) -> str:
     """The cookie's value. key_id: 12 hexadecimal digits."""
-    body = _BODY.pack(FORMAT, bytes.fromhex(key_id), int(now), int(now) + LIVES)
+    body = _BODY.pack(FORMAT, bytes.fromhex(key_id), token_bytes(8), int(now) + LIVES)
     return _text(body + _tag(body, secrets.sessions[0]))
 
 
@@ -60,12 +61,17 @@ def key_of(secrets: Secrets, cookie: str, now: float) -> str | None:
 
 
 async def find(store: AsyncRedis, secrets: Secrets, cookie: str, now: float) -> Session | None:
-    """The session of this cookie; None too where its API key is revoked."""
+    """The session of this cookie; None too where its API key is revoked, or who it was has signed out."""
     key = key_of(secrets, cookie, now)
     record = await apikeys.get(store, key) if key else None
-    if record is None:
+    if record is None or await store.exists(keys.signed_out(_hash(cookie))):
         return None
     return Session(record.id, record.name, frozenset(record.scopes), csrf(secrets, cookie))
+
+
+async def end(store: AsyncRedis, cookie: str) -> None:
+    """A copy of the cookie signs nobody in any more."""
+    await store.set(keys.signed_out(_hash(cookie)), b"1", ex=LIVES)
 
 
 def csrf(secrets: Secrets, cookie: str) -> str:
@@ -86,6 +92,10 @@ def forget(response: Response, path: str, secure: bool) -> None:
 
 def _tag(body: bytes, secret: bytes) -> bytes:
     return blake2b(body, digest_size=_TAG, key=secret).digest()
+
+
+def _hash(cookie: str) -> str:
+    return blake2b(cookie.encode(), digest_size=16, person=b"px-signed-out").hexdigest()
 
 
 def _text(value: bytes) -> str:

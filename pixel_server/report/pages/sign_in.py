@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from pixel_server import apikeys, sign_in_links
 from pixel_server.apikeys import ApiKey
-from pixel_server.report import form
+from pixel_server.report import form, incoming
 from pixel_server.report.api import Api
 from pixel_server.report.pages import render, routes, session
 from pixel_server.report.pages.attempts import Attempts
@@ -46,8 +46,8 @@ class SignIn:
             raise Problem(403, "this form was sent by another site; nobody was signed in")
         try:
             fields = await form.read(request, MOST_FORM)
-        except form.TooLong:
-            raise Problem(413, "this is too long to be an API key") from None
+        except incoming.Unfit as error:
+            raise Problem(error.status, f"this form {error}; nobody was signed in") from None
         key, target = fields.get("key", "").strip(), fields.get("next", "")
         address, now = self._address_of(request), api.clock()
         if wait := self._attempts.wait(address, now):
@@ -80,6 +80,7 @@ class SignIn:
 
 
 async def leave(api: Api, request: Request) -> Response:
+    await session.end(api.store, request.cookies[session.COOKIE])
     answer = render.go(api, "sign-in")
     session.forget(answer, *routes.cookie_place(api))
     return answer

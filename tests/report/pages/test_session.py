@@ -58,6 +58,23 @@ def test_in_and_out(visitor, sign_in):
     assert_signed_out(visitor)
 
 
+def test_a_copy_of_the_cookie_ends_with_its_session(visitor, sign_in, client):
+    sign_in()
+    copy = visitor.cookies[COOKIE]
+    sign_in()
+    other = visitor.cookies[COOKIE]
+    assert other != copy, "signed in twice at the same time"
+    visitor.cookies = {COOKIE: copy}
+    assert visitor.post("/sign-out", data={"csrf": csrf(visitor)}).status_code == 303
+    visitor.cookies = {COOKIE: copy}
+    assert_signed_out(visitor)
+    visitor.cookies = {COOKIE: other}
+    assert visitor.get("/").status_code == 200
+    (held,) = client.keys("px:*:signedout:*")
+    assert 0 < client.ttl(held) <= session.LIVES
+    assert copy.encode() not in held
+
+
 def test_the_cookie_is_for_this_site_and_for_no_script(visitor):
     answer = visitor.post("/sign-in", data={"key": API_KEY})
     parts = {part.strip().lower() for part in answer.headers["set-cookie"].split(";")[1:]}
