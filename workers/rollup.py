@@ -113,7 +113,7 @@ class Rollup:
         except NewerFormat as error:
             return self._stop(f"{error}; update the workers")
         commands += apply.bookkeeping(self.shard, tally, newest, taken)
-        erased = any(
+        erased = bool(gone) and any(
             one.recipient in gone and withdrawals.erased(gone[one.recipient], one.time) for one in hits
         )
         if erased:
