@@ -6,6 +6,7 @@ What filter lists block is by EasyPrivacy's general rules, as far as they reach 
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from html import unescape
 from ipaddress import ip_address
 from typing import NamedTuple
@@ -35,6 +36,7 @@ def check(mail: bytes, keys: tuple[bytes, ...] | None, base_url: str | None = No
     charset, found = "", []
     html = mail
     if is_message(mail):
+        mail = mail.removeprefix(BOM_UTF8)
         tree = mime.read(mail)
         part = html_part(tree)
         try:
@@ -64,13 +66,13 @@ def check(mail: bytes, keys: tuple[bytes, ...] | None, base_url: str | None = No
 
 
 def is_message(mail: bytes) -> bool:
-    """Whether it begins with header fields, and not with HTML."""
-    return re.match(rb"(?:From [^\n]*\n)?[A-Za-z0-9_.-]+:[ \t\r\n]", mail) is not None
+    """Whether it begins with header fields, and not with HTML. A mark that it is UTF-8 is nothing."""
+    return re.match(rb"(?:\xef\xbb\xbf)?(?:From [^\n]*\n)?[A-Za-z0-9_.-]+:[ \t\r\n]", mail) is not None
 
 
 def is_surely_message(mail: bytes) -> bool:
     """Whether these are fields of a mail: text with a colon in its first line may be HTML."""
-    head = re.split(rb"\r?\n\r?\n", mail, maxsplit=1)[0]
+    head = re.split(rb"\r?\n\r?\n", mail.removeprefix(BOM_UTF8), maxsplit=1)[0]
     known = rb"^(?:From|To|Subject|Date|Received|Return-Path|Message-ID|MIME-Version|Content-Type):"
     return is_message(mail) and re.search(known, head, re.I | re.M) is not None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import sys
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,7 @@ def embed(
     """
     from pixel_server.check import is_message, is_surely_message  # noqa: PLC0415
     from pixel_server.frame import EmbedError  # noqa: PLC0415
+    from pixel_server.links import check_recipient  # noqa: PLC0415
 
     check_campaign(campaign_id)
     is_list = recipients is not None
@@ -61,6 +63,13 @@ def embed(
     mail = sys.stdin.buffer.read()
     if not mail.strip():
         raise Failure("give the mail on standard input")
+    if recipient is not None:
+        try:
+            check_recipient(recipient)
+        except ValueError as error:
+            raise Failure(f"recipient {error}") from None
+    if is_surely_message(_of_utf_16(mail)):
+        raise Failure("this message is in UTF-16, as no mail is sent: give it as it came")
     if eml and not is_message(mail):
         raise Failure("this is no whole message, it has no header: leave out --eml")
     if not eml and is_surely_message(mail):
@@ -87,9 +96,13 @@ def _maker(
     from pixel_server.mail import Made, add_pixel_to_bytes  # noqa: PLC0415
 
     if eml:
-        return lambda recipient: add_pixel_to_bytes(
-            mail, with_secrets, campaign, recipient, twin=twin, replace=replace
-        )
+        bare = mail.removeprefix(BOM_UTF8)
+
+        def make_message(recipient: str | None) -> Made:
+            made = add_pixel_to_bytes(bare, with_secrets, campaign, recipient, twin=twin, replace=replace)
+            return made._replace(raw=mail[: len(mail) - len(bare)] + made.raw)
+
+        return make_message
     found = frame(mail, replace=replace)
 
     def make(recipient: str | None) -> Made:
@@ -97,6 +110,12 @@ def _maker(
         return Made(made, "", len(made))
 
     return make
+
+
+def _of_utf_16(mail: bytes) -> bytes:
+    """What it says, if a mark says that it is UTF-16."""
+    is_it = mail.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
+    return mail.decode("utf-16", "replace").encode("utf-8", "replace") if is_it else b""
 
 
 def _say(made: Made) -> None:

@@ -93,6 +93,22 @@ def test_a_mail_for_each_row_of_a_list(offline, tmp_path, kind):
     assert "is there already, and not empty" in again.stderr
 
 
+def test_a_message_with_a_mark_or_in_utf_16(offline):
+    raw = message().as_bytes()
+    made = offline("embed", "spring", "--eml", stdin=b"\xef\xbb\xbf" + raw).stdout_bytes
+    assert made.startswith(b"\xef\xbb\xbf" + raw[:20])
+    assert html_of(email.message_from_bytes(made[3:]))[0].count(b"<img") == 1
+    done = offline("embed", "spring", ADA, stdin=b"\xef\xbb\xbf" + raw)
+    assert done.stderr == "pixel-server: this looks like a whole message: say --eml\n"
+    for more in ([ADA], ["--eml"]):
+        done = offline("embed", "spring", *more, stdin=raw.decode().encode("utf-16"))
+        assert (done.exit_code, done.stdout_bytes) == (1, b"")
+        assert "this message is in UTF-16" in done.stderr
+    assert offline("embed", "spring", "", stdin=HTML).stderr.startswith(
+        "pixel-server: recipient must have 1 to"
+    )
+
+
 def test_nothing_is_left_of_a_list_that_fails(offline, tmp_path):
     source, out = tmp_path / "list.csv", tmp_path / "mails"
     source.write_bytes(b"recipient\nada@example.org\n")

@@ -49,7 +49,7 @@ async def page(api: Api, request: Request) -> Response:
         asked = range_form.query(params)
         ranges.parse(asked, campaign.time_zone, api.clock())
     except Problem as problem:  # the page of all time, and what is wrong beside the form
-        answer = await fill(api, request, campaign, {}, wrong=range_form.refused(problem))
+        answer = await fill(api, request, campaign, {}, wrong=range_form.refused(problem), given=params)
         answer.status_code = problem.status
         return answer
     return await fill(api, request, campaign, asked)
@@ -63,9 +63,10 @@ async def fill(
     note: Mapping[str, str] | None = None,
     problem: Problem | None = None,
     wrong: Sequence[str] = (),
+    given: Mapping[str, str] | None = None,
 ) -> Response:
     """asked: the range. note: as its form was filled in, where it could not be kept. wrong: with the range
-    that was asked for."""
+    that was given, which then stands in its form."""
     now = api.clock()
     wanted = ranges.parse(asked, campaign.time_zone, now)
     late = await asyncio.to_thread(api.late_since)
@@ -73,6 +74,7 @@ async def fill(
     form = range_form.shown(asked, campaign.zone, wanted, now)
     context: dict[str, Any] = {
         "campaign": campaign,
+        "given": given or {},
         "found": found,
         "late": late,
         "texts": figures(found),

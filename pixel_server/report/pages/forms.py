@@ -34,7 +34,8 @@ def errors(problem: Problem | None) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for error in (problem.errors or [] if problem else [])[:MOST_ERRORS]:
         row = f"Row {error['row'] + 1} " if "row" in error else ""
-        found.setdefault(error["field"], []).append(row + error["message"].replace("or null", "or empty"))
+        text = error["message"].replace("or null", "or empty").replace("or be null", "or be empty")
+        found.setdefault(error["field"], []).append(row + text)
     return found
 
 

@@ -77,18 +77,19 @@ def interval(rate: Mapping[str, Any] | None, top: float = 1) -> dict[str, float]
 
 
 def ranked(rows: Sequence[Mapping[str, Any]], count: str, most: int = MOST_ROWS) -> list[dict[str, Any]]:
-    """The rows with most, `(other)` last; each with its share of all, and its width beside the greatest in
-    percent."""
-    rows = sorted(rows, key=lambda row: (row["name"] == OTHER, -row[count]))
+    """The `most` rows with most, then `(other)`; each with its share of all, and its width beside the
+    greatest of them in percent."""
+    named = sorted((row for row in rows if row["name"] != OTHER), key=lambda row: -row[count])
+    shown = [*named[:most], *(row for row in rows if row["name"] == OTHER)]
     whole = sum(row[count] for row in rows)
-    top = max((row[count] for row in rows), default=0)
+    top = max((row[count] for row in shown), default=0)
     return [
         {
             **row,
             "share": row[count] / whole if whole else None,
             "width": _percent(row[count], top) if top else 0,
         }
-        for row in rows[:most]
+        for row in shown
     ]
 
 

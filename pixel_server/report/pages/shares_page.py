@@ -37,7 +37,12 @@ async def make(api: Api, request: Request) -> Response:
         share, url = await share_calls.make(api, campaign, given, request.state.who)
     except Problem as problem:
         return forms.page(api, request, "shares.html", fields, await _context(api, campaign), problem)
-    context = {**await _context(api, campaign), "made": share, "made_url": url, "frame": frame(share, url)}
+    context = {
+        **await _context(api, campaign),
+        "made": share,
+        "made_url": url,
+        "frame": frame(campaign, share, url),
+    }
     return forms.page(api, request, "shares.html", _START, context)
 
 
@@ -47,12 +52,13 @@ async def revoke(api: Api, request: Request) -> Response:
     return forms.done(api, f"campaigns/{campaign.id}/shares", "unshared")
 
 
-def frame(share: Share, url: str) -> str:
-    """What shows it within a page of an origin that may; "" if none may."""
+def frame(campaign: Campaign, share: Share, url: str) -> str:
+    """What shows it within a page of an origin that may; "" if none may. Who looks at that page does not see
+    the share's name."""
     if not share.frames:
         return ""
     return (
-        f'<iframe src="{escape(url)}" title="{escape(share.name)}" width="100%" height="900" '
+        f'<iframe src="{escape(url)}" title="{escape(campaign.name)}" width="100%" height="900" '
         'loading="lazy" referrerpolicy="no-referrer"></iframe>'
     )
 

@@ -177,7 +177,7 @@ def test_what_is_fixed_is_shown_as_fixed(site, reader, send, page, viewed, stats
     answer = reader.get("/campaigns/page/edit")
     fields = form_of(answer, "/campaigns/page/edit")
     assert not {"time_zone", "identity"} & fields.keys()
-    assert answer.text.count("Fixed: the first hit came on") == 2
+    assert answer.text.count("Fixed: the first hit was counted on") == 2
     radios = {
         each["value"]: "disabled" in each for each in Page(answer).all("input") if each["name"] == "mode"
     }

@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from urllib.parse import parse_qsl
 
 import pytest
 from starlette.testclient import TestClient
@@ -254,7 +255,16 @@ def test_a_range_that_cannot_be(story, reader, query):
     ],
 )
 def test_what_is_wrong_with_a_range_is_said_in_words(story, reader, query, says):
-    assert says in Page(reader.get(f"/campaigns/mail?{query}")).text
+    page = Page(reader.get(f"/campaigns/mail?{query}"))
+    assert says in page.text
+    given = dict(parse_qsl(query))
+    dates = [one for one in page.all("input") if one.get("name") in ("from", "until")]
+    assert [one["value"] for one in dates] == [given.get("from", ""), given.get("until", "")], (
+        "as they were given"
+    )
+    assert [one.get("aria-describedby") for one in dates] == ["wrong"] * 2
+    chosen = [one["value"] for one in page.all("option") if "selected" in one]
+    assert given.get("interval", "day") in chosen
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 
+from pixel_server.agents import OTHER
 from pixel_server.report.pages import pictures
 from pixel_server.verdicts import CLASSES
 
@@ -65,4 +66,11 @@ def test_ranked_rows_have_the_share_of_all():
         ("a", 0.6, 100.0),
         ("b", 0.3, 50.0),
     ]
+    rows.append({"name": OTHER, "opens": 10})
+    found = pictures.ranked(rows, "opens", 2)
+    assert [(row["name"], row["share"], row["width"]) for row in found] == [
+        ("a", 0.3, 60.0),
+        ("b", 0.15, 30.0),
+        (OTHER, 0.5, 100.0),
+    ], "how much is not named is always seen"
     assert pictures.ranked([{"name": "a", "opens": 0}], "opens", 2)[0]["share"] is None

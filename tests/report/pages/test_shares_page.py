@@ -47,9 +47,10 @@ def test_one_is_made_and_shown_once(send, reader, site, visitor):
     answer = send(reader, expires_at="2026-09-30", frames=FRAMES)
     assert_harmless(answer)
     copied = shown(answer)
-    link = copied["link"]
+    link, name = copied["link"], html.escape(site.get("/api/campaigns/mail").json()["name"])
     assert link.startswith("http://pixel.test/s/")
-    assert f'<iframe src="{link}" title="A partner"' in copied["frame"]
+    assert f'<iframe src="{link}" title="{name}"' in copied["frame"]
+    assert "A partner" not in copied["frame"], "who looks at that page does not see it"
     [kept] = site.get(f"/api{PATH}").json()["items"]
     assert kept["expires_at"] == "2026-09-30T22:00:00Z", "the end of the day where the campaign is"
     assert kept["frames"] == ["https://www.example.org", "http://localhost:8000"]
@@ -130,7 +131,8 @@ def test_there_is_room_for_so_many(send, reader, monkeypatch):
 
 
 @pytest.mark.parametrize("evil", EVIL)
-def test_hostile_names(send, reader, evil):
+def test_hostile_names(send, reader, site, evil):
+    assert site.patch("/api/campaigns/mail", json={"name": evil}).status_code == 200
     answer = send(reader, name=evil, frames="https://www.example.org")
     page = assert_harmless(answer)
     assert evil in page.text
