@@ -41,20 +41,20 @@ async def read(
     settings: Settings,
     now: float,
 ) -> dict[str, Any]:
-    """What `GET /api/campaigns/{id}/breakdowns` answers. Days that are not kept any more are left out."""
+    """What `GET /api/campaigns/{id}/breakdowns` answers. It begins with the first day that is still kept."""
     refuse_mail(campaign)
     if wanted.interval != "day" or wanted.zone.key != campaign.time_zone:
         raise Problem(409, "breakdowns are of days of the campaign's own zone")
     first = retention.oldest_day(campaign, retention.keep(settings, campaign).days, now)
-    days = [datetime.fromtimestamp(at, wanted.zone).strftime("%Y%m%d") for at in wanted.starts()]
-    days = [day for day in days if day >= first]
+    starts = {datetime.fromtimestamp(at, wanted.zone).strftime("%Y%m%d"): at for at in wanted.starts()}
+    days = [day for day in starts if day >= first]
     found: dict[str, Names] = {name: {} for name in kept(names)}
     async for _, counts in by_day(store, campaign.id, days, names, settings.shards):
         for name, of_day in counts.items():
             _sum(found[name], of_day)
     return {
         "campaign": campaign.id,
-        "from": ranges.show(wanted.start, wanted.zone),
+        "from": ranges.show(starts[days[0]] if days else wanted.end, wanted.zone),
         "to": ranges.show(wanted.end, wanted.zone),
         "time_zone": wanted.zone.key,
         "by": {name: rows(_kinds(found["referrer"]) if name == KIND else found[name]) for name in names},

@@ -30,8 +30,8 @@ OF_WHOM = (
     *("visits", "bounces", "visits_new", "visits_returning"),
 )
 """What is not known where nobody is told apart."""
-UNIQUES = {"email": "unique_opens", "web": "unique_visitors"}
-"""The one figure of how many different people there were, by kind of campaign."""
+UNIQUES = {"email": "unique_opens_person", "web": "unique_visitors"}
+"""The one figure of how many different people there were, by kind of campaign; machines are none."""
 OF_MANY = (
     *("last_hit", "mailed", "unique_opens", "unique_opens_person", "opens_anonymous"),
     *("recipients_hidden", "recipients_hidden_person"),

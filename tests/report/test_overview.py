@@ -65,24 +65,27 @@ def test_the_figures_are_those_of_stats(site, mail, page, opened, viewed, ask, s
         opened("2025-06-10T10:00Z", "bob", campaign)
         opened("2025-06-10T10:00Z", "bob", campaign)
     site.get(Minter("http://pixel.test", secrets).url("mail", "eve", mode=Mode.COUNT, now=clock.now))
+    machine = Minter("http://pixel.test", secrets).url("mail", "mal", now=clock.now)
+    site.get(machine, headers={"User-Agent": "curl/8.0"})
     viewed("2025-06-10T11:00Z")
     viewed("2025-06-10T11:00Z", campaign="cookieless")
     found = ask()
     assert (found["total"], found["next"], len(found["items"])) == (7, None, 7)
     for item in found["items"]:
         one = stats(item["campaign"])
-        unique = "unique_opens" if item["kind"] == "email" else "unique_visitors"
+        unique = "unique_opens_person" if item["kind"] == "email" else "unique_visitors"
         counted = "opens" if item["kind"] == "email" else "views"
         assert item[unique] == one["totals"][unique]
         assert item["days"] == [day[counted] for day in one["series"]][-14:]
         for name in ("sent", "open_rate", "over", "last_hit"):
             assert item[name] == one[name], name
     shown = {item["campaign"]: item for item in found["items"]}
-    assert (shown["mail"]["unique_opens"], shown["mail"]["open_rate"]["low"]) == (2, 0.5)
-    assert (shown["plain"]["unique_opens"], shown["plain"]["open_rate"]) == (None, None)
+    assert (shown["mail"]["unique_opens_person"], shown["mail"]["open_rate"]["low"]) == (2, 0.5)
+    assert (shown["plain"]["unique_opens_person"], shown["plain"]["open_rate"]) == (None, None)
     assert (shown["over"]["open_rate"], shown["over"]["over"]) == (None, True)
     assert shown["linked"]["sent"] == 2
-    assert shown["mail"]["days"][-8:] == [1, 0, 0, 0, 0, 0, 0, 3]
+    assert shown["mail"]["days"][-8:] == [1, 0, 0, 0, 0, 0, 0, 4]
+    assert stats("mail")["totals"]["unique_opens"] == 3, "the machine is none of the two"
     assert (shown["page"]["unique_visitors"], shown["unused"]["last_hit"]) == (1, None)
 
 
@@ -96,7 +99,10 @@ def test_figures_of_a_closed_campaign_stay(mail, opened, ask, stats, sweep, cloc
     (item,) = ask()["items"]
     one = stats("mail")
     assert one["closed_at"] is not None
-    assert (item["unique_opens"], item["open_rate"]) == (one["totals"]["unique_opens"], one["open_rate"])
+    assert (item["unique_opens_person"], item["open_rate"]) == (
+        one["totals"]["unique_opens_person"],
+        one["open_rate"],
+    )
     assert (item["days"][-1], item["last_hit"]) == (1, "2025-06-12T10:00:00.000Z")
 
 
@@ -191,7 +197,7 @@ def test_what_is_shown_is_new_and_its_order_says_how_old_it_is(mail, opened, ask
     opened("2025-06-10T09:00:03Z", "bob", "other")
     later = ask()
     assert ids(later) == ["mail", "other"]
-    assert [item["unique_opens"] for item in later["items"]] == [2, 1]
+    assert [item["unique_opens_person"] for item in later["items"]] == [2, 1]
     assert later["ordered_as_of"] == first["ordered_as_of"] == "2025-06-10T09:00:00.000Z"
     kept(fresh=-1.0)
     assert ids(ask()) == ["mail", "other"], "no one waits for a new order while the old one is not too old"

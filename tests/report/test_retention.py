@@ -387,3 +387,21 @@ def test_runs_go_on_where_the_last_one_ended(settings, clock, client, site, mail
     clock.now -= 9 * 365 * 86_400
     asyncio.run(run())
     assert len(seen) == 15, "the clock was ahead when the last round began"
+
+
+def test_a_breakdown_begins_with_the_first_day_that_is_kept(site, page, viewed, stats, sweep, clock):
+    """And says so: its sums are those of the range that it names."""
+    page(keep={"days": 5})
+    for day in (1, 2, 7, 8):
+        viewed(f"2026-03-0{day}T12:00Z")
+    asked = {"by": "country", "from": "2026-03-01", "to": "2026-03-09"}
+    clock.at("2026-03-09T12:00Z")
+    stats("page")
+    sweep()
+    days = stats("page", from_="2026-03-01", to="2026-03-09")["series"]
+    found = site.get("/api/campaigns/page/breakdowns", params=asked).json()
+    assert "2026-03-02" < found["from"] <= "2026-03-07"
+    assert found["from"] == next(day["start"] for day in days if day["views"] is not None)
+    assert sum(row["views"] for row in found["by"]["country"]) == 2
+    gone = site.get("/api/campaigns/page/breakdowns", params={**asked, "to": "2026-03-03"}).json()
+    assert (gone["from"], gone["by"]) == (gone["to"], {"country": []})

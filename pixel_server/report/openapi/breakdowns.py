@@ -22,7 +22,7 @@ PATHS = {
             description=(
                 f"Days of the campaign's own zone; without `from` and `to`, the last "
                 f"{ranges.DEFAULT_DAYS}. Of each day and shard at least the {dimensions.LEFT} names with "
-                f"most visits are kept, and {breakdowns.MOST_NAMES} are shown; the rest is `(other)`. "
+                f"most views are kept, and {breakdowns.MOST_NAMES} are shown; the rest is `(other)`. "
                 f"A name has {dimensions.MOST_NAME} bytes at most. 409: of mail; of other intervals."
             ),
             parameters=[
@@ -40,7 +40,7 @@ SCHEMAS = {
     "Breakdowns": answer(
         campaign=ref("CampaignId"),
         **{
-            "from": text("First instant.", format="date-time"),
+            "from": text("First instant, or that of the first day still kept.", format="date-time"),
             "to": text("The first instant after.", format="date-time"),
         },
         time_zone=ref("TimeZone"),

@@ -14,10 +14,10 @@ _ASKED = figure("Hits that came with `Sec-GPC: 1` or `DNT: 1`, where that is not
 _TOTALS = {
     "unique_ips": or_null(count(""), "Client addresses, estimate. Null in a range."),
     "dropped_gpc": or_null(
-        count(""), "Opens or views with `Sec-GPC: 1` or `DNT: 1` that were not kept. Null in a range."
+        count(""), "Requests with `Sec-GPC: 1` or `DNT: 1` that were not kept. Null in a range."
     ),
     "dropped_opted_out": or_null(
-        count(""), "Opens or views of browsers with the opt-out cookie, not kept. Null in a range."
+        count(""), "Requests of browsers with the opt-out cookie, not kept. Null in a range."
     ),
 }
 _START = text("First instant of the interval, with the zone's offset.", format="date-time")

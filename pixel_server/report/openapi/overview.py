@@ -51,7 +51,7 @@ PATHS = {
 
 SCHEMAS = {
     "InOverview": answer(
-        ("unique_opens", "unique_visitors"),
+        ("unique_opens_person", "unique_visitors"),
         campaign=ref("CampaignId"),
         name=text("Of the campaign."),
         kind=choice(("email", "web"), "Of the campaign."),
@@ -59,7 +59,7 @@ SCHEMAS = {
         sent=or_null(count(""), "As in `Stats`."),
         open_rate=or_null({"type": "object"}, "As in `Stats`."),
         over={"type": "boolean", "description": "As in `Stats`."},
-        unique_opens=or_null(count(""), "Of mail, of all time, as in `Stats`."),
+        unique_opens_person=or_null(count(""), "Of mail, of all time, as in `Stats`."),
         unique_visitors=or_null(count(""), "Of pages, of all time, as in `Stats`."),
         days=array(
             or_null(count(""), "Null: not kept any more."),
