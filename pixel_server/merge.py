@@ -73,7 +73,7 @@ class List:
             text = self._first.decode("utf-8-sig").rstrip("\r\n")
         except UnicodeDecodeError:
             raise ListError("its first line is not UTF-8") from None
-        self.delimiter = next((mark for mark in DELIMITERS if mark in text), ",")
+        self.delimiter = delimiter_of(text, self._column)
         try:
             columns = [name.strip() for name in _fields(text, self.delimiter)]
         except ValueError as error:
@@ -218,6 +218,16 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def delimiter_of(header: str, column: str) -> str:
+    """What stands between the columns: under which one is so called, else the first mark that there is."""
+    there = [mark for mark in DELIMITERS if mark in header]
+    for mark in there:
+        with contextlib.suppress(ValueError):
+            if _place([name.strip() for name in _fields(header, mark)], column) is not None:
+                return mark
+    return there[0] if there else ","
 
 
 def _place(columns: list[str], wanted: str) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pixel_server import keys, lists, people, withdrawals
@@ -14,7 +14,8 @@ from pixel_server.store import AsyncRedis
 
 FIELDS = ("key", "recipient", "name", "campaigns", "last_open_person")
 
-Hash = dict[bytes, bytes]
+Key = Callable[[int, str, int], str]
+"""The name of a campaign's hash: of a shard, a campaign and a bucket."""
 
 
 class Source(NamedTuple):
@@ -51,11 +52,15 @@ async def rows(
     step = min(AT_ONCE, most)
     while start < end:
         places = range(start, min(start + step, end)) if sources else range(start, end)
-        found = await _read(store, sources, places)
-        step = next_step(step, sum(len(one) for pair in found for hashes in pair for one in hashes), most)
-        quiet: list[tuple[int, bytes, int, int]] = []
-        for place, (listed, opened) in zip(places, found, strict=False):
-            quiet += ((place, *one) for one in _quiet(sources, listed, opened, span))
+        mailed = await _mailed(store, sources, places, span)
+        opened = await _last_opens(store, sources, mailed)
+        step = next_step(step, sum(map(len, mailed.values())), most)
+        quiet = [
+            (place, recipient, mails[recipient], last)
+            for place, mails in mailed.items()
+            for recipient in sorted(mails)
+            if (last := opened.get(recipient, 0)) < span.since
+        ]
         gone = await withdrawals.held(store, secrets, (one[1] for one in quiet))
         quiet = [one for one in quiet if one[1] not in gone]
         names = await _names(store, sources, quiet)
@@ -63,43 +68,64 @@ async def rows(
         yield start, [_row(recipient, mails, last, names) for _, recipient, mails, last in quiet]
 
 
-async def _read(
-    store: AsyncRedis, sources: Sequence[Source], places: Sequence[int]
-) -> list[tuple[list[Hash], list[Hash]]]:
-    """For each place, by campaign: who is listed, and who opened."""
-    pipe = store.pipeline(transaction=False)
-    for place in places if sources else ():
+async def _holding(
+    store: AsyncRedis, key: Key, sources: Sequence[Source], places: Iterable[int]
+) -> list[Source]:
+    """Those that hold something at any of these places: of many campaigns, most hold nothing."""
+    shards: dict[int, list[int]] = {}
+    for place in places:
         shard, bucket = divmod(place, keys.PEOPLE_BUCKETS)
-        for kind in (keys.listed, keys.people):
-            for source in sources:
-                pipe.hgetall(kind(shard, source.id, bucket))
+        shards.setdefault(shard, []).append(bucket)
+    pipe = store.pipeline(transaction=False)
+    for source in sources if shards else ():
+        for shard, buckets in shards.items():
+            pipe.exists(*(key(shard, source.id, bucket) for bucket in buckets))
     found = iter(await pipe.execute())
-    count = len(sources)
-    return [
-        ([next(found) for _ in range(count)], [next(found) for _ in range(count)])
-        for _ in (places if sources else ())
-    ]
+    return [source for source in sources if sum(next(found) for _ in shards)] if shards else []
 
 
-def _quiet(
-    sources: Sequence[Source], listed: list[Hash], opened: list[Hash], span: Span
-) -> list[tuple[bytes, int, int]]:
-    """(recipient key, mails, last open by a person (s) or 0) of those of one place who had mail and did not
-    open."""
+async def _mailed(
+    store: AsyncRedis, sources: Sequence[Source], places: Sequence[int], span: Span
+) -> dict[int, dict[bytes, int]]:
+    """By place, who had mail in this time, and how many."""
+    used = await _holding(store, keys.listed, sources, places)
+    pipe = store.pipeline(transaction=False)
+    for place in places if used else ():
+        shard, bucket = divmod(place, keys.PEOPLE_BUCKETS)
+        for source in used:
+            pipe.hgetall(keys.listed(shard, source.id, bucket))
+    found = iter(await pipe.execute())
     since, now = span
-    mails: dict[bytes, int] = {}
+    mailed: dict[int, dict[bytes, int]] = {}
+    for place in places if used else ():
+        mails: dict[bytes, int] = {}
+        for source in used:
+            is_sent = source.sent is not None and since <= source.sent <= now
+            for recipient, value in next(found).items():
+                day = lists.day_of(value)
+                if is_sent if day is None else since // DAY <= day <= now // DAY:
+                    mails[recipient] = mails.get(recipient, 0) + 1
+        if mails:
+            mailed[place] = mails
+    return mailed
+
+
+async def _last_opens(
+    store: AsyncRedis, sources: Sequence[Source], mailed: Mapping[int, Mapping[bytes, int]]
+) -> dict[bytes, int]:
+    """When a person last opened any mail of theirs (s), of those who did."""
+    used = await _holding(store, keys.people, sources, mailed)
+    pipe = store.pipeline(transaction=False)
+    asked = [(place, source, list(mails)) for place, mails in mailed.items() for source in used]
+    for place, source, recipients in asked:
+        shard, bucket = divmod(place, keys.PEOPLE_BUCKETS)
+        pipe.hmget(keys.people(shard, source.id, bucket), recipients)
     last: dict[bytes, int] = {}
-    for source, members in zip(sources, listed, strict=True):
-        is_sent = source.sent is not None and since <= source.sent <= now
-        for recipient, value in members.items():
-            day = lists.day_of(value)
-            if is_sent if day is None else since // DAY <= day <= now // DAY:
-                mails[recipient] = mails.get(recipient, 0) + 1
-    for records in opened:
-        for recipient in records.keys() & mails.keys():
-            last_person = people.unpack(records[recipient]).last_person
-            last[recipient] = max(last_person, last.get(recipient, 0))
-    return [(who, mails[who], last.get(who, 0)) for who in sorted(mails) if last.get(who, 0) < since]
+    for (_, _, recipients), values in zip(asked, await pipe.execute(), strict=True):
+        for recipient, value in zip(recipients, values, strict=True):
+            if at := people.unpack(value).last_person:
+                last[recipient] = max(at, last.get(recipient, 0))
+    return last
 
 
 async def _names(

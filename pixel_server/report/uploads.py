@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from pixel_server import audit, lists
 from pixel_server.links import check_recipient
 from pixel_server.lists import Put, Row
+from pixel_server.merge import delimiter_of
 from pixel_server.report import body
 from pixel_server.report.problems import Problem
 from pixel_server.secret import Secrets
@@ -27,7 +28,6 @@ from pixel_server.store import AsyncRedis
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 MAX_LINE = 16 << 10
 """Bytes. The longest good line, all of it written as escapes, has some 5,600."""
-DELIMITERS = ",;\t|"
 
 Parse = Callable[[bytes], Row | None]
 """Takes a line; None: it says nothing. ValueError: what is wrong with it."""
@@ -88,7 +88,7 @@ def _ndjson(column: str) -> Parse:
 def _header(line: bytes | None, column: str) -> Parse:
     try:
         text = (line or b"").decode("utf-8-sig")
-        delimiter = next((mark for mark in DELIMITERS if mark in text), ",")
+        delimiter = delimiter_of(text, column)
         columns = [name.strip().lower() for name in _fields(text, delimiter)]
     except ValueError:
         raise _refused("is not CSV in UTF-8") from None

@@ -78,6 +78,15 @@ def test_a_column_is_found_in_whatever_case(link):
     assert "no column 'recipient'" in link(b"RECIPIENT,Recipient\nada,ada\n")[0].stderr
 
 
+@pytest.mark.parametrize("header", ['"recipient";"name, first"', "recipient;Name, Vorname", "a,b\trecipient"])
+def test_a_comma_in_a_name_of_a_column_divides_nothing(link, header):
+    mark = "\t" if "\t" in header else ";"
+    row = mark.join(["ada@example.org"] * 2)
+    done, out, _ = link(f"{header}\n{row}\n".encode())
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert out.startswith(f"{header}{mark}pixel_url".encode())
+
+
 def test_a_list_from_standard_input(offline, tmp_path):
     out = tmp_path / "out"
     done = offline("link", "spring", "--recipients", "-", "--out", out, stdin=b"recipient\nada\n")

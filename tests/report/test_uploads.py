@@ -72,6 +72,7 @@ def test_a_list_with_names(mail, put, shown, opened, stats, client):
         "name;recipient\r\nAda;ada\r\n;bob",
         'Name,Recipient\n"Ada",ada\n\n"",bob\n\n',
         "\ufeffrecipient\tname\nada\tAda\nbob\t\n",
+        '"city, town";"recipient";"name"\nWien;ada;Ada\nBern;bob;\n',
     ],
 )
 def test_csv_as_programs_write_it(mail, put, shown, text):
