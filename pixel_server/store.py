@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -73,13 +74,37 @@ def connect(url: str, *, timeout: float = 5.0) -> Redis:
 
 def connect_async(url: str, *, timeout: float = 2.0) -> AsyncRedis:
     """The same for asyncio."""
-    return aioredis.Redis.from_url(
+    made = aioredis.Redis.from_url(
         url,
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
         retry=AsyncRetry(NoBackoff(), 0),
         protocol=2,
     )
+    pool = made.connection_pool
+    pool.connection_class = type("Told", (_Told, pool.connection_class), {})
+    return made
+
+
+class _Told:
+    """Of a connection: one that is closed while it is made is a Redis that is away. uvloop raises a bare
+    RuntimeError then, which redis-py passes on."""
+
+    async def connect(self) -> None:
+        with _away():
+            await super().connect()  # type: ignore[misc]
+
+    async def send_packed_command(self, *arguments: Any, **options: Any) -> None:
+        with _away():
+            await super().send_packed_command(*arguments, **options)  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def _away() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise redis.ConnectionError(str(error)) from error
 
 
 def shown(url: str) -> str:

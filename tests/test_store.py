@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 import redis
+import uvloop
 from starlette.testclient import TestClient
 
 from pixel_server import jobs, store
@@ -84,3 +88,27 @@ def test_secrets_are_made_for_nobodys_store_alone(tmp_path, settings, secrets):
     with pytest.raises(SecretsError, match="there are no secrets in"):
         store.secrets_for(settings, settings.redis_url)
     assert not (tmp_path / FILE).exists()
+
+
+def test_one_that_resets_connections_is_away():
+    """As a proxy whose Redis is gone: uvloop has an error of its own for it, which nobody would expect."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def reset() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken, _ = listening.accept()
+                    taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    taken.close()
+
+        threading.Thread(target=reset, daemon=True).start()
+
+        async def ask() -> None:
+            for _ in range(100):
+                async with store.connect_async(f"redis://127.0.0.1:{listening.getsockname()[1]}/0") as client:
+                    with pytest.raises(redis.ConnectionError):
+                        await client.ping()
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(ask())
+        listening.shutdown(socket.SHUT_RDWR)

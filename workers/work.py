@@ -43,6 +43,10 @@ class Worker(SimpleWorker):
     max_connection_wait_time = 1.0
     was_told = False
 
+    def _set_ip_address(self, connection: Redis) -> None:
+        """RQ asks Redis for it, and cannot read the answer where the path of a socket has a blank in it."""
+        self.ip_address = "unknown"
+
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """RQ can miss this, when Redis comes or goes just then, and would wait for a job for minutes."""
         self.was_told = True

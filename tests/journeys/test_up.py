@@ -479,8 +479,9 @@ def test_a_redis_of_ones_own_is_used_and_left_running(data: Path, redis_url: str
         assert client.ping()
 
 
-def test_a_data_directory_with_a_very_long_path(data: Path):
-    made = Stack(data / ("long" * 30) / "data")
+@pytest.mark.parametrize("name", ["long" * 30, "with a blank"])
+def test_a_data_directory_with_an_odd_path(data: Path, name: str):
+    made = Stack(data / name / "data")
     made.data.parent.mkdir()
     made.start()
     url = mail(made)
