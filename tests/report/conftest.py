@@ -14,6 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from pixel_server import app, jobs, store
+from pixel_server.collect import recorder
 from pixel_server.collect.stream import Stream
 from pixel_server.links import Minter
 from pixel_server.secret import Secrets
@@ -84,6 +85,7 @@ def site(
     """The app on that clock, behind a client with the API key and an address. On a busy machine Redis may be
     late: it waits, so that each hit is recorded at its first try."""
     monkeypatch.setattr(app, "Stream", lambda url, within=0.0: Stream(url, within=10.0))
+    monkeypatch.setattr(recorder, "ANSWER_WITHIN", 10.0)
     queue = jobs.queue(store.connect(settings.redis_url))
     with TestClient(
         app.create_app(settings, secrets, store.connect_async(settings.redis_url), queue, clock),
