@@ -63,7 +63,7 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._patience is not None:
             self._patience.cancel()
-        self._is_read()
+        self._stop_waiting()
         super().connection_lost(exc)
         self._hang_up()
         if self._running is not None:
@@ -72,14 +72,14 @@ class Protocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not read what is answered."""
         super().pause_writing()
-        self._is_read()
+        self._stop_waiting()
         self._unread = self.loop.call_later(READ_WITHIN, self.transport.abort)
 
     def resume_writing(self) -> None:
-        self._is_read()
+        self._stop_waiting()
         super().resume_writing()
 
-    def _is_read(self) -> None:
+    def _stop_waiting(self) -> None:
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None

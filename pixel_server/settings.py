@@ -305,25 +305,9 @@ class Settings:
         return settings
 
 
-PATHS = frozenset(
-    {
-        *(
-            "o",
-            "p",
-            "p.js",
-            "api",
-            "privacy",
-            "healthz",
-            "readyz",
-            "static",
-            "s",
-            "sign-in",
-            "sign-out",
-            "new",
-        ),
-        *("compare", "campaigns", "keys", "recipients", "withdrawals", "kept", "audit"),
-    }
-)
+_OF_ALL = ("o", "p", "p.js", "api", "privacy", "healthz", "readyz", "static", "s", "sign-in", "sign-out")
+_OF_PAGES = ("new", "compare", "campaigns", "keys", "recipients", "withdrawals", "kept", "audit")
+PATHS = frozenset(_OF_ALL + _OF_PAGES)
 """What paths of this server begin with."""
 
 

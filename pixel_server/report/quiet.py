@@ -52,9 +52,9 @@ async def rows(
     step = min(AT_ONCE, most)
     while start < end:
         places = range(start, min(start + step, end)) if sources else range(start, end)
-        mailed = await _mailed(store, sources, places, span)
+        mailed, read = await _mailed(store, sources, places, span)
         opened = await _last_opens(store, sources, mailed)
-        step = next_step(step, sum(map(len, mailed.values())), most)
+        step = next_step(step, read, most)
         quiet = [
             (place, recipient, mails[recipient], last)
             for place, mails in mailed.items()
@@ -86,8 +86,8 @@ async def _holding(
 
 async def _mailed(
     store: AsyncRedis, sources: Sequence[Source], places: Sequence[int], span: Span
-) -> dict[int, dict[bytes, int]]:
-    """By place, who had mail in this time, and how many."""
+) -> tuple[dict[int, dict[bytes, int]], int]:
+    """(by place, who had mail in this time, and how many; how many were looked at)."""
     used = await _holding(store, keys.listed, sources, places)
     pipe = store.pipeline(transaction=False)
     for place in places if used else ():
@@ -97,17 +97,20 @@ async def _mailed(
     found = iter(await pipe.execute())
     since, now = span
     mailed: dict[int, dict[bytes, int]] = {}
+    read = 0
     for place in places if used else ():
         mails: dict[bytes, int] = {}
         for source in used:
             is_sent = source.sent is not None and since <= source.sent <= now
-            for recipient, value in next(found).items():
+            members = next(found)
+            read += len(members)
+            for recipient, value in members.items():
                 day = lists.day_of(value)
                 if is_sent if day is None else since // DAY <= day <= now // DAY:
                     mails[recipient] = mails.get(recipient, 0) + 1
         if mails:
             mailed[place] = mails
-    return mailed
+    return mailed, read
 
 
 async def _last_opens(
