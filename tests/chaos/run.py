@@ -1,27 +1,43 @@
-"""The long chaos: at least 200 kills.
+"""The long chaos: every scenario, or the named ones, one after the other.
 
 make chaos
-make chaos CHAOS="--seed 7 --kills 50"
+make chaos CHAOS="--seed 7 --kills 50 --only kills"
+
+A scenario is a module here with `run(seed, log, **options) -> Outcome`. The exit code is 1 if one failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import time
 
-from tests.chaos.story import Story
+SCENARIOS = {
+    "kills": "tests.chaos.story",
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument(
+        "--kills", type=int, default=200, help="how many processes the scenario `kills` kills"
+    )
+    parser.add_argument("--only", nargs="*", choices=SCENARIOS, default=list(SCENARIOS))
     chosen = parser.parse_args()
     print(f"seed {chosen.seed}", flush=True)
-    result = Story(chosen.seed, log=True).tell(chosen.kills)
-    print(result.table())
-    sys.exit(bool(result.lost or result.doubled))
+    failed = []
+    for name in chosen.only:
+        print(f"-- {name}", flush=True)
+        options = {"kills": chosen.kills} if name == "kills" else {}
+        outcome = importlib.import_module(SCENARIOS[name]).run(chosen.seed, log=True, **options)
+        print(outcome.table(), flush=True)
+        if outcome.failed:
+            failed.append(name)
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    sys.exit(bool(failed))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ counted, and for each recipient must hold: answered 2xx <= counted <= sent.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import random
@@ -17,52 +16,25 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import redis
 
-from pixel_server import keys, people, shards, store
+from pixel_server import keys, store
 from pixel_server.collect.spool import status
-from pixel_server.links import Minter
 from pixel_server.secret import Secrets
-from pixel_server.tokens import read
+from tests.chaos.ledger import SHARDS, Ledger
+from tests.chaos.outcome import Outcome
 from tests.chaos.proxy import Proxy
-from tests.load import Request, flood
 from tests.stack import Stack, free_port, until
 
-RECIPIENTS = 500
-CONNECTIONS = 6
 TMPFS = "400k"
-SHARDS = 4
 
 
-@dataclass
-class Result:
-    """What came out. ratio: answered, counted and sent, over all recipients."""
-
-    seed: int
-    kills: Counter[str] = field(default_factory=Counter)
-    others: Counter[str] = field(default_factory=Counter)
-    sent: int = 0
-    answered: int = 0
-    counted: int = 0
-    lost: int = 0
-    doubled: int = 0
-    refused: int = 0
-
-    def table(self) -> str:
-        rows = [("seed", self.seed), ("kill -9", sum(self.kills.values()))]
-        rows += [(f"  of {name}", count) for name, count in sorted(self.kills.items())]
-        rows += sorted(self.others.items())
-        rows += [("requests sent", self.sent), ("answered `recorded`", self.answered)]
-        rows += [("answered 503", self.refused), ("counted", self.counted)]
-        rows += [("lost", self.lost), ("doubled", self.doubled)]
-        return "\n".join(["| what | how many |", "| --- | ---: |", *(f"| {n} | {c} |" for n, c in rows)])
+def run(seed: int, log: bool = False, kills: int = 200) -> Outcome:
+    return Story(seed, log).tell(kills)
 
 
 class Story:
@@ -71,16 +43,15 @@ class Story:
     def __init__(self, seed: int, log: bool = False) -> None:
         self._draw = random.Random(seed)
         self._log = log
-        self._result = Result(seed)
+        self._result = Outcome("kills", seed)
         self._data = Path(tempfile.mkdtemp(prefix="px-"))
         self._spool = self._data / "spool"
         self._stack = Stack(self._data, PIXEL_API_KEY="key-of-the-chaos-test")
         self._second: subprocess.Popen[bytes] | None = None
         self._second_port = free_port()
-        self._requests: list[Request] = []
-        self._over = threading.Event()
+        self._ledger: Ledger | None = None
 
-    def tell(self, kills: int) -> Result:
+    def tell(self, kills: int) -> Outcome:
         mounted = self._mount()
         try:
             self._stack.start()
@@ -88,27 +59,35 @@ class Story:
             self._redis_url = url.split('"redis_url": "')[1].split('"')[0]
             self._proxy = Proxy(unquote(urlsplit(self._redis_url).path))
             self._start_second()
-            self._minter = Minter(self._stack.address, Secrets.load(self._data))
-            client = threading.Thread(target=self._ask)
-            client.start()
-            while sum(self._result.kills.values()) < kills:
+            self._ledger = Ledger(
+                self._result.seed,
+                self._stack.address,
+                Secrets.load(self._data),
+                lambda: (self._stack.port, self._second_port),
+            )
+            self._ledger.start()
+            while self._kills() < kills:
                 self._act()
                 self._start_second()
-            self._over.set()
-            client.join()
+            self._ledger.stop()
             self._settle()
-            self._count()
+            self._ledger.compare(self._redis_url, self._result)
+            self._result.figures["kill -9"] = self._kills()
         except BaseException:
             print(self._stack.output()[-5000:])
             raise
         finally:
-            self._over.set()
+            if self._ledger is not None:
+                self._ledger.stop()
             self._end()
             if mounted:
                 subprocess.run(["umount", str(self._spool)], check=False)
             shutil.rmtree(self._data, ignore_errors=True)
             self._stack.log.unlink(missing_ok=True)
         return self._result
+
+    def _kills(self) -> int:
+        return sum(count for what, count in self._result.events.items() if what.startswith("kill -9 of"))
 
     def _act(self) -> None:
         """One thing that happens, and a pause."""
@@ -144,14 +123,14 @@ class Story:
             self._say(f"kill -9 {name}")
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-                self._result.kills[name] += 1
+                self._result.events[f"kill -9 of {name}"] += 1
 
     def _kill_up(self) -> None:
         self._say("kill -9 up")
         assert self._stack.process is not None
         self._stack.process.kill()
         self._stack.process.wait()
-        self._result.kills["up"] += 1
+        self._result.events["kill -9 of up"] += 1
         self._stack.start()
 
     def _restart(self) -> None:
@@ -159,13 +138,13 @@ class Story:
         self._stop_second()
         assert self._stack.stop() == 0
         self._stack.start()
-        self._result.others["restarts"] += 1
+        self._result.events["restarts"] += 1
 
     def _hang(self) -> None:
         self._say("redis hangs for 10 s")
         with self._stopped():
             time.sleep(10)
-        self._result.others["hangs of redis, 10 s"] += 1
+        self._result.events["hangs of redis, 10 s"] += 1
 
     def _lose_replies(self) -> None:
         self._say("a reply is lost")
@@ -173,7 +152,7 @@ class Story:
         for _ in range(self._draw.randrange(1, 5)):
             self._proxy.lose_next_reply()
             time.sleep(0.3)
-        self._result.others["replies lost"] += self._proxy.cuts - before
+        self._result.events["replies lost"] += self._proxy.cuts - before
 
     def _fill(self) -> None:
         """Redis hangs, and there is no room on the spool's disk."""
@@ -189,7 +168,7 @@ class Story:
             time.sleep(2)
             filler.unlink()
             time.sleep(1)
-        self._result.others["full disks"] += 1
+        self._result.events["full disks"] += 1
 
     @contextlib.contextmanager
     def _stopped(self):
@@ -202,29 +181,6 @@ class Story:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
-
-    def _ask(self) -> None:
-        """The client: bursts to both web processes, until it is over."""
-        draw = random.Random(self._result.seed + 1)
-
-        def burst(port: int) -> list[Request]:
-            found = []
-            for _ in range(60):
-                path = urlsplit(self._minter.url("chaos", f"r{draw.randrange(RECIPIENTS)}")).path
-                found.append(Request(f"http://127.0.0.1:{port}{path}"))
-            return found
-
-        async def both() -> None:
-            while not self._over.is_set():
-                first, second = burst(self._stack.port), burst(self._second_port)
-                self._requests += first + second
-                await asyncio.gather(
-                    flood("127.0.0.1", self._stack.port, first, CONNECTIONS),
-                    flood("127.0.0.1", self._second_port, second, CONNECTIONS),
-                )
-                await asyncio.sleep(0.01)
-
-        asyncio.run(both())
 
     def _start_second(self) -> None:
         if self._second is not None and self._second.poll() is None:
@@ -251,27 +207,6 @@ class Story:
         self._start_second()
         with store.connect(self._redis_url, timeout=10) as client:
             until(lambda: _quiet(client, self._spool), within=90, every=0.3)
-
-    def _count(self) -> None:
-        secrets = Secrets.load(self._data)
-        sent: Counter[bytes] = Counter()
-        answered: Counter[bytes] = Counter()
-        for request in self._requests:
-            token = urlsplit(request.url).path[3:-4].encode()
-            key = read(token, secrets.signing)[2]
-            sent[key] += request.answer.sent
-            answered[key] += request.answer.stored
-            self._result.refused += request.answer.status == 503
-        with store.connect(self._redis_url) as client:
-            for key in sent:
-                name = keys.people(shards.of_key(key, SHARDS), "chaos", people.bucket(key))
-                counted = people.unpack(client.hget(name, key)).opens
-                self._result.counted += counted
-                self._result.lost += max(0, answered[key] - counted)
-                self._result.doubled += max(0, counted - sent[key])
-            totals = [client.hgetall(keys.total(shard, "chaos")) for shard in range(SHARDS)]
-        assert sum(int(total.get(b"opens", 0)) for total in totals) == self._result.counted
-        self._result.sent, self._result.answered = sent.total(), answered.total()
 
     def _mount(self) -> bool:
         self._spool.mkdir(mode=0o700)
