@@ -24,10 +24,10 @@ FORMAT = 1
 ALL = "all"
 CLIENT, DEVICE, COUNTRY, DELAY, PAGE, VISIT = "c", "d", "n", "t", "p", "v"
 """First letters of labels: of what they are the name, or the bin: DELAY of a time to open, PAGE and VISIT of
-a time on a page and of a visit."""
+a time on a page and of a visit. Stored in every label: append only."""
 
 _BINS = 8
-"""A doubling."""
+"""Bins in which a time doubles. Stored labels hold the number of a bin: never change this."""
 MOST_BIN = 250
 ERROR = 2 ** (0.5 / _BINS) - 1
 """Relative error of a time that is read from its bin, at most."""

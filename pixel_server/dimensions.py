@@ -38,7 +38,7 @@ MOST_NAME = 160
 NONE = "(none)"
 
 Names = dict[str, list[int]]
-"""[views, visits] by name."""
+"""[views, visits] by name. Append only: stored counts are read by these two positions."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, Names]).decode

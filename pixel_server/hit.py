@@ -41,8 +41,9 @@ class Hit(msgspec.Struct, array_like=True, frozen=True, gc=False):
     Of a page: visitor: 8 bytes, the hash of an id that the page gave or a cookie held, none without. view: 8
     bytes that name one view, where `p.js` sent it. spent: ms that this view was visible so far; such a hit is
     a report, and no view; -1: none. visits: how many visits the cookie counted, this one included; 0: there
-    is no cookie. is_new: the cookie's id was made with this request. Fields may be added at the end, with a
-    default.
+    is no cookie. is_new: the cookie's id was made with this request.
+
+    Append only: stored hits are read by the position of each field. Add a field at the end, with a default.
     """
 
     time: int

@@ -33,7 +33,7 @@ _decode = msgspec.msgpack.Decoder(tuple[int, str, str | None]).decode
 
 
 class Row(NamedTuple):
-    """One line of a list."""
+    """One line of a list. Stored after the format in this order: append only."""
 
     recipient: str
     name: str | None

@@ -3,8 +3,9 @@
 msgpack of [format, flags + 16 * delay, first open, seconds from first to last open, opens; then, without
 zeros at the end: opens of a person, seconds from the first open to the first of these, opens by prefetch, by
 a scanner, seconds from the last open of a person to the last open]; times in seconds since 1970. Format 1 had
-neither delay nor the last of these, format 2 not the flag SEEN. Recipients lie in small hashes
-(`keys.people`), by three hex digits of their key.
+neither delay nor the last of these, format 2 not the flag SEEN. Append only: a stored recipient is read by
+these positions, so a new value goes to the end of the list. Recipients lie in small hashes (`keys.people`),
+by three hex digits of their key.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from pixel_server.verdicts import ELIGIBLE, Class
 FORMAT, DAY_FORMAT = 3, 1
 TOP, BOTTOM, HIDDEN, SEEN = 1, 2, 4, 8
 """Flags: which part of the mail was loaded, beside the single pixel; the client loads all by machine; the
-lower part was loaded for what looked like a person or a proxy, as long as no other hits said otherwise."""
+lower part was loaded for what looked like a person or a proxy, as long as no other hits said otherwise.
+Stored: append only, and the next flag needs a new format, as the bits above hold the delay."""
 OLD = 16
 """Of what was packed before there was SEEN; never packed."""
 

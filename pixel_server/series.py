@@ -1,6 +1,6 @@
 """Counts over time, packed: 15-minute buckets in UTC, and days of the campaign's own zone.
 
-A cell is a list of counts in the order of COUNTS, without the zeros at its end. One value holds the cells
+A cell is a list of counts at their POSITIONS, without the zeros at its end. One value holds the cells
 of a day (by number of the quarter hour, 0 to 95) or of a month (by day, 1 to 31): msgpack of
 [format, {number: cell}].
 """
@@ -14,30 +14,47 @@ import msgspec
 from pixel_server.verdicts import CLASSES
 
 FORMAT = 1
-COUNTS = (
-    "hits",
-    "opens",
-    "unique_opens",
-    "views",
-    "opens_anonymous",
-    "hits_gpc",
-    "unique_opens_person",
-    *(f"hits_{name}" for name in CLASSES),
-    "views_bot",
-    "views_no_visitor",
-    "views_no_visit",
-    "visits",
-    "bounces",
-    "visits_new",
-    "visits_returning",
-)
-HITS, OPENS, UNIQUE_OPENS, VIEWS, OPENS_ANONYMOUS, HITS_GPC, UNIQUE_OPENS_PERSON = range(7)
-OF_CLASS = {name: place for place, name in enumerate(CLASSES, 7)}
-"""Where hits of a class stand in a cell."""
-_END = 7 + len(CLASSES)
-VIEWS_BOT, VIEWS_NO_VISITOR, VIEWS_NO_VISIT, VISITS, BOUNCES, VISITS_NEW, VISITS_RETURNING = range(
-    _END, _END + 7
-)
+POSITIONS = {
+    "hits": 0,
+    "opens": 1,
+    "unique_opens": 2,
+    "views": 3,
+    "opens_anonymous": 4,
+    "hits_gpc": 5,
+    "unique_opens_person": 6,
+    "hits_person": 7,
+    "hits_proxy": 8,
+    "hits_prefetch": 9,
+    "hits_scanner": 10,
+    "hits_own": 11,
+    "hits_unknown": 12,
+    "views_bot": 13,
+    "views_no_visitor": 14,
+    "views_no_visit": 15,
+    "visits": 16,
+    "bounces": 17,
+    "visits_new": 18,
+    "visits_returning": 19,
+}
+"""Position of each count in a stored cell. Append only: every stored day is read by these positions. A new
+count, also that of a new verdict class, takes the next free number. No position is moved or used again."""
+COUNTS = tuple(POSITIONS)
+HITS = POSITIONS["hits"]
+OPENS = POSITIONS["opens"]
+UNIQUE_OPENS = POSITIONS["unique_opens"]
+VIEWS = POSITIONS["views"]
+OPENS_ANONYMOUS = POSITIONS["opens_anonymous"]
+HITS_GPC = POSITIONS["hits_gpc"]
+UNIQUE_OPENS_PERSON = POSITIONS["unique_opens_person"]
+VIEWS_BOT = POSITIONS["views_bot"]
+VIEWS_NO_VISITOR = POSITIONS["views_no_visitor"]
+VIEWS_NO_VISIT = POSITIONS["views_no_visit"]
+VISITS = POSITIONS["visits"]
+BOUNCES = POSITIONS["bounces"]
+VISITS_NEW = POSITIONS["visits_new"]
+VISITS_RETURNING = POSITIONS["visits_returning"]
+OF_CLASS = {name: POSITIONS[f"hits_{name}"] for name in CLASSES}
+"""Position of the count of hits with a verdict of this class."""
 QUARTER = 900
 DAY = 86_400
 

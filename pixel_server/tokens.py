@@ -41,7 +41,7 @@ _ENDS = (b"", _ALPHABET), (b"", b""), (b"==", _ALPHABET[::16]), (b"=", _ALPHABET
 
 
 class Mode(IntEnum):
-    """How much is kept of a recipient, least first."""
+    """How much is kept of a recipient, least first. Signed into links and stored in hits: append only."""
 
     OFF = 0
     COUNT = 1
@@ -54,7 +54,7 @@ MODES = tuple(mode.name.lower() for mode in Mode)
 
 
 class Part(IntEnum):
-    """Which pixel of the mail."""
+    """Which pixel of the mail. Signed into links and stored in hits: append only."""
 
     SINGLE = 0
     TOP = 1

@@ -23,14 +23,17 @@ MINUTE = 60_000
 """ms"""
 KEPT = 5
 SCANNER, PERSON, UNKNOWN, APART = 0, 1, 2, 3
-"""What a hit is counted as. APART: of a person, and no part of any burst."""
+"""What a hit is counted as. APART: of a person, and no part of any burst. Stored in traces: append only."""
 
 _CHUNK = 1000
 
 
 class Trace(msgspec.Struct, array_like=True, gc=False):
     """at: ms within its minute. address: a hash. rule, labels, delay: what it is counted under. Of an APART
-    one only time and delay are kept."""
+    one only time and delay are kept.
+
+    Append only: stored traces are read by the position of each field. Add a field at the end, with a default.
+    """
 
     at: int
     address: int

@@ -39,7 +39,10 @@ _CHUNK = 1000
 
 
 class Seen(msgspec.Struct, array_like=True, gc=False):
-    """A view. at: ms. time: bin of the time on its page that is counted, 0: none. is_reported: by `p.js`."""
+    """A view. at: ms. time: bin of the time on its page that is counted, 0: none. is_reported: by `p.js`.
+
+    Append only: stored visits are read by the position of each field. Add a field at the end, with a default.
+    """
 
     view: bytes
     at: int
@@ -52,6 +55,8 @@ class Visit(msgspec.Struct, array_like=True):
 
     entry, exit: pages. exit_at: when that page was viewed, ms. source: see `dimensions`. aliases: other
     hashes of the visitor. is_told: it is counted as new or returning.
+
+    Append only: stored visits are read by the position of each field. Add a field at the end, with a default.
     """
 
     start: int

@@ -1,0 +1,265 @@
+"""Every value that is stored by position, with its positions written out by hand.
+
+A failure here means that stored data would be read wrongly. Do not change a number below: append instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pytest
+
+from pixel_server import breakdown, dimensions, hit, lists, people, series, tokens, traces, visits
+from pixel_server.collect import cookie, spool
+from pixel_server.hit import Hit
+from pixel_server.people import Person
+from pixel_server.traces import Trace
+from pixel_server.verdicts import CLASSES
+from pixel_server.visits import Seen, Visit
+
+packed = msgspec.msgpack.encode
+
+
+def test_series_positions_of_counts_are_fixed():
+    assert series.POSITIONS == {
+        "hits": 0,
+        "opens": 1,
+        "unique_opens": 2,
+        "views": 3,
+        "opens_anonymous": 4,
+        "hits_gpc": 5,
+        "unique_opens_person": 6,
+        "hits_person": 7,
+        "hits_proxy": 8,
+        "hits_prefetch": 9,
+        "hits_scanner": 10,
+        "hits_own": 11,
+        "hits_unknown": 12,
+        "views_bot": 13,
+        "views_no_visitor": 14,
+        "views_no_visit": 15,
+        "visits": 16,
+        "bounces": 17,
+        "visits_new": 18,
+        "visits_returning": 19,
+    }
+    assert {name: series.COUNTS[position] for name, position in series.POSITIONS.items()} == {
+        name: name for name in series.POSITIONS
+    }
+
+
+def test_series_constants_are_the_positions_of_their_names():
+    assert (series.HITS, series.OPENS, series.UNIQUE_OPENS, series.VIEWS) == (0, 1, 2, 3)
+    assert (series.OPENS_ANONYMOUS, series.HITS_GPC, series.UNIQUE_OPENS_PERSON) == (4, 5, 6)
+    assert (series.VIEWS_BOT, series.VIEWS_NO_VISITOR, series.VIEWS_NO_VISIT) == (13, 14, 15)
+    assert (series.VISITS, series.BOUNCES, series.VISITS_NEW, series.VISITS_RETURNING) == (16, 17, 18, 19)
+
+
+def test_series_position_of_each_verdict_class_is_fixed():
+    wanted = {"person": 7, "proxy": 8, "prefetch": 9, "scanner": 10, "own": 11, "unknown": 12}
+    assert wanted == series.OF_CLASS
+    assert set(CLASSES) == set(series.OF_CLASS)
+
+
+def test_series_stored_day_is_read_by_position():
+    cell = list(range(100, 120))
+    assert series.pack({3: cell}) == packed([1, {3: cell}])
+    assert series.unpack(packed([1, {3: cell}])) == {3: cell}
+
+
+@dataclass
+class Layout:
+    """One stored value. packed: as `decode` reads it and `encode` writes it. fields: each by its name."""
+
+    name: str
+    packed: Any
+    value: Any
+    fields: dict[str, Any]
+    encode: Any
+    decode: Any
+
+
+HIT = [
+    *(1_790_000_000_123, "spring", "o", "GET", 3, 1_790_000_000, b"8 bytes!", b"visitor!", b"\x7f\0\0\1"),
+    *("agent", "referrer", "language", "gpc", "dnt", "purpose", "page", "page referrer"),
+    *(b"the view", 1500, 2, True),
+]
+HIT_FIELDS = {
+    "time": 1_790_000_000_123,
+    "campaign": "spring",
+    "kind": "o",
+    "method": "GET",
+    "flags": 3,
+    "token_time": 1_790_000_000,
+    "recipient": b"8 bytes!",
+    "visitor": b"visitor!",
+    "address": b"\x7f\0\0\1",
+    "agent": "agent",
+    "referrer": "referrer",
+    "language": "language",
+    "gpc": "gpc",
+    "dnt": "dnt",
+    "purpose": "purpose",
+    "page": "page",
+    "page_referrer": "page referrer",
+    "view": b"the view",
+    "spent": 1500,
+    "visits": 2,
+    "is_new": True,
+}
+
+VISIT = [
+    *(1000, 2000, b"visitor!", "/in", "/out", 1900, ["host", "source", "medium", "campaign"]),
+    *({"20260921": 4}, 4, 57, [[b"the view", 1100, 31, True]], [b"alias"], True),
+]
+VISIT_FIELDS = {
+    "start": 1000,
+    "last": 2000,
+    "visitor": b"visitor!",
+    "entry": "/in",
+    "exit": "/out",
+    "exit_at": 1900,
+    "source": ("host", "source", "medium", "campaign"),
+    "days": {"20260921": 4},
+    "views": 4,
+    "time": 57,
+    "seen": [Seen(view=b"the view", at=1100, time=31, is_reported=True)],
+    "aliases": [b"alias"],
+    "is_told": True,
+}
+
+TRACE = [59_123, 0x01020304, 1, "rule", True, 9, ["cFirefox", "nDE"]]
+TRACE_FIELDS = {
+    "at": 59_123,
+    "address": 0x01020304,
+    "kind": 1,
+    "rule": "rule",
+    "is_open": True,
+    "delay": 9,
+    "labels": ("cFirefox", "nDE"),
+}
+
+# [format, flags + 16 * delay, first, last - first, opens, opens of a person, first of a person - first,
+# opens by prefetch, by a scanner, last - last of a person]
+PERSON = [3, 5 + 16 * 21, 1_790_000_000, 900, 10, 4, 30, 3, 2, 60]
+PERSON_FIELDS = {
+    "first": 1_790_000_000,
+    "last": 1_790_000_900,
+    "opens": 10,
+    "flags": 5,
+    "person": 4,
+    "first_person": 1_790_000_030,
+    "prefetch": 3,
+    "scanner": 2,
+    "delay": 21,
+    "last_person": 1_790_000_840,
+}
+
+LAYOUTS = [
+    Layout("hit", HIT, Hit(**HIT_FIELDS), HIT_FIELDS, hit.encode, hit._decode_hit),
+    Layout(
+        "visit", [1, VISIT], Visit(**VISIT_FIELDS), VISIT_FIELDS, visits.pack, lambda v: visits._decode(v)[1]
+    ),
+    Layout(
+        "trace", TRACE, Trace(**TRACE_FIELDS), TRACE_FIELDS, packed, msgspec.msgpack.Decoder(Trace).decode
+    ),
+    Layout("recipient", PERSON, Person(**PERSON_FIELDS), PERSON_FIELDS, people.pack, people.unpack),
+    Layout(
+        "name",
+        [1, "anna@example.org", "Anna"],
+        lists.Row(recipient="anna@example.org", name="Anna"),
+        {"recipient": "anna@example.org", "name": "Anna"},
+        lists.pack,
+        lists.unpack,
+    ),
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+def test_positional_value_each_field_keeps_its_position(layout: Layout):
+    assert msgspec.msgpack.decode(layout.encode(layout.value)) == layout.packed
+    read = layout.decode(packed(layout.packed))
+    assert {name: getattr(read, name) for name in layout.fields} == layout.fields
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:3], ids=lambda layout: layout.name)
+def test_positional_struct_every_field_is_pinned(layout: Layout):
+    assert tuple(layout.fields) == type(layout.value).__struct_fields__
+
+
+def test_visits_alias_and_trace_list_stand_behind_the_format():
+    assert visits.pack(b"visitor!spring") == packed([1, b"visitor!spring"])
+    command = next(traces.write(0, {b"name": {7: [Trace(**TRACE_FIELDS)]}}, [(7, b"name")]))
+    assert command[2:] == (b"name", packed([1, [TRACE]]))
+
+
+def test_breakdown_stored_month_is_format_then_labels_by_day():
+    assert breakdown.pack({7: {"cFirefox": 2}}) == packed([1, {7: {"cFirefox": 2}}])
+    letters = (breakdown.CLIENT, breakdown.DEVICE, breakdown.COUNTRY, breakdown.DELAY)
+    assert letters == ("c", "d", "n", "t")
+    assert (breakdown.PAGE, breakdown.VISIT) == ("p", "v")
+
+
+def test_breakdown_bins_of_times_are_fixed():
+    assert [breakdown.delay_bin(seconds) for seconds in (-1, 0, 1, 60, 3600, 86_400)] == [
+        0,
+        1,
+        9,
+        48,
+        95,
+        132,
+    ]
+    assert [breakdown.span_bin(ms) for ms in (0, 100, 1000, 60_000, 3_600_000)] == [1, 1, 27, 74, 122]
+
+
+def test_dimensions_stored_day_is_format_then_views_and_visits_by_name():
+    assert dimensions.pack({"/a": [5, 2]}) == packed([1, {"/a": [5, 2]}])
+    assert dimensions.unpack(packed([1, {"/a": [5, 2]}])) == {"/a": [5, 2]}
+
+
+def test_dimensions_names_of_stored_fields_are_fixed():
+    assert (
+        *("page", "country", "browser", "system", "device", "language"),
+        *("entry_page", "referrer", "utm_source", "utm_medium", "utm_campaign", "exit_page"),
+    ) == dimensions.DIMENSIONS
+    assert dimensions.Source._fields == ("referrer", "utm_source", "utm_medium", "utm_campaign")
+
+
+def test_people_flags_and_day_of_mode_last_are_fixed():
+    assert (people.TOP, people.BOTTOM, people.HIDDEN, people.SEEN) == (1, 2, 4, 8)
+    assert people.pack_day(20_717) == packed([1, 20_717])
+
+
+def test_traces_kinds_are_fixed():
+    assert (traces.SCANNER, traces.PERSON, traces.UNKNOWN, traces.APART) == (0, 1, 2, 3)
+
+
+def test_hit_kinds_are_fixed():
+    assert (hit.EMAIL, hit.WEB) == ("o", "p")
+
+
+def test_tokens_flags_are_fixed():
+    modes = {"OFF": 0, "COUNT": 1, "LAST": 2, "PSEUDONYMOUS": 3, "IDENTIFIED": 4}
+    assert {mode.name: mode.value for mode in tokens.Mode} == modes
+    assert {part.name: part.value for part in tokens.Part} == {"SINGLE": 0, "TOP": 1, "BOTTOM": 2}
+    assert (tokens.SENDING, tokens.TEST) == (0x20, 0x40)
+    signed = tokens.Token("spring", 1, b"8 bytes!", tokens.Mode.LAST, tokens.Part.BOTTOM, True, True)
+    assert signed.flags == 0b0_1_1_10_010
+
+
+def test_spool_heads_are_fixed():
+    shapes = (spool._HEAD.format, spool._RECORD.format, spool._PAYLOAD.format)
+    assert shapes == (">8sIQI", ">4sIII", ">BHIQB")
+    batch = spool.Batch(
+        shard=3, producer="abc", sequence=7, data=hit.encode_batch([hit.encode(Hit(1, "a", "o", "GET"))])
+    )
+    assert spool._payload(batch)[:16] == bytes.fromhex("01 0003 00000001 0000000000000007 03")
+    assert spool._batch(spool._payload(batch)) == batch
+
+
+def test_cookie_body_is_fixed():
+    held = cookie.Cookie(id=b"8 bytes!", shard=3, first=1, last=2, visits=4)
+    wanted = b"\x01" + b"8 bytes!" + bytes.fromhex("03 00000001 00000002 0004")
+    assert cookie._BODY.pack(1, *held) == wanted
