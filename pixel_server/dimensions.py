@@ -25,12 +25,6 @@ from pixel_server.agents import OTHER, UNKNOWN
 from pixel_server.series import refuse_newer
 
 FORMAT = 1
-OF_READER = ("country", "browser", "system", "device", "language")
-OF_SOURCE = ("referrer", "utm_source", "utm_medium", "utm_campaign")
-OF_ENTRY = ("entry_page", *OF_SOURCE)
-PAGE, EXIT = "page", "exit_page"
-DIMENSIONS = (PAGE, *OF_READER, *OF_ENTRY, EXIT)
-
 MOST, LEFT = 400, 300
 """Names of one dimension, day and shard: of more, LEFT stay."""
 MOST_NAME = 160
@@ -44,19 +38,35 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, Names]).decode
 
 
-Reader = tuple[str, ...]
-"""A name of each of OF_READER."""
-Entry = tuple[str, tuple[str, str, str, str]]
-"""An entry page, and its source."""
+class Reader(NamedTuple):
+    """Who looks at a page: a name in each dimension. Its fields are the dimensions' names."""
+
+    country: str = UNKNOWN
+    browser: str = UNKNOWN
+    system: str = UNKNOWN
+    device: str = UNKNOWN
+    language: str = UNKNOWN
 
 
 class Source(NamedTuple):
-    """Where a visit came from. referrer: a host, NONE for one of the site's own, or none."""
+    """Where a visit came from. Its fields are the dimensions' names.
+
+    referrer: a host; NONE for one of the site's own, or if there was none. Stored in visits: append only.
+    """
 
     referrer: str = NONE
     utm_source: str = NONE
     utm_medium: str = NONE
     utm_campaign: str = NONE
+
+
+Entry = tuple[str, tuple[str, str, str, str]]
+"""An entry page, and its source."""
+OF_READER = Reader._fields
+OF_SOURCE = Source._fields
+OF_ENTRY = ("entry_page", *OF_SOURCE)
+PAGE, EXIT = "page", "exit_page"
+DIMENSIONS = (PAGE, *OF_READER, *OF_ENTRY, EXIT)
 
 
 def _none() -> list[int]:
@@ -67,7 +77,7 @@ def _none() -> list[int]:
 class Counted:
     """[views, visits] of a day, as they come: what is counted together stands together, until `spread`.
 
-    readers: by the names of OF_READER. entries: by entry page and source, as OF_ENTRY.
+    entries: by entry page and source, as OF_ENTRY.
     """
 
     pages: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(_none))
@@ -129,7 +139,9 @@ def spread(counted: Counted) -> dict[str, Names]:
 _NOTHING = [0, 0]
 
 
-def _spread(found: dict[str, Names], dimensions: tuple[str, ...], names: Reader, counts: list[int]) -> None:
+def _spread(
+    found: dict[str, Names], dimensions: tuple[str, ...], names: tuple[str, ...], counts: list[int]
+) -> None:
     views, visits = counts
     for dimension, one in zip(dimensions, names, strict=True):
         column = found[dimension]

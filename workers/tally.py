@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pixel_server.agents import UNKNOWN, reader
 from pixel_server.campaigns import Campaign
 from pixel_server.classify import Verdict
 from pixel_server.consent import Consent, Rule, allowed, asks
-from pixel_server.dimensions import Counted, Source
+from pixel_server.dimensions import Counted, Reader, Source
 from pixel_server.hit import Hit, Unreadable
 from pixel_server.people import Person, Taken
 from pixel_server.salts import Salts
@@ -42,6 +43,9 @@ TOP, BOTTOM = Part.TOP << 3, Part.BOTTOM << 3
 BUCKET = series.QUARTER * 1000
 ADDRESS = (0, 4, 16)
 """Bytes it has."""
+
+_KINDS = {hit.EMAIL: "email", hit.WEB: "web"}
+"""The kind of campaign by the kind of its hits."""
 
 NO_OPEN, OPEN, ANONYMOUS, CLOSED = range(4)
 """What a hit counts as. CLOSED: an open of a campaign whose time to keep recipients is over."""
@@ -119,8 +123,7 @@ class View(msgspec.Struct, gc=False):
 
     newest: time of the newest hit by then, ms. visitor: b"" for none. others: hashes that its visit may be
     found under too. cookieless: what the same visitor's would be without a cookie, b"" where that is the same
-    or not known. id: names the view, b"" for none. visits: as the cookie says. reader: see
-    `dimensions.OF_READER`.
+    or not known. id: names the view, b"" for none. visits: as the cookie says.
     """
 
     sums: Sums
@@ -134,7 +137,7 @@ class View(msgspec.Struct, gc=False):
     spent: int
     visits: int
     page: str = ""
-    reader: tuple[str, ...] = ()
+    reader: Reader = Reader()
     source: Source = Source()
 
 
@@ -179,10 +182,11 @@ def days(hits: Iterable[Hit], campaigns: Mapping[str, Campaign], now_ms: int) ->
             campaign = campaigns.get(one.campaign)
             if campaign is not None and campaign.identity != "own" and 0 <= one.time <= latest:
                 start = mark[1] * series.QUARTER
-                _, begin, end = salts.day(start, campaign.zone)
-                found.add(end)
-                if start < begin + EARLY:
-                    found.add(begin)
+                with contextlib.suppress(Exception):  # `fold` meets it too, and makes the hit a dead letter
+                    _, begin, end = salts.day(start, campaign.zone)
+                    found.add(end)
+                    if start < begin + EARLY:
+                        found.add(begin)
     return found
 
 
@@ -205,68 +209,77 @@ def fold(
     hashing = secrets.evidence_hash()
     latest = now_ms + AHEAD_MS
     for one in hits:
-        sums = tally.sums.get(one.campaign)
-        if sums is None:
-            campaign = campaigns.get(one.campaign)
-            if campaign is None:
-                if is_slug(one.campaign):
-                    tally.drops["gone"] += 1
-                else:
-                    tally.dead.append(Unreadable(hit.encode(one), "campaign: no slug"))
-                continue
-            sums = tally.sums[one.campaign] = Sums(
-                campaign, consent.rule(campaign.mode, campaign.gpc), traces.field(b"", campaign.id)
-            )
-        linked = one.flags & MODE
-        if tally.newest < one.time <= latest:
-            tally.newest = one.time
-        if one.recipient in withdrawn and covers(withdrawn[one.recipient], one.time):
-            tally.drops["withdrawn"] += 1
-        elif not 0 <= one.time <= latest:
-            tally.dead.append(Unreadable(hit.encode(one), "time: in the future, or before 1970"))
-        elif len(one.recipient) != (8 if linked > COUNT else 0):
-            tally.dead.append(Unreadable(hit.encode(one), "recipient: not as the flags say"))
-        elif len(one.address) not in ADDRESS:
-            tally.dead.append(Unreadable(hit.encode(one), f"address: of {len(one.address)} bytes"))
-        elif one.kind == hit.EMAIL:
-            if sums.campaign.kind == "email":
-                try:
-                    _add_mail(tally, sums, one, linked, judge, hashing)
-                except Exception as error:  # or one hit would stop its shard for good
-                    _set_aside(tally, one, error)
-            else:
+        try:
+            sums = tally.sums.get(one.campaign)
+            if sums is None:
+                campaign = campaigns.get(one.campaign)
+                if campaign is None:
+                    if is_slug(one.campaign):
+                        tally.drops["gone"] += 1
+                    else:
+                        tally.dead.append(Unreadable(hit.encode(one), "campaign: no slug"))
+                    continue
+                sums = tally.sums[one.campaign] = Sums(
+                    campaign, consent.rule(campaign.mode, campaign.gpc), traces.field(b"", campaign.id)
+                )
+            linked = one.flags & MODE
+            if tally.newest < one.time <= latest:
+                tally.newest = one.time
+            if one.recipient in withdrawn and covers(withdrawn[one.recipient], one.time):
+                tally.drops["withdrawn"] += 1
+            elif not 0 <= one.time <= latest:
+                tally.dead.append(Unreadable(hit.encode(one), "time: in the future, or before 1970"))
+            elif len(one.recipient) != (8 if linked > COUNT else 0):
+                tally.dead.append(Unreadable(hit.encode(one), "recipient: not as the flags say"))
+            elif len(one.address) not in ADDRESS:
+                tally.dead.append(Unreadable(hit.encode(one), f"address: of {len(one.address)} bytes"))
+            elif one.kind not in _KINDS:
+                tally.dead.append(Unreadable(hit.encode(one), f"kind: {one.kind!r}"))
+            elif sums.campaign.kind != _KINDS[one.kind]:
                 tally.drops["kind"] += 1
-        elif one.kind == hit.WEB:
-            if sums.campaign.kind == "web":
-                try:
-                    _add_page(tally, sums, one, judge, known)
-                except Exception as error:
-                    _set_aside(tally, one, error)
+            elif one.kind == hit.EMAIL:
+                _add_mail(tally, sums, one, linked, judge, hashing)
             else:
-                tally.drops["kind"] += 1
-        else:
-            tally.dead.append(Unreadable(hit.encode(one), f"kind: {one.kind!r}"))
+                _add_page(tally, sums, one, judge, known)
+        except Exception as error:  # or one hit would stop its shard for good
+            _set_aside(tally, one, error)
     for sums in tally.sums.values():
         _settle(sums)
     return tally
 
 
 def _set_aside(tally: Tally, one: Hit, error: Exception) -> None:
-    """A hit that nobody thought of. What the error says stays out of it: it may quote the hit."""
+    """Makes a dead letter of a hit that raised an exception.
+
+    The reason leaves out the exception's text, because that may quote the hit.
+    """
     if isinstance(error, MemoryError):
         raise error
     tally.dead.append(Unreadable(hit.encode(one), f"cannot be counted: {type(error).__name__}"))
 
 
-def _allowed(tally: Tally, sums: Sums, one: Hit, linked: int) -> int:
-    """The mode that holds for this hit; off: it is dropped here, and counted as dropped."""
-    asked = bool(one.gpc or one.dnt) and asks(one.gpc, one.dnt)
-    mode = allowed(linked, sums.rule, asked)
+def _allow(tally: Tally, sums: Sums, one: Hit, mode: int, asked: bool) -> bool:
+    """Returns whether a hit is counted in this mode. Counts one that is not as dropped."""
     if mode == OFF:
         tally.drops["off" if sums.rule.mode == OFF else "gpc"] += 1
-    elif asked and sums.rule.signals != "ignore":
+        return False
+    if asked and sums.rule.signals != "ignore":
         sums.cell(series.bucket(one.time))[series.HITS_GPC] += 1
-    return mode
+    return True
+
+
+def _asked(one: Hit) -> bool:
+    """Returns whether the client asked not to be tracked."""
+    return bool(one.gpc or one.dnt) and asks(one.gpc, one.dnt)
+
+
+def _judged(sums: Sums, one: Hit, start: int, sent: int | None, judge: Judge) -> Verdict:
+    """Returns the verdict on a hit. Raises an exception if `_settle` could not count the hit."""
+    found = judge(one, sent)
+    if found.verdict not in series.OF_CLASS:
+        raise KeyError(found.verdict)
+    sums.day(start)
+    return found
 
 
 def _add_mail(tally: Tally, sums: Sums, one: Hit, linked: int, judge: Judge, hashing: blake2b) -> None:
@@ -274,17 +287,25 @@ def _add_mail(tally: Tally, sums: Sums, one: Hit, linked: int, judge: Judge, has
     sent = None
     if recipient:
         sent = one.token_time if flags & tokens.SENDING else sums.campaign.sent_at
-    found = judge(one, sent)  # before anything changes: what it cannot judge is set aside
-    mode = _allowed(tally, sums, one, linked)
-    if mode == OFF:
-        return
+    start = time // BUCKET * series.QUARTER
+    found = _judged(sums, one, start, sent, judge)
     verdict = found.verdict
     part = flags & PART
+    asked = _asked(one)
+    mode = allowed(linked, sums.rule, asked)
     is_open = one.method == "GET" and part != BOTTOM and verdict != "own"
     is_closed = sums.campaign.closed_at is not None
     is_followed = mode >= PSEUDONYMOUS and not is_closed and verdict != "own"
+    country, delay, labels = "", 0, found.labels
+    if is_open and is_followed and labels:
+        if address and verdict == "person":
+            country = breakdown.country(address)
+        if sent is not None:
+            delay = breakdown.delay_bin(time // 1000 - sent)
+    # All that may fail is done: now it is counted.
+    if not _allow(tally, sums, one, mode, asked):
+        return
     kind = NO_OPEN if not is_open else CLOSED if is_closed else OPEN if is_followed else ANONYMOUS
-    start = time // BUCKET * series.QUARTER
     key = (start, found, kind)
     sums.hits[key] = sums.hits.get(key, 0) + 1
     sums.last_hit = max(sums.last_hit, time)
@@ -295,14 +316,9 @@ def _add_mail(tally: Tally, sums: Sums, one: Hit, linked: int, judge: Judge, has
         return
     if address and verdict not in _ELSEWHERE:
         sums.addresses.add(address)
-    delay, labels = 0, found.labels
-    if is_open and labels:
-        if address and verdict == "person":
-            label = breakdown.country(address)
-            sums.countries[start, label] = sums.countries.get((start, label), 0) + 1
-            labels = (*labels, label)
-        if sent is not None:
-            delay = breakdown.delay_bin(time // 1000 - sent)
+    if country:
+        sums.countries[start, country] = sums.countries.get((start, country), 0) + 1
+        labels = (*labels, country)
     if found.trace is not None:
         made = hashing.copy()
         made.update(recipient + address)
@@ -322,9 +338,9 @@ def _add_mail(tally: Tally, sums: Sums, one: Hit, linked: int, judge: Judge, has
 
 
 def _add_page(tally: Tally, sums: Sums, one: Hit, judge: Judge, known: Salts) -> None:
-    found = judge(one, None)
-    verdict = found.verdict
     start = one.time // BUCKET * series.QUARTER
+    found = _judged(sums, one, start, None, judge)
+    verdict = found.verdict
     is_report = one.spent >= 0
     is_view = one.method != "HEAD" and verdict != "own" and verdict not in _MACHINES
     elsewhere = verdict in _ELSEWHERE
@@ -335,11 +351,16 @@ def _add_page(tally: Tally, sums: Sums, one: Hit, judge: Judge, known: Salts) ->
     if is_view and not is_report:
         country = UNKNOWN if elsewhere or not one.address else breakdown.country(one.address)[1:]
         view.page = dimensions.page(one.page)
-        view.reader = (country, *reader(one.agent), dimensions.language(one.language))
+        browser, system, device = reader(one.agent)
+        language = dimensions.language(one.language)
+        view.reader = Reader(
+            country=country, browser=browser, system=system, device=device, language=language
+        )
         view.source = dimensions.source(one.page, one.page_referrer)
+    asked = _asked(one)
+    mode = allowed(IDENTIFIED, sums.rule, asked)
     # All that may fail is done: now it is counted.
-    mode = _allowed(tally, sums, one, IDENTIFIED)
-    if mode == OFF:
+    if not _allow(tally, sums, one, mode, asked):
         return
     key = (start, found, NO_OPEN)
     sums.hits[key] = sums.hits.get(key, 0) + 1

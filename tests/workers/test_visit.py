@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from pixel_server import breakdown, campaigns, dimensions, hit, keys, salts, series, store, visits
+from pixel_server import breakdown, campaigns, dimensions, hit, keys, salts, store, visits
 from pixel_server.hit import Hit
 from workers import chores, retention
 from workers.rollup import Outcome, Rollup
@@ -516,8 +516,3 @@ def test_of_a_page_the_path_is_kept(url, page):
 )
 def test_where_a_visit_came_from(url, referrer, source):
     assert dimensions.source(url, referrer) == source
-
-
-def test_cells_have_a_place_for_each_figure():
-    assert series.COUNTS[series.VIEWS_BOT] == "views_bot"
-    assert series.COUNTS[series.VISITS_RETURNING] == "visits_returning"
