@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from pixel_server import __version__, lifeline, logs
+from pixel_server import __version__, lifeline, logs, uvicorn_parts
 from pixel_server.commands import (
     audit,
     campaign,
@@ -50,6 +50,7 @@ def main() -> None:
 @click.option("--demo", "with_demo", is_flag=True, help="Add two made-up campaigns, as `demo add` does.")
 def up(host: str, port: int, data: Path | None, with_demo: bool) -> None:
     """Start everything: Redis, one web process, the workers. Ctrl-C stops it."""
+    uvicorn_parts.check()
     from pixel_server import up as everything  # noqa: PLC0415
 
     settings = Settings.from_env()
@@ -66,6 +67,7 @@ def up(host: str, port: int, data: Path | None, with_demo: bool) -> None:
 @click.option("--handle", type=int, hidden=True, help="A socket that is listening already.")
 def serve(host: str, port: int, processes: int, handle: int | None) -> None:
     """Run the web process, which answers pixels and the API."""
+    uvicorn_parts.check()
     from pixel_server import serving  # noqa: PLC0415
     from pixel_server.processes import Child, keep  # noqa: PLC0415
 
