@@ -23,6 +23,8 @@ LOOK = 1.0
 """Seconds between two looks at the memory of Redis."""
 MOST = 0.25
 """Most of `maxmemory` that the reserve may be."""
+FULL = 0.98
+"""Part of `maxmemory` above which a Redis is called full: its use moves by what it is being sent."""
 AGAIN = 1.25
 """Hits are let in again when so many times the reserve are free."""
 
@@ -44,12 +46,14 @@ class Room(NamedTuple):
         return cls(used, int(info.get("maxmemory", 0)))
 
     def is_short(self, reserve: float) -> bool:
-        """Returns whether less than the reserve (bytes) is free."""
-        return self.maximum > 0 and self.maximum - self.used < max(1.0, min(reserve, MOST * self.maximum))
+        """Returns whether less than the reserve (bytes) is free, or it is full."""
+        return self.maximum > 0 and (
+            self.used >= FULL * self.maximum or self.maximum - self.used < min(reserve, MOST * self.maximum)
+        )
 
     def describe(self) -> str:
         """Returns the cause for the operator, as "Redis is full: used 95.2 MB of maxmemory 95.4 MB"."""
-        state = "full" if self.used >= self.maximum else "nearly full"
+        state = "full" if self.used >= FULL * self.maximum else "nearly full"
         return f"Redis is {state}: used {_megabytes(self.used)} of maxmemory {_megabytes(self.maximum)}"
 
 
@@ -64,6 +68,7 @@ class Watch:
         self._reserve = reserve
         self.is_short = False
         self._text = "Redis is full"
+        """Said while nothing is known of its memory."""
 
     def refuse(self) -> None:
         """Raises FullError while less than the reserve is free."""
@@ -72,8 +77,7 @@ class Watch:
 
     def refused(self) -> FullError:
         """Notes that Redis itself refused a write, and returns the error to raise."""
-        if not self.is_short:
-            self.is_short, self._text = True, "Redis is full, and refuses hits"
+        self.is_short = True
         return FullError(self._text)
 
     async def look(self) -> None:

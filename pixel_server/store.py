@@ -115,6 +115,13 @@ def keepalive_options() -> dict[int, int]:
     return {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}
 
 
+def keep_alive(connection: socket.socket) -> None:
+    """Sets `keepalive_options` on a TCP socket."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in keepalive_options().items():
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 def _keepalive(url: str) -> dict[str, Any]:
     if urlsplit(url).scheme == "unix":
         return {}

@@ -30,8 +30,9 @@ WAIT, ANSWER = 2, 4
 """Seconds that a worker waits for a job in one command, and in which Redis must answer that command. A
 connection that died in silence is noticed after ANSWER seconds."""
 
-LATE = 3.0
-"""Seconds after which a shard that waits, and of which nothing is counted, is rolled up without the queue."""
+LATE, HELP = 2.0, 10.0
+"""Seconds after which a shard that waits, and of which nothing is counted, is rolled up without the queue;
+and for how long all shards then are: a worker whose connection died needs a while until it is back."""
 
 GRACE = 8.0
 """Seconds that a worker has to stop; longer than any job takes. What is cut off then is done again."""
@@ -133,6 +134,7 @@ class Schedule:
         self._rewriter = Rewriter(settings)
         self.direct = Direct(settings)
         self._asked: dict[str, int] = {}
+        self._help_until = 0.0
         self._seen: dict[int, tuple[bytes | None, float]] = {}
         self._failing = False
         self._queue_failing = False
@@ -146,7 +148,7 @@ class Schedule:
                 pipe.hget(keys.turn(shard), "id")
             lengths, counted = (found[i::2] for found in [pipe.execute()] for i in range(2))
             waiting = [shard for shard, length in enumerate(lengths) if length]
-            self._ask(waiting, self._late(waiting, counted), now)
+            self._ask(waiting, self._is_late(waiting, counted), now)
             self._rewriter.tick(self._store, counted, now)
             if self._failing:
                 log.warning("schedule: Redis answers again")
@@ -156,7 +158,7 @@ class Schedule:
                 log.error("schedule: Redis does not answer, nothing is counted meanwhile: %s", error)
             self._failing = True
 
-    def _ask(self, waiting: list[int], late: list[int], now: float) -> None:
+    def _ask(self, waiting: list[int], late: bool, now: float) -> None:
         """Asks the queue for what is due, and runs it here if the queue cannot be written to."""
         due = [name for name, seconds in jobs.EVERY.items() if self._asked.get(name) != int(now) // seconds]
         try:
@@ -167,27 +169,30 @@ class Schedule:
                 log.warning("schedule: the job queue takes jobs again")
             self._queue_failing = False
             if late:
-                self.direct.run(late)
+                self._help_until = time.monotonic() + HELP
+            if time.monotonic() < self._help_until:
+                self.direct.roll_up(waiting)
         except (redis.RedisError, OSError) as error:
             if not self._queue_failing:
                 log.error("schedule: the job queue takes no jobs, so they are run here, slower: %s", error)
             self._queue_failing = True
-            if not self.direct.run(waiting, due):
+            self._help_until = time.monotonic() + HELP
+            self.direct.roll_up(waiting)
+            if due and not self.direct.run(due):
                 return
         self._asked |= {name: int(now) // jobs.EVERY[name] for name in due}
 
-    def _late(self, waiting: list[int], counted: Sequence[bytes | None]) -> list[int]:
-        """The shards of which nothing was counted for LATE seconds although they waited; then again after as
+    def _is_late(self, waiting: list[int], counted: Sequence[bytes | None]) -> bool:
+        """Whether nothing of some shard was counted for LATE seconds although it waited; then again after as
         long."""
         now = time.monotonic()
-        late, seen = [], {}
+        late, seen = False, {}
         for shard in waiting:
             last, since = self._seen.get(shard, (None, now))
             if last != counted[shard]:
                 since = now
             elif now - since >= LATE:
-                late.append(shard)
-                since = now
+                late, since = True, now
             seen[shard] = counted[shard], since
         self._seen = seen
         return late
