@@ -32,6 +32,7 @@ from pixel_server.collect.door import Door
 from pixel_server.collect.drain import Drain, SpoolSink
 from pixel_server.collect.pixel import Pixel
 from pixel_server.collect.recorder import Recorder
+from pixel_server.collect.roomy import RoomySink
 from pixel_server.collect.script import script
 from pixel_server.collect.spool import Spool, status, trouble, waiting_since
 from pixel_server.collect.stream import Stream
@@ -43,6 +44,7 @@ from pixel_server.report.health import Health
 from pixel_server.report.kept_now import KeptNow
 from pixel_server.report.pages import pages, static_files
 from pixel_server.report.privacy import Privacy
+from pixel_server.room import Watch
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import AsyncRedis
@@ -83,10 +85,11 @@ def create_app(
     door = Door(settings, secrets, directory, consent, withdrawn, clock)
     bell = Bell(queue)
     stream, draining = Stream(settings.redis_url), Stream(settings.redis_url, within=1.0)
+    watch = Watch(redis, settings.memory_reserve)
     spool_directory = settings.data / "spool"
     spool = Spool(spool_directory, settings.spool_bytes, clock=clock)
     recorder = Recorder(
-        stream,
+        RoomySink(stream, watch),
         settings.shards,
         settings.pending_bytes,
         spool=SpoolSink(spool) if settings.spool_bytes else None,
@@ -95,7 +98,7 @@ def create_app(
     )
     drain = Drain(
         spool,
-        draining,
+        RoomySink(draining, watch),
         is_away=lambda: recorder.away,
         taken=recorder.resume,
         lost=recorder.lost,
@@ -131,6 +134,7 @@ def create_app(
             drain.run(),
             directory.follow(settings.data / SAVED),
             withdrawn.follow(),
+            watch.follow(),
             dropped.follow(redis, door.dropped),
         ]
         try:
@@ -154,9 +158,12 @@ def create_app(
             spool.close()
             await redis.aclose()
 
-    late = functools.partial(_late, spool_directory)
     kept = KeptNow(settings, functools.partial(_spooled, spool_directory))
-    calls = api.Api(redis, settings, secrets, directory, consent, withdrawn, kept, late, clock)
+    calls = api.Api(
+        *(redis, settings, secrets, directory, consent, withdrawn, kept),
+        functools.partial(_late, spool_directory),
+        clock,
+    )
     shown = pages.routes(calls, _address_of(settings))
     routes = _routes(prefix, Pixel(door, recorder, prefix.encode()), Privacy(calls), calls, shown, health)
     app = Starlette(
@@ -230,5 +237,5 @@ def app() -> Starlette:
     settings = Settings.from_env()
     secrets = store.secrets_for(settings, settings.redis_url)
     redis = store.connect_async(settings.redis_url)
-    queue = jobs.queue(store.connect(settings.queue_url or settings.redis_url))
+    queue = jobs.queue(store.connect(settings.queue_url or settings.redis_url, timeout=2.0))
     return create_app(settings, secrets, redis, queue)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 
 from pixel_server import keys
-from pixel_server.store import AsyncRedis
+from pixel_server.store import AsyncRedis, also_full
 
 log = logging.getLogger("pixel_server.audit")
 
@@ -26,7 +26,8 @@ async def note(store: AsyncRedis, who: str, what: str, **about: str | int) -> No
     if who != COMMAND:  # who types a command sees what it does
         log.info("%s: %s %s", who, what, shown)
     fields = {"who": who, "what": what, **{name: str(value) for name, value in about.items()}}
-    await store.xadd(keys.AUDIT, fields, maxlen=MOST, approximate=False)
+    words = [word for field in fields.items() for word in field]
+    await also_full(store, "XADD", keys.AUDIT, "MAXLEN", MOST, "*", *words)
 
 
 async def page(store: AsyncRedis, before: str | None, limit: int) -> tuple[list[dict[str, str]], str | None]:

@@ -133,7 +133,7 @@ redis.call('XADD', KEYS[4], 'MAXLEN', '~', 10000, '*', 'id', ARGV[1])
 return 1
 """
 
-_DELETE = """
+_DELETE = """#!lua flags=allow-oom
 -- KEYS: campaign, campaigns, gone, changes, deleting, dropped, notes, shares. ARGV: id, what the names of
 -- shares begin with. Returns 1, or 0 if there is none.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
@@ -148,7 +148,7 @@ redis.call('XADD', KEYS[4], 'MAXLEN', '~', 10000, '*', 'id', ARGV[1])
 return 1
 """
 
-_CHANGE = """
+_CHANGE = """#!lua flags=allow-oom
 -- KEYS: campaign, changes. ARGV: record as read, new record, id, '1' if only before the first hit,
 -- '1' if only before the first hit or link, '1' if web processes need not know.
 -- Returns 1; 0 if the record has moved; -1 if hits or links have fixed it.
@@ -161,7 +161,7 @@ if ARGV[6] ~= '1' then redis.call('XADD', KEYS[2], 'MAXLEN', '~', 10000, '*', 'i
 return 1
 """
 
-_SEAL = """
+_SEAL = """#!lua flags=allow-oom
 -- KEYS: campaigns, gone, changes, then each campaign. ARGV: seconds now, then for each campaign its id, the
 -- record it gets if there is none, or '', and when its last link was made, or 0. Marks each as having hits.
 -- Returns a record each, or '' for one that is gone or unknown.
@@ -341,7 +341,7 @@ async def note_upload(store: AsyncRedis, campaign: str, now: float) -> None:
     await store.eval(_USED, 1, keys.campaign(campaign), "uploaded", int(now), "listed")
 
 
-_USED = """
+_USED = """#!lua flags=allow-oom
 -- KEYS: campaign. ARGV: field of the last time, seconds; if given, field of the first time.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 if ARGV[3] then redis.call('HSETNX', KEYS[1], ARGV[3], ARGV[2]) end

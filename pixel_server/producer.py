@@ -31,7 +31,7 @@ redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
 return seen
 """
 
-PRUNE = """
+PRUNE = """#!lua flags=allow-oom
 -- KEYS: producers. ARGV: ms, before which an idle producer made before goes. Returns how many went.
 -- The floor rises to just above the newest that went, never falls.
 local gone, floor = {}, redis.call('HGET', KEYS[1], 'floor') or ''

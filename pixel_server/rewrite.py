@@ -17,7 +17,7 @@ import redis
 
 from pixel_server import keys
 from pixel_server.settings import Settings
-from pixel_server.store import AsyncRedis, Redis
+from pixel_server.store import AsyncRedis, Redis, also_full
 
 log = logging.getLogger("pixel_server.rewrite")
 
@@ -31,12 +31,12 @@ PAUSE = 10.0
 
 async def ask(store: AsyncRedis) -> None:
     """Something is about to be removed, or was."""
-    await store.hincrby(keys.REWRITE, "asked", 1)
+    await also_full(store, "HINCRBY", keys.REWRITE, "asked", 1)
 
 
 def ask_now(store: Redis) -> None:
     """See `ask`."""
-    store.hincrby(keys.REWRITE, "asked", 1)
+    also_full(store, "HINCRBY", keys.REWRITE, "asked", 1)
 
 
 class Rewriter:
@@ -85,13 +85,13 @@ class Rewriter:
             return False
         if int(state.get("aof_rewrite_in_progress", 0)) or int(state.get("aof_rewrite_scheduled", 0)):
             return False
-        store.hset(keys.REWRITE, mapping={"answered": asked, "begun": int(now * 1000)})
+        also_full(store, "HSET", keys.REWRITE, "answered", asked, "begun", int(now * 1000))
         self._counted, self._dirty_since, self._running = list(counted), None, True
         try:
             store.bgrewriteaof()
         except redis.ResponseError as error:
             log.error("rewrite: Redis does not rewrite its append-only file: %s", error)
-            store.hset(keys.REWRITE, "answered", answered)
+            also_full(store, "HSET", keys.REWRITE, "answered", answered)
             self._dirty_since, self._pause_until, self._running = 0.0, now + AGAIN, False
             return False
         except redis.TimeoutError:

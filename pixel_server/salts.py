@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from pixel_server import keys, rewrite, turn
 from pixel_server.series import QUARTER
-from pixel_server.store import AsyncRedis, Redis
+from pixel_server.store import AsyncRedis, Redis, also_full
 
 HOUR = 3600
 KEPT, EXPIRES = 47 * HOUR, 48 * HOUR
@@ -76,11 +76,11 @@ async def remove_old(store: AsyncRedis, shards: int, now: float) -> int:
     for shard in range(shards):
         held = [keys.salt(shard, end) for end in names]
         if there := int(await store.exists(*held)):
-            await store.hset(keys.REWRITE, "salts", 0)
+            await also_full(store, "HSET", keys.REWRITE, "salts", 0)
             await rewrite.ask(store)
             await turn.write(store, shard, [("UNLINK", *held)])
             gone += there
     if gone or owed:
         await rewrite.ask(store)
-    await store.hset(keys.REWRITE, "salts", int(now))
+    await also_full(store, "HSET", keys.REWRITE, "salts", int(now))
     return gone

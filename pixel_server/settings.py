@@ -241,6 +241,13 @@ class Settings:
         "disk that hits may take in the data directory while Redis is away; beyond it, 503",
         _number(0, 1 << 40),
     )
+    memory_reserve: int = _setting(
+        "PIXEL_MEMORY_RESERVE",
+        16 << 20,
+        "memory that hits leave free below Redis's `maxmemory`, at most a quarter of it; beyond, they go to "
+        "the spool",
+        _number(0, 1 << 40),
+    )
     keep_buckets: int = _setting(
         "PIXEL_KEEP_DAYS_BUCKETS", 35, "days that 15-minute series are kept", _number(1, MOST_DAYS)
     )

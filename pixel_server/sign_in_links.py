@@ -6,7 +6,7 @@ import secrets
 from hashlib import blake2b
 
 from pixel_server import apikeys, keys
-from pixel_server.store import AsyncRedis
+from pixel_server.store import AsyncRedis, also_full
 
 LIVES = 600
 """Seconds."""
@@ -29,7 +29,7 @@ async def make(store: AsyncRedis, key: str | None = None) -> str:
     if not fit:
         raise NoKey
     token = secrets.token_urlsafe(24)
-    await store.set(keys.sign_in(_hash(token)), fit[0], ex=LIVES)
+    await also_full(store, "SET", keys.sign_in(_hash(token)), fit[0], "EX", LIVES)
     return token
 
 

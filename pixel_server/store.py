@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,16 @@ from pixel_server.secret import Secrets, SecretsError
 from pixel_server.settings import Settings
 
 log = logging.getLogger("pixel_server.store")
+
+_ALSO_FULL = "#!lua flags=allow-oom\nreturn redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))"
+"""Redis (7.0 and newer, and Valkey) carries out a script that begins with this line although it is full. The
+scripts that free memory have it, and those that write little and are owed to somebody."""
+
+IDLE, PROBE, PROBES = 5, 2, 3
+"""Seconds until the kernel probes a silent TCP connection, seconds between two probes, and how many of them
+are lost before it ends the connection."""
+UNANSWERED_MS = 5000
+"""Milliseconds until the kernel ends a connection whose other side does not confirm what it was sent."""
 
 Redis = Any
 AsyncRedis = Any
@@ -68,7 +79,12 @@ class Durability:
 def connect(url: str, *, timeout: float = 5.0) -> Redis:
     """A client that waits `timeout` seconds and does not repeat what may have been carried out."""
     return redis.Redis.from_url(
-        url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0), protocol=2
+        url,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+        **_keepalive(url),
     )
 
 
@@ -80,10 +96,36 @@ def connect_async(url: str, *, timeout: float = 2.0) -> AsyncRedis:
         socket_connect_timeout=timeout,
         retry=AsyncRetry(NoBackoff(), 0),
         protocol=2,
+        **_keepalive(url),
     )
     pool = made.connection_pool
     pool.connection_class = type("Told", (_Told, pool.connection_class), {})
     return made
+
+
+def also_full(store: Any, command: str, key: str, *arguments: str | bytes | int | float) -> Any:
+    """Carries out a command on one key, also where Redis is full: its answer, or an awaitable of it."""
+    return store.eval(_ALSO_FULL, 1, key, command, *arguments)
+
+
+def keepalive_options() -> dict[int, int]:
+    """Returns the options of a TCP socket by which the kernel notices a connection that died in silence."""
+    idle = "TCP_KEEPIDLE" if hasattr(socket, "TCP_KEEPIDLE") else "TCP_KEEPALIVE"  # macOS
+    wanted = {idle: IDLE, "TCP_KEEPINTVL": PROBE, "TCP_KEEPCNT": PROBES, "TCP_USER_TIMEOUT": UNANSWERED_MS}
+    return {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """Sets `keepalive_options` on a TCP socket."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in keepalive_options().items():
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _keepalive(url: str) -> dict[str, Any]:
+    if urlsplit(url).scheme == "unix":
+        return {}
+    return {"socket_keepalive": True, "socket_keepalive_options": keepalive_options()}
 
 
 class _Told:

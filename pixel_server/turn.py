@@ -3,10 +3,10 @@
 A turn is (n, id): a number that each writer raises, and the id of the last stream entry that is in the
 counters. A writer reads the turn, or knows it from its own last commit, then reads all else that it goes by,
 and commits: one script, which does nothing if n has moved, else raises it and carries out the writer's
-commands. Scripts are atomic, also in the append-only file; the first command is one that a full store
-refuses, so of a full store nothing is half done. A command that Redis refuses for another reason, as for a
-key of another type, ends the script where it stands: what came before it stays. No writer makes such a
-command.
+commands. Scripts are atomic, also in the append-only file. A full store carries this one out, too
+(`allow-oom`): it first takes away the entries that it counts, and else the store would stay full. A
+command that Redis refuses for another reason, as for a key of another type, ends the script where it stands:
+what came before it stays. No writer makes such a command.
 """
 
 from __future__ import annotations
@@ -23,17 +23,21 @@ Command = tuple[str | bytes, ...]
 Records = dict[str, list[bytes]]
 """By what the names of the hashes begin with: recipient key, length in one byte, value, and so on."""
 
-_COMMIT = """
--- KEYS: turn. ARGV: n as read; id of the last entry counted, or ''; number of hashes that records are spread
--- over; how many pairs follow; pairs: what the names of these hashes begin with, and records, each a key of 8
--- bytes, the length of a value in 1 byte, and the value; then commands, each the number of its arguments and
--- these.
+_COMMIT = """#!lua flags=allow-oom
+-- KEYS: turn, hits. ARGV: n as read; id of the last entry counted, or ''; number of hashes that records are
+-- spread over; how many pairs follow; pairs: what the names of these hashes begin with, and records, each a
+-- key of 8 bytes, the length of a value in 1 byte, and the value; then commands, each the number of its
+-- arguments and these.
 -- Returns the new n, or -1 if the turn has moved: then nothing was done.
 local call, byte, format, sub = redis.call, string.byte, string.format, string.sub
 local n = tonumber(call('HGET', KEYS[1], 'n') or '0')
 if n ~= tonumber(ARGV[1]) then return -1 end
+if ARGV[2] ~= '' then
+  local ms, number = string.match(ARGV[2], '^(%d+)-(%d+)$')
+  call('XTRIM', KEYS[2], 'MINID', ms .. '-' .. format('%.0f', number + 1))
+  call('HSET', KEYS[1], 'id', ARGV[2])
+end
 call('HSET', KEYS[1], 'n', n + 1)
-if ARGV[2] ~= '' then call('HSET', KEYS[1], 'id', ARGV[2]) end
 local buckets, at = tonumber(ARGV[3]), 5 + 2 * tonumber(ARGV[4])
 for i = 5, at - 1, 2 do
   local prefix, records, from = ARGV[i], ARGV[i + 1], 1
@@ -66,7 +70,8 @@ def commit(
     commands: Iterable[Command],
     records: Records | None = None,
 ) -> bool:
-    """Carries out the commands if the turn still is n. last: the entry counted by them, or ''.
+    """Carries out the commands if the turn still is n. last: the entry counted by them, or ''; entries up to
+    it are trimmed.
 
     records: of recipients, to be set; there are many, and a command each would take longer.
     """
@@ -106,5 +111,5 @@ def _arguments(
     pairs: list[str | bytes] = []
     for prefix, values in (records or {}).items():
         pairs += (prefix, b"".join(values))
-    first = (_COMMIT, 1, keys.turn(shard), n, last, keys.PEOPLE_BUCKETS, len(pairs) // 2)
+    first = (_COMMIT, 2, keys.turn(shard), keys.hits(shard), n, last, keys.PEOPLE_BUCKETS, len(pairs) // 2)
     return *first, *pairs, *found

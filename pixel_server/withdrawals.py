@@ -54,7 +54,7 @@ class Erased(NamedTuple):
     removed: dict[str, int]
 
 
-_WITHDRAW = f"""
+_WITHDRAW = f"""#!lua flags=allow-oom
 -- KEYS: withdrawn, changes. ARGV: ms from which, '1' if what is kept is erased, then marks.
 -- Returns how many were not withdrawn before.
 local new = 0
@@ -77,7 +77,7 @@ end
 return new
 """
 
-_ALLOW = f"""
+_ALLOW = f"""#!lua flags=allow-oom
 -- KEYS: withdrawn, changes. ARGV: ms until which, then marks. Returns how many were withdrawn.
 local ended = 0
 for i = 2, #ARGV do

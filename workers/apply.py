@@ -201,16 +201,14 @@ def plan_last(store: Redis, shard: int, days: dict[bytes, int]) -> Iterator[Comm
             yield ("HSET", keys.last(shard, people.bucket(recipient)), recipient, people.pack_day(day))
 
 
-def bookkeeping(shard: int, tally: Tally, newest: int, last: str) -> Iterator[Command]:
-    """The commands for what was not counted, and the trim of what now is. newest: as it is kept, ms."""
+def bookkeeping(shard: int, tally: Tally, newest: int) -> Iterator[Command]:
+    """The commands for what was not counted. newest: as it is kept, ms."""
     if tally.newest > newest:
         yield ("HSET", keys.turn(shard), "newest", str(tally.newest))
     for reason, count in tally.drops.items():
         yield ("HINCRBY", keys.drops(shard), reason, str(count))
     for unreadable in tally.dead:
         yield ("XADD", keys.dead(shard), "*", "reason", unreadable.reason, "data", unreadable.data)
-    at, _, number = last.partition("-")
-    yield ("XTRIM", keys.hits(shard), "MINID", f"{at}-{int(number) + 1}")
     yield ("DEL", keys.stop(shard))
 
 

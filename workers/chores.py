@@ -30,7 +30,7 @@ def tidy(store: Redis, settings: Settings, now: float) -> None:
 
 
 async def _finish(settings: Settings, now: float) -> None:
-    store = connect_async(settings.redis_url, timeout=10.0)
+    store = connect_async(settings.redis_url, timeout=5.0)
     try:
         for campaign in await campaigns.finish_deletions(store, settings.shards):
             log.info("chores: the deletion of %s is finished", campaign)

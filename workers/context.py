@@ -14,4 +14,4 @@ def context() -> tuple[Redis, Settings, Secrets]:
     """(Redis, settings, secrets). SettingsError, SecretsError: as when the process started."""
     settings = Settings.from_env()
     secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
-    return connect(settings.redis_url, timeout=10.0), settings, secrets
+    return connect(settings.redis_url, timeout=5.0), settings, secrets

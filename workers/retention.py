@@ -18,7 +18,7 @@ from pixel_server import audit, campaigns, keys, people, purge, retention, rewri
 from pixel_server.campaigns import Campaign
 from pixel_server.series import DAY, NewerFormat
 from pixel_server.settings import Settings
-from pixel_server.store import AsyncRedis, connect_async
+from pixel_server.store import AsyncRedis, also_full, connect_async
 from workers.context import context
 
 log = logging.getLogger("workers.retention")
@@ -39,7 +39,7 @@ def run() -> None:
 
 
 async def _run(settings: Settings, now: float) -> None:
-    store = connect_async(settings.redis_url, timeout=10.0)
+    store = connect_async(settings.redis_url, timeout=5.0)
     try:
         await step(store, settings, now)
     finally:
@@ -54,13 +54,13 @@ async def step(store: AsyncRedis, settings: Settings, now: float) -> None:
         return
     if after is None:
         part += 1
-        await store.hset(keys.SWEEP, mapping={"begun": int(now), "slice": part, "after": ""})
+        await also_full(store, "HSET", keys.SWEEP, "begun", int(now), "slice", part, "after", "")
     name = after.decode() if after else None
     following, _ = await sweep(store, settings, now, time.monotonic() + TIME, name, part)
     if following is None:
         await store.hdel(keys.SWEEP, "after")
     else:
-        await store.hset(keys.SWEEP, "after", following)
+        await also_full(store, "HSET", keys.SWEEP, "after", following)
 
 
 async def sweep(

@@ -18,7 +18,7 @@ from pixel_server.consent import Consent
 from pixel_server.secret import Secrets
 from pixel_server.series import NewerFormat
 from pixel_server.settings import Settings
-from pixel_server.store import Redis
+from pixel_server.store import Redis, also_full
 from workers import apply, burst, visit, waiting
 from workers.context import context
 from workers.judge import judge_of
@@ -112,7 +112,7 @@ class Rollup:
             commands += apply.plan_last(self.store, self.shard, tally.last)
         except NewerFormat as error:
             return self._stop(f"{error}; update the workers")
-        commands += apply.bookkeeping(self.shard, tally, newest, taken)
+        commands += apply.bookkeeping(self.shard, tally, newest)
         erased = bool(gone) and any(
             one.recipient in gone and withdrawals.erased(gone[one.recipient], one.time) for one in hits
         )
@@ -137,7 +137,7 @@ class Rollup:
         """The shard stands still until this is mended; nothing of it is lost."""
         if self.store.get(keys.stop(self.shard)) != reason.encode():
             log.error("rollup: shard %d stands still: %s", self.shard, reason)
-        self.store.set(keys.stop(self.shard), reason)
+        also_full(self.store, "SET", keys.stop(self.shard), reason)
         return Outcome.STOPPED
 
 

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from types import FrameType
 
 import redis
+from redis.client import Pipeline
 from rq import Queue, SimpleWorker
 
 from pixel_server import jobs, keys
@@ -20,11 +21,18 @@ from pixel_server.rewrite import Rewriter
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import Redis, StoreAwayError, check, connect, connect_async
+from workers.beat import Progress
+from workers.direct import Direct
 
 log = logging.getLogger("workers.work")
 
-BEAT = 2.0
-"""Seconds between two signs of life of a worker; one silent for five of them is not seen."""
+WAIT, ANSWER = 2, 4
+"""Seconds that a worker waits for a job in one command, and in which Redis must answer that command. A
+connection that died in silence is noticed after ANSWER seconds."""
+
+LATE, HELP = 2.0, 10.0
+"""Seconds after which a shard that waits, and of which nothing is counted, is rolled up without the queue;
+and for how long all shards then are: a worker whose connection died needs a while until it is back."""
 
 GRACE = 8.0
 """Seconds that a worker has to stop; longer than any job takes. What is cut off then is done again."""
@@ -37,11 +45,23 @@ _AWAY = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.e
 class Worker(SimpleWorker):
     """Runs jobs in its own process: a roll-up keeps its caches, and a killed worker takes its job with it.
 
-    RQ waits up to a minute for a Redis that was away; hits should be counted sooner.
+    RQ waits up to a minute for a Redis that was away, and seven for a job; hits should be counted sooner.
     """
 
     max_connection_wait_time = 1.0
+    dequeue_timeout = WAIT
+    connection_timeout = ANSWER
     was_told = False
+    progress: Progress
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """RQ calls this whenever it waited for a job or has done one."""
+        super().heartbeat(timeout, pipeline)
+        if pipeline is None:
+            self.progress.note()
+
+    def subscribe(self) -> None:
+        """Opens no connection for RQ's commands: nobody sends one here, and it could die in silence."""
 
     def _set_ip_address(self, connection: Redis) -> None:
         """RQ asks Redis for it, and cannot read the answer where the path of a socket has a blank in it."""
@@ -64,13 +84,15 @@ def run_worker(settings: Settings) -> None:
     """
     logging.getLogger("rq.worker").addFilter(_is_news)
     secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
-    threading.Thread(target=_beat, args=(settings,), daemon=True).start()
+    progress = Progress(settings)
+    progress.start()
     failing = False
     while True:
-        connection = redis.Redis.from_url(settings.queue_url or settings.redis_url, protocol=2)
+        connection = connect(settings.queue_url or settings.redis_url, timeout=ANSWER)
         try:
             asyncio.run(_check(settings, secrets))
             worker = Worker([jobs.queue(connection)], connection=connection)
+            worker.progress = progress
             worker.work(logging_level="WARNING")
             if worker.was_told:
                 return
@@ -97,23 +119,12 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not isinstance(sys.exc_info()[1], _AWAY)  # it logs while it handles it
 
 
-def _beat(settings: Settings) -> None:
-    """Signs of life, for /readyz."""
-    store = connect(settings.redis_url)
-    name = f"{socket.gethostname()}:{os.getpid()}"
-    while True:
-        now = time.time()
-        try:
-            store.zadd(keys.WORKERS, {name: now})
-            store.zremrangebyscore(keys.WORKERS, 0, now - 60)
-            store.zremrangebyscore(keys.WORKERS, now + keys.SKEW, "+inf")
-        except (redis.RedisError, OSError):
-            pass  # the worker itself says so
-        time.sleep(BEAT)
-
-
 class Schedule:
-    """The safety net: looks each second for shards with hits that no roll-up took."""
+    """The safety net: looks each second for shards with hits that no roll-up took.
+
+    Where the queue takes no jobs, or its workers count nothing of a shard for LATE seconds, the jobs are run
+    here: a Redis that is full refuses what RQ writes, and would stay full.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -121,8 +132,12 @@ class Schedule:
         self._store: Redis = connect(settings.redis_url, timeout=0.5)
         self._jobs: Queue = jobs.queue(connect(settings.queue_url or settings.redis_url, timeout=0.5))
         self._rewriter = Rewriter(settings)
+        self.direct = Direct(settings)
         self._asked: dict[str, int] = {}
+        self._help_until = 0.0
+        self._seen: dict[int, tuple[bytes | None, float]] = {}
         self._failing = False
+        self._queue_failing = False
 
     def tick(self, now: float) -> None:
         """Asks for a roll-up of each shard with hits, the chores of the minute, retention, a rewrite."""
@@ -133,11 +148,7 @@ class Schedule:
                 pipe.hget(keys.turn(shard), "id")
             lengths, counted = (found[i::2] for found in [pipe.execute()] for i in range(2))
             waiting = [shard for shard, length in enumerate(lengths) if length]
-            jobs.ask_rollups(self._jobs, waiting, now)
-            for function, seconds in jobs.EVERY.items():
-                if self._asked.get(function) != int(now) // seconds:
-                    jobs.ask(self._jobs, function, now)
-                    self._asked[function] = int(now) // seconds
+            self._ask(waiting, self._is_late(waiting, counted), now)
             self._rewriter.tick(self._store, counted, now)
             if self._failing:
                 log.warning("schedule: Redis answers again")
@@ -146,3 +157,42 @@ class Schedule:
             if not self._failing:
                 log.error("schedule: Redis does not answer, nothing is counted meanwhile: %s", error)
             self._failing = True
+
+    def _ask(self, waiting: list[int], late: bool, now: float) -> None:
+        """Asks the queue for what is due, and runs it here if the queue cannot be written to."""
+        due = [name for name, seconds in jobs.EVERY.items() if self._asked.get(name) != int(now) // seconds]
+        try:
+            jobs.ask_rollups(self._jobs, waiting, now)
+            for function in due:
+                jobs.ask(self._jobs, function, now)
+            if self._queue_failing:
+                log.warning("schedule: the job queue takes jobs again")
+            self._queue_failing = False
+            if late:
+                self._help_until = time.monotonic() + HELP
+            if time.monotonic() < self._help_until:
+                self.direct.roll_up(waiting)
+        except (redis.RedisError, OSError) as error:
+            if not self._queue_failing:
+                log.error("schedule: the job queue takes no jobs, so they are run here, slower: %s", error)
+            self._queue_failing = True
+            self._help_until = time.monotonic() + HELP
+            self.direct.roll_up(waiting)
+            if due and not self.direct.run(due):
+                return
+        self._asked |= {name: int(now) // jobs.EVERY[name] for name in due}
+
+    def _is_late(self, waiting: list[int], counted: Sequence[bytes | None]) -> bool:
+        """Whether nothing of some shard was counted for LATE seconds although it waited; then again after as
+        long."""
+        now = time.monotonic()
+        late, seen = False, {}
+        for shard in waiting:
+            last, since = self._seen.get(shard, (None, now))
+            if last != counted[shard]:
+                since = now
+            elif now - since >= LATE:
+                late, since = True, now
+            seen[shard] = counted[shard], since
+        self._seen = seen
+        return late

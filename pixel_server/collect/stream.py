@@ -16,7 +16,7 @@ from typing import Any, cast
 import hiredis
 from redis.asyncio.connection import parse_url
 
-from pixel_server import hit, keys, producer
+from pixel_server import hit, keys, producer, store
 from pixel_server.collect.recorder import Batch
 
 WITHIN = 0.12
@@ -81,7 +81,8 @@ class Stream:
             _, wire = await loop.create_unix_connection(_Wire, options["path"])
         else:
             host, port = options.get("host", "localhost"), options.get("port", 6379)
-            _, wire = await loop.create_connection(_Wire, host, port, ssl=_tls(options))
+            transport, wire = await loop.create_connection(_Wire, host, port, ssl=_tls(options))
+            store.keep_alive(transport.get_extra_info("socket"))
         hello: list[tuple[bytes, ...]] = [(b"SCRIPT", b"LOAD", producer.APPEND.encode())]
         if options.get("db"):
             hello.insert(0, (b"SELECT", str(options["db"]).encode()))

@@ -115,7 +115,7 @@ async def _ask(url: str, settings: Settings) -> dict[str, Any]:
         if await client.exists(keys.STORE):
             secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
             await store.check(client, url, settings.shards, secrets)
-        found = await health.look(client, settings.shards, time.time())
+        found = await health.look(client, settings.shards, time.time(), settings.memory_reserve)
     finally:
         await client.aclose()
     if settings.queue_url is not None:

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from pixel_server import keys, producer
 from pixel_server.report.api import reply
 from pixel_server.report.ranges import show_ms
+from pixel_server.room import ADVICE, Room
 from pixel_server.settings import Settings
 from pixel_server.store import AsyncRedis, durability
 
@@ -77,7 +78,9 @@ class Health:
             }
         }
         try:
-            found = await look(self._store, self._settings.shards, self._clock())
+            found = await look(
+                self._store, self._settings.shards, self._clock(), self._settings.memory_reserve
+            )
             report |= found
             told = [text for _, text in warnings(found)]
             away = ""
@@ -111,8 +114,8 @@ class Health:
         }
 
 
-async def look(store: AsyncRedis, shards: int, now: float) -> dict[str, Any]:
-    """What a store says of itself, and of the hits in it."""
+async def look(store: AsyncRedis, shards: int, now: float, reserve: int = 0) -> dict[str, Any]:
+    """What a store says of itself, and of the hits in it. reserve: see PIXEL_MEMORY_RESERVE."""
     pipe = store.pipeline(transaction=False)
     pipe.zcount(keys.WORKERS, now - 10, now + keys.SKEW)
     for shard in range(shards):
@@ -128,6 +131,7 @@ async def look(store: AsyncRedis, shards: int, now: float) -> dict[str, Any]:
         counted.update({reason.decode(): int(count) for reason, count in found.items()})
     waiting = [now - int(first.partition(b"-")[0]) / 1000 for first in firsts if first]
     kept = await durability(store)
+    room = Room.of(await store.info("memory"))
     return {
         "redis": {
             "answers": True,
@@ -135,6 +139,9 @@ async def look(store: AsyncRedis, shards: int, now: float) -> dict[str, Any]:
             "aof": kept.aof,
             "fsync": kept.fsync,
             "eviction": kept.eviction,
+            "used_memory": room.used,
+            "maxmemory": room.maximum,
+            **({"full": room.describe()} if room.is_short(reserve) else {}),
         },
         "workers": workers,
         "oldest_uncounted_seconds": round(max(0.0, *waiting), 3) if waiting else None,
@@ -161,6 +168,8 @@ def warnings(report: dict[str, Any]) -> list[tuple[str, str]]:
     if eviction not in ("noeviction", "unknown"):
         text = f"Redis throws counts away when it is full: set maxmemory-policy {eviction} to noeviction"
         found.append(("redis", text))
+    if full := report["redis"].get("full"):
+        found.append(("redis", f"{full}; {ADVICE}"))
     if report["redis"]["aof"] == "no":
         found.append(("redis", "Redis keeps no append-only file: what it is given can be lost"))
     return found

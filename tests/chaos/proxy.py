@@ -1,4 +1,4 @@
-"""A small TCP proxy in front of a Redis, which can lose the reply to what it passed on."""
+"""A small TCP proxy in front of a Redis, which can lose the reply to what it passed on, and go silent."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ class Proxy:
     def __init__(self, target: str) -> None:
         self._target = target
         self._cut = False
+        self._dead = False
+        self._for_ever = asyncio.Event()
+        self._open: set[_Pair] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.cuts = 0
         self.port = 0
         self._started = threading.Event()
@@ -24,6 +28,16 @@ class Proxy:
         """The next reply of Redis, to anybody, is not passed on: its connection ends instead."""
         self._cut = True
 
+    def go_silent(self, *, new: bool = False) -> int:
+        """Lets all open connections die without a word, as a NAT that forgets them: nothing more is passed on
+        either way, and no end is told. Returns how many. new: connections made from now on are silent too,
+        until this is called again."""
+        pairs = list(self._open)
+        for pair in pairs:
+            pair.silent = True
+        self._dead = new
+        return len(pairs)
+
     def _run(self) -> None:
         async def serve() -> None:
             server = await asyncio.start_server(self._client, "127.0.0.1", 0)
@@ -34,27 +48,43 @@ class Proxy:
         self._loop.run_until_complete(serve())
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        pair = _Pair(self._dead)
         try:
             from_redis, to_redis = await asyncio.open_unix_connection(self._target)
         except OSError:
             writer.close()
             return
-        await asyncio.wait(
-            [
-                asyncio.create_task(self._pass(reader, to_redis, False)),
-                asyncio.create_task(self._pass(from_redis, writer, True)),
-            ],
-            return_when=asyncio.FIRST_COMPLETED,
-        )
+        self._open.add(pair)
+        tasks = {
+            asyncio.create_task(self._pass(reader, to_redis, False, pair)),
+            asyncio.create_task(self._pass(from_redis, writer, True, pair)),
+        }
+        self._tasks |= tasks
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        self._tasks -= tasks
+        self._open.discard(pair)
         for end in (writer, to_redis):
             end.close()
 
-    async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, reply: bool) -> None:
+    async def _pass(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, reply: bool, pair: _Pair
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(1 << 16):
+                if pair.silent:
+                    await self._for_ever.wait()  # neither data nor an end is passed on
                 if reply and self._cut:
                     self._cut = False
                     self.cuts += 1
                     return
                 target.write(data)
                 await target.drain()
+            if pair.silent:
+                await self._for_ever.wait()
+
+
+class _Pair:
+    """Two connections that are one: to a client, and to Redis."""
+
+    def __init__(self, silent: bool) -> None:
+        self.silent = silent

@@ -15,6 +15,8 @@ import time
 
 SCENARIOS = {
     "kills": "tests.chaos.story",
+    "full-redis": "tests.chaos.full_redis",
+    "silent-connections": "tests.chaos.silent_connections",
 }
 
 

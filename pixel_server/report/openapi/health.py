@@ -39,10 +39,13 @@ SCHEMAS = {
             pending_bytes=count("Memory held by hits that are not stored yet."),
         ),
         redis=answer(
-            ("durability", "eviction", "error"),
+            ("durability", "eviction", "used_memory", "maxmemory", "full", "error"),
             answers={"type": "boolean"},
             durability=text("What a crash of it may cost."),
             eviction=text("Its `maxmemory-policy`; it should be `noeviction`."),
+            used_memory=count("Bytes of memory it uses."),
+            maxmemory=count("Bytes it may use; 0: no limit of its own."),
+            full=text("How full it is, where too little is free: hits then go to the spool."),
             error=text("Why it does not answer."),
         ),
         spool=answer(

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from pixel_server import apikeys, keys
 from pixel_server.secret import Secrets
-from pixel_server.store import AsyncRedis
+from pixel_server.store import AsyncRedis, also_full
 
 COOKIE = "px_session"
 FORMAT = 1
@@ -71,7 +71,7 @@ async def find(store: AsyncRedis, secrets: Secrets, cookie: str, now: float) -> 
 
 async def end(store: AsyncRedis, cookie: str) -> None:
     """A copy of the cookie signs nobody in any more."""
-    await store.set(keys.signed_out(_hash(cookie)), b"1", ex=LIVES)
+    await also_full(store, "SET", keys.signed_out(_hash(cookie)), b"1", "EX", LIVES)
 
 
 def csrf(secrets: Secrets, cookie: str) -> str:

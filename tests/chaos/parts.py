@@ -1,0 +1,104 @@
+"""The parts of a server as processes of their own, on a Valkey that a scenario may reach past a proxy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import redis
+
+from pixel_server import keys, store
+from pixel_server.collect.spool import status
+from pixel_server.secret import Secrets
+from pixel_server.valkey import Valkey
+from tests.chaos.ledger import SHARDS
+from tests.stack import free_port, until
+
+
+class Parts:
+    """Valkey, and on request a web process and workers. `close` ends all of it and removes the data."""
+
+    def __init__(self) -> None:
+        self.data = Path(tempfile.mkdtemp(prefix="px-"))
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self.secrets = Secrets.make(self.data)
+        self._valkey = Valkey(self.data)
+        self._valkey.start()
+        self._valkey.wait_ready()
+        self.redis_url = self._valkey.url
+        self.socket = unquote(urlsplit(self.redis_url).path)
+
+    def start(self, name: str, *arguments: str, **environ: str) -> None:
+        """Starts `pixel-server` with these arguments. environ: settings beside those of `Parts`."""
+        made = {"REDIS_URL": self.redis_url, "PIXEL_DATA_DIR": str(self.data), **environ}
+        made.setdefault("PIXEL_BASE_URL", self.address)
+        with (self.data / f"{name}.log").open("ab") as out:
+            self._running[name] = subprocess.Popen(
+                [sys.executable, "-m", "pixel_server", *arguments],
+                env={**os.environ, **made},
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+
+    def start_web(self, **environ: str) -> None:
+        """Returns when it answers."""
+        self.start("web", "serve", "--port", str(self.port), **environ)
+        until(lambda: self.get("/healthz"), 30)
+
+    def stop(self, name: str) -> None:
+        """Stops what was started under this name. Does nothing if it does not run."""
+        process = self._running.pop(name, None)
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def get(self, path: str) -> str:
+        """Returns the body of an answer of the web process, whatever its status; "" without an answer."""
+        try:
+            with urllib.request.urlopen(self.address + path, timeout=5) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+        except OSError:
+            return ""
+
+    def log(self, name: str) -> str:
+        with contextlib.suppress(FileNotFoundError):
+            return (self.data / f"{name}.log").read_text(errors="replace")
+        return ""
+
+    def waiting(self, client: store.Redis) -> int:
+        """Returns how many entries wait in the streams."""
+        return sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS))
+
+    def is_quiet(self, client: store.Redis) -> bool:
+        """Returns whether nothing waits, neither in the spool nor in a stream."""
+        try:
+            waiting = self.waiting(client)
+        except redis.RedisError:
+            return False
+        found = status(self.data / "spool")
+        return not waiting and not found.segments and not found.aside
+
+    def close(self) -> None:
+        for name in list(self._running):
+            self.stop(name)
+        self._valkey.stop()
+        self._valkey.wait(10)
+        shutil.rmtree(self.data, ignore_errors=True)

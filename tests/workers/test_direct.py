@@ -1,0 +1,93 @@
+"""The schedule counts hits itself where the job queue, or its workers, do not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pixel_server import hit, jobs, keys
+from pixel_server.hit import Hit
+from pixel_server.secret import Secrets
+from tests.test_store import full
+from workers import beat, work
+from workers.context import context
+from workers.work import Schedule
+
+NOW = 1e9
+
+
+@pytest.fixture
+def waiting(client, settings, monkeypatch):
+    """Two hits that wait, of a server whose secrets lie in its data directory; gives the hits left."""
+    Secrets.make(settings.data)
+    monkeypatch.setenv("REDIS_URL", settings.redis_url)
+    monkeypatch.setenv("PIXEL_DATA_DIR", str(settings.data))
+    context.cache_clear()
+    for shard in (0, 3):
+        batch = hit.encode_batch([hit.encode(Hit(int(NOW * 1000), "none", hit.EMAIL, "GET"))])
+        client.xadd(keys.hits(shard), {"1": batch})
+    yield lambda: sum(client.xlen(keys.hits(shard)) for shard in range(settings.shards))
+    context.cache_clear()
+
+
+def tick(schedule: Schedule, now: float) -> None:
+    schedule.tick(now)
+    schedule.direct.wait()
+
+
+def test_schedule_redis_full_counts_and_does_the_chores(waiting, client, settings, caplog):
+    schedule = Schedule(settings)
+    client.hset(keys.producers(0), "0" * 28, "1 1000")
+    with full(client):
+        tick(schedule, NOW)
+        assert waiting() == 0
+        assert client.hkeys(keys.producers(0)) == [b"floor"]
+        assert client.zcard(keys.WORKERS) == 1
+        tick(schedule, NOW + 1)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line.startswith("schedule: the job queue takes no jobs, so they are run here, slower: ")
+    tick(schedule, NOW + 2)
+    assert "takes jobs again" in caplog.text
+
+
+def test_schedule_queue_away_counts(waiting, settings):
+    """The queue may have a Redis of its own."""
+    tick(Schedule(replace(settings, queue_url="unix:///nowhere/valkey.sock")), NOW)
+    assert waiting() == 0
+
+
+def test_schedule_workers_count_nothing_counts(waiting, client, settings, monkeypatch):
+    """Jobs are taken and never done, as by a worker whose connection died in silence."""
+    schedule = Schedule(settings)
+    tick(schedule, NOW)
+    assert waiting() == 2
+    monkeypatch.setattr(work, "LATE", 0.0)
+    tick(schedule, NOW)
+    assert waiting() == 0
+
+
+def test_schedule_shard_is_counted_by_workers_leaves_it_to_them(waiting, client, settings, monkeypatch):
+    monkeypatch.setattr(work, "LATE", 0.0)
+    schedule = Schedule(settings)
+    for n in range(3):
+        for shard in (0, 3):
+            client.hset(keys.turn(shard), "id", f"{n}-1")
+        tick(schedule, NOW)
+    assert waiting() == 2
+
+
+def test_schedule_asks_the_queue_where_it_works(waiting, client, settings):
+    tick(Schedule(settings), NOW)
+    assert {job.func_name for job in jobs.queue(client).get_jobs()} == {jobs.ROLLUP, *jobs.EVERY}
+
+
+def test_worker_without_progress_gives_no_sign_of_life(client, settings, monkeypatch):
+    progress = beat.Progress(settings)
+    with full(client):
+        progress.step(client)
+    assert client.zcard(keys.WORKERS) == 1
+    client.delete(keys.WORKERS)
+    monkeypatch.setattr(beat, "STALLED", 0.0)
+    progress.step(client)
+    assert client.zcard(keys.WORKERS) == 0
