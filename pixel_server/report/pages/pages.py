@@ -63,6 +63,7 @@ PAGES = (
     Page("POST", "/recipients/{key}/erase", "people", people_pages.erase),
     Page("GET", "/kept", "read", kept_page.show),
     Page("GET", "/audit", "people", people_pages.list_audit),
+    Page("GET", "/audit/recipients", "people", people_pages.list_actions),
     Page("POST", "/campaigns/{id}/notes", "write", notes_page.add),
     Page("POST", "/campaigns/{id}/notes/{note}/remove", "write", notes_page.remove),
     Page("GET", "/campaigns/{id}/shares", "read", shares_page.page),
