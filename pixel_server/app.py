@@ -38,6 +38,7 @@ from pixel_server.collect.stream import Stream
 from pixel_server.consent import Consent
 from pixel_server.directory import SAVED, Directory
 from pixel_server.report import api
+from pixel_server.report.brake import Brake
 from pixel_server.report.calls import CALLS
 from pixel_server.report.health import Health
 from pixel_server.report.kept_now import KeptNow
@@ -156,8 +157,19 @@ def create_app(
 
     late = functools.partial(_late, spool_directory)
     kept = KeptNow(settings, functools.partial(_spooled, spool_directory))
-    calls = api.Api(redis, settings, secrets, directory, consent, withdrawn, kept, late, clock)
-    shown = pages.routes(calls, _address_of(settings))
+    calls = api.Api(
+        redis,
+        settings,
+        secrets,
+        directory,
+        consent,
+        withdrawn,
+        kept,
+        late,
+        clock,
+        brake=Brake(_address_of(settings)),
+    )
+    shown = pages.routes(calls)
     routes = _routes(prefix, Pixel(door, recorder, prefix.encode()), Privacy(calls), calls, shown, health)
     app = Starlette(
         routes=routes,

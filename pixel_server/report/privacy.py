@@ -18,6 +18,7 @@ from pixel_server.campaigns import Unknown, get
 from pixel_server.report import form, incoming, opt_out, throttle
 from pixel_server.report.api import Api
 from pixel_server.report.privacy_page import State, View, headers, language, render
+from pixel_server.report.problems import Problem
 from pixel_server.retention import Keep
 from pixel_server.series import NewerFormat
 from pixel_server.tokens import BadToken, Mode, mode_of, read
@@ -36,6 +37,10 @@ class Privacy:
     api: Api
 
     async def answer(self, request: Request) -> Response:
+        try:
+            form.check_query(request)
+        except Problem as problem:
+            return problem.response()
         if request.method == "POST":
             if form.from_elsewhere(request, self.api.settings.base_url):
                 return Response("this form was sent by another site; nothing was changed", 403)
