@@ -15,6 +15,7 @@ import time
 
 SCENARIOS = {
     "kills": "tests.chaos.story",
+    "hostile-privacy": "tests.chaos.hostile_privacy",
 }
 
 

@@ -10,8 +10,8 @@ from pixel_server.report.openapi.schema import answer, array, count, ref, text
 from pixel_server.report.problems import TYPE
 
 _STATUSES = {
-    400: "The body is not JSON in UTF-8, is nested too deeply, or has a key twice in one object; or the address "
-    "has more than 200 parameters.",
+    400: "The body is not JSON in UTF-8, is nested too deeply, or has a key twice in one object; or there "
+    "are more than 200 parameters.",
     401: "No API key was sent, or none that is known.",
     403: "The API key has not the scope that this call needs.",
     404: "There is nothing of this id; perhaps no longer.",
