@@ -39,6 +39,7 @@ from pixel_server.collect.stream import Stream
 from pixel_server.consent import Consent
 from pixel_server.directory import SAVED, Directory
 from pixel_server.report import api
+from pixel_server.report.brake import Brake
 from pixel_server.report.calls import CALLS
 from pixel_server.report.health import Health
 from pixel_server.report.kept_now import KeptNow
@@ -163,8 +164,9 @@ def create_app(
         *(redis, settings, secrets, directory, consent, withdrawn, kept),
         functools.partial(_late, spool_directory),
         clock,
+        brake=Brake(_address_of(settings)),
     )
-    shown = pages.routes(calls, _address_of(settings))
+    shown = pages.routes(calls)
     routes = _routes(prefix, Pixel(door, recorder, prefix.encode()), Privacy(calls), calls, shown, health)
     app = Starlette(
         routes=routes,

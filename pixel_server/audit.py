@@ -3,18 +3,29 @@
 A line is written before what it tells of is done: a crash may leave one too many, never one too few. (Only
 what retention took is told afterwards: until then it is not known whether there was any.)
 The last MOST of them stand in Redis; each is in the log of its process too.
+
+What recipients do themselves stands in a log of its own, which is bounded in the same way: anyone with the
+link of a mail can write to it, and could otherwise push out every other line. `recipient_counts` counts all.
 """
 
 from __future__ import annotations
 
 import logging
+from typing import Literal, get_args
 
 from pixel_server import keys
 from pixel_server.store import AsyncRedis, also_full
 
+Log = Literal["audit", "recipients"]
+LOGS: dict[Log, str] = {"audit": keys.AUDIT, "recipients": keys.ACTIONS}
+"""The keys of the logs, by name."""
+
 log = logging.getLogger("pixel_server.audit")
 
 MOST = 10_000
+
+Action = Literal["recipient.stopped", "recipient.allowed", "recipient.erased"]
+"""What a recipient can do."""
 
 COMMAND, PAGE, RETENTION = "command line", "privacy page", "retention"
 """Who it was, where no API key was used; else it is `key ID`."""
@@ -30,10 +41,26 @@ async def note(store: AsyncRedis, who: str, what: str, **about: str | int) -> No
     await also_full(store, "XADD", keys.AUDIT, "MAXLEN", MOST, "*", *words)
 
 
-async def page(store: AsyncRedis, before: str | None, limit: int) -> tuple[list[dict[str, str]], str | None]:
-    """(lines, newest first, each with its `id` of `ms-number`; the cursor of the next page or None)."""
+async def note_recipient(store: AsyncRedis, what: Action) -> None:
+    """Notes what a recipient did on the privacy page. Nothing is noted of who it was."""
+    pipe = store.pipeline()
+    pipe.xadd(keys.ACTIONS, {"who": PAGE, "what": what}, maxlen=MOST, approximate=False)
+    pipe.hincrby(keys.ACTED, what, 1)
+    await pipe.execute()
+
+
+async def recipient_counts(store: AsyncRedis) -> dict[str, int]:
+    """How often recipients did what, since the store is there."""
+    found = await store.hmget(keys.ACTED, list(get_args(Action)))
+    return {what: int(count or 0) for what, count in zip(get_args(Action), found, strict=True)}
+
+
+async def page(
+    store: AsyncRedis, before: str | None, limit: int, name: Log = "audit"
+) -> tuple[list[dict[str, str]], str | None]:
+    """(lines of this log, newest first, each with its `id` of `ms-number`; the cursor of the next page)."""
     end = "+" if before is None else f"({before}"
-    found = await store.xrevrange(keys.AUDIT, end, "-", limit + 1)
+    found = await store.xrevrange(LOGS[name], end, "-", limit + 1)
     lines = [
         {"id": entry.decode(), **{name.decode(): value.decode() for name, value in fields.items()}}
         for entry, fields in found[:limit]

@@ -280,6 +280,8 @@ async def change(store: AsyncRedis, campaign: str, fields: dict[str, Any], who: 
     refuse_unfit(before.kind, fields, after)
     if _is_sealed(before, after, bool(used.first_hit), bool(used.first_hit or used.last_link)):
         raise Sealed(SEALED)
+    if after == before:
+        return before  # else a key could fill the audit log, and have all web processes look, with nothing
     if audited := AUDITED & fields.keys():
         shown = ",".join(sorted(audited))
         await audit.note(store, who, "campaign.changed", campaign=campaign, fields=shown)

@@ -23,12 +23,18 @@ px:{all}:notes:ID            hash    until deleted        api: notes, by id     
 px:{all}:shares:ID           set     until deleted        api: ids of share links             api
 px:{all}:share:KEY           hash    until revoked        api, pages: hash, record, last use  api, pages
 px:{all}:audit               stream  last 10,000          api, cli, retention: who did what   api, cli
+px:{all}:actions             stream  last 10,000          privacy: what recipients did        api, cli
+px:{all}:acted               hash    forever              privacy: how often, by what         api, cli
+px:{all}:acts:MINUTE         hash    2 minutes            privacy: actions, by mark           privacy
+px:{all}:erasing             zset    until done           privacy: masked keys, when due      chores
+px:{all}:erasures            zset    1 hour               privacy, chores: marks, when done   privacy
 px:{all}:rewrite             hash    forever              erasure, chores: asked, answered    schedule
 px:{all}:sweep               hash    forever              retention: where it goes on         retention
 px:{all}:workers             zset    10 s an entry        workers: name and last beat         readyz
 px:{s}:hits                  stream  until counted        recorder: batches                   roll-up
 px:{s}:producers             hash    30 days idle         recorder: last sequence and ms      recorder
 px:{s}:turn                  hash    forever              its writers: n, id, newest hit     the same
+px:{s}:lead                  string  1.5 s                roll-up: it commits next            other writers
 px:{s}:total:ID              hash    until deleted        roll-up: sums of all time, last hit stats
 px:{s}:rules:ID              hash    until deleted        roll-up: hits by id of a rule       stats
 px:{s}:breakdown:ID          hash    PIXEL_KEEP_DAYS_...  roll-up: opens of people, packed    stats
@@ -71,6 +77,10 @@ CHANGES = "px:{all}:changes"
 API_KEYS = "px:{all}:apikeys"
 WORKERS = "px:{all}:workers"
 AUDIT = "px:{all}:audit"
+ACTIONS = "px:{all}:actions"
+ACTED = "px:{all}:acted"
+ERASING = "px:{all}:erasing"
+ERASURES = "px:{all}:erasures"
 REWRITE = "px:{all}:rewrite"
 SWEEP = "px:{all}:sweep"
 
@@ -106,6 +116,11 @@ def signed_out(digest: str) -> str:
     return f"px:{{all}}:signedout:{digest}"
 
 
+def acts(minute: int) -> str:
+    """minute: since 1970."""
+    return f"px:{{all}}:acts:{minute}"
+
+
 def notes(campaign: str) -> str:
     return f"px:{{all}}:notes:{campaign}"
 
@@ -128,6 +143,10 @@ def producers(shard: int) -> str:
 
 def turn(shard: int) -> str:
     return f"px:{{{shard}}}:turn"
+
+
+def lead(shard: int) -> str:
+    return f"px:{{{shard}}}:lead"
 
 
 def total(shard: int, campaign: str) -> str:

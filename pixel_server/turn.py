@@ -7,15 +7,29 @@ commands. Scripts are atomic, also in the append-only file. A full store carries
 (`allow-oom`): it first takes away the entries that it counts, and else the store would stay full. A
 command that Redis refuses for another reason, as for a key of another type, ends the script where it stands:
 what came before it stays. No writer makes such a command.
+
+A roll-up that lost its turn several times takes a short lead (`take_lead`): other writers then wait, at most
+LEAD_MS, so that many small writes cannot keep it from counting. The lead is advice, not a lock: nothing
+becomes wrong if a writer does not heed it, and it ends by itself if its holder dies.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any
+
+import redis
 
 from pixel_server import keys
 from pixel_server.store import AsyncRedis, Redis
+
+LEAD_MS = 1500
+"""Milliseconds that a lead holds at most, and that another writer waits for it at most."""
+_LEAD_PAUSE = 0.03
+"""Seconds between two looks of a writer that waits for a lead to end."""
 
 Turn = tuple[int, str, int]
 """(n, id, newest): id is 0-0 before the first entry; newest: time of the shard's newest hit, ms."""
@@ -78,9 +92,24 @@ def commit(
     return int(store.eval(*_arguments(shard, n, last, commands, records))) > 0
 
 
+def take_lead(store: Redis, shard: int) -> None:
+    """Makes other writers of this shard wait, for at most LEAD_MS. Does nothing while there is a lead."""
+    with suppress(redis.ResponseError):  # a full store refuses it
+        store.set(keys.lead(shard), b"1", px=LEAD_MS, nx=True)
+
+
+def end_lead(store: Redis, shard: int) -> None:
+    """Lets other writers go on."""
+    store.delete(keys.lead(shard))
+
+
 async def raise_turn(store: AsyncRedis, shard: int) -> None:
-    """Raises the turn, so that no writer that has read it before can commit."""
-    await write(store, shard, ())
+    """Raises the turn, so that no writer that has read it before can commit.
+
+    Another writer may raise it between the two commands: that serves as well.
+    """
+    n = await _number(store, shard)
+    await store.eval(*_arguments(shard, n, "", ()))
 
 
 async def write(store: AsyncRedis, shard: int, commands: Iterable[Command]) -> None:
@@ -96,9 +125,22 @@ async def write(store: AsyncRedis, shard: int, commands: Iterable[Command]) -> N
 async def change(store: AsyncRedis, shard: int, made: Callable[[], Awaitable[list[Command]]]) -> None:
     """Carries out what `made` makes of what it reads; once more if another was first."""
     while True:
-        n = int(await store.hget(keys.turn(shard), "n") or 0)
+        n = await _number(store, shard)
         if int(await store.eval(*_arguments(shard, n, "", await made()))) > 0:
             return
+
+
+async def _number(store: AsyncRedis, shard: int) -> int:
+    """Returns n once no roll-up has the lead, or after LEAD_MS."""
+    until = time.monotonic() + LEAD_MS / 1000
+    while True:
+        pipe = store.pipeline(transaction=False)
+        pipe.exists(keys.lead(shard))
+        pipe.hget(keys.turn(shard), "n")
+        is_led, n = await pipe.execute()
+        if not is_led or time.monotonic() >= until:
+            return int(n or 0)
+        await asyncio.sleep(_LEAD_PAUSE)
 
 
 def _arguments(

@@ -83,6 +83,7 @@ def leave(data: Path, leaves: Left) -> None:
 def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bool) -> None:
     """Until Ctrl-C. own_redis: REDIS_URL is not set, so the bundled Valkey is used. with_demo: a process adds
     the demo, once all is up."""
+    os.umask(0o077)  # what is kept is for this user alone
     data = settings.data.resolve()
     lock = _lock(data, with_demo)
     classify.load(settings.rules)

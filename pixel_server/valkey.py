@@ -116,6 +116,7 @@ class Valkey:
             time.sleep(0.02)
 
     def _spawn(self, lock: int) -> subprocess.Popen[bytes]:
+        _close_to_others(self._home)
         settings = {
             "port": "0",
             "unixsocket": str(self._socket),
@@ -140,6 +141,7 @@ class Valkey:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            umask=0o077,  # its files hold addresses until they are counted
         )
 
     def _is_free(self) -> bool:
@@ -156,6 +158,15 @@ class Valkey:
                 return int(client.info("server")["process_id"])
         except (redis.RedisError, OSError):
             return None
+
+
+def _close_to_others(home: Path) -> None:
+    """Takes the rights of other users away from what an earlier version left in a directory."""
+    for directory, _, files in os.walk(home):
+        os.chmod(directory, 0o700)
+        for path in (Path(directory) / name for name in files):
+            if path.is_file() and not path.is_symlink():
+                path.chmod(0o600)
 
 
 def _socket_path(home: Path) -> Path:

@@ -19,11 +19,11 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from copy import copy
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis
 
-from pixel_server import audit, campaigns, keys, people, rewrite, shards, traces, turn
+from pixel_server import keys, shards, turn
 from pixel_server.secret import Secrets
 from pixel_server.series import NewerFormat
 from pixel_server.store import AsyncRedis, Redis
@@ -47,21 +47,14 @@ Periods = list[tuple[int, int | None]]
 """(from, until) in ms since 1970; until None: it holds."""
 
 
-class Erased(NamedTuple):
-    """What an erasure removed. campaigns: where something was. removed: how many, by kind."""
-
-    campaigns: list[str]
-    removed: dict[str, int]
-
-
 _WITHDRAW = f"""#!lua flags=allow-oom
 -- KEYS: withdrawn, changes. ARGV: ms from which, '1' if what is kept is erased, then marks.
--- Returns how many were not withdrawn before.
-local new = 0
+-- Returns how many were not withdrawn before, then which of the marks changed, counted from 0.
+local out = {{0}}
 for i = 3, #ARGV do
   local kept = redis.call('HGET', KEYS[1], ARGV[i])
   local open = kept and string.sub(kept, -1) == '-'
-  if not open then new = new + 1 end
+  if not open then out[1] = out[1] + 1 end
   local value = nil
   if ARGV[2] == '1' then value = '{FORMAT} 0-'
   elseif not open then value = (kept or '{FORMAT}') .. ' ' .. ARGV[1] .. '-' end
@@ -72,23 +65,26 @@ for i = 3, #ARGV do
   if value and value ~= kept then
     redis.call('HSET', KEYS[1], ARGV[i], value)
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', {_LOG}, '*', 'mark', ARGV[i])
+    out[#out + 1] = i - 3
   end
 end
-return new
+return out
 """
 
 _ALLOW = f"""#!lua flags=allow-oom
--- KEYS: withdrawn, changes. ARGV: ms until which, then marks. Returns how many were withdrawn.
-local ended = 0
+-- KEYS: withdrawn, changes. ARGV: ms until which, then marks.
+-- Returns how many were withdrawn, then which of the marks these were, counted from 0.
+local out = {{0}}
 for i = 2, #ARGV do
   local kept = redis.call('HGET', KEYS[1], ARGV[i])
   if kept and string.sub(kept, -1) == '-' then
-    ended = ended + 1
+    out[1] = out[1] + 1
+    out[#out + 1] = i - 2
     redis.call('HSET', KEYS[1], ARGV[i], kept .. ARGV[1])
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', {_LOG}, '*', 'mark', ARGV[i])
   end
 end
-return ended
+return out
 """
 
 
@@ -101,97 +97,40 @@ async def withdraw(
     *,
     erase: bool = False,
 ) -> int:
-    """From now (s) on nothing of these recipient keys is recorded. How many are new; count: of shards."""
-    new = await _change(store, secrets, recipients, _WITHDRAW, (int(now * 1000), int(erase)))
-    for shard in {shards.of_key(recipient, count) for recipient in recipients}:
+    """From now (s) on nothing of these recipient keys is recorded. Returns how many were recorded until now.
+
+    count: of shards. Raises the turn only of shards for which something changed: else anyone with the link of
+    a mail could keep roll-ups from committing.
+    """
+    new, changed = await _change(store, secrets, recipients, _WITHDRAW, (int(now * 1000), int(erase)))
+    for shard in {shards.of_key(recipient, count) for recipient in changed}:
         await turn.raise_turn(store, shard)
     return new
 
 
 async def allow(store: AsyncRedis, secrets: Secrets, recipients: Sequence[bytes], now: float) -> int:
     """From now (s) on these are recorded again. How many were withdrawn."""
-    return await _change(store, secrets, recipients, _ALLOW, (int(now * 1000),))
+    ended, _ = await _change(store, secrets, recipients, _ALLOW, (int(now * 1000),))
+    return ended
 
 
 async def _change(
     store: AsyncRedis, secrets: Secrets, recipients: Sequence[bytes], script: str, first: tuple[int, ...]
-) -> int:
-    changed = 0
+) -> tuple[int, list[bytes]]:
+    """(how many were withdrawn or allowed, the recipients for whom something changed)."""
+    total, changed = 0, []
     for i in range(0, len(recipients), _CHUNK):
         marks = [secrets.withdrawal_mark(recipient) for recipient in recipients[i : i + _CHUNK]]
-        changed += int(await store.eval(script, 2, keys.WITHDRAWN, keys.WITHDRAWALS, *first, *marks))
-    return changed
+        number, *which = await store.eval(script, 2, keys.WITHDRAWN, keys.WITHDRAWALS, *first, *marks)
+        total += int(number)
+        changed += [recipients[i + place] for place in which]
+    return total, changed
 
 
-async def erase(
-    store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float, count: int, who: str
-) -> Erased:
-    """Takes a person out of all campaigns, and withdraws. count: of shards. who: for the audit log.
-
-    Aggregate counts stay. First the withdrawal, so that nothing that waits can bring the person back, in
-    campaigns that are made meanwhile either. Erasing again one of whom nothing is kept leaves no trace.
-    """
-    known = await store.hget(keys.WITHDRAWN, secrets.withdrawal_mark(recipient)) == ERASED
-    if not known:
-        await audit.note(store, who, "recipient.erased")
-        await rewrite.ask(store)
-    await withdraw(store, secrets, [recipient], now, count, erase=True)
-    shard, bucket = shards.of_key(recipient, count), people.bucket(recipient)
-    erased = Erased([], {"opens": 0, "listed": 0, "names": 0, "last_open_day": 0, "dead_letters": 0})
-    places = {"opens": keys.people, "listed": keys.listed, "names": keys.names}
-    gone: list[turn.Command] = []
-    names = await campaigns.every(store, "email")
-    for i in range(0, len(names), _CHUNK):
-        pipe = store.pipeline(transaction=False)
-        asked = [(name, kind) for name in names[i : i + _CHUNK] for kind in places]
-        for name, kind in asked:
-            pipe.hexists(places[kind](shard, name, bucket), recipient)
-        for (name, kind), there in zip(asked, await pipe.execute(), strict=True):
-            if there:
-                gone.append(("HDEL", places[kind](shard, name, bucket), recipient))
-                erased.removed[kind] += 1
-                if name not in erased.campaigns[-1:]:
-                    erased.campaigns.append(name)
-        gone += await _traces(store, shard, recipient, names[i : i + _CHUNK])
-    if await store.hexists(keys.last(shard, bucket), recipient):
-        gone.append(("HDEL", keys.last(shard, bucket), recipient))
-        erased.removed["last_open_day"] = 1
-    if gone and known:
-        await audit.note(store, who, "recipient.erased")
-    for i in range(0, len(gone), _CHUNK):
-        await turn.write(store, shard, gone[i : i + _CHUNK])
-    erased.removed["dead_letters"] = await _drop_dead(store, recipient, count)
-    if gone or erased.removed["dead_letters"] or not known:
-        await rewrite.ask(store)
-    return erased
-
-
-async def _traces(
-    store: AsyncRedis, shard: int, recipient: bytes, names: Sequence[str]
-) -> list[turn.Command]:
-    """The commands that take a recipient's traces in these campaigns away."""
-    newest = int(await store.hget(keys.turn(shard), "newest") or 0)
-    fields = [traces.field(recipient, name) for name in names]
-    found: list[turn.Command] = []
-    for minute in traces.minutes(newest) if fields else ():
-        values = await store.hmget(keys.evidence(shard, minute), fields)
-        held = [name for name, value in zip(fields, values, strict=True) if value is not None]
-        if held:
-            found.append(("HDEL", keys.evidence(shard, minute), *held))
-    return found
-
-
-async def _drop_dead(store: AsyncRedis, recipient: bytes, count: int) -> int:
-    """Dead letters that hold this key. They cannot be read, so what holds its bytes goes."""
-    gone = 0
-    for shard in range(count):
-        first = "-"
-        while letters := await store.xrange(keys.dead(shard), first, "+", _CHUNK):
-            held = [entry for entry, fields in letters if recipient in fields.get(b"data", b"")]
-            if held:
-                gone += int(await store.xdel(keys.dead(shard), *held))
-            first = f"({letters[-1][0].decode()}"
-    return gone
+async def is_erased(store: AsyncRedis, secrets: Secrets, recipient: bytes) -> bool:
+    """Whether a recipient was erased and has not allowed recording since."""
+    value: bytes | None = await store.hget(keys.WITHDRAWN, secrets.withdrawal_mark(recipient))
+    return value == ERASED
 
 
 async def of(store: AsyncRedis, secrets: Secrets, recipient: bytes) -> Periods:

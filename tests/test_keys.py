@@ -75,6 +75,9 @@ def test_no_key_that_is_not_listed(web, client, count, settings):
     kind = {"Content-Type": "application/x-ndjson"}
     assert web.put("/api/campaigns/mail/recipients", content=listed, headers=kind).status_code == 200
     web.post("/api/withdrawals", json={"recipients": ["one who asked"]})
+    asked = made.json()["links"][-1]["privacy_url"].partition("t=")[2]
+    for wish in ("stop", "erase", "allow", "erase"):  # the second time it is owed
+        assert web.post("/privacy", data={"t": asked, "do": wish}).status_code == 200
     web.get("/p/px:{9}:made-by-a-stranger.gif")
     web.get("/o/px:{9}:made-by-a-stranger.gif")
     web.post("/api/keys", json={"name": "A reader", "scopes": ["read"]})
@@ -95,5 +98,12 @@ def test_no_key_that_is_not_listed(web, client, count, settings):
         assert len(rows) == 1, key
         assert client.type(key).decode() == known[rows[0]][1], key
         used |= set(rows)
-    rare = {"px:{all}:sweep", "px:{all}:deleting", "px:{all}:workers", "px:{s}:stop", "px:{s}:hits"}
+    rare = {
+        "px:{all}:sweep",
+        "px:{all}:deleting",
+        "px:{all}:workers",
+        "px:{s}:stop",
+        "px:{s}:hits",
+        "px:{s}:lead",
+    }
     assert known.keys() - used <= rare

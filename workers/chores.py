@@ -1,4 +1,4 @@
-"""What is done once a minute: old producers and salts go, cut-off deletions are finished."""
+"""What is done once a minute: old producers and salts go; deletions and owed erasures are finished."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import logging
 import time
 
-from pixel_server import campaigns, keys, producer, salts
+from pixel_server import campaigns, erasure, keys, producer, salts
+from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import Redis, connect_async
 from workers.context import context
@@ -16,9 +17,9 @@ log = logging.getLogger("workers.chores")
 
 def run() -> None:
     """The job."""
-    store, settings, _ = context()
+    store, settings, secrets = context()
     tidy(store, settings, time.time())
-    asyncio.run(_finish(settings, time.time()))
+    asyncio.run(_finish(settings, secrets, time.time()))
 
 
 def tidy(store: Redis, settings: Settings, now: float) -> None:
@@ -29,12 +30,14 @@ def tidy(store: Redis, settings: Settings, now: float) -> None:
             log.info("chores: shard %d: %d producers were idle for 30 days and are pruned", shard, gone)
 
 
-async def _finish(settings: Settings, now: float) -> None:
-    store = connect_async(settings.redis_url, timeout=5.0)
+async def _finish(settings: Settings, secrets: Secrets, now: float) -> None:
+    store = connect_async(settings.redis_url, timeout=10.0)
     try:
         for campaign in await campaigns.finish_deletions(store, settings.shards):
             log.info("chores: the deletion of %s is finished", campaign)
         if gone := await salts.remove_old(store, settings.shards, now):
             log.info("chores: %d salts of visitors are gone for good", gone)
+        if done := await erasure.run_owed(store, secrets, now, settings.shards):
+            log.info("chores: %d recipients who asked for it are erased", done)
     finally:
         await store.aclose()

@@ -42,6 +42,10 @@ the same time, then all wait for Redis."""
 
 PASS_HITS, PASS_ENTRIES = 4000, 512
 """At which a pass stops reading."""
+LOSSES = 2
+"""Times that a pass loses its turn before it takes a lead over other writers."""
+MOST_LOSSES = 8
+"""Times that a pass loses its turn before the job gives up. Each try reads a quarter of the entries."""
 
 
 class Outcome(Enum):
@@ -54,7 +58,8 @@ class Outcome(Enum):
 @dataclass(slots=True)
 class Rollup:
     """One shard's. entries: that a pass reads at most. behind: whether the last pass stopped at its limit.
-    left: the turn as the last pass left it, which then need not be read. read: entries of that pass."""
+    left: the turn as the last pass left it, which then need not be read. read: entries of that pass.
+    last: id of the last entry counted, as the last pass began."""
 
     store: Redis
     settings: Settings
@@ -65,11 +70,12 @@ class Rollup:
     behind: bool = False
     left: turn.Turn | None = None
     read: int = waiting.FIRST
+    last: str = ""
 
     def step(self, now: float) -> Outcome:
         """One pass: what waits, up to PASS_HITS or so, is in the counters, or nothing has changed."""
         n, last, newest = self.left or turn.read(self.store, self.shard)
-        self.left = None
+        self.left, self.last = None, last
         entries, behind = waiting.read(self.store, self.shard, last, PASS_HITS, self.entries, self.read)
         if not entries:
             self.store.delete(keys.stop(self.shard))
@@ -146,7 +152,7 @@ def drain(shard: int) -> int:
 
     What arrives meanwhile is the next job's, so that a shard with a steady flow does not keep a worker.
     Where workers are fewer than shards, others are drained beside it: while one waits for Redis, another
-    computes. If the job of one of them runs elsewhere, one of the two finds the turn moved, and leaves it.
+    computes. If the job of one of them runs elsewhere, one of the two finds the shard counted, and leaves it.
     """
     store, settings, secrets = context()
     workers = max(1, int(store.zcount(keys.WORKERS, (now := time.time()) - ALIVE, now + keys.SKEW)))
@@ -177,9 +183,21 @@ def beside(store: Redis, settings: Settings, secrets: Secrets, shards: Sequence[
 
 def _drain(rollup: Rollup, deadline: float) -> int:
     started = time.monotonic()
-    while time.monotonic() < deadline:
+    losses, entries = 0, rollup.entries
+    # A pass that lost its turn is repeated beyond the deadline: else long passes would never come through.
+    while time.monotonic() < deadline or losses:
         outcome = rollup.step(time.time())
-        # MOVED: another roll-up has this shard. It goes on, so this one need not.
+        if outcome is Outcome.MOVED:
+            if losses == MOST_LOSSES or turn.read(rollup.store, rollup.shard)[1] != rollup.last:
+                break  # another roll-up counts this shard: this one need not
+            losses += 1
+            rollup.entries = max(1, rollup.entries // 4)
+            if losses >= LOSSES:
+                turn.take_lead(rollup.store, rollup.shard)
+            continue
+        if losses >= LOSSES:
+            turn.end_lead(rollup.store, rollup.shard)
+        losses, rollup.entries = 0, entries
         if outcome is not Outcome.COUNTED or not rollup.behind:
             break
     if rollup.counted:

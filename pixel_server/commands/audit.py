@@ -13,22 +13,25 @@ from pixel_server.settings import Settings
 
 @click.command("audit")
 @click.option("--last", default=100, show_default=True, type=click.IntRange(1, 10_000), help="Lines.")
+@click.option("--recipients", is_flag=True, help="What recipients did on the privacy page instead.")
 @as_json
-def audit(last: int, as_json: bool) -> None:
+def audit(last: int, recipients: bool, as_json: bool) -> None:
     """Show who did what to data on people, newest first."""
     from pixel_server import audit as log  # noqa: PLC0415
     from pixel_server.report.ranges import show_ms  # noqa: PLC0415
 
-    async def read(store: Any, settings: Settings) -> list[dict[str, str]]:
-        lines, _ = await log.page(store, None, last)
-        return lines
+    async def read(store: Any, settings: Settings) -> tuple[list[dict[str, str]], dict[str, int]]:
+        lines, _ = await log.page(store, None, last, "recipients" if recipients else "audit")
+        return lines, await log.recipient_counts(store) if recipients else {}
 
-    lines = with_store(read)
+    lines, counts = with_store(read)
     for line in lines:
         line["at"] = show_ms(int(line.pop("id").partition("-")[0]))
     if as_json:
-        click.echo(json.dumps({"items": lines, "next": None}))
+        click.echo(json.dumps({"items": lines, "next": None, **({"counts": counts} if recipients else {})}))
         return
     for line in lines:
         shown = f"{line.pop('at')}  {line.pop('who'):<16}  {line.pop('what'):<24}"
         click.echo("  ".join([shown, *(f"{name}={value}" for name, value in line.items())]))
+    if recipients:
+        click.echo("in all: " + ", ".join(f"{count} {what}" for what, count in counts.items()))

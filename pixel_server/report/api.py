@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,6 +19,8 @@ from pixel_server.campaigns import Campaign
 from pixel_server.consent import Consent
 from pixel_server.directory import Directory
 from pixel_server.links import Minter
+from pixel_server.report import brake, form
+from pixel_server.report.brake import Brake
 from pixel_server.report.kept_now import KeptNow
 from pixel_server.report.problems import Problem, away
 from pixel_server.secret import Secrets
@@ -43,6 +45,7 @@ class Api:
     kept: KeptNow
     late_since: Callable[[], int | None]
     clock: Callable[[], float]
+    brake: Brake = field(default_factory=Brake)
 
     def minter(self, base_url: str | None) -> Minter:
         """Problem 409: there is no address to make links from."""
@@ -103,6 +106,7 @@ def _endpoint(api: Api, calls: dict[str, Call]) -> Callable[[Request], Awaitable
     async def endpoint(request: Request) -> Response:
         call = calls["GET" if request.method == "HEAD" else request.method]
         try:
+            form.check_query(request)
             if call.scope is not None:
                 await _admit(api, request, call.scope, call.shared)
             if call.query:
@@ -150,7 +154,10 @@ async def _admit(api: Api, request: Request, scope: str, may_share: bool) -> Non
         raise Problem(401, "send an API key: Authorization: Bearer KEY", headers=challenge)
     record = await apikeys.find(api.store, key.strip())
     if record is None:
-        raise Problem(401, "this API key is not known", headers=challenge)
+        if await api.brake.failed(request, api.clock()):
+            raise Problem(401, "this API key is not known", headers=challenge)
+        later = {**challenge, "Retry-After": str(brake.RETRY)}
+        raise Problem(429, "this API key is not known; too many wrong ones come at the moment", headers=later)
     request.state.who = f"key {record.id}"
     request.state.scopes = frozenset(record.scopes)
     request.state.shared = scope not in record.scopes

@@ -27,6 +27,8 @@ MAX_NAME = 200
 MAX_SENT = 10**9
 PAGE, MOST_PAGE = 100, 1000
 MOST_ORIGINS = 100
+MOST_UNKNOWN = 100
+"""Fields of an object that are not known, up to which each is named."""
 MAX_TEXT, MAX_DELAY = 2048, 10**9
 
 Check = Callable[[Any], Any]
@@ -73,6 +75,8 @@ def examine(
     """(the good fields, what is wrong with the others)."""
     if not isinstance(body, dict):
         raise Problem(422, "send a JSON object")
+    if len(body) > len(known) + MOST_UNKNOWN:
+        raise Problem(422, f"an object has {len(body)} fields; {len(known)} are known")
     fields: dict[str, Any] = {}
     errors = [{"field": name, "message": "is missing"} for name in sorted(required - body.keys())]
     for name, value in body.items():

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.requests import Request
 
 from pixel_server.report import incoming
+from pixel_server.report.problems import Problem
 
 MOST_FIELDS = 200
 
@@ -25,6 +26,12 @@ async def read(request: Request, most: int) -> dict[str, str]:
     except ValueError:
         raise incoming.Unfit(413, f"has more than {MOST_FIELDS} fields") from None
     return {name: values[0] for name, values in found.items()}
+
+
+def check_query(request: Request) -> None:
+    """Raises Problem 400 if a request has more parameters than any call or page takes."""
+    if request.scope["query_string"].count(b"&") >= MOST_FIELDS:
+        raise Problem(400, f"this address has more than {MOST_FIELDS} parameters")
 
 
 def from_elsewhere(request: Request, base_url: str | None) -> bool:

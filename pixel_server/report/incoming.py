@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 WITHIN = 30.0
 """Seconds that it may take to come."""
 
 
 class Unfit(Exception):
-    """It is too long, or does not come; says what it "has" or "did". status: 413 or 408. headers: of the
-    answer."""
+    """It is too long, does not come, or is cut off; says what it "has", "did" or "was". status: 413, 408 or
+    400. headers: of the answer."""
 
     headers = {"Connection": "close"}  # noqa: RUF012 - nobody changes it
 
@@ -22,7 +22,7 @@ class Unfit(Exception):
 
 
 async def whole(request: Request, most: int) -> bytes:
-    """Unfit: it has more than `most` bytes, or is late."""
+    """Returns the body. Raises Unfit if it has more than `most` bytes, is late, or ends too early."""
     body = b""
     try:
         async with asyncio.timeout(WITHIN):
@@ -32,4 +32,6 @@ async def whole(request: Request, most: int) -> bytes:
                     raise Unfit(413, f"has more than {most} bytes")
     except TimeoutError:
         raise Unfit(408, f"did not come within {WITHIN:.0f} seconds") from None
+    except ClientDisconnect:
+        raise Unfit(400, "was cut off") from None  # nobody reads the answer
     return body

@@ -308,6 +308,24 @@ def _sources(settings: Settings) -> dict[str, _Source]:
             "xinfo_stream",
             _stream,
         ),
+        "actions": _Source(
+            "log of recipients",
+            "what recipients did on the privacy page, not who",
+            "lines",
+            keys.ACTIONS,
+            f"the last {audit.MOST:,}",
+            "xinfo_stream",
+            _stream,
+        ),
+        "erasing": _Source(
+            "owed erasures",
+            "masked keys of recipients, and when each is due",
+            "recipients",
+            keys.ERASING,
+            "until done",
+            "zcard",
+            _number,
+        ),
     }
 
 

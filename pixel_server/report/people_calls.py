@@ -11,7 +11,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
-from pixel_server import audit, campaigns, keys, lists, retention, withdrawals
+from pixel_server import audit, campaigns, erasure, keys, lists, retention, withdrawals
 from pixel_server.campaigns import Campaign
 from pixel_server.report import body, people, quiet, ranges, recipients, uploads
 from pixel_server.report.api import Api, Call, reply
@@ -147,18 +147,25 @@ async def _rows(
     return reply({"items": items, "next": str(following) if following < end else None})
 
 
-async def audit_page(api: Api, after: str | None) -> tuple[list[dict[str, Any]], str | None]:
-    """(lines of the audit log, newest first; the cursor of the next page). Problem 422: `after` is none."""
+async def audit_page(
+    api: Api, after: str | None, name: audit.Log = "audit"
+) -> tuple[list[dict[str, Any]], str | None]:
+    """(lines of this log, newest first; the cursor of the next page). Problem 422: `after` is none."""
     if after is not None and not re.fullmatch(people.CURSOR, after, re.ASCII):
         errors = [{"field": "after", "message": "must be a cursor from `next`"}]
         raise Problem(422, "some parameters cannot be used", errors)
-    lines, following = await audit.page(api.store, after, body.PAGE)
+    lines, following = await audit.page(api.store, after, body.PAGE, name)
     return [_line(line) for line in lines], following
 
 
 async def list_audit(api: Api, request: Request) -> Response:
     items, following = await audit_page(api, request.query_params.get("after"))
     return reply({"items": items, "next": following})
+
+
+async def list_actions(api: Api, request: Request) -> Response:
+    items, following = await audit_page(api, request.query_params.get("after"), "recipients")
+    return reply({"items": items, "next": following, "counts": await audit.recipient_counts(api.store)})
 
 
 def _line(line: dict[str, str]) -> dict[str, Any]:
@@ -182,11 +189,11 @@ async def show_recipient(api: Api, request: Request) -> Response:
     return reply(await show(api, request.path_params["key"], request.state.who))
 
 
-async def erase(api: Api, key: str, who: str) -> withdrawals.Erased:
+async def erase(api: Api, key: str, who: str) -> erasure.Erased:
     """What was removed of one recipient, who is recorded no more. Problem 404: this is no key."""
     recipient = people.key(key)
     count = api.settings.shards
-    erased = await withdrawals.erase(api.store, api.secrets, recipient, api.clock(), count, who)
+    erased = await erasure.erase(api.store, api.secrets, recipient, api.clock(), count, who)
     api.withdrawn.learn(recipient, True)
     return erased
 
@@ -253,4 +260,5 @@ CALLS = (
     Call("POST", "/api/withdrawals", "people", add_withdrawals),
     Call("DELETE", "/api/withdrawals", "people", end_withdrawals),
     Call("GET", "/api/audit", "people", list_audit, query=("after",)),
+    Call("GET", "/api/audit/recipients", "people", list_actions, query=("after",)),
 )

@@ -13,11 +13,12 @@ import redis
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server import audit, retention, withdrawals
+from pixel_server import audit, erasure, retention, withdrawals
 from pixel_server.campaigns import Unknown, get
-from pixel_server.report import form, incoming, opt_out
+from pixel_server.report import form, incoming, opt_out, throttle
 from pixel_server.report.api import Api
 from pixel_server.report.privacy_page import State, View, headers, language, render
+from pixel_server.report.problems import Problem
 from pixel_server.retention import Keep
 from pixel_server.series import NewerFormat
 from pixel_server.tokens import BadToken, Mode, mode_of, read
@@ -25,7 +26,8 @@ from pixel_server.tokens import BadToken, Mode, mode_of, read
 log = logging.getLogger("pixel_server.privacy")
 
 _MOST_BODY = 4096
-_STATUS = {State.FOREIGN: 404, State.AWAY: 503}
+_STATUS = {State.FOREIGN: 404, State.AWAY: 503, State.LATER: 429}
+_WISHES = ("stop", "erase", "allow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,10 @@ class Privacy:
     api: Api
 
     async def answer(self, request: Request) -> Response:
+        try:
+            form.check_query(request)
+        except Problem as problem:
+            return problem.response()
         if request.method == "POST":
             if form.from_elsewhere(request, self.api.settings.base_url):
                 return Response("this form was sent by another site; nothing was changed", 403)
@@ -58,8 +64,12 @@ class Privacy:
         if not recipient:
             return self._page(request, State.ANONYMOUS, token, mode, keep)
         try:
-            await self._change(recipient, wish)
+            if wait := await self._change(recipient, wish):
+                answer = self._page(request, State.LATER, token, mode, keep)
+                answer.headers["retry-after"] = str(wait)
+                return answer
             found = await withdrawals.of(self.api.store, self.api.secrets, recipient)
+            is_owed = await erasure.is_owed(self.api.store, self.api.secrets, recipient)
             with suppress(Unknown):
                 keep = retention.keep(self.api.settings, await get(self.api.store, campaign))
         except (redis.RedisError, OSError, NewerFormat) as error:
@@ -69,20 +79,27 @@ class Privacy:
         state = State.RECORDED
         if withdrawals.holds(found):
             state = State.ERASED if found[-1][0] == 0 else State.STOPPED
+            if is_owed:
+                state = State.ERASING
         return self._page(request, state, token, mode, keep)
 
-    async def _change(self, recipient: bytes, wish: str) -> None:
+    async def _change(self, recipient: bytes, wish: str) -> int:
+        """Does what a recipient wishes. Returns the seconds to wait if there were too many wishes, else 0."""
         api = self.api
         store, secrets, now = api.store, api.secrets, api.clock()
+        if wish not in _WISHES:
+            return 0
+        if wait := await throttle.wait(store, secrets.withdrawal_mark(recipient), now):
+            return wait
         if wish == "stop":
-            await withdrawals.withdraw(store, secrets, [recipient], now, api.settings.shards)
-            api.withdrawn.learn(recipient, True)
+            if await withdrawals.withdraw(store, secrets, [recipient], now, api.settings.shards):
+                await audit.note_recipient(store, "recipient.stopped")
         elif wish == "erase":
-            await withdrawals.erase(store, secrets, recipient, now, api.settings.shards, audit.PAGE)
-            api.withdrawn.learn(recipient, True)
-        elif wish == "allow":
-            await withdrawals.allow(store, secrets, [recipient], now)
-            api.withdrawn.learn(recipient, False)
+            await erasure.ask(store, secrets, recipient, now, api.settings.shards)
+        elif await withdrawals.allow(store, secrets, [recipient], now):
+            await audit.note_recipient(store, "recipient.allowed")
+        api.withdrawn.learn(recipient, wish != "allow")
+        return 0
 
     def _page(
         self, request: Request, state: State, token: str, mode: Mode, keep: Keep | None = None

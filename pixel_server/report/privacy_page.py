@@ -56,6 +56,10 @@ class State(Enum):
     STOPPED = auto()
     ERASED = auto()
     """Stopped, and what was kept is erased."""
+    ERASING = auto()
+    """Stopped, and what was kept will be erased soon."""
+    LATER = auto()
+    """The recipient changed their mind too often within a minute; nothing was changed."""
     AWAY = auto()
     """The store does not answer; nothing was changed."""
 
@@ -148,6 +152,7 @@ def _form(view: View, words: Words) -> Iterator[str]:
         State.RECORDED: (stop, erase),
         State.STOPPED: (allow, (*erase[:2], words.erase_stopped_hint)),
         State.ERASED: (allow,),
+        State.ERASING: (allow,),
     }.get(view.state)
     if choices is None:
         return
@@ -165,6 +170,7 @@ def _what(view: View, words: Words) -> Iterator[str]:
     if view.state == State.FOREIGN:
         return
     heading = {State.STOPPED: words.what_before, State.ERASED: words.what_if_allowed}
+    heading[State.ERASING] = words.what_if_allowed
     yield f"<h2>{escape(heading.get(view.state, words.what))}</h2>\n<ul>"
     for item in _recorded(view.mode, words):
         yield f"<li>{escape(item)}</li>"

@@ -46,6 +46,8 @@ ENGLISH = Words(
         "RECORDED": "Recording of opened mails",
         "STOPPED": "Recording is stopped",
         "ERASED": "Your data is erased",
+        "ERASING": "Your data is being erased",
+        "LATER": "Please wait a minute",
         "AWAY": "Not possible right now",
     },
     leads={
@@ -60,6 +62,10 @@ ENGLISH = Words(
         "have. What was recorded before is kept until its time is over, or until you erase it.",
         "ERASED": "Nothing is kept about you any more, except for one entry that says to record nothing "
         "about you.",
+        "ERASING": "Nothing more is recorded about you. What is still kept about you is removed within "
+        "about an hour.",
+        "LATER": "This was asked for too often within a minute. Nothing was changed this time. Please try "
+        "again in a minute.",
         "AWAY": "Right now, nothing can be stored here. Nothing is changed yet. Please try again later.",
     },
     stop="Stop recording",
@@ -106,6 +112,8 @@ GERMAN = Words(
         "RECORDED": "Erfassung geöffneter E-Mails",
         "STOPPED": "Die Erfassung ist beendet",
         "ERASED": "Ihre Daten sind gelöscht",
+        "ERASING": "Ihre Daten werden gelöscht",
+        "LATER": "Bitte warten Sie eine Minute",
         "AWAY": "Im Moment nicht möglich",
     },
     leads={
@@ -122,6 +130,10 @@ GERMAN = Words(
         "Sie es löschen.",
         "ERASED": "Über Sie ist nichts mehr gespeichert, außer einem Eintrag, der besagt, dass über Sie "
         "nichts erfasst werden soll.",
+        "ERASING": "Über Sie wird nichts mehr erfasst. Was noch über Sie gespeichert ist, wird innerhalb "
+        "etwa einer Stunde entfernt.",
+        "LATER": "Das wurde innerhalb einer Minute zu oft verlangt. Diesmal wurde nichts geändert. Bitte "
+        "versuchen Sie es in einer Minute noch einmal.",
         "AWAY": "Im Moment kann hier nichts gespeichert werden. Noch ist nichts geändert. Bitte versuchen "
         "Sie es später noch einmal.",
     },
@@ -172,6 +184,8 @@ FRENCH = Words(
         "RECORDED": "Enregistrement de l'ouverture des e-mails",
         "STOPPED": "L'enregistrement est arrêté",
         "ERASED": "Vos données sont effacées",
+        "ERASING": "Vos données sont en cours d'effacement",
+        "LATER": "Veuillez patienter une minute",
         "AWAY": "Impossible pour le moment",
     },
     leads={
@@ -188,6 +202,10 @@ FRENCH = Words(
         "durée, ou jusqu'à ce que vous l'effaciez.",
         "ERASED": "Plus rien n'est conservé à votre sujet, sauf une mention indiquant de ne rien "
         "enregistrer sur vous.",
+        "ERASING": "Plus rien n'est enregistré à votre sujet. Ce qui est encore conservé est supprimé en "
+        "une heure environ.",
+        "LATER": "Cela a été demandé trop souvent en une minute. Rien n'a été modifié cette fois-ci. "
+        "Veuillez réessayer dans une minute.",
         "AWAY": "Pour le moment, rien ne peut être enregistré ici. Rien n'est encore modifié. Veuillez "
         "réessayer plus tard.",
     },
@@ -241,6 +259,8 @@ SPANISH = Words(
         "RECORDED": "Registro de correos abiertos",
         "STOPPED": "El registro está detenido",
         "ERASED": "Sus datos están borrados",
+        "ERASING": "Sus datos se están borrando",
+        "LATER": "Espere un minuto, por favor",
         "AWAY": "No es posible en este momento",
     },
     leads={
@@ -257,6 +277,10 @@ SPANISH = Words(
         "borre.",
         "ERASED": "Ya no se conserva nada sobre usted, salvo una anotación que indica que no se debe "
         "registrar nada sobre usted.",
+        "ERASING": "Ya no se registra nada sobre usted. Lo que aún se conserva se elimina en una hora "
+        "aproximadamente.",
+        "LATER": "Esto se ha pedido demasiadas veces en un minuto. Esta vez no se ha cambiado nada. "
+        "Vuelva a intentarlo dentro de un minuto.",
         "AWAY": "En este momento no se puede guardar nada aquí. Aún no se ha cambiado nada. Vuelva a "
         "intentarlo más tarde.",
     },

@@ -12,8 +12,13 @@ from starlette.responses import Response
 TYPE = "application/problem+json"
 
 
+MOST_ERRORS = 100
+"""Errors that one answer names; `errors_left_out` then says how many more there are."""
+
+
 class Problem(Exception):
-    """An answer other than what was asked for. errors: what is wrong, field by field. more: members."""
+    """An answer other than what was asked for. errors: what is wrong, field by field, of which the first
+    MOST_ERRORS are kept. more: members."""
 
     def __init__(
         self,
@@ -26,9 +31,11 @@ class Problem(Exception):
         super().__init__(detail)
         self.status = status
         self.detail = detail
-        self.errors = errors
+        self.errors = errors[:MOST_ERRORS] if errors else errors
         self.headers = headers
-        self.more = more or {}
+        self.more = dict(more or {})
+        if errors and len(errors) > MOST_ERRORS:
+            self.more["errors_left_out"] = len(errors) - MOST_ERRORS
 
     def response(self) -> Response:
         body: dict[str, Any] = {

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 MEDIA = "text/csv"
+_STARTS = frozenset("=+-@\u2010\u2011\u2012\u2013\u2212")
+"""What begins a formula, with the hyphens, dash and minus sign that are read as a minus."""
+_BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f")
+"""Letters and marks that are not seen: Hangul fillers, the empty Braille pattern, the grapheme joiner."""
 
 
 def lines(rows: Iterable[Sequence[Any]]) -> bytes:
-    """None is an empty cell. Text that begins like a formula gets an apostrophe before it, for a spreadsheet
-    would run it."""
+    """Returns CSV; None is an empty cell. Text that begins like a formula gets an apostrophe before it, for a
+    spreadsheet would run it."""
     out = io.StringIO()
     csv.writer(out).writerows([_cell(value) for value in row] for row in rows)
     return out.getvalue().encode()
@@ -25,6 +30,18 @@ def of_series(items: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return "'" + value
-    return value
+    return "'" + value if isinstance(value, str) and _is_formula(value) else value
+
+
+def _is_formula(text: str) -> bool:
+    """Whether a spreadsheet may take this for a formula.
+
+    Spreadsheets skip blanks and characters that are not seen before the first one that is (byte order marks,
+    zero-width characters), and take full-width and small forms, as \"\uff1d\", for plain ones.
+    """
+    if text.startswith(("\t", "\r", "\n")):
+        return True
+    first = next(
+        (mark for mark in text if unicodedata.category(mark)[0] not in "ZC" and mark not in _BLANK), ""
+    )
+    return unicodedata.normalize("NFKC", first)[:1] in _STARTS if first else False

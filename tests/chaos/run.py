@@ -17,6 +17,7 @@ SCENARIOS = {
     "kills": "tests.chaos.story",
     "full-redis": "tests.chaos.full_redis",
     "silent-connections": "tests.chaos.silent_connections",
+    "hostile-privacy": "tests.chaos.hostile_privacy",
 }
 
 

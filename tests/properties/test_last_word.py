@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from pixel_server import campaigns, hit, keys, lists, people, shards, store, withdrawals
+from pixel_server import campaigns, erasure, hit, keys, lists, people, shards, store
 from pixel_server.hit import Hit
 from pixel_server.lists import Row
 from pixel_server.secret import Secrets
@@ -158,7 +158,7 @@ async def play(
 
     async def erase() -> None:
         client = race.client(url, "erasure")
-        await withdrawals.erase(client, secrets, secrets.recipient_key(GONE), NOW, wanted.shards, "x")
+        await erasure.erase(client, secrets, secrets.recipient_key(GONE), NOW, wanted.shards, "x")
 
     async def upload() -> None:
         client = race.client(url, "upload")
@@ -183,7 +183,7 @@ async def play(
     ended = await race.run({name: actors[name]() for name in sorted(taking_part)})
     # What was cut off is done again, as it would be.
     if "erasure" not in ended:
-        await withdrawals.erase(direct, secrets, secrets.recipient_key(GONE), NOW, wanted.shards, "x")
+        await erasure.erase(direct, secrets, secrets.recipient_key(GONE), NOW, wanted.shards, "x")
     await run.sweep(direct, wanted, NOW, float("inf"))
     await direct.aclose()
     return ended

@@ -27,6 +27,8 @@ BUTTONS = {
     State.RECORDED: ["stop", "erase"],
     State.STOPPED: ["allow", "erase"],
     State.ERASED: ["allow"],
+    State.ERASING: ["allow"],
+    State.LATER: [],
     State.AWAY: [],
 }
 

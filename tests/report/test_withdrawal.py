@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from pixel_server import campaigns, keys, people, shards, withdrawals
+from pixel_server import audit, campaigns, erasure, keys, people, shards, store, withdrawals
 from pixel_server.links import Minter
+from pixel_server.report import throttle
 from pixel_server.tokens import Mode
 
 DAY = "2025-06-10"
@@ -266,10 +269,136 @@ def test_a_campaign_made_while_one_is_erased(mail, link, press, client, secrets,
 def test_erasing_again_and_again_leaves_no_trace(mail, link, press, site, client):
     mail()
     for _ in range(5):
-        press(link(), "erase")
-    told = [line["what"] for line in site.get("/api/audit").json()["items"]]
-    assert told.count("recipient.erased") == 1
+        assert "Your data is erased" in press(link(), "erase").text
+    assert "recipient.erased" not in client.dump(keys.AUDIT).decode("latin-1")
+    assert [line["what"] for line in actions(site)["items"]] == ["recipient.erased"]
+    assert not client.exists(keys.REWRITE)  # nothing was kept, so nothing is to leave the disk
+    assert not client.exists(keys.ERASING)
+
+
+def actions(site):
+    """What recipients did, as the API shows it."""
+    return site.get("/api/audit/recipients").json()
+
+
+def turns(client):
+    return [client.hget(keys.turn(shard), "n") for shard in range(4)]
+
+
+@pytest.mark.parametrize("wish", ["stop", "erase"])
+def test_privacy_unchanged_wish_keeps_turn(mail, link, press, client, wish):
+    mail()
+    press(link(), wish)
+    before = turns(client)
+    for _ in range(5):
+        assert press(link(), wish).status_code == 200
+    assert turns(client) == before
+
+
+def test_privacy_many_wishes_in_a_minute_are_refused(mail, link, press, site, client, clock):
+    """Whichever of their links a recipient uses; others may go on, and so may they in the next minute."""
+    mail()
+    press(link(), "stop")
+    for n in range(throttle.MOST - 1):
+        press(link(campaign=f"mail{n}"), "allow" if n % 2 == 0 else "stop")
+    before = client.hvals(keys.WITHDRAWN), turns(client)
+    answer = press(link(), "stop")
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, str(60 - int(clock.now) % 60))
+    assert "Please wait a minute" in answer.text
+    assert (client.hvals(keys.WITHDRAWN), turns(client)) == before
+    assert press(link("bob"), "stop").status_code == 200
+    assert site.get(link().privacy_url).status_code == 200
+    clock.now += 60
+    assert press(link(), "stop").status_code == 200
+
+
+def test_throttle_many_recipients_are_bounded(mail, link, press, client, monkeypatch):
+    mail()
+    monkeypatch.setattr(throttle, "KNOWN", 3)
+    answers = [press(link(f"r{n}"), "stop").status_code for n in range(5)]
+    assert answers == [200, 200, 200, 429, 429]
+    [counted] = client.keys("px:{all}:acts:*")
+    assert (client.hlen(counted), 0 < client.ttl(counted) <= 120) == (3, True)
+
+
+def test_audit_actions_of_recipients_push_no_other_line_out(mail, link, press, site, client, monkeypatch):
+    mail()
+    site.delete("/api/campaigns/mail")
+    monkeypatch.setattr(audit, "MOST", 3)
+    before = client.xlen(keys.AUDIT)
+    for wish in ("stop", "allow", "stop", "erase", "allow", "stop", "stop"):
+        assert press(link(), wish).status_code == 200
+    assert client.xlen(keys.AUDIT) == before
+    found = actions(site)
+    kinds = ["recipient.stopped", "recipient.allowed", "recipient.erased"]
+    assert [line["what"] for line in found["items"]] == [kinds[0], kinds[1], kinds[2]]
+    assert {line["who"] for line in found["items"]} == {"privacy page"}
+    assert found["counts"] == {kinds[0]: 3, kinds[1]: 2, kinds[2]: 1}
+
+
+def owed(settings, secrets, clock):
+    """Does the erasures that are owed and due; how many there were."""
+
+    async def run():
+        made = store.connect_async(settings.redis_url)
+        try:
+            return await erasure.run_owed(made, secrets, clock.now, settings.shards)
+        finally:
+            await made.aclose()
+
+    return asyncio.run(run())
+
+
+def test_erasure_is_done_once_an_hour(mail, link, press, site, stats, client, secrets, settings, clock):
+    """What came since the last one goes when the hour is over; until then nothing more is recorded."""
+    mail()
+    one, key = link(), secrets.recipient_key("ada")
+    assert "Your data is erased" in press(one, "erase").text
+    clock.now += 60
+    press(one, "allow")
+    clock.now += 60
+    assert site.get(one.url).headers["x-pixel"] == "recorded"
+    stats("mail")
+    assert key in everything(client)
+    clock.now += 60
+    assert "Your data is being erased" in press(one, "erase").text
+    assert site.get(one.url).headers["x-pixel"] == "ignored; reason=withdrawn"
+    assert owed(settings, secrets, clock) == 0
+    assert "Your data is being erased" in press(one, "erase").text
+    assert key in everything(client)
+    clock.now += erasure.EVERY
+    assert owed(settings, secrets, clock) == 1
+    assert key not in everything(client)
+    assert "Your data is erased" in site.get(one.privacy_url).text
     assert int(client.hget(keys.REWRITE, "asked")) == 2
+    clock.now += erasure.EVERY + 60
+    assert owed(settings, secrets, clock) == 0
+    assert not client.keys("px:{all}:eras*")
+
+
+def lookups(client):
+    """How often Redis looked for a recipient in a campaign, or for campaigns; also inside scripts."""
+    stats = client.info("commandstats")
+    return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("hexists", "zrangebylex"))
+
+
+def test_erasure_of_nobody_costs_the_same_with_many_campaigns(
+    mail, link, press, site, stats, client, secrets, settings, clock
+):
+    """And who is kept is erased by the workers then."""
+    mail()
+    site.get(link("eve").url)
+    stats("mail")
+    for n in range(1000):
+        client.zadd(keys.CAMPAIGNS, {f"c{n}": 0})
+    before = lookups(client)
+    assert "Your data is being erased" in press(link("nobody"), "erase").text
+    assert "Your data is being erased" in press(link("eve"), "erase").text
+    assert lookups(client) == before
+    key = secrets.recipient_key("eve")
+    assert key in everything(client)
+    assert owed(settings, secrets, clock) == 2
+    assert key not in everything(client)
 
 
 def test_periods_are_bounded(mail, link, press, clock, client):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
 
-from pixel_server import campaigns, hit, keys, store
+from pixel_server import campaigns, hit, keys, store, turn
 from pixel_server.classify import Rules
 from pixel_server.hit import Hit
 from pixel_server.tokens import Mode, Token
 from workers import waiting
 from workers.judge import judge_of
-from workers.rollup import BESIDE, PASS_ENTRIES, PASS_HITS, Outcome, Rollup, group
+from workers.rollup import BESIDE, PASS_ENTRIES, PASS_HITS, Outcome, Rollup, beside, group
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 4, 7, 256])
@@ -95,6 +96,73 @@ def test_a_turn_that_moved_between_two_passes_is_noticed(client, settings, secre
     client.hincrby(keys.turn(0), "n", 1)
     assert [rollup.step(0) for _ in range(3)] == [Outcome.MOVED, Outcome.COUNTED, Outcome.EMPTY]
     assert rollup.counted == 2
+
+
+@pytest.mark.parametrize("moves", [1, 2, 5])
+def test_drain_turn_raised_by_others_retries_within_the_job(client, settings, secrets, monkeypatch, moves):
+    """Others that raise the turn all the time cannot keep a shard from being counted."""
+    for _ in range(3):
+        client.xadd(keys.hits(0), batch(1))
+    commit, left = turn.commit, [moves]
+    leads = []
+
+    def moved(*arguments):
+        if left[0]:
+            left[0] -= 1
+            client.hincrby(keys.turn(0), "n", 1)
+        leads.append(client.exists(keys.lead(0)))
+        return commit(*arguments)
+
+    monkeypatch.setattr(turn, "commit", moved)
+    assert beside(client, settings, secrets, [0], time.monotonic() + 60) == 3
+    assert leads[:3] == [0, 0, 1][: len(leads)]
+    assert not client.exists(keys.lead(0))
+
+
+def test_drain_shard_counted_by_another_gives_up(client, settings, secrets, monkeypatch):
+    client.xadd(keys.hits(0), batch(1))
+    commit = turn.commit
+    other = Rollup(client, settings, secrets, 0)
+
+    def counted_by_other(*arguments):
+        monkeypatch.setattr(turn, "commit", commit)
+        assert other.step(0) is Outcome.COUNTED
+        return commit(*arguments)
+
+    monkeypatch.setattr(turn, "commit", counted_by_other)
+    assert beside(client, settings, secrets, [0], time.monotonic() + 60) == 0
+
+
+def test_writers_wait_while_a_roll_up_leads(client, redis_url):
+    async def raise_it():
+        made = store.connect_async(redis_url)
+        try:
+            await asyncio.gather(*(turn.raise_turn(made, 0) for _ in range(3)), end())
+        finally:
+            await made.aclose()
+
+    async def end():
+        await asyncio.sleep(0.1)
+        seen.append(client.hget(keys.turn(0), "n"))
+        turn.end_lead(client, 0)
+
+    seen = []
+    turn.take_lead(client, 0)
+    assert 0 < client.pttl(keys.lead(0)) <= turn.LEAD_MS
+    asyncio.run(raise_it())
+    assert seen == [None]
+    assert int(client.hget(keys.turn(0), "n")) >= 1
+
+
+def test_writers_go_on_when_a_lead_does_not_end(client, redis_url):
+    async def raise_it():
+        made = store.connect_async(redis_url)
+        await turn.raise_turn(made, 0)
+        await made.aclose()
+
+    client.set(keys.lead(0), b"1")
+    asyncio.run(raise_it())
+    assert client.hget(keys.turn(0), "n") == b"1"
 
 
 def test_long_hits_are_fewer_in_a_pass(client):

@@ -160,17 +160,17 @@ def test_a_hit_whose_salt_is_gone_is_a_view_and_no_visitor(site, client, setting
     assert (one.visitors(), client.exists(keys.salt(0, end))) == (1, 0)
 
 
-def test_the_chores_take_salts(client, settings):
+def test_the_chores_take_salts(client, settings, secrets):
     client.set(keys.salt(2, 1_750_000_500), b"s" * 32)
-    asyncio.run(chores._finish(settings, 1_750_000_500 + 47.5 * 3600))
+    asyncio.run(chores._finish(settings, secrets, 1_750_000_500 + 47.5 * 3600))
     assert not client.exists(keys.salt(2, 1_750_000_500))
 
 
-def test_chores_that_were_cut_off_or_away_ask_for_a_rewrite(client, settings):
+def test_chores_that_were_cut_off_or_away_ask_for_a_rewrite(client, settings, secrets):
     """The key may be gone, and the append-only file still hold it."""
 
     def asked(now: float) -> int:
-        asyncio.run(chores._finish(settings, now))
+        asyncio.run(chores._finish(settings, secrets, now))
         return int(client.hget(keys.REWRITE, "asked") or 0)
 
     assert asked(1_750_000_000) == asked(1_750_000_060) == 0

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
+from pixel_server import audit
 from pixel_server.report import people
 from pixel_server.report.openapi.operation import call, ok, page, query
-from pixel_server.report.openapi.schema import answer, instant, text
+from pixel_server.report.openapi.schema import answer, count, instant, text
+
+_AFTER = query("after", text("`next` of the page before.", pattern=people.CURSOR))
+_PAGE = page("AuditLine")
+_COUNTS = answer(**{what: count("How often, since the store is there.") for what in get_args(audit.Action)})
 
 PATHS = {
     "/api/audit": {
@@ -14,7 +21,17 @@ PATHS = {
             "Who did what to data on people, newest first",
             (422,),
             {200: ok("A page of it.", page("AuditLine"))},
-            parameters=[query("after", text("`next` of the page before.", pattern=people.CURSOR))],
+            parameters=[_AFTER],
+        ),
+    },
+    "/api/audit/recipients": {
+        "get": call(
+            "list_actions",
+            "people",
+            "What recipients did on the privacy page, newest first; not who",
+            (422,),
+            {200: ok("A page of it.", {**_PAGE, "properties": {**_PAGE["properties"], "counts": _COUNTS}})},
+            parameters=[_AFTER],
         ),
     },
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 from pixel_server.report.openapi.schema import Schema, answer, array, or_null, ref, text
 
-KEYED, BODY = (401, 403, 503), (400, 408, 413, 415, 422)
+KEYED, BODY = (400, 401, 403, 429, 503), (400, 408, 413, 415, 422)
 """Statuses of every call with a key, and of every call that takes JSON."""
 
 CAMPAIGN = {"$ref": "#/components/parameters/campaign"}

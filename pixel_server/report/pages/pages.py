@@ -25,11 +25,11 @@ from pixel_server.report.pages import (
     render,
     share_page,
     shares_page,
+    sign_in,
 )
 from pixel_server.report.pages import routes as table
 from pixel_server.report.pages.live import Live
 from pixel_server.report.pages.routes import Page
-from pixel_server.report.pages.sign_in import AddressOf, SignIn
 
 PAGES = (
     Page("GET", "/", "read", campaign_list.show, shared=True),
@@ -63,6 +63,7 @@ PAGES = (
     Page("POST", "/recipients/{key}/erase", "people", people_pages.erase),
     Page("GET", "/kept", "read", kept_page.show),
     Page("GET", "/audit", "people", people_pages.list_audit),
+    Page("GET", "/audit/recipients", "people", people_pages.list_actions),
     Page("POST", "/campaigns/{id}/notes", "write", notes_page.add),
     Page("POST", "/campaigns/{id}/notes/{note}/remove", "write", notes_page.remove),
     Page("GET", "/campaigns/{id}/shares", "read", shares_page.page),
@@ -73,10 +74,9 @@ PAGES = (
 )
 
 
-def routes(api: Api, address_of: AddressOf) -> list[Route]:
-    """address_of: whose request it is, as bytes."""
+def routes(api: Api) -> list[Route]:
     live = Page("GET", "/campaigns/{id}/live", "read", Live(campaign_page.texts).answer)
-    return table.routes(api, (*PAGES, live, *SignIn(address_of).pages()))
+    return table.routes(api, (*PAGES, live, *sign_in.PAGES))
 
 
 def not_found(api: Api) -> Callable[[Request, Exception], Response]:

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server import withdrawals
+from pixel_server import audit, withdrawals
 from pixel_server.report import links, people, people_calls
 from pixel_server.report.api import Api
 from pixel_server.report.pages import forms, render
@@ -101,6 +101,16 @@ async def _kept_of(api: Api, request: Request) -> dict[str, Any]:
 
 
 async def list_audit(api: Api, request: Request) -> Response:
+    return await _audit(api, request, "audit")
+
+
+async def list_actions(api: Api, request: Request) -> Response:
+    return await _audit(api, request, "recipients")
+
+
+async def _audit(api: Api, request: Request, name: audit.Log) -> Response:
     after = request.query_params.get("after")
-    items, following = await people_calls.audit_page(api, after)
-    return render.page(api, request, "audit.html", {"items": items, "next": following, "after": after})
+    items, following = await people_calls.audit_page(api, after, name)
+    counts = await audit.recipient_counts(api.store) if name == "recipients" else {}
+    context = {"items": items, "next": following, "after": after, "counts": counts, "log": name}
+    return render.page(api, request, "audit.html", context)

@@ -56,6 +56,7 @@ def _endpoint(api: Api, pages: dict[str, Page]) -> Callable[[Request], Awaitable
         page = pages["GET" if request.method == "HEAD" else request.method]
         is_json = page.path.endswith(".json")
         try:
+            form.check_query(request)
             if page.scope is not None:
                 await _admit(api, request, page, page.scope)
             return await page.handler(api, request)

@@ -3,86 +3,68 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server import apikeys, sign_in_links
 from pixel_server.apikeys import ApiKey
-from pixel_server.report import form, incoming
+from pixel_server.report import brake, form, incoming
 from pixel_server.report.api import Api
 from pixel_server.report.pages import render, routes, session
-from pixel_server.report.pages.attempts import Attempts
 from pixel_server.report.pages.routes import Page
 from pixel_server.report.problems import Problem
 
 MOST_FORM = 4096
 _own_path = re.compile(r"[a-z0-9][a-z0-9/_.-]{0,200}(\?[A-Za-z0-9=&%._:+-]{0,500})?", re.ASCII).fullmatch
 
-AddressOf = Callable[[Request], bytes]
+
+async def show(api: Api, request: Request) -> Response:
+    return _form(api, request, request.query_params.get("next", ""))
 
 
-class SignIn:
-    """address_of: whose request it is. Failures are counted by address, see `attempts`."""
+async def enter(api: Api, request: Request) -> Response:
+    if form.from_elsewhere(request, api.settings.base_url):
+        raise Problem(403, "this form was sent by another site; nobody was signed in")
+    try:
+        fields = await form.read(request, MOST_FORM)
+    except incoming.Unfit as error:
+        raise Problem(error.status, f"this form {error}; nobody was signed in") from None
+    key, target = fields.get("key", "").strip(), fields.get("next", "")
+    if not key:
+        return _form(api, request, target, "Enter an API key.", 422)
+    record = await apikeys.find(api.store, key)
+    if record is None:
+        return await _failed(api, request, target, "This API key is not known, or was revoked.")
+    return _entered(api, request, record, target)
 
-    def __init__(self, address_of: AddressOf) -> None:
-        self._address_of = address_of
-        self._attempts = Attempts()
 
-    def pages(self) -> tuple[Page, ...]:
-        return (
-            Page("GET", "/sign-in", None, self.show),
-            Page("POST", "/sign-in", None, self.enter),
-            Page("GET", "/sign-in/{token}", None, self.by_link),
-            Page("POST", "/sign-out", routes.ANY, leave),
+async def by_link(api: Api, request: Request) -> Response:
+    if request.method == "HEAD":
+        return Response(headers=render.headers())  # a preview must not use it up
+    key = await sign_in_links.take(api.store, request.path_params["token"])
+    record = await apikeys.get(api.store, key) if key else None
+    if record is None:
+        message = (
+            "This link was used already, or is older than ten minutes. "
+            "“pixel-server sign-in” prints a new one."
         )
-
-    async def show(self, api: Api, request: Request) -> Response:
-        return _form(api, request, request.query_params.get("next", ""))
-
-    async def enter(self, api: Api, request: Request) -> Response:
-        if form.from_elsewhere(request, api.settings.base_url):
-            raise Problem(403, "this form was sent by another site; nobody was signed in")
-        try:
-            fields = await form.read(request, MOST_FORM)
-        except incoming.Unfit as error:
-            raise Problem(error.status, f"this form {error}; nobody was signed in") from None
-        key, target = fields.get("key", "").strip(), fields.get("next", "")
-        address, now = self._address_of(request), api.clock()
-        if wait := self._attempts.wait(address, now):
-            return _form(api, request, target, f"Too many attempts. Try again in {wait} s.", 429)
-        if not key:
-            return _form(api, request, target, "Enter an API key.", 422)
-        record = await apikeys.find(api.store, key)
-        if record is None:
-            self._attempts.failed(address, now)
-            return _form(api, request, target, "This API key is not known, or was revoked.", 403)
-        self._attempts.succeeded(address)
-        return _entered(api, request, record, target)
-
-    async def by_link(self, api: Api, request: Request) -> Response:
-        if request.method == "HEAD":
-            return Response(headers=render.headers())  # a preview must not use it up
-        address, now = self._address_of(request), api.clock()
-        if wait := self._attempts.wait(address, now):
-            return _form(api, request, "", f"Too many attempts. Try again in {wait} s.", 429)
-        key = await sign_in_links.take(api.store, request.path_params["token"])
-        record = await apikeys.get(api.store, key) if key else None
-        if record is None:
-            self._attempts.failed(address, now)
-            message = (
-                "This link was used already, or is older than ten minutes. "
-                "“pixel-server sign-in” prints a new one."
-            )
-            return _form(api, request, "", message, 403)
-        return _entered(api, request, record, "")
+        return await _failed(api, request, "", message)
+    return _entered(api, request, record, "")
 
 
 async def leave(api: Api, request: Request) -> Response:
     await session.end(api.store, request.cookies[session.COOKIE])
     answer = render.go(api, "sign-in")
     session.forget(answer, *routes.cookie_place(api))
+    return answer
+
+
+async def _failed(api: Api, request: Request, target: str, message: str) -> Response:
+    if await api.brake.failed(request, api.clock()):
+        return _form(api, request, target, message, 403)
+    answer = _form(api, request, target, f"{message} Too many wrong ones come at the moment.", 429)
+    answer.headers["retry-after"] = str(brake.RETRY)
     return answer
 
 
@@ -99,3 +81,11 @@ def _entered(api: Api, request: Request, record: ApiKey, target: str) -> Respons
 def _form(api: Api, request: Request, target: str, message: str = "", status: int = 200) -> Response:
     context = {"next": target if _own_path(target) else "", "message": message}
     return render.page(api, request, "sign_in.html", context, status)
+
+
+PAGES = (
+    Page("GET", "/sign-in", None, show),
+    Page("POST", "/sign-in", None, enter),
+    Page("GET", "/sign-in/{token}", None, by_link),
+    Page("POST", "/sign-out", routes.ANY, leave),
+)

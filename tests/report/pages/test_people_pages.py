@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from pixel_server.links import Minter
 from pixel_server.report.pages import people_pages
 from tests.report.pages.conftest import form_of
 from tests.report.pages.test_campaign_forms import wrong
@@ -203,6 +204,18 @@ def test_the_audit_log_in_pages(site, reader, mail):
     assert 'rel="next"' not in second.text
     for after in ("x", "0-0", "1" * 99):
         assert reader.get("/audit", params={"after": after}).status_code == 422
+
+
+def test_the_log_of_recipients(site, reader, mail, secrets):
+    mail()
+    link = Minter("http://pixel.test", secrets).link("mail", "ada", now=1_790_000_000.0)
+    token = link.privacy_url.partition("t=")[2]
+    site.post("/privacy", data={"t": token, "do": "stop"})
+    page = reader.get("/audit/recipients").text
+    assert page.count("recipient stopped") == 1
+    assert "1 stopped, 0 allowed, 0 erased" in page
+    assert "audit/recipients" in reader.get("/audit").text
+    assert "recipient stopped" not in reader.get("/audit").text
 
 
 # Who may

@@ -8,7 +8,8 @@ import re
 import pytest
 
 from pixel_server import apikeys, keys, sign_in_links, store
-from pixel_server.report.pages import attempts, session
+from pixel_server.report import brake
+from pixel_server.report.pages import session
 from pixel_server.secret import Secrets
 from tests.conftest import API_KEY
 
@@ -165,28 +166,71 @@ def test_a_key_that_may_not_read_is_told_so(visitor, made_key):
     assert COOKIE not in answer.cookies
 
 
-def test_too_many_attempts_of_one_address(visitor, clock, client):
+@pytest.fixture
+def held(monkeypatch):
+    """For how long answers were held back, in order; it does not take that long."""
+    found = []
+
+    async def hold(seconds):
+        found.append(seconds)
+
+    monkeypatch.setattr(brake, "hold", hold)
+    return found
+
+
+def test_brake_wrong_keys_are_slowed_down_and_right_ones_are_not(visitor, link, clock, client, held):
+    """All of one address, as behind a proxy that is not named."""
+    token = link()
     before = set(client.scan_iter())
-    for _ in range(attempts.MOST):
+    for _ in range(brake.FREE + 20):
         assert visitor.post("/sign-in", data={"key": "wrong"}).status_code == 403
-    answer = visitor.post("/sign-in", data={"key": API_KEY})
-    assert answer.status_code == 429
-    assert "Try again in 60 s" in answer.text
-    assert visitor.get("/sign-in/some-token").status_code == 429
+    assert visitor.get("/sign-in/some-token").status_code == 403
+    assert held[:3] == [0.25, 0.5, 0.75]
+    assert held[-1] == brake.LONGEST
+    assert len(held) == 21
     assert set(client.scan_iter()) == before
-    clock.now += attempts.WAIT
     assert visitor.post("/sign-in", data={"key": API_KEY}).status_code == 303
+    assert visitor.get(f"/sign-in/{token}").status_code == 303
+    assert len(held) == 21
+    clock.now += brake.FORGET
+    assert visitor.post("/sign-in", data={"key": "wrong"}).status_code == 403
+    assert len(held) == 21
 
 
-def test_attempts_are_bounded():
-    found = attempts.Attempts()
-    for n in range(attempts.KNOWN + 50):
-        found.failed(n.to_bytes(4, "big"), 0.0)
-    assert len(found._failures) == attempts.KNOWN
-    for n in range(attempts.MOST):
-        found.failed(bytes.fromhex("20010db8000000aa") + n.to_bytes(8, "big"), 0.0)
-    assert found.wait(bytes.fromhex("20010db8000000aa") + bytes(8), 0.0) == 60
-    assert found.wait(bytes.fromhex("20010db8000000ab") + bytes(8), 1.0) == 0
+def test_brake_holds_for_the_api_too(site, held):
+    def ask(key):
+        return site.get("/api/campaigns", headers={"Authorization": f"Bearer {key}"}).status_code
+
+    assert [ask("wrong") for _ in range(brake.FREE + 2)] == [401] * (brake.FREE + 2)
+    assert held == [0.25, 0.5]
+    assert ask(API_KEY) == 200
+    assert site.get("/api/campaigns", headers={"Authorization": ""}).status_code == 401
+    assert len(held) == 2
+
+
+def test_brake_too_many_held_answers_the_rest_at_once(site, visitor, monkeypatch, held):
+    monkeypatch.setattr(brake, "MOST_HELD", 0)
+    for _ in range(brake.FREE):
+        visitor.post("/sign-in", data={"key": "wrong"})
+    refused = visitor.post("/sign-in", data={"key": "wrong"})
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "2")
+    for _ in range(brake.FREE + 1):
+        refused = site.get("/api/campaigns", headers={"Authorization": "Bearer wrong"})
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "2")
+    assert site.get("/api/campaigns").status_code == 200
+    assert visitor.post("/sign-in", data={"key": API_KEY}).status_code == 303
+    assert held == []
+
+
+def test_brake_memory_is_bounded():
+    found = brake.Brake()
+    for n in range(brake.KNOWN + 50):
+        found.note(n.to_bytes(4, "big"), 0.0)
+    assert len(found._failures) == brake.KNOWN
+    for n in range(brake.FREE):
+        assert found.note(bytes.fromhex("20010db8000000aa") + n.to_bytes(8, "big"), 0.0) == 0
+    assert found.note(bytes.fromhex("20010db8000000aa") + bytes(8), 0.0) > 0
+    assert found.note(bytes.fromhex("20010db8000000ab") + bytes(8), 1.0) == 0
 
 
 # Links that sign in once

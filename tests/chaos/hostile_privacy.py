@@ -1,0 +1,165 @@
+"""Strangers with links of mails post to the privacy page without end, while pixels are asked for.
+
+First 4 links, one a shard, then LINKS of them, over CONNECTIONS connections: each stops, allows and erases in
+a loop. Counting must go on, each answered hit must be counted once, and the audit log must keep its lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pixel_server import audit, keys, shards, store
+from pixel_server.links import Minter
+from pixel_server.secret import Secrets
+from tests.chaos.ledger import CAMPAIGN, SHARDS, Ledger
+from tests.chaos.outcome import Outcome
+from tests.chaos.standstill import StandstillWatch
+from tests.stack import Stack, until
+
+SECONDS = 15.0
+"""Seconds that each part of the attack takes."""
+LINKS, CONNECTIONS = 400, 16
+LONGEST = 5.0
+"""Seconds that counting may stand still."""
+WISHES = ("stop", "allow", "erase", "allow")
+ANSWERED = 20.0
+"""Seconds until an answer is given up."""
+
+
+def run(seed: int, log: bool = False, seconds: float = SECONDS) -> Outcome:
+    outcome = Outcome("hostile-privacy", seed)
+    data = Path(tempfile.mkdtemp(prefix="px-"))
+    stack = Stack(data, PIXEL_API_KEY="key-of-the-chaos-test")
+    ledger: Ledger | None = None
+    try:
+        stack.start()
+        url = json.loads((data / "up.json").read_text())["redis_url"]
+        secrets = Secrets.load(data)
+        ledger = Ledger(seed, stack.address, secrets, lambda: (stack.port,))
+        with store.connect(url, timeout=10.0) as client:
+            stack.call("POST", "/api/keys", {"name": "made before", "scopes": ["read"]})
+            before = client.xrange(keys.AUDIT)
+            ledger.start()
+            longest = 0.0
+            for count in (SHARDS, LINKS):
+                watch = StandstillWatch(url)
+                watch.start()
+                attack = Attack(stack.port, _tokens(stack.address, secrets, seed, count))
+                attack.start()
+                time.sleep(seconds)
+                outcome.events.update(attack.stop(f"{count} links"))
+                longest = max(longest, _note(outcome, f"{count} links", watch.stop(), client))
+                if log:
+                    print(f"{count} links: {outcome.figures}", flush=True)
+            outcome.standstill = longest
+            outcome.expect(longest < LONGEST, f"counting stood still for {longest:.1f} s")
+            ledger.stop()
+            until(lambda: not any(client.xlen(keys.hits(shard)) for shard in range(SHARDS)), 60, 0.2)
+            ledger.compare(url, outcome)
+            _compare_logs(client, before, outcome)
+    except BaseException:
+        print(stack.output()[-5000:])
+        raise
+    finally:
+        if ledger is not None:
+            ledger.stop()
+        if stack.process is not None:
+            stack.stop()
+        shutil.rmtree(data, ignore_errors=True)
+        stack.log.unlink(missing_ok=True)
+    return outcome
+
+
+def _note(outcome: Outcome, part: str, longest: float, client: store.Redis) -> float:
+    """Notes the figures of one part of the attack. Returns the longest standstill, in seconds."""
+    outcome.figures[f"{part}: counting stood still, s at most"] = round(longest, 1)
+    waiting = sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS))
+    outcome.figures[f"{part}: entries waiting at its end"] = waiting
+    return longest
+
+
+def _compare_logs(client: store.Redis, before: list[object], outcome: Outcome) -> None:
+    kept = client.xrange(keys.AUDIT)
+    outcome.expect(kept[: len(before)] == before, "lines of the audit log were pushed out")
+    pages = [fields for _, fields in kept if fields[b"who"] == audit.PAGE.encode()]
+    outcome.expect(not pages, f"recipients wrote {len(pages)} lines into the audit log")
+    outcome.figures["lines in the log of recipients"] = client.xlen(keys.ACTIONS)
+    counted = sum(map(int, client.hvals(keys.ACTED)))
+    outcome.figures["actions that changed something"] = counted
+    outcome.expect(client.xlen(keys.ACTIONS) <= audit.MOST, "the log of recipients is not bounded")
+    outcome.figures["rewrites asked for"] = int(client.hget(keys.REWRITE, "asked") or 0)
+
+
+def _tokens(address: str, secrets: Secrets, seed: int, count: int) -> list[str]:
+    """Tokens of recipients that open nothing, as many of each shard."""
+    minter, wanted = Minter(address, secrets), count // SHARDS
+    found: dict[int, list[str]] = {shard: [] for shard in range(SHARDS)}
+    number = 0
+    while any(len(tokens) < wanted for tokens in found.values()):
+        name = f"hostile-{seed}-{count}-{number}"
+        number += 1
+        tokens = found[shards.of_key(secrets.recipient_key(name), SHARDS)]
+        if len(tokens) < wanted:
+            tokens.append(urlsplit(str(minter.url(CAMPAIGN, name))).path[3:-4])
+    return [token for tokens in zip(*found.values(), strict=True) for token in tokens]
+
+
+class Attack:
+    """Posts to the privacy page over CONNECTIONS connections, from `start` to `stop`."""
+
+    def __init__(self, port: int, tokens: Sequence[str]) -> None:
+        self._port = port
+        self._tokens = tokens
+        self._over = threading.Event()
+        self._answers: Counter[int] = Counter()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, part: str) -> Counter[str]:
+        """Ends the attack. Returns how many answers of which status there were."""
+        self._over.set()
+        self._thread.join()
+        return Counter({f"{part}: answers {status}": count for status, count in self._answers.items()})
+
+    async def _run(self) -> None:
+        await asyncio.gather(*(self._connection(number) for number in range(CONNECTIONS)))
+
+    async def _connection(self, number: int) -> None:
+        step = number
+        while not self._over.is_set():
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+                try:
+                    while not self._over.is_set():
+                        token = self._tokens[step % len(self._tokens)]
+                        wish = WISHES[step // len(self._tokens) % len(WISHES)]
+                        writer.write(_post(token, wish))
+                        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), ANSWERED)
+                        self._answers[int(head.split(b" ", 2)[1])] += 1
+                        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                        await asyncio.wait_for(reader.readexactly(length), ANSWERED)
+                        step += CONNECTIONS + 1  # another link each time, and each link of all connections
+                finally:
+                    writer.close()
+            except (OSError, EOFError, TimeoutError):
+                self._answers[0] += 1
+                await asyncio.sleep(0.05)
+
+
+def _post(token: str, wish: str) -> bytes:
+    body = f"t={token}&do={wish}"
+    return (
+        "POST /privacy HTTP/1.1\r\nHost: pixel.test\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
