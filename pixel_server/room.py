@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from pixel_server.store import AsyncRedis
+from pixel_server.store import AsyncRedis, Redis
 
 log = logging.getLogger("pixel_server.room")
 
@@ -55,6 +55,14 @@ class Room(NamedTuple):
         """Returns the cause for the operator, as "Redis is full: used 95.2 MB of maxmemory 95.4 MB"."""
         state = "full" if self.used >= FULL * self.maximum else "nearly full"
         return f"Redis is {state}: used {_megabytes(self.used)} of maxmemory {_megabytes(self.maximum)}"
+
+
+def explain(client: Redis, error: Exception) -> str:
+    """Returns what to tell the operator of an error: how full Redis is, if that is the cause."""
+    if isinstance(error, redis.exceptions.OutOfMemoryError):
+        with contextlib.suppress(redis.RedisError, OSError):
+            return f"{Room.of(client.info('memory')).describe()}; raise maxmemory"
+    return str(error)
 
 
 ADVICE = "hits go to the spool until there is room: raise maxmemory, or see what else uses this Redis"

@@ -58,9 +58,10 @@ class Direct:
         try:
             target(what)
             self._failing = False
-        except (redis.RedisError, SecretsError, OSError) as error:
+        except Exception as error:  # whatever it is, the schedule tries again
             if not self._failing:
-                log.error("direct: jobs cannot be run without the job queue either: %s", error)
+                stack = None if isinstance(error, redis.RedisError | SecretsError | OSError) else error
+                log.error("direct: jobs fail without the job queue, too: %s", error, exc_info=stack)
             self._failing = True
 
     def _run(self, functions: Sequence[str]) -> None:

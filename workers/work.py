@@ -18,6 +18,7 @@ from rq import Queue, SimpleWorker
 
 from pixel_server import jobs, keys
 from pixel_server.rewrite import Rewriter
+from pixel_server.room import explain
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import Redis, StoreAwayError, check, connect, connect_async
@@ -98,7 +99,7 @@ def run_worker(settings: Settings) -> None:
                 return
         except (redis.RedisError, StoreAwayError) as error:  # away, or full, or a replica
             if not failing:
-                log.error("worker: Redis cannot be worked with: %s", error)
+                log.error("worker: Redis cannot be worked with: %s", explain(connection, error))
             failing = True
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)  # RQ's own would ask Redis
@@ -174,7 +175,8 @@ class Schedule:
                 self.direct.roll_up(waiting)
         except (redis.RedisError, OSError) as error:
             if not self._queue_failing:
-                log.error("schedule: the job queue takes no jobs, so they are run here, slower: %s", error)
+                why = explain(self._jobs.connection, error)
+                log.error("schedule: the job queue takes no jobs, so they are run here, slower: %s", why)
             self._queue_failing = True
             self._help_until = time.monotonic() + HELP
             self.direct.roll_up(waiting)

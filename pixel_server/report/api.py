@@ -130,6 +130,11 @@ def problem_of(error: BaseException, request: Request) -> Problem:
         return Problem(404, "this campaign was deleted just now")
     if isinstance(error, NewerFormat):
         return Problem(503, f"{error}; update this server")
+    if isinstance(error, redis.exceptions.OutOfMemoryError):
+        log.error(
+            "report: Redis is full and refuses %s: see /readyz and raise its maxmemory", _logged(request)
+        )
+        return Problem(503, "Redis is full, so nothing new can be kept; ask the operator to make room")
     if isinstance(error, redis.RedisError) and not isinstance(
         error, (redis.ConnectionError, redis.TimeoutError)
     ):

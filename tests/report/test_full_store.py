@@ -88,6 +88,12 @@ def test_deletion_store_full_removes_the_campaign(mail, opened, site, client, cl
     assert client.keys("px:*:mail*") == []
 
 
+def test_api_store_full_refuses_what_is_new_and_says_why(site, client):
+    with full(client):
+        answer = site.post("/api/campaigns", json={"id": "new", "name": "New", "kind": "email"})
+        assert (answer.status_code, "Redis is full" in answer.text) == (503, True)
+
+
 def test_sign_in_store_full_works(site, client, secrets, call):
     with full(client):
         token = call(sign_in_links.make)

@@ -46,7 +46,7 @@ def test_schedule_redis_full_counts_and_does_the_chores(waiting, client, setting
         assert client.zcard(keys.WORKERS) == 1
         tick(schedule, NOW + 1)
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
-    assert line.startswith("schedule: the job queue takes no jobs, so they are run here, slower: ")
+    assert "the job queue takes no jobs, so they are run here, slower: Redis is full: used" in line
     tick(schedule, NOW + 2)
     assert "takes jobs again" in caplog.text
 
