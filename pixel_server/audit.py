@@ -50,7 +50,7 @@ async def note_recipient(store: AsyncRedis, what: Action) -> None:
 
 
 async def recipient_counts(store: AsyncRedis) -> dict[str, int]:
-    """How often recipients did what, since the store is there."""
+    """Returns how often recipients did what, since the store is there."""
     found = await store.hmget(keys.ACTED, list(get_args(Action)))
     return {what: int(count or 0) for what, count in zip(get_args(Action), found, strict=True)}
 

@@ -113,7 +113,7 @@ async def ask(store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float,
 
 
 async def is_owed(store: AsyncRedis, secrets: Secrets, recipient: bytes) -> bool:
-    """Whether something may still be kept of a recipient who was promised an erasure."""
+    """Returns whether something may still be kept of a recipient who was promised an erasure."""
     return await store.zscore(keys.ERASING, _masked(secrets, recipient)) is not None
 
 
@@ -128,13 +128,14 @@ async def run_owed(store: AsyncRedis, secrets: Secrets, now: float, count: int) 
 
 
 async def _settle(store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float, count: int) -> None:
+    """Does an erasure that is owed, and notes when it was done."""
     await _remove(store, recipient, count)
     await store.zadd(keys.ERASURES, {secrets.withdrawal_mark(recipient): now})
     await store.zrem(keys.ERASING, _masked(secrets, recipient))
 
 
 def _masked(secrets: Secrets, recipient: bytes) -> bytes:
-    """What stands in the store for a recipient key, which itself must not come into the append-only file."""
+    """Returns what the store holds instead of a recipient key, which must not come onto the disk."""
     mark = secrets.withdrawal_mark(recipient)
     return mark + _mix(recipient, secrets.withdrawal_mark(mark + b"erasing"))
 
@@ -169,7 +170,7 @@ async def _remove(store: AsyncRedis, recipient: bytes, count: int) -> Erased:
 
 
 async def _campaigns(store: AsyncRedis) -> AsyncIterator[list[bytes]]:
-    """The ids of all campaigns, some at a time."""
+    """Yields the ids of all campaigns, some at a time."""
     start = "-"
     while names := await store.zrangebylex(keys.CAMPAIGNS, start, "+", start=0, num=_CAMPAIGNS):
         yield names
@@ -179,7 +180,7 @@ async def _campaigns(store: AsyncRedis) -> AsyncIterator[list[bytes]]:
 async def _held(
     store: AsyncRedis, shard: int, recipient: bytes, names: list[bytes], erased: Erased
 ) -> list[turn.Command]:
-    """The commands that remove a recipient from these campaigns. Adds to `erased` what there was."""
+    """Returns the commands that remove a recipient from these campaigns. Adds to `erased` what there was."""
     bucket = people.bucket(recipient)
     places = {"opens": keys.people, "listed": keys.listed, "names": keys.names}
     newest = int(await store.hget(keys.turn(shard), "newest") or 0)

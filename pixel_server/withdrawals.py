@@ -117,7 +117,7 @@ async def allow(store: AsyncRedis, secrets: Secrets, recipients: Sequence[bytes]
 async def _change(
     store: AsyncRedis, secrets: Secrets, recipients: Sequence[bytes], script: str, first: tuple[int, ...]
 ) -> tuple[int, list[bytes]]:
-    """(how many were withdrawn or allowed, the recipients for whom something changed)."""
+    """Returns (how many were withdrawn or allowed, the recipients for whom something changed)."""
     total, changed = 0, []
     for i in range(0, len(recipients), _CHUNK):
         marks = [secrets.withdrawal_mark(recipient) for recipient in recipients[i : i + _CHUNK]]
@@ -128,7 +128,7 @@ async def _change(
 
 
 async def is_erased(store: AsyncRedis, secrets: Secrets, recipient: bytes) -> bool:
-    """Whether a recipient was erased and has not allowed recording since."""
+    """Returns whether a recipient was erased and has not allowed recording since."""
     value: bytes | None = await store.hget(keys.WITHDRAWN, secrets.withdrawal_mark(recipient))
     return value == ERASED
 

@@ -35,7 +35,7 @@ def _peer(request: Request) -> bytes:
 
 
 class Brake:
-    """Failures by address. An IPv6 address stands for its /64, which is what one household has.
+    """Counts failures by address. An IPv6 address stands for its /64, which is what one household has.
 
     address_of: returns the client's address, packed, honouring trusted proxies.
     """

@@ -34,7 +34,7 @@ def _cell(value: Any) -> Any:
 
 
 def _is_formula(text: str) -> bool:
-    """Whether a spreadsheet may take this for a formula.
+    """Returns whether a spreadsheet may take this for a formula.
 
     Spreadsheets skip blanks and characters that are not seen before the first one that is (byte order marks,
     zero-width characters), and take full-width and small forms, as \"\uff1d\", for plain ones.

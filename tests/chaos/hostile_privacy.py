@@ -1,7 +1,7 @@
 """Strangers with links of mails post to the privacy page without end, while pixels are asked for.
 
-First 4 links, one a shard, then LINKS of them, over CONNECTIONS connections: each stops, allows and erases in
-a loop. Counting must go on, each answered hit must be counted once, and the audit log must keep its lines.
+PARTS says with how many links, over CONNECTIONS connections. Counting must go on, each answered hit must be
+counted once, and the audit log must keep its lines.
 """
 
 from __future__ import annotations
@@ -25,12 +25,18 @@ from tests.chaos.outcome import Outcome
 from tests.chaos.standstill import StandstillWatch
 from tests.stack import Stack, until
 
-SECONDS = 15.0
+SECONDS = 12.0
 """Seconds that each part of the attack takes."""
 LINKS, CONNECTIONS = 400, 16
 LONGEST = 5.0
 """Seconds that counting may stand still."""
 WISHES = ("stop", "allow", "erase", "allow")
+PARTS = {
+    "4 links, stop": (SHARDS, ("stop",)),
+    "4 links": (SHARDS, WISHES),
+    "400 links": (LINKS, WISHES),
+}
+"""Parts of the attack: how many links, and what is done with each, again and again."""
 ANSWERED = 20.0
 """Seconds until an answer is given up."""
 
@@ -50,16 +56,16 @@ def run(seed: int, log: bool = False, seconds: float = SECONDS) -> Outcome:
             before = client.xrange(keys.AUDIT)
             ledger.start()
             longest = 0.0
-            for count in (SHARDS, LINKS):
+            for part, (count, wishes) in PARTS.items():
                 watch = StandstillWatch(url)
                 watch.start()
-                attack = Attack(stack.port, _tokens(stack.address, secrets, seed, count))
+                attack = Attack(stack.port, _tokens(stack.address, secrets, part, count), wishes)
                 attack.start()
                 time.sleep(seconds)
-                outcome.events.update(attack.stop(f"{count} links"))
-                longest = max(longest, _note(outcome, f"{count} links", watch.stop(), client))
+                outcome.events.update(attack.stop(part))
+                longest = max(longest, _note(outcome, part, watch.stop(), client))
                 if log:
-                    print(f"{count} links: {outcome.figures}", flush=True)
+                    print(f"{part}: {outcome.figures}", flush=True)
             outcome.standstill = longest
             outcome.expect(longest < LONGEST, f"counting stood still for {longest:.1f} s")
             ledger.stop()
@@ -99,13 +105,13 @@ def _compare_logs(client: store.Redis, before: list[object], outcome: Outcome) -
     outcome.figures["rewrites asked for"] = int(client.hget(keys.REWRITE, "asked") or 0)
 
 
-def _tokens(address: str, secrets: Secrets, seed: int, count: int) -> list[str]:
-    """Tokens of recipients that open nothing, as many of each shard."""
+def _tokens(address: str, secrets: Secrets, part: str, count: int) -> list[str]:
+    """Returns tokens of recipients that open nothing, as many of each shard, other ones for each part."""
     minter, wanted = Minter(address, secrets), count // SHARDS
     found: dict[int, list[str]] = {shard: [] for shard in range(SHARDS)}
     number = 0
     while any(len(tokens) < wanted for tokens in found.values()):
-        name = f"hostile-{seed}-{count}-{number}"
+        name = f"hostile {part} {number}"
         number += 1
         tokens = found[shards.of_key(secrets.recipient_key(name), SHARDS)]
         if len(tokens) < wanted:
@@ -116,8 +122,9 @@ def _tokens(address: str, secrets: Secrets, seed: int, count: int) -> list[str]:
 class Attack:
     """Posts to the privacy page over CONNECTIONS connections, from `start` to `stop`."""
 
-    def __init__(self, port: int, tokens: Sequence[str]) -> None:
+    def __init__(self, port: int, tokens: Sequence[str], wishes: Sequence[str]) -> None:
         self._port = port
+        self._wishes = wishes
         self._tokens = tokens
         self._over = threading.Event()
         self._answers: Counter[int] = Counter()
@@ -143,7 +150,7 @@ class Attack:
                 try:
                     while not self._over.is_set():
                         token = self._tokens[step % len(self._tokens)]
-                        wish = WISHES[step // len(self._tokens) % len(WISHES)]
+                        wish = self._wishes[step // len(self._tokens) % len(self._wishes)]
                         writer.write(_post(token, wish))
                         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), ANSWERED)
                         self._answers[int(head.split(b" ", 2)[1])] += 1

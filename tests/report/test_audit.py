@@ -65,6 +65,14 @@ def test_what_was_refused_is_not_said(mail, site, said):
     assert said(100) == before
 
 
+def test_audit_change_that_changes_nothing_is_not_noted(mail, site, said, client):
+    mail()
+    for _ in range(3):
+        assert site.patch("/api/campaigns/mail", json={"gpc": "drop"}).json()["gpc"] == "drop"
+    assert [what for _, what, _ in said(10)] == ["campaign.changed", "key.made"]
+    assert client.xlen(keys.CHANGES) == 2
+
+
 def test_pages(mail, site):
     for n in range(130):
         site.post("/api/withdrawals", json={"recipients": [f"r{n}"]})
