@@ -16,6 +16,7 @@ import redis
 from rq import Queue, SimpleWorker
 
 from pixel_server import jobs, keys
+from pixel_server.clock import Clock, Report
 from pixel_server.rewrite import Rewriter
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -98,15 +99,20 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 def _beat(settings: Settings) -> None:
-    """Signs of life, for /readyz."""
+    """Signs of life, for /readyz, by Redis's time; and whether the clock of this worker is wrong."""
     store = connect(settings.redis_url)
+    clock = Clock()
+    report = Report(clock, "worker")
     name = f"{socket.gethostname()}:{os.getpid()}"
     while True:
-        now = time.time()
         try:
+            clock.measure(store)
+            now = clock()
             store.zadd(keys.WORKERS, {name: now})
             store.zremrangebyscore(keys.WORKERS, 0, now - 60)
             store.zremrangebyscore(keys.WORKERS, now + keys.SKEW, "+inf")
+            if command := report.command():
+                store.execute_command(*command)
         except (redis.RedisError, OSError):
             pass  # the worker itself says so
         time.sleep(BEAT)
@@ -124,20 +130,25 @@ class Schedule:
         self._asked: dict[str, int] = {}
         self._failing = False
 
-    def tick(self, now: float) -> None:
-        """Asks for a roll-up of each shard with hits, the chores of the minute, retention, a rewrite."""
+    def tick(self) -> None:
+        """Asks for a roll-up of each shard with hits, the chores of the minute, retention, a rewrite.
+
+        All goes by Redis's time.
+        """
         try:
             pipe = self._store.pipeline(transaction=False)
             for shard in range(self._settings.shards):
                 pipe.xlen(keys.hits(shard))
                 pipe.hget(keys.turn(shard), "id")
-            lengths, counted = (found[i::2] for found in [pipe.execute()] for i in range(2))
+            pipe.time()
+            *found, (now, _) = pipe.execute()
+            lengths, counted = found[::2], found[1::2]
             waiting = [shard for shard, length in enumerate(lengths) if length]
             jobs.ask_rollups(self._jobs, waiting, now)
             for function, seconds in jobs.EVERY.items():
-                if self._asked.get(function) != int(now) // seconds:
+                if self._asked.get(function) != now // seconds:
                     jobs.ask(self._jobs, function, now)
-                    self._asked[function] = int(now) // seconds
+                    self._asked[function] = now // seconds
             self._rewriter.tick(self._store, counted, now)
             if self._failing:
                 log.warning("schedule: Redis answers again")

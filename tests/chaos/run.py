@@ -15,6 +15,7 @@ import time
 
 SCENARIOS = {
     "kills": "tests.chaos.story",
+    "clocks": "tests.chaos.clocks",
 }
 
 

@@ -68,8 +68,8 @@ def sweep(settings: Settings, clock: Clock) -> Callable[..., Counter[str]]:
             client = store.connect_async(settings.redis_url)
             try:
                 part = int(clock.now) // 3600
-                _, taken = await retention.sweep(client, settings, clock.now, deadline, part=part)
-                return taken
+                swept = await retention.sweep(client, settings, clock.now, deadline, part=part, may="all")
+                return swept.taken
             finally:
                 await client.aclose()
 

@@ -365,10 +365,10 @@ def test_runs_go_on_where_the_last_one_ended(settings, clock, client, site, mail
         site.post("/api/campaigns", json={"id": f"c{n}", "name": "c", "kind": "email"})
     seen = []
 
-    async def one(store, settings, name, now):
+    async def one(store, settings, name, now, may):
         seen.append(name)
         clock.tick += 1
-        return retention.Counter()
+        return retention.Counter(), retention.Counter()
 
     async def run():
         made = store.connect_async(settings.redis_url)
