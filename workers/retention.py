@@ -97,7 +97,9 @@ async def step(store: AsyncRedis, settings: Settings, now: float) -> None:
         waiting = +Counter({LAST: before})
         await store.hset(keys.SWEEP, mapping={"begun": int(now), "slice": part, "after": ""})
     name = after.decode() if after else None
-    following, _, more = await sweep(store, settings, now, time.monotonic() + TIME, name, part)
+    is_late = 0 < begun < now - DAY  # after an outage, or Redis's clock jumped: the next round will tell
+    deadline = time.monotonic() + TIME
+    following, _, more = await sweep(store, settings, now, deadline, name, part, is_late=is_late)
     waiting += more
     if following is None:
         await store.hdel(keys.SWEEP, "after", "waiting")
@@ -136,17 +138,19 @@ async def sweep(
     after: str | None = None,
     part: int = 0,
     may: May = "a day",
+    is_late: bool = False,
 ) -> Swept:
     """Takes away what is too old at this time (s), of campaigns after this one. deadline: monotonic clock.
 
-    part: which slice of the days of mode `last` is looked through.
+    part: which slice of the days of mode `last` is looked through. is_late: the round before this one was
+    more than a day ago; traces are then left to the next.
     """
     taken: Counter[str] = Counter()
     waiting: Counter[str] = Counter()
     if after is None:
         await _dead_letters(store, settings, now, may, taken, waiting)
         await _last(store, settings, now, part % SLICES, may, taken, waiting)
-        if may != "nothing":
+        if may != "nothing" and not is_late:
             taken["traces"] += await _traces(store, settings, now)
     following: str | None = after or ""
     is_first = True

@@ -1,9 +1,9 @@
 """The clocks of a web process and of all workers are hours and years wrong, and jump while hits arrive.
 
-`pixel-server up` runs with a clock that is set again and again (`tests/wrong_clock`); its Valkey and a second
-web process have the right one. Beside a client that opens mails, visitors view pages, now at this web process,
-now at that. In each phase retention and chores are asked for. Nothing may be removed, each visitor makes one
-visit, and /readyz names the processes whose clocks are wrong.
+`pixel-server up` runs with a clock that is set again and again (`tests/wrong_clock`). Its Valkey and a second
+web process have the right clock. A client opens mails, and visitors view pages at both web processes in turn.
+In each phase retention and chores are asked for. Nothing may be removed, each visitor makes one visit, and
+/readyz names the processes whose clocks are wrong.
 """
 
 from __future__ import annotations
