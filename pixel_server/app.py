@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import gc
 import logging
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,8 @@ from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Mount, Route
 
 from pixel_server import apikeys, jobs, store, tasks
+from pixel_server import clock as clocks
+from pixel_server.clock import Clock
 from pixel_server.collect import dropped
 from pixel_server.collect.address import ClientAddress
 from pixel_server.collect.bell import Bell
@@ -72,19 +72,22 @@ _AWAY = (store.StoreAwayError, RedisError)
 """It does not answer, or no longer: Redis may also go between two commands of a start."""
 
 
-def create_app(
+def create_app(  # noqa: PLR0915
     settings: Settings,
     secrets: Secrets,
     redis: AsyncRedis,
     queue: Queue,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] | None = None,
 ) -> Starlette:
-    """redis: an asyncio client, closed at the end. queue: where roll-ups are asked for. clock: seconds."""
+    """redis: an asyncio client, closed at the end. queue: where roll-ups are asked for. clock: seconds; None:
+    that of Redis."""
+    of_redis = Clock()
+    clock = clock or of_redis
     consent = Consent(settings)
     directory = Directory(redis, consent)
     withdrawn = Withdrawn(redis, secrets)
     door = Door(settings, secrets, directory, consent, withdrawn, clock)
-    bell = Bell(queue)
+    bell = Bell(queue, clock)
     stream, draining = Stream(settings.redis_url), Stream(settings.redis_url, within=1.0)
     watch = Watch(redis, settings.memory_reserve)
     spool_directory = settings.data / "spool"
@@ -123,13 +126,11 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         async def begin() -> None:
             await store.check(redis, settings.redis_url, settings.shards, secrets)
-            await apikeys.use_environment(redis, settings.api_key)
-            if not await apikeys.listed(redis):
-                log.warning("there is no API key yet: make one with `pixel-server key create NAME`")
+            await of_redis.measure_async(redis)
+            await _look_for_api_keys(redis, settings)
             await directory.load()
             await withdrawn.load()
 
-        recorder.start()
         running = [
             bell.run(),
             drain.run(),
@@ -137,6 +138,7 @@ def create_app(
             withdrawn.follow(),
             watch.follow(),
             dropped.follow(redis, door.dropped),
+            clocks.follow(of_redis, redis),
         ]
         try:
             await begin()
@@ -146,6 +148,7 @@ def create_app(
             log.error("%s; hits go to the spool, by what is known of campaigns from before", error)
             directory.restore(settings.data / SAVED)
             running.append(_begin_later(begin))
+        recorder.start()  # when the time of Redis is known
         started = tasks.start(running)
         gc.freeze()  # what was made so far stays; the collector need not look at it again
         try:
@@ -159,11 +162,11 @@ def create_app(
             spool.close()
             await redis.aclose()
 
-    kept = KeptNow(settings, functools.partial(_spooled, spool_directory))
+    kept = KeptNow(settings, lambda: _spooled(spool_directory))
     calls = api.Api(
         *(redis, settings, secrets, directory, consent, withdrawn, kept),
-        functools.partial(_late, spool_directory),
-        clock,
+        late_since=lambda: _late(spool_directory),
+        clock=clock,
         brake=Brake(_address_of(settings)),
     )
     shown = pages.routes(calls)
@@ -175,6 +178,12 @@ def create_app(
     )
     app.router.redirect_slashes = False
     return app
+
+
+async def _look_for_api_keys(redis: AsyncRedis, settings: Settings) -> None:
+    await apikeys.use_environment(redis, settings.api_key)
+    if not await apikeys.listed(redis):
+        log.warning("there is no API key yet: make one with `pixel-server key create NAME`")
 
 
 def _late(directory: Path) -> int | None:

@@ -440,8 +440,9 @@ def new(
     identity: Identity = "cookieless",
     origins: tuple[str, ...] = (),
     min_cell: int = MIN_CELL,
+    created: float | None = None,
 ) -> Campaign:
-    """A campaign made now."""
+    """A campaign made now. created: seconds; None: by the clock of this machine."""
     return Campaign(
         id=id,
         name=name,
@@ -457,5 +458,5 @@ def new(
         identity=identity,
         origins=origins,
         min_cell=min_cell,
-        created=int(time.time()),
+        created=int(time.time() if created is None else created),
     )

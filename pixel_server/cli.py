@@ -32,7 +32,7 @@ from pixel_server.commands import (
     spool,
     upload,
 )
-from pixel_server.commands.frame import Group, as_json, environment, with_this
+from pixel_server.commands.frame import Failure, Group, as_json, environment, with_store, with_this
 from pixel_server.settings import Settings, chosen, table, unknown
 
 
@@ -104,6 +104,34 @@ def work(processes: int, one: bool) -> None:
         [Child(f"worker {i + 1}", ["work", "--one"], os.environ) for i in range(processes)],
         Schedule(settings).tick,
     )
+
+
+@main.group()
+def retention() -> None:
+    """What is older than it may be, and is removed."""
+
+
+@retention.command("run")
+@click.option("--yes", is_flag=True, help="Remove all that is due, also more than a day's worth.")
+@as_json
+def run_retention(yes: bool, as_json: bool) -> None:
+    """Say what is due to be removed; with --yes remove it.
+
+    The workers do this by themselves, and take what became due within a day. More at once waits for --yes:
+    after a long outage, when a setting was lowered, or when a clock was wrong.
+    """
+    from workers.retention import WrongClock, by_hand  # noqa: PLC0415
+
+    try:
+        found = with_store(lambda store, settings: by_hand(store, settings, "all" if yes else "nothing"))
+    except WrongClock as error:
+        raise Failure(str(error)) from None
+    shown = dict(sorted((found.taken if yes else found.waiting).items()))
+    if as_json:
+        click.echo(json.dumps({"removed" if yes else "due": shown}))
+        return
+    listed = ", ".join(f"{count} {kind}" for kind, count in shown.items()) or "nothing"
+    click.echo(f"removed: {listed}" if yes else f"due to be removed: {listed}")
 
 
 campaign.campaign.add_command(upload.upload)

@@ -31,6 +31,7 @@ px:{all}:erasures            zset    1 hour               privacy, chores: marks
 px:{all}:rewrite             hash    forever              erasure, chores: asked, answered    schedule
 px:{all}:sweep               hash    forever              retention: where it goes on         retention
 px:{all}:workers             zset    10 s an entry        workers: name and last beat         readyz
+px:{all}:clocks              hash    a minute             all: processes with a wrong clock   readyz
 px:{s}:hits                  stream  until counted        recorder: batches                   roll-up
 px:{s}:producers             hash    30 days idle         recorder: last sequence and ms      recorder
 px:{s}:turn                  hash    forever              its writers: n, id, newest hit     the same
@@ -76,6 +77,7 @@ DELETING = "px:{all}:deleting"
 CHANGES = "px:{all}:changes"
 API_KEYS = "px:{all}:apikeys"
 WORKERS = "px:{all}:workers"
+CLOCKS = "px:{all}:clocks"
 AUDIT = "px:{all}:audit"
 ACTIONS = "px:{all}:actions"
 ACTED = "px:{all}:acted"
@@ -85,7 +87,7 @@ REWRITE = "px:{all}:rewrite"
 SWEEP = "px:{all}:sweep"
 
 SKEW = 60
-"""Seconds that a worker's clock may be ahead; a beat (WORKERS) from further in the future is nobody's."""
+"""Seconds. A beat (WORKERS) from further in the future is nobody's: it was written by another clock."""
 
 PEOPLE_BUCKETS = 4096
 """Hashes a campaign's recipients of one shard are spread over; with 1 million recipients in 4 shards

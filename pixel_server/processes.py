@@ -165,7 +165,7 @@ class Stop:
         self.asked = True
 
 
-def keep(children: Sequence[Kept], each_second: Callable[[float], None] = lambda now: None) -> None:
+def keep(children: Sequence[Kept], each_second: Callable[[], None] = lambda: None) -> None:
     """Keeps children running until this process is told to stop."""
     stop = Stop()
     keeper = Keeper(children)
@@ -175,6 +175,6 @@ def keep(children: Sequence[Kept], each_second: Callable[[float], None] = lambda
         keeper.look()
         if time.monotonic() >= due:
             due = time.monotonic() + 1.0
-            each_second(time.time())
+            each_second()
         time.sleep(TICK)
     keeper.stop()

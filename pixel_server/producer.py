@@ -5,8 +5,9 @@ its way at a time and repeats it, unchanged, until it is answered; so a number n
 seen is a repeat. Ids begin with the time they were made (12 hex digits of ms, then 16 random), so that
 one that was pruned after 30 idle days can be told from a new one: it lies below the floor.
 
-Clocks may be wrong for a while. An id from the future is not pruned before its time, or the floor would lie
-above all that are made from then on; and who is refused is told the floor, and makes an id above it.
+When a producer was last seen is noted by Redis's clock. Other clocks may be wrong for a while. An id from the
+future is not pruned before its time, or the floor would lie above all that are made from then on; and who is
+refused is told the floor, and makes an id above it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import secrets
 IDLE_MS = 30 * 86_400_000
 
 APPEND = """
--- KEYS: stream, producers. ARGV: producer id, sequence number, ms now, name of the field, batch.
+-- KEYS: stream, producers. ARGV: producer id, sequence number, name of the field, batch.
 -- Returns the number last seen from that producer before this (0: none); below 0: the producer is unknown and
 -- older than the floor, see `floor`. Appends only if the number is above the last one.
 local known = redis.call('HGET', KEYS[2], ARGV[1])
@@ -26,8 +27,8 @@ if not known then
 end
 local seen = known and tonumber(string.match(known, '^%d+')) or 0
 if tonumber(ARGV[2]) <= seen then return seen end
-redis.call('XADD', KEYS[1], '*', ARGV[4], ARGV[5])
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
+redis.call('XADD', KEYS[1], '*', ARGV[3], ARGV[4])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. redis.call('TIME')[1] .. '000')
 return seen
 """
 

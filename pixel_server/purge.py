@@ -7,7 +7,6 @@ how many keys went.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 from pixel_server import breakdown, keys, series, traces, turn
@@ -23,7 +22,7 @@ _STEP = 512
 async def whole(store: AsyncRedis, shard: int, campaign: str) -> int:
     """All of it."""
     gone = await recipients(store, shard, campaign)
-    gone += await buckets(store, shard, campaign, 0, int(time.time()) + 2 * DAY)
+    gone += await buckets(store, shard, campaign, 0, int((await store.time())[0]) + 2 * DAY)
     gone += await visits(store, shard, campaign)
     names = [key(shard, campaign, day) for day in await _days(store, shard, campaign) for key in _OF_DAY]
     # The months say which days there are, so they go last.
@@ -65,15 +64,29 @@ async def names(store: AsyncRedis, shard: int, campaign: str) -> int:
 
 async def buckets(store: AsyncRedis, shard: int, campaign: str, start: int, end: int) -> int:
     """15-minute series of the UTC days from start to end, seconds; at most MOST_DAYS back."""
-    start = max(start, int(time.time()) // DAY * DAY - MOST_DAYS * DAY)
-    return await _unlink(
-        store, (keys.buckets(shard, campaign, series.utc_day(at)) for at in range(start, end, DAY))
-    )
+    return await _unlink(store, await _buckets(store, shard, campaign, start, end))
+
+
+async def count_buckets(store: AsyncRedis, shard: int, campaign: str, start: int, end: int) -> int:
+    """Returns how many keys `buckets` would remove."""
+    found = await _buckets(store, shard, campaign, start, end)
+    return int(await store.exists(*found)) if found else 0
+
+
+async def _buckets(store: AsyncRedis, shard: int, campaign: str, start: int, end: int) -> list[str]:
+    first = int((await store.time())[0]) // DAY * DAY - MOST_DAYS * DAY
+    days = range(max(start, first), end, DAY)
+    return [keys.buckets(shard, campaign, series.utc_day(at)) for at in days]
+
+
+async def days_before(store: AsyncRedis, shard: int, campaign: str, before: str) -> list[str]:
+    """Returns the local days, YYYYMMDD, that `days` would remove."""
+    return [day for day in await _days(store, shard, campaign) if day < before]
 
 
 async def days(store: AsyncRedis, shard: int, campaign: str, before: str) -> int:
     """Daily series, breakdowns and visitors of local days before this one, YYYYMMDD. How many days went."""
-    old = [day for day in await _days(store, shard, campaign) if day < before]
+    old = await days_before(store, shard, campaign, before)
     await _unlink(store, (key(shard, campaign, day) for day in old for key in _OF_DAY))
     key, opens = keys.months(shard, campaign), keys.breakdown(shard, campaign)
 

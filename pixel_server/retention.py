@@ -3,10 +3,16 @@
 A setting of the server says how many days of each kind; a campaign may have fewer. Series go day by day.
 Recipients and names go for a whole campaign at once, so many days after it was sent: after `sent_at`; without
 one, after its last link, first hit or last upload, whichever was latest.
+
+A retention round by itself takes no more than what became due within a day (`leaps`). More than that is due
+at once only after a long outage, when a setting was lowered, or when Redis's clock jumped. An operator must
+then say that it may go (`pixel-server retention run --yes`).
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -17,6 +23,7 @@ from pixel_server.settings import Settings
 from pixel_server.tokens import Mode
 
 KINDS = ("buckets", "days", "recipients", "names")
+FORMAT = 1
 
 
 class Keep(NamedTuple):
@@ -40,13 +47,17 @@ def keep(settings: Settings, campaign: Campaign) -> Keep:
 
 def oldest_bucket(campaign: Campaign, days: int, now: float) -> int:
     """Where the 15-minute series that are kept begin: a midnight of UTC, seconds."""
-    return max(campaign.leaving.buckets, int(now) // DAY * DAY - days * DAY)
+    left = campaign.leaving.buckets
+    first = int(now) // DAY * DAY - days * DAY
+    # What lies in the future was written while Redis's clock was ahead.
+    return max(left, first) if left <= now else first
 
 
 def oldest_day(campaign: Campaign, days: int, now: float) -> str:
     """Where the daily series that are kept begin: YYYYMMDD in the campaign's zone."""
-    first = datetime.fromtimestamp(now, campaign.zone).date() - timedelta(days=days)
-    return max(campaign.leaving.days, first.strftime("%Y%m%d"))
+    today = datetime.fromtimestamp(now, campaign.zone).date()
+    first = (today - timedelta(days=days)).strftime("%Y%m%d")
+    return max(campaign.leaving.days, first) if campaign.leaving.days <= today.strftime("%Y%m%d") else first
 
 
 def sent(campaign: Campaign, uses: Uses) -> int | None:
@@ -71,6 +82,46 @@ def leaving(campaign: Campaign, uses: Uses, days: Keep, most: Mode, now: float) 
         days=oldest_day(campaign, days.days, now),
         recipients=is_email and recipients,
         names=is_email and names,
+    )
+
+
+def leaps(campaign: Campaign, uses: Uses, days: Keep, most: Mode, now: float) -> set[str]:
+    """Returns the kinds of which more is due than became due within a day.
+
+    What a lowered mode takes away goes by no clock, and is never among them.
+    """
+    before, at, found = campaign.leaving, sent(campaign, uses), set()
+    is_late = oldest_bucket(campaign, days.buckets, now) - before.buckets > DAY
+    if is_late:
+        found.add("buckets")
+    if oldest_day(campaign, days.days, now - DAY) > before.days:
+        found.add("days")
+    slack = 0 if is_late and before.buckets else 1
+    if campaign.closed_at is None and most >= Mode.PSEUDONYMOUS and any(uses):
+        if is_over(at, days.recipients + slack, now):
+            found.add("recipients")
+        if most == Mode.IDENTIFIED and uses.last_upload and is_over(at, days.names + slack, now):
+            found.add("names")
+    return found
+
+
+def waits(value: bytes | None) -> dict[str, int]:
+    """Returns what the last round left for `--yes`, by kind. value: as it is kept in SWEEP."""
+    found = json.loads(value) if value else {}
+    return found["waits"] if found.get("format") == FORMAT else {}
+
+
+def pack_waits(found: Mapping[str, int]) -> str:
+    """Returns what `waits` reads: `{"format": 1, "waits": {"days": 12}}`."""
+    return json.dumps({"format": FORMAT, "waits": dict(sorted(found.items()))})
+
+
+def text(found: Mapping[str, int]) -> str:
+    """Says what waits, and what to do. found: how many, by kind."""
+    listed = ", ".join(f"{count} {kind}" for kind, count in sorted(found.items()))
+    return (
+        f"retention waits, for more than a day's worth is due at once ({listed}): "
+        "if clocks and PIXEL_KEEP_... are right, run `pixel-server retention run --yes`"
     )
 
 

@@ -261,7 +261,8 @@ def _answers(address: str, redis_url: str) -> bool:
         with _direct.open(f"{address}/healthz", timeout=1.0):
             pass
         with store.connect(redis_url, timeout=1.0) as client:
-            return bool(client.zcount(keys.WORKERS, (now := time.time()) - 5, now + keys.SKEW))
+            now = client.time()[0]
+            return bool(client.zcount(keys.WORKERS, now - 5, now + keys.SKEW))
     except (HTTPException, OSError, redis.RedisError):
         return False
 

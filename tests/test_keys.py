@@ -100,6 +100,7 @@ def test_no_key_that_is_not_listed(web, client, count, settings):
         used |= set(rows)
     rare = {
         "px:{all}:sweep",
+        "px:{all}:clocks",
         "px:{all}:deleting",
         "px:{all}:workers",
         "px:{s}:stop",

@@ -11,6 +11,7 @@ import time
 import redis
 
 from pixel_server import keys
+from pixel_server.clock import Clock, Report
 from pixel_server.settings import Settings
 from pixel_server.store import Redis, also_full, connect
 
@@ -27,7 +28,10 @@ def name() -> str:
 
 
 def beat(store: Redis, now: float) -> None:
-    """Gives one sign of life, also to a full Redis. redis.RedisError, OSError: it does not answer."""
+    """Gives one sign of life, also to a full Redis. now: Redis's time, s.
+
+    Raises redis.RedisError or OSError if Redis does not answer.
+    """
     also_full(store, "ZADD", keys.WORKERS, now, name())
     store.zremrangebyscore(keys.WORKERS, 0, now - 60)
     store.zremrangebyscore(keys.WORKERS, now + keys.SKEW, "+inf")
@@ -39,6 +43,8 @@ class Progress:
     def __init__(self, settings: Settings) -> None:
         self._url = settings.redis_url
         self._noted = time.monotonic()
+        self._clock = Clock()
+        self._report = Report(self._clock, "worker")
 
     def start(self) -> None:
         threading.Thread(target=self._run, daemon=True).start()
@@ -52,10 +58,16 @@ class Progress:
         return time.monotonic() - self._noted > STALLED
 
     def step(self, store: Redis) -> None:
-        """Gives one sign of life, unless the worker makes no progress or Redis does not answer."""
-        if not self.stalled:
-            with contextlib.suppress(redis.RedisError, OSError):  # the worker itself says so
-                beat(store, time.time())
+        """Gives one sign of life, unless the worker makes no progress or Redis does not answer.
+
+        Goes by Redis's time, and tells Redis if the clock of this worker is wrong.
+        """
+        with contextlib.suppress(redis.RedisError, OSError):  # the worker itself says so
+            self._clock.measure(store)
+            if not self.stalled:
+                beat(store, self._clock())
+            if command := self._report.command():
+                store.execute_command(*command)
 
     def _run(self) -> None:
         store = connect(self._url, timeout=EVERY)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 
-from pixel_server import campaigns, erasure, keys, producer, salts
+from pixel_server import campaigns, erasure, keys, producer, salts, turn
+from pixel_server.clock import Clock, text
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import Redis, connect_async
@@ -18,14 +18,24 @@ log = logging.getLogger("workers.chores")
 def run() -> None:
     """The job."""
     store, settings, secrets = context()
-    tidy(store, settings, time.time())
-    asyncio.run(_finish(settings, secrets, time.time()))
+    clock = Clock()
+    clock.measure(store)
+    if clock.is_wrong:
+        log.warning("chores: not done: %s", text("this worker", clock.ahead))
+        return
+    tidy(store, settings, clock())
+    asyncio.run(_finish(settings, secrets, clock()))
 
 
 def tidy(store: Redis, settings: Settings, now: float) -> None:
-    """Removes what is older than it may be, in one bounded step a shard."""
+    """Removes what is older than it may be, in one bounded step a shard. now: Redis's time, s.
+
+    Idle is who is behind the shard's newest hit, too: if Redis's clock jumped ahead, nobody is pruned.
+    """
     for shard in range(settings.shards):
-        gone = store.eval(producer.PRUNE, 1, keys.producers(shard), int(now * 1000) - producer.IDLE_MS)
+        newest = turn.read(store, shard)[2]
+        before = min(int(now * 1000), newest) - producer.IDLE_MS
+        gone = store.eval(producer.PRUNE, 1, keys.producers(shard), before) if newest else 0
         if gone:
             log.info("chores: shard %d: %d producers were idle for 30 days and are pruned", shard, gone)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import redis
 
+from pixel_server.clock import Clock
 from pixel_server.secret import Secrets, SecretsError
 from pixel_server.settings import Settings
 from pixel_server.store import connect
@@ -73,7 +74,9 @@ class Direct:
         settings = self._settings
         secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
         with connect(settings.redis_url, timeout=PATIENCE) as store:
+            clock = Clock()
+            clock.measure(store)
             deadline = time.monotonic() + rollup.TIME
             for i in range(0, len(shards), rollup.BESIDE):
-                rollup.beside(store, settings, secrets, shards[i : i + rollup.BESIDE], deadline)
-            beat(store, time.time())
+                rollup.beside(store, settings, secrets, shards[i : i + rollup.BESIDE], deadline, clock)
+            beat(store, clock())

@@ -3,19 +3,28 @@
 For each campaign, what is to go is written into its record first (`leaving`), by which readers and the
 roll-up go; then the turn of each shard is raised, the keys go, and the record says so (`gone`). A run that is
 cut off, or out of time, goes on where the record says that something is left.
+
+All goes by Redis's time, and nothing is done by a worker whose own clock differs from it. If more than a
+day's worth is due at once, it stays, and is counted as waiting, until an operator says that it may go
+(`by_hand`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import socket
 import time
 from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from pixel_server import audit, campaigns, keys, people, purge, retention, rewrite, traces, turn
-from pixel_server.campaigns import Campaign
+from pixel_server.campaigns import Campaign, Gone
+from pixel_server.clock import Clock, text
 from pixel_server.series import DAY, NewerFormat
 from pixel_server.settings import Settings
 from pixel_server.store import AsyncRedis, also_full, connect_async
@@ -30,37 +39,95 @@ AGAIN = 600.0
 """Seconds from the beginning of one round over all campaigns to that of the next."""
 SLICES = 24
 """Rounds in which all days of mode `last` are looked through."""
+LAST = "days of last opens"
+
+May = Literal["nothing", "a day", "all"]
+"""How much a run may take away: nothing, for it only looks; what became due within a day; all that is due."""
+
+
+class WrongClock(RuntimeError):
+    """The clock of this process differs from that of Redis. The message is one line for the operator."""
+
+
+class Swept(NamedTuple):
+    """following: the last campaign that was come to, None if there are no more. taken: keys that went, by
+    kind. waiting: what was left where it is, by kind."""
+
+    following: str | None
+    taken: Counter[str]
+    waiting: Counter[str]
 
 
 def run() -> None:
     """The job."""
     _, settings, _ = context()
-    asyncio.run(_run(settings, time.time()))
+    asyncio.run(_run(settings))
 
 
-async def _run(settings: Settings, now: float) -> None:
+async def _run(settings: Settings) -> None:
     store = connect_async(settings.redis_url, timeout=5.0)
     try:
-        await step(store, settings, now)
+        await step(store, settings, await _now(store, "this worker"))
+    except WrongClock as error:
+        log.warning("retention: not done: %s", error)
     finally:
         await store.aclose()
 
 
+async def _now(store: AsyncRedis, who: str) -> float:
+    """Returns Redis's time. Raises WrongClock."""
+    clock = Clock()
+    await clock.measure_async(store)
+    if clock.is_wrong:
+        raise WrongClock(text(who, clock.ahead))
+    return clock()
+
+
 async def step(store: AsyncRedis, settings: Settings, now: float) -> None:
     """Goes on with the round that is under way, or begins one if it is time (s)."""
-    found = await store.hmget(keys.SWEEP, ["begun", "after", "slice"])
+    found = await store.hmget(keys.SWEEP, ["begun", "after", "slice", "waits", "waiting"])
     begun, after, part = int(found[0] or 0), found[1], int(found[2] or 0)
     if after is None and begun <= now < begun + AGAIN:  # a beginning in the future was a wrong clock's
         return
+    waiting = Counter(retention.waits(found[4]))
     if after is None:
         part += 1
+        # Each round looks at some of the days of last opens only: what the others found still holds.
+        before = retention.waits(found[3]).get(LAST, 0) if part % SLICES else 0
+        waiting = +Counter({LAST: before})
         await also_full(store, "HSET", keys.SWEEP, "begun", int(now), "slice", part, "after", "")
     name = after.decode() if after else None
-    following, _ = await sweep(store, settings, now, time.monotonic() + TIME, name, part)
+    is_late = 0 < begun < now - DAY  # after an outage, or Redis's clock jumped: the next round will tell
+    deadline = time.monotonic() + TIME
+    following, _, more = await sweep(store, settings, now, deadline, name, part, is_late=is_late)
+    waiting += more
     if following is None:
-        await store.hdel(keys.SWEEP, "after")
+        await store.hdel(keys.SWEEP, "after", "waiting")
+        await _keep_waiting(store, waiting, retention.waits(found[3]))
     else:
-        await also_full(store, "HSET", keys.SWEEP, "after", following)
+        packed = retention.pack_waits(waiting)
+        await also_full(store, "HSET", keys.SWEEP, "after", following, "waiting", packed)
+
+
+async def _keep_waiting(store: AsyncRedis, waiting: Mapping[str, int], before: Mapping[str, int]) -> None:
+    if waiting:
+        await also_full(store, "HSET", keys.SWEEP, "waits", retention.pack_waits(waiting))
+        if waiting != before:
+            log.error("retention: %s", retention.text(waiting))
+    else:
+        await store.hdel(keys.SWEEP, "waits")
+
+
+async def by_hand(store: AsyncRedis, settings: Settings, may: May) -> Swept:
+    """Looks through all there is, or takes all that is due. Raises WrongClock."""
+    now = await _now(store, f"this command on {socket.gethostname()}")
+    swept = await sweep(store, settings, now, math.inf, may=may)
+    for part in range(1, SLICES):
+        await _last(store, settings, now, part, may, swept.taken, swept.waiting)
+    if may == "all":
+        await store.hdel(keys.SWEEP, "waits")
+        await rewrite.ask(store)
+    return swept
 
 
 async def sweep(
@@ -70,17 +137,21 @@ async def sweep(
     deadline: float,
     after: str | None = None,
     part: int = 0,
-) -> tuple[str | None, Counter[str]]:
+    may: May = "a day",
+    is_late: bool = False,
+) -> Swept:
     """Takes away what is too old at this time (s), of campaigns after this one. deadline: monotonic clock.
 
-    part: which slice of the days of mode `last` is looked through. Gives the last campaign it came to, None
-    if there are no more, and how many keys it took, by kind.
+    part: which slice of the days of mode `last` is looked through. is_late: the round before this one was
+    more than a day ago; traces are then left to the next.
     """
     taken: Counter[str] = Counter()
+    waiting: Counter[str] = Counter()
     if after is None:
-        taken["dead letters"] += await _dead_letters(store, settings, now)
-        taken["traces"] += await _traces(store, settings, now)
-        taken["days of last opens"] += await _last(store, settings, now, part % SLICES)
+        await _dead_letters(store, settings, now, may, taken, waiting)
+        await _last(store, settings, now, part % SLICES, may, taken, waiting)
+        if may != "nothing" and not is_late:
+            taken["traces"] += await _traces(store, settings, now)
     following: str | None = after or ""
     is_first = True
     while following is not None and (is_first or time.monotonic() < deadline):
@@ -91,7 +162,9 @@ async def sweep(
             is_first = False
             following = campaign.id
             try:
-                taken.update(await _campaign(store, settings, campaign.id, now))
+                gone, left = await _campaign(store, settings, campaign.id, now, may)
+                taken.update(gone)
+                waiting.update(left)
             except campaigns.Unknown:
                 continue  # deleted meanwhile
             except NewerFormat as error:
@@ -102,16 +175,28 @@ async def sweep(
     if taken:
         log.info("retention: %s", ", ".join(f"{count} {kind}" for kind, count in sorted(taken.items())))
         await rewrite.ask(store)
-    return following, taken
+    return Swept(following, taken, +waiting)
 
 
-async def _campaign(store: AsyncRedis, settings: Settings, name: str, now: float) -> Counter[str]:
+async def _campaign(
+    store: AsyncRedis, settings: Settings, name: str, now: float, may: May
+) -> tuple[Counter[str], Counter[str]]:
+    """Returns the keys that went, and what waits, by kind."""
     found, uses = await campaigns.uses(store, name)
     days, most = retention.keep(settings, found), retention.mode_of(settings, found)
     wanted = retention.leaving(found, uses, days, most, now)
     closing = found.closed_at is None and retention.is_closing(found, uses, days, now)
+    waiting: Counter[str] = Counter()
+    if may != "all":
+        held = set(retention.KINDS) if may == "nothing" else retention.leaps(found, uses, days, most, now)
+        waiting = await _there(store, settings.shards, found, wanted, held)
+        if may == "nothing":
+            return Counter(), waiting
+        closing = closing and "recipients" not in waiting
+        stay = {kind: getattr(found.leaving, kind) for kind in waiting}
+        wanted = msgspec.structs.replace(wanted, **stay)
     if wanted == found.gone and not closing:
-        return Counter()
+        return Counter(), waiting
     if closing or wanted != found.leaving:
 
         def leave(before: Campaign) -> Campaign:
@@ -129,7 +214,25 @@ async def _campaign(store: AsyncRedis, settings: Settings, name: str, now: float
     # Not what is leaving by now: another run may have begun on more.
     done = found.leaving
     await campaigns.amend(store, name, lambda before: msgspec.structs.replace(before, gone=done), quiet=True)
-    return taken
+    return taken, waiting
+
+
+async def _there(
+    store: AsyncRedis, shards: int, campaign: Campaign, wanted: Gone, kinds: Collection[str]
+) -> Counter[str]:
+    """Returns how much of these kinds would go: keys of 15-minute series, days of a shard, and 1 for the
+    recipients or the names of the campaign."""
+    before = campaign.leaving
+    found: Counter[str] = Counter()
+    for kind in {"recipients", "names"}.intersection(kinds):
+        found[kind] = int(getattr(wanted, kind) > getattr(before, kind))
+    for shard in range(shards):
+        if "buckets" in kinds:
+            start, end = before.buckets, wanted.buckets
+            found["buckets"] += await purge.count_buckets(store, shard, campaign.id, start, end)
+        if "days" in kinds:
+            found["days"] += len(await purge.days_before(store, shard, campaign.id, wanted.days))
+    return +found
 
 
 async def _take(store: AsyncRedis, shards: int, campaign: Campaign) -> Counter[str]:
@@ -152,15 +255,19 @@ async def _take(store: AsyncRedis, shards: int, campaign: Campaign) -> Counter[s
     return +taken
 
 
-async def _dead_letters(store: AsyncRedis, settings: Settings, now: float) -> int:
+async def _dead_letters(
+    store: AsyncRedis, settings: Settings, now: float, may: May, taken: Counter[str], waiting: Counter[str]
+) -> None:
     oldest = int((now - settings.keep_dead_letters * DAY) * 1000)
-    gone = 0
+    held = {"nothing": oldest, "a day": oldest - DAY * 1000, "all": 0}[may]
     for shard in range(settings.shards):
-        letters = int(await store.xtrim(keys.dead(shard), minid=oldest, approximate=False))
-        if letters:
-            log.warning("retention: shard %d: %d dead letters were too old and are gone", shard, letters)
-        gone += letters
-    return gone
+        if await store.xrange(keys.dead(shard), "-", f"({held}", 1):
+            waiting["dead letters"] += len(await store.xrange(keys.dead(shard), "-", f"({oldest}"))
+        elif may != "nothing":
+            letters = int(await store.xtrim(keys.dead(shard), minid=oldest, approximate=False))
+            if letters:
+                log.warning("retention: shard %d: %d dead letters were too old and are gone", shard, letters)
+            taken["dead letters"] += letters
 
 
 async def _traces(store: AsyncRedis, settings: Settings, now: float) -> int:
@@ -177,18 +284,24 @@ async def _traces(store: AsyncRedis, settings: Settings, now: float) -> int:
             continue
         held = [keys.evidence(shard, minute) for minute in traces.minutes(newest)]
         held += [keys.visits(shard), keys.lasts(shard), keys.visiting(shard)]
-        is_ahead = newest > now * 1000
-        if (there := int(await store.exists(*held))) or is_ahead:
-            forget = [("HDEL", keys.turn(shard), "newest")] if is_ahead else []
-            await turn.write(store, shard, [*(("UNLINK", name) for name in held), *forget])
+        if (there := int(await store.exists(*held))) or newest > now * 1000:
+            await turn.write(store, shard, traces.forget(shard, newest))
             gone += there
     return gone
 
 
-async def _last(store: AsyncRedis, settings: Settings, now: float, part: int) -> int:
+async def _last(
+    store: AsyncRedis,
+    settings: Settings,
+    now: float,
+    part: int,
+    may: May,
+    taken: Counter[str],
+    waiting: Counter[str],
+) -> None:
     """Days of last opens that are too old, of one slice of all."""
     first = int(now) // DAY - settings.keep_recipients
-    gone = 0
+    held = {"nothing": first, "a day": first - 1, "all": 0}[may]
     for bucket in range(part, keys.PEOPLE_BUCKETS, SLICES):
         pipe = store.pipeline(transaction=False)
         for shard in range(settings.shards):
@@ -198,14 +311,16 @@ async def _last(store: AsyncRedis, settings: Settings, now: float, part: int) ->
             old = _older(key, days, first)
             if not old:
                 continue
+            if _older(key, days, held):
+                waiting[LAST] += len(old)
+                continue
 
             async def commands(key: str = key) -> list[turn.Command]:
                 still = _older(key, await store.hgetall(key), first)
                 return [("HDEL", key, *still)] if still else []
 
             await turn.change(store, shard, commands)
-            gone += len(old)
-    return gone
+            taken[LAST] += len(old)
 
 
 def _older(key: str, days: dict[bytes, bytes], first: int) -> list[bytes]:

@@ -8,12 +8,13 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 
-from pixel_server import campaigns, dimensions, keys, retention, rewrite, salts, turn, withdrawals
+from pixel_server import campaigns, dimensions, keys, retention, rewrite, salts, traces, turn, withdrawals
+from pixel_server.clock import Clock
 from pixel_server.consent import Consent
 from pixel_server.secret import Secrets
 from pixel_server.series import NewerFormat
@@ -22,7 +23,7 @@ from pixel_server.store import Redis, also_full
 from workers import apply, burst, visit, waiting
 from workers.context import context
 from workers.judge import judge_of
-from workers.tally import days, fold, wanted
+from workers.tally import Tally, days, fold, wanted
 
 log = logging.getLogger("workers.rollup")
 
@@ -47,6 +48,11 @@ LOSSES = 2
 MOST_LOSSES = 8
 """Times that a pass loses its turn before the job gives up. Each try reads a quarter of the entries."""
 
+FORGET_MS = 600_000
+"""ms. A shard's newest hit that is further ahead of Redis's time was stamped by a wrong clock, perhaps that
+of Redis before it was set right. Beside such a hit all others are late, and make no visits, so it is
+forgotten."""
+
 
 class Outcome(Enum):
     COUNTED = "counted"
@@ -59,7 +65,8 @@ class Outcome(Enum):
 class Rollup:
     """One shard's. entries: that a pass reads at most. behind: whether the last pass stopped at its limit.
     left: the turn as the last pass left it, which then need not be read. read: entries of that pass.
-    last: id of the last entry counted, as the last pass began."""
+    last: id of the last entry counted, as the last pass began.
+    ahead_ms: see `waiting.decode`."""
 
     store: Redis
     settings: Settings
@@ -71,17 +78,23 @@ class Rollup:
     left: turn.Turn | None = None
     read: int = waiting.FIRST
     last: str = ""
+    ahead_ms: int = waiting.AHEAD_MS
 
     def step(self, now: float) -> Outcome:
-        """One pass: what waits, up to PASS_HITS or so, is in the counters, or nothing has changed."""
+        """One pass: what waits, up to PASS_HITS or so, is in the counters, or nothing has changed.
+
+        now: Redis's time, s.
+        """
         n, last, newest = self.left or turn.read(self.store, self.shard)
         self.left, self.last = None, last
+        if newest > now * 1000 + FORGET_MS:
+            return self._forget(n, last, newest)
         entries, behind = waiting.read(self.store, self.shard, last, PASS_HITS, self.entries, self.read)
         if not entries:
             self.store.delete(keys.stop(self.shard))
             return Outcome.EMPTY
         with COMPUTING:
-            hits, unreadable, taken, newer = waiting.decode(entries)
+            hits, unreadable, taken, newer, ahead = waiting.decode(entries, self.ahead_ms)
             asked = wanted(hits)
             people = {one.recipient for one in hits} - {b""}
         if taken is None:
@@ -93,12 +106,10 @@ class Rollup:
             return self._stop(f"{error}; update the workers")
         judge = judge_of(self.settings)
         with COMPUTING:
-            ends = days(hits, found, int(now * 1000))
+            ends = days(hits, found)
         known, making = salts.read(self.store, self.shard, ends, now)
         with COMPUTING:
-            tally = fold(
-                hits, found, gone, Consent(self.settings), judge, self.secrets, int(now * 1000), known
-            )
+            tally = fold(hits, found, gone, Consent(self.settings), judge, self.secrets, known)
         tally.dead.extend(unreadable)
         # Into an empty place as many go as one pass may bring: else to drop them would not help.
         held = self._dead_letters() if tally.dead else 0
@@ -128,13 +139,27 @@ class Rollup:
             return Outcome.MOVED
         if erased:
             rewrite.ask_now(self.store)
-        for one in tally.dead:
-            log.error("rollup: shard %d: a hit was set aside: %s", self.shard, one.reason)
+        self._tell(ahead, tally)
         self.counted += len(hits)
         self.behind = behind
         self.left = n + 1, taken, max(newest, tally.newest)
         self.read = len(entries)
         return Outcome.COUNTED
+
+    def _forget(self, n: int, last: str, newest: int) -> Outcome:
+        """Forgets the newest hit (ms), which lies in the future. The next pass counts what waits."""
+        if not turn.commit(self.store, self.shard, n, "", traces.forget(self.shard, newest)):
+            return Outcome.MOVED
+        log.warning("rollup: shard %d: its newest hit lay in the future and is forgotten", self.shard)
+        self.behind, self.left = True, (n + 1, last, 0)
+        return Outcome.COUNTED
+
+    def _tell(self, ahead: int, tally: Tally) -> None:
+        if ahead:
+            text = "%d hits were stamped by a clock that was ahead; they are counted when Redis stored them"
+            log.warning(f"rollup: shard %d: {text}", self.shard, ahead)
+        for one in tally.dead:
+            log.error("rollup: shard %d: a hit was set aside: %s", self.shard, one.reason)
 
     def _dead_letters(self) -> int:
         return int(self.store.xlen(keys.dead(self.shard)))
@@ -155,8 +180,11 @@ def drain(shard: int) -> int:
     computes. If the job of one of them runs elsewhere, one of the two finds the shard counted, and leaves it.
     """
     store, settings, secrets = context()
-    workers = max(1, int(store.zcount(keys.WORKERS, (now := time.time()) - ALIVE, now + keys.SKEW)))
-    return beside(store, settings, secrets, group(shard, settings.shards, workers), time.monotonic() + TIME)
+    clock = Clock()
+    clock.measure(store)
+    workers = max(1, int(store.zcount(keys.WORKERS, (now := clock()) - ALIVE, now + keys.SKEW)))
+    shards = group(shard, settings.shards, workers)
+    return beside(store, settings, secrets, shards, time.monotonic() + TIME, clock)
 
 
 def group(shard: int, shards: int, workers: int) -> list[int]:
@@ -164,7 +192,14 @@ def group(shard: int, shards: int, workers: int) -> list[int]:
     return [(shard + i) % shards for i in range(0, max(1, shards - workers + 1), workers)][:BESIDE]
 
 
-def beside(store: Redis, settings: Settings, secrets: Secrets, shards: Sequence[int], deadline: float) -> int:
+def beside(
+    store: Redis,
+    settings: Settings,
+    secrets: Secrets,
+    shards: Sequence[int],
+    deadline: float,
+    clock: Callable[[], float],
+) -> int:
     """Drains shards, each in a thread, until empty or this instant of the monotonic clock; hits counted.
 
     What is made once is made before: msgspec crashes where two threads learn a type at the same time.
@@ -175,18 +210,18 @@ def beside(store: Redis, settings: Settings, secrets: Secrets, shards: Sequence[
     try:
         with ThreadPoolExecutor(len(shards)) as threads:
             rollups = [Rollup(store, settings, secrets, shard) for shard in shards]
-            return sum(threads.map(functools.partial(_drain, deadline=deadline), rollups))
+            return sum(threads.map(functools.partial(_drain, deadline=deadline, clock=clock), rollups))
     finally:
         gc.enable()
         dimensions.forget()
 
 
-def _drain(rollup: Rollup, deadline: float) -> int:
+def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:
     started = time.monotonic()
     losses, entries = 0, rollup.entries
     # A pass that lost its turn is repeated beyond the deadline: else long passes would never come through.
     while time.monotonic() < deadline or losses:
-        outcome = rollup.step(time.time())
+        outcome = rollup.step(clock())
         if outcome is Outcome.MOVED:
             if losses == MOST_LOSSES or turn.read(rollup.store, rollup.shard)[1] != rollup.last:
                 break  # another roll-up counts this shard: this one need not

@@ -50,9 +50,6 @@ _KINDS = {hit.EMAIL: "email", hit.WEB: "web"}
 NO_OPEN, OPEN, ANONYMOUS, CLOSED = range(4)
 """What a hit counts as. CLOSED: an open of a campaign whose time to keep recipients is over."""
 
-AHEAD_MS = 86_400_000
-"""A hit from further in the future than this is a wrong clock, and is set aside."""
-
 
 @dataclass(slots=True)
 class Sums:
@@ -171,16 +168,15 @@ def wanted(hits: Iterable[Hit]) -> dict[str, int | None]:
     return {campaign: made for campaign, made in found.items() if is_slug(campaign)}
 
 
-def days(hits: Iterable[Hit], campaigns: Mapping[str, Campaign], now_ms: int) -> set[int]:
+def days(hits: Iterable[Hit], campaigns: Mapping[str, Campaign]) -> set[int]:
     """The ends of the days whose salts the visitors of these hits are hashed with, seconds."""
-    latest = now_ms + AHEAD_MS
     found: set[int] = set()
     seen: set[tuple[str, int]] = set()
     for one in hits:
         if one.kind == hit.WEB and (mark := (one.campaign, one.time // BUCKET)) not in seen:
             seen.add(mark)
             campaign = campaigns.get(one.campaign)
-            if campaign is not None and campaign.identity != "own" and 0 <= one.time <= latest:
+            if campaign is not None and campaign.identity != "own" and one.time >= 0:
                 start = mark[1] * series.QUARTER
                 with contextlib.suppress(Exception):  # `fold` meets it too, and makes the hit a dead letter
                     _, begin, end = salts.day(start, campaign.zone)
@@ -197,7 +193,6 @@ def fold(
     consent: Consent,
     judge: Judge,
     secrets: Secrets,
-    now_ms: int,
     known: Salts,
 ) -> Tally:
     """Adds up. campaigns: those that hits may be counted under; hits of others are dropped.
@@ -207,7 +202,6 @@ def fold(
     """
     tally = Tally()
     hashing = secrets.evidence_hash()
-    latest = now_ms + AHEAD_MS
     for one in hits:
         try:
             sums = tally.sums.get(one.campaign)
@@ -223,12 +217,11 @@ def fold(
                     campaign, consent.rule(campaign.mode, campaign.gpc), traces.field(b"", campaign.id)
                 )
             linked = one.flags & MODE
-            if tally.newest < one.time <= latest:
-                tally.newest = one.time
+            tally.newest = max(tally.newest, one.time)
             if one.recipient in withdrawn and covers(withdrawn[one.recipient], one.time):
                 tally.drops["withdrawn"] += 1
-            elif not 0 <= one.time <= latest:
-                tally.dead.append(Unreadable(hit.encode(one), "time: in the future, or before 1970"))
+            elif one.time < 0:
+                tally.dead.append(Unreadable(hit.encode(one), "time: before 1970"))
             elif len(one.recipient) != (8 if linked > COUNT else 0):
                 tally.dead.append(Unreadable(hit.encode(one), "recipient: not as the flags say"))
             elif len(one.address) not in ADDRESS:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from pixel_server import hit, keys
 from pixel_server.hit import Hit, Unreadable
 from pixel_server.store import Redis
@@ -17,13 +19,19 @@ LONG = 1024
 """Bytes: a pass takes fewer hits if they are longer, so that what it holds in memory is bounded, too."""
 
 
+AHEAD_MS = 60_000
+"""ms that a hit may be ahead of Redis's time when Redis stored it."""
+
+
 class Decoded(NamedTuple):
-    """last: id of the last entry taken, None: not even the first. newer: id of one of a newer format."""
+    """last: id of the last entry taken, None: not even the first. newer: id of one of a newer format. ahead:
+    how many hits came from the future."""
 
     hits: list[Hit]
     unreadable: list[Unreadable]
     last: str | None
     newer: str
+    ahead: int
 
 
 def read(
@@ -57,19 +65,32 @@ def _count(batch: bytes) -> int:
     return max(1, hits, len(batch) // LONG)
 
 
-def decode(entries: list[Entry]) -> Decoded:
+def decode(entries: list[Entry], ahead_ms: int = AHEAD_MS) -> Decoded:
+    """Reads the hits of these entries.
+
+    A hit cannot be newer than its entry, whose id is Redis's time. A hit that is, by more than `ahead_ms`,
+    gets the time of its entry, or all hits of others would be late beside it. The outcome depends neither
+    on the time of reading, nor on the clock of the reader.
+    """
+    ahead = 0
     hits: list[Hit] = []
     unreadable: list[Unreadable] = []
     last: str | None = None
     for entry, fields in entries:
         for name, data in fields.items():
             if name.isdigit() and int(name) > hit.FORMAT:
-                return Decoded(hits, unreadable, last, entry.decode())
+                return Decoded(hits, unreadable, last, entry.decode(), ahead)
             if name != b"%d" % hit.FORMAT:
                 unreadable.append(Unreadable(data, f"entry: field {name[:20]!r}"))
                 continue
             good, bad = hit.decode_batch(data)
+            stored = int(entry.partition(b"-")[0])
+            latest = stored + ahead_ms
+            for i, one in enumerate(good):
+                if one.time > latest:
+                    good[i] = msgspec.structs.replace(one, time=stored)
+                    ahead += 1
             hits += good
             unreadable += bad
         last = entry.decode()
-    return Decoded(hits, unreadable, last, "")
+    return Decoded(hits, unreadable, last, "", ahead)

@@ -140,14 +140,19 @@ class Schedule:
         self._failing = False
         self._queue_failing = False
 
-    def tick(self, now: float) -> None:
-        """Asks for a roll-up of each shard with hits, the chores of the minute, retention, a rewrite."""
+    def tick(self) -> None:
+        """Asks for a roll-up of each shard with hits, the chores of the minute, retention, a rewrite.
+
+        All goes by Redis's time.
+        """
         try:
             pipe = self._store.pipeline(transaction=False)
             for shard in range(self._settings.shards):
                 pipe.xlen(keys.hits(shard))
                 pipe.hget(keys.turn(shard), "id")
-            lengths, counted = (found[i::2] for found in [pipe.execute()] for i in range(2))
+            pipe.time()
+            *found, (now, _) = pipe.execute()
+            lengths, counted = found[::2], found[1::2]
             waiting = [shard for shard, length in enumerate(lengths) if length]
             self._ask(waiting, self._is_late(waiting, counted), now)
             self._rewriter.tick(self._store, counted, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import redis
 from rq import Queue
@@ -21,8 +21,9 @@ PAUSE = 0.25
 class Bell:
     """`ring` only notes; a task asks, in a thread, since RQ's client waits for each answer."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue, clock: Callable[[], float] = time.time) -> None:
         self._queue = queue
+        self._clock = clock
         self._shards: set[int] = set()
         self._wake = asyncio.Event()
 
@@ -38,7 +39,7 @@ class Bell:
             self._wake.clear()
             shards, self._shards = self._shards, set()
             try:
-                listed = await asyncio.to_thread(jobs.ask_rollups, self._queue, shards, time.time())
+                listed = await asyncio.to_thread(jobs.ask_rollups, self._queue, shards, self._clock())
                 failing = False
             except (redis.RedisError, OSError) as error:
                 if not failing:

@@ -253,10 +253,13 @@ class Spool:
         log.error("spool: %d hits set aside in %s: %s", _hits(batch.data), self._aside / name, reason)
 
     def drop_aside(self, days: int) -> int:
-        """Removes what was set aside more than so many days ago: it may hold addresses. How many files."""
-        gone = 0
+        """Removes what was set aside more than so many days ago: it may hold addresses. How many files.
+
+        Both this machine's clock and that of Redis must say so.
+        """
+        gone, before = 0, min(self._clock(), time.time()) - days * 86_400
         for path in self._aside.glob("*") if self._aside.is_dir() else ():
-            if path.stat().st_mtime < self._clock() - days * 86_400:
+            if path.stat().st_mtime < before:
                 path.unlink()
                 gone += 1
         if gone:
@@ -362,6 +365,7 @@ class Spool:
             _sync(file)
         finally:
             os.close(file)
+        os.utime(part, (self._clock(),) * 2)
         part.rename(self._aside / name)
         _sync_directory(self._aside)
         return not known

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
 from collections.abc import Sequence
 from hashlib import sha1
 from typing import Any, cast
@@ -60,14 +59,11 @@ class Stream:
                 self._heads.clear()
             names = (keys.hits(batch.shard).encode(), keys.producers(batch.shard).encode())
             words = (b"EVALSHA", _SHA, b"2", *names, batch.producer.encode())
-            head = b"*10\r\n" + b"".join(map(_bulk, words))
+            head = b"*9\r\n" + b"".join(map(_bulk, words))
             self._heads[batch.shard, batch.producer] = head
-        now = b"%d" % int(time.time() * 1000)
-        return head + b"$%d\r\n%d\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
+        return head + b"$%d\r\n%d\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
             len(str(batch.sequence)),
             batch.sequence,
-            len(now),
-            now,
             len(_FIELD),
             _FIELD,
             len(batch.data),

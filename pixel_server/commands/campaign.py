@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
@@ -177,12 +176,12 @@ def list_campaigns(as_json: bool) -> None:
 @as_json
 def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
     """Show a campaign's figures of all time."""
-    from pixel_server import campaigns  # noqa: PLC0415
+    from pixel_server import campaigns, clock  # noqa: PLC0415
     from pixel_server.report import ranges, stats  # noqa: PLC0415
 
     async def figures(store: Any, settings: Settings) -> tuple[campaigns.Campaign, dict[str, Any]]:
         found = await campaigns.get(store, id)
-        now = time.time()
+        now = await clock.now(store)
         wanted = ranges.parse({}, found.time_zone, now)
         return found, await stats.read(store, found, wanted, settings, now)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from typing import Any, NamedTuple
 
 import click
@@ -48,7 +47,7 @@ def demo() -> None:
 @as_json
 def add_demo(seed: int, as_json: bool) -> None:
     """Add a campaign of mail and one of a web site, with a fortnight of made-up hits."""
-    from pixel_server import campaigns, lifeline  # noqa: PLC0415
+    from pixel_server import campaigns, clock, lifeline  # noqa: PLC0415
     from pixel_server.consent import Consent  # noqa: PLC0415
 
     lifeline.hold()
@@ -59,7 +58,7 @@ def add_demo(seed: int, as_json: bool) -> None:
 
     async def fill(store: Any, found: Settings) -> Added:
         secrets = Secrets.load(found.data, found.signing, found.recipient_secret)
-        return await add(store, url, found, secrets, time.time(), seed)
+        return await add(store, url, found, secrets, await clock.now(store), seed)
 
     try:
         done = with_store(fill)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
+import socket
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from typing import Any, Literal, NamedTuple
@@ -95,6 +95,8 @@ def redis_and_workers(settings: Settings, today: date) -> Iterator[Finding]:
         "redis": f"{shown(url)}, durability: {found['redis']['durability']}",
         "workers": f"{_many(found['workers'], 'worker')}; "
         f"{_many(found['stream_entries'], 'batch')} of hits to be counted",
+        "clocks": "all agree with that of Redis",
+        "retention": "goes on by itself",
     }
     warnings = health.warnings(found)
     for thing, text in well.items():
@@ -107,6 +109,7 @@ def redis_and_workers(settings: Settings, today: date) -> Iterator[Finding]:
 async def _ask(url: str, settings: Settings) -> dict[str, Any]:
     """See `health.look`. A store that is nobody's stays so. StoreError, SecretsError: it cannot be used."""
     from pixel_server import store  # noqa: PLC0415 - see above
+    from pixel_server.clock import Clock  # noqa: PLC0415
     from pixel_server.report import health  # noqa: PLC0415
 
     client = store.connect_async(url)
@@ -115,7 +118,11 @@ async def _ask(url: str, settings: Settings) -> dict[str, Any]:
         if await client.exists(keys.STORE):
             secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
             await store.check(client, url, settings.shards, secrets)
-        found = await health.look(client, settings.shards, time.time(), settings.memory_reserve)
+        clock = Clock()
+        await clock.measure_async(client)
+        found = await health.look(client, settings.shards, clock(), settings.memory_reserve)
+        if clock.is_wrong:
+            found["wrong_clocks"][f"this command on {socket.gethostname()}"] = round(clock.ahead)
     finally:
         await client.aclose()
     if settings.queue_url is not None:

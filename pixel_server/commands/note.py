@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING
 
 import click
@@ -27,7 +26,7 @@ def note() -> None:
 @as_json
 def add_note(campaign: str, text: str, at: str | None, as_json: bool) -> None:
     """Note what happened to a campaign on a date."""
-    from pixel_server import campaigns, notes  # noqa: PLC0415
+    from pixel_server import campaigns, clock, notes  # noqa: PLC0415
     from pixel_server.report import body  # noqa: PLC0415
 
     try:
@@ -35,13 +34,14 @@ def add_note(campaign: str, text: str, at: str | None, as_json: bool) -> None:
     except ValueError as error:
         raise Failure(f"text {error}") from None
     try:
-        when = int(time.time()) if at is None else body.instant(at)
+        when = None if at is None else body.instant(at)
     except ValueError as error:
         raise Failure(f"--at {error}") from None
 
     async def add(store: AsyncRedis, _: object) -> notes.Note:
         await campaigns.get(store, campaign)
-        return await notes.add(store, campaign, when, text)
+        happened = int(await clock.now(store)) if when is None else when
+        return await notes.add(store, campaign, happened, text)
 
     try:
         made = with_store(add)

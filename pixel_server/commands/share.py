@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING
 
 import click
@@ -31,10 +30,9 @@ def create_share(
     campaign: str, name: str, expires: str | None, frames: tuple[str, ...], as_json: bool
 ) -> None:
     """Make a share link of a campaign. It is shown this once."""
-    from pixel_server import campaigns, sharelinks  # noqa: PLC0415
+    from pixel_server import campaigns, clock, sharelinks  # noqa: PLC0415
     from pixel_server.report import body  # noqa: PLC0415
 
-    now = time.time()
     given: tuple[tuple[str, body.Check, object], ...] = (
         ("name", body.name, name),
         ("--frame", body.origins, list(frames)),
@@ -46,10 +44,11 @@ def create_share(
         except ValueError as error:
             raise Failure(f"{field} {error}") from None
     expires_at = body.instant_or_null(expires)
-    if expires_at is not None and expires_at <= now:
-        raise Failure("--expires must lie in the future")
 
     async def make(store: AsyncRedis, settings: Settings) -> tuple[sharelinks.Share, str]:
+        now = await clock.now(store)
+        if expires_at is not None and expires_at <= now:
+            raise Failure("--expires must lie in the future")
         found = await campaigns.get(store, campaign)
         address = settings.base_url or found.base_url or left_base_url(settings)
         if address is None:
@@ -71,20 +70,19 @@ def create_share(
 @as_json
 def list_shares(campaign: str, as_json: bool) -> None:
     """List a campaign's share links, oldest first."""
-    from pixel_server import campaigns, sharelinks  # noqa: PLC0415
+    from pixel_server import campaigns, clock, sharelinks  # noqa: PLC0415
 
-    async def listed(store: AsyncRedis, _: object) -> list[sharelinks.Share]:
+    async def listed(store: AsyncRedis, _: object) -> tuple[list[sharelinks.Share], float]:
         await campaigns.get(store, campaign)
-        return await sharelinks.listed(store, campaign)
+        return await sharelinks.listed(store, campaign), await clock.now(store)
 
     try:
-        found = with_store(listed)
+        found, now = with_store(listed)
     except campaigns.Unknown:
         raise Failure(f"there is no campaign {campaign}") from None
     if as_json:
         click.echo(json.dumps({"items": [sharelinks.to_json(one) for one in found], "next": None}))
         return
-    now = time.time()
     for one in found:
         shown = sharelinks.to_json(one)
         ends = "has expired" if sharelinks.is_over(one, now) else shown["expires_at"] or "never expires"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncIterator
 from typing import IO, Any
 
@@ -28,7 +27,7 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
     CSV with a first line that names the columns, or NDJSON; `-` is standard input. The recipient is taken,
     and in mode `identified` the column `name`; other columns are not. To take one in again does no harm.
     """
-    from pixel_server import audit, campaigns, lists  # noqa: PLC0415
+    from pixel_server import audit, campaigns, clock, lists  # noqa: PLC0415
     from pixel_server.report import uploads  # noqa: PLC0415
     from pixel_server.report.problems import Problem  # noqa: PLC0415
 
@@ -37,7 +36,7 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
     async def take(store: Any, settings: Settings) -> uploads.Upload:
         is_named = lists.may_name(await campaigns.get(store, id), Consent(settings))
         secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
-        put = uploads.putter(store, secrets, settings, id, is_named, time.time(), audit.COMMAND)
+        put = uploads.putter(store, secrets, settings, id, is_named, await clock.now(store), audit.COMMAND)
         kind = uploads.NDJSON if uploads.is_ndjson(first) else uploads.CSV
         made = uploads.Upload(kind, put, is_named, column)
         try:

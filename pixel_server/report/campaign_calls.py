@@ -44,7 +44,7 @@ async def create(api: Api, content: Any) -> Campaign:
     fields = body.check(content, known, frozenset({"id", "name", "kind"}))
     fields.setdefault("mode", api.consent.default.mode.name.lower())
     fields.setdefault("time_zone", api.settings.time_zone)
-    made = campaigns.new(**fields)
+    made = campaigns.new(**fields, created=api.clock())
     try:
         campaigns.refuse_unfit(made.kind, fields, made)
         await campaigns.create(api.store, made)

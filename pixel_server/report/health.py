@@ -13,7 +13,7 @@ import redis
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server import keys, producer
+from pixel_server import clock, keys, producer, retention
 from pixel_server.report.api import reply
 from pixel_server.report.ranges import show_ms
 from pixel_server.room import ADVICE, Room
@@ -115,8 +115,11 @@ class Health:
 
 
 async def look(store: AsyncRedis, shards: int, now: float, reserve: int = 0) -> dict[str, Any]:
-    """What a store says of itself, and of the hits in it. reserve: see PIXEL_MEMORY_RESERVE."""
+    """What a store says of itself, and of the hits in it. now: Redis's time, s. reserve: see
+    PIXEL_MEMORY_RESERVE."""
     pipe = store.pipeline(transaction=False)
+    pipe.hgetall(keys.CLOCKS)
+    pipe.hget(keys.SWEEP, "waits")
     pipe.zcount(keys.WORKERS, now - 10, now + keys.SKEW)
     for shard in range(shards):
         pipe.xlen(keys.hits(shard))
@@ -124,7 +127,7 @@ async def look(store: AsyncRedis, shards: int, now: float, reserve: int = 0) -> 
         pipe.xlen(keys.dead(shard))
         pipe.hgetall(keys.drops(shard))
         pipe.get(keys.stop(shard))
-    workers, *answers = await pipe.execute()
+    wrong, waits, workers, *answers = await pipe.execute()
     lengths, firsts, dead, drops, stops = (answers[i::5] for i in range(5))
     counted: Counter[str] = Counter()
     for found in drops:
@@ -144,6 +147,8 @@ async def look(store: AsyncRedis, shards: int, now: float, reserve: int = 0) -> 
             **({"full": room.describe()} if room.is_short(reserve) else {}),
         },
         "workers": workers,
+        "wrong_clocks": dict(clock.wrong(wrong, now)),
+        "retention_waits": retention.waits(waits),
         "oldest_uncounted_seconds": round(max(0.0, *waiting), 3) if waiting else None,
         "stream_entries": sum(lengths),
         "dead_letters": sum(dead),
@@ -161,6 +166,9 @@ def warnings(report: dict[str, Any]) -> list[tuple[str, str]]:
     if age is not None and age > 60:
         found.append(("workers", f"a hit has waited {age:.0f} s to be counted"))
     found += [("workers", f"shard {shard} stands still: {why}") for shard, why in report["stopped"].items()]
+    found += [("clocks", clock.text(*one)) for one in report["wrong_clocks"].items()]
+    if report["retention_waits"]:
+        found.append(("retention", retention.text(report["retention_waits"])))
     if report["dead_letters"]:
         text = f"{report['dead_letters']} dead letters: see `pixel-server dead-letters list`"
         found.append(("workers", text))

@@ -122,7 +122,6 @@ class Writer:
                 keys.producers(shard),
                 self._id,
                 self._sequence[shard],
-                int(time.time() * 1000),
                 str(hit.FORMAT),
                 hit.encode_batch(datas),
             )

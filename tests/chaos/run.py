@@ -18,6 +18,7 @@ SCENARIOS = {
     "full-redis": "tests.chaos.full_redis",
     "silent-connections": "tests.chaos.silent_connections",
     "hostile-privacy": "tests.chaos.hostile_privacy",
+    "clocks": "tests.chaos.clocks",
 }
 
 

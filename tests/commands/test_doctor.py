@@ -95,10 +95,14 @@ def test_doctor_tells_how_redis_is_and_what_is_not_counted(run, tmp_path, client
     client.xadd(keys.hits(0), {str(hit.FORMAT): b"\x90"})
     done = run("doctor", REDIS_URL=valkey_url)
     assert (done.exit_code, done.stderr) == (0, "")
-    redis, workers = of_store(done)
+    redis, workers, *others = of_store(done)
     assert redis.startswith("ok       store redis: unix:")
     assert redis.endswith(", durability: every hit: synced to disk before it is answered")
     assert workers == "ok       store workers: 1 worker; 1 batch of hits to be counted"
+    assert others == [
+        "ok       store clocks: all agree with that of Redis",
+        "ok       store retention: goes on by itself",
+    ]
     assert not client.exists(keys.STORE), "to look at a store does not make it ours"
 
     client.delete(keys.WORKERS)
@@ -106,7 +110,7 @@ def test_doctor_tells_how_redis_is_and_what_is_not_counted(run, tmp_path, client
     client.xadd(keys.dead(1), {"reason": "x", "data": b""})
     done = run("doctor", REDIS_URL=valkey_url)
     assert done.exit_code == 1
-    assert of_store(done)[1:] == [
+    assert of_store(done)[1:-2] == [
         "problem  store workers: no worker has been seen for 10 s: hits are stored but not counted",
         "problem  store workers: shard 2 stands still: dead letters are full (1)",
         "problem  store workers: 1 dead letters: see `pixel-server dead-letters list`",

@@ -61,15 +61,15 @@ def clock() -> Clock:
 
 @pytest.fixture
 def sweep(settings: Settings, clock: Clock) -> Callable[..., Counter[str]]:
-    """A retention run at this clock's time; what it took. deadline: see there."""
+    """A retention run at this clock's time; what it took, or would take. deadline, may: see there."""
 
-    def sweep(deadline: float = math.inf) -> Counter[str]:
+    def sweep(deadline: float = math.inf, may: retention.May = "all") -> Counter[str]:
         async def run() -> Counter[str]:
             client = store.connect_async(settings.redis_url)
             try:
                 part = int(clock.now) // 3600
-                _, taken = await retention.sweep(client, settings, clock.now, deadline, part=part)
-                return taken
+                swept = await retention.sweep(client, settings, clock.now, deadline, part=part, may=may)
+                return swept.waiting if may == "nothing" else swept.taken
             finally:
                 await client.aclose()
 

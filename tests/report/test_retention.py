@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from dataclasses import replace
 
 import pytest
 
-from pixel_server import campaigns, keys
+from pixel_server import campaigns, keys, store
 from pixel_server.hit import Unreadable
 from pixel_server.links import Minter
 from pixel_server.settings import Settings
 from pixel_server.tokens import Mode
 from tests.conftest import API_KEY
+from workers import retention
 
 LIST = {"Content-Type": "application/x-ndjson"}
 
@@ -365,10 +367,10 @@ def test_runs_go_on_where_the_last_one_ended(settings, clock, client, site, mail
         site.post("/api/campaigns", json={"id": f"c{n}", "name": "c", "kind": "email"})
     seen = []
 
-    async def one(store, settings, name, now):
+    async def one(store, settings, name, now, may):
         seen.append(name)
         clock.tick += 1
-        return retention.Counter()
+        return retention.Counter(), retention.Counter()
 
     async def run():
         made = store.connect_async(settings.redis_url)
@@ -405,3 +407,89 @@ def test_a_breakdown_begins_with_the_first_day_that_is_kept(site, page, viewed, 
     assert sum(row["views"] for row in found["by"]["country"]) == 2
     gone = site.get("/api/campaigns/page/breakdowns", params={**asked, "to": "2026-03-03"}).json()
     assert (gone["from"], gone["by"]) == (gone["to"], {"country": []})
+
+
+def test_retention_a_days_worth_goes_and_more_waits(mail, opened, stats, sweep, clock, client):
+    """As after an outage, or if Redis's clock jumped ahead."""
+    mail()
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+    for day in ("01", "02", "03", "04"):
+        clock.at(f"2026-03-{day}T10:00Z")
+        assert sweep(may="a day").keys() <= {"traces"}
+    clock.at("2026-03-05T10:00Z")
+    assert sweep(may="a day") == {"buckets": 1}, "it became due this midnight"
+    clock.at("2027-09-01T10:00Z")
+    for _ in range(2):
+        assert sweep(may="a day").keys() <= {"traces"}
+    assert sweep(may="nothing") == {"days": 1, "recipients": 1}
+    assert held(client, "people:*") != []
+    assert sweep() == {"days": 1, "recipients": 1}
+    assert sweep(may="nothing") == {}
+
+
+def test_retention_redis_clock_far_ahead_closes_nothing(mail, opened, stats, sweep, clock, site):
+    mail()
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+    clock.at("2027-08-01T09:00Z")
+    assert sweep(may="a day").keys() <= {"traces"}
+    assert site.get("/api/campaigns/mail").json()["closed_at"] is None
+    clock.at("2026-03-01T10:00Z")
+    opened("2026-03-01T10:00Z", "bob")
+    assert stats("mail", interval="hour", from_="2026-03-01", to="2026-03-02")["totals"]["hits"] == 2
+
+
+def test_retention_empty_campaign_swept_by_a_clock_ahead_counts_again(mail, opened, stats, sweep, clock):
+    """Where its series begin then lies in the future, which is no day that was kept too long."""
+    mail()
+    clock.at("2027-08-01T09:00Z")
+    sweep(may="a day")
+    opened("2026-03-01T10:00Z", "bob")
+    found = stats("mail", interval="hour", from_="2026-03-01", to="2026-03-02")
+    assert (found["totals"]["hits"], sum(row["hits"] for row in found["series"])) == (1, 1)
+
+
+def test_retention_lowered_setting_waits_and_lowered_mode_does_not(mail, opened, stats, sweep, clock, site):
+    mail()
+    for day in ("02", "04", "08"):
+        opened(f"2026-03-{day}T09:00Z", f"r{day}")
+        stats("mail")
+    sweep()
+    site.patch("/api/campaigns/mail", json={"keep": {"days": 1}})
+    assert sweep(may="a day") == {}
+    assert sweep(may="nothing")["days"] == 2
+    site.patch("/api/campaigns/mail", json={"mode": "count"})
+    assert sweep(may="a day") == {"recipients": 3}
+
+
+def test_retention_old_dead_letters_wait(client, sweep, clock):
+    clock.at("2026-03-20T00:00Z")
+    for ms in (clock.now - 9 * 86_400, clock.now - 7.5 * 86_400, clock.now):
+        client.xadd(keys.dead(0), {"reason": "x", "data": b""}, f"{int(ms * 1000)}-1")
+    assert sweep(may="a day") == {}
+    assert sweep(may="nothing") == {"dead letters": 2}
+    assert sweep() == {"dead letters": 2}
+    client.xadd(keys.dead(1), {"reason": "x", "data": b""}, f"{int((clock.now - 7.5 * 86_400) * 1000)}-1")
+    assert sweep(may="a day") == {"dead letters": 1}
+
+
+def test_retention_what_waits_is_told_until_it_is_gone(mail, opened, stats, clock, site, client, settings):
+    async def step() -> None:
+        made = store.connect_async(settings.redis_url)
+        await retention.step(made, settings, clock.now)
+        await made.aclose()
+
+    mail()
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+    clock.at("2027-08-01T09:00Z")
+    client.hset(keys.SWEEP, "begun", int(clock.now) - 2 * 86_400)
+    asyncio.run(step())
+    assert held(client, "evidence:*"), "a round that is late leaves what is under way to the next"
+    answer = site.get("/readyz").json()
+    assert answer["retention_waits"] == {"buckets": 1, "days": 1, "recipients": 1}
+    assert any("run `pixel-server retention run --yes`" in warning for warning in answer["warnings"])
+    clock.at("2026-03-01T10:00Z")
+    asyncio.run(step())
+    assert site.get("/readyz").json()["retention_waits"] == {}

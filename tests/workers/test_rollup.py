@@ -70,7 +70,7 @@ def test_what_is_read_for_a_pass(client, sizes, taken, stopped, first):
 
 def test_one_pass_may_bring_more_dead_letters_than_there_may_be(client, settings, secrets):
     """Else the shard would stand still for good: to drop what is kept would not help."""
-    bad = [hit.encode(Hit(2**43, "mail", hit.EMAIL, "GET", token_time=1)) for _ in range(150)]
+    bad = [hit.encode(Hit(-1, "mail", hit.EMAIL, "GET", token_time=1)) for _ in range(150)]
     for _ in range(2):
         client.xadd(keys.hits(0), {"1": hit.encode_batch(bad)})
     rollup = Rollup(client, replace(settings, dead_letters=100), secrets, 0, entries=1)
@@ -80,12 +80,16 @@ def test_one_pass_may_bring_more_dead_letters_than_there_may_be(client, settings
     assert [rollup.step(1e9), rollup.step(1e9)] == [Outcome.COUNTED, Outcome.EMPTY]
 
 
-def test_a_hit_of_the_future_makes_no_salt(client, settings, secrets):
+def test_rollup_hit_of_the_future_counts_at_the_time_redis_stored_it(client, settings, secrets):
     asyncio.run(make(settings.redis_url))
-    client.xadd(keys.hits(0), {"1": hit.encode_batch([hit.encode(Hit(4 * 10**12, "page", hit.WEB, "GET"))])})
-    assert Rollup(client, settings, secrets, 0).step(1.79e9) is Outcome.COUNTED
-    assert client.xlen(keys.dead(0)) == 1
-    assert client.keys("px:*:salt:*") == []
+    ahead = hit.encode(Hit(4 * 10**12, "page", hit.WEB, "GET", address=bytes(4), agent="x"))
+    entry = client.xadd(keys.hits(0), {"1": hit.encode_batch([ahead])})
+    stored = int(entry.partition(b"-")[0])
+    assert Rollup(client, settings, secrets, 0).step(stored / 1000) is Outcome.COUNTED
+    assert client.xlen(keys.dead(0)) == 0
+    assert turn.read(client, 0)[2] == stored
+    (salt,) = client.keys("px:*:salt:*")
+    assert int(salt.rpartition(b":")[2]) - stored / 1000 < 2 * 86_400
 
 
 def test_a_turn_that_moved_between_two_passes_is_noticed(client, settings, secrets):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -516,3 +516,20 @@ def test_of_a_page_the_path_is_kept(url, page):
 )
 def test_where_a_visit_came_from(url, referrer, source):
     assert dimensions.source(url, referrer) == source
+
+
+def test_visit_beside_a_hit_that_is_a_day_ahead_goes_on(client, settings, secrets, site):
+    """That hit came from a web process with a wrong clock, and was stored now."""
+    one, now = site(), client.time()[0]
+
+    def at(seconds: int) -> str:
+        return datetime.fromtimestamp(now + seconds, UTC).isoformat()
+
+    for n in range(5):
+        one.view(at(0), address=n)
+    one.view(at(86_400 - 60), address=9)
+    one.count(now)
+    for n in range(5):
+        one.view(at(1), "b", address=n)
+    found = one.count(now + 1)
+    assert (found["views"], found["visits"], found.get("views_no_visit", 0)) == (11, 6, 0)

@@ -31,7 +31,16 @@ PATHS = {
 
 SCHEMAS = {
     "Readiness": answer(
-        ("workers", "oldest_uncounted_seconds", "stream_entries", "dead_letters", "drops", "stopped"),
+        (
+            "workers",
+            "wrong_clocks",
+            "retention_waits",
+            "oldest_uncounted_seconds",
+            "stream_entries",
+            "dead_letters",
+            "drops",
+            "stopped",
+        ),
         status=choice(("ok", "degraded", "failing"), "`failing`: hits are not stored."),
         warnings=array(text("A line for the operator.")),
         recorder=answer(
@@ -58,6 +67,17 @@ SCHEMAS = {
             trouble=text("Why hits could hardly be kept there now; if it cannot be read, nothing else is."),
         ),
         workers=count("Seen within 10 s."),
+        wrong_clocks={
+            "type": "object",
+            "additionalProperties": {
+                "type": "integer",
+                "description": "Seconds that the clock of a process is ahead of Redis's; below 0: behind.",
+            },
+        },
+        retention_waits={
+            "type": "object",
+            "additionalProperties": count("What is not removed before `pixel-server retention run --yes`."),
+        },
         oldest_uncounted_seconds=or_null({"type": "number"}, "Age of that hit; null: all are counted."),
         stream_entries=count("Batches that wait to be counted."),
         dead_letters=count("Hits set aside because they cannot be read."),

@@ -1,0 +1,44 @@
+"""`pixel-server retention run`, and what `doctor` says of clocks and of what waits."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from pixel_server import keys, retention
+from pixel_server.secret import Secrets
+
+
+def add_dead_letter(client, days: int) -> None:
+    at = int((time.time() - days * 86_400) * 1000)
+    client.xadd(keys.dead(0), {"reason": "x", "data": b""}, f"{at}-1")
+
+
+def test_retention_run_says_what_is_due_and_yes_removes_it(run, tmp_path, client, valkey_url):
+    Secrets.make(tmp_path)
+    for days in (30, 20, 1):
+        add_dead_letter(client, days)
+    for _ in range(2):
+        done = run("retention", "run", REDIS_URL=valkey_url)
+        assert (done.exit_code, done.stdout) == (0, "due to be removed: 2 dead letters\n")
+    client.hset(keys.SWEEP, "waits", retention.pack_waits({"dead letters": 2}))
+    told = run("doctor", REDIS_URL=valkey_url).stdout
+    assert "problem  store retention: retention waits" in told
+    assert "(2 dead letters)" in told
+    done = run("retention", "run", "--yes", "--json", REDIS_URL=valkey_url)
+    assert json.loads(done.stdout) == {"removed": {"dead letters": 2}}
+    assert client.xlen(keys.dead(0)) == 1
+    assert run("retention", "run", REDIS_URL=valkey_url).stdout == "due to be removed: nothing\n"
+    assert "retention: goes on by itself" in run("doctor", REDIS_URL=valkey_url).stdout
+
+
+def test_retention_run_with_a_wrong_clock_is_refused(run, tmp_path, client, valkey_url, monkeypatch):
+    Secrets.make(tmp_path)
+    add_dead_letter(client, 30)
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() - 7200)
+    done = run("retention", "run", "--yes", REDIS_URL=valkey_url)
+    assert done.exit_code == 1
+    assert "2.0 hours behind that of Redis" in done.stderr
+    assert client.xlen(keys.dead(0)) == 1
+    assert "store clocks: the clock of this command on" in run("doctor", REDIS_URL=valkey_url).stdout
