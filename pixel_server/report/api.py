@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,6 +21,7 @@ from pixel_server.directory import Directory
 from pixel_server.links import Minter
 from pixel_server.report.kept_now import KeptNow
 from pixel_server.report.problems import Problem, away
+from pixel_server.report.recent import Recent
 from pixel_server.secret import Secrets
 from pixel_server.series import NewerFormat
 from pixel_server.settings import Settings
@@ -43,6 +44,7 @@ class Api:
     kept: KeptNow
     late_since: Callable[[], int | None]
     clock: Callable[[], float]
+    recent: Recent = field(default_factory=Recent)
 
     def minter(self, base_url: str | None) -> Minter:
         """Problem 409: there is no address to make links from."""

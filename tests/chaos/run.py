@@ -15,6 +15,7 @@ import time
 
 SCENARIOS = {
     "kills": "tests.chaos.story",
+    "hostile-readers": "tests.chaos.hostile_readers",
 }
 
 

@@ -37,7 +37,7 @@ async def stats_json(api: Api, request: Request) -> Response:
     """What `GET /api/campaigns/{id}/stats` answers to a shared key."""
     try:
         share, campaign = await _find(api, request)
-        found = await shared_page.read(api, campaign, request.query_params)
+        found = await shared_page.read_for_link(api, campaign, request.query_params)
         return reply(found, headers=_headers(share.frames))
     except FORESEEN as error:
         answer = problem_of(error, request).response()
