@@ -35,7 +35,7 @@ HEAD_WITHIN = 30.0
 """Seconds that a client may take to send the head of a request, or be silent on a new connection."""
 READ_WITHIN = 30.0
 """Seconds in which a client must take some 50 KB of what it asked for."""
-MOST_UNREAD_BYTES = 64 << 20
+MOST_UNREAD_BYTES = 32 << 20
 """Bytes that all clients of a process together may leave unread; beyond it the longest unread are cut off."""
 GRACE = 5
 BACKLOG = 2048

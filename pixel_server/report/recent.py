@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 
 MOST = 64
-"""Answers kept in a process, some 300 KB each at most."""
+"""Answers kept in a process, at most some 400 KB each: three years of days."""
 
 
 class Recent:

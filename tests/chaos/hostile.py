@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import logging
 import os
 import sys
 import time
@@ -42,6 +43,7 @@ def requests(key: str, cookie: str, share: str) -> list[bytes]:
         ("/", session),
         (f"/campaigns/site?{YEARS}", session),
         (f"/campaigns/site/series.csv?{YEARS}", session),
+        ("/campaigns/chaos", session),
         (f"/campaigns/site/stats.json?{YEARS}", session),
         ("/kept", session),
         ("/nothing/here", "Accept: text/html\r\n"),
@@ -132,6 +134,7 @@ async def run(port: int, key: str, cookie: str, share: str, readers: int, mutes:
 
 
 if __name__ == "__main__":
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of each connection that was cut
     os.nice(19)  # hostile clients bring processors of their own; here they share the server's
     port, key, cookie, share, readers, mutes, seconds = sys.argv[1:]
     asyncio.run(run(int(port), key, cookie, share, int(readers), int(mutes), float(seconds)))

@@ -39,10 +39,10 @@ async def read(api: Api, campaign: Campaign, query: Mapping[str, str] | None = N
     return await shared_stats.read(api.store, campaign, query or {}, api.settings, late, api.clock())
 
 
-async def read_for_link(api: Api, campaign: Campaign, query: Mapping[str, str]) -> dict[str, Any]:
-    """Returns what `read` does; read once for each campaign, range and minute. Problem 422: too long a range.
+async def json_for_link(api: Api, campaign: Campaign, query: Mapping[str, str]) -> bytes:
+    """Returns what `read` does, as JSON; read once for each campaign, range and minute.
 
-    Whoever has the link may ask for it, as often as they like, without a key.
+    Whoever has the link may ask for it, as often as they like, without a key. Problem 422: too long a range.
     """
     now = api.clock()
     asked = {name: query[name][:40] for name in _ASKED if name in query}
@@ -51,8 +51,12 @@ async def read_for_link(api: Api, campaign: Campaign, query: Mapping[str, str]) 
     if wanted.end - wanted.start > (MOST_DAYS_OF_LINK + 1) * DAY:
         message = f"the range may have {MOST_DAYS_OF_LINK} days at most"
         raise Problem(422, "some parameters cannot be used", [{"field": "from", "message": message}])
+
+    async def as_json() -> bytes:
+        return msgspec.json.encode(await read(api, campaign, asked))
+
     key = ("shared", msgspec.json.encode(campaign), wanted, now // 60)
-    found: dict[str, Any] = await api.recent.get(key, lambda: read(api, campaign, asked))
+    found: bytes = await api.recent.get(key, as_json)
     return found
 
 
@@ -60,9 +64,12 @@ async def show(
     api: Api, request: Request, campaign: Campaign, chart: str, template: str = "shared.html", **options: Any
 ) -> Response:
     """chart: the address of the same figures as JSON, which takes a range. options: of `render.page`."""
-    found = await read_for_link(api, campaign, {})
-    key = ("lists", msgspec.json.encode(campaign), api.clock() // 60)
-    lists = await api.recent.get(key, lambda: _lists(api, campaign, found))
+
+    async def both() -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+        found = await read(api, campaign)
+        return found, await _lists(api, campaign, found)
+
+    found, lists = await api.recent.get(("page", msgspec.json.encode(campaign), api.clock() // 60), both)
     names = list(found["totals"])
     main = names[0]
     # From the first day that is shown to the last: it neither begins nor ends with a year of nothing.
