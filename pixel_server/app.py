@@ -8,7 +8,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,11 +18,12 @@ from rq import Queue
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Mount, Route
 
-from pixel_server import apikeys, jobs, store, tasks
+from pixel_server import apikeys, handover, jobs, store, tasks
 from pixel_server import clock as clocks
 from pixel_server.clock import Clock
 from pixel_server.collect import dropped
@@ -38,13 +39,15 @@ from pixel_server.collect.spool import Spool, status, trouble, waiting_since
 from pixel_server.collect.stream import Stream
 from pixel_server.consent import Consent
 from pixel_server.directory import SAVED, Directory
+from pixel_server.handover import Side
 from pixel_server.report import api
 from pixel_server.report.brake import Brake
 from pixel_server.report.calls import CALLS
-from pixel_server.report.health import Health
+from pixel_server.report.health import Health, NotRecording
 from pixel_server.report.kept_now import KeptNow
-from pixel_server.report.pages import pages, static_files
+from pixel_server.report.pages import busy, pages, static_files
 from pixel_server.report.privacy import Privacy
+from pixel_server.report.turns import Turns
 from pixel_server.room import Watch
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -72,15 +75,19 @@ _AWAY = (store.StoreAwayError, RedisError)
 """It does not answer, or no longer: Redis may also go between two commands of a start."""
 
 
-def create_app(  # noqa: PLR0915
+def create_app(
     settings: Settings,
     secrets: Secrets,
     redis: AsyncRedis,
     queue: Queue,
     clock: Callable[[], float] | None = None,
+    is_here: Callable[[bytes, bytes, bytes], bool] | None = None,
 ) -> Starlette:
     """redis: an asyncio client, closed at the end. queue: where roll-ups are asked for. clock: seconds; None:
-    that of Redis."""
+    that of Redis.
+
+    is_here: which (method, path, prefix) are answered in this process; others get 421. None: all.
+    """
     of_redis = Clock()
     clock = clock or of_redis
     consent = Consent(settings)
@@ -162,18 +169,92 @@ def create_app(  # noqa: PLR0915
             spool.close()
             await redis.aclose()
 
-    kept = KeptNow(settings, lambda: _spooled(spool_directory))
-    calls = api.Api(
-        *(redis, settings, secrets, directory, consent, withdrawn, kept),
-        late_since=lambda: _late(spool_directory),
+    calls = _calls(settings, secrets, redis, directory, consent, withdrawn, clock)
+    pixel = Pixel(door, recorder, prefix.encode())
+    return _app(prefix, _pixels(prefix, pixel), calls, health, lifespan, is_here)
+
+
+def create_pages(
+    settings: Settings, secrets: Secrets, redis: AsyncRedis, clock: Callable[[], float] | None = None
+) -> Starlette:
+    """The app of a process that answers pages and no pixels: it records nothing, and has no spool."""
+    of_redis = Clock()
+    clock = clock or of_redis
+    consent = Consent(settings)
+    directory = Directory(redis, consent)
+    withdrawn = Withdrawn(redis, secrets)
+    prefix = urlsplit(settings.base_url or "").path
+    spool = settings.data / "spool"
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        async def begin() -> None:
+            await store.check(redis, settings.redis_url, settings.shards, secrets)
+            await of_redis.measure_async(redis)
+            await apikeys.use_environment(redis, settings.api_key)
+            await directory.load()
+
+        running: list[Coroutine[Any, Any, None]] = [directory.follow(), clocks.follow(of_redis, redis)]
+        try:
+            await begin()
+        except _AWAY as error:
+            log.error("%s; pages are answered 503 until it does", error)
+            directory.restore(settings.data / SAVED)
+            running.append(_begin_later(begin))
+        started = tasks.start(running)
+        gc.freeze()
+        try:
+            yield {"prefix": prefix.encode()}
+        finally:
+            await tasks.end(started)
+            await redis.aclose()
+
+    health = Health(
+        redis, settings, NotRecording(), lambda: status(spool), lambda: [], lambda: trouble(spool), clock
+    )
+    calls = _calls(settings, secrets, redis, directory, consent, withdrawn, clock)
+
+    def is_here(method: bytes, path: bytes, prefix: bytes) -> bool:
+        return not handover.is_pixel(path, prefix) or path.endswith((b"/healthz", b"/readyz"))
+
+    return _app(prefix, [], calls, health, lifespan, is_here)
+
+
+def _calls(
+    settings: Settings,
+    secrets: Secrets,
+    redis: AsyncRedis,
+    directory: Directory,
+    consent: Consent,
+    withdrawn: Withdrawn,
+    clock: Callable[[], float],
+) -> api.Api:
+    spool = settings.data / "spool"
+    return api.Api(
+        *(redis, settings, secrets, directory, consent, withdrawn),
+        kept=KeptNow(settings, lambda: _spooled(spool)),
+        late_since=lambda: _late(spool),
         clock=clock,
         brake=Brake(_address_of(settings)),
     )
+
+
+def _app(
+    prefix: str,
+    pixels: list[Route],
+    calls: api.Api,
+    health: Health,
+    lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[dict[str, Any]]],
+    is_here: Callable[[bytes, bytes, bytes], bool] | None,
+) -> Starlette:
     shown = pages.routes(calls)
-    routes = _routes(prefix, Pixel(door, recorder, prefix.encode()), Privacy(calls), calls, shown, health)
+    middleware = [Middleware(Turns, prefix=prefix.encode(), busy=busy.answers(calls))]
+    if is_here is not None:
+        middleware.insert(0, Middleware(handover.Misdirected, prefix=prefix.encode(), is_here=is_here))
     app = Starlette(
-        routes=routes,
+        routes=_routes(prefix, pixels, Privacy(calls), calls, shown, health),
         lifespan=lifespan,
+        middleware=middleware,
         exception_handlers={HTTPException: pages.not_found(calls)},
     )
     app.router.redirect_slashes = False
@@ -208,12 +289,15 @@ def _address_of(settings: Settings) -> Callable[[Request], bytes]:
     )
 
 
-def _routes(
-    prefix: str, pixel: Pixel, privacy: Privacy, calls: api.Api, shown: list[Route], health: Health
-) -> list[BaseRoute]:
+def _pixels(prefix: str, pixel: Pixel) -> list[Route]:
     # A proxy in front may pass the prefix on, or take it off.
     under = [prefix, ""] if prefix else [""]
-    pixels = [Route(f"{at}/{kind}{rest}", pixel) for at in under for kind in "op" for rest in _ALL]
+    return [Route(f"{at}/{kind}{rest}", pixel) for at in under for kind in "op" for rest in _ALL]
+
+
+def _routes(
+    prefix: str, pixels: list[Route], privacy: Privacy, calls: api.Api, shown: list[Route], health: Health
+) -> list[BaseRoute]:
     others: list[BaseRoute] = [
         *api.routes(calls, CALLS),
         Route("/privacy", privacy.answer, methods=["GET", "POST"]),
@@ -244,9 +328,30 @@ async def _begin_later(begin: Callable[[], Awaitable[None]]) -> None:
 
 
 def app() -> Starlette:
-    """The app of this environment: `uvicorn --factory pixel_server.app:app`."""
+    """The app of this environment, all in one process: `uvicorn --factory pixel_server.app:app`."""
+    return _with_pixels(None)
+
+
+def beside_pages() -> Starlette:
+    """The app of a process that has another beside it for pages: the rest, see `handover`."""
+    return _with_pixels(lambda *request: handover.side_of_path(*request) is Side.PIXELS)
+
+
+def pixels() -> Starlette:
+    """The app of `serve --only pixels`."""
+    return _with_pixels(lambda method, path, prefix: handover.is_pixel(path, prefix))
+
+
+def pages_only() -> Starlette:
+    """The app of `serve --only pages`, and of the process beside one for pixels."""
+    settings = Settings.from_env()
+    secrets = store.secrets_for(settings, settings.redis_url)
+    return create_pages(settings, secrets, store.connect_async(settings.redis_url))
+
+
+def _with_pixels(is_here: Callable[[bytes, bytes, bytes], bool] | None) -> Starlette:
     settings = Settings.from_env()
     secrets = store.secrets_for(settings, settings.redis_url)
     redis = store.connect_async(settings.redis_url)
     queue = jobs.queue(store.connect(settings.queue_url or settings.redis_url, timeout=2.0))
-    return create_app(settings, secrets, redis, queue)
+    return create_app(settings, secrets, redis, queue, is_here=is_here)

@@ -64,23 +64,35 @@ def up(host: str, port: int, data: Path | None, with_demo: bool) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), envvar="PORT")
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64))
+@click.option("--only", type=click.Choice(["pixels", "pages"]), help="Answer only these; others get 421.")
 @click.option("--handle", type=int, hidden=True, help="A socket that is listening already.")
-def serve(host: str, port: int, processes: int, handle: int | None) -> None:
-    """Run the web process, which answers pixels and the API."""
+@click.option("--beside", type=int, hidden=True, help="A channel on which a process for pixels sends pages.")
+def serve(
+    host: str, port: int, processes: int, only: str | None, handle: int | None, beside: int | None
+) -> None:
+    """Run the web process, which answers pixels, and beside it one that answers pages and the API."""
     uvicorn_parts.check()
     from pixel_server import serving  # noqa: PLC0415
     from pixel_server.processes import Child, keep  # noqa: PLC0415
 
     lifeline.hold()
+    if beside is not None:
+        serving.run_beside(beside)
+        return
     if handle is None:
         _warn_of_unknown()
     _fit_or_fail()
     listening = serving.bind(host, port) if handle is None else socket.socket(fileno=handle)
     if processes == 1:
-        serving.run(listening)
+        if only is None:
+            serving.run_both(listening)
+        elif only == "pixels":
+            serving.run(listening, serving.FAST, serving.PIXELS)
+        else:
+            serving.run(listening, serving.PLAIN, serving.PAGES)
         return
     number = listening.fileno()
-    arguments = ["serve", "--handle", str(number)]
+    arguments = ["serve", "--handle", str(number), *([] if only is None else ["--only", only])]
     keep([Child(f"web {i + 1}", arguments, os.environ, [number]) for i in range(processes)])
 
 

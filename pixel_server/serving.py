@@ -11,11 +11,14 @@ import resource
 import socket
 import sys
 import time
+from typing import ClassVar
 
 import uvicorn
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from pixel_server.handover import Channel, Side, side_of
+from pixel_server.processes import Child, Keeper
 from pixel_server.settings import SettingsError
 
 log = logging.getLogger("pixel_server.serving")
@@ -32,13 +35,19 @@ HEAD_WITHIN = 30.0
 """Seconds that a client may take to send the head of a request, or be silent on a new connection."""
 READ_WITHIN = 30.0
 """Seconds in which a client must take some 50 KB of what it asked for."""
+MOST_UNREAD_BYTES = 32 << 20
+"""Bytes that all clients of a process together may leave unread; beyond it the longest unread are cut off."""
 GRACE = 5
 BACKLOG = 2048
 MOST_FILES, FEW_FILES = 65_536, 1_024
 """Open files, most of them connections: as many as are asked for, and fewer than which are told."""
 FAST = "pixel_server.collect.fast:PixelProtocol"
-REFERENCE = "pixel_server.serving:Protocol"
+REFERENCE = PLAIN = "pixel_server.serving:Protocol"
 """Protocols by name: with the fast path for pixels, and without it, when the app answers all."""
+APP, PIXELS, PAGES = (f"pixel_server.app:{name}" for name in ("app", "pixels", "pages_only"))
+"""Apps by name: all in one process, pixels only, pages only."""
+NICE = 10
+"""How much the process for pages stands back where processors are scarce."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -56,14 +65,65 @@ class Protocol(HttpToolsProtocol):
     _unread: asyncio.TimerHandle | None = None
     _running: RequestResponseCycle | None = None
 
+    channel: ClassVar[Channel | None] = None
+    """The way to the process that answers the other side's requests, of all connections of this process."""
+    side: ClassVar[Side] = Side.PIXELS
+    first = b""
+    """What was read of this connection before it was handed over to this process."""
+    _peer: str | None = None
+    """Address of the client, None on a Unix socket."""
+    _begun = b""
+    """Bytes of a request whose side is not known yet."""
+    _between = True
+    """Whether what is read next begins a request."""
+    _held: tuple[RequestResponseCycle, ASGI3Application] | None = None
+    """The next request of a client that has not read the answers before it."""
+    _unread_bytes: ClassVar[dict[Protocol, int]] = {}
+    """Connections of this process whose clients do not read, the one that stopped first at the front."""
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._peer = self.client[0] if self.client else None
         self._be_patient()
+        if self.first:
+            data, self.first = self.first, b""
+            self.data_received(data)
+
+    def _own(self, data: bytes) -> bytes | None:
+        """Returns the bytes that this process reads, None if they wait to be known or were handed over.
+
+        Called with what is read between two requests, when nothing is being answered.
+        """
+        if self.channel is None:
+            return data
+        data = self._begun + data
+        side = side_of(data, self.app_state["prefix"])
+        if side is None:
+            if not self._begun:
+                self._unset_keepalive_if_required()
+                self._be_patient()
+            self._begun, self._head = data, len(data)
+            return None
+        if self._begun:
+            self._begun, self._head = b"", 0
+        if side is self.side or self.transport.get_write_buffer_size():
+            return data
+        handle = os.dup(self.transport.get_extra_info("socket").fileno())
+        try:
+            is_sent = self.channel.send(handle, data)
+        finally:
+            os.close(handle)
+        if is_sent:
+            self.transport.abort()  # the connection lives on in the other process
+        else:
+            self._refuse(b"503 Service Unavailable", b"retry-after: 2\r\n")
+        return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._patience is not None:
             self._patience.cancel()
         self._stop_waiting()
+        self._held = None
         super().connection_lost(exc)
         self._hang_up()
         if self._running is not None:
@@ -74,21 +134,54 @@ class Protocol(HttpToolsProtocol):
         super().pause_writing()
         self._stop_waiting()
         self._unread = self.loop.call_later(READ_WITHIN, self.transport.abort)
+        self._unread_bytes[self] = self.transport.get_write_buffer_size()
+        if sum(self._unread_bytes.values()) > MOST_UNREAD_BYTES:
+            # Later: this is called in the middle of a write.
+            self.loop.call_soon(self._end_unread)
+
+    def _end_unread(self) -> None:
+        """Ends the connections that have been unread longest, until the rest is within the bound."""
+        for each, size in list(self._unread_bytes.items()):
+            if sum(self._unread_bytes.values()) <= MOST_UNREAD_BYTES:
+                return
+            del self._unread_bytes[each]
+            if size:
+                each.transport.abort()
 
     def resume_writing(self) -> None:
         self._stop_waiting()
         super().resume_writing()
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._start_asgi_task(*held)
 
     def _stop_waiting(self) -> None:
+        self._unread_bytes.pop(self, None)
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if self.flow.write_paused:
+            self._held = cycle, app
+            self.flow.pause_reading()
+            return
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
+        if (
+            self.channel is not None
+            and self._between
+            and (self.cycle is None or self.cycle.response_complete)
+        ):
+            own = self._own(data)
+            if own is None:
+                return
+            data = own
+        self._read(data)
+
+    def _read(self, data: bytes) -> None:
         begins = self._head == 0
         self._head += len(data)
         super().data_received(data)
@@ -123,10 +216,10 @@ class Protocol(HttpToolsProtocol):
             if cycle is not None:
                 cycle.disconnected = True
 
-    def _refuse(self, status: bytes) -> None:
+    def _refuse(self, status: bytes, more: bytes = b"") -> None:
         if not self.transport.is_closing():
-            head = b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            self.transport.write(head % status)
+            head = b"HTTP/1.1 %b\r\n%bcontent-length: 0\r\nconnection: close\r\n\r\n"
+            self.transport.write(head % (status, more))
             self.transport.close()
             self._hang_up()
 
@@ -136,7 +229,7 @@ class Protocol(HttpToolsProtocol):
             raise ValueError("URL too long")  # which ends the parse: 400
 
     def on_message_begin(self) -> None:
-        self._is_whole = False
+        self._is_whole = self._between = False
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -159,6 +252,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
+        self._between = True
         self._head = 0
 
 
@@ -198,11 +292,73 @@ def have_files() -> None:
         log.warning("only %d files may be open (ulimit -n): more connections at once are refused", soft)
 
 
-def run(listening: socket.socket, protocol: str = FAST) -> None:
-    """Serves `pixel_server.app:app` on this socket until told to stop; exits with 3 if it cannot start."""
-    have_files()
-    config = uvicorn.Config(
-        "pixel_server.app:app",
+class _Server(uvicorn.Server):
+    """uvicorn's own, with a channel to the process for the other side.
+
+    keeper: keeps that process running if it is a child of this one.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, channel: Channel | None = None, keeper: Keeper | None = None
+    ) -> None:
+        super().__init__(config)
+        self._channel = channel
+        self._keeper = keeper
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._channel is not None:
+            self._channel.listen(self._make)
+
+    def _make(self, first: bytes) -> asyncio.Protocol:
+        made: Protocol = self.config.http_protocol_class(  # type: ignore[call-arg, assignment]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        made.first = first
+        return made
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._keeper is not None:
+            self._keeper.look()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._channel is not None:
+            self._channel.ignore()
+        for child in self._keeper.children if self._keeper is not None else ():
+            child.stop()
+        await super().shutdown(sockets)
+
+
+def run(listening: socket.socket, protocol: str = FAST, app: str = APP) -> None:
+    """Serves an app on this socket until told to stop; exits with 3 if it cannot start."""
+    _run(_Server(_config(protocol, app)), [listening])
+
+
+def run_both(listening: socket.socket) -> None:
+    """Serves pixels in this process and pages in a child; see `handover`."""
+    mine, theirs = Channel.pair()
+    handle = theirs.fileno()
+    keeper = Keeper([Child("pages", ["serve", "--beside", str(handle)], os.environ, [handle])])
+    keeper.start()
+    Protocol.channel, Protocol.side = Channel(mine), Side.PIXELS
+    try:
+        _run(_Server(_config(FAST, "pixel_server.app:beside_pages"), Protocol.channel, keeper), [listening])
+    finally:
+        keeper.stop()
+
+
+def run_beside(handle: int) -> None:
+    """Serves the pages of the connections that come through this end of a channel."""
+    with contextlib.suppress(OSError):
+        os.nice(NICE)
+    Protocol.channel, Protocol.side = Channel(socket.socket(fileno=handle)), Side.PAGES
+    _run(_Server(_config(PLAIN, PAGES), Protocol.channel), [])
+
+
+def _config(protocol: str, app: str) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
         factory=True,
         loop="uvloop",
         http=protocol,
@@ -215,10 +371,13 @@ def run(listening: socket.socket, protocol: str = FAST) -> None:
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
     )
+
+
+def _run(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+    have_files()
     # It warns of what is no request: a line whenever a stranger likes, and nothing to be done about it.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    server = uvicorn.Server(config)
     with contextlib.suppress(KeyboardInterrupt):  # raised by uvicorn once it has stopped
-        server.run(sockets=[listening])
+        server.run(sockets=sockets)
     if not server.started:
         sys.exit(3)

@@ -13,7 +13,6 @@ that pipelined requests, graceful stop and a lost connection are handled by uvic
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import Any
 
@@ -74,16 +73,10 @@ class PixelProtocol(Protocol):
         self._open = self._get + OPEN
         self._token_at = len(self._open)
         self._pixels = self._open, self._get + PAGE
-        self._peer: str | None = None
         self._fast = _Cycle()
         self._is_head = False
-        self._between = True
         self._answered_at = 0.0
         self._promised = answers.RECORDED
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._peer = self.client[0] if self.client else None
 
     def data_received(self, data: bytes) -> None:
         if self._between and data.startswith(self._pixels) and self._is_free():
@@ -105,7 +98,13 @@ class PixelProtocol(Protocol):
                     return
         if self.cycle is self._fast and not self._fast.keep_alive:  # type: ignore[comparison-overlap]
             return  # what follows `Connection: close` is nothing, as it is to a parser that has read it
-        super().data_received(data)
+        if self.channel is not None and (self._between or self._begun) and self._is_free():
+            own = self._own(data)
+            self._between = own is not None
+            if own is None:
+                return
+            data = own
+        self._read(data)
         if self._head:
             self._between = False  # the parser holds something, and counts it until a request ends
 

@@ -23,6 +23,7 @@ from pixel_server.report import brake, form
 from pixel_server.report.brake import Brake
 from pixel_server.report.kept_now import KeptNow
 from pixel_server.report.problems import Problem, away
+from pixel_server.report.recent import Recent
 from pixel_server.secret import Secrets
 from pixel_server.series import NewerFormat
 from pixel_server.settings import Settings
@@ -46,6 +47,7 @@ class Api:
     late_since: Callable[[], int | None]
     clock: Callable[[], float]
     brake: Brake = field(default_factory=Brake)
+    recent: Recent = field(default_factory=Recent)
 
     def minter(self, base_url: str | None) -> Minter:
         """Problem 409: there is no address to make links from."""

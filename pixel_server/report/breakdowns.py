@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pixel_server import dimensions, keys, referrers, retention
+from pixel_server import dimensions, keys, referrers, retention, series
 from pixel_server.agents import OTHER
 from pixel_server.campaigns import Campaign
 from pixel_server.dimensions import DIMENSIONS, NONE, Names
@@ -49,7 +49,8 @@ async def read(
     starts = {datetime.fromtimestamp(at, wanted.zone).strftime("%Y%m%d"): at for at in wanted.starts()}
     days = [day for day in starts if day >= first]
     found: dict[str, Names] = {name: {} for name in kept(names)}
-    async for _, counts in by_day(store, campaign.id, days, names, settings.shards):
+    viewed = await _viewed(store, campaign.id, days, settings.shards)
+    async for _, counts in by_day(store, campaign.id, viewed, names, settings.shards):
         for name, of_day in counts.items():
             _sum(found[name], of_day)
     return {
@@ -75,6 +76,24 @@ def count_of(dimension: str) -> str:
 def kept(names: Iterable[str]) -> list[str]:
     """The dimensions that these are made of."""
     return list(dict.fromkeys("referrer" if name == KIND else name for name in names))
+
+
+async def _viewed(store: AsyncRedis, campaign: str, days: Sequence[str], shards: int) -> list[str]:
+    """Returns those of the days (YYYYMMDD) that anything was counted on."""
+    months = sorted({day[:6] for day in days})
+    if not months:
+        return []
+    pipe = store.pipeline(transaction=False)
+    for shard in range(shards):
+        pipe.hmget(keys.months(shard, campaign), months)
+    found = {
+        f"{month}{day:02}"
+        for values in await pipe.execute()
+        for month, value in zip(months, values, strict=True)
+        for day, cell in series.unpack(value).items()
+        if any(cell)
+    }
+    return [day for day in days if day in found]
 
 
 async def by_day(

@@ -17,9 +17,17 @@ from pixel_server.report import (
 from pixel_server.report.api import Api, Call, reply
 from pixel_server.report.openapi.document import document
 
+_documents: dict[str | None, bytes] = {}
+"""The document as JSON, by base URL: made once in a process."""
+
 
 async def describe(api: Api, request: Request) -> Response:
-    return reply(document(api.settings.base_url))
+    base_url = api.settings.base_url
+    if base_url not in _documents:
+        _documents[base_url] = bytes(reply(document(base_url)).body)
+    return Response(
+        _documents[base_url], headers={"Cache-Control": "no-store"}, media_type="application/json"
+    )
 
 
 CALLS = (

@@ -37,6 +37,18 @@ class Recording(Protocol):
     def stores(self) -> bool: ...
 
 
+class NotRecording:
+    """The recorder of a process that answers pages only."""
+
+    failing_since: float | None = None
+    last_error = ""
+    pending = 0
+    stores = True
+
+    def __init__(self) -> None:
+        self.counts = {"gaps": 0}
+
+
 class Health:
     """Both endpoints. recent: client addresses of the last hits of this process.
 

@@ -1,4 +1,4 @@
-"""The figures of one campaign: read in one round trip, added up over shards."""
+"""The figures of one campaign: read in a few round trips, added up over shards."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ _OF_RECIPIENTS = ("person", "prefetch", "scanner", "unknown")
 
 MOST_DAYS_OF_OPENS = 31
 """Days of which breakdowns are added up: some hundred labels a day and shard, 0.1 ms."""
+VISITORS_AT_ONCE = 400
+"""Counts of visitors asked for in one round trip, so that Redis is not kept from storing hits."""
 MOST_NAMES = 20
 """Clients, devices or countries that are shown; the rest is one."""
 
@@ -47,6 +49,7 @@ async def read(
     as_of = all_time.as_of([next(answers) for _ in range(1 + shards)])
     noted = [note for note in notes.parse(next(answers)) if wanted.start <= note.at < wanted.end]
     reading.take(answers)
+    await reading.read_visitors(store)
 
     kept_since = _kept_since(campaign, retention.keep(settings, campaign), reading.by_days, now)
     items = reading.series(kept_since)
@@ -151,14 +154,9 @@ class _Reading:
             else:
                 for day in self._utc_days:
                     pipe.get(keys.buckets(shard, name, day))
-            if self._counts_visitors:
-                for day in self._days:
-                    pipe.pfcount(keys.visitors(shard, name, day))
             if self.wanted.all_time:
                 pipe.get(keys.addresses(shard, name))
                 pipe.pfcount(keys.visitors(shard, name))
-            elif self._counts_visitors:
-                pipe.pfcount(*(keys.visitors(shard, name, day) for day in self._days))
 
     def take(self, answers: Iterator[Any]) -> None:
         addresses: list[bytes | None] = []
@@ -175,16 +173,31 @@ class _Reading:
                 self._take_days(next(answers))
             else:
                 self._take_buckets([next(answers) for _ in self._utc_days])
-            if self._counts_visitors:
-                for i in range(len(self.starts)):
-                    self.visitors[i] += next(answers)
             if self.wanted.all_time:
                 addresses.append(next(answers))
                 visitors = next(answers)
-            elif self._counts_visitors:
-                self.range_visitors += next(answers)
             self.kept.add(counts, visitors)
         self.addresses = hyperloglog.count_union(addresses)
+
+    async def read_visitors(self, store: AsyncRedis) -> None:
+        """Reads the visitors of the days that have views, at most VISITORS_AT_ONCE counts in a round trip."""
+        if not self._counts_visitors:
+            return
+        name, shards = self.campaign.id, range(self.shards)
+        days = [(i, day) for i, day in enumerate(self._days) if any(self.cells[i])]
+        wanted = [(i, keys.visitors(shard, name, day)) for shard in shards for i, day in days]
+        for begin in range(0, len(wanted), VISITORS_AT_ONCE):
+            part = wanted[begin : begin + VISITORS_AT_ONCE]
+            pipe = store.pipeline(transaction=False)
+            for _, key in part:
+                pipe.pfcount(key)
+            for (i, _), count in zip(part, await pipe.execute(), strict=True):
+                self.visitors[i] += count
+        if days and not self.wanted.all_time:
+            pipe = store.pipeline(transaction=False)
+            for shard in shards:
+                pipe.pfcount(*(keys.visitors(shard, name, day) for _, day in days))
+            self.range_visitors = sum(await pipe.execute())
 
     def _take_opens(self, months: list[bytes | None]) -> None:
         if self.wanted.all_time:

@@ -19,6 +19,7 @@ SCENARIOS = {
     "silent-connections": "tests.chaos.silent_connections",
     "hostile-privacy": "tests.chaos.hostile_privacy",
     "clocks": "tests.chaos.clocks",
+    "hostile-readers": "tests.chaos.hostile_readers",
 }
 
 

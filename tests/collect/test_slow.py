@@ -35,6 +35,7 @@ async def _work(request: Request) -> PlainTextResponse:
 def tell(monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], None]:
     """Tells a story on one connection."""
     monkeypatch.setattr(serving, "HEAD_WITHIN", PATIENCE)
+    monkeypatch.setattr(serving.Protocol, "_unread_bytes", {})
     app = Starlette(routes=[Route("/", _work, methods=["GET", "POST"])])
     config = uvicorn.Config(app, http=serving.Protocol, ws="none", lifespan="off", log_config=None)
     config.load()
@@ -163,5 +164,71 @@ def test_a_body_may_take_longer(tell):
             await asyncio.sleep(PATIENCE / 2)
             writer.write(bytes([byte]))
         assert await answer(reader) == b"slow"
+
+    tell(story)
+
+
+KB = 16 << 10
+"""Of an answer: more than all buffers of the system hold."""
+
+
+def _ask(writer: asyncio.StreamWriter, requests: int) -> None:
+    """Asks for answers of KB each, and does not read."""
+    writer.transport.pause_reading()
+    for _ in range(requests):
+        writer.write(GET.replace(b"/ ", b"/?kb=%d " % KB, 1))
+
+
+async def _until(found: Callable[[], bool]) -> None:
+    while not found():  # noqa: ASYNC110 - what is waited for has no event
+        await asyncio.sleep(0.01)
+
+
+def test_protocol_unread_answer_holds_the_next_request(tell, monkeypatch):
+    """At most one answer of a client is made before it has read the last."""
+    begun: list[str] = []
+    start = serving.Protocol._start_asgi_task
+
+    def note(self, cycle, app):
+        if not self.flow.write_paused:
+            begun.append(cycle.scope["path"])
+        start(self, cycle, app)
+
+    monkeypatch.setattr(serving.Protocol, "_start_asgi_task", note)
+
+    async def story(reader, writer):
+        _ask(writer, 50)
+        await _until(lambda: bool(begun and serving.Protocol._unread_bytes))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert len(begun) == 1
+        writer.transport.resume_reading()
+        for _ in range(3):
+            assert len(await answer(reader)) == KB << 10
+        assert len(begun) <= 5
+
+    tell(story)
+
+
+def test_protocol_too_much_unread_cuts_the_longest_unread(tell, monkeypatch):
+    monkeypatch.setattr(serving, "MOST_UNREAD_BYTES", 40 << 20)
+
+    async def story(reader, writer):
+        address = writer.get_extra_info("peername")
+        clients = []
+        for _ in range(4):
+            clients.append(await asyncio.open_connection(*address[:2]))
+            _ask(clients[-1][1], 1)
+            begun = min(len(clients), 2)
+            await _until(lambda begun=begun: len(serving.Protocol._unread_bytes) >= begun)
+        first_reader, first_writer = clients[0]
+        first_writer.transport.resume_reading()
+        with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+            await answer(first_reader)
+        last_reader, last_writer = clients[-1]
+        last_writer.transport.resume_reading()
+        assert len(await answer(last_reader)) == KB << 10
+        for _, each in clients:
+            each.close()
 
     tell(story)

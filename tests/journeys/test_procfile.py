@@ -207,3 +207,135 @@ def test_a_port_that_is_taken(host: Stack, run: Run):
         second.stderr == f"pixel-server: cannot listen on 0.0.0.0 port {host.port}: Address already in use; "
         "`--port` takes another\n"
     )
+
+
+class Line:
+    """One connection that is kept alive."""
+
+    def __init__(self, host: Stack) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", host.port), timeout=60)
+        self._file = self.socket.makefile("rb")
+
+    def ask(self, method: str, target: str, body: bytes = b"") -> int:
+        self.send(method, target, body)
+        return self.answer()
+
+    def send(self, method: str, target: str, body: bytes = b"") -> None:
+        head = f"{method} {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {API_KEY}\r\n"
+        more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+        self.socket.sendall(f"{head}{more}\r\n".encode() + body)
+
+    def answer(self) -> int:
+        """The status."""
+        status = int(self._file.readline().split()[1])
+        length = 0
+        while (line := self._file.readline()) not in (b"\r\n", b""):
+            name, _, value = line.partition(b": ")
+            if name.lower() == b"content-length":
+                length = int(value)
+        assert len(self._file.read(length)) == length
+        return status
+
+    def close(self) -> None:
+        self._file.close()
+        self.socket.close()
+
+
+def make_site(host: Stack) -> None:
+    until(lambda: answers(host))
+    assert host.call("POST", "/api/campaigns", {"id": "site", "name": "Site", "kind": "web"})[0] == 201
+
+
+PIXEL = "/p/site.gif?u=https://example.org/"
+
+
+def test_serve_one_connection_carries_pixels_pages_and_writes(host: Stack, run: Run):
+    """A proxy sends all of them over the connections that it keeps."""
+    run(LINES["web"])
+    make_site(host)
+    line = Line(host)
+    for i in range(5):
+        assert line.ask("GET", PIXEL) == 200
+        assert line.ask("GET", "/api/campaigns/site/stats") == 200
+        assert line.ask("GET", "/api/openapi.json") == 200
+        assert line.ask("POST", "/api/campaigns", b'{"id": "c%d", "name": "C", "kind": "email"}' % i) == 201
+        assert line.ask("POST", "/api/campaigns", b" " * 300_000) == 400
+        assert line.ask("GET", "/sign-in") == 200
+    line.close()
+
+
+def test_serve_request_in_pieces_reaches_its_side(host: Stack, run: Run):
+    run(LINES["web"])
+    make_site(host)
+    line = Line(host)
+    for target in ("/api/openapi.json", PIXEL, "/healthz", "/api/openapi.json"):
+        head = f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        line.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in head:
+            line.socket.sendall(bytes([byte]))
+        assert line.answer() == 200
+    line.close()
+
+
+def test_serve_pages_that_stand_still_hold_up_no_pixel(host: Stack, run: Run):
+    """However long a page takes: the process that makes pages is stopped."""
+    run(LINES["web"])
+    make_site(host)
+    [pages] = until(lambda: host.pids("serve --beside"))
+    reading = Line(host)
+    assert reading.ask("GET", "/api/openapi.json") == 200
+    os.kill(pages, signal.SIGSTOP)
+    try:
+        waiting = [Line(host) for _ in range(20)]
+        for line in waiting:
+            line.send("GET", "/api/openapi.json")
+        reading.send("GET", "/api/openapi.json")
+        line = Line(host)
+        for _ in range(20):
+            assert line.ask("GET", PIXEL) == 200
+            assert host.get(PIXEL) == (200, "recorded")
+        assert line.ask("GET", "/healthz") == 200
+        assert line.ask("GET", "/readyz") == 200
+        assert line.ask("POST", "/api/campaigns", b'{"id": "new", "name": "New", "kind": "web"}') == 201
+    finally:
+        os.kill(pages, signal.SIGCONT)
+    assert [each.answer() for each in (reading, *waiting)] == [200] * 21
+    for each in (line, reading, *waiting):
+        each.close()
+
+
+def test_serve_pages_process_killed_is_replaced(host: Stack, run: Run):
+    run(LINES["web"])
+    make_site(host)
+    [pages] = until(lambda: host.pids("serve --beside"))
+    os.kill(pages, signal.SIGKILL)
+    line = Line(host)
+    assert line.ask("GET", PIXEL) == 200
+    assert line.ask("GET", "/api/openapi.json") == 200  # it waited for the new one
+    assert line.ask("GET", PIXEL) == 200
+    line.close()
+    assert host.pids("serve --beside") not in ([], [pages])
+
+
+@pytest.mark.parametrize(
+    ("only", "statuses"),
+    [
+        ("pixels", {PIXEL: 200, "/p.js": 200, "/healthz": 200, "/readyz": 200, "/api/keys": 421, "/": 421}),
+        ("pages", {PIXEL: 421, "/o/x.gif": 421, "/healthz": 200, "/readyz": 200, "/api/keys": 200}),
+    ],
+)
+def test_serve_only_one_side_answers_421_to_the_other(
+    host: Stack, run: Run, client: redis.Redis, only: str, statuses: dict[str, int]
+):
+    campaign = ["campaign", "create", "site", "--kind", "web"]
+    made = subprocess.run(
+        [sys.executable, "-m", "pixel_server", *campaign], env=host.environ, capture_output=True, check=False
+    )
+    assert made.returncode == 0, made.stderr
+    run(f"exec pixel-server serve --only {only}")
+    until(lambda: answers(host))
+    for target, status in statuses.items():
+        line = Line(host)
+        assert line.ask("GET", target) == status, target
+        line.close()
+    assert host.pids("serve --beside") == []

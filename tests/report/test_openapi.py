@@ -13,6 +13,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import load_all_checks, not_a_server_error
 from schemathesis.specs.openapi import checks
 
+from pixel_server.report import calls
 from pixel_server.report.calls import CALLS
 from pixel_server.report.openapi.document import document
 
@@ -201,3 +202,13 @@ def test_whatever_is_sent_the_answer_is_as_described(web, method, path, mode):
         case.validate_response(answer, checks=FOUND + exact)
 
     run()
+
+
+def test_document_asked_for_twice_is_made_once(web, monkeypatch):
+    first = web.get("/api/openapi.json")
+    assert first.json() == document("http://pixel.test")
+    monkeypatch.setattr(calls, "document", None)
+    second = web.get("/api/openapi.json")
+    assert second.content == first.content
+    assert second.headers["content-type"] == "application/json"
+    assert second.headers["cache-control"] == "no-store"

@@ -9,6 +9,7 @@ connection for dead.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
@@ -45,6 +46,10 @@ class _Wish(NamedTuple):
     first: Event
 
 
+def _too_many() -> Problem:
+    return Problem(503, "too many pages are live; ask for the figures", headers={"Retry-After": "2"})
+
+
 class Live:
     """`answer` is the handler. figures: makes what is told."""
 
@@ -59,11 +64,17 @@ class Live:
     async def answer(self, api: Api, request: Request) -> Response:
         """Problem 503: too many listen; 404, 422: as the campaign's page."""
         if self.listeners >= MOST:
-            raise Problem(503, "too many pages are live; ask for the figures", headers={"Retry-After": "2"})
+            raise _too_many()
         campaign = await api.campaign(request.path_params["id"])
         params = request.query_params
-        query = tuple((name, params[name]) for name in _ASKED if params.get(name))
-        first = await watch.read(self._figures, api, campaign, query)
+        query = tuple((name, params[name][:40]) for name in _ASKED if params.get(name))
+        watched = self._watches.get(campaign.id)
+        first = None if watched is None or watched.ended else watched.last(query)
+        if first is None:
+            if watched is not None and not watched.has_room(query):
+                raise _too_many()
+            read = functools.partial(watch.read, self._figures, api, campaign, query)
+            first = await api.recent.get(("live", campaign.id, query, int(api.clock())), read)
         stop = anyio.Event()
         wish = _Wish(campaign.id, request.state.session.key_id, query, first)
         return EventSourceResponse(

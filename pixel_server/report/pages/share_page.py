@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from pixel_server import campaigns, sharelinks
 from pixel_server.campaigns import Campaign
-from pixel_server.report.api import FORESEEN, Api, problem_of, reply
+from pixel_server.report.api import FORESEEN, Api, problem_of
 from pixel_server.report.pages import render, shared_page
 from pixel_server.report.problems import Problem
 from pixel_server.sharelinks import Share
@@ -37,8 +37,8 @@ async def stats_json(api: Api, request: Request) -> Response:
     """What `GET /api/campaigns/{id}/stats` answers to a shared key."""
     try:
         share, campaign = await _find(api, request)
-        found = await shared_page.read(api, campaign, request.query_params)
-        return reply(found, headers=_headers(share.frames))
+        found = await shared_page.json_for_link(api, campaign, request.query_params)
+        return Response(found, 200, _headers(share.frames), "application/json")
     except FORESEEN as error:
         answer = problem_of(error, request).response()
         answer.headers.update(_headers())

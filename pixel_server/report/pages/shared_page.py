@@ -8,15 +8,22 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pixel_server import retention
 from pixel_server.campaigns import Campaign
 from pixel_server.report import breakdowns, shared, shared_stats, stats
 from pixel_server.report.api import Api
 from pixel_server.report.pages import pictures, render
 from pixel_server.report.pages.definitions import TITLES
+from pixel_server.report.problems import Problem
+from pixel_server.series import DAY
 
+MOST_DAYS_OF_LINK = 1100
+"""Days of the widest range that a share link gives."""
+_ASKED = ("from", "to", "interval", "tz")
 LABELS = {
     "opens": "Opens",
     "unique_opens": "Unique opens",
@@ -32,11 +39,37 @@ async def read(api: Api, campaign: Campaign, query: Mapping[str, str] | None = N
     return await shared_stats.read(api.store, campaign, query or {}, api.settings, late, api.clock())
 
 
+async def json_for_link(api: Api, campaign: Campaign, query: Mapping[str, str]) -> bytes:
+    """Returns what `read` does, as JSON; read once for each campaign, range and minute.
+
+    Whoever has the link may ask for it, as often as they like, without a key. Problem 422: too long a range.
+    """
+    now = api.clock()
+    asked = {name: query[name][:40] for name in _ASKED if name in query}
+    oldest = retention.oldest_day(campaign, retention.keep(api.settings, campaign).days, now)
+    wanted = shared.parse(asked, campaign, oldest, now)
+    if wanted.end - wanted.start > (MOST_DAYS_OF_LINK + 1) * DAY:
+        message = f"the range may have {MOST_DAYS_OF_LINK} days at most"
+        raise Problem(422, "some parameters cannot be used", [{"field": "from", "message": message}])
+
+    async def as_json() -> bytes:
+        return msgspec.json.encode(await read(api, campaign, asked))
+
+    key = ("shared", msgspec.json.encode(campaign), wanted, now // 60)
+    found: bytes = await api.recent.get(key, as_json)
+    return found
+
+
 async def show(
     api: Api, request: Request, campaign: Campaign, chart: str, template: str = "shared.html", **options: Any
 ) -> Response:
     """chart: the address of the same figures as JSON, which takes a range. options: of `render.page`."""
-    found = await read(api, campaign)
+
+    async def both() -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+        found = await read(api, campaign)
+        return found, await _lists(api, campaign, found)
+
+    found, lists = await api.recent.get(("page", msgspec.json.encode(campaign), api.clock() // 60), both)
     names = list(found["totals"])
     main = names[0]
     # From the first day that is shown to the last: it neither begins nor ends with a year of nothing.
@@ -51,7 +84,7 @@ async def show(
         "most": most,
         "days": [item for item in span if item[main] is not None],
         "chart": f"{chart}?{_range(span)}",
-        "lists": await _lists(api, campaign, found),
+        "lists": lists,
         "titles": TITLES,
         "clients_of": stats.MOST_DAYS_OF_OPENS,
     }

@@ -29,6 +29,9 @@ EVERY = 1.0
 FRESH = 15.0
 """Seconds after which figures are read anew though nothing was counted: days end, and `as_of` goes on."""
 
+MOST_RANGES = 20
+"""Ranges of one campaign whose figures are live; each is read once for all who look at it."""
+
 Figures = Callable[[Api, Campaign, Mapping[str, str]], Awaitable[tuple[Mapping[str, str], str]]]
 """(the text of each figure by its path, `as_of`) of a campaign and a range, as its page shows them."""
 Query = tuple[tuple[str, str], ...]
@@ -95,6 +98,15 @@ class Watch:
     @property
     def ended(self) -> bool:
         return self._task.done()
+
+    def last(self, query: Query) -> Event | None:
+        """Returns what listeners of this range were told last, None if nothing or if there are none."""
+        return self._last.get(query)
+
+    def has_room(self, query: Query) -> bool:
+        """Whether figures of this range are read already, or of fewer than MOST_RANGES."""
+        queries = {listener.query for listener in self.listeners}
+        return query in queries or len(queries) < MOST_RANGES
 
     def join(self, listener: Listener, first: Event) -> None:
         """first: what it is told at once, unless newer is known."""

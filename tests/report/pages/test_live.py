@@ -249,3 +249,28 @@ def test_a_server_with_listeners_stops_when_it_is_told(valkey_url: str, tmp_path
     # Each stream ended by itself: none had to be cancelled when uvicorn's patience was at its end.
     assert "Traceback" not in server.log()
     assert "Cancel" not in server.log()
+
+
+def test_live_many_tabs_of_one_range_read_the_figures_once(server: LiveServer, listen: Callable[..., Tab]):
+    read: list[str] = []
+    figures = server.live._figures
+
+    async def counted(*given: Any) -> Any:
+        read.append("")
+        return await figures(*given)
+
+    server.live._figures = counted
+    listen().until(views="0")
+    until(lambda: len(read) >= 2)  # for the first tab, and by the watch
+    for _ in range(10):
+        listen().until(views="0")
+    assert len(read) == 2
+
+
+def test_live_more_ranges_than_are_read_answer_503(
+    server: LiveServer, listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(watch, "MOST_RANGES", 1)
+    listen().until(views="0")
+    assert listen("page/live?from=2020-01-01&to=2021-01-01").answer.status == 503
+    assert listen().answer.status == 200

@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from pixel_server import sharelinks
+from pixel_server.report import shared_stats
 from pixel_server.report.pages import session
 from tests.conftest import API_KEY
 from tests.report.pages.test_pages import EVIL, Page, assert_harmless
@@ -236,3 +237,35 @@ def test_a_shared_key_sees_the_same(story, site, sign_in, visitor, share):
     assert asked.json()["totals"]["opens"] == 3
     assert "verdicts" not in asked.json()
     assert reader.get("/campaigns/page/stats.json").status_code == 403
+
+
+def test_share_link_range_of_many_years_is_refused(story, visitor, share):
+    answer = visitor.get(f"{share()}/stats.json?from=2016-12-01&to=2026-09-20")
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"field": "from", "message": "the range may have 1100 days at most"}]
+    assert_headers(answer)
+    assert visitor.get(f"{share()}/stats.json?from=2023-10-01&to=2026-09-20").status_code == 200
+
+
+def test_share_link_asked_often_reads_once_a_minute(story, visitor, share, clock, monkeypatch):
+    read = shared_stats.read
+    times = 0
+
+    async def counted(*args):
+        nonlocal times
+        times += 1
+        return await read(*args)
+
+    monkeypatch.setattr(shared_stats, "read", counted)
+    path = f"{share()}/stats.json"
+    answers = {visitor.get(f"{path}?from={DAY}").text for _ in range(10)}
+    assert len(answers) == 1
+    assert times == 1
+    assert visitor.get(f"{path}?from=2026-09-19").text not in answers
+    assert times == 2
+    clock.at("2026-09-22T12:01Z")
+    visitor.get(f"{path}?from={DAY}")
+    assert times == 3
+    pages = {visitor.get(share()).status_code for _ in range(10)}
+    assert pages == {200}
+    assert times <= 5

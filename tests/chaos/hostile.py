@@ -1,0 +1,140 @@
+"""A process of hostile clients, who ask for the dearest pages they may and never stop.
+
+python -m tests.chaos.hostile PORT KEY COOKIE SHARE READERS MUTES SECONDS
+
+KEY has the scope `read`; COOKIE is of a session of that key; SHARE is the token of a share link. READERS
+clients read their answers, MUTES clients send requests and never read. Prints the answers as JSON:
+status -> how many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import os
+import sys
+import time
+from collections import Counter
+
+YEARS = "from=2016-12-01&to=2026-11-01"
+THREE_YEARS = "from=2023-12-01&to=2026-11-01"
+SIGN_IN = b"key=px_wrong_key_of_a_stranger"
+
+
+def requests(key: str, cookie: str, share: str) -> list[bytes]:
+    """Dear requests of a stranger, of a share link, of a key with the scope `read`, and of its session."""
+    bearer, session = f"Authorization: Bearer {key}\r\n", f"Cookie: px_session={cookie}\r\n"
+    compared = ",".join(f"c{i}" for i in range(20))
+    asked = [
+        ("/api/openapi.json", ""),
+        ("/sign-in", ""),
+        (f"/s/{share}", ""),
+        (f"/s/{share}/stats.json?{YEARS}", ""),
+        (f"/s/{share}/stats.json?{THREE_YEARS}", ""),
+        ("/static/app.css", ""),
+        (f"/api/campaigns/site/stats?{YEARS}", bearer),
+        ("/api/campaigns/site/stats?interval=15m", bearer),
+        (f"/api/campaigns/site/breakdowns?{YEARS}", bearer),
+        (f"/api/compare?ids={compared}", bearer),
+        ("/api/campaigns?limit=1000", bearer),
+        ("/api/overview", bearer),
+        ("/", session),
+        (f"/campaigns/site?{YEARS}", session),
+        (f"/campaigns/site/series.csv?{YEARS}", session),
+        ("/campaigns/chaos", session),
+        (f"/campaigns/site/stats.json?{YEARS}", session),
+        ("/kept", session),
+        ("/nothing/here", "Accept: text/html\r\n"),
+    ]
+    made = [f"GET {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n".encode() for path, more in asked]
+    head = "POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    return [*made, f"{head}Content-Length: {len(SIGN_IN)}\r\n\r\n".encode() + SIGN_IN]
+
+
+async def read_answers(port: int, wanted: itertools.cycle[bytes], end: float, found: Counter[str]) -> None:
+    """Asks, reads the answer, asks again at once. A tenth of its connections listens to live figures."""
+    while time.monotonic() < end:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
+        except OSError:
+            found["refused"] += 1
+            await asyncio.sleep(0.1)
+            continue
+        try:
+            while time.monotonic() < end:
+                writer.write(next(wanted))
+                head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)).lower()
+                found[head[9:12].decode()] += 1
+                length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
+                if not length:
+                    break
+                left = int(length)
+                while left:
+                    left -= len(await asyncio.wait_for(reader.read(min(left, 1 << 16)), 60)) or left
+                if b"connection: close" in head:
+                    break
+        except (OSError, EOFError, TimeoutError):
+            found["cut"] += 1
+            await asyncio.sleep(0.01)
+        finally:
+            writer.close()
+
+
+async def listen(port: int, cookie: str, end: float, found: Counter[str]) -> None:
+    """Listens to live figures of one campaign, and comes again when that ends."""
+    ask = f"GET /campaigns/site/live HTTP/1.1\r\nHost: x\r\nCookie: px_session={cookie}\r\n\r\n".encode()
+    while time.monotonic() < end:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(ask)
+            found[f"live {(await reader.readline())[9:12].decode()}"] += 1
+            async with asyncio.timeout(5):
+                while await reader.read(1 << 16):
+                    pass
+            writer.close()
+        except (OSError, TimeoutError):
+            await asyncio.sleep(0.1)
+
+
+async def stay_mute(port: int, wanted: itertools.cycle[bytes], end: float, found: Counter[str]) -> None:
+    """Asks as long as requests are taken, and reads nothing; comes again when cut."""
+    while time.monotonic() < end:
+        try:
+            async with asyncio.timeout(max(0.1, end - time.monotonic())):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+                reader._transport.pause_reading()  # type: ignore[attr-defined]
+                while True:
+                    for _ in range(8):
+                        writer.write(next(wanted))
+                    await asyncio.sleep(0.05)
+                    await writer.drain()
+        except (OSError, TimeoutError):
+            found["mute, ended"] += 1
+            writer.close()
+            await asyncio.sleep(0.05)
+
+
+async def run(port: int, key: str, cookie: str, share: str, readers: int, mutes: int, seconds: float) -> None:
+    found: Counter[str] = Counter()
+    end = time.monotonic() + seconds
+    dear = requests(key, cookie, share)
+    clients = [
+        read_answers(port, itertools.cycle(dear[i % len(dear) :] + dear[: i % len(dear)]), end, found)
+        for i in range(readers - readers // 10)
+    ]
+    clients += [listen(port, cookie, end, found) for _ in range(readers // 10)]
+    clients += [stay_mute(port, itertools.cycle(dear), end, found) for _ in range(mutes)]
+    tasks = [asyncio.ensure_future(client) for client in clients]
+    await asyncio.wait(tasks, timeout=seconds + 1)
+    for task in tasks:
+        task.cancel()
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of each connection that was cut
+    os.nice(19)  # hostile clients bring processors of their own; here they share the server's
+    port, key, cookie, share, readers, mutes, seconds = sys.argv[1:]
+    asyncio.run(run(int(port), key, cookie, share, int(readers), int(mutes), float(seconds)))
