@@ -192,8 +192,8 @@ def _queries(
     known = {one["name"]: one.get("schema", {}) for one in parameters if one.get("in") == "query"}
     found: list[dict[str, str]] = [{}]
     found += [{name: choice} for name, schema in known.items() for choice in schema.get("enum", ())]
-    if "from" in known:
-        found += [{**days, **query} for query in found]
+    if "from" in known:  # without a range, short intervals end with the one that has just begun
+        found = [{}, *({**days, **query} for query in found)]
         found.append({**days, "tz": "Asia/Kathmandu"})
     if "by" in known:
         found += [{**days, "by": name} for name in BREAKDOWNS]

@@ -52,6 +52,8 @@ ENVIRON = {
         for name in ("BUCKETS", "DAYS", "RECIPIENTS", "NAMES", "DEAD_LETTERS")
     },
 }
+MADE_AT_START = ("lock", "up.json", "valkey.log")
+"""Files of a data directory that each start makes anew."""
 SHARDS = 4
 DAY = 86_400
 THUNDERBIRD = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.3.0"
@@ -122,7 +124,9 @@ def pack(out: Path, into: Path) -> None:
         steady = Path(folder) / "answers.json"
         steady.write_text(json.dumps(kept, ensure_ascii=False) + "\n")
         file.add(steady, "answers.json")
-        file.add(out / "data", "data")
+        for part in sorted((out / "data").rglob("*")):
+            if part.is_file() and part.name not in MADE_AT_START:
+                file.add(part, part.relative_to(out))
 
 
 def _no_sockets(folder: str, names: list[str]) -> list[str]:
