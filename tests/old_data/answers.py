@@ -170,7 +170,8 @@ def _api(client: Client, made_at: float, few: bool) -> Iterator[str]:
     document = json.loads(client.raw("/api/openapi.json")[2])
     ids = _ids(client)
     today = datetime.fromtimestamp(made_at, UTC)
-    days = {"from": f"{today - timedelta(days=20):%Y-%m-%d}", "to": f"{today + timedelta(days=1):%Y-%m-%d}"}
+    # To the beginning of today: what a range shows of later than now depends on when it is asked for.
+    days = {"from": f"{today - timedelta(days=9):%Y-%m-%d}", "to": f"{today:%Y-%m-%d}"}
     for path, operations in document["paths"].items():
         if "get" not in operations or path.startswith(("/o/", "/p/")):
             continue

@@ -29,7 +29,7 @@ def compare(out: Path, figures: bool = False, steady: bool = False) -> tuple[int
     """(number of answers that were compared, each difference in readable form)."""
     kept = [Answer(**one) for one in json.loads((out / "answers.json").read_text())["answers"]]
     wanted = answers.is_steady if steady else lambda path: True
-    with started(out / "data") as (client, _):
+    with started(out / "data", is_old=steady) as (client, _):
         found = list(answers.again(client, kept, wanted))
     before = [one for one in kept if wanted(one.path)]
     pairs = list(zip(before, found, strict=True))
