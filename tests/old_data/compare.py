@@ -1,0 +1,67 @@
+"""Starts the code that it is run with on a directory of `tests.old_data.make`, and compares every answer.
+
+    python -m tests.old_data.compare OUT [--figures] [--steady]
+
+Prints each answer that differs, line by line, and exits with 1 if there are any. OUT stays as it is: a copy
+is read. --figures: of pages only what has a digit in it is compared, for when their words have changed.
+--steady: only what does not depend on the day, for a directory that was made long ago (see `is_steady`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.old_data import answers
+from tests.old_data.answers import Answer
+from tests.old_data.make import started
+
+MAX_LINES = 40
+"""Lines of one difference that are printed."""
+
+
+def compare(out: Path, figures: bool = False, steady: bool = False) -> tuple[int, list[str]]:
+    """(number of answers that were compared, each difference in readable form)."""
+    kept = [Answer(**one) for one in json.loads((out / "answers.json").read_text())["answers"]]
+    wanted = answers.is_steady if steady else lambda path: True
+    with started(out / "data", is_old=steady) as (client, _):
+        found = list(answers.again(client, kept, wanted))
+    before = [one for one in kept if wanted(one.path)]
+    pairs = list(zip(before, found, strict=True))
+    return len(pairs), list(differences(pairs, figures))
+
+
+def differences(pairs: list[tuple[Answer, Answer]], figures: bool) -> Iterator[str]:
+    for before, after in pairs:
+        old, new = _lines(before, figures), _lines(after, figures)
+        if old != new:
+            lines = list(difflib.unified_diff(old, new, "before", "after", n=2, lineterm=""))
+            more = [f"... and {len(lines) - MAX_LINES} more lines"] if len(lines) > MAX_LINES else []
+            yield "\n".join([f"{before.who} {before.path}", *lines[:MAX_LINES], *more])
+
+
+def _lines(answer: Answer, figures: bool) -> list[str]:
+    """An answer in lines: JSON as it is, a page by its elements."""
+    head = [f"{answer.status} {answer.type}"]
+    if answer.type != "text/html":
+        return head + answer.body.splitlines()
+    if figures:
+        text = re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", "\n", answer.body, flags=re.S)
+        return head + [word for word in text.split() if re.search(r"\d", word)]
+    return head + [line.strip() for line in re.sub(r"(>)\s*(<)", r"\1\n\2", answer.body).splitlines()]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--figures", action="store_true")
+    parser.add_argument("--steady", action="store_true")
+    chosen = parser.parse_args()
+    number, different = compare(chosen.out, chosen.figures, chosen.steady)
+    print("\n\n".join([*different, f"{number} answers compared, {len(different)} differ"]))
+    sys.exit(bool(different))

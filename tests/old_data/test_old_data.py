@@ -1,0 +1,81 @@
+"""A data directory is read again with the same answers: by the code that made it, and by later code."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.old_data import answers, compare
+from tests.old_data.answers import KEY, Answer
+from tests.old_data.make import SPOOLED, make
+
+FROZEN = sorted(Path(__file__).parent.glob("*.tar.gz"))
+"""Directories that earlier versions made: see `make.pack`."""
+
+
+def test_data_directory_read_after_a_restart_gives_the_same_answers(tmp_path: Path):
+    make(tmp_path, few=True)
+    kept = {one["path"]: one for one in json.loads((tmp_path / "answers.json").read_text())["answers"]}
+    assert list((tmp_path / "data" / "spool").glob("*.seg")), "no hits wait in the spool"
+    assert json.loads(kept["/readyz"]["body"])["dead_letters"] == 2
+    assert json.loads(kept["/api/campaigns/later/stats"]["body"])["totals"]["hits"] > SPOOLED
+    spring = json.loads(kept["/api/campaigns/spring/stats"]["body"])["rules"]
+    assert spring.keys() >= {
+        *("mail-client", "browser", "yahoo-proxy", "apple-prefetch-probable", "purpose-prefetch"),
+        *("bot-list", "at-once", "burst", "own", "none"),
+    }
+    site = json.loads(kept["/api/campaigns/site-cookie/stats"]["body"])["totals"]
+    assert min(site["visits_new"], site["visits_returning"], site["views_bot"]) > 0
+    number, different = compare.compare(tmp_path)
+    assert different == []
+    assert number == len(kept) > 100
+
+
+@pytest.mark.parametrize("packed", FROZEN, ids=lambda path: path.name)
+def test_data_directory_of_an_earlier_version_gives_the_same_answers(packed: Path, tmp_path: Path):
+    with tarfile.open(packed) as file:
+        file.extractall(tmp_path, filter="data")
+    made_at = json.loads((tmp_path / "answers.json").read_text())["made_at"]
+    if time.time() - made_at > 9 * 365 * 86_400:
+        pytest.skip("retention removes data after ten years; make a new directory")
+    number, different = compare.compare(tmp_path, steady=True)
+    assert different == []
+    assert number > 50
+
+
+def test_comparison_shows_what_differs():
+    before = Answer("/api/x", KEY, 200, "application/json", '{\n "hits": 1,\n "opens": 1\n}')
+    after = before._replace(body='{\n "hits": 2,\n "opens": 1\n}')
+    [shown] = compare.differences([(before, before), (before, after)], figures=False)
+    assert shown.splitlines()[0] == "key /api/x"
+    assert {'- "hits": 1,', '+ "hits": 2,'} <= set(shown.splitlines())
+
+
+def test_comparison_of_figures_leaves_words_out():
+    before = Answer("/", KEY, 200, "text/html", '<style>p {top: 1px}</style><p class="c1">Hits <b>12</b></p>')
+    after = before._replace(body="<div>Requests: <i>12</i></div>")
+    assert list(compare.differences([(before, after)], figures=True)) == []
+    other = after._replace(body="<div>Requests: <i>13</i></div>")
+    assert len(list(compare.differences([(before, other)], figures=True))) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "steady"),
+    [
+        ("/api/campaigns/spring", True),
+        ("/api/campaigns/spring/notes", True),
+        ("/api/campaigns/spring/recipients?state=person", True),
+        ("/api/campaigns/spring/stats?from=2026-11-01&to=2026-11-02", True),
+        ("/api/campaigns/spring/stats", False),
+        ("/api/campaigns/later/stats?from=2026-11-01&to=2026-11-02", False),
+        ("/api/overview", False),
+        ("/readyz", False),
+        ("/", False),
+    ],
+)
+def test_answers_steady_are_those_that_name_their_range(path: str, steady: bool):
+    assert answers.is_steady(path) is steady
