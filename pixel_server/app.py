@@ -82,7 +82,7 @@ def create_app(
     withdrawn = Withdrawn(redis, secrets)
     door = Door(settings, secrets, directory, consent, withdrawn, clock)
     bell = Bell(queue)
-    stream, draining = Stream(settings.redis_url), Stream(settings.redis_url, within=1.0)
+    stream, draining = Stream(settings.redis_url), Stream(settings.redis_url, within=1.0, at_most=5.0)
     spool_directory = settings.data / "spool"
     spool = Spool(spool_directory, settings.spool_bytes, clock=clock)
     recorder = Recorder(
@@ -91,6 +91,7 @@ def create_app(
         settings.pending_bytes,
         spool=SpoolSink(spool) if settings.spool_bytes else None,
         on_stored=bell.ring,
+        is_ready=lambda: stream.is_ready,
         clock=clock,
     )
     drain = Drain(
@@ -99,6 +100,7 @@ def create_app(
         is_away=lambda: recorder.away,
         taken=recorder.resume,
         lost=recorder.lost,
+        removed=recorder.removed,
         mark=recorder.mark,
         drained=recorder.drained,
         on_stored=bell.ring,
@@ -124,9 +126,11 @@ def create_app(
                 log.warning("there is no API key yet: make one with `pixel-server key create NAME`")
             await directory.load()
             await withdrawn.load()
+            await stream.settle()
 
         recorder.start()
         running = [
+            stream.keep(),
             bell.run(),
             drain.run(),
             directory.follow(settings.data / SAVED),
@@ -154,9 +158,18 @@ def create_app(
             spool.close()
             await redis.aclose()
 
-    late = functools.partial(_late, spool_directory)
     kept = KeptNow(settings, functools.partial(_spooled, spool_directory))
-    calls = api.Api(redis, settings, secrets, directory, consent, withdrawn, kept, late, clock)
+    calls = api.Api(
+        redis,
+        settings,
+        secrets,
+        directory,
+        consent,
+        withdrawn,
+        kept,
+        functools.partial(_late, spool_directory),
+        clock,
+    )
     shown = pages.routes(calls, _address_of(settings))
     routes = _routes(prefix, Pixel(door, recorder, prefix.encode()), Privacy(calls), calls, shown, health)
     app = Starlette(

@@ -125,5 +125,6 @@ class Writer:
                 int(time.time() * 1000),
                 str(hit.FORMAT),
                 hit.encode_batch(datas),
+                0,
             )
             pipe.evalsha(self._append, *arguments)

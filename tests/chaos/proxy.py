@@ -1,4 +1,4 @@
-"""A small TCP proxy in front of a Redis, which can lose the reply to what it passed on."""
+"""A small TCP proxy in front of a Redis, which can lose the reply to what it passed on, or be far away."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ class Proxy:
         self._target = target
         self._cut = False
         self.cuts = 0
+        self.delay = 0.0
+        """Seconds that everything takes, in each direction."""
         self.port = 0
         self._started = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -50,11 +52,25 @@ class Proxy:
             end.close()
 
     async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, reply: bool) -> None:
+        on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        arriving = asyncio.create_task(self._arrive(on_the_way, target))
+        try:
+            with contextlib.suppress(OSError):
+                while data := await source.read(1 << 16):
+                    if reply and self._cut:
+                        self._cut = False
+                        self.cuts += 1
+                        return
+                    on_the_way.put_nowait((self._loop.time() + self.delay, data))
+        finally:
+            arriving.cancel()
+
+    async def _arrive(
+        self, on_the_way: asyncio.Queue[tuple[float, bytes]], target: asyncio.StreamWriter
+    ) -> None:
         with contextlib.suppress(OSError):
-            while data := await source.read(1 << 16):
-                if reply and self._cut:
-                    self._cut = False
-                    self.cuts += 1
-                    return
+            while True:
+                at, data = await on_the_way.get()
+                await asyncio.sleep(max(0.0, at - self._loop.time()))
                 target.write(data)
                 await target.drain()

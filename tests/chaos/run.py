@@ -15,6 +15,7 @@ import time
 
 SCENARIOS = {
     "kills": "tests.chaos.story",
+    "far-redis": "tests.chaos.far_redis",
 }
 
 
