@@ -11,6 +11,7 @@ import resource
 import socket
 import sys
 import time
+from typing import ClassVar
 
 import uvicorn
 from uvicorn._types import ASGI3Application
@@ -36,6 +37,8 @@ GRACE = 5
 BACKLOG = 2048
 MOST_FILES, FEW_FILES = 65_536, 1_024
 """Open files, most of them connections: as many as are asked for, and fewer than which are told."""
+RESERVED = 32
+"""Open files that are kept from clients: for the spool, Redis, logs and pages."""
 FAST = "pixel_server.collect.fast:PixelProtocol"
 REFERENCE = "pixel_server.serving:Protocol"
 """Protocols by name: with the fast path for pixels, and without it, when the app answers all."""
@@ -56,8 +59,19 @@ class Protocol(HttpToolsProtocol):
     _unread: asyncio.TimerHandle | None = None
     _running: RequestResponseCycle | None = None
 
+    max_clients: ClassVar[int] = sys.maxsize
+    """Connections of clients at most, see `have_files`."""
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > self.max_clients:
+            log.warning(
+                "a connection is refused: %d clients are connected, and no more files may be open; raise "
+                "`ulimit -n`, or let a proxy in front keep the connections",
+                self.max_clients,
+            )
+            transport.abort()
+            return
         self._be_patient()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -186,7 +200,7 @@ def bind(host: str, port: int, patience: float = 0.0) -> socket.socket:
 def have_files() -> None:
     """Raises the limit of open files as far as this process may, and warns where that is not far.
 
-    A connection beyond it is closed unanswered, and nobody is told.
+    Clients may have all of them but RESERVED. A connection beyond that is closed unanswered.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
@@ -196,6 +210,8 @@ def have_files() -> None:
             soft = most
     if soft != resource.RLIM_INFINITY and soft < FEW_FILES:
         log.warning("only %d files may be open (ulimit -n): more connections at once are refused", soft)
+    if soft != resource.RLIM_INFINITY:
+        Protocol.max_clients = max(soft - RESERVED, soft // 4)
 
 
 def run(listening: socket.socket, protocol: str = FAST) -> None:

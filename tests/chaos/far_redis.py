@@ -54,7 +54,7 @@ def run(seed: int, log: bool = False) -> Outcome:
 
 
 def _tell(outcome: Outcome, data: Path, proxy: Proxy, url: str, port: int, log: bool) -> None:
-    ready = lambda: _recorder(port)  # noqa: E731
+    ready = lambda: recorder_of(port)  # noqa: E731
     watch = StandstillWatch(url)
     ledger = Ledger(outcome.seed, f"http://127.0.0.1:{port}", Secrets.load(data), lambda: [port], pause=0.03)
     ledger.start()
@@ -83,7 +83,7 @@ def _tell(outcome: Outcome, data: Path, proxy: Proxy, url: str, port: int, log: 
         outcome.events["replies lost"] = proxy.cuts - cuts
         ledger.stop()
         with store.connect(url) as client:
-            until(lambda: _is_quiet(client, port), within=60, every=0.3)
+            until(lambda: is_quiet(client, port), within=60, every=0.3)
             outcome.figures["producer ids"] = max(
                 client.hlen(keys.producers(shard)) for shard in range(SHARDS)
             )
@@ -107,10 +107,10 @@ def _processes(data: Path, redis_port: int, log: bool) -> Iterator[int]:
     }
     started: list[subprocess.Popen[bytes]] = []
     with (data / "log").open("wb") as out:
-        for command in (["serve", "--port", str(port)], ["work"]):
+        for command in (["serve", "--port", str(port)], ["work", "--processes", "2"]):
             started.append(subprocess.Popen([PROGRAM, *command], env=environ, stdout=out, stderr=out))
             if command[0] == "serve":
-                until(lambda: _recorder(port), within=60)
+                until(lambda: recorder_of(port), within=60)
     try:
         yield port
     finally:
@@ -122,7 +122,7 @@ def _processes(data: Path, redis_port: int, log: bool) -> Iterator[int]:
             print((data / "log").read_text()[-3000:])
 
 
-def _recorder(port: int) -> dict[str, Any]:
+def recorder_of(port: int) -> dict[str, Any]:
     """What /readyz says of the recorder; empty while the process does not answer."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=20) as answer:
@@ -133,7 +133,7 @@ def _recorder(port: int) -> dict[str, Any]:
     return {**recorder, "segments": found["spool"].get("segments", 0)}
 
 
-def _is_quiet(client: store.Redis, port: int) -> bool:
+def is_quiet(client: store.Redis, port: int) -> bool:
     """Nothing waits: neither in the spool nor in a stream."""
     waiting = sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS))
-    return not waiting and not _recorder(port)["segments"]
+    return not waiting and not recorder_of(port)["segments"]

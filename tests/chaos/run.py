@@ -16,6 +16,7 @@ import time
 SCENARIOS = {
     "kills": "tests.chaos.story",
     "far-redis": "tests.chaos.far_redis",
+    "few-descriptors": "tests.chaos.few_descriptors",
 }
 
 
