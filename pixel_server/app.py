@@ -95,7 +95,7 @@ def create_app(
     withdrawn = Withdrawn(redis, secrets)
     door = Door(settings, secrets, directory, consent, withdrawn, clock)
     bell = Bell(queue, clock)
-    stream, draining = Stream(settings.redis_url), Stream(settings.redis_url, within=1.0)
+    stream, draining = Stream(settings.redis_url), Stream(settings.redis_url, within=1.0, at_most=5.0)
     watch = Watch(redis, settings.memory_reserve)
     spool_directory = settings.data / "spool"
     spool = Spool(spool_directory, settings.spool_bytes, clock=clock)
@@ -105,6 +105,7 @@ def create_app(
         settings.pending_bytes,
         spool=SpoolSink(spool) if settings.spool_bytes else None,
         on_stored=bell.ring,
+        is_ready=lambda: stream.is_ready,
         clock=clock,
     )
     drain = Drain(
@@ -113,6 +114,7 @@ def create_app(
         is_away=lambda: recorder.away,
         taken=recorder.resume,
         lost=recorder.lost,
+        removed=recorder.removed,
         mark=recorder.mark,
         drained=recorder.drained,
         on_stored=bell.ring,
@@ -137,8 +139,10 @@ def create_app(
             await _look_for_api_keys(redis, settings)
             await directory.load()
             await withdrawn.load()
+            await stream.settle()
 
         running = [
+            stream.keep(),
             bell.run(),
             drain.run(),
             directory.follow(settings.data / SAVED),

@@ -41,6 +41,8 @@ GRACE = 5
 BACKLOG = 2048
 MOST_FILES, FEW_FILES = 65_536, 1_024
 """Open files, most of them connections: as many as are asked for, and fewer than which are told."""
+RESERVED = 32
+"""Open files that are kept from clients: for the spool, Redis, logs and pages."""
 FAST = "pixel_server.collect.fast:PixelProtocol"
 REFERENCE = PLAIN = "pixel_server.serving:Protocol"
 """Protocols by name: with the fast path for pixels, and without it, when the app answers all."""
@@ -65,6 +67,8 @@ class Protocol(HttpToolsProtocol):
     _unread: asyncio.TimerHandle | None = None
     _running: RequestResponseCycle | None = None
 
+    max_clients: ClassVar[int] = sys.maxsize
+    """Connections of clients at most, see `have_files`."""
     channel: ClassVar[Channel | None] = None
     """The way to the process that answers the other side's requests, of all connections of this process."""
     side: ClassVar[Side] = Side.PIXELS
@@ -84,6 +88,14 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._peer = self.client[0] if self.client else None
+        if len(self.connections) > self.max_clients:
+            log.warning(
+                "a connection is refused: %d clients are connected, and no more files may be open; raise "
+                "`ulimit -n`, or let a proxy in front keep the connections",
+                self.max_clients,
+            )
+            transport.abort()
+            return
         self._be_patient()
         if self.first:
             data, self.first = self.first, b""
@@ -280,7 +292,7 @@ def bind(host: str, port: int, patience: float = 0.0) -> socket.socket:
 def have_files() -> None:
     """Raises the limit of open files as far as this process may, and warns where that is not far.
 
-    A connection beyond it is closed unanswered, and nobody is told.
+    Clients may have all of them but RESERVED. A connection beyond that is closed unanswered.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
@@ -290,6 +302,8 @@ def have_files() -> None:
             soft = most
     if soft != resource.RLIM_INFINITY and soft < FEW_FILES:
         log.warning("only %d files may be open (ulimit -n): more connections at once are refused", soft)
+    if soft != resource.RLIM_INFINITY:
+        Protocol.max_clients = max(soft - RESERVED, soft // 4)
 
 
 class _Server(uvicorn.Server):

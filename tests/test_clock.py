@@ -125,7 +125,7 @@ def test_chores_redis_clock_far_ahead_prunes_nobody(client, settings):
 def test_append_notes_a_producer_by_the_clock_of_redis(client):
     name = producer.new_id(time.time() + DAYS)
     names = keys.hits(0), keys.producers(0)
-    assert client.eval(producer.APPEND, 2, *names, name, 1, "1", b"\x90") == 0
+    assert client.eval(producer.APPEND, 2, *names, name, 1, "1", b"\x90", 0) == 0
     number, at = client.hget(keys.producers(0), name).split()
     assert (number, abs(int(at) / 1000 - client.time()[0]) <= 2) == (b"1", True)
 

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import hiredis
 
@@ -21,6 +22,10 @@ PAUSE = 0.25
 HOUR = 3600.0
 """Seconds between two looks at what was set aside."""
 AWAY = (OSError, TimeoutError, hiredis.HiredisError)
+RUN_BYTES, RUN_BATCHES = 256 << 10, 256
+"""Bytes and batches that are given to the sink at once."""
+
+T = TypeVar("T")
 
 
 class SpoolSink:
@@ -29,6 +34,7 @@ class SpoolSink:
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._thread = ThreadPoolExecutor(1, "spool")
+        self._thread.submit(int)  # starts the thread now: when it is needed there may be no memory for it
 
     async def append(self, batches: Sequence[Batch]) -> list[int]:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._spool.append, batches)
@@ -40,6 +46,7 @@ class Drain:
 
     is_away: whether new hits go to the spool now. taken: called whenever the sink has taken some. lost: with
     how many batches are then seen to be missing there.
+    removed: with how many hits whose files somebody removed from the spool.
     mark, drained: what `mark` gave is given to `drained` when all that was in the spool then is in the sink.
     aside_days: how long what was set aside is kept; None: for ever.
     """
@@ -52,17 +59,23 @@ class Drain:
         is_away: Callable[[], bool] = lambda: False,
         taken: Callable[[], None] = lambda: None,
         lost: Callable[[int], None] = lambda batches: None,
+        removed: Callable[[int], None] = lambda hits: None,
         mark: Callable[[], int] = lambda: 0,
         drained: Callable[[int], None] = lambda mark: None,
         on_stored: Callable[[Iterable[int]], None] = lambda shards: None,
         aside_days: int | None = None,
     ) -> None:
+        self._thread = ThreadPoolExecutor(1, "drain")
+        self._given: dict[tuple[str, int], int] = {}
+        self._damaged_at = -1
+        self._sink_takes = False
         self._spool = spool
         self._aside_days = aside_days
         self._sink = sink
         self._is_away = is_away
         self._taken = taken
         self._lost = lost
+        self._removed = removed
         self._mark = mark
         self._drained = drained
         self._on_stored = on_stored
@@ -70,11 +83,12 @@ class Drain:
     async def run(self) -> None:
         """Until cancelled."""
         failing, tidied = False, -HOUR
+        await self._open()
         while True:
             if self._aside_days is not None and time.monotonic() - tidied >= HOUR:
                 tidied = time.monotonic()
                 with contextlib.suppress(OSError):
-                    await asyncio.to_thread(self._spool.drop_aside, self._aside_days)
+                    await self._in_thread(lambda: self._spool.drop_aside(self._aside_days or 0))
             try:
                 batches = await self.once()
                 failing = False
@@ -90,19 +104,39 @@ class Drain:
                 failing = True
             await asyncio.sleep(PAUSE)
 
+    async def _open(self) -> None:
+        try:
+            await self._in_thread(self._spool.open)
+        except OSError as error:
+            log.error("drain: the spool cannot be opened, so hits are lost while Redis is away: %s", error)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
     async def once(self) -> int:
-        """Drains what there is; how many batches. Raises one of AWAY: the rest waits."""
+        """Drains what there is; returns how many batches the sink has. Raises one of AWAY: the rest waits."""
         count = 0
         while True:
             mark = self._mark()
-            segments = await asyncio.to_thread(self._waiting)
+            segments = await self._in_thread(self._waiting)
+            if removed := self._spool.take_removed():
+                self._removed(removed)
             if not segments:
-                self._drained(mark)
+                self._given.clear()
+                if mark != self._damaged_at:  # else the producer would find a gap that is not Redis's
+                    self._drained(mark)
+                if self._sink_takes and self._is_away():
+                    self._taken()
                 return count
+            damaged = self._spool.counts["damaged"]
             for segment in segments:
                 # Of a writer whose segment is of a later format, no more is given to drain.
                 with contextlib.suppress(Newer):
                     count += await self._segment(segment)
+            if self._spool.counts["damaged"] != damaged:
+                self._damaged_at = self._mark()
+            if self._is_away():
+                await asyncio.sleep(PAUSE)  # meanwhile hits come: a segment of them is better than one each
 
     def _waiting(self) -> list[Segment]:
         """What can be drained. The segment being written is sealed only if nothing else is there to try."""
@@ -113,33 +147,52 @@ class Drain:
         return found
 
     async def _segment(self, segment: Segment) -> int:
-        batches = await asyncio.to_thread(lambda: list(self._spool.read(segment)))
+        batches = await self._in_thread(lambda: list(self._spool.read(segment)))
+        count = 0
         for run in _runs(batches):
+            self._sink_takes = False
             seen = await self._sink.append(run)
+            self._sink_takes = True
             self._taken()
             for batch, was in zip(run, seen, strict=True):
                 if was < 0:
-                    await asyncio.to_thread(
-                        self._spool.set_aside, batch, "its producer is older than what Redis remembers"
-                    )
+                    await self._set_aside(batch)
+                elif was < batch.after:
+                    raise ConnectionError(f"shard {batch.shard} did not take what came before")
                 else:
-                    self._lost(report_gap(batch, was))
+                    count += 1
+                    await self._note_gap(segment, batch, was)
             self._on_stored({batch.shard for batch in run})
-        await asyncio.to_thread(self._spool.delete, segment)
-        return len(batches)
+        await self._in_thread(lambda: self._spool.delete(segment))
+        return count
+
+    async def _set_aside(self, batch: Batch) -> None:
+        reason = "its producer is older than what Redis remembers"
+        await self._in_thread(lambda: self._spool.set_aside(batch, reason))
+
+    async def _note_gap(self, segment: Segment, batch: Batch, seen: int) -> None:
+        """Reports what Redis has lost; not what is missing because the spool itself was damaged."""
+        name = batch.producer, batch.shard
+        before = batch.sequence - 1
+        if seen < before and await self._in_thread(lambda: self._spool.has_damage(segment.writer)):
+            before = min(before, self._given.get(name, 0))
+        self._lost(report_gap(batch, seen, before))
+        self._given[name] = max(batch.sequence, self._given.get(name, 0))
 
 
 def _runs(batches: Sequence[Batch]) -> list[list[Batch]]:
-    """Batches that may be sent at once: none of a producer and shard that is sent already.
-
-    If one of a run is refused, those after it may yet be taken; so no two of them may depend on order.
-    """
+    """Batches that are sent at once. Each names the one of its producer and shard before it in the run."""
     runs: list[list[Batch]] = []
-    taken: set[tuple[str, int]] = set()
+    last: dict[tuple[str, int], int] = {}
+    size = 0
     for batch in batches:
-        if not runs or (batch.producer, batch.shard) in taken:
+        size += len(batch.data)
+        if not runs or size > RUN_BYTES or len(runs[-1]) >= RUN_BATCHES:
             runs.append([])
-            taken.clear()
-        taken.add((batch.producer, batch.shard))
-        runs[-1].append(batch)
+            last.clear()
+            size = len(batch.data)
+        name = batch.producer, batch.shard
+        after = last.get(name, 0)
+        runs[-1].append(batch._replace(after=after))
+        last[name] = max(after, batch.sequence)
     return runs

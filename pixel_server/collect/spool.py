@@ -16,10 +16,12 @@ Every sum is a CRC-32 that begins with the CRC-32 of the segment's name. So no b
 a record (a stranger chose some of them, but cannot know the name), nor do those of another segment. That a
 record's head has a check of its own is what tells a torn tail from a damaged length.
 
-Writer. A process becomes one at its first append: 12 hex digits of ms, 16 random, as a producer's id;
-before that nothing is on disk. Only it writes its segments, one at a time, at the end. A segment takes no
-more once it is sealed: when it is full (8 MiB), when told to, at close, and after any failure. All records
-of a producer are in segments of one writer, in the order of their sequence numbers.
+Writer. A process becomes one when it opens the spool, else at its first append: 12 hex digits of ms, 16
+random, as a producer's id; before that nothing is on disk. An opened spool has an empty segment ready at any
+time, and some descriptors in reserve: whatever connections have used up, hits can be appended. An empty
+segment counts for nothing. Only it writes its segments, one at a time, at the end. A segment takes no more
+once it is sealed: when it is full (8 MiB), when told to, at close, and after any failure. All records of a
+producer are in segments of one writer, in the order of their sequence numbers.
 
 Append. The batches of a group are one write, then one fdatasync, and where a file was made an fsync of
 the directory. Only then are they acknowledged: hits may be answered 2xx. If any of it fails, the segment is
@@ -36,6 +38,11 @@ stop a writer's at the first failure, or a producer's later number would overtak
 
 Deletion. A segment may go when each of its batches is in Redis or in aside/, and each of its damaged bytes
 in aside/, fsynced. Going too late is harmless, for the same reason as above.
+
+Removal. If the directory, or the segment being written, is removed or moved under way, the next sync finds
+that the file has lost its name. Then the spool is made anew by a new writer, and what was acknowledged in
+that file is written again, before the group in hand. Segments that are gone before they were drained are
+reported.
 
 Torn tail: bytes at the end that are less than a record's head, or a good head with less than its payload.
 Writing was cut off there, so it was never acknowledged: logged and passed over. (Its whole records, if any,
@@ -68,7 +75,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from pixel_server import producer
 from pixel_server.collect.recorder import Batch
@@ -77,6 +84,8 @@ log = logging.getLogger("pixel_server.spool")
 
 FORMAT = 1
 SEGMENT_BYTES = 8 << 20
+RESERVE = 4
+"""Descriptors kept in reserve while the spool is open."""
 LEAST_FREE = 64 << 20
 """Bytes of a disk below which it is said to be nearly full."""
 
@@ -87,6 +96,8 @@ _RECORD = struct.Struct(">4sIII")
 _PAYLOAD = struct.Struct(">BHIQB")
 _NAME = re.compile(r"([0-9a-f]{28})(?:-([0-9]{8,})\.seg|\.lock)")
 _TORN = "torn"
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+T = TypeVar("T")
 
 _sync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
 
@@ -154,61 +165,101 @@ class Spool:
         self._good = 0
         self._others = 0
         self._counted: float | None = None
+        self._is_open = False
+        self._home = -1
+        self._reserve: list[int] = []
+        self._kept: dict[Segment, int] = {}
+        self._rescued: list[bytes] = []
+        self._removed = 0
         self._locks: dict[str, int] = {}
         self._read: set[Segment] = set()
         self._newer: dict[str, Segment] = {}
         self.counts = {"damaged": 0, "stale": 0, "newer": 0}
 
+    def open(self) -> None:
+        """Opens ahead of need what an append needs. Without it the first append does."""
+        with self._mutex:
+            if self._closed or not self._limit:
+                return
+            self._is_open = True
+            if self._current is None:
+                self._begin()
+            self._fill_reserve()
+
     def append(self, batches: Sequence[Batch]) -> None:
         """Returns when all are on disk. Raises SpoolFull or any other OSError: then none is acknowledged."""
-        payloads = [_payload(batch) for batch in batches]
-        size = sum(_RECORD.size + len(payload) for payload in payloads)
+        given = [_payload(batch) for batch in batches]
         with self._mutex:
             if self._closed:
                 raise ValueError("the spool is closed")
-            self._cut_back()
-            if self._used() + size + _HEAD.size > self._limit:
-                raise SpoolFull(errno.ENOSPC, f"the spool has reached its limit of {self._limit} bytes")
-            if self._current is not None and self._length + size > self._segment_bytes:
-                self.seal()
-            current = self._current or self._begin()
-            data = b"".join(_record(payload, current.seed) for payload in payloads)
+            self._put(self._rescued + given)
+            if not self._is_here():
+                self._forget()
+                self._put(self._rescued + given)
+            self._rescued = []
+
+    def _put(self, payloads: list[bytes]) -> None:
+        size = sum(_RECORD.size + len(payload) for payload in payloads)
+        self._cut_back()
+        if self._used() + size + _HEAD.size > self._limit:
+            raise SpoolFull(errno.ENOSPC, f"the spool has reached its limit of {self._limit} bytes")
+        if self._length + size > self._segment_bytes:
+            self.seal()
+        current = self._current or self._begin()
+        data = b"".join(_record(payload, current.seed) for payload in payloads)
+        if self._length == 0:
+            begun = int(self._clock() * 1000)
+            data = _checked(_HEAD.pack(_MAGIC, FORMAT, begun, 0), current.seed) + data
+        try:
+            _write(self._file, data, self._length)
+            _sync(self._file)
             if self._length == 0:
-                begun = int(self._clock() * 1000)
-                data = _checked(_HEAD.pack(_MAGIC, FORMAT, begun, 0), current.seed) + data
-            try:
-                _write(self._file, data, self._length)
-                _sync(self._file)
-                if self._length == 0:
-                    _sync_directory(self._directory)
-            except BaseException:
-                self._uncut, self._good = current, self._length
-                self.seal()
-                with contextlib.suppress(OSError):  # the next append tries again
-                    self._cut_back()
-                raise
-            self._length += len(data)
+                os.fsync(self._home)
+        except BaseException:
+            self._uncut, self._good = current, self._length
+            self._end()
+            with contextlib.suppress(OSError):  # the next append tries again
+                self._cut_back()
+            raise
+        self._length += len(data)
+        hits = sum(_PAYLOAD.unpack_from(payload)[2] for payload in payloads)
+        self._kept[current] = self._kept.get(current, 0) + hits
 
     def seal(self) -> None:
         """The current segment takes no more; it can be drained."""
         with self._mutex:
-            if self._current is not None:
-                file, self._current, self._file, self._length = self._file, None, -1, 0
-                self._counted = None
-                os.close(file)
+            if self._length:
+                self._end()
+
+    def _end(self) -> None:
+        file, self._current, self._file, self._length = self._file, None, -1, 0
+        self._counted = None
+        os.close(file)
+        if self._is_open and not self._closed:
+            with contextlib.suppress(OSError):  # the next append tries again
+                self._begin()
 
     def close(self) -> None:
         """Seals, and lets go of every lock. It takes no more batches then."""
         with self._mutex:
             self._closed = True
-            self.seal()
+            if self._current is not None:
+                if not self._length:
+                    (self._directory / self._current.name).unlink(missing_ok=True)
+                self._end()
             for writer in list(self._locks):
                 self._let_go(writer)
+            for file in (*self._reserve, *([] if self._home < 0 else [self._home])):
+                os.close(file)
+            self._reserve, self._home = [], -1
 
     def segments(self) -> list[Segment]:
         """Those that may be drained now, in the order to do it: oldest writer first, then by number."""
         with self._mutex:
-            if not self._directory.exists() or self._closed:
+            if self._closed:
+                return []
+            self._look_for_removed()
+            if not self._directory.exists():
                 return []
             with contextlib.suppress(OSError):
                 self._cut_back()
@@ -232,7 +283,7 @@ class Spool:
         if self._is_left(segment):
             raise Newer(segment.name)
         with self._mutex:
-            data = (self._directory / segment.name).read_bytes()
+            data = self._with_reserve((self._directory / segment.name).read_bytes)
             if segment == self._uncut:
                 data = data[: self._good]
         for start, end, fault in _pieces(data, segment.seed):
@@ -245,6 +296,16 @@ class Spool:
             elif start:
                 yield _batch(data[start + _RECORD.size : end])
         self._read.add(segment)
+
+    def take_removed(self) -> int:
+        """Returns how many hits were lost, since the last call, since their files were removed."""
+        with self._mutex:
+            removed, self._removed = self._removed, 0
+            return removed
+
+    def has_damage(self, writer: str) -> bool:
+        """Whether something of this writer was damaged and is still set aside."""
+        return any(self._aside.glob(f"{writer}-*.bad"))
 
     def set_aside(self, batch: Batch, reason: str) -> None:
         """Keeps a batch that Redis refuses for good; returns when it is on disk."""
@@ -273,6 +334,7 @@ class Spool:
                 raise ValueError(f"{segment.name} has not been drained")
             (self._directory / segment.name).unlink()
             self._read.discard(segment)
+            self._kept.pop(segment, None)
             self._counted = None
             if segment == self._uncut:
                 self._good = 0
@@ -282,7 +344,7 @@ class Spool:
         now = self._clock()
         if self._counted is None or not 0 <= now - self._counted < 1:
             self._others, self._counted = 0, now
-            for segment in _listed(self._directory):
+            for segment in self._with_reserve(lambda: _listed(self._directory)):
                 if segment != self._current:
                     with contextlib.suppress(FileNotFoundError):  # drained meanwhile
                         self._others += (self._directory / segment.name).stat().st_size
@@ -290,34 +352,113 @@ class Spool:
 
     def _begin(self) -> Segment:
         if not self._writer:
-            _make_directory(self._directory)
+            self._with_reserve(lambda: _make_directory(self._directory))
             writer = producer.new_id(self._clock())
             while (lock := self._take(writer)) is None:  # a cleaner saw the file before it was locked
                 writer = producer.new_id(self._clock())
             self._writer, self._locks[writer] = writer, lock
+        if self._home < 0:
+            self._home = self._with_reserve(lambda: os.open(self._directory, os.O_RDONLY))
         self._number += 1
         segment = Segment(self._writer, self._number)
-        self._file = os.open(self._directory / segment.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        path, flags = self._directory / segment.name, os.O_RDWR | os.O_CREAT | os.O_EXCL
+        self._file = self._with_reserve(lambda: os.open(path, flags, 0o600))
         self._current, self._length = segment, 0
         return segment
+
+    def _is_here(self) -> bool:
+        """Whether the segment being written still has its name."""
+        if self._current is None:
+            return True
+        try:
+            there = os.stat(self._directory / self._current.name)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return os.path.samestat(os.fstat(self._file), there)
+
+    def _forget(self) -> None:
+        """Leaves files that have lost their names. What the current segment had acknowledged is kept for
+        anew."""
+        assert self._current is not None
+        log.error(
+            "spool: %s was removed or moved while it was in use; it is made anew. Do not touch it while this "
+            "server runs",
+            self._directory,
+        )
+        current, acknowledged = self._current, self._kept.pop(self._current, 0)
+        if acknowledged and not self._rescued:
+            data = os.pread(self._file, self._length, 0)
+            self._rescued = [
+                data[start + _RECORD.size : end]
+                for start, end, fault in _pieces(data, current.seed)
+                if start and not fault
+            ]
+        for file in (self._file, self._home, self._locks.pop(self._writer)):
+            os.close(file)
+        self._current, self._file, self._home, self._length = None, -1, -1, 0
+        self._writer, self._number, self._counted = "", 0, None
+        self._report_removed()
+
+    def _look_for_removed(self) -> None:
+        """Makes the spool anew where it was removed, also while nothing is appended."""
+        if not self._is_here():
+            self._forget()
+            with contextlib.suppress(OSError):
+                self.open()
+        self._report_removed()
+        if self._rescued:
+            with contextlib.suppress(OSError):  # the next append tries again
+                self.append([])
+        self._fill_reserve()
+
+    def _report_removed(self) -> None:
+        gone = [
+            segment
+            for segment in self._kept
+            if segment != self._current and not (self._directory / segment.name).exists()
+        ]
+        hits = sum(self._kept.pop(segment) for segment in gone)
+        if hits:
+            log.error(
+                "spool: %d hits that were answered as recorded are lost: their files were removed from %s "
+                "before Redis had them",
+                hits,
+                self._directory,
+            )
+            self._removed += hits
+
+    def _with_reserve(self, work: Callable[[], T]) -> T:
+        """Does what takes a descriptor: where none is left, one that was kept for this."""
+        while True:
+            try:
+                return work()
+            except OSError as error:
+                if error.errno not in _NO_DESCRIPTOR or not self._reserve:
+                    raise
+                os.close(self._reserve.pop())
+
+    def _fill_reserve(self) -> None:
+        with contextlib.suppress(OSError):
+            while self._is_open and not self._closed and self._home >= 0 and len(self._reserve) < RESERVE:
+                self._reserve.append(os.dup(self._home))
 
     def _cut_back(self) -> None:
         """Where writing failed: away with what was not acknowledged."""
         if self._uncut is not None:
             path = self._directory / self._uncut.name
             if self._good:
-                with open(path, "r+b") as file:
+                with self._with_reserve(lambda: open(path, "r+b")) as file:
                     os.ftruncate(file.fileno(), self._good)
                     _sync(file.fileno())
             else:
                 path.unlink(missing_ok=True)
-                _sync_directory(self._directory)
+                os.fsync(self._home)
             self._uncut = None
 
     def _take(self, writer: str) -> int | None:
         """Its lock, if it was free."""
         path = self._directory / f"{writer}.lock"
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        lock = self._with_reserve(lambda: os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(lock), os.stat(path)):
@@ -377,6 +518,8 @@ def status(directory: Path) -> Status:
     oldest = None
     for segment in _listed(directory):
         with contextlib.suppress(FileNotFoundError), open(directory / segment.name, "rb") as file:
+            if not os.fstat(file.fileno()).st_size:  # opened ahead of need
+                continue
             begun, of_segment = _survey(file, segment)
             segments += 1
             hits += of_segment
@@ -389,7 +532,7 @@ def status(directory: Path) -> Status:
 def trouble(directory: Path) -> str:
     """Why hits could hardly be kept there now, were Redis away; empty: they could. Nothing is written to see.
 
-    Otherwise nobody would know before they are needed: a spool is made by the first hit that goes to it.
+    Otherwise nobody would know before they are needed.
     """
     try:
         there = next(path for path in (directory, *directory.resolve().parents) if path.exists())
@@ -406,7 +549,8 @@ def waiting_since(directory: Path) -> int | None:
     """When the oldest segment was begun, ms; None if the spool is empty. Looks at names and one head."""
     for segment in _listed(directory):
         with contextlib.suppress(FileNotFoundError), open(directory / segment.name, "rb") as file:
-            return _begun(file.read(_HEAD.size), segment)
+            if head := file.read(_HEAD.size):
+                return _begun(head, segment)
     return None
 
 

@@ -204,6 +204,8 @@ def _own_warnings(report: dict[str, Any], recent: list[bytes]) -> list[str]:
         found.append("the spool has set batches aside: see its folder `aside` and the log")
     if report["recorder"]["gaps"]:
         found.append(f"{report['recorder']['gaps']} batches were lost: Redis came back without them")
+    if removed := report["recorder"]["removed"]:
+        found.append(f"{removed} hits were lost: files were removed from the spool before Redis had them")
     return found + _proxy_warning(recent)
 
 

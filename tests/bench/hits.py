@@ -124,5 +124,6 @@ class Writer:
                 self._sequence[shard],
                 str(hit.FORMAT),
                 hit.encode_batch(datas),
+                0,
             )
             pipe.evalsha(self._append, *arguments)

@@ -1,4 +1,4 @@
-"""A small TCP proxy in front of a Redis, which can lose the reply to what it passed on, and go silent."""
+"""A small TCP proxy in front of a Redis: it can lose a reply, go silent, or be far away."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ class Proxy:
         self._open: set[_Pair] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.cuts = 0
+        self.delay = 0.0
+        """Seconds that everything takes, in each direction."""
         self.port = 0
         self._started = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -69,18 +71,32 @@ class Proxy:
     async def _pass(
         self, source: asyncio.StreamReader, target: asyncio.StreamWriter, reply: bool, pair: _Pair
     ) -> None:
-        with contextlib.suppress(OSError):
-            while data := await source.read(1 << 16):
+        on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        arriving = asyncio.create_task(self._arrive(on_the_way, target))
+        try:
+            with contextlib.suppress(OSError):
+                while data := await source.read(1 << 16):
+                    if pair.silent:
+                        await self._for_ever.wait()  # neither data nor an end is passed on
+                    if reply and self._cut:
+                        self._cut = False
+                        self.cuts += 1
+                        return
+                    on_the_way.put_nowait((self._loop.time() + self.delay, data))
                 if pair.silent:
-                    await self._for_ever.wait()  # neither data nor an end is passed on
-                if reply and self._cut:
-                    self._cut = False
-                    self.cuts += 1
-                    return
+                    await self._for_ever.wait()
+        finally:
+            arriving.cancel()
+
+    async def _arrive(
+        self, on_the_way: asyncio.Queue[tuple[float, bytes]], target: asyncio.StreamWriter
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                at, data = await on_the_way.get()
+                await asyncio.sleep(max(0.0, at - self._loop.time()))
                 target.write(data)
                 await target.drain()
-            if pair.silent:
-                await self._for_ever.wait()
 
 
 class _Pair:

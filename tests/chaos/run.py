@@ -20,6 +20,8 @@ SCENARIOS = {
     "hostile-privacy": "tests.chaos.hostile_privacy",
     "clocks": "tests.chaos.clocks",
     "hostile-readers": "tests.chaos.hostile_readers",
+    "far-redis": "tests.chaos.far_redis",
+    "few-descriptors": "tests.chaos.few_descriptors",
 }
 
 

@@ -38,6 +38,43 @@ class Flaky:
         raise ConnectionError(fault)
 
 
+class Network:
+    """A sink that carries out what overlaps in any order, over three connections.
+
+    Each write takes two draws: milliseconds until it is carried out, and its fault. `lost`: the reply is.
+    `late`: the writer is told that it failed, and it is carried out afterwards. `unsent`: it never is.
+    """
+
+    def __init__(self, url: str, draws: list[tuple[int, str]]) -> None:
+        self._streams = [Stream(url, within=60.0) for _ in range(3)]
+        self._draws = iter(draws)
+        self._writes = 0
+        self._late: list[asyncio.Task[list[int]]] = []
+
+    async def append(self, batches: Sequence[Batch]) -> list[int]:
+        delay, fault = next(self._draws, (0, ""))
+        self._writes += 1
+        if fault == "unsent":
+            raise ConnectionError(fault)
+        carried_out = self._carry_out(delay, self._streams[self._writes % 3], batches)
+        if fault == "late":
+            self._late.append(asyncio.create_task(carried_out))
+            raise ConnectionError(fault)
+        seen = await carried_out
+        if fault == "lost":
+            raise ConnectionError(fault)
+        return seen
+
+    async def _carry_out(self, delay: int, stream: Stream, batches: Sequence[Batch]) -> list[int]:
+        await asyncio.sleep(delay / 1000)
+        return await stream.append(batches)
+
+    async def close(self) -> None:
+        await asyncio.gather(*self._late)
+        for stream in self._streams:
+            stream.close()
+
+
 def a_hit(number: int) -> bytes:
     return hit.encode(Hit(number, "c", hit.EMAIL, "GET"))
 
@@ -53,6 +90,7 @@ def test_each_hit_lies_in_one_entry(
 ):
     monkeypatch.setattr(module, "_PAUSES", (0.0,))
     monkeypatch.setattr(module, "GROUP_BYTES", cap * (len(a_hit(1)) + module.OVERHEAD))
+    monkeypatch.setattr(module, "GAP", 0.0)  # so several groups are on their way at once
     monkeypatch.setattr(module, "ANSWER_WITHIN", 60.0)  # however busy the machine is
     with store.connect(valkey_url) as client:
         client.flushall()
@@ -67,10 +105,47 @@ def test_each_hit_lies_in_one_entry(
     assert stored == answers
 
 
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    bursts=st.lists(st.integers(1, 12), min_size=1, max_size=10),
+    draws=st.lists(
+        st.tuples(st.integers(0, 4), st.sampled_from(["", "", "lost", "late", "unsent"])), max_size=16
+    ),
+)
+def test_recorder_groups_overtake_each_other_stores_each_hit_once(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch, bursts: list[int], draws: list[tuple[int, str]]
+):
+    monkeypatch.setattr(module, "_PAUSES", (0.0,))
+    monkeypatch.setattr(module, "GAP", 0.0)
+    monkeypatch.setattr(module, "ANSWER_WITHIN", 60.0)
+    with store.connect(valkey_url) as client:
+        client.flushall()
+
+        async def story() -> Counter[int]:
+            network = Network(valkey_url, draws)
+            answers = await _record_with(network, bursts)
+            await network.close()
+            return answers
+
+        answers = asyncio.run(story())
+        stored: Counter[int] = Counter()
+        for shard in range(SHARDS):
+            for _, fields in client.xrange(keys.hits(shard)):
+                stored.update(one.time for one in hit.decode_batch(fields[b"1"])[0])
+    assert answers == Counter(dict.fromkeys(range(sum(bursts)), 1))
+    assert stored == answers
+
+
 async def _record(url: str, bursts: list[int], faults: list[str]) -> Counter[int]:
     """How often each hit was answered that it is stored."""
     stream = Stream(url)
-    made = Recorder(Flaky(stream, faults), SHARDS, 1 << 20)
+    answers = await _record_with(Flaky(stream, faults), bursts)
+    stream.close()
+    return answers
+
+
+async def _record_with(sink: module.Sink, bursts: list[int]) -> Counter[int]:
+    made = Recorder(sink, SHARDS, 1 << 20)
     made.start()
     answers: Counter[int] = Counter()
     number = 0
@@ -83,7 +158,6 @@ async def _record(url: str, bursts: list[int], faults: list[str]) -> Counter[int
     await made.close()
     assert made.counts["gaps"] == 0
     assert made.pending == 0
-    stream.close()
     return answers
 
 

@@ -59,6 +59,8 @@ def test_each_hit_lies_in_one_entry(
 ):
     monkeypatch.setattr(module, "_PAUSES", (0.001,))
     monkeypatch.setattr(module, "ANSWER_WITHIN", 30.0)
+    monkeypatch.setattr(module, "HOLD", 0.0)
+    monkeypatch.setattr(module, "GAP", 0.0)  # so several groups are on their way at once
     monkeypatch.setattr("pixel_server.collect.drain.PAUSE", 0.002)
     with store.connect(valkey_url) as client, tempfile.TemporaryDirectory() as directory:
         client.flushall()

@@ -58,7 +58,7 @@ def test_append_store_full_stores_nothing(client):
     """Else a full store would be filled further."""
     name = producer.new_id(time.time())
     with full(client), pytest.raises(redis.exceptions.OutOfMemoryError):
-        client.eval(producer.APPEND, 2, keys.hits(0), keys.producers(0), name, 1, 1, "1", b"")
+        client.eval(producer.APPEND, 2, keys.hits(0), keys.producers(0), name, 1, "1", b"", 0)
     assert client.keys("px:{0}:*") == []
 
 

@@ -102,6 +102,7 @@ def test_redis_away(settings, secrets, spool_bytes, status, word):
 
 def test_a_spool_that_could_not_be_used_is_told_while_all_is_well(mail, site, settings, monkeypatch):
     mail()
+    (settings.data / "spool").rename(settings.data / "moved")
     (settings.data / "spool").write_text("no directory")
     found = site.get("/readyz")
     assert (found.status_code, found.json()["status"]) == (200, "degraded")
