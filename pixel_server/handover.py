@@ -2,8 +2,8 @@
 
 Only the process for pixels accepts connections. When a request begins that is for the other process, the
 connection's file descriptor goes there through a socket pair, with the bytes read so far. The connection
-comes back the same way when its next request is for a pixel. So pages, however dear, never occupy the event
-loop that answers pixels, and a proxy may send both over one connection.
+comes back the same way once it is answered. So pages, however dear, never occupy the event loop that answers
+pixels, and a proxy may send both over one connection.
 
 Requests that read go to the process for pages. Requests that write are answered beside the pixels, so that a
 withdrawal or a new campaign holds for pixels at once; signing in is a write to nobody but the browser.
