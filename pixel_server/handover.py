@@ -2,8 +2,8 @@
 
 Only the process for pixels accepts connections. When a request begins that is for the other process, the
 connection's file descriptor goes there through a socket pair, with the bytes read so far. The connection
-comes back the same way when its next request is for a pixel. So pages, however dear, never occupy the event
-loop that answers pixels, and a proxy may send both over one connection.
+comes back the same way once it is answered. So pages, however dear, never occupy the event loop that answers
+pixels, and a proxy may send both over one connection.
 
 Requests that read go to the process for pages. Requests that write are answered beside the pixels, so that a
 withdrawal or a new campaign holds for pixels at once; signing in is a write to nobody but the browser.
@@ -21,8 +21,10 @@ from collections.abc import Callable
 from enum import Enum
 from urllib.parse import unquote_to_bytes
 
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pixel_server.image import GIF
 
 log = logging.getLogger("pixel_server.handover")
 
@@ -35,6 +37,7 @@ _AT_A_TIME = 32
 """Connections taken between two turns of the event loop."""
 _ELSEWHERE = "this is answered by another process of this server; ask again on a new connection"
 _CLOSE = {"Connection": "close"}
+_NO_PIXEL = {"X-Pixel": "failed; reason=elsewhere", "Cache-Control": "no-store"}
 _may_start = re.compile(rb"[A-Z]{0,20}(?: [!-~]*)?").fullmatch
 _start = re.compile(rb"([A-Z]+) (?:https?://[^/?# \r\n]*)?(/[^ ?#\r\n]*)").match
 _PIXELS_TOO = frozenset((b"/healthz", b"/readyz", b"/p.js", b"/o", b"/p"))
@@ -95,7 +98,10 @@ class Misdirected:
         if scope["type"] == "http":
             path = scope.get("raw_path") or scope["path"].encode()
             if not self._is_here(scope["method"].encode(), path, self._prefix):
-                await PlainTextResponse(_ELSEWHERE, 421, _CLOSE)(scope, receive, send)
+                answer: Response = PlainTextResponse(_ELSEWHERE, 421, _CLOSE)
+                if is_pixel(path, self._prefix):  # whatever becomes of it, a pixel is the image
+                    answer = Response(GIF, 421, {**_CLOSE, **_NO_PIXEL}, "image/gif")
+                await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

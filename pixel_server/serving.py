@@ -48,6 +48,8 @@ REFERENCE = PLAIN = "pixel_server.serving:Protocol"
 """Protocols by name: with the fast path for pixels, and without it, when the app answers all."""
 APP, PIXELS, PAGES = (f"pixel_server.app:{name}" for name in ("app", "pixels", "pages_only"))
 """Apps by name: all in one process, pixels only, pages only."""
+GIVE_BACK_SECONDS = 0.02
+"""Seconds from one look to the next whether an answer was read, before its connection goes back."""
 NICE = 10
 """How much the process for pages stands back where processors are scarce."""
 
@@ -120,16 +122,34 @@ class Protocol(HttpToolsProtocol):
             self._begun, self._head = b"", 0
         if side is self.side or self.transport.get_write_buffer_size():
             return data
+        if not self._hand_over(self.channel, data):
+            self._refuse(b"503 Service Unavailable", b"retry-after: 2\r\n")
+        return None
+
+    def _hand_over(self, channel: Channel, data: bytes) -> bool:
         handle = os.dup(self.transport.get_extra_info("socket").fileno())
         try:
-            is_sent = self.channel.send(handle, data)
+            is_sent = channel.send(handle, data)
         finally:
             os.close(handle)
         if is_sent:
             self.transport.abort()  # the connection lives on in the other process
+        return is_sent
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.channel is not None and self.side is Side.PAGES:
+            self.loop.call_soon(self._give_back)
+
+    def _give_back(self) -> None:
+        """Gives an idle connection back, so that a pixel that comes next on it waits for no page."""
+        is_idle = self.cycle.response_complete and self._between and not self._begun and not self._head
+        if self.channel is None or not is_idle or self.transport.is_closing():
+            return
+        if self.transport.get_write_buffer_size():  # the answer is still on its way
+            self.loop.call_later(GIVE_BACK_SECONDS, self._give_back)
         else:
-            self._refuse(b"503 Service Unavailable", b"retry-after: 2\r\n")
-        return None
+            self._hand_over(self.channel, b"")
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._patience is not None:

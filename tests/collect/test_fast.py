@@ -42,6 +42,9 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         pass
 
+    def get_write_buffer_size(self) -> int:
+        return len(self.written)
+
 
 class Recorder:
     """Keeps who waits; stores when a test says so."""
