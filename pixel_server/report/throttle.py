@@ -11,17 +11,18 @@ KNOWN = 100_000
 """Recipients counted in a minute, some 8 MB; further ones must wait for the next minute."""
 
 _TAKE = """
--- KEYS: actions of this minute. ARGV: mark, recipients counted at most.
--- Returns how many actions of this recipient there are, with this one; 0 if there are too many recipients.
-local n = redis.call('HGET', KEYS[1], ARGV[1])
-if not n and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
-n = redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
-if n == 1 then redis.call('EXPIRE', KEYS[1], 120) end
-return n
+-- KEYS: actions of this minute. ARGV: mark, actions at most, recipients counted at most.
+-- Returns 1 if the action is within bounds, and counts it, else 0; then nothing is written.
+local n = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0')
+if n >= tonumber(ARGV[2]) then return 0 end
+if n == 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
+redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
+if n == 0 then redis.call('EXPIRE', KEYS[1], 120) end
+return 1
 """
 
 
 async def wait(store: AsyncRedis, mark: bytes, now: float) -> int:
     """Counts an action. Returns 0 if it may be done, else the seconds until the next may."""
-    n = int(await store.eval(_TAKE, 1, keys.acts(int(now // 60)), mark, KNOWN))
-    return 0 if 0 < n <= MOST else 60 - int(now) % 60
+    is_within = await store.eval(_TAKE, 1, keys.acts(int(now // 60)), mark, MOST, KNOWN)
+    return 0 if is_within else 60 - int(now) % 60
