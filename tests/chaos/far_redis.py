@@ -34,7 +34,7 @@ FLOW = 8.0
 """Seconds of hits at each round trip."""
 LOST_REPLIES = 5
 STANDSTILL = 30.0
-"""Seconds. RQ takes 20 round trips and more to begin a job: the farther Redis is, the older are the figures."""
+"""Seconds. RQ takes 20 round trips and more to begin a job, so figures are older if Redis is far away."""
 
 
 def run(seed: int, log: bool = False) -> Outcome:
