@@ -3,7 +3,9 @@
 Why each hit is counted exactly once:
 
 1. A stored batch is one stream entry. Its producer numbers it and repeats it unchanged until it is
-   answered, and the append script takes each number once. So each stored hit lies in exactly one entry.
+   answered, and the append script takes each number once. Where several batches are on their way, it takes
+   each but the first only behind the one before it (`producer`): none is overtaken, and then taken for a
+   repeat. So each stored hit lies in exactly one entry.
 2. A roll-up reads the turn (n, id) first, or knows it from its own commit just before; then entries after
    id, then everything else it goes by: the campaigns, the recipients, the packed counts. It commits counters,
    id and trim in one script, which does nothing if n has moved. Everyone who writes to the shard's state

@@ -192,9 +192,12 @@ class Spool:
         with self._mutex:
             if self._closed:
                 raise ValueError("the spool is closed")
+            rescues = bool(self._rescued)
             self._put(self._rescued + given)
             if not self._is_here():
                 self._forget()
+                if given and not rescues:
+                    del self._rescued[-len(given) :]
                 self._put(self._rescued + given)
             self._rescued = []
 
@@ -264,12 +267,14 @@ class Spool:
             with contextlib.suppress(OSError):
                 self._cut_back()
             unready = {self._current, None if self._good else self._uncut}
-            for writer in {found[1] for found in _named(self._directory)} - self._locks.keys():
+            named = self._with_reserve(lambda: _named(self._directory))
+            for writer in {found[1] for found in named} - self._locks.keys():
                 if (lock := self._take(writer)) is not None:
                     self._locks[writer] = lock
             found = [
                 segment
-                for segment in _listed(self._directory)  # again: now nobody else removes any of these
+                # Again: now nobody else removes any of these.
+                for segment in self._with_reserve(lambda: _listed(self._directory))
                 if segment.writer in self._locks and segment not in unready and not self._is_left(segment)
             ]
             for writer in self._locks.keys() - {self._writer} - {segment.writer for segment in found}:
@@ -431,11 +436,15 @@ class Spool:
         """Does what takes a descriptor: where none is left, one that was kept for this."""
         while True:
             try:
-                return work()
+                done = work()
             except OSError as error:
                 if error.errno not in _NO_DESCRIPTOR or not self._reserve:
                     raise
                 os.close(self._reserve.pop())
+            else:
+                if len(self._reserve) < RESERVE:
+                    self._fill_reserve()
+                return done
 
     def _fill_reserve(self) -> None:
         with contextlib.suppress(OSError):
@@ -473,7 +482,8 @@ class Spool:
 
     def _let_go(self, writer: str) -> None:
         lock = self._locks.pop(writer)
-        if not any(self._directory.glob(f"{writer}-*.seg")):
+        segments = self._with_reserve(lambda: list(self._directory.glob(f"{writer}-*.seg")))
+        if not segments:
             (self._directory / f"{writer}.lock").unlink(missing_ok=True)
         os.close(lock)
 

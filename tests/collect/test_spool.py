@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
 import os
+import resource
 import shutil
 import stat
 import subprocess
@@ -582,3 +584,91 @@ def test_what_is_not_the_spools_own_is_let_be(home: Path, kept: Path):
     assert drain(after) == [batch(1), batch(2), batch(3)]
     after.close()
     assert sorted(path.name for path in home.iterdir()) == ["notes.txt", "other.lock", "x-00000001.seg"]
+
+
+def test_spool_opened_ahead_without_hits_counts_for_nothing(home: Path):
+    opened = Spool(home, LIMIT)
+    opened.open()
+    assert len(files(home)) == 1
+    assert status(home) == Status(0, 0, 0, None, 0)
+    assert module.waiting_since(home) is None
+    opened.seal()
+    assert opened.segments() == []
+    opened.close()
+    assert list(home.iterdir()) == []
+
+
+def test_spool_opened_ahead_all_descriptors_used_takes_batches(home: Path):
+    """Several segments' worth, and a drain in between."""
+    opened = Spool(home, LIMIT, segment_bytes=400)
+    opened.open()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used: list[int] = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (128, most[1]))
+        with contextlib.suppress(OSError):
+            while True:
+                used.append(os.open(os.devnull, os.O_RDONLY))
+        given = [batch(number) for number in range(1, 8)]
+        for one in given:
+            opened.append([one])
+        opened.seal()
+        assert drain(opened) == given
+        opened.append([batch(8)])
+    finally:
+        for file in used:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
+    opened.close()
+    assert drain(reader(home)) == [batch(8)]
+
+
+def test_spool_directory_removed_keeps_what_is_appended_and_reports_what_is_gone(
+    home: Path, caplog: pytest.LogCaptureFixture
+):
+    opened = Spool(home, LIMIT)
+    opened.open()
+    opened.append([batch(1, hits=3)])
+    opened.seal()
+    opened.append([batch(2)])
+    shutil.rmtree(home)
+    opened.append([batch(3)])
+    assert opened.take_removed() == 3
+    assert "3 hits that were answered as recorded are lost" in caplog.text
+    assert opened.take_removed() == 0
+    opened.seal()
+    assert drain(opened) == [batch(2), batch(3)]  # the segment being written was still open
+    opened.close()
+
+
+@pytest.mark.parametrize("what", ["directory", "segment", "moved"])
+def test_spool_removed_while_nothing_is_appended_is_made_anew(home: Path, what: str):
+    opened = Spool(home, LIMIT)
+    opened.open()
+    opened.append([batch(1)])
+    if what == "directory":
+        shutil.rmtree(home)
+    elif what == "moved":
+        home.rename(home.with_name("moved"))
+    else:
+        files(home)[0].unlink()
+    opened.segments()
+    opened.seal()
+    assert drain(opened) == [batch(1)]
+    assert opened.take_removed() == 0
+    opened.close()
+
+
+def test_spool_removed_and_not_to_be_made_keeps_its_batches_for_later(home: Path):
+    opened = Spool(home, LIMIT)
+    opened.open()
+    opened.append([batch(1)])
+    shutil.rmtree(home)
+    home.write_text("in the way")
+    with pytest.raises(OSError):  # noqa: PT011 - which of them differs by platform
+        opened.append([batch(2)])
+    home.unlink()
+    opened.append([batch(2)])
+    opened.seal()
+    assert drain(opened) == [batch(1), batch(2)]
+    opened.close()
