@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -16,6 +15,7 @@ import redis
 from pixel_server import audit, keys
 from pixel_server.slug import is_slug
 from pixel_server.store import AsyncRedis
+from pixel_server.token_hash import token_hash
 
 SCOPES = ("read", "write", "people")
 """`people`: single recipients and withdrawals; neither of the others contains it."""
@@ -51,7 +51,7 @@ class Unknown(LookupError):
 
 
 def _hash(key: str) -> str:
-    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16, person=b"px-api-key").hexdigest()
+    return token_hash(key, b"px-api-key")
 
 
 async def create(

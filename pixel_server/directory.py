@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import redis
 
-from pixel_server import keys
+from pixel_server import files, keys
 from pixel_server.campaigns import Campaign, Identity, Kind, Unknown, changes, get, page, version
 from pixel_server.consent import Consent, Rule
 from pixel_server.settings import cookie_path
@@ -128,9 +127,7 @@ class Directory:
 
     def save(self, path: Path) -> None:
         """Writes what is known to a file, for a start while Redis is away."""
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_bytes(msgspec.json.encode(_Known(self.kinds, sorted(self.gone), self.rules, self.web)))
-        draft.replace(path)
+        files.write(path, msgspec.json.encode(_Known(self.kinds, sorted(self.gone), self.rules, self.web)))
 
     def restore(self, path: Path) -> None:
         """Takes what `save` wrote, if there is such a file."""

@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import os
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from pixel_server import files
 from pixel_server.links import check_recipient
 
 MAX_ROW = 1 << 20
@@ -193,7 +192,7 @@ def fill(
             out.write(rows.header)
         for row in rows.rows():
             if row.wrong:
-                names = names or stack.enter_context(whole(bad))
+                names = names or stack.enter_context(files.whole(bad))
                 names.write(f"{row.line}: {row.wrong}\n".encode())
                 wrong += 1
             else:
@@ -204,20 +203,6 @@ def fill(
     if not wrong:
         bad.unlink(missing_ok=True)  # of an earlier run
     return Done(good, wrong)
-
-
-@contextlib.contextmanager
-def whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes its name, and the place of one that has it, once it is on the disk. OSError."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with draft.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def delimiter_of(header: str, column: str) -> str:

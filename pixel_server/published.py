@@ -19,6 +19,7 @@ from urllib.error import URLError
 
 import msgspec
 
+from pixel_server import files
 from pixel_server.networks import Family, NetworksError, Range, merge, parse
 
 MOST_BYTES = 64 << 20
@@ -184,22 +185,9 @@ _opener = opener(urllib.request.HTTPSHandler())
 
 def _swap(path: Path, text: str) -> None:
     """Writes a file whole or not at all. NetworksError: not at all; what was there stays."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with draft.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-        parent = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(parent)
-        finally:
-            os.close(parent)
+        files.write(path, text.encode())
     except OSError as error:
         raise NetworksError(f"{path}: {error.strerror}") from None
 

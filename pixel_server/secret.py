@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+from pixel_server import files
+
 FILE = "secrets.json"
 
 
@@ -111,20 +113,9 @@ def _make(data: Path) -> None:
     if os.path.lexists(path):
         return
     made = {"signing": [random.token_urlsafe(32)], "recipient": random.token_urlsafe(32)}
-    draft = data / f".{FILE}.{random.token_hex(8)}"
     try:
         data.mkdir(parents=True, exist_ok=True)
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
-            json.dump(made, file)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)  # fails if another process was first: then its secrets hold
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
+        files.create(path, json.dumps(made).encode(), 0o600)  # if another process was first, its secrets hold
     except OSError as error:
         raise SecretsError(f"cannot write secrets to {data}: {error.strerror}") from None
 

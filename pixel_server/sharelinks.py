@@ -10,7 +10,6 @@ import re
 import secrets
 from contextlib import suppress
 from datetime import UTC, datetime
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -19,6 +18,7 @@ import redis
 from pixel_server import audit, keys
 from pixel_server.campaigns import Unknown as UnknownCampaign
 from pixel_server.store import AsyncRedis
+from pixel_server.token_hash import token_hash
 
 MOST = 100
 """Of one campaign."""
@@ -80,7 +80,7 @@ _USED = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 
 
 
 def _hash(token: str) -> str:
-    return blake2b(token.encode("utf-8", "surrogatepass"), digest_size=16, person=b"px-share").hexdigest()
+    return token_hash(token, b"px-share")
 
 
 async def make(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from hashlib import blake2b
 
 from pixel_server import apikeys, keys
 from pixel_server.store import AsyncRedis, also_full
+from pixel_server.token_hash import token_hash
 
 LIVES = 600
 """Seconds."""
@@ -40,4 +40,4 @@ async def take(store: AsyncRedis, token: str) -> str | None:
 
 
 def _hash(token: str) -> str:
-    return blake2b(token.encode("utf-8", "replace"), digest_size=16, person=b"px-sign-in").hexdigest()
+    return token_hash(token, b"px-sign-in")

@@ -22,7 +22,7 @@ from urllib.request import ProxyHandler, build_opener
 import click
 import redis
 
-from pixel_server import apikeys, classify, keys, serving, sign_in_links, store
+from pixel_server import apikeys, classify, files, keys, serving, sign_in_links, store
 from pixel_server.networks import Networks
 from pixel_server.processes import TICK, Child, Keeper, Stop
 from pixel_server.secret import Secrets
@@ -71,11 +71,8 @@ def left(data: Path) -> Left | None:
 
 def leave(data: Path, leaves: Left) -> None:
     """Whole or not at all. Where nothing can be written, as on a full disk, hits are served all the same."""
-    draft = data / f".{STATE}"
-    try:
-        draft.touch(0o600)  # the address of a Redis may hold a password
-        draft.write_text(json.dumps(asdict(leaves)) + "\n")
-        draft.replace(data / STATE)
+    try:  # 0600, as the address of a Redis may hold a password
+        files.write(data / STATE, json.dumps(asdict(leaves)).encode() + b"\n", 0o600)
     except OSError as error:
         log.error("cannot write %s, so other commands may not find this server: %s", data / STATE, error)
 

@@ -59,7 +59,7 @@ def link(
 
 
 def _link_all(campaign: str, source: Path, column: str, out: Path, as_json: bool) -> None:
-    from pixel_server import merge  # noqa: PLC0415
+    from pixel_server import files, merge  # noqa: PLC0415
 
     link = minter(campaign).link
 
@@ -68,7 +68,7 @@ def _link_all(campaign: str, source: Path, column: str, out: Path, as_json: bool
         return made.url or "", made.html or "", made.privacy_url or ""
 
     bad = out.with_name(f"{out.name}.bad")
-    with rows_of(source, column, NEW_COLUMNS) as (rows, tick), merge.whole(out) as file:
+    with rows_of(source, column, NEW_COLUMNS) as (rows, tick), files.whole(out) as file:
         done = merge.fill(rows, file, bad, make, tick)
     if as_json:
         click.echo(json.dumps(done._asdict()))

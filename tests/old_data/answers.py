@@ -126,8 +126,8 @@ RULES: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ),
     ("fresh as of", re.compile(r'("(?:ordered_)?as_of": )"[^"]*"'), r'\1"<as of>"'),
     (
-        "counter of this process",
-        re.compile(r'("(?:stored|spooled|late|pending_bytes)": )\d+'),
+        "count of these processes",
+        re.compile(r'("(?:stored|spooled|late|pending_bytes|workers)": )\d+'),
         r'\1"<count>"',
     ),
     ("live stamp", re.compile(r'(data-(?:as-of|now|live)=")[^"]*"'), r'\1<stamp>"'),

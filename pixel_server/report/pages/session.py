@@ -14,6 +14,7 @@ from starlette.responses import Response
 from pixel_server import apikeys, keys
 from pixel_server.secret import Secrets
 from pixel_server.store import AsyncRedis, also_full
+from pixel_server.token_hash import token_hash
 
 COOKIE = "px_session"
 FORMAT = 1
@@ -95,7 +96,7 @@ def _tag(body: bytes, secret: bytes) -> bytes:
 
 
 def _hash(cookie: str) -> str:
-    return blake2b(cookie.encode(), digest_size=16, person=b"px-signed-out").hexdigest()
+    return token_hash(cookie, b"px-signed-out")
 
 
 def _text(value: bytes) -> str:

@@ -1,0 +1,68 @@
+"""Files that are written whole or not at all, and are on the disk when they have their name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+
+@contextlib.contextmanager
+def whole(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
+    """Opens a draft, which takes this name, and the place of a file that has it, at the end of the block.
+
+    After an exception in the block, or a crash, the file is as it was before. mode: permissions, less the
+    umask. Raises OSError.
+    """
+    with _draft(path, mode) as (draft, file):
+        yield file
+        _sync(file)
+        draft.replace(path)
+        sync_directory(path.parent)
+
+
+def write(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Writes a file whole or not at all. Raises OSError."""
+    with whole(path, mode) as file:
+        file.write(data)
+
+
+def create(path: Path, data: bytes, mode: int = 0o666) -> bool:
+    """Writes a file that is not there. Returns False, and changes nothing, if it is. Raises OSError."""
+    with _draft(path, mode) as (draft, file):
+        file.write(data)
+        _sync(file)
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+        sync_directory(path.parent)
+        return True
+
+
+def sync_directory(path: Path) -> None:
+    """Puts the names in a directory on the disk. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _draft(path: Path, mode: int) -> Iterator[tuple[Path, IO[bytes]]]:
+    """A file beside this one, with a name of its own, which is removed at the end."""
+    draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield draft, file
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())

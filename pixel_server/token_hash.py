@@ -1,0 +1,10 @@
+"""Hashes stored in place of secrets that clients send: API keys, share links, sign-in links, cookies."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+
+def token_hash(token: str, purpose: bytes) -> str:
+    """Returns 32 hexadecimal digits. A token has another hash for each purpose (up to 16 bytes)."""
+    return blake2b(token.encode("utf-8", "surrogatepass"), digest_size=16, person=purpose).hexdigest()
