@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from redis import RedisError
+from redis import RedisError, ResponseError
 from rq import Queue
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
@@ -30,6 +30,7 @@ from pixel_server.collect.address import ClientAddress
 from pixel_server.collect.bell import Bell
 from pixel_server.collect.door import Door
 from pixel_server.collect.drain import Drain, SpoolSink
+from pixel_server.collect.loss_watch import LossWatch
 from pixel_server.collect.pixel import Pixel
 from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.script import script
@@ -39,14 +40,16 @@ from pixel_server.consent import Consent
 from pixel_server.directory import SAVED, Directory
 from pixel_server.report import api
 from pixel_server.report.calls import CALLS
-from pixel_server.report.health import Health
+from pixel_server.report.health import Health, Known
 from pixel_server.report.kept_now import KeptNow
 from pixel_server.report.pages import pages, static_files
 from pixel_server.report.privacy import Privacy
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import AsyncRedis
+from pixel_server.store_mark import StoreMark
 from pixel_server.withdrawals import Withdrawn
+from pixel_server.withdrawals_file import WithdrawalsFile
 
 log = logging.getLogger("pixel_server.app")
 
@@ -78,11 +81,12 @@ def create_app(
 ) -> Starlette:
     """redis: an asyncio client, closed at the end. queue: where roll-ups are asked for. clock: seconds."""
     consent = Consent(settings)
-    directory = Directory(redis, consent)
-    withdrawn = Withdrawn(redis, secrets)
+    mark, directory, withdrawn = _knowledge(settings, secrets, redis, consent)
     door = Door(settings, secrets, directory, consent, withdrawn, clock)
     bell = Bell(queue)
-    stream, draining = Stream(settings.redis_url), Stream(settings.redis_url, within=1.0)
+    stream = Stream(settings.redis_url, mark=mark.current)
+    draining = Stream(settings.redis_url, within=1.0, mark=mark.current)
+    watch = LossWatch(redis, settings.data, settings.shards, mark, clock)
     spool_directory = settings.data / "spool"
     spool = Spool(spool_directory, settings.spool_bytes, clock=clock)
     recorder = Recorder(
@@ -91,6 +95,7 @@ def create_app(
         settings.pending_bytes,
         spool=SpoolSink(spool) if settings.spool_bytes else None,
         on_stored=bell.ring,
+        acknowledged=watch.note,
         clock=clock,
     )
     drain = Drain(
@@ -102,6 +107,7 @@ def create_app(
         mark=recorder.mark,
         drained=recorder.drained,
         on_stored=bell.ring,
+        acknowledged=watch.note,
         aside_days=settings.keep_dead_letters,
     )
     prefix = urlsplit(settings.base_url or "").path
@@ -113,17 +119,16 @@ def create_app(
         lambda: list(door.recent),
         lambda: trouble(spool_directory),
         clock,
+        known=Known(mark, directory, withdrawn, watch.report),
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         async def begin() -> None:
-            await store.check(redis, settings.redis_url, settings.shards, secrets)
-            await apikeys.use_environment(redis, settings.api_key)
-            if not await apikeys.listed(redis):
-                log.warning("there is no API key yet: make one with `pixel-server key create NAME`")
+            await store.check(redis, settings.redis_url, settings.shards, secrets, mark)
             await directory.load()
             await withdrawn.load()
+            await _begin_keys(redis, settings)
 
         recorder.start()
         running = [
@@ -131,15 +136,17 @@ def create_app(
             drain.run(),
             directory.follow(settings.data / SAVED),
             withdrawn.follow(),
-            dropped.follow(redis, door.dropped),
+            dropped.follow(redis, door.dropped, mark),
+            watch.run(),
         ]
         try:
             await begin()
-        except _AWAY as error:
-            if not settings.spool_bytes:
+        except Exception as error:
+            if _is_unfit(error) or not settings.spool_bytes:
                 raise
             log.error("%s; hits go to the spool, by what is known of campaigns from before", error)
             directory.restore(settings.data / SAVED)
+            withdrawn.restore(settings.data)
             running.append(_begin_later(begin))
         started = tasks.start(running)
         gc.freeze()  # what was made so far stays; the collector need not look at it again
@@ -154,8 +161,8 @@ def create_app(
             spool.close()
             await redis.aclose()
 
-    late = functools.partial(_late, spool_directory)
     kept = KeptNow(settings, functools.partial(_spooled, spool_directory))
+    late = functools.partial(_late, spool_directory)
     calls = api.Api(redis, settings, secrets, directory, consent, withdrawn, kept, late, clock)
     shown = pages.routes(calls, _address_of(settings))
     routes = _routes(prefix, Pixel(door, recorder, prefix.encode()), Privacy(calls), calls, shown, health)
@@ -166,6 +173,21 @@ def create_app(
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _knowledge(
+    settings: Settings, secrets: Secrets, redis: AsyncRedis, consent: Consent
+) -> tuple[StoreMark, Directory, Withdrawn]:
+    """Returns what keeps a web process's knowledge of its store, nothing read yet but the data directory."""
+    mark = StoreMark(settings.data)
+    directory = Directory(redis, consent, mark)
+    directory.recall(settings.data / SAVED)
+    return mark, directory, Withdrawn(redis, secrets, mark, WithdrawalsFile(settings.data))
+
+
+def _is_unfit(error: Exception) -> bool:
+    """Whether a store is not to be used, in contrast to one that is away or cannot be read now."""
+    return isinstance(error, store.StoreError) and not isinstance(error, store.StoreAwayError)
 
 
 def _late(directory: Path) -> int | None:
@@ -211,6 +233,18 @@ def _routes(
     return [*pixels, *others]
 
 
+async def _begin_keys(redis: AsyncRedis, settings: Settings) -> None:
+    """Takes the API key of the environment. A stored key that cannot be read keeps nobody from starting."""
+    try:
+        await apikeys.use_environment(redis, settings.api_key)
+        if not await apikeys.listed(redis):
+            log.warning("there is no API key yet: make one with `pixel-server key create NAME`")
+    except (ResponseError, ValueError, TypeError, LookupError) as error:
+        if isinstance(error, ResponseError) and not str(error).startswith("WRONGTYPE"):
+            raise
+        log.error("the API keys in the store cannot be read: %r", error)
+
+
 async def _begin_later(begin: Callable[[], Awaitable[None]]) -> None:
     """As soon as Redis answers. A store that does not fit ends this process: its log line says why."""
     while True:
@@ -223,6 +257,8 @@ async def _begin_later(begin: Callable[[], Awaitable[None]]) -> None:
             log.critical("%s", error)
             os.kill(os.getpid(), signal.SIGTERM)
             return None
+        except Exception as error:  # whatever the store holds, this process goes on
+            log.error("the store cannot be read, going by what is known: %r", error)
 
 
 def app() -> Starlette:

@@ -34,7 +34,13 @@ async def page(store: AsyncRedis, before: str | None, limit: int) -> tuple[list[
     end = "+" if before is None else f"({before}"
     found = await store.xrevrange(keys.AUDIT, end, "-", limit + 1)
     lines = [
-        {"id": entry.decode(), **{name.decode(): value.decode() for name, value in fields.items()}}
+        {
+            "id": entry.decode(),
+            **{
+                name.decode(errors="replace"): value.decode(errors="replace")
+                for name, value in fields.items()
+            },
+        }
         for entry, fields in found[:limit]
     ]
     return lines, lines[-1]["id"] if len(found) > limit else None

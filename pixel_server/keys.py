@@ -5,7 +5,7 @@ command names keys of two tags. ID is a campaign. The job queue's own keys are `
 a used store with this table. No key is made from anything that a stranger chooses.
 
 key                          type    lives                writer: content                     reader
-px:{all}:store               hash    forever              first start: format, shards, print  every start
+px:{all}:store               hash    forever              first start: format, shards, marks  all
 px:{all}:signers             set     forever              start: prints of signing keys       every start
 px:{all}:campaigns           zset    forever              api: ids, in order                  api
 px:{all}:campaign:ID         hash    until deleted        api, roll-up: record, times of use  api, roll-up
@@ -25,9 +25,10 @@ px:{all}:share:KEY           hash    until revoked        api, pages: hash, reco
 px:{all}:audit               stream  last 10,000          api, cli, retention: who did what   api, cli
 px:{all}:rewrite             hash    forever              erasure, chores: asked, answered    schedule
 px:{all}:sweep               hash    forever              retention: where it goes on         retention
+px:{all}:losses              hash    60 days              web: batches that Redis lost        readyz, cli
 px:{all}:workers             zset    10 s an entry        workers: name and last beat         readyz
 px:{s}:hits                  stream  until counted        recorder: batches                   roll-up
-px:{s}:producers             hash    30 days idle         recorder: last sequence and ms      recorder
+px:{s}:producers             hash    30 days idle         recorder: last sequence, ms; mark   recorder
 px:{s}:turn                  hash    forever              its writers: n, id, newest hit     the same
 px:{s}:total:ID              hash    until deleted        roll-up: sums of all time, last hit stats
 px:{s}:rules:ID              hash    until deleted        roll-up: hits by id of a rule       stats
@@ -70,6 +71,7 @@ DELETING = "px:{all}:deleting"
 CHANGES = "px:{all}:changes"
 API_KEYS = "px:{all}:apikeys"
 WORKERS = "px:{all}:workers"
+LOSSES = "px:{all}:losses"
 AUDIT = "px:{all}:audit"
 REWRITE = "px:{all}:rewrite"
 SWEEP = "px:{all}:sweep"

@@ -16,11 +16,17 @@ import secrets
 IDLE_MS = 30 * 86_400_000
 
 APPEND = """
--- KEYS: stream, producers. ARGV: producer id, sequence number, ms now, name of the field, batch.
+-- KEYS: stream, producers. ARGV: producer id, sequence number, ms now, name of the field, batch; the mark of
+-- the store as the producer knows it, '' or nothing for any. Error NOTOURS: the store has another mark,
+-- so it was emptied or replaced; nothing was appended.
 -- Returns the number last seen from that producer before this (0: none); below 0: the producer is unknown and
 -- older than the floor, see `floor`. Appends only if the number is above the last one.
 local known = redis.call('HGET', KEYS[2], ARGV[1])
 if not known then
+  local mark = ARGV[6] or ''
+  if mark ~= '' and redis.call('HGET', KEYS[2], 'mark') ~= mark then
+    return redis.error_reply('NOTOURS the store was emptied, or is another one')
+  end
   local floor = redis.call('HGET', KEYS[2], 'floor')
   if floor and ARGV[1] < floor then return -1 - tonumber(string.sub(floor, 1, 12), 16) end
 end

@@ -9,7 +9,7 @@ import time
 from pixel_server import campaigns, keys, producer, salts
 from pixel_server.settings import Settings
 from pixel_server.store import Redis, connect_async
-from workers.context import context
+from workers.context import context, is_known
 
 log = logging.getLogger("workers.chores")
 
@@ -17,6 +17,8 @@ log = logging.getLogger("workers.chores")
 def run() -> None:
     """The job."""
     store, settings, _ = context()
+    if not is_known(store):
+        return
     tidy(store, settings, time.time())
     asyncio.run(_finish(settings, time.time()))
 

@@ -13,13 +13,14 @@ import time
 from collections import Counter
 
 import msgspec
+from redis import ResponseError
 
 from pixel_server import audit, campaigns, keys, people, purge, retention, rewrite, traces, turn
 from pixel_server.campaigns import Campaign
 from pixel_server.series import DAY, NewerFormat
 from pixel_server.settings import Settings
 from pixel_server.store import AsyncRedis, connect_async
-from workers.context import context
+from workers.context import context, is_known
 
 log = logging.getLogger("workers.retention")
 
@@ -34,7 +35,9 @@ SLICES = 24
 
 def run() -> None:
     """The job."""
-    _, settings, _ = context()
+    store, settings, _ = context()
+    if not is_known(store):
+        return
     asyncio.run(_run(settings, time.time()))
 
 
@@ -94,7 +97,7 @@ async def sweep(
                 taken.update(await _campaign(store, settings, campaign.id, now))
             except campaigns.Unknown:
                 continue  # deleted meanwhile
-            except NewerFormat as error:
+            except (NewerFormat, campaigns.Unreadable, ResponseError) as error:
                 log.error("retention: campaign %s is left as it is: %s", campaign.id, error)
         else:
             following = after

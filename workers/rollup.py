@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import logging
+import struct
 import sys
 import threading
 import time
@@ -13,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 
+import redis
+
 from pixel_server import campaigns, dimensions, keys, retention, rewrite, salts, turn, withdrawals
 from pixel_server.consent import Consent
 from pixel_server.secret import Secrets
@@ -20,12 +23,14 @@ from pixel_server.series import NewerFormat
 from pixel_server.settings import Settings
 from pixel_server.store import Redis
 from workers import apply, burst, visit, waiting
-from workers.context import context
+from workers.context import context, is_known
 from workers.judge import judge_of
 from workers.tally import days, fold, wanted
 
 log = logging.getLogger("workers.rollup")
 
+_BROKEN = ("WRONGTYPE", "ERR value is not", "ERR hash value is not", "ERR Error running script", "WRONG")
+"""Errors of a key or a field that holds what it should not."""
 TIME = 2.0
 """Seconds a job drains at most: other shards wait for the same worker."""
 
@@ -130,12 +135,29 @@ class Rollup:
         self.read = len(entries)
         return Outcome.COUNTED
 
+    def try_step(self, now: float) -> Outcome:
+        """As `step`. What of the store this version cannot read stops the shard, which says so."""
+        try:
+            return self.step(now)
+        except redis.ResponseError as error:
+            if not str(error).startswith(_BROKEN):
+                raise  # full, read-only or failing over: it passes
+            reason = f"the store holds another type of value than it should: {error}"
+        except (ValueError, TypeError, LookupError, AttributeError, struct.error) as error:
+            log.error("rollup: shard %d: where it failed", self.shard, exc_info=error)
+            reason = f"the store holds what this version cannot read: {type(error).__name__}: {error}"[:300]
+        return self._stop(reason)
+
     def _dead_letters(self) -> int:
         return int(self.store.xlen(keys.dead(self.shard)))
 
     def _stop(self, reason: str) -> Outcome:
         """The shard stands still until this is mended; nothing of it is lost."""
-        if self.store.get(keys.stop(self.shard)) != reason.encode():
+        try:
+            is_new = self.store.get(keys.stop(self.shard)) != reason.encode()
+        except redis.ResponseError:  # it holds another type: it is written anew
+            is_new = True
+        if is_new:
             log.error("rollup: shard %d stands still: %s", self.shard, reason)
         self.store.set(keys.stop(self.shard), reason)
         return Outcome.STOPPED
@@ -149,6 +171,8 @@ def drain(shard: int) -> int:
     computes. If the job of one of them runs elsewhere, one of the two finds the turn moved, and leaves it.
     """
     store, settings, secrets = context()
+    if not is_known(store):
+        return 0
     workers = max(1, int(store.zcount(keys.WORKERS, (now := time.time()) - ALIVE, now + keys.SKEW)))
     return beside(store, settings, secrets, group(shard, settings.shards, workers), time.monotonic() + TIME)
 
@@ -178,7 +202,7 @@ def beside(store: Redis, settings: Settings, secrets: Secrets, shards: Sequence[
 def _drain(rollup: Rollup, deadline: float) -> int:
     started = time.monotonic()
     while time.monotonic() < deadline:
-        outcome = rollup.step(time.time())
+        outcome = rollup.try_step(time.time())
         # MOVED: another roll-up has this shard. It goes on, so this one need not.
         if outcome is not Outcome.COUNTED or not rollup.behind:
             break

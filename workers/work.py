@@ -19,7 +19,8 @@ from pixel_server import jobs, keys
 from pixel_server.rewrite import Rewriter
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from pixel_server.store import Redis, StoreAwayError, check, connect, connect_async
+from pixel_server.store import Redis, StoreAwayError, StoreError, check, connect, connect_async
+from workers.context import mark
 
 log = logging.getLogger("workers.work")
 
@@ -78,6 +79,12 @@ def run_worker(settings: Settings) -> None:
             if not failing:
                 log.error("worker: Redis cannot be worked with: %s", error)
             failing = True
+        except StoreError:
+            raise
+        except Exception as error:  # an odd reply of Redis: RQ is begun anew
+            if not failing:
+                log.error("worker: Redis answers what cannot be read, trying again: %r", error)
+            failing = True
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)  # RQ's own would ask Redis
         time.sleep(AGAIN)
@@ -86,7 +93,7 @@ def run_worker(settings: Settings) -> None:
 async def _check(settings: Settings, secrets: Secrets) -> None:
     store = connect_async(settings.redis_url, timeout=5.0)
     try:
-        await check(store, settings.redis_url, settings.shards, secrets)
+        await check(store, settings.redis_url, settings.shards, secrets, mark())
     finally:
         await store.aclose()
 
@@ -107,8 +114,8 @@ def _beat(settings: Settings) -> None:
             store.zadd(keys.WORKERS, {name: now})
             store.zremrangebyscore(keys.WORKERS, 0, now - 60)
             store.zremrangebyscore(keys.WORKERS, now + keys.SKEW, "+inf")
-        except (redis.RedisError, OSError):
-            pass  # the worker itself says so
+        except Exception:  # noqa: S110 - the worker itself says so
+            pass
         time.sleep(BEAT)
 
 
@@ -145,4 +152,8 @@ class Schedule:
         except (redis.RedisError, OSError) as error:
             if not self._failing:
                 log.error("schedule: Redis does not answer, nothing is counted meanwhile: %s", error)
+            self._failing = True
+        except Exception as error:  # whatever the store holds, the schedule goes on
+            if not self._failing:
+                log.error("schedule: the store holds what this version cannot read: %r", error)
             self._failing = True

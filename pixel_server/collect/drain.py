@@ -41,7 +41,7 @@ class Drain:
     is_away: whether new hits go to the spool now. taken: called whenever the sink has taken some. lost: with
     how many batches are then seen to be missing there.
     mark, drained: what `mark` gave is given to `drained` when all that was in the spool then is in the sink.
-    aside_days: how long what was set aside is kept; None: for ever.
+    acknowledged: as of the recorder. aside_days: how long what was set aside is kept; None: for ever.
     """
 
     def __init__(
@@ -55,8 +55,10 @@ class Drain:
         mark: Callable[[], int] = lambda: 0,
         drained: Callable[[int], None] = lambda mark: None,
         on_stored: Callable[[Iterable[int]], None] = lambda shards: None,
+        acknowledged: Callable[[Sequence[Batch], Sequence[int]], None] = lambda batches, seen: None,
         aside_days: int | None = None,
     ) -> None:
+        self._acknowledged = acknowledged
         self._spool = spool
         self._aside_days = aside_days
         self._sink = sink
@@ -87,6 +89,10 @@ class Drain:
                         type(error).__name__,
                         str(error) or "no answer in time",
                     )
+                failing = True
+            except Exception:  # whatever the store or the disk holds, this process goes on
+                if not failing:
+                    log.exception("drain: the spool waits, and is tried again")
                 failing = True
             await asyncio.sleep(PAUSE)
 
@@ -124,6 +130,7 @@ class Drain:
                     )
                 else:
                     self._lost(report_gap(batch, was))
+            self._acknowledged(run, seen)
             self._on_stored({batch.shard for batch in run})
         await asyncio.to_thread(self._spool.delete, segment)
         return len(batches)

@@ -80,7 +80,10 @@ class _Group:
 
 
 class Recorder:
-    """Stores hits through a sink. `start` after a fork, never before; one event loop."""
+    """Stores hits through a sink. `start` after a fork, never before; one event loop.
+
+    acknowledged: called with batches that Redis has, and what it had of their producers before.
+    """
 
     def __init__(
         self,
@@ -90,8 +93,10 @@ class Recorder:
         *,
         spool: Sink | None = None,
         on_stored: Callable[[Iterable[int]], None] = lambda shards: None,
+        acknowledged: Callable[[Sequence[Batch], Sequence[int]], None] = lambda batches, seen: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._acknowledged = acknowledged
         self._sink = sink
         self._spool = spool
         self._shards = shards
@@ -256,6 +261,7 @@ class Recorder:
             return self._number(group, only=stale)
         for batch, was in zip(batches, seen, strict=True):
             self.lost(report_gap(batch, was))
+        self._acknowledged(batches, seen)
         if self.failing_since is not None:
             self.resume()
             self._renew_next = False  # nothing of this producer is in the spool

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha1
 from typing import Any, cast
 
@@ -27,20 +27,27 @@ _FIELD = str(hit.FORMAT).encode()
 
 
 class Stream:
-    """See `recorder.Sink`. OSError, TimeoutError, hiredis.HiredisError: the connection is then given up."""
+    """See `recorder.Sink`. OSError, TimeoutError, hiredis.HiredisError: the connection is then given up.
 
-    def __init__(self, url: str, within: float = WITHIN) -> None:
+    mark: gives the mark of the store that batches are meant for, b"" for any; see `store_mark`.
+    """
+
+    def __init__(self, url: str, within: float = WITHIN, mark: Callable[[], bytes] = bytes) -> None:
+        self._mark = mark
         self._options: dict[str, Any] = dict(parse_url(url))
         self._within = within
         self._wire: _Wire | None = None
         self._heads: dict[tuple[int, str], bytes] = {}
 
     async def append(self, batches: Sequence[Batch]) -> list[int]:
+        mark = _bulk(self._mark())
         try:
             async with asyncio.timeout(self._within):
                 if self._wire is None or self._wire.closed:
                     self._wire = await self._connect()
-                return await self._wire.send(b"".join(map(self._command, batches)), len(batches))
+                return await self._wire.send(
+                    b"".join([self._command(batch) + mark for batch in batches]), len(batches)
+                )
         except TimeoutError:
             self.close()
             raise TimeoutError(f"no answer within {self._within} s") from None
@@ -60,7 +67,7 @@ class Stream:
                 self._heads.clear()
             names = (keys.hits(batch.shard).encode(), keys.producers(batch.shard).encode())
             words = (b"EVALSHA", _SHA, b"2", *names, batch.producer.encode())
-            head = b"*10\r\n" + b"".join(map(_bulk, words))
+            head = b"*11\r\n" + b"".join(map(_bulk, words))
             self._heads[batch.shard, batch.producer] = head
         now = b"%d" % int(time.time() * 1000)
         return head + b"$%d\r\n%d\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server import audit, retention, withdrawals
-from pixel_server.campaigns import Unknown, get
+from pixel_server.campaigns import Unknown, Unreadable, get
 from pixel_server.report import form, incoming, opt_out
 from pixel_server.report.api import Api
 from pixel_server.report.privacy_page import State, View, headers, language, render
@@ -58,9 +58,11 @@ class Privacy:
         if not recipient:
             return self._page(request, State.ANONYMOUS, token, mode, keep)
         try:
+            if self.api.directory.mark.trouble:
+                return self._page(request, State.AWAY, token, mode, keep)
             await self._change(recipient, wish)
             found = await withdrawals.of(self.api.store, self.api.secrets, recipient)
-            with suppress(Unknown):
+            with suppress(Unknown, Unreadable):
                 keep = retention.keep(self.api.settings, await get(self.api.store, campaign))
         except (redis.RedisError, OSError, NewerFormat) as error:
             # One that hangs may do it yet, once it goes on.

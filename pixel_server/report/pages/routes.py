@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pixel_server.report import form, incoming
-from pixel_server.report.api import FORESEEN, Api, Handler, problem_of
+from pixel_server.report.api import FORESEEN, Api, Handler, problem_of, refuse_emptied
 from pixel_server.report.pages import render, session
 from pixel_server.report.problems import Problem
 
@@ -56,6 +56,7 @@ def _endpoint(api: Api, pages: dict[str, Page]) -> Callable[[Request], Awaitable
         page = pages["GET" if request.method == "HEAD" else request.method]
         is_json = page.path.endswith(".json")
         try:
+            refuse_emptied(api)
             if page.scope is not None:
                 await _admit(api, request, page, page.scope)
             return await page.handler(api, request)
