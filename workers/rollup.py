@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import logging
+import re
 import struct
 import sys
 import threading
@@ -29,8 +30,11 @@ from workers.tally import days, fold, wanted
 
 log = logging.getLogger("workers.rollup")
 
-_BROKEN = ("WRONGTYPE", "ERR value is not", "ERR hash value is not", "ERR Error running script", "WRONG")
-"""Errors of a key or a field that holds what it should not."""
+_PASSES = re.compile(
+    r"\b(OOM|READONLY|MISCONF|NOREPLICAS|LOADING|BUSY|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|MOVED|ASK|NOSCRIPT"
+    r"|NOAUTH|NOPERM|UNBLOCKED|EXECABORT)\b"
+)
+"""Words of errors of Redis that say nothing of what a key holds, and pass or are mended elsewhere."""
 TIME = 2.0
 """Seconds a job drains at most: other shards wait for the same worker."""
 
@@ -140,9 +144,9 @@ class Rollup:
         try:
             return self.step(now)
         except redis.ResponseError as error:
-            if not str(error).startswith(_BROKEN):
-                raise  # full, read-only or failing over: it passes
-            reason = f"the store holds another type of value than it should: {error}"
+            if _PASSES.search(str(error)):
+                raise
+            reason = f"the store holds what it should not: {error}"[:300]
         except (ValueError, TypeError, LookupError, AttributeError, struct.error) as error:
             log.error("rollup: shard %d: where it failed", self.shard, exc_info=error)
             reason = f"the store holds what this version cannot read: {type(error).__name__}: {error}"[:300]

@@ -15,6 +15,9 @@ import time
 
 SCENARIOS = {
     "kills": "tests.chaos.story",
+    "emptied-redis": "tests.chaos.emptied_redis",
+    "promoted-replica": "tests.chaos.promoted_replica",
+    "newer-record": "tests.chaos.newer_record",
 }
 
 
