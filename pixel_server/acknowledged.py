@@ -28,8 +28,10 @@ FOLDER = "acknowledged"
 TURNS = "turns.json"
 """The file, in that folder, of the turns of the shards: they never fall."""
 PLACES = 65_536
-"""Records of a file, over all shards: 1.5 MB at most."""
+"""Records of a file, over all shards: 1 MB at most."""
 MOST_FILES = 32
+MOST_LAST = 4096
+"""Pairs of a producer and a shard that are compared with the store; of more, those of new producers."""
 DAYS = 29
 """Days after its last change until a file is removed. Redis forgets an idle producer after 30."""
 
@@ -79,6 +81,9 @@ class Acknowledged:
         for one in stored:
             key = one.producer, one.shard
             self.last[key] = max(self.last.get(key, 0), one.sequence)
+        if len(self.last) > MOST_LAST:
+            for key in sorted(self.last)[: len(self.last) - MOST_LAST]:
+                del self.last[key]
         for one in stored:
             body = struct.pack(">QI", one.sequence, one.hits)
             record = body + zlib.crc32(body).to_bytes(4, "big")
@@ -171,6 +176,7 @@ class Acknowledged:
                 os.close(self._open.pop(oldest))
                 self._unsynced.discard(oldest)
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._tidy()
             file = os.open(self._folder / f"{producer}.ack", os.O_RDWR | os.O_CREAT, 0o600)
             os.pwrite(file, _HEAD.pack(_MAGIC, FORMAT, self._shards, self._ring), 0)
             self._open[producer] = file

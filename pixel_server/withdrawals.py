@@ -344,6 +344,8 @@ class Withdrawn:
 
         Raises StoreEmptiedError, and changes nothing, if the store is not the known one.
         """
+        if self._file is not None:
+            await asyncio.to_thread(self._file.lead)
         last = await self._store.xrevrange(keys.WITHDRAWALS, "+", "-", 1)
         seen = last[0][0].decode() if last else "0-0"
         whole = copy(self)

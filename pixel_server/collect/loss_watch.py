@@ -22,6 +22,8 @@ FLUSH = 0.1
 """Seconds between two writes of what was acknowledged."""
 OTHERS = 30
 """Looks after which what other processes had acknowledged is compared again."""
+MOST_NOTED = 100_000
+"""Batches taken down at most while the disk hangs; of more nothing is noted."""
 LOOK = 1.0
 """Seconds between two comparisons with the store, and until what was written is synced."""
 
@@ -55,7 +57,7 @@ class LossWatch:
     def note(self, batches: Sequence[Batch], seen: Sequence[int]) -> None:
         """Takes down that Redis has these batches. seen: what `producer.APPEND` returned for each."""
         for batch, was in zip(batches, seen, strict=True):
-            if was >= 0:
+            if was >= 0 and len(self._noted) < MOST_NOTED:
                 self._noted.append(Stored(batch.producer, batch.shard, batch.sequence, hits(batch.data)))
                 if batch.sequence - 1 > was:
                     self._gaps.append((batch, was))
