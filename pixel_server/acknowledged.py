@@ -17,9 +17,10 @@ import json
 import os
 import re
 import struct
-import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 from pixel_server.store_mark import write_whole
 
@@ -38,6 +39,7 @@ DAYS = 29
 _HEAD = struct.Struct(">8sIII")
 _MAGIC = b"PXACKED\n"
 _RECORD = struct.Struct(">QII")
+_BODY = struct.Struct(">QI")
 _name = re.compile(r"([0-9a-f]{28})\.ack").fullmatch
 
 
@@ -76,19 +78,30 @@ class Acknowledged:
         self._turns: list[int] = []
         self.last: dict[tuple[str, int], int] = {}
 
-    def note(self, stored: list[Stored]) -> None:
-        """Writes these records, unsynced."""
-        for one in stored:
-            key = one.producer, one.shard
-            self.last[key] = max(self.last.get(key, 0), one.sequence)
+    def note(self, stored: Sequence[tuple[str, int, int, int]]) -> None:
+        """Writes a record of each (see Stored), unsynced: neighbours of a ring in one write."""
+        rings: dict[tuple[str, int], list[tuple[int, int]]] = {}
+        for producer, shard, sequence, hits in stored:
+            rings.setdefault((producer, shard), []).append((sequence, hits))
+        for key, batches in rings.items():
+            self.last[key] = max(self.last.get(key, 0), batches[-1][0])
         if len(self.last) > MOST_LAST:
             for key in sorted(self.last)[: len(self.last) - MOST_LAST]:
                 del self.last[key]
-        for one in stored:
-            body = struct.pack(">QI", one.sequence, one.hits)
-            record = body + zlib.crc32(body).to_bytes(4, "big")
-            os.pwrite(self._file(one.producer), record, self._place(one.shard, one.sequence))
-            self._unsynced.add(one.producer)
+        for (producer, shard), batches in rings.items():
+            file = self._file(producer)
+            self._unsynced.add(producer)
+            first, records = 0, bytearray()
+            for sequence, hits in batches:
+                if records and (
+                    sequence != first + len(records) // _RECORD.size or not sequence % self._ring
+                ):
+                    os.pwrite(file, records, self._place(shard, first))
+                    records.clear()
+                first = first if records else sequence
+                body = _BODY.pack(sequence, hits)
+                records += body + crc32(body).to_bytes(4, "big")
+            os.pwrite(file, records, self._place(shard, first))
 
     def sync(self, turns: list[int]) -> None:
         """Syncs what was written, and keeps the turns of the shards, if there are any new ones."""
@@ -187,4 +200,4 @@ def _record(content: bytes) -> tuple[int, int] | None:
     if len(content) < _RECORD.size:
         return None
     sequence, hits, check = _RECORD.unpack(content)
-    return (sequence, hits) if check == zlib.crc32(content[:12]) and sequence else None
+    return (sequence, hits) if check == crc32(content[:12]) and sequence else None

@@ -72,7 +72,8 @@ def test_store_emptied_under_live_web_keeps_who_said_no_and_spools(settings, sec
         kept = {key: client.dump(key) for key in client.scan_iter("px:*")}
         client.flushall()
         assert ask(web, secrets, "mail", "ada") == "recorded"
-        until(lambda: "was emptied" in warnings(web))
+        until(lambda: not web.get("/readyz").json()["store"]["is_known"])
+        assert "was emptied" in warnings(web)
         for _ in range(3):
             assert_refused(web, secrets)
             assert ask(web, secrets, "mail", "ada") == "recorded"

@@ -11,7 +11,7 @@ from pathlib import Path
 import redis
 
 from pixel_server import keys, losses
-from pixel_server.acknowledged import Acknowledged, Missing, Stored
+from pixel_server.acknowledged import Acknowledged, Missing
 from pixel_server.collect.recorder import Batch
 from pixel_server.store import AsyncRedis
 from pixel_server.store_mark import StoreMark
@@ -44,7 +44,7 @@ class LossWatch:
         self._mark = mark
         self._clock = clock
         self._files = Acknowledged(data, shards)
-        self._noted: list[Stored] = []
+        self._noted: list[tuple[str, int, int, int]] = []
         self._gaps: list[tuple[Batch, int]] = []
         self._before: dict[tuple[str, int], int] | None = None
         self._unsaved: losses.Held = {}
@@ -56,9 +56,10 @@ class LossWatch:
 
     def note(self, batches: Sequence[Batch], seen: Sequence[int]) -> None:
         """Takes down that Redis has these batches. seen: what `producer.APPEND` returned for each."""
+        noted = self._noted
         for batch, was in zip(batches, seen, strict=True):
-            if was >= 0 and len(self._noted) < MOST_NOTED:
-                self._noted.append(Stored(batch.producer, batch.shard, batch.sequence, hits(batch.data)))
+            if was >= 0 and len(noted) < MOST_NOTED:
+                noted.append((batch.producer, batch.shard, batch.sequence, hits(batch.data)))
                 if batch.sequence - 1 > was:
                     self._gaps.append((batch, was))
 
