@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Iterable
@@ -16,6 +17,8 @@ from pixel_server import audit, keys
 from pixel_server.slug import is_slug
 from pixel_server.store import AsyncRedis
 from pixel_server.token_hash import token_hash
+
+log = logging.getLogger("pixel_server.apikeys")
 
 SCOPES = ("read", "write", "people")
 """`people`: single recipients and withdrawals; neither of the others contains it."""
@@ -91,6 +94,8 @@ async def find(store: AsyncRedis, key: str) -> ApiKey | None:
     if kept.get(b"hash") != digest.encode():
         return None
     record = _record(digest[:12], kept)
+    if record is None:
+        return None
     await _note_use(store, record)
     return record
 
@@ -101,6 +106,8 @@ async def get(store: AsyncRedis, key: str) -> ApiKey | None:
     if not kept:
         return None
     record = _record(key, kept)
+    if record is None:
+        return None
     await _note_use(store, record)
     return record
 
@@ -117,12 +124,13 @@ _USED = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 
 
 async def listed(store: AsyncRedis) -> list[ApiKey]:
     """All of them, oldest first."""
-    ids = sorted(member.decode() for member in await store.smembers(keys.API_KEYS))
+    ids = sorted(member.decode(errors="replace") for member in await store.smembers(keys.API_KEYS))
     pipe = store.pipeline(transaction=False)
     for key in ids:
         pipe.hgetall(keys.api_key(key))
-    found = await pipe.execute()
-    records = [_record(key, kept) for key, kept in zip(ids, found, strict=True) if kept]
+    found = await pipe.execute(raise_on_error=False)
+    read = [_record(key, kept) for key, kept in zip(ids, found, strict=True) if kept]
+    records = [record for record in read if record is not None]
     return sorted(records, key=lambda record: (record.created, record.id))
 
 
@@ -151,15 +159,27 @@ async def use_environment(store: AsyncRedis, key: str | None) -> None:
         await create(store, ENVIRONMENT, list(SCOPES), key, who=ENVIRONMENT)
 
 
-def _record(key: str, kept: dict[bytes, bytes]) -> ApiKey:
-    used = kept.get(b"last_used")
-    return ApiKey(
-        id=key,
-        name=kept[b"name"].decode(),
-        scopes=kept[b"scopes"].decode().split(),
-        created=int(kept[b"created"]),
-        last_used=int(used) if used else None,
-    )
+def _record(key: str, kept: Any) -> ApiKey | None:
+    """Returns None for a key whose record cannot be read, as one of a newer version: it opens nothing."""
+    try:
+        used = kept.get(b"last_used")
+        return ApiKey(
+            id=key,
+            name=kept[b"name"].decode(),
+            scopes=kept[b"scopes"].decode().split(),
+            created=_shown(kept[b"created"]),
+            last_used=_shown(used) if used else None,
+        )
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        log.error("the API key %s cannot be read and is left as it is: %s", key, type(error).__name__)
+        return None
+
+
+def _shown(value: bytes) -> int:
+    """Returns a time in seconds that a date can show. Raises ValueError for another."""
+    if not 0 <= (at := int(value)) < 253_402_300_800:
+        raise ValueError("a time out of range")
+    return at
 
 
 def to_json(record: ApiKey) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from redis import RedisError
+from redis import RedisError, ResponseError
 from rq import Queue
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Mount, Route
 
-from pixel_server import apikeys, handover, jobs, store, tasks
+from pixel_server import apikeys, handover, jobs, losses, store, tasks
 from pixel_server import clock as clocks
 from pixel_server.clock import Clock
 from pixel_server.collect import dropped
@@ -31,6 +31,7 @@ from pixel_server.collect.address import ClientAddress
 from pixel_server.collect.bell import Bell
 from pixel_server.collect.door import Door
 from pixel_server.collect.drain import Drain, SpoolSink
+from pixel_server.collect.loss_watch import LossWatch
 from pixel_server.collect.pixel import Pixel
 from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.roomy import RoomySink
@@ -43,7 +44,7 @@ from pixel_server.handover import Side
 from pixel_server.report import api
 from pixel_server.report.brake import Brake
 from pixel_server.report.calls import CALLS
-from pixel_server.report.health import Health, NotRecording
+from pixel_server.report.health import Health, Known, NotRecording
 from pixel_server.report.kept_now import KeptNow
 from pixel_server.report.pages import busy, pages, static_files
 from pixel_server.report.privacy import Privacy
@@ -52,7 +53,9 @@ from pixel_server.room import Watch
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import AsyncRedis
+from pixel_server.store_mark import StoreMark
 from pixel_server.withdrawals import Withdrawn
+from pixel_server.withdrawals_file import WithdrawalsFile
 
 log = logging.getLogger("pixel_server.app")
 
@@ -91,12 +94,13 @@ def create_app(
     of_redis = Clock()
     clock = clock or of_redis
     consent = Consent(settings)
-    directory = Directory(redis, consent)
-    withdrawn = Withdrawn(redis, secrets)
+    mark, directory, withdrawn = _knowledge(settings, secrets, redis, consent)
     door = Door(settings, secrets, directory, consent, withdrawn, clock)
     bell = Bell(queue, clock)
-    stream, draining = Stream(settings.redis_url), Stream(settings.redis_url, within=1.0, at_most=5.0)
+    stream = Stream(settings.redis_url, mark=mark.current)
+    draining = Stream(settings.redis_url, within=1.0, at_most=5.0, mark=mark.current)
     watch = Watch(redis, settings.memory_reserve)
+    loss_watch = LossWatch(redis, settings.data, settings.shards, mark, clock)
     spool_directory = settings.data / "spool"
     spool = Spool(spool_directory, settings.spool_bytes, clock=clock)
     recorder = Recorder(
@@ -106,6 +110,7 @@ def create_app(
         spool=SpoolSink(spool) if settings.spool_bytes else None,
         on_stored=bell.ring,
         is_ready=lambda: stream.is_ready,
+        acknowledged=loss_watch.note,
         clock=clock,
     )
     drain = Drain(
@@ -118,6 +123,7 @@ def create_app(
         mark=recorder.mark,
         drained=recorder.drained,
         on_stored=bell.ring,
+        acknowledged=loss_watch.note,
         aside_days=settings.keep_dead_letters,
     )
     prefix = urlsplit(settings.base_url or "").path
@@ -129,16 +135,17 @@ def create_app(
         lambda: list(door.recent),
         lambda: trouble(spool_directory),
         clock,
+        known=Known(mark, directory, withdrawn, loss_watch.report),
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         async def begin() -> None:
-            await store.check(redis, settings.redis_url, settings.shards, secrets)
+            await store.check(redis, settings.redis_url, settings.shards, secrets, mark)
             await of_redis.measure_async(redis)
-            await _look_for_api_keys(redis, settings)
             await directory.load()
             await withdrawn.load()
+            await _begin_keys(redis, settings)
             await stream.settle()
 
         running = [
@@ -148,16 +155,18 @@ def create_app(
             directory.follow(settings.data / SAVED),
             withdrawn.follow(),
             watch.follow(),
-            dropped.follow(redis, door.dropped),
+            dropped.follow(redis, door.dropped, mark),
+            loss_watch.run(),
             clocks.follow(of_redis, redis),
         ]
         try:
             await begin()
-        except _AWAY as error:
-            if not settings.spool_bytes:
+        except Exception as error:
+            if _is_unfit(error) or not settings.spool_bytes:
                 raise
             log.error("%s; hits go to the spool, by what is known of campaigns from before", error)
             directory.restore(settings.data / SAVED)
+            withdrawn.restore(settings.data)
             running.append(_begin_later(begin))
         recorder.start()  # when the time of Redis is known
         started = tasks.start(running)
@@ -185,23 +194,24 @@ def create_pages(
     of_redis = Clock()
     clock = clock or of_redis
     consent = Consent(settings)
-    directory = Directory(redis, consent)
-    withdrawn = Withdrawn(redis, secrets)
+    mark, directory, withdrawn = _knowledge(settings, secrets, redis, consent)
     prefix = urlsplit(settings.base_url or "").path
     spool = settings.data / "spool"
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         async def begin() -> None:
-            await store.check(redis, settings.redis_url, settings.shards, secrets)
+            await store.check(redis, settings.redis_url, settings.shards, secrets, mark)
             await of_redis.measure_async(redis)
-            await apikeys.use_environment(redis, settings.api_key)
             await directory.load()
+            await _begin_keys(redis, settings)
 
         running: list[Coroutine[Any, Any, None]] = [directory.follow(), clocks.follow(of_redis, redis)]
         try:
             await begin()
-        except _AWAY as error:
+        except Exception as error:
+            if _is_unfit(error):
+                raise
             log.error("%s; pages are answered 503 until it does", error)
             directory.restore(settings.data / SAVED)
             running.append(_begin_later(begin))
@@ -214,7 +224,8 @@ def create_pages(
             await redis.aclose()
 
     health = Health(
-        redis, settings, NotRecording(), lambda: status(spool), lambda: [], lambda: trouble(spool), clock
+        *(redis, settings, NotRecording(), lambda: status(spool), lambda: [], lambda: trouble(spool), clock),
+        known=Known(mark, directory, withdrawn, lambda: losses.of_data(settings.data)),
     )
     calls = _calls(settings, secrets, redis, directory, consent, withdrawn, clock)
 
@@ -265,10 +276,19 @@ def _app(
     return app
 
 
-async def _look_for_api_keys(redis: AsyncRedis, settings: Settings) -> None:
-    await apikeys.use_environment(redis, settings.api_key)
-    if not await apikeys.listed(redis):
-        log.warning("there is no API key yet: make one with `pixel-server key create NAME`")
+def _knowledge(
+    settings: Settings, secrets: Secrets, redis: AsyncRedis, consent: Consent
+) -> tuple[StoreMark, Directory, Withdrawn]:
+    """Returns what keeps a web process's knowledge of its store, nothing read yet but the data directory."""
+    mark = StoreMark(settings.data)
+    directory = Directory(redis, consent, mark)
+    directory.recall(settings.data / SAVED)
+    return mark, directory, Withdrawn(redis, secrets, mark, WithdrawalsFile(settings.data))
+
+
+def _is_unfit(error: Exception) -> bool:
+    """Whether a store is not to be used, in contrast to one that is away or cannot be read now."""
+    return isinstance(error, store.StoreError) and not isinstance(error, store.StoreAwayError)
 
 
 def _late(directory: Path) -> int | None:
@@ -317,6 +337,18 @@ def _routes(
     return [*pixels, *others]
 
 
+async def _begin_keys(redis: AsyncRedis, settings: Settings) -> None:
+    """Takes the API key of the environment. A stored key that cannot be read keeps nobody from starting."""
+    try:
+        await apikeys.use_environment(redis, settings.api_key)
+        if not await apikeys.listed(redis):
+            log.warning("there is no API key yet: make one with `pixel-server key create NAME`")
+    except (ResponseError, ValueError, TypeError, LookupError) as error:
+        if isinstance(error, ResponseError) and not str(error).startswith("WRONGTYPE"):
+            raise
+        log.error("the API keys in the store cannot be read: %r", error)
+
+
 async def _begin_later(begin: Callable[[], Awaitable[None]]) -> None:
     """As soon as Redis answers. A store that does not fit ends this process: its log line says why."""
     while True:
@@ -329,6 +361,8 @@ async def _begin_later(begin: Callable[[], Awaitable[None]]) -> None:
             log.critical("%s", error)
             os.kill(os.getpid(), signal.SIGTERM)
             return None
+        except Exception as error:  # whatever the store holds, this process goes on
+            log.error("the store cannot be read, going by what is known: %r", error)
 
 
 def app() -> Starlette:

@@ -43,10 +43,8 @@ async def note(store: AsyncRedis, who: str, what: str, **about: str | int) -> No
 
 async def note_recipient(store: AsyncRedis, what: Action) -> None:
     """Notes what a recipient did on the privacy page. Nothing is noted of who it was."""
-    pipe = store.pipeline()
-    pipe.xadd(keys.ACTIONS, {"who": PAGE, "what": what}, maxlen=MOST, approximate=False)
-    pipe.hincrby(keys.ACTED, what, 1)
-    await pipe.execute()
+    await also_full(store, "XADD", keys.ACTIONS, "MAXLEN", MOST, "*", "who", PAGE, "what", what)
+    await also_full(store, "HINCRBY", keys.ACTED, what, 1)
 
 
 async def recipient_counts(store: AsyncRedis) -> dict[str, int]:
@@ -62,7 +60,13 @@ async def page(
     end = "+" if before is None else f"({before}"
     found = await store.xrevrange(LOGS[name], end, "-", limit + 1)
     lines = [
-        {"id": entry.decode(), **{name.decode(): value.decode() for name, value in fields.items()}}
+        {
+            "id": entry.decode(),
+            **{
+                name.decode(errors="replace"): value.decode(errors="replace")
+                for name, value in fields.items()
+            },
+        }
         for entry, fields in found[:limit]
     ]
     return lines, lines[-1]["id"] if len(found) > limit else None

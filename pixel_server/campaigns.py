@@ -10,16 +10,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from pixel_server import audit, consent, keys, purge, rewrite, turn
-from pixel_server.settings import Settings, Signals
+from pixel_server.settings import Settings, Signals, cookie_path
 from pixel_server.slug import is_slug
 from pixel_server.store import AsyncRedis, Redis
+from pixel_server.tokens import MODES
 
 log = logging.getLogger("pixel_server.campaigns")
 
@@ -118,9 +121,87 @@ class Sealed(ValueError):
     """See SEALED."""
 
 
+class Unreadable(ValueError):
+    """A campaign's record cannot be read: a newer version wrote it, or it is damaged. It is left as it is."""
+
+    def __init__(self, campaign: str, why: str) -> None:
+        super().__init__(f"the record of campaign {campaign!r} cannot be read ({why}), and is left as it is")
+        self.campaign = campaign
+
+
 _encode = msgspec.json.Encoder().encode
-decode = msgspec.json.Decoder(Campaign).decode
-"""Of a record as it is kept."""
+_decode = msgspec.json.Decoder(Campaign).decode
+_LATEST = 253_402_300_799
+"""Seconds since 1970 at the end of the year 9999, after which no date can be shown."""
+
+
+def decode(record: Any, campaign: str) -> Campaign:
+    """Returns the campaign that a stored record holds. Raises Unreadable if this version cannot read it."""
+    try:
+        found = _decode(record)
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+        raise Unreadable(campaign, str(error)[:200] or type(error).__name__) from None
+    if why := _fault(found, campaign):
+        raise Unreadable(campaign, why)
+    return found
+
+
+def _fault(found: Campaign, campaign: str) -> str:
+    """Returns what of a decoded record this version does not know, or ""."""
+    if found.id != campaign:
+        return "it is another campaign's"
+    if found.mode not in MODES:
+        return "unknown mode"
+    if not _is_zone(found.time_zone):
+        return "unknown time zone"
+    times = (found.created, found.sent_at or 0, found.closed_at or 0)
+    if not all(0 <= at <= _LATEST for at in times):
+        return "a time out of range"
+    try:
+        cookie_path(found.base_url)
+    except ValueError:
+        return "a base URL that is not a URL"
+    return ""
+
+
+@lru_cache(1024)
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, LookupError):
+        return False
+    return True
+
+
+def decode_rest(record: Any, campaign: str, kind: Kind) -> Campaign:
+    """Returns what can be read of a record that `decode` cannot read, so that its hits are counted.
+
+    kind: of its hits. Where the time zone is not known, days are those of UTC; where the mode is not
+    known, nothing is kept of recipients (`count`).
+    """
+    try:
+        held = msgspec.json.decode(record)
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+        held = None
+    fields: dict[str, Any] = {"id": campaign, "name": campaign, "kind": kind, "mode": "count"}
+    for name, value in held.items() if isinstance(held, dict) else ():
+        if name in ("id", "name"):
+            continue
+        raw = _encode({**fields, name: value})
+        with suppress(Unreadable):
+            decode(raw, campaign)
+            fields[name] = value
+    return decode(_encode(fields), campaign)
+
+
+_told: set[tuple[str, str]] = set()
+
+
+def tell_unreadable(error: Unreadable) -> None:
+    """Logs an unreadable record, once in the life of this process."""
+    if len(_told) < 10_000 and (error.campaign, str(error)) not in _told:
+        _told.add((error.campaign, str(error)))
+        log.error("%s; its hits are treated as the campaign was last known: update this server", error)
 
 
 _CREATE = """
@@ -164,20 +245,22 @@ return 1
 _SEAL = """#!lua flags=allow-oom
 -- KEYS: campaigns, gone, changes, then each campaign. ARGV: seconds now, then for each campaign its id, the
 -- record it gets if there is none, or '', and when its last link was made, or 0. Marks each as having hits.
--- Returns a record each, or '' for one that is gone or unknown.
+-- Returns a record each, '' for one that is gone or unknown, '{}' where the key holds another type.
 local out = {}
 for i = 4, #KEYS do
   local id, made, linked = ARGV[3 * i - 10], ARGV[3 * i - 9], tonumber(ARGV[3 * i - 8])
-  local record = redis.call('HGET', KEYS[i], 'record')
+  local record = redis.pcall('HGET', KEYS[i], 'record')
+  local broken = type(record) == 'table'
   if not record and made ~= '' and redis.call('SISMEMBER', KEYS[2], id) == 0 then
     record = made
     redis.call('HSET', KEYS[i], 'record', record)
     redis.call('ZADD', KEYS[1], 0, id)
     redis.call('XADD', KEYS[3], 'MAXLEN', '~', 10000, '*', 'id', id)
   end
-  if record then
+  if broken then record = '{}'
+  elseif record then
     redis.call('HSETNX', KEYS[i], 'sealed', ARGV[1])
-    if linked > tonumber(redis.call('HGET', KEYS[i], 'linked') or '0') then
+    if linked > (tonumber(redis.call('HGET', KEYS[i], 'linked')) or 0) then
       redis.call('HSET', KEYS[i], 'linked', linked)
     end
   end
@@ -189,9 +272,12 @@ return out
 
 _PAGE = """
 -- KEYS: campaigns. ARGV: what the names of campaigns begin with, where to begin, how many.
--- Returns ids, and a record each, or nothing for one that was just deleted.
+-- Returns ids, and a record each: nothing for one that was just deleted, '{}' for a key of another type.
 local ids, records = redis.call('ZRANGEBYLEX', KEYS[1], ARGV[2], '+', 'LIMIT', 0, ARGV[3]), {}
-for i, id in ipairs(ids) do records[i] = redis.call('HGET', ARGV[1] .. id, 'record') end
+for i, id in ipairs(ids) do
+  local record = redis.pcall('HGET', ARGV[1] .. id, 'record')
+  records[i] = type(record) == 'table' and '{}' or record
+end
 return {ids, records}
 """
 
@@ -204,19 +290,24 @@ async def create(store: AsyncRedis, campaign: Campaign) -> None:
 
 
 async def get(store: AsyncRedis, campaign: str) -> Campaign:
-    """Unknown: there is none."""
+    """Unknown: there is none. Unreadable: its record cannot be read."""
     record = await store.hget(keys.campaign(campaign), "record") if is_slug(campaign) else None
     if record is None:
         raise Unknown(campaign)
-    return decode(record)
+    return decode(record, campaign)
 
 
-async def page(store: AsyncRedis, after: str | None, limit: int) -> tuple[list[Campaign], str | None]:
-    """(campaigns in order of their ids, the cursor of the next page or None)."""
+async def page(
+    store: AsyncRedis, after: str | None, limit: int, broken: list[str] | None = None
+) -> tuple[list[Campaign], str | None]:
+    """(campaigns in order of their ids, the cursor of the next page or None).
+
+    Leaves out those whose record cannot be read; adds their ids to `broken`.
+    """
     pipe = store.pipeline(transaction=False)
     ask_page(pipe, after, limit)
     (answer,) = await pipe.execute()
-    return take_page(answer, limit)
+    return take_page(answer, limit, broken)
 
 
 def ask_page(pipe: Any, after: str | None, limit: int) -> None:
@@ -225,11 +316,20 @@ def ask_page(pipe: Any, after: str | None, limit: int) -> None:
     pipe.eval(_PAGE, 1, keys.CAMPAIGNS, keys.campaign(""), start, limit + 1)
 
 
-def take_page(answer: Any, limit: int) -> tuple[list[Campaign], str | None]:
+def take_page(answer: Any, limit: int, broken: list[str] | None = None) -> tuple[list[Campaign], str | None]:
     """As `page`."""
     ids, records = answer
     following = ids[limit - 1].decode() if len(ids) > limit else None
-    return [decode(record) for record in records[:limit] if record is not None], following
+    found = []
+    for name, record in zip((name.decode() for name in ids[:limit]), records, strict=False):
+        try:
+            if record is not None:
+                found.append(decode(record, name))
+        except Unreadable as error:
+            tell_unreadable(error)
+            if broken is not None:
+                broken.append(name)
+    return found, following
 
 
 def ask(pipe: Any, campaign: str) -> None:
@@ -237,9 +337,13 @@ def ask(pipe: Any, campaign: str) -> None:
     pipe.hget(keys.campaign(campaign), "record")
 
 
-def take(record: bytes | None) -> Campaign | None:
-    """None: there is none."""
-    return None if record is None else decode(record)
+def take(record: bytes | None, campaign: str) -> Campaign | None:
+    """Returns None if there is no such campaign, or its record cannot be read."""
+    try:
+        return None if record is None else decode(record, campaign)
+    except Unreadable as error:
+        tell_unreadable(error)
+        return None
 
 
 async def version(store: AsyncRedis) -> bytes:
@@ -251,22 +355,36 @@ async def version(store: AsyncRedis) -> bytes:
 async def changes(store: AsyncRedis, since: bytes) -> tuple[set[str], bytes] | None:
     """(the campaigns made, changed or deleted since this version, the version now). None: there are too many,
     or it cannot be told any more."""
-    entries = await store.xrange(keys.CHANGES, since or "-", "+", MOST_CHANGES)
+    pipe = store.pipeline(transaction=False)
+    ask_changes(pipe, since)
+    (entries,) = await pipe.execute()
+    return take_changes(entries, since)
+
+
+def ask_changes(pipe: Any, since: bytes) -> None:
+    """Queues the reading of what has changed since this version, for `take_changes`."""
+    pipe.xrange(keys.CHANGES, since or "-", "+", MOST_CHANGES)
+
+
+def take_changes(entries: Any, since: bytes) -> tuple[set[str], bytes] | None:
+    """As `changes`."""
     if len(entries) == MOST_CHANGES or (since and (not entries or entries[0][0] != since)):
         return None
-    changed = {fields[b"id"].decode() for entry, fields in entries if entry != since}
+    if any(b"id" not in fields for _, fields in entries):
+        return None
+    changed = {fields[b"id"].decode(errors="replace") for entry, fields in entries if entry != since}
     return changed, bytes(entries[-1][0]) if entries else since
 
 
 async def every(store: AsyncRedis, kind: Kind) -> list[str]:
-    """The ids of all campaigns of a kind."""
+    """The ids of all campaigns of a kind, in order, and of those whose record cannot be read."""
     found: list[str] = []
     after: str | None = None
     while True:
-        part, after = await page(store, after, 1000)
+        part, after = await page(store, after, 1000, found)
         found += [campaign.id for campaign in part if campaign.kind == kind]
         if after is None:
-            return found
+            return sorted(found)
 
 
 async def change(store: AsyncRedis, campaign: str, fields: dict[str, Any], who: str) -> Campaign:
@@ -322,15 +440,20 @@ async def amend(
         record = await store.hget(keys.campaign(campaign), "record") if is_slug(campaign) else None
         if record is None:
             raise Unknown(campaign)
-        before = decode(record)
+        before = decode(record, campaign)
         after = made(before)
         names = (keys.campaign(campaign), keys.CHANGES)
         rules = (int(_is_before_hits(before, after)), int(_is_before_links(before, after)), int(quiet))
-        done = await store.eval(_CHANGE, 2, *names, record, _encode(after), campaign, *rules)
+        done = await store.eval(_CHANGE, 2, *names, record, _keep_unknown(record, after), campaign, *rules)
         if done == 1:
             return after
         if done == -1:
             raise Sealed(SEALED)
+
+
+def _keep_unknown(record: bytes, after: Campaign) -> bytes:
+    """Returns the new record, with fields of a newer version that the old record holds."""
+    return _encode({**msgspec.json.decode(record), **msgspec.to_builtins(after)})
 
 
 async def note_links(store: AsyncRedis, campaign: str, now: float) -> None:
@@ -352,12 +475,19 @@ return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 
 
 async def uses(store: AsyncRedis, campaign: str) -> tuple[Campaign, Uses]:
-    """A campaign, and when it was used. Unknown: there is none."""
+    """A campaign, and when it was used. Unknown: there is none. Unreadable: its record cannot be read."""
     fields = ["record", "sealed", "linked", "uploaded"]
     record, *times = await store.hmget(keys.campaign(campaign), fields)
     if record is None:
         raise Unknown(campaign)
-    return decode(record), Uses(*(int(at or 0) for at in times))
+    return decode(record, campaign), Uses(*(_time(at, campaign) for at in times))
+
+
+def _time(value: bytes | None, campaign: str) -> int:
+    try:
+        return int(value or 0)
+    except ValueError:
+        raise Unreadable(campaign, "a time that is not a number") from None
 
 
 async def delete(store: AsyncRedis, campaign: str, shards: int) -> None:
@@ -410,7 +540,15 @@ def seal(store: Redis, wanted: dict[str, int | None], now: float, settings: Sett
         arguments += [name, b"" if linked is None else _encode(made), min(linked or 0, int(now))]
     names = [keys.CAMPAIGNS, keys.GONE, keys.CHANGES, *(keys.campaign(name) for name in ids)]
     records = store.eval(_SEAL, len(names), *names, *arguments)
-    return {name: decode(record) for name, record in zip(ids, records, strict=True) if record}
+    found = {}
+    for name, record in zip(ids, records, strict=True):
+        try:
+            if record:
+                found[name] = decode(record, name)
+        except Unreadable as error:
+            tell_unreadable(error)
+            found[name] = decode_rest(record, name, "web" if wanted[name] is None else "email")
+    return found
 
 
 def to_json(campaign: Campaign) -> dict[str, Any]:

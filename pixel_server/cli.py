@@ -24,12 +24,14 @@ from pixel_server.commands import (
     explain,
     key,
     link,
+    losses,
     networks,
     note,
     privacy,
     share,
     sign_in,
     spool,
+    store,
     upload,
 )
 from pixel_server.commands.frame import Failure, Group, as_json, environment, with_store, with_this
@@ -157,6 +159,8 @@ main.add_command(note.note)
 main.add_command(share.share)
 main.add_command(dead_letters.dead_letters)
 main.add_command(spool.spool)
+main.add_command(store.store)
+main.add_command(losses.losses)
 main.add_command(privacy.privacy)
 main.add_command(audit.audit)
 main.add_command(explain.explain)

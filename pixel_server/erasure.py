@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from pixel_server import audit, keys, people, rewrite, shards, traces, turn, withdrawals
 from pixel_server.secret import Secrets
-from pixel_server.store import AsyncRedis
+from pixel_server.store import AsyncRedis, also_full
 
 log = logging.getLogger("pixel_server.erasure")
 
@@ -103,7 +103,7 @@ async def ask(store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float,
     done = await store.zscore(keys.ERASURES, mark)
     due = now if done is None else max(now, done + EVERY)
     # Owed first, so that a process that dies in the middle leaves the rest to `run_owed`.
-    await store.zadd(keys.ERASING, {_masked(secrets, recipient): due}, nx=True)
+    await also_full(store, "ZADD", keys.ERASING, "NX", due, _masked(secrets, recipient))
     await withdrawals.withdraw(store, secrets, [recipient], now, count, erase=True)
     await audit.note_recipient(store, "recipient.erased")
     if due > now or await store.zcard(keys.CAMPAIGNS) > AT_ONCE:
@@ -130,7 +130,7 @@ async def run_owed(store: AsyncRedis, secrets: Secrets, now: float, count: int) 
 async def _settle(store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float, count: int) -> None:
     """Does an erasure that is owed, and notes when it was done."""
     await _remove(store, recipient, count)
-    await store.zadd(keys.ERASURES, {secrets.withdrawal_mark(recipient): now})
+    await also_full(store, "ZADD", keys.ERASURES, now, secrets.withdrawal_mark(recipient))
     await store.zrem(keys.ERASING, _masked(secrets, recipient))
 
 

@@ -5,7 +5,7 @@ command names keys of two tags. ID is a campaign. The job queue's own keys are `
 a used store with this table. No key is made from anything that a stranger chooses.
 
 key                          type    lives                writer: content                     reader
-px:{all}:store               hash    forever              first start: format, shards, print  every start
+px:{all}:store               hash    forever              first start: format, shards, marks  all
 px:{all}:signers             set     forever              start: prints of signing keys       every start
 px:{all}:campaigns           zset    forever              api: ids, in order                  api
 px:{all}:campaign:ID         hash    until deleted        api, roll-up: record, times of use  api, roll-up
@@ -30,10 +30,11 @@ px:{all}:erasing             zset    until done           privacy: masked keys, 
 px:{all}:erasures            zset    1 hour               privacy, chores: marks, when done   privacy
 px:{all}:rewrite             hash    forever              erasure, chores: asked, answered    schedule
 px:{all}:sweep               hash    forever              retention: where it goes on         retention
+px:{all}:losses              hash    60 days              web: batches that Redis lost        readyz, cli
 px:{all}:workers             zset    10 s an entry        workers: name and last beat         readyz
 px:{all}:clocks              hash    a minute             all: processes with a wrong clock   readyz
 px:{s}:hits                  stream  until counted        recorder: batches                   roll-up
-px:{s}:producers             hash    30 days idle         recorder: last sequence and ms      recorder
+px:{s}:producers             hash    30 days idle         recorder: last sequence, ms; mark   recorder
 px:{s}:turn                  hash    forever              its writers: n, id, newest hit     the same
 px:{s}:lead                  string  1.5 s                roll-up: it commits next            other writers
 px:{s}:total:ID              hash    until deleted        roll-up: sums of all time, last hit stats
@@ -78,6 +79,7 @@ CHANGES = "px:{all}:changes"
 API_KEYS = "px:{all}:apikeys"
 WORKERS = "px:{all}:workers"
 CLOCKS = "px:{all}:clocks"
+LOSSES = "px:{all}:losses"
 AUDIT = "px:{all}:audit"
 ACTIONS = "px:{all}:actions"
 ACTED = "px:{all}:acted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from datetime import UTC, datetime
@@ -12,6 +13,8 @@ import msgspec
 from pixel_server import keys
 from pixel_server.campaigns import Unknown as UnknownCampaign
 from pixel_server.store import AsyncRedis
+
+log = logging.getLogger("pixel_server.notes")
 
 MOST = 200
 """Of one campaign."""
@@ -71,8 +74,16 @@ async def remove(store: AsyncRedis, campaign: str, note: str) -> None:
 
 
 def parse(values: list[bytes]) -> list[Note]:
-    """What the hash of a campaign's notes holds, in order of time."""
-    return sorted(map(_decode, values), key=lambda note: (note.at, note.id))
+    """What the hash of a campaign's notes holds, in order of time; leaves out what cannot be read."""
+    found = []
+    for value in values:
+        try:
+            note = _decode(value)
+            datetime.fromtimestamp(note.at, UTC)
+            found.append(note)
+        except (ValueError, TypeError, OverflowError, OSError) as error:
+            log.error("a note cannot be read and is left as it is: %s", type(error).__name__)
+    return sorted(found, key=lambda note: (note.at, note.id))
 
 
 def to_json(note: Note) -> dict[str, Any]:

@@ -30,12 +30,18 @@ CROWDED_IDLE_MS = 7 * 86_400_000
 
 APPEND = """
 -- KEYS: stream, producers. ARGV: producer id, sequence number, name of the field, batch, and `after`: the
--- number that must have been seen, 0 if none must.
+-- number that must have been seen, 0 if none must; the mark of the store as the producer knows it, '' or
+-- nothing for any. Error NOTOURS: the store has another mark, so it was emptied or replaced; nothing was
+-- appended.
 -- Returns the number last seen from that producer before this (0: none); below 0: the producer is unknown and
 -- older than the floor, see `floor`. Appends only if the number is above the last number seen, and that one
 -- is not below `after`.
 local known = redis.call('HGET', KEYS[2], ARGV[1])
 if not known then
+  local mark = ARGV[6] or ''
+  if mark ~= '' and redis.call('HGET', KEYS[2], 'mark') ~= mark then
+    return redis.error_reply('NOTOURS the store was emptied, or is another one')
+  end
   local floor = redis.call('HGET', KEYS[2], 'floor')
   if floor and ARGV[1] < floor then return -1 - tonumber(string.sub(floor, 1, 12), 16) end
 end

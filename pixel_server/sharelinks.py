@@ -6,6 +6,7 @@ of a campaign go with it.
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from contextlib import suppress
@@ -19,6 +20,8 @@ from pixel_server import audit, keys
 from pixel_server.campaigns import Unknown as UnknownCampaign
 from pixel_server.store import AsyncRedis
 from pixel_server.token_hash import token_hash
+
+log = logging.getLogger("pixel_server.sharelinks")
 
 MOST = 100
 """Of one campaign."""
@@ -126,7 +129,7 @@ async def find(store: AsyncRedis, token: str, now: float) -> Share | None:
     if kept.get(b"hash") != digest.encode():
         return None
     share = _share(kept)
-    if is_over(share, now):
+    if share is None or is_over(share, now):
         return None
     hour = int(now) // HOUR * HOUR
     if share.last_used is None or share.last_used < hour:
@@ -144,8 +147,9 @@ async def listed(store: AsyncRedis, campaign: str) -> list[Share]:
     """All of a campaign's, oldest first, those that have expired too."""
     pipe = store.pipeline(transaction=False)
     for share in await store.smembers(keys.shares(campaign)):
-        pipe.hgetall(keys.share(share.decode()))
-    found = [_share(kept) for kept in await pipe.execute() if kept]
+        pipe.hgetall(keys.share(share.decode(errors="replace")))
+    read = [_share(kept) for kept in await pipe.execute(raise_on_error=False) if kept]
+    found = [share for share in read if share is not None]
     return sorted(found, key=lambda share: (share.created, share.id))
 
 
@@ -158,9 +162,18 @@ async def revoke(store: AsyncRedis, campaign: str, share: str, who: str = audit.
         raise Unknown(share)
 
 
-def _share(kept: dict[bytes, bytes]) -> Share:
-    used = kept.get(b"used")
-    return msgspec.structs.replace(_decode(kept[b"record"]), last_used=int(used) if used else None)
+def _share(kept: Any) -> Share | None:
+    """Returns None for a share link whose record cannot be read, as a newer version's: it opens nothing."""
+    try:
+        used = kept.get(b"used")
+        share = msgspec.structs.replace(_decode(kept[b"record"]), last_used=int(used) if used else None)
+        times = (share.created, share.expires_at or 0, share.last_used or 0)
+        if not all(0 <= at < 253_402_300_800 for at in times):
+            raise ValueError("a time out of range")
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        log.error("a share link cannot be read and is left as it is: %s", type(error).__name__)
+        return None
+    return share
 
 
 def url(base_url: str, token: str) -> str:

@@ -7,7 +7,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import redis
@@ -19,6 +19,9 @@ from redis.retry import Retry
 from pixel_server import keys
 from pixel_server.secret import Secrets, SecretsError
 from pixel_server.settings import Settings
+
+if TYPE_CHECKING:
+    from pixel_server.store_mark import StoreMark
 
 log = logging.getLogger("pixel_server.store")
 
@@ -52,6 +55,10 @@ class StoreError(RuntimeError):
 
 class StoreAwayError(StoreError):
     """It does not answer now, or takes no writes."""
+
+
+class StoreEmptiedError(StoreAwayError):
+    """It was emptied, or is another than this server used; see `store_mark`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,19 +164,26 @@ def shown(url: str) -> str:
     return f"{parts.hostname or '127.0.0.1'}:{parts.port or 6379}"
 
 
-async def check(store: AsyncRedis, url: str, shards: int, secrets: Secrets | None) -> None:
+async def check(
+    store: AsyncRedis, url: str, shards: int, secrets: Secrets | None, mark: StoreMark | None = None
+) -> None:
     """Makes a new store ours, and refuses one that does not fit. secrets: None: whose it is, is left open.
 
-    One that is ours already is only read, so a full or read-only one can be looked at. StoreAwayError: it
-    does not answer, or takes no writes now. StoreError: too old, evicts keys, another number of shards, a
-    newer format, or another's secrets.
+    One that is ours already is only read, so a full or read-only one can be looked at. mark: of the store
+    that this process knows; None leaves that open. StoreAwayError: it does not answer, or takes no writes
+    now. StoreEmptiedError: it is not the store of this mark. StoreError: too old, evicts keys, another
+    number of shards, a newer format, or another's secrets.
     """
     try:
         await _fits(store)
         if secrets is not None:
-            await _is_ours(store, shards, secrets)
+            await _is_ours(store, shards, secrets, mark)
+    except StoreEmptiedError as error:
+        raise StoreEmptiedError(f"Redis at {shown(url)}: {error}") from None
     except StoreError as error:
         raise type(error)(f"Redis at {shown(url)} {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreAwayError(f"Redis at {shown(url)} holds what cannot be read ({error!r:.100})") from None
     except redis.AuthenticationError as error:
         raise StoreError(f"Redis at {shown(url)} refuses the password: {error}") from None
     except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError, OSError) as error:
@@ -208,9 +222,11 @@ async def _fits(store: AsyncRedis) -> None:
         raise StoreError(f"evicts keys when full (maxmemory-policy {policy}); set it to noeviction")
 
 
-async def _is_ours(store: AsyncRedis, shards: int, secrets: Secrets) -> None:
+async def _is_ours(store: AsyncRedis, shards: int, secrets: Secrets, mark: StoreMark | None) -> None:
     recipient, signers = secrets.fingerprints()
     kept = await _marks(store)
+    if mark is not None:
+        mark.take([kept.get(name, "").encode() for name in ("mark", "formerly")])
     wanted = {"format": FORMAT, "shards": str(shards), "recipient": recipient}
     if not wanted.keys() <= kept.keys():
         for field, value in wanted.items():
@@ -229,6 +245,15 @@ async def _is_ours(store: AsyncRedis, shards: int, secrets: Secrets) -> None:
         raise StoreError("knows none of these signing keys: keep an old one in PIXEL_SECRET, after the new")
     if not known.issuperset(signers):
         await store.sadd(keys.SIGNERS, *signers)
+    if mark is not None:
+        from pixel_server import store_mark  # noqa: PLC0415 - which knows the errors of this module
+
+        try:
+            held = kept.get("mark", "")
+            mark.learn(await store_mark.begin(store, shards, held, bool(held) and "marked" in kept))
+        except redis.ResponseError as error:  # an old store that is full or read-only is marked later
+            log.warning("the store gets no mark, so it is not noticed if it is emptied: %s", error)
+        mark.checked = True
 
 
 async def _marks(store: AsyncRedis) -> dict[str, str]:

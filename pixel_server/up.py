@@ -27,6 +27,7 @@ from pixel_server.networks import Networks
 from pixel_server.processes import TICK, Child, Keeper, Stop
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings, SettingsError, told
+from pixel_server.store_mark import StoreMark
 from pixel_server.valkey import Valkey
 
 log = logging.getLogger("pixel_server.up")
@@ -99,7 +100,7 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
         if stop.asked:
             return
         secrets = store.secrets_for(replace(settings, data=data), redis_url)
-        new_key, unused = asyncio.run(_prepare(redis_url, settings, secrets))
+        new_key, unused = asyncio.run(_prepare(redis_url, settings, secrets, data))
         recipient, signers = secrets.fingerprints()
         leaves = Left(address, settings.base_url or address, redis_url, [recipient, *signers])
         environ = _environ(leaves, data, own_redis)
@@ -209,11 +210,17 @@ def _address(host: str, port: int) -> str:
     return f"http://{shown}:{port}"
 
 
-async def _prepare(redis_url: str, settings: Settings, secrets: Secrets) -> tuple[str | None, bool]:
+async def _prepare(
+    redis_url: str, settings: Settings, secrets: Secrets, data: Path
+) -> tuple[str | None, bool]:
     """Checks the store. Gives (an API key if there was none, whether there never was a campaign)."""
     client = store.connect_async(redis_url, timeout=5.0)
     try:
-        await store.check(client, redis_url, settings.shards, secrets)
+        try:
+            await store.check(client, redis_url, settings.shards, secrets, StoreMark(data))
+        except store.StoreEmptiedError as error:
+            log.error("%s; starting all the same", error)
+            return None, False
         await apikeys.use_environment(client, settings.api_key)
         unused = not await client.exists(keys.CAMPAIGNS, keys.GONE)
         if await apikeys.listed(client):

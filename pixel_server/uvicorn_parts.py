@@ -38,7 +38,7 @@ PROTOCOL = (
 CYCLE = ("disconnected", "keep_alive", "message_event", "more_body", "response_complete")
 """Attributes of a request that is being answered."""
 FLOW = ("pause_reading", "resume_reading", "read_paused", "write_paused")
-SERVER = ("run", "startup", "shutdown", "on_tick", "started")
+SERVER = ("run", "startup", "shutdown", "on_tick", "started", "config", "lifespan")
 STATE = ("connections", "default_headers", "total_requests")
 
 
@@ -64,7 +64,7 @@ def missing() -> Iterator[str]:
         "HttpToolsProtocol": (_protocol, PROTOCOL),
         "RequestResponseCycle": (lambda: _of_nothing(_HTTPTOOLS, "RequestResponseCycle"), CYCLE),
         "FlowControl": (lambda: _of_nothing("uvicorn.protocols.http.flow_control", "FlowControl"), FLOW),
-        "Server": (lambda: import_module("uvicorn").Server(_config()), SERVER),
+        "Server": (_server, SERVER),
         "ServerState": (lambda: import_module("uvicorn.server").ServerState(), STATE),
     }
     for name, (make, parts) in makers.items():
@@ -97,6 +97,15 @@ def _config() -> Any:
     config = import_module("uvicorn").Config(_app, ws="none", lifespan="off", log_config=None)
     config.load()
     return config
+
+
+def _server() -> Any:
+    """A server that does not run. It gets its `lifespan` only when it runs, so the code that sets it is read."""
+    server = import_module("uvicorn").Server(_config())
+    code = getattr(type(server), "_serve", None) or type(server).serve
+    if "lifespan" in code.__code__.co_names:
+        server.lifespan = None
+    return server
 
 
 def _protocol() -> Any:

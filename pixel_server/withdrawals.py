@@ -18,15 +18,18 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from copy import copy
+from pathlib import Path
 from struct import Struct
 from typing import Any
 
 import redis
 
-from pixel_server import keys, shards, turn
+from pixel_server import keys, shards, turn, withdrawals_file
 from pixel_server.secret import Secrets
 from pixel_server.series import NewerFormat
-from pixel_server.store import AsyncRedis, Redis
+from pixel_server.store import AsyncRedis, Redis, StoreEmptiedError
+from pixel_server.store_mark import StoreMark
+from pixel_server.withdrawals_file import WithdrawalsFile
 
 log = logging.getLogger("pixel_server.withdrawals")
 
@@ -37,9 +40,12 @@ REFRESH = 0.25
 """Seconds between two looks of a web process at what was changed elsewhere."""
 _LOG = 100_000
 """Changes kept; a process that missed more reads all anew."""
+_KNOWN = b"%b " % FORMAT.encode()
 _MOST = 16
 """Periods kept of one recipient."""
 PARTS = 1024
+_MARK = 8
+"""Bytes of a mark."""
 _first = Struct(">I4x").unpack
 _CHUNK = 1000
 
@@ -144,14 +150,22 @@ async def held(store: AsyncRedis, secrets: Secrets, recipients: Iterable[bytes])
     for i in range(0, len(wanted), _CHUNK):
         part = wanted[i : i + _CHUNK]
         values = await store.hmget(keys.WITHDRAWN, [secrets.withdrawal_mark(one) for one in part])
-        found |= {one for one, value in zip(part, values, strict=True) if value and value.endswith(b"-")}
+        found |= {one for one, value in zip(part, values, strict=True) if may_hold(value)}
     return found
 
 
 async def page(store: AsyncRedis, cursor: int, limit: int) -> tuple[list[tuple[bytes, Periods]], int]:
     """About `limit` (mark, periods), and the cursor of the next page, 0 after the last."""
     following, found = await store.hscan(keys.WITHDRAWN, cursor, count=limit)
-    return [(mark, parse(value)) for mark, value in found.items()], int(following)
+    return [(mark, _shown(value)) for mark, value in found.items()], int(following)
+
+
+def _shown(value: bytes) -> Periods:
+    """Returns the periods of a kept value; since 1970 if it cannot be read, for it is taken as withdrawn."""
+    try:
+        return parse(value)
+    except NewerFormat:
+        return [(0, None)]
 
 
 def periods(store: Redis, secrets: Secrets, recipients: Iterable[bytes]) -> dict[bytes, Periods]:
@@ -181,22 +195,43 @@ def parse(value: bytes | None) -> Periods:
     """NewerFormat: a newer version wrote it."""
     if value is None:
         return []
-    form, *parts = value.decode().split()
+    form, *parts = value.decode(errors="replace").split() or [""]
     if form != FORMAT:
-        raise NewerFormat(f"withdrawal of format {form}, this version reads {FORMAT}")
+        raise NewerFormat(f"withdrawal of format {form[:20]!r}, this version reads {FORMAT}")
     ends = (part.partition("-") for part in parts)
-    return [(int(start), int(end) if end else None) for start, _, end in ends]
+    try:
+        return [(int(start), int(end) if end else None) for start, _, end in ends]
+    except ValueError:
+        raise NewerFormat("withdrawal that cannot be read") from None
+
+
+def may_hold(value: Any) -> bool:
+    """Whether a kept value says that the recipient is withdrawn now, or cannot be read: to be safe."""
+    if not isinstance(value, bytes):
+        return value is not None
+    return value.endswith(b"-") or not value.startswith(_KNOWN)
 
 
 class Withdrawn:
     """The marks that hold, in the memory of a web process: 8 bytes each, sorted in PARTS short arrays.
 
     Before them stands a map of 2 MB with a bit for the first 24 bits of each mark: most recipients are not in
-    it, and need no search. Learns of changes within REFRESH seconds; while Redis is away, keeps what it has.
+    it, and need no search. Learns of changes within REFRESH seconds; while Redis is away, or its store is not
+    the known one (`mark`), keeps what it has. file: where they are kept for a start without Redis.
+    unreadable: values that this version cannot read; their recipients are taken as withdrawn.
     """
 
-    def __init__(self, store: AsyncRedis, secrets: Secrets) -> None:
+    def __init__(
+        self,
+        store: AsyncRedis,
+        secrets: Secrets,
+        mark: StoreMark | None = None,
+        file: WithdrawalsFile | None = None,
+    ) -> None:
         self._store = store
+        self._store_mark = mark or StoreMark()
+        self._file = file
+        self.unreadable = 0
         self._mark = secrets.withdrawal_mark
         self._hash = secrets.withdrawal_hash()
         self._seen = "0-0"
@@ -244,51 +279,99 @@ class Withdrawn:
             del part[at]  # its bit stays: another mark may share it
 
     async def load(self) -> None:
-        """Reads all of it, in short steps. What was known holds until then."""
+        """Reads all of it, in short steps. What was known holds until then.
+
+        Raises StoreEmptiedError, and changes nothing, if the store is not the known one.
+        """
+        if self._file is not None:
+            await asyncio.to_thread(self._file.lead)
         last = await self._store.xrevrange(keys.WITHDRAWALS, "+", "-", 1)
         seen = last[0][0].decode() if last else "0-0"
         whole = copy(self)
         whole._forget()
-        cursor = 0
+        file = self._file if self._file is not None and self._file.leads else None
+        if file is not None:
+            await asyncio.to_thread(file.begin)
+        cursor = unreadable = 0
         while True:
             cursor, found = await self._store.hscan(keys.WITHDRAWN, cursor, count=_CHUNK)
-            for mark, value in found.items():
-                if value.endswith(b"-"):
+            good = {mark: value for mark, value in found.items() if len(mark) == _MARK}
+            for mark, value in good.items():
+                unreadable += not value.startswith(_KNOWN)
+                if may_hold(value):
                     whole._learn(mark, True)
+            if file is not None:
+                await asyncio.to_thread(file.add, good.items())
             if not cursor:
                 break
+        await self._store_mark.look(self._store)
+        if file is not None:
+            await asyncio.to_thread(file.finish)
+        if unreadable and unreadable != self.unreadable:
+            log.error(
+                "withdrawals: %d are of a newer version; nothing of these is recorded: update", unreadable
+            )
         # What changed meanwhile stands in the log after `seen`, and is learnt again from there.
         self._parts, self._bits = whole._parts, whole._bits
-        self._seen, self.loaded = seen, True
+        self._seen, self.loaded, self.unreadable = seen, True, unreadable
 
     async def refresh(self) -> None:
-        """Reads what has changed since the last look; all of it if that cannot be told."""
-        if not self.loaded:
+        """Reads what has changed since the last look; all of it if that cannot be told. As `load`."""
+        if not self.loaded or (self._file is not None and self._file.is_due):
             return await self.load()
         while True:
             first = "-" if self._seen == "0-0" else self._seen
-            entries: list[Any] = await self._store.xrange(keys.WITHDRAWALS, first, "+", _CHUNK)
+            pipe = self._store.pipeline(transaction=False)
+            pipe.xrange(keys.WITHDRAWALS, first, "+", _CHUNK)
+            self._store_mark.ask(pipe)
+            entries, mark_of_store = await pipe.execute()
+            self._store_mark.take(mark_of_store)
             if first != "-" and (not entries or entries[0][0].decode() != self._seen):
                 return await self.load()
-            marks = sorted({fields[b"mark"] for entry, fields in entries if entry.decode() != self._seen})
+            found = {fields.get(b"mark", b"") for entry, fields in entries if entry.decode() != self._seen}
+            marks = sorted(mark for mark in found if len(mark) == _MARK)
             if marks:
-                values = await self._store.hmget(keys.WITHDRAWN, marks)
+                pipe.hmget(keys.WITHDRAWN, marks)
+                self._store_mark.ask(pipe)
+                values, mark_of_store = await pipe.execute()
+                self._store_mark.take(mark_of_store)
                 for mark, value in zip(marks, values, strict=True):
-                    self._learn(mark, value is not None and value.endswith(b"-"))
+                    self._learn(mark, may_hold(value))
+                if self._file is not None and self._file.leads:
+                    kept = [(mark, value) for mark, value in zip(marks, values, strict=True) if value]
+                    await asyncio.to_thread(self._file.append, kept)
             if entries:
                 self._seen = entries[-1][0].decode()
             if len(entries) < _CHUNK:
                 return None
 
+    def restore(self, data: Path) -> None:
+        """Takes what the file in the data directory says, unless Redis has been read."""
+        if not self.loaded:
+            for mark, value in withdrawals_file.read(data):
+                self._learn(mark, may_hold(value))
+
     async def follow(self) -> None:
-        """Keeps up with changes until cancelled."""
+        """Keeps up with changes until cancelled; keeps the file, if no other process does."""
         failing = False
-        while True:
-            await asyncio.sleep(REFRESH)
-            try:
-                await self.refresh()
-                failing = False
-            except (redis.RedisError, OSError) as error:
-                if not failing:
-                    log.warning("withdrawals: Redis does not answer, going by what is known: %s", error)
-                failing = True
+        try:
+            while True:
+                await asyncio.sleep(REFRESH)
+                try:
+                    if self._file is not None and await asyncio.to_thread(self._file.lead):
+                        await self.load()
+                    await self.refresh()
+                    failing = False
+                except StoreEmptiedError:
+                    failing = True  # `mark` has told it
+                except (redis.RedisError, OSError) as error:
+                    if not failing:
+                        log.warning("withdrawals: Redis does not answer, going by what is known: %s", error)
+                    failing = True
+                except Exception as error:  # whatever the store holds, this process goes on
+                    if not failing:
+                        log.error("withdrawals: they cannot be read, going by what is known: %r", error)
+                    failing = True
+        finally:
+            if self._file is not None:
+                self._file.close()

@@ -96,6 +96,9 @@ def test_a_million_take_at_most_16_mb(secrets):
     marks = [secrets.withdrawal_mark(one) for one in people] + [draw.randbytes(8) for _ in range(999_000)]
 
     class Store:
+        async def hmget(self, *_):
+            return [None, None]
+
         async def xrevrange(self, *_):
             return []
 

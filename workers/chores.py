@@ -10,7 +10,7 @@ from pixel_server.clock import Clock, text
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import Redis, connect_async
-from workers.context import context
+from workers.context import context, is_known
 
 log = logging.getLogger("workers.chores")
 
@@ -18,6 +18,8 @@ log = logging.getLogger("workers.chores")
 def run() -> None:
     """The job."""
     store, settings, secrets = context()
+    if not is_known(store):
+        return
     clock = Clock()
     clock.measure(store)
     if clock.is_wrong:

@@ -7,6 +7,7 @@ from functools import cache
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import Redis, connect
+from pixel_server.store_mark import StoreMark
 
 
 @cache
@@ -15,3 +16,14 @@ def context() -> tuple[Redis, Settings, Secrets]:
     settings = Settings.from_env()
     secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
     return connect(settings.redis_url, timeout=5.0), settings, secrets
+
+
+@cache
+def mark() -> StoreMark:
+    """Returns the mark of the store that this worker knows: its data directory's, or the first it saw."""
+    return StoreMark(Settings.from_env().data)
+
+
+def is_known(store: Redis) -> bool:
+    """Whether the store is the one that this worker knows: another one is neither counted nor tidied."""
+    return mark().look_now(store)

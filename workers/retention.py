@@ -21,6 +21,7 @@ from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
+from redis import ResponseError
 
 from pixel_server import audit, campaigns, keys, people, purge, retention, rewrite, traces, turn
 from pixel_server.campaigns import Campaign, Gone
@@ -28,7 +29,7 @@ from pixel_server.clock import Clock, text
 from pixel_server.series import DAY, NewerFormat
 from pixel_server.settings import Settings
 from pixel_server.store import AsyncRedis, also_full, connect_async
-from workers.context import context
+from workers.context import context, is_known
 
 log = logging.getLogger("workers.retention")
 
@@ -60,7 +61,9 @@ class Swept(NamedTuple):
 
 def run() -> None:
     """The job."""
-    _, settings, _ = context()
+    store, settings, _ = context()
+    if not is_known(store):
+        return
     asyncio.run(_run(settings))
 
 
@@ -167,7 +170,7 @@ async def sweep(
                 waiting.update(left)
             except campaigns.Unknown:
                 continue  # deleted meanwhile
-            except NewerFormat as error:
+            except (NewerFormat, campaigns.Unreadable, ResponseError) as error:
                 log.error("retention: campaign %s is left as it is: %s", campaign.id, error)
         else:
             following = after

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import gc
 import logging
+import re
+import struct
 import sys
 import threading
 import time
@@ -12,6 +14,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
+
+import redis
 
 from pixel_server import campaigns, dimensions, keys, retention, rewrite, salts, traces, turn, withdrawals
 from pixel_server.clock import Clock
@@ -21,12 +25,17 @@ from pixel_server.series import NewerFormat
 from pixel_server.settings import Settings
 from pixel_server.store import Redis, also_full
 from workers import apply, burst, visit, waiting
-from workers.context import context
+from workers.context import context, is_known
 from workers.judge import judge_of
 from workers.tally import Tally, days, fold, wanted
 
 log = logging.getLogger("workers.rollup")
 
+_PASSES = re.compile(
+    r"\b(OOM|READONLY|MISCONF|NOREPLICAS|LOADING|BUSY|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|MOVED|ASK|NOSCRIPT"
+    r"|NOAUTH|NOPERM|UNBLOCKED|EXECABORT)\b"
+)
+"""Words of errors of Redis that say nothing of what a key holds, and pass or are mended elsewhere."""
 TIME = 2.0
 """Seconds a job drains at most: other shards wait for the same worker."""
 
@@ -161,12 +170,29 @@ class Rollup:
         for one in tally.dead:
             log.error("rollup: shard %d: a hit was set aside: %s", self.shard, one.reason)
 
+    def try_step(self, now: float) -> Outcome:
+        """As `step`. What of the store this version cannot read stops the shard, which says so."""
+        try:
+            return self.step(now)
+        except redis.ResponseError as error:
+            if _PASSES.search(str(error)):
+                raise
+            reason = f"the store holds what it should not: {error}"[:300]
+        except (ValueError, TypeError, LookupError, AttributeError, struct.error) as error:
+            log.error("rollup: shard %d: where it failed", self.shard, exc_info=error)
+            reason = f"the store holds what this version cannot read: {type(error).__name__}: {error}"[:300]
+        return self._stop(reason)
+
     def _dead_letters(self) -> int:
         return int(self.store.xlen(keys.dead(self.shard)))
 
     def _stop(self, reason: str) -> Outcome:
         """The shard stands still until this is mended; nothing of it is lost."""
-        if self.store.get(keys.stop(self.shard)) != reason.encode():
+        try:
+            is_new = self.store.get(keys.stop(self.shard)) != reason.encode()
+        except redis.ResponseError:  # it holds another type: it is written anew
+            is_new = True
+        if is_new:
             log.error("rollup: shard %d stands still: %s", self.shard, reason)
         also_full(self.store, "SET", keys.stop(self.shard), reason)
         return Outcome.STOPPED
@@ -180,6 +206,8 @@ def drain(shard: int) -> int:
     computes. If the job of one of them runs elsewhere, one of the two finds the shard counted, and leaves it.
     """
     store, settings, secrets = context()
+    if not is_known(store):
+        return 0
     clock = Clock()
     clock.measure(store)
     workers = max(1, int(store.zcount(keys.WORKERS, (now := clock()) - ALIVE, now + keys.SKEW)))
@@ -221,7 +249,7 @@ def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:
     losses, entries = 0, rollup.entries
     # A pass that lost its turn is repeated beyond the deadline: else long passes would never come through.
     while time.monotonic() < deadline or losses:
-        outcome = rollup.step(clock())
+        outcome = rollup.try_step(clock())
         if outcome is Outcome.MOVED:
             if losses == MOST_LOSSES or turn.read(rollup.store, rollup.shard)[1] != rollup.last:
                 break  # another roll-up counts this shard: this one need not

@@ -21,8 +21,9 @@ from pixel_server.rewrite import Rewriter
 from pixel_server.room import explain
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from pixel_server.store import Redis, StoreAwayError, check, connect, connect_async
+from pixel_server.store import Redis, StoreAwayError, StoreError, check, connect, connect_async
 from workers.beat import Progress
+from workers.context import mark
 from workers.direct import Direct
 
 log = logging.getLogger("workers.work")
@@ -101,6 +102,12 @@ def run_worker(settings: Settings) -> None:
             if not failing:
                 log.error("worker: Redis cannot be worked with: %s", explain(connection, error))
             failing = True
+        except StoreError:
+            raise
+        except Exception as error:  # an odd reply of Redis: RQ is begun anew
+            if not failing:
+                log.error("worker: Redis answers what cannot be read, trying again: %r", error)
+            failing = True
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)  # RQ's own would ask Redis
         time.sleep(AGAIN)
@@ -109,7 +116,7 @@ def run_worker(settings: Settings) -> None:
 async def _check(settings: Settings, secrets: Secrets) -> None:
     store = connect_async(settings.redis_url, timeout=5.0)
     try:
-        await check(store, settings.redis_url, settings.shards, secrets)
+        await check(store, settings.redis_url, settings.shards, secrets, mark())
     finally:
         await store.aclose()
 
@@ -162,6 +169,10 @@ class Schedule:
         except (redis.RedisError, OSError) as error:
             if not self._failing:
                 log.error("schedule: Redis does not answer, nothing is counted meanwhile: %s", error)
+            self._failing = True
+        except Exception as error:  # whatever the store holds, the schedule goes on
+            if not self._failing:
+                log.error("schedule: the store holds what this version cannot read: %r", error)
             self._failing = True
 
     def _ask(self, waiting: list[int], late: bool, now: float) -> None:

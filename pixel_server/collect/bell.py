@@ -45,6 +45,10 @@ class Bell:
                 if not failing:
                     log.warning("bell: cannot ask for a roll-up, the schedule will: %s", error)
                 failing, listed = True, []
+            except Exception as error:  # an odd reply of the queue's Redis
+                if not failing:
+                    log.error("bell: cannot ask for a roll-up, the schedule will: %r", error)
+                failing, listed = True, []
             await asyncio.sleep(PAUSE)
             if listed:
                 self.ring(listed)

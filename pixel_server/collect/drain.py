@@ -48,7 +48,7 @@ class Drain:
     how many batches are then seen to be missing there.
     removed: with how many hits whose files somebody removed from the spool.
     mark, drained: what `mark` gave is given to `drained` when all that was in the spool then is in the sink.
-    aside_days: how long what was set aside is kept; None: for ever.
+    acknowledged: as of the recorder. aside_days: how long what was set aside is kept; None: for ever.
     """
 
     def __init__(
@@ -63,12 +63,14 @@ class Drain:
         mark: Callable[[], int] = lambda: 0,
         drained: Callable[[int], None] = lambda mark: None,
         on_stored: Callable[[Iterable[int]], None] = lambda shards: None,
+        acknowledged: Callable[[Sequence[Batch], Sequence[int]], None] = lambda batches, seen: None,
         aside_days: int | None = None,
     ) -> None:
         self._thread = ThreadPoolExecutor(1, "drain")
         self._given: dict[tuple[str, int], int] = {}
         self._damaged_at = -1
         self._sink_takes = False
+        self._acknowledged = acknowledged
         self._spool = spool
         self._aside_days = aside_days
         self._sink = sink
@@ -101,6 +103,10 @@ class Drain:
                         type(error).__name__,
                         str(error) or "no answer in time",
                     )
+                failing = True
+            except Exception:  # whatever the store or the disk holds, this process goes on
+                if not failing:
+                    log.exception("drain: the spool waits, and is tried again")
                 failing = True
             await asyncio.sleep(PAUSE)
 
@@ -154,14 +160,17 @@ class Drain:
             seen = await self._sink.append(run)
             self._sink_takes = True
             self._taken()
+            taken: list[int] = []
             for batch, was in zip(run, seen, strict=True):
                 if was < 0:
                     await self._set_aside(batch)
+                    taken.append(was)
                 elif was < batch.after:
                     raise ConnectionError(f"shard {batch.shard} did not take what came before")
                 else:
                     count += 1
-                    await self._note_gap(segment, batch, was)
+                    taken.append(await self._note_gap(segment, batch, was))
+            self._acknowledged(run, taken)
             self._on_stored({batch.shard for batch in run})
         await self._in_thread(lambda: self._spool.delete(segment))
         return count
@@ -170,14 +179,18 @@ class Drain:
         reason = "its producer is older than what Redis remembers"
         await self._in_thread(lambda: self._spool.set_aside(batch, reason))
 
-    async def _note_gap(self, segment: Segment, batch: Batch, seen: int) -> None:
-        """Reports what Redis has lost; not what is missing because the spool itself was damaged."""
+    async def _note_gap(self, segment: Segment, batch: Batch, seen: int) -> int:
+        """Reports what Redis has lost; not what is missing because the spool itself was damaged.
+
+        Returns the number last seen, as if batches that the damage took had never been numbered.
+        """
         name = batch.producer, batch.shard
         before = batch.sequence - 1
         if seen < before and await self._in_thread(lambda: self._spool.has_damage(segment.writer)):
             before = min(before, self._given.get(name, 0))
         self._lost(report_gap(batch, seen, before))
         self._given[name] = max(batch.sequence, self._given.get(name, 0))
+        return batch.sequence - 1 if seen >= before else seen
 
 
 def _runs(batches: Sequence[Batch]) -> list[list[Batch]]:

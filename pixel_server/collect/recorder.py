@@ -102,7 +102,10 @@ class _Group:
 
 
 class Recorder:
-    """Stores hits through a sink. `start` after a fork, never before; one event loop."""
+    """Stores hits through a sink. `start` after a fork, never before; one event loop.
+
+    acknowledged: called with batches that Redis has, and what it had of their producers before.
+    """
 
     def __init__(
         self,
@@ -113,8 +116,10 @@ class Recorder:
         spool: Sink | None = None,
         on_stored: Callable[[Iterable[int]], None] = lambda shards: None,
         is_ready: Callable[[], bool] = lambda: True,
+        acknowledged: Callable[[Sequence[Batch], Sequence[int]], None] = lambda batches, seen: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._acknowledged = acknowledged
         self._sink = sink
         self._spool = spool
         self._shards = shards
@@ -277,13 +282,13 @@ class Recorder:
 
     def _is_taken(self, batches: Sequence[Batch], seen: Sequence[int]) -> bool:
         """Whether all are in Redis. Else some of them were refused."""
-        refused = 0
-        for batch, was in zip(batches, seen, strict=True):
-            if was < batch.after:  # also below 0
-                refused += 1
-            else:
-                self.lost(report_gap(batch, was))
-        return not refused
+        taken = [(batch, was) for batch, was in zip(batches, seen, strict=True) if was >= max(0, batch.after)]
+        for batch, was in taken:
+            self.lost(report_gap(batch, was))
+        if len(taken) < len(batches):
+            return False
+        self._acknowledged(batches, seen)
+        return True
 
     def _stored(self, group: _Group, in_redis: bool) -> None:
         if group.timer is not None:
@@ -384,6 +389,7 @@ class Recorder:
             return self._number(group, only=stale)
         for batch, was in zip(batches, seen, strict=True):
             self.lost(report_gap(batch, was))
+        self._acknowledged(batches, seen)
         if self.failing_since is not None:
             self._resume()
         return []

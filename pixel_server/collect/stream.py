@@ -15,7 +15,7 @@ import contextlib
 import logging
 import ssl
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha1
 from typing import Any, NamedTuple, cast
 
@@ -54,10 +54,18 @@ _AFTER_NONE = b"$1\r\n0\r\n"
 class Stream:
     """See `recorder.Sink`. OSError, TimeoutError, hiredis.HiredisError: the connection is then given up.
 
-    Groups may overlap: they are written in the order of the calls.
+    Groups may overlap: they are written in the order of the calls. mark: gives the mark of the store that
+    batches are meant for, b"" for any; see `store_mark`.
     """
 
-    def __init__(self, url: str, within: float = WITHIN, at_most: float = AT_MOST) -> None:
+    def __init__(
+        self,
+        url: str,
+        within: float = WITHIN,
+        at_most: float = AT_MOST,
+        mark: Callable[[], bytes] = bytes,
+    ) -> None:
+        self._mark = mark
         self._options: dict[str, Any] = dict(parse_url(url))
         self._trips = Trips(within, max(within, at_most))
         self._wire: _Wire | None = None
@@ -66,7 +74,8 @@ class Stream:
 
     def append(self, batches: Sequence[Batch]) -> Awaitable[list[int]]:
         """Writes at once if there is a connection; else waits for one."""
-        data, within = b"".join(map(self._command, batches)), self._trips.within
+        mark, within = _bulk(self._mark()), self._trips.within
+        data = b"".join([self._command(batch) + mark for batch in batches])
         wire = self._wire
         if wire is None or wire.closed:
             return self._append_later(data, len(batches), within)
@@ -154,7 +163,7 @@ class Stream:
                 self._heads.clear()
             names = (keys.hits(batch.shard).encode(), keys.producers(batch.shard).encode())
             words = (b"EVALSHA", _SHA, b"2", *names, batch.producer.encode())
-            head = b"*10\r\n" + b"".join(map(_bulk, words))
+            head = b"*11\r\n" + b"".join(map(_bulk, words))
             self._heads[batch.shard, batch.producer] = head
         after = _bulk(b"%d" % batch.after) if batch.after else _AFTER_NONE
         return head + b"$%d\r\n%d\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b" % (

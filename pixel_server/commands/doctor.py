@@ -111,13 +111,16 @@ async def _ask(url: str, settings: Settings) -> dict[str, Any]:
     from pixel_server import store  # noqa: PLC0415 - see above
     from pixel_server.clock import Clock  # noqa: PLC0415
     from pixel_server.report import health  # noqa: PLC0415
+    from pixel_server.store_mark import EMPTIED, StoreMark  # noqa: PLC0415
 
     client = store.connect_async(url)
     try:
         await store.check(client, url, settings.shards, None)
         if await client.exists(keys.STORE):
             secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
-            await store.check(client, url, settings.shards, secrets)
+            await store.check(client, url, settings.shards, secrets, StoreMark(settings.data))
+        elif StoreMark(settings.data).known:
+            raise store.StoreEmptiedError(f"Redis at {store.shown(url)}: {EMPTIED}")
         clock = Clock()
         await clock.measure_async(client)
         found = await health.look(client, settings.shards, clock(), settings.memory_reserve)
@@ -132,6 +135,31 @@ async def _ask(url: str, settings: Settings) -> dict[str, Any]:
         finally:
             await queue.aclose()
     return found
+
+
+def lost(settings: Settings, today: date) -> Iterator[Finding]:
+    """Whether Redis lost hits that it had acknowledged, and whether a promoted replica could."""
+    from pixel_server import losses, store  # noqa: PLC0415 - only this check needs it
+    from pixel_server.report import health  # noqa: PLC0415
+
+    async def ask() -> tuple[losses.Report, dict[str, Any]]:
+        if not is_redis_named() and left_base_url(settings) is None:
+            return losses.report(losses.parse(losses.read_file(settings.data))), {}
+        client = store.connect_async(store_url(settings))
+        try:
+            known = await losses.known(client, settings.data)
+            with contextlib.suppress(redis.RedisError, OSError):
+                return known, await health.replicas(client)
+            return known, {}
+        finally:
+            await client.aclose()
+
+    report, copies = asyncio.run(ask())
+    is_well = not report.batches and not report.commits
+    yield Finding("losses", "hits", *(("ok", "none known") if is_well else ("problem", report.text())))
+    if copies.get("replicas"):
+        names = ", ".join(copy["address"] for copy in copies["replicas"])
+        yield Finding("losses", "replicas", "advice", f"{names}: {copies['replication']}")
 
 
 def rules(settings: Settings, today: date) -> Iterator[Finding]:
@@ -151,7 +179,7 @@ def _many(number: int, noun: str) -> str:
 
 Check = Callable[[Settings, date], Iterator[Finding]]
 
-CHECKS: tuple[Check, ...] = (networks, rules, spool, redis_and_workers)
+CHECKS: tuple[Check, ...] = (networks, rules, spool, lost, redis_and_workers)
 
 
 @click.command()

@@ -136,11 +136,12 @@ def with_this(
 ) -> T:
     """See `with_store`."""
     from pixel_server import store as stores  # noqa: PLC0415
+    from pixel_server.store_mark import StoreMark  # noqa: PLC0415
 
     async def run() -> T:
         store = stores.connect_async(address, timeout=10.0)
         try:
-            await stores.check(store, address, settings.shards, secrets)
+            await stores.check(store, address, settings.shards, secrets, StoreMark(settings.data))
             return await act(store, settings)
         finally:
             await store.aclose()

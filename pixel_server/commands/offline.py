@@ -101,7 +101,10 @@ def _ask(known: Directory, campaign: str, settings: Settings, secrets: Secrets) 
     if recipient != secrets.fingerprints()[0].encode():
         return False
     if record is not None:
-        known.learn(campaigns.decode(record))
+        try:
+            known.learn(campaigns.decode(record, campaign))
+        except campaigns.Unreadable as error:
+            raise Failure(f"{error}; update this program") from None
     elif is_gone:
         known.forget(campaign)
     return True

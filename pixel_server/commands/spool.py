@@ -46,10 +46,11 @@ def spool_drain(as_json: bool) -> None:
     from pixel_server.collect.drain import AWAY, Drain  # noqa: PLC0415
     from pixel_server.collect.spool import Spool  # noqa: PLC0415
     from pixel_server.collect.stream import Stream  # noqa: PLC0415
+    from pixel_server.store_mark import StoreMark  # noqa: PLC0415
 
     async def drain(store: Any, settings: Settings) -> int:
         held = Spool(settings.data / "spool", settings.spool_bytes)
-        stream = Stream(store_url(settings), within=10.0)
+        stream = Stream(store_url(settings), within=10.0, mark=StoreMark(settings.data).known.encode)
         try:
             return await Drain(held, stream).once()
         finally:

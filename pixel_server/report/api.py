@@ -110,6 +110,8 @@ def _endpoint(api: Api, calls: dict[str, Call]) -> Callable[[Request], Awaitable
         try:
             form.check_query(request)
             if call.scope is not None:
+                refuse_emptied(api)
+            if call.scope is not None:
                 await _admit(api, request, call.scope, call.shared)
             if call.query:
                 _refuse_unknown(request, call.query)
@@ -120,7 +122,9 @@ def _endpoint(api: Api, calls: dict[str, Call]) -> Callable[[Request], Awaitable
     return endpoint
 
 
-FORESEEN = (Problem, campaigns.Unknown, redis.RedisError, OSError, NewerFormat)
+_ODD = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What a value in the store may raise that this version does not expect."""
+FORESEEN = (Problem, campaigns.Unknown, redis.RedisError, OSError, NewerFormat, *_ODD)
 """What a handler may raise: each has an answer."""
 
 
@@ -137,12 +141,27 @@ def problem_of(error: BaseException, request: Request) -> Problem:
             "report: Redis is full and refuses %s: see /readyz and raise its maxmemory", _logged(request)
         )
         return Problem(503, "Redis is full, so nothing new can be kept; ask the operator to make room")
+    if isinstance(error, campaigns.Unreadable):
+        campaigns.tell_unreadable(error)
+        return Problem(409, f"the record of campaign {error.campaign!r} cannot be read: update this server")
+    if isinstance(error, _ODD):
+        log.error(
+            "report: %s cannot be answered: the store holds what this version cannot read", _logged(request)
+        )
+        log.error("report: where it failed", exc_info=error)
+        return Problem(503, "the store holds something that this version cannot read; see the log")
     if isinstance(error, redis.RedisError) and not isinstance(
         error, (redis.ConnectionError, redis.TimeoutError)
     ):
         # Full, read-only or failing over: it answers, but not with what was asked.
         log.error("report: Redis refuses %s: %s", _logged(request), error)
     return away()
+
+
+def refuse_emptied(api: Api) -> None:
+    """Raises Problem 503 if the store is not the one this server used: its figures and keys are others."""
+    if api.directory is not None and api.directory.mark.trouble:
+        raise Problem(503, api.directory.mark.trouble, headers={"Retry-After": "10"})
 
 
 def _logged(request: Request) -> str:

@@ -7,18 +7,22 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import redis
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server import clock, keys, producer, retention
+from pixel_server.directory import Directory
+from pixel_server.losses import Report
 from pixel_server.report.api import reply
 from pixel_server.report.ranges import show_ms
 from pixel_server.room import ADVICE, Room
 from pixel_server.settings import Settings
 from pixel_server.store import AsyncRedis, durability
+from pixel_server.store_mark import StoreMark
+from pixel_server.withdrawals import Withdrawn
 
 ENOUGH = 50
 """Hits from which on it is worth saying that they all come from one address."""
@@ -49,6 +53,15 @@ class NotRecording:
         self.counts = {"gaps": 0}
 
 
+class Known(NamedTuple):
+    """What health wants to know of the rest of this process. losses: those not acknowledged."""
+
+    mark: StoreMark
+    directory: Directory
+    withdrawn: Withdrawn
+    losses: Callable[[], Report]
+
+
 class Health:
     """Both endpoints. recent: client addresses of the last hits of this process.
 
@@ -65,7 +78,9 @@ class Health:
         recent: Callable[[], list[bytes]],
         trouble: Callable[[], str],
         clock: Callable[[], float] = time.time,
+        known: Known | None = None,
     ) -> None:
+        self._known = known
         self._store = store
         self._settings = settings
         self._recording = recording
@@ -100,6 +115,12 @@ class Health:
             away = f"{type(error).__name__}: {error}"
             report["redis"] = {"answers": False, "error": away}
             told = []
+        except Exception as error:  # an odd value in the store
+            report["redis"] = {"answers": True, "error": f"{type(error).__name__}: {error}"}
+            told = [f"the store holds what this version cannot read: {type(error).__name__}"]
+        if self._known is not None:
+            report |= _of_process(self._known)
+            told += _of_known(self._known)
         report["spool"] = await asyncio.to_thread(self._of_spool)
         storing = recording.stores and (not away or self._settings.spool_bytes > 0)
         told += _own_warnings(report, self._recent())
@@ -143,12 +164,14 @@ async def look(store: AsyncRedis, shards: int, now: float, reserve: int = 0) -> 
     lengths, firsts, dead, drops, stops = (answers[i::5] for i in range(5))
     counted: Counter[str] = Counter()
     for found in drops:
-        counted.update({reason.decode(): int(count) for reason, count in found.items()})
+        counted.update({reason.decode(): int(count) for reason, count in found.items() if count.isdigit()})
     waiting = [now - int(first.partition(b"-")[0]) / 1000 for first in firsts if first]
     kept = await durability(store)
     room = Room.of(await store.info("memory"))
+    copies = await replicas(store)
     return {
         "redis": {
+            **copies,
             "answers": True,
             "durability": kept.text,
             "aof": kept.aof,
@@ -167,6 +190,68 @@ async def look(store: AsyncRedis, shards: int, now: float, reserve: int = 0) -> 
         "drops": dict(counted),
         "stopped": {str(shard): why.decode() for shard, why in enumerate(stops) if why},
     }
+
+
+async def replicas(store: AsyncRedis) -> dict[str, Any]:
+    """Returns the replicas that are connected to this Redis, and what their promotion may lose."""
+    try:
+        found = await store.info("replication")
+    except redis.ResponseError:
+        return {"replication": "unknown: INFO may not be read"}
+    names = sorted(
+        name
+        for name in found
+        if name.startswith("slave") and name[5:].isdigit() and isinstance(found[name], dict)
+    )
+    listed = [
+        {
+            "address": f"{found[name].get('ip', '?')}:{found[name].get('port', '?')}",
+            "state": str(found[name].get("state", "unknown")),
+            "lag_seconds": found[name].get("lag"),
+        }
+        for name in names
+    ]
+    text = ASYNCHRONOUS if listed else "none: no replica is connected"
+    return {"role": str(found.get("role", "unknown")), "replication": text, "replicas": listed}
+
+
+ASYNCHRONOUS = (
+    "asynchronous: a replica that is promoted may lack the last hits that were answered as recorded"
+)
+
+
+def _of_process(known: Known) -> dict[str, Any]:
+    losses = known.losses()
+    return {
+        "store": {
+            "is_known": not known.mark.trouble,
+            "unreadable_campaigns": sorted(known.directory.broken)[:100],
+            "unreadable_withdrawals": known.withdrawn.unreadable,
+        },
+        "losses": {
+            "batches": losses.batches,
+            "hits": losses.hits,
+            "hits_are_exact": losses.is_exact,
+            "since": None if losses.since is None else show_ms(losses.since),
+            "shards": {str(shard): batches for shard, batches in sorted(losses.shards.items())},
+            "commits": losses.commits,
+        },
+    }
+
+
+def _of_known(known: Known) -> list[str]:
+    found = [known.mark.trouble] if known.mark.trouble else []
+    losses = known.losses()
+    if losses.batches or losses.commits:
+        found.append(losses.text())
+    if broken := sorted(known.directory.broken):
+        names = ", ".join(broken[:5]) + (f" and {len(broken) - 5} more" if len(broken) > 5 else "")
+        found.append(
+            f"the records of campaigns {names} cannot be read, and are left as they are: update this server"
+        )
+    if known.withdrawn.unreadable:
+        found.append(f"{known.withdrawn.unreadable} withdrawals are of a newer version: update this server")
+    return found
 
 
 def warnings(report: dict[str, Any]) -> list[tuple[str, str]]:
@@ -202,8 +287,6 @@ def _own_warnings(report: dict[str, Any], recent: list[bytes]) -> list[str]:
         found.append(f"{trouble}: while Redis is away, hits may be lost")
     if report["spool"].get("set_aside"):
         found.append("the spool has set batches aside: see its folder `aside` and the log")
-    if report["recorder"]["gaps"]:
-        found.append(f"{report['recorder']['gaps']} batches were lost: Redis came back without them")
     if removed := report["recorder"]["removed"]:
         found.append(f"{removed} hits were lost: files were removed from the spool before Redis had them")
     return found + _proxy_warning(recent)

@@ -38,7 +38,7 @@ async def answer(api: Api, request: Request, campaign: str, wish: str) -> Respon
     cookies = b"; ".join(value for name, value in request.headers.raw if name == b"cookie")
     keep = retention.of_server(api.settings)
     if web:
-        with suppress(campaigns.Unknown):
+        with suppress(campaigns.Unknown, campaigns.Unreadable):
             try:
                 keep = retention.keep(api.settings, await campaigns.get(api.store, campaign))
             except (redis.RedisError, OSError, NewerFormat) as error:

@@ -98,7 +98,8 @@ async def _changed(store: AsyncRedis, shards: int, consent: Consent, order: Orde
     pipe = store.pipeline(transaction=False)
     for campaign in changed:
         campaigns.ask(pipe, campaign)
-    there = [record for record in map(campaigns.take, await pipe.execute()) if record is not None]
+    records = map(campaigns.take, await pipe.execute(), changed)
+    there = [record for record in records if record is not None]
     places = [place for place in order.places if place.id not in changed]
     if there:
         totals.ask_many(pipe, there, shards)

@@ -95,7 +95,7 @@ async def read(
     totals.ask_many(pipe, places, settings.shards)
     answers = iter(await pipe.execute())
     as_of = totals.as_of([next(answers) for _ in range(1 + settings.shards)])
-    records = [campaigns.take(next(answers)) for _ in places]
+    records = [campaigns.take(next(answers), place.id) for place in places]
     kept = totals.take_many(list(answers), places)
     there = [campaign for campaign in records if campaign is not None]
     days = await _days(store, settings, there, now)

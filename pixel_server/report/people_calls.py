@@ -115,7 +115,7 @@ async def _told_apart(api: Api) -> list[quiet.Source]:
     """The campaigns that keep recipients, and still do."""
     sources = []
     for name in await campaigns.every(api.store, "email"):
-        with suppress(campaigns.Unknown):
+        with suppress(campaigns.Unknown, campaigns.Unreadable):
             found, uses = await campaigns.uses(api.store, name)
             if found.closed_at is None and lists.keeps(found, api.consent):
                 is_named = lists.may_name(found, api.consent)

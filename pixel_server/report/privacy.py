@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server import audit, erasure, retention, withdrawals
-from pixel_server.campaigns import Unknown, get
+from pixel_server.campaigns import Unknown, Unreadable, get
 from pixel_server.report import form, incoming, opt_out, throttle
 from pixel_server.report.api import Api
 from pixel_server.report.privacy_page import State, View, headers, language, render
@@ -64,13 +64,15 @@ class Privacy:
         if not recipient:
             return self._page(request, State.ANONYMOUS, token, mode, keep)
         try:
+            if self.api.directory.mark.trouble:
+                return self._page(request, State.AWAY, token, mode, keep)
             if wait := await self._change(recipient, wish):
                 answer = self._page(request, State.LATER, token, mode, keep)
                 answer.headers["retry-after"] = str(wait)
                 return answer
             found = await withdrawals.of(self.api.store, self.api.secrets, recipient)
             is_owed = await erasure.is_owed(self.api.store, self.api.secrets, recipient)
-            with suppress(Unknown):
+            with suppress(Unknown, Unreadable):
                 keep = retention.keep(self.api.settings, await get(self.api.store, campaign))
         except (redis.RedisError, OSError, NewerFormat) as error:
             # One that hangs may do it yet, once it goes on.

@@ -10,7 +10,7 @@ MOST = 10
 KNOWN = 100_000
 """Recipients counted in a minute, some 8 MB; further ones must wait for the next minute."""
 
-_TAKE = """
+_TAKE = """#!lua flags=allow-oom
 -- KEYS: actions of this minute. ARGV: mark, actions at most, recipients counted at most.
 -- Returns 1 if the action is within bounds, and counts it, else 0; then nothing is written.
 local n = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0')

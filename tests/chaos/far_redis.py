@@ -33,7 +33,7 @@ ROUND_TRIPS = (0.045, 0.15)
 FLOW = 8.0
 """Seconds of hits at each round trip."""
 LOST_REPLIES = 5
-STANDSTILL = 30.0
+STANDSTILL = 5.0
 """Seconds. RQ takes 20 round trips and more to begin a job, so figures are older if Redis is far away."""
 
 

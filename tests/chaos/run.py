@@ -22,6 +22,9 @@ SCENARIOS = {
     "hostile-readers": "tests.chaos.hostile_readers",
     "far-redis": "tests.chaos.far_redis",
     "few-descriptors": "tests.chaos.few_descriptors",
+    "emptied-redis": "tests.chaos.emptied_redis",
+    "promoted-replica": "tests.chaos.promoted_replica",
+    "newer-record": "tests.chaos.newer_record",
 }
 
 

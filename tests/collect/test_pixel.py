@@ -277,7 +277,12 @@ def test_a_hit_has_the_clients_address(
     secrets: Secrets,
     client: redis.Redis,
 ):
-    chosen = Settings.from_env({"REDIS_URL": settings.redis_url, "PIXEL_API_KEY": API_KEY, **environ})
+    own = {
+        "REDIS_URL": settings.redis_url,
+        "PIXEL_DATA_DIR": str(settings.data),
+        "PIXEL_API_KEY": API_KEY,
+    }
+    chosen = Settings.from_env({**own, **environ})
     with serving(chosen, secrets, peer) as app:
         assert app.get("/p/site.gif", headers=headers).status_code == 200
     assert list(hits(client)[0].address) == expected

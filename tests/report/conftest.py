@@ -84,7 +84,7 @@ def site(
 ) -> Iterator[TestClient]:
     """The app on that clock, behind a client with the API key and an address. On a busy machine Redis may be
     late: it waits, so that each hit is recorded at its first try."""
-    monkeypatch.setattr(app, "Stream", lambda url, **_: Stream(url, within=10.0))
+    monkeypatch.setattr(app, "Stream", lambda url, mark=bytes, **_: Stream(url, within=10.0, mark=mark))
     monkeypatch.setattr(recorder, "ANSWER_WITHIN", 10.0)
     queue = jobs.queue(store.connect(settings.redis_url))
     with TestClient(

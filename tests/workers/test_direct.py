@@ -31,8 +31,8 @@ def waiting(client, settings, monkeypatch):
     context.cache_clear()
 
 
-def tick(schedule: Schedule, now: float) -> None:
-    schedule.tick(now)
+def tick(schedule: Schedule) -> None:
+    schedule.tick()
     schedule.direct.wait()
 
 
@@ -40,30 +40,30 @@ def test_schedule_redis_full_counts_and_does_the_chores(waiting, client, setting
     schedule = Schedule(settings)
     client.hset(keys.producers(0), "0" * 28, "1 1000")
     with full(client):
-        tick(schedule, NOW)
+        tick(schedule)
         assert waiting() == 0
         assert client.hkeys(keys.producers(0)) == [b"floor"]
         assert client.zcard(keys.WORKERS) == 1
-        tick(schedule, NOW + 1)
+        tick(schedule)
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert "the job queue takes no jobs, so they are run here, slower: Redis is full: used" in line
-    tick(schedule, NOW + 2)
+    tick(schedule)
     assert "takes jobs again" in caplog.text
 
 
 def test_schedule_queue_away_counts(waiting, settings):
     """The queue may have a Redis of its own."""
-    tick(Schedule(replace(settings, queue_url="unix:///nowhere/valkey.sock")), NOW)
+    tick(Schedule(replace(settings, queue_url="unix:///nowhere/valkey.sock")))
     assert waiting() == 0
 
 
 def test_schedule_workers_count_nothing_counts(waiting, client, settings, monkeypatch):
     """Jobs are taken and never done, as by a worker whose connection died in silence."""
     schedule = Schedule(settings)
-    tick(schedule, NOW)
+    tick(schedule)
     assert waiting() == 2
     monkeypatch.setattr(work, "LATE", 0.0)
-    tick(schedule, NOW)
+    tick(schedule)
     assert waiting() == 0
 
 
@@ -73,12 +73,12 @@ def test_schedule_shard_is_counted_by_workers_leaves_it_to_them(waiting, client,
     for n in range(3):
         for shard in (0, 3):
             client.hset(keys.turn(shard), "id", f"{n}-1")
-        tick(schedule, NOW)
+        tick(schedule)
     assert waiting() == 2
 
 
 def test_schedule_asks_the_queue_where_it_works(waiting, client, settings):
-    tick(Schedule(settings), NOW)
+    tick(Schedule(settings))
     assert {job.func_name for job in jobs.queue(client).get_jobs()} == {jobs.ROLLUP, *jobs.EVERY}
 
 

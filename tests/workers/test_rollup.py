@@ -118,7 +118,7 @@ def test_drain_turn_raised_by_others_retries_within_the_job(client, settings, se
         return commit(*arguments)
 
     monkeypatch.setattr(turn, "commit", moved)
-    assert beside(client, settings, secrets, [0], time.monotonic() + 60) == 3
+    assert beside(client, settings, secrets, [0], time.monotonic() + 60, time.time) == 3
     assert leads[:3] == [0, 0, 1][: len(leads)]
     assert not client.exists(keys.lead(0))
 
@@ -134,7 +134,7 @@ def test_drain_shard_counted_by_another_gives_up(client, settings, secrets, monk
         return commit(*arguments)
 
     monkeypatch.setattr(turn, "commit", counted_by_other)
-    assert beside(client, settings, secrets, [0], time.monotonic() + 60) == 0
+    assert beside(client, settings, secrets, [0], time.monotonic() + 60, time.time) == 0
 
 
 def test_writers_wait_while_a_roll_up_leads(client, redis_url):

@@ -63,4 +63,6 @@ async def _shared(api: Api, request: Request) -> Response:
             found.append(await campaigns.get(api.store, name))
         except campaigns.Unknown:
             continue
+        except campaigns.Unreadable as error:
+            campaigns.tell_unreadable(error)
     return render.page(api, request, "shared_list.html", {"campaigns": found})

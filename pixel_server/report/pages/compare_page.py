@@ -76,6 +76,8 @@ async def _chosen(api: Api, ids: Sequence[str]) -> tuple[list[Campaign], list[st
             found.append(await campaigns.get(api.store, name))
         except campaigns.Unknown:
             wrong.append(f"There is no campaign “{name[:64]}”.")
+        except campaigns.Unreadable:
+            wrong.append(f"The campaign “{name[:64]}” cannot be read: update this server.")
     return found, wrong
 
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pixel_server.report import form, incoming
-from pixel_server.report.api import FORESEEN, Api, Handler, problem_of
+from pixel_server.report.api import FORESEEN, Api, Handler, problem_of, refuse_emptied
 from pixel_server.report.pages import render, session
 from pixel_server.report.problems import Problem
 
@@ -57,6 +57,7 @@ def _endpoint(api: Api, pages: dict[str, Page]) -> Callable[[Request], Awaitable
         is_json = page.path.endswith(".json")
         try:
             form.check_query(request)
+            refuse_emptied(api)
             if page.scope is not None:
                 await _admit(api, request, page, page.scope)
             return await page.handler(api, request)

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import anyio
 import msgspec
-import redis
 
 from pixel_server import campaigns, keys
 from pixel_server.campaigns import Campaign
@@ -129,7 +128,7 @@ class Watch:
                 try:
                     await self._look()
                     is_away = False
-                except (redis.RedisError, OSError) as error:
+                except Exception as error:  # also of what the store holds: whoever listens is told
                     if not is_away:
                         log.warning("live: cannot read the figures of %s: %s", self._campaign, error)
                         for listener in self.listeners:

@@ -1,0 +1,54 @@
+"""`pixel-server losses ...`"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import click
+
+from pixel_server.commands.frame import as_json, with_store
+from pixel_server.settings import Settings
+
+
+@click.group()
+def losses() -> None:
+    """Hits that Redis had stored and lost, as when a replica was promoted."""
+
+
+@losses.command("list")
+@as_json
+def list_losses(as_json: bool) -> None:
+    """List what was lost and not acknowledged, oldest first."""
+    from pixel_server import losses as kept  # noqa: PLC0415
+    from pixel_server.report.ranges import show_ms  # noqa: PLC0415
+
+    async def read(store: Any, settings: Settings) -> list[kept.Loss]:
+        return kept.parse(kept.merged(kept.read_file(settings.data), await kept.read(store)))
+
+    found = with_store(read)
+    if as_json:
+        items = [{**loss._asdict(), "at": show_ms(loss.at)} for loss in found]
+        click.echo(json.dumps({"items": items, "next": None}))
+        return
+    for loss in found:
+        most = "" if loss.is_exact else "at least "
+        what = f"{loss.batches} batches, {most}{loss.hits} hits" if loss.batches else ""
+        what = what or f"counters went back by {loss.commits} commits"
+        click.echo(f"{show_ms(loss.at)}  shard {loss.shard}  {what}")
+
+
+@losses.command("acknowledge")
+@as_json
+def acknowledge(as_json: bool) -> None:
+    """Take note: /readyz and doctor report what was found until now no more."""
+    from pixel_server import audit  # noqa: PLC0415
+    from pixel_server import losses as kept  # noqa: PLC0415
+
+    async def take(store: Any, settings: Settings) -> int:
+        await audit.note(store, audit.COMMAND, "losses.acknowledged")
+        return await kept.acknowledge(store, settings.data, int(time.time() * 1000))
+
+    number = with_store(take)
+    click.echo(json.dumps({"acknowledged": number}) if as_json else f"acknowledged {number} losses")
