@@ -100,7 +100,7 @@ def _config() -> Any:
 
 
 def _server() -> Any:
-    """A server that does not run. It gets its `lifespan` only when it runs, so the code that sets it is read."""
+    """A server that does not run. The code that would give it its `lifespan` is read instead."""
     server = import_module("uvicorn").Server(_config())
     code = getattr(type(server), "_serve", None) or type(server).serve
     if "lifespan" in code.__code__.co_names:

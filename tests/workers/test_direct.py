@@ -39,6 +39,7 @@ def tick(schedule: Schedule) -> None:
 def test_schedule_redis_full_counts_and_does_the_chores(waiting, client, settings, caplog):
     schedule = Schedule(settings)
     client.hset(keys.producers(0), "0" * 28, "1 1000")
+    client.hset(keys.turn(0), "newest", int(NOW * 1000))
     with full(client):
         tick(schedule)
         assert waiting() == 0
