@@ -23,39 +23,49 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Mount, Route
 
-from pixel_server import apikeys, handover, jobs, losses, store, tasks
-from pixel_server import clock as clocks
-from pixel_server.clock import Clock
-from pixel_server.collect import dropped
-from pixel_server.collect.address import ClientAddress
-from pixel_server.collect.bell import Bell
-from pixel_server.collect.door import Door
-from pixel_server.collect.drain import Drain, SpoolSink
+from pixel_server import tasks
+from pixel_server.api import routing
+from pixel_server.api.health import Health, Known, NotRecording
+from pixel_server.api.report_slots import Turns
+from pixel_server.api.routes import CALLS
+from pixel_server.auth import api_keys
+from pixel_server.auth.throttle import Brake
+from pixel_server.campaigns.cache import SAVED, Directory
+from pixel_server.collect import dropped_counts, handover, losses
+from pixel_server.collect.admission import Door
+from pixel_server.collect.client_address import ClientAddress
+from pixel_server.collect.endpoint import Pixel
+from pixel_server.collect.handover import Side
 from pixel_server.collect.loss_watch import LossWatch
-from pixel_server.collect.pixel import Pixel
 from pixel_server.collect.recorder import Recorder
-from pixel_server.collect.roomy import RoomySink
+from pixel_server.collect.redis_sink import Stream
+from pixel_server.collect.reserve_sink import RoomySink
+from pixel_server.collect.rollup_trigger import Bell
 from pixel_server.collect.script import script
-from pixel_server.collect.spool import Spool, status, trouble, waiting_since
-from pixel_server.collect.stream import Stream
+from pixel_server.collect.spool.drain import Drain, SpoolSink
+from pixel_server.collect.spool.spool import Spool, status, trouble, waiting_since
 from pixel_server.consent import Consent
-from pixel_server.directory import SAVED, Directory
-from pixel_server.handover import Side
-from pixel_server.report import api
-from pixel_server.report.brake import Brake
-from pixel_server.report.calls import CALLS
-from pixel_server.report.health import Health, Known, NotRecording
-from pixel_server.report.kept_now import KeptNow
-from pixel_server.report.pages import busy, pages, static_files
-from pixel_server.report.privacy import Privacy
-from pixel_server.report.turns import Turns
-from pixel_server.room import Watch
+from pixel_server.dashboard import busy, routes, static_files
+from pixel_server.figures.inventory_cache import KeptNow
+from pixel_server.privacy.endpoint import Privacy
+from pixel_server.recipients.withdrawals import Withdrawn
+from pixel_server.recipients.withdrawals_file import WithdrawalsFile
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from pixel_server.store import AsyncRedis
-from pixel_server.store_mark import StoreMark
-from pixel_server.withdrawals import Withdrawn
-from pixel_server.withdrawals_file import WithdrawalsFile
+from pixel_server.store import clock as clocks
+from pixel_server.store import jobs
+from pixel_server.store.client import (
+    AsyncRedis,
+    StoreAwayError,
+    StoreError,
+    check,
+    connect,
+    connect_async,
+    secrets_for,
+)
+from pixel_server.store.clock import Clock
+from pixel_server.store.memory_reserve import Watch
+from pixel_server.store.store_mark import StoreMark
 
 log = logging.getLogger("pixel_server.app")
 
@@ -74,7 +84,7 @@ class _Anything(Convertor[str]):
 
 register_url_convertor("anything", _Anything())
 _ALL = ("", "/{rest:anything}")
-_AWAY = (store.StoreAwayError, RedisError)
+_AWAY = (StoreAwayError, RedisError)
 """It does not answer, or no longer: Redis may also go between two commands of a start."""
 
 
@@ -141,7 +151,7 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         async def begin() -> None:
-            await store.check(redis, settings.redis_url, settings.shards, secrets, mark)
+            await check(redis, settings.redis_url, settings.shards, secrets, mark)
             await of_redis.measure_async(redis)
             await directory.load()
             await withdrawn.load()
@@ -155,7 +165,7 @@ def create_app(
             directory.follow(settings.data / SAVED),
             withdrawn.follow(),
             watch.follow(),
-            dropped.follow(redis, door.dropped, mark),
+            dropped_counts.follow(redis, door.dropped, mark),
             loss_watch.run(),
             clocks.follow(of_redis, redis),
         ]
@@ -201,7 +211,7 @@ def create_pages(
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         async def begin() -> None:
-            await store.check(redis, settings.redis_url, settings.shards, secrets, mark)
+            await check(redis, settings.redis_url, settings.shards, secrets, mark)
             await of_redis.measure_async(redis)
             await directory.load()
             await _begin_keys(redis, settings)
@@ -243,9 +253,9 @@ def _calls(
     consent: Consent,
     withdrawn: Withdrawn,
     clock: Callable[[], float],
-) -> api.Api:
+) -> routing.Api:
     spool = settings.data / "spool"
-    return api.Api(
+    return routing.Api(
         *(redis, settings, secrets, directory, consent, withdrawn),
         kept=KeptNow(settings, lambda: _spooled(spool)),
         late_since=lambda: _late(spool),
@@ -257,12 +267,12 @@ def _calls(
 def _app(
     prefix: str,
     pixels: list[Route],
-    calls: api.Api,
+    calls: routing.Api,
     health: Health,
     lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[dict[str, Any]]],
     is_here: Callable[[bytes, bytes, bytes], bool] | None,
 ) -> Starlette:
-    shown = pages.routes(calls)
+    shown = routes.routes(calls)
     middleware = [Middleware(Turns, prefix=prefix.encode(), busy=busy.answers(calls))]
     if is_here is not None:
         middleware.insert(0, Middleware(handover.Misdirected, prefix=prefix.encode(), is_here=is_here))
@@ -270,7 +280,7 @@ def _app(
         routes=_routes(prefix, pixels, Privacy(calls), calls, shown, health),
         lifespan=lifespan,
         middleware=middleware,
-        exception_handlers={HTTPException: pages.not_found(calls)},
+        exception_handlers={HTTPException: routes.not_found(calls)},
     )
     app.router.redirect_slashes = False
     return app
@@ -288,7 +298,7 @@ def _knowledge(
 
 def _is_unfit(error: Exception) -> bool:
     """Whether a store is not to be used, in contrast to one that is away or cannot be read now."""
-    return isinstance(error, store.StoreError) and not isinstance(error, store.StoreAwayError)
+    return isinstance(error, StoreError) and not isinstance(error, StoreAwayError)
 
 
 def _late(directory: Path) -> int | None:
@@ -320,10 +330,10 @@ def _pixels(prefix: str, pixel: Pixel) -> list[Route]:
 
 
 def _routes(
-    prefix: str, pixels: list[Route], privacy: Privacy, calls: api.Api, shown: list[Route], health: Health
+    prefix: str, pixels: list[Route], privacy: Privacy, calls: routing.Api, shown: list[Route], health: Health
 ) -> list[BaseRoute]:
     others: list[BaseRoute] = [
-        *api.routes(calls, CALLS),
+        *routing.routes(calls, CALLS),
         Route("/privacy", privacy.answer, methods=["GET", "POST"]),
         Route("/p.js", script),
         Route("/healthz", health.healthz),
@@ -340,8 +350,8 @@ def _routes(
 async def _begin_keys(redis: AsyncRedis, settings: Settings) -> None:
     """Takes the API key of the environment. A stored key that cannot be read keeps nobody from starting."""
     try:
-        await apikeys.use_environment(redis, settings.api_key)
-        if not await apikeys.listed(redis):
+        await api_keys.use_environment(redis, settings.api_key)
+        if not await api_keys.listed(redis):
             log.warning("there is no API key yet: make one with `pixel-server key create NAME`")
     except (ResponseError, ValueError, TypeError, LookupError) as error:
         if isinstance(error, ResponseError) and not str(error).startswith("WRONGTYPE"):
@@ -357,7 +367,7 @@ async def _begin_later(begin: Callable[[], Awaitable[None]]) -> None:
             return await begin()
         except _AWAY:
             continue
-        except store.StoreError as error:
+        except StoreError as error:
             log.critical("%s", error)
             os.kill(os.getpid(), signal.SIGTERM)
             return None
@@ -383,13 +393,13 @@ def pixels() -> Starlette:
 def pages_only() -> Starlette:
     """The app of `serve --only pages`, and of the process beside one for pixels."""
     settings = Settings.from_env()
-    secrets = store.secrets_for(settings, settings.redis_url)
-    return create_pages(settings, secrets, store.connect_async(settings.redis_url))
+    secrets = secrets_for(settings, settings.redis_url)
+    return create_pages(settings, secrets, connect_async(settings.redis_url))
 
 
 def _with_pixels(is_here: Callable[[bytes, bytes, bytes], bool] | None) -> Starlette:
     settings = Settings.from_env()
-    secrets = store.secrets_for(settings, settings.redis_url)
-    redis = store.connect_async(settings.redis_url)
-    queue = jobs.queue(store.connect(settings.queue_url or settings.redis_url, timeout=2.0))
+    secrets = secrets_for(settings, settings.redis_url)
+    redis = connect_async(settings.redis_url)
+    queue = jobs.queue(connect(settings.queue_url or settings.redis_url, timeout=2.0))
     return create_app(settings, secrets, redis, queue, is_here=is_here)

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from pixel_server import __version__, lifeline, logs, uvicorn_parts
+from pixel_server import __version__, logs
 from pixel_server.commands import (
     audit,
     campaign,
@@ -34,7 +34,8 @@ from pixel_server.commands import (
     store,
     upload,
 )
-from pixel_server.commands.frame import Failure, Group, as_json, environment, with_store, with_this
+from pixel_server.commands.support import Failure, Group, as_json, environment, with_store, with_this
+from pixel_server.run import lifeline, uvicorn_parts
 from pixel_server.settings import Settings, chosen, table, unknown
 
 
@@ -53,7 +54,7 @@ def main() -> None:
 def up(host: str, port: int, data: Path | None, with_demo: bool) -> None:
     """Start everything: Redis, one web process, the workers. Ctrl-C stops it."""
     uvicorn_parts.check()
-    from pixel_server import up as everything  # noqa: PLC0415
+    from pixel_server.run import up as everything  # noqa: PLC0415
 
     settings = Settings.from_env()
     _warn_of_unknown()
@@ -74,24 +75,24 @@ def serve(
 ) -> None:
     """Run the web process, which answers pixels, and beside it one that answers pages and the API."""
     uvicorn_parts.check()
-    from pixel_server import serving  # noqa: PLC0415
-    from pixel_server.processes import Child, keep  # noqa: PLC0415
+    from pixel_server.collect import http_protocol  # noqa: PLC0415
+    from pixel_server.run.supervisor import Child, keep  # noqa: PLC0415
 
     lifeline.hold()
     if beside is not None:
-        serving.run_beside(beside)
+        http_protocol.run_beside(beside)
         return
     if handle is None:
         _warn_of_unknown()
     _fit_or_fail()
-    listening = serving.bind(host, port) if handle is None else socket.socket(fileno=handle)
+    listening = http_protocol.bind(host, port) if handle is None else socket.socket(fileno=handle)
     if processes == 1:
         if only is None:
-            serving.run_both(listening)
+            http_protocol.run_both(listening)
         elif only == "pixels":
-            serving.run(listening, serving.FAST, serving.PIXELS)
+            http_protocol.run(listening, http_protocol.FAST, http_protocol.PIXELS)
         else:
-            serving.run(listening, serving.PLAIN, serving.PAGES)
+            http_protocol.run(listening, http_protocol.PLAIN, http_protocol.PAGES)
         return
     number = listening.fileno()
     arguments = ["serve", "--handle", str(number), *([] if only is None else ["--only", only])]
@@ -103,8 +104,8 @@ def serve(
 @click.option("--one", is_flag=True, hidden=True, help="Be one worker.")
 def work(processes: int, one: bool) -> None:
     """Run the workers, which count hits, and their schedule."""
-    from pixel_server.processes import Child, keep  # noqa: PLC0415
-    from workers.work import Schedule, run_worker  # noqa: PLC0415
+    from pixel_server.run.supervisor import Child, keep  # noqa: PLC0415
+    from workers.worker import Schedule, run_worker  # noqa: PLC0415
 
     is_child = lifeline.hold()
     settings = Settings.from_env()
@@ -196,15 +197,15 @@ def _fit_or_fail() -> None:
 
     A store that is only away now is waited for by what is started.
     """
-    from pixel_server import classify  # noqa: PLC0415
-    from pixel_server.networks import Networks  # noqa: PLC0415
-    from pixel_server.store import StoreAwayError, secrets_for  # noqa: PLC0415
+    from pixel_server.classify import rules  # noqa: PLC0415
+    from pixel_server.classify.networks import Networks  # noqa: PLC0415
+    from pixel_server.store.client import StoreAwayError, secrets_for  # noqa: PLC0415
 
     async def nothing(store: Any, settings: Settings) -> None:
         return None
 
     settings = Settings.from_env()
-    classify.load(settings.rules)
+    rules.load(settings.rules)
     Networks.load(settings.networks)
     url = settings.redis_url
     try:

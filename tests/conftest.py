@@ -15,11 +15,12 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from pixel_server import jobs, store
 from pixel_server.app import create_app
+from pixel_server.run.valkey import Valkey
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from pixel_server.valkey import Valkey
+from pixel_server.store import jobs
+from pixel_server.store.client import connect, connect_async
 from tests.stack import Stack
 from workers.rollup import Outcome, Rollup
 
@@ -72,7 +73,7 @@ def valkey_url() -> Iterator[str]:
 @pytest.fixture
 def redis_url(valkey_url: str) -> str:
     """That Valkey, empty."""
-    with store.connect(valkey_url) as client:
+    with connect(valkey_url) as client:
         client.flushall()
     return valkey_url
 
@@ -80,7 +81,7 @@ def redis_url(valkey_url: str) -> str:
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
     """A redis-py client of the empty store; answers in bytes."""
-    with store.connect(redis_url) as made:
+    with connect(redis_url) as made:
         yield made
 
 
@@ -97,8 +98,8 @@ def settings(redis_url: str, tmp_path: Path) -> Settings:
 @pytest.fixture
 def web(settings: Settings, secrets: Secrets) -> Iterator[TestClient]:
     """The app behind a test client that carries the API key; time is what it is."""
-    queue = jobs.queue(store.connect(settings.redis_url))
-    app = create_app(settings, secrets, store.connect_async(settings.redis_url), queue)
+    queue = jobs.queue(connect(settings.redis_url))
+    app = create_app(settings, secrets, connect_async(settings.redis_url), queue)
     with TestClient(
         app, base_url="http://pixel.test", headers={"Authorization": f"Bearer {API_KEY}"}
     ) as made:

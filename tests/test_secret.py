@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pixel_server.links import Minter
+from pixel_server.mail.links import Minter
 from pixel_server.secret import FILE, Secrets, SecretsError
 from pixel_server.tokens import read
 

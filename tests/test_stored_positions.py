@@ -11,13 +11,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from pixel_server import breakdown, dimensions, hit, lists, people, series, tokens, traces, visits
-from pixel_server.collect import cookie, spool
+from pixel_server import hit, tokens
+from pixel_server.collect import visitor_cookie
+from pixel_server.collect.spool import spool
+from pixel_server.counters import (
+    burst_window,
+    open_breakdown,
+    recipient_record,
+    series,
+    visits,
+    web_breakdown,
+)
+from pixel_server.counters.burst_window import Trace
+from pixel_server.counters.recipient_record import Person
+from pixel_server.counters.visits import Seen, Visit
 from pixel_server.hit import Hit
-from pixel_server.people import Person
-from pixel_server.traces import Trace
+from pixel_server.recipients import lists
 from pixel_server.verdicts import CLASSES
-from pixel_server.visits import Seen, Visit
 
 packed = msgspec.msgpack.encode
 
@@ -165,7 +175,14 @@ LAYOUTS = [
     Layout(
         "trace", TRACE, Trace(**TRACE_FIELDS), TRACE_FIELDS, packed, msgspec.msgpack.Decoder(Trace).decode
     ),
-    Layout("recipient", PERSON, Person(**PERSON_FIELDS), PERSON_FIELDS, people.pack, people.unpack),
+    Layout(
+        "recipient",
+        PERSON,
+        Person(**PERSON_FIELDS),
+        PERSON_FIELDS,
+        recipient_record.pack,
+        recipient_record.unpack,
+    ),
     Layout(
         "name",
         [1, "anna@example.org", "Anna"],
@@ -191,19 +208,19 @@ def test_positional_struct_every_field_is_pinned(layout: Layout):
 
 def test_visits_alias_and_trace_list_stand_behind_the_format():
     assert visits.pack(b"visitor!spring") == packed([1, b"visitor!spring"])
-    command = next(traces.write(0, {b"name": {7: [Trace(**TRACE_FIELDS)]}}, [(7, b"name")]))
+    command = next(burst_window.write(0, {b"name": {7: [Trace(**TRACE_FIELDS)]}}, [(7, b"name")]))
     assert command[2:] == (b"name", packed([1, [TRACE]]))
 
 
 def test_breakdown_stored_month_is_format_then_labels_by_day():
-    assert breakdown.pack({7: {"cFirefox": 2}}) == packed([1, {7: {"cFirefox": 2}}])
-    letters = (breakdown.CLIENT, breakdown.DEVICE, breakdown.COUNTRY, breakdown.DELAY)
+    assert open_breakdown.pack({7: {"cFirefox": 2}}) == packed([1, {7: {"cFirefox": 2}}])
+    letters = (open_breakdown.CLIENT, open_breakdown.DEVICE, open_breakdown.COUNTRY, open_breakdown.DELAY)
     assert letters == ("c", "d", "n", "t")
-    assert (breakdown.PAGE, breakdown.VISIT) == ("p", "v")
+    assert (open_breakdown.PAGE, open_breakdown.VISIT) == ("p", "v")
 
 
 def test_breakdown_bins_of_times_are_fixed():
-    assert [breakdown.delay_bin(seconds) for seconds in (-1, 0, 1, 60, 3600, 86_400)] == [
+    assert [open_breakdown.delay_bin(seconds) for seconds in (-1, 0, 1, 60, 3600, 86_400)] == [
         0,
         1,
         9,
@@ -211,29 +228,39 @@ def test_breakdown_bins_of_times_are_fixed():
         95,
         132,
     ]
-    assert [breakdown.span_bin(ms) for ms in (0, 100, 1000, 60_000, 3_600_000)] == [1, 1, 27, 74, 122]
+    assert [open_breakdown.span_bin(ms) for ms in (0, 100, 1000, 60_000, 3_600_000)] == [1, 1, 27, 74, 122]
 
 
 def test_dimensions_stored_day_is_format_then_views_and_visits_by_name():
-    assert dimensions.pack({"/a": [5, 2]}) == packed([1, {"/a": [5, 2]}])
-    assert dimensions.unpack(packed([1, {"/a": [5, 2]}])) == {"/a": [5, 2]}
+    assert web_breakdown.pack({"/a": [5, 2]}) == packed([1, {"/a": [5, 2]}])
+    assert web_breakdown.unpack(packed([1, {"/a": [5, 2]}])) == {"/a": [5, 2]}
 
 
 def test_dimensions_names_of_stored_fields_are_fixed():
     assert (
         *("page", "country", "browser", "system", "device", "language"),
         *("entry_page", "referrer", "utm_source", "utm_medium", "utm_campaign", "exit_page"),
-    ) == dimensions.DIMENSIONS
-    assert dimensions.Source._fields == ("referrer", "utm_source", "utm_medium", "utm_campaign")
+    ) == web_breakdown.DIMENSIONS
+    assert web_breakdown.Source._fields == ("referrer", "utm_source", "utm_medium", "utm_campaign")
 
 
 def test_people_flags_and_day_of_mode_last_are_fixed():
-    assert (people.TOP, people.BOTTOM, people.HIDDEN, people.SEEN) == (1, 2, 4, 8)
-    assert people.pack_day(20_717) == packed([1, 20_717])
+    assert (
+        recipient_record.TOP,
+        recipient_record.BOTTOM,
+        recipient_record.HIDDEN,
+        recipient_record.SEEN,
+    ) == (1, 2, 4, 8)
+    assert recipient_record.pack_day(20_717) == packed([1, 20_717])
 
 
 def test_traces_kinds_are_fixed():
-    assert (traces.SCANNER, traces.PERSON, traces.UNKNOWN, traces.APART) == (0, 1, 2, 3)
+    assert (burst_window.SCANNER, burst_window.PERSON, burst_window.UNKNOWN, burst_window.APART) == (
+        0,
+        1,
+        2,
+        3,
+    )
 
 
 def test_hit_kinds_are_fixed():
@@ -260,6 +287,6 @@ def test_spool_heads_are_fixed():
 
 
 def test_cookie_body_is_fixed():
-    held = cookie.Cookie(id=b"8 bytes!", shard=3, first=1, last=2, visits=4)
+    held = visitor_cookie.Cookie(id=b"8 bytes!", shard=3, first=1, last=2, visits=4)
     wanted = b"\x01" + b"8 bytes!" + bytes.fromhex("03 00000001 00000002 0004")
-    assert cookie._BODY.pack(1, *held) == wanted
+    assert visitor_cookie._BODY.pack(1, *held) == wanted

@@ -30,14 +30,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from pixel_server import breakdown, dimensions, keys, people, retention, series
-from pixel_server.dimensions import DIMENSIONS
-from pixel_server.people import NOBODY, Person
-from pixel_server.retention import Keep
-from pixel_server.series import Cell, Cells
-from pixel_server.store import Redis
-from pixel_server.turn import Command, Records
-from workers.tally import Sums, Tally
+from pixel_server.campaigns import retention
+from pixel_server.campaigns.retention import Keep
+from pixel_server.counters import open_breakdown, recipient_record, series, web_breakdown
+from pixel_server.counters.recipient_record import NOBODY, Person
+from pixel_server.counters.series import Cell, Cells
+from pixel_server.counters.web_breakdown import DIMENSIONS
+from pixel_server.store import keys
+from pixel_server.store.checkpoint import Command, Records
+from pixel_server.store.client import Redis
+from workers.fold import Sums, Tally
 
 _READ_PEOPLE = """
 -- KEYS: what the names of the recipients' hashes begin with. ARGV: recipient keys, 8 bytes each; number of
@@ -54,8 +56,8 @@ return out
 
 _TWINS = {
     0: (),
-    people.TOP: ("recipients_twins", "recipients_clipped"),
-    people.TOP | people.SEEN: ("recipients_twins",),
+    recipient_record.TOP: ("recipients_twins", "recipients_clipped"),
+    recipient_record.TOP | recipient_record.SEEN: ("recipients_twins",),
 }
 """What a recipient counts under, by `Person.twins`."""
 
@@ -70,8 +72,8 @@ class Kept:
     people: dict[bytes, Person] = field(default_factory=dict)
     buckets: dict[str, Cells] = field(default_factory=dict)
     months: dict[str, Cells] = field(default_factory=dict)
-    opens: dict[str, breakdown.Days] = field(default_factory=dict)
-    parts: dict[tuple[str, str], dimensions.Names] = field(default_factory=dict)
+    opens: dict[str, open_breakdown.Days] = field(default_factory=dict)
+    parts: dict[tuple[str, str], web_breakdown.Names] = field(default_factory=dict)
     last_hit: int = 0
 
 
@@ -83,7 +85,9 @@ def read(store: Redis, shard: int, tally: Tally) -> list[tuple[Sums, Kept]]:
         prefix = keys.people(shard, sums.campaign.id, 0)[:-3]
         pipe.eval(_READ_PEOPLE, 1, prefix, b"".join(sums.people), keys.PEOPLE_BUCKETS)
     for (sums, kept), values in zip(found, pipe.execute(), strict=True):
-        kept.people = {key: people.unpack(value) for key, value in zip(sums.people, values, strict=True)}
+        kept.people = {
+            key: recipient_record.unpack(value) for key, value in zip(sums.people, values, strict=True)
+        }
     asked = []
     for sums, kept in found:
         starts = _starts(sums, kept)
@@ -93,7 +97,7 @@ def read(store: Redis, shard: int, tally: Tally) -> list[tuple[Sums, Kept]]:
         for day in days:
             pipe.get(keys.buckets(shard, sums.campaign.id, day))
         pipe.hmget(keys.months(shard, sums.campaign.id), ["", *months])
-        pipe.hmget(keys.breakdown(shard, sums.campaign.id), [breakdown.ALL, *months])
+        pipe.hmget(keys.breakdown(shard, sums.campaign.id), [open_breakdown.ALL, *months])
         pipe.hget(keys.total(shard, sums.campaign.id), "last_hit")
         for day in sums.parts:
             pipe.hmget(keys.web(shard, sums.campaign.id, day), DIMENSIONS)
@@ -101,11 +105,13 @@ def read(store: Redis, shard: int, tally: Tally) -> list[tuple[Sums, Kept]]:
     for (sums, kept), (days, months) in zip(found, asked, strict=True):
         kept.buckets = {day: series.unpack(next(answers)) for day in days}
         kept.months = dict(zip(months, map(series.unpack, next(answers)[1:]), strict=True))
-        kept.opens = dict(zip([breakdown.ALL, *months], map(breakdown.unpack, next(answers)), strict=True))
+        kept.opens = dict(
+            zip([open_breakdown.ALL, *months], map(open_breakdown.unpack, next(answers)), strict=True)
+        )
         kept.last_hit = int(next(answers) or 0)
         for day in sums.parts:
             for dimension, value in zip(DIMENSIONS, next(answers), strict=True):
-                kept.parts[day, dimension] = dimensions.unpack(value)
+                kept.parts[day, dimension] = web_breakdown.unpack(value)
     return found
 
 
@@ -137,9 +143,9 @@ def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float, records: Re
     values = records.setdefault(keys.people(shard, campaign, 0)[:-3], [])
     for key, new in sums.people.items():
         old = kept.people[key]
-        both = new if old is NOBODY else people.merge(old, new)
+        both = new if old is NOBODY else recipient_record.merge(old, new)
         if (taken := sums.taken.get(key)) is not None:
-            both = people.take(both, taken)
+            both = recipient_record.take(both, taken)
         if both.first != old.first:
             _move(changes, series.UNIQUE_OPENS, old.first, both.first)
         if both.first_person != old.first_person:
@@ -152,13 +158,13 @@ def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float, records: Re
                 recipients[name] = recipients.get(name, 0) + 1
             for name in _joined(was):
                 recipients[name] = recipients.get(name, 0) - 1
-        if both.flags & people.TOP:
-            had = 0 if old.flags & people.OLD else old.twins
+        if both.flags & recipient_record.TOP:
+            had = 0 if old.flags & recipient_record.OLD else old.twins
             for name in _TWINS[both.twins]:
                 recipients[name] = recipients.get(name, 0) + 1
             for name in _TWINS[had]:
                 recipients[name] = recipients.get(name, 0) - 1
-        value = people.pack(both)
+        value = recipient_record.pack(both)
         values += (key, _SIZES[len(value)], value)
     yield from _totals(shard, campaign, changes)
     for name, count in recipients.items():
@@ -199,8 +205,13 @@ def plan_last(store: Redis, shard: int, days: dict[bytes, int]) -> Iterator[Comm
         return
     found = store.eval(_READ_PEOPLE, 1, keys.last(shard, 0)[:-3], b"".join(days), keys.PEOPLE_BUCKETS)
     for (recipient, day), kept in zip(days.items(), found, strict=True):
-        if kept is None or day > people.unpack_day(kept):
-            yield ("HSET", keys.last(shard, people.bucket(recipient)), recipient, people.pack_day(day))
+        if kept is None or day > recipient_record.unpack_day(kept):
+            yield (
+                "HSET",
+                keys.last(shard, recipient_record.bucket(recipient)),
+                recipient,
+                recipient_record.pack_day(day),
+            )
 
 
 def bookkeeping(shard: int, tally: Tally, newest: int) -> Iterator[Command]:
@@ -233,12 +244,16 @@ def _change(changes: dict[int, Cell], at: int, count: int, by: int) -> None:
 @cache
 def _joined(classes: int) -> tuple[str, ...]:
     """What a recipient with these classes of opens counts under."""
-    names = {people.PERSON: "person", people.PREFETCH: "prefetch", people.SCANNER: "scanner"}
-    names[people.UNKNOWN] = "unknown"
+    names = {
+        recipient_record.PERSON: "person",
+        recipient_record.PREFETCH: "prefetch",
+        recipient_record.SCANNER: "scanner",
+    }
+    names[recipient_record.UNKNOWN] = "unknown"
     found = [f"recipients_{name}" for bit, name in names.items() if classes & bit]
-    if classes & people.HIDES:
+    if classes & recipient_record.HIDES:
         found.append("recipients_hidden")
-        if classes & people.PERSON:
+        if classes & recipient_record.PERSON:
             found.append("recipients_hidden_person")
     return tuple(found)
 
@@ -279,7 +294,7 @@ def _count_delay(sums: Sums, opens: dict[str, Counter[str]], person: Person, by:
     """The time to a recipient's first open is one more, or one less, of those of its day."""
     if person.delay:
         day = sums.day(series.bucket(person.first_person * 1000))
-        opens.setdefault(day, Counter())[f"{breakdown.DELAY}{person.delay}"] += by
+        opens.setdefault(day, Counter())[f"{open_breakdown.DELAY}{person.delay}"] += by
 
 
 def _opens(
@@ -288,13 +303,13 @@ def _opens(
     touched = set()
     for day, counts in opens.items():
         if any(counts.values()):
-            touched.add(breakdown.ALL)
-            breakdown.add(kept.opens[breakdown.ALL], 0, counts)
+            touched.add(open_breakdown.ALL)
+            open_breakdown.add(kept.opens[open_breakdown.ALL], 0, counts)
             if day >= first:
                 touched.add(day[:6])
-                breakdown.add(kept.opens[day[:6]], int(day[6:]), counts)
+                open_breakdown.add(kept.opens[day[:6]], int(day[6:]), counts)
     for name in sorted(touched):
-        yield ("HSET", keys.breakdown(shard, sums.campaign.id), name, breakdown.pack(kept.opens[name]))
+        yield ("HSET", keys.breakdown(shard, sums.campaign.id), name, open_breakdown.pack(kept.opens[name]))
 
 
 def _web(shard: int, sums: Sums, kept: Kept, first: str) -> Iterator[Command]:
@@ -302,9 +317,9 @@ def _web(shard: int, sums: Sums, kept: Kept, first: str) -> Iterator[Command]:
         if day < first:
             continue
         fields: list[str | bytes] = []
-        for dimension, names in dimensions.spread(counts).items():
-            dimensions.add(kept.parts[day, dimension], names)
-            fields += (dimension, dimensions.pack(kept.parts[day, dimension]))
+        for dimension, names in web_breakdown.spread(counts).items():
+            web_breakdown.add(kept.parts[day, dimension], names)
+            fields += (dimension, web_breakdown.pack(kept.parts[day, dimension]))
         if fields:
             yield ("HSET", keys.web(shard, sums.campaign.id, day), *fields)
 

@@ -6,8 +6,8 @@ from functools import cache
 
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from pixel_server.store import Redis, connect
-from pixel_server.store_mark import StoreMark
+from pixel_server.store.client import Redis, connect
+from pixel_server.store.store_mark import StoreMark
 
 
 @cache

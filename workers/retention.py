@@ -23,12 +23,14 @@ from typing import Literal, NamedTuple
 import msgspec
 from redis import ResponseError
 
-from pixel_server import audit, campaigns, keys, people, purge, retention, rewrite, traces, turn
-from pixel_server.campaigns import Campaign, Gone
-from pixel_server.clock import Clock, text
-from pixel_server.series import DAY, NewerFormat
+from pixel_server.campaigns import purge, retention, storage
+from pixel_server.campaigns.storage import Campaign, Gone
+from pixel_server.counters import burst_window, recipient_record
+from pixel_server.counters.series import DAY, NewerFormat
 from pixel_server.settings import Settings
-from pixel_server.store import AsyncRedis, also_full, connect_async
+from pixel_server.store import aof_rewrite, audit_log, checkpoint, keys
+from pixel_server.store.client import AsyncRedis, also_full, connect_async
+from pixel_server.store.clock import Clock, text
 from workers.context import context, is_known
 
 log = logging.getLogger("workers.retention")
@@ -129,7 +131,7 @@ async def by_hand(store: AsyncRedis, settings: Settings, may: May) -> Swept:
         await _last(store, settings, now, part, may, swept.taken, swept.waiting)
     if may == "all":
         await store.hdel(keys.SWEEP, "waits")
-        await rewrite.ask(store)
+        await aof_rewrite.ask(store)
     return swept
 
 
@@ -158,7 +160,7 @@ async def sweep(
     following: str | None = after or ""
     is_first = True
     while following is not None and (is_first or time.monotonic() < deadline):
-        found, after = await campaigns.page(store, following or None, 100)
+        found, after = await storage.page(store, following or None, 100)
         for campaign in found:
             if not is_first and time.monotonic() >= deadline:
                 break
@@ -168,16 +170,16 @@ async def sweep(
                 gone, left = await _campaign(store, settings, campaign.id, now, may)
                 taken.update(gone)
                 waiting.update(left)
-            except campaigns.Unknown:
+            except storage.Unknown:
                 continue  # deleted meanwhile
-            except (NewerFormat, campaigns.Unreadable, ResponseError) as error:
+            except (NewerFormat, storage.Unreadable, ResponseError) as error:
                 log.error("retention: campaign %s is left as it is: %s", campaign.id, error)
         else:
             following = after
     taken = +taken
     if taken:
         log.info("retention: %s", ", ".join(f"{count} {kind}" for kind, count in sorted(taken.items())))
-        await rewrite.ask(store)
+        await aof_rewrite.ask(store)
     return Swept(following, taken, +waiting)
 
 
@@ -185,7 +187,7 @@ async def _campaign(
     store: AsyncRedis, settings: Settings, name: str, now: float, may: May
 ) -> tuple[Counter[str], Counter[str]]:
     """Returns the keys that went, and what waits, by kind."""
-    found, uses = await campaigns.uses(store, name)
+    found, uses = await storage.uses(store, name)
     days, most = retention.keep(settings, found), retention.mode_of(settings, found)
     wanted = retention.leaving(found, uses, days, most, now)
     closing = found.closed_at is None and retention.is_closing(found, uses, days, now)
@@ -206,17 +208,17 @@ async def _campaign(
             closed = int(now) if closing else before.closed_at
             return msgspec.structs.replace(before, leaving=wanted, closed_at=closed)
 
-        found = await campaigns.amend(store, name, leave, quiet=True)
+        found = await storage.amend(store, name, leave, quiet=True)
     if closing:  # whatever its mode took before: it may have been raised since
         found = msgspec.structs.replace(
             found, gone=msgspec.structs.replace(found.gone, recipients=False, names=False)
         )
     taken = await _take(store, settings.shards, found)
     for kind in sorted(taken.keys() & {"recipients", "names"}):
-        await audit.note(store, audit.RETENTION, f"{kind}.removed", campaign=name)
+        await audit_log.note(store, audit_log.RETENTION, f"{kind}.removed", campaign=name)
     # Not what is leaving by now: another run may have begun on more.
     done = found.leaving
-    await campaigns.amend(store, name, lambda before: msgspec.structs.replace(before, gone=done), quiet=True)
+    await storage.amend(store, name, lambda before: msgspec.structs.replace(before, gone=done), quiet=True)
     return taken, waiting
 
 
@@ -244,9 +246,9 @@ async def _take(store: AsyncRedis, shards: int, campaign: Campaign) -> Counter[s
     kinds = {kind for kind in retention.KINDS if getattr(after, kind) > getattr(before, kind)}
     taken: Counter[str] = Counter()
     if kinds:
-        await rewrite.ask(store)
+        await aof_rewrite.ask(store)
     for shard in range(shards):
-        await turn.raise_turn(store, shard)
+        await checkpoint.raise_turn(store, shard)
         if "buckets" in kinds:
             taken["buckets"] += await purge.buckets(store, shard, campaign.id, before.buckets, after.buckets)
         if "days" in kinds:
@@ -285,10 +287,10 @@ async def _traces(store: AsyncRedis, settings: Settings, now: float) -> int:
         newest = int(await store.hget(keys.turn(shard), "newest") or 0)
         if not newest or abs(now * 1000 - newest) < DAY * 1000:
             continue
-        held = [keys.evidence(shard, minute) for minute in traces.minutes(newest)]
+        held = [keys.evidence(shard, minute) for minute in burst_window.minutes(newest)]
         held += [keys.visits(shard), keys.lasts(shard), keys.visiting(shard)]
         if (there := int(await store.exists(*held))) or newest > now * 1000:
-            await turn.write(store, shard, traces.forget(shard, newest))
+            await checkpoint.write(store, shard, burst_window.forget(shard, newest))
             gone += there
     return gone
 
@@ -318,17 +320,17 @@ async def _last(
                 waiting[LAST] += len(old)
                 continue
 
-            async def commands(key: str = key) -> list[turn.Command]:
+            async def commands(key: str = key) -> list[checkpoint.Command]:
                 still = _older(key, await store.hgetall(key), first)
                 return [("HDEL", key, *still)] if still else []
 
-            await turn.change(store, shard, commands)
+            await checkpoint.change(store, shard, commands)
             taken[LAST] += len(old)
 
 
 def _older(key: str, days: dict[bytes, bytes], first: int) -> list[bytes]:
     try:
-        return [recipient for recipient, day in days.items() if people.unpack_day(day) < first]
+        return [recipient for recipient, day in days.items() if recipient_record.unpack_day(day) < first]
     except NewerFormat as error:
         log.error("retention: %s is left as it is: %s", key, error)
         return []

@@ -17,17 +17,20 @@ from enum import Enum
 
 import redis
 
-from pixel_server import campaigns, dimensions, keys, retention, rewrite, salts, traces, turn, withdrawals
-from pixel_server.clock import Clock
+from pixel_server.campaigns import retention, storage
+from pixel_server.classify.judge import judge_of
 from pixel_server.consent import Consent
+from pixel_server.counters import burst_window, visitor_salts, web_breakdown
+from pixel_server.counters.series import NewerFormat
+from pixel_server.recipients import withdrawals
 from pixel_server.secret import Secrets
-from pixel_server.series import NewerFormat
 from pixel_server.settings import Settings
-from pixel_server.store import Redis, also_full
-from workers import apply, burst, visit, waiting
+from pixel_server.store import aof_rewrite, checkpoint, keys
+from pixel_server.store.client import Redis, also_full
+from pixel_server.store.clock import Clock
+from workers import apply, bursts, sessions, stream_reader
 from workers.context import context, is_known
-from workers.judge import judge_of
-from workers.tally import Tally, days, fold, wanted
+from workers.fold import Tally, days, fold, wanted
 
 log = logging.getLogger("workers.rollup")
 
@@ -84,31 +87,31 @@ class Rollup:
     entries: int = PASS_ENTRIES
     counted: int = 0
     behind: bool = False
-    left: turn.Turn | None = None
-    read: int = waiting.FIRST
+    left: checkpoint.Turn | None = None
+    read: int = stream_reader.FIRST
     last: str = ""
-    ahead_ms: int = waiting.AHEAD_MS
+    ahead_ms: int = stream_reader.AHEAD_MS
 
     def step(self, now: float) -> Outcome:
         """One pass: what waits, up to PASS_HITS or so, is in the counters, or nothing has changed.
 
         now: Redis's time, s.
         """
-        n, last, newest = self.left or turn.read(self.store, self.shard)
+        n, last, newest = self.left or checkpoint.read(self.store, self.shard)
         self.left, self.last = None, last
         if newest > now * 1000 + FORGET_MS:
             return self._forget(n, last, newest)
-        entries, behind = waiting.read(self.store, self.shard, last, PASS_HITS, self.entries, self.read)
+        entries, behind = stream_reader.read(self.store, self.shard, last, PASS_HITS, self.entries, self.read)
         if not entries:
             self.store.delete(keys.stop(self.shard))
             return Outcome.EMPTY
         with COMPUTING:
-            hits, unreadable, taken, newer, ahead = waiting.decode(entries, self.ahead_ms)
+            hits, unreadable, taken, newer, ahead = stream_reader.decode(entries, self.ahead_ms)
             asked = wanted(hits)
             people = {one.recipient for one in hits} - {b""}
         if taken is None:
             return self._stop(f"entry {newer}: written by a newer version; update the workers")
-        found = campaigns.seal(self.store, asked, now, self.settings) if hits else {}
+        found = storage.seal(self.store, asked, now, self.settings) if hits else {}
         try:
             gone = withdrawals.periods(self.store, self.secrets, people)
         except NewerFormat as error:
@@ -116,7 +119,7 @@ class Rollup:
         judge = judge_of(self.settings)
         with COMPUTING:
             ends = days(hits, found)
-        known, making = salts.read(self.store, self.shard, ends, now)
+        known, making = visitor_salts.read(self.store, self.shard, ends, now)
         with COMPUTING:
             tally = fold(hits, found, gone, Consent(self.settings), judge, self.secrets, known)
         tally.dead.extend(unreadable)
@@ -126,10 +129,10 @@ class Rollup:
             return self._stop(
                 f"dead letters are full ({self.settings.dead_letters}): look at them, drop them"
             )
-        records: turn.Records = {}
+        records: checkpoint.Records = {}
         try:
-            commands = making + burst.find(self.store, self.shard, tally, newest, judge.burst)
-            commands += visit.find(self.store, self.shard, tally, newest)
+            commands = making + bursts.find(self.store, self.shard, tally, newest, judge.burst)
+            commands += sessions.find(self.store, self.shard, tally, newest)
             for sums, kept in apply.read(self.store, self.shard, tally):
                 keep = retention.keep(self.settings, sums.campaign)
                 with COMPUTING:
@@ -143,11 +146,11 @@ class Rollup:
             one.recipient in gone and withdrawals.erased(gone[one.recipient], one.time) for one in hits
         )
         if erased:
-            rewrite.ask_now(self.store)
-        if not turn.commit(self.store, self.shard, n, taken, commands, records):
+            aof_rewrite.ask_now(self.store)
+        if not checkpoint.commit(self.store, self.shard, n, taken, commands, records):
             return Outcome.MOVED
         if erased:
-            rewrite.ask_now(self.store)
+            aof_rewrite.ask_now(self.store)
         self._tell(ahead, tally)
         self.counted += len(hits)
         self.behind = behind
@@ -157,7 +160,7 @@ class Rollup:
 
     def _forget(self, n: int, last: str, newest: int) -> Outcome:
         """Forgets the newest hit (ms), which lies in the future. The next pass counts what waits."""
-        if not turn.commit(self.store, self.shard, n, "", traces.forget(self.shard, newest)):
+        if not checkpoint.commit(self.store, self.shard, n, "", burst_window.forget(self.shard, newest)):
             return Outcome.MOVED
         log.warning("rollup: shard %d: its newest hit lay in the future and is forgotten", self.shard)
         self.behind, self.left = True, (n + 1, last, 0)
@@ -241,7 +244,7 @@ def beside(
             return sum(threads.map(functools.partial(_drain, deadline=deadline, clock=clock), rollups))
     finally:
         gc.enable()
-        dimensions.forget()
+        web_breakdown.forget()
 
 
 def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:
@@ -251,15 +254,15 @@ def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:
     while time.monotonic() < deadline or losses:
         outcome = rollup.try_step(clock())
         if outcome is Outcome.MOVED:
-            if losses == MOST_LOSSES or turn.read(rollup.store, rollup.shard)[1] != rollup.last:
+            if losses == MOST_LOSSES or checkpoint.read(rollup.store, rollup.shard)[1] != rollup.last:
                 break  # another roll-up counts this shard: this one need not
             losses += 1
             rollup.entries = max(1, rollup.entries // 4)
             if losses >= LOSSES:
-                turn.take_lead(rollup.store, rollup.shard)
+                checkpoint.take_lead(rollup.store, rollup.shard)
             continue
         if losses >= LOSSES:
-            turn.end_lead(rollup.store, rollup.shard)
+            checkpoint.end_lead(rollup.store, rollup.shard)
         losses, rollup.entries = 0, entries
         if outcome is not Outcome.COUNTED or not rollup.behind:
             break

@@ -10,9 +10,9 @@ import msgspec
 from starlette.types import Receive
 
 from pixel_server import hit
-from pixel_server.collect import answers
-from pixel_server.collect.answers import Answer
-from pixel_server.collect.said import Said
+from pixel_server.collect import responses
+from pixel_server.collect.page_params import Said
+from pixel_server.collect.responses import Answer
 from pixel_server.hit import text
 
 MOST = 4096
@@ -43,10 +43,10 @@ _decode = msgspec.json.Decoder(_Body).decode
 async def read(headers: dict[bytes, bytes], receive: Receive) -> Said | Answer | None:
     """What it says, or how it is refused; None: the client has gone."""
     if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() not in _TYPES:
-        return answers.BAD_BODY
+        return responses.BAD_BODY
     length = headers.get(b"content-length", b"").lstrip(b"0")
     if length.isdigit() and (len(length) > len(str(MOST)) or int(length) > MOST):
-        return answers.LONG_BODY
+        return responses.LONG_BODY
     body, more = b"", True
     try:
         async with asyncio.timeout(WITHIN):
@@ -57,10 +57,10 @@ async def read(headers: dict[bytes, bytes], receive: Receive) -> Said | Answer |
                 body += message.get("body", b"")
                 more = message.get("more_body", False)
                 if len(body) > MOST:
-                    return answers.LONG_BODY
+                    return responses.LONG_BODY
     except TimeoutError:
-        return answers.SLOW_BODY
-    return parse(body) or answers.BAD_BODY
+        return responses.SLOW_BODY
+    return parse(body) or responses.BAD_BODY
 
 
 def parse(body: bytes) -> Said | None:
@@ -86,5 +86,5 @@ def is_welcome(origin: bytes | None, origins: tuple[str, ...]) -> bool:
 
 def answer(found: Answer, origin: bytes | None) -> Answer:
     """As it is to be read by a page of this origin."""
-    named = origin if found.status != answers.BAD_ORIGIN.status and origin and _is_origin(origin) else None
-    return answers.to_origin(found, named)
+    named = origin if found.status != responses.BAD_ORIGIN.status and origin and _is_origin(origin) else None
+    return responses.to_origin(found, named)

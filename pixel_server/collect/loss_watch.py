@@ -10,13 +10,14 @@ from pathlib import Path
 
 import redis
 
-from pixel_server import keys, losses
-from pixel_server.acknowledged import Acknowledged, Missing
+from pixel_server.collect import losses
+from pixel_server.collect.acknowledged import Acknowledged, Missing
 from pixel_server.collect.recorder import Batch
-from pixel_server.store import AsyncRedis
-from pixel_server.store_mark import StoreMark
+from pixel_server.store import keys
+from pixel_server.store.client import AsyncRedis
+from pixel_server.store.store_mark import StoreMark
 
-log = logging.getLogger("pixel_server.losses")
+log = logging.getLogger("pixel_server.collect.losses")
 
 FLUSH = 0.1
 """Seconds between two writes of what was acknowledged."""

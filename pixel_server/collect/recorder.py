@@ -29,7 +29,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from pixel_server import hit, producer, tasks
+from pixel_server import hit, tasks
+from pixel_server.store import producer
 
 log = logging.getLogger("pixel_server.recorder")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pixel_server.commands.frame import as_json, with_store
+from pixel_server.commands.support import as_json, with_store
 from pixel_server.settings import Settings
 
 
@@ -17,8 +17,8 @@ from pixel_server.settings import Settings
 @as_json
 def audit(last: int, recipients: bool, as_json: bool) -> None:
     """Show who did what to data on people, newest first."""
-    from pixel_server import audit as log  # noqa: PLC0415
-    from pixel_server.report.ranges import show_ms  # noqa: PLC0415
+    from pixel_server.figures.ranges import show_ms  # noqa: PLC0415
+    from pixel_server.store import audit_log as log  # noqa: PLC0415
 
     async def read(store: Any, settings: Settings) -> tuple[list[dict[str, str]], dict[str, int]]:
         lines, _ = await log.page(store, None, last, "recipients" if recipients else "audit")

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from pixel_server.commands.frame import Failure, as_json, settings_here, with_store
+from pixel_server.commands.support import Failure, as_json, settings_here, with_store
 from pixel_server.consent import Consent
 from pixel_server.settings import SIGNALS, Settings
 from pixel_server.tokens import MODES
@@ -65,26 +65,26 @@ def create_campaign(id: str, kind: Literal["email", "web"], as_json: bool, **giv
     What is left out is as PIXEL_TIME_ZONE, PIXEL_DEFAULT_MODE, PIXEL_GPC and PIXEL_BASE_URL say; visitors are
     told apart cookieless, and all pages may use p.js.
     """
-    from pixel_server import campaigns  # noqa: PLC0415
-    from pixel_server.report import body  # noqa: PLC0415
+    from pixel_server.api import request_body  # noqa: PLC0415
+    from pixel_server.campaigns import storage  # noqa: PLC0415
 
     settings = settings_here()
     default = Consent(settings).default.mode.name.lower()
     fields = {"name": id, "mode": default, "time_zone": settings.time_zone, **_given(given)}
     try:
-        slug = body.slug(id)
+        slug = request_body.slug(id)
     except ValueError as error:
         raise Failure(f"id {error}") from None
-    made = campaigns.new(slug, kind=kind, **_checked(fields, settings))
+    made = storage.new(slug, kind=kind, **_checked(fields, settings))
     try:
-        campaigns.refuse_unfit(kind, fields, made)
-        with_store(lambda store, _: campaigns.create(store, made))
-    except campaigns.Unfit as error:
+        storage.refuse_unfit(kind, fields, made)
+        with_store(lambda store, _: storage.create(store, made))
+    except storage.Unfit as error:
         raise Failure(str(error)) from None
-    except campaigns.Exists:
+    except storage.Exists:
         raise Failure(f"the id {made.id} is taken, or was: ids are never given twice") from None
     if as_json:
-        click.echo(json.dumps(campaigns.to_json(made)))
+        click.echo(json.dumps(storage.to_json(made)))
     else:
         click.echo(f"made {made.kind} campaign {made.id}")
 
@@ -96,19 +96,20 @@ def create_campaign(id: str, kind: Literal["email", "web"], as_json: bool, **giv
 @as_json
 def set_campaign(id: str, as_json: bool, **given: Any) -> None:  # noqa: A002
     """Change a campaign: what is given. `none` takes away what it has."""
-    from pixel_server import audit, campaigns  # noqa: PLC0415
+    from pixel_server.campaigns import storage  # noqa: PLC0415
+    from pixel_server.store import audit_log  # noqa: PLC0415
 
     found = _given(given)
     if not found:
         raise click.UsageError("give what is to be changed, as --sent 1200")
     fields = _checked(found, settings_here())
     try:
-        changed = with_store(lambda store, _: campaigns.change(store, id, fields, audit.COMMAND))
-    except campaigns.Unknown:
+        changed = with_store(lambda store, _: storage.change(store, id, fields, audit_log.COMMAND))
+    except storage.Unknown:
         raise Failure(f"there is no campaign {id}") from None
-    except (campaigns.Unfit, campaigns.Sealed) as error:
+    except (storage.Unfit, storage.Sealed) as error:
         raise Failure(str(error)) from None
-    click.echo(json.dumps(campaigns.to_json(changed)) if as_json else f"changed {', '.join(fields)} of {id}")
+    click.echo(json.dumps(storage.to_json(changed)) if as_json else f"changed {', '.join(fields)} of {id}")
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -137,9 +138,9 @@ def _number(text: str, is_wanted: bool) -> int | str:
 
 def _checked(fields: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """Failure: a field cannot be used, by the name of its option."""
-    from pixel_server.report import body  # noqa: PLC0415
+    from pixel_server.api import request_body  # noqa: PLC0415
 
-    checks, good = body.of_campaign(settings), {}
+    checks, good = request_body.of_campaign(settings), {}
     for name, value in fields.items():
         try:
             good[name] = checks[name](value)
@@ -153,16 +154,16 @@ def _checked(fields: dict[str, Any], settings: Settings) -> dict[str, Any]:
 @as_json
 def list_campaigns(as_json: bool) -> None:
     """List all campaigns."""
-    from pixel_server import campaigns  # noqa: PLC0415
+    from pixel_server.campaigns import storage  # noqa: PLC0415
 
-    async def all_of_them(store: Any, _: Settings) -> list[campaigns.Campaign]:
-        found, after = await campaigns.page(store, None, 1000)
+    async def all_of_them(store: Any, _: Settings) -> list[storage.Campaign]:
+        found, after = await storage.page(store, None, 1000)
         while after is not None:
-            more, after = await campaigns.page(store, after, 1000)
+            more, after = await storage.page(store, after, 1000)
             found += more
         return found
 
-    items = [campaigns.to_json(item) for item in with_store(all_of_them)]
+    items = [storage.to_json(item) for item in with_store(all_of_them)]
     if as_json:
         click.echo(json.dumps({"items": items, "next": None}))
         return
@@ -176,21 +177,22 @@ def list_campaigns(as_json: bool) -> None:
 @as_json
 def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
     """Show a campaign's figures of all time."""
-    from pixel_server import campaigns, clock  # noqa: PLC0415
-    from pixel_server.report import ranges, stats  # noqa: PLC0415
+    from pixel_server.campaigns import storage  # noqa: PLC0415
+    from pixel_server.figures import ranges, stats  # noqa: PLC0415
+    from pixel_server.store import clock  # noqa: PLC0415
 
-    async def figures(store: Any, settings: Settings) -> tuple[campaigns.Campaign, dict[str, Any]]:
-        found = await campaigns.get(store, id)
+    async def figures(store: Any, settings: Settings) -> tuple[storage.Campaign, dict[str, Any]]:
+        found = await storage.get(store, id)
         now = await clock.now(store)
         wanted = ranges.parse({}, found.time_zone, now)
         return found, await stats.read(store, found, wanted, settings, now)
 
     try:
         found, read = with_store(figures)
-    except campaigns.Unknown:
+    except storage.Unknown:
         raise Failure(f"there is no campaign {id}") from None
     if as_json:
-        click.echo(json.dumps({**campaigns.to_json(found), "stats": read}))
+        click.echo(json.dumps({**storage.to_json(found), "stats": read}))
         return
     rows = [("campaign", f"{found.id} ({found.kind}) {found.name}"), ("counted up to", read["as_of"])]
     for name, value in read["totals"].items():
@@ -243,21 +245,22 @@ def _span(rate: dict[str, Any]) -> str:
 @as_json
 def delete_campaign(id: str, yes: bool, as_json: bool) -> None:  # noqa: A002
     """Delete a campaign and all that was counted for it. Its id is never given again."""
-    from pixel_server import audit, campaigns  # noqa: PLC0415
+    from pixel_server.campaigns import storage  # noqa: PLC0415
+    from pixel_server.store import audit_log  # noqa: PLC0415
 
     async def delete(store: Any, settings: Settings) -> None:
-        await campaigns.get(store, id)
-        await audit.note(store, audit.COMMAND, "campaign.deleted", campaign=id)
-        await campaigns.delete(store, id, settings.shards)
+        await storage.get(store, id)
+        await audit_log.note(store, audit_log.COMMAND, "campaign.deleted", campaign=id)
+        await storage.delete(store, id, settings.shards)
 
     try:
-        with_store(lambda store, _: campaigns.get(store, id))
-    except campaigns.Unknown:
+        with_store(lambda store, _: storage.get(store, id))
+    except storage.Unknown:
         raise Failure(f"there is no campaign {id}") from None
     if not yes:
         click.confirm(f"Delete {id} and all that was counted for it?", abort=True, err=True)
     try:
         with_store(delete)
-    except campaigns.Unknown:
+    except storage.Unknown:
         raise Failure(f"there is no campaign {id}") from None
     click.echo(json.dumps({"deleted": id}) if as_json else f"deleted {id}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pixel_server.commands.frame import as_json
+from pixel_server.commands.support import as_json
 from pixel_server.secret import FILE, Secrets
 from pixel_server.settings import Settings
 
@@ -25,8 +25,8 @@ def check(ctx: click.Context, mail: Path, as_json: bool) -> None:
     Is there a pixel, of which campaign, does it verify, is it the last thing, will it be loaded. The exit
     code is 1 if something is to be done.
     """
-    from pixel_server import check as checking  # noqa: PLC0415
-    from pixel_server.up import left  # noqa: PLC0415
+    from pixel_server.mail import preflight as checking  # noqa: PLC0415
+    from pixel_server.run.up import left  # noqa: PLC0415
 
     settings = Settings.from_env()
     keys = None

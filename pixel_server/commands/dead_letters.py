@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pixel_server.commands.frame import as_json, with_store
+from pixel_server.commands.support import as_json, with_store
 from pixel_server.settings import Settings
 
 
@@ -20,10 +20,10 @@ def dead_letters() -> None:
 @as_json
 def list_dead(as_json: bool) -> None:
     """List them, oldest first in each shard."""
-    from pixel_server import audit, keys  # noqa: PLC0415
+    from pixel_server.store import audit_log, keys  # noqa: PLC0415
 
     async def read(store: Any, settings: Settings) -> list[dict[str, Any]]:
-        await audit.note(store, audit.COMMAND, "dead_letters.shown")
+        await audit_log.note(store, audit_log.COMMAND, "dead_letters.shown")
         found = []
         for shard in range(settings.shards):
             for entry, fields in await store.xrange(keys.dead(shard), "-", "+", 1000):
@@ -46,18 +46,18 @@ def list_dead(as_json: bool) -> None:
 @as_json
 def drop_dead(yes: bool, as_json: bool) -> None:
     """Drop all of them: a shard that stands still goes on."""
-    from pixel_server import audit, keys, rewrite  # noqa: PLC0415
+    from pixel_server.store import aof_rewrite, audit_log, keys  # noqa: PLC0415
 
     if not yes:
         click.confirm("Drop all dead letters?", abort=True, err=True)
 
     async def drop(store: Any, settings: Settings) -> int:
-        await audit.note(store, audit.COMMAND, "dead_letters.dropped")
-        await rewrite.ask(store)
+        await audit_log.note(store, audit_log.COMMAND, "dead_letters.dropped")
+        await aof_rewrite.ask(store)
         dropped: int = sum(
             [await store.xtrim(keys.dead(n), maxlen=0, approximate=False) for n in range(settings.shards)]
         )
-        await rewrite.ask(store)
+        await aof_rewrite.ask(store)
         return dropped
 
     dropped = with_store(drop)

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import click
 import msgspec
 
-from pixel_server.campaigns import Campaign, Kind
-from pixel_server.commands.frame import Failure, as_json, settings_here, store_url, with_store
+from pixel_server.campaigns.storage import Campaign, Kind
+from pixel_server.commands.support import Failure, as_json, settings_here, store_url, with_store
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.tokens import Mode
@@ -47,8 +47,10 @@ def demo() -> None:
 @as_json
 def add_demo(seed: int, as_json: bool) -> None:
     """Add a campaign of mail and one of a web site, with a fortnight of made-up hits."""
-    from pixel_server import campaigns, clock, lifeline  # noqa: PLC0415
+    from pixel_server.campaigns import storage  # noqa: PLC0415
     from pixel_server.consent import Consent  # noqa: PLC0415
+    from pixel_server.run import lifeline  # noqa: PLC0415
+    from pixel_server.store import clock  # noqa: PLC0415
 
     lifeline.hold()
     settings = settings_here()
@@ -62,7 +64,7 @@ def add_demo(seed: int, as_json: bool) -> None:
 
     try:
         done = with_store(fill)
-    except campaigns.Unknown:
+    except storage.Unknown:
         raise Failure("the demo was removed while it was filled") from None
     if as_json:
         click.echo(json.dumps(done._asdict()))
@@ -90,9 +92,10 @@ async def add(store: Any, url: str, settings: Settings, secrets: Secrets, now: f
     Of a demo that was cut short, nobody knows which hits it has: it is removed first.
     campaigns.Unknown: removed meanwhile. Failure: not all hits could be stored.
     """
-    from pixel_server import audit, campaigns  # noqa: PLC0415
+    from pixel_server.campaigns import storage  # noqa: PLC0415
     from pixel_server.consent import Consent  # noqa: PLC0415
     from pixel_server.demo import hits  # noqa: PLC0415
+    from pixel_server.store import audit_log  # noqa: PLC0415
 
     there = await _found(store)
     if there and not any(one.name.endswith(UNFINISHED) for one in there):
@@ -106,30 +109,31 @@ async def add(store: Any, url: str, settings: Settings, secrets: Secrets, now: f
     await _turn_back(store, settings.shards, made[0][1].time)
     await _record(url, settings.shards, made)
     for one in (letter, pages):
-        await campaigns.change(store, one.id, {"name": NAMES[one.kind][1]}, audit.COMMAND)
+        await storage.change(store, one.id, {"name": NAMES[one.kind][1]}, audit_log.COMMAND)
     return Added([letter.id, pages.id], len(made), removed)
 
 
 async def remove(store: Any, settings: Settings) -> list[str]:
     """Deletes what `add` made, and nothing else; the ids."""
-    from pixel_server import audit, campaigns  # noqa: PLC0415
+    from pixel_server.campaigns import storage  # noqa: PLC0415
+    from pixel_server.store import audit_log  # noqa: PLC0415
 
     gone = []
     for one in sorted(await _found(store), key=lambda one: one.kind):
-        await audit.note(store, audit.COMMAND, "campaign.deleted", campaign=one.id)
-        await campaigns.delete(store, one.id, settings.shards)
+        await audit_log.note(store, audit_log.COMMAND, "campaign.deleted", campaign=one.id)
+        await storage.delete(store, one.id, settings.shards)
         gone.append(one.id)
     return gone
 
 
 async def _found(store: Any) -> list[Campaign]:
     """The campaigns that `add` made."""
-    from pixel_server import campaigns  # noqa: PLC0415
+    from pixel_server.campaigns import storage  # noqa: PLC0415
 
     found: list[Campaign] = []
     after: str | None = None
     while True:
-        part, after = await campaigns.page(store, after, 1000)
+        part, after = await storage.page(store, after, 1000)
         found += [one for one in part if one.made_by == "demo"]
         if after is None:
             return found
@@ -137,12 +141,12 @@ async def _found(store: Any) -> list[Campaign]:
 
 async def _make(store: Any, kind: Kind, mode: Mode, now: float) -> Campaign:
     """A campaign of this kind, under the first id that never was given."""
-    from pixel_server import campaigns  # noqa: PLC0415
+    from pixel_server.campaigns import storage  # noqa: PLC0415
     from pixel_server.demo import hits, mailing  # noqa: PLC0415
 
     first, name = NAMES[kind]
     for number in itertools.count(1):
-        made = campaigns.new(first if number == 1 else f"{first}-{number}", name + UNFINISHED, kind)
+        made = storage.new(first if number == 1 else f"{first}-{number}", name + UNFINISHED, kind)
         made = msgspec.structs.replace(made, mode=mode.name.lower(), made_by="demo")
         if kind == "email":
             sent_at = mailing.sent_at(hits.first_day(now), 0)
@@ -151,8 +155,8 @@ async def _make(store: Any, kind: Kind, mode: Mode, now: float) -> Campaign:
         else:
             made = msgspec.structs.replace(made, identity="cookie")
         try:
-            await campaigns.create(store, made)
-        except campaigns.Exists:
+            await storage.create(store, made)
+        except storage.Exists:
             continue
         return made
     raise AssertionError
@@ -160,11 +164,12 @@ async def _make(store: Any, kind: Kind, mode: Mode, now: float) -> Campaign:
 
 async def _mail(store: Any, letter: Campaign, settings: Settings, secrets: Secrets) -> None:
     """Says whom the mails went to, as who makes links over the API does."""
-    from pixel_server import campaigns, lists  # noqa: PLC0415
+    from pixel_server.campaigns import storage  # noqa: PLC0415
     from pixel_server.demo import hits, mailing  # noqa: PLC0415
+    from pixel_server.recipients import lists  # noqa: PLC0415
 
     assert letter.sent_at is not None
-    await campaigns.note_links(store, letter.id, letter.sent_at)
+    await storage.note_links(store, letter.id, letter.sent_at)
     try:
         await lists.begin(store, letter.id, False, settings, letter.sent_at)
         rows = [lists.Row(hits.recipient(reader), None) for reader in range(mailing.READERS)]
@@ -181,25 +186,26 @@ async def _turn_back(store: Any, shards: int, first: int) -> None:
     So a shard's newest hit is taken to be one before them. What is kept of the minutes before it, to see
     bursts, would then be out of reach, and goes. first: ms.
     """
-    from pixel_server import keys, traces, turn  # noqa: PLC0415
+    from pixel_server.counters import burst_window  # noqa: PLC0415
+    from pixel_server.store import checkpoint, keys  # noqa: PLC0415
 
     for shard in range(shards):
 
-        async def commands(shard: int = shard) -> list[turn.Command]:
+        async def commands(shard: int = shard) -> list[checkpoint.Command]:
             newest = int(await store.hget(keys.turn(shard), "newest") or 0)
             if newest < first:
                 return []
-            held = [keys.evidence(shard, minute) for minute in traces.minutes(newest)]
+            held = [keys.evidence(shard, minute) for minute in burst_window.minutes(newest)]
             return [("HSET", keys.turn(shard), "newest", str(first)), ("UNLINK", *held)]
 
-        await turn.change(store, shard, commands)
+        await checkpoint.change(store, shard, commands)
 
 
 async def _record(url: str, shards: int, made: Any) -> None:
     """Stores hits as a web process does, in their order. Failure: not all of them."""
     from pixel_server import hit  # noqa: PLC0415
     from pixel_server.collect.recorder import Recorder  # noqa: PLC0415
-    from pixel_server.collect.stream import Stream  # noqa: PLC0415
+    from pixel_server.collect.redis_sink import Stream  # noqa: PLC0415
 
     stream = Stream(url, within=5.0)
     recorder = Recorder(stream, shards, _MEMORY)

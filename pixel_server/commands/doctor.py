@@ -13,11 +13,11 @@ from typing import Any, Literal, NamedTuple
 import click
 import redis
 
-from pixel_server import keys
-from pixel_server.commands.frame import as_json, is_redis_named, left_base_url, settings_here, store_url
-from pixel_server.networks import Networks, NetworksError, shipped
+from pixel_server.classify.networks import Networks, NetworksError, shipped
+from pixel_server.commands.support import as_json, is_redis_named, left_base_url, settings_here, store_url
 from pixel_server.secret import Secrets, SecretsError
 from pixel_server.settings import Settings, SettingsError
+from pixel_server.store import keys
 
 STALE = 90
 """Days after which a list that is published anew all the time is too old."""
@@ -34,7 +34,7 @@ class Finding(NamedTuple):
 
 def networks(settings: Settings, today: date) -> Iterator[Finding]:
     """How old each list is; which can be had newer; which files are no list."""
-    from pixel_server.published import PUBLISHED  # noqa: PLC0415 - only this check needs it
+    from pixel_server.classify.network_feeds import PUBLISHED  # noqa: PLC0415 - only this check needs it
 
     directory = settings.networks
     for path in sorted(directory.glob("*.txt")):
@@ -61,7 +61,7 @@ def networks(settings: Settings, today: date) -> Iterator[Finding]:
 
 def spool(settings: Settings, today: date) -> Iterator[Finding]:
     """Whether hits can be kept while Redis is away, and all that were could be read."""
-    from pixel_server.collect.spool import status, trouble  # noqa: PLC0415 - only this check needs it
+    from pixel_server.collect.spool.spool import status, trouble  # noqa: PLC0415 - only this check needs it
 
     if not settings.spool_bytes:
         yield Finding("spool", "disk", "advice", "PIXEL_SPOOL_BYTES=0: while Redis is away, hits are lost")
@@ -78,8 +78,8 @@ def spool(settings: Settings, today: date) -> Iterator[Finding]:
 
 def redis_and_workers(settings: Settings, today: date) -> Iterator[Finding]:
     """Whether Redis answers, is this server's, keeps what it is given, and its hits are counted."""
-    from pixel_server.report import health  # noqa: PLC0415 - only this check needs it
-    from pixel_server.store import StoreError, shown  # noqa: PLC0415
+    from pixel_server.api import health  # noqa: PLC0415 - only this check needs it
+    from pixel_server.store.client import StoreError, shown  # noqa: PLC0415
 
     if not is_redis_named() and left_base_url(settings) is None:
         text = f"no `up` has run with {settings.data}, nor is REDIS_URL set"
@@ -108,10 +108,10 @@ def redis_and_workers(settings: Settings, today: date) -> Iterator[Finding]:
 
 async def _ask(url: str, settings: Settings) -> dict[str, Any]:
     """See `health.look`. A store that is nobody's stays so. StoreError, SecretsError: it cannot be used."""
-    from pixel_server import store  # noqa: PLC0415 - see above
-    from pixel_server.clock import Clock  # noqa: PLC0415
-    from pixel_server.report import health  # noqa: PLC0415
-    from pixel_server.store_mark import EMPTIED, StoreMark  # noqa: PLC0415
+    from pixel_server.api import health  # noqa: PLC0415
+    from pixel_server.store import client as store  # noqa: PLC0415 - see above
+    from pixel_server.store.clock import Clock  # noqa: PLC0415
+    from pixel_server.store.store_mark import EMPTIED, StoreMark  # noqa: PLC0415
 
     client = store.connect_async(url)
     try:
@@ -139,8 +139,9 @@ async def _ask(url: str, settings: Settings) -> dict[str, Any]:
 
 def lost(settings: Settings, today: date) -> Iterator[Finding]:
     """Whether Redis lost hits that it had acknowledged, and whether a promoted replica could."""
-    from pixel_server import losses, store  # noqa: PLC0415 - only this check needs it
-    from pixel_server.report import health  # noqa: PLC0415
+    from pixel_server.api import health  # noqa: PLC0415
+    from pixel_server.collect import losses  # noqa: PLC0415
+    from pixel_server.store import client as store  # noqa: PLC0415 - only this check needs it
 
     async def ask() -> tuple[losses.Report, dict[str, Any]]:
         if not is_redis_named() and left_base_url(settings) is None:
@@ -164,7 +165,7 @@ def lost(settings: Settings, today: date) -> Iterator[Finding]:
 
 def rules(settings: Settings, today: date) -> Iterator[Finding]:
     """Whether the rules can be used."""
-    from pixel_server.classify import RulesError, load  # noqa: PLC0415 - only this check needs it
+    from pixel_server.classify.rules import RulesError, load  # noqa: PLC0415 - only this check needs it
 
     try:
         yield Finding("rules", "rules", "ok", f"{load(settings.rules).ruleset}")

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pixel_server.commands.frame import Failure
-from pixel_server.commands.offline import check_campaign, minter
-from pixel_server.commands.rows import STDIN, of_recipients, refuse_bad, rows_of
+from pixel_server.commands.list_options import STDIN, of_recipients, refuse_bad, rows_of
+from pixel_server.commands.minting import check_campaign, minter
+from pixel_server.commands.support import Failure
 
 if TYPE_CHECKING:
-    from pixel_server.links import Minter
-    from pixel_server.mail import Made
+    from pixel_server.mail.links import Minter
+    from pixel_server.mail.message import Made
 
 NEW_COLUMNS = ("mail_file", "privacy_url")
 A_DIRECTORY = 1000
@@ -48,9 +48,9 @@ def embed(
     With --recipients, one mail for each row goes into the directory OUT, with a list of them. OUT is there
     when all are done, or not at all. Of a message, RECIPIENT may be left out if it goes to one address alone.
     """
-    from pixel_server.check import is_message, is_surely_message  # noqa: PLC0415
-    from pixel_server.frame import EmbedError  # noqa: PLC0415
-    from pixel_server.links import check_recipient  # noqa: PLC0415
+    from pixel_server.mail.links import check_recipient  # noqa: PLC0415
+    from pixel_server.mail.placement import EmbedError  # noqa: PLC0415
+    from pixel_server.mail.preflight import is_message, is_surely_message  # noqa: PLC0415
 
     check_campaign(campaign_id)
     is_list = recipients is not None
@@ -91,9 +91,9 @@ def _maker(
     mail: bytes, with_secrets: Minter, campaign: str, eml: bool, twin: bool, replace: bool
 ) -> Callable[[str | None], Made]:
     """Makes the mail of a recipient; where HTML goes to, is found once."""
-    from pixel_server.frame import frame  # noqa: PLC0415
-    from pixel_server.links import make_tags  # noqa: PLC0415
-    from pixel_server.mail import Made, add_pixel_to_bytes  # noqa: PLC0415
+    from pixel_server.mail.links import make_tags  # noqa: PLC0415
+    from pixel_server.mail.message import Made, add_pixel_to_bytes  # noqa: PLC0415
+    from pixel_server.mail.placement import frame  # noqa: PLC0415
 
     if eml:
         bare = mail.removeprefix(BOM_UTF8)
@@ -120,7 +120,7 @@ def _of_utf_16(mail: bytes) -> bytes:
 
 def _say(made: Made) -> None:
     """What a sender should know of it, on standard error."""
-    from pixel_server.frame import CLIP  # noqa: PLC0415
+    from pixel_server.mail.placement import CLIP  # noqa: PLC0415
 
     if made.why:
         click.echo(f"pixel-server: no pixel: {made.why}", err=True)
@@ -141,7 +141,7 @@ def _embed_all(
     out: Path,
     kind: str,
 ) -> None:
-    from pixel_server import merge  # noqa: PLC0415
+    from pixel_server.mail import recipient_files  # noqa: PLC0415
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise Failure(f"{out} is there already, and not empty")
@@ -166,7 +166,7 @@ def _embed_all(
             draft.mkdir()
             listed = draft / f"mails.{'csv' if rows.is_csv else 'ndjson'}"
             with listed.open("xb") as file:
-                done = merge.fill(rows, file, bad, write, tick)
+                done = recipient_files.fill(rows, file, bad, write, tick)
             draft.replace(out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

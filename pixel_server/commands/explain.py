@@ -6,7 +6,7 @@ import json
 
 import click
 
-from pixel_server.commands.frame import Failure, as_json, settings_here
+from pixel_server.commands.support import Failure, as_json, settings_here
 
 
 @click.command()
@@ -17,7 +17,7 @@ from pixel_server.commands.frame import Failure, as_json, settings_here
 @as_json
 def explain(ua: str, ip: str, headers: tuple[str, ...], delay: float | None, as_json: bool) -> None:
     """Say what a hit would be taken for, and by which rule. Needs no Redis."""
-    from pixel_server.report.explain import explain as judged  # noqa: PLC0415
+    from pixel_server.classify.explain import explain as judged  # noqa: PLC0415
 
     if bad := [header for header in headers if not header.partition(":")[0].strip() or ":" not in header]:
         raise Failure(f"--header {bad[0]!r} must have a name and a value, as `Referer: https://...`")

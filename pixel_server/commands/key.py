@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pixel_server.commands.frame import Failure, as_json, with_store
+from pixel_server.commands.support import Failure, as_json, with_store
 
 if TYPE_CHECKING:
-    from pixel_server.store import AsyncRedis
+    from pixel_server.store.client import AsyncRedis
 
 
 @click.group()
@@ -31,37 +31,37 @@ def key() -> None:
 @as_json
 def create_key(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
     """Make an API key. It is shown this once."""
-    from pixel_server import apikeys  # noqa: PLC0415
-    from pixel_server.report import body  # noqa: PLC0415
+    from pixel_server.api import request_body  # noqa: PLC0415
+    from pixel_server.auth import api_keys  # noqa: PLC0415
 
     try:
-        body.name(name)
+        request_body.name(name)
     except ValueError as error:
         raise Failure(f"name {error}") from None
     try:
-        chosen = body.scopes(list(scopes or apikeys.SCOPES))
+        chosen = request_body.scopes(list(scopes or api_keys.SCOPES))
     except ValueError as error:
         raise Failure(f"--scope {error}") from None
 
-    async def make(store: AsyncRedis, _: object) -> tuple[apikeys.ApiKey, str]:
-        if missing := await apikeys.missing(store, chosen):
+    async def make(store: AsyncRedis, _: object) -> tuple[api_keys.ApiKey, str]:
+        if missing := await api_keys.missing(store, chosen):
             raise Failure(f"--scope: there is no campaign {missing[0]!r}")
-        return await apikeys.create(store, name, chosen)
+        return await api_keys.create(store, name, chosen)
 
     try:
         record, made = with_store(make)
     except ValueError as error:
         raise Failure(f"name {error}") from None
-    click.echo(json.dumps({**apikeys.to_json(record), "key": made}) if as_json else made)
+    click.echo(json.dumps({**api_keys.to_json(record), "key": made}) if as_json else made)
 
 
 @key.command("list")
 @as_json
 def list_keys(as_json: bool) -> None:
     """List API keys."""
-    from pixel_server import apikeys  # noqa: PLC0415
+    from pixel_server.auth import api_keys  # noqa: PLC0415
 
-    records = [apikeys.to_json(record) for record in with_store(lambda store, _: apikeys.listed(store))]
+    records = [api_keys.to_json(record) for record in with_store(lambda store, _: api_keys.listed(store))]
     if as_json:
         click.echo(json.dumps({"items": records, "next": None}))
         return
@@ -75,12 +75,12 @@ def list_keys(as_json: bool) -> None:
 @as_json
 def revoke_key(id: str, as_json: bool) -> None:  # noqa: A002
     """Revoke an API key by its id."""
-    from pixel_server import apikeys  # noqa: PLC0415
+    from pixel_server.auth import api_keys  # noqa: PLC0415
 
     try:
         if not (id.isascii() and id.isalnum()):
-            raise apikeys.Unknown(id)
-        with_store(lambda store, _: apikeys.revoke(store, id))
-    except apikeys.Unknown:
+            raise api_keys.Unknown(id)
+        with_store(lambda store, _: api_keys.revoke(store, id))
+    except api_keys.Unknown:
         raise Failure(f"there is no key {id}") from None
     click.echo(json.dumps({"revoked": id}) if as_json else f"revoked {id}")

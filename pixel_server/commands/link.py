@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from pixel_server.commands.frame import Failure, as_json
-from pixel_server.commands.offline import check_campaign, minter
-from pixel_server.commands.rows import of_recipients, refuse_bad, rows_of
+from pixel_server.commands.list_options import of_recipients, refuse_bad, rows_of
+from pixel_server.commands.minting import check_campaign, minter
+from pixel_server.commands.support import Failure, as_json
 
 NEW_COLUMNS = ("pixel_url", "pixel_html", "privacy_url")
 
@@ -37,7 +37,7 @@ def link(
     and privacy_url. It is there when all rows are done, or not at all. Rows that cannot be used are left out
     and named in OUT.bad; then the exit code is 1.
     """
-    from pixel_server.links import check_recipient  # noqa: PLC0415
+    from pixel_server.mail.links import check_recipient  # noqa: PLC0415
 
     check_campaign(campaign_id)
     if recipients is not None:
@@ -59,7 +59,8 @@ def link(
 
 
 def _link_all(campaign: str, source: Path, column: str, out: Path, as_json: bool) -> None:
-    from pixel_server import files, merge  # noqa: PLC0415
+    from pixel_server import files  # noqa: PLC0415
+    from pixel_server.mail import recipient_files  # noqa: PLC0415
 
     link = minter(campaign).link
 
@@ -69,7 +70,7 @@ def _link_all(campaign: str, source: Path, column: str, out: Path, as_json: bool
 
     bad = out.with_name(f"{out.name}.bad")
     with rows_of(source, column, NEW_COLUMNS) as (rows, tick), files.whole(out) as file:
-        done = merge.fill(rows, file, bad, make, tick)
+        done = recipient_files.fill(rows, file, bad, make, tick)
     if as_json:
         click.echo(json.dumps(done._asdict()))
     refuse_bad(done, bad)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pixel_server.commands.frame import as_json, with_store
+from pixel_server.commands.support import as_json, with_store
 from pixel_server.settings import Settings
 
 
@@ -21,8 +21,8 @@ def losses() -> None:
 @as_json
 def list_losses(as_json: bool) -> None:
     """List what was lost and not acknowledged, oldest first."""
-    from pixel_server import losses as kept  # noqa: PLC0415
-    from pixel_server.report.ranges import show_ms  # noqa: PLC0415
+    from pixel_server.collect import losses as kept  # noqa: PLC0415
+    from pixel_server.figures.ranges import show_ms  # noqa: PLC0415
 
     async def read(store: Any, settings: Settings) -> list[kept.Loss]:
         return kept.parse(kept.merged(kept.read_file(settings.data), await kept.read(store)))
@@ -43,11 +43,11 @@ def list_losses(as_json: bool) -> None:
 @as_json
 def acknowledge(as_json: bool) -> None:
     """Take note: /readyz and doctor report what was found until now no more."""
-    from pixel_server import audit  # noqa: PLC0415
-    from pixel_server import losses as kept  # noqa: PLC0415
+    from pixel_server.collect import losses as kept  # noqa: PLC0415
+    from pixel_server.store import audit_log  # noqa: PLC0415
 
     async def take(store: Any, settings: Settings) -> int:
-        await audit.note(store, audit.COMMAND, "losses.acknowledged")
+        await audit_log.note(store, audit_log.COMMAND, "losses.acknowledged")
         return await kept.acknowledge(store, settings.data, int(time.time() * 1000))
 
     number = with_store(take)

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from pixel_server import networks as lists
-from pixel_server.commands.frame import Failure, as_json
-from pixel_server.networks import Networks, NetworksError
+from pixel_server.classify import networks as lists
+from pixel_server.classify.networks import Networks, NetworksError
+from pixel_server.commands.support import Failure, as_json
 from pixel_server.settings import Settings
 
 
@@ -54,7 +54,7 @@ def networks_list(as_json: bool) -> None:
 @as_json
 def networks_refresh(names: tuple[str, ...], files: tuple[Path, ...], as_json: bool) -> None:
     """Take over the lists that their owners publish, each whole or not at all. Needs no Redis."""
-    from pixel_server.published import PUBLISHED, take  # noqa: PLC0415
+    from pixel_server.classify.network_feeds import PUBLISHED, take  # noqa: PLC0415
 
     directory = Settings.from_env().data / "networks"
     if files and len(names) != 1:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pixel_server.commands.frame import Failure, as_json, with_store
+from pixel_server.commands.support import Failure, as_json, with_store
 
 if TYPE_CHECKING:
-    from pixel_server import notes
-    from pixel_server.store import AsyncRedis
+    from pixel_server.campaigns import notes
+    from pixel_server.store.client import AsyncRedis
 
 
 @click.group()
@@ -26,26 +26,27 @@ def note() -> None:
 @as_json
 def add_note(campaign: str, text: str, at: str | None, as_json: bool) -> None:
     """Note what happened to a campaign on a date."""
-    from pixel_server import campaigns, clock, notes  # noqa: PLC0415
-    from pixel_server.report import body  # noqa: PLC0415
+    from pixel_server.api import request_body  # noqa: PLC0415
+    from pixel_server.campaigns import notes, storage  # noqa: PLC0415
+    from pixel_server.store import clock  # noqa: PLC0415
 
     try:
-        body.name(text)
+        request_body.name(text)
     except ValueError as error:
         raise Failure(f"text {error}") from None
     try:
-        when = None if at is None else body.instant(at)
+        when = None if at is None else request_body.instant(at)
     except ValueError as error:
         raise Failure(f"--at {error}") from None
 
     async def add(store: AsyncRedis, _: object) -> notes.Note:
-        await campaigns.get(store, campaign)
+        await storage.get(store, campaign)
         happened = int(await clock.now(store)) if when is None else when
         return await notes.add(store, campaign, happened, text)
 
     try:
         made = with_store(add)
-    except campaigns.Unknown:
+    except storage.Unknown:
         raise Failure(f"there is no campaign {campaign}") from None
     except notes.Full as error:
         raise Failure(str(error)) from None
@@ -57,15 +58,15 @@ def add_note(campaign: str, text: str, at: str | None, as_json: bool) -> None:
 @as_json
 def list_notes(campaign: str, as_json: bool) -> None:
     """List a campaign's notes, in order of time."""
-    from pixel_server import campaigns, notes  # noqa: PLC0415
+    from pixel_server.campaigns import notes, storage  # noqa: PLC0415
 
     async def listed(store: AsyncRedis, _: object) -> list[notes.Note]:
-        await campaigns.get(store, campaign)
+        await storage.get(store, campaign)
         return await notes.listed(store, campaign)
 
     try:
         items = [notes.to_json(note) for note in with_store(listed)]
-    except campaigns.Unknown:
+    except storage.Unknown:
         raise Failure(f"there is no campaign {campaign}") from None
     if as_json:
         click.echo(json.dumps({"items": items, "next": None}))
@@ -80,15 +81,15 @@ def list_notes(campaign: str, as_json: bool) -> None:
 @as_json
 def remove_note(campaign: str, note: str, as_json: bool) -> None:
     """Remove a note by its id."""
-    from pixel_server import campaigns, notes  # noqa: PLC0415
+    from pixel_server.campaigns import notes, storage  # noqa: PLC0415
 
     async def remove(store: AsyncRedis, _: object) -> None:
-        await campaigns.get(store, campaign)
+        await storage.get(store, campaign)
         await notes.remove(store, campaign, note)
 
     try:
         with_store(remove)
-    except campaigns.Unknown:
+    except storage.Unknown:
         raise Failure(f"there is no campaign {campaign}") from None
     except notes.Unknown:
         raise Failure(f"{campaign} has no note {note}") from None

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pixel_server.commands.frame import as_json, with_store
+from pixel_server.commands.support import as_json, with_store
 from pixel_server.settings import Settings
 
 
@@ -20,12 +20,12 @@ def privacy() -> None:
 @as_json
 def report(as_json: bool) -> None:
     """Show what is kept now: of how many, since when, for how long, and where."""
-    from pixel_server.collect.spool import status  # noqa: PLC0415
-    from pixel_server.report import kept  # noqa: PLC0415
+    from pixel_server.collect.spool.spool import status  # noqa: PLC0415
+    from pixel_server.figures import inventory  # noqa: PLC0415
 
-    async def read(store: Any, settings: Settings) -> list[kept.Kind]:
+    async def read(store: Any, settings: Settings) -> list[inventory.Kind]:
         spool = status(settings.data / "spool")
-        return await kept.kinds(store, settings, spool.hits, spool.oldest_ms)
+        return await inventory.kinds(store, settings, spool.hits, spool.oldest_ms)
 
     kinds = with_store(read)
     if as_json:

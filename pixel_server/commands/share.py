@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pixel_server.commands.frame import Failure, as_json, left_base_url, with_store
+from pixel_server.commands.support import Failure, as_json, left_base_url, with_store
 
 if TYPE_CHECKING:
-    from pixel_server import sharelinks
+    from pixel_server.auth import share_links
     from pixel_server.settings import Settings
-    from pixel_server.store import AsyncRedis
+    from pixel_server.store.client import AsyncRedis
 
 
 @click.group()
@@ -30,39 +30,41 @@ def create_share(
     campaign: str, name: str, expires: str | None, frames: tuple[str, ...], as_json: bool
 ) -> None:
     """Make a share link of a campaign. It is shown this once."""
-    from pixel_server import campaigns, clock, sharelinks  # noqa: PLC0415
-    from pixel_server.report import body  # noqa: PLC0415
+    from pixel_server.api import request_body  # noqa: PLC0415
+    from pixel_server.auth import share_links  # noqa: PLC0415
+    from pixel_server.campaigns import storage  # noqa: PLC0415
+    from pixel_server.store import clock  # noqa: PLC0415
 
-    given: tuple[tuple[str, body.Check, object], ...] = (
-        ("name", body.name, name),
-        ("--frame", body.origins, list(frames)),
-        ("--expires", body.instant_or_null, expires),
+    given: tuple[tuple[str, request_body.Check, object], ...] = (
+        ("name", request_body.name, name),
+        ("--frame", request_body.origins, list(frames)),
+        ("--expires", request_body.instant_or_null, expires),
     )
     for field, check, value in given:
         try:
             check(value)
         except ValueError as error:
             raise Failure(f"{field} {error}") from None
-    expires_at = body.instant_or_null(expires)
+    expires_at = request_body.instant_or_null(expires)
 
-    async def make(store: AsyncRedis, settings: Settings) -> tuple[sharelinks.Share, str]:
+    async def make(store: AsyncRedis, settings: Settings) -> tuple[share_links.Share, str]:
         now = await clock.now(store)
         if expires_at is not None and expires_at <= now:
             raise Failure("--expires must lie in the future")
-        found = await campaigns.get(store, campaign)
+        found = await storage.get(store, campaign)
         address = settings.base_url or found.base_url or left_base_url(settings)
         if address is None:
             raise Failure("set PIXEL_BASE_URL, the address at which the world reaches this server")
-        made, token = await sharelinks.make(store, campaign, name, now, expires_at=expires_at, frames=frames)
-        return made, sharelinks.url(address, token)
+        made, token = await share_links.make(store, campaign, name, now, expires_at=expires_at, frames=frames)
+        return made, share_links.url(address, token)
 
     try:
         made, url = with_store(make)
-    except campaigns.Unknown:
+    except storage.Unknown:
         raise Failure(f"there is no campaign {campaign}") from None
-    except sharelinks.Full as error:
+    except share_links.Full as error:
         raise Failure(str(error)) from None
-    click.echo(json.dumps({**sharelinks.to_json(made), "url": url}) if as_json else url)
+    click.echo(json.dumps({**share_links.to_json(made), "url": url}) if as_json else url)
 
 
 @share.command("list")
@@ -70,22 +72,24 @@ def create_share(
 @as_json
 def list_shares(campaign: str, as_json: bool) -> None:
     """List a campaign's share links, oldest first."""
-    from pixel_server import campaigns, clock, sharelinks  # noqa: PLC0415
+    from pixel_server.auth import share_links  # noqa: PLC0415
+    from pixel_server.campaigns import storage  # noqa: PLC0415
+    from pixel_server.store import clock  # noqa: PLC0415
 
-    async def listed(store: AsyncRedis, _: object) -> tuple[list[sharelinks.Share], float]:
-        await campaigns.get(store, campaign)
-        return await sharelinks.listed(store, campaign), await clock.now(store)
+    async def listed(store: AsyncRedis, _: object) -> tuple[list[share_links.Share], float]:
+        await storage.get(store, campaign)
+        return await share_links.listed(store, campaign), await clock.now(store)
 
     try:
         found, now = with_store(listed)
-    except campaigns.Unknown:
+    except storage.Unknown:
         raise Failure(f"there is no campaign {campaign}") from None
     if as_json:
-        click.echo(json.dumps({"items": [sharelinks.to_json(one) for one in found], "next": None}))
+        click.echo(json.dumps({"items": [share_links.to_json(one) for one in found], "next": None}))
         return
     for one in found:
-        shown = sharelinks.to_json(one)
-        ends = "has expired" if sharelinks.is_over(one, now) else shown["expires_at"] or "never expires"
+        shown = share_links.to_json(one)
+        ends = "has expired" if share_links.is_over(one, now) else shown["expires_at"] or "never expires"
         click.echo(f"{one.id}  {ends:<20}  {shown['last_used'] or 'never used':<20}  {one.name}")
 
 
@@ -95,16 +99,17 @@ def list_shares(campaign: str, as_json: bool) -> None:
 @as_json
 def revoke_share(campaign: str, share: str, as_json: bool) -> None:
     """Revoke a share link by its id."""
-    from pixel_server import campaigns, sharelinks  # noqa: PLC0415
+    from pixel_server.auth import share_links  # noqa: PLC0415
+    from pixel_server.campaigns import storage  # noqa: PLC0415
 
     async def revoke(store: AsyncRedis, _: object) -> None:
-        await campaigns.get(store, campaign)
-        await sharelinks.revoke(store, campaign, share)
+        await storage.get(store, campaign)
+        await share_links.revoke(store, campaign, share)
 
     try:
         with_store(revoke)
-    except campaigns.Unknown:
+    except storage.Unknown:
         raise Failure(f"there is no campaign {campaign}") from None
-    except sharelinks.Unknown:
+    except share_links.Unknown:
         raise Failure(f"{campaign} has no share link {share}") from None
     click.echo(json.dumps({"revoked": share}) if as_json else f"revoked {share}")

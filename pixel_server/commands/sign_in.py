@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pixel_server.commands.frame import Failure, as_json, with_store
+from pixel_server.commands.support import Failure, as_json, with_store
 
 if TYPE_CHECKING:
     from pixel_server.settings import Settings
-    from pixel_server.store import AsyncRedis
+    from pixel_server.store.client import AsyncRedis
 
 
 @click.command("sign-in")
@@ -22,8 +22,8 @@ def sign_in(key: str | None, as_json: bool) -> None:
 
     If the `up` here has another address than the base URL's, the link at that goes to standard error.
     """
-    from pixel_server import sign_in_links  # noqa: PLC0415
-    from pixel_server.up import left, sign_in_bases  # noqa: PLC0415
+    from pixel_server.auth import sign_in_links  # noqa: PLC0415
+    from pixel_server.run.up import left, sign_in_bases  # noqa: PLC0415
 
     async def make(store: AsyncRedis, settings: Settings) -> tuple[list[str], str]:
         found = left(settings.data)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pixel_server.commands.frame import Failure, as_json, store_url, with_store
+from pixel_server.commands.support import Failure, as_json, store_url, with_store
 from pixel_server.settings import Settings
 
 
@@ -20,8 +20,8 @@ def spool() -> None:
 @as_json
 def spool_status(as_json: bool) -> None:
     """Show what waits, and since when. Needs no Redis."""
-    from pixel_server.collect.spool import status  # noqa: PLC0415
-    from pixel_server.report.ranges import show_ms  # noqa: PLC0415
+    from pixel_server.collect.spool.spool import status  # noqa: PLC0415
+    from pixel_server.figures.ranges import show_ms  # noqa: PLC0415
 
     found = status(Settings.from_env().data / "spool")
     oldest = None if found.oldest_ms is None else show_ms(found.oldest_ms)
@@ -43,10 +43,10 @@ def spool_status(as_json: bool) -> None:
 @as_json
 def spool_drain(as_json: bool) -> None:
     """Give to Redis what no running web process holds. (A running one drains its own by itself.)"""
-    from pixel_server.collect.drain import AWAY, Drain  # noqa: PLC0415
-    from pixel_server.collect.spool import Spool  # noqa: PLC0415
-    from pixel_server.collect.stream import Stream  # noqa: PLC0415
-    from pixel_server.store_mark import StoreMark  # noqa: PLC0415
+    from pixel_server.collect.redis_sink import Stream  # noqa: PLC0415
+    from pixel_server.collect.spool.drain import AWAY, Drain  # noqa: PLC0415
+    from pixel_server.collect.spool.spool import Spool  # noqa: PLC0415
+    from pixel_server.store.store_mark import StoreMark  # noqa: PLC0415
 
     async def drain(store: Any, settings: Settings) -> int:
         held = Spool(settings.data / "spool", settings.spool_bytes)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pixel_server.commands.frame import Failure, as_json, settings_here, store_url
+from pixel_server.commands.support import Failure, as_json, settings_here, store_url
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 
@@ -47,8 +47,8 @@ def adopt(yes: bool, as_json: bool) -> None:
 
 
 async def _adopt(url: str, settings: Settings, secrets: Secrets) -> Any:
-    from pixel_server import adoption  # noqa: PLC0415
-    from pixel_server import store as stores  # noqa: PLC0415
+    from pixel_server.run import adoption  # noqa: PLC0415
+    from pixel_server.store import client as stores  # noqa: PLC0415
 
     client = stores.connect_async(url, timeout=10.0)
     try:

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import click
 
-from pixel_server.commands.frame import Failure, as_json, with_store
+from pixel_server.commands.support import Failure, as_json, with_store
 from pixel_server.consent import Consent
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -27,16 +27,20 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
     CSV with a first line that names the columns, or NDJSON; `-` is standard input. The recipient is taken,
     and in mode `identified` the column `name`; other columns are not. To take one in again does no harm.
     """
-    from pixel_server import audit, campaigns, clock, lists  # noqa: PLC0415
-    from pixel_server.report import uploads  # noqa: PLC0415
-    from pixel_server.report.problems import Problem  # noqa: PLC0415
+    from pixel_server.api import uploads  # noqa: PLC0415
+    from pixel_server.campaigns import storage  # noqa: PLC0415
+    from pixel_server.problems import Problem  # noqa: PLC0415
+    from pixel_server.recipients import lists  # noqa: PLC0415
+    from pixel_server.store import audit_log, clock  # noqa: PLC0415
 
     first = file.read(CHUNK)
 
     async def take(store: Any, settings: Settings) -> uploads.Upload:
-        is_named = lists.may_name(await campaigns.get(store, id), Consent(settings))
+        is_named = lists.may_name(await storage.get(store, id), Consent(settings))
         secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
-        put = uploads.putter(store, secrets, settings, id, is_named, await clock.now(store), audit.COMMAND)
+        put = uploads.putter(
+            store, secrets, settings, id, is_named, await clock.now(store), audit_log.COMMAND
+        )
         kind = uploads.NDJSON if uploads.is_ndjson(first) else uploads.CSV
         made = uploads.Upload(kind, put, is_named, column)
         try:
@@ -44,12 +48,12 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
         except lists.Closed as error:
             raise lists.Closed(f"{error}; {made.taken}") from None
         finally:
-            await uploads.note_end(store, made, id, audit.COMMAND)
+            await uploads.note_end(store, made, id, audit_log.COMMAND)
         return made
 
     try:
         done = with_store(take)
-    except campaigns.Unknown:
+    except storage.Unknown:
         raise Failure(f"there is no campaign {id}") from None
     except Problem as problem:
         raise Failure(f"{file.name}: {problem.detail}") from None

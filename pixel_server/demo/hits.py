@@ -5,13 +5,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 
-from pixel_server import hit, shards, tokens
+from pixel_server import hit, tokens
 from pixel_server.demo import mailing, site
 from pixel_server.demo.mailing import Opening
 from pixel_server.demo.site import Step
 from pixel_server.hit import Hit
-from pixel_server.links import Minter
+from pixel_server.mail.links import Minter
 from pixel_server.secret import Secrets
+from pixel_server.store import shards
 from pixel_server.tokens import Mode
 
 DAY = 86_400

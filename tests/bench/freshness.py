@@ -12,7 +12,7 @@ import json
 import threading
 import time
 
-from pixel_server.links import Minter
+from pixel_server.mail.links import Minter
 from tests.bench import wrk
 from tests.bench.latency import maximum, pacing
 from tests.bench.program import Figure, alone, percentile

@@ -18,9 +18,11 @@ import random
 import time
 from collections.abc import Iterator
 
-from pixel_server import campaigns, hit, keys, shards
+from pixel_server import hit
+from pixel_server.campaigns import storage
 from pixel_server.hit import Hit
-from pixel_server.store import connect_async
+from pixel_server.store import keys, shards
+from pixel_server.store.client import connect_async
 from tests.bench.hits import AGENTS, LANGUAGE, PATHS, SHARDS, Writer, mail, recipients
 from tests.bench.program import Figure, alone, percentile
 from tests.bench.rollup import count
@@ -40,9 +42,9 @@ def fill(bench: Bench, side: Side, number: int) -> int:
     async def make() -> None:
         store = connect_async(side.settings.redis_url)
         for i in range(number):
-            kind: campaigns.Kind = "email" if i % 5 else "web"
+            kind: storage.Kind = "email" if i % 5 else "web"
             sent = 30 + i % 40 if kind == "email" else None
-            await campaigns.create(store, campaigns.new(_id(i), f"Campaign number {i} of many", kind, sent))
+            await storage.create(store, storage.new(_id(i), f"Campaign number {i} of many", kind, sent))
         await store.aclose()
 
     asyncio.run(make())

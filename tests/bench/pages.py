@@ -16,7 +16,7 @@ import re
 import time
 from urllib.parse import urlencode
 
-from pixel_server import keys
+from pixel_server.store import keys
 from tests.bench import overview
 from tests.bench.program import Figure, alone, percentile
 from tests.bench.sides import API_KEY, Bench, Side, server

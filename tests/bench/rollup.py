@@ -16,8 +16,8 @@ import statistics
 import time
 from dataclasses import dataclass
 
-from pixel_server import campaigns
-from pixel_server.store import connect, connect_async
+from pixel_server.campaigns import storage
+from pixel_server.store.client import connect, connect_async
 from tests.bench import wrk
 from tests.bench.hits import SHARDS, SITE, Writer, realistic, recipients
 from tests.bench.machine import cpu_us, on
@@ -58,7 +58,7 @@ def make_site(side: Side) -> None:
 
     async def make() -> None:
         store = connect_async(side.settings.redis_url)
-        await campaigns.create(store, campaigns.new(SITE, SITE, "web"))
+        await storage.create(store, storage.new(SITE, SITE, "web"))
         await store.aclose()
 
     asyncio.run(make())

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import redis
 
-from pixel_server import hit, keys
-from pixel_server.links import Minter
+from pixel_server import hit
+from pixel_server.mail.links import Minter
+from pixel_server.run.valkey import Valkey
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from pixel_server.store import Redis, connect
-from pixel_server.valkey import Valkey
+from pixel_server.store import keys
+from pixel_server.store.client import Redis, connect
 from tests.bench.machine import ROOT, Cores, npm_program, on, tool, tree
 from tests.bench.plain import STREAM
 from tests.stack import free_port, until

@@ -20,10 +20,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
-from pixel_server import campaigns, hit, shards
-from pixel_server.campaigns import Identity
+from pixel_server import hit
+from pixel_server.campaigns import storage
+from pixel_server.campaigns.storage import Identity
 from pixel_server.hit import Hit
-from pixel_server.store import connect_async
+from pixel_server.store import shards
+from pixel_server.store.client import connect_async
 from tests.bench import wrk
 from tests.bench.hits import AGENTS, LANGUAGE, PATHS, SHARDS, Writer
 from tests.bench.program import Figure, alone
@@ -49,7 +51,7 @@ def make(redis_url: str) -> None:
     async def create() -> None:
         store = connect_async(redis_url)
         for name, identity in CAMPAIGNS.items():
-            await campaigns.create(store, campaigns.new(name, name, "web", identity=identity))
+            await storage.create(store, storage.new(name, name, "web", identity=identity))
         await store.aclose()
 
     asyncio.run(create())

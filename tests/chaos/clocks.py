@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from pixel_server import jobs, keys, producer, store
-from pixel_server.collect.spool import status
+from pixel_server.collect.spool.spool import status
 from pixel_server.secret import Secrets
+from pixel_server.store import jobs, keys, producer
+from pixel_server.store.client import Redis, connect
 from tests.chaos.ledger import SHARDS, Ledger
 from tests.chaos.outcome import Outcome
 from tests.chaos.standstill import StandstillWatch
@@ -86,7 +87,7 @@ class _Clocks:
             self._over.set()
             self._views.join()
             ledger.stop()
-            with store.connect(url, timeout=10) as client:
+            with connect(url, timeout=10) as client:
                 until(lambda: _quiet(client, self._data / "spool"), within=60, every=0.3)
             self._outcome.standstill = watch.stop()
             self._outcome.expect(watch.longest <= 5, f"counting stood still for {watch.longest:.1f} s")
@@ -167,7 +168,7 @@ class _Clocks:
         assert status_code == 200, answer
         for link in answer["links"]:
             self._stack.get(link["url"])
-        with store.connect(url) as client:
+        with connect(url) as client:
             for shard in range(SHARDS):
                 idle = producer.new_id(now - 10 * DAY)
                 client.hset(keys.producers(shard), idle, f"7 {(now - 10 * DAY) * 1000}")
@@ -178,7 +179,7 @@ class _Clocks:
 
     def _ask(self, url: str) -> None:
         """Retention and chores, now. A round that began before is forgotten, so that another may begin."""
-        with store.connect(url) as client:
+        with connect(url) as client:
             client.hdel(keys.SWEEP, "begun", "after")
             queue = jobs.queue(client)
             for function in (jobs.RETENTION, jobs.CHORES):
@@ -223,7 +224,7 @@ class _Clocks:
         self._outcome.expect(
             totals["visits"] == VISITORS, f"{totals['visits']} visits of {VISITORS} visitors"
         )
-        with store.connect(url) as client:
+        with connect(url) as client:
             dead = sum(client.xlen(keys.dead(shard)) for shard in range(SHARDS))
         self._outcome.expect(dead == SHARDS, f"{dead - SHARDS} hits became dead letters")
 
@@ -257,7 +258,7 @@ class _Clocks:
 def _kept(url: str) -> set[str]:
     """Keys of KINDS, and the ids of the producers."""
     found = set()
-    with store.connect(url) as client:
+    with connect(url) as client:
         for key in client.scan_iter("px:*", count=1000):
             if key.decode().split(":")[2] in KINDS:
                 found.add(key.decode())
@@ -278,6 +279,6 @@ def _shown(at: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
-def _quiet(client: store.Redis, spool: Path) -> bool:
+def _quiet(client: Redis, spool: Path) -> bool:
     found = status(spool)
     return not sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS)) and not found.segments

@@ -16,10 +16,11 @@ import threading
 import time
 from pathlib import Path
 
-from pixel_server import keys, store
-from pixel_server.collect.spool import status
-from pixel_server.links import Minter
+from pixel_server.collect.spool.spool import status
+from pixel_server.mail.links import Minter
 from pixel_server.secret import Secrets
+from pixel_server.store import keys
+from pixel_server.store.client import connect
 from tests.chaos.ledger import SHARDS, Ledger
 from tests.chaos.outcome import Outcome
 from tests.chaos.standstill import StandstillWatch
@@ -54,7 +55,7 @@ def run(seed: int, log: bool = False) -> Outcome:
         switch.turn_to(empty.socket)
         until(lambda: "was emptied" in warnings(stack))
         time.sleep(draw.uniform(1, 3))
-        with store.connect(empty.url) as client:
+        with connect(empty.url) as client:
             written = list(client.scan_iter("px:{[0-9]*}:*"))
         outcome.expect(not written, f"an emptied store was written to: {written[:3]}")
         say(log, "its data come back")
@@ -74,7 +75,7 @@ def run(seed: int, log: bool = False) -> Outcome:
         ledger.start()
         time.sleep(draw.uniform(1, 2))
         say(log, "FLUSHALL")
-        with store.connect(used.url) as client:
+        with connect(used.url) as client:
             client.flushall()
         until(lambda: "was emptied" in warnings(stack))
         time.sleep(draw.uniform(0.5, 2))
@@ -161,7 +162,7 @@ def prepare(stack: Stack) -> None:
 
 def settle(server: Server, data: Path) -> None:
     """Returns when nothing waits, neither in the spool nor in a stream."""
-    with store.connect(server.url, timeout=10) as client:
+    with connect(server.url, timeout=10) as client:
         until(
             lambda: (
                 not status(data / "spool").segments

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from pixel_server import keys, store
+from pixel_server.run.valkey import Valkey
 from pixel_server.secret import Secrets
-from pixel_server.valkey import Valkey
+from pixel_server.store import keys
+from pixel_server.store.client import Redis, connect
 from tests.chaos.ledger import SHARDS, Ledger
 from tests.chaos.outcome import Outcome
 from tests.chaos.proxy import Proxy
@@ -84,7 +85,7 @@ def _tell(outcome: Outcome, data: Path, proxy: Proxy, url: str, port: int, log: 
             time.sleep(draw.uniform(0.3, 1.5))
         outcome.events["replies lost"] = proxy.cuts - cuts
         ledger.stop()
-        with store.connect(url) as client:
+        with connect(url) as client:
             until(lambda: is_quiet(client, port), within=60, every=0.3)
             outcome.figures["producer ids"] = max(
                 client.hlen(keys.producers(shard)) for shard in range(SHARDS)
@@ -135,7 +136,7 @@ def recorder_of(port: int) -> dict[str, Any]:
     return {**recorder, "segments": found["spool"].get("segments", 0)}
 
 
-def is_quiet(client: store.Redis, port: int) -> bool:
+def is_quiet(client: Redis, port: int) -> bool:
     """Nothing waits: neither in the spool nor in a stream."""
     waiting = sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS))
     return not waiting and not recorder_of(port)["segments"]

@@ -19,10 +19,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pixel_server import keys, store
-from pixel_server.links import Minter
+from pixel_server.mail.links import Minter
+from pixel_server.run.valkey import Valkey
 from pixel_server.secret import Secrets
-from pixel_server.valkey import Valkey
+from pixel_server.store import keys
+from pixel_server.store.client import connect
 from tests.chaos.far_redis import is_quiet, recorder_of
 from tests.chaos.ledger import CAMPAIGN, SHARDS
 from tests.chaos.outcome import Outcome
@@ -95,7 +96,7 @@ def _tell(
     _signal_valkey(data, signal.SIGCONT)
     for client in clients:
         client.close()
-    with store.connect(valkey.url) as client:
+    with connect(valkey.url) as client:
         until(lambda: is_quiet(client, port), within=60, every=0.3)
         totals = [client.hgetall(keys.total(shard, CAMPAIGN)) for shard in range(SHARDS)]
     outcome.counted = sum(int(total.get(b"opens", 0)) for total in totals)

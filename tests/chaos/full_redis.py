@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 
-from pixel_server import store
+from pixel_server.store.client import Redis, connect
 from tests.chaos.ledger import Ledger
 from tests.chaos.outcome import Outcome
 from tests.chaos.parts import Parts
@@ -26,7 +26,7 @@ def run(seed: int, log: bool = False) -> Outcome:
     parts = Parts()
     ledger = None
     try:
-        with store.connect(parts.redis_url) as client:
+        with connect(parts.redis_url) as client:
             parts.start_web(PIXEL_MEMORY_RESERVE="0", PIXEL_SPOOL_BYTES="2000000")
             ledger = Ledger(seed, parts.address, parts.secrets, lambda: [parts.port], pause=0.02)
             ledger.start()
@@ -68,7 +68,7 @@ def run(seed: int, log: bool = False) -> Outcome:
     return outcome
 
 
-def _start_workers(parts: Parts, client: store.Redis, outcome: Outcome, figure: str) -> None:
+def _start_workers(parts: Parts, client: Redis, outcome: Outcome, figure: str) -> None:
     """Notes how long what waits now takes to be counted, also while more comes."""
     last = {shard: client.xrevrange(f"px:{{{shard}}}:hits", count=1) for shard in range(4)}
     started = time.monotonic()
@@ -84,7 +84,7 @@ def _start_workers(parts: Parts, client: store.Redis, outcome: Outcome, figure: 
     outcome.expect(took <= DRAINED, f"a full Redis was not drained in {DRAINED:.0f} s")
 
 
-def _used(client: store.Redis) -> int:
+def _used(client: Redis) -> int:
     return int(client.info("memory")["used_memory"])
 
 

@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pixel_server import audit, keys, shards, store
-from pixel_server.links import Minter
+from pixel_server.mail.links import Minter
 from pixel_server.secret import Secrets
+from pixel_server.store import audit_log, keys, shards
+from pixel_server.store.client import Redis, connect
 from tests.chaos.ledger import CAMPAIGN, SHARDS, Ledger
 from tests.chaos.outcome import Outcome
 from tests.chaos.standstill import StandstillWatch
@@ -51,7 +52,7 @@ def run(seed: int, log: bool = False, seconds: float = SECONDS) -> Outcome:
         url = json.loads((data / "up.json").read_text())["redis_url"]
         secrets = Secrets.load(data)
         ledger = Ledger(seed, stack.address, secrets, lambda: (stack.port,))
-        with store.connect(url, timeout=10.0) as client:
+        with connect(url, timeout=10.0) as client:
             stack.call("POST", "/api/keys", {"name": "made before", "scopes": ["read"]})
             before = client.xrange(keys.AUDIT)
             ledger.start()
@@ -85,7 +86,7 @@ def run(seed: int, log: bool = False, seconds: float = SECONDS) -> Outcome:
     return outcome
 
 
-def _note(outcome: Outcome, part: str, longest: float, client: store.Redis) -> float:
+def _note(outcome: Outcome, part: str, longest: float, client: Redis) -> float:
     """Notes the figures of one part of the attack. Returns the longest standstill, in seconds."""
     outcome.figures[f"{part}: counting stood still, s at most"] = round(longest, 1)
     waiting = sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS))
@@ -93,15 +94,15 @@ def _note(outcome: Outcome, part: str, longest: float, client: store.Redis) -> f
     return longest
 
 
-def _compare_logs(client: store.Redis, before: list[object], outcome: Outcome) -> None:
+def _compare_logs(client: Redis, before: list[object], outcome: Outcome) -> None:
     kept = client.xrange(keys.AUDIT)
     outcome.expect(kept[: len(before)] == before, "lines of the audit log were pushed out")
-    pages = [fields for _, fields in kept if fields[b"who"] == audit.PAGE.encode()]
+    pages = [fields for _, fields in kept if fields[b"who"] == audit_log.PAGE.encode()]
     outcome.expect(not pages, f"recipients wrote {len(pages)} lines into the audit log")
     outcome.figures["lines in the log of recipients"] = client.xlen(keys.ACTIONS)
     counted = sum(map(int, client.hvals(keys.ACTED)))
     outcome.figures["actions that changed something"] = counted
-    outcome.expect(client.xlen(keys.ACTIONS) <= audit.MOST, "the log of recipients is not bounded")
+    outcome.expect(client.xlen(keys.ACTIONS) <= audit_log.MOST, "the log of recipients is not bounded")
     outcome.figures["rewrites asked for"] = int(client.hget(keys.REWRITE, "asked") or 0)
 
 

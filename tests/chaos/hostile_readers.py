@@ -18,8 +18,8 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from pixel_server import store
 from pixel_server.secret import Secrets
+from pixel_server.store.client import connect
 from tests.chaos.ledger import CAMPAIGN, Ledger
 from tests.chaos.outcome import Outcome
 from tests.load import Answer, Request, _length, _note
@@ -137,7 +137,7 @@ def _story(stack: Stack, outcome: Outcome, seed: int, log: bool) -> None:
     merged = ledgers[0]
     for other in ledgers[1:]:
         merged.requests += other.requests
-    with store.connect(json.loads((stack.data / "up.json").read_text())["redis_url"]) as client:
+    with connect(json.loads((stack.data / "up.json").read_text())["redis_url"]) as client:
         until(lambda: not sum(client.xlen(f"px:{{{shard}}}:hits") for shard in range(4)), within=60)
     merged.compare(json.loads((stack.data / "up.json").read_text())["redis_url"], outcome)
 

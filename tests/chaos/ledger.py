@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
-from pixel_server import keys, people, shards, store
-from pixel_server.links import Minter
+from pixel_server.counters import recipient_record
+from pixel_server.mail.links import Minter
 from pixel_server.secret import Secrets
+from pixel_server.store import keys, shards
+from pixel_server.store.client import connect
 from pixel_server.tokens import read
 from tests.chaos.outcome import Outcome
 from tests.load import Request, flood
@@ -70,10 +72,10 @@ class Ledger:
             sent[key] += request.answer.sent
             answered[key] += request.answer.stored
             refused += request.answer.status == 503
-        with store.connect(redis_url) as client:
+        with connect(redis_url) as client:
             for key in sent:
-                name = keys.people(shards.of_key(key, SHARDS), CAMPAIGN, people.bucket(key))
-                opens = people.unpack(client.hget(name, key)).opens
+                name = keys.people(shards.of_key(key, SHARDS), CAMPAIGN, recipient_record.bucket(key))
+                opens = recipient_record.unpack(client.hget(name, key)).opens
                 counted += opens
                 outcome.lost += max(0, answered[key] - opens)
                 outcome.doubled += max(0, opens - sent[key])

@@ -10,8 +10,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from pixel_server import keys, store
 from pixel_server.secret import Secrets
+from pixel_server.store import keys
+from pixel_server.store.client import connect
 from tests.chaos.emptied_redis import KEY, readyz, say
 from tests.chaos.ledger import CAMPAIGN, SHARDS, Ledger
 from tests.chaos.outcome import Outcome
@@ -40,7 +41,7 @@ def run(seed: int, log: bool = False) -> Outcome:
         ledger.start()
         watch = StandstillWatch(url)
         watch.start()
-        with store.connect(url) as client:
+        with connect(url) as client:
             record = client.hget(keys.campaign(CAMPAIGN), "record")
             for name, change in ODD.items():
                 say(log, name)

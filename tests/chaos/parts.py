@@ -16,10 +16,11 @@ from urllib.parse import unquote, urlsplit
 
 import redis
 
-from pixel_server import keys, store
-from pixel_server.collect.spool import status
+from pixel_server.collect.spool.spool import status
+from pixel_server.run.valkey import Valkey
 from pixel_server.secret import Secrets
-from pixel_server.valkey import Valkey
+from pixel_server.store import keys
+from pixel_server.store.client import Redis
 from tests.chaos.ledger import SHARDS
 from tests.stack import free_port, until
 
@@ -83,11 +84,11 @@ class Parts:
             return (self.data / f"{name}.log").read_text(errors="replace")
         return ""
 
-    def waiting(self, client: store.Redis) -> int:
+    def waiting(self, client: Redis) -> int:
         """Returns how many entries wait in the streams."""
         return sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS))
 
-    def is_quiet(self, client: store.Redis) -> bool:
+    def is_quiet(self, client: Redis) -> bool:
         """Returns whether nothing waits, neither in the spool nor in a stream."""
         try:
             waiting = self.waiting(client)

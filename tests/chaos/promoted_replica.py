@@ -12,8 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from pixel_server import store
 from pixel_server.secret import Secrets
+from pixel_server.store.client import connect
 from tests.chaos.emptied_redis import KEY, readyz, reported, say, settle
 from tests.chaos.ledger import Ledger
 from tests.chaos.outcome import Outcome
@@ -38,7 +38,7 @@ def run(seed: int, log: bool = False) -> Outcome:
             link = Switch(old.socket)
             new = Server(link.port)
             servers.append(new)
-            with store.connect(new.url) as client:
+            with connect(new.url) as client:
                 until(lambda client=client: client.info("replication")["master_link_status"] == "up")
             until(lambda: readyz(stack)["redis"]["replicas"])
             outcome.expect(
@@ -55,7 +55,7 @@ def run(seed: int, log: bool = False) -> Outcome:
                 outcome.events["server stopped before the promotion"] = 1
             say(log, "kill -9 of the primary; the replica is promoted")
             old.kill()
-            with store.connect(new.url) as client:
+            with connect(new.url) as client:
                 client.replicaof("NO", "ONE")
             switch.turn_to(new.socket)
             outcome.events["promotions"] += 1

@@ -10,7 +10,7 @@ import json
 import random
 import time
 
-from pixel_server import store
+from pixel_server.store.client import connect
 from tests.chaos.ledger import Ledger
 from tests.chaos.outcome import Outcome
 from tests.chaos.parts import Parts
@@ -34,7 +34,7 @@ def run(seed: int, log: bool = False) -> Outcome:
         url = f"redis://127.0.0.1:{proxy.port}/0"
         parts.start_web(REDIS_URL=url)
         parts.start("work", "work", REDIS_URL=url)
-        with store.connect(parts.redis_url) as client:
+        with connect(parts.redis_url) as client:
             until(lambda: json.loads(parts.get("/readyz") or "{}").get("workers"), 30)
             ledger = Ledger(seed, parts.address, parts.secrets, lambda: [parts.port], pause=0.05)
             ledger.start()

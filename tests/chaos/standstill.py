@@ -7,7 +7,8 @@ import time
 
 import redis
 
-from pixel_server import keys, store
+from pixel_server.store import keys
+from pixel_server.store.client import connect
 from tests.chaos.ledger import SHARDS
 
 
@@ -36,7 +37,7 @@ class StandstillWatch:
 
     def _watch(self) -> None:
         since: dict[int, tuple[bytes | None, float]] = {}
-        with store.connect(self._url, timeout=2.0) as client:
+        with connect(self._url, timeout=2.0) as client:
             while not self._over.wait(0.1):
                 now = time.monotonic()
                 try:

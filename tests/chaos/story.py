@@ -22,9 +22,10 @@ from urllib.parse import unquote, urlsplit
 
 import redis
 
-from pixel_server import keys, store
-from pixel_server.collect.spool import status
+from pixel_server.collect.spool.spool import status
 from pixel_server.secret import Secrets
+from pixel_server.store import keys
+from pixel_server.store.client import Redis, connect
 from tests.chaos.ledger import SHARDS, Ledger
 from tests.chaos.outcome import Outcome
 from tests.chaos.proxy import Proxy
@@ -205,7 +206,7 @@ class Story:
     def _settle(self) -> None:
         """Everything runs again; what waits anywhere is counted."""
         self._start_second()
-        with store.connect(self._redis_url, timeout=10) as client:
+        with connect(self._redis_url, timeout=10) as client:
             until(lambda: _quiet(client, self._spool), within=90, every=0.3)
 
     def _mount(self) -> bool:
@@ -225,7 +226,7 @@ class Story:
             self._stack.stop()
 
 
-def _quiet(client: store.Redis, spool: Path) -> bool:
+def _quiet(client: Redis, spool: Path) -> bool:
     """Nothing waits: neither in the spool nor in a stream."""
     try:
         waiting = sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS))

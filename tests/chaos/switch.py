@@ -11,8 +11,8 @@ import tempfile
 import threading
 from pathlib import Path
 
-from pixel_server.store import connect
-from pixel_server.valkey import binary
+from pixel_server.run.valkey import binary
+from pixel_server.store.client import connect
 from tests.stack import until
 
 

@@ -10,10 +10,10 @@ import time
 from typing import Any, NamedTuple
 
 from pixel_server import hit
-from pixel_server.collect.cookie import LIFETIME, Cookie
-from pixel_server.collect.cookie import sign as sign_cookie
+from pixel_server.collect.image import GIF
+from pixel_server.collect.visitor_cookie import LIFETIME, Cookie
+from pixel_server.collect.visitor_cookie import sign as sign_cookie
 from pixel_server.hit import Hit
-from pixel_server.image import GIF
 from pixel_server.secret import Secrets
 from pixel_server.tokens import MAX_TIME, Mode, Token, sign
 

@@ -17,8 +17,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pixel_server import hit, keys, store
+from pixel_server import hit
 from pixel_server.hit import Hit
+from pixel_server.store import client, keys
 from tests.collect import corpus
 from tests.collect.corpus import Answer, Case
 from tests.conftest import API_KEY
@@ -27,8 +28,8 @@ from tests.stack import PROGRAM, free_port, until
 HANG = 30.0
 """Seconds without an answer that are a hang."""
 REFERENCE = (
-    "from pixel_server import serving; import sys; "
-    "serving.run(serving.bind('127.0.0.1', int(sys.argv[1])), serving.REFERENCE)"
+    "from pixel_server.collect import http_protocol; import sys; "
+    "http_protocol.run(http_protocol.bind('127.0.0.1', int(sys.argv[1])), serving.REFERENCE)"
 )
 PROGRAMS = {
     "serve": [PROGRAM, "serve", "--port"],
@@ -41,7 +42,7 @@ class Server:
 
     def __init__(self, program: list[str], redis_url: str, data: Path) -> None:
         self.port = free_port()
-        self.store = store.connect(redis_url)
+        self.store = client.connect(redis_url)
         self.store.flushall()
         self._log = data / "log"
         with self._log.open("wb") as out:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pixel_server import keys, store
-from pixel_server.collect.drain import Drain
 from pixel_server.collect.recorder import Batch
-from pixel_server.collect.spool import Spool, status
-from pixel_server.collect.stream import Stream
+from pixel_server.collect.redis_sink import Stream
+from pixel_server.collect.spool.drain import Drain
+from pixel_server.collect.spool.spool import Spool, status
+from pixel_server.store import keys
+from pixel_server.store.client import connect
 from tests.collect.test_spool import batch, files
 
 
@@ -54,7 +55,7 @@ def test_drain_batches_that_redis_lost_are_reported_beside_damage(tmp_path: Path
     home = tmp_path / "spool"
     fill(home, [1, 2, 3])
     assert drained(home, redis_url) == (3, 0)
-    with store.connect(redis_url) as client:
+    with connect(redis_url) as client:
         client.delete(keys.producers(0))
     fill(home, [4])
     assert drained(home, redis_url) == (1, 3)
@@ -63,7 +64,7 @@ def test_drain_batches_that_redis_lost_are_reported_beside_damage(tmp_path: Path
 def test_drain_batches_set_aside_do_not_count_as_drained(tmp_path: Path, redis_url: str):
     home = tmp_path / "spool"
     fill(home, [1, 2])
-    with store.connect(redis_url) as client:
+    with connect(redis_url) as client:
         client.hset(keys.producers(0), "floor", "f" * 12)
     assert drained(home, redis_url) == (0, 0)
     assert status(home).aside == 2

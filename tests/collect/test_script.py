@@ -11,7 +11,7 @@ import pytest
 
 from pixel_server.collect import script
 from pixel_server.collect.script import SOURCE
-from tests.collect.test_pixel import serving
+from tests.collect.test_endpoint import serving
 
 USUAL = {
     "content-type": "text/javascript; charset=utf-8",

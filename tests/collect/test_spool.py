@@ -17,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from pixel_server import hit, producer
-from pixel_server.collect import spool as module
+from pixel_server import hit
 from pixel_server.collect.recorder import Batch
-from pixel_server.collect.spool import Newer, Segment, Spool, SpoolFull, Status, status
+from pixel_server.collect.spool import spool as module
+from pixel_server.collect.spool.spool import Newer, Segment, Spool, SpoolFull, Status, status
 from pixel_server.hit import Hit
+from pixel_server.store import producer
 from tests.conftest import NOW
 
 LIMIT = 1 << 20
@@ -508,7 +509,7 @@ def test_status_from_another_process_while_one_writes(home: Path, spool: Spool):
     with files(home)[1].open("ab") as torn:
         torn.write(b"\xffHIT")
     code = (
-        "import pathlib, sys; from pixel_server.collect.spool import status\n"
+        "import pathlib, sys; from pixel_server.collect.spool.spool import status\n"
         "print(*status(pathlib.Path(sys.argv[1])))"
     )
     seen = subprocess.run(
@@ -526,7 +527,7 @@ def test_status_goes_by_the_writer_where_a_segment_does_not_say_when_it_was_begu
 def test_a_writer_that_was_killed_leaves_its_segments_to_anyone(home: Path):
     code = (
         "import os, pathlib, sys, time; from pixel_server.collect.recorder import Batch\n"
-        "from pixel_server.collect.spool import Spool\n"
+        "from pixel_server.collect.spool.spool import Spool\n"
         "Spool(pathlib.Path(sys.argv[1]), 1 << 20).append([Batch(0, sys.argv[2], 1, b'\\x91\\x01')])\n"
         "print('kept', flush=True); time.sleep(60)"
     )

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from pixel_server.cli import main
-from pixel_server.links import Minter
+from pixel_server.mail.links import Minter
 from pixel_server.secret import Secrets
 
 BASE_URL = "https://pixel.example.org"

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from pixel_server.check import is_message, refusals
-from pixel_server.frame import CLIP
-from pixel_server.links import Minter, embed
+from pixel_server.mail.links import Minter, embed
+from pixel_server.mail.placement import CLIP
+from pixel_server.mail.preflight import is_message, refusals
 from pixel_server.secret import Secrets
 from tests.mail.test_mail import message
 

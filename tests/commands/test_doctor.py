@@ -8,11 +8,12 @@ import json
 import pathlib
 import time
 
-from pixel_server import hit, keys
+from pixel_server import hit
+from pixel_server.classify.networks import shipped
 from pixel_server.commands import doctor
-from pixel_server.networks import shipped
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
+from pixel_server.store import keys
 
 HEAD = "# source: a test\n# date: {}\n"
 TODAY = datetime.date(2026, 9, 21)

@@ -7,7 +7,7 @@ import email
 
 import pytest
 
-from pixel_server.frame import CLIP, pixels
+from pixel_server.mail.placement import CLIP, pixels
 from pixel_server.tokens import Part
 from tests.mail.test_mail import html_of, message
 

@@ -12,7 +12,7 @@ import tracemalloc
 
 import pytest
 
-from pixel_server.merge import MAX_ROW, List, fill
+from pixel_server.mail.recipient_files import MAX_ROW, List, fill
 from pixel_server.secret import Secrets
 from pixel_server.tokens import peek
 from tests.commands.conftest import BASE_URL
@@ -142,7 +142,7 @@ def test_a_list_that_cannot_be_read(link, content, why):
 
 def test_all_or_nothing(link, offline, tmp_path, monkeypatch):
     (tmp_path / "out").write_text("of an earlier run")
-    monkeypatch.setattr("pixel_server.merge.List.with_fields", lambda *_: 1 / 0)
+    monkeypatch.setattr("pixel_server.mail.recipient_files.List.with_fields", lambda *_: 1 / 0)
     done, out, _ = link(b"recipient\nada\n")
     assert isinstance(done.exception, ZeroDivisionError)
     assert out == b"of an earlier run"

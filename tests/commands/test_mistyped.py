@@ -7,13 +7,14 @@ import socket
 
 import pytest
 
-from pixel_server import campaigns, store
-from pixel_server.commands import offline as commands
+from pixel_server.campaigns import storage
+from pixel_server.campaigns.cache import SAVED, Directory
+from pixel_server.commands import minting as commands
 from pixel_server.consent import Consent
-from pixel_server.directory import SAVED, Directory
-from pixel_server.frame import pixels
+from pixel_server.mail.placement import pixels
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
+from pixel_server.store import client as store
 from pixel_server.tokens import Mode, peek
 
 ADA = "ada@example.org"
@@ -43,7 +44,7 @@ def act(redis_url, settings, tmp_path):
 
 @pytest.mark.parametrize("command", ["link", "embed"])
 def test_a_mistyped_campaign_is_warned_about_and_the_link_is_made(offline, act, tmp_path, command):
-    redis_url = act(lambda client: campaigns.create(client, campaigns.new("spring", "Spring", "email")))
+    redis_url = act(lambda client: storage.create(client, storage.new("spring", "Spring", "email")))
     known = offline(command, "spring", ADA, stdin=HTML, REDIS_URL=redis_url)
     assert (known.exit_code, known.stderr) == (0, "")
     mistyped = offline(command, "sprnig", ADA, stdin=HTML, REDIS_URL=redis_url)
@@ -65,8 +66,8 @@ def test_a_mistyped_campaign_is_warned_about_and_the_link_is_made(offline, act, 
 
 def test_a_deleted_campaign_is_not_said_to_be_made_again(offline, act, settings):
     async def make_and_delete(client):
-        await campaigns.create(client, campaigns.new("spring", "Spring", "email"))
-        await campaigns.delete(client, "spring", settings.shards)
+        await storage.create(client, storage.new("spring", "Spring", "email"))
+        await storage.delete(client, "spring", settings.shards)
 
     done = offline("link", "spring", ADA, REDIS_URL=act(make_and_delete))
     assert done.exit_code == 0
@@ -79,7 +80,7 @@ def known(request, act, tmp_path):
     Gives a REDIS_URL."""
 
     def know(*made):
-        found = [campaigns.new(name, name, kind, mode=mode) for name, kind, mode in made]
+        found = [storage.new(name, name, kind, mode=mode) for name, kind, mode in made]
         if request.param == "file":
             (tmp_path / "data").mkdir(exist_ok=True)
             directory = Directory(None, Consent(Settings()))
@@ -90,7 +91,7 @@ def known(request, act, tmp_path):
 
         async def create(client):
             for campaign in found:
-                await campaigns.create(client, campaign)
+                await storage.create(client, campaign)
 
         return act(create)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 import json
 
-from pixel_server import published
-from pixel_server.networks import NetworksError, shipped
-from tests.test_published import ROWS, csv, google
+from pixel_server.classify import network_feeds
+from pixel_server.classify.networks import NetworksError, shipped
+from tests.classify.test_network_feeds import ROWS, csv, google
 
 HEAD = "# source: a test\n# date: {}\n"
 
@@ -92,7 +92,7 @@ def test_one_list_that_fails_does_not_keep_the_others_old(run, lists, monkeypatc
             raise NetworksError(f"{url}: timed out")
         return google(*(f"66.249.{n}.0/27" for n in range(64)))
 
-    monkeypatch.setattr(published, "fetch", fetch)
+    monkeypatch.setattr(network_feeds, "fetch", fetch)
     done = run("networks", "refresh")
     assert done.exit_code == 1
     assert done.stdout.startswith("google: 256 rows, ")

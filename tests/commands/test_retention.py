@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 
-from pixel_server import keys, retention
+from pixel_server.campaigns import retention
 from pixel_server.secret import Secrets
+from pixel_server.store import keys
 
 
 def add_dead_letter(client, days: int) -> None:

@@ -13,13 +13,17 @@ from typing import Any
 
 import pytest
 
-from pixel_server import campaigns, hit, keys, store, traces
+from pixel_server import hit
+from pixel_server.campaigns import storage
 from pixel_server.commands import demo
 from pixel_server.commands.demo import Added
+from pixel_server.counters import burst_window
 from pixel_server.demo import cast, hits, mailing, site
+from pixel_server.figures import ranges, stats
 from pixel_server.hit import Hit
-from pixel_server.report import ranges, stats
 from pixel_server.settings import Settings
+from pixel_server.store import keys
+from pixel_server.store.client import connect_async
 from pixel_server.tokens import Mode
 from pixel_server.verdicts import ELIGIBLE
 from tests.conftest import NOW
@@ -37,7 +41,7 @@ class Demos:
 
     def do(self, act: Callable[[Any], Any]) -> Any:
         async def run() -> Any:
-            there = store.connect_async(self.settings.redis_url)
+            there = connect_async(self.settings.redis_url)
             try:
                 return await act(there)
             finally:
@@ -53,15 +57,15 @@ class Demos:
         return self.do(lambda there: demo.remove(there, self.settings))
 
     def make(self, name: str) -> None:
-        self.do(lambda there: campaigns.create(there, campaigns.new(name, "Mine", "web")))
+        self.do(lambda there: storage.create(there, storage.new(name, "Mine", "web")))
 
-    def get(self, name: str) -> campaigns.Campaign:
-        return self.do(lambda there: campaigns.get(there, name))
+    def get(self, name: str) -> storage.Campaign:
+        return self.do(lambda there: storage.get(there, name))
 
     def stats(self, name: str, **query: str) -> dict[str, Any]:
         async def read(there: Any) -> dict[str, Any]:
             wanted = ranges.parse(query, "UTC", NOW)
-            return await stats.read(there, await campaigns.get(there, name), wanted, self.settings, NOW)
+            return await stats.read(there, await storage.get(there, name), wanted, self.settings, NOW)
 
         return self.do(read)
 
@@ -181,7 +185,7 @@ def test_what_was_counted_before_stays_and_visits_go_on(demos, count, client, se
 
     view(NOW - 60, "one")
     minute = int(NOW - 60) // 60
-    client.hset(keys.evidence(1, minute), traces.field(b"somebody", "x"), b"\x92\x01\x90")
+    client.hset(keys.evidence(1, minute), burst_window.field(b"somebody", "x"), b"\x92\x01\x90")
     count(NOW)
     demos.add()
     assert not client.exists(keys.evidence(1, minute)), "an erasure would no more find it"

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 import pixel_server
 
-STATIC = Path(pixel_server.__file__).parent / "report" / "static"
+STATIC = Path(pixel_server.__file__).parent / "dashboard" / "static"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

@@ -7,9 +7,9 @@ import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
-from pixel_server.networks import Networks
+from pixel_server.classify.networks import Networks
+from tests.figures.test_campaign_of_thousands import APPLE, BOT, CHROME, GATEWAY, GMAIL, HOME, OUTLOOK
 from tests.load import Request, flood
-from tests.report.test_campaign_of_thousands import APPLE, BOT, CHROME, GATEWAY, GMAIL, HOME, OUTLOOK
 from tests.stack import Stack, until
 
 MIX = {"gmail": 34, "apple": 28, "outlook": 20, "gateway": 6, "burst": 5, "at once": 4, "bot": 3}

@@ -17,9 +17,11 @@ from typing import Any
 
 import pytest
 
-from pixel_server import keys, settings, store
+from pixel_server import settings
+from pixel_server.run.up import left
 from pixel_server.secret import Secrets, SecretsError
-from pixel_server.up import left
+from pixel_server.store import keys
+from pixel_server.store.client import connect
 from tests.stack import NOBODY_ASKED, PROGRAM, Stack, until
 
 
@@ -283,7 +285,7 @@ def test_keys(stack: Stack):
 def test_dead_letters(stack: Stack):
     found = left(stack.data)
     assert found is not None
-    with store.connect(found.redis_url) as client:
+    with connect(found.redis_url) as client:
         for shard in (0, 3):
             client.xadd(keys.dead(shard), {"reason": f"hit: no sense in {shard}", "data": b"\xff\x00"})
     lines = stack.run("dead-letters", "list").stdout.splitlines()

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from pixel_server.links import Minter
+from pixel_server.mail.links import Minter
 from pixel_server.secret import Secrets
 from tests.load import Request, flood
 from tests.stack import Stack, until

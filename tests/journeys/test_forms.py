@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pixel_server.report.pages.campaign_form import WEB_MODES
+from pixel_server.dashboard.campaign_form import WEB_MODES
 from pixel_server.slug import of_name
 from tests.journeys.test_dashboard import assert_fits, looking, sign_in
 from tests.stack import Stack, until

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pixel_server import keys, shards, store
 from pixel_server.secret import Secrets
+from pixel_server.store import keys, shards
+from pixel_server.store.client import connect
 from tests.disk import forms, search
 from tests.stack import PROGRAM, Stack, free_port, until
 
@@ -209,7 +210,7 @@ def _signal(pids: list[int], number: signal.Signals) -> None:
 
 
 def _redis(stack: Stack):
-    return store.connect(json.loads((stack.data / "up.json").read_text())["redis_url"])
+    return connect(json.loads((stack.data / "up.json").read_text())["redis_url"])
 
 
 def _stored(stack: Stack, key: bytes) -> tuple[int, bytes]:

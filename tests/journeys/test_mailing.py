@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pixel_server.frame import CLIP, pixels
-from pixel_server.links import Minter
-from pixel_server.mail import add_pixel
+from pixel_server.mail.links import Minter
+from pixel_server.mail.message import add_pixel
+from pixel_server.mail.placement import CLIP, pixels
 from pixel_server.secret import Secrets
 from tests.mail.smtp import Mailbox
 from tests.mail.test_mail import html_of, message, with_files
@@ -64,7 +64,7 @@ class Delivered:
             "PIXEL_EMAIL_BACKEND": smtp,
         }
         with override_settings(**options):
-            for backend in (smtp, "pixel_server.django.EmailBackend"):
+            for backend in (smtp, "pixel_server.mail.django.EmailBackend"):
                 random.seed(1)
                 given.connection = get_connection(backend)
                 assert given.send() == 1

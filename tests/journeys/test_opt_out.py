@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pixel_server.report.opt_out_words import WORDS
+from pixel_server.privacy.browser_words import WORDS
 from tests.journeys.test_browser import _Quiet
 from tests.stack import Stack, until
 

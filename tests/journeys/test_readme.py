@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pixel_server import settings
-from pixel_server.report import calls
+from pixel_server.api import routes
 from tests.stack import Stack, until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -140,4 +140,4 @@ def test_every_call_of_the_api_is_named():
             r"^\| `([A-Z]+) (/api/\S+)` \| .* \| (\w+) \|$", DOCS["api"], re.M
         )
     }
-    assert rows == {(call.method, call.path): call.scope or "none" for call in calls.CALLS}
+    assert rows == {(call.method, call.path): call.scope or "none" for call in routes.CALLS}

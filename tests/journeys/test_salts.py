@@ -8,7 +8,9 @@ import time
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from pixel_server import keys, salts, series, store
+from pixel_server.counters import series, visitor_salts
+from pixel_server.store import keys
+from pixel_server.store.client import connect, connect_async
 from tests.disk import forms, search
 from tests.stack import Stack, until
 
@@ -21,7 +23,7 @@ def test_a_salt_leaves_the_keys_and_the_disk(stack: Stack):
     until(lambda: stack.get("/p/site.gif") == (200, "recorded"))
     until(lambda: stack.totals("site")["unique_visitors"] == 1)
     url = json.loads((stack.data / "up.json").read_text())["redis_url"]
-    with store.connect(url) as client:
+    with connect(url) as client:
         [name] = client.keys("px:*:salt:*")
         salt = client.get(name)
         end = int(name.rpartition(b":")[2])
@@ -33,16 +35,16 @@ def test_a_salt_leaves_the_keys_and_the_disk(stack: Stack):
     assert search(stack.data, secret).keys() == {"salt: packed"}, "the search finds it while it is there"
 
     async def remove(now: float) -> int:
-        there = store.connect_async(url)
+        there = connect_async(url)
         try:
-            return await salts.remove_old(there, 4, now)
+            return await visitor_salts.remove_old(there, 4, now)
         finally:
             await there.aclose()
 
     assert asyncio.run(remove(end + 47 * 3600 - 1)) == 0
     assert asyncio.run(remove(end + 47 * 3600)) == 1
     until(lambda: search(stack.data, secret) == {}, within=30)
-    with store.connect(url) as client:
+    with connect(url) as client:
         assert not client.keys("px:*:salt:*")
     stack.stop()
     stack.start()

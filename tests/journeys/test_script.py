@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pixel_server import hit, keys
+from pixel_server import hit
 from pixel_server.hit import Hit
+from pixel_server.store import keys
 from tests.collect.corpus import FENCED, SHOP, SITE
 from tests.collect.test_bad_requests import PROGRAMS, Server
 from tests.stack import until

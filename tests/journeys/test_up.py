@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pixel_server import store, valkey
-from pixel_server.up import Left, leave, left, sign_in_bases
+from pixel_server.run import valkey
+from pixel_server.run.up import Left, leave, left, sign_in_bases
+from pixel_server.store.client import connect
 from tests.stack import PROGRAM, Stack, free_port, until
 
 if TYPE_CHECKING:
@@ -475,7 +476,7 @@ def test_a_redis_of_ones_own_is_used_and_left_running(data: Path, redis_url: str
     assert not made.pids("valkey-server")
     assert not (data / "valkey").exists()
     assert made.stop() == 0
-    with store.connect(redis_url) as client:
+    with connect(redis_url) as client:
         assert client.ping()
 
 

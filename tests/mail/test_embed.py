@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixel_server.frame import AlreadyThere, EmbedError, frame, is_last, pixels
-from pixel_server.links import Minter, embed, make_tags
+from pixel_server.mail.links import Minter, embed, make_tags
+from pixel_server.mail.placement import AlreadyThere, EmbedError, frame, is_last, pixels
 from pixel_server.secret import Secrets
 from pixel_server.tokens import Mode, Part
 from tests.mail.corpus import END, MAILS, TOP, Mail, plain, with_tags
@@ -155,7 +155,7 @@ def test_a_place_that_is_found_once_serves_all():
 
 def test_it_loads_neither_server_nor_queue():
     script = (
-        "import sys, pixel_server.links as links; links.embed;"
+        "import sys, pixel_server.mail.links as links; links.embed;"
         "print(sorted({name.split('.')[0] for name in sys.modules} & "
         "{'starlette', 'rq', 'redis', 'uvicorn', 'msgspec', 'click', 'PIL', 'asyncio', 'html.parser'}))"
     )

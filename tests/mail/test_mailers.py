@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pixel_server.frame import pixels
+from pixel_server.mail.placement import pixels
 from pixel_server.secret import Secrets
 from pixel_server.tokens import Part
 from tests.mail.smtp import Mailbox
@@ -171,8 +171,6 @@ def test_the_page_says_first_what_matters_first():
 
 
 def test_django_is_loaded_by_those_who_have_it():
-    script = (
-        "import sys, pixel_server.django; print({'django', 'starlette', 'rq', 'redis'} & set(sys.modules))"
-    )
+    script = "import sys, pixel_server.mail.django; print({'django', 'starlette', 'rq', 'redis'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

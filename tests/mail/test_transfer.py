@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixel_server.frame import Edit, EmbedError, splice
-from pixel_server.transfer import change, decode
+from pixel_server.mail.placement import Edit, EmbedError, splice
+from pixel_server.mail.transfer import change, decode
 
 TAG = b'<img src="https://mail.example.org/o/AQNqsTuA7c8guGRUfvJzcHJpbmej.gif" width="1" alt="" border="0">'
 TEXT = (

@@ -11,10 +11,14 @@ from typing import Any
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from pixel_server import breakdown, campaigns, hit, keys, people, series, store
+from pixel_server import hit
+from pixel_server.campaigns import storage
+from pixel_server.counters import open_breakdown, recipient_record, series
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
+from pixel_server.store import keys
+from pixel_server.store.client import connect, connect_async
 from pixel_server.tokens import Mode, Token
 from tests.conftest import ANY_YEAR, NOW
 from tests.properties.test_rollup import Killed, Wire
@@ -98,7 +102,7 @@ def wanted(story: list[Seen]) -> dict[str, Any]:
     for found in persons.values():
         clients.update("cGmail" if verdict == "proxy" else "cThunderbird" for _, verdict, _ in found)
     firsts = [min(at for at, _, _ in found) for found in persons.values() if found]
-    times = Counter(f"t{breakdown.delay_bin(at - SENT)}" for at in firsts)
+    times = Counter(f"t{open_breakdown.delay_bin(at - SENT)}" for at in firsts)
     return {
         "hits": {name: verdicts.count(name) for name in ("person", "proxy", "scanner", "unknown")},
         "unique": Counter(at // 900 * 900 for at in firsts),
@@ -125,14 +129,14 @@ def test_bursts_do_not_depend_on_cuts_and_crashes(
     cuts: list[int],
     crashes: list[tuple[int, bool]],
 ):
-    client = store.connect(valkey_url)
+    client = connect(valkey_url)
     client.flushall()
     note(f"{story} {cuts} {crashes}")
     made = Settings(redis_url=valkey_url, shards=1, keep_buckets=3650, soon_seconds=0)
 
     async def create() -> None:
-        there = store.connect_async(valkey_url)
-        await campaigns.create(there, campaigns.new("mail", "mail", "email", sent_at=SENT))
+        there = connect_async(valkey_url)
+        await storage.create(there, storage.new("mail", "mail", "email", sent_at=SENT))
         await there.aclose()
 
     asyncio.run(create())
@@ -163,13 +167,15 @@ def test_bursts_do_not_depend_on_cuts_and_crashes(
         for number, cell in series.unpack(client.get(name)).items():
             unique[midnight + number * 900] += (cell + [0] * 20)[series.UNIQUE_OPENS_PERSON]
     assert +unique == should["unique"]
-    labels = breakdown.unpack(client.hget(keys.breakdown(0, "mail"), breakdown.ALL)).get(0, {})
+    labels = open_breakdown.unpack(client.hget(keys.breakdown(0, "mail"), open_breakdown.ALL)).get(0, {})
     assert {k: n for k, n in labels.items() if k[0] in "ct"} == dict(should["labels"])
     months = [value for name, value in client.hgetall(keys.breakdown(0, "mail")).items() if name != b"all"]
-    assert [day for month in months for day in breakdown.unpack(month).values()] == [labels][: len(labels)]
+    assert [day for month in months for day in open_breakdown.unpack(month).values()] == [labels][
+        : len(labels)
+    ]
     for who, first in should["first"].items():
         key = who.to_bytes(8, "big")
-        kept = people.unpack(client.hget(keys.people(0, "mail", people.bucket(key)), key))
+        kept = recipient_record.unpack(client.hget(keys.people(0, "mail", recipient_record.bucket(key)), key))
         assert kept.first_person == first
         assert kept.last_person >= should["last"][who]
         assert kept.last_person <= kept.last

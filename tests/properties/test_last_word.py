@@ -12,11 +12,16 @@ from hypothesis import strategies as st
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from pixel_server import campaigns, erasure, hit, keys, lists, people, shards, store
+from pixel_server import hit
+from pixel_server.campaigns import storage
+from pixel_server.counters import recipient_record
 from pixel_server.hit import Hit
-from pixel_server.lists import Row
+from pixel_server.recipients import erasure, lists
+from pixel_server.recipients.lists import Row
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
+from pixel_server.store import keys, shards
+from pixel_server.store.client import connect, connect_async
 from pixel_server.tokens import Mode, Part, Token
 from tests.conftest import ANY_YEAR, NOW
 from workers import retention as run
@@ -75,7 +80,7 @@ class Race:
 
     def client(self, url: str, name: str) -> Any:
         """An asyncio client whose commands wait at the gate."""
-        made = store.connect_async(url)
+        made = connect_async(url)
         race = self
 
         class Gated(AsyncRedis):
@@ -99,7 +104,7 @@ class Race:
 
     def sync_client(self, url: str, name: str) -> Any:
         """The same for one that runs in a thread."""
-        made = store.connect(url)
+        made = connect(url)
         race = self
 
         def wait() -> None:
@@ -141,9 +146,9 @@ async def play(
     deaths: dict[str, int],
 ) -> set[str]:
     race = Race(bursts, dict(deaths))
-    direct = store.connect_async(url)
-    made = campaigns.new("mail", "Mail", "email", mode="identified", sent_at=int(NOW) - 5 * DAY)
-    await campaigns.create(direct, made)
+    direct = connect_async(url)
+    made = storage.new("mail", "Mail", "email", mode="identified", sent_at=int(NOW) - 5 * DAY)
+    await storage.create(direct, made)
     for who, hours in story:
         one = opened(secrets, who, hours)
         shard = shards.of_key(one.recipient, wanted.shards)
@@ -207,7 +212,7 @@ def test_nothing_of_an_erased_person_comes_back(
     deaths: dict[str, int],
     closes: int,
 ):
-    client = store.connect(valkey_url)
+    client = connect(valkey_url)
     client.flushall()
     wanted = Settings(redis_url=valkey_url, shards=2, keep_recipients=closes)
     wanted = replace(wanted, keep_names=min(wanted.keep_names, closes))
@@ -221,9 +226,9 @@ def test_nothing_of_an_erased_person_comes_back(
     for trace in (secrets.recipient_key(GONE), GONE.encode(), b"One who goes"):
         assert trace not in everything
     stays = secrets.recipient_key(STAYS)
-    shard, bucket = shards.of_key(stays, wanted.shards), people.bucket(stays)
+    shard, bucket = shards.of_key(stays, wanted.shards), recipient_record.bucket(stays)
     opens = sum(who == STAYS for who, _ in story)
-    kept = people.unpack(client.hget(keys.people(shard, "mail", bucket), stays))
+    kept = recipient_record.unpack(client.hget(keys.people(shard, "mail", bucket), stays))
     totals = [client.hgetall(keys.total(n, "mail")) for n in range(wanted.shards)]
     if closes == 5:
         assert [name for kind in ("people", "listed", "names") for name in client.keys(f"*:{kind}:*")] == []

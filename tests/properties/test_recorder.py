@@ -10,11 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pixel_server import hit, keys, producer, store
+from pixel_server import hit
 from pixel_server.collect import recorder as module
 from pixel_server.collect.recorder import Batch, Recorder
-from pixel_server.collect.stream import Stream
+from pixel_server.collect.redis_sink import Stream
 from pixel_server.hit import Hit
+from pixel_server.store import keys, producer
+from pixel_server.store.client import connect, connect_async
 from tests.conftest import NOW
 
 SHARDS = 3
@@ -92,7 +94,7 @@ def test_each_hit_lies_in_one_entry(
     monkeypatch.setattr(module, "GROUP_BYTES", cap * (len(a_hit(1)) + module.OVERHEAD))
     monkeypatch.setattr(module, "GAP", 0.0)  # so several groups are on their way at once
     monkeypatch.setattr(module, "ANSWER_WITHIN", 60.0)  # however busy the machine is
-    with store.connect(valkey_url) as client:
+    with connect(valkey_url) as client:
         client.flushall()
         answers = asyncio.run(_record(valkey_url, bursts, faults))
         stored: Counter[int] = Counter()
@@ -118,7 +120,7 @@ def test_recorder_groups_overtake_each_other_stores_each_hit_once(
     monkeypatch.setattr(module, "_PAUSES", (0.0,))
     monkeypatch.setattr(module, "GAP", 0.0)
     monkeypatch.setattr(module, "ANSWER_WITHIN", 60.0)
-    with store.connect(valkey_url) as client:
+    with connect(valkey_url) as client:
         client.flushall()
 
         async def story() -> Counter[int]:
@@ -214,7 +216,7 @@ def test_a_store_that_came_back_without_its_newest_is_reported(
     redis_url: str, caplog: pytest.LogCaptureFixture
 ):
     async def story() -> int:
-        redis = store.connect_async(redis_url)
+        redis = connect_async(redis_url)
         made = Recorder(Stream(redis_url), 1, 1 << 20)
         made.start()
         for number in range(3):
@@ -233,7 +235,7 @@ def test_a_store_that_came_back_without_its_newest_is_reported(
 
 def test_a_producer_below_the_floor_goes_on_under_a_new_id(redis_url: str):
     async def story() -> list[int]:
-        redis = store.connect_async(redis_url)
+        redis = connect_async(redis_url)
         await redis.hset(keys.producers(0), "floor", "f" * 12)
         sink = Stream(redis_url)
         made = Recorder(sink, 1, 1 << 20)
@@ -257,7 +259,7 @@ def test_clocks_that_were_wrong_leave_no_producer_below_the_floor(redis_url: str
     ahead = producer.new_id(NOW + 9 * year)
 
     async def story() -> tuple[dict[bytes, bytes], list[bool]]:
-        redis = store.connect_async(redis_url)
+        redis = connect_async(redis_url)
         idle_since = int(NOW * 1000) - producer.IDLE_MS - 1
         await redis.hset(keys.producers(0), ahead, f"7 {idle_since}")
         await redis.eval(producer.PRUNE, 1, keys.producers(0), idle_since + 1)

@@ -12,10 +12,14 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pixel_server import campaigns, hit, keys, series, store
+from pixel_server import hit
+from pixel_server.campaigns import storage
+from pixel_server.counters import series
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
+from pixel_server.store import keys
+from pixel_server.store.client import connect, connect_async
 from pixel_server.tokens import Mode, Part, Token
 from pixel_server.verdicts import CLASSES
 from tests.conftest import ANY_YEAR, NOW
@@ -181,12 +185,12 @@ def test_same_totals_as_a_plain_count(
     intruder: tuple[int, bool] | None,
     deletion: tuple[int, bool] | None,
 ):
-    client = store.connect(valkey_url)
+    client = connect(valkey_url)
     client.flushall()
     # Buckets expire by the clock of the store, which is not the one of this story.
     wanted = Settings(redis_url=valkey_url, shards=1, keep_buckets=3650)
     for name in ("kept", "doomed"):
-        asyncio.run(_with(valkey_url, lambda s, n=name: campaigns.create(s, campaigns.new(n, n, "email"))))
+        asyncio.run(_with(valkey_url, lambda s, n=name: storage.create(s, storage.new(n, n, "email"))))
     left = list(story)
     for i in range(len(story)):
         batch, left = left[: cuts[i % len(cuts)]], left[cuts[i % len(cuts)] :]
@@ -203,8 +207,8 @@ def test_same_totals_as_a_plain_count(
         raise Killed
 
     def delete() -> None:
-        with contextlib.suppress(campaigns.Unknown):
-            asyncio.run(_with(valkey_url, lambda s: campaigns.delete(s, "doomed", 1)))
+        with contextlib.suppress(storage.Unknown):
+            asyncio.run(_with(valkey_url, lambda s: storage.delete(s, "doomed", 1)))
 
     for number, crash in enumerate([*crashes, None]):
         acts: dict[tuple[int, bool], Callable[[], None]] = {}
@@ -230,7 +234,7 @@ def test_same_totals_as_a_plain_count(
 
 
 async def _with(url: str, act: Callable[[Any], Any]) -> None:
-    made = store.connect_async(url)
+    made = connect_async(url)
     await act(made)
     await made.aclose()
 

@@ -19,11 +19,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pixel_server import hit, producer
-from pixel_server.collect import spool as module
+from pixel_server import hit
 from pixel_server.collect.recorder import Batch
-from pixel_server.collect.spool import Spool, Status, status
+from pixel_server.collect.spool import spool as module
+from pixel_server.collect.spool.spool import Spool, Status, status
 from pixel_server.hit import Hit
+from pixel_server.store import producer
 from tests.conftest import NOW
 
 LIMIT, SEGMENT = 6000, 600

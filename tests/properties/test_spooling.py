@@ -13,12 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pixel_server import hit, keys, store
+from pixel_server import hit
 from pixel_server.collect import recorder as module
-from pixel_server.collect.drain import Drain, SpoolSink
 from pixel_server.collect.recorder import Batch, Recorder
-from pixel_server.collect.spool import Spool
-from pixel_server.collect.stream import Stream
+from pixel_server.collect.redis_sink import Stream
+from pixel_server.collect.spool.drain import Drain, SpoolSink
+from pixel_server.collect.spool.spool import Spool
+from pixel_server.store import keys
+from pixel_server.store.client import connect
 from tests.properties.test_recorder import SHARDS, Flaky, a_hit
 
 FAULTS = st.lists(st.sampled_from(["", "lost", "unsent", "half"]), max_size=10)
@@ -61,8 +63,8 @@ def test_each_hit_lies_in_one_entry(
     monkeypatch.setattr(module, "ANSWER_WITHIN", 30.0)
     monkeypatch.setattr(module, "HOLD", 0.0)
     monkeypatch.setattr(module, "GAP", 0.0)  # so several groups are on their way at once
-    monkeypatch.setattr("pixel_server.collect.drain.PAUSE", 0.002)
-    with store.connect(valkey_url) as client, tempfile.TemporaryDirectory() as directory:
+    monkeypatch.setattr("pixel_server.collect.spool.drain.PAUSE", 0.002)
+    with connect(valkey_url) as client, tempfile.TemporaryDirectory() as directory:
         client.flushall()
         answers = asyncio.run(
             _record(valkey_url, Path(directory), bursts, (redis_faults, drain_faults, disk_faults), pauses)

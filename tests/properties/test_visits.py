@@ -12,10 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pixel_server import breakdown, campaigns, dimensions, hit, keys, store, visits
+from pixel_server import hit
+from pixel_server.campaigns import storage
+from pixel_server.counters import open_breakdown, visits, web_breakdown
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
+from pixel_server.store import keys
+from pixel_server.store.client import Redis, connect, connect_async
 from tests.conftest import ANY_YEAR, NOW
 from tests.properties.test_rollup import Killed, Wire
 from workers.rollup import Outcome, Rollup
@@ -23,7 +27,7 @@ from workers.rollup import Outcome, Rollup
 MINUTE = 60_000
 MIDNIGHT = int(NOW) // 86_400 * 86_400 * 1000
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
-BINS = f"{breakdown.PAGE}{breakdown.VISIT}"
+BINS = f"{open_breakdown.PAGE}{open_breakdown.VISIT}"
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,9 @@ class InAList:
             if visit and one.view and one.view in visit["ids"]:
                 view = visit["ids"][one.view]
                 spent = min(one.spent * 1000, max(0, one.at - view["at"]) * MINUTE + 5000)
-                if not view["reported"] or breakdown.span_bin(spent) > breakdown.span_bin(view["spent"]):
+                if not view["reported"] or open_breakdown.span_bin(spent) > open_breakdown.span_bin(
+                    view["spent"]
+                ):
                     view["spent"], view["reported"] = spent, True
                     visit["last"] = max(visit["last"], one.at)
             return
@@ -126,7 +132,7 @@ class InAList:
         sums = Counter(self.sums)
         sums["visits"] = len(self.visits)
         sums["bounces"] = sum(len(v["views"]) == 1 for v in self.visits)
-        parts: dict[str, dict[str, list[int]]] = {name: {} for name in dimensions.DIMENSIONS}
+        parts: dict[str, dict[str, list[int]]] = {name: {} for name in web_breakdown.DIMENSIONS}
 
         def count(dimension: str, name: str, views: int, visits: int = 0) -> None:
             known = parts[dimension].setdefault(name, [0, 0])
@@ -136,7 +142,7 @@ class InAList:
         bins: Counter[str] = Counter()
         for v in self.visits:
             first, last = v["first"], v["exit"]
-            came = first.referrer if first.referrer == "search.example" else dimensions.NONE
+            came = first.referrer if first.referrer == "search.example" else web_breakdown.NONE
             count("referrer", came, len(v["views"]), 1)
             count("entry_page", f"/{first.page}", len(v["views"]), 1)
             count("exit_page", f"/{last.page}", len(v["views"]), 1)
@@ -144,32 +150,32 @@ class InAList:
             for view in v["views"]:
                 count("page", f"/{view['page']}", 1)
                 if view["spent"] >= 0:
-                    bins[f"p{breakdown.span_bin(view['spent'])}"] += 1
+                    bins[f"p{open_breakdown.span_bin(view['spent'])}"] += 1
             if v["last"] > v["start"]:
-                bins[f"v{breakdown.span_bin((v['last'] - v['start']) * MINUTE)}"] += 1
+                bins[f"v{open_breakdown.span_bin((v['last'] - v['start']) * MINUTE)}"] += 1
         for one in self.alone:
-            came = one.referrer if one.referrer == "search.example" else dimensions.NONE
+            came = one.referrer if one.referrer == "search.example" else web_breakdown.NONE
             count("referrer", came, 1)
             count("page", f"/{one.page}", 1)
-            count("entry_page", dimensions.NONE, 1)
-            count("exit_page", dimensions.NONE, 1)
+            count("entry_page", web_breakdown.NONE, 1)
+            count("exit_page", web_breakdown.NONE, 1)
         shown = {name: parts[name] for name in ("referrer", "entry_page", "exit_page", "page")}
         return {"sums": +sums, "parts": shown, "bins": bins}
 
 
-def kept(client: store.Redis) -> dict[str, Any]:
+def kept(client: Redis) -> dict[str, Any]:
     """The same, as the store has it; each breakdown of a day adds up to all views and visits of the day."""
     total = {name.decode(): int(n) for name, n in client.hgetall(keys.total(0, "site")).items()}
-    parts: dict[str, dict[str, list[int]]] = {name: {} for name in dimensions.DIMENSIONS}
+    parts: dict[str, dict[str, list[int]]] = {name: {} for name in web_breakdown.DIMENSIONS}
     for key in client.keys(keys.web(0, "site", "*")):
-        days = {name.decode(): dimensions.unpack(value) for name, value in client.hgetall(key).items()}
+        days = {name.decode(): web_breakdown.unpack(value) for name, value in client.hgetall(key).items()}
         assert len({tuple(map(sum, zip(*names.values(), strict=True))) for names in days.values()}) == 1
         for dimension, names in days.items():
             for name, counts in names.items():
                 assert min(counts) >= 0
                 known = parts[dimension].setdefault(name, [0, 0])
                 known[:] = [a + b for a, b in zip(known, counts, strict=True)]
-    labels = breakdown.unpack(client.hget(keys.breakdown(0, "site"), breakdown.ALL)).get(0, {})
+    labels = open_breakdown.unpack(client.hget(keys.breakdown(0, "site"), open_breakdown.ALL)).get(0, {})
     names = ("views", "views_no_visit", "visits", "bounces")
     return {
         "sums": +Counter({name: total.get(name, 0) for name in names}),
@@ -178,7 +184,7 @@ def kept(client: store.Redis) -> dict[str, Any]:
     }
 
 
-def everything(client: store.Redis) -> dict[bytes, Any]:
+def everything(client: Redis) -> dict[bytes, Any]:
     """All that is kept of a site, whatever it says."""
     found: dict[bytes, Any] = {}
     for key in client.keys("px:{0}:*"):
@@ -186,7 +192,7 @@ def everything(client: store.Redis) -> dict[bytes, Any]:
         if kind == b"total":
             found[key] = {name: n for name, n in client.hgetall(key).items() if int(n)}
         elif kind == b"web":
-            found[key] = {name: dimensions.unpack(value) for name, value in client.hgetall(key).items()}
+            found[key] = {name: web_breakdown.unpack(value) for name, value in client.hgetall(key).items()}
         elif kind in (b"breakdown", b"months", b"visits"):
             found[key] = client.hgetall(key)
         elif kind == b"lasts":
@@ -199,7 +205,7 @@ def everything(client: store.Redis) -> dict[bytes, Any]:
 
 
 def roll_up(
-    client: store.Redis,
+    client: Redis,
     secrets: Secrets,
     story: list[Seen],
     identity: str,
@@ -211,8 +217,8 @@ def roll_up(
     made = Settings(redis_url=url, shards=1, keep_buckets=3650)
 
     async def create() -> None:
-        there = store.connect_async(url)
-        await campaigns.create(there, campaigns.new("site", "site", "web", identity=identity))
+        there = connect_async(url)
+        await storage.create(there, storage.new("site", "site", "web", identity=identity))
         await there.aclose()
 
     for key in client.keys("*"):
@@ -255,7 +261,7 @@ def test_visits_do_not_depend_on_cuts_and_crashes(
     crashes: list[tuple[int, bool]],
     room: int,
 ):
-    client = store.connect(valkey_url)
+    client = connect(valkey_url)
     client.flushall()
     monkeypatch.setattr(visits, "MOST", room)
     roll_up(client, secrets, story, identity, cuts, crashes)

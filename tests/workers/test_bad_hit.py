@@ -11,13 +11,17 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as options
 from hypothesis import strategies as st
 
-from pixel_server import breakdown, campaigns, dimensions, hit, keys, salts, store
-from pixel_server.classify import NONE, Rules, Verdict
+from pixel_server import hit
+from pixel_server.campaigns import storage
+from pixel_server.classify.judge import judge_of
+from pixel_server.classify.rules import NONE, Rules, Verdict
+from pixel_server.counters import open_breakdown, visitor_salts, web_breakdown
 from pixel_server.hit import Hit
 from pixel_server.settings import Settings
+from pixel_server.store import keys
+from pixel_server.store.client import connect, connect_async
 from pixel_server.tokens import Mode
-from workers import tally
-from workers.judge import judge_of
+from workers import fold
 from workers.rollup import Outcome, Rollup
 
 BAD = "raises"
@@ -52,9 +56,9 @@ def there(redis_url, client):
 
 
 async def make(url):
-    made = store.connect_async(url)
-    await campaigns.create(made, campaigns.new("mail", "mail", "email"))
-    await campaigns.create(made, campaigns.new("page", "page", "web"))
+    made = connect_async(url)
+    await storage.create(made, storage.new("mail", "mail", "email"))
+    await storage.create(made, storage.new("page", "page", "web"))
     await made.aclose()
 
 
@@ -77,12 +81,12 @@ def of_no_class(rules, agent, *more):
 
 Rules_of = Rules.of
 PARTS = [
-    ("dimension of a page", dimensions, "page", VIEWED, {"page": BAD}),
-    ("dimension of a language", dimensions, "language", VIEWED, {"language": BAD}),
-    ("referrer parser", dimensions, "source", VIEWED, {"page_referrer": BAD}),
-    ("agent parser", tally, "reader", VIEWED, {"agent": f"{AGENT} {BAD}"}),
-    ("country of a view", breakdown, "country", VIEWED, {"address": b"\x07\x07\x07\x07"}),
-    ("country of an open", breakdown, "country", MAILED, {"address": b"\x07\x07\x07\x07", "gpc": ""}),
+    ("dimension of a page", web_breakdown, "page", VIEWED, {"page": BAD}),
+    ("dimension of a language", web_breakdown, "language", VIEWED, {"language": BAD}),
+    ("referrer parser", web_breakdown, "source", VIEWED, {"page_referrer": BAD}),
+    ("agent parser", fold, "reader", VIEWED, {"agent": f"{AGENT} {BAD}"}),
+    ("country of a view", open_breakdown, "country", VIEWED, {"address": b"\x07\x07\x07\x07"}),
+    ("country of an open", open_breakdown, "country", MAILED, {"address": b"\x07\x07\x07\x07", "gpc": ""}),
     ("classifier of mail", Rules, "of", MAILED, {"agent": BAD}),
     ("classifier of pages", Rules, "of", VIEWED, {"agent": BAD}),
 ]
@@ -112,18 +116,20 @@ def test_rollup_verdict_without_a_position_sets_the_hit_aside(there, settings, s
 
 
 def test_rollup_day_of_a_hit_raises_sets_the_hit_aside(there, settings, secrets, monkeypatch):
-    day = salts.day
-    monkeypatch.setattr(salts, "day", lambda start, zone: day(start, zone) if start else 1 // 0)
+    day = visitor_salts.day
+    monkeypatch.setattr(visitor_salts, "day", lambda start, zone: day(start, zone) if start else 1 // 0)
     bad = [replace_hit(MAILED, time=1), replace_hit(VIEWED, time=1)]
     assert roll_up(there, settings, secrets, [*bad, MAILED, VIEWED]) == 4
     assert [data for _, data in dead_letters(there)] == [hit.encode(one) for one in bad]
 
 
 def test_reader_fields_are_the_dimensions_that_are_stored():
-    counted = dimensions.Counted()
-    who = dimensions.Reader(country="DE", browser="Firefox", system="Linux", device="desktop", language="de")
+    counted = web_breakdown.Counted()
+    who = web_breakdown.Reader(
+        country="DE", browser="Firefox", system="Linux", device="desktop", language="de"
+    )
     counted.readers[who] = [3, 1]
-    found = dimensions.spread(counted)
+    found = web_breakdown.spread(counted)
     assert {name: names for name, names in found.items() if names} == {
         "country": {"DE": [3, 1]},
         "browser": {"Firefox": [3, 1]},
@@ -156,7 +162,7 @@ any_hits = st.builds(
 @options(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(any_hits, min_size=1, max_size=30))
 def test_rollup_any_hits_are_counted_dropped_or_set_aside(valkey_url, secrets, hits):
-    with store.connect(valkey_url) as client:
+    with connect(valkey_url) as client:
         client.flushall()
         asyncio.run(make(valkey_url))
         assert roll_up(client, Settings(redis_url=valkey_url, shards=1), secrets, hits) == len(hits)

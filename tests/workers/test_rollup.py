@@ -8,12 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from pixel_server import campaigns, hit, keys, store, turn
-from pixel_server.classify import Rules
+from pixel_server import hit
+from pixel_server.campaigns import storage
+from pixel_server.classify.judge import judge_of
+from pixel_server.classify.rules import Rules
 from pixel_server.hit import Hit
+from pixel_server.store import checkpoint, keys
+from pixel_server.store.client import connect_async
 from pixel_server.tokens import Mode, Token
-from workers import waiting
-from workers.judge import judge_of
+from workers import stream_reader
 from workers.rollup import BESIDE, PASS_ENTRIES, PASS_HITS, Outcome, Rollup, beside, group
 
 
@@ -59,13 +62,13 @@ def test_a_pass_is_bounded_whatever_came_before(client, settings, secrets):
         ([99], 1, False),
     ],
 )
-@pytest.mark.parametrize("first", [1, waiting.FIRST, 12, 1000])
+@pytest.mark.parametrize("first", [1, stream_reader.FIRST, 12, 1000])
 def test_what_is_read_for_a_pass(client, sizes, taken, stopped, first):
     for size in sizes:
         client.xadd(keys.hits(0), batch(size))
-    found, limit = waiting.read(client, 0, "0-0", 100, 50, first)
+    found, limit = stream_reader.read(client, 0, "0-0", 100, 50, first)
     assert (len(found), limit) == (taken, stopped)
-    assert len(waiting.decode(found).hits) == sum(sizes[:taken])
+    assert len(stream_reader.decode(found).hits) == sum(sizes[:taken])
 
 
 def test_one_pass_may_bring_more_dead_letters_than_there_may_be(client, settings, secrets):
@@ -87,7 +90,7 @@ def test_rollup_hit_of_the_future_counts_at_the_time_redis_stored_it(client, set
     stored = int(entry.partition(b"-")[0])
     assert Rollup(client, settings, secrets, 0).step(stored / 1000) is Outcome.COUNTED
     assert client.xlen(keys.dead(0)) == 0
-    assert turn.read(client, 0)[2] == stored
+    assert checkpoint.read(client, 0)[2] == stored
     (salt,) = client.keys("px:*:salt:*")
     assert int(salt.rpartition(b":")[2]) - stored / 1000 < 2 * 86_400
 
@@ -107,7 +110,7 @@ def test_drain_turn_raised_by_others_retries_within_the_job(client, settings, se
     """Others that raise the turn all the time cannot keep a shard from being counted."""
     for _ in range(3):
         client.xadd(keys.hits(0), batch(1))
-    commit, left = turn.commit, [moves]
+    commit, left = checkpoint.commit, [moves]
     leads = []
 
     def moved(*arguments):
@@ -117,7 +120,7 @@ def test_drain_turn_raised_by_others_retries_within_the_job(client, settings, se
         leads.append(client.exists(keys.lead(0)))
         return commit(*arguments)
 
-    monkeypatch.setattr(turn, "commit", moved)
+    monkeypatch.setattr(checkpoint, "commit", moved)
     assert beside(client, settings, secrets, [0], time.monotonic() + 60, time.time) == 3
     assert leads[:3] == [0, 0, 1][: len(leads)]
     assert not client.exists(keys.lead(0))
@@ -125,34 +128,34 @@ def test_drain_turn_raised_by_others_retries_within_the_job(client, settings, se
 
 def test_drain_shard_counted_by_another_gives_up(client, settings, secrets, monkeypatch):
     client.xadd(keys.hits(0), batch(1))
-    commit = turn.commit
+    commit = checkpoint.commit
     other = Rollup(client, settings, secrets, 0)
 
     def counted_by_other(*arguments):
-        monkeypatch.setattr(turn, "commit", commit)
+        monkeypatch.setattr(checkpoint, "commit", commit)
         assert other.step(0) is Outcome.COUNTED
         return commit(*arguments)
 
-    monkeypatch.setattr(turn, "commit", counted_by_other)
+    monkeypatch.setattr(checkpoint, "commit", counted_by_other)
     assert beside(client, settings, secrets, [0], time.monotonic() + 60, time.time) == 0
 
 
 def test_writers_wait_while_a_roll_up_leads(client, redis_url):
     async def raise_it():
-        made = store.connect_async(redis_url)
+        made = connect_async(redis_url)
         try:
-            await asyncio.gather(*(turn.raise_turn(made, 0) for _ in range(3)), end())
+            await asyncio.gather(*(checkpoint.raise_turn(made, 0) for _ in range(3)), end())
         finally:
             await made.aclose()
 
     async def end():
         await asyncio.sleep(0.1)
         seen.append(client.hget(keys.turn(0), "n"))
-        turn.end_lead(client, 0)
+        checkpoint.end_lead(client, 0)
 
     seen = []
-    turn.take_lead(client, 0)
-    assert 0 < client.pttl(keys.lead(0)) <= turn.LEAD_MS
+    checkpoint.take_lead(client, 0)
+    assert 0 < client.pttl(keys.lead(0)) <= checkpoint.LEAD_MS
     asyncio.run(raise_it())
     assert seen == [None]
     assert int(client.hget(keys.turn(0), "n")) >= 1
@@ -160,8 +163,8 @@ def test_writers_wait_while_a_roll_up_leads(client, redis_url):
 
 def test_writers_go_on_when_a_lead_does_not_end(client, redis_url):
     async def raise_it():
-        made = store.connect_async(redis_url)
-        await turn.raise_turn(made, 0)
+        made = connect_async(redis_url)
+        await checkpoint.raise_turn(made, 0)
         await made.aclose()
 
     client.set(keys.lead(0), b"1")
@@ -173,16 +176,16 @@ def test_long_hits_are_fewer_in_a_pass(client):
     client.xadd(keys.hits(0), {"1": hit.encode_batch([bytes([0xC5, 78, 30]) + bytes(19_998)] * 4)})
     client.xadd(keys.hits(0), batch(1))
     client.xadd(keys.hits(0), batch(1))
-    found, limit = waiting.read(client, 0, "0-0", 79, 50)
+    found, limit = stream_reader.read(client, 0, "0-0", 79, 50)
     assert (len(found), limit) == (2, True)
 
 
 def test_what_is_no_batch_is_read_too(client):
     for n in range(20):
         client.xadd(keys.hits(0), {"1": b"\xdc" if n % 2 else b"", "x": b"y"})
-    found, limit = waiting.read(client, 0, "0-0", 8, 50)
+    found, limit = stream_reader.read(client, 0, "0-0", 8, 50)
     assert (len(found), limit) == (4, True)
-    assert len(waiting.decode(found).unreadable) == 8
+    assert len(stream_reader.decode(found).unreadable) == 8
 
 
 MAILED = Token("mail", 0, b"12345678", Mode.PSEUDONYMOUS).flags
@@ -230,7 +233,7 @@ def test_a_hit_that_cannot_be_counted_stops_nothing(
 
 
 async def make(url):
-    there = store.connect_async(url)
-    await campaigns.create(there, campaigns.new("mail", "mail", "email"))
-    await campaigns.create(there, campaigns.new("page", "page", "web"))
+    there = connect_async(url)
+    await storage.create(there, storage.new("mail", "mail", "email"))
+    await storage.create(there, storage.new("page", "page", "web"))
     await there.aclose()

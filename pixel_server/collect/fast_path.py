@@ -1,0 +1,217 @@
+"""The fast path: pixel requests answered without scope or task.
+
+A uvicorn protocol. What is not a plain pixel request it hands to uvicorn's own, untouched, which runs the app
+and its `Pixel`; both go through the same Door and Recorder, and give the same bytes. Plain: GET or HEAD,
+HTTP/1.1, no body, no Expect or Upgrade, nothing unanswered before it on its connection.
+
+When a read is exactly one GET with plain headers, the parser is not asked at all: see `heads`. Other plain
+requests are answered straight from the parser's callbacks.
+
+A request on the fast path stands in uvicorn's place for "the request that is being answered" (`cycle`), so
+that pipelined requests, graceful stop and a lost connection are handled by uvicorn as ever.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from pixel_server.collect import responses
+from pixel_server.collect.admission import OPEN, PAGE, SUFFIX, Accepted, Door
+from pixel_server.collect.head_cache import NOT_PLAIN, Heads
+from pixel_server.collect.http_protocol import Protocol
+from pixel_server.collect.image import GIF
+from pixel_server.collect.recorder import Recorder
+from pixel_server.collect.request_head import Head
+from pixel_server.collect.responses import Answer
+
+_VERSION = b" HTTP/1.1"
+_TAIL = SUFFIX + _VERSION
+_TAIL_LENGTH = len(_TAIL)
+LONGEST_URL = 4096
+"""Bytes of a URL that is read here; a longer one the parser reads, which may find it too long."""
+
+_plain_url = re.compile(rb"/[op]/[\w.~!$&'()*+,;=:@%/?-]*").fullmatch
+
+
+class _Nothing:
+    """Stands for the event that a request's body has arrived: nobody waits for it."""
+
+    def set(self) -> None:
+        pass
+
+
+class _Cycle:
+    """A request on the fast path, as uvicorn's protocol sees it. One a connection, used again and again."""
+
+    __slots__ = ("disconnected", "keep_alive", "message_event", "more_body", "response_complete")
+
+    def __init__(self) -> None:
+        self.response_complete = False
+        self.disconnected = False
+        self.keep_alive = True
+        self.more_body = False
+        self.message_event = _Nothing()
+
+
+class PixelProtocol(Protocol):
+    """The server's protocol with the fast path in front. Its parts come with the lifespan's state."""
+
+    # Shared on purpose, by all connections of the process.
+    _heads = Heads()
+    _answers: dict[Answer, bytes] = {}  # noqa: RUF012 - status lines and headers of this second
+    _answers_for: list[Any] | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._door: Door = self.app_state["door"]
+        self._recorder: Recorder = self.app_state["recorder"]
+        self._prefix: bytes = self.app_state["prefix"]
+        self._get = b"GET " + self._prefix
+        self._open = self._get + OPEN
+        self._token_at = len(self._open)
+        self._pixels = self._open, self._get + PAGE
+        self._fast = _Cycle()
+        self._is_head = False
+        self._answered_at = 0.0
+        self._promised = responses.RECORDED
+
+    def data_received(self, data: bytes) -> None:
+        if self._between and data.startswith(self._pixels) and self._is_free():
+            line = data.find(b"\r\n")
+            rest = data[line:]
+            head = self._heads.known.get(rest) or self._heads.read(rest)
+            if head is not None and data.endswith(_TAIL, 0, line) and data.startswith(self._open):
+                answer = self._door.mail("GET", data[self._token_at : line - _TAIL_LENGTH], head, self._peer)
+                if answer is not responses.BAD_TOKEN:  # which may not even be a URL
+                    self._is_head = False
+                    self._take(answer, not head.is_last)
+                    return
+            elif head is not None and data.endswith(_VERSION, 0, line):
+                url = data[len(self._get) : line - len(_VERSION)]
+                if len(url) <= LONGEST_URL and _plain_url(url) is not None:
+                    path, _, query = url.partition(b"?")
+                    self._is_head = False
+                    self._take(self._door.check("GET", path, query, head, self._peer), not head.is_last)
+                    return
+        if self.cycle is self._fast and not self._fast.keep_alive:  # type: ignore[comparison-overlap]
+            return  # what follows `Connection: close` is nothing, as it is to a parser that has read it
+        if self.channel is not None and (self._between or self._begun) and self._is_free():
+            own = self._own(data)
+            self._between = own is not None
+            if own is None:
+                return
+            data = own
+        self._read(data)
+        if self._head:
+            self._between = False  # the parser holds something, and counts it until a request ends
+
+    def on_message_begin(self) -> None:
+        self._between = self._is_whole = False
+        self.url = b""
+        self.headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._is_whole:
+            self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        if self._is_free() and self._answer_pixel():
+            return
+        headers, url = self.headers, self.url
+        super().on_message_begin()
+        self.url = url
+        for name, value in headers:
+            super().on_header(name, value)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._between = True
+        if self.cycle is self._fast:  # type: ignore[comparison-overlap]
+            self._head = 0
+        else:
+            super().on_message_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """One timer a connection, not one a request: it may find that there was another since."""
+        if self.cycle is self._fast and not self._fast.response_complete:  # type: ignore[comparison-overlap]
+            self.timeout_keep_alive_task = None  # armed again by the answer
+            return
+        left = self._answered_at + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _is_free(self) -> bool:
+        """Whether the next answer may be written at once, and uvicorn has no reason to refuse it."""
+        return (
+            (self.cycle is None or self.cycle.response_complete)
+            and not self.flow.write_paused
+            and (self.limit_concurrency is None or len(self.connections) < self.limit_concurrency)
+        )
+
+    def _answer_pixel(self) -> bool:
+        """Answers a plain pixel request, now or when its hit is stored. False: it is none."""
+        url = self.url.removeprefix(self._prefix) if self._prefix else self.url
+        if url[:3] not in (OPEN, PAGE) or b"#" in url or not url.isascii():
+            return False
+        method = self.parser.get_method()
+        if method not in (b"GET", b"HEAD") or self.parser.get_http_version() != "1.1":
+            return False
+        head = Head(self.headers)
+        if not head.headers.keys().isdisjoint(NOT_PLAIN):
+            return False
+        path, _, query = url.partition(b"?")
+        answer = self._door.check(method.decode(), path, query, head, self._peer)
+        self._is_head = method == b"HEAD"
+        self._take(answer, self.parser.should_keep_alive())
+        return True
+
+    def _take(self, answer: Answer | Accepted, keep_alive: bool) -> None:
+        """Answers at once, or when the hit is stored."""
+        fast = self._fast
+        fast.response_complete = False
+        fast.keep_alive = keep_alive
+        self.cycle = fast  # type: ignore[assignment]
+        if isinstance(answer, Answer):
+            self._write(answer)
+            return
+        self._promised = answer.answer
+        if not self._recorder.record(answer.shard, answer.data, self._answered):
+            self._write(responses.FULL)
+
+    def _answered(self, stored: bool) -> None:
+        self._write(self._promised if stored else responses.NOT_STORED)
+
+    def _write(self, answer: Answer) -> None:
+        fast, transport = self._fast, self.transport
+        fast.response_complete = True
+        if fast.disconnected or transport.is_closing():
+            return
+        kind = PixelProtocol
+        if kind._answers_for is not self.server_state.default_headers:  # another list each second
+            kind._answers_for = self.server_state.default_headers
+            kind._answers = {}
+        head = kind._answers.get(answer) or self._head_of(answer)
+        if not fast.keep_alive:
+            transport.write(head[:-2] + b"connection: close\r\n\r\n" + (b"" if self._is_head else GIF))
+            transport.close()
+            self.on_response_complete()
+            return
+        transport.write(head if self._is_head else head + GIF)
+        if self.pipeline or self.flow.read_paused or self.timeout_keep_alive_task is None:
+            self.on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+        self._answered_at = self.loop.time()
+
+    def _head_of(self, answer: Answer) -> bytes:
+        """Status line and headers."""
+        lines = [*self.server_state.default_headers, *answer.headers]
+        head = STATUS_LINE[answer.status] + b"".join(b"%b: %b\r\n" % line for line in lines) + b"\r\n"
+        if not answer.once:
+            PixelProtocol._answers[answer] = head
+        return head

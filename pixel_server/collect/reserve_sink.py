@@ -1,0 +1,27 @@
+"""A sink that takes no batches while Redis is nearly full, so that the roll-up finds room to work in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import hiredis
+
+from pixel_server.collect.recorder import Batch, Sink
+from pixel_server.store.memory_reserve import Watch
+
+
+class RoomySink:
+    """See `recorder.Sink`. FullError: Redis is full, or less than the reserve is free."""
+
+    def __init__(self, sink: Sink, watch: Watch) -> None:
+        self._sink = sink
+        self._watch = watch
+
+    async def append(self, batches: Sequence[Batch]) -> list[int]:
+        self._watch.refuse()
+        try:
+            return await self._sink.append(batches)
+        except hiredis.ReplyError as error:
+            if str(error).startswith("OOM"):
+                raise self._watch.refused() from None
+            raise

@@ -1,0 +1,86 @@
+"""What a pixel request is answered with: always the image, and in X-Pixel what became of the hit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pixel_server.collect.image import GIF
+
+ALLOW = b"GET, HEAD, OPTIONS"
+_ANY = (b"access-control-allow-origin", b"*")
+
+_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+    (b"content-type", b"image/gif"),
+    (b"content-length", str(len(GIF)).encode()),
+    (b"cache-control", b"no-store, no-cache, must-revalidate, max-age=0, private"),
+    (b"pragma", b"no-cache"),
+    (b"expires", b"0"),
+    _ANY,
+    (b"cross-origin-resource-policy", b"cross-origin"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-robots-tag", b"noindex"),
+)
+"""No ETag and no Last-Modified: a 304 would hide that a mail was opened again."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """A whole response. The body is GIF (none to a HEAD). once: made for one request, not to be kept."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    once: bool = False
+
+
+def _answer(status: int, pixel: bytes, *more: tuple[bytes, bytes]) -> Answer:
+    return Answer(status, [*_HEADERS, (b"x-pixel", pixel), *more])
+
+
+RECORDED = _answer(200, b"recorded")
+EXPIRED = _answer(200, b"ignored; reason=expired")
+OFF = _answer(200, b"ignored; reason=off")
+WITHDRAWN = _answer(200, b"ignored; reason=withdrawn")
+ASKED = _answer(200, b"ignored; reason=gpc")
+GONE = _answer(200, b"ignored; reason=gone")
+KIND = _answer(200, b"ignored; reason=kind")
+"""A mail's link, of a campaign that counts web pages."""
+OPTED_OUT = _answer(200, b"ignored; reason=opted-out")
+OPTIONS = _answer(
+    200,
+    b"ignored; reason=options",
+    (b"allow", ALLOW),
+    (b"access-control-allow-methods", ALLOW),
+    (b"access-control-max-age", b"86400"),
+)
+PREFLIGHT = _answer(
+    200,
+    b"ignored; reason=options",
+    (b"allow", b"POST, OPTIONS"),
+    (b"access-control-allow-methods", b"POST"),
+    (b"access-control-allow-headers", b"content-type"),
+    (b"access-control-max-age", b"86400"),
+)
+BAD_BODY = _answer(400, b"refused; reason=body")
+BAD_ORIGIN = _answer(403, b"refused; reason=origin")
+SLOW_BODY = _answer(408, b"refused; reason=body", (b"connection", b"close"))
+LONG_BODY = _answer(413, b"refused; reason=body", (b"connection", b"close"))
+NOT_FOUND = _answer(404, b"refused; reason=not-found")
+BAD_TOKEN = _answer(404, b"refused; reason=token")
+NO_CAMPAIGN = _answer(404, b"refused; reason=campaign")
+BAD_METHOD = _answer(405, b"refused; reason=method", (b"allow", ALLOW))
+NOT_STORED = _answer(503, b"failed; reason=not-stored")
+"""It may yet be stored, if Redis was only slow; the promise is in the 2xx alone."""
+FULL = _answer(503, b"failed; reason=full")
+
+
+def with_cookie(cookie: tuple[bytes, bytes]) -> Answer:
+    """RECORDED, and a cookie is set."""
+    return Answer(200, [*RECORDED.headers, cookie], once=True)
+
+
+def to_origin(answer: Answer, origin: bytes | None) -> Answer:
+    """The same to a page of this origin, which may send cookies; None: to a page of any, which may not."""
+    shared = [_ANY] if origin is None else [(_ANY[0], origin), (b"access-control-allow-credentials", b"true")]
+    place = answer.headers.index(_ANY)
+    before, after = answer.headers[:place], answer.headers[place + 1 :]
+    return Answer(answer.status, [*before, *shared, (b"vary", b"Origin"), *after], once=True)

@@ -1,0 +1,54 @@
+"""The bell: asks for a roll-up of the shards that have new hits, seldom enough to cost nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+import redis
+from rq import Queue
+
+from pixel_server.store import jobs
+
+log = logging.getLogger("pixel_server.bell")
+
+PAUSE = 0.25
+"""Seconds between two rings at least. A shard whose roll-up is already listed is rung for again."""
+
+
+class Bell:
+    """`ring` only notes; a task asks, in a thread, since RQ's client waits for each answer."""
+
+    def __init__(self, queue: Queue, clock: Callable[[], float] = time.time) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._shards: set[int] = set()
+        self._wake = asyncio.Event()
+
+    def ring(self, shards: Iterable[int]) -> None:
+        self._shards.update(shards)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled. A queue that is away is no harm: the workers' schedule looks every second."""
+        failing = False
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            shards, self._shards = self._shards, set()
+            try:
+                listed = await asyncio.to_thread(jobs.ask_rollups, self._queue, shards, self._clock())
+                failing = False
+            except (redis.RedisError, OSError) as error:
+                if not failing:
+                    log.warning("bell: cannot ask for a roll-up, the schedule will: %s", error)
+                failing, listed = True, []
+            except Exception as error:  # an odd reply of the queue's Redis
+                if not failing:
+                    log.error("bell: cannot ask for a roll-up, the schedule will: %r", error)
+                failing, listed = True, []
+            await asyncio.sleep(PAUSE)
+            if listed:
+                self.ring(listed)

@@ -1,0 +1,131 @@
+"""`/new`, `/campaigns/{id}/edit` and `/campaigns/{id}/delete`: a campaign made, changed, deleted."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixel_server import slug
+from pixel_server.api import campaigns as campaign_calls
+from pixel_server.api.routing import Api
+from pixel_server.campaigns import retention, storage
+from pixel_server.campaigns.storage import Campaign, Uses
+from pixel_server.dashboard import campaign as campaign_page
+from pixel_server.dashboard import campaign_form, forms
+from pixel_server.problems import Problem
+from pixel_server.settings import time_zones
+from pixel_server.tokens import MODES, Mode
+
+MOST_NUMBER = 1000
+"""Of campaigns of one name, whose ids end in it."""
+
+
+async def new(api: Api, request: Request) -> Response:
+    return _form(api, request, {})
+
+
+async def create(api: Api, request: Request) -> Response:
+    fields = request.state.form
+    own = campaign_form.of_kind(fields, fields.get("kind", ""))
+    content = campaign_form.content(own, own.get("time_zone", "").strip())
+    try:
+        made = await (campaign_calls.create if content.get("id") else _create_named)(api, content)
+    except Problem as problem:
+        return _form(api, request, fields, problem)
+    return forms.done(api, f"campaigns/{made.id}/pixel", "made")
+
+
+async def _create_named(api: Api, content: dict[str, Any]) -> Campaign:
+    """With an id that is made of the name, the first one that never was given. As `campaign_calls.create`."""
+    name = str(content.get("name", ""))
+    for number in itertools.count(1):
+        try:
+            return await campaign_calls.create(api, {**content, "id": slug.of_name(name, number)})
+        except Problem as problem:
+            is_taken = problem.status == 409 and problem.errors
+            if not is_taken or number == MOST_NUMBER:
+                raise
+    raise AssertionError
+
+
+async def edit(api: Api, request: Request) -> Response:
+    campaign, uses = await storage.uses(api.store, (await api.campaign(request.path_params["id"])).id)
+    return _form(api, request, campaign_form.texts(campaign), None, campaign, uses)
+
+
+async def change(api: Api, request: Request) -> Response:
+    campaign, uses = await storage.uses(api.store, (await api.campaign(request.path_params["id"])).id)
+    fields = {name: text for name, text in request.state.form.items() if name != "csrf"}
+    try:
+        changes = campaign_form.changes(campaign, fields)
+        if changes:
+            await campaign_calls.change(api, campaign.id, changes, request.state.who)
+    except Problem as problem:
+        return _form(api, request, fields, problem, campaign, uses)
+    return forms.done(api, f"campaigns/{campaign.id}/edit", "saved")
+
+
+async def ask_delete(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    return forms.page(api, request, "campaign_delete.html", {"id": ""}, _head(api, campaign))
+
+
+async def delete(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    typed = request.state.form.get("id", "")
+    if typed.strip() != campaign.id:
+        problem = Problem(422, "nothing was deleted", [{"field": "id", "message": "is not this campaign's"}])
+        head = _head(api, campaign)
+        return forms.page(api, request, "campaign_delete.html", {"id": typed}, head, problem)
+    await campaign_calls.delete(api, campaign.id, request.state.who)
+    return forms.done(api, "", "deleted")
+
+
+def _start(api: Api) -> dict[str, str]:
+    """The fields of both kinds, as they are to begin with."""
+    mode, zone = api.consent.default.mode.name.lower(), api.settings.time_zone
+    return {
+        **campaign_form.texts(storage.new("", "", "web", mode=mode, time_zone=zone)),
+        **campaign_form.texts(storage.new("", "", "email", mode=mode, time_zone=zone)),
+    }
+
+
+def _head(api: Api, campaign: Campaign) -> dict[str, Any]:
+    return {"campaign": campaign, "keeps_recipients": campaign_page.keeps_recipients(api, campaign)}
+
+
+def _form(
+    api: Api,
+    request: Request,
+    fields: Mapping[str, str],
+    problem: Problem | None = None,
+    campaign: Campaign | None = None,
+    uses: Uses = Uses(0, 0, 0),  # noqa: B008 - it never changes
+) -> Response:
+    """campaign: the one that is changed; None: one is made."""
+    most = min(api.consent.rule("identified", None).mode, Mode.IDENTIFIED)
+    is_lowered_only = campaign is not None and bool(uses.first_hit or uses.last_link)
+    limit = min(most, Mode[campaign.mode.upper()]) if campaign and is_lowered_only else most
+    context = {
+        **(_head(api, campaign) if campaign else {"campaign": None}),
+        "uses": uses,
+        "is_lowered_only": is_lowered_only,
+        "modes": campaign_form.WEB_MODES if campaign and campaign.kind == "web" else campaign_form.MODES,
+        "web_modes": campaign_form.WEB_MODES,
+        "mail_only": () if campaign else campaign_form.MAIL_ONLY,
+        "fit": {name for name in MODES if Mode[name.upper()] <= limit},
+        "most": most.name.lower(),
+        "identities": campaign_form.IDENTITIES,
+        "signals": campaign_form.SIGNALS,
+        "signals_of_server": campaign_form.SIGNALS[api.settings.signals],
+        "keeps": campaign_form.KEPT,
+        "keep_most": retention.of_server(api.settings)._asdict(),
+        "base_url": api.settings.base_url,
+        "zones": sorted(time_zones()),
+    }
+    start = campaign_form.texts(campaign) if campaign else _start(api)
+    return forms.page(api, request, "campaign_form.html", {**start, **fields}, context, problem)

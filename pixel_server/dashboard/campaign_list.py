@@ -1,0 +1,68 @@
+"""`/`: all campaigns, with the figures that tell how each does."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixel_server.api.routing import Api
+from pixel_server.campaigns import storage
+from pixel_server.dashboard import render, svg
+from pixel_server.figures import overview
+
+SORTS = {
+    "-last_hit": "Last hit",
+    "-created": "Newest",
+    "name": "Name",
+    "-rate": "Open rate",
+    "-uniques": "Unique",
+}
+DEFAULT = "-last_hit"
+
+
+async def show(api: Api, request: Request) -> Response:
+    if request.state.shared:
+        return await _shared(api, request)
+    query = request.query_params.get("q", "").strip()[: overview.MOST_QUERY]
+    sort = request.query_params.get("sort", DEFAULT)
+    sort = sort if sort in SORTS else DEFAULT
+    text = request.query_params.get("page", "1")
+    page = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 1
+    page = max(1, min(page, overview.MOST_PAGES))
+    found = await overview.read(api.store, api.settings, api.consent, query, sort, page, api.clock())
+    pages = max(1, -(-found.total // overview.PAGE))
+    context = {
+        "rows": [
+            {
+                "row": row,
+                "rate": svg.interval(row.rate),
+                "spark": svg.spark(row.days),
+                "sum": sum(day or 0 for day in row.days),
+            }
+            for row in found.rows
+        ],
+        "total": found.total,
+        "as_of": found.as_of,
+        "query": query,
+        "sort": sort,
+        "sorts": SORTS,
+        "page": page,
+        "pages": pages,
+        "link": lambda **changed: "?" + urlencode({"q": query, "sort": sort, "page": page, **changed}),
+    }
+    return render.page(api, request, "list.html", context)
+
+
+async def _shared(api: Api, request: Request) -> Response:
+    """The campaigns of which this session sees what is shared."""
+    found = []
+    for name in request.state.session.shares:
+        try:
+            found.append(await storage.get(api.store, name))
+        except storage.Unknown:
+            continue
+        except storage.Unreadable as error:
+            storage.tell_unreadable(error)
+    return render.page(api, request, "shared_list.html", {"campaigns": found})

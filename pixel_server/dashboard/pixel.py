@@ -1,0 +1,76 @@
+"""`/campaigns/{id}/pixel`: what to put into a mail or into the pages of a site."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixel_server.api import campaigns
+from pixel_server.api.routing import Api
+from pixel_server.campaigns.storage import Campaign
+from pixel_server.dashboard import campaign as campaign_page
+from pixel_server.dashboard import forms
+from pixel_server.problems import Problem
+from pixel_server.tokens import Mode
+
+PARTS = {
+    "single": "The only pixel of the mail.",
+    "top": "The upper of two: its open is counted.",
+    "bottom": "The lower of two: says that the mail was shown to its end.",
+}
+_START = {"recipient": "", "part": "single", "test": ""}
+
+
+async def page(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    return forms.page(api, request, "pixel.html", _START, _context(api, campaign))
+
+
+async def make(api: Api, request: Request) -> Response:
+    """The tag of one recipient, on the page that answers: an address would tell who it is."""
+    campaign = await api.campaign(request.path_params["id"])
+    fields = {name: request.state.form.get(name, "") for name in _START}
+    row = {"recipient": fields["recipient"].strip(), "part": fields["part"], "test": fields["test"] == "yes"}
+    context = _context(api, campaign)
+    try:
+        [context["link"]] = await campaigns.link(api, campaign, {"recipients": [row]})
+    except Problem as problem:
+        errors = [{"field": each["field"], "message": each["message"]} for each in problem.errors or []]
+        detail = "no link was made" if errors else problem.detail
+        return forms.page(
+            api, request, "pixel.html", fields, context, Problem(problem.status, detail, errors)
+        )
+    return forms.page(api, request, "pixel.html", {**fields, "recipient": ""}, context)
+
+
+def image(base_url: str, campaign: str) -> str:
+    """The image tag of a web campaign. Without the policy, browsers tell no more than the page's origin."""
+    return (
+        f'<img src="{escape(base_url)}/p/{campaign}.gif" width="1" height="1" alt="" '
+        'referrerpolicy="no-referrer-when-downgrade">'
+    )
+
+
+def script(base_url: str, campaign: str) -> str:
+    """The script tag, with the image for those without script."""
+    return (
+        f'<script defer src="{escape(base_url)}/p.js" data-campaign="{campaign}"></script>\n'
+        f"<noscript>{image(base_url, campaign)}</noscript>"
+    )
+
+
+def _context(api: Api, campaign: Campaign) -> dict[str, Any]:
+    base_url = campaign.base_url or api.settings.base_url
+    return {
+        "campaign": campaign,
+        "keeps_recipients": campaign_page.keeps_recipients(api, campaign),
+        "is_off": api.consent.rule(campaign.mode, None).mode == Mode.OFF,
+        "base_url": base_url,
+        "image": image(base_url or "", campaign.id),
+        "script": script(base_url or "", campaign.id),
+        "parts": PARTS,
+        "link": None,
+    }

@@ -1,0 +1,94 @@
+"""All pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pixel_server.api import routing as http
+from pixel_server.api.routing import Api
+from pixel_server.dashboard import (
+    campaign,
+    campaign_edit,
+    campaign_list,
+    compare,
+    inventory,
+    keys,
+    notes,
+    people,
+    pixel,
+    public_share,
+    recipients,
+    render,
+    share_links,
+    sign_in,
+)
+from pixel_server.dashboard import routing as table
+from pixel_server.dashboard.live import Live
+from pixel_server.dashboard.routing import Page
+
+PAGES = (
+    Page("GET", "/", "read", campaign_list.show, shared=True),
+    Page("GET", "/new", "write", campaign_edit.new),
+    Page("POST", "/new", "write", campaign_edit.create),
+    Page("GET", "/compare", "read", compare.page),
+    Page("GET", "/campaigns/{id}", "read", campaign.page, shared=True),
+    Page("GET", "/campaigns/{id}/stats.json", "read", campaign.stats_json, shared=True),
+    Page("GET", "/campaigns/{id}/series.csv", "read", campaign.series),
+    Page("GET", "/campaigns/{id}/figures.json", "read", campaign.figures_json),
+    Page("GET", "/campaigns/{id}/recipients", "people", recipients.page),
+    Page("GET", "/campaigns/{id}/recipients.csv", "people", recipients.download),
+    Page("GET", "/campaigns/{id}/recipients.ndjson", "people", recipients.download),
+    Page("GET", "/campaigns/{id}/edit", "write", campaign_edit.edit),
+    Page("POST", "/campaigns/{id}/edit", "write", campaign_edit.change),
+    Page("GET", "/campaigns/{id}/pixel", "read", pixel.page),
+    Page("POST", "/campaigns/{id}/pixel", "write", pixel.make),
+    Page("GET", "/campaigns/{id}/delete", "write", campaign_edit.ask_delete),
+    Page("POST", "/campaigns/{id}/delete", "write", campaign_edit.delete),
+    Page("GET", "/keys", "read", keys.page),
+    Page("POST", "/keys", "write", keys.make),
+    Page("GET", "/keys/{id}/revoke", "write", keys.ask_revoke),
+    Page("POST", "/keys/{id}/revoke", "write", keys.revoke),
+    Page("GET", "/withdrawals", "people", people.list_withdrawals),
+    Page("POST", "/withdrawals", "people", people.withdraw, most=people.MOST_FORM),
+    Page("POST", "/withdrawals/end", "people", people.allow, most=people.MOST_FORM),
+    Page("GET", "/recipients", "people", people.ask_recipient),
+    Page("POST", "/recipients", "people", people.find_recipient),
+    Page("GET", "/recipients/{key}", "people", people.show_recipient),
+    Page("GET", "/recipients/{key}/erase", "people", people.ask_erase),
+    Page("POST", "/recipients/{key}/erase", "people", people.erase),
+    Page("GET", "/kept", "read", inventory.show),
+    Page("GET", "/audit", "people", people.list_audit),
+    Page("GET", "/audit/recipients", "people", people.list_actions),
+    Page("POST", "/campaigns/{id}/notes", "write", notes.add),
+    Page("POST", "/campaigns/{id}/notes/{note}/remove", "write", notes.remove),
+    Page("GET", "/campaigns/{id}/shares", "read", share_links.page),
+    Page("POST", "/campaigns/{id}/shares", "write", share_links.make),
+    Page("POST", "/campaigns/{id}/shares/{share}/revoke", "write", share_links.revoke),
+    Page("GET", "/s/{token}", None, public_share.page),
+    Page("GET", "/s/{token}/stats.json", None, public_share.stats_json),
+)
+
+
+def routes(api: Api) -> list[Route]:
+    live = Page("GET", "/campaigns/{id}/live", "read", Live(campaign.texts).answer)
+    return table.routes(api, (*PAGES, live, *sign_in.PAGES))
+
+
+def not_found(api: Api) -> Callable[[Request, Exception], Response]:
+    """404 and 405 of the router: a page for a browser, a problem for the API and for programs."""
+
+    def answer(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        path = request.url.path.removeprefix(render.prefix(api.settings))
+        if path.startswith("/api") or "text/html" not in request.headers.get("accept", ""):
+            return http.not_found(request, error)
+        if error.status_code == 404:
+            return render.error(api, request, 404, "There is nothing at this address.")
+        return render.error(api, request, error.status_code, str(error.detail), more=error.headers)
+
+    return answer

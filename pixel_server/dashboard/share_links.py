@@ -1,0 +1,87 @@
+"""`/campaigns/{id}/shares`: links that show a campaign without an API key: made, listed, revoked."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from html import escape
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixel_server.api import shares
+from pixel_server.api.routing import Api
+from pixel_server.auth import share_links
+from pixel_server.auth.share_links import Share
+from pixel_server.campaigns.storage import Campaign
+from pixel_server.dashboard import campaign as campaign_page
+from pixel_server.dashboard import forms
+from pixel_server.figures import ranges
+from pixel_server.problems import Problem
+
+_START = {"name": "", "expires_at": "", "frames": ""}
+
+
+async def page(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    return forms.page(api, request, "shares.html", _START, await _context(api, campaign))
+
+
+async def make(api: Api, request: Request) -> Response:
+    """The link is on the page that answers, this once."""
+    campaign = await api.campaign(request.path_params["id"])
+    fields = {name: request.state.form.get(name, "") for name in _START}
+    given: dict[str, Any] = {"name": fields["name"].strip(), "frames": forms.lines(fields["frames"])}
+    if fields["expires_at"]:
+        given["expires_at"] = _end_of(fields["expires_at"], campaign.zone)
+    try:
+        share, url = await shares.make(api, campaign, given, request.state.who)
+    except Problem as problem:
+        return forms.page(api, request, "shares.html", fields, await _context(api, campaign), problem)
+    context = {
+        **await _context(api, campaign),
+        "made": share,
+        "made_url": url,
+        "frame": frame(campaign, share, url),
+    }
+    return forms.page(api, request, "shares.html", _START, context)
+
+
+async def revoke(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    await shares.revoke(api, campaign, request.path_params["share"], request.state.who)
+    return forms.done(api, f"campaigns/{campaign.id}/shares", "unshared")
+
+
+def frame(campaign: Campaign, share: Share, url: str) -> str:
+    """What shows it within a page of an origin that may; "" if none may. Who looks at that page does not see
+    the share's name."""
+    if not share.frames:
+        return ""
+    return (
+        f'<iframe src="{escape(url)}" title="{escape(campaign.name)}" width="100%" height="900" '
+        'loading="lazy" referrerpolicy="no-referrer"></iframe>'
+    )
+
+
+def _end_of(text: str, zone: ZoneInfo) -> str:
+    """The instant at which a day ends. What is no day stays as it is, to be refused."""
+    try:
+        return ranges.show(ranges.midnight(date.fromisoformat(text) + timedelta(days=1), zone), zone)
+    except (ValueError, OverflowError):
+        return text
+
+
+async def _context(api: Api, campaign: Campaign) -> dict[str, Any]:
+    now = api.clock()
+    found = await share_links.listed(api.store, campaign.id)
+    return {
+        "campaign": campaign,
+        "keeps_recipients": campaign_page.keeps_recipients(api, campaign),
+        "shares": [(share, share_links.is_over(share, now)) for share in reversed(found)],
+        "has_address": shares.address_of(api, campaign) is not None,
+        "made": None,
+        "made_url": "",
+        "frame": "",
+    }

@@ -1,0 +1,91 @@
+"""Signing in, with an API key or with a link that does it once; and out."""
+
+from __future__ import annotations
+
+import re
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixel_server.api import request_form, request_stream
+from pixel_server.api.routing import Api
+from pixel_server.auth import api_keys, sessions, sign_in_links, throttle
+from pixel_server.auth.api_keys import ApiKey
+from pixel_server.dashboard import render, routing
+from pixel_server.dashboard.routing import Page
+from pixel_server.problems import Problem
+
+MOST_FORM = 4096
+_own_path = re.compile(r"[a-z0-9][a-z0-9/_.-]{0,200}(\?[A-Za-z0-9=&%._:+-]{0,500})?", re.ASCII).fullmatch
+
+
+async def show(api: Api, request: Request) -> Response:
+    return _form(api, request, request.query_params.get("next", ""))
+
+
+async def enter(api: Api, request: Request) -> Response:
+    if request_form.from_elsewhere(request, api.settings.base_url):
+        raise Problem(403, "this form was sent by another site; nobody was signed in")
+    try:
+        fields = await request_form.read(request, MOST_FORM)
+    except request_stream.Unfit as error:
+        raise Problem(error.status, f"this form {error}; nobody was signed in") from None
+    key, target = fields.get("key", "").strip(), fields.get("next", "")
+    if not key:
+        return _form(api, request, target, "Enter an API key.", 422)
+    record = await api_keys.find(api.store, key)
+    if record is None:
+        return await _failed(api, request, target, "This API key is not known, or was revoked.")
+    return _entered(api, request, record, target)
+
+
+async def by_link(api: Api, request: Request) -> Response:
+    if request.method == "HEAD":
+        return Response(headers=render.headers())  # a preview must not use it up
+    key = await sign_in_links.take(api.store, request.path_params["token"])
+    record = await api_keys.get(api.store, key) if key else None
+    if record is None:
+        message = (
+            "This link was used already, or is older than ten minutes. "
+            "“pixel-server sign-in” prints a new one."
+        )
+        return await _failed(api, request, "", message)
+    return _entered(api, request, record, "")
+
+
+async def leave(api: Api, request: Request) -> Response:
+    await sessions.end(api.store, request.cookies[sessions.COOKIE])
+    answer = render.go(api, "sign-in")
+    sessions.forget(answer, *routing.cookie_place(api))
+    return answer
+
+
+async def _failed(api: Api, request: Request, target: str, message: str) -> Response:
+    if await api.brake.failed(request, api.clock()):
+        return _form(api, request, target, message, 403)
+    answer = _form(api, request, target, f"{message} Too many wrong ones come at the moment.", 429)
+    answer.headers["retry-after"] = str(throttle.RETRY)
+    return answer
+
+
+def _entered(api: Api, request: Request, record: ApiKey, target: str) -> Response:
+    if "read" not in record.scopes and not api_keys.shares(record.scopes):
+        message = "This API key has no scope “read”: there is nothing to show it."
+        return _form(api, request, target, message, 403)
+    answer = render.go(api, target if _own_path(target) else "")
+    cookie = sessions.issue(api.secrets, record.id, api.clock())
+    sessions.remember(answer, cookie, *routing.cookie_place(api))
+    return answer
+
+
+def _form(api: Api, request: Request, target: str, message: str = "", status: int = 200) -> Response:
+    context = {"next": target if _own_path(target) else "", "message": message}
+    return render.page(api, request, "sign_in.html", context, status)
+
+
+PAGES = (
+    Page("GET", "/sign-in", None, show),
+    Page("POST", "/sign-in", None, enter),
+    Page("GET", "/sign-in/{token}", None, by_link),
+    Page("POST", "/sign-out", routing.ANY, leave),
+)

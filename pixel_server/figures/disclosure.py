@@ -1,0 +1,200 @@
+"""What a key of the scope `read:CAMPAIGN` is shown: sums of whole days in which nobody stands alone. Pure.
+
+A day of the campaign's zone is published an hour after its end, once it is counted, and if it has at least
+`min_cell` visits (of mail: opens). Everything shown is a sum of published days, so one answer less another
+is a sum of published days too: what was withheld cannot be won back. Hits that come later still (from a
+spool) change a published day, and whoever can make hits can make a cell as large as they like: against these
+two nothing here helps. Hence also:
+
+- A day's cells below `min_cell` go into `(other)`, and so does a small rest that stands in no cell.
+- Of a figure that is part of another, neither the part nor what it leaves may be small.
+- No dimension may tell what another leaves out. The kind of a referrer follows from its host, so kinds are
+  summed from published hosts. A device follows from many a system and browser, an entry page nearly from the
+  page; of mails, a device from the client, and who has no country came through a proxy, which is a client.
+  Of such dimensions one is shown.
+- Nothing else is: figures are named here, and what is new elsewhere is not shared until it is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from pixel_server.campaigns.storage import Campaign
+from pixel_server.classify.user_agents import OTHER
+from pixel_server.figures import ranges
+from pixel_server.figures.ranges import Range
+from pixel_server.problems import Problem
+
+AFTER = 3600
+"""Seconds from the end of a day until it is published: hits that wait in a web process are in it by then."""
+DAYS = 365
+"""Of totals, where no range is asked for."""
+DIMENSIONS = ("page", "referrer", "referrer_kind", "utm_source", "country", "device")
+"""Breakdowns of pages that are shared."""
+FIELDS = ("id", "name", "kind", "time_zone")
+"""Of a campaign."""
+_FIGURES = {"email": ("opens", "unique_opens"), "web": ("views", "visits", "unique_visitors")}
+_WHOLE = {"email": "opens", "web": "visits"}
+_PARTS = ("unique_opens", "unique_visitors")
+
+Cell = tuple[int, int]
+"""(views, visits); of mail, opens twice."""
+Cells = Mapping[str, Cell]
+
+
+def parse(query: Mapping[str, str], campaign: Campaign, oldest: str, now: float) -> Range:
+    """The range asked for: days, up to yesterday; by default the last that are kept.
+
+    oldest: the first day kept, YYYYMMDD. Problem 403: other intervals, other zones. 422: as `ranges.parse`.
+    """
+    if query.get("interval", "day") != "day" or query.get("tz", campaign.time_zone) != campaign.time_zone:
+        raise Problem(403, f"a shared key reads whole days in {campaign.time_zone} only")
+    today = datetime.fromtimestamp(now, campaign.zone).date()
+    ends = {name: query[name] for name in ("from", "to") if name in query}
+    if not ends:
+        kept = max(oldest, (today - timedelta(days=DAYS)).strftime("%Y%m%d"))
+        ends["from"] = min(kept, (today - timedelta(days=1)).strftime("%Y%m%d"))
+    return ranges.parse({"to": today.isoformat(), **ends}, campaign.time_zone, now)
+
+
+def check(dimensions: Collection[str]) -> None:
+    """Problem 403: one of them is not shared."""
+    if not set(dimensions) <= set(DIMENSIONS):
+        raise Problem(403, f"a shared key reads breakdowns by {', '.join(DIMENSIONS)} only")
+
+
+def figures(answer: Mapping[str, Any], campaign: Campaign, wanted: Range, until: float) -> dict[str, Any]:
+    """The answer of `stats.read` for this range of days, as it is shared.
+
+    until: seconds; what came in before it is counted. Days that end later are withheld.
+    """
+    ends = [*wanted.starts()[1:], wanted.end]
+    series = [
+        {"start": item["start"], **_day(item, campaign, end + AFTER <= until)}
+        for item, end in zip(answer["series"], ends, strict=True)
+    ]
+    totals = {name: _total([item[name] for item in series]) for name in _FIGURES[campaign.kind]}
+    if campaign.kind == "web" and campaign.identity != "cookieless":
+        totals["unique_visitors"] = None  # a visitor of two days is one
+    return {
+        "campaign": campaign.id,
+        "from": ranges.show(wanted.start, wanted.zone),
+        "to": ranges.show(wanted.end, wanted.zone),
+        "interval": wanted.interval,
+        "time_zone": wanted.zone.key,
+        "min_cell": campaign.min_cell,
+        "totals": totals,
+        "series": series,
+        "estimates": {name: error for name, error in answer["estimates"].items() if name in totals},
+    }
+
+
+def _day(item: Mapping[str, Any], campaign: Campaign, is_over: bool) -> dict[str, int | None]:
+    """A day's figures; all null where they are withheld or not known."""
+    names = _FIGURES[campaign.kind]
+    whole: int | None = item[_WHOLE[campaign.kind]]
+    if whole is None or whole < campaign.min_cell or not is_over:
+        return dict.fromkeys(names)
+    found: dict[str, int | None] = {name: item[name] for name in names}
+    for name in _PARTS:
+        part = found.get(name)
+        if part is not None and (part < campaign.min_cell or _is_small(whole - part, campaign.min_cell)):
+            found[name] = None
+    return found
+
+
+def _is_small(rest: int, min_cell: int) -> bool:
+    """Of an estimate, what it leaves may be below zero."""
+    return rest != 0 and abs(rest) < min_cell
+
+
+def _total(days: Sequence[int | None]) -> int | None:
+    known = [figure for figure in days if figure is not None]
+    return sum(known) if known else None
+
+
+def wholes(shown: Mapping[str, Any], kind: str) -> dict[str, Cell]:
+    """Of each published day (YYYYMMDD), what all cells of a dimension make up. shown: by `figures`."""
+    found: dict[str, Cell] = {}
+    for item in shown["series"]:
+        whole = item[_WHOLE[kind]]
+        if whole is not None:
+            first = item["views"] if kind == "web" else whole
+            found[item["start"][:10].replace("-", "")] = first, whole
+    return found
+
+
+def breakdowns(
+    days: Mapping[str, Mapping[str, Cells]],
+    whole: Mapping[str, Cell],
+    min_cell: int,
+    kind_of: Callable[[str], str],
+) -> dict[str, dict[str, Cell]]:
+    """{dimension: cells} over the published days.
+
+    days: {YYYYMMDD: {dimension: cells}}; with `referrer` (hosts), `referrer_kind` comes of itself.
+    whole: by `wholes`; days without one are withheld. kind_of: the kind of a host.
+    """
+    found: dict[str, list[Cells]] = {}
+    for day in sorted(days.keys() & whole.keys()):
+        for dimension in DIMENSIONS:
+            if dimension == "referrer_kind" or dimension not in days[day]:
+                continue
+            cells = publish(days[day][dimension], min_cell, whole[day])
+            found.setdefault(dimension, []).append(cells)
+            if dimension == "referrer":
+                found.setdefault("referrer_kind", []).append(kinds(cells, kind_of))
+    return {dimension: add_up(parts) for dimension, parts in found.items()}
+
+
+def publish(cells: Cells, min_cell: int, whole: Cell | None = None) -> dict[str, Cell]:
+    """One dimension of one day: each cell has min_cell visits or more, or there is none.
+
+    whole: of the day. What of it stands in no cell goes into `(other)` if it is small.
+    """
+    shown = {name: cell for name, cell in cells.items() if name != OTHER and cell[1] >= min_cell}
+    rest = _sum(cell for name, cell in cells.items() if name not in shown)
+    if whole is not None:
+        if whole[1] < min_cell:
+            return {}
+        views, visits = _sum(cells.values())
+        left = max(0, whole[0] - views), max(0, whole[1] - visits)
+        if left[1] < min_cell:
+            rest = _sum((rest, left))
+    while shown and any(rest) and rest[1] < min_cell:
+        smallest = min(shown, key=lambda name: (shown[name][1], name))
+        rest = _sum((rest, shown.pop(smallest)))
+    if any(rest) and rest[1] >= min_cell:
+        shown[OTHER] = rest
+    return shown
+
+
+def kinds(hosts: Cells, kind_of: Callable[[str], str]) -> dict[str, Cell]:
+    """Published hosts by their kind; `(other)` stays what it is."""
+    return add_up({name if name == OTHER else kind_of(name): cell} for name, cell in hosts.items())
+
+
+def add_up(days: Iterable[Cells]) -> dict[str, Cell]:
+    """The cells of a range: sums of those of its published days."""
+    found: dict[str, Cell] = {}
+    for cells in days:
+        for name, cell in cells.items():
+            found[name] = _sum((found.get(name, (0, 0)), cell))
+    return found
+
+
+def ranked(cells: Cells, most: int) -> list[tuple[str, Cell]]:
+    """The cells with most visits first; beyond so many, all others in `(other)`, the last."""
+    order = sorted((name for name in cells if name != OTHER), key=lambda name: (-cells[name][1], name))
+    rest = _sum([cells.get(OTHER, (0, 0)), *(cells[name] for name in order[most:])])
+    found = [(name, cells[name]) for name in order[:most]]
+    return [*found, (OTHER, rest)] if any(rest) else found
+
+
+def _sum(cells: Iterable[Cell]) -> Cell:
+    views = visits = 0
+    for cell in cells:
+        views, visits = views + cell[0], visits + cell[1]
+    return views, visits

@@ -1,0 +1,153 @@
+"""Ranges of time: what was asked for, and the intervals it falls into. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from pixel_server.counters.series import DAY, QUARTER
+from pixel_server.problems import Problem
+from pixel_server.settings import time_zones
+
+Interval = Literal["15m", "hour", "day"]
+INTERVALS: tuple[Interval, ...] = ("15m", "hour", "day")
+DEFAULT_DAYS = 30
+MOST_DAYS = 3660
+"""Widest range by day in the campaign's own zone."""
+MOST_FINE_DAYS = 40
+"""Widest range by 15 minutes or hours, or in another zone: these are read from 15-minute buckets."""
+FIRST_YEAR, LAST_YEAR = 2000, 2100
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """start, end: seconds since 1970, half-open, on boundaries of the interval. all_time: none was asked
+    for, so totals are of all time and the series of the last days."""
+
+    start: int
+    end: int
+    interval: Interval
+    zone: ZoneInfo
+    all_time: bool
+
+    def starts(self) -> list[int]:
+        """Where each interval begins."""
+        if self.interval == "15m":
+            return list(range(self.start, self.end, QUARTER))
+        if self.interval == "hour":
+            return [at for at in range(self.start, self.end, QUARTER) if _is_hour(at, self.zone)]
+        day = _date(self.start, self.zone)
+        days: list[int] = []
+        while (at := midnight(day, self.zone)) < self.end:
+            if at not in days[-1:]:  # a zone may leave out a day, as Samoa did on 2011-12-30
+                days.append(at)
+            day += timedelta(days=1)
+        return days
+
+
+def parse(query: Mapping[str, str], own_zone: str, now: float) -> Range:
+    """From a query: from, to, interval, tz. Problem 422: each that cannot be used."""
+    errors: list[dict[str, str]] = []
+    interval: Interval = "day"
+    for choice in INTERVALS:
+        if query.get("interval") == choice:
+            interval = choice
+    if query.get("interval", interval) != interval:
+        errors.append({"field": "interval", "message": f"must be one of: {', '.join(INTERVALS)}"})
+    name = query.get("tz", own_zone)
+    if name not in time_zones():
+        errors.append({"field": "tz", "message": "must be a name from the IANA time zone database"})
+        name = own_zone
+    zone = ZoneInfo(name)
+    ends: dict[str, int | None] = {"from": None, "to": None}
+    for field in ends:
+        if field in query:
+            try:
+                ends[field] = _boundary(query[field], interval, zone)
+            except ValueError as error:
+                errors.append({"field": field, "message": str(error)})
+    if errors:
+        raise Problem(422, "some parameters cannot be used", errors)
+    start, end = ends["from"], ends["to"]
+    if end is None:
+        end = _after(now, interval, zone)
+    if start is None:
+        start = midnight(_date(end - 1, zone) - timedelta(days=DEFAULT_DAYS - 1), zone)
+    if start >= end:
+        raise _wrong("from", "must lie before `to`")
+    most = MOST_DAYS if interval == "day" and name == own_zone else MOST_FINE_DAYS
+    if end - start > most * DAY + DAY:
+        raise _wrong("from", f"the range may have {most} days at most at this interval and zone")
+    return Range(start, end, interval, zone, "from" not in query and "to" not in query)
+
+
+def by_days(wanted: Range) -> Range | None:
+    """The same range by whole days; None: it does not begin and end with one."""
+    if not all(_is_boundary(at, "day", wanted.zone) for at in (wanted.start, wanted.end)):
+        return None
+    return replace(wanted, interval="day")
+
+
+def midnight(day: date, zone: ZoneInfo) -> int:
+    """The first instant of a local day."""
+    return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
+
+
+def show(at: int, zone: ZoneInfo) -> str:
+    return datetime.fromtimestamp(at, zone).isoformat()
+
+
+def show_ms(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _wrong(field: str, message: str) -> Problem:
+    return Problem(422, "some parameters cannot be used", [{"field": field, "message": message}])
+
+
+def _date(at: float, zone: ZoneInfo) -> date:
+    return datetime.fromtimestamp(at, zone).date()
+
+
+def _boundary(text: str, interval: Interval, zone: ZoneInfo) -> int:
+    try:
+        # A "+" that was not encoded in a query arrives as a space.
+        when = datetime.fromisoformat(text.strip().replace(" ", "+"))
+    except ValueError:
+        raise ValueError(
+            "must be a date, or a date and time, as 2026-11-24 or 2026-11-24T09:00:00Z"
+        ) from None
+    if not FIRST_YEAR <= when.year < LAST_YEAR:
+        raise ValueError(f"must lie in the years {FIRST_YEAR} to {LAST_YEAR - 1}")
+    at = int((when if when.tzinfo else when.replace(tzinfo=zone)).timestamp())
+    if when.microsecond or not _is_boundary(at, interval, zone):
+        unit = {"15m": "quarter of an hour", "hour": "full hour", "day": "midnight"}[interval]
+        raise ValueError(f"must be a {unit} in {zone.key}, so that ranges add up")
+    return at
+
+
+def _is_boundary(at: int, interval: Interval, zone: ZoneInfo) -> bool:
+    if interval == "day":
+        return midnight(_date(at, zone), zone) == at
+    return at % QUARTER == 0 and (interval == "15m" or _is_hour(at, zone))
+
+
+def _is_hour(at: int, zone: ZoneInfo) -> bool:
+    """A full hour on the wall clock, or the instant at which that clock is put back or forward."""
+    here = datetime.fromtimestamp(at, zone)
+    if here.minute == 0:
+        return True
+    return here.utcoffset() != datetime.fromtimestamp(at - 1, zone).utcoffset()
+
+
+def _after(now: float, interval: Interval, zone: ZoneInfo) -> int:
+    """The first boundary after now."""
+    if interval == "day":
+        return midnight(_date(now, zone) + timedelta(days=1), zone)
+    at = (int(now) // QUARTER + 1) * QUARTER
+    while not _is_boundary(at, interval, zone):
+        at += QUARTER
+    return at

@@ -1,0 +1,106 @@
+"""The figures of one campaign for a shared key: what `stats` reads, published as `shared` says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pixel_server.campaigns import retention
+from pixel_server.campaigns.storage import Campaign
+from pixel_server.counters import open_breakdown
+from pixel_server.figures import disclosure, stats
+from pixel_server.figures.web_breakdowns import by_day, kind_of, refuse_mail, rows
+from pixel_server.settings import Settings
+from pixel_server.store import keys
+from pixel_server.store.client import AsyncRedis
+
+
+async def read(
+    store: AsyncRedis,
+    campaign: Campaign,
+    query: Mapping[str, str],
+    settings: Settings,
+    late_since: int | None,
+    now: float,
+) -> dict[str, Any]:
+    """What `GET /api/campaigns/{id}/stats` answers to a shared key. late_since: ms; None: no hit is late.
+
+    Problem 403, 422: the range cannot be had.
+    """
+    oldest = retention.oldest_day(campaign, retention.keep(settings, campaign).days, now)
+    wanted = disclosure.parse(query, campaign, oldest, now)
+    answer = await stats.read(store, campaign, wanted, settings, now)
+    counted = datetime.fromisoformat(answer["as_of"]).timestamp()
+    until = min([now, counted, *([] if late_since is None else [late_since / 1000])])
+    shown = disclosure.figures(answer, campaign, wanted, until)
+    if campaign.kind == "web":
+        return shown
+    if answer["opens_person_by"] is None:
+        return {**shown, "opens_person_by": None}
+    whole = disclosure.wholes(shown, campaign.kind)
+    days = await _clients(store, campaign.id, sorted(whole), settings.shards)
+    published = [disclosure.publish(days[day], campaign.min_cell, whole[day]) for day in sorted(whole)]
+    found = disclosure.ranked(disclosure.add_up(published), stats.MOST_NAMES)
+    clients = [{"name": name, "opens": opens} for name, (opens, _) in found]
+    return {**shown, "opens_person_by": {"client": clients}}
+
+
+async def breakdowns(
+    store: AsyncRedis,
+    campaign: Campaign,
+    query: Mapping[str, str],
+    names: list[str],
+    settings: Settings,
+    late_since: int | None,
+    now: float,
+) -> dict[str, Any]:
+    """What `GET /api/campaigns/{id}/breakdowns` answers to a shared key. names: of dimensions.
+
+    Problem 403, 422: one is not shared, or the range cannot be had. 409: it is of mail.
+    """
+    disclosure.check(names)
+    refuse_mail(campaign)
+    shown = await read(store, campaign, query, settings, late_since, now)
+    return {
+        **{name: shown[name] for name in ("campaign", "from", "to", "time_zone")},
+        "by": await by_dimension(store, campaign, shown, names, settings.shards),
+    }
+
+
+async def by_dimension(
+    store: AsyncRedis, campaign: Campaign, shown: Mapping[str, Any], names: list[str], shards: int
+) -> dict[str, list[dict[str, Any]]]:
+    """The breakdowns of a web campaign over the days that are published. shown: by `read`."""
+    whole = disclosure.wholes(shown, campaign.kind)
+    days = {
+        day: {
+            name: {one: (views, visits) for one, (views, visits) in cells.items()}
+            for name, cells in counts.items()
+        }
+        async for day, counts in by_day(store, campaign.id, sorted(whole), names, shards)
+    }
+    found = disclosure.breakdowns(days, whole, campaign.min_cell, kind_of)
+    return {name: rows(found.get(name, {})) for name in names}
+
+
+async def _clients(
+    store: AsyncRedis, campaign: str, days: list[str], shards: int
+) -> dict[str, dict[str, disclosure.Cell]]:
+    """Of each day (YYYYMMDD), opens by people, by mail client."""
+    months = sorted({day[:6] for day in days})
+    if not months:
+        return {}
+    pipe = store.pipeline(transaction=False)
+    for shard in range(shards):
+        pipe.hmget(keys.breakdown(shard, campaign), months)
+    opens: dict[str, Counter[str]] = {day: Counter() for day in days}
+    for values in await pipe.execute():
+        found = {month: open_breakdown.unpack(value) for month, value in zip(months, values, strict=True)}
+        for day in days:
+            opens[day].update(found[day[:6]].get(int(day[6:]), {}))
+    return {
+        day: {label[1:]: (n, n) for label, n in counts.items() if label[0] == open_breakdown.CLIENT}
+        for day, counts in opens.items()
+    }

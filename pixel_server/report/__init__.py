@@ -1,1 +1,0 @@
-"""The read path: counters become figures, over HTTP."""

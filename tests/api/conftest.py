@@ -1,0 +1,14 @@
+"""What the tests of this folder share."""
+
+from tests.site_fixtures import (  # noqa: F401 - fixtures of this folder
+    clock,
+    keep_buckets,
+    mail,
+    opened,
+    page,
+    settings,
+    site,
+    stats,
+    sweep,
+    viewed,
+)

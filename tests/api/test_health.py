@@ -1,0 +1,134 @@
+"""What /healthz and /readyz say, and when they warn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from starlette.testclient import TestClient
+
+from pixel_server import hit
+from pixel_server.app import create_app
+from pixel_server.collect.recorder import Batch
+from pixel_server.collect.spool import spool
+from pixel_server.collect.spool.spool import Spool
+from pixel_server.store import jobs, keys, producer
+from pixel_server.store.client import connect, connect_async
+from tests.stack import until
+
+
+def warnings(web):
+    return " / ".join(web.get("/readyz").json()["warnings"])
+
+
+def test_alive(web):
+    assert web.get("/healthz").json() == {"status": "ok"}
+    assert web.head("/healthz").status_code == 200
+
+
+def test_all_is_well(site, client, clock):
+    beats = {"worker": -5, "a-dead-one": -60, "one-whose-clock-was-ahead": 86_400}
+    client.zadd(keys.WORKERS, {name: clock.now + beat for name, beat in beats.items()})
+    answer = site.get("/readyz")
+    found = answer.json()
+    assert (answer.status_code, found["status"], found["warnings"]) == (200, "ok", [])
+    assert (found["workers"], found["oldest_uncounted_seconds"], found["stream_entries"]) == (1, None, 0)
+    assert (found["dead_letters"], found["drops"], found["stopped"]) == (0, {}, {})
+    assert found["redis"]["durability"].startswith("every hit")
+    assert found["recorder"]["failing_since"] is None
+
+
+def test_no_worker(site, client, clock):
+    client.zadd(keys.WORKERS, {"one from before the clock was set back": clock.now + 3600})
+    answer = site.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert "no worker" in warnings(site)
+
+
+def test_a_hit_that_waits(mail, opened, site, client, clock, count):
+    mail()
+    opened("2025-06-10T09:00Z")
+    (entry,) = [entry for n in range(4) for entry, _ in client.xrange(keys.hits(n))]
+    clock.now = int(entry.partition(b"-")[0]) / 1000 + 90
+    found = site.get("/readyz").json()
+    assert (found["oldest_uncounted_seconds"], found["stream_entries"]) == (90.0, 1)
+    assert found["recorder"]["stored"] == 1
+    assert "has waited 90 s" in warnings(site)
+    count(clock.now)
+    found = site.get("/readyz").json()
+    assert (found["oldest_uncounted_seconds"], found["stream_entries"]) == (None, 0)
+
+
+def test_what_cannot_be_read_is_told(site, client, count, clock):
+    client.xadd(keys.hits(2), {"1": b"no hits"})
+    count(clock.now)
+    assert site.get("/readyz").json()["dead_letters"] == 1
+    assert "1 dead letters" in warnings(site)
+
+
+def test_a_shard_that_stands_still_says_why(site, client, count, clock):
+    client.xadd(keys.hits(2), {"99": b"of the future"})
+    count(clock.now)
+    assert "2" in site.get("/readyz").json()["stopped"]
+    assert "shard 2 stands still" in warnings(site)
+
+
+@pytest.mark.parametrize(
+    ("address", "warned"),
+    [(lambda n: f"10.0.0.{n}", True), (lambda n: "8.8.8.8", True), (lambda n: f"8.8.8.{n}", False)],
+)
+def test_a_forgotten_proxy_is_noticed(settings, secrets, address, warned):
+    redis = connect_async(settings.redis_url)
+    app = create_app(settings, secrets, redis, jobs.queue(connect(settings.redis_url)))
+    with TestClient(app) as web:
+        made = {"id": "page", "name": "Page", "kind": "web"}
+        web.post("/api/campaigns", json=made, headers={"Authorization": f"Bearer {settings.api_key}"})
+        for n in range(60):
+            visitor = TestClient(app, client=(address(n), 5000))
+            visitor.portal = web.portal
+            assert visitor.get("/p/page.gif").headers["x-pixel"] == "recorded"
+        assert ("PIXEL_TRUSTED_PROXIES" in warnings(web)) == warned
+
+
+@pytest.mark.parametrize(("spool_bytes", "status", "word"), [(0, 503, "failing"), (1 << 20, 200, "degraded")])
+def test_redis_away(settings, secrets, spool_bytes, status, word):
+    settings = replace(settings, redis_url="unix:///nowhere/valkey.sock", spool_bytes=spool_bytes)
+    queue = jobs.queue(connect(settings.redis_url))
+    web = TestClient(create_app(settings, secrets, connect_async(settings.redis_url), queue))
+    answer = web.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (status, word)
+    assert answer.json()["redis"]["answers"] is False
+    assert "nowhere" in warnings(web)
+    assert web.get("/healthz").status_code == 200
+
+
+def test_a_spool_that_could_not_be_used_is_told_while_all_is_well(mail, site, settings, monkeypatch):
+    mail()
+    (settings.data / "spool").rename(settings.data / "moved")
+    (settings.data / "spool").write_text("no directory")
+    found = site.get("/readyz")
+    assert (found.status_code, found.json()["status"]) == (200, "degraded")
+    assert "spool cannot be written: while Redis is away, hits may be lost" in warnings(site)
+    assert site.get("/api/campaigns/mail/stats").status_code == 200
+    (settings.data / "spool").unlink()
+    monkeypatch.setattr(spool, "LEAST_FREE", 1 << 62)
+    assert "MB left: while Redis is away" in warnings(site)
+
+
+def test_a_redis_that_was_told_to_evict_is_told(site, client):
+    assert "maxmemory-policy" not in warnings(site)
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        assert "set maxmemory-policy allkeys-lru to noeviction" in warnings(site)
+    finally:
+        client.config_set("maxmemory-policy", "noeviction")
+
+
+def test_what_redis_lost_is_told_where_the_spool_finds_it_out(settings, secrets):
+    """After a failover the first batches that Redis takes again come out of the spool."""
+    left = Spool(settings.data / "spool", 1 << 20)
+    left.append([Batch(0, producer.new_id(0), 3, hit.encode_batch([]))])
+    left.close()
+    queue = jobs.queue(connect(settings.redis_url))
+    with TestClient(create_app(settings, secrets, connect_async(settings.redis_url), queue)) as web:
+        until(lambda: "2 batches were lost" in warnings(web))

@@ -1,0 +1,146 @@
+"""Single recipients over the API: found, shown, erased; withdrawals in bulk."""
+
+from __future__ import annotations
+
+import pytest
+
+from pixel_server.mail.links import Minter
+from pixel_server.store import keys
+from pixel_server.tokens import Mode
+
+DAY = "2025-06-10"
+
+
+@pytest.fixture
+def opens(site, secrets, clock):
+    minter = Minter("http://pixel.test", secrets)
+
+    def opens(at, who="ada", campaign="mail", **more):
+        clock.at(at)
+        return site.get(minter.url(campaign, who, now=clock.now, **more)).headers["x-pixel"]
+
+    return opens
+
+
+def find(site, **body):
+    return site.post("/api/recipients/find", json=body)
+
+
+def test_a_recipient_is_found_by_name_and_by_token(site, mail, secrets):
+    mail()
+    [link] = site.post("/api/campaigns/mail/links", json={"recipients": ["ada"]}).json()["links"]
+    token = link["privacy_url"].partition("t=")[2]
+    wanted = {"key": secrets.recipient_key("ada").hex()}
+    assert find(site, recipient="ada").json() == find(site, token=token).json() == wanted
+
+
+BOTH = {"recipient": "a", "token": "b"}
+
+
+@pytest.mark.parametrize("body", [{}, {"recipient": ""}, {"token": "x"}, {"token": 1}, BOTH])
+def test_what_names_nobody_is_refused(site, body):
+    assert find(site, **body).status_code == 422
+
+
+def test_a_token_of_mode_count_names_nobody(site, mail):
+    mail(mode="count")
+    [link] = site.post("/api/campaigns/mail/links", json={"recipients": ["ada"]}).json()["links"]
+    assert find(site, token=link["privacy_url"].partition("t=")[2]).status_code == 422
+
+
+def test_all_that_is_kept_is_shown_and_goes(site, mail, opens, stats):
+    mail()
+    opens(f"{DAY}T09:00Z")
+    opens(f"{DAY}T10:00Z")
+    opens(f"{DAY}T11:00Z", mode=Mode.LAST)
+    opens(f"{DAY}T11:00Z", "bob")
+    key = find(site, recipient="ada").json()["key"]
+    assert site.get(f"/api/recipients/{key}").json()["waiting"] is True
+    stats("mail")
+    assert site.get(f"/api/recipients/{key}").json() == {
+        "key": key,
+        "campaigns": [
+            {
+                "campaign": "mail",
+                "listed": False,
+                "last_mail_day": None,
+                "recipient": None,
+                "name": None,
+                "opens": 2,
+                "first_open": f"{DAY}T09:00:00.000Z",
+                "last_open": f"{DAY}T10:00:00.000Z",
+                "opens_person": 2,
+                "opens_prefetch": 0,
+                "opens_scanner": 0,
+                "first_open_person": f"{DAY}T09:00:00.000Z",
+                "last_open_person": f"{DAY}T10:00:00.000Z",
+                "time_to_open": None,
+                "hidden": False,
+                "top": False,
+                "bottom": False,
+            }
+        ],
+        "last_open_day": DAY,
+        "withdrawals": [],
+        "waiting": False,
+    }
+    erased = site.delete(f"/api/recipients/{key}").json()
+    assert (erased["key"], erased["removed_from"]) == (key, ["mail"])
+    kinds = {"opens": 1, "listed": 0, "names": 0, "last_open_day": 1, "dead_letters": 0}
+    assert erased["removed"] == kinds
+    left = site.get(f"/api/recipients/{key}").json()
+    assert (left["campaigns"], left["last_open_day"]) == ([], None)
+    assert left["withdrawals"] == [{"from": None, "until": None}]
+    assert opens(f"{DAY}T12:00Z") == "ignored; reason=withdrawn"
+    assert stats("mail")["totals"]["opens"] == 4
+
+
+@pytest.mark.parametrize("key", ["ada", "0" * 15, "0" * 17, "G" * 16, "A" * 16, "0" * 14 + " 0"])
+def test_a_key_that_is_none(site, key):
+    assert site.get(f"/api/recipients/{key}").status_code == 404
+    assert site.delete(f"/api/recipients/{key}").status_code == 404
+
+
+def test_withdrawals_in_bulk(site, mail, opens, client, clock):
+    mail()
+    clock.at(f"{DAY}T09:00Z")
+    people = [f"person-{n}" for n in range(2500)]
+    answer = site.post("/api/withdrawals", json={"recipients": [*people, "person-0"]})
+    assert answer.json() == {"withdrawn": 2501, "new": 2500}
+    assert opens(f"{DAY}T09:01Z", "person-2499") == "ignored; reason=withdrawn"
+    assert site.post("/api/withdrawals", json={"recipients": people[:2]}).json()["new"] == 0
+    listed, after = [], "0"
+    while after is not None:
+        page = site.get("/api/withdrawals", params={"after": after}).json()
+        listed, after = listed + page["items"], page["next"]
+    assert {item["mark"] for item in listed} == {mark.hex() for mark in client.hkeys(keys.WITHDRAWN)}
+    periods = [{"from": f"{DAY}T09:00:00.000Z", "until": None}]
+    assert all(item["periods"] == periods for item in listed)
+    clock.at(f"{DAY}T10:00Z")
+    ended = site.request("DELETE", "/api/withdrawals", json={"recipients": ["person-1", "nobody"]})
+    assert ended.json() == {"allowed": 1}
+    assert opens(f"{DAY}T10:01Z", "person-1") == "recorded"
+    assert opens(f"{DAY}T10:01Z", "person-2") == "ignored; reason=withdrawn"
+
+
+def test_a_bad_row_changes_nothing(site, client):
+    answer = site.post("/api/withdrawals", json={"recipients": ["ada", "", 7, "bob"]})
+    assert [error["row"] for error in answer.json()["errors"]] == [1, 2]
+    assert not client.exists(keys.WITHDRAWN)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/recipients/find"),
+        ("GET", f"/api/recipients/{'0' * 16}"),
+        ("DELETE", f"/api/recipients/{'0' * 16}"),
+        ("GET", "/api/withdrawals"),
+        ("POST", "/api/withdrawals"),
+        ("DELETE", "/api/withdrawals"),
+    ],
+)
+def test_the_scopes_read_and_write_do_not_contain_people(site, method, path):
+    made = site.post("/api/keys", json={"name": "Reader", "scopes": ["read", "write"]}).json()["key"]
+    answer = site.request(method, path, headers={"Authorization": f"Bearer {made}"}, json={})
+    assert answer.status_code == 403

@@ -1,0 +1,180 @@
+"""A bounded number of requests is worked on at a time; the rest waits, or is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from starlette.responses import PlainTextResponse
+
+from pixel_server.api import report_slots
+from pixel_server.api.report_slots import MOST, Turns
+
+Story = Callable[["House"], Awaitable[None]]
+
+
+class House:
+    """Requests to an app that is busy until `free` is set. `busy`: how many it works on."""
+
+    def __init__(self) -> None:
+        self.free = asyncio.Event()
+        self.busy = 0
+        self.most = 0
+        self.body = asyncio.Event()
+        self.read = asyncio.Event()
+        self.turns = Turns(self._app, b"/px", lambda scope: PlainTextResponse("busy", 503))
+
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["method"] == "POST":
+            await receive()
+        self.busy += 1
+        self.most = max(self.most, self.busy)
+        if scope["path"] != "/healthz":
+            await self.free.wait()
+        self.busy -= 1
+        await PlainTextResponse("done")(scope, receive, send)
+
+    async def _receive(self) -> Any:
+        await self.body.wait()
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    def ask(self, path: str = "/", method: str = "GET", unread: bool = False) -> asyncio.Task[int]:
+        """Gives the status. unread: the client does not take the answer until `read` is set."""
+        scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "headers": []}
+
+        async def answered() -> int:
+            found = []
+
+            async def send(message: Any) -> None:
+                found.append(message)
+                if unread:
+                    await self.read.wait()
+
+            await self.turns(scope, self._receive, send)
+            return found[0]["status"]
+
+        return asyncio.create_task(answered())
+
+
+def tell(story: Story) -> None:
+    async def run() -> None:
+        async with asyncio.timeout(20):
+            await story(House())
+
+    asyncio.run(run())
+
+
+async def settled() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_turns_many_requests_work_on_two_at_a_time():
+    async def story(house: House) -> None:
+        tasks = [house.ask() for _ in range(20)]
+        await settled()
+        assert house.busy == MOST == 2
+        house.free.set()
+        assert await asyncio.gather(*tasks) == [200] * 20
+        assert house.most == MOST
+
+    tell(story)
+
+
+def test_turns_more_than_may_wait_answer_503(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(report_slots, "WAITING", 3)
+
+    async def story(house: House) -> None:
+        tasks = [house.ask() for _ in range(MOST + 5)]
+        await settled()
+        house.free.set()
+        assert sorted(await asyncio.gather(*tasks)) == [200] * 5 + [503] * 2
+        assert await house.ask() == 200
+
+    tell(story)
+
+
+def test_turns_no_turn_in_time_answers_503(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(report_slots, "PATIENCE", 0.01)
+
+    async def story(house: House) -> None:
+        first = [house.ask() for _ in range(MOST)]
+        assert await house.ask() == 503
+        house.free.set()
+        assert await asyncio.gather(*first) == [200] * MOST
+        assert await house.ask() == 200
+
+    tell(story)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/px/healthz"])
+def test_turns_health_check_needs_none(path: str):
+    async def story(house: House) -> None:
+        tasks = [house.ask() for _ in range(10)]
+        await settled()
+        if path.startswith("/px"):
+            house.free.set()
+        assert await house.ask(path) == 200
+        house.free.set()
+        await asyncio.gather(*tasks)
+
+    tell(story)
+
+
+def test_turns_slow_body_keeps_nobody_waiting():
+    async def story(house: House) -> None:
+        house.free.set()
+        slow = [house.ask(method="POST") for _ in range(10)]
+        await settled()
+        assert await house.ask() == 200
+        house.body.set()
+        assert await asyncio.gather(*slow) == [200] * 10
+
+    tell(story)
+
+
+def test_turns_unread_answer_keeps_nobody_waiting():
+    async def story(house: House) -> None:
+        house.free.set()
+        unread = [house.ask(unread=True) for _ in range(10)]
+        await settled()
+        assert await house.ask() == 200
+        house.read.set()
+        assert await asyncio.gather(*unread) == [200] * 10
+
+    tell(story)
+
+
+def test_turns_given_back_while_others_run_out_of_time_lose_nothing(monkeypatch: pytest.MonkeyPatch):
+    """The time of many is over in the same turn of the event loop in which a turn is given back."""
+
+    async def story(house: House) -> None:
+        running = [house.ask() for _ in range(MOST)]
+        await settled()
+        waiting = [asyncio.create_task(house.turns._acquire()) for _ in range(10)]
+        await settled()
+        for task in waiting:
+            task.cancel()
+        house.free.set()
+        await asyncio.gather(*running)
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(error) for error in found] == [asyncio.CancelledError] * 10
+        assert house.turns._running == 0
+        assert not house.turns._waiting
+
+    tell(story)
+
+
+def test_turns_client_that_leaves_gives_its_turn_back():
+    async def story(house: House) -> None:
+        tasks = [house.ask() for _ in range(10)]
+        await settled()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        house.free.set()
+        assert await house.ask() == 200
+
+    tell(story)

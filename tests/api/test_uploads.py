@@ -1,0 +1,337 @@
+"""Lists of recipients: taken in a stream, bad lines named, those who said no left out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from starlette.requests import ClientDisconnect
+
+from pixel_server.api.uploads import CSV, MAX_LINE, NDJSON, Upload, lines
+from pixel_server.problems import Problem
+from pixel_server.recipients import lists
+from pixel_server.recipients.lists import Put, Row
+from pixel_server.store import keys
+from pixel_server.store.client import connect_async
+
+DAY = "2025-06-10"
+
+
+@pytest.fixture
+def put(site):
+    def put(content, kind=NDJSON, campaign="mail"):
+        if isinstance(content, list):
+            content = "".join(json.dumps(row) + "\n" for row in content).encode()
+        return site.put(
+            f"/api/campaigns/{campaign}/recipients", content=content, headers={"Content-Type": kind}
+        )
+
+    return put
+
+
+@pytest.fixture
+def shown(site, secrets):
+    """What is kept of a recipient in a campaign; None: nothing."""
+
+    def shown(who="ada", campaign="mail"):
+        found = site.get(f"/api/recipients/{secrets.recipient_key(who).hex()}").json()["campaigns"]
+        return next((one for one in found if one["campaign"] == campaign), None)
+
+    return shown
+
+
+def counts(lines, new=0, known=0, withdrawn=0, bad=0):
+    return {"lines": lines, "new": new, "known": known, "withdrawn": withdrawn, "bad": bad}
+
+
+def of(answer):
+    """The counts in an answer, be it good or not."""
+    return {name: answer.json()[name] for name in counts(0)}
+
+
+def test_a_list_with_names(mail, put, shown, opened, stats, client):
+    mail(mode="identified")
+    answer = put([{"recipient": "ada", "name": "Ada L."}, {"recipient": "bob"}])
+    assert (answer.status_code, answer.json()) == (200, counts(2, new=2))
+    found = shown()
+    assert (found["listed"], found["recipient"], found["name"], found["opens"]) == (True, "ada", "Ada L.", 0)
+    assert shown("bob")["name"] is None
+    assert shown("eve") is None
+    again = put([{"recipient": "ada", "name": "Ada Lovelace"}])
+    assert again.json() == counts(1, known=1)
+    assert shown()["name"] == "Ada Lovelace"
+    opened(f"{DAY}T09:00Z")
+    assert stats("mail")["totals"]["unique_opens"] == 1
+    assert (shown()["opens"], shown()["listed"]) == (1, True)
+    assert sum(int(client.hget(keys.total(shard, "mail"), "listed") or 0) for shard in range(4)) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "recipient,name\nada,Ada\nbob,\n",
+        "name;recipient\r\nAda;ada\r\n;bob",
+        'Name,Recipient\n"Ada",ada\n\n"",bob\n\n',
+        "\ufeffrecipient\tname\nada\tAda\nbob\t\n",
+        '"city, town";"recipient";"name"\nWien;ada;Ada\nBern;bob;\n',
+    ],
+)
+def test_csv_as_programs_write_it(mail, put, shown, text):
+    mail(mode="identified")
+    answer = put(text.encode(), "text/csv; charset=UTF-8")
+    assert (answer.status_code, answer.json()["new"]) == (200, 2)
+    assert (shown()["name"], shown("bob")["name"]) == ("Ada", None)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"nonsense", "is not a JSON object in UTF-8"),
+        (b'{"recipient": "a"', "is not a JSON object in UTF-8"),
+        (b'{"recipient": "\xff"}', "is not a JSON object in UTF-8"),
+        (b'{"name": "Ada"}', "has no `recipient`"),
+        (b'{"recipient": 1}', "`recipient` must be text"),
+        (b'{"recipient": "a", "name": 1}', "`name` must be text"),
+        (b'["ada"]', "is not a JSON object in UTF-8"),
+        (b'{"recipient": ""}', "recipient must have 1 to 256 characters"),
+        (b'{"recipient": "a\\u0000"}', "recipient must not contain control characters"),
+        (b'{"recipient": "a", "name": " "}', "name must be text of 1 to 200 characters"),
+        (b'{"recipient": "' + b"a" * MAX_LINE + b'"}', f"has more than {MAX_LINE} bytes"),
+        (b'{"recipient": ' + b"[" * 10_000, "is not a JSON object in UTF-8"),
+    ],
+)
+def test_a_bad_line_is_left_out_and_named(mail, put, shown, line, message):
+    mail(mode="identified")
+    answer = put(b'{"recipient": "ada"}\n' + line + b'\n{"recipient": "bob"}\n')
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"line": 2, "field": "line", "message": message}]
+    assert of(answer) == counts(3, new=2, bad=1)
+    assert shown("bob") is not None
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"a,b,c", "has 3 columns, and the first line 2"),
+        (b'"a', "is not CSV: a quote, or the end of a line, stands where none can"),
+        (b"\xff,Ada", "is not UTF-8"),
+        (b",Ada", "recipient must have 1 to 256 characters"),
+        (b"a" * 257 + b",", "recipient must have 1 to 256 characters"),
+    ],
+)
+def test_a_bad_line_of_csv(mail, put, line, message):
+    mail(mode="identified")
+    answer = put(b"recipient,name\n" + line + b"\nbob,Bob\n", CSV)
+    assert answer.json()["errors"] == [{"line": 2, "field": "line", "message": message}]
+    assert of(answer) == counts(3, new=1, bad=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b"", CSV, 422),
+        (b"email\nada\n", CSV, 422),
+        (b"recipient,name,name\nada,a,a\n", CSV, 422),
+        (b"recipient,recipient\nada,a\n", CSV, 422),
+        (b'"recipient\nada\n', CSV, 422),
+        ("recipient\nada\n".encode("utf-16"), CSV, 422),
+        ('{"recipient": "ada"}\n'.encode("utf-16"), NDJSON, 422),
+        (b"x" * (MAX_LINE + 1) + b"\nada\n", CSV, 422),
+        (b"recipient\nada\n", "text/csv; charset=latin-1", 415),
+        (b'{"recipient": "ada"}', "application/json", 415),
+        (b'{"recipient": "ada"}', "", 415),
+    ],
+)
+def test_a_list_that_cannot_be_read_at_all(mail, put, shown, content, kind, status):
+    mail(mode="identified")
+    answer = put(content, kind)
+    if content == b"":  # a list of nobody
+        assert (answer.status_code, answer.json()) == (200, counts(0))
+    else:
+        assert answer.status_code == status
+    assert shown() is None
+
+
+def test_many_bad_lines_are_counted_and_the_first_are_named(mail, put):
+    mail()
+    answer = put(b"x\n" * 1000)
+    assert of(answer) == counts(1000, bad=1000)
+    assert [error["line"] for error in answer.json()["errors"]] == list(range(1, 101))
+
+
+def test_other_columns_are_not_taken(mail, put, shown, client):
+    mail(mode="identified")
+    assert put(b"city;recipient;Name;born\nWien;ada;Ada;1815\n", CSV).json() == counts(1 + 1, new=1)
+    assert put(b'{"city": "Wien", "recipient": "bob", "born": {"year": 1815}}').json() == counts(1, new=1)
+    assert (shown()["name"], shown("bob")["name"]) == ("Ada", None)
+    assert not any(b"Wien" in value for key in client.keys("*:names:*") for value in client.hvals(key))
+
+
+def test_what_was_refused_whole_is_not_in_the_audit_log(mail, put, site):
+    mail()
+    assert put(b"email\nada\n", CSV).status_code == 422
+    assert put(b"", CSV).status_code == 200
+    lines = {line["what"] for line in site.get("/api/audit").json()["items"]}
+    assert not {"recipients.upload_begun", "recipients.uploaded"} & lines
+    put(b"recipient\nada\n", CSV)
+    lines = {line["what"] for line in site.get("/api/audit").json()["items"]}
+    assert {"recipients.upload_begun", "recipients.uploaded"} <= lines
+
+
+def test_a_line_without_a_name_takes_none_away(mail, put, shown):
+    mail(mode="identified")
+    put([{"recipient": "ada", "name": "Ada"}])
+    put([{"recipient": "ada"}, {"recipient": "eve", "name": "Eve"}, {"recipient": "eve"}])
+    assert (shown()["name"], shown("eve")["name"]) == ("Ada", "Eve")
+
+
+def test_a_name_only_where_names_are_kept(mail, put, shown):
+    mail(mode="pseudonymous")
+    answer = put([{"recipient": "ada", "name": "Ada"}, {"recipient": "bob"}])
+    [error] = answer.json()["errors"]
+    assert (error["line"], "identified" in error["message"]) == (1, True)
+    found = shown("bob")
+    assert (found["listed"], found["recipient"], shown()) == (True, None, None)
+
+
+@pytest.mark.parametrize("mode", ["count", "last", "off"])
+def test_no_list_where_nobody_is_told_apart(mail, put, mode):
+    mail(mode=mode)
+    assert put([{"recipient": "ada"}]).status_code == 409
+
+
+def test_no_list_of_a_page_or_of_nothing(page, put):
+    page()
+    assert put([{"recipient": "ada"}], campaign="page").status_code == 409
+    assert put([{"recipient": "ada"}], campaign="none").status_code == 404
+
+
+def test_who_said_no_is_left_out(mail, put, shown, site, secrets):
+    mail(mode="identified")
+    put([{"recipient": "ada", "name": "Ada"}])
+    key = secrets.recipient_key("ada").hex()
+    erased = site.delete(f"/api/recipients/{key}").json()
+    assert erased["removed"] == {"opens": 0, "listed": 1, "names": 1, "last_open_day": 0, "dead_letters": 0}
+    site.post("/api/withdrawals", json={"recipients": ["bob"]})
+    rows = [{"recipient": who, "name": who} for who in ("ada", "bob", "eve")]
+    assert put(rows).json() == counts(3, new=1, withdrawn=2)
+    assert (shown("ada"), shown("bob")) == (None, None)
+    site.request("DELETE", "/api/withdrawals", json={"recipients": ["ada"]})
+    assert put(rows).json() == counts(3, new=1, known=1, withdrawn=1)
+
+
+def test_the_same_recipient_twice(mail, put, shown):
+    mail(mode="identified")
+    rows = [{"recipient": "ada", "name": "First"}, {"recipient": "ada", "name": "Second"}]
+    assert put(rows).json() == counts(2, new=1, known=1)
+    assert shown()["name"] == "Second"
+
+
+def test_names_go_when_the_mode_falls(mail, put, shown, site, sweep):
+    mail(mode="identified")
+    put([{"recipient": "ada", "name": "Ada"}])
+    assert site.patch("/api/campaigns/mail", json={"mode": "pseudonymous"}).status_code == 200
+    assert sweep() == {"names": 1}
+    found = shown()
+    assert (found["listed"], found["recipient"], found["name"]) == (True, None, None)
+
+
+# The stream itself
+
+
+async def cut(*chunks):
+    """A body that arrives in these pieces, and is then cut off."""
+    for chunk in chunks:
+        yield chunk
+    raise ClientDisconnect
+
+
+async def whole(*chunks):
+    for chunk in chunks:
+        yield chunk
+
+
+def take(chunks, kind=NDJSON):
+    taken: list[Row] = []
+
+    async def put(rows):
+        taken.extend(rows)
+        return Put(len(rows), 0, 0)
+
+    upload = Upload(kind, put, True)
+    try:
+        asyncio.run(upload.take(chunks))
+    except ClientDisconnect:
+        upload.errors.append({"cut": True})
+    return upload, [row.recipient for row in taken]
+
+
+def test_a_body_that_is_cut_off_leaves_its_whole_lines():
+    body = b"".join(b'{"recipient": "r%d"}\n' % n for n in range(1000))
+    for at in (0, 1, 20, 21, 22, 5000, len(body)):
+        upload, taken = take(cut(body[:at]))
+        assert taken == [f"r{n}" for n in range(body[:at].count(b"\n"))]
+        assert (upload.lines, upload.errors) == (len(taken), [{"cut": True}])
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 4096])
+def test_lines_do_not_depend_on_how_they_arrive(size):
+    body = b"a\r\n\nb" + b"c" * MAX_LINE + b"\n" + b"d" * MAX_LINE + b"\ne"
+    pieces = [body[i : i + size] for i in range(0, len(body), size)]
+
+    async def read():
+        return [line async for line in lines(whole(*pieces))]
+
+    wanted = [(1, b"a"), (2, b""), (3, None), (4, b"d" * MAX_LINE), (5, b"e")]
+    assert asyncio.run(read()) == wanted
+
+
+def test_a_line_of_300_mb_is_not_held():
+    import tracemalloc
+
+    chunk = b"x" * (1 << 20)
+    tracemalloc.start()
+    upload, taken = take(whole(*[chunk] * 300, b'\n{"recipient": "ada"}\n'))
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+    assert (taken, upload.bad, upload.lines) == (["ada"], 1, 2)
+
+
+def test_a_type_is_asked_for_before_anything_is_read():
+    with pytest.raises(Problem):
+        Upload("text/plain", None, True)
+
+
+def test_a_campaign_that_is_deleted_meanwhile_takes_no_more(mail, site, settings, secrets, client):
+    from pixel_server.campaigns import storage
+
+    mail()
+
+    async def put():
+        made = connect_async(settings.redis_url)
+        try:
+            await lists.put(made, secrets, "mail", [Row("ada", None)], settings.shards, False)
+        finally:
+            await made.aclose()
+
+    asyncio.run(put())
+    site.delete("/api/campaigns/mail")
+    with pytest.raises(storage.Unknown):
+        asyncio.run(put())
+    assert [key for key in client.keys("*") if b":mail" in key] == []
+
+
+def test_a_name_with_a_line_break_makes_no_wrong_row(mail, put, shown):
+    mail(mode="identified")
+    answer = put(b'name,recipient\n"Doe\nJane",jane\nJoe,joe\n', CSV)
+    assert [error["line"] for error in answer.json()["errors"]] == [2, 3]
+    assert (shown("jane"), shown("joe")["name"]) == (None, "Joe")
+    assert put(b'name,recipient\n"Jane ""J"" Doe",jane\n', CSV).status_code == 200
+    assert shown("jane")["name"] == 'Jane "J" Doe'
+
+
+@pytest.mark.parametrize("count", [200, 201, 450])
+def test_a_recipient_is_new_once_wherever_batches_end(mail, put, count):
+    mail()
+    assert put([{"recipient": "ada"}] * count).json() == counts(count, new=1, known=count - 1)

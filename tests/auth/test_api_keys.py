@@ -1,0 +1,183 @@
+"""API keys: who may do what, and what is kept of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from starlette.testclient import TestClient
+
+from pixel_server.api import routes
+from pixel_server.app import create_app
+from pixel_server.store import jobs, keys
+from pixel_server.store.client import connect, connect_async
+
+ANOTHER = "another-key-of-the-operator"
+
+
+def bearer(key):
+    return {"Authorization": f"Bearer {key}"}
+
+
+def make(web, *scopes):
+    answer = web.post("/api/keys", json={"name": "A reader", "scopes": list(scopes)})
+    assert answer.status_code == 201
+    return answer.json()
+
+
+def test_a_key_is_shown_once_and_kept_hashed(web, client):
+    made = make(web, "read")
+    assert (made["name"], made["scopes"], made["last_used"]) == ("A reader", ["read"], None)
+    listed = web.get("/api/keys").json()
+    assert {item["name"] for item in listed["items"]} == {"PIXEL_API_KEY", "A reader"}
+    assert all("key" not in item and "hash" not in item for item in listed["items"])
+    stored = b"".join(b"".join(client.hgetall(name).values()) for name in client.keys("*:apikey:*"))
+    assert made["key"].encode() not in stored
+
+
+def test_its_use_is_noted(web):
+    made = make(web, "read")
+    assert web.get("/api/campaigns", headers=bearer(made["key"])).status_code == 200
+    (found,) = [item for item in web.get("/api/keys").json()["items"] if item["id"] == made["id"]]
+    assert found["last_used"] >= made["created"]
+
+
+@pytest.mark.parametrize(
+    "call", [call for call in routes.CALLS if call.scope], ids=lambda call: call.handler.__name__
+)
+@pytest.mark.parametrize("scope", ["read", "write"])
+def test_a_key_may_do_what_its_scopes_say(web, call, scope):
+    key = make(web, scope)["key"]
+    answer = web.request(call.method, call.path.replace("{id}", "unknown"), headers=bearer(key))
+    assert (answer.status_code == 403) == (call.scope != scope)
+
+
+def test_a_shared_key_asks_of_its_own_campaigns_only(web):
+    for name in ("docs", "blog", "shop"):
+        web.post("/api/campaigns", json={"id": name, "name": name, "kind": "web"})
+    made = make(web, "read:docs", "read:blog", "read:docs")
+    assert made["scopes"] == ["read:blog", "read:docs"]
+    for call in [call for call in routes.CALLS if call.scope]:
+        for name, own in (("docs", True), ("blog", True), ("shop", False), ("unknown", False)):
+            path = call.path.replace("{id}", name)
+            answer = web.request(call.method, path, headers=bearer(made["key"]))
+            assert answer.status_code == (200 if own and call.shared else 403), path
+            assert answer.is_success or "of its own campaigns" in answer.json()["detail"]
+    for path in ("%64ocs", "docs%2f..%2fshop", "shop%20read:docs", "Docs", "*"):
+        assert web.get(f"/api/campaigns/{path}/stats", headers=bearer(made["key"])).status_code in (
+            (200,) if path == "%64ocs" else (403, 404)
+        )
+
+
+def test_a_key_gives_no_other_more_than_it_has(web):
+    with_write = {"Authorization": f"Bearer {make(web, 'write')['key']}"}
+    for scopes in (["people"], ["write", "read"], ["read:docs"]):
+        web.post("/api/campaigns", json={"id": "docs", "name": "Docs", "kind": "web"})
+        answer = web.post("/api/keys", json={"name": "more", "scopes": scopes}, headers=with_write)
+        assert answer.status_code == 403
+        assert answer.json()["errors"][0]["field"] == "scopes"
+    same = web.post("/api/keys", json={"name": "same", "scopes": ["write"]}, headers=with_write)
+    assert same.status_code == 201
+
+
+def test_other_scopes_do_not_share(web):
+    web.post("/api/campaigns", json={"id": "docs", "name": "docs", "kind": "web"})
+    for scope in ("write", "people"):
+        key = make(web, scope)["key"]
+        answer = web.get("/api/campaigns/docs/stats", headers=bearer(key))
+        assert (answer.status_code, answer.json()["detail"]) == (403, "this API key has no scope 'read'")
+
+
+def test_a_key_that_reads_all_reads_shared_campaigns_in_full(web):
+    web.post("/api/campaigns", json={"id": "docs", "name": "docs", "kind": "web"})
+    made = make(web, "read:docs", "read")
+    assert made["scopes"] == ["read", "read:docs"]
+    assert "verdicts" in web.get("/api/campaigns/docs/stats", headers=bearer(made["key"])).json()
+    assert web.get("/api/campaigns", headers=bearer(made["key"])).status_code == 200
+
+
+def test_a_shared_key_of_a_campaign_that_is_gone(web):
+    web.post("/api/campaigns", json={"id": "docs", "name": "docs", "kind": "web"})
+    key = make(web, "read:docs")["key"]
+    web.delete("/api/campaigns/docs")
+    assert web.get("/api/campaigns/docs/stats", headers=bearer(key)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer  ",
+        "Bearer wrong-key-wrong-key",
+        "Basic YTpi",
+        "Bearer \xff\xfe",
+        "Bearer " + "x" * 5000,
+    ],
+)
+@pytest.mark.parametrize(
+    "call", [call for call in routes.CALLS if call.scope], ids=lambda call: call.handler.__name__
+)
+def test_without_a_key_nothing_is_told(web, call, header):
+    web.headers.pop("authorization")
+    headers = {} if header is None else {"Authorization": header.encode("latin-1")}
+    answer = web.request(call.method, call.path.replace("{id}", "unknown"), headers=headers)
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert answer.json()["status"] == 401
+
+
+def test_the_description_is_open_to_all(web):
+    web.headers.pop("authorization")
+    assert web.get("/api/openapi.json").json()["openapi"] == "3.1.0"
+
+
+def test_a_revoked_key_is_worth_nothing(web, client):
+    made = make(web, "read", "write")
+    assert web.delete(f"/api/keys/{made['id']}").status_code == 204
+    assert web.get("/api/campaigns", headers=bearer(made["key"])).status_code == 401
+    assert web.delete(f"/api/keys/{made['id']}").status_code == 404
+    assert client.exists(keys.api_key(made["id"])) == 0
+
+
+@pytest.mark.parametrize("name", ["unknown", "%00", "%2e%2e", "*", "a%3Ab", "é"])
+def test_an_unknown_key_is_404(web, name):
+    assert web.delete(f"/api/keys/{name}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("sent", "fields"),
+    [
+        ({}, ["name", "scopes"]),
+        ({"name": "", "scopes": []}, ["name", "scopes"]),
+        ({"name": "k", "scopes": ["admin"]}, ["scopes"]),
+        ({"name": "k", "scopes": "read"}, ["scopes"]),
+        ({"name": "k", "scopes": [["read"]]}, ["scopes"]),
+        ({"name": "k", "scopes": {"read": 1}}, ["scopes"]),
+        ({"name": "k", "scopes": ["read"], "key": "mine"}, ["key"]),
+        ({"name": "k", "scopes": ["read", "read:unknown"]}, ["scopes"]),
+        ({"name": "k", "scopes": ["read:"]}, ["scopes"]),
+        ({"name": "k", "scopes": ["read:*"]}, ["scopes"]),
+        ({"name": "k", "scopes": ["read:a b"]}, ["scopes"]),
+        ({"name": "k", "scopes": ["read:a\n"]}, ["scopes"]),
+        ({"name": "k", "scopes": ["write:docs"]}, ["scopes"]),
+        ({"name": "k", "scopes": ["read"] * 101}, ["scopes"]),
+    ],
+)
+def test_bad_keys(web, sent, fields):
+    answer = web.post("/api/keys", json=sent)
+    assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, fields)
+    assert len(web.get("/api/keys").json()["items"]) == 1
+
+
+def test_the_key_of_the_environment_replaces_the_one_before(web, settings, secrets):
+    kept = make(web, "read")["key"]
+    old = web.headers["authorization"].removeprefix("Bearer ")
+    for key, works in ((ANOTHER, {ANOTHER, kept}), (None, {kept}), (old, {old, kept})):
+        queue = jobs.queue(connect(settings.redis_url))
+        redis = connect_async(settings.redis_url)
+        with TestClient(create_app(replace(settings, api_key=key), secrets, redis, queue)) as again:
+            found = {
+                one for one in (old, ANOTHER, kept) if again.get("/api/keys", headers=bearer(one)).is_success
+            }
+        assert found == works

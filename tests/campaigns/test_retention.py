@@ -1,0 +1,497 @@
+"""What is older than it may be goes; figures of what is gone are null; the rest stays as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import replace
+
+import pytest
+
+from pixel_server.campaigns import storage
+from pixel_server.hit import Unreadable
+from pixel_server.mail.links import Minter
+from pixel_server.settings import Settings
+from pixel_server.store import keys
+from pixel_server.store.client import connect_async
+from pixel_server.tokens import Mode
+from tests.conftest import API_KEY
+from workers import retention
+
+LIST = {"Content-Type": "application/x-ndjson"}
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path) -> Settings:
+    return Settings(
+        redis_url=redis_url,
+        data=tmp_path,
+        base_url="http://pixel.test",
+        api_key=API_KEY,
+        keep_buckets=3,
+        keep_days=30,
+        keep_recipients=20,
+        keep_names=10,
+        keep_dead_letters=7,
+    )
+
+
+def held(client, pattern):
+    return sorted(name.decode() for name in client.scan_iter(f"px:{{*}}:{pattern}"))
+
+
+def upload(site, *rows, campaign="mail"):
+    body = "".join(f'{{"recipient": "{who}", "name": "{name}"}}\n' for who, name in rows)
+    return site.put(f"/api/campaigns/{campaign}/recipients", content=body, headers=LIST)
+
+
+def test_series_go_day_by_day(mail, opened, stats, sweep, clock, client):
+    mail()
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+    opened("2026-03-20T09:00Z", "bob")
+    stats("mail")
+    assert len(held(client, "buckets:*")) == 2
+    taken = sweep()
+    assert (taken["buckets"], taken["days"]) == (1, 0)
+    [left] = held(client, "buckets:*")
+    assert left.endswith("20260320")
+    found = stats("mail", from_="2026-03-01", to="2026-03-21")
+    assert (found["totals"]["hits"], found["series"][0]["hits"]) == (2, 1)
+    assert set(stats("mail", interval="hour", from_="2026-03-01", to="2026-03-21")["totals"].values()) == {
+        None
+    }
+
+    clock.at("2026-04-05T09:00Z")
+    assert sweep()["days"] == 1
+    found = stats("mail", from_="2026-03-01", to="2026-03-21")
+    assert set(found["totals"].values()) == {None}
+    assert (found["series"][0]["hits"], found["series"][19]["hits"]) == (None, 1)
+    assert found["open_rate"] is None
+    assert stats("mail")["totals"]["unique_opens"] == 2
+    assert sweep() == {}, "nothing is left to take"
+
+
+def test_what_is_gone_stays_unknown_when_more_is_kept_later(mail, opened, stats, sweep, clock, settings):
+    from pixel_server.figures import ranges
+    from pixel_server.figures import stats as figures
+
+    mail()
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+    clock.at("2026-04-05T09:00Z")
+    sweep()
+    more = replace(settings, keep_days=1000, keep_buckets=1000)
+
+    async def read():
+        from pixel_server.store.client import connect_async
+
+        client = connect_async(settings.redis_url)
+        campaign = await storage.get(client, "mail")
+        found = []
+        for interval in ("hour", "day"):
+            query = {"from": "2026-03-01", "to": "2026-03-02", "interval": interval}
+            wanted = ranges.parse(query, "UTC", clock.now)
+            found.append((await figures.read(client, campaign, wanted, more, clock.now))["totals"]["hits"])
+        await client.aclose()
+        return found
+
+    import asyncio
+
+    assert asyncio.run(read()) == [None, None]
+
+
+def test_a_hit_that_comes_late_is_in_the_totals_alone(mail, opened, stats, sweep, clock, client):
+    mail()
+    opened("2026-03-01T09:00Z", "ada")  # waits, as in a spool
+    clock.at("2026-04-05T09:00Z")
+    sweep()
+    assert stats("mail")["totals"]["unique_opens"] == 1
+    assert held(client, "buckets:*") == held(client, "months:*") == []
+
+
+def test_daily_visitors_go_with_their_day(page, viewed, stats, sweep, clock, client):
+    page()
+    viewed("2026-03-01T09:00Z", "ada")
+    stats("page")
+    assert len(held(client, "visitors:page:*")) == 1
+    clock.at("2026-04-05T09:00Z")
+    assert sweep()["days"] == 1
+    assert held(client, "visitors:page:*") == []
+    assert stats("page")["totals"]["unique_visitors"] == 1
+
+
+def test_a_campaign_closes_and_its_recipients_go(mail, opened, stats, sweep, clock, client, site):
+    clock.at("2026-03-01T00:00Z")
+    mail(mode="identified", sent=10, sent_at="2026-03-01T08:00:00Z")
+    assert upload(site, ("ada", "Ada"), ("eve", "Eve")).status_code == 200
+    opened("2026-03-01T09:00Z", "ada")
+    opened("2026-03-02T09:00Z", "bob")
+    before = stats("mail")
+    assert before["closed_at"] is None
+    clock.at("2026-03-11T07:59Z")
+    assert sweep()["names"] == 0
+    clock.at("2026-03-11T08:00Z")
+    assert sweep()["names"] > 0
+    assert (held(client, "names:*"), len(held(client, "listed:*"))) == ([], 2)
+    assert upload(site, ("ada", "Ada")).status_code == 409
+    clock.at("2026-03-21T07:59Z")
+    assert sweep()["recipients"] == 0
+    clock.at("2026-03-21T08:00Z")
+    assert sweep()["recipients"] > 0
+    assert held(client, "people:*") == held(client, "listed:*") == []
+
+    opened("2026-03-21T09:00Z", "ada")
+    opened("2026-03-21T09:00Z", "new")
+    after = stats("mail")
+    assert after["closed_at"] == "2026-03-21T08:00:00.000Z"
+    assert after["totals"]["opens"] == 4
+    for name in ("unique_opens", "unique_ips", "opens_anonymous"):
+        assert after["totals"][name] == before["totals"][name]
+    assert after["open_rate"] == before["open_rate"]
+    assert held(client, "people:*") == []
+    assert site.get("/api/campaigns/mail").json()["closed_at"] == "2026-03-21T08:00:00Z"
+    assert upload(site, ("ada", "Ada")).status_code == 409
+    links = site.post("/api/campaigns/mail/links", json={"recipients": ["ada"]})
+    assert (links.status_code, "closed" in links.json()["detail"]) == (409, True)
+    lines = [line["what"] for line in site.get("/api/audit").json()["items"]]
+    assert [line for line in lines if "removed" in line] == ["recipients.removed", "names.removed"]
+
+
+@pytest.mark.parametrize("last", ["hit", "link", "upload", "offline link"])
+def test_without_sent_at_the_last_use_counts(mail, opened, stats, sweep, clock, client, site, secrets, last):
+    clock.at("2026-03-01T00:00Z")
+    mail(mode="identified")
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+    clock.at("2026-03-15T09:00Z")
+    if last == "link":
+        assert site.post("/api/campaigns/mail/links", json={"recipients": ["bob"]}).status_code == 200
+    elif last == "upload":
+        assert upload(site, ("bob", "Bob")).status_code == 200
+    elif last == "offline link":
+        site.get(Minter("http://pixel.test", secrets).url("mail", "bob", now=clock.now))
+        stats("mail")
+    clock.at("2026-03-21T10:00Z")
+    assert (sweep()["recipients"] > 0) == (last == "hit")
+    clock.at("2026-04-04T10:00Z")
+    sweep()
+    assert held(client, "people:*") == held(client, "listed:*") == held(client, "names:*") == []
+
+
+def test_a_campaign_may_keep_less(mail, opened, stats, sweep, clock, site, client):
+    mail(keep={"recipients": 2, "buckets": 1, "days": 5})
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+    clock.at("2026-03-03T09:00Z")
+    sweep()
+    assert held(client, "people:*") == held(client, "buckets:*") == []
+    for keep in ({"recipients": 21}, {"names": 0}, {"recipients": True}, {"visits": 1}, 3):
+        answer = site.patch("/api/campaigns/mail", json={"keep": keep})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "keep")
+    assert site.patch("/api/campaigns/mail", json={"keep": {"names": 10}}).json()["keep"] == {"names": 10}
+
+
+def test_the_privacy_page_says_how_long(mail, site, clock):
+    clock.at("2026-03-01T00:00Z")
+    mail(mode="identified", keep={"recipients": 2})
+    [link] = site.post("/api/campaigns/mail/links", json={"recipients": ["ada"]}).json()["links"]
+    shown = site.get(link["privacy_url"]).text
+    for days in ("3 days", "30 days", "2 days", "10 days", "7 days"):
+        assert f"<dd>{days}</dd>" in shown
+
+
+def test_recipients_go_when_the_mode_falls_below(mail, opened, stats, sweep, client, site):
+    mail()
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+    site.patch("/api/campaigns/mail", json={"mode": "count"})
+    assert sweep()["recipients"] == 1
+    opened("2026-03-01T10:00Z", "ada")
+    found = stats("mail")
+    assert (found["totals"]["opens"], found["totals"]["opens_anonymous"], found["closed_at"]) == (2, 1, None)
+    assert held(client, "people:*") == []
+
+
+def test_days_of_last_opens_go(mail, opened, stats, sweep, clock, client, site, secrets):
+    mail(mode="last")
+    clock.at("2026-03-01T09:00Z")
+    minter = Minter("http://pixel.test", secrets)
+    for who in ("ada", "bob"):
+        site.get(minter.url("mail", who, mode=Mode.LAST, now=clock.now))
+    stats("mail")
+    clock.at("2026-03-15T09:00Z")
+    site.get(minter.url("mail", "bob", mode=Mode.LAST, now=clock.now))
+    stats("mail")
+    clock.at("2026-03-22T00:00Z")
+    taken = 0
+    for _ in range(24):
+        taken += sweep()["days of last opens"]
+        clock.now += 3600
+    assert taken == 1
+    assert sum(client.hlen(name) for name in held(client, "last:*")) == 1
+
+
+def test_dead_letters_go(sweep, clock, client):
+    old = Unreadable(b"old", "no hit")
+    clock.at("2026-03-10T00:00Z")
+    for day in (2, 4):
+        ms = int(clock.now * 1000) - (10 - day) * 86_400_000
+        client.xadd(keys.dead(1), {"reason": old.reason, "data": old.data}, id=f"{ms}-0")
+    assert sweep() == {"dead letters": 1}
+    assert client.xlen(keys.dead(1)) == 1
+
+
+def test_a_run_that_is_cut_off_goes_on(mail, opened, stats, sweep, clock, client, monkeypatch):
+    """At the first of its commands, and at ever fewer of the later ones: the next run takes what is left."""
+    from redis.asyncio import Redis
+
+    real, left = Redis.execute_command, [0]
+
+    async def execute(self, *args, **options):
+        left[0] -= threading.current_thread() is threading.main_thread()  # the site has one of its own
+        if left[0] == 0:
+            left[0] = -1
+            raise ConnectionError("cut off")
+        return await real(self, *args, **options)
+
+    cut = 0
+    while True:
+        cut += 1 + cut // 10
+        client.delete(*client.keys("px:*mail*"), "-")
+        clock.at("2026-03-01T00:00Z")
+        made = storage.new("mail", "mail", "email")
+        client.hset(keys.campaign("mail"), "record", storage._encode(made))
+        client.zadd(keys.CAMPAIGNS, {"mail": 0})
+        opened("2026-03-01T09:00Z", "ada")
+        stats("mail")
+        clock.at("2026-04-05T10:00Z")
+        left[0] = cut
+        monkeypatch.setattr(Redis, "execute_command", execute)
+        try:
+            sweep()
+            ended = True
+        except ConnectionError:
+            ended = False
+        monkeypatch.undo()
+        sweep()
+        for kind in ("people", "buckets", "months", "listed", "names"):
+            assert held(client, f"{kind}:*") == [], cut
+        found = stats("mail")
+        assert (found["totals"]["unique_opens"], found["closed_at"] is None) == (1, False)
+        if ended:
+            break
+    assert cut > 20
+
+
+def test_out_of_time_is_not_the_end(mail, opened, stats, sweep, clock, client):
+    for name in ("mail", "other"):
+        mail(id=name)
+        opened("2026-03-01T09:00Z", campaign=name)
+    stats("mail")
+    clock.at("2026-04-05T10:00Z")
+    assert sweep(deadline=0.0)["recipients"] == 1, "one campaign a run, however far away Redis is"
+    assert sweep()["recipients"] == 1
+
+
+def test_a_mode_that_rises_after_a_run_is_kept_and_goes_in_time(
+    mail, opened, stats, sweep, clock, client, site
+):
+    """Before its first link or hit it may; what a run noted of the lower mode must not last."""
+    clock.at("2026-03-01T00:00Z")
+    mail(mode="count")
+    sweep()
+    assert site.patch("/api/campaigns/mail", json={"mode": "identified"}).status_code == 200
+    assert upload(site, ("ada", "Ada")).status_code == 200
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+    sweep()
+    assert len(held(client, "people:*")) == len(held(client, "names:*")) == 1
+    clock.at("2026-03-22T10:00Z")
+    sweep()
+    assert held(client, "people:*") == held(client, "names:*") == held(client, "listed:*") == []
+
+
+def test_a_campaign_with_fewer_days_than_buckets_is_deleted_whole(mail, opened, stats, sweep, site, client):
+    from datetime import UTC, datetime, timedelta
+
+    mail(keep={"days": 1})
+    now = datetime.now(UTC)
+    opened((now - timedelta(days=2)).isoformat(), "ada")
+    stats("mail")
+    opened(now.isoformat(), "ada")
+    sweep()
+    assert held(client, "buckets:*") != []
+    assert site.delete("/api/campaigns/mail").status_code == 204
+    assert [name for name in held(client, "*") if ":mail" in name] == []
+
+
+def test_what_the_server_keeps_at_most_goes_too(mail, opened, stats, sweep, client, settings, clock):
+    import asyncio
+    import math
+
+    from pixel_server.store.client import connect_async
+    from workers import retention
+
+    mail()
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+
+    async def run():
+        made = connect_async(settings.redis_url)
+        await retention.sweep(made, replace(settings, max_mode="count"), clock.now, math.inf)
+        await made.aclose()
+
+    asyncio.run(run())
+    assert held(client, "people:*") == []
+
+
+def test_no_rate_is_made_up_for_days_after_a_campaign_has_closed(mail, opened, stats, sweep, clock):
+    mail(sent=2, sent_at="2026-03-01T00:00:00Z")
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+    clock.at("2026-03-21T09:00Z")
+    sweep()
+    opened("2026-03-22T09:00Z", "bob")
+    found = stats("mail", from_="2026-03-20", to="2026-03-23")
+    assert (found["totals"]["opens"], found["totals"]["unique_opens"], found["open_rate"]) == (1, None, None)
+    assert [item["unique_opens"] for item in found["series"]] == [0, None, None]
+    assert stats("mail", from_="2026-03-01", to="2026-03-02")["open_rate"]["low"] == 0.5
+
+
+def test_runs_go_on_where_the_last_one_ended(settings, clock, client, site, mail, monkeypatch):
+    import asyncio
+
+    from pixel_server.store.client import connect_async
+    from workers import retention
+
+    for n in range(5):
+        site.post("/api/campaigns", json={"id": f"c{n}", "name": "c", "kind": "email"})
+    seen = []
+
+    async def one(store, settings, name, now, may):
+        seen.append(name)
+        clock.tick += 1
+        return retention.Counter(), retention.Counter()
+
+    async def run():
+        made = connect_async(settings.redis_url)
+        for _ in range(4):
+            await retention.step(made, settings, clock.now)
+        await made.aclose()
+
+    clock.tick = 0
+    monkeypatch.setattr(retention, "_campaign", one)
+    monkeypatch.setattr(retention.time, "monotonic", lambda: clock.tick)
+    asyncio.run(run())
+    assert seen == [f"c{n}" for n in range(5)], "two a run, and no new round before its time"
+    clock.now += retention.AGAIN
+    asyncio.run(run())
+    assert len(seen) == 10
+    clock.now -= 9 * 365 * 86_400
+    asyncio.run(run())
+    assert len(seen) == 15, "the clock was ahead when the last round began"
+
+
+def test_a_breakdown_begins_with_the_first_day_that_is_kept(site, page, viewed, stats, sweep, clock):
+    """And says so: its sums are those of the range that it names."""
+    page(keep={"days": 5})
+    for day in (1, 2, 7, 8):
+        viewed(f"2026-03-0{day}T12:00Z")
+    asked = {"by": "country", "from": "2026-03-01", "to": "2026-03-09"}
+    clock.at("2026-03-09T12:00Z")
+    stats("page")
+    sweep()
+    days = stats("page", from_="2026-03-01", to="2026-03-09")["series"]
+    found = site.get("/api/campaigns/page/breakdowns", params=asked).json()
+    assert "2026-03-02" < found["from"] <= "2026-03-07"
+    assert found["from"] == next(day["start"] for day in days if day["views"] is not None)
+    assert sum(row["views"] for row in found["by"]["country"]) == 2
+    gone = site.get("/api/campaigns/page/breakdowns", params={**asked, "to": "2026-03-03"}).json()
+    assert (gone["from"], gone["by"]) == (gone["to"], {"country": []})
+
+
+def test_retention_a_days_worth_goes_and_more_waits(mail, opened, stats, sweep, clock, client):
+    """As after an outage, or if Redis's clock jumped ahead."""
+    mail()
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+    for day in ("01", "02", "03", "04"):
+        clock.at(f"2026-03-{day}T10:00Z")
+        assert sweep(may="a day").keys() <= {"traces"}
+    clock.at("2026-03-05T10:00Z")
+    assert sweep(may="a day") == {"buckets": 1}, "it became due this midnight"
+    clock.at("2027-09-01T10:00Z")
+    for _ in range(2):
+        assert sweep(may="a day").keys() <= {"traces"}
+    assert sweep(may="nothing") == {"days": 1, "recipients": 1}
+    assert held(client, "people:*") != []
+    assert sweep() == {"days": 1, "recipients": 1}
+    assert sweep(may="nothing") == {}
+
+
+def test_retention_redis_clock_far_ahead_closes_nothing(mail, opened, stats, sweep, clock, site):
+    mail()
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+    clock.at("2027-08-01T09:00Z")
+    assert sweep(may="a day").keys() <= {"traces"}
+    assert site.get("/api/campaigns/mail").json()["closed_at"] is None
+    clock.at("2026-03-01T10:00Z")
+    opened("2026-03-01T10:00Z", "bob")
+    assert stats("mail", interval="hour", from_="2026-03-01", to="2026-03-02")["totals"]["hits"] == 2
+
+
+def test_retention_empty_campaign_swept_by_a_clock_ahead_counts_again(mail, opened, stats, sweep, clock):
+    """Where its series begin then lies in the future, which is no day that was kept too long."""
+    mail()
+    clock.at("2027-08-01T09:00Z")
+    sweep(may="a day")
+    opened("2026-03-01T10:00Z", "bob")
+    found = stats("mail", interval="hour", from_="2026-03-01", to="2026-03-02")
+    assert (found["totals"]["hits"], sum(row["hits"] for row in found["series"])) == (1, 1)
+
+
+def test_retention_lowered_setting_waits_and_lowered_mode_does_not(mail, opened, stats, sweep, clock, site):
+    mail()
+    for day in ("02", "04", "08"):
+        opened(f"2026-03-{day}T09:00Z", f"r{day}")
+        stats("mail")
+    sweep()
+    site.patch("/api/campaigns/mail", json={"keep": {"days": 1}})
+    assert sweep(may="a day") == {}
+    assert sweep(may="nothing")["days"] == 2
+    site.patch("/api/campaigns/mail", json={"mode": "count"})
+    assert sweep(may="a day") == {"recipients": 3}
+
+
+def test_retention_old_dead_letters_wait(client, sweep, clock):
+    clock.at("2026-03-20T00:00Z")
+    for ms in (clock.now - 9 * 86_400, clock.now - 7.5 * 86_400, clock.now):
+        client.xadd(keys.dead(0), {"reason": "x", "data": b""}, f"{int(ms * 1000)}-1")
+    assert sweep(may="a day") == {}
+    assert sweep(may="nothing") == {"dead letters": 2}
+    assert sweep() == {"dead letters": 2}
+    client.xadd(keys.dead(1), {"reason": "x", "data": b""}, f"{int((clock.now - 7.5 * 86_400) * 1000)}-1")
+    assert sweep(may="a day") == {"dead letters": 1}
+
+
+def test_retention_what_waits_is_told_until_it_is_gone(mail, opened, stats, clock, site, client, settings):
+    async def step() -> None:
+        made = connect_async(settings.redis_url)
+        await retention.step(made, settings, clock.now)
+        await made.aclose()
+
+    mail()
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+    clock.at("2027-08-01T09:00Z")
+    client.hset(keys.SWEEP, "begun", int(clock.now) - 2 * 86_400)
+    asyncio.run(step())
+    assert held(client, "evidence:*"), "a round that is late leaves what is under way to the next"
+    answer = site.get("/readyz").json()
+    assert answer["retention_waits"] == {"buckets": 1, "days": 1, "recipients": 1}
+    assert any("run `pixel-server retention run --yes`" in warning for warning in answer["warnings"])
+    clock.at("2026-03-01T10:00Z")
+    asyncio.run(step())
+    assert site.get("/readyz").json()["retention_waits"] == {}

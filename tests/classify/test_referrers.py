@@ -1,0 +1,124 @@
+"""What kind of site a visitor came from."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixel_server.classify import referrers
+from pixel_server.classify.data import make_referrers
+from pixel_server.classify.referrers import kind
+
+KINDS = {"search", "social", "mail", "other"}
+
+
+@pytest.mark.parametrize(
+    ("host", "is_a"),
+    [
+        ("", "none"),
+        ("google.com", "search"),
+        ("www.google.com", "search"),
+        ("WWW.Google.CO.UK", "search"),
+        ("www.google.de", "search"),
+        ("google.com.br", "search"),
+        ("www.bing.com", "search"),
+        ("cn.bing.com", "search"),
+        ("duckduckgo.com", "search"),
+        ("html.duckduckgo.com", "search"),
+        ("de.search.yahoo.com", "search"),
+        ("yandex.ru", "search"),
+        ("www.baidu.com", "search"),
+        ("search.brave.com", "search"),
+        ("www.ecosia.org:443", "search"),
+        ("facebook.com", "social"),
+        ("l.facebook.com", "social"),
+        ("lm.facebook.com", "social"),
+        ("t.co", "social"),
+        ("x.com", "social"),
+        ("www.linkedin.com", "social"),
+        ("lnkd.in", "social"),
+        ("old.reddit.com", "social"),
+        ("out.reddit.com.", "social"),
+        ("bsky.app", "social"),
+        ("news.ycombinator.com", "social"),
+        ("mail.google.com", "mail"),
+        ("outlook.live.com", "mail"),
+        ("outlook.office.com", "mail"),
+        ("eur01.outlook.office365.com", "mail"),
+        ("mail.yahoo.com", "mail"),
+        ("mail.proton.me", "mail"),
+        ("android-app://com.google.android.gm", "mail"),
+        ("com.google.android.gm", "mail"),
+        ("android-app://com.google.android.googlequicksearchbox/", "search"),
+        ("android-app://com.linkedin.android", "social"),
+        ("android-app://", "other"),
+        ("android-app://org.example.notes", "other"),
+        ("docs.google.com", "other"),
+        ("support.google.com", "other"),
+        ("unknown.example", "other"),
+        ("google.com.evil.example", "other"),
+        ("notgoogle.com", "other"),
+        ("com", "other"),
+        ("localhost", "other"),
+        ("192.0.2.1", "other"),
+        ("[2001:db8::1]:80", "other"),
+    ],
+)
+def test_hosts_that_everybody_knows(host, is_a):
+    assert kind(host) == is_a
+
+
+@given(st.text() | st.text(alphabet="google.cm:/[]@ \x00\ud800", max_size=400))
+def test_any_text_has_a_kind(host):
+    assert kind(host) in (KINDS if host else {"none"})
+
+
+def test_what_strangers_make_up_is_not_remembered_without_bound():
+    for number in range(referrers.REMEMBERED + 500):
+        kind(f"{number}.example")
+        kind(f"{number}" * 300)
+    assert referrers._kind.cache_info().currsize == referrers.REMEMBERED
+    assert kind("a." * 100_000 + "google.com") == "other"
+    assert kind("a." * 100 + "google.com") == "search"
+
+
+def test_the_lists_are_as_they_say():
+    for path in referrers.LISTS:
+        lines = path.read_text().splitlines()
+        assert lines[0].startswith("# source: ")
+        assert any(line.startswith("# date: 20") for line in lines)
+        entries = [line.split(" ") for line in lines if line and not line.startswith("#")]
+        for host, name in entries:
+            assert name in KINDS
+            assert host == host.lower()
+            assert not set(host) & set("/*:")
+            assert "." in host
+        assert len({host for host, _ in entries}) == len(entries)
+    assert "# licence: MIT" in referrers.LISTS[0].read_text()
+    assert len(referrers._listed()) > 700
+
+
+def test_only_what_differs_from_its_parent_is_taken():
+    found = make_referrers.made(
+        {
+            "www.find.example": {"medium": "search"},
+            "de.find.example": {"medium": "search"},
+            "help.find.example": {"medium": "unknown"},
+            "wiki.example": {"medium": "referral"},
+            "Post.example": {"medium": "email"},
+            "find.example/pictures": {"medium": "search"},
+            "ads.example": {"medium": "paid"},
+            "buffer": {"medium": "social"},
+        }
+    )
+    assert found == {"find.example": "search", "help.find.example": "other", "post.example": "mail"}
+
+
+def test_to_import_it_reads_nothing():
+    told = "import sys; from pixel_server.classify import referrers; print(referrers._listed.cache_info().currsize)"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"

@@ -1,0 +1,229 @@
+"""Verdicts: a line of verdicts.yaml each, whatever the order of the rules; and rules that cannot be."""
+
+from __future__ import annotations
+
+import json
+import random
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pixel_server.classify import rules as classify
+from pixel_server.classify.rules import Evidence, Rules, RulesError, in_networks, load
+from pixel_server.classify.user_agents import client
+from pixel_server.verdicts import ELIGIBLE
+
+HERE = Path(__file__).parent
+CASES = yaml.safe_load((HERE / "verdicts.yaml").read_text())
+SHIPPED = load()
+GMAIL_PREFETCH = next(rule.agent for rule in SHIPPED.rules if rule.id == "gmail-prefetch-referrer")
+
+
+def evidence(case):
+    return Evidence(
+        case["agent"],
+        tuple(case.get("in", ())),
+        case.get("referrer", ""),
+        case.get("purpose", ""),
+        case.get("soon", False),
+        case.get("own", False),
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['rule']}: {case['agent'][:40]}")
+def test_a_verdict(case):
+    found = SHIPPED.judge(evidence(case))
+    assert (found.verdict, found.rule) == (case["verdict"], case["rule"])
+
+
+def test_every_rule_has_a_fixture():
+    assert {rule.id for rule in SHIPPED.rules if not rule.burst} <= {case["rule"] for case in CASES}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_order_of_the_rules_makes_no_difference(seed):
+    """Nor do two rules of one priority disagree: with the ids turned round, the verdicts stay."""
+    rules = list(SHIPPED.rules)
+    random.Random(seed).shuffle(rules)
+    shuffled = Rules(rules, "")
+    shuffled._tests = [
+        (classify._test(rule), rule)
+        for rule in sorted(rules, key=lambda rule: -rule.priority)
+        if not rule.burst
+    ]
+    for case in CASES:
+        assert shuffled.judge(evidence(case)).verdict == case["verdict"], case
+
+
+def test_known_bots_are_no_people():
+    """Of a public list, at most 2 in 100."""
+    agents = json.loads((HERE / "crawlers.json").read_text())["agents"]
+    assert len(agents) > 1000
+    wrong = [agent for agent in agents if SHIPPED.judge(Evidence(agent)).verdict in ELIGIBLE]
+    assert len(wrong) <= 0.02 * len(agents), wrong
+
+
+def test_mail_programs_are_people():
+    """Those that ua-parser's own tests know: at most 2 in 100 come out as anything else."""
+    agents = json.loads((HERE / "mail_clients.json").read_text())["agents"]
+    assert len(agents) > 30
+    wrong = [one for one in agents if SHIPPED.judge(Evidence(one["agent"])).verdict != "person"]
+    assert len(wrong) <= 0.02 * len(agents), wrong
+
+
+def test_a_memory_that_is_full_starts_anew(monkeypatch):
+    monkeypatch.setattr(classify, "REMEMBERED", 10)
+    rules = load()
+    for n in range(100):
+        assert rules.judge(Evidence(f"curl/{n}")).verdict == "scanner"
+    assert len(rules._seen) <= 10
+
+
+def test_what_a_stranger_chooses_and_no_rule_asks_for_is_not_remembered():
+    rules = load()
+    for n in range(100):
+        found = rules.judge(
+            Evidence(GMAIL_PREFETCH, (), f"http://mail.google.com/{n}", f"purpose=prefetcH;{n}")
+        )
+        assert found.rule == "purpose-prefetch"
+        assert rules.judge(Evidence(GMAIL_PREFETCH, (), f"http://mail.google.com/{n}", f"{n}")).rule == (
+            "gmail-prefetch-referrer"
+        )
+        assert rules.judge(Evidence(GMAIL_PREFETCH, (), f"https://{n}", f"purpose={n}")).rule == (
+            "gmail-prefetch-probable"
+        )
+    assert len(rules._seen) == 3
+
+
+def test_a_referrer_stands_for_all_prefixes_of_it(tmp_path):
+    text = GOOD.replace("agent_words", "referrer").replace('"OurScanner"', '"https://a/b/", "https://a/"')
+    more = text.replace('"https://a/b/", "https://a/"', '"https://a/b/"').replace('"ours"', '"more"')
+    rules = own(tmp_path, text + more.replace("650", "660"))
+    assert rules.judge(Evidence("", (), "https://a/b/c")).rule == "more"
+    assert rules.judge(Evidence("", (), "https://a/c")).rule == "ours"
+    assert rules.judge(Evidence("", (), "-")).rule == "none"
+
+
+@pytest.mark.parametrize(
+    ("delay", "soon", "found"),
+    [
+        (None, 5, False),
+        (0, 5, True),
+        (4.9, 5, True),
+        (5, 5, False),
+        (-60, 5, True),
+        (-61, 5, False),
+        (0, 0, False),
+        (-1, 0, False),
+    ],
+)
+def test_opened_at_once(delay, soon, found):
+    """Clocks differ: a little before its time of sending too."""
+    assert classify.is_soon(delay, soon) is found
+
+
+@pytest.mark.parametrize(
+    ("agent", "what"),
+    [("", ""), ("\udcff", ""), ("(" * 512, ""), ("A" * 512, ""), ("Mozilla/5.0 (" + "a;" * 240, "")],
+)
+def test_any_text_is_an_agent(agent, what):
+    assert client(agent) in ("", "bot", "browser")
+
+
+# The operator's own
+
+
+def own(tmp_path, text):
+    path = tmp_path / "rules.toml"
+    path.write_text(text)
+    return load(path)
+
+
+GOOD = """
+[[rule]]
+id = "ours"
+priority = 650
+verdict = "scanner"
+agent_words = ["OurScanner"]
+source = "ours"
+date = 2026-11-24
+"""
+
+BURST = GOOD.replace('agent_words = ["OurScanner"]', "burst = true")
+
+
+def test_bursts_get_another_priority(tmp_path):
+    rules = own(tmp_path, BURST.replace('"ours"', '"burst"'))
+    assert [(rule.id, rule.priority) for rule in rules.rules if rule.burst] == [("burst", 650)]
+
+
+def test_a_rule_of_the_operators_own(tmp_path):
+    rules = own(tmp_path, GOOD)
+    found = rules.judge(Evidence("Mozilla/5.0 (OurScanner 1)"))
+    assert (found.verdict, found.rule) == ("scanner", "ours")
+    assert rules.ruleset == f"{SHIPPED.ruleset}+own"
+
+
+def test_a_shipped_rule_gets_another_priority(tmp_path):
+    text = GOOD.replace('"ours"', '"mail-client"').replace('["OurScanner"]', '["Thunderbird"]')
+    rules = own(tmp_path, text.replace('id = "mail-client"', 'id = "mail-client"'))
+    assert rules.judge(Evidence("Mozilla/5.0 Gecko/20100101 Thunderbird/128.5.0")).verdict == "scanner"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("nonsense", "rules.toml: Expected '='"),
+        (GOOD + GOOD, "line 10: id 'ours' is used twice"),
+        (GOOD.replace("ours", "none", 1), "line 2: id 'none'"),
+        (GOOD.replace("scanner", "robot"), "line 2: Invalid enum value 'robot'"),
+        (GOOD.replace("priority = 650\n", ""), "line 2: Object missing required field `priority`"),
+        (GOOD.replace("agent_words", "agents"), "line 2: Object contains unknown field `agents`"),
+        (GOOD.replace('["OurScanner"]', '"OurScanner"'), "line 2: Expected `array"),
+        ("[rule]\n", "Expected `array"),
+        (GOOD.replace('["OurScanner"]', "[]"), "line 2: agent_words must be a list of texts, none of them"),
+        (GOOD.replace('"OurScanner"', '""'), "line 2: agent_words must be a list of texts, none of them"),
+        (GOOD.replace('agent_words = ["OurScanner"]', ""), "line 2: it has no condition"),
+        (GOOD.replace('agent_words = ["OurScanner"]', "soon = false"), "line 2: it has no condition"),
+        (
+            GOOD + 'network = ["google", "gogle"]',
+            "line 2: network: there is no list 'gogle'; there are: apple",
+        ),
+        (GOOD + "burst = true", "line 2: burst stands alone, without agent_words"),
+        (BURST, "line 2: there is a rule of bursts, 'burst'"),
+        (GOOD.replace("650", "700"), "line 2: priority 700 is that of 'gmail-proxy', whose verdict is proxy"),
+        (
+            GOOD + GOOD.replace("ours", "more").replace("scanner", "person"),
+            "line 10: priority 650 is that of",
+        ),
+    ],
+)
+def test_rules_that_cannot_be_used(tmp_path, text, says):
+    with pytest.raises(RulesError) as error:
+        own(tmp_path, text)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["rule = [{}]", "rule = [\n{},\n]", '[["rule"]]\n{}'])
+def test_rules_whose_lines_are_not_known_are_refused_and_not_left_out(tmp_path, text):
+    inline = 'id = "own", source = "x", date = "2026-01-01", verdict = "own", priority = 1000, own = true'
+    content = inline.replace(", ", "\n") if "[[" in text else "{" + inline + "}"
+    with pytest.raises(RulesError, match=r"rules\.toml: each rule must begin with a line \[\[rule\]\]"):
+        own(tmp_path, text.replace("{}", content))
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(RulesError, match="No such file"):
+        load(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("network", ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/33", "0.0.0.0/0", "::/0"])
+def test_an_address_in_a_network(network):
+    wanted = ip_network(network)
+    for text in ("10.255.255.255", "11.0.0.0", "192.0.2.7", "192.0.2.8", "2001:db8::1", "2001:db8:8000::1"):
+        address = ip_address(text)
+        assert in_networks(address.packed, [wanted]) == (address in wanted)
+    assert not in_networks(b"", [wanted])

@@ -1,0 +1,331 @@
+"""What is a good pixel request, and the hit it becomes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixel_server import hit, opt_out_cookie
+from pixel_server.campaigns import storage
+from pixel_server.campaigns.cache import Directory
+from pixel_server.collect import responses
+from pixel_server.collect.admission import Accepted, Door
+from pixel_server.collect.request_head import Head
+from pixel_server.collect.responses import Answer
+from pixel_server.consent import Consent
+from pixel_server.hit import Hit
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+from pixel_server.store import shards
+from pixel_server.tokens import Mode, Token, sign
+from tests.conftest import NOW
+
+SECRETS = Secrets.of(("signing-key-of-the-tests",), "recipient-secret-of-the-tests")
+ADA = SECRETS.recipient_key("ada")
+MINTED = int(NOW) - 3600
+DAYS = 10
+
+
+def new_door() -> Door:
+    directory = Directory(None, Consent(Settings()))
+    directory.learn(storage.new("mail", "Mail", "email"))
+    for name, identity in (
+        ("site", "own"),
+        ("other-site", "own"),
+        ("plain", "cookieless"),
+        ("shop", "cookie"),
+        ("no", "cookie"),
+    ):
+        directory.learn(storage.new(name, name, "web", identity=identity))
+    directory.forget("gone")
+    return Door(Settings(token_days=DAYS), SECRETS, directory, Consent(Settings()), (), lambda: NOW)
+
+
+DOOR = new_door()
+
+
+def check(
+    path: str | bytes, query: bytes = b"", method: str = "GET", peer: str = "203.0.113.9", **headers: str
+):
+    """What becomes of a request. headers: with `_` for `-`."""
+    named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    whole = path.encode() if isinstance(path, str) else path
+    return DOOR.check(method, whole, query, Head(named), peer)
+
+
+def stored(accepted: Answer | Accepted) -> Hit:
+    assert isinstance(accepted, Accepted), accepted
+    [found], unreadable = hit.decode_batch(hit.encode_batch([accepted.data]))
+    assert unreadable == []
+    return found
+
+
+def open_path(campaign: str = "mail", time: int = MINTED, recipient: bytes = ADA, **token: Any) -> str:
+    return f"/o/{sign(Token(campaign, time, recipient, **token), SECRETS.signing[0])}.gif"
+
+
+def test_a_mails_link_to_a_campaign_of_pages_is_no_hit():
+    answer = check(open_path("site"))
+    assert isinstance(answer, Answer)
+    assert dict(answer.headers)[b"x-pixel"] == b"ignored; reason=kind"
+
+
+@pytest.mark.parametrize("campaign", ["mail", "not-made-yet"])
+def test_a_good_token_is_a_hit_whatever_campaign_it_names(campaign: str):
+    accepted = check(
+        open_path(campaign),
+        user_agent="Mail/1.0",
+        referer="https://mail.example/",
+        accept_language="de",
+        sec_gpc="0",
+        dnt="0",
+    )
+    assert stored(accepted) == Hit(
+        int(NOW * 1000),
+        campaign,
+        hit.EMAIL,
+        "GET",
+        Token(campaign, 0).flags,
+        MINTED,
+        ADA,
+        address=bytes([203, 0, 113, 9]),
+        agent="Mail/1.0",
+        referrer="https://mail.example/",
+        language="de",
+        gpc="0",
+        dnt="0",
+    )
+    assert accepted.shard == shards.of_key(ADA, 4)
+
+
+def test_a_token_without_a_recipient_goes_to_any_shard():
+    accepted = check(open_path(recipient=b"", mode=Mode.COUNT))
+    assert accepted.shard is None
+    assert stored(accepted).recipient == b""
+
+
+@pytest.mark.parametrize(
+    ("age", "expected"), [(DAYS * 86_400, None), (DAYS * 86_400 + 1, responses.EXPIRED), (-(10**6), None)]
+)
+def test_a_token_expires(age: int, expected: Answer | None):
+    found = check(open_path(time=int(NOW) - age))
+    assert found is expected if expected else isinstance(found, Accepted)
+
+
+PATHS = {"mail": open_path(), "site": "/p/site.gif"}
+GONE = {"mail": open_path("gone"), "site": "/p/gone.gif"}
+BAD = {"mail": "/o/bad.gif", "site": "/p/bad.gif"}
+
+
+@pytest.mark.parametrize("kind", ["mail", "site"])
+@pytest.mark.parametrize(
+    "method", ["GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "TRACE", "get"]
+)
+def test_only_get_and_head_are_hits(kind: str, method: str):
+    expected = {"GET": responses.GONE, "HEAD": responses.GONE, "OPTIONS": responses.OPTIONS}
+    found = check(PATHS[kind], method=method)
+    if method in ("GET", "HEAD"):
+        assert stored(found).method == method
+    else:
+        assert found is expected.get(method, responses.BAD_METHOD)
+    assert check(GONE[kind], method=method) is expected.get(method, responses.BAD_METHOD)
+    assert check(BAD[kind], method=method).status == 404
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mail",
+        "none",
+        "gone-not",
+        "Site",
+        "-site",
+        "s" * 64,
+        "site.gif",
+        "\N{CYRILLIC SMALL LETTER DZE}ite",
+        "sit%65",
+    ],
+)
+def test_only_a_web_campaign_has_a_page_pixel(name: str):
+    assert check(f"/p/{name}.gif") is responses.NO_CAMPAIGN
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/o",
+        "/o/",
+        "/o/.gif",
+        "/p",
+        "/p/",
+        "/p/.gif",
+        "/p/site",
+        "/p/site.gi",
+        "/p/site.gif/",
+        "/p/site.GIF",
+        "/p/site.gif.png",
+        "/P/site.gif",
+        "//p/site.gif",
+        "/%70/site.gif",
+        "/q/site.gif",
+        "/",
+        "",
+        "x.gif",
+        "/o.gif",
+        "/o/.gi",
+    ],
+)
+def test_what_is_no_pixel_is_not_found(path: str):
+    assert check(path) is responses.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    "path", ["/p/../p/site.gif", "/p/./site.gif", "/p//site.gif", "/p/site.gif?.gif", "/p/\0.gif"]
+)
+def test_nothing_is_made_good_by_reading_it_otherwise(path: str):
+    assert check(path).status == 404
+
+
+@pytest.mark.parametrize(
+    ("query", "page", "referrer", "own"),
+    [
+        (b"", "https://from.example/", "", b""),
+        (b"u=https://x.example/a&r=https://y.example/", "https://x.example/a", "https://y.example/", b""),
+        (b"u=https%3A%2F%2Fx.example%2F%C3%A9%3Fa%3Db%26c", "https://x.example/é?a=b&c", "", b""),
+        ("u=https://x.example/é".encode(), "https://x.example/é", "", b""),
+        (b"u=a+b%2Bc", "a b+c", "", b""),
+        (b"u=%ff\xff", "\ufffd\ufffd", "", b""),
+        (b"u=%zz%", "%zz%", "", b""),
+        (b"u=first&u=second&v=1&v=2", "first", "", b"1"),
+        (b"u=&u=second", "https://from.example/", "", b""),
+        (b"u", "https://from.example/", "", b""),
+        (b"v=", "https://from.example/", "", b""),
+        (b"&&=&v=%00%ff&;", "https://from.example/", "", b"\0\xff"),
+        (b"U=a&R=b&V=c&x=d", "https://from.example/", "", b""),
+        (b"u=" + b"a" * 5000, "a" * hit.MAX_URL, "", b""),
+        (b"r=" + b"a" * 5000, "https://from.example/", "a" * hit.MAX_URL, b""),
+        (b"x=" + b"a" * 20_000 + b"&v=1", "https://from.example/", "", b""),
+    ],
+)
+def test_a_page_says_where_and_who(query: bytes, page: str, referrer: str, own: bytes):
+    found = stored(check("/p/site.gif", query, referer="https://from.example/"))
+    assert (found.page, found.page_referrer, found.referrer) == (page, referrer, "https://from.example/")
+    assert found.visitor == (SECRETS.visitor_key(b"own", b"site", own) if own else b"")
+
+
+def test_a_visitor_is_kept_as_a_hash_that_differs_by_campaign():
+    accepted = check("/p/site.gif", b"v=ada%40example.org")
+    assert b"ada" not in accepted.data
+    assert accepted.shard == shards.of_key(stored(accepted).visitor, 4)
+    other = stored(check("/p/other-site.gif", b"v=ada%40example.org"))
+    assert len(other.visitor) == 8
+    assert other.visitor != stored(accepted).visitor
+
+
+@pytest.mark.parametrize("query", [b"v=ada", b"v=ada&c=1"])
+def test_what_a_page_says_of_its_visitor_counts_in_its_identity_alone(query: bytes):
+    assert stored(check("/p/plain.gif", query)).visitor == b""
+    assert stored(check("/p/plain.gif", query)) == stored(check("/p/plain.gif"))
+    by_cookie = stored(check("/p/shop.gif", query)).visitor
+    assert by_cookie != SECRETS.visitor_key(b"own", b"shop", b"ada")
+    assert bool(by_cookie) == (b"c=1" in query)
+
+
+ADDRESSES = [f"203.0.113.{i}" for i in range(50)]
+
+
+@pytest.mark.parametrize("campaign", ["site", "plain", "shop"])
+def test_a_visitor_without_an_id_always_comes_to_the_same_shard(campaign: str):
+    path = f"/p/{campaign}.gif"
+    first = [check(path, peer=address, user_agent="A").shard for address in ADDRESSES]
+    again = [check(path, b"u=x", peer=address, user_agent="A").shard for address in ADDRESSES]
+    assert first == again
+    assert set(first) == {0, 1, 2, 3}
+
+
+def test_a_new_cookie_is_of_the_shard_that_its_visitor_came_to_without_one():
+    for address in ADDRESSES:
+        plain = check("/p/shop.gif", peer=address)
+        first = check("/p/shop.gif", b"c=1", peer=address)
+        assert first.shard == plain.shard
+        value = dict(first.answer.headers)[b"set-cookie"].decode().partition(";")[0]
+        second = check("/p/shop.gif", b"c=1", peer="192.0.2.1", user_agent="another", cookie=value)
+        assert second.shard == first.shard
+        assert stored(second).visitor == stored(first).visitor
+        assert (stored(first).is_new, stored(first).visits) == (True, 1)
+        assert (stored(second).is_new, stored(second).visits) == (False, 1)
+        assert second.answer is responses.RECORDED
+
+
+@pytest.mark.parametrize("says", ["px-no=1", "a=b; px-no=1", "px-no=1;a=b"])
+@pytest.mark.parametrize("path", [open_path(), "/p/site.gif", "/p/shop.gif"])
+def test_who_opted_out_is_counted_as_a_number_only(path: str, says: str):
+    door = new_door()
+    for _ in range(3):
+        found = door.check("GET", path.encode(), b"c=1", Head([(b"cookie", says.encode())]), None)
+        assert found is responses.OPTED_OUT
+    name = "mail" if path.startswith("/o/") else path[3:-4]
+    assert door.dropped == {f"{name}:out": 3}
+    assert not door.recent
+
+
+def test_the_cookie_that_says_no_is_of_no_campaign():
+    name, _, value = opt_out_cookie.header("/", out=True, framed=False).partition(";")[0].partition("=")
+    assert opt_out_cookie.says_no(f"{name}={value}".encode())
+    assert not name.startswith("px_")  # as those of campaigns do
+    of_campaign = dict(check("/p/no.gif", b"c=1").answer.headers)[b"set-cookie"].decode()
+    assert not of_campaign.startswith(f"{name}=")
+
+
+@pytest.mark.parametrize(
+    ("header", "field", "most"),
+    [
+        ("user_agent", "agent", hit.MAX_AGENT),
+        ("referer", "referrer", hit.MAX_URL),
+        ("accept_language", "language", hit.MAX_LANGUAGE),
+        ("sec_gpc", "gpc", hit.MAX_SIGNAL),
+        ("dnt", "dnt", hit.MAX_SIGNAL),
+    ],
+)
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_what_a_stranger_sends_is_cut(path: str, header: str, field: str, most: int):
+    assert getattr(stored(check(path, **{header: "a" * (most + 1)})), field) == "a" * most
+    cut_within_a_letter = stored(check(path, **{header: "é" * most}))
+    assert len(getattr(cut_within_a_letter, field)) <= most
+
+
+def test_every_purpose_header_is_kept():
+    found = stored(check(open_path(), sec_purpose="prefetch;prerender", x_moz="prefetch", purpose="p" * 99))
+    assert found.purpose == f"sec-purpose=prefetch;prerender;purpose={'p' * hit.MAX_SIGNAL};x-moz=prefetch;"
+
+
+def test_the_addresses_of_the_last_hits_are_remembered_and_no_more():
+    door = new_door()
+    for i in range(1500):
+        door.check("GET", b"/p/site.gif", b"", Head([]), f"203.0.{i // 256}.{i % 256}")
+    door.check("GET", b"/p/none.gif", b"", Head([]), "192.0.2.1")
+    assert len(door.recent) == 1000
+    assert door.recent[-1] == bytes([203, 0, 1499 // 256, 1499 % 256])
+
+
+headers = st.dictionaries(
+    st.sampled_from(
+        [b"user-agent", b"referer", b"accept-language", b"sec-gpc", b"dnt", b"purpose", b"x-moz"]
+    ),
+    st.binary(max_size=60),
+)
+
+
+@given(st.sampled_from([*PATHS.values()]), st.binary(max_size=80), headers, st.text(max_size=20) | st.none())
+def test_no_bytes_around_a_good_pixel_break_it(path: str, query: bytes, headers: dict, peer: str | None):
+    stored(DOOR.check("GET", path.encode(), query, Head([*headers.items()]), peer))
+
+
+@given(st.binary(max_size=130), st.sampled_from([b"", b"/o/", b"/p/"]), st.sampled_from([b"", b".gif"]))
+def test_no_bytes_make_a_pixel(name: bytes, start: bytes, end: bytes):
+    found = DOOR.check("GET", start + name + end, b"", Head([]), None)
+    assert isinstance(found, Answer)
+    assert found.status == 404

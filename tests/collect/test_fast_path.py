@@ -1,0 +1,199 @@
+"""The fast path: what it keeps of one request for the next, and what it does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from pixel_server.campaigns import storage
+from pixel_server.campaigns.cache import Directory
+from pixel_server.collect.admission import Door
+from pixel_server.collect.fast_path import PixelProtocol
+from pixel_server.collect.head_cache import Heads
+from pixel_server.collect.http_protocol import MOST_HEAD
+from pixel_server.collect.recorder import Answered
+from pixel_server.consent import Consent
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+from tests.collect.corpus import MAIL, RECIPIENT_SECRET, SECRET, request
+
+
+class Wire(asyncio.Transport):
+    """A connection on which nothing is lost."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("203.0.113.9", 4711), "sockname": ("127.0.0.1", 80)})
+        self.written = b""
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def take(self) -> bytes:
+        taken, self.written = self.written, b""
+        return taken
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.written)
+
+
+class Recorder:
+    """Keeps who waits; stores when a test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Answered] = []
+
+    def record(self, shard: int | None, data: bytes, answered: Answered) -> bool:
+        self.waiting.append(answered)
+        return True
+
+    def stored(self, stored: bool = True) -> None:
+        self.waiting.pop(0)(stored)
+
+
+async def app(scope: object, receive: object, send: object) -> None:
+    raise AssertionError("not a plain pixel request")
+
+
+def serve(story: Callable[[Callable[[], PixelProtocol], Recorder], None]) -> None:
+    """Gives a story what makes connections of one process, and their recorder."""
+    asyncio.run(_serve(story))
+
+
+async def _serve(story: Callable[[Callable[[], PixelProtocol], Recorder], None]) -> None:
+    secrets = Secrets.of((SECRET,), RECIPIENT_SECRET)
+    directory = Directory(None, Consent(Settings()))
+    directory.learn(storage.new("shop", "Shop", "web", identity="cookie"))
+    door = Door(Settings(), secrets, directory, Consent(Settings()), ())
+    recorder, state = Recorder(), ServerState()
+    config = uvicorn.Config(app, http=PixelProtocol, ws="none", lifespan="off", log_config=None)
+    config.load()
+    parts = {"door": door, "recorder": recorder, "prefix": b""}
+    PixelProtocol._heads = Heads()
+
+    def connect() -> PixelProtocol:
+        made = PixelProtocol(config=config, server_state=state, app_state=parts)
+        made.connection_made(Wire())
+        return made
+
+    story(connect, recorder)
+    for connection in list(state.connections):
+        connection.connection_lost(None)
+
+
+def ask(connection: PixelProtocol, recorder: Recorder, sent: bytes, stored: bool = True) -> bytes:
+    """The answer, once it is stored."""
+    connection.data_received(sent)
+    if recorder.waiting:
+        assert connection.transport.take() == b""
+        recorder.stored(stored)
+    return connection.transport.take()
+
+
+COOKIES = [b"Cookie: px-no=1", b"Cookie: a=b", b"Cookie: px-no=0", b"cookie: px-no=1"]
+
+
+@pytest.mark.parametrize("header", COOKIES)
+def test_a_head_with_a_cookie_is_never_remembered(header: bytes):
+    def story(connect, recorder):
+        connection = connect()
+        for _ in range(4):
+            says = ask(connection, recorder, request(MAIL, b"User-Agent: A", header))
+            assert (b"reason=opted-out" in says) == header.endswith(b"=1")
+        assert PixelProtocol._heads.known == {}
+        for _ in range(4):
+            assert b"recorded" in ask(connection, recorder, request(MAIL, b"User-Agent: A"))
+        assert len(PixelProtocol._heads.known) == 1, "others are, or this test shows nothing"
+
+    serve(story)
+
+
+def test_an_answer_for_one_is_not_kept_for_all():
+    def story(connect, recorder):
+        connection = connect()
+        plain = request(b"/p/shop.gif")
+        for _ in range(3):
+            assert b"set-cookie" not in ask(connection, recorder, plain)
+        kept = dict(PixelProtocol._answers)
+        answers = {ask(connection, recorder, request(b"/p/shop.gif?c=1")) for _ in range(20)}
+        assert len(answers) == 20
+        assert all(b"\r\nset-cookie: px_shop=" in answer for answer in answers)
+        assert kept == PixelProtocol._answers
+        assert b"set-cookie" not in ask(connection, recorder, plain)
+
+    serve(story)
+
+
+def test_a_cookie_is_set_with_a_promise_only():
+    def story(connect, recorder):
+        connection = connect()
+        failed = ask(connection, recorder, request(b"/p/shop.gif?c=1"), stored=False)
+        assert failed.startswith(b"HTTP/1.1 503 ")
+        assert b"set-cookie" not in failed
+        assert b"set-cookie" in ask(connection, recorder, request(b"/p/shop.gif?c=1"))
+
+    serve(story)
+
+
+def test_each_connection_has_its_own_answer():
+    def story(connect, recorder):
+        one, other = connect(), connect()
+        one.data_received(request(b"/p/shop.gif?c=1"))
+        other.data_received(request(b"/p/shop.gif"))
+        recorder.stored()
+        recorder.stored()
+        assert b"set-cookie" in one.transport.take()
+        assert b"set-cookie" not in other.transport.take()
+
+    serve(story)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_what_follows_the_last_request_is_not_read(method: bytes):
+    def story(connect, recorder):
+        connection = connect()
+        connection.data_received(request(MAIL, b"Connection: close", method=method))
+        connection.data_received(b"noise\r\n\r\n")
+        recorder.stored()
+        said = connection.transport.take()
+        assert said.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in said
+
+    serve(story)
+
+
+def test_empty_lines_between_requests_do_not_add_up():
+    def story(connect, recorder):
+        connection = connect()
+        for _ in range(3):
+            connection.data_received(b"\r\n" * (MOST_HEAD // 4 - 1))
+            assert ask(connection, recorder, request()).startswith(b"HTTP/1.1 200 ")
+            assert ask(connection, recorder, request()).startswith(b"HTTP/1.1 200 ")
+
+    serve(story)
+
+
+def test_who_does_not_read_the_answer_is_not_kept_for_ever():
+    def story(connect, recorder):
+        connection = connect()
+        ask(connection, recorder, request())
+        connection.pause_writing()
+        connection.timeout_keep_alive_handler()
+        assert connection.timeout_keep_alive_task is not None
+        connection.resume_writing()
+        connection.data_received(request())
+        connection.timeout_keep_alive_handler()
+        assert connection.timeout_keep_alive_task is None, "it is not idle"
+        recorder.stored()
+        assert connection.timeout_keep_alive_task is not None
+
+    serve(story)

@@ -1,0 +1,148 @@
+"""Heads that are read without the parser: as the parser reads them, or not at all."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+from httptools import HttpParserError, HttpRequestParser
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pixel_server.collect.head_cache import _COMMON, HEADS, LINES, LONGEST_HEAD, LONGEST_LINE, Heads
+from pixel_server.collect.request_head import Head
+
+LINE = b"GET /p/site.gif HTTP/1.1"
+END = b"\r\n\r\n"
+
+
+class Parsed:
+    """What the parser makes of all that one read holds."""
+
+    def __init__(self, sent: bytes) -> None:
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.ends = 0
+        self.body = b""
+        self.keep_alive = True
+        self._parser = HttpRequestParser(self)
+        self._parser.feed_data(sent)
+        self.version = self._parser.get_http_version()
+        self.upgrades = self._parser.should_upgrade()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.ends += 1
+        self.keep_alive = self._parser.should_keep_alive()  # forgotten after the end
+
+
+names = st.sampled_from(
+    [
+        *(b"Host", b"User-Agent", b"accept-language", b"COOKIE", b"Connection", b"Proxy-Connection"),
+        *(b"Content-Length", b"Transfer-Encoding", b"Upgrade", b"Expect", b"X-Forwarded-For", b"Sec-GPC"),
+        *(b"X~1", b"X Y", b"", b" Host", b"Host ", b"H\xf6st", b"X\0"),
+    ]
+)
+values = st.sampled_from(
+    [
+        *(b"", b" ", b"a", b" a", b"  a", b"\ta", b"a ", b" a\t", b"a b", b"a\tb", b"a, b", b"a:b", b"\xfc"),
+        *(b" keep-alive", b" Close", b" close, x", b" upgrade", b" 0", b" 5", b" chunked", b" 100-continue"),
+        *(b"a\rb", b"a\nb", b"a\0b", b"a\x7fb", b"a\x1bb", b"a\r\n b", b"a\r\n"),
+    ]
+)
+lines = st.lists(st.builds(lambda name, value: name + b":" + value, names, values), max_size=6)
+ends = st.sampled_from([END] * 6 + [b"\r\n", b"\n\n", b"\r\n\n", END + b"x", END + LINE + END])
+
+
+@given(lines, ends)
+@example([b"Host: a", b""], END)
+@example([b"Host: a", b"", b"X: b"], END)
+@example([b"Connection: Close"], END)
+@example([b"Connection: keep-alive", b"Connection: close"], END)
+def test_they_are_read_as_the_parser_reads_them_or_not_at_all(lines: list[bytes], end: bytes):
+    rest = b"".join(b"\r\n" + line for line in lines) + end
+    heads = Heads()
+    for _ in range(2):  # when it is new, and when its lines are known
+        head = heads.read(rest)
+        if head is None:
+            return
+        parsed = Parsed(LINE + rest)
+        assert head.headers == Head(parsed.headers).headers
+        assert head.is_last == (not parsed.keep_alive)
+        assert (parsed.ends, parsed.body, parsed.upgrades) == (1, b"", False)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"\r\nHost: a\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nX-Forwarded-For: 192.0.2.1" + END,
+        b"\r\nhost:a\r\nCookie: a=b; c=d\r\nConnection: keep-alive\r\nAccept:" + END,
+        b"\r\nHost: a\r\nConnection: close" + END,
+        END,
+    ],
+)
+def test_what_browsers_and_proxies_send_is_read(rest: bytes):
+    head, parsed = Heads().read(rest), Parsed(LINE + rest)
+    assert head is not None
+    assert head.headers == Head(parsed.headers).headers
+    assert head.is_last == (not parsed.keep_alive)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(b"Cookie: a=b", b"X-Forwarded-For: 192.0.2.1", b"CF-Connecting-IP: 192.0.2.1", b"Authorization: x"),
+        b"Referer: https://shop.example/reset?for=ada",
+    ],
+)
+def test_nothing_of_one_person_is_kept(header: bytes):
+    heads = Heads()
+    rest = b"\r\nHost: a\r\n" + header + END
+    assert heads.read(rest) is not None
+    assert heads.known == {}
+    assert list(heads.lines) == [b"Host: a"]
+
+
+def test_what_is_kept_is_bounded():
+    heads = Heads()
+    for number in range(3 * LINES):
+        heads.read(b"\r\nUser-Agent: %d%b" % (number, END))
+        assert len(heads.known) <= HEADS
+        assert len(heads.lines) <= LINES
+    heads = Heads()
+    assert heads.read(b"\r\nReferer: " + b"a" * LONGEST_LINE + END) is not None
+    assert heads.read(b"".join(b"\r\nAccept: %d" % i for i in range(LONGEST_HEAD)) + END) is not None
+    assert heads.known == {}
+    assert max(map(len, heads.lines)) <= LONGEST_LINE
+
+
+def test_what_is_kept_takes_no_more_memory_than_it_says():
+    names = sorted(_COMMON - {b"connection"})
+    heads = Heads()
+    tracemalloc.start()
+    for number in range(HEADS):
+        sent = b"".join(b"\r\n%b:%06d%b" % (name, number, b"x" * 40) for name in names) + END
+        assert len(sent) <= LONGEST_HEAD
+        heads.read(sent)
+    assert len(heads.known) == HEADS
+    heads.lines.clear()  # which share with the heads what both hold
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert LONGEST_HEAD < held / HEADS < LONGEST_HEAD + 7 * 1024
+
+
+def test_a_head_that_is_known_is_not_read_again():
+    heads = Heads()
+    rest = b"\r\nHost: a" + END
+    assert heads.read(rest) is heads.known[rest]
+
+
+def test_a_line_that_the_parser_refuses_is_refused_there():
+    rest = b"\r\nX Y: a" + END
+    assert Heads().read(rest) is None
+    with pytest.raises(HttpParserError):
+        Parsed(LINE + rest)

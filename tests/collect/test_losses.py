@@ -1,0 +1,76 @@
+"""Hits that Redis had acknowledged and lost are reported with their number, also after a restart."""
+
+from __future__ import annotations
+
+import json
+
+from pixel_server.collect.acknowledged import Acknowledged, Missing, Stored
+from pixel_server.collect.loss_watch import hits
+from pixel_server.hit import encode_batch
+from pixel_server.store import keys
+from tests.journeys.test_emptied_store import ask, serving, warnings
+from tests.stack import until
+
+PRODUCER = "01a0c4506c0059ab351f1c6117b2"
+
+
+def set_back(client, shards, batches):
+    """Takes the last batches of each producer away, as a replica that lacks them would."""
+    for shard in range(shards):
+        for name, value in client.hgetall(keys.producers(shard)).items():
+            if name != b"mark":
+                sequence, at = value.split()
+                client.hset(keys.producers(shard), name, b"%d %b" % (int(sequence) - batches, at))
+
+
+def test_loss_while_the_web_process_was_down_is_reported_at_the_next_start(settings, secrets, client):
+    with serving(settings, secrets) as web:
+        assert [ask(web, secrets, "mail", "ada") for _ in range(3)] == ["recorded"] * 3
+    set_back(client, settings.shards, 2)
+    for _ in range(2):
+        with serving(settings, secrets) as web:
+            until(lambda: "2 batches were lost, 2 hits" in warnings(web))
+            found = web.get("/readyz").json()["losses"]
+            assert (found["batches"], found["hits"], found["hits_are_exact"]) == (2, 2, True)
+            until(lambda: client.hlen(keys.LOSSES) == 1)
+    client.delete(keys.LOSSES)
+    with serving(settings, secrets) as web:
+        until(lambda: "2 batches were lost, 2 hits" in warnings(web))
+    (settings.data / "losses.json").unlink()
+    with serving(settings, secrets) as web:
+        until(lambda: "2 batches were lost, 2 hits" in warnings(web))
+
+
+def test_loss_under_a_live_web_process_without_new_hits_is_reported(settings, secrets, client):
+    with serving(settings, secrets) as web:
+        assert [ask(web, secrets, "mail", "ada") for _ in range(3)] == ["recorded"] * 3
+        set_back(client, settings.shards, 1)
+        until(lambda: "1 batches were lost, 1 hits" in warnings(web))
+
+
+def test_counters_that_went_back_are_reported(settings, secrets, client, count):
+    with serving(settings, secrets) as web:
+        assert [ask(web, secrets, "mail", "ada") for _ in range(2)] == ["recorded"] * 2
+        count()
+        kept = settings.data / "acknowledged" / "turns.json"
+        until(lambda: kept.exists() and any(json.loads(kept.read_bytes())["turns"]))
+    for shard in range(settings.shards):
+        if client.exists(keys.turn(shard)):
+            client.hset(keys.turn(shard), "n", 0)
+    with serving(settings, secrets) as web:
+        until(lambda: "went back by 1 commits" in warnings(web))
+
+
+def test_acknowledged_long_loss_counts_the_hits_that_the_ring_knows(tmp_path):
+    held = Acknowledged(tmp_path, 256)
+    held.note([Stored(PRODUCER, 7, n, 2) for n in range(1, 401)])
+    held.close([])
+    again = Acknowledged(tmp_path, 256)
+    assert again.read() == {(PRODUCER, 7): 400}
+    assert again.missing(PRODUCER, 7, 390, 400) == Missing(PRODUCER, 7, 391, 400, 20, True)
+    assert again.missing(PRODUCER, 7, 0, 400) == Missing(PRODUCER, 7, 1, 400, 512, False)
+    assert Acknowledged(tmp_path, 4).read() == {}, "a file of another number of shards is not read"
+
+
+def test_hits_of_a_batch_are_counted_by_its_head():
+    assert [hits(encode_batch([b"\xc0"] * n)) for n in (0, 1, 15, 16, 1000)] == [0, 1, 15, 16, 1000]

@@ -1,0 +1,42 @@
+"""The sink that is Redis: what becomes of a connection on which nothing good comes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+from pixel_server.collect.recorder import Batch
+from pixel_server.collect.redis_sink import Stream
+from pixel_server.collect.spool.drain import AWAY
+
+
+@pytest.mark.parametrize(
+    "says",
+    [b"", b"-LOADING Redis is loading the dataset in memory\r\n", b"HTTP/1.1 400 Bad Request\r\n"],
+    ids=["nothing", "loading", "noise"],
+)
+def test_a_connection_that_came_to_nothing_is_closed(tmp_path: Path, says: bytes):
+    """A Redis that hangs takes connections all the same: each try would leave one open for good."""
+    path = str(tmp_path / "redis.sock")
+
+    async def story() -> bytes:
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path)
+            listening.listen()
+            listening.setblocking(False)
+            loop = asyncio.get_running_loop()
+            stream = Stream(f"unix://{path}", within=0.2)
+            trying = asyncio.create_task(stream.append([Batch(0, "0" * 28, 1, b"\x90")]))
+            taken, _ = await loop.sock_accept(listening)
+            with taken:
+                said = await loop.sock_recv(taken, 1 << 16)
+                await loop.sock_sendall(taken, says)
+                with pytest.raises(AWAY):
+                    await trying
+                assert b"SCRIPT" in said
+                return await asyncio.wait_for(loop.sock_recv(taken, 1), 5)
+
+    assert asyncio.run(story()) == b""

@@ -1,0 +1,147 @@
+"""The cookie: nothing counts that was not signed here, for this campaign, and not too long ago."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixel_server.collect import visitor_cookie
+from pixel_server.collect.visitor_cookie import LIFETIME, MOST_VISITS, PAUSE, SKEW, Cookie
+from pixel_server.secret import Secrets
+
+NOW = 1_790_000_000
+KEYS = Secrets.of(("signing-key-of-the-tests",), "recipient").cookies
+ADA = Cookie(b"adasbrow", 3, NOW - 86_400, NOW - 10, 7)
+
+
+def sent(held: Cookie = ADA, campaign: str = "shop", keys: tuple[bytes, ...] = KEYS) -> bytes:
+    return f"px_{campaign}=".encode() + visitor_cookie.sign(held, campaign, keys[0])
+
+
+def read(cookies: bytes | None, campaign: str = "shop", keys: tuple[bytes, ...] = KEYS, now: int = NOW):
+    return visitor_cookie.read(cookies, campaign, keys, now, 4)
+
+
+def test_what_was_signed_is_read():
+    assert read(sent()) == ADA
+    assert read(b"a=b;" + sent() + b";c") == ADA
+    assert read(None) is read(b"") is None
+
+
+@given(
+    st.builds(
+        Cookie,
+        st.binary(min_size=8, max_size=8),
+        st.integers(0, 3),
+        st.just(NOW - LIFETIME),
+        st.integers(NOW - LIFETIME, NOW + SKEW),
+        st.integers(1, MOST_VISITS),
+    )
+)
+def test_every_cookie_is_read_as_it_was_made(held: Cookie):
+    assert read(sent(held)) == held
+    assert len(sent(held)) == len("px_shop=") + 40
+
+
+def test_all_keys_verify_and_the_newest_signs():
+    new, old = (Secrets.of((text,), "recipient").cookies for text in ("the-newest-key", "the-older-key"))
+    both = Secrets.of(("the-newest-key", "the-older-key"), "recipient").cookies
+    assert both == (*new, *old)
+    assert read(sent(keys=old), keys=both) == read(sent(keys=new), keys=both) == ADA
+    assert read(sent(keys=old), keys=new) is None
+
+
+@pytest.mark.parametrize("place", range(40))
+def test_not_one_letter_of_it_can_be_another(place: int):
+    value = bytearray(sent())
+    at = len("px_shop=") + place
+    value[at] = ord("A") if value[at] != ord("A") else ord("B")
+    assert read(bytes(value)) is None
+
+
+def test_it_has_one_spelling():
+    spelled = next(
+        value for i in range(1000) if b"-" in (value := sent(ADA._replace(id=i.to_bytes(8, "big"))))
+    )
+    assert read(spelled) is not None
+    name, _, value = spelled.partition(b"=")
+    for other in (value.replace(b"-", b"+"), value[:-1], value + b"=", value + b"A", b"\n" + value[:-1]):
+        assert read(name + b"=" + other) is None
+
+
+@pytest.mark.parametrize("campaign", ["shop2", "sho", "other"])
+def test_it_is_of_one_campaign(campaign: str):
+    assert read(f"px_{campaign}=".encode() + sent().partition(b"=")[2], campaign) is None
+    assert read(sent(), campaign) is None
+    assert read(sent(campaign=campaign)) is None
+
+
+@pytest.mark.parametrize(
+    ("held", "good"),
+    [
+        (ADA._replace(shard=3), True),
+        (ADA._replace(shard=4), False),
+        (ADA._replace(first=NOW - LIFETIME), True),
+        (ADA._replace(first=NOW - LIFETIME - 1), False),
+        (ADA._replace(first=NOW + SKEW, last=NOW + SKEW), True),
+        (ADA._replace(last=NOW + SKEW + 1), False),
+        (ADA._replace(first=NOW, last=NOW - 1), False),
+    ],
+)
+def test_it_is_of_a_shard_and_a_time_that_can_be(held: Cookie, good: bool):
+    assert read(sent(held)) == (held if good else None)
+
+
+def test_the_good_one_among_a_few_bad_is_found_and_not_among_many():
+    bad = b"px_shop=" + b"A" * 40
+    assert read(b"; ".join([bad] * 3 + [sent()])) == ADA
+    assert read(b"; ".join([bad] * 4 + [sent()])) is None
+
+
+@pytest.mark.parametrize(
+    ("pause", "visits", "last", "due"),
+    [
+        (0, 7, 0, False),
+        (60, 7, 60, False),
+        (61, 7, 61, True),
+        (PAUSE, 7, PAUSE, True),
+        (PAUSE + 1, 8, PAUSE + 1, True),
+        (-SKEW, 7, 0, False),
+    ],
+)
+def test_half_an_hour_without_a_hit_ends_a_visit(pause: int, visits: int, last: int, due: bool):
+    after = visitor_cookie.again(ADA, ADA.last + pause)
+    assert after == ADA._replace(visits=visits, last=ADA.last + last)
+    assert visitor_cookie.is_due(ADA, after) is due
+
+
+def test_visits_are_counted_up_to_what_fits():
+    many = ADA._replace(visits=MOST_VISITS, last=NOW - PAUSE - 1)
+    assert visitor_cookie.again(many, NOW).visits == MOST_VISITS
+    assert sent(visitor_cookie.again(many, NOW))
+
+
+def line(held: Cookie = ADA, site: bytes | None = None, path: str = "/p/", now: int = NOW) -> str:
+    name, value = visitor_cookie.header(held, "shop", KEYS[0], path, now, site)
+    assert name == b"set-cookie"
+    assert value.startswith(sent(held) + b"; ")
+    return value.decode().partition("; ")[2]
+
+
+def test_it_lasts_13_months_from_the_first_visit_and_is_never_prolonged():
+    assert f"Max-Age={LIFETIME};" in line(visitor_cookie.new(0, NOW))
+    assert f"Max-Age={LIFETIME - 86_400};" in line()
+    assert "Max-Age=1;" in line(now=ADA.first + LIFETIME - 1)
+    assert f"Max-Age={LIFETIME};" in line(now=ADA.first - SKEW)
+
+
+@pytest.mark.parametrize("site", [None, b"same-origin", b"same-site", b"none"])
+def test_where_it_comes_back_to(site: bytes | None):
+    usual = f"Path=/px/p/; Max-Age={LIFETIME - 86_400}; HttpOnly; Secure; "
+    assert line(site=site, path="/px/p/") == f"{usual}SameSite=Lax"
+    assert line(site=b"cross-site", path="/px/p/") == f"{usual}SameSite=None; Partitioned"
+
+
+def test_no_two_are_the_same():
+    assert len({visitor_cookie.new(0, NOW).id for _ in range(1000)}) == 1000

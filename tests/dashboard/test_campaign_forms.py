@@ -1,0 +1,319 @@
+"""A campaign is made, changed and deleted by hand, and its pixel taken away."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from pixel_server.cli import main
+from pixel_server.dashboard.campaign_form import MODES, WEB_MODES
+from pixel_server.mail.placement import pixels
+from pixel_server.secret import Secrets
+from pixel_server.tokens import read
+from tests.dashboard.conftest import form_of
+from tests.dashboard.test_pages import EVIL, Page, assert_harmless
+
+START = {"name": "Spring", "id": "spring"}
+
+
+def shown(site, name="mail"):
+    return site.get(f"/api/campaigns/{name}").json()
+
+
+def wrong(answer):
+    """{field: what is said beside it}; each is tied to its field."""
+    page = Page(answer)
+    told = [attrs for _, attrs in page.found if attrs.get("aria-invalid")]
+    for attrs in told:
+        name = attrs.get("name", "")
+        assert not name or f"wrong-{name}" in attrs["aria-describedby"]
+    return dict(re.findall(r'id="wrong-(\w+)"><bdi>(.*?)</bdi>', answer.text))
+
+
+def test_a_mail_is_made(site, reader, send):
+    filled = {"sent": "1200", "bounced": "4", "sent_at": "2026-09-21T09:30", "time_zone": "Europe/Berlin"}
+    more = {"mode": "identified", "gpc": "drop", "min_cell": "7", "keep_names": "30"}
+    more["base_url"] = "https://pixel.example.org/px/"
+    answer = send("/new", **START, **filled, **more)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/campaigns/spring/pixel?done=made")
+    found = shown(site, "spring")
+    assert found.pop("created")
+    assert found == {
+        **{"id": "spring", "name": "Spring", "kind": "email", "sent": 1200, "bounced": 4},
+        **{"time_zone": "Europe/Berlin", "sent_at": "2026-09-21T07:30:00Z", "min_cell": 7},
+        **{"base_url": "https://pixel.example.org/px", "mode": "identified", "gpc": "drop"},
+        **{"keep": {"names": 30}, "identity": None, "origins": None, "closed_at": None, "made_by": "api"},
+    }
+    assert "The campaign is made." in reader.get(answer.headers["location"]).text
+    assert "The campaign is made." not in reader.get("/campaigns/spring/pixel?done=<b>").text
+
+
+def test_each_mode_says_what_it_is_for_mail_and_for_pages(reader, mail):
+    answer = reader.get("/new")
+    assert "what is kept of a recipient or visitor" in answer.text
+    meanings = {
+        name: re.search(f'id="means-mode-{name}">(.*?)</div>', answer.text)[1]
+        for name in (*MODES, *WEB_MODES)
+    }
+    for name, meaning in meanings.items():
+        assert f'<span class="for-email"><span class="of">Mail:</span> {MODES[name]}</span>' in meaning
+        assert f'<span class="for-web"><span class="of">Pages:</span> {WEB_MODES[name]}</span>' in meaning
+    options = re.findall(r'<div class="option mail-only"><input type="radio" id="(.*?)"', answer.text)
+    assert options == ["mode-last", "mode-identified"]
+    mail()
+    assert "Pages:" not in reader.get("/campaigns/mail/edit").text
+
+
+def test_what_is_not_filled_in_is_as_the_api_has_it(site, send):
+    send("/new", **START)
+    made = {"id": "other", "name": "Spring", "kind": "email"}
+    expected = site.post("/api/campaigns", json=made).json()
+    found = shown(site, "spring")
+    for each in (found, expected):
+        del each["id"], each["created"]
+    assert found == expected
+
+
+def test_a_site_is_made(site, send):
+    origins = "https://www.example.org\r\n\r\n  https://example.org  \r\n"
+    # Fields that only a mail has are not shown for a site, whatever stands in them.
+    answer = send("/new", **START, kind="web", identity="own", origins=origins, sent="many")
+    assert answer.status_code == 303
+    found = shown(site, "spring")
+    assert (found["kind"], found["identity"], found["sent"]) == ("web", "own", None)
+    assert found["origins"] == ["https://www.example.org", "https://example.org"]
+
+
+def test_a_form_that_is_refused_stands_as_it_was_filled_in(site, reader, send):
+    filled = {
+        **{"name": "", "id": "Spring!", "sent": "many", "bounced": "-1", "sent_at": "soon"},
+        **{"time_zone": "../etc/passwd", "base_url": "ftp://x", "mode": "all", "gpc": "no"},
+        **{"keep_names": "99999", "min_cell": "9" * 5000},
+    }
+    answer = send("/new", **filled)
+    assert answer.status_code == 422
+    page = assert_harmless(answer)
+    assert [each for _, each in page.found if each.get("role") == "alert"]
+    names = {"name", "id", "sent", "bounced", "sent_at", "time_zone", "base_url", "mode", "gpc", "min_cell"}
+    told = wrong(answer)
+    assert told.keys() == names | {"keep"}
+    assert told["sent"] == "Must be a whole number from 0 to 1,000,000,000, or empty."
+    kept = form_of(answer, "/new")
+    for name, text in filled.items():
+        if name not in ("mode", "gpc"):
+            assert kept[name] == text
+    assert site.get("/api/campaigns").json()["items"] == []
+
+
+def test_an_id_is_never_given_twice(reader, send, mail):
+    mail()
+    answer = send("/new", name="Mail", id="mail")
+    assert answer.status_code == 409
+    assert "taken" in wrong(answer)["id"]
+
+
+def test_an_id_that_is_left_empty_is_made_of_the_name(site, reader, send):
+    assert "Empty: made from the name." in reader.get("/new").text
+    for made in ("grosse-fruhjahrs-post-26", "grosse-fruhjahrs-post-26-2", "grosse-fruhjahrs-post-26-3"):
+        answer = send("/new", name="Große Frühjahrs-Post '26!", id=" ")
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/campaigns/{made}/pixel?done=made")
+    assert shown(site, made)["name"] == "Große Frühjahrs-Post '26!"
+    long = [send("/new", name="W" * 200, id="").headers["location"].split("/")[2] for _ in range(2)]
+    assert long == ["w" * 63, "w" * 61 + "-2"]
+    # What has no letter of an id in it, and what is taken by typing, is for the sender to say.
+    answer = send("/new", name="春の便り", id="")
+    assert (answer.status_code, wrong(answer).keys()) == (422, {"id"})
+    assert "a to z, 0 to 9 and hyphens" in wrong(answer)["id"]
+    assert wrong(send("/new", name="", id="")).keys() == {"name", "id"}
+    assert send("/new", name="W", id="w" * 63).status_code == 409
+    assert wrong(send("/new", name="Spring", id="", sent="many")).keys() == {"sent"}
+
+
+def test_a_campaign_named_new_has_its_page(reader, mail):
+    mail(id="new", name="Novelties")
+    assert "Novelties" in reader.get("/campaigns/new").text
+
+
+def test_only_what_changed_is_changed(site, reader, send, mail, clock):
+    mail(sent_at="2026-10-25T00:30:00Z", time_zone="Europe/Berlin", bounced=3)
+    before = shown(site)
+    assert (
+        form_of(reader.get("/campaigns/mail/edit"), "/campaigns/mail/edit")["sent_at"] == "2026-10-25T02:30"
+    )
+    answer = send("/campaigns/mail/edit")
+    assert answer.headers["location"] == "/campaigns/mail/edit?done=saved"
+    assert shown(site) == before
+    lines = site.get("/api/audit").json()["items"]
+    assert not [line for line in lines if line["what"] == "campaign.changed"]
+    send("/campaigns/mail/edit", name="Another", sent_at="2026-10-26T08:00:05", bounced="", keep_days="100")
+    after = {"name": "Another", "sent_at": "2026-10-26T07:00:05Z", "bounced": 0, "keep": {"days": 100}}
+    assert shown(site) == {**before, **after}
+    page = reader.get("/campaigns/mail/edit")
+    assert form_of(page, "/campaigns/mail/edit")["sent_at"] == "2026-10-26T08:00:05"
+    [line] = [each for each in site.get("/api/audit").json()["items"] if each["what"] == "campaign.changed"]
+    assert line["about"] == {"campaign": "mail", "fields": "keep,sent_at"}
+    assert line["who"].startswith("key ")
+
+
+def test_a_change_that_is_refused(site, reader, send, mail):
+    mail()
+    before = shown(site)
+    answer = send("/campaigns/mail/edit", sent="x" * 300, keep_buckets="0")
+    assert answer.status_code == 422
+    assert wrong(answer).keys() == {"sent", "keep"}
+    assert form_of(answer, "/campaigns/mail/edit")["sent"] == "x" * 300
+    assert shown(site) == before
+
+
+def test_what_is_fixed_is_shown_as_fixed(site, reader, send, page, viewed, stats):
+    page(mode="count", time_zone="Europe/Berlin")
+    fields = form_of(reader.get("/campaigns/page/edit"), "/campaigns/page/edit")
+    assert {"time_zone", "identity", "mode"} <= fields.keys()
+    assert not {"id", "kind", "sent", "bounced", "sent_at"} & fields.keys()
+    viewed("2026-09-21T09:00Z")
+    stats("page")
+    answer = reader.get("/campaigns/page/edit")
+    fields = form_of(answer, "/campaigns/page/edit")
+    assert not {"time_zone", "identity"} & fields.keys()
+    assert answer.text.count("Fixed: the first hit was counted on") == 2
+    radios = {
+        each["value"]: "disabled" in each for each in Page(answer).all("input") if each["name"] == "mode"
+    }
+    assert [value for value, out in radios.items() if not out] == ["off", "count"]
+    for name, text in (("time_zone", "UTC"), ("identity", "cookie"), ("mode", "identified")):
+        refused = send("/campaigns/page/edit", **{name: text})
+        assert refused.status_code == 409
+        assert "after the first hit" in refused.text.lower()
+    assert send("/campaigns/page/edit", mode="off").status_code == 303
+
+
+def test_a_mail_takes_nothing_of_a_site(send, mail):
+    mail()
+    answer = send("/campaigns/mail/edit", origins="https://example.org")
+    assert answer.status_code == 409
+    assert "for web campaigns" in answer.text
+
+
+def test_deleting_asks_for_the_id(site, reader, send, mail):
+    mail(name=EVIL[0])
+    assert_harmless(reader.get("/campaigns/mail/delete"))
+    refused = send("/campaigns/mail/delete", id=EVIL[1])
+    assert refused.status_code == 422
+    assert_harmless(refused)
+    assert wrong(refused).keys() == {"id"}
+    assert shown(site)["id"] == "mail"
+    answer = send("/campaigns/mail/delete", id=" mail ")
+    assert answer.headers["location"] == "/?done=deleted"
+    assert "are deleted" in reader.get("/?done=deleted").text
+    assert site.get("/api/campaigns/mail").status_code == 404
+    for path in ("edit", "delete", "pixel"):
+        assert reader.get(f"/campaigns/mail/{path}").status_code == 404
+
+
+# Pixels
+
+
+def test_the_pixel_of_one_recipient(site, reader, send, mail, secrets):
+    mail()
+    answer = send("/campaigns/mail/pixel", recipient="ada@example.org", part="top", test="yes")
+    assert answer.status_code == 200
+    page = assert_harmless(answer)
+    found = re.search(r"&lt;img src=&#34;http://pixel\.test/o/([\w-]+)\.gif&#34; width=", answer.text)
+    assert found is not None
+    _, _, recipient, campaign = read(found[1].encode(), secrets.signing)
+    assert (recipient, campaign) == (secrets.recipient_key("ada@example.org"), "mail")
+    assert f"http://pixel.test/privacy?t={found[1]}" in page.text
+    assert site.get(f"/o/{found[1]}.gif").headers["x-pixel"] == "recorded"
+    # A link is out: from now on the mode only falls.
+    assert site.patch("/api/campaigns/mail", json={"mode": "identified"}).status_code == 409
+
+
+def test_the_commands_that_a_mails_page_names_do_what_it_says(reader, mail, tmp_path, monkeypatch):
+    mail()
+    page = Page(reader.get("/campaigns/mail/pixel"))
+    commands = re.findall(
+        r"pixel-server ((?:embed|link) mail --recipients \S+ --out (?:mails|links\.csv))", page.text
+    )
+    assert [command.split()[0] for command in commands] == ["embed", "link"]
+    monkeypatch.chdir(tmp_path)
+    Secrets.make(tmp_path / "data")
+    (tmp_path / "list.csv").write_text("recipient\nada@example.org\n")
+    environ = {"PIXEL_BASE_URL": "http://pixel.test", "PIXEL_DATA_DIR": str(tmp_path / "data")}
+    for command in commands:
+        done = CliRunner().invoke(main, command.split(), env=environ, input=b"<body>Hi</body>")
+        assert (done.exit_code, done.output) == (0, "")
+    assert len(pixels((tmp_path / "mails" / "0000" / "0000000.html").read_bytes())) == 1
+    assert "pixel_html" in (tmp_path / "links.csv").read_text()
+
+
+@pytest.mark.parametrize("recipient", ["", "x" * 300, "a\x00b", "ada\x1b"])
+def test_no_pixel_for_what_is_no_recipient(reader, send, mail, recipient):
+    mail()
+    answer = send("/campaigns/mail/pixel", recipient=recipient)
+    assert answer.status_code == 422
+    assert wrong(answer).keys() == {"recipient"}
+    assert "data-copy" not in answer.text
+
+
+def test_no_pixel_without_an_address_or_with_mode_off(site, reader, send, mail, page, settings):
+    mail(mode="off")
+    assert "it has no pixel" in reader.get("/campaigns/mail/pixel").text
+    page()
+    assert "data-copy" in reader.get("/campaigns/page/pixel").text
+    object.__setattr__(settings, "base_url", None)
+    answer = reader.get("/campaigns/page/pixel")
+    assert "PIXEL_BASE_URL" in answer.text
+    assert "data-copy" not in answer.text
+    mail(id="own", base_url="https://news.example.org")
+    made = send("/campaigns/own/pixel", recipient="ada")
+    assert "https://news.example.org/o/" in made.text
+
+
+def test_the_tags_of_a_site(reader, page):
+    page(base_url="https://pixel.example.org/a&b")
+    found = Page(reader.get("/campaigns/page/pixel"))
+    assert '<img src="https://pixel.example.org/a&amp;b/p/page.gif" width="1"' in found.text
+    assert '<script defer src="https://pixel.example.org/a&amp;b/p.js" data-campaign="page">' in found.text
+    assert all("readonly" in each for each in found.all("textarea"))
+
+
+# Who may
+
+
+def test_a_reader_sees_no_form(sign_in, made_key, mail, page):
+    mail()
+    page()
+    visitor = sign_in(made_key("read")[1])
+    for path in ("/", "/campaigns/mail", "/campaigns/mail/pixel", "/campaigns/page/pixel"):
+        answer = visitor.get(path)
+        assert answer.status_code == 200
+        forms = [each for each in Page(answer).all("form") if each.get("method") == "post"]
+        assert [each["action"] for each in forms] == ["/sign-out"]
+        assert not re.search(r'href="/(new|campaigns/\w+/(edit|delete))"', answer.text)
+    token = form_of(answer, "/sign-out")["csrf"]
+    for path in ("/new", "/campaigns/mail/edit", "/campaigns/mail/delete"):
+        assert visitor.get(path).status_code == 403
+    for path in ("/new", "/campaigns/mail/edit", "/campaigns/mail/delete", "/campaigns/mail/pixel"):
+        fields = {"csrf": token, "id": "mail", "name": "x", "kind": "email", "recipient": "x"}
+        assert visitor.post(path, data=fields).status_code == 403
+    assert visitor.get("/campaigns/mail").status_code == 200
+
+
+def test_each_form_needs_its_token(reader, send, mail):
+    mail()
+    for path in ("/new", "/campaigns/mail/edit", "/campaigns/mail/delete", "/campaigns/mail/pixel"):
+        for token in (None, "wrong"):
+            assert send(path, csrf=token, id="mail", name="x", recipient="x").status_code == 403
+    assert reader.get("/campaigns/mail").status_code == 200
+
+
+@pytest.mark.parametrize("text", EVIL)
+def test_forms_hold_what_strangers_send(reader, send, mail, text):
+    mail(name=text)
+    for path in ("edit", "delete", "pixel"):
+        assert_harmless(reader.get(f"/campaigns/mail/{path}"))
+    fields = {"id": text, "time_zone": text, "origins": text, "base_url": text, "sent_at": text, "kind": text}
+    assert_harmless(send("/new", name=text * 300, **fields))
+    assert_harmless(send("/campaigns/mail/pixel", recipient=text * 300, part=text))

@@ -1,0 +1,257 @@
+"""Campaigns side by side: the figures of stats, whether they differ by chance, what cannot be compared."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from pixel_server.dashboard import compare, formatting, svg
+from tests.dashboard.test_pages import EVIL, Page, assert_harmless
+from tests.stack import READER
+
+DAY = "2026-09-20"
+OUTLOOK = "Mozilla/4.0 (compatible; ms-office; MSOffice 16)"
+
+
+@pytest.fixture
+def story(site, mail, page, clock, secrets, viewed, stats):
+    """Of forty each, twenty read one mail and two another; two sites, one of them left at once."""
+    from pixel_server.mail.links import Minter
+
+    clock.at(f"{DAY}T07:00Z")
+    mail(sent=40, sent_at=f"{DAY}T07:00:00Z", name="Spring mail")
+    mail(id="later", sent=40, sent_at=f"{DAY}T07:00:00Z", name="Later mail", time_zone="Asia/Tokyo")
+    mail(id="same", sent=40, name="Same mail")
+    page(name="Our site")
+    page(id="shop", name="Our shop")
+    minter = Minter("http://pixel.test", secrets)
+    for name, readers in (("mail", 20), ("later", 2), ("same", 19)):
+        for n in range(readers):
+            clock.at(f"{DAY}T08:{n:02}Z")
+            agent = OUTLOOK if name == "same" else READER
+            url = minter.url(name, f"r{n}", now=datetime(2026, 9, 20, 7, tzinfo=UTC).timestamp())
+            assert site.get(url, headers={"User-Agent": agent}).headers["x-pixel"] == "recorded"
+    for n, who in enumerate(("ada", "ada", "bob")):
+        viewed(f"{DAY}T09:{n:02}Z", who)
+    viewed(f"{DAY}T09:30Z", "cyd", "shop")
+    clock.at(f"{DAY}T12:00Z")
+    stats("mail")
+
+
+def rows(answer):
+    """{campaign: {what: text}} of the tables of figures."""
+    found = {}
+    for row in re.findall(r"<tr><th scope=\"row\">.*?</tr>", answer.text, re.S):
+        link = re.search(r"/campaigns/([a-z0-9-]+)", row)
+        cells = re.findall(r'data-label="([\w ]+)[^"]*">(.*?)</td>', row, re.S)
+        if link and cells:
+            plain = {name: " ".join(re.sub("<[^>]*>", " ", cell).split()) for name, cell in cells}
+            found[link[1]] = plain
+    return found
+
+
+def test_mails_side_by_side(story, site, reader):
+    answer = reader.get("/compare?id=mail&id=later&id=same")
+    assert answer.status_code == 200
+    assert_harmless(answer)
+    found = rows(answer)
+    assert list(found) == ["mail", "later", "same"]
+    asked = site.get("/api/compare?ids=mail,later,same").json()["items"]
+    assert found["mail"]["By a person"] == "20"
+    assert found["mail"]["Delivered"] == "40 of 40 sent"
+    assert found["mail"]["Open rate"] == "50.0%"
+    assert found["mail"]["By a person against the first"] == "is the first"
+    assert found["later"]["By a person against the first"].startswith("\u221245.0 points (\u2212")
+    assert found["later"]["By a person against the first"].endswith("more than chance")
+    assert asked[1]["to_first"]["significant"] is True
+    assert found["same"]["By a person against the first"].endswith("may be chance")
+    assert asked[2]["to_first"]["significant"] is False
+    assert found["mail"]["Time to open"] == formatting.span(
+        site.get("/api/campaigns/mail/stats").json()["time_to_open"]["median"]
+    )
+    assert "Web pages" not in answer.text
+
+
+def test_rates_stand_on_one_scale(story, reader):
+    answer = reader.get("/compare?id=mail&id=later")
+    bars = [attrs for attrs in Page(answer).all("rect") if attrs.get("class") == "range"]
+    assert [bar["x"] for bar in bars] == ["99", "10.0"], "50 % and 5 % of a scale to 50 %"
+    assert "0 to 50%" in answer.text
+
+
+def test_opens_by_mail_program(story, reader):
+    answer = reader.get("/compare?id=mail&id=same")
+    matrix = answer.text.partition("Opens by mail program")[2]
+    assert re.findall(r'<th scope="col" class="n"><bdi>(.*?)<', matrix) == [
+        "Outlook",
+        "Thunderbird",
+        "(other)",
+    ]
+    assert re.findall(r'<td class="n">(.*?)<', matrix) == ["0%", "100%", "0%", "100%", "0%", "0%"]
+
+
+def test_sites_side_by_side(story, reader):
+    answer = reader.get("/compare?id=page&id=shop")
+    assert_harmless(answer)
+    found = rows(answer)
+    assert (found["page"]["Views"], found["page"]["Visits"], found["page"]["Visitors"]) == ("3", "2", "2")
+    assert (found["page"]["Bounces"], found["shop"]["Bounces"]) == ("50.0%", "100%")
+    assert found["shop"]["Bounces against the first"].startswith("+50.0 points")
+    assert found["shop"]["Bounces against the first"].endswith("may be chance")
+    assert "Mailings" not in answer.text
+
+
+def test_both_kinds(story, reader):
+    answer = reader.get("/compare?id=page&id=mail&id=shop&id=later&id=mail")
+    page = assert_harmless(answer)
+    assert list(rows(answer)) == ["mail", "later", "page", "shop"], "each once, mails first"
+    checked = [each["value"] for each in page.all("input") if "checked" in each]
+    assert checked == ["page", "mail", "shop", "later"]
+
+
+def test_a_range_and_the_one_before(story, reader, opened, clock, stats, sign_in):
+    opened("2026-09-21T09:00Z", "r30")
+    opened("2026-09-21T09:10Z", "r31", "later")
+    stats("mail")
+    clock.at("2026-09-22T08:00Z")
+    reader = sign_in()
+    answer = reader.get("/compare?id=mail&id=later&from=2026-09-21&until=2026-09-21")
+    assert_harmless(answer)
+    found = rows(answer)
+    assert found["mail"]["By a person"] == "1 \u221295.0%"
+    assert found["later"]["By a person"] == "1 \u221250.0%"
+    assert found["mail"]["Open rate"] == "2.5% low \u221247.5 points high \u221247.5 points"
+    links = [attrs["href"] for attrs in Page(answer).all("a")]
+    assert "/campaigns/mail?from=2026-09-21&to=2026-09-22" in links
+    assert 'value="2026-09-21"' in answer.text
+    week = next(link for link in links if "from=2026-09-16&until=2026-09-22" in link)
+    assert rows(reader.get(week))["mail"]["By a person"] == "21"
+    assert not re.search('class="change"', reader.get("/compare?id=mail&id=later").text)
+
+
+def test_a_day_is_that_of_each_campaign(story, reader, opened, stats, sign_in):
+    opened(f"{DAY}T15:30Z", "r30", "later")  # the 21st in Tokyo
+    stats("later")
+    found = rows(sign_in().get(f"/compare?id=mail&id=later&from={DAY}&until={DAY}"))
+    assert found["later"]["By a person"] == "2"
+    assert found["mail"]["By a person"] == "20"
+
+
+def test_choosing(story, reader):
+    first = reader.get("/")
+    form = next(attrs for attrs in Page(first).all("form") if attrs.get("id") == "compare")
+    assert (form["method"], form["action"]) == ("get", "/compare")
+    ticks = [attrs for attrs in Page(first).all("input") if attrs.get("type") == "checkbox"]
+    assert {(tick["form"], tick["name"]) for tick in ticks} == {("compare", "id")}
+    assert {tick["value"] for tick in ticks} == {"mail", "later", "same", "page", "shop"}
+    for query in ("", "?id=mail"):
+        answer = reader.get(f"/compare{query}")
+        assert answer.status_code == 200
+        assert "Choose two or more" in assert_harmless(answer).text
+        assert len([a for a in Page(answer).all("input") if a.get("type") == "checkbox"]) == 5
+    found = Page(reader.get("/compare?id=mail&id=page&q=LATER"))
+    ticks = [attrs for attrs in found.all("input") if attrs.get("type") == "checkbox"]
+    assert [(tick["value"], "checked" in tick) for tick in ticks] == [
+        ("mail", True),
+        ("page", True),
+        ("later", False),
+    ]
+    assert "No other campaign" in reader.get("/compare?id=mail&id=page&q=zz").text
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "says"),
+    [
+        ("id=mail&id=none", 404, "no campaign \u201cnone\u201d"),
+        ("id=mail&id=%00", 404, "no campaign"),
+        ("id=mail&id=..%2f", 404, "no campaign"),
+        ("id=" + "x" * 5000, 404, "no campaign"),
+        ("id=mail&id=page&from=x", 422, "must be a date"),
+        ("id=mail&id=page&until=x", 422, "must be a date"),
+        ("id=mail&id=page&from=2026-09-02&until=2026-09-01", 422, "must not be after the last"),
+        ("id=mail&id=page&from=1000-01-01", 422, "must lie in the years"),
+        ("id=mail&id=page&to=2026-09-20T00:07Z", 422, "must be a midnight"),
+    ],
+)
+def test_what_cannot_be(story, reader, query, status, says):
+    answer = reader.get(f"/compare?{query}")
+    assert answer.status_code == status
+    page = assert_harmless(answer)
+    assert says in page.text
+    assert 'role="alert"' in answer.text
+    assert not rows(answer)
+    if status == 422:
+        dates = [attrs for attrs in page.all("input") if attrs.get("type") == "date"]
+        assert all(each["aria-describedby"] == "wrong" for each in dates)
+
+
+def test_what_is_there_is_compared_without_what_is_not(story, reader):
+    answer = reader.get("/compare?id=mail&id=none&id=later")
+    assert answer.status_code == 404
+    assert list(rows(answer)) == ["mail", "later"]
+
+
+def test_so_many_at_most(site, mail, reader):
+    for n in range(21):
+        mail(id=f"c{n:02}")
+    link = "/compare?" + "&".join(f"id=c{n:02}" for n in range(20))
+    assert len(rows(reader.get(link))) == 20
+    answer = reader.get(f"{link}&id=c20")
+    assert answer.status_code == 422
+    assert "20 campaigns can be compared at most" in answer.text
+    assert not rows(answer)
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_hostile_names(mail, page, reader, evil):
+    mail(name=evil)
+    mail(id="other", name=evil)
+    page(name=evil)
+    for query in ("id=mail&id=other&id=page", ""):
+        found = assert_harmless(reader.get(f"/compare?{query}"))
+        assert evil in found.text
+        assert "1337" not in found.text
+    assert evil in assert_harmless(reader.get("/compare", params={"q": evil, "id": evil})).text
+
+
+def test_a_key_of_one_campaign_compares_nothing(site, mail, sign_in):
+    mail()
+    key = site.post("/api/keys", json={"name": "Partner", "scopes": ["read:mail"]}).json()["key"]
+    reader = sign_in(key)
+    assert reader.get("/compare?id=mail").status_code == 403
+    assert "/compare" not in reader.get("/").text
+
+
+def test_without_figures(mail, page, reader):
+    mail()
+    mail(id="other")
+    page()
+    page(id="shop")
+    found = rows(reader.get("/compare?id=mail&id=other&id=page&id=shop"))
+    assert found["other"]["By a person against the first"] == "not known"
+    assert found["mail"]["Open rate"] == "\u2013"
+    assert found["shop"]["Bounces against the first"] == "not known"
+
+
+# Pure
+
+
+def read(**opens):
+    return None, {"opens_person_by": {"client": [{"name": n, "opens": k} for n, k in opens.items()]}}
+
+
+def test_shares_of_mail_programs():
+    many = {f"c{n}": 1 for n in range(9)}
+    found = compare.clients([read(a=3, b=1), read(b=5), (None, {"opens_person_by": None}), read()])
+    assert found == {"names": ["b", "a", "(other)"], "rows": [[0.25, 0.75, 0], [1, 0, 0], None, None]}
+    rest = compare.clients([read(**many, **{"(other)": 1})])
+    assert rest["names"] == ["c0", "c1", "c2", "c3", "c4", "c5", "(other)"]
+    assert rest["rows"][0][-1] == pytest.approx(0.4)
+    assert compare.clients([(None, {"opens_person_by": None})]) is None
+
+
+def test_a_bar_on_another_scale():
+    rate = {"low": 0.05, "high": 0.1, "estimate": 0.06}
+    assert svg.interval(rate, 0.2) == {"low": 25, "width": 25, "estimate": 30}

@@ -1,0 +1,145 @@
+"""API keys are made, listed and revoked by hand."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pixel_server.auth import api_keys
+from tests.conftest import API_KEY
+from tests.dashboard.conftest import form_of
+from tests.dashboard.test_campaign_forms import wrong
+from tests.dashboard.test_pages import EVIL, Page, assert_harmless
+
+
+def listed(site):
+    return {key["id"]: key for key in site.get("/api/keys").json()["items"]}
+
+
+def shown_key(answer):
+    found = re.search(r"pk_[\w-]{32}", answer.text)
+    return found and found[0]
+
+
+def test_a_key_is_made_and_shown_once(site, reader, send, visitor):
+    before = listed(site)
+    answer = send("/keys", name="a program", scope_read="yes", scope_people="yes")
+    assert answer.status_code == 200
+    assert_harmless(answer)
+    [made] = [key for name, key in listed(site).items() if name not in before]
+    assert (made["name"], made["scopes"]) == ("a program", ["read", "people"])
+    key = shown_key(answer)
+    assert site.get("/api/campaigns", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+    again = reader.get("/keys")
+    assert made["id"] in again.text
+    assert key not in again.text
+
+
+def test_a_partners_key(site, send, mail, page):
+    mail()
+    page()
+    answer = send("/keys", name="partner", scope_read=None, campaigns="page\r\n\r\n mail ")
+    [made] = [key for key in listed(site).values() if key["name"] == "partner"]
+    assert made["scopes"] == ["read:mail", "read:page"]
+    assert shown_key(answer)
+
+
+@pytest.mark.parametrize(
+    ("filled", "fields"),
+    [
+        ({"name": "  "}, {"name"}),
+        ({"name": "w" * 300}, {"name"}),
+        ({"name": "a", "scope_read": None}, {"scopes"}),
+        ({"name": "a", "campaigns": "nothing"}, {"scopes"}),
+        ({"name": "a", "campaigns": "<b>"}, {"scopes"}),
+        ({"name": api_keys.ENVIRONMENT}, {"name"}),
+    ],
+)
+def test_a_key_that_cannot_be(site, send, filled, fields):
+    before = listed(site)
+    answer = send("/keys", **filled)
+    assert answer.status_code == 422
+    assert_harmless(answer)
+    assert wrong(answer).keys() == fields
+    assert not shown_key(answer)
+    kept = form_of(answer, "/keys")
+    assert {name: kept.get(name) for name in filled} == filled
+    assert listed(site) == before
+
+
+def test_revoking_asks_first(site, reader, send, made_key):
+    name, key = made_key("read")
+    asked = reader.get(f"/keys/{name}/revoke")
+    assert asked.status_code == 200
+    assert name in listed(site)
+    answer = send(f"/keys/{name}/revoke")
+    assert answer.headers["location"] == "/keys?done=revoked"
+    assert "The API key is revoked." in reader.get("/keys?done=revoked").text
+    assert name not in listed(site)
+    assert site.get("/api/campaigns", headers={"Authorization": f"Bearer {key}"}).status_code == 401
+    for path in (name, "nothing", "%2e%2e", "x" * 300):
+        assert reader.get(f"/keys/{path}/revoke").status_code == 404
+
+
+def test_the_own_key_is_not_revoked_unasked(site, reader, send, made_key):
+    own = next(iter(listed(site)))
+    answer = send(f"/keys/{own}/revoke")
+    assert answer.status_code == 422
+    assert wrong(answer).keys() == {"own"}
+    assert own in listed(site)
+    other, _ = made_key("read")
+    assert "own" not in form_of(reader.get(f"/keys/{other}/revoke"), f"/keys/{other}/revoke")
+    assert send(f"/keys/{own}/revoke", own="yes").status_code == 303
+    assert reader.get("/keys").headers["location"].startswith("/sign-in")
+    assert site.get("/api/keys").status_code == 401
+
+
+def test_a_key_that_only_reads_sees_the_list(site, sign_in, made_key):
+    name, key = made_key("read")
+    visitor = sign_in(key)
+    answer = visitor.get("/keys")
+    assert name in answer.text
+    assert "/revoke" not in answer.text
+    assert not [each for each in Page(answer).all("form") if each["action"] == "/keys"]
+    assert API_KEY not in answer.text
+    token = form_of(answer, "/sign-out")["csrf"]
+    assert visitor.post("/keys", data={"csrf": token, "name": "x", "scope_write": "yes"}).status_code == 403
+    assert visitor.get(f"/keys/{name}/revoke").status_code == 403
+    assert visitor.post(f"/keys/{name}/revoke", data={"csrf": token, "own": "yes"}).status_code == 403
+    assert len(listed(site)) == 2
+
+
+def test_key_forms_need_their_token(site, send, made_key):
+    name, _ = made_key("read")
+    for token in (None, "wrong"):
+        assert send("/keys", csrf=token, name="x").status_code == 403
+        assert send(f"/keys/{name}/revoke", csrf=token).status_code == 403
+    assert len(listed(site)) == 2
+
+
+@pytest.mark.parametrize("text", EVIL)
+def test_names_of_strangers(reader, site, send, text):
+    assert_harmless(send("/keys", name=text))
+    [made] = [key["id"] for key in listed(site).values() if key["name"] == text]
+    assert_harmless(reader.get("/keys"))
+    assert_harmless(reader.get(f"/keys/{made}/revoke"))
+    assert_harmless(send("/keys", name=text * 99, campaigns=text))
+
+
+def test_what_a_key_may_not_see_is_not_in_the_navigation(sign_in, made_key, mail):
+    mail()
+
+    def links(*scopes):
+        visitor = sign_in(made_key(*scopes)[1])
+        nav = re.search(r'<nav aria-label="Pages">(.*?)</nav>', visitor.get("/").text, re.S)
+        assert nav is not None
+        found = re.findall(r'href="([^"]*)"', nav[1])
+        for path in found:
+            assert visitor.get(path).status_code == 200, path
+        return found
+
+    every = links("read", "write", "people")
+    assert {"/", "/keys", "/withdrawals", "/kept"} <= set(every)
+    assert set(every) - set(links("read")) == {"/withdrawals"}
+    assert links("read:mail") == ["/"]

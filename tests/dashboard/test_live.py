@@ -1,0 +1,276 @@
+"""Figures that move while they are looked at, on a real uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pixel_server.dashboard import live, live_feed
+from pixel_server.run.valkey import Valkey
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+from tests.collect.test_bad_requests import Server
+from tests.conftest import API_KEY
+from tests.dashboard.live_server import LiveServer, Tab
+from tests.stack import until
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More looks than in life, so that a test need not wait."""
+    monkeypatch.setattr(live_feed, "EVERY", 0.2)
+
+
+@pytest.fixture
+def server(settings: Settings, secrets: Secrets) -> Iterator[LiveServer]:
+    made = LiveServer(settings, secrets)
+    made.call("POST", "/api/campaigns", {"id": "page", "name": "Page", "kind": "web", "identity": "own"})
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def listen(server: LiveServer) -> Iterator[Callable[..., Tab]]:
+    """Opens a tab on the campaign, closed at the end."""
+    tabs: list[Tab] = []
+
+    def listen(path: str = "page/live", **options: str) -> Tab:
+        tabs.append(Tab(server.port, f"/campaigns/{path}", **options))
+        return tabs[-1]
+
+    yield listen
+    for tab in tabs:
+        tab.close()
+
+
+def view(server: LiveServer, visitor: str = "ada") -> None:
+    tab = Tab(server.port, f"/p/page.gif?v={visitor}")
+    status = tab.answer.status
+    tab.close()
+    assert status == 200
+
+
+def test_a_hit_moves_the_figures_of_all_who_look(
+    server: LiveServer, listen: Callable[..., Tab], count: Callable[..., int]
+):
+    tabs = [listen(), listen(), listen("page/live?from=2020-01-01&to=2021-01-01&tz=UTC&x=y")]
+    assert tabs[0].answer.headers["Content-Type"].startswith("text/event-stream")
+    assert "no-store" in tabs[0].answer.headers["Cache-Control"]
+    for tab in tabs:
+        tab.until(views="0")
+    view(server)
+    count()
+    moved = tabs[0].until(views="1")
+    assert tabs[1].until(views="1") == moved
+    assert tabs[2].until(views="0")["figures"]["totals.views"] == "0"  # another range, read anew
+    assert moved["as_of"].endswith("Z")
+    assert len(server.live._watches) == 1
+
+
+def test_however_many_tabs_one_task_reads(
+    server: LiveServer, listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch
+):
+    asked = []
+    ask = live_feed.Watch._ask
+
+    async def counted(self: live_feed.Watch, signed_in: list[str]) -> Any:
+        asked.append(id(self))
+        return await ask(self, signed_in)
+
+    monkeypatch.setattr(live_feed.Watch, "_ask", counted)
+    tabs = [listen() for _ in range(20)]
+    for tab in tabs:
+        tab.until(views="0")
+    until(lambda: len(asked) >= 3)
+    assert len(set(asked)) == 1
+    assert server.live.listeners == 20
+    for tab in tabs:
+        tab.close()
+    until(lambda: not server.live._watches)
+    seen = len(asked)
+    listen().until(views="0")
+    until(lambda: len(asked) >= seen + 2)
+    assert len(set(asked[seen:])) == 1  # and a new one for those who come later
+
+
+def test_what_has_not_changed_is_said_again_in_time(
+    listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(live_feed, "FRESH", 1.0)
+    tab = listen()
+    first = tab.until(views="0")
+    assert tab.until(views="0")["as_of"] > first["as_of"]
+
+
+def test_what_nobody_waits_for_is_not_read(
+    server: LiveServer, listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch, count: Callable[..., int]
+):
+    read: list[str] = []
+
+    async def counted(*given: Any) -> live_feed.Event:
+        read.append("")
+        return await original(*given)
+
+    original = live_feed.read
+    tab = listen()
+    tab.until(views="0")
+    looks: list[str] = []
+    ask = live_feed.Watch._ask
+
+    async def looked(self: live_feed.Watch, signed_in: list[str]) -> Any:
+        looks.append("")
+        return await ask(self, signed_in)
+
+    monkeypatch.setattr(live_feed.Watch, "_ask", looked)
+    until(lambda: len(looks) >= 1)
+    monkeypatch.setattr(live_feed, "read", counted)
+    until(lambda: len(looks) >= 3)
+    assert read == []
+    view(server)
+    count()
+    tab.until(views="1")
+    assert read == [""]
+
+
+def test_a_revoked_key_ends_its_listeners_and_no_others(server: LiveServer, listen: Callable[..., Tab]):
+    status, made = server.call("POST", "/api/keys", {"name": "reader", "scopes": ["read"]})
+    assert status == 201, made
+    theirs, ours = listen(key=made["key"]), listen()
+    theirs.until(views="0")
+    ours.until(views="0")
+    server.call("DELETE", f"/api/keys/{made['id']}")
+    assert theirs.past_figures() == ("end", {"why": "revoked"})
+    assert theirs.next() is None
+    until(lambda: server.live.listeners == 1)
+
+
+def test_a_deleted_campaign_ends_all(server: LiveServer, listen: Callable[..., Tab]):
+    tab = listen()
+    tab.until(views="0")
+    assert server.call("DELETE", "/api/campaigns/page")[0] in (200, 202, 204)
+    assert tab.past_figures() == ("end", {"why": "deleted"})
+    assert tab.next() is None
+    until(lambda: not server.live._watches)
+    assert listen().answer.status == 404
+
+
+def test_more_than_are_allowed_are_sent_away(listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(live, "MOST", 2)
+    first = listen()
+    listen().until(views="0")
+    refused = listen()
+    assert (refused.answer.status, refused.answer.headers["Retry-After"]) == (503, "2")
+    first.close()
+    until(lambda: listen().answer.status == 200)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("nowhere/live", 404), ("page/live?from=yesterday", 422), ("page/live?interval=week", 422)],
+)
+def test_what_cannot_be_listened_to(listen: Callable[..., Tab], path: str, status: int):
+    assert listen(path).answer.status == status
+
+
+def test_a_head_is_answered_and_left(server: LiveServer, listen: Callable[..., Tab]):
+    tab = listen(method="HEAD")
+    assert (tab.answer.status, tab.answer.read()) == (200, b"")
+    assert server.live.listeners == 0
+
+
+def test_a_page_comes_anew_now_and_then(listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(live, "LONGEST", 0.0)
+    assert listen().next() is None
+
+
+def test_what_breaks_ends_the_stream_and_the_next_is_served(
+    server: LiveServer, listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch
+):
+    tab = listen()
+    tab.until(views="0")
+
+    async def breaks(*given: Any) -> Any:
+        raise asyncio.InvalidStateError("broken on purpose")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(live_feed.Watch, "_ask", breaks)
+        assert tab.past_figures() == ("end", {"why": "again"})
+    listen().until(views="0")
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[Valkey]:
+    home = Path(tempfile.mkdtemp(prefix="px-"))
+    made = Valkey(home)
+    made.start()
+    made.wait_ready()
+    yield made
+    made.stop()
+    made.wait(10)
+
+
+def test_redis_goes_and_comes_back(own_valkey: Valkey, secrets: Secrets, tmp_path: Path):
+    settings = Settings(redis_url=own_valkey.url, data=tmp_path, base_url="http://a.test", api_key=API_KEY)
+    server = LiveServer(settings, secrets)
+    server.call("POST", "/api/campaigns", {"id": "page", "name": "Page", "kind": "web"})
+    tab = Tab(server.port, "/campaigns/page/live")
+    tab.until(views="0")
+    own_valkey.stop()
+    own_valkey.wait(10)
+    assert tab.past_figures() == ("away", {})
+    assert Tab(server.port, "/campaigns/page/live").answer.status == 503
+    own_valkey.start()
+    own_valkey.wait_ready()
+    tab.until(views="0")
+    tab.close()
+    server.stop()
+
+
+def test_a_server_with_listeners_stops_when_it_is_told(valkey_url: str, tmp_path: Path):
+    program = [sys.executable, "-m", "tests.dashboard.live_server"]
+    server = Server(program, valkey_url, tmp_path)
+    try:
+        tabs = [Tab(server.port, "/campaigns/shop/live") for _ in range(5)]
+        for tab in tabs:
+            tab.until(views="0")
+        server.process.send_signal(signal.SIGTERM)
+        assert [tab.past_figures() for tab in tabs] == [None] * 5
+        assert server.process.wait(30) in (0, -signal.SIGTERM)
+    finally:
+        server.process.kill()
+        server.store.close()
+    # Each stream ended by itself: none had to be cancelled when uvicorn's patience was at its end.
+    assert "Traceback" not in server.log()
+    assert "Cancel" not in server.log()
+
+
+def test_live_many_tabs_of_one_range_read_the_figures_once(server: LiveServer, listen: Callable[..., Tab]):
+    read: list[str] = []
+    figures = server.live._figures
+
+    async def counted(*given: Any) -> Any:
+        read.append("")
+        return await figures(*given)
+
+    server.live._figures = counted
+    listen().until(views="0")
+    until(lambda: len(read) >= 2)  # for the first tab, and by the watch
+    for _ in range(10):
+        listen().until(views="0")
+    assert len(read) == 2
+
+
+def test_live_more_ranges_than_are_read_answer_503(
+    server: LiveServer, listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(live_feed, "MOST_RANGES", 1)
+    listen().until(views="0")
+    assert listen("page/live?from=2020-01-01&to=2021-01-01").answer.status == 503
+    assert listen().answer.status == 200

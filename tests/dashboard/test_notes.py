@@ -1,0 +1,165 @@
+"""Notes on the page of their campaign: kept, shown beside their day, removed; by whom it may be."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlencode
+
+import pytest
+
+from pixel_server.campaigns import notes
+from tests.dashboard.test_pages import EVIL, Page, assert_harmless
+
+PAGE = "/campaigns/mail"
+PATH = f"{PAGE}/notes"
+
+
+def csrf(reader):
+    return Page(reader.get(PAGE)).all("input")[0]["value"]
+
+
+@pytest.fixture
+def send(mail, clock):
+    """Sends the form of a note. Berlin's clock stands two hours before UTC's."""
+    clock.at("2026-09-20T15:00Z")
+    mail(time_zone="Europe/Berlin")
+
+    def send(reader, status=303, **fields):
+        form = {"csrf": csrf(reader), "text": "Mail sent", "at": "2026-09-20", "time": "", "asked": ""}
+        answer = reader.post(PATH, data={**form, **fields})
+        assert answer.status_code == status, answer.text
+        return answer
+
+    return send
+
+
+def kept(site):
+    return [(note["at"], note["text"]) for note in site.get(f"/api{PATH}").json()["items"]]
+
+
+def numbers(answer):
+    """{day: the note beside it}, of the table of numbers."""
+    rows = re.findall(r'<th scope="row">([\d -:]+)</th>.*?<td class="beside">(.*?)</td>', answer.text)
+    return {day: re.sub("<[^>]*>", "", note) for day, note in rows if note}
+
+
+def test_one_is_kept(send, reader, site):
+    answer = send(reader, time="09:30")
+    assert answer.headers["location"] == f"{PAGE}?done=noted#notes"
+    assert kept(site) == [("2026-09-20T07:30:00Z", "Mail sent")]
+    shown = reader.get(answer.headers["location"])
+    page = assert_harmless(shown)
+    assert "The note is kept." in page.text
+    assert "20 Sep 2026, 09:30 CEST" in page.text
+    assert numbers(shown) == {"2026-09-20": "Mail sent"}
+    send(reader, text="Site moved", at="2026-09-19")
+    assert kept(site)[0] == ("2026-09-18T22:00:00Z", "Site moved"), "the day begins where the campaign is"
+    assert numbers(reader.get(PAGE)) == {"2026-09-20": "Mail sent", "2026-09-19": "Site moved"}
+
+
+def test_charts_are_told(send, reader):
+    send(reader)
+    [note] = reader.get(f"{PAGE}/stats.json").json()["notes"]
+    assert (note["at"], note["text"]) == ("2026-09-19T22:00:00Z", "Mail sent")
+
+
+def test_one_goes_back_to_the_range_that_was_looked_at(send, reader):
+    asked = urlencode({"from": "2026-09-20", "to": "2026-09-21", "interval": "hour"})
+    answer = send(reader, time="10:40", asked=f"{asked}&next=//evil.example")
+    assert answer.headers["location"] == f"{PAGE}?{asked}&done=noted#notes"
+    shown = reader.get(answer.headers["location"])
+    assert numbers(shown) == {"2026-09-20 10:00": "Mail sent"}
+    refused = send(reader, 422, text=" ", asked=asked)
+    assert "Opens by hour" in refused.text
+
+
+def test_one_outside_of_the_range_is_not_lost(send, reader):
+    send(reader, at="2026-01-01")
+    shown = reader.get(PAGE)
+    assert "1 more lies outside of what is shown" in shown.text
+    assert "Mail sent" not in shown.text
+    assert "Mail sent" in reader.get(f"{PAGE}?from=2025-12-01&until=2026-01-31").text
+
+
+def test_one_is_removed(send, reader, site):
+    send(reader)
+    send(reader, text="Stays")
+    page = Page(reader.get(PAGE))
+    paths = [form["action"] for form in page.all("form") if form["action"].endswith("/remove")]
+    names = [button["aria-label"] for button in page.all("button") if "aria-label" in button]
+    path = paths[names.index("Remove the note Mail sent")]
+    assert reader.post(path).status_code == 403
+    form = {"csrf": csrf(reader), "asked": "from=2026-09-01"}
+    answer = reader.post(path, data=form)
+    assert answer.headers["location"] == f"{PAGE}?from=2026-09-01&done=removed#notes"
+    assert [text for _, text in kept(site)] == ["Stays"]
+    assert reader.post(path, data=form).status_code == 404
+    assert reader.post(f"{PATH}/%00/remove", data=form).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "message"),
+    [
+        ({"text": " "}, "text", "1 to 200 characters"),
+        ({"text": "x" * 201}, "text", "1 to 200 characters"),
+        ({"text": "a\x00"}, "text", "control characters"),
+        ({"at": "yesterday"}, "at", "a date and time"),
+        ({"at": "1969-01-01"}, "at", "a date and time"),
+        ({"at": "0001-01-01"}, "at", "a date and time"),
+        ({"at": "9999-12-31"}, "at", "a date and time"),
+        ({"time": "25:00"}, "at", "a date and time"),
+        ({"at": "\ud800".encode("utf-8", "surrogatepass")}, "at", "a date and time"),
+    ],
+)
+def test_what_cannot_be(send, reader, site, fields, name, message):
+    answer = send(reader, 422, **fields)
+    page = assert_harmless(answer)
+    [field] = [attrs for attrs in page.all("input") if attrs.get("id") == name]
+    assert field["aria-invalid"] == "true"
+    wrong = re.search(rf'id="wrong-{name}">(.*?)</p>', answer.text)
+    assert message in wrong[1]
+    assert "open" in page.all("details")[-2]
+    if name == "at":
+        assert 'value="Mail sent"' in answer.text, "as it was filled in"
+    assert kept(site) == []
+
+
+def test_there_is_room_for_so_many(send, reader, monkeypatch):
+    monkeypatch.setattr(notes, "MOST", 1)
+    send(reader)
+    assert "remove one first" in send(reader, 409).text
+
+
+def test_without_a_day_it_is_now(send, reader, site):
+    send(reader, at="")
+    assert kept(site) == [("2026-09-20T15:00:00Z", "Mail sent")]
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_hostile_texts(send, reader, evil):
+    send(reader, text=evil)
+    shown = reader.get(PAGE)
+    page = assert_harmless(shown)
+    assert page.text.count(evil) == 2, "in the list and in the table"
+    assert "1337" not in page.text
+
+
+def test_who_only_reads(send, reader, site, sign_in):
+    key = site.post("/api/keys", json={"name": "Reader", "scopes": ["read"]}).json()["key"]
+    send(reader)
+    [note] = site.get(f"/api{PATH}").json()["items"]
+    reader = sign_in(key)
+    shown = reader.get(PAGE)
+    assert "Mail sent" in shown.text
+    assert [form["action"] for form in assert_harmless(shown).all("form")] == ["/sign-out", PAGE]
+    form = {"csrf": csrf(reader), "text": "Mine", "at": "2026-09-20"}
+    assert reader.post(PATH, data=form).status_code == 403
+    assert reader.post(f"{PATH}/{note['id']}/remove", data=form).status_code == 403
+    assert reader.post("/campaigns/none/notes", data=form).status_code == 403
+    assert len(kept(site)) == 1
+
+
+def test_of_a_campaign_that_is_not_there(send, reader):
+    form = {"csrf": csrf(reader), "text": "x", "at": "2026-09-20"}
+    assert reader.post("/campaigns/none/notes", data=form).status_code == 404
+    assert reader.post(PATH, data={"text": "x"}).status_code == 403

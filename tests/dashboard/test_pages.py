@@ -1,0 +1,579 @@
+"""The pages: their figures are those of stats, they hold whatever strangers send, and never answer 500."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from urllib.parse import parse_qsl
+
+import pytest
+from starlette.testclient import TestClient
+
+from pixel_server.app import create_app
+from pixel_server.auth import sessions
+from pixel_server.dashboard import campaign, formatting
+from pixel_server.mail.links import Minter
+from pixel_server.store import jobs
+from pixel_server.store.client import connect, connect_async
+from tests.conftest import API_KEY
+from tests.stack import READER
+
+DAY = "2026-09-20"
+SCANNER = "python-requests/2.32.3"
+EVIL = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "\u202egnp.exe",
+    "{{ 7 * 191 }}",
+    "w" * 190,
+    "&amp;lt;b&gt;",
+)
+
+
+class Page(HTMLParser):
+    """What a browser would find in a page: elements with their attributes, and the text."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.found, self.text, self.open = [], "", []
+        self.feed(answer.text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.found if name == tag]
+
+
+def figures(answer):
+    """{path: text} as they stand in a page."""
+    found = re.findall(r'data-figure="([\w.]+)">([^<]*)<', answer.text)
+    return dict(found)
+
+
+def assert_harmless(answer):
+    """No script but files of our own, no inline style or handler, nothing from elsewhere."""
+    page = Page(answer)
+    for tag, attrs in page.found:
+        assert tag not in ("iframe", "object", "embed", "base", "style", "img"), tag
+        assert not [name for name in attrs if name.startswith("on") or name in ("style", "srcdoc")], attrs
+        for name in ("href", "src", "action", "data-chart", "data-live", "data-figures"):
+            assert not re.match(r"\s*(?!/|\?|#|$)", attrs.get(name) or ""), attrs
+        if tag == "script":
+            assert attrs["src"].startswith("/static/")
+    ids = [attrs["id"] for _, attrs in page.found if "id" in attrs]
+    assert len(ids) == len(set(ids)), "an id stands twice"
+    known = {word for _, attrs in page.found for word in (attrs.get("aria-describedby") or "").split()}
+    assert known <= set(ids)
+    policy = answer.headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert "default-src 'none'" in policy
+    return page
+
+
+@pytest.fixture
+def story(site, mail, page, clock, secrets, viewed, stats):
+    """A mail that five of ten opened, one of them by a scanner alone, and a page with two readers."""
+    clock.at(f"{DAY}T08:00Z")
+    mail(mode="identified", sent=10, sent_at=f"{DAY}T08:00:00Z", name="Spring mail")
+    page(name="Our site")
+    minter = Minter("http://pixel.test", secrets)
+    for n, (who, agent) in enumerate(
+        [
+            ("ada", READER),
+            ("ada", READER),
+            ("bob", SCANNER),
+            ("cyd", READER),
+            ("dan", READER),
+            ("eve", READER),
+        ]
+    ):
+        clock.at(f"{DAY}T09:{n:02}Z")
+        answer = site.get(minter.url("mail", who, now=clock.now), headers={"User-Agent": agent})
+        assert answer.headers["x-pixel"] == "recorded"
+    for n, who in enumerate(("ada", "ada", "bob")):
+        viewed(f"{DAY}T10:{n:02}Z", who)
+    clock.at(f"{DAY}T12:00Z")
+    stats("mail")
+
+
+def test_a_mails_figures_are_those_of_stats(story, site, reader):
+    answer = reader.get("/campaigns/mail")
+    page, shown = assert_harmless(answer), figures(answer)
+    found = site.get("/api/campaigns/mail/stats").json()
+    assert found["totals"]["unique_opens"] == 5
+    assert shown["totals.unique_opens"] == "5"
+    assert shown["totals.unique_opens_person"] == "4"
+    assert shown["totals.opens"] == "6"
+    assert (shown["open_rate.low"], shown["open_rate.high"]) == ("40.0%", "50.0%")
+    assert shown["verdicts.scanner.hits"] == "1"
+    assert "Thunderbird" in page.text
+    assert "Half within" in page.text
+    assert shown == {path: campaign.figures(found)[path] for path in shown if path != "as_of"} | {
+        "as_of": shown["as_of"]
+    }
+
+
+def test_a_sites_figures_are_those_of_stats(story, reader):
+    answer = reader.get("/campaigns/page")
+    assert_harmless(answer)
+    shown = figures(answer)
+    assert (shown["totals.views"], shown["totals.visits"], shown["totals.unique_visitors"]) == ("3", "2", "2")
+    assert shown["bounce_share"] == "50.0%"
+
+
+@pytest.mark.parametrize("name", ["mail", "page"])
+def test_a_chart_of_all_time_says_which_days_it_shows(story, reader, name):
+    caption = re.compile(r"<figcaption>.*?<span class=\"dim\">The last 30 days</span></figcaption>")
+    assert caption.search(reader.get(f"/campaigns/{name}").text)
+    assert caption.search(reader.get(f"/campaigns/{name}?interval=hour").text)
+    series = reader.get(f"/campaigns/{name}/stats.json").json()["series"]
+    assert len(series) == 30
+    ranged = reader.get(f"/campaigns/{name}?from={DAY}").text
+    assert "<figcaption>" in ranged
+    assert "The last 30 days" not in ranged
+
+
+def test_the_list(story, reader):
+    answer = reader.get("/")
+    page = assert_harmless(answer)
+    assert page.text.index("Our site") < page.text.index("Spring mail")  # the newest hit first
+    assert "40.0% to 50.0%" in page.text
+    assert "2 campaigns" in page.text
+    assert len(answer.content) < 100_000
+
+
+@pytest.mark.parametrize(
+    ("query", "found"), [("spring", ["mail"]), ("SITE", ["page"]), ("a", ["mail", "page"]), ("zz", [])]
+)
+def test_search(story, reader, query, found):
+    links = {attrs["href"] for attrs in Page(reader.get("/", params={"q": query})).all("a")}
+    assert {link for link in links if "campaigns/" in link} == {f"/campaigns/{name}" for name in found}
+
+
+def test_pages_and_orders_of_the_list(site, reader):
+    for n in range(60):
+        made = {"id": f"c{n:02}", "name": f"Campaign {59 - n:02}", "kind": "email", "sent": n}
+        assert site.post("/api/campaigns", json=made).status_code == 201
+
+    def ids(**query):
+        links = [attrs["href"] for attrs in Page(reader.get("/", params=query)).all("a")]
+        return [link.removeprefix("/campaigns/") for link in links if link.startswith("/campaigns/")]
+
+    first, second = ids(sort="name"), ids(sort="name", page=2)
+    assert first + second == [f"c{n:02}" for n in range(59, -1, -1)]
+    assert len(first) == 50
+    assert "There is no page 9" in reader.get("/?page=9").text
+    for query in ("page=0", "page=-1", "page=x", "page=99999999999", "sort=nothing", "page=%b2", "q=%00%ff"):
+        assert reader.get(f"/?{query}").status_code == 200
+
+
+def test_a_range_and_the_one_before(story, sign_in, opened, stats, clock):
+    opened(f"{DAY}T13:00Z", "fay")
+    opened("2026-09-21T09:00Z", "gus")
+    stats("mail")
+    clock.at("2026-09-22T08:00Z")
+    reader = sign_in()
+    answer = reader.get("/campaigns/mail?from=2026-09-21&until=2026-09-21")
+    shown = figures(answer)
+    assert shown["totals.opens"] == "1"
+    changes = re.findall(r'class="change"[^>]*>([^<]*)<', answer.text)
+    assert "\u221285.7%" in changes  # 1 after 7
+    assert 'value="2026-09-21"' in answer.text
+    assert not re.search('class="change"', reader.get("/campaigns/mail").text)
+    data = next(attrs["data-chart"] for _, attrs in Page(answer).found if "data-chart" in attrs)
+    assert [item["opens"] for item in reader.get(data).json()["series"]] == [1]
+
+
+@pytest.mark.parametrize("interval", ["day", "hour", "15m"])
+def test_a_day_by_hours_has_the_figures_of_the_day(story, reader, interval):
+    query = f"from={DAY}&until={DAY}&interval={interval}"
+    assert figures(reader.get(f"/campaigns/page?{query}"))["totals.unique_visitors"] == "2"
+    answer = reader.get(f"/campaigns/mail?{query}")
+    assert ">Thunderbird<" in answer.text
+    assert figures(answer)["time_to_open.recipients"] == "4"
+    data = reader.get(f"/campaigns/mail/stats.json?{query}").json()
+    assert len(data["series"]) == {"day": 1, "hour": 24, "15m": 96}[interval]
+    live = reader.get(f"/campaigns/page/figures.json?{query}").json()["figures"]
+    assert live["totals.unique_visitors"] == "2"
+
+
+def test_a_site_that_tells_nobody_apart_shows_no_visits(story, site, reader):
+    site.patch("/api/campaigns/page", json={"mode": "count"})
+    page = Page(reader.get("/campaigns/page"))
+    assert "Entry pages" not in page.text
+    assert "Pages" in page.text
+
+
+def test_a_day_that_is_not_over_is_compared_with_no_whole_one(story, sign_in, opened, stats):
+    opened("2026-09-21T09:00Z", "gus")
+    stats("mail")
+    reader = sign_in()
+    for query in ("from=2026-09-21&until=2026-09-21", "from=2026-09-21&until=2026-09-21&interval=hour"):
+        assert "the period before" not in Page(reader.get(f"/campaigns/mail?{query}")).text
+
+
+def test_a_range_after_one_without_hits_has_nothing_to_be_compared_with(story, reader):
+    page = Page(reader.get("/campaigns/mail?from=2026-09-20&until=2026-09-25"))
+    assert "Figures of" in page.text
+    assert "the period before" not in page.text
+    assert "points" not in page.text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *(
+            "from=2026-09-22&until=2026-09-21",
+            "from=x",
+            "from=%00",
+            "from=0001-01-01",
+            "from=2026-09-01T00:07Z",
+        ),
+        *("until=x", "until=9999-12-31", "interval=year", "tz=Nowhere"),
+    ],
+)
+def test_a_range_that_cannot_be(story, reader, query):
+    answer = reader.get(f"/campaigns/mail?{query}")
+    assert answer.status_code == 422
+    page = assert_harmless(answer)
+    assert "must" in page.text
+    assert "Figures of all time" in page.text
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("from=2026-09-22&until=2026-09-20", "The first day must not be after the last."),
+        ("from=2026-01-01&interval=hour", "The range may have 40 days at most at this interval and zone."),
+        ("until=x", "The last day must be a date, as 2026-11-24."),
+    ],
+)
+def test_what_is_wrong_with_a_range_is_said_in_words(story, reader, query, says):
+    page = Page(reader.get(f"/campaigns/mail?{query}"))
+    assert says in page.text
+    given = dict(parse_qsl(query))
+    dates = [one for one in page.all("input") if one.get("name") in ("from", "until")]
+    assert [one["value"] for one in dates] == [given.get("from", ""), given.get("until", "")], (
+        "as they were given"
+    )
+    assert [one.get("aria-describedby") for one in dates] == ["wrong"] * 2
+    chosen = [one["value"] for one in page.all("option") if "selected" in one]
+    assert given.get("interval", "day") in chosen
+
+
+@pytest.mark.parametrize(
+    "query", ["interval=15m", "interval=hour&from=2026-09-20", "tz=Asia/Tokyo", "from=&until="]
+)
+@pytest.mark.parametrize("name", ["mail", "page"])
+def test_any_range_that_can_be(story, reader, name, query):
+    answer = reader.get(f"/campaigns/{name}?{query}")
+    assert answer.status_code == 200, answer.text
+    assert_harmless(answer)
+    assert len(answer.content) < 200_000
+
+
+def test_the_json_that_charts_and_live_figures_read(story, site, reader):
+    found = reader.get("/campaigns/mail/stats.json").json()
+    asked = site.get("/api/campaigns/mail/stats").json()
+    assert {**found, "as_of": ""} == {**asked, "as_of": ""}
+    assert found["notes"] == []
+    texts = reader.get("/campaigns/mail/figures.json").json()["figures"]
+    shown = figures(reader.get("/campaigns/mail"))
+    assert {path: texts[path] for path in shown if path != "as_of"} == {
+        path: text for path, text in shown.items() if path != "as_of"
+    }
+
+
+def test_recipients(story, site, reader):
+    answer = reader.get("/campaigns/mail/recipients?state=person")
+    page = assert_harmless(answer)
+    assert len(page.all("code")) == 4
+    assert "only a keyed hash is kept" not in page.text
+    site.patch("/api/campaigns/mail", json={"mode": "pseudonymous"})
+    assert "only a keyed hash is kept" in Page(reader.get("/campaigns/mail/recipients")).text
+    assert "20 Sep 2026, 09:00 UTC" in page.text
+    alone = reader.get("/campaigns/mail/recipients?state=machine_only").text
+    assert len(re.findall(r"<code>[0-9a-f]{16}</code>", alone)) == 1
+    assert reader.get("/campaigns/mail/recipients?state=no").status_code == 422
+    assert reader.get("/campaigns/mail/recipients?after=-1").status_code == 422
+    missing = reader.get("/campaigns/mail/recipients?state=unopened")
+    assert missing.status_code == 409
+    assert "upload a list" in missing.text.lower()
+    assert reader.get("/campaigns/page/recipients").status_code == 409
+
+
+def test_recipients_by_pages(site, mail, clock, reader, secrets):
+    mail(mode="identified")
+    lines = "".join(json.dumps({"recipient": f"r{n}"}) + "\n" for n in range(450))
+    put = site.put(
+        "/api/campaigns/mail/recipients", content=lines, headers={"Content-Type": "application/x-ndjson"}
+    )
+    assert put.status_code == 200
+    found, link, pages = [], "/campaigns/mail/recipients?state=unopened", 0
+    while link:
+        answer = reader.get(link)
+        page, keys = Page(answer), re.findall(r"<code>([0-9a-f]{16})</code>", answer.text)
+        assert len(keys) <= 300
+        found += keys
+        link = next((attrs["href"] for attrs in page.all("a") if attrs.get("rel") == "next"), None)
+        pages += 1
+    assert sorted(found) == sorted(secrets.recipient_key(f"r{n}").hex() for n in range(450))
+    assert pages >= 2
+
+
+def test_downloads(story, site, reader):
+    table = reader.get("/campaigns/mail/recipients.csv?state=person")
+    assert table.headers["content-disposition"] == 'attachment; filename="mail-person.csv"'
+    assert table.text.count("\r\n") == 5
+    accept = {"Accept": "application/x-ndjson"}
+    lines = site.get("/api/campaigns/mail/recipients?state=person", headers=accept).text
+    assert reader.get("/campaigns/mail/recipients.ndjson?state=person").text == lines
+    noted = [line for line in site.get("/api/audit").json()["items"] if line["what"] == "recipients.read"]
+    assert len(noted) == 3
+
+
+@pytest.mark.parametrize("name", ["mail", "page"])
+def test_the_numbers_of_the_chart_as_a_file(story, site, reader, name):
+    asked = {"from": "2026-09-19", "to": "2026-09-22"}
+    answer = reader.get(f"/campaigns/{name}/series.csv", params=asked)
+    assert answer.headers["content-disposition"] == f'attachment; filename="{name}-day.csv"'
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    series = site.get(f"/api/campaigns/{name}/stats", params=asked).json()["series"]
+    assert len(series) == 3
+    assert sum(item["hits"] for item in series) > 0
+    assert rows == [
+        {key: "" if value is None else str(value) for key, value in item.items()} for item in series
+    ]
+    accept = {"Accept": "text/csv"}
+    assert site.get(f"/api/campaigns/{name}/stats", params=asked, headers=accept).text == answer.text
+    links = [attrs["href"] for attrs in Page(reader.get(f"/campaigns/{name}", params=asked)).all("a")]
+    [link] = [link for link in links if "series.csv" in link]
+    assert reader.get(link).text == answer.text
+    assert reader.get(f"/campaigns/{name}/series.csv?from=no").status_code == 422
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_hostile_names(site, mail, page, clock, viewed, reader, stats, evil):
+    clock.at(f"{DAY}T08:00Z")
+    mail(name=evil, mode="identified")
+    page(name=evil)
+    query = {"v": "ada", "u": f"https://a.example/{evil}?utm_source={evil}", "r": f"https://{evil}.example/"}
+    assert site.get("/p/page.gif", params=query).headers["x-pixel"] == "recorded"
+    lines = json.dumps({"recipient": f"a{evil}", "name": evil}) + "\n"
+    kind = {"Content-Type": "application/x-ndjson"}
+    assert site.put("/api/campaigns/mail/recipients", content=lines, headers=kind).status_code == 200
+    stats("page")
+    paths = ("/", "/campaigns/mail", "/campaigns/page", "/campaigns/mail/recipients?state=unopened")
+    for path in paths:
+        answer = reader.get(path)
+        assert answer.status_code == 200
+        found = assert_harmless(answer)
+        assert evil in found.text
+        assert "1337" not in found.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"mode": "count", "sent": 4}, "of 4 sent"),
+        ({"mode": "last"}, "there is no rate"),
+        ({"sent": 0}, "More recipients opened than mails were delivered"),
+        ({"sent": 2, "bounced": 2}, "More recipients opened than mails were delivered"),
+        ({"sent": 1}, "100%"),
+    ],
+)
+def test_what_is_not_known_is_said(mail, opened, clock, stats, reader, fields, says):
+    mail(**fields)
+    opened(f"{DAY}T09:00Z")
+    stats("mail")
+    page = assert_harmless(reader.get("/campaigns/mail"))
+    assert says in " ".join(page.text.split())
+    assert_harmless(reader.get(f"/campaigns/mail?from={DAY}&until={DAY}"))
+    assert reader.get("/").status_code == 200
+
+
+def test_of_an_unknown_address(reader, visitor):
+    for path in (
+        "/nothing",
+        "/campaigns/nothing",
+        "/campaigns/%00",
+        "/campaigns/..%2f",
+        "/static/nothing.css",
+    ):
+        assert reader.get(path).status_code == 404, path
+    assert "<h1>" in reader.get("/nothing").text
+    assert reader.get("/api/nothing").headers["content-type"] == "application/problem+json"
+    plain = reader.get("/nothing", headers={"Accept": "*/*"})
+    assert plain.headers["content-type"] == "application/problem+json"
+    wrong = reader.post("/campaigns/mail")
+    assert wrong.status_code == 405
+    assert "GET" in wrong.headers["allow"]
+
+
+def test_head(story, reader):
+    for path in ("/", "/campaigns/mail", "/campaigns/mail/recipients", "/sign-in"):
+        answer = reader.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["cache-control"] == "no-store"
+
+
+def test_static_files_are_kept_by_their_hash(reader, visitor):
+    for attrs in Page(reader.get("/")).all("link"):
+        answer = visitor.get(attrs["href"])
+        assert answer.status_code == 200
+        assert "immutable" in answer.headers["cache-control"]
+        bare = visitor.get(attrs["href"].partition("?")[0])
+        assert bare.content == answer.content
+        assert "immutable" not in bare.headers["cache-control"]
+
+
+def made_of(settings, secrets):
+    queue = jobs.queue(connect(settings.redis_url))
+    return create_app(settings, secrets, connect_async(settings.redis_url), queue)
+
+
+# Redis away
+
+
+@pytest.fixture
+def cut(monkeypatch):
+    """Takes Redis away from the next command on, in the middle of a request."""
+
+    def away(*_args, **_kwargs):
+        raise ConnectionError("Redis went away")
+
+    def cut(where, name):
+        real = getattr(where, name)
+
+        async def wrapped(api_store, *args, **kwargs):
+            monkeypatch.setattr(api_store.connection_pool, "get_connection", away)
+            return await real(api_store, *args, **kwargs)
+
+        monkeypatch.setattr(where, name, wrapped)
+
+    return cut
+
+
+@pytest.mark.parametrize(
+    ("path", "module", "name"),
+    [
+        ("/", "overview", "read"),
+        ("/campaigns/mail", "stats", "read"),
+        ("/campaigns/page", "breakdowns", "read"),
+        ("/campaigns/mail/stats.json", "stats", "read"),
+        ("/campaigns/mail/figures.json", "stats", "read"),
+        ("/campaigns/mail", "apikeys", "get"),
+    ],
+)
+def test_redis_goes_in_the_middle(story, reader, cut, path, module, name):
+    import importlib
+
+    where = importlib.import_module(
+        "pixel_server.auth.api_keys" if module == "apikeys" else f"pixel_server.figures.{module}"
+    )
+    cut(where, name)
+    answer = reader.get(path)
+    assert answer.status_code == 503
+    if path.endswith(".json"):
+        assert answer.json()["status"] == 503
+    else:
+        assert "spool" in answer.text
+        assert_harmless(answer)
+
+
+def test_redis_was_never_there(settings, secrets, tmp_path):
+    away = replace(settings, redis_url=f"unix://{tmp_path}/nobody.sock")
+    app = create_app(away, secrets, connect_async(away.redis_url), jobs.queue(connect(away.redis_url)))
+    with TestClient(app, base_url="http://pixel.test", follow_redirects=False) as visitor:
+        assert visitor.get("/").status_code == 303
+        assert visitor.get("/sign-in").status_code == 200
+        assert visitor.post("/sign-in", data={"key": API_KEY}).status_code == 503
+        assert visitor.get("/sign-in/a-token").status_code == 503
+        visitor.cookies.set(sessions.COOKIE, sessions.issue(secrets, "0" * 12, 9e9))
+        for path in ("/", "/campaigns/mail", "/campaigns/mail/recipients", "/campaigns/mail/recipients.csv"):
+            answer = visitor.get(path)
+            assert answer.status_code == 503
+            assert "pixels are answered and recorded" in answer.text
+        url = Minter("http://pixel.test", secrets).url("mail", "ada")
+        assert visitor.get(url).headers["x-pixel"] == "recorded"
+
+
+# Under a path
+
+
+@pytest.fixture
+def below(settings, secrets):
+    """Signed in to a server whose base URL has a path."""
+    deep = replace(settings, base_url="https://pixel.test/deep/pixels")
+    app = create_app(deep, secrets, connect_async(deep.redis_url), jobs.queue(connect(deep.redis_url)))
+    with TestClient(app, base_url="https://pixel.test", follow_redirects=False) as made:
+        made.headers["Accept"] = "text/html"
+        yield made
+
+
+def test_under_a_path(below):
+    assert below.get("/deep/pixels").headers["location"].endswith("/deep/pixels/")
+    assert below.get("/deep/pixels/").headers["location"] == "/deep/pixels/sign-in"
+    answer = below.get("/deep/pixels/campaigns/mail")
+    assert answer.headers["location"] == "/deep/pixels/sign-in?next=campaigns%2Fmail"
+    entered = below.post("/deep/pixels/sign-in", data={"key": API_KEY, "next": "campaigns/mail"})
+    assert entered.headers["location"] == "/deep/pixels/campaigns/mail"
+    cookie = entered.headers["set-cookie"].lower()
+    assert "path=/deep/pixels" in cookie
+    assert "secure" in cookie
+    headers = {"Authorization": f"Bearer {API_KEY}"}
+    made = {"id": "mail", "name": "Mail", "kind": "email"}
+    assert below.post("/deep/pixels/api/campaigns", json=made, headers=headers).status_code == 201
+    for path in ("", "campaigns/mail", "campaigns/mail/recipients"):
+        answer = below.get(f"/deep/pixels/{path}")
+        assert answer.status_code == 200
+        for tag, attrs in Page(answer).found:
+            for name in ("href", "src", "action", "data-chart", "data-live", "data-figures"):
+                if attrs.get(name) and not attrs[name].startswith(("?", "#")):
+                    assert attrs[name].startswith("/deep/pixels/"), (tag, attrs)
+    assert below.get("/", headers={"Cookie": ""}).status_code == 303  # a proxy may take the path off
+
+
+# How figures are written
+
+
+@pytest.mark.parametrize(
+    ("made", "text"),
+    [
+        (formatting.number(1204), "1,204"),
+        (formatting.number(None), "\u2013"),
+        (formatting.share(0.1304), "13.0%"),
+        (formatting.share(0), "0%"),
+        (formatting.share(0.9999), "100.0%"),
+        (formatting.span(0.1), "0.1 s"),
+        (formatting.span(59.6), "1 min"),
+        (formatting.span(82), "1 min 22 s"),
+        (formatting.span(7200), "2 h"),
+        (formatting.span(86400 * 3 + 3600 * 4), "3 d 4 h"),
+        (formatting.change(12, 10), "+20.0%"),
+        (formatting.change(9, 10), "\u221210.0%"),
+        (formatting.change(10, 10), "\u00b10%"),
+        (formatting.change(10, 0), ""),
+        (formatting.change(None, 10), ""),
+        (formatting.points(0.4, 0.25), "+15.0 points"),
+        (formatting.instant("2026-11-26T10:54:15.3Z", "Europe/Berlin"), "26 Nov 2026, 11:54 CET"),
+        (formatting.instant("2026-11-26T10:54:15.3Z", "America/Sao_Paulo"), "26 Nov 2026, 07:54 UTC-03"),
+        (formatting.instant("2026-11-26T10:54:15.3Z"), "26 Nov 2026, 10:54 UTC"),
+        (formatting.ago(100, 100 + 3600 * 25), "1 d ago"),
+        (formatting.called("DE", "country"), "Germany"),
+        (formatting.called("XX", "country"), "XX"),
+        (formatting.called("(unknown)", "country"), "(unknown)"),
+        (formatting.called("DE", "page"), "DE"),
+        (formatting.ago(None, 100), "never"),
+    ],
+)
+def test_how_it_is_written(made, text):
+    assert made == text

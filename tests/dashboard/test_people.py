@@ -1,0 +1,267 @@
+"""Withdrawals, one recipient, what is kept, the audit log: by hand, with the scopes of the API."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+import pytest
+
+from pixel_server.dashboard import people as people_pages
+from pixel_server.mail.links import Minter
+from tests.dashboard.conftest import form_of
+from tests.dashboard.test_campaign_forms import wrong
+from tests.dashboard.test_pages import EVIL, Page, assert_harmless
+
+DAY = "2026-09-20"
+
+
+def marks(site):
+    return {item["mark"]: item["periods"] for item in site.get("/api/withdrawals").json()["items"]}
+
+
+def test_withdrawn_and_allowed(site, reader, send, mail, opened, clock):
+    mail()
+    clock.at(f"{DAY}T08:00Z")
+    answer = send("/withdrawals", recipients="ada\r\n\r\n bob@example.org \r\n")
+    assert answer.headers["location"] == "/withdrawals?done=withdrawn&n=2"
+    page = reader.get(answer.headers["location"])
+    assert_harmless(page)
+    assert "Recorded no more: 2." in page.text
+    found = marks(site)
+    assert len(found) == 2
+    for mark in found:
+        assert mark in page.text
+    opened(f"{DAY}T09:00Z", "ada", says="ignored; reason=withdrawn")
+    again = send("/withdrawals", "/withdrawals/end", ended="ada\nnobody")
+    assert again.headers["location"] == "/withdrawals?done=allowed&n=1"
+    assert "Recorded again: 1." in reader.get(again.headers["location"]).text
+    opened(f"{DAY}T10:00Z", "ada")
+    assert "until 20 Sep 2026, 09:00 UTC" in Page(reader.get("/withdrawals")).text
+
+
+@pytest.mark.parametrize(("page", "field"), [("/withdrawals", "recipients"), ("/withdrawals/end", "ended")])
+@pytest.mark.parametrize("text", ["", " \r\n ", "ada\r\n" + "x" * 300, "ada\x00", "a\n" * 10_001])
+def test_a_list_with_a_bad_line_changes_nothing(site, send, page, field, text):
+    answer = send("/withdrawals", page, **{field: text})
+    assert answer.status_code == 422
+    assert_harmless(answer)
+    assert wrong(answer).keys() == {field}
+    assert marks(site) == {}
+    if len(text) == 305:
+        assert "Row 2 must have" in answer.text
+        assert (
+            form_of(answer, page)[field] == text.replace("\r\n", "\n") or form_of(answer, page)[field] == text
+        )
+
+
+def test_withdrawals_come_in_pages(site, reader, monkeypatch):
+    monkeypatch.setattr(people_pages, "ROWS", 50)
+    people = [f"reader-{n}" for n in range(700)]
+    assert site.post("/api/withdrawals", json={"recipients": people}).status_code == 200
+    found, page, pages = set(), "/withdrawals", 0
+    while page:
+        answer = reader.get(page)
+        found |= set(re.findall(r"<code>([0-9a-f]{16})</code>", answer.text))
+        following = re.search(r'rel="next" href="([^"]+)"', answer.text)
+        page, pages = following and following[1], pages + 1
+    assert found == marks(site).keys()
+    assert pages > 2
+    for after in ("x", "-1", "9" * 30):
+        assert reader.get("/withdrawals", params={"after": after}).status_code == 422
+
+
+# One recipient
+
+
+@pytest.fixture
+def ada(site, mail, opened, stats):
+    """The key of one who opened a mail."""
+    mail(mode="identified")
+    site.put(
+        "/api/campaigns/mail/recipients",
+        content='{"recipient": "ada@example.org", "name": "Ada"}\n',
+        headers={"Content-Type": "application/x-ndjson"},
+    )
+    opened(f"{DAY}T09:00Z", "ada@example.org")
+    stats("mail")
+    return site.post("/api/recipients/find", json={"recipient": "ada@example.org"}).json()["key"]
+
+
+def test_one_is_found_shown_and_erased(site, reader, send, ada):
+    answer = send("/recipients", recipient=" ada@example.org ")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/recipients/{ada}")
+    page = reader.get(f"/recipients/{ada}")
+    assert_harmless(page)
+    for text in ("ada@example.org", "Ada", "20 Sep 2026, 09:00 UTC", "Recorded", "Yes"):
+        assert text in page.text
+    asked = reader.get(f"/recipients/{ada}/erase")
+    assert "one campaign" in asked.text
+    assert site.get(f"/api/recipients/{ada}").json()["campaigns"]
+    done = send(f"/recipients/{ada}/erase")
+    assert done.headers["location"] == f"/recipients/{ada}?done=erased"
+    after = reader.get(done.headers["location"])
+    assert "Erased in all campaigns" in after.text
+    assert "Nothing is kept of this recipient" in after.text
+    assert "ada@example.org" not in after.text
+    assert site.get(f"/api/recipients/{ada}").json()["campaigns"] == []
+    told = [line["what"] for line in site.get("/api/audit").json()["items"]]
+    assert "recipient.erased" in told
+    assert "recipient.shown" in told
+
+
+def test_one_is_found_by_a_link(site, send, ada):
+    link = site.post("/api/campaigns/mail/links", json={"recipients": ["ada@example.org"]}).json()["links"][0]
+    token = link["url"].rpartition("/")[2].removesuffix(".gif")
+    for text in (link["url"], link["privacy_url"], token):
+        assert send("/recipients", token=text).headers["location"] == f"/recipients/{ada}"
+
+
+@pytest.mark.parametrize(
+    "filled",
+    [
+        {},
+        {"recipient": "a", "token": "b"},
+        {"recipient": "x" * 300},
+        {"token": "x" * 300},
+        {"token": "http://pixel.test/o/AQ.gif"},
+        {"recipient": "\x00"},
+    ],
+)
+def test_nobody_is_found(send, filled):
+    answer = send("/recipients", **filled)
+    assert answer.status_code == 422
+    page = assert_harmless(answer)
+    assert [each for _, each in page.found if each.get("role") == "alert"]
+    for name, text in filled.items():
+        assert form_of(answer, "/recipients")[name] == text.strip()
+
+
+def test_a_key_that_is_none(reader):
+    for key in ("nothing", "0011", "ZZ" * 8, "00112233445566FF"):
+        for path in ("", "/erase"):
+            assert reader.get(f"/recipients/{key}{path}").status_code == 404
+    answer = reader.get("/recipients/0011223344556677")
+    assert answer.status_code == 200
+    assert "Nothing is kept" in answer.text
+
+
+@pytest.mark.parametrize("text", EVIL)
+def test_people_pages_hold_what_strangers_send(site, reader, send, mail, text):
+    mail(mode="identified")
+    site.put(
+        "/api/campaigns/mail/recipients",
+        content="recipient,name\n" + ",".join('"' + each.replace('"', '""') + '"' for each in (text, text)),
+        headers={"Content-Type": "text/csv"},
+    )
+    answer = reader.get(send("/recipients", recipient=text).headers["location"])
+    page = assert_harmless(answer)
+    assert page.text.count(text) == 2
+    assert_harmless(send("/recipients", recipient=text, token=text))
+    assert_harmless(send("/withdrawals", recipients=text * 99))
+    assert_harmless(reader.get("/audit"))
+
+
+# What is kept
+
+
+def test_what_is_kept(reader, ada, clock):
+    answer = reader.get("/kept")
+    text = assert_harmless(answer).text
+    row = re.search(r"recipientsrecipient key: first and last open.*", text)
+    assert row is not None
+    assert row[0].endswith("1recipients20 Sep 2026, 09:00 UTC400 days after sendingpx:{s}:people:ID:BUCKET")
+    assert "PIXEL_KEEP_DAYS_NAMES90days after a campaign was sent that names" in text
+
+
+def test_what_is_kept_is_looked_up_once_a_minute(site, reader, mail, opened, stats, clock):
+    def kept():
+        found = re.search(
+            r"<th scope=\"row\">recipients<.*?<td class=\"n\"[^>]*>(\d+)", reader.get("/kept").text
+        )
+        return found[1]
+
+    mail()
+    clock.at(f"{DAY}T08:59Z")
+    assert kept() == "0"
+    opened(f"{DAY}T08:59:30Z", "ada")
+    stats("mail")
+    assert kept() == "0"
+    clock.at(f"{DAY}T09:00Z")
+    assert kept() == "1"
+
+
+def test_the_audit_log_in_pages(site, reader, mail):
+    mail()
+    for n in range(120):
+        site.patch("/api/campaigns/mail", json={"sent_at": f"2026-09-01T00:00:{n % 60:02}Z"})
+    first = reader.get("/audit")
+    assert first.text.count("campaign changed") == 100
+    following = re.search(r'rel="next" href="([^"]+)"', first.text)
+    second = reader.get(unquote(following[1]))
+    assert second.text.count("campaign changed") == 20
+    assert "key made" in second.text
+    assert 'rel="next"' not in second.text
+    for after in ("x", "0-0", "1" * 99):
+        assert reader.get("/audit", params={"after": after}).status_code == 422
+
+
+def test_the_log_of_recipients(site, reader, mail, secrets):
+    mail()
+    link = Minter("http://pixel.test", secrets).link("mail", "ada", now=1_790_000_000.0)
+    token = link.privacy_url.partition("t=")[2]
+    site.post("/privacy", data={"t": token, "do": "stop"})
+    page = reader.get("/audit/recipients").text
+    assert page.count("recipient stopped") == 1
+    assert "1 stopped, 0 allowed, 0 erased" in page
+    assert "audit/recipients" in reader.get("/audit").text
+    assert "recipient stopped" not in reader.get("/audit").text
+
+
+# Who may
+
+
+def test_without_people_there_is_nothing_of_people(site, sign_in, made_key, ada):
+    visitor = sign_in(made_key("read", "write")[1])
+    kept = visitor.get("/kept")
+    assert kept.status_code == 200
+    for path in ("/withdrawals", "/recipients", "/audit"):
+        assert f'href="{path}"' not in kept.text
+    for path in ("/withdrawals", "/recipients", f"/recipients/{ada}", f"/recipients/{ada}/erase", "/audit"):
+        assert visitor.get(path).status_code == 403
+    token = form_of(kept, "/sign-out")["csrf"]
+    fields = {"csrf": token, "recipients": "ada", "ended": "ada", "recipient": "ada"}
+    for path in ("/withdrawals", "/withdrawals/end", "/recipients", f"/recipients/{ada}/erase"):
+        assert visitor.post(path, data=fields).status_code == 403
+    assert marks(site) == {}
+    assert site.get(f"/api/recipients/{ada}").json()["campaigns"]
+
+
+def test_people_forms_need_their_token(site, send, ada):
+    for token in (None, "wrong"):
+        for page, to in (
+            ("/withdrawals", "/withdrawals"),
+            ("/withdrawals", "/withdrawals/end"),
+            ("/recipients", "/recipients"),
+            (f"/recipients/{ada}/erase", f"/recipients/{ada}/erase"),
+        ):
+            answer = send(page, to, csrf=token, recipients="ada", ended="ada", recipient="ada")
+            assert answer.status_code == 403
+    assert marks(site) == {}
+    assert site.get(f"/api/recipients/{ada}").json()["campaigns"]
+
+
+def test_a_key_of_one_campaign_sees_none_of_these(sign_in, made_key, mail):
+    mail()
+    visitor = sign_in(made_key("read:mail")[1])
+    for path in (
+        "/keys",
+        "/kept",
+        "/withdrawals",
+        "/audit",
+        "/new",
+        "/campaigns/mail/edit",
+        "/campaigns/mail/pixel",
+    ):
+        assert visitor.get(path).status_code == 403
+    assert Page(visitor.get("/campaigns/mail")).all("nav")

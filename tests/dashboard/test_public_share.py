@@ -1,0 +1,270 @@
+"""A share link: whoever has it sees what is shared, in frames of listed origins alone, until it is over."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+
+import pytest
+import redis
+
+from pixel_server.auth import sessions, share_links
+from pixel_server.figures import shared_stats
+from tests.conftest import API_KEY
+from tests.dashboard.test_pages import EVIL, Page, assert_harmless
+
+DAY = "2026-09-20"
+FRAME = "https://www.example.org"
+
+
+@pytest.fixture
+def share(site):
+    """Makes a share link; its path."""
+
+    def make(campaign="mail", **fields):
+        made = site.post(f"/api/campaigns/{campaign}/shares", json={"name": "A partner", **fields})
+        assert made.status_code == 201, made.text
+        return made.json()["url"].removeprefix("http://pixel.test")
+
+    return make
+
+
+@pytest.fixture
+def story(site, mail, page, opened, viewed, stats, clock):
+    """A mail with three opens on one day and one on the next, and a page with as many visits; counted."""
+    clock.at(f"{DAY}T08:00Z")
+    mail(min_cell=3, sent=10, name="Spring mail")
+    page(min_cell=3, name="Our site")
+    for n, who in enumerate(("ada", "bob", "cyd")):
+        opened(f"{DAY}T09:{n:02}Z", who)
+        viewed(f"{DAY}T10:{n:02}Z", who)
+    opened("2026-09-21T09:00Z", "dan")
+    viewed("2026-09-21T09:00Z", "dan")
+    clock.at("2026-09-22T12:00Z")
+    stats("mail")
+
+
+def assert_is_over(visitor, path):
+    """One answer for all that is no link, whatever was there."""
+    answer = visitor.get(path)
+    assert answer.status_code == 404
+    page = assert_harmless(answer)
+    assert "This link is no longer good" in page.text
+    assert not page.all("a") or {attrs["href"] for attrs in page.all("a")} == {"#main"}
+    assert_headers(answer)
+    told = visitor.get(f"{path}/stats.json")
+    assert (told.status_code, told.json()["detail"]) == (404, "this link is no longer good")
+    assert_headers(told)
+    return answer.text
+
+
+def assert_headers(answer, framed_by="'none'"):
+    assert f"frame-ancestors {framed_by}" in answer.headers["content-security-policy"]
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["x-robots-tag"] == "noindex"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "set-cookie" not in answer.headers
+    assert "x-frame-options" not in answer.headers
+
+
+@pytest.mark.parametrize("name", ["mail", "page"])
+def test_it_shows_what_a_shared_key_reads(story, site, visitor, share, name):
+    path = share(name)
+    answer = visitor.get(path)
+    assert answer.status_code == 200
+    page = assert_harmless(answer)
+    key = site.post("/api/keys", json={"name": "Partner", "scopes": [f"read:{name}"]}).json()["key"]
+    asked = site.get(f"/api/campaigns/{name}/stats", headers={"Authorization": f"Bearer {key}"}).json()
+    assert visitor.get(f"{path}/stats.json").json() == asked
+    figures = dict(re.findall(r"<dt>.*?>([A-Z][a-z -]+)<.*?</dt><dd>([^<]*)</dd>", answer.text))
+    label, unit = ("Opens", "opens") if name == "mail" else ("Views", "visits")
+    assert figures[label] == "3"
+    assert asked["totals"]["opens" if name == "mail" else "views"] == 3
+    assert f"fewer than 3 {unit}" in page.text
+    assert DAY in page.text
+    assert "2026-09-21" not in page.text, "a day of one"
+    assert "dan" not in answer.text
+    [chart] = page.all("figure")
+    assert chart["data-chart"] == f"{path}/stats.json?from={DAY}&to=2026-09-21"
+    drawn = visitor.get(chart["data-chart"]).json()
+    assert [item["start"][:10] for item in drawn["series"]] == [DAY], "no day beyond those that are shown"
+    assert "20 Sep 2026, UTC" in page.text
+    assert "20 Sep 2026 to" not in page.text
+    assert drawn["totals"] == asked["totals"]
+    assert len(answer.content) < 100_000
+
+
+def test_its_breakdowns(story, visitor, share):
+    answer = visitor.get(share("mail"))
+    assert "Thunderbird" in answer.text
+    found = assert_harmless(visitor.get(share("page")))
+    assert "Devices" in found.text
+    assert "UTM source" not in found.text, "nobody used one"
+    assert "Languages" not in found.text, "it is not shared"
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("from=x", 422),
+        ("from=2026-09-22", 422),
+        ("interval=15m", 403),
+        ("tz=Asia/Tokyo", 403),
+        ("to=%00", 422),
+    ],
+)
+def test_a_range_that_is_not_shared(story, visitor, share, query, status):
+    answer = visitor.get(f"{share()}/stats.json?{query}")
+    assert answer.status_code == status
+    assert_headers(answer)
+
+
+def test_before_anything_may_be_shown(mail, page, visitor, share, clock):
+    clock.at(f"{DAY}T08:00Z")
+    mail()
+    page()
+    for name in ("mail", "page"):
+        answer = visitor.get(share(name))
+        assert answer.status_code == 200
+        assert "There is nothing to show yet" in assert_harmless(answer).text
+
+
+def test_it_opens_nothing_else(story, visitor, share):
+    path = share("mail")
+    answer = visitor.get(path)
+    assert_headers(answer)
+    assert_headers(visitor.get(f"{path}/stats.json"))
+    page = Page(answer)
+    assert [attrs["href"] for attrs in page.all("a")] == ["#main"]
+    assert not page.all("form")
+    token = path.rpartition("/")[2]
+    assert answer.text.count(token) == 1, "in the address of its chart alone"
+    assert not visitor.cookies
+    assert visitor.get("/campaigns/mail").status_code == 303
+    assert visitor.get(f"{path}/recipients").status_code == 404
+    assert visitor.post(path).status_code == 405
+
+
+def test_a_session_changes_nothing(story, visitor, share, sign_in):
+    path = share("mail")
+    without = visitor.get(path)
+    reader = sign_in(API_KEY)
+    assert sessions.COOKIE in reader.cookies
+    assert reader.get(path).text == without.text
+    reader.cookies.set(sessions.COOKIE, "forged")
+    answer = reader.get(path)
+    assert answer.text == without.text
+    assert "set-cookie" not in answer.headers
+
+
+def test_it_is_framed_by_those_listed(story, visitor, share):
+    path = share("mail", frames=[FRAME, "http://localhost:8000"])
+    assert_headers(visitor.get(path), f"{FRAME} http://localhost:8000")
+    assert_headers(visitor.get(f"{path}/stats.json"), f"{FRAME} http://localhost:8000")
+    assert_headers(visitor.get(share("mail")))
+
+
+def test_when_it_is_over(story, site, visitor, share, clock):
+    ended = share("mail", expires_at="2026-09-23T00:00:00Z", frames=[FRAME])
+    revoked, kept, gone = share("mail", name="Revoke"), share("mail"), share("page")
+    for item in site.get("/api/campaigns/mail/shares").json()["items"]:
+        if item["name"] == "Revoke":
+            assert site.delete(f"/api/campaigns/mail/shares/{item['id']}").status_code == 204
+    assert visitor.get(kept).status_code == 200
+    texts = {assert_is_over(visitor, revoked)}
+    clock.at("2026-09-23T00:00Z")
+    texts.add(assert_is_over(visitor, ended))
+    assert site.delete("/api/campaigns/page").status_code == 204
+    texts.add(assert_is_over(visitor, gone))
+    texts.add(assert_is_over(visitor, "/s/" + "A" * 32))
+    assert len(texts) == 1, "nobody can tell which"
+
+
+@pytest.mark.parametrize("token", ["x", "%00", "%0a", "..%2f", "A" * 5000, "%ff", "%F0%9F%98%80"])
+def test_what_is_no_token(site, visitor, token):
+    assert visitor.get(f"/s/{token}").status_code == 404
+    assert visitor.get(f"/s/{token}/stats.json").status_code == 404
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_hostile_names(site, mail, opened, stats, clock, visitor, share, evil):
+    clock.at(f"{DAY}T08:00Z")
+    mail(name=evil, min_cell=1)
+    opened(f"{DAY}T09:00Z")
+    clock.at("2026-09-22T12:00Z")
+    stats("mail")
+    page = assert_harmless(visitor.get(share("mail")))
+    assert evil in page.text
+    assert "1337" not in page.text
+
+
+@pytest.mark.parametrize("error", [redis.ConnectionError, redis.ResponseError])
+def test_its_token_is_in_no_log_line(story, visitor, share, monkeypatch, caplog, error):
+    path = share("mail")
+    token = path.rpartition("/")[2]
+
+    async def fails(*_args):
+        raise error("LOADING")
+
+    caplog.set_level(logging.DEBUG)
+    visitor.get(path)
+    monkeypatch.setattr(share_links, "find", fails)
+    answer = visitor.get(path)
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "2"
+    assert_headers(answer)
+    assert "cannot be read now" in assert_harmless(answer).text
+    assert token not in answer.text
+    told = visitor.get(f"{path}/stats.json")
+    assert told.status_code == 503
+    assert_headers(told)
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("pixel_server")]
+    assert token not in json.dumps(lines)
+    assert (error is redis.ResponseError) == any("Redis refuses /s/..." in line for line in lines)
+
+
+def test_a_shared_key_sees_the_same(story, site, sign_in, visitor, share):
+    key = site.post("/api/keys", json={"name": "Partner", "scopes": ["read:mail"]}).json()["key"]
+    shown = visitor.get(share("mail"))
+    reader = sign_in(key)
+    answer = reader.get("/campaigns/mail")
+    page = assert_harmless(answer)
+    assert page.all("dd") == Page(shown).all("dd")
+    [chart] = page.all("figure")
+    asked = reader.get(chart["data-chart"])
+    assert asked.json()["totals"]["opens"] == 3
+    assert "verdicts" not in asked.json()
+    assert reader.get("/campaigns/page/stats.json").status_code == 403
+
+
+def test_share_link_range_of_many_years_is_refused(story, visitor, share):
+    answer = visitor.get(f"{share()}/stats.json?from=2016-12-01&to=2026-09-20")
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"field": "from", "message": "the range may have 1100 days at most"}]
+    assert_headers(answer)
+    assert visitor.get(f"{share()}/stats.json?from=2023-10-01&to=2026-09-20").status_code == 200
+
+
+def test_share_link_asked_often_reads_once_a_minute(story, visitor, share, clock, monkeypatch):
+    read = shared_stats.read
+    times = 0
+
+    async def counted(*args):
+        nonlocal times
+        times += 1
+        return await read(*args)
+
+    monkeypatch.setattr(shared_stats, "read", counted)
+    path = f"{share()}/stats.json"
+    answers = {visitor.get(f"{path}?from={DAY}").text for _ in range(10)}
+    assert len(answers) == 1
+    assert times == 1
+    assert visitor.get(f"{path}?from=2026-09-19").text not in answers
+    assert times == 2
+    clock.at("2026-09-22T12:01Z")
+    visitor.get(f"{path}?from={DAY}")
+    assert times == 3
+    pages = {visitor.get(share()).status_code for _ in range(10)}
+    assert pages == {200}
+    assert times <= 5

@@ -1,0 +1,366 @@
+"""Signing in and out: with a key, with a link that does it once; and all that signs in nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from pixel_server.auth import api_keys, sessions, sign_in_links, throttle
+from pixel_server.secret import Secrets
+from pixel_server.store import keys
+from pixel_server.store.client import connect_async
+from tests.conftest import API_KEY
+
+COOKIE = sessions.COOKIE
+TOKEN = re.compile(r'name="csrf" value="([\w-]+)"')
+
+
+@pytest.fixture
+def link(site, settings):
+    """Makes a token that signs in once."""
+
+    def make(key=None):
+        async def run():
+            client = connect_async(settings.redis_url)
+            try:
+                return await sign_in_links.make(client, key)
+            finally:
+                await client.aclose()
+
+        return asyncio.run(run())
+
+    return make
+
+
+def assert_signed_out(visitor, path="/"):
+    answer = visitor.get(path)
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith("/sign-in")
+
+
+def csrf(visitor):
+    found = TOKEN.search(visitor.get("/").text)
+    assert found is not None
+    return found[1]
+
+
+def test_in_and_out(visitor, sign_in):
+    assert_signed_out(visitor)
+    sign_in()
+    page = visitor.get("/")
+    assert page.status_code == 200
+    assert "Campaigns" in page.text
+    assert page.headers["cache-control"] == "no-store"
+    assert "unsafe" not in page.headers["content-security-policy"]
+    out = visitor.post("/sign-out", data={"csrf": csrf(visitor)})
+    assert (out.status_code, out.headers["location"]) == (303, "/sign-in")
+    assert_signed_out(visitor)
+
+
+def test_a_copy_of_the_cookie_ends_with_its_session(visitor, sign_in, client):
+    sign_in()
+    copy = visitor.cookies[COOKIE]
+    sign_in()
+    other = visitor.cookies[COOKIE]
+    assert other != copy, "signed in twice at the same time"
+    visitor.cookies = {COOKIE: copy}
+    assert visitor.post("/sign-out", data={"csrf": csrf(visitor)}).status_code == 303
+    visitor.cookies = {COOKIE: copy}
+    assert_signed_out(visitor)
+    visitor.cookies = {COOKIE: other}
+    assert visitor.get("/").status_code == 200
+    (held,) = client.keys("px:*:signedout:*")
+    assert 0 < client.ttl(held) <= sessions.LIVES
+    assert copy.encode() not in held
+
+
+def test_the_cookie_is_for_this_site_and_for_no_script(visitor):
+    answer = visitor.post("/sign-in", data={"key": API_KEY})
+    parts = {part.strip().lower() for part in answer.headers["set-cookie"].split(";")[1:]}
+    assert parts >= {"httponly", "samesite=lax", "path=/", f"max-age={sessions.LIVES}"}
+    assert "secure" not in parts
+    assert API_KEY not in answer.headers["set-cookie"]
+
+
+def test_after_signing_in_one_is_where_one_wanted_to_be(visitor, mail):
+    mail()
+    sent = visitor.get("/campaigns/mail?from=2026-09-01").headers["location"]
+    form = visitor.get(sent).text
+    wanted = re.search(r'name="next" value="([^"]*)"', form)
+    assert wanted is not None
+    answer = visitor.post("/sign-in", data={"key": API_KEY, "next": wanted[1]})
+    assert answer.headers["location"] == "/campaigns/mail?from=2026-09-01"
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["//evil.example", "https://evil.example", "/\\evil.example", "\\\\evil", "a\nb", "javascript:1"],
+)
+def test_nowhere_else(visitor, target):
+    answer = visitor.post("/sign-in", data={"key": API_KEY, "next": target})
+    assert answer.headers["location"] == "/"
+
+
+@pytest.mark.parametrize("key", ["", "  ", "nothing", "pk_" + "x" * 32, "\ufffd\x00", API_KEY + "x"])
+def test_another_key_signs_in_nobody(visitor, key):
+    answer = visitor.post("/sign-in", data={"key": key})
+    assert answer.status_code in (403, 422)
+    assert 'role="alert"' in answer.text
+    assert COOKIE not in answer.cookies
+
+
+def test_a_forged_cookie_signs_in_nobody(visitor, sign_in, secrets, clock):
+    good = sign_in().cookies[COOKIE]
+    other = Secrets.of(("a key of another server",), "and its secret")
+    flipped = good[:-2] + ("A" if good[-2] != "A" else "B") + good[-1]
+    spelt = good[:8] + "!!!!" + good[8:]  # base64 as Python reads it: the same bytes
+    key = sessions.key_of(secrets, good, clock.now)
+    forged = [
+        flipped,
+        spelt,
+        good[:-4],
+        good + "AAAA",
+        sessions.issue(other, key, clock.now),
+        "",
+        "%",
+        "a" * 41,
+    ]
+    for cookie in forged:
+        assert sessions.key_of(secrets, cookie, clock.now) is None, cookie
+        visitor.cookies.clear()
+        visitor.cookies.set(COOKIE, cookie)
+        assert_signed_out(visitor)
+    visitor.cookies.clear()
+    visitor.cookies.set(COOKIE, good)
+    assert visitor.get("/").status_code == 200
+
+
+def test_a_session_ends(sign_in, clock):
+    visitor = sign_in()
+    value = visitor.cookies[COOKIE]
+    clock.now += sessions.LIVES - 1
+    visitor.cookies.clear()
+    visitor.cookies.set(COOKIE, value)
+    assert visitor.get("/").status_code == 200
+    clock.now += 1
+    assert_signed_out(visitor)
+
+
+def test_a_revoked_key_ends_its_sessions_at_once(site, sign_in, made_key, mail):
+    mail()
+    name, key = made_key("read")
+    visitor = sign_in(key)
+    assert visitor.get("/campaigns/mail").status_code == 200
+    assert site.delete(f"/api/keys/{name}").status_code == 204
+    assert_signed_out(visitor, "/campaigns/mail")
+    answer = visitor.get("/campaigns/mail/stats.json")
+    assert answer.status_code == 401
+
+
+def test_a_key_that_may_not_read_is_told_so(visitor, made_key):
+    answer = visitor.post("/sign-in", data={"key": made_key("write", "people")[1]})
+    assert answer.status_code == 403
+    assert "scope" in answer.text
+    assert COOKIE not in answer.cookies
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """For how long answers were held back, in order; it does not take that long."""
+    found = []
+
+    async def hold(seconds):
+        found.append(seconds)
+
+    monkeypatch.setattr(throttle, "hold", hold)
+    return found
+
+
+def test_brake_wrong_keys_are_slowed_down_and_right_ones_are_not(visitor, link, clock, client, held):
+    """All of one address, as behind a proxy that is not named."""
+    token = link()
+    before = set(client.scan_iter())
+    for _ in range(throttle.FREE + 20):
+        assert visitor.post("/sign-in", data={"key": "wrong"}).status_code == 403
+    assert visitor.get("/sign-in/some-token").status_code == 403
+    assert held[:3] == [0.25, 0.5, 0.75]
+    assert held[-1] == throttle.LONGEST
+    assert len(held) == 21
+    assert set(client.scan_iter()) == before
+    assert visitor.post("/sign-in", data={"key": API_KEY}).status_code == 303
+    assert visitor.get(f"/sign-in/{token}").status_code == 303
+    assert len(held) == 21
+    clock.now += throttle.FORGET
+    assert visitor.post("/sign-in", data={"key": "wrong"}).status_code == 403
+    assert len(held) == 21
+
+
+def test_brake_holds_for_the_api_too(site, held):
+    def ask(key):
+        return site.get("/api/campaigns", headers={"Authorization": f"Bearer {key}"}).status_code
+
+    assert [ask("wrong") for _ in range(throttle.FREE + 2)] == [401] * (throttle.FREE + 2)
+    assert held == [0.25, 0.5]
+    assert ask(API_KEY) == 200
+    assert site.get("/api/campaigns", headers={"Authorization": ""}).status_code == 401
+    assert len(held) == 2
+
+
+def test_brake_too_many_held_answers_the_rest_at_once(site, visitor, monkeypatch, held):
+    monkeypatch.setattr(throttle, "MOST_HELD", 0)
+    for _ in range(throttle.FREE):
+        visitor.post("/sign-in", data={"key": "wrong"})
+    refused = visitor.post("/sign-in", data={"key": "wrong"})
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "2")
+    for _ in range(throttle.FREE + 1):
+        refused = site.get("/api/campaigns", headers={"Authorization": "Bearer wrong"})
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "2")
+    assert site.get("/api/campaigns").status_code == 200
+    assert visitor.post("/sign-in", data={"key": API_KEY}).status_code == 303
+    assert held == []
+
+
+def test_brake_memory_is_bounded():
+    found = throttle.Brake()
+    for n in range(throttle.KNOWN + 50):
+        found.note(n.to_bytes(4, "big"), 0.0)
+    assert len(found._failures) == throttle.KNOWN
+    for n in range(throttle.FREE):
+        assert found.note(bytes.fromhex("20010db8000000aa") + n.to_bytes(8, "big"), 0.0) == 0
+    assert found.note(bytes.fromhex("20010db8000000aa") + bytes(8), 0.0) > 0
+    assert found.note(bytes.fromhex("20010db8000000ab") + bytes(8), 1.0) == 0
+
+
+# Links that sign in once
+
+
+def test_a_link_signs_in_once(visitor, link, client):
+    token = link()
+    assert not any(token.encode() in key for key in client.scan_iter())
+    assert visitor.head(f"/sign-in/{token}").status_code == 200  # a preview does not use it up
+    answer = visitor.get(f"/sign-in/{token}")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert visitor.get("/").status_code == 200
+    visitor.cookies.clear()
+    again = visitor.get(f"/sign-in/{token}")
+    assert again.status_code == 403
+    assert "used already" in again.text
+    assert_signed_out(visitor)
+
+
+def test_a_link_lives_for_ten_minutes(link, client):
+    link()
+    [key] = client.scan_iter("px:{all}:signin:*")
+    assert 590 <= client.ttl(key) <= 600
+
+
+def test_a_link_of_a_key_that_may_see_nothing(visitor, made_key, link):
+    name, _ = made_key("write")
+    answer = visitor.get(f"/sign-in/{link(name)}")
+    assert answer.status_code == 403
+    assert "nothing to show it" in answer.text
+    assert_signed_out(visitor)
+
+
+def test_a_link_of_a_revoked_key(site, visitor, made_key, link):
+    name, _ = made_key("read")
+    token = link(name)
+    site.delete(f"/api/keys/{name}")
+    assert visitor.get(f"/sign-in/{token}").status_code == 403
+    assert_signed_out(visitor)
+
+
+def test_no_link_without_a_key_that_may_do_all(site, settings, client, link):
+    for key in client.smembers(keys.API_KEYS):
+        client.delete(keys.api_key(key.decode()))
+    with pytest.raises(sign_in_links.NoKey):
+        link()
+
+
+# Forms of others
+
+
+def test_a_form_needs_its_sessions_token(sign_in):
+    visitor = sign_in()
+    for fields in ({}, {"csrf": "wrong"}, {"csrf": "\udcff".encode("utf-8", "replace").decode()}):
+        assert visitor.post("/sign-out", data=fields).status_code == 403
+    assert visitor.get("/").status_code == 200
+
+
+def test_another_sessions_token_will_not_do(visitor, sign_in, clock):
+    first = csrf(sign_in())
+    visitor.cookies.clear()
+    clock.now += 1
+    second = csrf(sign_in())
+    assert first != second
+    assert visitor.post("/sign-out", data={"csrf": first}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+    ],
+)
+def test_a_form_of_another_site(visitor, sign_in, headers):
+    refused = visitor.post("/sign-in", data={"key": API_KEY}, headers=headers)
+    assert refused.status_code == 403
+    assert COOKIE not in refused.cookies
+    sign_in()
+    token = csrf(visitor)
+    assert visitor.post("/sign-out", data={"csrf": token}, headers=headers).status_code == 403
+    assert visitor.post("/sign-out", data={"csrf": token}).status_code == 303
+
+
+def test_a_form_that_is_too_long(visitor, sign_in):
+    assert visitor.post("/sign-in", data={"key": "k" * 5000}).status_code == 413
+    sign_in()
+    assert visitor.post("/sign-out", data={"csrf": "k" * 70_000}).status_code == 413
+    assert visitor.post("/sign-out", content="a=b&" * 1000).status_code == 413
+
+
+# What a key may see
+
+
+def test_a_reader_sees_nothing_of_a_person(sign_in, made_key, mail):
+    mail(mode="identified")
+    visitor = sign_in(made_key("read")[1])
+    assert "/recipients" not in visitor.get("/campaigns/mail").text
+    for path in ("recipients", "recipients.csv", "recipients.ndjson"):
+        assert visitor.get(f"/campaigns/mail/{path}").status_code == 403
+
+
+def test_the_cookie_does_not_open_the_api(reader):
+    assert reader.get("/api/campaigns").status_code == 401
+
+
+def test_a_key_of_one_campaign_sees_what_is_shared_of_it(site, sign_in, made_key, mail, page):
+    mail(name="The spring mail")
+    page(name="Our own site")
+    visitor = sign_in(made_key("read:mail")[1])
+    listed = visitor.get("/").text
+    assert "The spring mail" in listed
+    assert "Our own site" not in listed
+    shown = visitor.get("/campaigns/mail")
+    assert shown.status_code == 200
+    assert "nothing to show yet" in shown.text
+    assert "What the hits were" not in shown.text
+    for path in (
+        "page",
+        "nothing",
+        "page/stats.json",
+        "mail/figures.json",
+        "mail/series.csv",
+        "mail/recipients",
+    ):
+        assert visitor.get(f"/campaigns/{path}").status_code == 403
+    site.delete("/api/campaigns/mail")
+    assert "there any more" in visitor.get("/").text
+
+
+def test_all_scopes_are_known():
+    assert set(api_keys.SCOPES) == {"read", "write", "people"}

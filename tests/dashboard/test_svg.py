@@ -1,0 +1,76 @@
+"""The geometry of the small pictures."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import pytest
+
+from pixel_server.classify.user_agents import OTHER
+from pixel_server.dashboard import svg
+from pixel_server.verdicts import CLASSES
+
+
+def test_a_stack_is_whole():
+    counts = {name: n for n, name in enumerate(CLASSES)}
+    parts = svg.stack(counts)
+    assert [part.name for part in parts] == list(CLASSES)
+    assert parts[0].start == 0
+    for part, following in pairwise(parts):
+        assert part.start + part.width == pytest.approx(following.start, abs=0.011)
+    assert parts[-1].start + parts[-1].width == pytest.approx(100, abs=0.011)
+    assert sum(part.share for part in parts) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("count", [0, None])
+def test_of_nothing_there_is_no_stack(count):
+    assert svg.stack(dict.fromkeys(CLASSES, count)) == []
+
+
+def test_a_spark_shows_each_day_that_is_not_nothing():
+    path = svg.spark([0, None, 1, 1000, 500])
+    assert re.findall(r"M(\d+) 20v-(\d+)", path) == [("10", "1"), ("15", "20"), ("20", "10")]
+    assert svg.spark([]) == svg.spark([0, None]) == ""
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "estimate", "drawn"),
+    [
+        (0.13, 0.72, 0.25, {"low": 13, "width": 59, "estimate": 25}),
+        (0, 0, 0, {"low": 0, "width": 1, "estimate": 0}),
+        (1, 1, None, {"low": 99, "width": 1, "estimate": -1}),
+    ],
+)
+def test_an_interval_is_always_seen(low, high, estimate, drawn):
+    rate = {"low": low, "high": high, "estimate": estimate}
+    assert svg.interval(rate) == pytest.approx(drawn)
+
+
+def test_no_rate_no_interval():
+    assert svg.interval(None) is None
+
+
+def test_bars_keep_to_their_box():
+    path, most = svg.bars([3, None, 0, 6], 800, 160)
+    assert most == 6
+    assert path.startswith("M0.0 160v-80.0")
+    assert all(float(height) <= 160 for height in re.findall(r"v-([\d.]+)", path))
+    assert svg.bars([], 800, 160) == ("", 0)
+
+
+def test_ranked_rows_have_the_share_of_all():
+    rows = [{"name": name, "opens": n} for name, n in (("a", 6), ("b", 3), ("c", 1))]
+    found = svg.ranked(rows, "opens", 2)
+    assert [(row["name"], row["share"], row["width"]) for row in found] == [
+        ("a", 0.6, 100.0),
+        ("b", 0.3, 50.0),
+    ]
+    rows.append({"name": OTHER, "opens": 10})
+    found = svg.ranked(rows, "opens", 2)
+    assert [(row["name"], row["share"], row["width"]) for row in found] == [
+        ("a", 0.3, 60.0),
+        ("b", 0.15, 30.0),
+        (OTHER, 0.5, 100.0),
+    ], "how much is not named is always seen"
+    assert svg.ranked([{"name": "a", "opens": 0}], "opens", 2)[0]["share"] is None

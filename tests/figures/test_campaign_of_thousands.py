@@ -1,0 +1,190 @@
+"""A campaign with a stated mix of readers and machines, through the real door, recorder and roll-up."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from datetime import datetime
+from ipaddress import ip_network
+
+import pytest
+
+from pixel_server.classify.networks import Networks
+from pixel_server.mail.links import Minter
+from pixel_server.settings import Settings
+from pixel_server.tokens import Mode
+from tests.conftest import API_KEY
+from tests.stack import READER
+
+SENT = 3000
+SENDING = int(datetime.fromisoformat("2026-03-01T08:00Z").timestamp())
+GMAIL = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
+OUTLOOK = "Microsoft Office/16.0 (Windows NT 10.0; Microsoft Outlook 16.0.17328; Pro)"
+CHROME = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/137.0.0.0 Safari/537.36"
+)
+APPLE = "Mozilla/5.0"
+BOT = "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)"
+MIX = {"gmail": 35, "apple": 30, "outlook": 20, "behind a gateway": 10, "bot": 5}
+HOME, GATEWAY = "198.51.100.9", "207.211.30.1"
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path) -> Settings:
+    return Settings(
+        redis_url=redis_url,
+        data=tmp_path,
+        base_url="http://pixel.test",
+        api_key=API_KEY,
+        trusted_proxies=(ip_network("203.0.113.7/32"),),
+        keep_buckets=3650,
+    )
+
+
+def story(draw):
+    """For each recipient: its program, whether a person read, and opens: (after s, agent, address)."""
+    for n in range(SENT):
+        program = draw.choices(list(MIX), list(MIX.values()))[0]
+        reads = program != "bot" and draw.random() < 0.3
+        later = draw.randrange(600, 86_400)
+        opens = []
+        if program == "gmail" and reads:
+            opens = [(later, GMAIL, "66.249.84.1")] * draw.choice([1, 2])
+        elif program == "apple":
+            opens = [(draw.randrange(60, 3600), APPLE, "172.224.226.1")]
+        elif program == "outlook" and reads:
+            opens = [(later, OUTLOOK, HOME)]
+        elif program == "behind a gateway":
+            opens = [(2, CHROME, GATEWAY), *([(later, OUTLOOK, HOME)] if reads else [])]
+        elif program == "bot":
+            opens = [(later, BOT, HOME)]
+        yield f"r{n}", program, reads, opens
+
+
+def test_the_rates_are_what_the_definitions_say(site, mail, clock, secrets, stats):
+    assert Networks.load().names(bytes(map(int, GATEWAY.split(".")))) == ("mimecast",)
+    clock.now = SENDING
+    mail(sent=SENT + 10, bounced=10)
+    minter = Minter("http://pixel.test", secrets)
+    told: Counter[str] = Counter()
+    hits: list[tuple[int, str, str, str]] = []
+    for who, program, reads, opens in story(random.Random(2026)):
+        url = minter.url("mail", who, sent_at=SENDING)
+        told[program] += 1
+        told[f"{program} read"] += reads
+        told["opens"] += len(opens)
+        hits += [(SENDING + after, url, agent, address) for after, agent, address in opens]
+    for at, url, agent, address in sorted(hits):
+        clock.now = at
+        headers = {"User-Agent": agent, "X-Forwarded-For": address}
+        assert site.get(url, headers=headers).headers["x-pixel"] == "recorded"
+    clock.now = SENDING + 90_000
+    found = stats("mail")
+
+    person = told["gmail read"] + told["outlook read"] + told["behind a gateway read"]
+    opened = person + told["apple"] + told["behind a gateway"] - told["behind a gateway read"] + told["bot"]
+    totals, verdicts, rate = found["totals"], found["verdicts"], found["open_rate"]
+    assert (totals["opens"], totals["unique_opens"]) == (told["opens"], opened)
+    assert totals["unique_opens_person"] == person
+    recipients = {name: one["recipients"] for name, one in verdicts.items() if one["recipients"] is not None}
+    assert recipients == {
+        "person": person,
+        "prefetch": told["apple"],
+        "scanner": told["behind a gateway"] + told["bot"],
+        "unknown": 0,
+    }
+    assert verdicts["prefetch"]["hits"] == told["apple"]
+    assert verdicts["scanner"]["hits"] == told["behind a gateway"] + told["bot"]
+    assert sum(one["hits"] for one in verdicts.values()) == totals["hits"] == told["opens"]
+    assert rate["low"] == round(person / SENT, 6)
+    assert rate["high"] == round(opened / SENT, 6)
+    visible = SENT - told["apple"]
+    assert rate["estimate"] == round(person / visible, 6)
+    truth = sum(count for name, count in told.items() if name.endswith(" read")) / SENT
+    assert rate["interval"][0] <= truth <= rate["interval"][1]
+
+
+def test_a_gmail_reader_who_opens_twice_is_one_person_with_two_opens(site, mail, clock, secrets, stats):
+    clock.now = SENDING
+    mail(sent=1)
+    url = Minter("http://pixel.test", secrets).url("mail", "ada", sent_at=SENDING)
+    for after in (3, 4000):
+        clock.now = SENDING + after
+        site.get(url, headers={"User-Agent": GMAIL, "X-Forwarded-For": "66.249.84.1"})
+    found = stats("mail")
+    assert (found["totals"]["opens"], found["totals"]["unique_opens_person"]) == (2, 1)
+    assert (found["verdicts"]["proxy"]["hits"], found["open_rate"]["low"]) == (2, 1.0)
+
+
+def test_no_gateway_is_a_person(site, mail, clock, secrets, stats):
+    clock.now = SENDING
+    mail(sent=4)
+    minter = Minter("http://pixel.test", secrets)
+    addresses = ["40.92.0.1", "209.222.82.7", GATEWAY, "2a01:111:f403::1"]
+    clock.now = SENDING + 600
+    for n, address in enumerate(addresses):
+        for agent in (CHROME, OUTLOOK, READER):
+            url = minter.url("mail", f"r{n}", sent_at=SENDING)
+            site.get(url, headers={"User-Agent": agent, "X-Forwarded-For": address})
+    found = stats("mail")
+    assert (found["totals"]["unique_opens"], found["totals"]["unique_opens_person"]) == (4, 0)
+    assert found["open_rate"] is not None
+    assert (found["open_rate"]["low"], found["open_rate"]["high"]) == (0.0, 1.0)
+
+
+def test_the_senders_own_are_in_no_rate(site, mail, clock, secrets, stats):
+    clock.now = SENDING
+    mail(sent=2)
+    trial = Minter("http://pixel.test", secrets).url("mail", "me", sent_at=SENDING, test=True)
+    clock.now = SENDING + 600
+    site.get(trial)
+    found = stats("mail")
+    assert (found["totals"]["hits"], found["totals"]["opens"], found["totals"]["unique_opens"]) == (1, 0, 0)
+    assert (found["verdicts"]["own"]["hits"], found["open_rate"]["high"]) == (1, 0.0)
+
+
+@pytest.mark.parametrize("knows", ["link", "campaign", "nobody"])
+@pytest.mark.parametrize(("after", "person"), [(0, 0), (4, 0), (5, 1)])
+def test_what_comes_at_once_is_a_scanners_where_the_sending_is_known(
+    site, mail, clock, secrets, stats, knows, after, person
+):
+    clock.now = SENDING
+    mail(sent_at="2026-03-01T08:00:00Z" if knows == "campaign" else None)
+    minter = Minter("http://pixel.test", secrets)
+    url = minter.url("mail", "ada", sent_at=SENDING if knows == "link" else None, now=SENDING)
+    clock.now = SENDING + after
+    site.get(url, headers={"User-Agent": CHROME})
+    assert stats("mail")["totals"]["unique_opens_person"] == (1 if knows == "nobody" else person)
+
+
+def test_campaigns_are_compared_by_those_who_are_not_hidden(site, mail, clock, secrets, stats):
+    """Of 200 each, one in four of those without Apple's mail reads, and 40 or 120 have it: no difference."""
+    minter = Minter("http://pixel.test", secrets)
+    clock.now = SENDING + 3600
+    agents = {"gmail": GMAIL, "apple": APPLE, "outlook": OUTLOOK}
+    for name, hidden, readers in (("few", 40, 40), ("many", 120, 20), ("better", 120, 40)):
+        mail(id=name, sent=200)
+        told = [("apple", n) for n in range(hidden)] + [("outlook", 100 + hidden + n) for n in range(readers)]
+        for program, n in [*told, ("gmail", 0)]:  # one who is hidden reads elsewhere too
+            url = minter.url(name, f"r{n}", now=SENDING)
+            headers = {"User-Agent": agents[program], "X-Forwarded-For": HOME}
+            assert site.get(url, headers=headers).headers["x-pixel"] == "recorded"
+        found = stats(name)
+        assert found["hidden"] == {"recipients": hidden, "person": 1}
+        visible = 200 - found["hidden"]["recipients"]
+        assert found["open_rate"]["estimate"] == round(readers / visible, 6)
+
+    def against_the_first(*ids):
+        answer = site.get("/api/compare?ids=" + ",".join(ids))
+        return [one["to_first"] for one in answer.json()["items"]]
+
+    first, many, better = against_the_first("few", "many", "better")
+    assert first is None
+    assert (many["difference"], many["significant"]) == (0.0, False)
+    assert (better["difference"], better["significant"]) == (0.25, True)
+    assert stats("few", **{"from": "2026-03-01", "to": "2026-03-02"})["hidden"] is None
+    site.get(minter.url("few", "r199", mode=Mode.COUNT, now=SENDING), headers={"User-Agent": OUTLOOK})
+    assert stats("few")["totals"]["opens_anonymous"] == 1
+    assert against_the_first("few", "many", "better") == [None, None, None]
+    assert against_the_first("many", "better")[1]["significant"] is True

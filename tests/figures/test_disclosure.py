@@ -1,0 +1,501 @@
+"""What a partner's key is shown of one campaign, and that nobody who stands alone can be won back from it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date, datetime, timedelta
+from itertools import combinations, product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixel_server.api import routes
+from pixel_server.campaigns.storage import Campaign
+from pixel_server.classify.user_agents import OTHER
+from pixel_server.figures import disclosure, ranges, shared_stats, stats
+from tests.figures.test_opens import PHONE
+
+LEAST = 5
+
+
+@pytest.fixture
+def partner(site, clock, count):
+    """Counts all there is, then asks with a key of `read:CAMPAIGN`. `from_` stands for `from`."""
+
+    def ask(path, status=200, **query):
+        campaign = path.partition("/")[0]
+        count(clock.now)
+        made = site.post("/api/keys", json={"name": "A partner", "scopes": [f"read:{campaign}"]}).json()
+        answer = site.get(
+            f"/api/campaigns/{path}",
+            params={name.rstrip("_"): value for name, value in query.items()},
+            headers={"Authorization": f"Bearer {made['key']}"},
+        )
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    return ask
+
+
+def crowd(viewed, at, number):
+    for i in range(number):
+        viewed(at, f"visitor-{i}")
+
+
+def shown(found, name):
+    return {item["start"][:10]: item[name] for item in found["series"]}
+
+
+# Days and ranges
+
+
+def test_whole_days_with_enough_visits_and_sums_of_them(page, viewed, clock, partner, stats):
+    page(identity="own", min_cell=3, time_zone="Europe/Berlin")
+    crowd(viewed, "2026-02-28T22:59Z", 4)
+    crowd(viewed, "2026-02-28T23:00Z", 2)  # the day after, in Berlin
+    crowd(viewed, "2026-03-02T12:00Z", 3)
+    crowd(viewed, "2026-03-03T12:00Z", 7)  # today
+    found = partner("page/stats", from_="2026-02-27", to="2026-03-04")
+    assert shown(found, "views") == {
+        "2026-02-27": None,
+        "2026-02-28": 4,
+        "2026-03-01": None,
+        "2026-03-02": 3,
+        "2026-03-03": None,
+    }
+    assert (found["totals"]["views"], found["min_cell"]) == (7, 3)
+    assert (found["from"], found["to"]) == ("2026-02-27T00:00:00+01:00", "2026-03-04T00:00:00+01:00")
+    assert stats("page")["totals"]["views"] == 16
+    clock.at("2026-03-04T00:59+01:00")
+    assert partner("page/stats", from_="2026-03-03")["totals"]["views"] is None, (
+        "some may still be on their way"
+    )
+    clock.at("2026-03-04T01:00+01:00")
+    assert partner("page/stats", from_="2026-03-03")["totals"]["views"] == 7
+
+
+def test_without_a_range_it_is_the_published_days_of_a_year(page, viewed, clock, partner):
+    page(identity="own", min_cell=3)
+    crowd(viewed, "2025-01-01T12:00Z", 5)
+    crowd(viewed, "2025-03-01T12:00Z", 4)
+    crowd(viewed, "2025-03-02T12:00Z", 1)
+    clock.at("2026-01-02T12:00Z")
+    found = partner("page/stats")
+    assert (found["from"][:10], found["to"][:10]) == ("2025-01-02", "2026-01-02")
+    assert (len(found["series"]), found["totals"]["views"]) == (365, 4)
+
+
+def test_without_a_range_it_begins_with_what_is_kept(page, viewed, clock, partner):
+    page(identity="own", min_cell=1, keep={"days": 40})
+    crowd(viewed, "2026-03-01T12:00Z", 4)
+    clock.at("2026-03-02T12:00Z")
+    found = partner("page/stats")
+    assert (len(found["series"]), found["totals"]["views"]) == (40, 4)
+
+
+def test_nothing_but_what_may_be_shared(page, mail, viewed, opened, clock, partner):
+    page(min_cell=1)
+    mail(min_cell=1, sent=20)
+    viewed("2026-03-01T12:00Z")
+    opened("2026-03-01T12:00Z")
+    clock.at("2026-03-02T12:00Z")
+    frame = {"campaign", "from", "to", "interval", "time_zone", "min_cell", "totals", "series", "estimates"}
+    for campaign, more, figures in (
+        ("page", set(), {"views", "visits", "unique_visitors"}),
+        ("mail", {"opens_person_by"}, {"opens", "unique_opens"}),
+    ):
+        found = partner(f"{campaign}/stats", from_="2026-03-01")
+        assert found.keys() == frame | more
+        assert found["totals"].keys() == figures
+        assert found["series"][0].keys() == figures | {"start"}
+    assert partner("page") == {"id": "page", "name": "page", "kind": "web", "time_zone": "UTC"}
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ({"interval": "15m"}, 403),
+        ({"interval": "hour"}, 403),
+        ({"interval": "week"}, 403),
+        ({"tz": "Asia/Kathmandu"}, 403),
+        ({"tz": "Nowhere"}, 403),
+        ({"from_": "2026-03-01T12:00Z"}, 422),
+        ({"from_": "2026-03-02"}, 422),  # today: no day has ended since
+        ({"from_": "1066-10-14"}, 422),
+        ({"from_": "2000-01-01"}, 422),
+        ({"to": "yesterday"}, 422),
+        ({"interval": "day", "tz": "UTC", "to": "2026-03-01"}, 200),
+    ],
+)
+def test_what_may_be_asked(page, clock, partner, query, status):
+    page()
+    clock.at("2026-03-02T12:00Z")
+    partner("page/stats", status, **query)
+
+
+def test_a_day_is_withheld_until_all_of_it_is_counted(page, viewed, clock, partner, monkeypatch):
+    page(identity="own", min_cell=3)
+    crowd(viewed, "2026-03-01T12:00Z", 4)
+    crowd(viewed, "2026-03-02T12:00Z", 4)
+    clock.at("2026-03-03T12:00Z")
+    read = stats.read
+
+    async def backlog(*given):
+        return {**await read(*given), "as_of": "2026-03-02T23:59:59.999Z"}
+
+    assert partner("page/stats")["totals"]["views"] == 8
+    monkeypatch.setattr(shared_stats.stats, "read", backlog)
+    assert partner("page/stats")["totals"]["views"] == 4
+
+
+def test_hits_that_wait_on_disk_withhold_their_days(page, viewed, clock, partner, monkeypatch):
+    page(identity="own", min_cell=3)
+    crowd(viewed, "2026-03-01T12:00Z", 4)
+    clock.at("2026-03-03T12:00Z")
+    read = shared_stats.read
+
+    async def late(store, campaign, query, settings, _, now):
+        since = datetime.fromisoformat("2026-03-01T23:00Z").timestamp()
+        return await read(store, campaign, query, settings, int(since * 1000), now)
+
+    monkeypatch.setattr(shared_stats, "read", late)
+    assert partner("page/stats")["totals"]["views"] is None
+
+
+# Figures that are parts of others
+
+
+def test_unique_opens_and_what_they_leave_are_not_small(mail, opened, clock, partner):
+    mail(min_cell=3)
+    for day, whos in (
+        ("2026-03-01", "abc"),  # all opens are first ones
+        ("2026-03-02", "abcdef"),  # 3 of 6
+        ("2026-03-03", "abcg"),  # 1 of 4
+        ("2026-03-04", "hija"),  # 3 of 4: 1 is not
+        ("2026-03-05", "kl"),
+    ):
+        for who in whos:
+            opened(f"{day}T12:00Z", who)
+    clock.at("2026-03-06T12:00Z")
+    found = partner("mail/stats", from_="2026-03-01")
+    assert list(shown(found, "opens").values()) == [3, 6, 4, 4, None]
+    assert list(shown(found, "unique_opens").values()) == [3, 3, None, None, None]
+    assert (found["totals"]["opens"], found["totals"]["unique_opens"]) == (17, 6)
+
+
+@pytest.mark.parametrize(("identity", "total"), [("cookieless", 12), ("own", None), ("cookie", None)])
+def test_unique_visitors_of_a_range_only_where_they_add_up(identity, total):
+    web = campaign(kind="web", identity=identity)
+    days = [{"views": 9, "visits": 7, "unique_visitors": 7}, {"views": 9, "visits": 5, "unique_visitors": 5}]
+    found = figures(web, days)
+    assert [item["unique_visitors"] for item in found["series"]] == [7, 5]
+    assert found["totals"]["unique_visitors"] == total
+
+
+def test_of_mails_only_clients(mail, opened, site, clock, partner):
+    mail(min_cell=3)
+    for who in "abcd":
+        opened("2026-03-01T12:00Z", who)
+    site.headers["User-Agent"] = PHONE
+    opened("2026-03-01T12:00Z", "e")
+    for who in "abc":
+        opened("2026-03-02T12:00Z", who)
+    for who in "de":
+        opened("2026-03-03T12:00Z", who)
+    clock.at("2026-03-04T12:00Z")
+
+    def clients(**query):
+        return partner("mail/stats", **query)["opens_person_by"]
+
+    assert clients(from_="2026-03-01", to="2026-03-02") == {"client": [{"name": OTHER, "opens": 5}]}
+    assert clients(from_="2026-03-02") == {"client": [{"name": "Chrome", "opens": 3}]}
+    both = [{"name": "Chrome", "opens": 3}, {"name": OTHER, "opens": 5}]
+    assert clients(from_="2026-03-01") == {"client": both}
+    assert clients() is None
+
+
+def campaign(**fields):
+    return Campaign(id="c", name="c", min_cell=LEAST, **fields)
+
+
+FIRST = date(2026, 3, 1)
+
+
+def figures(of, days, start=0, end=None):
+    """Of these days, each {figure: number}, as they are shared."""
+    end = len(days) if end is None else end
+    bounds = {"from": str(FIRST + timedelta(start)), "to": str(FIRST + timedelta(end))}
+    wanted = ranges.parse(bounds, "UTC", 0)
+    series = [
+        {"start": f"{FIRST + timedelta(start + i)}T00:00:00+00:00", **item, "hits": 99, "new": 1}
+        for i, item in enumerate(days[start:end])
+    ]
+    answer = {"series": series, "totals": {**days[0], "new": 1}, "estimates": {}, "new": 1}
+    return disclosure.figures(answer, of, wanted, wanted.end + disclosure.AFTER)
+
+
+small, big = st.integers(0, LEAST - 1), st.integers(LEAST, 3 * LEAST)
+one_day = st.one_of(
+    st.tuples(small, small, small).map(lambda found: (found[0], found[1])),
+    st.tuples(big, st.integers(0, 3 * LEAST)),
+)
+
+
+@given(days=st.lists(one_day, min_size=1, max_size=5), data=st.data())
+def test_whatever_is_withheld_no_range_depends_on_it(days, data):
+    def told(days):
+        items = [{"opens": opens, "unique_opens": min(opens, first)} for opens, first in days]
+        size = range(len(days) + 1)
+        return [figures(campaign(kind="email"), items, *ends) for ends in combinations(size, 2)]
+
+    answers = told(days)
+    published = answers[len(days) - 1]["series"]
+    for name in ("opens", "unique_opens"):
+        for (start, end), found in zip(combinations(range(len(days) + 1), 2), answers, strict=True):
+            parts = [item[name] for item in published[start:end] if item[name] is not None]
+            assert found["totals"][name] == (sum(parts) if parts else None)
+            assert all(part >= LEAST for part in parts)
+    for item in published:
+        if item["unique_opens"] is not None:
+            assert item["opens"] - item["unique_opens"] not in range(1, LEAST)
+    other = [data.draw(st.tuples(small, small)) if day[0] < LEAST else day for day in days]
+    assert told(other) == answers
+
+
+# Cells
+
+
+@pytest.mark.parametrize(
+    ("cells", "published"),
+    [
+        ({}, {}),
+        ({"a": 5}, {"a": 5}),
+        ({"a": 4}, {}),
+        ({"a": 2, "b": 2}, {}),
+        ({"a": 2, "b": 3}, {OTHER: 5}),
+        ({"a": 9, "b": 2, "c": 3}, {"a": 9, OTHER: 5}),
+        ({"a": 9, "b": 1}, {OTHER: 10}),
+        ({"a": 9, "b": 6, "c": 1}, {"a": 9, OTHER: 7}),
+        ({"b": 6, "a": 6, "c": 1}, {"b": 6, OTHER: 7}),
+        ({"a": 9, OTHER: 5}, {"a": 9, OTHER: 5}),
+        ({"a": 9, OTHER: 4}, {OTHER: 13}),
+        ({"a": 9, OTHER: 4, "b": 1}, {"a": 9, OTHER: 5}),
+        ({"a": 9, "b": 0}, {"a": 9}),
+    ],
+)
+def test_cells_of_a_day(cells, published):
+    found = disclosure.publish({name: (2 * n, n) for name, n in cells.items()}, LEAST)
+    assert found == {name: (2 * n, n) for name, n in published.items()}
+
+
+def test_views_without_a_visit_are_a_small_cell_too():
+    assert disclosure.publish({"a": (9, 9), "b": (1, 0)}, LEAST) == {OTHER: (10, 9)}
+
+
+@pytest.mark.parametrize(
+    ("whole", "published"),
+    [
+        (15, {"a": 9, "b": 6}),
+        (16, {"a": 9, OTHER: 7}),
+        (19, {"a": 9, OTHER: 10}),
+        (20, {"a": 9, "b": 6}),
+        (10, {"a": 9, "b": 6}),  # a visit may count under several names
+        (4, {}),
+    ],
+)
+def test_what_stands_in_no_cell_is_not_small_either(whole, published):
+    found = disclosure.publish({"a": (9, 9), "b": (6, 6)}, LEAST, (whole, whole))
+    assert found == {name: (n, n) for name, n in published.items()}
+
+
+KIND = {"google": "search", "bing": "search", "mastodon": "social", "blog": "other"}
+
+
+def test_kinds_of_referrers_are_summed_from_published_hosts():
+    hosts = {"google": (9, 9), "bing": (3, 3), "mastodon": (6, 6), "blog": (2, 2)}
+    found = disclosure.breakdowns({"20260301": {"referrer": hosts}}, {"20260301": (20, 20)}, LEAST, KIND.get)
+    assert found["referrer"] == {"google": (9, 9), "mastodon": (6, 6), OTHER: (5, 5)}
+    assert found["referrer_kind"] == {"search": (9, 9), "social": (6, 6), OTHER: (5, 5)}
+
+
+def test_cells_of_a_day_that_is_withheld_are_too():
+    pages = {"page": {"/": (4, 4), "/prices": (4, 4)}}  # four visits that saw both
+    found = disclosure.breakdowns(
+        {"20260301": pages, "20260302": pages}, {"20260302": (8, 5)}, LEAST, KIND.get
+    )
+    assert found == {"page": {OTHER: (8, 8)}}
+
+
+def test_dimensions_that_tell_what_others_leave_out_are_not_shared():
+    disclosure.check(["page", "country"])
+    for dimension in ("system", "browser", "entry", "exit", "language", "new"):
+        with pytest.raises(disclosure.Problem) as caught:
+            disclosure.check(["page", dimension])
+        assert caught.value.status == 403
+        day = {"20260301": {dimension: {"a": (9, 9)}, "page": {"a": (9, 9)}}}
+        assert disclosure.breakdowns(day, {"20260301": (9, 9)}, LEAST, KIND.get).keys() == {"page"}
+
+
+def test_the_names_with_most_visits():
+    cells = {name: (n, n) for name, n in {"a": 5, OTHER: 20, "c": 9, "b": 9}.items()}
+    assert disclosure.ranked(cells, 2) == [("b", (9, 9)), ("c", (9, 9)), (OTHER, (25, 25))]
+    assert disclosure.ranked({"a": (5, 5)}, 2) == [("a", (5, 5))]
+
+
+# Winning a small cell back. Views are never looked at by what decides, so each view here is a bit of its own:
+# an answer's views say of which visits it is a sum. What was withheld must not be a combination of such sums.
+
+DAYS = ("20260301", "20260302")
+NAMES = {
+    "page": ("/", "/prices", OTHER),
+    "referrer": tuple(KIND),
+    "country": ("SE", "FR"),
+    "utm_source": ("letter", None),
+}
+ATOMS = [dict(zip(("day", *NAMES), names, strict=True)) for names in product(DAYS, *NAMES.values())]
+PRIME = 2**61 - 1
+
+
+def of(atom, dimension):
+    return KIND[atom["referrer"]] if dimension == "referrer_kind" else atom[dimension]
+
+
+def cells_of(visits, day, dimension):
+    """{name: (bits, visits)} of a day. Where nobody has been, nothing is known to be."""
+    counts = Counter()
+    for atom, n in zip(ATOMS, visits, strict=True):
+        if atom["day"] == day:
+            counts[of(atom, dimension)] += n
+    found = {}
+    for name, n in counts.items():
+        bits = [i for i, atom in enumerate(ATOMS) if atom["day"] == day and of(atom, dimension) == name and n]
+        found[name] = (sum(1 << i for i in bits), n)
+    return {name: cell for name, cell in found.items() if cell[1]}
+
+
+def live(visits):
+    """Bits of what may have been: a name that nobody has on a day is known to be empty."""
+    every = (1 << len(ATOMS)) - 1
+    for dimension in NAMES:
+        some = 0
+        for day in DAYS:
+            some |= sum(bits for bits, _ in cells_of(visits, day, dimension).values())
+        every &= some
+    return every
+
+
+def answers(visits):
+    """({dimension: {name: (bits, visits)}} with `total`) of each range of days."""
+    some = live(visits)
+    days = {
+        day: {
+            dimension: {
+                name: (bits & some, n)
+                for name, (bits, n) in cells_of(visits, day, dimension).items()
+                if name is not None
+            }
+            for dimension in NAMES
+        }
+        for day in DAYS
+    }
+    whole = {}
+    for day in DAYS:
+        cells = cells_of(visits, day, "country").values()
+        n = sum(n for _, n in cells)
+        if n >= LEAST:
+            whole[day] = (sum(bits for bits, _ in cells) & some, n)
+    for asked in (DAYS[:1], DAYS[1:], DAYS):
+        found = disclosure.breakdowns({day: days[day] for day in asked}, whole, LEAST, KIND.get)
+        total = disclosure.add_up({"total": whole[day]} for day in asked if day in whole)
+        yield {**found, "total": total}
+
+
+def span(vectors):
+    """Rows with a leading 1 each, which all of these are combinations of."""
+    rows = []
+    for bits in vectors:
+        row = reduced(bits, rows)
+        lead = next((i for i, n in enumerate(row) if n), None)
+        if lead is not None:
+            inverse = pow(row[lead], -1, PRIME)
+            rows.append((lead, [n * inverse % PRIME for n in row]))
+    return rows
+
+
+def reduced(bits, rows):
+    row = [bits >> i & 1 for i in range(len(ATOMS))]
+    for lead, other in rows:
+        if factor := row[lead]:
+            row = [(a - factor * b) % PRIME for a, b in zip(row, other, strict=True)]
+    return row
+
+
+def thinned(found):
+    """Of rare names, only what is one visit: so that some cells are small beside large ones."""
+    visits, rare = found
+    return [
+        n if n < 2 or rare.isdisjoint(atom.values()) else 0 for atom, n in zip(ATOMS, visits, strict=True)
+    ]
+
+
+some_visits = st.tuples(
+    st.lists(st.sampled_from([0, 0, 0, 0, 0, 1, 2, LEAST]), min_size=len(ATOMS), max_size=len(ATOMS)),
+    st.sets(st.sampled_from([*DAYS, *(name for names in NAMES.values() for name in names)])),
+).map(thinned)
+
+
+@given(visits=some_visits)
+def test_no_combination_of_answers_gives_what_was_withheld(visits):
+    told = list(answers(visits))
+    rows = span({cell[0] for found in told for cells in found.values() for cell in cells.values()})
+    some = live(visits)
+    for day in DAYS:
+        for dimension in (*NAMES, "referrer_kind"):
+            for bits, n in cells_of(visits, day, dimension).values():
+                assert n >= LEAST or any(reduced(bits & some, rows)), (day, dimension)
+        n = sum(n for _, n in cells_of(visits, day, "country").values())
+        if 0 < n < LEAST:
+            whole = sum(bits for bits, _ in cells_of(visits, day, "country").values())
+            assert any(reduced(whole & some, rows))
+
+
+@given(visits=some_visits)
+def test_totals_less_what_is_shown_are_never_small(visits):
+    for found in answers(visits):
+        total = sum(n for _, n in found["total"].values())
+        for dimension in (*NAMES, "referrer_kind"):
+            shown = [n for _, n in found.get(dimension, {}).values()]
+            assert all(n >= LEAST for n in shown)
+            assert total - sum(shown) == 0 or total - sum(shown) >= LEAST
+
+
+def test_breakdowns_as_they_are_shared(site, page, clock, count, partner):
+    page(identity="own", min_cell=3)
+    clock.at("2026-03-01T12:00Z")
+    for visitor, name in enumerate("aaaaabbbc"):
+        found = site.get("/p/page.gif", params={"v": visitor, "u": f"https://a.example/{name}"})
+        assert found.headers["x-pixel"] == "recorded"
+    clock.at("2026-03-02T12:00Z")
+    site.get("/p/page.gif", params={"v": 1, "u": "https://a.example/today"})
+    count(clock.now)
+    found = partner("page/breakdowns", by="page,referrer_kind", from_="2026-03-01")
+    assert found["by"] == {
+        "page": [{"name": "/a", "views": 5, "visits": 5}, {"name": OTHER, "views": 4, "visits": 4}],
+        "referrer_kind": [{"name": "(none)", "views": 9, "visits": 9}],
+    }
+    assert partner("page/breakdowns")["by"].keys() == set(disclosure.DIMENSIONS)
+    own = site.get("/api/campaigns/page/breakdowns", params={"by": "page"}).json()["by"]["page"]
+    assert [row["name"] for row in own] == ["/a", "/b", "/c", "/today"]
+
+
+# Who may ask
+
+
+def test_calls_that_share_are_these():
+    assert {call.path for call in routes.CALLS if call.shared} == {
+        "/api/campaigns/{id}",
+        "/api/campaigns/{id}/stats",
+        "/api/campaigns/{id}/breakdowns",
+    }
+    assert all((call.method, call.scope) == ("GET", "read") for call in routes.CALLS if call.shared)

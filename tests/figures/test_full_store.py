@@ -1,0 +1,125 @@
+"""A store that is full: what frees memory, or is owed to somebody, is carried out all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+import pytest
+import redis
+
+from pixel_server.auth import api_keys, sign_in_links
+from pixel_server.mail.links import Minter
+from pixel_server.recipients import withdrawals
+from pixel_server.store import keys, producer
+from pixel_server.store.client import connect_async
+from tests.store.test_client import full
+from workers import maintenance, retention
+from workers.rollup import Outcome, Rollup
+
+DAY = "2025-06-10"
+
+
+@pytest.fixture
+def call(settings):
+    """Calls an async function of a client of the store, and gives its result."""
+
+    def call(function, *arguments, **options):
+        async def run():
+            async with connect_async(settings.redis_url) as client:
+                return await function(client, *arguments, **options)
+
+        return asyncio.run(run())
+
+    return call
+
+
+def test_rollup_store_full_counts_and_frees_the_stream(mail, page, opened, viewed, client, count, clock):
+    """Also what needs a campaign, a salt or a record of its own: all of it is new."""
+    mail()
+    page(identity="cookieless")
+    for who in ("ada", "bob"):
+        opened(f"{DAY}T09:00Z", who)
+        opened(f"{DAY}T09:00Z", who, campaign="never-made")
+        viewed(f"{DAY}T09:01Z", who)
+    with full(client):
+        assert count(clock.now) == 6
+        assert [client.xlen(keys.hits(shard)) for shard in range(4)] == [0, 0, 0, 0]
+        assert sum(int(client.hget(keys.total(shard, "mail"), "opens") or 0) for shard in range(4)) == 2
+        assert count(clock.now) == 0
+
+
+def test_rollup_store_full_and_shard_stopped_says_why(client, settings, secrets):
+    client.xadd(keys.hits(2), {"99": b"of the future"})
+    with full(client):
+        assert Rollup(client, settings, secrets, 2).step(1e9) is Outcome.STOPPED
+        assert b"newer version" in client.get(keys.stop(2))
+
+
+def test_append_store_full_stores_nothing(client):
+    """Else a full store would be filled further."""
+    name = producer.new_id(time.time())
+    with full(client), pytest.raises(redis.exceptions.OutOfMemoryError):
+        client.eval(producer.APPEND, 2, keys.hits(0), keys.producers(0), name, 1, "1", b"", 0)
+    assert client.keys("px:{0}:*") == []
+
+
+def test_privacy_page_store_full_withdraws_erases_and_allows(
+    mail, opened, site, client, secrets, clock, count
+):
+    mail()
+    opened(f"{DAY}T09:00Z")
+    count(clock.now)
+    link = Minter("http://pixel.test", secrets).link("mail", "ada", now=clock.now)
+    token = link.privacy_url.partition("t=")[2]
+    with full(client):
+        assert 'value="allow"' in site.post("/privacy", data={"t": token, "do": "stop"}).text
+        assert site.get(link.url).headers["x-pixel"] == "ignored; reason=withdrawn"
+        assert site.post("/privacy", data={"t": token, "do": "erase"}).status_code == 200
+        assert client.keys("px:*:people:*") == []
+        assert 'value="stop"' in site.post("/privacy", data={"t": token, "do": "allow"}).text
+
+
+def test_deletion_store_full_removes_the_campaign(mail, opened, site, client, clock, count):
+    mail()
+    opened(f"{DAY}T09:00Z")
+    count(clock.now)
+    with full(client):
+        assert site.patch("/api/campaigns/mail", json={"mode": "off"}).status_code == 200
+        assert site.delete("/api/campaigns/mail").status_code == 204
+    assert client.keys("px:*:mail*") == []
+
+
+def test_api_store_full_refuses_what_is_new_and_says_why(site, client):
+    with full(client):
+        answer = site.post("/api/campaigns", json={"id": "new", "name": "New", "kind": "email"})
+        assert (answer.status_code, "Redis is full" in answer.text) == (503, True)
+
+
+def test_sign_in_store_full_works(site, client, secrets, call):
+    with full(client):
+        token = call(sign_in_links.make)
+        assert call(sign_in_links.take, token)
+    assert call(api_keys.listed)
+
+
+def test_chores_store_full_remove_what_is_old(site, mail, opened, client, settings, clock, count, call):
+    mail()
+    opened(f"{DAY}T09:00Z")
+    count(clock.now)
+    client.hset(keys.producers(0), producer.new_id(1), "1 1000")
+    client.xadd(keys.dead(1), {"reason": "x", "data": b"x"}, id="1-1")
+    with full(client):
+        maintenance.tidy(client, settings, time.time())
+        call(retention.step, replace(settings, keep_recipients=1), clock.now + 10 * 86_400)
+        assert client.hkeys(keys.producers(0)) == [b"floor"]
+        assert client.xlen(keys.dead(1)) == 0
+        assert client.keys("px:*:people:*") == []
+
+
+def test_withdrawals_of_the_api_store_full_are_kept(client, secrets, settings, call):
+    recipients = [secrets.recipient_key(name) for name in ("ada", "bob")]
+    with full(client):
+        assert call(withdrawals.withdraw, secrets, recipients, 1e9, settings.shards) == 2
+        assert call(withdrawals.allow, secrets, recipients, 2e9) == 2

@@ -1,0 +1,192 @@
+"""How much is kept of whom: requests in, figures out, and what then lies in the store."""
+
+from __future__ import annotations
+
+import pytest
+
+from pixel_server import hit
+from pixel_server.counters import recipient_record
+from pixel_server.mail.links import Minter
+from pixel_server.store import keys
+from pixel_server.tokens import Mode, Part
+from tests.stack import until
+
+DAY = "2025-06-10"
+GPC, DNT = {"Sec-GPC": "1"}, {"DNT": "1"}
+
+
+@pytest.fixture
+def ask(site, secrets, clock):
+    """Opens the mail of one recipient with a link of this mode; what X-Pixel says."""
+    minter = Minter("http://pixel.test", secrets)
+    clock.at(f"{DAY}T09:00Z")
+
+    def ask(who="ada", mode=Mode.PSEUDONYMOUS, headers=None, campaign="mail", **more):
+        return site.get(
+            minter.url(campaign, who, mode=mode, now=clock.now, **more), headers=headers or {}
+        ).headers["x-pixel"]
+
+    return ask
+
+
+def kept(client, pattern):
+    return sorted(key.decode() for key in client.keys(pattern))
+
+
+def test_in_mode_count_nobody_is_told_apart(mail, ask, stats, client, secrets):
+    mail(sent=4, mode="count")
+    for who in ("ada", "ada", "bob"):
+        assert ask(who) == "recorded"
+    for key in kept(client, "px:{?}:hits"):
+        for _, fields in client.xrange(key):
+            assert secrets.recipient_key("ada") not in b"".join(fields.values())
+    found = stats("mail")
+    totals = found["totals"]
+    assert (totals["opens"], totals["opens_anonymous"], totals["unique_opens"]) == (3, 3, None)
+    assert found["open_rate"] is None
+    assert kept(client, "px:{?}:people:*") + kept(client, "px:{?}:addresses:*") == []
+
+
+def test_the_lower_mode_holds_whichever_it_is(mail, ask, stats):
+    mail(sent=4)
+    ask("ada")
+    ask("bob", Mode.COUNT)
+    ask("cyd", Mode.LAST)
+    found = stats("mail")
+    totals = found["totals"]
+    assert (totals["opens"], totals["opens_anonymous"], totals["unique_opens"]) == (3, 2, 1)
+    assert (found["open_rate"]["low"], found["open_rate"]["high"]) == (0.25, 0.75)
+    assert found["open_rate"]["estimate"] is None
+
+
+def test_lowering_a_campaign_reaches_links_already_sent_and_hits_that_wait(mail, ask, stats, site, client):
+    mail()
+    ask("ada")
+    assert site.patch("/api/campaigns/mail", json={"mode": "count"}).status_code == 200
+    ask("bob")
+    assert stats("mail")["totals"]["opens_anonymous"] == 2
+    assert kept(client, "px:{?}:people:*") == []
+    assert site.patch("/api/campaigns/mail", json={"mode": "off"}).status_code == 200
+    assert ask("cyd") == "ignored; reason=off"
+    assert stats("mail")["totals"]["opens"] == 2
+
+
+def test_what_waits_when_a_campaign_is_switched_off_is_dropped_and_said(mail, ask, stats, site, client):
+    mail()
+    ask("ada")
+    site.patch("/api/campaigns/mail", json={"mode": "off"})
+    assert stats("mail")["totals"]["hits"] == 0
+    drops = [client.hget(keys.drops(shard), "off") for shard in range(4)]
+    assert [int(count) for count in drops if count] == [1]
+
+
+def test_of_mode_last_only_the_day_of_the_last_open_is_kept(mail, ask, stats, client, secrets, clock):
+    mail(mode="last")
+    for day in (10, 12, 11):
+        clock.at(f"2025-06-{day}T09:00Z")
+        ask("ada")
+        stats("mail")
+    ask("ada", part=Part.BOTTOM)
+    stats("mail")
+    found = {}
+    for key in kept(client, "px:{?}:last:*"):
+        found.update(client.hgetall(key))
+    days_since_1970 = 20_251  # 2025-06-12
+    assert found == {secrets.recipient_key("ada"): recipient_record.pack_day(days_since_1970)}
+    assert kept(client, "px:{?}:people:*") + kept(client, "px:{?}:addresses:*") == []
+
+
+@pytest.mark.parametrize("headers", [GPC, DNT])
+@pytest.mark.parametrize(
+    ("gpc", "says", "figures"),
+    [
+        (None, "recorded", (1, 1, 0, 1, 0)),
+        ("count", "recorded", (1, 1, 0, 1, 0)),
+        ("ignore", "recorded", (1, 0, 1, 0, 0)),
+        ("drop", "ignored; reason=gpc", (0, 0, 0, 0, 1)),
+    ],
+)
+def test_what_a_reader_asks_for(mail, ask, stats, client, headers, gpc, says, figures):
+    mail(gpc=gpc)
+    assert ask(headers=headers) == says
+    if gpc == "drop":
+        until(lambda: client.exists(keys.DROPPED))
+    totals = stats("mail")["totals"]
+    names = ("opens", "opens_anonymous", "unique_opens", "hits_gpc", "dropped_gpc")
+    assert tuple(totals[name] for name in names) == figures
+
+
+@pytest.mark.parametrize(
+    ("fields", "views", "visitors"), [({}, 1, 0), ({"gpc": "ignore"}, 1, 1), ({"mode": "count"}, 1, None)]
+)
+def test_a_page_keeps_no_visitor_of_one_who_asks(page, site, stats, client, clock, fields, views, visitors):
+    page(**fields)
+    clock.at(f"{DAY}T09:00Z")
+    assert site.get("/p/page.gif?v=ada", headers=GPC).headers["x-pixel"] == "recorded"
+    totals = stats("page")["totals"]
+    assert (totals["views"], totals["unique_visitors"]) == (views, visitors)
+    assert stats("page", from_=DAY, to="2025-06-11")["series"][0]["unique_visitors"] == visitors
+    assert bool(kept(client, "px:{?}:addresses:*")) is (fields == {"gpc": "ignore"})
+
+
+def test_a_page_switched_off_is_not_counted(page, site, stats):
+    page(mode="off")
+    assert site.get("/p/page.gif").headers["x-pixel"] == "ignored; reason=off"
+    assert stats("page")["totals"]["hits"] == 0
+
+
+def test_a_mode_only_falls_once_there_are_links(mail, site):
+    mail(mode="count")
+    assert site.patch("/api/campaigns/mail", json={"mode": "identified"}).json()["mode"] == "identified"
+    assert site.post("/api/campaigns/mail/links", json={"recipients": ["ada"]}).status_code == 200
+    assert site.patch("/api/campaigns/mail", json={"mode": "last"}).json()["mode"] == "last"
+    refused = site.patch("/api/campaigns/mail", json={"mode": "pseudonymous", "name": "New"})
+    assert (refused.status_code, site.get("/api/campaigns/mail").json()["name"]) == (409, "mail")
+
+
+def test_a_mode_only_falls_once_there_are_hits(mail, site, ask, stats):
+    mail(mode="pseudonymous")
+    ask()
+    stats("mail")
+    assert site.patch("/api/campaigns/mail", json={"mode": "identified"}).status_code == 409
+    assert site.patch("/api/campaigns/mail", json={"mode": "count"}).status_code == 200
+
+
+def test_links_carry_the_campaigns_mode_and_no_more(mail, site):
+    mail(mode="count")
+    made = site.post("/api/campaigns/mail/links", json={"recipients": ["ada", "bob"]}).json()["links"]
+    assert made[0]["url"] == made[1]["url"]
+    rows = [{"recipient": "ada"}, {"recipient": "bob", "mode": "last"}, {"recipient": "cyd", "mode": "off"}]
+    refused = site.post("/api/campaigns/mail/links", json={"recipients": rows})
+    assert refused.status_code == 422
+    [error] = refused.json()["errors"]
+    assert (error["row"], error["field"]) == (1, "mode")
+
+
+@pytest.mark.parametrize("fields", [{"mode": "all"}, {"mode": None}, {"gpc": "maybe"}, {"gpc": 1}])
+def test_bad_fields_are_named(site, mail, fields):
+    mail()
+    for answer in (
+        site.patch("/api/campaigns/mail", json=fields),
+        site.post("/api/campaigns", json={"id": "new", "name": "New", "kind": "web", **fields}),
+    ):
+        assert answer.status_code == 422
+        assert [error["field"] for error in answer.json()["errors"]] == [*fields]
+
+
+def test_where_the_server_tells_nobody_apart_no_number_is_invented(mail, ask, site, stats, settings):
+    mail(sent=4)
+    ask("ada")
+    stats("mail")
+    object.__setattr__(settings, "max_mode", "count")
+    found = stats("mail")
+    assert (found["totals"]["unique_opens"], found["open_rate"]) == (None, None)
+
+
+def test_a_hit_of_one_who_asks_carries_the_day_of_its_link_only(mail, ask, client, clock):
+    mail()
+    ask(headers=GPC)
+    [key] = kept(client, "px:{?}:hits")
+    [(_, fields)] = client.xrange(key)
+    [one], _ = hit.decode_batch(fields[b"1"])
+    assert (one.recipient, one.token_time) == (b"", int(clock.now) - int(clock.now) % 86_400)

@@ -1,0 +1,299 @@
+"""Many campaigns at once: the same figures as each one's `stats`, found, sorted, a page at a time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import redis
+
+from pixel_server.campaigns import storage
+from pixel_server.figures import campaign_order
+from pixel_server.mail.links import Minter
+from pixel_server.store import keys
+from pixel_server.store.client import connect_async
+from pixel_server.tokens import Mode
+from tests.stack import until
+
+
+@pytest.fixture
+def ask(site, clock, count):
+    """Counts all there is, then asks."""
+
+    def ask(status=200, **query):
+        count(clock.now)
+        answer = site.get("/api/overview", params=query)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    return ask
+
+
+@pytest.fixture(autouse=True)
+def always_new(monkeypatch):
+    """The order is read anew for each request."""
+    monkeypatch.setattr(campaign_order, "OLD", -1.0)
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    """What was read once stays; given (FRESH, OLD), that holds."""
+
+    def keep(fresh=1000.0, old=1000.0):
+        monkeypatch.setattr(campaign_order, "FRESH", fresh)
+        monkeypatch.setattr(campaign_order, "OLD", old)
+
+    keep()
+    return keep
+
+
+def ids(found):
+    return [item["campaign"] for item in found["items"]]
+
+
+def test_the_figures_are_those_of_stats(site, mail, page, opened, viewed, ask, stats, clock, secrets):
+    clock.at("2025-06-01T00:00Z")
+    mail(sent=4)
+    mail(id="linked")
+    mail(id="plain", mode="count", sent=9)
+    mail(id="over", sent=1)
+    page()
+    page(id="unused")
+    page(id="cookieless", identity="cookieless")
+    rows = {"recipients": ["ada", "bob"], "sent": True}
+    assert site.post("/api/campaigns/linked/links", json=rows).is_success
+    for campaign in ("mail", "linked", "over", "plain"):
+        opened("2025-06-03T09:00Z", "ada", campaign)
+        opened("2025-06-10T10:00Z", "bob", campaign)
+        opened("2025-06-10T10:00Z", "bob", campaign)
+    site.get(Minter("http://pixel.test", secrets).url("mail", "eve", mode=Mode.COUNT, now=clock.now))
+    machine = Minter("http://pixel.test", secrets).url("mail", "mal", now=clock.now)
+    site.get(machine, headers={"User-Agent": "curl/8.0"})
+    viewed("2025-06-10T11:00Z")
+    viewed("2025-06-10T11:00Z", campaign="cookieless")
+    found = ask()
+    assert (found["total"], found["next"], len(found["items"])) == (7, None, 7)
+    for item in found["items"]:
+        one = stats(item["campaign"])
+        unique = "unique_opens_person" if item["kind"] == "email" else "unique_visitors"
+        counted = "opens" if item["kind"] == "email" else "views"
+        assert item[unique] == one["totals"][unique]
+        assert item["days"] == [day[counted] for day in one["series"]][-14:]
+        for name in ("sent", "open_rate", "over", "last_hit"):
+            assert item[name] == one[name], name
+    shown = {item["campaign"]: item for item in found["items"]}
+    assert (shown["mail"]["unique_opens_person"], shown["mail"]["open_rate"]["low"]) == (2, 0.5)
+    assert (shown["plain"]["unique_opens_person"], shown["plain"]["open_rate"]) == (None, None)
+    assert (shown["over"]["open_rate"], shown["over"]["over"]) == (None, True)
+    assert shown["linked"]["sent"] == 2
+    assert shown["mail"]["days"][-8:] == [1, 0, 0, 0, 0, 0, 0, 4]
+    assert stats("mail")["totals"]["unique_opens"] == 3, "the machine is none of the two"
+    assert (shown["page"]["unique_visitors"], shown["unused"]["last_hit"]) == (1, None)
+
+
+def test_figures_of_a_closed_campaign_stay(mail, opened, ask, stats, sweep, clock):
+    mail(sent=4, keep={"recipients": 10})
+    opened("2025-06-01T09:00Z")
+    ask()
+    clock.at("2025-06-12T09:00Z")
+    sweep()
+    opened("2025-06-12T10:00Z", "bob")
+    (item,) = ask()["items"]
+    one = stats("mail")
+    assert one["closed_at"] is not None
+    assert (item["unique_opens_person"], item["open_rate"]) == (
+        one["totals"]["unique_opens_person"],
+        one["open_rate"],
+    )
+    assert (item["days"][-1], item["last_hit"]) == (1, "2025-06-12T10:00:00.000Z")
+
+
+def test_days_are_local_ones_and_null_once_gone(mail, opened, ask, clock):
+    mail(time_zone="Asia/Tokyo", keep={"days": 3})
+    opened("2025-06-08T12:00Z")
+    opened("2025-06-09T15:00Z")  # the tenth, in Tokyo
+    opened("2025-06-10T14:59Z")
+    (item,) = ask()["items"]
+    assert item["days"] == [None] * 10 + [0, 1, 0, 2]
+
+
+def test_the_query_finds_ids_and_names(mail, ask):
+    mail(id="spring", name="Frühling & More")
+    mail(id="summer", name="Sommer")
+    mail(id="spring-2", name="x")
+    assert sorted(ids(ask(q="SPRING"))) == ["spring", "spring-2"]
+    assert ids(ask(q=" früh")) == ids(ask(q="FRÜH")) == ["spring"]
+    assert ids(ask(q="mmer")) == ["summer"]
+    for query in ("*", ".", "%", "\\", "spring\nFr", "\x00", "\u202e", "\U0001f600" * 200):
+        assert ask(q=query) | {"as_of": 0, "ordered_as_of": 0} == {
+            **{"items": [], "next": None, "total": 0, "as_of": 0, "ordered_as_of": 0},
+            "estimates": {"unique_visitors": {"method": "HyperLogLog", "standard_error": 0.0081}},
+        }
+
+
+def test_the_orders(mail, page, opened, viewed, ask, clock):
+    for day, name, sent in (("01", "b", 10), ("02", "a", 2), ("03", "c", None), ("04", "d", 5)):
+        clock.at(f"2025-06-{day}T00:00Z")
+        mail(id=f"mail-{name}", name=f"{name.upper()} mail", sent=sent)
+    page(id="page", name="a page")
+    for who in "xyz":
+        opened("2025-06-05T00:00Z", who, "mail-b")
+    opened("2025-06-07T00:00Z", "x", "mail-a")
+    opened("2025-06-06T00:00Z", "x", "mail-c")
+    viewed("2025-06-08T00:00Z")
+    asked = {
+        "name": ["mail-a", "page", "mail-b", "mail-c", "mail-d"],
+        "last_hit": ["mail-b", "mail-c", "mail-a", "page", "mail-d"],
+        "-last_hit": ["page", "mail-a", "mail-c", "mail-b", "mail-d"],
+        "rate": ["mail-d", "mail-b", "mail-a"],
+        "-rate": ["mail-a", "mail-b", "mail-d"],
+        "-uniques": ["mail-b", "page", "mail-c", "mail-a", "mail-d"],
+    }
+    for sort, wanted in asked.items():
+        assert ids(ask(sort=sort))[: len(wanted)] == wanted, sort
+    assert ids(ask()) == asked["-last_hit"]
+
+
+def test_a_page_at_a_time(ask, settings):
+    async def make():
+        made = connect_async(settings.redis_url)
+        for n in range(120):
+            await storage.create(made, storage.new(f"c{n:03}", f"Campaign {n:03}", "web"))
+        await made.aclose()
+
+    asyncio.run(make())
+    pages = [ask(sort="-name", page=n) for n in (1, 2, 3, 4)]
+    assert [name for found in pages for name in ids(found)] == [f"c{n:03}" for n in range(119, -1, -1)]
+    assert [found["next"] for found in pages] == [2, 3, None, None]
+    assert {found["total"] for found in pages} == {120}
+
+
+def test_there_may_be_none(ask):
+    assert ask()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"sort": "clicks"}, "sort"),
+        ({"sort": "--name"}, "sort"),
+        ({"sort": ""}, "sort"),
+        ({"page": "0"}, "page"),
+        ({"page": "-1"}, "page"),
+        ({"page": "x"}, "page"),
+        ({"page": "9" * 50}, "page"),
+        ({"q": "x" * 201}, "q"),
+    ],
+)
+def test_what_cannot_be_asked(ask, query, field):
+    assert [error["field"] for error in ask(422, **query)["errors"]] == [field]
+
+
+def test_what_is_shown_is_new_and_its_order_says_how_old_it_is(mail, opened, ask, kept):
+    mail(sent=2)
+    mail(id="other")
+    opened("2025-06-10T09:00Z")
+    first = ask()
+    assert ids(first) == ["mail", "other"]
+    opened("2025-06-10T09:00:02Z", "bob")
+    opened("2025-06-10T09:00:03Z", "bob", "other")
+    later = ask()
+    assert ids(later) == ["mail", "other"]
+    assert [item["unique_opens_person"] for item in later["items"]] == [2, 1]
+    assert later["ordered_as_of"] == first["ordered_as_of"] == "2025-06-10T09:00:00.000Z"
+    kept(fresh=-1.0)
+    assert ids(ask()) == ["mail", "other"], "no one waits for a new order while the old one is not too old"
+    until(lambda: ids(ask()) == ["other", "mail"], 10)
+    opened("2025-06-10T09:00:05Z", "bob", "mail")
+    kept(old=-1.0)
+    assert ids(ask()) == ["mail", "other"]
+
+
+def test_what_is_too_old_is_read_anew_though_a_renewal_failed(mail, opened, ask, kept, monkeypatch):
+    mail()
+    opened("2025-06-10T09:00Z")
+    mail(id="other")
+    assert ids(ask()) == ["mail", "other"]
+    opened("2025-06-10T09:00:03Z", "bob", "other")
+    kept(fresh=-1.0)
+    with monkeypatch.context() as broken:
+        broken.setattr(campaign_order, "_places", failing := Failing())
+        for _ in range(3):
+            assert ids(ask()) == ["mail", "other"]
+        until(lambda: failing.calls >= 2, 10)
+    kept(old=-1.0)
+    assert ids(ask()) == ["other", "mail"]
+
+
+class Failing:
+    """Redis goes away as it is asked."""
+
+    calls = 0
+
+    async def __call__(self, *_):
+        self.calls += 1
+        raise redis.ConnectionError
+
+
+def test_a_campaign_made_changed_or_deleted_is_seen_at_once(mail, opened, ask, site, kept):
+    mail()
+    assert ids(ask()) == ["mail"]
+    mail(id="new")
+    assert sorted(ids(ask())) == ["mail", "new"]
+    site.patch("/api/campaigns/new", json={"name": "Renamed"})
+    assert ids(ask(q="renamed")) == ["new"]
+    mail(id="third")
+    opened("2025-06-10T09:00Z", "ada", "third")
+    opened("2025-06-10T09:00:01Z", "ada", "new")
+    for one in ("new", "third"):
+        site.patch(f"/api/campaigns/{one}", json={"name": "Again"})
+    for sort in campaign_order.SORTS:
+        for way in (sort, f"-{sort}"):
+            kept()
+            changed = ids(ask(sort=way))
+            kept(old=-1.0)
+            assert changed == ids(ask(sort=way)), way
+    kept()
+    ask()
+    site.delete("/api/campaigns/mail")
+    assert ids(ask()) == ["new", "third"]
+
+
+def test_many_changes_at_once_are_seen_too(mail, ask, kept, monkeypatch):
+    monkeypatch.setattr(storage, "MOST_CHANGES", 3)
+    ask()
+    for n in range(5):
+        mail(id=f"c{n}")
+    assert sorted(ids(ask())) == [f"c{n}" for n in range(5)]
+
+
+def test_one_that_goes_meanwhile_is_left_out(mail, ask, client, kept):
+    mail()
+    mail(id="new")
+    ask()
+    client.delete(keys.campaign("mail"))
+    assert ids(ask()) == ["new"]
+
+
+def test_as_of_waits_for_what_is_not_counted(mail, opened, ask, site, clock):
+    mail()
+    first = ask()["as_of"]
+    opened("2025-06-10T09:00Z")
+    waiting = site.get("/api/overview").json()["as_of"]
+    assert first < waiting < ask()["as_of"]
+
+
+def test_many_are_read_in_parts(ask, client, settings, monkeypatch):
+    """Also where a whole part was deleted as it was read."""
+    monkeypatch.setattr(campaign_order, "STEP", 3)
+
+    async def make():
+        made = connect_async(settings.redis_url)
+        for n in range(10):
+            await storage.create(made, storage.new(f"c{n}", f"Campaign {n}", "email"))
+        await made.aclose()
+
+    asyncio.run(make())
+    assert ids(ask(sort="name")) == [f"c{n}" for n in range(10)]
+    client.delete(*(keys.campaign(f"c{n}") for n in (3, 4, 5, 9)))
+    assert ids(ask(sort="name")) == ["c0", "c1", "c2", "c6", "c7", "c8"]

@@ -1,0 +1,109 @@
+"""Recipients of a campaign by what they did: paged, and all of them as lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from pixel_server.mail.links import Minter
+
+DAY = "2025-06-10"
+LIST = {"Content-Type": "application/x-ndjson"}
+SCANNER = "python-requests/2.32.3"
+
+
+@pytest.fixture
+def story(site, mail, clock, secrets, stats):
+    """ada read; bob was scanned; cyd both; dan opened with something unknown; eve did not open."""
+    clock.at(f"{DAY}T08:00Z")
+    mail(mode="identified")
+    names = ("ada", "bob", "cyd", "eve")
+    body = "".join(json.dumps({"recipient": who, "name": f"={who.title()}"}) + "\n" for who in names)
+    assert site.put("/api/campaigns/mail/recipients", content=body, headers=LIST).status_code == 200
+    minter = Minter("http://pixel.test", secrets)
+    opens = [("ada", None), ("bob", SCANNER), ("cyd", SCANNER), ("cyd", None), ("dan", "")]
+    for who, agent in opens:
+        headers = {} if agent is None else {"User-Agent": agent}
+        site.get(minter.url("mail", who, now=clock.now), headers=headers)
+    stats("mail")
+
+
+def who(answer, secrets):
+    known = {secrets.recipient_key(name).hex(): name for name in ("ada", "bob", "cyd", "dan", "eve")}
+    return sorted(known[row["key"]] for row in answer.json()["items"])
+
+
+@pytest.mark.parametrize(
+    ("state", "found"),
+    [
+        ("opened", ["ada", "bob", "cyd", "dan"]),
+        ("person", ["ada", "cyd"]),
+        ("machine_only", ["bob"]),
+        ("unopened", ["eve"]),
+    ],
+)
+def test_a_state(story, site, secrets, state, found):
+    answer = site.get("/api/campaigns/mail/recipients", params={"state": state})
+    assert (answer.status_code, who(answer, secrets), answer.json()["next"]) == (200, found, None)
+
+
+def test_a_row(story, site, secrets):
+    answer = site.get("/api/campaigns/mail/recipients", params={"state": "person"})
+    [ada] = [row for row in answer.json()["items"] if row["recipient"] == "ada"]
+    assert ada == {
+        "key": secrets.recipient_key("ada").hex(),
+        "recipient": "ada",
+        "name": "=Ada",
+        "listed": True,
+        "opens": 1,
+        "opens_person": 1,
+        "first_open": f"{DAY}T08:00:00.000Z",
+        "last_open": f"{DAY}T08:00:00.000Z",
+        "last_open_person": f"{DAY}T08:00:00.000Z",
+    }
+
+
+def test_all_of_them_as_lines(story, site):
+    lines = site.get("/api/campaigns/mail/recipients", headers={"Accept": "application/x-ndjson"})
+    assert len([json.loads(line) for line in lines.text.splitlines()]) == 4
+    table = site.get("/api/campaigns/mail/recipients", headers={"Accept": "text/csv"})
+    rows = list(csv.DictReader(io.StringIO(table.text)))
+    assert {row["name"] for row in rows} == {"'=Ada", "'=Bob", "'=Cyd", ""}, "no spreadsheet runs a name"
+    assert table.headers["cache-control"] == "no-store"
+    told = site.get("/api/audit").json()["items"][0]
+    assert (told["what"], told["about"]) == ("recipients.read", {"campaign": "mail", "state": "opened"})
+
+
+def test_pages_have_all_of_them_once(site, mail, clock):
+    clock.at(f"{DAY}T08:00Z")
+    mail()
+    body = "".join(json.dumps({"recipient": f"r{n}"}) + "\n" for n in range(5000))
+    site.put("/api/campaigns/mail/recipients", content=body, headers=LIST)
+    seen, after = [], "0"
+    while after is not None:
+        page = site.get("/api/campaigns/mail/recipients", params={"state": "unopened", "after": after}).json()
+        seen += [row["key"] for row in page["items"]]
+        after = page["next"]
+    assert (len(seen), len(set(seen))) == (5000, 5000)
+
+
+def test_without_names_where_they_may_not_be_shown(story, site):
+    site.patch("/api/campaigns/mail", json={"mode": "pseudonymous"})
+    rows = site.get("/api/campaigns/mail/recipients").json()["items"]
+    assert {(row["recipient"], row["name"]) for row in rows} == {(None, None)}
+
+
+def test_what_cannot_be_answered(mail, page, site):
+    mail()
+    page()
+    ask = "/api/campaigns/{}/recipients"
+    assert site.get(ask.format("mail"), params={"state": "unopened"}).status_code == 409
+    assert site.get(ask.format("page")).status_code == 409
+    assert site.get(ask.format("none")).status_code == 404
+    for query in ({"state": "read"}, {"after": "x"}, {"after": "16384"}, {"after": ""}):
+        assert site.get(ask.format("mail"), params=query).status_code == 422
+    site.patch("/api/campaigns/mail", json={"mode": "count"})
+    assert site.get(ask.format("mail")).status_code == 409

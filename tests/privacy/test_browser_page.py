@@ -1,0 +1,268 @@
+"""A browser says that nothing of it is to be recorded, and takes it back: /privacy without a token."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, replace
+
+import pytest
+from starlette.testclient import TestClient
+
+from pixel_server import opt_out_cookie
+from pixel_server.app import create_app
+from pixel_server.privacy import browser_words, recipient_words
+from pixel_server.privacy.browser_page import Browser, render
+from pixel_server.store import jobs
+from pixel_server.store.client import connect, connect_async
+from tests.privacy.test_recipient_page import HOSTILE, Page
+
+OWN = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "document", "Origin": "null"}
+FRAMED = {**OWN, "Sec-Fetch-Dest": "iframe"}
+SAYS_NO = {"Cookie": "a=1; px-no=1"}
+SITE = "https://www.example.org"
+SHOWN = Browser(False, None, False, "", None, None, {"buckets": 35, "days": 1, "dead_letters": 7})
+
+
+@pytest.fixture
+def press(site):
+    """Presses a button of the page; the answer, before the browser looks again."""
+
+    def press(wish, headers=OWN, path="/privacy", **more):
+        return site.post(path, data={"do": wish, **more}, headers=headers, follow_redirects=False)
+
+    return press
+
+
+def policy(answer):
+    [found] = re.findall(r"frame-ancestors ([^;]*);", answer.headers["content-security-policy"])
+    return found
+
+
+@pytest.mark.parametrize("query", ["", "?t=", "?said=no", "?said=yes", "?do=no", "?c=", "?c=nobody"])
+def test_looking_shows_what_the_browser_says_and_changes_nothing(site, client, query):
+    before = client.dbsize()
+    for method in ("GET", "HEAD"):
+        for cookies, button in (({}, "no"), (SAYS_NO, "yes"), ({"Cookie": "px-no=0; xpx-no=1"}, "no")):
+            answer = site.request(method, f"/privacy{query}", headers=cookies)
+            assert answer.status_code == 200
+            assert "set-cookie" not in answer.headers
+            assert answer.headers["cache-control"] == "no-store"
+            assert policy(answer) == "'none'"
+            if method == "GET":
+                assert [button["value"] for button in Page(answer.content).all("button")] == [button]
+    assert client.dbsize() == before
+
+
+def test_cookies_sent_in_two_headers_count_as_one(site):
+    answer = site.get("/privacy", headers=[("Cookie", "a=1"), ("Cookie", "px-no=1")])
+    assert 'value="yes"' in answer.text
+
+
+@pytest.mark.parametrize(
+    ("headers", "part"),
+    [(OWN, ""), ({}, ""), (FRAMED, "; Partitioned"), ({"Sec-Fetch-Dest": "frame"}, "; Partitioned")],
+)
+def test_what_is_set_is_what_is_cleared(press, headers, part):
+    kept = "HttpOnly; Secure; SameSite=None" + part
+    no, yes = press("no", headers), press("yes", headers)
+    assert no.headers["set-cookie"] == f"px-no=1; Path=/; Max-Age={opt_out_cookie.DAYS * 86_400}; {kept}"
+    assert yes.headers["set-cookie"] == f"px-no=1; Path=/; Max-Age=0; {kept}"
+    assert (no.status_code, no.headers["location"]) == (303, "privacy?said=no")
+    assert (yes.status_code, yes.headers["location"]) == (303, "privacy?said=yes")
+
+
+@pytest.mark.parametrize("wish", ["", "stop", "erase", "NO", "no\r\nSet-Cookie: x=1"])
+def test_any_other_wish_sets_nothing(press, wish):
+    answer = press(wish)
+    assert (answer.status_code, answer.headers["location"]) == (303, "privacy")
+    assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "https://["},
+    ],
+)
+def test_a_form_of_another_site_sets_nothing(press, headers):
+    answer = press("no", {**headers, "Sec-Fetch-Dest": "iframe"})
+    assert answer.status_code == 403
+    assert "set-cookie" not in answer.headers
+
+
+def test_what_the_browser_did_not_keep_is_said(site):
+    words = browser_words.WORDS["en"]
+    told = {
+        (said, bool(cookies)): [note for note in (words.unkept, words.unmoved) if note in shown]
+        for said in ("no", "yes")
+        for cookies in ({}, SAYS_NO)
+        for shown in [site.get(f"/privacy?said={said}", headers=cookies).text]
+    }
+    assert told == {
+        ("no", False): [words.unkept],
+        ("no", True): [],
+        ("yes", False): [],
+        ("yes", True): [words.unmoved],
+    }
+
+
+@pytest.mark.parametrize("headers", [{}, FRAMED])
+def test_it_says_where_the_answer_holds(site, headers):
+    words = browser_words.WORDS["en"]
+    shown = site.get("/privacy", headers=headers).text
+    assert (words.framed in shown, words.alone in shown) == ((True, False) if headers else (False, True))
+
+
+@pytest.mark.parametrize(
+    ("base_url", "path"),
+    [
+        (None, "/"),
+        ("https://pixel.test", "/"),
+        ("https://pixel.test/px", "/px"),
+        ("https://pixel.test/a/b", "/a/b"),
+        ("https://pixel.test/a;b", "/"),
+        ("https://pixel.test/a,b", "/"),
+    ],
+)
+def test_the_cookie_is_of_all_that_this_server_answers(settings, secrets, base_url, path):
+    settings = replace(settings, base_url=base_url, redis_url="unix:///nowhere/valkey.sock")
+    queue = jobs.queue(connect(settings.redis_url))
+    app = create_app(settings, secrets, connect_async(settings.redis_url), queue)
+    prefix = "" if path == "/" else path
+    for at in {"", prefix}:
+        answer = TestClient(app).post(f"{at}/privacy", data={"do": "no"}, follow_redirects=False)
+        assert f"; Path={path}; " in answer.headers["set-cookie"]
+        assert answer.headers["location"] == "privacy?said=no"
+
+
+def test_the_sites_of_a_campaign_may_frame_it(site, page, press):
+    page(origins=[SITE, "http://localhost:8080"])
+    for answer in (site.get("/privacy?c=page"), press("no", FRAMED, c="page")):
+        assert policy(answer) == f"{SITE} http://localhost:8080"
+    assert press("no", FRAMED, c="page").headers["location"] == "privacy?c=page&said=no"
+    assert Page(site.get("/privacy?c=page").content).all("input") == [
+        {"type": "hidden", "name": "c", "value": "page"}
+    ]
+    assert policy(site.get("/privacy")) == "'none'"
+    site.patch("/api/campaigns/page", json={"origins": []})
+    assert policy(site.get("/privacy?c=page")) == "'none'"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nobody",
+        "mail",
+        "PAGE",
+        HOSTILE.replace("\ud800", ""),
+        "page; script-src *",
+        "page\r\nX: 1",
+        "é",
+        "p" * 3000,
+    ],
+)
+def test_a_name_of_no_web_campaign_leaves_no_trace(site, page, mail, press, name):
+    page(origins=[SITE])
+    mail()
+    answer = site.get("/privacy", params={"c": name})
+    assert policy(answer) == "'none'"
+    assert Page(answer.content).all("input") == []
+    posted = press("no", c=name)
+    assert posted.headers["location"] == "privacy?said=no"
+    assert policy(posted) == "'none'"
+
+
+def test_a_deleted_campaign_frames_nothing(site, page):
+    page(origins=[SITE])
+    site.delete("/api/campaigns/page")
+    assert policy(site.get("/privacy?c=page")) == "'none'"
+
+
+@pytest.mark.parametrize("identity", ["cookieless", "cookie", "own"])
+def test_it_says_how_visitors_are_told_apart(site, page, identity):
+    page(identity=identity)
+    words = browser_words.WORDS["en"]
+    items = Page(site.get("/privacy?c=page").content).texts["li"]
+    said = [name for name, text in words.same.items() if text in items]
+    assert said == (["cookieless", "cookie"] if identity == "cookie" else [identity])
+    assert words.same["any"] in Page(site.get("/privacy").content).texts["li"]
+
+
+def test_it_says_how_long_and_by_whom(site, page, settings, secrets):
+    page(keep={"days": 90, "buckets": 1})
+    shown = Page(site.get("/privacy?c=page").content)
+    assert shown.texts["dd"] == ["1 day", "90 days", "7 days"]
+    assert "The site on which the page was opened" in shown.text
+    settings = replace(settings, operator="https://acme.example")
+    queue = jobs.queue(connect(settings.redis_url))
+    app = create_app(settings, secrets, connect_async(settings.redis_url), queue)
+    shown = Page(TestClient(app).get("/privacy").content)
+    assert shown.all("a") == [{"href": "https://acme.example", "rel": "noopener noreferrer"}]
+
+
+@pytest.mark.parametrize("query", ["", "?c=page"])
+def test_while_redis_is_away_it_works(settings, secrets, query):
+    settings = replace(settings, redis_url="unix:///nowhere/valkey.sock")
+    queue = jobs.queue(connect(settings.redis_url))
+    app = create_app(settings, secrets, connect_async(settings.redis_url), queue)
+    web = TestClient(app)
+    shown = web.get(f"/privacy{query}")
+    assert shown.status_code == 200
+    assert policy(shown) == "'none'"
+    assert Page(shown.content).texts["dd"][0] == f"{settings.keep_buckets} days"
+    set_ = web.post("/privacy", data={"do": "no", "c": "page"}, headers=OWN, follow_redirects=False)
+    assert (set_.status_code, set_.headers["location"]) == (303, "privacy?said=no")
+    assert set_.headers["set-cookie"].startswith("px-no=1; Path=/; Max-Age=34560000;")
+
+
+def test_while_redis_goes_away_its_frames_go_on(site, page, monkeypatch):
+    page(origins=[SITE], keep={"days": 90})
+
+    async def away(*_):
+        raise ConnectionError
+
+    monkeypatch.setattr("pixel_server.campaigns.storage.get", away)
+    shown = site.get("/privacy?c=page")
+    assert policy(shown) == SITE
+    assert Page(shown.content).texts["dd"] == ["36500 days", "36500 days", "7 days"]
+
+
+def test_a_form_that_is_too_long_sets_nothing(site):
+    answer = site.post("/privacy", content=b"do=no&c=" + b"a" * 5000)
+    assert answer.status_code == 413
+    assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize("lang", browser_words.WORDS)
+@pytest.mark.parametrize("identity", [None, "cookieless", "cookie", "own"])
+@pytest.mark.parametrize("framed", [True, False])
+@pytest.mark.parametrize(("out", "said"), [(False, None), (True, None), (False, True), (True, False)])
+def test_each_page_is_whole(out, said, framed, identity, lang):
+    found = Page(render(SHOWN._replace(out=out, said=said, framed=framed, identity=identity), lang))
+    words = browser_words.WORDS[lang]
+    assert found.all("html") == [{"lang": lang}]
+    assert found.texts["h1"] == found.texts["title"] == [words.title_out if out else words.title]
+    assert found.all("form") == [{"method": "post", "action": "privacy"}]
+    assert len(found.all("button")) == 1
+    assert len(found.texts["h2"]) == 4
+    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in found.tags}
+    assert ("strong" in found.texts) == (said is not None)
+    assert "{" not in found.text
+
+
+def test_what_comes_from_outside_stays_text():
+    good, found = (
+        Page(render(SHOWN._replace(campaign=text, operator=text), "en")) for text in ("x", HOSTILE)
+    )
+    assert [tag for tag, _ in found.tags] == [tag for tag, _ in good.tags]
+
+
+def test_every_language_says_everything():
+    assert list(browser_words.WORDS) == list(recipient_words.WORDS)
+    for words in browser_words.WORDS.values():
+        assert set(words.same) == {"cookieless", "cookie", "own", "any"}
+        assert all(getattr(words, one.name) for one in fields(browser_words.Words))
+        assert words.no_hint.count("{}") == 1

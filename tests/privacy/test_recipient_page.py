@@ -1,0 +1,289 @@
+"""The privacy page: what it says, its buttons, and that nothing from outside gets into its markup."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import fields
+from hashlib import sha256
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixel_server.privacy import recipient_page
+from pixel_server.privacy.recipient_page import STYLE, State, View, csp, render
+from pixel_server.privacy.recipient_words import WORDS, Words
+from pixel_server.tokens import Mode
+
+KEEP = {"buckets": 35, "days": 400, "recipients": 90, "dead_letters": 7, "names": 1}
+VIEW = View(State.RECORDED, "privacy", "AQNr-_x", None, Mode.PSEUDONYMOUS, KEEP)
+VOID = {"meta", "input"}
+HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&amp;\x00\ud800</p></form>"
+
+BUTTONS = {
+    State.FOREIGN: [],
+    State.ANONYMOUS: [],
+    State.RECORDED: ["stop", "erase"],
+    State.STOPPED: ["allow", "erase"],
+    State.ERASED: ["allow"],
+    State.ERASING: ["allow"],
+    State.LATER: [],
+    State.AWAY: [],
+}
+
+
+class Page(HTMLParser):
+    """Reads a page; fails where a tag is not closed, or closed twice."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.texts: dict[str, list[str]] = {}
+        self.feed(page.decode())
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        assert len(dict(attrs)) == len(attrs), "an attribute twice"
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if data.strip():
+            self.texts.setdefault(self.open[-1] if self.open else "", []).append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def text(self):
+        return "\n".join(text for tag, texts in self.texts.items() if tag != "style" for text in texts)
+
+
+def page(lang="en", **changes):
+    return Page(render(VIEW._replace(**changes), lang))
+
+
+@pytest.mark.parametrize("lang", WORDS)
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("state", State)
+def test_each_page_is_whole(state, mode, lang):
+    body = render(VIEW._replace(state=state, mode=mode), lang)
+    found = Page(body)
+    assert body.startswith(b"<!DOCTYPE html>\n")
+    assert found.all("html") == [{"lang": lang}]
+    metas = {meta.get("name"): meta.get("content") for meta in found.all("meta")}
+    assert metas["viewport"] == "width=device-width, initial-scale=1"
+    assert (metas["robots"], metas["referrer"]) == ("noindex", "no-referrer")
+    assert found.texts["h1"] == found.texts["title"] == [WORDS[lang].titles[state.name]]
+    assert WORDS[lang].leads[state.name] in found.texts["p"]
+    assert [button["value"] for button in found.all("button")] == BUTTONS[state]
+    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in found.tags}
+    assert not {"src", "style", "onclick"} & {name for _, attributes in found.tags for name in attributes}
+
+
+@pytest.mark.parametrize("state", [state for state in State if BUTTONS[state]])
+def test_the_form_posts_the_token_and_what_to_do(state):
+    found = page(state=state)
+    assert found.all("form") == [{"method": "post", "action": "privacy"}]
+    assert found.all("input") == [{"type": "hidden", "name": "t", "value": "AQNr-_x"}]
+    ids = {attributes["id"] for _, attributes in found.tags if "id" in attributes}
+    for button in found.all("button"):
+        assert (button["type"], button["name"]) == ("submit", "do")
+        assert button["aria-describedby"] in ids
+    assert len(found.texts["button"]) == len(BUTTONS[state])
+
+
+@pytest.mark.parametrize("state", [state for state in State if not BUTTONS[state]])
+def test_without_a_button_there_is_no_form_and_no_token(state):
+    body = render(VIEW._replace(state=state), "en")
+    assert b"<form" not in body
+    assert b"AQNr-_x" not in body
+
+
+def test_erasing_says_that_it_also_stops_unless_that_is_done():
+    assert "also stops" in page(state=State.RECORDED).text
+    assert "also stops" not in page(state=State.STOPPED).text
+
+
+@pytest.mark.parametrize(
+    ("mode", "items"),
+    [
+        (Mode.OFF, ["nothing"]),
+        (Mode.COUNT, ["totals", "brief"]),
+        (Mode.LAST, ["totals", "last", "code", "brief"]),
+        (Mode.PSEUDONYMOUS, ["totals", "code", "opens", "traces", "brief"]),
+        (Mode.IDENTIFIED, ["totals", "code", "opens", "traces", "name", "brief"]),
+    ],
+)
+def test_what_is_recorded_goes_by_the_mode(mode, items):
+    for lang, words in WORDS.items():
+        assert page(lang, mode=mode).texts["li"] == [getattr(words, item) for item in items]
+
+
+@pytest.mark.parametrize(
+    ("state", "mode", "kinds"),
+    [
+        (State.FOREIGN, Mode.IDENTIFIED, []),
+        (State.RECORDED, Mode.OFF, ["recipients"]),
+        (State.ANONYMOUS, Mode.COUNT, ["buckets", "days", "dead_letters"]),
+        (State.RECORDED, Mode.LAST, ["buckets", "days", "recipients", "dead_letters"]),
+        (State.STOPPED, Mode.PSEUDONYMOUS, ["buckets", "days", "recipients", "dead_letters"]),
+        (State.RECORDED, Mode.IDENTIFIED, ["buckets", "days", "recipients", "names", "dead_letters"]),
+    ],
+)
+def test_how_long_names_what_there_may_be(state, mode, kinds):
+    for lang, words in WORDS.items():
+        found = page(lang, state=state, mode=mode)
+        assert found.texts.get("dt", []) == [words.keep[kind] for kind in kinds]
+        shown = [words.day.format(1) if kind == "names" else words.days.format(KEEP[kind]) for kind in kinds]
+        assert found.texts.get("dd", []) == shown
+
+
+def test_what_has_no_days_is_not_mentioned():
+    found = page(keep={"days": 3, "other": 4})
+    assert (found.texts["dt"], found.texts["dd"]) == (["Totals per day"], ["3 days"])
+    assert page(keep={}).all("dl") == []
+
+
+@pytest.mark.parametrize("operator", [None, "", " \n"])
+def test_without_an_operator_it_is_the_sender(operator):
+    assert "The sender of the mail" in page(operator=operator).text
+    assert "Wer diesen Server" not in page("de", operator=operator, state=State.FOREIGN).text
+
+
+def test_a_foreign_link_tells_whose_server_this_is():
+    found = page("de", operator="ACME & Co", state=State.FOREIGN)
+    assert found.texts["h2"] == ["Wer diesen Server betreibt"]
+    assert found.texts["bdi"] == ["ACME & Co"]
+
+
+@pytest.mark.parametrize("url", ["https://example.org/a?b=1&c=2", "HTTP://example.org", "http://[::1]:8000/"])
+def test_an_operator_that_is_a_url_is_a_link(url):
+    found = page(operator=url)
+    assert found.all("a") == [{"href": url, "rel": "noopener noreferrer"}]
+    assert found.texts["bdi"] == [url]
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        "javascript:alert(1)",
+        "JavaScript://example.org/%0aalert(1)",
+        "java\nscript:alert(1)",
+        "data:text/html,<script>alert(1)</script>",
+        "vbscript:x",
+        "//example.org",
+        "https:example.org",
+        "https://",
+        "https://:80",
+        "https://[bad",
+        "https://good.example@evil.example/",
+        "https://good.example\\evil",
+        "https://a b",
+        "see https://example.org",
+    ],
+)
+def test_no_other_operator_is_a_link(operator):
+    found = page(operator=operator)
+    assert found.all("a") == []
+    assert found.texts["bdi"] == [operator]
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("prefix", ["", "https://example.org/"])
+def test_what_comes_from_outside_stays_text(state, prefix):
+    good = page(state=state, operator=f"{prefix}x")
+    found = page(state=state, token=HOSTILE, action=HOSTILE, operator=prefix + HOSTILE.replace(" ", "+"))
+    assert [tag for tag, _ in found.tags] == [tag for tag, _ in good.tags if tag != "a" or found.all("a")]
+    assert [list(attributes) for tag, attributes in found.tags if tag != "a"] == [
+        list(attributes) for tag, attributes in good.tags if tag != "a"
+    ]
+
+
+@given(st.text(), st.text(), st.text())
+def test_any_text_gives_a_whole_page(token, action, operator):
+    found = Page(render(VIEW._replace(token=token, action=action, operator=operator), "fr"))
+    assert len(found.all("button")) == 2
+    assert found.all("script") == []
+
+
+@pytest.mark.parametrize(
+    ("accept", "spoken"),
+    [
+        ("", "en"),
+        ("de", "de"),
+        ("DE-ch", "de"),
+        ("zh-Hant-TW, fr-CA;q=0.8, en;q=0.7", "fr"),
+        ("en;q=0.5, es;q=0.9", "es"),
+        ("en ; q=0.5 , es ; q=0.9", "es"),
+        ("fr, de", "fr"),
+        ("de;q=0, fr;q=0.001", "fr"),
+        ("de;q=0", "en"),
+        ("*", "en"),
+        ("*, de;q=0.9", "en"),
+        ("*;q=0.1, de;q=0.9", "de"),
+        ("ja, ru", "en"),
+        ("deu, den", "en"),
+        ("de;q=nan, fr;q=0.1", "fr"),
+        ("de;q=inf", "en"),
+        ("de;q=1e9", "en"),
+        ("de;q=2", "en"),
+        ("de;q=-1", "en"),
+        ("de;q=", "en"),
+        ("de;q=\u0661", "en"),
+        ("de;;q=1", "en"),
+        ("de;level=1", "en"),
+        (",,;,q=1,-, de", "de"),
+        ("\x00\ud800\u202e, es", "es"),
+        ("x," * 100_000 + "de", "en"),
+        ("de-" + "-" * 100_000, "de"),
+    ],
+)
+def test_the_language_is_the_one_asked_for_or_english(accept, spoken):
+    assert recipient_page.language(accept) == spoken
+
+
+@given(st.text(alphabet="defrns*-;,=q01. \t\x00\u0131") | st.text())
+def test_no_header_is_too_bad_to_answer(accept):
+    assert recipient_page.language(accept) in WORDS
+
+
+def test_an_unknown_language_is_english():
+    assert render(VIEW, "tlh") == render(VIEW, "en")
+
+
+def test_the_policy_allows_this_style_and_nothing_else():
+    body = render(VIEW, "en")
+    style = body[body.index(b"<style>") + 7 : body.index(b"</style>")]
+    assert style == STYLE.encode()
+    assert b"\r" not in style
+    assert b"url(" not in style
+    assert csp().split("; ") == [
+        "default-src 'none'",
+        f"style-src 'sha256-{b64encode(sha256(style).digest()).decode()}'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+    ]
+    assert "; frame-ancestors https://a.example http://b.example:81;" in csp(
+        ("https://a.example", "http://b.example:81")
+    )
+
+
+def test_every_language_says_everything():
+    english = WORDS["en"]
+    states = {state.name for state in State}
+    for words in WORDS.values():
+        assert set(words.titles) == set(words.leads) == states
+        assert list(words.keep) == list(english.keep)
+        assert set(KEEP) == set(words.keep)
+        assert all(getattr(words, one.name) for one in fields(Words))
+        assert "{}" in words.day
+        assert "{}" in words.days

@@ -1,0 +1,114 @@
+"""The marks in a web process's memory: what it was told, what others changed, and how much it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from pixel_server.recipients import withdrawals
+from pixel_server.recipients.withdrawals import Withdrawn
+from pixel_server.store import keys
+from pixel_server.store.client import connect_async
+
+
+def person(n):
+    return random.Random(n).randbytes(8)
+
+
+@pytest.fixture
+def tell(redis_url):
+    """Runs a story with an asyncio client."""
+
+    def tell(story):
+        async def run():
+            client = connect_async(redis_url)
+            try:
+                await story(client)
+            finally:
+                await client.aclose()
+
+        asyncio.run(run())
+
+    return tell
+
+
+async def withdraw(client, secrets, *numbers, now=100.0):
+    await withdrawals.withdraw(client, secrets, [person(n) for n in numbers], now, 4)
+
+
+def test_one_look_sees_what_was_changed_elsewhere(tell, secrets):
+    async def story(client):
+        known = Withdrawn(client, secrets)
+        await known.refresh()
+        assert person(1) not in known
+        await withdraw(client, secrets, 1, 2)
+        await known.refresh()
+        assert [person(n) in known for n in range(4)] == [False, True, True, False]
+        await withdrawals.allow(client, secrets, [person(1)], 200)
+        await known.refresh()
+        assert [person(n) in known for n in range(4)] == [False, False, True, False]
+        again = Withdrawn(client, secrets)
+        await again.load()
+        assert [person(n) in again for n in range(4)] == [False, False, True, False]
+
+    tell(story)
+
+
+def test_it_reads_all_anew_when_the_log_does_not_go_back_far_enough(tell, secrets):
+    async def story(client):
+        await withdraw(client, secrets, 1)
+        known = Withdrawn(client, secrets)
+        await known.load()
+        await withdraw(client, secrets, 2)
+        await client.xtrim(keys.WITHDRAWALS, maxlen=0, approximate=False)
+        await withdraw(client, secrets, 3)
+        await known.refresh()
+        assert [person(n) in known for n in range(5)] == [False, True, True, True, False]
+
+    tell(story)
+
+
+def test_one_look_reads_however_many_changes_there_are(tell, secrets):
+    async def story(client):
+        known = Withdrawn(client, secrets)
+        await known.load()
+        await withdraw(client, secrets, *range(2500))
+        await known.refresh()
+        assert all(person(n) in known for n in range(2500))
+
+    tell(story)
+
+
+def test_many_changes_stay_right(secrets):
+    known = Withdrawn(None, secrets)
+    for n in range(25_000):
+        known.learn(person(n), True)
+        if n % 3 == 0:
+            known.learn(person(n), False)
+    assert all((person(n) in known) == (n % 3 != 0) for n in range(0, 30_000, 7) if n < 25_000)
+    assert not any(person(n) in known for n in range(25_000, 26_000))
+
+
+def test_a_million_take_at_most_16_mb(secrets):
+    draw = random.Random(1)
+    people = [draw.randbytes(8) for _ in range(1000)]
+    marks = [secrets.withdrawal_mark(one) for one in people] + [draw.randbytes(8) for _ in range(999_000)]
+
+    class Store:
+        async def hmget(self, *_):
+            return [None, None]
+
+        async def xrevrange(self, *_):
+            return []
+
+        async def hscan(self, _, cursor, count):
+            part = marks[cursor * 10_000 : (cursor + 1) * 10_000]
+            return (cursor + 1) % 100, dict.fromkeys(part, b"1 5-")
+
+    known = Withdrawn(Store(), secrets)
+    asyncio.run(known.load())
+    assert known.size <= 16 << 20
+    assert all(one in known for one in people)
+    assert sum(draw.randbytes(8) in known for _ in range(10_000)) == 0

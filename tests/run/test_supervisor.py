@@ -1,0 +1,65 @@
+"""Children that are kept running."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from pixel_server.run import supervisor
+from pixel_server.run.supervisor import FIRST_PAUSE, Child, Keeper
+
+
+class Fragile:
+    """A child that has died, on a machine that cannot start another before the third try."""
+
+    name = "child"
+
+    def __init__(self) -> None:
+        self.tries = 0
+        self.runs = True
+
+    def start(self) -> None:
+        self.tries += 1
+        if 1 < self.tries < 4:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        self.runs = True
+
+    def ended(self) -> str | None:
+        return None if self.runs else "was killed by signal 9"
+
+    def stop(self) -> None: ...
+
+    def wait(self, within: float) -> None: ...
+
+
+def test_a_child_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    now = 1000.0
+    monkeypatch.setattr(supervisor.time, "monotonic", lambda: now)
+    child = Fragile()
+    keeper = Keeper([child])
+    keeper.start()
+    child.runs = False
+    for _ in range(40):
+        now += FIRST_PAUSE
+        keeper.look()
+    assert (child.tries, child.runs) == (4, True)
+    said = [record.getMessage() for record in caplog.records]
+    assert "child was killed by signal 9; starting it again in 0.3 s" in said
+    assert sum("cannot be started: [Errno 11]" in line for line in said) == 2
+
+
+def test_a_start_that_fails_leaves_no_handle(monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object, **__: object) -> None:
+        raise BlockingIOError
+
+    monkeypatch.setattr(supervisor.subprocess, "Popen", fail)
+    child = Child("child", [], {})
+    before = len(os.listdir("/dev/fd"))
+    for _ in range(5):
+        with pytest.raises(BlockingIOError):
+            child.start()
+    child._drop_line()
+    assert len(os.listdir("/dev/fd")) == before

@@ -1,0 +1,115 @@
+"""A store that takes no writes now: what is known of it can be read, and hits do not wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import redis
+import uvloop
+from starlette.testclient import TestClient
+
+from pixel_server.app import create_app
+from pixel_server.mail.links import Minter
+from pixel_server.secret import FILE, Secrets, SecretsError
+from pixel_server.settings import Settings
+from pixel_server.store import client as store
+from pixel_server.store import jobs
+
+
+@contextlib.contextmanager
+def full(client: redis.Redis) -> Iterator[None]:
+    client.config_set("maxmemory", 1)
+    try:
+        yield
+    finally:
+        client.config_set("maxmemory", 0)
+
+
+@contextlib.contextmanager
+def read_only(client: redis.Redis) -> Iterator[None]:
+    client.replicaof("127.0.0.1", "1")
+    try:
+        yield
+    finally:
+        client.replicaof("NO", "ONE")
+
+
+def check(settings: Settings, secrets: Secrets) -> None:
+    async def once() -> None:
+        async with store.connect_async(settings.redis_url) as client:
+            await store.check(client, settings.redis_url, settings.shards, secrets)
+
+    asyncio.run(once())
+
+
+@pytest.mark.parametrize("state", [full, read_only])
+def test_one_that_is_ours_is_only_read(state, client, settings, secrets):
+    check(settings, secrets)
+    with state(client):
+        check(settings, secrets)
+
+
+@pytest.mark.parametrize("state", [full, read_only])
+def test_a_new_one_that_takes_no_writes_is_away_and_not_unfit(state, client, settings, secrets):
+    with state(client), pytest.raises(store.StoreAwayError, match="takes no writes"):
+        check(settings, secrets)
+
+
+def test_a_web_process_that_starts_while_redis_is_full_spools_what_it_is_sent(client, settings, secrets):
+    queue = jobs.queue(store.connect(settings.redis_url))
+    app = create_app(settings, secrets, store.connect_async(settings.redis_url), queue)
+    url = Minter("http://pixel.test", secrets).link("spring", "ada@example.org").url
+    with full(client), TestClient(app, base_url="http://pixel.test") as web:
+        answer = web.get(url)
+        assert (answer.status_code, answer.headers["x-pixel"]) == (200, "recorded")
+        assert web.get("/readyz").json()["spool"]["hits"] == 1
+
+
+def test_secrets_that_are_there_ask_no_store(tmp_path, monkeypatch):
+    made = Secrets.make(tmp_path)
+    asked = []
+    monkeypatch.setattr(store, "connect", asked.append)
+    assert store.secrets_for(Settings(data=tmp_path), "redis://127.0.0.1:1/0") == made
+    assert asked == []
+
+
+def test_secrets_are_made_for_nobodys_store_alone(tmp_path, settings, secrets):
+    settings = replace(settings, data=tmp_path, signing=(), recipient_secret=None)
+    made = store.secrets_for(settings, settings.redis_url)
+    assert store.secrets_for(settings, settings.redis_url) == made
+    check(settings, secrets)  # from now on it is another's
+    (tmp_path / FILE).unlink()
+    with pytest.raises(SecretsError, match="there are no secrets in"):
+        store.secrets_for(settings, settings.redis_url)
+    assert not (tmp_path / FILE).exists()
+
+
+def test_one_that_resets_connections_is_away():
+    """As a proxy whose Redis is gone: uvloop has an error of its own for it, which nobody would expect."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def reset() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken, _ = listening.accept()
+                    taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    taken.close()
+
+        threading.Thread(target=reset, daemon=True).start()
+
+        async def ask() -> None:
+            for _ in range(100):
+                async with store.connect_async(f"redis://127.0.0.1:{listening.getsockname()[1]}/0") as client:
+                    with pytest.raises(redis.ConnectionError):
+                        await client.ping()
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(ask())
+        listening.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,160 @@
+"""Time is Redis's, whatever the clock of this machine says; who is wrong is told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from pixel_server.store import checkpoint, keys, producer
+from pixel_server.store import clock as clocks
+from pixel_server.store.client import connect_async
+from pixel_server.store.clock import Clock, Report
+from tests.stack import until
+from workers import maintenance, retention
+from workers.rollup import Outcome, Rollup
+
+DAYS = 500 * 86_400.0
+
+
+@pytest.fixture
+def ahead(monkeypatch):
+    """Sets this process's clock ahead by so many seconds; it may be called again."""
+    right = time.time
+
+    def set_ahead(seconds: float) -> None:
+        monkeypatch.setattr(time, "time", lambda: right() + seconds)
+
+    return set_ahead
+
+
+@pytest.fixture
+def job(settings, secrets, client, monkeypatch):
+    """Runs a job of a worker with this store."""
+
+    def run(function):
+        found = client, settings, secrets
+        for module in (maintenance, retention):
+            monkeypatch.setattr(module, "context", lambda: found)
+        function()
+
+    return run
+
+
+def distance(clock: Clock, client) -> float:
+    seconds, microseconds = client.time()
+    return abs(clock() - seconds - microseconds / 1e6)
+
+
+@pytest.mark.parametrize("seconds", [DAYS, -DAYS, 3600.0, 0.0])
+def test_clock_wrong_machine_goes_by_redis(client, ahead, seconds):
+    ahead(seconds)
+    clock = Clock()
+    clock.measure(client)
+    assert distance(clock, client) < 2
+    assert clock.ahead == pytest.approx(seconds, abs=2)
+    assert clock.is_wrong == bool(seconds)
+
+
+def test_clock_set_while_running_and_redis_away_keeps_the_last_distance(client, ahead):
+    clock = Clock()
+    clock.measure(client)
+    ahead(DAYS)
+    assert distance(clock, client) < 2
+    assert clock.is_wrong
+
+
+def test_report_wrong_clock_is_told_until_it_is_right(client, ahead, caplog):
+    clock = Clock()
+    clock.measure(client)
+    report = Report(clock, "worker")
+    assert report.command() is None
+    ahead(DAYS)
+    for _ in range(3):
+        client.execute_command(*report.command())
+    [found] = clocks.wrong(client.hgetall(keys.CLOCKS), clock())
+    assert found.process.startswith("worker ")
+    assert found.ahead == pytest.approx(DAYS, abs=2)
+    assert clocks.wrong(client.hgetall(keys.CLOCKS), clock() + 60) == [], "it has gone"
+    assert "500.0 days ahead of" in caplog.text
+    assert len(caplog.records) == 1
+    ahead(0)
+    client.execute_command(*report.command())
+    assert client.hgetall(keys.CLOCKS) == {}
+    assert report.command() is None
+
+
+@pytest.mark.parametrize(
+    ("value", "known"), [(b"1 70 100", True), (b"2 70 100", False), (b"1 70", False), (b"", False)]
+)
+def test_wrong_value_of_another_format_is_left_out(value, known):
+    assert bool(clocks.wrong({b"web": value}, 100)) == known
+
+
+def test_retention_worker_with_wrong_clock_does_nothing(client, job, ahead, caplog):
+    ahead(DAYS)
+    job(retention.run)
+    assert not client.exists(keys.SWEEP)
+    assert "not done: the clock of this worker is 500.0 days ahead" in caplog.text
+    ahead(0)
+    job(retention.run)
+    assert client.hget(keys.SWEEP, "begun")
+
+
+@pytest.mark.parametrize(("seconds", "pruned"), [(DAYS, False), (0, True)])
+def test_chores_worker_with_wrong_clock_prunes_nobody(client, job, ahead, seconds, pruned):
+    now = int(time.time() * 1000)
+    idle = producer.new_id(now / 1000 - 31 * 86_400)
+    client.hset(keys.producers(0), idle, f"1 {now - producer.IDLE_MS - 5000}")
+    client.hset(keys.turn(0), "newest", now)
+    ahead(seconds)
+    job(maintenance.run)
+    assert client.hexists(keys.producers(0), idle) != pruned
+
+
+def test_chores_redis_clock_far_ahead_prunes_nobody(client, settings):
+    """The shard's newest hit says that no 30 days have passed."""
+    now = time.time()
+    known = producer.new_id(now)
+    client.hset(keys.producers(0), known, f"1 {int(now * 1000)}")
+    client.hset(keys.turn(0), "newest", int(now * 1000))
+    maintenance.tidy(client, settings, now + DAYS)
+    assert client.hexists(keys.producers(0), known)
+
+
+def test_append_notes_a_producer_by_the_clock_of_redis(client):
+    name = producer.new_id(time.time() + DAYS)
+    names = keys.hits(0), keys.producers(0)
+    assert client.eval(producer.APPEND, 2, *names, name, 1, "1", b"\x90", 0) == 0
+    number, at = client.hget(keys.producers(0), name).split()
+    assert (number, abs(int(at) / 1000 - client.time()[0]) <= 2) == (b"1", True)
+
+
+def test_turn_newest_of_the_future_is_forgotten(client, settings, secrets):
+    now = client.time()[0]
+    client.hset(keys.turn(0), "newest", (now + 86_400) * 1000)
+    client.hset(keys.visits(0), b"x", b"y")
+    client.xadd(keys.hits(0), {"1": b"\x90"})
+    rollup = Rollup(client, settings, secrets, 0)
+    assert [rollup.step(now) for _ in range(3)] == [Outcome.COUNTED, Outcome.COUNTED, Outcome.EMPTY]
+    assert checkpoint.read(client, 0)[2] == 0
+    assert not client.exists(keys.visits(0))
+
+
+def test_follow_measures_and_reports(settings, client, ahead, monkeypatch):
+    monkeypatch.setattr(clocks, "EVERY", 0.01)
+    clock = Clock()
+
+    async def run() -> None:
+        there = connect_async(settings.redis_url)
+        task = asyncio.create_task(clocks.follow(clock, there))
+        ahead(-DAYS)
+        await asyncio.to_thread(until, lambda: client.exists(keys.CLOCKS))
+        ahead(0)
+        await asyncio.to_thread(until, lambda: not client.exists(keys.CLOCKS))
+        task.cancel()
+        await there.aclose()
+
+    asyncio.run(run())
+    assert distance(clock, client) < 2

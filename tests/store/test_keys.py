@@ -1,0 +1,112 @@
+"""Every key that a used store holds stands in the table of `keys.py`, with its type."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from starlette.testclient import TestClient
+
+from pixel_server.auth import sessions, sign_in_links
+from pixel_server.store import keys
+from pixel_server.store.client import connect_async
+from tests.stack import READER, until
+
+PARTS = {
+    "{s}": r"\{\d+\}",
+    "{all}": r"\{all\}",
+    "ID": "[a-z0-9][a-z0-9-]{0,62}",
+    "DAY": r"\d{8}",
+    "MINUTE": r"\d{8}",
+    "END": r"\d{10}",
+    "SESSION": "[0-9a-f]{32}",
+    "BUCKET": "[0-9a-f]{3}",
+    "KEY": "[0-9a-f]{12}",
+    "LINK": "[0-9a-f]{32}",
+}
+TYPES = {"HLL": "string"}
+
+
+def table():
+    """{a key as the table writes it: (pattern, type)}"""
+    rows = {}
+    for name, kind in re.findall(r"^(px:\S+) +(\w+)", keys.__doc__, re.MULTILINE):
+        pattern = "".join(
+            PARTS.get(part, re.escape(part)) for part in re.split(r"(\{s\}|\{all\}|[A-Z]+)", name)
+        )
+        rows[name] = (re.compile(pattern), TYPES.get(kind, kind))
+    return rows
+
+
+async def sign_in_link_and_out(url):
+    made = connect_async(url)
+    await sign_in_links.make(made)
+    await sessions.end(made, "the cookie of a session")
+    await made.aclose()
+
+
+def test_no_key_that_is_not_listed(web, client, count, settings):
+    reader = TestClient(web.app, client=("8.8.8.8", 5000))
+    reader.portal = web.portal
+    web.post("/api/campaigns", json={"id": "mail", "name": "Mail", "kind": "email", "mode": "identified"})
+    web.post(
+        "/api/campaigns",
+        json={"id": "page", "name": "Page", "kind": "web", "time_zone": "Asia/Tokyo", "identity": "own"},
+    )
+    web.post("/api/campaigns", json={"id": "gone", "name": "Gone", "kind": "email", "mode": "identified"})
+    rows = [
+        {"recipient": f"r{n}", "mode": mode} for n in range(8) for mode in ("count", "last", "identified")
+    ]
+    for campaign in ("mail", "gone"):
+        made = web.post(f"/api/campaigns/{campaign}/links", json={"recipients": rows})
+        for link in made.json()["links"]:
+            assert reader.get(link["url"], headers={"User-Agent": "px:{9}:made-by-a-stranger"}).is_success
+            assert reader.get(link["url"], headers={"User-Agent": READER}).is_success
+    for n in range(8):
+        page = f"/p/page.gif?v={n}&u=https://a.example/px:{n}&r=https://b.example/px:{n}"
+        assert reader.get(
+            page, headers={"Referer": "https://c.example/px:x", "User-Agent": READER}
+        ).is_success
+    web.post("/api/campaigns", json={"id": "salted", "name": "Salted", "kind": "web"})
+    assert reader.get("/p/salted.gif", headers={"User-Agent": READER}).is_success
+    web.post("/api/campaigns", json={"id": "drop", "name": "Drop", "kind": "web", "gpc": "drop"})
+    assert reader.get("/p/drop.gif", headers={"DNT": "1"}).headers["x-pixel"] == "ignored; reason=gpc"
+    until(lambda: client.exists(keys.DROPPED))
+    listed = b'{"recipient": "r1", "name": "Ada"}\n'
+    kind = {"Content-Type": "application/x-ndjson"}
+    assert web.put("/api/campaigns/mail/recipients", content=listed, headers=kind).status_code == 200
+    web.post("/api/withdrawals", json={"recipients": ["one who asked"]})
+    asked = made.json()["links"][-1]["privacy_url"].partition("t=")[2]
+    for wish in ("stop", "erase", "allow", "erase"):  # the second time it is owed
+        assert web.post("/privacy", data={"t": asked, "do": wish}).status_code == 200
+    web.get("/p/px:{9}:made-by-a-stranger.gif")
+    web.get("/o/px:{9}:made-by-a-stranger.gif")
+    web.post("/api/keys", json={"name": "A reader", "scopes": ["read"]})
+    asyncio.run(sign_in_link_and_out(settings.redis_url))
+    web.get("/sign-in/px:{9}:made-by-a-stranger")
+    web.post("/sign-in", data={"key": "px:{9}:made-by-a-stranger"})
+    for campaign in ("mail", "gone"):
+        web.post(f"/api/campaigns/{campaign}/notes", json={"text": "mail sent"})
+        web.post(f"/api/campaigns/{campaign}/shares", json={"name": "A partner"})
+    web.delete("/api/campaigns/gone")
+    client.xadd(keys.hits(0), {"1": b"no hits"})
+    count()
+    web.get("/api/campaigns/page/stats")
+
+    known, used = table(), set()
+    for key in (name.decode() for name in client.scan_iter() if not name.startswith(b"rq:")):
+        rows = [row for row, (pattern, _) in known.items() if pattern.fullmatch(key)]
+        assert len(rows) == 1, key
+        assert client.type(key).decode() == known[rows[0]][1], key
+        used |= set(rows)
+    rare = {
+        "px:{all}:sweep",
+        "px:{all}:clocks",
+        "px:{all}:deleting",
+        "px:{all}:workers",
+        "px:{s}:stop",
+        "px:{s}:hits",
+        "px:{s}:lead",
+    }
+    rare |= {"px:{all}:losses"}
+    assert known.keys() - used <= rare
