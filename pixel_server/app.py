@@ -54,16 +54,9 @@ from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import clock as clocks
 from pixel_server.store import jobs
-from pixel_server.store.client import (
-    AsyncRedis,
-    StoreAwayError,
-    StoreError,
-    check,
-    connect,
-    connect_async,
-    secrets_for,
-)
+from pixel_server.store.client import AsyncRedis, StoreAwayError, StoreError, connect, connect_async
 from pixel_server.store.clock import Clock
+from pixel_server.store.compatibility import check, secrets_for
 from pixel_server.store.memory_reserve import Watch
 from pixel_server.store.store_mark import StoreMark
 

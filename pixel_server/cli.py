@@ -75,24 +75,24 @@ def serve(
 ) -> None:
     """Run the web process, which answers pixels, and beside it one that answers pages and the API."""
     uvicorn_parts.check()
-    from pixel_server.collect import http_protocol  # noqa: PLC0415
+    from pixel_server.run import listen  # noqa: PLC0415
     from pixel_server.run.supervisor import Child, keep  # noqa: PLC0415
 
     lifeline.hold()
     if beside is not None:
-        http_protocol.run_beside(beside)
+        listen.run_beside(beside)
         return
     if handle is None:
         _warn_of_unknown()
     _fit_or_fail()
-    listening = http_protocol.bind(host, port) if handle is None else socket.socket(fileno=handle)
+    listening = listen.bind(host, port) if handle is None else socket.socket(fileno=handle)
     if processes == 1:
         if only is None:
-            http_protocol.run_both(listening)
+            listen.run_both(listening)
         elif only == "pixels":
-            http_protocol.run(listening, http_protocol.FAST, http_protocol.PIXELS)
+            listen.run(listening, listen.FAST, listen.PIXELS)
         else:
-            http_protocol.run(listening, http_protocol.PLAIN, http_protocol.PAGES)
+            listen.run(listening, listen.PLAIN, listen.PAGES)
         return
     number = listening.fileno()
     arguments = ["serve", "--handle", str(number), *([] if only is None else ["--only", only])]
@@ -199,7 +199,8 @@ def _fit_or_fail() -> None:
     """
     from pixel_server.classify import rules  # noqa: PLC0415
     from pixel_server.classify.networks import Networks  # noqa: PLC0415
-    from pixel_server.store.client import StoreAwayError, secrets_for  # noqa: PLC0415
+    from pixel_server.store.client import StoreAwayError  # noqa: PLC0415
+    from pixel_server.store.compatibility import secrets_for  # noqa: PLC0415
 
     async def nothing(store: Any, settings: Settings) -> None:
         return None

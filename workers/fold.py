@@ -14,7 +14,7 @@ from pixel_server import hit, tokens
 from pixel_server.campaigns.storage import Campaign
 from pixel_server.classify.judge import Judge
 from pixel_server.classify.rules import Verdict
-from pixel_server.classify.user_agents import UNKNOWN, reader
+from pixel_server.classify.user_agents import reader
 from pixel_server.consent import Consent, Rule, allowed, asks
 from pixel_server.counters import (
     burst_window,
@@ -26,6 +26,7 @@ from pixel_server.counters import (
     web_breakdown,
 )
 from pixel_server.counters.burst_window import MINUTE, Trace
+from pixel_server.counters.labels import UNKNOWN
 from pixel_server.counters.recipient_record import Person, Taken
 from pixel_server.counters.series import Cell
 from pixel_server.counters.visitor_salts import Salts

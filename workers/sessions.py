@@ -1,6 +1,6 @@
 """Views become visits: one visitor's, without a pause of 30 minutes between.
 
-Hits are looked at in the order of the stream, beside the visits that are under way (`pixel_server.counters.visits`).
+Hits are looked at in the order of the stream, beside the visits that are under way (`counters.visits`).
 All that a visit counts for is counted at once, and moved by the next hit of it, in the same commit as that
 hit: so the outcome depends on the order of the stream, and not on how it is cut, nor on crashes.
 

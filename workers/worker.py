@@ -20,7 +20,8 @@ from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import jobs, keys
 from pixel_server.store.aof_rewrite import Rewriter
-from pixel_server.store.client import Redis, StoreAwayError, StoreError, check, connect, connect_async
+from pixel_server.store.client import Redis, StoreAwayError, StoreError, connect, connect_async
+from pixel_server.store.compatibility import check
 from pixel_server.store.memory_reserve import explain
 from workers.context import mark
 from workers.heartbeat import Progress

@@ -21,7 +21,8 @@ from pixel_server.figures.ranges import show_ms
 from pixel_server.recipients.withdrawals import Withdrawn
 from pixel_server.settings import Settings
 from pixel_server.store import clock, keys, producer
-from pixel_server.store.client import AsyncRedis, durability
+from pixel_server.store.client import AsyncRedis
+from pixel_server.store.compatibility import durability
 from pixel_server.store.memory_reserve import ADVICE, Room
 from pixel_server.store.store_mark import StoreMark
 

@@ -19,8 +19,9 @@ from typing import NamedTuple
 import msgspec
 
 from pixel_server.classify.networks import shipped
-from pixel_server.classify.user_agents import UNKNOWN, Client, client, facets
+from pixel_server.classify.user_agents import Client, client, facets
 from pixel_server.counters import burst_window, open_breakdown
+from pixel_server.counters.labels import UNKNOWN
 from pixel_server.verdicts import ELIGIBLE, Class
 
 NONE = "none"

@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple
 from is_bot import Bots
 from ua_parser import parse_user_agent
 
+from pixel_server.counters.labels import OTHER, UNKNOWN
+
 Client = Literal["mail", "webkit", "bot", "browser", ""]
 
 REMEMBERED = 20_000
@@ -59,8 +61,6 @@ def _read(agent: str) -> tuple[Client, str]:
         return "browser", found.family
     return "", ""
 
-
-UNKNOWN, OTHER = "(unknown)", "(other)"
 
 # fmt: off
 _NAMES = (

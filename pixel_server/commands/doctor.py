@@ -110,15 +110,16 @@ async def _ask(url: str, settings: Settings) -> dict[str, Any]:
     """See `health.look`. A store that is nobody's stays so. StoreError, SecretsError: it cannot be used."""
     from pixel_server.api import health  # noqa: PLC0415
     from pixel_server.store import client as store  # noqa: PLC0415 - see above
+    from pixel_server.store import compatibility  # noqa: PLC0415
     from pixel_server.store.clock import Clock  # noqa: PLC0415
     from pixel_server.store.store_mark import EMPTIED, StoreMark  # noqa: PLC0415
 
     client = store.connect_async(url)
     try:
-        await store.check(client, url, settings.shards, None)
+        await compatibility.check(client, url, settings.shards, None)
         if await client.exists(keys.STORE):
             secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
-            await store.check(client, url, settings.shards, secrets, StoreMark(settings.data))
+            await compatibility.check(client, url, settings.shards, secrets, StoreMark(settings.data))
         elif StoreMark(settings.data).known:
             raise store.StoreEmptiedError(f"Redis at {store.shown(url)}: {EMPTIED}")
         clock = Clock()
@@ -131,7 +132,7 @@ async def _ask(url: str, settings: Settings) -> dict[str, Any]:
     if settings.queue_url is not None:
         queue = store.connect_async(settings.queue_url)
         try:
-            await store.check(queue, settings.queue_url, settings.shards, None)
+            await compatibility.check(queue, settings.queue_url, settings.shards, None)
         finally:
             await queue.aclose()
     return found

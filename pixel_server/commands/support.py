@@ -97,10 +97,10 @@ def is_redis_named() -> bool:
 
 def _require_running(address: str, settings: Settings) -> None:
     """Failure: nobody named a Redis, and there is none: most likely `up` does not run."""
-    from pixel_server.store import client as stores  # noqa: PLC0415
+    from pixel_server.store.client import connect  # noqa: PLC0415
 
     try:
-        with stores.connect(address) as client:
+        with connect(address) as client:
             client.ping()
     except (redis.ConnectionError, redis.TimeoutError, OSError):
         raise Failure(
@@ -135,13 +135,14 @@ def with_this(
     address: str, settings: Settings, secrets: Secrets, act: Callable[[Any, Settings], Awaitable[T]]
 ) -> T:
     """See `with_store`."""
-    from pixel_server.store import client as stores  # noqa: PLC0415
+    from pixel_server.store.client import connect_async  # noqa: PLC0415
+    from pixel_server.store.compatibility import check  # noqa: PLC0415
     from pixel_server.store.store_mark import StoreMark  # noqa: PLC0415
 
     async def run() -> T:
-        store = stores.connect_async(address, timeout=10.0)
+        store = connect_async(address, timeout=10.0)
         try:
-            await stores.check(store, address, settings.shards, secrets, StoreMark(settings.data))
+            await check(store, address, settings.shards, secrets, StoreMark(settings.data))
             return await act(store, settings)
         finally:
             await store.aclose()

@@ -17,7 +17,7 @@ from socket import AF_INET, AF_INET6, inet_ntop
 import msgspec
 from iptocc import country_code
 
-from pixel_server.classify.user_agents import UNKNOWN
+from pixel_server.counters.labels import UNKNOWN
 from pixel_server.counters.series import refuse_newer
 
 FORMAT = 1

@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from pixel_server.classify.user_agents import OTHER, UNKNOWN
+from pixel_server.counters.labels import OTHER, UNKNOWN
 from pixel_server.counters.series import refuse_newer
 
 FORMAT = 1

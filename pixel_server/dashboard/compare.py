@@ -15,7 +15,7 @@ from pixel_server.api.campaigns import MOST_COMPARED
 from pixel_server.api.routing import Api
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.storage import Campaign
-from pixel_server.classify.user_agents import OTHER
+from pixel_server.counters.labels import OTHER
 from pixel_server.dashboard import campaign as campaign_page
 from pixel_server.dashboard import formatting, range_picker, render, svg
 from pixel_server.figures import compare, open_rate, overview, ranges, stats

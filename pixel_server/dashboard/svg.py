@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pixel_server.classify.user_agents import OTHER
+from pixel_server.counters.labels import OTHER
 from pixel_server.verdicts import CLASSES
 
 SPARK_WIDTH, SPARK_HEIGHT = 5, 20

@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pixel_server.campaigns.storage import Campaign
-from pixel_server.classify.user_agents import OTHER
+from pixel_server.counters.labels import OTHER
 from pixel_server.figures import ranges
 from pixel_server.figures.ranges import Range
 from pixel_server.problems import Problem

@@ -10,9 +10,9 @@ from typing import Any
 from pixel_server.campaigns import notes, retention
 from pixel_server.campaigns.retention import Keep
 from pixel_server.campaigns.storage import Campaign
-from pixel_server.classify.user_agents import OTHER
 from pixel_server.consent import Consent
 from pixel_server.counters import open_breakdown, series
+from pixel_server.counters.labels import OTHER
 from pixel_server.counters.series import Cell, Cells
 from pixel_server.figures import hyperloglog, open_rate, ranges
 from pixel_server.figures import totals as all_time

@@ -9,8 +9,8 @@ from typing import Any
 from pixel_server.campaigns import retention
 from pixel_server.campaigns.storage import Campaign
 from pixel_server.classify import referrers
-from pixel_server.classify.user_agents import OTHER
 from pixel_server.counters import series, web_breakdown
+from pixel_server.counters.labels import OTHER
 from pixel_server.counters.web_breakdown import DIMENSIONS, NONE, Names
 from pixel_server.figures import ranges
 from pixel_server.figures.ranges import Range

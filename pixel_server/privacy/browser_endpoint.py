@@ -1,8 +1,8 @@
 """/privacy without a token: a browser says that nothing of it is to be recorded, or takes that back.
 
-The answer is a cookie (`pixel_server.opt_out_cookie`), so there is nothing to store, and this works while Redis is
-away. GET changes nothing. POST sets or clears the cookie and sends the browser back to look: what is then
-shown is what the browser really sends, whether it kept the cookie or not.
+The answer is a cookie (`opt_out_cookie`), so there is nothing to store, and this works while Redis is away.
+GET changes nothing. POST sets or clears the cookie and sends the browser back to look: what is then shown is
+what the browser really sends, whether it kept the cookie or not.
 """
 
 from __future__ import annotations

@@ -26,13 +26,14 @@ from pixel_server import files
 from pixel_server.auth import api_keys, sign_in_links
 from pixel_server.classify import rules
 from pixel_server.classify.networks import Networks
-from pixel_server.collect import http_protocol
+from pixel_server.run import listen
 from pixel_server.run.supervisor import TICK, Child, Keeper, Stop
 from pixel_server.run.valkey import Valkey
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings, SettingsError, told
 from pixel_server.store import keys
-from pixel_server.store.client import StoreEmptiedError, check, connect, connect_async, secrets_for
+from pixel_server.store.client import StoreEmptiedError, connect, connect_async
+from pixel_server.store.compatibility import check, secrets_for
 from pixel_server.store.store_mark import StoreMark
 
 log = logging.getLogger("pixel_server.run.up")
@@ -94,7 +95,7 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
     stop = Stop()
     before = left(data)
     patient = before is not None and before.address == _address(host, port)
-    listening = http_protocol.bind(host, port, patience=OLD_CHILDREN if patient else 0.0)
+    listening = listen.bind(host, port, patience=OLD_CHILDREN if patient else 0.0)
     address = _address(host, listening.getsockname()[1])
     valkey = Valkey(data) if own_redis else None
     redis_url = valkey.url if valkey else settings.redis_url

@@ -119,6 +119,6 @@ def test_only_what_differs_from_its_parent_is_taken():
 
 
 def test_to_import_it_reads_nothing():
-    told = "import sys; from pixel_server.classify import referrers; print(referrers._listed.cache_info().currsize)"
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    script = "from pixel_server.classify import referrers; print(referrers._listed.cache_info().currsize)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "0\n"

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixel_server.classify.user_agents import _BROWSERS, _PROGRAMS, OTHER, UNKNOWN, facets
+from pixel_server.classify.user_agents import _BROWSERS, _PROGRAMS, facets
+from pixel_server.counters.labels import OTHER, UNKNOWN
 
 HERE = Path(__file__).parent
 APPLE = "AppleWebKit/605.1.15 (KHTML, like Gecko)"

@@ -28,8 +28,8 @@ from tests.stack import PROGRAM, free_port, until
 HANG = 30.0
 """Seconds without an answer that are a hang."""
 REFERENCE = (
-    "from pixel_server.collect import http_protocol; import sys; "
-    "http_protocol.run(http_protocol.bind('127.0.0.1', int(sys.argv[1])), serving.REFERENCE)"
+    "from pixel_server.run import listen; import sys; "
+    "listen.run(listen.bind('127.0.0.1', int(sys.argv[1])), listen.REFERENCE)"
 )
 PROGRAMS = {
     "serve": [PROGRAM, "serve", "--port"],

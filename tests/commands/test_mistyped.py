@@ -15,6 +15,7 @@ from pixel_server.mail.placement import pixels
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import client as store
+from pixel_server.store import compatibility
 from pixel_server.tokens import Mode, peek
 
 ADA = "ada@example.org"
@@ -31,7 +32,7 @@ def act(redis_url, settings, tmp_path):
         async def on() -> None:
             client = store.connect_async(redis_url)
             try:
-                await store.check(client, redis_url, settings.shards, secrets)
+                await compatibility.check(client, redis_url, settings.shards, secrets)
                 await (what(client) if what else asyncio.sleep(0))
             finally:
                 await client.aclose()

@@ -25,9 +25,9 @@ from pixel_server.api.routing import Api, Call, reply, routes
 from pixel_server.app import create_app
 from pixel_server.auth import api_keys
 from pixel_server.campaigns.storage import Campaign
-from pixel_server.collect import http_protocol
 from pixel_server.dashboard.live import Live
 from pixel_server.figures import ranges, stats
+from pixel_server.run import listen
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import jobs
@@ -70,14 +70,14 @@ class LiveServer:
     """In a thread of this process."""
 
     def __init__(self, settings: Settings, secrets: Secrets) -> None:
-        listening = http_protocol.bind("127.0.0.1", 0)
+        listening = listen.bind("127.0.0.1", 0)
         self.port: int = listening.getsockname()[1]
         self.key = settings.api_key
         self.app, self.live = with_live(settings, secrets)
         config = uvicorn.Config(
             self.app,
             loop="uvloop",
-            http=http_protocol.FAST,
+            http=listen.FAST,
             ws="none",
             log_config=None,
             timeout_graceful_shutdown=1,
@@ -152,4 +152,4 @@ def _app() -> Starlette:
 
 if __name__ == "__main__":
     wiring.app = _app
-    http_protocol.run(http_protocol.bind("127.0.0.1", int(sys.argv[1])))
+    listen.run(listen.bind("127.0.0.1", int(sys.argv[1])))

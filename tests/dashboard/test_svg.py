@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from pixel_server.classify.user_agents import OTHER
+from pixel_server.counters.labels import OTHER
 from pixel_server.dashboard import svg
 from pixel_server.verdicts import CLASSES
 

@@ -14,7 +14,7 @@ from pixel_server.mail.links import Minter
 from pixel_server.recipients import withdrawals
 from pixel_server.store import keys, producer
 from pixel_server.store.client import connect_async
-from tests.store.test_client import full
+from tests.store.test_compatibility import full
 from workers import maintenance, retention
 from workers.rollup import Outcome, Rollup
 

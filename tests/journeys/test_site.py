@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from pixel_server.app import create_app
-from pixel_server.collect import http_protocol
+from pixel_server.run import listen
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import jobs
@@ -44,12 +44,12 @@ class Server:
 
     def __init__(self, settings: Settings, secrets: Secrets) -> None:
         self.now = 0.0
-        self.listening = http_protocol.bind("localhost", 0)
+        self.listening = listen.bind("localhost", 0)
         self.address = f"http://localhost:{self.listening.getsockname()[1]}"
         queue = jobs.queue(connect(settings.redis_url))
         redis = connect_async(settings.redis_url)
         app = create_app(settings, secrets, redis, queue, clock=lambda: self.now)
-        config = uvicorn.Config(app, loop="uvloop", http=http_protocol.FAST, ws="none", log_config=None)
+        config = uvicorn.Config(app, loop="uvloop", http=listen.FAST, ws="none", log_config=None)
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, args=([self.listening],), daemon=True)
         self.thread.start()

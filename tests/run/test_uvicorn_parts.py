@@ -20,8 +20,12 @@ from pixel_server.cli import main
 from pixel_server.run import uvicorn_parts
 from pixel_server.settings import SettingsError
 
-ROOT = Path(__file__).parent.parent
-FILES = ("pixel_server/serving.py", "pixel_server/collect/fast.py")
+ROOT = Path(__file__).parent.parent.parent
+FILES = (
+    "pixel_server/collect/http_protocol.py",
+    "pixel_server/collect/fast_path.py",
+    "pixel_server/run/listen.py",
+)
 
 
 def test_uvicorn_installed_has_every_part():

@@ -14,7 +14,7 @@ from pixel_server.store import jobs, keys
 from pixel_server.store.client import connect, connect_async
 from pixel_server.store.memory_reserve import FullError, Room, Watch
 from tests.stack import until
-from tests.store.test_client import full
+from tests.store.test_compatibility import full
 
 MB = 1_000_000
 

@@ -32,9 +32,10 @@ from pixel_server.api.openapi.operation import call, ok, path
 from pixel_server.api.openapi.schema import ref
 
 _ABOUT = f"""\
-JSON is UTF-8, {request_body.LIMIT} bytes at most, without duplicate keys; unknown fields of a body are refused, and
-unknown parameters of a query. Errors are problem details (RFC 9457). Ranges are half-open: `from` lies in
-them, `to` does not. `null` in the place of a figure means that it is not known: no figure is a guess."""
+JSON is UTF-8, {request_body.LIMIT} bytes at most, without duplicate keys; unknown fields of a body are
+refused, and unknown parameters of a query. Errors are problem details (RFC 9457). Ranges are half-open:
+`from` lies in them, `to` does not. `null` in the place of a figure means that it is not known: no figure is
+a guess."""
 
 _ITSELF = {
     "/api/openapi.json": {

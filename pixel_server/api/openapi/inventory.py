@@ -24,7 +24,8 @@ PATHS = {
                 )
             },
             description=(
-                f"Numbers and no one's data. It reads the whole store, at most every {inventory_cache.FRESH} s."
+                "Numbers and no one's data. It reads the whole store, "
+                f"at most every {inventory_cache.FRESH} s."
             ),
         )
     },

@@ -20,7 +20,7 @@ from pixel_server.mail.links import Minter
 from pixel_server.secret import FILE, Secrets, SecretsError
 from pixel_server.settings import Settings
 from pixel_server.store import client as store
-from pixel_server.store import jobs
+from pixel_server.store import compatibility, jobs
 
 
 @contextlib.contextmanager
@@ -44,7 +44,7 @@ def read_only(client: redis.Redis) -> Iterator[None]:
 def check(settings: Settings, secrets: Secrets) -> None:
     async def once() -> None:
         async with store.connect_async(settings.redis_url) as client:
-            await store.check(client, settings.redis_url, settings.shards, secrets)
+            await compatibility.check(client, settings.redis_url, settings.shards, secrets)
 
     asyncio.run(once())
 
@@ -75,19 +75,19 @@ def test_a_web_process_that_starts_while_redis_is_full_spools_what_it_is_sent(cl
 def test_secrets_that_are_there_ask_no_store(tmp_path, monkeypatch):
     made = Secrets.make(tmp_path)
     asked = []
-    monkeypatch.setattr(store, "connect", asked.append)
-    assert store.secrets_for(Settings(data=tmp_path), "redis://127.0.0.1:1/0") == made
+    monkeypatch.setattr(compatibility, "connect", asked.append)
+    assert compatibility.secrets_for(Settings(data=tmp_path), "redis://127.0.0.1:1/0") == made
     assert asked == []
 
 
 def test_secrets_are_made_for_nobodys_store_alone(tmp_path, settings, secrets):
     settings = replace(settings, data=tmp_path, signing=(), recipient_secret=None)
-    made = store.secrets_for(settings, settings.redis_url)
-    assert store.secrets_for(settings, settings.redis_url) == made
+    made = compatibility.secrets_for(settings, settings.redis_url)
+    assert compatibility.secrets_for(settings, settings.redis_url) == made
     check(settings, secrets)  # from now on it is another's
     (tmp_path / FILE).unlink()
     with pytest.raises(SecretsError, match="there are no secrets in"):
-        store.secrets_for(settings, settings.redis_url)
+        compatibility.secrets_for(settings, settings.redis_url)
     assert not (tmp_path / FILE).exists()
 
 
