@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from pixel_server.times import DAY
+
 DAYS = 400
 """As long as browsers keep a cookie (RFC 6265bis, 5.5)."""
 
@@ -25,6 +27,6 @@ def header(path: str, *, out: bool, framed: bool) -> str:
     (CHIPS, `Partitioned`). Else it holds for this site, and for all others where the browser sends cookies of
     third parties.
     """
-    age = DAYS * 86_400 if out else 0
+    age = DAYS * DAY if out else 0
     part = "; Partitioned" if framed else ""
     return f"{NAME}=1; Path={path}; Max-Age={age}; HttpOnly; Secure; SameSite=None{part}"

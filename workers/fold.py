@@ -35,6 +35,7 @@ from pixel_server.hit import Hit, Unreadable
 from pixel_server.recipients.withdrawals import Periods, covers
 from pixel_server.secret import Secrets
 from pixel_server.slug import is_slug
+from pixel_server.times import DAY_MS
 from pixel_server.tokens import Mode, Part
 from pixel_server.verdicts import ELIGIBLE
 
@@ -314,7 +315,7 @@ def _add_mail(tally: Tally, sums: Sums, one: Hit, linked: int, judge: Judge, has
     sums.last_hit = max(sums.last_hit, time)
     if not is_followed:
         if kind == ANONYMOUS and mode == LAST and recipient:
-            day = time // 86_400_000
+            day = time // DAY_MS
             tally.last[recipient] = max(day, tally.last.get(recipient, 0))
         return
     if address and verdict not in _ELSEWHERE:

@@ -23,6 +23,7 @@ from pixel_server.recipients import lists
 from pixel_server.recipients.lists import Row
 from pixel_server.slug import is_slug
 from pixel_server.store import audit_log
+from pixel_server.times import iso_ms
 
 MOST_COMPARED = 20
 STEP = 200
@@ -186,7 +187,7 @@ async def show_stats(api: Api, request: Request) -> Response:
     figures = await stats.read(api.store, campaign, wanted, api.settings, now)
     if csv_export.MEDIA in request.headers.get("accept", ""):
         return series_csv(campaign, figures)
-    return reply({**figures, "late_since": None if late is None else ranges.show_ms(late)})
+    return reply({**figures, "late_since": None if late is None else iso_ms(late)})
 
 
 def series_csv(campaign: Campaign, figures: Mapping[str, Any]) -> Response:

@@ -17,7 +17,6 @@ from pixel_server.api.routing import reply
 from pixel_server.campaigns import retention
 from pixel_server.campaigns.cache import Directory
 from pixel_server.collect.losses import Report
-from pixel_server.figures.ranges import show_ms
 from pixel_server.recipients.withdrawals import Withdrawn
 from pixel_server.settings import Settings
 from pixel_server.store import clock, keys, producer
@@ -25,6 +24,7 @@ from pixel_server.store.client import AsyncRedis
 from pixel_server.store.compatibility import durability
 from pixel_server.store.memory_reserve import ADVICE, Room
 from pixel_server.store.store_mark import StoreMark
+from pixel_server.times import iso_ms
 
 ENOUGH = 50
 """Hits from which on it is worth saying that they all come from one address."""
@@ -101,7 +101,7 @@ class Health:
         since = recording.failing_since
         report: dict[str, Any] = {
             "recorder": {
-                "failing_since": None if since is None else show_ms(int(since * 1000)),
+                "failing_since": None if since is None else iso_ms(int(since * 1000)),
                 "pending_bytes": recording.pending,
                 **recording.counts,
             }
@@ -143,7 +143,7 @@ class Health:
             "segments": segments,
             "hits": hits,
             "bytes": size,
-            "waiting_since": None if oldest is None else show_ms(oldest),
+            "waiting_since": None if oldest is None else iso_ms(oldest),
             "set_aside": aside,
             **({"trouble": trouble} if trouble else {}),
         }
@@ -234,7 +234,7 @@ def _of_process(known: Known) -> dict[str, Any]:
             "batches": losses.batches,
             "hits": losses.hits,
             "hits_are_exact": losses.is_exact,
-            "since": None if losses.since is None else show_ms(losses.since),
+            "since": None if losses.since is None else iso_ms(losses.since),
             "shards": {str(shard): batches for shard, batches in sorted(losses.shards.items())},
             "commits": losses.commits,
         },

@@ -6,13 +6,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server.api.routing import Api, Call, reply
-from pixel_server.figures.ranges import show_ms
+from pixel_server.times import iso_ms
 
 
 async def show_kept(api: Api, request: Request) -> Response:
     found = await api.kept.look(api.clock())
     items = [kind._asdict() for kind in found.kinds]
-    return reply({"items": items, "next": None, "as_of": show_ms(int(found.at * 1000))})
+    return reply({"items": items, "next": None, "as_of": iso_ms(int(found.at * 1000))})
 
 
 CALLS = (Call("GET", "/api/kept", "read", show_kept),)

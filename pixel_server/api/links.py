@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pixel_server.api import request_body
-from pixel_server.counters.series import DAY
 from pixel_server.mail.links import Minter, check_recipient
 from pixel_server.problems import Problem
+from pixel_server.times import DAY
 from pixel_server.tokens import MODES, Mode, Part
 
 MOST = 10_000

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from pixel_server.api import links, request_body
 from pixel_server.campaigns import storage
 from pixel_server.counters import open_breakdown, recipient_record
-from pixel_server.figures.ranges import show_ms
 from pixel_server.problems import Problem
 from pixel_server.recipients import lists, withdrawals
 from pixel_server.recipients.withdrawals import Periods
 from pixel_server.secret import Secrets
 from pixel_server.store import keys, shards
 from pixel_server.store.client import AsyncRedis
+from pixel_server.times import iso_day, iso_ms
 from pixel_server.tokens import BadToken, read
 
 KEY = 16
@@ -74,7 +73,7 @@ async def show(store: AsyncRedis, secrets: Secrets, count: int, recipient: bytes
     return {
         "key": recipient.hex(),
         "campaigns": held,
-        "last_open_day": None if day is None else _day(recipient_record.unpack_day(day)),
+        "last_open_day": None if day is None else iso_day(recipient_record.unpack_day(day)),
         "withdrawals": periods(when),
         # Hits of this recipient's shard; some may be of this recipient.
         "waiting": await store.xlen(keys.hits(shard)) > 0,
@@ -84,7 +83,7 @@ async def show(store: AsyncRedis, secrets: Secrets, count: int, recipient: bytes
 def periods(found: Periods) -> list[dict[str, str | None]]:
     """As the API shows them. An erasure has no start: hits of any time are dropped."""
     return [
-        {"from": show_ms(start) if start else None, "until": None if end is None else show_ms(end)}
+        {"from": iso_ms(start) if start else None, "until": None if end is None else iso_ms(end)}
         for start, end in found
     ]
 
@@ -108,26 +107,22 @@ def _record(opened: bytes | None, listed: bytes | None, named: bytes | None) -> 
     row = lists.unpack(named) if named is not None else None
     return {
         "listed": listed is not None,
-        "last_mail_day": _day(day) if listed and (day := lists.day_of(listed)) is not None else None,
+        "last_mail_day": iso_day(day) if listed and (day := lists.day_of(listed)) is not None else None,
         "recipient": row.recipient if row else None,
         "name": row.name if row else None,
         "opens": person.opens,
-        "first_open": show_ms(person.first * 1000) if person.opens else None,
-        "last_open": show_ms(person.last * 1000) if person.opens else None,
+        "first_open": iso_ms(person.first * 1000) if person.opens else None,
+        "last_open": iso_ms(person.last * 1000) if person.opens else None,
         "opens_person": person.person,
         "opens_prefetch": person.prefetch,
         "opens_scanner": person.scanner,
-        "first_open_person": show_ms(person.first_person * 1000) if person.person else None,
-        "last_open_person": show_ms(person.last_person * 1000) if person.person else None,
+        "first_open_person": iso_ms(person.first_person * 1000) if person.person else None,
+        "last_open_person": iso_ms(person.last_person * 1000) if person.person else None,
         "time_to_open": round(open_breakdown.delay_of(person.delay), 1) if person.delay else None,
         "hidden": bool(person.flags & recipient_record.HIDDEN),
         "top": bool(person.flags & recipient_record.TOP),
         "bottom": bool(person.flags & recipient_record.BOTTOM),
     }
-
-
-def _day(number: int) -> str:
-    return datetime.fromtimestamp(number * 86_400, UTC).date().isoformat()
 
 
 def _text(value: Any) -> str:

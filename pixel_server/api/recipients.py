@@ -16,10 +16,11 @@ from pixel_server.api.routing import Api, Call, reply
 from pixel_server.api.uploads import CSV, NDJSON, Upload
 from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.storage import Campaign
-from pixel_server.figures import inactive_recipients, ranges, recipients
+from pixel_server.figures import inactive_recipients, recipients
 from pixel_server.problems import Problem
 from pixel_server.recipients import erasure, lists, withdrawals
 from pixel_server.store import audit_log, keys
+from pixel_server.times import iso_ms
 
 log = logging.getLogger("pixel_server.api")
 
@@ -173,7 +174,7 @@ async def list_actions(api: Api, request: Request) -> Response:
 
 def _line(line: dict[str, str]) -> dict[str, Any]:
     """{at, who, what, about}; about: the rest."""
-    at = ranges.show_ms(int(line.pop("id").partition("-")[0]))
+    at = iso_ms(int(line.pop("id").partition("-")[0]))
     return {"at": at, "who": line.pop("who"), "what": line.pop("what"), "about": line}
 
 

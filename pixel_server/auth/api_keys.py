@@ -7,7 +7,6 @@ import secrets
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -17,6 +16,7 @@ from pixel_server.auth.token_hash import token_hash
 from pixel_server.slug import is_slug
 from pixel_server.store import audit_log, keys
 from pixel_server.store.client import AsyncRedis
+from pixel_server.times import iso
 
 log = logging.getLogger("pixel_server.auth.api_keys")
 
@@ -187,5 +187,5 @@ def to_json(record: ApiKey) -> dict[str, Any]:
     shown: dict[str, Any] = msgspec.to_builtins(record)
     for field in ("created", "last_used"):
         if shown[field] is not None:
-            shown[field] = datetime.fromtimestamp(shown[field], UTC).isoformat().replace("+00:00", "Z")
+            shown[field] = iso(shown[field])
     return shown

@@ -10,7 +10,6 @@ import logging
 import re
 import secrets
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from pixel_server.auth.token_hash import token_hash
 from pixel_server.campaigns.storage import Unknown as UnknownCampaign
 from pixel_server.store import audit_log, keys
 from pixel_server.store.client import AsyncRedis
+from pixel_server.times import iso
 
 log = logging.getLogger("pixel_server.auth.share_links")
 
@@ -186,5 +186,5 @@ def to_json(share: Share) -> dict[str, Any]:
     shown: dict[str, Any] = msgspec.to_builtins(share)
     for field in ("created", "expires_at", "last_used"):
         if shown[field] is not None:
-            shown[field] = datetime.fromtimestamp(shown[field], UTC).isoformat().replace("+00:00", "Z")
+            shown[field] = iso(shown[field])
     return shown

@@ -13,6 +13,7 @@ import msgspec
 from pixel_server.campaigns.storage import Unknown as UnknownCampaign
 from pixel_server.store import keys
 from pixel_server.store.client import AsyncRedis
+from pixel_server.times import iso
 
 log = logging.getLogger("pixel_server.campaigns.notes")
 
@@ -90,6 +91,6 @@ def to_json(note: Note) -> dict[str, Any]:
     """As the API shows it."""
     return {
         "id": note.id,
-        "at": datetime.fromtimestamp(note.at, UTC).isoformat()[:19] + "Z",
+        "at": iso(note.at),
         "text": note.text,
     }

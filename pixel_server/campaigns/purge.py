@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pixel_server.counters import burst_window, open_breakdown, series
-from pixel_server.counters.series import DAY
 from pixel_server.settings import MOST_DAYS
 from pixel_server.store import checkpoint, keys
 from pixel_server.store.client import AsyncRedis
+from pixel_server.times import DAY
 
 _OF_DAY = (keys.visitors, keys.web)
 _STEP = 512

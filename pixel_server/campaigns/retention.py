@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from pixel_server.campaigns.storage import Campaign, Gone, Uses
 from pixel_server.consent import mode
-from pixel_server.counters.series import DAY
 from pixel_server.settings import Settings
+from pixel_server.times import DAY
 from pixel_server.tokens import Mode
 
 KINDS = ("buckets", "days", "recipients", "names")

@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
@@ -24,6 +23,7 @@ from pixel_server.settings import Settings, Signals, cookie_path
 from pixel_server.slug import is_slug
 from pixel_server.store import aof_rewrite, audit_log, checkpoint, keys
 from pixel_server.store.client import AsyncRedis, Redis
+from pixel_server.times import iso
 from pixel_server.tokens import MODES
 
 log = logging.getLogger("pixel_server.campaigns.storage")
@@ -558,7 +558,7 @@ def to_json(campaign: Campaign) -> dict[str, Any]:
     shown: dict[str, Any] = msgspec.to_builtins(campaign)
     for field in ("created", "sent_at", "closed_at"):
         if shown[field] is not None:
-            shown[field] = datetime.fromtimestamp(shown[field], UTC).isoformat().replace("+00:00", "Z")
+            shown[field] = iso(shown[field])
     del shown["leaving"], shown["gone"]
     if campaign.kind == "email":
         shown["identity"] = shown["origins"] = None

@@ -23,6 +23,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from pixel_server.store.store_mark import write_whole
+from pixel_server.times import DAY
 
 FORMAT = 1
 FOLDER = "acknowledged"
@@ -171,7 +172,7 @@ class Acknowledged:
         newest = max((path.stat().st_mtime for path in files), default=0.0)
         kept = []
         for place, path in enumerate(reversed(files)):
-            if place >= MOST_FILES or path.stat().st_mtime < newest - DAYS * 86_400:
+            if place >= MOST_FILES or path.stat().st_mtime < newest - DAYS * DAY:
                 path.unlink(missing_ok=True)
             else:
                 kept.append(path)

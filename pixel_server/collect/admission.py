@@ -23,10 +23,10 @@ from pixel_server.secret import Secrets
 from pixel_server.settings import Settings, cookie_path
 from pixel_server.slug import is_slug_bytes
 from pixel_server.store import keys, shards
+from pixel_server.times import DAY
 from pixel_server.tokens import BadToken, Mode, mode_of, read, with_mode
 
 OPEN, PAGE = b"/o/", b"/p/"
-DAY = 86_400
 SUFFIX = b".gif"
 _METHODS = frozenset({"GET", "HEAD"})
 

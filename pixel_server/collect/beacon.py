@@ -14,12 +14,12 @@ from pixel_server.collect import responses
 from pixel_server.collect.page_params import Said
 from pixel_server.collect.responses import Answer
 from pixel_server.hit import text
+from pixel_server.times import DAY_MS
 
 MOST = 4096
 """Bytes of a body."""
 WITHIN = 10.0
 """Seconds that a body may take to arrive."""
-DAY = 86_400_000
 _TYPES = (b"text/plain", b"application/json")
 """`sendBeacon` sends text as text/plain: of another type it would first have to ask (a CORS preflight)."""
 _is_origin = re.compile(rb"https?://[!-~]{1,300}").fullmatch
@@ -75,7 +75,7 @@ def parse(body: bytes) -> Said | None:
         found.v.encode(),
         found.c == 1,
         found.i.encode(),
-        -1 if found.t is None else int(min(found.t, DAY)),
+        -1 if found.t is None else int(min(found.t, DAY_MS)),
     )
 
 

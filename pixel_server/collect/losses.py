@@ -22,6 +22,7 @@ from pixel_server.collect.acknowledged import Missing
 from pixel_server.store import keys
 from pixel_server.store.client import AsyncRedis
 from pixel_server.store.store_mark import write_whole
+from pixel_server.times import DAY_MS
 
 log = logging.getLogger("pixel_server.collect.losses")
 
@@ -29,7 +30,7 @@ FILE = "losses.json"
 FORMAT = 1
 MOST = 1000
 """Losses kept one by one; of more, the sums stand in the last one."""
-FORGET_MS = 60 * 86_400_000
+FORGET_MS = 60 * DAY_MS
 """Milliseconds after which an acknowledged loss is forgotten; until then it would be found again."""
 SEEN_UNTIL = "acknowledged"
 """A field beside the losses: those found until then (ms) are not reported any more."""

@@ -31,6 +31,7 @@ from typing import NamedTuple, Protocol
 
 from pixel_server import hit, tasks
 from pixel_server.store import producer
+from pixel_server.times import DAY
 
 log = logging.getLogger("pixel_server.recorder")
 
@@ -40,7 +41,7 @@ OVERHEAD = 400
 GROUP_BYTES = 640 << 10
 """At which a group takes no more, counted in the same way: of ordinary hits a thousand, of the longest that
 strangers send (20 KB) thirty. A group must go to Redis, and out of the spool, within a fixed time."""
-RENEW_AFTER = 86_400.0
+RENEW_AFTER = float(DAY)
 """A producer idle for this long (s) goes on under a new id: the old one is pruned after 30 days."""
 GAP = 0.02
 """Seconds that a group waits at most for the group before it. Two round trips in turn would take too long

@@ -15,8 +15,10 @@ from hmac import compare_digest
 from struct import Struct
 from typing import NamedTuple
 
+from pixel_server.times import DAY
+
 FORMAT = 1
-LIFETIME = 395 * 86_400
+LIFETIME = 395 * DAY
 """Seconds from the first visit: 13 months, as the CNIL allows (guidelines on cookies, 2020-09-17, 51)."""
 PAUSE = 30 * 60
 """Seconds without a hit that end a visit."""

@@ -17,8 +17,8 @@ from pixel_server.settings import Settings
 @as_json
 def audit(last: int, recipients: bool, as_json: bool) -> None:
     """Show who did what to data on people, newest first."""
-    from pixel_server.figures.ranges import show_ms  # noqa: PLC0415
     from pixel_server.store import audit_log as log  # noqa: PLC0415
+    from pixel_server.times import iso_ms  # noqa: PLC0415
 
     async def read(store: Any, settings: Settings) -> tuple[list[dict[str, str]], dict[str, int]]:
         lines, _ = await log.page(store, None, last, "recipients" if recipients else "audit")
@@ -26,7 +26,7 @@ def audit(last: int, recipients: bool, as_json: bool) -> None:
 
     lines, counts = with_store(read)
     for line in lines:
-        line["at"] = show_ms(int(line.pop("id").partition("-")[0]))
+        line["at"] = iso_ms(int(line.pop("id").partition("-")[0]))
     if as_json:
         click.echo(json.dumps({"items": lines, "next": None, **({"counts": counts} if recipients else {})}))
         return

@@ -11,6 +11,7 @@ import click
 from pixel_server.commands.support import Failure, as_json, settings_here, with_store
 from pixel_server.consent import Consent
 from pixel_server.settings import SIGNALS, Settings
+from pixel_server.times import iso_ms
 from pixel_server.tokens import MODES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -209,7 +210,7 @@ def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
     if found.kind == "email":
         rows.append(("sent", "not set" if read["sent"] is None else f"{read['sent']:,}"))
         if found.sent_at is not None:
-            rows.append(("sent at", ranges.show_ms(found.sent_at * 1000)))
+            rows.append(("sent at", iso_ms(found.sent_at * 1000)))
         if found.bounced:
             rows.append(("bounced", f"{found.bounced:,}"))
         rate = read["open_rate"]

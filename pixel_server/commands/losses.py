@@ -22,21 +22,21 @@ def losses() -> None:
 def list_losses(as_json: bool) -> None:
     """List what was lost and not acknowledged, oldest first."""
     from pixel_server.collect import losses as kept  # noqa: PLC0415
-    from pixel_server.figures.ranges import show_ms  # noqa: PLC0415
+    from pixel_server.times import iso_ms  # noqa: PLC0415
 
     async def read(store: Any, settings: Settings) -> list[kept.Loss]:
         return kept.parse(kept.merged(kept.read_file(settings.data), await kept.read(store)))
 
     found = with_store(read)
     if as_json:
-        items = [{**loss._asdict(), "at": show_ms(loss.at)} for loss in found]
+        items = [{**loss._asdict(), "at": iso_ms(loss.at)} for loss in found]
         click.echo(json.dumps({"items": items, "next": None}))
         return
     for loss in found:
         most = "" if loss.is_exact else "at least "
         what = f"{loss.batches} batches, {most}{loss.hits} hits" if loss.batches else ""
         what = what or f"counters went back by {loss.commits} commits"
-        click.echo(f"{show_ms(loss.at)}  shard {loss.shard}  {what}")
+        click.echo(f"{iso_ms(loss.at)}  shard {loss.shard}  {what}")
 
 
 @losses.command("acknowledge")

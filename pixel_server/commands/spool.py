@@ -21,10 +21,10 @@ def spool() -> None:
 def spool_status(as_json: bool) -> None:
     """Show what waits, and since when. Needs no Redis."""
     from pixel_server.collect.spool.spool import status  # noqa: PLC0415
-    from pixel_server.figures.ranges import show_ms  # noqa: PLC0415
+    from pixel_server.times import iso_ms  # noqa: PLC0415
 
     found = status(Settings.from_env().data / "spool")
-    oldest = None if found.oldest_ms is None else show_ms(found.oldest_ms)
+    oldest = None if found.oldest_ms is None else iso_ms(found.oldest_ms)
     shown = {
         "segments": found.segments,
         "hits": found.hits,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from pixel_server.times import DAY
 from pixel_server.verdicts import CLASSES
 
 FORMAT = 1
@@ -56,7 +57,6 @@ VISITS_RETURNING = POSITIONS["visits_returning"]
 OF_CLASS = {name: POSITIONS[f"hits_{name}"] for name in CLASSES}
 """Position of the count of hits with a verdict of this class."""
 QUARTER = 900
-DAY = 86_400
 
 Cell = list[int]
 Cells = dict[int, Cell]

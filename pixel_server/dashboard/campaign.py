@@ -22,6 +22,7 @@ from pixel_server.figures import ranges, stats, web_breakdowns
 from pixel_server.figures.ranges import Range
 from pixel_server.problems import Problem
 from pixel_server.recipients import lists
+from pixel_server.times import iso_ms
 
 MOST_NUMBERS = 750
 """Rows of numbers below a chart; of more, those without any are left out, then the oldest."""
@@ -104,7 +105,7 @@ async def stats_json(api: Api, request: Request) -> Response:
         return reply(await shared_figures.read(api, campaign, request.query_params))
     found = await _read(api, campaign, request.query_params)
     late = await asyncio.to_thread(api.late_since)
-    return reply({**found, "late_since": None if late is None else ranges.show_ms(late)})
+    return reply({**found, "late_since": None if late is None else iso_ms(late)})
 
 
 async def series(api: Api, request: Request) -> Response:

@@ -7,8 +7,10 @@ from functools import cache
 from importlib.resources import files
 from zoneinfo import ZoneInfo
 
+from pixel_server.times import DAY
+
 UNKNOWN = "\N{EN DASH}"
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_MINUTE, _HOUR = 60, 3600
 
 
 def number(value: float | None) -> str:
@@ -33,11 +35,11 @@ def span(seconds: float | None) -> str:
     if whole < _MINUTE:
         return f"{whole} s"
     for unit, size, below, part in (("min", _MINUTE, "s", 1), ("h", _HOUR, "min", _MINUTE)):
-        if whole < (_HOUR if unit == "min" else _DAY):
+        if whole < (_HOUR if unit == "min" else DAY):
             rest = whole % size // part
             return f"{whole // size} {unit}" + (f" {rest} {below}" if rest else "")
-    hours = whole % _DAY // _HOUR
-    return f"{whole // _DAY} d" + (f" {hours} h" if hours else "")
+    hours = whole % DAY // _HOUR
+    return f"{whole // DAY} d" + (f" {hours} h" if hours else "")
 
 
 def instant(at: str | float | None, zone: str = "UTC") -> str:
@@ -77,7 +79,7 @@ def ago(at: float | None, now: float) -> str:
     if at is None:
         return "never"
     passed = max(0, int(now - at))
-    for size, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+    for size, unit in ((DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
         if passed >= size:
             return f"{passed // size} {unit} ago"
     return "just now"

@@ -15,11 +15,11 @@ from starlette.responses import Response
 from pixel_server.api.routing import Api
 from pixel_server.campaigns import retention
 from pixel_server.campaigns.storage import Campaign
-from pixel_server.counters.series import DAY
 from pixel_server.dashboard import render, svg
 from pixel_server.dashboard.glossary import TITLES
 from pixel_server.figures import disclosure, shared_stats, stats, web_breakdowns
 from pixel_server.problems import Problem
+from pixel_server.times import DAY
 
 MOST_DAYS_OF_LINK = 1100
 """Days of the widest range that a share link gives."""

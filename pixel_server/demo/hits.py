@@ -13,9 +13,8 @@ from pixel_server.hit import Hit
 from pixel_server.mail.links import Minter
 from pixel_server.secret import Secrets
 from pixel_server.store import shards
+from pixel_server.times import DAY
 from pixel_server.tokens import Mode
-
-DAY = 86_400
 
 Routed = tuple[int | None, Hit]
 """The shard of a hit, None where any will do, and the hit."""

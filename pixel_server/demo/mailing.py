@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 from pixel_server.demo import cast
 from pixel_server.demo.cast import Person
+from pixel_server.times import DAY
 from pixel_server.verdicts import Class
 
 READERS, BOUNCED = 2000, 37
 SENT = 8 * 3600 + 30 * 60
 """Seconds after the beginning of the first day; so many a second go out from then on:"""
 A_SECOND = 4
-LONGEST = 12 * 86_400
+LONGEST = 12 * DAY
 """Seconds after its mail that an open may lie."""
 
 _HOURS = (1, 1, 1, 1, 2, 5, 11, 16, 18, 16, 14, 13, 15, 13, 12, 12, 13, 14, 15, 16, 14, 10, 5, 2)

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from pixel_server.demo import cast
 from pixel_server.demo.cast import Person
+from pixel_server.times import DAY
 
 DAYS, VISITS, CRAWLED = 14, 720, 4
 """CRAWLED: pages that a search engine fetches a day."""
-DAY = 86_400
 HOST = "https://tea.example"
 
 _PAGES = (

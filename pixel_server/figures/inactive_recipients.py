@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pixel_server.counters import recipient_record
-from pixel_server.counters.series import DAY
-from pixel_server.figures.ranges import show_ms
 from pixel_server.figures.recipients import AT_ONCE, MOST_AT_ONCE, Row, next_step
 from pixel_server.recipients import lists, withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
 from pixel_server.store.client import AsyncRedis
+from pixel_server.times import DAY, iso_ms
 
 FIELDS = ("key", "recipient", "name", "campaigns", "last_open_person")
 
@@ -162,5 +161,5 @@ def _row(recipient: bytes, mails: int, last: int, names: dict[bytes, lists.Row])
         "recipient": known.recipient if known else None,
         "name": known.name if known else None,
         "campaigns": mails,
-        "last_open_person": show_ms(last * 1000) if last else None,
+        "last_open_person": iso_ms(last * 1000) if last else None,
     }

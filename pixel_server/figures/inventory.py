@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from pixel_server.counters import burst_window, open_breakdown, recipient_record
 from pixel_server.counters.series import NewerFormat, unpack
-from pixel_server.figures.ranges import show_ms
 from pixel_server.recipients import withdrawals
 from pixel_server.settings import Settings
 from pixel_server.store import audit_log, keys
 from pixel_server.store.client import AsyncRedis
+from pixel_server.times import iso_day, iso_ms
 
 _CHUNK = 500
 
@@ -99,13 +98,13 @@ async def kinds(store: AsyncRedis, settings: Settings, spooled: int, spooled_sin
             for campaign in names[i : i + _CHUNK]:
                 pipe.hget(keys.campaign(campaign), field)
             first = [int(at) for at in await pipe.execute() if at]
-            oldest[kind] = min([oldest[kind], *(show_ms(at * 1000) for at in first)])
+            oldest[kind] = min([oldest[kind], *(iso_ms(at * 1000) for at in first)])
     spool = Kind(
         "hits on disk",
         "as waiting hits",
         spooled,
         "hits",
-        None if spooled_since is None else show_ms(spooled_since),
+        None if spooled_since is None else iso_ms(spooled_since),
         "until Redis answers",
         f"{settings.data}/spool",
     )
@@ -340,11 +339,11 @@ def _of_day(name: str, value: int) -> Found:
 
 
 def _of_end(name: str, value: int) -> Found:
-    return value, show_ms(int(name.rpartition(":")[2]) * 1000)
+    return value, iso_ms(int(name.rpartition(":")[2]) * 1000)
 
 
 def _of_minute(name: str, value: int) -> Found:
-    return value, show_ms(int(name.rpartition(":")[2]) * burst_window.MINUTE)
+    return value, iso_ms(int(name.rpartition(":")[2]) * burst_window.MINUTE)
 
 
 def _breakdown(name: str, months: Mapping[bytes, bytes]) -> Found:
@@ -359,17 +358,17 @@ def _breakdown(name: str, months: Mapping[bytes, bytes]) -> Found:
 
 def _stream(name: str, value: Mapping[str, Any]) -> Found:
     entry = value["first-entry"]
-    return int(value["length"]), show_ms(int(entry[0].partition(b"-")[0])) if entry else None
+    return int(value["length"]), iso_ms(int(entry[0].partition(b"-")[0])) if entry else None
 
 
 def _people(name: str, values: list[bytes]) -> Found:
     first = [person.first for person in map(recipient_record.unpack, values) if person.opens]
-    return len(values), show_ms(min(first) * 1000) if first else None
+    return len(values), iso_ms(min(first) * 1000) if first else None
 
 
 def _last(name: str, values: list[bytes]) -> Found:
     day = min(map(recipient_record.unpack_day, values), default=0)
-    return len(values), datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
+    return len(values), iso_day(day)
 
 
 def _months(name: str, months: Mapping[bytes, bytes]) -> Found:
@@ -380,7 +379,7 @@ def _months(name: str, months: Mapping[bytes, bytes]) -> Found:
 def _starts(value: bytes) -> list[str]:
     """When a recipient withdrew. An erasure begins at 0: it has no time of its own."""
     try:
-        return [show_ms(start) for start, _ in withdrawals.parse(value) if start]
+        return [iso_ms(start) for start, _ in withdrawals.parse(value) if start]
     except NewerFormat:
         return []
 

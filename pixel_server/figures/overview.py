@@ -14,11 +14,12 @@ from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.storage import Campaign
 from pixel_server.consent import Consent
 from pixel_server.counters import series
-from pixel_server.figures import campaign_order, hyperloglog, open_rate, ranges, totals
+from pixel_server.figures import campaign_order, hyperloglog, open_rate, totals
 from pixel_server.problems import Problem
 from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.client import AsyncRedis
+from pixel_server.times import iso_ms
 
 PAGE = 50
 DAYS = 14
@@ -152,8 +153,8 @@ def to_json(found: Overview) -> dict[str, Any]:
         "items": [_shown(row) for row in found.rows],
         "next": found.page + 1 if found.page * PAGE < found.total else None,
         "total": found.total,
-        "as_of": ranges.show_ms(int(found.as_of * 1000)),
-        "ordered_as_of": ranges.show_ms(int(found.ordered_as_of * 1000)),
+        "as_of": iso_ms(int(found.as_of * 1000)),
+        "ordered_as_of": iso_ms(int(found.ordered_as_of * 1000)),
         "estimates": {"unique_visitors": hyperloglog.ABOUT},
     }
 
@@ -170,5 +171,5 @@ def _shown(row: Row) -> dict[str, Any]:
         "over": row.over,
         totals.UNIQUES[campaign.kind]: row.uniques,
         "days": row.days,
-        "last_hit": None if row.last_hit is None else ranges.show_ms(int(row.last_hit * 1000)),
+        "last_hit": None if row.last_hit is None else iso_ms(int(row.last_hit * 1000)),
     }

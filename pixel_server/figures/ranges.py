@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from pixel_server.counters.series import DAY, QUARTER
+from pixel_server.counters.series import QUARTER
 from pixel_server.problems import Problem
 from pixel_server.settings import time_zones
+from pixel_server.times import DAY
 
 Interval = Literal["15m", "hour", "day"]
 INTERVALS: tuple[Interval, ...] = ("15m", "hour", "day")
@@ -98,10 +99,6 @@ def midnight(day: date, zone: ZoneInfo) -> int:
 
 def show(at: int, zone: ZoneInfo) -> str:
     return datetime.fromtimestamp(at, zone).isoformat()
-
-
-def show_ms(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _wrong(field: str, message: str) -> Problem:

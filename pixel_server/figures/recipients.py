@@ -12,11 +12,11 @@ import msgspec
 from pixel_server.counters import recipient_record
 from pixel_server.counters.recipient_record import Person
 from pixel_server.figures import csv_export
-from pixel_server.figures.ranges import show_ms
 from pixel_server.recipients import lists, withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
 from pixel_server.store.client import AsyncRedis
+from pixel_server.times import iso_ms
 
 STATES = ("opened", "person", "machine_only", "unopened")
 """opened: with any open. person: with one by a person or a proxy. machine_only: each open a prefetch's or a
@@ -121,9 +121,9 @@ def _row(
         "listed": is_listed,
         "opens": person.opens,
         "opens_person": person.person,
-        "first_open": show_ms(person.first * 1000) if person.opens else None,
-        "last_open": show_ms(person.last * 1000) if person.opens else None,
-        "last_open_person": show_ms(person.last_person * 1000) if person.person else None,
+        "first_open": iso_ms(person.first * 1000) if person.opens else None,
+        "last_open": iso_ms(person.last * 1000) if person.opens else None,
+        "last_open_person": iso_ms(person.last_person * 1000) if person.person else None,
     }
 
 

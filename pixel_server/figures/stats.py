@@ -21,6 +21,7 @@ from pixel_server.figures.totals import Figures
 from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.client import AsyncRedis
+from pixel_server.times import iso_ms
 from pixel_server.verdicts import CLASSES
 
 _OF_RECIPIENTS = ("person", "prefetch", "scanner", "unknown")
@@ -64,7 +65,7 @@ async def read(
         "to": None if wanted.all_time else ranges.show(wanted.end, wanted.zone),
         "interval": wanted.interval,
         "time_zone": wanted.zone.key,
-        "as_of": ranges.show_ms(as_of),
+        "as_of": iso_ms(as_of),
         "totals": totals,
         "sent": all_time.sent(campaign, reading.kept),
         "delivered": all_time.delivered(campaign, reading.kept),
@@ -78,9 +79,9 @@ async def read(
         "open_rate": rate,
         "over": over,
         "hidden": reading.hidden(),
-        "last_hit": None if reading.kept.last_hit is None else ranges.show_ms(reading.kept.last_hit * 1000),
+        "last_hit": None if reading.kept.last_hit is None else iso_ms(reading.kept.last_hit * 1000),
         "clipped": reading.clipped(),
-        "closed_at": None if campaign.closed_at is None else ranges.show_ms(campaign.closed_at * 1000),
+        "closed_at": None if campaign.closed_at is None else iso_ms(campaign.closed_at * 1000),
         "series": items,
         "notes": [notes.to_json(note) for note in noted],
         "estimates": {name: hyperloglog.ABOUT for name in ("unique_ips", "unique_visitors") if name in totals}
@@ -325,7 +326,7 @@ class _Reading:
         found = []
         for name in sorted(name.removesuffix(" to") for name in self._rules if name.endswith(" to")):
             start, end = self._rules.get(f"{name} from", 0), self._rules[f"{name} to"]
-            shown = {"from": ranges.show_ms(start * 1000), "to": ranges.show_ms(end * 1000)}
+            shown = {"from": iso_ms(start * 1000), "to": iso_ms(end * 1000)}
             found.append({"ruleset": name, **shown})
         return found
 

@@ -20,12 +20,13 @@ import msgspec
 from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.storage import Campaign
 from pixel_server.consent import Consent, mode
-from pixel_server.counters.series import DAY, refuse_newer
+from pixel_server.counters.series import refuse_newer
 from pixel_server.recipients import withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import keys, shards
 from pixel_server.store.client import AsyncRedis
+from pixel_server.times import DAY
 from pixel_server.tokens import Mode
 
 FORMAT = 1

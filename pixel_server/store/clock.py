@@ -21,6 +21,7 @@ import redis
 
 from pixel_server.store import keys
 from pixel_server.store.client import AsyncRedis, Redis
+from pixel_server.times import DAY
 
 log = logging.getLogger("pixel_server.store.clock")
 
@@ -141,7 +142,7 @@ def text(process: str, ahead: float) -> str:
 
 def distance(ahead: float) -> str:
     """Returns a distance in words: `"2.0 hours ahead of"` for 7200."""
-    for unit, seconds in (("days", 86_400), ("hours", 3600), ("minutes", 60), ("seconds", 1)):
+    for unit, seconds in (("days", DAY), ("hours", 3600), ("minutes", 60), ("seconds", 1)):
         if abs(ahead) >= 2 * seconds or seconds == 1:
             return f"{abs(ahead) / seconds:.1f} {unit} {'ahead of' if ahead > 0 else 'behind'}"
     raise AssertionError

@@ -21,11 +21,13 @@ from __future__ import annotations
 
 import secrets
 
-IDLE_MS = 30 * 86_400_000
+from pixel_server.times import DAY_MS
+
+IDLE_MS = 30 * DAY_MS
 """Milliseconds after which an idle producer is pruned."""
 MAX_PRODUCERS = 4096
 """Producers kept of a shard. Beyond that those idle longest go, if they are idle for CROWDED_IDLE_MS."""
-CROWDED_IDLE_MS = 7 * 86_400_000
+CROWDED_IDLE_MS = 7 * DAY_MS
 """Milliseconds that a producer is kept at least: what lies in a spool for longer may be set aside."""
 
 APPEND = """

@@ -79,6 +79,7 @@ from typing import BinaryIO, NamedTuple, TypeVar
 
 from pixel_server.collect.recorder import Batch
 from pixel_server.store import producer
+from pixel_server.times import DAY
 
 log = logging.getLogger("pixel_server.spool")
 
@@ -323,7 +324,7 @@ class Spool:
 
         Both this machine's clock and that of Redis must say so.
         """
-        gone, before = 0, min(self._clock(), time.time()) - days * 86_400
+        gone, before = 0, min(self._clock(), time.time()) - days * DAY
         for path in self._aside.glob("*") if self._aside.is_dir() else ():
             if path.stat().st_mtime < before:
                 path.unlink()
