@@ -31,19 +31,19 @@ async def upload_recipients(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     is_named = _is_named(api, campaign)
     who = request.state.who
-    put = uploads.putter(api.store, api.secrets, api.settings, campaign.id, is_named, api.clock(), who)
+    put = uploads.list_writer(api.store, api.secrets, api.settings, campaign.id, is_named, api.clock(), who)
     upload = Upload(request.headers.get("content-type", ""), put, is_named)
     try:
-        await upload.take(request.stream())
+        await upload.read(request.stream())
     except ClientDisconnect:
         log.warning("api: a list of %s was cut off; lines 1 to %d are taken", campaign.id, upload.lines)
         return Response(status_code=400)  # nobody reads it
     except lists.Closed as error:
-        raise Problem(409, f"{error}; {upload.taken}") from None
+        raise Problem(409, f"{error}; {upload.progress}") from None
     except storage.Unknown:
         raise Problem(404, "this campaign was deleted meanwhile") from None
     finally:
-        await uploads.note_end(api.store, upload, campaign.id, who)
+        await uploads.log_end(api.store, upload, campaign.id, who)
     if upload.bad:
         detail = f"{upload.bad} lines cannot be used and are left out; the others are taken"
         raise Problem(422, detail, upload.errors, more=upload.counts)

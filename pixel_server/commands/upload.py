@@ -29,6 +29,7 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
     """
     from pixel_server.api import uploads  # noqa: PLC0415
     from pixel_server.campaigns import storage  # noqa: PLC0415
+    from pixel_server.mail.list_lines import is_ndjson  # noqa: PLC0415
     from pixel_server.problems import Problem  # noqa: PLC0415
     from pixel_server.recipients import lists  # noqa: PLC0415
     from pixel_server.store import audit_log, clock  # noqa: PLC0415
@@ -38,17 +39,17 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
     async def take(store: Any, settings: Settings) -> uploads.Upload:
         is_named = lists.may_name(await storage.get(store, id), Consent(settings))
         secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
-        put = uploads.putter(
+        put = uploads.list_writer(
             store, secrets, settings, id, is_named, await clock.now(store), audit_log.COMMAND
         )
-        kind = uploads.NDJSON if uploads.is_ndjson(first) else uploads.CSV
+        kind = uploads.NDJSON if is_ndjson(first) else uploads.CSV
         made = uploads.Upload(kind, put, is_named, column)
         try:
-            await made.take(_chunks(first, file))
+            await made.read(_chunks(first, file))
         except lists.Closed as error:
-            raise lists.Closed(f"{error}; {made.taken}") from None
+            raise lists.Closed(f"{error}; {made.progress}") from None
         finally:
-            await uploads.note_end(store, made, id, audit_log.COMMAND)
+            await uploads.log_end(store, made, id, audit_log.COMMAND)
         return made
 
     try:

@@ -8,7 +8,6 @@ only when it is whole.
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,12 +15,20 @@ from typing import IO, NamedTuple
 
 from pixel_server import files
 from pixel_server.mail.links import check_recipient
+from pixel_server.mail.list_lines import (
+    BOM,
+    decode_object,
+    find_column,
+    find_delimiter,
+    is_ndjson,
+    is_utf16,
+    split_fields,
+    split_names,
+)
 
 MAX_ROW = 1 << 20
 """Bytes of a row, and of a field that goes over several lines."""
 MOST_LINES = 1000
-DELIMITERS = ",;\t|"
-_BOM = b"\xef\xbb\xbf"
 
 
 class ListError(ValueError):
@@ -50,9 +57,9 @@ class List:
         self.read = 0
         self._line = 0
         first = self._next()
-        if first.startswith((b"\xff\xfe", b"\xfe\xff")):
+        if is_utf16(first):
             raise ListError("it is UTF-16, not UTF-8")
-        self.is_csv = not first.removeprefix(_BOM).lstrip().startswith(b"{")
+        self.is_csv = not is_ndjson(first)
         self.newline = b"\r\n" if first.endswith(b"\r\n") else b"\n"
         self._first = first
         if self.is_csv:
@@ -72,12 +79,12 @@ class List:
             text = self._first.decode("utf-8-sig").rstrip("\r\n")
         except UnicodeDecodeError:
             raise ListError("its first line is not UTF-8") from None
-        self.delimiter = delimiter_of(text, self._column)
+        self.delimiter = find_delimiter(text, self._column)
         try:
-            columns = [name.strip() for name in _fields(text, self.delimiter)]
+            columns = split_names(text, self.delimiter)
         except ValueError as error:
             raise ListError(f"its first line {error}") from None
-        place = _place(columns, self._column)
+        place = find_column(columns, self._column)
         if place is None:
             named = ", ".join(columns)[:200]
             raise ListError(f"its first line has no column {self._column!r}; it names {named}")
@@ -89,7 +96,7 @@ class List:
 
     def rows(self) -> Iterator[Row]:
         """In order; empty lines are none."""
-        line, number = (self._next(), 2) if self.is_csv else (self._first.removeprefix(_BOM), 1)
+        line, number = (self._next(), 2) if self.is_csv else (self._first.removeprefix(BOM), 1)
         while line:
             more: list[bytes] = []
             if self.is_csv and line.count(b'"') % 2:
@@ -110,7 +117,7 @@ class List:
         whole = b"".join(lines)
         if quotes % 2 == 0 and len(whole) <= MAX_ROW:
             with contextlib.suppress(ValueError):
-                if len(_fields(whole.decode().rstrip("\r\n"), self.delimiter)) == self._width:
+                if len(split_fields(whole.decode().rstrip("\r\n"), self.delimiter)) == self._width:
                     return whole, []
         return line, lines[1:]
 
@@ -128,18 +135,13 @@ class List:
             return Row(number, raw, "", f"{self._column} {said}" if said.startswith("must") else said)
 
     def _of_csv(self, text: str) -> str:
-        fields = text.split(self.delimiter) if '"' not in text else _fields(text, self.delimiter)
+        fields = text.split(self.delimiter) if '"' not in text else split_fields(text, self.delimiter)
         if len(fields) != self._width:
             raise ValueError(f"has {len(fields)} fields, not {self._width}")
         return fields[self._place].strip()
 
     def _of_json(self, text: str) -> str:
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError):
-            raise ValueError("is not a JSON object") from None
-        if not isinstance(found, dict):
-            raise ValueError("is not a JSON object")
+        found = decode_object(text)
         if self._column not in found:
             raise ValueError(f"has no {self._column}")
         for name in self._add:
@@ -203,29 +205,3 @@ def fill(
     if not wrong:
         bad.unlink(missing_ok=True)  # of an earlier run
     return Done(good, wrong)
-
-
-def delimiter_of(header: str, column: str) -> str:
-    """What stands between the columns: under which one is so called, else the first mark that there is."""
-    there = [mark for mark in DELIMITERS if mark in header]
-    for mark in there:
-        with contextlib.suppress(ValueError):
-            if _place([name.strip() for name in _fields(header, mark)], column) is not None:
-                return mark
-    return there[0] if there else ","
-
-
-def _place(columns: list[str], wanted: str) -> int | None:
-    """Where a column is; one that differs in upper and lower case alone will do, if it is the only one."""
-    if wanted in columns:
-        return columns.index(wanted)
-    found = [place for place, name in enumerate(columns) if name.casefold() == wanted.casefold()]
-    return found[0] if len(found) == 1 else None
-
-
-def _fields(text: str, delimiter: str) -> list[str]:
-    try:
-        rows = list(csv.reader([text], delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        raise ValueError(f"is not CSV: {error}") from None
-    return rows[0] if len(rows) == 1 else [field for row in rows for field in row]

@@ -8,7 +8,7 @@ import json
 import pytest
 from starlette.requests import ClientDisconnect
 
-from pixel_server.api.uploads import CSV, MAX_LINE, NDJSON, Upload, lines
+from pixel_server.api.uploads import CSV, MAX_LINE, NDJSON, Upload, split_lines
 from pixel_server.problems import Problem
 from pixel_server.recipients import lists
 from pixel_server.recipients.lists import Put, Row
@@ -261,7 +261,7 @@ def take(chunks, kind=NDJSON):
 
     upload = Upload(kind, put, True)
     try:
-        asyncio.run(upload.take(chunks))
+        asyncio.run(upload.read(chunks))
     except ClientDisconnect:
         upload.errors.append({"cut": True})
     return upload, [row.recipient for row in taken]
@@ -281,7 +281,7 @@ def test_lines_do_not_depend_on_how_they_arrive(size):
     pieces = [body[i : i + size] for i in range(0, len(body), size)]
 
     async def read():
-        return [line async for line in lines(whole(*pieces))]
+        return [line async for line in split_lines(whole(*pieces))]
 
     wanted = [(1, b"a"), (2, b""), (3, None), (4, b"d" * MAX_LINE), (5, b"e")]
     assert asyncio.run(read()) == wanted

@@ -54,7 +54,7 @@ PATHS = {
                 "the columns `recipient` and, if you like, `name`; UTF-8, no limit to the lines. Adds to "
                 "the list: to send it again does no harm. Names are kept in mode `identified` only. "
                 "422: some lines cannot be used, as `errors` says of the first "
-                f"{uploads.Upload.SHOWN}; the others are taken. Of a body that is cut off, whole lines "
+                f"{uploads.Upload.MAX_ERRORS}; the others are taken. Of a body that is cut off, whole lines "
                 "are taken."
             ),
             requestBody={"required": True, "content": _LINES},
