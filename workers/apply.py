@@ -6,21 +6,21 @@ Why each hit is counted exactly once:
    answered, and the append script takes each number once. Where several batches are on their way, it takes
    each but the first only behind the one before it (`producer`): none is overtaken, and then taken for a
    repeat. So each stored hit lies in exactly one entry.
-2. A roll-up reads the turn (n, id) first, or knows it from its own commit just before; then entries after
-   id, then everything else it goes by: the campaigns, the recipients, the packed counts. It commits counters,
-   id and trim in one script, which does nothing if n has moved. Everyone who writes to the shard's state
-   raises n in the same way. So what was read is still so at the commit; and the id only moves together with
-   the counters that it stands for.
+2. A roll-up reads the checkpoint (generation, id) first, or knows it from its own commit just before; then
+   entries after id, then everything else it goes by: the campaigns, the recipients, the packed counts. It
+   commits counters, id and trim in one script, which does nothing if the generation has moved. Everyone who
+   writes to the shard's state raises the generation in the same way. So what was read is still so at the
+   commit; and the id only moves together with the counters that it stands for.
 3. Killed before the commit: nothing has happened; the entries are read again. Killed after it, or the reply
    lost: the id has moved, and the entries are neither there nor read again. A worker that slept through
-   others' commits finds n moved, and changes nothing.
+   others' commits finds the generation moved, and changes nothing.
 4. What is merged does not depend on order: sums add; a recipient's record is (least, greatest, sum, union);
    the time of a campaign's last hit is the greatest; an open that turns out to be earlier than the first one
    known moves one unique open from cell to cell; HyperLogLogs are sets. So hits, opens and unique opens come
    out the same however batches were cut.
-5. A deleted campaign: its tombstone is set, then n is raised, then its keys go. A roll-up that read n before
-   that fails; one that read it after sees the tombstone, and drops the hits. Retention does the same with
-   what it writes into the campaign's record.
+5. A deleted campaign: its tombstone is set, then the generation is raised, then its keys go. A roll-up that
+   read the generation before that fails; one that read it after sees the tombstone, and drops the hits.
+   Retention does the same with what it writes into the campaign's record.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _starts(sums: Sums, kept: Kept) -> set[int]:
 
 def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float, records: Records) -> Iterator[Command]:
     """The commands that add a campaign's sums to what is kept; recipients are added to `records`, as
-    `turn.commit` takes them. keep: days.
+    `checkpoint.commit` takes them. keep: days.
 
     Of days that are no longer kept, hits are in the totals alone.
     """
@@ -217,7 +217,7 @@ def plan_last(store: Redis, shard: int, days: dict[bytes, int]) -> Iterator[Comm
 def bookkeeping(shard: int, tally: Tally, newest: int) -> Iterator[Command]:
     """The commands for what was not counted. newest: as it is kept, ms."""
     if tally.newest > newest:
-        yield ("HSET", keys.turn(shard), "newest", str(tally.newest))
+        yield ("HSET", keys.checkpoint(shard), "newest", str(tally.newest))
     for reason, count in tally.drops.items():
         yield ("HINCRBY", keys.drops(shard), reason, str(count))
     for unreadable in tally.dead:

@@ -38,7 +38,7 @@ def tidy(store: Redis, settings: Settings, now: float) -> None:
     Idle is who is behind the shard's newest hit, too: if Redis's clock jumped ahead, nobody is pruned.
     """
     for shard in range(settings.shards):
-        newest = checkpoint.read(store, shard)[2]
+        newest = checkpoint.read_checkpoint(store, shard).newest_ms
         before = min(int(now * 1000), newest) - producer.IDLE_MS
         gone = store.eval(producer.PRUNE, 1, keys.producers(shard), before) if newest else 0
         if gone:

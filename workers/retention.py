@@ -1,8 +1,8 @@
 """The retention run: takes away what is older than it may be, a bounded step after the other.
 
 For each campaign, what is to go is written into its record first (`leaving`), by which readers and the
-roll-up go; then the turn of each shard is raised, the keys go, and the record says so (`gone`). A run that is
-cut off, or out of time, goes on where the record says that something is left.
+roll-up go; then the generation of each shard is raised, the keys go, and the record says so (`gone`). A run
+that is cut off, or out of time, goes on where the record says that something is left.
 
 All goes by Redis's time, and nothing is done by a worker whose own clock differs from it. If more than a
 day's worth is due at once, it stays, and is counted as waiting, until an operator says that it may go
@@ -249,7 +249,7 @@ async def _take(store: AsyncRedis, shards: int, campaign: Campaign) -> Counter[s
     if kinds:
         await aof_rewrite.ask(store)
     for shard in range(shards):
-        await checkpoint.raise_turn(store, shard)
+        await checkpoint.raise_generation(store, shard)
         if "buckets" in kinds:
             taken["buckets"] += await purge.buckets(store, shard, campaign.id, before.buckets, after.buckets)
         if "days" in kinds:
@@ -285,13 +285,13 @@ async def _traces(store: AsyncRedis, settings: Settings, now: float) -> int:
     """
     gone = 0
     for shard in range(settings.shards):
-        newest = int(await store.hget(keys.turn(shard), "newest") or 0)
+        newest = await checkpoint.read_newest_ms(store, shard)
         if not newest or abs(now * 1000 - newest) < DAY * 1000:
             continue
         held = [keys.evidence(shard, minute) for minute in burst_window.minutes(newest)]
         held += [keys.visits(shard), keys.lasts(shard), keys.visiting(shard)]
         if (there := int(await store.exists(*held))) or newest > now * 1000:
-            await checkpoint.write(store, shard, burst_window.forget(shard, newest))
+            await checkpoint.commit_always(store, shard, burst_window.forget(shard, newest))
             gone += there
     return gone
 
@@ -325,7 +325,7 @@ async def _last(
                 still = _older(key, await store.hgetall(key), first)
                 return [("HDEL", key, *still)] if still else []
 
-            await checkpoint.change(store, shard, commands)
+            await checkpoint.plan_and_commit(store, shard, commands)
             taken[LAST] += len(old)
 
 

@@ -1,4 +1,5 @@
-"""The roll-up of one shard: turn, read, tally, apply; until the shard was seen empty or the time is up."""
+"""The roll-up of one shard: checkpoint, read, tally, apply; until the shard was seen empty or the time is
+up."""
 
 from __future__ import annotations
 
@@ -26,6 +27,7 @@ from pixel_server.recipients import withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import aof_rewrite, checkpoint, keys
+from pixel_server.store.checkpoint import Checkpoint, read_checkpoint
 from pixel_server.store.client import Redis, also_full
 from pixel_server.store.clock import Clock
 from workers import apply, bursts, sessions, stream_reader
@@ -56,9 +58,9 @@ the same time, then all wait for Redis."""
 PASS_HITS, PASS_ENTRIES = 4000, 512
 """At which a pass stops reading."""
 LOSSES = 2
-"""Times that a pass loses its turn before it takes a lead over other writers."""
+"""Commits of a pass that fail before the roll-up takes a lead over other writers."""
 MOST_LOSSES = 8
-"""Times that a pass loses its turn before the job gives up. Each try reads a quarter of the entries."""
+"""Commits of a pass that fail before the job gives up. Each try reads a quarter of the entries."""
 
 FORGET_MS = 600_000
 """ms. A shard's newest hit that is further ahead of Redis's time was stamped by a wrong clock, perhaps that
@@ -76,7 +78,7 @@ class Outcome(Enum):
 @dataclass(slots=True)
 class Rollup:
     """One shard's. entries: that a pass reads at most. behind: whether the last pass stopped at its limit.
-    left: the turn as the last pass left it, which then need not be read. read: entries of that pass.
+    left: the checkpoint as the last pass left it, which then need not be read. read: entries of that pass.
     last: id of the last entry counted, as the last pass began.
     ahead_ms: see `waiting.decode`."""
 
@@ -87,7 +89,7 @@ class Rollup:
     entries: int = PASS_ENTRIES
     counted: int = 0
     behind: bool = False
-    left: checkpoint.Turn | None = None
+    left: Checkpoint | None = None
     read: int = stream_reader.FIRST
     last: str = ""
     ahead_ms: int = stream_reader.AHEAD_MS
@@ -97,10 +99,11 @@ class Rollup:
 
         now: Redis's time, s.
         """
-        n, last, newest = self.left or checkpoint.read(self.store, self.shard)
+        before = self.left or read_checkpoint(self.store, self.shard)
+        last, newest = before.last_entry, before.newest_ms
         self.left, self.last = None, last
         if newest > now * 1000 + FORGET_MS:
-            return self._forget(n, last, newest)
+            return self._forget(before)
         entries, behind = stream_reader.read(self.store, self.shard, last, PASS_HITS, self.entries, self.read)
         if not entries:
             self.store.delete(keys.stop(self.shard))
@@ -147,23 +150,24 @@ class Rollup:
         )
         if erased:
             aof_rewrite.ask_now(self.store)
-        if not checkpoint.commit(self.store, self.shard, n, taken, commands, records):
+        if not checkpoint.commit(self.store, self.shard, before.generation, taken, commands, records):
             return Outcome.MOVED
         if erased:
             aof_rewrite.ask_now(self.store)
         self._tell(ahead, tally)
         self.counted += len(hits)
         self.behind = behind
-        self.left = n + 1, taken, max(newest, tally.newest)
+        self.left = Checkpoint(before.generation + 1, taken, max(newest, tally.newest))
         self.read = len(entries)
         return Outcome.COUNTED
 
-    def _forget(self, n: int, last: str, newest: int) -> Outcome:
+    def _forget(self, before: Checkpoint) -> Outcome:
         """Forgets the newest hit (ms), which lies in the future. The next pass counts what waits."""
-        if not checkpoint.commit(self.store, self.shard, n, "", burst_window.forget(self.shard, newest)):
+        commands = burst_window.forget(self.shard, before.newest_ms)
+        if not checkpoint.commit(self.store, self.shard, before.generation, "", commands):
             return Outcome.MOVED
         log.warning("rollup: shard %d: its newest hit lay in the future and is forgotten", self.shard)
-        self.behind, self.left = True, (n + 1, last, 0)
+        self.behind, self.left = True, Checkpoint(before.generation + 1, before.last_entry, 0)
         return Outcome.COUNTED
 
     def _tell(self, ahead: int, tally: Tally) -> None:
@@ -250,11 +254,11 @@ def beside(
 def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:
     started = time.monotonic()
     losses, entries = 0, rollup.entries
-    # A pass that lost its turn is repeated beyond the deadline: else long passes would never come through.
+    # A pass whose commit failed is repeated beyond the deadline: else long passes would never come through.
     while time.monotonic() < deadline or losses:
         outcome = rollup.try_step(clock())
         if outcome is Outcome.MOVED:
-            if losses == MOST_LOSSES or checkpoint.read(rollup.store, rollup.shard)[1] != rollup.last:
+            if losses == MOST_LOSSES or _is_counted_elsewhere(rollup):
                 break  # another roll-up counts this shard: this one need not
             losses += 1
             rollup.entries = max(1, rollup.entries // 4)
@@ -270,3 +274,8 @@ def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:
         took = time.monotonic() - started
         log.debug("rollup: shard %d: %d hits in %.2f s", rollup.shard, rollup.counted, took)
     return rollup.counted
+
+
+def _is_counted_elsewhere(rollup: Rollup) -> bool:
+    """Returns whether another roll-up has counted entries since this pass began."""
+    return read_checkpoint(rollup.store, rollup.shard).last_entry != rollup.last

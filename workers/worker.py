@@ -157,7 +157,7 @@ class Schedule:
             pipe = self._store.pipeline(transaction=False)
             for shard in range(self._settings.shards):
                 pipe.xlen(keys.hits(shard))
-                pipe.hget(keys.turn(shard), "id")
+                pipe.hget(keys.checkpoint(shard), "id")
             pipe.time()
             *found, (now, _) = pipe.execute()
             lengths, counted = found[::2], found[1::2]

@@ -1,8 +1,8 @@
 """Taking away what a shard holds of a campaign, in bounded steps.
 
-Whoever calls this has first written down that it is to go, then raised the shard's turn: so no roll-up or
-upload brings a key back. Each of these may be cut off, and is then done again from its beginning. Each gives
-how many keys went.
+Whoever calls this has first written down that it is to go, then raised the shard's generation: so no roll-up
+or upload brings a key back. Each of these may be cut off, and is then done again from its beginning. Each
+gives how many keys went.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def whole(store: AsyncRedis, shard: int, campaign: str) -> int:
 async def recipients(store: AsyncRedis, shard: int, campaign: str) -> int:
     """Who opened, who is listed, their names, and traces of their last hits."""
     gone = 0
-    newest = int(await store.hget(keys.turn(shard), "newest") or 0)
+    newest = await checkpoint.read_newest_ms(store, shard)
     traced = [keys.evidence(shard, minute) for minute in burst_window.minutes(newest)]
     for held in traced if await store.exists(*traced) else ():
         async for name, _ in store.hscan_iter(held, match="?" * 8 + campaign, count=_STEP):
@@ -115,7 +115,7 @@ async def days(store: AsyncRedis, shard: int, campaign: str, before: str) -> int
         return found
 
     if old:
-        await checkpoint.change(store, shard, commands)
+        await checkpoint.plan_and_commit(store, shard, commands)
     return len(old)
 
 

@@ -1,8 +1,8 @@
 """Campaigns: made, read, changed, deleted.
 
 A deleted campaign leaves a tombstone: its id is never given again. Deletion first sets the tombstone,
-then raises the turn of each shard, so that every roll-up that has not seen the tombstone fails to commit;
-then nothing can bring a key back, and the keys go in bounded steps.
+then raises the generation of each shard, so that every roll-up that has not seen the tombstone fails to
+commit; then nothing can bring a key back, and the keys go in bounded steps.
 """
 
 from __future__ import annotations
@@ -513,7 +513,7 @@ async def finish_deletions(store: AsyncRedis, shards: int) -> list[str]:
 
 async def _purge(store: AsyncRedis, campaign: str, shards: int) -> None:
     for shard in range(shards):
-        await checkpoint.raise_turn(store, shard)
+        await checkpoint.raise_generation(store, shard)
         await purge.whole(store, shard, campaign)
     await aof_rewrite.ask(store)
     await store.srem(keys.DELETING, campaign)

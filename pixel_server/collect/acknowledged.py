@@ -27,8 +27,8 @@ from pixel_server.times import DAY
 
 FORMAT = 1
 FOLDER = "acknowledged"
-TURNS = "turns.json"
-"""The file, in that folder, of the turns of the shards: they never fall."""
+GENERATIONS = "turns.json"
+"""The file, in that folder, of the generations of the shards, which never fall."""
 PLACES = 65_536
 """Records of a file, over all shards: 1 MB at most."""
 MOST_FILES = 32
@@ -76,7 +76,7 @@ class Acknowledged:
         self._ring = max(64, PLACES // shards)
         self._open: dict[str, int] = {}
         self._unsynced: set[str] = set()
-        self._turns: list[int] = []
+        self._generations: list[int] = []
         self.last: dict[tuple[str, int], int] = {}
 
     def note(self, stored: Sequence[tuple[str, int, int, int]]) -> None:
@@ -104,28 +104,28 @@ class Acknowledged:
                 records += body + crc32(body).to_bytes(4, "big")
             os.pwrite(file, records, self._place(shard, first))
 
-    def sync(self, turns: list[int]) -> None:
-        """Syncs what was written, and keeps the turns of the shards, if there are any new ones."""
-        if turns and turns != self._turns and self._open:
+    def sync(self, generations: list[int]) -> None:
+        """Syncs what was written, and keeps the generations of the shards, if any is new."""
+        if generations and generations != self._generations and self._open:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            content = json.dumps({"format": FORMAT, "turns": turns}).encode()
-            write_whole(self._folder / TURNS, content)
-            self._turns = list(turns)
+            content = json.dumps({"format": FORMAT, "turns": generations}).encode()
+            write_whole(self._folder / GENERATIONS, content)
+            self._generations = list(generations)
         for producer in list(self._unsynced):
             os.fsync(self._file(producer))
             self._unsynced.discard(producer)
 
-    def read_turns(self) -> list[int]:
-        """Returns the turns of the shards as `sync` kept them; [] if there are none that can be read."""
+    def read_generations(self) -> list[int]:
+        """Returns the generations of the shards as `sync` kept them, [] if no file can be read."""
         try:
-            held = json.loads((self._folder / TURNS).read_bytes())
+            held = json.loads((self._folder / GENERATIONS).read_bytes())
             return [int(n) for n in held["turns"]] if held["format"] == FORMAT else []
         except (OSError, ValueError, KeyError, TypeError):
             return []
 
-    def close(self, turns: list[int]) -> None:
+    def close(self, generations: list[int]) -> None:
         with contextlib.suppress(OSError):
-            self.sync(turns)
+            self.sync(generations)
         for file in self._open.values():
             os.close(file)
         self._open.clear()

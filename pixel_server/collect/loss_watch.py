@@ -51,7 +51,7 @@ class LossWatch:
         self._unsaved: losses.Held = {}
         self._failing = ""
         self._shards = shards
-        self._turns: list[int] = []
+        self._generations: list[int] = []
         self._looks = 0
         self.held: losses.Held = {}
 
@@ -79,7 +79,7 @@ class LossWatch:
                     await asyncio.to_thread(self._flush)
                     if time.monotonic() - looked >= LOOK:
                         looked = time.monotonic()
-                        await asyncio.to_thread(self._files.sync, self._turns)
+                        await asyncio.to_thread(self._files.sync, self._generations)
                         if not self._mark.trouble:
                             await self._compare()
                             await self._share()
@@ -105,20 +105,20 @@ class LossWatch:
             self._flush()
         except OSError as error:
             self._fail(error)
-        self._files.close(self._turns)
+        self._files.close(self._generations)
 
     async def _compare(self) -> None:
         """Compares what was acknowledged, by this process and by those before it, with what the store has."""
         if self._before is None:
             self._before = await asyncio.to_thread(self._files.read)
-            self._turns = await asyncio.to_thread(self._files.read_turns)
+            self._generations = await asyncio.to_thread(self._files.read_generations)
         self._looks += 1
         known = dict(self._files.last)
         if self._looks % OTHERS == 1:
             known = {**self._before, **known}
         pipe = self._store.pipeline(transaction=False)
         for shard in range(self._shards):
-            pipe.hget(keys.turn(shard), "n")
+            pipe.hget(keys.checkpoint(shard), "n")
             pipe.hget(keys.producers(shard), "floor")
         for producer, shard in known:
             pipe.hget(keys.producers(shard), producer)
@@ -131,17 +131,19 @@ class LossWatch:
             seen = int(value.partition(b" ")[0]) if value else 0
             if seen < last and (value or producer >= floors[shard]):  # else it was pruned
                 self._lose(await asyncio.to_thread(self._files.missing, producer, shard, seen, last))
-        self._compare_turns([int(n or 0) for n in of_shards[::2]])
+        self._compare_generations([int(n or 0) for n in of_shards[::2]])
         await asyncio.to_thread(self._save)
 
-    def _compare_turns(self, turns: list[int]) -> None:
+    def _compare_generations(self, generations: list[int]) -> None:
         now = int(self._clock() * 1000)
-        for shard, (before, n) in enumerate(zip(self._turns, turns, strict=False)):
-            name, loss = losses.went_back(shard, before, n, now)
-            if n < before and name not in self.held:
+        for shard, (before, generation) in enumerate(zip(self._generations, generations, strict=False)):
+            name, loss = losses.went_back(shard, before, generation, now)
+            if generation < before and name not in self.held:
                 self.held[name] = self._unsaved[name] = loss
-                log.error("losses: the counters of shard %d went back by %d commits", shard, before - n)
-        self._turns = turns
+                log.error(
+                    "losses: the counters of shard %d went back by %d commits", shard, before - generation
+                )
+        self._generations = generations
 
     def _lose(self, missing: Missing) -> None:
         name = losses.name(missing)

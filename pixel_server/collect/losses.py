@@ -96,7 +96,7 @@ def name(missing: Missing) -> str:
 
 
 def went_back(shard: int, before: int, now: int, at: int) -> tuple[str, str]:
-    """Returns the name and the loss of counters whose turn fell from `before` to `now`. at: ms."""
+    """Returns the name and the loss of counters whose generation fell from `before` to `now`. at: ms."""
     loss = Loss(at, shard, 0, 0, True, before - now)
     return f"turn:{shard}:{now}-{before}", json.dumps({"format": FORMAT, **loss._asdict()})
 

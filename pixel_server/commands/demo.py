@@ -192,13 +192,13 @@ async def _turn_back(store: Any, shards: int, first: int) -> None:
     for shard in range(shards):
 
         async def commands(shard: int = shard) -> list[checkpoint.Command]:
-            newest = int(await store.hget(keys.turn(shard), "newest") or 0)
+            newest = await checkpoint.read_newest_ms(store, shard)
             if newest < first:
                 return []
             held = [keys.evidence(shard, minute) for minute in burst_window.minutes(newest)]
-            return [("HSET", keys.turn(shard), "newest", str(first)), ("UNLINK", *held)]
+            return [("HSET", keys.checkpoint(shard), "newest", str(first)), ("UNLINK", *held)]
 
-        await checkpoint.change(store, shard, commands)
+        await checkpoint.plan_and_commit(store, shard, commands)
 
 
 async def _record(url: str, shards: int, made: Any) -> None:

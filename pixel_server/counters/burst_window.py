@@ -65,7 +65,7 @@ def forget(shard: int, newest: int) -> list[Command]:
     """Returns the commands that forget a shard's newest hit (ms), and all that is kept beside it."""
     held = [keys.evidence(shard, minute) for minute in minutes(newest)]
     held += [keys.visits(shard), keys.lasts(shard), keys.visiting(shard)]
-    return [*(("UNLINK", name) for name in held), ("HDEL", keys.turn(shard), "newest")]
+    return [*(("UNLINK", name) for name in held), ("HDEL", keys.checkpoint(shard), "newest")]
 
 
 def read(store: Redis, shard: int, wanted: dict[int, set[bytes]], found: Traces) -> None:

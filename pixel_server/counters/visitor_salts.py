@@ -78,7 +78,7 @@ async def remove_old(store: AsyncRedis, shards: int, now: float) -> int:
         if there := int(await store.exists(*held)):
             await also_full(store, "HSET", keys.REWRITE, "salts", 0)
             await aof_rewrite.ask(store)
-            await checkpoint.write(store, shard, [("UNLINK", *held)])
+            await checkpoint.commit_always(store, shard, [("UNLINK", *held)])
             gone += there
     if gone or owed:
         await aof_rewrite.ask(store)

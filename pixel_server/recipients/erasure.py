@@ -54,8 +54,8 @@ class Asked(Enum):
 
 
 _HELD = """
--- KEYS: turn of the shard. ARGV: recipient key, number of its hash, number of minutes, these minutes' hashes,
--- number of kinds, what the names of their hashes begin with, then campaigns.
+-- KEYS: checkpoint of the shard. ARGV: recipient key, number of its hash, number of minutes, these minutes'
+-- hashes, number of kinds, what the names of their hashes begin with, then campaigns.
 -- Returns triples: kind or minute (from 1), '1' for a minute, campaign.
 local call, recipient, out = redis.call, ARGV[1], {}
 local minutes = tonumber(ARGV[3])
@@ -164,7 +164,7 @@ async def _remove(store: AsyncRedis, recipient: bytes, count: int) -> Erased:
     if gone:
         await aof_rewrite.ask(store)
     for i in range(0, len(gone), _CHUNK):
-        await checkpoint.write(store, shard, gone[i : i + _CHUNK])
+        await checkpoint.commit_always(store, shard, gone[i : i + _CHUNK])
     erased.removed["dead_letters"] = await _drop_dead(store, recipient, count)
     if gone or erased.removed["dead_letters"]:
         await aof_rewrite.ask(store)
@@ -185,13 +185,13 @@ async def _held(
     """Returns the commands that remove a recipient from these campaigns. Adds to `erased` what there was."""
     bucket = recipient_record.bucket(recipient)
     places = {"opens": keys.people, "listed": keys.listed, "names": keys.names}
-    newest = int(await store.hget(keys.turn(shard), "newest") or 0)
+    newest = await checkpoint.read_newest_ms(store, shard)
     minutes = [keys.evidence(shard, minute) for minute in burst_window.minutes(newest)]
     prefixes = [key(shard, "", 0)[:-4] for key in places.values()]
     found = await store.eval(
         _HELD,
         1,
-        keys.turn(shard),
+        keys.checkpoint(shard),
         recipient,
         f"{bucket:03x}",
         len(minutes),

@@ -4,10 +4,10 @@ With an upload, in mode `identified`, their names. On the list stands, of a reci
 be sent, the day of the last one, in days since 1970; of others nothing. The total `mailed` counts the former,
 and on top the mails to recipients that may not be told apart.
 
-Upload and roll-up never write the same key, so an upload only looks whether the turn has moved, and does not
-raise it: it reads the turn, then what it goes by (the campaign, the withdrawals), then writes if the turn is
-still the same. Erasure, retention and deletion raise it after they wrote down what is to go and before they
-remove it: so nothing comes back.
+Upload and roll-up never write the same key, so an upload only looks whether the generation has moved, and
+does not raise it: it reads the generation, then what it goes by (the campaign, the withdrawals), then writes
+if the generation is still the same. Erasure, retention and deletion raise it after they wrote down what is to
+go and before they remove it: so nothing comes back.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pixel_server.counters.series import refuse_newer
 from pixel_server.recipients import withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from pixel_server.store import keys, shards
+from pixel_server.store import checkpoint, keys, shards
 from pixel_server.store.client import AsyncRedis
 from pixel_server.times import DAY
 from pixel_server.tokens import Mode
@@ -70,10 +70,10 @@ def may_name(campaign: Campaign, consent: Consent) -> bool:
 
 
 _PUT = """
--- KEYS: turn, total. ARGV: n as read, what the names of the hashes of lists and of names begin with, number
--- of hashes, the day of their mails or '', recipient keys of 8 bytes each, then a packed name for each of
--- them, or none at all.
--- Returns how many are new on the list; -1 if the turn has moved: then nothing was done.
+-- KEYS: checkpoint, total. ARGV: generation as read, what the names of the hashes of lists and of names begin
+-- with, number of hashes, the day of their mails or '', recipient keys of 8 bytes each, then a packed name
+-- for each of them, or none at all.
+-- Returns how many are new on the list; -1 if the generation has moved: then nothing was done.
 if tonumber(redis.call('HGET', KEYS[1], 'n') or '0') ~= tonumber(ARGV[1]) then return -1 end
 local new, mailed, day = 0, 0, ARGV[5]
 for i = 1, #ARGV[6], 8 do
@@ -191,7 +191,7 @@ async def put(
     new = 0
     left_out: set[bytes] = set()
     while left:
-        turns = {shard: int(await store.hget(keys.turn(shard), "n") or 0) for shard in left}
+        generations = {shard: await checkpoint.read_generation(store, shard) for shard in left}
         found = await storage.get(store, campaign)
         check(found, is_named)
         if found.leaving.recipients or (is_named and found.leaving.names):
@@ -203,7 +203,7 @@ async def put(
             taken = [key for key in part if key not in refused]
             names = [pack(wanted[key]) for key in taken] if is_named else []
             day = "" if mailed is None else str(int(mailed // DAY))
-            pipe.eval(_PUT, 2, *_arguments(shard, campaign, turns[shard], day, taken), *names)
+            pipe.eval(_PUT, 2, *_arguments(shard, campaign, generations[shard], day, taken), *names)
         for shard, done in zip(list(left), await pipe.execute(), strict=True):
             if done >= 0:
                 new += done
@@ -220,13 +220,13 @@ async def count_mails(store: AsyncRedis, campaign: str, number: int) -> None:
     """So many mails went to recipients that may not be told apart. campaigns.Unknown: it was deleted."""
     done = -1
     while done < 0:
-        n = int(await store.hget(keys.turn(0), "n") or 0)
+        generation = await checkpoint.read_generation(store, 0)
         await storage.get(store, campaign)
-        done = await store.eval(_COUNT, 2, keys.turn(0), keys.total(0, campaign), n, number)
+        done = await store.eval(_COUNT, 2, keys.checkpoint(0), keys.total(0, campaign), generation, number)
 
 
 _COUNT = """
--- KEYS: turn, total. ARGV: n as read, mails. Returns how many there are; -1 if the turn has moved.
+-- KEYS: checkpoint, total. ARGV: generation as read, mails. Returns how many there are; -1 if it has moved.
 if tonumber(redis.call('HGET', KEYS[1], 'n') or '0') ~= tonumber(ARGV[1]) then return -1 end
 return redis.call('HINCRBY', KEYS[2], 'mailed', ARGV[2])
 """
@@ -238,8 +238,8 @@ def day_of(value: bytes) -> int | None:
 
 
 def _arguments(
-    shard: int, campaign: str, n: int, day: str, taken: Sequence[bytes]
+    shard: int, campaign: str, generation: int, day: str, taken: Sequence[bytes]
 ) -> tuple[str | bytes | int, ...]:
     listed, names = keys.listed(shard, campaign, 0)[:-3], keys.names(shard, campaign, 0)[:-3]
-    where = (keys.turn(shard), keys.total(shard, campaign))
-    return *where, n, listed, names, keys.PEOPLE_BUCKETS, day, b"".join(taken)
+    where = (keys.checkpoint(shard), keys.total(shard, campaign))
+    return *where, generation, listed, names, keys.PEOPLE_BUCKETS, day, b"".join(taken)

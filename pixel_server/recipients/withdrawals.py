@@ -5,8 +5,8 @@ since when. Its value is text: format, then periods of ms, `1 FROM-UNTIL FROM-`;
 the withdrawal holds. An erasure is a period from 0: no hit from before it counts again, wherever it waited.
 
 A web process goes by the marks alone (`Withdrawn`), the roll-up by the periods (`periods`): a hit is dropped
-if its own time lies in one. So totals do not depend on when a roll-up runs. After a withdrawal the turn of
-the person's shard is raised: a roll-up that had read the list before cannot commit.
+if its own time lies in one. So totals do not depend on when a roll-up runs. After a withdrawal the generation
+of the person's shard is raised: a roll-up that had read the list before cannot commit.
 """
 
 from __future__ import annotations
@@ -106,12 +106,12 @@ async def withdraw(
 ) -> int:
     """From now (s) on nothing of these recipient keys is recorded. Returns how many were recorded until now.
 
-    count: of shards. Raises the turn only of shards for which something changed: else anyone with the link of
-    a mail could keep roll-ups from committing.
+    count: of shards. Raises the generation only of shards for which something changed: else anyone with the
+    link of a mail could keep roll-ups from committing.
     """
     new, changed = await _change(store, secrets, recipients, _WITHDRAW, (int(now * 1000), int(erase)))
     for shard in {shards.of_key(recipient, count) for recipient in changed}:
-        await checkpoint.raise_turn(store, shard)
+        await checkpoint.raise_generation(store, shard)
     return new
 
 

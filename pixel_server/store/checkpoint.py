@@ -1,16 +1,20 @@
-"""The turn of a shard: how every writer of its counters keeps out of every other's way.
+"""The checkpoint of a shard: how the writers of a shard's counters keep out of each other's way.
 
-A turn is (n, id): a number that each writer raises, and the id of the last stream entry that is in the
-counters. A writer reads the turn, or knows it from its own last commit, then reads all else that it goes by,
-and commits: one script, which does nothing if n has moved, else raises it and carries out the writer's
-commands. Scripts are atomic, also in the append-only file. A full store carries this one out, too
-(`allow-oom`): it first takes away the entries that it counts, and else the store would stay full. A
-command that Redis refuses for another reason, as for a key of another type, ends the script where it stands:
-what came before it stays. No writer makes such a command.
+A checkpoint is (generation, last entry): a number that each writer raises, and the id of the last stream
+entry whose hits are in the counters. A writer reads the checkpoint, or knows it from its own last commit. The
+writer then reads all else that its commands depend on, and commits: one script, which does nothing if the
+generation has changed, and otherwise raises the generation and carries out the writer's commands. Scripts are
+atomic, also in the append-only file. A full Redis carries out this script too (`allow-oom`), because the
+script first removes the entries that it counts; a full Redis would stay full otherwise. If Redis refuses a
+command for another reason, for example a key of another type, the script ends there and the commands before
+it stay done. No writer makes such a command.
 
-A roll-up that lost its turn several times takes a short lead (`take_lead`): other writers then wait, at most
-LEAD_MS, so that many small writes cannot keep it from counting. The lead is advice, not a lock: nothing
-becomes wrong if a writer does not heed it, and it ends by itself if its holder dies.
+A roll-up whose commits failed several times takes a short lead (`take_lead`). Other writers then wait, at
+most LEAD_MS, so that many small writes cannot keep the roll-up from counting. The lead is advice, not a lock:
+nothing goes wrong if a writer ignores it, and it expires if its holder dies.
+
+The fields keep the names that they were first stored under: `n` is the generation, `id` is the last entry and
+`newest` is the time of the shard's newest hit.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 
@@ -27,31 +31,39 @@ from pixel_server.store import keys
 from pixel_server.store.client import AsyncRedis, Redis
 
 LEAD_MS = 1500
-"""Milliseconds that a lead holds at most, and that another writer waits for it at most."""
-_LEAD_PAUSE = 0.03
+"""Milliseconds until a lead expires, and that another writer waits for its end at most."""
+_LEAD_POLL_SECONDS = 0.03
 """Seconds between two looks of a writer that waits for a lead to end."""
 
-Turn = tuple[int, str, int]
-"""(n, id, newest): id is 0-0 before the first entry; newest: time of the shard's newest hit, ms."""
+
+class Checkpoint(NamedTuple):
+    """How far a shard is counted. last_entry: `0-0` before the first. newest_ms: 0 before the first hit."""
+
+    generation: int
+    last_entry: str
+    newest_ms: int
+
+
 Command = tuple[str | bytes, ...]
 Records = dict[str, list[bytes]]
-"""By what the names of the hashes begin with: recipient key, length in one byte, value, and so on."""
+"""Recipients' records, by the beginning of the names of their hashes. The list repeats three items: recipient
+key, length of the value in one byte, value."""
 
 _COMMIT = """#!lua flags=allow-oom
--- KEYS: turn, hits. ARGV: n as read; id of the last entry counted, or ''; number of hashes that records are
--- spread over; how many pairs follow; pairs: what the names of these hashes begin with, and records, each a
--- key of 8 bytes, the length of a value in 1 byte, and the value; then commands, each the number of its
--- arguments and these.
--- Returns the new n, or -1 if the turn has moved: then nothing was done.
+-- KEYS: checkpoint, hits. ARGV: generation as read; id of the last entry counted, or ''; number of hashes
+-- that records are spread over; number of pairs; pairs: the beginning of the names of these hashes, and
+-- records, each a key of 8 bytes, the length of a value in 1 byte, and the value; then commands, each the
+-- number of its arguments and the arguments.
+-- Returns the new generation, or -1 if the generation has changed: then nothing was done.
 local call, byte, format, sub = redis.call, string.byte, string.format, string.sub
-local n = tonumber(call('HGET', KEYS[1], 'n') or '0')
-if n ~= tonumber(ARGV[1]) then return -1 end
+local generation = tonumber(call('HGET', KEYS[1], 'n') or '0')
+if generation ~= tonumber(ARGV[1]) then return -1 end
 if ARGV[2] ~= '' then
   local ms, number = string.match(ARGV[2], '^(%d+)-(%d+)$')
   call('XTRIM', KEYS[2], 'MINID', ms .. '-' .. format('%.0f', number + 1))
   call('HSET', KEYS[1], 'id', ARGV[2])
 end
-call('HSET', KEYS[1], 'n', n + 1)
+call('HSET', KEYS[1], 'n', generation + 1)
 local buckets, at = tonumber(ARGV[3]), 5 + 2 * tonumber(ARGV[4])
 for i = 5, at - 1, 2 do
   local prefix, records, from = ARGV[i], ARGV[i + 1], 1
@@ -67,91 +79,106 @@ while at < #ARGV do
   call(unpack(ARGV, at + 1, last))
   at = last + 1
 end
-return n + 1
+return generation + 1
 """
 
 
-def read(store: Redis, shard: int) -> Turn:
-    n, last, newest = store.hmget(keys.turn(shard), ["n", "id", "newest"])
-    return int(n or 0), (last or b"0-0").decode(), int(newest or 0)
+def read_checkpoint(store: Redis, shard: int) -> Checkpoint:
+    """Returns the checkpoint of a shard."""
+    generation, last_entry, newest_ms = store.hmget(keys.checkpoint(shard), ["n", "id", "newest"])
+    return Checkpoint(int(generation or 0), (last_entry or b"0-0").decode(), int(newest_ms or 0))
+
+
+async def read_generation(store: AsyncRedis, shard: int) -> int:
+    """Returns the generation of a shard's checkpoint, 0 before the first commit."""
+    return int(await store.hget(keys.checkpoint(shard), "n") or 0)
+
+
+async def read_newest_ms(store: AsyncRedis, shard: int) -> int:
+    """Returns the time of a shard's newest hit (ms), 0 if no hit is known."""
+    return int(await store.hget(keys.checkpoint(shard), "newest") or 0)
 
 
 def commit(
     store: Redis,
     shard: int,
-    n: int,
-    last: str,
+    generation: int,
+    last_entry: str,
     commands: Iterable[Command],
     records: Records | None = None,
 ) -> bool:
-    """Carries out the commands if the turn still is n. last: the entry counted by them, or ''; entries up to
-    it are trimmed.
+    """Carries out commands if the shard still has this generation; returns whether it had.
 
-    records: of recipients, to be set; there are many, and a command each would take longer.
+    last_entry: the id of the last entry that the commands count, or ''; entries up to it are trimmed.
+    records: recipients' records to set; they are many, and a command for each record would take longer.
     """
-    return int(store.eval(*_arguments(shard, n, last, commands, records))) > 0
+    return int(store.eval(*_commit_call(shard, generation, last_entry, commands, records))) > 0
 
 
 def take_lead(store: Redis, shard: int) -> None:
     """Makes other writers of this shard wait, for at most LEAD_MS. Does nothing while there is a lead."""
-    with suppress(redis.ResponseError):  # a full store refuses it
+    with suppress(redis.ResponseError):  # a full Redis refuses the command
         store.set(keys.lead(shard), b"1", px=LEAD_MS, nx=True)
 
 
 def end_lead(store: Redis, shard: int) -> None:
-    """Lets other writers go on."""
+    """Lets the waiting writers go on."""
     store.delete(keys.lead(shard))
 
 
-async def raise_turn(store: AsyncRedis, shard: int) -> None:
-    """Raises the turn, so that no writer that has read it before can commit.
+async def raise_generation(store: AsyncRedis, shard: int) -> None:
+    """Raises the generation, so that no writer that has read the old generation can commit.
 
-    Another writer may raise it between the two commands: that serves as well.
+    Another writer may raise the generation between the two commands: the effect is the same.
     """
-    n = await _number(store, shard)
-    await store.eval(*_arguments(shard, n, "", ()))
+    generation = await _await_generation(store, shard)
+    await store.eval(*_commit_call(shard, generation, "", ()))
 
 
-async def write(store: AsyncRedis, shard: int, commands: Iterable[Command]) -> None:
-    """Carries out commands that hold whatever others write meanwhile; those others then fail to commit."""
-    wanted = list(commands)
+async def commit_always(store: AsyncRedis, shard: int, commands: Iterable[Command]) -> None:
+    """Carries out commands that are right whatever others wrote; their commits under way then fail."""
+    fixed = list(commands)
 
-    async def same() -> list[Command]:
-        return wanted
+    async def plan() -> list[Command]:
+        return fixed
 
-    await change(store, shard, same)
+    await plan_and_commit(store, shard, plan)
 
 
-async def change(store: AsyncRedis, shard: int, made: Callable[[], Awaitable[list[Command]]]) -> None:
-    """Carries out what `made` makes of what it reads; once more if another was first."""
+async def plan_and_commit(
+    store: AsyncRedis, shard: int, plan: Callable[[], Awaitable[list[Command]]]
+) -> None:
+    """Carries out the commands that `plan` returns; calls `plan` again if another writer was first."""
     while True:
-        n = await _number(store, shard)
-        if int(await store.eval(*_arguments(shard, n, "", await made()))) > 0:
+        generation = await _await_generation(store, shard)
+        if int(await store.eval(*_commit_call(shard, generation, "", await plan()))) > 0:
             return
 
 
-async def _number(store: AsyncRedis, shard: int) -> int:
-    """Returns n once no roll-up has the lead, or after LEAD_MS."""
-    until = time.monotonic() + LEAD_MS / 1000
+async def _await_generation(store: AsyncRedis, shard: int) -> int:
+    """Returns the generation once no roll-up has the lead, or after LEAD_MS."""
+    deadline = time.monotonic() + LEAD_MS / 1000
     while True:
         pipe = store.pipeline(transaction=False)
         pipe.exists(keys.lead(shard))
-        pipe.hget(keys.turn(shard), "n")
-        is_led, n = await pipe.execute()
-        if not is_led or time.monotonic() >= until:
-            return int(n or 0)
-        await asyncio.sleep(_LEAD_PAUSE)
+        pipe.hget(keys.checkpoint(shard), "n")
+        is_led, generation = await pipe.execute()
+        if not is_led or time.monotonic() >= deadline:
+            return int(generation or 0)
+        await asyncio.sleep(_LEAD_POLL_SECONDS)
 
 
-def _arguments(
-    shard: int, n: int, last: str, commands: Iterable[Command], records: Records | None = None
+def _commit_call(
+    shard: int, generation: int, last_entry: str, commands: Iterable[Command], records: Records | None = None
 ) -> tuple[Any, ...]:
-    found: list[str | bytes] = []
+    """Returns the arguments of `eval` for _COMMIT."""
+    words: list[str | bytes] = []
     for command in commands:
-        found.append(str(len(command)))
-        found += command
+        words.append(str(len(command)))
+        words += command
     pairs: list[str | bytes] = []
     for prefix, values in (records or {}).items():
         pairs += (prefix, b"".join(values))
-    first = (_COMMIT, 2, keys.turn(shard), keys.hits(shard), n, last, keys.PEOPLE_BUCKETS, len(pairs) // 2)
-    return *first, *pairs, *found
+    names = keys.checkpoint(shard), keys.hits(shard)
+    counts = keys.PEOPLE_BUCKETS, len(pairs) // 2
+    return _COMMIT, 2, *names, generation, last_entry, *counts, *pairs, *words

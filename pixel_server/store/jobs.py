@@ -20,7 +20,7 @@ EVERY = {CHORES: 60, RETENTION: 30}
 SLICE = 5
 """Seconds. One roll-up of a shard may be asked for in each slice while another of it is listed. A job whose
 worker was killed stays listed for minutes, so a shard waits this long for it at most. Two at once do no
-harm: the one that loses the turn goes."""
+harm: the roll-up whose commit fails ends."""
 
 
 def queue(connection: redis.Redis) -> Queue:

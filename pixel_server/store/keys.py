@@ -35,7 +35,7 @@ px:{all}:workers             zset    10 s an entry        workers: name and last
 px:{all}:clocks              hash    a minute             all: processes with a wrong clock   readyz
 px:{s}:hits                  stream  until counted        recorder: batches                   roll-up
 px:{s}:producers             hash    30 days idle         recorder: last sequence, ms; mark   recorder
-px:{s}:turn                  hash    forever              its writers: n, id, newest hit     the same
+px:{s}:turn                  hash    forever              its writers: checkpoint            the same
 px:{s}:lead                  string  1.5 s                roll-up: it commits next            other writers
 px:{s}:total:ID              hash    until deleted        roll-up: sums of all time, last hit stats
 px:{s}:rules:ID              hash    until deleted        roll-up: hits by id of a rule       stats
@@ -145,7 +145,7 @@ def producers(shard: int) -> str:
     return f"px:{{{shard}}}:producers"
 
 
-def turn(shard: int) -> str:
+def checkpoint(shard: int) -> str:
     return f"px:{{{shard}}}:turn"
 
 

@@ -43,7 +43,7 @@ class StandstillWatch:
                 try:
                     pipe = client.pipeline(transaction=False)
                     for shard in range(SHARDS):
-                        pipe.hget(keys.turn(shard), "id")
+                        pipe.hget(keys.checkpoint(shard), "id")
                         pipe.xlen(keys.hits(shard))
                     answers = pipe.execute()
                 except (redis.RedisError, OSError):

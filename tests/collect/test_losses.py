@@ -55,8 +55,8 @@ def test_counters_that_went_back_are_reported(settings, secrets, client, count):
         kept = settings.data / "acknowledged" / "turns.json"
         until(lambda: kept.exists() and any(json.loads(kept.read_bytes())["turns"]))
     for shard in range(settings.shards):
-        if client.exists(keys.turn(shard)):
-            client.hset(keys.turn(shard), "n", 0)
+        if client.exists(keys.checkpoint(shard)):
+            client.hset(keys.checkpoint(shard), "n", 0)
     with serving(settings, secrets) as web:
         until(lambda: "went back by 1 commits" in warnings(web))
 

@@ -218,4 +218,4 @@ def _stored(stack: Stack, key: bytes) -> tuple[int, bytes]:
     shard = shards.of_key(key, 4)
     with _redis(stack) as client:
         until(lambda: client.xlen(keys.hits(shard)) == 0)
-        return client.xlen(keys.hits(shard)), client.hget(keys.turn(shard), "id")
+        return client.xlen(keys.hits(shard)), client.hget(keys.checkpoint(shard), "id")

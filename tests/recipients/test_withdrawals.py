@@ -289,7 +289,7 @@ def actions(site):
 
 
 def turns(client):
-    return [client.hget(keys.turn(shard), "n") for shard in range(4)]
+    return [client.hget(keys.checkpoint(shard), "n") for shard in range(4)]
 
 
 @pytest.mark.parametrize("wish", ["stop", "erase"])

@@ -107,7 +107,7 @@ def test_chores_worker_with_wrong_clock_prunes_nobody(client, job, ahead, second
     now = int(time.time() * 1000)
     idle = producer.new_id(now / 1000 - 31 * 86_400)
     client.hset(keys.producers(0), idle, f"1 {now - producer.IDLE_MS - 5000}")
-    client.hset(keys.turn(0), "newest", now)
+    client.hset(keys.checkpoint(0), "newest", now)
     ahead(seconds)
     job(maintenance.run)
     assert client.hexists(keys.producers(0), idle) != pruned
@@ -118,7 +118,7 @@ def test_chores_redis_clock_far_ahead_prunes_nobody(client, settings):
     now = time.time()
     known = producer.new_id(now)
     client.hset(keys.producers(0), known, f"1 {int(now * 1000)}")
-    client.hset(keys.turn(0), "newest", int(now * 1000))
+    client.hset(keys.checkpoint(0), "newest", int(now * 1000))
     maintenance.tidy(client, settings, now + DAYS)
     assert client.hexists(keys.producers(0), known)
 
@@ -131,14 +131,14 @@ def test_append_notes_a_producer_by_the_clock_of_redis(client):
     assert (number, abs(int(at) / 1000 - client.time()[0]) <= 2) == (b"1", True)
 
 
-def test_turn_newest_of_the_future_is_forgotten(client, settings, secrets):
+def test_rollup_newest_hit_of_the_future_is_forgotten(client, settings, secrets):
     now = client.time()[0]
-    client.hset(keys.turn(0), "newest", (now + 86_400) * 1000)
+    client.hset(keys.checkpoint(0), "newest", (now + 86_400) * 1000)
     client.hset(keys.visits(0), b"x", b"y")
     client.xadd(keys.hits(0), {"1": b"\x90"})
     rollup = Rollup(client, settings, secrets, 0)
     assert [rollup.step(now) for _ in range(3)] == [Outcome.COUNTED, Outcome.COUNTED, Outcome.EMPTY]
-    assert checkpoint.read(client, 0)[2] == 0
+    assert checkpoint.read_checkpoint(client, 0).newest_ms == 0
     assert not client.exists(keys.visits(0))
 
 

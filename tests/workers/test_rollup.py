@@ -90,24 +90,26 @@ def test_rollup_hit_of_the_future_counts_at_the_time_redis_stored_it(client, set
     stored = int(entry.partition(b"-")[0])
     assert Rollup(client, settings, secrets, 0).step(stored / 1000) is Outcome.COUNTED
     assert client.xlen(keys.dead(0)) == 0
-    assert checkpoint.read(client, 0)[2] == stored
+    assert checkpoint.read_checkpoint(client, 0).newest_ms == stored
     (salt,) = client.keys("px:*:salt:*")
     assert int(salt.rpartition(b":")[2]) - stored / 1000 < 2 * 86_400
 
 
-def test_a_turn_that_moved_between_two_passes_is_noticed(client, settings, secrets):
+def test_rollup_generation_raised_between_two_passes_is_noticed(client, settings, secrets):
     for _ in range(2):
         client.xadd(keys.hits(0), batch(1))
     rollup = Rollup(client, settings, secrets, 0, entries=1)
     assert rollup.step(0) is Outcome.COUNTED
-    client.hincrby(keys.turn(0), "n", 1)
+    client.hincrby(keys.checkpoint(0), "n", 1)
     assert [rollup.step(0) for _ in range(3)] == [Outcome.MOVED, Outcome.COUNTED, Outcome.EMPTY]
     assert rollup.counted == 2
 
 
 @pytest.mark.parametrize("moves", [1, 2, 5])
-def test_drain_turn_raised_by_others_retries_within_the_job(client, settings, secrets, monkeypatch, moves):
-    """Others that raise the turn all the time cannot keep a shard from being counted."""
+def test_drain_generation_raised_by_others_retries_within_the_job(
+    client, settings, secrets, monkeypatch, moves
+):
+    """Others that raise the generation all the time cannot keep a shard from being counted."""
     for _ in range(3):
         client.xadd(keys.hits(0), batch(1))
     commit, left = checkpoint.commit, [moves]
@@ -116,7 +118,7 @@ def test_drain_turn_raised_by_others_retries_within_the_job(client, settings, se
     def moved(*arguments):
         if left[0]:
             left[0] -= 1
-            client.hincrby(keys.turn(0), "n", 1)
+            client.hincrby(keys.checkpoint(0), "n", 1)
         leads.append(client.exists(keys.lead(0)))
         return commit(*arguments)
 
@@ -144,13 +146,13 @@ def test_writers_wait_while_a_roll_up_leads(client, redis_url):
     async def raise_it():
         made = connect_async(redis_url)
         try:
-            await asyncio.gather(*(checkpoint.raise_turn(made, 0) for _ in range(3)), end())
+            await asyncio.gather(*(checkpoint.raise_generation(made, 0) for _ in range(3)), end())
         finally:
             await made.aclose()
 
     async def end():
         await asyncio.sleep(0.1)
-        seen.append(client.hget(keys.turn(0), "n"))
+        seen.append(client.hget(keys.checkpoint(0), "n"))
         checkpoint.end_lead(client, 0)
 
     seen = []
@@ -158,18 +160,18 @@ def test_writers_wait_while_a_roll_up_leads(client, redis_url):
     assert 0 < client.pttl(keys.lead(0)) <= checkpoint.LEAD_MS
     asyncio.run(raise_it())
     assert seen == [None]
-    assert int(client.hget(keys.turn(0), "n")) >= 1
+    assert int(client.hget(keys.checkpoint(0), "n")) >= 1
 
 
 def test_writers_go_on_when_a_lead_does_not_end(client, redis_url):
     async def raise_it():
         made = connect_async(redis_url)
-        await checkpoint.raise_turn(made, 0)
+        await checkpoint.raise_generation(made, 0)
         await made.aclose()
 
     client.set(keys.lead(0), b"1")
     asyncio.run(raise_it())
-    assert client.hget(keys.turn(0), "n") == b"1"
+    assert client.hget(keys.checkpoint(0), "n") == b"1"
 
 
 def test_long_hits_are_fewer_in_a_pass(client):

@@ -40,7 +40,7 @@ def tick(schedule: Schedule) -> None:
 def test_schedule_redis_full_counts_and_does_the_chores(waiting, client, settings, caplog):
     schedule = Schedule(settings)
     client.hset(keys.producers(0), "0" * 28, "1 1000")
-    client.hset(keys.turn(0), "newest", int(NOW * 1000))
+    client.hset(keys.checkpoint(0), "newest", int(NOW * 1000))
     with full(client):
         tick(schedule)
         assert waiting() == 0
@@ -74,7 +74,7 @@ def test_schedule_shard_is_counted_by_workers_leaves_it_to_them(waiting, client,
     schedule = Schedule(settings)
     for n in range(3):
         for shard in (0, 3):
-            client.hset(keys.turn(shard), "id", f"{n}-1")
+            client.hset(keys.checkpoint(shard), "id", f"{n}-1")
         tick(schedule)
     assert waiting() == 2
 
