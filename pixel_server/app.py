@@ -32,15 +32,15 @@ from pixel_server.auth import api_keys
 from pixel_server.auth.throttle import Brake
 from pixel_server.campaigns.cache import SAVED, Directory
 from pixel_server.collect import dropped_counts, handover, losses
-from pixel_server.collect.admission import Door
+from pixel_server.collect.admission import Admission
 from pixel_server.collect.client_address import ClientAddress
-from pixel_server.collect.endpoint import Pixel
+from pixel_server.collect.endpoint import PixelEndpoint
 from pixel_server.collect.handover import Side
 from pixel_server.collect.loss_watch import LossWatch
 from pixel_server.collect.recorder import Recorder
-from pixel_server.collect.redis_sink import Stream
-from pixel_server.collect.reserve_sink import RoomySink
-from pixel_server.collect.rollup_trigger import Bell
+from pixel_server.collect.redis_sink import RedisSink
+from pixel_server.collect.reserve_sink import ReserveSink
+from pixel_server.collect.rollup_trigger import RollupTrigger
 from pixel_server.collect.script import script
 from pixel_server.collect.spool.drain import Drain, SpoolSink
 from pixel_server.collect.spool.spool import Spool, status, trouble, waiting_since
@@ -98,34 +98,34 @@ def create_app(
     clock = clock or of_redis
     consent = Consent(settings)
     mark, directory, withdrawn = _knowledge(settings, secrets, redis, consent)
-    door = Door(settings, secrets, directory, consent, withdrawn, clock)
-    bell = Bell(queue, clock)
-    stream = Stream(settings.redis_url, mark=mark.current)
-    draining = Stream(settings.redis_url, within=1.0, at_most=5.0, mark=mark.current)
+    admission = Admission(settings, secrets, directory, consent, withdrawn, clock)
+    rollup_trigger = RollupTrigger(queue, clock)
+    stream = RedisSink(settings.redis_url, mark=mark.current)
+    draining = RedisSink(settings.redis_url, within=1.0, at_most=5.0, mark=mark.current)
     watch = Watch(redis, settings.memory_reserve)
     loss_watch = LossWatch(redis, settings.data, settings.shards, mark, clock)
     spool_directory = settings.data / "spool"
     spool = Spool(spool_directory, settings.spool_bytes, clock=clock)
     recorder = Recorder(
-        RoomySink(stream, watch),
+        ReserveSink(stream, watch),
         settings.shards,
         settings.pending_bytes,
         spool=SpoolSink(spool) if settings.spool_bytes else None,
-        on_stored=bell.ring,
+        on_stored=rollup_trigger.request,
         is_ready=lambda: stream.is_ready,
         acknowledged=loss_watch.note,
         clock=clock,
     )
     drain = Drain(
         spool,
-        RoomySink(draining, watch),
+        ReserveSink(draining, watch),
         is_away=lambda: recorder.away,
         taken=recorder.resume,
         lost=recorder.lost,
         removed=recorder.removed,
         mark=recorder.mark,
         drained=recorder.drained,
-        on_stored=bell.ring,
+        on_stored=rollup_trigger.request,
         acknowledged=loss_watch.note,
         aside_days=settings.keep_dead_letters,
     )
@@ -135,7 +135,7 @@ def create_app(
         settings,
         recorder,
         lambda: status(spool_directory),
-        lambda: list(door.recent),
+        lambda: list(admission.recent),
         lambda: trouble(spool_directory),
         clock,
         known=Known(mark, directory, withdrawn, loss_watch.report),
@@ -153,12 +153,12 @@ def create_app(
 
         running = [
             stream.keep(),
-            bell.run(),
+            rollup_trigger.run(),
             drain.run(),
             directory.follow(settings.data / SAVED),
             withdrawn.follow(),
             watch.follow(),
-            dropped_counts.follow(redis, door.dropped, mark),
+            dropped_counts.follow(redis, admission.dropped, mark),
             loss_watch.run(),
             clocks.follow(of_redis, redis),
         ]
@@ -176,7 +176,7 @@ def create_app(
         gc.freeze()  # what was made so far stays; the collector need not look at it again
         try:
             # For the fast path, which finds no other way to them.
-            yield {"door": door, "recorder": recorder, "prefix": prefix.encode()}
+            yield {"admission": admission, "recorder": recorder, "prefix": prefix.encode()}
         finally:
             await recorder.close()
             await tasks.end(started)
@@ -186,7 +186,7 @@ def create_app(
             await redis.aclose()
 
     calls = _calls(settings, secrets, redis, directory, consent, withdrawn, clock)
-    pixel = Pixel(door, recorder, prefix.encode())
+    pixel = PixelEndpoint(admission, recorder, prefix.encode())
     return _app(prefix, _pixels(prefix, pixel), calls, health, lifespan, is_here)
 
 
@@ -316,7 +316,7 @@ def _address_of(settings: Settings) -> Callable[[Request], bytes]:
     )
 
 
-def _pixels(prefix: str, pixel: Pixel) -> list[Route]:
+def _pixels(prefix: str, pixel: PixelEndpoint) -> list[Route]:
     # A proxy in front may pass the prefix on, or take it off.
     under = [prefix, ""] if prefix else [""]
     return [Route(f"{at}/{kind}{rest}", pixel) for at in under for kind in "op" for rest in _ALL]

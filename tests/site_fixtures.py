@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from pixel_server import app
 from pixel_server.collect import recorder
-from pixel_server.collect.redis_sink import Stream
+from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.mail.links import Minter
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -86,7 +86,7 @@ def site(
 ) -> Iterator[TestClient]:
     """The app on that clock, behind a client with the API key and an address. On a busy machine Redis may be
     late: it waits, so that each hit is recorded at its first try."""
-    monkeypatch.setattr(app, "Stream", lambda url, mark=bytes, **_: Stream(url, within=10.0, mark=mark))
+    monkeypatch.setattr(app, "RedisSink", lambda url, mark=bytes, **_: RedisSink(url, within=10.0, mark=mark))
     monkeypatch.setattr(recorder, "ANSWER_WITHIN", 10.0)
     queue = jobs.queue(connect(settings.redis_url))
     with TestClient(

@@ -1,4 +1,4 @@
-"""The door: what is a good pixel request, and the hit it becomes. Asks nobody; computes only."""
+"""Admission: decides which pixel requests are recorded, and makes their hits. Computes only, without I/O."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pixel_server import hit
 from pixel_server.campaigns.cache import PLAIN, Directory, Web
 from pixel_server.collect import beacon, responses, visitor_cookie
 from pixel_server.collect.client_address import ClientAddress
-from pixel_server.collect.page_params import NOTHING, Said, of_query
-from pixel_server.collect.request_head import Head
+from pixel_server.collect.page_params import NO_PARAMS, PageParams, parse_query
+from pixel_server.collect.request_head import RequestHead
 from pixel_server.collect.responses import Answer
 from pixel_server.consent import Consent, allowed
 from pixel_server.hit import Hit
@@ -32,29 +32,38 @@ _METHODS = frozenset({"GET", "HEAD"})
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
-    """A hit to be recorded. shard: None where any will do. answer: once it is stored."""
+    """A hit to record.
+
+    shard: the hit's shard, None if any shard may have it. data: the encoded hit.
+    answer: the response once the hit is stored.
+    """
 
     shard: int | None
     data: bytes
     answer: Answer = responses.RECORDED
 
 
-class _Who(NamedTuple):
-    """Where a page's hit goes, and what it says of its visitor; see `hit.Hit`."""
+class _Visitor(NamedTuple):
+    """The visitor of a view: the shard of the hit, and fields of `hit.Hit`.
+
+    answer: the response once the hit is stored.
+    """
 
     shard: int
-    visitor: bytes = b""
+    key: bytes = b""
     visits: int = 0
     is_new: bool = False
     answer: Answer = responses.RECORDED
 
 
-class Door:
-    """Decides on pixel requests, by what this process knows.
+class Admission:
+    """Decides on pixel requests from what this process knows.
 
-    `recent` holds the client addresses of the last hits, for `/readyz` to notice a forgotten proxy;
-    `dropped`, by campaign and why (`keys.dropped`), how many opens and views said no, and how many requests
-    came from where they must not come from.
+    recent: client addresses of the last 1000 hits. `/readyz` reads them to notice a proxy that is not
+    trusted.
+    dropped: numbers of requests that were not recorded, by campaign and reason (`keys.dropped`). They are
+    opens and views that GPC, DNT or the opt-out cookie forbids, and beacons from origins that are not
+    allowed.
     """
 
     def __init__(
@@ -79,24 +88,27 @@ class Door:
         self.recent: deque[bytes] = deque(maxlen=1000)
         self.dropped: Counter[str] = Counter()
 
-    def check(
-        self, method: str, path: bytes, query: bytes, head: Head, peer: str | None
+    def admit(
+        self, method: str, path: bytes, query: bytes, head: RequestHead, peer: str | None
     ) -> Answer | Accepted:
-        """What becomes of a request under /o/ or /p/.
+        """Returns the response to a request under /o/ or /p/, or the hit to record.
 
-        path: as it was sent, undecoded, without query.
+        path: as the client sent it, not decoded, without query.
         """
         name = path[3 : -len(SUFFIX)]
         if not path.endswith(SUFFIX) or not name:
             return responses.NOT_FOUND
         if path.startswith(OPEN):
-            return self.mail(method, name, head, peer)
+            return self.admit_open(method, name, head, peer)
         if path.startswith(PAGE):
-            return self._page(method, name, query, head, peer)
+            return self._admit_page(method, name, query, head, peer)
         return responses.NOT_FOUND
 
-    def mail(self, method: str, name: bytes, head: Head, peer: str | None) -> Answer | Accepted:
-        """What becomes of a request for a mail's pixel. name: the token, or what stands in its place."""
+    def admit_open(self, method: str, name: bytes, head: RequestHead, peer: str | None) -> Answer | Accepted:
+        """Returns the response to a request for a mail's pixel, or the hit to record.
+
+        name: the text in the token's place, a token or not.
+        """
         try:
             flags, token_time, recipient, campaign = read(name, self._secrets.signing)
         except BadToken:
@@ -112,14 +124,14 @@ class Door:
             return responses.EXPIRED
         if recipient and recipient in self._withdrawn:
             return responses.WITHDRAWN
-        if head.opted_out:
+        if head.has_opted_out:
             self._drop(campaign, "out")
             return responses.OPTED_OUT
-        if head.asks or not self._keeps_all or campaign in self._directory.rules:
+        if head.requests_no_tracking or not self._keeps_all or campaign in self._directory.rules:
             mode = self._allowed(campaign, mode_of(flags), head)
             if mode == Mode.OFF:
-                return self._ignored(campaign, head, NOTHING)
-            if mode == Mode.COUNT:  # as if the link had been made so
+                return self._ignored(campaign, head, NO_PARAMS)
+            if mode == Mode.COUNT:  # record what a link made in mode `count` would carry
                 recipient, token_time = b"", token_time - token_time % DAY
             flags = with_mode(flags, mode)
         address = self._address.of(peer, head.headers)
@@ -140,8 +152,8 @@ class Door:
         self.recent.append(address)
         return Accepted(shards.of_key(recipient, self._shards) if recipient else None, data)
 
-    def _page(
-        self, method: str, name: bytes, query: bytes, head: Head, peer: str | None
+    def _admit_page(
+        self, method: str, name: bytes, query: bytes, head: RequestHead, peer: str | None
     ) -> Answer | Accepted:
         if not is_slug_bytes(name):
             return responses.NO_CAMPAIGN
@@ -152,12 +164,12 @@ class Door:
             return responses.NO_CAMPAIGN
         if method not in _METHODS:
             return _other_method(method)
-        return self.view(method, campaign, of_query(query), head, peer)
+        return self.admit_view(method, campaign, parse_query(query), head, peer)
 
-    def beacon(self, method: str, campaign: str, head: Head) -> Answer | None:
-        """What becomes of a POST to `/p/{campaign}`, or of an OPTIONS before it; None: go by its body.
+    def check_beacon(self, method: str, campaign: str, head: RequestHead) -> Answer | None:
+        """Returns the response to a POST to `/p/{campaign}`, or to the OPTIONS before it.
 
-        campaign: a slug.
+        Returns None if the POST is allowed: its body then decides. campaign: a slug.
         """
         if campaign in self._directory.gone:
             return responses.GONE if method == "POST" else responses.PREFLIGHT
@@ -168,20 +180,22 @@ class Door:
             return responses.BAD_ORIGIN
         return None if method == "POST" else responses.PREFLIGHT
 
-    def view(self, method: str, campaign: str, said: Said, head: Head, peer: str | None) -> Answer | Accepted:
-        """What becomes of a hit that a page of a web campaign sent."""
-        if head.opted_out:
-            self._drop(campaign, "out", said)
+    def admit_view(
+        self, method: str, campaign: str, params: PageParams, head: RequestHead, peer: str | None
+    ) -> Answer | Accepted:
+        """Returns the response to a request that a page of a web campaign sent, or the hit to record."""
+        if head.has_opted_out:
+            self._drop(campaign, "out", params)
             return responses.OPTED_OUT
         mode = self._allowed(campaign, Mode.IDENTIFIED, head)
         if mode == Mode.OFF:
-            return self._ignored(campaign, head, said)
+            return self._ignored(campaign, head, params)
         address = self._address.of(peer, head.headers)
         evidence, now = head.evidence, self._clock()
-        near = shards.of_key(self._secrets.routing_key(address, evidence[0].encode()), self._shards)
-        who = _Who(near)
+        fallback_shard = shards.of_key(self._secrets.routing_key(address, evidence[0].encode()), self._shards)
+        visitor = _Visitor(fallback_shard)
         if mode >= Mode.PSEUDONYMOUS:
-            who = self._who(method, campaign, said, head, near, int(now))
+            visitor = self._visitor(method, campaign, params, head, fallback_shard, int(now))
         data = hit.encode(
             Hit(
                 int(now * 1000),
@@ -191,59 +205,66 @@ class Door:
                 0,
                 0,
                 b"",
-                who.visitor,
+                visitor.key,
                 address,
                 *evidence,
-                said.page or evidence[1],
-                said.referrer,
-                self._secrets.visitor_key(b"view", campaign.encode(), said.view) if said.view else b"",
-                said.spent,
-                who.visits,
-                who.is_new,
+                params.page or evidence[1],
+                params.referrer,
+                self._secrets.visitor_key(b"view", campaign.encode(), params.view) if params.view else b"",
+                params.spent,
+                visitor.visits,
+                visitor.is_new,
             )
         )
         self.recent.append(address)
-        return Accepted(who.shard, data, who.answer)
+        return Accepted(visitor.shard, data, visitor.answer)
 
-    def _who(self, method: str, campaign: str, said: Said, head: Head, near: int, now: int) -> _Who:
-        """The visitor, where identity and page name one. near: the shard of one who is not named.
+    def _visitor(
+        self, method: str, campaign: str, params: PageParams, head: RequestHead, fallback_shard: int, now: int
+    ) -> _Visitor:
+        """Returns the visitor, with a key if the campaign's identity and the request give one.
 
-        What was asked for ahead, or with HEAD, nobody has seen: that has no cookie, and gets none.
+        fallback_shard: the shard of a hit without visitor key. Nobody has seen a page that was requested
+        ahead of time or with HEAD, so such a request neither uses nor gets a cookie.
         """
         web, name = self._web(campaign), campaign.encode()
         identity = web.identity
-        if identity == "own" and said.own:
-            visitor = self._secrets.visitor_key(b"own", name, said.own)
-            return _Who(shards.of_key(visitor, self._shards), visitor)
-        if identity != "cookie" or not said.agrees or method == "HEAD" or head.is_ahead:
-            return _Who(near)
+        if identity == "own" and params.own:
+            key = self._secrets.visitor_key(b"own", name, params.own)
+            return _Visitor(shards.of_key(key, self._shards), key)
+        if identity != "cookie" or not params.agrees or method == "HEAD" or head.is_ahead:
+            return _Visitor(fallback_shard)
         signing, get = self._secrets.cookies, head.headers.get
-        before = visitor_cookie.read(get(b"cookie"), campaign, signing, now, self._shards)
-        held = visitor_cookie.new(near, now) if before is None else visitor_cookie.again(before, now)
+        sent = visitor_cookie.read(get(b"cookie"), campaign, signing, now, self._shards)
+        cookie = visitor_cookie.new(fallback_shard, now) if sent is None else visitor_cookie.again(sent, now)
         answer = responses.RECORDED
-        if before is None or visitor_cookie.is_due(before, held):
+        if sent is None or visitor_cookie.is_due(sent, cookie):
             path = (self._path if web.path is None else web.path) + "/p/"
             site = get(b"sec-fetch-site")
-            answer = responses.with_cookie(visitor_cookie.header(held, campaign, signing[0], path, now, site))
-        visitor = self._secrets.visitor_key(b"cookie", name, held.id)
-        return _Who(held.shard, visitor, held.visits, before is None, answer)
+            header = visitor_cookie.header(cookie, campaign, signing[0], path, now, site)
+            answer = responses.with_cookie(header)
+        key = self._secrets.visitor_key(b"cookie", name, cookie.id)
+        return _Visitor(cookie.shard, key, cookie.visits, sent is None, answer)
 
     def _web(self, campaign: str) -> Web:
         return self._directory.web.get(campaign, PLAIN)
 
-    def _allowed(self, campaign: str, linked: int, head: Head) -> int:
-        return allowed(linked, self._directory.rules.get(campaign, self._default), head.asks)
+    def _allowed(self, campaign: str, linked: int, head: RequestHead) -> int:
+        return allowed(linked, self._directory.rules.get(campaign, self._default), head.requests_no_tracking)
 
-    def _ignored(self, campaign: str, head: Head, said: Said) -> Answer:
+    def _ignored(self, campaign: str, head: RequestHead, params: PageParams) -> Answer:
         rule = self._directory.rules.get(campaign, self._default)
-        if rule.mode == Mode.OFF or not head.asks:
+        if rule.mode == Mode.OFF or not head.requests_no_tracking:
             return responses.OFF
-        self._drop(campaign, "gpc", said)
+        self._drop(campaign, "gpc", params)
         return responses.ASKED
 
-    def _drop(self, campaign: str, why: Literal["gpc", "out"], said: Said = NOTHING) -> None:
-        """Counts a request that is not kept: a view once, and not again with each report of its time."""
-        if said.spent < 0:
+    def _drop(self, campaign: str, why: Literal["gpc", "out"], params: PageParams = NO_PARAMS) -> None:
+        """Counts a request that is not recorded.
+
+        A view counts once, however often its duration is reported.
+        """
+        if params.spent < 0:
             self.dropped[keys.dropped(campaign, why)] += 1
 
 

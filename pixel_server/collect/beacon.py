@@ -11,7 +11,7 @@ from starlette.types import Receive
 
 from pixel_server import hit
 from pixel_server.collect import responses
-from pixel_server.collect.page_params import Said
+from pixel_server.collect.page_params import PageParams
 from pixel_server.collect.responses import Answer
 from pixel_server.hit import text
 from pixel_server.times import DAY_MS
@@ -40,7 +40,7 @@ class _Body(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Body).decode
 
 
-async def read(headers: dict[bytes, bytes], receive: Receive) -> Said | Answer | None:
+async def read(headers: dict[bytes, bytes], receive: Receive) -> PageParams | Answer | None:
     """What it says, or how it is refused; None: the client has gone."""
     if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() not in _TYPES:
         return responses.BAD_BODY
@@ -63,13 +63,13 @@ async def read(headers: dict[bytes, bytes], receive: Receive) -> Said | Answer |
     return parse(body) or responses.BAD_BODY
 
 
-def parse(body: bytes) -> Said | None:
+def parse(body: bytes) -> PageParams | None:
     """None: it is not what `p.js` sends."""
     try:
         found = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return Said(
+    return PageParams(
         text(found.u.encode(), hit.MAX_URL),
         text(found.r.encode(), hit.MAX_URL),
         found.v.encode(),

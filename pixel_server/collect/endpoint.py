@@ -7,19 +7,19 @@ import asyncio
 from starlette.types import Receive, Scope, Send
 
 from pixel_server.collect import beacon, responses
-from pixel_server.collect.admission import PAGE, Accepted, Door
+from pixel_server.collect.admission import PAGE, Accepted, Admission
 from pixel_server.collect.image import GIF
 from pixel_server.collect.recorder import Recorder
-from pixel_server.collect.request_head import Head
+from pixel_server.collect.request_head import RequestHead
 from pixel_server.collect.responses import Answer
 from pixel_server.slug import is_slug_bytes
 
 
-class Pixel:
+class PixelEndpoint:
     """Answers when the hit is stored, and always with the image. prefix: a path that may stand before."""
 
-    def __init__(self, door: Door, recorder: Recorder, prefix: bytes = b"") -> None:
-        self._door = door
+    def __init__(self, admission: Admission, recorder: Recorder, prefix: bytes = b"") -> None:
+        self._admission = admission
         self._prefix = prefix
         self._recorder = recorder
 
@@ -29,13 +29,13 @@ class Pixel:
         path = path.partition(b"?")[0]
         client = scope.get("client")
         peer = client[0] if client and client[0] else None
-        method, head = scope["method"], Head(scope["headers"])
+        method, head = scope["method"], RequestHead(scope["headers"])
         found: Answer | Accepted | None
         is_beacon = method in ("POST", "OPTIONS") and path.startswith(PAGE) and is_slug_bytes(path[3:])
         if is_beacon:
             found = await self._beacon(method, path[3:].decode(), head, peer, receive)
         else:
-            found = self._door.check(method, path, scope["query_string"], head, peer)
+            found = self._admission.admit(method, path, scope["query_string"], head, peer)
         if isinstance(found, Accepted):
             found = await self._record(found)
         if found is None:
@@ -46,16 +46,16 @@ class Pixel:
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else GIF})
 
     async def _beacon(
-        self, method: str, campaign: str, head: Head, peer: str | None, receive: Receive
+        self, method: str, campaign: str, head: RequestHead, peer: str | None, receive: Receive
     ) -> Answer | Accepted | None:
         """None: the client has gone before it had said all."""
-        if (refused := self._door.beacon(method, campaign, head)) is not None:
+        if (refused := self._admission.check_beacon(method, campaign, head)) is not None:
             return refused
         said = await beacon.read(head.headers, receive)
         return (
             said
             if said is None or isinstance(said, Answer)
-            else self._door.view(method, campaign, said, head, peer)
+            else self._admission.admit_view(method, campaign, said, head, peer)
         )
 
     async def _record(self, hit: Accepted) -> Answer:

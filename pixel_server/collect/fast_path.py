@@ -1,8 +1,8 @@
 """The fast path: pixel requests answered without scope or task.
 
 A uvicorn protocol. What is not a plain pixel request it hands to uvicorn's own, untouched, which runs the app
-and its `Pixel`; both go through the same Door and Recorder, and give the same bytes. Plain: GET or HEAD,
-HTTP/1.1, no body, no Expect or Upgrade, nothing unanswered before it on its connection.
+and its `PixelEndpoint`; both go through the same Admission and Recorder, and give the same bytes. Plain:
+GET or HEAD, HTTP/1.1, no body, no Expect or Upgrade, nothing unanswered before it on its connection.
 
 When a read is exactly one GET with plain headers, the parser is not asked at all: see `heads`. Other plain
 requests are answered straight from the parser's callbacks.
@@ -19,12 +19,12 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from pixel_server.collect import responses
-from pixel_server.collect.admission import OPEN, PAGE, SUFFIX, Accepted, Door
-from pixel_server.collect.head_cache import NOT_PLAIN, Heads
+from pixel_server.collect.admission import OPEN, PAGE, SUFFIX, Accepted, Admission
+from pixel_server.collect.head_cache import NOT_PLAIN, HeadCache
 from pixel_server.collect.http_protocol import Protocol
 from pixel_server.collect.image import GIF
 from pixel_server.collect.recorder import Recorder
-from pixel_server.collect.request_head import Head
+from pixel_server.collect.request_head import RequestHead
 from pixel_server.collect.responses import Answer
 
 _VERSION = b" HTTP/1.1"
@@ -60,13 +60,13 @@ class PixelProtocol(Protocol):
     """The server's protocol with the fast path in front. Its parts come with the lifespan's state."""
 
     # Shared on purpose, by all connections of the process.
-    _heads = Heads()
+    _heads = HeadCache()
     _answers: dict[Answer, bytes] = {}  # noqa: RUF012 - status lines and headers of this second
     _answers_for: list[Any] | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._door: Door = self.app_state["door"]
+        self._admission: Admission = self.app_state["admission"]
         self._recorder: Recorder = self.app_state["recorder"]
         self._prefix: bytes = self.app_state["prefix"]
         self._get = b"GET " + self._prefix
@@ -84,7 +84,9 @@ class PixelProtocol(Protocol):
             rest = data[line:]
             head = self._heads.known.get(rest) or self._heads.read(rest)
             if head is not None and data.endswith(_TAIL, 0, line) and data.startswith(self._open):
-                answer = self._door.mail("GET", data[self._token_at : line - _TAIL_LENGTH], head, self._peer)
+                answer = self._admission.admit_open(
+                    "GET", data[self._token_at : line - _TAIL_LENGTH], head, self._peer
+                )
                 if answer is not responses.BAD_TOKEN:  # which may not even be a URL
                     self._is_head = False
                     self._take(answer, not head.is_last)
@@ -94,7 +96,7 @@ class PixelProtocol(Protocol):
                 if len(url) <= LONGEST_URL and _plain_url(url) is not None:
                     path, _, query = url.partition(b"?")
                     self._is_head = False
-                    self._take(self._door.check("GET", path, query, head, self._peer), not head.is_last)
+                    self._take(self._admission.admit("GET", path, query, head, self._peer), not head.is_last)
                     return
         if self.cycle is self._fast and not self._fast.keep_alive:  # type: ignore[comparison-overlap]
             return  # what follows `Connection: close` is nothing, as it is to a parser that has read it
@@ -161,11 +163,11 @@ class PixelProtocol(Protocol):
         method = self.parser.get_method()
         if method not in (b"GET", b"HEAD") or self.parser.get_http_version() != "1.1":
             return False
-        head = Head(self.headers)
+        head = RequestHead(self.headers)
         if not head.headers.keys().isdisjoint(NOT_PLAIN):
             return False
         path, _, query = url.partition(b"?")
-        answer = self._door.check(method.decode(), path, query, head, self._peer)
+        answer = self._admission.admit(method.decode(), path, query, head, self._peer)
         self._is_head = method == b"HEAD"
         self._take(answer, self.parser.should_keep_alive())
         return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from pixel_server.collect.request_head import Head
+from pixel_server.collect.request_head import RequestHead
 
 HEADS, LINES = 1024, 4096
 """Heads and lines that are kept, each of at most LONGEST_HEAD and LONGEST_LINE bytes as it came."""
@@ -35,14 +35,14 @@ address (`Referer`) that holds for its path; a query may name who reads it, or l
 _Header = tuple[bytes, bytes]
 
 
-class Heads:
+class HeadCache:
     """Of one process. At most HEADS * (LONGEST_HEAD + 7 KB) + LINES * (2 * LONGEST_LINE + 200) bytes."""
 
     def __init__(self) -> None:
-        self.known: dict[bytes, Head] = {}
+        self.known: dict[bytes, RequestHead] = {}
         self.lines: dict[bytes, _Header] = {}
 
-    def read(self, rest: bytes) -> Head | None:
+    def read(self, rest: bytes) -> RequestHead | None:
         """rest: all of a request behind its first line. None: the parser must say what it is."""
         lines = rest.split(b"\r\n")
         if len(lines) < 3 or lines[0] or lines[-1] or lines[-2]:
@@ -60,7 +60,7 @@ class Heads:
                 else:
                     common = False
             headers.append(header)
-        head = Head(headers)
+        head = RequestHead(headers)
         if head.headers.get(b"connection", b"").lower() not in _CONNECTIONS:
             return None
         if common:

@@ -11,7 +11,7 @@ from pixel_server.hit import text
 _OURS = (b"u", b"r", b"v", b"c")
 
 
-class Said(NamedTuple):
+class PageParams(NamedTuple):
     """page, referrer: addresses. own: the page's own id of its visitor. agrees: to a cookie. view, spent: see
     `hit.Hit`; here the view is named as the page named it."""
 
@@ -23,17 +23,17 @@ class Said(NamedTuple):
     spent: int = -1
 
 
-NOTHING = Said()
+NO_PARAMS = PageParams()
 
 
-def of_query(query: bytes) -> Said:
+def parse_query(query: bytes) -> PageParams:
     """`u`, `r`, `v` and `c`; the first of each counts."""
     if not query:
-        return NOTHING
+        return NO_PARAMS
     found: dict[bytes, bytes] = {}
     for pair in query[:16_384].split(b"&"):
         name, _, value = pair.partition(b"=")
         if name in _OURS:
             found.setdefault(name, unquote_to_bytes(value.replace(b"+", b" ")))
     page, referrer, own, agrees = (found.get(name, b"") for name in _OURS)
-    return Said(text(page, hit.MAX_URL), text(referrer, hit.MAX_URL), own, agrees == b"1")
+    return PageParams(text(page, hit.MAX_URL), text(referrer, hit.MAX_URL), own, agrees == b"1")

@@ -79,7 +79,7 @@ class Sink(Protocol):
         ...
 
 
-Answered = Callable[[bool], None]
+AnswerCallback = Callable[[bool], None]
 
 
 class _Group:
@@ -91,7 +91,7 @@ class _Group:
         self.shards: dict[int, list[bytes]] = {}
         self.batches: list[Batch] = []
         self.place = 0
-        self.answers: list[Answered] = []
+        self.answers: list[AnswerCallback] = []
         self.count = 0
         self.size = 0
         self.timer: asyncio.TimerHandle | None = None
@@ -183,7 +183,7 @@ class Recorder:
         for group in unstored:
             group.answer(False)
 
-    def record(self, shard: int | None, data: bytes, answered: Answered) -> bool:
+    def record(self, shard: int | None, data: bytes, answered: AnswerCallback) -> bool:
         """Takes a hit to be stored; `answered(stored)` is called once. False: refused, there is no room."""
         size = len(data) + OVERHEAD
         if self.pending + size > self._pending_bytes:

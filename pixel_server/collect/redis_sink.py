@@ -24,7 +24,7 @@ from redis.asyncio.connection import parse_url
 
 from pixel_server import hit
 from pixel_server.collect.recorder import Batch
-from pixel_server.collect.round_trips import Trips
+from pixel_server.collect.round_trips import RoundTrips
 from pixel_server.store import keys, producer
 from pixel_server.store.client import keep_alive
 
@@ -53,7 +53,7 @@ _PING = b"*1\r\n$4\r\nPING\r\n"
 _AFTER_NONE = b"$1\r\n0\r\n"
 
 
-class Stream:
+class RedisSink:
     """See `recorder.Sink`. OSError, TimeoutError, hiredis.HiredisError: the connection is then given up.
 
     Groups may overlap: they are written in the order of the calls. mark: gives the mark of the store that
@@ -69,7 +69,7 @@ class Stream:
     ) -> None:
         self._mark = mark
         self._options: dict[str, Any] = dict(parse_url(url))
-        self._trips = Trips(within, max(within, at_most))
+        self._trips = RoundTrips(within, max(within, at_most))
         self._wire: _Wire | None = None
         self._connecting: asyncio.Task[_Wire] | None = None
         self._heads: dict[tuple[int, str], bytes] = {}
@@ -235,7 +235,7 @@ class _Wire(asyncio.Protocol):
     trips: answered requests. good: those of them in a row that came in time, up to now.
     """
 
-    def __init__(self, trips: Trips) -> None:
+    def __init__(self, trips: RoundTrips) -> None:
         self._trips = trips
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader()

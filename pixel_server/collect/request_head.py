@@ -8,15 +8,15 @@ from pixel_server import consent, hit, opt_out_cookie
 from pixel_server.hit import text
 
 
-class Head:
+class RequestHead:
     """headers: by lower-case name. evidence: what of them a hit keeps. asks: not to be followed.
-    opted_out: by cookie, not to be recorded at all. is_ahead: the browser asks before anybody looks.
+    has_opted_out: by cookie, not to be recorded at all. is_ahead: the browser asks before anybody looks.
     is_last: nothing follows on this connection (HTTP/1.1).
 
     Evidence is agent, referrer, language, gpc, dnt and purpose: as sent, each cut to its bound.
     """
 
-    __slots__ = ("asks", "evidence", "headers", "is_ahead", "is_last", "opted_out")
+    __slots__ = ("evidence", "has_opted_out", "headers", "is_ahead", "is_last", "requests_no_tracking")
 
     def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """headers: (lower-case name, value), as they came; those sent twice are joined (RFC 9110, 5.3)."""
@@ -28,10 +28,10 @@ class Head:
             named = {name: b",".join(sent) for name, sent in values.items()}
         self.headers = named
         self.evidence = _evidence(named)
-        self.asks = consent.asks(self.evidence[3], self.evidence[4])
+        self.requests_no_tracking = consent.asks(self.evidence[3], self.evidence[4])
         self.is_ahead = self.evidence[5] != ""
         self.is_last = named.get(b"connection", b"").lower() == b"close"
-        self.opted_out = opt_out_cookie.says_no(named.get(b"cookie"))
+        self.has_opted_out = opt_out_cookie.says_no(named.get(b"cookie"))
 
 
 def _evidence(headers: dict[bytes, bytes]) -> tuple[str, str, str, str, str, str]:

@@ -10,7 +10,7 @@ from pixel_server.collect.recorder import Batch, Sink
 from pixel_server.store.memory_reserve import Watch
 
 
-class RoomySink:
+class ReserveSink:
     """See `recorder.Sink`. FullError: Redis is full, or less than the reserve is free."""
 
     def __init__(self, sink: Sink, watch: Watch) -> None:

@@ -12,14 +12,14 @@ from rq import Queue
 
 from pixel_server.store import jobs
 
-log = logging.getLogger("pixel_server.bell")
+log = logging.getLogger("pixel_server.rollup_trigger")
 
 PAUSE = 0.25
 """Seconds between two rings at least. A shard whose roll-up is already listed is rung for again."""
 
 
-class Bell:
-    """`ring` only notes; a task asks, in a thread, since RQ's client waits for each answer."""
+class RollupTrigger:
+    """`request` only notes; a task asks, in a thread, since RQ's client waits for each answer."""
 
     def __init__(self, queue: Queue, clock: Callable[[], float] = time.time) -> None:
         self._queue = queue
@@ -27,7 +27,7 @@ class Bell:
         self._shards: set[int] = set()
         self._wake = asyncio.Event()
 
-    def ring(self, shards: Iterable[int]) -> None:
+    def request(self, shards: Iterable[int]) -> None:
         self._shards.update(shards)
         self._wake.set()
 
@@ -43,12 +43,12 @@ class Bell:
                 failing = False
             except (redis.RedisError, OSError) as error:
                 if not failing:
-                    log.warning("bell: cannot ask for a roll-up, the schedule will: %s", error)
+                    log.warning("rollup trigger: cannot ask for a roll-up, the schedule will: %s", error)
                 failing, listed = True, []
             except Exception as error:  # an odd reply of the queue's Redis
                 if not failing:
-                    log.error("bell: cannot ask for a roll-up, the schedule will: %r", error)
+                    log.error("rollup trigger: cannot ask for a roll-up, the schedule will: %r", error)
                 failing, listed = True, []
             await asyncio.sleep(PAUSE)
             if listed:
-                self.ring(listed)
+                self.request(listed)

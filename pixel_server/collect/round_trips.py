@@ -6,7 +6,7 @@ ROOM = 0.05
 """Seconds above the smoothed round trip that are left at least, for a disk or a machine that is busy."""
 
 
-class Trips:
+class RoundTrips:
     """Measured round trips. within: seconds that the next may take, between `at_least` and `at_most`."""
 
     __slots__ = ("_variation", "at_least", "at_most", "smoothed", "within")

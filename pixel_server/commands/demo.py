@@ -205,9 +205,9 @@ async def _record(url: str, shards: int, made: Any) -> None:
     """Stores hits as a web process does, in their order. Failure: not all of them."""
     from pixel_server import hit  # noqa: PLC0415
     from pixel_server.collect.recorder import Recorder  # noqa: PLC0415
-    from pixel_server.collect.redis_sink import Stream  # noqa: PLC0415
+    from pixel_server.collect.redis_sink import RedisSink  # noqa: PLC0415
 
-    stream = Stream(url, within=5.0)
+    stream = RedisSink(url, within=5.0)
     recorder = Recorder(stream, shards, _MEMORY)
     recorder.start()
     taken = [recorder.record(shard, hit.encode(one), lambda stored: None) for shard, one in made]

@@ -43,14 +43,14 @@ def spool_status(as_json: bool) -> None:
 @as_json
 def spool_drain(as_json: bool) -> None:
     """Give to Redis what no running web process holds. (A running one drains its own by itself.)"""
-    from pixel_server.collect.redis_sink import Stream  # noqa: PLC0415
+    from pixel_server.collect.redis_sink import RedisSink  # noqa: PLC0415
     from pixel_server.collect.spool.drain import AWAY, Drain  # noqa: PLC0415
     from pixel_server.collect.spool.spool import Spool  # noqa: PLC0415
     from pixel_server.store.store_mark import StoreMark  # noqa: PLC0415
 
     async def drain(store: Any, settings: Settings) -> int:
         held = Spool(settings.data / "spool", settings.spool_bytes)
-        stream = Stream(store_url(settings), within=10.0, mark=StoreMark(settings.data).known.encode)
+        stream = RedisSink(store_url(settings), within=10.0, mark=StoreMark(settings.data).known.encode)
         try:
             return await Drain(held, stream).once()
         finally:

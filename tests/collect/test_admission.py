@@ -12,8 +12,8 @@ from pixel_server import hit, opt_out_cookie
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.cache import Directory
 from pixel_server.collect import responses
-from pixel_server.collect.admission import Accepted, Door
-from pixel_server.collect.request_head import Head
+from pixel_server.collect.admission import Accepted, Admission
+from pixel_server.collect.request_head import RequestHead
 from pixel_server.collect.responses import Answer
 from pixel_server.consent import Consent
 from pixel_server.hit import Hit
@@ -29,7 +29,7 @@ MINTED = int(NOW) - 3600
 DAYS = 10
 
 
-def new_door() -> Door:
+def new_admission() -> Admission:
     directory = Directory(None, Consent(Settings()))
     directory.learn(storage.new("mail", "Mail", "email"))
     for name, identity in (
@@ -41,10 +41,10 @@ def new_door() -> Door:
     ):
         directory.learn(storage.new(name, name, "web", identity=identity))
     directory.forget("gone")
-    return Door(Settings(token_days=DAYS), SECRETS, directory, Consent(Settings()), (), lambda: NOW)
+    return Admission(Settings(token_days=DAYS), SECRETS, directory, Consent(Settings()), (), lambda: NOW)
 
 
-DOOR = new_door()
+ADMISSION = new_admission()
 
 
 def check(
@@ -53,7 +53,7 @@ def check(
     """What becomes of a request. headers: with `_` for `-`."""
     named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     whole = path.encode() if isinstance(path, str) else path
-    return DOOR.check(method, whole, query, Head(named), peer)
+    return ADMISSION.admit(method, whole, query, RequestHead(named), peer)
 
 
 def stored(accepted: Answer | Accepted) -> Hit:
@@ -263,13 +263,13 @@ def test_a_new_cookie_is_of_the_shard_that_its_visitor_came_to_without_one():
 @pytest.mark.parametrize("says", ["px-no=1", "a=b; px-no=1", "px-no=1;a=b"])
 @pytest.mark.parametrize("path", [open_path(), "/p/site.gif", "/p/shop.gif"])
 def test_who_opted_out_is_counted_as_a_number_only(path: str, says: str):
-    door = new_door()
+    admission = new_admission()
     for _ in range(3):
-        found = door.check("GET", path.encode(), b"c=1", Head([(b"cookie", says.encode())]), None)
+        found = admission.admit("GET", path.encode(), b"c=1", RequestHead([(b"cookie", says.encode())]), None)
         assert found is responses.OPTED_OUT
     name = "mail" if path.startswith("/o/") else path[3:-4]
-    assert door.dropped == {f"{name}:out": 3}
-    assert not door.recent
+    assert admission.dropped == {f"{name}:out": 3}
+    assert not admission.recent
 
 
 def test_the_cookie_that_says_no_is_of_no_campaign():
@@ -303,12 +303,12 @@ def test_every_purpose_header_is_kept():
 
 
 def test_the_addresses_of_the_last_hits_are_remembered_and_no_more():
-    door = new_door()
+    admission = new_admission()
     for i in range(1500):
-        door.check("GET", b"/p/site.gif", b"", Head([]), f"203.0.{i // 256}.{i % 256}")
-    door.check("GET", b"/p/none.gif", b"", Head([]), "192.0.2.1")
-    assert len(door.recent) == 1000
-    assert door.recent[-1] == bytes([203, 0, 1499 // 256, 1499 % 256])
+        admission.admit("GET", b"/p/site.gif", b"", RequestHead([]), f"203.0.{i // 256}.{i % 256}")
+    admission.admit("GET", b"/p/none.gif", b"", RequestHead([]), "192.0.2.1")
+    assert len(admission.recent) == 1000
+    assert admission.recent[-1] == bytes([203, 0, 1499 // 256, 1499 % 256])
 
 
 headers = st.dictionaries(
@@ -321,11 +321,11 @@ headers = st.dictionaries(
 
 @given(st.sampled_from([*PATHS.values()]), st.binary(max_size=80), headers, st.text(max_size=20) | st.none())
 def test_no_bytes_around_a_good_pixel_break_it(path: str, query: bytes, headers: dict, peer: str | None):
-    stored(DOOR.check("GET", path.encode(), query, Head([*headers.items()]), peer))
+    stored(ADMISSION.admit("GET", path.encode(), query, RequestHead([*headers.items()]), peer))
 
 
 @given(st.binary(max_size=130), st.sampled_from([b"", b"/o/", b"/p/"]), st.sampled_from([b"", b".gif"]))
 def test_no_bytes_make_a_pixel(name: bytes, start: bytes, end: bytes):
-    found = DOOR.check("GET", start + name + end, b"", Head([]), None)
+    found = ADMISSION.admit("GET", start + name + end, b"", RequestHead([]), None)
     assert isinstance(found, Answer)
     assert found.status == 404

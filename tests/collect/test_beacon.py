@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pixel_server import hit
 from pixel_server.collect import beacon, responses
-from pixel_server.collect.page_params import Said
+from pixel_server.collect.page_params import PageParams
 from pixel_server.store import keys
 from pixel_server.times import DAY_MS
 from tests.collect.test_endpoint import hits, serving
@@ -39,8 +39,8 @@ def read(*parts: bytes | None, headers: dict[bytes, bytes] = TEXT):
 
 
 def test_a_body_comes_in_parts():
-    assert read(b'{"i":', b"", b'"a"}') == Said(view=b"a")
-    assert read(b" " * 4000, b'{"i":"a"}'.rjust(96)) == Said(view=b"a")
+    assert read(b'{"i":', b"", b'"a"}') == PageParams(view=b"a")
+    assert read(b" " * 4000, b'{"i":"a"}'.rjust(96)) == PageParams(view=b"a")
     assert read(b" " * 4000, b'{"i":"a"}'.rjust(97)) is responses.LONG_BODY
     assert read(b'{"i":', None) is None
 
@@ -49,7 +49,7 @@ def test_a_client_that_says_how_much_too_much_it_will_send_is_not_read():
     assert read(headers={**TEXT, b"content-length": b"4097"}) is responses.LONG_BODY
     assert read(headers={**TEXT, b"content-length": b"9" * 5000}) is responses.LONG_BODY
     for length in (b"\xb2", b"0" * 5000 + b"9", b"4096", b"0", b""):
-        assert read(b'{"i":"a"}', headers={**TEXT, b"content-length": length}) == Said(view=b"a")
+        assert read(b'{"i":"a"}', headers={**TEXT, b"content-length": length}) == PageParams(view=b"a")
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pixel_server.collect.recorder import Batch
-from pixel_server.collect.redis_sink import Stream
+from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.collect.spool.drain import Drain
 from pixel_server.collect.spool.spool import Spool, status
 from pixel_server.store import keys
@@ -29,7 +29,7 @@ def drained(home: Path, url: str) -> tuple[int, int]:
 
     async def story() -> tuple[int, int]:
         lost: list[int] = []
-        spool, stream = Spool(home, 1 << 20), Stream(url, within=10.0)
+        spool, stream = Spool(home, 1 << 20), RedisSink(url, within=10.0)
         try:
             return await Drain(spool, stream, lost=lost.append).once(), sum(lost)
         finally:

@@ -18,10 +18,10 @@ from pixel_server import hit
 from pixel_server.app import create_app
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.cache import Directory
-from pixel_server.collect.admission import Door
-from pixel_server.collect.endpoint import Pixel
+from pixel_server.collect.admission import Admission
+from pixel_server.collect.endpoint import PixelEndpoint
 from pixel_server.collect.image import GIF
-from pixel_server.collect.recorder import Answered
+from pixel_server.collect.recorder import AnswerCallback
 from pixel_server.consent import Consent
 from pixel_server.hit import Hit
 from pixel_server.mail.links import Minter
@@ -298,7 +298,7 @@ class Answering:
         self._room = room
         self._stored = stored
 
-    def record(self, shard: int | None, data: bytes, answered: Answered) -> bool:
+    def record(self, shard: int | None, data: bytes, answered: AnswerCallback) -> bool:
         if self._room:
             answered(self._stored)
         return self._room
@@ -318,7 +318,9 @@ def test_what_is_not_stored_is_not_promised(
 ):
     directory = Directory(None, Consent(Settings()))
     directory.learn(storage.new("site", "Site", "web", identity="cookie"))
-    endpoint = Pixel(Door(Settings(), secrets, directory, Consent(Settings()), ()), Answering(room, stored))
+    endpoint = PixelEndpoint(
+        Admission(Settings(), secrets, directory, Consent(Settings()), ()), Answering(room, stored)
+    )
     app = TestClient(Starlette(routes=[Route("/p/{rest:path}", endpoint)]))
     assert_answer(app.request(method, "/p/site.gif"), status, pixel)
     answer = app.request(method, "/p/site.gif?c=1")

@@ -11,11 +11,11 @@ from uvicorn.server import ServerState
 
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.cache import Directory
-from pixel_server.collect.admission import Door
+from pixel_server.collect.admission import Admission
 from pixel_server.collect.fast_path import PixelProtocol
-from pixel_server.collect.head_cache import Heads
+from pixel_server.collect.head_cache import HeadCache
 from pixel_server.collect.http_protocol import MOST_HEAD
-from pixel_server.collect.recorder import Answered
+from pixel_server.collect.recorder import AnswerCallback
 from pixel_server.consent import Consent
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -50,9 +50,9 @@ class Recorder:
     """Keeps who waits; stores when a test says so."""
 
     def __init__(self) -> None:
-        self.waiting: list[Answered] = []
+        self.waiting: list[AnswerCallback] = []
 
-    def record(self, shard: int | None, data: bytes, answered: Answered) -> bool:
+    def record(self, shard: int | None, data: bytes, answered: AnswerCallback) -> bool:
         self.waiting.append(answered)
         return True
 
@@ -73,12 +73,12 @@ async def _serve(story: Callable[[Callable[[], PixelProtocol], Recorder], None])
     secrets = Secrets.of((SECRET,), RECIPIENT_SECRET)
     directory = Directory(None, Consent(Settings()))
     directory.learn(storage.new("shop", "Shop", "web", identity="cookie"))
-    door = Door(Settings(), secrets, directory, Consent(Settings()), ())
+    admission = Admission(Settings(), secrets, directory, Consent(Settings()), ())
     recorder, state = Recorder(), ServerState()
     config = uvicorn.Config(app, http=PixelProtocol, ws="none", lifespan="off", log_config=None)
     config.load()
-    parts = {"door": door, "recorder": recorder, "prefix": b""}
-    PixelProtocol._heads = Heads()
+    parts = {"admission": admission, "recorder": recorder, "prefix": b""}
+    PixelProtocol._heads = HeadCache()
 
     def connect() -> PixelProtocol:
         made = PixelProtocol(config=config, server_state=state, app_state=parts)

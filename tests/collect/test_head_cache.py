@@ -9,8 +9,8 @@ from httptools import HttpParserError, HttpRequestParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pixel_server.collect.head_cache import _COMMON, HEADS, LINES, LONGEST_HEAD, LONGEST_LINE, Heads
-from pixel_server.collect.request_head import Head
+from pixel_server.collect.head_cache import _COMMON, HEADS, LINES, LONGEST_HEAD, LONGEST_LINE, HeadCache
+from pixel_server.collect.request_head import RequestHead
 
 LINE = b"GET /p/site.gif HTTP/1.1"
 END = b"\r\n\r\n"
@@ -65,13 +65,13 @@ ends = st.sampled_from([END] * 6 + [b"\r\n", b"\n\n", b"\r\n\n", END + b"x", END
 @example([b"Connection: keep-alive", b"Connection: close"], END)
 def test_they_are_read_as_the_parser_reads_them_or_not_at_all(lines: list[bytes], end: bytes):
     rest = b"".join(b"\r\n" + line for line in lines) + end
-    heads = Heads()
+    heads = HeadCache()
     for _ in range(2):  # when it is new, and when its lines are known
         head = heads.read(rest)
         if head is None:
             return
         parsed = Parsed(LINE + rest)
-        assert head.headers == Head(parsed.headers).headers
+        assert head.headers == RequestHead(parsed.headers).headers
         assert head.is_last == (not parsed.keep_alive)
         assert (parsed.ends, parsed.body, parsed.upgrades) == (1, b"", False)
 
@@ -86,9 +86,9 @@ def test_they_are_read_as_the_parser_reads_them_or_not_at_all(lines: list[bytes]
     ],
 )
 def test_what_browsers_and_proxies_send_is_read(rest: bytes):
-    head, parsed = Heads().read(rest), Parsed(LINE + rest)
+    head, parsed = HeadCache().read(rest), Parsed(LINE + rest)
     assert head is not None
-    assert head.headers == Head(parsed.headers).headers
+    assert head.headers == RequestHead(parsed.headers).headers
     assert head.is_last == (not parsed.keep_alive)
 
 
@@ -100,7 +100,7 @@ def test_what_browsers_and_proxies_send_is_read(rest: bytes):
     ],
 )
 def test_nothing_of_one_person_is_kept(header: bytes):
-    heads = Heads()
+    heads = HeadCache()
     rest = b"\r\nHost: a\r\n" + header + END
     assert heads.read(rest) is not None
     assert heads.known == {}
@@ -108,12 +108,12 @@ def test_nothing_of_one_person_is_kept(header: bytes):
 
 
 def test_what_is_kept_is_bounded():
-    heads = Heads()
+    heads = HeadCache()
     for number in range(3 * LINES):
         heads.read(b"\r\nUser-Agent: %d%b" % (number, END))
         assert len(heads.known) <= HEADS
         assert len(heads.lines) <= LINES
-    heads = Heads()
+    heads = HeadCache()
     assert heads.read(b"\r\nReferer: " + b"a" * LONGEST_LINE + END) is not None
     assert heads.read(b"".join(b"\r\nAccept: %d" % i for i in range(LONGEST_HEAD)) + END) is not None
     assert heads.known == {}
@@ -122,7 +122,7 @@ def test_what_is_kept_is_bounded():
 
 def test_what_is_kept_takes_no_more_memory_than_it_says():
     names = sorted(_COMMON - {b"connection"})
-    heads = Heads()
+    heads = HeadCache()
     tracemalloc.start()
     for number in range(HEADS):
         sent = b"".join(b"\r\n%b:%06d%b" % (name, number, b"x" * 40) for name in names) + END
@@ -136,13 +136,13 @@ def test_what_is_kept_takes_no_more_memory_than_it_says():
 
 
 def test_a_head_that_is_known_is_not_read_again():
-    heads = Heads()
+    heads = HeadCache()
     rest = b"\r\nHost: a" + END
     assert heads.read(rest) is heads.known[rest]
 
 
 def test_a_line_that_the_parser_refuses_is_refused_there():
     rest = b"\r\nX Y: a" + END
-    assert Heads().read(rest) is None
+    assert HeadCache().read(rest) is None
     with pytest.raises(HttpParserError):
         Parsed(LINE + rest)

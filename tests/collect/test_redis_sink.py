@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pixel_server.collect.recorder import Batch
-from pixel_server.collect.redis_sink import Stream
+from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.collect.spool.drain import AWAY
 
 
@@ -28,7 +28,7 @@ def test_a_connection_that_came_to_nothing_is_closed(tmp_path: Path, says: bytes
             listening.listen()
             listening.setblocking(False)
             loop = asyncio.get_running_loop()
-            stream = Stream(f"unix://{path}", within=0.2)
+            stream = RedisSink(f"unix://{path}", within=0.2)
             trying = asyncio.create_task(stream.append([Batch(0, "0" * 28, 1, b"\x90")]))
             taken, _ = await loop.sock_accept(listening)
             with taken:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pixel_server.collect.round_trips import Trips
+from pixel_server.collect.round_trips import RoundTrips
 
 
-def measured(seconds: float, times: int = 30) -> Trips:
-    trips = Trips(0.12, 0.2)
+def measured(seconds: float, times: int = 30) -> RoundTrips:
+    trips = RoundTrips(0.12, 0.2)
     for _ in range(times):
         trips.add(seconds)
     return trips
@@ -22,6 +22,6 @@ def test_trips_steady_round_trip_gives_a_limit_between_both_bounds(trip: float, 
 
 
 def test_trips_slower_than_the_bound_is_not_in_time():
-    trips = Trips(0.12, 0.2)
+    trips = RoundTrips(0.12, 0.2)
     assert trips.add(0.19)
     assert not trips.add(0.21)

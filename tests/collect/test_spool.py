@@ -20,7 +20,7 @@ import pytest
 from pixel_server import hit
 from pixel_server.collect.recorder import Batch
 from pixel_server.collect.spool import spool as module
-from pixel_server.collect.spool.spool import Newer, Segment, Spool, SpoolFull, Status, status
+from pixel_server.collect.spool.spool import NewerFormat, Segment, Spool, SpoolFull, Status, status
 from pixel_server.hit import Hit
 from pixel_server.store import producer
 from tests.conftest import NOW
@@ -445,7 +445,7 @@ def test_a_later_format_is_left_where_it_is(
     assert list(now.read(first)) == [batch(1)]
     now.delete(first)
     for left in (second, third):  # what its writer wrote later must not overtake it
-        with pytest.raises(Newer):
+        with pytest.raises(NewerFormat):
             list(now.read(left))
         with pytest.raises(ValueError, match="not been drained"):
             now.delete(left)
@@ -471,7 +471,7 @@ def test_a_record_of_a_later_format_holds_back_what_follows(home: Path, monkeypa
     (segment,) = now.segments()
     reading = now.read(segment)
     assert next(reading) == batch(1)
-    with pytest.raises(Newer):
+    with pytest.raises(NewerFormat):
         next(reading)
     with pytest.raises(ValueError, match="not been drained"):
         now.delete(segment)

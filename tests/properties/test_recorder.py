@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pixel_server import hit
 from pixel_server.collect import recorder as module
 from pixel_server.collect.recorder import Batch, Recorder
-from pixel_server.collect.redis_sink import Stream
+from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.hit import Hit
 from pixel_server.store import keys, producer
 from pixel_server.store.client import connect, connect_async
@@ -48,7 +48,7 @@ class Network:
     """
 
     def __init__(self, url: str, draws: list[tuple[int, str]]) -> None:
-        self._streams = [Stream(url, within=60.0) for _ in range(3)]
+        self._streams = [RedisSink(url, within=60.0) for _ in range(3)]
         self._draws = iter(draws)
         self._writes = 0
         self._late: list[asyncio.Task[list[int]]] = []
@@ -67,7 +67,7 @@ class Network:
             raise ConnectionError(fault)
         return seen
 
-    async def _carry_out(self, delay: int, stream: Stream, batches: Sequence[Batch]) -> list[int]:
+    async def _carry_out(self, delay: int, stream: RedisSink, batches: Sequence[Batch]) -> list[int]:
         await asyncio.sleep(delay / 1000)
         return await stream.append(batches)
 
@@ -140,7 +140,7 @@ def test_recorder_groups_overtake_each_other_stores_each_hit_once(
 
 async def _record(url: str, bursts: list[int], faults: list[str]) -> Counter[int]:
     """How often each hit was answered that it is stored."""
-    stream = Stream(url)
+    stream = RedisSink(url)
     answers = await _record_with(Flaky(stream, faults), bursts)
     stream.close()
     return answers
@@ -217,7 +217,7 @@ def test_a_store_that_came_back_without_its_newest_is_reported(
 ):
     async def story() -> int:
         redis = connect_async(redis_url)
-        made = Recorder(Stream(redis_url), 1, 1 << 20)
+        made = Recorder(RedisSink(redis_url), 1, 1 << 20)
         made.start()
         for number in range(3):
             stored = asyncio.get_running_loop().create_future()
@@ -237,7 +237,7 @@ def test_a_producer_below_the_floor_goes_on_under_a_new_id(redis_url: str):
     async def story() -> list[int]:
         redis = connect_async(redis_url)
         await redis.hset(keys.producers(0), "floor", "f" * 12)
-        sink = Stream(redis_url)
+        sink = RedisSink(redis_url)
         made = Recorder(sink, 1, 1 << 20)
         made.start()
         refused = await sink.append([Batch(0, "0" * 28, 1, b"\x90")])
@@ -267,7 +267,7 @@ def test_clocks_that_were_wrong_leave_no_producer_below_the_floor(redis_url: str
         await redis.hset(keys.producers(0), "floor", ahead + "~")  # as versions before this one left it
         stored = []
         for now in (NOW, 0.0):
-            made = Recorder(Stream(redis_url), 1, 1 << 20, clock=lambda at=now: at)
+            made = Recorder(RedisSink(redis_url), 1, 1 << 20, clock=lambda at=now: at)
             made.start()
             answered = asyncio.get_running_loop().create_future()
             made.record(0, a_hit(1), answered.set_result)

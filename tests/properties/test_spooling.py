@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pixel_server import hit
 from pixel_server.collect import recorder as module
 from pixel_server.collect.recorder import Batch, Recorder
-from pixel_server.collect.redis_sink import Stream
+from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.collect.spool.drain import Drain, SpoolSink
 from pixel_server.collect.spool.spool import Spool
 from pixel_server.store import keys
@@ -85,7 +85,7 @@ async def _record(
     """How often each hit was answered that it is stored."""
     # What a drain that was cancelled has begun in a thread ends before the next begins.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-    stream, draining = Stream(url, within=10), Stream(url, within=10)
+    stream, draining = RedisSink(url, within=10), RedisSink(url, within=10)
     spool = Spool(directory / "spool", 1 << 20)
     made = Recorder(Flaky(stream, faults[0]), SHARDS, 1 << 20, spool=FlakyDisk(SpoolSink(spool), faults[2]))
     drain = Drain(

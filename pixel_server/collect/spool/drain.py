@@ -13,7 +13,7 @@ from typing import TypeVar
 import hiredis
 
 from pixel_server.collect.recorder import Batch, Sink, report_gap
-from pixel_server.collect.spool.spool import Newer, Segment, Spool
+from pixel_server.collect.spool.spool import NewerFormat, Segment, Spool
 
 log = logging.getLogger("pixel_server.drain")
 
@@ -137,7 +137,7 @@ class Drain:
             damaged = self._spool.counts["damaged"]
             for segment in segments:
                 # Of a writer whose segment is of a later format, no more is given to drain.
-                with contextlib.suppress(Newer):
+                with contextlib.suppress(NewerFormat):
                     count += await self._segment(segment)
             if self._spool.counts["damaged"] != damaged:
                 self._damaged_at = self._mark()

@@ -107,7 +107,7 @@ class SpoolFull(OSError):
     """The segments have reached the limit. Nothing of the group was written."""
 
 
-class Newer(Exception):
+class NewerFormat(Exception):
     """A segment or record of a later format: it and what its writer wrote after it is left where it is."""
 
 
@@ -283,11 +283,11 @@ class Spool:
             return found
 
     def read(self, segment: Segment) -> Iterator[Batch]:
-        """The batches of one of `segments()`, in order. Damage is set aside on the way. Raises Newer."""
+        """Yields the batches of a segment, in order. Sets damage aside on the way. Raises NewerFormat."""
         if segment == self._current or segment.writer not in self._locks:
             raise ValueError(f"{segment.name} is still being written")
         if self._is_left(segment):
-            raise Newer(segment.name)
+            raise NewerFormat(segment.name)
         with self._mutex:
             data = self._with_reserve((self._directory / segment.name).read_bytes)
             if segment == self._uncut:
@@ -496,7 +496,7 @@ class Spool:
         self._newer[segment.writer] = segment
         self.counts["newer"] += 1
         log.error("spool: %s is left from byte %d on: it is of a later format", segment.name, offset)
-        raise Newer(segment.name)
+        raise NewerFormat(segment.name)
 
     def _damaged(self, segment: Segment, offset: int, data: bytes, reason: str) -> None:
         name = f"{segment.name}-{offset}.bad"
