@@ -105,7 +105,8 @@ def serve(
 def work(processes: int, one: bool) -> None:
     """Run the workers, which count hits, and their schedule."""
     from pixel_server.run.supervisor import Child, keep  # noqa: PLC0415
-    from workers.worker import Schedule, run_worker  # noqa: PLC0415
+    from workers.schedule import Schedule  # noqa: PLC0415
+    from workers.worker import run_worker  # noqa: PLC0415
 
     is_child = lifeline.hold()
     settings = Settings.from_env()

@@ -1,4 +1,4 @@
-"""What a job of this process works with: made once, from the environment."""
+"""The connection, settings and secrets of the jobs of this process: made once, from the environment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pixel_server.store.store_mark import StoreMark
 
 @cache
 def context() -> tuple[Redis, Settings, Secrets]:
-    """(Redis, settings, secrets). SettingsError, SecretsError: as when the process started."""
+    """Returns (Redis, settings, secrets). Raises SettingsError or SecretsError if they cannot be used."""
     settings = Settings.from_env()
     secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
     return connect(settings.redis_url, timeout=5.0), settings, secrets
@@ -20,10 +20,10 @@ def context() -> tuple[Redis, Settings, Secrets]:
 
 @cache
 def mark() -> StoreMark:
-    """Returns the mark of the store that this worker knows: its data directory's, or the first it saw."""
+    """Returns the mark of the store that this worker knows: the data directory's, or the first it saw."""
     return StoreMark(Settings.from_env().data)
 
 
 def is_known(store: Redis) -> bool:
-    """Whether the store is the one that this worker knows: another one is neither counted nor tidied."""
+    """Returns whether this is the store that the worker knows. Jobs change nothing in any other store."""
     return mark().look_now(store)

@@ -1,4 +1,4 @@
-"""Signs of life of a worker, for /readyz: they end where the worker makes no progress."""
+"""Signs of life of a worker, for /readyz. They end if the worker makes no progress."""
 
 from __future__ import annotations
 
@@ -15,34 +15,35 @@ from pixel_server.store import keys
 from pixel_server.store.client import Redis, also_full, connect
 from pixel_server.store.clock import Clock, Report
 
-EVERY = 2.0
-"""Seconds between two signs of life of a worker; one silent for five of them is not seen."""
-STALLED = 6.0
-"""Seconds without progress after which a worker gives no more signs of life. A job takes less, or nearly all
-of this time: then it does not count meanwhile."""
+BEAT_SECONDS = 2.0
+"""Seconds between two signs of life. A worker that gives none for 10 s is not counted in /readyz."""
+STALLED_SECONDS = 6.0
+"""Seconds without progress after which a worker gives no more signs of life. Nearly every job is shorter."""
+FORGET_SECONDS = 60
+"""Seconds after which the last sign of life of a worker is removed from the store."""
 
 
 def name() -> str:
-    """Returns what this process is called among the workers."""
+    """Returns the name of this process among the workers: `"host-1:4242"`."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def beat(store: Redis, now: float) -> None:
-    """Gives one sign of life, also to a full Redis. now: Redis's time, s.
+    """Writes a sign of life, also into a full Redis. now: Redis's time, s.
 
     Raises redis.RedisError or OSError if Redis does not answer.
     """
     also_full(store, "ZADD", keys.WORKERS, now, name())
-    store.zremrangebyscore(keys.WORKERS, 0, now - 60)
+    store.zremrangebyscore(keys.WORKERS, 0, now - FORGET_SECONDS)
     store.zremrangebyscore(keys.WORKERS, now + keys.SKEW, "+inf")
 
 
 class Progress:
-    """Gives signs of life in a thread, as long as `note` was called in the last STALLED seconds."""
+    """Gives signs of life in a thread, as long as `note` was called in the last STALLED_SECONDS."""
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.redis_url
-        self._noted = time.monotonic()
+        self._noted_at = time.monotonic()
         self._clock = Clock()
         self._report = Report(self._clock, "worker")
 
@@ -50,27 +51,27 @@ class Progress:
         threading.Thread(target=self._run, daemon=True).start()
 
     def note(self) -> None:
-        """Call it whenever Redis has answered the worker, or a job is done."""
-        self._noted = time.monotonic()
+        """Notes progress. Called whenever Redis has answered the worker, and after each job."""
+        self._noted_at = time.monotonic()
 
     @property
-    def stalled(self) -> bool:
-        return time.monotonic() - self._noted > STALLED
+    def is_stalled(self) -> bool:
+        return time.monotonic() - self._noted_at > STALLED_SECONDS
 
     def step(self, store: Redis) -> None:
-        """Gives one sign of life, unless the worker makes no progress or Redis does not answer.
+        """Gives a sign of life, unless the worker is stalled or Redis does not answer.
 
-        Goes by Redis's time, and tells Redis if the clock of this worker is wrong.
+        Also reports to Redis whether this worker's clock is wrong.
         """
-        with contextlib.suppress(redis.RedisError, OSError):  # the worker itself says so
+        with contextlib.suppress(redis.RedisError, OSError):  # the worker logs it
             self._clock.measure(store)
-            if not self.stalled:
+            if not self.is_stalled:
                 beat(store, self._clock())
             if command := self._report.command():
                 store.execute_command(*command)
 
     def _run(self) -> None:
-        store = connect(self._url, timeout=EVERY)
+        store = connect(self._url, timeout=BEAT_SECONDS)
         while True:
             self.step(store)
-            time.sleep(EVERY)
+            time.sleep(BEAT_SECONDS)

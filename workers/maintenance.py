@@ -1,4 +1,4 @@
-"""What is done once a minute: old producers and salts go; deletions and owed erasures are finished."""
+"""The chores of each minute: remove old producers and salts, finish deletions, and run owed erasures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger("workers.maintenance")
 
 
 def run() -> None:
-    """The job."""
+    """Does the chores. This is the job. A worker with a wrong clock does none."""
     store, settings, secrets = context()
     if not is_known(store):
         return
@@ -33,26 +33,27 @@ def run() -> None:
 
 
 def tidy(store: Redis, settings: Settings, now: float) -> None:
-    """Removes what is older than it may be, in one bounded step a shard. now: Redis's time, s.
+    """Removes idle producers, in one bounded step a shard. now: Redis's time, s.
 
-    Idle is who is behind the shard's newest hit, too: if Redis's clock jumped ahead, nobody is pruned.
+    An idle producer is also IDLE_MS behind the shard's newest hit. So none is removed if Redis's clock jumps.
     """
     for shard in range(settings.shards):
         newest = checkpoint.read_checkpoint(store, shard).newest_ms
         before = min(int(now * 1000), newest) - producer.IDLE_MS
-        gone = store.eval(producer.PRUNE, 1, keys.producers(shard), before) if newest else 0
-        if gone:
-            log.info("chores: shard %d: %d producers were idle for 30 days and are pruned", shard, gone)
+        removed = store.eval(producer.PRUNE, 1, keys.producers(shard), before) if newest else 0
+        if removed:
+            log.info("chores: shard %d: removed %d producers that were idle for 30 days", shard, removed)
 
 
 async def _finish(settings: Settings, secrets: Secrets, now: float) -> None:
+    """Finishes deletions, removes old salts, and runs owed erasures. now: Redis's time, s."""
     store = connect_async(settings.redis_url, timeout=10.0)
     try:
         for campaign in await storage.finish_deletions(store, settings.shards):
-            log.info("chores: the deletion of %s is finished", campaign)
-        if gone := await visitor_salts.remove_old(store, settings.shards, now):
-            log.info("chores: %d salts of visitors are gone for good", gone)
-        if done := await erasure.run_owed(store, secrets, now, settings.shards):
-            log.info("chores: %d recipients who asked for it are erased", done)
+            log.info("chores: finished the deletion of %s", campaign)
+        if removed := await visitor_salts.remove_old(store, settings.shards, now):
+            log.info("chores: removed %d salts of visitors for good", removed)
+        if erased := await erasure.run_owed(store, secrets, now, settings.shards):
+            log.info("chores: erased %d recipients who asked for it", erased)
     finally:
         await store.aclose()

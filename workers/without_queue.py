@@ -1,4 +1,4 @@
-"""Runs jobs without the queue: where RQ cannot write, as to a full Redis, or its workers do nothing."""
+"""Runs jobs without the queue, if RQ cannot write to it (a full Redis) or its workers do nothing."""
 
 from __future__ import annotations
 
@@ -20,50 +20,49 @@ from workers.heartbeat import beat
 
 log = logging.getLogger("workers.without_queue")
 
-
-PATIENCE = 2.0
-"""Seconds that Redis has for an answer. Each roll-up uses a new connection: the old ones may have died in
-silence, which may be why the queue does not work."""
+REDIS_TIMEOUT_SECONDS = 2.0
+"""Seconds in which Redis must answer. Each roll-up opens a new connection: the old connections may have died
+in silence, which may be why the queue does not work."""
 
 
 class Direct:
-    """Runs jobs in threads of this process, one roll-up and one set of chores at a time."""
+    """Runs jobs in threads of this process: at most one roll-up and one set of chores at a time."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._threads: dict[str, threading.Thread] = {}
-        self._failing = False
+        self._is_failing = False
 
     def roll_up(self, shards: Sequence[int]) -> None:
-        """Starts the roll-up of these shards, unless the last one still runs."""
+        """Starts the roll-up of these shards, unless the last roll-up still runs."""
         if shards:
             self._start("roll-up", self._roll_up, shards)
 
     def run(self, functions: Sequence[str]) -> bool:
-        """Starts these jobs: dotted names of functions without arguments. Returns False if some still run."""
+        """Starts these jobs, given as dotted names. Returns False if the last jobs still run."""
         return self._start("chores", self._run, functions)
 
     def wait(self) -> None:
-        """Waits until what was started has ended."""
+        """Waits until all threads have ended."""
         for thread in self._threads.values():
             thread.join()
 
-    def _start(self, kind: str, target: Callable[[Sequence[Any]], None], what: Sequence[Any]) -> bool:
+    def _start(self, kind: str, target: Callable[[Sequence[Any]], None], items: Sequence[Any]) -> bool:
         if kind in self._threads and self._threads[kind].is_alive():
             return False
-        self._threads[kind] = threading.Thread(target=self._try, args=(target, what), daemon=True)
+        self._threads[kind] = threading.Thread(target=self._try, args=(target, items), daemon=True)
         self._threads[kind].start()
         return True
 
-    def _try(self, target: Callable[[Sequence[Any]], None], what: Sequence[Any]) -> None:
+    def _try(self, target: Callable[[Sequence[Any]], None], items: Sequence[Any]) -> None:
         try:
-            target(what)
-            self._failing = False
-        except Exception as error:  # whatever it is, the schedule tries again
-            if not self._failing:
+            target(items)
+            self._is_failing = False
+        except Exception as error:  # the schedule tries again, whatever the error
+            if not self._is_failing:
                 stack = None if isinstance(error, redis.RedisError | SecretsError | OSError) else error
                 log.error("direct: jobs fail without the job queue, too: %s", error, exc_info=stack)
-            self._failing = True
+            self._is_failing = True
 
     def _run(self, functions: Sequence[str]) -> None:
         for name in functions:
@@ -73,7 +72,7 @@ class Direct:
     def _roll_up(self, shards: Sequence[int]) -> None:
         settings = self._settings
         secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
-        with connect(settings.redis_url, timeout=PATIENCE) as store:
+        with connect(settings.redis_url, timeout=REDIS_TIMEOUT_SECONDS) as store:
             clock = Clock()
             clock.measure(store)
             deadline = time.monotonic() + rollup.TIME

@@ -14,7 +14,7 @@ from pixel_server.store import keys
 from tests.stack import READER, until
 from tests.store.test_keys import table
 from workers.rollup import Outcome, Rollup
-from workers.worker import Schedule
+from workers.schedule import Schedule
 
 ODD = {
     "bytes": b"\xff\x00\x93 not of this version",

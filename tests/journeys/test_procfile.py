@@ -160,7 +160,7 @@ def test_a_worker_bears_a_redis_that_becomes_a_replica(
     [link] = host.call("POST", "/api/campaigns/mail/links", {"recipients": ["eve"]})[1]["links"]
     client.replicaof("127.0.0.1", "1")
     try:
-        until(lambda: "worker: Redis cannot be worked with" in log.read_text())
+        until(lambda: "worker: cannot work with Redis" in log.read_text())
         assert host.get(link["url"]) == (200, "recorded")
         failing = host.call("GET", "/readyz")[1]["recorder"]["failing_since"]
         assert abs(datetime.fromisoformat(failing).timestamp() - time.time()) < 60

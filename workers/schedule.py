@@ -1,0 +1,122 @@
+"""The schedule: looks at all shards each second, and enqueues the roll-ups and chores that are due.
+
+If the queue takes no jobs, or its workers count nothing, the schedule runs the jobs in its own process.
+Otherwise a full Redis would stay full: it refuses what RQ writes, and only a roll-up frees memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+import redis
+from rq import Queue
+
+from pixel_server.settings import Settings
+from pixel_server.store import jobs, keys
+from pixel_server.store.aof_rewrite import Rewriter
+from pixel_server.store.client import Redis, connect
+from pixel_server.store.memory_reserve import explain
+from workers.without_queue import Direct
+
+log = logging.getLogger("workers.schedule")
+
+LATE_SECONDS = 2.0
+"""Seconds after which a shard with hits is late if none of them was counted."""
+DIRECT_SECONDS = 10.0
+"""Seconds for which all shards are rolled up without the queue after one was late, or after the queue refused
+a job. A worker whose connection died needs about this long to come back."""
+REDIS_TIMEOUT_SECONDS = 0.5
+"""Seconds in which Redis must answer. The process that calls `tick` also supervises the workers."""
+
+
+class Schedule:
+    """Finds the work that is due. The supervisor calls `tick` each second."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store: Redis = connect(settings.redis_url, timeout=REDIS_TIMEOUT_SECONDS)
+        queue_url = settings.queue_url or settings.redis_url
+        self._queue: Queue = jobs.queue(connect(queue_url, timeout=REDIS_TIMEOUT_SECONDS))
+        self._rewriter = Rewriter(settings)
+        self.direct = Direct(settings)
+        self._periods_done: dict[str, int] = {}
+        self._direct_until = 0.0
+        self._last_progress: dict[int, tuple[bytes | None, float]] = {}
+        self._store_fails = False
+        self._queue_fails = False
+
+    def tick(self) -> None:
+        """Asks for a roll-up of each shard with hits, for the chores and retention, and for an AOF rewrite.
+
+        Goes by Redis's time. Logs an error once, and tries again at the next tick.
+        """
+        try:
+            lengths, counted, now = self._look()
+            waiting = [shard for shard, length in enumerate(lengths) if length]
+            self._ask(waiting, self._is_late(waiting, counted), now)
+            self._rewriter.tick(self._store, counted, now)
+            if self._store_fails:
+                log.warning("schedule: Redis answers again")
+            self._store_fails = False
+        except (redis.RedisError, OSError) as error:
+            if not self._store_fails:
+                log.error("schedule: Redis does not answer; hits are not counted until it does: %s", error)
+            self._store_fails = True
+        except Exception as error:  # the schedule must go on, whatever the store holds
+            if not self._store_fails:
+                log.error("schedule: the store holds a value that this version cannot read: %r", error)
+            self._store_fails = True
+
+    def _look(self) -> tuple[Sequence[int], Sequence[bytes | None], int]:
+        """Returns (entries that wait, by shard; id of the last entry counted, by shard; Redis's time, s)."""
+        pipe = self._store.pipeline(transaction=False)
+        for shard in range(self._settings.shards):
+            pipe.xlen(keys.hits(shard))
+            pipe.hget(keys.checkpoint(shard), "id")
+        pipe.time()
+        *answers, (now, _) = pipe.execute()
+        return answers[::2], answers[1::2], now
+
+    def _ask(self, waiting: list[int], is_late: bool, now: int) -> None:
+        """Enqueues the jobs that are due. Runs them here if the queue refuses them."""
+        due = [name for name, seconds in jobs.EVERY.items() if self._periods_done.get(name) != now // seconds]
+        try:
+            jobs.ask_rollups(self._queue, waiting, now)
+            for function in due:
+                jobs.ask(self._queue, function, now)
+            if self._queue_fails:
+                log.warning("schedule: the job queue takes jobs again")
+            self._queue_fails = False
+            if is_late:
+                self._direct_until = time.monotonic() + DIRECT_SECONDS
+            if time.monotonic() < self._direct_until:
+                self.direct.roll_up(waiting)
+        except (redis.RedisError, OSError) as error:
+            if not self._queue_fails:
+                why = explain(self._queue.connection, error)
+                log.error("schedule: the job queue takes no jobs, so they are run here, slower: %s", why)
+            self._queue_fails = True
+            self._direct_until = time.monotonic() + DIRECT_SECONDS
+            self.direct.roll_up(waiting)
+            if due and not self.direct.run(due):
+                return
+        self._periods_done |= {name: now // jobs.EVERY[name] for name in due}
+
+    def _is_late(self, waiting: list[int], counted: Sequence[bytes | None]) -> bool:
+        """Returns whether some shard waited for LATE_SECONDS and nothing of it was counted.
+
+        A late shard is late again after another LATE_SECONDS. counted: ids of the last entries counted.
+        """
+        now = time.monotonic()
+        is_late, progress = False, {}
+        for shard in waiting:
+            last, since = self._last_progress.get(shard, (None, now))
+            if last != counted[shard]:
+                since = now
+            elif now - since >= LATE_SECONDS:
+                is_late, since = True, now
+            progress[shard] = counted[shard], since
+        self._last_progress = progress
+        return is_late
