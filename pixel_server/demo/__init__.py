@@ -1,5 +1,7 @@
-"""A made-up fortnight of a newsletter and of a web site, so that the first look at a dashboard is not empty.
+"""The demo: two made-up weeks of a newsletter and of a web site, so that a first dashboard is not empty.
 
-Pure: `mailing` and `site` make up what happens, from a seed and the day it begins; `hits` turns that into
-hits. The same seed and first day give the same ones. `pixel-server demo` stores them, as all hits are.
+`mailing` and `site` make up the events, from a seed and the first day; both are pure. `hits` turns events
+into hits. `fill` stores the hits as real hits are stored. The same seed and day give the same hits.
 """
+
+DEFAULT_SEED = 7

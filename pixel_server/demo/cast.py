@@ -1,7 +1,8 @@
-"""Who takes part in a demo: from where, and with what. All of it is made up, of ranges that classify.
+"""The made-up people and machines of the demo: their countries, addresses and programs.
 
-Addresses are drawn from ranges that the registries have given to a country, and from those of Gmail's,
-Yahoo's and Apple's machines and of gateways that check mail. None is kept once its hit is counted.
+Addresses are drawn at random from networks that the registries assigned to a country, and from networks of
+Gmail, Yahoo, Apple and mail gateways, so that the rules classify them. No address is kept after its hit is
+counted.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ PLACES: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "IT": (2, "it-IT,it;q=0.9", ("80.180", "79.0")),
     "CA": (1, "en-CA,en;q=0.9,fr;q=0.5", ("70.24", "99.224")),
 }
-"""By country: weight, `Accept-Language`, and the first halves of addresses."""
+"""Weight, `Accept-Language` and first bytes of addresses, by country."""
 
 _WINDOWS = "Mozilla/5.0 (Windows NT 10.0; Win64; x64)"
 _MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)"
@@ -46,7 +47,7 @@ BROWSERS: tuple[tuple[int, str], ...] = (
         "Version/18.{minor} Mobile/15E148 Safari/604.1"),
     (13, f"Mozilla/5.0 (Linux; Android 10; K) {_CHROME} Mobile Safari/537.36"),
 )  # fmt: skip
-"""Weight and user agent."""
+"""Weight and user agent of each browser."""
 
 OUTLOOK: tuple[tuple[int, str], ...] = (
     (7, "Microsoft Office/16.0 (Windows NT 10.0; Microsoft Outlook 16.0.{build}; Pro)"),
@@ -74,11 +75,11 @@ GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.
 
 GMAIL_AT, YAHOO_AT, APPLE_AT, GOOGLEBOT_AT = "66.249.84", "98.137.1", "17.58.63", "66.249.66"
 GATEWAYS = ("209.222.82", "148.163.133", "41.74.203", "40.92.10")
-"""Of Barracuda, Proofpoint, Mimecast and Exchange Online Protection."""
+"""First bytes of addresses of Barracuda, Proofpoint, Mimecast and Exchange Online Protection."""
 
 
 class Person(NamedTuple):
-    """address: packed. language: as a browser sends it."""
+    """A person, with one program. address: packed bytes. language: an `Accept-Language` header."""
 
     country: str
     address: bytes
@@ -87,25 +88,25 @@ class Person(NamedTuple):
 
 
 def person(rng: Random, agents: Sequence[tuple[int, str]]) -> Person:
-    """Somebody somewhere, with one of these programs."""
+    """Returns a person from a random country, who uses one of these programs."""
     country = weighted(rng, [(place[0], name) for name, place in PLACES.items()])
     _, language, ranges = PLACES[country]
     return Person(country, address(rng, rng.choice(ranges)), program(rng, agents), language)
 
 
 def program(rng: Random, agents: Sequence[tuple[int, str]]) -> str:
-    """A user agent, of some version."""
-    made = weighted(rng, agents)
+    """Returns a user agent with a random version."""
+    template = weighted(rng, agents)
     major, minor, build = 138 + rng.randrange(5), rng.randrange(7), 17_000 + rng.randrange(900)
-    return made.format(major=major, minor=minor, build=build)
+    return template.format(major=major, minor=minor, build=build)
 
 
 def address(rng: Random, start: str) -> bytes:
-    """One that begins with these numbers."""
-    first = [int(number) for number in start.split(".")]
-    return bytes([*first, *(1 + rng.randrange(254) for _ in range(4 - len(first)))])
+    """Returns a random address that begins with these bytes: `"91.64"`."""
+    prefix = [int(number) for number in start.split(".")]
+    return bytes([*prefix, *(1 + rng.randrange(254) for _ in range(4 - len(prefix)))])
 
 
 def weighted(rng: Random, choices: Sequence[tuple[int, T]]) -> T:
-    """One of these, by its weight."""
-    return rng.choices([one for _, one in choices], [weight for weight, _ in choices])[0]
+    """Returns one of the choices, drawn by weight."""
+    return rng.choices([value for _, value in choices], [weight for weight, _ in choices])[0]

@@ -1,4 +1,4 @@
-"""What happens in a demo, as the hits that the door would make of it."""
+"""Turns the made-up events of the demo into hits, as the pixel endpoint turns requests into hits."""
 
 from __future__ import annotations
 
@@ -16,76 +16,79 @@ from pixel_server.store import shards
 from pixel_server.times import DAY
 from pixel_server.tokens import Mode
 
-Routed = tuple[int | None, Hit]
-"""The shard of a hit, None where any will do, and the hit."""
+RoutedHit = tuple[int | None, Hit]
+"""A hit, after its shard. The shard is None if any shard will do."""
 
 
 def first_day(now: float) -> int:
-    """When the fortnight begins that today (of UTC) is the last day of, seconds."""
+    """Returns the start of the first of the demo's days, of which today is the last. Seconds, UTC."""
     return int(now) // DAY * DAY - (site.DAYS - 1) * DAY
 
 
 def recipient(reader: int) -> str:
+    """Returns the address of a reader: `reader-0001@example.org` of reader 0."""
     return f"reader-{reader + 1:04d}@example.org"
 
 
 def fortnight(
-    letter: str, pages: str, now: float, seed: int, secrets: Secrets, mode: Mode, count: int
-) -> Iterator[Routed]:
-    """All hits up to now, by time. letter, pages: ids of the campaigns. mode: of the mails. count: of
-    shards."""
+    newsletter: str, web_site: str, now: float, seed: int, secrets: Secrets, mode: Mode, shard_count: int
+) -> Iterator[RoutedHit]:
+    """Yields all hits up to now, ordered by time.
+
+    newsletter, web_site: ids of the campaigns. mode: the mode of the newsletter.
+    """
     start = first_day(now)
-    mails = _mails(letter, start, mailing.openings(start, seed), secrets, mode, count)
-    views = _views(pages, site.steps(start, seed), secrets, count)
-    both = heapq.merge(mails, views, key=lambda routed: routed[1].time)
-    return (routed for routed in both if routed[1].time <= now * 1000)
+    mails = _mails(newsletter, start, mailing.openings(start, seed), secrets, mode, shard_count)
+    views = _views(web_site, site.steps(start, seed), secrets, shard_count)
+    merged = heapq.merge(mails, views, key=lambda routed: routed[1].time)
+    return (routed for routed in merged if routed[1].time <= now * 1000)
 
 
 def _mails(
-    campaign: str, start: int, found: Iterable[Opening], secrets: Secrets, mode: Mode, count: int
-) -> Iterator[Routed]:
-    minter = Minter("https://pixel.example", secrets)  # of a link only the token is used
-    for one in found:
-        is_own = one.verdict == "own"
-        to = "editor@example.org" if is_own else recipient(one.reader)
-        sent = mailing.sent_at(start, one.reader)
-        url = minter.url(campaign, to, mode=mode, sent_at=sent, test=is_own)
+    campaign: str, start: int, openings: Iterable[Opening], secrets: Secrets, mode: Mode, shard_count: int
+) -> Iterator[RoutedHit]:
+    minter = Minter("https://pixel.example", secrets)  # only the token of each link is used
+    for opening in openings:
+        is_own = opening.verdict == "own"
+        address = "editor@example.org" if is_own else recipient(opening.reader)
+        sent = mailing.sent_at(start, opening.reader)
+        url = minter.url(campaign, address, mode=mode, sent_at=sent, test=is_own)
         if url is None:
             return
         token = url.rpartition("/")[2].removesuffix(".gif").encode()
         flags, token_time, key, _ = tokens.read(token, secrets.signing)
-        made = Hit(
-            *(one.at, campaign, hit.EMAIL, "GET", flags, token_time, key, b"", one.address),
-            *(one.agent, one.referrer, one.language),
+        record = Hit(
+            *(opening.at, campaign, hit.EMAIL, "GET", flags, token_time, key, b"", opening.address),
+            *(opening.agent, opening.referrer, opening.language),
         )
-        yield shards.of_key(key, count) if key else None, made
+        yield shards.of_key(key, shard_count) if key else None, record
 
 
-def _views(campaign: str, found: Iterable[Step], secrets: Secrets, count: int) -> Iterator[Routed]:
+def _views(campaign: str, steps: Iterable[Step], secrets: Secrets, shard_count: int) -> Iterator[RoutedHit]:
     name = campaign.encode()
-    for one in found:
-        who = one.who
-        near = shards.of_key(secrets.routing_key(who.address, who.agent.encode()), count)
+    for step in steps:
+        who = step.who
+        shard = shards.of_key(secrets.routing_key(who.address, who.agent.encode()), shard_count)
         visitor = view = b""
-        if one.visitor >= 0:
-            visitor = secrets.visitor_key(b"cookie", name, one.visitor.to_bytes(8))
-        if one.view >= 0:
-            view = secrets.visitor_key(b"view", name, one.view.to_bytes(8))
-        made = Hit(
-            time=one.at,
+        if step.visitor >= 0:
+            visitor = secrets.visitor_key(b"cookie", name, step.visitor.to_bytes(8))
+        if step.view >= 0:
+            view = secrets.visitor_key(b"view", name, step.view.to_bytes(8))
+        record = Hit(
+            time=step.at,
             campaign=campaign,
             kind=hit.WEB,
-            method="GET" if one.view < 0 else "POST",
+            method="GET" if step.view < 0 else "POST",
             visitor=visitor,
             address=who.address,
             agent=who.agent,
-            referrer=one.page,
+            referrer=step.page,
             language=who.language,
-            page=one.page,
-            page_referrer=one.referrer,
+            page=step.page,
+            page_referrer=step.referrer,
             view=view,
-            spent=one.spent,
-            visits=one.visit,
-            is_new=one.is_new,
+            spent=step.spent,
+            visits=step.visit,
+            is_new=step.is_new,
         )
-        yield near, made
+        yield shard, record

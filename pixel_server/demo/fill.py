@@ -1,0 +1,165 @@
+"""Adds the demo's two campaigns to a store, fills them as real campaigns are filled, and removes them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pixel_server import hit
+from pixel_server.campaigns import storage
+from pixel_server.campaigns.storage import Campaign, Kind
+from pixel_server.collect.recorder import Recorder
+from pixel_server.collect.redis_sink import RedisSink
+from pixel_server.consent import Consent
+from pixel_server.counters import burst_window
+from pixel_server.demo import hits, mailing
+from pixel_server.demo.hits import RoutedHit
+from pixel_server.recipients import lists
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+from pixel_server.store import audit_log, checkpoint, keys
+from pixel_server.tokens import Mode
+
+IDS_AND_NAMES: dict[Kind, tuple[str, str]] = {
+    "email": ("demo-newsletter", "Demo: newsletter"),
+    "web": ("demo-site", "Demo: web site"),
+}
+"""Id and name by kind. An id is never used twice, so the ids of a later demo end in -2, -3 and so on."""
+UNFINISHED = " (unfinished)"
+"""Suffix of the names of a demo's campaigns until all hits of the demo are stored."""
+STORE_TIMEOUT_SECONDS = 60.0
+"""Seconds within which all hits must be stored."""
+REDIS_TIMEOUT_SECONDS = 5.0
+LIST_ROWS = 500
+"""Recipients that are written to the list in one call."""
+RECORDER_BYTES = 1 << 26
+
+
+class NotStored(Exception):
+    """Some hits of the demo could not be stored."""
+
+
+class Added(NamedTuple):
+    """The result of `add`.
+
+    ids: the two campaigns, the newsletter first. hits: how many hits were stored, 0 if there was a demo
+    already. removed: ids of an unfinished demo that was removed first.
+    """
+
+    ids: list[str]
+    hits: int
+    removed: list[str]
+
+
+async def add(store: Any, url: str, settings: Settings, secrets: Secrets, now: float, seed: int) -> Added:
+    """Creates both campaigns and stores their hits. Does nothing if there is a whole demo already.
+
+    An unfinished demo is removed first, because it is not known which of its hits are stored.
+    url: the address of the store, for the recorder's own connection. Raises storage.Unknown if the demo is
+    removed at the same time, NotStored if some hits could not be stored.
+    """
+    existing = await _demo_campaigns(store)
+    if existing and not any(campaign.name.endswith(UNFINISHED) for campaign in existing):
+        return Added([campaign.id for campaign in existing], 0, [])
+    removed = await remove(store, settings)
+    mode = min(Mode.PSEUDONYMOUS, Consent(settings).rule("identified", None).mode)
+    newsletter = await _create(store, "email", mode, now)
+    web_site = await _create(store, "web", mode, now)
+    await _list_recipients(store, newsletter, settings, secrets)
+    routed = list(hits.fortnight(newsletter.id, web_site.id, now, seed, secrets, mode, settings.shards))
+    await _turn_back_newest(store, settings.shards, routed[0][1].time)
+    await _record(url, settings.shards, routed)
+    for campaign in (newsletter, web_site):
+        name = IDS_AND_NAMES[campaign.kind][1]
+        await storage.change(store, campaign.id, {"name": name}, audit_log.COMMAND)
+    return Added([newsletter.id, web_site.id], len(routed), removed)
+
+
+async def remove(store: Any, settings: Settings) -> list[str]:
+    """Deletes the campaigns that `add` created, and returns their ids."""
+    removed = []
+    for campaign in await _demo_campaigns(store):
+        await audit_log.note(store, audit_log.COMMAND, "campaign.deleted", campaign=campaign.id)
+        await storage.delete(store, campaign.id, settings.shards)
+        removed.append(campaign.id)
+    return removed
+
+
+async def _demo_campaigns(store: Any) -> list[Campaign]:
+    """Returns the campaigns that `add` created, the newsletter first."""
+    campaigns: list[Campaign] = []
+    after: str | None = None
+    while True:
+        page, after = await storage.page(store, after, 1000)
+        campaigns += [campaign for campaign in page if campaign.made_by == "demo"]
+        if after is None:
+            return sorted(campaigns, key=lambda campaign: campaign.kind)
+
+
+async def _create(store: Any, kind: Kind, mode: Mode, now: float) -> Campaign:
+    """Creates a campaign of this kind, under the first id that was never used."""
+    first_id, name = IDS_AND_NAMES[kind]
+    for number in itertools.count(1):
+        campaign = storage.new(first_id if number == 1 else f"{first_id}-{number}", name + UNFINISHED, kind)
+        campaign = msgspec.structs.replace(campaign, mode=mode.name.lower(), made_by="demo")
+        if kind == "email":
+            sent_at = mailing.sent_at(hits.first_day(now), 0)
+            counts = {"sent": mailing.READERS, "bounced": mailing.BOUNCED}
+            campaign = msgspec.structs.replace(campaign, sent_at=sent_at, **counts)
+        else:
+            campaign = msgspec.structs.replace(campaign, identity="cookie")
+        try:
+            await storage.create(store, campaign)
+        except storage.Exists:
+            continue
+        return campaign
+    raise AssertionError
+
+
+async def _list_recipients(store: Any, newsletter: Campaign, settings: Settings, secrets: Secrets) -> None:
+    """Stores the list of the recipients, as a call of the API that creates links does."""
+    assert newsletter.sent_at is not None
+    await storage.note_links(store, newsletter.id, newsletter.sent_at)
+    try:
+        await lists.begin(store, newsletter.id, False, settings, newsletter.sent_at)
+        rows = [lists.Row(hits.recipient(reader), None) for reader in range(mailing.READERS)]
+        for start in range(0, len(rows), LIST_ROWS):
+            part = rows[start : start + LIST_ROWS]
+            await lists.put(
+                store, secrets, newsletter.id, part, settings.shards, False, mailed=newsletter.sent_at
+            )
+    except lists.Closed:
+        pass  # the mode of this server tells no recipients apart
+
+
+async def _turn_back_newest(store: Any, shards: int, first_ms: int) -> None:
+    """Sets each shard's newest hit back to the demo's first hit, if the shard has counted a newer hit.
+
+    Otherwise the demo's hits would be late: their views would be counted, and their visits would not.
+    The burst windows of the minutes before the newest hit would then be out of reach, so they are deleted.
+    """
+    for shard in range(shards):
+
+        async def commands(shard: int = shard) -> list[checkpoint.Command]:
+            newest = await checkpoint.read_newest_ms(store, shard)
+            if newest < first_ms:
+                return []
+            windows = [keys.evidence(shard, minute) for minute in burst_window.minutes(newest)]
+            return [("HSET", keys.checkpoint(shard), "newest", str(first_ms)), ("UNLINK", *windows)]
+
+        await checkpoint.plan_and_commit(store, shard, commands)
+
+
+async def _record(url: str, shards: int, routed: Sequence[RoutedHit]) -> None:
+    """Stores the hits in their order, as a web process does. Raises NotStored if some were not stored."""
+    sink = RedisSink(url, within=REDIS_TIMEOUT_SECONDS)
+    recorder = Recorder(sink, shards, RECORDER_BYTES)
+    recorder.start()
+    accepted = [recorder.record(shard, hit.encode(record), lambda stored: None) for shard, record in routed]
+    await recorder.close(STORE_TIMEOUT_SECONDS)
+    sink.close()
+    if not all(accepted) or recorder.counts["stored"] < len(accepted):
+        raise NotStored
