@@ -1,4 +1,4 @@
-"""Tasks that run as long as the process: ended for certain, and never missed in silence."""
+"""Background tasks that run as long as the process: how they start, repeat, report failures and end."""
 
 from __future__ import annotations
 
@@ -6,40 +6,76 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 log = logging.getLogger("pixel_server.tasks")
 
-AGAIN = 0.1
-"""Seconds until a task that did not end is cancelled once more."""
+CANCEL_RETRY_SECONDS = 0.1
+"""Seconds until a task that has not ended is cancelled again."""
 
 
-def start(parts: Iterable[Coroutine[Any, Any, Any]]) -> list[asyncio.Task[Any]]:
-    """Runs these beside. One that fails ends this process: what goes on without one of its parts looks well,
-    and is not."""
-    started = [asyncio.create_task(part) for part in parts]
+def start(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> list[asyncio.Task[Any]]:
+    """Starts one task for each coroutine and returns the tasks.
+
+    A task that raises ends the process with SIGTERM: a server that lacks one of its parts looks healthy, and
+    is not.
+    """
+    started = [asyncio.create_task(coroutine) for coroutine in coroutines]
     for task in started:
-        task.add_done_callback(_ended)
+        task.add_done_callback(_end_process_on_error)
     return started
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancels tasks until they have ended; what they raise is not raised here.
+    """Cancels tasks until each has ended. Does not raise what they raise.
 
-    Once is not enough: a cancellation that arrives as a wait is just over can get lost in it (in Python 3.11,
-    `asyncio.wait_for` then returns the result, and a client's own time limit may turn it into an error that
-    is retried), and a loop around that wait goes on. A server then hangs in its stop.
+    One cancellation is not enough. It can get lost if it arrives just as a wait finishes: in Python 3.11
+    `asyncio.wait_for` then returns its result, and a client's own timeout may turn the cancellation into an
+    error that is retried. The loop around that wait would go on, and the server would hang while it stops.
     """
-    left = set(tasks)
-    while left:
-        for task in left:
+    running = set(tasks)
+    while running:
+        for task in running:
             task.cancel()
-        done, left = await asyncio.wait(left, timeout=AGAIN)
+        done, running = await asyncio.wait(running, timeout=CANCEL_RETRY_SECONDS)
         await asyncio.gather(*done, return_exceptions=True)
 
 
-def _ended(task: asyncio.Task[Any]) -> None:
+async def repeat(
+    step: Callable[[], Awaitable[Any]],
+    pause_seconds: float,
+    report: Callable[[Exception], None] | None = None,
+    *,
+    unreported: tuple[type[Exception], ...] = (),
+    pauses_first: bool = False,
+) -> None:
+    """Awaits `step` again and again, with a pause after each call, until it is cancelled.
+
+    report: is called with the first error of each row of failures, so that an outage of hours is one line in
+    the log. It is called inside the `except` block, so `log.exception` works. Without it errors are raised.
+    unreported: errors that are expected and logged elsewhere. They neither begin nor end a row.
+    pauses_first: pauses before each call instead of after it.
+    """
+    is_failing = False
+    if pauses_first:
+        await asyncio.sleep(pause_seconds)
+    while True:
+        try:
+            await step()
+            is_failing = False
+        except unreported:
+            pass
+        except Exception as error:
+            if report is None:
+                raise
+            if not is_failing:
+                report(error)
+            is_failing = True
+        await asyncio.sleep(pause_seconds)
+
+
+def _end_process_on_error(task: asyncio.Task[Any]) -> None:
     error = None if task.cancelled() else task.exception()
     if error is not None:
         log.critical("%s failed, so this process ends", task.get_coro(), exc_info=error)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 import redis
 
-from pixel_server import files
+from pixel_server import files, tasks
 from pixel_server.campaigns.storage import (
     Campaign,
     Identity,
@@ -212,9 +212,10 @@ class Directory:
 
     async def follow(self, path: Path | None = None) -> None:
         """Keeps up with changes until cancelled; keeps the file of `save` as it should be."""
-        failing = False
         saved: tuple[int, int, dict[str, Rule], dict[str, Web]] | None = None
-        while True:
+
+        async def save_changes() -> None:
+            nonlocal saved
             known = (len(self.kinds), len(self.gone), dict(self.rules), dict(self.web))
             if path is not None and self.loaded and known != saved:
                 saved = known
@@ -222,19 +223,23 @@ class Directory:
                     await asyncio.to_thread(self.save, path)
                 except OSError as error:
                     log.warning("directory: cannot write %s: %s", path, error)
-            await asyncio.sleep(REFRESH)
+
+        async def refresh_and_save() -> None:
             try:
                 await self.refresh()
-                failing = False
-            except StoreEmptiedError:
-                failing = True  # `mark` has told it
-            except (redis.RedisError, OSError) as error:
-                if not failing:
-                    log.warning("directory: Redis does not answer, going by what is known: %s", error)
-                failing = True
-            except Exception as error:  # whatever the store holds, this process goes on
-                if not failing:
-                    log.error(
-                        "directory: the store's campaigns cannot be read, going by what is known: %r", error
-                    )
-                failing = True
+            except Exception:
+                await save_changes()
+                raise
+            await save_changes()
+
+        await save_changes()
+        await tasks.repeat(refresh_and_save, REFRESH, _report_failed_refresh, pauses_first=True)
+
+
+def _report_failed_refresh(error: Exception) -> None:
+    if isinstance(error, StoreEmptiedError):
+        return  # `StoreMark.take` has logged it
+    if isinstance(error, redis.RedisError | OSError):
+        log.warning("directory: Redis does not answer, going by what is known: %s", error)
+    else:  # whatever the store holds, this process goes on
+        log.error("directory: the store's campaigns cannot be read, going by what is known: %r", error)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
 
 import redis
 
+from pixel_server import tasks
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis
+from pixel_server.store.client import AsyncRedis, StoreEmptiedError
 from pixel_server.store.store_mark import StoreMark
 
 log = logging.getLogger("pixel_server.dropped")
 
+_AWAY = (redis.ConnectionError, redis.TimeoutError, OSError, StoreEmptiedError)
+"""Errors that are logged elsewhere."""
 EVERY = 1.0
 """Seconds between two writes; a process that is killed forgets the numbers of that long."""
 
@@ -23,11 +25,12 @@ async def follow(store: AsyncRedis, dropped: Counter[str], mark: StoreMark) -> N
 
     A store that is not the known one (`mark`) is given nothing.
     """
-    failing = False
-    while True:
-        await asyncio.sleep(EVERY)
-        if not dropped or mark.trouble:
-            continue
+
+    async def write() -> None:
+        if not dropped:
+            return
+        if mark.trouble:
+            raise StoreEmptiedError(mark.trouble)
         taken = Counter(dropped)
         dropped.clear()
         try:
@@ -35,13 +38,12 @@ async def follow(store: AsyncRedis, dropped: Counter[str], mark: StoreMark) -> N
             for field, count in taken.items():
                 pipe.hincrby(keys.DROPPED, field, count)
             await pipe.execute()
-            failing = False
-        except (redis.ConnectionError, redis.TimeoutError, OSError):
-            dropped.update(taken)  # it is said elsewhere that Redis is away
-        except Exception as error:
+        except Exception:
             dropped.update(taken)
-            if not failing:
-                log.error(
-                    "dropped: requests that were not kept cannot be counted in %s: %s", keys.DROPPED, error
-                )
-            failing = True
+            raise
+
+    await tasks.repeat(write, EVERY, _report_failed_write, unreported=_AWAY, pauses_first=True)
+
+
+def _report_failed_write(error: Exception) -> None:
+    log.error("dropped: requests that were not kept cannot be counted in %s: %s", keys.DROPPED, error)

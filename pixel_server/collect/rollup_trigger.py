@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 import redis
 from rq import Queue
 
+from pixel_server import tasks
 from pixel_server.store import jobs
 
 log = logging.getLogger("pixel_server.rollup_trigger")
@@ -33,22 +34,19 @@ class RollupTrigger:
 
     async def run(self) -> None:
         """Until cancelled. A queue that is away is no harm: the workers' schedule looks every second."""
-        failing = False
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            shards, self._shards = self._shards, set()
-            try:
-                listed = await asyncio.to_thread(jobs.ask_rollups, self._queue, shards, self._clock())
-                failing = False
-            except (redis.RedisError, OSError) as error:
-                if not failing:
-                    log.warning("rollup trigger: cannot ask for a roll-up, the schedule will: %s", error)
-                failing, listed = True, []
-            except Exception as error:  # an odd reply of the queue's Redis
-                if not failing:
-                    log.error("rollup trigger: cannot ask for a roll-up, the schedule will: %r", error)
-                failing, listed = True, []
-            await asyncio.sleep(PAUSE)
-            if listed:
-                self.request(listed)
+        await tasks.repeat(self._ask, PAUSE, _report_failure)
+
+    async def _ask(self) -> None:
+        await self._wake.wait()
+        self._wake.clear()
+        shards, self._shards = self._shards, set()
+        listed = await asyncio.to_thread(jobs.ask_rollups, self._queue, shards, self._clock())
+        if listed:
+            self.request(listed)
+
+
+def _report_failure(error: Exception) -> None:
+    if isinstance(error, redis.RedisError | OSError):
+        log.warning("rollup trigger: cannot ask for a roll-up, the schedule will: %s", error)
+    else:  # an odd reply of the queue's Redis
+        log.error("rollup trigger: cannot ask for a roll-up, the schedule will: %r", error)

@@ -24,6 +24,7 @@ from typing import Any
 
 import redis
 
+from pixel_server import tasks
 from pixel_server.counters.series import NewerFormat
 from pixel_server.recipients import withdrawals_file
 from pixel_server.recipients.withdrawals_file import WithdrawalsFile
@@ -354,25 +355,23 @@ class Withdrawn:
 
     async def follow(self) -> None:
         """Keeps up with changes until cancelled; keeps the file, if no other process does."""
-        failing = False
+
+        async def refresh() -> None:
+            if self._file is not None and await asyncio.to_thread(self._file.lead):
+                await self.load()
+            await self.refresh()
+
         try:
-            while True:
-                await asyncio.sleep(REFRESH)
-                try:
-                    if self._file is not None and await asyncio.to_thread(self._file.lead):
-                        await self.load()
-                    await self.refresh()
-                    failing = False
-                except StoreEmptiedError:
-                    failing = True  # `mark` has told it
-                except (redis.RedisError, OSError) as error:
-                    if not failing:
-                        log.warning("withdrawals: Redis does not answer, going by what is known: %s", error)
-                    failing = True
-                except Exception as error:  # whatever the store holds, this process goes on
-                    if not failing:
-                        log.error("withdrawals: they cannot be read, going by what is known: %r", error)
-                    failing = True
+            await tasks.repeat(refresh, REFRESH, _report_failed_refresh, pauses_first=True)
         finally:
             if self._file is not None:
                 self._file.close()
+
+
+def _report_failed_refresh(error: Exception) -> None:
+    if isinstance(error, StoreEmptiedError):
+        return  # `StoreMark.take` has logged it
+    if isinstance(error, redis.RedisError | OSError):
+        log.warning("withdrawals: Redis does not answer, going by what is known: %s", error)
+    else:  # whatever the store holds, this process goes on
+        log.error("withdrawals: they cannot be read, going by what is known: %r", error)

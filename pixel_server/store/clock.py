@@ -10,7 +10,6 @@ A process whose own clock is more than LIMIT seconds off says so in its log and 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import socket
@@ -19,6 +18,7 @@ from typing import NamedTuple
 
 import redis
 
+from pixel_server import tasks
 from pixel_server.store import keys
 from pixel_server.store.client import AsyncRedis, Redis
 from pixel_server.times import DAY
@@ -157,11 +157,11 @@ async def now(store: AsyncRedis) -> float:
 async def follow(clock: Clock, store: AsyncRedis) -> None:
     """Measures again and again, until cancelled, and reports a wrong clock of this web process."""
     report = Report(clock, "web")
-    while True:
-        try:
-            await clock.measure_async(store)
-            if command := report.command():
-                await store.execute_command(*command)
-        except (redis.RedisError, OSError):
-            pass  # the recorder says so; the last known distance holds
-        await asyncio.sleep(EVERY)
+
+    async def measure() -> None:
+        await clock.measure_async(store)
+        if command := report.command():
+            await store.execute_command(*command)
+
+    # If Redis is away the recorder logs it, and the last known distance holds.
+    await tasks.repeat(measure, EVERY, unreported=(redis.RedisError, OSError))

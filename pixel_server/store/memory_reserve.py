@@ -7,7 +7,6 @@ answered 503 when that is full, too.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 import redis
 
+from pixel_server import tasks
 from pixel_server.store.client import AsyncRedis, Redis
 
 log = logging.getLogger("pixel_server.store.memory_reserve")
@@ -100,10 +100,7 @@ class Watch:
 
     async def follow(self) -> None:
         """Looks until cancelled."""
-        while True:
-            with contextlib.suppress(redis.RedisError, OSError):  # others say so
-                await self.look()
-            await asyncio.sleep(LOOK)
+        await tasks.repeat(self.look, LOOK, unreported=(redis.RedisError, OSError))
 
 
 def _megabytes(size: int) -> str:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import hiredis
 
+from pixel_server import tasks
 from pixel_server.collect.recorder import Batch, Sink, report_gap
 from pixel_server.collect.spool.spool import NewerFormat, Segment, Spool
 
@@ -84,31 +85,19 @@ class Drain:
 
     async def run(self) -> None:
         """Until cancelled."""
-        failing, tidied = False, -HOUR
-        await self._open()
-        while True:
+        tidied = -HOUR
+
+        async def tidy_and_drain() -> None:
+            nonlocal tidied
             if self._aside_days is not None and time.monotonic() - tidied >= HOUR:
                 tidied = time.monotonic()
                 with contextlib.suppress(OSError):
                     await self._in_thread(lambda: self._spool.drop_aside(self._aside_days or 0))
-            try:
-                batches = await self.once()
-                failing = False
-                if batches:
-                    log.warning("drain: %d batches went from the spool to Redis", batches)
-            except AWAY as error:
-                if not failing:
-                    log.warning(
-                        "drain: the spool waits: %s: %s",
-                        type(error).__name__,
-                        str(error) or "no answer in time",
-                    )
-                failing = True
-            except Exception:  # whatever the store or the disk holds, this process goes on
-                if not failing:
-                    log.exception("drain: the spool waits, and is tried again")
-                failing = True
-            await asyncio.sleep(PAUSE)
+            if batches := await self.once():
+                log.warning("drain: %d batches went from the spool to Redis", batches)
+
+        await self._open()
+        await tasks.repeat(tidy_and_drain, PAUSE, _report_failure)
 
     async def _open(self) -> None:
         try:
@@ -209,3 +198,10 @@ def _runs(batches: Sequence[Batch]) -> list[list[Batch]]:
         runs[-1].append(batch._replace(after=after))
         last[name] = max(after, batch.sequence)
     return runs
+
+
+def _report_failure(error: Exception) -> None:
+    if isinstance(error, AWAY):
+        log.warning("drain: the spool waits: %s: %s", type(error).__name__, str(error) or "no answer in time")
+    else:  # whatever the store or the disk holds, this process goes on
+        log.exception("drain: the spool waits, and is tried again")
