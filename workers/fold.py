@@ -11,7 +11,7 @@ from hashlib import blake2b
 import msgspec
 
 from pixel_server import hit, tokens
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.classify.judge import Judge
 from pixel_server.classify.rules import Verdict
 from pixel_server.classify.user_agents import reader

@@ -24,7 +24,7 @@ import msgspec
 from redis import ResponseError
 
 from pixel_server.campaigns import purge, retention, storage
-from pixel_server.campaigns.storage import Campaign, Gone
+from pixel_server.campaigns.campaign import Campaign, Removal, UnreadableCampaign
 from pixel_server.counters import burst_window, recipient_record
 from pixel_server.counters.series import NewerFormat
 from pixel_server.settings import Settings
@@ -171,9 +171,9 @@ async def sweep(
                 gone, left = await _campaign(store, settings, campaign.id, now, may)
                 taken.update(gone)
                 waiting.update(left)
-            except storage.Unknown:
+            except storage.UnknownCampaign:
                 continue  # deleted meanwhile
-            except (NewerFormat, storage.Unreadable, ResponseError) as error:
+            except (NewerFormat, UnreadableCampaign, ResponseError) as error:
                 log.error("retention: campaign %s is left as it is: %s", campaign.id, error)
         else:
             following = after
@@ -188,7 +188,7 @@ async def _campaign(
     store: AsyncRedis, settings: Settings, name: str, now: float, may: May
 ) -> tuple[Counter[str], Counter[str]]:
     """Returns the keys that went, and what waits, by kind."""
-    found, uses = await storage.uses(store, name)
+    found, uses = await storage.get_uses(store, name)
     days, most = retention.keep(settings, found), retention.mode_of(settings, found)
     wanted = retention.leaving(found, uses, days, most, now)
     closing = found.closed_at is None and retention.is_closing(found, uses, days, now)
@@ -209,7 +209,7 @@ async def _campaign(
             closed = int(now) if closing else before.closed_at
             return msgspec.structs.replace(before, leaving=wanted, closed_at=closed)
 
-        found = await storage.amend(store, name, leave, quiet=True)
+        found = await storage.amend(store, name, leave, is_announced=False)
     if closing:  # whatever its mode took before: it may have been raised since
         found = msgspec.structs.replace(
             found, gone=msgspec.structs.replace(found.gone, recipients=False, names=False)
@@ -219,12 +219,14 @@ async def _campaign(
         await audit_log.note(store, audit_log.RETENTION, f"{kind}.removed", campaign=name)
     # Not what is leaving by now: another run may have begun on more.
     done = found.leaving
-    await storage.amend(store, name, lambda before: msgspec.structs.replace(before, gone=done), quiet=True)
+    await storage.amend(
+        store, name, lambda before: msgspec.structs.replace(before, gone=done), is_announced=False
+    )
     return taken, waiting
 
 
 async def _there(
-    store: AsyncRedis, shards: int, campaign: Campaign, wanted: Gone, kinds: Collection[str]
+    store: AsyncRedis, shards: int, campaign: Campaign, wanted: Removal, kinds: Collection[str]
 ) -> Counter[str]:
     """Returns how much of these kinds would go: keys of 15-minute series, days of a shard, and 1 for the
     recipients or the names of the campaign."""

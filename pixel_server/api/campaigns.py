@@ -13,7 +13,7 @@ from starlette.responses import Response
 from pixel_server.api import links, request_body
 from pixel_server.api.routing import Api, Call, reply
 from pixel_server.campaigns import storage
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign, UnfitField, campaign_json, new_campaign, refuse_unfit
 from pixel_server.classify import explain
 from pixel_server.classify.networks import NetworksError
 from pixel_server.classify.rules import RulesError
@@ -42,27 +42,27 @@ async def create(api: Api, content: Any) -> Campaign:
     fields = request_body.check(content, known, frozenset({"id", "name", "kind"}))
     fields.setdefault("mode", api.consent.default.mode.name.lower())
     fields.setdefault("time_zone", api.settings.time_zone)
-    made = storage.new(**fields, created=api.clock())
+    made = new_campaign(**fields, created=api.clock())
     try:
-        storage.refuse_unfit(made.kind, fields, made)
+        refuse_unfit(made.kind, fields, made)
         await storage.create(api.store, made)
-    except storage.Exists:
+    except storage.CampaignExists:
         detail = f"the id {made.id!r} is taken, or was: ids are never given twice"
         errors = [{"field": "id", "message": "is taken, or was: ids are never given twice"}]
         raise Problem(409, detail, errors) from None
-    except storage.Unfit as error:
+    except UnfitField as error:
         raise _unfit(error) from None
     api.directory.learn(made)
     return made
 
 
-def _unfit(error: storage.Unfit) -> Problem:
+def _unfit(error: UnfitField) -> Problem:
     return Problem(409, str(error), [{"field": error.field, "message": str(error)}])
 
 
 async def create_campaign(api: Api, request: Request) -> Response:
     made = await create(api, await request_body.read(request))
-    return reply(storage.to_json(made), 201, {"Location": f"campaigns/{made.id}"})
+    return reply(campaign_json(made), 201, {"Location": f"campaigns/{made.id}"})
 
 
 async def list_campaigns(api: Api, request: Request) -> Response:
@@ -79,11 +79,11 @@ async def list_campaigns(api: Api, request: Request) -> Response:
     if errors:
         raise Problem(422, "some parameters cannot be used", errors)
     items, following = await storage.page(api.store, after, limit)
-    return reply({"items": [storage.to_json(item) for item in items], "next": following})
+    return reply({"items": [campaign_json(item) for item in items], "next": following})
 
 
 async def show_campaign(api: Api, request: Request) -> Response:
-    shown = storage.to_json(await api.campaign(request.path_params["id"]))
+    shown = campaign_json(await api.campaign(request.path_params["id"]))
     if request.state.shared:
         return reply({field: shown[field] for field in disclosure.FIELDS})
     return reply(shown)
@@ -97,11 +97,11 @@ async def change(api: Api, name: str, content: Any, who: str) -> Campaign:
     fields = request_body.check(content, request_body.of_campaign(api.settings))
     try:
         changed = await storage.change(api.store, name, fields, who)
-    except storage.Unknown:
+    except storage.UnknownCampaign:
         raise Problem(404, f"there is no campaign {name[:64]!r}") from None
-    except storage.Unfit as error:
+    except UnfitField as error:
         raise _unfit(error) from None
-    except storage.Sealed as error:
+    except storage.SealedField as error:
         raise Problem(409, str(error)) from None
     api.directory.learn(changed)
     return changed
@@ -110,7 +110,7 @@ async def change(api: Api, name: str, content: Any, who: str) -> Campaign:
 async def change_campaign(api: Api, request: Request) -> Response:
     content = await request_body.read(request)
     changed = await change(api, request.path_params["id"], content, request.state.who)
-    return reply(storage.to_json(changed))
+    return reply(campaign_json(changed))
 
 
 async def delete(api: Api, name: str, who: str) -> None:
@@ -119,7 +119,7 @@ async def delete(api: Api, name: str, who: str) -> None:
     await audit_log.note(api.store, who, "campaign.deleted", campaign=name)
     try:
         await storage.delete(api.store, name, api.settings.shards)
-    except storage.Unknown:
+    except storage.UnknownCampaign:
         raise Problem(404, f"there is no campaign {name[:64]!r}") from None
     api.directory.forget(name)
 
@@ -171,7 +171,7 @@ async def _note_mails(api: Api, campaign: str, rows: list[links.Row]) -> None:
             await lists.count_mails(api.store, campaign, others)
     except lists.Closed as error:
         raise Problem(409, f"{error}; no links were made") from None
-    except storage.Unknown:
+    except storage.UnknownCampaign:
         raise Problem(404, "this campaign was deleted meanwhile") from None
 
 

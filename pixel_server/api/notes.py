@@ -10,8 +10,8 @@ from starlette.responses import Response
 from pixel_server.api import request_body
 from pixel_server.api.routing import Api, Call, reply
 from pixel_server.campaigns import notes
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.campaigns.notes import Note
-from pixel_server.campaigns.storage import Campaign
 from pixel_server.problems import Problem
 
 

@@ -57,7 +57,7 @@ async def show(store: AsyncRedis, secrets: Secrets, count: int, recipient: bytes
     """
     shard, bucket = shards.of_key(recipient, count), recipient_record.bucket(recipient)
     held = []
-    names = await storage.every(store, "email")
+    names = await storage.ids_of_kind(store, "email")
     for i in range(0, len(names), 1000):
         part = names[i : i + 1000]
         pipe = store.pipeline(transaction=False)

@@ -15,7 +15,7 @@ from pixel_server.api import people, request_body, uploads
 from pixel_server.api.routing import Api, Call, reply
 from pixel_server.api.uploads import CSV, NDJSON, Upload
 from pixel_server.campaigns import retention, storage
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign
 from pixel_server.figures import inactive_recipients, recipients
 from pixel_server.problems import Problem
 from pixel_server.recipients import erasure, lists, withdrawals
@@ -40,7 +40,7 @@ async def upload_recipients(api: Api, request: Request) -> Response:
         return Response(status_code=400)  # nobody reads it
     except lists.Closed as error:
         raise Problem(409, f"{error}; {upload.progress}") from None
-    except storage.Unknown:
+    except storage.UnknownCampaign:
         raise Problem(404, "this campaign was deleted meanwhile") from None
     finally:
         await uploads.log_end(api.store, upload, campaign.id, who)
@@ -118,9 +118,9 @@ async def list_quiet(api: Api, request: Request) -> Response:
 async def _told_apart(api: Api) -> list[inactive_recipients.Source]:
     """The campaigns that keep recipients, and still do."""
     sources = []
-    for name in await storage.every(api.store, "email"):
-        with suppress(storage.Unknown, storage.Unreadable):
-            found, uses = await storage.uses(api.store, name)
+    for name in await storage.ids_of_kind(api.store, "email"):
+        with suppress(storage.UnknownCampaign, UnreadableCampaign):
+            found, uses = await storage.get_uses(api.store, name)
             if found.closed_at is None and lists.keeps(found, api.consent):
                 is_named = lists.may_name(found, api.consent)
                 sources.append(inactive_recipients.Source(name, retention.sent(found, uses), is_named))

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from pixel_server.api import request_stream
 from pixel_server.auth import api_keys
 from pixel_server.campaigns import retention
+from pixel_server.campaigns.campaign import IDENTITIES
 from pixel_server.campaigns.retention import KINDS, Keep
-from pixel_server.campaigns.storage import IDENTITIES
 from pixel_server.consent import Consent
 from pixel_server.problems import Problem
 from pixel_server.settings import SIGNALS, Settings

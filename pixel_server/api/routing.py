@@ -20,7 +20,7 @@ from pixel_server.auth import api_keys, throttle
 from pixel_server.auth.throttle import Brake
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.cache import Directory
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign, report_unreadable
 from pixel_server.consent import Consent
 from pixel_server.counters.series import NewerFormat
 from pixel_server.figures.inventory_cache import KeptNow
@@ -61,7 +61,7 @@ class Api:
         """Problem 404: there is none."""
         try:
             return await storage.get(self.store, name)
-        except storage.Unknown:
+        except storage.UnknownCampaign:
             raise Problem(404, f"there is no campaign {name[:64]!r}") from None
 
 
@@ -125,7 +125,7 @@ def _endpoint(api: Api, calls: dict[str, Call]) -> Callable[[Request], Awaitable
 
 _ODD = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 """What a value in the store may raise that this version does not expect."""
-FORESEEN = (Problem, storage.Unknown, redis.RedisError, OSError, NewerFormat, *_ODD)
+FORESEEN = (Problem, storage.UnknownCampaign, redis.RedisError, OSError, NewerFormat, *_ODD)
 """What a handler may raise: each has an answer."""
 
 
@@ -133,7 +133,7 @@ def problem_of(error: BaseException, request: Request) -> Problem:
     """What a foreseen error is answered with."""
     if isinstance(error, Problem):
         return error
-    if isinstance(error, storage.Unknown):
+    if isinstance(error, storage.UnknownCampaign):
         return Problem(404, "this campaign was deleted just now")
     if isinstance(error, NewerFormat):
         return Problem(503, f"{error}; update this server")
@@ -142,8 +142,8 @@ def problem_of(error: BaseException, request: Request) -> Problem:
             "report: Redis is full and refuses %s: see /readyz and raise its maxmemory", _logged(request)
         )
         return Problem(503, "Redis is full, so nothing new can be kept; ask the operator to make room")
-    if isinstance(error, storage.Unreadable):
-        storage.tell_unreadable(error)
+    if isinstance(error, UnreadableCampaign):
+        report_unreadable(error)
         return Problem(409, f"the record of campaign {error.campaign!r} cannot be read: update this server")
     if isinstance(error, _ODD):
         log.error(

@@ -11,7 +11,7 @@ from pixel_server.api import request_body
 from pixel_server.api.routing import Api, Call, reply
 from pixel_server.auth import share_links
 from pixel_server.auth.share_links import Share
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.problems import Problem
 
 

@@ -16,7 +16,7 @@ import msgspec
 import redis
 
 from pixel_server.auth.token_hash import token_hash
-from pixel_server.campaigns.storage import Unknown as UnknownCampaign
+from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.store import audit_log, keys
 from pixel_server.store.client import AsyncRedis
 from pixel_server.times import iso

@@ -11,19 +11,15 @@ import msgspec
 import redis
 
 from pixel_server import files, tasks
-from pixel_server.campaigns.storage import (
+from pixel_server.campaigns.campaign import (
     Campaign,
     Identity,
     Kind,
-    Unreadable,
-    ask,
-    ask_changes,
+    UnreadableCampaign,
     decode,
-    page,
-    take_changes,
-    tell_unreadable,
-    version,
+    report_unreadable,
 )
+from pixel_server.campaigns.storage import page, queue_changes, queue_record, unpack_changes, version
 from pixel_server.consent import Consent, Rule
 from pixel_server.settings import cookie_path
 from pixel_server.store import keys
@@ -155,17 +151,17 @@ class Directory:
         if not self.loaded:
             return await self.load()
         pipe = self._store.pipeline(transaction=False)
-        ask_changes(pipe, self._seen)
+        queue_changes(pipe, self._seen)
         self.mark.ask(pipe)
         entries, mark = await pipe.execute()
         self.mark.take(mark)
-        found = take_changes(entries, self._seen)
+        found = unpack_changes(entries, self._seen)
         if found is None:
             return await self.load()
         changed, seen = found
         if changed:
             for campaign in changed:
-                ask(pipe, campaign)
+                queue_record(pipe, campaign)
             self.mark.ask(pipe)
             *records, mark = await pipe.execute(raise_on_error=False)
             self.mark.take(mark)
@@ -182,8 +178,8 @@ class Directory:
         try:
             self.learn(decode(record, campaign))
             self.broken.discard(campaign)
-        except Unreadable as error:
-            tell_unreadable(error)
+        except UnreadableCampaign as error:
+            report_unreadable(error)
             self._keep(campaign, self)
 
     def save(self, path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from pixel_server.campaigns.storage import Unknown as UnknownCampaign
+from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.store import keys
 from pixel_server.store.client import AsyncRedis
 from pixel_server.times import iso

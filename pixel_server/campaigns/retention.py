@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from pixel_server.campaigns.storage import Campaign, Gone, Uses
+from pixel_server.campaigns.campaign import Campaign, Removal, Uses
 from pixel_server.consent import mode
 from pixel_server.settings import Settings
 from pixel_server.times import DAY
@@ -70,14 +70,14 @@ def mode_of(settings: Settings, campaign: Campaign) -> Mode:
     return min(mode(campaign.mode), mode(settings.max_mode))
 
 
-def leaving(campaign: Campaign, uses: Uses, days: Keep, most: Mode, now: float) -> Gone:
+def leaving(campaign: Campaign, uses: Uses, days: Keep, most: Mode, now: float) -> Removal:
     """What is not to be there any more. Series that are gone stay so, whatever settings say later."""
     at = sent(campaign, uses)
     is_closed = campaign.closed_at is not None or is_over(at, days.recipients, now)
     recipients = is_closed or most < Mode.PSEUDONYMOUS
     names = recipients or most < Mode.IDENTIFIED or is_over(at, days.names, now)
     is_email = campaign.kind == "email"
-    return Gone(
+    return Removal(
         buckets=oldest_bucket(campaign, days.buckets, now),
         days=oldest_day(campaign, days.days, now),
         recipients=is_email and recipients,

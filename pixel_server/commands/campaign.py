@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
+from pixel_server.campaigns.campaign import Campaign, UnfitField, campaign_json, new_campaign, refuse_unfit
 from pixel_server.commands.support import Failure, as_json, settings_here, with_store
 from pixel_server.consent import Consent
 from pixel_server.settings import SIGNALS, Settings
@@ -68,6 +69,11 @@ def create_campaign(id: str, kind: Literal["email", "web"], as_json: bool, **giv
     """
     from pixel_server.api import request_body  # noqa: PLC0415
     from pixel_server.campaigns import storage  # noqa: PLC0415
+        UnfitField,
+        campaign_json,
+        new_campaign,
+        refuse_unfit,
+    )
 
     settings = settings_here()
     default = Consent(settings).default.mode.name.lower()
@@ -76,16 +82,16 @@ def create_campaign(id: str, kind: Literal["email", "web"], as_json: bool, **giv
         slug = request_body.slug(id)
     except ValueError as error:
         raise Failure(f"id {error}") from None
-    made = storage.new(slug, kind=kind, **_checked(fields, settings))
+    made = new_campaign(slug, kind=kind, **_checked(fields, settings))
     try:
-        storage.refuse_unfit(kind, fields, made)
+        refuse_unfit(kind, fields, made)
         with_store(lambda store, _: storage.create(store, made))
-    except storage.Unfit as error:
+    except UnfitField as error:
         raise Failure(str(error)) from None
-    except storage.Exists:
+    except storage.CampaignExists:
         raise Failure(f"the id {made.id} is taken, or was: ids are never given twice") from None
     if as_json:
-        click.echo(json.dumps(storage.to_json(made)))
+        click.echo(json.dumps(campaign_json(made)))
     else:
         click.echo(f"made {made.kind} campaign {made.id}")
 
@@ -106,11 +112,11 @@ def set_campaign(id: str, as_json: bool, **given: Any) -> None:  # noqa: A002
     fields = _checked(found, settings_here())
     try:
         changed = with_store(lambda store, _: storage.change(store, id, fields, audit_log.COMMAND))
-    except storage.Unknown:
+    except storage.UnknownCampaign:
         raise Failure(f"there is no campaign {id}") from None
-    except (storage.Unfit, storage.Sealed) as error:
+    except (UnfitField, storage.SealedField) as error:
         raise Failure(str(error)) from None
-    click.echo(json.dumps(storage.to_json(changed)) if as_json else f"changed {', '.join(fields)} of {id}")
+    click.echo(json.dumps(campaign_json(changed)) if as_json else f"changed {', '.join(fields)} of {id}")
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -157,14 +163,14 @@ def list_campaigns(as_json: bool) -> None:
     """List all campaigns."""
     from pixel_server.campaigns import storage  # noqa: PLC0415
 
-    async def all_of_them(store: Any, _: Settings) -> list[storage.Campaign]:
+    async def all_of_them(store: Any, _: Settings) -> list[Campaign]:
         found, after = await storage.page(store, None, 1000)
         while after is not None:
             more, after = await storage.page(store, after, 1000)
             found += more
         return found
 
-    items = [storage.to_json(item) for item in with_store(all_of_them)]
+    items = [campaign_json(item) for item in with_store(all_of_them)]
     if as_json:
         click.echo(json.dumps({"items": items, "next": None}))
         return
@@ -182,7 +188,7 @@ def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
     from pixel_server.figures import ranges, stats  # noqa: PLC0415
     from pixel_server.store import clock  # noqa: PLC0415
 
-    async def figures(store: Any, settings: Settings) -> tuple[storage.Campaign, dict[str, Any]]:
+    async def figures(store: Any, settings: Settings) -> tuple[Campaign, dict[str, Any]]:
         found = await storage.get(store, id)
         now = await clock.now(store)
         wanted = ranges.parse({}, found.time_zone, now)
@@ -190,10 +196,10 @@ def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
 
     try:
         found, read = with_store(figures)
-    except storage.Unknown:
+    except storage.UnknownCampaign:
         raise Failure(f"there is no campaign {id}") from None
     if as_json:
-        click.echo(json.dumps({**storage.to_json(found), "stats": read}))
+        click.echo(json.dumps({**campaign_json(found), "stats": read}))
         return
     rows = [("campaign", f"{found.id} ({found.kind}) {found.name}"), ("counted up to", read["as_of"])]
     for name, value in read["totals"].items():
@@ -256,12 +262,12 @@ def delete_campaign(id: str, yes: bool, as_json: bool) -> None:  # noqa: A002
 
     try:
         with_store(lambda store, _: storage.get(store, id))
-    except storage.Unknown:
+    except storage.UnknownCampaign:
         raise Failure(f"there is no campaign {id}") from None
     if not yes:
         click.confirm(f"Delete {id} and all that was counted for it?", abort=True, err=True)
     try:
         with_store(delete)
-    except storage.Unknown:
+    except storage.UnknownCampaign:
         raise Failure(f"there is no campaign {id}") from None
     click.echo(json.dumps({"deleted": id}) if as_json else f"deleted {id}")

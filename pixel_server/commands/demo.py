@@ -47,7 +47,7 @@ def add_demo(seed: int, as_json: bool) -> None:
 
     try:
         added = with_store(add)
-    except storage.Unknown:
+    except storage.UnknownCampaign:
         raise Failure("the demo was removed while it was being filled") from None
     except fill.NotStored:
         raise Failure(

@@ -87,7 +87,7 @@ def _mode(campaign: str, settings: Settings, secrets: Secrets) -> Mode:
 
 def _ask(known: Directory, campaign: str, settings: Settings, secrets: Secrets) -> bool:
     """Learns of one campaign from the store. False: it does not answer, or is not ours."""
-    from pixel_server.campaigns import storage  # noqa: PLC0415
+    from pixel_server.campaigns.campaign import UnreadableCampaign, decode  # noqa: PLC0415
     from pixel_server.store import keys  # noqa: PLC0415
     from pixel_server.store.client import connect  # noqa: PLC0415
 
@@ -104,8 +104,8 @@ def _ask(known: Directory, campaign: str, settings: Settings, secrets: Secrets) 
         return False
     if record is not None:
         try:
-            known.learn(storage.decode(record, campaign))
-        except storage.Unreadable as error:
+            known.learn(decode(record, campaign))
+        except UnreadableCampaign as error:
             raise Failure(f"{error}; update this program") from None
     elif is_gone:
         known.forget(campaign)

@@ -46,7 +46,7 @@ def add_note(campaign: str, text: str, at: str | None, as_json: bool) -> None:
 
     try:
         made = with_store(add)
-    except storage.Unknown:
+    except storage.UnknownCampaign:
         raise Failure(f"there is no campaign {campaign}") from None
     except notes.Full as error:
         raise Failure(str(error)) from None
@@ -66,7 +66,7 @@ def list_notes(campaign: str, as_json: bool) -> None:
 
     try:
         items = [notes.to_json(note) for note in with_store(listed)]
-    except storage.Unknown:
+    except storage.UnknownCampaign:
         raise Failure(f"there is no campaign {campaign}") from None
     if as_json:
         click.echo(json.dumps({"items": items, "next": None}))
@@ -89,7 +89,7 @@ def remove_note(campaign: str, note: str, as_json: bool) -> None:
 
     try:
         with_store(remove)
-    except storage.Unknown:
+    except storage.UnknownCampaign:
         raise Failure(f"there is no campaign {campaign}") from None
     except notes.Unknown:
         raise Failure(f"{campaign} has no note {note}") from None

@@ -60,7 +60,7 @@ def create_share(
 
     try:
         made, url = with_store(make)
-    except storage.Unknown:
+    except storage.UnknownCampaign:
         raise Failure(f"there is no campaign {campaign}") from None
     except share_links.Full as error:
         raise Failure(str(error)) from None
@@ -82,7 +82,7 @@ def list_shares(campaign: str, as_json: bool) -> None:
 
     try:
         found, now = with_store(listed)
-    except storage.Unknown:
+    except storage.UnknownCampaign:
         raise Failure(f"there is no campaign {campaign}") from None
     if as_json:
         click.echo(json.dumps({"items": [share_links.to_json(one) for one in found], "next": None}))
@@ -108,7 +108,7 @@ def revoke_share(campaign: str, share: str, as_json: bool) -> None:
 
     try:
         with_store(revoke)
-    except storage.Unknown:
+    except storage.UnknownCampaign:
         raise Failure(f"there is no campaign {campaign}") from None
     except share_links.Unknown:
         raise Failure(f"{campaign} has no share link {share}") from None

@@ -54,7 +54,7 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
 
     try:
         done = with_store(take)
-    except storage.Unknown:
+    except storage.UnknownCampaign:
         raise Failure(f"there is no campaign {id}") from None
     except Problem as problem:
         raise Failure(f"{file.name}: {problem.detail}") from None

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from pixel_server.api.campaigns import series_csv
 from pixel_server.api.routing import Api, reply
 from pixel_server.campaigns import notes
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import formatting, forms, range_picker, render, shared_figures, svg
 from pixel_server.dashboard.glossary import TITLES
 from pixel_server.figures import ranges, stats, web_breakdowns

@@ -13,7 +13,7 @@ from pixel_server import slug
 from pixel_server.api import campaigns as campaign_calls
 from pixel_server.api.routing import Api
 from pixel_server.campaigns import retention, storage
-from pixel_server.campaigns.storage import Campaign, Uses
+from pixel_server.campaigns.campaign import Campaign, Uses, new_campaign
 from pixel_server.dashboard import campaign as campaign_page
 from pixel_server.dashboard import campaign_form, forms
 from pixel_server.problems import Problem
@@ -53,12 +53,12 @@ async def _create_named(api: Api, content: dict[str, Any]) -> Campaign:
 
 
 async def edit(api: Api, request: Request) -> Response:
-    campaign, uses = await storage.uses(api.store, (await api.campaign(request.path_params["id"])).id)
+    campaign, uses = await storage.get_uses(api.store, (await api.campaign(request.path_params["id"])).id)
     return _form(api, request, campaign_form.texts(campaign), None, campaign, uses)
 
 
 async def change(api: Api, request: Request) -> Response:
-    campaign, uses = await storage.uses(api.store, (await api.campaign(request.path_params["id"])).id)
+    campaign, uses = await storage.get_uses(api.store, (await api.campaign(request.path_params["id"])).id)
     fields = {name: text for name, text in request.state.form.items() if name != "csrf"}
     try:
         changes = campaign_form.changes(campaign, fields)
@@ -89,8 +89,8 @@ def _start(api: Api) -> dict[str, str]:
     """The fields of both kinds, as they are to begin with."""
     mode, zone = api.consent.default.mode.name.lower(), api.settings.time_zone
     return {
-        **campaign_form.texts(storage.new("", "", "web", mode=mode, time_zone=zone)),
-        **campaign_form.texts(storage.new("", "", "email", mode=mode, time_zone=zone)),
+        **campaign_form.texts(new_campaign("", "", "web", mode=mode, time_zone=zone)),
+        **campaign_form.texts(new_campaign("", "", "email", mode=mode, time_zone=zone)),
     }
 
 

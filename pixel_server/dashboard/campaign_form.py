@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pixel_server.campaigns import storage
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import WEB_ONLY, Campaign
 from pixel_server.dashboard import forms
 from pixel_server.settings import time_zones
 
@@ -67,7 +66,7 @@ def texts(campaign: Campaign) -> dict[str, str]:
         "origins": "\n".join(campaign.origins),
         **{f"keep_{kind}": _number(campaign.keep.get(kind)) for kind in KEPT},
     }
-    other = storage.OF_WEB if campaign.kind == "email" else _OF_MAIL
+    other = WEB_ONLY if campaign.kind == "email" else _OF_MAIL
     return {name: text for name, text in shown.items() if name not in other}
 
 
@@ -97,7 +96,7 @@ def content(fields: Mapping[str, str], zone: str) -> dict[str, Any]:
 
 def of_kind(fields: Mapping[str, str], kind: str) -> dict[str, str]:
     """Without the fields that only the other kind has: in a new campaign's form both stand."""
-    other = {"email": storage.OF_WEB, "web": _OF_MAIL}.get(kind, ())
+    other = {"email": WEB_ONLY, "web": _OF_MAIL}.get(kind, ())
     return {name: text for name, text in fields.items() if name not in other}
 
 

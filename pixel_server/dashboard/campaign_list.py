@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from pixel_server.api.routing import Api
 from pixel_server.campaigns import storage
+from pixel_server.campaigns.campaign import UnreadableCampaign, report_unreadable
 from pixel_server.dashboard import render, svg
 from pixel_server.figures import overview
 
@@ -61,8 +62,8 @@ async def _shared(api: Api, request: Request) -> Response:
     for name in request.state.session.shares:
         try:
             found.append(await storage.get(api.store, name))
-        except storage.Unknown:
+        except storage.UnknownCampaign:
             continue
-        except storage.Unreadable as error:
-            storage.tell_unreadable(error)
+        except UnreadableCampaign as error:
+            report_unreadable(error)
     return render.page(api, request, "shared_list.html", {"campaigns": found})

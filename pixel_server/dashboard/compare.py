@@ -14,7 +14,7 @@ from starlette.responses import Response
 from pixel_server.api.campaigns import MOST_COMPARED
 from pixel_server.api.routing import Api
 from pixel_server.campaigns import storage
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign
 from pixel_server.counters.labels import OTHER
 from pixel_server.dashboard import campaign as campaign_page
 from pixel_server.dashboard import formatting, range_picker, render, svg
@@ -75,9 +75,9 @@ async def _chosen(api: Api, ids: Sequence[str]) -> tuple[list[Campaign], list[st
     for name in list(dict.fromkeys(ids))[: MOST_COMPARED + 1]:
         try:
             found.append(await storage.get(api.store, name))
-        except storage.Unknown:
+        except storage.UnknownCampaign:
             wrong.append(f"There is no campaign “{name[:64]}”.")
-        except storage.Unreadable:
+        except UnreadableCampaign:
             wrong.append(f"The campaign “{name[:64]}” cannot be read: update this server.")
     return found, wrong
 

@@ -17,7 +17,7 @@ import msgspec
 
 from pixel_server.api.routing import Api
 from pixel_server.campaigns import storage
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.counters.series import NewerFormat
 from pixel_server.problems import Problem
 from pixel_server.store import keys
@@ -182,7 +182,7 @@ class Watch:
         try:
             campaign = await storage.get(self._api.store, self._campaign)
             event = await read(self._figures, self._api, campaign, query)
-        except storage.Unknown:
+        except storage.UnknownCampaign:
             return  # deleted just now: the next look says so
         self._last[query] = event
         for listener in self.listeners:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from pixel_server.api import campaigns
 from pixel_server.api.routing import Api
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import campaign as campaign_page
 from pixel_server.dashboard import forms
 from pixel_server.problems import Problem

@@ -11,7 +11,7 @@ from pixel_server.api.routing import FORESEEN, Api, problem_of
 from pixel_server.auth import share_links
 from pixel_server.auth.share_links import Share
 from pixel_server.campaigns import storage
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import render, shared_figures
 from pixel_server.problems import Problem
 
@@ -53,7 +53,7 @@ async def _find(api: Api, request: Request) -> tuple[Share, Campaign]:
         raise Problem(404, GONE)
     try:
         return share, await storage.get(api.store, share.campaign)
-    except storage.Unknown:
+    except storage.UnknownCampaign:
         raise Problem(404, GONE) from None
 
 

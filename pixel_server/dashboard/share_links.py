@@ -14,7 +14,7 @@ from pixel_server.api import shares
 from pixel_server.api.routing import Api
 from pixel_server.auth import share_links
 from pixel_server.auth.share_links import Share
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import campaign as campaign_page
 from pixel_server.dashboard import forms
 from pixel_server.figures import ranges

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from pixel_server.api.routing import Api
 from pixel_server.campaigns import retention
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import render, svg
 from pixel_server.dashboard.glossary import TITLES
 from pixel_server.figures import disclosure, shared_stats, stats, web_breakdowns

@@ -10,7 +10,7 @@ import msgspec
 
 from pixel_server import hit
 from pixel_server.campaigns import storage
-from pixel_server.campaigns.storage import Campaign, Kind
+from pixel_server.campaigns.campaign import Campaign, Kind, new_campaign
 from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.consent import Consent
@@ -58,8 +58,8 @@ async def add(store: Any, url: str, settings: Settings, secrets: Secrets, now: f
     """Creates both campaigns and stores their hits. Does nothing if there is a whole demo already.
 
     An unfinished demo is removed first, because it is not known which of its hits are stored.
-    url: the address of the store, for the recorder's own connection. Raises storage.Unknown if the demo is
-    removed at the same time, NotStored if some hits could not be stored.
+    url: the address of the store, for the recorder's own connection. Raises storage.UnknownCampaign if the
+    demo is removed at the same time, NotStored if some hits could not be stored.
     """
     existing = await _demo_campaigns(store)
     if existing and not any(campaign.name.endswith(UNFINISHED) for campaign in existing):
@@ -103,7 +103,7 @@ async def _create(store: Any, kind: Kind, mode: Mode, now: float) -> Campaign:
     """Creates a campaign of this kind, under the first id that was never used."""
     first_id, name = IDS_AND_NAMES[kind]
     for number in itertools.count(1):
-        campaign = storage.new(first_id if number == 1 else f"{first_id}-{number}", name + UNFINISHED, kind)
+        campaign = new_campaign(first_id if number == 1 else f"{first_id}-{number}", name + UNFINISHED, kind)
         campaign = msgspec.structs.replace(campaign, mode=mode.name.lower(), made_by="demo")
         if kind == "email":
             sent_at = mailing.sent_at(hits.first_day(now), 0)
@@ -113,7 +113,7 @@ async def _create(store: Any, kind: Kind, mode: Mode, now: float) -> Campaign:
             campaign = msgspec.structs.replace(campaign, identity="cookie")
         try:
             await storage.create(store, campaign)
-        except storage.Exists:
+        except storage.CampaignExists:
             continue
         return campaign
     raise AssertionError

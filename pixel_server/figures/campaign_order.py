@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 import redis
 
 from pixel_server.campaigns import storage
-from pixel_server.campaigns.storage import Campaign, Kind
+from pixel_server.campaigns.campaign import Campaign, Kind
 from pixel_server.consent import Consent
 from pixel_server.figures import totals
 from pixel_server.store.client import AsyncRedis
@@ -97,8 +97,8 @@ async def _changed(store: AsyncRedis, shards: int, consent: Consent, order: Orde
         return order
     pipe = store.pipeline(transaction=False)
     for campaign in changed:
-        storage.ask(pipe, campaign)
-    records = map(storage.take, await pipe.execute(), changed)
+        storage.queue_record(pipe, campaign)
+    records = map(storage.unpack_record, await pipe.execute(), changed)
     there = [record for record in records if record is not None]
     places = [place for place in order.places if place.id not in changed]
     if there:
@@ -120,13 +120,13 @@ async def _places(store: AsyncRedis, shards: int, consent: Consent) -> list[Plac
     while following or after:
         pipe = store.pipeline(transaction=False)
         totals.ask_many(pipe, following, shards)
-        storage.ask_page(pipe, after or "~", STEP)  # behind all ids: an empty page
+        storage.queue_page(pipe, after or "~", STEP)  # behind all ids: an empty page
         reading = asyncio.ensure_future(pipe.execute())
         await asyncio.sleep(0)  # it is on its way: Redis reads these while the part before is dealt with
         found += [_place(campaign, kept[campaign.id], consent) for campaign in part]
         *answers, page = await reading
         part, kept = following, totals.take_many(answers, following)
-        following, after = storage.take_page(page, STEP)
+        following, after = storage.unpack_page(page, STEP)
     found += [_place(campaign, kept[campaign.id], consent) for campaign in part]
     return _newest_first(found)
 

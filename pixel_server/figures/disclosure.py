@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.counters.labels import OTHER
 from pixel_server.figures import ranges
 from pixel_server.figures.ranges import Range

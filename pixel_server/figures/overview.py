@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pixel_server.campaigns import retention, storage
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign, campaign_json
 from pixel_server.consent import Consent
 from pixel_server.counters import series
 from pixel_server.figures import campaign_order, hyperloglog, open_rate, totals
@@ -94,11 +94,11 @@ async def read(
     pipe = store.pipeline(transaction=False)
     totals.ask_as_of(pipe, settings.shards)
     for place in places:
-        storage.ask(pipe, place.id)
+        storage.queue_record(pipe, place.id)
     totals.ask_many(pipe, places, settings.shards)
     answers = iter(await pipe.execute())
     as_of = totals.as_of([next(answers) for _ in range(1 + settings.shards)])
-    records = [storage.take(next(answers), place.id) for place in places]
+    records = [storage.unpack_record(next(answers), place.id) for place in places]
     kept = totals.take_many(list(answers), places)
     there = [campaign for campaign in records if campaign is not None]
     days = await _days(store, settings, there, now)
@@ -165,7 +165,7 @@ def _shown(row: Row) -> dict[str, Any]:
         "campaign": campaign.id,
         "name": campaign.name,
         "kind": campaign.kind,
-        "created": storage.to_json(campaign)["created"],
+        "created": campaign_json(campaign)["created"],
         "sent": row.sent,
         "open_rate": row.rate,
         "over": row.over,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from pixel_server.campaigns import retention
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.counters import open_breakdown
 from pixel_server.figures import disclosure, stats
 from pixel_server.figures.web_breakdowns import by_day, kind_of, refuse_mail, rows

@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from pixel_server.campaigns import notes, retention
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.campaigns.retention import Keep
-from pixel_server.campaigns.storage import Campaign
 from pixel_server.consent import Consent
 from pixel_server.counters import open_breakdown, series
 from pixel_server.counters.labels import OTHER

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from pixel_server.campaigns.storage import Campaign, Kind
+from pixel_server.campaigns.campaign import Campaign, Kind
 from pixel_server.consent import Consent
 from pixel_server.figures import open_rate
 from pixel_server.store import keys, producer

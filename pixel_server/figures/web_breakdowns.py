@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from pixel_server.campaigns import retention
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.classify import referrers
 from pixel_server.counters import series, web_breakdown
 from pixel_server.counters.labels import OTHER

@@ -19,6 +19,7 @@ from pixel_server import opt_out_cookie
 from pixel_server.api.routing import Api
 from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.cache import PLAIN, Web
+from pixel_server.campaigns.campaign import UnreadableCampaign
 from pixel_server.counters.series import NewerFormat
 from pixel_server.privacy.browser_page import Browser, render
 from pixel_server.privacy.recipient_page import headers, language
@@ -39,7 +40,7 @@ async def answer(api: Api, request: Request, campaign: str, wish: str) -> Respon
     cookies = b"; ".join(value for name, value in request.headers.raw if name == b"cookie")
     keep = retention.of_server(api.settings)
     if web:
-        with suppress(storage.Unknown, storage.Unreadable):
+        with suppress(storage.UnknownCampaign, UnreadableCampaign):
             try:
                 keep = retention.keep(api.settings, await storage.get(api.store, campaign))
             except (redis.RedisError, OSError, NewerFormat) as error:

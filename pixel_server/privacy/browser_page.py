@@ -7,7 +7,7 @@ from html import escape
 from typing import NamedTuple
 
 from pixel_server import opt_out_cookie
-from pixel_server.campaigns.storage import Identity
+from pixel_server.campaigns.campaign import Identity
 from pixel_server.privacy import browser_words, recipient_words
 from pixel_server.privacy.browser_words import Words
 from pixel_server.privacy.recipient_page import document, how_long, whose

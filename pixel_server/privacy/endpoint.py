@@ -16,8 +16,9 @@ from starlette.responses import Response
 from pixel_server.api import request_form, request_stream
 from pixel_server.api.routing import Api
 from pixel_server.campaigns import retention
+from pixel_server.campaigns.campaign import UnreadableCampaign
 from pixel_server.campaigns.retention import Keep
-from pixel_server.campaigns.storage import Unknown, Unreadable, get
+from pixel_server.campaigns.storage import UnknownCampaign, get
 from pixel_server.counters.series import NewerFormat
 from pixel_server.privacy import action_limit, browser_endpoint
 from pixel_server.privacy.recipient_page import State, View, headers, language, render
@@ -75,7 +76,7 @@ class Privacy:
                 return answer
             found = await withdrawals.of(self.api.store, self.api.secrets, recipient)
             is_owed = await erasure.is_owed(self.api.store, self.api.secrets, recipient)
-            with suppress(Unknown, Unreadable):
+            with suppress(UnknownCampaign, UnreadableCampaign):
                 keep = retention.keep(self.api.settings, await get(self.api.store, campaign))
         except (redis.RedisError, OSError, NewerFormat) as error:
             # One that hangs may do it yet, once it goes on.

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from pixel_server.campaigns import retention, storage
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.consent import Consent, mode
 from pixel_server.counters.series import refuse_newer
 from pixel_server.recipients import withdrawals
@@ -134,7 +134,7 @@ async def begin(store: AsyncRedis, campaign: str, is_named: bool, settings: Sett
 
     Closed: the campaign takes none. campaigns.Unknown: there is none.
     """
-    found, uses = await storage.uses(store, campaign)
+    found, uses = await storage.get_uses(store, campaign)
     check(found, is_named=False)
     days, at = retention.keep(settings, found), retention.sent(found, uses)
     if retention.is_over(at, days.recipients, now):
@@ -142,7 +142,7 @@ async def begin(store: AsyncRedis, campaign: str, is_named: bool, settings: Sett
     if is_named and retention.is_over(found.sent_at, days.names, now):
         raise Closed("this campaign's time to keep names is over")
     await storage.note_upload(store, campaign, now)
-    await storage.amend(store, campaign, _reopen if is_named else _reopen_unnamed, quiet=True)
+    await storage.amend(store, campaign, _reopen if is_named else _reopen_unnamed, is_announced=False)
 
 
 def _reopen(campaign: Campaign) -> Campaign:

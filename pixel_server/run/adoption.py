@@ -16,7 +16,7 @@ import msgspec
 from pixel_server.auth import api_keys
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.cache import PLAIN, SAVED, Directory
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign
 from pixel_server.consent import Consent, mode
 from pixel_server.recipients import withdrawals, withdrawals_file
 from pixel_server.secret import Secrets
@@ -85,7 +85,7 @@ async def _campaigns(client: AsyncRedis, settings: Settings) -> tuple[int, int]:
     for name in sorted(known.gone):
         try:
             await storage.delete(client, name, settings.shards)
-        except storage.Unknown:
+        except storage.UnknownCampaign:
             await client.sadd(keys.GONE, name)
             await client.xadd(keys.CHANGES, {"id": name}, maxlen=10_000)
     made = 0
@@ -105,7 +105,7 @@ async def _campaigns(client: AsyncRedis, settings: Settings) -> tuple[int, int]:
         try:
             await storage.create(client, campaign)
             made += 1
-        except storage.Exists:
+        except storage.CampaignExists:
             await _lower(client, campaign)
     return made, len(known.gone)
 
@@ -119,5 +119,5 @@ async def _lower(client: AsyncRedis, campaign: Campaign) -> None:
 
     try:
         await storage.amend(client, campaign.id, lower)
-    except (storage.Unknown, storage.Sealed, storage.Unreadable):
+    except (storage.UnknownCampaign, storage.SealedField, UnreadableCampaign):
         return

@@ -317,7 +317,7 @@ def test_a_campaign_that_is_deleted_meanwhile_takes_no_more(mail, site, settings
 
     asyncio.run(put())
     site.delete("/api/campaigns/mail")
-    with pytest.raises(storage.Unknown):
+    with pytest.raises(storage.UnknownCampaign):
         asyncio.run(put())
     assert [key for key in client.keys("*") if b":mail" in key] == []
 

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 
 from pixel_server import hit
 from pixel_server.campaigns import storage
+from pixel_server.campaigns.campaign import Kind, new_campaign
 from pixel_server.hit import Hit
 from pixel_server.store import keys, shards
 from pixel_server.store.client import connect_async
@@ -42,9 +43,9 @@ def fill(bench: Bench, side: Side, number: int) -> int:
     async def make() -> None:
         store = connect_async(side.settings.redis_url)
         for i in range(number):
-            kind: storage.Kind = "email" if i % 5 else "web"
+            kind: Kind = "email" if i % 5 else "web"
             sent = 30 + i % 40 if kind == "email" else None
-            await storage.create(store, storage.new(_id(i), f"Campaign number {i} of many", kind, sent))
+            await storage.create(store, new_campaign(_id(i), f"Campaign number {i} of many", kind, sent))
         await store.aclose()
 
     asyncio.run(make())

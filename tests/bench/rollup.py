@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 
 from pixel_server.campaigns import storage
+from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.store.client import connect, connect_async
 from tests.bench import wrk
 from tests.bench.hits import SHARDS, SITE, Writer, realistic, recipients
@@ -58,7 +59,7 @@ def make_site(side: Side) -> None:
 
     async def make() -> None:
         store = connect_async(side.settings.redis_url)
-        await storage.create(store, storage.new(SITE, SITE, "web"))
+        await storage.create(store, new_campaign(SITE, SITE, "web"))
         await store.aclose()
 
     asyncio.run(make())

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from pixel_server import hit
 from pixel_server.campaigns import storage
-from pixel_server.campaigns.storage import Identity
+from pixel_server.campaigns.campaign import Identity, new_campaign
 from pixel_server.hit import Hit
 from pixel_server.store import shards
 from pixel_server.store.client import connect_async
@@ -51,7 +51,7 @@ def make(redis_url: str) -> None:
     async def create() -> None:
         store = connect_async(redis_url)
         for name, identity in CAMPAIGNS.items():
-            await storage.create(store, storage.new(name, name, "web", identity=identity))
+            await storage.create(store, new_campaign(name, name, "web", identity=identity))
         await store.aclose()
 
     asyncio.run(create())

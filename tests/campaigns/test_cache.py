@@ -12,6 +12,7 @@ import redis
 
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.cache import REFRESH, Directory
+from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.consent import Consent
 from pixel_server.settings import Settings
 from pixel_server.store import keys
@@ -35,7 +36,7 @@ def tell(redis_url: str) -> Callable[[Story], None]:
 
 
 async def create(client: AsyncRedis, *names: str) -> None:
-    await asyncio.gather(*(storage.create(client, storage.new(name, name, "web")) for name in names))
+    await asyncio.gather(*(storage.create(client, new_campaign(name, name, "web")) for name in names))
 
 
 async def until(found: Callable[[], bool]) -> None:
@@ -61,7 +62,7 @@ class Line:
 def test_it_loads_what_there_is_and_what_is_gone(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         await create(client, "one", "two", "three")
-        await storage.create(client, storage.new("mail", "Mail", "email"))
+        await storage.create(client, new_campaign("mail", "Mail", "email"))
         await storage.delete(client, "two", 4)
         directory = Directory(client, Consent(Settings()))
         assert not directory.loaded
@@ -200,7 +201,7 @@ def test_what_this_process_does_it_knows_at_once(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         directory = Directory(client, Consent(Settings()))
         await directory.load()
-        directory.learn(storage.new("one", "One", "web"))
+        directory.learn(new_campaign("one", "One", "web"))
         assert directory.is_web("one")
         directory.forget("one")
         assert not directory.is_web("one")

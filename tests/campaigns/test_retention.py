@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from pixel_server.campaigns import storage
+from pixel_server.campaigns.campaign import encode, new_campaign
 from pixel_server.hit import Unreadable
 from pixel_server.mail.links import Minter
 from pixel_server.settings import Settings
@@ -260,8 +261,8 @@ def test_a_run_that_is_cut_off_goes_on(mail, opened, stats, sweep, clock, client
         cut += 1 + cut // 10
         client.delete(*client.keys("px:*mail*"), "-")
         clock.at("2026-03-01T00:00Z")
-        made = storage.new("mail", "mail", "email")
-        client.hset(keys.campaign("mail"), "record", storage._encode(made))
+        made = new_campaign("mail", "mail", "email")
+        client.hset(keys.campaign("mail"), "record", encode(made))
         client.zadd(keys.CAMPAIGNS, {"mail": 0})
         opened("2026-03-01T09:00Z", "ada")
         stats("mail")

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixel_server import hit, opt_out_cookie
-from pixel_server.campaigns import storage
 from pixel_server.campaigns.cache import Directory
+from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.collect import responses
 from pixel_server.collect.admission import Accepted, Admission
 from pixel_server.collect.request_head import RequestHead
@@ -31,7 +31,7 @@ DAYS = 10
 
 def new_admission() -> Admission:
     directory = Directory(None, Consent(Settings()))
-    directory.learn(storage.new("mail", "Mail", "email"))
+    directory.learn(new_campaign("mail", "Mail", "email"))
     for name, identity in (
         ("site", "own"),
         ("other-site", "own"),
@@ -39,7 +39,7 @@ def new_admission() -> Admission:
         ("shop", "cookie"),
         ("no", "cookie"),
     ):
-        directory.learn(storage.new(name, name, "web", identity=identity))
+        directory.learn(new_campaign(name, name, "web", identity=identity))
     directory.forget("gone")
     return Admission(Settings(token_days=DAYS), SECRETS, directory, Consent(Settings()), (), lambda: NOW)
 

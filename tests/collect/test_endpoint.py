@@ -16,8 +16,8 @@ from starlette.testclient import TestClient
 
 from pixel_server import hit
 from pixel_server.app import create_app
-from pixel_server.campaigns import storage
 from pixel_server.campaigns.cache import Directory
+from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.collect.admission import Admission
 from pixel_server.collect.endpoint import PixelEndpoint
 from pixel_server.collect.image import GIF
@@ -317,7 +317,7 @@ def test_what_is_not_stored_is_not_promised(
     method: str, room: bool, stored: bool, status: int, pixel: str, secrets: Secrets
 ):
     directory = Directory(None, Consent(Settings()))
-    directory.learn(storage.new("site", "Site", "web", identity="cookie"))
+    directory.learn(new_campaign("site", "Site", "web", identity="cookie"))
     endpoint = PixelEndpoint(
         Admission(Settings(), secrets, directory, Consent(Settings()), ()), Answering(room, stored)
     )

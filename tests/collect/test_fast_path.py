@@ -9,8 +9,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from pixel_server.campaigns import storage
 from pixel_server.campaigns.cache import Directory
+from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.collect.admission import Admission
 from pixel_server.collect.fast_path import PixelProtocol
 from pixel_server.collect.head_cache import HeadCache
@@ -72,7 +72,7 @@ def serve(story: Callable[[Callable[[], PixelProtocol], Recorder], None]) -> Non
 async def _serve(story: Callable[[Callable[[], PixelProtocol], Recorder], None]) -> None:
     secrets = Secrets.of((SECRET,), RECIPIENT_SECRET)
     directory = Directory(None, Consent(Settings()))
-    directory.learn(storage.new("shop", "Shop", "web", identity="cookie"))
+    directory.learn(new_campaign("shop", "Shop", "web", identity="cookie"))
     admission = Admission(Settings(), secrets, directory, Consent(Settings()), ())
     recorder, state = Recorder(), ServerState()
     config = uvicorn.Config(app, http=PixelProtocol, ws="none", lifespan="off", log_config=None)

@@ -9,6 +9,7 @@ import pytest
 
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.cache import SAVED, Directory
+from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.commands import minting as commands
 from pixel_server.consent import Consent
 from pixel_server.mail.placement import pixels
@@ -45,7 +46,7 @@ def act(redis_url, settings, tmp_path):
 
 @pytest.mark.parametrize("command", ["link", "embed"])
 def test_a_mistyped_campaign_is_warned_about_and_the_link_is_made(offline, act, tmp_path, command):
-    redis_url = act(lambda client: storage.create(client, storage.new("spring", "Spring", "email")))
+    redis_url = act(lambda client: storage.create(client, new_campaign("spring", "Spring", "email")))
     known = offline(command, "spring", ADA, stdin=HTML, REDIS_URL=redis_url)
     assert (known.exit_code, known.stderr) == (0, "")
     mistyped = offline(command, "sprnig", ADA, stdin=HTML, REDIS_URL=redis_url)
@@ -67,7 +68,7 @@ def test_a_mistyped_campaign_is_warned_about_and_the_link_is_made(offline, act, 
 
 def test_a_deleted_campaign_is_not_said_to_be_made_again(offline, act, settings):
     async def make_and_delete(client):
-        await storage.create(client, storage.new("spring", "Spring", "email"))
+        await storage.create(client, new_campaign("spring", "Spring", "email"))
         await storage.delete(client, "spring", settings.shards)
 
     done = offline("link", "spring", ADA, REDIS_URL=act(make_and_delete))
@@ -81,7 +82,7 @@ def known(request, act, tmp_path):
     Gives a REDIS_URL."""
 
     def know(*made):
-        found = [storage.new(name, name, kind, mode=mode) for name, kind, mode in made]
+        found = [new_campaign(name, name, kind, mode=mode) for name, kind, mode in made]
         if request.param == "file":
             (tmp_path / "data").mkdir(exist_ok=True)
             directory = Directory(None, Consent(Settings()))

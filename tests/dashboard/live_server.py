@@ -24,7 +24,7 @@ from pixel_server import app as wiring
 from pixel_server.api.routing import Api, Call, reply, routes
 from pixel_server.app import create_app
 from pixel_server.auth import api_keys
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard.live import Live
 from pixel_server.figures import ranges, stats
 from pixel_server.run import listen

@@ -15,6 +15,7 @@ import pytest
 
 from pixel_server import hit
 from pixel_server.campaigns import storage
+from pixel_server.campaigns.campaign import Campaign, new_campaign
 from pixel_server.counters import burst_window
 from pixel_server.demo import DEFAULT_SEED, cast, fill, hits, mailing, site
 from pixel_server.demo.fill import Added
@@ -56,9 +57,9 @@ class Demos:
         return self.do(lambda there: fill.remove(there, self.settings))
 
     def make(self, name: str) -> None:
-        self.do(lambda there: storage.create(there, storage.new(name, "Mine", "web")))
+        self.do(lambda there: storage.create(there, new_campaign(name, "Mine", "web")))
 
-    def get(self, name: str) -> storage.Campaign:
+    def get(self, name: str) -> Campaign:
         return self.do(lambda there: storage.get(there, name))
 
     def stats(self, name: str, **query: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixel_server.api import routes
-from pixel_server.campaigns.storage import Campaign
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.counters.labels import OTHER
 from pixel_server.figures import disclosure, ranges, shared_stats, stats
 from tests.figures.test_opens import PHONE

@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from pixel_server.campaigns import storage
+from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.figures import campaign_order
 from pixel_server.mail.links import Minter
 from pixel_server.store import keys
@@ -158,7 +159,7 @@ def test_a_page_at_a_time(ask, settings):
     async def make():
         made = connect_async(settings.redis_url)
         for n in range(120):
-            await storage.create(made, storage.new(f"c{n:03}", f"Campaign {n:03}", "web"))
+            await storage.create(made, new_campaign(f"c{n:03}", f"Campaign {n:03}", "web"))
         await made.aclose()
 
     asyncio.run(make())
@@ -260,7 +261,7 @@ def test_a_campaign_made_changed_or_deleted_is_seen_at_once(mail, opened, ask, s
 
 
 def test_many_changes_at_once_are_seen_too(mail, ask, kept, monkeypatch):
-    monkeypatch.setattr(storage, "MOST_CHANGES", 3)
+    monkeypatch.setattr(storage, "MAX_CHANGES", 3)
     ask()
     for n in range(5):
         mail(id=f"c{n}")
@@ -290,7 +291,7 @@ def test_many_are_read_in_parts(ask, client, settings, monkeypatch):
     async def make():
         made = connect_async(settings.redis_url)
         for n in range(10):
-            await storage.create(made, storage.new(f"c{n}", f"Campaign {n}", "email"))
+            await storage.create(made, new_campaign(f"c{n}", f"Campaign {n}", "email"))
         await made.aclose()
 
     asyncio.run(make())

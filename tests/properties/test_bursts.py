@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pixel_server import hit
 from pixel_server.campaigns import storage
+from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.counters import open_breakdown, recipient_record, series
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
@@ -136,7 +137,7 @@ def test_bursts_do_not_depend_on_cuts_and_crashes(
 
     async def create() -> None:
         there = connect_async(valkey_url)
-        await storage.create(there, storage.new("mail", "mail", "email", sent_at=SENT))
+        await storage.create(there, new_campaign("mail", "mail", "email", sent_at=SENT))
         await there.aclose()
 
     asyncio.run(create())

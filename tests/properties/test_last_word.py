@@ -14,6 +14,7 @@ from redis.asyncio import Redis as AsyncRedis
 
 from pixel_server import hit
 from pixel_server.campaigns import storage
+from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.counters import recipient_record
 from pixel_server.hit import Hit
 from pixel_server.recipients import erasure, lists
@@ -147,7 +148,7 @@ async def play(
 ) -> set[str]:
     race = Race(bursts, dict(deaths))
     direct = connect_async(url)
-    made = storage.new("mail", "Mail", "email", mode="identified", sent_at=int(NOW) - 5 * DAY)
+    made = new_campaign("mail", "Mail", "email", mode="identified", sent_at=int(NOW) - 5 * DAY)
     await storage.create(direct, made)
     for who, hours in story:
         one = opened(secrets, who, hours)

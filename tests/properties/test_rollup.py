@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pixel_server import hit
 from pixel_server.campaigns import storage
+from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.counters import series
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
@@ -190,7 +191,7 @@ def test_same_totals_as_a_plain_count(
     # Buckets expire by the clock of the store, which is not the one of this story.
     wanted = Settings(redis_url=valkey_url, shards=1, keep_buckets=3650)
     for name in ("kept", "doomed"):
-        asyncio.run(_with(valkey_url, lambda s, n=name: storage.create(s, storage.new(n, n, "email"))))
+        asyncio.run(_with(valkey_url, lambda s, n=name: storage.create(s, new_campaign(n, n, "email"))))
     left = list(story)
     for i in range(len(story)):
         batch, left = left[: cuts[i % len(cuts)]], left[cuts[i % len(cuts)] :]
@@ -207,7 +208,7 @@ def test_same_totals_as_a_plain_count(
         raise Killed
 
     def delete() -> None:
-        with contextlib.suppress(storage.Unknown):
+        with contextlib.suppress(storage.UnknownCampaign):
             asyncio.run(_with(valkey_url, lambda s: storage.delete(s, "doomed", 1)))
 
     for number, crash in enumerate([*crashes, None]):

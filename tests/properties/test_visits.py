@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pixel_server import hit
 from pixel_server.campaigns import storage
+from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.counters import open_breakdown, visits, web_breakdown
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
@@ -218,7 +219,7 @@ def roll_up(
 
     async def create() -> None:
         there = connect_async(url)
-        await storage.create(there, storage.new("site", "site", "web", identity=identity))
+        await storage.create(there, new_campaign("site", "site", "web", identity=identity))
         await there.aclose()
 
     for key in client.keys("*"):

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from pixel_server.campaigns import storage
+from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.counters import recipient_record
 from pixel_server.mail.links import Minter
 from pixel_server.privacy import action_limit
@@ -264,7 +265,7 @@ def test_a_campaign_made_while_one_is_erased(mail, link, press, client, secrets,
 
     async def withdraw(store, *args, **options):
         # A hit that a roll-up counted just before.
-        await storage.create(store, storage.new("other", "Other", "email"))
+        await storage.create(store, new_campaign("other", "Other", "email"))
         await store.hset(place, key, recipient_record.pack(recipient_record.opened(1, 0, "person")))
         return await real(store, *args, **options)
 

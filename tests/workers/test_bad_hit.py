@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pixel_server import hit
 from pixel_server.campaigns import storage
+from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.classify.judge import judge_of
 from pixel_server.classify.rules import NONE, Rules, Verdict
 from pixel_server.counters import open_breakdown, visitor_salts, web_breakdown
@@ -57,8 +58,8 @@ def there(redis_url, client):
 
 async def make(url):
     made = connect_async(url)
-    await storage.create(made, storage.new("mail", "mail", "email"))
-    await storage.create(made, storage.new("page", "page", "web"))
+    await storage.create(made, new_campaign("mail", "mail", "email"))
+    await storage.create(made, new_campaign("page", "page", "web"))
     await made.aclose()
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from pixel_server import hit
 from pixel_server.campaigns import storage
+from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.classify.judge import judge_of
 from pixel_server.classify.rules import Rules
 from pixel_server.hit import Hit
@@ -236,6 +237,6 @@ def test_a_hit_that_cannot_be_counted_stops_nothing(
 
 async def make(url):
     there = connect_async(url)
-    await storage.create(there, storage.new("mail", "mail", "email"))
-    await storage.create(there, storage.new("page", "page", "web"))
+    await storage.create(there, new_campaign("mail", "mail", "email"))
+    await storage.create(there, new_campaign("page", "page", "web"))
     await there.aclose()

@@ -12,6 +12,7 @@ import redis
 
 from pixel_server import hit
 from pixel_server.campaigns import storage
+from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.counters import open_breakdown, visitor_salts, visits, web_breakdown
 from pixel_server.hit import Hit
 from pixel_server.store import keys
@@ -38,7 +39,7 @@ class Site:
 
         async def create() -> None:
             there = connect_async(settings.redis_url)
-            made = storage.new(name, "Site", "web", identity=identity, time_zone=zone)
+            made = new_campaign(name, "Site", "web", identity=identity, time_zone=zone)
             await storage.create(there, made)
             await there.aclose()
 

@@ -16,7 +16,7 @@ from pixel_server.api.openapi.schema import (
     taken,
     text,
 )
-from pixel_server.campaigns import storage
+from pixel_server.campaigns.campaign import IDENTITIES
 from pixel_server.campaigns.retention import KINDS
 from pixel_server.settings import SIGNALS, time_zones
 from pixel_server.slug import PATTERN
@@ -98,7 +98,7 @@ _ZONE = {
 }
 _WEB = {
     "identity": choice(
-        storage.IDENTITIES,
+        IDENTITIES,
         "What a visitor is told by: a hash of address and user agent, another each day; a cookie, where the "
         "page says that its reader agreed; the page's own `v`. Fixed after the first hit.",
     ),

@@ -1,0 +1,363 @@
+"""A campaign: its record, the table of the fields that a sender sets, and the codec of stored records."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, get_args
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from pixel_server import consent
+from pixel_server.settings import SIGNALS, Signals, cookie_path
+from pixel_server.times import iso
+from pixel_server.tokens import MODES
+
+log = logging.getLogger("pixel_server.campaigns.campaign")
+
+Kind = Literal["email", "web"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+Identity = Literal["cookieless", "cookie", "own"]
+"""Property by which a web campaign knows a visitor: a daily hash of address and user agent, a cookie, or the
+id that the page gives. Without consent on the page, `cookie` falls back to `cookieless`."""
+IDENTITIES: tuple[Identity, ...] = get_args(Identity)
+DEFAULT_MIN_CELL = 5
+MAX_NAME_CHARACTERS = 200
+MAX_MAILS = 10**9
+MAX_ORIGINS = 100
+_LATEST = 253_402_300_799
+"""Seconds since 1970 at the end of the year 9999, after which no date can be shown."""
+
+
+class Removal(msgspec.Struct, frozen=True, kw_only=True):
+    """What retention removes of a campaign. The record holds it twice: what is due, and what is done.
+
+    Series of 15 minutes before `buckets` (s), and of local days before `days` (`"20261124"`), are removed.
+    """
+
+    buckets: int = 0
+    days: str = ""
+    recipients: bool = False
+    names: bool = False
+
+
+class Campaign(msgspec.Struct, frozen=True, kw_only=True):
+    """A campaign as the store holds it, in JSON. FIELDS explains the fields that a sender sets.
+
+    Times are seconds since 1970. made_by: `hit` if a good link came before anyone created the campaign;
+    `demo` if all of it is made up. closed_at: from then on hits are only counted. leaving: data that readers
+    treat as removed. gone: data that retention has removed.
+    """
+
+    id: str
+    name: str
+    kind: Kind
+    sent: int | None = None
+    bounced: int = 0
+    time_zone: str = "UTC"
+    base_url: str | None = None
+    mode: str = "pseudonymous"
+    gpc: Signals | None = None
+    identity: Identity = "cookieless"
+    origins: tuple[str, ...] = ()
+    min_cell: int = DEFAULT_MIN_CELL
+    sent_at: int | None = None
+    keep: dict[str, int] = {}
+    closed_at: int | None = None
+    created: int = 0
+    made_by: Literal["api", "hit", "demo"] = "api"
+    leaving: Removal = Removal()
+    gone: Removal = Removal()
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+
+class Field(NamedTuple):
+    """A field of a campaign that its sender sets.
+
+    type: how the API, the form and the command line write the field. label: its name on the form.
+    help: its meaning in one or two sentences, for the API and the command line. kinds: the kinds of campaign
+    that have the field. choices: all values of a field of type `mode` or `choice`. minimum, maximum: limits
+    of an `integer`. is_nullable: whether null stands for "not set". is_fixed: whether the first hit fixes
+    the field. is_audited: whether a change decides what is kept of people, and so goes to the audit log.
+    """
+
+    name: str
+    type: Literal[
+        "text", "integer", "instant", "time_zone", "url", "mode", "choice", "days_by_kind", "origins"
+    ]
+    label: str
+    help: str
+    kinds: tuple[Kind, ...] = KINDS
+    choices: tuple[str, ...] = ()
+    minimum: int = 0
+    maximum: int = 0
+    is_nullable: bool = False
+    is_fixed: bool = False
+    is_audited: bool = False
+
+
+FIELDS = (
+    Field("name", "text", "Name", "Name of the campaign, for people."),
+    Field(
+        "sent",
+        "integer",
+        "Sent",
+        "Number of mails sent.",
+        kinds=("email",),
+        maximum=MAX_MAILS,
+        is_nullable=True,
+    ),
+    Field(
+        "bounced",
+        "integer",
+        "Bounced",
+        "Number of mails that came back.",
+        kinds=("email",),
+        maximum=MAX_MAILS,
+    ),
+    Field(
+        "sent_at",
+        "instant",
+        "Sent at",
+        "Time of sending, as 2026-11-24T09:00:00Z. The days to keep recipients and names count from it.",
+        kinds=("email",),
+        is_nullable=True,
+        is_audited=True,
+    ),
+    Field(
+        "time_zone",
+        "time_zone",
+        "Time zone",
+        "Time zone of the days that are counted, as Europe/Berlin. Fixed after the first hit.",
+        is_fixed=True,
+    ),
+    Field(
+        "base_url",
+        "url",
+        "Base URL",
+        "Start of the campaign's links, perhaps with a path. Replaces PIXEL_BASE_URL.",
+        is_nullable=True,
+    ),
+    Field(
+        "mode",
+        "mode",
+        "Mode",
+        "Most that is kept of a recipient. Can only fall after the first hit or link.",
+        choices=MODES,
+        is_audited=True,
+    ),
+    Field(
+        "gpc",
+        "choice",
+        "Who asks not to be followed",
+        "Effect of `Sec-GPC: 1` and `DNT: 1`. Replaces PIXEL_GPC.",
+        choices=SIGNALS,
+        is_nullable=True,
+        is_audited=True,
+    ),
+    Field(
+        "keep",
+        "days_by_kind",
+        "How long it is kept",
+        "Days that each kind of data is kept, where fewer than PIXEL_KEEP_DAYS_*.",
+        is_audited=True,
+    ),
+    Field(
+        "min_cell",
+        "integer",
+        "Smallest figure shared",
+        "Fewest visits (of mail: opens) of a day that share links and shared keys show.",
+        minimum=1,
+        maximum=1000,
+    ),
+    Field(
+        "identity",
+        "choice",
+        "Identity",
+        "Property by which a visitor is known: a daily hash of address and user agent (cookieless), a cookie "
+        "where the page has consent, or the page's own id. Fixed after the first hit.",
+        kinds=("web",),
+        choices=IDENTITIES,
+        is_fixed=True,
+        is_audited=True,
+    ),
+    Field(
+        "origins",
+        "origins",
+        "Origins",
+        "Origins of pages that may send with p.js, as https://www.example.org. None: all pages may.",
+        kinds=("web",),
+    ),
+)
+"""Table of the fields that a sender sets. The API, its OpenAPI document, the form and the commands follow it;
+`tests/campaigns/test_campaign.py` holds the record and the documents to it."""
+
+EMAIL_ONLY = tuple(field.name for field in FIELDS if field.kinds == ("email",))
+WEB_ONLY = tuple(field.name for field in FIELDS if field.kinds == ("web",))
+_FIXED = tuple(field.name for field in FIELDS if field.is_fixed)
+
+
+class Uses(NamedTuple):
+    """Times at which a campaign was used, in seconds; 0 if never."""
+
+    first_hit: int
+    last_link: int
+    last_upload: int
+
+
+class UnfitField(ValueError):
+    """A field that campaigns of this kind do not have, or that contradicts another field."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class UnreadableCampaign(ValueError):
+    """A record that this version cannot read: a newer version wrote it, or it is damaged."""
+
+    def __init__(self, campaign: str, reason: str) -> None:
+        super().__init__(
+            f"the record of campaign {campaign!r} cannot be read ({reason}), and is left as it is"
+        )
+        self.campaign = campaign
+
+
+def new_campaign(
+    id: str,  # noqa: A002 - the field's own name
+    name: str,
+    kind: Kind,
+    sent: int | None = None,
+    *,
+    created: float | None = None,
+    **fields: Any,
+) -> Campaign:
+    """Returns a campaign that is created at a time (s), by default now by this machine's clock.
+
+    fields: other fields of `Campaign`.
+    """
+    at = int(time.time() if created is None else created)
+    return Campaign(id=id, name=name, kind=kind, sent=sent, created=at, **fields)
+
+
+def refuse_unfit(kind: str, fields: Iterable[str], campaign: Campaign) -> None:
+    """Raises UnfitField if a campaign of this kind lacks one of the fields, or two fields contradict.
+
+    fields: names of the fields that were set. campaign: with these fields set.
+    """
+    if kind == "email" and (unfit := sorted(set(WEB_ONLY).intersection(fields))):
+        raise UnfitField(unfit[0], f"{' and '.join(WEB_ONLY)} are for web campaigns")
+    if kind == "web":
+        for name in EMAIL_ONLY:
+            if getattr(campaign, name) and name in fields:
+                raise UnfitField(name, f"{' and '.join(EMAIL_ONLY)} are for mail campaigns")
+    if campaign.sent is not None and campaign.bounced > campaign.sent and {"sent", "bounced"} & set(fields):
+        detail = f"no more mails can come back than were sent: {campaign.bounced}, {campaign.sent}"
+        raise UnfitField("bounced", detail)
+
+
+def is_fixed_by_hits(before: Campaign, after: Campaign) -> bool:
+    """Returns whether a change is refused after the first hit."""
+    return any(getattr(before, name) != getattr(after, name) for name in _FIXED)
+
+
+def is_fixed_by_use(before: Campaign, after: Campaign) -> bool:
+    """Returns whether a change is refused after the first hit or link: it raises the mode."""
+    return consent.mode(after.mode) > consent.mode(before.mode)
+
+
+def campaign_json(campaign: Campaign) -> dict[str, Any]:
+    """Returns the campaign as the API shows it."""
+    shown: dict[str, Any] = msgspec.to_builtins(campaign)
+    for name in ("created", "sent_at", "closed_at"):
+        if shown[name] is not None:
+            shown[name] = iso(shown[name])
+    del shown["leaving"], shown["gone"]
+    if campaign.kind == "email":
+        shown |= dict.fromkeys(WEB_ONLY)
+    return shown
+
+
+encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Campaign).decode
+
+
+def decode(record: Any, campaign: str) -> Campaign:
+    """Returns the campaign of a stored record. Raises UnreadableCampaign if this version cannot read it."""
+    try:
+        decoded = _decode(record)
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+        raise UnreadableCampaign(campaign, str(error)[:200] or type(error).__name__) from None
+    if fault := _fault(decoded, campaign):
+        raise UnreadableCampaign(campaign, fault)
+    return decoded
+
+
+def _fault(decoded: Campaign, campaign: str) -> str:
+    """Returns the first thing in a decoded record that this version does not know, or ""."""
+    if decoded.id != campaign:
+        return "it is another campaign's"
+    if decoded.mode not in MODES:
+        return "unknown mode"
+    if not _is_zone(decoded.time_zone):
+        return "unknown time zone"
+    times = (decoded.created, decoded.sent_at or 0, decoded.closed_at or 0)
+    if not all(0 <= at <= _LATEST for at in times):
+        return "a time out of range"
+    try:
+        cookie_path(decoded.base_url)
+    except ValueError:
+        return "a base URL that is not a URL"
+    return ""
+
+
+@lru_cache(1024)
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, LookupError):
+        return False
+    return True
+
+
+def decode_readable_fields(record: Any, campaign: str, kind: Kind) -> Campaign:
+    """Returns the fields that can be read of a record that `decode` refuses, so that its hits are counted.
+
+    kind: kind of its hits. An unreadable time zone becomes UTC. An unreadable mode becomes `count`, so that
+    nothing is kept of recipients.
+    """
+    try:
+        stored = msgspec.json.decode(record)
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+        stored = None
+    fields: dict[str, Any] = {"id": campaign, "name": campaign, "kind": kind, "mode": "count"}
+    for name, value in stored.items() if isinstance(stored, dict) else ():
+        if name in ("id", "name"):
+            continue
+        with suppress(UnreadableCampaign):
+            decode(encode({**fields, name: value}), campaign)
+            fields[name] = value
+    return decode(encode(fields), campaign)
+
+
+def encode_change(record: bytes, after: Campaign) -> bytes:
+    """Returns a changed record. Keeps fields of a newer version that the stored record holds."""
+    return encode({**msgspec.json.decode(record), **msgspec.to_builtins(after)})
+
+
+_reported: set[tuple[str, str]] = set()
+
+
+def report_unreadable(error: UnreadableCampaign) -> None:
+    """Logs an unreadable record, once in the life of this process."""
+    report = (error.campaign, str(error))
+    if len(_reported) < 10_000 and report not in _reported:
+        _reported.add(report)
+        log.error("%s; its hits are treated as the campaign was last known: update this server", error)
