@@ -69,11 +69,6 @@ def create_campaign(id: str, kind: Literal["email", "web"], as_json: bool, **giv
     """
     from pixel_server.api import request_body  # noqa: PLC0415
     from pixel_server.campaigns import storage  # noqa: PLC0415
-        UnfitField,
-        campaign_json,
-        new_campaign,
-        refuse_unfit,
-    )
 
     settings = settings_here()
     default = Consent(settings).default.mode.name.lower()
