@@ -130,4 +130,6 @@ def _is_news(record: logging.LogRecord) -> bool:
     RQ logs a Redis that is away, full or a replica at each try, with the whole stack. The schedule and
     `run_worker` report it once. RQ logs while it handles the exception, so that it can be seen here.
     """
-    return not isinstance(sys.exc_info()[1], _EXPECTED_ERRORS)
+    error = sys.exc_info()[1]
+    is_role_change = isinstance(error, redis.ResponseError) and str(error).startswith("UNBLOCKED")
+    return not (isinstance(error, _EXPECTED_ERRORS) or is_role_change)

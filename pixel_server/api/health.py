@@ -52,7 +52,7 @@ class NotRecording:
     stores = True
 
     def __init__(self) -> None:
-        self.counts = {"gaps": 0}
+        self.counts = {"stored": 0, "spooled": 0, "late": 0, "refused": 0, "gaps": 0, "removed": 0}
 
 
 class Known(NamedTuple):

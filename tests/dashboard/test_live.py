@@ -190,7 +190,7 @@ def test_a_page_comes_anew_now_and_then(listen: Callable[..., Tab], monkeypatch:
     assert listen().next() is None
 
 
-def test_what_breaks_ends_the_stream_and_the_next_is_served(
+def test_live_feed_that_breaks_says_away_and_serves_the_next(
     server: LiveServer, listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch
 ):
     tab = listen()
@@ -201,7 +201,7 @@ def test_what_breaks_ends_the_stream_and_the_next_is_served(
 
     with monkeypatch.context() as broken:
         broken.setattr(live_feed.Watch, "_ask", breaks)
-        assert tab.past_figures() == ("end", {"why": "again"})
+        assert tab.past_figures() == ("away", {})
     listen().until(views="0")
 
 

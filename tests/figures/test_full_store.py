@@ -108,12 +108,14 @@ def test_chores_store_full_remove_what_is_old(site, mail, opened, client, settin
     mail()
     opened(f"{DAY}T09:00Z")
     count(clock.now)
-    client.hset(keys.producers(0), producer.new_id(1), "1 1000")
+    idle = producer.new_id(1)
+    client.hset(keys.producers(0), idle, "1 1000")
+    client.hset(keys.checkpoint(0), "newest", int(clock.now * 1000))
     client.xadd(keys.dead(1), {"reason": "x", "data": b"x"}, id="1-1")
     with full(client):
         maintenance.tidy(client, settings, time.time())
         call(retention.step, replace(settings, keep_recipients=1), clock.now + 10 * 86_400)
-        assert client.hkeys(keys.producers(0)) == [b"floor"]
+        assert set(client.hkeys(keys.producers(0))) <= {b"floor", b"mark"}
         assert client.xlen(keys.dead(1)) == 0
         assert client.keys("px:*:people:*") == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -15,10 +16,11 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
+from pixel_server import files
 from pixel_server.run import valkey
 from pixel_server.run.up import Left, leave, left, sign_in_bases
 from pixel_server.store.client import connect
@@ -370,11 +372,17 @@ def test_a_data_directory_that_cannot_be_written(data: Path, where: str):
     assert_refused(up(data / where), "cannot write to", where)
 
 
-def test_on_a_full_disk_what_was_left_there_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_up_state_disk_full_keeps_the_last_state(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
     first, second = (Left(address, "http://pixel.test", "unix:///one", []) for address in ("one", "two"))
     leave(tmp_path, first)
     assert (tmp_path / "up.json").stat().st_mode & 0o77 == 0, "the address of a Redis may hold a password"
-    (tmp_path / ".up.json").mkdir()  # nothing can be written to it
+
+    def refuse(file: IO[bytes]) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "_sync", refuse)
     leave(tmp_path, second)
     assert left(tmp_path) == first
     assert "cannot write" in caplog.text

@@ -130,6 +130,7 @@ RULES: tuple[tuple[str, re.Pattern[str], str], ...] = (
         re.compile(r'("(?:stored|spooled|late|pending_bytes|workers)": )\d+'),
         r'\1"<count>"',
     ),
+    ("memory of Redis", re.compile(r'("used_memory": )\d+'), r'\1"<bytes>"'),
     ("live stamp", re.compile(r'(data-(?:as-of|now|live)=")[^"]*"'), r'\1<stamp>"'),
 )
 """(name, what is found, what takes its place). Besides: the address, the data directory, and rule `now`."""
