@@ -54,10 +54,11 @@ from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import clock as clocks
 from pixel_server.store import jobs
-from pixel_server.store.client import AsyncRedis, StoreAwayError, StoreError, connect, connect_async
+from pixel_server.store.client import StoreAwayError, StoreError, connect_async, connect_queue
 from pixel_server.store.clock import Clock
 from pixel_server.store.compatibility import check, secrets_for
 from pixel_server.store.memory_reserve import Watch
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 
 log = logging.getLogger("pixel_server.app")
@@ -394,5 +395,5 @@ def _with_pixels(is_here: Callable[[bytes, bytes, bytes], bool] | None) -> Starl
     settings = Settings.from_env()
     secrets = secrets_for(settings, settings.redis_url)
     redis = connect_async(settings.redis_url)
-    queue = jobs.queue(connect(settings.queue_url or settings.redis_url, timeout=2.0))
+    queue = jobs.queue(connect_queue(settings.queue_url or settings.redis_url, timeout=2.0))
     return create_app(settings, secrets, redis, queue, is_here=is_here)

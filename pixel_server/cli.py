@@ -8,7 +8,7 @@ import os
 import socket
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -37,6 +37,9 @@ from pixel_server.commands import (
 from pixel_server.commands.support import Failure, Group, as_json, environment, with_store, with_this
 from pixel_server.run import lifeline, uvicorn_parts
 from pixel_server.settings import Settings, chosen, table, unknown
+
+if TYPE_CHECKING:
+    from pixel_server.store.protocols import AsyncRedis
 
 
 @click.group(cls=Group)
@@ -203,7 +206,7 @@ def _fit_or_fail() -> None:
     from pixel_server.store.client import StoreAwayError  # noqa: PLC0415
     from pixel_server.store.compatibility import secrets_for  # noqa: PLC0415
 
-    async def nothing(store: Any, settings: Settings) -> None:
+    async def nothing(store: AsyncRedis, settings: Settings) -> None:
         return None
 
     settings = Settings.from_env()

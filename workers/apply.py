@@ -38,7 +38,7 @@ from pixel_server.counters.series import Cell, Cells
 from pixel_server.counters.web_breakdown import DIMENSIONS
 from pixel_server.store import keys
 from pixel_server.store.checkpoint import Command, Records
-from pixel_server.store.client import Redis
+from pixel_server.store.protocols import Redis
 from workers.fold import Sums, Tally
 
 _READ_PEOPLE = """

@@ -24,7 +24,7 @@ from pixel_server.counters import burst_window, series
 from pixel_server.counters.burst_window import APART, MINUTE, PERSON, SCANNER, UNKNOWN, Trace, Traces
 from pixel_server.counters.recipient_record import NOBODY, Taken
 from pixel_server.store import checkpoint, keys
-from pixel_server.store.client import Redis
+from pixel_server.store.protocols import Redis
 from workers.fold import Sums, Tally
 
 SPAN = 30_000

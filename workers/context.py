@@ -6,7 +6,8 @@ from functools import cache
 
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from pixel_server.store.client import Redis, connect
+from pixel_server.store.client import connect
+from pixel_server.store.protocols import Redis
 from pixel_server.store.store_mark import StoreMark
 
 

@@ -12,8 +12,9 @@ import redis
 
 from pixel_server.settings import Settings
 from pixel_server.store import keys
-from pixel_server.store.client import Redis, also_full, connect
+from pixel_server.store.client import also_full, connect
 from pixel_server.store.clock import Clock, Report
+from pixel_server.store.protocols import Redis
 
 BEAT_SECONDS = 2.0
 """Seconds between two signs of life. A worker that gives none for 10 s is not counted in /readyz."""

@@ -11,8 +11,9 @@ from pixel_server.recipients import erasure
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import checkpoint, keys, producer
-from pixel_server.store.client import Redis, connect_async
+from pixel_server.store.client import connect_async
 from pixel_server.store.clock import Clock, text
+from pixel_server.store.protocols import Redis
 from workers.context import context, is_known
 
 log = logging.getLogger("workers.maintenance")

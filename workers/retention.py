@@ -29,8 +29,9 @@ from pixel_server.counters import burst_window, recipient_record
 from pixel_server.counters.series import NewerFormat
 from pixel_server.settings import Settings
 from pixel_server.store import aof_rewrite, audit_log, checkpoint, keys
-from pixel_server.store.client import AsyncRedis, also_full, connect_async
+from pixel_server.store.client import also_full, connect_async
 from pixel_server.store.clock import Clock, text
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import DAY
 from workers.context import context, is_known
 

@@ -16,8 +16,9 @@ from rq import Queue
 from pixel_server.settings import Settings
 from pixel_server.store import jobs, keys
 from pixel_server.store.aof_rewrite import Rewriter
-from pixel_server.store.client import Redis, connect
+from pixel_server.store.client import connect, connect_queue
 from pixel_server.store.memory_reserve import explain
+from pixel_server.store.protocols import Redis
 from workers.without_queue import Direct
 
 log = logging.getLogger("workers.schedule")
@@ -38,7 +39,7 @@ class Schedule:
         self._settings = settings
         self._store: Redis = connect(settings.redis_url, timeout=REDIS_TIMEOUT_SECONDS)
         queue_url = settings.queue_url or settings.redis_url
-        self._queue: Queue = jobs.queue(connect(queue_url, timeout=REDIS_TIMEOUT_SECONDS))
+        self._queue: Queue = jobs.queue(connect_queue(queue_url, timeout=REDIS_TIMEOUT_SECONDS))
         self._rewriter = Rewriter(settings)
         self.direct = Direct(settings)
         self._periods_done: dict[str, int] = {}

@@ -20,7 +20,7 @@ from pixel_server.counters.visits import KEPT, LONGEST, MOST_ALIASES, MOST_SEEN,
 from pixel_server.counters.web_breakdown import NONE
 from pixel_server.store import keys
 from pixel_server.store.checkpoint import Command
-from pixel_server.store.client import Redis
+from pixel_server.store.protocols import Redis
 from workers.fold import Sums, Tally, View
 
 SLACK = 5000

@@ -9,7 +9,7 @@ import msgspec
 from pixel_server import hit
 from pixel_server.hit import Hit, Unreadable
 from pixel_server.store import keys
-from pixel_server.store.client import Redis
+from pixel_server.store.protocols import Redis
 
 Entry = tuple[bytes, dict[bytes, bytes]]
 """(id, fields)"""

@@ -18,7 +18,7 @@ from rq import SimpleWorker
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import jobs
-from pixel_server.store.client import Redis, StoreAwayError, StoreError, connect, connect_async
+from pixel_server.store.client import StoreAwayError, StoreError, connect_async, connect_queue
 from pixel_server.store.compatibility import check
 from pixel_server.store.memory_reserve import explain
 from workers.context import mark
@@ -64,7 +64,7 @@ class Worker(SimpleWorker):
     def subscribe(self) -> None:
         """Does nothing. RQ would open a connection that nobody uses, and that could die in silence."""
 
-    def _set_ip_address(self, connection: Redis) -> None:
+    def _set_ip_address(self, connection: redis.Redis) -> None:
         """Leaves the address out. RQ asks Redis for it, and fails if the socket's path has a blank in it."""
         self.ip_address = "unknown"
 
@@ -92,7 +92,7 @@ def run_worker(settings: Settings) -> None:
     progress.start()
     is_failing = False
     while True:
-        connection = connect(settings.queue_url or settings.redis_url, timeout=REDIS_TIMEOUT_SECONDS)
+        connection = connect_queue(settings.queue_url or settings.redis_url, timeout=REDIS_TIMEOUT_SECONDS)
         try:
             asyncio.run(_check(settings, secrets))
             worker = Worker([jobs.queue(connection)], connection=connection)

@@ -20,9 +20,9 @@ from pixel_server.collect.losses import Report
 from pixel_server.recipients.withdrawals import Withdrawn
 from pixel_server.settings import Settings
 from pixel_server.store import clock, keys, producer
-from pixel_server.store.client import AsyncRedis
 from pixel_server.store.compatibility import durability
 from pixel_server.store.memory_reserve import ADVICE, Room
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 from pixel_server.times import iso_ms
 

@@ -12,7 +12,7 @@ from pixel_server.recipients import lists, withdrawals
 from pixel_server.recipients.withdrawals import Periods
 from pixel_server.secret import Secrets
 from pixel_server.store import keys, shards
-from pixel_server.store.client import AsyncRedis
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import iso_day, iso_ms
 from pixel_server.tokens import BadToken, read
 

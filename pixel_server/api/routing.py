@@ -29,7 +29,7 @@ from pixel_server.problems import Problem, away
 from pixel_server.recipients.withdrawals import Withdrawn
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from pixel_server.store.client import AsyncRedis
+from pixel_server.store.protocols import AsyncRedis
 
 log = logging.getLogger("pixel_server.api")
 

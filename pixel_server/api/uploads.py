@@ -29,7 +29,7 @@ from pixel_server.recipients.lists import Put, Row
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import audit_log
-from pixel_server.store.client import AsyncRedis
+from pixel_server.store.protocols import AsyncRedis
 
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 MAX_LINE = 16 << 10

@@ -15,7 +15,7 @@ import redis
 from pixel_server.auth.token_hash import token_hash
 from pixel_server.slug import is_slug
 from pixel_server.store import audit_log, keys
-from pixel_server.store.client import AsyncRedis
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import iso
 
 log = logging.getLogger("pixel_server.auth.api_keys")

@@ -15,7 +15,8 @@ from pixel_server.auth import api_keys
 from pixel_server.auth.token_hash import token_hash
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis, also_full
+from pixel_server.store.client import also_full
+from pixel_server.store.protocols import AsyncRedis
 
 COOKIE = "px_session"
 FORMAT = 1

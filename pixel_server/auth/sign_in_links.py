@@ -7,7 +7,8 @@ import secrets
 from pixel_server.auth import api_keys
 from pixel_server.auth.token_hash import token_hash
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis, also_full
+from pixel_server.store.client import also_full
+from pixel_server.store.protocols import AsyncRedis
 
 LIVES = 600
 """Seconds."""

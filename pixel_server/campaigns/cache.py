@@ -23,7 +23,8 @@ from pixel_server.campaigns.storage import page, queue_changes, queue_record, un
 from pixel_server.consent import Consent, Rule
 from pixel_server.settings import cookie_path
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis, StoreEmptiedError
+from pixel_server.store.client import StoreEmptiedError
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 from pixel_server.tokens import Mode
 

@@ -12,7 +12,7 @@ import msgspec
 
 from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import iso
 
 log = logging.getLogger("pixel_server.campaigns.notes")

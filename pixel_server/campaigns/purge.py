@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pixel_server.counters import burst_window, open_breakdown, series
 from pixel_server.settings import MOST_DAYS
 from pixel_server.store import checkpoint, keys
-from pixel_server.store.client import AsyncRedis
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import DAY
 
 _OF_DAY = (keys.visitors, keys.web)

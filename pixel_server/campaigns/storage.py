@@ -31,7 +31,7 @@ from pixel_server.campaigns.campaign import (
 from pixel_server.settings import Settings
 from pixel_server.slug import is_slug
 from pixel_server.store import aof_rewrite, audit_log, checkpoint, keys
-from pixel_server.store.client import AsyncRedis, Redis
+from pixel_server.store.protocols import AsyncRedis, Pipeline, Redis
 
 MAX_CHANGES = 1000
 """Changes read at once. A cache that missed more reads all campaigns again."""
@@ -169,7 +169,7 @@ async def _get_record(store: AsyncRedis, campaign: str) -> bytes:
     return record
 
 
-def queue_record(pipe: Any, campaign: str) -> None:
+def queue_record(pipe: Pipeline, campaign: str) -> None:
     """Queues the reading of a campaign's record, for `unpack_record`."""
     pipe.hget(keys.campaign(campaign), "record")
 
@@ -212,7 +212,7 @@ async def page(
     return unpack_page(reply, limit, unreadable)
 
 
-def queue_page(pipe: Any, after: str | None, limit: int) -> None:
+def queue_page(pipe: Pipeline, after: str | None, limit: int) -> None:
     """Queues the reading of a page, for `unpack_page`."""
     start = "-" if after is None else f"({after}"
     pipe.eval(_PAGE, 1, keys.CAMPAIGNS, keys.campaign(""), start, limit + 1)
@@ -264,7 +264,7 @@ async def changes(store: AsyncRedis, since: bytes) -> tuple[set[str], bytes] | N
     return unpack_changes(entries, since)
 
 
-def queue_changes(pipe: Any, since: bytes) -> None:
+def queue_changes(pipe: Pipeline, since: bytes) -> None:
     """Queues the reading of changes since a version, for `unpack_changes`."""
     pipe.xrange(keys.CHANGES, since or "-", "+", MAX_CHANGES)
 

@@ -9,7 +9,8 @@ import redis
 
 from pixel_server import tasks
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis, StoreEmptiedError
+from pixel_server.store.client import StoreEmptiedError
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 
 log = logging.getLogger("pixel_server.dropped")

@@ -20,7 +20,7 @@ import redis
 
 from pixel_server.collect.acknowledged import Missing
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import write_whole
 from pixel_server.times import DAY_MS
 

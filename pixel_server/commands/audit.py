@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from pixel_server.commands.support import as_json, with_store
 from pixel_server.settings import Settings
+
+if TYPE_CHECKING:
+    from pixel_server.store.protocols import AsyncRedis
 
 
 @click.command("audit")
@@ -20,7 +23,7 @@ def audit(last: int, recipients: bool, as_json: bool) -> None:
     from pixel_server.store import audit_log as log  # noqa: PLC0415
     from pixel_server.times import iso_ms  # noqa: PLC0415
 
-    async def read(store: Any, settings: Settings) -> tuple[list[dict[str, str]], dict[str, int]]:
+    async def read(store: AsyncRedis, settings: Settings) -> tuple[list[dict[str, str]], dict[str, int]]:
         lines, _ = await log.page(store, None, last, "recipients" if recipients else "audit")
         return lines, await log.recipient_counts(store) if recipients else {}
 

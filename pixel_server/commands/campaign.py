@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -14,6 +14,9 @@ from pixel_server.consent import Consent
 from pixel_server.settings import SIGNALS, Settings
 from pixel_server.times import iso_ms
 from pixel_server.tokens import MODES
+
+if TYPE_CHECKING:
+    from pixel_server.store.protocols import AsyncRedis
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -158,7 +161,7 @@ def list_campaigns(as_json: bool) -> None:
     """List all campaigns."""
     from pixel_server.campaigns import storage  # noqa: PLC0415
 
-    async def all_of_them(store: Any, _: Settings) -> list[Campaign]:
+    async def all_of_them(store: AsyncRedis, _: Settings) -> list[Campaign]:
         found, after = await storage.page(store, None, 1000)
         while after is not None:
             more, after = await storage.page(store, after, 1000)
@@ -183,7 +186,7 @@ def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
     from pixel_server.figures import ranges, stats  # noqa: PLC0415
     from pixel_server.store import clock  # noqa: PLC0415
 
-    async def figures(store: Any, settings: Settings) -> tuple[Campaign, dict[str, Any]]:
+    async def figures(store: AsyncRedis, settings: Settings) -> tuple[Campaign, dict[str, Any]]:
         found = await storage.get(store, id)
         now = await clock.now(store)
         wanted = ranges.parse({}, found.time_zone, now)
@@ -250,7 +253,7 @@ def delete_campaign(id: str, yes: bool, as_json: bool) -> None:  # noqa: A002
     from pixel_server.campaigns import storage  # noqa: PLC0415
     from pixel_server.store import audit_log  # noqa: PLC0415
 
-    async def delete(store: Any, settings: Settings) -> None:
+    async def delete(store: AsyncRedis, settings: Settings) -> None:
         await storage.get(store, id)
         await audit_log.note(store, audit_log.COMMAND, "campaign.deleted", campaign=id)
         await storage.delete(store, id, settings.shards)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pixel_server.commands.support import as_json, with_store
 from pixel_server.settings import Settings
+
+if TYPE_CHECKING:
+    from pixel_server.store.protocols import AsyncRedis
 
 
 @click.group("dead-letters")
@@ -22,7 +25,7 @@ def list_dead(as_json: bool) -> None:
     """List them, oldest first in each shard."""
     from pixel_server.store import audit_log, keys  # noqa: PLC0415
 
-    async def read(store: Any, settings: Settings) -> list[dict[str, Any]]:
+    async def read(store: AsyncRedis, settings: Settings) -> list[dict[str, Any]]:
         await audit_log.note(store, audit_log.COMMAND, "dead_letters.shown")
         found = []
         for shard in range(settings.shards):
@@ -51,7 +54,7 @@ def drop_dead(yes: bool, as_json: bool) -> None:
     if not yes:
         click.confirm("Drop all dead letters?", abort=True, err=True)
 
-    async def drop(store: Any, settings: Settings) -> int:
+    async def drop(store: AsyncRedis, settings: Settings) -> int:
         await audit_log.note(store, audit_log.COMMAND, "dead_letters.dropped")
         await aof_rewrite.ask(store)
         dropped: int = sum(

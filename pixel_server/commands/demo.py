@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +15,7 @@ from pixel_server.tokens import Mode
 
 if TYPE_CHECKING:
     from pixel_server.demo.fill import Added
+    from pixel_server.store.protocols import AsyncRedis
 
 
 @click.group()
@@ -41,7 +42,7 @@ def add_demo(seed: int, as_json: bool) -> None:
         raise Failure("no demo: PIXEL_MAX_MODE is off, so nothing is kept")
     url = store_url(settings)
 
-    async def add(store: Any, settings: Settings) -> Added:
+    async def add(store: AsyncRedis, settings: Settings) -> Added:
         secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
         return await fill.add(store, url, settings, secrets, await clock.now(store), seed)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from pixel_server.commands.support import as_json, with_store
 from pixel_server.settings import Settings
+
+if TYPE_CHECKING:
+    from pixel_server.store.protocols import AsyncRedis
 
 
 @click.group()
@@ -24,7 +27,7 @@ def list_losses(as_json: bool) -> None:
     from pixel_server.collect import losses as kept  # noqa: PLC0415
     from pixel_server.times import iso_ms  # noqa: PLC0415
 
-    async def read(store: Any, settings: Settings) -> list[kept.Loss]:
+    async def read(store: AsyncRedis, settings: Settings) -> list[kept.Loss]:
         return kept.parse(kept.merged(kept.read_file(settings.data), await kept.read(store)))
 
     found = with_store(read)
@@ -46,7 +49,7 @@ def acknowledge(as_json: bool) -> None:
     from pixel_server.collect import losses as kept  # noqa: PLC0415
     from pixel_server.store import audit_log  # noqa: PLC0415
 
-    async def take(store: Any, settings: Settings) -> int:
+    async def take(store: AsyncRedis, settings: Settings) -> int:
         await audit_log.note(store, audit_log.COMMAND, "losses.acknowledged")
         return await kept.acknowledge(store, settings.data, int(time.time() * 1000))
 

@@ -65,8 +65,9 @@ def _mode(campaign: str, settings: Settings, secrets: Secrets) -> Mode:
     """
     from pixel_server.campaigns.cache import SAVED, Directory  # noqa: PLC0415
     from pixel_server.consent import Consent  # noqa: PLC0415
+    from pixel_server.store.client import connect_async  # noqa: PLC0415
 
-    known = Directory(None, Consent(settings))
+    known = Directory(connect_async(store_url(settings)), Consent(settings))
     if not _ask(known, campaign, settings, secrets):
         known.restore(settings.data / SAVED)
         if not known.kinds:  # nothing is known of any

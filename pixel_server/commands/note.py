@@ -11,7 +11,7 @@ from pixel_server.commands.support import Failure, as_json, with_store
 
 if TYPE_CHECKING:
     from pixel_server.campaigns import notes
-    from pixel_server.store.client import AsyncRedis
+    from pixel_server.store.protocols import AsyncRedis
 
 
 @click.group()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from pixel_server.commands.support import as_json, with_store
 from pixel_server.settings import Settings
+
+if TYPE_CHECKING:
+    from pixel_server.store.protocols import AsyncRedis
 
 
 @click.group()
@@ -23,7 +26,7 @@ def report(as_json: bool) -> None:
     from pixel_server.collect.spool.spool import status  # noqa: PLC0415
     from pixel_server.figures import inventory  # noqa: PLC0415
 
-    async def read(store: Any, settings: Settings) -> list[inventory.Kind]:
+    async def read(store: AsyncRedis, settings: Settings) -> list[inventory.Kind]:
         spool = status(settings.data / "spool")
         return await inventory.kinds(store, settings, spool.hits, spool.oldest_ms)
 

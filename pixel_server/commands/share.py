@@ -12,7 +12,7 @@ from pixel_server.commands.support import Failure, as_json, left_base_url, with_
 if TYPE_CHECKING:
     from pixel_server.auth import share_links
     from pixel_server.settings import Settings
-    from pixel_server.store.client import AsyncRedis
+    from pixel_server.store.protocols import AsyncRedis
 
 
 @click.group()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from pixel_server.commands.support import Failure, as_json, store_url, with_store
 from pixel_server.settings import Settings
+
+if TYPE_CHECKING:
+    from pixel_server.store.protocols import AsyncRedis
 
 
 @click.group()
@@ -48,7 +51,7 @@ def spool_drain(as_json: bool) -> None:
     from pixel_server.collect.spool.spool import Spool  # noqa: PLC0415
     from pixel_server.store.store_mark import StoreMark  # noqa: PLC0415
 
-    async def drain(store: Any, settings: Settings) -> int:
+    async def drain(store: AsyncRedis, settings: Settings) -> int:
         held = Spool(settings.data / "spool", settings.spool_bytes)
         stream = RedisSink(store_url(settings), within=10.0, mark=StoreMark(settings.data).known.encode)
         try:

@@ -9,13 +9,16 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import redis
 
 from pixel_server.secret import Secrets, SecretsError
 from pixel_server.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from pixel_server.store.protocols import AsyncRedis
 
 T = TypeVar("T")
 
@@ -111,7 +114,7 @@ def _require_running(address: str, settings: Settings) -> None:
         return  # it is there, and says more to who asks more
 
 
-def with_store(act: Callable[[Any, Settings], Awaitable[T]]) -> T:
+def with_store(act: Callable[[AsyncRedis, Settings], Awaitable[T]]) -> T:
     """Runs `act` with a store that was found fit, and the settings."""
     settings = settings_here()
     address = store_url(settings)
@@ -132,7 +135,7 @@ def _abort(number: int, frame: FrameType | None) -> None:
 
 
 def with_this(
-    address: str, settings: Settings, secrets: Secrets, act: Callable[[Any, Settings], Awaitable[T]]
+    address: str, settings: Settings, secrets: Secrets, act: Callable[[AsyncRedis, Settings], Awaitable[T]]
 ) -> T:
     """See `with_store`."""
     from pixel_server.store.client import connect_async  # noqa: PLC0415

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -12,6 +12,9 @@ from pixel_server.commands.support import Failure, as_json, with_store
 from pixel_server.consent import Consent
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
+
+if TYPE_CHECKING:
+    from pixel_server.store.protocols import AsyncRedis
 
 CHUNK = 64 << 10
 
@@ -36,7 +39,7 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
 
     first = file.read(CHUNK)
 
-    async def take(store: Any, settings: Settings) -> uploads.Upload:
+    async def take(store: AsyncRedis, settings: Settings) -> uploads.Upload:
         is_named = lists.may_name(await storage.get(store, id), Consent(settings))
         secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
         put = uploads.list_writer(

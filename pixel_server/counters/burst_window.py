@@ -16,7 +16,7 @@ import msgspec
 from pixel_server.counters.series import refuse_newer
 from pixel_server.store import keys
 from pixel_server.store.checkpoint import Command
-from pixel_server.store.client import Redis
+from pixel_server.store.protocols import Redis
 
 FORMAT = 1
 MINUTE = 60_000

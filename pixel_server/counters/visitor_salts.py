@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo
 
 from pixel_server.counters.series import QUARTER
 from pixel_server.store import aof_rewrite, checkpoint, keys
-from pixel_server.store.client import AsyncRedis, Redis, also_full
+from pixel_server.store.client import also_full
+from pixel_server.store.protocols import AsyncRedis, Redis
 
 HOUR = 3600
 KEPT, EXPIRES = 47 * HOUR, 48 * HOUR

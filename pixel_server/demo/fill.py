@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,6 +21,7 @@ from pixel_server.recipients import lists
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import audit_log, checkpoint, keys
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.tokens import Mode
 
 IDS_AND_NAMES: dict[Kind, tuple[str, str]] = {
@@ -54,7 +55,9 @@ class Added(NamedTuple):
     removed: list[str]
 
 
-async def add(store: Any, url: str, settings: Settings, secrets: Secrets, now: float, seed: int) -> Added:
+async def add(
+    store: AsyncRedis, url: str, settings: Settings, secrets: Secrets, now: float, seed: int
+) -> Added:
     """Creates both campaigns and stores their hits. Does nothing if there is a whole demo already.
 
     An unfinished demo is removed first, because it is not known which of its hits are stored.
@@ -78,7 +81,7 @@ async def add(store: Any, url: str, settings: Settings, secrets: Secrets, now: f
     return Added([newsletter.id, web_site.id], len(routed), removed)
 
 
-async def remove(store: Any, settings: Settings) -> list[str]:
+async def remove(store: AsyncRedis, settings: Settings) -> list[str]:
     """Deletes the campaigns that `add` created, and returns their ids."""
     removed = []
     for campaign in await _demo_campaigns(store):
@@ -88,7 +91,7 @@ async def remove(store: Any, settings: Settings) -> list[str]:
     return removed
 
 
-async def _demo_campaigns(store: Any) -> list[Campaign]:
+async def _demo_campaigns(store: AsyncRedis) -> list[Campaign]:
     """Returns the campaigns that `add` created, the newsletter first."""
     campaigns: list[Campaign] = []
     after: str | None = None
@@ -99,7 +102,7 @@ async def _demo_campaigns(store: Any) -> list[Campaign]:
             return sorted(campaigns, key=lambda campaign: campaign.kind)
 
 
-async def _create(store: Any, kind: Kind, mode: Mode, now: float) -> Campaign:
+async def _create(store: AsyncRedis, kind: Kind, mode: Mode, now: float) -> Campaign:
     """Creates a campaign of this kind, under the first id that was never used."""
     first_id, name = IDS_AND_NAMES[kind]
     for number in itertools.count(1):
@@ -119,7 +122,9 @@ async def _create(store: Any, kind: Kind, mode: Mode, now: float) -> Campaign:
     raise AssertionError
 
 
-async def _list_recipients(store: Any, newsletter: Campaign, settings: Settings, secrets: Secrets) -> None:
+async def _list_recipients(
+    store: AsyncRedis, newsletter: Campaign, settings: Settings, secrets: Secrets
+) -> None:
     """Stores the list of the recipients, as a call of the API that creates links does."""
     assert newsletter.sent_at is not None
     await storage.note_links(store, newsletter.id, newsletter.sent_at)
@@ -135,7 +140,7 @@ async def _list_recipients(store: Any, newsletter: Campaign, settings: Settings,
         pass  # the mode of this server tells no recipients apart
 
 
-async def _turn_back_newest(store: Any, shards: int, first_ms: int) -> None:
+async def _turn_back_newest(store: AsyncRedis, shards: int, first_ms: int) -> None:
     """Sets each shard's newest hit back to the demo's first hit, if the shard has counted a newer hit.
 
     Otherwise the demo's hits would be late: their views would be counted, and their visits would not.

@@ -21,7 +21,7 @@ from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import Campaign, Kind
 from pixel_server.consent import Consent
 from pixel_server.figures import totals
-from pixel_server.store.client import AsyncRedis
+from pixel_server.store.protocols import AsyncRedis
 
 SORTS = ("name", "created", "last_hit", "rate", "uniques")
 """Each with a `-` before it is the other way round. `rate`: the estimate, where there is none the least."""

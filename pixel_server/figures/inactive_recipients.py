@@ -10,7 +10,7 @@ from pixel_server.figures.recipients import AT_ONCE, MOST_AT_ONCE, Row, next_ste
 from pixel_server.recipients import lists, withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import DAY, iso_ms
 
 FIELDS = ("key", "recipient", "name", "campaigns", "last_open_person")

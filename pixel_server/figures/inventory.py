@@ -10,7 +10,7 @@ from pixel_server.counters.series import NewerFormat, unpack
 from pixel_server.recipients import withdrawals
 from pixel_server.settings import Settings
 from pixel_server.store import audit_log, keys
-from pixel_server.store.client import AsyncRedis
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import iso_day, iso_ms
 
 _CHUNK = 500

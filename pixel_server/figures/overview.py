@@ -18,7 +18,7 @@ from pixel_server.figures import campaign_order, hyperloglog, open_rate, totals
 from pixel_server.problems import Problem
 from pixel_server.settings import Settings
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import iso_ms
 
 PAGE = 50

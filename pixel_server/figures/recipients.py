@@ -15,7 +15,7 @@ from pixel_server.figures import csv_export
 from pixel_server.recipients import lists, withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import iso_ms
 
 STATES = ("opened", "person", "machine_only", "unopened")

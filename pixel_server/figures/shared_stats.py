@@ -14,7 +14,7 @@ from pixel_server.figures import disclosure, stats
 from pixel_server.figures.web_breakdowns import by_day, kind_of, refuse_mail, rows
 from pixel_server.settings import Settings
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis
+from pixel_server.store.protocols import AsyncRedis
 
 
 async def read(

@@ -20,7 +20,7 @@ from pixel_server.figures.ranges import Range
 from pixel_server.figures.totals import Figures
 from pixel_server.settings import Settings
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis
+from pixel_server.store.protocols import AsyncRedis, Pipeline
 from pixel_server.times import iso_ms
 from pixel_server.verdicts import CLASSES
 
@@ -140,7 +140,7 @@ class _Reading:
     def _counts_visitors(self) -> bool:
         return self.campaign.kind == "web" and self.by_days
 
-    def ask(self, pipe: Any) -> None:
+    def ask(self, pipe: Pipeline) -> None:
         name = self.campaign.id
         if self.wanted.all_time:
             pipe.hmget(keys.DROPPED, [keys.dropped(name, why) for why in ("gpc", "out", "origin")])

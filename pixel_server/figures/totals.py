@@ -15,6 +15,7 @@ from pixel_server.campaigns.campaign import Campaign, Kind
 from pixel_server.consent import Consent
 from pixel_server.figures import open_rate
 from pixel_server.store import keys, producer
+from pixel_server.store.protocols import Pipeline
 from pixel_server.tokens import Mode
 
 COUNTS = {
@@ -138,7 +139,7 @@ class Named(Protocol):
     def kind(self) -> Kind: ...
 
 
-def ask_many(pipe: Any, campaigns: Sequence[Named], shards: int) -> None:
+def ask_many(pipe: Pipeline, campaigns: Sequence[Named], shards: int) -> None:
     """Queues what `take_many` takes: of many campaigns what the open rate and unique figures need."""
     wanted = " ".join(f"{campaign.kind[0]}:{campaign.id}" for campaign in campaigns)
     for shard in range(shards):
@@ -159,7 +160,7 @@ def take_many(answers: Sequence[bytes], campaigns: Sequence[Named]) -> dict[str,
     return found
 
 
-def ask_as_of(pipe: Any, shards: int) -> None:
+def ask_as_of(pipe: Pipeline, shards: int) -> None:
     """Queues what `as_of` is made of: before all else that is read."""
     pipe.time()
     for shard in range(shards):

@@ -17,7 +17,7 @@ from pixel_server.figures.ranges import Range
 from pixel_server.problems import Problem
 from pixel_server.settings import Settings
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis
+from pixel_server.store.protocols import AsyncRedis
 
 KIND = "referrer_kind"
 """Not kept: the sum of the referrers of a kind."""

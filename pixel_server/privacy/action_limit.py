@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis
+from pixel_server.store.protocols import AsyncRedis
 
 MOST = 10
 """Actions of a recipient in a minute, whichever of their links they use."""

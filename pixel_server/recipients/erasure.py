@@ -19,7 +19,8 @@ from pixel_server.counters import burst_window, recipient_record
 from pixel_server.recipients import withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.store import aof_rewrite, audit_log, checkpoint, keys, shards
-from pixel_server.store.client import AsyncRedis, also_full
+from pixel_server.store.client import also_full
+from pixel_server.store.protocols import AsyncRedis
 
 log = logging.getLogger("pixel_server.recipients.erasure")
 

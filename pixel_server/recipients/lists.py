@@ -25,7 +25,7 @@ from pixel_server.recipients import withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import checkpoint, keys, shards
-from pixel_server.store.client import AsyncRedis
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import DAY
 from pixel_server.tokens import Mode
 

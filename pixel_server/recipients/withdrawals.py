@@ -30,7 +30,8 @@ from pixel_server.recipients import withdrawals_file
 from pixel_server.recipients.withdrawals_file import WithdrawalsFile
 from pixel_server.secret import Secrets
 from pixel_server.store import checkpoint, keys, shards
-from pixel_server.store.client import AsyncRedis, Redis, StoreEmptiedError
+from pixel_server.store.client import StoreEmptiedError
+from pixel_server.store.protocols import AsyncRedis, Redis
 from pixel_server.store.store_mark import StoreMark
 
 log = logging.getLogger("pixel_server.recipients.withdrawals")

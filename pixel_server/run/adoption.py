@@ -22,8 +22,9 @@ from pixel_server.recipients import withdrawals, withdrawals_file
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import audit_log, keys, store_mark
-from pixel_server.store.client import AsyncRedis, StoreEmptiedError
+from pixel_server.store.client import StoreEmptiedError
 from pixel_server.store.compatibility import check
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 
 _CHUNK = 1000

@@ -17,7 +17,8 @@ import redis
 
 from pixel_server.settings import Settings
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis, Redis, also_full
+from pixel_server.store.client import also_full
+from pixel_server.store.protocols import AsyncRedis, Redis
 
 log = logging.getLogger("pixel_server.store.aof_rewrite")
 

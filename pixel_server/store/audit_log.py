@@ -14,7 +14,8 @@ import logging
 from typing import Literal, get_args
 
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis, also_full
+from pixel_server.store.client import also_full
+from pixel_server.store.protocols import AsyncRedis
 
 Log = Literal["audit", "recipients"]
 LOGS: dict[Log, str] = {"audit": keys.AUDIT, "recipients": keys.ACTIONS}

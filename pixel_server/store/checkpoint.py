@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import redis
 
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis, Redis
+from pixel_server.store.protocols import AsyncRedis, Redis
 
 LEAD_MS = 1500
 """Milliseconds until a lead expires, and that another writer waits for its end at most."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Awaitable, Iterator
+from typing import Any, cast, overload
 from urllib.parse import urlsplit
 
 import redis
@@ -14,6 +14,8 @@ from redis import asyncio as aioredis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from pixel_server.store.protocols import AsyncRedis, Redis, Value
 
 log = logging.getLogger("pixel_server.store.client")
 
@@ -26,10 +28,6 @@ IDLE, PROBE, PROBES = 5, 2, 3
 are lost before it ends the connection."""
 UNANSWERED_MS = 5000
 """Milliseconds until the kernel ends a connection whose other side does not confirm what it was sent."""
-
-Redis = Any
-AsyncRedis = Any
-"""Clients of redis-py, which types each reply as `bytes | str`. Ours answer in bytes, always."""
 
 
 class StoreError(RuntimeError):
@@ -45,7 +43,12 @@ class StoreEmptiedError(StoreAwayError):
 
 
 def connect(url: str, *, timeout: float = 5.0) -> Redis:
-    """A client that waits `timeout` seconds and does not repeat what may have been carried out."""
+    """Returns a client that waits `timeout` seconds and never sends a command twice."""
+    return cast(Redis, connect_queue(url, timeout=timeout))
+
+
+def connect_queue(url: str, *, timeout: float) -> redis.Redis:
+    """Returns the same client under its own type, for RQ."""
     return redis.Redis.from_url(
         url,
         socket_timeout=timeout,
@@ -57,8 +60,8 @@ def connect(url: str, *, timeout: float = 5.0) -> Redis:
 
 
 def connect_async(url: str, *, timeout: float = 2.0) -> AsyncRedis:
-    """The same for asyncio."""
-    made = aioredis.Redis.from_url(
+    """Returns the same for asyncio."""
+    client = aioredis.Redis.from_url(
         url,
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
@@ -66,13 +69,17 @@ def connect_async(url: str, *, timeout: float = 2.0) -> AsyncRedis:
         protocol=2,
         **_keepalive(url),
     )
-    pool = made.connection_pool
+    pool = client.connection_pool
     pool.connection_class = type("Told", (_Told, pool.connection_class), {})
-    return made
+    return cast(AsyncRedis, client)
 
 
-def also_full(store: Any, command: str, key: str, *arguments: str | bytes | int | float) -> Any:
-    """Carries out a command on one key, also where Redis is full: its answer, or an awaitable of it."""
+@overload
+def also_full(store: Redis, command: str, key: str, *arguments: Value) -> Any: ...
+@overload
+def also_full(store: AsyncRedis, command: str, key: str, *arguments: Value) -> Awaitable[Any]: ...
+def also_full(store: Redis | AsyncRedis, command: str, key: str, *arguments: Value) -> Any:
+    """Carries out a command on one key, also if Redis is full. Returns the reply, or an awaitable of it."""
     return store.eval(_ALSO_FULL, 1, key, command, *arguments)
 
 

@@ -20,7 +20,7 @@ import redis
 
 from pixel_server import tasks
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis, Redis
+from pixel_server.store.protocols import AsyncRedis, Redis
 from pixel_server.times import DAY
 
 log = logging.getLogger("pixel_server.store.clock")

@@ -11,14 +11,8 @@ import redis
 from pixel_server.secret import Secrets, SecretsError
 from pixel_server.settings import Settings
 from pixel_server.store import keys, store_mark
-from pixel_server.store.client import (
-    AsyncRedis,
-    StoreAwayError,
-    StoreEmptiedError,
-    StoreError,
-    connect,
-    shown,
-)
+from pixel_server.store.client import StoreAwayError, StoreEmptiedError, StoreError, connect, shown
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 
 log = logging.getLogger("pixel_server.store.compatibility")

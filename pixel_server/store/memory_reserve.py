@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import redis
 
 from pixel_server import tasks
-from pixel_server.store.client import AsyncRedis, Redis
+from pixel_server.store.protocols import AsyncRedis, Redis
 
 log = logging.getLogger("pixel_server.store.memory_reserve")
 
@@ -57,7 +57,7 @@ class Room(NamedTuple):
         return f"Redis is {state}: used {_megabytes(self.used)} of maxmemory {_megabytes(self.maximum)}"
 
 
-def explain(client: Redis, error: Exception) -> str:
+def explain(client: Redis | redis.Redis, error: Exception) -> str:
     """Returns what to tell the operator of an error: how full Redis is, if that is the cause."""
     if isinstance(error, redis.exceptions.OutOfMemoryError):
         with contextlib.suppress(redis.RedisError, OSError):

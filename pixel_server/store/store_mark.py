@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis, Redis, StoreEmptiedError
+from pixel_server.store.client import StoreEmptiedError
+from pixel_server.store.protocols import AsyncRedis, Pipeline, Redis
 
 log = logging.getLogger("pixel_server.store.store_mark")
 
@@ -59,7 +60,7 @@ class StoreMark:
             raise ConnectionError("the store has not been looked at yet")
         return self.known.encode()
 
-    def ask(self, pipe: Any) -> None:
+    def ask(self, pipe: Pipeline) -> None:
         """Queues the question for `take`, as the last of a pipeline: what was read before it is good then."""
         pipe.hmget(keys.STORE, _FIELDS)
 
@@ -113,7 +114,10 @@ async def begin(store: AsyncRedis, shards: int, kept: str, is_marked: bool) -> s
     """
     if not kept:
         await store.hsetnx(keys.STORE, "mark", secrets.token_hex(8))
-        kept = (await store.hget(keys.STORE, "mark")).decode(errors="replace")
+        mark = await store.hget(keys.STORE, "mark")
+        if mark is None:  # emptied between the two commands
+            raise StoreEmptiedError(EMPTIED)
+        kept = mark.decode(errors="replace")
     pipe = store.pipeline(transaction=False)
     for shard in range(shards):
         pipe.hget(keys.producers(shard), "mark")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pixel_server import hit
 from pixel_server.hit import Hit
 from pixel_server.store import keys, producer, shards
-from pixel_server.store.client import Redis
+from pixel_server.store.protocols import Redis
 from pixel_server.tokens import Token
 from tests.bench.sides import SECRETS
 

@@ -21,7 +21,8 @@ from pixel_server.run.valkey import Valkey
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import keys
-from pixel_server.store.client import Redis, connect
+from pixel_server.store.client import connect
+from pixel_server.store.protocols import Redis
 from tests.bench.machine import ROOT, Cores, npm_program, on, tool, tree
 from tests.bench.plain import STREAM
 from tests.stack import free_port, until

@@ -16,7 +16,8 @@ from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.consent import Consent
 from pixel_server.settings import Settings
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis, connect_async
+from pixel_server.store.client import connect_async
+from pixel_server.store.protocols import AsyncRedis
 
 Story = Callable[[AsyncRedis], Awaitable[None]]
 

@@ -23,7 +23,8 @@ from urllib.parse import unquote, urlsplit
 from pixel_server.run.valkey import Valkey
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
-from pixel_server.store.client import Redis, connect
+from pixel_server.store.client import connect
+from pixel_server.store.protocols import Redis
 from tests.chaos.ledger import SHARDS, Ledger
 from tests.chaos.outcome import Outcome
 from tests.chaos.proxy import Proxy

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import time
 
-from pixel_server.store.client import Redis, connect
+from pixel_server.store.client import connect
+from pixel_server.store.protocols import Redis
 from tests.chaos.ledger import Ledger
 from tests.chaos.outcome import Outcome
 from tests.chaos.parts import Parts

@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 from pixel_server.mail.links import Minter
 from pixel_server.secret import Secrets
 from pixel_server.store import audit_log, keys, shards
-from pixel_server.store.client import Redis, connect
+from pixel_server.store.client import connect
+from pixel_server.store.protocols import Redis
 from tests.chaos.ledger import CAMPAIGN, SHARDS, Ledger
 from tests.chaos.outcome import Outcome
 from tests.chaos.standstill import StandstillWatch

@@ -20,7 +20,7 @@ from pixel_server.collect.spool.spool import status
 from pixel_server.run.valkey import Valkey
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
-from pixel_server.store.client import Redis
+from pixel_server.store.protocols import Redis
 from tests.chaos.ledger import SHARDS
 from tests.stack import free_port, until
 

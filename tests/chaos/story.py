@@ -25,7 +25,8 @@ import redis
 from pixel_server.collect.spool.spool import status
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
-from pixel_server.store.client import Redis, connect
+from pixel_server.store.client import connect
+from pixel_server.store.protocols import Redis
 from tests.chaos.ledger import SHARDS, Ledger
 from tests.chaos.outcome import Outcome
 from tests.chaos.proxy import Proxy

@@ -20,7 +20,8 @@ from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import keys
-from pixel_server.store.client import Redis, connect, connect_async
+from pixel_server.store.client import connect, connect_async
+from pixel_server.store.protocols import Redis
 from tests.conftest import ANY_YEAR, NOW
 from tests.properties.test_rollup import Killed, Wire
 from workers.rollup import Outcome, Rollup

@@ -16,7 +16,8 @@ from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.counters import open_breakdown, visitor_salts, visits, web_breakdown
 from pixel_server.hit import Hit
 from pixel_server.store import keys
-from pixel_server.store.client import AsyncRedis, connect_async
+from pixel_server.store.client import connect_async
+from pixel_server.store.protocols import AsyncRedis
 from workers import maintenance, retention
 from workers.rollup import Outcome, Rollup
 
