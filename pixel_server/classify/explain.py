@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Any
 
 from pixel_server import hit
+from pixel_server.addresses import is_in_networks, unmapped
 from pixel_server.classify import rules as classify
 from pixel_server.classify.networks import Networks, NetworksError
-from pixel_server.classify.rules import NONE, Evidence, Rules, in_networks, is_soon
+from pixel_server.classify.rules import NONE, Evidence, Rules, is_soon
 from pixel_server.settings import Settings
 
 log = logging.getLogger("pixel_server.api")
@@ -40,8 +41,7 @@ def explain(
     delay None: it is not known. ValueError: ip is no address. RulesError, NetworksError: see there.
     """
     rules, networks = _load(settings)
-    found = ip_address(ip)
-    address = ((isinstance(found, IPv6Address) and found.ipv4_mapped) or found).packed
+    address = unmapped(ip_address(ip).packed)
     named = {_sent(name.lower()): _sent(value) for name, value in headers.items()}
     names = networks.names(address)
     evidence = Evidence(
@@ -50,7 +50,7 @@ def explain(
         hit.text(named.get(b"referer"), hit.MAX_URL),
         hit.purpose(named),
         is_soon(delay, settings.soon_seconds),
-        in_networks(address, settings.own_networks),
+        is_in_networks(address, settings.own_networks),
     )
     judged = rules.judge(evidence)
     verdict, rule = judged.verdict, judged.rule

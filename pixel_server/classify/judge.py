@@ -8,9 +8,10 @@ from functools import lru_cache
 from ua_parser import parse_user_agent
 
 from pixel_server import tokens
+from pixel_server.addresses import is_in_networks
 from pixel_server.classify import rules as classify
 from pixel_server.classify.networks import Networks, NetworksError
-from pixel_server.classify.rules import Rules, Verdict, in_networks, is_soon
+from pixel_server.classify.rules import Rules, Verdict, is_soon
 from pixel_server.hit import Hit
 from pixel_server.settings import Settings
 
@@ -34,7 +35,7 @@ class Judge:
         own = one.flags & tokens.TEST != 0
         soon = sent is not None and is_soon(one.time // 1000 - sent, self._soon)
         if self._own and not own:
-            own = in_networks(one.address, self._own)
+            own = is_in_networks(one.address, self._own)
         return self._of(one.agent, self._names(one.address), one.referrer, one.purpose, soon, own)
 
     def refresh(self) -> None:

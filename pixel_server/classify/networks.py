@@ -24,9 +24,10 @@ from pathlib import Path
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Literal
 
+from pixel_server.addresses import MAPPED
+
 SHIPPED = Path(__file__).parent / "data" / "networks"
 
-_MAPPED = b"\0" * 10 + b"\xff\xff"
 _HEAD = re.compile(r"#\s*(source|date|licence):\s*(.*)")
 
 Family = Literal[4, 6]
@@ -91,7 +92,7 @@ class Networks:
     def names(self, address: bytes) -> tuple[str, ...]:
         """The lists that hold it, sorted. address: 4 or 16 bytes; an IPv4-mapped one is IPv4. b"": none."""
         size = len(address)
-        if size == 4 or (size == 16 and address.startswith(_MAPPED)):
+        if size == 4 or (size == 16 and address.startswith(MAPPED)):
             edges, names = self._v4
             return names[bisect_right(edges, int.from_bytes(address[-4:], "big"))]
         if size == 16:
@@ -115,20 +116,20 @@ def parse(text: str) -> tuple[Family, int, int]:
     try:
         packed = inet_pton(AF_INET6 if ":" in address else AF_INET, address)
     except (OSError, ValueError):
-        raise ValueError(f"{text[:60]!r} is no network") from None
+        raise ValueError(f"{text[:60]!r} is not a network") from None
     size = len(packed) * 8
     bits = size
     if slash:
         bits = int(length) if re.fullmatch("[0-9]{1,3}", length) else 999
     if bits > size:
-        raise ValueError(f"{text[:60]!r} is no network")
+        raise ValueError(f"{text[:60]!r} is not a network")
     first = int.from_bytes(packed, "big")
     rest = (1 << (size - bits)) - 1
     if first & rest:
         raise ValueError(f"{text[:60]!r} has bits set beyond its length")
     if size == 32:
         return 4, first, first | rest
-    if bits >= 96 and packed.startswith(_MAPPED):
+    if bits >= 96 and packed.startswith(MAPPED):
         return 4, first & 0xFFFFFFFF, (first | rest) & 0xFFFFFFFF
     return 6, first, first | rest
 
@@ -200,11 +201,11 @@ def _read(path: Path, own: bool) -> tuple[NetworkList, dict[Family, list[Range]]
 
 def _day(text: str) -> datetime.date:
     if not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
-        raise ValueError(f"{text[:60]!r} is no date YYYY-MM-DD")
+        raise ValueError(f"{text[:60]!r} is not a date YYYY-MM-DD")
     try:
         return datetime.date.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no day") from None
+        raise ValueError(f"{text!r} is not a day") from None
 
 
 def _edges(lists: Mapping[str, list[Range]]) -> _Edges:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from functools import cached_property
 from importlib.resources import files
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import NamedTuple
 
@@ -286,15 +285,3 @@ def _words(words: Sequence[str]) -> Callable[[Evidence], bool]:
 def is_soon(delay: float | None, soon: int) -> bool:
     """Whether a hit came so many seconds after sending (None: not known) that nobody can have read."""
     return delay is not None and -CLOCKS <= delay < soon and soon > 0
-
-
-def in_networks(address: bytes, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
-    """Whether a packed address lies in one of a few networks."""
-    if not networks or not address:
-        return False
-    number, size = int.from_bytes(address), len(address) * 8
-    return any(
-        network.max_prefixlen == size
-        and number >> (size - network.prefixlen) == int(network.network_address) >> (size - network.prefixlen)
-        for network in networks
-    )

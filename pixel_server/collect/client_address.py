@@ -4,25 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from ipaddress import ip_address
-from socket import AF_INET, AF_INET6, inet_pton
 
+from pixel_server.addresses import is_in_networks, pack
 from pixel_server.settings import Settings
-
-_MAPPED = b"\0" * 10 + b"\xff\xff"
-
-
-def pack(text: str) -> bytes:
-    """4 or 16 bytes of an address, an IPv4-mapped one as IPv4; none if it is no address."""
-    try:
-        return inet_pton(AF_INET, text)
-    except (OSError, ValueError):
-        pass
-    try:
-        packed = inet_pton(AF_INET6, text.partition("%")[0])
-    except (OSError, ValueError):
-        return b""
-    return packed[12:] if packed.startswith(_MAPPED) else packed
 
 
 class ClientAddress:
@@ -58,10 +42,7 @@ class ClientAddress:
         return packed
 
     def _is_trusted(self, packed: bytes) -> bool:
-        if not packed:
-            return False
-        address = ip_address(packed)
-        return any(address in network for network in self._networks if network.version == address.version)
+        return is_in_networks(packed, self._networks)
 
 
 def _entry(value: bytes) -> bytes:

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from math import log2
-from socket import AF_INET, AF_INET6, inet_ntop
 
 import msgspec
 from iptocc import country_code
 
+from pixel_server.addresses import unpack as unpack_address
 from pixel_server.counters.labels import UNKNOWN
 from pixel_server.counters.series import refuse_newer
 
@@ -62,8 +62,7 @@ def add(days: Days, day: int, counts: Mapping[str, int]) -> None:
 
 def country(address: bytes) -> str:
     """The label of an address's country, by the registries' allocations (the package iptocc)."""
-    family = AF_INET if len(address) == 4 else AF_INET6
-    return COUNTRY + (country_code(inet_ntop(family, address)) or UNKNOWN)
+    return COUNTRY + (country_code(unpack_address(address)) or UNKNOWN)
 
 
 def delay_bin(seconds: int) -> int:

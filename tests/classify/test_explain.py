@@ -1,53 +1,65 @@
-"""`POST /api/explain`: what the roll-up would say, of what the door would keep."""
+"""Why a hit would get its verdict: the same answer as the roll-up's, of the same parts that are recorded."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from pixel_server import hit
+from pixel_server.classify.explain import explain
+from pixel_server.settings import Settings
 from tests.stack import READER
 
 HEAD = "# source: x\n# date: 2026-01-01\n"
 
+Rule = Callable[..., tuple[str, list[str]]]
+
 
 @pytest.fixture
-def rule(site):
-    """The rule that judges such a hit, and the lists that hold its address."""
+def lists(tmp_path: Path) -> Path:
+    """The directory of the operator's lists of networks, which is empty."""
+    lists = Settings(data=tmp_path).networks
+    lists.mkdir(parents=True)
+    return lists
 
-    def rule(agent=READER, ip="198.51.100.9", **more):
-        answer = site.post("/api/explain", json={"user_agent": agent, "ip": ip, **more})
-        assert answer.status_code == 200, answer.text
-        return answer.json()["rule"], answer.json()["networks"]
+
+@pytest.fixture
+def rule(tmp_path: Path) -> Rule:
+    """Returns the rule that judges a hit, and the lists of networks that hold its address."""
+    settings = Settings(data=tmp_path)
+
+    def rule(
+        agent: str = READER, ip: str = "198.51.100.9", headers: dict[str, str] | None = None
+    ) -> tuple[str, list[str]]:
+        answer = explain(settings, agent, ip, headers or {}, None)
+        return answer["rule"], answer["networks"]
 
     return rule
 
 
-@pytest.fixture
-def lists(settings):
-    settings.networks.mkdir(parents=True)
-    return settings.networks
-
-
-def test_lists_that_are_refreshed_are_taken(rule, lists):
+def test_explain_list_is_refreshed_uses_the_new_list(rule: Rule, lists: Path):
     assert rule() == ("mail-client", [])
     (lists / "proofpoint.txt").write_text(HEAD + "198.51.100.0/24\n")
     assert rule() == rule(ip="::ffff:198.51.100.9") == ("proofpoint", ["proofpoint"])
+
+
+def test_explain_refreshed_list_is_unusable_uses_the_list_from_before(rule: Rule, lists: Path):
+    (lists / "proofpoint.txt").write_text(HEAD + "198.51.100.0/24\n")
+    assert rule() == ("proofpoint", ["proofpoint"])
     (lists / "proofpoint.txt").write_text("nonsense\n")
     assert rule() == ("proofpoint", ["proofpoint"]), "as workers do"
 
 
-def test_lists_that_cannot_be_used_at_all(site, lists):
-    (lists / "proofpoint.txt").write_text("nonsense\n")
-    answer = site.post("/api/explain", json={"user_agent": READER, "ip": "198.51.100.9"})
-    assert answer.status_code == 503
-    assert answer.json()["detail"].endswith("proofpoint.txt:1: 'nonsense' is no network")
-
-
-def test_what_the_door_cuts_off_is_not_looked_at(rule):
+def test_explain_long_agent_judges_only_the_bytes_that_are_recorded(rule: Rule):
     long = READER.ljust(hit.MAX_AGENT)
     assert rule(long + "GoogleImageProxy")[0] == "mail-client"
     assert rule(long[:-16] + "GoogleImageProxy")[0] == "gmail-proxy"
     assert rule("\u00e9" * 256 + "GoogleImageProxy")[0] == rule("\u00e9" * 256)[0], "bytes, not characters"
+
+
+def test_explain_long_header_judges_only_the_bytes_that_are_recorded(rule: Rule):
     headers = {"SEC-Purpose": "x" * hit.MAX_SIGNAL + "prefetch"}
     assert rule(headers=headers)[0] == "mail-client"
     assert rule(headers={"Sec-PURPOSE": "prefetch"})[0] == "purpose-prefetch"

@@ -123,10 +123,10 @@ def test_several_files_are_one_list(tmp_path, kept):
 @pytest.mark.parametrize(
     ("rows", "why"),
     [
-        ([*ROWS, "192.0.2.300/32,US,,,"], "row 60001: '192.0.2.300/32' is no network"),
-        (["network,country", *ROWS], "row 1: 'network' is no network"),
-        ([*ROWS, "<!DOCTYPE html>"], "is no network"),
-        ([*ROWS, ",US,,,"], "'' is no network"),
+        ([*ROWS, "192.0.2.300/32,US,,,"], "row 60001: '192.0.2.300/32' is not a network"),
+        (["network,country", *ROWS], "row 1: 'network' is not a network"),
+        ([*ROWS, "<!DOCTYPE html>"], "is not a network"),
+        ([*ROWS, ",US,,,"], "'' is not a network"),
         ([*ROWS, "172.224.0.1/24"], "bits set"),
         (ROWS[:49_999], "49,999 rows, where 50,000 to 2,000,000 are expected"),
         ([], "no rows"),
@@ -166,13 +166,13 @@ def test_a_row_that_is_cut_off_at_the_end_of_a_line(tmp_path, kept):
         (b'{"prefixes": [{"ipv4Prefix": 7}]}', "no list of prefixes"),
         (
             b'{"prefixes": [{"ipv4Prefix": "192.0.2.0/24"}, {"service": "x"}]}',
-            "prefixes[1]: '' is no network",
+            "prefixes[1]: '' is not a network",
         ),
         (b'{"x": ' + b"[" * 100_000, "no list of prefixes"),
         (b'{"prefixes": [{"ipv4Prefix": "\xff"}]}', "no list of prefixes"),
         (GOOGLE[:-9], "no list of prefixes"),
         (google("192.0.2.0/24", "192.0.2.0"), "2 rows, where 100"),
-        (google(*["192.0.2.0/24"] * 100, "192.0.2.0/x"), "prefixes[100]: '192.0.2.0/x' is no network"),
+        (google(*["192.0.2.0/24"] * 100, "192.0.2.0/x"), "prefixes[100]: '192.0.2.0/x' is not a network"),
     ],
 )
 def test_json_that_is_wrong_is_said(tmp_path, kept, data, why):

@@ -96,7 +96,7 @@ def test_a_network_is_read_as_its_first_and_last_address(network):
 
 @pytest.mark.parametrize("tail", ["/", "/33", "/-1", "/+8", "/8/8", "/255.0.0.0", " /32", "\0", "/٨", "/0"])
 def test_what_is_no_network_from_some_point_on(tail):
-    with pytest.raises(ValueError, match=r"is no network|has bits set"):
+    with pytest.raises(ValueError, match=r"is not a network|has bits set"):
         parse("1.2.3.4" + tail)
 
 
@@ -104,7 +104,7 @@ def test_what_is_no_network_from_some_point_on(tail):
     "text", ["", "/8", "1.2.3", "01.2.3.4", "::/129", "::1/64", "fe80::1%eth0", "x.example", "\udcff"]
 )
 def test_what_is_no_network(text):
-    with pytest.raises(ValueError, match=r"is no network|has bits set"):
+    with pytest.raises(ValueError, match=r"is not a network|has bits set"):
         parse(text)
 
 
@@ -177,17 +177,17 @@ def test_windows_line_ends_and_a_byte_order_mark(none):
 @pytest.mark.parametrize(
     ("text", "line", "why"),
     [
-        (HEAD + "192.0.2.0/24\n\n192.0.2.0/33\n", 6, "is no network"),
+        (HEAD + "192.0.2.0/24\n\n192.0.2.0/33\n", 6, "is not a network"),
         (HEAD + "192.0.2.1/24\n", 4, "bits set"),
-        (HEAD + "192.0.2.0/24 and more\n", 4, "is no network"),
-        (HEAD + "<html>\n", 4, "is no network"),
-        (HEAD + "\x0b\n1\x85\n", 5, "is no network"),
+        (HEAD + "192.0.2.0/24 and more\n", 4, "is not a network"),
+        (HEAD + "<html>\n", 4, "is not a network"),
+        (HEAD + "\x0b\n1\x85\n", 5, "is not a network"),
         ("# source: x\n# date: yesterday\n", 2, "YYYY-MM-DD"),
-        ("# source: x\n# date: 2026-02-30\n", 2, "is no day"),
+        ("# source: x\n# date: 2026-02-30\n", 2, "is not a day"),
         ("# source: x\n192.0.2.0/24\n", 1, "# date:"),
         ("# date: 2026-09-01\n192.0.2.0/24\n", 1, "# source:"),
         ("", 1, "# date:"),
-        (HEAD + "x" * 10_000 + "\n", 4, "is no network"),
+        (HEAD + "x" * 10_000 + "\n", 4, "is not a network"),
     ],
 )
 def test_a_bad_file_is_one_line_that_names_it_and_the_line(tmp_path, text, line, why):

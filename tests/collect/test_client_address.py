@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from pixel_server.collect.client_address import ClientAddress, pack
+from pixel_server.collect.client_address import ClientAddress
 from pixel_server.settings import Settings
 
 NONE, PROXIES = "", "10.0.0.0/8 2001:db8::/32"
@@ -93,11 +93,3 @@ def test_the_chosen_header_of_a_trusted_proxy_is_believed_instead(
     trusted: str, peer: str | None, headers: dict[str, str], expected: str
 ):
     assert found(trusted, peer, "X-Real-IP", **headers) == expected
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "x", "1.2.3", "1.2.3.4.5", "1.2.3.4 ", "::1::", "\0", "\N{FULLWIDTH DIGIT ONE}.2.3.4", "1" * 999],
-)
-def test_what_is_no_address_is_none(text: str):
-    assert pack(text) == b""

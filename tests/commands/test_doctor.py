@@ -47,7 +47,7 @@ def test_doctor_tells_of_empty_lists_and_of_files_that_are_none(tmp_path, lists)
 
 def test_doctor_tells_of_a_list_that_cannot_be_read(tmp_path, lists):
     (lists / "cisco.txt").write_text(HEAD.format("2026-01-01") + "x")
-    assert findings(tmp_path) == {"lists": ("problem", f"{lists}/cisco.txt:3: 'x' is no network")}
+    assert findings(tmp_path) == {"lists": ("problem", f"{lists}/cisco.txt:3: 'x' is not a network")}
 
 
 def test_doctor_prints_lines_or_json_and_says_in_its_exit_code_what_cannot_wait(run, lists, tmp_path):

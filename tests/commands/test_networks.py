@@ -42,7 +42,7 @@ def test_the_lists_as_a_table_and_as_json(run, lists):
 
 def test_a_list_that_cannot_be_read_is_one_line(run, lists):
     (lists / "google.txt").write_text("nonsense")
-    assert_one_line(run("networks", "list"), f"{lists}/google.txt:1: 'nonsense' is no network")
+    assert_one_line(run("networks", "list"), f"{lists}/google.txt:1: 'nonsense' is not a network")
 
 
 def test_a_list_from_a_file(run, lists, tmp_path):
@@ -77,7 +77,9 @@ def test_what_cannot_be_refreshed_is_one_line(run, tmp_path, lists):
     few = str(csv(tmp_path / "few.csv", ROWS[:9]))
     bad = str(csv(tmp_path / "bad.csv", [*ROWS[:9], "x"]))
     assert_one_line(run("networks", "refresh", "apple", "--from", few), "9 rows", "50,000")
-    assert_one_line(run("networks", "refresh", "apple", "--from", bad), "bad.csv: row 10: 'x' is no network")
+    assert_one_line(
+        run("networks", "refresh", "apple", "--from", bad), "bad.csv: row 10: 'x' is not a network"
+    )
     assert_one_line(run("networks", "refresh", "apple", "--from", few + "x"), "No such file")
     assert_one_line(run("networks", "refresh", "--from", few), "one list")
     assert_one_line(run("networks", "refresh", "apple", "google", "--from", few), "one list")

@@ -1,0 +1,46 @@
+"""IP addresses: text, packed bytes and networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+
+MAPPED = b"\0" * 10 + b"\xff\xff"
+"""First 12 bytes of an IPv4-mapped IPv6 address: `::ffff:192.0.2.1` (RFC 4291, 2.5.5.2)."""
+
+
+def pack(text: str) -> bytes:
+    """Returns the 4 or 16 bytes of an address, and b"" if the text is not an address.
+
+    An IPv4-mapped address becomes IPv4: both `"192.0.2.1"` and `"::ffff:192.0.2.1"` give `b"\\xc0\\0\\2\\1"`.
+    A zone is left out: `"fe80::1%eth0"` is `fe80::1`.
+    """
+    try:
+        if ":" in text:
+            return unmapped(inet_pton(AF_INET6, text.partition("%")[0]))
+        return inet_pton(AF_INET, text)
+    except (OSError, ValueError):
+        return b""
+
+
+def unpack(packed: bytes) -> str:
+    """Returns the text of an address of 4 or 16 bytes. Raises ValueError for another number of bytes."""
+    return inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
+
+
+def unmapped(packed: bytes) -> bytes:
+    """Returns the 4 bytes of an IPv4-mapped address, and every other address as it is."""
+    return packed[12:] if len(packed) == 16 and packed.startswith(MAPPED) else packed
+
+
+def is_in_networks(packed: bytes, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Returns whether an address of 4 or 16 bytes lies in one of a few networks. Returns False for b""."""
+    if not networks or not packed:
+        return False
+    number, bits = int.from_bytes(packed), len(packed) * 8
+    return any(
+        network.max_prefixlen == bits
+        and number >> (bits - network.prefixlen) == int(network.network_address) >> (bits - network.prefixlen)
+        for network in networks
+    )

@@ -1,0 +1,24 @@
+"""`POST /api/explain`. What it answers is tested with `classify.explain`."""
+
+from __future__ import annotations
+
+from starlette.testclient import TestClient
+
+from pixel_server.settings import Settings
+from tests.stack import READER
+
+HIT = {"user_agent": READER, "ip": "198.51.100.9"}
+
+
+def test_explain_hit_of_a_mail_program_names_its_rule(site: TestClient):
+    answer = site.post("/api/explain", json=HIT)
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["rule"], answer.json()["networks"]) == ("mail-client", [])
+
+
+def test_explain_list_of_networks_is_unusable_answers_503(site: TestClient, settings: Settings):
+    settings.networks.mkdir(parents=True)
+    (settings.networks / "proofpoint.txt").write_text("nonsense\n")
+    answer = site.post("/api/explain", json=HIT)
+    assert answer.status_code == 503
+    assert answer.json()["detail"].endswith("proofpoint.txt:1: 'nonsense' is not a network")
