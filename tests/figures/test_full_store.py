@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import redis
@@ -114,7 +116,8 @@ def test_chores_store_full_remove_what_is_old(site, mail, opened, client, settin
     client.xadd(keys.dead(1), {"reason": "x", "data": b"x"}, id="1-1")
     with full(client):
         maintenance.tidy(client, settings, time.time())
-        call(retention.step, replace(settings, keep_recipients=1), clock.now + 10 * 86_400)
+        sweep = partial(retention.sweep, may="all")
+        call(sweep, replace(settings, keep_recipients=1), clock.now + 10 * 86_400, math.inf)
         assert set(client.hkeys(keys.producers(0))) <= {b"floor", b"mark"}
         assert client.xlen(keys.dead(1)) == 0
         assert client.keys("px:*:people:*") == []
