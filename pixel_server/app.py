@@ -42,8 +42,10 @@ from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.collect.reserve_sink import ReserveSink
 from pixel_server.collect.rollup_trigger import RollupTrigger
 from pixel_server.collect.script import script
-from pixel_server.collect.spool.drain import Drain, SpoolSink
-from pixel_server.collect.spool.spool import Spool, status, trouble, waiting_since
+from pixel_server.collect.spool.drain import Drain
+from pixel_server.collect.spool.sink import SpoolSink
+from pixel_server.collect.spool.spool import Spool
+from pixel_server.collect.spool.status import find_trouble, read_status, waiting_since
 from pixel_server.consent import Consent
 from pixel_server.dashboard import busy, routes, static_files
 from pixel_server.figures.inventory_cache import KeptNow
@@ -114,20 +116,20 @@ def create_app(
         spool=SpoolSink(spool) if settings.spool_bytes else None,
         on_stored=rollup_trigger.request,
         is_ready=lambda: stream.is_ready,
-        acknowledged=loss_watch.note,
+        on_acknowledged=loss_watch.note,
         clock=clock,
     )
     drain = Drain(
         spool,
         ReserveSink(draining, watch),
         is_away=lambda: recorder.away,
-        taken=recorder.resume,
-        lost=recorder.lost,
-        removed=recorder.removed,
+        on_taken=recorder.resume,
+        on_lost=recorder.lost,
+        on_removed=recorder.removed,
         mark=recorder.mark,
-        drained=recorder.drained,
+        on_drained=recorder.drained,
         on_stored=rollup_trigger.request,
-        acknowledged=loss_watch.note,
+        on_acknowledged=loss_watch.note,
         aside_days=settings.keep_dead_letters,
     )
     prefix = urlsplit(settings.base_url or "").path
@@ -135,9 +137,9 @@ def create_app(
         redis,
         settings,
         recorder,
-        lambda: status(spool_directory),
+        lambda: read_status(spool_directory),
         lambda: list(admission.recent),
-        lambda: trouble(spool_directory),
+        lambda: find_trouble(spool_directory),
         clock,
         known=Known(mark, directory, withdrawn, loss_watch.report),
     )
@@ -228,7 +230,15 @@ def create_pages(
             await redis.aclose()
 
     health = Health(
-        *(redis, settings, NotRecording(), lambda: status(spool), lambda: [], lambda: trouble(spool), clock),
+        *(
+            redis,
+            settings,
+            NotRecording(),
+            lambda: read_status(spool),
+            lambda: [],
+            lambda: find_trouble(spool),
+            clock,
+        ),
         known=Known(mark, directory, withdrawn, lambda: losses.of_data(settings.data)),
     )
     calls = _calls(settings, secrets, redis, directory, consent, withdrawn, clock)
@@ -305,7 +315,7 @@ def _late(directory: Path) -> int | None:
 
 def _spooled(directory: Path) -> tuple[int, int | None]:
     """(hits that wait in the spool, since when in ms)."""
-    found = status(directory)
+    found = read_status(directory)
     return found.hits, found.oldest_ms
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from pixel_server import hit, tokens
 from pixel_server.collect import visitor_cookie
-from pixel_server.collect.spool import spool
+from pixel_server.collect.recorder import Batch
+from pixel_server.collect.spool import format as spool_format
 from pixel_server.counters import (
     burst_window,
     open_breakdown,
@@ -277,13 +278,13 @@ def test_tokens_flags_are_fixed():
 
 
 def test_spool_heads_are_fixed():
-    shapes = (spool._HEAD.format, spool._RECORD.format, spool._PAYLOAD.format)
+    shapes = (spool_format.HEAD.format, spool_format.RECORD.format, spool_format.PAYLOAD.format)
     assert shapes == (">8sIQI", ">4sIII", ">BHIQB")
-    batch = spool.Batch(
+    batch = Batch(
         shard=3, producer="abc", sequence=7, data=hit.encode_batch([hit.encode(Hit(1, "a", "o", "GET"))])
     )
-    assert spool._payload(batch)[:16] == bytes.fromhex("01 0003 00000001 0000000000000007 03")
-    assert spool._batch(spool._payload(batch)) == batch
+    assert spool_format.pack_payload(batch)[:16] == bytes.fromhex("01 0003 00000001 0000000000000007 03")
+    assert spool_format.unpack_payload(spool_format.pack_payload(batch)) == batch
 
 
 def test_cookie_body_is_fixed():

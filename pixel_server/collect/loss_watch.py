@@ -60,7 +60,7 @@ class LossWatch:
         noted = self._noted
         for batch, was in zip(batches, seen, strict=True):
             if was >= 0 and len(noted) < MOST_NOTED:
-                noted.append((batch.producer, batch.shard, batch.sequence, hits(batch.data)))
+                noted.append((batch.producer, batch.shard, batch.sequence, batch.hits))
                 if batch.sequence - 1 > was:
                     self._gaps.append((batch, was))
 
@@ -177,8 +177,3 @@ class LossWatch:
         if told not in (self._failing, "Redis"):
             log.warning("losses: what Redis acknowledged cannot be noted or compared: %r", error)
         self._failing = told
-
-
-def hits(data: bytes) -> int:
-    """Returns how many hits a batch holds, by the head of its msgpack array."""
-    return int.from_bytes(data[1:3], "big") if data[:1] == b"\xdc" else data[0] & 0x0F if data else 0

@@ -67,6 +67,12 @@ class Batch(NamedTuple):
     data: bytes
     after: int = 0
 
+    @property
+    def hits(self) -> int:
+        """The number of hits in the batch, by the head of its msgpack array (`hit.encode_batch`)."""
+        data = self.data
+        return int.from_bytes(data[1:3], "big") if data[:1] == b"\xdc" else data[0] & 0x0F if data else 0
+
 
 class Sink(Protocol):
     """Where a recorder puts its batches."""
@@ -118,10 +124,10 @@ class Recorder:
         spool: Sink | None = None,
         on_stored: Callable[[Iterable[int]], None] = lambda shards: None,
         is_ready: Callable[[], bool] = lambda: True,
-        acknowledged: Callable[[Sequence[Batch], Sequence[int]], None] = lambda batches, seen: None,
+        on_acknowledged: Callable[[Sequence[Batch], Sequence[int]], None] = lambda batches, seen: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._acknowledged = acknowledged
+        self._on_acknowledged = on_acknowledged
         self._sink = sink
         self._spool = spool
         self._shards = shards
@@ -289,7 +295,7 @@ class Recorder:
             self.lost(report_gap(batch, was))
         if len(taken) < len(batches):
             return False
-        self._acknowledged(batches, seen)
+        self._on_acknowledged(batches, seen)
         return True
 
     def _stored(self, group: _Group, in_redis: bool) -> None:
@@ -391,7 +397,7 @@ class Recorder:
             return self._number(group, only=stale)
         for batch, was in zip(batches, seen, strict=True):
             self.lost(report_gap(batch, was))
-        self._acknowledged(batches, seen)
+        self._on_acknowledged(batches, seen)
         if self.failing_since is not None:
             self._resume()
         return []

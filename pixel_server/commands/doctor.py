@@ -61,15 +61,18 @@ def networks(settings: Settings, today: date) -> Iterator[Finding]:
 
 def spool(settings: Settings, today: date) -> Iterator[Finding]:
     """Whether hits can be kept while Redis is away, and all that were could be read."""
-    from pixel_server.collect.spool.spool import status, trouble  # noqa: PLC0415 - only this check needs it
+    from pixel_server.collect.spool.status import (  # noqa: PLC0415 - only this check needs it
+        find_trouble,
+        read_status,
+    )
 
     if not settings.spool_bytes:
         yield Finding("spool", "disk", "advice", "PIXEL_SPOOL_BYTES=0: while Redis is away, hits are lost")
         return
-    if why := trouble(settings.data / "spool"):
+    if why := find_trouble(settings.data / "spool"):
         yield Finding("spool", "disk", "problem", f"{why}: while Redis is away, hits may be lost")
         return
-    found = status(settings.data / "spool")
+    found = read_status(settings.data / "spool")
     yield Finding("spool", "disk", "ok", f"{_many(found.hits, 'hit')} waiting for Redis")
     if found.aside:
         where = settings.data / "spool" / "aside"

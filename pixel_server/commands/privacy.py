@@ -23,11 +23,11 @@ def privacy() -> None:
 @as_json
 def report(as_json: bool) -> None:
     """Show what is kept now: of how many, since when, for how long, and where."""
-    from pixel_server.collect.spool.spool import status  # noqa: PLC0415
+    from pixel_server.collect.spool.status import read_status  # noqa: PLC0415
     from pixel_server.figures import inventory  # noqa: PLC0415
 
     async def read(store: AsyncRedis, settings: Settings) -> list[inventory.Kind]:
-        spool = status(settings.data / "spool")
+        spool = read_status(settings.data / "spool")
         return await inventory.kinds(store, settings, spool.hits, spool.oldest_ms)
 
     kinds = with_store(read)

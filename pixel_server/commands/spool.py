@@ -23,10 +23,10 @@ def spool() -> None:
 @as_json
 def spool_status(as_json: bool) -> None:
     """Show what waits, and since when. Needs no Redis."""
-    from pixel_server.collect.spool.spool import status  # noqa: PLC0415
+    from pixel_server.collect.spool.status import read_status  # noqa: PLC0415
     from pixel_server.times import iso_ms  # noqa: PLC0415
 
-    found = status(Settings.from_env().data / "spool")
+    found = read_status(Settings.from_env().data / "spool")
     oldest = None if found.oldest_ms is None else iso_ms(found.oldest_ms)
     shown = {
         "segments": found.segments,
@@ -47,7 +47,7 @@ def spool_status(as_json: bool) -> None:
 def spool_drain(as_json: bool) -> None:
     """Give to Redis what no running web process holds. (A running one drains its own by itself.)"""
     from pixel_server.collect.redis_sink import RedisSink  # noqa: PLC0415
-    from pixel_server.collect.spool.drain import AWAY, Drain  # noqa: PLC0415
+    from pixel_server.collect.spool.drain import AWAY_ERRORS, Drain  # noqa: PLC0415
     from pixel_server.collect.spool.spool import Spool  # noqa: PLC0415
     from pixel_server.store.store_mark import StoreMark  # noqa: PLC0415
 
@@ -55,13 +55,13 @@ def spool_drain(as_json: bool) -> None:
         held = Spool(settings.data / "spool", settings.spool_bytes)
         stream = RedisSink(store_url(settings), within=10.0, mark=StoreMark(settings.data).known.encode)
         try:
-            return await Drain(held, stream).once()
+            return await Drain(held, stream).drain()
         finally:
             stream.close()
             held.close()
 
     try:
         batches = with_store(drain)
-    except AWAY as error:
+    except AWAY_ERRORS as error:
         raise Failure(f"the spool waits: {str(error) or type(error).__name__}") from None
     click.echo(json.dumps({"batches": batches}) if as_json else f"drained {batches} batches")

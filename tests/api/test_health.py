@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from pixel_server import hit
 from pixel_server.app import create_app
 from pixel_server.collect.recorder import Batch
-from pixel_server.collect.spool import spool
+from pixel_server.collect.spool import status
 from pixel_server.collect.spool.spool import Spool
 from pixel_server.store import jobs, keys, producer
 from pixel_server.store.client import connect, connect_async
@@ -111,7 +111,7 @@ def test_a_spool_that_could_not_be_used_is_told_while_all_is_well(mail, site, se
     assert "spool cannot be written: while Redis is away, hits may be lost" in warnings(site)
     assert site.get("/api/campaigns/mail/stats").status_code == 200
     (settings.data / "spool").unlink()
-    monkeypatch.setattr(spool, "LEAST_FREE", 1 << 62)
+    monkeypatch.setattr(status, "MIN_FREE_BYTES", 1 << 62)
     assert "MB left: while Redis is away" in warnings(site)
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from pixel_server.collect.spool.spool import status
+from pixel_server.collect.spool.status import read_status
 from pixel_server.secret import Secrets
 from pixel_server.store import jobs, keys, producer
 from pixel_server.store.client import connect
@@ -281,5 +281,5 @@ def _shown(at: int) -> str:
 
 
 def _quiet(client: Redis, spool: Path) -> bool:
-    found = status(spool)
+    found = read_status(spool)
     return not sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS)) and not found.segments

@@ -16,7 +16,7 @@ import threading
 import time
 from pathlib import Path
 
-from pixel_server.collect.spool.spool import status
+from pixel_server.collect.spool.status import read_status
 from pixel_server.mail.links import Minter
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
@@ -165,7 +165,7 @@ def settle(server: Server, data: Path) -> None:
     with connect(server.url, timeout=10) as client:
         until(
             lambda: (
-                not status(data / "spool").segments
+                not read_status(data / "spool").segments
                 and not sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS))
             ),
             within=60,

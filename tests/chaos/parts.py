@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import redis
 
-from pixel_server.collect.spool.spool import status
+from pixel_server.collect.spool.status import read_status
 from pixel_server.run.valkey import Valkey
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
@@ -94,7 +94,7 @@ class Parts:
             waiting = self.waiting(client)
         except redis.RedisError:
             return False
-        found = status(self.data / "spool")
+        found = read_status(self.data / "spool")
         return not waiting and not found.segments and not found.aside
 
     def close(self) -> None:

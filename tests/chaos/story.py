@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 import redis
 
-from pixel_server.collect.spool.spool import status
+from pixel_server.collect.spool.status import read_status
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
 from pixel_server.store.client import connect
@@ -233,6 +233,6 @@ def _quiet(client: Redis, spool: Path) -> bool:
         waiting = sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS))
     except redis.RedisError:  # it has just been killed
         return False
-    found = status(spool)
+    found = read_status(spool)
     assert found.aside == 0
     return not waiting and not found.segments

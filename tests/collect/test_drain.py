@@ -11,7 +11,8 @@ import pytest
 from pixel_server.collect.recorder import Batch
 from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.collect.spool.drain import Drain
-from pixel_server.collect.spool.spool import Spool, status
+from pixel_server.collect.spool.spool import Spool
+from pixel_server.collect.spool.status import read_status
 from pixel_server.store import keys
 from pixel_server.store.client import connect
 from tests.collect.test_spool import batch, files
@@ -31,7 +32,7 @@ def drained(home: Path, url: str) -> tuple[int, int]:
         lost: list[int] = []
         spool, stream = Spool(home, 1 << 20), RedisSink(url, within=10.0)
         try:
-            return await Drain(spool, stream, lost=lost.append).once(), sum(lost)
+            return await Drain(spool, stream, on_lost=lost.append).drain(), sum(lost)
         finally:
             stream.close()
             spool.close()
@@ -48,7 +49,7 @@ def test_drain_damaged_batch_is_not_reported_as_lost_by_redis(tmp_path: Path, re
     data[data.index(f"agent of batch {hurt}".encode())] ^= 1
     segment.write_bytes(data)
     assert drained(home, redis_url) == (2, 0)
-    assert status(home).aside == 1
+    assert read_status(home).aside == 1
 
 
 def test_drain_batches_that_redis_lost_are_reported_beside_damage(tmp_path: Path, redis_url: str):
@@ -67,7 +68,7 @@ def test_drain_batches_set_aside_do_not_count_as_drained(tmp_path: Path, redis_u
     with connect(redis_url) as client:
         client.hset(keys.producers(0), "floor", "f" * 12)
     assert drained(home, redis_url) == (0, 0)
-    assert status(home).aside == 2
+    assert read_status(home).aside == 2
 
 
 def test_drain_many_batches_go_in_one_write_in_order(tmp_path: Path):
@@ -84,7 +85,7 @@ def test_drain_many_batches_go_in_one_write_in_order(tmp_path: Path):
 
     async def story() -> list[list[tuple[int, int]]]:
         sink, spool = Noted(), Spool(home, 1 << 20)
-        assert await Drain(spool, sink).once() == 5
+        assert await Drain(spool, sink).drain() == 5
         spool.close()
         return sink.writes
 

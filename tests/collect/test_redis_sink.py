@@ -10,7 +10,7 @@ import pytest
 
 from pixel_server.collect.recorder import Batch
 from pixel_server.collect.redis_sink import RedisSink
-from pixel_server.collect.spool.drain import AWAY
+from pixel_server.collect.spool.drain import AWAY_ERRORS
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_a_connection_that_came_to_nothing_is_closed(tmp_path: Path, says: bytes
             with taken:
                 said = await loop.sock_recv(taken, 1 << 16)
                 await loop.sock_sendall(taken, says)
-                with pytest.raises(AWAY):
+                with pytest.raises(AWAY_ERRORS):
                     await trying
                 assert b"SCRIPT" in said
                 return await asyncio.wait_for(loop.sock_recv(taken, 1), 5)

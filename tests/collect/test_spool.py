@@ -19,8 +19,11 @@ import pytest
 
 from pixel_server import hit
 from pixel_server.collect.recorder import Batch
+from pixel_server.collect.spool import format as spool_format
 from pixel_server.collect.spool import spool as module
-from pixel_server.collect.spool.spool import NewerFormat, Segment, Spool, SpoolFull, Status, status
+from pixel_server.collect.spool.format import NewerFormat, Segment, pack_payload, pack_record, unpack_payload
+from pixel_server.collect.spool.spool import Spool, SpoolFull
+from pixel_server.collect.spool.status import SpoolStatus, read_status, waiting_since
 from pixel_server.hit import Hit
 from pixel_server.store import producer
 from tests.conftest import NOW
@@ -85,7 +88,7 @@ def test_what_was_appended_is_drained_once_and_in_order(home: Path, spool: Spool
 def test_nothing_is_on_disk_before_the_first_append_and_nothing_after_the_last(home: Path):
     spool = Spool(home, LIMIT)
     assert spool.segments() == []
-    assert status(home) == Status(0, 0, 0, None, 0)
+    assert read_status(home) == SpoolStatus(0, 0, 0, None, 0)
     assert not home.exists()
     spool.append([batch(1)])
     spool.seal()
@@ -115,7 +118,7 @@ def test_append_returns_when_bytes_and_names_are_on_disk(
 
         return note
 
-    monkeypatch.setattr(module, "_sync", noted(module._sync))
+    monkeypatch.setattr(module, "sync_data", noted(module.sync_data))
     monkeypatch.setattr(os, "fsync", noted(os.fsync))
     spool.append([batch(1), batch(2)])
     (segment,) = files(home)
@@ -155,7 +158,7 @@ def test_a_segment_that_may_still_grow_is_neither_read_nor_deleted(home: Path, s
     other = reader(home)
     with pytest.raises(ValueError, match="still being written"):
         list(other.read(current))
-    assert status(home).hits == 2
+    assert read_status(home).hits == 2
 
 
 def test_a_segment_is_not_deleted_before_it_was_read_to_its_end(spool: Spool):
@@ -183,19 +186,19 @@ def test_the_limit_counts_what_all_processes_keep(home: Path):
     two = Spool(home, 1000, clock=lambda: now)
     one.append([batch(1)])
     two.append([batch(2)])
-    while status(home).bytes + 200 < 1000:
+    while read_status(home).bytes + 200 < 1000:
         one.append([batch(3)])
     now += 1  # what others keep is counted once a second
-    before = status(home)
+    before = read_status(home)
     with pytest.raises(SpoolFull) as full:
         two.append([batch(4), batch(5)])
     assert full.value.errno == errno.ENOSPC
-    assert status(home) == before
+    assert read_status(home) == before
     one.seal()
     drain(one)
     now += 1
     two.append([batch(4), batch(5)])
-    assert status(home).hits == 6
+    assert read_status(home).hits == 6
     one.close()
     two.close()
 
@@ -237,7 +240,7 @@ def test_a_write_that_came_in_pieces_is_a_write(spool: Spool, monkeypatch: pytes
 def test_a_disk_that_does_not_sync(
     home: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch, cut_fails: bool, acknowledged: int
 ):
-    sync, failures = module._sync, 99 if cut_fails else 1
+    sync, failures = module.sync_data, 99 if cut_fails else 1
 
     def broken(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -250,7 +253,7 @@ def test_a_disk_that_does_not_sync(
     if acknowledged:
         spool.append([batch(1)])
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_sync", sync_or_fail)
+        patch.setattr(module, "sync_data", sync_or_fail)
         if cut_fails:
             patch.setattr(os, "ftruncate", broken)
             patch.setattr(os, "unlink", broken)
@@ -275,7 +278,7 @@ def uncut(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> Spool:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     spool.append([batch(1)])
-    monkeypatch.setattr(module, "_sync", broken)
+    monkeypatch.setattr(module, "sync_data", broken)
     monkeypatch.setattr(os, "ftruncate", broken)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         spool.append([batch(2)])
@@ -313,7 +316,7 @@ def test_a_failed_removal_of_it_is_tried_again(home: Path, uncut: Spool, monkeyp
     assert files(home) == []
     monkeypatch.undo()
     uncut.append([batch(2)])
-    assert status(home).hits == 2
+    assert read_status(home).hits == 2
 
 
 def test_a_directory_that_does_not_sync_acknowledges_nothing(
@@ -379,7 +382,7 @@ def test_damage_over_several_records_is_one_piece(home: Path, kept: Path):
     assert drain(after) == []
     (aside,) = (home / "aside").iterdir()
     assert aside.stat().st_size == len(whole) - first
-    assert status(home).aside == 1
+    assert read_status(home).aside == 1
 
 
 def test_what_follows_a_record_cut_short_is_kept(home: Path, spool: Spool):
@@ -389,7 +392,7 @@ def test_what_follows_a_record_cut_short_is_kept(home: Path, spool: Spool):
     whole = path.read_bytes()
     path.write_bytes(whole[:60] + whole[-200:])
     assert drain(spool) == [batch(2)]
-    assert spool.counts["damaged"] == status(home).aside == 1
+    assert spool.counts["damaged"] == read_status(home).aside == 1
 
 
 def test_damage_stays_in_its_segment_until_it_is_set_aside(
@@ -405,18 +408,18 @@ def test_damage_stays_in_its_segment_until_it_is_set_aside(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_sync", broken)
+        patch.setattr(os, "fsync", broken)
         with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
             list(after.read(segment))
     with pytest.raises(ValueError, match="not been drained"):
         after.delete(segment)
-    assert (status(home).segments, status(home).aside) == (1, 0)
+    assert (read_status(home).segments, read_status(home).aside) == (1, 0)
     assert drain(after) == [batch(2), batch(3)]
-    assert status(home).aside == 1
+    assert read_status(home).aside == 1
 
 
 def test_a_record_within_a_hit_is_no_record(home: Path, spool: Spool):
-    forged = module._record(module._payload(batch(9)), 0)
+    forged = pack_record(pack_payload(batch(9)), 0)
     plain = batch(1)
     spool.append([plain._replace(data=b"\x91" + forged), batch(2)])
     spool.seal()
@@ -434,12 +437,12 @@ def test_a_later_format_is_left_where_it_is(
     later.append([batch(1)])
     later.seal()
     with monkeypatch.context() as patch:
-        patch.setattr(module, "FORMAT", 2)
+        patch.setattr(spool_format, "FORMAT", 2)
         later.append([batch(2)])
         later.seal()
     later.append([batch(3)])
     later.close()
-    before = status(home)
+    before = read_status(home)
     now = reader(home)
     first, second, third = now.segments()
     assert list(now.read(first)) == [batch(1)]
@@ -452,7 +455,7 @@ def test_a_later_format_is_left_where_it_is(
     assert now.segments() == []
     assert now.counts["newer"] == 1
     assert f"{second.name} is left" in caplog.text
-    assert status(home).segments == before.segments - 1
+    assert read_status(home).segments == before.segments - 1
     newest = reader(home)  # and its lock is free
     assert [segment.number for segment in newest.segments()] == [2, 3]
     newest.close()
@@ -463,7 +466,7 @@ def test_a_record_of_a_later_format_holds_back_what_follows(home: Path, monkeypa
     later = Spool(home, LIMIT, clock=lambda: NOW)
     later.append([batch(1)])
     with monkeypatch.context() as patch:
-        patch.setattr(module, "FORMAT", 2)
+        patch.setattr(spool_format, "FORMAT", 2)
         later.append([batch(2)])
     later.append([batch(3)])
     later.close()
@@ -475,7 +478,7 @@ def test_a_record_of_a_later_format_holds_back_what_follows(home: Path, monkeypa
         next(reading)
     with pytest.raises(ValueError, match="not been drained"):
         now.delete(segment)
-    assert status(home).segments == 1
+    assert read_status(home).segments == 1
     assert not (home / "aside").exists()
     now.close()
 
@@ -488,7 +491,7 @@ def test_what_was_set_aside_goes_in_time(home: Path, spool: Spool, caplog: pytes
     os.utime(old, (0, spool._clock() - 7 * 86_400 - 1))
     assert spool.drop_aside(7) == 1
     assert [path.name for path in (home / "aside").iterdir()] == [f"{PRODUCER}-0-8.batch"]
-    assert "1 files set aside 7 days ago or more are gone" in caplog.text
+    assert "deleted 1 files that were set aside 7 days ago" in caplog.text
 
 
 def test_a_refused_batch_is_kept(home: Path, spool: Spool, caplog: pytest.LogCaptureFixture):
@@ -496,8 +499,8 @@ def test_a_refused_batch_is_kept(home: Path, spool: Spool, caplog: pytest.LogCap
     spool.set_aside(batch(7, hits=3), "its producer is older than the floor")
     (path,) = (home / "aside").iterdir()
     assert path.name == f"{PRODUCER}-0-7.batch"
-    assert module._batch(path.read_bytes()) == batch(7, hits=3)
-    assert spool.counts["stale"] == status(home).aside == 1
+    assert unpack_payload(path.read_bytes()) == batch(7, hits=3)
+    assert spool.counts["stale"] == read_status(home).aside == 1
     assert "3 hits set aside" in caplog.text
     assert "older than the floor" in caplog.text
 
@@ -509,8 +512,8 @@ def test_status_from_another_process_while_one_writes(home: Path, spool: Spool):
     with files(home)[1].open("ab") as torn:
         torn.write(b"\xffHIT")
     code = (
-        "import pathlib, sys; from pixel_server.collect.spool.spool import status\n"
-        "print(*status(pathlib.Path(sys.argv[1])))"
+        "import pathlib, sys; from pixel_server.collect.spool.status import read_status\n"
+        "print(*read_status(pathlib.Path(sys.argv[1])))"
     )
     seen = subprocess.run(
         [sys.executable, "-c", code, str(home)], capture_output=True, text=True, check=True, timeout=15
@@ -521,7 +524,7 @@ def test_status_from_another_process_while_one_writes(home: Path, spool: Spool):
 
 def test_status_goes_by_the_writer_where_a_segment_does_not_say_when_it_was_begun(home: Path, kept: Path):
     kept.write_bytes(b"?" + kept.read_bytes()[1:])
-    assert status(home) == Status(1, 0, kept.stat().st_size, int(NOW * 1000), 0)
+    assert read_status(home) == SpoolStatus(1, 0, kept.stat().st_size, int(NOW * 1000), 0)
 
 
 def test_a_writer_that_was_killed_leaves_its_segments_to_anyone(home: Path):
@@ -539,7 +542,7 @@ def test_a_writer_that_was_killed_leaves_its_segments_to_anyone(home: Path):
         assert writer.stdout.readline() == "kept\n"
         other = reader(home)
         assert other.segments() == []
-        assert status(home).hits == 1
+        assert read_status(home).hits == 1
     finally:
         writer.kill()
         writer.communicate()
@@ -591,8 +594,8 @@ def test_spool_opened_ahead_without_hits_counts_for_nothing(home: Path):
     opened = Spool(home, LIMIT)
     opened.open()
     assert len(files(home)) == 1
-    assert status(home) == Status(0, 0, 0, None, 0)
-    assert module.waiting_since(home) is None
+    assert read_status(home) == SpoolStatus(0, 0, 0, None, 0)
+    assert waiting_since(home) is None
     opened.seal()
     assert opened.segments() == []
     opened.close()

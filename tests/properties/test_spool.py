@@ -22,7 +22,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pixel_server import hit
 from pixel_server.collect.recorder import Batch
 from pixel_server.collect.spool import spool as module
-from pixel_server.collect.spool.spool import Spool, Status, status
+from pixel_server.collect.spool.spool import Spool
+from pixel_server.collect.spool.status import SpoolStatus, read_status
 from pixel_server.hit import Hit
 from pixel_server.store import producer
 from tests.conftest import NOW
@@ -60,7 +61,7 @@ class Process:
     def die(self) -> None:
         """As the kernel does it: files are closed, and locks go with them."""
         spool = self.spool
-        files = [*spool._locks.values(), *spool._reserve, spool._home, spool._file]
+        files = [*spool._locks.held.values(), *spool._reserve.files, spool._directory_file, spool._file]
         for file in files:
             if file >= 0:
                 os.close(file)
@@ -72,7 +73,7 @@ def writing(keep: int, hole: bool, error: BaseException, cuts: bool) -> Iterator
 
     `cuts`: whether the file can be cut back then.
     """
-    pwrite, sync = os.pwrite, module._sync
+    pwrite, sync = os.pwrite, module.sync_data
     failed = False
 
     def part(file: int, data: memoryview, offset: int) -> int:
@@ -131,7 +132,7 @@ class SpoolMachine(RuleBasedStateMachine):
         try:
             process.spool.append(batches)
         except module.SpoolFull:
-            assert status(self.home).bytes > LIMIT / 2
+            assert read_status(self.home).bytes > LIMIT / 2
             return
         process.pending = []
         current = process.spool._current
@@ -248,7 +249,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def status_sees_what_is_there(self) -> None:
         sizes = [path.stat().st_size for path in self.home.glob("*.seg")]
         found = [size for size in sizes if size]  # one opened ahead of need counts for nothing
-        seen = status(self.home)
+        seen = read_status(self.home)
         assert (seen.segments, seen.bytes) == (len(found), sum(found))
 
     def teardown(self) -> None:
@@ -265,8 +266,8 @@ class SpoolMachine(RuleBasedStateMachine):
             assert one in self.stored or self.is_aside(one)
         for process in self.processes:
             process.spool.close()
-        left = status(self.home)
-        assert left == Status(0, 0, 0, None, left.aside)
+        left = read_status(self.home)
+        assert left == SpoolStatus(0, 0, 0, None, left.aside)
         assert [*self.home.glob("*.lock"), *self.home.glob("aside/*.part")] == []
 
 

@@ -17,7 +17,8 @@ from pixel_server import hit
 from pixel_server.collect import recorder as module
 from pixel_server.collect.recorder import Batch, Recorder
 from pixel_server.collect.redis_sink import RedisSink
-from pixel_server.collect.spool.drain import Drain, SpoolSink
+from pixel_server.collect.spool.drain import Drain
+from pixel_server.collect.spool.sink import SpoolSink
 from pixel_server.collect.spool.spool import Spool
 from pixel_server.store import keys
 from pixel_server.store.client import connect
@@ -63,7 +64,7 @@ def test_each_hit_lies_in_one_entry(
     monkeypatch.setattr(module, "ANSWER_WITHIN", 30.0)
     monkeypatch.setattr(module, "HOLD", 0.0)
     monkeypatch.setattr(module, "GAP", 0.0)  # so several groups are on their way at once
-    monkeypatch.setattr("pixel_server.collect.spool.drain.PAUSE", 0.002)
+    monkeypatch.setattr("pixel_server.collect.spool.drain.PAUSE_SECONDS", 0.002)
     with connect(valkey_url) as client, tempfile.TemporaryDirectory() as directory:
         client.flushall()
         answers = asyncio.run(
@@ -92,10 +93,10 @@ async def _record(
         spool,
         Flaky(draining, faults[1]),
         is_away=lambda: made.away,
-        taken=made.resume,
-        lost=made.lost,
+        on_taken=made.resume,
+        on_lost=made.lost,
         mark=made.mark,
-        drained=made.drained,
+        on_drained=made.drained,
     )
     made.start()
     task = asyncio.create_task(drain.run())
@@ -113,7 +114,7 @@ async def _record(
     await asyncio.gather(task, return_exceptions=True)
     while True:
         try:
-            await drain.once()
+            await drain.drain()
             break
         except ConnectionError:
             continue

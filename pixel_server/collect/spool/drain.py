@@ -1,4 +1,4 @@
-"""The spool as a sink, and its drain: what waited on disk goes to Redis as soon as Redis takes it."""
+"""The drain: moves batches from the spool to Redis as soon as Redis accepts them."""
 
 from __future__ import annotations
 
@@ -14,42 +14,35 @@ import hiredis
 
 from pixel_server import tasks
 from pixel_server.collect.recorder import Batch, Sink, report_gap
-from pixel_server.collect.spool.spool import NewerFormat, Segment, Spool
+from pixel_server.collect.spool.format import NewerFormat, Segment
+from pixel_server.collect.spool.spool import Spool
 
 log = logging.getLogger("pixel_server.drain")
 
-PAUSE = 0.25
+PAUSE_SECONDS = 0.25
 """Seconds between two looks at the spool."""
-HOUR = 3600.0
-"""Seconds between two looks at what was set aside."""
-AWAY = (OSError, TimeoutError, hiredis.HiredisError)
+ASIDE_SECONDS = 3600.0
+"""Seconds between two looks at the files that were set aside."""
+AWAY_ERRORS = (OSError, TimeoutError, hiredis.HiredisError)
+"""Errors that mean that Redis, or the disk, cannot be used now."""
 RUN_BYTES, RUN_BATCHES = 256 << 10, 256
-"""Bytes and batches that are given to the sink at once."""
+"""Bytes and batches that the sink gets at once, at most."""
 
 T = TypeVar("T")
 
 
-class SpoolSink:
-    """See `recorder.Sink`. Writes in one thread of its own, so that the event loop never waits for a disk."""
-
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
-        self._thread = ThreadPoolExecutor(1, "spool")
-        self._thread.submit(int)  # starts the thread now: when it is needed there may be no memory for it
-
-    async def append(self, batches: Sequence[Batch]) -> list[int]:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._spool.append, batches)
-        return [batch.sequence - 1 for batch in batches]
-
-
 class Drain:
-    """Gives the batches of a spool to a sink, each producer's in order, until none is left.
+    """Moves the batches of a spool to a sink, each producer's in order, until none is left.
 
-    is_away: whether new hits go to the spool now. taken: called whenever the sink has taken some. lost: with
-    how many batches are then seen to be missing there.
-    removed: with how many hits whose files somebody removed from the spool.
-    mark, drained: what `mark` gave is given to `drained` when all that was in the spool then is in the sink.
-    acknowledged: as of the recorder. aside_days: how long what was set aside is kept; None: for ever.
+    is_away: returns whether new hits go to the spool now.
+    on_taken: called each time that the sink has accepted batches.
+    on_lost: called with the number of batches that the sink turns out to have lost.
+    on_removed: called with the number of hits whose files somebody removed from the spool.
+    mark, on_drained: `on_drained` is called with a value of `mark` once all batches that were in the spool
+    when `mark` returned it are in the sink.
+    on_stored: called with the shards of stored batches.
+    on_acknowledged: as in `Recorder`.
+    aside_days: days until files that were set aside are deleted; None to keep them for ever.
     """
 
     def __init__(
@@ -58,46 +51,46 @@ class Drain:
         sink: Sink,
         *,
         is_away: Callable[[], bool] = lambda: False,
-        taken: Callable[[], None] = lambda: None,
-        lost: Callable[[int], None] = lambda batches: None,
-        removed: Callable[[int], None] = lambda hits: None,
+        on_taken: Callable[[], None] = lambda: None,
+        on_lost: Callable[[int], None] = lambda batches: None,
+        on_removed: Callable[[int], None] = lambda hits: None,
         mark: Callable[[], int] = lambda: 0,
-        drained: Callable[[int], None] = lambda mark: None,
+        on_drained: Callable[[int], None] = lambda mark: None,
         on_stored: Callable[[Iterable[int]], None] = lambda shards: None,
-        acknowledged: Callable[[Sequence[Batch], Sequence[int]], None] = lambda batches, seen: None,
+        on_acknowledged: Callable[[Sequence[Batch], Sequence[int]], None] = lambda batches, seen: None,
         aside_days: int | None = None,
     ) -> None:
         self._thread = ThreadPoolExecutor(1, "drain")
-        self._given: dict[tuple[str, int], int] = {}
+        self._drained: dict[tuple[str, int], int] = {}
         self._damaged_at = -1
         self._sink_takes = False
-        self._acknowledged = acknowledged
+        self._on_acknowledged = on_acknowledged
         self._spool = spool
         self._aside_days = aside_days
         self._sink = sink
         self._is_away = is_away
-        self._taken = taken
-        self._lost = lost
-        self._removed = removed
+        self._on_taken = on_taken
+        self._on_lost = on_lost
+        self._on_removed = on_removed
         self._mark = mark
-        self._drained = drained
+        self._on_drained = on_drained
         self._on_stored = on_stored
 
     async def run(self) -> None:
-        """Until cancelled."""
-        tidied = -HOUR
+        """Drains until cancelled."""
+        tidied = -ASIDE_SECONDS
 
         async def tidy_and_drain() -> None:
             nonlocal tidied
-            if self._aside_days is not None and time.monotonic() - tidied >= HOUR:
+            if self._aside_days is not None and time.monotonic() - tidied >= ASIDE_SECONDS:
                 tidied = time.monotonic()
                 with contextlib.suppress(OSError):
                     await self._in_thread(lambda: self._spool.drop_aside(self._aside_days or 0))
-            if batches := await self.once():
+            if batches := await self.drain():
                 log.warning("drain: %d batches went from the spool to Redis", batches)
 
         await self._open()
-        await tasks.repeat(tidy_and_drain, PAUSE, _report_failure)
+        await tasks.repeat(tidy_and_drain, PAUSE_SECONDS, _report_failure)
 
     async def _open(self) -> None:
         try:
@@ -108,58 +101,61 @@ class Drain:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    async def once(self) -> int:
-        """Drains what there is; returns how many batches the sink has. Raises one of AWAY: the rest waits."""
+    async def drain(self) -> int:
+        """Drains the spool.
+
+        Returns how many batches the sink accepted. Raises one of AWAY_ERRORS if some wait.
+        """
         count = 0
         while True:
             mark = self._mark()
-            segments = await self._in_thread(self._waiting)
+            segments = await self._in_thread(self._next_segments)
             if removed := self._spool.take_removed():
-                self._removed(removed)
+                self._on_removed(removed)
             if not segments:
-                self._given.clear()
-                if mark != self._damaged_at:  # else the producer would find a gap that is not Redis's
-                    self._drained(mark)
+                self._drained.clear()
+                if mark != self._damaged_at:  # otherwise the producer would report a gap that is not Redis's
+                    self._on_drained(mark)
                 if self._sink_takes and self._is_away():
-                    self._taken()
+                    self._on_taken()
                 return count
             damaged = self._spool.counts["damaged"]
             for segment in segments:
-                # Of a writer whose segment is of a later format, no more is given to drain.
+                # `read` raises it for all later segments of this writer, too.
                 with contextlib.suppress(NewerFormat):
-                    count += await self._segment(segment)
+                    count += await self._drain_segment(segment)
             if self._spool.counts["damaged"] != damaged:
                 self._damaged_at = self._mark()
             if self._is_away():
-                await asyncio.sleep(PAUSE)  # meanwhile hits come: a segment of them is better than one each
+                await asyncio.sleep(PAUSE_SECONDS)  # so that the next segment holds more than one group
 
-    def _waiting(self) -> list[Segment]:
-        """What can be drained. The segment being written is sealed only if nothing else is there to try."""
-        found = self._spool.segments()
-        if not found or not self._is_away():
+    def _next_segments(self) -> list[Segment]:
+        """Returns the segments to drain. Seals the growing segment only if there is no other to try."""
+        segments = self._spool.segments()
+        if not segments or not self._is_away():
             self._spool.seal()
-            found = self._spool.segments()
-        return found
+            segments = self._spool.segments()
+        return segments
 
-    async def _segment(self, segment: Segment) -> int:
+    async def _drain_segment(self, segment: Segment) -> int:
         batches = await self._in_thread(lambda: list(self._spool.read(segment)))
         count = 0
         for run in _runs(batches):
             self._sink_takes = False
             seen = await self._sink.append(run)
             self._sink_takes = True
-            self._taken()
-            taken: list[int] = []
-            for batch, was in zip(run, seen, strict=True):
-                if was < 0:
+            self._on_taken()
+            acknowledged: list[int] = []
+            for batch, last_seen in zip(run, seen, strict=True):
+                if last_seen < 0:
                     await self._set_aside(batch)
-                    taken.append(was)
-                elif was < batch.after:
-                    raise ConnectionError(f"shard {batch.shard} did not take what came before")
+                    acknowledged.append(last_seen)
+                elif last_seen < batch.after:
+                    raise ConnectionError(f"shard {batch.shard} did not accept the batch before")
                 else:
                     count += 1
-                    taken.append(await self._note_gap(segment, batch, was))
-            self._acknowledged(run, taken)
+                    acknowledged.append(await self._note_gap(segment, batch, last_seen))
+            self._on_acknowledged(run, acknowledged)
             self._on_stored({batch.shard for batch in run})
         await self._in_thread(lambda: self._spool.delete(segment))
         return count
@@ -169,21 +165,25 @@ class Drain:
         await self._in_thread(lambda: self._spool.set_aside(batch, reason))
 
     async def _note_gap(self, segment: Segment, batch: Batch, seen: int) -> int:
-        """Reports what Redis has lost; not what is missing because the spool itself was damaged.
+        """Reports batches that Redis has lost, but not batches that are missing because the spool was
+        damaged.
 
-        Returns the number last seen, as if batches that the damage took had never been numbered.
+        Returns the number last seen, as if batches lost to damage had never been numbered.
         """
-        name = batch.producer, batch.shard
+        key = batch.producer, batch.shard
         before = batch.sequence - 1
         if seen < before and await self._in_thread(lambda: self._spool.has_damage(segment.writer)):
-            before = min(before, self._given.get(name, 0))
-        self._lost(report_gap(batch, seen, before))
-        self._given[name] = max(batch.sequence, self._given.get(name, 0))
+            before = min(before, self._drained.get(key, 0))
+        self._on_lost(report_gap(batch, seen, before))
+        self._drained[key] = max(batch.sequence, self._drained.get(key, 0))
         return batch.sequence - 1 if seen >= before else seen
 
 
 def _runs(batches: Sequence[Batch]) -> list[list[Batch]]:
-    """Batches that are sent at once. Each names the one of its producer and shard before it in the run."""
+    """Cuts batches into runs that are sent at once.
+
+    In a run, `after` of each batch is the number of the batch of its producer and shard before it, 0 if none.
+    """
     runs: list[list[Batch]] = []
     last: dict[tuple[str, int], int] = {}
     size = 0
@@ -193,15 +193,15 @@ def _runs(batches: Sequence[Batch]) -> list[list[Batch]]:
             runs.append([])
             last.clear()
             size = len(batch.data)
-        name = batch.producer, batch.shard
-        after = last.get(name, 0)
+        key = batch.producer, batch.shard
+        after = last.get(key, 0)
         runs[-1].append(batch._replace(after=after))
-        last[name] = max(after, batch.sequence)
+        last[key] = max(after, batch.sequence)
     return runs
 
 
 def _report_failure(error: Exception) -> None:
-    if isinstance(error, AWAY):
+    if isinstance(error, AWAY_ERRORS):
         log.warning("drain: the spool waits: %s: %s", type(error).__name__, str(error) or "no answer in time")
-    else:  # whatever the store or the disk holds, this process goes on
+    else:
         log.exception("drain: the spool waits, and is tried again")

@@ -1,0 +1,62 @@
+"""The folder `aside`: damaged bytes, and batches that Redis refuses for good."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pixel_server import files
+from pixel_server.collect.spool.segments import make_directory
+from pixel_server.times import DAY
+
+log = logging.getLogger("pixel_server.spool")
+
+
+class Aside:
+    """The files that were set aside in one spool's directory. Methods may raise OSError."""
+
+    def __init__(self, directory: Path, clock: Callable[[], float]) -> None:
+        self._directory = directory / "aside"
+        self._clock = clock
+
+    def keep(self, name: str, data: bytes) -> bool:
+        """Stores a file, and returns when it is on disk. Returns whether the name is new."""
+        make_directory(self._directory)
+        path = self.path(name)
+        is_new = not path.exists()
+        with files.whole(path, 0o600) as file:
+            file.write(data)
+            file.flush()
+            os.utime(file.fileno(), (self._clock(),) * 2)
+        return is_new
+
+    def path(self, name: str) -> Path:
+        return self._directory / name
+
+    def has_damage(self, writer: str) -> bool:
+        """Returns whether damaged bytes of this writer are still set aside."""
+        return any(self._directory.glob(f"{writer}-*.bad"))
+
+    def drop(self, days: int) -> int:
+        """Deletes files that were set aside more than `days` days ago. Returns their number.
+
+        The files may hold addresses. Both this machine's clock and that of Redis must give them this age.
+        """
+        dropped, before = 0, min(self._clock(), time.time()) - days * DAY
+        for path in self._directory.glob("*") if self._directory.is_dir() else ():
+            if path.stat().st_mtime < before:
+                path.unlink()
+                dropped += 1
+        if dropped:
+            log.warning("spool: deleted %d files that were set aside %d days ago or earlier", dropped, days)
+        return dropped
+
+
+def count_files(directory: Path) -> int:
+    """Returns the number of files that are set aside in a spool's directory."""
+    return sum(
+        not (path.name.startswith(".") or path.suffix == ".part") for path in directory.glob("aside/*")
+    )

@@ -1,0 +1,73 @@
+"""What a spool's directory holds, for health checks and the CLI. Takes no locks and writes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from pixel_server.collect.spool.aside import count_files
+from pixel_server.collect.spool.format import HEAD, begun_ms, survey
+from pixel_server.collect.spool.segments import list_segments
+
+MIN_FREE_BYTES = 64 << 20
+"""Bytes free on a disk below which it is reported as nearly full."""
+
+
+class SpoolStatus(NamedTuple):
+    """The segments that wait, with their hits and bytes. aside: number of files that are set aside.
+
+    oldest_ms: ms at which the oldest segment was begun. Hits behind damage are not counted.
+    """
+
+    segments: int
+    hits: int
+    bytes: int
+    oldest_ms: int | None
+    aside: int
+
+
+def read_status(directory: Path) -> SpoolStatus:
+    """Returns what waits in a spool's directory, while others may write and drain. Raises OSError."""
+    segments = hits = size = 0
+    oldest_ms = None
+    for segment in list_segments(directory):
+        with contextlib.suppress(FileNotFoundError), open(directory / segment.name, "rb") as file:
+            length = os.fstat(file.fileno()).st_size
+            if not length:  # an empty segment is only opened ahead of need
+                continue
+            begun, segment_hits = survey(file, segment, length)
+            segments += 1
+            hits += segment_hits
+            size += os.fstat(file.fileno()).st_size
+            oldest_ms = begun if oldest_ms is None else min(oldest_ms, begun)
+    return SpoolStatus(segments, hits, size, oldest_ms, count_files(directory))
+
+
+def find_trouble(directory: Path) -> str:
+    """Returns why the spool could hardly take hits if Redis went away now, or "" if it could.
+
+    Writes nothing. Without this check a full or read-only disk would be noticed only when Redis is away.
+    """
+    try:
+        ancestor = next(path for path in (directory, *directory.resolve().parents) if path.exists())
+        if not ancestor.is_dir() or not os.access(ancestor, os.R_OK | os.W_OK | os.X_OK):
+            return f"{ancestor} cannot be written"
+        disk = os.statvfs(ancestor)
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    free_bytes = disk.f_bavail * disk.f_frsize
+    return f"the disk of {ancestor} has {free_bytes >> 20} MB left" if free_bytes < MIN_FREE_BYTES else ""
+
+
+def waiting_since(directory: Path) -> int | None:
+    """Returns when the oldest segment was begun (ms). Returns None if the spool is empty. Raises OSError.
+
+    Reads the names of the files and one head.
+    """
+    for segment in list_segments(directory):
+        with contextlib.suppress(FileNotFoundError), open(directory / segment.name, "rb") as file:
+            if head := file.read(HEAD.size):
+                return begun_ms(head, segment)
+    return None
