@@ -35,7 +35,8 @@ from pixel_server.commands import (
     upload,
 )
 from pixel_server.commands.support import Failure, Group, as_json, environment, with_store, with_this
-from pixel_server.run import lifeline, uvicorn_parts
+from pixel_server.run import uvicorn_parts
+from pixel_server.run.supervisor import hold_lifeline
 from pixel_server.settings import Settings, chosen, table, unknown
 
 if TYPE_CHECKING:
@@ -78,12 +79,12 @@ def serve(
 ) -> None:
     """Run the web process, which answers pixels, and beside it one that answers pages and the API."""
     uvicorn_parts.check()
-    from pixel_server.run import listen  # noqa: PLC0415
+    from pixel_server.run import listen, web_process  # noqa: PLC0415
     from pixel_server.run.supervisor import Child, keep  # noqa: PLC0415
 
-    lifeline.hold()
+    hold_lifeline()
     if beside is not None:
-        listen.run_beside(beside)
+        web_process.serve_pages_beside_pixels(beside)
         return
     if handle is None:
         _warn_of_unknown()
@@ -91,11 +92,11 @@ def serve(
     listening = listen.bind(host, port) if handle is None else socket.socket(fileno=handle)
     if processes == 1:
         if only is None:
-            listen.run_both(listening)
+            web_process.serve_pixels_beside_pages(listening)
         elif only == "pixels":
-            listen.run(listening, listen.FAST, listen.PIXELS)
+            web_process.serve(listening, web_process.FAST_PROTOCOL, web_process.PIXELS_APP)
         else:
-            listen.run(listening, listen.PLAIN, listen.PAGES)
+            web_process.serve(listening, web_process.PLAIN_PROTOCOL, web_process.PAGES_APP)
         return
     number = listening.fileno()
     arguments = ["serve", "--handle", str(number), *([] if only is None else ["--only", only])]
@@ -111,7 +112,7 @@ def work(processes: int, one: bool) -> None:
     from workers.schedule import Schedule  # noqa: PLC0415
     from workers.worker import run_worker  # noqa: PLC0415
 
-    is_child = lifeline.hold()
+    is_child = hold_lifeline()
     settings = Settings.from_env()
     if one:
         run_worker(settings)
@@ -218,4 +219,4 @@ def _fit_or_fail() -> None:
     except StoreAwayError as error:
         if not settings.spool_bytes:
             raise
-        logging.getLogger("pixel_server").error("%s; starting all the same", error)
+        logging.getLogger("pixel_server").error("%s; starting anyway", error)

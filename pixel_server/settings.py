@@ -344,8 +344,8 @@ def unknown(environ: Mapping[str, str]) -> list[str]:
     return lines
 
 
-def told(environ: Mapping[str, str]) -> dict[str, str]:
-    """What this environment sets, for other processes to go by: nothing secret, nor where data is."""
+def exported_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns the settings in this environment that other processes may use: no secret, no place of data."""
     elsewhere = ("REDIS_URL", "PIXEL_QUEUE_URL", "PIXEL_DATA_DIR")
     found = {name: environ.get(name, "").strip() for name, _, _ in table() if name not in elsewhere}
     if path := found["PIXEL_RULES"]:

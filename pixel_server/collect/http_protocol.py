@@ -49,7 +49,7 @@ class Protocol(HttpToolsProtocol):
     _running: RequestResponseCycle | None = None
 
     max_clients: ClassVar[int] = sys.maxsize
-    """Connections of clients at most, see `have_files`."""
+    """Connections of clients at most, see `listen.raise_file_limit`."""
     channel: ClassVar[Channel | None] = None
     """The way to the process that answers the other side's requests, of all connections of this process."""
     side: ClassVar[Side] = Side.PIXELS

@@ -26,7 +26,7 @@ def check(ctx: click.Context, mail: Path, as_json: bool) -> None:
     code is 1 if something is to be done.
     """
     from pixel_server.mail import preflight as checking  # noqa: PLC0415
-    from pixel_server.run.up import left  # noqa: PLC0415
+    from pixel_server.run.up_state import read_up_state  # noqa: PLC0415
 
     settings = Settings.from_env()
     keys = None
@@ -34,7 +34,7 @@ def check(ctx: click.Context, mail: Path, as_json: bool) -> None:
         settings.signing and settings.recipient_secret
     ):  # to look makes none
         keys = Secrets.load(settings.data, settings.signing, settings.recipient_secret).signing
-    found = left(settings.data)
+    found = read_up_state(settings.data)
     base_url = settings.base_url or (found.base_url if found else None)
     content = sys.stdin.buffer.read() if str(mail) == "-" else mail.read_bytes()
     lines = checking.check(content, keys, base_url)

@@ -33,10 +33,10 @@ def add_demo(seed: int, as_json: bool) -> None:
     from pixel_server.campaigns import storage  # noqa: PLC0415
     from pixel_server.consent import Consent  # noqa: PLC0415
     from pixel_server.demo import fill  # noqa: PLC0415
-    from pixel_server.run import lifeline  # noqa: PLC0415
+    from pixel_server.run.supervisor import hold_lifeline  # noqa: PLC0415
     from pixel_server.store import clock  # noqa: PLC0415
 
-    lifeline.hold()
+    hold_lifeline()
     settings = settings_here()
     if Consent(settings).rule("identified", None).mode == Mode.OFF:
         raise Failure("no demo: PIXEL_MAX_MODE is off, so nothing is kept")

@@ -50,9 +50,9 @@ def minter(campaign: str) -> Minter:
 
 def _are_those_of_up(settings: Settings, secrets: Secrets) -> None:
     """Failure: an `up` in this data directory had other secrets, and would not count such links."""
-    from pixel_server.run.up import left  # noqa: PLC0415
+    from pixel_server.run.up_state import read_up_state  # noqa: PLC0415
 
-    found = left(settings.data)
+    found = read_up_state(settings.data)
     recipient, signers = secrets.fingerprints()
     if found and not (recipient in found.prints and signers[0] in found.prints):
         raise Failure("`up` had other secrets: set the same PIXEL_SECRET and PIXEL_RECIPIENT_SECRET here")

@@ -23,10 +23,10 @@ def sign_in(key: str | None, as_json: bool) -> None:
     If the `up` here has another address than the base URL's, the link at that goes to standard error.
     """
     from pixel_server.auth import sign_in_links  # noqa: PLC0415
-    from pixel_server.run.up import left, sign_in_bases  # noqa: PLC0415
+    from pixel_server.run.up_state import read_up_state, sign_in_bases  # noqa: PLC0415
 
     async def make(store: AsyncRedis, settings: Settings) -> tuple[list[str], str]:
-        found = left(settings.data)
+        found = read_up_state(settings.data)
         base_url = settings.base_url or (found.base_url if found else None)
         if base_url is None:
             raise Failure("set PIXEL_BASE_URL: a link needs an address")

@@ -66,9 +66,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 def environment() -> dict[str, str]:
     """This one and, for what it does not set, that of the last `up` of its data directory."""
-    from pixel_server.run.up import left  # noqa: PLC0415
+    from pixel_server.run.up_state import read_up_state  # noqa: PLC0415
 
-    found = left(Settings.from_env().data)
+    found = read_up_state(Settings.from_env().data)
     of_up = {**found.settings, "REDIS_URL": found.redis_url} if found else {}
     return {**of_up, **{name: value for name, value in os.environ.items() if value.strip()}}
 
@@ -80,17 +80,17 @@ def settings_here() -> Settings:
 
 def store_url(settings: Settings) -> str:
     """REDIS_URL, else what `up` left in the data directory."""
-    from pixel_server.run.up import left  # noqa: PLC0415
+    from pixel_server.run.up_state import read_up_state  # noqa: PLC0415
 
-    found = None if is_redis_named() else left(settings.data)
+    found = None if is_redis_named() else read_up_state(settings.data)
     return found.redis_url if found else settings.redis_url
 
 
 def left_base_url(settings: Settings) -> str | None:
     """Where the `up` of this data directory is reached; None: there was none."""
-    from pixel_server.run.up import left  # noqa: PLC0415
+    from pixel_server.run.up_state import read_up_state  # noqa: PLC0415
 
-    found = left(settings.data)
+    found = read_up_state(settings.data)
     return found.base_url if found else None
 
 

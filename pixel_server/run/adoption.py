@@ -1,7 +1,7 @@
-"""Adopting a store that was emptied or replaced: what the data directory knows is put back, then it is ours.
+"""Adopts a store that was emptied or replaced: puts back what the data directory knows, then marks the store.
 
-The mark comes last. Web processes and workers use the store as soon as they see it, and by then all that
-keeps people from being recorded is there again.
+The mark comes last: web processes and workers use the store as soon as they see the mark, and by then the
+store knows again who must not be recorded.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 
 _CHUNK = 1000
+"""Withdrawals in one call of the script."""
 
 _PUT = """
--- KEYS: withdrawn, changes. ARGV: pairs of a mark and a value. Sets each value, but where the store's own
--- says that the recipient is withdrawn. Returns how many were set.
+-- KEYS: withdrawn, changes. ARGV: pairs of a mark and a value. Sets each value, except where the store has a
+-- value that ends in "-": there the recipient has withdrawn already. Returns how many values it set.
 local set = 0
 for i = 1, #ARGV, 2 do
-  local kept = redis.call('HGET', KEYS[1], ARGV[i])
-  if not kept or string.sub(kept, -1) ~= '-' then
+  local stored = redis.call('HGET', KEYS[1], ARGV[i])
+  if not stored or string.sub(stored, -1) ~= '-' then
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', 100000, '*', 'mark', ARGV[i])
     set = set + 1
@@ -46,7 +47,7 @@ return set
 
 
 class Adopted(NamedTuple):
-    """How much was put back. has_key: whether there is an API key."""
+    """Numbers of what was put back. deleted: deleted campaigns. has_key: whether an API key exists."""
 
     withdrawals: int
     campaigns: int
@@ -55,22 +56,26 @@ class Adopted(NamedTuple):
 
 
 async def adopt(client: AsyncRedis, url: str, settings: Settings, secrets: Secrets) -> Adopted | None:
-    """Returns what was put back; None if the store is the known one. Raises StoreError if it does not fit."""
+    """Returns what was put back, or None if the store is the known store.
+
+    Raises StoreError if this server cannot use the store.
+    """
     mark = StoreMark(settings.data)
     try:
         await check(client, url, settings.shards, secrets, mark)
         return None
     except StoreEmptiedError:
         await check(client, url, settings.shards, secrets)
-    restored = await _withdrawals(client, settings)
-    made, deleted = await _campaigns(client, settings)
+    withdrawn = await _put_back_withdrawals(client, settings)
+    created, deleted = await _put_back_campaigns(client, settings)
     await api_keys.use_environment(client, settings.api_key)
     await audit_log.note(client, audit_log.COMMAND, "store.adopted")
     mark.learn(await store_mark.adopt(client, settings.shards, mark.known))
-    return Adopted(restored, made, deleted, bool(await api_keys.listed(client)))
+    return Adopted(withdrawn, created, deleted, bool(await api_keys.listed(client)))
 
 
-async def _withdrawals(client: AsyncRedis, settings: Settings) -> int:
+async def _put_back_withdrawals(client: AsyncRedis, settings: Settings) -> int:
+    """Returns how many recipients may be withdrawn."""
     held = dict(withdrawals_file.read(settings.data))
     pairs: Iterable[tuple[bytes, bytes]] = iter(held.items())
     while part := list(islice(pairs, _CHUNK)):
@@ -79,8 +84,11 @@ async def _withdrawals(client: AsyncRedis, settings: Settings) -> int:
     return sum(withdrawals.may_hold(value) for value in held.values())
 
 
-async def _campaigns(client: AsyncRedis, settings: Settings) -> tuple[int, int]:
-    """Puts back deleted campaigns, and all others by what a web process knew of them."""
+async def _put_back_campaigns(client: AsyncRedis, settings: Settings) -> tuple[int, int]:
+    """Puts back the deleted campaigns, then the others with what a web process knew of each.
+
+    Returns (campaigns created, campaigns deleted).
+    """
     known = Directory(client, Consent(settings))
     known.restore(settings.data / SAVED)
     for name in sorted(known.gone):
@@ -89,7 +97,7 @@ async def _campaigns(client: AsyncRedis, settings: Settings) -> tuple[int, int]:
         except storage.UnknownCampaign:
             await client.sadd(keys.GONE, name)
             await client.xadd(keys.CHANGES, {"id": name}, maxlen=10_000)
-    made = 0
+    created = 0
     for name, kind in sorted(known.kinds.items()):
         rule, web = known.rules.get(name), known.web.get(name, PLAIN)
         campaign = Campaign(
@@ -105,14 +113,14 @@ async def _campaigns(client: AsyncRedis, settings: Settings) -> tuple[int, int]:
         )
         try:
             await storage.create(client, campaign)
-            made += 1
+            created += 1
         except storage.CampaignExists:
-            await _lower(client, campaign)
-    return made, len(known.gone)
+            await _lower_mode(client, campaign)
+    return created, len(known.gone)
 
 
-async def _lower(client: AsyncRedis, campaign: Campaign) -> None:
-    """Lowers the mode of a campaign that a hit has made meanwhile to the one that was known."""
+async def _lower_mode(client: AsyncRedis, campaign: Campaign) -> None:
+    """Lowers the mode of a campaign that a hit has created meanwhile to the mode that was known before."""
 
     def lower(before: Campaign) -> Campaign:
         lowest = min(before.mode, campaign.mode, key=mode)

@@ -1,4 +1,8 @@
-"""Child processes that are kept running: by `up`, `serve --processes` and `work --processes`."""
+"""Restarts child processes that end: those of `up`, `serve --processes` and `work --processes`.
+
+Each child holds the reading end of a pipe, its lifeline; only the parent holds the writing end. The pipe
+closes when the parent ends, however it ends, and then the child ends too.
+"""
 
 from __future__ import annotations
 
@@ -7,174 +11,197 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Protocol
 
-from pixel_server.run import lifeline
-
 log = logging.getLogger("pixel_server.run.supervisor")
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.3, 5.0
-STEADY = 10.0
-"""Seconds after which a child that ran counts as well again: its next pause is the first one."""
-PATIENCE = 15.0
-"""Seconds a child has to stop when asked to."""
-TICK = 0.1
+MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.3, 5.0
+"""Seconds before a child is restarted; each further failure doubles them."""
+STEADY_SECONDS = 10.0
+"""Seconds that a child must run before its next failure counts as the first."""
+STOP_TIMEOUT_SECONDS = 15.0
+"""Seconds that a child has to end when asked."""
+TICK_SECONDS = 0.1
+LIFELINE = "PIXEL_LIFELINE"
+"""Environment variable with the file descriptor of a child's lifeline."""
+LIFELINE_TIMEOUT_SECONDS = 8.0
+"""Seconds that a child has to end after its parent, as long as a worker may need."""
 
 
-class Kept(Protocol):
-    """Something that runs and is to be kept running."""
+class Service(Protocol):
+    """What a Keeper keeps running."""
 
     name: str
 
     def start(self) -> None: ...
 
     def ended(self) -> str | None:
-        """How it ended, or None while it runs."""
+        """Returns how the service ended, or None while it runs."""
         ...
 
     def stop(self) -> None:
-        """Asks it to stop."""
+        """Asks the service to end."""
         ...
 
-    def wait(self, within: float) -> None:
-        """Waits until it has ended; ends it by force after that."""
+    def wait(self, timeout_seconds: float) -> None:
+        """Waits until the service has ended, and may kill it after the timeout."""
         ...
 
 
 class Child:
-    """A process of this program. In a session of its own, so that Ctrl-C reaches the parent alone."""
+    """A process of this program, in a session of its own, so that Ctrl-C reaches the parent alone."""
 
     def __init__(
         self, name: str, arguments: Sequence[str], environ: Mapping[str, str], handles: Sequence[int] = ()
     ) -> None:
+        """handles: file descriptors that the child inherits."""
         self.name = name
         self._arguments = [sys.executable, "-m", "pixel_server", *arguments]
         self._environ = environ
         self._handles = handles
         self._process: subprocess.Popen[bytes] | None = None
-        self._line: int | None = None
+        self._lifeline: int | None = None
 
     def start(self) -> None:
-        self._drop_line()
-        theirs, self._line = os.pipe()
+        self._close_lifeline()
+        childs_end, self._lifeline = os.pipe()
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 self._arguments,
-                env={**self._environ, lifeline.ENV: str(theirs)},
-                pass_fds=(theirs, *self._handles),
+                env={**self._environ, LIFELINE: str(childs_end)},
+                pass_fds=(childs_end, *self._handles),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
         finally:
-            os.close(theirs)
+            os.close(childs_end)
 
     def ended(self) -> str | None:
         assert self._process is not None
         code = self._process.poll()
-        return None if code is None else describe(code)
+        return None if code is None else describe_exit(code)
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
-    def wait(self, within: float) -> None:
+    def wait(self, timeout_seconds: float) -> None:
         if self._process is not None:
             try:
-                self._process.wait(within)
+                self._process.wait(timeout_seconds)
             except subprocess.TimeoutExpired:
-                log.warning("%s did not stop within %.0f s and is ended by force", self.name, within)
+                log.warning("%s did not stop within %.0f s and is killed", self.name, timeout_seconds)
                 self._process.kill()
                 self._process.wait()
-        self._drop_line()
+        self._close_lifeline()
 
-    def _drop_line(self) -> None:
-        if self._line is not None:
-            os.close(self._line)
-            self._line = None
+    def _close_lifeline(self) -> None:
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
 
 
-def describe(code: int) -> str:
-    """An exit code in words."""
+def describe_exit(code: int) -> str:
+    """Returns an exit code in words: -9 is `was killed by signal 9`."""
     return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 
-class Keeper:
-    """Starts its children, and starts each again when it dies: soon, then after longer pauses."""
+def hold_lifeline() -> bool:
+    """Ends this process when its parent ends. Returns whether a `Child` started this process."""
+    handle = os.environ.pop(LIFELINE, "")
+    if handle.isdigit():
+        threading.Thread(target=_end_with_parent, args=(int(handle),), daemon=True, name="lifeline").start()
+    return handle.isdigit()
 
-    def __init__(self, children: Sequence[Kept]) -> None:
-        self.children = children
-        self._since = dict.fromkeys(range(len(children)), 0.0)
-        self._pause = dict.fromkeys(range(len(children)), FIRST_PAUSE)
-        self._again: dict[int, float] = {}
+
+def _end_with_parent(handle: int) -> None:
+    os.read(handle, 1)  # nobody writes to the pipe: this returns when the parent's end is closed
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(LIFELINE_TIMEOUT_SECONDS)
+    os._exit(1)
+
+
+class Keeper:
+    """Starts services, and restarts each after it has ended: soon, then after longer pauses."""
+
+    def __init__(self, services: Sequence[Service]) -> None:
+        self.services = services
+        self._started_at = dict.fromkeys(range(len(services)), 0.0)
+        self._retry_seconds = dict.fromkeys(range(len(services)), MIN_RETRY_SECONDS)
+        self._restart_at: dict[int, float] = {}
 
     def start(self) -> None:
-        for i, child in enumerate(self.children):
-            child.start()
-            self._since[i] = time.monotonic()
+        for i, service in enumerate(self.services):
+            service.start()
+            self._started_at[i] = time.monotonic()
 
-    def look(self) -> None:
-        """Once every TICK or so."""
+    def restart_ended(self) -> None:
+        """Restarts the services that have ended and waited long enough. Call this every TICK_SECONDS."""
         now = time.monotonic()
-        for i, child in enumerate(self.children):
-            if i in self._again:
-                if now >= self._again[i]:
-                    self._start_again(i, now)
-            elif (how := child.ended()) is not None:
-                if now - self._since[i] > STEADY:
-                    self._pause[i] = FIRST_PAUSE
-                self._later(i, now, how)
+        for i, service in enumerate(self.services):
+            if i in self._restart_at:
+                if now >= self._restart_at[i]:
+                    self._restart(i, now)
+            elif (how := service.ended()) is not None:
+                if now - self._started_at[i] > STEADY_SECONDS:
+                    self._retry_seconds[i] = MIN_RETRY_SECONDS
+                self._schedule_restart(i, now, how)
 
-    def _start_again(self, i: int, now: float) -> None:
-        """A machine without memory or processes to spare is no reason to end the others."""
+    def _restart(self, i: int, now: float) -> None:
+        """Starts a service, or schedules another try if the machine lacks memory or processes."""
         try:
-            self.children[i].start()
+            self.services[i].start()
         except OSError as error:
-            self._later(i, now, f"cannot be started: {error}")
+            self._schedule_restart(i, now, f"cannot be started: {error}")
         else:
-            del self._again[i]
-            self._since[i] = now
+            del self._restart_at[i]
+            self._started_at[i] = now
 
-    def _later(self, i: int, now: float, how: str) -> None:
-        log.error("%s %s; starting it again in %.1f s", self.children[i].name, how, self._pause[i])
-        self._again[i] = now + self._pause[i]
-        self._pause[i] = min(self._pause[i] * 2, LONGEST_PAUSE)
+    def _schedule_restart(self, i: int, now: float, how: str) -> None:
+        log.error("%s %s; restarting it in %.1f s", self.services[i].name, how, self._retry_seconds[i])
+        self._restart_at[i] = now + self._retry_seconds[i]
+        self._retry_seconds[i] = min(self._retry_seconds[i] * 2, MAX_RETRY_SECONDS)
 
     def stop(self) -> None:
-        """In the order in which they were given, each ended before the next is asked to."""
-        for i, child in enumerate(self.children):
-            if i not in self._again:
-                child.stop()
-                child.wait(PATIENCE)
+        """Stops the services in the order in which they were given, each after the one before has ended."""
+        for i, service in enumerate(self.services):
+            if i not in self._restart_at:
+                service.stop()
+                service.wait(STOP_TIMEOUT_SECONDS)
 
 
 class Stop:
-    """Set by Ctrl-C, SIGTERM, or SIGHUP, when the terminal is closed; `nohup` has that ignored."""
+    """Whether this process was told to stop: by Ctrl-C, SIGTERM or SIGHUP, which a closed terminal sends.
+
+    SIGHUP stays ignored where it is ignored, as under `nohup`.
+    """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.is_requested = False
         numbers = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             numbers.append(signal.SIGHUP)
         for number in numbers:
-            signal.signal(number, self._ask)
+            signal.signal(number, self._request)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.is_requested = True
 
 
-def keep(children: Sequence[Kept], each_second: Callable[[], None] = lambda: None) -> None:
-    """Keeps children running until this process is told to stop."""
+def keep(services: Sequence[Service], each_second: Callable[[], None] = lambda: None) -> None:
+    """Keeps services running, and calls `each_second`, until this process is told to stop."""
     stop = Stop()
-    keeper = Keeper(children)
+    keeper = Keeper(services)
     keeper.start()
-    due = time.monotonic()
-    while not stop.asked:
-        keeper.look()
-        if time.monotonic() >= due:
-            due = time.monotonic() + 1.0
+    next_call = time.monotonic()
+    while not stop.is_requested:
+        keeper.restart_ended()
+        if time.monotonic() >= next_call:
+            next_call = time.monotonic() + 1.0
             each_second()
-        time.sleep(TICK)
+        time.sleep(TICK_SECONDS)
     keeper.stop()

@@ -1,36 +1,33 @@
-"""`pixel-server up`: Redis, web and workers from one command, in one data directory."""
+"""`pixel-server up`: starts Redis, the web process and the workers, in one data directory."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import fcntl
-import json
 import logging
 import os
-import shlex
 import socket
-import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
 import click
 import redis
 
-from pixel_server import files
 from pixel_server.auth import api_keys, sign_in_links
 from pixel_server.classify import rules
 from pixel_server.classify.networks import Networks
 from pixel_server.run import listen
-from pixel_server.run.supervisor import TICK, Child, Keeper, Stop
+from pixel_server.run.banner import banner, program
+from pixel_server.run.supervisor import TICK_SECONDS, Child, Keeper, Stop
+from pixel_server.run.up_state import UpState, read_up_state, sign_in_bases, write_up_state
 from pixel_server.run.valkey import Valkey
 from pixel_server.secret import Secrets
-from pixel_server.settings import Settings, SettingsError, told
+from pixel_server.settings import Settings, SettingsError, exported_environment
 from pixel_server.store import keys
 from pixel_server.store.client import StoreEmptiedError, connect, connect_async
 from pixel_server.store.compatibility import check, secrets_for
@@ -38,107 +35,74 @@ from pixel_server.store.store_mark import StoreMark
 
 log = logging.getLogger("pixel_server.run.up")
 
-STATE = "up.json"
 REWRITE_MINUTES = "60"
-"""PIXEL_REWRITE_MINUTES of a Valkey of our own."""
-PATIENCE = 60.0
-ONCE = 2.0
-"""Seconds that what runs beside all this has to end."""
-OLD_CHILDREN = 8.0
-"""Seconds that children of an `up` that was killed may need to let go of the port."""
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """What `up` leaves in the data directory for other commands.
-
-    base_url: what links are made from. prints: of the recipient secret, then of each signing key. settings:
-    by name, as its processes have them; see `settings.told`.
-    """
-
-    address: str
-    base_url: str
-    redis_url: str
-    prints: list[str]
-    settings: dict[str, str] = field(default_factory=dict)
-
-
-def left(data: Path) -> Left | None:
-    """What an `up` has left there; None if none ever ran. SettingsError: it is not ours to read."""
-    try:
-        kept = json.loads((data / STATE).read_bytes())
-        prints = [str(name) for name in kept["prints"]]
-        chosen = {str(name): str(value) for name, value in kept.get("settings", {}).items()}
-        return Left(str(kept["address"]), str(kept["base_url"]), str(kept["redis_url"]), prints, chosen)
-    except PermissionError as error:
-        raise SettingsError(f"cannot read {error.filename}: {error.strerror}; whose is it?") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
-def leave(data: Path, leaves: Left) -> None:
-    """Whole or not at all. Where nothing can be written, as on a full disk, hits are served all the same."""
-    try:  # 0600, as the address of a Redis may hold a password
-        files.write(data / STATE, json.dumps(asdict(leaves)).encode() + b"\n", 0o600)
-    except OSError as error:
-        log.error("cannot write %s, so other commands may not find this server: %s", data / STATE, error)
+"""PIXEL_REWRITE_MINUTES for the bundled Valkey, unless the operator sets it."""
+TIMEOUT_SECONDS = 60.0
+"""Seconds that web and workers have to answer after their start, and Valkey to end."""
+DEMO_STOP_SECONDS = 2.0
+"""Seconds that the process that adds the demo has to end."""
+PORT_TIMEOUT_SECONDS = 8.0
+"""Seconds that the children of an `up` that was killed may still hold the port."""
 
 
 def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bool) -> None:
-    """Until Ctrl-C. own_redis: REDIS_URL is not set, so the bundled Valkey is used. with_demo: a process adds
-    the demo, once all is up."""
-    os.umask(0o077)  # what is kept is for this user alone
+    """Runs everything until Ctrl-C.
+
+    own_redis: starts the bundled Valkey, because REDIS_URL is not set. with_demo: adds the demo, in a process
+    of its own, once everything runs.
+    """
+    os.umask(0o077)  # all files are for this user alone
     data = settings.data.resolve()
     lock = _lock(data, with_demo)
     rules.load(settings.rules)
     Networks.load(data / "networks")
     stop = Stop()
-    before = left(data)
-    patient = before is not None and before.address == _address(host, port)
-    listening = listen.bind(host, port, patience=OLD_CHILDREN if patient else 0.0)
+    before = read_up_state(data)
+    is_restart = before is not None and before.address == _address(host, port)
+    listening = listen.bind(host, port, PORT_TIMEOUT_SECONDS if is_restart else 0.0)
     address = _address(host, listening.getsockname()[1])
     valkey = Valkey(data) if own_redis else None
     redis_url = valkey.url if valkey else settings.redis_url
     try:
         if valkey:
             valkey.start()
-            valkey.wait_ready(give_up=lambda: stop.asked)
-        if stop.asked:
+            valkey.wait_ready(give_up=lambda: stop.is_requested)
+        if stop.is_requested:
             return
         secrets = secrets_for(replace(settings, data=data), redis_url)
-        new_key, unused = asyncio.run(_prepare(redis_url, settings, secrets, data))
+        new_key, has_no_campaign = asyncio.run(_prepare_store(redis_url, settings, secrets, data))
         recipient, signers = secrets.fingerprints()
-        leaves = Left(address, settings.base_url or address, redis_url, [recipient, *signers])
-        environ = _environ(leaves, data, own_redis)
-        leave(data, replace(leaves, settings=told(environ)))
+        state = UpState(address, settings.base_url or address, redis_url, [recipient, *signers])
+        environ = _child_environment(state, data, own_redis)
+        write_up_state(data, replace(state, settings=exported_environment(environ)))
         children = _children(listening, environ)
         for child in children:
             child.start()
-        once = [Child("demo", ["demo", "add"], environ)] if with_demo else []
-        # Stopped in this order: web stores what it holds, then the workers, then what they both need.
+        demo = Child("demo", ["demo", "add"], environ) if with_demo else None
+        # Stopped in this order: web stores its last hits, then the workers end, then the store they both use.
         keeper = Keeper([*children, *([valkey] if valkey else [])])
 
-        def ready() -> None:
+        def print_banner() -> None:
             path = asyncio.run(_sign_in_path(redis_url))
-            links = [base + path for base in sign_in_bases(address, leaves.base_url)]
+            urls = [base + path for base in sign_in_bases(address, state.base_url)]
             key = new_key or _known_key(settings)
-            click.echo(_banner(address, data, links, key, unused, with_demo))
+            click.echo(banner(address, data, urls, key, has_no_campaign, with_demo))
 
-        _watch(keeper, stop, address, redis_url, ready, once)
+        _watch(keeper, stop, address, redis_url, print_banner, demo)
     finally:
         listening.close()
         if valkey:
             valkey.stop()
-            valkey.wait(PATIENCE)
+            valkey.wait(TIMEOUT_SECONDS)
         os.close(lock)
 
 
-def _environ(leaves: Left, data: Path, own_redis: bool) -> dict[str, str]:
-    """That of all children."""
+def _child_environment(state: UpState, data: Path, own_redis: bool) -> dict[str, str]:
+    """Returns the environment variables of all children."""
     environ = {
         **os.environ,
-        "REDIS_URL": leaves.redis_url,
-        "PIXEL_BASE_URL": leaves.base_url,
+        "REDIS_URL": state.redis_url,
+        "PIXEL_BASE_URL": state.base_url,
         "PIXEL_DATA_DIR": str(data),
     }
     if own_redis and not environ.get("PIXEL_REWRITE_MINUTES", "").strip():
@@ -159,37 +123,44 @@ def _watch(
     stop: Stop,
     address: str,
     redis_url: str,
-    ready: Callable[[], None],
-    once: Sequence[Child],
+    on_ready: Callable[[], None],
+    demo: Child | None,
 ) -> None:
-    """once: children that are started when all is up, and end by themselves."""
-    waiting_since: float | None = time.monotonic()
-    next_look = 0.0
+    """Keeps the children running until this process is told to stop.
+
+    Calls `on_ready` and starts the demo once web and workers answer. Raises SettingsError if they do not
+    within TIMEOUT_SECONDS.
+    """
+    started: float | None = time.monotonic()
+    next_check = 0.0
     try:
-        while not stop.asked:
-            keeper.look()
+        while not stop.is_requested:
+            keeper.restart_ended()
             now = time.monotonic()
-            if waiting_since is not None and now >= next_look:
-                next_look = now + 0.3
-                if _answers(address, redis_url):
-                    waiting_since = None
-                    ready()
-                    for child in once:
-                        child.start()
-                elif now - waiting_since > PATIENCE:
-                    raise SettingsError("web or workers did not come up; the log lines above say why")
-            time.sleep(TICK)
-        with contextlib.suppress(OSError):  # its terminal may have gone
+            if started is not None and now >= next_check:
+                next_check = now + 0.3
+                if _is_ready(address, redis_url):
+                    started = None
+                    on_ready()
+                    if demo is not None:
+                        demo.start()
+                elif now - started > TIMEOUT_SECONDS:
+                    raise SettingsError("web or workers did not start; the log lines above say why")
+            time.sleep(TICK_SECONDS)
+        with contextlib.suppress(OSError):  # the terminal may be closed
             click.echo("stopping")
     finally:
-        for child in once:
-            child.stop()
-            child.wait(ONCE)
+        if demo is not None:
+            demo.stop()
+            demo.wait(DEMO_STOP_SECONDS)
         keeper.stop()
 
 
 def _lock(data: Path, with_demo: bool) -> int:
-    """Held while this `up` runs. SettingsError: another has it, or nothing can be written there."""
+    """Returns the file descriptor of a lock on the data directory, which this process holds while it runs.
+
+    Raises SettingsError if another `up` holds the lock, or if the directory cannot be written.
+    """
     try:
         data.mkdir(parents=True, exist_ok=True)
         lock = os.open(data / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -199,14 +170,15 @@ def _lock(data: Path, with_demo: bool) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        running = left(data)
+        running = read_up_state(data)
         where = f" at {running.address}" if running else ""
-        instead = f"; this adds the demo to it: {_program(data)} demo add" if with_demo else ""
+        instead = f"; this adds the demo to it: {program(data)} demo add" if with_demo else ""
         raise SettingsError(f"already up{where} with {data}; nothing was changed{instead}") from None
     return lock
 
 
 def _address(host: str, port: int) -> str:
+    """Returns a URL of the web process on this machine: `http://127.0.0.1:8000` for host `0.0.0.0`."""
     if host in ("", "0.0.0.0"):  # noqa: S104
         shown = "127.0.0.1"
     elif host == "::":
@@ -216,42 +188,32 @@ def _address(host: str, port: int) -> str:
     return f"http://{shown}:{port}"
 
 
-async def _prepare(
+async def _prepare_store(
     redis_url: str, settings: Settings, secrets: Secrets, data: Path
 ) -> tuple[str | None, bool]:
-    """Checks the store. Gives (an API key if there was none, whether there never was a campaign)."""
+    """Checks the store, and makes an API key if there is none.
+
+    Returns (the new key in words, whether there never was a campaign). The key is None if there was a key.
+    """
     client = connect_async(redis_url, timeout=5.0)
     try:
         try:
             await check(client, redis_url, settings.shards, secrets, StoreMark(data))
         except StoreEmptiedError as error:
-            log.error("%s; starting all the same", error)
+            log.error("%s; starting anyway", error)
             return None, False
         await api_keys.use_environment(client, settings.api_key)
-        unused = not await client.exists(keys.CAMPAIGNS, keys.GONE)
+        has_no_campaign = not await client.exists(keys.CAMPAIGNS, keys.GONE)
         if await api_keys.listed(client):
-            return None, unused
+            return None, has_no_campaign
         _, key = await api_keys.create(client, "first key", list(api_keys.SCOPES))
-        return f"{key} (shown this once)", unused
+        return f"{key} (shown this once)", has_no_campaign
     finally:
         await client.aclose()
 
 
-def sign_in_bases(address: str, base_url: str) -> list[str]:
-    """Where a browser can sign in: at the base URL, and at this machine's own address, if it is another.
-
-    With a base URL of https the session's cookie is Secure. Of http, browsers keep such a one where it comes
-    from this machine itself (a test tries Chromium; Safari does not), else never.
-    """
-    host = urlsplit(address).hostname or ""
-    is_loopback = host in ("localhost", "::1") or host.startswith("127.")
-    local = address + urlsplit(base_url).path
-    is_good = local != base_url and (is_loopback or base_url.startswith("http:"))
-    return [base_url, local] if is_good else [base_url]
-
-
 async def _sign_in_path(redis_url: str) -> str:
-    """Made when all is up, for it does not live long."""
+    """Returns the path of a new sign-in link, or of the sign-in page if no link can be made."""
     client = connect_async(redis_url, timeout=5.0)
     try:
         return f"/sign-in/{await sign_in_links.make(client)}"
@@ -261,14 +223,14 @@ async def _sign_in_path(redis_url: str) -> str:
         await client.aclose()
 
 
-_direct = build_opener(ProxyHandler({}))
-"""Whatever http_proxy says, our own address is not reached through it."""
+_without_proxy = build_opener(ProxyHandler({}))
+"""Opens URLs of this machine, also where http_proxy is set."""
 
 
-def _answers(address: str, redis_url: str) -> bool:
-    """Whether web and workers both do."""
+def _is_ready(address: str, redis_url: str) -> bool:
+    """Returns whether the web process answers, and a worker has reported within the last 5 seconds."""
     try:
-        with _direct.open(f"{address}/healthz", timeout=1.0):
+        with _without_proxy.open(f"{address}/healthz", timeout=1.0):
             pass
         with connect(redis_url, timeout=1.0) as client:
             now = client.time()[0]
@@ -278,33 +240,7 @@ def _answers(address: str, redis_url: str) -> bool:
 
 
 def _known_key(settings: Settings) -> str:
+    """Returns where the operator finds an API key that was made before."""
     if settings.api_key:
         return "the one in PIXEL_API_KEY"
     return "as shown at the first start (another: pixel-server key create NAME)"
-
-
-def _program(data: Path) -> str:
-    """How to call this program, from any directory."""
-    here = Path(sys.argv[0]).absolute()
-    started = [sys.executable, "-m", "pixel_server"] if here.name == "__main__.py" else [str(here)]
-    return f"PIXEL_DATA_DIR={shlex.quote(str(data))} {shlex.join(started)}"
-
-
-def _banner(address: str, data: Path, links: list[str], key: str, unused: bool, with_demo: bool) -> str:
-    """What is printed once all is up. links: of one sign-in."""
-    program = _program(data)
-    first = ["campaign create hello", "link hello ada@example.org --html"]
-    what = "make a campaign, and a link for one recipient" if unused else "see the campaigns"
-    return "\n".join(
-        [
-            f"pixel-server is up at {address}",
-            f"  sign in  {links[0]} (once, within ten minutes)",
-            *(f"  or at    {link} (the same, at its own address)" for link in links[1:]),
-            f"  data     {data}",
-            f"  API key  {key}",
-            f"  next     {what}, in another terminal:",
-            *(f"           {program} {step}" for step in (first if unused else ["campaign list"])),
-            *([f"  demo     on its way; this takes it away: {program} demo remove"] if with_demo else []),
-            "Ctrl-C stops it.",
-        ]
-    )

@@ -1,7 +1,8 @@
-"""The private parts of uvicorn that this server overrides or uses, looked for before it starts.
+"""Checks at start that the installed uvicorn has the private parts that this server overrides or uses.
 
-`serving` and `collect/fast` subclass uvicorn's protocol, so a uvicorn that renamed one of these parts would
-answer wrongly or leave out a bound, and nothing else would say so. A test compares this list with the code.
+`collect/http_protocol` and `collect/fast_path` subclass uvicorn's protocol. With a uvicorn that renamed one
+of these parts, the server would answer wrongly or lose a bound, and no error would say so. A test compares
+the lists below with the code.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from pixel_server.settings import SettingsError
 
 REQUIRED = "uvicorn[standard]>=0.50,<0.55"
-"""The releases that this server is tested with, as in pyproject.toml."""
+"""Releases that this server is tested with, as in pyproject.toml."""
 
 _HTTPTOOLS = "uvicorn.protocols.http.httptools_impl"
 NAMES = {
@@ -25,7 +26,7 @@ NAMES = {
     "uvicorn.protocols.http.flow_control": ("FlowControl",),
     _HTTPTOOLS: ("HttpToolsProtocol", "RequestResponseCycle", "STATUS_LINE"),
 }
-"""Names by module."""
+"""Classes and constants, by module."""
 PROTOCOL = (
     *("connection_made", "connection_lost", "data_received", "pause_writing", "resume_writing", "shutdown"),
     *("on_message_begin", "on_url", "on_header", "on_headers_complete", "on_body", "on_message_complete"),
@@ -34,46 +35,47 @@ PROTOCOL = (
     *("limit_concurrency", "loop", "parser", "pipeline", "server_state", "timeout_keep_alive"),
     *("timeout_keep_alive_task", "transport"),
 )
-"""Methods and attributes of a connection."""
+"""Methods and attributes of HttpToolsProtocol, which is one connection."""
 CYCLE = ("disconnected", "keep_alive", "message_event", "more_body", "response_complete")
-"""Attributes of a request that is being answered."""
+"""Attributes of RequestResponseCycle, which is a request that is being answered."""
 FLOW = ("pause_reading", "resume_reading", "read_paused", "write_paused")
 SERVER = ("run", "startup", "shutdown", "on_tick", "started", "config", "lifespan")
 STATE = ("connections", "default_headers", "total_requests")
+"""Attributes of FlowControl, Server and ServerState."""
 
 
 def check() -> None:
     """Raises SettingsError if the installed uvicorn lacks one of these parts."""
-    found = sorted(missing())
-    if found:
+    parts = sorted(missing())
+    if parts:
         raise SettingsError(
-            f"uvicorn {version('uvicorn')} does not have {', '.join(found)}, which this server needs: "
+            f"uvicorn {version('uvicorn')} does not have {', '.join(parts)}, which this server needs: "
             f"pip install '{REQUIRED}'"
         )
 
 
 def missing() -> Iterator[str]:
-    """The names of parts that the installed uvicorn lacks."""
-    lacking = [
+    """Yields the names of the parts that the installed uvicorn lacks, such as `Server.on_tick`."""
+    missing_names = [
         f"{module}.{name}" for module, names in NAMES.items() for name in names if not _has(module, name)
     ]
-    if lacking:
-        yield from lacking
+    if missing_names:
+        yield from missing_names
         return
     makers: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
         "HttpToolsProtocol": (_protocol, PROTOCOL),
-        "RequestResponseCycle": (lambda: _of_nothing(_HTTPTOOLS, "RequestResponseCycle"), CYCLE),
-        "FlowControl": (lambda: _of_nothing("uvicorn.protocols.http.flow_control", "FlowControl"), FLOW),
+        "RequestResponseCycle": (lambda: _make_with_nones(_HTTPTOOLS, "RequestResponseCycle"), CYCLE),
+        "FlowControl": (lambda: _make_with_nones("uvicorn.protocols.http.flow_control", "FlowControl"), FLOW),
         "Server": (_server, SERVER),
         "ServerState": (lambda: import_module("uvicorn.server").ServerState(), STATE),
     }
     for name, (make, parts) in makers.items():
         try:
-            made = make()
-        except (AttributeError, TypeError):  # it is made in another way
+            instance = make()
+        except (AttributeError, TypeError):  # its constructor takes other arguments
             yield name
             continue
-        yield from (f"{name}.{part}" for part in parts if not hasattr(made, part))
+        yield from (f"{name}.{part}" for part in parts if not hasattr(instance, part))
 
 
 def _has(module: str, name: str) -> bool:
@@ -83,8 +85,8 @@ def _has(module: str, name: str) -> bool:
         return False
 
 
-def _of_nothing(module: str, name: str) -> Any:
-    """An object of this class, made with None for each argument."""
+def _make_with_nones(module: str, name: str) -> Any:
+    """Returns an object of a class, made with None for each argument."""
     kind = getattr(import_module(module), name)
     return kind(**dict.fromkeys(inspect.signature(kind).parameters))
 
@@ -100,7 +102,10 @@ def _config() -> Any:
 
 
 def _server() -> Any:
-    """A server that does not run. The code that would give it its `lifespan` is read instead."""
+    """Returns a server that does not run.
+
+    A server gets its `lifespan` when it runs, so this looks for that name in the code of `_serve`.
+    """
     server = import_module("uvicorn").Server(_config())
     code = getattr(type(server), "_serve", None) or type(server).serve
     if "lifespan" in code.__code__.co_names:
@@ -109,7 +114,7 @@ def _server() -> Any:
 
 
 def _protocol() -> Any:
-    """A connection that is not connected."""
+    """Returns a protocol that is not connected."""
     kind = import_module(_HTTPTOOLS).HttpToolsProtocol
     state = import_module("uvicorn.server").ServerState()
     return kind(config=_config(), server_state=state, app_state={}, _loop=object())

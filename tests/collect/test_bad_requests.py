@@ -28,8 +28,8 @@ from tests.stack import PROGRAM, free_port, until
 HANG = 30.0
 """Seconds without an answer that are a hang."""
 REFERENCE = (
-    "from pixel_server.run import listen; import sys; "
-    "listen.run(listen.bind('127.0.0.1', int(sys.argv[1])), listen.REFERENCE)"
+    "from pixel_server.run import listen, web_process; import sys; "
+    "web_process.serve(listen.bind('127.0.0.1', int(sys.argv[1])), web_process.PLAIN_PROTOCOL)"
 )
 PROGRAMS = {
     "serve": [PROGRAM, "serve", "--port"],

@@ -27,7 +27,7 @@ from pixel_server.auth import api_keys
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard.live import Live
 from pixel_server.figures import ranges, stats
-from pixel_server.run import listen
+from pixel_server.run import listen, web_process
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import jobs
@@ -77,7 +77,7 @@ class LiveServer:
         config = uvicorn.Config(
             self.app,
             loop="uvloop",
-            http=listen.FAST,
+            http=web_process.FAST_PROTOCOL,
             ws="none",
             log_config=None,
             timeout_graceful_shutdown=1,

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from pixel_server import settings
-from pixel_server.run.up import left
+from pixel_server.run.up_state import read_up_state
 from pixel_server.secret import Secrets, SecretsError
 from pixel_server.store import keys
 from pixel_server.store.client import connect
@@ -283,7 +283,7 @@ def test_keys(stack: Stack):
 
 
 def test_dead_letters(stack: Stack):
-    found = left(stack.data)
+    found = read_up_state(stack.data)
     assert found is not None
     with connect(found.redis_url) as client:
         for shard in (0, 3):
@@ -498,7 +498,7 @@ def test_a_redis_that_nobody_is(tmp_path: Path):
     "command", [["link", "spring", "ada"], ["campaign", "list"], ["demo", "add"]], ids=lambda one: one[0]
 )
 def test_secrets_that_are_not_there(stack: Stack, tmp_path: Path, command: list[str]):
-    wanted = {"PIXEL_BASE_URL": stack.address, "REDIS_URL": left(stack.data).redis_url}
+    wanted = {"PIXEL_BASE_URL": stack.address, "REDIS_URL": read_up_state(stack.data).redis_url}
     done = cli(*command, data=tmp_path / "elsewhere", **wanted)
     assert_one_line(done, f"no secrets in {tmp_path}/elsewhere", "PIXEL_DATA_DIR", "PIXEL_SECRET")
     assert not (tmp_path / "elsewhere").exists()
@@ -544,7 +544,7 @@ def test_what_is_another_users_is_not_said_to_be_missing(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(settings.SettingsError, match=r"cannot read .*up\.json: Permission denied"):
-        left(tmp_path)
+        read_up_state(tmp_path)
     with pytest.raises(SecretsError, match=r"cannot read .*secrets\.json: Permission denied"):
         Secrets.load(tmp_path)
 

@@ -17,6 +17,7 @@ import uvicorn
 
 from pixel_server.app import create_app
 from pixel_server.run import listen
+from pixel_server.run.web_process import FAST_PROTOCOL
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import jobs
@@ -49,7 +50,7 @@ class Server:
         queue = jobs.queue(connect(settings.redis_url))
         redis = connect_async(settings.redis_url)
         app = create_app(settings, secrets, redis, queue, clock=lambda: self.now)
-        config = uvicorn.Config(app, loop="uvloop", http=listen.FAST, ws="none", log_config=None)
+        config = uvicorn.Config(app, loop="uvloop", http=FAST_PROTOCOL, ws="none", log_config=None)
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, args=([self.listening],), daemon=True)
         self.thread.start()

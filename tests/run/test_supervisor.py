@@ -7,7 +7,7 @@ import os
 import pytest
 
 from pixel_server.run import supervisor
-from pixel_server.run.supervisor import FIRST_PAUSE, Child, Keeper
+from pixel_server.run.supervisor import MIN_RETRY_SECONDS, Child, Keeper
 
 
 class Fragile:
@@ -30,7 +30,7 @@ class Fragile:
 
     def stop(self) -> None: ...
 
-    def wait(self, within: float) -> None: ...
+    def wait(self, timeout_seconds: float) -> None: ...
 
 
 def test_a_child_that_cannot_be_started_is_tried_again(
@@ -43,11 +43,11 @@ def test_a_child_that_cannot_be_started_is_tried_again(
     keeper.start()
     child.runs = False
     for _ in range(40):
-        now += FIRST_PAUSE
-        keeper.look()
+        now += MIN_RETRY_SECONDS
+        keeper.restart_ended()
     assert (child.tries, child.runs) == (4, True)
     said = [record.getMessage() for record in caplog.records]
-    assert "child was killed by signal 9; starting it again in 0.3 s" in said
+    assert "child was killed by signal 9; restarting it in 0.3 s" in said
     assert sum("cannot be started: [Errno 11]" in line for line in said) == 2
 
 
@@ -61,5 +61,5 @@ def test_a_start_that_fails_leaves_no_handle(monkeypatch: pytest.MonkeyPatch):
     for _ in range(5):
         with pytest.raises(BlockingIOError):
             child.start()
-    child._drop_line()
+    child._close_lifeline()
     assert len(os.listdir("/dev/fd")) == before

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent.parent
 FILES = (
     "pixel_server/collect/http_protocol.py",
     "pixel_server/collect/fast_path.py",
-    "pixel_server/run/listen.py",
+    "pixel_server/run/web_process.py",
 )
 
 
@@ -97,7 +97,7 @@ def test_start_uvicorn_part_missing_prints_one_line(monkeypatch, tmp_path, comma
     monkeypatch.delattr(HttpToolsProtocol, "on_url")
     monkeypatch.setenv("PIXEL_DATA_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pixel_server.run.lifeline.hold", lambda: True)
+    monkeypatch.setattr("pixel_server.run.supervisor.hold_lifeline", lambda: True)
     monkeypatch.setattr("pixel_server.logs.begin", lambda: None)
     ended = CliRunner().invoke(main, [command])
     assert ended.exit_code == 1

@@ -1,0 +1,40 @@
+"""What `pixel-server up` prints once everything runs: addresses, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+
+def program(data: Path) -> str:
+    """Returns the command that calls this program on a data directory, from any working directory."""
+    here = Path(sys.argv[0]).absolute()
+    command = [sys.executable, "-m", "pixel_server"] if here.name == "__main__.py" else [str(here)]
+    return f"PIXEL_DATA_DIR={shlex.quote(str(data))} {shlex.join(command)}"
+
+
+def banner(
+    address: str, data: Path, sign_in_urls: list[str], key: str, has_no_campaign: bool, with_demo: bool
+) -> str:
+    """Returns the text. sign_in_urls: the same sign-in link at each address. key: words about the API key."""
+    if has_no_campaign:
+        next_step = "make a campaign, and a link for one recipient"
+        commands = ["campaign create hello", "link hello ada@example.org --html"]
+    else:
+        next_step = "see the campaigns"
+        commands = ["campaign list"]
+    called = program(data)
+    return "\n".join(
+        [
+            f"pixel-server is up at {address}",
+            f"  sign in  {sign_in_urls[0]} (once, within ten minutes)",
+            *(f"  or at    {url} (the same, at its own address)" for url in sign_in_urls[1:]),
+            f"  data     {data}",
+            f"  API key  {key}",
+            f"  next     {next_step}, in another terminal:",
+            *(f"           {called} {command}" for command in commands),
+            *([f"  demo     on its way; this takes it away: {called} demo remove"] if with_demo else []),
+            "Ctrl-C stops it.",
+        ]
+    )

@@ -1,0 +1,77 @@
+"""What `pixel-server up` writes to its data directory, so that other commands find its server."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pixel_server import files
+from pixel_server.settings import SettingsError
+
+log = logging.getLogger("pixel_server.run.up_state")
+
+FILE = "up.json"
+"""Name of the file in the data directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpState:
+    """The addresses and settings of an `up`.
+
+    address: of the web process, such as `http://127.0.0.1:8000`. base_url: what links begin with. prints: the
+    fingerprint of the recipient secret, then the fingerprint of each signing key. settings: by name; see
+    `settings.exported_environment`.
+    """
+
+    address: str
+    base_url: str
+    redis_url: str
+    prints: list[str]
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+def read_up_state(data: Path) -> UpState | None:
+    """Returns the state that the last `up` wrote to a data directory.
+
+    Returns None if no `up` has run there. Raises SettingsError if this user may not read the file.
+    """
+    try:
+        stored = json.loads((data / FILE).read_bytes())
+        prints = [str(name) for name in stored["prints"]]
+        settings = {str(name): str(value) for name, value in stored.get("settings", {}).items()}
+        return UpState(
+            str(stored["address"]), str(stored["base_url"]), str(stored["redis_url"]), prints, settings
+        )
+    except PermissionError as error:
+        raise SettingsError(
+            f"cannot read {error.filename}: {error.strerror}; does the file belong to another user?"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def write_up_state(data: Path, state: UpState) -> None:
+    """Writes the state whole or not at all.
+
+    Only logs an error if the file cannot be written, as on a full disk: the server runs without it.
+    """
+    try:  # 0600: the address of a Redis may contain a password
+        files.write(data / FILE, json.dumps(asdict(state)).encode() + b"\n", 0o600)
+    except OSError as error:
+        log.error("cannot write %s, so other commands may not find this server: %s", data / FILE, error)
+
+
+def sign_in_bases(address: str, base_url: str) -> list[str]:
+    """Returns the URLs at which a browser can sign in: the base URL, and `address` where that works too.
+
+    The session cookie is Secure if the base URL is https. Over plain http, browsers store a Secure cookie
+    only from this machine itself (Chromium does, as a test shows; Safari does not).
+    """
+    host = urlsplit(address).hostname or ""
+    is_loopback = host in ("localhost", "::1") or host.startswith("127.")
+    local = address + urlsplit(base_url).path
+    is_usable = local != base_url and (is_loopback or base_url.startswith("http:"))
+    return [base_url, local] if is_usable else [base_url]

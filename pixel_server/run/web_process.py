@@ -1,0 +1,118 @@
+"""The web process: uvicorn on a socket, and a process for pages beside the process for pixels."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+
+import uvicorn
+
+from pixel_server.collect.handover import Channel, Side
+from pixel_server.collect.http_protocol import KEEP_ALIVE, Protocol
+from pixel_server.run.listen import raise_file_limit
+from pixel_server.run.supervisor import Child, Keeper
+
+GRACE_SECONDS = 5
+"""Seconds that requests have to be answered once the process is told to stop."""
+FAST_PROTOCOL = "pixel_server.collect.fast_path:PixelProtocol"
+PLAIN_PROTOCOL = "pixel_server.collect.http_protocol:Protocol"
+"""Protocols by name: with the fast path for pixels, and without it, where the app answers every request."""
+WHOLE_APP, PIXELS_APP, PAGES_APP = (f"pixel_server.app:{name}" for name in ("app", "pixels", "pages_only"))
+"""Apps by name: everything in one process, pixels only, pages only."""
+NICENESS = 10
+"""Niceness of the process for pages: where processors are scarce, pixels come first."""
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server with a channel to the process that answers what this process does not."""
+
+    def __init__(
+        self, config: uvicorn.Config, channel: Channel | None = None, keeper: Keeper | None = None
+    ) -> None:
+        """keeper: keeps the other process running if that process is a child of this one."""
+        super().__init__(config)
+        self._channel = channel
+        self._keeper = keeper
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._channel is not None:
+            self._channel.listen(self._make_protocol)
+
+    def _make_protocol(self, first: bytes) -> asyncio.Protocol:
+        """Returns the protocol of a connection that was handed over. first: bytes read from it so far."""
+        protocol: Protocol = self.config.http_protocol_class(  # type: ignore[call-arg, assignment]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        protocol.first = first
+        return protocol
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._keeper is not None:
+            self._keeper.restart_ended()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._channel is not None:
+            self._channel.ignore()
+        for child in self._keeper.services if self._keeper is not None else ():
+            child.stop()
+        await super().shutdown(sockets)
+
+
+def serve(listening: socket.socket, protocol: str = FAST_PROTOCOL, app: str = WHOLE_APP) -> None:
+    """Serves an app on this socket until told to stop. Exits with code 3 if the app cannot start."""
+    _run(_Server(_config(protocol, app)), [listening])
+
+
+def serve_pixels_beside_pages(listening: socket.socket) -> None:
+    """Serves pixels in this process, and pages in a child; see `collect.handover`."""
+    own_end, childs_end = Channel.pair()
+    handle = childs_end.fileno()
+    keeper = Keeper([Child("pages", ["serve", "--beside", str(handle)], os.environ, [handle])])
+    keeper.start()
+    Protocol.channel, Protocol.side = Channel(own_end), Side.PIXELS
+    server = _Server(_config(FAST_PROTOCOL, "pixel_server.app:beside_pages"), Protocol.channel, keeper)
+    try:
+        _run(server, [listening])
+    finally:
+        keeper.stop()
+
+
+def serve_pages_beside_pixels(handle: int) -> None:
+    """Serves pages on the connections that come through a channel. handle: this end's file descriptor."""
+    with contextlib.suppress(OSError):
+        os.nice(NICENESS)
+    Protocol.channel, Protocol.side = Channel(socket.socket(fileno=handle)), Side.PAGES
+    _run(_Server(_config(PLAIN_PROTOCOL, PAGES_APP), Protocol.channel), [])
+
+
+def _config(protocol: str, app: str) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        factory=True,
+        loop="uvloop",
+        http=protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+def _run(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+    raise_file_limit()
+    # uvicorn warns of each malformed request, so a stranger could fill the log; the operator can do nothing.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    with contextlib.suppress(KeyboardInterrupt):  # raised by uvicorn once it has stopped
+        server.run(sockets=sockets)
+    if not server.started:
+        sys.exit(3)
