@@ -12,9 +12,10 @@ import redis
 
 from pixel_server.settings import Settings
 from pixel_server.store import keys
-from pixel_server.store.client import also_full, connect
+from pixel_server.store.client import connect
 from pixel_server.store.clock import Clock, Report
 from pixel_server.store.protocols import Redis
+from pixel_server.store.script import even_if_full
 
 BEAT_SECONDS = 2.0
 """Seconds between two signs of life. A worker that gives none for 10 s is not counted in /readyz."""
@@ -34,7 +35,7 @@ def beat(store: Redis, now: float) -> None:
 
     Raises redis.RedisError or OSError if Redis does not answer.
     """
-    also_full(store, "ZADD", keys.WORKERS, now, name())
+    even_if_full(store, "ZADD", keys.WORKERS, now, name())
     store.zremrangebyscore(keys.WORKERS, 0, now - FORGET_SECONDS)
     store.zremrangebyscore(keys.WORKERS, now + keys.SKEW, "+inf")
 

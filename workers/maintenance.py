@@ -10,7 +10,7 @@ from pixel_server.counters import visitor_salts
 from pixel_server.recipients import erasure
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from pixel_server.store import checkpoint, keys, producer
+from pixel_server.store import checkpoint, producer
 from pixel_server.store.client import connect_async
 from pixel_server.store.clock import Clock, text
 from pixel_server.store.protocols import Redis
@@ -41,7 +41,7 @@ def tidy(store: Redis, settings: Settings, now: float) -> None:
     for shard in range(settings.shards):
         newest = checkpoint.read_checkpoint(store, shard).newest_ms
         before = min(int(now * 1000), newest) - producer.IDLE_MS
-        removed = store.eval(producer.PRUNE, 1, keys.producers(shard), before) if newest else 0
+        removed = producer.prune(store, shard, idle_since_ms=before) if newest else 0
         if removed:
             log.info("chores: shard %d: removed %d producers that were idle for 30 days", shard, removed)
 

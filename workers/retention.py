@@ -29,9 +29,10 @@ from pixel_server.counters import burst_window, recipient_record
 from pixel_server.counters.series import NewerFormat
 from pixel_server.settings import Settings
 from pixel_server.store import aof_rewrite, audit_log, checkpoint, keys
-from pixel_server.store.client import also_full, connect_async
+from pixel_server.store.client import connect_async
 from pixel_server.store.clock import Clock, text
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.script import even_if_full
 from pixel_server.times import DAY
 from workers.context import context, is_known
 
@@ -102,7 +103,7 @@ async def step(store: AsyncRedis, settings: Settings, now: float) -> None:
         # Each round looks at some of the days of last opens only: what the others found still holds.
         before = retention.waits(found[3]).get(LAST, 0) if part % SLICES else 0
         waiting = +Counter({LAST: before})
-        await also_full(store, "HSET", keys.SWEEP, "begun", int(now), "slice", part, "after", "")
+        await even_if_full(store, "HSET", keys.SWEEP, "begun", int(now), "slice", part, "after", "")
     name = after.decode() if after else None
     is_late = 0 < begun < now - DAY  # after an outage, or Redis's clock jumped: the next round will tell
     deadline = time.monotonic() + TIME
@@ -113,12 +114,12 @@ async def step(store: AsyncRedis, settings: Settings, now: float) -> None:
         await _keep_waiting(store, waiting, retention.waits(found[3]))
     else:
         packed = retention.pack_waits(waiting)
-        await also_full(store, "HSET", keys.SWEEP, "after", following, "waiting", packed)
+        await even_if_full(store, "HSET", keys.SWEEP, "after", following, "waiting", packed)
 
 
 async def _keep_waiting(store: AsyncRedis, waiting: Mapping[str, int], before: Mapping[str, int]) -> None:
     if waiting:
-        await also_full(store, "HSET", keys.SWEEP, "waits", retention.pack_waits(waiting))
+        await even_if_full(store, "HSET", keys.SWEEP, "waits", retention.pack_waits(waiting))
         if waiting != before:
             log.error("retention: %s", retention.text(waiting))
     else:

@@ -28,9 +28,9 @@ from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import aof_rewrite, checkpoint, keys
 from pixel_server.store.checkpoint import Checkpoint, read_checkpoint
-from pixel_server.store.client import also_full
 from pixel_server.store.clock import Clock
 from pixel_server.store.protocols import Redis
+from pixel_server.store.script import even_if_full
 from workers import apply, bursts, sessions, stream_reader
 from workers.context import context, is_known
 from workers.fold import Tally, days, fold, wanted
@@ -202,7 +202,7 @@ class Rollup:
             is_new = True
         if is_new:
             log.error("rollup: shard %d stands still: %s", self.shard, reason)
-        also_full(self.store, "SET", keys.stop(self.shard), reason)
+        even_if_full(self.store, "SET", keys.stop(self.shard), reason)
         return Outcome.STOPPED
 
 

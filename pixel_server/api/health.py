@@ -158,7 +158,7 @@ async def look(store: AsyncRedis, shards: int, now: float, reserve: int = 0) -> 
     pipe.zcount(keys.WORKERS, now - 10, now + keys.SKEW)
     for shard in range(shards):
         pipe.xlen(keys.hits(shard))
-        pipe.eval(producer.OLDEST, 1, keys.hits(shard))
+        producer.queue_oldest_entry(pipe, shard)
         pipe.xlen(keys.dead(shard))
         pipe.hgetall(keys.drops(shard))
         pipe.get(keys.stop(shard))

@@ -15,8 +15,8 @@ from pixel_server.auth import api_keys
 from pixel_server.auth.token_hash import token_hash
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
-from pixel_server.store.client import also_full
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.script import even_if_full
 
 COOKIE = "px_session"
 FORMAT = 1
@@ -74,7 +74,7 @@ async def find(store: AsyncRedis, secrets: Secrets, cookie: str, now: float) -> 
 
 async def end(store: AsyncRedis, cookie: str) -> None:
     """A copy of the cookie signs nobody in any more."""
-    await also_full(store, "SET", keys.signed_out(_hash(cookie)), b"1", "EX", LIVES)
+    await even_if_full(store, "SET", keys.signed_out(_hash(cookie)), b"1", "EX", LIVES)
 
 
 def csrf(secrets: Secrets, cookie: str) -> str:

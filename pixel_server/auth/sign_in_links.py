@@ -7,8 +7,8 @@ import secrets
 from pixel_server.auth import api_keys
 from pixel_server.auth.token_hash import token_hash
 from pixel_server.store import keys
-from pixel_server.store.client import also_full
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.script import even_if_full
 
 LIVES = 600
 """Seconds."""
@@ -31,7 +31,7 @@ async def make(store: AsyncRedis, key: str | None = None) -> str:
     if not fit:
         raise NoKey
     token = secrets.token_urlsafe(24)
-    await also_full(store, "SET", keys.sign_in(_hash(token)), fit[0], "EX", LIVES)
+    await even_if_full(store, "SET", keys.sign_in(_hash(token)), fit[0], "EX", LIVES)
     return token
 
 

@@ -17,8 +17,8 @@ from zoneinfo import ZoneInfo
 
 from pixel_server.counters.series import QUARTER
 from pixel_server.store import aof_rewrite, checkpoint, keys
-from pixel_server.store.client import also_full
 from pixel_server.store.protocols import AsyncRedis, Redis
+from pixel_server.store.script import even_if_full
 
 HOUR = 3600
 KEPT, EXPIRES = 47 * HOUR, 48 * HOUR
@@ -77,11 +77,11 @@ async def remove_old(store: AsyncRedis, shards: int, now: float) -> int:
     for shard in range(shards):
         held = [keys.salt(shard, end) for end in names]
         if there := int(await store.exists(*held)):
-            await also_full(store, "HSET", keys.REWRITE, "salts", 0)
+            await even_if_full(store, "HSET", keys.REWRITE, "salts", 0)
             await aof_rewrite.ask(store)
             await checkpoint.commit_always(store, shard, [("UNLINK", *held)])
             gone += there
     if gone or owed:
         await aof_rewrite.ask(store)
-    await also_full(store, "HSET", keys.REWRITE, "salts", int(now))
+    await even_if_full(store, "HSET", keys.REWRITE, "salts", int(now))
     return gone

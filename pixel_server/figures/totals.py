@@ -164,7 +164,7 @@ def ask_as_of(pipe: Pipeline, shards: int) -> None:
     """Queues what `as_of` is made of: before all else that is read."""
     pipe.time()
     for shard in range(shards):
-        pipe.eval(producer.OLDEST, 1, keys.hits(shard))
+        producer.queue_oldest_entry(pipe, shard)
 
 
 def as_of(answers: list[Any]) -> int:

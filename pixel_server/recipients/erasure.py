@@ -19,8 +19,8 @@ from pixel_server.counters import burst_window, recipient_record
 from pixel_server.recipients import withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.store import aof_rewrite, audit_log, checkpoint, keys, shards
-from pixel_server.store.client import also_full
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.script import even_if_full
 
 log = logging.getLogger("pixel_server.recipients.erasure")
 
@@ -106,7 +106,7 @@ async def ask(store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float,
     done = await store.zscore(keys.ERASURES, mark)
     due = now if done is None else max(now, done + EVERY)
     # Owed first, so that a process that dies in the middle leaves the rest to `run_owed`.
-    await also_full(store, "ZADD", keys.ERASING, "NX", due, _masked(secrets, recipient))
+    await even_if_full(store, "ZADD", keys.ERASING, "NX", due, _masked(secrets, recipient))
     await withdrawals.withdraw(store, secrets, [recipient], now, count, erase=True)
     await audit_log.note_recipient(store, "recipient.erased")
     if due > now or await store.zcard(keys.CAMPAIGNS) > AT_ONCE:
@@ -133,7 +133,7 @@ async def run_owed(store: AsyncRedis, secrets: Secrets, now: float, count: int) 
 async def _settle(store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float, count: int) -> None:
     """Does an erasure that is owed, and notes when it was done."""
     await _remove(store, recipient, count)
-    await also_full(store, "ZADD", keys.ERASURES, now, secrets.withdrawal_mark(recipient))
+    await even_if_full(store, "ZADD", keys.ERASURES, now, secrets.withdrawal_mark(recipient))
     await store.zrem(keys.ERASING, _masked(secrets, recipient))
 
 

@@ -17,8 +17,8 @@ import redis
 
 from pixel_server.settings import Settings
 from pixel_server.store import keys
-from pixel_server.store.client import also_full
 from pixel_server.store.protocols import AsyncRedis, Redis
+from pixel_server.store.script import even_if_full
 
 log = logging.getLogger("pixel_server.store.aof_rewrite")
 
@@ -32,12 +32,12 @@ PAUSE = 10.0
 
 async def ask(store: AsyncRedis) -> None:
     """Something is about to be removed, or was."""
-    await also_full(store, "HINCRBY", keys.REWRITE, "asked", 1)
+    await even_if_full(store, "HINCRBY", keys.REWRITE, "asked", 1)
 
 
 def ask_now(store: Redis) -> None:
     """See `ask`."""
-    also_full(store, "HINCRBY", keys.REWRITE, "asked", 1)
+    even_if_full(store, "HINCRBY", keys.REWRITE, "asked", 1)
 
 
 class Rewriter:
@@ -86,13 +86,13 @@ class Rewriter:
             return False
         if int(state.get("aof_rewrite_in_progress", 0)) or int(state.get("aof_rewrite_scheduled", 0)):
             return False
-        also_full(store, "HSET", keys.REWRITE, "answered", asked, "begun", int(now * 1000))
+        even_if_full(store, "HSET", keys.REWRITE, "answered", asked, "begun", int(now * 1000))
         self._counted, self._dirty_since, self._running = list(counted), None, True
         try:
             store.bgrewriteaof()
         except redis.ResponseError as error:
             log.error("rewrite: Redis does not rewrite its append-only file: %s", error)
-            also_full(store, "HSET", keys.REWRITE, "answered", answered)
+            even_if_full(store, "HSET", keys.REWRITE, "answered", answered)
             self._dirty_since, self._pause_until, self._running = 0.0, now + AGAIN, False
             return False
         except redis.TimeoutError:

@@ -14,8 +14,8 @@ import logging
 from typing import Literal, get_args
 
 from pixel_server.store import keys
-from pixel_server.store.client import also_full
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.script import even_if_full
 
 Log = Literal["audit", "recipients"]
 LOGS: dict[Log, str] = {"audit": keys.AUDIT, "recipients": keys.ACTIONS}
@@ -39,13 +39,13 @@ async def note(store: AsyncRedis, who: str, what: str, **about: str | int) -> No
         log.info("%s: %s %s", who, what, shown)
     fields = {"who": who, "what": what, **{name: str(value) for name, value in about.items()}}
     words = [word for field in fields.items() for word in field]
-    await also_full(store, "XADD", keys.AUDIT, "MAXLEN", MOST, "*", *words)
+    await even_if_full(store, "XADD", keys.AUDIT, "MAXLEN", MOST, "*", *words)
 
 
 async def note_recipient(store: AsyncRedis, what: Action) -> None:
     """Notes what a recipient did on the privacy page. Nothing is noted of who it was."""
-    await also_full(store, "XADD", keys.ACTIONS, "MAXLEN", MOST, "*", "who", PAGE, "what", what)
-    await also_full(store, "HINCRBY", keys.ACTED, what, 1)
+    await even_if_full(store, "XADD", keys.ACTIONS, "MAXLEN", MOST, "*", "who", PAGE, "what", what)
+    await even_if_full(store, "HINCRBY", keys.ACTED, what, 1)
 
 
 async def recipient_counts(store: AsyncRedis) -> dict[str, int]:

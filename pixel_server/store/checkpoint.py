@@ -23,12 +23,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import redis
 
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis, Redis
+from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
 
 LEAD_MS = 1500
 """Milliseconds until a lead expires, and that another writer waits for its end at most."""
@@ -49,7 +50,9 @@ Records = dict[str, list[bytes]]
 """Recipients' records, by the beginning of the names of their hashes. The list repeats three items: recipient
 key, length of the value in one byte, value."""
 
-_COMMIT = """#!lua flags=allow-oom
+_COMMIT = (
+    EVEN_IF_FULL
+    + """
 -- KEYS: checkpoint, hits. ARGV: generation as read; id of the last entry counted, or ''; number of hashes
 -- that records are spread over; number of pairs; pairs: the beginning of the names of these hashes, and
 -- records, each a key of 8 bytes, the length of a value in 1 byte, and the value; then commands, each the
@@ -81,6 +84,7 @@ while at < #ARGV do
 end
 return generation + 1
 """
+)
 
 
 def read_checkpoint(store: Redis, shard: int) -> Checkpoint:
@@ -112,7 +116,10 @@ def commit(
     last_entry: the id of the last entry that the commands count, or ''; entries up to it are trimmed.
     records: recipients' records to set; they are many, and a command for each record would take longer.
     """
-    return int(store.eval(*_commit_call(shard, generation, last_entry, commands, records))) > 0
+    call = _commit_call(
+        shard, generation=generation, last_entry=last_entry, commands=commands, records=records
+    )
+    return int(store.eval(*call)) > 0
 
 
 def take_lead(store: Redis, shard: int) -> None:
@@ -131,8 +138,7 @@ async def raise_generation(store: AsyncRedis, shard: int) -> None:
 
     Another writer may raise the generation between the two commands: the effect is the same.
     """
-    generation = await _await_generation(store, shard)
-    await store.eval(*_commit_call(shard, generation, "", ()))
+    await store.eval(*_commit_call(shard, generation=await _await_generation(store, shard)))
 
 
 async def commit_always(store: AsyncRedis, shard: int, commands: Iterable[Command]) -> None:
@@ -151,7 +157,8 @@ async def plan_and_commit(
     """Carries out the commands that `plan` returns; calls `plan` again if another writer was first."""
     while True:
         generation = await _await_generation(store, shard)
-        if int(await store.eval(*_commit_call(shard, generation, "", await plan()))) > 0:
+        call = _commit_call(shard, generation=generation, commands=await plan())
+        if int(await store.eval(*call)) > 0:
             return
 
 
@@ -169,9 +176,14 @@ async def _await_generation(store: AsyncRedis, shard: int) -> int:
 
 
 def _commit_call(
-    shard: int, generation: int, last_entry: str, commands: Iterable[Command], records: Records | None = None
-) -> tuple[Any, ...]:
-    """Returns the arguments of `eval` for _COMMIT."""
+    shard: int,
+    *,
+    generation: int,
+    last_entry: str = "",
+    commands: Iterable[Command] = (),
+    records: Records | None = None,
+) -> ScriptCall:
+    """Returns the call of _COMMIT."""
     words: list[str | bytes] = []
     for command in commands:
         words.append(str(len(command)))
@@ -179,6 +191,9 @@ def _commit_call(
     pairs: list[str | bytes] = []
     for prefix, values in (records or {}).items():
         pairs += (prefix, b"".join(values))
-    names = keys.checkpoint(shard), keys.hits(shard)
     counts = keys.PEOPLE_BUCKETS, len(pairs) // 2
-    return _COMMIT, 2, *names, generation, last_entry, *counts, *pairs, *words
+    return script_call(
+        _COMMIT,
+        keys=(keys.checkpoint(shard), keys.hits(shard)),
+        arguments=(generation, last_entry, *counts, *pairs, *words),
+    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-from collections.abc import Awaitable, Iterator
-from typing import Any, cast, overload
+from collections.abc import Iterator
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import redis
@@ -15,13 +15,9 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from pixel_server.store.protocols import AsyncRedis, Redis, Value
+from pixel_server.store.protocols import AsyncRedis, Redis
 
 log = logging.getLogger("pixel_server.store.client")
-
-_ALSO_FULL = "#!lua flags=allow-oom\nreturn redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))"
-"""Redis (7.0 and newer, and Valkey) carries out a script that begins with this line although it is full. The
-scripts that free memory have it, and those that write little and are owed to somebody."""
 
 IDLE, PROBE, PROBES = 5, 2, 3
 """Seconds until the kernel probes a silent TCP connection, seconds between two probes, and how many of them
@@ -72,15 +68,6 @@ def connect_async(url: str, *, timeout: float = 2.0) -> AsyncRedis:
     pool = client.connection_pool
     pool.connection_class = type("Told", (_Told, pool.connection_class), {})
     return cast(AsyncRedis, client)
-
-
-@overload
-def also_full(store: Redis, command: str, key: str, *arguments: Value) -> Any: ...
-@overload
-def also_full(store: AsyncRedis, command: str, key: str, *arguments: Value) -> Awaitable[Any]: ...
-def also_full(store: Redis | AsyncRedis, command: str, key: str, *arguments: Value) -> Any:
-    """Carries out a command on one key, also if Redis is full. Returns the reply, or an awaitable of it."""
-    return store.eval(_ALSO_FULL, 1, key, command, *arguments)
 
 
 def keepalive_options() -> dict[int, int]:

@@ -20,7 +20,8 @@ import redis
 
 from pixel_server import tasks
 from pixel_server.store import keys
-from pixel_server.store.protocols import AsyncRedis, Redis
+from pixel_server.store.protocols import AsyncRedis, Redis, Value
+from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
 from pixel_server.times import DAY
 
 log = logging.getLogger("pixel_server.store.clock")
@@ -33,9 +34,11 @@ FRESH = 15
 """Seconds for which a process's word about its clock holds."""
 FORMAT = 1
 
-_NOTE = """#!lua flags=allow-oom
--- KEYS: clocks. ARGV: process, format and seconds that its clock is ahead.
--- Notes that at the time of Redis, and removes processes that have said nothing for a minute.
+_NOTE = (
+    EVEN_IF_FULL
+    + """
+-- KEYS: clocks. ARGV: process; format and seconds that its clock is ahead, for example "1 70".
+-- Stores both with the time of Redis, and removes processes that have reported nothing for a minute.
 local now, all = tonumber(redis.call('TIME')[1]), redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
   local at = tonumber(string.match(all[i + 1], '%d+$') or '0')
@@ -45,6 +48,7 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. now)
 redis.call('EXPIRE', KEYS[1], 60)
 return 1
 """
+)
 
 
 class Clock:
@@ -100,19 +104,24 @@ class Report:
         self._name = f"{what} {os.getpid()} on {socket.gethostname()}"
         self._told = 0.0
 
-    def command(self) -> tuple[str | int, ...] | None:
+    def command(self) -> tuple[Value, ...] | None:
         """Returns the command to give to Redis, None if there is nothing to say."""
         ahead = self._clock.ahead
         if self._clock.is_wrong:
             if abs(ahead - self._told) > LIMIT:
                 log.error("clock: %s", text(self._name, ahead))
                 self._told = ahead
-            return "EVAL", _NOTE, 1, keys.CLOCKS, self._name, f"{FORMAT} {ahead:.0f}"
+            return "EVAL", *_note_call(process=self._name, ahead_seconds=ahead)
         if not self._told:
             return None
         self._told = 0.0
         log.warning("clock: the clock of %s agrees with that of Redis again", self._name)
         return "HDEL", keys.CLOCKS, self._name
+
+
+def _note_call(*, process: str, ahead_seconds: float) -> ScriptCall:
+    """Returns the call of _NOTE."""
+    return script_call(_NOTE, keys=(keys.CLOCKS,), arguments=(process, f"{FORMAT} {ahead_seconds:.0f}"))
 
 
 class Wrong(NamedTuple):

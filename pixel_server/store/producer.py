@@ -1,43 +1,47 @@
-"""Writing batches into a shard's stream, each once: the idempotent producer.
+"""The idempotent producer: writes each batch into a shard's stream exactly once.
 
-Each batch carries (producer id, sequence number of that shard). A producer repeats a batch, unchanged, until
-it is answered; so a number not above the last number seen is a repeat.
+Each batch carries a producer id and a sequence number of that producer and shard. A producer repeats a batch,
+unchanged, until it gets a reply. So a number that is not above the last number seen is a repeat.
 
-A producer may have several batches of a shard on their way. Each but the first names the number before its
-own (`after`), and is appended only if Redis has seen that number. So when a batch fails, none behind it is
-appended, whatever the network delays, loses or reorders; otherwise the repeat of the failed batch would be
-taken for a duplicate, and its hits lost. The first batch names none: if Redis came back without its newest
-data, the batch is appended all the same, and what Redis had seen shows the gap.
+A producer may have several batches of a shard under way. Each batch but the first names the number before its
+own (`after`), and is appended only if Redis has seen that number. So when a batch fails, no batch behind it
+is appended, whatever the network delays, loses or reorders. Otherwise the repeat of the failed batch would be
+taken for a duplicate, and its hits would be lost. The first batch names no number: if Redis came back without
+its newest data, the batch is appended all the same, and the number that Redis had seen shows the gap.
 
-Ids begin with the time they were made (12 hex digits of ms, then 16 random), so that an id that was pruned
-after 30 idle days can be told from a new id: it lies below the floor.
+An id begins with the time at which it was made: 12 hexadecimal digits of milliseconds, then 16 random digits.
+A producer that is idle for 30 days is pruned, and the floor rises above its id. So an id that was pruned can
+be told from a new id: it lies below the floor.
 
-When a producer was last seen is noted by Redis's clock. Other clocks may be wrong for a while. An id from the
-future is not pruned before its time, or the floor would lie above all that are made from then on; and who is
-refused is told the floor, and makes an id above it.
+The time at which a producer was last seen is by Redis's clock. Other clocks may be wrong for a while. An id
+from the future is not pruned before its time, or the floor would lie above all ids that are made from then
+on. A producer that is refused gets the floor in the reply, and makes an id above it.
 """
 
 from __future__ import annotations
 
 import secrets
 
-from pixel_server.times import DAY_MS
+from pixel_server.store import keys
+from pixel_server.store.protocols import Pipeline, Redis
+from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
 
-IDLE_MS = 30 * DAY_MS
+IDLE_MS = 30 * 86_400_000
 """Milliseconds after which an idle producer is pruned."""
 MAX_PRODUCERS = 4096
-"""Producers kept of a shard. Beyond that those idle longest go, if they are idle for CROWDED_IDLE_MS."""
-CROWDED_IDLE_MS = 7 * DAY_MS
-"""Milliseconds that a producer is kept at least: what lies in a spool for longer may be set aside."""
+"""Producers that a shard keeps. Of more, those idle longest are pruned, if they are idle for
+CROWDED_IDLE_MS."""
+CROWDED_IDLE_MS = 7 * 86_400_000
+"""Milliseconds that a producer is kept at least: the spool may set aside a batch that waits longer."""
 
 APPEND = """
--- KEYS: stream, producers. ARGV: producer id, sequence number, name of the field, batch, and `after`: the
--- number that must have been seen, 0 if none must; the mark of the store as the producer knows it, '' or
--- nothing for any. Error NOTOURS: the store has another mark, so it was emptied or replaced; nothing was
+-- KEYS: stream, producers. ARGV: producer id; sequence number; name of the field; batch; `after`, the number
+-- that must have been seen, or 0; the mark of the store as the producer knows it, or '' or nothing for any
+-- store. Fails with NOTOURS if the store has another mark: it was emptied or replaced, and nothing was
 -- appended.
--- Returns the number last seen from that producer before this (0: none); below 0: the producer is unknown and
--- older than the floor, see `floor`. Appends only if the number is above the last number seen, and that one
--- is not below `after`.
+-- Returns the number last seen from that producer before this batch, 0 for a new producer. Returns a number
+-- below 0 if the producer is unknown and older than the floor (see `floor`). Appends only if the sequence
+-- number is above the last number seen, and that number is not below `after`.
 local known = redis.call('HGET', KEYS[2], ARGV[1])
 if not known then
   local mark = ARGV[6] or ''
@@ -54,52 +58,73 @@ redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. redis.call('TIME')[1] .. 
 return seen
 """
 
-PRUNE = (
-    f"#!lua flags=allow-oom\nlocal MOST, SOONER = {MAX_PRODUCERS}, {IDLE_MS - CROWDED_IDLE_MS}"
+_PRUNE = (
+    EVEN_IF_FULL
     + """
--- KEYS: producers. ARGV: ms, before which an idle producer made before goes. Returns how many went.
--- Where too many are left, those idle longest go, too. The floor rises to just above the newest that went,
--- never falls.
-local gone, floor, crowd = {}, redis.call('HGET', KEYS[1], 'floor') or '', {}
+-- KEYS: producers. ARGV: the time (ms) since which a producer must have been seen to stay; the number of
+-- producers that stay; the same time for producers beyond that number. Returns how many producers were
+-- pruned. A producer whose id is newer than the time stays. The floor rises to just above the newest pruned
+-- id, and never falls.
+local pruned, floor, crowd = {}, redis.call('HGET', KEYS[1], 'floor') or '', {}
 local all, before = redis.call('HGETALL', KEYS[1]), string.format('%012x', ARGV[1])
-local recent = tonumber(ARGV[1]) + SOONER
+local recent = tonumber(ARGV[3])
 local made_before = string.format('%012x', recent)
 local function drop(id)
-  gone[#gone + 1] = id
+  pruned[#pruned + 1] = id
   if id >= floor then floor = id .. '~' end
 end
 for i = 1, #all, 2 do
-  local idle = tonumber(string.match(all[i + 1], ' (%d+)$') or 'x')
-  if all[i] ~= 'floor' and idle then
-    if idle < tonumber(ARGV[1]) and all[i] < before then
+  local seen_at = tonumber(string.match(all[i + 1], ' (%d+)$') or 'x')
+  if all[i] ~= 'floor' and seen_at then
+    if seen_at < tonumber(ARGV[1]) and all[i] < before then
       drop(all[i])
-    elseif idle < recent and all[i] < made_before then
-      crowd[#crowd + 1] = {idle, all[i]}
+    elseif seen_at < recent and all[i] < made_before then
+      crowd[#crowd + 1] = {seen_at, all[i]}
     end
   end
 end
 table.sort(crowd, function(a, b) return a[1] < b[1] end)
-local many = #all / 2 - #gone - MOST
+local many = #all / 2 - #pruned - tonumber(ARGV[2])
 for i = 1, math.min(many, #crowd) do drop(crowd[i][2]) end
-if #gone == 0 then return 0 end
+if #pruned == 0 then return 0 end
 redis.call('HSET', KEYS[1], 'floor', floor)
-for _, id in ipairs(gone) do redis.call('HDEL', KEYS[1], id) end
-return #gone
+for _, id in ipairs(pruned) do redis.call('HDEL', KEYS[1], id) end
+return #pruned
 """
 )
 
-OLDEST = """
--- KEYS: stream. Returns the id of its first entry, or ''. Entries go as they are counted.
+_OLDEST_ENTRY = """
+-- KEYS: stream. Returns the id of its first entry, or ''.
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 return first and first[1] or ''
 """
 
 
+def prune(store: Redis, shard: int, *, idle_since_ms: int, max_producers: int = MAX_PRODUCERS) -> int:
+    """Removes a shard's producers that were last seen before `idle_since_ms`. Returns how many."""
+    return int(store.eval(*prune_call(shard, idle_since_ms=idle_since_ms, max_producers=max_producers)))
+
+
+def prune_call(shard: int, *, idle_since_ms: int, max_producers: int = MAX_PRODUCERS) -> ScriptCall:
+    """Returns the call of the script of `prune`."""
+    crowded_since_ms = idle_since_ms + IDLE_MS - CROWDED_IDLE_MS
+    arguments = idle_since_ms, max_producers, crowded_since_ms
+    return script_call(_PRUNE, keys=(keys.producers(shard),), arguments=arguments)
+
+
+def queue_oldest_entry(pipe: Pipeline, shard: int) -> None:
+    """Queues a command whose reply is the id of the oldest entry that a shard has not counted, or `b""`."""
+    pipe.eval(*script_call(_OLDEST_ENTRY, keys=(keys.hits(shard),)))
+
+
 def new_id(now: float, floor: int = 0) -> str:
-    """A producer id made at `now` (s), or above this floor (ms) if that is later."""
+    """Returns a producer id made at `now` (s), or above this floor (ms) if the floor is later.
+
+    `"018f39b09f00"` and 16 random digits are an id made at 1714659827456 ms.
+    """
     return f"{max(int(now * 1000), floor + 1):012x}{secrets.token_hex(8)}"
 
 
-def floor(refused: int) -> int:
-    """The floor (ms) that a producer lies below. refused: what APPEND answered, below 0."""
-    return -1 - refused
+def floor(refusal: int) -> int:
+    """Returns the floor (ms) that a refused producer lies below. refusal: a reply of APPEND below 0."""
+    return -1 - refusal

@@ -262,7 +262,7 @@ def test_clocks_that_were_wrong_leave_no_producer_below_the_floor(redis_url: str
         redis = connect_async(redis_url)
         idle_since = int(NOW * 1000) - producer.IDLE_MS - 1
         await redis.hset(keys.producers(0), ahead, f"7 {idle_since}")
-        await redis.eval(producer.PRUNE, 1, keys.producers(0), idle_since + 1)
+        await redis.eval(*producer.prune_call(0, idle_since_ms=idle_since + 1))
         kept = await redis.hgetall(keys.producers(0))
         await redis.hset(keys.producers(0), "floor", ahead + "~")  # as versions before this one left it
         stored = []
