@@ -118,7 +118,7 @@ class Admission:
         if campaign in self._directory.gone:
             return responses.GONE
         if self._directory.is_web(campaign):
-            return responses.KIND
+            return responses.WRONG_KIND
         now = self._clock()
         if token_time + self._lifetime < now:
             return responses.EXPIRED
@@ -257,7 +257,7 @@ class Admission:
         if rule.mode == Mode.OFF or not head.requests_no_tracking:
             return responses.OFF
         self._drop(campaign, "gpc", params)
-        return responses.ASKED
+        return responses.TRACKING_REFUSED
 
     def _drop(self, campaign: str, why: Literal["gpc", "out"], params: PageParams = NO_PARAMS) -> None:
         """Counts a request that is not recorded.

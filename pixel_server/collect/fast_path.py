@@ -1,14 +1,15 @@
-"""The fast path: pixel requests answered without scope or task.
+"""The fast path: answers pixel requests without an ASGI scope or a task.
 
-A uvicorn protocol. What is not a plain pixel request it hands to uvicorn's own, untouched, which runs the app
-and its `PixelEndpoint`; both go through the same Admission and Recorder, and give the same bytes. Plain:
-GET or HEAD, HTTP/1.1, no body, no Expect or Upgrade, nothing unanswered before it on its connection.
+This is a uvicorn protocol. A plain pixel request is a GET or HEAD with HTTP/1.1, without body, Expect or
+Upgrade, and without an unanswered request before it on its connection. Other requests go to uvicorn's own
+protocol, unchanged, which runs the app and its `PixelEndpoint`. Both ways use the same Admission and
+Recorder, and give the same bytes.
 
-When a read is exactly one GET with plain headers, the parser is not asked at all: see `heads`. Other plain
-requests are answered straight from the parser's callbacks.
+If a read is exactly one GET with plain headers, the parser is not called at all; see `head_cache`. Other
+plain requests are answered from the parser's callbacks.
 
-A request on the fast path stands in uvicorn's place for "the request that is being answered" (`cycle`), so
-that pipelined requests, graceful stop and a lost connection are handled by uvicorn as ever.
+A request on the fast path takes the place of the request that uvicorn is answering (`cycle`). So uvicorn
+handles pipelined requests, graceful stop and lost connections as always.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from pixel_server.collect import responses
 from pixel_server.collect.admission import OPEN, PAGE, SUFFIX, Accepted, Admission
+from pixel_server.collect.handover_protocol import HandoverProtocol
 from pixel_server.collect.head_cache import NOT_PLAIN, HeadCache
-from pixel_server.collect.http_protocol import Protocol
 from pixel_server.collect.image import GIF
 from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.request_head import RequestHead
@@ -30,21 +31,24 @@ from pixel_server.collect.responses import Answer
 _VERSION = b" HTTP/1.1"
 _TAIL = SUFFIX + _VERSION
 _TAIL_LENGTH = len(_TAIL)
-LONGEST_URL = 4096
-"""Bytes of a URL that is read here; a longer one the parser reads, which may find it too long."""
+MAX_PLAIN_URL_BYTES = 4096
+"""Bytes of a URL that is read here. The parser reads longer URLs, and may refuse them as too long."""
 
 _plain_url = re.compile(rb"/[op]/[\w.~!$&'()*+,;=:@%/?-]*").fullmatch
 
 
-class _Nothing:
-    """Stands for the event that a request's body has arrived: nobody waits for it."""
+class _IgnoredEvent:
+    """Stands for the event that uvicorn sets when a request's body arrives. Nothing waits for it here."""
 
     def set(self) -> None:
         pass
 
 
-class _Cycle:
-    """A request on the fast path, as uvicorn's protocol sees it. One a connection, used again and again."""
+class _FastCycle:
+    """A request on the fast path, with the attributes that uvicorn reads.
+
+    Each connection reuses one object.
+    """
 
     __slots__ = ("disconnected", "keep_alive", "message_event", "more_body", "response_complete")
 
@@ -53,16 +57,21 @@ class _Cycle:
         self.disconnected = False
         self.keep_alive = True
         self.more_body = False
-        self.message_event = _Nothing()
+        self.message_event = _IgnoredEvent()
 
 
-class PixelProtocol(Protocol):
-    """The server's protocol with the fast path in front. Its parts come with the lifespan's state."""
+class PixelProtocol(HandoverProtocol):
+    """The server's protocol with the fast path in front.
 
-    # Shared on purpose, by all connections of the process.
+    Admission, recorder and prefix come with the lifespan's state.
+    """
+
+    # All connections of the process share these.
     _heads = HeadCache()
-    _answers: dict[Answer, bytes] = {}  # noqa: RUF012 - status lines and headers of this second
-    _answers_for: list[Any] | None = None
+    _answer_heads: dict[Answer, bytes] = {}  # noqa: RUF012 - shared on purpose
+    """Status lines and headers of answers, with the Date header of this second."""
+    _default_headers: list[Any] | None = None
+    """uvicorn's headers in `_answer_heads`: a new list each second."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -73,13 +82,13 @@ class PixelProtocol(Protocol):
         self._open = self._get + OPEN
         self._token_at = len(self._open)
         self._pixels = self._open, self._get + PAGE
-        self._fast = _Cycle()
+        self._fast = _FastCycle()
         self._is_head = False
         self._answered_at = 0.0
         self._promised = responses.RECORDED
 
     def data_received(self, data: bytes) -> None:
-        if self._between and data.startswith(self._pixels) and self._is_free():
+        if self._is_between_requests and data.startswith(self._pixels) and self._is_free():
             line = data.find(b"\r\n")
             rest = data[line:]
             head = self._heads.known.get(rest) or self._heads.read(rest)
@@ -87,36 +96,37 @@ class PixelProtocol(Protocol):
                 answer = self._admission.admit_open(
                     "GET", data[self._token_at : line - _TAIL_LENGTH], head, self._peer
                 )
-                if answer is not responses.BAD_TOKEN:  # which may not even be a URL
+                if answer is not responses.BAD_TOKEN:  # a bad token may not even be a URL: the parser decides
                     self._is_head = False
-                    self._take(answer, not head.is_last)
+                    self._answer(answer, not head.is_last)
                     return
             elif head is not None and data.endswith(_VERSION, 0, line):
                 url = data[len(self._get) : line - len(_VERSION)]
-                if len(url) <= LONGEST_URL and _plain_url(url) is not None:
+                if len(url) <= MAX_PLAIN_URL_BYTES and _plain_url(url) is not None:
                     path, _, query = url.partition(b"?")
                     self._is_head = False
-                    self._take(self._admission.admit("GET", path, query, head, self._peer), not head.is_last)
+                    answer = self._admission.admit("GET", path, query, head, self._peer)
+                    self._answer(answer, not head.is_last)
                     return
         if self.cycle is self._fast and not self._fast.keep_alive:  # type: ignore[comparison-overlap]
-            return  # what follows `Connection: close` is nothing, as it is to a parser that has read it
-        if self.channel is not None and (self._between or self._begun) and self._is_free():
-            own = self._own(data)
-            self._between = own is not None
+            return  # bytes after `Connection: close` are ignored, as the parser does once it has read it
+        if self.channel is not None and (self._is_between_requests or self._undecided) and self._is_free():
+            own = self._decide(data)
+            self._is_between_requests = own is not None
             if own is None:
                 return
             data = own
         self._read(data)
-        if self._head:
-            self._between = False  # the parser holds something, and counts it until a request ends
+        if self._head_bytes:
+            self._is_between_requests = False  # the parser holds an unfinished head
 
     def on_message_begin(self) -> None:
-        self._between = self._is_whole = False
+        self._is_between_requests = self._head_is_whole = False
         self.url = b""
         self.headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._is_whole:
+        if not self._head_is_whole:
             self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
@@ -130,25 +140,28 @@ class PixelProtocol(Protocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        self._between = True
+        self._is_between_requests = True
         if self.cycle is self._fast:  # type: ignore[comparison-overlap]
-            self._head = 0
+            self._head_bytes = 0
         else:
             super().on_message_complete()
 
     def timeout_keep_alive_handler(self) -> None:
-        """One timer a connection, not one a request: it may find that there was another since."""
+        """Closes an idle connection.
+
+        Waits on if a request came since: the timer is not set for each request.
+        """
         if self.cycle is self._fast and not self._fast.response_complete:  # type: ignore[comparison-overlap]
-            self.timeout_keep_alive_task = None  # armed again by the answer
+            self.timeout_keep_alive_task = None  # the answer starts it again
             return
-        left = self._answered_at + self.timeout_keep_alive - self.loop.time()
-        if left > 0:
-            self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+        left_seconds = self._answered_at + self.timeout_keep_alive - self.loop.time()
+        if left_seconds > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left_seconds, self.timeout_keep_alive_handler)
         else:
             super().timeout_keep_alive_handler()
 
     def _is_free(self) -> bool:
-        """Whether the next answer may be written at once, and uvicorn has no reason to refuse it."""
+        """Returns whether an answer may be written at once, and uvicorn would not refuse the request."""
         return (
             (self.cycle is None or self.cycle.response_complete)
             and not self.flow.write_paused
@@ -156,7 +169,7 @@ class PixelProtocol(Protocol):
         )
 
     def _answer_pixel(self) -> bool:
-        """Answers a plain pixel request, now or when its hit is stored. False: it is none."""
+        """Answers a plain pixel request, now or when its hit is stored. Returns False if it is not one."""
         url = self.url.removeprefix(self._prefix) if self._prefix else self.url
         if url[:3] not in (OPEN, PAGE) or b"#" in url or not url.isascii():
             return False
@@ -169,10 +182,10 @@ class PixelProtocol(Protocol):
         path, _, query = url.partition(b"?")
         answer = self._admission.admit(method.decode(), path, query, head, self._peer)
         self._is_head = method == b"HEAD"
-        self._take(answer, self.parser.should_keep_alive())
+        self._answer(answer, self.parser.should_keep_alive())
         return True
 
-    def _take(self, answer: Answer | Accepted, keep_alive: bool) -> None:
+    def _answer(self, answer: Answer | Accepted, keep_alive: bool) -> None:
         """Answers at once, or when the hit is stored."""
         fast = self._fast
         fast.response_complete = False
@@ -193,11 +206,11 @@ class PixelProtocol(Protocol):
         fast.response_complete = True
         if fast.disconnected or transport.is_closing():
             return
-        kind = PixelProtocol
-        if kind._answers_for is not self.server_state.default_headers:  # another list each second
-            kind._answers_for = self.server_state.default_headers
-            kind._answers = {}
-        head = kind._answers.get(answer) or self._head_of(answer)
+        shared = PixelProtocol
+        if shared._default_headers is not self.server_state.default_headers:
+            shared._default_headers = self.server_state.default_headers
+            shared._answer_heads = {}
+        head = shared._answer_heads.get(answer) or self._head_of(answer)
         if not fast.keep_alive:
             transport.write(head[:-2] + b"connection: close\r\n\r\n" + (b"" if self._is_head else GIF))
             transport.close()
@@ -211,9 +224,9 @@ class PixelProtocol(Protocol):
         self._answered_at = self.loop.time()
 
     def _head_of(self, answer: Answer) -> bytes:
-        """Status line and headers."""
+        """Returns the status line and headers of an answer."""
         lines = [*self.server_state.default_headers, *answer.headers]
         head = STATUS_LINE[answer.status] + b"".join(b"%b: %b\r\n" % line for line in lines) + b"\r\n"
-        if not answer.once:
-            PixelProtocol._answers[answer] = head
+        if not answer.is_single_use:
+            PixelProtocol._answer_heads[answer] = head
         return head

@@ -1,4 +1,4 @@
-"""What a pixel request is answered with: always the image, and in X-Pixel what became of the hit."""
+"""The answers to pixel requests: always the image, and the outcome of the hit in the header X-Pixel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pixel_server.collect.image import GIF
 
 ALLOW = b"GET, HEAD, OPTIONS"
-_ANY = (b"access-control-allow-origin", b"*")
+_ANY_ORIGIN = (b"access-control-allow-origin", b"*")
 
 _HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"content-type", b"image/gif"),
@@ -15,7 +15,7 @@ _HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"cache-control", b"no-store, no-cache, must-revalidate, max-age=0, private"),
     (b"pragma", b"no-cache"),
     (b"expires", b"0"),
-    _ANY,
+    _ANY_ORIGIN,
     (b"cross-origin-resource-policy", b"cross-origin"),
     (b"x-content-type-options", b"nosniff"),
     (b"x-robots-tag", b"noindex"),
@@ -25,11 +25,14 @@ _HEADERS: tuple[tuple[bytes, bytes], ...] = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """A whole response. The body is GIF (none to a HEAD). once: made for one request, not to be kept."""
+    """A whole response. The body is GIF, or empty for a HEAD.
+
+    is_single_use: whether the response was made for one request and must not be cached.
+    """
 
     status: int
     headers: list[tuple[bytes, bytes]]
-    once: bool = False
+    is_single_use: bool = False
 
 
 def _answer(status: int, pixel: bytes, *more: tuple[bytes, bytes]) -> Answer:
@@ -40,10 +43,10 @@ RECORDED = _answer(200, b"recorded")
 EXPIRED = _answer(200, b"ignored; reason=expired")
 OFF = _answer(200, b"ignored; reason=off")
 WITHDRAWN = _answer(200, b"ignored; reason=withdrawn")
-ASKED = _answer(200, b"ignored; reason=gpc")
+TRACKING_REFUSED = _answer(200, b"ignored; reason=gpc")
 GONE = _answer(200, b"ignored; reason=gone")
-KIND = _answer(200, b"ignored; reason=kind")
-"""A mail's link, of a campaign that counts web pages."""
+WRONG_KIND = _answer(200, b"ignored; reason=kind")
+"""Answers a mail's link whose campaign counts web pages."""
 OPTED_OUT = _answer(200, b"ignored; reason=opted-out")
 OPTIONS = _answer(
     200,
@@ -69,18 +72,24 @@ BAD_TOKEN = _answer(404, b"refused; reason=token")
 NO_CAMPAIGN = _answer(404, b"refused; reason=campaign")
 BAD_METHOD = _answer(405, b"refused; reason=method", (b"allow", ALLOW))
 NOT_STORED = _answer(503, b"failed; reason=not-stored")
-"""It may yet be stored, if Redis was only slow; the promise is in the 2xx alone."""
+"""The hit may still be stored if Redis was only slow. Only a 2xx promises it."""
 FULL = _answer(503, b"failed; reason=full")
 
 
 def with_cookie(cookie: tuple[bytes, bytes]) -> Answer:
-    """RECORDED, and a cookie is set."""
-    return Answer(200, [*RECORDED.headers, cookie], once=True)
+    """Returns RECORDED with a header that sets a cookie."""
+    return Answer(200, [*RECORDED.headers, cookie], is_single_use=True)
 
 
 def to_origin(answer: Answer, origin: bytes | None) -> Answer:
-    """The same to a page of this origin, which may send cookies; None: to a page of any, which may not."""
-    shared = [_ANY] if origin is None else [(_ANY[0], origin), (b"access-control-allow-credentials", b"true")]
-    place = answer.headers.index(_ANY)
+    """Returns an answer that a page of `origin` may read, which may also send cookies.
+
+    If `origin` is None, pages of every origin may read it, and may not send cookies.
+    """
+    if origin is None:
+        allowed = [_ANY_ORIGIN]
+    else:
+        allowed = [(_ANY_ORIGIN[0], origin), (b"access-control-allow-credentials", b"true")]
+    place = answer.headers.index(_ANY_ORIGIN)
     before, after = answer.headers[:place], answer.headers[place + 1 :]
-    return Answer(answer.status, [*before, *shared, (b"vary", b"Origin"), *after], once=True)
+    return Answer(answer.status, [*before, *allowed, (b"vary", b"Origin"), *after], is_single_use=True)

@@ -10,7 +10,7 @@ import resource
 import socket
 import time
 
-from pixel_server.collect.http_protocol import Protocol
+from pixel_server.collect.http_protocol import BoundedProtocol
 from pixel_server.settings import SettingsError
 
 log = logging.getLogger("pixel_server.run.listen")
@@ -64,4 +64,4 @@ def raise_file_limit() -> None:
         return
     if soft < MIN_FILES:
         log.warning("only %d files may be open (ulimit -n): more connections at once are refused", soft)
-    Protocol.max_clients = max(soft - RESERVED_FILES, soft // 4)
+    BoundedProtocol.max_clients = max(soft - RESERVED_FILES, soft // 4)

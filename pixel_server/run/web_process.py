@@ -12,14 +12,15 @@ import sys
 import uvicorn
 
 from pixel_server.collect.handover import Channel, Side
-from pixel_server.collect.http_protocol import KEEP_ALIVE, Protocol
+from pixel_server.collect.handover_protocol import HandoverProtocol
+from pixel_server.collect.http_protocol import KEEP_ALIVE_SECONDS
 from pixel_server.run.listen import raise_file_limit
 from pixel_server.run.supervisor import Child, Keeper
 
 GRACE_SECONDS = 5
 """Seconds that requests have to be answered once the process is told to stop."""
 FAST_PROTOCOL = "pixel_server.collect.fast_path:PixelProtocol"
-PLAIN_PROTOCOL = "pixel_server.collect.http_protocol:Protocol"
+PLAIN_PROTOCOL = "pixel_server.collect.handover_protocol:HandoverProtocol"
 """Protocols by name: with the fast path for pixels, and without it, where the app answers every request."""
 WHOLE_APP, PIXELS_APP, PAGES_APP = (f"pixel_server.app:{name}" for name in ("app", "pixels", "pages_only"))
 """Apps by name: everything in one process, pixels only, pages only."""
@@ -45,10 +46,10 @@ class _Server(uvicorn.Server):
 
     def _make_protocol(self, first: bytes) -> asyncio.Protocol:
         """Returns the protocol of a connection that was handed over. first: bytes read from it so far."""
-        protocol: Protocol = self.config.http_protocol_class(  # type: ignore[call-arg, assignment]
+        protocol: HandoverProtocol = self.config.http_protocol_class(  # type: ignore[call-arg, assignment]
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
-        protocol.first = first
+        protocol.first_bytes = first
         return protocol
 
     async def on_tick(self, counter: int) -> bool:
@@ -75,8 +76,10 @@ def serve_pixels_beside_pages(listening: socket.socket) -> None:
     handle = childs_end.fileno()
     keeper = Keeper([Child("pages", ["serve", "--beside", str(handle)], os.environ, [handle])])
     keeper.start()
-    Protocol.channel, Protocol.side = Channel(own_end), Side.PIXELS
-    server = _Server(_config(FAST_PROTOCOL, "pixel_server.app:beside_pages"), Protocol.channel, keeper)
+    HandoverProtocol.channel, HandoverProtocol.side = Channel(own_end), Side.PIXELS
+    server = _Server(
+        _config(FAST_PROTOCOL, "pixel_server.app:beside_pages"), HandoverProtocol.channel, keeper
+    )
     try:
         _run(server, [listening])
     finally:
@@ -87,8 +90,8 @@ def serve_pages_beside_pixels(handle: int) -> None:
     """Serves pages on the connections that come through a channel. handle: this end's file descriptor."""
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
-    Protocol.channel, Protocol.side = Channel(socket.socket(fileno=handle)), Side.PAGES
-    _run(_Server(_config(PLAIN_PROTOCOL, PAGES_APP), Protocol.channel), [])
+    HandoverProtocol.channel, HandoverProtocol.side = Channel(socket.socket(fileno=handle)), Side.PAGES
+    _run(_Server(_config(PLAIN_PROTOCOL, PAGES_APP), HandoverProtocol.channel), [])
 
 
 def _config(protocol: str, app: str) -> uvicorn.Config:
@@ -103,7 +106,7 @@ def _config(protocol: str, app: str) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
 

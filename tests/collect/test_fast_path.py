@@ -14,7 +14,7 @@ from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.collect.admission import Admission
 from pixel_server.collect.fast_path import PixelProtocol
 from pixel_server.collect.head_cache import HeadCache
-from pixel_server.collect.http_protocol import MOST_HEAD
+from pixel_server.collect.http_protocol import MAX_HEAD_BYTES
 from pixel_server.collect.recorder import AnswerCallback
 from pixel_server.consent import Consent
 from pixel_server.secret import Secrets
@@ -123,11 +123,11 @@ def test_an_answer_for_one_is_not_kept_for_all():
         plain = request(b"/p/shop.gif")
         for _ in range(3):
             assert b"set-cookie" not in ask(connection, recorder, plain)
-        kept = dict(PixelProtocol._answers)
+        kept = dict(PixelProtocol._answer_heads)
         answers = {ask(connection, recorder, request(b"/p/shop.gif?c=1")) for _ in range(20)}
         assert len(answers) == 20
         assert all(b"\r\nset-cookie: px_shop=" in answer for answer in answers)
-        assert kept == PixelProtocol._answers
+        assert kept == PixelProtocol._answer_heads
         assert b"set-cookie" not in ask(connection, recorder, plain)
 
     serve(story)
@@ -175,7 +175,7 @@ def test_empty_lines_between_requests_do_not_add_up():
     def story(connect, recorder):
         connection = connect()
         for _ in range(3):
-            connection.data_received(b"\r\n" * (MOST_HEAD // 4 - 1))
+            connection.data_received(b"\r\n" * (MAX_HEAD_BYTES // 4 - 1))
             assert ask(connection, recorder, request()).startswith(b"HTTP/1.1 200 ")
             assert ask(connection, recorder, request()).startswith(b"HTTP/1.1 200 ")
 

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from uvicorn.server import ServerState
 
 from pixel_server.collect import http_protocol
+from pixel_server.collect.http_protocol import BoundedProtocol
 
 PATIENCE = 0.3
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -34,17 +35,17 @@ async def _work(request: Request) -> PlainTextResponse:
 @pytest.fixture
 def tell(monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], None]:
     """Tells a story on one connection."""
-    monkeypatch.setattr(http_protocol, "HEAD_WITHIN", PATIENCE)
-    monkeypatch.setattr(http_protocol.Protocol, "_unread_bytes", {})
+    monkeypatch.setattr(http_protocol, "HEAD_TIMEOUT_SECONDS", PATIENCE)
+    monkeypatch.setattr(BoundedProtocol, "_unread_bytes", {})
     app = Starlette(routes=[Route("/", _work, methods=["GET", "POST"])])
-    config = uvicorn.Config(app, http=http_protocol.Protocol, ws="none", lifespan="off", log_config=None)
+    config = uvicorn.Config(app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None)
     config.load()
 
     async def run(story: Story) -> None:
         state = ServerState()
 
-        def made() -> http_protocol.Protocol:
-            return http_protocol.Protocol(config=config, server_state=state, app_state={})
+        def made() -> BoundedProtocol:
+            return BoundedProtocol(config=config, server_state=state, app_state={})
 
         listening = await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
@@ -98,7 +99,7 @@ async def _go_on(writer: asyncio.StreamWriter) -> None:
 
 
 def test_who_does_not_read_is_let_go(tell, monkeypatch):
-    monkeypatch.setattr(http_protocol, "READ_WITHIN", PATIENCE)
+    monkeypatch.setattr(http_protocol, "READ_TIMEOUT_SECONDS", PATIENCE)
 
     async def story(reader, writer):
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -112,7 +113,7 @@ def test_who_does_not_read_is_let_go(tell, monkeypatch):
 
 
 def test_who_reads_slowly_is_served(tell, monkeypatch):
-    monkeypatch.setattr(http_protocol, "READ_WITHIN", PATIENCE)
+    monkeypatch.setattr(http_protocol, "READ_TIMEOUT_SECONDS", PATIENCE)
 
     async def story(reader, writer):
         writer.write(GET.replace(b"/ ", b"/?kb=4096 ", 1))
@@ -187,18 +188,18 @@ async def _until(found: Callable[[], bool]) -> None:
 def test_protocol_unread_answer_holds_the_next_request(tell, monkeypatch):
     """At most one answer of a client is made before it has read the last."""
     begun: list[str] = []
-    start = http_protocol.Protocol._start_asgi_task
+    start = BoundedProtocol._start_asgi_task
 
     def note(self, cycle, app):
         if not self.flow.write_paused:
             begun.append(cycle.scope["path"])
         start(self, cycle, app)
 
-    monkeypatch.setattr(http_protocol.Protocol, "_start_asgi_task", note)
+    monkeypatch.setattr(BoundedProtocol, "_start_asgi_task", note)
 
     async def story(reader, writer):
         _ask(writer, 50)
-        await _until(lambda: bool(begun and http_protocol.Protocol._unread_bytes))
+        await _until(lambda: bool(begun and BoundedProtocol._unread_bytes))
         for _ in range(100):
             await asyncio.sleep(0)
         assert len(begun) == 1
@@ -211,7 +212,7 @@ def test_protocol_unread_answer_holds_the_next_request(tell, monkeypatch):
 
 
 def test_protocol_too_much_unread_cuts_the_longest_unread(tell, monkeypatch):
-    monkeypatch.setattr(http_protocol, "MOST_UNREAD_BYTES", 40 << 20)
+    monkeypatch.setattr(http_protocol, "MAX_UNREAD_BYTES", 40 << 20)
 
     async def story(reader, writer):
         address = writer.get_extra_info("peername")
@@ -220,7 +221,7 @@ def test_protocol_too_much_unread_cuts_the_longest_unread(tell, monkeypatch):
             clients.append(await asyncio.open_connection(*address[:2]))
             _ask(clients[-1][1], 1)
             begun = min(len(clients), 2)
-            await _until(lambda begun=begun: len(http_protocol.Protocol._unread_bytes) >= begun)
+            await _until(lambda begun=begun: len(BoundedProtocol._unread_bytes) >= begun)
         first_reader, first_writer = clients[0]
         first_writer.transport.resume_reading()
         with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):

@@ -23,6 +23,7 @@ from pixel_server.settings import SettingsError
 ROOT = Path(__file__).parent.parent.parent
 FILES = (
     "pixel_server/collect/http_protocol.py",
+    "pixel_server/collect/handover_protocol.py",
     "pixel_server/collect/fast_path.py",
     "pixel_server/run/web_process.py",
 )
