@@ -11,7 +11,18 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 FLOORS = (
-    {"settings", "secret", "tokens", "hit", "slug", "verdicts", "consent", "opt_out_cookie", "problems"}
+    {
+        "settings",
+        "secret",
+        "tokens",
+        "hit",
+        "slug",
+        "verdicts",
+        "consent",
+        "opt_out_cookie",
+        "signed_cookie",
+        "problems",
+    }
     | {"times", "files", "addresses", "tasks", "logs"},
     {"store", "mail"},
     {"counters"},

@@ -235,13 +235,16 @@ class Admission:
         if identity != "cookie" or not params.agrees or method == "HEAD" or head.is_ahead:
             return _Visitor(fallback_shard)
         signing, get = self._secrets.cookies, head.headers.get
-        sent = visitor_cookie.read(get(b"cookie"), campaign, signing, now, self._shards)
-        cookie = visitor_cookie.new(fallback_shard, now) if sent is None else visitor_cookie.again(sent, now)
+        sent = visitor_cookie.read_cookie(get(b"cookie"), campaign, signing, now, self._shards)
+        if sent is None:
+            cookie = visitor_cookie.new(fallback_shard, now)
+        else:
+            cookie = visitor_cookie.with_hit(sent, now)
         answer = responses.RECORDED
-        if sent is None or visitor_cookie.is_due(sent, cookie):
+        if sent is None or visitor_cookie.is_renewal_due(sent, cookie):
             path = (self._path if web.path is None else web.path) + "/p/"
             site = get(b"sec-fetch-site")
-            header = visitor_cookie.header(cookie, campaign, signing[0], path, now, site)
+            header = visitor_cookie.set_cookie_header(cookie, campaign, signing[0], path, now, site)
             answer = responses.with_cookie(header)
         key = self._secrets.visitor_key(b"cookie", name, cookie.id)
         return _Visitor(cookie.shard, key, cookie.visits, sent is None, answer)

@@ -1,43 +1,43 @@
-"""The cookie of a web campaign with identity `cookie`: who came, how often, and where the hits go.
+"""The visitor cookie of a web campaign with identity `cookie`: visitor, number of visits, and shard.
 
-One for each campaign, signed, so that the server need keep nothing: what it does not hold as it was signed
-here is no cookie, and who sends it is new. 40 characters: base64url of format (1 byte), id (8), shard (1),
-first seen and last hit (s, 4 each), number of visits (2), and a tag of 10 bytes over them and the campaign.
+Each campaign has its own cookie. The cookie is signed, so the server stores nothing about it. A request whose
+cookie was not signed here comes from a new visitor. The value has 40 characters: base64url of format (1
+byte), id (8), shard (1), first and last hit (4 each, s), number of visits (2), and a tag of 10 bytes over
+these and the campaign.
 """
 
 from __future__ import annotations
 
 import os
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b
-from hmac import compare_digest
 from struct import Struct
 from typing import NamedTuple
 
+from pixel_server import signed_cookie
 from pixel_server.times import DAY
 
 FORMAT = 1
-LIFETIME = 395 * DAY
+LIFETIME_SECONDS = 395 * DAY
 """Seconds from the first visit: 13 months, as the CNIL allows (guidelines on cookies, 2020-09-17, 51)."""
-PAUSE = 30 * 60
+VISIT_PAUSE_SECONDS = 30 * 60
 """Seconds without a hit that end a visit."""
-FRESH = 60
-"""Seconds by which the last hit may be newer than the cookie says, until it is set again."""
-SKEW = 300
-"""Seconds by which the clock of another web process may be ahead."""
-MOST_VISITS = 0xFFFF
+RENEW_SECONDS = 60
+"""Seconds that the last hit in the cookie may be behind before the cookie is set again."""
+MAX_SKEW_SECONDS = 300
+"""Seconds that the clock of another web process may be ahead."""
+MAX_VISITS = 0xFFFF
 
 _BODY = Struct(">B8sBIIH")
-_TAG = 10
-_LENGTH = (_BODY.size + _TAG) * 4 // 3
-_TRIED = 4
+_TAG_BYTES = 10
+_LENGTH = (_BODY.size + _TAG_BYTES) * 4 // 3
+_MAX_TRIED = 4
 """Cookies of one name that are tried: a browser sends one for each path and partition."""
-_NEAR = (None, b"same-origin", b"same-site", b"none")
+_SAME_SITE = (None, b"same-origin", b"same-site", b"none")
+"""Values of `Sec-Fetch-Site` for which the page belongs to this site."""
 
 
 class Cookie(NamedTuple):
-    """What a cookie holds. first, last: seconds."""
+    """The fields of a cookie. first, last: times of the first and the last hit (s)."""
 
     id: bytes
     shard: int
@@ -47,75 +47,73 @@ class Cookie(NamedTuple):
 
 
 def new(shard: int, now: int) -> Cookie:
+    """Returns the cookie of a new visitor, with a random id."""
     return Cookie(os.urandom(8), shard, now, now, 1)
 
 
-def again(held: Cookie, now: int) -> Cookie:
-    """The same one, with a hit now."""
-    visits = min(held.visits + (now - held.last > PAUSE), MOST_VISITS)
-    return held._replace(last=max(now, held.last), visits=visits)
+def with_hit(cookie: Cookie, now: int) -> Cookie:
+    """Returns the same visitor's cookie after a hit at `now`."""
+    visits = min(cookie.visits + (now - cookie.last > VISIT_PAUSE_SECONDS), MAX_VISITS)
+    return cookie._replace(last=max(now, cookie.last), visits=visits)
 
 
-def is_due(before: Cookie, after: Cookie) -> bool:
-    """Whether the cookie is to be set again."""
-    return after.visits != before.visits or after.last - before.last > FRESH
+def is_renewal_due(sent: Cookie, cookie: Cookie) -> bool:
+    """Returns whether the cookie must be set again. sent: the cookie that the browser sent."""
+    return cookie.visits != sent.visits or cookie.last - sent.last > RENEW_SECONDS
 
 
-def read(cookies: bytes | None, campaign: str, keys: Sequence[bytes], now: int, shards: int) -> Cookie | None:
-    """What the cookie of this campaign holds, if it is good. cookies: the header `Cookie`, as sent."""
-    for value in _values(cookies, b"px_" + campaign.encode()) if cookies else ():
-        held = _verified(value, campaign, keys)
+def read_cookie(
+    header: bytes | None, campaign: str, keys: Sequence[bytes], now: int, shards: int
+) -> Cookie | None:
+    """Returns the good cookie of this campaign, None if there is no good cookie.
+
+    header: the value of the header `Cookie`, as the browser sent it.
+    """
+    for value in _values(header, b"px_" + campaign.encode()) if header else ():
+        cookie = _verify(value, campaign, keys)
         if (
-            held is not None
-            and held.shard < shards
-            and now - LIFETIME <= held.first <= held.last <= now + SKEW
+            cookie is not None
+            and cookie.shard < shards
+            and now - LIFETIME_SECONDS <= cookie.first <= cookie.last <= now + MAX_SKEW_SECONDS
         ):
-            return held
+            return cookie
     return None
 
 
-def header(
-    held: Cookie, campaign: str, key: bytes, path: str, now: int, site: bytes | None
+def set_cookie_header(
+    cookie: Cookie, campaign: str, key: bytes, path: str, now: int, site: bytes | None
 ) -> tuple[bytes, bytes]:
-    """`Set-Cookie`. path: of the pages' pixels. site: `Sec-Fetch-Site`; browsers keep what comes from another
-    site for that one alone (CHIPS, `Partitioned`)."""
-    where = "SameSite=Lax" if site in _NEAR else "SameSite=None; Partitioned"
-    age = min(held.first + LIFETIME - now, LIFETIME)
-    value = sign(held, campaign, key).decode()
-    line = f"px_{campaign}={value}; Path={path}; Max-Age={age}; HttpOnly; Secure; {where}"
+    """Returns the name and value of the header `Set-Cookie`.
+
+    path: of the pixels of web pages, such as `/p/`. site: the header `Sec-Fetch-Site`. A page of another site
+    gets a partitioned cookie, which the browser sends from that site only (CHIPS, `Partitioned`).
+    """
+    scope = "SameSite=Lax" if site in _SAME_SITE else "SameSite=None; Partitioned"
+    age = min(cookie.first + LIFETIME_SECONDS - now, LIFETIME_SECONDS)
+    value = sign(cookie, campaign, key).decode()
+    line = f"px_{campaign}={value}; Path={path}; Max-Age={age}; HttpOnly; Secure; {scope}"
     return b"set-cookie", line.encode()
 
 
-def sign(held: Cookie, campaign: str, key: bytes) -> bytes:
-    body = _BODY.pack(FORMAT, *held)
-    return urlsafe_b64encode(body + _tag(body, campaign, key))
+def sign(cookie: Cookie, campaign: str, key: bytes) -> bytes:
+    """Returns the value of a cookie."""
+    return signed_cookie.sign(_BODY.pack(FORMAT, *cookie), key, _TAG_BYTES, campaign.encode())
 
 
-def _verified(value: bytes, campaign: str, keys: Sequence[bytes]) -> Cookie | None:
-    try:
-        data = urlsafe_b64decode(value)
-    except ValueError:
+def _verify(value: bytes, campaign: str, keys: Sequence[bytes]) -> Cookie | None:
+    body = signed_cookie.verify(value, keys, _TAG_BYTES, campaign.encode())
+    if body is None:
         return None
-    if urlsafe_b64encode(data) != value:
-        return None
-    body, tag = data[: _BODY.size], data[_BODY.size :]
-    good = False
-    for key in keys:
-        good |= compare_digest(_tag(body, campaign, key), tag)
-    form, *fields = _BODY.unpack(body)
-    return Cookie(*fields) if good and form == FORMAT else None
+    version, *fields = _BODY.unpack(body)
+    return Cookie(*fields) if version == FORMAT else None
 
 
-def _tag(body: bytes, campaign: str, key: bytes) -> bytes:
-    return blake2b(body + campaign.encode(), digest_size=_TAG, key=key).digest()
-
-
-def _values(cookies: bytes, name: bytes) -> Iterator[bytes]:
-    """The first few values of the right length."""
-    left = _TRIED
-    for pair in cookies.replace(b",", b";").split(b";"):
-        found, _, value = pair.strip().partition(b"=")
-        if found == name and len(value) == _LENGTH:
+def _values(header: bytes, name: bytes) -> Iterator[bytes]:
+    """Yields the first few values of this name that have the right length."""
+    left = _MAX_TRIED
+    for pair in header.replace(b",", b";").split(b";"):
+        pair_name, _, value = pair.strip().partition(b"=")
+        if pair_name == name and len(value) == _LENGTH:
             yield value
             left -= 1
             if not left:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pixel_server import hit
 from pixel_server.collect.image import GIF
-from pixel_server.collect.visitor_cookie import LIFETIME, Cookie
+from pixel_server.collect.visitor_cookie import LIFETIME_SECONDS, Cookie
 from pixel_server.collect.visitor_cookie import sign as sign_cookie
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
@@ -696,7 +696,7 @@ COOKIES = (
         "signed with the key of links", b"Cookie: px_shop=" + sign_cookie(ADA, SHOP, _secrets.signing[0])
     ),
     stranger("of a shard that is not", cookie(ADA._replace(shard=4))),
-    stranger("13 months old", cookie(ADA._replace(first=NOW - LIFETIME - 1))),
+    stranger("13 months old", cookie(ADA._replace(first=NOW - LIFETIME_SECONDS - 1))),
     stranger("from tomorrow", cookie(ADA._replace(first=NOW + 86_400, last=NOW + 86_400))),
     stranger("not UTF-8", b"Cookie: px_shop=" + b"\xff" * 40),
     case("a cookie of yesterday", request(YES, _old), SETS, hits=(shopped(held=ADA, visits=3),)),

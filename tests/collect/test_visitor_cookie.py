@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixel_server.collect import visitor_cookie
-from pixel_server.collect.visitor_cookie import LIFETIME, MOST_VISITS, PAUSE, SKEW, Cookie
+from pixel_server.collect.visitor_cookie import (
+    LIFETIME_SECONDS,
+    MAX_SKEW_SECONDS,
+    MAX_VISITS,
+    VISIT_PAUSE_SECONDS,
+    Cookie,
+)
 from pixel_server.secret import Secrets
 
 NOW = 1_790_000_000
@@ -20,7 +26,7 @@ def sent(held: Cookie = ADA, campaign: str = "shop", keys: tuple[bytes, ...] = K
 
 
 def read(cookies: bytes | None, campaign: str = "shop", keys: tuple[bytes, ...] = KEYS, now: int = NOW):
-    return visitor_cookie.read(cookies, campaign, keys, now, 4)
+    return visitor_cookie.read_cookie(cookies, campaign, keys, now, 4)
 
 
 def test_what_was_signed_is_read():
@@ -34,9 +40,9 @@ def test_what_was_signed_is_read():
         Cookie,
         st.binary(min_size=8, max_size=8),
         st.integers(0, 3),
-        st.just(NOW - LIFETIME),
-        st.integers(NOW - LIFETIME, NOW + SKEW),
-        st.integers(1, MOST_VISITS),
+        st.just(NOW - LIFETIME_SECONDS),
+        st.integers(NOW - LIFETIME_SECONDS, NOW + MAX_SKEW_SECONDS),
+        st.integers(1, MAX_VISITS),
     )
 )
 def test_every_cookie_is_read_as_it_was_made(held: Cookie):
@@ -82,10 +88,10 @@ def test_it_is_of_one_campaign(campaign: str):
     [
         (ADA._replace(shard=3), True),
         (ADA._replace(shard=4), False),
-        (ADA._replace(first=NOW - LIFETIME), True),
-        (ADA._replace(first=NOW - LIFETIME - 1), False),
-        (ADA._replace(first=NOW + SKEW, last=NOW + SKEW), True),
-        (ADA._replace(last=NOW + SKEW + 1), False),
+        (ADA._replace(first=NOW - LIFETIME_SECONDS), True),
+        (ADA._replace(first=NOW - LIFETIME_SECONDS - 1), False),
+        (ADA._replace(first=NOW + MAX_SKEW_SECONDS, last=NOW + MAX_SKEW_SECONDS), True),
+        (ADA._replace(last=NOW + MAX_SKEW_SECONDS + 1), False),
         (ADA._replace(first=NOW, last=NOW - 1), False),
     ],
 )
@@ -105,40 +111,40 @@ def test_the_good_one_among_a_few_bad_is_found_and_not_among_many():
         (0, 7, 0, False),
         (60, 7, 60, False),
         (61, 7, 61, True),
-        (PAUSE, 7, PAUSE, True),
-        (PAUSE + 1, 8, PAUSE + 1, True),
-        (-SKEW, 7, 0, False),
+        (VISIT_PAUSE_SECONDS, 7, VISIT_PAUSE_SECONDS, True),
+        (VISIT_PAUSE_SECONDS + 1, 8, VISIT_PAUSE_SECONDS + 1, True),
+        (-MAX_SKEW_SECONDS, 7, 0, False),
     ],
 )
 def test_half_an_hour_without_a_hit_ends_a_visit(pause: int, visits: int, last: int, due: bool):
-    after = visitor_cookie.again(ADA, ADA.last + pause)
+    after = visitor_cookie.with_hit(ADA, ADA.last + pause)
     assert after == ADA._replace(visits=visits, last=ADA.last + last)
-    assert visitor_cookie.is_due(ADA, after) is due
+    assert visitor_cookie.is_renewal_due(ADA, after) is due
 
 
 def test_visits_are_counted_up_to_what_fits():
-    many = ADA._replace(visits=MOST_VISITS, last=NOW - PAUSE - 1)
-    assert visitor_cookie.again(many, NOW).visits == MOST_VISITS
-    assert sent(visitor_cookie.again(many, NOW))
+    many = ADA._replace(visits=MAX_VISITS, last=NOW - VISIT_PAUSE_SECONDS - 1)
+    assert visitor_cookie.with_hit(many, NOW).visits == MAX_VISITS
+    assert sent(visitor_cookie.with_hit(many, NOW))
 
 
 def line(held: Cookie = ADA, site: bytes | None = None, path: str = "/p/", now: int = NOW) -> str:
-    name, value = visitor_cookie.header(held, "shop", KEYS[0], path, now, site)
+    name, value = visitor_cookie.set_cookie_header(held, "shop", KEYS[0], path, now, site)
     assert name == b"set-cookie"
     assert value.startswith(sent(held) + b"; ")
     return value.decode().partition("; ")[2]
 
 
 def test_it_lasts_13_months_from_the_first_visit_and_is_never_prolonged():
-    assert f"Max-Age={LIFETIME};" in line(visitor_cookie.new(0, NOW))
-    assert f"Max-Age={LIFETIME - 86_400};" in line()
-    assert "Max-Age=1;" in line(now=ADA.first + LIFETIME - 1)
-    assert f"Max-Age={LIFETIME};" in line(now=ADA.first - SKEW)
+    assert f"Max-Age={LIFETIME_SECONDS};" in line(visitor_cookie.new(0, NOW))
+    assert f"Max-Age={LIFETIME_SECONDS - 86_400};" in line()
+    assert "Max-Age=1;" in line(now=ADA.first + LIFETIME_SECONDS - 1)
+    assert f"Max-Age={LIFETIME_SECONDS};" in line(now=ADA.first - MAX_SKEW_SECONDS)
 
 
 @pytest.mark.parametrize("site", [None, b"same-origin", b"same-site", b"none"])
 def test_where_it_comes_back_to(site: bytes | None):
-    usual = f"Path=/px/p/; Max-Age={LIFETIME - 86_400}; HttpOnly; Secure; "
+    usual = f"Path=/px/p/; Max-Age={LIFETIME_SECONDS - 86_400}; HttpOnly; Secure; "
     assert line(site=site, path="/px/p/") == f"{usual}SameSite=Lax"
     assert line(site=b"cross-site", path="/px/p/") == f"{usual}SameSite=None; Partitioned"
 

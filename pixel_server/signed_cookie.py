@@ -1,0 +1,43 @@
+"""Signed values of cookies: a body and a tag over it, in base64url without padding.
+
+The tag is a keyed BLAKE2b of the body and a context. The context is a text that the reader knows, such as the
+campaign, so the value need not hold it.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from hashlib import blake2b
+from hmac import compare_digest
+
+
+def sign(body: bytes, key: bytes, tag_bytes: int, context: bytes = b"") -> bytes:
+    """Returns the value of a cookie. For 20 bytes of body and 10 bytes of tag it has 40 characters."""
+    return _encode(body + _tag(body, key, tag_bytes, context))
+
+
+def verify(value: bytes, keys: Sequence[bytes], tag_bytes: int, context: bytes = b"") -> bytes | None:
+    """Returns the body of a value that one of the keys signed for this context.
+
+    Returns None if the value is forged, cut, or spelled in another way than `sign` spells it.
+    """
+    try:
+        data = urlsafe_b64decode(value + b"=" * (-len(value) % 4))
+    except ValueError:
+        return None
+    if _encode(data) != value:
+        return None
+    body, tag = data[:-tag_bytes], data[-tag_bytes:]
+    is_good = False
+    for key in keys:
+        is_good |= compare_digest(_tag(body, key, tag_bytes, context), tag)
+    return body if is_good else None
+
+
+def _encode(data: bytes) -> bytes:
+    return urlsafe_b64encode(data).rstrip(b"=")
+
+
+def _tag(body: bytes, key: bytes, tag_bytes: int, context: bytes) -> bytes:
+    return blake2b(body + context, digest_size=tag_bytes, key=key).digest()
