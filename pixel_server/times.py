@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 DAY = 86_400
 """Seconds in a UTC day."""
@@ -23,6 +25,22 @@ def iso_ms(ms: int) -> str:
 def iso_day(number: int) -> str:
     """Returns the date of a UTC day: `"2026-11-24"` for 20781 days since 1970-01-01."""
     return datetime.fromtimestamp(number * DAY, UTC).date().isoformat()
+
+
+@lru_cache(10_000)
+def local_day(at: int, zone: ZoneInfo) -> tuple[str, int, int]:
+    """Returns a day of a zone: its date, its first second, and the first second of the next day.
+
+    `("20260329", 1774738800, 1774821600)` is 29 March 2026 in Berlin, a day of 23 hours. at: seconds since
+    1970. Give the start of a 15-minute bucket, so that few instants fill the cache: every zone's days begin
+    with such a bucket.
+    """
+    day = datetime.fromtimestamp(at, zone).date()
+    start, end = (
+        int(datetime(date.year, date.month, date.day, tzinfo=zone).timestamp())
+        for date in (day, day + timedelta(days=1))
+    )
+    return day.strftime("%Y%m%d"), start, end
 
 
 def _with_z(text: str) -> str:

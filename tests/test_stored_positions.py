@@ -17,6 +17,8 @@ from pixel_server.collect.recorder import Batch
 from pixel_server.collect.spool import format as spool_format
 from pixel_server.counters import (
     burst_window,
+    histogram,
+    labels,
     open_breakdown,
     recipient_record,
     series,
@@ -24,7 +26,7 @@ from pixel_server.counters import (
     web_breakdown,
 )
 from pixel_server.counters.burst_window import Trace
-from pixel_server.counters.recipient_record import Person
+from pixel_server.counters.recipient_record import RecipientRecord
 from pixel_server.counters.visits import Seen, Visit
 from pixel_server.hit import Hit
 from pixel_server.recipients import lists
@@ -70,8 +72,8 @@ def test_series_constants_are_the_positions_of_their_names():
 
 def test_series_position_of_each_verdict_class_is_fixed():
     wanted = {"person": 7, "proxy": 8, "prefetch": 9, "scanner": 10, "own": 11, "unknown": 12}
-    assert wanted == series.OF_CLASS
-    assert set(CLASSES) == set(series.OF_CLASS)
+    assert wanted == series.HITS_BY_CLASS
+    assert set(CLASSES) == set(series.HITS_BY_CLASS)
 
 
 def test_series_stored_day_is_read_by_position():
@@ -179,7 +181,7 @@ LAYOUTS = [
     Layout(
         "recipient",
         PERSON,
-        Person(**PERSON_FIELDS),
+        RecipientRecord(**PERSON_FIELDS),
         PERSON_FIELDS,
         recipient_record.pack,
         recipient_record.unpack,
@@ -209,19 +211,19 @@ def test_positional_struct_every_field_is_pinned(layout: Layout):
 
 def test_visits_alias_and_trace_list_stand_behind_the_format():
     assert visits.pack(b"visitor!spring") == packed([1, b"visitor!spring"])
-    command = next(burst_window.write(0, {b"name": {7: [Trace(**TRACE_FIELDS)]}}, [(7, b"name")]))
+    command = next(burst_window.store_commands(0, {b"name": {7: [Trace(**TRACE_FIELDS)]}}, [(7, b"name")]))
     assert command[2:] == (b"name", packed([1, [TRACE]]))
 
 
 def test_breakdown_stored_month_is_format_then_labels_by_day():
     assert open_breakdown.pack({7: {"cFirefox": 2}}) == packed([1, {7: {"cFirefox": 2}}])
-    letters = (open_breakdown.CLIENT, open_breakdown.DEVICE, open_breakdown.COUNTRY, open_breakdown.DELAY)
+    letters = (labels.CLIENT, labels.DEVICE, labels.COUNTRY, labels.DELAY)
     assert letters == ("c", "d", "n", "t")
-    assert (open_breakdown.PAGE, open_breakdown.VISIT) == ("p", "v")
+    assert (labels.PAGE, labels.VISIT) == ("p", "v")
 
 
 def test_breakdown_bins_of_times_are_fixed():
-    assert [open_breakdown.delay_bin(seconds) for seconds in (-1, 0, 1, 60, 3600, 86_400)] == [
+    assert [histogram.delay_bin(seconds) for seconds in (-1, 0, 1, 60, 3600, 86_400)] == [
         0,
         1,
         9,
@@ -229,7 +231,7 @@ def test_breakdown_bins_of_times_are_fixed():
         95,
         132,
     ]
-    assert [open_breakdown.span_bin(ms) for ms in (0, 100, 1000, 60_000, 3_600_000)] == [1, 1, 27, 74, 122]
+    assert [histogram.span_bin(ms) for ms in (0, 100, 1000, 60_000, 3_600_000)] == [1, 1, 27, 74, 122]
 
 
 def test_dimensions_stored_day_is_format_then_views_and_visits_by_name():

@@ -32,8 +32,8 @@ from functools import cache
 
 from pixel_server.campaigns import retention
 from pixel_server.campaigns.retention import Keep
-from pixel_server.counters import open_breakdown, recipient_record, series, web_breakdown
-from pixel_server.counters.recipient_record import NOBODY, Person
+from pixel_server.counters import labels, open_breakdown, recipient_record, series, web_breakdown
+from pixel_server.counters.recipient_record import NO_RECORD, RecipientRecord
 from pixel_server.counters.series import Cell, Cells
 from pixel_server.counters.web_breakdown import DIMENSIONS
 from pixel_server.store import keys
@@ -59,7 +59,7 @@ _TWINS = {
     recipient_record.TOP: ("recipients_twins", "recipients_clipped"),
     recipient_record.TOP | recipient_record.SEEN: ("recipients_twins",),
 }
-"""What a recipient counts under, by `Person.twins`."""
+"""What a recipient counts under, by `RecipientRecord.two_pixel`."""
 
 _CHUNK = 1000
 _SIZES = [bytes([size]) for size in range(256)]
@@ -69,7 +69,7 @@ _SIZES = [bytes([size]) for size in range(256)]
 class Kept:
     """What a shard holds of one campaign, as far as a tally touches it. last_hit: seconds."""
 
-    people: dict[bytes, Person] = field(default_factory=dict)
+    people: dict[bytes, RecipientRecord] = field(default_factory=dict)
     buckets: dict[str, Cells] = field(default_factory=dict)
     months: dict[str, Cells] = field(default_factory=dict)
     opens: dict[str, open_breakdown.Days] = field(default_factory=dict)
@@ -119,12 +119,12 @@ def _starts(sums: Sums, kept: Kept) -> set[int]:
     """The buckets that may change: those of the hits, and those that a first open may move to or from."""
     starts = set(sums.cells)
     for taken in sums.taken.values():
-        starts.update(series.bucket(at * 1000) for at, _ in taken.left)
+        starts.update(series.bucket_start(at * 1000) for at, _ in taken.remaining)
     for person in kept.people.values():
         if person.opens:
-            starts.add(person.first - person.first % series.QUARTER)
+            starts.add(person.first - person.first % series.BUCKET_SECONDS)
         if person.person:
-            starts.add(person.first_person - person.first_person % series.QUARTER)
+            starts.add(person.first_person - person.first_person % series.BUCKET_SECONDS)
     return starts
 
 
@@ -143,9 +143,9 @@ def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float, records: Re
     values = records.setdefault(keys.people(shard, campaign, 0)[:-3], [])
     for key, new in sums.people.items():
         old = kept.people[key]
-        both = new if old is NOBODY else recipient_record.merge(old, new)
+        both = new if old is NO_RECORD else recipient_record.merge(old, new)
         if (taken := sums.taken.get(key)) is not None:
-            both = recipient_record.take(both, taken)
+            both = recipient_record.reclassify(both, taken)
         if both.first != old.first:
             _move(changes, series.UNIQUE_OPENS, old.first, both.first)
         if both.first_person != old.first_person:
@@ -159,8 +159,8 @@ def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float, records: Re
             for name in _joined(was):
                 recipients[name] = recipients.get(name, 0) - 1
         if both.flags & recipient_record.TOP:
-            had = 0 if old.flags & recipient_record.OLD else old.twins
-            for name in _TWINS[both.twins]:
+            had = 0 if old.flags & recipient_record.OLD else old.two_pixel
+            for name in _TWINS[both.two_pixel]:
                 recipients[name] = recipients.get(name, 0) + 1
             for name in _TWINS[had]:
                 recipients[name] = recipients.get(name, 0) - 1
@@ -208,7 +208,7 @@ def plan_last(store: Redis, shard: int, days: dict[bytes, int]) -> Iterator[Comm
         if kept is None or day > recipient_record.unpack_day(kept):
             yield (
                 "HSET",
-                keys.last(shard, recipient_record.bucket(recipient)),
+                keys.last(shard, recipient_record.people_bucket(recipient)),
                 recipient,
                 recipient_record.pack_day(day),
             )
@@ -234,7 +234,7 @@ def _move(changes: dict[int, Cell], count: int, before: int, after: int) -> None
 
 
 def _change(changes: dict[int, Cell], at: int, count: int, by: int) -> None:
-    start = at - at % series.QUARTER
+    start = at - at % series.BUCKET_SECONDS
     cell = changes.get(start)
     if cell is None:
         cell = changes[start] = [0] * len(series.COUNTS)
@@ -273,7 +273,7 @@ def _buckets(shard: int, campaign: str, changes: dict[int, Cell], kept: Kept) ->
     for start, counts in changes.items():
         day = series.utc_day(start)
         touched.add(day)
-        series.add(kept.buckets[day], series.quarter(start), counts)
+        series.add(kept.buckets[day], series.bucket_number(start), counts)
     for day in sorted(touched):
         yield ("SET", keys.buckets(shard, campaign, day), series.pack(kept.buckets[day]))
 
@@ -290,11 +290,11 @@ def _months(shard: int, sums: Sums, changes: dict[int, Cell], kept: Kept, first:
         yield ("HSET", keys.months(shard, sums.campaign.id), month, series.pack(kept.months[month]))
 
 
-def _count_delay(sums: Sums, opens: dict[str, Counter[str]], person: Person, by: int) -> None:
+def _count_delay(sums: Sums, opens: dict[str, Counter[str]], person: RecipientRecord, by: int) -> None:
     """The time to a recipient's first open is one more, or one less, of those of its day."""
     if person.delay:
-        day = sums.day(series.bucket(person.first_person * 1000))
-        opens.setdefault(day, Counter())[f"{open_breakdown.DELAY}{person.delay}"] += by
+        day = sums.day(series.bucket_start(person.first_person * 1000))
+        opens.setdefault(day, Counter())[f"{labels.DELAY}{person.delay}"] += by
 
 
 def _opens(
@@ -317,7 +317,7 @@ def _web(shard: int, sums: Sums, kept: Kept, first: str) -> Iterator[Command]:
         if day < first:
             continue
         fields: list[str | bytes] = []
-        for dimension, names in web_breakdown.spread(counts).items():
+        for dimension, names in web_breakdown.by_dimension(counts).items():
             web_breakdown.add(kept.parts[day, dimension], names)
             fields += (dimension, web_breakdown.pack(kept.parts[day, dimension]))
         if fields:

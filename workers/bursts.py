@@ -21,8 +21,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pixel_server.counters import burst_window, series
-from pixel_server.counters.burst_window import APART, MINUTE, PERSON, SCANNER, UNKNOWN, Trace, Traces
-from pixel_server.counters.recipient_record import NOBODY, Taken
+from pixel_server.counters.burst_window import APART, MINUTE_MS, PERSON, SCANNER, UNKNOWN, Trace, Traces
+from pixel_server.counters.recipient_record import NO_RECORD, ScannerOpens
 from pixel_server.store import checkpoint, keys
 from pixel_server.store.protocols import Redis
 from workers.fold import Sums, Tally
@@ -49,7 +49,7 @@ class Evidence:
     @property
     def oldest(self) -> int:
         """The first minute that is looked at."""
-        return burst_window.minutes(self.newest)[0]
+        return burst_window.kept_minutes(self.newest)[0]
 
 
 def find(store: Redis, shard: int, tally: Tally, newest: int, rule: str) -> list[checkpoint.Command]:
@@ -61,14 +61,14 @@ def find(store: Redis, shard: int, tally: Tally, newest: int, rule: str) -> list
     if not rule:
         return []
     evidence = Evidence(newest)
-    kept = burst_window.minutes(newest)
-    burst_window.read(store, shard, _beside(tally, kept), evidence.known)
+    kept = burst_window.kept_minutes(newest)
+    burst_window.read_traces(store, shard, _beside(tally, kept), evidence.known)
     taken = _look(tally, evidence, rule)
     evidence.newest = max(newest, tally.newest)
     if taken:
         wanted = {minute: {mark.name for mark in taken} for minute in kept}
         rest: Traces = {}
-        burst_window.read(store, shard, wanted, rest)
+        burst_window.read_traces(store, shard, wanted, rest)
         for mark in taken:
             minutes = rest.get(mark.name, {}) | evidence.known[mark.name]
             there = [(minute, one) for minute, found in minutes.items() for one in found]
@@ -76,7 +76,7 @@ def find(store: Redis, shard: int, tally: Tally, newest: int, rule: str) -> list
             mark.sums.taken[mark.name[:8]] = mark.taken(there, evidence.oldest)
     oldest = evidence.oldest
     commands = list(
-        burst_window.write(shard, evidence.known, (c for c in evidence.changed if c[0] >= oldest))
+        burst_window.store_commands(shard, evidence.known, (c for c in evidence.changed if c[0] >= oldest))
     )
     commands += [("UNLINK", keys.evidence(shard, minute)) for minute in kept if minute < oldest]
     return commands
@@ -86,7 +86,7 @@ def _beside(tally: Tally, kept: range) -> dict[int, set[bytes]]:
     """What may lie beside the hits of a tally, by minute, of those that are kept."""
     wanted: dict[int, set[bytes]] = {minute: set() for minute in kept}
     for _, name, ms, trace, _ in tally.traces:
-        minute = ms // MINUTE
+        minute = ms // MINUTE_MS
         for near in (minute, minute - 1 if trace.at < SPAN else minute + 1):
             if near in wanted:
                 wanted[near].add(name)
@@ -101,7 +101,7 @@ def _look(tally: Tally, evidence: Evidence, rule: str) -> list[_Marks]:
         if newest > evidence.newest:
             evidence.newest = newest
             oldest = evidence.oldest
-        minute = ms // MINUTE
+        minute = ms // MINUTE_MS
         if minute < oldest:
             evidence.apart.setdefault(name, []).append((minute, trace))
             continue
@@ -115,7 +115,7 @@ def _look(tally: Tally, evidence: Evidence, rule: str) -> list[_Marks]:
                     if found.is_open:
                         if name not in marks:
                             marks[name] = _Marks(sums, name)
-                            sums.people.setdefault(name[:8], NOBODY)
+                            sums.people.setdefault(name[:8], NO_RECORD)
                         marks[name].add(then, found)
                     found.kind = SCANNER
                     changed[then, name] = None
@@ -165,7 +165,7 @@ def _burst(minutes: dict[int, list[Trace]], minute: int, new: Trace, oldest: int
     addresses = {new.address}
     for then in (minute - 1, minute, minute + 1):
         for one in minutes.get(then, ()) if then >= oldest else ():
-            apart = (then - minute) * MINUTE + one.at - new.at
+            apart = (then - minute) * MINUTE_MS + one.at - new.at
             if one.kind != APART and -SPAN <= apart <= SPAN:
                 near.append((apart, then, one))
                 addresses.add(one.address)
@@ -186,10 +186,10 @@ def _apart(one: tuple[int, int, Trace]) -> int:
 
 def _take_back(sums: Sums, minute: int, one: Trace, rule: str) -> None:
     """A hit that was counted as a person's or unknown is a scanner's."""
-    start = series.bucket(minute * MINUTE + one.at)
+    start = series.bucket_start(minute * MINUTE_MS + one.at)
     cell = sums.cell(start)
-    cell[series.OF_CLASS["person" if one.kind == PERSON else "unknown"]] -= 1
-    cell[series.OF_CLASS["scanner"]] += 1
+    cell[series.HITS_BY_CLASS["person" if one.kind == PERSON else "unknown"]] -= 1
+    cell[series.HITS_BY_CLASS["scanner"]] += 1
     sums.rules[one.rule] -= 1
     sums.rules[rule] += 1
     if one.is_open:
@@ -211,10 +211,10 @@ class _Marks:
         else:
             self.unknown += 1
 
-    def taken(self, there: Iterable[tuple[int, Trace]], oldest: int) -> Taken:
+    def taken(self, there: Iterable[tuple[int, Trace]], oldest: int) -> ScannerOpens:
         left = [
             (minute * 60 + one.at // 1000, one.delay)
             for minute, one in there
             if one.is_open and one.kind in ELIGIBLE
         ]
-        return Taken(len(self.at), self.unknown, frozenset(self.at), left, oldest * 60)
+        return ScannerOpens(len(self.at), self.unknown, frozenset(self.at), left, oldest * 60)

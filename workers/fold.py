@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from pixel_server import hit, tokens
+from pixel_server import hit, times, tokens
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.classify.judge import Judge
 from pixel_server.classify.rules import Verdict
@@ -18,19 +18,19 @@ from pixel_server.classify.user_agents import reader
 from pixel_server.consent import Consent, Rule, allowed, asks
 from pixel_server.counters import (
     burst_window,
-    open_breakdown,
+    histogram,
     recipient_record,
     series,
     visitor_salts,
     visits,
-    web_breakdown,
+    web_names,
 )
-from pixel_server.counters.burst_window import MINUTE, Trace
-from pixel_server.counters.labels import UNKNOWN
-from pixel_server.counters.recipient_record import Person, Taken
+from pixel_server.counters.burst_window import MINUTE_MS, Trace
+from pixel_server.counters.labels import UNKNOWN, country_label
+from pixel_server.counters.recipient_record import RecipientRecord, ScannerOpens
 from pixel_server.counters.series import Cell
 from pixel_server.counters.visitor_salts import Salts
-from pixel_server.counters.web_breakdown import Counted, Reader, Source
+from pixel_server.counters.web_breakdown import DayCounts, Reader, Source
 from pixel_server.hit import Hit, Unreadable
 from pixel_server.recipients.withdrawals import Periods, covers
 from pixel_server.secret import Secrets
@@ -44,14 +44,14 @@ _ELSEWHERE = frozenset({"proxy", "prefetch"})
 
 _MACHINES = frozenset({"prefetch", "scanner"})
 """Verdicts of views that are no visitor's."""
-EARLY = visits.PAUSE // 1000
+EARLY = visits.PAUSE_MS // 1000
 """Seconds of a day in which a visitor is looked up under the hash of yesterday too."""
 
 OFF, COUNT, LAST, PSEUDONYMOUS, IDENTIFIED = (int(mode) for mode in Mode)
 MODE, PART = 0x07, 0x18
 TOP, BOTTOM = Part.TOP << 3, Part.BOTTOM << 3
 """Of a hit's flags, as plain numbers: enums take a third of the time a hit has."""
-BUCKET = series.QUARTER * 1000
+BUCKET = series.BUCKET_SECONDS * 1000
 ADDRESS = (0, 4, 16)
 """Bytes it has."""
 
@@ -79,15 +79,15 @@ class Sums:
     last_hit: int = 0
     countries: dict[tuple[int, str], int] = field(default_factory=dict)
     cells: dict[int, Cell] = field(default_factory=dict)
-    people: dict[bytes, Person] = field(default_factory=dict)
+    people: dict[bytes, RecipientRecord] = field(default_factory=dict)
     addresses: set[bytes] = field(default_factory=set)
     visitors: dict[str, set[bytes]] = field(default_factory=dict)
     opens: dict[str, Counter[str]] = field(default_factory=dict)
-    parts: dict[str, Counted] = field(default_factory=dict)
+    parts: dict[str, DayCounts] = field(default_factory=dict)
     days: dict[int, tuple[str, int, int]] = field(default_factory=dict)
     hashes: dict[bytes, blake2b] = field(default_factory=dict)
     rules: Counter[str] = field(default_factory=Counter)
-    taken: dict[bytes, Taken] = field(default_factory=dict)
+    taken: dict[bytes, ScannerOpens] = field(default_factory=dict)
 
     def cell(self, start: int) -> Cell:
         """That of a bucket."""
@@ -107,14 +107,14 @@ class Sums:
     def _day(self, start: int) -> tuple[str, int, int]:
         day = self.days.get(start)
         if day is None:
-            day = self.days[start] = visitor_salts.day(start, self.campaign.zone)
+            day = self.days[start] = times.local_day(start, self.campaign.zone)
         return day
 
-    def parts_of(self, day: str) -> Counted:
+    def parts_of(self, day: str) -> DayCounts:
         """What views and visits of a local day break down into."""
         found = self.parts.get(day)
         if found is None:
-            found = self.parts[day] = Counted()
+            found = self.parts[day] = DayCounts()
         return found
 
     def opens_of(self, start: int) -> Counter[str]:
@@ -188,9 +188,9 @@ def days(hits: Iterable[Hit], campaigns: Mapping[str, Campaign]) -> set[int]:
             seen.add(mark)
             campaign = campaigns.get(one.campaign)
             if campaign is not None and campaign.identity != "own" and one.time >= 0:
-                start = mark[1] * series.QUARTER
+                start = mark[1] * series.BUCKET_SECONDS
                 with contextlib.suppress(Exception):  # `fold` meets it too, and makes the hit a dead letter
-                    _, begin, end = visitor_salts.day(start, campaign.zone)
+                    _, begin, end = times.local_day(start, campaign.zone)
                     found.add(end)
                     if start < begin + EARLY:
                         found.add(begin)
@@ -268,7 +268,7 @@ def _allow(tally: Tally, sums: Sums, one: Hit, mode: int, asked: bool) -> bool:
         tally.drops["off" if sums.rule.mode == OFF else "gpc"] += 1
         return False
     if asked and sums.rule.signals != "ignore":
-        sums.cell(series.bucket(one.time))[series.HITS_GPC] += 1
+        sums.cell(series.bucket_start(one.time))[series.HITS_GPC] += 1
     return True
 
 
@@ -280,7 +280,7 @@ def _asked(one: Hit) -> bool:
 def _judged(sums: Sums, one: Hit, start: int, sent: int | None, judge: Judge) -> Verdict:
     """Returns the verdict on a hit. Raises an exception if `_settle` could not count the hit."""
     found = judge(one, sent)
-    if found.verdict not in series.OF_CLASS:
+    if found.verdict not in series.HITS_BY_CLASS:
         raise KeyError(found.verdict)
     sums.day(start)
     return found
@@ -291,7 +291,7 @@ def _add_mail(tally: Tally, sums: Sums, one: Hit, linked: int, judge: Judge, has
     sent = None
     if recipient:
         sent = one.token_time if flags & tokens.SENDING else sums.campaign.sent_at
-    start = time // BUCKET * series.QUARTER
+    start = time // BUCKET * series.BUCKET_SECONDS
     found = _judged(sums, one, start, sent, judge)
     verdict = found.verdict
     part = flags & PART
@@ -303,9 +303,9 @@ def _add_mail(tally: Tally, sums: Sums, one: Hit, linked: int, judge: Judge, has
     country, delay, labels = "", 0, found.labels
     if is_open and is_followed and labels:
         if address and verdict == "person":
-            country = open_breakdown.country(address)
+            country = country_label(address)
         if sent is not None:
-            delay = open_breakdown.delay_bin(time // 1000 - sent)
+            delay = histogram.delay_bin(time // 1000 - sent)
     # All that may fail is done: now it is counted.
     if not _allow(tally, sums, one, mode, asked):
         return
@@ -327,7 +327,7 @@ def _add_mail(tally: Tally, sums: Sums, one: Hit, linked: int, judge: Judge, has
         made = hashing.copy()
         made.update(recipient + address)
         hashed = int.from_bytes(made.digest())
-        trace = Trace(time % MINUTE, hashed, found.trace, found.rule, is_open, delay, labels)
+        trace = Trace(time % MINUTE_MS, hashed, found.trace, found.rule, is_open, delay, labels)
         tally.traces.append((sums, recipient + sums.name, time, trace, tally.newest))
     if one.method != "GET":
         return
@@ -337,14 +337,16 @@ def _add_mail(tally: Tally, sums: Sums, one: Hit, linked: int, judge: Judge, has
     if found.hides:
         loaded |= recipient_record.HIDDEN
     person = (
-        recipient_record.opened(time // 1000, loaded, verdict, delay) if is_open else Person(flags=loaded)
+        recipient_record.from_open(time // 1000, loaded, verdict, delay)
+        if is_open
+        else RecipientRecord(flags=loaded)
     )
     known = sums.people.get(recipient)
     sums.people[recipient] = person if known is None else recipient_record.merge(known, person)
 
 
 def _add_page(tally: Tally, sums: Sums, one: Hit, judge: Judge, known: Salts) -> None:
-    start = one.time // BUCKET * series.QUARTER
+    start = one.time // BUCKET * series.BUCKET_SECONDS
     found = _judged(sums, one, start, None, judge)
     verdict = found.verdict
     is_report = one.spent >= 0
@@ -355,14 +357,14 @@ def _add_page(tally: Tally, sums: Sums, one: Hit, judge: Judge, known: Salts) ->
         who = _visitor(sums, one, start, known)
     view = View(sums, one.time, start, tally.newest, *who, one.view, one.spent, one.visits)
     if is_view and not is_report:
-        country = UNKNOWN if elsewhere or not one.address else open_breakdown.country(one.address)[1:]
-        view.page = web_breakdown.page(one.page)
+        country = UNKNOWN if elsewhere or not one.address else country_label(one.address)[1:]
+        view.page = web_names.page(one.page)
         browser, system, device = reader(one.agent)
-        language = web_breakdown.language(one.language)
+        language = web_names.language(one.language)
         view.reader = Reader(
             country=country, browser=browser, system=system, device=device, language=language
         )
-        view.source = web_breakdown.source(one.page, one.page_referrer)
+        view.source = web_names.source(one.page, one.page_referrer)
     asked = _asked(one)
     mode = allowed(IDENTIFIED, sums.rule, asked)
     # All that may fail is done: now it is counted.
@@ -406,7 +408,7 @@ def _hash(sums: Sums, one: Hit, salt: bytes | None) -> bytes:
         return b""
     hashing = sums.hashes.get(salt)
     if hashing is None:
-        hashing = sums.hashes[salt] = visitor_salts.hashing(salt, sums.campaign.id)
+        hashing = sums.hashes[salt] = visitor_salts.visitor_hash(salt, sums.campaign.id)
     made = hashing.copy()
     made.update(len(one.address).to_bytes() + one.address + one.agent.encode("utf-8", "replace"))
     return made.digest()
@@ -417,7 +419,7 @@ def _settle(sums: Sums) -> None:
     for (start, found, kind), count in sums.hits.items():
         cell = sums.cell(start)
         cell[series.HITS] += count
-        cell[series.OF_CLASS[found.verdict]] += count
+        cell[series.HITS_BY_CLASS[found.verdict]] += count
         sums.rules[found.rule] += count
         if kind != NO_OPEN:
             cell[series.OPENS] += count

@@ -26,7 +26,7 @@ from redis import ResponseError
 from pixel_server.campaigns import purge, retention, storage
 from pixel_server.campaigns.campaign import Campaign, Removal, UnreadableCampaign
 from pixel_server.counters import burst_window, recipient_record
-from pixel_server.counters.series import NewerFormat
+from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.settings import Settings
 from pixel_server.store import aof_rewrite, audit_log, checkpoint, keys
 from pixel_server.store.client import connect_async
@@ -292,10 +292,10 @@ async def _traces(store: AsyncRedis, settings: Settings, now: float) -> int:
         newest = await checkpoint.read_newest_ms(store, shard)
         if not newest or abs(now * 1000 - newest) < DAY * 1000:
             continue
-        held = [keys.evidence(shard, minute) for minute in burst_window.minutes(newest)]
+        held = [keys.evidence(shard, minute) for minute in burst_window.kept_minutes(newest)]
         held += [keys.visits(shard), keys.lasts(shard), keys.visiting(shard)]
         if (there := int(await store.exists(*held))) or newest > now * 1000:
-            await checkpoint.commit_always(store, shard, burst_window.forget(shard, newest))
+            await checkpoint.commit_always(store, shard, burst_window.forget_commands(shard, newest))
             gone += there
     return gone
 

@@ -21,8 +21,8 @@ import redis
 from pixel_server.campaigns import retention, storage
 from pixel_server.classify.judge import judge_of
 from pixel_server.consent import Consent
-from pixel_server.counters import burst_window, visitor_salts, web_breakdown
-from pixel_server.counters.series import NewerFormat
+from pixel_server.counters import burst_window, visitor_salts, web_names
+from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.recipients import withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -123,7 +123,7 @@ class Rollup:
         judge = judge_of(self.settings)
         with COMPUTING:
             ends = days(hits, found)
-        known, making = visitor_salts.read(self.store, self.shard, ends, now)
+        known, making = visitor_salts.read_or_make(self.store, self.shard, ends, now)
         with COMPUTING:
             tally = fold(hits, found, gone, Consent(self.settings), judge, self.secrets, known)
         tally.dead.extend(unreadable)
@@ -164,7 +164,7 @@ class Rollup:
 
     def _forget(self, before: Checkpoint) -> Outcome:
         """Forgets the newest hit (ms), which lies in the future. The next pass counts what waits."""
-        commands = burst_window.forget(self.shard, before.newest_ms)
+        commands = burst_window.forget_commands(self.shard, before.newest_ms)
         if not checkpoint.commit(self.store, self.shard, before.generation, "", commands):
             return Outcome.MOVED
         log.warning("rollup: shard %d: its newest hit lay in the future and is forgotten", self.shard)
@@ -249,7 +249,7 @@ def beside(
             return sum(threads.map(functools.partial(_drain, deadline=deadline, clock=clock), rollups))
     finally:
         gc.enable()
-        web_breakdown.forget()
+        web_names.forget()
 
 
 def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:

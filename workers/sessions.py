@@ -4,8 +4,8 @@ Hits are looked at in the order of the stream, beside the visits that are under 
 All that a visit counts for is counted at once, and moved by the next hit of it, in the same commit as that
 hit: so the outcome depends on the order of the stream, and not on how it is cut, nor on crashes.
 
-A hit more than PAUSE behind the newest of its shard is a view and no visit: that goes by the hits' own times
-alone. So is one of a visitor who would make more visits than a shard has room for.
+A hit more than PAUSE_MS behind the newest of its shard is a view and no visit: that goes by the hits' own
+times alone. So is one of a visitor who would make more visits than a shard has room for.
 """
 
 from __future__ import annotations
@@ -15,8 +15,17 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pixel_server.counters import open_breakdown, series, visits
-from pixel_server.counters.visits import KEPT, LONGEST, MOST_ALIASES, MOST_SEEN, PAUSE, Entry, Seen, Visit
+from pixel_server.counters import histogram, labels, series, visits
+from pixel_server.counters.visits import (
+    KEPT_MS,
+    MAX_ALIASES,
+    MAX_SEEN,
+    MAX_VISIT_MS,
+    PAUSE_MS,
+    Entry,
+    Seen,
+    Visit,
+)
 from pixel_server.counters.web_breakdown import NONE
 from pixel_server.store import keys
 from pixel_server.store.checkpoint import Command
@@ -57,7 +66,7 @@ class Open:
 
         A report may come later than a view: that its page was seen is no pause.
         """
-        pause = PAUSE if view.spent < 0 else KEPT
+        pause = PAUSE_MS if view.spent < 0 else KEPT_MS
         for visitor in (view.visitor, *view.others):
             name = visits.field(visitor, view.sums.name)
             entry = self.known.get(name)
@@ -65,13 +74,13 @@ class Open:
                 name, entry = entry, self.known.get(entry)
             if not isinstance(entry, Visit):
                 continue
-            if entry.start - PAUSE <= view.at <= min(entry.last + pause, entry.start + LONGEST):
+            if entry.start - PAUSE_MS <= view.at <= min(entry.last + pause, entry.start + MAX_VISIT_MS):
                 return name, entry
         return None
 
     def has_room(self, name: bytes) -> bool:
-        """For one more visit of this visitor; see `visits.MOST`. In place of its last one there always is."""
-        free = visits.MOST - self.count
+        """For one more visit of this visitor; see `visits.MAX_VISITS`. True if the visitor has a visit."""
+        free = visits.MAX_VISITS - self.count
         return self.of[visits.campaign_of(name)] < free or isinstance(self.known.get(name), Visit)
 
     def begin(self, name: bytes, visit: Visit) -> None:
@@ -96,11 +105,11 @@ class Open:
         if name in (known, other):
             return
         if isinstance(known, Visit):
-            if known.last + PAUSE >= visit.last:
+            if known.last + PAUSE_MS >= visit.last:
                 return  # another visit that may be under way
             self._drop(other, known)
         self._unpoint(other)
-        if len(visit.aliases) >= MOST_ALIASES:  # the first is the hash without a cookie, the last the cookie
+        if len(visit.aliases) >= MAX_ALIASES:  # the first is the hash without a cookie, the last the cookie
             self._unpoint(visit.aliases[1])
         self.known[other] = name
         visit.aliases.append(other)
@@ -138,20 +147,20 @@ def find(store: Redis, shard: int, tally: Tally, newest: int) -> list[Command]:
     newest: as it is kept, ms. NewerFormat: a newer version wrote some visits.
     """
     last = max(newest, tally.newest)
-    ended, count = _ended(store, shard, last - KEPT)
+    ended, count = _ended(store, shard, last - KEPT_MS)
     if not tally.views and not ended:
         return []
     names = [*(name for _, name in ended), *_wanted(tally.views)]
-    known = visits.read(store, shard, names)
-    under_way = Open(known, ended, count, visits.counts(store, shard, names))
+    known = visits.read_entries(store, shard, names)
+    under_way = Open(known, ended, count, visits.count_by_campaign(store, shard, names))
     for view in tally.views:
         newest = max(newest, view.newest)
-        under_way.end(newest - KEPT)
+        under_way.end(newest - KEPT_MS)
         _add(under_way, view, newest)
-    under_way.end(last - KEPT)
+    under_way.end(last - KEPT_MS)
     kept = {name: known[name] for name in under_way.changed if name in known}
     gone = [name for name in under_way.gone if name not in kept]
-    return visits.write(shard, kept, gone, under_way.more)
+    return visits.store_commands(shard, kept, gone, under_way.more)
 
 
 def _ended(store: Redis, shard: int, before: int) -> tuple[list[tuple[int, bytes]], int]:
@@ -172,7 +181,7 @@ def _wanted(views: Iterable[View]) -> Iterable[bytes]:
 
 def _add(under_way: Open, view: View, newest: int) -> None:
     found = None
-    if view.visitor and view.at >= newest - PAUSE:
+    if view.visitor and view.at >= newest - PAUSE_MS:
         found = under_way.find(view)
     if view.spent >= 0:
         if found is not None:
@@ -184,7 +193,7 @@ def _add(under_way: Open, view: View, newest: int) -> None:
     sums.cell(view.start)[series.VIEWS] += 1
     if found is not None:
         _go_on(under_way, *found, view)
-    elif view.visitor and view.at >= newest - PAUSE:
+    elif view.visitor and view.at >= newest - PAUSE_MS:
         found = _begin(under_way, view)
     day = sums.day(view.start)
     counted = sums.parts_of(day)
@@ -231,7 +240,7 @@ def _begin(under_way: Open, view: View) -> tuple[bytes, Visit] | None:
 def _go_on(under_way: Open, name: bytes, visit: Visit, view: View) -> None:
     """A visit goes on with this view: bounce, exit page and times are moved."""
     sums, page = view.sums, view.page
-    start = series.bucket(visit.start)
+    start = series.bucket_start(visit.start)
     if visit.views == 1:
         sums.cell(start)[series.BOUNCES] -= 1
     day = sums.day(view.start)
@@ -245,18 +254,18 @@ def _go_on(under_way: Open, name: bytes, visit: Visit, view: View) -> None:
     visit.views += 1
     before = visit.seen[-1]
     if not before.is_reported and not before.time and view.at > before.at:
-        _count_time(sums, before, open_breakdown.span_bin(view.at - before.at))
+        _count_time(sums, before, histogram.span_bin(view.at - before.at))
     if not before.view:
         visit.seen.pop()  # it cannot be known again
     visit.seen.append(_seen(view))
-    del visit.seen[:-MOST_SEEN]
+    del visit.seen[:-MAX_SEEN]
     _last(sums, visit, view.at)
     under_way.touch(name, visit)
     _point(under_way, name, visit, view)
 
 
 def _move_exit(sums: Sums, visit: Visit, page: str) -> None:
-    started = sums.day(series.bucket(visit.start))
+    started = sums.day(series.bucket_start(visit.start))
     for day, views in visit.days.items():
         exits, began = sums.parts_of(day).exits, day == started
         left = exits[visit.exit]
@@ -272,7 +281,7 @@ def _report(under_way: Open, name: bytes, visit: Visit, view: View) -> None:
     for one in visit.seen:
         if one.view == view.id and view.id:
             spent = min(view.spent, max(0, view.at - one.at) + SLACK)
-            time = open_breakdown.span_bin(spent)
+            time = histogram.span_bin(spent)
             if not one.is_reported or time > one.time:
                 _count_time(view.sums, one, time)
                 one.is_reported = True
@@ -287,7 +296,7 @@ def _tell(visit: Visit, view: View, *, is_new: bool) -> None:
     """Counts a visit as new or returning, once, with the first hit of it that has a cookie."""
     if view.visits and not visit.is_told:
         visit.is_told = True
-        cell = view.sums.cell(series.bucket(visit.start))
+        cell = view.sums.cell(series.bucket_start(visit.start))
         cell[series.VISITS_NEW if is_new else series.VISITS_RETURNING] += 1
 
 
@@ -296,19 +305,19 @@ def _last(sums: Sums, visit: Visit, at: int) -> None:
     if at <= visit.last:
         return
     visit.last = at
-    time = open_breakdown.span_bin(at - visit.start)
+    time = histogram.span_bin(at - visit.start)
     if time != visit.time:
-        _recount(sums, visit.start, open_breakdown.VISIT, visit.time, time)
+        _recount(sums, visit.start, labels.VISIT, visit.time, time)
         visit.time = time
 
 
 def _count_time(sums: Sums, one: Seen, time: int) -> None:
-    _recount(sums, one.at, open_breakdown.PAGE, one.time, time)
+    _recount(sums, one.at, labels.PAGE, one.time, time)
     one.time = time
 
 
 def _recount(sums: Sums, at: int, letter: str, before: int, after: int) -> None:
-    counts: Counter[str] = sums.opens_of(series.bucket(at))
+    counts: Counter[str] = sums.opens_of(series.bucket_start(at))
     if before:
         counts[f"{letter}{before}"] -= 1
     if after:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pixel_server.api import links, request_body
 from pixel_server.campaigns import storage
-from pixel_server.counters import open_breakdown, recipient_record
+from pixel_server.counters import histogram, recipient_record
 from pixel_server.problems import Problem
 from pixel_server.recipients import lists, withdrawals
 from pixel_server.recipients.withdrawals import Periods
@@ -55,7 +55,7 @@ async def show(store: AsyncRedis, secrets: Secrets, count: int, recipient: bytes
     Not shown: hits that wait or were set aside (`waiting` says that there may be some), and the traces of
     the last minutes, which say no more than these, but for a hash of the address.
     """
-    shard, bucket = shards.of_key(recipient, count), recipient_record.bucket(recipient)
+    shard, bucket = shards.of_key(recipient, count), recipient_record.people_bucket(recipient)
     held = []
     names = await storage.ids_of_kind(store, "email")
     for i in range(0, len(names), 1000):
@@ -118,7 +118,7 @@ def _record(opened: bytes | None, listed: bytes | None, named: bytes | None) -> 
         "opens_scanner": person.scanner,
         "first_open_person": iso_ms(person.first_person * 1000) if person.person else None,
         "last_open_person": iso_ms(person.last_person * 1000) if person.person else None,
-        "time_to_open": round(open_breakdown.delay_of(person.delay), 1) if person.delay else None,
+        "time_to_open": round(histogram.delay_seconds(person.delay), 1) if person.delay else None,
         "hidden": bool(person.flags & recipient_record.HIDDEN),
         "top": bool(person.flags & recipient_record.TOP),
         "bottom": bool(person.flags & recipient_record.BOTTOM),

@@ -22,7 +22,7 @@ from pixel_server.campaigns import storage
 from pixel_server.campaigns.cache import Directory
 from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign, report_unreadable
 from pixel_server.consent import Consent
-from pixel_server.counters.series import NewerFormat
+from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.figures.inventory_cache import KeptNow
 from pixel_server.mail.links import Minter
 from pixel_server.problems import Problem, away

@@ -37,7 +37,7 @@ async def recipients(store: AsyncRedis, shard: int, campaign: str) -> int:
     """Who opened, who is listed, their names, and traces of their last hits."""
     gone = 0
     newest = await checkpoint.read_newest_ms(store, shard)
-    traced = [keys.evidence(shard, minute) for minute in burst_window.minutes(newest)]
+    traced = [keys.evidence(shard, minute) for minute in burst_window.kept_minutes(newest)]
     for held in traced if await store.exists(*traced) else ():
         async for name, _ in store.hscan_iter(held, match="?" * 8 + campaign, count=_STEP):
             await store.hdel(held, name)

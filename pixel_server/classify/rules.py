@@ -19,7 +19,7 @@ import msgspec
 
 from pixel_server.classify.networks import shipped
 from pixel_server.classify.user_agents import Client, client, facets
-from pixel_server.counters import burst_window, open_breakdown
+from pixel_server.counters import burst_window, labels
 from pixel_server.counters.labels import UNKNOWN
 from pixel_server.verdicts import ELIGIBLE, Class
 
@@ -243,11 +243,11 @@ def _all(parts: Iterable[Sequence[str] | None]) -> tuple[str, ...]:
 
 def _labels(rule: Rule, agent: str) -> tuple[str, ...]:
     if rule.verdict == "proxy":
-        return (open_breakdown.CLIENT + (rule.names or UNKNOWN),)
+        return (labels.CLIENT + (rule.names or UNKNOWN),)
     if rule.verdict != "person":
         return ()
     found = facets(agent)
-    return open_breakdown.CLIENT + (rule.names or found.client), open_breakdown.DEVICE + found.device
+    return labels.CLIENT + (rule.names or found.client), labels.DEVICE + found.device
 
 
 def _test(rule: Rule) -> Callable[[Evidence], bool]:

@@ -1,10 +1,11 @@
-"""Traces of the hits of the last minutes, by which a burst is seen: kept in Redis, read and written.
+"""Traces of the hits of the last minutes, in Redis, by which the roll-up recognises a burst.
 
-A hash a shard and minute of hit time: under recipient key and campaign, msgpack of [format, traces]. It goes
-once it is KEPT minutes behind the shard's newest hit, and not by the clock: a roll-up that comes late finds
-what it would have found in time. Where none is counted any more, retention takes it after a day, also if hits
-wait. Of an address
-only a keyed hash of 4 bytes is in it, which differs from recipient to recipient.
+Each shard has one hash for each minute of hit time. Its fields are recipient and campaign, see `field`; a
+value is msgpack of [format, traces]. A hash is removed when it is KEPT_MINUTES behind the newest hit of the
+shard. The clock does not matter: a roll-up that comes late has the traces that it would have had in time. If
+no hit is counted, retention removes all of them after a day, also while hits wait.
+
+A trace holds no address, only a keyed hash of 4 bytes that differs from recipient to recipient.
 """
 
 from __future__ import annotations
@@ -13,24 +14,24 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from pixel_server.counters.series import refuse_newer
+from pixel_server.counters.stored_format import refuse_newer
 from pixel_server.store import keys
 from pixel_server.store.checkpoint import Command
 from pixel_server.store.protocols import Redis
 
 FORMAT = 1
-MINUTE = 60_000
-"""ms"""
-KEPT = 5
+MINUTE_MS = 60_000
+KEPT_MINUTES = 5
 SCANNER, PERSON, UNKNOWN, APART = 0, 1, 2, 3
-"""What a hit is counted as. APART: of a person, and no part of any burst. Stored in traces: append only."""
+"""Kinds of traces: what a hit is counted as. APART is a person's open that cannot be part of a burst. Stored
+in traces: append only."""
 
-_CHUNK = 1000
+_FIELDS_PER_COMMAND = 1000
 
 
 class Trace(msgspec.Struct, array_like=True, gc=False):
-    """at: ms within its minute. address: a hash. rule, labels, delay: what it is counted under. Of an APART
-    one only time and delay are kept.
+    """One hit. at: ms within its minute. address: a hash. kind: such as PERSON. rule, labels, delay: what the
+    hit is counted under. A trace of kind APART has only its time and delay.
 
     Append only: stored traces are read by the position of each field. Add a field at the end, with a default.
     """
@@ -45,50 +46,51 @@ class Trace(msgspec.Struct, array_like=True, gc=False):
 
 
 Traces = dict[bytes, dict[int, list[Trace]]]
-"""By recipient key and campaign (`field`), then by minute."""
+"""Traces by field, then by minute since 1970."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, list[Trace]]).decode
 
 
 def field(recipient: bytes, campaign: str) -> bytes:
+    """Returns the field of a recipient's traces: `b"8 bytes!spring"`. recipient: 8 bytes."""
     return recipient + campaign.encode()
 
 
-def minutes(newest: int) -> range:
-    """Those that are kept, when this (ms) is the time of a shard's newest hit."""
-    last = newest // MINUTE
-    return range(last - KEPT, last + 1)
+def kept_minutes(newest_ms: int) -> range:
+    """Returns the minutes since 1970 whose traces are kept. newest_ms: time of the shard's newest hit."""
+    last = newest_ms // MINUTE_MS
+    return range(last - KEPT_MINUTES, last + 1)
 
 
-def forget(shard: int, newest: int) -> list[Command]:
-    """Returns the commands that forget a shard's newest hit (ms), and all that is kept beside it."""
-    held = [keys.evidence(shard, minute) for minute in minutes(newest)]
-    held += [keys.visits(shard), keys.lasts(shard), keys.visiting(shard)]
-    return [*(("UNLINK", name) for name in held), ("HDEL", keys.checkpoint(shard), "newest")]
+def forget_commands(shard: int, newest_ms: int) -> list[Command]:
+    """Returns the commands that remove a shard's traces and visits, and the time of its newest hit."""
+    names = [keys.evidence(shard, minute) for minute in kept_minutes(newest_ms)]
+    names += [keys.visits(shard), keys.lasts(shard), keys.visiting(shard)]
+    return [*(("UNLINK", name) for name in names), ("HDEL", keys.checkpoint(shard), "newest")]
 
 
-def read(store: Redis, shard: int, wanted: dict[int, set[bytes]], found: Traces) -> None:
-    """Adds what is kept to `found`. wanted: fields, by minute. NewerFormat: a newer version wrote some."""
+def read_traces(store: Redis, shard: int, fields: dict[int, set[bytes]], traces: Traces) -> None:
+    """Adds the stored traces of some fields to `traces`. fields: fields by minute. Raises NewerFormat."""
     pipe = store.pipeline(transaction=False)
-    asked: list[tuple[int, list[bytes]]] = []
-    for minute, fields in sorted(wanted.items()):
-        names = list(fields)
-        for i in range(0, len(names), _CHUNK):
-            asked.append((minute, names[i : i + _CHUNK]))
-            pipe.hmget(keys.evidence(shard, minute), asked[-1][1])
-    for (minute, names), values in zip(asked, pipe.execute(), strict=True):
+    requests: list[tuple[int, list[bytes]]] = []
+    for minute, fields_of_minute in sorted(fields.items()):
+        names = list(fields_of_minute)
+        for i in range(0, len(names), _FIELDS_PER_COMMAND):
+            requests.append((minute, names[i : i + _FIELDS_PER_COMMAND]))
+            pipe.hmget(keys.evidence(shard, minute), requests[-1][1])
+    for (minute, names), values in zip(requests, pipe.execute(), strict=True):
         for name, value in zip(names, values, strict=True):
             if value is not None:
                 refuse_newer(value, FORMAT, "evidence")
-                found.setdefault(name, {})[minute] = _decode(value)[1]
+                traces.setdefault(name, {})[minute] = _decode(value)[1]
 
 
-def write(shard: int, traces: Traces, changed: Iterable[tuple[int, bytes]]) -> Iterator[Command]:
-    """The commands that keep these."""
+def store_commands(shard: int, traces: Traces, changed: Iterable[tuple[int, bytes]]) -> Iterator[Command]:
+    """Yields the commands that store the changed traces. changed: (minute, field)."""
     by_minute: dict[int, list[bytes]] = {}
     for minute, name in changed:
         by_minute.setdefault(minute, []).extend((name, _encode((FORMAT, traces[name][minute]))))
     for minute, pairs in by_minute.items():
-        for i in range(0, len(pairs), _CHUNK):
-            yield ("HSET", keys.evidence(shard, minute), *pairs[i : i + _CHUNK])
+        for i in range(0, len(pairs), _FIELDS_PER_COMMAND):
+            yield ("HSET", keys.evidence(shard, minute), *pairs[i : i + _FIELDS_PER_COMMAND])

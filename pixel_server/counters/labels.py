@@ -1,8 +1,29 @@
-"""Labels that counts stand under where there is no name of their own."""
+"""Labels that opens, views and visits are counted under.
+
+In the breakdown of opens a label is a letter and a name or a bin: `cFirefox` is the client Firefox, `nDE`
+the country Germany, `t48` the bin 48 of the time to the first open.
+"""
 
 from __future__ import annotations
 
+from iptocc import country_code
+
+from pixel_server.addresses import unpack
+
 UNKNOWN = "(unknown)"
-"""Label of what could not be told."""
+"""Name of a client, country or device that cannot be told."""
 OTHER = "(other)"
-"""Label of the names beyond those that are counted one by one."""
+"""Name that stands for all names that are not counted by themselves."""
+
+CLIENT, DEVICE, COUNTRY, DELAY, PAGE, VISIT = "c", "d", "n", "t", "p", "v"
+"""First letters of labels. The first three are followed by a name, the others by a bin of `histogram`: DELAY
+is the time to the first open, PAGE the time on a page, VISIT the length of a visit. Every stored label begins
+with such a letter: append only."""
+
+
+def country_label(address: bytes) -> str:
+    """Returns the label of an address's country, such as `nDE`. address: 4 or 16 bytes.
+
+    The country is that of the registry's allocation (the package iptocc).
+    """
+    return COUNTRY + (country_code(unpack(address)) or UNKNOWN)

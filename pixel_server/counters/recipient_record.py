@@ -1,11 +1,24 @@
-"""What is kept of one recipient of one campaign: a few packed bytes under the recipient key.
+"""The record of one recipient in one campaign: a few packed bytes under the recipient key.
 
-msgpack of [format, flags + 16 * delay, first open, seconds from first to last open, opens; then, without
-zeros at the end: opens of a person, seconds from the first open to the first of these, opens by prefetch, by
-a scanner, seconds from the last open of a person to the last open]; times in seconds since 1970. Format 1 had
-neither delay nor the last of these, format 2 not the flag SEEN. Append only: a stored recipient is read by
-these positions, so a new value goes to the end of the list. Recipients lie in small hashes (`keys.people`),
-by three hex digits of their key.
+A stored record is msgpack of a list of numbers:
+
+    format
+    flags + 16 * delay
+    first open, seconds since 1970
+    seconds from the first open to the last open
+    opens
+    opens of a person
+    seconds from the first open to the first open of a person
+    opens by prefetch
+    opens by a scanner
+    seconds from the last open of a person to the last open
+
+The list ends before its trailing zeros, behind the opens at the earliest. `[3, 320, 1790000000, 0, 1, 1]` is
+a single open, by a person, with a delay in bin 20. Format 1 had neither the delay nor the last number, and
+format 2 not the flag SEEN. Append only: a stored record is read by these positions, so a new number goes to
+the end of the list.
+
+Records lie in small hashes (`keys.people`), by three hex digits of the recipient key.
 """
 
 from __future__ import annotations
@@ -15,29 +28,33 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from pixel_server.counters.series import refuse_newer
+from pixel_server.counters.stored_format import refuse_newer
 from pixel_server.store.keys import PEOPLE_BUCKETS
 from pixel_server.verdicts import ELIGIBLE, Class
 
 FORMAT, DAY_FORMAT = 3, 1
 TOP, BOTTOM, HIDDEN, SEEN = 1, 2, 4, 8
-"""Flags: which part of the mail was loaded, beside the single pixel; the client loads all by machine; the
-lower part was loaded for what looked like a person or a proxy, as long as no other hits said otherwise.
-Stored: append only, and the next flag needs a new format, as the bits above hold the delay."""
+"""Flags. TOP and BOTTOM: this pixel of a mail with two pixels was loaded. HIDDEN: the client loads images by
+machine, read or not. SEEN: the bottom pixel was loaded by a person or a proxy, unless other hits tell
+otherwise. Stored: append only. The next flag needs a new format: the bits above hold the delay."""
 OLD = 16
-"""Of what was packed before there was SEEN; never packed."""
+"""Flag of a record that was stored before the flag SEEN existed. It is never stored itself."""
 
 PERSON, PREFETCH, SCANNER, UNKNOWN, HIDES = 1, 2, 4, 8, 16
+"""Bits of `RecipientRecord.classes`."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[int]).decode
 _decode_day = msgspec.msgpack.Decoder(tuple[int, int]).decode
 
 
-class Person(msgspec.Struct, frozen=True, gc=False):
-    """first, last, first_person, last_person: seconds, 0 without such an open. opens: all; person, prefetch,
-    scanner: of them, those with such a verdict, a proxy's among a person's. What is left is unknown.
-    delay: bin of the time to the first open of a person (`breakdown`), 0 if it is not known."""
+class RecipientRecord(msgspec.Struct, frozen=True, gc=False):
+    """What is known of one recipient's opens.
+
+    first, last, first_person, last_person: seconds since 1970, or 0 without such an open. opens: all opens.
+    person, prefetch, scanner: opens with such a verdict; a proxy's count as a person's, and the rest of
+    `opens` is unknown. delay: bin of the time to the first open of a person (`histogram`), 0 if not known.
+    """
 
     first: int = 0
     last: int = 0
@@ -52,54 +69,61 @@ class Person(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def classes(self) -> int:
-        """Which verdicts there were, as bits: PERSON, PREFETCH, SCANNER, UNKNOWN, and HIDES; 0: no open."""
+        """The verdicts of the opens as bits: PERSON, PREFETCH, SCANNER, UNKNOWN and HIDES. 0: no open."""
         opens, person = self.opens, self.person
         if not opens:
             return 0
-        found = PERSON if person else 0
+        bits = PERSON if person else 0
         if opens != person:
-            found |= (PREFETCH if self.prefetch else 0) | (SCANNER if self.scanner else 0)
+            bits |= (PREFETCH if self.prefetch else 0) | (SCANNER if self.scanner else 0)
             if opens > person + self.prefetch + self.scanner:
-                found |= UNKNOWN
-        return found | HIDES if self.flags & HIDDEN else found
+                bits |= UNKNOWN
+        return bits | HIDES if self.flags & HIDDEN else bits
 
     @property
-    def twins(self) -> int:
-        """Of a mail with two pixels: TOP if a person opened it, SEEN if the lower one came too. Else 0."""
+    def two_pixel(self) -> int:
+        """Flags of a mail with two pixels that a person opened: TOP, and SEEN if it was seen to its end.
+
+        0 for every other mail.
+        """
         return self.flags & (TOP | SEEN) if self.person and self.flags & TOP else 0
 
 
-NOBODY = Person()
+NO_RECORD = RecipientRecord()
+"""Record of a recipient without opens."""
 
 
-class Taken(NamedTuple):
-    """Opens that turned out to be a scanner's. person, unknown: how many had counted as these. at: when those
-    of a person were (s). left: (s, delay) of a person's other opens that are known of. before: those that
-    are not known of were all before this (s)."""
+class ScannerOpens(NamedTuple):
+    """Opens of one recipient that turned out to be a scanner's.
+
+    person, unknown: how many of them were counted as such. person_times: seconds since 1970 of those that
+    were counted as a person's. remaining: (seconds since 1970, delay bin) of the person's other opens, as far
+    as they are known. known_from: seconds since 1970; the person's opens that are not known were before it.
+    """
 
     person: int
     unknown: int
-    at: frozenset[int]
-    left: list[tuple[int, int]]
-    before: int
+    person_times: frozenset[int]
+    remaining: list[tuple[int, int]]
+    known_from: int
 
 
-def opened(at: int, flags: int, verdict: Class, delay: int = 0) -> Person:
-    """One open at this time, seconds."""
+def from_open(at: int, flags: int, verdict: Class, delay: int = 0) -> RecipientRecord:
+    """Returns the record of a single open. at: seconds since 1970."""
     if verdict in ELIGIBLE:
-        return Person(at, at, 1, flags, 1, at, 0, 0, delay, at)
-    return Person(at, at, 1, flags, 0, 0, int(verdict == "prefetch"), int(verdict == "scanner"))
+        return RecipientRecord(at, at, 1, flags, 1, at, 0, 0, delay, at)
+    return RecipientRecord(at, at, 1, flags, 0, 0, int(verdict == "prefetch"), int(verdict == "scanner"))
 
 
-def merge(a: Person, b: Person) -> Person:
-    """Both together. Does not depend on which was first."""
+def merge(a: RecipientRecord, b: RecipientRecord) -> RecipientRecord:
+    """Returns one record of the opens of two records. The order of the two does not matter."""
     if not a.opens or not b.opens:
-        known, other = (a, b) if a.opens else (b, a)
-        return replace(known, flags=a.flags | b.flags) if other.flags & ~known.flags else known
+        opened, other = (a, b) if a.opens else (b, a)
+        return replace(opened, flags=a.flags | b.flags) if other.flags & ~opened.flags else opened
     first = a
     if not a.person or (b.person and (b.first_person, -b.delay) < (a.first_person, -a.delay)):
         first = b
-    return Person(
+    return RecipientRecord(
         min(a.first, b.first),
         max(a.last, b.last),
         a.opens + b.opens,
@@ -113,50 +137,54 @@ def merge(a: Person, b: Person) -> Person:
     )
 
 
-def take(person: Person, taken: Taken) -> Person:
-    """Without what was no person's after all.
+def reclassify(record: RecipientRecord, opens: ScannerOpens) -> RecipientRecord:
+    """Returns the record with these opens counted as a scanner's.
 
-    Which opens of a person are left is known of the last minutes alone. A first one that is no more was among
-    them, so all that follow are. Where the last one is no more and not all that are left are known of, one
-    that is not may be later than those: then the end of the time before those minutes stands for it.
+    Only the person's opens of the last minutes are known one by one. If the first open is reclassified, it
+    was in these minutes, so every later open is known. If the last open is reclassified and some remaining
+    opens are not known, an unknown open may be later than the known ones: the end of the time before these
+    minutes (`known_from`) then stands for it.
     """
-    left = person.person - taken.person
-    found = replace(person, person=left, scanner=person.scanner + taken.person + taken.unknown)
-    if left <= 0:
-        return replace(found, person=0, first_person=0, delay=0, last_person=0)
-    if found.first_person in taken.at:
-        first, delay = min(taken.left, key=_earliest, default=(found.last, 0))
-        found = replace(found, first_person=first, delay=delay)
-    if found.last_person in taken.at:
-        last = max((at for at, _ in taken.left), default=0)
-        if len(taken.left) < left:
-            last = min(max(last, taken.before), found.last)
-        found = replace(found, last_person=max(last, found.first_person))
-    return found
+    person = record.person - opens.person
+    result = replace(record, person=person, scanner=record.scanner + opens.person + opens.unknown)
+    if person <= 0:
+        return replace(result, person=0, first_person=0, delay=0, last_person=0)
+    if result.first_person in opens.person_times:
+        first, delay = min(opens.remaining, key=_by_time, default=(result.last, 0))
+        result = replace(result, first_person=first, delay=delay)
+    if result.last_person in opens.person_times:
+        last = max((at for at, _ in opens.remaining), default=0)
+        if len(opens.remaining) < person:
+            last = min(max(last, opens.known_from), result.last)
+        result = replace(result, last_person=max(last, result.first_person))
+    return result
 
 
-def _earliest(one: tuple[int, int]) -> tuple[int, int]:
-    return one[0], -one[1]
+def _by_time(at_and_delay: tuple[int, int]) -> tuple[int, int]:
+    """Sorts by time; of two opens in the same second the one with the greater delay is first."""
+    return at_and_delay[0], -at_and_delay[1]
 
 
-def pack(person: Person) -> bytes:
-    first, last, opens, persons = person.first, person.last, person.opens, person.person
-    flags = person.flags & 15 | person.delay << 4
-    if persons == opens and person.first_person == first:
+def pack(record: RecipientRecord) -> bytes:
+    """Returns the stored bytes: see the module."""
+    first, last, opens, persons = record.first, record.last, record.opens, record.person
+    flags = record.flags & 15 | record.delay << 4
+    if persons == opens and record.first_person == first:
         return _encode((FORMAT, flags, first, last - first, opens, persons)[: 6 if persons else 5])
     if not persons:
-        rest = [0, 0, person.prefetch, person.scanner]
+        rest = [0, 0, record.prefetch, record.scanner]
     else:
-        later, behind = person.first_person - first, last - person.last_person
-        rest = [persons, later, person.prefetch, person.scanner, behind]
+        later, behind = record.first_person - first, last - record.last_person
+        rest = [persons, later, record.prefetch, record.scanner, behind]
     while rest and not rest[-1]:
         rest.pop()
     return _encode((FORMAT, flags, first, last - first, opens, *rest))
 
 
-def unpack(value: bytes | None) -> Person:
+def unpack(value: bytes | None) -> RecipientRecord:
+    """Returns the record of stored bytes, and NO_RECORD for None. Raises NewerFormat."""
     if value is None:
-        return NOBODY
+        return NO_RECORD
     refuse_newer(value, FORMAT, "recipient")
     form, flags, first, span, opens, *rest = _decode(value)
     person, later, prefetch, scanner, behind = (*rest, 0, 0, 0, 0, 0)[:5]
@@ -167,21 +195,28 @@ def unpack(value: bytes | None) -> Person:
         flags |= OLD | SEEN if flags & BOTTOM else OLD
     last = first + span
     if not person:
-        return Person(first, last, opens, flags, 0, 0, prefetch, scanner)
-    return Person(first, last, opens, flags, person, first + later, prefetch, scanner, delay, last - behind)
+        return RecipientRecord(first, last, opens, flags, 0, 0, prefetch, scanner)
+    first_person, last_person = first + later, last - behind
+    return RecipientRecord(
+        first, last, opens, flags, person, first_person, prefetch, scanner, delay, last_person
+    )
 
 
 def pack_day(day: int) -> bytes:
-    """Of mode `last`: the day of the last open, in days since 1970."""
+    """Returns the stored day of the last open, for mode `last`: `[1, 20781]`. day: days since 1970."""
     return _encode((DAY_FORMAT, day))
 
 
 def unpack_day(value: bytes) -> int:
+    """Returns the days since 1970 of a stored day. Raises NewerFormat."""
     refuse_newer(value, DAY_FORMAT, "day of the last open")
     _, day = _decode_day(value)
     return day
 
 
-def bucket(recipient: bytes) -> int:
-    """Which of a campaign's hashes a recipient lies in. Other bits than those that choose the shard."""
+def people_bucket(recipient: bytes) -> int:
+    """Returns which of a campaign's hashes of recipients holds this recipient key.
+
+    The shard is chosen by other bits of the key, so each shard uses all hashes.
+    """
     return int.from_bytes(recipient[4:6], "big") % PEOPLE_BUCKETS

@@ -1,8 +1,8 @@
-"""Counts over time, packed: 15-minute buckets in UTC, and days of the campaign's own zone.
+"""Counts over time, packed: buckets of 15 minutes in UTC, and days of the campaign's zone.
 
-A cell is a list of counts at their POSITIONS, without the zeros at its end. One value holds the cells
-of a day (by number of the quarter hour, 0 to 95) or of a month (by day, 1 to 31): msgpack of
-[format, {number: cell}].
+A cell is a list of counts at their POSITIONS, without the zeros at its end: `[3, 2]` is 3 hits, 2 of them
+opens. A stored value is msgpack of [format, {number: cell}]. It holds the buckets of a UTC day, numbered 0 to
+95, or the days of a month, numbered 1 to 31: `[1, {40: [3, 2]}]` is the bucket that begins at 10:00 UTC.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from pixel_server.counters.stored_format import refuse_newer
 from pixel_server.times import DAY
 from pixel_server.verdicts import CLASSES
 
@@ -40,6 +41,7 @@ POSITIONS = {
 """Position of each count in a stored cell. Append only: every stored day is read by these positions. A new
 count, also that of a new verdict class, takes the next free number. No position is moved or used again."""
 COUNTS = tuple(POSITIONS)
+"""Names of the counts, by position."""
 HITS = POSITIONS["hits"]
 OPENS = POSITIONS["opens"]
 UNIQUE_OPENS = POSITIONS["unique_opens"]
@@ -54,32 +56,25 @@ VISITS = POSITIONS["visits"]
 BOUNCES = POSITIONS["bounces"]
 VISITS_NEW = POSITIONS["visits_new"]
 VISITS_RETURNING = POSITIONS["visits_returning"]
-OF_CLASS = {name: POSITIONS[f"hits_{name}"] for name in CLASSES}
-"""Position of the count of hits with a verdict of this class."""
-QUARTER = 900
+HITS_BY_CLASS = {name: POSITIONS[f"hits_{name}"] for name in CLASSES}
+"""Position of the count of hits by the class of their verdict."""
+BUCKET_SECONDS = 900
 
 Cell = list[int]
 Cells = dict[int, Cell]
+"""Cells by the number of their bucket or day."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, Cells]).decode
 
 
-class NewerFormat(ValueError):
-    """Written by a newer version of this server: left as it is."""
-
-
-def refuse_newer(value: bytes, known: int, what: str) -> None:
-    """NewerFormat: a packed value is of a later format, whatever its shape. Its second byte says which."""
-    if value[1] > known:
-        raise NewerFormat(f"{what} of format {value[1]}, this version reads {known}")
-
-
 def pack(cells: Cells) -> bytes:
+    """Returns the stored bytes."""
     return _encode((FORMAT, {number: _trim(cell) for number, cell in sorted(cells.items())}))
 
 
 def unpack(value: bytes | None) -> Cells:
+    """Returns the cells of a stored value, and {} for None. Raises NewerFormat."""
     if value is None:
         return {}
     refuse_newer(value, FORMAT, "series")
@@ -87,12 +82,12 @@ def unpack(value: bytes | None) -> Cells:
     return cells
 
 
-def add(cells: Cells, number: int, counts: Cell) -> None:
-    """Adds counts to one cell. They may be negative (a first open that moves); what comes out is not."""
+def add(cells: Cells, number: int, changes: Cell) -> None:
+    """Adds changes to a cell. A change may be negative, for a first open that moves; a count stops at 0."""
     cell = cells.setdefault(number, [])
-    cell.extend([0] * (len(counts) - len(cell)))
-    for i, count in enumerate(counts):
-        cell[i] = max(0, cell[i] + count)
+    cell.extend([0] * (len(changes) - len(cell)))
+    for position, change in enumerate(changes):
+        cell[position] = max(0, cell[position] + change)
 
 
 def _trim(cell: Cell) -> Cell:
@@ -102,16 +97,16 @@ def _trim(cell: Cell) -> Cell:
     return cell[:end]
 
 
-def bucket(time_ms: int) -> int:
-    """Start of the 15 minutes that an instant lies in, seconds since 1970."""
-    return time_ms // 1000 // QUARTER * QUARTER
+def bucket_start(time_ms: int) -> int:
+    """Returns the start of the bucket that holds an instant, in seconds since 1970."""
+    return time_ms // 1000 // BUCKET_SECONDS * BUCKET_SECONDS
+
+
+def bucket_number(start: int) -> int:
+    """Returns the number of a bucket in its UTC day: 40 for 10:00. start: in seconds since 1970."""
+    return start % DAY // BUCKET_SECONDS
 
 
 def utc_day(start: int) -> str:
-    """YYYYMMDD of the UTC day that a bucket lies in."""
+    """Returns the UTC day of a bucket: `"20261124"`. start: in seconds since 1970."""
     return datetime.fromtimestamp(start, UTC).strftime("%Y%m%d")
-
-
-def quarter(start: int) -> int:
-    """Number of a bucket within its UTC day."""
-    return start % DAY // QUARTER

@@ -1,10 +1,16 @@
-"""Visits that are under way: kept in Redis as long as the next hit may belong to them.
+"""Visits that are under way, kept in Redis as long as the next hit may belong to them.
 
-A hash a shard: under visitor and campaign, msgpack of [format, visit], or of [format, visitor] where the same
-one was seen under another hash (after midnight, or before a cookie was taken). Beside it their last times, in
-a sorted set, and how many each campaign has. A visit goes when it is KEPT behind the shard's newest hit, and
-not by the clock: a roll-up that comes late finds what it would have found in time. Where no hit comes any
-more, retention takes all after a day.
+Each shard has three keys:
+
+- A hash. Its fields are visitor and campaign, see `field`. A value is msgpack of [format, visit]. If the same
+  visitor was seen under another hash, after midnight or before a cookie was accepted, the field of that hash
+  holds [format, field of the visit]: an alias.
+- A sorted set of the fields of visits, by the time of their last hit.
+- A hash with the number of visits of each campaign.
+
+A visit is removed when its last hit is KEPT_MS before the newest hit of the shard. The clock does not matter:
+a roll-up that comes late has the visits that it would have had in time. If no hit comes, retention removes
+all visits of the shard after a day.
 """
 
 from __future__ import annotations
@@ -14,32 +20,34 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from pixel_server.counters.series import refuse_newer
+from pixel_server.counters.stored_format import refuse_newer
 from pixel_server.store import keys
 from pixel_server.store.checkpoint import Command
 from pixel_server.store.protocols import Redis
 
 FORMAT = 1
-PAUSE = 30 * 60_000
-"""ms without a hit that end a visit."""
-LONGEST = 24 * 3_600_000
-"""ms after which one begins anew, whatever comes: a page that reloads itself."""
-KEPT = 2 * PAUSE
-"""A hit that is PAUSE behind the newest may still belong to a visit that ended PAUSE before it."""
-MOST = 32_000
-"""A shard. A campaign may hold as many as are left to the others: so one alone takes half, two take a third
-each, and none can take all."""
-MOST_SEEN = 24
-"""Views of a visit that are known again by their ids, and whose time may still be reported."""
-MOST_ALIASES = 8
-LARGEST = 4000
-"""Bytes of Redis that a visit takes at most, with names as long as may be, all its views and aliases."""
+PAUSE_MS = 30 * 60_000
+"""Milliseconds without a hit that end a visit."""
+MAX_VISIT_MS = 24 * 3_600_000
+"""Milliseconds after which a new visit begins in any case, for a page that reloads itself."""
+KEPT_MS = 2 * PAUSE_MS
+"""Milliseconds for which an ended visit is kept. A hit that is PAUSE_MS behind the newest hit may still
+belong to a visit that ended PAUSE_MS before that hit."""
+MAX_VISITS = 32_000
+"""Largest number of visits of a shard. A campaign may have as many visits as are still free: a single
+campaign takes half of them, two campaigns a third each, and no campaign can take all."""
+MAX_SEEN = 24
+"""Largest number of a visit's views that are recognised by their ids and may still report their time."""
+MAX_ALIASES = 8
+MAX_BYTES = 4000
+"""Largest number of bytes of Redis that a visit takes, with the longest names, all views and all aliases."""
 
-_CHUNK = 1000
+_FIELDS_PER_COMMAND = 1000
 
 
 class Seen(msgspec.Struct, array_like=True, gc=False):
-    """A view. at: ms. time: bin of the time on its page that is counted, 0: none. is_reported: by `p.js`.
+    """A view of a visit. at: ms since 1970. time: bin of the time on its page that is counted, 0 for none.
+    is_reported: `p.js` has reported that time.
 
     Append only: stored visits are read by the position of each field. Add a field at the end, with a default.
     """
@@ -51,10 +59,12 @@ class Seen(msgspec.Struct, array_like=True, gc=False):
 
 
 class Visit(msgspec.Struct, array_like=True):
-    """start, last: ms; it is counted under its start. days: views by local day. time: bin that is counted.
+    """A visit. It is counted in the bucket and the day of its start.
 
-    entry, exit: pages. exit_at: when that page was viewed, ms. source: see `dimensions`. aliases: other
-    hashes of the visitor. is_told: it is counted as new or returning.
+    start, last: ms since 1970 of the first and the last hit. entry, exit: pages. exit_at: ms since 1970 at
+    which the exit page was viewed. source: fields of `web_breakdown.Source`. days: views by local day
+    (YYYYMMDD). time: bin of the visit's length that is counted. aliases: other hashes of the visitor.
+    is_told: the visit is counted as new or returning.
 
     Append only: stored visits are read by the position of each field. Add a field at the end, with a default.
     """
@@ -75,75 +85,82 @@ class Visit(msgspec.Struct, array_like=True):
 
 
 Entry = Visit | bytes
-"""A visit, or the field that it is kept under."""
+"""A visit, or an alias: the field that holds the visit."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, Entry]).decode
 
 
 def field(visitor: bytes, campaign: bytes) -> bytes:
-    """visitor: 8 bytes."""
+    """Returns the field of a visitor's visit: `b"8 bytes!spring"`. visitor: 8 bytes."""
     return visitor + campaign
 
 
-def campaign_of(name: bytes) -> bytes:
-    """The campaign of a field."""
-    return name[8:]
+def campaign_of(field: bytes) -> bytes:
+    """Returns the campaign in a field."""
+    return field[8:]
 
 
-def read(store: Redis, shard: int, fields: Iterable[bytes]) -> dict[bytes, Entry]:
-    """What is kept under these, and what that points to. NewerFormat: a newer version wrote some."""
-    found: dict[bytes, Entry] = {}
-    wanted = list(dict.fromkeys(fields))
-    asked: set[bytes] = set()
-    while wanted:
-        asked.update(wanted)
+def read_entries(store: Redis, shard: int, fields: Iterable[bytes]) -> dict[bytes, Entry]:
+    """Returns the entries of these fields, and the visits that aliases among them lead to.
+
+    A field without an entry is left out. Raises NewerFormat.
+    """
+    entries: dict[bytes, Entry] = {}
+    to_read = list(dict.fromkeys(fields))
+    requested: set[bytes] = set()
+    while to_read:
+        requested.update(to_read)
         pipe = store.pipeline(transaction=False)
-        for i in range(0, len(wanted), _CHUNK):
-            pipe.hmget(keys.visits(shard), wanted[i : i + _CHUNK])
-        values = [value for part in pipe.execute() for value in part]
-        for name, value in zip(wanted, values, strict=True):
+        for i in range(0, len(to_read), _FIELDS_PER_COMMAND):
+            pipe.hmget(keys.visits(shard), to_read[i : i + _FIELDS_PER_COMMAND])
+        values = [value for answer in pipe.execute() for value in answer]
+        for name, value in zip(to_read, values, strict=True):
             if value is not None:
                 refuse_newer(value, FORMAT, "visit")
-                found[name] = _decode(value)[1]
-        pointed = {entry for entry in found.values() if isinstance(entry, bytes)}
-        wanted = list(pointed - asked)
-    return found
+                entries[name] = _decode(value)[1]
+        targets = {entry for entry in entries.values() if isinstance(entry, bytes)}
+        to_read = list(targets - requested)
+    return entries
 
 
-def counts(store: Redis, shard: int, fields: Iterable[bytes]) -> Counter[bytes]:
-    """How many visits the campaigns of these have under way."""
+def count_by_campaign(store: Redis, shard: int, fields: Iterable[bytes]) -> Counter[bytes]:
+    """Returns the number of visits under way of each campaign in these fields."""
     campaigns = list({campaign_of(name) for name in fields})
     values = store.hmget(keys.visiting(shard), campaigns) if campaigns else []
     return Counter({campaign: int(n or 0) for campaign, n in zip(campaigns, values, strict=True)})
 
 
 def pack(entry: Entry) -> bytes:
+    """Returns the stored bytes of a visit or an alias."""
     return _encode((FORMAT, entry))
 
 
-def write(
-    shard: int, kept: dict[bytes, Entry], gone: Iterable[bytes], more: Mapping[bytes, int]
+def store_commands(
+    shard: int, changed: dict[bytes, Entry], removed: Iterable[bytes], changes: Mapping[bytes, int]
 ) -> list[Command]:
-    """The commands that keep these, and take away those. more: visits of each campaign, than there were."""
+    """Returns the commands that store changed entries and remove others.
+
+    changes: how many more visits each campaign has now; below 0, how many fewer.
+    """
     commands: list[Command] = [
-        ("HINCRBY", keys.visiting(shard), campaign, str(n)) for campaign, n in more.items() if n
+        ("HINCRBY", keys.visiting(shard), campaign, str(n)) for campaign, n in changes.items() if n
     ]
-    pairs = [(name, pack(entry)) for name, entry in kept.items()]
-    for i in range(0, len(pairs), _CHUNK):
-        flat = [part for pair in pairs[i : i + _CHUNK] for part in pair]
+    pairs = [(name, pack(entry)) for name, entry in changed.items()]
+    for i in range(0, len(pairs), _FIELDS_PER_COMMAND):
+        flat = [part for pair in pairs[i : i + _FIELDS_PER_COMMAND] for part in pair]
         commands.append(("HSET", keys.visits(shard), *flat))
-    lasts = [(str(entry.last), name) for name, entry in kept.items() if isinstance(entry, Visit)]
-    for i in range(0, len(lasts), _CHUNK):
-        flat_lasts = [part for pair in lasts[i : i + _CHUNK] for part in pair]
+    lasts = [(str(entry.last), name) for name, entry in changed.items() if isinstance(entry, Visit)]
+    for i in range(0, len(lasts), _FIELDS_PER_COMMAND):
+        flat_lasts = [part for pair in lasts[i : i + _FIELDS_PER_COMMAND] for part in pair]
         commands.append(("ZADD", keys.lasts(shard), *flat_lasts))
-    left = list(gone)
-    pointing = [name for name, entry in kept.items() if isinstance(entry, bytes)]
-    commands += _remove("HDEL", keys.visits(shard), left)
-    commands += _remove("ZREM", keys.lasts(shard), left + pointing)
+    without_entry = list(removed)
+    aliases = [name for name, entry in changed.items() if isinstance(entry, bytes)]
+    commands += _remove("HDEL", keys.visits(shard), without_entry)
+    commands += _remove("ZREM", keys.lasts(shard), without_entry + aliases)
     return commands
 
 
-def _remove(command: str, key: str, names: list[bytes]) -> Iterator[Command]:
-    for i in range(0, len(names), _CHUNK):
-        yield (command, key, *names[i : i + _CHUNK])
+def _remove(command: str, key: str, fields: list[bytes]) -> Iterator[Command]:
+    for i in range(0, len(fields), _FIELDS_PER_COMMAND):
+        yield (command, key, *fields[i : i + _FIELDS_PER_COMMAND])

@@ -1,35 +1,34 @@
-"""What views and visits of a web campaign break down into, packed by local day.
+"""Views and visits of a web campaign by page, country, referrer and other dimensions, packed by local day.
 
-A hash a campaign, shard and local day; a field a dimension: msgpack of [format, {name: [views, visits]}]. In
-each dimension both add up to all views and all visits of the day: a view is counted under its own page,
-country, browser, system, device and language, and under its visit's entry page, exit page, referrer and
-campaign; a visit under what it began with, and the page that it ended on.
+Each campaign, shard and local day has one hash. Its fields are dimensions; a value is msgpack of
+[format, {name: [views, visits]}]: `[1, {"/about": [5, 2]}]`.
 
-Names are chosen by strangers, so there are MOST of them at most, and those with the fewest views go into
-`(other)`. One that comes again begins anew: beyond MOST names, a count may lack what it had before.
+In each dimension the counts add up to all views and all visits of the day. A view counts under its own page,
+country, browser, system, device and language, and under the entry page, exit page, referrer and UTM fields of
+its visit. A visit counts under what it began with, and under the page that it ended on.
+
+Strangers choose the names, so a dimension holds at most MAX_NAMES. If there are more, the names with the
+fewest views are merged into `(other)`. Such a name starts again from 0 when it comes back, so its count may
+lack what it had before.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
 from pixel_server.counters.labels import OTHER, UNKNOWN
-from pixel_server.counters.series import refuse_newer
+from pixel_server.counters.stored_format import refuse_newer
 
 FORMAT = 1
-MOST, LEFT = 400, 300
-"""Names of one dimension, day and shard: of more, LEFT stay."""
-MOST_NAME = 160
-"""Bytes of a name; of a longer one, the first."""
+MAX_NAMES, KEPT_NAMES = 400, 300
+"""Number of names of a dimension, day and shard. Beyond MAX_NAMES, KEPT_NAMES remain."""
 NONE = "(none)"
+"""Name of a page, referrer or UTM field that a view or visit does not have."""
 
 Names = dict[str, list[int]]
 """[views, visits] by name. Append only: stored counts are read by these two positions."""
@@ -39,7 +38,7 @@ _decode = msgspec.msgpack.Decoder(tuple[int, Names]).decode
 
 
 class Reader(NamedTuple):
-    """Who looks at a page: a name in each dimension. Its fields are the dimensions' names."""
+    """A visitor's name in each of these dimensions. The fields are the names of the dimensions."""
 
     country: str = UNKNOWN
     browser: str = UNKNOWN
@@ -49,9 +48,9 @@ class Reader(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where a visit came from. Its fields are the dimensions' names.
+    """Where a visit came from. The fields are the names of the dimensions.
 
-    referrer: a host; NONE for one of the site's own, or if there was none. Stored in visits: append only.
+    referrer: a host, or NONE if the referrer was missing or on the same site. Stored in visits: append only.
     """
 
     referrer: str = NONE
@@ -61,37 +60,41 @@ class Source(NamedTuple):
 
 
 Entry = tuple[str, tuple[str, str, str, str]]
-"""An entry page, and its source."""
-OF_READER = Reader._fields
-OF_SOURCE = Source._fields
-OF_ENTRY = ("entry_page", *OF_SOURCE)
+"""An entry page and its source."""
+READER_DIMENSIONS = Reader._fields
+ENTRY_DIMENSIONS = ("entry_page", *Source._fields)
 PAGE, EXIT = "page", "exit_page"
-DIMENSIONS = (PAGE, *OF_READER, *OF_ENTRY, EXIT)
+DIMENSIONS = (PAGE, *READER_DIMENSIONS, *ENTRY_DIMENSIONS, EXIT)
+"""Names of all dimensions, which are the fields of the stored hash."""
 
 
-def _none() -> list[int]:
+def _zeros() -> list[int]:
     return [0, 0]
 
 
-@dataclass(slots=True)
-class Counted:
-    """[views, visits] of a day, as they come: what is counted together stands together, until `spread`.
+_NO_COUNTS = [0, 0]
 
-    entries: by entry page and source, as OF_ENTRY.
+
+@dataclass(slots=True)
+class DayCounts:
+    """[views, visits] of a day while a roll-up counts them. `by_dimension` spreads them over the dimensions.
+
+    pages, exits: by page. readers: by reader. entries: by entry page and source.
     """
 
-    pages: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(_none))
-    exits: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(_none))
-    readers: defaultdict[Reader, list[int]] = field(default_factory=lambda: defaultdict(_none))
-    entries: defaultdict[Entry, list[int]] = field(default_factory=lambda: defaultdict(_none))
+    pages: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(_zeros))
+    exits: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(_zeros))
+    readers: defaultdict[Reader, list[int]] = field(default_factory=lambda: defaultdict(_zeros))
+    entries: defaultdict[Entry, list[int]] = field(default_factory=lambda: defaultdict(_zeros))
 
 
 def pack(names: Names) -> bytes:
+    """Returns the stored bytes of a dimension."""
     return _encode((FORMAT, names))
 
 
 def unpack(value: bytes | None) -> Names:
-    """NewerFormat: a newer version wrote it."""
+    """Returns the names of a stored dimension, and {} for None. Raises NewerFormat."""
     if value is None:
         return {}
     refuse_newer(value, FORMAT, "breakdown of views")
@@ -99,135 +102,63 @@ def unpack(value: bytes | None) -> Names:
 
 
 def add(names: Names, changes: Mapping[str, list[int]]) -> None:
-    """Adds to views and visits. What is to be taken from a name that went into `(other)` is taken there."""
+    """Adds changes to views and visits, and keeps the number of names within MAX_NAMES.
+
+    A change may be negative. What would take a count below 0 is taken from `(other)`: the name was merged
+    into it.
+    """
     rest = [0, 0]
     for name, (views, visits) in changes.items():
-        known = names.get(name)
-        if known is None:
-            known = names[name] = [0, 0]
-        known[0] += views
-        known[1] += visits
-        if known[0] < 0 or known[1] < 0:
+        counts = names.get(name)
+        if counts is None:
+            counts = names[name] = [0, 0]
+        counts[0] += views
+        counts[1] += visits
+        if counts[0] < 0 or counts[1] < 0:
             for i in (0, 1):
-                rest[i] += min(0, known[i])
-                known[i] = max(0, known[i])
-    _to_other(names, rest)
+                rest[i] += min(0, counts[i])
+                counts[i] = max(0, counts[i])
+    _add_to_other(names, rest)
     for name in (*changes, OTHER):
-        if names.get(name) == _NOTHING:
+        if names.get(name) == _NO_COUNTS:
             del names[name]
-    if len(names) > MOST:
+    if len(names) > MAX_NAMES:
         order = sorted(names, key=lambda name: (name != OTHER, -names[name][0], -names[name][1], name))
-        few = [names.pop(name) for name in order[LEFT:]]
-        _to_other(names, [sum(counts) for counts in zip(*few, strict=True)])
+        merged = [names.pop(name) for name in order[KEPT_NAMES:]]
+        _add_to_other(names, [sum(counts) for counts in zip(*merged, strict=True)])
 
 
-def spread(counted: Counted) -> dict[str, Names]:
-    """What is counted in each dimension, without what is nothing."""
-    found: dict[str, Names] = {name: {} for name in DIMENSIONS}
-    found[PAGE], found[EXIT] = counted.pages, counted.exits
-    for reader, counts in counted.readers.items():
-        _spread(found, OF_READER, reader, counts)
-    for (entry, source), counts in counted.entries.items():
-        if counts != _NOTHING:
-            _spread(found, OF_ENTRY, (entry, *source), counts)
+def by_dimension(day: DayCounts) -> dict[str, Names]:
+    """Returns the counts of a day in each dimension, without names whose counts are both 0."""
+    dimensions: dict[str, Names] = {name: {} for name in DIMENSIONS}
+    dimensions[PAGE], dimensions[EXIT] = day.pages, day.exits
+    for reader, counts in day.readers.items():
+        _spread(dimensions, READER_DIMENSIONS, reader, counts)
+    for (entry, source), counts in day.entries.items():
+        if counts != _NO_COUNTS:
+            _spread(dimensions, ENTRY_DIMENSIONS, (entry, *source), counts)
     return {
-        dimension: {one: counts for one, counts in names.items() if counts != _NOTHING}
-        for dimension, names in found.items()
+        dimension: {name: counts for name, counts in names.items() if counts != _NO_COUNTS}
+        for dimension, names in dimensions.items()
     }
 
 
-_NOTHING = [0, 0]
-
-
 def _spread(
-    found: dict[str, Names], dimensions: tuple[str, ...], names: tuple[str, ...], counts: list[int]
+    dimensions: dict[str, Names], fields: tuple[str, ...], names: tuple[str, ...], counts: list[int]
 ) -> None:
+    """Adds counts to one name in each of these dimensions."""
     views, visits = counts
-    for dimension, one in zip(dimensions, names, strict=True):
-        column = found[dimension]
-        known = column.get(one)
-        if known is None:
-            column[one] = [views, visits]
+    for dimension, name in zip(fields, names, strict=True):
+        known = dimensions[dimension]
+        sums = known.get(name)
+        if sums is None:
+            known[name] = [views, visits]
         else:
-            known[0] += views
-            known[1] += visits
+            sums[0] += views
+            sums[1] += visits
 
 
-def _to_other(names: Names, counts: list[int]) -> None:
-    if counts != [0, 0]:
+def _add_to_other(names: Names, changes: list[int]) -> None:
+    if changes != [0, 0]:
         other = names.setdefault(OTHER, [0, 0])
-        names[OTHER] = [max(0, other[i] + counts[i]) for i in (0, 1)]
-
-
-@lru_cache(4096)
-def page(url: str) -> str:
-    """The path of a page's address, without query and fragment. A name."""
-    _, path, _ = _parts(url)
-    return name(path) if path else UNKNOWN
-
-
-@lru_cache(4096)
-def source(url: str, referrer: str) -> Source:
-    """Where the view of a page came from: by its referrer, and the UTM fields in its own address."""
-    own, _, query = _parts(url)
-    host, _, _ = _parts(referrer)
-    shown = NONE if not host or host == own else host if host == OTHER else name(host)
-    if "utm_" not in query:
-        return Source(shown) if shown != NONE else _DIRECT
-    try:
-        found = dict(reversed(parse_qsl(query, max_num_fields=100)))
-    except ValueError:
-        found = {}
-    return Source(shown, *(name(found.get(field, "").strip()) or NONE for field in OF_SOURCE[1:]))
-
-
-_DIRECT = Source()
-_OURS = (OTHER, NONE, UNKNOWN)
-"""Names that no stranger gives."""
-_unfit = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]").sub
-_language = re.compile(r"\s*([A-Za-z]{2,3})(?![A-Za-z])").match
-_host = re.compile(r"[a-z0-9._~-]{1,253}|\[[0-9a-f:.]{2,45}\]").fullmatch
-
-
-def name(text: str) -> str:
-    """What a stranger sent, as it is kept: without control characters and such that turn text around, cut."""
-    if not text.isprintable():
-        text = _unfit("\ufffd", text)
-    cut = text.encode("utf-8", "replace")[:MOST_NAME].decode("utf-8", "ignore")
-    return cut.strip("()") if cut in _OURS else cut
-
-
-@lru_cache(1024)
-def language(accept: str) -> str:
-    """The first language of an `Accept-Language`, without its region: two or three letters."""
-    found = _language(accept)
-    return found[1].lower() if found else UNKNOWN
-
-
-def forget() -> None:
-    """Lets go of what was seen last: addresses have queries, which are kept nowhere."""
-    for cached in (page, source, language, _parts):
-        cached.cache_clear()
-
-
-@lru_cache(4096)
-def _parts(url: str) -> tuple[str, str, str]:
-    """(host, path, query) of an address; "" for what it has not. Never fails, whatever it is given."""
-    host, path = "", url
-    scheme, mark, rest = url.partition("://")
-    if mark and scheme.isascii() and scheme.replace("-", "").isalnum():
-        end = len(rest)
-        for stop in "/?#":
-            if (at := rest.find(stop)) >= 0:
-                end = min(end, at)
-        host, path = rest[:end], rest[end:] or "/"
-        host = host.rpartition("@")[2].lower()
-        host = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
-        if not _host(host):
-            host = OTHER
-        path = path if path.startswith("/") else "/" + path
-    path, _, _ = path.partition("#")
-    path, _, query = path.partition("?")
-    if path and not path.startswith("/"):
-        path = ""
-    return host.removesuffix(".").removeprefix("www."), unquote(path) if "%" in path else path, query
+        names[OTHER] = [max(0, other[i] + changes[i]) for i in (0, 1)]

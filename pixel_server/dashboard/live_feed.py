@@ -18,7 +18,7 @@ import msgspec
 from pixel_server.api.routing import Api
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import Campaign
-from pixel_server.counters.series import NewerFormat
+from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.problems import Problem
 from pixel_server.store import keys
 

@@ -152,7 +152,7 @@ async def _turn_back_newest(store: AsyncRedis, shards: int, first_ms: int) -> No
             newest = await checkpoint.read_newest_ms(store, shard)
             if newest < first_ms:
                 return []
-            windows = [keys.evidence(shard, minute) for minute in burst_window.minutes(newest)]
+            windows = [keys.evidence(shard, minute) for minute in burst_window.kept_minutes(newest)]
             return [("HSET", keys.checkpoint(shard), "newest", str(first_ms)), ("UNLINK", *windows)]
 
         await checkpoint.plan_and_commit(store, shard, commands)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from pixel_server.counters import burst_window, open_breakdown, recipient_record
-from pixel_server.counters.series import NewerFormat, unpack
+from pixel_server.counters.series import unpack
+from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.recipients import withdrawals
 from pixel_server.settings import Settings
 from pixel_server.store import audit_log, keys
@@ -343,7 +344,7 @@ def _of_end(name: str, value: int) -> Found:
 
 
 def _of_minute(name: str, value: int) -> Found:
-    return value, iso_ms(int(name.rpartition(":")[2]) * burst_window.MINUTE)
+    return value, iso_ms(int(name.rpartition(":")[2]) * burst_window.MINUTE_MS)
 
 
 def _breakdown(name: str, months: Mapping[bytes, bytes]) -> Found:

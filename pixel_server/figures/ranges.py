@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from pixel_server.counters.series import QUARTER
+from pixel_server.counters.series import BUCKET_SECONDS
 from pixel_server.problems import Problem
 from pixel_server.settings import time_zones
 from pixel_server.times import DAY
@@ -37,9 +37,9 @@ class Range:
     def starts(self) -> list[int]:
         """Where each interval begins."""
         if self.interval == "15m":
-            return list(range(self.start, self.end, QUARTER))
+            return list(range(self.start, self.end, BUCKET_SECONDS))
         if self.interval == "hour":
-            return [at for at in range(self.start, self.end, QUARTER) if _is_hour(at, self.zone)]
+            return [at for at in range(self.start, self.end, BUCKET_SECONDS) if _is_hour(at, self.zone)]
         day = _date(self.start, self.zone)
         days: list[int] = []
         while (at := midnight(day, self.zone)) < self.end:
@@ -129,7 +129,7 @@ def _boundary(text: str, interval: Interval, zone: ZoneInfo) -> int:
 def _is_boundary(at: int, interval: Interval, zone: ZoneInfo) -> bool:
     if interval == "day":
         return midnight(_date(at, zone), zone) == at
-    return at % QUARTER == 0 and (interval == "15m" or _is_hour(at, zone))
+    return at % BUCKET_SECONDS == 0 and (interval == "15m" or _is_hour(at, zone))
 
 
 def _is_hour(at: int, zone: ZoneInfo) -> bool:
@@ -144,7 +144,7 @@ def _after(now: float, interval: Interval, zone: ZoneInfo) -> int:
     """The first boundary after now."""
     if interval == "day":
         return midnight(_date(now, zone) + timedelta(days=1), zone)
-    at = (int(now) // QUARTER + 1) * QUARTER
+    at = (int(now) // BUCKET_SECONDS + 1) * BUCKET_SECONDS
     while not _is_boundary(at, interval, zone):
-        at += QUARTER
+        at += BUCKET_SECONDS
     return at

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from pixel_server.counters import recipient_record
-from pixel_server.counters.recipient_record import Person
+from pixel_server.counters.recipient_record import RecipientRecord
 from pixel_server.figures import csv_export
 from pixel_server.recipients import lists, withdrawals
 from pixel_server.secret import Secrets
@@ -99,7 +99,7 @@ def next_step(step: int, read: int, most: int = MOST_AT_ONCE) -> int:
     return min(2 * step, most) if read < ROWS // 2 else step
 
 
-def _is(state: str, person: Person, is_listed: bool) -> bool:
+def _is(state: str, person: RecipientRecord, is_listed: bool) -> bool:
     if state == "unopened":
         return is_listed and not person.opens
     if state == "person":
@@ -110,7 +110,10 @@ def _is(state: str, person: Person, is_listed: bool) -> bool:
 
 
 def _row(
-    recipient: bytes, person: Person, is_listed: bool, named: Mapping[bytes, bytes] = MappingProxyType({})
+    recipient: bytes,
+    person: RecipientRecord,
+    is_listed: bool,
+    named: Mapping[bytes, bytes] = MappingProxyType({}),
 ) -> Row:
     value = named.get(recipient)
     known = lists.unpack(value) if value is not None else None

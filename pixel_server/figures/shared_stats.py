@@ -9,7 +9,7 @@ from typing import Any
 
 from pixel_server.campaigns import retention
 from pixel_server.campaigns.campaign import Campaign
-from pixel_server.counters import open_breakdown
+from pixel_server.counters import labels, open_breakdown
 from pixel_server.figures import disclosure, stats
 from pixel_server.figures.web_breakdowns import by_day, kind_of, refuse_mail, rows
 from pixel_server.settings import Settings
@@ -101,6 +101,6 @@ async def _clients(
         for day in days:
             opens[day].update(found[day[:6]].get(int(day[6:]), {}))
     return {
-        day: {label[1:]: (n, n) for label, n in counts.items() if label[0] == open_breakdown.CLIENT}
+        day: {label[1:]: (n, n) for label, n in counts.items() if label[0] == labels.CLIENT}
         for day, counts in opens.items()
     }

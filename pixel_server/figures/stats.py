@@ -11,7 +11,7 @@ from pixel_server.campaigns import notes, retention
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.campaigns.retention import Keep
 from pixel_server.consent import Consent
-from pixel_server.counters import open_breakdown, series
+from pixel_server.counters import histogram, labels, open_breakdown, series
 from pixel_server.counters.labels import OTHER
 from pixel_server.counters.series import Cell, Cells
 from pixel_server.figures import hyperloglog, open_rate, ranges
@@ -97,7 +97,7 @@ def _kept_since(campaign: Campaign, days: Keep, by_days: bool, now: float) -> in
     return ranges.midnight(date(int(first[:4]), int(first[4:6]), int(first[6:])), campaign.zone)
 
 
-_BINNED = {"method": "histogram", "relative_error": round(open_breakdown.ERROR, 3)}
+_BINNED = {"method": "histogram", "relative_error": round(histogram.RELATIVE_ERROR, 3)}
 
 
 class _Reading:
@@ -233,10 +233,10 @@ class _Reading:
         found = {day: series.unpack(value) for day, value in zip(self._utc_days, days, strict=True)}
         for i, start in enumerate(self.starts):
             end = self.starts[i + 1] if i + 1 < len(self.starts) else self.wanted.end
-            for at in range(start, end, series.QUARTER):
+            for at in range(start, end, series.BUCKET_SECONDS):
                 cells: Cells = found[series.utc_day(at)] if found else {}
                 if cells:
-                    _sum(self.cells[i], cells.get(series.quarter(at), []))
+                    _sum(self.cells[i], cells.get(series.bucket_number(at), []))
 
     def series(self, kept_since: int) -> list[dict[str, Any]]:
         """Each interval; its figures are null where the buckets it would be read from are gone."""
@@ -338,12 +338,12 @@ class _Reading:
             "opens_person_by": {
                 name: _most(self._opens, letter)
                 for name, letter in (
-                    ("client", open_breakdown.CLIENT),
-                    ("device", open_breakdown.DEVICE),
-                    ("country", open_breakdown.COUNTRY),
+                    ("client", labels.CLIENT),
+                    ("device", labels.DEVICE),
+                    ("country", labels.COUNTRY),
                 )
             },
-            "time_to_open": self._quartiles(open_breakdown.DELAY, "recipients", open_breakdown.delay_of),
+            "time_to_open": self._quartiles(labels.DELAY, "recipients", histogram.delay_seconds),
         }
 
     def times(self, kept_since: int) -> dict[str, Any]:
@@ -351,8 +351,8 @@ class _Reading:
         if self.campaign.kind == "email" or not self._knows_opens(kept_since):
             return {"time_on_page": None, "time_of_visit": None}
         return {
-            "time_on_page": self._quartiles(open_breakdown.PAGE, "views", open_breakdown.span_of),
-            "time_of_visit": self._quartiles(open_breakdown.VISIT, "visits", open_breakdown.span_of),
+            "time_on_page": self._quartiles(labels.PAGE, "views", histogram.span_seconds),
+            "time_of_visit": self._quartiles(labels.VISIT, "visits", histogram.span_seconds),
         }
 
     def _knows_opens(self, kept_since: int) -> bool:
@@ -362,7 +362,7 @@ class _Reading:
     def _quartiles(self, letter: str, unit: str, of: Callable[[int], float]) -> dict[str, float] | None:
         """Seconds. unit: what was measured."""
         bins = {int(label[1:]): n for label, n in self._opens.items() if label[0] == letter and n}
-        found = open_breakdown.quantiles(bins, (0.25, 0.5, 0.75), of)
+        found = histogram.quantiles(bins, (0.25, 0.5, 0.75), of)
         if found is None:
             return None
         first, median, third = (round(seconds, 1) for seconds in found)

@@ -20,7 +20,7 @@ from pixel_server.api.routing import Api
 from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.cache import PLAIN, Web
 from pixel_server.campaigns.campaign import UnreadableCampaign
-from pixel_server.counters.series import NewerFormat
+from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.privacy.browser_page import Browser, render
 from pixel_server.privacy.recipient_page import headers, language
 from pixel_server.settings import cookie_path

@@ -19,7 +19,7 @@ from pixel_server.campaigns import retention
 from pixel_server.campaigns.campaign import UnreadableCampaign
 from pixel_server.campaigns.retention import Keep
 from pixel_server.campaigns.storage import UnknownCampaign, get
-from pixel_server.counters.series import NewerFormat
+from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.privacy import action_limit, browser_endpoint
 from pixel_server.privacy.recipient_page import State, View, headers, language, render
 from pixel_server.problems import Problem

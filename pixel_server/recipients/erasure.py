@@ -154,7 +154,7 @@ def _mix(one: bytes, other: bytes) -> bytes:
 
 async def _remove(store: AsyncRedis, recipient: bytes, count: int) -> Erased:
     """Removes what is kept of a recipient who is withdrawn; asks for a rewrite if there was anything."""
-    shard, bucket = shards.of_key(recipient, count), recipient_record.bucket(recipient)
+    shard, bucket = shards.of_key(recipient, count), recipient_record.people_bucket(recipient)
     erased = Erased([], {"opens": 0, "listed": 0, "names": 0, "last_open_day": 0, "dead_letters": 0})
     gone: list[checkpoint.Command] = []
     async for names in _campaigns(store):
@@ -184,10 +184,10 @@ async def _held(
     store: AsyncRedis, shard: int, recipient: bytes, names: list[bytes], erased: Erased
 ) -> list[checkpoint.Command]:
     """Returns the commands that remove a recipient from these campaigns. Adds to `erased` what there was."""
-    bucket = recipient_record.bucket(recipient)
+    bucket = recipient_record.people_bucket(recipient)
     places = {"opens": keys.people, "listed": keys.listed, "names": keys.names}
     newest = await checkpoint.read_newest_ms(store, shard)
-    minutes = [keys.evidence(shard, minute) for minute in burst_window.minutes(newest)]
+    minutes = [keys.evidence(shard, minute) for minute in burst_window.kept_minutes(newest)]
     prefixes = [key(shard, "", 0)[:-4] for key in places.values()]
     found = await store.eval(
         _HELD,

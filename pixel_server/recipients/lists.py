@@ -20,7 +20,7 @@ import msgspec
 from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.consent import Consent, mode
-from pixel_server.counters.series import refuse_newer
+from pixel_server.counters.stored_format import refuse_newer
 from pixel_server.recipients import withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings

@@ -25,7 +25,7 @@ from typing import Any
 import redis
 
 from pixel_server import tasks
-from pixel_server.counters.series import NewerFormat
+from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.recipients import withdrawals_file
 from pixel_server.recipients.withdrawals_file import WithdrawalsFile
 from pixel_server.secret import Secrets

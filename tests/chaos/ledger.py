@@ -74,7 +74,7 @@ class Ledger:
             refused += request.answer.status == 503
         with connect(redis_url) as client:
             for key in sent:
-                name = keys.people(shards.of_key(key, SHARDS), CAMPAIGN, recipient_record.bucket(key))
+                name = keys.people(shards.of_key(key, SHARDS), CAMPAIGN, recipient_record.people_bucket(key))
                 opens = recipient_record.unpack(client.hget(name, key)).opens
                 counted += opens
                 outcome.lost += max(0, answered[key] - opens)

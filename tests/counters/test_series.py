@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixel_server.counters import visitor_salts
+from pixel_server import times
 from pixel_server.counters.series import (
     COUNTS,
     FORMAT,
     Cells,
-    NewerFormat,
     add,
-    bucket,
+    bucket_number,
+    bucket_start,
     pack,
-    quarter,
     unpack,
     utc_day,
 )
+from pixel_server.counters.stored_format import NewerFormat
 
 cells = st.dictionaries(
     st.integers(0, 95), st.lists(st.integers(0, 2**40), min_size=len(COUNTS), max_size=len(COUNTS))
@@ -70,7 +70,7 @@ def test_add_grows_a_cell_and_stops_at_nothing():
 
 @pytest.mark.parametrize(("second", "start"), [(0, 0), (899, 0), (900, 900), (NOW, NOW - 800)])
 def test_a_bucket_is_the_quarter_of_an_hour_around_an_instant(second: int, start: int):
-    assert bucket(second * 1000) == bucket(second * 1000 + 999) == start
+    assert bucket_start(second * 1000) == bucket_start(second * 1000 + 999) == start
 
 
 @pytest.mark.parametrize(
@@ -88,20 +88,21 @@ def test_a_bucket_is_the_quarter_of_an_hour_around_an_instant(second: int, start
 )
 def test_days_follow_the_zone_across_clock_changes(start: str, zone: str, day: str):
     at = int(datetime.fromisoformat(start).replace(tzinfo=UTC).timestamp())
-    assert visitor_salts.day(at, ZoneInfo(zone))[0] == day
+    assert times.local_day(at, ZoneInfo(zone))[0] == day
     assert utc_day(at) == start[:10].replace("-", "")
 
 
 @given(st.datetimes(datetime(1970, 1, 2), datetime(2100, 1, 1)), st.sampled_from(["Asia/Kathmandu", "UTC"]))
 def test_no_day_begins_within_a_bucket(at: datetime, zone: str):
     second = int(at.replace(tzinfo=UTC).timestamp())
-    start = bucket(second * 1000)
+    start = bucket_start(second * 1000)
     assert utc_day(start) == f"{at:%Y%m%d}"
     assert (
         start
-        == int(datetime.strptime(utc_day(start) + "+0000", "%Y%m%d%z").timestamp()) + quarter(start) * 900
+        == int(datetime.strptime(utc_day(start) + "+0000", "%Y%m%d%z").timestamp())
+        + bucket_number(start) * 900
     )
     if at >= datetime(1987, 1, 1):
         local = datetime.fromtimestamp(second, ZoneInfo(zone))
-        assert visitor_salts.day(start, ZoneInfo(zone))[0] == f"{local:%Y%m%d}"
+        assert times.local_day(start, ZoneInfo(zone))[0] == f"{local:%Y%m%d}"
         assert local - datetime.fromtimestamp(start, ZoneInfo(zone)) < timedelta(minutes=15)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pixel_server.counters.recipient_record import BOTTOM, TOP, Person, pack
+from pixel_server.counters.recipient_record import BOTTOM, TOP, RecipientRecord, pack
 from pixel_server.store import keys
 from pixel_server.tokens import Mode, Part
 from tests.figures.test_opens import CURL, GMAIL, opens, settings  # noqa: F401 - fixtures
@@ -85,7 +85,7 @@ def test_who_was_counted_before_there_was_such_a_count(mail, load, stats, client
         key = secrets.recipient_key(who)
         [name] = [name for name in client.keys("px:*:people:*") if client.hexists(name, key)]
         at = int.from_bytes(client.hget(name, key)[3:7], "big")
-        client.hset(name, key, b"\x96\x02" + pack(Person(at, at, 1, flags, 1, at))[2:])
+        client.hset(name, key, b"\x96\x02" + pack(RecipientRecord(at, at, 1, flags, 1, at))[2:])
     load(2, "ada", Part.BOTTOM)
     load(2, "bob", Part.SINGLE)
     assert stats("mail")["clipped"] == {"share": 0.0, "of": 2}

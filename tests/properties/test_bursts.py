@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pixel_server import hit
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import new_campaign
-from pixel_server.counters import open_breakdown, recipient_record, series
+from pixel_server.counters import histogram, open_breakdown, recipient_record, series
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -103,7 +103,7 @@ def wanted(story: list[Seen]) -> dict[str, Any]:
     for found in persons.values():
         clients.update("cGmail" if verdict == "proxy" else "cThunderbird" for _, verdict, _ in found)
     firsts = [min(at for at, _, _ in found) for found in persons.values() if found]
-    times = Counter(f"t{open_breakdown.delay_bin(at - SENT)}" for at in firsts)
+    times = Counter(f"t{histogram.delay_bin(at - SENT)}" for at in firsts)
     return {
         "hits": {name: verdicts.count(name) for name in ("person", "proxy", "scanner", "unknown")},
         "unique": Counter(at // 900 * 900 for at in firsts),
@@ -176,7 +176,9 @@ def test_bursts_do_not_depend_on_cuts_and_crashes(
     ]
     for who, first in should["first"].items():
         key = who.to_bytes(8, "big")
-        kept = recipient_record.unpack(client.hget(keys.people(0, "mail", recipient_record.bucket(key)), key))
+        kept = recipient_record.unpack(
+            client.hget(keys.people(0, "mail", recipient_record.people_bucket(key)), key)
+        )
         assert kept.first_person == first
         assert kept.last_person >= should["last"][who]
         assert kept.last_person <= kept.last

@@ -227,7 +227,7 @@ def test_nothing_of_an_erased_person_comes_back(
     for trace in (secrets.recipient_key(GONE), GONE.encode(), b"One who goes"):
         assert trace not in everything
     stays = secrets.recipient_key(STAYS)
-    shard, bucket = shards.of_key(stays, wanted.shards), recipient_record.bucket(stays)
+    shard, bucket = shards.of_key(stays, wanted.shards), recipient_record.people_bucket(stays)
     opens = sum(who == STAYS for who, _ in story)
     kept = recipient_record.unpack(client.hget(keys.people(shard, "mail", bucket), stays))
     totals = [client.hgetall(keys.total(n, "mail")) for n in range(wanted.shards)]

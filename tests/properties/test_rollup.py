@@ -115,13 +115,13 @@ def plain_count(story: list[Seen], campaign: str) -> dict[str, Any]:
                 first_person[one.recipient] = min(ms, first_person.get(one.recipient, ms))
     cells: dict[int, list[int]] = {}
     for one in hits:
-        cell = cells.setdefault(series.bucket(one.hit().time), [0, 0, 0, 0])
+        cell = cells.setdefault(series.bucket_start(one.hit().time), [0, 0, 0, 0])
         cell[0] += 1
         cell[1] += one.is_open
     for ms in first.values():
-        cells[series.bucket(ms)][2] += 1
+        cells[series.bucket_start(ms)][2] += 1
     for ms in first_person.values():
-        cells[series.bucket(ms)][3] += 1
+        cells[series.bucket_start(ms)][3] += 1
     return {
         "cells": cells,
         "hits": len(hits),
@@ -141,7 +141,7 @@ def kept_count(client: redis.Redis, campaign: str) -> dict[str, Any]:
     for name in client.keys(keys.buckets(SHARD, campaign, "*")):
         day = name.decode()[-8:]
         for number, cell in series.unpack(client.get(name)).items():
-            start = _midnight(day) + number * series.QUARTER
+            start = _midnight(day) + number * series.BUCKET_SECONDS
             if any(cell):
                 cells[start] = _told(cell)
     days = [

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pixel_server import hit
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import new_campaign
-from pixel_server.counters import open_breakdown, visits, web_breakdown
+from pixel_server.counters import histogram, labels, open_breakdown, visits, web_breakdown
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -29,7 +29,7 @@ from workers.rollup import Outcome, Rollup
 MINUTE = 60_000
 MIDNIGHT = int(NOW) // 86_400 * 86_400 * 1000
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
-BINS = f"{open_breakdown.PAGE}{open_breakdown.VISIT}"
+BINS = f"{labels.PAGE}{labels.VISIT}"
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,7 @@ class InAList:
             if visit and one.view and one.view in visit["ids"]:
                 view = visit["ids"][one.view]
                 spent = min(one.spent * 1000, max(0, one.at - view["at"]) * MINUTE + 5000)
-                if not view["reported"] or open_breakdown.span_bin(spent) > open_breakdown.span_bin(
-                    view["spent"]
-                ):
+                if not view["reported"] or histogram.span_bin(spent) > histogram.span_bin(view["spent"]):
                     view["spent"], view["reported"] = spent, True
                     visit["last"] = max(visit["last"], one.at)
             return
@@ -152,9 +150,9 @@ class InAList:
             for view in v["views"]:
                 count("page", f"/{view['page']}", 1)
                 if view["spent"] >= 0:
-                    bins[f"p{open_breakdown.span_bin(view['spent'])}"] += 1
+                    bins[f"p{histogram.span_bin(view['spent'])}"] += 1
             if v["last"] > v["start"]:
-                bins[f"v{open_breakdown.span_bin((v['last'] - v['start']) * MINUTE)}"] += 1
+                bins[f"v{histogram.span_bin((v['last'] - v['start']) * MINUTE)}"] += 1
         for one in self.alone:
             came = one.referrer if one.referrer == "search.example" else web_breakdown.NONE
             count("referrer", came, 1)
@@ -251,7 +249,7 @@ def roll_up(
     story=st.lists(seen, min_size=2, max_size=24),
     cuts=st.lists(st.integers(1, 9), min_size=1, max_size=8),
     crashes=st.lists(st.tuples(st.integers(1, 20), st.booleans()), max_size=4),
-    room=st.sampled_from([1, 2, visits.MOST]),
+    room=st.sampled_from([1, 2, visits.MAX_VISITS]),
 )
 def test_visits_do_not_depend_on_cuts_and_crashes(
     monkeypatch: pytest.MonkeyPatch,
@@ -265,13 +263,13 @@ def test_visits_do_not_depend_on_cuts_and_crashes(
 ):
     client = connect(valkey_url)
     client.flushall()
-    monkeypatch.setattr(visits, "MOST", room)
+    monkeypatch.setattr(visits, "MAX_VISITS", room)
     roll_up(client, secrets, story, identity, cuts, crashes)
     cut = everything(client)
     roll_up(client, secrets, story, identity, [len(story)], [])
     assert everything(client) == cut
     assert client.zcard(keys.lasts(0)) <= room
     found = kept(client)
-    if identity == "own" and room == visits.MOST > 2:
+    if identity == "own" and room == visits.MAX_VISITS > 2:
         assert found == InAList(story).figures()
     client.close()

@@ -260,13 +260,13 @@ def test_a_campaign_made_while_one_is_erased(mail, link, press, client, secrets,
     key = secrets.recipient_key("ada")
     real, place = (
         withdrawals.withdraw,
-        keys.people(shards.of_key(key, 4), "other", recipient_record.bucket(key)),
+        keys.people(shards.of_key(key, 4), "other", recipient_record.people_bucket(key)),
     )
 
     async def withdraw(store, *args, **options):
         # A hit that a roll-up counted just before.
         await storage.create(store, new_campaign("other", "Other", "email"))
-        await store.hset(place, key, recipient_record.pack(recipient_record.opened(1, 0, "person")))
+        await store.hset(place, key, recipient_record.pack(recipient_record.from_open(1, 0, "person")))
         return await real(store, *args, **options)
 
     monkeypatch.setattr(withdrawals, "withdraw", withdraw)

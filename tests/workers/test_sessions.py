@@ -13,7 +13,7 @@ import redis
 from pixel_server import hit
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import new_campaign
-from pixel_server.counters import open_breakdown, visitor_salts, visits, web_breakdown
+from pixel_server.counters import histogram, open_breakdown, visitor_salts, visits, web_breakdown, web_names
 from pixel_server.hit import Hit
 from pixel_server.store import keys
 from pixel_server.store.client import connect_async
@@ -205,11 +205,11 @@ def test_times_on_pages_and_of_visits(site):
     one.view("2025-06-10T09:03:20Z", "c", **told)
     one.count()
     labels = open_breakdown.unpack(one.client.hget(keys.breakdown(0, "site"), open_breakdown.ALL))[0]
-    assert labels == {f"p{open_breakdown.span_bin(ms)}": 1 for ms in (20_000, 100_000)} | {
-        f"v{open_breakdown.span_bin(200_000)}": 1
+    assert labels == {f"p{histogram.span_bin(ms)}": 1 for ms in (20_000, 100_000)} | {
+        f"v{histogram.span_bin(200_000)}": 1
     }
     for ms in (100, 1000, 20_000, 100_000, 200_000, 86_400_000):
-        assert open_breakdown.span_of(open_breakdown.span_bin(ms)) * 1000 == pytest.approx(ms, rel=0.05)
+        assert histogram.span_seconds(histogram.span_bin(ms)) * 1000 == pytest.approx(ms, rel=0.05)
 
 
 def test_a_page_that_is_read_for_longer_than_a_pause(site):
@@ -221,7 +221,7 @@ def test_a_page_that_is_read_for_longer_than_a_pause(site):
     found = one.count()
     assert (found["views"], found["visits"], "bounces" in found) == (2, 1, False)
     labels = open_breakdown.unpack(one.client.hget(keys.breakdown(0, "site"), open_breakdown.ALL))[0]
-    assert labels[f"p{open_breakdown.span_bin(2_400_000)}"] == 1
+    assert labels[f"p{histogram.span_bin(2_400_000)}"] == 1
 
 
 def test_a_report_that_says_nothing_new_prolongs_nothing(site):
@@ -232,7 +232,7 @@ def test_a_report_that_says_nothing_new_prolongs_nothing(site):
         one.view(f"2025-06-10T09:{minute:02d}Z", spent=1000, **told)
     one.count()
     labels = open_breakdown.unpack(one.client.hget(keys.breakdown(0, "site"), open_breakdown.ALL))[0]
-    assert f"v{open_breakdown.span_bin(60_000)}" in labels
+    assert f"v{histogram.span_bin(60_000)}" in labels
 
 
 def test_the_same_beacon_again_is_a_hit_and_no_view(site):
@@ -325,7 +325,7 @@ def test_a_page_that_reloads_itself_begins_anew_after_a_day(site):
 
 
 def test_a_stranger_who_makes_up_visitors_moves_nothing_else(site, client, monkeypatch):
-    monkeypatch.setattr(visits, "MOST", 100)
+    monkeypatch.setattr(visits, "MAX_VISITS", 100)
     one, another = site("own"), site("own", "another")
     one.view("2025-06-10T09:00Z", "home", visitor=b"reader-1")
     one.count()
@@ -365,10 +365,10 @@ def test_the_largest_visit(site, client):
     assert one.count()["visits"] == 1
     held = (keys.visits(0), keys.lasts(0))
     size = sum(client.memory_usage(key, samples=0) for key in held)
-    assert 2000 < size <= visits.LARGEST, f"{size} bytes"
-    found = visits.read(client, 0, client.hkeys(keys.visits(0))).values()
+    assert 2000 < size <= visits.MAX_BYTES, f"{size} bytes"
+    found = visits.read_entries(client, 0, client.hkeys(keys.visits(0))).values()
     (visit,) = [entry for entry in found if isinstance(entry, visits.Visit)]
-    assert (len(visit.seen), len(visit.aliases)) == (visits.MOST_SEEN, visits.MOST_ALIASES)
+    assert (len(visit.seen), len(visit.aliases)) == (visits.MAX_SEEN, visits.MAX_ALIASES)
     one.view("2025-06-10T09:01:30Z", "b", visitor=b"id000059", visits=1)
     assert one.count()["visits"] == 1, "the cookie that was set last leads to it"
 
@@ -396,10 +396,10 @@ def test_ten_thousand_paths_stay_within_bounds(site, client):
     assert found["views"] == 10_020
     pages = one.names("page")
     assert pages["/read"] == (20, 20)
-    assert len(pages) <= web_breakdown.MOST
+    assert len(pages) <= web_breakdown.MAX_NAMES
     assert sum(views for views, _ in pages.values()) == 10_020
     size = client.memory_usage(keys.web(0, "site", DAY))
-    most = len(web_breakdown.DIMENSIONS) * web_breakdown.MOST * (web_breakdown.MOST_NAME + 20)
+    most = len(web_breakdown.DIMENSIONS) * web_breakdown.MAX_NAMES * (web_names.MAX_NAME_BYTES + 20)
     assert size <= most < 1_000_000, f"{size} bytes a day and shard, at most {most}"
     assert client.memory_usage(keys.visits(0)) < 50_000
 
@@ -409,14 +409,14 @@ def test_a_page_that_is_read_a_lot_stays_however_many_visits_begin_elsewhere():
     for number in range(2000):
         web_breakdown.add(names, {f"/made-up-{number}": [1, 1]})
     assert names["/checkout"] == [500, 0]
-    assert len(names) <= web_breakdown.MOST
+    assert len(names) <= web_breakdown.MAX_NAMES
     assert [sum(column) for column in zip(*names.values(), strict=True)] == [2500, 2000]
 
 
 @pytest.mark.parametrize("given", ["(other)", "(none)", "(unknown)"])
 def test_no_stranger_gives_a_name_of_ours(given):
-    assert web_breakdown.name(given) == given.strip("()")
-    assert web_breakdown.source(f"https://a.example/?utm_source={given}", "").utm_source == given.strip("()")
+    assert web_names.clean(given) == given.strip("()")
+    assert web_names.source(f"https://a.example/?utm_source={given}", "").utm_source == given.strip("()")
 
 
 def test_other_may_become_nothing():
@@ -428,7 +428,7 @@ def test_other_may_become_nothing():
 def test_hashes_that_lead_to_what_is_gone_end_the_search(client):
     there = {b"x": b"a", b"y": b"b", b"b": b"c"}
     client.hset(keys.visits(0), mapping={name: visits.pack(entry) for name, entry in there.items()})
-    assert visits.read(client, 0, [b"x", b"y"]) == there
+    assert visits.read_entries(client, 0, [b"x", b"y"]) == there
 
 
 def test_visits_go_with_their_campaign_and_after_a_day_without_hits(site, client, settings):
@@ -472,14 +472,14 @@ def test_a_clock_that_was_ahead_ends_no_visits_for_good(site, client, settings):
 
 def test_names_that_went_into_other_are_taken_from_there():
     names: web_breakdown.Names = {}
-    many = {f"/{number}": [1, 1] for number in range(web_breakdown.MOST + 1)}
+    many = {f"/{number}": [1, 1] for number in range(web_breakdown.MAX_NAMES + 1)}
     web_breakdown.add(names, many)
-    assert len(names) == web_breakdown.LEFT + 1
+    assert len(names) == web_breakdown.KEPT_NAMES + 1
     gone = next(name for name in many if name not in names)
     before = names["(other)"]
     web_breakdown.add(names, {gone: [-1, -1], "/new": [1, 1]})
     assert names["(other)"] == [before[0] - 1, before[1] - 1]
-    assert sum(views for views, _ in names.values()) == web_breakdown.MOST + 1
+    assert sum(views for views, _ in names.values()) == web_breakdown.MAX_NAMES + 1
 
 
 @pytest.mark.parametrize(
@@ -499,7 +499,7 @@ def test_names_that_went_into_other_are_taken_from_there():
     ],
 )
 def test_of_a_page_the_path_is_kept(url, page):
-    assert web_breakdown.page(url) == page
+    assert web_names.page(url) == page
 
 
 @pytest.mark.parametrize(
@@ -521,7 +521,7 @@ def test_of_a_page_the_path_is_kept(url, page):
     ],
 )
 def test_where_a_visit_came_from(url, referrer, source):
-    assert web_breakdown.source(url, referrer) == source
+    assert web_names.source(url, referrer) == source
 
 
 def test_visit_beside_a_hit_that_is_a_day_ahead_goes_on(client, settings, secrets, site):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pixel_server.api.openapi.operation import CAMPAIGN, call, ok, query
 from pixel_server.api.openapi.ranges import FROM, TO
 from pixel_server.api.openapi.schema import answer, array, choice, count, ref, text
-from pixel_server.counters import web_breakdown
+from pixel_server.counters import web_breakdown, web_names
 from pixel_server.figures import ranges, web_breakdowns
 
 _BY = "|".join(web_breakdowns.BY)
@@ -21,9 +21,10 @@ PATHS = {
             {200: ok("Views and visits by name.", ref("Breakdowns"))},
             description=(
                 f"Days of the campaign's own zone; without `from` and `to`, the last "
-                f"{ranges.DEFAULT_DAYS}. Of each day and shard at least the {web_breakdown.LEFT} names with "
-                f"most views are kept, and {web_breakdowns.MOST_NAMES} are shown; the rest is `(other)`. "
-                f"A name has {web_breakdown.MOST_NAME} bytes at most. 409: of mail; of other intervals."
+                f"{ranges.DEFAULT_DAYS}. Of each day and shard at least the {web_breakdown.KEPT_NAMES} names "
+                f"with most views are kept, and {web_breakdowns.MOST_NAMES} are shown; the rest is "
+                f"`(other)`. A name has {web_names.MAX_NAME_BYTES} bytes at most. "
+                f"409: of mail; of other intervals."
             ),
             parameters=[
                 query("by", text("With commas between; default: all.", pattern=f"^({_BY})(,({_BY}))*$")),

@@ -1,0 +1,98 @@
+"""Names that a view counts under, out of what strangers send: addresses of pages, referrers, languages.
+
+The last results are remembered. `forget` drops them: addresses have queries, which are stored nowhere.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from urllib.parse import parse_qsl, unquote
+
+from pixel_server.counters.labels import OTHER, UNKNOWN
+from pixel_server.counters.web_breakdown import NONE, Source
+
+MAX_NAME_BYTES = 160
+"""Largest number of bytes of a name. A longer name is cut."""
+
+_DIRECT = Source()
+_RESERVED = (OTHER, NONE, UNKNOWN)
+"""Names that mean something else when a stranger sends them."""
+_replace_unprintable = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+).sub
+"""Replaces control characters, line ends, surrogates and characters that change the direction of text."""
+_match_language = re.compile(r"\s*([A-Za-z]{2,3})(?![A-Za-z])").match
+_is_host = re.compile(r"[a-z0-9._~-]{1,253}|\[[0-9a-f:.]{2,45}\]").fullmatch
+
+
+@lru_cache(4096)
+def page(url: str) -> str:
+    """Returns the path of a page: `"/a"` for `"https://site.example/a?q=1#top"`."""
+    _, path, _ = _parts(url)
+    return clean(path) if path else UNKNOWN
+
+
+@lru_cache(4096)
+def source(url: str, referrer: str) -> Source:
+    """Returns where a view came from: the host of its referrer, and the UTM fields of its own address."""
+    own_host, _, query = _parts(url)
+    host, _, _ = _parts(referrer)
+    shown = NONE if not host or host == own_host else host if host == OTHER else clean(host)
+    if "utm_" not in query:
+        return Source(shown) if shown != NONE else _DIRECT
+    try:
+        fields = dict(reversed(parse_qsl(query, max_num_fields=100)))
+    except ValueError:
+        fields = {}
+    return Source(shown, *(clean(fields.get(name, "").strip()) or NONE for name in Source._fields[1:]))
+
+
+@lru_cache(1024)
+def language(accept: str) -> str:
+    """Returns the first language of `Accept-Language`, without its region: `"de"` for `"de-AT,en;q=0.5"`."""
+    match = _match_language(accept)
+    return match[1].lower() if match else UNKNOWN
+
+
+def clean(text: str) -> str:
+    """Returns a stranger's text as a name: printable, at most MAX_NAME_BYTES long, and no reserved name.
+
+    A reserved name loses its brackets: `"(other)"` becomes `"other"`.
+    """
+    if not text.isprintable():
+        text = _replace_unprintable("\ufffd", text)
+    cut = text.encode("utf-8", "replace")[:MAX_NAME_BYTES].decode("utf-8", "ignore")
+    return cut.strip("()") if cut in _RESERVED else cut
+
+
+def forget() -> None:
+    """Drops the remembered results."""
+    for function in (page, source, language, _parts):
+        function.cache_clear()
+
+
+@lru_cache(4096)
+def _parts(url: str) -> tuple[str, str, str]:
+    """Returns host, path and query of an address, "" for a missing part. Accepts any text.
+
+    The host is in lower case, without `www.`, and OTHER if it cannot be a host.
+    """
+    host, path = "", url
+    scheme, mark, rest = url.partition("://")
+    if mark and scheme.isascii() and scheme.replace("-", "").isalnum():
+        end = len(rest)
+        for stop in "/?#":
+            if (at := rest.find(stop)) >= 0:
+                end = min(end, at)
+        host, path = rest[:end], rest[end:] or "/"
+        host = host.rpartition("@")[2].lower()
+        host = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+        if not _is_host(host):
+            host = OTHER
+        path = path if path.startswith("/") else "/" + path
+    path, _, _ = path.partition("#")
+    path, _, query = path.partition("?")
+    if path and not path.startswith("/"):
+        path = ""
+    return host.removesuffix(".").removeprefix("www."), unquote(path) if "%" in path else path, query
