@@ -82,7 +82,7 @@ def read(store: Redis, shard: int, tally: Tally) -> list[tuple[Sums, Kept]]:
     found = [(sums, Kept()) for sums in tally.sums.values()]
     pipe = store.pipeline(transaction=False)
     for sums, _ in found:
-        prefix = keys.people(shard, sums.campaign.id, 0)[:-3]
+        prefix = keys.people.prefix(shard, sums.campaign.id)
         pipe.eval(_READ_PEOPLE, 1, prefix, b"".join(sums.people), keys.PEOPLE_BUCKETS)
     for (sums, kept), values in zip(found, pipe.execute(), strict=True):
         kept.people = {
@@ -140,7 +140,7 @@ def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float, records: Re
     changes = {start: list(cell) for start, cell in sums.cells.items()}
     opens = {day: Counter(counts) for day, counts in sums.opens.items()}
     recipients: dict[str, int] = {}
-    values = records.setdefault(keys.people(shard, campaign, 0)[:-3], [])
+    values = records.setdefault(keys.people.prefix(shard, campaign), [])
     for key, new in sums.people.items():
         old = kept.people[key]
         both = new if old is NO_RECORD else recipient_record.merge(old, new)
@@ -184,7 +184,7 @@ def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float, records: Re
     for day, visitors in sums.visitors.items():
         for part in _parts(sorted(visitors)):
             if day >= first_day:
-                yield ("PFADD", keys.visitors(shard, campaign, day), *part)
+                yield ("PFADD", keys.daily_visitors(shard, campaign, day), *part)
             yield ("PFADD", keys.visitors(shard, campaign), *part)
 
 
@@ -203,7 +203,7 @@ def plan_last(store: Redis, shard: int, days: dict[bytes, int]) -> Iterator[Comm
     """
     if not days:
         return
-    found = store.eval(_READ_PEOPLE, 1, keys.last(shard, 0)[:-3], b"".join(days), keys.PEOPLE_BUCKETS)
+    found = store.eval(_READ_PEOPLE, 1, keys.last.prefix(shard), b"".join(days), keys.PEOPLE_BUCKETS)
     for (recipient, day), kept in zip(days.items(), found, strict=True):
         if kept is None or day > recipient_record.unpack_day(kept):
             yield (

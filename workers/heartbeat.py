@@ -37,7 +37,7 @@ def beat(store: Redis, now: float) -> None:
     """
     even_if_full(store, "ZADD", keys.WORKERS, now, name())
     store.zremrangebyscore(keys.WORKERS, 0, now - FORGET_SECONDS)
-    store.zremrangebyscore(keys.WORKERS, now + keys.SKEW, "+inf")
+    store.zremrangebyscore(keys.WORKERS, now + keys.MAX_BEAT_SKEW_SECONDS, "+inf")
 
 
 class Progress:

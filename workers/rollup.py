@@ -218,7 +218,9 @@ def drain(shard: int) -> int:
         return 0
     clock = Clock()
     clock.measure(store)
-    workers = max(1, int(store.zcount(keys.WORKERS, (now := clock()) - ALIVE, now + keys.SKEW)))
+    workers = max(
+        1, int(store.zcount(keys.WORKERS, (now := clock()) - ALIVE, now + keys.MAX_BEAT_SKEW_SECONDS))
+    )
     shards = group(shard, settings.shards, workers)
     return beside(store, settings, secrets, shards, time.monotonic() + TIME, clock)
 

@@ -155,7 +155,7 @@ async def look(store: AsyncRedis, shards: int, now: float, reserve: int = 0) -> 
     pipe = store.pipeline(transaction=False)
     pipe.hgetall(keys.CLOCKS)
     pipe.hget(keys.SWEEP, "waits")
-    pipe.zcount(keys.WORKERS, now - 10, now + keys.SKEW)
+    pipe.zcount(keys.WORKERS, now - 10, now + keys.MAX_BEAT_SKEW_SECONDS)
     for shard in range(shards):
         pipe.xlen(keys.hits(shard))
         producer.queue_oldest_entry(pipe, shard)

@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from pixel_server.counters import burst_window, open_breakdown, series
 from pixel_server.settings import MOST_DAYS
 from pixel_server.store import checkpoint, keys
+from pixel_server.store.key import CampaignBucketKey, CampaignDayKey, CampaignKey
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import DAY
 
-_OF_DAY = (keys.visitors, keys.web)
+_OF_LOCAL_DAY = [key for key in keys.kinds(CampaignDayKey) if key is not keys.buckets]
 _STEP = 512
 """Keys a command."""
 
@@ -25,11 +26,11 @@ async def whole(store: AsyncRedis, shard: int, campaign: str) -> int:
     gone = await recipients(store, shard, campaign)
     gone += await buckets(store, shard, campaign, 0, int((await store.time())[0]) + 2 * DAY)
     gone += await visits(store, shard, campaign)
-    names = [key(shard, campaign, day) for day in await _days(store, shard, campaign) for key in _OF_DAY]
-    # The months say which days there are, so they go last.
-    names += [keys.total(shard, campaign), keys.rules(shard, campaign), keys.addresses(shard, campaign)]
-    names += [keys.breakdown(shard, campaign)]
-    names += [keys.visitors(shard, campaign), keys.months(shard, campaign)]
+    names = [
+        key(shard, campaign, day) for day in await _days(store, shard, campaign) for key in _OF_LOCAL_DAY
+    ]
+    names += [key(shard, campaign) for key in keys.kinds(CampaignKey) if key is not keys.months]
+    names.append(keys.months(shard, campaign))  # last, because the months say which days there are
     return gone + await _unlink(store, names)
 
 
@@ -41,7 +42,7 @@ async def recipients(store: AsyncRedis, shard: int, campaign: str) -> int:
     for held in traced if await store.exists(*traced) else ():
         async for name, _ in store.hscan_iter(held, match="?" * 8 + campaign, count=_STEP):
             await store.hdel(held, name)
-    for key in (keys.people, keys.listed, keys.names):
+    for key in keys.kinds(CampaignBucketKey):
         gone += await _unlink(store, (key(shard, campaign, bucket) for bucket in range(keys.PEOPLE_BUCKETS)))
     return gone
 
@@ -88,7 +89,7 @@ async def days_before(store: AsyncRedis, shard: int, campaign: str, before: str)
 async def days(store: AsyncRedis, shard: int, campaign: str, before: str) -> int:
     """Daily series, breakdowns and visitors of local days before this one, YYYYMMDD. How many days went."""
     old = await days_before(store, shard, campaign, before)
-    await _unlink(store, (key(shard, campaign, day) for day in old for key in _OF_DAY))
+    await _unlink(store, (key(shard, campaign, day) for day in old for key in _OF_LOCAL_DAY))
     key, opens = keys.months(shard, campaign), keys.breakdown(shard, campaign)
 
     async def commands() -> list[checkpoint.Command]:

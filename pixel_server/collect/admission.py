@@ -176,7 +176,7 @@ class Admission:
         if not self._directory.is_web(campaign):
             return responses.NO_CAMPAIGN
         if not beacon.is_welcome(head.headers.get(b"origin"), self._web(campaign).origins):
-            self.dropped[keys.dropped(campaign, "origin")] += 1
+            self.dropped[keys.dropped_field(campaign, "origin")] += 1
             return responses.BAD_ORIGIN
         return None if method == "POST" else responses.PREFLIGHT
 
@@ -268,7 +268,7 @@ class Admission:
         A view counts once, however often its duration is reported.
         """
         if params.spent < 0:
-            self.dropped[keys.dropped(campaign, why)] += 1
+            self.dropped[keys.dropped_field(campaign, why)] += 1
 
 
 def _other_method(method: str) -> Answer:

@@ -170,7 +170,7 @@ class Watch:
         name, shards = self._campaign, self._api.settings.shards
         pipe = self._api.store.pipeline(transaction=False)
         pipe.hget(keys.campaign(name), "record")
-        pipe.hmget(keys.DROPPED, [keys.dropped(name, why) for why in ("gpc", "out", "origin")])
+        pipe.hmget(keys.DROPPED, [keys.dropped_field(name, why) for why in ("gpc", "out", "origin")])
         for shard in range(shards):
             pipe.hgetall(keys.total(shard, name))
         for key in signed_in:

@@ -143,7 +143,7 @@ class _Reading:
     def ask(self, pipe: Pipeline) -> None:
         name = self.campaign.id
         if self.wanted.all_time:
-            pipe.hmget(keys.DROPPED, [keys.dropped(name, why) for why in ("gpc", "out", "origin")])
+            pipe.hmget(keys.DROPPED, [keys.dropped_field(name, why) for why in ("gpc", "out", "origin")])
         for shard in range(self.shards):
             pipe.hgetall(keys.total(shard, name))
             if self._counts_opens:
@@ -189,7 +189,7 @@ class _Reading:
             return
         name, shards = self.campaign.id, range(self.shards)
         days = [(i, day) for i, day in enumerate(self._days) if any(self.cells[i])]
-        wanted = [(i, keys.visitors(shard, name, day)) for shard in shards for i, day in days]
+        wanted = [(i, keys.daily_visitors(shard, name, day)) for shard in shards for i, day in days]
         for begin in range(0, len(wanted), VISITORS_AT_ONCE):
             part = wanted[begin : begin + VISITORS_AT_ONCE]
             pipe = store.pipeline(transaction=False)
@@ -200,7 +200,7 @@ class _Reading:
         if days and not self.wanted.all_time:
             pipe = store.pipeline(transaction=False)
             for shard in shards:
-                pipe.pfcount(*(keys.visitors(shard, name, day) for _, day in days))
+                pipe.pfcount(*(keys.daily_visitors(shard, name, day) for _, day in days))
             self.range_visitors = sum(await pipe.execute())
 
     def _take_opens(self, months: list[bytes | None]) -> None:

@@ -188,7 +188,7 @@ async def _held(
     places = {"opens": keys.people, "listed": keys.listed, "names": keys.names}
     newest = await checkpoint.read_newest_ms(store, shard)
     minutes = [keys.evidence(shard, minute) for minute in burst_window.kept_minutes(newest)]
-    prefixes = [key(shard, "", 0)[:-4] for key in places.values()]
+    prefixes = [key.kind_prefix(shard) for key in places.values()]
     found = await store.eval(
         _HELD,
         1,

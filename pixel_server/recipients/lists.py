@@ -240,6 +240,6 @@ def day_of(value: bytes) -> int | None:
 def _arguments(
     shard: int, campaign: str, generation: int, day: str, taken: Sequence[bytes]
 ) -> tuple[str | bytes | int, ...]:
-    listed, names = keys.listed(shard, campaign, 0)[:-3], keys.names(shard, campaign, 0)[:-3]
+    listed, names = keys.listed.prefix(shard, campaign), keys.names.prefix(shard, campaign)
     where = (keys.checkpoint(shard), keys.total(shard, campaign))
     return *where, generation, listed, names, keys.PEOPLE_BUCKETS, day, b"".join(taken)

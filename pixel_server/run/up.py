@@ -234,7 +234,7 @@ def _is_ready(address: str, redis_url: str) -> bool:
             pass
         with connect(redis_url, timeout=1.0) as client:
             now = client.time()[0]
-            return bool(client.zcount(keys.WORKERS, now - 5, now + keys.SKEW))
+            return bool(client.zcount(keys.WORKERS, now - 5, now + keys.MAX_BEAT_SKEW_SECONDS))
     except (HTTPException, OSError, redis.RedisError):
         return False
 

@@ -1,238 +1,177 @@
-"""Every key in Redis: what it holds, how long it lives, who writes and who reads it.
+"""The table of all keys in Redis: type, lifetime, content, writer and reader of each kind.
 
-{s} is a shard's number, {all} stands as it is: keys with one tag lie together on a cluster, and no
-command names keys of two tags. ID is a campaign. The job queue's own keys are `rq:*`. A test compares
-a used store with this table. No key is made from anything that a stranger chooses.
+A kind is called to get a name: `keys.people(3, "spring", 0x1f4)` is `px:{3}:people:spring:1f4`. In patterns
+{s} is a shard's number, ID is a campaign, and {all} stands as it is. Keys with the same braces lie together
+on a cluster, and no command names keys of two. No part of a name is chosen by a stranger. The job queue's
+own keys are `rq:*`.
 
-key                          type    lives                writer: content                     reader
-px:{all}:store               hash    forever              first start: format, shards, marks  all
-px:{all}:signers             set     forever              start: prints of signing keys       every start
-px:{all}:campaigns           zset    forever              api: ids, in order                  api
-px:{all}:campaign:ID         hash    until deleted        api, roll-up: record, times of use  api, roll-up
-px:{all}:gone                set     forever              api: deleted ids                    all
-px:{all}:dropped             hash    until deleted        web: requests dropped, see `dropped` stats
-px:{all}:withdrawn           hash    forever              privacy, api: periods, by mark      all
-px:{all}:withdrawals         stream  last 100,000         privacy, api: marks that changed    web
-px:{all}:deleting            set     until deletion ends  api: deletions not yet finished     schedule
-px:{all}:changes             stream  last 10,000          api, roll-up: id made, changed, ... web
-px:{all}:apikeys             set     forever              api: ids of API keys                api
-px:{all}:apikey:KEY          hash    until revoked        api: hash, name, scopes, times      api
-px:{all}:signin:LINK         string  10 minutes, one use  up, cli: API key's id, by hash      sign-in page
-px:{all}:signedout:SESSION   string  12 hours             sign-out: by hash of the cookie     pages
-px:{all}:notes:ID            hash    until deleted        api: notes, by id                   api, stats
-px:{all}:shares:ID           set     until deleted        api: ids of share links             api
-px:{all}:share:KEY           hash    until revoked        api, pages: hash, record, last use  api, pages
-px:{all}:audit               stream  last 10,000          api, cli, retention: who did what   api, cli
-px:{all}:actions             stream  last 10,000          privacy: what recipients did        api, cli
-px:{all}:acted               hash    forever              privacy: how often, by what         api, cli
-px:{all}:acts:MINUTE         hash    2 minutes            privacy: actions, by mark           privacy
-px:{all}:erasing             zset    until done           privacy: masked keys, when due      chores
-px:{all}:erasures            zset    1 hour               privacy, chores: marks, when done   privacy
-px:{all}:rewrite             hash    forever              erasure, chores: asked, answered    schedule
-px:{all}:sweep               hash    forever              retention: where it goes on         retention
-px:{all}:losses              hash    60 days              web: batches that Redis lost        readyz, cli
-px:{all}:workers             zset    10 s an entry        workers: name and last beat         readyz
-px:{all}:clocks              hash    a minute             all: processes with a wrong clock   readyz
-px:{s}:hits                  stream  until counted        recorder: batches                   roll-up
-px:{s}:producers             hash    30 days idle         recorder: last sequence, ms; mark   recorder
-px:{s}:turn                  hash    forever              its writers: checkpoint            the same
-px:{s}:lead                  string  1.5 s                roll-up: it commits next            other writers
-px:{s}:total:ID              hash    until deleted        roll-up: sums of all time, last hit stats
-px:{s}:rules:ID              hash    until deleted        roll-up: hits by id of a rule       stats
-px:{s}:breakdown:ID          hash    PIXEL_KEEP_DAYS_...  roll-up: opens of people, packed    stats
-px:{s}:evidence:MINUTE       hash    6 minutes, or a day* roll-up: hits that may be bursts    roll-up
-px:{s}:salt:END              string  47 h after a day     roll-up: what visitors are hashed with  roll-up
-px:{s}:visits                hash    1 hour, or a day*    roll-up: visits under way, packed    roll-up
-px:{s}:lasts                 zset    1 hour, or a day*    roll-up: their last times, ms        roll-up
-px:{s}:visiting              hash    1 hour, or a day*    roll-up: how many, by campaign       roll-up
-px:{s}:web:ID:DAY            hash    PIXEL_KEEP_DAYS_...  roll-up: views and visits, by name   stats
-px:{s}:months:ID             hash    PIXEL_KEEP_DAYS_...  roll-up: packed days, by month      stats
-px:{s}:buckets:ID:DAY        string  PIXEL_KEEP_DAYS_...  roll-up: packed 15 minutes of a day stats
-px:{s}:people:ID:BUCKET      hash    PIXEL_KEEP_DAYS_...  roll-up: packed recipients          roll-up
-px:{s}:listed:ID:BUCKET      hash    PIXEL_KEEP_DAYS_...  api: recipients, day of last mail    api
-px:{s}:names:ID:BUCKET       hash    PIXEL_KEEP_DAYS_...  upload: packed recipient and name   api
-px:{s}:last:BUCKET           hash    PIXEL_KEEP_DAYS_...  roll-up: day of last open, mode last roll-up
-px:{s}:addresses:ID          HLL     until deleted        roll-up: client addresses           stats
-px:{s}:visitors:ID           HLL     until deleted        roll-up: web visitors               stats
-px:{s}:visitors:ID:DAY       HLL     PIXEL_KEEP_DAYS_...  roll-up: web visitors of a day      stats
-px:{s}:drops                 hash    forever              roll-up: hits dropped, by reason    readyz
-px:{s}:dead                  stream  PIXEL_KEEP_DAYS_...  roll-up: hits that were unreadable  readyz, cli
-px:{s}:stop                  string  until it goes on     roll-up: why the shard stands still readyz
-
-* Of hit time, while hits are counted; else a day of the clock, also where hits wait because the shard stands
-still.
+The report on stored data takes patterns and lifetimes from this table, the removal of campaigns takes the
+kinds, and a test compares a used store with it.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar
 
-STORE = "px:{all}:store"
-SIGNERS = "px:{all}:signers"
-CAMPAIGNS = "px:{all}:campaigns"
-GONE = "px:{all}:gone"
-WITHDRAWN = "px:{all}:withdrawn"
-WITHDRAWALS = "px:{all}:withdrawals"
-DROPPED = "px:{all}:dropped"
-DELETING = "px:{all}:deleting"
-CHANGES = "px:{all}:changes"
-API_KEYS = "px:{all}:apikeys"
-WORKERS = "px:{all}:workers"
-CLOCKS = "px:{all}:clocks"
-LOSSES = "px:{all}:losses"
-AUDIT = "px:{all}:audit"
-ACTIONS = "px:{all}:actions"
-ACTED = "px:{all}:acted"
-ERASING = "px:{all}:erasing"
-ERASURES = "px:{all}:erasures"
-REWRITE = "px:{all}:rewrite"
-SWEEP = "px:{all}:sweep"
+from pixel_server.store.key import (
+    BucketKey,
+    CampaignBucketKey,
+    CampaignDayKey,
+    CampaignKey,
+    GlobalKey,
+    Key,
+    NumberKey,
+    ShardKey,
+)
 
-SKEW = 60
-"""Seconds. A beat (WORKERS) from further in the future is nobody's: it was written by another clock."""
+MAX_BEAT_SKEW_SECONDS = 60
+"""Seconds by which a beat in WORKERS may lie in the future. A later beat was written by a wrong clock."""
 
 PEOPLE_BUCKETS = 4096
-"""Hashes a campaign's recipients of one shard are spread over; with 1 million recipients in 4 shards
-each holds 61, and up to 8 million in all stay within Redis's compact form (512 entries a hash)."""
-
-
-def campaign(campaign: str) -> str:
-    return f"px:{{all}}:campaign:{campaign}"
-
-
-def dropped(campaign: str, why: Literal["gpc", "out", "origin"]) -> str:
-    """A field of DROPPED. Opens and views that came with GPC or DNT, or by a browser that opted out (a report
-    of a view's time is not counted again); requests from a page of an origin the campaign does not know."""
-    return campaign if why == "gpc" else f"{campaign}:{why}"
-
-
-def api_key(key: str) -> str:
-    return f"px:{{all}}:apikey:{key}"
-
-
-def sign_in(digest: str) -> str:
-    """digest: of a link's token, hexadecimal."""
-    return f"px:{{all}}:signin:{digest}"
-
-
-def signed_out(digest: str) -> str:
-    """digest: of a session's cookie, hexadecimal."""
-    return f"px:{{all}}:signedout:{digest}"
-
-
-def acts(minute: int) -> str:
-    """minute: since 1970."""
-    return f"px:{{all}}:acts:{minute}"
-
-
-def notes(campaign: str) -> str:
-    return f"px:{{all}}:notes:{campaign}"
-
-
-def shares(campaign: str) -> str:
-    return f"px:{{all}}:shares:{campaign}"
-
-
-def share(share: str) -> str:
-    return f"px:{{all}}:share:{share}"
-
-
-def hits(shard: int) -> str:
-    return f"px:{{{shard}}}:hits"
-
-
-def producers(shard: int) -> str:
-    return f"px:{{{shard}}}:producers"
-
-
-def checkpoint(shard: int) -> str:
-    return f"px:{{{shard}}}:turn"
-
-
-def lead(shard: int) -> str:
-    return f"px:{{{shard}}}:lead"
-
-
-def total(shard: int, campaign: str) -> str:
-    return f"px:{{{shard}}}:total:{campaign}"
-
-
-def rules(shard: int, campaign: str) -> str:
-    return f"px:{{{shard}}}:rules:{campaign}"
-
-
-def breakdown(shard: int, campaign: str) -> str:
-    return f"px:{{{shard}}}:breakdown:{campaign}"
-
-
-def evidence(shard: int, minute: int) -> str:
-    """minute: since 1970, of the hits' own time."""
-    return f"px:{{{shard}}}:evidence:{minute}"
-
-
-def salt(shard: int, end: int) -> str:
-    """end: of its local day, seconds."""
-    return f"px:{{{shard}}}:salt:{end}"
-
-
-def visits(shard: int) -> str:
-    return f"px:{{{shard}}}:visits"
-
-
-def lasts(shard: int) -> str:
-    return f"px:{{{shard}}}:lasts"
-
-
-def visiting(shard: int) -> str:
-    return f"px:{{{shard}}}:visiting"
-
-
-def web(shard: int, campaign: str, day: str) -> str:
-    """day: of the campaign's zone, YYYYMMDD."""
-    return f"px:{{{shard}}}:web:{campaign}:{day}"
-
-
-def months(shard: int, campaign: str) -> str:
-    return f"px:{{{shard}}}:months:{campaign}"
-
-
-def buckets(shard: int, campaign: str, day: str) -> str:
-    """day: of UTC, YYYYMMDD."""
-    return f"px:{{{shard}}}:buckets:{campaign}:{day}"
-
-
-def people(shard: int, campaign: str, bucket: int) -> str:
-    return f"px:{{{shard}}}:people:{campaign}:{bucket:03x}"
-
-
-def listed(shard: int, campaign: str, bucket: int) -> str:
-    return f"px:{{{shard}}}:listed:{campaign}:{bucket:03x}"
-
-
-def names(shard: int, campaign: str, bucket: int) -> str:
-    return f"px:{{{shard}}}:names:{campaign}:{bucket:03x}"
-
-
-def last(shard: int, bucket: int) -> str:
-    return f"px:{{{shard}}}:last:{bucket:03x}"
-
-
-def addresses(shard: int, campaign: str) -> str:
-    return f"px:{{{shard}}}:addresses:{campaign}"
-
-
-def visitors(shard: int, campaign: str, day: str = "") -> str:
-    """day: of the campaign's zone, YYYYMMDD; without one, all time."""
-    return f"px:{{{shard}}}:visitors:{campaign}" + (f":{day}" if day else "")
-
-
-def drops(shard: int) -> str:
-    return f"px:{{{shard}}}:drops"
-
-
-def dead(shard: int) -> str:
-    return f"px:{{{shard}}}:dead"
-
-
-def stop(shard: int) -> str:
-    return f"px:{{{shard}}}:stop"
+"""Hashes over which a campaign's recipients of one shard are spread. With 1 million recipients in 4 shards
+each hash holds 61; up to 8 million in all stay within Redis's compact form (512 entries a hash)."""
+
+_AFTER_SENDING = "{settings.keep_recipients:,} days after sending"
+
+# fmt: off
+
+# One key each. Pattern, type, lifetime; content, writer, reader.
+STORE = Key("px:{all}:store", "hash", "forever",
+    "format, number of shards, marks", writer="first start", reader="all").name
+SIGNERS = Key("px:{all}:signers", "set", "forever",
+    "fingerprints of signing keys", writer="start", reader="start").name
+CAMPAIGNS = Key("px:{all}:campaigns", "zset", "forever",
+    "ids of campaigns, in order", writer="api", reader="api").name
+GONE = Key("px:{all}:gone", "set", "forever",
+    "ids of deleted campaigns", writer="api", reader="all").name
+DELETING = Key("px:{all}:deleting", "set", "until the deletion ends",
+    "ids of campaigns whose deletion has not ended", writer="api", reader="maintenance").name
+CHANGES = Key("px:{all}:changes", "stream", "the last 10,000",
+    "ids of campaigns created or changed", writer="api, roll-up", reader="web").name
+DROPPED = Key("px:{all}:dropped", "hash", "until the campaign is deleted",
+    "requests that were not recorded, see `dropped_field`", writer="web", reader="stats").name
+WITHDRAWN = Key("px:{all}:withdrawn", "hash", "for ever: so that nothing of them is kept",
+    "periods of withdrawal, by recipient's mark", writer="privacy, api", reader="all").name
+WITHDRAWALS = Key("px:{all}:withdrawals", "stream", "the last 100,000",
+    "marks whose withdrawal changed", writer="privacy, api", reader="web").name
+ERASING = Key("px:{all}:erasing", "zset", "until done",
+    "masked recipient keys, by the time their erasure is due", writer="privacy", reader="maintenance").name
+ERASURES = Key("px:{all}:erasures", "zset", "1 hour",
+    "marks, by the time of erasure", writer="privacy, maintenance", reader="privacy").name
+ACTIONS = Key("px:{all}:actions", "stream", "the last 10,000",
+    "what recipients did on the privacy page", writer="privacy", reader="api, cli").name
+ACTED = Key("px:{all}:acted", "hash", "forever",
+    "how often recipients did it", writer="privacy", reader="api, cli").name
+AUDIT = Key("px:{all}:audit", "stream", "the last 10,000",
+    "who did what", writer="api, cli, retention", reader="api, cli").name
+API_KEYS = Key("px:{all}:apikeys", "set", "forever",
+    "ids of API keys", writer="api", reader="api").name
+REWRITE = Key("px:{all}:rewrite", "hash", "forever",
+    "rewrites of the append-only file: asked, answered", writer="erasure, schedule", reader="schedule").name
+SWEEP = Key("px:{all}:sweep", "hash", "forever",
+    "where the retention run goes on", writer="retention", reader="retention, readyz").name
+LOSSES = Key("px:{all}:losses", "hash", "60 days",
+    "batches that Redis lost", writer="web", reader="readyz, cli").name
+WORKERS = Key("px:{all}:workers", "zset", "10 seconds an entry",
+    "workers, by the time of their last beat", writer="workers", reader="readyz, roll-up").name
+CLOCKS = Key("px:{all}:clocks", "hash", "a minute",
+    "processes with a wrong clock", writer="web, workers", reader="readyz, cli").name
+
+# One key an id.
+campaign = GlobalKey("px:{all}:campaign:ID", "hash", "until the campaign is deleted",
+    "record and times of use", writer="api, roll-up", reader="api, roll-up")
+notes = GlobalKey("px:{all}:notes:ID", "hash", "until the campaign is deleted",
+    "notes, by id", writer="api", reader="api, stats")
+shares = GlobalKey("px:{all}:shares:ID", "set", "until the campaign is deleted",
+    "ids of share links", writer="api", reader="api")
+share = GlobalKey("px:{all}:share:KEY", "hash", "until revoked, or the campaign is deleted",
+    "hash of the token, record, last use", writer="api, pages", reader="api, pages")
+api_key = GlobalKey("px:{all}:apikey:KEY", "hash", "until revoked",
+    "hash of the key, name, scopes, times", writer="api", reader="api")
+sign_in = GlobalKey("px:{all}:signin:LINK", "string", "10 minutes, one use",
+    "id of an API key, by hash of the link's token", writer="up, cli", reader="pages")
+signed_out = GlobalKey("px:{all}:signedout:SESSION", "string", "12 hours",
+    "sessions that ended, by hash of the cookie", writer="pages", reader="pages")
+acts = GlobalKey("px:{all}:acts:MINUTE", "hash", "2 minutes",
+    "actions on the privacy page, by mark", writer="privacy", reader="privacy")
+
+# One key a shard.
+hits = ShardKey("px:{s}:hits", "stream", "until counted",
+    "batches of hits", writer="recorder", reader="roll-up")
+producers = ShardKey("px:{s}:producers", "hash", "30 idle days an entry",
+    "last sequence and time of each producer; mark of the store", writer="recorder", reader="recorder")
+checkpoint = ShardKey("px:{s}:turn", "hash", "forever",
+    "checkpoint, time of the newest hit", writer="all that commit", reader="all that commit")
+lead = ShardKey("px:{s}:lead", "string", "1.5 seconds",
+    "set while other writers wait for the roll-up", writer="roll-up", reader="all that commit")
+visits = ShardKey("px:{s}:visits", "hash", "an hour of a shard's hits, at most a day",
+    "packed visits under way", writer="roll-up", reader="roll-up")
+lasts = ShardKey("px:{s}:lasts", "zset", "an hour of a shard's hits, at most a day",
+    "visits under way, by their last time (ms)", writer="roll-up", reader="roll-up")
+visiting = ShardKey("px:{s}:visiting", "hash", "an hour of a shard's hits, at most a day",
+    "number of visits under way, by campaign", writer="roll-up", reader="roll-up")
+drops = ShardKey("px:{s}:drops", "hash", "forever",
+    "hits dropped, by reason", writer="roll-up", reader="readyz")
+dead = ShardKey("px:{s}:dead", "stream", "{settings.keep_dead_letters:,} days",
+    "hits that could not be read", writer="roll-up", reader="readyz, cli")
+stop = ShardKey("px:{s}:stop", "string", "until the shard goes on",
+    "why the shard stands still", writer="roll-up", reader="readyz")
+evidence = NumberKey("px:{s}:evidence:MINUTE", "hash", "6 minutes of a shard's hits, at most a day",
+    "hits that may belong to a burst, by minute since 1970", writer="roll-up", reader="roll-up")
+salt = NumberKey("px:{s}:salt:END", "string", "48 hours after their day",
+    "salt of visitors' hashes, by the end (s) of a local day", writer="roll-up", reader="roll-up")
+last = BucketKey("px:{s}:last:BUCKET", "hash", "{settings.keep_recipients:,} days",
+    "day of the last open, mode `last`", writer="roll-up", reader="api, retention")
+
+# One key a shard and campaign.
+total = CampaignKey("px:{s}:total:ID", "hash", "until the campaign is deleted",
+    "sums of all time, last hit", writer="roll-up, api", reader="stats")
+rules = CampaignKey("px:{s}:rules:ID", "hash", "until the campaign is deleted",
+    "hits, by id of the rule that judged them", writer="roll-up", reader="stats")
+breakdown = CampaignKey("px:{s}:breakdown:ID", "hash", "{settings.keep_days:,} days",
+    "packed opens of people, by month", writer="roll-up", reader="stats")
+months = CampaignKey("px:{s}:months:ID", "hash", "{settings.keep_days:,} days",
+    "packed days, by month", writer="roll-up", reader="stats")
+addresses = CampaignKey("px:{s}:addresses:ID", "hll", "until the campaign is deleted",
+    "client addresses", writer="roll-up", reader="stats")
+visitors = CampaignKey("px:{s}:visitors:ID", "hll", "until the campaign is deleted",
+    "web visitors of all time", writer="roll-up", reader="stats")
+daily_visitors = CampaignDayKey("px:{s}:visitors:ID:DAY", "hll", "{settings.keep_days:,} days",
+    "web visitors of a local day", writer="roll-up", reader="stats")
+web = CampaignDayKey("px:{s}:web:ID:DAY", "hash", "{settings.keep_days:,} days",
+    "views and visits of a local day, by name", writer="roll-up", reader="stats")
+buckets = CampaignDayKey("px:{s}:buckets:ID:DAY", "string", "{settings.keep_buckets:,} days",
+    "packed 15-minute buckets of a UTC day", writer="roll-up", reader="stats")
+people = CampaignBucketKey("px:{s}:people:ID:BUCKET", "hash", _AFTER_SENDING,
+    "packed recipients", writer="roll-up", reader="roll-up, api")
+listed = CampaignBucketKey("px:{s}:listed:ID:BUCKET", "hash", _AFTER_SENDING,
+    "recipients on the list, day of their last mail", writer="api", reader="api")
+names = CampaignBucketKey("px:{s}:names:ID:BUCKET", "hash", "{settings.keep_names:,} days after sending",
+    "packed recipients with their names", writer="api", reader="api")
+# fmt: on
+
+TABLE = Key.TABLE
+"""All kinds, by pattern."""
+_BY_SHAPE = {(key.kind, key.pattern.count(":")): key for key in TABLE.values()}
+
+K = TypeVar("K", bound=Key)
+
+
+def kinds(shape: type[K]) -> list[K]:
+    """Returns the kinds of one shape: those with a key for each shard and campaign are `CampaignKey`."""
+    return [key for key in TABLE.values() if isinstance(key, shape)]
+
+
+def kind_of(name: str) -> Key | None:
+    """Returns the kind of a key by its name, None if the table does not have the key."""
+    kind = "".join(name.split(":")[2:3])
+    return _BY_SHAPE.get((kind, name.count(":")))
+
+
+def dropped_field(campaign: str, reason: Literal["gpc", "out", "origin"]) -> str:
+    """Returns the field of DROPPED that counts a campaign's requests that were not recorded for this reason.
+
+    gpc: the request came with GPC or DNT. out: the browser has opted out. origin: the campaign does not know
+    the origin of the page. A report of how long a page was seen is not counted.
+    """
+    return campaign if reason == "gpc" else f"{campaign}:{reason}"

@@ -420,7 +420,7 @@ def test_only_pages_of_its_origins_are_heard(reader: Reader, server: Server, sit
     assert reader.errors() == []
     reader.page.goto(site.at("/b"))
     assert reader.hits(1)[0].page == site.at("/b")
-    until(lambda: server.store.hget(keys.DROPPED, keys.dropped(FENCED, "origin")) == b"2")
+    until(lambda: server.store.hget(keys.DROPPED, keys.dropped_field(FENCED, "origin")) == b"2")
 
 
 def test_it_sends_whatever_the_browser_asks_for(reader: Reader, server: Server, site: _Site):

@@ -1,4 +1,4 @@
-"""Every key that a used store holds stands in the table of `keys.py`, with its type."""
+"""Every key that a used store holds is in the table of `keys.py`, with its type."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import re
 from starlette.testclient import TestClient
 
 from pixel_server.auth import sessions, sign_in_links
+from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.client import connect_async
+from pixel_server.store.key import Key
 from tests.stack import READER, until
 
 PARTS = {
@@ -24,18 +26,43 @@ PARTS = {
     "KEY": "[0-9a-f]{12}",
     "LINK": "[0-9a-f]{32}",
 }
-TYPES = {"HLL": "string"}
+TYPES = {"hll": "string"}
 
 
-def table():
-    """{a key as the table writes it: (pattern, type)}"""
-    rows = {}
-    for name, kind in re.findall(r"^(px:\S+) +(\w+)", keys.__doc__, re.MULTILINE):
-        pattern = "".join(
-            PARTS.get(part, re.escape(part)) for part in re.split(r"(\{s\}|\{all\}|[A-Z]+)", name)
-        )
-        rows[name] = (re.compile(pattern), TYPES.get(kind, kind))
-    return rows
+def regular_expression(key: Key) -> str:
+    """Returns what the names of a kind of key match."""
+    parts = re.split(r"(\{s\}|\{all\}|[A-Z]+)", key.pattern)
+    return "".join(PARTS.get(part, re.escape(part)) for part in parts)
+
+
+def test_keys_each_name_is_made_by_its_pattern():
+    examples = [
+        keys.people(3, "spring", 0x1F),
+        keys.daily_visitors(3, "spring", "20260302"),
+        keys.visitors(3, "spring"),
+        keys.evidence(3, 29_833_333),
+        keys.last(3, 4095),
+        keys.hits(3),
+        keys.campaign("spring"),
+        keys.STORE,
+    ]
+    assert examples == [
+        "px:{3}:people:spring:01f",
+        "px:{3}:visitors:spring:20260302",
+        "px:{3}:visitors:spring",
+        "px:{3}:evidence:29833333",
+        "px:{3}:last:fff",
+        "px:{3}:hits",
+        "px:{all}:campaign:spring",
+        "px:{all}:store",
+    ]
+    for name in examples:
+        assert re.fullmatch(regular_expression(keys.kind_of(name)), name)
+
+
+def test_keys_lifetimes_name_settings_of_the_server():
+    assert keys.people.kept_for(Settings(keep_recipients=400)) == "400 days after sending"
+    assert all(key.kept_for(Settings()) for key in keys.TABLE.values())
 
 
 async def sign_in_link_and_out(url):
@@ -45,7 +72,7 @@ async def sign_in_link_and_out(url):
     await made.aclose()
 
 
-def test_no_key_that_is_not_listed(web, client, count, settings):
+def test_keys_used_store_has_no_key_outside_the_table(web, client, count, settings):
     reader = TestClient(web.app, client=("8.8.8.8", 5000))
     reader.portal = web.portal
     web.post("/api/campaigns", json={"id": "mail", "name": "Mail", "kind": "email", "mode": "identified"})
@@ -93,12 +120,13 @@ def test_no_key_that_is_not_listed(web, client, count, settings):
     count()
     web.get("/api/campaigns/page/stats")
 
-    known, used = table(), set()
-    for key in (name.decode() for name in client.scan_iter() if not name.startswith(b"rq:")):
-        rows = [row for row, (pattern, _) in known.items() if pattern.fullmatch(key)]
-        assert len(rows) == 1, key
-        assert client.type(key).decode() == known[rows[0]][1], key
-        used |= set(rows)
+    used = set()
+    for name in (name.decode() for name in client.scan_iter() if not name.startswith(b"rq:")):
+        key = keys.kind_of(name)
+        assert key is not None, name
+        assert re.fullmatch(regular_expression(key), name), name
+        assert client.type(name).decode() == TYPES.get(key.redis_type, key.redis_type), name
+        used.add(key.pattern)
     rare = {
         "px:{all}:sweep",
         "px:{all}:clocks",
@@ -109,4 +137,4 @@ def test_no_key_that_is_not_listed(web, client, count, settings):
         "px:{s}:lead",
     }
     rare |= {"px:{all}:losses"}
-    assert known.keys() - used <= rare
+    assert keys.TABLE.keys() - used <= rare

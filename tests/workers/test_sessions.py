@@ -66,7 +66,7 @@ class Site:
         return {name: (views, seen) for name, (views, seen) in found.items()}
 
     def visitors(self, day: str = "") -> int:
-        return int(self.client.pfcount(keys.visitors(0, self.name, day)))
+        return int(self.client.pfcount(keys.daily_visitors(0, self.name, day)))
 
 
 @pytest.fixture

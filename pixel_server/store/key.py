@@ -1,0 +1,97 @@
+"""A kind of key in Redis: how its names are made, and what is known of it. `keys` is the table of all."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pixel_server.settings import Settings
+
+RedisType = Literal["string", "hash", "set", "zset", "stream", "hll"]
+
+
+class Key:
+    """A kind of key. pattern: a name with placeholders, as `px:{s}:people:ID:BUCKET`.
+
+    lives: how long a key lives, in words. `{settings.keep_days:,} days` is by a setting of the server.
+    """
+
+    TABLE: ClassVar[dict[str, Key]] = {}
+    """All kinds, by pattern."""
+
+    def __init__(
+        self, pattern: str, redis_type: RedisType, lives: str, holds: str, *, writer: str, reader: str
+    ) -> None:
+        self.pattern, self.redis_type, self.lives = pattern, redis_type, lives
+        self.holds, self.writer, self.reader = holds, writer, reader
+        self.kind = pattern.split(":")[2]
+        self.TABLE[pattern] = self
+
+    def kept_for(self, settings: Settings) -> str:
+        """Returns how long a key lives, with the settings filled in: "400 days"."""
+        return self.lives.format(settings=settings)
+
+    @property
+    def name(self) -> str:
+        """The name of the only key of this kind, if the pattern has no placeholder."""
+        return self.pattern
+
+
+class GlobalKey(Key):
+    """A key for each id or minute: `px:{all}:campaign:spring`."""
+
+    def __call__(self, part: str | int) -> str:
+        return f"px:{{all}}:{self.kind}:{part}"
+
+
+class ShardKey(Key):
+    """A key for each shard: `px:{3}:hits`."""
+
+    def __call__(self, shard: int) -> str:
+        return f"px:{{{shard}}}:{self.kind}"
+
+
+class NumberKey(Key):
+    """A key for each shard and number, for example a minute: `px:{3}:evidence:29833333`."""
+
+    def __call__(self, shard: int, number: int) -> str:
+        return f"px:{{{shard}}}:{self.kind}:{number}"
+
+
+class BucketKey(Key):
+    """A key for each shard and bucket of recipients: `px:{3}:last:1f4`."""
+
+    def __call__(self, shard: int, bucket: int) -> str:
+        return f"px:{{{shard}}}:{self.kind}:{bucket:03x}"
+
+    def prefix(self, shard: int) -> str:
+        """Returns the name without the bucket."""
+        return f"px:{{{shard}}}:{self.kind}:"
+
+
+class CampaignKey(Key):
+    """A key for each shard and campaign: `px:{3}:total:spring`."""
+
+    def __call__(self, shard: int, campaign: str) -> str:
+        return f"px:{{{shard}}}:{self.kind}:{campaign}"
+
+
+class CampaignDayKey(Key):
+    """A key for each shard, campaign and day (YYYYMMDD): `px:{3}:web:spring:20260302`."""
+
+    def __call__(self, shard: int, campaign: str, day: str) -> str:
+        return f"px:{{{shard}}}:{self.kind}:{campaign}:{day}"
+
+
+class CampaignBucketKey(Key):
+    """A key for each shard, campaign and bucket of recipients: `px:{3}:people:spring:1f4`."""
+
+    def __call__(self, shard: int, campaign: str, bucket: int) -> str:
+        return f"px:{{{shard}}}:{self.kind}:{campaign}:{bucket:03x}"
+
+    def prefix(self, shard: int, campaign: str) -> str:
+        """Returns the name without the bucket."""
+        return f"px:{{{shard}}}:{self.kind}:{campaign}:"
+
+    def kind_prefix(self, shard: int) -> str:
+        """Returns the name without campaign and bucket."""
+        return f"px:{{{shard}}}:{self.kind}:"
