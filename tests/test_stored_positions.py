@@ -13,7 +13,7 @@ import pytest
 
 from pixel_server import hit, tokens
 from pixel_server.collect import visitor_cookie
-from pixel_server.collect.recorder import Batch
+from pixel_server.collect.batch import Batch
 from pixel_server.collect.spool import format as spool_format
 from pixel_server.counters import (
     burst_window,

@@ -36,11 +36,11 @@ class Recording(Protocol):
 
     failing_since: float | None
     last_error: str
-    pending: int
+    pending_bytes: int
     counts: dict[str, int]
 
     @property
-    def stores(self) -> bool: ...
+    def can_store(self) -> bool: ...
 
 
 class NotRecording:
@@ -48,8 +48,8 @@ class NotRecording:
 
     failing_since: float | None = None
     last_error = ""
-    pending = 0
-    stores = True
+    pending_bytes = 0
+    can_store = True
 
     def __init__(self) -> None:
         self.counts = {"stored": 0, "spooled": 0, "late": 0, "refused": 0, "gaps": 0, "removed": 0}
@@ -102,7 +102,7 @@ class Health:
         report: dict[str, Any] = {
             "recorder": {
                 "failing_since": None if since is None else iso_ms(int(since * 1000)),
-                "pending_bytes": recording.pending,
+                "pending_bytes": recording.pending_bytes,
                 **recording.counts,
             }
         }
@@ -124,7 +124,7 @@ class Health:
             report |= _of_process(self._known)
             told += _of_known(self._known)
         report["spool"] = await asyncio.to_thread(self._of_spool)
-        storing = recording.stores and (not away or self._settings.spool_bytes > 0)
+        storing = recording.can_store and (not away or self._settings.spool_bytes > 0)
         told += _own_warnings(report, self._recent())
         if not storing:
             told.append(f"hits are not stored: {recording.last_error or away}")

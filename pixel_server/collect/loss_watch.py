@@ -12,7 +12,7 @@ import redis
 
 from pixel_server.collect import losses
 from pixel_server.collect.acknowledged import Acknowledged, Missing
-from pixel_server.collect.recorder import Batch
+from pixel_server.collect.batch import Batch
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark

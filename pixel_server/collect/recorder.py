@@ -1,21 +1,23 @@
-"""The recorder: hits gather into groups, a group is stored at once, then its requests are answered.
+"""The recorder: gathers hits into groups, stores each group at once, then answers its requests.
 
-While a group is on its way, arriving hits gather into the next. If the group on its way is not answered
-within GAP seconds, as from a Redis that is far away, the next leaves all the same; up to MAX_FLYING are on
-their way. Redis takes each but the first only if it has taken the group before (`Batch.after`). When a group
-fails, no other leaves until all on their way have ended. Then the failed groups are repeated, in order and
-one at a time.
+While a group is in flight, arriving hits gather into the next group. If Redis does not answer the group in
+flight within FLIGHT_GAP_SECONDS, as when it is far away, the next group leaves anyway. Up to MAX_IN_FLIGHT
+groups are in flight. Redis accepts each group but the first only if it has accepted the group before
+(`Batch.after`). When a group fails, no other group leaves until all groups in flight have ended. Then the
+failed groups are retried, in order and one at a time.
 
-A group is repeated, unchanged, until it is stored; nothing is cleared before. A request waits at most
-ANSWER_WITHIN seconds, then it is answered 503 (its hit may yet be stored: the promise is in the 2xx). Memory
-is bounded by `pending_bytes`, counted as encoded bytes plus OVERHEAD a hit; beyond it a hit is refused.
+A group is retried, unchanged, until it is stored; nothing is cleared before. A request waits at most
+ANSWER_TIMEOUT_SECONDS, then it is answered 503. Its hit may still be stored: only a 2xx is a promise. Memory
+is bounded by `max_pending_bytes`, counted as encoded bytes plus OVERHEAD_BYTES a hit. Above it, hits are
+refused.
 
-When Redis fails, the group goes to the spool under the numbers it has, and so do all after it, without
-waiting for Redis again (`away`), until the drain finds that Redis takes batches and calls `resume`. That is
-heard only if round trips are good (`is_ready`), and later each time that Redis soon failed again. If anything
-is in the spool still, a new producer id is used from then on: if a later number of the old one reached Redis
-first, what is still in the spool would be taken for a repeat. So a producer with batches in the spool never
-writes to Redis directly, except when all of them are known to be there (`drained`).
+When Redis fails, the group goes to the spool under its sequence numbers. So do all later groups, without
+waiting for Redis (`is_away`), until the drain finds that Redis accepts batches and calls `resume`. The
+recorder resumes only if round trips are good (`is_ready`), and waits longer each time that Redis soon failed
+again. If anything is still in the spool, the recorder then uses a new producer id. Otherwise a later number
+of the old id could reach Redis first, and the batches in the spool would be taken for repeats. So a producer
+with batches in the spool never writes to Redis directly, except when all of them are known to be in Redis
+(`note_drained`).
 """
 
 from __future__ import annotations
@@ -26,70 +28,43 @@ import functools
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
 
 from pixel_server import hit, tasks
+from pixel_server.collect.batch import Batch, Sink, report_gap
 from pixel_server.store import producer
 from pixel_server.times import DAY
 
 log = logging.getLogger("pixel_server.recorder")
 
-ANSWER_WITHIN = 0.25
-OVERHEAD = 400
-"""Bytes of Python around one waiting hit, its request included."""
+ANSWER_TIMEOUT_SECONDS = 0.25
+"""Seconds that a request waits until its hit is stored."""
+OVERHEAD_BYTES = 400
+"""Bytes of Python objects around one waiting hit, its request included."""
 GROUP_BYTES = 640 << 10
-"""At which a group takes no more, counted in the same way: of ordinary hits a thousand, of the longest that
-strangers send (20 KB) thirty. A group must go to Redis, and out of the spool, within a fixed time."""
-RENEW_AFTER = float(DAY)
-"""A producer idle for this long (s) goes on under a new id: the old one is pruned after 30 days."""
-GAP = 0.02
-"""Seconds that a group waits at most for the group before it. Two round trips in turn would take too long
-where a round trip takes 150 ms."""
-MAX_FLYING = 12
-"""Groups on their way at once. So many leave in the time that one may take."""
-HOLD, MAX_HOLD = 0.25, 30.0
-"""Seconds that hits go to the spool at least once Redis has failed: at first, and when it fails often."""
-STEADY = 60.0
-"""Seconds without a failure after which HOLD is as at first."""
-_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-
-
-class Batch(NamedTuple):
-    """The hits of one shard that one group commit stores as one entry. Once numbered, never changed.
-
-    after: of one try, not of the batch: the number that Redis must have seen before, 0 if none must.
-    """
-
-    shard: int
-    producer: str
-    sequence: int
-    data: bytes
-    after: int = 0
-
-    @property
-    def hits(self) -> int:
-        """The number of hits in the batch, by the head of its msgpack array (`hit.encode_batch`)."""
-        data = self.data
-        return int.from_bytes(data[1:3], "big") if data[:1] == b"\xdc" else data[0] & 0x0F if data else 0
-
-
-class Sink(Protocol):
-    """Where a recorder puts its batches."""
-
-    def append(self, batches: Sequence[Batch]) -> Awaitable[list[int]]:
-        """Stores them all, each once; for each, what `producer.APPEND` gives. Calls may overlap.
-
-        Any exception: it is not known what was stored. The same batches are then given again.
-        """
-        ...
-
+"""Pending bytes at which a group accepts no more hits: a thousand ordinary hits, or thirty of the longest
+that strangers send (20 KB). A group must reach Redis, and leave the spool, within a fixed time."""
+RENEW_SECONDS = DAY
+"""Seconds without a hit after which the recorder takes a new producer id. Redis prunes ids after 30 days."""
+FLIGHT_GAP_SECONDS = 0.02
+"""Seconds that a group waits at most for the group before it. Two round trips in turn would take too long if
+a round trip takes 150 ms."""
+MAX_IN_FLIGHT = 12
+"""Groups in flight at once. So many leave in the time that one group may take."""
+HOLD_SECONDS, MAX_HOLD_SECONDS = 0.25, 30.0
+"""Seconds that hits go to the spool at least after a failure of Redis: the first value, and the bound to
+which repeated failures double it."""
+STEADY_SECONDS = 60.0
+"""Seconds without a failure after which HOLD_SECONDS applies again."""
+_RETRY_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Seconds before each retry of a group. The last value repeats."""
 
 AnswerCallback = Callable[[bool], None]
+"""Called once for each hit, with whether it is stored."""
 
 
 class _Group:
-    """Hits that are stored together, and who waits for them."""
+    """Hits that are stored together, and the callbacks of their requests. place: order of departure."""
 
     __slots__ = ("answers", "batches", "count", "place", "shards", "size", "timer")
 
@@ -103,6 +78,7 @@ class _Group:
         self.timer: asyncio.TimerHandle | None = None
 
     def answer(self, stored: bool) -> int:
+        """Calls the callbacks that still wait. Returns their number."""
         waiting, self.answers = self.answers, []
         for answered in waiting:
             answered(stored)
@@ -110,16 +86,19 @@ class _Group:
 
 
 class Recorder:
-    """Stores hits through a sink. `start` after a fork, never before; one event loop.
+    """Stores hits through a sink, in one event loop. `start` must not be called before a fork.
 
-    acknowledged: called with batches that Redis has, and what it had of their producers before.
+    spool: the sink for batches that Redis does not accept, None if there is no spool.
+    on_stored: called with the shards that have new hits in Redis.
+    is_ready: returns whether Redis may be used again after a failure.
+    on_acknowledged: called with batches that Redis has, and the numbers that it had seen before each.
     """
 
     def __init__(
         self,
         sink: Sink,
         shards: int,
-        pending_bytes: int,
+        max_pending_bytes: int,
         *,
         spool: Sink | None = None,
         on_stored: Callable[[Iterable[int]], None] = lambda shards: None,
@@ -131,75 +110,77 @@ class Recorder:
         self._sink = sink
         self._spool = spool
         self._shards = shards
-        self._pending_bytes = pending_bytes
+        self._max_pending_bytes = max_pending_bytes
         self._on_stored = on_stored
         self._is_ready = is_ready
         self._clock = clock
         self._groups: deque[_Group] = deque()
         self._gathering: _Group | None = None
-        self._flying: dict[_Group, asyncio.Future[list[int]]] = {}
+        self._in_flight: dict[_Group, asyncio.Future[list[int]]] = {}
         self._failed: list[_Group] = []
-        self._alone: _Group | None = None
-        self._left = 0.0
+        self._retrying: _Group | None = None
+        self._departed_at = 0.0
         self._places = 0
-        self._gap: asyncio.TimerHandle | None = None
+        self._gap_timer: asyncio.TimerHandle | None = None
         self._is_closed = False
-        self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._retry_event = asyncio.Event()
+        self._idle_event = asyncio.Event()
+        self._idle_event.set()
         self._task: asyncio.Task[None] | None = None
-        self._turn = 0
-        self._last = 0.0
+        self._next_shard = 0
+        self._last_group_at = 0.0
         self._producer = ""
         self._sequence: dict[int, int] = {}
         self._in_spool = False
-        self._spool_tries = 0
+        self._spool_writes = 0
         self._spool_failing = False
         self._renew_next = False
-        self._hold = HOLD
-        self._resume_from = self._resumed = 0.0
-        self.away = False
-        self.pending = 0
+        self._hold_seconds = HOLD_SECONDS
+        self._resume_not_before = self._resumed_at = 0.0
+        self.is_away = False
+        self.pending_bytes = 0
         self.failing_since: float | None = None
         self.last_error = ""
         self.counts = {"stored": 0, "spooled": 0, "late": 0, "refused": 0, "gaps": 0, "removed": 0}
 
     def start(self) -> None:
-        """Takes a producer id and begins to store."""
+        """Makes a producer id and begins to store."""
         self._renew()
         (self._task,) = tasks.start([self._run()])
 
-    async def close(self, within: float = 5.0) -> None:
-        """Stores what waits, for at most `within` seconds."""
+    async def close(self, timeout_seconds: float = 5.0) -> None:
+        """Stores waiting hits, for at most `timeout_seconds`, and ends."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), within)
-        unstored = [*self._flying, *self._failed, *self._groups]
-        if self._alone is not None:
-            unstored.append(self._alone)
-        left = sum(group.count for group in unstored)
-        if left:
-            log.error("recorder: stopped with %d hits not stored; each was answered 503", left)
+            await asyncio.wait_for(self._idle_event.wait(), timeout_seconds)
+        unstored = [*self._in_flight, *self._failed, *self._groups]
+        if self._retrying is not None:
+            unstored.append(self._retrying)
+        if hits := sum(group.count for group in unstored):
+            log.error("recorder: stopped with %d hits not stored; each was answered 503", hits)
         self._is_closed = True
-        if self._gap is not None:
-            self._gap.cancel()
+        if self._gap_timer is not None:
+            self._gap_timer.cancel()
         if self._task is not None:
             await tasks.end([self._task])
-        for flight in self._flying.values():
+        for flight in self._in_flight.values():
             flight.cancel()
         for group in unstored:
             group.answer(False)
 
     def record(self, shard: int | None, data: bytes, answered: AnswerCallback) -> bool:
-        """Takes a hit to be stored; `answered(stored)` is called once. False: refused, there is no room."""
-        size = len(data) + OVERHEAD
-        if self.pending + size > self._pending_bytes:
+        """Accepts a hit. Returns False if there is no room; otherwise `answered` is called once.
+
+        shard: None if any shard may have the hit.
+        """
+        size = len(data) + OVERHEAD_BYTES
+        if self.pending_bytes + size > self._max_pending_bytes:
             self.counts["refused"] += 1
             return False
         if shard is None:
-            self._turn = shard = (self._turn + 1) % self._shards
+            self._next_shard = shard = (self._next_shard + 1) % self._shards
         group = self._gathering
         if group is None or group.timer is None or group.size >= GROUP_BYTES:
-            group = self._gather()
+            group = self._begin_group()
         hits = group.shards.get(shard)
         if hits is None:
             group.shards[shard] = [data]
@@ -208,195 +189,206 @@ class Recorder:
         group.answers.append(answered)
         group.count += 1
         group.size += size
-        self.pending += size
+        self.pending_bytes += size
         return True
 
-    def _gather(self) -> _Group:
+    def _begin_group(self) -> _Group:
         loop = asyncio.get_running_loop()
         self._gathering = group = _Group()
-        group.timer = loop.call_later(ANSWER_WITHIN, self._too_late, group)
+        group.timer = loop.call_later(ANSWER_TIMEOUT_SECONDS, self._answer_late, group)
         self._groups.append(group)
-        self._idle.clear()
-        if not self._flying:
-            loop.call_soon(self._depart)  # after all hits that arrive now
-        elif self._gap is None:
-            self._gap = loop.call_later(max(0.0, self._left + GAP - loop.time()), self._gap_over)
+        self._idle_event.clear()
+        if not self._in_flight:
+            loop.call_soon(self._depart)  # after all hits that arrive in this turn of the event loop
+        elif self._gap_timer is None:
+            wait_seconds = self._departed_at + FLIGHT_GAP_SECONDS - loop.time()
+            self._gap_timer = loop.call_later(max(0.0, wait_seconds), self._gap_over)
         return group
 
-    def _too_late(self, group: _Group) -> None:
+    def _answer_late(self, group: _Group) -> None:
         group.timer = None
         self.counts["late"] += group.answer(False)
 
     def _gap_over(self) -> None:
-        self._gap = None
+        self._gap_timer = None
         self._depart()
 
     def _depart(self) -> None:
-        """Sends what waits, as far as it may leave now."""
+        """Sends the waiting groups that may leave now."""
         while self._groups and not self._is_closed:
-            if not self._flies:
-                if not self._flying:
-                    self._wake.set()
+            if not self._may_fly:
+                if not self._in_flight:
+                    self._retry_event.set()
                 return
-            if self._flying:
+            if self._in_flight:
                 loop = asyncio.get_running_loop()
-                wait = self._left + GAP - loop.time()
-                if wait > 0 and self._gap is None:
-                    self._gap = loop.call_later(wait, self._gap_over)
-                if wait > 0 or len(self._flying) >= MAX_FLYING:
+                wait = self._departed_at + FLIGHT_GAP_SECONDS - loop.time()
+                if wait > 0 and self._gap_timer is None:
+                    self._gap_timer = loop.call_later(wait, self._gap_over)
+                if wait > 0 or len(self._in_flight) >= MAX_IN_FLIGHT:
                     return
-            self._send(self._next())
+            self._send(self._take_group())
 
     @property
-    def _flies(self) -> bool:
+    def _may_fly(self) -> bool:
         """Whether groups may leave for Redis, several at a time."""
-        return not (
-            self.away or self._failed or self._alone is not None or (self._in_spool and not self._renew_next)
-        )
+        if self.is_away or self._failed or self._retrying is not None:
+            return False
+        return not self._in_spool or self._renew_next
 
-    def _next(self) -> _Group:
+    def _take_group(self) -> _Group:
+        """Returns the first waiting group, with its batches numbered."""
         group = self._groups.popleft()
         if group is self._gathering:
             self._gathering = None
-        if self._renew_next or self._clock() - self._last > RENEW_AFTER:
+        if self._renew_next or self._clock() - self._last_group_at > RENEW_SECONDS:
             self._renew()
-        self._last = self._clock()
+        self._last_group_at = self._clock()
         group.batches = self._number(group)
         return group
 
     def _send(self, group: _Group) -> None:
-        if self._flying:
+        if self._in_flight:
             group.batches = [batch._replace(after=batch.sequence - 1) for batch in group.batches]
-        self._left = asyncio.get_running_loop().time()
+        self._departed_at = asyncio.get_running_loop().time()
         self._places += 1
         group.place = self._places
-        self._flying[group] = flight = asyncio.ensure_future(self._sink.append(group.batches))
-        flight.add_done_callback(functools.partial(self._landed, group))
+        self._in_flight[group] = flight = asyncio.ensure_future(self._sink.append(group.batches))
+        flight.add_done_callback(functools.partial(self._on_landed, group))
 
-    def _landed(self, group: _Group, flight: asyncio.Future[list[int]]) -> None:
+    def _on_landed(self, group: _Group, flight: asyncio.Future[list[int]]) -> None:
         if self._is_closed:
             return
-        del self._flying[group]
+        del self._in_flight[group]
         error = asyncio.CancelledError() if flight.cancelled() else flight.exception()
-        if error is None and self._is_taken(group.batches, flight.result()):
-            self._depart()  # the next one first: its time is the disk's, not ours
-            self._stored(group, in_redis=True)
+        if error is None and self._is_accepted(group.batches, flight.result()):
+            self._depart()  # first, so that the next group is written while this group is answered
+            self._finish(group, in_redis=True)
         else:
             if error is not None:
                 self._note_failure(error, group)
             self._failed.append(group)
-        if self._failed and not self._flying:
-            self._wake.set()
+        if self._failed and not self._in_flight:
+            self._retry_event.set()
 
-    def _is_taken(self, batches: Sequence[Batch], seen: Sequence[int]) -> bool:
-        """Whether all are in Redis. Else some of them were refused."""
-        taken = [(batch, was) for batch, was in zip(batches, seen, strict=True) if was >= max(0, batch.after)]
-        for batch, was in taken:
-            self.lost(report_gap(batch, was))
-        if len(taken) < len(batches):
+    def _is_accepted(self, batches: Sequence[Batch], seen: Sequence[int]) -> bool:
+        """Returns whether Redis accepted all batches. Reports gaps before accepted batches."""
+        accepted = 0
+        for batch, last_seen in zip(batches, seen, strict=True):
+            if last_seen >= max(0, batch.after):
+                accepted += 1
+                self.count_lost(report_gap(batch, last_seen))
+        if accepted < len(batches):
             return False
         self._on_acknowledged(batches, seen)
         return True
 
-    def _stored(self, group: _Group, in_redis: bool) -> None:
+    def _finish(self, group: _Group, in_redis: bool) -> None:
+        """Answers the requests of a stored group."""
         if group.timer is not None:
             group.timer.cancel()
-        self.pending -= group.size
+        self.pending_bytes -= group.size
         self.counts["stored"] += group.count
         group.answer(True)
         if in_redis:
             self._on_stored(group.shards)
-        if not (self._groups or self._flying or self._failed or self._alone):
-            self._idle.set()
+        if not (self._groups or self._in_flight or self._failed or self._retrying):
+            self._idle_event.set()
 
     async def _run(self) -> None:
-        """Stores one group at a time, as long as groups may not fly."""
+        """Stores groups one at a time while several must not be in flight."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while not self._flying and (self._failed or (self._groups and not self._flies)):
+            await self._retry_event.wait()
+            self._retry_event.clear()
+            while not self._in_flight and (self._failed or (self._groups and not self._may_fly)):
                 if self._failed:
-                    self._alone = group = min(self._failed, key=lambda failed: failed.place)
+                    self._retrying = group = min(self._failed, key=lambda failed: failed.place)
                     self._failed.remove(group)
                     group.batches = [batch._replace(after=0) for batch in group.batches]
                 else:
-                    self._alone = group = self._next()
+                    self._retrying = group = self._take_group()
                 in_redis = await self._store(group)
-                self._alone = None
-                self._stored(group, in_redis)
+                self._retrying = None
+                self._finish(group, in_redis)
             self._depart()
 
     @property
-    def stores(self) -> bool:
-        """Whether the last hits could be stored somewhere."""
-        return not self.away or (self._spool is not None and not self._spool_failing)
+    def can_store(self) -> bool:
+        """Whether the last hits could be stored, in Redis or in the spool."""
+        return not self.is_away or (self._spool is not None and not self._spool_failing)
 
     def resume(self) -> None:
-        """Redis takes batches again: the next group goes there, unless it is too early to trust in that."""
-        if self.away and self._is_ready() and asyncio.get_running_loop().time() >= self._resume_from:
+        """Sends the next group to Redis, unless Redis failed too recently.
+
+        Call it when Redis accepts batches.
+        """
+        if self.is_away and self._is_ready() and asyncio.get_running_loop().time() >= self._resume_not_before:
             self._resume()
 
     def _resume(self) -> None:
-        away = self._clock() - (self.failing_since or 0)
-        log.warning("recorder: Redis stores again, after %.1f s", away)
-        self.away = False
+        outage_seconds = self._clock() - (self.failing_since or 0)
+        log.warning("recorder: Redis stores again, after %.1f s", outage_seconds)
+        self.is_away = False
         self.failing_since = None
         self._renew_next = self._in_spool
-        self._resumed = asyncio.get_running_loop().time()
+        self._resumed_at = asyncio.get_running_loop().time()
 
-    def mark(self) -> int:
-        """How often this recorder has turned to the spool."""
-        return self._spool_tries
+    def spool_mark(self) -> int:
+        """Returns how many groups were given to the spool so far."""
+        return self._spool_writes
 
-    def drained(self, mark: int) -> None:
-        """All that was in the spool at this mark is in Redis."""
-        if mark == self._spool_tries:
+    def note_drained(self, mark: int) -> None:
+        """Notes that all batches that were in the spool at this mark are in Redis."""
+        if mark == self._spool_writes:
             self._in_spool = False
 
-    def removed(self, hits: int) -> None:
-        """So many answered hits are lost: somebody removed the spool's files while they waited there."""
+    def count_removed(self, hits: int) -> None:
+        """Counts answered hits that are lost because somebody removed the spool's files."""
         self.counts["removed"] += hits
 
-    def lost(self, batches: int) -> None:
-        """Redis has lost so many, as whoever gave it others found out."""
+    def count_lost(self, batches: int) -> None:
+        """Counts batches that Redis has lost."""
         self.counts["gaps"] += batches
 
     async def _store(self, group: _Group) -> bool:
-        """Returns when it is stored: whether in Redis, and not in the spool."""
+        """Stores a group, with as many retries as it takes.
+
+        Returns True if in Redis, False if in the spool.
+        """
         batches = group.batches
         tries = 0
         while True:
-            if not self._in_spool and (not self.away or self._spool is None or tries):
-                left = await self._to_redis(batches, group)
-                if not left:
+            if not self._in_spool and (not self.is_away or self._spool is None or tries):
+                unstored = await self._to_redis(batches, group)
+                if not unstored:
                     return True
-                if left is not batches:  # some went under a producer id that is too old
-                    batches = left
+                if unstored is not batches:  # the producer id of some batches was too old
+                    batches = unstored
                     continue
             if self._spool is not None and await self._to_spool(batches, self._spool):
                 self.counts["spooled"] += group.count
                 return False
-            await asyncio.sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])
+            await asyncio.sleep(_RETRY_SECONDS[min(tries, len(_RETRY_SECONDS) - 1)])
             tries += 1
 
     async def _to_redis(self, batches: list[Batch], group: _Group) -> list[Batch]:
-        """What is left to be stored: nothing, the same batches, or some under new numbers."""
+        """Returns the batches still to be stored: none, the same batches, or some under new numbers."""
         try:
             seen = await self._sink.append(batches)
         except Exception as error:
             self._note_failure(error, group)
             return batches
         if min(seen) < 0:
-            # Nothing of this id can have been stored lately, so a new number doubles nothing.
-            stale = {batch.shard for batch, was in zip(batches, seen, strict=True) if was < 0}
+            # Redis stored nothing under this id lately, so a new number cannot store a hit twice.
+            stale = {batch.shard for batch, last_seen in zip(batches, seen, strict=True) if last_seen < 0}
             if self._producer == batches[0].producer:
                 log.warning(
                     "recorder: producer %s is no longer known; going on under a new one", self._producer
                 )
                 self._renew(producer.floor(min(seen)))
             return self._number(group, only=stale)
-        for batch, was in zip(batches, seen, strict=True):
-            self.lost(report_gap(batch, was))
+        for batch, last_seen in zip(batches, seen, strict=True):
+            self.count_lost(report_gap(batch, last_seen))
         self._on_acknowledged(batches, seen)
         if self.failing_since is not None:
             self._resume()
@@ -404,9 +396,9 @@ class Recorder:
 
     async def _to_spool(self, batches: list[Batch], spool: Sink) -> bool:
         try:
-            self._in_spool = True  # also if it fails: some may have been written
-            self._renew_next = self._renew_next or not self.away
-            self._spool_tries += 1
+            self._in_spool = True  # before the write: a failed write may have stored some batches
+            self._renew_next = self._renew_next or not self.is_away
+            self._spool_writes += 1
             await spool.append(batches)
         except Exception as error:
             self.last_error = f"spool: {error}"
@@ -418,6 +410,7 @@ class Recorder:
         return True
 
     def _number(self, group: _Group, only: Iterable[int] | None = None) -> list[Batch]:
+        """Returns the batches of a group under new numbers, of the shards in `only` if it is given."""
         batches = []
         for shard, hits in group.shards.items():
             if only is None or shard in only:
@@ -426,35 +419,20 @@ class Recorder:
         return batches
 
     def _renew(self, floor: int = 0) -> None:
+        """Takes a new producer id. floor: ms that the id must lie above."""
         self._producer = producer.new_id(self._clock(), floor)
         self._sequence = {}
-        self._last = self._clock()
+        self._last_group_at = self._clock()
         self._in_spool = self._renew_next = False
 
     def _note_failure(self, error: BaseException, group: _Group) -> None:
         self.last_error = f"{type(error).__name__}: {str(error) or 'no answer in time'}"
-        self.away = True
+        self.is_away = True
         if self.failing_since is None:
             self.failing_since = self._clock()
             now = asyncio.get_running_loop().time()
-            is_often = self._resumed and now - self._resumed < STEADY
-            self._hold = min(2 * self._hold, MAX_HOLD) if is_often else HOLD
-            self._resume_from = now + self._hold
+            is_often = self._resumed_at and now - self._resumed_at < STEADY_SECONDS
+            self._hold_seconds = min(2 * self._hold_seconds, MAX_HOLD_SECONDS) if is_often else HOLD_SECONDS
+            self._resume_not_before = now + self._hold_seconds
             where = "wait" if self._spool is None else "go to the spool"
             log.error("recorder: Redis does not store, %d hits %s: %s", group.count, where, self.last_error)
-
-
-def report_gap(batch: Batch, seen: int, given: int | None = None) -> int:
-    """Returns how many batches of this producer and shard Redis has lost, before this one; logs them.
-
-    given: the last number before this one that was given to Redis, if it is not the one just before.
-    """
-    lost = max(0, (batch.sequence - 1 if given is None else given) - seen)
-    if lost:
-        log.error(
-            "recorder: shard %d lost %d batches of producer %s: Redis came back without them",
-            batch.shard,
-            lost,
-            batch.producer,
-        )
-    return lost

@@ -23,7 +23,7 @@ import hiredis
 from redis.asyncio.connection import parse_url
 
 from pixel_server import hit
-from pixel_server.collect.recorder import Batch
+from pixel_server.collect.batch import Batch
 from pixel_server.collect.round_trips import RoundTrips
 from pixel_server.store import keys, producer
 from pixel_server.store.client import keep_alive

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import hiredis
 
-from pixel_server.collect.recorder import Batch, Sink
+from pixel_server.collect.batch import Batch, Sink
 from pixel_server.store.memory_reserve import Watch
 
 

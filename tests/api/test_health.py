@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from pixel_server import hit
 from pixel_server.app import create_app
-from pixel_server.collect.recorder import Batch
+from pixel_server.collect.batch import Batch
 from pixel_server.collect.spool import status
 from pixel_server.collect.spool.spool import Spool
 from pixel_server.store import jobs, keys, producer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from pixel_server.collect.acknowledged import Acknowledged, Missing, Stored
-from pixel_server.collect.recorder import Batch
+from pixel_server.collect.batch import Batch
 from pixel_server.hit import encode_batch
 from pixel_server.store import keys
 from tests.journeys.test_emptied_store import ask, serving, warnings

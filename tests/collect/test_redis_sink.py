@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pixel_server.collect.recorder import Batch
+from pixel_server.collect.batch import Batch
 from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.collect.spool.drain import AWAY_ERRORS
 

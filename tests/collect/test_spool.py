@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from pixel_server import hit
-from pixel_server.collect.recorder import Batch
+from pixel_server.collect.batch import Batch
 from pixel_server.collect.spool import format as spool_format
 from pixel_server.collect.spool import spool as module
 from pixel_server.collect.spool.format import NewerFormat, Segment, pack_payload, pack_record, unpack_payload
@@ -529,7 +529,7 @@ def test_status_goes_by_the_writer_where_a_segment_does_not_say_when_it_was_begu
 
 def test_a_writer_that_was_killed_leaves_its_segments_to_anyone(home: Path):
     code = (
-        "import os, pathlib, sys, time; from pixel_server.collect.recorder import Batch\n"
+        "import os, pathlib, sys, time; from pixel_server.collect.batch import Batch\n"
         "from pixel_server.collect.spool.spool import Spool\n"
         "Spool(pathlib.Path(sys.argv[1]), 1 << 20).append([Batch(0, sys.argv[2], 1, b'\\x91\\x01')])\n"
         "print('kept', flush=True); time.sleep(60)"

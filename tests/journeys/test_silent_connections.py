@@ -14,7 +14,7 @@ import pytest
 
 from pixel_server import hit
 from pixel_server.collect import redis_sink
-from pixel_server.collect.recorder import Batch
+from pixel_server.collect.batch import Batch
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
 from pixel_server.store import keys

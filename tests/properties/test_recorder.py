@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pixel_server import hit
 from pixel_server.collect import recorder as module
-from pixel_server.collect.recorder import Batch, Recorder
+from pixel_server.collect.batch import Batch, Sink
+from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.hit import Hit
 from pixel_server.store import keys, producer
@@ -25,7 +26,7 @@ SHARDS = 3
 class Flaky:
     """A sink that fails as told, one word a write: `lost` was carried out, `unsent` was not."""
 
-    def __init__(self, sink: module.Sink, faults: list[str]) -> None:
+    def __init__(self, sink: Sink, faults: list[str]) -> None:
         self._sink = sink
         self._faults = iter(faults)
 
@@ -90,10 +91,10 @@ def a_hit(number: int) -> bytes:
 def test_each_hit_lies_in_one_entry(
     valkey_url: str, monkeypatch: pytest.MonkeyPatch, bursts: list[int], faults: list[str], cap: int
 ):
-    monkeypatch.setattr(module, "_PAUSES", (0.0,))
-    monkeypatch.setattr(module, "GROUP_BYTES", cap * (len(a_hit(1)) + module.OVERHEAD))
-    monkeypatch.setattr(module, "GAP", 0.0)  # so several groups are on their way at once
-    monkeypatch.setattr(module, "ANSWER_WITHIN", 60.0)  # however busy the machine is
+    monkeypatch.setattr(module, "_RETRY_SECONDS", (0.0,))
+    monkeypatch.setattr(module, "GROUP_BYTES", cap * (len(a_hit(1)) + module.OVERHEAD_BYTES))
+    monkeypatch.setattr(module, "FLIGHT_GAP_SECONDS", 0.0)  # so several groups are on their way at once
+    monkeypatch.setattr(module, "ANSWER_TIMEOUT_SECONDS", 60.0)  # however busy the machine is
     with connect(valkey_url) as client:
         client.flushall()
         answers = asyncio.run(_record(valkey_url, bursts, faults))
@@ -117,9 +118,9 @@ def test_each_hit_lies_in_one_entry(
 def test_recorder_groups_overtake_each_other_stores_each_hit_once(
     valkey_url: str, monkeypatch: pytest.MonkeyPatch, bursts: list[int], draws: list[tuple[int, str]]
 ):
-    monkeypatch.setattr(module, "_PAUSES", (0.0,))
-    monkeypatch.setattr(module, "GAP", 0.0)
-    monkeypatch.setattr(module, "ANSWER_WITHIN", 60.0)
+    monkeypatch.setattr(module, "_RETRY_SECONDS", (0.0,))
+    monkeypatch.setattr(module, "FLIGHT_GAP_SECONDS", 0.0)
+    monkeypatch.setattr(module, "ANSWER_TIMEOUT_SECONDS", 60.0)
     with connect(valkey_url) as client:
         client.flushall()
 
@@ -146,7 +147,7 @@ async def _record(url: str, bursts: list[int], faults: list[str]) -> Counter[int
     return answers
 
 
-async def _record_with(sink: module.Sink, bursts: list[int]) -> Counter[int]:
+async def _record_with(sink: Sink, bursts: list[int]) -> Counter[int]:
     made = Recorder(sink, SHARDS, 1 << 20)
     made.start()
     answers: Counter[int] = Counter()
@@ -159,7 +160,7 @@ async def _record_with(sink: module.Sink, bursts: list[int]) -> Counter[int]:
         await asyncio.sleep(0)
     await made.close()
     assert made.counts["gaps"] == 0
-    assert made.pending == 0
+    assert made.pending_bytes == 0
     return answers
 
 
@@ -198,15 +199,15 @@ class Away:
 @pytest.mark.parametrize("hangs", [True, False])
 def test_nothing_is_promised_while_redis_is_away(hangs: bool):
     async def story() -> tuple[list[bool], bool, int]:
-        made = Recorder(Away(hangs), SHARDS, 2 * (len(a_hit(1)) + module.OVERHEAD))
+        made = Recorder(Away(hangs), SHARDS, 2 * (len(a_hit(1)) + module.OVERHEAD_BYTES))
         made.start()
         answers: list[bool] = []
         assert made.record(0, a_hit(1), answers.append)
         assert made.record(1, a_hit(2), answers.append)
         refused = not made.record(2, a_hit(3), answers.append)
-        await asyncio.sleep(module.ANSWER_WITHIN + 0.2)
+        await asyncio.sleep(module.ANSWER_TIMEOUT_SECONDS + 0.2)
         late = made.counts["late"]
-        await made.close(within=0)
+        await made.close(timeout_seconds=0)
         return answers, refused, late
 
     assert asyncio.run(story()) == ([False, False], True, 2)

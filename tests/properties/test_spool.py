@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pixel_server import hit
-from pixel_server.collect.recorder import Batch
+from pixel_server.collect.batch import Batch
 from pixel_server.collect.spool import spool as module
 from pixel_server.collect.spool.spool import Spool
 from pixel_server.collect.spool.status import SpoolStatus, read_status

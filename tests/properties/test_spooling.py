@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from pixel_server import hit
 from pixel_server.collect import recorder as module
-from pixel_server.collect.recorder import Batch, Recorder
+from pixel_server.collect.batch import Batch
+from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.collect.spool.drain import Drain
 from pixel_server.collect.spool.sink import SpoolSink
@@ -60,10 +61,10 @@ def test_each_hit_lies_in_one_entry(
     disk_faults: list[str],
     pauses: list[float],
 ):
-    monkeypatch.setattr(module, "_PAUSES", (0.001,))
-    monkeypatch.setattr(module, "ANSWER_WITHIN", 30.0)
-    monkeypatch.setattr(module, "HOLD", 0.0)
-    monkeypatch.setattr(module, "GAP", 0.0)  # so several groups are on their way at once
+    monkeypatch.setattr(module, "_RETRY_SECONDS", (0.001,))
+    monkeypatch.setattr(module, "ANSWER_TIMEOUT_SECONDS", 30.0)
+    monkeypatch.setattr(module, "HOLD_SECONDS", 0.0)
+    monkeypatch.setattr(module, "FLIGHT_GAP_SECONDS", 0.0)  # so several groups are on their way at once
     monkeypatch.setattr("pixel_server.collect.spool.drain.PAUSE_SECONDS", 0.002)
     with connect(valkey_url) as client, tempfile.TemporaryDirectory() as directory:
         client.flushall()
@@ -92,11 +93,11 @@ async def _record(
     drain = Drain(
         spool,
         Flaky(draining, faults[1]),
-        is_away=lambda: made.away,
+        is_away=lambda: made.is_away,
         on_taken=made.resume,
-        on_lost=made.lost,
-        mark=made.mark,
-        on_drained=made.drained,
+        on_lost=made.count_lost,
+        mark=made.spool_mark,
+        on_drained=made.note_drained,
     )
     made.start()
     task = asyncio.create_task(drain.run())
@@ -109,7 +110,7 @@ async def _record(
             )
             number += 1
         await asyncio.sleep(pauses[i % len(pauses)])
-    await made.close(within=20)
+    await made.close(timeout_seconds=20)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     while True:
@@ -139,7 +140,7 @@ class Told:
 
 
 def test_a_producer_with_batches_in_the_spool_does_not_write_to_redis(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "_PAUSES", (0.001,))
+    monkeypatch.setattr(module, "_RETRY_SECONDS", (0.001,))
 
     async def story() -> list[list[int]]:
         redis, disk = Told(), Told()
@@ -154,14 +155,14 @@ def test_a_producer_with_batches_in_the_spool_does_not_write_to_redis(monkeypatc
 
         redis.works = False
         await record(1)
-        before = made.mark()
+        before = made.spool_mark()
         await record(2)
         redis.works, disk.works = True, False
         third = await record(3)
-        made.drained(before)  # of the first alone: the second is in the spool yet
+        made.note_drained(before)  # of the first alone: the second is in the spool yet
         await asyncio.sleep(0.03)
         waited = [batch.sequence for batch in redis.taken]
-        made.drained(made.mark())
+        made.note_drained(made.spool_mark())
         assert await third
         await made.close()
         return [[batch.sequence for batch in disk.taken], waited, [b.sequence for b in redis.taken]]

@@ -13,7 +13,7 @@ from typing import TypeVar
 import hiredis
 
 from pixel_server import tasks
-from pixel_server.collect.recorder import Batch, Sink, report_gap
+from pixel_server.collect.batch import Batch, Sink, report_gap
 from pixel_server.collect.spool.format import NewerFormat, Segment
 from pixel_server.collect.spool.spool import Spool
 

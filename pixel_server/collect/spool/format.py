@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from pixel_server.collect.recorder import Batch
+from pixel_server.collect.batch import Batch
 
 FORMAT = 1
 MAGIC = b"PXSPOOL\n"

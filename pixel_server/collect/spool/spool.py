@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from pixel_server.collect.recorder import Batch
+from pixel_server.collect.batch import Batch
 from pixel_server.collect.spool.aside import Aside
 from pixel_server.collect.spool.format import (
     HEAD,
