@@ -37,7 +37,7 @@ from pixel_server.commands import (
 from pixel_server.commands.support import Failure, Group, as_json, environment, with_store, with_this
 from pixel_server.run import uvicorn_parts
 from pixel_server.run.supervisor import hold_lifeline
-from pixel_server.settings import Settings, chosen, table, unknown
+from pixel_server.settings import Settings, shown_environment, table, unknown_names
 
 if TYPE_CHECKING:
     from pixel_server.store.protocols import AsyncRedis
@@ -182,7 +182,7 @@ def show_settings(as_json: bool) -> None:
     _warn_of_unknown()
     here = environment()
     Settings.from_env(here)
-    found = chosen(here)
+    found = shown_environment(here)
     if as_json:
         rows = [{"name": n, "value": found.get(n), "default": d, "help": h} for n, d, h in table()]
         click.echo(json.dumps(rows))
@@ -193,7 +193,7 @@ def show_settings(as_json: bool) -> None:
 
 
 def _warn_of_unknown() -> None:
-    for line in unknown(os.environ):
+    for line in unknown_names(os.environ):
         logging.getLogger("pixel_server").warning("%s", line)
 
 

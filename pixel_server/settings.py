@@ -1,4 +1,4 @@
-"""Every setting, in one table: its name in the environment, its default, and what it does."""
+"""The table of settings: each setting's name in the environment, its default, and its help."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from zoneinfo import available_timezones
 from pixel_server.tokens import MODES
 
 Signals = Literal["ignore", "count", "drop"]
-"""What `Sec-GPC: 1` or `DNT: 1` do: nothing; the hit is counted as in mode `count`; it is not kept."""
+"""Effect of `Sec-GPC: 1` or `DNT: 1`: none, the hit is counted as in mode `count`, or it is not recorded."""
 SIGNALS: tuple[Signals, ...] = get_args(Signals)
 
-
-MOST_DAYS = 3660
-"""Ten years."""
+MAX_DAYS = 3660
+"""Largest number of days that a setting may keep data: ten years."""
 
 
 class SettingsError(ValueError):
-    """A setting that cannot be used; the message is one line for the operator."""
+    """A setting cannot be used. The message is one line for the operator."""
 
 
 def _text(value: str) -> str:
@@ -47,7 +46,7 @@ _REDIS_OPTIONS = {
     *("db", "username", "password"),
     *("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile"),
 }
-"""Of a Redis URL: what each part of this server goes by, not redis-py alone."""
+"""Options that a Redis URL may have: every part of this server supports them, not only redis-py."""
 
 
 def _redis_url(value: str) -> str:
@@ -90,8 +89,11 @@ def _words(value: str) -> tuple[str, ...]:
     return tuple(value.replace(",", " ").split())
 
 
-def base_url(value: str) -> str:
-    """An http(s) address, perhaps with a path, without the last slash. ValueError: why it is none."""
+def parse_base_url(value: str) -> str:
+    """Returns an http(s) address without the slash at its end. It may have a path.
+
+    Raises ValueError with the reason if the value is not such an address.
+    """
     try:
         parts = urlsplit(value)
         port_ok = parts.port is None or parts.port > 0
@@ -108,19 +110,22 @@ def base_url(value: str) -> str:
 
 
 def cookie_path(url: str | None) -> str:
-    """The path of a base URL, without the last slash, as a cookie may have it; "" else, and for none."""
+    """Returns the path of a base URL for a cookie: `"/px"` for `"https://site.example/px"`.
+
+    Returns "" if the URL is None, or if a cookie cannot have its path.
+    """
     path = urlsplit(url or "").path
     return path if re.fullmatch(r"[A-Za-z0-9/._~-]*", path) else ""
 
 
 @cache
 def time_zones() -> frozenset[str]:
-    """Names that may be given as a time zone; looked up in this list, never as a path."""
+    """Returns the names of all time zones. A name is only looked up here, never opened as a path."""
     return frozenset(available_timezones()) - {"localtime", "Factory"}
 
 
-def time_zone(value: str) -> str:
-    """A time zone's name. ValueError: it is none."""
+def parse_time_zone(value: str) -> str:
+    """Returns the name of a time zone. Raises ValueError if no time zone has this name."""
     if value not in time_zones():
         raise ValueError("must be a name from the IANA time zone database, as Europe/Berlin")
     return value
@@ -139,158 +144,173 @@ def _setting(env: str, default: Any, text: str, parse: Callable[[str], Any] = _t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the operator chose. Each field's metadata holds its name in the environment and its help."""
+    """The operator's settings. Each field's metadata holds its name in the environment and its help."""
 
     redis_url: str = _setting(
         "REDIS_URL",
         "redis://127.0.0.1:6379/0",
-        "where hits and counters are kept; `up` brings its own if unset",
+        "Redis that stores hits and counters. `up` starts its own if this is not set.",
         _redis_url,
     )
     queue_url: str | None = _setting(
-        "PIXEL_QUEUE_URL", None, "Redis of the job queue (default: `REDIS_URL`)", _redis_url
+        "PIXEL_QUEUE_URL", None, "Redis of the job queue. Default: `REDIS_URL`.", _redis_url
     )
     data: Path = _setting(
-        "PIXEL_DATA_DIR", Path("pixel-data"), "directory for secrets and, under `up`, all data", _path
+        "PIXEL_DATA_DIR",
+        Path("pixel-data"),
+        "Directory for the secrets, the spool and, under `up`, all data.",
+        _path,
     )
     base_url: str | None = _setting(
-        "PIXEL_BASE_URL", None, "address at which the world reaches this server; may carry a path", base_url
+        "PIXEL_BASE_URL", None, "Public address of this server. It may have a path.", parse_base_url
     )
     signing: tuple[str, ...] = _setting(
         "PIXEL_SECRET",
         (),
-        "keys that sign links, newest first (default: made once in the data directory)",
+        "Keys that sign links, newest first. Default: a key that is created in the data directory.",
         _words,
     )
     recipient_secret: str | None = _setting(
-        "PIXEL_RECIPIENT_SECRET", None, "key that hashes recipients; never change it (default: made once)"
+        "PIXEL_RECIPIENT_SECRET",
+        None,
+        "Key that hashes recipients. Never change it. Default: a key that is created in the data directory.",
     )
-    api_key: str | None = _setting("PIXEL_API_KEY", None, "an API key of your own, 16 characters or more")
+    api_key: str | None = _setting(
+        "PIXEL_API_KEY", None, "An API key of your choice, with at least 16 characters."
+    )
     token_days: int = _setting(
-        "PIXEL_TOKEN_DAYS", 400, "days until a link is no longer counted", _number(1, 36_500)
+        "PIXEL_TOKEN_DAYS", 400, "Days after which a link is no longer counted.", _number(1, 36_500)
     )
     operator: str | None = _setting(
-        "PIXEL_OPERATOR", None, "who runs this server, a name or an address: shown on the privacy page"
+        "PIXEL_OPERATOR", None, "Name or address of whoever runs this server. The privacy page shows it."
     )
     default_mode: str = _setting(
         "PIXEL_DEFAULT_MODE",
         "pseudonymous",
-        "how much new campaigns keep of a recipient: `off`, `count`, `last`, `pseudonymous` or `identified`",
+        "How much a new campaign stores of a recipient: `off`, `count`, `last`, `pseudonymous` or "
+        "`identified`.",
         _one_of(*MODES),
     )
     max_mode: str = _setting(
         "PIXEL_MAX_MODE",
         "identified",
-        "the most that any campaign may keep, links already sent included",
+        "The most that any campaign may store of a recipient. It also limits links that were sent before.",
         _one_of(*MODES),
     )
     time_zone: str = _setting(
-        "PIXEL_TIME_ZONE", "UTC", "time zone of new campaigns: whose days are counted", time_zone
+        "PIXEL_TIME_ZONE", "UTC", "Time zone of new campaigns. Their days are counted in it.", parse_time_zone
     )
     signals: Signals = _setting(
         "PIXEL_GPC",
         "count",
-        "what `Sec-GPC: 1` and `DNT: 1` do: `ignore`, `count` (counted, nothing kept of who) or `drop`",
+        "Effect of `Sec-GPC: 1` and `DNT: 1`: `ignore` (none), `count` (the hit is counted, and nothing is "
+        "stored of the recipient or visitor) or `drop` (the hit is not recorded).",
         _one_of(*SIGNALS),
     )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "PIXEL_TRUSTED_PROXIES",
         (),
-        "proxies whose `X-Forwarded-For` is believed; `unix` for a socket",
+        "Addresses or networks of proxies whose `X-Forwarded-For` is trusted; `unix` for a Unix socket.",
         _networks,
     )
     trust_unix: bool = field(default=False, metadata={})
     client_ip_header: str | None = _setting(
         "PIXEL_CLIENT_IP_HEADER",
         None,
-        "header in which a trusted proxy gives the client's address instead",
+        "Header in which a trusted proxy sends the client's address, in place of `X-Forwarded-For`.",
         _header,
     )
     own_networks: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "PIXEL_OWN_NETWORKS",
         (),
-        "the sender's own addresses or networks: opens from there are shown apart, and in no rate",
+        "The sender's own addresses or networks. Opens from there are shown separately, and are in no rate.",
         _networks,
     )
     soon_seconds: int = _setting(
         "PIXEL_SOON_SECONDS",
         5,
-        "an open within so many seconds of sending, or up to a minute before (clocks differ), is a "
-        "scanner's: a mail takes seconds to arrive and to be noticed. 0: never",
+        "An open within this many seconds of sending is a scanner's: a mail takes longer to arrive and to be "
+        "noticed. So is an open up to a minute before sending, because clocks differ. 0 turns this off.",
         _number(0, 3600),
     )
     rules: Path | None = _setting(
         "PIXEL_RULES",
         None,
-        "a file of rules of your own, added to those in `data/rules.toml`; no two rules of one priority may "
-        "have different verdicts",
+        "File with rules of your own, which are added to the shipped `rules.toml`. Two rules of the same "
+        "priority must have the same verdict.",
         _path,
     )
     shards: int = _setting(
-        "PIXEL_SHARDS", 4, "slices of all state; fixed when a store is first used", _number(1, 256)
+        "PIXEL_SHARDS",
+        4,
+        "Number of slices of the stored data. It is fixed when a store is first used.",
+        _number(1, 256),
     )
     pending_bytes: int = _setting(
         "PIXEL_PENDING_BYTES",
         32 << 20,
-        "memory a web process may hold in hits not yet stored; beyond it, 503",
+        "Bytes of memory in a web process for hits that are not stored yet. Beyond that, hits are answered "
+        "503.",
         _number(1 << 16, 1 << 32),
     )
     spool_bytes: int = _setting(
         "PIXEL_SPOOL_BYTES",
         1 << 30,
-        "disk that hits may take in the data directory while Redis is away; beyond it, 503",
+        "Bytes of disk in the data directory for hits while Redis is away. Beyond that, hits are answered "
+        "503.",
         _number(0, 1 << 40),
     )
     memory_reserve: int = _setting(
         "PIXEL_MEMORY_RESERVE",
         16 << 20,
-        "memory that hits leave free below Redis's `maxmemory`, at most a quarter of it; beyond, they go to "
-        "the spool",
+        "Bytes below Redis's `maxmemory` that hits leave free, at most a quarter of it. Beyond that, hits go "
+        "to the spool.",
         _number(0, 1 << 40),
     )
     keep_buckets: int = _setting(
-        "PIXEL_KEEP_DAYS_BUCKETS", 35, "days that 15-minute series are kept", _number(1, MOST_DAYS)
+        "PIXEL_KEEP_DAYS_BUCKETS", 35, "Days for which 15-minute series are stored.", _number(1, MAX_DAYS)
     )
     keep_days: int = _setting(
-        "PIXEL_KEEP_DAYS_DAYS", 1100, "days that daily series are kept", _number(1, MOST_DAYS)
+        "PIXEL_KEEP_DAYS_DAYS", 1100, "Days for which daily series are stored.", _number(1, MAX_DAYS)
     )
     keep_recipients: int = _setting(
         "PIXEL_KEEP_DAYS_RECIPIENTS",
         400,
-        "days after a campaign was sent that single recipients are kept; later opens are only counted",
-        _number(1, MOST_DAYS),
+        "Days after the sending of a campaign for which its single recipients are stored. Later opens are "
+        "only counted.",
+        _number(1, MAX_DAYS),
     )
     keep_names: int = _setting(
         "PIXEL_KEEP_DAYS_NAMES",
         90,
-        "days after a campaign was sent that names which were uploaded are kept",
-        _number(1, MOST_DAYS),
+        "Days after the sending of a campaign for which uploaded names are stored.",
+        _number(1, MAX_DAYS),
     )
     dead_letters: int = _setting(
         "PIXEL_DEAD_LETTERS",
         10_000,
-        "unreadable hits kept a shard; when full, it stops",
+        "Number of unreadable hits that a shard stores. A shard that has stored them stops.",
         _number(1, 10**7),
     )
     keep_dead_letters: int = _setting(
-        "PIXEL_KEEP_DAYS_DEAD_LETTERS", 7, "days that unreadable hits are kept", _number(1, MOST_DAYS)
+        "PIXEL_KEEP_DAYS_DEAD_LETTERS", 7, "Days for which unreadable hits are stored.", _number(1, MAX_DAYS)
     )
     rewrite_minutes: int = _setting(
         "PIXEL_REWRITE_MINUTES",
         0,
-        "minutes after which counted addresses are gone from the append-only file too: Redis is told to "
-        "rewrite it; 0: when Redis does so by itself. `up` with its own Valkey takes 60",
+        "Minutes after which the addresses of counted hits are also gone from the append-only file: Redis is "
+        "told to rewrite it. 0 leaves the time to Redis. `up` with its own Valkey uses 60.",
         _number(0, 525_600),
     )
 
     @property
     def networks(self) -> Path:
-        """Where the operator's lists of networks are."""
+        """The directory of the operator's lists of networks."""
         return self.data / "networks"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """The settings of this environment. SettingsError: the first that cannot be used."""
+        """Returns the settings of an environment. Raises SettingsError for the first that cannot be used."""
         environ = os.environ if environ is None else environ
         chosen: dict[str, Any] = {}
         for setting in fields(cls):
@@ -312,15 +332,17 @@ class Settings:
         return settings
 
 
-_OF_ALL = ("o", "p", "p.js", "api", "privacy", "healthz", "readyz", "static", "s", "sign-in", "sign-out")
-_OF_PAGES = ("new", "compare", "campaigns", "keys", "recipients", "withdrawals", "kept", "audit")
-PATHS = frozenset(_OF_ALL + _OF_PAGES)
-"""What paths of this server begin with."""
+_SHARED_PATHS = (
+    *("o", "p", "p.js", "api", "privacy", "healthz", "readyz", "static", "s", "sign-in", "sign-out"),
+)
+_DASHBOARD_PATHS = ("new", "compare", "campaigns", "keys", "recipients", "withdrawals", "kept", "audit")
+RESERVED_PATHS = frozenset(_SHARED_PATHS + _DASHBOARD_PATHS)
+"""First parts of the paths of this server, such as `api` of `/api/keys`."""
 
 
 def _refuse_weak(settings: Settings) -> None:
     path = urlsplit(settings.base_url or "").path
-    if set(path) & set("%;") or not PATHS.isdisjoint(path.split("/")[1:2]):
+    if set(path) & set("%;") or not RESERVED_PATHS.isdisjoint(path.split("/")[1:2]):
         raise SettingsError(
             "PIXEL_BASE_URL: its path must not begin like one of this server (/o, /p, /api, /keys and so on) "
             "or contain % or ;"
@@ -333,30 +355,34 @@ def _refuse_weak(settings: Settings) -> None:
         raise SettingsError("PIXEL_RECIPIENT_SECRET: must have 16 characters or more")
 
 
-def unknown(environ: Mapping[str, str]) -> list[str]:
-    """A line for each name that begins like a setting of ours and is none: mistyped, it does nothing."""
+def unknown_names(environ: Mapping[str, str]) -> list[str]:
+    """Returns a line for each name in the environment that begins with PIXEL_ and is not a setting.
+
+    Such a name is mistyped, and has no effect.
+    """
     known = [name for name, _, _ in table()]
     lines = []
     for name in sorted(environ):
         if name.startswith("PIXEL_") and name not in known:
-            near = get_close_matches(name, known, 1)
-            lines.append(f"{name} is no setting and does nothing{f'; {near[0]} is one' if near else ''}")
+            similar = get_close_matches(name, known, 1)
+            hint = f"; did you mean {similar[0]}?" if similar else ""
+            lines.append(f"{name} is not a setting and has no effect{hint}")
     return lines
 
 
 def exported_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns the settings in this environment that other processes may use: no secret, no place of data."""
-    elsewhere = ("REDIS_URL", "PIXEL_QUEUE_URL", "PIXEL_DATA_DIR")
-    found = {name: environ.get(name, "").strip() for name, _, _ in table() if name not in elsewhere}
-    if path := found["PIXEL_RULES"]:
-        found["PIXEL_RULES"] = str(Path(path).absolute())
-    return {name: value for name, value in found.items() if value and not _is_secret(name, value)}
+    """Returns what an environment sets, for other processes: without secrets and the places of data."""
+    places = ("REDIS_URL", "PIXEL_QUEUE_URL", "PIXEL_DATA_DIR")
+    values = {name: environ.get(name, "").strip() for name, _, _ in table() if name not in places}
+    if path := values["PIXEL_RULES"]:
+        values["PIXEL_RULES"] = str(Path(path).absolute())
+    return {name: value for name, value in values.items() if value and not _is_secret(name, value)}
 
 
-def chosen(environ: Mapping[str, str]) -> dict[str, str]:
-    """What this environment sets, by name; of what is secret, or holds a password, only that it is set."""
-    found = {name: environ.get(name, "").strip() for name, _, _ in table()}
-    return {name: "(set)" if _is_secret(name, value) else value for name, value in found.items() if value}
+def shown_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns what an environment sets, by name. A secret, or a URL with a password, is shown as `(set)`."""
+    values = {name: environ.get(name, "").strip() for name, _, _ in table()}
+    return {name: "(set)" if _is_secret(name, value) else value for name, value in values.items() if value}
 
 
 def _is_secret(name: str, value: str) -> bool:
@@ -366,7 +392,7 @@ def _is_secret(name: str, value: str) -> bool:
 
 
 def table() -> list[tuple[str, str, str]]:
-    """(name, default, help) of each setting, for the README and `pixel-server settings`."""
+    """Returns (name, default, help) of each setting, for the documents and `pixel-server settings`."""
     rows = []
     for setting in fields(Settings):
         if "env" in setting.metadata:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pixel_server.settings import Settings, SettingsError, base_url, table, unknown
+from pixel_server.settings import Settings, SettingsError, parse_base_url, table, unknown_names
 
 TABLE = (Path(__file__).parent.parent / "docs" / "operating.md").read_text()
 
@@ -23,13 +23,13 @@ def test_the_table_has_them_all():
 
 
 def test_a_mistyped_name_is_told():
-    assert unknown(
+    assert unknown_names(
         {"PIXEL_TRUSTED_PROXY": "10.0.0.1", "PATH": "/", "PIXEL_SHARDS": "4", "PIXEL_ZZZZZZZZ": ""}
     ) == [
-        "PIXEL_TRUSTED_PROXY is no setting and does nothing; PIXEL_TRUSTED_PROXIES is one",
-        "PIXEL_ZZZZZZZZ is no setting and does nothing",
+        "PIXEL_TRUSTED_PROXY is not a setting and has no effect; did you mean PIXEL_TRUSTED_PROXIES?",
+        "PIXEL_ZZZZZZZZ is not a setting and has no effect",
     ]
-    assert unknown({name: "" for name, _, _ in table()}) == []
+    assert unknown_names({name: "" for name, _, _ in table()}) == []
 
 
 def test_an_empty_environment_gives_the_defaults():
@@ -146,4 +146,4 @@ def test_a_redis_of_ones_own(url: str):
     ],
 )
 def test_a_base_url_has_no_slash_at_its_end(value: str, expected: str):
-    assert base_url(value) == expected
+    assert parse_base_url(value) == expected

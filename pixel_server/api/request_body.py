@@ -18,9 +18,7 @@ from pixel_server.campaigns.campaign import IDENTITIES
 from pixel_server.campaigns.retention import KINDS, Keep
 from pixel_server.consent import Consent
 from pixel_server.problems import Problem
-from pixel_server.settings import SIGNALS, Settings
-from pixel_server.settings import base_url as parse_base_url
-from pixel_server.settings import time_zone as parse_time_zone
+from pixel_server.settings import SIGNALS, Settings, parse_base_url, parse_time_zone
 from pixel_server.slug import IN_WORDS, is_slug
 
 LIMIT = 2 << 20

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pixel_server.counters import burst_window, open_breakdown, series
-from pixel_server.settings import MOST_DAYS
+from pixel_server.settings import MAX_DAYS
 from pixel_server.store import checkpoint, keys
 from pixel_server.store.key import CampaignBucketKey, CampaignDayKey, CampaignKey
 from pixel_server.store.protocols import AsyncRedis
@@ -65,7 +65,7 @@ async def names(store: AsyncRedis, shard: int, campaign: str) -> int:
 
 
 async def buckets(store: AsyncRedis, shard: int, campaign: str, start: int, end: int) -> int:
-    """15-minute series of the UTC days from start to end, seconds; at most MOST_DAYS back."""
+    """15-minute series of the UTC days from start to end, seconds; at most MAX_DAYS back."""
     return await _unlink(store, await _buckets(store, shard, campaign, start, end))
 
 
@@ -76,7 +76,7 @@ async def count_buckets(store: AsyncRedis, shard: int, campaign: str, start: int
 
 
 async def _buckets(store: AsyncRedis, shard: int, campaign: str, start: int, end: int) -> list[str]:
-    first = int((await store.time())[0]) // DAY * DAY - MOST_DAYS * DAY
+    first = int((await store.time())[0]) // DAY * DAY - MAX_DAYS * DAY
     days = range(max(start, first), end, DAY)
     return [keys.buckets(shard, campaign, series.utc_day(at)) for at in days]
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from pixel_server.mail.placement import Tags, frame, put
 from pixel_server.secret import Secrets
-from pixel_server.settings import base_url as parse_base_url
+from pixel_server.settings import parse_base_url
 from pixel_server.slug import is_slug
 from pixel_server.times import DAY
 from pixel_server.tokens import MAX_TIME, MODES, Mode, Part, Token, sign

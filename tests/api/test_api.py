@@ -12,7 +12,7 @@ from pixel_server.api import request_body, routes
 from pixel_server.app import create_app
 from pixel_server.campaigns import storage
 from pixel_server.problems import TYPE
-from pixel_server.settings import PATHS
+from pixel_server.settings import RESERVED_PATHS
 from pixel_server.store import checkpoint, jobs, keys
 from pixel_server.store.client import connect, connect_async
 from tests.conftest import API_KEY
@@ -327,7 +327,7 @@ def _app(settings, secrets, **more):
 
 def test_no_base_url_may_begin_like_a_path_of_ours(web):
     found = {route.path.split("/")[1] for route in web.app.routes} - {""}
-    assert {name for name in found if name.isprintable() and "{" not in name} == PATHS
+    assert {name for name in found if name.isprintable() and "{" not in name} == RESERVED_PATHS
 
 
 @pytest.mark.parametrize("prefix", ["", "/under/here"])

@@ -378,7 +378,8 @@ def test_settings_show_what_holds_here_but_no_secret(tmp_path: Path):
         "PIXEL_TOKEN_DAY": "30",
     }
     printed = cli("settings", data=tmp_path, **chosen)
-    assert "PIXEL_TOKEN_DAY is no setting and does nothing; PIXEL_TOKEN_DAYS is one" in printed.stderr
+    warning = "PIXEL_TOKEN_DAY is not a setting and has no effect; did you mean PIXEL_TOKEN_DAYS?"
+    assert warning in printed.stderr
     rows = {line.split()[0]: line.split(maxsplit=2)[1] for line in printed.stdout.splitlines()}
     assert rows["PIXEL_TOKEN_DAYS"] == "=30"
     assert rows["PIXEL_SHARDS"] == "4"
