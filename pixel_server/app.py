@@ -29,8 +29,8 @@ from pixel_server.api.health import Health, Known, NotRecording
 from pixel_server.api.report_slots import Turns
 from pixel_server.api.routes import CALLS
 from pixel_server.auth import api_keys
-from pixel_server.auth.throttle import Brake
-from pixel_server.campaigns.cache import SAVED, Directory
+from pixel_server.auth.throttle import Throttle
+from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache
 from pixel_server.collect import dropped_counts, handover, losses
 from pixel_server.collect.admission import Admission
 from pixel_server.collect.client_address import ClientAddress
@@ -50,8 +50,8 @@ from pixel_server.consent import Consent
 from pixel_server.dashboard import busy, routes, static_files
 from pixel_server.figures.inventory_cache import KeptNow
 from pixel_server.privacy.endpoint import Privacy
-from pixel_server.recipients.withdrawals import Withdrawn
 from pixel_server.recipients.withdrawals_file import WithdrawalsFile
+from pixel_server.recipients.withdrawn_set import WithdrawnSet
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import clock as clocks
@@ -100,8 +100,8 @@ def create_app(
     of_redis = Clock()
     clock = clock or of_redis
     consent = Consent(settings)
-    mark, directory, withdrawn = _knowledge(settings, secrets, redis, consent)
-    admission = Admission(settings, secrets, directory, consent, withdrawn, clock)
+    mark, campaign_cache, withdrawn = _knowledge(settings, secrets, redis, consent)
+    admission = Admission(settings, secrets, campaign_cache, consent, withdrawn, clock)
     rollup_trigger = RollupTrigger(queue, clock)
     stream = RedisSink(settings.redis_url, mark=mark.current)
     draining = RedisSink(settings.redis_url, within=1.0, at_most=5.0, mark=mark.current)
@@ -141,7 +141,7 @@ def create_app(
         lambda: list(admission.recent),
         lambda: find_trouble(spool_directory),
         clock,
-        known=Known(mark, directory, withdrawn, loss_watch.report),
+        known=Known(mark, campaign_cache, withdrawn, loss_watch.report),
     )
 
     @contextlib.asynccontextmanager
@@ -149,7 +149,7 @@ def create_app(
         async def begin() -> None:
             await check(redis, settings.redis_url, settings.shards, secrets, mark)
             await of_redis.measure_async(redis)
-            await directory.load()
+            await campaign_cache.load()
             await withdrawn.load()
             await _begin_keys(redis, settings)
             await stream.settle()
@@ -158,7 +158,7 @@ def create_app(
             stream.keep(),
             rollup_trigger.run(),
             drain.run(),
-            directory.follow(settings.data / SAVED),
+            campaign_cache.follow(settings.data / CACHE_FILE),
             withdrawn.follow(),
             watch.follow(),
             dropped_counts.follow(redis, admission.dropped, mark),
@@ -171,7 +171,7 @@ def create_app(
             if _is_unfit(error) or not settings.spool_bytes:
                 raise
             log.error("%s; hits go to the spool, by what is known of campaigns from before", error)
-            directory.restore(settings.data / SAVED)
+            campaign_cache.restore(settings.data / CACHE_FILE)
             withdrawn.restore(settings.data)
             running.append(_begin_later(begin))
         recorder.start()  # when the time of Redis is known
@@ -188,7 +188,7 @@ def create_app(
             spool.close()
             await redis.aclose()
 
-    calls = _calls(settings, secrets, redis, directory, consent, withdrawn, clock)
+    calls = _calls(settings, secrets, redis, campaign_cache, consent, withdrawn, clock)
     pixel = PixelEndpoint(admission, recorder, prefix.encode())
     return _app(prefix, _pixels(prefix, pixel), calls, health, lifespan, is_here)
 
@@ -200,7 +200,7 @@ def create_pages(
     of_redis = Clock()
     clock = clock or of_redis
     consent = Consent(settings)
-    mark, directory, withdrawn = _knowledge(settings, secrets, redis, consent)
+    mark, campaign_cache, withdrawn = _knowledge(settings, secrets, redis, consent)
     prefix = urlsplit(settings.base_url or "").path
     spool = settings.data / "spool"
 
@@ -209,17 +209,17 @@ def create_pages(
         async def begin() -> None:
             await check(redis, settings.redis_url, settings.shards, secrets, mark)
             await of_redis.measure_async(redis)
-            await directory.load()
+            await campaign_cache.load()
             await _begin_keys(redis, settings)
 
-        running: list[Coroutine[Any, Any, None]] = [directory.follow(), clocks.follow(of_redis, redis)]
+        running: list[Coroutine[Any, Any, None]] = [campaign_cache.follow(), clocks.follow(of_redis, redis)]
         try:
             await begin()
         except Exception as error:
             if _is_unfit(error):
                 raise
             log.error("%s; pages are answered 503 until it does", error)
-            directory.restore(settings.data / SAVED)
+            campaign_cache.restore(settings.data / CACHE_FILE)
             running.append(_begin_later(begin))
         started = tasks.start(running)
         gc.freeze()
@@ -239,9 +239,9 @@ def create_pages(
             lambda: find_trouble(spool),
             clock,
         ),
-        known=Known(mark, directory, withdrawn, lambda: losses.of_data(settings.data)),
+        known=Known(mark, campaign_cache, withdrawn, lambda: losses.of_data(settings.data)),
     )
-    calls = _calls(settings, secrets, redis, directory, consent, withdrawn, clock)
+    calls = _calls(settings, secrets, redis, campaign_cache, consent, withdrawn, clock)
 
     def is_here(method: bytes, path: bytes, prefix: bytes) -> bool:
         return not handover.is_pixel(path, prefix) or path.endswith((b"/healthz", b"/readyz"))
@@ -253,18 +253,18 @@ def _calls(
     settings: Settings,
     secrets: Secrets,
     redis: AsyncRedis,
-    directory: Directory,
+    campaign_cache: CampaignCache,
     consent: Consent,
-    withdrawn: Withdrawn,
+    withdrawn: WithdrawnSet,
     clock: Callable[[], float],
 ) -> routing.Api:
     spool = settings.data / "spool"
     return routing.Api(
-        *(redis, settings, secrets, directory, consent, withdrawn),
+        *(redis, settings, secrets, campaign_cache, consent, withdrawn),
         kept=KeptNow(settings, lambda: _spooled(spool)),
         late_since=lambda: _late(spool),
         clock=clock,
-        brake=Brake(_address_of(settings)),
+        throttle=Throttle(_address_of(settings)),
     )
 
 
@@ -292,12 +292,12 @@ def _app(
 
 def _knowledge(
     settings: Settings, secrets: Secrets, redis: AsyncRedis, consent: Consent
-) -> tuple[StoreMark, Directory, Withdrawn]:
+) -> tuple[StoreMark, CampaignCache, WithdrawnSet]:
     """Returns what keeps a web process's knowledge of its store, nothing read yet but the data directory."""
     mark = StoreMark(settings.data)
-    directory = Directory(redis, consent, mark)
-    directory.recall(settings.data / SAVED)
-    return mark, directory, Withdrawn(redis, secrets, mark, WithdrawalsFile(settings.data))
+    campaign_cache = CampaignCache(redis, consent, mark)
+    campaign_cache.recall(settings.data / CACHE_FILE)
+    return mark, campaign_cache, WithdrawnSet(redis, secrets, mark, WithdrawalsFile(settings.data))
 
 
 def _is_unfit(error: Exception) -> bool:
@@ -355,7 +355,7 @@ async def _begin_keys(redis: AsyncRedis, settings: Settings) -> None:
     """Takes the API key of the environment. A stored key that cannot be read keeps nobody from starting."""
     try:
         await api_keys.use_environment(redis, settings.api_key)
-        if not await api_keys.listed(redis):
+        if not await api_keys.list_keys(redis):
             log.warning("there is no API key yet: make one with `pixel-server key create NAME`")
     except (ResponseError, ValueError, TypeError, LookupError) as error:
         if isinstance(error, ResponseError) and not str(error).startswith("WRONGTYPE"):

@@ -189,7 +189,7 @@ LAYOUTS = [
     Layout(
         "name",
         [1, "anna@example.org", "Anna"],
-        lists.Row(recipient="anna@example.org", name="Anna"),
+        lists.ListEntry(recipient="anna@example.org", name="Anna"),
         {"recipient": "anna@example.org", "name": "Anna"},
         lists.pack,
         lists.unpack,

@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from pixel_server.campaigns import retention
-from pixel_server.campaigns.retention import Keep
+from pixel_server.campaigns.retention import KeepDays
 from pixel_server.counters import labels, open_breakdown, recipient_record, series, web_breakdown
 from pixel_server.counters.recipient_record import NO_RECORD, RecipientRecord
 from pixel_server.counters.series import Cell, Cells
@@ -128,7 +128,9 @@ def _starts(sums: Sums, kept: Kept) -> set[int]:
     return starts
 
 
-def plan(shard: int, sums: Sums, kept: Kept, keep: Keep, now: float, records: Records) -> Iterator[Command]:
+def plan(
+    shard: int, sums: Sums, kept: Kept, keep: KeepDays, now: float, records: Records
+) -> Iterator[Command]:
     """The commands that add a campaign's sums to what is kept; recipients are added to `records`, as
     `checkpoint.commit` takes them. keep: days.
 

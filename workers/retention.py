@@ -24,7 +24,7 @@ import msgspec
 from redis import ResponseError
 
 from pixel_server.campaigns import purge, retention, storage
-from pixel_server.campaigns.campaign import Campaign, Removal, UnreadableCampaign
+from pixel_server.campaigns.campaign import DATA_KINDS, Campaign, Removal, UnreadableCampaign
 from pixel_server.counters import burst_window, recipient_record
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.settings import Settings
@@ -97,11 +97,11 @@ async def step(store: AsyncRedis, settings: Settings, now: float) -> None:
     begun, after, part = int(found[0] or 0), found[1], int(found[2] or 0)
     if after is None and begun <= now < begun + AGAIN:  # a beginning in the future was a wrong clock's
         return
-    waiting = Counter(retention.waits(found[4]))
+    waiting = Counter(retention.unpack_waiting(found[4]))
     if after is None:
         part += 1
         # Each round looks at some of the days of last opens only: what the others found still holds.
-        before = retention.waits(found[3]).get(LAST, 0) if part % SLICES else 0
+        before = retention.unpack_waiting(found[3]).get(LAST, 0) if part % SLICES else 0
         waiting = +Counter({LAST: before})
         await even_if_full(store, "HSET", keys.SWEEP, "begun", int(now), "slice", part, "after", "")
     name = after.decode() if after else None
@@ -111,17 +111,17 @@ async def step(store: AsyncRedis, settings: Settings, now: float) -> None:
     waiting += more
     if following is None:
         await store.hdel(keys.SWEEP, "after", "waiting")
-        await _keep_waiting(store, waiting, retention.waits(found[3]))
+        await _keep_waiting(store, waiting, retention.unpack_waiting(found[3]))
     else:
-        packed = retention.pack_waits(waiting)
+        packed = retention.pack_waiting(waiting)
         await even_if_full(store, "HSET", keys.SWEEP, "after", following, "waiting", packed)
 
 
 async def _keep_waiting(store: AsyncRedis, waiting: Mapping[str, int], before: Mapping[str, int]) -> None:
     if waiting:
-        await even_if_full(store, "HSET", keys.SWEEP, "waits", retention.pack_waits(waiting))
+        await even_if_full(store, "HSET", keys.SWEEP, "waits", retention.pack_waiting(waiting))
         if waiting != before:
-            log.error("retention: %s", retention.text(waiting))
+            log.error("retention: %s", retention.waiting_message(waiting))
     else:
         await store.hdel(keys.SWEEP, "waits")
 
@@ -191,12 +191,12 @@ async def _campaign(
 ) -> tuple[Counter[str], Counter[str]]:
     """Returns the keys that went, and what waits, by kind."""
     found, uses = await storage.get_uses(store, name)
-    days, most = retention.keep(settings, found), retention.mode_of(settings, found)
-    wanted = retention.leaving(found, uses, days, most, now)
+    days, most = retention.campaign_days(settings, found), retention.effective_mode(settings, found)
+    wanted = retention.due_removal(found, uses, days, most, now)
     closing = found.closed_at is None and retention.is_closing(found, uses, days, now)
     waiting: Counter[str] = Counter()
     if may != "all":
-        held = set(retention.KINDS) if may == "nothing" else retention.leaps(found, uses, days, most, now)
+        held = set(DATA_KINDS) if may == "nothing" else retention.overdue_kinds(found, uses, days, most, now)
         waiting = await _there(store, settings.shards, found, wanted, held)
         if may == "nothing":
             return Counter(), waiting
@@ -241,27 +241,29 @@ async def _there(
             start, end = before.buckets, wanted.buckets
             found["buckets"] += await purge.count_buckets(store, shard, campaign.id, start, end)
         if "days" in kinds:
-            found["days"] += len(await purge.days_before(store, shard, campaign.id, wanted.days))
+            found["days"] += len(await purge.list_days_before(store, shard, campaign.id, wanted.days))
     return +found
 
 
 async def _take(store: AsyncRedis, shards: int, campaign: Campaign) -> Counter[str]:
     """Keys that went, by kind."""
     before, after = campaign.gone, campaign.leaving
-    kinds = {kind for kind in retention.KINDS if getattr(after, kind) > getattr(before, kind)}
+    kinds = {kind for kind in DATA_KINDS if getattr(after, kind) > getattr(before, kind)}
     taken: Counter[str] = Counter()
     if kinds:
         await aof_rewrite.ask(store)
     for shard in range(shards):
         await checkpoint.raise_generation(store, shard)
         if "buckets" in kinds:
-            taken["buckets"] += await purge.buckets(store, shard, campaign.id, before.buckets, after.buckets)
+            taken["buckets"] += await purge.remove_buckets(
+                store, shard, campaign.id, before.buckets, after.buckets
+            )
         if "days" in kinds:
-            taken["days"] += await purge.days(store, shard, campaign.id, after.days)
+            taken["days"] += await purge.remove_days(store, shard, campaign.id, after.days)
         if "recipients" in kinds:
-            taken["recipients"] += await purge.recipients(store, shard, campaign.id)
+            taken["recipients"] += await purge.remove_recipients(store, shard, campaign.id)
         elif "names" in kinds:
-            taken["names"] += await purge.names(store, shard, campaign.id)
+            taken["names"] += await purge.remove_names(store, shard, campaign.id)
     return +taken
 
 

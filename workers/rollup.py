@@ -117,7 +117,7 @@ class Rollup:
             return self._stop(f"entry {newer}: written by a newer version; update the workers")
         found = storage.seal(self.store, asked, now, self.settings) if hits else {}
         try:
-            gone = withdrawals.periods(self.store, self.secrets, people)
+            gone = withdrawals.periods_by_recipient(self.store, self.secrets, people)
         except NewerFormat as error:
             return self._stop(f"{error}; update the workers")
         judge = judge_of(self.settings)
@@ -138,7 +138,7 @@ class Rollup:
             commands = making + bursts.find(self.store, self.shard, tally, newest, judge.burst)
             commands += sessions.find(self.store, self.shard, tally, newest)
             for sums, kept in apply.read(self.store, self.shard, tally):
-                keep = retention.keep(self.settings, sums.campaign)
+                keep = retention.campaign_days(self.settings, sums.campaign)
                 with COMPUTING:
                     commands += apply.plan(self.shard, sums, kept, keep, now, records)
                 commands += apply.rulesets(self.shard, sums, judge.ruleset, now)
@@ -147,7 +147,7 @@ class Rollup:
             return self._stop(f"{error}; update the workers")
         commands += apply.bookkeeping(self.shard, tally, newest)
         erased = bool(gone) and any(
-            one.recipient in gone and withdrawals.erased(gone[one.recipient], one.time) for one in hits
+            one.recipient in gone and withdrawals.was_erased(gone[one.recipient], one.time) for one in hits
         )
         if erased:
             aof_rewrite.ask_now(self.store)

@@ -20,7 +20,7 @@ from pixel_server.classify.rules import RulesError
 from pixel_server.figures import compare, csv_export, disclosure, ranges, shared_stats, stats, web_breakdowns
 from pixel_server.problems import Problem
 from pixel_server.recipients import lists
-from pixel_server.recipients.lists import Row
+from pixel_server.recipients.lists import ListEntry
 from pixel_server.slug import is_slug
 from pixel_server.store import audit_log
 from pixel_server.times import iso_ms
@@ -52,7 +52,7 @@ async def create(api: Api, content: Any) -> Campaign:
         raise Problem(409, detail, errors) from None
     except UnfitField as error:
         raise _unfit(error) from None
-    api.directory.learn(made)
+    api.campaign_cache.learn(made)
     return made
 
 
@@ -103,7 +103,7 @@ async def change(api: Api, name: str, content: Any, who: str) -> Campaign:
         raise _unfit(error) from None
     except storage.SealedField as error:
         raise Problem(409, str(error)) from None
-    api.directory.learn(changed)
+    api.campaign_cache.learn(changed)
     return changed
 
 
@@ -121,7 +121,7 @@ async def delete(api: Api, name: str, who: str) -> None:
         await storage.delete(api.store, name, api.settings.shards)
     except storage.UnknownCampaign:
         raise Problem(404, f"there is no campaign {name[:64]!r}") from None
-    api.directory.forget(name)
+    api.campaign_cache.forget(name)
 
 
 async def delete_campaign(api: Api, request: Request) -> Response:
@@ -165,11 +165,11 @@ async def _note_mails(api: Api, campaign: str, rows: list[links.Row]) -> None:
             await lists.begin(api.store, campaign, False, settings, now)
         for at, told in days.items():
             for i in range(0, len(told), STEP):
-                part = [Row(recipient, None) for recipient in told[i : i + STEP]]
+                part = [ListEntry(recipient, None) for recipient in told[i : i + STEP]]
                 await lists.put(api.store, api.secrets, campaign, part, settings.shards, False, mailed=at)
         if others:
             await lists.count_mails(api.store, campaign, others)
-    except lists.Closed as error:
+    except lists.ListClosed as error:
         raise Problem(409, f"{error}; no links were made") from None
     except storage.UnknownCampaign:
         raise Problem(404, "this campaign was deleted meanwhile") from None

@@ -15,9 +15,9 @@ from starlette.responses import Response
 
 from pixel_server.api.routing import reply
 from pixel_server.campaigns import retention
-from pixel_server.campaigns.cache import Directory
+from pixel_server.campaigns.cache import CampaignCache
 from pixel_server.collect.losses import Report
-from pixel_server.recipients.withdrawals import Withdrawn
+from pixel_server.recipients.withdrawn_set import WithdrawnSet
 from pixel_server.settings import Settings
 from pixel_server.store import clock, keys, producer
 from pixel_server.store.compatibility import durability
@@ -59,8 +59,8 @@ class Known(NamedTuple):
     """What health wants to know of the rest of this process. losses: those not acknowledged."""
 
     mark: StoreMark
-    directory: Directory
-    withdrawn: Withdrawn
+    campaign_cache: CampaignCache
+    withdrawn: WithdrawnSet
     losses: Callable[[], Report]
 
 
@@ -185,7 +185,7 @@ async def look(store: AsyncRedis, shards: int, now: float, reserve: int = 0) -> 
         },
         "workers": workers,
         "wrong_clocks": dict(clock.wrong(wrong, now)),
-        "retention_waits": retention.waits(waits),
+        "retention_waits": retention.unpack_waiting(waits),
         "oldest_uncounted_seconds": round(max(0.0, *waiting), 3) if waiting else None,
         "stream_entries": sum(lengths),
         "dead_letters": sum(dead),
@@ -227,7 +227,7 @@ def _of_process(known: Known) -> dict[str, Any]:
     return {
         "store": {
             "is_known": not known.mark.trouble,
-            "unreadable_campaigns": sorted(known.directory.broken)[:100],
+            "unreadable_campaigns": sorted(known.campaign_cache.unreadable)[:100],
             "unreadable_withdrawals": known.withdrawn.unreadable,
         },
         "losses": {
@@ -246,7 +246,7 @@ def _of_known(known: Known) -> list[str]:
     losses = known.losses()
     if losses.batches or losses.commits:
         found.append(losses.text())
-    if broken := sorted(known.directory.broken):
+    if broken := sorted(known.campaign_cache.unreadable):
         names = ", ".join(broken[:5]) + (f" and {len(broken) - 5} more" if len(broken) > 5 else "")
         found.append(
             f"the records of campaigns {names} cannot be read, and are left as they are: update this server"
@@ -267,7 +267,7 @@ def warnings(report: dict[str, Any]) -> list[tuple[str, str]]:
     found += [("workers", f"shard {shard} stands still: {why}") for shard, why in report["stopped"].items()]
     found += [("clocks", clock.text(*one)) for one in report["wrong_clocks"].items()]
     if report["retention_waits"]:
-        found.append(("retention", retention.text(report["retention_waits"])))
+        found.append(("retention", retention.waiting_message(report["retention_waits"])))
     if report["dead_letters"]:
         text = f"{report['dead_letters']} dead letters: see `pixel-server dead-letters list`"
         found.append(("workers", text))

@@ -15,7 +15,7 @@ from pixel_server.problems import Problem
 
 
 async def list_keys(api: Api, request: Request) -> Response:
-    found = await api_keys.listed(api.store)
+    found = await api_keys.list_keys(api.store)
     return reply({"items": [api_keys.to_json(record) for record in found], "next": None})
 
 
@@ -26,11 +26,11 @@ async def create(api: Api, content: Any, who: str, may: Set[str]) -> tuple[api_k
     """
     known = {"name": request_body.name, "scopes": request_body.scopes}
     fields = request_body.check(content, known, frozenset(known))
-    needed = ["read" if scope.startswith(api_keys.OF_CAMPAIGN) else scope for scope in fields["scopes"]]
+    needed = ["read" if scope.startswith(api_keys.CAMPAIGN_SCOPE) else scope for scope in fields["scopes"]]
     if lacking := [scope for scope in dict.fromkeys(needed) if scope not in may]:
         errors = [{"field": "scopes", "message": f"must be of its own, without {', '.join(lacking)}"}]
         raise Problem(403, "an API key gives no other more than it has itself", errors)
-    if missing := await api_keys.missing(api.store, fields["scopes"]):
+    if missing := await api_keys.missing_campaigns(api.store, fields["scopes"]):
         errors = [{"field": "scopes", "message": f"there is no campaign {missing[0]!r}"}]
         raise Problem(422, "some fields cannot be used", errors)
     try:
@@ -49,9 +49,9 @@ async def revoke(api: Api, name: str, who: str) -> None:
     """name: its id. who: for the audit log. Problem 404: there is none."""
     try:
         if not (name.isascii() and name.isalnum()):
-            raise api_keys.Unknown(name)
+            raise api_keys.UnknownApiKey(name)
         await api_keys.revoke(api.store, name, who)
-    except api_keys.Unknown:
+    except api_keys.UnknownApiKey:
         raise Problem(404, "there is no such key") from None
 
 

@@ -17,7 +17,7 @@ from pixel_server.problems import Problem
 
 async def list_notes(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    found = await notes.listed(api.store, campaign.id)
+    found = await notes.list_notes(api.store, campaign.id)
     return reply({"items": [notes.to_json(note) for note in found], "next": None})
 
 
@@ -32,7 +32,7 @@ async def add(api: Api, campaign: Campaign, given: Any) -> Note:
     fields = request_body.check(given, known, frozenset({"text"}))
     try:
         return await notes.add(api.store, campaign.id, fields.get("at", int(api.clock())), fields["text"])
-    except notes.Full as error:
+    except notes.TooManyNotes as error:
         raise Problem(409, str(error)) from None
 
 
@@ -46,7 +46,7 @@ async def remove(api: Api, campaign: Campaign, note: str) -> None:
     """note: its id. Problem 404: there is none."""
     try:
         await notes.remove(api.store, campaign.id, note)
-    except notes.Unknown:
+    except notes.UnknownNote:
         raise Problem(404, "this campaign has no such note") from None
 
 

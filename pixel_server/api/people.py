@@ -69,7 +69,7 @@ async def show(store: AsyncRedis, secrets: Secrets, count: int, recipient: bytes
             if any(value is not None for value in values):
                 held.append({"campaign": name, **_record(*values)})
     day = await store.hget(keys.last(shard, bucket), recipient)
-    when = await withdrawals.of(store, secrets, recipient)
+    when = await withdrawals.get_periods(store, secrets, recipient)
     return {
         "key": recipient.hex(),
         "campaigns": held,
@@ -107,7 +107,7 @@ def _record(opened: bytes | None, listed: bytes | None, named: bytes | None) -> 
     row = lists.unpack(named) if named is not None else None
     return {
         "listed": listed is not None,
-        "last_mail_day": iso_day(day) if listed and (day := lists.day_of(listed)) is not None else None,
+        "last_mail_day": iso_day(day) if listed and (day := lists.mail_day(listed)) is not None else None,
         "recipient": row.recipient if row else None,
         "name": row.name if row else None,
         "opens": person.opens,

@@ -38,7 +38,7 @@ async def upload_recipients(api: Api, request: Request) -> Response:
     except ClientDisconnect:
         log.warning("api: a list of %s was cut off; lines 1 to %d are taken", campaign.id, upload.lines)
         return Response(status_code=400)  # nobody reads it
-    except lists.Closed as error:
+    except lists.ListClosed as error:
         raise Problem(409, f"{error}; {upload.progress}") from None
     except storage.UnknownCampaign:
         raise Problem(404, "this campaign was deleted meanwhile") from None
@@ -51,10 +51,10 @@ async def upload_recipients(api: Api, request: Request) -> Response:
 
 
 def _is_named(api: Api, campaign: Campaign) -> bool:
-    """As `lists.may_name`. Problem 409: its recipients are not told apart."""
+    """As `lists.keeps_names`. Problem 409: its recipients are not told apart."""
     try:
-        return lists.may_name(campaign, api.consent)
-    except lists.Closed as error:
+        return lists.keeps_names(campaign, api.consent)
+    except lists.ListClosed as error:
         raise Problem(409, str(error)) from None
 
 
@@ -84,7 +84,7 @@ async def rows_of(
     if campaign.closed_at is not None:
         raise Problem(409, "this campaign is closed: its recipients are gone")
     shards = api.settings.shards
-    if state == "unopened" and not await lists.count(api.store, campaign.id, shards):
+    if state == "unopened" and not await lists.count_listed(api.store, campaign.id, shards):
         raise Problem(
             409, "upload a list, or make links with `sent`: else who did not open a mail is not known"
         )
@@ -121,9 +121,11 @@ async def _told_apart(api: Api) -> list[inactive_recipients.Source]:
     for name in await storage.ids_of_kind(api.store, "email"):
         with suppress(storage.UnknownCampaign, UnreadableCampaign):
             found, uses = await storage.get_uses(api.store, name)
-            if found.closed_at is None and lists.keeps(found, api.consent):
-                is_named = lists.may_name(found, api.consent)
-                sources.append(inactive_recipients.Source(name, retention.sent(found, uses), is_named))
+            if found.closed_at is None and lists.keeps_recipients(found, api.consent):
+                is_named = lists.keeps_names(found, api.consent)
+                sources.append(
+                    inactive_recipients.Source(name, retention.sending_time(found, uses), is_named)
+                )
     return sources
 
 

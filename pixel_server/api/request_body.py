@@ -14,8 +14,8 @@ from starlette.requests import Request
 from pixel_server.api import request_stream
 from pixel_server.auth import api_keys
 from pixel_server.campaigns import retention
-from pixel_server.campaigns.campaign import IDENTITIES
-from pixel_server.campaigns.retention import KINDS, Keep
+from pixel_server.campaigns.campaign import DATA_KINDS, IDENTITIES
+from pixel_server.campaigns.retention import KeepDays
 from pixel_server.consent import Consent
 from pixel_server.problems import Problem
 from pixel_server.settings import SIGNALS, Settings, parse_base_url, parse_time_zone
@@ -215,15 +215,15 @@ def instant_or_null(value: Any) -> int | None:
     return None if value is None else instant(value)
 
 
-def keep(most: Keep) -> Check:
+def keep(most: KeepDays) -> Check:
     """Days by kind, each at most the server's."""
 
     def checked(value: Any) -> dict[str, int]:
         if not isinstance(value, dict):
             raise ValueError("must be an object of days by kind")
         for kind, days in value.items():
-            if kind not in KINDS:
-                raise ValueError(f"must be days by: {', '.join(KINDS)}")
+            if kind not in DATA_KINDS:
+                raise ValueError(f"must be days by: {', '.join(DATA_KINDS)}")
             limit = getattr(most, kind)
             if type(days) is not int or not 1 <= days <= limit:
                 raise ValueError(f"{kind} must be a whole number from 1 to {limit}, as the server keeps them")
@@ -259,10 +259,12 @@ def delay(value: Any) -> float | None:
 
 def scopes(value: Any) -> list[str]:
     """Of an API key; without doubles, those of campaigns last."""
-    if not isinstance(value, list) or not 1 <= len(value) <= api_keys.MOST_SCOPES:
-        raise ValueError(f"must be a list of 1 to {api_keys.MOST_SCOPES} scopes")
+    if not isinstance(value, list) or not 1 <= len(value) <= api_keys.MAX_SCOPES:
+        raise ValueError(f"must be a list of 1 to {api_keys.MAX_SCOPES} scopes")
     if not all(isinstance(item, str) and api_keys.is_scope(item) for item in value):
-        raise ValueError(f"must be a list of: {', '.join(api_keys.SCOPES)}, {api_keys.OF_CAMPAIGN}CAMPAIGN")
+        raise ValueError(
+            f"must be a list of: {', '.join(api_keys.SCOPES)}, {api_keys.CAMPAIGN_SCOPE}CAMPAIGN"
+        )
     return [
         *(scope for scope in api_keys.SCOPES if scope in value),
         *sorted(set(value) - set(api_keys.SCOPES)),
@@ -280,7 +282,7 @@ def of_campaign(settings: Settings) -> dict[str, Check]:
         "mode": Consent(settings).check,
         "gpc": signals,
         "sent_at": instant_or_null,
-        "keep": keep(retention.of_server(settings)),
+        "keep": keep(retention.server_days(settings)),
         "identity": one_of(*IDENTITIES),
         "origins": origins,
         "min_cell": whole(1, 1000),

@@ -17,16 +17,16 @@ from starlette.routing import Route
 from pixel_server.api import request_form
 from pixel_server.api.recent_answers import Recent
 from pixel_server.auth import api_keys, throttle
-from pixel_server.auth.throttle import Brake
+from pixel_server.auth.throttle import Throttle
 from pixel_server.campaigns import storage
-from pixel_server.campaigns.cache import Directory
+from pixel_server.campaigns.cache import CampaignCache
 from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign, report_unreadable
 from pixel_server.consent import Consent
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.figures.inventory_cache import KeptNow
 from pixel_server.mail.links import Minter
 from pixel_server.problems import Problem, away
-from pixel_server.recipients.withdrawals import Withdrawn
+from pixel_server.recipients.withdrawn_set import WithdrawnSet
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store.protocols import AsyncRedis
@@ -41,13 +41,13 @@ class Api:
     store: AsyncRedis
     settings: Settings
     secrets: Secrets
-    directory: Directory
+    campaign_cache: CampaignCache
     consent: Consent
-    withdrawn: Withdrawn
+    withdrawn: WithdrawnSet
     kept: KeptNow
     late_since: Callable[[], int | None]
     clock: Callable[[], float]
-    brake: Brake = field(default_factory=Brake)
+    throttle: Throttle = field(default_factory=Throttle)
     recent: Recent = field(default_factory=Recent)
 
     def minter(self, base_url: str | None) -> Minter:
@@ -161,8 +161,8 @@ def problem_of(error: BaseException, request: Request) -> Problem:
 
 def refuse_emptied(api: Api) -> None:
     """Raises Problem 503 if the store is not the one this server used: its figures and keys are others."""
-    if api.directory is not None and api.directory.mark.trouble:
-        raise Problem(503, api.directory.mark.trouble, headers={"Retry-After": "10"})
+    if api.campaign_cache is not None and api.campaign_cache.mark.trouble:
+        raise Problem(503, api.campaign_cache.mark.trouble, headers={"Retry-After": "10"})
 
 
 def _logged(request: Request) -> str:
@@ -181,16 +181,16 @@ async def _admit(api: Api, request: Request, scope: str, may_share: bool) -> Non
         raise Problem(401, "send an API key: Authorization: Bearer KEY", headers=challenge)
     record = await api_keys.find(api.store, key.strip())
     if record is None:
-        if await api.brake.failed(request, api.clock()):
+        if await api.throttle.failed(request, api.clock()):
             raise Problem(401, "this API key is not known", headers=challenge)
-        later = {**challenge, "Retry-After": str(throttle.RETRY)}
+        later = {**challenge, "Retry-After": str(throttle.RETRY_SECONDS)}
         raise Problem(429, "this API key is not known; too many wrong ones come at the moment", headers=later)
     request.state.who = f"key {record.id}"
     request.state.scopes = frozenset(record.scopes)
     request.state.shared = scope not in record.scopes
     if not request.state.shared:
         return
-    own = api_keys.shares(record.scopes)
+    own = api_keys.shared_campaigns(record.scopes)
     if not (may_share and request.path_params.get("id") in own):
         more = "; of its own campaigns it reads what is shared" if own else ""
         raise Problem(403, f"this API key has no scope {scope!r}{more}")

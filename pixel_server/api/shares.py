@@ -17,7 +17,7 @@ from pixel_server.problems import Problem
 
 async def list_shares(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    found = await share_links.listed(api.store, campaign.id)
+    found = await share_links.list_shares(api.store, campaign.id)
     return reply({"items": [share_links.to_json(share) for share in found], "next": None})
 
 
@@ -44,7 +44,7 @@ async def make(api: Api, campaign: Campaign, given: Any, who: str) -> tuple[Shar
         raise Problem(409, "set PIXEL_BASE_URL, or the campaign's base_url: links need an address")
     try:
         share, token = await share_links.make(api.store, campaign.id, now=now, who=who, **fields)
-    except share_links.Full as error:
+    except share_links.TooManyShares as error:
         raise Problem(409, str(error)) from None
     return share, share_links.url(address, token)
 
@@ -64,7 +64,7 @@ async def revoke(api: Api, campaign: Campaign, share: str, who: str) -> None:
     """share: its id. Problem 404: there is none."""
     try:
         await share_links.revoke(api.store, campaign.id, share, who)
-    except share_links.Unknown:
+    except share_links.UnknownShare:
         raise Problem(404, "this campaign has no such share link") from None
 
 

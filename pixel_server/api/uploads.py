@@ -25,7 +25,7 @@ from pixel_server.mail.list_lines import (
 )
 from pixel_server.problems import Problem
 from pixel_server.recipients import lists
-from pixel_server.recipients.lists import Put, Row
+from pixel_server.recipients.lists import ListEntry, PutResult
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import audit_log
@@ -35,9 +35,9 @@ NDJSON, CSV = "application/x-ndjson", "text/csv"
 MAX_LINE = 16 << 10
 """Bytes of a line. The longest good line, with every character escaped, has about 5,600."""
 
-Parse = Callable[[bytes], Row | None]
+Parse = Callable[[bytes], ListEntry | None]
 """Parses one line. Returns None if the line is blank. Raises ValueError that says what is wrong with it."""
-StorePart = Callable[[list[Row]], Awaitable[Put]]
+StorePart = Callable[[list[ListEntry]], Awaitable[PutResult]]
 """Stores some rows and returns how many of them are new, known and withdrawn."""
 
 
@@ -71,7 +71,7 @@ def is_csv_type(content_type: str) -> bool:
 def ndjson_parser(column: str) -> Parse:
     """Returns the parser of NDJSON lines. column: the field that names the recipient."""
 
-    def parse(line: bytes) -> Row | None:
+    def parse(line: bytes) -> ListEntry | None:
         line = line.removeprefix(BOM)
         if not line.strip():
             return None
@@ -106,7 +106,7 @@ def csv_parser(header: bytes | None, column: str) -> Parse:
     recipient_at = names.index(column)
     name_at = names.index("name") if "name" in names and column != "name" else None
 
-    def parse(line: bytes) -> Row | None:
+    def parse(line: bytes) -> ListEntry | None:
         try:
             text = line.decode()
         except UnicodeDecodeError:
@@ -138,13 +138,13 @@ def _bad_first_line(message: str) -> Problem:
     return Problem(422, f"the first line {message}; nothing was taken", errors)
 
 
-def _checked_row(recipient: str, name: str | None) -> Row:
+def _checked_row(recipient: str, name: str | None) -> ListEntry:
     try:
         check_recipient(recipient)
     except ValueError as error:
         raise ValueError(f"recipient {error}") from None
     try:
-        return Row(recipient, None if name is None else request_body.name(name))
+        return ListEntry(recipient, None if name is None else request_body.name(name))
     except ValueError as error:
         raise ValueError(f"name {error}") from None
 
@@ -164,7 +164,7 @@ def list_writer(
     """
     has_begun = False
 
-    async def store_part(rows: list[Row]) -> Put:
+    async def store_part(rows: list[ListEntry]) -> PutResult:
         nonlocal has_begun
         if not has_begun:
             await audit_log.note(store, who, "recipients.upload_begun", campaign=campaign)
@@ -221,7 +221,7 @@ class Upload:
         Raises ClientDisconnect if the body was cut off; its whole lines are stored.
         """
         parse: Parse | None = None
-        rows: list[Row] = []
+        rows: list[ListEntry] = []
         number = 0
         try:
             async for number, line in split_lines(chunks):
@@ -242,7 +242,7 @@ class Upload:
             raise _bad_first_line("is UTF-16, not UTF-8")
         return csv_parser(first, self._column) if self._is_csv else ndjson_parser(self._column)
 
-    async def _store(self, rows: list[Row], number: int) -> None:
+    async def _store(self, rows: list[ListEntry], number: int) -> None:
         if rows:
             done = await self._store_part(rows)
             self.new += done.new
@@ -251,7 +251,7 @@ class Upload:
             rows.clear()
         self.lines = number
 
-    def _parse_into(self, rows: list[Row], parse: Parse, number: int, line: bytes | None) -> None:
+    def _parse_into(self, rows: list[ListEntry], parse: Parse, number: int, line: bytes | None) -> None:
         try:
             if line is None:
                 raise ValueError(f"has more than {MAX_LINE} bytes")

@@ -1,4 +1,4 @@
-"""API keys: kept as a hash, found by it, shown once."""
+"""API keys: stored and looked up by their hash. The key itself is shown once, when it is created."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ from pixel_server.times import iso
 log = logging.getLogger("pixel_server.auth.api_keys")
 
 SCOPES = ("read", "write", "people")
-"""`people`: single recipients and withdrawals; neither of the others contains it."""
-OF_CAMPAIGN = "read:"
-"""Before a campaign's id: a scope that shows what may be shared of this campaign, and no more."""
-MOST_SCOPES = 100
-"""Of one key."""
+"""Scopes of a whole server. Only `people` allows calls on single recipients and withdrawals."""
+CAMPAIGN_SCOPE = "read:"
+"""Prefix of a scope that shows only the shared figures of a campaign: `read:docs` of the campaign `docs`."""
+MAX_SCOPES = 100
+"""Scopes of a key."""
 ENVIRONMENT = "PIXEL_API_KEY"
+"""Name of the key that the environment sets, and the setting's name."""
+_USE_STEP_SECONDS = 60
+"""Seconds between two updates of `last_used`."""
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """created, last_used: seconds. The key itself is nowhere."""
+    """The record of an API key, without the key itself. created, last_used: seconds."""
 
     id: str
     name: str
@@ -39,18 +42,18 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     last_used: int | None = None
 
 
-def shares(scopes: Iterable[str]) -> list[str]:
-    """The ids of those whose shared figures these scopes show."""
-    return [scope.removeprefix(OF_CAMPAIGN) for scope in scopes if scope.startswith(OF_CAMPAIGN)]
+def shared_campaigns(scopes: Iterable[str]) -> list[str]:
+    """Returns the ids of campaigns whose shared figures the scopes show."""
+    return [scope.removeprefix(CAMPAIGN_SCOPE) for scope in scopes if scope.startswith(CAMPAIGN_SCOPE)]
 
 
 def is_scope(text: str) -> bool:
-    """Whether it is spelt as a scope; whether there is such a campaign is not looked up."""
-    return text in SCOPES or all(map(is_slug, shares([text]) or [""]))
+    """Returns whether a text is spelt as a scope. Does not look up the campaign."""
+    return text in SCOPES or all(map(is_slug, shared_campaigns([text]) or [""]))
 
 
-class Unknown(LookupError):
-    """No such key."""
+class UnknownApiKey(LookupError):
+    """No API key has this id."""
 
 
 def _hash(key: str) -> str:
@@ -60,12 +63,13 @@ def _hash(key: str) -> str:
 async def create(
     store: AsyncRedis, name: str, scopes: list[str], key: str | None = None, *, who: str = audit_log.COMMAND
 ) -> tuple[ApiKey, str]:
-    """(the record, the key). key: one of the operator's own; else one is made. who: for the audit log.
+    """Creates an API key. Returns its record and the key.
 
-    ValueError: the name is kept for the key that the environment sets.
+    key: the operator's own key, or None for a random key. who: for the audit log. Raises ValueError if the
+    name is reserved for the key that the environment sets.
     """
     if key is None and name == ENVIRONMENT:
-        raise ValueError("is kept for the key that the environment sets")
+        raise ValueError("is reserved for the key that the environment sets")
     key = key or f"pk_{secrets.token_urlsafe(24)}"
     digest = _hash(key)
     record = ApiKey(id=digest[:12], name=name, scopes=scopes, created=int(time.time()))
@@ -78,22 +82,22 @@ async def create(
     return record, key
 
 
-async def missing(store: AsyncRedis, scopes: Iterable[str]) -> list[str]:
-    """Campaigns that these scopes name and that there are not: ids are never given twice, so it is a slip."""
-    ids = shares(scopes)
+async def missing_campaigns(store: AsyncRedis, scopes: Iterable[str]) -> list[str]:
+    """Returns the ids in the scopes that no campaign has. Ids are never reused, so these are mistakes."""
+    ids = shared_campaigns(scopes)
     pipe = store.pipeline(transaction=False)
     for campaign in ids:
         pipe.exists(keys.campaign(campaign))
-    return [campaign for campaign, found in zip(ids, await pipe.execute(), strict=True) if not found]
+    return [campaign for campaign, exists in zip(ids, await pipe.execute(), strict=True) if not exists]
 
 
 async def find(store: AsyncRedis, key: str) -> ApiKey | None:
-    """The record of this key. Notes its use, to the minute."""
+    """Returns the record of a key, or None if the key is unknown. Notes its use, to the minute."""
     digest = _hash(key)
-    kept = await store.hgetall(keys.api_key(digest[:12]))
-    if kept.get(b"hash") != digest.encode():
+    fields = await store.hgetall(keys.api_key(digest[:12]))
+    if fields.get(b"hash") != digest.encode():
         return None
-    record = _record(digest[:12], kept)
+    record = _record(digest[:12], fields)
     if record is None:
         return None
     await _note_use(store, record)
@@ -101,11 +105,11 @@ async def find(store: AsyncRedis, key: str) -> ApiKey | None:
 
 
 async def get(store: AsyncRedis, key: str) -> ApiKey | None:
-    """The record with this id, if it is not revoked. Notes its use, to the minute."""
-    kept = await store.hgetall(keys.api_key(key))
-    if not kept:
+    """Returns the record with an id, or None if there is none. Notes its use, to the minute."""
+    fields = await store.hgetall(keys.api_key(key))
+    if not fields:
         return None
-    record = _record(key, kept)
+    record = _record(key, fields)
     if record is None:
         return None
     await _note_use(store, record)
@@ -114,7 +118,7 @@ async def get(store: AsyncRedis, key: str) -> ApiKey | None:
 
 async def _note_use(store: AsyncRedis, record: ApiKey) -> None:
     now = int(time.time())
-    if record.last_used is None or now - record.last_used >= 60:
+    if record.last_used is None or now - record.last_used >= _USE_STEP_SECONDS:
         with suppress(redis.ResponseError):  # a full store can still be read
             await store.eval(_USED, 1, keys.api_key(record.id), now)
 
@@ -122,70 +126,70 @@ async def _note_use(store: AsyncRedis, record: ApiKey) -> None:
 _USED = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'last_used', ARGV[1]) end"
 
 
-async def listed(store: AsyncRedis) -> list[ApiKey]:
-    """All of them, oldest first."""
+async def list_keys(store: AsyncRedis) -> list[ApiKey]:
+    """Returns all API keys, oldest first."""
     ids = sorted(member.decode(errors="replace") for member in await store.smembers(keys.API_KEYS))
     pipe = store.pipeline(transaction=False)
     for key in ids:
         pipe.hgetall(keys.api_key(key))
-    found = await pipe.execute(raise_on_error=False)
-    read = [_record(key, kept) for key, kept in zip(ids, found, strict=True) if kept]
-    records = [record for record in read if record is not None]
+    replies = await pipe.execute(raise_on_error=False)
+    decoded = [_record(key, fields) for key, fields in zip(ids, replies, strict=True) if fields]
+    records = [record for record in decoded if record is not None]
     return sorted(records, key=lambda record: (record.created, record.id))
 
 
 async def revoke(store: AsyncRedis, key: str, who: str = audit_log.COMMAND) -> None:
-    """key: its id. who: for the audit log. Unknown: there is none."""
+    """Revokes the key with an id. who: for the audit log. Raises UnknownApiKey."""
     if not await store.exists(keys.api_key(key)):
-        raise Unknown(key)
+        raise UnknownApiKey(key)
     await audit_log.note(store, who, "key.revoked", key=key)
     pipe = store.pipeline()
     pipe.srem(keys.API_KEYS, key)
     pipe.delete(keys.api_key(key))
     if not (await pipe.execute())[0]:
-        raise Unknown(key)
+        raise UnknownApiKey(key)
 
 
 async def use_environment(store: AsyncRedis, key: str | None) -> None:
-    """Takes PIXEL_API_KEY as the operator set it; one that it was before no longer works."""
-    wanted = _hash(key)[:12] if key else None
-    known = await listed(store)
+    """Creates the key that PIXEL_API_KEY sets, and revokes the key that it set before."""
+    key_id = _hash(key)[:12] if key else None
+    known = await list_keys(store)
     for record in known:
-        if record.name == ENVIRONMENT and (record.id != wanted or record.scopes != list(SCOPES)):
-            with suppress(Unknown):  # another process was first
+        if record.name == ENVIRONMENT and (record.id != key_id or record.scopes != list(SCOPES)):
+            with suppress(UnknownApiKey):  # another process was first
                 await revoke(store, record.id, ENVIRONMENT)
             known = [other for other in known if other is not record]
-    if key and wanted not in {record.id for record in known}:
+    if key and key_id not in {record.id for record in known}:
         await create(store, ENVIRONMENT, list(SCOPES), key, who=ENVIRONMENT)
 
 
-def _record(key: str, kept: Any) -> ApiKey | None:
-    """Returns None for a key whose record cannot be read, as one of a newer version: it opens nothing."""
+def _record(key: str, fields: Any) -> ApiKey | None:
+    """Returns None if a newer version wrote the record: the key then opens nothing."""
     try:
-        used = kept.get(b"last_used")
+        used = fields.get(b"last_used")
         return ApiKey(
             id=key,
-            name=kept[b"name"].decode(),
-            scopes=kept[b"scopes"].decode().split(),
-            created=_shown(kept[b"created"]),
-            last_used=_shown(used) if used else None,
+            name=fields[b"name"].decode(),
+            scopes=fields[b"scopes"].decode().split(),
+            created=_time(fields[b"created"]),
+            last_used=_time(used) if used else None,
         )
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         log.error("the API key %s cannot be read and is left as it is: %s", key, type(error).__name__)
         return None
 
 
-def _shown(value: bytes) -> int:
-    """Returns a time in seconds that a date can show. Raises ValueError for another."""
+def _time(value: bytes) -> int:
+    """Returns a stored time in seconds. Raises ValueError if it lies after the year 9999."""
     if not 0 <= (at := int(value)) < 253_402_300_800:
         raise ValueError("a time out of range")
     return at
 
 
 def to_json(record: ApiKey) -> dict[str, Any]:
-    """As the API shows it."""
+    """Returns the record as the API shows it."""
     shown: dict[str, Any] = msgspec.to_builtins(record)
-    for field in ("created", "last_used"):
-        if shown[field] is not None:
-            shown[field] = iso(shown[field])
+    for name in ("created", "last_used"):
+        if shown[name] is not None:
+            shown[name] = iso(shown[name])
     return shown

@@ -1,4 +1,4 @@
-"""Who is signed in: a signed cookie that names an API key, and the key's own record."""
+"""Sessions of the dashboard: a signed cookie that names the API key that signed in."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ from pixel_server.store.script import even_if_full
 
 COOKIE = "px_session"
 FORMAT = 1
-LIVES = 12 * 3600
-"""Seconds."""
+LIFETIME_SECONDS = 12 * 3600
 _BODY = Struct(">B6s8sQ")
-"""Format, id of the API key, random, when it expires (s)."""
-_TAG = 16
+"""Format, id of the API key, random bytes, time of expiry (s)."""
+_TAG_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """name: of the API key. csrf: what forms of this session carry."""
+    """A session. name: name of its API key. csrf: token that the forms of the session carry."""
 
     key_id: str
     name: str
@@ -37,64 +36,72 @@ class Session:
     csrf: str
 
     @property
-    def shares(self) -> list[str]:
-        """Campaigns of which it sees what is shared."""
-        return api_keys.shares(sorted(self.scopes))
+    def shared_campaigns(self) -> list[str]:
+        """Returns the ids of campaigns whose shared figures the session sees."""
+        return api_keys.shared_campaigns(sorted(self.scopes))
 
 
 def issue(secrets: Secrets, key_id: str, now: float) -> str:
-    """The cookie's value. key_id: 12 hexadecimal digits."""
-    body = _BODY.pack(FORMAT, bytes.fromhex(key_id), token_bytes(8), int(now) + LIVES)
+    """Returns the value of a new session's cookie. key_id: 12 hexadecimal digits."""
+    body = _BODY.pack(FORMAT, bytes.fromhex(key_id), token_bytes(8), int(now) + LIFETIME_SECONDS)
     return _text(body + _tag(body, secrets.sessions[0]))
 
 
-def key_of(secrets: Secrets, cookie: str, now: float) -> str | None:
-    """The id of the API key that signed in; None: forged, cut, expired, or of another format."""
+def api_key_id(secrets: Secrets, cookie: str, now: float) -> str | None:
+    """Returns the id of the API key that signed in.
+
+    Returns None if the cookie is forged, cut, expired or of another format.
+    """
     try:
         value = urlsafe_b64decode(cookie.encode() + b"=" * (-len(cookie) % 4))
-        body, tag = value[:-_TAG], value[-_TAG:]
+        body, tag = value[:-_TAG_BYTES], value[-_TAG_BYTES:]
         version, key, _, expires = _BODY.unpack(body)
     except (ValueError, error):
         return None
-    good = [hmac.compare_digest(tag, _tag(body, secret)) for secret in secrets.sessions]
-    if not any(good) or version != FORMAT or now >= expires or _text(value) != cookie:
+    matches = [hmac.compare_digest(tag, _tag(body, secret)) for secret in secrets.sessions]
+    if not any(matches) or version != FORMAT or now >= expires or _text(value) != cookie:
         return None
-    found: str = key.hex()
-    return found
+    key_id: str = key.hex()
+    return key_id
 
 
-async def find(store: AsyncRedis, secrets: Secrets, cookie: str, now: float) -> Session | None:
-    """The session of this cookie; None too where its API key is revoked, or who it was has signed out."""
-    key = key_of(secrets, cookie, now)
-    record = await api_keys.get(store, key) if key else None
+async def find_session(store: AsyncRedis, secrets: Secrets, cookie: str, now: float) -> Session | None:
+    """Returns the session of a cookie.
+
+    Returns None if the cookie is not valid, its API key is revoked, or its user has signed out.
+    """
+    key_id = api_key_id(secrets, cookie, now)
+    record = await api_keys.get(store, key_id) if key_id else None
     if record is None or await store.exists(keys.signed_out(_hash(cookie))):
         return None
     return Session(record.id, record.name, frozenset(record.scopes), csrf(secrets, cookie))
 
 
 async def end(store: AsyncRedis, cookie: str) -> None:
-    """A copy of the cookie signs nobody in any more."""
-    await even_if_full(store, "SET", keys.signed_out(_hash(cookie)), b"1", "EX", LIVES)
+    """Ends the session of a cookie, so that no copy of the cookie signs anyone in."""
+    await even_if_full(store, "SET", keys.signed_out(_hash(cookie)), b"1", "EX", LIFETIME_SECONDS)
 
 
 def csrf(secrets: Secrets, cookie: str) -> str:
-    """What the forms of a session carry: no other site can know it, and it is of this one alone."""
-    made = blake2b(cookie.encode(), digest_size=16, key=secrets.sessions[0], person=b"px-csrf")
-    return _text(made.digest())
+    """Returns the token that the forms of a session carry. No other site or session knows it."""
+    digest = blake2b(cookie.encode(), digest_size=16, key=secrets.sessions[0], person=b"px-csrf")
+    return _text(digest.digest())
 
 
 def remember(response: Response, cookie: str, path: str, secure: bool) -> None:
+    """Sets the session's cookie in a response."""
     response.set_cookie(
-        COOKIE, cookie, max_age=LIVES, path=path, secure=secure, httponly=True, samesite="lax"
+        COOKIE, cookie, max_age=LIFETIME_SECONDS, path=path, secure=secure, httponly=True, samesite="lax"
     )
 
 
 def forget(response: Response, path: str, secure: bool) -> None:
+    """Deletes the session's cookie in a response."""
     response.delete_cookie(COOKIE, path=path, secure=secure, httponly=True, samesite="lax")
 
 
 def _tag(body: bytes, secret: bytes) -> bytes:
-    return blake2b(body, digest_size=_TAG, key=secret).digest()
+    return blake2b(body, digest_size=_TAG_BYTES, key=secret).digest()
 
 
 def _hash(cookie: str) -> str:

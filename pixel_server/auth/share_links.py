@@ -1,7 +1,7 @@
-"""Share links: who has one sees one campaign's shared figures without an API key. Kept as a hash, shown once.
+"""Share links: a link shows the shared figures of a campaign without an API key.
 
-A link is `BASE/s/TOKEN`. One that has expired stays listed until it is revoked, and opens nothing. All links
-of a campaign go with it.
+A link is `BASE/s/TOKEN`. The store holds the token's hash; the token itself is shown once. An expired link
+opens nothing, and stays listed until it is revoked. The links of a campaign are deleted with the campaign.
 """
 
 from __future__ import annotations
@@ -23,22 +23,21 @@ from pixel_server.times import iso
 
 log = logging.getLogger("pixel_server.auth.share_links")
 
-MOST = 100
-"""Of one campaign."""
-PATTERN = "[0-9a-f]{12}"
-"""Of an id."""
-BYTES = 24
-"""Random ones of a token, of which the URL has 32 characters."""
-LONGEST = 100
-"""Characters of a token that is looked up."""
-HOUR = 3600
-_FULL = f"a campaign has {MOST} share links at most: revoke one first"
+MAX_SHARES = 100
+"""Share links of a campaign."""
+ID_PATTERN = "[0-9a-f]{12}"
+TOKEN_BYTES = 24
+"""Random bytes of a token, which are 32 characters of its URL."""
+MAX_TOKEN_CHARACTERS = 100
+"""Characters up to which a token is looked up."""
+_HOUR = 3600
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """created, expires_at, last_used: seconds. expires_at: None: never. last_used: the hour in which it was.
+    """The record of a share link, without its token. Times are seconds since 1970.
 
-    frames: origins whose pages may frame it. made_by: as in the audit log. The token is nowhere.
+    expires_at: None if never. last_used: start of the hour. frames: origins whose pages may frame the link.
+    made_by: as in the audit log.
     """
 
     id: str
@@ -51,20 +50,23 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     last_used: int | None = None
 
 
-class Full(ValueError):
-    """The campaign has as many share links as it may."""
+class TooManyShares(ValueError):
+    """The campaign has MAX_SHARES share links."""
+
+    def __init__(self) -> None:
+        super().__init__(f"a campaign has {MAX_SHARES} share links at most: revoke one first")
 
 
-class Unknown(LookupError):
-    """The campaign has no such share link."""
+class UnknownShare(LookupError):
+    """The campaign has no share link with this id."""
 
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Share).decode
 
 _MAKE = """
--- KEYS: campaign, shares, share. ARGV: id, hash of the token, record, how many there may be.
--- Returns 1; 0: no campaign; -1: no room.
+-- KEYS: campaign, shares, share. ARGV: id, hash of the token, record, most share links of a campaign.
+-- Returns 1; 0 if there is no campaign; -1 if it has too many share links.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 if redis.call('SCARD', KEYS[2]) >= tonumber(ARGV[4]) then return -1 end
 redis.call('HSET', KEYS[3], 'hash', ARGV[2], 'record', ARGV[3])
@@ -73,7 +75,7 @@ return 1
 """
 
 _REVOKE = """
--- KEYS: shares, share. ARGV: id. Returns 1, or 0 if the campaign has none of this id.
+-- KEYS: shares, share. ARGV: id. Returns 1, or 0 if the campaign has no share link with this id.
 if redis.call('SREM', KEYS[1], ARGV[1]) == 0 then return 0 end
 redis.call('DEL', KEYS[2])
 return 1
@@ -96,8 +98,11 @@ async def make(
     frames: tuple[str, ...] = (),
     who: str = audit_log.COMMAND,
 ) -> tuple[Share, str]:
-    """(the share, its token). who: for the audit log. Full. campaigns.Unknown: there is no such campaign."""
-    token = secrets.token_urlsafe(BYTES)
+    """Creates a share link. Returns its record and its token.
+
+    who: for the audit log. Raises TooManyShares or UnknownCampaign.
+    """
+    token = secrets.token_urlsafe(TOKEN_BYTES)
     digest = _hash(token)
     share = Share(
         id=digest[:12],
@@ -108,65 +113,64 @@ async def make(
         expires_at=expires_at,
         frames=frames,
     )
-    if await store.scard(keys.shares(campaign)) >= MOST:
-        raise Full(_FULL)
+    if await store.scard(keys.shares(campaign)) >= MAX_SHARES:
+        raise TooManyShares
     await audit_log.note(store, who, "share.made", campaign=campaign, share=share.id)
     names = (keys.campaign(campaign), keys.shares(campaign), keys.share(share.id))
-    done = await store.eval(_MAKE, 3, *names, share.id, digest, _encode(share), MOST)
-    if done == 0:
+    status = await store.eval(_MAKE, 3, *names, share.id, digest, _encode(share), MAX_SHARES)
+    if status == 0:
         raise UnknownCampaign(campaign)
-    if done < 0:
-        raise Full(_FULL)
+    if status < 0:
+        raise TooManyShares
     return share, token
 
 
 async def find(store: AsyncRedis, token: str, now: float) -> Share | None:
-    """The share of this token; None: there is none, or it has expired. Notes its use, to the hour."""
-    if len(token) > LONGEST:
+    """Returns the share link of a token, or None if it is unknown or expired. Notes its use, to the hour."""
+    if len(token) > MAX_TOKEN_CHARACTERS:
         return None
     digest = _hash(token)
-    kept = await store.hgetall(keys.share(digest[:12]))
-    if kept.get(b"hash") != digest.encode():
+    fields = await store.hgetall(keys.share(digest[:12]))
+    if fields.get(b"hash") != digest.encode():
         return None
-    share = _share(kept)
-    if share is None or is_over(share, now):
+    share = _share(fields)
+    if share is None or has_expired(share, now):
         return None
-    hour = int(now) // HOUR * HOUR
+    hour = int(now) // _HOUR * _HOUR
     if share.last_used is None or share.last_used < hour:
         with suppress(redis.ResponseError):  # a full store can still be read
             await store.eval(_USED, 1, keys.share(share.id), hour)
     return share
 
 
-def is_over(share: Share, now: float) -> bool:
-    """Whether it has expired."""
+def has_expired(share: Share, now: float) -> bool:
     return share.expires_at is not None and share.expires_at <= now
 
 
-async def listed(store: AsyncRedis, campaign: str) -> list[Share]:
-    """All of a campaign's, oldest first, those that have expired too."""
+async def list_shares(store: AsyncRedis, campaign: str) -> list[Share]:
+    """Returns the share links of a campaign, oldest first, with the expired links."""
     pipe = store.pipeline(transaction=False)
     for share in await store.smembers(keys.shares(campaign)):
         pipe.hgetall(keys.share(share.decode(errors="replace")))
-    read = [_share(kept) for kept in await pipe.execute(raise_on_error=False) if kept]
-    found = [share for share in read if share is not None]
-    return sorted(found, key=lambda share: (share.created, share.id))
+    decoded = [_share(fields) for fields in await pipe.execute(raise_on_error=False) if fields]
+    shares = [share for share in decoded if share is not None]
+    return sorted(shares, key=lambda share: (share.created, share.id))
 
 
 async def revoke(store: AsyncRedis, campaign: str, share: str, who: str = audit_log.COMMAND) -> None:
-    """share: its id. who: for the audit log. Unknown: there is none."""
-    if not re.fullmatch(PATTERN, share) or not await store.sismember(keys.shares(campaign), share):
-        raise Unknown(share)
+    """Revokes the share link with an id. who: for the audit log. Raises UnknownShare."""
+    if not re.fullmatch(ID_PATTERN, share) or not await store.sismember(keys.shares(campaign), share):
+        raise UnknownShare(share)
     await audit_log.note(store, who, "share.revoked", campaign=campaign, share=share)
     if not await store.eval(_REVOKE, 2, keys.shares(campaign), keys.share(share), share):
-        raise Unknown(share)
+        raise UnknownShare(share)
 
 
-def _share(kept: Any) -> Share | None:
-    """Returns None for a share link whose record cannot be read, as a newer version's: it opens nothing."""
+def _share(fields: Any) -> Share | None:
+    """Returns None if a newer version wrote the record: the share link then opens nothing."""
     try:
-        used = kept.get(b"used")
-        share = msgspec.structs.replace(_decode(kept[b"record"]), last_used=int(used) if used else None)
+        used = fields.get(b"used")
+        share = msgspec.structs.replace(_decode(fields[b"record"]), last_used=int(used) if used else None)
         times = (share.created, share.expires_at or 0, share.last_used or 0)
         if not all(0 <= at < 253_402_300_800 for at in times):
             raise ValueError("a time out of range")
@@ -177,14 +181,14 @@ def _share(kept: Any) -> Share | None:
 
 
 def url(base_url: str, token: str) -> str:
-    """The link itself. base_url: without a slash at its end."""
+    """Returns the link. base_url: without a slash at its end."""
     return f"{base_url}/s/{token}"
 
 
 def to_json(share: Share) -> dict[str, Any]:
-    """As the API shows it."""
+    """Returns the record as the API shows it."""
     shown: dict[str, Any] = msgspec.to_builtins(share)
-    for field in ("created", "expires_at", "last_used"):
-        if shown[field] is not None:
-            shown[field] = iso(shown[field])
+    for name in ("created", "expires_at", "last_used"):
+        if shown[name] is not None:
+            shown[name] = iso(shown[name])
     return shown

@@ -1,4 +1,4 @@
-"""Links that sign in once: a random token, of which the store holds the hash, for ten minutes."""
+"""Links that sign in once, within ten minutes. The store holds the hash of a link's random token."""
 
 from __future__ import annotations
 
@@ -10,35 +10,37 @@ from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import even_if_full
 
-LIVES = 600
-"""Seconds."""
+LIFETIME_SECONDS = 600
 
 
-class NoKey(LookupError):
-    """There is no API key that a link could sign in with."""
+class NoApiKey(LookupError):
+    """No API key exists that a link could sign in with."""
 
 
 async def make(store: AsyncRedis, key: str | None = None) -> str:
-    """A token that signs in with this API key (its id); without one, with the oldest that may do all.
+    """Returns the token of a new link.
 
-    NoKey: there is none.
+    key: id of the API key that signs in. None stands for the oldest key that has all scopes. Raises NoApiKey.
     """
-    fit = [
+    ids = [
         record.id
-        for record in await api_keys.listed(store)
+        for record in await api_keys.list_keys(store)
         if (record.id == key if key else set(api_keys.SCOPES) <= set(record.scopes))
     ]
-    if not fit:
-        raise NoKey
+    if not ids:
+        raise NoApiKey
     token = secrets.token_urlsafe(24)
-    await even_if_full(store, "SET", keys.sign_in(_hash(token)), fit[0], "EX", LIVES)
+    await even_if_full(store, "SET", keys.sign_in(_hash(token)), ids[0], "EX", LIFETIME_SECONDS)
     return token
 
 
-async def take(store: AsyncRedis, token: str) -> str | None:
-    """The id of the API key that this token signs in with, this once; None: it is used up, old or made up."""
-    found: bytes | None = await store.getdel(keys.sign_in(_hash(token)))
-    return found.decode() if found else None
+async def redeem(store: AsyncRedis, token: str) -> str | None:
+    """Uses up a token. Returns the id of the API key that signs in.
+
+    Returns None if the token was used before, has expired or is unknown.
+    """
+    key_id: bytes | None = await store.getdel(keys.sign_in(_hash(token)))
+    return key_id.decode() if key_id else None
 
 
 def _hash(token: str) -> str:

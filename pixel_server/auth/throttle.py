@@ -1,8 +1,8 @@
-"""Slows down whoever tries wrong API keys and sign-in links; never refuses a right one.
+"""A throttle for wrong API keys and sign-in links. It never refuses a right key.
 
-A key is looked at before anything else. Only the answer to a wrong one is held back, the longer the more
-wrong ones came from the same address. So a stranger who shares the operator's address, as all clients do
-behind a proxy that is not named, can lock nobody out. Each process counts for itself.
+A key is checked first. Only the answer to a wrong key is delayed, and the delay grows with the number of
+wrong keys from the same address. So a stranger who shares the operator's address, as all clients do behind a
+proxy that the settings do not name, cannot lock anyone out. Each process counts for itself.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from collections.abc import Callable
 
 from starlette.requests import Request
 
-FREE = 5
-"""Failures of an address whose answers are not held back."""
-STEP, LONGEST = 0.25, 2.0
-"""Seconds that an answer is held back: for each further failure, and at most."""
-FORGET = 60.0
+FREE_FAILURES = 5
+"""Failures of an address that are answered without delay."""
+STEP_SECONDS, MAX_DELAY_SECONDS = 0.25, 2.0
+"""Seconds of delay for each further failure, and at most."""
+FORGET_SECONDS = 60.0
 """Seconds after its last failure until an address is forgotten."""
-KNOWN = 10_000
-"""Addresses that are remembered, some 2 MB; of more, those that failed longest ago are forgotten."""
-MOST_HELD = 100
-"""Answers held back at the same time; further failures are answered at once, with 429."""
-RETRY = 2
-"""Seconds that such an answer says to wait."""
+MAX_ADDRESSES = 10_000
+"""Addresses remembered, some 2 MB. Beyond it, the address that failed longest ago is forgotten."""
+MAX_DELAYED = 100
+"""Answers delayed at the same time. Further failures are answered at once, with 429."""
+RETRY_SECONDS = 2
+"""Seconds that an answer with 429 says to wait."""
 
 AddressOf = Callable[[Request], bytes]
-hold = asyncio.sleep
+delay = asyncio.sleep
 
 
 def _peer(request: Request) -> bytes:
     return request.client.host.encode() if request.client else b""
 
 
-class Brake:
-    """Counts failures by address. An IPv6 address stands for its /64, which is what one household has.
+class Throttle:
+    """Counts failures by address. An IPv6 address counts as its /64, the range of one household.
 
     address_of: returns the client's address, packed, honouring trusted proxies.
     """
@@ -43,31 +43,31 @@ class Brake:
     def __init__(self, address_of: AddressOf = _peer) -> None:
         self._address_of = address_of
         self._failures: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
-        self._held = 0
+        self._delayed = 0
 
     async def failed(self, request: Request, now: float) -> bool:
-        """Notes a failure at this time (s), and holds its answer back.
+        """Notes a failure at a time (s), and waits as long as its answer must be delayed.
 
-        Returns False if too many answers are held back: this one is then to be 429.
+        Returns False if too many answers are being delayed. The caller then answers 429 at once.
         """
-        delay = self.note(self._address_of(request), now)
-        if not delay:
+        seconds = self.note(self._address_of(request), now)
+        if not seconds:
             return True
-        if self._held >= MOST_HELD:
+        if self._delayed >= MAX_DELAYED:
             return False
-        self._held += 1
+        self._delayed += 1
         try:
-            await hold(delay)
+            await delay(seconds)
         finally:
-            self._held -= 1
+            self._delayed -= 1
         return True
 
     def note(self, address: bytes, now: float) -> float:
-        """Notes a failure of this address. Returns for how many seconds its answer is to be held back."""
-        who = address[:8] if len(address) == 16 else address
-        count, last = self._failures.pop(who, (0, now))
-        count = 1 if abs(now - last) >= FORGET else count + 1
-        self._failures[who] = count, now
-        if len(self._failures) > KNOWN:
+        """Notes a failure of an address. Returns the seconds that its answer must be delayed."""
+        household = address[:8] if len(address) == 16 else address
+        count, last = self._failures.pop(household, (0, now))
+        count = 1 if abs(now - last) >= FORGET_SECONDS else count + 1
+        self._failures[household] = count, now
+        if len(self._failures) > MAX_ADDRESSES:
             self._failures.popitem(last=False)
-        return min(LONGEST, STEP * max(0, count - FREE))
+        return min(MAX_DELAY_SECONDS, STEP_SECONDS * max(0, count - FREE_FAILURES))

@@ -1,4 +1,4 @@
-"""Which campaigns there are and which are gone, in the memory of each web process."""
+"""The campaigns in the memory of a web process, so that no pixel asks Redis for them."""
 
 from __future__ import annotations
 
@@ -30,66 +30,70 @@ from pixel_server.tokens import Mode
 
 log = logging.getLogger("pixel_server.campaigns.cache")
 
-REFRESH = 0.25
-"""Seconds between two looks of a web process at what was made or deleted elsewhere."""
+REFRESH_SECONDS = 0.25
+"""Seconds between two looks of a web process at changes made elsewhere."""
+_PAGE_SIZE = 1000
 
 
-class Web(NamedTuple):
-    """What a web process must know of a web campaign; see `campaigns.Campaign`."""
+class WebCampaign(NamedTuple):
+    """Fields of a web campaign that the pixel goes by.
+
+    path: path of cookies, from the campaign's base URL; None for the path of the server's base URL.
+    """
 
     identity: Identity = "cookieless"
     origins: tuple[str, ...] = ()
     path: str | None = None
-    """Of its base URL, for cookies; None: the server's."""
 
 
-PLAIN = Web()
-SAVED = "campaigns.json"
-"""The file of `Directory.save`, in the data directory."""
+DEFAULT_WEB = WebCampaign()
+CACHE_FILE = "campaigns.json"
+"""Name of the file that `CampaignCache.save` writes in the data directory."""
 
 
-class _Known(msgspec.Struct):
-    """What the file of `Directory.save` holds."""
+class _File(msgspec.Struct):
+    """Content of the file that `CampaignCache.save` writes, as JSON. gone: ids of deleted campaigns."""
 
     kinds: dict[str, Kind]
     gone: list[str]
     rules: dict[str, Rule] = {}
-    web: dict[str, Web] = {}
+    web: dict[str, WebCampaign] = {}
 
 
-class Directory:
-    """Which campaigns there are and which are gone, in memory, so that no pixel asks Redis.
+class CampaignCache:
+    """The campaigns and the deleted campaigns (`gone`) that a web process knows.
 
-    One entry a campaign; one in `rules` where its mode or GPC setting is another than the server's, one in
-    `web` where it is a web campaign with an identity, origins or a base URL.
-    Learns of changes made elsewhere within REFRESH seconds while Redis answers; while it does not, or its
-    store is not the known one (`mark`), what was known stays. broken: the campaigns whose record cannot be
-    read, as a newer version's. Such a campaign stays as it was last known, here or in the file of `save`;
-    of one that was never known nothing is recorded (mode `off`).
+    `kinds` has an entry for each campaign. `rules` has an entry if the campaign's mode or GPC setting differs
+    from the server's. `web` has an entry for a web campaign with an identity, origins or a base URL.
+
+    The cache learns of changes made elsewhere within REFRESH_SECONDS. While Redis does not answer, or its
+    store is not the known one (`mark`), the cache keeps what it has. `unreadable` holds the ids of campaigns
+    whose record a newer version wrote. Such a campaign stays as it was last known, here or in the file of
+    `save`. If it was never known, nothing is recorded for it (mode `off`).
     """
 
     def __init__(self, store: AsyncRedis, consent: Consent, mark: StoreMark | None = None) -> None:
         self._store = store
         self._consent = consent
         self.mark = mark or StoreMark()
-        self.broken: set[str] = set()
-        self._saved: _Known | None = None
+        self.unreadable: set[str] = set()
+        self._saved: _File | None = None
         self._seen = b""
         self.loaded = False
         self.kinds: dict[str, Kind] = {}
         self.gone: set[str] = set()
         self.rules: dict[str, Rule] = {}
-        self.web: dict[str, Web] = {}
+        self.web: dict[str, WebCampaign] = {}
 
     def is_web(self, campaign: str) -> bool:
         return self.kinds.get(campaign) == "web"
 
     def mode(self, campaign: str) -> Mode:
-        """That of a mail campaign, known or not."""
+        """Returns the mode of a mail campaign, the server's default if the campaign is not known."""
         return self.rules.get(campaign, self._consent.default).mode
 
     def learn(self, campaign: Campaign) -> None:
-        """A campaign made or changed in this process."""
+        """Notes a campaign that this process has created or changed."""
         self.kinds[campaign.id] = campaign.kind
         rule = self._consent.rule(campaign.mode, campaign.gpc)
         if rule == self._consent.default:
@@ -97,22 +101,22 @@ class Directory:
         else:
             self.rules[campaign.id] = rule
         path = None if campaign.base_url is None else cookie_path(campaign.base_url)
-        web = Web(campaign.identity, campaign.origins, path)
-        if campaign.kind == "email" or web == PLAIN:
+        web = WebCampaign(campaign.identity, campaign.origins, path)
+        if campaign.kind == "email" or web == DEFAULT_WEB:
             self.web.pop(campaign.id, None)
         else:
             self.web[campaign.id] = web
 
     def forget(self, campaign: str) -> None:
-        """A campaign deleted in this process."""
+        """Notes a campaign that this process has deleted."""
         self.kinds.pop(campaign, None)
         self.rules.pop(campaign, None)
         self.web.pop(campaign, None)
         self.gone.add(campaign)
 
-    def _keep(self, campaign: str, before: Directory) -> None:
-        """Takes a campaign whose record cannot be read as it was last known."""
-        self.broken.add(campaign)
+    def _learn_unreadable(self, campaign: str, before: CampaignCache) -> None:
+        """Notes a campaign whose record cannot be read, as it was last known to `before`."""
+        self.unreadable.add(campaign)
         for known in (before, before._saved):
             if known is not None and campaign in known.kinds:
                 self.kinds[campaign] = known.kinds[campaign]
@@ -127,28 +131,34 @@ class Directory:
         self.rules[campaign] = Rule(Mode.OFF, "drop")
 
     async def load(self) -> None:
-        """Reads all of it. Raises StoreEmptiedError, with nothing changed, if the store is another one."""
+        """Reads all campaigns.
+
+        Raises StoreEmptiedError, and changes nothing, if the store is not the known one.
+        """
         seen = await version(self._store)
-        gone = {name.decode(errors="replace") for name in await self._store.smembers(keys.GONE)}
-        whole = Directory(self._store, self._consent)
+        deleted = {name.decode(errors="replace") for name in await self._store.smembers(keys.GONE)}
+        loaded = CampaignCache(self._store, self._consent)
         after: str | None = None
         while True:
-            broken: list[str] = []
-            found, after = await page(self._store, after, 1000, broken)
-            for campaign in found:
-                whole.learn(campaign)
-            for name in broken:
-                whole._keep(name, self)
+            unreadable: list[str] = []
+            campaigns, after = await page(self._store, after, _PAGE_SIZE, unreadable)
+            for campaign in campaigns:
+                loaded.learn(campaign)
+            for name in unreadable:
+                loaded._learn_unreadable(name, self)
             if after is None:
                 break
         await self.mark.look(self._store)
         self._seen = seen
-        self.kinds, self.rules, self.web, self.gone = whole.kinds, whole.rules, whole.web, gone
-        self.broken = whole.broken
+        self.kinds, self.rules, self.web, self.gone = loaded.kinds, loaded.rules, loaded.web, deleted
+        self.unreadable = loaded.unreadable
         self.loaded = True
 
     async def refresh(self) -> None:
-        """Reads what has changed since the last look; all of it if that cannot be told. As `load`."""
+        """Reads the changes since the last look, or all campaigns if the log no longer reaches back so far.
+
+        Raises StoreEmptiedError, and changes nothing, if the store is not the known one.
+        """
         if not self.loaded:
             return await self.load()
         pipe = self._store.pipeline(transaction=False)
@@ -156,10 +166,10 @@ class Directory:
         self.mark.ask(pipe)
         entries, mark = await pipe.execute()
         self.mark.take(mark)
-        found = unpack_changes(entries, self._seen)
-        if found is None:
+        changes = unpack_changes(entries, self._seen)
+        if changes is None:
             return await self.load()
-        changed, seen = found
+        changed, seen = changes
         if changed:
             for campaign in changed:
                 queue_record(pipe, campaign)
@@ -167,49 +177,51 @@ class Directory:
             *records, mark = await pipe.execute(raise_on_error=False)
             self.mark.take(mark)
             for campaign, record in zip(changed, records, strict=True):
-                self._learn(campaign, record)
+                self._learn_record(campaign, record)
         self._seen = seen
         return None
 
-    def _learn(self, campaign: str, record: bytes | Exception | None) -> None:
-        """Takes a campaign's record as it is in the store."""
+    def _learn_record(self, campaign: str, record: bytes | Exception | None) -> None:
+        """Notes a campaign from its stored record. None: the campaign was deleted."""
         if record is None:
-            self.broken.discard(campaign)
+            self.unreadable.discard(campaign)
             return self.forget(campaign)
         try:
             self.learn(decode(record, campaign))
-            self.broken.discard(campaign)
+            self.unreadable.discard(campaign)
         except UnreadableCampaign as error:
             report_unreadable(error)
-            self._keep(campaign, self)
+            self._learn_unreadable(campaign, self)
 
     def save(self, path: Path) -> None:
-        """Writes what is known to a file, for a start while Redis is away."""
-        files.write(path, msgspec.json.encode(_Known(self.kinds, sorted(self.gone), self.rules, self.web)))
+        """Writes the cache to a file, for a start while Redis is away."""
+        files.write(path, msgspec.json.encode(_File(self.kinds, sorted(self.gone), self.rules, self.web)))
 
     def recall(self, path: Path) -> None:
-        """Reads what `save` wrote, if there is such a file, for campaigns whose record cannot be read."""
+        """Reads the file that `save` wrote, if it exists, for campaigns whose record cannot be read."""
         try:
-            self._saved = msgspec.json.decode(path.read_bytes(), type=_Known)
+            self._saved = msgspec.json.decode(path.read_bytes(), type=_File)
         except FileNotFoundError:
             return
         except (OSError, ValueError) as error:
-            log.warning("directory: cannot read %s, what was known before is not known: %s", path, error)
+            log.warning(
+                "campaigns: cannot read %s, so campaigns are not known before Redis answers: %s", path, error
+            )
 
     def restore(self, path: Path) -> None:
-        """Takes what `save` wrote, if there is such a file."""
+        """Fills the cache from the file that `save` wrote, if it exists and Redis has not been read."""
         self.recall(path)
-        if (kept := self._saved) is not None and not self.loaded:
+        if (file := self._saved) is not None and not self.loaded:
             self.kinds, self.gone, self.rules, self.web = (
-                dict(kept.kinds),
-                set(kept.gone),
-                dict(kept.rules),
-                dict(kept.web),
+                dict(file.kinds),
+                set(file.gone),
+                dict(file.rules),
+                dict(file.web),
             )
 
     async def follow(self, path: Path | None = None) -> None:
-        """Keeps up with changes until cancelled; keeps the file of `save` as it should be."""
-        saved: tuple[int, int, dict[str, Rule], dict[str, Web]] | None = None
+        """Keeps up with changes until it is cancelled. Saves them to the file at `path`, if given."""
+        saved: tuple[int, int, dict[str, Rule], dict[str, WebCampaign]] | None = None
 
         async def save_changes() -> None:
             nonlocal saved
@@ -219,7 +231,7 @@ class Directory:
                 try:
                     await asyncio.to_thread(self.save, path)
                 except OSError as error:
-                    log.warning("directory: cannot write %s: %s", path, error)
+                    log.warning("campaigns: cannot write %s: %s", path, error)
 
         async def refresh_and_save() -> None:
             try:
@@ -230,13 +242,13 @@ class Directory:
             await save_changes()
 
         await save_changes()
-        await tasks.repeat(refresh_and_save, REFRESH, _report_failed_refresh, pauses_first=True)
+        await tasks.repeat(refresh_and_save, REFRESH_SECONDS, _report_failed_refresh, pauses_first=True)
 
 
 def _report_failed_refresh(error: Exception) -> None:
     if isinstance(error, StoreEmptiedError):
         return  # `StoreMark.take` has logged it
     if isinstance(error, redis.RedisError | OSError):
-        log.warning("directory: Redis does not answer, going by what is known: %s", error)
+        log.warning("campaigns: Redis does not answer, the last known ones stay in use: %s", error)
     else:  # whatever the store holds, this process goes on
-        log.error("directory: the store's campaigns cannot be read, going by what is known: %r", error)
+        log.error("campaigns: cannot be read, the last known ones stay in use: %r", error)

@@ -25,6 +25,8 @@ Identity = Literal["cookieless", "cookie", "own"]
 """Property by which a web campaign knows a visitor: a daily hash of address and user agent, a cookie, or the
 id that the page gives. Without consent on the page, `cookie` falls back to `cookieless`."""
 IDENTITIES: tuple[Identity, ...] = get_args(Identity)
+DATA_KINDS = ("buckets", "days", "recipients", "names")
+"""Kinds of data that are kept for a number of days: 15-minute series, daily series, recipients, names."""
 DEFAULT_MIN_CELL = 5
 MAX_NAME_CHARACTERS = 200
 MAX_MAILS = 10**9
@@ -83,9 +85,10 @@ class Field(NamedTuple):
 
     type: how the API, the form and the command line write the field. label: its name on the form.
     help: its meaning in one or two sentences, for the API and the command line. kinds: the kinds of campaign
-    that have the field. choices: all values of a field of type `mode` or `choice`. minimum, maximum: limits
-    of an `integer`. is_nullable: whether null stands for "not set". is_fixed: whether the first hit fixes
-    the field. is_audited: whether a change decides what is kept of people, and so goes to the audit log.
+    that have the field. choices: values of a `mode` or `choice`, and the kinds of `days_by_kind`. minimum,
+    maximum: limits of an `integer`. is_nullable: whether null stands for "not set". is_fixed: whether the
+    first hit fixes the field. is_audited: whether a change decides what is kept of people, and so goes to the
+    audit log.
     """
 
     name: str
@@ -167,6 +170,7 @@ FIELDS = (
         "days_by_kind",
         "How long it is kept",
         "Days that each kind of data is kept, where fewer than PIXEL_KEEP_DAYS_*.",
+        choices=DATA_KINDS,
         is_audited=True,
     ),
     Field(

@@ -1,12 +1,13 @@
-"""How long what is kept, and since when the rest is gone. Pure; `workers.retention` takes it away.
+"""Retention: how many days each kind of data is kept, and what is due for removal. Pure.
 
-A setting of the server says how many days of each kind; a campaign may have fewer. Series go day by day.
-Recipients and names go for a whole campaign at once, so many days after it was sent: after `sent_at`; without
-one, after its last link, first hit or last upload, whichever was latest.
+`workers.retention` does the removing. The server's settings say how many days each kind is kept; a campaign
+may have fewer. Series are removed day by day. Recipients and names are removed for a whole campaign at once,
+a number of days after its time of sending: `sent_at`, or the latest of its last link, first hit and last
+upload.
 
-A retention round by itself takes no more than what became due within a day (`leaps`). More than that is due
-at once only after a long outage, when a setting was lowered, or when Redis's clock jumped. An operator must
-then say that it may go (`pixel-server retention run --yes`).
+A round of retention removes no more than what became due within a day (`overdue_kinds`). More than that is
+due at once only after a long outage, after a setting was lowered, or when Redis's clock jumped. An operator
+must then allow the removal with `pixel-server retention run --yes`.
 """
 
 from __future__ import annotations
@@ -22,12 +23,11 @@ from pixel_server.settings import Settings
 from pixel_server.times import DAY
 from pixel_server.tokens import Mode
 
-KINDS = ("buckets", "days", "recipients", "names")
 FORMAT = 1
 
 
-class Keep(NamedTuple):
-    """Days, by kind."""
+class KeepDays(NamedTuple):
+    """Days that each kind of data is kept."""
 
     buckets: int
     days: int
@@ -35,47 +35,49 @@ class Keep(NamedTuple):
     names: int
 
 
-def of_server(settings: Settings) -> Keep:
-    return Keep(settings.keep_buckets, settings.keep_days, settings.keep_recipients, settings.keep_names)
+def server_days(settings: Settings) -> KeepDays:
+    """Returns the days that the server's settings say."""
+    return KeepDays(settings.keep_buckets, settings.keep_days, settings.keep_recipients, settings.keep_names)
 
 
-def keep(settings: Settings, campaign: Campaign) -> Keep:
-    """What holds for a campaign."""
-    most = of_server(settings)
-    return Keep(*(min(days, campaign.keep.get(kind, days)) for kind, days in zip(KINDS, most, strict=True)))
+def campaign_days(settings: Settings, campaign: Campaign) -> KeepDays:
+    """Returns the days that apply to a campaign: its own where they are fewer than the server's."""
+    limits = server_days(settings)._asdict()
+    return KeepDays(**{kind: min(days, campaign.keep.get(kind, days)) for kind, days in limits.items()})
 
 
 def oldest_bucket(campaign: Campaign, days: int, now: float) -> int:
-    """Where the 15-minute series that are kept begin: a midnight of UTC, seconds."""
-    left = campaign.leaving.buckets
+    """Returns the start of the 15-minute series that are kept: a midnight of UTC, in seconds."""
+    removed_before = campaign.leaving.buckets
     first = int(now) // DAY * DAY - days * DAY
-    # What lies in the future was written while Redis's clock was ahead.
-    return max(left, first) if left <= now else first
+    # A time in the future was written while Redis's clock was ahead.
+    return max(removed_before, first) if removed_before <= now else first
 
 
 def oldest_day(campaign: Campaign, days: int, now: float) -> str:
-    """Where the daily series that are kept begin: YYYYMMDD in the campaign's zone."""
+    """Returns the first day of the daily series that are kept, in the campaign's zone, as `"20261124"`."""
+    removed_before = campaign.leaving.days
     today = datetime.fromtimestamp(now, campaign.zone).date()
     first = (today - timedelta(days=days)).strftime("%Y%m%d")
-    return max(campaign.leaving.days, first) if campaign.leaving.days <= today.strftime("%Y%m%d") else first
+    return max(removed_before, first) if removed_before <= today.strftime("%Y%m%d") else first
 
 
-def sent(campaign: Campaign, uses: Uses) -> int | None:
-    """When it was sent, as far as can be told: seconds; None: it never was."""
+def sending_time(campaign: Campaign, uses: Uses) -> int | None:
+    """Returns the time of sending (s) as far as it is known, or None if the campaign was never used."""
     return campaign.sent_at if campaign.sent_at is not None else max(uses) or None
 
 
-def mode_of(settings: Settings, campaign: Campaign) -> Mode:
-    """The most that a campaign keeps: its own mode, or the server's if that is less."""
+def effective_mode(settings: Settings, campaign: Campaign) -> Mode:
+    """Returns the campaign's mode, or the server's if that keeps less."""
     return min(mode(campaign.mode), mode(settings.max_mode))
 
 
-def leaving(campaign: Campaign, uses: Uses, days: Keep, most: Mode, now: float) -> Removal:
-    """What is not to be there any more. Series that are gone stay so, whatever settings say later."""
-    at = sent(campaign, uses)
-    is_closed = campaign.closed_at is not None or is_over(at, days.recipients, now)
-    recipients = is_closed or most < Mode.PSEUDONYMOUS
-    names = recipients or most < Mode.IDENTIFIED or is_over(at, days.names, now)
+def due_removal(campaign: Campaign, uses: Uses, days: KeepDays, effective: Mode, now: float) -> Removal:
+    """Returns what must not be there any more. Removed series stay removed if a setting is raised later."""
+    sent_at = sending_time(campaign, uses)
+    is_closed = campaign.closed_at is not None or is_over(sent_at, days.recipients, now)
+    recipients = is_closed or effective < Mode.PSEUDONYMOUS
+    names = recipients or effective < Mode.IDENTIFIED or is_over(sent_at, days.names, now)
     is_email = campaign.kind == "email"
     return Removal(
         buckets=oldest_bucket(campaign, days.buckets, now),
@@ -85,51 +87,53 @@ def leaving(campaign: Campaign, uses: Uses, days: Keep, most: Mode, now: float) 
     )
 
 
-def leaps(campaign: Campaign, uses: Uses, days: Keep, most: Mode, now: float) -> set[str]:
-    """Returns the kinds of which more is due than became due within a day.
+def overdue_kinds(campaign: Campaign, uses: Uses, days: KeepDays, effective: Mode, now: float) -> set[str]:
+    """Returns the kinds of data of which more is due than became due within a day.
 
-    What a lowered mode takes away goes by no clock, and is never among them.
+    What a lowered mode removes depends on no clock, and is never among them.
     """
-    before, at, found = campaign.leaving, sent(campaign, uses), set()
+    before, sent_at = campaign.leaving, sending_time(campaign, uses)
+    kinds = set()
     is_late = oldest_bucket(campaign, days.buckets, now) - before.buckets > DAY
     if is_late:
-        found.add("buckets")
+        kinds.add("buckets")
     if oldest_day(campaign, days.days, now - DAY) > before.days:
-        found.add("days")
-    slack = 0 if is_late and before.buckets else 1
-    if campaign.closed_at is None and most >= Mode.PSEUDONYMOUS and any(uses):
-        if is_over(at, days.recipients + slack, now):
-            found.add("recipients")
-        if most == Mode.IDENTIFIED and uses.last_upload and is_over(at, days.names + slack, now):
-            found.add("names")
-    return found
+        kinds.add("days")
+    slack_days = 0 if is_late and before.buckets else 1
+    if campaign.closed_at is None and effective >= Mode.PSEUDONYMOUS and any(uses):
+        if is_over(sent_at, days.recipients + slack_days, now):
+            kinds.add("recipients")
+        is_named = effective == Mode.IDENTIFIED and uses.last_upload
+        if is_named and is_over(sent_at, days.names + slack_days, now):
+            kinds.add("names")
+    return kinds
 
 
-def waits(value: bytes | None) -> dict[str, int]:
-    """Returns what the last round left for `--yes`, by kind. value: as it is kept in SWEEP."""
-    found = json.loads(value) if value else {}
-    return found["waits"] if found.get("format") == FORMAT else {}
+def unpack_waiting(value: bytes | None) -> dict[str, int]:
+    """Returns what the last round left for `--yes`: a number for each kind. See `pack_waiting`."""
+    stored = json.loads(value) if value else {}
+    return stored["waits"] if stored.get("format") == FORMAT else {}
 
 
-def pack_waits(found: Mapping[str, int]) -> str:
-    """Returns what `waits` reads: `{"format": 1, "waits": {"days": 12}}`."""
-    return json.dumps({"format": FORMAT, "waits": dict(sorted(found.items()))})
+def pack_waiting(waiting: Mapping[str, int]) -> str:
+    """Returns the stored text of what waits for `--yes`: `{"format": 1, "waits": {"days": 12}}`."""
+    return json.dumps({"format": FORMAT, "waits": dict(sorted(waiting.items()))})
 
 
-def text(found: Mapping[str, int]) -> str:
-    """Says what waits, and what to do. found: how many, by kind."""
-    listed = ", ".join(f"{count} {kind}" for kind, count in sorted(found.items()))
+def waiting_message(waiting: Mapping[str, int]) -> str:
+    """Returns a line that says what waits for `--yes`, and what to do."""
+    listed = ", ".join(f"{count} {kind}" for kind, count in sorted(waiting.items()))
     return (
-        f"retention waits, for more than a day's worth is due at once ({listed}): "
-        "if clocks and PIXEL_KEEP_... are right, run `pixel-server retention run --yes`"
+        f"retention waits, because more than a day's worth is due at once ({listed}): "
+        "if clocks and PIXEL_KEEP_DAYS_* are right, run `pixel-server retention run --yes`"
     )
 
 
-def is_closing(campaign: Campaign, uses: Uses, days: Keep, now: float) -> bool:
-    """Whether its time is over, so that from now on its hits are only counted."""
-    return campaign.kind == "email" and is_over(sent(campaign, uses), days.recipients, now)
+def is_closing(campaign: Campaign, uses: Uses, days: KeepDays, now: float) -> bool:
+    """Returns whether a campaign's time to keep recipients is over, so that hits are only counted."""
+    return campaign.kind == "email" and is_over(sending_time(campaign, uses), days.recipients, now)
 
 
-def is_over(at: int | None, days: int, now: float) -> bool:
-    """Whether so many days have passed since then; since never, they have not."""
-    return at is not None and now >= at + days * DAY
+def is_over(start: int | None, days: int, now: float) -> bool:
+    """Returns whether so many days have passed since `start` (s). False if `start` is None."""
+    return start is not None and now >= start + days * DAY

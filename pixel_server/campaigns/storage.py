@@ -392,6 +392,6 @@ async def finish_deletions(store: AsyncRedis, shards: int) -> list[str]:
 async def _purge(store: AsyncRedis, campaign: str, shards: int) -> None:
     for shard in range(shards):
         await checkpoint.raise_generation(store, shard)
-        await purge.whole(store, shard, campaign)
+        await purge.remove_all(store, shard, campaign)
     await aof_rewrite.ask(store)
     await store.srem(keys.DELETING, campaign)

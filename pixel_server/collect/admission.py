@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from pixel_server import hit
-from pixel_server.campaigns.cache import PLAIN, Directory, Web
+from pixel_server.campaigns.cache import DEFAULT_WEB, CampaignCache, WebCampaign
 from pixel_server.collect import beacon, responses, visitor_cookie
 from pixel_server.collect.client_address import ClientAddress
 from pixel_server.collect.page_params import NO_PARAMS, PageParams, parse_query
@@ -18,7 +18,7 @@ from pixel_server.collect.request_head import RequestHead
 from pixel_server.collect.responses import Answer
 from pixel_server.consent import Consent, allowed
 from pixel_server.hit import Hit
-from pixel_server.recipients.withdrawals import Withdrawn
+from pixel_server.recipients.withdrawn_set import WithdrawnSet
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings, cookie_path
 from pixel_server.slug import is_slug_bytes
@@ -70,13 +70,13 @@ class Admission:
         self,
         settings: Settings,
         secrets: Secrets,
-        directory: Directory,
+        campaigns: CampaignCache,
         consent: Consent,
-        withdrawn: Withdrawn,
+        withdrawn: WithdrawnSet,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._secrets = secrets
-        self._directory = directory
+        self._campaigns = campaigns
         self._default = consent.default
         self._withdrawn = withdrawn
         self._keeps_all = consent.default.mode >= Mode.PSEUDONYMOUS
@@ -115,9 +115,9 @@ class Admission:
             return responses.BAD_TOKEN
         if method not in _METHODS:
             return _other_method(method)
-        if campaign in self._directory.gone:
+        if campaign in self._campaigns.gone:
             return responses.GONE
-        if self._directory.is_web(campaign):
+        if self._campaigns.is_web(campaign):
             return responses.WRONG_KIND
         now = self._clock()
         if token_time + self._lifetime < now:
@@ -127,7 +127,7 @@ class Admission:
         if head.has_opted_out:
             self._drop(campaign, "out")
             return responses.OPTED_OUT
-        if head.requests_no_tracking or not self._keeps_all or campaign in self._directory.rules:
+        if head.requests_no_tracking or not self._keeps_all or campaign in self._campaigns.rules:
             mode = self._allowed(campaign, mode_of(flags), head)
             if mode == Mode.OFF:
                 return self._ignored(campaign, head, NO_PARAMS)
@@ -158,9 +158,9 @@ class Admission:
         if not is_slug_bytes(name):
             return responses.NO_CAMPAIGN
         campaign = name.decode()
-        if campaign in self._directory.gone:
+        if campaign in self._campaigns.gone:
             return responses.GONE if method in _METHODS else _other_method(method)
-        if not self._directory.is_web(campaign):
+        if not self._campaigns.is_web(campaign):
             return responses.NO_CAMPAIGN
         if method not in _METHODS:
             return _other_method(method)
@@ -171,9 +171,9 @@ class Admission:
 
         Returns None if the POST is allowed: its body then decides. campaign: a slug.
         """
-        if campaign in self._directory.gone:
+        if campaign in self._campaigns.gone:
             return responses.GONE if method == "POST" else responses.PREFLIGHT
-        if not self._directory.is_web(campaign):
+        if not self._campaigns.is_web(campaign):
             return responses.NO_CAMPAIGN
         if not beacon.is_welcome(head.headers.get(b"origin"), self._web(campaign).origins):
             self.dropped[keys.dropped_field(campaign, "origin")] += 1
@@ -249,14 +249,14 @@ class Admission:
         key = self._secrets.visitor_key(b"cookie", name, cookie.id)
         return _Visitor(cookie.shard, key, cookie.visits, sent is None, answer)
 
-    def _web(self, campaign: str) -> Web:
-        return self._directory.web.get(campaign, PLAIN)
+    def _web(self, campaign: str) -> WebCampaign:
+        return self._campaigns.web.get(campaign, DEFAULT_WEB)
 
     def _allowed(self, campaign: str, linked: int, head: RequestHead) -> int:
-        return allowed(linked, self._directory.rules.get(campaign, self._default), head.requests_no_tracking)
+        return allowed(linked, self._campaigns.rules.get(campaign, self._default), head.requests_no_tracking)
 
     def _ignored(self, campaign: str, head: RequestHead, params: PageParams) -> Answer:
-        rule = self._directory.rules.get(campaign, self._default)
+        rule = self._campaigns.rules.get(campaign, self._default)
         if rule.mode == Mode.OFF or not head.requests_no_tracking:
             return responses.OFF
         self._drop(campaign, "gpc", params)

@@ -44,7 +44,7 @@ def create_key(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
         raise Failure(f"--scope {error}") from None
 
     async def make(store: AsyncRedis, _: object) -> tuple[api_keys.ApiKey, str]:
-        if missing := await api_keys.missing(store, chosen):
+        if missing := await api_keys.missing_campaigns(store, chosen):
             raise Failure(f"--scope: there is no campaign {missing[0]!r}")
         return await api_keys.create(store, name, chosen)
 
@@ -61,7 +61,7 @@ def list_keys(as_json: bool) -> None:
     """List API keys."""
     from pixel_server.auth import api_keys  # noqa: PLC0415
 
-    records = [api_keys.to_json(record) for record in with_store(lambda store, _: api_keys.listed(store))]
+    records = [api_keys.to_json(record) for record in with_store(lambda store, _: api_keys.list_keys(store))]
     if as_json:
         click.echo(json.dumps({"items": records, "next": None}))
         return
@@ -79,8 +79,8 @@ def revoke_key(id: str, as_json: bool) -> None:  # noqa: A002
 
     try:
         if not (id.isascii() and id.isalnum()):
-            raise api_keys.Unknown(id)
+            raise api_keys.UnknownApiKey(id)
         with_store(lambda store, _: api_keys.revoke(store, id))
-    except api_keys.Unknown:
+    except api_keys.UnknownApiKey:
         raise Failure(f"there is no key {id}") from None
     click.echo(json.dumps({"revoked": id}) if as_json else f"revoked {id}")

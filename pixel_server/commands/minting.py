@@ -13,7 +13,7 @@ from pixel_server.settings import Settings
 from pixel_server.tokens import Mode
 
 if TYPE_CHECKING:
-    from pixel_server.campaigns.cache import Directory
+    from pixel_server.campaigns.cache import CampaignCache
     from pixel_server.mail.links import Minter
 
 PATIENCE = 0.25
@@ -63,13 +63,13 @@ def _mode(campaign: str, settings: Settings, secrets: Secrets) -> Mode:
 
     Failure: it is a web campaign. Warns of an id that is not there, as one that is mistyped.
     """
-    from pixel_server.campaigns.cache import SAVED, Directory  # noqa: PLC0415
+    from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache  # noqa: PLC0415
     from pixel_server.consent import Consent  # noqa: PLC0415
     from pixel_server.store.client import connect_async  # noqa: PLC0415
 
-    known = Directory(connect_async(store_url(settings)), Consent(settings))
+    known = CampaignCache(connect_async(store_url(settings)), Consent(settings))
     if not _ask(known, campaign, settings, secrets):
-        known.restore(settings.data / SAVED)
+        known.restore(settings.data / CACHE_FILE)
         if not known.kinds:  # nothing is known of any
             return known.mode(campaign)
     if known.is_web(campaign):
@@ -86,7 +86,7 @@ def _mode(campaign: str, settings: Settings, secrets: Secrets) -> Mode:
     return mode
 
 
-def _ask(known: Directory, campaign: str, settings: Settings, secrets: Secrets) -> bool:
+def _ask(known: CampaignCache, campaign: str, settings: Settings, secrets: Secrets) -> bool:
     """Learns of one campaign from the store. False: it does not answer, or is not ours."""
     from pixel_server.campaigns.campaign import UnreadableCampaign, decode  # noqa: PLC0415
     from pixel_server.store import keys  # noqa: PLC0415

@@ -48,7 +48,7 @@ def add_note(campaign: str, text: str, at: str | None, as_json: bool) -> None:
         made = with_store(add)
     except storage.UnknownCampaign:
         raise Failure(f"there is no campaign {campaign}") from None
-    except notes.Full as error:
+    except notes.TooManyNotes as error:
         raise Failure(str(error)) from None
     click.echo(json.dumps(notes.to_json(made)) if as_json else f"noted {made.id}")
 
@@ -62,7 +62,7 @@ def list_notes(campaign: str, as_json: bool) -> None:
 
     async def listed(store: AsyncRedis, _: object) -> list[notes.Note]:
         await storage.get(store, campaign)
-        return await notes.listed(store, campaign)
+        return await notes.list_notes(store, campaign)
 
     try:
         items = [notes.to_json(note) for note in with_store(listed)]
@@ -91,6 +91,6 @@ def remove_note(campaign: str, note: str, as_json: bool) -> None:
         with_store(remove)
     except storage.UnknownCampaign:
         raise Failure(f"there is no campaign {campaign}") from None
-    except notes.Unknown:
+    except notes.UnknownNote:
         raise Failure(f"{campaign} has no note {note}") from None
     click.echo(json.dumps({"removed": note}) if as_json else f"removed {note}")

@@ -62,7 +62,7 @@ def create_share(
         made, url = with_store(make)
     except storage.UnknownCampaign:
         raise Failure(f"there is no campaign {campaign}") from None
-    except share_links.Full as error:
+    except share_links.TooManyShares as error:
         raise Failure(str(error)) from None
     click.echo(json.dumps({**share_links.to_json(made), "url": url}) if as_json else url)
 
@@ -78,7 +78,7 @@ def list_shares(campaign: str, as_json: bool) -> None:
 
     async def listed(store: AsyncRedis, _: object) -> tuple[list[share_links.Share], float]:
         await storage.get(store, campaign)
-        return await share_links.listed(store, campaign), await clock.now(store)
+        return await share_links.list_shares(store, campaign), await clock.now(store)
 
     try:
         found, now = with_store(listed)
@@ -89,7 +89,7 @@ def list_shares(campaign: str, as_json: bool) -> None:
         return
     for one in found:
         shown = share_links.to_json(one)
-        ends = "has expired" if share_links.is_over(one, now) else shown["expires_at"] or "never expires"
+        ends = "has expired" if share_links.has_expired(one, now) else shown["expires_at"] or "never expires"
         click.echo(f"{one.id}  {ends:<20}  {shown['last_used'] or 'never used':<20}  {one.name}")
 
 
@@ -110,6 +110,6 @@ def revoke_share(campaign: str, share: str, as_json: bool) -> None:
         with_store(revoke)
     except storage.UnknownCampaign:
         raise Failure(f"there is no campaign {campaign}") from None
-    except share_links.Unknown:
+    except share_links.UnknownShare:
         raise Failure(f"{campaign} has no share link {share}") from None
     click.echo(json.dumps({"revoked": share}) if as_json else f"revoked {share}")

@@ -35,7 +35,7 @@ def sign_in(key: str | None, as_json: bool) -> None:
 
     try:
         bases, token = with_store(make)
-    except sign_in_links.NoKey:
+    except sign_in_links.NoApiKey:
         what = (
             f"there is no key {key}"
             if key
@@ -45,7 +45,9 @@ def sign_in(key: str | None, as_json: bool) -> None:
     links = [f"{base}/sign-in/{token}" for base in bases]
     if as_json:
         local = links[1] if links[1:] else None
-        click.echo(json.dumps({"url": links[0], "local_url": local, "seconds": sign_in_links.LIVES}))
+        click.echo(
+            json.dumps({"url": links[0], "local_url": local, "seconds": sign_in_links.LIFETIME_SECONDS})
+        )
         return
     click.echo(links[0])
     for other in links[1:]:

@@ -40,7 +40,7 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
     first = file.read(CHUNK)
 
     async def take(store: AsyncRedis, settings: Settings) -> uploads.Upload:
-        is_named = lists.may_name(await storage.get(store, id), Consent(settings))
+        is_named = lists.keeps_names(await storage.get(store, id), Consent(settings))
         secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
         put = uploads.list_writer(
             store, secrets, settings, id, is_named, await clock.now(store), audit_log.COMMAND
@@ -49,8 +49,8 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
         made = uploads.Upload(kind, put, is_named, column)
         try:
             await made.read(_chunks(first, file))
-        except lists.Closed as error:
-            raise lists.Closed(f"{error}; {made.progress}") from None
+        except lists.ListClosed as error:
+            raise lists.ListClosed(f"{error}; {made.progress}") from None
         finally:
             await uploads.log_end(store, made, id, audit_log.COMMAND)
         return made
@@ -61,7 +61,7 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
         raise Failure(f"there is no campaign {id}") from None
     except Problem as problem:
         raise Failure(f"{file.name}: {problem.detail}") from None
-    except lists.Closed as error:
+    except lists.ListClosed as error:
         raise Failure(str(error)) from None
     if not (done.new or done.known or done.withdrawn or done.bad):
         raise Failure(f"{file.name}: there is no recipient in it")

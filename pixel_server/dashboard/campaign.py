@@ -88,7 +88,7 @@ async def fill(
         "wrong": wrong,
         "default_days": ranges.DEFAULT_DAYS,
         "chart": _chart(found, campaign),
-        "notes_elsewhere": len(await notes.listed(api.store, campaign.id)) - len(found["notes"]),
+        "notes_elsewhere": len(await notes.list_notes(api.store, campaign.id)) - len(found["notes"]),
         "titles": TITLES,
         "lists": await _breakdowns(api, campaign, asked, found, now),
         "keeps_recipients": keeps_recipients(api, campaign),
@@ -147,7 +147,7 @@ async def _read(api: Api, campaign: Campaign, params: Mapping[str, str]) -> dict
 
 def keeps_recipients(api: Api, campaign: Campaign) -> bool:
     """Whether single recipients are told apart, still."""
-    return campaign.closed_at is None and lists.keeps(campaign, api.consent)
+    return campaign.closed_at is None and lists.keeps_recipients(campaign, api.consent)
 
 
 def figures(found: Mapping[str, Any]) -> dict[str, str]:

@@ -123,7 +123,7 @@ def _form(
         "signals": campaign_form.SIGNALS,
         "signals_of_server": campaign_form.SIGNALS[api.settings.signals],
         "keeps": campaign_form.KEPT,
-        "keep_most": retention.of_server(api.settings)._asdict(),
+        "keep_most": retention.server_days(api.settings)._asdict(),
         "base_url": api.settings.base_url,
         "zones": sorted(time_zones()),
     }

@@ -59,7 +59,7 @@ async def show(api: Api, request: Request) -> Response:
 async def _shared(api: Api, request: Request) -> Response:
     """The campaigns of which this session sees what is shared."""
     found = []
-    for name in request.state.session.shares:
+    for name in request.state.session.shared_campaigns:
         try:
             found.append(await storage.get(api.store, name))
         except storage.UnknownCampaign:

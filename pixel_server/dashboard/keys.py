@@ -33,7 +33,7 @@ async def make(api: Api, request: Request) -> Response:
     scopes = [scope for scope in MEANS if fields.get(f"scope_{scope}")]
     content = {
         "name": fields.get("name", "").strip(),
-        "scopes": [*scopes, *(api_keys.OF_CAMPAIGN + each for each in own)],
+        "scopes": [*scopes, *(api_keys.CAMPAIGN_SCOPE + each for each in own)],
     }
     try:
         record, key = await keys.create(api, content, request.state.who, request.state.session.scopes)
@@ -62,7 +62,7 @@ async def _page(
     problem: Problem | None = None,
     made: Mapping[str, Any] | None = None,
 ) -> Response:
-    context = {"keys": await api_keys.listed(api.store), "means": MEANS, "made": made}
+    context = {"keys": await api_keys.list_keys(api.store), "means": MEANS, "made": made}
     names = {"name": "", "campaigns": ""}
     return forms.page(api, request, "keys.html", {**names, **fields}, context, problem)
 
@@ -80,7 +80,7 @@ def _ask(api: Api, request: Request, record: ApiKey, problem: Problem | None = N
 async def _record(api: Api, request: Request) -> ApiKey:
     """Problem 404: there is no such key."""
     wanted = request.path_params["id"]
-    for record in await api_keys.listed(api.store):
+    for record in await api_keys.list_keys(api.store):
         if record.id == wanted:
             return record
     raise Problem(404, "there is no such key")

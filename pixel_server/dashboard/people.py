@@ -97,8 +97,8 @@ async def erase(api: Api, request: Request) -> Response:
 async def _kept_of(api: Api, request: Request) -> dict[str, Any]:
     found = await recipients.show(api, request.path_params["key"], request.state.who)
     recipient = people.key(request.path_params["key"])
-    when = await withdrawals.of(api.store, api.secrets, recipient)
-    return {**found, "is_withdrawn": withdrawals.holds(when)}
+    when = await withdrawals.get_periods(api.store, api.secrets, recipient)
+    return {**found, "is_withdrawn": withdrawals.is_withdrawn(when)}
 
 
 async def list_audit(api: Api, request: Request) -> Response:

@@ -78,7 +78,7 @@ def _endpoint(api: Api, pages: dict[str, Page]) -> Callable[[Request], Awaitable
 async def _admit(api: Api, request: Request, page: Page, scope: str) -> None:
     """_SignedOut; Problem 403: not with this key, or the form is another's; 413: it is too long."""
     cookie = request.cookies.get(sessions.COOKIE, "")
-    found = await sessions.find(api.store, api.secrets, cookie, api.clock()) if cookie else None
+    found = await sessions.find_session(api.store, api.secrets, cookie, api.clock()) if cookie else None
     if found is None:
         raise _SignedOut
     request.state.session = found
@@ -86,7 +86,7 @@ async def _admit(api: Api, request: Request, page: Page, scope: str) -> None:
     request.state.shared = scope not in (ANY, *found.scopes)
     if request.state.shared:
         own = request.path_params.get("id")
-        if not (page.shared and found.shares and (own is None or own in found.shares)):
+        if not (page.shared and found.shared_campaigns and (own is None or own in found.shared_campaigns)):
             raise Problem(403, f"the API key that you signed in with has no scope “{scope}”")
     if page.method == "POST":
         request.state.form = await _own_form(api, request, page.most, found.csrf)

@@ -75,11 +75,11 @@ def _end_of(text: str, zone: ZoneInfo) -> str:
 
 async def _context(api: Api, campaign: Campaign) -> dict[str, Any]:
     now = api.clock()
-    found = await share_links.listed(api.store, campaign.id)
+    found = await share_links.list_shares(api.store, campaign.id)
     return {
         "campaign": campaign,
         "keeps_recipients": campaign_page.keeps_recipients(api, campaign),
-        "shares": [(share, share_links.is_over(share, now)) for share in reversed(found)],
+        "shares": [(share, share_links.has_expired(share, now)) for share in reversed(found)],
         "has_address": shares.address_of(api, campaign) is not None,
         "made": None,
         "made_url": "",

@@ -46,7 +46,7 @@ async def json_for_link(api: Api, campaign: Campaign, query: Mapping[str, str]) 
     """
     now = api.clock()
     asked = {name: query[name][:40] for name in _ASKED if name in query}
-    oldest = retention.oldest_day(campaign, retention.keep(api.settings, campaign).days, now)
+    oldest = retention.oldest_day(campaign, retention.campaign_days(api.settings, campaign).days, now)
     wanted = disclosure.parse(asked, campaign, oldest, now)
     if wanted.end - wanted.start > (MOST_DAYS_OF_LINK + 1) * DAY:
         message = f"the range may have {MOST_DAYS_OF_LINK} days at most"

@@ -42,7 +42,7 @@ async def enter(api: Api, request: Request) -> Response:
 async def by_link(api: Api, request: Request) -> Response:
     if request.method == "HEAD":
         return Response(headers=render.headers())  # a preview must not use it up
-    key = await sign_in_links.take(api.store, request.path_params["token"])
+    key = await sign_in_links.redeem(api.store, request.path_params["token"])
     record = await api_keys.get(api.store, key) if key else None
     if record is None:
         message = (
@@ -61,15 +61,15 @@ async def leave(api: Api, request: Request) -> Response:
 
 
 async def _failed(api: Api, request: Request, target: str, message: str) -> Response:
-    if await api.brake.failed(request, api.clock()):
+    if await api.throttle.failed(request, api.clock()):
         return _form(api, request, target, message, 403)
     answer = _form(api, request, target, f"{message} Too many wrong ones come at the moment.", 429)
-    answer.headers["retry-after"] = str(throttle.RETRY)
+    answer.headers["retry-after"] = str(throttle.RETRY_SECONDS)
     return answer
 
 
 def _entered(api: Api, request: Request, record: ApiKey, target: str) -> Response:
-    if "read" not in record.scopes and not api_keys.shares(record.scopes):
+    if "read" not in record.scopes and not api_keys.shared_campaigns(record.scopes):
         message = "This API key has no scope “read”: there is nothing to show it."
         return _form(api, request, target, message, 403)
     answer = render.go(api, target if _own_path(target) else "")

@@ -130,13 +130,13 @@ async def _list_recipients(
     await storage.note_links(store, newsletter.id, newsletter.sent_at)
     try:
         await lists.begin(store, newsletter.id, False, settings, newsletter.sent_at)
-        rows = [lists.Row(hits.recipient(reader), None) for reader in range(mailing.READERS)]
+        rows = [lists.ListEntry(hits.recipient(reader), None) for reader in range(mailing.READERS)]
         for start in range(0, len(rows), LIST_ROWS):
             part = rows[start : start + LIST_ROWS]
             await lists.put(
                 store, secrets, newsletter.id, part, settings.shards, False, mailed=newsletter.sent_at
             )
-    except lists.Closed:
+    except lists.ListClosed:
         pass  # the mode of this server tells no recipients apart
 
 

@@ -62,7 +62,7 @@ async def rows(
             for recipient in sorted(mails)
             if (last := opened.get(recipient, 0)) < span.since
         ]
-        gone = await withdrawals.held(store, secrets, (one[1] for one in quiet))
+        gone = await withdrawals.withdrawn_now(store, secrets, (one[1] for one in quiet))
         quiet = [one for one in quiet if one[1] not in gone]
         names = await _names(store, sources, quiet)
         start = places[-1] + 1
@@ -106,7 +106,7 @@ async def _mailed(
             members = next(found)
             read += len(members)
             for recipient, value in members.items():
-                day = lists.day_of(value)
+                day = lists.mail_day(value)
                 if is_sent if day is None else since // DAY <= day <= now // DAY:
                     mails[recipient] = mails.get(recipient, 0) + 1
         if mails:
@@ -134,7 +134,7 @@ async def _last_opens(
 
 async def _names(
     store: AsyncRedis, sources: Sequence[Source], quiet: Sequence[tuple[int, bytes, int, int]]
-) -> dict[bytes, lists.Row]:
+) -> dict[bytes, lists.ListEntry]:
     """Of these, those that any campaign has a name of."""
     wanted: dict[int, list[bytes]] = {}
     for place, recipient, _, _ in quiet:
@@ -146,7 +146,7 @@ async def _names(
         for source in sources:
             if source.is_named:
                 pipe.hmget(keys.names(shard, source.id, bucket), recipients)
-    found: dict[bytes, lists.Row] = {}
+    found: dict[bytes, lists.ListEntry] = {}
     for recipients, values in zip(asked, await pipe.execute(), strict=True):
         for recipient, value in zip(recipients, values, strict=True):
             if value is not None:
@@ -154,7 +154,7 @@ async def _names(
     return found
 
 
-def _row(recipient: bytes, mails: int, last: int, names: dict[bytes, lists.Row]) -> Row:
+def _row(recipient: bytes, mails: int, last: int, names: dict[bytes, lists.ListEntry]) -> Row:
     known = names.get(recipient)
     return {
         "key": recipient.hex(),

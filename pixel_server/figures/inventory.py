@@ -380,7 +380,7 @@ def _months(name: str, months: Mapping[bytes, bytes]) -> Found:
 def _starts(value: bytes) -> list[str]:
     """When a recipient withdrew. An erasure begins at 0: it has no time of its own."""
     try:
-        return [iso_ms(start) for start, _ in withdrawals.parse(value) if start]
+        return [iso_ms(start) for start, _ in withdrawals.parse_periods(value) if start]
     except NewerFormat:
         return []
 

@@ -132,7 +132,7 @@ async def _days(
             for day in days:
                 cell = months[day[:6]].get(int(day[6:]), [])
                 sums[day] += cell[place] if place < len(cell) else 0
-        first = retention.oldest_day(campaign, retention.keep(settings, campaign).days, now)
+        first = retention.oldest_day(campaign, retention.campaign_days(settings, campaign).days, now)
         found[campaign.id] = [count if day >= first else None for day, count in sums.items()]
     return found
 

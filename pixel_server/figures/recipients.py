@@ -76,7 +76,7 @@ async def rows(
                 if _is(state, person, recipient in listed):
                     part[recipient] = _row(recipient, person, recipient in listed, *named)
         if state == "unopened":
-            for recipient in await withdrawals.held(store, secrets, part):
+            for recipient in await withdrawals.withdrawn_now(store, secrets, part):
                 del part[recipient]
         yield start, list(part.values())
 

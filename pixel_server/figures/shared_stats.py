@@ -29,7 +29,7 @@ async def read(
 
     Problem 403, 422: the range cannot be had.
     """
-    oldest = retention.oldest_day(campaign, retention.keep(settings, campaign).days, now)
+    oldest = retention.oldest_day(campaign, retention.campaign_days(settings, campaign).days, now)
     wanted = disclosure.parse(query, campaign, oldest, now)
     answer = await stats.read(store, campaign, wanted, settings, now)
     counted = datetime.fromisoformat(answer["as_of"]).timestamp()

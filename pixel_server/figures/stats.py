@@ -9,7 +9,7 @@ from typing import Any
 
 from pixel_server.campaigns import notes, retention
 from pixel_server.campaigns.campaign import Campaign
-from pixel_server.campaigns.retention import Keep
+from pixel_server.campaigns.retention import KeepDays
 from pixel_server.consent import Consent
 from pixel_server.counters import histogram, labels, open_breakdown, series
 from pixel_server.counters.labels import OTHER
@@ -50,11 +50,11 @@ async def read(
     reading.ask(pipe)
     answers = iter(await pipe.execute())
     as_of = all_time.as_of([next(answers) for _ in range(1 + shards)])
-    noted = [note for note in notes.parse(next(answers)) if wanted.start <= note.at < wanted.end]
+    noted = [note for note in notes.decode_notes(next(answers)) if wanted.start <= note.at < wanted.end]
     reading.take(answers)
     await reading.read_visitors(store)
 
-    kept_since = _kept_since(campaign, retention.keep(settings, campaign), reading.by_days, now)
+    kept_since = _kept_since(campaign, retention.campaign_days(settings, campaign), reading.by_days, now)
     items = reading.series(kept_since)
     totals = reading.all_time() if wanted.all_time else reading.over(items, kept_since)
     rate, over = reading.rate(totals)
@@ -89,7 +89,7 @@ async def read(
     }
 
 
-def _kept_since(campaign: Campaign, days: Keep, by_days: bool, now: float) -> int:
+def _kept_since(campaign: Campaign, days: KeepDays, by_days: bool, now: float) -> int:
     """Where the series that are read begin, seconds."""
     if not by_days:
         return retention.oldest_bucket(campaign, days.buckets, now)

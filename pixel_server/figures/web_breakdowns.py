@@ -48,7 +48,7 @@ async def read(
     refuse_mail(campaign)
     if wanted.interval != "day" or wanted.zone.key != campaign.time_zone:
         raise Problem(409, "breakdowns are of days of the campaign's own zone")
-    first = retention.oldest_day(campaign, retention.keep(settings, campaign).days, now)
+    first = retention.oldest_day(campaign, retention.campaign_days(settings, campaign).days, now)
     starts = {datetime.fromtimestamp(at, wanted.zone).strftime("%Y%m%d"): at for at in wanted.starts()}
     days = [day for day in starts if day >= first]
     found: dict[str, Names] = {name: {} for name in kept(names)}

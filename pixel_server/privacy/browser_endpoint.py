@@ -18,7 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from pixel_server import opt_out_cookie
 from pixel_server.api.routing import Api
 from pixel_server.campaigns import retention, storage
-from pixel_server.campaigns.cache import PLAIN, Web
+from pixel_server.campaigns.cache import DEFAULT_WEB, WebCampaign
 from pixel_server.campaigns.campaign import UnreadableCampaign
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.privacy.browser_page import Browser, render
@@ -38,11 +38,11 @@ async def answer(api: Api, request: Request, campaign: str, wish: str) -> Respon
     if request.method == "POST":
         return _set(api, wish, campaign, web, framed)
     cookies = b"; ".join(value for name, value in request.headers.raw if name == b"cookie")
-    keep = retention.of_server(api.settings)
+    keep = retention.server_days(api.settings)
     if web:
         with suppress(storage.UnknownCampaign, UnreadableCampaign):
             try:
-                keep = retention.keep(api.settings, await storage.get(api.store, campaign))
+                keep = retention.campaign_days(api.settings, await storage.get(api.store, campaign))
             except (redis.RedisError, OSError, NewerFormat) as error:
                 log.error("privacy: how long %s keeps is not known: %s", campaign, error)
     shown = Browser(
@@ -58,12 +58,12 @@ async def answer(api: Api, request: Request, campaign: str, wish: str) -> Respon
     return Response(page, 200, headers(web.origins if web else ()), "text/html; charset=utf-8")
 
 
-def _web(api: Api, campaign: str) -> Web | None:
+def _web(api: Api, campaign: str) -> WebCampaign | None:
     """What is known of a web campaign, from memory; None: there is none of this name."""
-    return api.directory.web.get(campaign, PLAIN) if api.directory.is_web(campaign) else None
+    return api.campaign_cache.web.get(campaign, DEFAULT_WEB) if api.campaign_cache.is_web(campaign) else None
 
 
-def _set(api: Api, wish: str, campaign: str, web: Web | None, framed: bool) -> Response:
+def _set(api: Api, wish: str, campaign: str, web: WebCampaign | None, framed: bool) -> Response:
     out = _WISHES.get(wish)
     query = urlencode([("c", campaign)] * (web is not None) + [("said", wish)] * (out is not None))
     # Relative, as the form's action is: a proxy may have taken a prefix off.

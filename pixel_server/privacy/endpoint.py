@@ -17,7 +17,7 @@ from pixel_server.api import request_form, request_stream
 from pixel_server.api.routing import Api
 from pixel_server.campaigns import retention
 from pixel_server.campaigns.campaign import UnreadableCampaign
-from pixel_server.campaigns.retention import Keep
+from pixel_server.campaigns.retention import KeepDays
 from pixel_server.campaigns.storage import UnknownCampaign, get
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.privacy import action_limit, browser_endpoint
@@ -64,26 +64,26 @@ class Privacy:
         except BadToken:
             return self._page(request, State.FOREIGN, "", Mode.COUNT)
         mode = Mode(mode_of(flags))
-        keep = retention.of_server(self.api.settings)
+        keep = retention.server_days(self.api.settings)
         if not recipient:
             return self._page(request, State.ANONYMOUS, token, mode, keep)
         try:
-            if self.api.directory.mark.trouble:
+            if self.api.campaign_cache.mark.trouble:
                 return self._page(request, State.AWAY, token, mode, keep)
             if wait := await self._change(recipient, wish):
                 answer = self._page(request, State.LATER, token, mode, keep)
                 answer.headers["retry-after"] = str(wait)
                 return answer
-            found = await withdrawals.of(self.api.store, self.api.secrets, recipient)
+            found = await withdrawals.get_periods(self.api.store, self.api.secrets, recipient)
             is_owed = await erasure.is_owed(self.api.store, self.api.secrets, recipient)
             with suppress(UnknownCampaign, UnreadableCampaign):
-                keep = retention.keep(self.api.settings, await get(self.api.store, campaign))
+                keep = retention.campaign_days(self.api.settings, await get(self.api.store, campaign))
         except (redis.RedisError, OSError, NewerFormat) as error:
             # One that hangs may do it yet, once it goes on.
             log.error("privacy: %s is not done: %s", wish or "looking", error)
             return self._page(request, State.AWAY, token, mode, keep)
         state = State.RECORDED
-        if withdrawals.holds(found):
+        if withdrawals.is_withdrawn(found):
             state = State.ERASED if found[-1][0] == 0 else State.STOPPED
             if is_owed:
                 state = State.ERASING
@@ -95,20 +95,20 @@ class Privacy:
         store, secrets, now = api.store, api.secrets, api.clock()
         if wish not in _WISHES:
             return 0
-        if wait := await action_limit.wait(store, secrets.withdrawal_mark(recipient), now):
+        if wait := await action_limit.count_action(store, secrets.withdrawal_mark(recipient), now):
             return wait
         if wish == "stop":
             if await withdrawals.withdraw(store, secrets, [recipient], now, api.settings.shards):
                 await audit_log.note_recipient(store, "recipient.stopped")
         elif wish == "erase":
-            await erasure.ask(store, secrets, recipient, now, api.settings.shards)
+            await erasure.request_erasure(store, secrets, recipient, now, api.settings.shards)
         elif await withdrawals.allow(store, secrets, [recipient], now):
             await audit_log.note_recipient(store, "recipient.allowed")
         api.withdrawn.learn(recipient, wish != "allow")
         return 0
 
     def _page(
-        self, request: Request, state: State, token: str, mode: Mode, keep: Keep | None = None
+        self, request: Request, state: State, token: str, mode: Mode, keep: KeepDays | None = None
     ) -> Response:
         settings = self.api.settings
         days = {**(keep._asdict() if keep else {}), "dead_letters": settings.keep_dead_letters}

@@ -1,11 +1,11 @@
-"""Erasure: takes a recipient out of all campaigns. Sums of campaigns stay as they are.
+"""Erasure: removes a recipient from all campaigns. The sums of campaigns stay as they are.
 
-First comes the withdrawal (`withdrawals`), so that nothing that waits can bring the recipient back, also in
-campaigns that are made meanwhile; then all places are looked through. That costs time for each campaign. A
-recipient needs nothing but the link of a mail to ask for it, so for each it is done once an hour at most:
-`ask` notes that the erasure is owed, and where there are many campaigns or the hour is not over, `run_owed`
-does it later, a bounded number each minute. A recipient who was erased, and has not allowed recording since,
-has nothing anywhere: then `ask` changes nothing.
+The withdrawal comes first (`withdrawals`), so that nothing that waits can bring the recipient back, also in
+campaigns that are created meanwhile. Then all places are searched, which takes time for each campaign. The
+link of any mail is enough to ask for an erasure, so a recipient's data are searched once an hour at most:
+`request_erasure` notes that the erasure is owed. If there are many campaigns, or the hour is not over,
+`run_owed` does it later, a bounded number each minute. A recipient who was erased, and has not allowed
+recording since, has no data anywhere: then `request_erasure` changes nothing.
 """
 
 from __future__ import annotations
@@ -24,40 +24,40 @@ from pixel_server.store.script import even_if_full
 
 log = logging.getLogger("pixel_server.recipients.erasure")
 
-EVERY = 3600
-"""Seconds between two erasures of a recipient who asks for them."""
-AT_ONCE = 200
-"""Campaigns up to which an erasure is done while the recipient waits for the answer."""
-MOST_OWED = 100
-"""Owed erasures done in one round of chores, which comes each minute."""
-_MARK = 8
-"""Bytes of the mark, which stands before the masked key of a recipient who is owed an erasure."""
+INTERVAL_SECONDS = 3600
+"""Seconds between two erasures that a recipient asks for."""
+MAX_CAMPAIGNS_AT_ONCE = 200
+"""Number of campaigns up to which an erasure is done while the recipient waits for the answer."""
+MAX_OWED = 100
+"""Owed erasures done in one round of maintenance, each minute."""
 _CHUNK = 1000
+"""Commands in one commit, and dead letters read by one command."""
 _CAMPAIGNS = 250
-"""Campaigns looked through by one script, which takes about a millisecond."""
+"""Campaigns searched by one script, which takes about a millisecond."""
 
 
 class Erased(NamedTuple):
-    """What an erasure removed. campaigns: where something was. removed: how many, by kind."""
+    """Result of an erasure. campaigns: ids of those that held data. removed: number of values, by kind."""
 
     campaigns: list[str]
     removed: dict[str, int]
 
 
-class Asked(Enum):
-    """What became of a recipient's wish to be erased."""
+class Outcome(Enum):
+    """Outcome of a recipient's request to be erased."""
 
     NOTHING = "nothing"
-    """Nothing was kept of the recipient, who had been erased before: nothing changed."""
+    """The recipient had been erased before, and nothing was kept since."""
     DONE = "done"
     OWED = "owed"
-    """Nothing more is recorded; the erasure follows."""
+    """Recording has stopped; the erasure follows."""
 
 
-_HELD = """
--- KEYS: checkpoint of the shard. ARGV: recipient key, number of its hash, number of minutes, these minutes'
--- hashes, number of kinds, what the names of their hashes begin with, then campaigns.
--- Returns triples: kind or minute (from 1), '1' for a minute, campaign.
+_FIND_VALUES = """
+-- KEYS: checkpoint of the shard. ARGV: recipient key, number of its bucket, number of minutes, keys of the
+-- minutes' hashes, number of kinds, prefixes of the keys of the kinds' hashes, then campaigns.
+-- Returns a triple for each value that the recipient has: position of the kind or minute (from 1), 1 for a
+-- minute or 0 for a kind, campaign.
 local call, recipient, out = redis.call, ARGV[1], {}
 local minutes = tonumber(ARGV[3])
 local kinds = tonumber(ARGV[4 + minutes])
@@ -83,114 +83,122 @@ return out
 async def erase(
     store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float, count: int, who: str
 ) -> Erased:
-    """Withdraws a recipient, and removes what is kept of them. count: of shards. who: for the audit log."""
-    known = await withdrawals.is_erased(store, secrets, recipient)
-    if not known:
+    """Withdraws a recipient and removes the recipient's data. count: number of shards.
+
+    who: for the audit log, which gets a line unless nothing changes.
+    """
+    was_erased = await withdrawals.is_erased(store, secrets, recipient)
+    if not was_erased:
         await audit_log.note(store, who, "recipient.erased")
     await withdrawals.withdraw(store, secrets, [recipient], now, count, erase=True)
     erased = await _remove(store, recipient, count)
-    if known and any(erased.removed.values()):
+    if was_erased and any(erased.removed.values()):
         await audit_log.note(store, who, "recipient.erased")
     return erased
 
 
-async def ask(store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float, count: int) -> Asked:
-    """Does what a recipient asked for: nothing more is recorded, and what is kept is removed or will be.
+async def request_erasure(
+    store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float, count: int
+) -> Outcome:
+    """Stops recording a recipient, and removes the recipient's data now or later.
 
-    The number of commands does not depend on the number of campaigns.
+    count: number of shards. The number of commands does not depend on the number of campaigns.
     """
     mark = secrets.withdrawal_mark(recipient)
     owed = await store.zscore(keys.ERASING, _masked(secrets, recipient))
     if await withdrawals.is_erased(store, secrets, recipient):
-        return Asked.NOTHING if owed is None else Asked.OWED
+        return Outcome.NOTHING if owed is None else Outcome.OWED
     done = await store.zscore(keys.ERASURES, mark)
-    due = now if done is None else max(now, done + EVERY)
-    # Owed first, so that a process that dies in the middle leaves the rest to `run_owed`.
+    due = now if done is None else max(now, done + INTERVAL_SECONDS)
+    # The debt comes first: if this process dies in the middle, `run_owed` does the rest.
     await even_if_full(store, "ZADD", keys.ERASING, "NX", due, _masked(secrets, recipient))
     await withdrawals.withdraw(store, secrets, [recipient], now, count, erase=True)
     await audit_log.note_recipient(store, "recipient.erased")
-    if due > now or await store.zcard(keys.CAMPAIGNS) > AT_ONCE:
-        return Asked.OWED
+    if due > now or await store.zcard(keys.CAMPAIGNS) > MAX_CAMPAIGNS_AT_ONCE:
+        return Outcome.OWED
     await _settle(store, secrets, recipient, now, count)
-    return Asked.DONE
+    return Outcome.DONE
 
 
 async def is_owed(store: AsyncRedis, secrets: Secrets, recipient: bytes) -> bool:
-    """Returns whether something may still be kept of a recipient who was promised an erasure."""
+    """Returns whether an erasure was promised to a recipient and is not done yet."""
     return await store.zscore(keys.ERASING, _masked(secrets, recipient)) is not None
 
 
 async def run_owed(store: AsyncRedis, secrets: Secrets, now: float, count: int) -> int:
-    """Does erasures that are due, at most MOST_OWED. Returns how many. count: of shards."""
-    due = await store.zrangebyscore(keys.ERASING, "-inf", now, start=0, num=MOST_OWED)
+    """Does at most MAX_OWED owed erasures that are due. Returns their number. count: number of shards."""
+    due = await store.zrangebyscore(keys.ERASING, "-inf", now, start=0, num=MAX_OWED)
     for member in due:
         await _settle(store, secrets, _unmasked(secrets, member), now, count)
-    await store.zremrangebyscore(keys.ERASURES, "-inf", now - EVERY)
-    await store.zremrangebyscore(keys.ERASURES, now + EVERY, "+inf")  # of a clock that was ahead
+    await store.zremrangebyscore(keys.ERASURES, "-inf", now - INTERVAL_SECONDS)
+    await store.zremrangebyscore(
+        keys.ERASURES, now + INTERVAL_SECONDS, "+inf"
+    )  # written by a clock that was ahead
     return len(due)
 
 
 async def _settle(store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float, count: int) -> None:
-    """Does an erasure that is owed, and notes when it was done."""
+    """Does an owed erasure and records its time."""
     await _remove(store, recipient, count)
     await even_if_full(store, "ZADD", keys.ERASURES, now, secrets.withdrawal_mark(recipient))
     await store.zrem(keys.ERASING, _masked(secrets, recipient))
 
 
 def _masked(secrets: Secrets, recipient: bytes) -> bytes:
-    """Returns what the store holds instead of a recipient key, which must not come onto the disk."""
+    """Returns the recipient's mark and the masked key. The key itself must not come onto the disk."""
     mark = secrets.withdrawal_mark(recipient)
-    return mark + _mix(recipient, secrets.withdrawal_mark(mark + b"erasing"))
+    return mark + _xor(recipient, secrets.withdrawal_mark(mark + b"erasing"))
 
 
 def _unmasked(secrets: Secrets, member: bytes) -> bytes:
-    mark, hidden = member[:_MARK], member[_MARK:]
-    return _mix(hidden, secrets.withdrawal_mark(mark + b"erasing"))
+    """Returns the recipient key of a `_masked` value."""
+    mark, masked = member[: withdrawals.MARK_BYTES], member[withdrawals.MARK_BYTES :]
+    return _xor(masked, secrets.withdrawal_mark(mark + b"erasing"))
 
 
-def _mix(one: bytes, other: bytes) -> bytes:
-    return bytes(a ^ b for a, b in zip(one, other, strict=True))
+def _xor(left: bytes, right: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(left, right, strict=True))
 
 
 async def _remove(store: AsyncRedis, recipient: bytes, count: int) -> Erased:
-    """Removes what is kept of a recipient who is withdrawn; asks for a rewrite if there was anything."""
+    """Removes the data of a withdrawn recipient. Asks for a rewrite of the AOF if there were any."""
     shard, bucket = shards.of_key(recipient, count), recipient_record.people_bucket(recipient)
     erased = Erased([], {"opens": 0, "listed": 0, "names": 0, "last_open_day": 0, "dead_letters": 0})
-    gone: list[checkpoint.Command] = []
+    commands: list[checkpoint.Command] = []
     async for names in _campaigns(store):
-        gone += await _held(store, shard, recipient, names, erased)
+        commands += await _removals(store, shard, recipient, names, erased)
     if await store.hexists(keys.last(shard, bucket), recipient):
-        gone.append(("HDEL", keys.last(shard, bucket), recipient))
+        commands.append(("HDEL", keys.last(shard, bucket), recipient))
         erased.removed["last_open_day"] = 1
-    if gone:
+    if commands:
         await aof_rewrite.ask(store)
-    for i in range(0, len(gone), _CHUNK):
-        await checkpoint.commit_always(store, shard, gone[i : i + _CHUNK])
-    erased.removed["dead_letters"] = await _drop_dead(store, recipient, count)
-    if gone or erased.removed["dead_letters"]:
+    for i in range(0, len(commands), _CHUNK):
+        await checkpoint.commit_always(store, shard, commands[i : i + _CHUNK])
+    erased.removed["dead_letters"] = await _remove_dead_letters(store, recipient, count)
+    if commands or erased.removed["dead_letters"]:
         await aof_rewrite.ask(store)
     return erased
 
 
 async def _campaigns(store: AsyncRedis) -> AsyncIterator[list[bytes]]:
-    """Yields the ids of all campaigns, some at a time."""
+    """Yields the ids of all campaigns, _CAMPAIGNS at a time."""
     start = "-"
     while names := await store.zrangebylex(keys.CAMPAIGNS, start, "+", start=0, num=_CAMPAIGNS):
         yield names
         start = f"({names[-1].decode()}"
 
 
-async def _held(
+async def _removals(
     store: AsyncRedis, shard: int, recipient: bytes, names: list[bytes], erased: Erased
 ) -> list[checkpoint.Command]:
-    """Returns the commands that remove a recipient from these campaigns. Adds to `erased` what there was."""
+    """Returns the commands that remove a recipient from these campaigns. Counts the values in `erased`."""
     bucket = recipient_record.people_bucket(recipient)
     places = {"opens": keys.people, "listed": keys.listed, "names": keys.names}
     newest = await checkpoint.read_newest_ms(store, shard)
     minutes = [keys.evidence(shard, minute) for minute in burst_window.kept_minutes(newest)]
     prefixes = [key.kind_prefix(shard) for key in places.values()]
-    found = await store.eval(
-        _HELD,
+    triples = await store.eval(
+        _FIND_VALUES,
         1,
         keys.checkpoint(shard),
         recipient,
@@ -202,7 +210,7 @@ async def _held(
         *names,
     )
     commands: list[checkpoint.Command] = []
-    for number, is_trace, name in found:
+    for number, is_trace, name in triples:
         campaign = name.decode()
         if is_trace:
             commands.append(("HDEL", minutes[number - 1], burst_window.field(recipient, campaign)))
@@ -215,14 +223,17 @@ async def _held(
     return commands
 
 
-async def _drop_dead(store: AsyncRedis, recipient: bytes, count: int) -> int:
-    """Removes the dead letters that hold this key. They cannot be read, so all that hold its bytes go."""
-    gone = 0
+async def _remove_dead_letters(store: AsyncRedis, recipient: bytes, count: int) -> int:
+    """Removes the dead letters whose bytes contain a recipient key, and returns their number.
+
+    Dead letters cannot be decoded, so the key is searched in their bytes.
+    """
+    removed = 0
     for shard in range(count):
         first = "-"
         while letters := await store.xrange(keys.dead(shard), first, "+", _CHUNK):
-            held = [entry for entry, fields in letters if recipient in fields.get(b"data", b"")]
-            if held:
-                gone += int(await store.xdel(keys.dead(shard), *held))
+            matching = [entry for entry, fields in letters if recipient in fields.get(b"data", b"")]
+            if matching:
+                removed += int(await store.xdel(keys.dead(shard), *matching))
             first = f"({letters[-1][0].decode()}"
-    return gone
+    return removed

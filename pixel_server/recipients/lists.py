@@ -1,13 +1,13 @@
-"""Lists of recipients: who a campaign went to, as a sender uploads it or says so when links are made.
+"""Lists of recipients: who a campaign went to, by upload or as stated when links are made.
 
-With an upload, in mode `identified`, their names. On the list stands, of a recipient whose mail was said to
-be sent, the day of the last one, in days since 1970; of others nothing. The total `mailed` counts the former,
-and on top the mails to recipients that may not be told apart.
+A list has an entry for each recipient. Its value is the day of the recipient's last mail, in days since 1970
+(`20781` is 2026-11-24), or empty if no mail is known. In mode `identified` an upload also stores names. The
+total `mailed` counts the entries with a day, and the mails to recipients who are not told apart.
 
-Upload and roll-up never write the same key, so an upload only looks whether the generation has moved, and
-does not raise it: it reads the generation, then what it goes by (the campaign, the withdrawals), then writes
-if the generation is still the same. Erasure, retention and deletion raise it after they wrote down what is to
-go and before they remove it: so nothing comes back.
+Upload and roll-up never write the same key, so an upload does not raise the shard's generation. It reads the
+generation, then the campaign and the withdrawals, and writes only if the generation is still the same.
+Erasure, retention and deletion first record what they will remove, then raise the generation, then remove: so
+an upload cannot bring anything back.
 """
 
 from __future__ import annotations
@@ -35,45 +35,45 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, str, str | None]).decode
 
 
-class Row(NamedTuple):
-    """One line of a list. Stored after the format in this order: append only."""
+class ListEntry(NamedTuple):
+    """A recipient on a list. Stored with a name after the format, in this order: append only."""
 
     recipient: str
     name: str | None
 
 
-class Put(NamedTuple):
-    """What became of some rows. new, known: on the list before or not. withdrawn: left out."""
+class PutResult(NamedTuple):
+    """Numbers of entries that were new on the list, known before, and left out as withdrawn."""
 
     new: int
     known: int
     withdrawn: int
 
 
-class Closed(ValueError):
-    """The campaign keeps no recipients, or no names, or no longer. The message says which."""
+class ListClosed(ValueError):
+    """The campaign does not keep recipients or names, or no longer. The message says which."""
 
 
 KEEPS_NONE = "only an email campaign of mode `pseudonymous` or `identified` keeps recipients"
 
 
-def keeps(campaign: Campaign, consent: Consent) -> bool:
-    """Whether its recipients are told apart."""
+def keeps_recipients(campaign: Campaign, consent: Consent) -> bool:
+    """Returns whether the campaign tells its recipients apart."""
     return campaign.kind == "email" and consent.rule(campaign.mode, None).mode >= Mode.PSEUDONYMOUS
 
 
-def may_name(campaign: Campaign, consent: Consent) -> bool:
-    """Whether names stand on its lists. Closed: its recipients are not told apart at all."""
-    if not keeps(campaign, consent):
-        raise Closed(KEEPS_NONE)
+def keeps_names(campaign: Campaign, consent: Consent) -> bool:
+    """Returns whether the campaign keeps names. Raises ListClosed if it does not tell recipients apart."""
+    if not keeps_recipients(campaign, consent):
+        raise ListClosed(KEEPS_NONE)
     return consent.rule(campaign.mode, None).mode == Mode.IDENTIFIED
 
 
 _PUT = """
--- KEYS: checkpoint, total. ARGV: generation as read, what the names of the hashes of lists and of names begin
--- with, number of hashes, the day of their mails or '', recipient keys of 8 bytes each, then a packed name
--- for each of them, or none at all.
--- Returns how many are new on the list; -1 if the generation has moved: then nothing was done.
+-- KEYS: checkpoint, total. ARGV: generation as read, prefixes of the keys of list hashes and of name hashes,
+-- number of hashes, day of the mails or '', recipient keys of 8 bytes each, then a packed name for each of
+-- these recipients, or no names at all.
+-- Returns how many are new on the list; -1 if the generation has changed: then nothing was done.
 if tonumber(redis.call('HGET', KEYS[1], 'n') or '0') ~= tonumber(ARGV[1]) then return -1 end
 local new, mailed, day = 0, 0, ARGV[5]
 for i = 1, #ARGV[6], 8 do
@@ -89,7 +89,7 @@ for i = 1, #ARGV[6], 8 do
     if tonumber(day) > (tonumber(known or '') or -1) then redis.call('HSET', ARGV[2] .. number, key, day) end
   end
   local name = ARGV[7 + (i - 1) / 8]
-  if name then  -- without one (msgpack's nil at its end, which no UTF-8 has), a name that is known stays
+  if name then  -- an entry without a name ends in msgpack's nil (0xc0, never in UTF-8): a known name stays
     redis.call(string.byte(name, -1) == 0xc0 and 'HSETNX' or 'HSET', ARGV[3] .. number, key, name)
   end
 end
@@ -99,30 +99,30 @@ return new
 """
 
 
-def pack(row: Row) -> bytes:
-    """What is kept of a recipient with a name."""
-    return _encode((FORMAT, row.recipient, row.name))
+def pack(entry: ListEntry) -> bytes:
+    """Returns the stored value of a recipient with a name."""
+    return _encode((FORMAT, entry.recipient, entry.name))
 
 
-def unpack(value: bytes) -> Row:
-    """NewerFormat: a newer version wrote it."""
+def unpack(value: bytes) -> ListEntry:
+    """Returns the entry of a stored value. Raises NewerFormat if a newer version wrote it."""
     refuse_newer(value, FORMAT, "name")
     _, recipient, name = _decode(value)
-    return Row(recipient, name)
+    return ListEntry(recipient, name)
 
 
-def check(campaign: Campaign, is_named: bool) -> None:
-    """Closed: this campaign takes no such list. is_named: it is to keep who the recipients are."""
+def refuse_closed(campaign: Campaign, is_named: bool) -> None:
+    """Raises ListClosed if the campaign takes no list, or no names while `is_named`."""
     if campaign.closed_at is not None:
-        raise Closed("this campaign is closed: its time to keep recipients is over")
+        raise ListClosed("this campaign is closed: its time to keep recipients is over")
     if mode(campaign.mode) < Mode.PSEUDONYMOUS:
-        raise Closed("this campaign keeps no recipients any more")
+        raise ListClosed("this campaign keeps no recipients any more")
     if is_named and mode(campaign.mode) < Mode.IDENTIFIED:
-        raise Closed("this campaign keeps no names any more")
+        raise ListClosed("this campaign keeps no names any more")
 
 
-async def count(store: AsyncRedis, campaign: str, shards: int) -> int:
-    """How many recipients were ever on the list."""
+async def count_listed(store: AsyncRedis, campaign: str, shards: int) -> int:
+    """Returns how many recipients were ever on the list."""
     pipe = store.pipeline(transaction=False)
     for shard in range(shards):
         pipe.hget(keys.total(shard, campaign), "listed")
@@ -130,26 +130,29 @@ async def count(store: AsyncRedis, campaign: str, shards: int) -> int:
 
 
 async def begin(store: AsyncRedis, campaign: str, is_named: bool, settings: Settings, now: float) -> None:
-    """Before the first rows are put; it is then noted that there are some.
+    """Opens the list for entries, before the first `put`, and records the upload.
 
-    Closed: the campaign takes none. campaigns.Unknown: there is none.
+    Raises ListClosed if the campaign takes no list, or UnknownCampaign.
     """
-    found, uses = await storage.get_uses(store, campaign)
-    check(found, is_named=False)
-    days, at = retention.keep(settings, found), retention.sent(found, uses)
-    if retention.is_over(at, days.recipients, now):
-        raise Closed("this campaign's time to keep recipients is over")
-    if is_named and retention.is_over(found.sent_at, days.names, now):
-        raise Closed("this campaign's time to keep names is over")
+    record, uses = await storage.get_uses(store, campaign)
+    refuse_closed(record, is_named=False)
+    days, sent_at = retention.campaign_days(settings, record), retention.sending_time(record, uses)
+    if retention.is_over(sent_at, days.recipients, now):
+        raise ListClosed("this campaign's time to keep recipients is over")
+    if is_named and retention.is_over(record.sent_at, days.names, now):
+        raise ListClosed("this campaign's time to keep names is over")
     await storage.note_upload(store, campaign, now)
     await storage.amend(store, campaign, _reopen if is_named else _reopen_unnamed, is_announced=False)
 
 
 def _reopen(campaign: Campaign) -> Campaign:
-    """Recipients or names were taken away, or never came; from now on there are some."""
+    """Returns the campaign with its recipients and names marked as present.
+
+    Raises ListClosed while retention is removing them.
+    """
     for kind in ("recipients", "names"):
         if getattr(campaign.leaving, kind) and not getattr(campaign.gone, kind):
-            raise Closed(f"its {kind} are being removed just now; try again in a minute")
+            raise ListClosed(f"its {kind} are being removed just now; try again in a minute")
     return msgspec.structs.replace(
         campaign,
         leaving=msgspec.structs.replace(campaign.leaving, recipients=False, names=False),
@@ -158,12 +161,12 @@ def _reopen(campaign: Campaign) -> Campaign:
 
 
 def _reopen_unnamed(campaign: Campaign) -> Campaign:
-    names = campaign.leaving.names, campaign.gone.names
-    found = _reopen(campaign)
+    """Returns the campaign with its recipients marked as present. The state of its names stays."""
+    reopened = _reopen(campaign)
     return msgspec.structs.replace(
-        found,
-        leaving=msgspec.structs.replace(found.leaving, names=names[0]),
-        gone=msgspec.structs.replace(found.gone, names=names[1]),
+        reopened,
+        leaving=msgspec.structs.replace(reopened.leaving, names=campaign.leaving.names),
+        gone=msgspec.structs.replace(reopened.gone, names=campaign.gone.names),
     )
 
 
@@ -171,75 +174,76 @@ async def put(
     store: AsyncRedis,
     secrets: Secrets,
     campaign: str,
-    rows: Sequence[Row],
+    entries: Sequence[ListEntry],
     count: int,
     is_named: bool,
     *,
     mailed: float | None = None,
-) -> Put:
-    """Puts rows on a campaign's list; a recipient that is on it gets its new name, or keeps the one that it
-    has if it comes without. count: of shards.
+) -> PutResult:
+    """Puts entries on a campaign's list.
 
-    mailed: when mails to them went out (s), if that is what is said. Closed: it takes none.
-    campaigns.Unknown: it was deleted.
+    A new name replaces the known name; an entry without a name leaves it. count: number of shards. mailed:
+    time (s) at which mails to these recipients went out, if known. Raises ListClosed if the campaign takes no
+    list, or UnknownCampaign.
     """
-    named = [(secrets.recipient_key(row.recipient), row) for row in rows]
-    wanted = dict(sorted(named, key=_has_name))
-    left: dict[int, list[bytes]] = {}
-    for key in wanted:
-        left.setdefault(shards.of_key(key, count), []).append(key)
+    keyed = [(secrets.recipient_key(entry.recipient), entry) for entry in entries]
+    by_key = dict(sorted(keyed, key=_has_name))  # of several entries of a recipient, one with a name wins
+    waiting: dict[int, list[bytes]] = {}
+    for key in by_key:
+        waiting.setdefault(shards.of_key(key, count), []).append(key)
     new = 0
     left_out: set[bytes] = set()
-    while left:
-        generations = {shard: await checkpoint.read_generation(store, shard) for shard in left}
-        found = await storage.get(store, campaign)
-        check(found, is_named)
-        if found.leaving.recipients or (is_named and found.leaving.names):
-            raise Closed("this campaign's time to keep recipients or names is over")
-        asked = [key for part in left.values() for key in part]
-        refused = await withdrawals.held(store, secrets, asked)
+    while waiting:
+        generations = {shard: await checkpoint.read_generation(store, shard) for shard in waiting}
+        record = await storage.get(store, campaign)
+        refuse_closed(record, is_named)
+        if record.leaving.recipients or (is_named and record.leaving.names):
+            raise ListClosed("this campaign's time to keep recipients or names is over")
+        waiting_keys = [key for shard_keys in waiting.values() for key in shard_keys]
+        withdrawn = await withdrawals.withdrawn_now(store, secrets, waiting_keys)
         pipe = store.pipeline(transaction=False)
-        for shard, part in left.items():
-            taken = [key for key in part if key not in refused]
-            names = [pack(wanted[key]) for key in taken] if is_named else []
+        for shard, shard_keys in waiting.items():
+            allowed = [key for key in shard_keys if key not in withdrawn]
+            names = [pack(by_key[key]) for key in allowed] if is_named else []
             day = "" if mailed is None else str(int(mailed // DAY))
-            pipe.eval(_PUT, 2, *_arguments(shard, campaign, generations[shard], day, taken), *names)
-        for shard, done in zip(list(left), await pipe.execute(), strict=True):
-            if done >= 0:
-                new += done
-                left_out |= refused.intersection(left.pop(shard))
-    withdrawn = sum(key in left_out for key, _ in named)
-    return Put(new, len(rows) - withdrawn - new, withdrawn)
+            pipe.eval(_PUT, 2, *_arguments(shard, campaign, generations[shard], day, allowed), *names)
+        for shard, status in zip(list(waiting), await pipe.execute(), strict=True):
+            if status >= 0:
+                new += status
+                left_out |= withdrawn.intersection(waiting.pop(shard))
+    number_left_out = sum(key in left_out for key, _ in keyed)
+    return PutResult(new, len(entries) - number_left_out - new, number_left_out)
 
 
-def _has_name(one: tuple[bytes, Row]) -> bool:
-    return one[1].name is not None
+def _has_name(keyed: tuple[bytes, ListEntry]) -> bool:
+    return keyed[1].name is not None
 
 
 async def count_mails(store: AsyncRedis, campaign: str, number: int) -> None:
-    """So many mails went to recipients that may not be told apart. campaigns.Unknown: it was deleted."""
-    done = -1
-    while done < 0:
+    """Adds mails to recipients who are not told apart. Raises UnknownCampaign."""
+    mailed = -1
+    while mailed < 0:
         generation = await checkpoint.read_generation(store, 0)
         await storage.get(store, campaign)
-        done = await store.eval(_COUNT, 2, keys.checkpoint(0), keys.total(0, campaign), generation, number)
+        mailed = await store.eval(_COUNT, 2, keys.checkpoint(0), keys.total(0, campaign), generation, number)
 
 
 _COUNT = """
--- KEYS: checkpoint, total. ARGV: generation as read, mails. Returns how many there are; -1 if it has moved.
+-- KEYS: checkpoint, total. ARGV: generation as read, number of mails.
+-- Returns the new total of mails; -1 if the generation has changed.
 if tonumber(redis.call('HGET', KEYS[1], 'n') or '0') ~= tonumber(ARGV[1]) then return -1 end
 return redis.call('HINCRBY', KEYS[2], 'mailed', ARGV[2])
 """
 
 
-def day_of(value: bytes) -> int | None:
-    """What stands on the list beside a recipient: the day of the last mail, in days since 1970."""
+def mail_day(value: bytes) -> int | None:
+    """Returns the day of a recipient's last mail, in days since 1970, from the list's stored value."""
     return int(value) if value else None
 
 
 def _arguments(
-    shard: int, campaign: str, generation: int, day: str, taken: Sequence[bytes]
+    shard: int, campaign: str, generation: int, day: str, recipients: Sequence[bytes]
 ) -> tuple[str | bytes | int, ...]:
-    listed, names = keys.listed.prefix(shard, campaign), keys.names.prefix(shard, campaign)
-    where = (keys.checkpoint(shard), keys.total(shard, campaign))
-    return *where, generation, listed, names, keys.PEOPLE_BUCKETS, day, b"".join(taken)
+    list_prefix, name_prefix = keys.listed.prefix(shard, campaign), keys.names.prefix(shard, campaign)
+    names = (keys.checkpoint(shard), keys.total(shard, campaign))
+    return *names, generation, list_prefix, name_prefix, keys.PEOPLE_BUCKETS, day, b"".join(recipients)

@@ -1,13 +1,14 @@
-"""The withdrawals in the data directory, so that a web process that starts without Redis knows of them.
+"""The withdrawals in the data directory, so that a web process that starts without Redis knows them.
 
-`withdrawals.log` holds one line for each mark and value of `px:{all}:withdrawn`, and then one more for each
-change; of several lines of a mark the last one holds. No line names a recipient: the mark is a keyed hash.
+`withdrawals.log` holds a line for each mark and value of `px:{all}:withdrawn`, and then a line for each
+change. The last line of a mark is in force. No line names a recipient: the mark is a keyed hash.
 
     PXWITHDRAWN 1
     3f0c9a71b2d4e586 1 1790000000000-
 
-One web process of a data directory writes it: the one that holds `withdrawals.lock`. It writes the file anew
-when it takes the lock, and when the changes have outgrown the rest. A line that was cut off is not read.
+Of the web processes of a data directory, the one that holds `withdrawals.lock` writes the file. It rewrites
+the file when it takes the lock, and when the changes have outgrown the rest. A line that was cut off is not
+read.
 """
 
 from __future__ import annotations
@@ -25,33 +26,35 @@ from pixel_server.store.store_mark import sync_directory
 
 log = logging.getLogger("pixel_server.recipients.withdrawals_file")
 
-FILE = "withdrawals.log"
+FILE_NAME = "withdrawals.log"
 HEAD = b"PXWITHDRAWN 1\n"
-AGAIN = 60.0
-"""Seconds until the file is tried again after it could not be written."""
-_LEAST = 1 << 20
-"""Bytes of changes below which the file is not written anew."""
+RETRY_SECONDS = 60.0
+"""Seconds until the next attempt after the file could not be written."""
+_MIN_CHANGES_BYTES = 1 << 20
+"""Bytes of changes below which the file is not rewritten."""
 _line = re.compile(rb"([0-9a-f]{16}) ([!-~ ]{1,4096})\n").fullmatch
 
 
-def read(data: Path) -> Iterator[tuple[bytes, bytes]]:
-    """Yields (mark, value) in the order of the file's lines; nothing if there is no file that can be read."""
+def read_file(data: Path) -> Iterator[tuple[bytes, bytes]]:
+    """Yields (mark, value) of each line, in their order. Yields nothing if the file cannot be read."""
     try:
-        with open(data / FILE, "rb") as file:
+        with open(data / FILE_NAME, "rb") as file:
             if file.readline() != HEAD:
-                log.error("%s is of a newer version or damaged, and is not read", data / FILE)
+                log.error("%s is of a newer version or damaged, and is ignored", data / FILE_NAME)
                 return
             for line in file:
-                if found := _line(line):
-                    yield bytes.fromhex(found[1].decode()), found[2]
+                if match := _line(line):
+                    yield bytes.fromhex(match[1].decode()), match[2]
     except FileNotFoundError:
         return
     except OSError as error:
-        log.error("cannot read %s, so who withdrew is not known until Redis answers: %s", data / FILE, error)
+        log.error(
+            "cannot read %s, so withdrawals are not known until Redis answers: %s", data / FILE_NAME, error
+        )
 
 
 class WithdrawalsFile:
-    """Writes the file. Its methods may block, and raise no OSError: a failure is logged."""
+    """Writes the file. Its methods may block. They log an OSError and do not raise it."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -62,17 +65,17 @@ class WithdrawalsFile:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes the file."""
+        """Returns whether this process writes the file."""
         return self._lock >= 0
 
     @property
     def is_due(self) -> bool:
-        """Whether the file should be written anew."""
-        return self.leads and self._appended > max(self._whole, _LEAST)
+        """Returns whether the file should be rewritten."""
+        return self.leads and self._appended > max(self._whole, _MIN_CHANGES_BYTES)
 
     def lead(self) -> bool:
-        """Takes the lock if it is free; returns whether this process has just become the writer."""
-        if self.leads or (self._failed_at is not None and time.monotonic() < self._failed_at + AGAIN):
+        """Takes the lock if it is free. Returns whether this process has just become the writer."""
+        if self.leads or (self._failed_at is not None and time.monotonic() < self._failed_at + RETRY_SECONDS):
             return False
         try:
             self._data.mkdir(parents=True, exist_ok=True)
@@ -89,17 +92,17 @@ class WithdrawalsFile:
         return True
 
     def begin(self) -> None:
-        """Begins a new whole file."""
-        self._draft = self._data / f".{FILE}"
+        """Begins a draft of the whole file."""
+        self._draft = self._data / f".{FILE_NAME}"
         self._write(self._draft, HEAD, os.O_TRUNC)
 
     def add(self, items: Iterable[tuple[bytes, bytes]]) -> None:
-        """Adds to the new file."""
+        """Adds lines to the draft."""
         if self._draft is not None:
             self._write(self._draft, _lines(items))
 
     def finish(self) -> None:
-        """Puts the new file in the place of the old one, synced."""
+        """Replaces the file by the draft, synced to disk."""
         if self._draft is None:
             return
         try:
@@ -109,7 +112,7 @@ class WithdrawalsFile:
                 self._whole, self._appended = os.fstat(handle).st_size, 0
             finally:
                 os.close(handle)
-            self._draft.replace(self._data / FILE)
+            self._draft.replace(self._data / FILE_NAME)
             sync_directory(self._data)
             self._failed_at = None
         except OSError as error:
@@ -117,9 +120,9 @@ class WithdrawalsFile:
         self._draft = None
 
     def append(self, items: Iterable[tuple[bytes, bytes]]) -> None:
-        """Adds changes to the file, synced."""
+        """Adds lines of changes to the file, synced to disk."""
         if self.leads and (lines := _lines(items)):
-            self._write(self._data / FILE, lines, sync=True)
+            self._write(self._data / FILE_NAME, lines, sync=True)
             self._appended += len(lines)
 
     def close(self) -> None:
@@ -142,14 +145,14 @@ class WithdrawalsFile:
     def _fail(self, error: OSError) -> None:
         if self._failed_at is None:
             log.warning(
-                "cannot write %s, so a start without Redis would not know who withdrew: %s",
-                self._data / FILE,
+                "cannot write %s, so a start without Redis would not know the withdrawals: %s",
+                self._data / FILE_NAME,
                 error,
             )
         self._failed_at = time.monotonic()
         self._draft = None
         with contextlib.suppress(OSError):
-            self.close()  # whoever takes the lock next writes all of it
+            self.close()  # the next process that takes the lock writes the whole file
 
 
 def _lines(items: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -15,7 +15,7 @@ import msgspec
 
 from pixel_server.auth import api_keys
 from pixel_server.campaigns import storage
-from pixel_server.campaigns.cache import PLAIN, SAVED, Directory
+from pixel_server.campaigns.cache import CACHE_FILE, DEFAULT_WEB, CampaignCache
 from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign
 from pixel_server.consent import Consent, mode
 from pixel_server.recipients import withdrawals, withdrawals_file
@@ -71,17 +71,17 @@ async def adopt(client: AsyncRedis, url: str, settings: Settings, secrets: Secre
     await api_keys.use_environment(client, settings.api_key)
     await audit_log.note(client, audit_log.COMMAND, "store.adopted")
     mark.learn(await store_mark.adopt(client, settings.shards, mark.known))
-    return Adopted(withdrawn, created, deleted, bool(await api_keys.listed(client)))
+    return Adopted(withdrawn, created, deleted, bool(await api_keys.list_keys(client)))
 
 
 async def _put_back_withdrawals(client: AsyncRedis, settings: Settings) -> int:
     """Returns how many recipients may be withdrawn."""
-    held = dict(withdrawals_file.read(settings.data))
+    held = dict(withdrawals_file.read_file(settings.data))
     pairs: Iterable[tuple[bytes, bytes]] = iter(held.items())
     while part := list(islice(pairs, _CHUNK)):
         arguments = [text for pair in part for text in pair]
         await client.eval(_PUT, 2, keys.WITHDRAWN, keys.WITHDRAWALS, *arguments)
-    return sum(withdrawals.may_hold(value) for value in held.values())
+    return sum(withdrawals.may_be_withdrawn(value) for value in held.values())
 
 
 async def _put_back_campaigns(client: AsyncRedis, settings: Settings) -> tuple[int, int]:
@@ -89,8 +89,8 @@ async def _put_back_campaigns(client: AsyncRedis, settings: Settings) -> tuple[i
 
     Returns (campaigns created, campaigns deleted).
     """
-    known = Directory(client, Consent(settings))
-    known.restore(settings.data / SAVED)
+    known = CampaignCache(client, Consent(settings))
+    known.restore(settings.data / CACHE_FILE)
     for name in sorted(known.gone):
         try:
             await storage.delete(client, name, settings.shards)
@@ -99,7 +99,7 @@ async def _put_back_campaigns(client: AsyncRedis, settings: Settings) -> tuple[i
             await client.xadd(keys.CHANGES, {"id": name}, maxlen=10_000)
     created = 0
     for name, kind in sorted(known.kinds.items()):
-        rule, web = known.rules.get(name), known.web.get(name, PLAIN)
+        rule, web = known.rules.get(name), known.web.get(name, DEFAULT_WEB)
         campaign = Campaign(
             id=name,
             name=name,

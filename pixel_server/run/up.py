@@ -204,7 +204,7 @@ async def _prepare_store(
             return None, False
         await api_keys.use_environment(client, settings.api_key)
         has_no_campaign = not await client.exists(keys.CAMPAIGNS, keys.GONE)
-        if await api_keys.listed(client):
+        if await api_keys.list_keys(client):
             return None, has_no_campaign
         _, key = await api_keys.create(client, "first key", list(api_keys.SCOPES))
         return f"{key} (shown this once)", has_no_campaign
@@ -217,7 +217,7 @@ async def _sign_in_path(redis_url: str) -> str:
     client = connect_async(redis_url, timeout=5.0)
     try:
         return f"/sign-in/{await sign_in_links.make(client)}"
-    except (sign_in_links.NoKey, redis.RedisError, OSError):
+    except (sign_in_links.NoApiKey, redis.RedisError, OSError):
         return "/sign-in"
     finally:
         await client.aclose()

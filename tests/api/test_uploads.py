@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from pixel_server.api.uploads import CSV, MAX_LINE, NDJSON, Upload, split_lines
 from pixel_server.problems import Problem
 from pixel_server.recipients import lists
-from pixel_server.recipients.lists import Put, Row
+from pixel_server.recipients.lists import ListEntry, PutResult
 from pixel_server.store import keys
 from pixel_server.store.client import connect_async
 
@@ -253,11 +253,11 @@ async def whole(*chunks):
 
 
 def take(chunks, kind=NDJSON):
-    taken: list[Row] = []
+    taken: list[ListEntry] = []
 
     async def put(rows):
         taken.extend(rows)
-        return Put(len(rows), 0, 0)
+        return PutResult(len(rows), 0, 0)
 
     upload = Upload(kind, put, True)
     try:
@@ -311,7 +311,7 @@ def test_a_campaign_that_is_deleted_meanwhile_takes_no_more(mail, site, settings
     async def put():
         made = connect_async(settings.redis_url)
         try:
-            await lists.put(made, secrets, "mail", [Row("ada", None)], settings.shards, False)
+            await lists.put(made, secrets, "mail", [ListEntry("ada", None)], settings.shards, False)
         finally:
             await made.aclose()
 

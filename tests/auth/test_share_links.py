@@ -131,7 +131,7 @@ def test_it_goes_with_its_campaign(mail, page, share, site, client, find):
 def test_there_is_room_for_so_many(mail, share, site, client):
     mail()
     share()
-    client.sadd(keys.shares("mail"), *(f"{n:012x}" for n in range(share_links.MOST - 1)))
+    client.sadd(keys.shares("mail"), *(f"{n:012x}" for n in range(share_links.MAX_SHARES - 1)))
     before = told(site).count("share.made")
     assert "100 share links" in share(status=409)["detail"]
     assert told(site).count("share.made") == before

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from pixel_server.campaigns import storage
-from pixel_server.campaigns.cache import REFRESH, Directory
+from pixel_server.campaigns.cache import REFRESH_SECONDS, CampaignCache
 from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.consent import Consent
 from pixel_server.settings import Settings
@@ -65,13 +65,13 @@ def test_it_loads_what_there_is_and_what_is_gone(tell: Callable[[Story], None]):
         await create(client, "one", "two", "three")
         await storage.create(client, new_campaign("mail", "Mail", "email"))
         await storage.delete(client, "two", 4)
-        directory = Directory(client, Consent(Settings()))
-        assert not directory.loaded
-        await directory.load()
-        assert directory.loaded
-        assert directory.kinds == {"one": "web", "three": "web", "mail": "email"}
-        assert directory.gone == {"two"}
-        assert [directory.is_web(name) for name in ("one", "two", "mail", "none")] == [
+        cache = CampaignCache(client, Consent(Settings()))
+        assert not cache.loaded
+        await cache.load()
+        assert cache.loaded
+        assert cache.kinds == {"one": "web", "three": "web", "mail": "email"}
+        assert cache.gone == {"two"}
+        assert [cache.is_web(name) for name in ("one", "two", "mail", "none")] == [
             True,
             False,
             False,
@@ -83,32 +83,32 @@ def test_it_loads_what_there_is_and_what_is_gone(tell: Callable[[Story], None]):
 
 def test_one_look_sees_what_was_made_and_deleted_elsewhere(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
-        directory = Directory(client, Consent(Settings()))
-        await directory.refresh()
-        assert (directory.kinds, directory.gone) == ({}, set())
+        cache = CampaignCache(client, Consent(Settings()))
+        await cache.refresh()
+        assert (cache.kinds, cache.gone) == ({}, set())
         await create(client, "one", "two")
-        await directory.refresh()
-        assert set(directory.kinds) == {"one", "two"}
+        await cache.refresh()
+        assert set(cache.kinds) == {"one", "two"}
         await storage.delete(client, "one", 4)
         await create(client, "three")
-        await directory.refresh()
-        assert (set(directory.kinds), directory.gone) == ({"two", "three"}, {"one"})
+        await cache.refresh()
+        assert (set(cache.kinds), cache.gone) == ({"two", "three"}, {"one"})
 
     tell(story)
 
 
 def test_it_looks_more_than_once_a_second_by_itself(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
-        directory = Directory(client, Consent(Settings()))
-        following = asyncio.create_task(directory.follow())
+        cache = CampaignCache(client, Consent(Settings()))
+        following = asyncio.create_task(cache.follow())
         await create(client, "one")
-        await until(lambda: directory.is_web("one"))
+        await until(lambda: cache.is_web("one"))
         await storage.delete(client, "one", 4)
-        await until(lambda: "one" in directory.gone)
-        assert not directory.is_web("one")
+        await until(lambda: "one" in cache.gone)
+        assert not cache.is_web("one")
         following.cancel()
 
-    assert REFRESH <= 0.5
+    assert REFRESH_SECONDS <= 0.5
     tell(story)
 
 
@@ -116,10 +116,10 @@ def test_a_look_asks_redis_once_however_many_campaigns_there_are(tell: Callable[
     async def story(client: AsyncRedis) -> None:
         await create(client, *(f"c{i}" for i in range(20)))
         line = Line(client)
-        directory = Directory(line, Consent(Settings()))
-        await directory.load()
+        cache = CampaignCache(line, Consent(Settings()))
+        await cache.load()
         line.tries = 0
-        await directory.refresh()
+        await cache.refresh()
         assert line.tries == 1
 
     tell(story)
@@ -128,18 +128,18 @@ def test_a_look_asks_redis_once_however_many_campaigns_there_are(tell: Callable[
 def test_it_reads_everything_again_when_the_log_was_trimmed(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         await create(client, "one", "two")
-        directory = Directory(client, Consent(Settings()))
-        await directory.load()
+        cache = CampaignCache(client, Consent(Settings()))
+        await cache.load()
         await storage.delete(client, "one", 4)
         await create(client, "three")
         await create(client, "four")
         await client.xtrim(keys.CHANGES, maxlen=1, approximate=False)
-        await directory.refresh()
-        assert (set(directory.kinds), directory.gone) == ({"two", "three", "four"}, {"one"})
+        await cache.refresh()
+        assert (set(cache.kinds), cache.gone) == ({"two", "three", "four"}, {"one"})
         await create(client, "five")
         await client.xtrim(keys.CHANGES, maxlen=0, approximate=False)
-        await directory.refresh()
-        assert directory.is_web("five")
+        await cache.refresh()
+        assert cache.is_web("five")
 
     tell(story)
 
@@ -147,13 +147,13 @@ def test_it_reads_everything_again_when_the_log_was_trimmed(tell: Callable[[Stor
 def test_it_reads_everything_again_when_too_much_has_changed(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         await create(client, "first")
-        directory = Directory(client, Consent(Settings()))
-        await directory.load()
+        cache = CampaignCache(client, Consent(Settings()))
+        await cache.load()
         names = [f"c{i}" for i in range(1100)]
         for i in range(0, len(names), 50):
             await create(client, *names[i : i + 50])
-        await directory.refresh()
-        assert set(directory.kinds) == {"first", *names}
+        await cache.refresh()
+        assert set(cache.kinds) == {"first", *names}
 
     tell(story)
 
@@ -161,14 +161,14 @@ def test_it_reads_everything_again_when_too_much_has_changed(tell: Callable[[Sto
 def test_another_store_in_its_place_is_read_anew(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         await create(client, "one")
-        directory = Directory(client, Consent(Settings()))
-        await directory.load()
+        cache = CampaignCache(client, Consent(Settings()))
+        await cache.load()
         await client.flushall()
-        await directory.refresh()
-        assert directory.kinds == {}
+        await cache.refresh()
+        assert cache.kinds == {}
         await create(client, "two")
-        await directory.refresh()
-        assert set(directory.kinds) == {"two"}
+        await cache.refresh()
+        assert set(cache.kinds) == {"two"}
 
     tell(story)
 
@@ -180,16 +180,16 @@ def test_while_redis_is_away_it_goes_by_what_it_knew(
         await create(client, "one", "two")
         await storage.delete(client, "two", 4)
         line = Line(client)
-        directory = Directory(line, Consent(Settings()))
-        await directory.load()
-        following = asyncio.create_task(directory.follow())
+        cache = CampaignCache(line, Consent(Settings()))
+        await cache.load()
+        following = asyncio.create_task(cache.follow())
         line.cut = True
         await create(client, "three")
         before = line.tries
         await until(lambda: line.tries >= before + 3)
-        assert (set(directory.kinds), directory.gone) == ({"one"}, {"two"})
+        assert (set(cache.kinds), cache.gone) == ({"one"}, {"two"})
         line.cut = False
-        await until(lambda: directory.is_web("three"))
+        await until(lambda: cache.is_web("three"))
         assert not following.done()
         following.cancel()
 
@@ -200,12 +200,12 @@ def test_while_redis_is_away_it_goes_by_what_it_knew(
 
 def test_what_this_process_does_it_knows_at_once(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
-        directory = Directory(client, Consent(Settings()))
-        await directory.load()
-        directory.learn(new_campaign("one", "One", "web"))
-        assert directory.is_web("one")
-        directory.forget("one")
-        assert not directory.is_web("one")
-        assert directory.gone == {"one"}
+        cache = CampaignCache(client, Consent(Settings()))
+        await cache.load()
+        cache.learn(new_campaign("one", "One", "web"))
+        assert cache.is_web("one")
+        cache.forget("one")
+        assert not cache.is_web("one")
+        assert cache.gone == {"one"}
 
     tell(story)

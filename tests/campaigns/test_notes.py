@@ -60,11 +60,11 @@ def test_they_are_not_shared(mail, note, site):
 def test_there_is_room_for_so_many(mail, note, client):
     mail()
     first = note()
-    for n in range(notes.MOST - 2):
+    for n in range(notes.MAX_NOTES - 2):
         client.hset(keys.notes("mail"), str(n), client.hget(keys.notes("mail"), first["id"]))
     note()
     assert "200 notes" in note(status=409)["detail"]
-    assert client.hlen(keys.notes("mail")) == notes.MOST
+    assert client.hlen(keys.notes("mail")) == notes.MAX_NOTES
 
 
 def test_they_go_with_their_campaign(mail, page, note, site, client):

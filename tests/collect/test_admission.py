@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixel_server import hit, opt_out_cookie
-from pixel_server.campaigns.cache import Directory
+from pixel_server.campaigns.cache import CampaignCache
 from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.collect import responses
 from pixel_server.collect.admission import Accepted, Admission
@@ -30,8 +30,8 @@ DAYS = 10
 
 
 def new_admission() -> Admission:
-    directory = Directory(None, Consent(Settings()))
-    directory.learn(new_campaign("mail", "Mail", "email"))
+    campaigns = CampaignCache(None, Consent(Settings()))
+    campaigns.learn(new_campaign("mail", "Mail", "email"))
     for name, identity in (
         ("site", "own"),
         ("other-site", "own"),
@@ -39,9 +39,9 @@ def new_admission() -> Admission:
         ("shop", "cookie"),
         ("no", "cookie"),
     ):
-        directory.learn(new_campaign(name, name, "web", identity=identity))
-    directory.forget("gone")
-    return Admission(Settings(token_days=DAYS), SECRETS, directory, Consent(Settings()), (), lambda: NOW)
+        campaigns.learn(new_campaign(name, name, "web", identity=identity))
+    campaigns.forget("gone")
+    return Admission(Settings(token_days=DAYS), SECRETS, campaigns, Consent(Settings()), (), lambda: NOW)
 
 
 ADMISSION = new_admission()

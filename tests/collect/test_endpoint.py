@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from pixel_server import hit
 from pixel_server.app import create_app
-from pixel_server.campaigns.cache import Directory
+from pixel_server.campaigns.cache import CampaignCache
 from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.collect.admission import Admission
 from pixel_server.collect.endpoint import PixelEndpoint
@@ -316,10 +316,10 @@ class Answering:
 def test_what_is_not_stored_is_not_promised(
     method: str, room: bool, stored: bool, status: int, pixel: str, secrets: Secrets
 ):
-    directory = Directory(None, Consent(Settings()))
-    directory.learn(new_campaign("site", "Site", "web", identity="cookie"))
+    campaigns = CampaignCache(None, Consent(Settings()))
+    campaigns.learn(new_campaign("site", "Site", "web", identity="cookie"))
     endpoint = PixelEndpoint(
-        Admission(Settings(), secrets, directory, Consent(Settings()), ()), Answering(room, stored)
+        Admission(Settings(), secrets, campaigns, Consent(Settings()), ()), Answering(room, stored)
     )
     app = TestClient(Starlette(routes=[Route("/p/{rest:path}", endpoint)]))
     assert_answer(app.request(method, "/p/site.gif"), status, pixel)

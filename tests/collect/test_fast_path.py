@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from pixel_server.campaigns.cache import Directory
+from pixel_server.campaigns.cache import CampaignCache
 from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.collect.admission import Admission
 from pixel_server.collect.fast_path import PixelProtocol
@@ -71,9 +71,9 @@ def serve(story: Callable[[Callable[[], PixelProtocol], Recorder], None]) -> Non
 
 async def _serve(story: Callable[[Callable[[], PixelProtocol], Recorder], None]) -> None:
     secrets = Secrets.of((SECRET,), RECIPIENT_SECRET)
-    directory = Directory(None, Consent(Settings()))
-    directory.learn(new_campaign("shop", "Shop", "web", identity="cookie"))
-    admission = Admission(Settings(), secrets, directory, Consent(Settings()), ())
+    campaigns = CampaignCache(None, Consent(Settings()))
+    campaigns.learn(new_campaign("shop", "Shop", "web", identity="cookie"))
+    admission = Admission(Settings(), secrets, campaigns, Consent(Settings()), ())
     recorder, state = Recorder(), ServerState()
     config = uvicorn.Config(app, http=PixelProtocol, ws="none", lifespan="off", log_config=None)
     config.load()

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from pixel_server.campaigns import storage
-from pixel_server.campaigns.cache import SAVED, Directory
+from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache
 from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.commands import minting as commands
 from pixel_server.consent import Consent
@@ -85,10 +85,10 @@ def known(request, act, tmp_path):
         found = [new_campaign(name, name, kind, mode=mode) for name, kind, mode in made]
         if request.param == "file":
             (tmp_path / "data").mkdir(exist_ok=True)
-            directory = Directory(None, Consent(Settings()))
+            directory = CampaignCache(None, Consent(Settings()))
             for campaign in found:
                 directory.learn(campaign)
-            directory.save(tmp_path / "data" / SAVED)
+            directory.save(tmp_path / "data" / CACHE_FILE)
             return "redis://127.0.0.1:1/0"
 
         async def create(client):

@@ -22,7 +22,7 @@ def test_retention_run_says_what_is_due_and_yes_removes_it(run, tmp_path, client
     for _ in range(2):
         done = run("retention", "run", REDIS_URL=valkey_url)
         assert (done.exit_code, done.stdout) == (0, "due to be removed: 2 dead letters\n")
-    client.hset(keys.SWEEP, "waits", retention.pack_waits({"dead letters": 2}))
+    client.hset(keys.SWEEP, "waits", retention.pack_waiting({"dead letters": 2}))
     told = run("doctor", REDIS_URL=valkey_url).stdout
     assert "problem  store retention: retention waits" in told
     assert "(2 dead letters)" in told

@@ -125,7 +125,7 @@ def test_what_cannot_be(send, reader, site, fields, name, message):
 
 
 def test_there_is_room_for_so_many(send, reader, monkeypatch):
-    monkeypatch.setattr(notes, "MOST", 1)
+    monkeypatch.setattr(notes, "MAX_NOTES", 1)
     send(reader)
     assert "remove one first" in send(reader, 409).text
 

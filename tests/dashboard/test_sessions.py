@@ -72,14 +72,14 @@ def test_a_copy_of_the_cookie_ends_with_its_session(visitor, sign_in, client):
     visitor.cookies = {COOKIE: other}
     assert visitor.get("/").status_code == 200
     (held,) = client.keys("px:*:signedout:*")
-    assert 0 < client.ttl(held) <= sessions.LIVES
+    assert 0 < client.ttl(held) <= sessions.LIFETIME_SECONDS
     assert copy.encode() not in held
 
 
 def test_the_cookie_is_for_this_site_and_for_no_script(visitor):
     answer = visitor.post("/sign-in", data={"key": API_KEY})
     parts = {part.strip().lower() for part in answer.headers["set-cookie"].split(";")[1:]}
-    assert parts >= {"httponly", "samesite=lax", "path=/", f"max-age={sessions.LIVES}"}
+    assert parts >= {"httponly", "samesite=lax", "path=/", f"max-age={sessions.LIFETIME_SECONDS}"}
     assert "secure" not in parts
     assert API_KEY not in answer.headers["set-cookie"]
 
@@ -116,7 +116,7 @@ def test_a_forged_cookie_signs_in_nobody(visitor, sign_in, secrets, clock):
     other = Secrets.of(("a key of another server",), "and its secret")
     flipped = good[:-2] + ("A" if good[-2] != "A" else "B") + good[-1]
     spelt = good[:8] + "!!!!" + good[8:]  # base64 as Python reads it: the same bytes
-    key = sessions.key_of(secrets, good, clock.now)
+    key = sessions.api_key_id(secrets, good, clock.now)
     forged = [
         flipped,
         spelt,
@@ -128,7 +128,7 @@ def test_a_forged_cookie_signs_in_nobody(visitor, sign_in, secrets, clock):
         "a" * 41,
     ]
     for cookie in forged:
-        assert sessions.key_of(secrets, cookie, clock.now) is None, cookie
+        assert sessions.api_key_id(secrets, cookie, clock.now) is None, cookie
         visitor.cookies.clear()
         visitor.cookies.set(COOKIE, cookie)
         assert_signed_out(visitor)
@@ -140,7 +140,7 @@ def test_a_forged_cookie_signs_in_nobody(visitor, sign_in, secrets, clock):
 def test_a_session_ends(sign_in, clock):
     visitor = sign_in()
     value = visitor.cookies[COOKIE]
-    clock.now += sessions.LIVES - 1
+    clock.now += sessions.LIFETIME_SECONDS - 1
     visitor.cookies.clear()
     visitor.cookies.set(COOKIE, value)
     assert visitor.get("/").status_code == 200
@@ -174,7 +174,7 @@ def held(monkeypatch):
     async def hold(seconds):
         found.append(seconds)
 
-    monkeypatch.setattr(throttle, "hold", hold)
+    monkeypatch.setattr(throttle, "delay", hold)
     return found
 
 
@@ -182,17 +182,17 @@ def test_brake_wrong_keys_are_slowed_down_and_right_ones_are_not(visitor, link, 
     """All of one address, as behind a proxy that is not named."""
     token = link()
     before = set(client.scan_iter())
-    for _ in range(throttle.FREE + 20):
+    for _ in range(throttle.FREE_FAILURES + 20):
         assert visitor.post("/sign-in", data={"key": "wrong"}).status_code == 403
     assert visitor.get("/sign-in/some-token").status_code == 403
     assert held[:3] == [0.25, 0.5, 0.75]
-    assert held[-1] == throttle.LONGEST
+    assert held[-1] == throttle.MAX_DELAY_SECONDS
     assert len(held) == 21
     assert set(client.scan_iter()) == before
     assert visitor.post("/sign-in", data={"key": API_KEY}).status_code == 303
     assert visitor.get(f"/sign-in/{token}").status_code == 303
     assert len(held) == 21
-    clock.now += throttle.FORGET
+    clock.now += throttle.FORGET_SECONDS
     assert visitor.post("/sign-in", data={"key": "wrong"}).status_code == 403
     assert len(held) == 21
 
@@ -201,7 +201,7 @@ def test_brake_holds_for_the_api_too(site, held):
     def ask(key):
         return site.get("/api/campaigns", headers={"Authorization": f"Bearer {key}"}).status_code
 
-    assert [ask("wrong") for _ in range(throttle.FREE + 2)] == [401] * (throttle.FREE + 2)
+    assert [ask("wrong") for _ in range(throttle.FREE_FAILURES + 2)] == [401] * (throttle.FREE_FAILURES + 2)
     assert held == [0.25, 0.5]
     assert ask(API_KEY) == 200
     assert site.get("/api/campaigns", headers={"Authorization": ""}).status_code == 401
@@ -209,12 +209,12 @@ def test_brake_holds_for_the_api_too(site, held):
 
 
 def test_brake_too_many_held_answers_the_rest_at_once(site, visitor, monkeypatch, held):
-    monkeypatch.setattr(throttle, "MOST_HELD", 0)
-    for _ in range(throttle.FREE):
+    monkeypatch.setattr(throttle, "MAX_DELAYED", 0)
+    for _ in range(throttle.FREE_FAILURES):
         visitor.post("/sign-in", data={"key": "wrong"})
     refused = visitor.post("/sign-in", data={"key": "wrong"})
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "2")
-    for _ in range(throttle.FREE + 1):
+    for _ in range(throttle.FREE_FAILURES + 1):
         refused = site.get("/api/campaigns", headers={"Authorization": "Bearer wrong"})
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "2")
     assert site.get("/api/campaigns").status_code == 200
@@ -223,11 +223,11 @@ def test_brake_too_many_held_answers_the_rest_at_once(site, visitor, monkeypatch
 
 
 def test_brake_memory_is_bounded():
-    found = throttle.Brake()
-    for n in range(throttle.KNOWN + 50):
+    found = throttle.Throttle()
+    for n in range(throttle.MAX_ADDRESSES + 50):
         found.note(n.to_bytes(4, "big"), 0.0)
-    assert len(found._failures) == throttle.KNOWN
-    for n in range(throttle.FREE):
+    assert len(found._failures) == throttle.MAX_ADDRESSES
+    for n in range(throttle.FREE_FAILURES):
         assert found.note(bytes.fromhex("20010db8000000aa") + n.to_bytes(8, "big"), 0.0) == 0
     assert found.note(bytes.fromhex("20010db8000000aa") + bytes(8), 0.0) > 0
     assert found.note(bytes.fromhex("20010db8000000ab") + bytes(8), 1.0) == 0
@@ -275,7 +275,7 @@ def test_a_link_of_a_revoked_key(site, visitor, made_key, link):
 def test_no_link_without_a_key_that_may_do_all(site, settings, client, link):
     for key in client.smembers(keys.API_KEYS):
         client.delete(keys.api_key(key.decode()))
-    with pytest.raises(sign_in_links.NoKey):
+    with pytest.raises(sign_in_links.NoApiKey):
         link()
 
 

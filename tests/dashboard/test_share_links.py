@@ -127,7 +127,7 @@ def test_what_cannot_be(send, reader, site, fields, name, message):
 
 
 def test_there_is_room_for_so_many(send, reader, monkeypatch):
-    monkeypatch.setattr(share_links, "MOST", 1)
+    monkeypatch.setattr(share_links, "MAX_SHARES", 1)
     send(reader)
     assert "revoke one first" in send(reader, 409).text
 

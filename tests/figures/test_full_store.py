@@ -102,8 +102,8 @@ def test_api_store_full_refuses_what_is_new_and_says_why(site, client):
 def test_sign_in_store_full_works(site, client, secrets, call):
     with full(client):
         token = call(sign_in_links.make)
-        assert call(sign_in_links.take, token)
-    assert call(api_keys.listed)
+        assert call(sign_in_links.redeem, token)
+    assert call(api_keys.list_keys)
 
 
 def test_chores_store_full_remove_what_is_old(site, mail, opened, client, settings, clock, count, call):

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from pixel_server.app import create_app
 from pixel_server.cli import main
 from pixel_server.mail.links import Minter
-from pixel_server.recipients.withdrawals_file import FILE as WITHDRAWALS
+from pixel_server.recipients.withdrawals_file import FILE_NAME as WITHDRAWALS
 from pixel_server.store import jobs, keys
 from pixel_server.store.client import connect, connect_async
 from pixel_server.store.store_mark import FILE

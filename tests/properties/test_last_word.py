@@ -18,7 +18,7 @@ from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.counters import recipient_record
 from pixel_server.hit import Hit
 from pixel_server.recipients import erasure, lists
-from pixel_server.recipients.lists import Row
+from pixel_server.recipients.lists import ListEntry
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import keys, shards
@@ -171,9 +171,9 @@ async def play(
         try:
             # It begins a moment before the campaign's time is over.
             await lists.begin(client, "mail", True, wanted, NOW - 1)
-            rows = [Row(GONE, "One who goes"), Row(STAYS, "One who stays")]
+            rows = [ListEntry(GONE, "One who goes"), ListEntry(STAYS, "One who stays")]
             await lists.put(client, secrets, "mail", rows, wanted.shards, True)
-        except lists.Closed:
+        except lists.ListClosed:
             pass
 
     async def sweep() -> None:
@@ -240,7 +240,7 @@ def test_nothing_of_an_erased_person_comes_back(
         if "upload" in ended:
             assert client.hexists(keys.listed(shard, "mail", bucket), stays)
             name = client.hget(keys.names(shard, "mail", bucket), stays)
-            assert lists.unpack(name) == Row(STAYS, "One who stays")
+            assert lists.unpack(name) == ListEntry(STAYS, "One who stays")
     counted = sum(int(total.get(b"opens", 0)) for total in totals)
     assert opens <= counted <= len(story)
     client.close()

@@ -166,17 +166,17 @@ def test_a_roll_up_that_read_the_list_before_a_withdrawal_cannot_commit(
 ):
     mail()
     site.get(link().url)
-    read = withdrawals.periods
+    read = withdrawals.periods_by_recipient
 
     def withdrawn_meanwhile(*arguments):
         found = read(*arguments)
-        monkeypatch.setattr(withdrawals, "periods", read)
+        monkeypatch.setattr(withdrawals, "periods_by_recipient", read)
         press(link(), "stop")  # at the very instant of the hit
         return found
 
-    monkeypatch.setattr(withdrawals, "periods", withdrawn_meanwhile)
+    monkeypatch.setattr(withdrawals, "periods_by_recipient", withdrawn_meanwhile)
     count(clock.now)
-    assert withdrawals.periods is read  # it came to that
+    assert withdrawals.periods_by_recipient is read  # it came to that
     assert stats("mail")["totals"]["opens"] == 0
 
 
@@ -247,11 +247,11 @@ def test_the_page_speaks_the_readers_language(link, site):
     [(None, []), (b"1 5-", [(5, None)]), (b"1 0-7 9-", [(0, 7), (9, None)]), (b"1 5-7", [(5, 7)])],
 )
 def test_periods_are_read_as_written(value, periods):
-    assert withdrawals.parse(value) == periods
+    assert withdrawals.parse_periods(value) == periods
 
 
 def test_a_period_holds_from_its_start_and_not_at_its_end():
-    found = withdrawals.parse(b"1 5-7 9-")
+    found = withdrawals.parse_periods(b"1 5-7 9-")
     assert [time for time in range(12) if withdrawals.covers(found, time)] == [5, 6, 9, 10, 11]
 
 
@@ -307,7 +307,7 @@ def test_privacy_many_wishes_in_a_minute_are_refused(mail, link, press, site, cl
     """Whichever of their links a recipient uses; others may go on, and so may they in the next minute."""
     mail()
     press(link(), "stop")
-    for n in range(action_limit.MOST - 1):
+    for n in range(action_limit.MAX_ACTIONS - 1):
         press(link(campaign=f"mail{n}"), "allow" if n % 2 == 0 else "stop")
     before = client.hvals(keys.WITHDRAWN), turns(client)
     answer = press(link(), "stop")
@@ -322,7 +322,7 @@ def test_privacy_many_wishes_in_a_minute_are_refused(mail, link, press, site, cl
 
 def test_throttle_many_recipients_are_bounded(mail, link, press, client, monkeypatch):
     mail()
-    monkeypatch.setattr(action_limit, "KNOWN", 3)
+    monkeypatch.setattr(action_limit, "MAX_RECIPIENTS", 3)
     answers = [press(link(f"r{n}"), "stop").status_code for n in range(5)]
     assert answers == [200, 200, 200, 429, 429]
     [counted] = client.keys("px:{all}:acts:*")
@@ -374,12 +374,12 @@ def test_erasure_is_done_once_an_hour(mail, link, press, site, stats, client, se
     assert owed(settings, secrets, clock) == 0
     assert "Your data is being erased" in press(one, "erase").text
     assert key in everything(client)
-    clock.now += erasure.EVERY
+    clock.now += erasure.INTERVAL_SECONDS
     assert owed(settings, secrets, clock) == 1
     assert key not in everything(client)
     assert "Your data is erased" in site.get(one.privacy_url).text
     assert int(client.hget(keys.REWRITE, "asked")) == 2
-    clock.now += erasure.EVERY + 60
+    clock.now += erasure.INTERVAL_SECONDS + 60
     assert owed(settings, secrets, clock) == 0
     assert not client.keys("px:{all}:eras*")
 
@@ -415,10 +415,10 @@ def test_periods_are_bounded(mail, link, press, clock, client):
         clock.now += 3600
         press(link(), "stop" if hour % 2 == 0 else "allow")
     [value] = client.hvals(keys.WITHDRAWN)
-    found = withdrawals.parse(value)
+    found = withdrawals.parse_periods(value)
     assert len(found) == 16
     assert found == sorted(found)
-    assert not withdrawals.holds(found)
+    assert not withdrawals.is_withdrawn(found)
     assert [end for _, end in found][-1] == int(clock.now * 1000)
 
 

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from pixel_server.recipients import withdrawals
-from pixel_server.recipients.withdrawals import Withdrawn
+from pixel_server.recipients.withdrawn_set import WithdrawnSet
 from pixel_server.store import keys
 from pixel_server.store.client import connect_async
 
@@ -40,7 +40,7 @@ async def withdraw(client, secrets, *numbers, now=100.0):
 
 def test_one_look_sees_what_was_changed_elsewhere(tell, secrets):
     async def story(client):
-        known = Withdrawn(client, secrets)
+        known = WithdrawnSet(client, secrets)
         await known.refresh()
         assert person(1) not in known
         await withdraw(client, secrets, 1, 2)
@@ -49,7 +49,7 @@ def test_one_look_sees_what_was_changed_elsewhere(tell, secrets):
         await withdrawals.allow(client, secrets, [person(1)], 200)
         await known.refresh()
         assert [person(n) in known for n in range(4)] == [False, False, True, False]
-        again = Withdrawn(client, secrets)
+        again = WithdrawnSet(client, secrets)
         await again.load()
         assert [person(n) in again for n in range(4)] == [False, False, True, False]
 
@@ -59,7 +59,7 @@ def test_one_look_sees_what_was_changed_elsewhere(tell, secrets):
 def test_it_reads_all_anew_when_the_log_does_not_go_back_far_enough(tell, secrets):
     async def story(client):
         await withdraw(client, secrets, 1)
-        known = Withdrawn(client, secrets)
+        known = WithdrawnSet(client, secrets)
         await known.load()
         await withdraw(client, secrets, 2)
         await client.xtrim(keys.WITHDRAWALS, maxlen=0, approximate=False)
@@ -72,7 +72,7 @@ def test_it_reads_all_anew_when_the_log_does_not_go_back_far_enough(tell, secret
 
 def test_one_look_reads_however_many_changes_there_are(tell, secrets):
     async def story(client):
-        known = Withdrawn(client, secrets)
+        known = WithdrawnSet(client, secrets)
         await known.load()
         await withdraw(client, secrets, *range(2500))
         await known.refresh()
@@ -82,7 +82,7 @@ def test_one_look_reads_however_many_changes_there_are(tell, secrets):
 
 
 def test_many_changes_stay_right(secrets):
-    known = Withdrawn(None, secrets)
+    known = WithdrawnSet(None, secrets)
     for n in range(25_000):
         known.learn(person(n), True)
         if n % 3 == 0:
@@ -107,7 +107,7 @@ def test_a_million_take_at_most_16_mb(secrets):
             part = marks[cursor * 10_000 : (cursor + 1) * 10_000]
             return (cursor + 1) % 100, dict.fromkeys(part, b"1 5-")
 
-    known = Withdrawn(Store(), secrets)
+    known = WithdrawnSet(Store(), secrets)
     asyncio.run(known.load())
     assert known.size <= 16 << 20
     assert all(one in known for one in people)

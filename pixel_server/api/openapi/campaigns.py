@@ -16,8 +16,7 @@ from pixel_server.api.openapi.schema import (
     taken,
     text,
 )
-from pixel_server.campaigns.campaign import IDENTITIES
-from pixel_server.campaigns.retention import KINDS
+from pixel_server.campaigns.campaign import DATA_KINDS, IDENTITIES
 from pixel_server.settings import SIGNALS, time_zones
 from pixel_server.slug import PATTERN
 from pixel_server.tokens import MODES
@@ -117,7 +116,7 @@ _CHANGEABLE = {
     ),
     "keep": {
         "type": "object",
-        "properties": {data: {"type": "integer", "minimum": 1} for data in KINDS},
+        "properties": {data: {"type": "integer", "minimum": 1} for data in DATA_KINDS},
         "additionalProperties": False,
         "description": "Days, where fewer than the server's `PIXEL_KEEP_DAYS_*`.",
     },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pixel_server.api.openapi.operation import BODY, GONE, call, ok, page, path
 from pixel_server.api.openapi.schema import NAME, answer, array, instant, or_null, ref, taken, text
-from pixel_server.auth.api_keys import MOST_SCOPES, OF_CAMPAIGN, SCOPES
+from pixel_server.auth.api_keys import CAMPAIGN_SCOPE, MAX_SCOPES, SCOPES
 from pixel_server.slug import PATTERN
 
 PATHS = {
@@ -31,7 +31,7 @@ PATHS = {
     },
 }
 
-_OF_ONE = text("Of this campaign, what may be shared.", pattern=f"^{OF_CAMPAIGN}{PATTERN}$")
+_OF_ONE = text("Of this campaign, what may be shared.", pattern=f"^{CAMPAIGN_SCOPE}{PATTERN}$")
 _SCOPE = {"anyOf": [{"enum": list(SCOPES)}, _OF_ONE]}
 
 _API_KEY = {
@@ -46,7 +46,5 @@ SCHEMAS = {
     "ApiKeyId": text("An API key's id.", pattern="^[0-9a-f]{12}$"),
     "ApiKey": answer(**_API_KEY),
     "NewApiKey": answer(**_API_KEY, key=text("The key itself.")),
-    "KeyRequest": taken(
-        ("name", "scopes"), name=NAME, scopes=array(_SCOPE, minItems=1, maxItems=MOST_SCOPES)
-    ),
+    "KeyRequest": taken(("name", "scopes"), name=NAME, scopes=array(_SCOPE, minItems=1, maxItems=MAX_SCOPES)),
 }

@@ -22,7 +22,7 @@ PATHS = {
             "Note what happened on a date",
             (*BODY, 404, 409),
             {201: ok("The note.", ref("Note"))},
-            description=f"409: the campaign has {notes.MOST} notes already.",
+            description=f"409: the campaign has {notes.MAX_NOTES} notes already.",
             body="NewNote",
         ),
     },
@@ -35,7 +35,7 @@ PATHS = {
 _WORDS = {**NAME, "description": "What happened. Not only blanks, no control characters."}
 
 SCHEMAS = {
-    "NoteId": text("A note's id.", pattern=f"^{notes.PATTERN}$"),
+    "NoteId": text("A note's id.", pattern=f"^{notes.ID_PATTERN}$"),
     "Note": answer(id=ref("NoteId"), at=instant("When it happened."), text=_WORDS),
     "NewNote": taken(
         ("text",), at=instant("When it happened, to the second, 1970 to 2106. Default: now."), text=_WORDS

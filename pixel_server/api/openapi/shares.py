@@ -25,7 +25,7 @@ PATHS = {
             {201: ok("The link: shown this once, kept as a hash.", ref("NewShare"))},
             description=(
                 "Who has it sees what a key of the scope `read:CAMPAIGN` is shown, without a key. 409: "
-                f"the campaign has {share_links.MOST} already, or no base URL is set."
+                f"the campaign has {share_links.MAX_SHARES} already, or no base URL is set."
             ),
             body="ShareRequest",
         ),
@@ -55,7 +55,7 @@ _SHARE = {
 }
 
 SCHEMAS = {
-    "ShareId": text("A share link's id, not its token.", pattern=f"^{share_links.PATTERN}$"),
+    "ShareId": text("A share link's id, not its token.", pattern=f"^{share_links.ID_PATTERN}$"),
     "Share": answer(**_SHARE),
     "NewShare": answer(**_SHARE, url=text("The link itself. Who has it sees the shared figures.")),
     "ShareRequest": taken(

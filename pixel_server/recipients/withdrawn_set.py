@@ -1,0 +1,201 @@
+"""The withdrawn recipients in the memory of a web process, so that no pixel asks Redis for them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from array import array
+from bisect import bisect_left
+from copy import copy
+from pathlib import Path
+from struct import Struct
+
+import redis
+
+from pixel_server import tasks
+from pixel_server.recipients import withdrawals_file
+from pixel_server.recipients.withdrawals import MARK_BYTES, is_newer, may_be_withdrawn
+from pixel_server.recipients.withdrawals_file import WithdrawalsFile
+from pixel_server.secret import Secrets
+from pixel_server.store import keys
+from pixel_server.store.client import StoreEmptiedError
+from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.store_mark import StoreMark
+
+log = logging.getLogger("pixel_server.recipients.withdrawn_set")
+
+REFRESH_SECONDS = 0.25
+"""Seconds between two looks of a web process at changes made elsewhere."""
+PARTS = 1024
+_CHUNK = 1000
+"""Withdrawals or changes read by one command."""
+_first_32_bits = Struct(">I4x").unpack
+
+
+class WithdrawnSet:
+    """The marks of recipients who are withdrawn now: 8 bytes each, sorted in PARTS short arrays.
+
+    A bitmap of 2 MB has a bit for the first 24 bits of each mark. Most recipients are not in the bitmap, and
+    need no search. The set learns of changes within REFRESH_SECONDS. While Redis is away, or its store is not
+    the known one (`StoreMark`), the set keeps what it has. file: holds the marks for a start without Redis.
+    unreadable: number of values that this version cannot read; their recipients count as withdrawn.
+    """
+
+    def __init__(
+        self,
+        store: AsyncRedis,
+        secrets: Secrets,
+        mark: StoreMark | None = None,
+        file: WithdrawalsFile | None = None,
+    ) -> None:
+        self._store = store
+        self._store_mark = mark or StoreMark()
+        self._file = file
+        self.unreadable = 0
+        self._mark = secrets.withdrawal_mark
+        self._hash = secrets.withdrawal_hash()
+        self._seen = "0-0"
+        self.loaded = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._parts = [array("Q") for _ in range(PARTS)]
+        self._bits = bytearray()
+
+    def __contains__(self, recipient: bytes) -> bool:
+        """Returns whether a recipient key is withdrawn."""
+        if not self._bits:
+            return False
+        digest = self._hash.copy()
+        digest.update(recipient)
+        data = digest.digest()
+        (first,) = _first_32_bits(data)
+        if not self._bits[first >> 11] >> (first >> 8 & 7) & 1:
+            return False
+        mark = int.from_bytes(data, "big")
+        part = self._parts[mark % PARTS]
+        at = bisect_left(part, mark)
+        return at < len(part) and part[at] == mark
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory of the arrays and the bitmap."""
+        return sum(map(sys.getsizeof, self._parts)) + len(self._bits)
+
+    def learn(self, recipient: bytes, withdrawn: bool) -> None:
+        """Notes a change of a recipient key that this process has just made."""
+        self._learn_mark(self._mark(recipient), withdrawn)
+
+    def _learn_mark(self, data: bytes, withdrawn: bool) -> None:
+        mark = int.from_bytes(data, "big")
+        part = self._parts[mark % PARTS]
+        at = bisect_left(part, mark)
+        known = at < len(part) and part[at] == mark
+        if withdrawn and not known:
+            part.insert(at, mark)
+            self._bits = self._bits or bytearray(1 << 21)
+            self._bits[mark >> 43] |= 1 << (mark >> 40 & 7)
+        elif known and not withdrawn:
+            del part[at]  # its bit stays: another mark may share it
+
+    async def load(self) -> None:
+        """Reads all withdrawals, in short steps. The old set stays in use until all are read.
+
+        Raises StoreEmptiedError, and changes nothing, if the store is not the known one.
+        """
+        if self._file is not None:
+            await asyncio.to_thread(self._file.lead)
+        last = await self._store.xrevrange(keys.WITHDRAWALS, "+", "-", 1)
+        seen = last[0][0].decode() if last else "0-0"
+        loaded = copy(self)
+        loaded._clear()
+        file = self._file if self._file is not None and self._file.leads else None
+        if file is not None:
+            await asyncio.to_thread(file.begin)
+        cursor = unreadable = 0
+        while True:
+            cursor, values = await self._store.hscan(keys.WITHDRAWN, cursor, count=_CHUNK)
+            values = {mark: value for mark, value in values.items() if len(mark) == MARK_BYTES}
+            for mark, value in values.items():
+                unreadable += is_newer(value)
+                if may_be_withdrawn(value):
+                    loaded._learn_mark(mark, True)
+            if file is not None:
+                await asyncio.to_thread(file.add, values.items())
+            if not cursor:
+                break
+        await self._store_mark.look(self._store)
+        if file is not None:
+            await asyncio.to_thread(file.finish)
+        if unreadable and unreadable != self.unreadable:
+            log.error(
+                "withdrawals: %d are of a newer version; nothing of their recipients is recorded: "
+                "update this server",
+                unreadable,
+            )
+        # Changes made meanwhile are in the log after `seen`, and `refresh` reads them from there.
+        self._parts, self._bits = loaded._parts, loaded._bits
+        self._seen, self.loaded, self.unreadable = seen, True, unreadable
+
+    async def refresh(self) -> None:
+        """Reads the changes since the last look, or all withdrawals if the log no longer reaches back so far.
+
+        Raises StoreEmptiedError, and changes nothing, if the store is not the known one.
+        """
+        if not self.loaded or (self._file is not None and self._file.is_due):
+            return await self.load()
+        while True:
+            first = "-" if self._seen == "0-0" else self._seen
+            pipe = self._store.pipeline(transaction=False)
+            pipe.xrange(keys.WITHDRAWALS, first, "+", _CHUNK)
+            self._store_mark.ask(pipe)
+            entries, store_mark = await pipe.execute()
+            self._store_mark.take(store_mark)
+            if first != "-" and (not entries or entries[0][0].decode() != self._seen):
+                return await self.load()
+            changed = {fields.get(b"mark", b"") for entry, fields in entries if entry.decode() != self._seen}
+            marks = sorted(mark for mark in changed if len(mark) == MARK_BYTES)
+            if marks:
+                pipe.hmget(keys.WITHDRAWN, marks)
+                self._store_mark.ask(pipe)
+                values, store_mark = await pipe.execute()
+                self._store_mark.take(store_mark)
+                for mark, value in zip(marks, values, strict=True):
+                    self._learn_mark(mark, may_be_withdrawn(value))
+                if self._file is not None and self._file.leads:
+                    lines = [(mark, value) for mark, value in zip(marks, values, strict=True) if value]
+                    await asyncio.to_thread(self._file.append, lines)
+            if entries:
+                self._seen = entries[-1][0].decode()
+            if len(entries) < _CHUNK:
+                return None
+
+    def restore(self, data: Path) -> None:
+        """Reads the file in the data directory, unless Redis has been read."""
+        if not self.loaded:
+            for mark, value in withdrawals_file.read_file(data):
+                self._learn_mark(mark, may_be_withdrawn(value))
+
+    async def follow(self) -> None:
+        """Keeps up with changes until it is cancelled. Writes the file if no other process does."""
+
+        async def refresh() -> None:
+            if self._file is not None and await asyncio.to_thread(self._file.lead):
+                await self.load()
+            await self.refresh()
+
+        try:
+            await tasks.repeat(refresh, REFRESH_SECONDS, _report_failed_refresh, pauses_first=True)
+        finally:
+            if self._file is not None:
+                self._file.close()
+
+
+def _report_failed_refresh(error: Exception) -> None:
+    if isinstance(error, StoreEmptiedError):
+        return  # `StoreMark.take` has logged it
+    if isinstance(error, redis.RedisError | OSError):
+        log.warning("withdrawals: Redis does not answer, the last known ones stay in force: %s", error)
+    else:  # whatever the store holds, this process goes on
+        log.error("withdrawals: cannot be read, the last known ones stay in force: %r", error)
