@@ -104,7 +104,7 @@ def create_app(
     admission = Admission(settings, secrets, campaign_cache, consent, withdrawn, clock)
     rollup_trigger = RollupTrigger(queue, clock)
     stream = RedisSink(settings.redis_url, mark=mark.current)
-    draining = RedisSink(settings.redis_url, within=1.0, at_most=5.0, mark=mark.current)
+    draining = RedisSink(settings.redis_url, timeout_seconds=1.0, max_timeout_seconds=5.0, mark=mark.current)
     watch = Watch(redis, settings.memory_reserve)
     loss_watch = LossWatch(redis, settings.data, settings.shards, mark, clock)
     spool_directory = settings.data / "spool"
@@ -155,7 +155,7 @@ def create_app(
             await stream.settle()
 
         running = [
-            stream.keep(),
+            stream.keep_connected(),
             rollup_trigger.run(),
             drain.run(),
             campaign_cache.follow(settings.data / CACHE_FILE),

@@ -1,4 +1,4 @@
-"""How many requests were not kept, because they said no or were not to be sent: numbers, no more."""
+"""Stores how many requests were dropped, by campaign and reason. Nothing else of these requests is stored."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ log = logging.getLogger("pixel_server.dropped")
 
 _AWAY = (redis.ConnectionError, redis.TimeoutError, OSError, StoreEmptiedError)
 """Errors that are logged elsewhere."""
-EVERY = 1.0
-"""Seconds between two writes; a process that is killed forgets the numbers of that long."""
+PAUSE_SECONDS = 1.0
+"""Seconds between two writes. A process that is killed loses the numbers since the last write."""
 
 
 async def follow(store: AsyncRedis, dropped: Counter[str], mark: StoreMark) -> None:
-    """Adds what was counted to what is kept, until cancelled. dropped: by field, see `keys.dropped`.
+    """Adds the numbers to the store, and clears them, until cancelled. dropped: numbers by `keys.dropped`.
 
-    A store that is not the known one (`mark`) is given nothing.
+    Writes nothing while the store is not the known store (`mark`).
     """
 
     async def write() -> None:
@@ -32,19 +32,19 @@ async def follow(store: AsyncRedis, dropped: Counter[str], mark: StoreMark) -> N
             return
         if mark.trouble:
             raise StoreEmptiedError(mark.trouble)
-        taken = Counter(dropped)
+        counts = Counter(dropped)
         dropped.clear()
         try:
             pipe = store.pipeline()
-            for field, count in taken.items():
+            for field, count in counts.items():
                 pipe.hincrby(keys.DROPPED, field, count)
             await pipe.execute()
         except Exception:
-            dropped.update(taken)
+            dropped.update(counts)
             raise
 
-    await tasks.repeat(write, EVERY, _report_failed_write, unreported=_AWAY, pauses_first=True)
+    await tasks.repeat(write, PAUSE_SECONDS, _report_failed_write, unreported=_AWAY, pauses_first=True)
 
 
 def _report_failed_write(error: Exception) -> None:
-    log.error("dropped: requests that were not kept cannot be counted in %s: %s", keys.DROPPED, error)
+    log.error("dropped: cannot store the numbers of dropped requests in %s: %s", keys.DROPPED, error)

@@ -1,11 +1,8 @@
 """The sink that is Redis: all batches of a group in one write, each appended once.
 
-A connection of its own, its commands written as bytes and its answers read by hiredis: with redis-py's
-pipeline a group commit costs several times as much processor time as all its hits together (`make bench`).
-
-Redis may be far away. So connecting is not part of a group's time: `keep` connects ahead of need, and again
-as soon as a connection ends. Several groups may be on their way on the one connection (`recorder`). How long
-a group may take goes by the round trips that were measured, and lies between `within` and `at_most`.
+Redis may be far away. So the time to connect is not part of a group's time: `keep_connected` connects ahead
+of need, and again as soon as a connection ends. Several groups may be in flight on the one connection; see
+`recorder`. The timeout of a group follows the measured round trips, between two bounds.
 """
 
 from __future__ import annotations
@@ -14,160 +11,163 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha1
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import hiredis
 from redis.asyncio.connection import parse_url
 
 from pixel_server import hit
 from pixel_server.collect.batch import Batch
+from pixel_server.collect.redis_connection import RedisConnection, encode_command, encode_word
 from pixel_server.collect.round_trips import RoundTrips
 from pixel_server.store import keys, producer
 from pixel_server.store.client import keep_alive
 
-log = logging.getLogger("pixel_server.stream")
+log = logging.getLogger("pixel_server.redis_sink")
 
-WITHIN = 0.12
-"""Seconds that a group may take at least, however near Redis is."""
-AT_MOST = 0.2
-"""Seconds that a group may take at most: the rest of `recorder.ANSWER_WITHIN` is for the spool."""
-CONNECT_WITHIN = 3.0
+MIN_TIMEOUT_SECONDS = 0.12
+"""Seconds that a group may always take, however near Redis is."""
+MAX_TIMEOUT_SECONDS = 0.2
+"""Seconds that a group may take at most. The rest of `recorder.ANSWER_TIMEOUT_SECONDS` is for the spool."""
+CONNECT_TIMEOUT_SECONDS = 3.0
 """Seconds that connecting may take, TLS and sign-in included."""
-PING_WITHIN = 2.0
-"""Seconds that Redis may take to answer a ping; then the connection counts as dead."""
-IDLE = 1.0
-"""Seconds without a group after which Redis is asked for a sign of life."""
-AGAIN = 0.2
+PING_TIMEOUT_SECONDS = 2.0
+"""Seconds that Redis may take to answer a ping. Then the connection counts as dead."""
+IDLE_SECONDS = 1.0
+"""Seconds without a group after which Redis is pinged."""
+RETRY_SECONDS = 0.2
 """Seconds between two tries to connect."""
 GOOD_TRIPS = 3
-"""Round trips, one after the other and each in time, that make a new connection a ready one."""
-_LATE = 0.005
-"""Seconds that a reply may yet take when its time is over: perhaps this process is late, not Redis."""
+"""Round trips in a row, each in time, that make a new connection ready."""
+MAX_WARM_UP_TRIPS = 10
 
 _SHA = sha1(producer.APPEND.encode(), usedforsecurity=False).hexdigest().encode()
 _FIELD = str(hit.FORMAT).encode()
-_PING = b"*1\r\n$4\r\nPING\r\n"
-_AFTER_NONE = b"$1\r\n0\r\n"
+_PING = encode_command(b"PING")
+_AFTER_NONE = encode_word(b"0")
 
 
 class RedisSink:
-    """See `recorder.Sink`. OSError, TimeoutError, hiredis.HiredisError: the connection is then given up.
+    """A `Sink`. After OSError, TimeoutError or hiredis.HiredisError it gives up the connection.
 
-    Groups may overlap: they are written in the order of the calls. mark: gives the mark of the store that
-    batches are meant for, b"" for any; see `store_mark`.
+    Calls of `append` may overlap: groups are written in the order of the calls.
+    timeout_seconds, max_timeout_seconds: bounds of a group's timeout.
+    mark: returns the mark of the store that batches are meant for, b"" for any store; see `store_mark`.
     """
 
     def __init__(
         self,
         url: str,
-        within: float = WITHIN,
-        at_most: float = AT_MOST,
+        timeout_seconds: float = MIN_TIMEOUT_SECONDS,
+        max_timeout_seconds: float = MAX_TIMEOUT_SECONDS,
         mark: Callable[[], bytes] = bytes,
     ) -> None:
         self._mark = mark
         self._options: dict[str, Any] = dict(parse_url(url))
-        self._trips = RoundTrips(within, max(within, at_most))
-        self._wire: _Wire | None = None
-        self._connecting: asyncio.Task[_Wire] | None = None
-        self._heads: dict[tuple[int, str], bytes] = {}
+        self._round_trips = RoundTrips(timeout_seconds, max(timeout_seconds, max_timeout_seconds))
+        self._connection: RedisConnection | None = None
+        self._connecting: asyncio.Task[RedisConnection] | None = None
+        self._command_heads: dict[tuple[int, str], bytes] = {}
 
     def append(self, batches: Sequence[Batch]) -> Awaitable[list[int]]:
-        """Writes at once if there is a connection; else waits for one."""
-        mark, within = _bulk(self._mark()), self._trips.within
+        """Writes at once if there is a connection, otherwise waits for a connection."""
+        mark, timeout_seconds = encode_word(self._mark()), self._round_trips.timeout_seconds
         data = b"".join([self._command(batch) + mark for batch in batches])
-        wire = self._wire
-        if wire is None or wire.closed:
-            return self._append_later(data, len(batches), within)
-        return wire.send(data, len(batches), within)
+        connection = self._connection
+        if connection is None or connection.is_closed:
+            return self._append_later(data, len(batches), timeout_seconds)
+        return connection.send(data, len(batches), timeout_seconds)
 
-    async def _append_later(self, data: bytes, answers: int, within: float) -> list[int]:
+    async def _append_later(self, data: bytes, replies: int, timeout_seconds: float) -> list[int]:
         try:
-            async with asyncio.timeout(within):
-                wire = await asyncio.shield(self._connect())
+            async with asyncio.timeout(timeout_seconds):
+                connection = await asyncio.shield(self._connect())
         except TimeoutError:
-            raise TimeoutError(f"no connection within {within:.2f} s") from None
-        return await wire.send(data, answers, within)
+            raise TimeoutError(f"no connection within {timeout_seconds:.2f} s") from None
+        return await connection.send(data, replies, timeout_seconds)
 
-    async def keep(self) -> None:
-        """Keeps a connection ready, until cancelled: connects, and asks an idle one for a sign of life."""
-        failing = far = False
+    async def keep_connected(self) -> None:
+        """Keeps a connection ready until cancelled: connects, and pings an idle connection."""
+        is_failing = is_far = False
         while True:
             try:
                 await self.warm_up()
-                failing = False
-                await self._silence()
+                is_failing = False
+                await self._wait_until_idle()
                 await self._ping()
-                far = self._report_far(far)
+                is_far = self._report_far(is_far)
             except (OSError, hiredis.HiredisError) as error:
-                if not failing:
-                    log.warning("stream: no connection to Redis: %s", str(error) or type(error).__name__)
-                failing = True
-                await asyncio.sleep(AGAIN)
+                if not is_failing:
+                    log.warning("redis sink: no connection to Redis: %s", str(error) or type(error).__name__)
+                is_failing = True
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def warm_up(self) -> None:
-        """Connects, and measures round trips: until enough were good, or ten. Raises as `append` does."""
-        wire = await asyncio.shield(self._connect())
-        while wire.good < GOOD_TRIPS and wire.trips < 10:
+        """Connects, and measures round trips until enough are good. Raises the same errors as `append`."""
+        connection = await asyncio.shield(self._connect())
+        while connection.good_trips < GOOD_TRIPS and connection.trips < MAX_WARM_UP_TRIPS:
             await self._ping()
 
     async def settle(self) -> None:
-        """Gives a connection some seconds to become ready; hits that come before it is go to the spool."""
+        """Waits some seconds for a connection to become ready. Earlier hits would go to the spool."""
         with contextlib.suppress(OSError, hiredis.HiredisError):
-            async with asyncio.timeout(CONNECT_WITHIN):
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
                 await self.warm_up()
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is a connection, and its last round trips came in time."""
-        wire = self._wire
-        return wire is not None and not wire.closed and wire.good >= GOOD_TRIPS
+        """Whether there is a connection whose last round trips were in time."""
+        connection = self._connection
+        return connection is not None and not connection.is_closed and connection.good_trips >= GOOD_TRIPS
 
     def close(self) -> None:
         if self._connecting is not None:
             self._connecting.cancel()
-        if self._wire is not None:
-            self._wire.abort(ConnectionError("closed"))
-            self._wire = None
+        if self._connection is not None:
+            self._connection.abort(ConnectionError("closed"))
+            self._connection = None
 
     async def _ping(self) -> None:
-        await (await asyncio.shield(self._connect())).send(_PING, 1, PING_WITHIN)
+        connection = await asyncio.shield(self._connect())
+        await connection.send(_PING, 1, PING_TIMEOUT_SECONDS)
 
-    async def _silence(self) -> None:
-        """Returns once the connection has been idle for IDLE seconds, or has ended."""
+    async def _wait_until_idle(self) -> None:
+        """Returns once the connection has been idle for IDLE_SECONDS, or has ended."""
         loop = asyncio.get_running_loop()
-        while (wire := self._wire) is not None and not wire.closed:
-            left = wire.last + IDLE - loop.time()
-            if left <= 0 and not wire.is_busy:
+        while (connection := self._connection) is not None and not connection.is_closed:
+            left_seconds = connection.last_reply_at + IDLE_SECONDS - loop.time()
+            if left_seconds <= 0 and not connection.is_busy:
                 return
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(left, 0.1)):
-                    await wire.ended.wait()
+                async with asyncio.timeout(max(left_seconds, 0.1)):
+                    await connection.ended.wait()
 
     def _report_far(self, was_far: bool) -> bool:
-        trip, most = self._trips.smoothed, self._trips.at_most
-        is_far = trip > most and not self.is_ready
+        """Returns whether Redis is too far away. Logs it once."""
+        trip, limit = self._round_trips.smoothed_seconds, self._round_trips.max_seconds
+        is_far = trip > limit and not self.is_ready
         if is_far and not was_far:
             log.error(
-                "stream: Redis answers after %.0f ms; above %.0f ms all hits go by way of the spool: "
+                "redis sink: Redis answers after %.0f ms; above %.0f ms all hits go by way of the spool: "
                 "run this process nearer to Redis",
                 trip * 1000,
-                most * 1000,
+                limit * 1000,
             )
         return is_far
 
     def _command(self, batch: Batch) -> bytes:
-        head = self._heads.get((batch.shard, batch.producer))
+        """Returns the command that appends a batch, without its last word, the mark."""
+        head = self._command_heads.get((batch.shard, batch.producer))
         if head is None:
-            if len(self._heads) > 1024:  # producers come and go
-                self._heads.clear()
-            names = (keys.hits(batch.shard).encode(), keys.producers(batch.shard).encode())
-            words = (b"EVALSHA", _SHA, b"2", *names, batch.producer.encode())
-            head = b"*11\r\n" + b"".join(map(_bulk, words))
-            self._heads[batch.shard, batch.producer] = head
-        after = _bulk(b"%d" % batch.after) if batch.after else _AFTER_NONE
+            if len(self._command_heads) > 1024:  # producers come and go
+                self._command_heads.clear()
+            stream, producers = keys.hits(batch.shard).encode(), keys.producers(batch.shard).encode()
+            words = (b"EVALSHA", _SHA, b"2", stream, producers, batch.producer.encode())
+            head = b"*11\r\n" + b"".join(map(encode_word, words))
+            self._command_heads[batch.shard, batch.producer] = head
+        after = encode_word(b"%d" % batch.after) if batch.after else _AFTER_NONE
         return head + b"$%d\r\n%d\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b" % (
             len(str(batch.sequence)),
             batch.sequence,
@@ -178,174 +178,58 @@ class RedisSink:
             after,
         )
 
-    def _connect(self) -> asyncio.Future[_Wire]:
-        """The connection, or the one that is being made: by whoever asks first, for all."""
-        if self._wire is not None and not self._wire.closed:
-            there: asyncio.Future[_Wire] = asyncio.get_running_loop().create_future()
-            there.set_result(self._wire)
-            return there
+    def _connect(self) -> asyncio.Future[RedisConnection]:
+        """Returns the connection. The first caller opens it for all."""
+        if self._connection is not None and not self._connection.is_closed:
+            connected: asyncio.Future[RedisConnection] = asyncio.get_running_loop().create_future()
+            connected.set_result(self._connection)
+            return connected
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.create_task(self._open())
-            self._connecting.add_done_callback(_is_seen)
+            self._connecting.add_done_callback(_retrieve_exception)
         return self._connecting
 
-    async def _open(self) -> _Wire:
+    async def _open(self) -> RedisConnection:
         try:
-            async with asyncio.timeout(CONNECT_WITHIN):
-                self._wire = await self._opened()
-                return self._wire
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                self._connection = await self._open_connection()
+                return self._connection
         except TimeoutError:
-            raise TimeoutError(f"no connection within {CONNECT_WITHIN} s") from None
+            raise TimeoutError(f"no connection within {CONNECT_TIMEOUT_SECONDS} s") from None
 
-    async def _opened(self) -> _Wire:
+    async def _open_connection(self) -> RedisConnection:
+        """Opens a connection, signs in, and loads the script that appends batches."""
         options = self._options
         loop = asyncio.get_running_loop()
-        make = lambda: _Wire(self._trips)  # noqa: E731
+        make = lambda: RedisConnection(self._round_trips)  # noqa: E731
         if "path" in options:
-            _, wire = await loop.create_unix_connection(make, options["path"])
+            _, connection = await loop.create_unix_connection(make, options["path"])
         else:
             host, port = options.get("host", "localhost"), options.get("port", 6379)
-            transport, wire = await loop.create_connection(make, host, port, ssl=_tls(options))
+            transport, connection = await loop.create_connection(make, host, port, ssl=_tls_context(options))
             keep_alive(transport.get_extra_info("socket"))
-        hello: list[tuple[bytes, ...]] = [(b"SCRIPT", b"LOAD", producer.APPEND.encode())]
+        commands = [encode_command(b"SCRIPT", b"LOAD", producer.APPEND.encode())]
         if options.get("db"):
-            hello.insert(0, (b"SELECT", str(options["db"]).encode()))
+            commands.insert(0, encode_command(b"SELECT", str(options["db"]).encode()))
         if options.get("password"):
-            name = (options["username"].encode(),) if options.get("username") else ()
-            hello.insert(0, (b"AUTH", *name, options["password"].encode()))
+            user = (options["username"].encode(),) if options.get("username") else ()
+            commands.insert(0, encode_command(b"AUTH", *user, options["password"].encode()))
         try:
-            commands = (b"*%d\r\n" % len(words) + b"".join(map(_bulk, words)) for words in hello)
-            await wire.send(b"".join(commands), len(hello), CONNECT_WITHIN)
+            await connection.send(b"".join(commands), len(commands), CONNECT_TIMEOUT_SECONDS)
         except BaseException:
-            wire.abort(ConnectionError("closed"))
+            connection.abort(ConnectionError("closed"))
             raise
-        return wire
+        return connection
 
 
-class _Request(NamedTuple):
-    answers: int
-    sent: float
-    until: float
-    done: asyncio.Future[list[Any]]
-
-
-class _Wire(asyncio.Protocol):
-    """One connection. Requests are answered in the order they were sent; when one fails, so do all behind it.
-
-    trips: answered requests. good: those of them in a row that came in time, up to now.
-    """
-
-    def __init__(self, trips: RoundTrips) -> None:
-        self._trips = trips
-        self._loop = asyncio.get_running_loop()
-        self._reader = hiredis.Reader()
-        self._transport: asyncio.Transport | None = None
-        self._answers: list[Any] = []
-        self._requests: deque[_Request] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-        self._overdue: _Request | None = None
-        self.closed = False
-        self.ended = asyncio.Event()
-        self.last = self._loop.time()
-        self.trips = self.good = 0
-
-    @property
-    def is_busy(self) -> bool:
-        return bool(self._requests)
-
-    def send(self, data: bytes, answers: int, within: float) -> asyncio.Future[list[Any]]:
-        """So many answers. The first error among them is raised, and ends the connection."""
-        done: asyncio.Future[list[Any]] = self._loop.create_future()
-        if self.closed or self._transport is None:
-            done.set_exception(ConnectionError("connection closed"))
-            return done
-        now = self._loop.time()
-        self._requests.append(_Request(answers, now, now + within, done))
-        if self._timer is None:
-            self._timer = self._loop.call_later(within, self._look)
-        elif self._timer.when() > now + within:
-            self._timer.cancel()
-            self._timer = self._loop.call_later(within, self._look)
-        self._transport.write(data)
-        return done
-
-    def abort(self, error: Exception) -> None:
-        """Ends the connection. What waits for an answer gets this error."""
-        self.closed = True
-        self.ended.set()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._transport is not None:
-            self._transport.abort()
-        while self._requests:
-            done = self._requests.popleft().done
-            if not done.done():
-                done.set_exception(error)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by their class
-
-    def data_received(self, data: bytes) -> None:
-        self._reader.feed(data)
-        requests, answers = self._requests, self._answers
-        try:
-            while requests:
-                wanted = requests[0].answers
-                while len(answers) < wanted and (answer := self._reader.gets()) is not False:
-                    answers.append(answer)
-                if len(answers) < wanted:
-                    return
-                self._answers = answers = self._take(requests, answers)
-        except hiredis.HiredisError as error:
-            self.abort(error)
-
-    def _take(self, requests: deque[_Request], answers: list[Any]) -> list[Any]:
-        """Answers the first request."""
-        for answer in answers:
-            if isinstance(answer, hiredis.ReplyError):
-                raise answer
-        request = requests.popleft()
-        self.last = now = self._loop.time()
-        self.trips += 1
-        is_good = self._trips.add(now - request.sent)
-        self.good = self.good + 1 if is_good else 0
-        if not request.done.done():
-            request.done.set_result(answers)
-        return []
-
-    def _look(self) -> None:
-        """Looks for a request whose time is over. The timer is not set for each request: that costs less.
-
-        A request is given _LATE seconds more: after a standstill of this process its reply is still unread.
-        """
-        self._timer = None
-        if not self._requests:
-            return
-        first = min(self._requests, key=lambda request: request.until)
-        left = first.until - self._loop.time()
-        if left <= 0 and first is self._overdue:
-            self.abort(TimeoutError(f"no answer within {first.until - first.sent:.2f} s"))
-            return
-        self._overdue = first if left <= 0 else None
-        self._timer = self._loop.call_later(max(left, _LATE), self._look)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.abort(error or ConnectionError("connection closed by Redis"))
-
-
-def _is_seen(task: asyncio.Task[_Wire]) -> None:
-    """Nobody may have waited for it to the end."""
+def _retrieve_exception(task: asyncio.Task[RedisConnection]) -> None:
+    """Marks a failure as seen, also if no caller waited for the task to its end."""
     if not task.cancelled():
         task.exception()
 
 
-def _bulk(data: bytes) -> bytes:
-    return b"$%d\r\n%b\r\n" % (len(data), data)
-
-
-def _tls(options: dict[str, Any]) -> ssl.SSLContext | None:
-    """As redis-py takes it from a rediss:// URL."""
+def _tls_context(options: dict[str, Any]) -> ssl.SSLContext | None:
+    """Returns the TLS settings of a `rediss://` URL, as redis-py reads them. Returns None for other URLs."""
     if "SSL" not in getattr(options.get("connection_class"), "__name__", ""):
         return None
     context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))

@@ -1,4 +1,4 @@
-"""A sink that takes no batches while Redis is nearly full, so that the roll-up finds room to work in."""
+"""A sink that refuses batches while Redis is nearly full, so that the roll-up has room to work in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pixel_server.store.memory_reserve import Watch
 
 
 class ReserveSink:
-    """See `recorder.Sink`. FullError: Redis is full, or less than the reserve is free."""
+    """A `Sink`. Raises FullError if Redis is full, or if less than the reserve is free."""
 
     def __init__(self, sink: Sink, watch: Watch) -> None:
         self._sink = sink

@@ -1,4 +1,4 @@
-"""The bell: asks for a roll-up of the shards that have new hits, seldom enough to cost nothing."""
+"""Enqueues a roll-up of the shards that have new hits, seldom enough to cost little."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from pixel_server.store import jobs
 
 log = logging.getLogger("pixel_server.rollup_trigger")
 
-PAUSE = 0.25
-"""Seconds between two rings at least. A shard whose roll-up is already listed is rung for again."""
+PAUSE_SECONDS = 0.25
+"""Seconds between two requests to the queue at least."""
 
 
 class RollupTrigger:
-    """`request` only notes; a task asks, in a thread, since RQ's client waits for each answer."""
+    """Collects shards, and enqueues their roll-ups in a task.
+
+    The task uses a thread, as RQ's client blocks. A shard whose roll-up is already in the queue is requested
+    again, because the running roll-up may have read its stream before the new hits.
+    """
 
     def __init__(self, queue: Queue, clock: Callable[[], float] = time.time) -> None:
         self._queue = queue
@@ -29,24 +33,28 @@ class RollupTrigger:
         self._wake = asyncio.Event()
 
     def request(self, shards: Iterable[int]) -> None:
+        """Requests a roll-up of these shards soon."""
         self._shards.update(shards)
         self._wake.set()
 
     async def run(self) -> None:
-        """Until cancelled. A queue that is away is no harm: the workers' schedule looks every second."""
-        await tasks.repeat(self._ask, PAUSE, _report_failure)
+        """Enqueues roll-ups until cancelled.
 
-    async def _ask(self) -> None:
+        Without a queue, the workers' schedule finds the hits each second.
+        """
+        await tasks.repeat(self._enqueue, PAUSE_SECONDS, _report_failure)
+
+    async def _enqueue(self) -> None:
         await self._wake.wait()
         self._wake.clear()
         shards, self._shards = self._shards, set()
-        listed = await asyncio.to_thread(jobs.ask_rollups, self._queue, shards, self._clock())
-        if listed:
-            self.request(listed)
+        already_queued = await asyncio.to_thread(jobs.ask_rollups, self._queue, shards, self._clock())
+        if already_queued:
+            self.request(already_queued)
 
 
 def _report_failure(error: Exception) -> None:
     if isinstance(error, redis.RedisError | OSError):
-        log.warning("rollup trigger: cannot ask for a roll-up, the schedule will: %s", error)
-    else:  # an odd reply of the queue's Redis
-        log.error("rollup trigger: cannot ask for a roll-up, the schedule will: %r", error)
+        log.warning("rollup trigger: cannot enqueue a roll-up, the schedule will: %s", error)
+    else:  # an unexpected reply of the queue's Redis
+        log.error("rollup trigger: cannot enqueue a roll-up, the schedule will: %r", error)

@@ -1,30 +1,41 @@
-"""How long a round trip to Redis takes, and how long one may take: TCP's smoothed estimate (RFC 6298)."""
+"""The time that a round trip to Redis takes, and may take: TCP's smoothed estimate (RFC 6298)."""
 
 from __future__ import annotations
 
-ROOM = 0.05
-"""Seconds above the smoothed round trip that are left at least, for a disk or a machine that is busy."""
+MIN_MARGIN_SECONDS = 0.05
+"""Seconds above the smoothed round trip that are allowed at least, for a busy disk or machine."""
 
 
 class RoundTrips:
-    """Measured round trips. within: seconds that the next may take, between `at_least` and `at_most`."""
+    """Measured round trips to one Redis.
 
-    __slots__ = ("_variation", "at_least", "at_most", "smoothed", "within")
+    timeout_seconds: seconds that the next round trip may take, between `min_seconds` and
+    `max_seconds`.
+    smoothed_seconds: smoothed time of a round trip, 0 before the first.
+    """
 
-    def __init__(self, at_least: float, at_most: float) -> None:
-        self.at_least = at_least
-        self.at_most = at_most
-        self.within = at_least
-        self.smoothed = 0.0
+    __slots__ = (
+        "_variation",
+        "max_seconds",
+        "min_seconds",
+        "smoothed_seconds",
+        "timeout_seconds",
+    )
+
+    def __init__(self, min_seconds: float, max_seconds: float) -> None:
+        self.min_seconds = min_seconds
+        self.max_seconds = max_seconds
+        self.timeout_seconds = min_seconds
+        self.smoothed_seconds = 0.0
         self._variation = 0.0
 
     def add(self, seconds: float) -> bool:
-        """Adds a round trip; whether it came in time."""
-        if self.smoothed:
-            self._variation += (abs(seconds - self.smoothed) - self._variation) / 4
-            self.smoothed += (seconds - self.smoothed) / 8
+        """Adds a round trip. Returns whether it took at most `max_seconds` seconds."""
+        if self.smoothed_seconds:
+            self._variation += (abs(seconds - self.smoothed_seconds) - self._variation) / 4
+            self.smoothed_seconds += (seconds - self.smoothed_seconds) / 8
         else:
-            self.smoothed, self._variation = seconds, seconds / 2
-        wanted = self.smoothed + max(4 * self._variation, ROOM)
-        self.within = min(self.at_most, max(self.at_least, wanted))
-        return seconds <= self.at_most
+            self.smoothed_seconds, self._variation = seconds, seconds / 2
+        estimate = self.smoothed_seconds + max(4 * self._variation, MIN_MARGIN_SECONDS)
+        self.timeout_seconds = min(self.max_seconds, max(self.min_seconds, estimate))
+        return seconds <= self.max_seconds

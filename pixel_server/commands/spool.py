@@ -53,7 +53,9 @@ def spool_drain(as_json: bool) -> None:
 
     async def drain(store: AsyncRedis, settings: Settings) -> int:
         held = Spool(settings.data / "spool", settings.spool_bytes)
-        stream = RedisSink(store_url(settings), within=10.0, mark=StoreMark(settings.data).known.encode)
+        stream = RedisSink(
+            store_url(settings), timeout_seconds=10.0, mark=StoreMark(settings.data).known.encode
+        )
         try:
             return await Drain(held, stream).drain()
         finally:

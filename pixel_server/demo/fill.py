@@ -160,7 +160,7 @@ async def _turn_back_newest(store: AsyncRedis, shards: int, first_ms: int) -> No
 
 async def _record(url: str, shards: int, routed: Sequence[RoutedHit]) -> None:
     """Stores the hits in their order, as a web process does. Raises NotStored if some were not stored."""
-    sink = RedisSink(url, within=REDIS_TIMEOUT_SECONDS)
+    sink = RedisSink(url, timeout_seconds=REDIS_TIMEOUT_SECONDS)
     recorder = Recorder(sink, shards, RECORDER_BYTES)
     recorder.start()
     accepted = [recorder.record(shard, hit.encode(record), lambda stored: None) for shard, record in routed]

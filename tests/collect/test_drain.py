@@ -30,7 +30,7 @@ def drained(home: Path, url: str) -> tuple[int, int]:
 
     async def story() -> tuple[int, int]:
         lost: list[int] = []
-        spool, stream = Spool(home, 1 << 20), RedisSink(url, within=10.0)
+        spool, stream = Spool(home, 1 << 20), RedisSink(url, timeout_seconds=10.0)
         try:
             return await Drain(spool, stream, on_lost=lost.append).drain(), sum(lost)
         finally:

@@ -28,7 +28,7 @@ def test_a_connection_that_came_to_nothing_is_closed(tmp_path: Path, says: bytes
             listening.listen()
             listening.setblocking(False)
             loop = asyncio.get_running_loop()
-            stream = RedisSink(f"unix://{path}", within=0.2)
+            stream = RedisSink(f"unix://{path}", timeout_seconds=0.2)
             trying = asyncio.create_task(stream.append([Batch(0, "0" * 28, 1, b"\x90")]))
             taken, _ = await loop.sock_accept(listening)
             with taken:

@@ -53,7 +53,7 @@ def test_connect_async_and_stream_tcp_are_probed_by_the_kernel(url):
         async with connect_async(url) as client:
             await client.ping()
             connection = await client.connection_pool.get_connection()
-            writing = redis_sink.RedisSink(url, within=5.0)
+            writing = redis_sink.RedisSink(url, timeout_seconds=5.0)
             await writing.append([Batch(0, "0" * 28, 1, hit.encode_batch([]))])
             found = [connection._writer.transport, writing._wire._transport]
             seen = [options(one.get_extra_info("socket")) for one in found]

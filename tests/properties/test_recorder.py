@@ -49,7 +49,7 @@ class Network:
     """
 
     def __init__(self, url: str, draws: list[tuple[int, str]]) -> None:
-        self._streams = [RedisSink(url, within=60.0) for _ in range(3)]
+        self._streams = [RedisSink(url, timeout_seconds=60.0) for _ in range(3)]
         self._draws = iter(draws)
         self._writes = 0
         self._late: list[asyncio.Task[list[int]]] = []

@@ -87,7 +87,7 @@ async def _record(
     """How often each hit was answered that it is stored."""
     # What a drain that was cancelled has begun in a thread ends before the next begins.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-    stream, draining = RedisSink(url, within=10), RedisSink(url, within=10)
+    stream, draining = RedisSink(url, timeout_seconds=10), RedisSink(url, timeout_seconds=10)
     spool = Spool(directory / "spool", 1 << 20)
     made = Recorder(Flaky(stream, faults[0]), SHARDS, 1 << 20, spool=FlakyDisk(SpoolSink(spool), faults[2]))
     drain = Drain(
