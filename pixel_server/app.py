@@ -25,8 +25,9 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from pixel_server import tasks
 from pixel_server.api import routing
+from pixel_server.api.context import Api
 from pixel_server.api.health import Health, Known, NotRecording
-from pixel_server.api.report_slots import Turns
+from pixel_server.api.report_slots import ReportSlots
 from pixel_server.api.routes import CALLS
 from pixel_server.auth import api_keys
 from pixel_server.auth.throttle import Throttle
@@ -48,7 +49,7 @@ from pixel_server.collect.spool.spool import Spool
 from pixel_server.collect.spool.status import find_trouble, read_status, waiting_since
 from pixel_server.consent import Consent
 from pixel_server.dashboard import busy, routes, static_files
-from pixel_server.figures.inventory_cache import KeptNow
+from pixel_server.figures.inventory_cache import InventoryCache
 from pixel_server.privacy.endpoint import Privacy
 from pixel_server.recipients.withdrawals_file import WithdrawalsFile
 from pixel_server.recipients.withdrawn_set import WithdrawnSet
@@ -257,11 +258,11 @@ def _calls(
     consent: Consent,
     withdrawn: WithdrawnSet,
     clock: Callable[[], float],
-) -> routing.Api:
+) -> Api:
     spool = settings.data / "spool"
-    return routing.Api(
+    return Api(
         *(redis, settings, secrets, campaign_cache, consent, withdrawn),
-        kept=KeptNow(settings, lambda: _spooled(spool)),
+        inventory=InventoryCache(settings, lambda: _spooled(spool)),
         late_since=lambda: _late(spool),
         clock=clock,
         throttle=Throttle(_address_of(settings)),
@@ -271,13 +272,13 @@ def _calls(
 def _app(
     prefix: str,
     pixels: list[Route],
-    calls: routing.Api,
+    calls: Api,
     health: Health,
     lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[dict[str, Any]]],
     is_here: Callable[[bytes, bytes, bytes], bool] | None,
 ) -> Starlette:
     shown = routes.routes(calls)
-    middleware = [Middleware(Turns, prefix=prefix.encode(), busy=busy.answers(calls))]
+    middleware = [Middleware(ReportSlots, prefix=prefix.encode(), busy=busy.answers(calls))]
     if is_here is not None:
         middleware.insert(0, Middleware(handover.Misdirected, prefix=prefix.encode(), is_here=is_here))
     app = Starlette(
@@ -334,7 +335,7 @@ def _pixels(prefix: str, pixel: PixelEndpoint) -> list[Route]:
 
 
 def _routes(
-    prefix: str, pixels: list[Route], privacy: Privacy, calls: routing.Api, shown: list[Route], health: Health
+    prefix: str, pixels: list[Route], privacy: Privacy, calls: Api, shown: list[Route], health: Health
 ) -> list[BaseRoute]:
     others: list[BaseRoute] = [
         *routing.routes(calls, CALLS),

@@ -1,4 +1,4 @@
-"""Calls of the API: API keys."""
+"""Calls of the API on API keys: list, create, revoke."""
 
 from __future__ import annotations
 
@@ -8,45 +8,49 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server.api import request_body
-from pixel_server.api.routing import Api, Call, reply
+from pixel_server.api import fields
+from pixel_server.api.context import Api
+from pixel_server.api.request_body import check_fields, read_json
+from pixel_server.api.routing import Call, reply
 from pixel_server.auth import api_keys
 from pixel_server.problems import Problem
 
 
 async def list_keys(api: Api, request: Request) -> Response:
-    found = await api_keys.list_keys(api.store)
-    return reply({"items": [api_keys.to_json(record) for record in found], "next": None})
+    listed = await api_keys.list_keys(api.store)
+    return reply({"items": [api_keys.to_json(record) for record in listed], "next": None})
 
 
-async def create(api: Api, content: Any, who: str, may: Set[str]) -> tuple[api_keys.ApiKey, str]:
-    """(the record, the key), made of JSON. who: for the audit log. may: the scopes of the key that makes it.
+async def create(api: Api, content: Any, who: str, own_scopes: Set[str]) -> tuple[api_keys.ApiKey, str]:
+    """Creates an API key from the JSON of a body. Returns its record, and the key.
 
-    Problem 422: bad fields. 403: it may do what the one that makes it may not.
+    who: for the audit log. own_scopes: the scopes of the caller's key. Raises Problem 422 if fields are bad,
+    and 403 if the new key would have a scope that the caller's key lacks.
     """
-    known = {"name": request_body.name, "scopes": request_body.scopes}
-    fields = request_body.check(content, known, frozenset(known))
-    needed = ["read" if scope.startswith(api_keys.CAMPAIGN_SCOPE) else scope for scope in fields["scopes"]]
-    if lacking := [scope for scope in dict.fromkeys(needed) if scope not in may]:
+    checks = {"name": fields.name, "scopes": fields.scopes}
+    values = check_fields(content, checks, frozenset(checks))
+    name, scopes = values["name"], values["scopes"]
+    needed = ["read" if scope.startswith(api_keys.CAMPAIGN_SCOPE) else scope for scope in scopes]
+    if lacking := [scope for scope in dict.fromkeys(needed) if scope not in own_scopes]:
         errors = [{"field": "scopes", "message": f"must be of its own, without {', '.join(lacking)}"}]
         raise Problem(403, "an API key gives no other more than it has itself", errors)
-    if missing := await api_keys.missing_campaigns(api.store, fields["scopes"]):
+    if missing := await api_keys.missing_campaigns(api.store, scopes):
         errors = [{"field": "scopes", "message": f"there is no campaign {missing[0]!r}"}]
         raise Problem(422, "some fields cannot be used", errors)
     try:
-        return await api_keys.create(api.store, fields["name"], fields["scopes"], who=who)
+        return await api_keys.create(api.store, name, scopes, who=who)
     except ValueError as error:
         errors = [{"field": "name", "message": str(error)}]
         raise Problem(422, "some fields cannot be used", errors) from None
 
 
 async def create_key(api: Api, request: Request) -> Response:
-    record, key = await create(api, await request_body.read(request), request.state.who, request.state.scopes)
+    record, key = await create(api, await read_json(request), request.state.who, request.state.scopes)
     return reply({**api_keys.to_json(record), "key": key}, 201)
 
 
 async def revoke(api: Api, name: str, who: str) -> None:
-    """name: its id. who: for the audit log. Problem 404: there is none."""
+    """Revokes a key. name: its id. who: for the audit log. Raises Problem 404 if there is no such key."""
     try:
         if not (name.isascii() and name.isalnum()):
             raise api_keys.UnknownApiKey(name)

@@ -1,71 +1,125 @@
-"""Lists of links: each row checked, all bad rows named, no link made unless all are good."""
+"""Call of the API that makes the links of recipients. If one row is bad, every bad row is named, and no link
+is made."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from pixel_server.api import request_body
-from pixel_server.mail.links import Minter, check_recipient
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixel_server.api import fields
+from pixel_server.api.context import Api
+from pixel_server.api.request_body import Check, check_fields, collect_errors, read_json
+from pixel_server.api.routing import Call, reply
+from pixel_server.campaigns import storage
+from pixel_server.campaigns.campaign import Campaign
+from pixel_server.mail.links import Minter
 from pixel_server.problems import Problem
+from pixel_server.recipients import lists
 from pixel_server.times import DAY
 from pixel_server.tokens import MODES, Mode, Part
 
-MOST = 10_000
 PARTS = tuple(part.name.lower() for part in Part)
+BATCH = 200
+"""Links made between two turns of the event loop, so that pixels do not wait for a long list."""
 
-Row = dict[str, Any]
+LinkRow = dict[str, Any]
+"""The checked fields of one link: recipient, mode, and perhaps part, sent_at and test."""
 
+_json = msgspec.json.Encoder().encode
 
-def recipient(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("must be text")
-    return check_recipient(value)
-
-
-_KNOWN: dict[str, request_body.Check] = {
-    "recipient": recipient,
-    "mode": request_body.one_of(*MODES),
-    "part": request_body.one_of(*PARTS),
-    "sent_at": request_body.instant,
-    "test": request_body.flag,
+_CHECKS: dict[str, Check] = {
+    "recipient": fields.recipient,
+    "mode": fields.one_of(*MODES),
+    "part": fields.one_of(*PARTS),
+    "sent_at": fields.instant,
+    "test": fields.flag,
 }
 
 
-def rows(content: Any, most: Mode) -> tuple[list[Row], bool]:
-    """The rows of `{recipients: [...], sent}`, each with its mode, and whether their mails are sent.
+async def make(api: Api, campaign: Campaign, content: Any) -> list[dict[str, Any]]:
+    """Makes the links of the JSON of a body: `{recipients: [...], sent}`. Returns them as `mint` does.
 
-    most: the campaign's mode; a row without one gets it. Problem 422: every bad row, by its number.
+    Raises Problem 409 if the campaign has no links, and 422 if rows are bad.
     """
-    asked = request_body.check(
-        content, {"recipients": listed, "sent": request_body.flag}, frozenset({"recipients"})
+    if campaign.kind != "email":
+        raise Problem(409, "a web campaign has one pixel for all: /p/" + campaign.id + ".gif")
+    if campaign.closed_at is not None:
+        raise Problem(409, "this campaign is closed: its time to keep recipients is over")
+    minter = api.minter(campaign.base_url)
+    rows, are_sent = parse_rows(content, api.consent.rule(campaign.mode, None).mode)
+    await storage.note_links(api.store, campaign.id, api.clock())
+    if are_sent:
+        await _note_mails(api, campaign.id, rows)
+    links: list[dict[str, Any]] = []
+    for i in range(0, len(rows), BATCH):
+        links += [mint(minter, campaign.id, row, api.clock()) for row in rows[i : i + BATCH]]
+        await asyncio.sleep(0)
+    return links
+
+
+async def make_links(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    links = await make(api, campaign, await read_json(request))
+    if "application/x-ndjson" in request.headers.get("accept", ""):
+        lines = b"".join(_json(link) + b"\n" for link in links)
+        return Response(lines, 200, {"Cache-Control": "no-store"}, "application/x-ndjson")
+    return reply({"links": links})
+
+
+def parse_rows(content: Any, campaign_mode: Mode) -> tuple[list[LinkRow], bool]:
+    """Returns the rows of a body, each with a mode, and whether their mails are sent.
+
+    campaign_mode: the mode of rows without one, and the highest. Raises Problem 422 that names each bad row.
+    """
+    body = check_fields(
+        content, {"recipients": fields.recipients, "sent": fields.flag}, frozenset({"recipients"})
     )
-    found = asked["recipients"]
-    good: list[Row] = []
+    rows: list[LinkRow] = []
     errors: list[dict[str, Any]] = []
-    for number, given in enumerate(found):
-        row = {"recipient": given} if isinstance(given, str) else given
-        if not isinstance(row, dict):
+    for number, item in enumerate(body["recipients"]):
+        members = {"recipient": item} if isinstance(item, str) else item
+        if not isinstance(members, dict):
             errors.append({"row": number, "field": "recipient", "message": "must be text or an object"})
             continue
-        fields, wrong = request_body.examine(row, _KNOWN, frozenset({"recipient"}))
-        chosen = fields["mode"] = Mode[fields["mode"].upper()] if "mode" in fields else most
-        if chosen > most:
-            message = f"is more than the campaign's mode, {most.name.lower()}"
-            wrong.append({"field": "mode", "message": message})
-        errors += [{"row": number, **error} for error in wrong]
-        good.append(fields)
+        row, row_errors = collect_errors(members, _CHECKS, frozenset({"recipient"}))
+        row["mode"] = Mode[row["mode"].upper()] if "mode" in row else campaign_mode
+        if row["mode"] > campaign_mode:
+            message = f"is more than the campaign's mode, {campaign_mode.name.lower()}"
+            row_errors.append({"field": "mode", "message": message})
+        errors += [{"row": number, **error} for error in row_errors]
+        rows.append(row)
     if errors:
         raise Problem(422, f"{len({error['row'] for error in errors})} rows cannot be used", errors)
-    return good, asked.get("sent", False)
+    return rows, body.get("sent", False)
 
 
-def mailed(rows: list[Row], now: float) -> tuple[dict[int, list[str]], int]:
-    """Of rows whose mails are sent: the recipients that may be told apart, by day, and how many others.
+async def _note_mails(api: Api, campaign: str, rows: list[LinkRow]) -> None:
+    """Puts the recipients of sent mails on the campaign's list, and counts those not told apart."""
+    now, settings = api.clock(), api.settings
+    by_day, others = mailed_recipients(rows, now)
+    try:
+        if by_day:
+            await lists.begin(api.store, campaign, False, settings, now)
+        for day, recipients in by_day.items():
+            for i in range(0, len(recipients), BATCH):
+                part = [lists.ListEntry(recipient, None) for recipient in recipients[i : i + BATCH]]
+                await lists.put(api.store, api.secrets, campaign, part, settings.shards, False, mailed=day)
+        if others:
+            await lists.count_mails(api.store, campaign, others)
+    except lists.ListClosed as error:
+        raise Problem(409, f"{error}; no links were made") from None
 
-    A day is its first second, of UTC. Neither the sender's own trial mails are among them, nor mails without
-    a pixel.
+
+def mailed_recipients(rows: list[LinkRow], now: float) -> tuple[dict[int, list[str]], int]:
+    """Returns (the recipients that may be told apart, by day of sending; the number of the others).
+
+    A day is its first second in UTC. Leaves out the sender's own test mails, and mails without a pixel.
     """
-    told: dict[str, int] = {}
+    days: dict[str, int] = {}
     others: set[str] = set()
     for row in rows:
         recipient, mode = row["recipient"], row["mode"]
@@ -74,16 +128,16 @@ def mailed(rows: list[Row], now: float) -> tuple[dict[int, list[str]], int]:
         if mode < Mode.PSEUDONYMOUS:
             others.add(recipient)
             continue
-        at = int(row.get("sent_at", now)) // DAY * DAY
-        told[recipient] = max(at, told.get(recipient, 0))
-    days: dict[int, list[str]] = {}
-    for recipient, at in told.items():
-        days.setdefault(at, []).append(recipient)
-    return days, len(others - told.keys())
+        day = int(row.get("sent_at", now)) // DAY * DAY
+        days[recipient] = max(day, days.get(recipient, 0))
+    by_day: dict[int, list[str]] = {}
+    for recipient, day in days.items():
+        by_day.setdefault(day, []).append(recipient)
+    return by_day, len(others - days.keys())
 
 
-def mint(minter: Minter, campaign: str, row: Row, now: float) -> dict[str, str | None]:
-    """{recipient, url, html, privacy_url} of one good row."""
+def mint(minter: Minter, campaign: str, row: LinkRow, now: float) -> dict[str, str | None]:
+    """Returns {recipient, url, html, privacy_url} of one row."""
     link = minter.link(
         campaign,
         row["recipient"],
@@ -101,7 +155,4 @@ def mint(minter: Minter, campaign: str, row: Row, now: float) -> dict[str, str |
     }
 
 
-def listed(value: Any) -> list[Any]:
-    if not isinstance(value, list) or not 1 <= len(value) <= MOST:
-        raise ValueError(f"must be a list of 1 to {MOST} recipients")
-    return value
+CALLS = (Call("POST", "/api/campaigns/{id}/links", "write", make_links),)

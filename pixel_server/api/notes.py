@@ -1,4 +1,4 @@
-"""Calls of the API: notes on dates."""
+"""Calls of the API on notes: list, add, remove."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server.api import request_body
-from pixel_server.api.routing import Api, Call, reply
+from pixel_server.api import fields
+from pixel_server.api.context import Api
+from pixel_server.api.request_body import check_fields, read_json
+from pixel_server.api.routing import Call, reply
 from pixel_server.campaigns import notes
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.campaigns.notes import Note
@@ -17,21 +19,23 @@ from pixel_server.problems import Problem
 
 async def list_notes(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    found = await notes.list_notes(api.store, campaign.id)
-    return reply({"items": [notes.to_json(note) for note in found], "next": None})
+    listed = await notes.list_notes(api.store, campaign.id)
+    return reply({"items": [notes.to_json(note) for note in listed], "next": None})
 
 
 async def add_note(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    return reply(notes.to_json(await add(api, campaign, await request_body.read(request))), 201)
+    return reply(notes.to_json(await add(api, campaign, await read_json(request))), 201)
 
 
-async def add(api: Api, campaign: Campaign, given: Any) -> Note:
-    """given: as in the body of the call. Problem 409, 422."""
-    known = {"at": request_body.instant, "text": request_body.name}
-    fields = request_body.check(given, known, frozenset({"text"}))
+async def add(api: Api, campaign: Campaign, content: Any) -> Note:
+    """Adds a note from the JSON of a body.
+
+    Raises Problem 422 if fields are bad, and 409 if the campaign has too many notes.
+    """
+    note = check_fields(content, {"at": fields.instant, "text": fields.name}, frozenset({"text"}))
     try:
-        return await notes.add(api.store, campaign.id, fields.get("at", int(api.clock())), fields["text"])
+        return await notes.add(api.store, campaign.id, note.get("at", int(api.clock())), note["text"])
     except notes.TooManyNotes as error:
         raise Problem(409, str(error)) from None
 
@@ -43,7 +47,7 @@ async def remove_note(api: Api, request: Request) -> Response:
 
 
 async def remove(api: Api, campaign: Campaign, note: str) -> None:
-    """note: its id. Problem 404: there is none."""
+    """Removes a note by its id. Raises Problem 404 if the campaign has no such note."""
     try:
         await notes.remove(api.store, campaign.id, note)
     except notes.UnknownNote:

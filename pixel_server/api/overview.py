@@ -1,11 +1,12 @@
-"""Calls of the API: many campaigns at once."""
+"""Call of the API on the figures of many campaigns."""
 
 from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server.api.routing import Api, Call, reply
+from pixel_server.api.context import Api
+from pixel_server.api.routing import Call, reply
 from pixel_server.figures import overview
 
 

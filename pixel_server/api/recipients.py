@@ -1,47 +1,52 @@
-"""Calls of the API under the scope `people`: recipients, lists of them, withdrawals, the audit log."""
+"""Calls of the API on recipients: the lists of campaigns, and single recipients found, shown and erased."""
 
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
-from pixel_server.api import people, request_body, uploads
-from pixel_server.api.routing import Api, Call, reply
+from pixel_server.api import fields, uploads
+from pixel_server.api.context import Api
+from pixel_server.api.request_body import check_fields, read_json
+from pixel_server.api.routing import Call, reply
 from pixel_server.api.uploads import CSV, NDJSON, Upload
+from pixel_server.api.withdrawals import periods_json
 from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign
-from pixel_server.figures import inactive_recipients, recipients
+from pixel_server.figures import inactive_recipients, recipient, recipients
+from pixel_server.figures.recipients import Parts
 from pixel_server.problems import Problem
 from pixel_server.recipients import erasure, lists, withdrawals
-from pixel_server.store import audit_log, keys
-from pixel_server.times import iso_ms
+from pixel_server.secret import Secrets
+from pixel_server.store import audit_log
+from pixel_server.tokens import BadToken
+from pixel_server.tokens import read as read_token
 
 log = logging.getLogger("pixel_server.api")
 
 NO_STORE = {"Cache-Control": "no-store"}
+KEY_DIGITS = 16
+"""Hexadecimal digits of a recipient key."""
 
 
 async def upload_recipients(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    is_named = _is_named(api, campaign)
+    is_named = _may_name(api, campaign)
     who = request.state.who
-    put = uploads.list_writer(api.store, api.secrets, api.settings, campaign.id, is_named, api.clock(), who)
-    upload = Upload(request.headers.get("content-type", ""), put, is_named)
+    write = uploads.list_writer(api.store, api.secrets, api.settings, campaign.id, is_named, api.clock(), who)
+    upload = Upload(request.headers.get("content-type", ""), write, is_named)
     try:
         await upload.read(request.stream())
     except ClientDisconnect:
-        log.warning("api: a list of %s was cut off; lines 1 to %d are taken", campaign.id, upload.lines)
+        log.warning("api: a list of %s was cut off; lines 1 to %d are stored", campaign.id, upload.lines)
         return Response(status_code=400)  # nobody reads it
     except lists.ListClosed as error:
         raise Problem(409, f"{error}; {upload.progress}") from None
-    except storage.UnknownCampaign:
-        raise Problem(404, "this campaign was deleted meanwhile") from None
     finally:
         await uploads.log_end(api.store, upload, campaign.id, who)
     if upload.bad:
@@ -50,8 +55,8 @@ async def upload_recipients(api: Api, request: Request) -> Response:
     return reply(upload.counts)
 
 
-def _is_named(api: Api, campaign: Campaign) -> bool:
-    """As `lists.keeps_names`. Problem 409: its recipients are not told apart."""
+def _may_name(api: Api, campaign: Campaign) -> bool:
+    """Returns what `lists.keeps_names` returns. Raises Problem 409 if recipients are not told apart."""
     try:
         return lists.keeps_names(campaign, api.consent)
     except lists.ListClosed as error:
@@ -62,46 +67,54 @@ async def list_recipients(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     query = request.query_params
     state, after = query.get("state", "opened"), query.get("after", "0")
-    found = await rows_of(api, campaign, state, after, request.state.who)
-    return await _rows(request, found, recipients.FIELDS, places(api))
+    parts = await read_recipients(api, campaign, state, after, request.state.who)
+    return await _list_response(request, parts, recipients.FIELDS, place_count(api))
 
 
-async def rows_of(
-    api: Api, campaign: Campaign, state: str, after: str, who: str, at_once: int = recipients.AT_ONCE
-) -> AsyncIterator[tuple[int, list[recipients.Row]]]:
-    """A campaign's recipients in a state, from a place on; noted in the audit log. As `recipients.rows`.
+async def read_recipients(
+    api: Api,
+    campaign: Campaign,
+    state: str,
+    after: str,
+    who: str,
+    first_places: int = recipients.FIRST_PLACES,
+) -> Parts:
+    """Returns a campaign's recipients in a state from a place on, and notes the reading in the audit log.
 
-    Problem 422: state or place are none. 409: this campaign keeps none, or not any more.
+    who: for the audit log. first_places: see `recipients.rows`. Raises Problem 422 if the state or the place
+    is bad, and 409 if the campaign keeps no recipients, or not any more.
     """
     errors = []
     if state not in recipients.STATES:
         errors.append({"field": "state", "message": f"must be one of: {', '.join(recipients.STATES)}"})
-    if not _is_place(after, places(api)):
+    if not _is_place(after, place_count(api)):
         errors.append({"field": "after", "message": "must be a cursor from `next`"})
     if errors:
         raise Problem(422, "some parameters cannot be used", errors)
-    is_named = _is_named(api, campaign)
+    is_named = _may_name(api, campaign)
     if campaign.closed_at is not None:
         raise Problem(409, "this campaign is closed: its recipients are gone")
     shards = api.settings.shards
     if state == "unopened" and not await lists.count_listed(api.store, campaign.id, shards):
         raise Problem(
-            409, "upload a list, or make links with `sent`: else who did not open a mail is not known"
+            409, "upload a list, or make links with `sent`: else it is not known who did not open a mail"
         )
     await audit_log.note(api.store, who, "recipients.read", campaign=campaign.id, state=state)
-    return recipients.rows(api.store, api.secrets, campaign.id, shards, state, is_named, int(after), at_once)
+    return recipients.rows(
+        api.store, api.secrets, campaign.id, shards, state, is_named, int(after), first_places
+    )
 
 
-def places(api: Api) -> int:
-    """How many places there are in lists of recipients."""
-    return api.settings.shards * keys.PEOPLE_BUCKETS
+def place_count(api: Api) -> int:
+    """Returns the number of places in lists of recipients."""
+    return recipients.place_count(api.settings.shards)
 
 
 async def list_quiet(api: Api, request: Request) -> Response:
-    query, end = request.query_params, api.settings.shards * keys.PEOPLE_BUCKETS
+    query, end = request.query_params, place_count(api)
     after, errors, since = query.get("after", "0"), [], 0
     try:
-        since = request_body.day(query.get("quiet_since"))
+        since = fields.day(query.get("quiet_since"))
     except ValueError as error:
         errors.append({"field": "quiet_since", "message": str(error)})
     if not _is_place(after, end):
@@ -110,22 +123,21 @@ async def list_quiet(api: Api, request: Request) -> Response:
         raise Problem(422, "some parameters cannot be used", errors)
     await audit_log.note(api.store, request.state.who, "recipients.read", state="quiet")
     span = inactive_recipients.Span(since, int(api.clock()))
-    sources, shards = await _told_apart(api), api.settings.shards
-    found = inactive_recipients.rows(api.store, api.secrets, sources, shards, span, int(after))
-    return await _rows(request, found, inactive_recipients.FIELDS, end)
+    sources = await _sources(api)
+    parts = inactive_recipients.rows(api.store, api.secrets, sources, api.settings.shards, span, int(after))
+    return await _list_response(request, parts, inactive_recipients.FIELDS, end)
 
 
-async def _told_apart(api: Api) -> list[inactive_recipients.Source]:
-    """The campaigns that keep recipients, and still do."""
+async def _sources(api: Api) -> list[inactive_recipients.Source]:
+    """Returns the open campaigns that keep recipients."""
     sources = []
     for name in await storage.ids_of_kind(api.store, "email"):
         with suppress(storage.UnknownCampaign, UnreadableCampaign):
-            found, uses = await storage.get_uses(api.store, name)
-            if found.closed_at is None and lists.keeps_recipients(found, api.consent):
-                is_named = lists.keeps_names(found, api.consent)
-                sources.append(
-                    inactive_recipients.Source(name, retention.sending_time(found, uses), is_named)
-                )
+            campaign, uses = await storage.get_uses(api.store, name)
+            if campaign.closed_at is None and lists.keeps_recipients(campaign, api.consent):
+                is_named = lists.keeps_names(campaign, api.consent)
+                sent = retention.sending_time(campaign, uses)
+                sources.append(inactive_recipients.Source(name, sent, is_named))
     return sources
 
 
@@ -133,62 +145,68 @@ def _is_place(text: str, end: int) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 10 and int(text) < end
 
 
-async def _rows(
-    request: Request, found: AsyncIterator[tuple[int, list[recipients.Row]]], columns: Sequence[str], end: int
-) -> Response:
-    """All of them as lines or a table if the caller accepts such, else a page."""
+async def _list_response(request: Request, parts: Parts, columns: Sequence[str], end: int) -> Response:
+    """Returns all rows as NDJSON or CSV if the caller accepts one of these, else a page. end: last place."""
     accept = request.headers.get("accept", "")
     if NDJSON in accept:
-        return StreamingResponse(recipients.ndjson(found), 200, NO_STORE, NDJSON)
+        return StreamingResponse(recipients.ndjson(parts), 200, NO_STORE, NDJSON)
     if CSV in accept:
-        rows = recipients.as_csv(found, columns)
-        return StreamingResponse(rows, 200, NO_STORE, "text/csv; charset=utf-8")
+        lines = recipients.as_csv(parts, columns)
+        return StreamingResponse(lines, 200, NO_STORE, "text/csv; charset=utf-8")
     items: list[recipients.Row] = []
     following = end
-    async for place, part in found:
-        items += part
+    async for place, rows in parts:
+        items += rows
         following = place
-        if len(items) >= request_body.MOST_PAGE:
+        if len(items) >= fields.MAX_PAGE_SIZE:
             break
     return reply({"items": items, "next": str(following) if following < end else None})
 
 
-async def audit_page(
-    api: Api, after: str | None, name: audit_log.Log = "audit"
-) -> tuple[list[dict[str, Any]], str | None]:
-    """(lines of this log, newest first; the cursor of the next page). Problem 422: `after` is none."""
-    if after is not None and not re.fullmatch(people.CURSOR, after, re.ASCII):
-        errors = [{"field": "after", "message": "must be a cursor from `next`"}]
-        raise Problem(422, "some parameters cannot be used", errors)
-    lines, following = await audit_log.page(api.store, after, request_body.PAGE, name)
-    return [_line(line) for line in lines], following
+def key_of_query(content: Any, secrets: Secrets) -> bytes:
+    """Returns the recipient key of `{recipient}` or `{token}`.
+
+    Raises Problem 422 if there is not exactly one of the two, or it is bad, or the token has no recipient.
+    """
+    query = check_fields(content, {"recipient": fields.recipient, "token": fields.string})
+    if len(query) != 1:
+        raise Problem(422, "send either `recipient` or `token`")
+    if "recipient" in query:
+        return secrets.recipient_key(query["recipient"])
+    try:
+        _, _, key, _ = read_token(query["token"].encode("utf-8", "replace"), secrets.signing)
+    except BadToken:
+        errors = [{"field": "token", "message": "is not of this server"}]
+        raise Problem(422, "some fields cannot be used", errors) from None
+    if not key:
+        raise Problem(422, "this token names nobody")
+    return key
 
 
-async def list_audit(api: Api, request: Request) -> Response:
-    items, following = await audit_page(api, request.query_params.get("after"))
-    return reply({"items": items, "next": following})
-
-
-async def list_actions(api: Api, request: Request) -> Response:
-    items, following = await audit_page(api, request.query_params.get("after"), "recipients")
-    return reply({"items": items, "next": following, "counts": await audit_log.recipient_counts(api.store)})
-
-
-def _line(line: dict[str, str]) -> dict[str, Any]:
-    """{at, who, what, about}; about: the rest."""
-    at = iso_ms(int(line.pop("id").partition("-")[0]))
-    return {"at": at, "who": line.pop("who"), "what": line.pop("what"), "about": line}
+def parse_key(text: str) -> bytes:
+    """Returns the recipient key of a path. Raises Problem 404 if the text is not a key."""
+    try:
+        if len(text) == KEY_DIGITS and text == text.lower():
+            return bytes.fromhex(text)
+    except ValueError:
+        pass
+    raise Problem(404, f"a recipient's key has {KEY_DIGITS} hex digits")
 
 
 async def find_recipient(api: Api, request: Request) -> Response:
-    return reply({"key": people.named(await request_body.read(request), api.secrets).hex()})
+    return reply({"key": key_of_query(await read_json(request), api.secrets).hex()})
 
 
 async def show(api: Api, key: str, who: str) -> dict[str, Any]:
-    """All that is kept of one recipient; noted in the audit log. Problem 404: this is no key."""
-    recipient = people.key(key)
+    """Returns everything that is stored of one recipient, and notes it in the audit log.
+
+    who: for the audit log. Raises Problem 404 if `key` is not a recipient key.
+    """
+    recipient_key = parse_key(key)
     await audit_log.note(api.store, who, "recipient.shown")
-    return await people.show(api.store, api.secrets, api.settings.shards, recipient)
+    stored = await recipient.read(api.store, api.settings.shards, recipient_key)
+    periods = await withdrawals.get_periods(api.store, api.secrets, recipient_key)
+    return {**stored, "withdrawals": periods_json(periods)}
 
 
 async def show_recipient(api: Api, request: Request) -> Response:
@@ -196,65 +214,28 @@ async def show_recipient(api: Api, request: Request) -> Response:
 
 
 async def erase(api: Api, key: str, who: str) -> erasure.Erased:
-    """What was removed of one recipient, who is recorded no more. Problem 404: this is no key."""
-    recipient = people.key(key)
-    count = api.settings.shards
-    erased = await erasure.erase(api.store, api.secrets, recipient, api.clock(), count, who)
-    api.withdrawn.learn(recipient, True)
+    """Erases one recipient, who is not recorded any more. who: for the audit log.
+
+    Raises Problem 404 if `key` is not a recipient key.
+    """
+    recipient_key = parse_key(key)
+    shards = api.settings.shards
+    erased = await erasure.erase(api.store, api.secrets, recipient_key, api.clock(), shards, who)
+    api.withdrawn.learn(recipient_key, True)
     return erased
 
 
 async def erase_recipient(api: Api, request: Request) -> Response:
     key = request.path_params["key"]
     erased = await erase(api, key, request.state.who)
-    note = "sums stay as they were; from a HyperLogLog of addresses nobody can be taken out, nor named"
-    found = {"removed_from": erased.campaigns, "removed": erased.removed}
-    return reply({"key": key, **found, "note": note})
-
-
-async def withdrawals_page(api: Api, after: str, limit: int) -> tuple[list[dict[str, Any]], str | None]:
-    """(about `limit` withdrawals, the cursor of the next page). Problem 422: `after` is none."""
-    if not (after.isascii() and after.isdigit() and len(after) <= 20 and int(after) < 1 << 64):
-        errors = [{"field": "after", "message": "must be a cursor from `next`"}]
-        raise Problem(422, "some parameters cannot be used", errors)
-    found, following = await withdrawals.page(api.store, int(after), limit)
-    items = [{"mark": mark.hex(), "periods": people.periods(when)} for mark, when in found]
-    return items, str(following) if following else None
-
-
-async def list_withdrawals(api: Api, request: Request) -> Response:
-    items, following = await withdrawals_page(
-        api, request.query_params.get("after", "0"), request_body.MOST_PAGE
+    return reply(
+        {
+            "key": key,
+            "removed_from": erased.campaigns,
+            "removed": erased.removed,
+            "note": "sums stay as they were; a HyperLogLog of addresses stays too, and names nobody",
+        }
     )
-    return reply({"items": items, "next": following})
-
-
-async def withdraw(api: Api, content: Any, who: str) -> dict[str, int]:
-    """How many recipients are recorded no more, and how many of them were till now. Problem 422: bad rows."""
-    found = people.recipients(content, api.secrets)
-    await audit_log.note(api.store, who, "withdrawals.added", recipients=len(found))
-    added = await withdrawals.withdraw(api.store, api.secrets, found, api.clock(), api.settings.shards)
-    for recipient in found:
-        api.withdrawn.learn(recipient, True)
-    return {"withdrawn": len(found), "new": added}
-
-
-async def add_withdrawals(api: Api, request: Request) -> Response:
-    return reply(await withdraw(api, await request_body.read(request), request.state.who))
-
-
-async def allow(api: Api, content: Any, who: str) -> dict[str, int]:
-    """How many recipients are recorded again. Problem 422: bad rows."""
-    found = people.recipients(content, api.secrets)
-    await audit_log.note(api.store, who, "withdrawals.ended", recipients=len(found))
-    ended = await withdrawals.allow(api.store, api.secrets, found, api.clock())
-    for recipient in found:
-        api.withdrawn.learn(recipient, False)
-    return {"allowed": ended}
-
-
-async def end_withdrawals(api: Api, request: Request) -> Response:
-    return reply(await allow(api, await request_body.read(request), request.state.who))
 
 
 CALLS = (
@@ -264,9 +245,4 @@ CALLS = (
     Call("POST", "/api/recipients/find", "people", find_recipient),
     Call("GET", "/api/recipients/{key}", "people", show_recipient),
     Call("DELETE", "/api/recipients/{key}", "people", erase_recipient),
-    Call("GET", "/api/withdrawals", "people", list_withdrawals, query=("after",)),
-    Call("POST", "/api/withdrawals", "people", add_withdrawals),
-    Call("DELETE", "/api/withdrawals", "people", end_withdrawals),
-    Call("GET", "/api/audit", "people", list_audit, query=("after",)),
-    Call("GET", "/api/audit/recipients", "people", list_actions, query=("after",)),
 )

@@ -1,8 +1,9 @@
-"""Answers a bounded number of requests at a time, so that no number of readers occupies a process.
+"""Slots for reports: a bounded number of requests is worked on at a time, so that readers cannot occupy a
+process.
 
-MOST requests are worked on, WAITING wait for their turn in the order in which they came, and the rest is
-answered 503 at once. A turn ends when the answer begins; it pauses while a request's body comes. So neither
-a client that sends slowly nor a client that does not read keeps others waiting.
+MAX_RUNNING requests are worked on. MAX_WAITING wait, in the order in which they came. Further requests are
+answered 503 at once. A request gives its slot up when its answer begins, and while its body is awaited. So
+neither a client that sends slowly nor a client that does not read keeps others waiting.
 """
 
 from __future__ import annotations
@@ -16,23 +17,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pixel_server.collect.handover import is_pixel
 
-MOST = 2
-"""Requests that are worked on at a time in a process."""
-WAITING = 256
-"""Requests that may wait for their turn, some 10 KB of memory each."""
-PATIENCE = 10.0
-"""Seconds that a request waits for its turn; then it is answered 503."""
+MAX_RUNNING = 2
+"""Requests that a process works on at a time."""
+MAX_WAITING = 256
+"""Requests that may wait for a slot. Each takes about 10 KB of memory."""
+WAIT_TIMEOUT_SECONDS = 10.0
+"""Seconds that a request waits for a slot before it is answered 503."""
 
-Busy = Callable[[Scope], ASGIApp]
+BusyAnswer = Callable[[Scope], ASGIApp]
 
 
-class Turns:
-    """ASGI middleware. busy: gives the answer to a request for which there is no turn.
+class ReportSlots:
+    """ASGI middleware. busy: returns the app that answers a request for which there is no slot.
 
-    Pixels, health checks and files that never change need no turn.
+    Pixels, health checks and files that never change need no slot.
     """
 
-    def __init__(self, app: ASGIApp, prefix: bytes, busy: Busy) -> None:
+    def __init__(self, app: ASGIApp, prefix: bytes, busy: BusyAnswer) -> None:
         self._app = app
         self._prefix = prefix
         self._static = (b"/static/", prefix + b"/static/")
@@ -41,73 +42,74 @@ class Turns:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._is_free(scope):
+        if scope["type"] != "http" or self._needs_no_slot(scope):
             await self._app(scope, receive, send)
-        elif await self._admitted():
-            await self._take_turn(scope, receive, send)
+        elif await self._has_acquired():
+            await self._run_in_slot(scope, receive, send)
         else:
             await self._busy(scope)(scope, receive, send)
 
-    def _is_free(self, scope: Scope) -> bool:
+    def _needs_no_slot(self, scope: Scope) -> bool:
         path = scope.get("raw_path") or scope["path"].encode()
         return path.startswith(self._static) or is_pixel(path, self._prefix)
 
-    async def _take_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
-        has_turn = True
+    async def _run_in_slot(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_slot = True
 
-        async def send_and_end(message: Message) -> None:
-            nonlocal has_turn
-            if has_turn:
-                has_turn = False
+        async def release_and_send(message: Message) -> None:
+            nonlocal has_slot
+            if has_slot:
+                has_slot = False
                 self._release()
             await send(message)
 
-        async def pause_and_receive() -> Message:
-            nonlocal has_turn
-            if not has_turn:
+        async def receive_without_slot() -> Message:
+            nonlocal has_slot
+            if not has_slot:
                 return await receive()
-            has_turn = False
+            has_slot = False
             self._release()
             message = await receive()
             await self._acquire()
-            has_turn = True
+            has_slot = True
             return message
 
         try:
-            await self._app(scope, pause_and_receive, send_and_end)
+            await self._app(scope, receive_without_slot, release_and_send)
         finally:
-            if has_turn:
+            if has_slot:
                 self._release()
 
-    async def _admitted(self) -> bool:
-        if len(self._waiting) >= WAITING:
+    async def _has_acquired(self) -> bool:
+        """Waits for a slot. Returns False if too many requests wait, or the wait takes too long."""
+        if len(self._waiting) >= MAX_WAITING:
             return False
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
                 await self._acquire()
         except TimeoutError:
             return False
         return True
 
     async def _acquire(self) -> None:
-        if self._running < MOST:
+        if self._running < MAX_RUNNING:
             self._running += 1
             return
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        slot = asyncio.get_running_loop().create_future()
+        self._waiting.append(slot)
         try:
-            await turn
+            await slot
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._release()  # it was given just now
-            with contextlib.suppress(ValueError):  # `_release` may have passed it by
-                self._waiting.remove(turn)
+            if slot.done() and not slot.cancelled():
+                self._release()  # the slot was given just now
+            with contextlib.suppress(ValueError):  # `_release` may have removed it already
+                self._waiting.remove(slot)
             raise
 
     def _release(self) -> None:
         while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
+            slot = self._waiting.popleft()
+            if not slot.done():
+                slot.set_result(None)
                 return
         self._running -= 1

@@ -1,4 +1,4 @@
-"""Forms of our own pages: who sent them, and what is in them."""
+"""Forms that browsers send from this server's pages: their fields, and whether another site sent them."""
 
 from __future__ import annotations
 
@@ -6,36 +6,38 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.requests import Request
 
-from pixel_server.api import request_stream
+from pixel_server.api.request_stream import BodyError, read_body
 from pixel_server.problems import Problem
 
-MOST_FIELDS = 200
+MAX_FIELDS = 200
 
 
-async def read(request: Request, most: int) -> dict[str, str]:
-    """The fields of a form, the first of each name; those left empty too. incoming.Unfit: it has more than
-    `most` bytes, or more fields than a form of ours, or is late.
+async def read_form(request: Request, max_bytes: int) -> dict[str, str]:
+    """Returns the first value of each field, empty ones too. Bytes that are not UTF-8 become U+FFFD.
 
-    Bytes that are no UTF-8 stand as U+FFFD.
+    Raises BodyError if the form has more than `max_bytes` or MAX_FIELDS, is late, or is cut off.
     """
-    body = await request_stream.whole(request, most)
+    body = await read_body(request, max_bytes)
     try:
-        found = parse_qs(
-            body.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="replace"
+        fields = parse_qs(
+            body.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="replace"
         )
     except ValueError:
-        raise request_stream.Unfit(413, f"has more than {MOST_FIELDS} fields") from None
-    return {name: values[0] for name, values in found.items()}
+        raise BodyError(413, f"has more than {MAX_FIELDS} fields") from None
+    return {name: values[0] for name, values in fields.items()}
 
 
 def check_query(request: Request) -> None:
     """Raises Problem 400 if a request has more parameters than any call or page takes."""
-    if request.scope["query_string"].count(b"&") >= MOST_FIELDS:
-        raise Problem(400, f"this address has more than {MOST_FIELDS} parameters")
+    if request.scope["query_string"].count(b"&") >= MAX_FIELDS:
+        raise Problem(400, f"this address has more than {MAX_FIELDS} parameters")
 
 
-def from_elsewhere(request: Request, base_url: str | None) -> bool:
-    """Whether a form was sent by another site, as browsers tell; a page without referrer sends no origin."""
+def is_cross_site(request: Request, base_url: str | None) -> bool:
+    """Returns whether another site sent the form, by the headers that browsers set.
+
+    A page with a policy of no referrer sends no origin, so a missing origin is not cross-site.
+    """
     site = request.headers.get("sec-fetch-site")
     if site is not None:
         return site not in ("same-origin", "none")
@@ -43,7 +45,7 @@ def from_elsewhere(request: Request, base_url: str | None) -> bool:
     if origin == "null":
         return False
     try:
-        named = urlsplit(origin).netloc
-    except ValueError:  # no address at all, as "https://["
+        host = urlsplit(origin).netloc
+    except ValueError:  # not an address, as "https://["
         return True
-    return named not in {request.headers.get("host"), urlsplit(base_url or "").netloc}
+    return host not in {request.headers.get("host"), urlsplit(base_url or "").netloc}

@@ -1,4 +1,4 @@
-"""The body of a request, whole, within bounds of size and of time: who is silent holds no connection."""
+"""Whole bodies of requests, within bounds of size and time, so that a silent client holds no connection."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import asyncio
 
 from starlette.requests import ClientDisconnect, Request
 
-WITHIN = 30.0
-"""Seconds that it may take to come."""
+BODY_TIMEOUT_SECONDS = 30.0
 
 
-class Unfit(Exception):
-    """It is too long, does not come, or is cut off; says what it "has", "did" or "was". status: 413, 408 or
-    400. headers: of the answer."""
+class BodyError(Exception):
+    """A body that is too long, late or cut off. Its text follows "the body": `"has more than 100 bytes"`.
+
+    status: 413, 408 or 400. headers: of the answer.
+    """
 
     headers = {"Connection": "close"}  # noqa: RUF012 - nobody changes it
 
@@ -21,17 +22,17 @@ class Unfit(Exception):
         self.status = status
 
 
-async def whole(request: Request, most: int) -> bytes:
-    """Returns the body. Raises Unfit if it has more than `most` bytes, is late, or ends too early."""
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """Returns the body. Raises BodyError if it has more than `max_bytes`, is late, or is cut off."""
     body = b""
     try:
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > most:
-                    raise Unfit(413, f"has more than {most} bytes")
+                if len(body) > max_bytes:
+                    raise BodyError(413, f"has more than {max_bytes} bytes")
     except TimeoutError:
-        raise Unfit(408, f"did not come within {WITHIN:.0f} seconds") from None
+        raise BodyError(408, f"did not come within {BODY_TIMEOUT_SECONDS:.0f} seconds") from None
     except ClientDisconnect:
-        raise Unfit(400, "was cut off") from None  # nobody reads the answer
+        raise BodyError(400, "was cut off") from None  # nobody reads the answer
     return body

@@ -1,16 +1,30 @@
-"""All calls of the API."""
+"""All calls of the API, and the call that describes them."""
 
 from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server.api import campaigns, inventory, keys, notes, overview, recipients, shares
+from pixel_server.api import (
+    audit,
+    campaigns,
+    explain,
+    inventory,
+    keys,
+    links,
+    notes,
+    overview,
+    recipients,
+    shares,
+    stats,
+    withdrawals,
+)
+from pixel_server.api.context import Api
 from pixel_server.api.openapi.document import document
-from pixel_server.api.routing import Api, Call, reply
+from pixel_server.api.routing import Call, reply
 
 _documents: dict[str | None, bytes] = {}
-"""The document as JSON, by base URL: made once in a process."""
+"""The OpenAPI document as JSON, by base URL. A process makes it once."""
 
 
 async def describe(api: Api, request: Request) -> Response:
@@ -24,10 +38,15 @@ async def describe(api: Api, request: Request) -> Response:
 
 CALLS = (
     *campaigns.CALLS,
-    *recipients.CALLS,
+    *links.CALLS,
+    *stats.CALLS,
     *overview.CALLS,
+    *explain.CALLS,
     *notes.CALLS,
     *shares.CALLS,
+    *recipients.CALLS,
+    *audit.CALLS,
+    *withdrawals.CALLS,
     *inventory.CALLS,
     *keys.CALLS,
     Call("GET", "/api/openapi.json", None, describe),

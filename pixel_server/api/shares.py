@@ -1,4 +1,4 @@
-"""Calls of the API: share links."""
+"""Calls of the API on share links: list, make, revoke."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server.api import request_body
-from pixel_server.api.routing import Api, Call, reply
+from pixel_server.api import fields
+from pixel_server.api.context import NO_BASE_URL, Api
+from pixel_server.api.request_body import check_fields, read_json
+from pixel_server.api.routing import Call, reply
 from pixel_server.auth import share_links
 from pixel_server.auth.share_links import Share
 from pixel_server.campaigns.campaign import Campaign
@@ -17,40 +19,43 @@ from pixel_server.problems import Problem
 
 async def list_shares(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    found = await share_links.list_shares(api.store, campaign.id)
-    return reply({"items": [share_links.to_json(share) for share in found], "next": None})
+    listed = await share_links.list_shares(api.store, campaign.id)
+    return reply({"items": [share_links.to_json(share) for share in listed], "next": None})
 
 
 async def make_share(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    share, url = await make(api, campaign, await request_body.read(request), request.state.who)
+    share, url = await make(api, campaign, await read_json(request), request.state.who)
     return reply({**share_links.to_json(share), "url": url}, 201)
 
 
-async def make(api: Api, campaign: Campaign, given: Any, who: str) -> tuple[Share, str]:
-    """(the share, its link). given: as in the body of the call. Problem 409, 422."""
+async def make(api: Api, campaign: Campaign, content: Any, who: str) -> tuple[Share, str]:
+    """Makes a share link from the JSON of a body. Returns its record, and the link. who: for the audit log.
+
+    Raises Problem 422 if fields are bad, and 409 if there is no base URL or the campaign has too many links.
+    """
     now = api.clock()
 
-    def later(value: Any) -> int | None:
-        at = request_body.instant_or_null(value)
+    def future_instant_or_null(value: Any) -> int | None:
+        at: int | None = fields.instant_or_null(value)
         if at is not None and at <= now:
             raise ValueError("must lie in the future, or be null")
         return at
 
-    known = {"name": request_body.name, "expires_at": later, "frames": request_body.origins}
-    fields = request_body.check(given, known, frozenset({"name"}))
-    address = address_of(api, campaign)
+    checks = {"name": fields.name, "expires_at": future_instant_or_null, "frames": fields.origins}
+    values = check_fields(content, checks, frozenset({"name"}))
+    address = link_base(api, campaign)
     if address is None:
-        raise Problem(409, "set PIXEL_BASE_URL, or the campaign's base_url: links need an address")
+        raise Problem(409, NO_BASE_URL)
     try:
-        share, token = await share_links.make(api.store, campaign.id, now=now, who=who, **fields)
+        share, token = await share_links.make(api.store, campaign.id, now=now, who=who, **values)
     except share_links.TooManyShares as error:
         raise Problem(409, str(error)) from None
     return share, share_links.url(address, token)
 
 
-def address_of(api: Api, campaign: Campaign) -> str | None:
-    """The base URL of its share links."""
+def link_base(api: Api, campaign: Campaign) -> str | None:
+    """Returns the base URL of the campaign's share links, or None if there is none."""
     return api.settings.base_url or campaign.base_url
 
 
@@ -61,7 +66,7 @@ async def revoke_share(api: Api, request: Request) -> Response:
 
 
 async def revoke(api: Api, campaign: Campaign, share: str, who: str) -> None:
-    """share: its id. Problem 404: there is none."""
+    """Revokes a share link by its id. who: for the audit log. Raises Problem 404 if there is no such link."""
     try:
         await share_links.revoke(api.store, campaign.id, share, who)
     except share_links.UnknownShare:

@@ -13,7 +13,7 @@ from typing import Any
 import redis
 from starlette.requests import ClientDisconnect
 
-from pixel_server.api import request_body
+from pixel_server.api import fields
 from pixel_server.mail.links import check_recipient
 from pixel_server.mail.list_lines import (
     BOM,
@@ -113,11 +113,11 @@ def csv_parser(header: bytes | None, column: str) -> Parse:
             raise ValueError("is not UTF-8") from None
         if not text.strip():
             return None
-        fields = _split_line(text, delimiter)
-        if len(fields) != len(names):
-            raise ValueError(f"has {len(fields)} columns, and the first line {len(names)}")
-        name = "" if name_at is None else fields[name_at].strip()
-        return _checked_row(fields[recipient_at].strip(), name or None)
+        values = _split_line(text, delimiter)
+        if len(values) != len(names):
+            raise ValueError(f"has {len(values)} columns, and the first line {len(names)}")
+        name = "" if name_at is None else values[name_at].strip()
+        return _checked_row(values[recipient_at].strip(), name or None)
 
     return parse
 
@@ -125,12 +125,12 @@ def csv_parser(header: bytes | None, column: str) -> Parse:
 def _split_line(text: str, delimiter: str) -> list[str]:
     """Returns the fields of a line. A row must be one line, so a field cannot contain a line break."""
     try:
-        fields = split_fields(text, delimiter)
+        values = split_fields(text, delimiter)
     except ValueError:
         raise ValueError("is not CSV: a quote, or the end of a line, stands where none can") from None
-    if '""' not in text and any('"' in field for field in fields):
+    if '""' not in text and any('"' in value for value in values):
         raise ValueError("is not CSV: a quote within a field, perhaps of one that began on a line before")
-    return fields
+    return values
 
 
 def _bad_first_line(message: str) -> Problem:
@@ -144,7 +144,7 @@ def _checked_row(recipient: str, name: str | None) -> ListEntry:
     except ValueError as error:
         raise ValueError(f"recipient {error}") from None
     try:
-        return ListEntry(recipient, None if name is None else request_body.name(name))
+        return ListEntry(recipient, None if name is None else fields.name(name))
     except ValueError as error:
         raise ValueError(f"name {error}") from None
 

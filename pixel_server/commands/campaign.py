@@ -70,14 +70,14 @@ def create_campaign(id: str, kind: Literal["email", "web"], as_json: bool, **giv
     What is left out is as PIXEL_TIME_ZONE, PIXEL_DEFAULT_MODE, PIXEL_GPC and PIXEL_BASE_URL say; visitors are
     told apart cookieless, and all pages may use p.js.
     """
-    from pixel_server.api import request_body  # noqa: PLC0415
+    from pixel_server.api import fields as api_fields  # noqa: PLC0415
     from pixel_server.campaigns import storage  # noqa: PLC0415
 
     settings = settings_here()
     default = Consent(settings).default.mode.name.lower()
     fields = {"name": id, "mode": default, "time_zone": settings.time_zone, **_given(given)}
     try:
-        slug = request_body.slug(id)
+        slug = api_fields.slug(id)
     except ValueError as error:
         raise Failure(f"id {error}") from None
     made = new_campaign(slug, kind=kind, **_checked(fields, settings))
@@ -143,9 +143,9 @@ def _number(text: str, is_wanted: bool) -> int | str:
 
 def _checked(fields: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """Failure: a field cannot be used, by the name of its option."""
-    from pixel_server.api import request_body  # noqa: PLC0415
+    from pixel_server.api import fields as api_fields  # noqa: PLC0415
 
-    checks, good = request_body.of_campaign(settings), {}
+    checks, good = api_fields.of_campaign(settings), {}
     for name, value in fields.items():
         try:
             good[name] = checks[name](value)

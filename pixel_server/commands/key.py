@@ -31,15 +31,15 @@ def key() -> None:
 @as_json
 def create_key(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
     """Make an API key. It is shown this once."""
-    from pixel_server.api import request_body  # noqa: PLC0415
+    from pixel_server.api import fields as api_fields  # noqa: PLC0415
     from pixel_server.auth import api_keys  # noqa: PLC0415
 
     try:
-        request_body.name(name)
+        api_fields.name(name)
     except ValueError as error:
         raise Failure(f"name {error}") from None
     try:
-        chosen = request_body.scopes(list(scopes or api_keys.SCOPES))
+        chosen = api_fields.scopes(list(scopes or api_keys.SCOPES))
     except ValueError as error:
         raise Failure(f"--scope {error}") from None
 

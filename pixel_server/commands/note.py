@@ -26,16 +26,16 @@ def note() -> None:
 @as_json
 def add_note(campaign: str, text: str, at: str | None, as_json: bool) -> None:
     """Note what happened to a campaign on a date."""
-    from pixel_server.api import request_body  # noqa: PLC0415
+    from pixel_server.api import fields as api_fields  # noqa: PLC0415
     from pixel_server.campaigns import notes, storage  # noqa: PLC0415
     from pixel_server.store import clock  # noqa: PLC0415
 
     try:
-        request_body.name(text)
+        api_fields.name(text)
     except ValueError as error:
         raise Failure(f"text {error}") from None
     try:
-        when = None if at is None else request_body.instant(at)
+        when = None if at is None else api_fields.instant(at)
     except ValueError as error:
         raise Failure(f"--at {error}") from None
 

@@ -30,22 +30,23 @@ def create_share(
     campaign: str, name: str, expires: str | None, frames: tuple[str, ...], as_json: bool
 ) -> None:
     """Make a share link of a campaign. It is shown this once."""
-    from pixel_server.api import request_body  # noqa: PLC0415
+    from pixel_server.api import fields as api_fields  # noqa: PLC0415
+    from pixel_server.api.request_body import Check  # noqa: PLC0415
     from pixel_server.auth import share_links  # noqa: PLC0415
     from pixel_server.campaigns import storage  # noqa: PLC0415
     from pixel_server.store import clock  # noqa: PLC0415
 
-    given: tuple[tuple[str, request_body.Check, object], ...] = (
-        ("name", request_body.name, name),
-        ("--frame", request_body.origins, list(frames)),
-        ("--expires", request_body.instant_or_null, expires),
+    given: tuple[tuple[str, Check, object], ...] = (
+        ("name", api_fields.name, name),
+        ("--frame", api_fields.origins, list(frames)),
+        ("--expires", api_fields.instant_or_null, expires),
     )
     for field, check, value in given:
         try:
             check(value)
         except ValueError as error:
             raise Failure(f"{field} {error}") from None
-    expires_at = request_body.instant_or_null(expires)
+    expires_at = api_fields.instant_or_null(expires)
 
     async def make(store: AsyncRedis, settings: Settings) -> tuple[share_links.Share, str]:
         now = await clock.now(store)

@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Scope
 
-from pixel_server.api.report_slots import Busy
-from pixel_server.api.routing import Api
+from pixel_server.api.context import Api
+from pixel_server.api.report_slots import BusyAnswer
 from pixel_server.dashboard import render
 from pixel_server.problems import Problem
 
@@ -15,7 +15,7 @@ DETAIL = "too many pages are asked for at once; try again"
 RETRY_SECONDS = 5
 
 
-def answers(api: Api) -> Busy:
+def answers(api: Api) -> BusyAnswer:
     """Gives problem details to the API and to programs, a page to a browser; 503 with Retry-After both."""
     again = {"Retry-After": str(RETRY_SECONDS)}
     problem = Problem(503, DETAIL, headers={**again, "Cache-Control": "no-store"}).response()

@@ -12,8 +12,9 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server.api.campaigns import series_csv
-from pixel_server.api.routing import Api, reply
+from pixel_server.api.context import Api
+from pixel_server.api.routing import reply
+from pixel_server.api.stats import series_csv
 from pixel_server.campaigns import notes
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import formatting, forms, range_picker, render, shared_figures, svg

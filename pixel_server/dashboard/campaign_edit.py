@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from pixel_server import slug
 from pixel_server.api import campaigns as campaign_calls
-from pixel_server.api.routing import Api
+from pixel_server.api.context import Api
 from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.campaign import Campaign, Uses, new_campaign
 from pixel_server.dashboard import campaign as campaign_page

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server.api.routing import Api
+from pixel_server.api.context import Api
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import UnreadableCampaign, report_unreadable
 from pixel_server.dashboard import render, svg

@@ -11,8 +11,8 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server.api.campaigns import MOST_COMPARED
-from pixel_server.api.routing import Api
+from pixel_server.api.context import Api
+from pixel_server.api.stats import MAX_COMPARED
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign
 from pixel_server.counters.labels import OTHER
@@ -34,9 +34,9 @@ _TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 async def page(api: Api, request: Request) -> Response:
     query = request.query_params.get("q", "").strip()[:MOST_QUERY]
     chosen, wrong = await _chosen(api, _ids(request.query_params))
-    status = 422 if len(chosen) > MOST_COMPARED else 404 if wrong else 200
-    if len(chosen) > MOST_COMPARED:
-        wrong.append(f"{MOST_COMPARED} campaigns can be compared at most.")
+    status = 422 if len(chosen) > MAX_COMPARED else 404 if wrong else 200
+    if len(chosen) > MAX_COMPARED:
+        wrong.append(f"{MAX_COMPARED} campaigns can be compared at most.")
     given = {name: value for name, value in request.query_params.items() if name in ("from", "until", "to")}
     try:
         asked = range_picker.query(given)
@@ -72,7 +72,7 @@ def _ids(params: QueryParams) -> list[str]:
 async def _chosen(api: Api, ids: Sequence[str]) -> tuple[list[Campaign], list[str]]:
     """(the campaigns, each once; what is said of ids that are none)."""
     found, wrong = [], []
-    for name in list(dict.fromkeys(ids))[: MOST_COMPARED + 1]:
+    for name in list(dict.fromkeys(ids))[: MAX_COMPARED + 1]:
         try:
             found.append(await storage.get(api.store, name))
         except storage.UnknownCampaign:

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server.api.routing import Api
+from pixel_server.api.context import Api
 from pixel_server.dashboard import render
 from pixel_server.problems import Problem
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server.api.routing import Api
+from pixel_server.api.context import Api
 from pixel_server.dashboard import render
 from pixel_server.settings import Settings
 
@@ -18,8 +18,8 @@ SETTINGS = (
 
 
 async def show(api: Api, request: Request) -> Response:
-    found = await api.kept.look(api.clock())
-    context = {"kinds": found.kinds, "at_found": found.at, "rows": _settings(api.settings)}
+    snapshot = await api.inventory.read(api.clock())
+    context = {"kinds": snapshot.kinds, "at_found": snapshot.at, "rows": _settings(api.settings)}
     return render.page(api, request, "kept.html", context)
 
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server.api import keys
-from pixel_server.api.routing import Api
+from pixel_server.api.context import Api
 from pixel_server.auth import api_keys
 from pixel_server.auth.api_keys import ApiKey
 from pixel_server.dashboard import forms

@@ -18,7 +18,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server.api.routing import Api
+from pixel_server.api.context import Api
 from pixel_server.dashboard import live_feed
 from pixel_server.dashboard.live_feed import Event, Figures, Listener, Query, Watch
 from pixel_server.problems import Problem

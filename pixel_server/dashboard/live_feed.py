@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import anyio
 import msgspec
 
-from pixel_server.api.routing import Api
+from pixel_server.api.context import Api
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.counters.stored_format import NewerFormat

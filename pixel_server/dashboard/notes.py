@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server.api import notes
-from pixel_server.api.routing import Api
+from pixel_server.api.context import Api
 from pixel_server.dashboard import campaign as campaign_page
 from pixel_server.dashboard import range_picker, render
 from pixel_server.problems import Problem

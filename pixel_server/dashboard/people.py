@@ -9,8 +9,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server.api import links, people, recipients
-from pixel_server.api.routing import Api
+from pixel_server.api import audit, recipients
+from pixel_server.api import fields as api_fields
+from pixel_server.api import withdrawals as withdrawal_calls
+from pixel_server.api.context import Api
 from pixel_server.dashboard import forms, render
 from pixel_server.problems import Problem
 from pixel_server.recipients import withdrawals
@@ -41,9 +43,9 @@ async def _change(api: Api, request: Request, field: str) -> Response:
     content = {"recipients": forms.lines(fields.get(field, ""))}
     try:
         if field == "recipients":
-            count = (await recipients.withdraw(api, content, request.state.who))["withdrawn"]
+            count = (await withdrawal_calls.withdraw(api, content, request.state.who))["withdrawn"]
             return forms.done(api, "withdrawals", "withdrawn", count)
-        count = (await recipients.allow(api, content, request.state.who))["allowed"]
+        count = (await withdrawal_calls.allow(api, content, request.state.who))["allowed"]
         return forms.done(api, "withdrawals", "allowed", count)
     except Problem as problem:
         # Whatever row it is in, it stands in this one field.
@@ -56,8 +58,8 @@ async def _withdrawals(
     api: Api, request: Request, fields: Mapping[str, str], problem: Problem | None = None
 ) -> Response:
     after = request.query_params.get("after", "0")
-    items, following = await recipients.withdrawals_page(api, after, ROWS)
-    context = {"items": items, "next": following, "after": after, "most": links.MOST}
+    items, following = await withdrawal_calls.withdrawals_page(api, after, ROWS)
+    context = {"items": items, "next": following, "after": after, "most": api_fields.MAX_RECIPIENTS}
     return forms.page(api, request, "withdrawals.html", fields, context, problem)
 
 
@@ -72,7 +74,7 @@ async def find_recipient(api: Api, request: Request) -> Response:
     if "token" in content and (found := _of_url(content["token"])):
         content["token"] = found[1] or found[2]
     try:
-        recipient = people.named(content, api.secrets)
+        recipient = recipients.key_of_query(content, api.secrets)
     except Problem as problem:
         detail = problem.detail.replace("send either `recipient` or `token`", "fill in one of the two")
         shown = Problem(problem.status, detail, problem.errors)
@@ -96,7 +98,7 @@ async def erase(api: Api, request: Request) -> Response:
 
 async def _kept_of(api: Api, request: Request) -> dict[str, Any]:
     found = await recipients.show(api, request.path_params["key"], request.state.who)
-    recipient = people.key(request.path_params["key"])
+    recipient = recipients.parse_key(request.path_params["key"])
     when = await withdrawals.get_periods(api.store, api.secrets, recipient)
     return {**found, "is_withdrawn": withdrawals.is_withdrawn(when)}
 
@@ -111,7 +113,7 @@ async def list_actions(api: Api, request: Request) -> Response:
 
 async def _audit(api: Api, request: Request, name: audit_log.Log) -> Response:
     after = request.query_params.get("after")
-    items, following = await recipients.audit_page(api, after, name)
+    items, following = await audit.audit_page(api, after, name)
     counts = await audit_log.recipient_counts(api.store) if name == "recipients" else {}
     context = {"items": items, "next": following, "after": after, "counts": counts, "log": name}
     return render.page(api, request, "audit.html", context)

@@ -8,8 +8,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server.api import campaigns
-from pixel_server.api.routing import Api
+from pixel_server.api import links
+from pixel_server.api.context import Api
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import campaign as campaign_page
 from pixel_server.dashboard import forms
@@ -36,7 +36,7 @@ async def make(api: Api, request: Request) -> Response:
     row = {"recipient": fields["recipient"].strip(), "part": fields["part"], "test": fields["test"] == "yes"}
     context = _context(api, campaign)
     try:
-        [context["link"]] = await campaigns.link(api, campaign, {"recipients": [row]})
+        [context["link"]] = await links.make(api, campaign, {"recipients": [row]})
     except Problem as problem:
         errors = [{"field": each["field"], "message": each["message"]} for each in problem.errors or []]
         detail = "no link was made" if errors else problem.detail

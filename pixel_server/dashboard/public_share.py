@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server.api.routing import FORESEEN, Api, problem_of
+from pixel_server.api.context import Api
+from pixel_server.api.errors import EXPECTED_ERRORS, problem_of
 from pixel_server.auth import share_links
 from pixel_server.auth.share_links import Share
 from pixel_server.campaigns import storage
@@ -24,7 +25,7 @@ async def page(api: Api, request: Request) -> Response:
         more = _headers(share.frames)
         chart = render.url(api.settings, f"s/{request.path_params['token']}/stats.json")
         return await shared_figures.show(api, request, campaign, chart, "share.html", more=more)
-    except FORESEEN as error:
+    except EXPECTED_ERRORS as error:
         # Without the ways into the dashboard that error pages have.
         problem = problem_of(error, request)
         again = {"Retry-After": "2"} if problem.status == 503 else {}
@@ -40,7 +41,7 @@ async def stats_json(api: Api, request: Request) -> Response:
         share, campaign = await _find(api, request)
         found = await shared_figures.json_for_link(api, campaign, request.query_params)
         return Response(found, 200, _headers(share.frames), "application/json")
-    except FORESEEN as error:
+    except EXPECTED_ERRORS as error:
         answer = problem_of(error, request).response()
         answer.headers.update(_headers())
         return answer

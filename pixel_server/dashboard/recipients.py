@@ -8,8 +8,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from pixel_server.api.recipients import places, rows_of
-from pixel_server.api.routing import Api
+from pixel_server.api.context import Api
+from pixel_server.api.recipients import place_count, read_recipients
 from pixel_server.dashboard import render
 from pixel_server.figures import recipients
 from pixel_server.figures.recipients import Row
@@ -43,7 +43,7 @@ async def page(api: Api, request: Request) -> Response:
         "missing": "",
     }
     try:
-        found = await rows_of(api, campaign, state, after, request.state.who, FEW)
+        found = await read_recipients(api, campaign, state, after, request.state.who, FEW)
     except Problem as problem:
         if problem.status != 409:
             raise
@@ -54,7 +54,7 @@ async def page(api: Api, request: Request) -> Response:
         following = place
         if len(rows) >= ROWS:
             break
-    context["next"] = following if following < places(api) else None
+    context["next"] = following if following < place_count(api) else None
     return render.page(api, request, "recipients.html", context)
 
 
@@ -62,7 +62,7 @@ async def download(api: Api, request: Request) -> Response:
     """All in a state, as lines or as a table by the name's end."""
     campaign = await api.campaign(request.path_params["id"])
     state = request.query_params.get("state") or "opened"
-    found = await rows_of(api, campaign, state, "0", request.state.who)
+    found = await read_recipients(api, campaign, state, "0", request.state.who)
     # The first are read before anything is answered: a store that is away is an error page, not half a file.
     parts = _after(await anext(found, (0, [])), found)
     is_csv = request.url.path.endswith(".csv")

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from pixel_server.api.routing import Api
+from pixel_server.api.context import Api
 from pixel_server.dashboard import formatting, static_files
 from pixel_server.dashboard.glossary import DEFINITIONS
 from pixel_server.problems import away

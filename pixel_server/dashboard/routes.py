@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pixel_server.api import routing as http
-from pixel_server.api.routing import Api
+from pixel_server.api import errors
+from pixel_server.api.context import Api
 from pixel_server.dashboard import (
     campaign,
     campaign_edit,
@@ -86,7 +86,7 @@ def not_found(api: Api) -> Callable[[Request, Exception], Response]:
         assert isinstance(error, HTTPException)
         path = request.url.path.removeprefix(render.prefix(api.settings))
         if path.startswith("/api") or "text/html" not in request.headers.get("accept", ""):
-            return http.not_found(request, error)
+            return errors.not_found(request, error)
         if error.status_code == 404:
             return render.error(api, request, 404, "There is nothing at this address.")
         return render.error(api, request, error.status_code, str(error.detail), more=error.headers)

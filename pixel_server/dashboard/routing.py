@@ -12,7 +12,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pixel_server.api import request_form, request_stream
-from pixel_server.api.routing import FORESEEN, Api, Handler, problem_of, refuse_emptied
+from pixel_server.api.context import Api
+from pixel_server.api.errors import EXPECTED_ERRORS, problem_of
+from pixel_server.api.routing import Handler, refuse_emptied
 from pixel_server.auth import sessions
 from pixel_server.dashboard import render
 from pixel_server.problems import Problem
@@ -66,7 +68,7 @@ def _endpoint(api: Api, pages: dict[str, Page]) -> Callable[[Request], Awaitable
             if is_json:
                 return Problem(401, "sign in first").response()
             return sign_in_first(api, request)
-        except FORESEEN as error:
+        except EXPECTED_ERRORS as error:
             problem = problem_of(error, request)
             if is_json:
                 return problem.response()
@@ -93,11 +95,11 @@ async def _admit(api: Api, request: Request, page: Page, scope: str) -> None:
 
 
 async def _own_form(api: Api, request: Request, most: int, csrf: str) -> dict[str, str]:
-    if request_form.from_elsewhere(request, api.settings.base_url):
+    if request_form.is_cross_site(request, api.settings.base_url):
         raise Problem(403, "this form was sent by another site; nothing was changed")
     try:
-        fields = await request_form.read(request, most)
-    except request_stream.Unfit as error:
+        fields = await request_form.read_form(request, most)
+    except request_stream.BodyError as error:
         raise Problem(error.status, f"this form {error}; nothing was changed") from None
     if not hmac.compare_digest(fields.get("csrf", "").encode("utf-8", "replace"), csrf.encode()):
         raise Problem(

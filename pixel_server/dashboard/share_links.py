@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server.api import shares
-from pixel_server.api.routing import Api
+from pixel_server.api.context import Api
 from pixel_server.auth import share_links
 from pixel_server.auth.share_links import Share
 from pixel_server.campaigns.campaign import Campaign
@@ -80,7 +80,7 @@ async def _context(api: Api, campaign: Campaign) -> dict[str, Any]:
         "campaign": campaign,
         "keeps_recipients": campaign_page.keeps_recipients(api, campaign),
         "shares": [(share, share_links.has_expired(share, now)) for share in reversed(found)],
-        "has_address": shares.address_of(api, campaign) is not None,
+        "has_address": shares.link_base(api, campaign) is not None,
         "made": None,
         "made_url": "",
         "frame": "",

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server.api import request_form, request_stream
-from pixel_server.api.routing import Api
+from pixel_server.api.context import Api
 from pixel_server.auth import api_keys, sessions, sign_in_links, throttle
 from pixel_server.auth.api_keys import ApiKey
 from pixel_server.dashboard import render, routing
@@ -24,11 +24,11 @@ async def show(api: Api, request: Request) -> Response:
 
 
 async def enter(api: Api, request: Request) -> Response:
-    if request_form.from_elsewhere(request, api.settings.base_url):
+    if request_form.is_cross_site(request, api.settings.base_url):
         raise Problem(403, "this form was sent by another site; nobody was signed in")
     try:
-        fields = await request_form.read(request, MOST_FORM)
-    except request_stream.Unfit as error:
+        fields = await request_form.read_form(request, MOST_FORM)
+    except request_stream.BodyError as error:
         raise Problem(error.status, f"this form {error}; nobody was signed in") from None
     key, target = fields.get("key", "").strip(), fields.get("next", "")
     if not key:

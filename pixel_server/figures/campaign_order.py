@@ -102,8 +102,8 @@ async def _changed(store: AsyncRedis, shards: int, consent: Consent, order: Orde
     there = [record for record in records if record is not None]
     places = [place for place in order.places if place.id not in changed]
     if there:
-        totals.ask_many(pipe, there, shards)
-        kept = totals.take_many(await pipe.execute(), there)
+        totals.queue_many(pipe, there, shards)
+        kept = totals.unpack_many(await pipe.execute(), there)
         places += [_place(campaign, kept[campaign.id], consent) for campaign in there]
     return order._replace(places=_newest_first(places), version=version)
 
@@ -114,25 +114,25 @@ def _newest_first(places: list[Place]) -> list[Place]:
 
 async def _places(store: AsyncRedis, shards: int, consent: Consent) -> list[Place]:
     found: list[Place] = []
-    kept: dict[str, totals.Kept] = {}
+    kept: dict[str, totals.Sums] = {}
     part: list[Campaign] = []
     following, after = await storage.page(store, None, STEP)
     while following or after:
         pipe = store.pipeline(transaction=False)
-        totals.ask_many(pipe, following, shards)
+        totals.queue_many(pipe, following, shards)
         storage.queue_page(pipe, after or "~", STEP)  # behind all ids: an empty page
         reading = asyncio.ensure_future(pipe.execute())
         await asyncio.sleep(0)  # it is on its way: Redis reads these while the part before is dealt with
         found += [_place(campaign, kept[campaign.id], consent) for campaign in part]
         *answers, page = await reading
-        part, kept = following, totals.take_many(answers, following)
+        part, kept = following, totals.unpack_many(answers, following)
         following, after = storage.unpack_page(page, STEP)
     found += [_place(campaign, kept[campaign.id], consent) for campaign in part]
     return _newest_first(found)
 
 
-def _place(campaign: Campaign, kept: totals.Kept, consent: Consent) -> Place:
-    figures, rate, _ = totals.shown(campaign, kept, totals.follows(campaign, consent))
+def _place(campaign: Campaign, kept: totals.Sums, consent: Consent) -> Place:
+    figures, rate, _ = totals.figures_and_rate(campaign, kept, totals.tells_people_apart(campaign, consent))
     share = None if rate is None else rate["low"] if rate["estimate"] is None else rate["estimate"]
     uniques = figures[totals.UNIQUES[campaign.kind]]
     return Place(

@@ -1,12 +1,13 @@
-"""Who had mail and has not opened any since, over all campaigns: to write to once more, or no more."""
+"""Recipients who had mail and have not opened any since, over all campaigns: to write to once more, or to
+stop writing to."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pixel_server.counters import recipient_record
-from pixel_server.figures.recipients import AT_ONCE, MOST_AT_ONCE, Row, next_step
+from pixel_server.figures.recipients import FIRST_PLACES, MAX_PLACES, Parts, Row, next_step, place_count
 from pixel_server.recipients import lists, withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
@@ -16,12 +17,14 @@ from pixel_server.times import DAY, iso_ms
 FIELDS = ("key", "recipient", "name", "campaigns", "last_open_person")
 
 Key = Callable[[int, str, int], str]
-"""The name of a campaign's hash: of a shard, a campaign and a bucket."""
+"""Returns the name of a campaign's hash for a shard, a campaign and a bucket."""
 
 
 class Source(NamedTuple):
-    """A campaign that tells recipients apart. sent: when, as far as can be told (s). is_named: names may be
-    shown."""
+    """A campaign that tells recipients apart.
+
+    sent: when, in seconds, if known. is_named: whether names may be shown.
+    """
 
     id: str
     sent: int | None
@@ -29,10 +32,19 @@ class Source(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Seconds: from when on somebody is quiet, and now."""
+    """The time, in seconds, in which a recipient had mail and opened none: from `since` to `now`."""
 
     since: int
     now: int
+
+
+class Inactive(NamedTuple):
+    """An inactive recipient. mails: campaigns that sent one. last_open: seconds, 0 if never."""
+
+    place: int
+    recipient: bytes
+    mails: int
+    last_open: int
 
 
 async def rows(
@@ -42,124 +54,130 @@ async def rows(
     shards: int,
     span: Span,
     start: int = 0,
-) -> AsyncIterator[tuple[int, list[Row]]]:
-    """(the place after, rows) of some places at a time, from one on: as `recipients.rows`.
+) -> Parts:
+    """Yields the inactive recipients from a place on.
 
-    Had mail: was on the list of a campaign sent in this time, or is said to have been sent one in its days.
-    Who withdrew is left out: nobody would know of an open.
+    A recipient had mail if the list says that one was sent on a day of the span, or if the list has no day
+    and its campaign was sent in the span. Leaves out recipients who withdrew: their opens are dropped.
     """
-    end = shards * keys.PEOPLE_BUCKETS
-    most = max(1, MOST_AT_ONCE // max(1, len(sources)))
-    step = min(AT_ONCE, most)
+    end = place_count(shards)
+    max_places = max(1, MAX_PLACES // max(1, len(sources)))
+    step = min(FIRST_PLACES, max_places)
     while start < end:
         places = range(start, min(start + step, end)) if sources else range(start, end)
-        mailed, read = await _mailed(store, sources, places, span)
-        opened = await _last_opens(store, sources, mailed)
-        step = next_step(step, read, most)
-        quiet = [
-            (place, recipient, mails[recipient], last)
-            for place, mails in mailed.items()
-            for recipient in sorted(mails)
-            if (last := opened.get(recipient, 0)) < span.since
+        mails, rows_read = await _read_mails(store, sources, places, span)
+        last_opens = await _read_last_opens(store, sources, mails)
+        step = next_step(step, rows_read, max_places)
+        inactive = [
+            Inactive(place, recipient, counts[recipient], last_open)
+            for place, counts in mails.items()
+            for recipient in sorted(counts)
+            if (last_open := last_opens.get(recipient, 0)) < span.since
         ]
-        gone = await withdrawals.withdrawn_now(store, secrets, (one[1] for one in quiet))
-        quiet = [one for one in quiet if one[1] not in gone]
-        names = await _names(store, sources, quiet)
+        withdrawn = await withdrawals.withdrawn_now(store, secrets, (item.recipient for item in inactive))
+        inactive = [item for item in inactive if item.recipient not in withdrawn]
+        names = await _read_names(store, sources, inactive)
         start = places[-1] + 1
-        yield start, [_row(recipient, mails, last, names) for _, recipient, mails, last in quiet]
+        yield start, [_row(item, names.get(item.recipient)) for item in inactive]
 
 
-async def _holding(
+async def _sources_with(
     store: AsyncRedis, key: Key, sources: Sequence[Source], places: Iterable[int]
 ) -> list[Source]:
-    """Those that hold something at any of these places: of many campaigns, most hold nothing."""
-    shards: dict[int, list[int]] = {}
+    """Returns the campaigns with a hash at any of these places. Most of many campaigns have none."""
+    buckets_of: dict[int, list[int]] = {}
     for place in places:
         shard, bucket = divmod(place, keys.PEOPLE_BUCKETS)
-        shards.setdefault(shard, []).append(bucket)
+        buckets_of.setdefault(shard, []).append(bucket)
+    if not buckets_of:
+        return []
     pipe = store.pipeline(transaction=False)
-    for source in sources if shards else ():
-        for shard, buckets in shards.items():
+    for source in sources:
+        for shard, buckets in buckets_of.items():
             pipe.exists(*(key(shard, source.id, bucket) for bucket in buckets))
-    found = iter(await pipe.execute())
-    return [source for source in sources if sum(next(found) for _ in shards)] if shards else []
+    counts = iter(await pipe.execute())
+    return [source for source in sources if sum(next(counts) for _ in buckets_of)]
 
 
-async def _mailed(
+async def _read_mails(
     store: AsyncRedis, sources: Sequence[Source], places: Sequence[int], span: Span
 ) -> tuple[dict[int, dict[bytes, int]], int]:
-    """(by place, who had mail in this time, and how many; how many were looked at)."""
-    used = await _holding(store, keys.listed, sources, places)
+    """Returns ({place: {recipient: mails in the span}}, the number of rows read)."""
+    used = await _sources_with(store, keys.listed, sources, places)
+    if not used:
+        return {}, 0
     pipe = store.pipeline(transaction=False)
-    for place in places if used else ():
+    for place in places:
         shard, bucket = divmod(place, keys.PEOPLE_BUCKETS)
         for source in used:
             pipe.hgetall(keys.listed(shard, source.id, bucket))
-    found = iter(await pipe.execute())
+    hashes = iter(await pipe.execute())
     since, now = span
-    mailed: dict[int, dict[bytes, int]] = {}
-    read = 0
-    for place in places if used else ():
-        mails: dict[bytes, int] = {}
+    mails: dict[int, dict[bytes, int]] = {}
+    rows_read = 0
+    for place in places:
+        counts: dict[bytes, int] = {}
         for source in used:
             is_sent = source.sent is not None and since <= source.sent <= now
-            members = next(found)
-            read += len(members)
-            for recipient, value in members.items():
+            entries = next(hashes)
+            rows_read += len(entries)
+            for recipient, value in entries.items():
                 day = lists.mail_day(value)
                 if is_sent if day is None else since // DAY <= day <= now // DAY:
-                    mails[recipient] = mails.get(recipient, 0) + 1
-        if mails:
-            mailed[place] = mails
-    return mailed, read
+                    counts[recipient] = counts.get(recipient, 0) + 1
+        if counts:
+            mails[place] = counts
+    return mails, rows_read
 
 
-async def _last_opens(
-    store: AsyncRedis, sources: Sequence[Source], mailed: Mapping[int, Mapping[bytes, int]]
+async def _read_last_opens(
+    store: AsyncRedis, sources: Sequence[Source], mails: Mapping[int, Mapping[bytes, int]]
 ) -> dict[bytes, int]:
-    """When a person last opened any mail of theirs (s), of those who did."""
-    used = await _holding(store, keys.people, sources, mailed)
+    """Returns when a person last opened a mail (s), by recipient, without recipients nobody opened for."""
+    used = await _sources_with(store, keys.people, sources, mails)
     pipe = store.pipeline(transaction=False)
-    asked = [(place, source, list(mails)) for place, mails in mailed.items() for source in used]
-    for place, source, recipients in asked:
+    reads = [(place, source, list(counts)) for place, counts in mails.items() for source in used]
+    for place, source, recipients in reads:
         shard, bucket = divmod(place, keys.PEOPLE_BUCKETS)
         pipe.hmget(keys.people(shard, source.id, bucket), recipients)
-    last: dict[bytes, int] = {}
-    for (_, _, recipients), values in zip(asked, await pipe.execute(), strict=True):
+    last_opens: dict[bytes, int] = {}
+    for (_, _, recipients), values in zip(reads, await pipe.execute(), strict=True):
         for recipient, value in zip(recipients, values, strict=True):
             if at := recipient_record.unpack(value).last_person:
-                last[recipient] = max(at, last.get(recipient, 0))
-    return last
+                last_opens[recipient] = max(at, last_opens.get(recipient, 0))
+    return last_opens
 
 
-async def _names(
-    store: AsyncRedis, sources: Sequence[Source], quiet: Sequence[tuple[int, bytes, int, int]]
+async def _read_names(
+    store: AsyncRedis, sources: Sequence[Source], inactive: Sequence[Inactive]
 ) -> dict[bytes, lists.ListEntry]:
-    """Of these, those that any campaign has a name of."""
-    wanted: dict[int, list[bytes]] = {}
-    for place, recipient, _, _ in quiet:
-        wanted.setdefault(place, []).append(recipient)
+    """Returns the recipients that any campaign has a name of."""
+    by_place: dict[int, list[bytes]] = {}
+    for item in inactive:
+        by_place.setdefault(item.place, []).append(item.recipient)
+    reads = [
+        (place, source, recipients)
+        for place, recipients in by_place.items()
+        for source in sources
+        if source.is_named
+    ]
     pipe = store.pipeline(transaction=False)
-    asked = [recipients for recipients in wanted.values() for source in sources if source.is_named]
-    for place, recipients in wanted.items():
+    for place, source, recipients in reads:
         shard, bucket = divmod(place, keys.PEOPLE_BUCKETS)
-        for source in sources:
-            if source.is_named:
-                pipe.hmget(keys.names(shard, source.id, bucket), recipients)
-    found: dict[bytes, lists.ListEntry] = {}
-    for recipients, values in zip(asked, await pipe.execute(), strict=True):
+        pipe.hmget(keys.names(shard, source.id, bucket), recipients)
+    names: dict[bytes, lists.ListEntry] = {}
+    for (_, _, recipients), values in zip(reads, await pipe.execute(), strict=True):
         for recipient, value in zip(recipients, values, strict=True):
             if value is not None:
-                found[recipient] = lists.unpack(value)
-    return found
+                names[recipient] = lists.unpack(value)
+    return names
 
 
-def _row(recipient: bytes, mails: int, last: int, names: dict[bytes, lists.ListEntry]) -> Row:
-    known = names.get(recipient)
+def _row(inactive: Inactive, entry: lists.ListEntry | None) -> Row:
     return {
-        "key": recipient.hex(),
-        "recipient": known.recipient if known else None,
-        "name": known.name if known else None,
-        "campaigns": mails,
-        "last_open_person": iso_ms(last * 1000) if last else None,
+        "key": inactive.recipient.hex(),
+        "recipient": entry.recipient if entry else None,
+        "name": entry.name if entry else None,
+        "campaigns": inactive.mails,
+        "last_open_person": iso_ms(inactive.last_open * 1000) if inactive.last_open else None,
     }

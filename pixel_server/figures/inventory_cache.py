@@ -1,4 +1,4 @@
-"""What is kept, for the API and its page: looked up once at a time, and not more than once a minute."""
+"""The inventory for the API and its page: read at most once a minute, by one caller at a time."""
 
 from __future__ import annotations
 
@@ -11,44 +11,49 @@ from pixel_server.figures.inventory import Kind
 from pixel_server.settings import Settings
 from pixel_server.store.client import connect_async
 
-FRESH = 60
-"""Seconds that what was found is shown again: to look reads the whole store."""
+FRESH_SECONDS = 60
+"""Seconds for which an inventory is shown again: reading it reads the whole store."""
 
-Spooled = Callable[[], tuple[int, int | None]]
-"""How many hits wait on disk, and since when (ms)."""
+CountSpool = Callable[[], tuple[int, int | None]]
+"""Returns the hits in the spool, and when the oldest came (ms), or None."""
 
 
-class Found(NamedTuple):
-    """at: seconds."""
+class Snapshot(NamedTuple):
+    """An inventory. at: when it was read, seconds."""
 
     kinds: list[Kind]
     at: float
 
 
-class KeptNow:
-    """Looks in a thread of its own: of millions of recipients it takes its time."""
+class InventoryCache:
+    """Reads the inventory in a thread of its own, because millions of recipients take a while."""
 
-    def __init__(self, settings: Settings, spooled: Spooled) -> None:
+    def __init__(self, settings: Settings, count_spool: CountSpool) -> None:
         self._settings = settings
-        self._spooled = spooled
-        self._one = asyncio.Lock()
-        self._found: Found | None = None
+        self._count_spool = count_spool
+        self._lock = asyncio.Lock()
+        self._snapshot: Snapshot | None = None
 
-    async def look(self, now: float) -> Found:
-        """now: seconds. redis.RedisError, OSError: Redis does not answer."""
-        async with self._one:
-            if self._found is None or not 0 <= now - self._found.at < FRESH:
-                spooled = await asyncio.to_thread(self._spooled)
-                self._found = Found(await asyncio.to_thread(_look, self._settings, *spooled), now)
-            return self._found
+    async def read(self, now: float) -> Snapshot:
+        """Returns an inventory that is less than FRESH_SECONDS old. now: seconds.
+
+        Raises redis.RedisError or OSError if Redis does not answer.
+        """
+        async with self._lock:
+            snapshot = self._snapshot
+            if snapshot is None or not 0 <= now - snapshot.at < FRESH_SECONDS:
+                spooled = await asyncio.to_thread(self._count_spool)
+                kinds = await asyncio.to_thread(_read_kinds, self._settings, *spooled)
+                snapshot = self._snapshot = Snapshot(kinds, now)
+            return snapshot
 
 
-def _look(settings: Settings, spooled: int, since: int | None) -> list[Kind]:
-    async def look() -> list[Kind]:
+def _read_kinds(settings: Settings, spooled: int, spooled_since: int | None) -> list[Kind]:
+    async def read() -> list[Kind]:
         client = connect_async(settings.redis_url)
         try:
-            return await inventory.kinds(client, settings, spooled, since)
+            return await inventory.kinds(client, settings, spooled, spooled_since)
         finally:
             await client.aclose()
 
-    return asyncio.run(look())
+    return asyncio.run(read())

@@ -92,22 +92,24 @@ async def read(
     found = campaign_order.find(known, query, sort)
     places = found[(page - 1) * PAGE : page * PAGE]
     pipe = store.pipeline(transaction=False)
-    totals.ask_as_of(pipe, settings.shards)
+    totals.queue_as_of(pipe, settings.shards)
     for place in places:
         storage.queue_record(pipe, place.id)
-    totals.ask_many(pipe, places, settings.shards)
+    totals.queue_many(pipe, places, settings.shards)
     answers = iter(await pipe.execute())
-    as_of = totals.as_of([next(answers) for _ in range(1 + settings.shards)])
+    as_of = totals.unpack_as_of([next(answers) for _ in range(1 + settings.shards)])
     records = [storage.unpack_record(next(answers), place.id) for place in places]
-    kept = totals.take_many(list(answers), places)
+    kept = totals.unpack_many(list(answers), places)
     there = [campaign for campaign in records if campaign is not None]
     days = await _days(store, settings, there, now)
     rows = [_row(campaign, kept[campaign.id], days[campaign.id], consent) for campaign in there]
     return Overview(rows, len(found), page, as_of / 1000, known.as_of)
 
 
-def _row(campaign: Campaign, kept: totals.Kept, days: list[int | None], consent: Consent) -> Row:
-    figures, rate, over = totals.shown(campaign, kept, totals.follows(campaign, consent))
+def _row(campaign: Campaign, kept: totals.Sums, days: list[int | None], consent: Consent) -> Row:
+    figures, rate, over = totals.figures_and_rate(
+        campaign, kept, totals.tells_people_apart(campaign, consent)
+    )
     uniques = figures[totals.UNIQUES[campaign.kind]]
     return Row(campaign, totals.sent(campaign, kept), rate, over, uniques, days, kept.last_hit)
 

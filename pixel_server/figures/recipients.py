@@ -1,4 +1,7 @@
-"""Who a campaign's recipients are, by what they did: read a few hashes at a time, however many there are."""
+"""The recipients of a campaign, by what they did: read a few hashes at a time, however many there are.
+
+A place is one hash of recipients, numbered shard * PEOPLE_BUCKETS + bucket. It is the cursor of lists.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +22,31 @@ from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import iso_ms
 
 STATES = ("opened", "person", "machine_only", "unopened")
-"""opened: with any open. person: with one by a person or a proxy. machine_only: each open a prefetch's or a
-scanner's. unopened: on the list, and without an open; without those who withdrew, whose opens are dropped."""
+"""States of a recipient. opened: with any open. person: with an open by a person or a proxy. machine_only:
+every open was a prefetch's or a scanner's. unopened: on the list without an open; leaves out recipients who
+withdrew, because their opens are dropped."""
 
 FIELDS = (
     *("key", "recipient", "name", "listed"),
     *("opens", "opens_person", "first_open", "last_open", "last_open_person"),
 )
-AT_ONCE, MOST_AT_ONCE = 64, 1024
-"""Places read in one round trip, at first: some 4,000 recipients of a million; and where there are fewer."""
-RUN = 4
-"""Places of one shard of which it is asked at once whether there is anything."""
-ROWS = 4000
-"""Recipients that a round trip aims at: pixels of the same process wait for these, some 10 ms."""
+FIRST_PLACES, MAX_PLACES = 64, 1024
+"""Places read in the first round trip, about 4,000 recipients of a million; and at most, if few are found."""
+PLACES_IN_CHECK = 4
+"""Neighbouring places of one shard that one EXISTS command checks."""
+TARGET_ROWS = 4000
+"""Recipients that a round trip aims at. Pixels of the same process wait for them, about 10 ms."""
 
 Row = dict[str, Any]
+Parts = AsyncIterator[tuple[int, list[Row]]]
+"""Parts of a list: (the place after the part, its rows)."""
 
 _encode = msgspec.json.Encoder().encode
+
+
+def place_count(shards: int) -> int:
+    """Returns the number of places."""
+    return shards * keys.PEOPLE_BUCKETS
 
 
 async def rows(
@@ -46,34 +57,33 @@ async def rows(
     state: str,
     is_named: bool,
     start: int = 0,
-    at_once: int = AT_ONCE,
-) -> AsyncIterator[tuple[int, list[Row]]]:
-    """(the place after, rows) of some hashes at a time, from a place on. is_named: names may be shown.
+    first_places: int = FIRST_PLACES,
+) -> Parts:
+    """Yields the recipients in a state, from a place on.
 
-    at_once: places read first; few give few rows.
-
-    A place is a number below shards * PEOPLE_BUCKETS. NewerFormat: a newer version wrote some.
+    is_named: whether names may be shown. first_places: places read first; a small number gives a short first
+    part. Raises NewerFormat if a newer version wrote a record.
     """
     kinds = (keys.people, keys.listed, keys.names) if is_named else (keys.people, keys.listed)
-    end = shards * keys.PEOPLE_BUCKETS
-    step = at_once
+    end = place_count(shards)
+    step = first_places
     while start < end:
         places: Sequence[int] = range(start, min(start + step, end))
         start = places[-1] + 1
-        if step > AT_ONCE:  # few are anywhere: most places are empty
-            places = await _used(store, campaign, places)
+        if step > FIRST_PLACES:  # few recipients are found: most places are empty
+            places = await _used_places(store, campaign, places)
         pipe = store.pipeline(transaction=False)
         for place in places:
             shard, bucket = divmod(place, keys.PEOPLE_BUCKETS)
             for key in kinds:
                 pipe.hgetall(key(shard, campaign, bucket))
-        found = await pipe.execute()
-        step = next_step(step, sum(map(len, found)))
+        hashes = await pipe.execute()
+        step = next_step(step, sum(map(len, hashes)))
         part: dict[bytes, Row] = {}
-        for opened, listed, *named in zip(*(found[i :: len(kinds)] for i in range(len(kinds))), strict=True):
+        for opened, listed, *named in zip(*(hashes[i :: len(kinds)] for i in range(len(kinds))), strict=True):
             for recipient in sorted(opened.keys() | listed.keys()):
                 person = recipient_record.unpack(opened.get(recipient))
-                if _is(state, person, recipient in listed):
+                if _has_state(state, person, recipient in listed):
                     part[recipient] = _row(recipient, person, recipient in listed, *named)
         if state == "unopened":
             for recipient in await withdrawals.withdrawn_now(store, secrets, part):
@@ -81,25 +91,26 @@ async def rows(
         yield start, list(part.values())
 
 
-async def _used(store: AsyncRedis, campaign: str, places: Sequence[int]) -> list[int]:
-    """Those of these places that may hold a recipient."""
-    runs = [list(run) for _, run in groupby(places, lambda place: place // RUN)]
+async def _used_places(store: AsyncRedis, campaign: str, places: Sequence[int]) -> list[int]:
+    """Returns the places that may hold a recipient."""
+    groups = [list(group) for _, group in groupby(places, lambda place: place // PLACES_IN_CHECK)]
     pipe = store.pipeline(transaction=False)
-    for run in runs:
-        asked = [divmod(place, keys.PEOPLE_BUCKETS) for place in run]
+    for group in groups:
+        hashes = [divmod(place, keys.PEOPLE_BUCKETS) for place in group]
         kinds = (keys.people, keys.listed)
-        pipe.exists(*(key(shard, campaign, bucket) for shard, bucket in asked for key in kinds))
-    return [place for run, found in zip(runs, await pipe.execute(), strict=True) if found for place in run]
+        pipe.exists(*(key(shard, campaign, bucket) for shard, bucket in hashes for key in kinds))
+    counts = await pipe.execute()
+    return [place for group, count in zip(groups, counts, strict=True) if count for place in group]
 
 
-def next_step(step: int, read: int, most: int = MOST_AT_ONCE) -> int:
-    """How many places to read next, when so many gave so many rows."""
-    if read > 2 * ROWS:
+def next_step(step: int, rows_read: int, max_places: int = MAX_PLACES) -> int:
+    """Returns how many places to read next, if `step` places held `rows_read` rows."""
+    if rows_read > 2 * TARGET_ROWS:
         return max(1, step // 2)
-    return min(2 * step, most) if read < ROWS // 2 else step
+    return min(2 * step, max_places) if rows_read < TARGET_ROWS // 2 else step
 
 
-def _is(state: str, person: RecipientRecord, is_listed: bool) -> bool:
+def _has_state(state: str, person: RecipientRecord, is_listed: bool) -> bool:
     if state == "unopened":
         return is_listed and not person.opens
     if state == "person":
@@ -115,12 +126,12 @@ def _row(
     is_listed: bool,
     named: Mapping[bytes, bytes] = MappingProxyType({}),
 ) -> Row:
-    value = named.get(recipient)
-    known = lists.unpack(value) if value is not None else None
+    packed = named.get(recipient)
+    entry = lists.unpack(packed) if packed is not None else None
     return {
         "key": recipient.hex(),
-        "recipient": known.recipient if known else None,
-        "name": known.name if known else None,
+        "recipient": entry.recipient if entry else None,
+        "name": entry.name if entry else None,
         "listed": is_listed,
         "opens": person.opens,
         "opens_person": person.person,
@@ -130,14 +141,14 @@ def _row(
     }
 
 
-async def ndjson(parts: AsyncIterator[tuple[int, list[Row]]]) -> AsyncIterator[bytes]:
-    async for _, part in parts:
-        yield b"".join(_encode(row) + b"\n" for row in part)
+async def ndjson(parts: Parts) -> AsyncIterator[bytes]:
+    """Yields the rows as JSON, one a line."""
+    async for _, rows in parts:
+        yield b"".join(_encode(row) + b"\n" for row in rows)
 
 
-async def as_csv(
-    parts: AsyncIterator[tuple[int, list[Row]]], columns: Sequence[str] = FIELDS
-) -> AsyncIterator[bytes]:
+async def as_csv(parts: Parts, columns: Sequence[str] = FIELDS) -> AsyncIterator[bytes]:
+    """Yields the rows as CSV below a header."""
     yield csv_export.lines([columns])
-    async for _, part in parts:
-        yield csv_export.lines([row[field] for field in columns] for row in part)
+    async for _, rows in parts:
+        yield csv_export.lines([row[field] for field in columns] for row in rows)

@@ -43,13 +43,13 @@ async def read(
     """
     shards = settings.shards
     reading = _Reading(campaign, wanted, shards)
-    reading.follows = all_time.follows(campaign, Consent(settings))
+    reading.follows = all_time.tells_people_apart(campaign, Consent(settings))
     pipe = store.pipeline(transaction=False)
-    all_time.ask_as_of(pipe, shards)
+    all_time.queue_as_of(pipe, shards)
     pipe.hvals(keys.notes(campaign.id))
     reading.ask(pipe)
     answers = iter(await pipe.execute())
-    as_of = all_time.as_of([next(answers) for _ in range(1 + shards)])
+    as_of = all_time.unpack_as_of([next(answers) for _ in range(1 + shards)])
     noted = [note for note in notes.decode_notes(next(answers)) if wanted.start <= note.at < wanted.end]
     reading.take(answers)
     await reading.read_visitors(store)
@@ -113,7 +113,7 @@ class _Reading:
         self.cells: list[Cell] = [[] for _ in self.starts]
         self.visitors: list[int] = [0] * len(self.starts)
         self.range_visitors = 0
-        self.kept = all_time.Kept()
+        self.kept = all_time.Sums()
         self.addresses = 0
         self.dropped = [0, 0, 0]
         self.follows = True
@@ -388,7 +388,7 @@ class _Reading:
         """
         closed = self.campaign.closed_at
         is_open = closed is None or end <= closed
-        all_time.hide(figures, self.campaign, self.follows and is_open)
+        all_time.hide_unknown(figures, self.campaign, self.follows and is_open)
 
 
 def _share(part: int | None, whole: int | None) -> float | None:

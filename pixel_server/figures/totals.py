@@ -1,6 +1,6 @@
-"""What a campaign came to over all time: its sums, whom it went to, its rate; and what of it is not known.
+"""A campaign's totals of all time: its sums, how many mails it sent, its open rate, and what is not known.
 
-`stats` shows it of one campaign, `overview` of many.
+`stats` shows them for one campaign, `overview` for many.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ COUNTS = {
         *("views_no_visitor", "views_no_visit", "hits_gpc"),
     ),
 }
-"""Sums that are shown, by kind of campaign; each is kept of all time, and by day."""
-OF_WHOM = (
+"""Sums that are shown, by kind of campaign. Each is stored for all time and by day."""
+PEOPLE_FIGURES = (
     *("unique_opens", "unique_opens_person", "unique_visitors", "unique_ips"),
     *("visits", "bounces", "visits_new", "visits_returning"),
 )
-"""What is not known where nobody is told apart."""
+"""Figures that are null if the campaign does not tell people apart."""
 UNIQUES = {"email": "unique_opens_person", "web": "unique_visitors"}
-"""The one figure of how many different people there were, by kind of campaign; machines are none."""
-OF_MANY = (
+"""The figure that counts different people, by kind of campaign. Machines are not counted."""
+OVERVIEW_FIELDS = (
     *("last_hit", "mailed", "unique_opens", "unique_opens_person", "opens_anonymous"),
     *("recipients_hidden", "recipients_hidden_person"),
 )
-"""What is read of many campaigns at once; the time of the last hit first, for it is not a sum."""
+"""Fields of `keys.total` that are read for many campaigns at once. All but the first, a time, are sums."""
 
 Figures = dict[str, int | None]
 
 
 @dataclass(slots=True)
-class Kept:
-    """What shards hold of a campaign over all time. visitors: an estimate, that adds up over shards."""
+class Sums:
+    """The sums of a campaign over all shards. visitors: an estimate. last_hit: seconds since 1970."""
 
     counts: dict[str, int] = field(default_factory=dict)
     visitors: int = 0
     last_hit: int | None = None
 
     def add(self, counts: Mapping[str, int], visitors: int) -> None:
-        """One shard's. counts: the fields of `keys.total`."""
+        """Adds one shard. counts: the fields of `keys.total`. A visitor is in one shard only."""
         for name, value in counts.items():
             if name == "last_hit":
                 self.last_hit = max(value, self.last_hit or 0) or None
@@ -60,63 +60,71 @@ class Kept:
         self.visitors += visitors
 
 
-def follows(campaign: Campaign, consent: Consent) -> bool:
-    """Whether its recipients or visitors are told apart."""
+def tells_people_apart(campaign: Campaign, consent: Consent) -> bool:
+    """Returns whether the campaign's mode tells its recipients or visitors apart."""
     return consent.rule(campaign.mode, None).mode >= Mode.PSEUDONYMOUS
 
 
-def sent(campaign: Campaign, kept: Kept) -> int | None:
-    """Mails, as the sender says; else those whose links were made with `sent`."""
-    return campaign.sent if campaign.sent is not None else kept.counts.get("mailed") or None
+def sent(campaign: Campaign, sums: Sums) -> int | None:
+    """Returns the mails sent, as the sender says; else the recipients whose links were made with `sent`."""
+    return campaign.sent if campaign.sent is not None else sums.counts.get("mailed") or None
 
 
-def delivered(campaign: Campaign, kept: Kept) -> int | None:
-    mails = sent(campaign, kept)
+def delivered(campaign: Campaign, sums: Sums) -> int | None:
+    """Returns the mails sent less the mails that bounced, or None if it is not known how many were sent."""
+    mails = sent(campaign, sums)
     return None if mails is None else max(0, mails - campaign.bounced)
 
 
-def figures(campaign: Campaign, kept: Kept, followed: bool) -> Figures:
-    """The sums of all time. followed: see `follows`."""
-    found: Figures = {name: kept.counts.get(name, 0) for name in COUNTS[campaign.kind]}
+def figures(campaign: Campaign, sums: Sums, are_people_told_apart: bool) -> Figures:
+    """Returns the sums that are shown, of all time."""
+    shown: Figures = {name: sums.counts.get(name, 0) for name in COUNTS[campaign.kind]}
     if campaign.kind == "web":
-        found["unique_visitors"] = kept.visitors
-    hide(found, campaign, followed)
-    return found
+        shown["unique_visitors"] = sums.visitors
+    hide_unknown(shown, campaign, are_people_told_apart)
+    return shown
 
 
-def shown(campaign: Campaign, kept: Kept, followed: bool) -> tuple[Figures, open_rate.Rate | None, bool]:
-    """(sums, the open rate, whether more opened than were delivered), of all time."""
-    found = figures(campaign, kept, followed)
-    return found, *rate(found, delivered(campaign, kept), kept.counts)
+def figures_and_rate(
+    campaign: Campaign, sums: Sums, are_people_told_apart: bool
+) -> tuple[Figures, open_rate.Rate | None, bool]:
+    """Returns (sums, open rate, whether more opened than were delivered), of all time."""
+    shown = figures(campaign, sums, are_people_told_apart)
+    return shown, *rate(shown, delivered(campaign, sums), sums.counts)
 
 
-def hide(found: dict[str, Any], campaign: Campaign, followed: bool) -> None:
-    """Makes null what is not known, as nobody is told apart: at all, or by a cookie."""
-    if not followed:
-        for name in OF_WHOM:
-            if name in found:
-                found[name] = None
+def hide_unknown(figures: dict[str, Any], campaign: Campaign, are_people_told_apart: bool) -> None:
+    """Sets figures to None that are not known, because nobody is told apart, or not by a cookie."""
+    if not are_people_told_apart:
+        for name in PEOPLE_FIGURES:
+            if name in figures:
+                figures[name] = None
     if campaign.kind == "web" and campaign.identity != "cookie":
-        found["visits_new"] = found["visits_returning"] = None
+        figures["visits_new"] = figures["visits_returning"] = None
 
 
-def rate(found: Figures, mails: int | None, counts: Mapping[str, int]) -> tuple[open_rate.Rate | None, bool]:
-    """(the open rate, whether more opened than were delivered). found: sums that are shown. mails: that were
-    delivered. counts: who is hidden, over all time; of a range nothing is known of that."""
-    opened, person = found.get("unique_opens"), found.get("unique_opens_person")
-    anonymous = found.get("opens_anonymous")
-    if mails is None or opened is None or person is None or anonymous is None:
+def rate(
+    figures: Figures, delivered: int | None, counts: Mapping[str, int]
+) -> tuple[open_rate.Rate | None, bool]:
+    """Returns (open rate, whether more opened than were delivered).
+
+    counts: the sums of all time, which alone say who is hidden; empty for a range.
+    """
+    opened, person = figures.get("unique_opens"), figures.get("unique_opens_person")
+    anonymous = figures.get("opens_anonymous")
+    if delivered is None or opened is None or person is None or anonymous is None:
         return None, False
     hidden, both = counts.get("recipients_hidden", 0), counts.get("recipients_hidden_person", 0)
     # In a range, a recipient's first open by a person may lie in it, and the first open before it.
     opened = max(opened, person + hidden - both)
-    return open_rate.open_rate(open_rate.Openers(mails, opened, person, hidden, both, anonymous))
+    return open_rate.open_rate(open_rate.Openers(delivered, opened, person, hidden, both, anonymous))
 
 
-_OF_MANY = """
--- KEYS: what the names of totals and of visitors begin with. ARGV: campaigns, each with the first letter of
--- its kind and a colon before it, and blanks between; fields. Returns of each campaign the fields (0 where
--- there is none) and its visitors (of mail, 0), packed: a list of numbers.
+_READ_MANY = """
+-- KEYS: the names of totals and of visitors, without the campaign. ARGV: campaigns, separated by blanks, each
+-- with the first letter of its kind and a colon before it: "e:spring w:shop"; then the fields to read.
+-- Returns a packed list of numbers: for each campaign its fields (0 for a missing one) and its visitors (0
+-- for mail).
 local out = {}
 for kind, campaign in string.gmatch(ARGV[1], '(%a):(%S+)') do
   for _, value in ipairs(redis.call('HMGET', KEYS[1] .. campaign, unpack(ARGV, 2))) do
@@ -127,11 +135,11 @@ end
 return cmsgpack.pack(out)
 """
 
-_numbers = msgspec.msgpack.Decoder(list[int]).decode
+_unpack_numbers = msgspec.msgpack.Decoder(list[int]).decode
 
 
-class Named(Protocol):
-    """A campaign, as far as its sums can be found by it."""
+class HasSums(Protocol):
+    """A campaign, or an entry of a list of campaigns, whose sums can be read."""
 
     @property
     def id(self) -> str: ...
@@ -139,36 +147,37 @@ class Named(Protocol):
     def kind(self) -> Kind: ...
 
 
-def ask_many(pipe: Pipeline, campaigns: Sequence[Named], shards: int) -> None:
-    """Queues what `take_many` takes: of many campaigns what the open rate and unique figures need."""
-    wanted = " ".join(f"{campaign.kind[0]}:{campaign.id}" for campaign in campaigns)
+def queue_many(pipe: Pipeline, campaigns: Sequence[HasSums], shards: int) -> None:
+    """Queues the commands whose answers `unpack_many` takes: one a shard."""
+    names = " ".join(f"{campaign.kind[0]}:{campaign.id}" for campaign in campaigns)
     for shard in range(shards):
-        names = (keys.total(shard, ""), keys.visitors(shard, ""))
-        pipe.eval(_OF_MANY, 2, *names, wanted, *OF_MANY)
+        prefixes = (keys.total(shard, ""), keys.visitors(shard, ""))
+        pipe.eval(_READ_MANY, 2, *prefixes, names, *OVERVIEW_FIELDS)
 
 
-def take_many(answers: Sequence[bytes], campaigns: Sequence[Named]) -> dict[str, Kept]:
-    """An answer a shard -> campaign -> its sums, only OF_MANY among them."""
-    width = len(OF_MANY) + 1
-    shards = [_numbers(answer) for answer in answers]
+def unpack_many(answers: Sequence[bytes], campaigns: Sequence[HasSums]) -> dict[str, Sums]:
+    """Returns the sums of OVERVIEW_FIELDS by campaign. answers: one a shard."""
+    width = len(OVERVIEW_FIELDS) + 1
+    shards = [_unpack_numbers(answer) for answer in answers]
     last_hits = list(map(max, zip(*(numbers[::width] for numbers in shards), strict=True)))
-    sums = list(map(sum, zip(*shards, strict=True)))
-    found = {}
+    numbers = list(map(sum, zip(*shards, strict=True)))
+    sums = {}
     for i, campaign in enumerate(campaigns):
-        _, *counts, visitors = sums[i * width : (i + 1) * width]
-        found[campaign.id] = Kept(dict(zip(OF_MANY[1:], counts, strict=True)), visitors, last_hits[i] or None)
-    return found
+        _, *values, visitors = numbers[i * width : (i + 1) * width]
+        counts = dict(zip(OVERVIEW_FIELDS[1:], values, strict=True))
+        sums[campaign.id] = Sums(counts, visitors, last_hits[i] or None)
+    return sums
 
 
-def ask_as_of(pipe: Pipeline, shards: int) -> None:
-    """Queues what `as_of` is made of: before all else that is read."""
+def queue_as_of(pipe: Pipeline, shards: int) -> None:
+    """Queues the commands whose 1 + `shards` answers `unpack_as_of` takes. They must be read first."""
     pipe.time()
     for shard in range(shards):
         producer.queue_oldest_entry(pipe, shard)
 
 
-def as_of(answers: list[Any]) -> int:
-    """ms: every hit that reached the stream before is counted in what was read after these."""
+def unpack_as_of(answers: list[Any]) -> int:
+    """Returns an instant in ms: every hit that reached the stream before it is in what is read afterwards."""
     (seconds, micros), *oldest = answers
     waiting = [int(entry.partition(b"-")[0]) for entry in oldest if entry]
     return int(min([seconds * 1000 + micros // 1000, *waiting]))

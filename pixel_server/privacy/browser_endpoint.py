@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from pixel_server import opt_out_cookie
-from pixel_server.api.routing import Api
+from pixel_server.api.context import Api
 from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.cache import DEFAULT_WEB, WebCampaign
 from pixel_server.campaigns.campaign import UnreadableCampaign

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server.api import request_form, request_stream
-from pixel_server.api.routing import Api
+from pixel_server.api.context import Api
 from pixel_server.campaigns import retention
 from pixel_server.campaigns.campaign import UnreadableCampaign
 from pixel_server.campaigns.retention import KeepDays
@@ -46,11 +46,11 @@ class Privacy:
         except Problem as problem:
             return problem.response()
         if request.method == "POST":
-            if request_form.from_elsewhere(request, self.api.settings.base_url):
+            if request_form.is_cross_site(request, self.api.settings.base_url):
                 return Response("this form was sent by another site; nothing was changed", 403)
             try:
-                fields = await request_form.read(request, _MOST_BODY)
-            except request_stream.Unfit as error:
+                fields = await request_form.read_form(request, _MOST_BODY)
+            except request_stream.BodyError as error:
                 return Response(f"this form {error}; nothing was changed", error.status, error.headers)
             token, wish, site = (fields.get(name, "") for name in ("t", "do", "c"))
         else:

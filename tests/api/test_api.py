@@ -365,8 +365,8 @@ def new(**fields):
         (400, new(sent=float("inf"))),
         (400, new(sent=10**40)),
         (400, '{"sent": ' + "9" * 100_000 + "}"),
-        (413, b" " * (request_body.LIMIT + 1)),
-        (413, new(name="x" * request_body.LIMIT)),
+        (413, b" " * (request_body.MAX_BODY_BYTES + 1)),
+        (413, new(name="x" * request_body.MAX_BODY_BYTES)),
         *((422, json.dumps(value)) for value in (None, True, 1, 1.5, "text", [], [{}])),
     ],
 )
@@ -429,7 +429,7 @@ def test_1e400_is_no_number_of_mails(web):
 
 def test_the_largest_body_that_is_taken(web):
     sent = new().encode()
-    padded = sent + b" " * (request_body.LIMIT - len(sent))
+    padded = sent + b" " * (request_body.MAX_BODY_BYTES - len(sent))
     assert web.post("/api/campaigns", content=padded, headers=JSON).status_code == 201
 
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from pixel_server.api import recent_answers
-from pixel_server.api.recent_answers import Recent
+from pixel_server.api.recent_answers import RecentAnswers
 
 
 def test_recent_many_ask_reads_once():
@@ -20,7 +20,7 @@ def test_recent_many_ask_reads_once():
             await asyncio.sleep(0)
             return read
 
-        kept = Recent()
+        kept = RecentAnswers()
         assert await asyncio.gather(*(kept.get("a", slowly) for _ in range(50))) == [1] * 50
         assert await kept.get("a", slowly) == 1
         assert await kept.get("b", slowly) == 2
@@ -36,7 +36,7 @@ def test_recent_error_is_not_kept():
         async def succeed() -> int:
             return 1
 
-        kept = Recent()
+        kept = RecentAnswers()
         with pytest.raises(OSError, match="away"):
             await kept.get("a", fail)
         assert await kept.get("a", succeed) == 1
@@ -45,15 +45,15 @@ def test_recent_error_is_not_kept():
 
 
 def test_recent_more_than_fit_drops_the_oldest(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(recent_answers, "MOST", 3)
+    monkeypatch.setattr(recent_answers, "MAX_ANSWERS", 3)
 
     async def story() -> None:
         async def succeed() -> int:
             return 1
 
-        kept = Recent()
+        kept = RecentAnswers()
         for i in range(10):
             await kept.get(i, succeed)
-        assert list(kept._kept) == [7, 8, 9]
+        assert list(kept._answers) == [7, 8, 9]
 
     asyncio.run(story())

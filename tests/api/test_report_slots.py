@@ -10,7 +10,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from pixel_server.api import report_slots
-from pixel_server.api.report_slots import MOST, Turns
+from pixel_server.api.report_slots import MAX_RUNNING, ReportSlots
 
 Story = Callable[["House"], Awaitable[None]]
 
@@ -24,7 +24,7 @@ class House:
         self.most = 0
         self.body = asyncio.Event()
         self.read = asyncio.Event()
-        self.turns = Turns(self._app, b"/px", lambda scope: PlainTextResponse("busy", 503))
+        self.turns = ReportSlots(self._app, b"/px", lambda scope: PlainTextResponse("busy", 503))
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["method"] == "POST":
@@ -75,19 +75,19 @@ def test_turns_many_requests_work_on_two_at_a_time():
     async def story(house: House) -> None:
         tasks = [house.ask() for _ in range(20)]
         await settled()
-        assert house.busy == MOST == 2
+        assert house.busy == MAX_RUNNING == 2
         house.free.set()
         assert await asyncio.gather(*tasks) == [200] * 20
-        assert house.most == MOST
+        assert house.most == MAX_RUNNING
 
     tell(story)
 
 
 def test_turns_more_than_may_wait_answer_503(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(report_slots, "WAITING", 3)
+    monkeypatch.setattr(report_slots, "MAX_WAITING", 3)
 
     async def story(house: House) -> None:
-        tasks = [house.ask() for _ in range(MOST + 5)]
+        tasks = [house.ask() for _ in range(MAX_RUNNING + 5)]
         await settled()
         house.free.set()
         assert sorted(await asyncio.gather(*tasks)) == [200] * 5 + [503] * 2
@@ -97,13 +97,13 @@ def test_turns_more_than_may_wait_answer_503(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_turns_no_turn_in_time_answers_503(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(report_slots, "PATIENCE", 0.01)
+    monkeypatch.setattr(report_slots, "WAIT_TIMEOUT_SECONDS", 0.01)
 
     async def story(house: House) -> None:
-        first = [house.ask() for _ in range(MOST)]
+        first = [house.ask() for _ in range(MAX_RUNNING)]
         assert await house.ask() == 503
         house.free.set()
-        assert await asyncio.gather(*first) == [200] * MOST
+        assert await asyncio.gather(*first) == [200] * MAX_RUNNING
         assert await house.ask() == 200
 
     tell(story)
@@ -151,7 +151,7 @@ def test_turns_given_back_while_others_run_out_of_time_lose_nothing(monkeypatch:
     """The time of many is over in the same turn of the event loop in which a turn is given back."""
 
     async def story(house: House) -> None:
-        running = [house.ask() for _ in range(MOST)]
+        running = [house.ask() for _ in range(MAX_RUNNING)]
         await settled()
         waiting = [asyncio.create_task(house.turns._acquire()) for _ in range(10)]
         await settled()

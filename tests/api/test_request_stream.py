@@ -43,7 +43,7 @@ PATHS = [("/privacy", []), ("/sign-in", []), ("/api/campaigns", KEYED), ("/api/e
 
 @pytest.mark.parametrize(("path", "headers"), PATHS)
 def test_one_that_does_not_come(site, monkeypatch, path, headers):
-    monkeypatch.setattr(request_stream, "WITHIN", 0.2)
+    monkeypatch.setattr(request_stream, "BODY_TIMEOUT_SECONDS", 0.2)
     status, text = site.portal.call(half, site.app, path, headers)
     assert (status, b"did not come" in text) == (408, True)
 

@@ -21,7 +21,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server import app as wiring
-from pixel_server.api.routing import Api, Call, reply, routes
+from pixel_server.api.context import Api
+from pixel_server.api.routing import Call, reply, routes
 from pixel_server.app import create_app
 from pixel_server.auth import api_keys
 from pixel_server.campaigns.campaign import Campaign

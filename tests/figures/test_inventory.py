@@ -106,16 +106,8 @@ def test_what_a_newer_version_wrote_is_counted(client, settings):
 def test_every_key_of_people_is_in_the_report():
     """Keys of the table that hold something on people, or sums of them."""
     known = {key.kind for key in keys.TABLE.values() if key.pattern.startswith("px:{s}:")}
-    told = {
-        kind.keys.split(":")[2] for kind in inventory._sources(_settings()).values() if "{s}" in kind.keys
-    }
+    told = {source.keys.split(":")[2] for source in inventory.SOURCES.values() if "{s}" in source.keys}
     assert known - told == {"producers", "turn", "lead", "drops", "stop", "rules", "lasts", "visiting"}
-
-
-def _settings():
-    from pixel_server.settings import Settings
-
-    return Settings()
 
 
 # Over HTTP

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import get_args
 
-from pixel_server.api import people
+from pixel_server.api.audit import CURSOR
 from pixel_server.api.openapi.operation import call, ok, page, query
 from pixel_server.api.openapi.schema import answer, count, instant, text
 from pixel_server.store import audit_log
 
-_AFTER = query("after", text("`next` of the page before.", pattern=people.CURSOR))
+_AFTER = query("after", text("`next` of the page before.", pattern=CURSOR))
 _PAGE = page("AuditLine")
 _COUNTS = answer(
     **{what: count("How often, since the store is there.") for what in get_args(audit_log.Action)}

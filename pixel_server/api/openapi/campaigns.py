@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pixel_server.api import request_body
+from pixel_server.api import fields
 from pixel_server.api.openapi.operation import BODY, CAMPAIGN, GONE, SHARED, call, header, ok, page, query
 from pixel_server.api.openapi.schema import (
     NAME,
@@ -16,7 +16,7 @@ from pixel_server.api.openapi.schema import (
     taken,
     text,
 )
-from pixel_server.campaigns.campaign import DATA_KINDS, IDENTITIES
+from pixel_server.campaigns.campaign import DATA_KINDS, IDENTITIES, MAX_MAILS, MAX_ORIGINS
 from pixel_server.settings import SIGNALS, time_zones
 from pixel_server.slug import PATTERN
 from pixel_server.tokens import MODES
@@ -39,8 +39,8 @@ PATHS = {
                     {
                         "type": "integer",
                         "minimum": 1,
-                        "maximum": request_body.MOST_PAGE,
-                        "default": request_body.PAGE,
+                        "maximum": fields.MAX_PAGE_SIZE,
+                        "default": fields.PAGE_SIZE,
                     },
                 ),
             ],
@@ -102,14 +102,14 @@ _WEB = {
         "page says that its reader agreed; the page's own `v`. Fixed after the first hit.",
     ),
     "origins": array(
-        {"type": "string", "pattern": request_body.ORIGIN},
-        maxItems=request_body.MOST_ORIGINS,
+        {"type": "string", "pattern": fields.ORIGIN},
+        maxItems=MAX_ORIGINS,
         description="Of the pages that may send with `p.js`, as `https://www.example.org`; none: all may.",
     ),
 }
 _CHANGEABLE = {
     "name": NAME,
-    "bounced": {**count("Mails that came back."), "maximum": request_body.MAX_SENT},
+    "bounced": {**count("Mails that came back."), "maximum": MAX_MAILS},
     "sent_at": or_null(
         {"type": "string", "format": "date-time"},
         "When it was sent; its recipients and names are kept so many days from then. Null: not known.",
@@ -120,9 +120,7 @@ _CHANGEABLE = {
         "additionalProperties": False,
         "description": "Days, where fewer than the server's `PIXEL_KEEP_DAYS_*`.",
     },
-    "sent": or_null(
-        {"type": "integer", "minimum": 0, "maximum": request_body.MAX_SENT}, "Mails sent; null: not known."
-    ),
+    "sent": or_null({"type": "integer", "minimum": 0, "maximum": MAX_MAILS}, "Mails sent; null: not known."),
     "time_zone": _ZONE,
     "base_url": or_null(
         {"type": "string", "pattern": r"^https?://[!$%&()*+,./0-9:;=@A-Z\[\]_a-z~-]+$", "maxLength": 500},

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from pixel_server import __version__
-from pixel_server.api import request_body
 from pixel_server.api.openapi import (
     audit,
     breakdowns,
@@ -30,9 +29,10 @@ from pixel_server.api.openapi import (
 )
 from pixel_server.api.openapi.operation import call, ok, path
 from pixel_server.api.openapi.schema import ref
+from pixel_server.api.request_body import MAX_BODY_BYTES
 
 _ABOUT = f"""\
-JSON is UTF-8, {request_body.LIMIT} bytes at most, without duplicate keys; unknown fields of a body are
+JSON is UTF-8, {MAX_BODY_BYTES} bytes at most, without duplicate keys; unknown fields of a body are
 refused, and unknown parameters of a query. Errors are problem details (RFC 9457). Ranges are half-open:
 `from` lies in them, `to` does not. `null` in the place of a figure means that it is not known: no figure is
 a guess."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pixel_server.api import request_body
+from pixel_server.api import fields
 from pixel_server.api.openapi.operation import BODY, call, ok
 from pixel_server.api.openapi.schema import answer, array, choice, count, ref, taken, text
 from pixel_server.verdicts import CLASSES
@@ -23,19 +23,19 @@ PATHS = {
 SCHEMAS = {
     "HitToExplain": taken(
         ("user_agent", "ip"),
-        user_agent=text("As sent.", maxLength=request_body.MAX_TEXT),
+        user_agent=text("As sent.", maxLength=fields.MAX_TEXT),
         ip=text("The client's address.", anyOf=[{"format": "ipv4"}, {"format": "ipv6"}]),
         headers={
             "type": "object",
             "maxProperties": 100,
-            "propertyNames": {"maxLength": request_body.MAX_TEXT},
-            "additionalProperties": {"type": "string", "maxLength": request_body.MAX_TEXT},
+            "propertyNames": {"maxLength": fields.MAX_TEXT},
+            "additionalProperties": {"type": "string", "maxLength": fields.MAX_TEXT},
             "description": "Others; `Referer` and `Sec-Purpose` matter.",
         },
         delay={
             "type": ["number", "null"],
             "minimum": 0,
-            "maximum": request_body.MAX_DELAY,
+            "maximum": fields.MAX_DELAY,
             "description": "Seconds from sending to this open; null: not known.",
         },
     ),

@@ -25,7 +25,7 @@ PATHS = {
             },
             description=(
                 "Numbers and no one's data. It reads the whole store, "
-                f"at most every {inventory_cache.FRESH} s."
+                f"at most every {inventory_cache.FRESH_SECONDS} s."
             ),
         )
     },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pixel_server.api import links
+from pixel_server.api import fields, links
 from pixel_server.api.openapi.operation import BODY, CAMPAIGN, call, content
 from pixel_server.api.openapi.schema import (
     RECIPIENT,
@@ -57,7 +57,7 @@ _ROW = taken(
 SCHEMAS = {
     "Recipients": taken(
         ("recipients",),
-        recipients=array({"anyOf": [RECIPIENT, _ROW]}, minItems=1, maxItems=links.MOST),
+        recipients=array({"anyOf": [RECIPIENT, _ROW]}, minItems=1, maxItems=fields.MAX_RECIPIENTS),
         sent={
             "type": "boolean",
             "default": False,

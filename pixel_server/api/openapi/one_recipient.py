@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pixel_server.api import links
+from pixel_server.api import fields
 from pixel_server.api.openapi.operation import BODY, call, ok, path
 from pixel_server.api.openapi.recipients import LISTED
 from pixel_server.api.openapi.schema import (
@@ -68,7 +68,9 @@ SCHEMAS = {
     "RecipientQuery": {
         "oneOf": [taken(("recipient",), recipient=RECIPIENT), taken(("token",), token=text("Of a link."))]
     },
-    "RecipientList": taken(("recipients",), recipients=array(RECIPIENT, minItems=1, maxItems=links.MOST)),
+    "RecipientList": taken(
+        ("recipients",), recipients=array(RECIPIENT, minItems=1, maxItems=fields.MAX_RECIPIENTS)
+    ),
     "KeptOfRecipient": answer(
         key=ref("RecipientKey"),
         campaigns=array(

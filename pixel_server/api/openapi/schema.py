@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pixel_server.api import request_body
+from pixel_server.api import fields
 from pixel_server.mail.links import MAX_RECIPIENT
 
 Schema = dict[str, Any]
@@ -55,7 +55,7 @@ def taken(required: tuple[str, ...], **properties: Schema) -> Schema:
 NAME = text(
     "For people. Not only blanks, no control characters.",
     minLength=1,
-    maxLength=request_body.MAX_NAME,
+    maxLength=fields.MAX_NAME,
     pattern=r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
 )
 

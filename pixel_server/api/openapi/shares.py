@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pixel_server.api import request_body
+from pixel_server.api import fields
 from pixel_server.api.openapi.operation import BODY, CAMPAIGN, GONE, call, ok, page, path
 from pixel_server.api.openapi.schema import NAME, answer, array, instant, or_null, ref, taken, text
 from pixel_server.auth import share_links
+from pixel_server.campaigns.campaign import MAX_ORIGINS
 
 PATHS = {
     "/api/campaigns/{id}/shares": {
@@ -39,8 +40,8 @@ PATHS = {
 _AT = {"type": "string", "format": "date-time"}
 
 _FRAMES = array(
-    {"type": "string", "pattern": request_body.ORIGIN},
-    maxItems=request_body.MOST_ORIGINS,
+    {"type": "string", "pattern": fields.ORIGIN},
+    maxItems=MAX_ORIGINS,
     description="Origins whose pages may frame it, as `https://www.example.org`; none: nobody may.",
 )
 _SHARE = {

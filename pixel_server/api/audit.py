@@ -1,0 +1,55 @@
+"""Calls of the API on the audit log, and on the log of what recipients did themselves."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixel_server.api import fields
+from pixel_server.api.context import Api
+from pixel_server.api.routing import Call, reply
+from pixel_server.problems import Problem
+from pixel_server.store import audit_log
+from pixel_server.times import iso_ms
+
+CURSOR = "^[1-9][0-9]{0,14}-[0-9]{1,15}$"
+"""Pattern of a cursor: the id of a line, `ms-number`."""
+
+
+async def audit_page(
+    api: Api, after: str | None, log: audit_log.Log = "audit"
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Returns (lines of this log, newest first; the cursor of the next page or None).
+
+    Raises Problem 422 if `after` is not a cursor.
+    """
+    if after is not None and not re.fullmatch(CURSOR, after, re.ASCII):
+        errors = [{"field": "after", "message": "must be a cursor from `next`"}]
+        raise Problem(422, "some parameters cannot be used", errors)
+    lines, following = await audit_log.page(api.store, after, fields.PAGE_SIZE, log)
+    return [_line_json(line) for line in lines], following
+
+
+def _line_json(line: dict[str, str]) -> dict[str, Any]:
+    """Returns {at, who, what, about}. about: all other fields of the line."""
+    at = iso_ms(int(line.pop("id").partition("-")[0]))
+    return {"at": at, "who": line.pop("who"), "what": line.pop("what"), "about": line}
+
+
+async def list_audit(api: Api, request: Request) -> Response:
+    items, following = await audit_page(api, request.query_params.get("after"))
+    return reply({"items": items, "next": following})
+
+
+async def list_actions(api: Api, request: Request) -> Response:
+    items, following = await audit_page(api, request.query_params.get("after"), "recipients")
+    return reply({"items": items, "next": following, "counts": await audit_log.recipient_counts(api.store)})
+
+
+CALLS = (
+    Call("GET", "/api/audit", "people", list_audit, query=("after",)),
+    Call("GET", "/api/audit/recipients", "people", list_actions, query=("after",)),
+)

@@ -1,0 +1,57 @@
+"""The context that handlers of the API and of the pages work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pixel_server.api.recent_answers import RecentAnswers
+from pixel_server.auth.throttle import Throttle
+from pixel_server.campaigns import storage
+from pixel_server.campaigns.cache import CampaignCache
+from pixel_server.campaigns.campaign import Campaign
+from pixel_server.campaigns.storage import UnknownCampaign
+from pixel_server.consent import Consent
+from pixel_server.figures.inventory_cache import InventoryCache
+from pixel_server.mail.links import Minter
+from pixel_server.problems import Problem
+from pixel_server.recipients.withdrawn_set import WithdrawnSet
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+from pixel_server.store.protocols import AsyncRedis
+
+NO_BASE_URL = "set PIXEL_BASE_URL, or the campaign's base_url: links need an address"
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The parts of this process that a handler may use.
+
+    late_since: returns when the oldest hit in the spool came (ms), or None. clock: returns seconds.
+    """
+
+    store: AsyncRedis
+    settings: Settings
+    secrets: Secrets
+    campaign_cache: CampaignCache
+    consent: Consent
+    withdrawn: WithdrawnSet
+    inventory: InventoryCache
+    late_since: Callable[[], int | None]
+    clock: Callable[[], float]
+    throttle: Throttle = field(default_factory=Throttle)
+    recent: RecentAnswers = field(default_factory=RecentAnswers)
+
+    def minter(self, base_url: str | None) -> Minter:
+        """Returns a minter of links below this URL, or the server's. Raises Problem 409 without either."""
+        address = base_url or self.settings.base_url
+        if address is None:
+            raise Problem(409, NO_BASE_URL)
+        return Minter(address, self.secrets)
+
+    async def campaign(self, name: str) -> Campaign:
+        """Returns a campaign by its id. Raises Problem 404 if there is no such campaign."""
+        try:
+            return await storage.get(self.store, name)
+        except UnknownCampaign as error:
+            raise Problem(404, str(error)) from None

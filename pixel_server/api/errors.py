@@ -1,0 +1,66 @@
+"""Errors that handlers of the API and of the pages may raise, and the problem that answers each."""
+
+from __future__ import annotations
+
+import logging
+
+import redis
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixel_server.campaigns.campaign import UnreadableCampaign, report_unreadable
+from pixel_server.campaigns.storage import UnknownCampaign
+from pixel_server.counters.stored_format import NewerFormat
+from pixel_server.problems import Problem, away
+
+log = logging.getLogger("pixel_server.api")
+
+_VALUE_ERRORS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""Errors that a stored value may cause that this version does not expect."""
+EXPECTED_ERRORS = (Problem, UnknownCampaign, redis.RedisError, OSError, NewerFormat, *_VALUE_ERRORS)
+"""Errors that `problem_of` answers."""
+
+
+def problem_of(error: BaseException, request: Request) -> Problem:
+    """Returns the problem that answers one of EXPECTED_ERRORS, and logs what the operator must know."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, UnknownCampaign):
+        return Problem(404, f"{error}; perhaps it was deleted just now")
+    if isinstance(error, NewerFormat):
+        return Problem(503, f"{error}; update this server")
+    if isinstance(error, redis.exceptions.OutOfMemoryError):
+        path = _path_to_log(request)
+        log.error("api: Redis is full and refuses %s: see /readyz and raise its maxmemory", path)
+        return Problem(503, "Redis is full, so nothing new can be kept; ask the operator to make room")
+    if isinstance(error, UnreadableCampaign):
+        report_unreadable(error)
+        return Problem(409, f"the record of campaign {error.campaign!r} cannot be read: update this server")
+    if isinstance(error, _VALUE_ERRORS):
+        path = _path_to_log(request)
+        log.error("api: %s cannot be answered: the store holds what this version cannot read", path)
+        log.error("api: where it failed", exc_info=error)
+        return Problem(503, "the store holds something that this version cannot read; see the log")
+    if isinstance(error, redis.RedisError) and not isinstance(
+        error, (redis.ConnectionError, redis.TimeoutError)
+    ):
+        # Redis is full, read-only or failing over: it answers, but refuses the command.
+        log.error("api: Redis refuses %s: %s", _path_to_log(request), error)
+    return away()
+
+
+def not_found(request: Request, error: Exception) -> Response:
+    """Answers 404 and 405 of the router as problems."""
+    assert isinstance(error, HTTPException)
+    detail = "there is nothing at this address" if error.status_code == 404 else str(error.detail)
+    return Problem(error.status_code, detail, headers=error.headers).response()
+
+
+def _path_to_log(request: Request) -> str:
+    """Returns the path of a request without the token of a link and without a recipient's key."""
+    path = request.url.path
+    for name in ("token", "key"):
+        if secret := request.path_params.get(name):
+            path = path.replace(secret, "...")
+    return path

@@ -1,0 +1,228 @@
+"""Fields of requests: functions that check a value and return it as it is used.
+
+Each raises ValueError that says what is wrong with the value: `"must be true or false"`.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Any
+
+from pixel_server.api.request_body import Check
+from pixel_server.auth import api_keys
+from pixel_server.campaigns import campaign as campaigns
+from pixel_server.campaigns import retention
+from pixel_server.campaigns.campaign import DATA_KINDS
+from pixel_server.campaigns.retention import KeepDays
+from pixel_server.consent import Consent
+from pixel_server.mail.links import check_recipient
+from pixel_server.settings import Settings, parse_base_url, parse_time_zone
+from pixel_server.slug import IN_WORDS, is_slug
+
+MAX_NAME = campaigns.MAX_NAME_CHARACTERS
+PAGE_SIZE, MAX_PAGE_SIZE = 100, 1000
+"""Items of a page of a list: by default, and at most."""
+MAX_RECIPIENTS = 10_000
+"""Recipients in one JSON body."""
+MAX_TEXT, MAX_DELAY = 2048, 10**9
+"""Characters of a text, seconds of a delay."""
+ORIGIN = r"^https?://([a-z0-9_.-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?$"
+"""An origin as browsers write it: in lower case, without a slash at its end."""
+
+_has_surrogates = re.compile("[\ud800-\udfff]").search
+_has_control_characters = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
+
+
+def slug(value: Any) -> str:
+    if not isinstance(value, str) or not is_slug(value):
+        raise ValueError(IN_WORDS)
+    return value
+
+
+def name(value: Any) -> str:
+    if not isinstance(value, str) or not 1 <= len(value.strip()) <= len(value) <= MAX_NAME:
+        raise ValueError(f"must be text of 1 to {MAX_NAME} characters")
+    if _has_control_characters(value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > MAX_TEXT or _has_surrogates(value):
+        raise ValueError(f"must be text of at most {MAX_TEXT} characters")
+    return value
+
+
+def string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be text")
+    return value
+
+
+def recipient(value: Any) -> str:
+    return check_recipient(string(value))
+
+
+def recipients(value: Any) -> list[Any]:
+    """Returns the list without checking its items."""
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_RECIPIENTS:
+        raise ValueError(f"must be a list of 1 to {MAX_RECIPIENTS} recipients")
+    return value
+
+
+def flag(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError("must be true or false")
+    return value
+
+
+def one_of(*choices: str) -> Check:
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError(f"must be one of: {', '.join(choices)}")
+        return value
+
+    return check
+
+
+def integer(minimum: int, maximum: int) -> Check:
+    def check(value: Any) -> int:
+        if type(value) is float and value.is_integer():
+            value = int(value)  # 4.0 is an integer in JSON
+        if type(value) is not int or not minimum <= value <= maximum:
+            raise ValueError(f"must be a whole number from {minimum} to {maximum:,}")
+        return value
+
+    return check
+
+
+def or_null(check: Check) -> Check:
+    def check_or_null(value: Any) -> Any:
+        try:
+            return None if value is None else check(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, or null") from None
+
+    return check_or_null
+
+
+def time_zone(value: Any) -> str:
+    return parse_time_zone(value if isinstance(value, str) else "")
+
+
+def base_url(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be an http or https address")
+    return parse_base_url(value)
+
+
+def origins(value: Any) -> tuple[str, ...]:
+    most = campaigns.MAX_ORIGINS
+    if not isinstance(value, list) or len(value) > most or not all(map(_is_origin, value)):
+        raise ValueError(f"must be a list of at most {most} origins, as https://www.example.org")
+    return tuple(value)
+
+
+def _is_origin(value: Any) -> bool:
+    return isinstance(value, str) and not value.endswith("\n") and re.match(ORIGIN, value) is not None
+
+
+def instant(value: Any) -> int:
+    """Returns the seconds since 1970 of an RFC 3339 date and time."""
+    try:
+        if not isinstance(value, str):
+            raise ValueError
+        at = datetime.fromisoformat(value)
+        seconds = int(at.timestamp()) if at.tzinfo is not None else -1
+    except (ValueError, OverflowError):
+        seconds = -1
+    if not 0 <= seconds < 2**32:
+        raise ValueError("must be a date and time with its offset, as 2026-11-24T09:00:00Z")
+    return seconds
+
+
+instant_or_null = or_null(instant)
+
+
+def day(value: Any) -> int:
+    """Returns where a day of UTC begins, in seconds since 1970: 1795478400 for `"2026-11-24"`."""
+    try:
+        if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+            raise ValueError
+        return int(datetime.fromisoformat(f"{value}T00:00:00Z").timestamp())
+    except ValueError:
+        raise ValueError("must be a day, as 2026-11-24") from None
+
+
+def days_by_kind(limits: KeepDays) -> Check:
+    """Returns the check of `keep`: days by kind of data, each at most the server's."""
+
+    def check(value: Any) -> dict[str, int]:
+        if not isinstance(value, dict):
+            raise ValueError("must be an object of days by kind")
+        for kind, days in value.items():
+            if kind not in DATA_KINDS:
+                raise ValueError(f"must be days by: {', '.join(DATA_KINDS)}")
+            limit = getattr(limits, kind)
+            if type(days) is not int or not 1 <= days <= limit:
+                raise ValueError(f"{kind} must be a whole number from 1 to {limit}, as the server keeps them")
+        return value
+
+    return check
+
+
+def address(value: Any) -> str:
+    try:
+        return str(ip_address(text(value)))
+    except ValueError:
+        raise ValueError("must be an IPv4 or IPv6 address") from None
+
+
+def headers(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or len(value) > 100:
+        raise ValueError("must be an object of headers")
+    return {text(name): text(content) for name, content in value.items()}
+
+
+def delay(value: Any) -> float:
+    """Returns seconds."""
+    if type(value) not in (int, float) or not 0 <= value <= MAX_DELAY:
+        raise ValueError(f"must be seconds from 0 to {MAX_DELAY}")
+    return float(value)
+
+
+def scopes(value: Any) -> list[str]:
+    """Returns the scopes of an API key without duplicates, those of campaigns last."""
+    if not isinstance(value, list) or not 1 <= len(value) <= api_keys.MAX_SCOPES:
+        raise ValueError(f"must be a list of 1 to {api_keys.MAX_SCOPES} scopes")
+    if not all(isinstance(item, str) and api_keys.is_scope(item) for item in value):
+        raise ValueError(
+            f"must be a list of: {', '.join(api_keys.SCOPES)}, {api_keys.CAMPAIGN_SCOPE}CAMPAIGN"
+        )
+    return [
+        *(scope for scope in api_keys.SCOPES if scope in value),
+        *sorted(set(value) - set(api_keys.SCOPES)),
+    ]
+
+
+def of_campaign(settings: Settings) -> dict[str, Check]:
+    """Returns the checks of the fields that a campaign's sender sets, by name."""
+    return {field.name: _check_of(field, settings) for field in campaigns.FIELDS}
+
+
+def _check_of(field: campaigns.Field, settings: Settings) -> Check:
+    by_type: dict[str, Check] = {
+        "text": name,
+        "integer": integer(field.minimum, field.maximum),
+        "instant": instant,
+        "time_zone": time_zone,
+        "url": base_url,
+        "mode": Consent(settings).check,
+        "choice": one_of(*field.choices),
+        "days_by_kind": days_by_kind(retention.server_days(settings)),
+        "origins": origins,
+    }
+    check = by_type[field.type]
+    return or_null(check) if field.is_nullable else check

@@ -1,0 +1,81 @@
+"""Calls of the API on the figures of campaigns: stats, breakdowns, comparison."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixel_server.api.context import Api
+from pixel_server.api.routing import Call, reply
+from pixel_server.campaigns.campaign import Campaign
+from pixel_server.figures import compare, csv_export, disclosure, ranges, shared_stats, stats, web_breakdowns
+from pixel_server.problems import Problem
+from pixel_server.slug import is_slug
+from pixel_server.times import iso_ms
+
+MAX_COMPARED = 20
+
+
+async def show_stats(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    now, query = api.clock(), request.query_params
+    if request.state.shared:
+        late = await asyncio.to_thread(api.late_since)
+        return reply(await shared_stats.read(api.store, campaign, query, api.settings, late, now))
+    time_range = ranges.parse(query, campaign.time_zone, now)
+    late = await asyncio.to_thread(api.late_since)
+    figures = await stats.read(api.store, campaign, time_range, api.settings, now)
+    if csv_export.MEDIA in request.headers.get("accept", ""):
+        return series_csv(campaign, figures)
+    return reply({**figures, "late_since": None if late is None else iso_ms(late)})
+
+
+def series_csv(campaign: Campaign, figures: Mapping[str, Any]) -> Response:
+    """Returns the `series` of stats as a CSV file."""
+    name = f"{campaign.id}-{figures['interval']}.csv"
+    headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{name}"'}
+    content = csv_export.of_series(figures["series"])
+    return Response(content, 200, headers, f"{csv_export.MEDIA}; charset=utf-8")
+
+
+async def show_breakdowns(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    now, query = api.clock(), request.query_params
+    if request.state.shared:
+        late = await asyncio.to_thread(api.late_since)
+        names = web_breakdowns.parse(query, disclosure.DIMENSIONS)
+        return reply(
+            await shared_stats.breakdowns(api.store, campaign, query, names, api.settings, late, now)
+        )
+    time_range = ranges.parse(query, campaign.time_zone, now)
+    names = web_breakdowns.parse(query)
+    return reply(await web_breakdowns.read(api.store, campaign, time_range, names, api.settings, now))
+
+
+async def compare_campaigns(api: Api, request: Request) -> Response:
+    ids = request.query_params.get("ids", "").split(",")
+    if not 2 <= len(ids) <= MAX_COMPARED or len(set(ids)) != len(ids) or not all(map(is_slug, ids)):
+        message = f"must be 2 to {MAX_COMPARED} ids of campaigns, with commas between"
+        raise Problem(422, "some parameters cannot be used", [{"field": "ids", "message": message}])
+    now = api.clock()
+    compared = []
+    for name in ids:
+        campaign = await api.campaign(name)
+        time_range = ranges.parse({}, campaign.time_zone, now)
+        figures = await stats.read(api.store, campaign, time_range, api.settings, now)
+        compared.append((campaign, figures))
+    return reply(compare.side_by_side(compared))
+
+
+_RANGE = ("from", "to", "interval", "tz")
+CALLS = (
+    Call("GET", "/api/campaigns/{id}/stats", "read", show_stats, shared=True, query=_RANGE),
+    Call(
+        "GET", "/api/campaigns/{id}/breakdowns", "read", show_breakdowns, shared=True, query=("by", *_RANGE)
+    ),
+    Call("GET", "/api/compare", "read", compare_campaigns, query=("ids",)),
+)

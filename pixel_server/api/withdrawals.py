@@ -1,0 +1,103 @@
+"""Calls of the API on withdrawals: list, add, end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixel_server.api import fields
+from pixel_server.api.context import Api
+from pixel_server.api.request_body import check_fields, read_json
+from pixel_server.api.routing import Call, reply
+from pixel_server.problems import Problem
+from pixel_server.recipients import withdrawals
+from pixel_server.recipients.withdrawals import Periods
+from pixel_server.secret import Secrets
+from pixel_server.store import audit_log
+from pixel_server.times import iso_ms
+
+_MAX_CURSOR = 1 << 64
+
+
+def periods_json(periods: Periods) -> list[dict[str, str | None]]:
+    """Returns periods as the API shows them. An erasure has no start: it drops hits of any earlier time."""
+    return [
+        {"from": iso_ms(start) if start else None, "until": None if end is None else iso_ms(end)}
+        for start, end in periods
+    ]
+
+
+def recipient_keys(content: Any, secrets: Secrets) -> list[bytes]:
+    """Returns the recipient keys of `{recipients: [...]}`. Raises Problem 422 that names each bad row."""
+    body = check_fields(content, {"recipients": fields.recipients}, frozenset({"recipients"}))
+    keys, errors = [], []
+    for number, row in enumerate(body["recipients"]):
+        try:
+            keys.append(secrets.recipient_key(fields.recipient(row)))
+        except ValueError as error:
+            errors.append({"row": number, "field": "recipient", "message": str(error)})
+    if errors:
+        raise Problem(422, f"{len(errors)} rows cannot be used; nothing was changed", errors)
+    return keys
+
+
+async def withdrawals_page(api: Api, after: str, limit: int) -> tuple[list[dict[str, Any]], str | None]:
+    """Returns (about `limit` withdrawals, the cursor of the next page or None).
+
+    Raises Problem 422 if `after` is not a cursor.
+    """
+    if not (after.isascii() and after.isdigit() and len(after) <= 20 and int(after) < _MAX_CURSOR):
+        errors = [{"field": "after", "message": "must be a cursor from `next`"}]
+        raise Problem(422, "some parameters cannot be used", errors)
+    page, following = await withdrawals.page(api.store, int(after), limit)
+    items = [{"mark": mark.hex(), "periods": periods_json(periods)} for mark, periods in page]
+    return items, str(following) if following else None
+
+
+async def list_withdrawals(api: Api, request: Request) -> Response:
+    after = request.query_params.get("after", "0")
+    items, following = await withdrawals_page(api, after, fields.MAX_PAGE_SIZE)
+    return reply({"items": items, "next": following})
+
+
+async def withdraw(api: Api, content: Any, who: str) -> dict[str, int]:
+    """Stops the recording of recipients. who: for the audit log. Raises Problem 422 if rows are bad.
+
+    Returns how many recipients are not recorded now, and how many of them were recorded until now.
+    """
+    recipients = recipient_keys(content, api.secrets)
+    await audit_log.note(api.store, who, "withdrawals.added", recipients=len(recipients))
+    new = await withdrawals.withdraw(api.store, api.secrets, recipients, api.clock(), api.settings.shards)
+    for recipient in recipients:
+        api.withdrawn.learn(recipient, True)
+    return {"withdrawn": len(recipients), "new": new}
+
+
+async def add_withdrawals(api: Api, request: Request) -> Response:
+    return reply(await withdraw(api, await read_json(request), request.state.who))
+
+
+async def allow(api: Api, content: Any, who: str) -> dict[str, int]:
+    """Records recipients again. who: for the audit log. Raises Problem 422 if rows are bad.
+
+    Returns how many of them had not been recorded.
+    """
+    recipients = recipient_keys(content, api.secrets)
+    await audit_log.note(api.store, who, "withdrawals.ended", recipients=len(recipients))
+    ended = await withdrawals.allow(api.store, api.secrets, recipients, api.clock())
+    for recipient in recipients:
+        api.withdrawn.learn(recipient, False)
+    return {"allowed": ended}
+
+
+async def end_withdrawals(api: Api, request: Request) -> Response:
+    return reply(await allow(api, await read_json(request), request.state.who))
+
+
+CALLS = (
+    Call("GET", "/api/withdrawals", "people", list_withdrawals, query=("after",)),
+    Call("POST", "/api/withdrawals", "people", add_withdrawals),
+    Call("DELETE", "/api/withdrawals", "people", end_withdrawals),
+)

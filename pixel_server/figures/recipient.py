@@ -1,0 +1,67 @@
+"""Everything that is stored for long of one recipient, over all campaigns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pixel_server.campaigns import storage
+from pixel_server.counters import histogram, recipient_record
+from pixel_server.recipients import lists
+from pixel_server.store import keys, shards
+from pixel_server.store.protocols import AsyncRedis
+from pixel_server.times import iso_day, iso_ms
+
+_BATCH = 1000
+"""Campaigns read in one round trip."""
+
+
+async def read(store: AsyncRedis, shard_count: int, recipient: bytes) -> dict[str, Any]:
+    """Returns what is stored of a recipient key: its campaigns, in the order of their ids, and its last day.
+
+    Leaves out hits that wait or were set aside; `waiting` says whether there may be some. Leaves out the
+    traces of the last minutes too: they say no more than these, except for a hash of the address.
+    """
+    shard, bucket = shards.of_key(recipient, shard_count), recipient_record.people_bucket(recipient)
+    campaigns = []
+    names = await storage.ids_of_kind(store, "email")
+    for i in range(0, len(names), _BATCH):
+        part = names[i : i + _BATCH]
+        pipe = store.pipeline(transaction=False)
+        for name in part:
+            for key in (keys.people, keys.listed, keys.names):
+                pipe.hget(key(shard, name, bucket), recipient)
+        answers = await pipe.execute()
+        for name, *values in zip(part, answers[::3], answers[1::3], answers[2::3], strict=True):
+            if any(value is not None for value in values):
+                campaigns.append({"campaign": name, **_campaign_json(*values)})
+    last_day = await store.hget(keys.last(shard, bucket), recipient)
+    return {
+        "key": recipient.hex(),
+        "campaigns": campaigns,
+        "last_open_day": None if last_day is None else iso_day(recipient_record.unpack_day(last_day)),
+        # Hits of the recipient's shard wait, and some may be the recipient's.
+        "waiting": await store.xlen(keys.hits(shard)) > 0,
+    }
+
+
+def _campaign_json(opened: bytes | None, listed: bytes | None, named: bytes | None) -> dict[str, Any]:
+    person = recipient_record.unpack(opened)
+    row = lists.unpack(named) if named is not None else None
+    return {
+        "listed": listed is not None,
+        "last_mail_day": iso_day(day) if listed and (day := lists.mail_day(listed)) is not None else None,
+        "recipient": row.recipient if row else None,
+        "name": row.name if row else None,
+        "opens": person.opens,
+        "first_open": iso_ms(person.first * 1000) if person.opens else None,
+        "last_open": iso_ms(person.last * 1000) if person.opens else None,
+        "opens_person": person.person,
+        "opens_prefetch": person.prefetch,
+        "opens_scanner": person.scanner,
+        "first_open_person": iso_ms(person.first_person * 1000) if person.person else None,
+        "last_open_person": iso_ms(person.last_person * 1000) if person.person else None,
+        "time_to_open": round(histogram.delay_seconds(person.delay), 1) if person.delay else None,
+        "hidden": bool(person.flags & recipient_record.HIDDEN),
+        "top": bool(person.flags & recipient_record.TOP),
+        "bottom": bool(person.flags & recipient_record.BOTTOM),
+    }
