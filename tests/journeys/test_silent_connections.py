@@ -55,7 +55,7 @@ def test_connect_async_and_stream_tcp_are_probed_by_the_kernel(url):
             connection = await client.connection_pool.get_connection()
             writing = redis_sink.RedisSink(url, timeout_seconds=5.0)
             await writing.append([Batch(0, "0" * 28, 1, hit.encode_batch([]))])
-            found = [connection._writer.transport, writing._wire._transport]
+            found = [connection._writer.transport, writing._connection._transport]
             seen = [options(one.get_extra_info("socket")) for one in found]
             writing.close()
             await client.connection_pool.release(connection)
