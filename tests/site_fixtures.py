@@ -87,7 +87,7 @@ def site(
     """The app on that clock, behind a client with the API key and an address. On a busy machine Redis may be
     late: it waits, so that each hit is recorded at its first try."""
     monkeypatch.setattr(
-        app, "RedisSink", lambda url, mark=bytes, **_: RedisSink(url, timeout_seconds=10.0, mark=mark)
+        app.parts, "RedisSink", lambda url, mark=bytes, **_: RedisSink(url, timeout_seconds=10.0, mark=mark)
     )
     monkeypatch.setattr(recorder, "ANSWER_TIMEOUT_SECONDS", 10.0)
     queue = jobs.queue(connect(settings.redis_url))

@@ -1,0 +1,108 @@
+"""The web process as an ASGI app. There are two: one answers pixels and pages, the other pages only.
+
+`parts` makes what a process consists of, `lifespan` starts and ends it, and `routes` says which part answers
+which URL. `create_app` and `create_pages` put these together. The functions below them read the environment;
+uvicorn calls one of them by name, for example `uvicorn --factory pixel_server.app:app`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rq import Queue
+from starlette.applications import Starlette
+
+from pixel_server.api.health import NotRecording
+from pixel_server.app.lifespan import pages_lifespan, pixels_lifespan
+from pixel_server.app.parts import make_api, make_common, make_health, make_pixels
+from pixel_server.app.routes import IsHere, make_starlette
+from pixel_server.collect import handover, losses
+from pixel_server.collect.endpoint import PixelEndpoint
+from pixel_server.collect.handover import Side
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+from pixel_server.store import jobs
+from pixel_server.store.client import connect_async, connect_queue
+from pixel_server.store.compatibility import secrets_for
+from pixel_server.store.protocols import AsyncRedis
+
+
+def create_app(
+    settings: Settings,
+    secrets: Secrets,
+    redis: AsyncRedis,
+    queue: Queue,
+    clock: Callable[[], float] | None = None,
+    is_here: IsHere | None = None,
+) -> Starlette:
+    """Returns the app that answers pixels, and pages too unless `is_here` leaves them to another process.
+
+    redis: is closed when the app ends. queue: takes jobs that ask for roll-ups. clock: returns seconds since
+    1970; None for Redis's clock. is_here: returns whether this process answers a request; others get 421.
+    """
+    common = make_common(settings, secrets, redis, clock)
+    pixels = make_pixels(common, queue)
+    health = make_health(
+        common,
+        recorder=pixels.recorder,
+        losses=pixels.loss_watch.report,
+        recent=lambda: list(pixels.admission.recent),
+    )
+    return make_starlette(
+        make_api(common),
+        prefix=common.prefix,
+        pixel=PixelEndpoint(pixels.admission, pixels.recorder, common.prefix.encode()),
+        health=health,
+        lifespan=pixels_lifespan(common, pixels),
+        is_here=is_here,
+    )
+
+
+def create_pages(
+    settings: Settings, secrets: Secrets, redis: AsyncRedis, clock: Callable[[], float] | None = None
+) -> Starlette:
+    """Returns the app that answers pages and no pixels. It records no hits and has no spool."""
+    common = make_common(settings, secrets, redis, clock)
+    health = make_health(common, recorder=NotRecording(), losses=lambda: losses.of_data(settings.data))
+    return make_starlette(
+        make_api(common),
+        prefix=common.prefix,
+        pixel=None,
+        health=health,
+        lifespan=pages_lifespan(common),
+        is_here=_is_page_or_health,
+    )
+
+
+def app() -> Starlette:
+    """Returns the app that answers everything in one process."""
+    return _app_of_environment(None)
+
+
+def beside_pages() -> Starlette:
+    """Returns the app of a process for pixels that hands pages to a process beside it, see `handover`."""
+    return _app_of_environment(lambda *request: handover.side_of_path(*request) is Side.PIXELS)
+
+
+def pixels() -> Starlette:
+    """Returns the app of `serve --only pixels`."""
+    return _app_of_environment(lambda method, path, prefix: handover.is_pixel(path, prefix))
+
+
+def pages_only() -> Starlette:
+    """Returns the app of `serve --only pages`, and of the process beside a process for pixels."""
+    settings = Settings.from_env()
+    secrets = secrets_for(settings, settings.redis_url)
+    return create_pages(settings, secrets, connect_async(settings.redis_url))
+
+
+def _app_of_environment(is_here: IsHere | None) -> Starlette:
+    settings = Settings.from_env()
+    secrets = secrets_for(settings, settings.redis_url)
+    redis = connect_async(settings.redis_url)
+    queue = jobs.queue(connect_queue(settings.queue_url or settings.redis_url, timeout=2.0))
+    return create_app(settings, secrets, redis, queue, is_here=is_here)
+
+
+def _is_page_or_health(method: bytes, path: bytes, prefix: bytes) -> bool:
+    return not handover.is_pixel(path, prefix) or path.endswith((b"/healthz", b"/readyz"))

@@ -1,0 +1,175 @@
+"""The life of a web process: reads the store, runs the background tasks, and closes what must be closed.
+
+If Redis is away at the start, the process goes on with what the data directory knows, and reads the store as
+soon as Redis answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
+
+from redis import RedisError, ResponseError
+from starlette.applications import Starlette
+
+from pixel_server import tasks
+from pixel_server.app.parts import Common, Pixels
+from pixel_server.auth import api_keys
+from pixel_server.collect import dropped_counts
+from pixel_server.settings import Settings
+from pixel_server.store import clock as clocks
+from pixel_server.store.client import StoreAwayError, StoreError
+from pixel_server.store.compatibility import check
+from pixel_server.store.protocols import AsyncRedis
+
+log = logging.getLogger("pixel_server.app")
+
+Lifespan = Callable[[Starlette], contextlib.AbstractAsyncContextManager[dict[str, Any]]]
+Begin = Callable[[], Awaitable[None]]
+
+RETRY_SECONDS = 0.5
+"""Seconds until a process whose Redis was away at the start tries again to read the store."""
+_AWAY_ERRORS = (StoreAwayError, RedisError)
+"""Errors of a Redis that does not answer. Redis may also go away between two commands of a start."""
+
+
+def pixels_lifespan(common: Common, pixels: Pixels) -> Lifespan:
+    """Returns the lifespan of a process that answers pixels."""
+    settings = common.settings
+
+    async def begin() -> None:
+        await check(common.redis, settings.redis_url, settings.shards, common.secrets, common.mark)
+        await common.redis_clock.measure_async(common.redis)
+        await common.campaign_cache.load()
+        await common.withdrawn.load()
+        await _begin_keys(common.redis, settings)
+        await pixels.stream.settle()
+
+    def restore() -> None:
+        common.campaign_cache.restore(common.saved_campaigns)
+        common.withdrawn.restore(settings.data)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        retries = await _begin_or_restore(
+            begin,
+            restore,
+            may_wait=settings.spool_bytes > 0,
+            consequence="hits go to the spool, by what is known of campaigns from before",
+        )
+        pixels.recorder.start()  # after `begin`, which measures the time of Redis
+        running = tasks.start(
+            [
+                pixels.stream.keep_connected(),
+                pixels.rollup_trigger.run(),
+                pixels.drain.run(),
+                pixels.memory.follow(),
+                pixels.loss_watch.run(),
+                common.campaign_cache.follow(common.saved_campaigns),
+                common.withdrawn.follow(),
+                dropped_counts.follow(common.redis, pixels.admission.dropped, common.mark),
+                clocks.follow(common.redis_clock, common.redis),
+                *retries,
+            ]
+        )
+        gc.freeze()  # the collector need not look again at what was made so far
+        try:
+            # uvicorn's protocol gets this state; the fast path takes its parts from it.
+            yield {
+                "admission": pixels.admission,
+                "recorder": pixels.recorder,
+                "prefix": common.prefix.encode(),
+            }
+        finally:
+            await pixels.recorder.close()
+            await tasks.end(running)
+            pixels.stream.close()
+            pixels.drain_stream.close()
+            pixels.spool.close()
+            await common.redis.aclose()
+
+    return lifespan
+
+
+def pages_lifespan(common: Common) -> Lifespan:
+    """Returns the lifespan of a process that answers pages only."""
+    settings = common.settings
+
+    async def begin() -> None:
+        await check(common.redis, settings.redis_url, settings.shards, common.secrets, common.mark)
+        await common.redis_clock.measure_async(common.redis)
+        await common.campaign_cache.load()
+        await _begin_keys(common.redis, settings)
+
+    def restore() -> None:
+        common.campaign_cache.restore(common.saved_campaigns)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        retries = await _begin_or_restore(
+            begin, restore, may_wait=True, consequence="pages are answered 503 until it does"
+        )
+        running = tasks.start(
+            [common.campaign_cache.follow(), clocks.follow(common.redis_clock, common.redis), *retries]
+        )
+        gc.freeze()
+        try:
+            yield {"prefix": common.prefix.encode()}
+        finally:
+            await tasks.end(running)
+            await common.redis.aclose()
+
+    return lifespan
+
+
+async def _begin_or_restore(
+    begin: Begin, restore: Callable[[], None], *, may_wait: bool, consequence: str
+) -> list[Coroutine[Any, Any, None]]:
+    """Reads the store. If that fails, restores what is known from before, and returns a task that retries.
+
+    Raises the error of a store that this server must not use, and any error if the process may not wait.
+    """
+    try:
+        await begin()
+    except Exception as error:
+        is_unfit = isinstance(error, StoreError) and not isinstance(error, StoreAwayError)
+        if is_unfit or not may_wait:
+            raise
+        log.error("%s; %s", error, consequence)
+        restore()
+        return [_begin_later(begin)]
+    return []
+
+
+async def _begin_later(begin: Begin) -> None:
+    """Reads the store as soon as Redis answers. Ends this process if the server must not use the store."""
+    while True:
+        await asyncio.sleep(RETRY_SECONDS)
+        try:
+            return await begin()
+        except _AWAY_ERRORS:
+            continue
+        except StoreError as error:
+            log.critical("%s", error)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return None
+        except Exception as error:  # whatever the store holds, this process goes on
+            log.error("the store cannot be read, going by what is known: %r", error)
+
+
+async def _begin_keys(redis: AsyncRedis, settings: Settings) -> None:
+    """Stores the API key of the environment. A stored key that cannot be read does not prevent the start."""
+    try:
+        await api_keys.use_environment(redis, settings.api_key)
+        if not await api_keys.list_keys(redis):
+            log.warning("there is no API key yet: make one with `pixel-server key create NAME`")
+    except (ResponseError, ValueError, TypeError, LookupError) as error:
+        if isinstance(error, ResponseError) and not str(error).startswith("WRONGTYPE"):
+            raise
+        log.error("the API keys in the store cannot be read: %r", error)

@@ -1,0 +1,201 @@
+"""The parts of a web process, and how they know each other. Making them starts no task and asks no Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rq import Queue
+from starlette.requests import Request
+
+from pixel_server.api.context import Api
+from pixel_server.api.health import Health, Known, Recording
+from pixel_server.auth.throttle import Throttle
+from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache
+from pixel_server.collect.admission import Admission
+from pixel_server.collect.client_address import ClientAddress
+from pixel_server.collect.loss_watch import LossWatch
+from pixel_server.collect.losses import Report
+from pixel_server.collect.recorder import Recorder
+from pixel_server.collect.redis_sink import RedisSink
+from pixel_server.collect.reserve_sink import ReserveSink
+from pixel_server.collect.rollup_trigger import RollupTrigger
+from pixel_server.collect.spool.drain import Drain
+from pixel_server.collect.spool.sink import SpoolSink
+from pixel_server.collect.spool.spool import Spool
+from pixel_server.collect.spool.status import find_trouble, read_status, waiting_since
+from pixel_server.consent import Consent
+from pixel_server.figures.inventory_cache import InventoryCache
+from pixel_server.recipients.withdrawals_file import WithdrawalsFile
+from pixel_server.recipients.withdrawn_set import WithdrawnSet
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+from pixel_server.store.clock import Clock
+from pixel_server.store.memory_reserve import Watch
+from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.store_mark import StoreMark
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """Parts of every web process. prefix: the path of PIXEL_BASE_URL, '' if it has none."""
+
+    settings: Settings
+    secrets: Secrets
+    redis: AsyncRedis
+    redis_clock: Clock
+    clock: Callable[[], float]
+    consent: Consent
+    mark: StoreMark
+    campaign_cache: CampaignCache
+    withdrawn: WithdrawnSet
+    prefix: str
+    saved_campaigns: Path
+    spool_directory: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """Parts of a process that answers pixels.
+
+    A hit goes through admission and recorder to the stream; if Redis is away, to the spool, and from there
+    through drain and drain_stream.
+    """
+
+    admission: Admission
+    recorder: Recorder
+    stream: RedisSink
+    spool: Spool
+    drain: Drain
+    drain_stream: RedisSink
+    rollup_trigger: RollupTrigger
+    memory: Watch
+    loss_watch: LossWatch
+
+
+def make_common(
+    settings: Settings, secrets: Secrets, redis: AsyncRedis, clock: Callable[[], float] | None
+) -> Common:
+    """Makes the parts of every web process. Reads what the data directory says of campaigns."""
+    redis_clock, consent, mark = Clock(), Consent(settings), StoreMark(settings.data)
+    saved_campaigns = settings.data / CACHE_FILE
+    campaign_cache = CampaignCache(redis, consent, mark)
+    campaign_cache.recall(saved_campaigns)
+    return Common(
+        settings=settings,
+        secrets=secrets,
+        redis=redis,
+        redis_clock=redis_clock,
+        clock=clock or redis_clock,
+        consent=consent,
+        mark=mark,
+        campaign_cache=campaign_cache,
+        withdrawn=WithdrawnSet(redis, secrets, mark, WithdrawalsFile(settings.data)),
+        prefix=urlsplit(settings.base_url or "").path,
+        saved_campaigns=saved_campaigns,
+        spool_directory=settings.data / "spool",
+    )
+
+
+def make_pixels(common: Common, queue: Queue) -> Pixels:
+    """Makes the parts that record hits. queue: takes jobs that ask for roll-ups."""
+    settings, clock = common.settings, common.clock
+    admission = Admission(
+        settings, common.secrets, common.campaign_cache, common.consent, common.withdrawn, clock
+    )
+    rollup_trigger = RollupTrigger(queue, clock)
+    memory = Watch(common.redis, settings.memory_reserve)
+    loss_watch = LossWatch(common.redis, settings.data, settings.shards, common.mark, clock)
+    stream = RedisSink(settings.redis_url, mark=common.mark.current)
+    drain_stream = RedisSink(
+        settings.redis_url, timeout_seconds=1.0, max_timeout_seconds=5.0, mark=common.mark.current
+    )
+    spool = Spool(common.spool_directory, settings.spool_bytes, clock=clock)
+    recorder = Recorder(
+        ReserveSink(stream, memory),
+        settings.shards,
+        settings.pending_bytes,
+        spool=SpoolSink(spool) if settings.spool_bytes else None,
+        is_ready=lambda: stream.is_ready,
+        on_stored=rollup_trigger.request,
+        on_acknowledged=loss_watch.note,
+        clock=clock,
+    )
+    drain = Drain(
+        spool,
+        ReserveSink(drain_stream, memory),
+        is_away=lambda: recorder.is_away,
+        on_taken=recorder.resume,
+        on_lost=recorder.count_lost,
+        on_removed=recorder.count_removed,
+        mark=recorder.spool_mark,
+        on_drained=recorder.note_drained,
+        on_stored=rollup_trigger.request,
+        on_acknowledged=loss_watch.note,
+        aside_days=settings.keep_dead_letters,
+    )
+    return Pixels(admission, recorder, stream, spool, drain, drain_stream, rollup_trigger, memory, loss_watch)
+
+
+def make_health(
+    common: Common,
+    *,
+    recorder: Recording,
+    losses: Callable[[], Report],
+    recent: Callable[[], list[bytes]] = list,
+) -> Health:
+    """Makes the health checks. recent: returns the client addresses of the last hits."""
+    spool = common.spool_directory
+    return Health(
+        common.redis,
+        common.settings,
+        recorder,
+        spool=lambda: read_status(spool),
+        recent=recent,
+        trouble=lambda: find_trouble(spool),
+        clock=common.clock,
+        known=Known(common.mark, common.campaign_cache, common.withdrawn, losses),
+    )
+
+
+def make_api(common: Common) -> Api:
+    """Makes what the handlers of the API and of pages work with."""
+    return Api(
+        common.redis,
+        common.settings,
+        common.secrets,
+        common.campaign_cache,
+        common.consent,
+        common.withdrawn,
+        inventory=InventoryCache(common.settings, lambda: _spooled_hits(common.spool_directory)),
+        late_since=lambda: _oldest_spooled_ms(common.spool_directory),
+        clock=common.clock,
+        throttle=Throttle(_address_of(common.settings)),
+    )
+
+
+def _oldest_spooled_ms(spool: Path) -> int | None:
+    """Returns since when hits wait in the spool, None if no hit waits or the spool cannot be read.
+
+    /readyz reports a spool that cannot be read.
+    """
+    try:
+        return waiting_since(spool)
+    except OSError:
+        return None
+
+
+def _spooled_hits(spool: Path) -> tuple[int, int | None]:
+    """Returns the number of hits in the spool, and the time of the oldest (ms)."""
+    status = read_status(spool)
+    return status.hits, status.oldest_ms
+
+
+def _address_of(settings: Settings) -> Callable[[Request], bytes]:
+    """Returns a function that gives a request's client address, honouring trusted proxies."""
+    client_address = ClientAddress(settings)
+    return lambda request: client_address.of(
+        request.client.host if request.client else None, dict(request.headers.raw)
+    )

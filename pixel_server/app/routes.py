@@ -1,0 +1,94 @@
+"""All URLs of a web process, and the middleware in front of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.responses import RedirectResponse
+from starlette.routing import BaseRoute, Mount, Route
+
+from pixel_server.api import routing
+from pixel_server.api.context import Api
+from pixel_server.api.health import Health
+from pixel_server.api.report_slots import ReportSlots
+from pixel_server.api.routes import CALLS
+from pixel_server.app.lifespan import Lifespan
+from pixel_server.collect import handover
+from pixel_server.collect.endpoint import PixelEndpoint
+from pixel_server.collect.script import script
+from pixel_server.dashboard import busy, routes, static_files
+from pixel_server.privacy.endpoint import Privacy
+
+IsHere = Callable[[bytes, bytes, bytes], bool]
+"""Returns whether this process answers a request, by method, path and prefix."""
+
+
+class _AnyPath(Convertor[str]):
+    """The rest of a path. Starlette's `path` does not match a line break, which a path may hold as %0a."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("anything", _AnyPath())
+
+
+def make_starlette(
+    api: Api,
+    *,
+    prefix: str,
+    pixel: PixelEndpoint | None,
+    health: Health,
+    lifespan: Lifespan,
+    is_here: IsHere | None,
+) -> Starlette:
+    """Returns the app. pixel: None if the process answers no pixels. is_here: None to answer all requests."""
+    middleware = [Middleware(ReportSlots, prefix=prefix.encode(), busy=busy.answers(api))]
+    if is_here is not None:
+        middleware.insert(0, Middleware(handover.Misdirected, prefix=prefix.encode(), is_here=is_here))
+    app = Starlette(
+        routes=[*_pixel_routes(prefix, pixel), *_page_routes(prefix, api, health)],
+        lifespan=lifespan,
+        middleware=middleware,
+        exception_handlers={HTTPException: routes.not_found(api)},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _pixel_routes(prefix: str, pixel: PixelEndpoint | None) -> list[Route]:
+    """Returns the routes of pixels, with and without the prefix, which a proxy may pass on or remove."""
+    if pixel is None:
+        return []
+    paths = [
+        f"{start}/{kind}{rest}"
+        for start in dict.fromkeys((prefix, ""))
+        for kind in "op"
+        for rest in ("", "/{rest:anything}")
+    ]
+    return [Route(path, pixel) for path in paths]
+
+
+def _page_routes(prefix: str, api: Api, health: Health) -> list[BaseRoute]:
+    """Returns the other routes, with and without the prefix."""
+    pages: list[BaseRoute] = [
+        *routing.routes(api, CALLS),
+        Route("/privacy", Privacy(api).answer, methods=["GET", "POST"]),
+        Route("/p.js", script),
+        Route("/healthz", health.healthz),
+        Route("/readyz", health.readyz),
+        Route("/static/{name:path}", static_files.answer),
+        *routes.routes(api),
+    ]
+    if not prefix:
+        return pages
+    return [Route(prefix, lambda _: RedirectResponse(f"{prefix}/")), Mount(prefix, routes=pages), *pages]
