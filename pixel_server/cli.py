@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @click.version_option(__version__, prog_name="pixel-server")
 def main() -> None:
     """Self-hosted tracking pixel and email-open beacon server."""
-    logs.begin()
+    logs.configure()
 
 
 @main.command()

@@ -1,7 +1,7 @@
-"""How much may be kept of whom: by the link, by the campaign, by the server, and by the request itself.
+"""How much may be stored of a recipient or visitor, by link, campaign, server and request.
 
-Whatever says least holds. A web process goes by this at the door, and the roll-up does again, so that a
-change also reaches hits that wait.
+The strictest of them holds. A web process applies it when it admits a hit, and the roll-up applies it again,
+so that a change also reaches hits that wait.
 """
 
 from __future__ import annotations
@@ -13,46 +13,49 @@ from pixel_server.tokens import MODES, Mode
 
 
 class Rule(NamedTuple):
-    """What holds for a campaign."""
+    """What a campaign may store, and its answer to requests not to be tracked."""
 
     mode: Mode
     signals: Signals
 
 
-def mode(name: str) -> Mode:
-    """An unknown name is `off`."""
+def mode_named(name: str) -> Mode:
+    """Returns the mode with this name, and OFF for an unknown name."""
     return Mode[name.upper()] if name in MODES else Mode.OFF
 
 
-def asks(gpc: str, dnt: str) -> bool:
-    """Whether the headers `Sec-GPC` and `DNT` ask not to be followed."""
+def requests_no_tracking(gpc: str, dnt: str) -> bool:
+    """Returns whether the headers `Sec-GPC` and `DNT` ask not to be tracked."""
     return gpc.strip() == "1" or dnt.strip() == "1"
 
 
 class Consent:
-    """The rules of this server."""
+    """The rules of this server. default: the rule of a campaign that is not known."""
 
     def __init__(self, settings: Settings) -> None:
-        self._most = mode(settings.max_mode)
+        self._max_mode = mode_named(settings.max_mode)
         self._signals: Signals = settings.signals
         self.default = self.rule(settings.default_mode, None)
 
     def check(self, name: str) -> str:
-        """A mode that a campaign may be given. ValueError: it is none, or more than PIXEL_MAX_MODE."""
+        """Returns the mode's name if a campaign may have this mode.
+
+        Raises ValueError if there is no such mode, or if it is above PIXEL_MAX_MODE.
+        """
         if name not in MODES:
             raise ValueError(f"must be one of: {', '.join(MODES)}")
-        if mode(name) > self._most:
-            raise ValueError(f"is more than this server keeps, {self._most.name.lower()}")
+        if mode_named(name) > self._max_mode:
+            raise ValueError(f"is more than this server keeps, {self._max_mode.name.lower()}")
         return name
 
-    def rule(self, name: str, signals: Signals | None) -> Rule:
-        """Of a campaign with this mode and this setting, None where it has none."""
-        return Rule(min(mode(name), self._most), signals or self._signals)
+    def rule(self, mode: str, signals: Signals | None) -> Rule:
+        """Returns the rule of a campaign. signals: the campaign's own setting, or None for PIXEL_GPC."""
+        return Rule(min(mode_named(mode), self._max_mode), signals or self._signals)
 
 
-def allowed(linked: int, rule: Rule, asked: bool) -> int:
-    """The mode for one hit. linked: its token's mode. asked: whether the request asks not to be followed."""
-    most = min(linked, rule.mode)
-    if asked and rule.signals != "ignore":
-        return min(most, Mode.COUNT) if rule.signals == "count" else Mode.OFF
-    return most
+def allowed_mode(link_mode: int, rule: Rule, no_tracking: bool) -> int:
+    """Returns the mode of one hit. no_tracking: whether the request asks not to be tracked."""
+    mode = min(link_mode, rule.mode)
+    if no_tracking and rule.signals != "ignore":
+        return min(mode, Mode.COUNT) if rule.signals == "count" else Mode.OFF
+    return mode

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and are on the disk when they have their name."""
+"""Writes files whole or not at all. A file has its name only once its content is on the disk."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import IO
 
 
 @contextlib.contextmanager
-def whole(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
-    """Opens a draft, which takes this name, and the place of a file that has it, at the end of the block.
+def open_whole(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
+    """Opens a draft that replaces the file of this name at the end of the block.
 
-    After an exception in the block, or a crash, the file is as it was before. mode: permissions, less the
+    After a crash, or an exception in the block, the file is as it was before. mode: permissions, before the
     umask. Raises OSError.
     """
     with _draft(path, mode) as (draft, file):
@@ -25,12 +25,12 @@ def whole(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
 
 def write(path: Path, data: bytes, mode: int = 0o666) -> None:
     """Writes a file whole or not at all. Raises OSError."""
-    with whole(path, mode) as file:
+    with open_whole(path, mode) as file:
         file.write(data)
 
 
 def create(path: Path, data: bytes, mode: int = 0o666) -> bool:
-    """Writes a file that is not there. Returns False, and changes nothing, if it is. Raises OSError."""
+    """Writes a file whole or not at all if no file has its name. Returns whether it did. Raises OSError."""
     with _draft(path, mode) as (draft, file):
         file.write(data)
         _sync(file)
@@ -43,7 +43,7 @@ def create(path: Path, data: bytes, mode: int = 0o666) -> bool:
 
 
 def sync_directory(path: Path) -> None:
-    """Puts the names in a directory on the disk. Raises OSError."""
+    """Writes the names in a directory to the disk. Raises OSError."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -53,7 +53,7 @@ def sync_directory(path: Path) -> None:
 
 @contextlib.contextmanager
 def _draft(path: Path, mode: int) -> Iterator[tuple[Path, IO[bytes]]]:
-    """A file beside this one, with a name of its own, which is removed at the end."""
+    """Opens a file with a random name in the same directory, and removes that name at the end."""
     draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:

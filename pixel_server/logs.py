@@ -1,4 +1,4 @@
-"""The log of each process: lines on standard error, and not the same kind of line without end."""
+"""The log of each process: lines on standard error, with a limit on lines of the same kind."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from collections.abc import Callable
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 BURST = 10
-"""Lines of one kind that are written at once; after that one for each EVERY that has passed."""
-EVERY = 60.0
+"""Number of lines of a kind that may be written at once."""
+REFILL_SECONDS = 60.0
+"""Seconds after which one more line of a kind may be written."""
 
 
-def begin() -> None:
-    """Of this process: from INFO on, of others' packages from WARNING on."""
+def configure() -> None:
+    """Configures the log of this process: INFO and above, and WARNING and above for uvicorn and RQ."""
     logging.basicConfig(level=logging.INFO, format=FORMAT, stream=sys.stderr)
     for handler in logging.getLogger().handlers:
-        handler.addFilter(Sparse())
+        handler.addFilter(RateLimit())
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     logging.getLogger("rq").setLevel(logging.WARNING)
 
 
-class Sparse(logging.Filter):
-    """Bounds what a Redis that comes and goes for a day writes. A kind: logger and text before its values.
+class RateLimit(logging.Filter):
+    """Limits how many lines of a kind are written, for a Redis that comes and goes for a day.
 
-    The next line of a kind that is written says how many were not. clock: seconds.
+    A kind is a logger and a message before its values are filled in. INFO and below is not limited. The next
+    line of a kind that is written says how many lines were left out. clock: returns seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,16 +36,17 @@ class Sparse(logging.Filter):
         self._kinds: dict[tuple[str, str], tuple[float, float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Returns whether a line is written. Adds the number of lines that were left out before it."""
         if record.levelno <= logging.INFO:
             return True
         kind, now = (record.name, str(record.msg)), self._clock()
-        left, since, hidden = self._kinds.get(kind, (float(BURST), now, 0))
-        left = min(float(BURST), left + (now - since) / EVERY)
-        if left < 1:
-            self._kinds[kind] = left, now, hidden + 1
+        allowance, since, left_out = self._kinds.get(kind, (float(BURST), now, 0))
+        allowance = min(float(BURST), allowance + (now - since) / REFILL_SECONDS)
+        if allowance < 1:
+            self._kinds[kind] = allowance, now, left_out + 1
             return False
-        self._kinds[kind] = left - 1, now, 0
-        if hidden:
-            record.msg = f"{record.getMessage()} ({hidden} more like this were not written)"
+        self._kinds[kind] = allowance - 1, now, 0
+        if left_out:
+            record.msg = f"{record.getMessage()} ({left_out} more like this were not written)"
             record.args = ()
         return True

@@ -1,4 +1,4 @@
-"""The cookie by which a browser says that nothing of it is to be recorded, whatever page or mail it shows."""
+"""The opt-out cookie: nothing is recorded of a browser that has it, whatever page or mail it shows."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import re
 
 from pixel_server.times import DAY
 
-DAYS = 400
-"""As long as browsers keep a cookie (RFC 6265bis, 5.5)."""
+LIFETIME_DAYS = 400
+"""Days for which the cookie is set. Browsers keep no cookie longer (RFC 6265bis, 5.5)."""
 
 NAME = "px-no"
-"""No campaign's: those begin with `px_`, see `collect.cookie`."""
+"""Name of the cookie. No campaign's cookie has it: theirs begin with `px_` (`collect.visitor_cookie`)."""
 
-_says_no = re.compile(rb"(?:^|[;,]\s*)%b=1\s*(?:[;,]|$)" % NAME.encode()).search
-
-
-def says_no(cookies: bytes | None) -> bool:
-    """cookies: the header `Cookie`, as sent; those sent twice joined."""
-    return cookies is not None and _says_no(cookies) is not None
+_search = re.compile(rb"(?:^|[;,]\s*)%b=1\s*(?:[;,]|$)" % NAME.encode()).search
 
 
-def header(path: str, *, out: bool, framed: bool) -> str:
-    """`Set-Cookie` that sets it, or takes it away. path: of all that this server answers, "/" or a prefix.
+def is_set(cookies: bytes | None) -> bool:
+    """Returns whether a `Cookie` header has the opt-out cookie. cookies: the header, joined if sent twice."""
+    return cookies is not None and _search(cookies) is not None
 
-    framed: the page stands in a frame of another site's. Browsers then keep what it sets for that site alone
-    (CHIPS, `Partitioned`). Else it holds for this site, and for all others where the browser sends cookies of
-    third parties.
+
+def set_cookie(path: str, *, out: bool, framed: bool) -> str:
+    """Returns the `Set-Cookie` header that sets the cookie, or removes it if `out` is False.
+
+    path: "/", or the prefix of all paths of this server. framed: the page is in a frame of another site. Such
+    a cookie is kept for that site alone (CHIPS, `Partitioned`). Any other holds for this site, and for every
+    site on which the browser sends cookies of third parties.
     """
-    age = DAYS * DAY if out else 0
-    part = "; Partitioned" if framed else ""
-    return f"{NAME}=1; Path={path}; Max-Age={age}; HttpOnly; Secure; SameSite=None{part}"
+    max_age = LIFETIME_DAYS * DAY if out else 0
+    partitioned = "; Partitioned" if framed else ""
+    return f"{NAME}=1; Path={path}; Max-Age={max_age}; HttpOnly; Secure; SameSite=None{partitioned}"

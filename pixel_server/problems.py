@@ -1,4 +1,4 @@
-"""Errors, as RFC 9457 problem details."""
+"""Errors as RFC 9457 problem details."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 from starlette.responses import Response
 
 TYPE = "application/problem+json"
-
-
-MOST_ERRORS = 100
-"""Errors that one answer names; `errors_left_out` then says how many more there are."""
+MAX_ERRORS = 100
+"""Largest number of errors in an answer. `errors_left_out` is the number of further errors."""
 
 
 class Problem(Exception):
-    """An answer other than what was asked for. errors: what is wrong, field by field, of which the first
-    MOST_ERRORS are kept. more: members."""
+    """An error to be answered.
+
+    status: HTTP status. detail: a sentence for people. errors: the errors of single fields, such as
+    `{"field": "to", "message": "must be a date"}`; the first MAX_ERRORS are kept. more: further members.
+    """
 
     def __init__(
         self,
@@ -31,13 +32,14 @@ class Problem(Exception):
         super().__init__(detail)
         self.status = status
         self.detail = detail
-        self.errors = errors[:MOST_ERRORS] if errors else errors
+        self.errors = errors[:MAX_ERRORS] if errors else errors
         self.headers = headers
         self.more = dict(more or {})
-        if errors and len(errors) > MOST_ERRORS:
-            self.more["errors_left_out"] = len(errors) - MOST_ERRORS
+        if errors and len(errors) > MAX_ERRORS:
+            self.more["errors_left_out"] = len(errors) - MAX_ERRORS
 
     def response(self) -> Response:
+        """Returns the answer, as JSON."""
         body: dict[str, Any] = {
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,
@@ -47,10 +49,10 @@ class Problem(Exception):
         }
         if self.errors is not None:
             body["errors"] = self.errors
-        # ASCII only: what is wrong with the input may be that it cannot be UTF-8.
+        # ASCII only: the rejected input may be text that cannot be encoded as UTF-8.
         return Response(json.dumps(body), self.status, dict(self.headers or {}), TYPE)
 
 
-def away() -> Problem:
-    """Redis does not answer: the figures are somewhere, but not to be had now."""
+def redis_unavailable() -> Problem:
+    """Returns the error for a Redis that does not answer: the figures exist, but cannot be read now."""
     return Problem(503, "Redis does not answer; try again", headers={"Retry-After": "2"})

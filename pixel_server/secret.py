@@ -1,4 +1,4 @@
-"""The secrets: keys that sign links, and the one that hashes recipients."""
+"""The secrets of a server: keys that sign links, and a key that hashes recipients."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ FILE = "secrets.json"
 
 
 class SecretsError(ValueError):
-    """The secrets cannot be read or made; the message is one line for the operator."""
+    """The secrets cannot be read or created. The message is one line for the operator."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Secrets:
-    """Keys of 32 bytes, derived. signing, cookies, sessions: newest first; the first signs, all verify."""
+    """Keys of 32 bytes, each derived for one purpose.
+
+    signing, cookies, sessions: newest first. The first key signs, and all of them verify.
+    """
 
     signing: tuple[bytes, ...]
     recipient: bytes
@@ -31,8 +34,8 @@ class Secrets:
     sessions: tuple[bytes, ...]
 
     @classmethod
-    def of(cls, signing: tuple[str, ...], recipient: str) -> Secrets:
-        """From the texts that an operator sets or a data directory holds."""
+    def derive(cls, signing: tuple[str, ...], recipient: str) -> Secrets:
+        """Returns the keys derived from texts that the operator has set or a data directory holds."""
         if not signing:
             raise SecretsError("at least one signing key is needed")
         return cls(
@@ -48,52 +51,58 @@ class Secrets:
 
     @classmethod
     def load(cls, data: Path, signing: tuple[str, ...] = (), recipient: str | None = None) -> Secrets:
-        """Those given; what is not given comes from the server's data directory.
+        """Returns the given secrets, and takes missing ones from the server's data directory.
 
-        SecretsError: it has none. None are made here, for a link that they sign would be another server's.
+        Raises SecretsError if the directory has none. It does not create any: a link signed with new secrets
+        would not be a link of the server.
         """
         if not signing or recipient is None:
-            kept_signing, kept_recipient = _kept(data)
-            signing = signing or kept_signing
-            recipient = recipient or kept_recipient
-        return cls.of(signing, recipient)
+            stored_signing, stored_recipient = _read_file(data)
+            signing = signing or stored_signing
+            recipient = recipient or stored_recipient
+        return cls.derive(signing, recipient)
 
     @classmethod
-    def make(cls, data: Path, signing: tuple[str, ...] = (), recipient: str | None = None) -> Secrets:
-        """As `load`; what is not given is first made in the data directory (mode 0600), if it is missing."""
+    def load_or_create(
+        cls, data: Path, signing: tuple[str, ...] = (), recipient: str | None = None
+    ) -> Secrets:
+        """Creates missing secrets in the data directory (mode 0600), then does what `load` does."""
         if not signing or recipient is None:
-            _make(data)
+            _create_file(data)
         return cls.load(data, signing, recipient)
 
     def recipient_key(self, recipient: str) -> bytes:
-        """8 bytes that stand for a recipient: the same in every campaign."""
+        """Returns the 8 bytes that stand for a recipient in every campaign."""
         return blake2b(recipient.encode(), digest_size=8, key=self.recipient).digest()
 
     def visitor_key(self, *parts: bytes) -> bytes:
-        """8 bytes that stand for a web visitor, from parts that cannot run together."""
+        """Returns the 8 bytes that stand for a web visitor. Parts do not run together: a, bc is not ab, c."""
         joined = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
         return blake2b(joined, digest_size=8, key=self.visitor).digest()
 
     def routing_key(self, address: bytes, agent: bytes) -> bytes:
-        """4 bytes that send a web hit to its shard; nothing but the shard is kept of them."""
+        """Returns 4 bytes that choose the shard of a web hit. They are not stored."""
         return blake2b(address + b"\0" + agent, digest_size=4, key=self.routing).digest()
 
     def withdrawal_mark(self, recipient: bytes) -> bytes:
-        """8 bytes that stand for a recipient key in the list of withdrawals, and nowhere else."""
-        made = self.withdrawal_hash().copy()
-        made.update(recipient)
-        return made.digest()
+        """Returns the 8 bytes that stand for a recipient key in the list of withdrawals, and nowhere else."""
+        mark = self.withdrawal_hash().copy()
+        mark.update(recipient)
+        return mark.digest()
 
     def withdrawal_hash(self) -> blake2b:
-        """What `withdrawal_mark` hashes with: to copy, where one is made for each hit."""
+        """Returns the hash of `withdrawal_mark`, to copy where a mark is made for each hit."""
         return blake2b(digest_size=8, key=self.withdrawn)
 
     def evidence_hash(self) -> blake2b:
-        """What tells two addresses of one recipient apart: to copy, and feed with recipient and address."""
+        """Returns the hash that distinguishes a recipient's addresses, to copy and update with both."""
         return blake2b(digest_size=4, key=self.evidence)
 
     def fingerprints(self) -> tuple[str, list[str]]:
-        """(of the recipient key, of each signing key): enough to see a mismatch, no use for anything else."""
+        """Returns the fingerprint of the recipient key, and that of each signing key.
+
+        Fingerprints show a mismatch of secrets, and reveal nothing else.
+        """
         return _fingerprint(self.recipient), [_fingerprint(key) for key in self.signing]
 
 
@@ -105,23 +114,24 @@ def _fingerprint(key: bytes) -> str:
     return blake2b(key, digest_size=8, person=b"px-fingerprint").hexdigest()
 
 
-def _make(data: Path) -> None:
-    """Secrets in the data directory, if it holds no file of them, whole or not."""
-    import secrets as random  # noqa: PLC0415 - links are made where it need not be loaded
+def _create_file(data: Path) -> None:
+    """Creates the file of secrets in the data directory, unless it exists, readable or not."""
+    import secrets as random  # noqa: PLC0415 - minting links does not need it
 
     path = data / FILE
     if os.path.lexists(path):
         return
-    made = {"signing": [random.token_urlsafe(32)], "recipient": random.token_urlsafe(32)}
+    content = {"signing": [random.token_urlsafe(32)], "recipient": random.token_urlsafe(32)}
     try:
         data.mkdir(parents=True, exist_ok=True)
-        files.create(path, json.dumps(made).encode(), 0o600)  # if another process was first, its secrets hold
+        # If another process creates the file first, that file stays.
+        files.create(path, json.dumps(content).encode(), 0o600)
     except OSError as error:
         raise SecretsError(f"cannot write secrets to {data}: {error.strerror}") from None
 
 
-def _kept(data: Path) -> tuple[tuple[str, ...], str]:
-    """(signing keys, recipient secret) of the data directory."""
+def _read_file(data: Path) -> tuple[tuple[str, ...], str]:
+    """Returns the signing keys and the recipient secret of the data directory. Raises SecretsError."""
     path = data / FILE
     if not os.path.lexists(path):
         raise SecretsError(
@@ -129,15 +139,15 @@ def _kept(data: Path) -> tuple[tuple[str, ...], str]:
             f"restore its {FILE}, or set PIXEL_SECRET and PIXEL_RECIPIENT_SECRET"
         )
     try:
-        kept = json.loads(path.read_bytes())
-        signing, recipient = kept["signing"], kept["recipient"]
+        content = json.loads(path.read_bytes())
+        signing, recipient = content["signing"], content["recipient"]
         if not signing or not isinstance(signing, list):
             raise ValueError
         for text in (*signing, recipient):
             if not isinstance(text, str) or not text.encode():
                 raise ValueError
     except PermissionError as error:
-        raise SecretsError(f"cannot read {path}: {error.strerror}; whose is it?") from None
+        raise SecretsError(f"cannot read {path}: {error.strerror}; check its owner") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise SecretsError(
             f"{path} cannot be read as secrets; restore it, or set PIXEL_SECRET and PIXEL_RECIPIENT_SECRET"

@@ -1,4 +1,4 @@
-"""Campaign ids: the one spelling rule."""
+"""Slugs: the spelling of campaign ids."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import re
 from unicodedata import normalize
 
 PATTERN = "[a-z0-9][a-z0-9-]{0,62}"
-IN_WORDS = "must be a to z, 0 to 9 and hyphens, up to 63, and not begin with a hyphen"
-MOST = 63
+MAX_LENGTH = 63
+SLUG_RULE = "must be a to z, 0 to 9 and hyphens, up to 63, and not begin with a hyphen"
+"""The rule in words, for an error about a field."""
 
 is_slug = re.compile(PATTERN, re.ASCII).fullmatch
 is_slug_bytes = re.compile(PATTERN.encode()).fullmatch
 
 
-def of_name(name: str, number: int = 1) -> str:
-    """A slug made of a name; of a number from 2 on, with it at the end. "": nothing of the name can stand in
-    one. `static/slug.js` makes the same, without a number.
+def from_name(name: str, number: int = 1) -> str:
+    """Returns a slug made from a name: `"strasse"` for `"Straße"`, and `"strasse-2"` with the number 2.
+
+    Returns "" if the name has no letter or digit that a slug can have. `static/slug.js` does the same,
+    without numbers.
     """
-    plain = re.sub("[\u0300-\u036f]", "", normalize("NFKD", name)).upper().lower()  # so that ß is ss
+    plain = re.sub("[\u0300-\u036f]", "", normalize("NFKD", name)).upper().lower()  # upper turns ß into SS
     end = f"-{number}" if number > 1 else ""
-    made = re.sub("[^a-z0-9]+", "-", plain).strip("-")[: MOST - len(end)].rstrip("-")
-    return made and made + end
+    slug = re.sub("[^a-z0-9]+", "-", plain).strip("-")[: MAX_LENGTH - len(end)].rstrip("-")
+    return slug and slug + end

@@ -1,13 +1,13 @@
-"""Tokens: the signed, opaque part of an email pixel's URL.
+"""Tokens: the signed, opaque part of a mail pixel's URL. Its bytes, in order:
 
     1  format version
-    1  flags: mode (3 bits), part of the mail (2), time is of sending (1), test (1), 0
+    1  flags: mode (3 bits), part of the mail (2), SENDING (1), TEST (1), unused (1)
     4  time, seconds since 1970
-    8  recipient key, absent in mode count
+    8  recipient key, left out in mode count
     n  campaign, 1 to 63 bytes
-   10  tag: BLAKE2b under a signing key, over all before it
+   10  tag: BLAKE2b under a signing key, over all bytes before it
 
-base64url without padding. Only one spelling of a token verifies. Signed, not secret.
+A token is base64url without padding. Only one spelling of a token verifies. It is signed, not secret.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ MAX_TIME = 2**32 - 1
 _TAG = 10
 _HEAD = 6
 SENDING, TEST = 0x20, 0x40
-"""Flags: the time is when the mail goes out, not when the link was made; a trial mail of the sender's own."""
+"""Flags. SENDING: the time is that of sending, not of minting. TEST: a trial mail of the sender's own."""
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_+/", b"+/!!")
-"""What is not of the alphabet of URLs becomes what is of none."""
+"""Translates base64url to base64. "+" and "/", which base64url does not have, become the invalid "!"."""
 _SHORTEST, _LONGEST = 23, 116
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _ENDS = (b"", _ALPHABET), (b"", b""), (b"==", _ALPHABET[::16]), (b"=", _ALPHABET[::4])
-"""Padding and last characters that there may be, by length modulo 4: none with bits beyond the last byte."""
+"""Padding, and allowed last characters, by length modulo 4: the bits beyond the last byte must be 0."""
 
 
 class Mode(IntEnum):
-    """How much is kept of a recipient, least first. Signed into links and stored in hits: append only."""
+    """How much is stored of a recipient, rising. Signed into links and stored in hits: append only."""
 
     OFF = 0
     COUNT = 1
@@ -54,7 +54,7 @@ MODES = tuple(mode.name.lower() for mode in Mode)
 
 
 class Part(IntEnum):
-    """Which pixel of the mail. Signed into links and stored in hits: append only."""
+    """The pixel's place in the mail. Signed into links and stored in hits: append only."""
 
     SINGLE = 0
     TOP = 1
@@ -62,7 +62,10 @@ class Part(IntEnum):
 
 
 def _cuts(recipient: int) -> dict[int, Callable[[bytes], Any]]:
-    """By length of a token: what cuts its bytes into version, flags, time, recipient, campaign, tag."""
+    """Returns, by length of a token, the function that unpacks its bytes.
+
+    It returns version, flags, time, recipient, campaign and tag. recipient: length of the recipient key.
+    """
     fixed = _HEAD + recipient + _TAG
     return {
         length: Struct(f">BBI{recipient}s{length * 3 // 4 - fixed}s{_TAG}s").unpack
@@ -78,16 +81,20 @@ _CUTS = {
     for part in range(len(Part))
     for more in (0, SENDING, TEST, SENDING | TEST)
 }
-"""For each byte of flags that there may be."""
+"""Functions of `_cuts` for each valid byte of flags."""
 
 
 class BadToken(ValueError):
-    """Not a token of this server, or not as it was signed."""
+    """A text is not a token that this server has signed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a link says. time: seconds, of minting or (`sending`) of sending. recipient: 8 bytes or none."""
+    """The content of a token.
+
+    time: seconds since 1970 at which the link was minted or, with `sending`, the mail is sent. recipient: the
+    recipient key of 8 bytes, or b"".
+    """
 
     campaign: str
     time: int
@@ -99,26 +106,27 @@ class Token:
 
     @property
     def flags(self) -> int:
+        """The byte of flags."""
         return self.mode | self.part << 3 | self.sending * SENDING | self.test * TEST
 
 
 def mode_of(flags: int) -> int:
-    """The mode in a token's or a hit's flags."""
+    """Returns the mode in the flags of a token or a hit."""
     return flags & 0x07
 
 
 def with_mode(flags: int, mode: int) -> int:
-    """The same flags with another mode."""
+    """Returns these flags with another mode."""
     return flags & ~0x07 | mode
 
 
 def part_of(flags: int) -> int:
-    """The part of the mail in a token's or a hit's flags."""
+    """Returns the part of the mail in the flags of a token or a hit."""
     return flags >> 3 & 0x03
 
 
 def sign(token: Token, key: bytes) -> str:
-    """The token's one spelling, signed with this key."""
+    """Returns the text of a token, signed with this key."""
     body = b"%c%c%b%b%b" % (
         FORMAT,
         token.flags,
@@ -130,19 +138,22 @@ def sign(token: Token, key: bytes) -> str:
     return b2a_base64(body + tag, newline=False).rstrip(b"=").translate(_TO_URL).decode()
 
 
-def read(text: bytes, keys: tuple[bytes, ...]) -> tuple[int, int, bytes, str]:
-    """(flags, time in s, recipient key or none, campaign) of a good token. BadToken: everything else."""
+def verify(text: bytes, keys: tuple[bytes, ...]) -> tuple[int, int, bytes, str]:
+    """Returns flags, time (s), recipient key (or b"") and campaign of a token that one of these keys signed.
+
+    Raises BadToken for every other text.
+    """
     data, (_, flags, time, recipient, campaign, tag) = _parts(text)
     for key in keys:
-        made = _keyed(key).copy()
-        made.update(data[:-_TAG])
-        if compare_digest(made.digest(), tag):
+        expected = _keyed(key).copy()
+        expected.update(data[:-_TAG])
+        if compare_digest(expected.digest(), tag):
             return flags, time, recipient, _campaign(campaign)
     raise BadToken("signature")
 
 
-def peek(text: bytes) -> Token:
-    """What a token says, whoever signed it. BadToken: it is not of this shape."""
+def decode_unverified(text: bytes) -> Token:
+    """Returns the content of a token, whoever signed it. Raises BadToken if it has another shape."""
     _, (_, flags, time, recipient, campaign, _) = _parts(text)
     return Token(
         _campaign(campaign),
@@ -156,7 +167,10 @@ def peek(text: bytes) -> Token:
 
 
 def _parts(text: bytes) -> tuple[bytes, tuple[int, int, int, bytes, bytes, bytes]]:
-    """Its bytes, and version, flags, time, recipient, campaign, tag. BadToken: it has not that shape."""
+    """Returns a token's bytes, and its version, flags, time, recipient, campaign and tag.
+
+    Raises BadToken if the text has another shape.
+    """
     length = len(text)
     if not _SHORTEST <= length <= _LONGEST:
         raise BadToken("length")

@@ -1,4 +1,4 @@
-"""The classes of a verdict. A label: it never deletes a hit."""
+"""The classes of a verdict on a hit. A verdict is a label: it never deletes a hit."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from typing import Literal, get_args
 Class = Literal["person", "proxy", "prefetch", "scanner", "own", "unknown"]
 CLASSES: tuple[Class, ...] = get_args(Class)
 ELIGIBLE: frozenset[Class] = frozenset({"person", "proxy"})
-"""Human-eligible: an open that may be a person's."""
+"""Classes of opens that may be a person's. A proxy loads images on behalf of a person who reads."""

@@ -87,7 +87,7 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture(scope="session")
 def secrets() -> Secrets:
-    return Secrets.of(("signing-key-of-the-tests",), "recipient-secret-of-the-tests")
+    return Secrets.derive(("signing-key-of-the-tests",), "recipient-secret-of-the-tests")
 
 
 @pytest.fixture

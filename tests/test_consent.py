@@ -6,29 +6,29 @@ from itertools import product
 
 import pytest
 
-from pixel_server.consent import Consent, Rule, allowed, asks, mode
+from pixel_server.consent import Consent, Rule, allowed_mode, mode_named, requests_no_tracking
 from pixel_server.settings import Settings
 from pixel_server.tokens import MODES, Mode
 
 
 @pytest.mark.parametrize("name", ["", "all", "Count", "pseudonymous "])
 def test_an_unknown_mode_is_off(name):
-    assert mode(name) is Mode.OFF
+    assert mode_named(name) is Mode.OFF
 
 
 @pytest.mark.parametrize(("of_campaign", "most"), [*product(MODES, MODES)])
 def test_the_server_caps_every_campaign(of_campaign, most):
     rule = Consent(Settings(max_mode=most)).rule(of_campaign, None)
-    assert rule == Rule(min(mode(of_campaign), mode(most)), "count")
+    assert rule == Rule(min(mode_named(of_campaign), mode_named(most)), "count")
 
 
 @pytest.mark.parametrize(("linked", "of_campaign"), [*product(Mode, Mode)])
 def test_the_lower_of_link_and_campaign_holds(linked, of_campaign):
     low = min(linked, of_campaign)
-    assert allowed(linked, Rule(of_campaign, "count"), False) == low
-    assert allowed(linked, Rule(of_campaign, "ignore"), True) == low
-    assert allowed(linked, Rule(of_campaign, "count"), True) == min(low, Mode.COUNT)
-    assert allowed(linked, Rule(of_campaign, "drop"), True) == Mode.OFF
+    assert allowed_mode(linked, Rule(of_campaign, "count"), False) == low
+    assert allowed_mode(linked, Rule(of_campaign, "ignore"), True) == low
+    assert allowed_mode(linked, Rule(of_campaign, "count"), True) == min(low, Mode.COUNT)
+    assert allowed_mode(linked, Rule(of_campaign, "drop"), True) == Mode.OFF
 
 
 @pytest.mark.parametrize(
@@ -43,4 +43,4 @@ def test_the_lower_of_link_and_campaign_holds(linked, of_campaign):
     ],
 )
 def test_only_a_1_asks(gpc, dnt, asked):
-    assert asks(gpc, dnt) is asked
+    assert requests_no_tracking(gpc, dnt) is asked

@@ -45,7 +45,7 @@ def test_file_write_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pyt
 
     if step != "body":
         monkeypatch.setattr(*((os, "fsync") if step == "fsync" else (Path, "replace")), broken)
-    with contextlib.suppress(OSError), files.whole(tmp_path / "a") as file:
+    with contextlib.suppress(OSError), files.open_whole(tmp_path / "a") as file:
         file.write(b"after")
         if step == "body":
             broken()

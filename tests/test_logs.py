@@ -20,7 +20,7 @@ def line(text: str, *values: object, level: int = logging.ERROR, name: str = "a"
 
 def test_a_redis_that_flaps_for_a_day_fills_no_disk_and_nothing_is_hidden_untold():
     clock = Clock()
-    sparse = logs.Sparse(clock)
+    sparse = logs.RateLimit(clock)
     written = []
     for second in range(86_400):
         clock.now = float(second)
@@ -28,12 +28,12 @@ def test_a_redis_that_flaps_for_a_day_fills_no_disk_and_nothing_is_hidden_untold
             if sparse.filter(record):
                 written.append(record.getMessage())
     assert written[:2] == ["away: 0", "back, after 0.5 s"]
-    assert len(written) <= 2 * (logs.BURST + 86_400 / logs.EVERY)
+    assert len(written) <= 2 * (logs.BURST + 86_400 / logs.REFILL_SECONDS)
     assert written[-1].endswith("(59 more like this were not written)")
 
 
 def test_other_kinds_and_news_are_written():
-    sparse = logs.Sparse(Clock())
+    sparse = logs.RateLimit(Clock())
     while sparse.filter(line("away: %s", 1)):
         pass
     assert sparse.filter(line("shard %d lost %d batches", 1, 2))
@@ -43,10 +43,10 @@ def test_other_kinds_and_news_are_written():
 
 def test_a_percent_in_what_is_told_is_no_place_for_a_value():
     clock = Clock()
-    sparse = logs.Sparse(clock)
+    sparse = logs.RateLimit(clock)
     while sparse.filter(line("refused: %s", "100 %s")):
         pass
-    clock.now = logs.EVERY
+    clock.now = logs.REFILL_SECONDS
     record = line("refused: %s", "100 %s")
     assert sparse.filter(record)
     assert record.getMessage() == "refused: 100 %s (1 more like this were not written)"

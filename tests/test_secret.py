@@ -11,18 +11,18 @@ import pytest
 
 from pixel_server.mail.links import Minter
 from pixel_server.secret import FILE, Secrets, SecretsError
-from pixel_server.tokens import read
+from pixel_server.tokens import verify
 
 KEYS = ("a-signing-key-of-16", "an-older-signing-key")
 
 
 def test_made_once_and_for_its_owner_alone(tmp_path: Path):
     data = tmp_path / "not" / "yet"
-    made = Secrets.make(data)
+    made = Secrets.load_or_create(data)
     assert (data / FILE).stat().st_mode & 0o777 == 0o600
     assert [path.name for path in data.iterdir()] == [FILE]
-    assert Secrets.load(data) == Secrets.make(data) == made
-    assert Secrets.make(tmp_path / "another") != made
+    assert Secrets.load(data) == Secrets.load_or_create(data) == made
+    assert Secrets.load_or_create(tmp_path / "another") != made
 
 
 @pytest.mark.parametrize("given", [(), (KEYS,), ((), "a-recipient-secret")])
@@ -37,7 +37,8 @@ def test_none_are_made_where_a_server_does_not_start(given, tmp_path: Path, monk
 def test_racing_processes_have_the_same_secrets(tmp_path: Path):
     program = (
         "import sys; from pathlib import Path; from pixel_server.secret import Secrets; "
-        "print('ready', flush=True); sys.stdin.read(); print(Secrets.make(Path(sys.argv[1])).fingerprints())"
+        "print('ready', flush=True); sys.stdin.read(); "
+        "print(Secrets.load_or_create(Path(sys.argv[1])).fingerprints())"
     )
     racers = [
         subprocess.Popen(
@@ -59,7 +60,7 @@ def test_racing_processes_have_the_same_secrets(tmp_path: Path):
 
 def test_a_draft_that_a_crash_left_is_in_nobodys_way(tmp_path: Path):
     (tmp_path / f".{FILE}.0").write_text("{")
-    assert Secrets.make(tmp_path) == Secrets.make(tmp_path)
+    assert Secrets.load_or_create(tmp_path) == Secrets.load_or_create(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_a_draft_that_a_crash_left_is_in_nobodys_way(tmp_path: Path):
 def test_a_damaged_file_is_one_clear_line_and_stays(content: bytes, tmp_path: Path):
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(SecretsError, match=f"{tmp_path / FILE} cannot be read as secrets") as raised:
-        Secrets.make(tmp_path)
+        Secrets.load_or_create(tmp_path)
     assert "\n" not in str(raised.value)
     assert (tmp_path / FILE).read_bytes() == content
 
@@ -98,39 +99,39 @@ def test_a_damaged_file_is_one_clear_line_and_stays(content: bytes, tmp_path: Pa
 def test_a_directory_that_cannot_be_is_one_clear_line(name: str, tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(SecretsError, match="cannot write secrets to") as raised:
-        Secrets.make(tmp_path / name)
+        Secrets.load_or_create(tmp_path / name)
     assert "\n" not in str(raised.value)
 
 
 def test_the_environment_needs_no_directory(tmp_path: Path):
-    assert Secrets.make(tmp_path / "data", KEYS, "a-recipient-secret") == Secrets.of(
+    assert Secrets.load_or_create(tmp_path / "data", KEYS, "a-recipient-secret") == Secrets.derive(
         KEYS, "a-recipient-secret"
     )
     assert not (tmp_path / "data").exists()
 
 
 def test_what_the_environment_lacks_comes_from_the_directory(tmp_path: Path):
-    Secrets.make(tmp_path)
+    Secrets.load_or_create(tmp_path)
     kept = json.loads((tmp_path / FILE).read_text())
-    assert Secrets.load(tmp_path, KEYS) == Secrets.of(KEYS, kept["recipient"])
-    assert Secrets.load(tmp_path, (), "a-recipient-secret") == Secrets.of(
+    assert Secrets.load(tmp_path, KEYS) == Secrets.derive(KEYS, kept["recipient"])
+    assert Secrets.load(tmp_path, (), "a-recipient-secret") == Secrets.derive(
         tuple(kept["signing"]), "a-recipient-secret"
     )
 
 
 def test_the_newest_key_signs_and_all_verify():
     def token(*keys: str) -> bytes:
-        minter = Minter("http://x", Secrets.of(keys, "recipient"))
+        minter = Minter("http://x", Secrets.derive(keys, "recipient"))
         return minter.url("spring", "ada", now=0).rpartition("/")[2].removesuffix(".gif").encode()
 
     new, old = KEYS
-    rotated = Secrets.of((new, old), "recipient")
+    rotated = Secrets.derive((new, old), "recipient")
     assert token(new, old) == token(new) != token(old)
-    assert read(token(new), rotated.signing) == read(token(old), rotated.signing)
+    assert verify(token(new), rotated.signing) == verify(token(old), rotated.signing)
 
 
 def test_no_key_is_used_for_two_things_and_none_is_shown():
-    secrets = Secrets.of(("the-same-text-twice",), "the-same-text-twice")
+    secrets = Secrets.derive(("the-same-text-twice",), "the-same-text-twice")
     keys = [*secrets.signing, *secrets.cookies, secrets.recipient, secrets.visitor, secrets.routing]
     assert len({*keys}) == 5
     shown = repr(secrets) + str(secrets.fingerprints())
@@ -139,12 +140,12 @@ def test_no_key_is_used_for_two_things_and_none_is_shown():
 
 
 def test_parts_of_a_visitor_cannot_run_together():
-    secrets = Secrets.of(KEYS, "recipient")
+    secrets = Secrets.derive(KEYS, "recipient")
     assert secrets.visitor_key(b"a", b"bc") != secrets.visitor_key(b"ab", b"c")
     assert secrets.visitor_key(b"a", b"") != secrets.visitor_key(b"a")
 
 
 def test_the_fingerprints_say_whether_secrets_are_the_same():
-    recipient, signers = Secrets.of(KEYS, "recipient").fingerprints()
-    assert Secrets.of(KEYS[1:], "recipient").fingerprints() == (recipient, signers[1:])
-    assert Secrets.of(KEYS, "another").fingerprints()[0] != recipient
+    recipient, signers = Secrets.derive(KEYS, "recipient").fingerprints()
+    assert Secrets.derive(KEYS[1:], "recipient").fingerprints() == (recipient, signers[1:])
+    assert Secrets.derive(KEYS, "another").fingerprints()[0] != recipient

@@ -15,7 +15,7 @@ from pixel_server.campaigns.campaign import Campaign
 from pixel_server.classify.judge import Judge
 from pixel_server.classify.rules import Verdict
 from pixel_server.classify.user_agents import reader
-from pixel_server.consent import Consent, Rule, allowed, asks
+from pixel_server.consent import Consent, Rule, allowed_mode, requests_no_tracking
 from pixel_server.counters import (
     burst_window,
     histogram,
@@ -31,7 +31,7 @@ from pixel_server.counters.recipient_record import RecipientRecord, ScannerOpens
 from pixel_server.counters.series import Cell
 from pixel_server.counters.visitor_salts import Salts
 from pixel_server.counters.web_breakdown import DayCounts, Reader, Source
-from pixel_server.hit import Hit, Unreadable
+from pixel_server.hit import Hit, UnreadableData
 from pixel_server.recipients.withdrawals import Periods, covers
 from pixel_server.secret import Secrets
 from pixel_server.slug import is_slug
@@ -159,7 +159,7 @@ class Tally:
 
     sums: dict[str, Sums] = field(default_factory=dict)
     drops: Counter[str] = field(default_factory=Counter)
-    dead: list[Unreadable] = field(default_factory=list)
+    dead: list[UnreadableData] = field(default_factory=list)
     last: dict[bytes, int] = field(default_factory=dict)
     newest: int = 0
     traces: list[tuple[Sums, bytes, int, Trace, int]] = field(default_factory=list)
@@ -222,7 +222,7 @@ def fold(
                     if is_slug(one.campaign):
                         tally.drops["gone"] += 1
                     else:
-                        tally.dead.append(Unreadable(hit.encode(one), "campaign: no slug"))
+                        tally.dead.append(UnreadableData(hit.encode(one), "campaign: no slug"))
                     continue
                 sums = tally.sums[one.campaign] = Sums(
                     campaign, consent.rule(campaign.mode, campaign.gpc), burst_window.field(b"", campaign.id)
@@ -232,13 +232,13 @@ def fold(
             if one.recipient in withdrawn and covers(withdrawn[one.recipient], one.time):
                 tally.drops["withdrawn"] += 1
             elif one.time < 0:
-                tally.dead.append(Unreadable(hit.encode(one), "time: before 1970"))
+                tally.dead.append(UnreadableData(hit.encode(one), "time: before 1970"))
             elif len(one.recipient) != (8 if linked > COUNT else 0):
-                tally.dead.append(Unreadable(hit.encode(one), "recipient: not as the flags say"))
+                tally.dead.append(UnreadableData(hit.encode(one), "recipient: not as the flags say"))
             elif len(one.address) not in ADDRESS:
-                tally.dead.append(Unreadable(hit.encode(one), f"address: of {len(one.address)} bytes"))
+                tally.dead.append(UnreadableData(hit.encode(one), f"address: of {len(one.address)} bytes"))
             elif one.kind not in _KINDS:
-                tally.dead.append(Unreadable(hit.encode(one), f"kind: {one.kind!r}"))
+                tally.dead.append(UnreadableData(hit.encode(one), f"kind: {one.kind!r}"))
             elif sums.campaign.kind != _KINDS[one.kind]:
                 tally.drops["kind"] += 1
             elif one.kind == hit.EMAIL:
@@ -259,7 +259,7 @@ def _set_aside(tally: Tally, one: Hit, error: Exception) -> None:
     """
     if isinstance(error, MemoryError):
         raise error
-    tally.dead.append(Unreadable(hit.encode(one), f"cannot be counted: {type(error).__name__}"))
+    tally.dead.append(UnreadableData(hit.encode(one), f"cannot be counted: {type(error).__name__}"))
 
 
 def _allow(tally: Tally, sums: Sums, one: Hit, mode: int, asked: bool) -> bool:
@@ -274,7 +274,7 @@ def _allow(tally: Tally, sums: Sums, one: Hit, mode: int, asked: bool) -> bool:
 
 def _asked(one: Hit) -> bool:
     """Returns whether the client asked not to be tracked."""
-    return bool(one.gpc or one.dnt) and asks(one.gpc, one.dnt)
+    return bool(one.gpc or one.dnt) and requests_no_tracking(one.gpc, one.dnt)
 
 
 def _judged(sums: Sums, one: Hit, start: int, sent: int | None, judge: Judge) -> Verdict:
@@ -296,7 +296,7 @@ def _add_mail(tally: Tally, sums: Sums, one: Hit, linked: int, judge: Judge, has
     verdict = found.verdict
     part = flags & PART
     asked = _asked(one)
-    mode = allowed(linked, sums.rule, asked)
+    mode = allowed_mode(linked, sums.rule, asked)
     is_open = one.method == "GET" and part != BOTTOM and verdict != "own"
     is_closed = sums.campaign.closed_at is not None
     is_followed = mode >= PSEUDONYMOUS and not is_closed and verdict != "own"
@@ -366,7 +366,7 @@ def _add_page(tally: Tally, sums: Sums, one: Hit, judge: Judge, known: Salts) ->
         )
         view.source = web_names.source(one.page, one.page_referrer)
     asked = _asked(one)
-    mode = allowed(IDENTIFIED, sums.rule, asked)
+    mode = allowed_mode(IDENTIFIED, sums.rule, asked)
     # All that may fail is done: now it is counted.
     if not _allow(tally, sums, one, mode, asked):
         return

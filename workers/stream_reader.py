@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from pixel_server import hit
-from pixel_server.hit import Hit, Unreadable
+from pixel_server.hit import Hit, UnreadableData
 from pixel_server.store import keys
 from pixel_server.store.protocols import Redis
 
@@ -29,7 +29,7 @@ class Decoded(NamedTuple):
     how many hits came from the future."""
 
     hits: list[Hit]
-    unreadable: list[Unreadable]
+    unreadable: list[UnreadableData]
     last: str | None
     newer: str
     ahead: int
@@ -75,14 +75,14 @@ def decode(entries: list[Entry], ahead_ms: int = AHEAD_MS) -> Decoded:
     """
     ahead = 0
     hits: list[Hit] = []
-    unreadable: list[Unreadable] = []
+    unreadable: list[UnreadableData] = []
     last: str | None = None
     for entry, fields in entries:
         for name, data in fields.items():
             if name.isdigit() and int(name) > hit.FORMAT:
                 return Decoded(hits, unreadable, last, entry.decode(), ahead)
             if name != b"%d" % hit.FORMAT:
-                unreadable.append(Unreadable(data, f"entry: field {name[:20]!r}"))
+                unreadable.append(UnreadableData(data, f"entry: field {name[:20]!r}"))
                 continue
             good, bad = hit.decode_batch(data)
             stored = int(entry.partition(b"-")[0])

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from pixel_server.campaigns.campaign import UnreadableCampaign, report_unreadable
 from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.counters.stored_format import NewerFormat
-from pixel_server.problems import Problem, away
+from pixel_server.problems import Problem, redis_unavailable
 
 log = logging.getLogger("pixel_server.api")
 
@@ -47,7 +47,7 @@ def problem_of(error: BaseException, request: Request) -> Problem:
     ):
         # Redis is full, read-only or failing over: it answers, but refuses the command.
         log.error("api: Redis refuses %s: %s", _path_to_log(request), error)
-    return away()
+    return redis_unavailable()
 
 
 def not_found(request: Request, error: Exception) -> Response:

@@ -19,7 +19,7 @@ from pixel_server.campaigns.retention import KeepDays
 from pixel_server.consent import Consent
 from pixel_server.mail.links import check_recipient
 from pixel_server.settings import Settings, parse_base_url, parse_time_zone
-from pixel_server.slug import IN_WORDS, is_slug
+from pixel_server.slug import SLUG_RULE, is_slug
 
 MAX_NAME = campaigns.MAX_NAME_CHARACTERS
 PAGE_SIZE, MAX_PAGE_SIZE = 100, 1000
@@ -37,7 +37,7 @@ _has_control_characters = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 
 def slug(value: Any) -> str:
     if not isinstance(value, str) or not is_slug(value):
-        raise ValueError(IN_WORDS)
+        raise ValueError(SLUG_RULE)
     return value
 
 

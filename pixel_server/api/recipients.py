@@ -25,7 +25,7 @@ from pixel_server.recipients import erasure, lists, withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.store import audit_log
 from pixel_server.tokens import BadToken
-from pixel_server.tokens import read as read_token
+from pixel_server.tokens import verify as verify_token
 
 log = logging.getLogger("pixel_server.api")
 
@@ -174,7 +174,7 @@ def key_of_query(content: Any, secrets: Secrets) -> bytes:
     if "recipient" in query:
         return secrets.recipient_key(query["recipient"])
     try:
-        _, _, key, _ = read_token(query["token"].encode("utf-8", "replace"), secrets.signing)
+        _, _, key, _ = verify_token(query["token"].encode("utf-8", "replace"), secrets.signing)
     except BadToken:
         errors = [{"field": "token", "message": "is not of this server"}]
         raise Problem(422, "some fields cannot be used", errors) from None

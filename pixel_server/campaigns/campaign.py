@@ -274,7 +274,7 @@ def is_fixed_by_hits(before: Campaign, after: Campaign) -> bool:
 
 def is_fixed_by_use(before: Campaign, after: Campaign) -> bool:
     """Returns whether a change is refused after the first hit or link: it raises the mode."""
-    return consent.mode(after.mode) > consent.mode(before.mode)
+    return consent.mode_named(after.mode) > consent.mode_named(before.mode)
 
 
 def campaign_json(campaign: Campaign) -> dict[str, Any]:

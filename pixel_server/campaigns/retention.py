@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from pixel_server.campaigns.campaign import Campaign, Removal, Uses
-from pixel_server.consent import mode
+from pixel_server.consent import mode_named
 from pixel_server.settings import Settings
 from pixel_server.times import DAY
 from pixel_server.tokens import Mode
@@ -69,7 +69,7 @@ def sending_time(campaign: Campaign, uses: Uses) -> int | None:
 
 def effective_mode(settings: Settings, campaign: Campaign) -> Mode:
     """Returns the campaign's mode, or the server's if that keeps less."""
-    return min(mode(campaign.mode), mode(settings.max_mode))
+    return min(mode_named(campaign.mode), mode_named(settings.max_mode))
 
 
 def due_removal(campaign: Campaign, uses: Uses, days: KeepDays, effective: Mode, now: float) -> Removal:

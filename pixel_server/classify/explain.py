@@ -45,9 +45,9 @@ def explain(
     named = {_sent(name.lower()): _sent(value) for name, value in headers.items()}
     names = networks.names(address)
     evidence = Evidence(
-        hit.text(_sent(user_agent), hit.MAX_AGENT),
+        hit.cut_text(_sent(user_agent), hit.MAX_AGENT),
         names,
-        hit.text(named.get(b"referer"), hit.MAX_URL),
+        hit.cut_text(named.get(b"referer"), hit.MAX_URL),
         hit.purpose(named),
         is_soon(delay, settings.soon_seconds),
         is_in_networks(address, settings.own_networks),

@@ -16,7 +16,7 @@ from pixel_server.collect.client_address import ClientAddress
 from pixel_server.collect.page_params import NO_PARAMS, PageParams, parse_query
 from pixel_server.collect.request_head import RequestHead
 from pixel_server.collect.responses import Answer
-from pixel_server.consent import Consent, allowed
+from pixel_server.consent import Consent, allowed_mode
 from pixel_server.hit import Hit
 from pixel_server.recipients.withdrawn_set import WithdrawnSet
 from pixel_server.secret import Secrets
@@ -24,7 +24,7 @@ from pixel_server.settings import Settings, cookie_path
 from pixel_server.slug import is_slug_bytes
 from pixel_server.store import keys, shards
 from pixel_server.times import DAY
-from pixel_server.tokens import BadToken, Mode, mode_of, read, with_mode
+from pixel_server.tokens import BadToken, Mode, mode_of, verify, with_mode
 
 OPEN, PAGE = b"/o/", b"/p/"
 SUFFIX = b".gif"
@@ -110,7 +110,7 @@ class Admission:
         name: the text in the token's place, a token or not.
         """
         try:
-            flags, token_time, recipient, campaign = read(name, self._secrets.signing)
+            flags, token_time, recipient, campaign = verify(name, self._secrets.signing)
         except BadToken:
             return responses.BAD_TOKEN
         if method not in _METHODS:
@@ -253,7 +253,9 @@ class Admission:
         return self._campaigns.web.get(campaign, DEFAULT_WEB)
 
     def _allowed(self, campaign: str, linked: int, head: RequestHead) -> int:
-        return allowed(linked, self._campaigns.rules.get(campaign, self._default), head.requests_no_tracking)
+        return allowed_mode(
+            linked, self._campaigns.rules.get(campaign, self._default), head.requests_no_tracking
+        )
 
     def _ignored(self, campaign: str, head: RequestHead, params: PageParams) -> Answer:
         rule = self._campaigns.rules.get(campaign, self._default)

@@ -13,7 +13,7 @@ from pixel_server import hit
 from pixel_server.collect import responses
 from pixel_server.collect.page_params import PageParams
 from pixel_server.collect.responses import Answer
-from pixel_server.hit import text
+from pixel_server.hit import cut_text
 from pixel_server.times import DAY_MS
 
 MOST = 4096
@@ -70,8 +70,8 @@ def parse(body: bytes) -> PageParams | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return PageParams(
-        text(found.u.encode(), hit.MAX_URL),
-        text(found.r.encode(), hit.MAX_URL),
+        cut_text(found.u.encode(), hit.MAX_URL),
+        cut_text(found.r.encode(), hit.MAX_URL),
         found.v.encode(),
         found.c == 1,
         found.i.encode(),

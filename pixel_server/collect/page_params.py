@@ -6,7 +6,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from pixel_server import hit
-from pixel_server.hit import text
+from pixel_server.hit import cut_text
 
 _OURS = (b"u", b"r", b"v", b"c")
 
@@ -36,4 +36,4 @@ def parse_query(query: bytes) -> PageParams:
         if name in _OURS:
             found.setdefault(name, unquote_to_bytes(value.replace(b"+", b" ")))
     page, referrer, own, agrees = (found.get(name, b"") for name in _OURS)
-    return PageParams(text(page, hit.MAX_URL), text(referrer, hit.MAX_URL), own, agrees == b"1")
+    return PageParams(cut_text(page, hit.MAX_URL), cut_text(referrer, hit.MAX_URL), own, agrees == b"1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pixel_server import consent, hit, opt_out_cookie
-from pixel_server.hit import text
+from pixel_server.hit import cut_text
 
 
 class RequestHead:
@@ -28,19 +28,19 @@ class RequestHead:
             named = {name: b",".join(sent) for name, sent in values.items()}
         self.headers = named
         self.evidence = _evidence(named)
-        self.requests_no_tracking = consent.asks(self.evidence[3], self.evidence[4])
+        self.requests_no_tracking = consent.requests_no_tracking(self.evidence[3], self.evidence[4])
         self.is_ahead = self.evidence[5] != ""
         self.is_last = named.get(b"connection", b"").lower() == b"close"
-        self.has_opted_out = opt_out_cookie.says_no(named.get(b"cookie"))
+        self.has_opted_out = opt_out_cookie.is_set(named.get(b"cookie"))
 
 
 def _evidence(headers: dict[bytes, bytes]) -> tuple[str, str, str, str, str, str]:
     get = headers.get
     return (
-        text(get(b"user-agent"), hit.MAX_AGENT),
-        text(get(b"referer"), hit.MAX_URL),
-        text(get(b"accept-language"), hit.MAX_LANGUAGE),
-        text(get(b"sec-gpc"), hit.MAX_SIGNAL),
-        text(get(b"dnt"), hit.MAX_SIGNAL),
+        cut_text(get(b"user-agent"), hit.MAX_AGENT),
+        cut_text(get(b"referer"), hit.MAX_URL),
+        cut_text(get(b"accept-language"), hit.MAX_LANGUAGE),
+        cut_text(get(b"sec-gpc"), hit.MAX_SIGNAL),
+        cut_text(get(b"dnt"), hit.MAX_SIGNAL),
         hit.purpose(headers),
     )

@@ -69,7 +69,7 @@ def _link_all(campaign: str, source: Path, column: str, out: Path, as_json: bool
         return made.url or "", made.html or "", made.privacy_url or ""
 
     bad = out.with_name(f"{out.name}.bad")
-    with rows_of(source, column, NEW_COLUMNS) as (rows, tick), files.whole(out) as file:
+    with rows_of(source, column, NEW_COLUMNS) as (rows, tick), files.open_whole(out) as file:
         done = recipient_files.fill(rows, file, bad, make, tick)
     if as_json:
         click.echo(json.dumps(done._asdict()))

@@ -22,10 +22,10 @@ PATIENCE = 0.25
 
 def check_campaign(campaign: str) -> None:
     """Failure: it is no id."""
-    from pixel_server.slug import IN_WORDS, is_slug  # noqa: PLC0415
+    from pixel_server.slug import SLUG_RULE, is_slug  # noqa: PLC0415
 
     if not is_slug(campaign):
-        raise Failure(f"campaign {IN_WORDS}")
+        raise Failure(f"campaign {SLUG_RULE}")
 
 
 def minter(campaign: str) -> Minter:

@@ -44,7 +44,7 @@ async def _create_named(api: Api, content: dict[str, Any]) -> Campaign:
     name = str(content.get("name", ""))
     for number in itertools.count(1):
         try:
-            return await campaign_calls.create(api, {**content, "id": slug.of_name(name, number)})
+            return await campaign_calls.create(api, {**content, "id": slug.from_name(name, number)})
         except Problem as problem:
             is_taken = problem.status == 409 and problem.errors
             if not is_taken or number == MOST_NUMBER:

@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from pixel_server.api.context import Api
 from pixel_server.dashboard import formatting, static_files
 from pixel_server.dashboard.glossary import DEFINITIONS
-from pixel_server.problems import away
+from pixel_server.problems import redis_unavailable
 from pixel_server.settings import Settings
 
 DONE = {
@@ -125,7 +125,7 @@ def error(
     more: Mapping[str, str] | None = None,
 ) -> Response:
     """A page that says what is wrong, and what still works."""
-    is_away = detail == away().detail
+    is_away = detail == redis_unavailable().detail
     context = {
         "is_away": is_away,
         "title": "Redis does not answer"

@@ -56,7 +56,7 @@ def _mails(
         if url is None:
             return
         token = url.rpartition("/")[2].removesuffix(".gif").encode()
-        flags, token_time, key, _ = tokens.read(token, secrets.signing)
+        flags, token_time, key, _ = tokens.verify(token, secrets.signing)
         record = Hit(
             *(opening.at, campaign, hit.EMAIL, "GET", flags, token_time, key, b"", opening.address),
             *(opening.agent, opening.referrer, opening.language),

@@ -9,7 +9,7 @@ from html import unescape
 from typing import NamedTuple
 
 from pixel_server.mail.html_scanner import Places, places
-from pixel_server.tokens import BadToken, Token, peek
+from pixel_server.tokens import BadToken, Token, decode_unverified
 
 CLIP = 102 * 1024
 """Bytes of HTML of which Gmail shows no more: a pixel below is never loaded."""
@@ -146,7 +146,7 @@ def _pixels(where: Places) -> list[Pixel]:
         match = _of_pixel(url)
         if match:
             with suppress(BadToken):
-                found.append(Pixel(tag.start, tag.end, url, peek(match[1].encode())))
+                found.append(Pixel(tag.start, tag.end, url, decode_unverified(match[1].encode())))
     return found
 
 

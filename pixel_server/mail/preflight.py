@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pixel_server.mail import mime, transfer
 from pixel_server.mail.message import html_part, refuse_sealed
 from pixel_server.mail.placement import CLIP, EmbedError, Pixel, images, is_last, pixels
-from pixel_server.tokens import BadToken, Part, read
+from pixel_server.tokens import BadToken, Part, verify
 
 BLOCKED_IDS = frozenset({"analytics", "beacon", "pixel", "stats", "track", "tracker", "tracking", "visit"})
 _of_page = re.compile(r"/p/([a-z0-9-]+)\.gif(?:[?#]|$)").search
@@ -111,7 +111,7 @@ def _of_pixel(one: Pixel, keys: tuple[bytes, ...] | None, base_url: str | None) 
 def _is_signed(url: str, keys: tuple[bytes, ...]) -> bool:
     match = re.search(r"/o/([A-Za-z0-9_-]+)\.gif", url)
     try:
-        read(match[1].encode() if match else b"", keys)
+        verify(match[1].encode() if match else b"", keys)
     except BadToken:
         return False
     return True

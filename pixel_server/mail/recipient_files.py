@@ -194,7 +194,7 @@ def fill(
             out.write(rows.header)
         for row in rows.rows():
             if row.wrong:
-                names = names or stack.enter_context(files.whole(bad))
+                names = names or stack.enter_context(files.open_whole(bad))
                 names.write(f"{row.line}: {row.wrong}\n".encode())
                 wrong += 1
             else:

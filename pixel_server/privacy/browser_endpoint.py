@@ -46,7 +46,7 @@ async def answer(api: Api, request: Request, campaign: str, wish: str) -> Respon
             except (redis.RedisError, OSError, NewerFormat) as error:
                 log.error("privacy: how long %s keeps is not known: %s", campaign, error)
     shown = Browser(
-        out=opt_out_cookie.says_no(cookies),
+        out=opt_out_cookie.is_set(cookies),
         said=_WISHES.get(request.query_params.get("said", "")),
         framed=framed,
         campaign=campaign if web else "",
@@ -71,5 +71,5 @@ def _set(api: Api, wish: str, campaign: str, web: WebCampaign | None, framed: bo
     back = RedirectResponse(f"privacy?{query}" if query else "privacy", 303, head)
     if out is not None:
         path = cookie_path(api.settings.base_url) if web is None or web.path is None else web.path
-        back.headers["set-cookie"] = opt_out_cookie.header(path or "/", out=out, framed=framed)
+        back.headers["set-cookie"] = opt_out_cookie.set_cookie(path or "/", out=out, framed=framed)
     return back

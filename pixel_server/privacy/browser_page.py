@@ -58,7 +58,7 @@ def _form(browser: Browser, words: Words) -> Iterator[str]:
     yield '<form method="post" action="privacy">'
     if browser.campaign:
         yield f'<input type="hidden" name="c" value="{escape(browser.campaign)}">'
-    value, label, hint = ("no", words.no, words.no_hint.format(opt_out_cookie.DAYS))
+    value, label, hint = ("no", words.no, words.no_hint.format(opt_out_cookie.LIFETIME_DAYS))
     if browser.out:
         value, label, hint = ("yes", words.yes, words.yes_hint)
     yield (

@@ -25,7 +25,7 @@ from pixel_server.privacy.recipient_page import State, View, headers, language, 
 from pixel_server.problems import Problem
 from pixel_server.recipients import erasure, withdrawals
 from pixel_server.store import audit_log
-from pixel_server.tokens import BadToken, Mode, mode_of, read
+from pixel_server.tokens import BadToken, Mode, mode_of, verify
 
 log = logging.getLogger("pixel_server.privacy")
 
@@ -60,7 +60,7 @@ class Privacy:
             return await browser_endpoint.answer(self.api, request, site, wish)
         try:
             # Neither the link's age nor what became of its campaign matters here.
-            flags, _, recipient, campaign = read(token.encode("utf-8", "replace"), self.api.secrets.signing)
+            flags, _, recipient, campaign = verify(token.encode("utf-8", "replace"), self.api.secrets.signing)
         except BadToken:
             return self._page(request, State.FOREIGN, "", Mode.COUNT)
         mode = Mode(mode_of(flags))

@@ -19,7 +19,7 @@ import msgspec
 
 from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.campaign import Campaign
-from pixel_server.consent import Consent, mode
+from pixel_server.consent import Consent, mode_named
 from pixel_server.counters.stored_format import refuse_newer
 from pixel_server.recipients import withdrawals
 from pixel_server.secret import Secrets
@@ -115,9 +115,9 @@ def refuse_closed(campaign: Campaign, is_named: bool) -> None:
     """Raises ListClosed if the campaign takes no list, or no names while `is_named`."""
     if campaign.closed_at is not None:
         raise ListClosed("this campaign is closed: its time to keep recipients is over")
-    if mode(campaign.mode) < Mode.PSEUDONYMOUS:
+    if mode_named(campaign.mode) < Mode.PSEUDONYMOUS:
         raise ListClosed("this campaign keeps no recipients any more")
-    if is_named and mode(campaign.mode) < Mode.IDENTIFIED:
+    if is_named and mode_named(campaign.mode) < Mode.IDENTIFIED:
         raise ListClosed("this campaign keeps no names any more")
 
 

@@ -17,7 +17,7 @@ from pixel_server.auth import api_keys
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.cache import CACHE_FILE, DEFAULT_WEB, CampaignCache
 from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign
-from pixel_server.consent import Consent, mode
+from pixel_server.consent import Consent, mode_named
 from pixel_server.recipients import withdrawals, withdrawals_file
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -123,7 +123,7 @@ async def _lower_mode(client: AsyncRedis, campaign: Campaign) -> None:
     """Lowers the mode of a campaign that a hit has created meanwhile to the mode that was known before."""
 
     def lower(before: Campaign) -> Campaign:
-        lowest = min(before.mode, campaign.mode, key=mode)
+        lowest = min(before.mode, campaign.mode, key=mode_named)
         return msgspec.structs.replace(before, mode=lowest, gpc=campaign.gpc or before.gpc)
 
     try:

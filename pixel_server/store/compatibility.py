@@ -93,7 +93,7 @@ def secrets_for(settings: Settings, url: str) -> Secrets:
             is_owned = client.hexists(keys.STORE, "recipient")
     except (redis.RedisError, OSError):
         is_owned = False  # `check` says what is wrong with it
-    return Secrets.load(*given) if is_owned else Secrets.make(*given)
+    return Secrets.load(*given) if is_owned else Secrets.load_or_create(*given)
 
 
 async def _fits(store: AsyncRedis) -> None:

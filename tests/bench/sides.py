@@ -30,7 +30,7 @@ from tests.stack import free_port, until
 API_KEY = "an-api-key-for-the-bench"
 SIGNING = "signing-key-of-the-bench"
 RECIPIENT = "recipient-secret-of-the-bench"
-SECRETS = Secrets.of((SIGNING,), RECIPIENT)
+SECRETS = Secrets.derive((SIGNING,), RECIPIENT)
 TOKENS = 200_000
 CAMPAIGN = "spring-sale"
 

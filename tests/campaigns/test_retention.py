@@ -10,7 +10,7 @@ import pytest
 
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import encode, new_campaign
-from pixel_server.hit import Unreadable
+from pixel_server.hit import UnreadableData
 from pixel_server.mail.links import Minter
 from pixel_server.settings import Settings
 from pixel_server.store import keys
@@ -234,7 +234,7 @@ def test_days_of_last_opens_go(mail, opened, stats, sweep, clock, client, site, 
 
 
 def test_dead_letters_go(sweep, clock, client):
-    old = Unreadable(b"old", "no hit")
+    old = UnreadableData(b"old", "no hit")
     clock.at("2026-03-10T00:00Z")
     for day in (2, 4):
         ms = int(clock.now * 1000) - (10 - day) * 86_400_000

@@ -14,7 +14,7 @@ from pixel_server.mail.links import Minter
 from pixel_server.secret import Secrets
 from pixel_server.store import keys, shards
 from pixel_server.store.client import connect
-from pixel_server.tokens import read
+from pixel_server.tokens import verify
 from tests.chaos.outcome import Outcome
 from tests.load import Request, flood
 
@@ -68,7 +68,7 @@ class Ledger:
         refused = counted = 0
         for request in self.requests:
             token = urlsplit(request.url).path[3:-4].encode()
-            key = read(token, self._secrets.signing)[2]
+            key = verify(token, self._secrets.signing)[2]
             sent[key] += request.answer.sent
             answered[key] += request.answer.stored
             refused += request.answer.status == 503

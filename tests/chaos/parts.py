@@ -33,7 +33,7 @@ class Parts:
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self.secrets = Secrets.make(self.data)
+        self.secrets = Secrets.load_or_create(self.data)
         self._valkey = Valkey(self.data)
         self._valkey.start()
         self._valkey.wait_ready()

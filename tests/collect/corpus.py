@@ -30,7 +30,7 @@ WEB = {
 WAIT = None
 """In what is sent: wait for one more answer."""
 
-_secrets = Secrets.of((SECRET,), RECIPIENT_SECRET)
+_secrets = Secrets.derive((SECRET,), RECIPIENT_SECRET)
 _ada = _secrets.recipient_key("ada")
 
 
@@ -691,7 +691,7 @@ COOKIES = (
     stranger("100 KB", b"Cookie: " + b"px_shop=;" * 11_000),
     stranger("too many of them", b"Cookie: " + b"px_shop=%b; " % (b"A" * 40) * 4 + _old[8:]),
     stranger("signed for another campaign", cookie(ADA, "site")),
-    stranger("signed by another server", cookie(ADA, secrets=Secrets.of(("another-signing-key",), "x"))),
+    stranger("signed by another server", cookie(ADA, secrets=Secrets.derive(("another-signing-key",), "x"))),
     stranger(
         "signed with the key of links", b"Cookie: px_shop=" + sign_cookie(ADA, SHOP, _secrets.signing[0])
     ),

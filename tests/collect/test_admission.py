@@ -23,7 +23,7 @@ from pixel_server.store import shards
 from pixel_server.tokens import Mode, Token, sign
 from tests.conftest import NOW
 
-SECRETS = Secrets.of(("signing-key-of-the-tests",), "recipient-secret-of-the-tests")
+SECRETS = Secrets.derive(("signing-key-of-the-tests",), "recipient-secret-of-the-tests")
 ADA = SECRETS.recipient_key("ada")
 MINTED = int(NOW) - 3600
 DAYS = 10
@@ -273,8 +273,8 @@ def test_who_opted_out_is_counted_as_a_number_only(path: str, says: str):
 
 
 def test_the_cookie_that_says_no_is_of_no_campaign():
-    name, _, value = opt_out_cookie.header("/", out=True, framed=False).partition(";")[0].partition("=")
-    assert opt_out_cookie.says_no(f"{name}={value}".encode())
+    name, _, value = opt_out_cookie.set_cookie("/", out=True, framed=False).partition(";")[0].partition("=")
+    assert opt_out_cookie.is_set(f"{name}={value}".encode())
     assert not name.startswith("px_")  # as those of campaigns do
     of_campaign = dict(check("/p/no.gif", b"c=1").answer.headers)[b"set-cookie"].decode()
     assert not of_campaign.startswith(f"{name}=")

@@ -70,7 +70,7 @@ def serve(story: Callable[[Callable[[], PixelProtocol], Recorder], None]) -> Non
 
 
 async def _serve(story: Callable[[Callable[[], PixelProtocol], Recorder], None]) -> None:
-    secrets = Secrets.of((SECRET,), RECIPIENT_SECRET)
+    secrets = Secrets.derive((SECRET,), RECIPIENT_SECRET)
     campaigns = CampaignCache(None, Consent(Settings()))
     campaigns.learn(new_campaign("shop", "Shop", "web", identity="cookie"))
     admission = Admission(Settings(), secrets, campaigns, Consent(Settings()), ())

@@ -17,7 +17,7 @@ from pixel_server.collect.visitor_cookie import (
 from pixel_server.secret import Secrets
 
 NOW = 1_790_000_000
-KEYS = Secrets.of(("signing-key-of-the-tests",), "recipient").cookies
+KEYS = Secrets.derive(("signing-key-of-the-tests",), "recipient").cookies
 ADA = Cookie(b"adasbrow", 3, NOW - 86_400, NOW - 10, 7)
 
 
@@ -51,8 +51,8 @@ def test_every_cookie_is_read_as_it_was_made(held: Cookie):
 
 
 def test_all_keys_verify_and_the_newest_signs():
-    new, old = (Secrets.of((text,), "recipient").cookies for text in ("the-newest-key", "the-older-key"))
-    both = Secrets.of(("the-newest-key", "the-older-key"), "recipient").cookies
+    new, old = (Secrets.derive((text,), "recipient").cookies for text in ("the-newest-key", "the-older-key"))
+    both = Secrets.derive(("the-newest-key", "the-older-key"), "recipient").cookies
     assert both == (*new, *old)
     assert read(sent(keys=old), keys=both) == read(sent(keys=new), keys=both) == ADA
     assert read(sent(keys=old), keys=new) is None

@@ -15,7 +15,7 @@ BASE_URL = "https://pixel.example.org"
 @pytest.fixture
 def offline(tmp_path):
     """Runs a command; stdin: text or bytes."""
-    Secrets.make(tmp_path / "data")
+    Secrets.load_or_create(tmp_path / "data")
 
     def run(*arguments, stdin=b"", **environ):
         data = {"PIXEL_DATA_DIR": str(tmp_path / "data"), "PIXEL_BASE_URL": BASE_URL, **environ}
@@ -27,7 +27,7 @@ def offline(tmp_path):
 @pytest.fixture
 def minter(tmp_path):
     """Makes the same links."""
-    return Minter(BASE_URL, Secrets.make(tmp_path / "data"))
+    return Minter(BASE_URL, Secrets.load_or_create(tmp_path / "data"))
 
 
 @pytest.fixture

@@ -79,13 +79,13 @@ def test_how_many_there_are(check, minter):
 
 
 def test_what_does_not_verify(check, minter):
-    other = Minter("https://pixel.example.org", Secrets.of(("another",), "another"))
+    other = Minter("https://pixel.example.org", Secrets.derive(("another",), "another"))
     assert "signature is not this server's" in wrong(check(embed("<p>Hi</p>", other, "spring", ADA)))[0]
 
 
 def test_to_look_makes_no_secrets(check, tmp_path):
     shutil.rmtree(tmp_path / "data")
-    other = Minter("https://pixel.example.org", Secrets.of(("another",), "another"))
+    other = Minter("https://pixel.example.org", Secrets.derive(("another",), "another"))
     code, found = check(embed("<p>Hi</p>", other, "spring", ADA))
     assert code == 0
     assert any("not known without the server's secrets" in text for text in found)

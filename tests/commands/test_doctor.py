@@ -92,7 +92,7 @@ def of_store(done) -> list[str]:
 
 
 def test_doctor_tells_how_redis_is_and_what_is_not_counted(run, tmp_path, client, valkey_url):
-    Secrets.make(tmp_path)
+    Secrets.load_or_create(tmp_path)
     client.zadd(keys.WORKERS, {"one": time.time()})
     client.xadd(keys.hits(0), {str(hit.FORMAT): b"\x90"})
     done = run("doctor", REDIS_URL=valkey_url)
@@ -146,7 +146,7 @@ def test_doctor_tells_of_a_redis_that_cannot_be_used(run, tmp_path, client, valk
     (line,) = of_store(run("doctor", REDIS_URL=valkey_url))
     assert line.startswith("problem  store redis: ")
     assert "secrets" in line
-    Secrets.make(tmp_path)
+    Secrets.load_or_create(tmp_path)
     (line,) = of_store(run("doctor", REDIS_URL=valkey_url))
     assert "belongs to another recipient secret" in line
     (line,) = of_store(run("doctor", REDIS_URL=valkey_url.partition("?")[0] + "?db=99"))

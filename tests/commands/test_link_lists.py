@@ -14,7 +14,7 @@ import pytest
 
 from pixel_server.mail.recipient_files import MAX_ROW, List, fill
 from pixel_server.secret import Secrets
-from pixel_server.tokens import peek
+from pixel_server.tokens import decode_unverified
 from tests.commands.conftest import BASE_URL
 from tests.stack import PROGRAM
 
@@ -47,7 +47,7 @@ def test_all_columns_are_kept_and_three_added(link, minter):
     rows = list(csv.DictReader(io.StringIO(out.decode(), newline="")))
     assert [list(row) for row in rows] == [["name", "recipient", "note", *NEW]] * 2
     for row, recipient in zip(rows, ("ada@example.org", "bob@example.org"), strict=True):
-        token = peek(row["pixel_url"].rpartition("/")[2].removesuffix(".gif").encode())
+        token = decode_unverified(row["pixel_url"].rpartition("/")[2].removesuffix(".gif").encode())
         made = minter.link("spring", recipient, now=token.time)
         assert [row[name] for name in NEW] == [made.url, made.html, made.privacy_url]
         assert made.url.startswith(BASE_URL)
@@ -173,7 +173,7 @@ def test_what_does_not_go_together(offline, tmp_path):
 
 
 def test_a_bar_on_a_terminal_alone(tmp_path):
-    Secrets.make(tmp_path / "data")
+    Secrets.load_or_create(tmp_path / "data")
     path = tmp_path / "list.csv"
     path.write_bytes(b"recipient\n" + b"ada@example.org\n" * 3000)
     arguments = [PROGRAM, "link", "spring", "--recipients", path, "--out", tmp_path / "out"]

@@ -16,7 +16,7 @@ def add_dead_letter(client, days: int) -> None:
 
 
 def test_retention_run_says_what_is_due_and_yes_removes_it(run, tmp_path, client, valkey_url):
-    Secrets.make(tmp_path)
+    Secrets.load_or_create(tmp_path)
     for days in (30, 20, 1):
         add_dead_letter(client, days)
     for _ in range(2):
@@ -34,7 +34,7 @@ def test_retention_run_says_what_is_due_and_yes_removes_it(run, tmp_path, client
 
 
 def test_retention_run_with_a_wrong_clock_is_refused(run, tmp_path, client, valkey_url, monkeypatch):
-    Secrets.make(tmp_path)
+    Secrets.load_or_create(tmp_path)
     add_dead_letter(client, 30)
     right = time.time
     monkeypatch.setattr(time, "time", lambda: right() - 7200)

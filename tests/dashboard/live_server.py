@@ -148,7 +148,9 @@ class Tab:
 
 def _app() -> Starlette:
     settings = Settings.from_env()
-    return with_live(settings, Secrets.make(settings.data, settings.signing, settings.recipient_secret))[0]
+    return with_live(
+        settings, Secrets.load_or_create(settings.data, settings.signing, settings.recipient_secret)
+    )[0]
 
 
 if __name__ == "__main__":

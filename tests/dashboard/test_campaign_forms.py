@@ -11,7 +11,7 @@ from pixel_server.cli import main
 from pixel_server.dashboard.campaign_form import MODES, WEB_MODES
 from pixel_server.mail.placement import pixels
 from pixel_server.secret import Secrets
-from pixel_server.tokens import read
+from pixel_server.tokens import verify
 from tests.dashboard.conftest import form_of
 from tests.dashboard.test_pages import EVIL, Page, assert_harmless
 
@@ -222,7 +222,7 @@ def test_the_pixel_of_one_recipient(site, reader, send, mail, secrets):
     page = assert_harmless(answer)
     found = re.search(r"&lt;img src=&#34;http://pixel\.test/o/([\w-]+)\.gif&#34; width=", answer.text)
     assert found is not None
-    _, _, recipient, campaign = read(found[1].encode(), secrets.signing)
+    _, _, recipient, campaign = verify(found[1].encode(), secrets.signing)
     assert (recipient, campaign) == (secrets.recipient_key("ada@example.org"), "mail")
     assert f"http://pixel.test/privacy?t={found[1]}" in page.text
     assert site.get(f"/o/{found[1]}.gif").headers["x-pixel"] == "recorded"
@@ -238,7 +238,7 @@ def test_the_commands_that_a_mails_page_names_do_what_it_says(reader, mail, tmp_
     )
     assert [command.split()[0] for command in commands] == ["embed", "link"]
     monkeypatch.chdir(tmp_path)
-    Secrets.make(tmp_path / "data")
+    Secrets.load_or_create(tmp_path / "data")
     (tmp_path / "list.csv").write_text("recipient\nada@example.org\n")
     environ = {"PIXEL_BASE_URL": "http://pixel.test", "PIXEL_DATA_DIR": str(tmp_path / "data")}
     for command in commands:

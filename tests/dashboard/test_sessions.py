@@ -113,7 +113,7 @@ def test_another_key_signs_in_nobody(visitor, key):
 
 def test_a_forged_cookie_signs_in_nobody(visitor, sign_in, secrets, clock):
     good = sign_in().cookies[COOKIE]
-    other = Secrets.of(("a key of another server",), "and its secret")
+    other = Secrets.derive(("a key of another server",), "and its secret")
     flipped = good[:-2] + ("A" if good[-2] != "A" else "B") + good[-1]
     spelt = good[:8] + "!!!!" + good[8:]  # base64 as Python reads it: the same bytes
     key = sessions.api_key_id(secrets, good, clock.now)

@@ -489,7 +489,7 @@ def test_no_command_goes_on_with_a_bad_setting(tmp_path: Path, command: str):
 
 
 def test_a_redis_that_nobody_is(tmp_path: Path):
-    Secrets.make(tmp_path)
+    Secrets.load_or_create(tmp_path)
     for command in (["campaign", "list"], ["key", "list"], ["spool", "drain"]):
         done = cli(*command, data=tmp_path, REDIS_URL="redis://127.0.0.1:1/0")
         assert_one_line(done, "127.0.0.1:1", "does not answer")
@@ -507,7 +507,7 @@ def test_secrets_that_are_not_there(stack: Stack, tmp_path: Path, command: list[
 
 @pytest.mark.parametrize("command", ["settings", "--help", "networks list", "link spring ada"])
 def test_a_full_disk_behind_stdout_is_one_line(tmp_path: Path, command: str):
-    Secrets.make(tmp_path)
+    Secrets.load_or_create(tmp_path)
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [PROGRAM, *command.split()],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pixel_server.dashboard.campaign_form import WEB_MODES
-from pixel_server.slug import of_name
+from pixel_server.slug import from_name
 from tests.journeys.test_dashboard import assert_fits, looking, sign_in
 from tests.stack import Stack, until
 
@@ -151,7 +151,7 @@ def test_the_id_follows_the_name_until_it_is_typed(stack_of_forms: Stack, browse
     name, made = page.get_by_label("Name", exact=True), page.get_by_label("Id", exact=True)
     for text in NAMES:
         name.fill(text)
-        assert made.input_value() == of_name(text)
+        assert made.input_value() == from_name(text)
     made.fill("mine")
     name.fill("Another")
     assert made.input_value() == "mine"

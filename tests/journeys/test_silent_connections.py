@@ -67,7 +67,7 @@ def test_connect_async_and_stream_tcp_are_probed_by_the_kernel(url):
 @pytest.fixture
 def workers(url: str, settings, secrets: Secrets) -> Iterator[None]:
     """`pixel-server work`, which reaches Redis through the proxy."""
-    Secrets.make(settings.data)
+    Secrets.load_or_create(settings.data)
     process = subprocess.Popen(
         [sys.executable, "-m", "pixel_server", "work"],
         env={**os.environ, "REDIS_URL": url, "PIXEL_DATA_DIR": str(settings.data)},

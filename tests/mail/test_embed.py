@@ -17,7 +17,7 @@ from tests.mail.corpus import END, MAILS, TOP, Mail, plain, with_tags
 
 NOW = 1_790_000_000.0
 ADA = "ada@example.org"
-MINTER = Minter("https://mail.example.org", Secrets.of(("signing",), "recipient"))
+MINTER = Minter("https://mail.example.org", Secrets.derive(("signing",), "recipient"))
 
 
 def put(html, recipient=ADA, **more):

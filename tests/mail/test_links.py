@@ -10,7 +10,7 @@ import pytest
 
 from pixel_server.mail.links import Link, Minter
 from pixel_server.secret import Secrets
-from pixel_server.tokens import MAX_TIME, Mode, Part, mode_of, part_of, read
+from pixel_server.tokens import MAX_TIME, Mode, Part, mode_of, part_of, verify
 
 NOW = 1_790_000_000
 MIDNIGHT = NOW - NOW % 86_400
@@ -44,7 +44,7 @@ class Tags(HTMLParser):
 def test_a_link_stands_under_the_base_url(base: str, slash: str, secrets: Secrets):
     url = Minter(base + slash, secrets).url("spring", "ada", now=NOW)
     assert url == f"{base}/o/{token(url).decode()}.gif"
-    assert read(token(url), secrets.signing)[1:] == (NOW, secrets.recipient_key("ada"), "spring")
+    assert verify(token(url), secrets.signing)[1:] == (NOW, secrets.recipient_key("ada"), "spring")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_no_name_stands_in_a_link(minter: Minter):
 
 @pytest.mark.parametrize("recipient", ["a", "a" * 256, "ada@example.org", "Ада Лавлейс", "👩‍💻", " ", "a b"])
 def test_any_name_may_be_a_recipient(recipient: str, minter: Minter, secrets: Secrets):
-    found = read(token(minter.url("spring", recipient)), secrets.signing)
+    found = verify(token(minter.url("spring", recipient)), secrets.signing)
     assert found[2] == secrets.recipient_key(recipient)
 
 
@@ -151,13 +151,13 @@ def test_a_time_that_no_token_holds_is_refused(at: int, minter: Minter):
 def test_the_token_says_what_was_asked_for(
     part: Part, mode: Mode, test: bool, minter: Minter, secrets: Secrets
 ):
-    flags = read(token(minter.url("spring", "ada", mode=mode, part=part, test=test)), secrets.signing)[0]
+    flags = verify(token(minter.url("spring", "ada", mode=mode, part=part, test=test)), secrets.signing)[0]
     assert (mode_of(flags), part_of(flags), bool(flags & 0x40)) == (mode, part, test)
 
 
 def test_the_time_is_of_sending_if_given(minter: Minter, secrets: Secrets):
-    minted = read(token(minter.url("spring", "ada", now=NOW + 0.9)), secrets.signing)
-    sent = read(token(minter.url("spring", "ada", sent_at=NOW + 60, now=NOW)), secrets.signing)
+    minted = verify(token(minter.url("spring", "ada", now=NOW + 0.9)), secrets.signing)
+    sent = verify(token(minter.url("spring", "ada", sent_at=NOW + 60, now=NOW)), secrets.signing)
     assert (minted[0] & 0x20, minted[1]) == (0, NOW)
     assert (sent[0] & 0x20, sent[1]) == (0x20, NOW + 60)
 
@@ -193,7 +193,7 @@ def test_in_mode_count_all_links_of_a_day_are_the_same_bytes(sent: bool, minter:
 
     day = {link(name, MIDNIGHT + s) for name in ("ada", "bob", "a" * 256) for s in (0, 1, 43_200, 86_399)}
     assert len(day) == 1
-    assert read(token(day.pop()), secrets.signing)[1:] == (MIDNIGHT, b"", "spring")
+    assert verify(token(day.pop()), secrets.signing)[1:] == (MIDNIGHT, b"", "spring")
     assert link("ada", MIDNIGHT) != link("ada", MIDNIGHT - 1)
 
 

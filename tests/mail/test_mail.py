@@ -21,7 +21,7 @@ from tests.mail.corpus import MAILS, plain
 
 NOW = 1_790_000_000.0
 ADA = "ada@example.org"
-MINTER = Minter("https://mail.example.org", Secrets.of(("signing",), "recipient"))
+MINTER = Minter("https://mail.example.org", Secrets.derive(("signing",), "recipient"))
 HTML = (
     "<html><body>\n<p>Grüße, 1 < 2 = 1</p>\n"
     + "<p>und so weiter, und so fort</p>" * 20

@@ -33,7 +33,7 @@ def example(heading: str) -> str:
 @pytest.fixture
 def names(tmp_path, monkeypatch):
     """What the first example leaves, in a directory with the server's secrets."""
-    Secrets.make(tmp_path / "pixel-data")
+    Secrets.load_or_create(tmp_path / "pixel-data")
     monkeypatch.chdir(tmp_path)
     found: dict = {}
     exec(example("Python"), found)

@@ -73,7 +73,7 @@ def test_a_web_process_that_starts_while_redis_is_full_spools_what_it_is_sent(cl
 
 
 def test_secrets_that_are_there_ask_no_store(tmp_path, monkeypatch):
-    made = Secrets.make(tmp_path)
+    made = Secrets.load_or_create(tmp_path)
     asked = []
     monkeypatch.setattr(compatibility, "connect", asked.append)
     assert compatibility.secrets_for(Settings(data=tmp_path), "redis://127.0.0.1:1/0") == made

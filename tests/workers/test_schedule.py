@@ -24,7 +24,7 @@ def uncounted(client, settings, monkeypatch):
 
     The server's secrets lie in its data directory.
     """
-    Secrets.make(settings.data)
+    Secrets.load_or_create(settings.data)
     monkeypatch.setenv("REDIS_URL", settings.redis_url)
     monkeypatch.setenv("PIXEL_DATA_DIR", str(settings.data))
     context.cache_clear()

@@ -27,7 +27,7 @@ class Aside:
         make_directory(self._directory)
         path = self.path(name)
         is_new = not path.exists()
-        with files.whole(path, 0o600) as file:
+        with files.open_whole(path, 0o600) as file:
             file.write(data)
             file.flush()
             os.utime(file.fileno(), (self._clock(),) * 2)
