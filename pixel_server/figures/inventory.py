@@ -13,7 +13,8 @@ from pixel_server.counters.series import unpack
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.recipients import withdrawals
 from pixel_server.settings import Settings
-from pixel_server.store import audit_log, keys
+from pixel_server.store import keys
+from pixel_server.store.key import Key
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import iso_day, iso_ms
 
@@ -49,13 +50,12 @@ class Reading(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A kind of data in Redis. kept_for: a text with settings in braces."""
+    """A kind of data in Redis. data, holds, unit: see Kind. key: says where it is, and how long it lives."""
 
+    key: Key
     data: str
     holds: str
     unit: str
-    keys: str
-    kept_for: str
     reading: Reading
 
 
@@ -120,118 +120,76 @@ _LAST_DAYS = Reading("hvals", _first_day)
 _SERIES = Reading("hgetall", _first_series_day)
 _BREAKDOWNS = Reading("hgetall", _first_breakdown_day)
 
-_AFTER_SENDING = "{settings.keep_recipients:,} days after sending"
-_FOREVER = "until the campaign is deleted"
-_SUMS = "{settings.keep_days:,} days"
-_LOG = f"the last {audit_log.MOST:,}"
-
 # fmt: off
-SOURCES: dict[str, Source] = {
-    "hits": Source(
-        "waiting hits", "recipient key, IP address, user agent, page, referrer", "batches",
-        "px:{s}:hits", "until counted", _STREAM),
-    "dead": Source(
-        "dead letters", "requests that could not be read", "hits",
-        "px:{s}:dead", "{settings.keep_dead_letters:,} days", _STREAM),
-    "people": Source(
-        "recipients", "recipient key: first and last open, how many by verdict, time to open, which part",
-        "recipients", "px:{s}:people:ID:BUCKET", _AFTER_SENDING, _RECORDS),
-    "listed": Source(
-        "lists", "recipient key, day of the last mail", "recipients",
-        "px:{s}:listed:ID:BUCKET", _AFTER_SENDING, _ENTRIES),
-    "names": Source(
-        "names", "recipient key: recipient and name, as uploaded", "recipients",
-        "px:{s}:names:ID:BUCKET", "{settings.keep_names:,} days after sending", _ENTRIES),
-    "last": Source(
-        "days of last opens", "recipient key: a day", "recipients",
-        "px:{s}:last:BUCKET", "{settings.keep_recipients:,} days", _LAST_DAYS),
-    "addresses": Source(
-        "address estimates", "HyperLogLog: names nobody", "sets",
-        "px:{s}:addresses:ID", _FOREVER, _KEYS),
-    "visitors": Source(
-        "visitor estimates", "HyperLogLog: names nobody", "sets",
-        "px:{s}:visitors:ID", _FOREVER, _KEYS),
-    "visitors:day": Source(
-        "daily visitor estimates", "HyperLogLog: names nobody", "sets",
-        "px:{s}:visitors:ID:DAY", _SUMS, _DAYS),
-    "evidence": Source(
-        "traces of the last hits", "recipient key, a hash of the address, what was counted",
-        "recipients, by minute",
-        "px:{s}:evidence:MINUTE", "6 minutes of a shard's hits, at most a day", _MINUTES),
-    "visits": Source(
-        "visits under way", "a hash of the visitor, pages and times, where the visit came from", "visits",
-        "px:{s}:visits", "an hour of a shard's hits, at most a day", _ENTRIES),
-    "salt": Source(
-        "salts of visitors' hashes", "random; whoever has a salt could guess who was there", "salts",
-        "px:{s}:salt:END", "48 hours after their day", _ENDS),
-    "web": Source(
-        "daily views by page, referrer, country ...", "sums", "days of a campaign",
-        "px:{s}:web:ID:DAY", _SUMS, _DAYS),
-    "breakdown": Source(
-        "daily opens by client, device, country", "sums", "days of a campaign",
-        "px:{s}:breakdown:ID", _SUMS, _BREAKDOWNS),
-    "buckets": Source(
-        "15-minute series", "sums", "days of a campaign",
-        "px:{s}:buckets:ID:DAY", "{settings.keep_buckets:,} days", _DAYS),
-    "months": Source(
-        "daily series", "sums", "days of a campaign",
-        "px:{s}:months:ID", _SUMS, _SERIES),
-    "total": Source(
-        "totals", "sums", "campaigns, by shard",
-        "px:{s}:total:ID", _FOREVER, _KEYS),
-    "withdrawn": Source(
-        "withdrawals", "a hash of the recipient key, times", "recipients",
-        keys.WITHDRAWN, "for ever: so that nothing of them is kept", _ENTRIES),
-    "share": Source(
-        "share links", "a name, who made it, the hour of its last use", "links",
-        "px:{all}:share:KEY", "until revoked, or the campaign is deleted", _KEYS),
-    "audit": Source(
-        "audit log", "ids of API keys and campaigns, counts", "lines", keys.AUDIT, _LOG, _STREAM),
-    "actions": Source(
-        "log of recipients", "what recipients did on the privacy page, not who", "lines",
-        keys.ACTIONS, _LOG, _STREAM),
-    "erasing": Source(
-        "owed erasures", "masked keys of recipients, and when each is due", "recipients",
-        keys.ERASING, "until done", _MEMBERS),
-}
-"""The kinds of data in Redis, by the part of their keys after the tag: `hits` of `px:{0}:hits`.
-
-`visitors:day` is the same with a day at its end.
-"""
+SOURCES = {source.key.pattern: source for source in (
+    Source(keys.hits, "waiting hits", "recipient key, IP address, user agent, page, referrer",
+        "batches", _STREAM),
+    Source(keys.dead, "dead letters", "requests that could not be read", "hits", _STREAM),
+    Source(keys.people, "recipients",
+        "recipient key: first and last open, how many by verdict, time to open, which part",
+        "recipients", _RECORDS),
+    Source(keys.listed, "lists", "recipient key, day of the last mail", "recipients", _ENTRIES),
+    Source(keys.names, "names", "recipient key: recipient and name, as uploaded", "recipients", _ENTRIES),
+    Source(keys.last, "days of last opens", "recipient key: a day", "recipients", _LAST_DAYS),
+    Source(keys.addresses, "address estimates", "HyperLogLog: names nobody", "sets", _KEYS),
+    Source(keys.visitors, "visitor estimates", "HyperLogLog: names nobody", "sets", _KEYS),
+    Source(keys.daily_visitors, "daily visitor estimates", "HyperLogLog: names nobody", "sets", _DAYS),
+    Source(keys.evidence, "traces of the last hits",
+        "recipient key, a hash of the address, what was counted", "recipients, by minute", _MINUTES),
+    Source(keys.visits, "visits under way",
+        "a hash of the visitor, pages and times, where the visit came from", "visits", _ENTRIES),
+    Source(keys.salt, "salts of visitors' hashes",
+        "random; whoever has a salt could guess who was there", "salts", _ENDS),
+    Source(keys.web, "daily views by page, referrer, country ...", "sums", "days of a campaign", _DAYS),
+    Source(keys.breakdown, "daily opens by client, device, country", "sums", "days of a campaign",
+        _BREAKDOWNS),
+    Source(keys.buckets, "15-minute series", "sums", "days of a campaign", _DAYS),
+    Source(keys.months, "daily series", "sums", "days of a campaign", _SERIES),
+    Source(keys.total, "totals", "sums", "campaigns, by shard", _KEYS),
+    Source(keys.TABLE[keys.WITHDRAWN], "withdrawals", "a hash of the recipient key, times", "recipients",
+        _ENTRIES),
+    Source(keys.share, "share links", "a name, who made it, the hour of its last use", "links", _KEYS),
+    Source(keys.TABLE[keys.AUDIT], "audit log", "ids of API keys and campaigns, counts", "lines", _STREAM),
+    Source(keys.TABLE[keys.ACTIONS], "log of recipients",
+        "what recipients did on the privacy page, not who", "lines", _STREAM),
+    Source(keys.TABLE[keys.ERASING], "owed erasures",
+        "masked keys of recipients, and when each is due", "recipients", _MEMBERS),
+)}
+"""Kinds of data in Redis, by the pattern of their keys, in the order of the inventory."""
 # fmt: on
 
 _BEGAN = {
-    "listed": "listed",
-    "names": "listed",
-    "addresses": "sealed",
-    "visitors": "sealed",
-    "total": "sealed",
+    keys.listed.pattern: "listed",
+    keys.names.pattern: "listed",
+    keys.addresses.pattern: "sealed",
+    keys.visitors.pattern: "sealed",
+    keys.total.pattern: "sealed",
 }
 """Kinds without times of their own, and the field of a campaign's record that says when they began."""
 
 
 class _Tally:
-    """What was counted so far: numbers, oldest times and campaigns by kind."""
+    """What was counted so far: numbers, oldest times and campaigns by pattern."""
 
     def __init__(self) -> None:
         self.counts = dict.fromkeys(SOURCES, 0)
         self.oldest: dict[str, str] = {}
-        self.campaigns: dict[str, set[str]] = {kind: set() for kind in _BEGAN}
+        self.campaigns: dict[str, set[str]] = {pattern: set() for pattern in _BEGAN}
 
-    def note_time(self, kind: str, time: str) -> None:
-        self.oldest[kind] = min(time, self.oldest.get(kind, time))
+    def note_time(self, pattern: str, time: str) -> None:
+        self.oldest[pattern] = min(time, self.oldest.get(pattern, time))
 
-    def add(self, kind: str, name: str, answer: Any) -> None:
+    def add(self, pattern: str, name: str, answer: Any) -> None:
         """Adds one key. A value that a newer version wrote counts as one entry without a time."""
         try:
-            count, oldest = SOURCES[kind].reading.parse(name, answer)
+            count, oldest = SOURCES[pattern].reading.parse(name, answer)
         except NewerFormat:
             count, oldest = 1, None
-        self.counts[kind] += count
+        self.counts[pattern] += count
         if count and oldest is not None:
-            self.note_time(kind, oldest)
-        if kind in _BEGAN:
-            self.campaigns[kind].add(name.split(":")[3])
+            self.note_time(pattern, oldest)
+        if pattern in _BEGAN:
+            self.campaigns[pattern].add(name.split(":")[3])
 
 
 async def kinds(store: AsyncRedis, settings: Settings, spooled: int, spooled_since: int | None) -> list[Kind]:
@@ -242,25 +200,25 @@ async def kinds(store: AsyncRedis, settings: Settings, spooled: int, spooled_sin
     tally = _Tally()
     async for batch in _batches(store):
         pipe = store.pipeline(transaction=False)
-        for kind, name in batch:
-            getattr(pipe, SOURCES[kind].reading.command)(name)
-        for (kind, name), answer in zip(batch, await pipe.execute(), strict=True):
-            tally.add(kind, name, answer)
+        for pattern, name in batch:
+            getattr(pipe, SOURCES[pattern].reading.command)(name)
+        for (pattern, name), answer in zip(batch, await pipe.execute(), strict=True):
+            tally.add(pattern, name, answer)
     async for _, periods in store.hscan_iter(keys.WITHDRAWN, count=_BATCH):
         for start in _starts(periods):
-            tally.note_time("withdrawn", start)
+            tally.note_time(keys.WITHDRAWN, start)
     await _read_beginnings(store, tally)
     found = [
         Kind(
             source.data,
             source.holds,
-            tally.counts[kind],
+            tally.counts[pattern],
             source.unit,
-            tally.oldest.get(kind),
-            source.kept_for.format(settings=settings),
-            source.keys,
+            tally.oldest.get(pattern),
+            source.key.kept_for(settings),
+            pattern,
         )
-        for kind, source in SOURCES.items()
+        for pattern, source in SOURCES.items()
     ]
     return [found[0], _spool(settings, spooled, spooled_since), *found[1:]]
 
@@ -272,15 +230,13 @@ def _spool(settings: Settings, hits: int, since: int | None) -> Kind:
 
 
 async def _batches(store: AsyncRedis) -> AsyncIterator[list[tuple[str, str]]]:
-    """Yields the keys of all kinds, each with its kind: `("hits", "px:{0}:hits")`."""
+    """Yields names of keys, each with its pattern: `("px:{s}:hits", "px:{0}:hits")`."""
     batch: list[tuple[str, str]] = []
     async for key in store.scan_iter(match="px:*", count=1000):
         name = key.decode()
-        kind = name.split(":")[2]
-        if kind == "visitors" and name.count(":") > keys.visitors(0, "").count(":"):
-            kind = "visitors:day"
-        if kind in SOURCES:
-            batch.append((kind, name))
+        kind = keys.kind_of(name)
+        if kind is not None and kind.pattern in SOURCES:
+            batch.append((kind.pattern, name))
         if len(batch) >= _BATCH:
             yield batch
             batch = []
@@ -289,15 +245,15 @@ async def _batches(store: AsyncRedis) -> AsyncIterator[list[tuple[str, str]]]:
 
 async def _read_beginnings(store: AsyncRedis, tally: _Tally) -> None:
     """Reads when the kinds of _BEGAN began, from the records of the campaigns that have such data."""
-    for kind, field in _BEGAN.items():
-        campaigns = sorted(tally.campaigns[kind])
+    for pattern, field in _BEGAN.items():
+        campaigns = sorted(tally.campaigns[pattern])
         for i in range(0, len(campaigns), _BATCH):
             pipe = store.pipeline(transaction=False)
             for campaign in campaigns[i : i + _BATCH]:
                 pipe.hget(keys.campaign(campaign), field)
             for seconds in await pipe.execute():
                 if seconds:
-                    tally.note_time(kind, iso_ms(int(seconds) * 1000))
+                    tally.note_time(pattern, iso_ms(int(seconds) * 1000))
 
 
 def _starts(periods: bytes) -> list[str]:
