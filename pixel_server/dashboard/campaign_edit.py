@@ -1,4 +1,4 @@
-"""`/new`, `/campaigns/{id}/edit` and `/campaigns/{id}/delete`: a campaign made, changed, deleted."""
+"""`/new`, `/campaigns/{id}/edit` and `/campaigns/{id}/delete`: creates, changes and deletes a campaign."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from pixel_server.problems import Problem
 from pixel_server.settings import time_zones
 from pixel_server.tokens import MODES, Mode
 
-MOST_NUMBER = 1000
-"""Of campaigns of one name, whose ids end in it."""
+MAX_ID_NUMBER = 1000
+"""Highest number at the end of an id that is created from a name: `spring-1000`."""
 
 
 async def new(api: Api, request: Request) -> Response:
@@ -30,24 +30,24 @@ async def new(api: Api, request: Request) -> Response:
 
 async def create(api: Api, request: Request) -> Response:
     fields = request.state.form
-    own = campaign_form.of_kind(fields, fields.get("kind", ""))
-    content = campaign_form.content(own, own.get("time_zone", "").strip())
+    fields_of_kind = campaign_form.of_kind(fields, fields.get("kind", ""))
+    content = campaign_form.content(fields_of_kind, fields_of_kind.get("time_zone", "").strip())
     try:
-        made = await (campaign_calls.create if content.get("id") else _create_named)(api, content)
+        campaign = await (campaign_calls.create if content.get("id") else _create_named)(api, content)
     except Problem as problem:
         return _form(api, request, fields, problem)
-    return forms.done(api, f"campaigns/{made.id}/pixel", "made")
+    return forms.done(api, f"campaigns/{campaign.id}/pixel", "made")
 
 
 async def _create_named(api: Api, content: dict[str, Any]) -> Campaign:
-    """With an id that is made of the name, the first one that never was given. As `campaign_calls.create`."""
+    """Creates a campaign under the first unused id that is made from its name: `spring`, `spring-2`, ..."""
     name = str(content.get("name", ""))
     for number in itertools.count(1):
         try:
             return await campaign_calls.create(api, {**content, "id": slug.from_name(name, number)})
         except Problem as problem:
             is_taken = problem.status == 409 and problem.errors
-            if not is_taken or number == MOST_NUMBER:
+            if not is_taken or number == MAX_ID_NUMBER:
                 raise
     raise AssertionError
 
@@ -71,22 +71,24 @@ async def change(api: Api, request: Request) -> Response:
 
 async def ask_delete(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    return forms.page(api, request, "campaign_delete.html", {"id": ""}, _head(api, campaign))
+    return forms.page(api, request, "campaign_delete.html", {"id": ""}, _head_context(api, campaign))
 
 
 async def delete(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     typed = request.state.form.get("id", "")
     if typed.strip() != campaign.id:
-        problem = Problem(422, "nothing was deleted", [{"field": "id", "message": "is not this campaign's"}])
-        head = _head(api, campaign)
-        return forms.page(api, request, "campaign_delete.html", {"id": typed}, head, problem)
+        problem = Problem(
+            422, "nothing was deleted", [{"field": "id", "message": "is not the id of this campaign"}]
+        )
+        context = _head_context(api, campaign)
+        return forms.page(api, request, "campaign_delete.html", {"id": typed}, context, problem)
     await campaign_calls.delete(api, campaign.id, request.state.who)
     return forms.done(api, "", "deleted")
 
 
-def _start(api: Api) -> dict[str, str]:
-    """The fields of both kinds, as they are to begin with."""
+def _initial_fields(api: Api) -> dict[str, str]:
+    """Returns the fields of a new campaign, of both kinds."""
     mode, zone = api.consent.default.mode.name.lower(), api.settings.time_zone
     return {
         **campaign_form.texts(new_campaign("", "", "web", mode=mode, time_zone=zone)),
@@ -94,7 +96,7 @@ def _start(api: Api) -> dict[str, str]:
     }
 
 
-def _head(api: Api, campaign: Campaign) -> dict[str, Any]:
+def _head_context(api: Api, campaign: Campaign) -> dict[str, Any]:
     return {"campaign": campaign, "keeps_recipients": campaign_page.keeps_recipients(api, campaign)}
 
 
@@ -104,28 +106,28 @@ def _form(
     fields: Mapping[str, str],
     problem: Problem | None = None,
     campaign: Campaign | None = None,
-    uses: Uses = Uses(0, 0, 0),  # noqa: B008 - it never changes
+    uses: Uses = Uses(0, 0, 0),  # noqa: B008 - immutable
 ) -> Response:
-    """campaign: the one that is changed; None: one is made."""
-    most = min(api.consent.rule("identified", None).mode, Mode.IDENTIFIED)
+    """Returns the form of a campaign. campaign: the campaign to change, None for a new campaign."""
+    max_mode = min(api.consent.rule("identified", None).mode, Mode.IDENTIFIED)
     is_lowered_only = campaign is not None and bool(uses.first_hit or uses.last_link)
-    limit = min(most, Mode[campaign.mode.upper()]) if campaign and is_lowered_only else most
+    limit = min(max_mode, Mode[campaign.mode.upper()]) if campaign and is_lowered_only else max_mode
     context = {
-        **(_head(api, campaign) if campaign else {"campaign": None}),
+        **(_head_context(api, campaign) if campaign else {"campaign": None}),
         "uses": uses,
         "is_lowered_only": is_lowered_only,
         "modes": campaign_form.WEB_MODES if campaign and campaign.kind == "web" else campaign_form.MODES,
         "web_modes": campaign_form.WEB_MODES,
         "mail_only": () if campaign else campaign_form.MAIL_ONLY,
-        "fit": {name for name in MODES if Mode[name.upper()] <= limit},
-        "most": most.name.lower(),
+        "allowed_modes": {name for name in MODES if Mode[name.upper()] <= limit},
+        "max_mode": max_mode.name.lower(),
         "identities": campaign_form.IDENTITIES,
         "signals": campaign_form.SIGNALS,
         "signals_of_server": campaign_form.SIGNALS[api.settings.signals],
-        "keeps": campaign_form.KEPT,
-        "keep_most": retention.server_days(api.settings)._asdict(),
+        "keeps": campaign_form.KEEP_LABELS,
+        "keep_max": retention.server_days(api.settings)._asdict(),
         "base_url": api.settings.base_url,
         "zones": sorted(time_zones()),
     }
-    start = campaign_form.texts(campaign) if campaign else _start(api)
-    return forms.page(api, request, "campaign_form.html", {**start, **fields}, context, problem)
+    initial = campaign_form.texts(campaign) if campaign else _initial_fields(api)
+    return forms.page(api, request, "campaign_form.html", {**initial, **fields}, context, problem)

@@ -1,4 +1,4 @@
-"""`/`: all campaigns, with the figures that tell how each does."""
+"""`/`: the list of all campaigns, with a few figures of each."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from pixel_server.dashboard import render, svg
 from pixel_server.figures import overview
 
 SORTS = {
-    "-last_hit": "Last hit",
+    "-last_hit": "Last request",
     "-created": "Newest",
     "name": "Name",
     "-rate": "Open rate",
     "-uniques": "Unique",
 }
-DEFAULT = "-last_hit"
+DEFAULT_SORT = "-last_hit"
 
 
 async def show(api: Api, request: Request) -> Response:
     if request.state.shared:
         return await _shared(api, request)
     query = request.query_params.get("q", "").strip()[: overview.MOST_QUERY]
-    sort = request.query_params.get("sort", DEFAULT)
-    sort = sort if sort in SORTS else DEFAULT
+    sort = request.query_params.get("sort", DEFAULT_SORT)
+    sort = sort if sort in SORTS else DEFAULT_SORT
     text = request.query_params.get("page", "1")
     page = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 1
     page = max(1, min(page, overview.MOST_PAGES))
-    found = await overview.read(api.store, api.settings, api.consent, query, sort, page, api.clock())
-    pages = max(1, -(-found.total // overview.PAGE))
+    listing = await overview.read(api.store, api.settings, api.consent, query, sort, page, api.clock())
+    pages = max(1, -(-listing.total // overview.PAGE))
     context = {
         "rows": [
             {
@@ -42,10 +42,10 @@ async def show(api: Api, request: Request) -> Response:
                 "spark": svg.spark(row.days),
                 "sum": sum(day or 0 for day in row.days),
             }
-            for row in found.rows
+            for row in listing.rows
         ],
-        "total": found.total,
-        "as_of": found.as_of,
+        "total": listing.total,
+        "as_of": listing.as_of,
         "query": query,
         "sort": sort,
         "sorts": SORTS,
@@ -57,13 +57,13 @@ async def show(api: Api, request: Request) -> Response:
 
 
 async def _shared(api: Api, request: Request) -> Response:
-    """The campaigns of which this session sees what is shared."""
-    found = []
+    """Returns the list of the campaigns whose shared figures this session may see."""
+    campaigns = []
     for name in request.state.session.shared_campaigns:
         try:
-            found.append(await storage.get(api.store, name))
+            campaigns.append(await storage.get(api.store, name))
         except storage.UnknownCampaign:
             continue
         except UnreadableCampaign as error:
             report_unreadable(error)
-    return render.page(api, request, "shared_list.html", {"campaigns": found})
+    return render.page(api, request, "shared_list.html", {"campaigns": campaigns})

@@ -1,4 +1,4 @@
-"""`/compare`: campaigns side by side, those of mail and those of pages apart."""
+"""`/compare`: compares campaigns, in one table of mailings and one of web sites."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from pixel_server.api.stats import MAX_COMPARED
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign
 from pixel_server.counters.labels import OTHER
-from pixel_server.dashboard import campaign as campaign_page
-from pixel_server.dashboard import formatting, range_picker, render, svg
+from pixel_server.dashboard import figure_texts, formatting, range_picker, render, svg
 from pixel_server.figures import compare, open_rate, overview, ranges, stats
 from pixel_server.figures.compare import Read
 from pixel_server.figures.overview import MOST_QUERY
 from pixel_server.problems import Problem
 
-MOST_FOUND = 20
-"""Campaigns to choose from, of a search."""
-MOST_CLIENTS = 6
-"""Columns of mail programs; the others are one."""
-_TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""Ends of the scale on which open rates stand."""
+MAX_MATCHES = 20
+"""Campaigns that a search offers."""
+MAX_CLIENTS = 6
+"""Columns of mail programs. One more column has all others."""
+_SCALE_TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Possible right ends of the scale of open rates."""
 
 
 async def page(api: Api, request: Request) -> Response:
@@ -36,28 +35,30 @@ async def page(api: Api, request: Request) -> Response:
     chosen, wrong = await _chosen(api, _ids(request.query_params))
     status = 422 if len(chosen) > MAX_COMPARED else 404 if wrong else 200
     if len(chosen) > MAX_COMPARED:
-        wrong.append(f"{MAX_COMPARED} campaigns can be compared at most.")
-    given = {name: value for name, value in request.query_params.items() if name in ("from", "until", "to")}
+        wrong.append(f"At most {MAX_COMPARED} campaigns can be compared.")
+    submitted = {
+        name: value for name, value in request.query_params.items() if name in ("from", "until", "to")
+    }
     try:
-        asked = range_picker.query(given)
-        wanted = [ranges.parse(asked, campaign.time_zone, api.clock()) for campaign in chosen]
+        range_query = range_picker.query(submitted)
+        periods = [ranges.parse(range_query, campaign.time_zone, api.clock()) for campaign in chosen]
     except Problem as problem:
-        asked, wanted, status = {}, [], problem.status
+        range_query, periods, status = {}, [], problem.status
         wrong += [f"{text}." for text in range_picker.refused(problem)]
-    is_shown = len(chosen) > 1 and status in (200, 404) and len(wanted) == len(chosen)
+    is_shown = len(chosen) > 1 and status in (200, 404) and len(periods) == len(chosen)
     late = await asyncio.to_thread(api.late_since)
-    tables = [await _table(api, chosen, asked, kind) if is_shown else None for kind in ("email", "web")]
+    tables = [await _table(api, chosen, range_query, kind) if is_shown else None for kind in ("email", "web")]
     context = {
         "late": late,
         "as_of": min(
-            (row["found"]["as_of"] for table in tables if table for row in table["rows"]), default=""
+            (row["stats"]["as_of"] for table in tables if table for row in table["rows"]), default=""
         ),
         "chosen": chosen,
         "query": query,
-        "found": await _to_choose(api, query, chosen) if query or not is_shown else [],
+        "matches": await _search(api, query, chosen) if query or not is_shown else [],
         "wrong": wrong,
-        "form": _form(api, chosen, asked),
-        "given": given,
+        "form": _form(api, chosen, range_query),
+        "submitted": submitted,
         "mails": tables[0],
         "sites": tables[1],
     }
@@ -65,77 +66,78 @@ async def page(api: Api, request: Request) -> Response:
 
 
 def _ids(params: QueryParams) -> list[str]:
-    """`id`, as forms send it, once for each; or `ids`, as the API takes it."""
-    return params.getlist("id") or [one for one in params.get("ids", "").split(",") if one]
+    """Returns the ids in the query: `id=a&id=b`, as the form sends them, or `ids=a,b`, as the API expects."""
+    return params.getlist("id") or [name for name in params.get("ids", "").split(",") if name]
 
 
 async def _chosen(api: Api, ids: Sequence[str]) -> tuple[list[Campaign], list[str]]:
-    """(the campaigns, each once; what is said of ids that are none)."""
-    found, wrong = [], []
+    """Returns the campaigns without duplicates, and error messages for unknown ids."""
+    campaigns, wrong = [], []
     for name in list(dict.fromkeys(ids))[: MAX_COMPARED + 1]:
         try:
-            found.append(await storage.get(api.store, name))
+            campaigns.append(await storage.get(api.store, name))
         except storage.UnknownCampaign:
             wrong.append(f"There is no campaign “{name[:64]}”.")
         except UnreadableCampaign:
             wrong.append(f"The campaign “{name[:64]}” cannot be read: update this server.")
-    return found, wrong
+    return campaigns, wrong
 
 
-async def _to_choose(api: Api, query: str, chosen: Sequence[Campaign]) -> list[Campaign]:
-    found = await overview.read(api.store, api.settings, api.consent, query, "name", 1, api.clock())
-    others = [row.campaign for row in found.rows if row.campaign not in chosen]
-    return others[:MOST_FOUND]
+async def _search(api: Api, query: str, chosen: Sequence[Campaign]) -> list[Campaign]:
+    """Returns campaigns that match the query and are not chosen yet."""
+    listing = await overview.read(api.store, api.settings, api.consent, query, "name", 1, api.clock())
+    others = [row.campaign for row in listing.rows if row.campaign not in chosen]
+    return others[:MAX_MATCHES]
 
 
-def _form(api: Api, chosen: Sequence[Campaign], asked: dict[str, str]) -> dict[str, Any]:
-    """Presets are days of the first campaign's zone; a date is a day in the zone of each."""
+def _form(api: Api, chosen: Sequence[Campaign], range_query: dict[str, str]) -> dict[str, Any]:
+    """Returns the range picker. Presets are days in the time zone of the first campaign."""
     zone = chosen[0].zone if chosen else ZoneInfo("UTC")
-    wanted = ranges.parse(asked, zone.key, api.clock())
+    period = ranges.parse(range_query, zone.key, api.clock())
     more = [("id", campaign.id) for campaign in chosen]
-    return range_picker.shown(asked, zone, wanted, api.clock(), more)
+    return range_picker.shown(range_query, zone, period, api.clock(), more)
 
 
-async def _table(api: Api, chosen: Sequence[Campaign], asked: dict[str, str], kind: str) -> Any:
-    """The campaigns of a kind with their figures, and what is common to all; None: there is none."""
+async def _table(api: Api, chosen: Sequence[Campaign], range_query: dict[str, str], kind: str) -> Any:
+    """Returns the table of the campaigns of a kind, with their figures. Returns None if there are none."""
     now = api.clock()
-    found: list[Read] = []
+    reads: list[Read] = []
     rows: list[dict[str, Any]] = []
     for campaign in chosen:
         if campaign.kind != kind:
             continue
-        wanted = ranges.parse(asked, campaign.time_zone, now)
-        read = await stats.read(api.store, campaign, wanted, api.settings, now)
-        found.append((campaign, read))
+        period = ranges.parse(range_query, campaign.time_zone, now)
+        campaign_stats = await stats.read(api.store, campaign, period, api.settings, now)
+        reads.append((campaign, campaign_stats))
         rows.append(
             {
                 "campaign": campaign,
-                "found": read,
-                "texts": campaign_page.figures(read),
-                "changes": await campaign_page.changes(api, campaign, wanted, read, now),
+                "stats": campaign_stats,
+                "texts": figure_texts.texts_of(campaign_stats),
+                "changes": await figure_texts.changes(api, campaign, period, campaign_stats, now),
             }
         )
-    if not found:
+    if not reads:
         return None
     counts = compare.openers if kind == "email" else compare.bounces
-    top = _top(found)
-    for row, difference in zip(rows, compare.to_first(found, counts), strict=True):
-        row["rate"] = svg.interval(row["found"]["open_rate"], top)
-        row["to_first"] = _told(difference)
+    top = _scale_top(reads)
+    for row, difference in zip(rows, compare.to_first(reads, counts), strict=True):
+        row["rate"] = svg.interval(row["stats"]["open_rate"], top)
+        row["to_first"] = _difference_texts(difference)
     return {
         "rows": rows,
         "top": top,
-        "clients": clients(found),
+        "clients": client_shares(reads),
     }
 
 
-def _top(found: Sequence[Read]) -> float:
-    """Where the scale ends that all open rates stand on."""
-    most = max((read["open_rate"]["high"] for _, read in found if read["open_rate"]), default=0)
-    return next(top for top in _TOPS if top >= most)
+def _scale_top(reads: Sequence[Read]) -> float:
+    """Returns the right end of the scale that all open rates share."""
+    highest = max((read["open_rate"]["high"] for _, read in reads if read["open_rate"]), default=0)
+    return next(top for top in _SCALE_TOPS if top >= highest)
 
 
-def _told(difference: open_rate.Difference | None) -> dict[str, Any] | None:
+def _difference_texts(difference: open_rate.Difference | None) -> dict[str, Any] | None:
     if difference is None:
         return None
     low, high = difference["interval"]
@@ -146,25 +148,30 @@ def _told(difference: open_rate.Difference | None) -> dict[str, Any] | None:
     }
 
 
-def clients(found: Sequence[Read]) -> dict[str, Any] | None:
-    """{names, rows}: of each campaign the share of opens by each mail program, None where not known. Pure."""
-    shares = [_shares((read["opens_person_by"] or {"client": []})["client"]) for _, read in found]
-    order = sorted({name for one in shares for name in one}, key=lambda name: (-_sum(shares, name), name))
-    names = [name for name in order if name != OTHER][:MOST_CLIENTS]
+def client_shares(reads: Sequence[Read]) -> dict[str, Any] | None:
+    """Returns the names of mail programs, and a row per campaign with each program's share of opens. Pure.
+
+    A row is None if the shares are not known. Returns None if no row is known.
+    """
+    shares = [_shares((read["opens_person_by"] or {"client": []})["client"]) for _, read in reads]
+    order = sorted(
+        {name for by_name in shares for name in by_name}, key=lambda name: (-_sum(shares, name), name)
+    )
+    names = [name for name in order if name != OTHER][:MAX_CLIENTS]
     if not names:
         return None
     rows = []
-    for one in shares:
-        known = [one.get(name, 0.0) for name in names]
-        rows.append([*known, abs(round(1 - sum(known), 6))] if one else None)
+    for by_name in shares:
+        of_names = [by_name.get(name, 0.0) for name in names]
+        rows.append([*of_names, abs(round(1 - sum(of_names), 6))] if by_name else None)
     return {"names": [*names, OTHER], "rows": rows}
 
 
 def _shares(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Of all opens, by name; empty where there is none."""
+    """Returns the share of all opens by name. Returns an empty dict if there are no rows."""
     whole = sum(row["opens"] for row in rows)
     return {row["name"]: row["opens"] / whole for row in rows}
 
 
 def _sum(shares: Sequence[dict[str, float]], name: str) -> float:
-    return sum(one.get(name, 0.0) for one in shares)
+    return sum(by_name.get(name, 0.0) for by_name in shares)

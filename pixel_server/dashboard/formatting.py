@@ -1,4 +1,4 @@
-"""How numbers, shares, times and differences are written on pages. Pure; what is not known is a dash."""
+"""Formats numbers, shares, times and differences for pages. Pure. An unknown value becomes a dash."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _MINUTE, _HOUR = 60, 3600
 
 
 def number(value: float | None) -> str:
-    """1204 as 1,204."""
+    """Returns `"1,204"` for 1204."""
     return UNKNOWN if value is None else f"{value:,.0f}"
 
 
 def share(value: float | None) -> str:
-    """0.1304 as 13.0%; 1 as 100%."""
+    """Returns `"13.0%"` for 0.1304, `"100%"` for 1."""
     if value is None:
         return UNKNOWN
     return f"{value:.0%}" if value in (0, 1) else f"{value:.1%}"
 
 
 def span(seconds: float | None) -> str:
-    """A duration in its two greatest units."""
+    """Returns a duration in its two largest units: `"2 min 5 s"`."""
     if seconds is None:
         return UNKNOWN
     if seconds < 10:
@@ -43,39 +43,40 @@ def span(seconds: float | None) -> str:
 
 
 def instant(at: str | float | None, zone: str = "UTC") -> str:
-    """An instant as `26 Nov 2026, 10:54 UTC`. at: ISO 8601, or seconds."""
-    when = _when(at)
-    if when is None:
+    """Returns an instant as `26 Nov 2026, 10:54 UTC`. at: ISO 8601, or seconds since 1970."""
+    utc = _parse(at)
+    if utc is None:
         return UNKNOWN
-    here = when.astimezone(ZoneInfo(zone))
-    name = here.tzname() or ""
-    # Zones without an abbreviation of their own are called +0330 there.
-    return f"{here.day} {here:%b %Y, %H:%M} {'UTC' if name[:1] in ('+', '-') else ''}{name}"
+    local = utc.astimezone(ZoneInfo(zone))
+    name = local.tzname() or ""
+    # The time zone database names zones without an abbreviation by their offset: +0330.
+    return f"{local.day} {local:%b %Y, %H:%M} {'UTC' if name[:1] in ('+', '-') else ''}{name}"
 
 
 def exact(at: str | float) -> str:
-    """The same with seconds."""
-    when = _when(at)
-    assert when is not None
-    return f"{when.day} {when:%b %Y, %H:%M:%S} UTC"
+    """Returns an instant with seconds: `26 Nov 2026, 10:54:07 UTC`."""
+    utc = _parse(at)
+    assert utc is not None
+    return f"{utc.day} {utc:%b %Y, %H:%M:%S} UTC"
 
 
 def day(at: str | float, zone: str) -> str:
-    when = _when(at)
-    assert when is not None
-    here = when.astimezone(ZoneInfo(zone))
-    return f"{here.day} {here:%b %Y}"
+    """Returns the date of an instant in a time zone: `26 Nov 2026`."""
+    utc = _parse(at)
+    assert utc is not None
+    local = utc.astimezone(ZoneInfo(zone))
+    return f"{local.day} {local:%b %Y}"
 
 
 def iso(at: str | float) -> str:
-    """For the `datetime` of a `<time>`."""
-    when = _when(at)
-    assert when is not None
-    return when.isoformat(timespec="seconds")
+    """Returns the `datetime` attribute of a `<time>` element."""
+    utc = _parse(at)
+    assert utc is not None
+    return utc.isoformat(timespec="seconds")
 
 
 def ago(at: float | None, now: float) -> str:
-    """How long ago, in its greatest unit."""
+    """Returns how long ago an instant was, in the largest unit: `"3 h ago"`."""
     if at is None:
         return "never"
     passed = max(0, int(now - at))
@@ -86,32 +87,32 @@ def ago(at: float | None, now: float) -> str:
 
 
 def change(now: float | None, before: float | None) -> str:
-    """By how much it is more than before: `+12.3%`. Of nothing, or of what is not known, there is none."""
+    """Returns the relative change: `"+12.3%"`. Returns "" if a value is unknown or `before` is 0."""
     if now is None or not before:
         return ""
     return _signed(100 * (now - before) / before, "%")
 
 
 def points(now: float | None, before: float | None) -> str:
-    """Of two shares, in percentage points."""
+    """Returns the difference of two shares in percentage points: `"+1.5 points"`."""
     return "" if now is None or before is None else _signed(100 * (now - before), " points")
 
 
 def between(low: float, high: float) -> str:
-    """The same of an interval, without the unit."""
+    """Returns an interval of shares in percentage points, without the unit: `"+0.3 to +2.7"`."""
     return f"{_signed(100 * low, '')} to {_signed(100 * high, '')}"
 
 
-def called(name: str, dimension: str) -> str:
-    """What a row of a breakdown is called: a country by its name, as the time zone database has it."""
+def display_name(name: str, dimension: str) -> str:
+    """Returns the name of a row of a breakdown. Countries get the name in the time zone database."""
     return _countries().get(name, name) if dimension == "country" else name
 
 
 @cache
 def _countries() -> dict[str, str]:
     lines = (files("tzdata") / "zoneinfo" / "iso3166.tab").read_text("utf-8").splitlines()
-    found = dict(line.split("\t", 1) for line in lines if line and not line.startswith("#"))
-    return {**found, "GB": "United Kingdom"}
+    names = dict(line.split("\t", 1) for line in lines if line and not line.startswith("#"))
+    return {**names, "GB": "United Kingdom"}
 
 
 def _signed(value: float, unit: str) -> str:
@@ -121,7 +122,7 @@ def _signed(value: float, unit: str) -> str:
     return f"{rounded:+.1f}{unit}".replace("-", "\N{MINUS SIGN}")
 
 
-def _when(at: str | float | None) -> datetime | None:
+def _parse(at: str | float | None) -> datetime | None:
     if at is None:
         return None
     return datetime.fromisoformat(at) if isinstance(at, str) else datetime.fromtimestamp(at, UTC)

@@ -1,4 +1,4 @@
-"""What all forms share: what is wrong beside each field, what was done, numbers as typed."""
+"""Parts of all forms: parsing fields, error messages beside fields, the redirect after success."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from pixel_server.api.context import Api
 from pixel_server.dashboard import render
 from pixel_server.problems import Problem
 
-MOST_ERRORS = 20
-"""Shown of a form."""
+MAX_ERRORS = 20
+"""Error messages that a form shows."""
 
 
-def whole(text: str) -> int | str | None:
-    """A number as it was typed, `1200`; None for nothing. What is no number stays as it is, to be refused."""
+def parse_whole(text: str) -> int | str | None:
+    """Returns a whole number: 1200 for `"1200"`. Returns None if the text is empty.
+
+    Returns text that is not a number unchanged, so that the API refuses it.
+    """
     text = text.strip()
     if not text:
         return None
@@ -25,18 +28,18 @@ def whole(text: str) -> int | str | None:
 
 
 def lines(text: str) -> list[str]:
-    """What stands on each line, without those that are empty."""
+    """Returns the lines that are not empty, without white space at both ends."""
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def errors(problem: Problem | None) -> dict[str, list[str]]:
-    """What is wrong, by field. Of a row of a list, `row` counts from 0."""
-    found: dict[str, list[str]] = {}
-    for error in (problem.errors or [] if problem else [])[:MOST_ERRORS]:
+    """Returns the error messages of each field. `row` of an error is the index of a row of a list."""
+    by_field: dict[str, list[str]] = {}
+    for error in (problem.errors or [] if problem else [])[:MAX_ERRORS]:
         row = f"Row {error['row'] + 1} " if "row" in error else ""
         text = error["message"].replace("or null", "or empty").replace("or be null", "or be empty")
-        found.setdefault(error["field"], []).append(row + text)
-    return found
+        by_field.setdefault(error["field"], []).append(row + text)
+    return by_field
 
 
 def page(
@@ -47,21 +50,21 @@ def page(
     context: Mapping[str, Any],
     problem: Problem | None = None,
 ) -> Response:
-    """A form as it was filled in, with what is wrong, if anything is.
+    """Returns the page of a form with its fields and, if it was refused, its error messages.
 
-    A problem that is of no form (the campaign is gone, Redis is away) has a page of its own.
+    Raises the problem again if no form can solve it: the campaign was deleted, Redis does not answer.
     """
     if problem and problem.status not in (409, 422):
         raise problem
-    shown = {
+    template_context = {
         **context,
         "fields": fields,
         "errors": errors(problem),
         "refused": problem.detail if problem else "",
     }
-    return render.page(api, request, template, shown, problem.status if problem else 200)
+    return render.page(api, request, template, template_context, problem.status if problem else 200)
 
 
-def done(api: Api, path: str, what: str, count: int | None = None) -> Response:
-    """To a page that says what was done: see `render.DONE`. path: below the base."""
-    return render.go(api, f"{path}?done={what}" + (f"&n={count}" if count is not None else ""))
+def done(api: Api, path: str, message: str, count: int | None = None) -> Response:
+    """Redirects to a page with a success message, a name in `render.DONE_MESSAGES`. path: below the base."""
+    return render.redirect(api, f"{path}?done={message}" + (f"&n={count}" if count is not None else ""))

@@ -1,87 +1,99 @@
-"""What each figure is: shown beside it, on hover and on focus. What lists of figures are called."""
+"""Definitions of the figures, which pages show on hover and on focus, and titles of the breakdowns."""
 
 from __future__ import annotations
 
 DEFINITIONS = {
     "open_rate": (
-        "The share of mails delivered that were read. It is not below the low end: so many were opened by a "
-        "person. It is not above the high end: no more had any open. Between them are those whose mail "
-        "program hides its reader, as it loads all images itself."
+        "The share of delivered mails that were read. Low end: mails opened by a person. High end: mails "
+        "with any open. The truth lies between them, because some mail programs load all images and so hide "
+        "whether the mail was read."
     ),
     "estimate": (
-        "The share that read if those who are hidden read as often as the others, with a 95 % interval. "
-        "There is none where too few are visible."
+        "The share of read mails if recipients with hidden opens read as often as all others, with its 95% "
+        "interval. Not shown if too few recipients are visible."
     ),
-    "unique_opens_person": "Recipients with an open by a person, or by a proxy for one (Gmail, Yahoo).",
+    "unique_opens_person": (
+        "Recipients with an open by a person, directly or through an image proxy (Gmail, Yahoo)."
+    ),
     "unique": (
-        "Of a mailing, recipients with an open by a person, or by a proxy for one. Of a web site, different "
-        "visitors; without a cookie, those of each day, added up."
+        "For a mailing: recipients with an open by a person, directly or through an image proxy. For a web "
+        "site: different visitors; without a cookie, the visitors of each day, added up."
     ),
     "unique_opens": (
-        "Recipients with any open, by a person or by a machine. In a range: whose first open lies in it."
+        "Recipients with an open by a person or by a machine. In a range: recipients whose first open is in "
+        "the range."
     ),
-    "opens": "How often the image of a mail was fetched, by persons and machines.",
-    "opens_anonymous": "Opens of which nothing is kept that tells recipients apart.",
-    "sent": "Mails sent, as you said or as links were made for.",
-    "delivered": "Mails sent, less those that bounced.",
-    "hits": "All recorded requests for a pixel, whoever made them.",
-    "hits_gpc": "Hits of those who ask not to be followed (Sec-GPC or DNT).",
-    "dropped_gpc": "Requests of those who ask not to be followed, of which nothing is kept.",
-    "dropped_opted_out": "Requests of browsers that opted out, of which nothing is kept.",
-    "refused_origin": "Reports that came from a page of another origin than yours.",
-    "unique_ips": "Different network addresses, within 0.8 %. The addresses themselves are not kept.",
-    "unique_visitors": "Different visitors, within 0.8 %.",
+    "opens": "Requests for the image of a mail, by people and by machines.",
+    "opens_anonymous": "Opens that are stored without anything that tells recipients apart.",
+    "sent": "Number of mails sent: the number that you entered, or the number of recipients with links.",
+    "delivered": "Mails sent, without the mails that bounced.",
+    "hits": "All recorded requests for a pixel, by people and by machines.",
+    "hits_gpc": "Requests by people who ask not to be tracked (Sec-GPC or DNT).",
+    "dropped_gpc": "Requests by people who ask not to be tracked. Nothing about them is stored.",
+    "dropped_opted_out": "Requests by browsers that opted out. Nothing about them is stored.",
+    "refused_origin": "Reports of the script from pages of other web sites than yours.",
+    "unique_ips": "Different IP addresses, within 0.8%. The addresses themselves are not stored.",
+    "unique_visitors": "Different visitors, within 0.8%.",
     "visitor-days": (
-        "Different visitors of each day, added up, within 0.8 %: without a cookie nobody is known again on "
-        "another day."
+        "Different visitors of each day, added up, within 0.8%. Without a cookie, a visitor is not "
+        "recognized on another day."
     ),
-    "views": "Pages seen by persons.",
-    "views_bot": "Pages fetched by bots, which are in no other figure but hits.",
-    "views_no_visitor": "Views of which it is not known whose they were.",
-    "views_no_visit": "Views that came too late to belong to a visit.",
-    "visits": "One visitor's views without a pause of 30 minutes.",
-    "visits_new": "Visits of those who were never here before.",
-    "visits_returning": "Visits of those who were here before.",
-    "bounces": "Visits of one view.",
-    "bounce_share": "The share of visits that saw one page and left.",
-    "time_on_page": "How long half of the views that were measured lasted, at most. Within 5 %.",
-    "time_of_visit": "How long half of the visits that were measured lasted, at most. Within 5 %.",
+    "views": "Pages viewed by people.",
+    "views_bot": "Pages requested by bots. No other figure except Requests includes them.",
+    "views_no_visitor": "Views whose visitor is not known.",
+    "views_no_visit": "Views that were reported too late to belong to a visit.",
+    "visits": "Views of one visitor with pauses of less than 30 minutes.",
+    "visits_new": "Visits by visitors who were never here before.",
+    "visits_returning": "Visits by visitors who were here before.",
+    "bounces": "Visits with exactly one view.",
+    "bounce_share": "The share of visits with exactly one view.",
+    "time_on_page": "Half of the measured views lasted at most this long. Within 5%.",
+    "time_of_visit": "Half of the measured visits lasted at most this long. Within 5%.",
     "time_to_open": (
-        "From sending to the first open by a person, for those whose time of sending is known. Within 5 %."
+        "Time from sending to the first open by a person, for recipients whose time of sending is known. "
+        "Within 5%."
     ),
     "verdicts": (
-        "What each hit was taken for when it was counted. It is a label: nothing is thrown away for it."
+        "The class of each request, decided when it was counted. No request is discarded because of its "
+        "class."
     ),
-    "person": "A mail program or a browser.",
-    "proxy": "A person, through the image proxy of Gmail, Yahoo and the like.",
-    "prefetch": "Loaded by a machine, read or not: Apple's Mail Privacy Protection, Gmail's prefetch.",
-    "scanner": "Mail gateways, bots, libraries, opens at once after sending, and bursts.",
-    "own": "Your own trial mails and networks.",
-    "unknown": "None of these.",
-    "last_hit": "When the newest hit came that is counted.",
+    "person": "Mail programs and browsers of people.",
+    "proxy": "People whose images are loaded through the image proxy of Gmail, Yahoo and others.",
+    "prefetch": (
+        "Images loaded by a machine, whether or not the mail is read: Apple's Mail Privacy Protection, "
+        "Gmail's prefetch."
+    ),
+    "scanner": (
+        "Mail gateways, bots, program libraries, requests right after sending, and bursts of requests."
+    ),
+    "own": "Your own test mails and networks.",
+    "unknown": "Requests of no other class.",
+    "last_hit": "Time of the newest counted request.",
     "time_to_open_median": (
-        "Within how long of sending half of those who opened had their first open by a person, of those "
-        "whose time of sending is known. Within 5 %."
+        "Half of the recipients who opened had their first open by a person within this time after sending, "
+        "for recipients whose time of sending is known. Within 5%."
     ),
     "visitors": (
-        "Different visitors, within 0.8 %. Without a cookie, or an id of your own, they are different "
-        "visitors of each day, added up."
+        "Different visitors, within 0.8%. Without a cookie or an id of your own: the visitors of each day, "
+        "added up."
     ),
     "against": (
-        "How far the share that a person opened lies from the first campaign's, with its 95 % interval, "
-        "among those whose mail program does not hide it. More than chance: of two mailings alike, less than "
-        "one pair in 20 would be so far apart. All recipients are taken for different people."
+        "Difference between the share opened by a person and the share of the first campaign, with its 95% "
+        "interval, among recipients whose mail program does not hide opens. Unlikely to be chance: fewer "
+        "than one in 20 pairs of equal mailings would differ this much. All recipients are taken as "
+        "different people."
     ),
     "against_bounces": (
-        "How far the share of bounces lies from that of the first campaign, with its 95 % interval. More "
-        "than chance: of two sites alike, less than one pair in 20 would be so far apart, if each visit were "
-        "another person's. As some come more than once, it is a rough guide."
+        "Difference between the bounce rate and the bounce rate of the first campaign, with its 95% "
+        "interval. Unlikely to be chance: fewer than one in 20 pairs of equal web sites would differ this "
+        "much, if each visit were by a different person. Some people visit several times, so this is a "
+        "rough guide."
     ),
-    "notes": "What you keep of a day, so that a curve explains itself.",
-    "trend": "Opens or views of each of the last 14 days.",
+    "notes": "Events that you record on a date, to explain changes in the chart.",
+    "trend": "Opens or views on each of the last 14 days.",
 }
 
-TITLES = {
+DIMENSION_TITLES = {
     "page": "Pages",
     "entry_page": "Entry pages",
     "exit_page": "Exit pages",
@@ -97,4 +109,4 @@ TITLES = {
     "language": "Languages",
     "client": "Mail programs",
 }
-"""Of breakdowns, by dimension."""
+"""Titles of breakdowns, by dimension."""

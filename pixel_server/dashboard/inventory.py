@@ -1,4 +1,4 @@
-"""`/kept`: what is kept of people, since when and where, and the settings that say so."""
+"""`/kept`: the data that is stored about people, its age and place, and the settings that control it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ SETTINGS = (
 
 async def show(api: Api, request: Request) -> Response:
     snapshot = await api.inventory.read(api.clock())
-    context = {"kinds": snapshot.kinds, "at_found": snapshot.at, "rows": _settings(api.settings)}
+    context = {"kinds": snapshot.kinds, "as_of": snapshot.at, "rows": _settings(api.settings)}
     return render.page(api, request, "kept.html", context)
 
 
 def _settings(settings: Settings) -> list[tuple[str, str, str]]:
-    """(name, value, what it means)."""
-    known = {field.name: field.metadata for field in fields(settings)}
-    return [(known[name]["env"], str(getattr(settings, name)), known[name]["help"]) for name in SETTINGS]
+    """Returns name, value and meaning of each setting."""
+    metadata = {field.name: field.metadata for field in fields(settings)}
+    return [
+        (metadata[name]["env"], str(getattr(settings, name)), metadata[name]["help"]) for name in SETTINGS
+    ]

@@ -1,4 +1,4 @@
-"""`/keys`: API keys listed, made, revoked."""
+"""`/keys`: lists, creates and revokes API keys."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pixel_server.auth.api_keys import ApiKey
 from pixel_server.dashboard import forms
 from pixel_server.problems import Problem
 
-MEANS = {
-    "read": "Campaigns and their figures, these pages, the list of keys.",
-    "write": "Make, change and delete campaigns, links and keys.",
-    "people": "Single recipients, withdrawals, the audit log. Not part of the others.",
+SCOPE_MEANINGS = {
+    "read": "Read campaigns, their figures and the list of keys, and see these pages.",
+    "write": "Create, change and delete campaigns, links and keys.",
+    "people": "Single recipients, withdrawals and the audit log. No other scope includes this.",
 }
 
 
@@ -26,14 +26,14 @@ async def page(api: Api, request: Request) -> Response:
     return await _page(api, request, {"scope_read": "yes"})
 
 
-async def make(api: Api, request: Request) -> Response:
-    """The key stands on the page that answers, and nowhere else."""
+async def create(api: Api, request: Request) -> Response:
+    """Creates a key, and shows the key on the page that answers the POST and nowhere else."""
     fields = request.state.form
-    own = forms.lines(fields.get("campaigns", ""))
-    scopes = [scope for scope in MEANS if fields.get(f"scope_{scope}")]
+    campaigns = forms.lines(fields.get("campaigns", ""))
+    scopes = [scope for scope in SCOPE_MEANINGS if fields.get(f"scope_{scope}")]
     content = {
         "name": fields.get("name", "").strip(),
-        "scopes": [*scopes, *(api_keys.CAMPAIGN_SCOPE + each for each in own)],
+        "scopes": [*scopes, *(api_keys.CAMPAIGN_SCOPE + campaign for campaign in campaigns)],
     }
     try:
         record, key = await keys.create(api, content, request.state.who, request.state.session.scopes)
@@ -43,14 +43,14 @@ async def make(api: Api, request: Request) -> Response:
 
 
 async def ask_revoke(api: Api, request: Request) -> Response:
-    return _ask(api, request, await _record(api, request))
+    return _confirm_page(api, request, await _record(api, request))
 
 
 async def revoke(api: Api, request: Request) -> Response:
     record = await _record(api, request)
     if record.id == request.state.session.key_id and not request.state.form.get("own"):
-        errors = [{"field": "own", "message": "must be ticked, as you are signed in with this key"}]
-        return _ask(api, request, record, Problem(422, "nothing was revoked", errors))
+        errors = [{"field": "own", "message": "must be ticked, because you are signed in with this key"}]
+        return _confirm_page(api, request, record, Problem(422, "nothing was revoked", errors))
     await keys.revoke(api, record.id, request.state.who)
     return forms.done(api, "keys", "revoked")
 
@@ -60,14 +60,14 @@ async def _page(
     request: Request,
     fields: Mapping[str, str],
     problem: Problem | None = None,
-    made: Mapping[str, Any] | None = None,
+    created: Mapping[str, Any] | None = None,
 ) -> Response:
-    context = {"keys": await api_keys.list_keys(api.store), "means": MEANS, "made": made}
-    names = {"name": "", "campaigns": ""}
-    return forms.page(api, request, "keys.html", {**names, **fields}, context, problem)
+    context = {"keys": await api_keys.list_keys(api.store), "means": SCOPE_MEANINGS, "created": created}
+    empty = {"name": "", "campaigns": ""}
+    return forms.page(api, request, "keys.html", {**empty, **fields}, context, problem)
 
 
-def _ask(api: Api, request: Request, record: ApiKey, problem: Problem | None = None) -> Response:
+def _confirm_page(api: Api, request: Request, record: ApiKey, problem: Problem | None = None) -> Response:
     context = {
         "key": record,
         "is_own": record.id == request.state.session.key_id,
@@ -78,9 +78,9 @@ def _ask(api: Api, request: Request, record: ApiKey, problem: Problem | None = N
 
 
 async def _record(api: Api, request: Request) -> ApiKey:
-    """Problem 404: there is no such key."""
-    wanted = request.path_params["id"]
+    """Returns the key in the path. Raises Problem 404 if there is no such key."""
+    key_id = request.path_params["id"]
     for record in await api_keys.list_keys(api.store):
-        if record.id == wanted:
+        if record.id == key_id:
             return record
     raise Problem(404, "there is no such key")

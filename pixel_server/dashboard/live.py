@@ -1,9 +1,8 @@
-"""`/campaigns/{id}/live`: a campaign's figures as server-sent events, as they change.
+"""`/campaigns/{id}/live`: the figures of a campaign as server-sent events.
 
-Events: `figures` {figures: {path: text}, as_of}, at once and then when they have changed, at the latest after
-15 s; `away` {}: Redis does not answer, figures follow when it does; `end` {why}: `revoked` or `deleted`, or
-`again`, when the page should come anew. A comment is sent every 15 s, so that nobody on the way takes the
-connection for dead.
+Events: `figures` {figures: {path: text}, as_of} at once, after each change, and at the latest every 15 s;
+`away` {} if Redis does not answer; `end` {why} at the end of the stream: `revoked`, `deleted`, or `again` if
+the page must connect again. A comment is sent every 15 s, so that no proxy closes the connection as idle.
 """
 
 from __future__ import annotations
@@ -20,26 +19,28 @@ from starlette.responses import Response
 
 from pixel_server.api.context import Api
 from pixel_server.dashboard import live_feed
-from pixel_server.dashboard.live_feed import Event, Figures, Listener, Query, Watch
+from pixel_server.dashboard.live_feed import Event, Listener, Query, ReadTexts, Watch
 from pixel_server.problems import Problem
 
-MOST = 200
-"""Listeners of one process, of all campaigns; a page that is one too many asks every 2 s instead."""
-LONGEST = 600.0
-"""Seconds; then the page comes anew, and is admitted anew: a session may have run out."""
-RETRY = 2000
-"""Milliseconds until a browser comes again by itself, when the connection was lost."""
-PING = 15
-UNREAD = 30.0
-"""Seconds that a browser may leave unread what it was sent."""
-POLL = 0.5
-"""Seconds from one look to the next whether the server stops."""
-STOP = 2.0
-"""Seconds that a stop leaves for the last words."""
-_ASKED = ("from", "to", "until", "interval", "tz")
+MAX_LISTENERS = 200
+"""Listeners of one process, for all campaigns. Further pages poll every 2 s instead."""
+MAX_STREAM_SECONDS = 600.0
+"""Seconds until a stream ends and the page connects again, which checks its session again."""
+BROWSER_RETRY_MS = 2000
+"""Milliseconds until a browser connects again after a lost connection."""
+PING_SECONDS = 15
+SEND_TIMEOUT_SECONDS = 30.0
+"""Seconds that a browser may leave sent data unread."""
+STOP_POLL_SECONDS = 0.5
+"""Seconds between two checks whether the server stops."""
+STOP_GRACE_SECONDS = 2.0
+"""Seconds that a stopping server leaves for the last events."""
+_RANGE_PARAMS = ("from", "to", "until", "interval", "tz")
 
 
-class _Wish(NamedTuple):
+class _Subscription(NamedTuple):
+    """A request for live figures. key: the id of the API key. first: the first event to send."""
+
     campaign: str
     key: str
     query: Query
@@ -47,68 +48,73 @@ class _Wish(NamedTuple):
 
 
 def _too_many() -> Problem:
-    return Problem(503, "too many pages are live; ask for the figures", headers={"Retry-After": "2"})
+    return Problem(
+        503, "too many pages receive live figures; request the figures", headers={"Retry-After": "2"}
+    )
 
 
 class Live:
-    """`answer` is the handler. figures: makes what is told."""
+    """Serves the live events. read_texts: reads the texts of a campaign's figures."""
 
-    def __init__(self, figures: Figures) -> None:
-        self._figures = figures
+    def __init__(self, read_texts: ReadTexts) -> None:
+        self._read_texts = read_texts
         self._watches: dict[str, Watch] = {}
 
     @property
     def listeners(self) -> int:
-        return sum(len(each.listeners) for each in self._watches.values())
+        return sum(len(watch.listeners) for watch in self._watches.values())
 
     async def answer(self, api: Api, request: Request) -> Response:
-        """Problem 503: too many listen; 404, 422: as the campaign's page."""
-        if self.listeners >= MOST:
+        """Returns the stream. Raises Problem 503 if there are too many listeners."""
+        if self.listeners >= MAX_LISTENERS:
             raise _too_many()
         campaign = await api.campaign(request.path_params["id"])
         params = request.query_params
-        query = tuple((name, params[name][:40]) for name in _ASKED if params.get(name))
-        watched = self._watches.get(campaign.id)
-        first = None if watched is None or watched.ended else watched.last(query)
+        query = tuple((name, params[name][:40]) for name in _RANGE_PARAMS if params.get(name))
+        watch = self._watches.get(campaign.id)
+        first = None if watch is None or watch.ended else watch.last_event(query)
         if first is None:
-            if watched is not None and not watched.has_room(query):
+            if watch is not None and not watch.has_room(query):
                 raise _too_many()
-            read = functools.partial(live_feed.read, self._figures, api, campaign, query)
+            read = functools.partial(live_feed.read_event, self._read_texts, api, campaign, query)
             first = await api.recent.get(("live", campaign.id, query, int(api.clock())), read)
         stop = anyio.Event()
-        wish = _Wish(campaign.id, request.state.session.key_id, query, first)
+        subscription = _Subscription(campaign.id, request.state.session.key_id, query, first)
         return EventSourceResponse(
-            self._events(api, wish, stop),
-            ping=PING,
-            send_timeout=UNREAD,
+            self._events(api, subscription, stop),
+            ping=PING_SECONDS,
+            send_timeout=SEND_TIMEOUT_SECONDS,
             shutdown_event=stop,
-            shutdown_grace_period=STOP,
+            shutdown_grace_period=STOP_GRACE_SECONDS,
         )
 
-    async def _events(self, api: Api, wish: _Wish, stop: anyio.Event) -> AsyncIterator[ServerSentEvent]:
-        if self.listeners >= MOST:  # several came at once
+    async def _events(
+        self, api: Api, subscription: _Subscription, stop: anyio.Event
+    ) -> AsyncIterator[ServerSentEvent]:
+        if self.listeners >= MAX_LISTENERS:  # several requests came at the same time
             return
-        listener = Listener(wish.key, wish.query)
-        found = self._join(api, wish, listener)
+        listener = Listener(subscription.key, subscription.query)
+        watch = self._join(api, subscription, listener)
         try:
-            yield ServerSentEvent(retry=RETRY)
+            yield ServerSentEvent(retry=BROWSER_RETRY_MS)
             now = asyncio.get_running_loop().time
-            end = now() + LONGEST
+            end = now() + MAX_STREAM_SECONDS
             while not stop.is_set() and now() < end:
-                event = await listener.next(POLL)
+                event = await listener.next(STOP_POLL_SECONDS)
                 if event is None:
                     continue
                 yield ServerSentEvent(event.data, event=event.name)
                 if event.name == "end":
                     return
         finally:
-            found.leave(listener)
-            if not found.listeners and self._watches.get(wish.campaign) is found:
-                del self._watches[wish.campaign]
+            watch.leave(listener)
+            if not watch.listeners and self._watches.get(subscription.campaign) is watch:
+                del self._watches[subscription.campaign]
 
-    def _join(self, api: Api, wish: _Wish, listener: Listener) -> Watch:
-        found = self._watches.get(wish.campaign)
-        if found is None or found.ended:
-            found = self._watches[wish.campaign] = Watch(api, wish.campaign, self._figures)
-        found.join(listener, wish.first)
-        return found
+    def _join(self, api: Api, subscription: _Subscription, listener: Listener) -> Watch:
+        watch = self._watches.get(subscription.campaign)
+        if watch is None or watch.ended:
+            watch = Watch(api, subscription.campaign, self._read_texts)
+            self._watches[subscription.campaign] = watch
+        watch.join(listener, subscription.first)
+        return watch

@@ -1,8 +1,8 @@
-"""Figures as they change: of each campaign that is looked at one task, shared by all who look at it.
+"""Watches campaigns for changes: one task per campaign, shared by all its listeners.
 
-It looks once a second, in one round trip, whether anything of the campaign has changed; only then are figures
-read, once for each range that somebody looks at. A listener is told the latest only: one that is slow misses
-what was in between, and holds nothing up.
+The task checks once a second, in one round trip, whether anything of the campaign has changed. Only then it
+reads the figures, once for each range that a listener shows. A slow listener gets only the latest event,
+and does not delay others.
 """
 
 from __future__ import annotations
@@ -24,22 +24,21 @@ from pixel_server.store import keys
 
 log = logging.getLogger("pixel_server.live")
 
-EVERY = 1.0
-"""Seconds from one look to the next."""
-FRESH = 15.0
-"""Seconds after which figures are read anew though nothing was counted: days end, and `as_of` goes on."""
+CHECK_SECONDS = 1.0
+"""Seconds between two checks for changes."""
+MAX_AGE_SECONDS = 15.0
+"""Seconds after which figures are read again without a change, because days end and `as_of` advances."""
+MAX_RANGES = 20
+"""Ranges of one campaign that can be live at the same time."""
 
-MOST_RANGES = 20
-"""Ranges of one campaign whose figures are live; each is read once for all who look at it."""
-
-Figures = Callable[[Api, Campaign, Mapping[str, str]], Awaitable[tuple[Mapping[str, str], str]]]
-"""(the text of each figure by its path, `as_of`) of a campaign and a range, as its page shows them."""
+ReadTexts = Callable[[Api, Campaign, Mapping[str, str]], Awaitable[tuple[Mapping[str, str], str]]]
+"""Reads the text of each figure by its path, and `as_of`, for a campaign and the range of a page's query."""
 Query = tuple[tuple[str, str], ...]
-"""A range, so that two are equal if they ask for the same."""
+"""The parameters of a range. Equal queries request the same range."""
 
 
 class Event(NamedTuple):
-    """data: JSON, in one line."""
+    """A server-sent event. data: JSON in one line."""
 
     name: str
     data: str
@@ -49,49 +48,49 @@ AWAY = Event("away", "{}")
 REVOKED = Event("end", '{"why":"revoked"}')
 DELETED = Event("end", '{"why":"deleted"}')
 AGAIN = Event("end", '{"why":"again"}')
-"""The listener should come anew, and will be told what is wrong if something is."""
+"""Tells the page to connect again. If something is wrong, the new request reports the error."""
 
 _encode = msgspec.json.Encoder().encode
 
 
-async def read(figures: Figures, api: Api, campaign: Campaign, query: Query) -> Event:
-    """Problem: of this range there are none."""
-    texts, as_of = await figures(api, campaign, dict(query))
+async def read_event(read_texts: ReadTexts, api: Api, campaign: Campaign, query: Query) -> Event:
+    """Returns the figures as an event. Raises Problem if the range cannot be used."""
+    texts, as_of = await read_texts(api, campaign, dict(query))
     return Event("figures", _encode({"figures": texts, "as_of": as_of}).decode())
 
 
 class Listener:
-    """One tab. key: the id of the API key that it signed in with."""
+    """A browser tab that shows live figures. key: the id of the API key of its session."""
 
     def __init__(self, key: str, query: Query) -> None:
         self.key = key
         self.query = query
         self._event: Event | None = None
-        self._told = asyncio.Event()
+        self._has_event = asyncio.Event()
 
-    def tell(self, event: Event) -> None:
+    def send(self, event: Event) -> None:
         self._event = event
-        self._told.set()
+        self._has_event.set()
 
-    async def next(self, within: float) -> Event | None:
-        """What it was told last; None: nothing new within so many seconds."""
-        with anyio.move_on_after(within):
-            await self._told.wait()
-        self._told.clear()
+    async def next(self, timeout_seconds: float) -> Event | None:
+        """Returns the latest event. Returns None if there is no new event before the timeout."""
+        with anyio.move_on_after(timeout_seconds):
+            await self._has_event.wait()
+        self._has_event.clear()
         event, self._event = self._event, None
         return event
 
 
 class Watch:
-    """One campaign, while anybody listens. Starts when it is made."""
+    """Watches one campaign while it has listeners. The task starts at once."""
 
-    def __init__(self, api: Api, campaign: str, figures: Figures) -> None:
+    def __init__(self, api: Api, campaign: str, read_texts: ReadTexts) -> None:
         self.listeners: set[Listener] = set()
         self._api = api
         self._campaign = campaign
-        self._figures = figures
-        self._last: dict[Query, Event] = {}
-        self._seen: list[Any] = []
+        self._read_texts = read_texts
+        self._last_events: dict[Query, Event] = {}
+        self._last_state: list[Any] = []
         self._read_at = 0.0
         self._task = asyncio.create_task(self._run())
 
@@ -99,19 +98,19 @@ class Watch:
     def ended(self) -> bool:
         return self._task.done()
 
-    def last(self, query: Query) -> Event | None:
-        """Returns what listeners of this range were told last, None if nothing or if there are none."""
-        return self._last.get(query)
+    def last_event(self, query: Query) -> Event | None:
+        """Returns the last event of a range. Returns None if no listener shows this range."""
+        return self._last_events.get(query)
 
     def has_room(self, query: Query) -> bool:
-        """Whether figures of this range are read already, or of fewer than MOST_RANGES."""
+        """Returns whether a listener shows this range already, or fewer than MAX_RANGES ranges are live."""
         queries = {listener.query for listener in self.listeners}
-        return query in queries or len(queries) < MOST_RANGES
+        return query in queries or len(queries) < MAX_RANGES
 
     def join(self, listener: Listener, first: Event) -> None:
-        """first: what it is told at once, unless newer is known."""
+        """Adds a listener and sends the last event of its range, or `first` if there is none."""
         self.listeners.add(listener)
-        listener.tell(self._last.get(listener.query, first))
+        listener.send(self._last_events.get(listener.query, first))
 
     def leave(self, listener: Listener) -> None:
         self.listeners.discard(listener)
@@ -119,7 +118,7 @@ class Watch:
             self._task.cancel()
 
     def _end(self, listener: Listener, event: Event) -> None:
-        listener.tell(event)
+        listener.send(event)
         self.listeners.discard(listener)
 
     async def _run(self) -> None:
@@ -127,64 +126,67 @@ class Watch:
         try:
             while True:
                 try:
-                    await self._look()
+                    await self._check()
                     is_away = False
-                except Exception as error:  # also of what the store holds: whoever listens is told
+                except Exception as error:  # any failure to read the store is reported to the listeners
                     if not is_away:
                         log.warning("live: cannot read the figures of %s: %s", self._campaign, error)
                         for listener in self.listeners:
-                            listener.tell(AWAY)
+                            listener.send(AWAY)
                     is_away = True
-                    self._last.clear()  # so that all are told when it is back
+                    self._last_events.clear()  # so that all listeners get figures after the failure
                 if not self.listeners:
                     return
-                await asyncio.sleep(EVERY)
+                await asyncio.sleep(CHECK_SECONDS)
         except (Problem, NewerFormat):
-            pass  # whoever comes again is told
+            pass  # the new request of each listener reports the error
         finally:
             for listener in list(self.listeners):
                 self._end(listener, AGAIN)
 
-    async def _look(self) -> None:
-        signed_in = sorted({listener.key for listener in self.listeners})
-        seen, keys_there = await self._ask(signed_in)
-        revoked = {key for key, there in zip(signed_in, keys_there, strict=True) if not there}
+    async def _check(self) -> None:
+        key_ids = sorted({listener.key for listener in self.listeners})
+        state, key_exists = await self._read_state(key_ids)
+        revoked = {key for key, exists in zip(key_ids, key_exists, strict=True) if not exists}
         for listener in list(self.listeners):
-            if seen[0] is None:
+            if state[0] is None:
                 self._end(listener, DELETED)
             elif listener.key in revoked:
                 self._end(listener, REVOKED)
 
         queries = {listener.query for listener in self.listeners}
         now = asyncio.get_running_loop().time()
-        if seen != self._seen or now - self._read_at >= FRESH:
-            self._last.clear()
+        if state != self._last_state or now - self._read_at >= MAX_AGE_SECONDS:
+            self._last_events.clear()
             self._read_at = now
-        for query in queries - self._last.keys():
-            await self._tell(query)
-        self._seen = seen
-        self._last = {query: event for query, event in self._last.items() if query in queries}
+        for query in queries - self._last_events.keys():
+            await self._send_figures(query)
+        self._last_state = state
+        self._last_events = {query: event for query, event in self._last_events.items() if query in queries}
 
-    async def _ask(self, signed_in: list[str]) -> tuple[list[Any], list[int]]:
-        """(what changes when a figure does, first the campaign's record or None; whether each key exists)."""
+    async def _read_state(self, key_ids: list[str]) -> tuple[list[Any], list[int]]:
+        """Returns values that change with every change of a figure, and whether each key exists.
+
+        The first value is the campaign's record, None if the campaign was deleted.
+        """
         name, shards = self._campaign, self._api.settings.shards
         pipe = self._api.store.pipeline(transaction=False)
         pipe.hget(keys.campaign(name), "record")
         pipe.hmget(keys.DROPPED, [keys.dropped_field(name, why) for why in ("gpc", "out", "origin")])
         for shard in range(shards):
             pipe.hgetall(keys.total(shard, name))
-        for key in signed_in:
+        for key in key_ids:
             pipe.exists(keys.api_key(key))
         answers = await pipe.execute()
         return answers[: 2 + shards], answers[2 + shards :]
 
-    async def _tell(self, query: Query) -> None:
+    async def _send_figures(self, query: Query) -> None:
         try:
             campaign = await storage.get(self._api.store, self._campaign)
-            event = await read(self._figures, self._api, campaign, query)
+            event = await read_event(self._read_texts, self._api, campaign, query)
         except storage.UnknownCampaign:
-            return  # deleted just now: the next look says so
-        self._last[query] = event
+            return  # deleted a moment ago: the next check ends the listeners
+        self._last_events[query] = event
         for listener in self.listeners:
             if listener.query == query:
-                listener.tell(event)
+                listener.send(event)

@@ -1,4 +1,4 @@
-"""Notes on dates, on the page of their campaign: kept and removed."""
+"""Adds and removes notes, on the page of their campaign."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from pixel_server.problems import Problem
 
 async def add(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    fields = {name: request.state.form.get(name, "") for name in campaign_page.NOTE}
-    asked = _asked(request)
-    given = {"text": fields["text"].strip()}
+    fields = {name: request.state.form.get(name, "") for name in campaign_page.NOTE_FIELDS}
+    range_query = _range_query(request)
+    content = {"text": fields["text"].strip()}
     if fields["at"]:
-        given["at"] = _instant(fields["at"], fields["time"] or "00:00", campaign.zone)
+        content["at"] = _iso_instant(fields["at"], fields["time"] or "00:00", campaign.zone)
     try:
-        await notes.add(api, campaign, given)
+        await notes.add(api, campaign, content)
     except Problem as problem:
-        return await campaign_page.fill(api, request, campaign, asked, fields, problem)
-    return _back(api, campaign.id, asked, "noted")
+        return await campaign_page.show(api, request, campaign, range_query, fields, problem)
+    return _back(api, campaign.id, range_query, "noted")
 
 
 async def remove(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    asked = _asked(request)
+    range_query = _range_query(request)
     await notes.remove(api, campaign, request.path_params["note"])
-    return _back(api, campaign.id, asked, "removed")
+    return _back(api, campaign.id, range_query, "removed")
 
 
-def _asked(request: Request) -> dict[str, str]:
-    """The range that was looked at, to come back to it."""
+def _range_query(request: Request) -> dict[str, str]:
+    """Returns the range that the page showed, to return to the same range."""
     return range_picker.query(dict(parse_qsl(request.state.form.get("asked", ""))))
 
 
-def _instant(day: str, time: str, zone: ZoneInfo) -> str:
-    """A time of day where the campaign is. What is none stays as it is, to be refused."""
+def _iso_instant(day: str, time: str, zone: ZoneInfo) -> str:
+    """Returns the time with its offset. Returns an invalid day unchanged, so that the API refuses it."""
     try:
         return datetime.fromisoformat(f"{day}T{time}").replace(tzinfo=zone).isoformat()
     except ValueError:
         return day
 
 
-def _back(api: Api, campaign: str, asked: dict[str, str], done: str) -> Response:
-    return render.go(api, f"campaigns/{campaign}?{urlencode({**asked, 'done': done})}#notes")
+def _back(api: Api, campaign: str, range_query: dict[str, str], done: str) -> Response:
+    return render.redirect(api, f"campaigns/{campaign}?{urlencode({**range_query, 'done': done})}#notes")

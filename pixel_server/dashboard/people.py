@@ -1,4 +1,4 @@
-"""`/withdrawals`, `/recipients` and `/audit`: under the scope `people`, as the API calls for these are."""
+"""`/withdrawals`, `/recipients` and `/audit`: the pages that need the scope `people`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pixel_server.problems import Problem
 from pixel_server.recipients import withdrawals
 from pixel_server.store import audit_log
 
-ROWS = 100
-"""Of a page of withdrawals, about."""
-MOST_FORM = 1 << 20
-"""Bytes of a list of recipients."""
-_of_url = re.compile(r"/o/([\w-]+)\.gif|[?&]t=([\w-]+)", re.ASCII).search
+PAGE_ROWS = 100
+"""Withdrawals on a page, approximately."""
+MAX_FORM_BYTES = 1 << 20
+"""Bytes of a form with a list of recipients."""
+_token_in_url = re.compile(r"/o/([\w-]+)\.gif|[?&]t=([\w-]+)", re.ASCII).search
 
 
 async def list_withdrawals(api: Api, request: Request) -> Response:
@@ -38,7 +38,7 @@ async def allow(api: Api, request: Request) -> Response:
 
 
 async def _change(api: Api, request: Request, field: str) -> Response:
-    """field: of the form, where the recipients stand."""
+    """Withdraws the recipients in the field `recipients`, or allows those in the field `ended`."""
     fields = request.state.form
     content = {"recipients": forms.lines(fields.get(field, ""))}
     try:
@@ -48,18 +48,18 @@ async def _change(api: Api, request: Request, field: str) -> Response:
         count = (await withdrawal_calls.allow(api, content, request.state.who))["allowed"]
         return forms.done(api, "withdrawals", "allowed", count)
     except Problem as problem:
-        # Whatever row it is in, it stands in this one field.
+        # All rows are in one field, so each error of a row is an error of this field.
         errors = [{**error, "field": field} for error in problem.errors or []]
-        shown = Problem(problem.status, problem.detail, errors)
-        return await _withdrawals(api, request, {field: fields.get(field, "")}, shown)
+        of_field = Problem(problem.status, problem.detail, errors)
+        return await _withdrawals(api, request, {field: fields.get(field, "")}, of_field)
 
 
 async def _withdrawals(
     api: Api, request: Request, fields: Mapping[str, str], problem: Problem | None = None
 ) -> Response:
     after = request.query_params.get("after", "0")
-    items, following = await withdrawal_calls.withdrawals_page(api, after, ROWS)
-    context = {"items": items, "next": following, "after": after, "most": api_fields.MAX_RECIPIENTS}
+    items, following = await withdrawal_calls.withdrawals_page(api, after, PAGE_ROWS)
+    context = {"items": items, "next": following, "after": after, "max_recipients": api_fields.MAX_RECIPIENTS}
     return forms.page(api, request, "withdrawals.html", fields, context, problem)
 
 
@@ -67,27 +67,27 @@ async def ask_recipient(api: Api, request: Request) -> Response:
     return forms.page(api, request, "recipient_find.html", {}, {})
 
 
-async def find_recipient(api: Api, request: Request) -> Response:
-    """Their key stands in the address: who it is cannot be read from it."""
+async def open_recipient(api: Api, request: Request) -> Response:
+    """Redirects to the page of a recipient, whose address contains the key and not the recipient."""
     fields = {name: request.state.form.get(name, "").strip() for name in ("recipient", "token")}
     content = {name: text for name, text in fields.items() if text}
-    if "token" in content and (found := _of_url(content["token"])):
-        content["token"] = found[1] or found[2]
+    if "token" in content and (match := _token_in_url(content["token"])):
+        content["token"] = match[1] or match[2]
     try:
         recipient = recipients.key_of_query(content, api.secrets)
     except Problem as problem:
-        detail = problem.detail.replace("send either `recipient` or `token`", "fill in one of the two")
-        shown = Problem(problem.status, detail, problem.errors)
-        return forms.page(api, request, "recipient_find.html", fields, {}, shown)
-    return render.go(api, f"recipients/{recipient.hex()}")
+        detail = problem.detail.replace("send either `recipient` or `token`", "fill in one of the two fields")
+        of_form = Problem(problem.status, detail, problem.errors)
+        return forms.page(api, request, "recipient_find.html", fields, {}, of_form)
+    return render.redirect(api, f"recipients/{recipient.hex()}")
 
 
 async def show_recipient(api: Api, request: Request) -> Response:
-    return render.page(api, request, "recipient.html", await _kept_of(api, request))
+    return render.page(api, request, "recipient.html", await _recipient_context(api, request))
 
 
 async def ask_erase(api: Api, request: Request) -> Response:
-    return render.page(api, request, "recipient_erase.html", await _kept_of(api, request))
+    return render.page(api, request, "recipient_erase.html", await _recipient_context(api, request))
 
 
 async def erase(api: Api, request: Request) -> Response:
@@ -96,11 +96,12 @@ async def erase(api: Api, request: Request) -> Response:
     return forms.done(api, f"recipients/{key}", "erased")
 
 
-async def _kept_of(api: Api, request: Request) -> dict[str, Any]:
-    found = await recipients.show(api, request.path_params["key"], request.state.who)
+async def _recipient_context(api: Api, request: Request) -> dict[str, Any]:
+    """Returns everything stored about the recipient in the path, and whether the recipient withdrew."""
+    stored = await recipients.show(api, request.path_params["key"], request.state.who)
     recipient = recipients.parse_key(request.path_params["key"])
     when = await withdrawals.get_periods(api.store, api.secrets, recipient)
-    return {**found, "is_withdrawn": withdrawals.is_withdrawn(when)}
+    return {**stored, "is_withdrawn": withdrawals.is_withdrawn(when)}
 
 
 async def list_audit(api: Api, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""`/campaigns/{id}/pixel`: what to put into a mail or into the pages of a site."""
+"""`/campaigns/{id}/pixel`: the HTML for a mail or for the pages of a web site."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ from pixel_server.tokens import Mode
 
 PARTS = {
     "single": "The only pixel of the mail.",
-    "top": "The upper of two: its open is counted.",
-    "bottom": "The lower of two: says that the mail was shown to its end.",
+    "top": "The upper of two pixels. Its opens are counted.",
+    "bottom": "The lower of two pixels. It shows whether the mail was displayed to its end.",
 }
-_START = {"recipient": "", "part": "single", "test": ""}
+"""Meanings of the parts of a mail."""
+_INITIAL_FIELDS = {"recipient": "", "part": "single", "test": ""}
 
 
 async def page(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    return forms.page(api, request, "pixel.html", _START, _context(api, campaign))
+    return forms.page(api, request, "pixel.html", _INITIAL_FIELDS, _context(api, campaign))
 
 
-async def make(api: Api, request: Request) -> Response:
-    """The tag of one recipient, on the page that answers: an address would tell who it is."""
+async def create(api: Api, request: Request) -> Response:
+    """Shows the tag of one recipient, as the answer to the POST, so that no URL names a recipient."""
     campaign = await api.campaign(request.path_params["id"])
-    fields = {name: request.state.form.get(name, "") for name in _START}
+    fields = {name: request.state.form.get(name, "") for name in _INITIAL_FIELDS}
     row = {"recipient": fields["recipient"].strip(), "part": fields["part"], "test": fields["test"] == "yes"}
     context = _context(api, campaign)
     try:
         [context["link"]] = await links.make(api, campaign, {"recipients": [row]})
     except Problem as problem:
         errors = [{"field": each["field"], "message": each["message"]} for each in problem.errors or []]
-        detail = "no link was made" if errors else problem.detail
+        detail = "no link was created" if errors else problem.detail
         return forms.page(
             api, request, "pixel.html", fields, context, Problem(problem.status, detail, errors)
         )
@@ -47,7 +48,7 @@ async def make(api: Api, request: Request) -> Response:
 
 
 def image(base_url: str, campaign: str) -> str:
-    """The image tag of a web campaign. Without the policy, browsers tell no more than the page's origin."""
+    """Returns the image tag of a web campaign. Without the policy, browsers send only the page's origin."""
     return (
         f'<img src="{escape(base_url)}/p/{campaign}.gif" width="1" height="1" alt="" '
         'referrerpolicy="no-referrer-when-downgrade">'
@@ -55,7 +56,7 @@ def image(base_url: str, campaign: str) -> str:
 
 
 def script(base_url: str, campaign: str) -> str:
-    """The script tag, with the image for those without script."""
+    """Returns the script tag, with the image for browsers without JavaScript."""
     return (
         f'<script defer src="{escape(base_url)}/p.js" data-campaign="{campaign}"></script>\n'
         f"<noscript>{image(base_url, campaign)}</noscript>"

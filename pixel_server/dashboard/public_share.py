@@ -1,4 +1,4 @@
-"""`/s/{token}`: one campaign's shared figures, for whoever has the link. No cookie is read."""
+"""`/s/{token}`: the shared figures of one campaign, for anyone with the link. No cookie is read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import render, shared_figures
 from pixel_server.problems import Problem
 
-GONE = "this link is no longer good"
+GONE = "this link is no longer valid"
 
 
 async def page(api: Api, request: Request) -> Response:
@@ -26,29 +26,33 @@ async def page(api: Api, request: Request) -> Response:
         chart = render.url(api.settings, f"s/{request.path_params['token']}/stats.json")
         return await shared_figures.show(api, request, campaign, chart, "share.html", more=more)
     except EXPECTED_ERRORS as error:
-        # Without the ways into the dashboard that error pages have.
+        # Unlike other error pages, this page has no links into the dashboard.
         problem = problem_of(error, request)
-        again = {"Retry-After": "2"} if problem.status == 503 else {}
-        more = {**_headers(), **again}
+        retry = {"Retry-After": "2"} if problem.status == 503 else {}
+        more = {**_headers(), **retry}
         return render.page(
             api, request, "share_gone.html", {"status": problem.status}, problem.status, more=more
         )
 
 
 async def stats_json(api: Api, request: Request) -> Response:
-    """What `GET /api/campaigns/{id}/stats` answers to a shared key."""
+    """Returns the same as `GET /api/campaigns/{id}/stats` with a shared key."""
     try:
         share, campaign = await _find(api, request)
-        found = await shared_figures.json_for_link(api, campaign, request.query_params)
-        return Response(found, 200, _headers(share.frames), "application/json")
+        content = await shared_figures.json_for_link(api, campaign, request.query_params)
+        return Response(content, 200, _headers(share.frames), "application/json")
     except EXPECTED_ERRORS as error:
-        answer = problem_of(error, request).response()
-        answer.headers.update(_headers())
-        return answer
+        response = problem_of(error, request).response()
+        response.headers.update(_headers())
+        return response
 
 
 async def _find(api: Api, request: Request) -> tuple[Share, Campaign]:
-    """Problem 404, one for all: it was revoked, has expired, never was, or its campaign is gone."""
+    """Returns the share and its campaign.
+
+    Raises the same Problem 404 if the link was revoked, has expired or never existed, or if its campaign was
+    deleted.
+    """
     share = await share_links.find(api.store, request.path_params["token"], api.clock())
     if share is None:
         raise Problem(404, GONE)
@@ -59,5 +63,5 @@ async def _find(api: Api, request: Request) -> tuple[Share, Campaign]:
 
 
 def _headers(framed_by: Iterable[str] = ()) -> dict[str, str]:
-    """Its address opens it: no other site is told of it."""
+    """Returns the headers. No other web site learns the address, because the address is the secret."""
     return {**render.headers(framed_by), "Referrer-Policy": "no-referrer"}

@@ -1,4 +1,4 @@
-"""The range picker: what it asks for, what it shows of what was asked."""
+"""The range picker: parses the range of a query, and gives the picker's links and dates."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pixel_server.figures.ranges import Range
 from pixel_server.problems import Problem
 
 PRESETS = (1, 7, 30, 90, 365)
-"""Days. Of one, the chart is by hours."""
+"""Days of each preset range. The chart of one day is by hours."""
 
 
 def query(params: Mapping[str, str]) -> dict[str, str]:
-    """A range as the API takes it, of what a form or the API gives. until: the last day of a form's range.
+    """Returns the parameters of a range in the API's form: `until`, the last day in a form, becomes `to`.
 
-    Problem 422: `until` is no date.
+    Raises Problem 422 if `until` is not a date.
     """
-    found = {name: params[name] for name in ("from", "to", "interval", "tz") if params.get(name)}
-    if params.get("until") and "to" not in found:
+    api_query = {name: params[name] for name in ("from", "to", "interval", "tz") if params.get(name)}
+    if params.get("until") and "to" not in api_query:
         try:
-            found["to"] = (date.fromisoformat(params["until"]) + timedelta(days=1)).isoformat()
+            api_query["to"] = (date.fromisoformat(params["until"]) + timedelta(days=1)).isoformat()
         except (ValueError, OverflowError):
-            errors = [{"field": "until", "message": "must be a date, as 2026-11-24"}]
+            errors = [{"field": "until", "message": "must be a date, for example 2026-11-24"}]
             raise Problem(422, "some parameters cannot be used", errors) from None
-    return found
+    return api_query
 
 
 _NAMES = {
@@ -41,36 +41,40 @@ _NAMES = {
 
 
 def refused(problem: Problem) -> list[str]:
-    """What is wrong with a range, in the words of its form."""
-    found = []
+    """Returns the error messages of a range, with the labels of its form."""
+    messages = []
     for error in problem.errors or ():
         text = error["message"].replace("must lie before `to`", "must not be after the last")
-        found.append(text.capitalize() if text.startswith("the ") else f"{_NAMES[error['field']]} {text}")
-    return found
+        messages.append(text.capitalize() if text.startswith("the ") else f"{_NAMES[error['field']]} {text}")
+    return messages
 
 
 def shown(
-    asked: Mapping[str, str], zone: ZoneInfo, wanted: Range, now: float, more: Sequence[tuple[str, str]] = ()
+    range_query: Mapping[str, str],
+    zone: ZoneInfo,
+    period: Range,
+    now: float,
+    more: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
-    """Its dates, the presets as links, what is shown now. more: what links carry on."""
+    """Returns what the picker shows: dates, interval, presets. more: other parameters of the links."""
     today = date.fromisoformat(ranges.show(int(now), zone)[:10])
-    first, last = (ranges.show(at, wanted.zone)[:10] for at in (wanted.start, wanted.end - 1))
+    first, last = (ranges.show(at, period.zone)[:10] for at in (period.start, period.end - 1))
     presets = []
     for days in PRESETS:
         start = (today - timedelta(days=days - 1)).isoformat()
-        is_it = not wanted.all_time and (first, last) == (start, today.isoformat())
+        is_current = not period.all_time and (first, last) == (start, today.isoformat())
         hours = [("interval", "hour")] if days == 1 else []
         link = urlencode([*more, ("from", start), ("until", today.isoformat()), *hours])
-        presets.append(("Today" if days == 1 else f"{days} days", link, is_it))
+        presets.append(("Today" if days == 1 else f"{days} days", link, is_current))
     return {
-        "presets": [("All time", urlencode(more), wanted.all_time), *presets],
-        "from": "" if wanted.all_time else first,
-        "until": "" if wanted.all_time else last,
-        "interval": wanted.interval,
-        "all_time": wanted.all_time,
-        "start": wanted.start,
-        "last": wanted.end - 1,
-        "zone": wanted.zone.key,
+        "presets": [("All time", urlencode(more), period.all_time), *presets],
+        "from": "" if period.all_time else first,
+        "until": "" if period.all_time else last,
+        "interval": period.interval,
+        "all_time": period.all_time,
+        "start": period.start,
+        "last": period.end - 1,
+        "zone": period.zone.key,
         "today": today.isoformat(),
-        "of": urlencode(asked),
+        "of": urlencode(range_query),
     }

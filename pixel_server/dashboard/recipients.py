@@ -1,4 +1,4 @@
-"""`/campaigns/{id}/recipients`: who did what, by pages; all of them to download."""
+"""`/campaigns/{id}/recipients`: the recipients of a campaign by state, in pages and as a download."""
 
 from __future__ import annotations
 
@@ -16,16 +16,23 @@ from pixel_server.figures.recipients import Row
 from pixel_server.problems import Problem
 from pixel_server.tokens import Mode
 
-ROWS = 100
-"""Of a page, about: it ends where a hash of recipients does."""
-FEW = 2
-"""Places read first: some 120 recipients of a million."""
+PAGE_ROWS = 100
+"""Rows of a page, at least, unless the recipients end. A page ends at the end of a hash of recipients."""
+FIRST_HASHES = 2
+"""Hashes of recipients that are read first: about 120 recipients of a million."""
 STATES = {
-    "opened": ("Opened", "With any open, by a person or by a machine."),
-    "person": ("Opened by a person", "With an open by a person, or by a proxy for one."),
-    "machine_only": ("By machines only", "Each open was a prefetch's or a scanner's."),
-    "unopened": ("Not opened", "On the list, and without an open. Without those who withdrew."),
+    "opened": ("Opened", "Recipients with an open by a person or by a machine."),
+    "person": (
+        "Opened by a person",
+        "Recipients with an open by a person, directly or through an image proxy.",
+    ),
+    "machine_only": ("By machines only", "Recipients whose opens were all by a prefetch or a scanner."),
+    "unopened": (
+        "Not opened",
+        "Recipients on the list without an open. Recipients who withdrew are left out.",
+    ),
 }
+"""Label and meaning, by state."""
 
 
 async def page(api: Api, request: Request) -> Response:
@@ -40,31 +47,31 @@ async def page(api: Api, request: Request) -> Response:
         "rows": [],
         "next": None,
         "after": after,
-        "missing": "",
+        "refused": "",
     }
     try:
-        found = await read_recipients(api, campaign, state, after, request.state.who, FEW)
+        parts = await read_recipients(api, campaign, state, after, request.state.who, FIRST_HASHES)
     except Problem as problem:
         if problem.status != 409:
             raise
-        return render.page(api, request, "recipients.html", {**context, "missing": problem.detail}, 409)
+        return render.page(api, request, "recipients.html", {**context, "refused": problem.detail}, 409)
     following, rows = 0, context["rows"]
-    async for place, part in found:
+    async for place, part in parts:
         rows += part
         following = place
-        if len(rows) >= ROWS:
+        if len(rows) >= PAGE_ROWS:
             break
     context["next"] = following if following < place_count(api) else None
     return render.page(api, request, "recipients.html", context)
 
 
 async def download(api: Api, request: Request) -> Response:
-    """All in a state, as lines or as a table by the name's end."""
+    """Returns all recipients in a state, as CSV or NDJSON by the ending of the path."""
     campaign = await api.campaign(request.path_params["id"])
     state = request.query_params.get("state") or "opened"
-    found = await read_recipients(api, campaign, state, "0", request.state.who)
-    # The first are read before anything is answered: a store that is away is an error page, not half a file.
-    parts = _after(await anext(found, (0, [])), found)
+    unread = await read_recipients(api, campaign, state, "0", request.state.who)
+    # Reads the first rows before the response begins, so that a store failure gives an error page.
+    parts = _chain(await anext(unread, (0, [])), unread)
     is_csv = request.url.path.endswith(".csv")
     name = f"{campaign.id}-{state}.{'csv' if is_csv else 'ndjson'}"
     return StreamingResponse(
@@ -74,7 +81,7 @@ async def download(api: Api, request: Request) -> Response:
     )
 
 
-async def _after(
+async def _chain(
     first: tuple[int, list[Row]], others: AsyncIterator[tuple[int, list[Row]]]
 ) -> AsyncIterator[tuple[int, list[Row]]]:
     yield first

@@ -1,4 +1,4 @@
-"""Pages: templates filled, with the headers that all pages have."""
+"""Renders templates to pages, with the headers that all pages have."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from pixel_server.dashboard.glossary import DEFINITIONS
 from pixel_server.problems import redis_unavailable
 from pixel_server.settings import Settings
 
-DONE = {
-    "made": "The campaign is made.",
+DONE_MESSAGES = {
+    "made": "The campaign was created.",
     "saved": "Saved.",
-    "deleted": "The campaign and all that was counted under it are deleted.",
-    "revoked": "The API key is revoked.",
-    "withdrawn": "Recorded no more: {n}.",
+    "deleted": "The campaign and all its data were deleted.",
+    "revoked": "The API key was revoked.",
+    "withdrawn": "No longer recorded: {n}.",
     "allowed": "Recorded again: {n}.",
-    "erased": "Erased in all campaigns, and recorded no more.",
-    "noted": "The note is kept.",
-    "removed": "The note is removed.",
-    "unshared": "The share link is revoked.",
+    "erased": "Erased in all campaigns, and no longer recorded.",
+    "noted": "The note was saved.",
+    "removed": "The note was removed.",
+    "unshared": "The share link was revoked.",
 }
-"""What a page says that a form led to. Its address only names it: nobody else's words are shown."""
-TITLES = {403: "Not allowed", 404: "Not found", 422: "Not understood"}
-"""Of errors, where the words of HTTP say little to a person."""
+"""Success messages by name. The address of a page contains only the name, so no link can show other text."""
+ERROR_TITLES = {403: "Not allowed", 404: "Not found", 422: "Invalid input"}
+"""Titles of error pages, by status, if the phrase of HTTP is not clear to a visitor."""
 
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -42,23 +42,23 @@ _environment = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
-_FILTERS = ("number", "share", "span", "instant", "exact", "day", "iso", "ago", "called")
+_FILTERS = ("number", "share", "span", "instant", "exact", "day", "iso", "ago", "display_name")
 _environment.filters.update({name: getattr(formatting, name) for name in _FILTERS})
 _environment.globals["definitions"] = DEFINITIONS
 
 
 def prefix(settings: Settings) -> str:
-    """The path that all addresses begin with: "" or `/pixels`."""
+    """Returns the path at the start of all addresses: "" or `/pixels`."""
     return urlsplit(settings.base_url or "").path.rstrip("/")
 
 
 def url(settings: Settings, path: str = "") -> str:
-    """An address below the base, as pages link to it."""
+    """Returns the address of a path below the base, for a link."""
     return f"{prefix(settings)}/{path}"
 
 
 def headers(framed_by: Iterable[str] = ()) -> dict[str, str]:
-    """framed_by: origins whose pages may show this one in a frame."""
+    """Returns the headers of all pages. framed_by: origins that may embed the page."""
     sources = " ".join(framed_by) or "'none'"
     return {
         "Cache-Control": "no-store",
@@ -81,16 +81,19 @@ def page(
     framed_by: Iterable[str] = (),
     more: Mapping[str, str] | None = None,
 ) -> Response:
-    """A page. more: headers. In each template: session (or None), url(path), static(name), now (s), done."""
+    """Returns a page. more: additional headers.
+
+    Every template also gets session (None if signed out), url(path), static(name), now (seconds) and done.
+    """
     text = _environment.get_template(template).render(
         session=getattr(request.state, "session", None),
         url=_url_of(api.settings),
         static=lambda name: url(api.settings, static_files.address(name)),
         now=api.clock(),
-        done=_done(request),
+        done=_done_message(request),
         **(context or {}),
     )
-    # A name may hold what is no Unicode: it is shown as a question mark.
+    # A name may contain lone surrogates, which UTF-8 cannot encode: they become question marks.
     return Response(
         text.encode("utf-8", "replace"),
         status,
@@ -99,11 +102,11 @@ def page(
     )
 
 
-def _done(request: Request) -> str:
-    """What was just done, in words; "" if nothing was, or all is not well."""
+def _done_message(request: Request) -> str:
+    """Returns the success message that the address names, "" if there is none."""
     count = request.query_params.get("n", "")
     count = f"{int(count):,}" if count.isascii() and count.isdigit() and len(count) < 10 else ""
-    text = DONE.get(request.query_params.get("done", ""), "")
+    text = DONE_MESSAGES.get(request.query_params.get("done", ""), "")
     return text.format(n=count) if count or "{n}" not in text else ""
 
 
@@ -111,8 +114,8 @@ def _url_of(settings: Settings) -> Callable[[str], str]:
     return lambda path: url(settings, path)
 
 
-def go(api: Api, path: str) -> Response:
-    """Sends the browser there, by GET. path: below the base."""
+def redirect(api: Api, path: str) -> Response:
+    """Redirects the browser to a path below the base. The browser requests it with GET."""
     return RedirectResponse(url(api.settings, path), 303, {"Cache-Control": "no-store"})
 
 
@@ -124,15 +127,15 @@ def error(
     errors: Iterable[Mapping[str, Any]] = (),
     more: Mapping[str, str] | None = None,
 ) -> Response:
-    """A page that says what is wrong, and what still works."""
+    """Returns an error page. If Redis does not answer, the page also says what still works."""
     is_away = detail == redis_unavailable().detail
     context = {
         "is_away": is_away,
         "title": "Redis does not answer"
         if is_away
-        else TITLES.get(status) or HTTPStatus(status).phrase.capitalize(),
+        else ERROR_TITLES.get(status) or HTTPStatus(status).phrase.capitalize(),
         "detail": detail,
         "errors": list(errors),
     }
-    again = {"Retry-After": "2"} if status == 503 else {}
-    return page(api, request, "error.html", context, status, more={**again, **(more or {})})
+    retry = {"Retry-After": "2"} if status == 503 else {}
+    return page(api, request, "error.html", context, status, more={**retry, **(more or {})})

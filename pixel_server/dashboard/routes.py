@@ -1,4 +1,4 @@
-"""All pages."""
+"""The table of all pages, and their routes."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ PAGES = (
     Page("GET", "/campaigns/{id}/edit", "write", campaign_edit.edit),
     Page("POST", "/campaigns/{id}/edit", "write", campaign_edit.change),
     Page("GET", "/campaigns/{id}/pixel", "read", pixel.page),
-    Page("POST", "/campaigns/{id}/pixel", "write", pixel.make),
+    Page("POST", "/campaigns/{id}/pixel", "write", pixel.create),
     Page("GET", "/campaigns/{id}/delete", "write", campaign_edit.ask_delete),
     Page("POST", "/campaigns/{id}/delete", "write", campaign_edit.delete),
     Page("GET", "/keys", "read", keys.page),
-    Page("POST", "/keys", "write", keys.make),
+    Page("POST", "/keys", "write", keys.create),
     Page("GET", "/keys/{id}/revoke", "write", keys.ask_revoke),
     Page("POST", "/keys/{id}/revoke", "write", keys.revoke),
     Page("GET", "/withdrawals", "people", people.list_withdrawals),
-    Page("POST", "/withdrawals", "people", people.withdraw, most=people.MOST_FORM),
-    Page("POST", "/withdrawals/end", "people", people.allow, most=people.MOST_FORM),
+    Page("POST", "/withdrawals", "people", people.withdraw, max_bytes=people.MAX_FORM_BYTES),
+    Page("POST", "/withdrawals/end", "people", people.allow, max_bytes=people.MAX_FORM_BYTES),
     Page("GET", "/recipients", "people", people.ask_recipient),
-    Page("POST", "/recipients", "people", people.find_recipient),
+    Page("POST", "/recipients", "people", people.open_recipient),
     Page("GET", "/recipients/{key}", "people", people.show_recipient),
     Page("GET", "/recipients/{key}/erase", "people", people.ask_erase),
     Page("POST", "/recipients/{key}/erase", "people", people.erase),
@@ -67,7 +67,7 @@ PAGES = (
     Page("POST", "/campaigns/{id}/notes", "write", notes.add),
     Page("POST", "/campaigns/{id}/notes/{note}/remove", "write", notes.remove),
     Page("GET", "/campaigns/{id}/shares", "read", share_links.page),
-    Page("POST", "/campaigns/{id}/shares", "write", share_links.make),
+    Page("POST", "/campaigns/{id}/shares", "write", share_links.create),
     Page("POST", "/campaigns/{id}/shares/{share}/revoke", "write", share_links.revoke),
     Page("GET", "/s/{token}", None, public_share.page),
     Page("GET", "/s/{token}/stats.json", None, public_share.stats_json),
@@ -75,12 +75,13 @@ PAGES = (
 
 
 def routes(api: Api) -> list[Route]:
-    live = Page("GET", "/campaigns/{id}/live", "read", Live(campaign.texts).answer)
+    """Returns the routes of all pages."""
+    live = Page("GET", "/campaigns/{id}/live", "read", Live(campaign.texts_and_as_of).answer)
     return table.routes(api, (*PAGES, live, *sign_in.PAGES))
 
 
 def not_found(api: Api) -> Callable[[Request, Exception], Response]:
-    """404 and 405 of the router: a page for a browser, a problem for the API and for programs."""
+    """Returns the handler of 404 and 405: a page for browsers, problem details for the API and programs."""
 
     def answer(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

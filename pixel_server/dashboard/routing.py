@@ -1,4 +1,4 @@
-"""Pages as a table: who may see each, and what is answered when something is wrong."""
+"""Turns a table of pages into routes, checks who may see a page, and turns problems into error pages."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from pixel_server.dashboard import render
 from pixel_server.problems import Problem
 
 ANY = "any"
-"""As a scope: whoever is signed in."""
+"""Scope of pages that every signed-in person may see."""
 
 
 class Page(NamedTuple):
-    """Method, path, the scope that its session must have (None: open to all), handler.
+    """A page. scope: the scope that the session needs, None if everybody may see the page.
 
-    shared: a session whose key has only `read:CAMPAIGN` will do, for its own campaign (or where the path
-    names none); the handler then finds `request.state.shared` true, and shows less. most: bytes of a form.
-    A handler finds `request.state.session`, and of a POST `request.state.form`.
+    shared: whether a key with only `read:CAMPAIGN` may see the page, for its own campaign or if the path
+    has no campaign. `request.state.shared` is then true, and the handler shows shared figures only.
+    max_bytes: of a form. The handler gets `request.state.session`, and `request.state.form` of a POST.
     """
 
     method: str
@@ -36,15 +36,15 @@ class Page(NamedTuple):
     scope: str | None
     handler: Handler
     shared: bool = False
-    most: int = 64 << 10
+    max_bytes: int = 64 << 10
 
 
 class _SignedOut(Exception):
-    """Nobody is signed in, or no longer."""
+    """The session is missing or has ended."""
 
 
 def routes(api: Api, pages: Iterable[Page]) -> list[Route]:
-    """One Starlette route a path, so that a wrong method is 405 with what is allowed."""
+    """Returns one route per path, so that a wrong method is answered with 405 and the allowed methods."""
     by_path: dict[str, dict[str, Page]] = {}
     for page in pages:
         by_path.setdefault(page.path, {})[page.method] = page
@@ -78,49 +78,59 @@ def _endpoint(api: Api, pages: dict[str, Page]) -> Callable[[Request], Awaitable
 
 
 async def _admit(api: Api, request: Request, page: Page, scope: str) -> None:
-    """_SignedOut; Problem 403: not with this key, or the form is another's; 413: it is too long."""
+    """Sets `request.state` for the handler of a page.
+
+    Raises _SignedOut without a session, Problem 403 if the key lacks the scope or the form has another
+    origin or session, Problem 413 if the form is too long.
+    """
     cookie = request.cookies.get(sessions.COOKIE, "")
-    found = await sessions.find_session(api.store, api.secrets, cookie, api.clock()) if cookie else None
-    if found is None:
+    session = await sessions.find_session(api.store, api.secrets, cookie, api.clock()) if cookie else None
+    if session is None:
         raise _SignedOut
-    request.state.session = found
-    request.state.who = f"key {found.key_id}"
-    request.state.shared = scope not in (ANY, *found.scopes)
+    request.state.session = session
+    request.state.who = f"key {session.key_id}"
+    request.state.shared = scope not in (ANY, *session.scopes)
     if request.state.shared:
-        own = request.path_params.get("id")
-        if not (page.shared and found.shared_campaigns and (own is None or own in found.shared_campaigns)):
-            raise Problem(403, f"the API key that you signed in with has no scope “{scope}”")
+        campaign = request.path_params.get("id")
+        if not (
+            page.shared
+            and session.shared_campaigns
+            and (campaign is None or campaign in session.shared_campaigns)
+        ):
+            raise Problem(403, f"the API key that you signed in with does not have the scope “{scope}”")
     if page.method == "POST":
-        request.state.form = await _own_form(api, request, page.most, found.csrf)
+        request.state.form = await _read_form(api, request, page.max_bytes, session.csrf)
 
 
-async def _own_form(api: Api, request: Request, most: int, csrf: str) -> dict[str, str]:
+async def _read_form(api: Api, request: Request, max_bytes: int, csrf: str) -> dict[str, str]:
+    """Returns the fields of a form that a page of this session sent."""
     if request_form.is_cross_site(request, api.settings.base_url):
-        raise Problem(403, "this form was sent by another site; nothing was changed")
+        raise Problem(403, "this form was sent by another web site; nothing was changed")
     try:
-        fields = await request_form.read_form(request, most)
+        fields = await request_form.read_form(request, max_bytes)
     except request_stream.BodyError as error:
         raise Problem(error.status, f"this form {error}; nothing was changed") from None
     if not hmac.compare_digest(fields.get("csrf", "").encode("utf-8", "replace"), csrf.encode()):
         raise Problem(
-            403, "this form is of an earlier session; go back, load the page again and send it anew"
+            403,
+            "this form belongs to an earlier session; go back, load the page again and send the form again",
         )
     return fields
 
 
 def sign_in_first(api: Api, request: Request) -> Response:
-    """To the sign-in page, and from there back here."""
+    """Redirects to the sign-in page, which leads back to this page."""
     here = request.url.path.removeprefix(render.prefix(api.settings)).lstrip("/")
     if request.method == "GET" and request.url.query:
         here += f"?{request.url.query}"
-    wanted = f"?next={quote(here, safe='')}" if here and request.method in ("GET", "HEAD") else ""
-    answer = render.go(api, f"sign-in{wanted}")
+    query = f"?next={quote(here, safe='')}" if here and request.method in ("GET", "HEAD") else ""
+    response = render.redirect(api, f"sign-in{query}")
     if sessions.COOKIE in request.cookies:
-        sessions.forget(answer, *cookie_place(api))
-    return answer
+        sessions.forget(response, *cookie_scope(api))
+    return response
 
 
-def cookie_place(api: Api) -> tuple[str, bool]:
-    """(path, whether it goes over HTTPS only)."""
+def cookie_scope(api: Api) -> tuple[str, bool]:
+    """Returns the path of the session cookie, and whether the cookie is sent over HTTPS only."""
     base_url = api.settings.base_url or ""
     return render.prefix(api.settings) or "/", base_url.startswith("https:")

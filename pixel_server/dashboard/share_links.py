@@ -1,4 +1,4 @@
-"""`/campaigns/{id}/shares`: links that show a campaign without an API key: made, listed, revoked."""
+"""`/campaigns/{id}/shares`: creates, lists and revokes links that show a campaign without an API key."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from pixel_server.dashboard import forms
 from pixel_server.figures import ranges
 from pixel_server.problems import Problem
 
-_START = {"name": "", "expires_at": "", "frames": ""}
+_EMPTY_FIELDS = {"name": "", "expires_at": "", "frames": ""}
 
 
 async def page(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    return forms.page(api, request, "shares.html", _START, await _context(api, campaign))
+    return forms.page(api, request, "shares.html", _EMPTY_FIELDS, await _context(api, campaign))
 
 
-async def make(api: Api, request: Request) -> Response:
-    """The link is on the page that answers, this once."""
+async def create(api: Api, request: Request) -> Response:
+    """Creates a link, and shows it once, on the page that answers the POST."""
     campaign = await api.campaign(request.path_params["id"])
-    fields = {name: request.state.form.get(name, "") for name in _START}
-    given: dict[str, Any] = {"name": fields["name"].strip(), "frames": forms.lines(fields["frames"])}
+    fields = {name: request.state.form.get(name, "") for name in _EMPTY_FIELDS}
+    content: dict[str, Any] = {"name": fields["name"].strip(), "frames": forms.lines(fields["frames"])}
     if fields["expires_at"]:
-        given["expires_at"] = _end_of(fields["expires_at"], campaign.zone)
+        content["expires_at"] = _end_of(fields["expires_at"], campaign.zone)
     try:
-        share, url = await shares.make(api, campaign, given, request.state.who)
+        share, url = await shares.make(api, campaign, content, request.state.who)
     except Problem as problem:
         return forms.page(api, request, "shares.html", fields, await _context(api, campaign), problem)
     context = {
         **await _context(api, campaign),
-        "made": share,
-        "made_url": url,
-        "frame": frame(campaign, share, url),
+        "created": share,
+        "created_url": url,
+        "frame": iframe(campaign, share, url),
     }
-    return forms.page(api, request, "shares.html", _START, context)
+    return forms.page(api, request, "shares.html", _EMPTY_FIELDS, context)
 
 
 async def revoke(api: Api, request: Request) -> Response:
@@ -54,9 +54,11 @@ async def revoke(api: Api, request: Request) -> Response:
     return forms.done(api, f"campaigns/{campaign.id}/shares", "unshared")
 
 
-def frame(campaign: Campaign, share: Share, url: str) -> str:
-    """What shows it within a page of an origin that may; "" if none may. Who looks at that page does not see
-    the share's name."""
+def iframe(campaign: Campaign, share: Share, url: str) -> str:
+    """Returns the HTML that embeds the shared figures, "" if no origin may embed them.
+
+    The HTML does not contain the share's name, because visitors of the embedding page can read the HTML.
+    """
     if not share.frames:
         return ""
     return (
@@ -66,7 +68,7 @@ def frame(campaign: Campaign, share: Share, url: str) -> str:
 
 
 def _end_of(text: str, zone: ZoneInfo) -> str:
-    """The instant at which a day ends. What is no day stays as it is, to be refused."""
+    """Returns the end of a day. Returns an invalid day unchanged, so that the API refuses it."""
     try:
         return ranges.show(ranges.midnight(date.fromisoformat(text) + timedelta(days=1), zone), zone)
     except (ValueError, OverflowError):
@@ -75,13 +77,13 @@ def _end_of(text: str, zone: ZoneInfo) -> str:
 
 async def _context(api: Api, campaign: Campaign) -> dict[str, Any]:
     now = api.clock()
-    found = await share_links.list_shares(api.store, campaign.id)
+    links = await share_links.list_shares(api.store, campaign.id)
     return {
         "campaign": campaign,
         "keeps_recipients": campaign_page.keeps_recipients(api, campaign),
-        "shares": [(share, share_links.has_expired(share, now)) for share in reversed(found)],
+        "shares": [(share, share_links.has_expired(share, now)) for share in reversed(links)],
         "has_address": shares.link_base(api, campaign) is not None,
-        "made": None,
-        "made_url": "",
+        "created": None,
+        "created_url": "",
         "frame": "",
     }

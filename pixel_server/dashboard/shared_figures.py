@@ -1,4 +1,4 @@
-"""What of a campaign is shared, as a page: see `shared`."""
+"""The page of a campaign's shared figures, for share links and keys with `read:CAMPAIGN`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pixel_server.api.context import Api
 from pixel_server.campaigns import retention
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import render, svg
-from pixel_server.dashboard.glossary import TITLES
+from pixel_server.dashboard.glossary import DIMENSION_TITLES
 from pixel_server.figures import disclosure, shared_stats, stats, web_breakdowns
 from pixel_server.problems import Problem
 from pixel_server.times import DAY
 
-MOST_DAYS_OF_LINK = 1100
-"""Days of the widest range that a share link gives."""
-_ASKED = ("from", "to", "interval", "tz")
+MAX_DAYS_OF_LINK = 1100
+"""Days of the longest range that a share link can request."""
+_RANGE_PARAMS = ("from", "to", "interval", "tz")
 LABELS = {
     "opens": "Opens",
     "unique_opens": "Unique opens",
@@ -33,82 +33,85 @@ LABELS = {
 }
 
 
-async def read(api: Api, campaign: Campaign, query: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Its shared figures, of the year up to yesterday unless the query says otherwise."""
+async def read_shared(api: Api, campaign: Campaign, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Returns the shared figures of the range in the query, by default of the year up to yesterday."""
     late = await asyncio.to_thread(api.late_since)
     return await shared_stats.read(api.store, campaign, query or {}, api.settings, late, api.clock())
 
 
 async def json_for_link(api: Api, campaign: Campaign, query: Mapping[str, str]) -> bytes:
-    """Returns what `read` does, as JSON; read once for each campaign, range and minute.
+    """Returns the shared figures as JSON. They are read at most once per campaign, range and minute.
 
-    Whoever has the link may ask for it, as often as they like, without a key. Problem 422: too long a range.
+    The cache is needed because anyone with the link can request them without a key, as often as they like.
+    Raises Problem 422 if the range is too long.
     """
     now = api.clock()
-    asked = {name: query[name][:40] for name in _ASKED if name in query}
+    range_query = {name: query[name][:40] for name in _RANGE_PARAMS if name in query}
     oldest = retention.oldest_day(campaign, retention.campaign_days(api.settings, campaign).days, now)
-    wanted = disclosure.parse(asked, campaign, oldest, now)
-    if wanted.end - wanted.start > (MOST_DAYS_OF_LINK + 1) * DAY:
-        message = f"the range may have {MOST_DAYS_OF_LINK} days at most"
+    period = disclosure.parse(range_query, campaign, oldest, now)
+    if period.end - period.start > (MAX_DAYS_OF_LINK + 1) * DAY:
+        message = f"the range must not be longer than {MAX_DAYS_OF_LINK} days"
         raise Problem(422, "some parameters cannot be used", [{"field": "from", "message": message}])
 
     async def as_json() -> bytes:
-        return msgspec.json.encode(await read(api, campaign, asked))
+        return msgspec.json.encode(await read_shared(api, campaign, range_query))
 
-    key = ("shared", msgspec.json.encode(campaign), wanted, now // 60)
-    found: bytes = await api.recent.get(key, as_json)
-    return found
+    key = ("shared", msgspec.json.encode(campaign), period, now // 60)
+    content: bytes = await api.recent.get(key, as_json)
+    return content
 
 
 async def show(
     api: Api, request: Request, campaign: Campaign, chart: str, template: str = "shared.html", **options: Any
 ) -> Response:
-    """chart: the address of the same figures as JSON, which takes a range. options: of `render.page`."""
+    """Returns the page. chart: the address of the figures as JSON. options: parameters of `render.page`."""
 
-    async def both() -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
-        found = await read(api, campaign)
-        return found, await _lists(api, campaign, found)
+    async def stats_and_lists() -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+        shared = await read_shared(api, campaign)
+        return shared, await _lists(api, campaign, shared)
 
-    found, lists = await api.recent.get(("page", msgspec.json.encode(campaign), api.clock() // 60), both)
-    names = list(found["totals"])
+    shared, lists = await api.recent.get(
+        ("page", msgspec.json.encode(campaign), api.clock() // 60), stats_and_lists
+    )
+    names = list(shared["totals"])
     main = names[0]
-    # From the first day that is shown to the last: it neither begins nor ends with a year of nothing.
-    shown = [at for at, item in enumerate(found["series"]) if item[main] is not None]
-    span = found["series"][shown[0] : shown[-1] + 1] if shown else []
-    path, most = svg.bars([item[main] for item in span], 800, 160)
+    # The chart begins with the first day that is shown, and ends with the last.
+    shown = [index for index, item in enumerate(shared["series"]) if item[main] is not None]
+    span = shared["series"][shown[0] : shown[-1] + 1] if shown else []
+    path, highest = svg.bars([item[main] for item in span], 800, 160)
     context = {
         "campaign": campaign,
-        "found": found,
+        "stats": shared,
         "labels": {name: LABELS[name] for name in names},
         "path": path,
-        "most": most,
+        "highest": highest,
         "days": [item for item in span if item[main] is not None],
         "chart": f"{chart}?{_range(span)}",
         "lists": lists,
-        "titles": TITLES,
-        "clients_of": stats.MOST_DAYS_OF_OPENS,
+        "titles": DIMENSION_TITLES,
+        "clients_days": stats.MOST_DAYS_OF_OPENS,
     }
     return render.page(api, request, template, context, **options)
 
 
 def _range(span: Sequence[Mapping[str, Any]]) -> str:
-    """These days as a query; "": there is none."""
+    """Returns the days as a query: `"from=2026-11-01&to=2026-11-08"`. Returns "" if there are no days."""
     if not span:
         return ""
     first, last = (date.fromisoformat(item["start"][:10]) for item in (span[0], span[-1]))
     return urlencode({"from": first, "to": last + timedelta(days=1)})
 
 
-async def _lists(api: Api, campaign: Campaign, found: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """{dimension: rows}, of those that anything is shared of."""
+async def _lists(api: Api, campaign: Campaign, shared: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Returns the rows of each dimension that has shared rows."""
     if campaign.kind == "web":
         names = list(disclosure.DIMENSIONS)
-        by = await shared_stats.by_dimension(api.store, campaign, found, names, api.settings.shards)
-        # What nobody used is left out: a site without UTM links needs no table of them.
+        by = await shared_stats.by_dimension(api.store, campaign, shared, names, api.settings.shards)
+        # Leaves out unused dimensions: a web site without UTM links needs no UTM tables.
         used = {name: rows for name, rows in by.items() if any(row["name"] != "(none)" for row in rows)}
         return {name: svg.ranked(rows, web_breakdowns.count_of(name)) for name, rows in used.items()}
-    # Of more days, mail programs are not added up.
+    # Breakdowns of opens are available for a limited number of days.
     today = datetime.fromtimestamp(api.clock(), campaign.zone).date()
     start = (today - timedelta(days=stats.MOST_DAYS_OF_OPENS)).isoformat()
-    by = (await read(api, campaign, {"from": start})).get("opens_person_by") or {}
+    by = (await read_shared(api, campaign, {"from": start})).get("opens_person_by") or {}
     return {name: svg.ranked(rows, "opens") for name, rows in by.items() if rows}

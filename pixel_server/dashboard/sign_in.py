@@ -1,4 +1,4 @@
-"""Signing in, with an API key or with a link that does it once; and out."""
+"""Signs in with an API key or with a one-time link, and signs out."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pixel_server.dashboard import render, routing
 from pixel_server.dashboard.routing import Page
 from pixel_server.problems import Problem
 
-MOST_FORM = 4096
-_own_path = re.compile(r"[a-z0-9][a-z0-9/_.-]{0,200}(\?[A-Za-z0-9=&%._:+-]{0,500})?", re.ASCII).fullmatch
+MAX_FORM_BYTES = 4096
+_is_own_path = re.compile(r"[a-z0-9][a-z0-9/_.-]{0,200}(\?[A-Za-z0-9=&%._:+-]{0,500})?", re.ASCII).fullmatch
 
 
 async def show(api: Api, request: Request) -> Response:
@@ -25,29 +25,29 @@ async def show(api: Api, request: Request) -> Response:
 
 async def enter(api: Api, request: Request) -> Response:
     if request_form.is_cross_site(request, api.settings.base_url):
-        raise Problem(403, "this form was sent by another site; nobody was signed in")
+        raise Problem(403, "this form was sent by another web site; you were not signed in")
     try:
-        fields = await request_form.read_form(request, MOST_FORM)
+        fields = await request_form.read_form(request, MAX_FORM_BYTES)
     except request_stream.BodyError as error:
-        raise Problem(error.status, f"this form {error}; nobody was signed in") from None
+        raise Problem(error.status, f"this form {error}; you were not signed in") from None
     key, target = fields.get("key", "").strip(), fields.get("next", "")
     if not key:
         return _form(api, request, target, "Enter an API key.", 422)
     record = await api_keys.find(api.store, key)
     if record is None:
-        return await _failed(api, request, target, "This API key is not known, or was revoked.")
+        return await _failed(api, request, target, "This API key does not exist or was revoked.")
     return _entered(api, request, record, target)
 
 
 async def by_link(api: Api, request: Request) -> Response:
     if request.method == "HEAD":
-        return Response(headers=render.headers())  # a preview must not use it up
+        return Response(headers=render.headers())  # link previews must not use up the link
     key = await sign_in_links.redeem(api.store, request.path_params["token"])
     record = await api_keys.get(api.store, key) if key else None
     if record is None:
         message = (
-            "This link was used already, or is older than ten minutes. "
-            "“pixel-server sign-in” prints a new one."
+            "This link was already used, or is older than ten minutes. "
+            "“pixel-server sign-in” prints a new link."
         )
         return await _failed(api, request, "", message)
     return _entered(api, request, record, "")
@@ -55,31 +55,33 @@ async def by_link(api: Api, request: Request) -> Response:
 
 async def leave(api: Api, request: Request) -> Response:
     await sessions.end(api.store, request.cookies[sessions.COOKIE])
-    answer = render.go(api, "sign-in")
-    sessions.forget(answer, *routing.cookie_place(api))
-    return answer
+    response = render.redirect(api, "sign-in")
+    sessions.forget(response, *routing.cookie_scope(api))
+    return response
 
 
 async def _failed(api: Api, request: Request, target: str, message: str) -> Response:
     if await api.throttle.failed(request, api.clock()):
         return _form(api, request, target, message, 403)
-    answer = _form(api, request, target, f"{message} Too many wrong ones come at the moment.", 429)
-    answer.headers["retry-after"] = str(throttle.RETRY_SECONDS)
-    return answer
+    response = _form(
+        api, request, target, f"{message} There are too many failed attempts; wait a moment.", 429
+    )
+    response.headers["retry-after"] = str(throttle.RETRY_SECONDS)
+    return response
 
 
 def _entered(api: Api, request: Request, record: ApiKey, target: str) -> Response:
     if "read" not in record.scopes and not api_keys.shared_campaigns(record.scopes):
-        message = "This API key has no scope “read”: there is nothing to show it."
+        message = "This API key does not have the scope “read”, so it cannot see any page."
         return _form(api, request, target, message, 403)
-    answer = render.go(api, target if _own_path(target) else "")
+    response = render.redirect(api, target if _is_own_path(target) else "")
     cookie = sessions.issue(api.secrets, record.id, api.clock())
-    sessions.remember(answer, cookie, *routing.cookie_place(api))
-    return answer
+    sessions.remember(response, cookie, *routing.cookie_scope(api))
+    return response
 
 
 def _form(api: Api, request: Request, target: str, message: str = "", status: int = 200) -> Response:
-    context = {"next": target if _own_path(target) else "", "message": message}
+    context = {"next": target if _is_own_path(target) else "", "message": message}
     return render.page(api, request, "sign_in.html", context, status)
 
 

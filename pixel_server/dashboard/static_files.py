@@ -1,4 +1,4 @@
-"""Style and scripts of the pages, in memory: their addresses carry a hash of what is in them."""
+"""Serves the styles and scripts of the pages from memory. Each address contains a hash of the content."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ TYPES = {
 
 
 class _File(NamedTuple):
+    """A file. packed: compressed with gzip. tag: the hash of its content."""
+
     kind: str
     content: bytes
     packed: bytes
@@ -42,23 +44,23 @@ _FILES = {
 
 
 def address(name: str) -> str:
-    """Below the base: `static/app.css?v=...`. KeyError: there is no such file."""
+    """Returns the address below the base: `static/app.css?v=...`. Raises KeyError if the file is missing."""
     return f"static/{name}?v={_FILES[name].tag}"
 
 
 async def answer(request: Request) -> Response:
-    """One of them. Kept by browsers for a year if asked for by its hash, else for a minute."""
-    found = _FILES.get(request.path_params["name"])
-    if found is None:
+    """Returns a file. Browsers cache a file for a year if the address has its hash, else for a minute."""
+    file = _FILES.get(request.path_params["name"])
+    if file is None:
         return Problem(404, "there is nothing at this address").response()
-    is_exact = request.query_params.get("v") == found.tag
+    is_exact = request.query_params.get("v") == file.tag
     headers = {
-        "Content-Type": found.kind,
+        "Content-Type": file.kind,
         "Cache-Control": "public, max-age=31536000, immutable" if is_exact else "public, max-age=60",
         "Cross-Origin-Resource-Policy": "same-origin",
         "X-Content-Type-Options": "nosniff",
         "Vary": "Accept-Encoding",
     }
     if "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(found.packed, headers={**headers, "Content-Encoding": "gzip"})
-    return Response(found.content, headers=headers)
+        return Response(file.packed, headers={**headers, "Content-Encoding": "gzip"})
+    return Response(file.content, headers=headers)

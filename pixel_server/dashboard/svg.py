@@ -1,4 +1,4 @@
-"""Geometry of the small pictures that the server draws: pure, in units of a view box."""
+"""Geometry of the small charts that the server draws. Pure. Lengths are in units of the view box."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pixel_server.counters.labels import OTHER
 from pixel_server.verdicts import CLASSES
 
 SPARK_WIDTH, SPARK_HEIGHT = 5, 20
-"""Of a day's bar, with its gap of 1; of the whole."""
-MOST_ROWS = 10
-"""Of one breakdown."""
+"""Width of a day's bar with its gap of 1, and height of the chart."""
+MAX_ROWS = 10
+"""Rows of one breakdown, without `(other)`."""
 
 
 class Part(NamedTuple):
-    """One part of all hits: where it begins and how wide it is, in percent."""
+    """One part of a stacked bar. share: from 0 to 1. start, width: percent of the bar."""
 
     name: str
     hits: int
@@ -25,7 +25,7 @@ class Part(NamedTuple):
 
 
 def stack(counts: Mapping[str, int | None], names: Sequence[str] = CLASSES) -> list[Part]:
-    """Parts side by side, from 0 to 100. Empty: there is nothing, or it is not known."""
+    """Returns the parts of a stacked bar. Returns an empty list if all counts are 0 or unknown."""
     whole = sum(counts[name] or 0 for name in names)
     if not whole:
         return []
@@ -38,33 +38,33 @@ def stack(counts: Mapping[str, int | None], names: Sequence[str] = CLASSES) -> l
 
 
 def spark(days: Sequence[int | None]) -> str:
-    """A path of bars, one a day; what is above zero is seen."""
-    most = max((day or 0 for day in days), default=0)
+    """Returns the path of a chart with one bar per day. Values above zero are at least 1 high."""
+    highest = max((day or 0 for day in days), default=0)
     path = []
     for i, day in enumerate(days):
         if day:
-            height = max(1, round(SPARK_HEIGHT * day / most))
+            height = max(1, round(SPARK_HEIGHT * day / highest))
             path.append(f"M{SPARK_WIDTH * i} {SPARK_HEIGHT}v-{height}h{SPARK_WIDTH - 1}v{height}z")
     return "".join(path)
 
 
 def bars(values: Sequence[int | None], width: int, height: int) -> tuple[str, int]:
-    """(a path of bars over a width, the highest value)."""
-    most = max((value or 0 for value in values), default=0)
+    """Returns the path of a bar chart, and the highest value."""
+    highest = max((value or 0 for value in values), default=0)
     step = width / max(1, len(values))
     bar = step * 0.8 if step > 2 else step
     path = [
-        f"M{i * step:.1f} {height}v-{max(1, height * value / most):.1f}h{bar:.1f}V{height}z"
+        f"M{i * step:.1f} {height}v-{max(1, height * value / highest):.1f}h{bar:.1f}V{height}z"
         for i, value in enumerate(values)
         if value
     ]
-    return "".join(path), most
+    return "".join(path), highest
 
 
 def interval(rate: Mapping[str, Any] | None, top: float = 1) -> dict[str, float] | None:
-    """An open rate from 0 to 100: low, width up to high (seen also where it is nothing), estimate or -1.
+    """Returns the bar of an open rate in percent: low, width (at least 1) and estimate (-1 if there is none).
 
-    top: the rate that stands at 100.
+    top: the rate at the right end of the scale. Returns None if there is no rate.
     """
     if rate is None:
         return None
@@ -76,11 +76,13 @@ def interval(rate: Mapping[str, Any] | None, top: float = 1) -> dict[str, float]
     }
 
 
-def ranked(rows: Sequence[Mapping[str, Any]], count: str, most: int = MOST_ROWS) -> list[dict[str, Any]]:
-    """The `most` rows with most, then `(other)`; each with its share of all, and its width beside the
-    greatest of them in percent."""
+def ranked(rows: Sequence[Mapping[str, Any]], count: str, max_rows: int = MAX_ROWS) -> list[dict[str, Any]]:
+    """Returns the rows with the highest counts, then `(other)`, each with its share and its bar's width.
+
+    count: the name of the counted field. share: of the sum of all rows. width: percent of the longest bar.
+    """
     named = sorted((row for row in rows if row["name"] != OTHER), key=lambda row: -row[count])
-    shown = [*named[:most], *(row for row in rows if row["name"] == OTHER)]
+    shown = [*named[:max_rows], *(row for row in rows if row["name"] == OTHER)]
     whole = sum(row[count] for row in rows)
     top = max((row[count] for row in shown), default=0)
     return [

@@ -1,5 +1,5 @@
 // Draws each <figure class="chart" data-chart="URL of stats as JSON" data-unit="opens or views"> with uPlot.
-// The event `reload` on a figure fetches anew. Nothing is thrown into the page: what fails is said in words.
+// The event `reload` on a figure loads its data again. Errors become a message, and never reach the page.
 (function () {
   "use strict";
 
@@ -9,12 +9,12 @@
   };
   const STEP = { "15m": 900, hour: 3600, day: 86400 };
   const DAY = 86400, MONTH = 30 * DAY, YEAR = 365 * DAY;
-  // What uPlot knows to be months and years are these very numbers.
+  // uPlot recognizes months and years by exactly these numbers.
   const STEPS = [
     900, 1800, 3600, 7200, 10800, 21600, 43200, DAY, 2 * DAY, 3 * DAY, 5 * DAY, 7 * DAY, 10 * DAY, 15 * DAY,
     MONTH, 2 * MONTH, 3 * MONTH, 6 * MONTH, YEAR, 2 * YEAR, 5 * YEAR, 10 * YEAR,
   ];
-  const MOST_NOTES = 4; // shown of those that share a mark
+  const MAX_NOTES = 4; // notes shown at one mark
   const UNKNOWN = "\u2013";
   const FAILED = "The chart could not be loaded. The numbers are in the table below.";
   const whole = new Intl.NumberFormat("en-US");
@@ -31,7 +31,7 @@
     return made;
   }
 
-  // Seconds as words, in one time zone; in UTC where the browser does not know the zone.
+  // Formats seconds as text in a time zone, or in UTC if the browser does not know the zone.
   function calendar(zone) {
     const options = {
       weekday: "short", day: "numeric", month: "short", year: "numeric",
@@ -60,7 +60,7 @@
     };
   }
 
-  // Stats as JSON -> columns for uPlot. Series of which nothing is known are left out.
+  // Converts stats to columns for uPlot. Series without any known value are left out.
   function read(stats, unit) {
     const starts = stats.series.map((item) => Date.parse(item.start) / 1000);
     const series = (SERIES[unit] || SERIES.views)
@@ -72,7 +72,7 @@
       .map((note) => ({ text: String(note.text), when: Date.parse(note.at) / 1000 }))
       .filter((note) => note.when >= starts[0] && note.when < end)
       .sort((a, b) => a.when - b.when)
-      // A mark stands where the interval is drawn that it lies in.
+      // A mark is drawn at the start of the note's interval.
       .map((note) => ({ ...note, at: starts.findLast((start) => start <= note.when) }));
     return {
       starts, series, step, notes,
@@ -102,14 +102,14 @@
       `${calendar.date(starts[0])} to ${calendar.date(starts[last])}, ${calendar.zone}. ${texts.join(". ")}.`;
   }
 
-  // A point with nothing known on either side would be no line: it is drawn as a dot.
+  // Points without a known neighbour make no line, so they are drawn as dots.
   function lone(u, index, show, gaps) {
     const values = u.data[index];
-    const found = [];
+    const indexes = [];
     values.forEach((value, i) => {
-      if (value != null && values[i - 1] == null && values[i + 1] == null) found.push(i);
+      if (value != null && values[i - 1] == null && values[i + 1] == null) indexes.push(i);
     });
-    return found;
+    return indexes;
   }
 
   function ceiling(most) {
@@ -142,7 +142,7 @@
         if (!answer.ok) throw new Error(answer.status);
         this.show(read(await answer.json(), this.unit));
       } catch (error) {
-        if (!this.u) this.say(FAILED); // else what was drawn stays: the page says how fresh it is
+        if (!this.u) this.say(FAILED); // else the old chart stays; the page shows how old it is
       }
     }
 
@@ -157,7 +157,7 @@
       this.shown = shown;
       if (!shown.series.length) {
         this.end();
-        this.say(shown.starts.length ? "Not known any more for this range." : "There is nothing in this range.");
+        this.say(shown.starts.length ? "No longer stored for this range." : "There is no data in this range.");
         return;
       }
       const none = shown.series.every(({ values }) => !values.some(Boolean));
@@ -165,7 +165,7 @@
       if (fits) this.u.setData(shown.data, !this.zoomed);
       else this.draw();
       this.u.root.querySelector("canvas").setAttribute("aria-label", describe(shown));
-      // As wide as the widest that will stand there.
+      // Reserves the width of the widest value.
       sums(shown, -Infinity, Infinity).forEach((sum, i) => {
         this.values[i].style.minWidth = `${Math.max(5, number(sum).length)}ch`;
       });
@@ -270,7 +270,7 @@
       this.zoom(from, to);
     }
 
-    // To whole intervals, three at least.
+    // Zooms to whole intervals, at least three.
     zoom(from, to) {
       const { starts } = this.shown, last = starts.length - 1;
       let first = starts.findIndex((at) => at >= from), end = starts.findLastIndex((at) => at <= to);
@@ -291,20 +291,20 @@
       this.tell();
     }
 
-    // Below the cursor; without one, sums of what is in sight.
+    // Shows the values below the cursor, or without a cursor the sums of the visible range.
     tell() {
       const { starts, series, calendar, step, upTo } = this.shown, u = this.u;
       if (!u) return;
       const i = u.cursor.idx;
       const inside = i != null && u.cursor.left >= 0 && starts[i] != null;
       const { min, max } = u.scales.x;
-      const found = inside ? series.map(({ values }) => values[i]) : sums(this.shown, min, max);
-      this.values.forEach((value, at) => { value.textContent = number(found[at]); });
+      const values = inside ? series.map(({ values }) => values[i]) : sums(this.shown, min, max);
+      this.values.forEach((value, at) => { value.textContent = number(values[at]); });
       if (inside) {
         const open = starts[i] + step > upTo ? ", so far" : "";
         this.when.textContent = calendar.exact(starts[i], step) + open;
       } else if (!this.zoomed) {
-        this.when.textContent = ""; // the caption says it
+        this.when.textContent = ""; // the caption shows the range
       } else {
         const seen = starts.filter((at) => at >= min && at <= max);
         const days = [seen[0], seen.at(-1)].map((at) => calendar.date(at ?? min));
@@ -312,7 +312,7 @@
       }
     }
 
-    // Notes that would lie on one another share a mark.
+    // Draws the notes. Notes too close to each other share a mark.
     mark(u) {
       if (!this.notes) return;
       const width = u.over.clientWidth, marks = [];
@@ -326,27 +326,27 @@
       if (key === this.marked) return;
       this.marked = key;
       this.notes.replaceChildren(...marks.map(({ left, notes }) => {
-        const made = element("div", left > width / 2 ? "note late" : "note");
-        made.style.left = `${Math.round(left)}px`;
-        const button = element("button", "", made);
+        const mark = element("div", left > width / 2 ? "note late" : "note");
+        mark.style.left = `${Math.round(left)}px`;
+        const button = element("button", "", mark);
         button.type = "button";
-        const said = element("span", "said", made);
-        said.setAttribute("aria-hidden", "true");
+        const text = element("span", "said", mark);
+        text.setAttribute("aria-hidden", "true");
         const dates = notes.map((note) => this.shown.calendar.date(note.when));
-        notes.slice(0, MOST_NOTES).forEach((note, i) => {
-          element("bdi", "", element("span", "", said, `${dates[i]}: `), note.text);
+        notes.slice(0, MAX_NOTES).forEach((note, i) => {
+          element("bdi", "", element("span", "", text, `${dates[i]}: `), note.text);
         });
-        if (notes.length > MOST_NOTES) element("span", "", said, `and ${notes.length - MOST_NOTES} more`);
+        if (notes.length > MAX_NOTES) element("span", "", text, `and ${notes.length - MAX_NOTES} more`);
         button.setAttribute("aria-label", notes.map((note, i) => `Note of ${dates[i]}: ${note.text}`).join("; "));
-        return made;
+        return mark;
       }));
     }
   }
 
   function safe(run) {
-    return (...given) => {
+    return (...args) => {
       try {
-        return run(...given);
+        return run(...args);
       } catch (error) {
         return undefined;
       }

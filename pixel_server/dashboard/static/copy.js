@@ -1,4 +1,4 @@
-// Beside each text to take away, a button that copies it, and says so.
+// Adds a button below each text that can be copied.
 for (const area of document.querySelectorAll("textarea[data-copy]")) {
   const button = document.createElement("button");
   button.type = "button";
@@ -6,26 +6,26 @@ for (const area of document.querySelectorAll("textarea[data-copy]")) {
   button.textContent = "Copy";
   const label = area.labels[0];
   if (label) button.setAttribute("aria-label", `Copy: ${label.textContent}`);
-  const said = document.createElement("span");
-  said.className = "said";
-  said.setAttribute("role", "status");
+  const status = document.createElement("span");
+  status.className = "said";
+  status.setAttribute("role", "status");
   const row = document.createElement("p");
   row.className = "copying";
-  row.append(said, button);
+  row.append(status, button);
   area.after(row);
-  let later = 0;
+  let timer = 0;
   button.addEventListener("click", async () => {
-    clearTimeout(later);
-    said.textContent = "";
+    clearTimeout(timer);
+    status.textContent = "";
     try {
       await navigator.clipboard.writeText(area.value);
-      said.textContent = "Copied";
+      status.textContent = "Copied";
     } catch {
-      // Without HTTPS browsers lend no clipboard.
+      // Browsers allow the clipboard only over HTTPS.
       area.focus();
       area.select();
-      said.textContent = "Selected: press Ctrl+C to copy";
+      status.textContent = "Selected: press Ctrl+C to copy";
     }
-    later = setTimeout(() => { said.textContent = ""; }, 5000);
+    timer = setTimeout(() => { status.textContent = ""; }, 5000);
   });
 }

@@ -1,17 +1,17 @@
-// Keeps the figures of <main data-live="URL of events" data-figures="URL of the same as JSON"> as they are.
-// Where no events come, it asks every 2 s. A tab that is hidden holds no connection and asks nothing.
+// Updates the figures of <main data-live="URL of events" data-figures="URL of the figures as JSON">.
+// If no events arrive, it polls every 2 s. A hidden tab has no connection and does not poll.
 (function () {
   "use strict";
 
-  const POLL = 2000, CHARTS = 10000, SPOKEN = 30000; // ms
-  const PATIENCE = 5000; // until the first event, which the server sends at once
-  const SILENCE = 25000; // after that: it sends one every 15 s at the latest
-  const RETRY = 30000; // until events are tried again, where they did not work
-  const SAYS = {
+  const POLL_MS = 2000, CHART_INTERVAL_MS = 10000, SPEAK_INTERVAL_MS = 30000;
+  const FIRST_EVENT_TIMEOUT_MS = 5000; // the server sends the first event at once
+  const EVENT_TIMEOUT_MS = 25000; // the server sends an event at least every 15 s
+  const RETRY_MS = 30000; // until the next attempt to receive events, after a failed attempt
+  const STATES = {
     live: "Live.",
-    away: "Redis does not answer: these figures are as they were.",
-    lost: "The server does not answer: these figures are as they were.",
-    revoked: "You are signed out: load the page anew.",
+    away: "Redis does not answer. These figures are not up to date.",
+    lost: "The server does not answer. These figures are not up to date.",
+    revoked: "You are signed out. Load this page again.",
     deleted: "This campaign was deleted.",
   };
 
@@ -21,14 +21,14 @@
   const line = main.querySelector(".fresh");
   const shown = document.createElement("span");
   const spoken = document.createElement("p");
-  let source = null, heard = 0, opened = 0, over = false, asking = false, chartsAt = -CHARTS, chartsDue = 0, spokeAt = 0;
+  let source = null, heard = 0, opened = 0, over = false, polling = false, chartsAt = -CHART_INTERVAL_MS, chartsDue = 0, spokeAt = 0;
 
   const now = () => performance.now();
 
   function safe(run) {
-    return async (given) => {
+    return async (arg) => {
       try {
-        return await run(given);
+        return await run(arg);
       } catch (error) {
         return undefined;
       }
@@ -39,8 +39,8 @@
     if (main.dataset.state === name) return;
     const before = main.dataset.state;
     main.dataset.state = name;
-    shown.textContent = ` ${SAYS[name]}`;
-    if (before || name !== "live") speak(SAYS[name]);
+    shown.textContent = ` ${STATES[name]}`;
+    if (before || name !== "live") speak(STATES[name]);
   }
 
   function speak(text) {
@@ -48,22 +48,22 @@
     spoken.textContent = text;
   }
 
-  function take({ figures, as_of: asOf }) {
-    let moved = false;
+  function update({ figures, as_of: asOf }) {
+    let changed = false;
     for (const each of main.querySelectorAll("[data-figure]")) {
       const path = each.dataset.figure, text = figures[path];
       if (text == null || text === each.textContent) continue;
       each.textContent = text;
-      if (path !== "as_of") moved = true;
+      if (path !== "as_of") changed = true;
     }
     for (const time of main.querySelectorAll('time[data-figure="as_of"]')) time.dateTime = asOf;
     state("live");
-    if (!moved) return;
-    if (now() - spokeAt >= SPOKEN) speak(`Figures have changed. ${line ? line.textContent.trim() : ""}`);
+    if (!changed) return;
+    if (now() - spokeAt >= SPEAK_INTERVAL_MS) speak(`Figures have changed. ${line ? line.textContent.trim() : ""}`);
     charts();
   }
 
-  // At once, but not more often than every 10 s.
+  // Reloads the charts at once, but not more often than every 10 s.
   function charts() {
     if (chartsDue) return;
     chartsDue = setTimeout(() => {
@@ -71,19 +71,19 @@
       chartsAt = now();
       document.querySelectorAll("figure.chart").forEach((each) => each.dispatchEvent(new Event("reload")));
       redraw();
-    }, Math.max(0, chartsAt + CHARTS - now()));
+    }, Math.max(0, chartsAt + CHART_INTERVAL_MS - now()));
   }
 
-  // What is more than a text (bars, lists) is taken from the page as it is now; but not from under a reader's hand.
+  // Replaces bars and lists with those of a newly loaded page, except under the pointer or the focus.
   const redraw = safe(async () => {
     if (!main.querySelector("[data-redraw]")) return;
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
     if (!answer.ok || over) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const old of main.querySelectorAll("[data-redraw]")) {
-      const made = page.querySelector(`[data-redraw="${old.dataset.redraw}"]`);
-      const held = old.matches(":hover, :focus-within");
-      if (made && !held && made.outerHTML !== old.outerHTML) old.replaceWith(document.adoptNode(made));
+      const fresh = page.querySelector(`[data-redraw="${old.dataset.redraw}"]`);
+      const isInUse = old.matches(":hover, :focus-within");
+      if (fresh && !isInUse && fresh.outerHTML !== old.outerHTML) old.replaceWith(document.adoptNode(fresh));
     }
   });
 
@@ -109,38 +109,38 @@
       heard = now();
       run(JSON.parse(event.data));
     }));
-    on("figures", take);
+    on("figures", update);
     on("away", () => state("away"));
     on("end", ({ why }) => (why === "again" ? listen() : end(why)));
   }
 
-  async function ask() {
-    if (asking) return;
-    asking = true;
+  async function poll() {
+    if (polling) return;
+    polling = true;
     try {
       const answer = await fetch(address, { headers: { Accept: "application/json" }, redirect: "manual" });
       if (over || document.hidden) return;
-      if (answer.ok) take(await answer.json());
+      if (answer.ok) update(await answer.json());
       else if (answer.status === 404) end("deleted");
       else if (answer.status === 401 || answer.status === 403 || answer.type === "opaqueredirect") end("revoked");
       else state("away");
     } catch (error) {
       if (!over) state("lost");
     } finally {
-      asking = false;
+      polling = false;
     }
   }
 
   const tick = safe(() => {
     if (over || document.hidden) return;
     const works = source && source.readyState !== 2 &&
-      (heard ? now() - heard < SILENCE && source.readyState === 1 : now() - opened < PATIENCE);
+      (heard ? now() - heard < EVENT_TIMEOUT_MS && source.readyState === 1 : now() - opened < FIRST_EVENT_TIMEOUT_MS);
     if (works) return;
-    if (now() - opened >= RETRY) listen();
-    return ask();
+    if (now() - opened >= RETRY_MS) listen();
+    return poll();
   });
 
-  const turn = safe(() => {
+  const reconnect = safe(() => {
     if (over) return;
     if (document.hidden) close();
     else listen();
@@ -152,11 +152,11 @@
     main.append(spoken);
     shown.className = "state";
     if (line) line.append(shown);
-    document.addEventListener("visibilitychange", turn);
-    addEventListener("online", turn); // after a sleep: what was open is dead, and does not say so
+    document.addEventListener("visibilitychange", reconnect);
+    addEventListener("online", reconnect); // after a sleep, the old connection is dead without an error
     addEventListener("pagehide", safe(close));
-    addEventListener("pageshow", safe((event) => event.persisted && turn()));
-    setInterval(tick, POLL);
-    turn();
+    addEventListener("pageshow", safe((event) => event.persisted && reconnect()));
+    setInterval(tick, POLL_MS);
+    reconnect();
   })();
 })();

@@ -1,0 +1,88 @@
+"""The texts of all figures of a campaign, by their path in its stats, and their changes since the previous
+period. The page of a campaign, its live events and the comparison show the same texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
+from typing import Any
+
+from pixel_server.api.context import Api
+from pixel_server.campaigns.campaign import Campaign
+from pixel_server.dashboard import formatting
+from pixel_server.figures import ranges, stats
+from pixel_server.figures.ranges import Range
+
+LONGEST_DAY_SECONDS = 25 * 3600
+"""Seconds of the day on which a clock is put back."""
+_SHARES = ("open_rate.low", "open_rate.high", "open_rate.estimate", "bounce_share")
+_DURATIONS = ("time_to_open", "time_on_page", "time_of_visit")
+_QUARTILES = ("quartile_1", "median", "quartile_3")
+_RATE_PARTS = ("low", "high", "estimate")
+
+
+def texts_of(campaign_stats: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the text of each figure by its path in the stats: `{"totals.opens": "1,204"}`."""
+    texts = {path: _text(path, value) for path, value in _values(campaign_stats)}
+    for part in _RATE_PARTS:
+        texts.setdefault(f"open_rate.{part}", formatting.UNKNOWN)
+    for name in _DURATIONS:
+        for part in _QUARTILES:
+            texts.setdefault(f"{name}.{part}", formatting.UNKNOWN)
+    return {**texts, "as_of": formatting.exact(campaign_stats["as_of"])}
+
+
+async def changes(
+    api: Api, campaign: Campaign, period: Range, campaign_stats: Mapping[str, Any], now: float
+) -> dict[str, str]:
+    """Returns the change of each figure since the previous period of the same length, by path.
+
+    There are no changes for all time, for a day that is not over, and if the previous period has no hits.
+    The time to open has no change, because it grows with the age of a mail.
+    """
+    if period.all_time or (period.end > now and period.end - period.start <= LONGEST_DAY_SECONDS):
+        return {}
+    before = await stats.read(api.store, campaign, _previous(period), api.settings, now)
+    if not before["totals"]["hits"]:
+        return {}
+    old = dict(_values(before))
+    texts = {
+        path: (formatting.points if path in _SHARES else formatting.change)(value, old.get(path))
+        for path, value in _values(campaign_stats)
+        if not path.startswith("time_to_open")
+    }
+    return {path: change for path, change in texts.items() if change}
+
+
+def _values(campaign_stats: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
+    """Yields each path with its value: `("verdicts.person.hits", 12)`."""
+    for name in ("sent", "delivered", "bounce_share"):
+        yield name, campaign_stats[name]
+    for name, value in campaign_stats["totals"].items():
+        yield f"totals.{name}", value
+    for name, counts in campaign_stats["verdicts"].items():
+        for count, value in counts.items():
+            yield f"verdicts.{name}.{count}", value
+    for name in _DURATIONS:
+        for part, value in (campaign_stats[name] or {}).items():
+            yield f"{name}.{part}", value
+    for part in _RATE_PARTS:
+        if campaign_stats["open_rate"]:
+            yield f"open_rate.{part}", campaign_stats["open_rate"][part]
+
+
+def _text(path: str, value: float | None) -> str:
+    if path in _SHARES:
+        return formatting.share(value)
+    if path.startswith("time_") and path.rpartition(".")[2] in _QUARTILES:
+        return formatting.span(value)
+    return formatting.number(value)
+
+
+def _previous(period: Range) -> Range:
+    """Returns the period before: as many days, or as many seconds for intervals shorter than a day."""
+    if period.interval != "day":
+        return Range(2 * period.start - period.end, period.start, period.interval, period.zone, False)
+    first = date.fromisoformat(ranges.show(period.start, period.zone)[:10])
+    start = ranges.midnight(first - timedelta(days=len(period.starts())), period.zone)
+    return Range(start, period.start, "day", period.zone, False)
