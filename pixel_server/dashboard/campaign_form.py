@@ -14,7 +14,7 @@ from pixel_server.settings import time_zones
 MODES = {
     "off": "Nothing. No pixel is created, and opens of mails already sent are not counted.",
     "count": "Only the number of requests and opens. Recipients are not told apart.",
-    "last": "The same as count, and the day of each recipient's last open in any campaign.",
+    "last": "The same as count, and for each recipient the day of the last open in any campaign.",
     "pseudonymous": "A hash of each recipient, the first and last open, and the number of opens.",
     "identified": "The same as pseudonymous, and the recipients and names of a list that you upload.",
 }

@@ -155,4 +155,4 @@ def _app() -> Starlette:
 
 if __name__ == "__main__":
     wiring.app = _app
-    listen.run(listen.bind("127.0.0.1", int(sys.argv[1])))
+    web_process.serve(listen.bind("127.0.0.1", int(sys.argv[1])))

@@ -46,13 +46,13 @@ def test_a_mail_is_made(site, reader, send):
         **{"base_url": "https://pixel.example.org/px", "mode": "identified", "gpc": "drop"},
         **{"keep": {"names": 30}, "identity": None, "origins": None, "closed_at": None, "made_by": "api"},
     }
-    assert "The campaign is made." in reader.get(answer.headers["location"]).text
-    assert "The campaign is made." not in reader.get("/campaigns/spring/pixel?done=<b>").text
+    assert "The campaign was created." in reader.get(answer.headers["location"]).text
+    assert "The campaign was created." not in reader.get("/campaigns/spring/pixel?done=<b>").text
 
 
 def test_each_mode_says_what_it_is_for_mail_and_for_pages(reader, mail):
     answer = reader.get("/new")
-    assert "what is kept of a recipient or visitor" in answer.text
+    assert "what is stored about a recipient or visitor" in answer.text
     meanings = {
         name: re.search(f'id="means-mode-{name}">(.*?)</div>', answer.text)[1]
         for name in (*MODES, *WEB_MODES)
@@ -115,7 +115,7 @@ def test_an_id_is_never_given_twice(reader, send, mail):
 
 
 def test_an_id_that_is_left_empty_is_made_of_the_name(site, reader, send):
-    assert "Empty: made from the name." in reader.get("/new").text
+    assert "If empty, the id is created from the name." in reader.get("/new").text
     for made in ("grosse-fruhjahrs-post-26", "grosse-fruhjahrs-post-26-2", "grosse-fruhjahrs-post-26-3"):
         answer = send("/new", name="Große Frühjahrs-Post '26!", id=" ")
         assert (answer.status_code, answer.headers["location"]) == (303, f"/campaigns/{made}/pixel?done=made")
@@ -177,7 +177,7 @@ def test_what_is_fixed_is_shown_as_fixed(site, reader, send, page, viewed, stats
     answer = reader.get("/campaigns/page/edit")
     fields = form_of(answer, "/campaigns/page/edit")
     assert not {"time_zone", "identity"} & fields.keys()
-    assert answer.text.count("Fixed: the first hit was counted on") == 2
+    assert answer.text.count("Cannot be changed: the first request was counted on") == 2
     radios = {
         each["value"]: "disabled" in each for each in Page(answer).all("input") if each["name"] == "mode"
     }
@@ -206,7 +206,7 @@ def test_deleting_asks_for_the_id(site, reader, send, mail):
     assert shown(site)["id"] == "mail"
     answer = send("/campaigns/mail/delete", id=" mail ")
     assert answer.headers["location"] == "/?done=deleted"
-    assert "are deleted" in reader.get("/?done=deleted").text
+    assert "were deleted" in reader.get("/?done=deleted").text
     assert site.get("/api/campaigns/mail").status_code == 404
     for path in ("edit", "delete", "pixel"):
         assert reader.get(f"/campaigns/mail/{path}").status_code == 404

@@ -45,7 +45,7 @@ def rows(answer):
     found = {}
     for row in re.findall(r"<tr><th scope=\"row\">.*?</tr>", answer.text, re.S):
         link = re.search(r"/campaigns/([a-z0-9-]+)", row)
-        cells = re.findall(r'data-label="([\w ]+)[^"]*">(.*?)</td>', row, re.S)
+        cells = re.findall(r'data-label="([\w ]+(?:, difference to the first)?)[^"]*">(.*?)</td>', row, re.S)
         if link and cells:
             plain = {name: " ".join(re.sub("<[^>]*>", " ", cell).split()) for name, cell in cells}
             found[link[1]] = plain
@@ -62,11 +62,11 @@ def test_mails_side_by_side(story, site, reader):
     assert found["mail"]["By a person"] == "20"
     assert found["mail"]["Delivered"] == "40 of 40 sent"
     assert found["mail"]["Open rate"] == "50.0%"
-    assert found["mail"]["By a person against the first"] == "is the first"
-    assert found["later"]["By a person against the first"].startswith("\u221245.0 points (\u2212")
-    assert found["later"]["By a person against the first"].endswith("more than chance")
+    assert found["mail"]["By a person, difference to the first"] == "first campaign"
+    assert found["later"]["By a person, difference to the first"].startswith("\u221245.0 points (\u2212")
+    assert found["later"]["By a person, difference to the first"].endswith("unlikely to be chance")
     assert asked[1]["to_first"]["significant"] is True
-    assert found["same"]["By a person against the first"].endswith("may be chance")
+    assert found["same"]["By a person, difference to the first"].endswith("may be chance")
     assert asked[2]["to_first"]["significant"] is False
     assert found["mail"]["Time to open"] == formatting.span(
         site.get("/api/campaigns/mail/stats").json()["time_to_open"]["median"]
@@ -97,9 +97,9 @@ def test_sites_side_by_side(story, reader):
     assert_harmless(answer)
     found = rows(answer)
     assert (found["page"]["Views"], found["page"]["Visits"], found["page"]["Visitors"]) == ("3", "2", "2")
-    assert (found["page"]["Bounces"], found["shop"]["Bounces"]) == ("50.0%", "100%")
-    assert found["shop"]["Bounces against the first"].startswith("+50.0 points")
-    assert found["shop"]["Bounces against the first"].endswith("may be chance")
+    assert (found["page"]["Bounce rate"], found["shop"]["Bounce rate"]) == ("50.0%", "100%")
+    assert found["shop"]["Bounce rate, difference to the first"].startswith("+50.0 points")
+    assert found["shop"]["Bounce rate, difference to the first"].endswith("may be chance")
     assert "Mailings" not in answer.text
 
 
@@ -200,7 +200,7 @@ def test_so_many_at_most(site, mail, reader):
     assert len(rows(reader.get(link))) == 20
     answer = reader.get(f"{link}&id=c20")
     assert answer.status_code == 422
-    assert "20 campaigns can be compared at most" in answer.text
+    assert "At most 20 campaigns can be compared" in answer.text
     assert not rows(answer)
 
 
@@ -230,9 +230,9 @@ def test_without_figures(mail, page, reader):
     page()
     page(id="shop")
     found = rows(reader.get("/compare?id=mail&id=other&id=page&id=shop"))
-    assert found["other"]["By a person against the first"] == "not known"
+    assert found["other"]["By a person, difference to the first"] == "not known"
     assert found["mail"]["Open rate"] == "\u2013"
-    assert found["shop"]["Bounces against the first"] == "not known"
+    assert found["shop"]["Bounce rate, difference to the first"] == "not known"
 
 
 # Pure
@@ -244,12 +244,12 @@ def read(**opens):
 
 def test_shares_of_mail_programs():
     many = {f"c{n}": 1 for n in range(9)}
-    found = compare.clients([read(a=3, b=1), read(b=5), (None, {"opens_person_by": None}), read()])
+    found = compare.client_shares([read(a=3, b=1), read(b=5), (None, {"opens_person_by": None}), read()])
     assert found == {"names": ["b", "a", "(other)"], "rows": [[0.25, 0.75, 0], [1, 0, 0], None, None]}
-    rest = compare.clients([read(**many, **{"(other)": 1})])
+    rest = compare.client_shares([read(**many, **{"(other)": 1})])
     assert rest["names"] == ["c0", "c1", "c2", "c3", "c4", "c5", "(other)"]
     assert rest["rows"][0][-1] == pytest.approx(0.4)
-    assert compare.clients([(None, {"opens_person_by": None})]) is None
+    assert compare.client_shares([(None, {"opens_person_by": None})]) is None
 
 
 def test_a_bar_on_another_scale():

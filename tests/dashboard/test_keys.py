@@ -75,7 +75,7 @@ def test_revoking_asks_first(site, reader, send, made_key):
     assert name in listed(site)
     answer = send(f"/keys/{name}/revoke")
     assert answer.headers["location"] == "/keys?done=revoked"
-    assert "The API key is revoked." in reader.get("/keys?done=revoked").text
+    assert "The API key was revoked." in reader.get("/keys?done=revoked").text
     assert name not in listed(site)
     assert site.get("/api/campaigns", headers={"Authorization": f"Bearer {key}"}).status_code == 401
     for path in (name, "nothing", "%2e%2e", "x" * 300):

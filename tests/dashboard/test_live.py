@@ -25,7 +25,7 @@ from tests.stack import until
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     """More looks than in life, so that a test need not wait."""
-    monkeypatch.setattr(live_feed, "EVERY", 0.2)
+    monkeypatch.setattr(live_feed, "CHECK_SECONDS", 0.2)
 
 
 @pytest.fixture
@@ -78,13 +78,13 @@ def test_however_many_tabs_one_task_reads(
     server: LiveServer, listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch
 ):
     asked = []
-    ask = live_feed.Watch._ask
+    ask = live_feed.Watch._read_state
 
     async def counted(self: live_feed.Watch, signed_in: list[str]) -> Any:
         asked.append(id(self))
         return await ask(self, signed_in)
 
-    monkeypatch.setattr(live_feed.Watch, "_ask", counted)
+    monkeypatch.setattr(live_feed.Watch, "_read_state", counted)
     tabs = [listen() for _ in range(20)]
     for tab in tabs:
         tab.until(views="0")
@@ -103,7 +103,7 @@ def test_however_many_tabs_one_task_reads(
 def test_what_has_not_changed_is_said_again_in_time(
     listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(live_feed, "FRESH", 1.0)
+    monkeypatch.setattr(live_feed, "MAX_AGE_SECONDS", 1.0)
     tab = listen()
     first = tab.until(views="0")
     assert tab.until(views="0")["as_of"] > first["as_of"]
@@ -118,19 +118,19 @@ def test_what_nobody_waits_for_is_not_read(
         read.append("")
         return await original(*given)
 
-    original = live_feed.read
+    original = live_feed.read_event
     tab = listen()
     tab.until(views="0")
     looks: list[str] = []
-    ask = live_feed.Watch._ask
+    ask = live_feed.Watch._read_state
 
     async def looked(self: live_feed.Watch, signed_in: list[str]) -> Any:
         looks.append("")
         return await ask(self, signed_in)
 
-    monkeypatch.setattr(live_feed.Watch, "_ask", looked)
+    monkeypatch.setattr(live_feed.Watch, "_read_state", looked)
     until(lambda: len(looks) >= 1)
-    monkeypatch.setattr(live_feed, "read", counted)
+    monkeypatch.setattr(live_feed, "read_event", counted)
     until(lambda: len(looks) >= 3)
     assert read == []
     view(server)
@@ -162,7 +162,7 @@ def test_a_deleted_campaign_ends_all(server: LiveServer, listen: Callable[..., T
 
 
 def test_more_than_are_allowed_are_sent_away(listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(live, "MOST", 2)
+    monkeypatch.setattr(live, "MAX_LISTENERS", 2)
     first = listen()
     listen().until(views="0")
     refused = listen()
@@ -186,7 +186,7 @@ def test_a_head_is_answered_and_left(server: LiveServer, listen: Callable[..., T
 
 
 def test_a_page_comes_anew_now_and_then(listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(live, "LONGEST", 0.0)
+    monkeypatch.setattr(live, "MAX_STREAM_SECONDS", 0.0)
     assert listen().next() is None
 
 
@@ -200,7 +200,7 @@ def test_live_feed_that_breaks_says_away_and_serves_the_next(
         raise asyncio.InvalidStateError("broken on purpose")
 
     with monkeypatch.context() as broken:
-        broken.setattr(live_feed.Watch, "_ask", breaks)
+        broken.setattr(live_feed.Watch, "_read_state", breaks)
         assert tab.past_figures() == ("away", {})
     listen().until(views="0")
 
@@ -253,13 +253,13 @@ def test_a_server_with_listeners_stops_when_it_is_told(valkey_url: str, tmp_path
 
 def test_live_many_tabs_of_one_range_read_the_figures_once(server: LiveServer, listen: Callable[..., Tab]):
     read: list[str] = []
-    figures = server.live._figures
+    figures = server.live._read_texts
 
     async def counted(*given: Any) -> Any:
         read.append("")
         return await figures(*given)
 
-    server.live._figures = counted
+    server.live._read_texts = counted
     listen().until(views="0")
     until(lambda: len(read) >= 2)  # for the first tab, and by the watch
     for _ in range(10):
@@ -270,7 +270,7 @@ def test_live_many_tabs_of_one_range_read_the_figures_once(server: LiveServer, l
 def test_live_more_ranges_than_are_read_answer_503(
     server: LiveServer, listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(live_feed, "MOST_RANGES", 1)
+    monkeypatch.setattr(live_feed, "MAX_RANGES", 1)
     listen().until(views="0")
     assert listen("page/live?from=2020-01-01&to=2021-01-01").answer.status == 503
     assert listen().answer.status == 200

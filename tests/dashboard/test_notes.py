@@ -49,7 +49,7 @@ def test_one_is_kept(send, reader, site):
     assert kept(site) == [("2026-09-20T07:30:00Z", "Mail sent")]
     shown = reader.get(answer.headers["location"])
     page = assert_harmless(shown)
-    assert "The note is kept." in page.text
+    assert "The note was saved." in page.text
     assert "20 Sep 2026, 09:30 CEST" in page.text
     assert numbers(shown) == {"2026-09-20": "Mail sent"}
     send(reader, text="Site moved", at="2026-09-19")
@@ -76,7 +76,7 @@ def test_one_goes_back_to_the_range_that_was_looked_at(send, reader):
 def test_one_outside_of_the_range_is_not_lost(send, reader):
     send(reader, at="2026-01-01")
     shown = reader.get(PAGE)
-    assert "1 more lies outside of what is shown" in shown.text
+    assert "1 more note is outside this range" in shown.text
     assert "Mail sent" not in shown.text
     assert "Mail sent" in reader.get(f"{PAGE}?from=2025-12-01&until=2026-01-31").text
 

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from pixel_server.app import create_app
 from pixel_server.auth import sessions
-from pixel_server.dashboard import campaign, formatting
+from pixel_server.dashboard import figure_texts, formatting
 from pixel_server.mail.links import Minter
 from pixel_server.store import jobs
 from pixel_server.store.client import connect, connect_async
@@ -115,8 +115,8 @@ def test_a_mails_figures_are_those_of_stats(story, site, reader):
     assert (shown["open_rate.low"], shown["open_rate.high"]) == ("40.0%", "50.0%")
     assert shown["verdicts.scanner.hits"] == "1"
     assert "Thunderbird" in page.text
-    assert "Half within" in page.text
-    assert shown == {path: campaign.figures(found)[path] for path in shown if path != "as_of"} | {
+    assert "50% opened within" in page.text
+    assert shown == {path: figure_texts.texts_of(found)[path] for path in shown if path != "as_of"} | {
         "as_of": shown["as_of"]
     }
 
@@ -217,13 +217,13 @@ def test_a_day_that_is_not_over_is_compared_with_no_whole_one(story, sign_in, op
     stats("mail")
     reader = sign_in()
     for query in ("from=2026-09-21&until=2026-09-21", "from=2026-09-21&until=2026-09-21&interval=hour"):
-        assert "the period before" not in Page(reader.get(f"/campaigns/mail?{query}")).text
+        assert "the previous period" not in Page(reader.get(f"/campaigns/mail?{query}")).text
 
 
 def test_a_range_after_one_without_hits_has_nothing_to_be_compared_with(story, reader):
     page = Page(reader.get("/campaigns/mail?from=2026-09-20&until=2026-09-25"))
-    assert "Figures of" in page.text
-    assert "the period before" not in page.text
+    assert "Includes all requests before" in page.text
+    assert "the previous period" not in page.text
     assert "points" not in page.text
 
 
@@ -245,7 +245,7 @@ def test_a_range_that_cannot_be(story, reader, query):
     assert answer.status_code == 422
     page = assert_harmless(answer)
     assert "must" in page.text
-    assert "Figures of all time" in page.text
+    assert "All time.\nIncludes" in page.text
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_range_that_cannot_be(story, reader, query):
     [
         ("from=2026-09-22&until=2026-09-20", "The first day must not be after the last."),
         ("from=2026-01-01&interval=hour", "The range may have 40 days at most at this interval and zone."),
-        ("until=x", "The last day must be a date, as 2026-11-24."),
+        ("until=x", "The last day must be a date, for example 2026-11-24."),
     ],
 )
 def test_what_is_wrong_with_a_range_is_said_in_words(story, reader, query, says):
@@ -296,9 +296,11 @@ def test_recipients(story, site, reader):
     answer = reader.get("/campaigns/mail/recipients?state=person")
     page = assert_harmless(answer)
     assert len(page.all("code")) == 4
-    assert "only a keyed hash is kept" not in page.text
+    assert "Only a keyed hash of each recipient is stored" not in page.text
     site.patch("/api/campaigns/mail", json={"mode": "pseudonymous"})
-    assert "only a keyed hash is kept" in Page(reader.get("/campaigns/mail/recipients")).text
+    assert (
+        "Only a keyed hash of each recipient is stored" in Page(reader.get("/campaigns/mail/recipients")).text
+    )
     assert "20 Sep 2026, 09:00 UTC" in page.text
     alone = reader.get("/campaigns/mail/recipients?state=machine_only").text
     assert len(re.findall(r"<code>[0-9a-f]{16}</code>", alone)) == 1
@@ -467,7 +469,7 @@ def cut(monkeypatch):
     [
         ("/", "overview", "read"),
         ("/campaigns/mail", "stats", "read"),
-        ("/campaigns/page", "breakdowns", "read"),
+        ("/campaigns/page", "web_breakdowns", "read"),
         ("/campaigns/mail/stats.json", "stats", "read"),
         ("/campaigns/mail/figures.json", "stats", "read"),
         ("/campaigns/mail", "apikeys", "get"),
@@ -501,7 +503,7 @@ def test_redis_was_never_there(settings, secrets, tmp_path):
         for path in ("/", "/campaigns/mail", "/campaigns/mail/recipients", "/campaigns/mail/recipients.csv"):
             answer = visitor.get(path)
             assert answer.status_code == 503
-            assert "pixels are answered and recorded" in answer.text
+            assert "Pixels still work" in answer.text
         url = Minter("http://pixel.test", secrets).url("mail", "ada")
         assert visitor.get(url).headers["x-pixel"] == "recorded"
 
@@ -568,10 +570,10 @@ def test_under_a_path(below):
         (formatting.instant("2026-11-26T10:54:15.3Z", "America/Sao_Paulo"), "26 Nov 2026, 07:54 UTC-03"),
         (formatting.instant("2026-11-26T10:54:15.3Z"), "26 Nov 2026, 10:54 UTC"),
         (formatting.ago(100, 100 + 3600 * 25), "1 d ago"),
-        (formatting.called("DE", "country"), "Germany"),
-        (formatting.called("XX", "country"), "XX"),
-        (formatting.called("(unknown)", "country"), "(unknown)"),
-        (formatting.called("DE", "page"), "DE"),
+        (formatting.display_name("DE", "country"), "Germany"),
+        (formatting.display_name("XX", "country"), "XX"),
+        (formatting.display_name("(unknown)", "country"), "(unknown)"),
+        (formatting.display_name("DE", "page"), "DE"),
         (formatting.ago(None, 100), "never"),
     ],
 )

@@ -27,7 +27,7 @@ def test_withdrawn_and_allowed(site, reader, send, mail, opened, clock):
     assert answer.headers["location"] == "/withdrawals?done=withdrawn&n=2"
     page = reader.get(answer.headers["location"])
     assert_harmless(page)
-    assert "Recorded no more: 2." in page.text
+    assert "No longer recorded: 2." in page.text
     found = marks(site)
     assert len(found) == 2
     for mark in found:
@@ -56,7 +56,7 @@ def test_a_list_with_a_bad_line_changes_nothing(site, send, page, field, text):
 
 
 def test_withdrawals_come_in_pages(site, reader, monkeypatch):
-    monkeypatch.setattr(people_pages, "ROWS", 50)
+    monkeypatch.setattr(people_pages, "PAGE_ROWS", 50)
     people = [f"reader-{n}" for n in range(700)]
     assert site.post("/api/withdrawals", json={"recipients": people}).status_code == 200
     found, page, pages = set(), "/withdrawals", 0
@@ -102,7 +102,7 @@ def test_one_is_found_shown_and_erased(site, reader, send, ada):
     assert done.headers["location"] == f"/recipients/{ada}?done=erased"
     after = reader.get(done.headers["location"])
     assert "Erased in all campaigns" in after.text
-    assert "Nothing is kept of this recipient" in after.text
+    assert "Nothing is stored about this recipient" in after.text
     assert "ada@example.org" not in after.text
     assert site.get(f"/api/recipients/{ada}").json()["campaigns"] == []
     told = [line["what"] for line in site.get("/api/audit").json()["items"]]
@@ -143,7 +143,7 @@ def test_a_key_that_is_none(reader):
             assert reader.get(f"/recipients/{key}{path}").status_code == 404
     answer = reader.get("/recipients/0011223344556677")
     assert answer.status_code == 200
-    assert "Nothing is kept" in answer.text
+    assert "Nothing is stored" in answer.text
 
 
 @pytest.mark.parametrize("text", EVIL)

@@ -50,11 +50,11 @@ def assert_is_over(visitor, path):
     answer = visitor.get(path)
     assert answer.status_code == 404
     page = assert_harmless(answer)
-    assert "This link is no longer good" in page.text
+    assert "This link is no longer valid" in page.text
     assert not page.all("a") or {attrs["href"] for attrs in page.all("a")} == {"#main"}
     assert_headers(answer)
     told = visitor.get(f"{path}/stats.json")
-    assert (told.status_code, told.json()["detail"]) == (404, "this link is no longer good")
+    assert (told.status_code, told.json()["detail"]) == (404, "this link is no longer valid")
     assert_headers(told)
     return answer.text
 
@@ -214,7 +214,7 @@ def test_its_token_is_in_no_log_line(story, visitor, share, monkeypatch, caplog,
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "2"
     assert_headers(answer)
-    assert "cannot be read now" in assert_harmless(answer).text
+    assert "cannot be read at the moment" in assert_harmless(answer).text
     assert token not in answer.text
     told = visitor.get(f"{path}/stats.json")
     assert told.status_code == 503
@@ -241,7 +241,9 @@ def test_a_shared_key_sees_the_same(story, site, sign_in, visitor, share):
 def test_share_link_range_of_many_years_is_refused(story, visitor, share):
     answer = visitor.get(f"{share()}/stats.json?from=2016-12-01&to=2026-09-20")
     assert answer.status_code == 422
-    assert answer.json()["errors"] == [{"field": "from", "message": "the range may have 1100 days at most"}]
+    assert answer.json()["errors"] == [
+        {"field": "from", "message": "the range must not be longer than 1100 days"}
+    ]
     assert_headers(answer)
     assert visitor.get(f"{share()}/stats.json?from=2023-10-01&to=2026-09-20").status_code == 200
 

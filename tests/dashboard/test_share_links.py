@@ -82,7 +82,7 @@ def test_one_is_revoked(send, reader, site, visitor):
     assert reader.post(path).status_code == 403
     done = reader.post(path, data={"csrf": csrf(reader)})
     assert (done.status_code, done.headers["location"]) == (303, f"{PATH}?done=unshared")
-    assert "The share link is revoked." in reader.get(done.headers["location"]).text
+    assert "The share link was revoked." in reader.get(done.headers["location"]).text
     assert visitor.get(link).status_code == 404
     assert [item["name"] for item in site.get(f"/api{PATH}").json()["items"]] == ["Another"]
     assert reader.post(path, data={"csrf": csrf(reader)}).status_code == 404
@@ -92,9 +92,9 @@ def test_one_is_revoked(send, reader, site, visitor):
 
 def test_one_that_is_over_stays_listed(send, reader, clock):
     send(reader, expires_at="2026-09-20")
-    assert "<strong>over</strong>" not in reader.get(PATH).text
+    assert "<strong>expired</strong>" not in reader.get(PATH).text
     clock.at("2026-09-20T22:00Z")
-    assert "<strong>over</strong>" in reader.get(PATH).text
+    assert "<strong>expired</strong>" in reader.get(PATH).text
 
 
 @pytest.mark.parametrize(

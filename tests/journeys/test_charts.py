@@ -308,9 +308,9 @@ def test_what_cannot_be_drawn_is_said(open_page: Callable[..., Page], site: Site
 
     until(lambda: words.inner_text() == FAILED)
     for bad in (503, {"series": "x"}, [], None):
-        says(UNKNOWN, "Not known any more for this range.")
+        says(UNKNOWN, "No longer stored for this range.")
         says(bad, FAILED)
-    says(stats(series=[]), "There is nothing in this range.")
+    says(stats(series=[]), "There is no data in this range.")
     assert page.locator("canvas").count() == 0
     page.locator("summary").click()
     assert page.locator("table").is_visible()

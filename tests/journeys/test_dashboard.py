@@ -98,7 +98,7 @@ def test_a_look_around(busy: Stack, browser: Browser, width: int):
             page.wait_for_url("**/campaigns/spring")
             assert "25.0%" in page.locator(".big").inner_text()
             assert_fits(page)
-            page.get_by_text("Numbers").click()
+            page.get_by_text("Table").click()
             assert page.get_by_role("table").first.get_by_role("row").count() == 31
             page.get_by_role("link", name="Recipients").click()
             assert page.locator("tbody tr").count() == 1
@@ -118,8 +118,8 @@ def test_on_paper_a_table_is_whole_and_what_is_pressed_is_gone(busy: Stack, brow
     with looking(browser, busy, 720, "light") as page:
         sign_in(page, busy)
         page.goto(f"{busy.address}/campaigns/spring")
-        page.get_by_text("Numbers").click()
-        table = page.get_by_role("region", name="Numbers")
+        page.get_by_text("Table").click()
+        table = page.get_by_role("region", name="Table")
         is_cut = "(one) => one.scrollHeight > one.clientHeight"
         assert table.evaluate(is_cut)
         page.emulate_media(media="print")

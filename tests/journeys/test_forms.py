@@ -75,12 +75,12 @@ def test_the_whole_way(stack_of_forms: Stack, browser: Browser, width: int, sche
         page.get_by_label("Sent", exact=True).fill("20")
         page.get_by_label("Sent at").fill("2026-11-24T09:30")
         page.get_by_label("Time zone").fill("Europe/Berlin")
-        page.get_by_role("button", name="Make campaign").click()
-        assert says(page) == "The campaign is made."
+        page.get_by_role("button", name="Create campaign").click()
+        assert says(page) == "The campaign was created."
 
         page.get_by_label("Recipient", exact=True).fill(f"{name}@example.org")
-        page.get_by_role("button", name="Make the pixel").click()
-        arrives(page, "The pixel of")
+        page.get_by_role("button", name="Create pixel").click()
+        arrives(page, "Pixel for")
         tag = page.get_by_role("textbox", name="Image tag").input_value()
         assert page.get_by_role("button", name="Copy: Image tag").count() == int(script)
         if script:
@@ -93,7 +93,7 @@ def test_the_whole_way(stack_of_forms: Stack, browser: Browser, width: int, sche
         until(lambda: stack.totals(name)["opens"] == 1)
 
         page.get_by_role("link", name="Settings").click()
-        arrives(page, "How long it is kept")
+        arrives(page, "Retention")
         assert page.get_by_label("Time zone").count() == 0, "fixed after the first hit"
         assert page.get_by_role("radio", name="identified").is_disabled()
         assert page.get_by_label("Sent at").input_value() == "2026-11-24T09:30"
@@ -107,14 +107,14 @@ def test_the_whole_way(stack_of_forms: Stack, browser: Browser, width: int, sche
         page.get_by_role("link", name="Keys").click()
         page.get_by_label("Name", exact=True).fill("a program")
         page.get_by_role("checkbox", name="people").check()
-        page.get_by_role("button", name="Make the key").click()
-        arrives(page, "It is shown this once")
-        key = page.get_by_role("textbox", name="It is shown this once").input_value()
+        page.get_by_role("button", name="Create key").click()
+        arrives(page, "Copy the key now")
+        key = page.get_by_role("textbox", name="Copy the key now").input_value()
         own, stack.key = stack.key, key
         assert stack.call("GET", "/api/withdrawals")[0] == 200
         page.get_by_role("link", name="Revoke a program").click()
         page.get_by_role("button", name="Revoke").click()
-        assert says(page) == "The API key is revoked."
+        assert says(page) == "The API key was revoked."
         assert stack.call("GET", "/api/withdrawals")[0] == 401
         stack.key = own
 
@@ -123,14 +123,14 @@ def test_the_whole_way(stack_of_forms: Stack, browser: Browser, width: int, sche
         page.get_by_role("button", name="Stop recording").click()
         assert says(page) == "Recorded no more: 2."
         page.get_by_role("link", name="One recipient").click()
-        page.get_by_label("Or a link of their mail").fill(url)
+        page.get_by_label("Or a link from the person’s mail").fill(url)
         page.get_by_role("button", name="Find").click()
         arrives(page, "By campaign")
         assert page.get_by_role("link", name=name).count() == 1
         page.get_by_role("link", name="Erase this recipient").click()
-        page.get_by_role("button", name="Erase for ever").click()
-        assert says(page) == "Erased in all campaigns, and recorded no more."
-        page.get_by_role("link", name="What is kept").click()
+        page.get_by_role("button", name="Erase permanently").click()
+        assert says(page) == "Erased in all campaigns, and no longer recorded."
+        page.get_by_role("link", name="Stored data").click()
         arrives(page, "Settings of this server")
         page.get_by_role("link", name="Audit log").click()
         arrives(page, "newest first")
@@ -138,9 +138,9 @@ def test_the_whole_way(stack_of_forms: Stack, browser: Browser, width: int, sche
 
         page.goto(f"{stack.address}/campaigns/{name}/edit")
         page.get_by_role("link", name="Delete this campaign").click()
-        page.get_by_label("Type its id").fill(name)
-        page.get_by_role("button", name="Delete for ever").click()
-        assert "are deleted" in says(page)
+        page.get_by_label("To confirm, type the id").fill(name)
+        page.get_by_role("button", name="Delete permanently").click()
+        assert "were deleted" in says(page)
         assert stack.call("GET", f"/api/campaigns/{name}")[0] == 404
 
 
@@ -159,7 +159,7 @@ def test_the_id_follows_the_name_until_it_is_typed(stack_of_forms: Stack, browse
     name.fill("Another one")
     assert made.input_value() == "another-one"
     page.get_by_label("Sent", exact=True).fill("many")
-    page.get_by_role("button", name="Make campaign").click()
+    page.get_by_role("button", name="Create campaign").click()
     page.get_by_role("alert").wait_for()
     name.fill("A third")
     assert made.input_value() == "a-third", "a form that was refused goes on so"
@@ -199,7 +199,7 @@ def test_pressed_again_while_the_answer_is_on_its_way(stack_of_forms: Stack, bro
         held.append(route)
 
     page.route("**/keys", hold)
-    make = page.get_by_role("button", name="Make the key")
+    make = page.get_by_role("button", name="Create key")
     box = make.bounding_box()
     assert box is not None
     for _ in range(2):  # by hand: a locator would wait for the answer
@@ -207,12 +207,12 @@ def test_pressed_again_while_the_answer_is_on_its_way(stack_of_forms: Stack, bro
         page.wait_for_timeout(300)
     assert len(held) == 1
     held[0].continue_()
-    page.get_by_role("textbox", name="It is shown this once").wait_for()
+    page.get_by_role("textbox", name="Copy the key now").wait_for()
     page.unroute("**/keys")
     page.go_back()
     page.get_by_label("Name", exact=True).fill("After going back")
     make.click()
-    page.get_by_role("textbox", name="It is shown this once").wait_for()
+    page.get_by_role("textbox", name="Copy the key now").wait_for()
     names = [key["name"] for key in stack_of_forms.call("GET", "/api/keys")[1]["items"]]
     assert (names.count("Pressed twice"), names.count("After going back")) == (1, 1)
     page.context.close()

@@ -58,15 +58,15 @@ def test_from_the_first_link_to_signing_out(stack: Stack, browser: Browser):
 
     page.goto(shown[1])
     assert page.url == f"{stack.address}/"
-    page.get_by_role("link", name="Make the first").click()
+    page.get_by_role("link", name="Create the first campaign").click()
     page.get_by_label("Name", exact=True).fill("First news")
     page.get_by_label("Id", exact=True).fill("first-news")
     page.get_by_label("Sent", exact=True).fill("2")
-    page.get_by_role("button", name="Make campaign").click()
-    page.get_by_text("The campaign is made.").wait_for()
+    page.get_by_role("button", name="Create campaign").click()
+    page.get_by_text("The campaign was created.").wait_for()
 
     page.get_by_label("Recipient", exact=True).fill("ada@example.org")
-    page.get_by_role("button", name="Make the pixel").click()
+    page.get_by_role("button", name="Create pixel").click()
     page.get_by_role("button", name="Copy: Image tag").click()
     page.get_by_role("status").get_by_text("Copied").wait_for()
     tag = page.evaluate("navigator.clipboard.readText()")
@@ -99,7 +99,7 @@ def test_from_the_first_link_to_signing_out(stack: Stack, browser: Browser):
 
     page.get_by_role("link", name="Recipients").click()
     page.get_by_role("link", name="By machines only").click()
-    page.get_by_text("Nobody").wait_for()
+    page.get_by_text("No recipients").wait_for()
     page.get_by_role("link", name="Opened by a person").click()
     key = page.locator("tbody tr code").inner_text()
     status, found = stack.call("POST", "/api/recipients/find", {"recipient": "ada@example.org"})
@@ -119,5 +119,5 @@ def test_from_the_first_link_to_signing_out(stack: Stack, browser: Browser):
         page.goto(f"{stack.address}/{path}")
         assert "/sign-in" in page.url
     page.goto(shown[1])
-    page.get_by_text("was used already").wait_for()
+    page.get_by_text("was already used").wait_for()
     context.close()

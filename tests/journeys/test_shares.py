@@ -17,7 +17,7 @@ from tests.stack import Stack, until
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-GONE = "This link is no longer good"
+GONE = "This link is no longer valid"
 
 
 @pytest.fixture
@@ -58,10 +58,10 @@ def test_from_making_to_revoking(stack: Stack, browser: Browser, sites: tuple[st
     owner.get_by_role("link", name="Spring catalogue").click()
     owner.get_by_role("link", name="Share links").click()
     owner.get_by_label("Name", exact=True).fill("A partner")
-    owner.get_by_label("Pages that may frame it").fill(here)
-    owner.get_by_role("button", name="Make the link").click()
-    link = owner.get_by_role("textbox", name="Copy it now").input_value()
-    snippet = owner.get_by_role("textbox", name="To show it within a page").input_value()
+    owner.get_by_label("Web sites that may embed the figures").fill(here)
+    owner.get_by_role("button", name="Create link").click()
+    link = owner.get_by_role("textbox", name="Copy the link now").input_value()
+    snippet = owner.get_by_role("textbox", name="HTML to embed the figures in a page").input_value()
     assert link.startswith(f"{stack.address}/s/")
     assert owner.evaluate("document.documentElement.scrollWidth") <= 360
     (tmp_path / "frame.html").write_text(f"<!doctype html><title>A site</title>{snippet}")
@@ -84,7 +84,7 @@ def test_from_making_to_revoking(stack: Stack, browser: Browser, sites: tuple[st
     assert link not in owner.content()
     assert "just now" in owner.inner_text("table") or "ago" in owner.inner_text("table")
     owner.get_by_role("button", name="Revoke A partner").click()
-    until(lambda: "The share link is revoked." in owner.inner_text("main"))
+    until(lambda: "The share link was revoked." in owner.inner_text("main"))
     assert page.goto(link).status == 404  # type: ignore[union-attr]
     assert page.get_by_role("heading", level=1).inner_text() == GONE
     assert frame_in(page, here) == ""

@@ -148,8 +148,8 @@ def test_behind_https_one_can_sign_in_on_this_machine_too(data: Path, browser: B
         assert cookie["secure"]
         page.get_by_role("link", name="Keys").click()
         page.get_by_label("Name", exact=True).fill("made here")
-        page.get_by_role("button", name="Make the key").click()
-        page.get_by_text("It is shown this once").first.wait_for()
+        page.get_by_role("button", name="Create key").click()
+        page.get_by_text("Copy the key now").first.wait_for()
         page.context.close()
     finally:
         made.stop()
