@@ -171,7 +171,7 @@ def test_what_is_kept(reader, ada, clock):
     row = re.search(r"recipientsrecipient key: first and last open.*", text)
     assert row is not None
     assert row[0].endswith("1recipients20 Sep 2026, 09:00 UTC400 days after sendingpx:{s}:people:ID:BUCKET")
-    assert "PIXEL_KEEP_DAYS_NAMES90days after a campaign was sent that names" in text
+    assert "PIXEL_KEEP_DAYS_NAMES90Days after the sending of a campaign" in text
 
 
 def test_what_is_kept_is_looked_up_once_a_minute(site, reader, mail, opened, stats, clock):

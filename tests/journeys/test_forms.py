@@ -123,7 +123,7 @@ def test_the_whole_way(stack_of_forms: Stack, browser: Browser, width: int, sche
         page.get_by_role("button", name="Stop recording").click()
         assert says(page) == "Recorded no more: 2."
         page.get_by_role("link", name="One recipient").click()
-        page.get_by_label("Or a link from the person’s mail").fill(url)
+        page.get_by_label("Or a link from the person\u2019s mail").fill(url)
         page.get_by_role("button", name="Find").click()
         arrives(page, "By campaign")
         assert page.get_by_role("link", name=name).count() == 1
