@@ -16,7 +16,7 @@ from starlette.responses import Response
 from pixel_server.api.routing import reply
 from pixel_server.campaigns import retention
 from pixel_server.campaigns.cache import CampaignCache
-from pixel_server.collect.losses import Report
+from pixel_server.collect.losses import LossReport
 from pixel_server.recipients.withdrawn_set import WithdrawnSet
 from pixel_server.settings import Settings
 from pixel_server.store import clock, keys, producer
@@ -61,7 +61,7 @@ class Known(NamedTuple):
     mark: StoreMark
     campaign_cache: CampaignCache
     withdrawn: WithdrawnSet
-    losses: Callable[[], Report]
+    losses: Callable[[], LossReport]
 
 
 class Health:
@@ -245,7 +245,7 @@ def _of_known(known: Known) -> list[str]:
     found = [known.mark.trouble] if known.mark.trouble else []
     losses = known.losses()
     if losses.batches or losses.commits:
-        found.append(losses.text())
+        found.append(losses.describe())
     if broken := sorted(known.campaign_cache.unreadable):
         names = ", ".join(broken[:5]) + (f" and {len(broken) - 5} more" if len(broken) > 5 else "")
         found.append(

@@ -16,7 +16,7 @@ from pixel_server.api.health import NotRecording
 from pixel_server.app.lifespan import pages_lifespan, pixels_lifespan
 from pixel_server.app.parts import make_api, make_common, make_health, make_pixels
 from pixel_server.app.routes import IsHere, make_starlette
-from pixel_server.collect import handover, losses
+from pixel_server.collect import handover, loss_storage
 from pixel_server.collect.endpoint import PixelEndpoint
 from pixel_server.collect.handover import Side
 from pixel_server.secret import Secrets
@@ -63,7 +63,9 @@ def create_pages(
 ) -> Starlette:
     """Returns the app that answers pages and no pixels. It records no hits and has no spool."""
     common = make_common(settings, secrets, redis, clock)
-    health = make_health(common, recorder=NotRecording(), losses=lambda: losses.of_data(settings.data))
+    health = make_health(
+        common, recorder=NotRecording(), losses=lambda: loss_storage.report_file(settings.data)
+    )
     return make_starlette(
         make_api(common),
         prefix=common.prefix,

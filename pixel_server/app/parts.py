@@ -17,7 +17,7 @@ from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache
 from pixel_server.collect.admission import Admission
 from pixel_server.collect.client_address import ClientAddress
 from pixel_server.collect.loss_watch import LossWatch
-from pixel_server.collect.losses import Report
+from pixel_server.collect.losses import LossReport
 from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.collect.reserve_sink import ReserveSink
@@ -143,7 +143,7 @@ def make_health(
     common: Common,
     *,
     recorder: Recording,
-    losses: Callable[[], Report],
+    losses: Callable[[], LossReport],
     recent: Callable[[], list[bytes]] = list,
 ) -> Health:
     """Makes the health checks. recent: returns the client addresses of the last hits."""

@@ -1,13 +1,14 @@
-"""What Redis has acknowledged, on disk: so that a store that came back without it is noticed after a restart.
+"""Files that remember which batches Redis has acknowledged, so that a later loss is noticed after a restart.
 
-One file a producer, in the folder `acknowledged` of the data directory: `<producer>.ack`. Its head names the
-format, the number of shards and the size of a ring. Each shard has a ring of records; the batch with the
-sequence number n lies at place n modulo the size. A record is (sequence number, hits, check sum), so the
-newest number and the hits of the batches before it can be read back, as far as the ring reaches.
+The folder `acknowledged` of the data directory has one file a producer: `<producer>.ack`. The head of a file
+names the format, the number of shards and the size of a ring. Each shard has a ring of records. The record of
+the batch with the sequence number n lies at place n modulo the ring's size. A record is (sequence number,
+hits, checksum). So the newest number, and the hits of the batches before it, can be read back as far as the
+ring reaches.
 
-A record reaches its file within FLUSH seconds, and the disk within SYNC seconds: what was acknowledged after
-that is not remembered if the process is killed, or its machine. Files of producers that are older than Redis
-remembers, and all but the newest MOST_FILES, are removed.
+A record is in its file after `loss_watch.FLUSH_SECONDS`, and on the disk after `loss_watch.COMPARE_SECONDS`.
+Batches acknowledged later are forgotten if the process is killed, or the machine fails. The newest MAX_FILES
+files are kept, unless they are older than Redis remembers their producers.
 """
 
 from __future__ import annotations
@@ -22,20 +23,24 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
-from pixel_server.store.store_mark import write_whole
+from pixel_server import files
 from pixel_server.times import DAY
 
 FORMAT = 1
 FOLDER = "acknowledged"
 GENERATIONS = "turns.json"
-"""The file, in that folder, of the generations of the shards, which never fall."""
-PLACES = 65_536
+"""The file in this folder that holds the generations of the shards, which never fall."""
+RECORDS_PER_FILE = 65_536
 """Records of a file, over all shards: 1 MB at most."""
-MOST_FILES = 32
-MOST_LAST = 4096
-"""Pairs of a producer and a shard that are compared with the store; of more, those of new producers."""
-DAYS = 29
-"""Days after its last change until a file is removed. Redis forgets an idle producer after 30."""
+MAX_FILES = 32
+MAX_OPEN_FILES = 8
+MAX_NEWEST = 4096
+"""Pairs of producer and shard that are compared with the store.
+
+Above it, pairs of old producers are left out.
+"""
+MAX_IDLE_DAYS = 29
+"""Days after its last change until a file is removed. Redis forgets an idle producer after 30 days."""
 
 _HEAD = struct.Struct(">8sIII")
 _MAGIC = b"PXACKED\n"
@@ -44,8 +49,8 @@ _BODY = struct.Struct(">QI")
 _name = re.compile(r"([0-9a-f]{28})\.ack").fullmatch
 
 
-class Stored(NamedTuple):
-    """A batch that Redis acknowledged. hits: how many it holds."""
+class AcknowledgedBatch(NamedTuple):
+    """A batch that Redis acknowledged. hits: its number of hits."""
 
     producer: str
     shard: int
@@ -53,10 +58,10 @@ class Stored(NamedTuple):
     hits: int
 
 
-class Missing(NamedTuple):
-    """Batches that were acknowledged and are not in the store: first to last, of one producer and shard.
+class MissingBatches(NamedTuple):
+    """Batches, from first to last, that were acknowledged and are not in the store.
 
-    hits: how many at least. is_exact: whether that is all of them.
+    hits: their hits at least. is_exact: whether `hits` is the exact number.
     """
 
     producer: str
@@ -67,35 +72,38 @@ class Missing(NamedTuple):
     is_exact: bool
 
 
-class Acknowledged:
-    """The files of one data directory. Its methods may block and raise OSError; one thread at a time."""
+class AcknowledgedFiles:
+    """The files of one data directory. newest: newest sequence number by producer and shard.
+
+    Methods block and may raise OSError. Only one thread may use them at a time.
+    """
 
     def __init__(self, data: Path, shards: int) -> None:
         self._folder = data / FOLDER
         self._shards = shards
-        self._ring = max(64, PLACES // shards)
+        self._ring_size = max(64, RECORDS_PER_FILE // shards)
         self._open: dict[str, int] = {}
         self._unsynced: set[str] = set()
         self._generations: list[int] = []
-        self.last: dict[tuple[str, int], int] = {}
+        self.newest: dict[tuple[str, int], int] = {}
 
-    def note(self, stored: Sequence[tuple[str, int, int, int]]) -> None:
-        """Writes a record of each (see Stored), unsynced: neighbours of a ring in one write."""
+    def note(self, batches: Sequence[tuple[str, int, int, int]]) -> None:
+        """Writes a record of each `AcknowledgedBatch`, unsynced. Neighbours in a ring are one write."""
         rings: dict[tuple[str, int], list[tuple[int, int]]] = {}
-        for producer, shard, sequence, hits in stored:
+        for producer, shard, sequence, hits in batches:
             rings.setdefault((producer, shard), []).append((sequence, hits))
-        for key, batches in rings.items():
-            self.last[key] = max(self.last.get(key, 0), batches[-1][0])
-        if len(self.last) > MOST_LAST:
-            for key in sorted(self.last)[: len(self.last) - MOST_LAST]:
-                del self.last[key]
-        for (producer, shard), batches in rings.items():
+        for key, numbers in rings.items():
+            self.newest[key] = max(self.newest.get(key, 0), numbers[-1][0])
+        if len(self.newest) > MAX_NEWEST:
+            for key in sorted(self.newest)[: len(self.newest) - MAX_NEWEST]:
+                del self.newest[key]
+        for (producer, shard), numbers in rings.items():
             file = self._file(producer)
             self._unsynced.add(producer)
             first, records = 0, bytearray()
-            for sequence, hits in batches:
+            for sequence, hits in numbers:
                 if records and (
-                    sequence != first + len(records) // _RECORD.size or not sequence % self._ring
+                    sequence != first + len(records) // _RECORD.size or not sequence % self._ring_size
                 ):
                     os.pwrite(file, records, self._place(shard, first))
                     records.clear()
@@ -105,86 +113,89 @@ class Acknowledged:
             os.pwrite(file, records, self._place(shard, first))
 
     def sync(self, generations: list[int]) -> None:
-        """Syncs what was written, and keeps the generations of the shards, if any is new."""
+        """Syncs the written records to disk. Stores the generations of the shards if any is new."""
         if generations and generations != self._generations and self._open:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             content = json.dumps({"format": FORMAT, "turns": generations}).encode()
-            write_whole(self._folder / GENERATIONS, content)
+            files.write(self._folder / GENERATIONS, content, 0o600)
             self._generations = list(generations)
         for producer in list(self._unsynced):
             os.fsync(self._file(producer))
             self._unsynced.discard(producer)
 
     def read_generations(self) -> list[int]:
-        """Returns the generations of the shards as `sync` kept them, [] if no file can be read."""
+        """Returns the generations of the shards that `sync` stored, [] if they cannot be read."""
         try:
-            held = json.loads((self._folder / GENERATIONS).read_bytes())
-            return [int(n) for n in held["turns"]] if held["format"] == FORMAT else []
+            content = json.loads((self._folder / GENERATIONS).read_bytes())
+            return [int(n) for n in content["turns"]] if content["format"] == FORMAT else []
         except (OSError, ValueError, KeyError, TypeError):
             return []
 
     def close(self, generations: list[int]) -> None:
+        """Syncs, as `sync` does, and closes the files."""
         with contextlib.suppress(OSError):
             self.sync(generations)
         for file in self._open.values():
             os.close(file)
         self._open.clear()
 
-    def missing(self, producer: str, shard: int, seen: int, last: int) -> Missing:
-        """Returns the batches after `seen`, up to `last`, with their hits as far as the ring knows them."""
+    def missing(self, producer: str, shard: int, seen: int, last: int) -> MissingBatches:
+        """Returns the batches after `seen`, up to `last`, with their hits as far as the ring reaches."""
         hits = known = 0
         with contextlib.suppress(OSError):
             file = self._file(producer)
-            for sequence in range(max(seen + 1, last - self._ring + 1), last + 1):
-                found = _record(os.pread(file, _RECORD.size, self._place(shard, sequence)))
-                if found is not None and found[0] == sequence:
-                    hits += found[1]
+            for sequence in range(max(seen + 1, last - self._ring_size + 1), last + 1):
+                record = _unpack_record(os.pread(file, _RECORD.size, self._place(shard, sequence)))
+                if record is not None and record[0] == sequence:
+                    hits += record[1]
                     known += 1
-        return Missing(producer, shard, seen + 1, last, hits, known == last - seen)
+        return MissingBatches(producer, shard, seen + 1, last, hits, known == last - seen)
 
-    def read(self) -> dict[tuple[str, int], int]:
-        """Returns the newest sequence number by producer and shard, of all files; tidies the folder."""
-        found: dict[tuple[str, int], int] = {}
+    def read_newest(self) -> dict[tuple[str, int], int]:
+        """Returns the newest sequence number by producer and shard, of all files. Tidies the folder."""
+        newest_by_shard: dict[tuple[str, int], int] = {}
         for path in self._tidy():
             with contextlib.suppress(OSError):
                 content = path.read_bytes()
                 head = _HEAD.unpack_from(content) if len(content) >= _HEAD.size else None
-                if head != (_MAGIC, FORMAT, self._shards, self._ring):
+                if head != (_MAGIC, FORMAT, self._shards, self._ring_size):
                     continue
                 producer = path.stem
                 for shard in range(self._shards):
                     start = self._place(shard, 0)
-                    ring = content[start : start + self._ring * _RECORD.size]
+                    ring = content[start : start + self._ring_size * _RECORD.size]
                     newest = 0
-                    for at in range(0, len(ring) - _RECORD.size + 1, _RECORD.size):
-                        sequence = int.from_bytes(ring[at : at + 8], "big")
-                        if sequence > newest and _record(ring[at : at + _RECORD.size]) is not None:
+                    for offset in range(0, len(ring) - _RECORD.size + 1, _RECORD.size):
+                        sequence = int.from_bytes(ring[offset : offset + 8], "big")
+                        record = ring[offset : offset + _RECORD.size]
+                        if sequence > newest and _unpack_record(record) is not None:
                             newest = sequence
                     if newest:
-                        found[producer, shard] = newest
-        return found
+                        newest_by_shard[producer, shard] = newest
+        return newest_by_shard
 
     def _tidy(self) -> list[Path]:
-        """Removes files that are too old or too many; returns the others."""
+        """Removes files that are too old or too many. Returns the other files."""
         if not self._folder.is_dir():
             return []
-        files = sorted(path for path in self._folder.iterdir() if _name(path.name))
-        newest = max((path.stat().st_mtime for path in files), default=0.0)
+        paths = sorted(path for path in self._folder.iterdir() if _name(path.name))
+        newest = max((path.stat().st_mtime for path in paths), default=0.0)
         kept = []
-        for place, path in enumerate(reversed(files)):
-            if place >= MOST_FILES or path.stat().st_mtime < newest - DAYS * DAY:
+        for place, path in enumerate(reversed(paths)):
+            if place >= MAX_FILES or path.stat().st_mtime < newest - MAX_IDLE_DAYS * DAY:
                 path.unlink(missing_ok=True)
             else:
                 kept.append(path)
         return kept
 
     def _place(self, shard: int, sequence: int) -> int:
-        return _HEAD.size + (shard * self._ring + sequence % self._ring) * _RECORD.size
+        """Returns the offset of a record in its file."""
+        return _HEAD.size + (shard * self._ring_size + sequence % self._ring_size) * _RECORD.size
 
     def _file(self, producer: str) -> int:
         file = self._open.get(producer)
         if file is None:
-            if len(self._open) >= 8:
+            if len(self._open) >= MAX_OPEN_FILES:
                 oldest = min(self._open)
                 os.fsync(self._open[oldest])
                 os.close(self._open.pop(oldest))
@@ -192,13 +203,14 @@ class Acknowledged:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._tidy()
             file = os.open(self._folder / f"{producer}.ack", os.O_RDWR | os.O_CREAT, 0o600)
-            os.pwrite(file, _HEAD.pack(_MAGIC, FORMAT, self._shards, self._ring), 0)
+            os.pwrite(file, _HEAD.pack(_MAGIC, FORMAT, self._shards, self._ring_size), 0)
             self._open[producer] = file
         return file
 
 
-def _record(content: bytes) -> tuple[int, int] | None:
+def _unpack_record(content: bytes) -> tuple[int, int] | None:
+    """Returns (sequence number, hits), None if the record is empty, cut short or damaged."""
     if len(content) < _RECORD.size:
         return None
-    sequence, hits, check = _RECORD.unpack(content)
-    return (sequence, hits) if check == crc32(content[:12]) and sequence else None
+    sequence, hits, checksum = _RECORD.unpack(content)
+    return (sequence, hits) if checksum == crc32(content[:12]) and sequence else None

@@ -1,4 +1,8 @@
-"""Notices that Redis lost what it had acknowledged: with a batch, within a second, after a restart."""
+"""Watches for losses: batches that Redis had acknowledged and then lost.
+
+A loss is noticed with the next batch of the same producer, otherwise within COMPARE_SECONDS, and also after a
+restart of this process.
+"""
 
 from __future__ import annotations
 
@@ -10,27 +14,28 @@ from pathlib import Path
 
 import redis
 
-from pixel_server.collect import losses
-from pixel_server.collect.acknowledged import Acknowledged, Missing
+from pixel_server.collect import loss_storage, losses
+from pixel_server.collect.acknowledged import AcknowledgedFiles, MissingBatches
 from pixel_server.collect.batch import Batch
+from pixel_server.collect.losses import LossReport, StoredLosses
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 
 log = logging.getLogger("pixel_server.collect.losses")
 
-FLUSH = 0.1
-"""Seconds between two writes of what was acknowledged."""
-OTHERS = 30
-"""Looks after which what other processes had acknowledged is compared again."""
-MOST_NOTED = 100_000
-"""Batches taken down at most while the disk hangs; of more nothing is noted."""
-LOOK = 1.0
-"""Seconds between two comparisons with the store, and until what was written is synced."""
+FLUSH_SECONDS = 0.1
+"""Seconds between two writes of acknowledged batches to their files."""
+COMPARE_SECONDS = 1.0
+"""Seconds between two comparisons with the store, and between two syncs of the files."""
+ALL_FILES_EVERY = 30
+"""Comparisons after which the files of other processes are compared again."""
+MAX_NOTED = 100_000
+"""Batches in memory while the disk hangs. Further batches are not remembered."""
 
 
 class LossWatch:
-    """`note` only takes down; `run` writes, compares and reports. held: the losses, by name."""
+    """Remembers acknowledged batches (`note`), then writes, compares and reports them (`run`)."""
 
     def __init__(
         self,
@@ -44,47 +49,47 @@ class LossWatch:
         self._data = data
         self._mark = mark
         self._clock = clock
-        self._files = Acknowledged(data, shards)
+        self._files = AcknowledgedFiles(data, shards)
         self._noted: list[tuple[str, int, int, int]] = []
         self._gaps: list[tuple[Batch, int]] = []
-        self._before: dict[tuple[str, int], int] | None = None
-        self._unsaved: losses.Held = {}
-        self._failing = ""
+        self._earlier: dict[tuple[str, int], int] | None = None
+        self._unsaved: StoredLosses = {}
+        self._failure = ""
         self._shards = shards
         self._generations: list[int] = []
-        self._looks = 0
-        self.held: losses.Held = {}
+        self._comparisons = 0
+        self._losses: StoredLosses = {}
 
     def note(self, batches: Sequence[Batch], seen: Sequence[int]) -> None:
-        """Takes down that Redis has these batches. seen: what `producer.APPEND` returned for each."""
+        """Remembers that Redis has these batches. seen: what `producer.APPEND` returned for each."""
         noted = self._noted
-        for batch, was in zip(batches, seen, strict=True):
-            if was >= 0 and len(noted) < MOST_NOTED:
+        for batch, last_seen in zip(batches, seen, strict=True):
+            if last_seen >= 0 and len(noted) < MAX_NOTED:
                 noted.append((batch.producer, batch.shard, batch.sequence, batch.hits))
-                if batch.sequence - 1 > was:
-                    self._gaps.append((batch, was))
+                if batch.sequence - 1 > last_seen:
+                    self._gaps.append((batch, last_seen))
 
-    def report(self) -> losses.Report:
-        """Returns what was lost and not acknowledged, as last known."""
-        return losses.report(losses.parse(self.held))
+    def report(self) -> LossReport:
+        """Returns the sum of the losses that are not acknowledged, as last known."""
+        return losses.summarize(losses.unpack_losses(self._losses))
 
     async def run(self) -> None:
-        """Until cancelled; then what was noted is on disk."""
-        self.held = await asyncio.to_thread(losses.read_file, self._data)
-        looked = 0.0
+        """Writes, compares and reports until cancelled. Then all noted batches are put on disk."""
+        self._losses = await asyncio.to_thread(loss_storage.read_file, self._data)
+        compared_at = 0.0
         try:
             while True:
-                await asyncio.sleep(FLUSH)
+                await asyncio.sleep(FLUSH_SECONDS)
                 try:
                     await asyncio.to_thread(self._flush)
-                    if time.monotonic() - looked >= LOOK:
-                        looked = time.monotonic()
+                    if time.monotonic() - compared_at >= COMPARE_SECONDS:
+                        compared_at = time.monotonic()
                         await asyncio.to_thread(self._files.sync, self._generations)
                         if not self._mark.trouble:
                             await self._compare()
                             await self._share()
-                    self._failing = ""
-                except Exception as error:  # whatever the disk and the store say, this process goes on
+                    self._failure = ""
+                except Exception as error:  # no answer of disk or store may end this process
                     self._fail(error)
         finally:
             self._flush_at_end()
@@ -96,8 +101,9 @@ class LossWatch:
             if noted:
                 self._files.note(noted)
         finally:
-            for batch, was in gaps:
-                self._lose(self._files.missing(batch.producer, batch.shard, was, batch.sequence - 1))
+            for batch, last_seen in gaps:
+                missing = self._files.missing(batch.producer, batch.shard, last_seen, batch.sequence - 1)
+                self._add_loss(missing)
             self._save()
 
     def _flush_at_end(self) -> None:
@@ -108,48 +114,50 @@ class LossWatch:
         self._files.close(self._generations)
 
     async def _compare(self) -> None:
-        """Compares what was acknowledged, by this process and by those before it, with what the store has."""
-        if self._before is None:
-            self._before = await asyncio.to_thread(self._files.read)
+        """Compares the acknowledged batches, of this process and of earlier ones, with the store."""
+        if self._earlier is None:
+            self._earlier = await asyncio.to_thread(self._files.read_newest)
             self._generations = await asyncio.to_thread(self._files.read_generations)
-        self._looks += 1
-        known = dict(self._files.last)
-        if self._looks % OTHERS == 1:
-            known = {**self._before, **known}
+        self._comparisons += 1
+        newest = dict(self._files.newest)
+        if self._comparisons % ALL_FILES_EVERY == 1:
+            newest = {**self._earlier, **newest}
         pipe = self._store.pipeline(transaction=False)
         for shard in range(self._shards):
             pipe.hget(keys.checkpoint(shard), "n")
             pipe.hget(keys.producers(shard), "floor")
-        for producer, shard in known:
+        for producer, shard in newest:
             pipe.hget(keys.producers(shard), producer)
         self._mark.ask(pipe)
-        *answers, mark = await pipe.execute()
+        *replies, mark = await pipe.execute()
         self._mark.take(mark)
-        of_shards, kept = answers[: 2 * self._shards], answers[2 * self._shards :]
+        of_shards, of_producers = replies[: 2 * self._shards], replies[2 * self._shards :]
         floors = [(floor or b"").decode(errors="replace") for floor in of_shards[1::2]]
-        for ((producer, shard), last), value in zip(known.items(), kept, strict=True):
+        for ((producer, shard), last), value in zip(newest.items(), of_producers, strict=True):
             seen = int(value.partition(b" ")[0]) if value else 0
-            if seen < last and (value or producer >= floors[shard]):  # else it was pruned
-                self._lose(await asyncio.to_thread(self._files.missing, producer, shard, seen, last))
+            if seen < last and (value or producer >= floors[shard]):  # otherwise it was pruned
+                self._add_loss(await asyncio.to_thread(self._files.missing, producer, shard, seen, last))
         self._compare_generations([int(n or 0) for n in of_shards[::2]])
         await asyncio.to_thread(self._save)
 
     def _compare_generations(self, generations: list[int]) -> None:
+        """Reports shards whose generation fell since the last comparison."""
         now = int(self._clock() * 1000)
         for shard, (before, generation) in enumerate(zip(self._generations, generations, strict=False)):
-            name, loss = losses.went_back(shard, before, generation, now)
-            if generation < before and name not in self.held:
-                self.held[name] = self._unsaved[name] = loss
+            name, loss = losses.pack_fallen_generation(shard, before, generation, now)
+            if generation < before and name not in self._losses:
+                self._losses[name] = self._unsaved[name] = loss
                 log.error(
                     "losses: the counters of shard %d went back by %d commits", shard, before - generation
                 )
         self._generations = generations
 
-    def _lose(self, missing: Missing) -> None:
-        name = losses.name(missing)
-        if name in self.held:
+    def _add_loss(self, missing: MissingBatches) -> None:
+        """Adds and logs a loss that is not known yet."""
+        name, loss = losses.pack_missing(missing, int(self._clock() * 1000))
+        if name in self._losses:
             return
-        self.held[name] = self._unsaved[name] = losses.made(missing, int(self._clock() * 1000))
+        self._losses[name] = self._unsaved[name] = loss
         log.error(
             "losses: shard %d lost %d batches of producer %s with %s%d hits: Redis came back without them",
             *(missing.shard, missing.last - missing.first + 1, missing.producer),
@@ -158,22 +166,23 @@ class LossWatch:
 
     def _save(self) -> None:
         if self._unsaved:
-            losses.keep(self._data, self._unsaved)
+            loss_storage.add_to_file(self._data, self._unsaved)
             self._unsaved = {}
 
     async def _share(self) -> None:
-        """Tells the store of losses that it has not, and learns of others and of what was acknowledged."""
-        there = await losses.read(self._store)
-        mine = {name: value for name, value in self.held.items() if name not in there}
-        both = losses.merged(self.held, there)
-        until = int(both[losses.SEEN_UNTIL])
-        if until > int(self.held.get(losses.SEEN_UNTIL, "0")) and until:
-            await asyncio.to_thread(losses.keep, self._data, {losses.SEEN_UNTIL: str(until)})
-        self.held = both
-        await losses.put(self._store, mine)
+        """Adds new losses to the store. Takes over losses and acknowledgements that the store has."""
+        stored = await loss_storage.read_store(self._store)
+        missing_there = {name: loss for name, loss in self._losses.items() if name not in stored}
+        merged = losses.merge(self._losses, stored)
+        until = losses.reported_until(merged)
+        if until > losses.reported_until(self._losses):
+            await asyncio.to_thread(loss_storage.add_to_file, self._data, {losses.REPORTED_UNTIL: str(until)})
+        self._losses = merged
+        await loss_storage.add_to_store(self._store, missing_there)
 
     def _fail(self, error: Exception) -> None:
-        told = "Redis" if isinstance(error, redis.RedisError) else type(error).__name__
-        if told not in (self._failing, "Redis"):
-            log.warning("losses: what Redis acknowledged cannot be noted or compared: %r", error)
-        self._failing = told
+        """Logs a new failure. Failures of Redis are logged elsewhere."""
+        failure = "Redis" if isinstance(error, redis.RedisError) else type(error).__name__
+        if failure not in (self._failure, "Redis"):
+            log.warning("losses: cannot write or compare the acknowledged batches: %r", error)
+        self._failure = failure

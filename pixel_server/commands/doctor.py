@@ -144,15 +144,16 @@ async def _ask(url: str, settings: Settings) -> dict[str, Any]:
 def lost(settings: Settings, today: date) -> Iterator[Finding]:
     """Whether Redis lost hits that it had acknowledged, and whether a promoted replica could."""
     from pixel_server.api import health  # noqa: PLC0415
-    from pixel_server.collect import losses  # noqa: PLC0415
+    from pixel_server.collect import loss_storage  # noqa: PLC0415
+    from pixel_server.collect.losses import LossReport  # noqa: PLC0415
     from pixel_server.store import client as store  # noqa: PLC0415 - only this check needs it
 
-    async def ask() -> tuple[losses.Report, dict[str, Any]]:
+    async def ask() -> tuple[LossReport, dict[str, Any]]:
         if not is_redis_named() and left_base_url(settings) is None:
-            return losses.report(losses.parse(losses.read_file(settings.data))), {}
+            return loss_storage.report_file(settings.data), {}
         client = store.connect_async(store_url(settings))
         try:
-            known = await losses.known(client, settings.data)
+            known = await loss_storage.report_all(client, settings.data)
             with contextlib.suppress(redis.RedisError, OSError):
                 return known, await health.replicas(client)
             return known, {}
@@ -161,7 +162,7 @@ def lost(settings: Settings, today: date) -> Iterator[Finding]:
 
     report, copies = asyncio.run(ask())
     is_well = not report.batches and not report.commits
-    yield Finding("losses", "hits", *(("ok", "none known") if is_well else ("problem", report.text())))
+    yield Finding("losses", "hits", *(("ok", "none known") if is_well else ("problem", report.describe())))
     if copies.get("replicas"):
         names = ", ".join(copy["address"] for copy in copies["replicas"])
         yield Finding("losses", "replicas", "advice", f"{names}: {copies['replication']}")

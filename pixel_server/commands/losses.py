@@ -24,11 +24,13 @@ def losses() -> None:
 @as_json
 def list_losses(as_json: bool) -> None:
     """List what was lost and not acknowledged, oldest first."""
-    from pixel_server.collect import losses as kept  # noqa: PLC0415
+    from pixel_server.collect import loss_storage  # noqa: PLC0415
+    from pixel_server.collect.losses import Loss, merge, unpack_losses  # noqa: PLC0415
     from pixel_server.times import iso_ms  # noqa: PLC0415
 
-    async def read(store: AsyncRedis, settings: Settings) -> list[kept.Loss]:
-        return kept.parse(kept.merged(kept.read_file(settings.data), await kept.read(store)))
+    async def read(store: AsyncRedis, settings: Settings) -> list[Loss]:
+        stored = await loss_storage.read_store(store)
+        return unpack_losses(merge(loss_storage.read_file(settings.data), stored))
 
     found = with_store(read)
     if as_json:
@@ -46,12 +48,12 @@ def list_losses(as_json: bool) -> None:
 @as_json
 def acknowledge(as_json: bool) -> None:
     """Take note: /readyz and doctor report what was found until now no more."""
-    from pixel_server.collect import losses as kept  # noqa: PLC0415
+    from pixel_server.collect import loss_storage  # noqa: PLC0415
     from pixel_server.store import audit_log  # noqa: PLC0415
 
     async def take(store: AsyncRedis, settings: Settings) -> int:
         await audit_log.note(store, audit_log.COMMAND, "losses.acknowledged")
-        return await kept.acknowledge(store, settings.data, int(time.time() * 1000))
+        return await loss_storage.acknowledge(store, settings.data, int(time.time() * 1000))
 
     number = with_store(take)
     click.echo(json.dumps({"acknowledged": number}) if as_json else f"acknowledged {number} losses")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from pixel_server.collect.acknowledged import Acknowledged, Missing, Stored
+from pixel_server.collect.acknowledged import AcknowledgedBatch, AcknowledgedFiles, MissingBatches
 from pixel_server.collect.batch import Batch
 from pixel_server.hit import encode_batch
 from pixel_server.store import keys
@@ -62,14 +62,14 @@ def test_counters_that_went_back_are_reported(settings, secrets, client, count):
 
 
 def test_acknowledged_long_loss_counts_the_hits_that_the_ring_knows(tmp_path):
-    held = Acknowledged(tmp_path, 256)
-    held.note([Stored(PRODUCER, 7, n, 2) for n in range(1, 401)])
+    held = AcknowledgedFiles(tmp_path, 256)
+    held.note([AcknowledgedBatch(PRODUCER, 7, n, 2) for n in range(1, 401)])
     held.close([])
-    again = Acknowledged(tmp_path, 256)
-    assert again.read() == {(PRODUCER, 7): 400}
-    assert again.missing(PRODUCER, 7, 390, 400) == Missing(PRODUCER, 7, 391, 400, 20, True)
-    assert again.missing(PRODUCER, 7, 0, 400) == Missing(PRODUCER, 7, 1, 400, 512, False)
-    assert Acknowledged(tmp_path, 4).read() == {}, "a file of another number of shards is not read"
+    again = AcknowledgedFiles(tmp_path, 256)
+    assert again.read_newest() == {(PRODUCER, 7): 400}
+    assert again.missing(PRODUCER, 7, 390, 400) == MissingBatches(PRODUCER, 7, 391, 400, 20, True)
+    assert again.missing(PRODUCER, 7, 0, 400) == MissingBatches(PRODUCER, 7, 1, 400, 512, False)
+    assert AcknowledgedFiles(tmp_path, 4).read_newest() == {}, "a file for 256 shards is not read"
 
 
 def test_hits_of_a_batch_are_counted_by_its_head():

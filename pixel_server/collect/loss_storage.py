@@ -1,0 +1,143 @@
+"""Stores losses, in the store and in `losses.json` in the data directory; see `losses`."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import redis
+
+from pixel_server import files
+from pixel_server.collect.losses import (
+    FORMAT,
+    REPORTED_UNTIL,
+    LossReport,
+    StoredLosses,
+    found_at,
+    merge,
+    reported_until,
+    summarize,
+    unpack_losses,
+)
+from pixel_server.store import keys
+from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.script import ScriptCall, script_call
+from pixel_server.times import DAY_MS
+
+log = logging.getLogger("pixel_server.collect.losses")
+
+FILE = "losses.json"
+MAX_LOSSES = 1000
+"""Losses that are stored at most. Further losses are only logged."""
+FORGET_MS = 60 * DAY_MS
+"""Milliseconds for which an acknowledged loss stays stored.
+
+If it were deleted earlier, it would be found again.
+"""
+
+_ADD = f"""
+-- KEYS: losses. ARGV: pairs of a name and a loss. Returns the number of new losses.
+local new = 0
+for i = 1, #ARGV, 2 do
+  if redis.call('HLEN', KEYS[1]) < {MAX_LOSSES} then
+    new = new + redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1])
+  end
+end
+return new
+"""
+
+
+def _add_call(losses: str, *, pairs: Iterable[str]) -> ScriptCall:
+    return script_call(_ADD, keys=(losses,), arguments=pairs)
+
+
+async def read_store(store: AsyncRedis) -> StoredLosses:
+    """Returns the losses in the store."""
+    items = await store.hgetall(keys.LOSSES)
+    return {field.decode(errors="replace"): text.decode(errors="replace") for field, text in items.items()}
+
+
+async def add_to_store(store: AsyncRedis, losses: StoredLosses) -> None:
+    """Adds the losses that the store does not have."""
+    pairs = [text for pair in losses.items() if pair[0] != REPORTED_UNTIL for text in pair]
+    if pairs:
+        await store.eval(*_add_call(keys.LOSSES, pairs=pairs))
+
+
+async def acknowledge(store: AsyncRedis, data: Path, now: int) -> int:
+    """Stops the reports of losses found until `now` (ms). Returns the number of these losses."""
+    stored = merge(read_file(data), await read_store(store))
+    forgotten = [
+        name for name, text in stored.items() if name != REPORTED_UNTIL and found_at(text) < now - FORGET_MS
+    ]
+    reported = len(unpack_losses(stored))
+    await store.hset(keys.LOSSES, REPORTED_UNTIL, str(now))
+    if forgotten:
+        await store.hdel(keys.LOSSES, *forgotten)
+    add_to_file(data, {REPORTED_UNTIL: str(now)})
+    return reported
+
+
+def read_file(data: Path) -> StoredLosses:
+    """Returns the losses in the data directory, {} if there is no file that can be read."""
+    try:
+        content = json.loads((data / FILE).read_bytes())
+        if content["format"] == FORMAT:
+            return {str(name): str(text) for name, text in content["items"].items()}
+        log.error("%s is of a newer version; the losses in it are not shown", data / FILE)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        log.error("cannot read %s, so earlier losses are not shown: %s", data / FILE, error)
+    return {}
+
+
+def add_to_file(data: Path, losses: StoredLosses) -> None:
+    """Adds losses, or an acknowledgement, to the file in the data directory. Raises OSError."""
+    with _locked(data):
+        before = read_file(data)
+        until = max(reported_until(before), reported_until(losses))
+        remembered = {
+            name: text
+            for name, text in {**before, **losses}.items()
+            if name != REPORTED_UNTIL and found_at(text) > until - FORGET_MS
+        }
+        after = dict(list(remembered.items())[:MAX_LOSSES])
+        if until:
+            after[REPORTED_UNTIL] = str(until)
+        if after != before:
+            content = json.dumps({"format": FORMAT, "items": after}, indent=1)
+            files.write(data / FILE, content.encode() + b"\n", 0o600)
+
+
+def report_file(data: Path) -> LossReport:
+    """Returns the sum of the losses in the data directory that are not acknowledged."""
+    return summarize(unpack_losses(read_file(data)))
+
+
+async def report_all(store: AsyncRedis, data: Path) -> LossReport:
+    """Returns the sum of the losses in store and data directory that are not acknowledged.
+
+    If the store cannot be read, returns the sum of the data directory's.
+    """
+    stored = read_file(data)
+    with contextlib.suppress(redis.RedisError, OSError):
+        stored = merge(stored, await read_store(store))
+    return summarize(unpack_losses(stored))
+
+
+@contextlib.contextmanager
+def _locked(data: Path) -> Iterator[None]:
+    """Lets one process write the file at a time: several processes may share a data directory."""
+    data.mkdir(parents=True, exist_ok=True)
+    handle = os.open(data / f"{FILE}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
