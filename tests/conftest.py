@@ -22,7 +22,7 @@ from pixel_server.settings import Settings
 from pixel_server.store import jobs
 from pixel_server.store.client import connect, connect_async
 from tests.stack import Stack
-from workers.rollup import Outcome, Rollup
+from workers.rollup_pass import Outcome, Rollup
 
 API_KEY = "an-api-key-for-tests"
 NOW = 1_790_000_000.0
@@ -114,7 +114,7 @@ def count(client: redis.Redis, settings: Settings, secrets: Secrets) -> Callable
     def roll_up(now: float | None = None) -> int:
         counted = 0
         for shard in range(settings.shards):
-            rollup = Rollup(client, settings, secrets, shard, ahead_ms=ANY_YEAR)
+            rollup = Rollup(client, settings, secrets, shard, max_ahead_ms=ANY_YEAR)
             while rollup.step(now or time.time()) is Outcome.COUNTED:
                 pass
             counted += rollup.counted

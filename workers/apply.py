@@ -1,26 +1,26 @@
-"""Applying a tally: from what is kept and what is new, the commands of one commit.
+"""Applies a tally: makes the commands of one commit from what is stored and what is new.
 
 Why each hit is counted exactly once:
 
-1. A stored batch is one stream entry. Its producer numbers it and repeats it unchanged until it is
-   answered, and the append script takes each number once. Where several batches are on their way, it takes
-   each but the first only behind the one before it (`producer`): none is overtaken, and then taken for a
-   repeat. So each stored hit lies in exactly one entry.
-2. A roll-up reads the checkpoint (generation, id) first, or knows it from its own commit just before; then
-   entries after id, then everything else it goes by: the campaigns, the recipients, the packed counts. It
-   commits counters, id and trim in one script, which does nothing if the generation has moved. Everyone who
-   writes to the shard's state raises the generation in the same way. So what was read is still so at the
-   commit; and the id only moves together with the counters that it stands for.
-3. Killed before the commit: nothing has happened; the entries are read again. Killed after it, or the reply
-   lost: the id has moved, and the entries are neither there nor read again. A worker that slept through
-   others' commits finds the generation moved, and changes nothing.
-4. What is merged does not depend on order: sums add; a recipient's record is (least, greatest, sum, union);
-   the time of a campaign's last hit is the greatest; an open that turns out to be earlier than the first one
-   known moves one unique open from cell to cell; HyperLogLogs are sets. So hits, opens and unique opens come
-   out the same however batches were cut.
-5. A deleted campaign: its tombstone is set, then the generation is raised, then its keys go. A roll-up that
-   read the generation before that fails; one that read it after sees the tombstone, and drops the hits.
-   Retention does the same with what it writes into the campaign's record.
+1. A stored batch is one stream entry. Its producer numbers it, and repeats it unchanged until it is answered.
+   The append script takes each number once. If several batches are on their way, the script takes each of
+   them but the first only behind the batch before it (`producer`): otherwise a batch could be overtaken, and
+   then be taken for a repeat. So each stored hit lies in exactly one entry.
+2. A roll-up reads the checkpoint (generation, id) first, or knows it from its own commit just before. Then it
+   reads the entries after the id, and then everything else that it goes by: the campaigns, the recipients,
+   the packed counts. It commits counters, id and trim in one script, which does nothing if the generation has
+   changed. Every other writer of the shard's state raises the generation in the same way. So what was read
+   still holds at the commit, and the id moves only together with the counters that it stands for.
+3. If the roll-up is killed before the commit, nothing has happened, and the entries are read again. If it is
+   killed after the commit, or the reply is lost, the id has moved, and the entries are gone. A worker that
+   slept through the commits of others finds the generation raised, and changes nothing.
+4. The result does not depend on order. Sums add. A recipient's record is a minimum, a maximum, sums and a
+   union. The time of a campaign's last hit is a maximum. An open that turns out to be earlier than the first
+   known open moves one unique open from cell to cell. HyperLogLogs are sets. So hits, opens and unique opens
+   come out the same however the batches were cut.
+5. If a campaign is deleted, its tombstone is set, then the generation is raised, then its keys are removed. A
+   roll-up that read the generation before that cannot commit. A roll-up that read it after that sees the
+   tombstone, and drops the hits. Retention does the same with what it writes into the campaign's record.
 """
 
 from __future__ import annotations
@@ -32,18 +32,19 @@ from functools import cache
 
 from pixel_server.campaigns import retention
 from pixel_server.campaigns.retention import KeepDays
-from pixel_server.counters import labels, open_breakdown, recipient_record, series, web_breakdown
+from pixel_server.counters import open_breakdown, recipient_record, series, web_breakdown
+from pixel_server.counters.labels import DELAY
 from pixel_server.counters.recipient_record import NO_RECORD, RecipientRecord
 from pixel_server.counters.series import Cell, Cells
 from pixel_server.counters.web_breakdown import DIMENSIONS
 from pixel_server.store import keys
 from pixel_server.store.checkpoint import Command, Records
 from pixel_server.store.protocols import Redis
-from workers.fold import Sums, Tally
+from workers.sums import Sums, Tally
 
 _READ_PEOPLE = """
--- KEYS: what the names of the recipients' hashes begin with. ARGV: recipient keys, 8 bytes each; number of
--- hashes. Returns a packed record each, or nothing.
+-- KEYS: the beginning of the names of the recipients' hashes. ARGV: recipient keys, 8 bytes each; number of
+-- hashes. Returns for each recipient its packed record, or nil.
 local call, byte, format, sub = redis.call, string.byte, string.format, string.sub
 local out, prefix, recipients, buckets = {}, KEYS[1], ARGV[1], tonumber(ARGV[2])
 for i = 1, #recipients, 8 do
@@ -54,73 +55,89 @@ end
 return out
 """
 
-_TWINS = {
+_TWO_PIXEL_FIELDS = {
     0: (),
     recipient_record.TOP: ("recipients_twins", "recipients_clipped"),
     recipient_record.TOP | recipient_record.SEEN: ("recipients_twins",),
 }
-"""What a recipient counts under, by `RecipientRecord.two_pixel`."""
+"""Totals that a recipient of a mail with two pixels counts under, by `RecipientRecord.two_pixel`."""
+_CLASS_FIELDS = {
+    recipient_record.PERSON: "recipients_person",
+    recipient_record.PREFETCH: "recipients_prefetch",
+    recipient_record.SCANNER: "recipients_scanner",
+    recipient_record.UNKNOWN: "recipients_unknown",
+}
+"""Totals that a recipient counts under, by class of its opens."""
 
 _CHUNK = 1000
+"""Items of one command at most."""
 _SIZES = [bytes([size]) for size in range(256)]
+"""Lengths of 0 to 255 as one byte each, as `checkpoint.Records` has them."""
 
 
 @dataclass(slots=True)
-class Kept:
-    """What a shard holds of one campaign, as far as a tally touches it. last_hit: seconds."""
+class Stored:
+    """What a shard holds of one campaign, as far as a tally changes it.
+
+    people: by recipient key. buckets: by day of UTC. months: by month. labels: by month, and under
+    `open_breakdown.ALL`. web_counts: by (local day, dimension). last_hit: seconds.
+    """
 
     people: dict[bytes, RecipientRecord] = field(default_factory=dict)
     buckets: dict[str, Cells] = field(default_factory=dict)
     months: dict[str, Cells] = field(default_factory=dict)
-    opens: dict[str, open_breakdown.Days] = field(default_factory=dict)
-    parts: dict[tuple[str, str], web_breakdown.Names] = field(default_factory=dict)
+    labels: dict[str, open_breakdown.Days] = field(default_factory=dict)
+    web_counts: dict[tuple[str, str], web_breakdown.Names] = field(default_factory=dict)
     last_hit: int = 0
 
 
-def read(store: Redis, shard: int, tally: Tally) -> list[tuple[Sums, Kept]]:
-    """What each campaign's sums will change, in two round trips. NewerFormat: a newer version wrote it."""
-    found = [(sums, Kept()) for sums in tally.sums.values()]
+def read_stored(store: Redis, shard: int, tally: Tally) -> list[tuple[Sums, Stored]]:
+    """Returns the sums of each campaign with what they will change, in two round trips.
+
+    Raises NewerFormat if a newer version wrote some of it.
+    """
+    pairs = [(sums, Stored()) for sums in tally.sums.values()]
     pipe = store.pipeline(transaction=False)
-    for sums, _ in found:
+    for sums, _ in pairs:
         prefix = keys.people.prefix(shard, sums.campaign.id)
         pipe.eval(_READ_PEOPLE, 1, prefix, b"".join(sums.people), keys.PEOPLE_BUCKETS)
-    for (sums, kept), values in zip(found, pipe.execute(), strict=True):
-        kept.people = {
+    for (sums, stored), values in zip(pairs, pipe.execute(), strict=True):
+        stored.people = {
             key: recipient_record.unpack(value) for key, value in zip(sums.people, values, strict=True)
         }
-    asked = []
-    for sums, kept in found:
-        starts = _starts(sums, kept)
+    dates = []
+    for sums, stored in pairs:
+        starts = _touched_buckets(sums, stored)
         days = sorted({series.utc_day(start) for start in starts})
         months = sorted({sums.day(start)[:6] for start in starts})
-        asked.append((days, months))
+        dates.append((days, months))
         for day in days:
             pipe.get(keys.buckets(shard, sums.campaign.id, day))
         pipe.hmget(keys.months(shard, sums.campaign.id), ["", *months])
         pipe.hmget(keys.breakdown(shard, sums.campaign.id), [open_breakdown.ALL, *months])
         pipe.hget(keys.total(shard, sums.campaign.id), "last_hit")
-        for day in sums.parts:
+        for day in sums.web_counts:
             pipe.hmget(keys.web(shard, sums.campaign.id, day), DIMENSIONS)
     answers = iter(pipe.execute())
-    for (sums, kept), (days, months) in zip(found, asked, strict=True):
-        kept.buckets = {day: series.unpack(next(answers)) for day in days}
-        kept.months = dict(zip(months, map(series.unpack, next(answers)[1:]), strict=True))
-        kept.opens = dict(
+    for (sums, stored), (days, months) in zip(pairs, dates, strict=True):
+        stored.buckets = {day: series.unpack(next(answers)) for day in days}
+        stored.months = dict(zip(months, map(series.unpack, next(answers)[1:]), strict=True))
+        stored.labels = dict(
             zip([open_breakdown.ALL, *months], map(open_breakdown.unpack, next(answers)), strict=True)
         )
-        kept.last_hit = int(next(answers) or 0)
-        for day in sums.parts:
+        stored.last_hit = int(next(answers) or 0)
+        for day in sums.web_counts:
             for dimension, value in zip(DIMENSIONS, next(answers), strict=True):
-                kept.parts[day, dimension] = web_breakdown.unpack(value)
-    return found
+                stored.web_counts[day, dimension] = web_breakdown.unpack(value)
+    return pairs
 
 
-def _starts(sums: Sums, kept: Kept) -> set[int]:
-    """The buckets that may change: those of the hits, and those that a first open may move to or from."""
+def _touched_buckets(sums: Sums, stored: Stored) -> set[int]:
+    """Returns the buckets of the hits, and the buckets that a first open may move from or to."""
     starts = set(sums.cells)
-    for taken in sums.taken.values():
-        starts.update(series.bucket_start(at * 1000) for at, _ in taken.remaining)
-    for person in kept.people.values():
+    for retracted in sums.retracted.values():
+        starts.update(series.bucket_start(at * 1000) for at, _ in retracted.remaining)
+    for person in stored.people.values():
         if person.opens:
             starts.add(person.first - person.first % series.BUCKET_SECONDS)
         if person.person:
@@ -129,203 +146,209 @@ def _starts(sums: Sums, kept: Kept) -> set[int]:
 
 
 def plan(
-    shard: int, sums: Sums, kept: Kept, keep: KeepDays, now: float, records: Records
+    shard: int, sums: Sums, stored: Stored, keep: KeepDays, now: float, records: Records
 ) -> Iterator[Command]:
-    """The commands that add a campaign's sums to what is kept; recipients are added to `records`, as
-    `checkpoint.commit` takes them. keep: days.
+    """Yields the commands that add a campaign's sums to what is stored. Adds recipients to `records`.
 
-    Of days that are no longer kept, hits are in the totals alone.
+    keep: days. Hits of days that are not kept any more are added to the totals alone.
     """
     campaign = sums.campaign.id
     first_bucket = retention.oldest_bucket(sums.campaign, keep.buckets, now)
     first_day = retention.oldest_day(sums.campaign, keep.days, now)
-    changes = {start: list(cell) for start, cell in sums.cells.items()}
-    opens = {day: Counter(counts) for day, counts in sums.opens.items()}
-    recipients: dict[str, int] = {}
-    values = records.setdefault(keys.people.prefix(shard, campaign), [])
-    for key, new in sums.people.items():
-        old = kept.people[key]
-        both = new if old is NO_RECORD else recipient_record.merge(old, new)
-        if (taken := sums.taken.get(key)) is not None:
-            both = recipient_record.reclassify(both, taken)
-        if both.first != old.first:
-            _move(changes, series.UNIQUE_OPENS, old.first, both.first)
-        if both.first_person != old.first_person:
-            _move(changes, series.UNIQUE_OPENS_PERSON, old.first_person, both.first_person)
-        if both.delay != old.delay or (both.delay and both.first_person != old.first_person):
-            _count_delay(sums, opens, both, 1)
-            _count_delay(sums, opens, old, -1)
-        if (was := old.classes) != (now_is := both.classes):
-            for name in _joined(now_is):
-                recipients[name] = recipients.get(name, 0) + 1
-            for name in _joined(was):
-                recipients[name] = recipients.get(name, 0) - 1
-        if both.flags & recipient_record.TOP:
-            had = 0 if old.flags & recipient_record.OLD else old.two_pixel
-            for name in _TWINS[both.two_pixel]:
-                recipients[name] = recipients.get(name, 0) + 1
-            for name in _TWINS[had]:
-                recipients[name] = recipients.get(name, 0) - 1
-        value = recipient_record.pack(both)
-        values += (key, _SIZES[len(value)], value)
-    yield from _totals(shard, campaign, changes)
+    cells = {start: list(cell) for start, cell in sums.cells.items()}
+    labels = {day: Counter(counts) for day, counts in sums.labels.items()}
+    recipients = _merge_people(shard, sums, stored, cells, labels, records)
+    yield from _totals(shard, campaign, cells)
     for name, count in recipients.items():
         if count:
             yield ("HINCRBY", keys.total(shard, campaign), name, str(count))
-    if sums.last_hit // 1000 > kept.last_hit:
-        yield ("HSET", keys.total(shard, campaign), "last_hit", str(sums.last_hit // 1000))
+    if sums.last_hit_ms // 1000 > stored.last_hit:
+        yield ("HSET", keys.total(shard, campaign), "last_hit", str(sums.last_hit_ms // 1000))
     for rule, count in sums.rules.items():
         if count:
             yield ("HINCRBY", keys.rules(shard, campaign), rule, str(count))
-    yield from _buckets(shard, campaign, _from(changes, first_bucket), kept)
-    yield from _months(shard, sums, changes, kept, first_day)
-    yield from _opens(shard, sums, opens, kept, first_day)
-    yield from _web(shard, sums, kept, first_day)
-    for part in _parts(sorted(sums.addresses)):
-        yield ("PFADD", keys.addresses(shard, campaign), *part)
+    kept_cells = {start: cell for start, cell in cells.items() if start >= first_bucket}
+    yield from _buckets(shard, campaign, kept_cells, stored)
+    yield from _months(shard, sums, cells, stored, first_day)
+    yield from _labels(shard, sums, labels, stored, first_day)
+    yield from _web_counts(shard, sums, stored, first_day)
+    for chunk in _chunks(sorted(sums.addresses)):
+        yield ("PFADD", keys.addresses(shard, campaign), *chunk)
     for day, visitors in sums.visitors.items():
-        for part in _parts(sorted(visitors)):
+        for chunk in _chunks(sorted(visitors)):
             if day >= first_day:
-                yield ("PFADD", keys.daily_visitors(shard, campaign, day), *part)
-            yield ("PFADD", keys.visitors(shard, campaign), *part)
+                yield ("PFADD", keys.daily_visitors(shard, campaign, day), *chunk)
+            yield ("PFADD", keys.visitors(shard, campaign), *chunk)
 
 
-def rulesets(shard: int, sums: Sums, ruleset: str, now: float) -> Iterator[Command]:
-    """The commands that note which version of the rules judges a campaign's hits, and when (s)."""
+def _merge_people(
+    shard: int,
+    sums: Sums,
+    stored: Stored,
+    cells: dict[int, Cell],
+    labels: dict[str, Counter[str]],
+    records: Records,
+) -> dict[str, int]:
+    """Merges what is new of each recipient into its stored record, and adds the record to `records`.
+
+    Moves unique opens between `cells`, and delays between `labels`. Returns the changes of the totals that
+    count recipients, by name.
+    """
+    totals: dict[str, int] = {}
+    values = records.setdefault(keys.people.prefix(shard, sums.campaign.id), [])
+    for key, new in sums.people.items():
+        old = stored.people[key]
+        merged = new if old is NO_RECORD else recipient_record.merge(old, new)
+        if (retracted := sums.retracted.get(key)) is not None:
+            merged = recipient_record.reclassify(merged, retracted)
+        if merged.first != old.first:
+            _move_unique_open(cells, series.UNIQUE_OPENS, old.first, merged.first)
+        if merged.first_person != old.first_person:
+            _move_unique_open(cells, series.UNIQUE_OPENS_PERSON, old.first_person, merged.first_person)
+        if merged.delay != old.delay or (merged.delay and merged.first_person != old.first_person):
+            _count_delay(sums, labels, merged, 1)
+            _count_delay(sums, labels, old, -1)
+        if (old_classes := old.classes) != (new_classes := merged.classes):
+            for name in _class_fields(new_classes):
+                totals[name] = totals.get(name, 0) + 1
+            for name in _class_fields(old_classes):
+                totals[name] = totals.get(name, 0) - 1
+        if merged.flags & recipient_record.TOP:
+            old_parts = 0 if old.flags & recipient_record.OLD else old.two_pixel
+            for name in _TWO_PIXEL_FIELDS[merged.two_pixel]:
+                totals[name] = totals.get(name, 0) + 1
+            for name in _TWO_PIXEL_FIELDS[old_parts]:
+                totals[name] = totals.get(name, 0) - 1
+        value = recipient_record.pack(merged)
+        values += (key, _SIZES[len(value)], value)
+    return totals
+
+
+def plan_rulesets(shard: int, sums: Sums, ruleset: str, now: float) -> Iterator[Command]:
+    """Yields the commands that note which version of the rules judged a campaign's hits, and when (s)."""
     if sums.rules:
         key = keys.rules(shard, sums.campaign.id)
         yield ("HSETNX", key, f"{ruleset} from", str(int(now)))
         yield ("HSET", key, f"{ruleset} to", str(int(now)))
 
 
-def plan_last(store: Redis, shard: int, days: dict[bytes, int]) -> Iterator[Command]:
-    """The commands that move the day of the last open of each recipient in mode `last`, forward only.
+def plan_last_open_days(store: Redis, shard: int, days: dict[bytes, int]) -> Iterator[Command]:
+    """Yields the commands that move the day of the last open of recipients in mode `last`, forward only.
 
-    Reads what is kept. NewerFormat: a newer version wrote it.
+    Reads the stored days. Raises NewerFormat if a newer version wrote one of them.
     """
     if not days:
         return
-    found = store.eval(_READ_PEOPLE, 1, keys.last.prefix(shard), b"".join(days), keys.PEOPLE_BUCKETS)
-    for (recipient, day), kept in zip(days.items(), found, strict=True):
-        if kept is None or day > recipient_record.unpack_day(kept):
-            yield (
-                "HSET",
-                keys.last(shard, recipient_record.people_bucket(recipient)),
-                recipient,
-                recipient_record.pack_day(day),
-            )
+    values = store.eval(_READ_PEOPLE, 1, keys.last.prefix(shard), b"".join(days), keys.PEOPLE_BUCKETS)
+    for (recipient, day), value in zip(days.items(), values, strict=True):
+        if value is None or day > recipient_record.unpack_day(value):
+            key = keys.last(shard, recipient_record.people_bucket(recipient))
+            yield ("HSET", key, recipient, recipient_record.pack_day(day))
 
 
-def bookkeeping(shard: int, tally: Tally, newest: int) -> Iterator[Command]:
-    """The commands for what was not counted. newest: as it is kept, ms."""
-    if tally.newest > newest:
-        yield ("HSET", keys.checkpoint(shard), "newest", str(tally.newest))
+def plan_bookkeeping(shard: int, tally: Tally, newest_ms: int) -> Iterator[Command]:
+    """Yields the commands for the newest hit's time, dropped hits and dead letters. newest_ms: as stored."""
+    if tally.newest_ms > newest_ms:
+        yield ("HSET", keys.checkpoint(shard), "newest", str(tally.newest_ms))
     for reason, count in tally.drops.items():
         yield ("HINCRBY", keys.drops(shard), reason, str(count))
-    for unreadable in tally.dead:
-        yield ("XADD", keys.dead(shard), "*", "reason", unreadable.reason, "data", unreadable.data)
+    for letter in tally.dead_letters:
+        yield ("XADD", keys.dead(shard), "*", "reason", letter.reason, "data", letter.data)
     yield ("DEL", keys.stop(shard))
 
 
-def _move(changes: dict[int, Cell], count: int, before: int, after: int) -> None:
-    """A recipient's first open lies at `after` (s), and no more at `before`; 0: nowhere."""
+def _move_unique_open(cells: dict[int, Cell], position: int, before: int, after: int) -> None:
+    """Moves a recipient's first open from one time to another, seconds. A time of 0 stands for no open."""
     if after:
-        _change(changes, after, count, 1)
+        _add_to_cell(cells, after, position, 1)
     if before:
-        _change(changes, before, count, -1)
+        _add_to_cell(cells, before, position, -1)
 
 
-def _change(changes: dict[int, Cell], at: int, count: int, by: int) -> None:
-    start = at - at % series.BUCKET_SECONDS
-    cell = changes.get(start)
+def _add_to_cell(cells: dict[int, Cell], time: int, position: int, change: int) -> None:
+    start = time - time % series.BUCKET_SECONDS
+    cell = cells.get(start)
     if cell is None:
-        cell = changes[start] = [0] * len(series.COUNTS)
-    cell[count] += by
+        cell = cells[start] = [0] * len(series.COUNTS)
+    cell[position] += change
 
 
 @cache
-def _joined(classes: int) -> tuple[str, ...]:
-    """What a recipient with these classes of opens counts under."""
-    names = {
-        recipient_record.PERSON: "person",
-        recipient_record.PREFETCH: "prefetch",
-        recipient_record.SCANNER: "scanner",
-    }
-    names[recipient_record.UNKNOWN] = "unknown"
-    found = [f"recipients_{name}" for bit, name in names.items() if classes & bit]
+def _class_fields(classes: int) -> tuple[str, ...]:
+    """Returns the totals that a recipient with these classes of opens counts under."""
+    names = [name for bit, name in _CLASS_FIELDS.items() if classes & bit]
     if classes & recipient_record.HIDES:
-        found.append("recipients_hidden")
+        names.append("recipients_hidden")
         if classes & recipient_record.PERSON:
-            found.append("recipients_hidden_person")
-    return tuple(found)
+            names.append("recipients_hidden_person")
+    return tuple(names)
 
 
-def _totals(shard: int, campaign: str, changes: dict[int, Cell]) -> Iterator[Command]:
-    for name, counts in zip(series.COUNTS, zip(*changes.values(), strict=True), strict=False):
+def _totals(shard: int, campaign: str, cells: dict[int, Cell]) -> Iterator[Command]:
+    for name, counts in zip(series.COUNTS, zip(*cells.values(), strict=True), strict=False):
         if sum(counts):
             yield ("HINCRBY", keys.total(shard, campaign), name, str(sum(counts)))
 
 
-def _from(changes: dict[int, Cell], first: int) -> dict[int, Cell]:
-    return {start: cell for start, cell in changes.items() if start >= first}
-
-
-def _buckets(shard: int, campaign: str, changes: dict[int, Cell], kept: Kept) -> Iterator[Command]:
+def _buckets(shard: int, campaign: str, cells: dict[int, Cell], stored: Stored) -> Iterator[Command]:
     touched = set()
-    for start, counts in changes.items():
+    for start, counts in cells.items():
         day = series.utc_day(start)
         touched.add(day)
-        series.add(kept.buckets[day], series.bucket_number(start), counts)
+        series.add(stored.buckets[day], series.bucket_number(start), counts)
     for day in sorted(touched):
-        yield ("SET", keys.buckets(shard, campaign, day), series.pack(kept.buckets[day]))
+        yield ("SET", keys.buckets(shard, campaign, day), series.pack(stored.buckets[day]))
 
 
-def _months(shard: int, sums: Sums, changes: dict[int, Cell], kept: Kept, first: str) -> Iterator[Command]:
-    touched = set()
-    for start, counts in changes.items():
-        day = sums.day(start)
-        if day < first:
-            continue
-        touched.add(day[:6])
-        series.add(kept.months[day[:6]], int(day[6:]), counts)
-    for month in sorted(touched):
-        yield ("HSET", keys.months(shard, sums.campaign.id), month, series.pack(kept.months[month]))
-
-
-def _count_delay(sums: Sums, opens: dict[str, Counter[str]], person: RecipientRecord, by: int) -> None:
-    """The time to a recipient's first open is one more, or one less, of those of its day."""
-    if person.delay:
-        day = sums.day(series.bucket_start(person.first_person * 1000))
-        opens.setdefault(day, Counter())[f"{labels.DELAY}{person.delay}"] += by
-
-
-def _opens(
-    shard: int, sums: Sums, opens: dict[str, Counter[str]], kept: Kept, first: str
+def _months(
+    shard: int, sums: Sums, cells: dict[int, Cell], stored: Stored, first_day: str
 ) -> Iterator[Command]:
     touched = set()
-    for day, counts in opens.items():
+    for start, counts in cells.items():
+        day = sums.day(start)
+        if day < first_day:
+            continue
+        touched.add(day[:6])
+        series.add(stored.months[day[:6]], int(day[6:]), counts)
+    for month in sorted(touched):
+        yield ("HSET", keys.months(shard, sums.campaign.id), month, series.pack(stored.months[month]))
+
+
+def _count_delay(sums: Sums, labels: dict[str, Counter[str]], person: RecipientRecord, change: int) -> None:
+    """Adds to the count of recipients with this delay of the first open, on the day of that open."""
+    if person.delay:
+        day = sums.day(series.bucket_start(person.first_person * 1000))
+        labels.setdefault(day, Counter())[f"{DELAY}{person.delay}"] += change
+
+
+def _labels(
+    shard: int, sums: Sums, labels: dict[str, Counter[str]], stored: Stored, first_day: str
+) -> Iterator[Command]:
+    touched = set()
+    for day, counts in labels.items():
         if any(counts.values()):
             touched.add(open_breakdown.ALL)
-            open_breakdown.add(kept.opens[open_breakdown.ALL], 0, counts)
-            if day >= first:
+            open_breakdown.add(stored.labels[open_breakdown.ALL], 0, counts)
+            if day >= first_day:
                 touched.add(day[:6])
-                open_breakdown.add(kept.opens[day[:6]], int(day[6:]), counts)
+                open_breakdown.add(stored.labels[day[:6]], int(day[6:]), counts)
     for name in sorted(touched):
-        yield ("HSET", keys.breakdown(shard, sums.campaign.id), name, open_breakdown.pack(kept.opens[name]))
+        value = open_breakdown.pack(stored.labels[name])
+        yield ("HSET", keys.breakdown(shard, sums.campaign.id), name, value)
 
 
-def _web(shard: int, sums: Sums, kept: Kept, first: str) -> Iterator[Command]:
-    for day, counts in sums.parts.items():
-        if day < first:
+def _web_counts(shard: int, sums: Sums, stored: Stored, first_day: str) -> Iterator[Command]:
+    for day, counted in sums.web_counts.items():
+        if day < first_day:
             continue
         fields: list[str | bytes] = []
-        for dimension, names in web_breakdown.by_dimension(counts).items():
-            web_breakdown.add(kept.parts[day, dimension], names)
-            fields += (dimension, web_breakdown.pack(kept.parts[day, dimension]))
+        for dimension, names in web_breakdown.by_dimension(counted).items():
+            web_breakdown.add(stored.web_counts[day, dimension], names)
+            fields += (dimension, web_breakdown.pack(stored.web_counts[day, dimension]))
         if fields:
             yield ("HSET", keys.web(shard, sums.campaign.id, day), *fields)
 
 
-def _parts(items: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+def _chunks(items: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     for i in range(0, len(items), _CHUNK):
         yield items[i : i + _CHUNK]

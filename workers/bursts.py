@@ -1,18 +1,19 @@
-"""Bursts: three or more addresses on one link within 30 seconds are a gateway's that checks a mail.
+"""Bursts: three or more addresses on one link within 30 seconds are a gateway that checks a mail.
 
-Hits are looked at in the order of the stream, each beside the traces of those before it (`traces`). With the
-hit that makes a burst, all hits in it that are counted as a person's or unknown become a scanner's: what they
-were counted under is taken back in the same commit. So the outcome does not depend on how the stream is cut,
-nor on crashes. A later open by a person counts as ever, and its recipient is a person again.
+Hits are judged in the order of the stream, each beside the traces of the hits before it (`burst_window`).
+When a hit completes a burst, every hit in the burst that was counted as a person's or as unknown becomes a
+scanner's: what the hit was counted under is taken back in the same commit. So the outcome depends neither on
+how the stream is cut nor on crashes. A later open by a person counts as usual, and its recipient is a person
+again.
 
-Of a recipient and minute, the first MOST hits that a burst can take are held, and then one of an address
-where its 15 seconds hold fewer than three others: three addresses within those are seen however many hits
-there are. A hit that is not held is judged, but stays what it then is, and is no evidence. Of opens of people
-that no burst can take any more, the earliest and the latest of the minute are held, since one of them may be
-the recipient's first or last one left.
+Traces are bounded. Of a recipient and minute, the first MAX_TRACES hits are kept, and after them a hit of a
+new address if fewer than three addresses are kept of its 15 seconds. So three addresses within 15 seconds are
+seen however many hits there are. A hit that is not kept is still judged, but its verdict stays and it is no
+evidence for later hits. Of opens by people that no burst can take back any more, the earliest and the latest
+of the minute are kept, because one of them may be the recipient's first or last open that is left.
 
-A hit that comes more than traces.KEPT minutes after the newest of its shard is judged without: that goes by
-the hits' own times alone, so one from a clock that is ahead leaves hits from other clocks without.
+A hit more than `burst_window.KEPT_MS` minutes behind the newest of its shard is judged alone. This goes by
+the hits' own times, so after a hit from a clock that is ahead, hits from other clocks are judged alone.
 """
 
 from __future__ import annotations
@@ -25,196 +26,226 @@ from pixel_server.counters.burst_window import APART, MINUTE_MS, PERSON, SCANNER
 from pixel_server.counters.recipient_record import NO_RECORD, ScannerOpens
 from pixel_server.store import checkpoint, keys
 from pixel_server.store.protocols import Redis
-from workers.fold import Sums, Tally
+from workers.sums import Sums, Tally
 
-SPAN = 30_000
-"""ms"""
-NEAR = SPAN // 2
-ADDRESSES = 3
-MOST = 16
-ELIGIBLE = (PERSON, APART)
-"""Kinds that count as a person's."""
+BURST_MS = 30_000
+"""Milliseconds within which the hits of a burst lie."""
+NEARBY_MS = BURST_MS // 2
+"""Milliseconds of the part of a minute in which MIN_ADDRESSES are always kept."""
+MIN_ADDRESSES = 3
+"""Different addresses that make a burst."""
+MAX_TRACES = 16
+"""Traces kept of a recipient and minute, before those of new addresses."""
+COUNTED_AS_PERSON = (PERSON, APART)
+"""Kinds of traces that are counted as a person's."""
+
+MinuteTrace = tuple[int, Trace]
+"""(minute since 1970, a trace in it)"""
 
 
 @dataclass(slots=True)
 class Evidence:
-    """A shard's, as a pass goes on. newest: time of its newest hit, ms. changed: (minute, field). apart: hits
-    of this pass that came too late to be held, each with its minute."""
+    """The traces of a shard, as a pass goes on.
 
-    newest: int
-    known: Traces = field(default_factory=dict)
+    newest_ms: time of the shard's newest hit. changed: (minute, field) of traces to write. too_late: by
+    field, the hits of this pass that came too late to be kept.
+    """
+
+    newest_ms: int
+    traces: Traces = field(default_factory=dict)
     changed: dict[tuple[int, bytes], None] = field(default_factory=dict)
-    apart: dict[bytes, list[tuple[int, Trace]]] = field(default_factory=dict)
+    too_late: dict[bytes, list[MinuteTrace]] = field(default_factory=dict)
 
     @property
-    def oldest(self) -> int:
-        """The first minute that is looked at."""
-        return burst_window.kept_minutes(self.newest)[0]
-
-
-def find(store: Redis, shard: int, tally: Tally, newest: int, rule: str) -> list[checkpoint.Command]:
-    """Makes hits of a tally that are bursts a scanner's. Gives the commands that keep what may become one.
-
-    rule: the id they are counted under, "" for none. newest: as it is kept. NewerFormat: a newer version
-    wrote some traces.
-    """
-    if not rule:
-        return []
-    evidence = Evidence(newest)
-    kept = burst_window.kept_minutes(newest)
-    burst_window.read_traces(store, shard, _beside(tally, kept), evidence.known)
-    taken = _look(tally, evidence, rule)
-    evidence.newest = max(newest, tally.newest)
-    if taken:
-        wanted = {minute: {mark.name for mark in taken} for minute in kept}
-        rest: Traces = {}
-        burst_window.read_traces(store, shard, wanted, rest)
-        for mark in taken:
-            minutes = rest.get(mark.name, {}) | evidence.known[mark.name]
-            there = [(minute, one) for minute, found in minutes.items() for one in found]
-            there += evidence.apart.get(mark.name, ())
-            mark.sums.taken[mark.name[:8]] = mark.taken(there, evidence.oldest)
-    oldest = evidence.oldest
-    commands = list(
-        burst_window.store_commands(shard, evidence.known, (c for c in evidence.changed if c[0] >= oldest))
-    )
-    commands += [("UNLINK", keys.evidence(shard, minute)) for minute in kept if minute < oldest]
-    return commands
-
-
-def _beside(tally: Tally, kept: range) -> dict[int, set[bytes]]:
-    """What may lie beside the hits of a tally, by minute, of those that are kept."""
-    wanted: dict[int, set[bytes]] = {minute: set() for minute in kept}
-    for _, name, ms, trace, _ in tally.traces:
-        minute = ms // MINUTE_MS
-        for near in (minute, minute - 1 if trace.at < SPAN else minute + 1):
-            if near in wanted:
-                wanted[near].add(name)
-    return {minute: names for minute, names in wanted.items() if names}
-
-
-def _look(tally: Tally, evidence: Evidence, rule: str) -> list[_Marks]:
-    """Takes back what bursts were counted under. Gives, by recipient, what of it were opens."""
-    known, changed, oldest = evidence.known, evidence.changed, evidence.oldest
-    marks: dict[bytes, _Marks] = {}
-    for sums, name, ms, trace, newest in tally.traces:
-        if newest > evidence.newest:
-            evidence.newest = newest
-            oldest = evidence.oldest
-        minute = ms // MINUTE_MS
-        if minute < oldest:
-            evidence.apart.setdefault(name, []).append((minute, trace))
-            continue
-        minutes = known.get(name)
-        if minutes is None:
-            minutes = known[name] = {}
-        elif trace.kind != APART:
-            for then, found in _burst(minutes, minute, trace, oldest):
-                if found.kind in (PERSON, UNKNOWN):
-                    _take_back(sums, then, found, rule)
-                    if found.is_open:
-                        if name not in marks:
-                            marks[name] = _Marks(sums, name)
-                            sums.people.setdefault(name[:8], NO_RECORD)
-                        marks[name].add(then, found)
-                    found.kind = SCANNER
-                    changed[then, name] = None
-        here = minutes.setdefault(minute, [])
-        if _hold(here, trace):
-            changed[minute, name] = None
-    return list(marks.values())
-
-
-def _hold(here: list[Trace], new: Trace) -> bool:
-    """Puts a hit beside those of its minute, if it is to be held. Whether anything has changed."""
-    if new.kind != APART:
-        if not here:  # as nearly always
-            here.append(new)
-            return True
-        held = [one for one in here if one.kind != APART]
-        near = {one.address for one in held if one.at // NEAR == new.at // NEAR}
-        if len(held) < MOST or (len(near) < ADDRESSES and new.address not in near):
-            here.append(new)
-            return True
-    if not new.is_open or new.kind not in ELIGIBLE:
-        return False
-    last = Trace(new.at, 0, APART, "", True, new.delay, ())
-    if not here:
-        here.append(last)
-        return True
-    opens = [*(one for one in here if one.kind == APART), last]
-    edges = {id(one): one for one in (min(opens, key=_earliest), max(opens, key=_at))}
-    if id(last) not in edges:
-        return False
-    here[:] = [*(one for one in here if one.kind != APART), *edges.values()]
-    return True
-
-
-def _earliest(one: Trace) -> tuple[int, int]:
-    """As `people.merge` has it."""
-    return one.at // 1000, -one.delay
-
-
-def _at(one: Trace) -> int:
-    return one.at
-
-
-def _burst(minutes: dict[int, list[Trace]], minute: int, new: Trace, oldest: int) -> list[tuple[int, Trace]]:
-    """The hits, each with its minute, of all bursts that a new hit makes or joins, itself included."""
-    near = [(0, minute, new)]
-    addresses = {new.address}
-    for then in (minute - 1, minute, minute + 1):
-        for one in minutes.get(then, ()) if then >= oldest else ():
-            apart = (then - minute) * MINUTE_MS + one.at - new.at
-            if one.kind != APART and -SPAN <= apart <= SPAN:
-                near.append((apart, then, one))
-                addresses.add(one.address)
-    if len(addresses) < ADDRESSES:
-        return []
-    near.sort(key=_apart)
-    found: dict[int, tuple[int, Trace]] = {}
-    for start, _, _ in near:
-        within = [one for one in near if start <= one[0] <= start + SPAN] if start <= 0 else []
-        if len({one.address for _, _, one in within}) >= ADDRESSES:
-            found |= {id(one): (then, one) for _, then, one in within}
-    return list(found.values())
-
-
-def _apart(one: tuple[int, int, Trace]) -> int:
-    return one[0]
-
-
-def _take_back(sums: Sums, minute: int, one: Trace, rule: str) -> None:
-    """A hit that was counted as a person's or unknown is a scanner's."""
-    start = series.bucket_start(minute * MINUTE_MS + one.at)
-    cell = sums.cell(start)
-    cell[series.HITS_BY_CLASS["person" if one.kind == PERSON else "unknown"]] -= 1
-    cell[series.HITS_BY_CLASS["scanner"]] += 1
-    sums.rules[one.rule] -= 1
-    sums.rules[rule] += 1
-    if one.is_open:
-        sums.opens_of(start).subtract(one.labels)
+    def oldest_minute(self) -> int:
+        """The first minute whose traces are kept."""
+        return burst_window.kept_minutes(self.newest_ms)[0]
 
 
 @dataclass(slots=True)
-class _Marks:
-    """Opens of a recipient that a pass takes back. at: of a person's, seconds."""
+class Retraction:
+    """Opens of one recipient that a pass takes back.
+
+    name: field of the recipient's traces. person_times: times of opens by a person, seconds.
+    """
 
     sums: Sums
     name: bytes
     unknown: int = 0
-    at: list[int] = field(default_factory=list)
+    person_times: list[int] = field(default_factory=list)
 
-    def add(self, minute: int, one: Trace) -> None:
-        if one.kind == PERSON:
-            self.at.append(minute * 60 + one.at // 1000)
+    def add(self, minute: int, trace: Trace) -> None:
+        """Adds one open that is taken back."""
+        if trace.kind == PERSON:
+            self.person_times.append(minute * 60 + trace.at // 1000)
         else:
             self.unknown += 1
 
-    def taken(self, there: Iterable[tuple[int, Trace]], oldest: int) -> ScannerOpens:
+    def summary(self, traces: Iterable[MinuteTrace], oldest_minute: int) -> ScannerOpens:
+        """Returns the change to the recipient's record. traces: all that are known of the recipient."""
         left = [
-            (minute * 60 + one.at // 1000, one.delay)
-            for minute, one in there
-            if one.is_open and one.kind in ELIGIBLE
+            (minute * 60 + trace.at // 1000, trace.delay)
+            for minute, trace in traces
+            if trace.is_open and trace.kind in COUNTED_AS_PERSON
         ]
-        return ScannerOpens(len(self.at), self.unknown, frozenset(self.at), left, oldest * 60)
+        times = self.person_times
+        return ScannerOpens(len(times), self.unknown, frozenset(times), left, oldest_minute * 60)
+
+
+def find_bursts(
+    store: Redis, shard: int, tally: Tally, newest_ms: int, rule: str
+) -> list[checkpoint.Command]:
+    """Turns hits of bursts into a scanner's, within the tally. Returns the commands that keep the traces.
+
+    rule: id of the rule that they are counted under, "" if bursts are not looked for. newest_ms: time of the
+    shard's newest hit before this pass. Raises NewerFormat if a newer version wrote a trace.
+    """
+    if not rule:
+        return []
+    evidence = Evidence(newest_ms)
+    kept_minutes = burst_window.kept_minutes(newest_ms)
+    burst_window.read_traces(store, shard, _nearby_fields(tally, kept_minutes), evidence.traces)
+    retractions = _judge(tally, evidence, rule)
+    evidence.newest_ms = max(newest_ms, tally.newest_ms)
+    if retractions:
+        _retract(store, shard, kept_minutes, evidence, retractions)
+    oldest = evidence.oldest_minute
+    changed = (key for key in evidence.changed if key[0] >= oldest)
+    commands = list(burst_window.store_commands(shard, evidence.traces, changed))
+    commands += [("UNLINK", keys.evidence(shard, minute)) for minute in kept_minutes if minute < oldest]
+    return commands
+
+
+def _nearby_fields(tally: Tally, kept_minutes: range) -> dict[int, set[bytes]]:
+    """Returns the fields whose traces may lie in a burst with hits of the tally, by minute."""
+    fields: dict[int, set[bytes]] = {minute: set() for minute in kept_minutes}
+    for hit in tally.traced_hits:
+        minute = hit.time_ms // MINUTE_MS
+        neighbour = minute - 1 if hit.trace.at < BURST_MS else minute + 1
+        for nearby in (minute, neighbour):
+            if nearby in fields:
+                fields[nearby].add(hit.field)
+    return {minute: names for minute, names in fields.items() if names}
+
+
+def _judge(tally: Tally, evidence: Evidence, rule: str) -> list[Retraction]:
+    """Takes back what hits of bursts were counted under. Returns the opens among them, by recipient."""
+    traces, changed, oldest = evidence.traces, evidence.changed, evidence.oldest_minute
+    retractions: dict[bytes, Retraction] = {}
+    for hit in tally.traced_hits:
+        name, trace = hit.field, hit.trace
+        if hit.newest_ms > evidence.newest_ms:
+            evidence.newest_ms = hit.newest_ms
+            oldest = evidence.oldest_minute
+        minute = hit.time_ms // MINUTE_MS
+        if minute < oldest:
+            evidence.too_late.setdefault(name, []).append((minute, trace))
+            continue
+        minutes = traces.get(name)
+        if minutes is None:
+            minutes = traces[name] = {}
+        elif trace.kind != APART:
+            for burst_minute, member in _burst(minutes, minute, trace, oldest):
+                if member.kind in (PERSON, UNKNOWN):
+                    _make_scanner(hit.sums, burst_minute, member, rule)
+                    if member.is_open:
+                        if name not in retractions:
+                            retractions[name] = Retraction(hit.sums, name)
+                            hit.sums.people.setdefault(name[:8], NO_RECORD)
+                        retractions[name].add(burst_minute, member)
+                    member.kind = SCANNER
+                    changed[burst_minute, name] = None
+        minute_traces = minutes.setdefault(minute, [])
+        if _keep(minute_traces, trace):
+            changed[minute, name] = None
+    return list(retractions.values())
+
+
+def _retract(
+    store: Redis, shard: int, kept_minutes: range, evidence: Evidence, retractions: list[Retraction]
+) -> None:
+    """Notes in the sums what is taken back from each recipient, after reading all traces of the recipient."""
+    fields = {minute: {retraction.name for retraction in retractions} for minute in kept_minutes}
+    stored: Traces = {}
+    burst_window.read_traces(store, shard, fields, stored)
+    for retraction in retractions:
+        name = retraction.name
+        minutes = stored.get(name, {}) | evidence.traces[name]
+        known = [(minute, trace) for minute, traces in minutes.items() for trace in traces]
+        known += evidence.too_late.get(name, ())
+        retraction.sums.retracted[name[:8]] = retraction.summary(known, evidence.oldest_minute)
+
+
+def _keep(minute_traces: list[Trace], trace: Trace) -> bool:
+    """Adds a trace to those of its minute if it is to be kept. Returns whether anything has changed."""
+    if trace.kind != APART:
+        if not minute_traces:  # nearly always
+            minute_traces.append(trace)
+            return True
+        others = [other for other in minute_traces if other.kind != APART]
+        nearby = {other.address for other in others if other.at // NEARBY_MS == trace.at // NEARBY_MS}
+        if len(others) < MAX_TRACES or (len(nearby) < MIN_ADDRESSES and trace.address not in nearby):
+            minute_traces.append(trace)
+            return True
+    if not trace.is_open or trace.kind not in COUNTED_AS_PERSON:
+        return False
+    return _keep_open_apart(minute_traces, Trace(trace.at, 0, APART, "", True, trace.delay, ()))
+
+
+def _keep_open_apart(minute_traces: list[Trace], trace: Trace) -> bool:
+    """Keeps an open that no burst can take back, if it is the earliest or latest of its minute."""
+    if not minute_traces:
+        minute_traces.append(trace)
+        return True
+    opens = [*(other for other in minute_traces if other.kind == APART), trace]
+    edges = {id(edge): edge for edge in (min(opens, key=_first_open_order), max(opens, key=_time))}
+    if id(trace) not in edges:
+        return False
+    minute_traces[:] = [*(other for other in minute_traces if other.kind != APART), *edges.values()]
+    return True
+
+
+def _first_open_order(trace: Trace) -> tuple[int, int]:
+    """Returns the order by which `recipient_record.merge` chooses the first open."""
+    return trace.at // 1000, -trace.delay
+
+
+def _time(trace: Trace) -> int:
+    return trace.at
+
+
+def _burst(minutes: dict[int, list[Trace]], minute: int, new: Trace, oldest: int) -> list[MinuteTrace]:
+    """Returns the hits of all bursts that a new hit completes or joins, the new hit included."""
+    nearby = [(0, minute, new)]
+    addresses = {new.address}
+    for near_minute in (minute - 1, minute, minute + 1):
+        for trace in minutes.get(near_minute, ()) if near_minute >= oldest else ():
+            distance_ms = (near_minute - minute) * MINUTE_MS + trace.at - new.at
+            if trace.kind != APART and -BURST_MS <= distance_ms <= BURST_MS:
+                nearby.append((distance_ms, near_minute, trace))
+                addresses.add(trace.address)
+    if len(addresses) < MIN_ADDRESSES:
+        return []
+    nearby.sort(key=_distance)
+    members: dict[int, MinuteTrace] = {}
+    for start, _, _ in nearby:
+        window = [item for item in nearby if start <= item[0] <= start + BURST_MS] if start <= 0 else []
+        if len({trace.address for _, _, trace in window}) >= MIN_ADDRESSES:
+            members |= {id(trace): (near_minute, trace) for _, near_minute, trace in window}
+    return list(members.values())
+
+
+def _distance(item: tuple[int, int, Trace]) -> int:
+    return item[0]
+
+
+def _make_scanner(sums: Sums, minute: int, trace: Trace, rule: str) -> None:
+    """Counts a hit as a scanner's instead of a person's or unknown."""
+    start = series.bucket_start(minute * MINUTE_MS + trace.at)
+    cell = sums.cell(start)
+    cell[series.HITS_BY_CLASS["person" if trace.kind == PERSON else "unknown"]] -= 1
+    cell[series.HITS_BY_CLASS["scanner"]] += 1
+    sums.rules[trace.rule] -= 1
+    sums.rules[rule] += 1
+    if trace.is_open:
+        sums.labels_of(start).subtract(trace.labels)

@@ -1,11 +1,11 @@
-"""Views become visits: one visitor's, without a pause of 30 minutes between.
+"""Visits: the views of one visitor without a pause of 30 minutes between them.
 
-Hits are looked at in the order of the stream, beside the visits that are under way (`counters.visits`).
-All that a visit counts for is counted at once, and moved by the next hit of it, in the same commit as that
-hit: so the outcome depends on the order of the stream, and not on how it is cut, nor on crashes.
+Views are added in the order of the stream to the visits that are under way (`counters.visits`). All that a
+visit is counted under is counted at once, and moved by the next hit of the visit, in the same commit as that
+hit. So the outcome depends on the order of the stream, and neither on how the stream is cut nor on crashes.
 
-A hit more than PAUSE_MS behind the newest of its shard is a view and no visit: that goes by the hits' own
-times alone. So is one of a visitor who would make more visits than a shard has room for.
+A view more than PAUSE_MS behind the newest hit of its shard makes no visit; this goes by the hits' own times
+alone. Neither does a view of a visitor for whom the shard has no room left (`visits.MAX_VISITS`).
 """
 
 from __future__ import annotations
@@ -30,306 +30,324 @@ from pixel_server.counters.web_breakdown import NONE
 from pixel_server.store import keys
 from pixel_server.store.checkpoint import Command
 from pixel_server.store.protocols import Redis
-from workers.fold import Sums, Tally, View
+from workers.sums import Sums, Tally, View
 
-SLACK = 5000
-"""ms that a page may report more than has passed here since its view: its report may be quicker."""
+REPORT_SLACK_MS = 5000
+"""Milliseconds that a page may report beyond the time since its view was stored: the report may travel faster
+than the view did."""
 
 
 @dataclass(slots=True)
-class Open:
+class VisitsUnderWay:
     """The visits of a shard that are under way, as a pass goes on.
 
-    known: by field. lasts: (last, field) of those that may end, the earliest first; one that was moved since
-    stands twice. count: how many there are; of: each campaign's. more: by how many each has changed. changed,
-    gone: fields.
+    known: visits and aliases by field. ends: heap of (last hit in ms, field) of visits that may end; a visit
+    that went on since stands in it twice. count: number of visits. by_campaign: number of visits of each
+    campaign. changes: how the numbers of the campaigns changed. changed, removed: fields to write, to remove.
     """
 
     known: dict[bytes, Entry]
-    lasts: list[tuple[int, bytes]]
+    ends: list[tuple[int, bytes]]
     count: int
-    of: Counter[bytes]
-    more: Counter[bytes] = field(default_factory=Counter)
+    by_campaign: Counter[bytes]
+    changes: Counter[bytes] = field(default_factory=Counter)
     changed: dict[bytes, None] = field(default_factory=dict)
-    gone: dict[bytes, None] = field(default_factory=dict)
+    removed: dict[bytes, None] = field(default_factory=dict)
 
-    def end(self, before: int) -> None:
-        """Takes away those whose last hit was before this (ms)."""
-        while self.lasts and self.lasts[0][0] < before:
-            last, name = heapq.heappop(self.lasts)
+    def end(self, before_ms: int) -> None:
+        """Ends the visits whose last hit was before this time."""
+        while self.ends and self.ends[0][0] < before_ms:
+            last, name = heapq.heappop(self.ends)
             visit = self.known.get(name)
             if isinstance(visit, Visit) and visit.last == last:
-                self._drop(name, visit)
+                self._remove(name, visit)
 
     def find(self, view: View) -> tuple[bytes, Visit] | None:
-        """The visit under way that a hit belongs to, with its field.
+        """Returns the visit that a view or report belongs to, with its field. Returns None if there is none.
 
-        A report may come later than a view: that its page was seen is no pause.
+        A report may come later than the next view could: its page was visible, so there was no pause.
         """
-        pause = PAUSE_MS if view.spent < 0 else KEPT_MS
-        for visitor in (view.visitor, *view.others):
-            name = visits.field(visitor, view.sums.name)
+        pause = PAUSE_MS if view.spent_ms < 0 else KEPT_MS
+        for visitor in (view.visitor, *view.other_visitors):
+            name = visits.field(visitor, view.sums.id_bytes)
             entry = self.known.get(name)
             if isinstance(entry, bytes):
                 name, entry = entry, self.known.get(entry)
             if not isinstance(entry, Visit):
                 continue
-            if entry.start - PAUSE_MS <= view.at <= min(entry.last + pause, entry.start + MAX_VISIT_MS):
+            latest = min(entry.last + pause, entry.start + MAX_VISIT_MS)
+            if entry.start - PAUSE_MS <= view.time_ms <= latest:
                 return name, entry
         return None
 
     def has_room(self, name: bytes) -> bool:
-        """For one more visit of this visitor; see `visits.MAX_VISITS`. True if the visitor has a visit."""
+        """Returns whether a visit may begin under this field. It may always replace an older visit there."""
         free = visits.MAX_VISITS - self.count
-        return self.of[visits.campaign_of(name)] < free or isinstance(self.known.get(name), Visit)
+        return self.by_campaign[visits.campaign_of(name)] < free or isinstance(self.known.get(name), Visit)
 
     def begin(self, name: bytes, visit: Visit) -> None:
-        """A new visit. It takes the place of one of the same visitor that has ended."""
+        """Adds a visit, in place of a visit of the same visitor that has ended."""
         old = self.known.get(name)
         if isinstance(old, Visit):
-            self._drop(name, old)
+            self._remove(name, old)
         else:
-            self._unpoint(name)
+            self._remove_alias(name)
         self._count(name, 1)
         self.known[name] = visit
         self.touch(name, visit)
 
     def touch(self, name: bytes, visit: Visit) -> None:
-        self.gone.pop(name, None)
+        """Marks a visit as changed."""
+        self.removed.pop(name, None)
         self.changed[name] = None
-        heapq.heappush(self.lasts, (visit.last, name))
+        heapq.heappush(self.ends, (visit.last, name))
 
-    def point(self, other: bytes, name: bytes, visit: Visit) -> None:
-        """Another hash leads to this visit from now on."""
-        known = self.known.get(other)
-        if name in (known, other):
+    def add_alias(self, alias: bytes, name: bytes, visit: Visit) -> None:
+        """Makes another hash of the visitor lead to this visit."""
+        known = self.known.get(alias)
+        if name in (known, alias):
             return
         if isinstance(known, Visit):
             if known.last + PAUSE_MS >= visit.last:
                 return  # another visit that may be under way
-            self._drop(other, known)
-        self._unpoint(other)
-        if len(visit.aliases) >= MAX_ALIASES:  # the first is the hash without a cookie, the last the cookie
-            self._unpoint(visit.aliases[1])
-        self.known[other] = name
-        visit.aliases.append(other)
-        self.gone.pop(other, None)
-        self.changed[other] = None
+            self._remove(alias, known)
+        self._remove_alias(alias)
+        if len(visit.aliases) >= MAX_ALIASES:  # keeps the first, which needs no cookie, and the newest
+            self._remove_alias(visit.aliases[1])
+        self.known[alias] = name
+        visit.aliases.append(alias)
+        self.removed.pop(alias, None)
+        self.changed[alias] = None
 
-    def _unpoint(self, other: bytes) -> None:
-        """No visit is led to by this one any more."""
-        name = self.known.pop(other, None)
+    def _remove_alias(self, alias: bytes) -> None:
+        name = self.known.pop(alias, None)
         if name is not None:
-            self.changed.pop(other, None)
-            self.gone[other] = None
+            self.changed.pop(alias, None)
+            self.removed[alias] = None
         visit = self.known.get(name) if isinstance(name, bytes) else None
-        if isinstance(visit, Visit) and other in visit.aliases:
-            visit.aliases.remove(other)
+        if isinstance(visit, Visit) and alias in visit.aliases:
+            visit.aliases.remove(alias)
             self.changed[name] = None  # type: ignore[index]
 
     def _count(self, name: bytes, change: int) -> None:
         campaign = visits.campaign_of(name)
         self.count += change
-        self.of[campaign] += change
-        self.more[campaign] += change
+        self.by_campaign[campaign] += change
+        self.changes[campaign] += change
 
-    def _drop(self, name: bytes, visit: Visit) -> None:
+    def _remove(self, name: bytes, visit: Visit) -> None:
         self._count(name, -1)
-        for one in (name, *visit.aliases):
-            self.known.pop(one, None)
-            self.changed.pop(one, None)
-            self.gone[one] = None
+        for key in (name, *visit.aliases):
+            self.known.pop(key, None)
+            self.changed.pop(key, None)
+            self.removed[key] = None
 
 
-def find(store: Redis, shard: int, tally: Tally, newest: int) -> list[Command]:
-    """Counts the views of a tally, and the visits that they make. Gives the commands that keep what goes on.
+def count_visits(store: Redis, shard: int, tally: Tally, newest_ms: int) -> list[Command]:
+    """Counts the views of a tally and the visits that they make. Returns the commands that keep the visits.
 
-    newest: as it is kept, ms. NewerFormat: a newer version wrote some visits.
+    newest_ms: time of the shard's newest hit before this pass. Raises NewerFormat if a newer version wrote a
+    visit.
     """
-    last = max(newest, tally.newest)
-    ended, count = _ended(store, shard, last - KEPT_MS)
+    last_ms = max(newest_ms, tally.newest_ms)
+    ended, count = _ended(store, shard, last_ms - KEPT_MS)
     if not tally.views and not ended:
         return []
-    names = [*(name for _, name in ended), *_wanted(tally.views)]
+    names = [*(name for _, name in ended), *_fields(tally.views)]
     known = visits.read_entries(store, shard, names)
-    under_way = Open(known, ended, count, visits.count_by_campaign(store, shard, names))
+    under_way = VisitsUnderWay(known, ended, count, visits.count_by_campaign(store, shard, names))
     for view in tally.views:
-        newest = max(newest, view.newest)
-        under_way.end(newest - KEPT_MS)
-        _add(under_way, view, newest)
-    under_way.end(last - KEPT_MS)
+        newest_ms = max(newest_ms, view.newest_ms)
+        under_way.end(newest_ms - KEPT_MS)
+        _add(under_way, view, newest_ms)
+    under_way.end(last_ms - KEPT_MS)
     kept = {name: known[name] for name in under_way.changed if name in known}
-    gone = [name for name in under_way.gone if name not in kept]
-    return visits.store_commands(shard, kept, gone, under_way.more)
+    removed = [name for name in under_way.removed if name not in kept]
+    return visits.store_commands(shard, kept, removed, under_way.changes)
 
 
-def _ended(store: Redis, shard: int, before: int) -> tuple[list[tuple[int, bytes]], int]:
-    """((last, field) of visits whose last hit was before this (ms), the earliest first; how many in all)."""
+def _ended(store: Redis, shard: int, before_ms: int) -> tuple[list[tuple[int, bytes]], int]:
+    """Returns ((last hit in ms, field) of visits that ended before a time, earliest first; number of all)."""
     pipe = store.pipeline(transaction=False)
-    pipe.zrangebyscore(keys.lasts(shard), "-inf", f"({before}", withscores=True)
+    pipe.zrangebyscore(keys.lasts(shard), "-inf", f"({before_ms}", withscores=True)
     pipe.zcard(keys.lasts(shard))
-    found, count = pipe.execute()
-    return [(int(last), name) for name, last in found], int(count)
+    ended, count = pipe.execute()
+    return [(int(last), name) for name, last in ended], int(count)
 
 
-def _wanted(views: Iterable[View]) -> Iterable[bytes]:
+def _fields(views: Iterable[View]) -> Iterable[bytes]:
+    """Yields the fields under which visits of these views may be stored."""
     for view in views:
-        for visitor in (view.visitor, *view.others, view.cookieless):
+        for visitor in (view.visitor, *view.other_visitors, view.cookieless):
             if visitor:
-                yield visits.field(visitor, view.sums.name)
+                yield visits.field(visitor, view.sums.id_bytes)
 
 
-def _add(under_way: Open, view: View, newest: int) -> None:
-    found = None
-    if view.visitor and view.at >= newest - PAUSE_MS:
-        found = under_way.find(view)
-    if view.spent >= 0:
+def _add(under_way: VisitsUnderWay, view: View, newest_ms: int) -> None:
+    """Adds a view or a report to its visit, and counts it."""
+    sums = view.sums
+    is_visitor = bool(view.visitor) and view.time_ms >= newest_ms - PAUSE_MS
+    found = under_way.find(view) if is_visitor else None
+    if view.spent_ms >= 0:
         if found is not None:
             _report(under_way, *found, view)
         return
-    if found is not None and view.id and any(one.view == view.id for one in found[1].seen):
+    if found is not None and view.id and any(seen.view == view.id for seen in found[1].seen):
         return  # the same beacon once more
-    sums = view.sums
     sums.cell(view.start)[series.VIEWS] += 1
     if found is not None:
-        _go_on(under_way, *found, view)
-    elif view.visitor and view.at >= newest - PAUSE_MS:
+        _continue(under_way, *found, view)
+    elif is_visitor:
         found = _begin(under_way, view)
+    visit = found[1] if found else None
     day = sums.day(view.start)
-    counted = sums.parts_of(day)
-    if found is None:
-        sums.cell(view.start)[series.VIEWS_NO_VISIT if view.visitor else series.VIEWS_NO_VISITOR] += 1
-        counted.entries[NONE, view.source][0] += 1
-        counted.exits[NONE][0] += 1
-    else:
-        counted.entries[found[1].entry, found[1].source][0] += 1
-    counted.pages[view.page][0] += 1
-    counted.readers[view.reader][0] += 1
+    _count_view(sums, day, view, visit)
     if view.visitor:
-        visitor = found[1].visitor if found and sums.campaign.identity != "cookieless" else view.visitor
+        is_daily_hash = sums.campaign.identity == "cookieless"
+        visitor = view.visitor if visit is None or is_daily_hash else visit.visitor
         sums.visitors.setdefault(day, set()).add(visitor)
 
 
-def _begin(under_way: Open, view: View) -> tuple[bytes, Visit] | None:
-    """A visit that begins with this view; of it, all but the view is counted here, and its exit. None: there
-    is no room."""
+def _count_view(sums: Sums, day: str, view: View, visit: Visit | None) -> None:
+    """Counts a view under all dimensions but the exit page of its visit, which may still change."""
+    counts = sums.web_counts_of(day)
+    if visit is None:
+        sums.cell(view.start)[series.VIEWS_NO_VISIT if view.visitor else series.VIEWS_NO_VISITOR] += 1
+        counts.entries[NONE, view.source][0] += 1
+        counts.exits[NONE][0] += 1
+    else:
+        counts.entries[visit.entry, visit.source][0] += 1
+    counts.pages[view.page][0] += 1
+    counts.readers[view.reader][0] += 1
+
+
+def _begin(under_way: VisitsUnderWay, view: View) -> tuple[bytes, Visit] | None:
+    """Begins a visit with this view, and counts the visit and its exit. Returns None if there is no room."""
     sums, page = view.sums, view.page
-    name = visits.field(view.visitor, sums.name)
+    name = visits.field(view.visitor, sums.id_bytes)
     if not under_way.has_room(name):
         return None
     day = sums.day(view.start)
     visit = Visit(
-        view.at, view.at, view.visitor, page, page, view.at, view.source, {day: 1}, 1, 0, [_seen(view)], []
+        start=view.time_ms,
+        last=view.time_ms,
+        visitor=view.visitor,
+        entry=page,
+        exit=page,
+        exit_at=view.time_ms,
+        source=view.source,
+        days={day: 1},
+        views=1,
+        time=0,
+        seen=[Seen(view.id, view.time_ms)],
+        aliases=[],
     )
     cell = sums.cell(view.start)
     cell[series.VISITS] += 1
     cell[series.BOUNCES] += 1
-    _tell(visit, view, is_new=view.visits == 1 and name not in under_way.known)
-    counted = sums.parts_of(day)
-    counted.pages[page][1] += 1
-    counted.readers[view.reader][1] += 1
-    counted.entries[page, view.source][1] += 1
-    left = counted.exits[page]
-    left[0] += 1
-    left[1] += 1
+    _count_new_or_returning(visit, view, is_new=view.visit_number == 1 and name not in under_way.known)
+    counts = sums.web_counts_of(day)
+    counts.pages[page][1] += 1
+    counts.readers[view.reader][1] += 1
+    counts.entries[page, view.source][1] += 1
+    exits = counts.exits[page]
+    exits[0] += 1
+    exits[1] += 1
     under_way.begin(name, visit)
-    _point(under_way, name, visit, view)
+    _add_aliases(under_way, name, visit, view)
     return name, visit
 
 
-def _go_on(under_way: Open, name: bytes, visit: Visit, view: View) -> None:
-    """A visit goes on with this view: bounce, exit page and times are moved."""
+def _continue(under_way: VisitsUnderWay, name: bytes, visit: Visit, view: View) -> None:
+    """Continues a visit with this view: moves its bounce, exit page and times."""
     sums, page = view.sums, view.page
-    start = series.bucket_start(visit.start)
     if visit.views == 1:
-        sums.cell(start)[series.BOUNCES] -= 1
+        sums.cell(series.bucket_start(visit.start))[series.BOUNCES] -= 1
     day = sums.day(view.start)
-    if view.at >= visit.exit_at:
+    if view.time_ms >= visit.exit_at:
         if page != visit.exit:
             _move_exit(sums, visit, page)
-        visit.exit, visit.exit_at = page, view.at
-    _tell(visit, view, is_new=view.visits == 1)
-    sums.parts_of(day).exits[visit.exit][0] += 1
+        visit.exit, visit.exit_at = page, view.time_ms
+    _count_new_or_returning(visit, view, is_new=view.visit_number == 1)
+    sums.web_counts_of(day).exits[visit.exit][0] += 1
     visit.days[day] = visit.days.get(day, 0) + 1
     visit.views += 1
     before = visit.seen[-1]
-    if not before.is_reported and not before.time and view.at > before.at:
-        _count_time(sums, before, histogram.span_bin(view.at - before.at))
+    if not before.is_reported and not before.time and view.time_ms > before.at:
+        _count_page_time(sums, before, histogram.span_bin(view.time_ms - before.at))
     if not before.view:
-        visit.seen.pop()  # it cannot be known again
-    visit.seen.append(_seen(view))
+        visit.seen.pop()  # without an id it cannot be recognised again
+    visit.seen.append(Seen(view.id, view.time_ms))
     del visit.seen[:-MAX_SEEN]
-    _last(sums, visit, view.at)
+    _prolong(sums, visit, view.time_ms)
     under_way.touch(name, visit)
-    _point(under_way, name, visit, view)
+    _add_aliases(under_way, name, visit, view)
 
 
 def _move_exit(sums: Sums, visit: Visit, page: str) -> None:
-    started = sums.day(series.bucket_start(visit.start))
+    """Moves the views of a visit, and the visit, from its exit page to another exit page."""
+    first_day = sums.day(series.bucket_start(visit.start))
     for day, views in visit.days.items():
-        exits, began = sums.parts_of(day).exits, day == started
-        left = exits[visit.exit]
-        left[0] -= views
-        left[1] -= began
-        left = exits[page]
-        left[0] += views
-        left[1] += began
+        exits, visits_begun = sums.web_counts_of(day).exits, int(day == first_day)
+        old = exits[visit.exit]
+        old[0] -= views
+        old[1] -= visits_begun
+        new = exits[page]
+        new[0] += views
+        new[1] += visits_begun
 
 
-def _report(under_way: Open, name: bytes, visit: Visit, view: View) -> None:
-    """How long a view was visible, as its page says: in place of what was counted for it before."""
-    for one in visit.seen:
-        if one.view == view.id and view.id:
-            spent = min(view.spent, max(0, view.at - one.at) + SLACK)
-            time = histogram.span_bin(spent)
-            if not one.is_reported or time > one.time:
-                _count_time(view.sums, one, time)
-                one.is_reported = True
-                _last(view.sums, visit, view.at)
-            _tell(visit, view, is_new=view.visits == 1)
+def _report(under_way: VisitsUnderWay, name: bytes, visit: Visit, view: View) -> None:
+    """Counts how long a view was visible, as its page reports, in place of what was counted for it before."""
+    for seen in visit.seen:
+        if seen.view == view.id and view.id:
+            spent_ms = min(view.spent_ms, max(0, view.time_ms - seen.at) + REPORT_SLACK_MS)
+            time_bin = histogram.span_bin(spent_ms)
+            if not seen.is_reported or time_bin > seen.time:
+                _count_page_time(view.sums, seen, time_bin)
+                seen.is_reported = True
+                _prolong(view.sums, visit, view.time_ms)
+            _count_new_or_returning(visit, view, is_new=view.visit_number == 1)
             under_way.touch(name, visit)
-            _point(under_way, name, visit, view)  # who says yes to a cookie, says so here
+            _add_aliases(under_way, name, visit, view)  # a cookie may have been accepted since the view
             return
 
 
-def _tell(visit: Visit, view: View, *, is_new: bool) -> None:
-    """Counts a visit as new or returning, once, with the first hit of it that has a cookie."""
-    if view.visits and not visit.is_told:
+def _count_new_or_returning(visit: Visit, view: View, *, is_new: bool) -> None:
+    """Counts a visit as new or returning, once, with its first hit that has a cookie."""
+    if view.visit_number and not visit.is_told:
         visit.is_told = True
         cell = view.sums.cell(series.bucket_start(visit.start))
         cell[series.VISITS_NEW if is_new else series.VISITS_RETURNING] += 1
 
 
-def _last(sums: Sums, visit: Visit, at: int) -> None:
-    """A visit lasts until this instant (ms), or longer."""
-    if at <= visit.last:
+def _prolong(sums: Sums, visit: Visit, time_ms: int) -> None:
+    """Makes a visit last at least until this time, and moves its duration."""
+    if time_ms <= visit.last:
         return
-    visit.last = at
-    time = histogram.span_bin(at - visit.start)
-    if time != visit.time:
-        _recount(sums, visit.start, labels.VISIT, visit.time, time)
-        visit.time = time
+    visit.last = time_ms
+    time_bin = histogram.span_bin(time_ms - visit.start)
+    if time_bin != visit.time:
+        _move_bin(sums, visit.start, labels.VISIT, visit.time, time_bin)
+        visit.time = time_bin
 
 
-def _count_time(sums: Sums, one: Seen, time: int) -> None:
-    _recount(sums, one.at, labels.PAGE, one.time, time)
-    one.time = time
+def _count_page_time(sums: Sums, seen: Seen, time_bin: int) -> None:
+    _move_bin(sums, seen.at, labels.PAGE, seen.time, time_bin)
+    seen.time = time_bin
 
 
-def _recount(sums: Sums, at: int, letter: str, before: int, after: int) -> None:
-    counts: Counter[str] = sums.opens_of(series.bucket_start(at))
+def _move_bin(sums: Sums, time_ms: int, letter: str, before: int, after: int) -> None:
+    """Counts a duration in the bin `after` instead of `before`. Bin 0 is not counted."""
+    counts = sums.labels_of(series.bucket_start(time_ms))
     if before:
         counts[f"{letter}{before}"] -= 1
     if after:
         counts[f"{letter}{after}"] += 1
 
 
-def _point(under_way: Open, name: bytes, visit: Visit, view: View) -> None:
-    """Who is known by another hash from now on, or would be without the cookie."""
-    for other in (view.visitor, view.cookieless):
-        if other:
-            under_way.point(visits.field(other, view.sums.name), name, visit)
-
-
-def _seen(view: View) -> Seen:
-    return Seen(view.id, view.at)
+def _add_aliases(under_way: VisitsUnderWay, name: bytes, visit: Visit, view: View) -> None:
+    """Makes the hashes that the visitor is known by from now on lead to the visit."""
+    for alias in (view.visitor, view.cookieless):
+        if alias:
+            under_way.add_alias(visits.field(alias, view.sums.id_bytes), name, visit)

@@ -1,4 +1,4 @@
-"""What waits in a shard's stream, read for one pass: bounded by its hits, however many lie in an entry."""
+"""Reads the stream entries of one pass, bounded by their hits, however many hits an entry has."""
 
 from __future__ import annotations
 
@@ -6,92 +6,96 @@ from typing import NamedTuple
 
 import msgspec
 
-from pixel_server import hit
-from pixel_server.hit import Hit, UnreadableData
+from pixel_server.hit import FORMAT, Hit, UnreadableData, decode_batch
 from pixel_server.store import keys
 from pixel_server.store.protocols import Redis
 
 Entry = tuple[bytes, dict[bytes, bytes]]
-"""(id, fields)"""
+"""(id, fields) of a stream entry: `(b"1749546000000-0", {b"1": batch})`. A field's name is its format."""
 
-FIRST, STEP = 8, 128
-"""Entries read in one round trip: at first, and at most. A recorder writes a thousand hits in one, or so."""
-LONG = 1024
-"""Bytes: a pass takes fewer hits if they are longer, so that what it holds in memory is bounded, too."""
-
-
-AHEAD_MS = 60_000
-"""ms that a hit may be ahead of Redis's time when Redis stored it."""
+FIRST_ENTRIES, MAX_ENTRIES = 8, 128
+"""Entries read in the first round trip, and in one round trip at most. A recorder writes up to some thousand
+hits in one entry."""
+LONG_HIT_BYTES = 1024
+"""Bytes of a batch that count as one hit at least. So what a pass holds in memory is bounded, too."""
+MAX_AHEAD_MS = 60_000
+"""Milliseconds that a hit's time may be ahead of Redis's time when Redis stored the hit."""
+_ARRAY_16 = 0xDC
+"""First byte of a msgpack array whose length follows in 2 bytes."""
 
 
 class Decoded(NamedTuple):
-    """last: id of the last entry taken, None: not even the first. newer: id of one of a newer format. ahead:
-    how many hits came from the future."""
+    """Hits of some entries. last_entry: id of the last entry decoded, None if even the first is of a newer
+    format. newer_entry: id of the entry of a newer format, "" if there is none. ahead: hits from the
+    future."""
 
     hits: list[Hit]
     unreadable: list[UnreadableData]
-    last: str | None
-    newer: str
+    last_entry: str | None
+    newer_entry: str
     ahead: int
 
 
-def read(
-    store: Redis, shard: int, last: str, hits: int, entries: int, first: int = FIRST
+def read_entries(
+    store: Redis, shard: int, after: str, max_hits: int, max_entries: int, first: int = FIRST_ENTRIES
 ) -> tuple[list[Entry], bool]:
-    """The entries after this one, and whether it stopped at so many hits (see LONG) or entries.
+    """Returns the entries after an id, and whether it stopped at `max_hits` or `max_entries`.
 
-    first: entries to begin with, as many as there were last time. The hits of the last entry may be above.
+    The last entry may go beyond `max_hits`. first: entries of the first round trip, best as many as the last
+    pass read. See LONG_HIT_BYTES.
     """
-    found: list[Entry] = []
-    held, step = 0, min(first, STEP)
-    while held < hits and len(found) < entries:
-        asked = min(step, entries - len(found))
-        part = store.xrange(keys.hits(shard), f"({last}", "+", asked)
+    entries: list[Entry] = []
+    hits, step = 0, min(first, MAX_ENTRIES)
+    while hits < max_hits and len(entries) < max_entries:
+        count = min(step, max_entries - len(entries))
+        part = store.xrange(keys.hits(shard), f"({after}", "+", count)
         for entry in part:
-            if held < hits:
-                found.append(entry)
-                held += sum(map(_count, entry[1].values()))
-        if len(part) < asked:
+            if hits < max_hits:
+                entries.append(entry)
+                hits += sum(map(_estimate_hits, entry[1].values()))
+        if len(part) < count:
             break
-        last = part[-1][0].decode()
-        step = min(STEP, 1 + (hits - held) * len(found) // held)
-    return found, held >= hits or len(found) >= entries
+        after = part[-1][0].decode()
+        step = min(MAX_ENTRIES, 1 + (max_hits - hits) * len(entries) // hits)
+    return entries, hits >= max_hits or len(entries) >= max_entries
 
 
-def _count(batch: bytes) -> int:
-    """The hits of a batch, as the head of a msgpack array says; at least 1, also of what is none, and 1 for
-    each LONG bytes."""
+def _estimate_hits(batch: bytes) -> int:
+    """Returns the hits of a batch, as the head of its msgpack array says; more if they are long.
+
+    Returns 1 for a value that is not a batch.
+    """
     head = batch[0] if batch else 0
-    hits = int.from_bytes(batch[1:3], "big") if head == 0xDC else head & 0x0F if head >> 4 == 9 else 1
-    return max(1, hits, len(batch) // LONG)
+    hits = int.from_bytes(batch[1:3], "big") if head == _ARRAY_16 else head & 0x0F if head >> 4 == 9 else 1
+    return max(1, hits, len(batch) // LONG_HIT_BYTES)
 
 
-def decode(entries: list[Entry], ahead_ms: int = AHEAD_MS) -> Decoded:
-    """Reads the hits of these entries.
+def decode_entries(entries: list[Entry], max_ahead_ms: int = MAX_AHEAD_MS) -> Decoded:
+    """Returns the hits of these entries, up to the first entry of a newer format.
 
-    A hit cannot be newer than its entry, whose id is Redis's time. A hit that is, by more than `ahead_ms`,
-    gets the time of its entry, or all hits of others would be late beside it. The outcome depends neither
-    on the time of reading, nor on the clock of the reader.
+    A hit cannot be newer than its entry, whose id is Redis's time. A hit that is, by more than
+    `max_ahead_ms`, gets the time of its entry. Otherwise all other hits would be late beside it. The result
+    depends neither on the time of reading nor on the reader's clock.
     """
     ahead = 0
     hits: list[Hit] = []
     unreadable: list[UnreadableData] = []
-    last: str | None = None
+    last_entry: str | None = None
     for entry, fields in entries:
         for name, data in fields.items():
-            if name.isdigit() and int(name) > hit.FORMAT:
-                return Decoded(hits, unreadable, last, entry.decode(), ahead)
-            if name != b"%d" % hit.FORMAT:
+            if name.isdigit() and int(name) > FORMAT:
+                return Decoded(hits, unreadable, last_entry, entry.decode(), ahead)
+            if name != b"%d" % FORMAT:
                 unreadable.append(UnreadableData(data, f"entry: field {name[:20]!r}"))
                 continue
-            good, bad = hit.decode_batch(data)
-            stored = int(entry.partition(b"-")[0])
-            latest = stored + ahead_ms
-            for i, one in enumerate(good):
-                if one.time > latest:
-                    good[i] = msgspec.structs.replace(one, time=stored)
+            batch, bad = decode_batch(data)
+            stored_ms = int(entry.partition(b"-")[0])
+            latest_ms = stored_ms + max_ahead_ms
+            for i, hit in enumerate(batch):
+                if hit.time > latest_ms:
+                    batch[i] = msgspec.structs.replace(hit, time=stored_ms)
                     ahead += 1
-            hits += good
+            hits += batch
             unreadable += bad
-        last = entry.decode()
-    return Decoded(hits, unreadable, last, "", ahead)
+        last_entry = entry.decode()
+    return Decoded(hits, unreadable, last_entry, "", ahead)

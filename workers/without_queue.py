@@ -75,7 +75,9 @@ class Direct:
         with connect(settings.redis_url, timeout=REDIS_TIMEOUT_SECONDS) as store:
             clock = Clock()
             clock.measure(store)
-            deadline = time.monotonic() + rollup.TIME
-            for i in range(0, len(shards), rollup.BESIDE):
-                rollup.beside(store, settings, secrets, shards[i : i + rollup.BESIDE], deadline, clock)
+            deadline = time.monotonic() + rollup.JOB_SECONDS
+            for i in range(0, len(shards), rollup.MAX_SHARDS):
+                rollup.drain_shards(
+                    store, settings, secrets, shards[i : i + rollup.MAX_SHARDS], deadline, clock
+                )
             beat(store, clock())

@@ -25,7 +25,7 @@ from tests.bench.machine import cpu_us, on
 from tests.bench.program import Figure, alone
 from tests.bench.sides import SECRETS, Bench, Side, server
 from tests.bench.wrk import Load
-from workers.rollup import TIME, beside, group
+from workers.rollup import JOB_SECONDS, drain_shards, shards_of_job
 
 RECIPIENTS = 200_000
 
@@ -47,8 +47,10 @@ def count(bench: Bench, side: Side, core: int | None = None) -> Counted:
     gc.collect()
     with on(bench.cores.serving if core is None else core), connect(side.settings.redis_url) as client:
         began, cpu = time.perf_counter(), time.process_time()
-        shards = group(0, SHARDS, 1)
-        while found := beside(client, side.settings, SECRETS, shards, time.monotonic() + TIME):
+        shards = shards_of_job(0, SHARDS, 1)
+        while found := drain_shards(
+            client, side.settings, SECRETS, shards, time.monotonic() + JOB_SECONDS, time.time
+        ):
             hits += found
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
     return Counted(hits, took, cpu, (cpu_us([side.store.pid]) - store) / 1e6)

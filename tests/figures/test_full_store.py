@@ -18,7 +18,7 @@ from pixel_server.store import keys, producer
 from pixel_server.store.client import connect_async
 from tests.store.test_compatibility import full
 from workers import maintenance, retention
-from workers.rollup import Outcome, Rollup
+from workers.rollup_pass import Outcome, Rollup
 
 DAY = "2025-06-10"
 

@@ -13,7 +13,7 @@ from pixel_server import tasks
 from pixel_server.store import keys
 from tests.stack import READER, until
 from tests.store.test_keys import table
-from workers.rollup import Outcome, Rollup
+from workers.rollup_pass import Outcome, Rollup
 from workers.schedule import Schedule
 
 ODD = {

@@ -24,7 +24,7 @@ from pixel_server.tokens import Mode, Token
 from tests.conftest import ANY_YEAR, NOW
 from tests.properties.test_rollup import Killed, Wire
 from tests.stack import READER
-from workers.rollup import Outcome, Rollup
+from workers.rollup_pass import Outcome, Rollup
 
 GMAIL = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
 KINDS = {READER: "person", GMAIL: "proxy", "curl/8.5.0": "scanner", "": "unknown"}
@@ -153,7 +153,7 @@ def test_bursts_do_not_depend_on_cuts_and_crashes(
     for number, crash in enumerate([*crashes, None]):
         with contextlib.suppress(Killed):
             wire = Wire(client, {crash: kill} if crash else {})
-            rollup = Rollup(wire, made, secrets, 0, entries=1 + number % 3, ahead_ms=ANY_YEAR)
+            rollup = Rollup(wire, made, secrets, 0, max_entries=1 + number % 3, max_ahead_ms=ANY_YEAR)
             while rollup.step(NOW) is Outcome.COUNTED:
                 pass
 

@@ -26,7 +26,7 @@ from pixel_server.store.client import connect, connect_async
 from pixel_server.tokens import Mode, Part, Token
 from tests.conftest import ANY_YEAR, NOW
 from workers import retention as run
-from workers.rollup import Outcome, Rollup
+from workers.rollup_pass import Outcome, Rollup
 
 DAY = 86_400
 GONE, STAYS = "gone@example.org", "stays@example.org"
@@ -158,7 +158,7 @@ async def play(
     def roll_up() -> None:
         client = race.sync_client(url, "roll-up")
         for shard in range(wanted.shards):
-            rollup = Rollup(client, wanted, secrets, shard, entries=2, ahead_ms=ANY_YEAR)
+            rollup = Rollup(client, wanted, secrets, shard, max_entries=2, max_ahead_ms=ANY_YEAR)
             while rollup.step(NOW) in (Outcome.COUNTED, Outcome.MOVED):
                 pass
 
@@ -219,7 +219,7 @@ def test_nothing_of_an_erased_person_comes_back(
     wanted = replace(wanted, keep_names=min(wanted.keep_names, closes))
     ended = asyncio.run(play(valkey_url, secrets, wanted, story, bursts, deaths))
     for shard in range(wanted.shards):
-        rollup = Rollup(client, wanted, secrets, shard, ahead_ms=ANY_YEAR)
+        rollup = Rollup(client, wanted, secrets, shard, max_ahead_ms=ANY_YEAR)
         while rollup.step(NOW) is Outcome.COUNTED:
             pass
 

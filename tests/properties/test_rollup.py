@@ -25,7 +25,7 @@ from pixel_server.tokens import Mode, Part, Token
 from pixel_server.verdicts import CLASSES
 from tests.conftest import ANY_YEAR, NOW
 from tests.stack import READER
-from workers.rollup import Outcome, Rollup
+from workers.rollup_pass import Outcome, Rollup
 
 HOUR = 3_600_000
 SHARD = 0
@@ -200,7 +200,7 @@ def test_same_totals_as_a_plain_count(
             client.xadd(keys.hits(SHARD), {str(hit.FORMAT): data})
 
     def roll_up(wire: Any, entries: int) -> None:
-        rollup = Rollup(wire, wanted, secrets, SHARD, entries=entries, ahead_ms=ANY_YEAR)
+        rollup = Rollup(wire, wanted, secrets, SHARD, max_entries=entries, max_ahead_ms=ANY_YEAR)
         while rollup.step(NOW) is Outcome.COUNTED:
             pass
 

@@ -24,7 +24,7 @@ from pixel_server.store.client import connect, connect_async
 from pixel_server.store.protocols import Redis
 from tests.conftest import ANY_YEAR, NOW
 from tests.properties.test_rollup import Killed, Wire
-from workers.rollup import Outcome, Rollup
+from workers.rollup_pass import Outcome, Rollup
 
 MINUTE = 60_000
 MIDNIGHT = int(NOW) // 86_400 * 86_400 * 1000
@@ -238,9 +238,9 @@ def roll_up(
     for number, crash in enumerate([*crashes, None]):
         with contextlib.suppress(Killed):
             wire = Wire(client, {crash: kill} if crash else {})
-            rollup = Rollup(wire, made, secrets, 0, entries=1 + number % 3, ahead_ms=ANY_YEAR)
+            rollup = Rollup(wire, made, secrets, 0, max_entries=1 + number % 3, max_ahead_ms=ANY_YEAR)
             while rollup.step(NOW) is Outcome.COUNTED:
-                rollup.entries = 1 + number % 3
+                rollup.max_entries = 1 + number % 3
 
 
 @pytest.mark.parametrize("identity", ["own", "cookie", "cookieless"])

@@ -129,17 +129,17 @@ def test_a_roll_up_that_read_before_an_erasure_cannot_bring_anyone_back(
 
     mail()
     site.get(link().url)
-    read = apply.read
+    read = apply.read_stored
 
     def erased_meanwhile(*arguments):
         found = read(*arguments)
-        monkeypatch.setattr(apply, "read", read)
+        monkeypatch.setattr(apply, "read_stored", read)
         press(link(), "erase")
         return found
 
-    monkeypatch.setattr(apply, "read", erased_meanwhile)
+    monkeypatch.setattr(apply, "read_stored", erased_meanwhile)
     count(clock.now)
-    assert apply.read is read  # it came to that
+    assert apply.read_stored is read  # it came to that
     count(clock.now)
     assert secrets.recipient_key("ada") not in everything(client)
 

@@ -13,7 +13,7 @@ from pixel_server.store.client import connect_async
 from pixel_server.store.clock import Clock, Report
 from tests.stack import until
 from workers import maintenance, retention
-from workers.rollup import Outcome, Rollup
+from workers.rollup_pass import Outcome, Rollup
 
 DAYS = 500 * 86_400.0
 

@@ -22,8 +22,8 @@ from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.client import connect, connect_async
 from pixel_server.tokens import Mode
-from workers import fold
-from workers.rollup import Outcome, Rollup
+from workers import fold_mail, fold_web
+from workers.rollup_pass import Outcome, Rollup
 
 BAD = "raises"
 """Text of the hit whose parts raise an exception in these tests."""
@@ -85,9 +85,9 @@ PARTS = [
     ("dimension of a page", web_names, "page", VIEWED, {"page": BAD}),
     ("dimension of a language", web_names, "language", VIEWED, {"language": BAD}),
     ("referrer parser", web_names, "source", VIEWED, {"page_referrer": BAD}),
-    ("agent parser", fold, "reader", VIEWED, {"agent": f"{AGENT} {BAD}"}),
-    ("country of a view", fold, "country_label", VIEWED, {"address": b"\x07\x07\x07\x07"}),
-    ("country of an open", fold, "country_label", MAILED, {"address": b"\x07\x07\x07\x07", "gpc": ""}),
+    ("agent parser", fold_web, "reader", VIEWED, {"agent": f"{AGENT} {BAD}"}),
+    ("country of a view", fold_web, "country_label", VIEWED, {"address": b"\x07\x07\x07\x07"}),
+    ("country of an open", fold_mail, "country_label", MAILED, {"address": b"\x07\x07\x07\x07", "gpc": ""}),
     ("classifier of mail", Rules, "of", MAILED, {"agent": BAD}),
     ("classifier of pages", Rules, "of", VIEWED, {"agent": BAD}),
 ]

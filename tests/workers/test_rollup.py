@@ -18,21 +18,22 @@ from pixel_server.store import checkpoint, keys
 from pixel_server.store.client import connect_async
 from pixel_server.tokens import Mode, Token
 from workers import stream_reader
-from workers.rollup import BESIDE, PASS_ENTRIES, PASS_HITS, Outcome, Rollup, beside, group
+from workers.rollup import MAX_SHARDS, drain_shards, shards_of_job
+from workers.rollup_pass import PASS_ENTRIES, PASS_HITS, Outcome, Rollup
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 4, 7, 256])
 @pytest.mark.parametrize("workers", [1, 2, 3, 4, 9])
 def test_jobs_that_run_at_once_drain_no_shard_twice(shards, workers):
     for first in range(shards):
-        jobs = [group((first + i) % shards, shards, workers) for i in range(min(workers, shards))]
+        jobs = [shards_of_job((first + i) % shards, shards, workers) for i in range(min(workers, shards))]
         drained = [shard for job in jobs for shard in job]
         assert len(set(drained)) == len(drained)
-        assert all(job[0] == (first + i) % shards and len(job) <= BESIDE for i, job in enumerate(jobs))
+        assert all(job[0] == (first + i) % shards and len(job) <= MAX_SHARDS for i, job in enumerate(jobs))
 
 
 def test_a_worker_alone_drains_all():
-    assert sorted(group(2, 4, 1)) == [0, 1, 2, 3]
+    assert sorted(shards_of_job(2, 4, 1)) == [0, 1, 2, 3]
 
 
 def batch(hits):
@@ -47,7 +48,7 @@ def test_a_pass_is_bounded_whatever_came_before(client, settings, secrets):
         client.xadd(keys.hits(0), batch(1000))
     counted = []
     while rollup.step(0) is Outcome.COUNTED:
-        counted.append((rollup.counted - sum(n for n, _ in counted), rollup.behind))
+        counted.append((rollup.counted - sum(n for n, _ in counted), rollup.is_behind))
     many, rest = (PASS_HITS, True), (10_000 - 2 * PASS_HITS, False)
     assert counted == [(PASS_ENTRIES, True), (PASS_ENTRIES, True), many, many, rest]
 
@@ -63,13 +64,13 @@ def test_a_pass_is_bounded_whatever_came_before(client, settings, secrets):
         ([99], 1, False),
     ],
 )
-@pytest.mark.parametrize("first", [1, stream_reader.FIRST, 12, 1000])
+@pytest.mark.parametrize("first", [1, stream_reader.FIRST_ENTRIES, 12, 1000])
 def test_what_is_read_for_a_pass(client, sizes, taken, stopped, first):
     for size in sizes:
         client.xadd(keys.hits(0), batch(size))
-    found, limit = stream_reader.read(client, 0, "0-0", 100, 50, first)
+    found, limit = stream_reader.read_entries(client, 0, "0-0", 100, 50, first)
     assert (len(found), limit) == (taken, stopped)
-    assert len(stream_reader.decode(found).hits) == sum(sizes[:taken])
+    assert len(stream_reader.decode_entries(found).hits) == sum(sizes[:taken])
 
 
 def test_one_pass_may_bring_more_dead_letters_than_there_may_be(client, settings, secrets):
@@ -77,7 +78,7 @@ def test_one_pass_may_bring_more_dead_letters_than_there_may_be(client, settings
     bad = [hit.encode(Hit(-1, "mail", hit.EMAIL, "GET", token_time=1)) for _ in range(150)]
     for _ in range(2):
         client.xadd(keys.hits(0), {"1": hit.encode_batch(bad)})
-    rollup = Rollup(client, replace(settings, dead_letters=100), secrets, 0, entries=1)
+    rollup = Rollup(client, replace(settings, dead_letters=100), secrets, 0, max_entries=1)
     assert [rollup.step(1e9), client.xlen(keys.dead(0))] == [Outcome.COUNTED, 150]
     assert [rollup.step(1e9), client.xlen(keys.dead(0))] == [Outcome.STOPPED, 150]
     client.delete(keys.dead(0))
@@ -99,7 +100,7 @@ def test_rollup_hit_of_the_future_counts_at_the_time_redis_stored_it(client, set
 def test_rollup_generation_raised_between_two_passes_is_noticed(client, settings, secrets):
     for _ in range(2):
         client.xadd(keys.hits(0), batch(1))
-    rollup = Rollup(client, settings, secrets, 0, entries=1)
+    rollup = Rollup(client, settings, secrets, 0, max_entries=1)
     assert rollup.step(0) is Outcome.COUNTED
     client.hincrby(keys.checkpoint(0), "n", 1)
     assert [rollup.step(0) for _ in range(3)] == [Outcome.MOVED, Outcome.COUNTED, Outcome.EMPTY]
@@ -124,7 +125,7 @@ def test_drain_generation_raised_by_others_retries_within_the_job(
         return commit(*arguments)
 
     monkeypatch.setattr(checkpoint, "commit", moved)
-    assert beside(client, settings, secrets, [0], time.monotonic() + 60, time.time) == 3
+    assert drain_shards(client, settings, secrets, [0], time.monotonic() + 60, time.time) == 3
     assert leads[:3] == [0, 0, 1][: len(leads)]
     assert not client.exists(keys.lead(0))
 
@@ -140,7 +141,7 @@ def test_drain_shard_counted_by_another_gives_up(client, settings, secrets, monk
         return commit(*arguments)
 
     monkeypatch.setattr(checkpoint, "commit", counted_by_other)
-    assert beside(client, settings, secrets, [0], time.monotonic() + 60, time.time) == 0
+    assert drain_shards(client, settings, secrets, [0], time.monotonic() + 60, time.time) == 0
 
 
 def test_writers_wait_while_a_roll_up_leads(client, redis_url):
@@ -179,16 +180,16 @@ def test_long_hits_are_fewer_in_a_pass(client):
     client.xadd(keys.hits(0), {"1": hit.encode_batch([bytes([0xC5, 78, 30]) + bytes(19_998)] * 4)})
     client.xadd(keys.hits(0), batch(1))
     client.xadd(keys.hits(0), batch(1))
-    found, limit = stream_reader.read(client, 0, "0-0", 79, 50)
+    found, limit = stream_reader.read_entries(client, 0, "0-0", 79, 50)
     assert (len(found), limit) == (2, True)
 
 
 def test_what_is_no_batch_is_read_too(client):
     for n in range(20):
         client.xadd(keys.hits(0), {"1": b"\xdc" if n % 2 else b"", "x": b"y"})
-    found, limit = stream_reader.read(client, 0, "0-0", 8, 50)
+    found, limit = stream_reader.read_entries(client, 0, "0-0", 8, 50)
     assert (len(found), limit) == (4, True)
-    assert len(stream_reader.decode(found).unreadable) == 8
+    assert len(stream_reader.decode_entries(found).unreadable) == 8
 
 
 MAILED = Token("mail", 0, b"12345678", Mode.PSEUDONYMOUS).flags
@@ -205,9 +206,9 @@ def mailed(**fields):
     [
         ({"address": b"abc"}, "address: of 3 bytes"),
         ({"address": b"a" * 17}, "address: of 17 bytes"),
-        ({"campaign": "No Slug\n"}, "campaign: no slug"),
-        ({"campaign": ""}, "campaign: no slug"),
-        ({"campaign": "No Slug", "kind": hit.WEB}, "campaign: no slug"),
+        ({"campaign": "No Slug\n"}, "campaign: not a slug"),
+        ({"campaign": ""}, "campaign: not a slug"),
+        ({"campaign": "No Slug", "kind": hit.WEB}, "campaign: not a slug"),
         ({"agent": "raises"}, "cannot be counted: KeyError"),
         ({"agent": "raises", "gpc": "1"}, "cannot be counted: KeyError"),
         ({"agent": "raises", "kind": hit.WEB, "campaign": "page"}, "cannot be counted: KeyError"),

@@ -19,7 +19,7 @@ from pixel_server.store import keys
 from pixel_server.store.client import connect_async
 from pixel_server.store.protocols import AsyncRedis
 from workers import maintenance, retention
-from workers.rollup import Outcome, Rollup
+from workers.rollup_pass import Outcome, Rollup
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 SAFARI = (
@@ -66,7 +66,8 @@ class Site:
         return {name: (views, seen) for name, (views, seen) in found.items()}
 
     def visitors(self, day: str = "") -> int:
-        return int(self.client.pfcount(keys.daily_visitors(0, self.name, day)))
+        key = keys.daily_visitors(0, self.name, day) if day else keys.visitors(0, self.name)
+        return int(self.client.pfcount(key))
 
 
 @pytest.fixture

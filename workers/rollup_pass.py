@@ -1,0 +1,275 @@
+"""One pass of the roll-up of a shard: read, classify, fold, apply."""
+
+from __future__ import annotations
+
+import logging
+import re
+import struct
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+import redis
+
+from pixel_server.campaigns import retention, storage
+from pixel_server.campaigns.campaign import Campaign
+from pixel_server.classify.judge import Judge, judge_of
+from pixel_server.consent import Consent
+from pixel_server.counters import burst_window, visitor_salts
+from pixel_server.counters.stored_format import NewerFormat
+from pixel_server.counters.visitor_salts import Salts
+from pixel_server.hit import Hit
+from pixel_server.recipients import withdrawals
+from pixel_server.recipients.withdrawals import Periods
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+from pixel_server.store import aof_rewrite, checkpoint, keys
+from pixel_server.store.checkpoint import Checkpoint, Command, Records, read_checkpoint
+from pixel_server.store.protocols import Redis
+from pixel_server.store.script import even_if_full
+from workers import apply
+from workers.bursts import find_bursts
+from workers.fold import campaign_token_times, fold
+from workers.fold_web import salt_days
+from workers.sessions import count_visits
+from workers.stream_reader import (
+    FIRST_ENTRIES,
+    MAX_AHEAD_MS,
+    Decoded,
+    Entry,
+    decode_entries,
+    read_entries,
+)
+from workers.sums import Tally
+
+log = logging.getLogger("workers.rollup")
+
+COMPUTING = threading.Lock()
+"""Held by the one thread that computes, until its computation ends. Threads that took turns would all be done
+at the same time, and then would all wait for Redis."""
+
+PASS_HITS, PASS_ENTRIES = 4000, 512
+"""Hits and entries at which a pass stops reading."""
+FORGET_MS = 600_000
+"""Milliseconds. A shard's newest hit that is further ahead of Redis's time got its time from a wrong clock,
+perhaps from Redis's clock before it was set right. Beside such a hit all other hits are late, and make no
+visits. So it is forgotten."""
+_TRANSIENT_ERRORS = re.compile(
+    r"\b(OOM|READONLY|MISCONF|NOREPLICAS|LOADING|BUSY|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|MOVED|ASK|NOSCRIPT"
+    r"|NOAUTH|NOPERM|UNBLOCKED|EXECABORT)\b"
+)
+"""Redis errors that say nothing of the stored values. They pass by themselves, or are mended elsewhere."""
+
+
+class Outcome(Enum):
+    """What a pass came to. MOVED: another writer raised the generation, so nothing was changed."""
+
+    COUNTED = "counted"
+    EMPTY = "empty"
+    MOVED = "moved"
+    STOPPED = "stopped"
+
+
+class StandstillError(Exception):
+    """A reason for which a shard must stand still until it is mended."""
+
+
+class Lookups(NamedTuple):
+    """All that hits are folded by. withdrawn: periods by recipient key. salt_commands: store new salts."""
+
+    campaigns: Mapping[str, Campaign]
+    withdrawn: Mapping[bytes, Periods]
+    judge: Judge
+    salts: Salts
+    salt_commands: list[Command]
+
+
+@dataclass(slots=True)
+class Rollup:
+    """The roll-up of one shard, pass after pass.
+
+    max_entries: entries that a pass reads at most. counted: hits counted so far. is_behind: whether the last
+    pass stopped at its limit. began_after: id of the last entry counted when the last pass began.
+    known_checkpoint: the checkpoint as the last pass left it, so that it need not be read. entries_read:
+    those of the last pass. max_ahead_ms: see `decode_entries`.
+    """
+
+    store: Redis
+    settings: Settings
+    secrets: Secrets
+    shard: int
+    max_entries: int = PASS_ENTRIES
+    counted: int = 0
+    is_behind: bool = False
+    began_after: str = ""
+    known_checkpoint: Checkpoint | None = None
+    entries_read: int = FIRST_ENTRIES
+    max_ahead_ms: int = MAX_AHEAD_MS
+
+    def try_step(self, now: float) -> Outcome:
+        """Runs `step`. Stops the shard if the store holds something that this version cannot read."""
+        try:
+            return self.step(now)
+        except redis.ResponseError as error:
+            if _TRANSIENT_ERRORS.search(str(error)):
+                raise
+            reason = f"the store holds a value of another kind: {error}"[:300]
+        except (ValueError, TypeError, LookupError, AttributeError, struct.error) as error:
+            log.error("rollup: shard %d: where it failed", self.shard, exc_info=error)
+            name = type(error).__name__
+            reason = f"the store holds a value that this version cannot read: {name}: {error}"[:300]
+        return self._stop(reason)
+
+    def step(self, now: float) -> Outcome:
+        """Makes one pass: counts what waits, up to about PASS_HITS hits, or changes nothing.
+
+        now: Redis's time, s.
+        """
+        before = self.known_checkpoint or read_checkpoint(self.store, self.shard)
+        self.known_checkpoint, self.began_after = None, before.last_entry
+        if before.newest_ms > now * 1000 + FORGET_MS:
+            return self._forget_newest(before)
+        entries, is_behind = read_entries(
+            self.store, self.shard, before.last_entry, PASS_HITS, self.max_entries, self.entries_read
+        )
+        if not entries:
+            self.store.delete(keys.stop(self.shard))
+            return Outcome.EMPTY
+        try:
+            decoded, last_entry = self._decode(entries)
+            lookups = self._look_up(decoded.hits, now)
+            tally = self._fold(decoded, lookups)
+            self._require_room_for_dead_letters(tally)
+            commands, records = self._plan(tally, lookups, before.newest_ms, now)
+        except NewerFormat as error:
+            return self._stop(f"{error}; update the workers")
+        except StandstillError as error:
+            return self._stop(str(error))
+        has_erased = _has_erased_hits(decoded.hits, lookups.withdrawn)
+        if not self._commit(before.generation, last_entry, commands, records, has_erased):
+            return Outcome.MOVED
+        self._log(decoded, tally)
+        self.counted += len(decoded.hits)
+        self.is_behind, self.entries_read = is_behind, len(entries)
+        newest_ms = max(before.newest_ms, tally.newest_ms)
+        self.known_checkpoint = Checkpoint(before.generation + 1, last_entry, newest_ms)
+        return Outcome.COUNTED
+
+    def _decode(self, entries: list[Entry]) -> tuple[Decoded, str]:
+        """Returns the hits of the entries, and the id of the last entry decoded."""
+        with COMPUTING:
+            decoded = decode_entries(entries, self.max_ahead_ms)
+        if decoded.last_entry is None:
+            raise StandstillError(
+                f"entry {decoded.newer_entry}: written by a newer version; update the workers"
+            )
+        return decoded, decoded.last_entry
+
+    def _look_up(self, hits: list[Hit], now: float) -> Lookups:
+        """Reads what the hits are folded by. Makes campaigns that a token names, and marks all as used."""
+        with COMPUTING:
+            token_times = campaign_token_times(hits)
+            recipients = {hit.recipient for hit in hits} - {b""}
+        campaigns = storage.seal(self.store, token_times, now, self.settings) if hits else {}
+        withdrawn = withdrawals.periods_by_recipient(self.store, self.secrets, recipients)
+        judge = judge_of(self.settings)
+        with COMPUTING:
+            day_ends = salt_days(hits, campaigns)
+        salts, salt_commands = visitor_salts.read_or_make(self.store, self.shard, day_ends, now)
+        return Lookups(campaigns, withdrawn, judge, salts, salt_commands)
+
+    def _fold(self, decoded: Decoded, lookups: Lookups) -> Tally:
+        """Classifies the hits, and adds them up."""
+        consent = Consent(self.settings)
+        campaigns, withdrawn, judge, salts, _ = lookups
+        with COMPUTING:
+            tally = fold(decoded.hits, campaigns, withdrawn, consent, judge, self.secrets, salts)
+        tally.dead_letters.extend(decoded.unreadable)
+        return tally
+
+    def _require_room_for_dead_letters(self, tally: Tally) -> None:
+        """Raises StandstillError if the dead-letter queue would become too long.
+
+        An empty queue accepts one whole pass, so that a full queue can be cleared.
+        """
+        if not tally.dead_letters:
+            return
+        held = int(self.store.xlen(keys.dead(self.shard)))
+        if held and held + len(tally.dead_letters) > self.settings.dead_letters:
+            raise StandstillError(
+                f"dead letters are full ({self.settings.dead_letters}): look at them, drop them"
+            )
+
+    def _plan(
+        self, tally: Tally, lookups: Lookups, newest_ms: int, now: float
+    ) -> tuple[list[Command], Records]:
+        """Returns the commands and recipients' records of the commit."""
+        judge, records = lookups.judge, Records()
+        commands = lookups.salt_commands + find_bursts(self.store, self.shard, tally, newest_ms, judge.burst)
+        commands += count_visits(self.store, self.shard, tally, newest_ms)
+        for sums, stored in apply.read_stored(self.store, self.shard, tally):
+            keep = retention.campaign_days(self.settings, sums.campaign)
+            with COMPUTING:
+                commands += apply.plan(self.shard, sums, stored, keep, now, records)
+            commands += apply.plan_rulesets(self.shard, sums, judge.ruleset, now)
+        commands += apply.plan_last_open_days(self.store, self.shard, tally.last_open_days)
+        commands += apply.plan_bookkeeping(self.shard, tally, newest_ms)
+        return commands, records
+
+    def _commit(
+        self,
+        generation: int,
+        last_entry: str,
+        commands: list[Command],
+        records: Records,
+        has_erased: bool,
+    ) -> bool:
+        """Commits the pass. Returns False, and changes nothing, if another writer raised the generation.
+
+        If hits of an erased recipient are trimmed, asks for an AOF rewrite before and after.
+        """
+        if has_erased:
+            aof_rewrite.ask_now(self.store)
+        if not checkpoint.commit(self.store, self.shard, generation, last_entry, commands, records):
+            return False
+        if has_erased:
+            aof_rewrite.ask_now(self.store)
+        return True
+
+    def _forget_newest(self, before: Checkpoint) -> Outcome:
+        """Forgets the time of the newest hit, which lies in the future. The next pass counts what waits."""
+        commands = burst_window.forget_commands(self.shard, before.newest_ms)
+        if not checkpoint.commit(self.store, self.shard, before.generation, "", commands):
+            return Outcome.MOVED
+        log.warning("rollup: shard %d: the time of its newest hit lay in the future: forgotten", self.shard)
+        self.is_behind = True
+        self.known_checkpoint = Checkpoint(before.generation + 1, before.last_entry, 0)
+        return Outcome.COUNTED
+
+    def _log(self, decoded: Decoded, tally: Tally) -> None:
+        if decoded.ahead:
+            text = "%d hits came from a clock that is ahead; they are counted when Redis stored them"
+            log.warning(f"rollup: shard %d: {text}", self.shard, decoded.ahead)
+        for letter in tally.dead_letters:
+            log.error("rollup: shard %d: set a hit aside: %s", self.shard, letter.reason)
+
+    def _stop(self, reason: str) -> Outcome:
+        """Notes why the shard stands still. Nothing of the shard is lost, and each job tries again."""
+        try:
+            is_new = self.store.get(keys.stop(self.shard)) != reason.encode()
+        except redis.ResponseError:  # the key holds another type; SET replaces it
+            is_new = True
+        if is_new:
+            log.error("rollup: shard %d stands still: %s", self.shard, reason)
+        even_if_full(self.store, "SET", keys.stop(self.shard), reason)
+        return Outcome.STOPPED
+
+
+def _has_erased_hits(hits: Iterable[Hit], withdrawn: Mapping[bytes, Periods]) -> bool:
+    """Returns whether an erasure took one of these hits, so that nothing of it may stay on the disk."""
+    return bool(withdrawn) and any(
+        hit.recipient in withdrawn and withdrawals.was_erased(withdrawn[hit.recipient], hit.time)
+        for hit in hits
+    )

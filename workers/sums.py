@@ -1,0 +1,168 @@
+"""The tally: the sums that a run of batches folds into. Pure data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+import msgspec
+
+from pixel_server import times
+from pixel_server.campaigns.campaign import Campaign
+from pixel_server.classify.rules import Verdict
+from pixel_server.consent import Rule
+from pixel_server.counters import series
+from pixel_server.counters.burst_window import Trace
+from pixel_server.counters.recipient_record import RecipientRecord, ScannerOpens
+from pixel_server.counters.series import Cell
+from pixel_server.counters.web_breakdown import DayCounts, Reader, Source
+from pixel_server.hit import UnreadableData
+
+NO_OPEN, OPEN, ANONYMOUS_OPEN, LATE_OPEN = range(4)
+"""Kinds of hits. An anonymous open is counted and nothing of its recipient is kept. So is a late open, which
+came after the campaign's time to keep recipients was over."""
+
+HitKey = tuple[int, Verdict, int]
+"""(start of the bucket in seconds, verdict, kind). Hits with one key are counted together until `settle`."""
+
+
+@dataclass(slots=True)
+class Sums:
+    """Sums of one campaign. A bucket is named by its start in seconds, a local day as `"20250610"`.
+
+    id_bytes: the campaign's id. hits, countries: counts that `settle` spreads over cells, rules and labels.
+    last_hit_ms: time of the newest hit. cells: counts by bucket. people: what is new of each recipient key.
+    addresses: those of hits that came from the reader's own machine. visitors: visitor hashes by local day.
+    labels: opens by people, by local day and label, as in `open_breakdown`. web_counts: views and visits by
+    local day, as in `web_breakdown`. rules: hits by id of the rule that judged them. retracted: opens that
+    turned out to be part of a burst, by recipient key. local_days, hashes: caches.
+    """
+
+    campaign: Campaign
+    consent: Rule
+    id_bytes: bytes
+    hits: dict[HitKey, int] = field(default_factory=dict)
+    last_hit_ms: int = 0
+    countries: dict[tuple[int, str], int] = field(default_factory=dict)
+    cells: dict[int, Cell] = field(default_factory=dict)
+    people: dict[bytes, RecipientRecord] = field(default_factory=dict)
+    addresses: set[bytes] = field(default_factory=set)
+    visitors: dict[str, set[bytes]] = field(default_factory=dict)
+    labels: dict[str, Counter[str]] = field(default_factory=dict)
+    web_counts: dict[str, DayCounts] = field(default_factory=dict)
+    rules: Counter[str] = field(default_factory=Counter)
+    retracted: dict[bytes, ScannerOpens] = field(default_factory=dict)
+    local_days: dict[int, tuple[str, int, int]] = field(default_factory=dict)
+    hashes: dict[bytes, blake2b] = field(default_factory=dict)
+
+    def cell(self, start: int) -> Cell:
+        """Returns the cell of a bucket. Makes it if it is missing."""
+        cell = self.cells.get(start)
+        if cell is None:
+            cell = self.cells[start] = [0] * len(series.COUNTS)
+        return cell
+
+    def day(self, start: int) -> str:
+        """Returns the local day of a bucket."""
+        return self._local_day(start)[0]
+
+    def day_bounds(self, start: int) -> tuple[int, int]:
+        """Returns when the local day of a bucket begins and ends, seconds."""
+        return self._local_day(start)[1:]
+
+    def _local_day(self, start: int) -> tuple[str, int, int]:
+        day = self.local_days.get(start)
+        if day is None:
+            day = self.local_days[start] = times.local_day(start, self.campaign.zone)
+        return day
+
+    def web_counts_of(self, day: str) -> DayCounts:
+        """Returns what views and visits of a local day break down into. Makes it if it is missing."""
+        counts = self.web_counts.get(day)
+        if counts is None:
+            counts = self.web_counts[day] = DayCounts()
+        return counts
+
+    def labels_of(self, start: int) -> Counter[str]:
+        """Returns the counts by label of a bucket's local day. Makes them if they are missing."""
+        day = self.day(start)
+        counts = self.labels.get(day)
+        if counts is None:
+            counts = self.labels[day] = Counter()
+        return counts
+
+    def settle(self) -> None:
+        """Spreads the hits counted by key over cells, rules and labels. Call it once, at the end."""
+        for (start, verdict, kind), count in self.hits.items():
+            cell = self.cell(start)
+            cell[series.HITS] += count
+            cell[series.HITS_BY_CLASS[verdict.verdict]] += count
+            self.rules[verdict.rule] += count
+            if kind == NO_OPEN:
+                continue
+            cell[series.OPENS] += count
+            if kind == ANONYMOUS_OPEN:
+                cell[series.OPENS_ANONYMOUS] += count
+            elif kind == OPEN and verdict.labels:
+                labels = self.labels_of(start)
+                for label in verdict.labels:
+                    labels[label] += count
+        for (start, label), count in self.countries.items():
+            self.labels_of(start)[label] += count
+
+
+class TracedHit(msgspec.Struct, gc=False):
+    """A hit that may be part of a burst. field: its field in `burst_window`. time_ms: its time.
+
+    newest_ms: time of the shard's newest hit when this hit was folded.
+    """
+
+    sums: Sums
+    field: bytes
+    time_ms: int
+    trace: Trace
+    newest_ms: int
+
+
+class View(msgspec.Struct, gc=False):
+    """A view of a page, or a report on a view.
+
+    time_ms: its time. start: start of its bucket, s. newest_ms: time of the shard's newest hit when this view
+    was folded. visitor: the visitor's hash, b"" if unknown. other_visitors: other hashes that the visit may
+    be stored under. cookieless: the hash that the visitor has without a cookie, b"" if it is the same or
+    unknown. id: names the view, b"" if it has no name. spent_ms: how long the view was visible, in a report;
+    -1 in a view. visit_number: the cookie's count of visits, 0 without a cookie.
+    """
+
+    sums: Sums
+    time_ms: int
+    start: int
+    newest_ms: int
+    visitor: bytes
+    other_visitors: tuple[bytes, ...]
+    cookieless: bytes
+    id: bytes
+    spent_ms: int
+    visit_number: int
+    page: str = ""
+    reader: Reader = Reader()
+    source: Source = Source()
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums of a run of batches, by campaign.
+
+    drops: hits that are not counted, by reason. dead_letters: hits that cannot be counted. last_open_days:
+    day of the last open of recipients in mode `last`, in days since 1970. newest_ms: time of the newest hit.
+    traced_hits, views: in the order of the stream.
+    """
+
+    sums: dict[str, Sums] = field(default_factory=dict)
+    drops: Counter[str] = field(default_factory=Counter)
+    dead_letters: list[UnreadableData] = field(default_factory=list)
+    last_open_days: dict[bytes, int] = field(default_factory=dict)
+    newest_ms: int = 0
+    traced_hits: list[TracedHit] = field(default_factory=list)
+    views: list[View] = field(default_factory=list)
