@@ -1,4 +1,4 @@
-"""The page on which a browser says no. Like that for a token: plain HTML, no script, nothing to load."""
+"""The privacy page of a browser, which opts the browser out of recording or allows recording again."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import NamedTuple
 
 from pixel_server import opt_out_cookie
 from pixel_server.campaigns.campaign import Identity
-from pixel_server.privacy import browser_words, recipient_words
-from pixel_server.privacy.browser_words import Words
-from pixel_server.privacy.recipient_page import document, how_long, whose
+from pixel_server.privacy.document import button, controller, document, retention_times
+from pixel_server.privacy.texts import TEXTS, BrowserTexts
 
 
-class Browser(NamedTuple):
-    """What to show. out: it says no. said: what its last form asked for, if it comes from one.
+class BrowserView(NamedTuple):
+    """Values that the page shows.
 
-    framed: it stands in a frame of a site's. campaign, identity: of the site that shows it, or "" and None.
-    keep: days, by kind of data: "buckets", "days", "dead_letters".
+    is_out: whether the browser's cookie opts out. answered: whether the last form opted out; None if the page
+    does not follow a form. framed: whether the page stands in a frame. campaign, identity: of the web
+    campaign whose site shows the page, or "" and None. keep: days to keep, by kind: "buckets", "days",
+    "dead_letters".
     """
 
-    out: bool
-    said: bool | None
+    is_out: bool
+    answered: bool | None
     framed: bool
     campaign: str
     identity: Identity | None
@@ -29,46 +30,49 @@ class Browser(NamedTuple):
     keep: Mapping[str, int]
 
 
-def render(browser: Browser, language: str) -> bytes:
-    """The page, as UTF-8, in one of the languages of `privacy_words`."""
-    words, common = browser_words.WORDS[language], recipient_words.WORDS[language]
-    title, lead = (words.title_out, words.lead_out) if browser.out else (words.title, words.lead)
-    heading = common.what_if_allowed if browser.out else common.what
+def render(view: BrowserView, language: str) -> bytes:
+    """Returns the page as UTF-8, in a language of TEXTS."""
+    texts, shared = TEXTS[language].browser, TEXTS[language].shared
+    title, lead = (texts.title_opted_out, texts.lead_opted_out) if view.is_out else (texts.title, texts.lead)
+    heading = shared.recorded_if_allowed_heading if view.is_out else shared.recorded_heading
+    scope = texts.scope_framed if view.framed else texts.scope_alone
     parts = [
         f"<p>{escape(lead)}</p>",
-        *_note(browser, words),
-        *_form(browser, words),
-        f"<h2>{escape(words.where)}</h2>\n<p>{escape(words.framed if browser.framed else words.alone)}</p>",
+        *_failed_answer(view, texts),
+        *_form(view, texts),
+        f"<h2>{escape(texts.scope_heading)}</h2>\n<p>{escape(scope)}</p>",
         f"<h2>{escape(heading)}</h2>\n<ul>",
-        *(f"<li>{escape(item)}</li>" for item in _recorded(browser.identity, words)),
+        *(f"<li>{escape(item)}</li>" for item in _recorded_items(view.identity, texts)),
         "</ul>",
-        *whose(common.whom, browser.operator, words.site),
-        *how_long(browser.keep, common),
+        *controller(shared.controller_heading, view.operator, texts.site),
+        *retention_times(view.keep, shared),
     ]
     return document(language, title, parts)
 
 
-def _note(browser: Browser, words: Words) -> Iterator[str]:
-    if browser.said not in (None, browser.out):
-        note = words.unkept if browser.said else words.unmoved
+def _failed_answer(view: BrowserView, texts: BrowserTexts) -> Iterator[str]:
+    """Yields a note if the browser did not keep or drop the cookie as the last form asked."""
+    if view.answered not in (None, view.is_out):
+        note = texts.cookie_refused if view.answered else texts.still_opted_out
         yield f'<p role="status"><strong>{escape(note)}</strong></p>'
 
 
-def _form(browser: Browser, words: Words) -> Iterator[str]:
+def _form(view: BrowserView, texts: BrowserTexts) -> Iterator[str]:
     yield '<form method="post" action="privacy">'
-    if browser.campaign:
-        yield f'<input type="hidden" name="c" value="{escape(browser.campaign)}">'
-    value, label, hint = ("no", words.no, words.no_hint.format(opt_out_cookie.LIFETIME_DAYS))
-    if browser.out:
-        value, label, hint = ("yes", words.yes, words.yes_hint)
-    yield (
-        f'<button type="submit" name="do" value="{value}" aria-describedby="{value}-hint">'
-        f'{escape(label)}</button>\n<p id="{value}-hint">{escape(hint)}</p>\n</form>'
-    )
+    if view.campaign:
+        yield f'<input type="hidden" name="c" value="{escape(view.campaign)}">'
+    if view.is_out:
+        yield button("yes", texts.allow_button, texts.allow_hint)
+    else:
+        hint = texts.opt_out_hint.format(days=opt_out_cookie.LIFETIME_DAYS)
+        yield button("no", texts.opt_out_button, hint)
+    yield "</form>"
 
 
-def _recorded(identity: Identity | None, words: Words) -> Iterator[str]:
-    yield from (words.page, words.came, words.about, words.same[identity or "any"])
+def _recorded_items(identity: Identity | None, texts: BrowserTexts) -> Iterator[str]:
+    recorded, visitor = texts.recorded, texts.visitor
+    yield from (recorded.page, recorded.came_from, recorded.device)
+    yield getattr(visitor, identity or "any")
     if identity == "cookie":
-        yield words.same["cookieless"]
-    yield from (words.totals, words.brief)
+        yield visitor.cookieless
+    yield from (recorded.totals, recorded.until_judged)

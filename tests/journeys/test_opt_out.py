@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pixel_server.privacy.browser_words import WORDS
+from pixel_server.privacy.texts import TEXTS
 from tests.journeys.test_browser import _Quiet
 from tests.stack import Stack, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext
 
-ENGLISH = WORDS["en"]
+ENGLISH = TEXTS["en"].browser
 
 
 @pytest.fixture
@@ -61,16 +61,16 @@ def test_by_itself(stack: Stack, reader: BrowserContext):
     page = reader.new_page()
     page.goto(f"{stack.address}/privacy")
     assert says(page) == ENGLISH.title
-    assert ENGLISH.alone in page.inner_text("main")
+    assert ENGLISH.scope_alone in page.inner_text("main")
     assert page.locator("strong").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 360, "wider than the screen of a phone"
     press(page)
-    until(lambda: says(page) == ENGLISH.title_out)
+    until(lambda: says(page) == ENGLISH.title_opted_out)
     assert cookies(reader) == [("127.0.0.1", "/", False)]
     page.reload()
-    assert says(page) == ENGLISH.title_out
+    assert says(page) == ENGLISH.title_opted_out
     page.goto(f"{stack.address}/privacy")
-    assert says(page) == ENGLISH.title_out
+    assert says(page) == ENGLISH.title_opted_out
     press(page)
     until(lambda: says(page) == ENGLISH.title)
     assert cookies(reader) == []
@@ -93,12 +93,12 @@ def test_in_a_frame_of_another_site(stack: Stack, reader: BrowserContext, elsewh
     page.goto(f"{elsewhere}/docs.html")
     frame = page.frame_locator("iframe")
     assert says(frame) == ENGLISH.title
-    assert ENGLISH.framed in frame.locator("main").inner_text()
+    assert ENGLISH.scope_framed in frame.locator("main").inner_text()
     press(frame)
-    until(lambda: says(frame) == ENGLISH.title_out)
+    until(lambda: says(frame) == ENGLISH.title_opted_out)
     assert cookies(reader) == [("127.0.0.1", "/", True)]
     page.goto(f"{elsewhere}/docs.html")
-    assert says(frame) == ENGLISH.title_out
+    assert says(frame) == ENGLISH.title_opted_out
 
     page.goto(f"{stack.address}/privacy")
     assert says(page) == ENGLISH.title, "the answer holds for that site alone"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 from starlette.testclient import TestClient
 
 from pixel_server import opt_out_cookie
 from pixel_server.app import create_app
-from pixel_server.privacy import browser_words, recipient_words
-from pixel_server.privacy.browser_page import Browser, render
+from pixel_server.privacy.browser_page import BrowserView, render
+from pixel_server.privacy.texts import TEXTS
 from pixel_server.store import jobs
 from pixel_server.store.client import connect, connect_async
 from tests.privacy.test_recipient_page import HOSTILE, Page
@@ -20,7 +20,7 @@ OWN = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "document", "Origin": 
 FRAMED = {**OWN, "Sec-Fetch-Dest": "iframe"}
 SAYS_NO = {"Cookie": "a=1; px-no=1"}
 SITE = "https://www.example.org"
-SHOWN = Browser(False, None, False, "", None, None, {"buckets": 35, "days": 1, "dead_letters": 7})
+SHOWN = BrowserView(False, None, False, "", None, None, {"buckets": 35, "days": 1, "dead_letters": 7})
 
 
 @pytest.fixture
@@ -97,26 +97,30 @@ def test_a_form_of_another_site_sets_nothing(press, headers):
 
 
 def test_what_the_browser_did_not_keep_is_said(site):
-    words = browser_words.WORDS["en"]
+    texts = TEXTS["en"].browser
     told = {
-        (said, bool(cookies)): [note for note in (words.unkept, words.unmoved) if note in shown]
+        (said, bool(cookies)): [
+            note for note in (texts.cookie_refused, texts.still_opted_out) if note in shown
+        ]
         for said in ("no", "yes")
         for cookies in ({}, SAYS_NO)
         for shown in [site.get(f"/privacy?said={said}", headers=cookies).text]
     }
     assert told == {
-        ("no", False): [words.unkept],
+        ("no", False): [texts.cookie_refused],
         ("no", True): [],
         ("yes", False): [],
-        ("yes", True): [words.unmoved],
+        ("yes", True): [texts.still_opted_out],
     }
 
 
 @pytest.mark.parametrize("headers", [{}, FRAMED])
 def test_it_says_where_the_answer_holds(site, headers):
-    words = browser_words.WORDS["en"]
+    texts = TEXTS["en"].browser
     shown = site.get("/privacy", headers=headers).text
-    assert (words.framed in shown, words.alone in shown) == ((True, False) if headers else (False, True))
+    assert (texts.scope_framed in shown, texts.scope_alone in shown) == (
+        (True, False) if headers else (False, True)
+    )
 
 
 @pytest.mark.parametrize(
@@ -187,11 +191,11 @@ def test_a_deleted_campaign_frames_nothing(site, page):
 @pytest.mark.parametrize("identity", ["cookieless", "cookie", "own"])
 def test_it_says_how_visitors_are_told_apart(site, page, identity):
     page(identity=identity)
-    words = browser_words.WORDS["en"]
+    texts = TEXTS["en"].browser
     items = Page(site.get("/privacy?c=page").content).texts["li"]
-    said = [name for name, text in words.same.items() if text in items]
+    said = [name for name in texts.visitor.__struct_fields__ if getattr(texts.visitor, name) in items]
     assert said == (["cookieless", "cookie"] if identity == "cookie" else [identity])
-    assert words.same["any"] in Page(site.get("/privacy").content).texts["li"]
+    assert texts.visitor.any in Page(site.get("/privacy").content).texts["li"]
 
 
 def test_it_says_how_long_and_by_whom(site, page, settings, secrets):
@@ -239,15 +243,15 @@ def test_a_form_that_is_too_long_sets_nothing(site):
     assert "set-cookie" not in answer.headers
 
 
-@pytest.mark.parametrize("lang", browser_words.WORDS)
+@pytest.mark.parametrize("lang", TEXTS)
 @pytest.mark.parametrize("identity", [None, "cookieless", "cookie", "own"])
 @pytest.mark.parametrize("framed", [True, False])
 @pytest.mark.parametrize(("out", "said"), [(False, None), (True, None), (False, True), (True, False)])
 def test_each_page_is_whole(out, said, framed, identity, lang):
-    found = Page(render(SHOWN._replace(out=out, said=said, framed=framed, identity=identity), lang))
-    words = browser_words.WORDS[lang]
+    found = Page(render(SHOWN._replace(is_out=out, answered=said, framed=framed, identity=identity), lang))
+    texts = TEXTS[lang].browser
     assert found.all("html") == [{"lang": lang}]
-    assert found.texts["h1"] == found.texts["title"] == [words.title_out if out else words.title]
+    assert found.texts["h1"] == found.texts["title"] == [texts.title_opted_out if out else texts.title]
     assert found.all("form") == [{"method": "post", "action": "privacy"}]
     assert len(found.all("button")) == 1
     assert len(found.texts["h2"]) == 4
@@ -261,11 +265,3 @@ def test_what_comes_from_outside_stays_text():
         Page(render(SHOWN._replace(campaign=text, operator=text), "en")) for text in ("x", HOSTILE)
     )
     assert [tag for tag, _ in found.tags] == [tag for tag, _ in good.tags]
-
-
-def test_every_language_says_everything():
-    assert list(browser_words.WORDS) == list(recipient_words.WORDS)
-    for words in browser_words.WORDS.values():
-        assert set(words.same) == {"cookieless", "cookie", "own", "any"}
-        assert all(getattr(words, one.name) for one in fields(browser_words.Words))
-        assert words.no_hint.count("{}") == 1

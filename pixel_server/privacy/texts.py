@@ -1,0 +1,164 @@
+"""The texts of the privacy pages: read from `locales/`, one file a language, and checked when loaded."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+LANGUAGES = ("en", "de", "fr", "es", "it")
+DEFAULT_LANGUAGE = "en"
+FOLDER = Path(__file__).parent / "locales"
+_MAX_ACCEPT_CHARACTERS = 1000
+"""Characters of an Accept-Language header that are read."""
+_RANGE = re.compile(
+    r"([a-z]{1,8}|\*)(?:-[a-z0-9-]*)?(?:\s*;\s*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?", re.I | re.A
+)
+"""A language with its weight: `de-CH;q=0.8` (RFC 9110, 12.4.2 and 12.5.4, June 2022)."""
+
+
+class _Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of a language's file: it has exactly the fields of its class."""
+
+
+class RetentionTexts(_Texts, frozen=True):
+    """Names of kinds of data, in the order in which the pages show them."""
+
+    buckets: str
+    days: str
+    recipients: str
+    names: str
+    dead_letters: str
+
+
+class SharedTexts(_Texts, frozen=True):
+    """Texts of both pages. one_day, several_days: contain `{days}`."""
+
+    recorded_heading: str
+    recorded_if_allowed_heading: str
+    controller_heading: str
+    retention_heading: str
+    one_day: str
+    several_days: str
+    retention: RetentionTexts
+
+
+class StateTexts(_Texts, frozen=True):
+    """A text for each `recipient_page.State`."""
+
+    foreign: str
+    anonymous: str
+    recorded: str
+    stopped: str
+    erased: str
+    erasing: str
+    later: str
+    away: str
+
+
+class RecordedOfRecipient(_Texts, frozen=True):
+    """Items of the list of what is recorded of a recipient."""
+
+    nothing: str
+    totals: str
+    last_day: str
+    code: str
+    opens: str
+    traces: str
+    name: str
+    until_judged: str
+
+
+class RecipientTexts(_Texts, frozen=True):
+    """Texts of the page for a recipient, which the link in a mail opens."""
+
+    titles: StateTexts
+    leads: StateTexts
+    stop_button: str
+    stop_hint: str
+    erase_button: str
+    erase_hint: str
+    erase_stopped_hint: str
+    allow_button: str
+    allow_hint: str
+    recorded_before_heading: str
+    operator_heading: str
+    sender: str
+    recorded: RecordedOfRecipient
+
+
+class RecordedOfBrowser(_Texts, frozen=True):
+    """Items of the list of what is recorded of a view."""
+
+    page: str
+    came_from: str
+    device: str
+    totals: str
+    until_judged: str
+
+
+class VisitorTexts(_Texts, frozen=True):
+    """How a visitor is recognised, by the identity of the campaign; `any` if no campaign is named."""
+
+    cookieless: str
+    cookie: str
+    own: str
+    any: str
+
+
+class BrowserTexts(_Texts, frozen=True):
+    """Texts of the page for a browser. opt_out_hint: contains `{days}`."""
+
+    title: str
+    title_opted_out: str
+    lead: str
+    lead_opted_out: str
+    opt_out_button: str
+    opt_out_hint: str
+    allow_button: str
+    allow_hint: str
+    cookie_refused: str
+    still_opted_out: str
+    scope_heading: str
+    scope_framed: str
+    scope_alone: str
+    site: str
+    recorded: RecordedOfBrowser
+    visitor: VisitorTexts
+
+
+class Texts(_Texts, frozen=True):
+    """All texts of a language."""
+
+    shared: SharedTexts
+    recipient: RecipientTexts
+    browser: BrowserTexts
+
+
+def load_texts(path: Path) -> Texts:
+    """Returns the texts of a language's file.
+
+    Raises ValueError if a field is missing, unknown or not text.
+    """
+    return msgspec.convert(tomllib.loads(path.read_text("utf-8")), Texts)
+
+
+TEXTS = {language: load_texts(FOLDER / f"{language}.toml") for language in LANGUAGES}
+"""Texts by language, as `"de"`."""
+
+
+def choose_language(accept: str) -> str:
+    """Returns the language of TEXTS that an Accept-Language header prefers. Skips what cannot be read."""
+    best, best_weight = DEFAULT_LANGUAGE, 0.0
+    for part in accept[:_MAX_ACCEPT_CHARACTERS].split(","):
+        match = _RANGE.fullmatch(part.strip())
+        if match is None:
+            continue
+        language, weight = match[1].lower(), float(match[2] or 1)
+        if language == "*":
+            language = DEFAULT_LANGUAGE
+        if language in TEXTS and weight > best_weight:
+            best, best_weight = language, weight
+    return best
