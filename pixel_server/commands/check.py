@@ -1,4 +1,4 @@
-"""`pixel-server check ...`, which works offline."""
+"""`pixel-server check`, which works offline."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from pixel_server.commands.support import as_json
+from pixel_server.commands.support import as_json, base_url_of_up
+from pixel_server.mail import preflight
 from pixel_server.secret import FILE, Secrets
 from pixel_server.settings import Settings
 
@@ -20,29 +21,25 @@ _SIGNS = {True: "ok", False: "!!", None: "  "}
 @as_json
 @click.pass_context
 def check(ctx: click.Context, mail: Path, as_json: bool) -> None:
-    """Look at a mail before it goes out: a file of HTML or a whole message, or - for standard input.
+    """Check the pixel of a mail before it is sent.
 
-    Is there a pixel, of which campaign, does it verify, is it the last thing, will it be loaded. The exit
-    code is 1 if something is to be done.
+    MAIL is a file of HTML or of a whole message, or - for standard input. The lines say whether there is a
+    pixel, of which campaign, whether its signature is right, whether it is the last thing in the mail, and
+    whether it will be loaded. The exit code is 1 if something must be mended.
     """
-    from pixel_server.mail import preflight as checking  # noqa: PLC0415
-    from pixel_server.run.up_state import read_up_state  # noqa: PLC0415
-
     settings = Settings.from_env()
     keys = None
-    if (settings.data / FILE).exists() or (
-        settings.signing and settings.recipient_secret
-    ):  # to look makes none
+    are_secrets_set = settings.signing and settings.recipient_secret
+    if are_secrets_set or (settings.data / FILE).exists():  # a check must not make new secrets
         keys = Secrets.load(settings.data, settings.signing, settings.recipient_secret).signing
-    found = read_up_state(settings.data)
-    base_url = settings.base_url or (found.base_url if found else None)
+    base_url = settings.base_url or base_url_of_up(settings)
     content = sys.stdin.buffer.read() if str(mail) == "-" else mail.read_bytes()
-    lines = checking.check(content, keys, base_url)
-    ok = all(line.ok is not False for line in lines)
+    lines = preflight.check(content, keys, base_url)
+    is_ok = all(line.ok is not False for line in lines)
     if as_json:
-        shown = [{"ok": line.ok, "text": line.text} for line in lines]
-        click.echo(json.dumps({"ok": ok, "lines": shown}))
+        items = [{"ok": line.ok, "text": line.text} for line in lines]
+        click.echo(json.dumps({"ok": is_ok, "lines": items}))
     else:
         for line in lines:
             click.echo(f"{_SIGNS[line.ok]} {line.text}")
-    ctx.exit(0 if ok else 1)
+    ctx.exit(0 if is_ok else 1)

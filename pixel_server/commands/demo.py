@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import click
 
-from pixel_server.commands.support import Failure, as_json, settings_here, store_url, with_store
-from pixel_server.demo import DEFAULT_SEED
+from pixel_server.campaigns import storage
+from pixel_server.commands.failures import Failure
+from pixel_server.commands.support import as_json, settings_here, store_url, with_store
+from pixel_server.consent import Consent
+from pixel_server.demo import DEFAULT_SEED, fill
+from pixel_server.run.supervisor import hold_lifeline
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
+from pixel_server.store import clock
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.tokens import Mode
-
-if TYPE_CHECKING:
-    from pixel_server.demo.fill import Added
-    from pixel_server.store.protocols import AsyncRedis
 
 
 @click.group()
@@ -30,19 +31,13 @@ def demo() -> None:
 @as_json
 def add_demo(seed: int, as_json: bool) -> None:
     """Add a newsletter and a web site, with two weeks of made-up hits."""
-    from pixel_server.campaigns import storage  # noqa: PLC0415
-    from pixel_server.consent import Consent  # noqa: PLC0415
-    from pixel_server.demo import fill  # noqa: PLC0415
-    from pixel_server.run.supervisor import hold_lifeline  # noqa: PLC0415
-    from pixel_server.store import clock  # noqa: PLC0415
-
     hold_lifeline()
     settings = settings_here()
     if Consent(settings).rule("identified", None).mode == Mode.OFF:
         raise Failure("no demo: PIXEL_MAX_MODE is off, so nothing is kept")
     url = store_url(settings)
 
-    async def add(store: AsyncRedis, settings: Settings) -> Added:
+    async def add(store: AsyncRedis, settings: Settings) -> fill.Added:
         secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
         return await fill.add(store, url, settings, secrets, await clock.now(store), seed)
 
@@ -67,8 +62,6 @@ def add_demo(seed: int, as_json: bool) -> None:
 @as_json
 def remove_demo(as_json: bool) -> None:
     """Remove the demo's campaigns and all their data."""
-    from pixel_server.demo import fill  # noqa: PLC0415
-
     removed = with_store(fill.remove)
     if as_json:
         click.echo(json.dumps({"removed": removed}))

@@ -1,4 +1,4 @@
-"""`pixel-server embed ...`, which works offline."""
+"""`pixel-server embed`, which works offline."""
 
 from __future__ import annotations
 
@@ -8,31 +8,35 @@ import sys
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from pixel_server.commands.list_options import STDIN, of_recipients, refuse_bad, rows_of
-from pixel_server.commands.minting import check_campaign, minter
-from pixel_server.commands.support import Failure
-
-if TYPE_CHECKING:
-    from pixel_server.mail.links import Minter
-    from pixel_server.mail.message import Made
+from pixel_server.commands.failures import Failure
+from pixel_server.commands.list_options import STDIN, list_options, open_list, refuse_bad_rows
+from pixel_server.commands.minting import check_campaign, make_minter
+from pixel_server.mail import recipient_files
+from pixel_server.mail.links import Minter, check_recipient, make_tags
+from pixel_server.mail.message import ChangedMessage, add_pixel_to_bytes
+from pixel_server.mail.placement import CLIP_BYTES, EmbedError, frame
+from pixel_server.mail.preflight import is_message, is_surely_message
 
 NEW_COLUMNS = ("mail_file", "privacy_url")
-A_DIRECTORY = 1000
-"""Mails in each directory."""
+MAILS_PER_DIRECTORY = 1000
+
+MakeMail = Callable[[str | None], ChangedMessage]
+"""Makes the mail of a recipient. None: the only address of a whole message."""
 
 
 @click.command()
 @click.argument("campaign_id", metavar="CAMPAIGN")
 @click.argument("recipient", required=False)
-@click.option("--eml", is_flag=True, help="It is a whole message, not HTML.")
-@click.option("--twin", is_flag=True, help="One pixel at the top as well: tells whether mails are clipped.")
-@click.option("--replace", is_flag=True, help="Take out the pixels that are there.")
-@of_recipients
-@click.option("--out", type=click.Path(path_type=Path), help="Of a list: a new directory for its mails.")
+@click.option("--eml", is_flag=True, help="The mail is a whole message, not HTML.")
+@click.option(
+    "--twin", is_flag=True, help="Add a pixel at the top too, which shows whether mails are clipped."
+)
+@click.option("--replace", is_flag=True, help="Remove the pixels that the mail has.")
+@list_options
+@click.option("--out", type=click.Path(path_type=Path), help="New directory for the mails of a list.")
 def embed(
     campaign_id: str,
     recipient: str | None,
@@ -43,15 +47,12 @@ def embed(
     column: str,
     out: Path | None,
 ) -> None:
-    """Put the pixel into the mail on standard input; all else stays as it is. Works offline.
+    """Put the pixel into a mail.
 
-    With --recipients, one mail for each row goes into the directory OUT, with a list of them. OUT is there
-    when all are done, or not at all. Of a message, RECIPIENT may be left out if it goes to one address alone.
+    Reads the mail on standard input, and changes nothing else in it. Works offline. With --recipients, writes
+    a mail for each row, and a list of the mails, to the directory OUT. OUT is written when all rows are done,
+    or not at all. With --eml, RECIPIENT may be left out if the message goes to one address only.
     """
-    from pixel_server.mail.links import check_recipient  # noqa: PLC0415
-    from pixel_server.mail.placement import EmbedError  # noqa: PLC0415
-    from pixel_server.mail.preflight import is_message, is_surely_message  # noqa: PLC0415
-
     check_campaign(campaign_id)
     is_list = recipients is not None
     if is_list != (out is not None) or (is_list and recipient is not None):
@@ -68,106 +69,100 @@ def embed(
             check_recipient(recipient)
         except ValueError as error:
             raise Failure(f"recipient {error}") from None
-    if is_surely_message(_of_utf_16(mail)):
-        raise Failure("this message is in UTF-16, as no mail is sent: give it as it came")
-    if eml and not is_message(mail):
-        raise Failure("this is no whole message, it has no header: leave out --eml")
-    if not eml and is_surely_message(mail):
-        raise Failure("this looks like a whole message: say --eml")
+    _check_kind(mail, eml)
     try:
-        with_secrets = minter(campaign_id)
-        make = _maker(mail, with_secrets, campaign_id, eml, twin, replace)
+        minter = make_minter(campaign_id)
+        make_mail = _mail_maker(mail, minter, campaign_id, eml, twin, replace)
         if recipients is not None and out is not None:
-            _embed_all(make, with_secrets, campaign_id, recipients, column, out, "eml" if eml else "html")
+            kind = "eml" if eml else "html"
+            _embed_list(make_mail, minter, campaign_id, recipients, column, out, kind)
             return
-        made = make(recipient)
+        made = make_mail(recipient)
     except (EmbedError, ValueError) as error:
         raise Failure(str(error)) from None
-    _say(made)
+    _warn_sender(made)
     sys.stdout.buffer.write(made.raw)
 
 
-def _maker(
-    mail: bytes, with_secrets: Minter, campaign: str, eml: bool, twin: bool, replace: bool
-) -> Callable[[str | None], Made]:
-    """Makes the mail of a recipient; where HTML goes to, is found once."""
-    from pixel_server.mail.links import make_tags  # noqa: PLC0415
-    from pixel_server.mail.message import Made, add_pixel_to_bytes  # noqa: PLC0415
-    from pixel_server.mail.placement import frame  # noqa: PLC0415
+def _check_kind(mail: bytes, is_eml: bool) -> None:
+    """Raises Failure if the mail is HTML where --eml announced a message, or the reverse."""
+    if is_surely_message(_decode_utf16(mail)):
+        raise Failure("this message is in UTF-16, and no mail is sent so: give the message as it was sent")
+    if is_eml and not is_message(mail):
+        raise Failure("this is not a whole message, because it has no header: leave out --eml")
+    if not is_eml and is_surely_message(mail):
+        raise Failure("this looks like a whole message: add --eml")
 
-    if eml:
+
+def _decode_utf16(mail: bytes) -> bytes:
+    """Returns a mail that begins with a mark of UTF-16 in UTF-8, and b"" for any other mail."""
+    is_utf16 = mail.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
+    return mail.decode("utf-16", "replace").encode("utf-8", "replace") if is_utf16 else b""
+
+
+def _mail_maker(
+    mail: bytes, minter: Minter, campaign: str, is_eml: bool, twin: bool, replace: bool
+) -> MakeMail:
+    """Returns a function that makes each recipient's mail. Finds the place in HTML once for all of them."""
+    if is_eml:
         bare = mail.removeprefix(BOM_UTF8)
+        mark = mail[: len(mail) - len(bare)]
 
-        def make_message(recipient: str | None) -> Made:
-            made = add_pixel_to_bytes(bare, with_secrets, campaign, recipient, twin=twin, replace=replace)
-            return made._replace(raw=mail[: len(mail) - len(bare)] + made.raw)
+        def make_message(recipient: str | None) -> ChangedMessage:
+            made = add_pixel_to_bytes(bare, minter, campaign, recipient, twin=twin, replace=replace)
+            return made._replace(raw=mark + made.raw)
 
         return make_message
-    found = frame(mail, replace=replace)
+    html_frame = frame(mail, replace=replace)
 
-    def make(recipient: str | None) -> Made:
-        made = found.fill(make_tags(with_secrets, campaign, recipient or "", twin=twin))
-        return Made(made, "", len(made))
+    def make_html(recipient: str | None) -> ChangedMessage:
+        html = html_frame.fill(make_tags(minter, campaign, recipient or "", twin=twin))
+        return ChangedMessage(html, "", len(html))
 
-    return make
-
-
-def _of_utf_16(mail: bytes) -> bytes:
-    """What it says, if a mark says that it is UTF-16."""
-    is_it = mail.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
-    return mail.decode("utf-16", "replace").encode("utf-8", "replace") if is_it else b""
+    return make_html
 
 
-def _say(made: Made) -> None:
-    """What a sender should know of it, on standard error."""
-    from pixel_server.mail.placement import CLIP  # noqa: PLC0415
-
-    if made.why:
-        click.echo(f"pixel-server: no pixel: {made.why}", err=True)
-    if made.size > CLIP:
+def _warn_sender(made: ChangedMessage) -> None:
+    """Says on standard error if the mail has no pixel, or is so long that Gmail clips it."""
+    if made.why_unchanged:
+        click.echo(f"pixel-server: no pixel: {made.why_unchanged}", err=True)
+    if made.html_bytes > CLIP_BYTES:
         click.echo(
-            f"pixel-server: {made.size:,} bytes of HTML: Gmail shows {CLIP:,} and may load no pixel below; "
-            "--twin tells of how many",
+            f"pixel-server: {made.html_bytes:,} bytes of HTML: Gmail shows {CLIP_BYTES:,} and may not load a "
+            "pixel below; with --twin you see how many mails are clipped",
             err=True,
         )
 
 
-def _embed_all(
-    make: Callable[[str | None], Made],
-    with_secrets: Minter,
-    campaign: str,
-    source: Path,
-    column: str,
-    out: Path,
-    kind: str,
+def _embed_list(
+    make_mail: MakeMail, minter: Minter, campaign: str, source: Path, column: str, out: Path, kind: str
 ) -> None:
-    from pixel_server.mail import recipient_files  # noqa: PLC0415
-
+    """Writes the mails as `0000/0000000.html` and so on. kind: `html` or `eml`."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise Failure(f"{out} is there already, and not empty")
+        raise Failure(f"{out} exists, and is not empty")
     count = 0
 
-    def write(recipient: str) -> tuple[str, str]:
+    def write_mail(recipient: str) -> tuple[str, str]:
         nonlocal count
-        name = f"{count // A_DIRECTORY:04}/{count:07}.{kind}"
-        made = make(recipient)
-        if not count:  # it is the same of all
-            _say(made)
+        name = f"{count // MAILS_PER_DIRECTORY:04}/{count:07}.{kind}"
+        made = make_mail(recipient)
+        if not count:  # the warnings are the same for every mail
+            _warn_sender(made)
         count += 1
         path = draft / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(made.raw)
-        return name, with_secrets.link(campaign, recipient).privacy_url or ""
+        return name, minter.link(campaign, recipient).privacy_url or ""
 
     bad = out.with_name(f"{out.name}.bad")
     draft = out.with_name(f".{out.name}.{secrets.token_hex(8)}")
     try:
-        with rows_of(source, column, NEW_COLUMNS) as (rows, tick):
+        with open_list(source, column, NEW_COLUMNS) as (recipients, on_progress):
             draft.mkdir()
-            listed = draft / f"mails.{'csv' if rows.is_csv else 'ndjson'}"
-            with listed.open("xb") as file:
-                done = recipient_files.fill(rows, file, bad, write, tick)
+            list_file = draft / f"mails.{'csv' if recipients.is_csv else 'ndjson'}"
+            with list_file.open("xb") as file:
+                filled = recipient_files.fill(recipients, file, bad, write_mail, on_progress)
             draft.replace(out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    refuse_bad(done, bad)
+    refuse_bad_rows(filled, bad)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import click
 
-from pixel_server.commands.support import Failure, as_json, with_store
-
-if TYPE_CHECKING:
-    from pixel_server.store.protocols import AsyncRedis
+from pixel_server.api import fields as api_fields
+from pixel_server.auth import api_keys
+from pixel_server.commands.failures import Failure
+from pixel_server.commands.support import as_json, with_store
+from pixel_server.store.protocols import AsyncRedis
 
 
 @click.group()
 def key() -> None:
-    """Make, list and revoke API keys."""
+    """Create, list and revoke API keys."""
 
 
 @key.command("create")
@@ -25,42 +25,37 @@ def key() -> None:
     "scopes",
     multiple=True,
     metavar="SCOPE",
-    help="read, write, people, or read:CAMPAIGN for what may be shared of it. "
+    help="read, write, people, or read:CAMPAIGN for what may be shared of a campaign. "
     "[default: all of the first three]",
 )
 @as_json
 def create_key(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
-    """Make an API key. It is shown this once."""
-    from pixel_server.api import fields as api_fields  # noqa: PLC0415
-    from pixel_server.auth import api_keys  # noqa: PLC0415
-
+    """Create an API key, and show it this once."""
     try:
         api_fields.name(name)
     except ValueError as error:
         raise Failure(f"name {error}") from None
     try:
-        chosen = api_fields.scopes(list(scopes or api_keys.SCOPES))
+        checked_scopes = api_fields.scopes(list(scopes or api_keys.SCOPES))
     except ValueError as error:
         raise Failure(f"--scope {error}") from None
 
-    async def make(store: AsyncRedis, _: object) -> tuple[api_keys.ApiKey, str]:
-        if missing := await api_keys.missing_campaigns(store, chosen):
+    async def create(store: AsyncRedis, _: object) -> tuple[api_keys.ApiKey, str]:
+        if missing := await api_keys.missing_campaigns(store, checked_scopes):
             raise Failure(f"--scope: there is no campaign {missing[0]!r}")
-        return await api_keys.create(store, name, chosen)
+        return await api_keys.create(store, name, checked_scopes)
 
     try:
-        record, made = with_store(make)
+        record, secret_key = with_store(create)
     except ValueError as error:
         raise Failure(f"name {error}") from None
-    click.echo(json.dumps({**api_keys.to_json(record), "key": made}) if as_json else made)
+    click.echo(json.dumps({**api_keys.to_json(record), "key": secret_key}) if as_json else secret_key)
 
 
 @key.command("list")
 @as_json
 def list_keys(as_json: bool) -> None:
     """List API keys."""
-    from pixel_server.auth import api_keys  # noqa: PLC0415
-
     records = [api_keys.to_json(record) for record in with_store(lambda store, _: api_keys.list_keys(store))]
     if as_json:
         click.echo(json.dumps({"items": records, "next": None}))
@@ -75,8 +70,6 @@ def list_keys(as_json: bool) -> None:
 @as_json
 def revoke_key(id: str, as_json: bool) -> None:  # noqa: A002
     """Revoke an API key by its id."""
-    from pixel_server.auth import api_keys  # noqa: PLC0415
-
     try:
         if not (id.isascii() and id.isalnum()):
             raise api_keys.UnknownApiKey(id)

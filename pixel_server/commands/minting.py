@@ -1,100 +1,90 @@
-"""What commands share that make links: the minter, as this directory's `up` would take its links."""
+"""The minter of commands that make links. Its links are those that the `up` of this directory would make."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import click
 import redis
 
-from pixel_server.commands.support import Failure, left_base_url, settings_here, store_url
+from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache
+from pixel_server.campaigns.campaign import UnreadableCampaign, decode
+from pixel_server.commands.failures import Failure
+from pixel_server.commands.support import base_url_of_up, settings_here, store_url
+from pixel_server.consent import Consent
+from pixel_server.mail.links import Minter
+from pixel_server.run.up_state import read_up_state
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
+from pixel_server.slug import SLUG_RULE, is_slug
+from pixel_server.store import client, keys
 from pixel_server.tokens import Mode
 
-if TYPE_CHECKING:
-    from pixel_server.campaigns.cache import CampaignCache
-    from pixel_server.mail.links import Minter
-
-PATIENCE = 0.25
-"""Seconds that a store may take to answer: links are made without one."""
+STORE_TIMEOUT_SECONDS = 0.25
+"""Seconds that the store has to answer. Links can be made without a store."""
 
 
 def check_campaign(campaign: str) -> None:
-    """Failure: it is no id."""
-    from pixel_server.slug import SLUG_RULE, is_slug  # noqa: PLC0415
-
+    """Raises Failure if this is not the id of a campaign."""
     if not is_slug(campaign):
         raise Failure(f"campaign {SLUG_RULE}")
 
 
-def minter(campaign: str) -> Minter:
-    """What makes links of this campaign, in its mode; says on standard error if it is not there.
+def make_minter(campaign: str) -> Minter:
+    """Returns a minter that makes links in the campaign's mode.
 
-    Failure: it is a web campaign, it is not known where the world reaches the server, or `up` has other
-    secrets.
+    Warns on standard error if the campaign does not exist. Raises Failure if it is a web campaign, if the
+    server's public address is not known, or if `up` has other secrets.
     """
-    from pixel_server.mail.links import Minter  # noqa: PLC0415
-
     settings = settings_here()
-    address = settings.base_url or left_base_url(settings)
-    if address is None:
+    base_url = settings.base_url or base_url_of_up(settings)
+    if base_url is None:
         raise Failure(
             f"no `pixel-server up` has run with {settings.data}: set PIXEL_DATA_DIR to where it did, or "
             "PIXEL_BASE_URL to the address at which the world reaches the server"
         )
     secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
-    _are_those_of_up(settings, secrets)
-    return Minter(address, secrets, _mode(campaign, settings, secrets))
+    _require_secrets_of_up(settings, secrets)
+    return Minter(base_url, secrets, _find_mode(campaign, settings, secrets))
 
 
-def _are_those_of_up(settings: Settings, secrets: Secrets) -> None:
-    """Failure: an `up` in this data directory had other secrets, and would not count such links."""
-    from pixel_server.run.up_state import read_up_state  # noqa: PLC0415
-
-    found = read_up_state(settings.data)
+def _require_secrets_of_up(settings: Settings, secrets: Secrets) -> None:
+    """Raises Failure if the `up` of this directory has other secrets, and so would not count the links."""
+    state = read_up_state(settings.data)
     recipient, signers = secrets.fingerprints()
-    if found and not (recipient in found.prints and signers[0] in found.prints):
+    if state and not (recipient in state.prints and signers[0] in state.prints):
         raise Failure("`up` had other secrets: set the same PIXEL_SECRET and PIXEL_RECIPIENT_SECRET here")
 
 
-def _mode(campaign: str, settings: Settings, secrets: Secrets) -> Mode:
-    """That of a campaign: as our store has it, else as a web process last wrote it to the data directory.
+def _find_mode(campaign: str, settings: Settings, secrets: Secrets) -> Mode:
+    """Returns the campaign's mode: from the store, or else from the file that a web process wrote last.
 
-    Failure: it is a web campaign. Warns of an id that is not there, as one that is mistyped.
+    Warns if the campaign does not exist: its id may be mistyped. Raises Failure if it is a web campaign.
     """
-    from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache  # noqa: PLC0415
-    from pixel_server.consent import Consent  # noqa: PLC0415
-    from pixel_server.store.client import connect_async  # noqa: PLC0415
-
-    known = CampaignCache(connect_async(store_url(settings)), Consent(settings))
-    if not _ask(known, campaign, settings, secrets):
+    known = CampaignCache(client.connect_async(store_url(settings)), Consent(settings))
+    if not _learn_from_store(known, campaign, settings, secrets):
         known.restore(settings.data / CACHE_FILE)
-        if not known.kinds:  # nothing is known of any
+        if not known.kinds:  # no campaign is known, so this id cannot be called mistyped
             return known.mode(campaign)
     if known.is_web(campaign):
         raise Failure(f"{campaign!r} is a web campaign: one pixel for all its pages; see docs/web.md")
     if campaign in known.gone:
-        click.echo(f"pixel-server: the campaign {campaign!r} was deleted: no open of it is counted", err=True)
+        _warn(f"the campaign {campaign!r} was deleted: no open of it is counted")
     elif campaign not in known.kinds:
-        click.echo(
-            f"pixel-server: there is no campaign {campaign!r} yet: its first open will make it", err=True
-        )
+        _warn(f"there is no campaign {campaign!r} yet: its first open will create it")
     mode = known.mode(campaign)
     if mode is Mode.OFF:
-        click.echo(f"pixel-server: the mode of {campaign!r} is off: no link is made", err=True)
+        _warn(f"the mode of {campaign!r} is off: no link is made")
     return mode
 
 
-def _ask(known: CampaignCache, campaign: str, settings: Settings, secrets: Secrets) -> bool:
-    """Learns of one campaign from the store. False: it does not answer, or is not ours."""
-    from pixel_server.campaigns.campaign import UnreadableCampaign, decode  # noqa: PLC0415
-    from pixel_server.store import keys  # noqa: PLC0415
-    from pixel_server.store.client import connect  # noqa: PLC0415
+def _warn(text: str) -> None:
+    click.echo(f"pixel-server: {text}", err=True)
 
+
+def _learn_from_store(known: CampaignCache, campaign: str, settings: Settings, secrets: Secrets) -> bool:
+    """Adds the campaign's record to `known`. Returns False if the store does not answer or is not ours."""
     try:
-        with connect(store_url(settings), timeout=PATIENCE) as client:
-            pipe = client.pipeline(transaction=False)
+        with client.connect(store_url(settings), timeout=STORE_TIMEOUT_SECONDS) as store:
+            pipe = store.pipeline(transaction=False)
             pipe.hget(keys.STORE, "recipient")
             pipe.hget(keys.campaign(campaign), "record")
             pipe.sismember(keys.GONE, campaign)

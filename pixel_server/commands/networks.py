@@ -9,36 +9,32 @@ from typing import Any
 
 import click
 
-from pixel_server.classify import networks as lists
-from pixel_server.classify.networks import Networks, NetworksError
-from pixel_server.commands.support import Failure, as_json
+from pixel_server.classify.network_feeds import PUBLISHED, take
+from pixel_server.classify.networks import Networks, NetworksError, shipped
+from pixel_server.commands.failures import Failure
+from pixel_server.commands.support import as_json, print_table
 from pixel_server.settings import Settings
 
 
 @click.group()
 def networks() -> None:
-    """Lists of networks, by which machines are told from people."""
+    """List and refresh the lists of machines' networks. They help to tell machines from people."""
 
 
 @networks.command("list")
 @as_json
-def networks_list(as_json: bool) -> None:
-    """Show each list: how many ranges, of which day, whose, and from where. Needs no Redis."""
-    try:
-        found = Networks.load(Settings.from_env().data / "networks").lists
-    except NetworksError as error:
-        raise Failure(str(error)) from None
+def list_networks(as_json: bool) -> None:
+    """Show the ranges, date, owner and source of each list. Needs no Redis."""
+    lists = Networks.load(Settings.from_env().data / "networks").lists
     if as_json:
-        items = [{**asdict(each), "date": str(each.date)} for each in found]
+        items = [{**asdict(each), "date": str(each.date)} for each in lists]
         click.echo(json.dumps({"items": items, "next": None}))
         return
     rows = [("NAME", "RANGES", "DATE", "WHOSE", "SOURCE")]
-    for each in found:
-        whose = "the operator's" if each.own else "shipped"
-        rows.append((each.name, f"{each.ranges:,}", str(each.date), whose, each.source))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
+    for each in lists:
+        owner = "the operator's" if each.own else "shipped"
+        rows.append((each.name, f"{each.ranges:,}", str(each.date), owner, each.source))
+    print_table(rows)
 
 
 @networks.command("refresh")
@@ -49,33 +45,31 @@ def networks_list(as_json: bool) -> None:
     metavar="FILE",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Read the list of NAME from a file as its source has it. Where that has several, repeat it.",
+    help="Read the list of NAME from a file, as its source publishes it. Repeat this for several files.",
 )
 @as_json
-def networks_refresh(names: tuple[str, ...], files: tuple[Path, ...], as_json: bool) -> None:
-    """Take over the lists that their owners publish, each whole or not at all. Needs no Redis."""
-    from pixel_server.classify.network_feeds import PUBLISHED, take  # noqa: PLC0415
-
+def refresh_networks(names: tuple[str, ...], files: tuple[Path, ...], as_json: bool) -> None:
+    """Fetch the lists that their owners publish. Each list is replaced as a whole or kept. Needs no Redis."""
     directory = Settings.from_env().data / "networks"
     if files and len(names) != 1:
         raise Failure("--from needs the NAME of one list")
     for name in names:
-        if name not in lists.shipped():
-            raise Failure(f"no list {name!r}; there are {', '.join(lists.shipped())}")
+        if name not in shipped():
+            raise Failure(f"no list {name!r}; there are {', '.join(shipped())}")
         if name not in PUBLISHED:
             raise Failure(f"{name} is published nowhere; write {directory / name}.txt yourself")
     items: list[dict[str, Any]] = []
-    wrong = []
+    errors = []
     for name in dict.fromkeys(names or sorted(PUBLISHED)):
         try:
             taken = take(name, directory, files)
         except NetworksError as error:
-            wrong.append(str(error))
+            errors.append(str(error))
             continue
         items.append({**asdict(taken), "date": str(taken.date)})
         if not as_json:
             click.echo(f"{name}: {taken.rows:,} rows, {taken.ranges:,} ranges of {taken.date}")
     if as_json and items:
         click.echo(json.dumps({"items": items, "next": None}))
-    if wrong:
-        raise Failure(f"not taken over: {'; '.join(wrong)}")
+    if errors:
+        raise Failure(f"not refreshed: {'; '.join(errors)}")

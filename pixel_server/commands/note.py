@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import click
 
-from pixel_server.commands.support import Failure, as_json, with_store
-
-if TYPE_CHECKING:
-    from pixel_server.campaigns import notes
-    from pixel_server.store.protocols import AsyncRedis
+from pixel_server.api import fields as api_fields
+from pixel_server.campaigns import notes, storage
+from pixel_server.commands.failures import Failure
+from pixel_server.commands.support import as_json, with_store
+from pixel_server.store import clock
+from pixel_server.store.protocols import AsyncRedis
 
 
 @click.group()
@@ -26,48 +26,38 @@ def note() -> None:
 @as_json
 def add_note(campaign: str, text: str, at: str | None, as_json: bool) -> None:
     """Note what happened to a campaign on a date."""
-    from pixel_server.api import fields as api_fields  # noqa: PLC0415
-    from pixel_server.campaigns import notes, storage  # noqa: PLC0415
-    from pixel_server.store import clock  # noqa: PLC0415
-
     try:
         api_fields.name(text)
     except ValueError as error:
         raise Failure(f"text {error}") from None
     try:
-        when = None if at is None else api_fields.instant(at)
+        instant = None if at is None else api_fields.instant(at)
     except ValueError as error:
         raise Failure(f"--at {error}") from None
 
     async def add(store: AsyncRedis, _: object) -> notes.Note:
         await storage.get(store, campaign)
-        happened = int(await clock.now(store)) if when is None else when
-        return await notes.add(store, campaign, happened, text)
+        happened_at = int(await clock.now(store)) if instant is None else instant
+        return await notes.add(store, campaign, happened_at, text)
 
     try:
-        made = with_store(add)
-    except storage.UnknownCampaign:
-        raise Failure(f"there is no campaign {campaign}") from None
+        added = with_store(add)
     except notes.TooManyNotes as error:
         raise Failure(str(error)) from None
-    click.echo(json.dumps(notes.to_json(made)) if as_json else f"noted {made.id}")
+    click.echo(json.dumps(notes.to_json(added)) if as_json else f"noted {added.id}")
 
 
 @note.command("list")
 @click.argument("campaign")
 @as_json
 def list_notes(campaign: str, as_json: bool) -> None:
-    """List a campaign's notes, in order of time."""
-    from pixel_server.campaigns import notes, storage  # noqa: PLC0415
+    """List a campaign's notes in order of time."""
 
     async def listed(store: AsyncRedis, _: object) -> list[notes.Note]:
         await storage.get(store, campaign)
         return await notes.list_notes(store, campaign)
 
-    try:
-        items = [notes.to_json(note) for note in with_store(listed)]
-    except storage.UnknownCampaign:
-        raise Failure(f"there is no campaign {campaign}") from None
+    items = [notes.to_json(note) for note in with_store(listed)]
     if as_json:
         click.echo(json.dumps({"items": items, "next": None}))
         return
@@ -81,7 +71,6 @@ def list_notes(campaign: str, as_json: bool) -> None:
 @as_json
 def remove_note(campaign: str, note: str, as_json: bool) -> None:
     """Remove a note by its id."""
-    from pixel_server.campaigns import notes, storage  # noqa: PLC0415
 
     async def remove(store: AsyncRedis, _: object) -> None:
         await storage.get(store, campaign)
@@ -89,8 +78,6 @@ def remove_note(campaign: str, note: str, as_json: bool) -> None:
 
     try:
         with_store(remove)
-    except storage.UnknownCampaign:
-        raise Failure(f"there is no campaign {campaign}") from None
     except notes.UnknownNote:
         raise Failure(f"{campaign} has no note {note}") from None
     click.echo(json.dumps({"removed": note}) if as_json else f"removed {note}")

@@ -1,64 +1,62 @@
-"""`pixel-server campaign upload`: whom a campaign goes to."""
+"""`pixel-server campaign upload`"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import click
 
-from pixel_server.commands.support import Failure, as_json, with_store
+from pixel_server.api import uploads
+from pixel_server.campaigns import storage
+from pixel_server.commands.failures import Failure
+from pixel_server.commands.list_options import column_option
+from pixel_server.commands.support import as_json, with_store
 from pixel_server.consent import Consent
+from pixel_server.mail.list_lines import is_ndjson
+from pixel_server.problems import Problem
+from pixel_server.recipients import lists
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
+from pixel_server.store import audit_log, clock
+from pixel_server.store.protocols import AsyncRedis
 
-if TYPE_CHECKING:
-    from pixel_server.store.protocols import AsyncRedis
-
-CHUNK = 64 << 10
+CHUNK_BYTES = 64 << 10
 
 
-@click.command("upload")
+@click.command()
 @click.argument("id")
 @click.argument("file", type=click.File("rb"))
-@click.option("--column", default="recipient", show_default=True, help="Its column that names the recipient.")
+@column_option
 @as_json
 def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noqa: A002
-    """Take in a list of whom a campaign goes to, so that it is known who did not open it.
+    """Upload the recipients of a campaign, so that those who did not open it can be listed.
 
-    CSV with a first line that names the columns, or NDJSON; `-` is standard input. The recipient is taken,
-    and in mode `identified` the column `name`; other columns are not. To take one in again does no harm.
+    FILE is CSV with a first line that names the columns, or NDJSON; `-` is standard input. The recipient is
+    stored, and in mode `identified` the column `name`; other columns are ignored. A list can be uploaded
+    again.
     """
-    from pixel_server.api import uploads  # noqa: PLC0415
-    from pixel_server.campaigns import storage  # noqa: PLC0415
-    from pixel_server.mail.list_lines import is_ndjson  # noqa: PLC0415
-    from pixel_server.problems import Problem  # noqa: PLC0415
-    from pixel_server.recipients import lists  # noqa: PLC0415
-    from pixel_server.store import audit_log, clock  # noqa: PLC0415
+    first = file.read(CHUNK_BYTES)
 
-    first = file.read(CHUNK)
-
-    async def take(store: AsyncRedis, settings: Settings) -> uploads.Upload:
+    async def read_list(store: AsyncRedis, settings: Settings) -> uploads.Upload:
         is_named = lists.keeps_names(await storage.get(store, id), Consent(settings))
         secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
-        put = uploads.list_writer(
+        store_part = uploads.list_writer(
             store, secrets, settings, id, is_named, await clock.now(store), audit_log.COMMAND
         )
-        kind = uploads.NDJSON if is_ndjson(first) else uploads.CSV
-        made = uploads.Upload(kind, put, is_named, column)
+        content_type = uploads.NDJSON if is_ndjson(first) else uploads.CSV
+        upload = uploads.Upload(content_type, store_part, is_named, column)
         try:
-            await made.read(_chunks(first, file))
+            await upload.read(_chunks(first, file))
         except lists.ListClosed as error:
-            raise lists.ListClosed(f"{error}; {made.progress}") from None
+            raise lists.ListClosed(f"{error}; {upload.progress}") from None
         finally:
-            await uploads.log_end(store, made, id, audit_log.COMMAND)
-        return made
+            await uploads.log_end(store, upload, id, audit_log.COMMAND)
+        return upload
 
     try:
-        done = with_store(take)
-    except storage.UnknownCampaign:
-        raise Failure(f"there is no campaign {id}") from None
+        done = with_store(read_list)
     except Problem as problem:
         raise Failure(f"{file.name}: {problem.detail}") from None
     except lists.ListClosed as error:
@@ -79,4 +77,4 @@ async def _chunks(first: bytes, file: IO[bytes]) -> AsyncIterator[bytes]:
     chunk = first
     while chunk:
         yield chunk
-        chunk = file.read(CHUNK)
+        chunk = file.read(CHUNK_BYTES)

@@ -41,12 +41,12 @@ class Refused(EmbedError):
     """A pixel would break what was signed or encrypted; the message says what."""
 
 
-class Made(NamedTuple):
+class ChangedMessage(NamedTuple):
     """raw: the message. why: why it has no pixel, "" if it has one. size: of its HTML, bytes."""
 
     raw: bytes
-    why: str
-    size: int
+    why_unchanged: str
+    html_bytes: int
 
 
 def add_pixel(
@@ -74,18 +74,20 @@ def add_pixel(
 
 def add_pixel_to_bytes(
     raw: bytes, minter: Minter, campaign: str, recipient: str | None = None, **how: Unpack[How]
-) -> Made:
+) -> ChangedMessage:
     """The same for a message as it is sent or kept in an `.eml` file."""
     tree = mime.read(raw)
     refuse_sealed(tree, {id(part): raw[part.start : part.end] for part in tree.walk() if part.is_text})
     part, recipient, why = _choose(tree, recipient)
     if part is None or recipient is None:
-        return Made(raw, why, 0)
+        return ChangedMessage(raw, why, 0)
     body = raw[part.start : part.end]
     changes, size = _edits(part, body, minter, campaign, recipient, how)
     newline = b"\r\n" if b"\r\n" in raw[: part.start] else b"\n"
     changed = transfer.change(body, part.transfer, changes, newline)
-    return Made(raw[: part.start] + changed + raw[part.end :], "" if changes else "its mode is off", size)
+    return ChangedMessage(
+        raw[: part.start] + changed + raw[part.end :], "" if changes else "its mode is off", size
+    )
 
 
 def _edits(

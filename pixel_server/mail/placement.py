@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pixel_server.mail.html_scanner import Places, places
 from pixel_server.tokens import BadToken, Token, decode_unverified
 
-CLIP = 102 * 1024
+CLIP_BYTES = 102 * 1024
 """Bytes of HTML of which Gmail shows no more: a pixel below is never loaded."""
 
 _of_pixel = re.compile(r"/o/([A-Za-z0-9_-]+)\.gif(?:[?#].*)?$", re.S).search

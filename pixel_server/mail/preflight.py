@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pixel_server.mail import mime, transfer
 from pixel_server.mail.message import html_part, refuse_sealed
-from pixel_server.mail.placement import CLIP, EmbedError, Pixel, images, is_last, pixels
+from pixel_server.mail.placement import CLIP_BYTES, EmbedError, Pixel, images, is_last, pixels
 from pixel_server.tokens import BadToken, Part, verify
 
 BLOCKED_IDS = frozenset({"analytics", "beacon", "pixel", "stats", "track", "tracker", "tracking", "visit"})
@@ -157,8 +157,8 @@ def _is_private(host: str) -> bool:
 
 
 def _size(size: int, there: list[Pixel]) -> Line:
-    if size <= CLIP:
-        return Line(True, f"{size:,} bytes of HTML: Gmail clips at {CLIP:,}")
+    if size <= CLIP_BYTES:
+        return Line(True, f"{size:,} bytes of HTML: Gmail clips at {CLIP_BYTES:,}")
     twins = any(one.token.part is Part.TOP for one in there)
     more = "; the top pixel is still loaded" if twins else ": a pixel at its end may never be loaded"
-    return Line(False, f"{size:,} bytes of HTML, and Gmail clips at {CLIP:,}{more}")
+    return Line(False, f"{size:,} bytes of HTML, and Gmail clips at {CLIP_BYTES:,}{more}")

@@ -26,16 +26,16 @@ from pixel_server.mail.list_lines import (
     split_names,
 )
 
-MAX_ROW = 1 << 20
+MAX_ROW_BYTES = 1 << 20
 """Bytes of a row, and of a field that goes over several lines."""
-MOST_LINES = 1000
+MAX_ROW_LINES = 1000
 
 
 class ListError(ValueError):
     """A list that cannot be read at all; the message says why."""
 
 
-class Row(NamedTuple):
+class ListRow(NamedTuple):
     """line: its first, from 1. raw: without its end. recipient: checked; else `wrong` says what is wrong."""
 
     line: int
@@ -44,7 +44,7 @@ class Row(NamedTuple):
     wrong: str = ""
 
 
-class List:
+class RecipientFile:
     """A list to read. add: what new columns are called. read: bytes so far.
 
     ListError: it has no column of that name, or one of the new ones, or is not UTF-8.
@@ -66,10 +66,10 @@ class List:
             self._read_header()
 
     def _next(self) -> bytes:
-        line = rest = self._file.readline(MAX_ROW)
-        while len(rest) == MAX_ROW and not rest.endswith(b"\n"):
+        line = rest = self._file.readline(MAX_ROW_BYTES)
+        while len(rest) == MAX_ROW_BYTES and not rest.endswith(b"\n"):
             self.read += len(rest)
-            rest = self._file.readline(MAX_ROW)
+            rest = self._file.readline(MAX_ROW_BYTES)
         self.read += len(rest)
         self._line += 1
         return line
@@ -94,7 +94,7 @@ class List:
         self._place, self._width = place, len(columns)
         self.header = self._first.rstrip(b"\r\n") + self.tail(list(self._add))
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[ListRow]:
         """In order; empty lines are none."""
         line, number = (self._next(), 2) if self.is_csv else (self._first.removeprefix(BOM), 1)
         while line:
@@ -111,28 +111,28 @@ class List:
     def _whole(self, line: bytes) -> tuple[bytes, list[bytes]]:
         """(a row with all the lines of its quoted fields, none); (the line alone, those read after it)."""
         lines, quotes = [line], line.count(b'"')
-        while quotes % 2 and len(lines) < MOST_LINES and (another := self._next()):
+        while quotes % 2 and len(lines) < MAX_ROW_LINES and (another := self._next()):
             lines.append(another)
             quotes += another.count(b'"')
         whole = b"".join(lines)
-        if quotes % 2 == 0 and len(whole) <= MAX_ROW:
+        if quotes % 2 == 0 and len(whole) <= MAX_ROW_BYTES:
             with contextlib.suppress(ValueError):
                 if len(split_fields(whole.decode().rstrip("\r\n"), self.delimiter)) == self._width:
                     return whole, []
         return line, lines[1:]
 
-    def _parse(self, number: int, raw: bytes) -> Row:
-        if len(raw) > MAX_ROW - 3:
-            return Row(number, b"", "", "has more than 1 MB")
+    def _parse(self, number: int, raw: bytes) -> ListRow:
+        if len(raw) > MAX_ROW_BYTES - 3:
+            return ListRow(number, b"", "", "has more than 1 MB")
         try:
             text = raw.decode()
             found = self._of_csv(text) if self.is_csv else self._of_json(text)
-            return Row(number, raw, check_recipient(found))
+            return ListRow(number, raw, check_recipient(found))
         except UnicodeDecodeError:
-            return Row(number, raw, "", "is not UTF-8")
+            return ListRow(number, raw, "", "is not UTF-8")
         except ValueError as error:
             said = str(error)
-            return Row(number, raw, "", f"{self._column} {said}" if said.startswith("must") else said)
+            return ListRow(number, raw, "", f"{self._column} {said}" if said.startswith("must") else said)
 
     def _of_csv(self, text: str) -> str:
         fields = text.split(self.delimiter) if '"' not in text else split_fields(text, self.delimiter)
@@ -161,7 +161,7 @@ class List:
             return value
         return '"' + value.replace('"', '""') + '"'
 
-    def with_fields(self, row: Row, values: Sequence[str]) -> bytes:
+    def with_fields(self, row: ListRow, values: Sequence[str]) -> bytes:
         """A row as it came, with the new columns."""
         if self.is_csv:
             return row.raw + self.tail(values)
@@ -169,7 +169,7 @@ class List:
         return row.raw.rstrip()[:-1] + b", " + more[1:].encode() + self.newline
 
 
-class Done(NamedTuple):
+class Filled(NamedTuple):
     """Rows written, rows left out."""
 
     rows: int
@@ -177,12 +177,12 @@ class Done(NamedTuple):
 
 
 def fill(
-    rows: List,
+    rows: RecipientFile,
     out: IO[bytes],
     bad: Path,
     make: Callable[[str], Sequence[str]],
     tick: Callable[[int], None] = lambda read: None,
-) -> Done:
+) -> Filled:
     """Writes each good row with what `make` gives for its recipient; bad ones are named in a file, if any.
 
     tick: told now and then how many bytes have been read. OSError.
@@ -204,4 +204,4 @@ def fill(
                 tick(rows.read)
     if not wrong:
         bad.unlink(missing_ok=True)  # of an earlier run
-    return Done(good, wrong)
+    return Filled(good, wrong)

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from pixel_server.mail.links import Minter, embed
-from pixel_server.mail.placement import CLIP
+from pixel_server.mail.placement import CLIP_BYTES
 from pixel_server.mail.preflight import is_message, refusals
 from pixel_server.secret import Secrets
 from tests.mail.test_mail import message
@@ -93,7 +93,7 @@ def test_to_look_makes_no_secrets(check, tmp_path):
 
 
 def test_a_mail_that_gmail_clips(check, minter):
-    big = "<p>" + "x" * CLIP
+    big = "<p>" + "x" * CLIP_BYTES
     assert "a pixel at its end may never be loaded" in wrong(check(embed(big, minter, "spring", ADA)))[0]
     assert "the top pixel is still loaded" in wrong(check(embed(big, minter, "spring", ADA, twin=True)))[0]
 

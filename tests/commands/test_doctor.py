@@ -10,7 +10,7 @@ import time
 
 from pixel_server import hit
 from pixel_server.classify.networks import shipped
-from pixel_server.commands import doctor
+from pixel_server.commands import doctor_files
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import keys
@@ -20,7 +20,7 @@ TODAY = datetime.date(2026, 9, 21)
 
 
 def findings(tmp_path, today=TODAY) -> dict[str, tuple[bool, str]]:
-    found = doctor.networks(Settings(data=tmp_path), today)
+    found = doctor_files.networks(Settings(data=tmp_path), today)
     return {finding.thing: (finding.level, finding.text) for finding in found}
 
 

@@ -7,7 +7,7 @@ import email
 
 import pytest
 
-from pixel_server.mail.placement import CLIP, pixels
+from pixel_server.mail.placement import CLIP_BYTES, pixels
 from pixel_server.tokens import Part
 from tests.mail.test_mail import html_of, message
 
@@ -58,14 +58,14 @@ def test_a_message(offline):
 
 
 def test_a_mail_that_gmail_would_clip_is_warned_about(offline):
-    mail = b"<p>" + b"x" * CLIP
+    mail = b"<p>" + b"x" * CLIP_BYTES
     for done in (
         offline("embed", "spring", ADA, stdin=mail),
         offline("embed", "spring", "--eml", stdin=message(html=mail.decode()).as_bytes()),
     ):
         assert done.exit_code == 0
         assert "Gmail shows 104,448" in done.stderr
-    assert offline("embed", "spring", ADA, stdin=b"x" * (CLIP - 200)).stderr == ""
+    assert offline("embed", "spring", ADA, stdin=b"x" * (CLIP_BYTES - 200)).stderr == ""
 
 
 @pytest.mark.parametrize("kind", ["html", "eml"])
@@ -90,7 +90,7 @@ def test_a_mail_for_each_row_of_a_list(offline, tmp_path, kind):
     assert len(keys) == 2
 
     again = offline("embed", "spring", "--recipients", source, "--out", out, *more, stdin=mail)
-    assert "is there already, and not empty" in again.stderr
+    assert "exists, and is not empty" in again.stderr
 
 
 def test_a_message_with_a_mark_or_in_utf_16(offline):
@@ -99,7 +99,7 @@ def test_a_message_with_a_mark_or_in_utf_16(offline):
     assert made.startswith(b"\xef\xbb\xbf" + raw[:20])
     assert html_of(email.message_from_bytes(made[3:]))[0].count(b"<img") == 1
     done = offline("embed", "spring", ADA, stdin=b"\xef\xbb\xbf" + raw)
-    assert done.stderr == "pixel-server: this looks like a whole message: say --eml\n"
+    assert done.stderr == "pixel-server: this looks like a whole message: add --eml\n"
     for more in ([ADA], ["--eml"]):
         done = offline("embed", "spring", *more, stdin=raw.decode().encode("utf-16"))
         assert (done.exit_code, done.stdout_bytes) == (1, b"")
@@ -121,13 +121,15 @@ def test_nothing_is_left_of_a_list_that_fails(offline, tmp_path):
 def test_a_message_and_html_are_told_apart(offline):
     raw = message().as_bytes()
     assert offline("embed", "spring", ADA, stdin=raw).stderr == (
-        "pixel-server: this looks like a whole message: say --eml\n"
+        "pixel-server: this looks like a whole message: add --eml\n"
     )
     for html in (HTML, b"Dear: all\n\n<p>From: me</p>"):
         assert offline("embed", "spring", ADA, stdin=html).exit_code == 0
     done = offline("embed", "spring", ADA, "--eml", stdin=HTML)
     assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr == "pixel-server: this is no whole message, it has no header: leave out --eml\n"
+    assert done.stderr == (
+        "pixel-server: this is not a whole message, because it has no header: leave out --eml\n"
+    )
 
 
 def test_what_does_not_go_together(offline, tmp_path):

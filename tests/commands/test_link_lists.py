@@ -12,7 +12,7 @@ import tracemalloc
 
 import pytest
 
-from pixel_server.mail.recipient_files import MAX_ROW, List, fill
+from pixel_server.mail.recipient_files import MAX_ROW_BYTES, RecipientFile, fill
 from pixel_server.secret import Secrets
 from pixel_server.tokens import decode_unverified
 from tests.commands.conftest import BASE_URL
@@ -97,7 +97,7 @@ def test_a_list_from_standard_input(offline, tmp_path):
 
 
 def test_bad_rows_are_named_and_the_rest_is_done(link):
-    long = b"x" * MAX_ROW
+    long = b"x" * MAX_ROW_BYTES
     content = (
         b'recipient,note\nada@example.org,a\n,empty\nbob@example.org\n\xff,b\n\nEve,"two\nlines"\n'
         b'Jim,"never closed\nJoe,"a, b"\nKim,c\n' + long * 2 + b"\na\x07b,d\nLeo,e\n"
@@ -142,7 +142,7 @@ def test_a_list_that_cannot_be_read(link, content, why):
 
 def test_all_or_nothing(link, offline, tmp_path, monkeypatch):
     (tmp_path / "out").write_text("of an earlier run")
-    monkeypatch.setattr("pixel_server.mail.recipient_files.List.with_fields", lambda *_: 1 / 0)
+    monkeypatch.setattr("pixel_server.mail.recipient_files.RecipientFile.with_fields", lambda *_: 1 / 0)
     done, out, _ = link(b"recipient\nada\n")
     assert isinstance(done.exception, ZeroDivisionError)
     assert out == b"of an earlier run"
@@ -207,7 +207,7 @@ def test_memory_does_not_grow_with_the_list(tmp_path):
     def peak(rows: int) -> int:
         with open("/dev/null", "wb") as out:
             tracemalloc.start()
-            found = List(Endless(rows), "recipient", ["a"])
+            found = RecipientFile(Endless(rows), "recipient", ["a"])
             assert fill(found, out, tmp_path / "bad", lambda recipient: [recipient]).rows == rows
             _, most = tracemalloc.get_traced_memory()
             tracemalloc.stop()

@@ -10,7 +10,7 @@ import pytest
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache
 from pixel_server.campaigns.campaign import new_campaign
-from pixel_server.commands import minting as commands
+from pixel_server.commands import minting
 from pixel_server.consent import Consent
 from pixel_server.mail.placement import pixels
 from pixel_server.secret import Secrets
@@ -21,7 +21,7 @@ from pixel_server.tokens import Mode, decode_unverified
 
 ADA = "ada@example.org"
 HTML = b"<body>Hi</body>"
-WARNED = "pixel-server: there is no campaign 'sprnig' yet: its first open will make it\n"
+WARNED = "pixel-server: there is no campaign 'sprnig' yet: its first open will create it\n"
 
 
 @pytest.fixture
@@ -145,5 +145,5 @@ def test_a_store_that_hangs_is_not_waited_for(offline, monkeypatch):
         url = f"redis://127.0.0.1:{hung.getsockname()[1]}/0"
         done = offline("link", "sprnig", ADA, REDIS_URL=url)
     assert (done.exit_code, done.stderr) == (0, "")
-    assert asked == [commands.PATIENCE]
-    assert commands.PATIENCE < 0.5
+    assert asked == [minting.STORE_TIMEOUT_SECONDS]
+    assert minting.STORE_TIMEOUT_SECONDS < 0.5

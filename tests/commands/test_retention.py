@@ -37,7 +37,7 @@ def test_retention_run_with_a_wrong_clock_is_refused(run, tmp_path, client, valk
     Secrets.load_or_create(tmp_path)
     add_dead_letter(client, 30)
     right = time.time
-    monkeypatch.setattr(time, "time", lambda: right() - 7200)
+    monkeypatch.setattr(time, "time", lambda: right() - 7300)
     done = run("retention", "run", "--yes", REDIS_URL=valkey_url)
     assert done.exit_code == 1
     assert "2.0 hours behind that of Redis" in done.stderr

@@ -117,7 +117,7 @@ def test_a_campaign_is_changed(stack: Stack):
     assert_one_line(refused("june", "--keep", "all=3"), "--keep must be days by")
     assert as_json(stack, "campaign", "set", "june", "--keep", "names=30")["keep"] == {"names": 30}
     assert as_json(stack, "campaign", "set", "june", "--keep", "none")["keep"] == {}
-    assert_one_line(refused("july", "--sent", "1"), "there is no campaign july")
+    assert_one_line(refused("july", "--sent", "1"), "there is no campaign 'july'")
     assert refused("june").returncode == 2
     assert as_json(stack, "campaign", "show", "june")["sent"] is None, "nothing of what was refused holds"
 
@@ -173,7 +173,7 @@ def test_a_list_is_uploaded(stack: Stack, tmp_path: Path):
         cli(*upload, str(tmp_path / "bad.csv"), data=stack.data), "bad.csv", "`recipient`", "nothing"
     )
     none = cli("campaign", "upload", "nobody", str(tmp_path / "list.csv"), data=stack.data)
-    assert_one_line(none, "there is no campaign nobody")
+    assert_one_line(none, "there is no campaign 'nobody'")
     stack.run("campaign", "create", "counted", "--mode", "count")
     kept = cli("campaign", "upload", "counted", str(tmp_path / "list.csv"), data=stack.data)
     assert_one_line(kept, "only an email campaign of mode")
@@ -426,9 +426,9 @@ def test_a_link_that_up_would_not_count_is_not_made(stack: Stack):
         (["campaign", "create", "x", "--sent", "9" * 30], ["sent"]),
         (["campaign", "create", "x", "--time-zone", "../../etc/passwd"], ["--time-zone"]),
         (["campaign", "create", "x", "--base-url", "ftp://x"], ["--base-url"]),
-        (["campaign", "show", "nobody"], ["no campaign nobody"]),
+        (["campaign", "show", "nobody"], ["no campaign 'nobody'"]),
         (["campaign", "show", b"\xff"], ["no campaign"]),
-        (["campaign", "delete", "nobody", "--yes"], ["no campaign nobody"]),
+        (["campaign", "delete", "nobody", "--yes"], ["no campaign 'nobody'"]),
         (["link", "Spring", "ada"], ["campaign", "a to z"]),
         (["link", "spring", ""], ["recipient", "1 to 256"]),
         (["link", "spring", "a" * 257], ["recipient", "1 to 256"]),

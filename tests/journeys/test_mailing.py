@@ -15,7 +15,7 @@ import pytest
 
 from pixel_server.mail.links import Minter
 from pixel_server.mail.message import add_pixel
-from pixel_server.mail.placement import CLIP, pixels
+from pixel_server.mail.placement import CLIP_BYTES, pixels
 from pixel_server.secret import Secrets
 from tests.mail.smtp import Mailbox
 from tests.mail.test_mail import html_of, message, with_files
@@ -142,7 +142,7 @@ def test_a_mail_that_gmail_clips(stack: Stack, browser: Browser, tmp_path: Path)
         html = HTML.format(who=who, pixel=filling).encode()
         done = run(stack, "embed", "spring", who, "--twin", stdin=html)
         path = tmp_path / f"{who}.html"
-        path.write_bytes(b'<meta charset="utf-8">' + done.stdout[:CLIP])
+        path.write_bytes(b'<meta charset="utf-8">' + done.stdout[:CLIP_BYTES])
         page.goto(path.as_uri(), wait_until="networkidle")
         return done.stderr.decode()
 

@@ -14,7 +14,7 @@ import pytest
 
 from pixel_server.mail.links import Minter, embed
 from pixel_server.mail.message import Refused, add_pixel, add_pixel_to_bytes, recipients
-from pixel_server.mail.placement import CLIP, AlreadyThere, EmbedError, pixels
+from pixel_server.mail.placement import CLIP_BYTES, AlreadyThere, EmbedError, pixels
 from pixel_server.secret import Secrets
 from pixel_server.tokens import Mode, Part
 from tests.mail.corpus import MAILS, plain
@@ -81,14 +81,14 @@ def test_the_html_part_and_nothing_else(shape: str, cte: str, newline: str):
     assert given.as_bytes(policy=policy) == raw
     done = put_raw(raw)
     assert made.as_bytes(policy=policy) == done.raw != raw
-    assert done.why == ""
+    assert done.why_unchanged == ""
 
     before, after = email.message_from_bytes(raw), email.message_from_bytes(done.raw)
     assert before.items() == after.items()
     assert [part.items() for part in before.walk()] == [part.items() for part in after.walk()]
     first, *rest = html_of(before)
     assert html_of(after) == [embed(first, MINTER, "spring", ADA, now=NOW), *rest]
-    assert done.size == len(html_of(after)[0])
+    assert done.html_bytes == len(html_of(after)[0])
     others = zip(before.walk(), after.walk(), strict=True)
     changed = [
         a.get_content_type() for a, b in others if not a.is_multipart() and a.get_payload() != b.get_payload()
@@ -158,7 +158,7 @@ def test_text_only_mail_stays_as_it_is_and_that_is_said(caplog):
     assert put(given).as_bytes() == raw
     assert caplog.messages == ["no pixel: it has no HTML part, only text"]
     done = put_raw(raw)
-    assert (done.raw, done.why) == (raw, "it has no HTML part, only text")
+    assert (done.raw, done.why_unchanged) == (raw, "it has no HTML part, only text")
 
 
 def test_several_recipients_need_one_that_is_named(caplog):
@@ -168,12 +168,12 @@ def test_several_recipients_need_one_that_is_named(caplog):
     assert "2 recipients" in caplog.messages[0]
     assert html_of(put(given, ADA)) == html_of(put(message()))
     given = message("undisclosed-recipients:;")
-    assert "0 recipients" in put_raw(given.as_bytes()).why
+    assert "0 recipients" in put_raw(given.as_bytes()).why_unchanged
     given["Bcc"] = ADA
     assert html_of(put(given)) == html_of(put(message()))
     given["Cc"] = "Grüße <eve@example.org>, ADA@example.org"
     assert recipients(given) == ["eve@example.org", "ADA@example.org", ADA]
-    assert "3 recipients" in put_raw(given.as_bytes()).why
+    assert "3 recipients" in put_raw(given.as_bytes()).why_unchanged
 
 
 SEALED = {
@@ -199,7 +199,7 @@ def test_what_is_signed_or_encrypted_is_refused(why: str):
     with pytest.raises(Refused, match=why):
         put(email.message_from_bytes(raw))
     for html in (b"<p>Hi", b"<p>So you write:<br>\n&gt; -----BEGIN PGP MESSAGE-----"):
-        assert put_raw(b"To: ada@example.org\nContent-Type: text/html\n\n" + html).why == ""
+        assert put_raw(b"To: ada@example.org\nContent-Type: text/html\n\n" + html).why_unchanged == ""
 
 
 def test_what_is_within_a_forwarded_message_counts_for_nothing():
@@ -244,7 +244,7 @@ def test_a_message_that_was_read_from_text():
 )
 def test_a_broken_message_is_left_as_it_is(raw: bytes):
     assert put_raw(raw).raw == raw
-    assert put_raw(raw).why
+    assert put_raw(raw).why_unchanged
 
 
 def test_a_message_that_is_cut_off_and_boundaries_that_are_alike():
@@ -261,7 +261,7 @@ def test_a_message_that_is_cut_off_and_boundaries_that_are_alike():
 
 
 def test_a_mail_that_gmail_clips_is_known_by_its_size():
-    assert put_raw(message(html="<p>" + "x" * CLIP).as_bytes()).size > CLIP
+    assert put_raw(message(html="<p>" + "x" * CLIP_BYTES).as_bytes()).html_bytes > CLIP_BYTES
 
 
 def test_it_loads_neither_server_nor_queue():

@@ -1,0 +1,43 @@
+"""The command line `pixel-server`. Lists the commands; loads the module of a command when it is called."""
+
+from __future__ import annotations
+
+import click
+
+from pixel_server import __version__, logs
+from pixel_server.commands.lazy_group import LazyGroup
+
+_HERE, _COMMANDS = "pixel_server.cli", "pixel_server.commands"
+COMMANDS = {
+    "audit": (f"{_COMMANDS}.audit:audit", "Show who did what to data on people."),
+    "campaign": (f"{_COMMANDS}.campaign:campaign", "Create, change, list, show and delete campaigns."),
+    "check": (f"{_COMMANDS}.check:check", "Check the pixel of a mail before it is sent."),
+    "dead-letters": (f"{_COMMANDS}.dead_letters:dead_letters", "List and drop hits that cannot be read."),
+    "demo": (f"{_COMMANDS}.demo:demo", "Add and remove two made-up campaigns."),
+    "doctor": (f"{_COMMANDS}.doctor:doctor", "Report what needs the operator's attention."),
+    "embed": (f"{_COMMANDS}.embed:embed", "Put the pixel into a mail."),
+    "explain": (f"{_COMMANDS}.explain:explain", "Show how a hit would be classified, and by which rule."),
+    "key": (f"{_COMMANDS}.key:key", "Create, list and revoke API keys."),
+    "link": (f"{_COMMANDS}.link:link", "Make pixel links for recipients."),
+    "losses": (f"{_COMMANDS}.losses:losses", "List hits that Redis stored and then lost."),
+    "networks": (f"{_COMMANDS}.networks:networks", "List and refresh the lists of machines' networks."),
+    "note": (f"{_COMMANDS}.note:note", "Add, list and remove notes on dates."),
+    "privacy": (f"{_COMMANDS}.privacy:privacy", "Report the data that is stored on people."),
+    "retention": (f"{_HERE}.retention:retention", "Remove data that has been kept long enough."),
+    "serve": (f"{_COMMANDS}.serve:serve", "Run the web process."),
+    "settings": (f"{_COMMANDS}.settings:settings", "List every setting and its value."),
+    "share": (f"{_COMMANDS}.share:share", "Create, list and revoke share links."),
+    "sign-in": (f"{_COMMANDS}.sign_in:sign_in", "Print a link that signs in to the dashboard."),
+    "spool": (f"{_COMMANDS}.spool:spool", "Show and drain hits that wait on disk for Redis."),
+    "store": (f"{_COMMANDS}.store:store", "Adopt a Redis that was emptied or replaced."),
+    "up": (f"{_COMMANDS}.up:up", "Start Redis, the web process and the workers."),
+    "work": (f"{_HERE}.work:work", "Run the workers, which count hits, and their schedule."),
+}
+"""Each command's place, as `module:name`, and the first sentence of its help."""
+
+
+@click.group(cls=LazyGroup, commands_by_name=COMMANDS)
+@click.version_option(__version__, prog_name="pixel-server")
+def main() -> None:
+    """Self-hosted tracking pixel and email-open beacon server."""
+    logs.configure()

@@ -1,0 +1,37 @@
+"""`pixel-server retention ...`"""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from pixel_server.commands.failures import Failure
+from pixel_server.commands.support import as_json, with_store
+from workers.retention import WrongClock, by_hand
+
+
+@click.group()
+def retention() -> None:
+    """Remove data that has been kept long enough."""
+
+
+@retention.command("run")
+@click.option("--yes", is_flag=True, help="Remove all data that is due, even more than a day's worth.")
+@as_json
+def run_retention(yes: bool, as_json: bool) -> None:
+    """Count the data that is due to be removed; with --yes, remove it.
+
+    The workers remove each day what became due within a day. They leave more than that for --yes: data can
+    be due after a long outage, after a setting was lowered, or by a wrong clock.
+    """
+    try:
+        swept = with_store(lambda store, settings: by_hand(store, settings, "all" if yes else "nothing"))
+    except WrongClock as error:
+        raise Failure(str(error)) from None
+    counts = dict(sorted((swept.taken if yes else swept.waiting).items()))
+    if as_json:
+        click.echo(json.dumps({"removed" if yes else "due": counts}))
+        return
+    listed = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing"
+    click.echo(f"removed: {listed}" if yes else f"due to be removed: {listed}")

@@ -1,0 +1,32 @@
+"""`pixel-server work`"""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from pixel_server.commands.startup import check_startup, warn_of_unknown_settings
+from pixel_server.run.supervisor import Child, hold_lifeline, keep
+from pixel_server.settings import Settings
+from workers.schedule import Schedule
+from workers.worker import run_worker
+
+
+@click.command()
+@click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="Workers.")
+@click.option("--one", is_flag=True, hidden=True, help="Run one worker in this process.")
+def work(processes: int, one: bool) -> None:
+    """Run the workers, which count hits, and their schedule."""
+    is_child = hold_lifeline()
+    settings = Settings.from_env()
+    if one:
+        run_worker(settings)
+        return
+    if not is_child:
+        warn_of_unknown_settings()
+    check_startup()
+    keep(
+        [Child(f"worker {i + 1}", ["work", "--one"], os.environ) for i in range(processes)],
+        Schedule(settings).tick,
+    )

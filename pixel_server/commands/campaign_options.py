@@ -1,0 +1,86 @@
+"""The options of a campaign's fields: made from the table of fields, read and checked as the API does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from pixel_server.api import fields as api_fields
+from pixel_server.campaigns.campaign import FIELDS, Field
+from pixel_server.commands.failures import Failure
+from pixel_server.settings import Settings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+NONE = "none"
+"""Value of an option that unsets its field, as null does in the API."""
+_INTEGERS = frozenset(field.name for field in FIELDS if field.type == "integer")
+
+
+def field_options(command: Command) -> Command:
+    """Adds an option for each field except the name to a command."""
+    for field in reversed(FIELDS):
+        if field.name != "name":
+            command = _option(field)(command)
+    return command
+
+
+def _option(field: Field) -> Callable[[Command], Command]:
+    if field.type == "days_by_kind":
+        text = f"{field.help} KIND is buckets, days, recipients or names."
+        return click.option(_option_name(field.name), multiple=True, metavar="KIND=DAYS", help=text)
+    if field.type == "origins":
+        return click.option(_option_name(field.name), field.name, multiple=True, help=field.help)
+    if field.name in ("mode", "gpc"):
+        choices = (*field.choices, NONE) if field.is_nullable else field.choices
+        return click.option(_option_name(field.name), type=click.Choice(choices), help=field.help)
+    return click.option(_option_name(field.name), help=field.help)
+
+
+def _option_name(field: str) -> str:
+    """Returns the name of a field's option: `--sent-at` of `sent_at`, `--origin` of `origins`."""
+    return "--origin" if field == "origins" else f"--{field.replace('_', '-')}"
+
+
+def read_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Returns the options that were given, as a request to the API holds them.
+
+    `{"sent": "1200", "gpc": "none", "mode": None}` becomes `{"sent": 1200, "gpc": None}`.
+    """
+    fields: dict[str, Any] = {}
+    for name, value in options.items():
+        if value in (None, ()):
+            continue
+        if isinstance(value, tuple):
+            values = [] if value == (NONE,) else list(value)
+            fields[name] = dict(map(_days_of_kind, values)) if name == "keep" else values
+        elif value == NONE:
+            fields[name] = None
+        else:
+            fields[name] = _integer(value) if name in _INTEGERS else value
+    return fields
+
+
+def check_fields(fields: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """Returns the fields as a Campaign holds them. Raises Failure, which names the option, if one is bad."""
+    checks = api_fields.of_campaign(settings)
+    checked = {}
+    for name, value in fields.items():
+        try:
+            checked[name] = checks[name](value)
+        except ValueError as error:
+            raise Failure(f"{_option_name(name)} {str(error).replace('null', NONE)}") from None
+    return checked
+
+
+def _days_of_kind(text: str) -> tuple[str, int | str]:
+    """Splits `days=30` into ("days", 30)."""
+    kind, _, days = text.partition("=")
+    return kind, _integer(days)
+
+
+def _integer(text: str) -> int | str:
+    """Returns the integer of a text, or the text itself, which the check then refuses."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 13 else text

@@ -1,0 +1,64 @@
+"""The checks of `doctor` that need no Redis: lists of networks, rules, the spool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+
+from pixel_server.classify.network_feeds import PUBLISHED
+from pixel_server.classify.networks import Networks, NetworksError, shipped
+from pixel_server.classify.rules import RulesError, load
+from pixel_server.collect.spool.status import find_trouble, read_status
+from pixel_server.commands.findings import Finding, counted
+from pixel_server.settings import Settings
+
+MAX_AGE_DAYS = 90
+"""Days after which a published list of networks is too old."""
+
+
+def networks(settings: Settings, today: date) -> Iterator[Finding]:
+    """Checks the age of each list of networks, and that each file has the name of a list."""
+    directory = settings.networks
+    for path in sorted(directory.glob("*.txt")):
+        if path.stem not in shipped():
+            yield Finding("networks", path.stem, "problem", f"{path} is not read: no list has this name")
+    try:
+        lists = Networks.load(directory).lists
+    except NetworksError as error:
+        yield Finding("networks", "lists", "problem", str(error))
+        return
+    for each in lists:
+        days = each.days(today)
+        age = f"{counted(each.ranges, 'range')} of {each.date}, {counted(days, 'day')} old"
+        refresh = f"run `pixel-server networks refresh {each.name}`"
+        if each.name not in PUBLISHED:
+            yield Finding("networks", each.name, "ok", age)
+        elif not each.ranges:
+            yield Finding("networks", each.name, "advice", f"empty; {refresh}")
+        elif days > MAX_AGE_DAYS:
+            yield Finding("networks", each.name, "advice", f"{age}; {refresh}")
+        else:
+            yield Finding("networks", each.name, "ok", age)
+
+
+def rules(settings: Settings, today: date) -> Iterator[Finding]:
+    """Checks that the rules can be read."""
+    try:
+        yield Finding("rules", "rules", "ok", f"{load(settings.rules).ruleset}")
+    except RulesError as error:
+        yield Finding("rules", "rules", "problem", str(error))
+
+
+def spool(settings: Settings, today: date) -> Iterator[Finding]:
+    """Checks that hits can be stored on disk while Redis is away, and that no stored hit was unreadable."""
+    if not settings.spool_bytes:
+        yield Finding("spool", "disk", "advice", "PIXEL_SPOOL_BYTES=0: while Redis is away, hits are lost")
+        return
+    if trouble := find_trouble(settings.data / "spool"):
+        yield Finding("spool", "disk", "problem", f"{trouble}: while Redis is away, hits may be lost")
+        return
+    status = read_status(settings.data / "spool")
+    yield Finding("spool", "disk", "ok", f"{counted(status.hits, 'hit')} waiting for Redis")
+    if status.aside:
+        where = settings.data / "spool" / "aside"
+        yield Finding("spool", "aside", "problem", f"{counted(status.aside, 'file')} set aside in {where}")

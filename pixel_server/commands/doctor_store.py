@@ -1,0 +1,109 @@
+"""The checks of `doctor` that ask Redis: the store, the workers, lost hits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import redis
+
+from pixel_server.api import health
+from pixel_server.collect import loss_storage
+from pixel_server.collect.losses import LossReport
+from pixel_server.commands.findings import Finding, counted
+from pixel_server.commands.support import base_url_of_up, is_redis_url_set, store_url
+from pixel_server.secret import Secrets, SecretsError
+from pixel_server.settings import Settings
+from pixel_server.store import compatibility, keys
+from pixel_server.store.client import StoreEmptiedError, StoreError, connect_async, shown
+from pixel_server.store.clock import Clock
+from pixel_server.store.store_mark import EMPTIED, StoreMark
+
+
+def redis_and_workers(settings: Settings, today: date) -> Iterator[Finding]:
+    """Checks that Redis answers, is this server's store and is durable, and that workers count its hits."""
+    if not _is_store_known(settings):
+        text = f"no `up` has run with {settings.data}, nor is REDIS_URL set"
+        yield Finding("store", "redis", "advice", text)
+        return
+    url = store_url(settings)
+    try:
+        report = asyncio.run(_read_health(url, settings))
+    except (StoreError, SecretsError) as error:
+        yield Finding("store", "redis", "problem", str(error))
+        return
+    texts = {
+        "redis": f"{shown(url)}, durability: {report['redis']['durability']}",
+        "workers": f"{counted(report['workers'], 'worker')}; "
+        f"{counted(report['stream_entries'], 'batch')} of hits to be counted",
+        "clocks": "all agree with that of Redis",
+        "retention": "goes on by itself",
+    }
+    all_warnings = health.warnings(report)
+    for thing, text in texts.items():
+        if warnings := [warning for subject, warning in all_warnings if subject == thing]:
+            yield from (Finding("store", thing, "problem", warning) for warning in warnings)
+        else:
+            yield Finding("store", thing, "ok", text)
+
+
+def lost(settings: Settings, today: date) -> Iterator[Finding]:
+    """Checks that Redis lost no acknowledged hits, and warns if a promoted replica could."""
+
+    async def read() -> tuple[LossReport, dict[str, Any]]:
+        if not _is_store_known(settings):
+            return loss_storage.report_file(settings.data), {}
+        client = connect_async(store_url(settings))
+        try:
+            report = await loss_storage.report_all(client, settings.data)
+            with contextlib.suppress(redis.RedisError, OSError):
+                return report, await health.replicas(client)
+            return report, {}
+        finally:
+            await client.aclose()
+
+    report, replication = asyncio.run(read())
+    if report.batches or report.commits:
+        yield Finding("losses", "hits", "problem", report.describe())
+    else:
+        yield Finding("losses", "hits", "ok", "none known")
+    if replication.get("replicas"):
+        addresses = ", ".join(replica["address"] for replica in replication["replicas"])
+        yield Finding("losses", "replicas", "advice", f"{addresses}: {replication['replication']}")
+
+
+def _is_store_known(settings: Settings) -> bool:
+    return is_redis_url_set() or base_url_of_up(settings) is not None
+
+
+async def _read_health(url: str, settings: Settings) -> dict[str, Any]:
+    """Returns the report of `health.look`. Does not claim a store that no server has used.
+
+    Raises StoreError or SecretsError if this server cannot use the store.
+    """
+    client = connect_async(url)
+    try:
+        await compatibility.check(client, url, settings.shards, None)
+        if await client.exists(keys.STORE):
+            secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
+            await compatibility.check(client, url, settings.shards, secrets, StoreMark(settings.data))
+        elif StoreMark(settings.data).known:
+            raise StoreEmptiedError(f"Redis at {shown(url)}: {EMPTIED}")
+        clock = Clock()
+        await clock.measure_async(client)
+        report = await health.look(client, settings.shards, clock(), settings.memory_reserve)
+        if clock.is_wrong:
+            report["wrong_clocks"][f"this command on {socket.gethostname()}"] = round(clock.ahead)
+    finally:
+        await client.aclose()
+    if settings.queue_url is not None:
+        queue = connect_async(settings.queue_url)
+        try:
+            await compatibility.check(queue, settings.queue_url, settings.shards, None)
+        finally:
+            await queue.aclose()
+    return report

@@ -1,0 +1,44 @@
+"""Failures of commands: one line on standard error, and exit code 1."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import redis
+
+from pixel_server.campaigns.campaign import UnfitField
+from pixel_server.campaigns.storage import CampaignExists, SealedField, UnknownCampaign
+from pixel_server.classify.networks import NetworksError
+from pixel_server.classify.rules import RulesError
+from pixel_server.secret import SecretsError
+from pixel_server.settings import SettingsError
+from pixel_server.store.client import StoreError
+
+ONE_LINE_ERRORS = (
+    *(SettingsError, SecretsError, StoreError, RulesError, NetworksError),
+    *(UnknownCampaign, CampaignExists, UnfitField, SealedField),
+)
+"""Errors whose text is one line that an operator understands."""
+
+
+class Failure(click.ClickException):
+    """Ends the command with one line and exit code 1."""
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"pixel-server: {self.message}", err=True)
+
+
+@contextlib.contextmanager
+def in_one_line() -> Iterator[None]:
+    """Raises Failure in place of the errors that any command may meet."""
+    try:
+        yield
+    except ONE_LINE_ERRORS as error:
+        raise Failure(str(error)) from None
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise Failure(f"Redis does not answer: {error}; is `pixel-server up` running?") from None
+    except redis.RedisError as error:
+        raise Failure(f"Redis refuses: {error}") from None

@@ -1,0 +1,28 @@
+"""What a check of `doctor` finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date
+from typing import Literal, NamedTuple
+
+from pixel_server.settings import Settings
+
+
+class Finding(NamedTuple):
+    """What a check says of a thing. level: `advice` can wait; a `problem` cannot."""
+
+    check: str
+    thing: str
+    level: Literal["ok", "advice", "problem"]
+    text: str
+
+
+Check = Callable[[Settings, date], Iterator[Finding]]
+"""A check, which is given the settings and today's date in UTC."""
+
+
+def counted(number: int, noun: str) -> str:
+    """Returns a number with its noun: `1 batch`, `2,000 batches`."""
+    ending = "" if number == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{number:,} {noun}{ending}"

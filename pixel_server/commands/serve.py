@@ -1,0 +1,53 @@
+"""`pixel-server serve`"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import click
+
+from pixel_server.commands.startup import check_startup, warn_of_unknown_settings
+from pixel_server.run import uvicorn_parts
+from pixel_server.run.supervisor import Child, hold_lifeline, keep
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), envvar="PORT", help="Port."
+)
+@click.option(
+    "--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes on the port."
+)
+@click.option(
+    "--only", type=click.Choice(["pixels", "pages"]), help="Answer only these, and the rest with 421."
+)
+@click.option("--handle", type=int, hidden=True, help="File descriptor of a socket that listens already.")
+@click.option("--beside", type=int, hidden=True, help="File descriptor of a channel from which pages come.")
+def serve(
+    host: str, port: int, processes: int, only: str | None, handle: int | None, beside: int | None
+) -> None:
+    """Run the web process. A child of it answers pages and the API, so that they never delay pixels."""
+    uvicorn_parts.check()
+    from pixel_server.run import listen, web_process  # noqa: PLC0415 - import what the check looks for
+
+    hold_lifeline()
+    if beside is not None:
+        web_process.serve_pages_beside_pixels(beside)
+        return
+    if handle is None:
+        warn_of_unknown_settings()
+    check_startup()
+    listening = listen.bind(host, port) if handle is None else socket.socket(fileno=handle)
+    if processes == 1:
+        if only is None:
+            web_process.serve_pixels_beside_pages(listening)
+        elif only == "pixels":
+            web_process.serve(listening, web_process.FAST_PROTOCOL, web_process.PIXELS_APP)
+        else:
+            web_process.serve(listening, web_process.PLAIN_PROTOCOL, web_process.PAGES_APP)
+        return
+    number = listening.fileno()
+    arguments = ["serve", "--handle", str(number), *([] if only is None else ["--only", only])]
+    keep([Child(f"web {i + 1}", arguments, os.environ, [number]) for i in range(processes)])

@@ -1,0 +1,43 @@
+"""Checks before `serve` and `work` start anything, and before `up` and `settings`, of mistyped settings."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from pixel_server.classify import rules
+from pixel_server.classify.networks import Networks
+from pixel_server.commands.support import with_store_at
+from pixel_server.settings import Settings, unknown_names
+from pixel_server.store.client import StoreAwayError
+from pixel_server.store.compatibility import secrets_for
+from pixel_server.store.protocols import AsyncRedis
+
+log = logging.getLogger("pixel_server.commands.startup")
+
+
+def warn_of_unknown_settings() -> None:
+    """Logs a warning for each environment variable that looks like a setting and is not."""
+    for line in unknown_names(os.environ):
+        log.warning("%s", line)
+
+
+def check_startup() -> None:
+    """Raises the error of a rule file, a list of networks, the secrets or the store that cannot be used.
+
+    Only logs that the store does not answer, if hits can wait in the spool until it does.
+    """
+
+    async def do_nothing(store: AsyncRedis, settings: Settings) -> None:
+        return None
+
+    settings = Settings.from_env()
+    rules.load(settings.rules)
+    Networks.load(settings.networks)
+    url = settings.redis_url
+    try:
+        with_store_at(url, settings, secrets_for(settings, url), do_nothing)
+    except StoreAwayError as error:
+        if not settings.spool_bytes:
+            raise
+        log.error("%s; starting anyway", error)
