@@ -24,6 +24,7 @@ from pixel_server.store.client import connect, connect_async
 from tests.conftest import API_KEY, NOW
 from tests.stack import READER
 from workers import retention
+from workers.removals import Allowance
 
 
 class Clock:
@@ -65,13 +66,13 @@ def clock() -> Clock:
 def sweep(settings: Settings, clock: Clock) -> Callable[..., Counter[str]]:
     """A retention run at this clock's time; what it took, or would take. deadline, may: see there."""
 
-    def sweep(deadline: float = math.inf, may: retention.May = "all") -> Counter[str]:
+    def sweep(deadline: float = math.inf, may: Allowance = "all") -> Counter[str]:
         async def run() -> Counter[str]:
             client = connect_async(settings.redis_url)
             try:
                 part = int(clock.now) // 3600
-                swept = await retention.sweep(client, settings, clock.now, deadline, part=part, may=may)
-                return swept.waiting if may == "nothing" else swept.taken
+                swept = await retention.sweep(client, settings, clock.now, deadline, part=part, allowance=may)
+                return swept.waiting if may == "nothing" else swept.removed
             finally:
                 await client.aclose()
 

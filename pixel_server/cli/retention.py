@@ -8,7 +8,7 @@ import click
 
 from pixel_server.commands.failures import Failure
 from pixel_server.commands.support import as_json, with_store
-from workers.retention import WrongClock, by_hand
+from workers.retention import WrongClock, run_by_hand
 
 
 @click.group()
@@ -26,10 +26,10 @@ def run_retention(yes: bool, as_json: bool) -> None:
     be due after a long outage, after a setting was lowered, or by a wrong clock.
     """
     try:
-        swept = with_store(lambda store, settings: by_hand(store, settings, "all" if yes else "nothing"))
+        swept = with_store(lambda store, settings: run_by_hand(store, settings, "all" if yes else "nothing"))
     except WrongClock as error:
         raise Failure(str(error)) from None
-    counts = dict(sorted((swept.taken if yes else swept.waiting).items()))
+    counts = dict(sorted((swept.removed if yes else swept.waiting).items()))
     if as_json:
         click.echo(json.dumps({"removed" if yes else "due": counts}))
         return

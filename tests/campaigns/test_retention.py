@@ -17,7 +17,8 @@ from pixel_server.store import keys
 from pixel_server.store.client import connect_async
 from pixel_server.tokens import Mode
 from tests.conftest import API_KEY
-from workers import retention
+from workers import retention, retention_campaign
+from workers.removals import no_removals
 
 LIST = {"Content-Type": "application/x-ndjson"}
 
@@ -332,7 +333,6 @@ def test_what_the_server_keeps_at_most_goes_too(mail, opened, stats, sweep, clie
     import math
 
     from pixel_server.store.client import connect_async
-    from workers import retention
 
     mail()
     opened("2026-03-01T09:00Z", "ada")
@@ -364,16 +364,15 @@ def test_runs_go_on_where_the_last_one_ended(settings, clock, client, site, mail
     import asyncio
 
     from pixel_server.store.client import connect_async
-    from workers import retention
 
     for n in range(5):
         site.post("/api/campaigns", json={"id": f"c{n}", "name": "c", "kind": "email"})
     seen = []
 
-    async def one(store, settings, name, now, may):
+    async def remove_due(store, settings, name, now, allowance):
         seen.append(name)
         clock.tick += 1
-        return retention.Counter(), retention.Counter()
+        return no_removals()
 
     async def run():
         made = connect_async(settings.redis_url)
@@ -382,11 +381,11 @@ def test_runs_go_on_where_the_last_one_ended(settings, clock, client, site, mail
         await made.aclose()
 
     clock.tick = 0
-    monkeypatch.setattr(retention, "_campaign", one)
+    monkeypatch.setattr(retention_campaign, "remove_due", remove_due)
     monkeypatch.setattr(retention.time, "monotonic", lambda: clock.tick)
     asyncio.run(run())
     assert seen == [f"c{n}" for n in range(5)], "two a run, and no new round before its time"
-    clock.now += retention.AGAIN
+    clock.now += retention.ROUND_SECONDS
     asyncio.run(run())
     assert len(seen) == 10
     clock.now -= 9 * 365 * 86_400

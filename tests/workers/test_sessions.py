@@ -18,7 +18,7 @@ from pixel_server.hit import Hit
 from pixel_server.store import keys
 from pixel_server.store.client import connect_async
 from pixel_server.store.protocols import AsyncRedis
-from workers import maintenance, retention
+from workers import maintenance, retention_shards
 from workers.rollup_pass import Outcome, Rollup
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -446,9 +446,13 @@ def test_visits_go_with_their_campaign_and_after_a_day_without_hits(site, client
     asyncio.run(run(lambda there: storage.delete(there, "another", settings.shards)))
     held = (keys.visits(0), keys.lasts(0), keys.visiting(0))
     assert [client.hlen(held[0]), client.zcard(held[1]), client.hlen(held[2])] == [1, 1, 1]
-    asyncio.run(run(lambda there: retention._traces(there, settings, one.now + 86_400 - 60)))
+    asyncio.run(
+        run(lambda there: retention_shards.remove_visits_and_traces(there, settings, one.now + 86_400 - 60))
+    )
     assert client.exists(*held) == 3
-    asyncio.run(run(lambda there: retention._traces(there, settings, one.now + 86_400 + 60)))
+    asyncio.run(
+        run(lambda there: retention_shards.remove_visits_and_traces(there, settings, one.now + 86_400 + 60))
+    )
     assert client.exists(*held) == 0
 
 
@@ -461,7 +465,7 @@ def test_a_clock_that_was_ahead_ends_no_visits_for_good(site, client, settings):
 
     async def run(now: float) -> None:
         there = connect_async(settings.redis_url)
-        await retention._traces(there, settings, now)
+        await retention_shards.remove_visits_and_traces(there, settings, now)
         await there.aclose()
 
     one.now = datetime.fromisoformat("2025-06-10T09:00Z").timestamp()

@@ -1,0 +1,105 @@
+"""Removes what is too old of one campaign, in steps that may be cut off.
+
+What is to be removed is first written into the campaign's record (`leaving`), which readers and the roll-up
+go by. Then the generation of each shard is raised, the keys are removed, and the record says so (`gone`). A
+run that was cut off goes on if `leaving` and `gone` differ.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+
+from msgspec.structs import replace
+
+from pixel_server.campaigns import purge, retention, storage
+from pixel_server.campaigns.campaign import DATA_KINDS, Campaign, Removal
+from pixel_server.settings import Settings
+from pixel_server.store import aof_rewrite, audit_log, checkpoint
+from pixel_server.store.protocols import AsyncRedis
+from workers.removals import Allowance, Removals, no_removals
+
+
+async def remove_due(
+    store: AsyncRedis, settings: Settings, name: str, now: float, allowance: Allowance
+) -> Removals:
+    """Removes what is due of a campaign. now: Redis's time, s. Raises UnknownCampaign if it was deleted."""
+    campaign, uses = await storage.get_uses(store, name)
+    days, mode = retention.campaign_days(settings, campaign), retention.effective_mode(settings, campaign)
+    due = retention.due_removal(campaign, uses, days, mode, now)
+    is_closing = campaign.closed_at is None and retention.is_closing(campaign, uses, days, now)
+    removals = no_removals()
+    if allowance != "all":
+        overdue = retention.overdue_kinds(campaign, uses, days, mode, now)
+        held_kinds = set(DATA_KINDS) if allowance == "nothing" else overdue
+        removals.waiting.update(await _count_due(store, settings.shards, campaign, due, held_kinds))
+        if allowance == "nothing":
+            return removals
+        is_closing = is_closing and "recipients" not in removals.waiting
+        due = replace(due, **{kind: getattr(campaign.leaving, kind) for kind in removals.waiting})
+    if due == campaign.gone and not is_closing:
+        return removals
+    if is_closing or due != campaign.leaving:
+        campaign = await _announce(store, name, due, int(now) if is_closing else None)
+    if is_closing:  # a lower mode may have removed recipients once, and may have been raised since
+        campaign = replace(campaign, gone=replace(campaign.gone, recipients=False, names=False))
+    removals.removed.update(await _remove(store, settings.shards, campaign))
+    for kind in sorted(removals.removed.keys() & {"recipients", "names"}):
+        await audit_log.note(store, audit_log.RETENTION, f"{kind}.removed", campaign=name)
+    # `leaving` of the stored record may be newer: another run may have begun to remove more.
+    done = campaign.leaving
+    await storage.amend(store, name, lambda stored: replace(stored, gone=done), is_announced=False)
+    return removals
+
+
+async def _announce(store: AsyncRedis, name: str, due: Removal, closed_at: int | None) -> Campaign:
+    """Writes into the record what is to be removed, and when the campaign was closed (s) if it closes now."""
+
+    def announce(stored: Campaign) -> Campaign:
+        closed = stored.closed_at if closed_at is None else closed_at
+        return replace(stored, leaving=due, closed_at=closed)
+
+    return await storage.amend(store, name, announce, is_announced=False)
+
+
+async def _count_due(
+    store: AsyncRedis, shards: int, campaign: Campaign, due: Removal, kinds: Collection[str]
+) -> Counter[str]:
+    """Returns how much of these kinds would be removed.
+
+    Counts keys of 15-minute series, days of each shard, and 1 for the recipients or names of the campaign.
+    """
+    before = campaign.leaving
+    counts: Counter[str] = Counter()
+    for kind in {"recipients", "names"}.intersection(kinds):
+        counts[kind] = int(getattr(due, kind) > getattr(before, kind))
+    for shard in range(shards):
+        if "buckets" in kinds:
+            counts["buckets"] += await purge.count_buckets(
+                store, shard, campaign.id, before.buckets, due.buckets
+            )
+        if "days" in kinds:
+            counts["days"] += len(await purge.list_days_before(store, shard, campaign.id, due.days))
+    return +counts
+
+
+async def _remove(store: AsyncRedis, shards: int, campaign: Campaign) -> Counter[str]:
+    """Removes what is in `leaving` and not in `gone`. Returns the number of keys by kind."""
+    before, after = campaign.gone, campaign.leaving
+    kinds = {kind for kind in DATA_KINDS if getattr(after, kind) > getattr(before, kind)}
+    removed: Counter[str] = Counter()
+    if kinds:
+        await aof_rewrite.ask(store)
+    for shard in range(shards):
+        await checkpoint.raise_generation(store, shard)
+        if "buckets" in kinds:
+            removed["buckets"] += await purge.remove_buckets(
+                store, shard, campaign.id, before.buckets, after.buckets
+            )
+        if "days" in kinds:
+            removed["days"] += await purge.remove_days(store, shard, campaign.id, after.days)
+        if "recipients" in kinds:
+            removed["recipients"] += await purge.remove_recipients(store, shard, campaign.id)
+        elif "names" in kinds:
+            removed["names"] += await purge.remove_names(store, shard, campaign.id)
+    return +removed

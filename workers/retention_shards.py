@@ -1,0 +1,101 @@
+"""Removes what is too old of the shards, across campaigns: dead letters, last-open days, visits and
+traces."""
+
+from __future__ import annotations
+
+import logging
+
+from pixel_server.counters import burst_window, recipient_record
+from pixel_server.counters.stored_format import NewerFormat
+from pixel_server.settings import Settings
+from pixel_server.store import checkpoint, keys
+from pixel_server.store.protocols import AsyncRedis
+from pixel_server.times import DAY, DAY_MS
+from workers.removals import Allowance, Removals, no_removals
+
+log = logging.getLogger("workers.retention")
+
+SLICES = 24
+"""Slices of the last-open days. A round looks through one of them."""
+DEAD_LETTERS = "dead letters"
+LAST_OPEN_DAYS = "days of last opens"
+"""Kinds of data, as operators read them."""
+
+
+async def remove_dead_letters(
+    store: AsyncRedis, settings: Settings, now: float, allowance: Allowance
+) -> Removals:
+    """Removes old dead letters of each shard. now: Redis's time, s."""
+    removals = no_removals()
+    oldest_ms = int((now - settings.keep_dead_letters * DAY) * 1000)
+    held_before_ms = {"nothing": oldest_ms, "a day": oldest_ms - DAY_MS, "all": 0}[allowance]
+    for shard in range(settings.shards):
+        if await store.xrange(keys.dead(shard), "-", f"({held_before_ms}", 1):
+            due = await store.xrange(keys.dead(shard), "-", f"({oldest_ms}")
+            removals.waiting[DEAD_LETTERS] += len(due)
+        elif allowance != "nothing":
+            letters = int(await store.xtrim(keys.dead(shard), minid=oldest_ms, approximate=False))
+            if letters:
+                log.warning("retention: shard %d: removed %d dead letters that were too old", shard, letters)
+            removals.removed[DEAD_LETTERS] += letters
+    return removals
+
+
+async def remove_visits_and_traces(store: AsyncRedis, settings: Settings, now: float) -> int:
+    """Removes visits and traces of shards that counted no hit for a day. Returns the number of keys removed.
+
+    While hits are counted, newer hits replace them. They are also removed if hits wait, because a shard may
+    stand still for long; those hits are then judged without traces. They are also removed, and the time of
+    the newest hit is forgotten, if that time is more than a day ahead: a wrong clock set it, and beside it
+    all hits are late and make no visits. now: Redis's time, s.
+    """
+    removed = 0
+    for shard in range(settings.shards):
+        newest_ms = await checkpoint.read_newest_ms(store, shard)
+        if not newest_ms or abs(now * 1000 - newest_ms) < DAY_MS:
+            continue
+        names = [keys.evidence(shard, minute) for minute in burst_window.kept_minutes(newest_ms)]
+        names += [keys.visits(shard), keys.lasts(shard), keys.visiting(shard)]
+        if (existing := int(await store.exists(*names))) or newest_ms > now * 1000:
+            await checkpoint.commit_always(store, shard, burst_window.forget_commands(shard, newest_ms))
+            removed += existing
+    return removed
+
+
+async def remove_last_open_days(
+    store: AsyncRedis, settings: Settings, now: float, part: int, allowance: Allowance
+) -> Removals:
+    """Removes old days of last opens (mode `last`), of one of the SLICES. now: Redis's time, s."""
+    removals = no_removals()
+    first_day = int(now) // DAY - settings.keep_recipients
+    held_before = {"nothing": first_day, "a day": first_day - 1, "all": 0}[allowance]
+    for bucket in range(part, keys.PEOPLE_BUCKETS, SLICES):
+        pipe = store.pipeline(transaction=False)
+        for shard in range(settings.shards):
+            pipe.hgetall(keys.last(shard, bucket))
+        for shard, days in enumerate(await pipe.execute()):
+            key = keys.last(shard, bucket)
+            old = _recipients_before(key, days, first_day)
+            if not old:
+                continue
+            if _recipients_before(key, days, held_before):
+                removals.waiting[LAST_OPEN_DAYS] += len(old)
+                continue
+
+            async def plan(key: str = key) -> list[checkpoint.Command]:
+                still_old = _recipients_before(key, await store.hgetall(key), first_day)
+                return [("HDEL", key, *still_old)] if still_old else []
+
+            await checkpoint.plan_and_commit(store, shard, plan)
+            removals.removed[LAST_OPEN_DAYS] += len(old)
+    return removals
+
+
+def _recipients_before(key: str, days: dict[bytes, bytes], first_day: int) -> list[bytes]:
+    """Returns the recipients whose last open was before a day (days since 1970). Returns none if a newer
+    version wrote one of the values."""
+    try:
+        return [recipient for recipient, day in days.items() if recipient_record.unpack_day(day) < first_day]
+    except NewerFormat as error:
+        log.error("retention: left %s as it is: %s", key, error)
+        return []
