@@ -1,4 +1,4 @@
-"""What `p.js` sends with POST: its body, read within bounds, and the origin of the page it comes from."""
+"""Beacons, which `p.js` sends with POST: reads the body within bounds, and checks the page's origin."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from pixel_server.collect.responses import Answer
 from pixel_server.hit import cut_text
 from pixel_server.times import DAY_MS
 
-MOST = 4096
-"""Bytes of a body."""
-WITHIN = 10.0
+MAX_BODY_BYTES = 4096
+BODY_TIMEOUT_SECONDS = 10.0
 """Seconds that a body may take to arrive."""
 _TYPES = (b"text/plain", b"application/json")
-"""`sendBeacon` sends text as text/plain: of another type it would first have to ask (a CORS preflight)."""
+"""`sendBeacon` sends text as text/plain. Other types would need a CORS preflight first."""
 _is_origin = re.compile(rb"https?://[!-~]{1,300}").fullmatch
 
 
 class _Body(msgspec.Struct):
-    """i: names the view. u, r, v: as in a pixel's query. c: the page says yes to a cookie. t: ms that the
-    view was visible so far."""
+    """The body. i: the page's name for this view. u, r, v: as in a pixel's query.
+
+    c: 1 if the visitor agrees to a cookie. t: ms that the view was visible so far, None in the first beacon.
+    """
 
     i: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,32}\Z")]
     u: str = ""
@@ -40,23 +41,26 @@ class _Body(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Body).decode
 
 
-async def read(headers: dict[bytes, bytes], receive: Receive) -> PageParams | Answer | None:
-    """What it says, or how it is refused; None: the client has gone."""
+async def read_body(headers: dict[bytes, bytes], receive: Receive) -> PageParams | Answer | None:
+    """Returns the parameters in a body, or the answer that refuses it.
+
+    Returns None if the client has gone.
+    """
     if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() not in _TYPES:
         return responses.BAD_BODY
     length = headers.get(b"content-length", b"").lstrip(b"0")
-    if length.isdigit() and (len(length) > len(str(MOST)) or int(length) > MOST):
+    if length.isdigit() and (len(length) > len(str(MAX_BODY_BYTES)) or int(length) > MAX_BODY_BYTES):
         return responses.LONG_BODY
     body, more = b"", True
     try:
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
             while more:
                 message = await receive()
                 if message["type"] != "http.request":
                     return None
                 body += message.get("body", b"")
                 more = message.get("more_body", False)
-                if len(body) > MOST:
+                if len(body) > MAX_BODY_BYTES:
                     return responses.LONG_BODY
     except TimeoutError:
         return responses.SLOW_BODY
@@ -64,27 +68,31 @@ async def read(headers: dict[bytes, bytes], receive: Receive) -> PageParams | An
 
 
 def parse(body: bytes) -> PageParams | None:
-    """None: it is not what `p.js` sends."""
+    """Returns the parameters in a body, None if `p.js` does not send such a body."""
     try:
-        found = _decode(body)
+        fields = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return PageParams(
-        cut_text(found.u.encode(), hit.MAX_URL),
-        cut_text(found.r.encode(), hit.MAX_URL),
-        found.v.encode(),
-        found.c == 1,
-        found.i.encode(),
-        -1 if found.t is None else int(min(found.t, DAY_MS)),
+        cut_text(fields.u.encode(), hit.MAX_URL),
+        cut_text(fields.r.encode(), hit.MAX_URL),
+        fields.v.encode(),
+        fields.c == 1,
+        fields.i.encode(),
+        -1 if fields.t is None else int(min(fields.t, DAY_MS)),
     )
 
 
 def is_welcome(origin: bytes | None, origins: tuple[str, ...]) -> bool:
-    """Whether a page of this origin (`Origin`, as sent) may send. origins: of the campaign, () for all."""
+    """Returns whether a page of this origin may send beacons.
+
+    origin: the header `Origin`, as sent. origins: the campaign's allow list, () for all origins.
+    """
     return not origins or (origin is not None and origin.decode("latin-1") in origins)
 
 
-def answer(found: Answer, origin: bytes | None) -> Answer:
-    """As it is to be read by a page of this origin."""
-    named = origin if found.status != responses.BAD_ORIGIN.status and origin and _is_origin(origin) else None
-    return responses.to_origin(found, named)
+def for_origin(answer: Answer, origin: bytes | None) -> Answer:
+    """Returns the answer so that a page of this origin may read it, with cookies unless the origin is
+    refused."""
+    may_send_cookies = answer.status != responses.BAD_ORIGIN.status and origin and _is_origin(origin)
+    return responses.to_origin(answer, origin if may_send_cookies else None)

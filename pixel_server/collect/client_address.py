@@ -1,4 +1,4 @@
-"""Whose request it is: the peer, unless the peer is a trusted proxy."""
+"""The client's address of a request: the peer's, unless the peer is a trusted proxy."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from functools import lru_cache
 from pixel_server.addresses import is_in_networks, pack
 from pixel_server.settings import Settings
 
+_MAX_FORWARDED_BYTES = 2048
+"""Bytes of X-Forwarded-For that are read, from the right."""
+
 
 class ClientAddress:
-    """Finds the client's address of a request.
+    """Finds the client's address of a request, honouring trusted proxies.
 
-    X-Forwarded-For is walked from the right, past trusted proxies, to the first address that is none of
-    theirs; what cannot be read ends the walk. Where `PIXEL_CLIENT_IP_HEADER` is set, that header of a
-    trusted proxy is believed instead.
+    X-Forwarded-For is read from the right, past trusted proxies, to the first address that is not a trusted
+    proxy's. An entry that is not an address ends the search. If `PIXEL_CLIENT_IP_HEADER` is set, the client's
+    address is read from that header instead. Headers count only if the peer is a trusted proxy.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -26,18 +29,21 @@ class ClientAddress:
         self._packed = lru_cache(4096)(pack)
 
     def of(self, peer: str | None, headers: Mapping[bytes, bytes]) -> bytes:
-        """peer: the connection's address, None on a Unix socket. headers: by lower-case name."""
+        """Returns the client's address, 4 or 16 bytes, b"" if there is none.
+
+        peer: the connection's address, None on a Unix socket. headers: by lower-case name.
+        """
         packed = self._packed(peer) if peer else b""
         if not self._trusts_any or not (self._trusted(packed) if peer else self._unix):
             return packed
         if self._header is not None:
-            return _entry(headers.get(self._header, b"")) or packed
-        for entry in reversed(headers.get(b"x-forwarded-for", b"")[-2048:].split(b",")):
-            found = _entry(entry)
-            if not found:
+            return _parse_entry(headers.get(self._header, b"")) or packed
+        for entry in reversed(headers.get(b"x-forwarded-for", b"")[-_MAX_FORWARDED_BYTES:].split(b",")):
+            address = _parse_entry(entry)
+            if not address:
                 break
-            packed = found
-            if not self._trusted(found):
+            packed = address
+            if not self._trusted(address):
                 break
         return packed
 
@@ -45,8 +51,8 @@ class ClientAddress:
         return is_in_networks(packed, self._networks)
 
 
-def _entry(value: bytes) -> bytes:
-    """An address as proxies write it: bare, `1.2.3.4:567`, `[::1]` or `[::1]:567`."""
+def _parse_entry(value: bytes) -> bytes:
+    """Returns the address in an entry that a proxy wrote: `1.2.3.4`, `1.2.3.4:567`, `[::1]`, `[::1]:567`."""
     text = value.strip().decode("latin-1").strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]

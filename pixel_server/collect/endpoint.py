@@ -1,4 +1,4 @@
-"""The endpoint behind /o/ and /p/: raw ASGI, on any server."""
+"""The ASGI endpoint of pixels, under /o/ and /p/. It also works on other servers than uvicorn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from pixel_server.slug import is_slug_bytes
 
 
 class PixelEndpoint:
-    """Answers when the hit is stored, and always with the image. prefix: a path that may stand before."""
+    """Answers each request with the image, once its hit is stored.
+
+    prefix: a path that a proxy in front may or may not remove from the URL.
+    """
 
     def __init__(self, admission: Admission, recorder: Recorder, prefix: bytes = b"") -> None:
         self._admission = admission
@@ -30,41 +33,40 @@ class PixelEndpoint:
         client = scope.get("client")
         peer = client[0] if client and client[0] else None
         method, head = scope["method"], RequestHead(scope["headers"])
-        found: Answer | Accepted | None
+        answer: Answer | Accepted | None
         is_beacon = method in ("POST", "OPTIONS") and path.startswith(PAGE) and is_slug_bytes(path[3:])
         if is_beacon:
-            found = await self._beacon(method, path[3:].decode(), head, peer, receive)
+            answer = await self._beacon(method, path[3:].decode(), head, peer, receive)
         else:
-            found = self._admission.admit(method, path, scope["query_string"], head, peer)
-        if isinstance(found, Accepted):
-            found = await self._record(found)
-        if found is None:
+            answer = self._admission.admit(method, path, scope["query_string"], head, peer)
+        if isinstance(answer, Accepted):
+            answer = await self._record(answer)
+        if answer is None:
             return
         if is_beacon:
-            found = beacon.answer(found, head.headers.get(b"origin"))
-        await send({"type": "http.response.start", "status": found.status, "headers": found.headers})
+            answer = beacon.for_origin(answer, head.headers.get(b"origin"))
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else GIF})
 
     async def _beacon(
         self, method: str, campaign: str, head: RequestHead, peer: str | None, receive: Receive
     ) -> Answer | Accepted | None:
-        """None: the client has gone before it had said all."""
+        """Returns None if the client has gone before it sent the whole body."""
         if (refused := self._admission.check_beacon(method, campaign, head)) is not None:
             return refused
-        said = await beacon.read(head.headers, receive)
-        return (
-            said
-            if said is None or isinstance(said, Answer)
-            else self._admission.admit_view(method, campaign, said, head, peer)
-        )
+        params = await beacon.read_body(head.headers, receive)
+        if params is None or isinstance(params, Answer):
+            return params
+        return self._admission.admit_view(method, campaign, params, head, peer)
 
     async def _record(self, hit: Accepted) -> Answer:
-        waiting: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        """Returns the answer once the hit is stored, or cannot be stored in time."""
+        stored_future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def answered(stored: bool) -> None:
-            if not waiting.done():
-                waiting.set_result(stored)
+            if not stored_future.done():
+                stored_future.set_result(stored)
 
         if not self._recorder.record(hit.shard, hit.data, answered):
             return responses.FULL
-        return hit.answer if await waiting else responses.NOT_STORED
+        return hit.answer if await stored_future else responses.NOT_STORED

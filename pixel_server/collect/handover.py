@@ -1,12 +1,13 @@
 """Hands connections over between two processes: one answers pixels, the other pages.
 
-Only the process for pixels accepts connections. When a request begins that is for the other process, the
-connection's file descriptor goes there through a socket pair, with the bytes read so far. The connection
-comes back the same way once it is answered. So pages, however dear, never occupy the event loop that answers
-pixels, and a proxy may send both over one connection.
+Only the process for pixels accepts connections. When a request for the other process begins, the connection's
+file descriptor goes there through a socket pair, with the bytes read so far. The connection comes back the
+same way once the request is answered. So a slow page never occupies the event loop that answers pixels, and a
+proxy may send both kinds over one connection.
 
-Requests that read go to the process for pages. Requests that write are answered beside the pixels, so that a
-withdrawal or a new campaign holds for pixels at once; signing in is a write to nobody but the browser.
+The process for pages answers requests that read. The process for pixels answers requests that write, so that
+a withdrawal or a new campaign holds for pixels at once. Signing in writes only to the browser, so the process
+for pages answers it.
 """
 
 from __future__ import annotations
@@ -29,34 +30,34 @@ from pixel_server.collect.image import GIF
 log = logging.getLogger("pixel_server.collect.handover")
 
 INLINE_BYTES = 32 << 10
-"""Bytes of a request that travel inside one message; more of them travel as a file in memory."""
-LONGEST_START = 4096
-"""Bytes of a request line after which the side is decided by what there is."""
+"""Bytes of a request that fit into one message. Longer requests travel as a file in memory."""
+MAX_START_BYTES = 4096
+"""Bytes of a request line after which the side is decided, even if the line is not whole."""
 _BUFFER_BYTES = 1 << 20
-_AT_A_TIME = 32
-"""Connections taken between two turns of the event loop."""
-_ELSEWHERE = "this is answered by another process of this server; ask again on a new connection"
+_CONNECTIONS_PER_TURN = 32
+"""Connections received in one turn of the event loop."""
+_MISDIRECTED = "another process of this server answers this request; retry on a new connection"
 _CLOSE = {"Connection": "close"}
 _NO_PIXEL = {"X-Pixel": "failed; reason=elsewhere", "Cache-Control": "no-store"}
-_may_start = re.compile(rb"[A-Z]{0,20}(?: [!-~]*)?").fullmatch
-_start = re.compile(rb"([A-Z]+) (?:https?://[^/?# \r\n]*)?(/[^ ?#\r\n]*)").match
-_PIXELS_TOO = frozenset((b"/healthz", b"/readyz", b"/p.js", b"/o", b"/p"))
+_may_be_start = re.compile(rb"[A-Z]{0,20}(?: [!-~]*)?").fullmatch
+_match_start = re.compile(rb"([A-Z]+) (?:https?://[^/?# \r\n]*)?(/[^ ?#\r\n]*)").match
+_OTHER_PIXEL_PATHS = frozenset((b"/healthz", b"/readyz", b"/p.js", b"/o", b"/p"))
 
 
 class Side(Enum):
-    """Which process answers a request."""
+    """The process that answers a request."""
 
     PIXELS = "pixels"
     PAGES = "pages"
 
 
 def is_pixel(path: bytes, prefix: bytes) -> bool:
-    """Whether this is the path of a pixel, of what pages with pixels load, or of a health check."""
+    """Returns whether a path is a pixel's, the script's of pages with pixels, or a health check's."""
     if b"%" in path:
         path = unquote_to_bytes(path)
     if prefix and path.startswith(prefix + b"/"):
         path = path[len(prefix) :]
-    return path.startswith((b"/o/", b"/p/")) or path in _PIXELS_TOO
+    return path.startswith((b"/o/", b"/p/")) or path in _OTHER_PIXEL_PATHS
 
 
 def side_of_path(method: bytes, path: bytes, prefix: bytes) -> Side:
@@ -68,25 +69,26 @@ def side_of_path(method: bytes, path: bytes, prefix: bytes) -> Side:
 
 
 def side_of(data: bytes, prefix: bytes) -> Side | None:
-    """Returns the side that answers the request that begins here, None while too little of it has come.
+    """Returns the side that answers the request that begins with `data`, None if too few bytes have come.
 
-    What is not a request stays beside the pixels, where it is refused at little cost.
+    Bytes that are not a request belong to the process for pixels, which refuses them at little cost.
     """
     data = data.lstrip(b"\r\n")
     if not data:
         return Side.PIXELS
     line, _, _ = data.partition(b"\n")
-    is_whole = len(line) < len(data) or len(line) > LONGEST_START
-    found = _start(line)
-    if found is None or (not is_whole and found.end() == len(line)):
-        return Side.PIXELS if is_whole or _may_start(line) is None else None
-    return side_of_path(found[1], found[2], prefix)
+    is_whole = len(line) < len(data) or len(line) > MAX_START_BYTES
+    start = _match_start(line)
+    if start is None or (not is_whole and start.end() == len(line)):
+        return Side.PIXELS if is_whole or _may_be_start(line) is None else None
+    return side_of_path(start[1], start[2], prefix)
 
 
 class Misdirected:
-    """Answers 421 to what is not answered in this process, and ends the connection.
+    """Answers 421 to requests for the other process, and ends the connection.
 
-    Such a request comes if a client sent it behind another one without waiting, or if a proxy is set up so.
+    Such a request comes if a client sends it before the request ahead of it is answered, or if a proxy sends
+    it to the wrong process.
     """
 
     def __init__(self, app: ASGIApp, prefix: bytes, is_here: Callable[[bytes, bytes, bytes], bool]) -> None:
@@ -98,8 +100,8 @@ class Misdirected:
         if scope["type"] == "http":
             path = scope.get("raw_path") or scope["path"].encode()
             if not self._is_here(scope["method"].encode(), path, self._prefix):
-                answer: Response = PlainTextResponse(_ELSEWHERE, 421, _CLOSE)
-                if is_pixel(path, self._prefix):  # whatever becomes of it, a pixel is the image
+                answer: Response = PlainTextResponse(_MISDIRECTED, 421, _CLOSE)
+                if is_pixel(path, self._prefix):  # a pixel is always answered with the image
                     answer = Response(GIF, 421, {**_CLOSE, **_NO_PIXEL}, "image/gif")
                 await answer(scope, receive, send)
                 return
@@ -117,10 +119,14 @@ class Channel:
 
     @staticmethod
     def pair() -> tuple[socket.socket, socket.socket]:
+        """Returns the two ends of a new channel."""
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     def send(self, connection: int, data: bytes) -> bool:
-        """Sends a connection's descriptor and what was read of it. False if the other side has no room."""
+        """Sends a connection's descriptor and the bytes read from it.
+
+        Returns False if the channel is full, or the other process is gone.
+        """
         handles = [connection]
         try:
             if len(data) > INLINE_BYTES:
@@ -129,7 +135,7 @@ class Channel:
                     file.write(data)
                 data = b""
             socket.send_fds(self._end, [b"+" + data], handles)
-        except OSError:  # full, or nobody is there
+        except OSError:
             return False
         finally:
             for handle in handles[1:]:
@@ -137,7 +143,10 @@ class Channel:
         return True
 
     def receive(self) -> tuple[socket.socket, bytes] | None:
-        """Returns a connection and what was read of it, None if none waits. Raises EOFError at the end."""
+        """Returns a connection and the bytes read from it, None if no connection waits.
+
+        Raises EOFError if the other process is gone.
+        """
         try:
             message, handles, _, _ = socket.recv_fds(self._end, INLINE_BYTES + 1, 2)
         except (BlockingIOError, InterruptedError):
@@ -152,37 +161,40 @@ class Channel:
         return connection, data
 
     def listen(self, make: Callable[[bytes], asyncio.Protocol]) -> None:
-        """Serves what comes. make: gives the protocol of a connection of which these bytes were read."""
+        """Serves the connections that arrive.
+
+        make: returns the protocol of a connection, given the bytes read from it.
+        """
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._end.fileno(), self._take, loop, make, set())
+        loop.add_reader(self._end.fileno(), self._receive_all, loop, make, set())
 
     def ignore(self) -> None:
-        """Serves nothing more that comes."""
+        """Stops serving connections that arrive."""
         asyncio.get_running_loop().remove_reader(self._end.fileno())
 
-    def _take(
+    def _receive_all(
         self,
         loop: asyncio.AbstractEventLoop,
         make: Callable[[bytes], asyncio.Protocol],
         running: set[asyncio.Task[None]],
     ) -> None:
-        for _ in range(_AT_A_TIME):
+        for _ in range(_CONNECTIONS_PER_TURN):
             try:
-                found = self.receive()
+                received = self.receive()
             except (EOFError, OSError) as error:
                 log.error(
-                    "handover: the other process's end is gone (%s); no connections come from it", error
+                    "handover: the other process has closed its end (%s); no connections come from it", error
                 )
                 self.ignore()
                 return
-            if found is None:
+            if received is None:
                 return
-            task = loop.create_task(_begin(loop, make, *found))
+            task = loop.create_task(_serve(loop, make, *received))
             running.add(task)
             task.add_done_callback(running.discard)
 
 
-async def _begin(
+async def _serve(
     loop: asyncio.AbstractEventLoop,
     make: Callable[[bytes], asyncio.Protocol],
     connection: socket.socket,
@@ -191,6 +203,6 @@ async def _begin(
     try:
         connection.setblocking(False)
         await loop.connect_accepted_socket(lambda: make(data), connection)
-    except OSError:  # its client has gone
+    except OSError:  # the client has gone
         with contextlib.suppress(OSError):
             connection.close()

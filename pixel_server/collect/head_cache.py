@@ -1,9 +1,9 @@
-"""Heads of requests, read as they came, without the parser; those of which nothing is one person's are kept.
+"""Reads the heads of requests without the parser, and caches the heads that hold nothing personal.
 
 A browser sends the same headers each time, and most mail is opened through a few clients and proxies. So a
-head that came before, byte for byte, is not read again, and of another only the lines that are new are.
+head that came before, byte for byte, is not read again. Of another head, only the new lines are read.
 
-What is not plain is left to the parser: no line here is read in another way than there, or at all.
+A head that is not plain is left to the parser. A plain head is read exactly as the parser would read it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ import re
 
 from pixel_server.collect.request_head import RequestHead
 
-HEADS, LINES = 1024, 4096
-"""Heads and lines that are kept, each of at most LONGEST_HEAD and LONGEST_LINE bytes as it came."""
-LONGEST_HEAD, LONGEST_LINE = 2048, 512
+MAX_HEADS, MAX_LINES = 1024, 4096
+"""Heads and lines in the cache."""
+MAX_HEAD_BYTES, MAX_LINE_BYTES = 2048, 512
+"""Bytes of a cached head or line, as it was received."""
 
-_header = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ?([!-~](?:[ -~]*[!-~])?)?").fullmatch
+_match_header = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ?([!-~](?:[ -~]*[!-~])?)?").fullmatch
 NOT_PLAIN = frozenset((b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"proxy-connection"))
+"""Headers that make a head not plain."""
 _CONNECTIONS = b"", b"keep-alive", b"close"
-_COMMON = frozenset(
+_IMPERSONAL = frozenset(
     (
         *(b"host", b"user-agent", b"accept", b"accept-encoding", b"accept-language", b"accept-charset"),
         *(b"referer", b"origin", b"connection", b"cache-control", b"pragma", b"priority", b"dnt", b"te"),
@@ -29,58 +31,65 @@ _COMMON = frozenset(
         *(b"x-forwarded-host", b"x-forwarded-port"),
     )
 )
-"""Headers of which nothing is one person's alone; no other is kept, as a cookie or an address. Of a page's
-address (`Referer`) that holds for its path; a query may name who reads it, or let them in."""
+"""Headers whose values do not belong to one person. Other headers, such as cookies, are never cached. Nor is
+a `Referer` with a query, which may name the reader or hold an access token."""
 
 _Header = tuple[bytes, bytes]
 
 
 class HeadCache:
-    """Of one process. At most HEADS * (LONGEST_HEAD + 7 KB) + LINES * (2 * LONGEST_LINE + 200) bytes."""
+    """The cache of one process.
+
+    It takes at most MAX_HEADS * (MAX_HEAD_BYTES + 7 KB) + MAX_LINES * (2 * MAX_LINE_BYTES + 200) bytes.
+    """
 
     def __init__(self) -> None:
         self.known: dict[bytes, RequestHead] = {}
         self.lines: dict[bytes, _Header] = {}
 
     def read(self, rest: bytes) -> RequestHead | None:
-        """rest: all of a request behind its first line. None: the parser must say what it is."""
+        """Returns the head of a request, None if the parser must read it.
+
+        rest: the bytes after the first line.
+        """
         lines = rest.split(b"\r\n")
         if len(lines) < 3 or lines[0] or lines[-1] or lines[-2]:
             return None
         headers = []
-        common = len(rest) <= LONGEST_HEAD
+        is_impersonal = len(rest) <= MAX_HEAD_BYTES
         for line in lines[1:-2]:
             header = self.lines.get(line)
             if header is None:
-                header = _plain(line)
+                header = _read_line(line)
                 if header is None:
                     return None
-                if len(line) <= LONGEST_LINE and _is_common(*header):
+                if len(line) <= MAX_LINE_BYTES and _is_impersonal(*header):
                     self._keep(line, header)
                 else:
-                    common = False
+                    is_impersonal = False
             headers.append(header)
         head = RequestHead(headers)
         if head.headers.get(b"connection", b"").lower() not in _CONNECTIONS:
             return None
-        if common:
-            if len(self.known) >= HEADS:
-                self.known.clear()  # those that come often are soon back
+        if is_impersonal:
+            if len(self.known) >= MAX_HEADS:
+                self.known.clear()  # frequent heads are soon cached again
             self.known[rest] = head
         return head
 
     def _keep(self, line: bytes, header: _Header) -> None:
-        if len(self.lines) >= LINES:
+        if len(self.lines) >= MAX_LINES:
             self.lines.clear()
         self.lines[line] = header
 
 
-def _is_common(name: bytes, value: bytes) -> bool:
-    return name in _COMMON and not (name == b"referer" and b"?" in value)
+def _is_impersonal(name: bytes, value: bytes) -> bool:
+    return name in _IMPERSONAL and not (name == b"referer" and b"?" in value)
 
 
-def _plain(line: bytes) -> _Header | None:
-    match = _header(line)
+def _read_line(line: bytes) -> _Header | None:
+    """Returns the header in a line, None if the parser must read it."""
+    match = _match_header(line)
     if match is None:
         return None
     name, value = match[1].lower(), match[2] or b""

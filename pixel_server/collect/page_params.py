@@ -1,4 +1,4 @@
-"""What a page says of a hit: in the query of its image, or in the body that `p.js` sends."""
+"""The parameters that a page sends with a hit: in the query of its image, or in the body of a beacon."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from urllib.parse import unquote_to_bytes
 from pixel_server import hit
 from pixel_server.hit import cut_text
 
-_OURS = (b"u", b"r", b"v", b"c")
+_NAMES = (b"u", b"r", b"v", b"c")
+"""Names in a query: page, referrer, the page's own visitor id, consent to a cookie."""
+_MAX_QUERY_BYTES = 16_384
 
 
 class PageParams(NamedTuple):
-    """page, referrer: addresses. own: the page's own id of its visitor. agrees: to a cookie. view, spent: see
-    `hit.Hit`; here the view is named as the page named it."""
+    """What a page says of a hit. page, referrer: URLs. own: the page's own id of its visitor.
+
+    agrees: whether the visitor agrees to a cookie. view: the page's name for this view, b"" if it gave none.
+    spent: as in `hit.Hit`.
+    """
 
     page: str = ""
     referrer: str = ""
@@ -27,13 +32,16 @@ NO_PARAMS = PageParams()
 
 
 def parse_query(query: bytes) -> PageParams:
-    """`u`, `r`, `v` and `c`; the first of each counts."""
+    """Returns the parameters `u`, `r`, `v` and `c` of a query.
+
+    If a name is repeated, its first value counts.
+    """
     if not query:
         return NO_PARAMS
-    found: dict[bytes, bytes] = {}
-    for pair in query[:16_384].split(b"&"):
+    values: dict[bytes, bytes] = {}
+    for pair in query[:_MAX_QUERY_BYTES].split(b"&"):
         name, _, value = pair.partition(b"=")
-        if name in _OURS:
-            found.setdefault(name, unquote_to_bytes(value.replace(b"+", b" ")))
-    page, referrer, own, agrees = (found.get(name, b"") for name in _OURS)
+        if name in _NAMES:
+            values.setdefault(name, unquote_to_bytes(value.replace(b"+", b" ")))
+    page, referrer, own, agrees = (values.get(name, b"") for name in _NAMES)
     return PageParams(cut_text(page, hit.MAX_URL), cut_text(referrer, hit.MAX_URL), own, agrees == b"1")

@@ -1,4 +1,4 @@
-"""What the headers of a pixel request say, whatever was asked for."""
+"""The headers of a pixel request, and what they say about recording it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ from pixel_server.hit import cut_text
 
 
 class RequestHead:
-    """headers: by lower-case name. evidence: what of them a hit keeps. asks: not to be followed.
-    has_opted_out: by cookie, not to be recorded at all. is_ahead: the browser asks before anybody looks.
-    is_last: nothing follows on this connection (HTTP/1.1).
+    """The headers of one request.
 
-    Evidence is agent, referrer, language, gpc, dnt and purpose: as sent, each cut to its bound.
+    headers: values by lower-case name.
+    evidence: the values that a hit stores: agent, referrer, language, gpc, dnt and purpose, each cut to its
+    bound.
+    requests_no_tracking: whether GPC or DNT asks not to be tracked.
+    has_opted_out: whether the opt-out cookie forbids any recording.
+    is_ahead: whether the browser requests the page before anybody looks at it.
+    is_last: whether the client closes the connection after this request (HTTP/1.1).
     """
 
     __slots__ = ("evidence", "has_opted_out", "headers", "is_ahead", "is_last", "requests_no_tracking")
 
     def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        """headers: (lower-case name, value), as they came; those sent twice are joined (RFC 9110, 5.3)."""
+        """Reads pairs of lower-case name and value. Joins the values of repeated names (RFC 9110, 5.3)."""
         named = dict(headers)
         if len(named) != len(headers):
             values: dict[bytes, list[bytes]] = {}
             for name, value in headers:
                 values.setdefault(name, []).append(value)
-            named = {name: b",".join(sent) for name, sent in values.items()}
+            named = {name: b",".join(repeated) for name, repeated in values.items()}
         self.headers = named
         self.evidence = _evidence(named)
         self.requests_no_tracking = consent.requests_no_tracking(self.evidence[3], self.evidence[4])

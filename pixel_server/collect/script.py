@@ -1,8 +1,9 @@
 """`/p.js`, the script of web pages.
 
-It sends a view once the page is seen, and, when it is hidden, for how long it was visible, which adds up over
-a view. Another path within one page (history) is a view of its own. It says nothing where the page said no,
-keeps nothing in the browser, and throws nothing into the page. All that it sends fits into `beacon.MOST`.
+The script sends a view once the page is seen. When the page is hidden, it sends for how long the page was
+visible; these times add up over a view. Another path within one page (history) is a new view. The script
+sends nothing if the page forbids it, stores nothing in the browser, and raises no error in the page. Each
+body fits into `beacon.MAX_BODY_BYTES`.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 
-def squeeze(source: bytes) -> bytes:
-    """Without comments, and without blanks but those between two words. Each statement ends with `;` or `}`,
-    and no string holds a blank or `//`."""
+def minify(source: bytes) -> bytes:
+    """Returns a script without comments, and without blanks that no two words need between them.
+
+    Each statement of the script must end with `;` or `}`, and no string may hold a blank or `//`.
+    """
     lines = (line.partition(b"//")[0].strip() for line in source.splitlines())
     return re.sub(rb" ?([^\w\s\"/$]) ?", rb"\1", b"".join(lines))
 
 
-SOURCE = squeeze(Path(__file__).with_name("p.js").read_bytes())
+SOURCE = minify(Path(__file__).with_name("p.js").read_bytes())
 PACKED = gzip.compress(SOURCE, 9, mtime=0)
 HEADERS = {
     "Content-Type": "text/javascript; charset=utf-8",
@@ -37,11 +40,14 @@ _takes_gzip = re.compile(r"(?:^|,)\s*(?:gzip|\*)\s*(?:$|,|;\s*q=(?!0(?:\.0*)?\s*
 
 
 async def script(request: Request) -> Response:
+    """Answers with the script, or 304 if the client has it."""
     packed = _takes_gzip(request.headers.get("accept-encoding", "")) is not None
     tag = f'"{_TAG}-gzip"' if packed else f'"{_TAG}"'
     headers = {**HEADERS, "ETag": tag}
-    known = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
-    if tag in known or known == ["*"]:
+    known_tags = [
+        each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")
+    ]
+    if tag in known_tags or known_tags == ["*"]:
         del headers["Content-Type"]
         return Response(status_code=304, headers=headers)
     if packed:

@@ -35,7 +35,7 @@ def read(*parts: bytes | None, headers: dict[bytes, bytes] = TEXT):
             return messages.pop(0)
         return await asyncio.Event().wait()
 
-    return asyncio.run(beacon.read(headers, receive))
+    return asyncio.run(beacon.read_body(headers, receive))
 
 
 def test_a_body_comes_in_parts():
@@ -53,12 +53,12 @@ def test_a_client_that_says_how_much_too_much_it_will_send_is_not_read():
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(beacon, "WITHIN", 0.01)
+    monkeypatch.setattr(beacon, "BODY_TIMEOUT_SECONDS", 0.01)
 
     async def receive():
         return await asyncio.Event().wait()
 
-    assert asyncio.run(beacon.read(TEXT, receive)) is responses.SLOW_BODY
+    assert asyncio.run(beacon.read_body(TEXT, receive)) is responses.SLOW_BODY
 
 
 SAID = {

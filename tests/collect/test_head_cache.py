@@ -9,7 +9,14 @@ from httptools import HttpParserError, HttpRequestParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pixel_server.collect.head_cache import _COMMON, HEADS, LINES, LONGEST_HEAD, LONGEST_LINE, HeadCache
+from pixel_server.collect.head_cache import (
+    _IMPERSONAL,
+    MAX_HEAD_BYTES,
+    MAX_HEADS,
+    MAX_LINE_BYTES,
+    MAX_LINES,
+    HeadCache,
+)
 from pixel_server.collect.request_head import RequestHead
 
 LINE = b"GET /p/site.gif HTTP/1.1"
@@ -109,30 +116,30 @@ def test_nothing_of_one_person_is_kept(header: bytes):
 
 def test_what_is_kept_is_bounded():
     heads = HeadCache()
-    for number in range(3 * LINES):
+    for number in range(3 * MAX_LINES):
         heads.read(b"\r\nUser-Agent: %d%b" % (number, END))
-        assert len(heads.known) <= HEADS
-        assert len(heads.lines) <= LINES
+        assert len(heads.known) <= MAX_HEADS
+        assert len(heads.lines) <= MAX_LINES
     heads = HeadCache()
-    assert heads.read(b"\r\nReferer: " + b"a" * LONGEST_LINE + END) is not None
-    assert heads.read(b"".join(b"\r\nAccept: %d" % i for i in range(LONGEST_HEAD)) + END) is not None
+    assert heads.read(b"\r\nReferer: " + b"a" * MAX_LINE_BYTES + END) is not None
+    assert heads.read(b"".join(b"\r\nAccept: %d" % i for i in range(MAX_HEAD_BYTES)) + END) is not None
     assert heads.known == {}
-    assert max(map(len, heads.lines)) <= LONGEST_LINE
+    assert max(map(len, heads.lines)) <= MAX_LINE_BYTES
 
 
 def test_what_is_kept_takes_no_more_memory_than_it_says():
-    names = sorted(_COMMON - {b"connection"})
+    names = sorted(_IMPERSONAL - {b"connection"})
     heads = HeadCache()
     tracemalloc.start()
-    for number in range(HEADS):
+    for number in range(MAX_HEADS):
         sent = b"".join(b"\r\n%b:%06d%b" % (name, number, b"x" * 40) for name in names) + END
-        assert len(sent) <= LONGEST_HEAD
+        assert len(sent) <= MAX_HEAD_BYTES
         heads.read(sent)
-    assert len(heads.known) == HEADS
+    assert len(heads.known) == MAX_HEADS
     heads.lines.clear()  # which share with the heads what both hold
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert LONGEST_HEAD < held / HEADS < LONGEST_HEAD + 7 * 1024
+    assert MAX_HEAD_BYTES < held / MAX_HEADS < MAX_HEAD_BYTES + 7 * 1024
 
 
 def test_a_head_that_is_known_is_not_read_again():
