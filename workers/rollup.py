@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from pixel_server.classify.judge import judge_of
+from pixel_server.classify.judge import load_judge
 from pixel_server.counters import web_names
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -76,7 +76,7 @@ def drain_shards(
 
     deadline: by the monotonic clock. clock: returns Redis's time, s.
     """
-    judge_of(settings).refresh()  # before the threads: msgspec crashes if two of them learn a type at once
+    load_judge(settings).refresh()  # before the threads: msgspec crashes if two of them learn a type at once
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     gc.disable()  # a pass makes no cycles, and the search for them takes a tenth of its time
     try:

@@ -15,7 +15,7 @@ import redis
 
 from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.campaign import Campaign
-from pixel_server.classify.judge import Judge, judge_of
+from pixel_server.classify.judge import Judge, load_judge
 from pixel_server.consent import Consent
 from pixel_server.counters import burst_window, visitor_salts
 from pixel_server.counters.stored_format import NewerFormat
@@ -174,7 +174,7 @@ class Rollup:
             recipients = {hit.recipient for hit in hits} - {b""}
         campaigns = storage.seal(self.store, token_times, now, self.settings) if hits else {}
         withdrawn = withdrawals.periods_by_recipient(self.store, self.secrets, recipients)
-        judge = judge_of(self.settings)
+        judge = load_judge(self.settings)
         with COMPUTING:
             day_ends = salt_days(hits, campaigns)
         salts, salt_commands = visitor_salts.read_or_make(self.store, self.shard, day_ends, now)

@@ -13,7 +13,7 @@ from pixel_server.api.request_body import check_fields, read_json
 from pixel_server.api.routing import Call, reply
 from pixel_server.classify import explain
 from pixel_server.classify.networks import NetworksError
-from pixel_server.classify.rules import RulesError
+from pixel_server.classify.rule_file import RulesError
 from pixel_server.problems import Problem
 
 _CHECKS = {

@@ -1,4 +1,4 @@
-"""Why a hit would be judged as it is, by the same rules as the roll-up's."""
+"""Explains the verdict on a hit, by the same rules and lists as the roll-up."""
 
 from __future__ import annotations
 
@@ -9,55 +9,58 @@ from typing import Any
 
 from pixel_server import hit
 from pixel_server.addresses import is_in_networks, unmapped
-from pixel_server.classify import rules as classify
 from pixel_server.classify.networks import Networks, NetworksError
-from pixel_server.classify.rules import NONE, Evidence, Rules, is_soon
+from pixel_server.classify.rule_file import NO_RULE
+from pixel_server.classify.rules import Evidence, Rules, is_soon, load_rules
 from pixel_server.settings import Settings
 
-log = logging.getLogger("pixel_server.api")
+log = logging.getLogger("pixel_server.classify.explain")
 
 _loaded: dict[Settings, tuple[Rules, Networks]] = {}
 
 
 def _load(settings: Settings) -> tuple[Rules, Networks]:
-    """As workers have them: refreshed lists are taken; if they cannot be used, those from before stay."""
-    found = _loaded.get(settings)
-    if found is None:
-        found = _loaded[settings] = classify.load(settings.rules), Networks.load(settings.networks)
-    rules, networks = found
+    """Returns the rules and lists as workers have them.
+
+    Loads lists that the operator has refreshed, and keeps the lists from before if it cannot.
+    """
+    loaded = _loaded.get(settings)
+    if loaded is None:
+        loaded = _loaded[settings] = load_rules(settings.rules), Networks.load(settings.networks)
+    rules, networks = loaded
     try:
-        if networks.changed():
-            found = _loaded[settings] = rules, Networks.load(settings.networks)
+        if networks.have_changed():
+            loaded = _loaded[settings] = rules, Networks.load(settings.networks)
     except NetworksError as error:
-        log.error("explain: going by the lists from before: %s", error)
-    return found
+        log.error("explain: using the lists of networks from before: %s", error)
+    return loaded
 
 
 def explain(
     settings: Settings, user_agent: str, ip: str, headers: Mapping[str, str], delay: float | None
 ) -> dict[str, Any]:
-    """What a hit with this agent, address and these headers is, so many seconds after its mail was sent.
+    """Returns the verdict on a hit with this agent, address and headers, and the rule behind it.
 
-    delay None: it is not known. ValueError: ip is no address. RulesError, NetworksError: see there.
+    delay: seconds from sending to the hit, None if not known. Raises ValueError if `ip` is not an address,
+    and RulesError or NetworksError if the operator's rules or lists cannot be used.
     """
     rules, networks = _load(settings)
     address = unmapped(ip_address(ip).packed)
-    named = {_sent(name.lower()): _sent(value) for name, value in headers.items()}
+    sent_headers = {_sent(name.lower()): _sent(value) for name, value in headers.items()}
     names = networks.names(address)
     evidence = Evidence(
         hit.cut_text(_sent(user_agent), hit.MAX_AGENT),
         names,
-        hit.cut_text(named.get(b"referer"), hit.MAX_URL),
-        hit.purpose(named),
+        hit.cut_text(sent_headers.get(b"referer"), hit.MAX_URL),
+        hit.purpose(sent_headers),
         is_soon(delay, settings.soon_seconds),
         is_in_networks(address, settings.own_networks),
     )
-    judged = rules.judge(evidence)
-    verdict, rule = judged.verdict, judged.rule
+    verdict = rules.judge(evidence)
     return {
-        "verdict": verdict,
-        "rule": rule,
-        "source": "no rule holds" if rule == NONE else rules.by_id[rule].source,
+        "verdict": verdict.verdict,
+        "rule": verdict.rule,
+        "source": "no rule holds" if verdict.rule == NO_RULE else rules.by_id[verdict.rule].source,
         "ruleset": rules.ruleset,
         "networks": list(names),
         "soon_seconds": settings.soon_seconds,
@@ -65,5 +68,5 @@ def explain(
 
 
 def _sent(text: str) -> bytes:
-    """The bytes that a client would send."""
+    """Returns the bytes that a client would send."""
     return text.encode("utf-8", "surrogateescape")

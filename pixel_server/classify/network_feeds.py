@@ -1,7 +1,7 @@
-"""The lists of networks that their owners publish: where, in which form, and how one is taken over.
+"""Lists of networks that their owners publish: where and in which form, and how such a list is refreshed.
 
-A list is taken over whole or not at all: everything is read and checked first, then written beside the old
-one, fsynced and renamed. What is wrong with it is one line, and the old list stays.
+A list is refreshed whole or not at all. All of it is read and checked before the new file replaces the old
+one. If something is wrong with it, the error is one line, and the old list stays.
 """
 
 from __future__ import annotations
@@ -20,40 +20,45 @@ from urllib.error import URLError
 import msgspec
 
 from pixel_server import files
-from pixel_server.classify.networks import Family, NetworksError, Range, merge, parse
+from pixel_server.classify.networks import Family, NetworksError, Range, merge_ranges, parse_network
 
-MOST_BYTES = 64 << 20
-"""Of one answer or file."""
-PAUSE = 30.0
-"""Seconds that a server may be silent."""
-WITHIN = 300.0
-"""Seconds that one answer may take."""
+MAX_BYTES = 64 << 20
+"""Largest number of bytes of an answer or file."""
+SILENCE_TIMEOUT_SECONDS = 30.0
+"""Seconds for which a server may send nothing."""
+ANSWER_TIMEOUT_SECONDS = 300.0
+"""Seconds that a whole answer may take."""
 
-WIDEST: Mapping[Family, int] = {4: 8, 6: 16}
-"""Prefix lengths. No row is wider, and all of a list together holds no more addresses than one such network:
-what holds more is a mistake, and would make a machine of everybody."""
-_SIZE: Mapping[Family, int] = {4: 32, 6: 128}
+MIN_PREFIX_LENGTH: Mapping[Family, int] = {4: 8, 6: 16}
+"""Prefix length of the widest network that a list may have. A whole list may hold no more addresses than such
+a network: a list that holds more is a mistake, and would turn many people into machines."""
+_ADDRESS_BITS: Mapping[Family, int] = {4: 32, 6: 128}
 
 _Texts = Iterator[tuple[str, str]]
-"""("row 7: ", network) as it is written."""
+"""Networks as they are written, each with its place: `("row 7: ", "192.0.2.0/24")`."""
 _Row = tuple[str, Family, Range]
+"""A network as it is written, its family and its range."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """source: as people are told. urls: the list is what all of them hold. least, most: rows."""
+    """A list that its owner publishes.
+
+    source: where it is from, for people. urls: the list is the content of all of them. parse: yields the
+    networks of an answer. min_rows, max_rows: the number of rows to expect.
+    """
 
     source: str
     urls: tuple[str, ...]
-    rows: Callable[[bytes], _Texts]
-    least: int
-    most: int
+    parse: Callable[[bytes], _Texts]
+    min_rows: int
+    max_rows: int
     licence: str
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A list that was taken over. ranges: how many its rows are, those that touch being one."""
+class RefreshedList:
+    """A list that was refreshed. ranges: number of ranges, after rows that touch were joined."""
 
     name: str
     rows: int
@@ -61,8 +66,8 @@ class Taken:
     date: date
 
 
-def _csv(data: bytes) -> _Texts:
-    """A geofeed (RFC 8805): the network is the first column."""
+def _parse_csv(data: bytes) -> _Texts:
+    """Yields the networks of a geofeed (RFC 8805), which are its first column."""
     for number, line in enumerate(data.decode("utf-8-sig", errors="replace").split("\n"), 1):
         text = line.strip()
         if text and not text.startswith("#"):
@@ -78,13 +83,13 @@ class _Prefixes(msgspec.Struct):
     prefixes: list[_Prefix]
 
 
-def _json(data: bytes) -> _Texts:
-    """{"prefixes": [{"ipv4Prefix": ...} or {"ipv6Prefix": ...}, ...]}"""
+def _parse_json(data: bytes) -> _Texts:
+    """Yields the networks of `{"prefixes": [{"ipv4Prefix": "192.0.2.0/24"}, {"ipv6Prefix": ...}]}`."""
     try:
-        found = msgspec.json.decode(data, type=_Prefixes).prefixes
+        prefixes = msgspec.json.decode(data, type=_Prefixes).prefixes
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"no list of prefixes: {error}") from None
-    for number, prefix in enumerate(found):
+        raise ValueError(f"is not a list of prefixes: {error}") from None
+    for number, prefix in enumerate(prefixes):
         both = prefix.ipv4_prefix, prefix.ipv6_prefix
         for text in [text for text in both if text] or [""]:
             yield f"prefixes[{number}]: ", text
@@ -97,9 +102,9 @@ PUBLISHED: Mapping[str, Published] = {
     "apple": Published(
         _APPLE,
         (_APPLE,),
-        _csv,
-        least=50_000,  # it had some 285,000 in 2026
-        most=2_000_000,
+        _parse_csv,
+        min_rows=50_000,  # it had some 285,000 in 2026
+        max_rows=2_000_000,
         licence="as published by Apple",
     ),
     "google": Published(
@@ -110,81 +115,86 @@ PUBLISHED: Mapping[str, Published] = {
             f"{_GOOGLE}user-triggered-fetchers.json",
             f"{_GOOGLE}user-triggered-fetchers-google.json",
         ),
-        _json,
-        least=100,  # they had some 1,600 in 2026
-        most=100_000,
+        _parse_json,
+        min_rows=100,  # they had some 1,600 in 2026
+        max_rows=100_000,
         licence="as published by Google",
     ),
 }
 
 
-def take(name: str, directory: Path, files: Sequence[Path] = (), today: date | None = None) -> Taken:
-    """Takes over the list of this name into the directory, from its URLs or from files of the same form.
+def refresh(
+    name: str, directory: Path, files: Sequence[Path] = (), today: date | None = None
+) -> RefreshedList:
+    """Refreshes the list of this name in the directory, from its URLs or from files of the same form.
 
-    today: the date of what comes from URLs, in UTC; what comes from files is as old as the oldest of them.
-    NetworksError: it was not taken over, and why. KeyError: no list of this name is published.
+    today: the date of a list from URLs, in UTC. A list from files has the date of its oldest file. Raises
+    NetworksError with the reason if the list was not refreshed, and KeyError if no such list is published.
     """
     published = PUBLISHED[name]
     day = today or datetime.now(UTC).date()
     rows: list[_Row] = []
     for origin in files or published.urls:
         if isinstance(origin, Path):
-            data, changed = _read(origin)
-            day = min(day, changed)
+            data, written = _read_file(origin)
+            day = min(day, written)
         else:
             data = fetch(origin)
-        rows += _checked(str(origin), published, data)
-    if not published.least <= len(rows) <= published.most:
-        expected = f"{published.least:,} to {published.most:,}"
+        rows += _check(str(origin), published, data)
+    if not published.min_rows <= len(rows) <= published.max_rows:
+        expected = f"{published.min_rows:,} to {published.max_rows:,}"
         raise NetworksError(f"{name}: {len(rows):,} rows, where {expected} are expected")
-    ranges = _ranges(name, rows)
+    ranges = _count_ranges(name, rows)
     source = published.source + (" (from a file)" if files else "")
     head = [f"# source: {source}", f"# date: {day}", f"# licence: {published.licence}"]
-    _swap(directory / f"{name}.txt", "\n".join([*head, *(text for text, _, _ in rows), ""]))
-    return Taken(name, len(rows), ranges, day)
+    _replace(directory / f"{name}.txt", "\n".join([*head, *(text for text, _, _ in rows), ""]))
+    return RefreshedList(name, len(rows), ranges, day)
 
 
 def fetch(url: str) -> bytes:
-    """What an https URL answers, past no proxy. NetworksError: nothing, too much, or not all of it."""
+    """Returns the answer of an https URL, without a proxy.
+
+    Raises NetworksError if there is no answer, or if it is too large, too late or incomplete.
+    """
     request = urllib.request.Request(url, headers={"User-Agent": "pixel-server"})  # noqa: S310 - https alone
-    deadline = time.monotonic() + WITHIN
+    deadline = time.monotonic() + ANSWER_TIMEOUT_SECONDS
     whole = bytearray()
     try:
-        with closing(_opener.open(request, timeout=PAUSE)) as answer:
+        with closing(_opener.open(request, timeout=SILENCE_TIMEOUT_SECONDS)) as answer:
             while part := answer.read1(1 << 16):
                 whole += part
-                if len(whole) > MOST_BYTES:
-                    raise ValueError(f"more than {MOST_BYTES >> 20} MB")
+                if len(whole) > MAX_BYTES:
+                    raise ValueError(f"more than {MAX_BYTES >> 20} MB")
                 if time.monotonic() > deadline:
-                    raise ValueError(f"took longer than {WITHIN:.0f} s")
-            if answer.length:  # read1 does not mind a connection that ends early
+                    raise ValueError(f"took longer than {ANSWER_TIMEOUT_SECONDS:.0f} s")
+            if answer.length:  # read1 raises nothing if the connection ends early
                 raise ValueError("ended before all of it was there")
     except (OSError, HTTPException, ValueError) as error:
-        why = error.reason if type(error) is URLError else error
-        reason = " ".join(str(why).split()) or type(why).__name__
+        cause = error.reason if type(error) is URLError else error
+        reason = " ".join(str(cause).split()) or type(cause).__name__
         raise NetworksError(f"{url}: {reason[:200]}") from None
     return bytes(whole)
 
 
 def opener(handler: urllib.request.BaseHandler) -> urllib.request.OpenerDirector:
-    """One that knows this handler's scheme and no other, redirected or not, and no proxy."""
-    made = urllib.request.OpenerDirector()
-    for each in (
+    """Returns an opener for this handler's scheme alone, also after a redirect, and without a proxy."""
+    director = urllib.request.OpenerDirector()
+    for part in (
         handler,
         urllib.request.UnknownHandler(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPRedirectHandler(),
         urllib.request.HTTPErrorProcessor(),
     ):
-        made.add_handler(each)
-    return made
+        director.add_handler(part)
+    return director
 
 
 _opener = opener(urllib.request.HTTPSHandler())
 
 
-def _swap(path: Path, text: str) -> None:
-    """Writes a file whole or not at all. NetworksError: not at all; what was there stays."""
+def _replace(path: Path, text: str) -> None:
+    """Replaces a file whole or not at all. Raises NetworksError if it was not replaced."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, text.encode())
@@ -192,49 +202,54 @@ def _swap(path: Path, text: str) -> None:
         raise NetworksError(f"{path}: {error.strerror}") from None
 
 
-def _read(path: Path) -> tuple[bytes, date]:
-    """(what is in it, the day on which it was last written)."""
+def _read_file(path: Path) -> tuple[bytes, date]:
+    """Returns the content of a file, and the UTC day on which it was written. Raises NetworksError."""
     try:
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(MAX_BYTES + 1)
             written = os.fstat(file.fileno()).st_mtime
     except OSError as error:
         raise NetworksError(f"{path}: {error.strerror}") from None
-    if len(data) > MOST_BYTES:
-        raise NetworksError(f"{path}: more than {MOST_BYTES >> 20} MB")
+    if len(data) > MAX_BYTES:
+        raise NetworksError(f"{path}: more than {MAX_BYTES >> 20} MB")
     return data, datetime.fromtimestamp(written, UTC).date()
 
 
-def _checked(origin: str, published: Published, data: bytes) -> list[_Row]:
-    """The networks in it, each of which can be read and is not too wide; at least one."""
+def _check(origin: str, published: Published, data: bytes) -> list[_Row]:
+    """Returns the networks of an answer or file, at least one.
+
+    Raises NetworksError if a network cannot be read or is too wide. origin: the URL or file, for errors.
+    """
     rows: list[_Row] = []
-    at = ""
+    place = ""
     try:
-        for place, text in published.rows(data):
-            at = place
-            family, first, last = parse(text)
-            if last - first >= _most(family):
-                raise ValueError(f"{text!r} is wider than /{WIDEST[family]}")
+        for place, text in published.parse(data):  # noqa: B007 - for the error
+            family, first, last = parse_network(text)
+            if last - first >= _max_addresses(family):
+                raise ValueError(f"{text!r} is wider than /{MIN_PREFIX_LENGTH[family]}")
             rows.append((text, family, (first, last)))
-            if len(rows) > published.most:
-                raise ValueError(f"more than {published.most:,} rows")
+            if len(rows) > published.max_rows:
+                raise ValueError(f"more than {published.max_rows:,} rows")
     except ValueError as error:
-        raise NetworksError(f"{origin}: {at}{error}") from None
+        raise NetworksError(f"{origin}: {place}{error}") from None
     if not rows:
         raise NetworksError(f"{origin}: no rows")
     return rows
 
 
-def _ranges(name: str, rows: Sequence[_Row]) -> int:
-    """How many ranges they are, those that touch being one. NetworksError: together they hold too much."""
-    number = 0
-    for family in WIDEST:
-        merged = merge(each for _, its, each in rows if its == family)
-        if sum(last - first + 1 for first, last in merged) > _most(family):
-            raise NetworksError(f"{name}: holds more of IPv{family} than a /{WIDEST[family]}")
-        number += len(merged)
-    return number
+def _count_ranges(name: str, rows: Sequence[_Row]) -> int:
+    """Returns the number of ranges after rows that touch are joined.
+
+    Raises NetworksError if they hold too many addresses together.
+    """
+    count = 0
+    for family in MIN_PREFIX_LENGTH:
+        merged = merge_ranges(ends for _, family_of_row, ends in rows if family_of_row == family)
+        if sum(last - first + 1 for first, last in merged) > _max_addresses(family):
+            raise NetworksError(f"{name}: holds more of IPv{family} than a /{MIN_PREFIX_LENGTH[family]}")
+        count += len(merged)
+    return count
 
 
-def _most(family: Family) -> int:
-    return 1 << (_SIZE[family] - WIDEST[family])
+def _max_addresses(family: Family) -> int:
+    return 1 << (_ADDRESS_BITS[family] - MIN_PREFIX_LENGTH[family])

@@ -1,14 +1,14 @@
-"""Named lists of IP networks: whose machine an address is.
+"""Named lists of IP networks, which tell whose machine an address belongs to.
 
-A list is a file NAME.txt, UTF-8. Its head says where it is from, from which day, and under which licence:
+A list is a file NAME.txt in UTF-8. Its head gives its source, its date and its licence:
 
     # source: https://...
     # date: 2026-06-17
     # licence: CC BY 4.0
 
-Then one network a line (`192.0.2.0/24`, `2001:db8::/32`, or one address); what follows a `#` is a comment.
-The lists are those in `data/networks`, each replaced by the operator's file of that name in
-`<PIXEL_DATA_DIR>/networks`, if there is one.
+Each further line is a network (`192.0.2.0/24`, `2001:db8::/32`) or an address. Text after a `#` is a comment.
+The lists are those in `data/networks`. A file of the same name in `<PIXEL_DATA_DIR>/networks`, from the
+operator, replaces a list.
 """
 
 from __future__ import annotations
@@ -27,27 +27,34 @@ from typing import Literal
 from pixel_server.addresses import MAPPED
 
 SHIPPED = Path(__file__).parent / "data" / "networks"
+"""Directory of the shipped lists."""
 
 _HEAD = re.compile(r"#\s*(source|date|licence):\s*(.*)")
 
 Family = Literal[4, 6]
 Range = tuple[int, int]
-"""First and last address as numbers, both in it."""
+"""First and last address of a range, as numbers."""
 
 Stamp = tuple[tuple[str, int, int], ...]
 """(name, mtime in ns, size in bytes) of each of the operator's files."""
 
 _Edges = tuple[list[int], list[tuple[str, ...]]]
-"""Where the lists that hold an address change, and which hold it: before the first edge, from it on, ..."""
+"""Addresses at which the set of lists changes, and the sets between them.
+
+With the edges `[10, 20]` and the sets `[(), ("apple",), ()]`, "apple" holds the addresses 10 to 19.
+"""
 
 
 class NetworksError(ValueError):
-    """A list that cannot be used; the message is one line that names the file, and the line in it."""
+    """A list cannot be used. The message is one line that names the file, and the line in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkList:
-    """What is known of a list. ranges: how many, those that touch being one. own: the operator's."""
+    """A list without its networks.
+
+    ranges: number of ranges, after ranges that touch were joined. own: the list is the operator's.
+    """
 
     name: str
     ranges: int
@@ -57,13 +64,13 @@ class NetworkList:
     own: bool
 
     def days(self, today: datetime.date) -> int:
-        """Its age."""
+        """Returns the age of the list in days."""
         return max(0, (today - self.date).days)
 
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """All lists, in memory. lists: by name. stamp: of the operator's files as they were read."""
+    """All lists, in memory. lists: by name. stamp: the operator's files when they were read."""
 
     lists: tuple[NetworkList, ...]
     stamp: Stamp
@@ -73,24 +80,33 @@ class Networks:
 
     @classmethod
     def load(cls, directory: Path | None = None) -> Networks:
-        """Those shipped, and the operator's in their place. NetworksError: the first that cannot be used."""
+        """Returns the shipped lists, with those replaced that the operator's directory has.
+
+        Raises NetworksError for the first list that cannot be used.
+        """
         stamp = _stamp(directory)
         own = {name for name, _, _ in stamp}
         lists = []
         ranges: dict[Family, dict[str, list[Range]]] = {4: {}, 6: {}}
-        for name in shipped():
+        for name in list_names():
             home = directory if directory and name in own else SHIPPED
-            about, found = _read(home / f"{name}.txt", name in own)
+            about, ranges_of_list = _read_list(home / f"{name}.txt", name in own)
             lists.append(about)
-            ranges[4][name], ranges[6][name] = found[4], found[6]
+            ranges[4][name], ranges[6][name] = ranges_of_list[4], ranges_of_list[6]
         return cls(tuple(lists), stamp, directory, _edges(ranges[4]), _edges(ranges[6]))
 
-    def changed(self) -> bool:
-        """Whether the operator's files are others by now; a stat of each. NetworksError: not to be told."""
+    def have_changed(self) -> bool:
+        """Returns whether the operator's files have changed since they were read, by a stat of each file.
+
+        Raises NetworksError if a file cannot be looked at.
+        """
         return _stamp(self._directory) != self.stamp
 
     def names(self, address: bytes) -> tuple[str, ...]:
-        """The lists that hold it, sorted. address: 4 or 16 bytes; an IPv4-mapped one is IPv4. b"": none."""
+        """Returns the names of the lists that hold an address of 4 or 16 bytes, sorted.
+
+        An IPv4-mapped address counts as IPv4. Returns () for b"".
+        """
         size = len(address)
         if size == 4 or (size == 16 and address.startswith(MAPPED)):
             edges, names = self._v4
@@ -102,15 +118,16 @@ class Networks:
 
 
 @cache
-def shipped() -> tuple[str, ...]:
-    """The names of all lists, sorted."""
+def list_names() -> tuple[str, ...]:
+    """Returns the names of all lists, sorted."""
     return tuple(sorted(path.stem for path in SHIPPED.glob("*.txt")))
 
 
-def parse(text: str) -> tuple[Family, int, int]:
-    """A network or an address: (4 or 6, first, last).
+def parse_network(text: str) -> tuple[Family, int, int]:
+    """Returns the family of a network or an address, and its first and last address as numbers.
 
-    ValueError: it is none, or it has bits set beyond its length, so that one of the two is a slip.
+    Raises ValueError if the text is not a network, or has bits set beyond its length: the address or the
+    length is then mistyped.
     """
     address, slash, length = text.partition("/")
     try:
@@ -134,8 +151,8 @@ def parse(text: str) -> tuple[Family, int, int]:
     return 6, first, first | rest
 
 
-def merge(ranges: Iterable[Range]) -> list[Range]:
-    """Sorted, and those that overlap or touch made one."""
+def merge_ranges(ranges: Iterable[Range]) -> list[Range]:
+    """Returns the ranges sorted, with ranges that overlap or touch joined."""
     merged: list[Range] = []
     start, end = -1, -2
     for first, last in sorted(ranges):
@@ -151,22 +168,24 @@ def merge(ranges: Iterable[Range]) -> list[Range]:
 
 
 def _stamp(directory: Path | None) -> Stamp:
-    found = []
+    """Returns the stamp of the operator's files. Raises NetworksError."""
+    entries = []
     if directory is None:
         return ()
-    for name in shipped():
+    for name in list_names():
         path = directory / f"{name}.txt"
         try:
-            about = path.stat()
+            status = path.stat()
         except FileNotFoundError:
             continue
         except OSError as error:
             raise NetworksError(f"{path}: {error.strerror}") from None
-        found.append((name, about.st_mtime_ns, about.st_size))
-    return tuple(found)
+        entries.append((name, status.st_mtime_ns, status.st_size))
+    return tuple(entries)
 
 
-def _read(path: Path, own: bool) -> tuple[NetworkList, dict[Family, list[Range]]]:
+def _read_list(path: Path, own: bool) -> tuple[NetworkList, dict[Family, list[Range]]]:
+    """Returns a list and its merged ranges. Raises NetworksError."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -178,28 +197,28 @@ def _read(path: Path, own: bool) -> tuple[NetworkList, dict[Family, list[Range]]
         raise NetworksError(f"{path}:{line}: must be UTF-8 text") from None
     head: dict[str, str] = {}
     day: datetime.date | None = None
-    found: dict[Family, list[Range]] = {4: [], 6: []}
+    ranges: dict[Family, list[Range]] = {4: [], 6: []}
     for number, written in enumerate(text.split("\n"), 1):
         network, comment, _ = written.partition("#")
         try:
             if network := network.strip():
-                family, first, last = parse(network)
-                found[family].append((first, last))
+                family, first, last = parse_network(network)
+                ranges[family].append((first, last))
             elif comment and (match := _HEAD.match(written.strip())) and match[1] not in head:
                 head[match[1]] = match[2]
                 if match[1] == "date":
-                    day = _day(match[2])
+                    day = _parse_day(match[2])
         except ValueError as error:
             raise NetworksError(f"{path}:{number}: {error}") from None
     if not head.get("source") or day is None:
-        lacks = "# date: YYYY-MM-DD" if day is None else "# source: ..."
-        raise NetworksError(f"{path}:1: its head has no line `{lacks}`")
-    found = {4: merge(found[4]), 6: merge(found[6])}
-    ranges = len(found[4]) + len(found[6])
-    return NetworkList(path.stem, ranges, head["source"], day, head.get("licence", ""), own), found
+        missing = "# date: YYYY-MM-DD" if day is None else "# source: ..."
+        raise NetworksError(f"{path}:1: its head has no line `{missing}`")
+    ranges = {4: merge_ranges(ranges[4]), 6: merge_ranges(ranges[6])}
+    count = len(ranges[4]) + len(ranges[6])
+    return NetworkList(path.stem, count, head["source"], day, head.get("licence", ""), own), ranges
 
 
-def _day(text: str) -> datetime.date:
+def _parse_day(text: str) -> datetime.date:
     if not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         raise ValueError(f"{text[:60]!r} is not a date YYYY-MM-DD")
     try:
@@ -209,20 +228,20 @@ def _day(text: str) -> datetime.date:
 
 
 def _edges(lists: Mapping[str, list[Range]]) -> _Edges:
-    """lists: merged ranges by name. One search through the edges then answers for all lists."""
-    turns: defaultdict[int, int] = defaultdict(int)
+    """Returns the edges of all lists together, so that one search answers for all. lists: merged ranges."""
+    changes: defaultdict[int, int] = defaultdict(int)
     order = sorted(lists)
     for bit, name in enumerate(order):
         for first, last in lists[name]:
-            turns[first] ^= 1 << bit
-            turns[last + 1] ^= 1 << bit
-    edges = sorted(turns)
-    held = 0
-    names: list[tuple[str, ...]] = [()]
+            changes[first] ^= 1 << bit
+            changes[last + 1] ^= 1 << bit
+    edges = sorted(changes)
+    bits = 0
+    sets: list[tuple[str, ...]] = [()]
     known: dict[int, tuple[str, ...]] = {0: ()}
     for edge in edges:
-        held ^= turns[edge]
-        if held not in known:
-            known[held] = tuple(name for bit, name in enumerate(order) if held >> bit & 1)
-        names.append(known[held])
-    return edges, names
+        bits ^= changes[edge]
+        if bits not in known:
+            known[bits] = tuple(name for bit, name in enumerate(order) if bits >> bit & 1)
+        sets.append(known[bits])
+    return edges, sets

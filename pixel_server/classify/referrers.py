@@ -1,8 +1,8 @@
-"""What kind of site a visitor came from, by the host of the referrer.
+"""Kinds of sites that visitors come from, by the host of the referrer: search, social, mail.
 
-Two files say it: `data/referrers.txt`, made of a list that others keep (`data/make_referrers.py`), and
-`data/referrers-added.txt`, which goes before it. A line is `host kind`; it holds for the host, and for all
-under it that have no line of their own. Read at the first question.
+There are two files: `data/referrers.txt`, made from a public list (`data/make_referrers.py`), and
+`data/referrers-added.txt`, which overrides it. A line is a host and its kind: `bing.com search`. It holds for
+the host, and for all hosts below it that have no line of their own. The files are read at the first call.
 """
 
 from __future__ import annotations
@@ -14,42 +14,44 @@ from typing import Literal, get_args
 Kind = Literal["search", "social", "mail", "other", "none"]
 
 LISTS = tuple(Path(__file__).parent / "data" / f"{name}.txt" for name in ("referrers", "referrers-added"))
-REMEMBERED = 4096
-"""Hosts: under 2 MB, as longer ones than _LONGEST are not looked up."""
-_LONGEST = 253
-_MOST_LABELS = 6
+MAX_REMEMBERED = 4096
+"""Largest number of hosts that are remembered: under 2 MB, because longer hosts are not looked up."""
+_MAX_HOST_LENGTH = 253
+_MAX_LABELS = 6
 _APP = "android-app://"
 
 
 def kind(host: str) -> Kind:
-    """What it is; "none" of "". host: any text; of an Android app `android-app://PACKAGE`, or its package.
+    """Returns the kind of a host, and "none" for "".
 
-    `www.`, upper case, a port, and a dot at the end do not matter.
+    host: any text. `www.`, upper case, a port, and a dot at the end do not matter. An Android app is
+    `android-app://PACKAGE` or `PACKAGE`.
     """
     if not host:
         return "none"
     host = host.removeprefix(_APP)
-    return _kind(host) if len(host) <= _LONGEST else "other"
+    return _kind(host) if len(host) <= _MAX_HOST_LENGTH else "other"
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(MAX_REMEMBERED)
 def _kind(host: str) -> Kind:
-    listed = _listed()
-    labels = host.partition("/")[0].partition(":")[0].rstrip(".").lower().split(".")[-_MOST_LABELS:]
+    kinds = _read_lists()
+    labels = host.partition("/")[0].partition(":")[0].rstrip(".").lower().split(".")[-_MAX_LABELS:]
     for start in range(len(labels) - 1):
-        found = listed.get(".".join(labels[start:]))
-        if found is not None:
-            return found
+        listed = kinds.get(".".join(labels[start:]))
+        if listed is not None:
+            return listed
     return "other"
 
 
 @cache
-def _listed() -> dict[str, Kind]:
-    found: dict[str, Kind] = {}
+def _read_lists() -> dict[str, Kind]:
+    """Returns the kinds of all listed hosts."""
+    kinds: dict[str, Kind] = {}
     for path in LISTS:
         for line in path.read_text("utf-8").splitlines():
             host, _, name = line.partition(" ")
             for known in get_args(Kind):
                 if name == known:
-                    found[host] = known
-    return found
+                    kinds[host] = known
+    return kinds

@@ -1,45 +1,42 @@
-"""The verdict on a hit: a person, a proxy for one, a prefetch, a scanner, the sender's own, or unknown.
+"""The verdict on a hit: a person, a proxy, a prefetch, a scanner, the sender's own, or unknown.
 
-Pure. Rules are data (`data/rules.toml`, and the operator's PIXEL_RULES on top); a verdict is a label with the
-id of the rule that said so, and never deletes a hit. What no rule matches is `unknown`, by the rule `none`.
+A verdict is a label with the id of its rule, and never deletes a hit. Rules are data, see `rule_file`. A hit
+that no rule matches is `unknown`, by the rule `none`.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Sequence
-from datetime import date
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from pixel_server.classify.networks import shipped
-from pixel_server.classify.user_agents import Client, client, facets
+from pixel_server.classify.rule_file import NO_RULE, Rule, read_rules
+from pixel_server.classify.user_agents import client, facets
 from pixel_server.counters import burst_window, labels
 from pixel_server.counters.labels import UNKNOWN
 from pixel_server.verdicts import ELIGIBLE, Class
 
-NONE = "none"
-CLOCKS = 60
-"""Seconds that the sender's clock may be ahead of ours."""
-REMEMBERED = 50_000
-"""Verdicts kept, by what they follow from."""
-
-
-class RulesError(ValueError):
-    """Rules that cannot be used; the message is one line that names the file and the line."""
+CLOCK_ERROR_SECONDS = 60
+"""Seconds by which the sender's clock may be ahead of the server's."""
+MAX_REMEMBERED = 50_000
+"""Largest number of verdicts that are remembered, by their evidence."""
+_OTHER_REFERRER = "\n"
+"""Stands for every referrer that no rule mentions."""
 
 
 class Verdict(msgspec.Struct, frozen=True, eq=False):
-    """rule: its id. hides: the client of whoever this was loads all images by machine, read or not.
+    """The verdict on a hit.
 
-    trace: what a burst takes the hit for (`traces`), or None. labels: what an open of a person or proxy
-    counts under, see `breakdown`; a proxy's device and address say nothing of the reader.
-    There is one of each: they are told apart by identity, so that hits are quickly counted by them.
+    rule: the id of the rule. hides: the recipient's client loads all images by machine, read or not. trace:
+    the kind of the hit's trace (`burst_window`), or None if no burst can change this verdict. labels: what an
+    open of a person or proxy counts under (`counters.labels`); a proxy's device and address tell nothing of
+    the reader.
+
+    Equal verdicts are the same object: hits are counted by the identity of their verdict, which is fast.
     """
 
     verdict: Class
@@ -49,41 +46,12 @@ class Verdict(msgspec.Struct, frozen=True, eq=False):
     labels: tuple[str, ...] = ()
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """See the head of `data/rules.toml`. A condition that is not given holds."""
-
-    id: str
-    priority: int
-    verdict: Class
-    source: str
-    date: date
-    agent: str | None = None
-    agent_contains: list[str] | None = None
-    agent_words: list[str] | None = None
-    client: Client | None = None
-    network: list[str] | None = None
-    referrer: list[str] | None = None
-    no_referrer: bool = False
-    purpose: list[str] | None = None
-    soon: bool = False
-    own: bool = False
-    burst: bool = False
-    hides: bool = False
-    names: str | None = None
-
-
-_CONDITIONS = frozenset(Rule.__struct_fields__) - {
-    *("id", "priority", "verdict", "source", "date", "hides", "names")
-}
-
-
-class _File(msgspec.Struct, forbid_unknown_fields=True):
-    rule: list[Rule]
-    ruleset: str = ""
-
-
 class Evidence(NamedTuple):
-    """What a verdict follows from. networks: names of lists that the address is in. purpose: of headers."""
+    """What a verdict follows from.
+
+    networks: names of the lists that hold the address. purpose: `hit.purpose`. soon: see `is_soon`. own: the
+    hit is the sender's own.
+    """
 
     agent: str
     networks: tuple[str, ...] = ()
@@ -94,7 +62,7 @@ class Evidence(NamedTuple):
 
 
 class Rules:
-    """Some rules, in any order. ruleset: their version. ValueError: two of one id, or none."""
+    """Rules, in any order. ruleset: their version."""
 
     def __init__(self, rules: Iterable[Rule], ruleset: str) -> None:
         self.rules = sorted(rules, key=lambda rule: (-rule.priority, rule.id))
@@ -102,15 +70,15 @@ class Rules:
         self.burst = next((rule for rule in self.rules if rule.burst), None)
         self._tests = [(_test(rule), rule) for rule in self.rules if not rule.burst]
         self._verdicts: dict[tuple[str, tuple[str, ...]], Verdict] = {}
-        self._seen: dict[tuple[object, ...], Verdict] = {}
-        self._prefixes = _all(rule.referrer for rule in self.rules)
-        self._purposes = _all(rule.purpose for rule in self.rules)
+        self._remembered: dict[tuple[object, ...], Verdict] = {}
+        self._prefixes = _longest_first(rule.referrer for rule in self.rules)
+        self._purposes = _longest_first(rule.purpose for rule in self.rules)
 
     def judge(self, evidence: Evidence) -> Verdict:
-        """The verdict of the first rule, by priority, of which all conditions hold."""
-        return self.of(*evidence)
+        """Returns the verdict of the rule with the highest priority whose conditions all hold."""
+        return self.verdict(*evidence)
 
-    def of(
+    def verdict(
         self,
         agent: str,
         networks: tuple[str, ...],
@@ -119,139 +87,95 @@ class Rules:
         soon: bool,
         own: bool,
     ) -> Verdict:
-        """The same for the fields of an Evidence; nearly all are remembered.
+        """Returns the same as `judge` for the fields of an Evidence. Nearly all verdicts are remembered.
 
-        Blanks around an agent are none of it (RFC 9110, 5.5), and parsers leave those behind it.
+        Blanks around an agent are not part of it (RFC 9110, 5.5), and parsers leave those at its end.
         """
-        # A stranger chooses these: what makes no difference is no verdict of its own to remember.
+        # Strangers choose referrer and purpose, so only the parts that rules mention are remembered.
         if referrer:
             if referrer.startswith(self._prefixes):
-                referrer = next(one for one in self._prefixes if referrer.startswith(one))
+                referrer = next(prefix for prefix in self._prefixes if referrer.startswith(prefix))
             else:
-                referrer = "\n"
+                referrer = _OTHER_REFERRER
         if purpose:
             purpose = purpose.lower()
-            purpose = "\n".join(one for one in self._purposes if one in purpose)
+            purpose = "\n".join(part for part in self._purposes if part in purpose)
         key = (agent, networks, referrer, purpose, soon, own)
-        found = self._seen.get(key)
-        if found is None:
-            if len(self._seen) >= REMEMBERED:
-                self._seen.clear()
-            found = self._seen[key] = self._judge(Evidence(agent.strip(), *key[1:]))
-        return found
+        verdict = self._remembered.get(key)
+        if verdict is None:
+            if len(self._remembered) >= MAX_REMEMBERED:
+                self._remembered.clear()
+            verdict = self._remembered[key] = self._apply(Evidence(agent.strip(), *key[1:]))
+        return verdict
 
-    def _judge(self, evidence: Evidence) -> Verdict:
+    def _apply(self, evidence: Evidence) -> Verdict:
         for holds, rule in self._tests:
             if holds(evidence):
-                labels = _labels(rule, evidence.agent)
-                return self._one(rule.verdict, rule.id, rule.hides, self._trace(rule), labels)
-        return self._one("unknown", NONE, False, burst_window.UNKNOWN if self.burst else None, ())
+                names = _labels(rule, evidence.agent)
+                return self._unique(rule.verdict, rule.id, rule.hides, self._trace(rule), names)
+        return self._unique("unknown", NO_RULE, False, burst_window.UNKNOWN if self.burst else None, ())
 
-    def _one(
-        self, verdict: Class, rule: str, hides: bool, trace: int | None, labels: tuple[str, ...]
+    def _unique(
+        self, verdict: Class, rule: str, hides: bool, trace: int | None, names: tuple[str, ...]
     ) -> Verdict:
-        key = (rule, labels)
+        """Returns the only verdict of this rule with these labels."""
+        key = (rule, names)
         if key not in self._verdicts:
-            self._verdicts[key] = Verdict(verdict, rule, hides, trace, labels)
+            self._verdicts[key] = Verdict(verdict, rule, hides, trace, names)
         return self._verdicts[key]
 
     def _trace(self, rule: Rule) -> int | None:
-        """None: it has no part in a burst, nor can it be what is left of a person."""
+        """Returns the kind of trace of a rule's hits.
+
+        Returns None if a burst can neither contain such a hit, nor leave it as a person's open.
+        """
         if self.burst is None:
             return None
-        is_firm = rule.priority >= self.burst.priority
+        is_above_burst = rule.priority >= self.burst.priority
         if rule.verdict in ELIGIBLE:
-            return burst_window.APART if is_firm or rule.verdict == "proxy" else burst_window.PERSON
+            is_apart = is_above_burst or rule.verdict == "proxy"
+            return burst_window.APART if is_apart else burst_window.PERSON
         if rule.verdict == "scanner":
             return burst_window.SCANNER
-        return burst_window.UNKNOWN if rule.verdict == "unknown" and not is_firm else None
+        return burst_window.UNKNOWN if rule.verdict == "unknown" and not is_above_burst else None
 
     @cached_property
     def by_id(self) -> dict[str, Rule]:
+        """The rules by their ids."""
         return {rule.id: rule for rule in self.rules}
 
 
-def load(more: Path | None = None) -> Rules:
-    """The shipped rules, and those of a file of the operator's. RulesError: they cannot be used."""
-    text = (files("pixel_server.classify") / "data" / "rules.toml").read_text()
-    found, ruleset = _read(text, "rules.toml", ())
-    if more is not None:
-        try:
-            text = more.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise RulesError(f"PIXEL_RULES: {more}: {getattr(error, 'strerror', None) or error}") from None
-        found, version = _read(text, str(more), found)
-        ruleset = f"{ruleset}+{version or 'own'}"
-    return Rules(found, ruleset)
+def load_rules(operators: Path | None = None) -> Rules:
+    """Returns the shipped rules with those of the operator's file. Raises RulesError."""
+    return Rules(*read_rules(operators))
 
 
-def _read(text: str, name: str, others: Sequence[Rule]) -> tuple[list[Rule], str]:
-    """The rules of a text and, of others, those whose ids it has not; its version."""
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RulesError(f"{name}: {error}") from None
-    lines = [i for i, line in enumerate(text.splitlines(), 1) if re.match(r"\s*\[\[\s*rule\s*\]\]", line)]
-    try:
-        found = msgspec.convert(content, _File)
-    except msgspec.ValidationError as error:
-        place = re.search(r"\$\.rule\[(\d+)\]", str(error))
-        line = f" line {lines[int(place[1])]}" if place and int(place[1]) < len(lines) else ""
-        raise RulesError(f"{name}{line}: {error}") from None
-    if len(lines) != len(found.rule):
-        raise RulesError(f"{name}: each rule must begin with a line [[rule]] of its own")
-    ids = {rule.id for rule in found.rule}
-    rules = [rule for rule in others if rule.id not in ids]
-    for rule, at in zip(found.rule, lines, strict=True):
-        if wrong := _wrong(rule, rules):
-            raise RulesError(f"{name} line {at}: {wrong}")
-        rules.append(rule)
-    return rules, found.ruleset
+def is_soon(delay: float | None, soon_seconds: int) -> bool:
+    """Returns whether a hit came too soon after sending for anyone to have read the mail.
+
+    delay: seconds from sending to the hit, or None if not known. soon_seconds: PIXEL_SOON_SECONDS.
+    """
+    return delay is not None and -CLOCK_ERROR_SECONDS <= delay < soon_seconds and soon_seconds > 0
 
 
-def _wrong(rule: Rule, others: Sequence[Rule]) -> str:
-    """Why a rule cannot stand beside others; "" if it can."""
-    if rule.id == NONE or not re.fullmatch("[a-z0-9-]{1,40}", rule.id) or rule.id in {o.id for o in others}:
-        return f"id {rule.id!r} is used twice, or is none (a-z, 0-9, -)"
-    given = {name: getattr(rule, name) for name in _CONDITIONS if getattr(rule, name) not in (None, False)}
-    if not given:
-        return "it has no condition, and would hold for every hit"
-    for name, value in given.items():
-        if isinstance(value, list) and ("" in value or not value):
-            return f"{name} must be a list of texts, none of them empty"
-    if unknown := set(rule.network or ()).difference(shipped()):
-        return f"network: there is no list {min(unknown)!r}; there are: {', '.join(shipped())}"
-    if rule.burst and rule.verdict != "scanner":
-        return f"a burst is a scanner's, not a {rule.verdict}'s"
-    if rule.burst and len(given) > 1:
-        return f"burst stands alone, without {', '.join(sorted(given.keys() - {'burst'}))}"
-    for other in others:
-        if rule.burst and other.burst:
-            return f"there is a rule of bursts, {other.id!r}; give yours its id"
-        if other.priority == rule.priority and other.verdict != rule.verdict:
-            return (
-                f"priority {rule.priority} is that of {other.id!r}, whose verdict is {other.verdict}: "
-                "no two of one priority may disagree"
-            )
-    return ""
-
-
-def _all(parts: Iterable[Sequence[str] | None]) -> tuple[str, ...]:
-    """Each once, the longest first."""
-    return tuple(sorted({one for some in parts for one in some or ()}, key=lambda one: (-len(one), one)))
+def _longest_first(lists: Iterable[Sequence[str] | None]) -> tuple[str, ...]:
+    """Returns all texts of these lists without duplicates, the longest first."""
+    texts = {text for texts in lists for text in texts or ()}
+    return tuple(sorted(texts, key=lambda text: (-len(text), text)))
 
 
 def _labels(rule: Rule, agent: str) -> tuple[str, ...]:
+    """Returns the labels that an open counts under by its rule and agent."""
     if rule.verdict == "proxy":
         return (labels.CLIENT + (rule.names or UNKNOWN),)
     if rule.verdict != "person":
         return ()
-    found = facets(agent)
-    return labels.CLIENT + (rule.names or found.client), labels.DEVICE + found.device
+    reader = facets(agent)
+    return labels.CLIENT + (rule.names or reader.client), labels.DEVICE + reader.device
 
 
 def _test(rule: Rule) -> Callable[[Evidence], bool]:
-    """A function that says whether all conditions of a rule hold."""
+    """Returns a function that tests whether all conditions of a rule hold."""
     conditions: list[Callable[[Evidence], bool]] = []
     if rule.own:
         conditions.append(lambda e: e.own)
@@ -264,7 +188,7 @@ def _test(rule: Rule) -> Callable[[Evidence], bool]:
     if (parts := rule.agent_contains) is not None:
         conditions.append(lambda e: any(part in e.agent for part in parts))
     if rule.agent_words is not None:
-        conditions.append(_words(rule.agent_words))
+        conditions.append(_has_word(rule.agent_words))
     if (names := rule.network) is not None:
         conditions.append(lambda e: not set(names).isdisjoint(e.networks))
     if (prefixes := rule.referrer) is not None:
@@ -276,12 +200,8 @@ def _test(rule: Rule) -> Callable[[Evidence], bool]:
     return lambda evidence: all(condition(evidence) for condition in conditions)
 
 
-def _words(words: Sequence[str]) -> Callable[[Evidence], bool]:
+def _has_word(words: Sequence[str]) -> Callable[[Evidence], bool]:
+    """Returns a function that tests whether an agent has one of these words, in any case."""
     pattern = "|".join(re.escape(word) for word in words)
     search = re.compile(rf"(?<![A-Za-z0-9])(?:{pattern})(?![A-Za-z])", re.I).search
     return lambda evidence: search(evidence.agent) is not None
-
-
-def is_soon(delay: float | None, soon: int) -> bool:
-    """Whether a hit came so many seconds after sending (None: not known) that nobody can have read."""
-    return delay is not None and -CLOCKS <= delay < soon and soon > 0

@@ -1,8 +1,9 @@
-"""What a user agent says it is: a mail program, a bot, a browser.
+"""Recognises what a user agent is: a mail program, a bot or a browser.
 
-Mail programs first: lists of bots take some of them for bots. Then what WebKit sends when a program shows a
-mail and does not name itself (Apple Mail, Outlook for Mac). Then isbot's patterns, by the package `is-bot`;
-then browsers, by ua-parser. One new agent takes some 0.1 ms, so the last ones are remembered.
+The order matters. Mail programs are first, because lists of bots contain some of them. The second is the
+agent that WebKit sends when a program shows a mail without naming itself (Apple Mail, Outlook for Mac). Then
+come isbot's patterns, by the package `is-bot`, and then browsers, by ua-parser. A new agent takes some
+0.1 ms, so the last agents are remembered.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from ua_parser import parse_user_agent
 from pixel_server.counters.labels import OTHER, UNKNOWN
 
 Client = Literal["mail", "webkit", "bot", "browser", ""]
+"""Class of a user agent; "" if it is not recognised."""
 
-REMEMBERED = 20_000
-"""Agents: some 10 MB at most, as a hit's agent has up to 512 bytes."""
+MAX_REMEMBERED = 20_000
+"""Largest number of agents that are remembered: some 10 MB, because a hit's agent has at most 512 bytes."""
 
 MAIL = re.compile(
     r"\b(Thunderbird|Icedove|Betterbird|SeaMonkey|Iceape|Postbox|Spicebird|Eudora|Evolution/\d|KMail|kmail2"
@@ -42,13 +44,13 @@ _is_bot = Bots().is_bot
 
 
 def client(agent: str) -> Client:
-    """What it is; "" if nothing is known of it. agent: as sent, any text."""
-    return _read(agent)[0]
+    """Returns the class of a user agent. agent: any text."""
+    return _classify(agent)[0]
 
 
-@lru_cache(REMEMBERED)
-def _read(agent: str) -> tuple[Client, str]:
-    """(what it is, the family of a browser)."""
+@lru_cache(MAX_REMEMBERED)
+def _classify(agent: str) -> tuple[Client, str]:
+    """Returns the class of a user agent, and the family of a browser or ""."""
     if not agent:
         return "", ""
     if MAIL(agent):
@@ -57,8 +59,8 @@ def _read(agent: str) -> tuple[Client, str]:
         return "webkit", ""
     if _is_bot(agent):
         return "bot", ""
-    if agent.startswith(("Mozilla/", "Opera/")) and (found := parse_user_agent(agent)) is not None:
-        return "browser", found.family
+    if agent.startswith(("Mozilla/", "Opera/")) and (parsed := parse_user_agent(agent)) is not None:
+        return "browser", parsed.family
     return "", ""
 
 
@@ -97,18 +99,21 @@ _BROWSERS = (
 
 
 class Facets(NamedTuple):
-    """What an open counts under. client: a mail program, or the browser a webmail was read in; one of some 60
-    names, UNKNOWN, or OTHER. device: desktop, phone, tablet or UNKNOWN."""
+    """What an open counts under.
+
+    client: one of some 60 mail programs and browsers (of a webmail), UNKNOWN or OTHER. device: desktop,
+    phone, tablet or UNKNOWN.
+    """
 
     client: str
     device: str
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(MAX_REMEMBERED)
 def reader(agent: str) -> tuple[str, str, str]:
-    """(browser, system, device) of who looks at a web page: each one of a few names, UNKNOWN, or OTHER."""
-    found = facets(agent)
-    return found.client, next((name for word, name in _SYSTEMS if word in agent), UNKNOWN), found.device
+    """Returns the browser, system and device of a visitor: each is one of a few names, UNKNOWN or OTHER."""
+    browser, device = facets(agent)
+    return browser, next((name for word, name in _SYSTEMS if word in agent), UNKNOWN), device
 
 
 _SYSTEMS = (
@@ -124,16 +129,16 @@ _SYSTEMS = (
 
 
 def facets(agent: str) -> Facets:
-    """Of the agent of a mail program or a browser. What it names is bounded: no stranger makes a name."""
-    kind, family = _read(agent)
+    """Returns the facets of a mail program's or browser's agent. The names come from fixed lists."""
+    kind, family = _classify(agent)
     if kind == "mail":
         return Facets(_program(agent), _device(agent))
     return Facets(_browser(family) if kind == "browser" else UNKNOWN, _device(agent))
 
 
 def _program(agent: str) -> str:
-    found = MAIL(agent)
-    name = re.sub("[^a-z0-9]", "", found[1].lower()) if found else ""
+    match = MAIL(agent)
+    name = re.sub("[^a-z0-9]", "", match[1].lower()) if match else ""
     if _OUTLOOK(name):
         return "Outlook"
     return _PROGRAMS.get(name) or _PROGRAMS.get(name.rstrip("0123456789"), OTHER)
@@ -145,7 +150,7 @@ def _browser(family: str) -> str:
 
 
 def _device(agent: str) -> str:
-    """`Tablet PC` is a part of Windows that Outlook and IE of any desktop name."""
+    """Returns the class of device. `Tablet PC` does not count: it is a part of Windows on any desktop."""
     if re.search(r"iPad|Tablet(?! PC)|Kindle|Silk/|Android(?!.*\bMobile\b).*AppleWebKit", agent):
         return "tablet"
     if re.search(r"iPhone|iPod|Android|Windows Phone|\biOS\b|\bMobile\b", agent):

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from datetime import date
 
 from pixel_server.classify.network_feeds import PUBLISHED
-from pixel_server.classify.networks import Networks, NetworksError, shipped
-from pixel_server.classify.rules import RulesError, load
+from pixel_server.classify.networks import Networks, NetworksError, list_names
+from pixel_server.classify.rule_file import RulesError
+from pixel_server.classify.rules import load_rules
 from pixel_server.collect.spool.status import find_trouble, read_status
 from pixel_server.commands.findings import Finding, counted
 from pixel_server.settings import Settings
@@ -20,7 +21,7 @@ def networks(settings: Settings, today: date) -> Iterator[Finding]:
     """Checks the age of each list of networks, and that each file has the name of a list."""
     directory = settings.networks
     for path in sorted(directory.glob("*.txt")):
-        if path.stem not in shipped():
+        if path.stem not in list_names():
             yield Finding("networks", path.stem, "problem", f"{path} is not read: no list has this name")
     try:
         lists = Networks.load(directory).lists
@@ -44,7 +45,7 @@ def networks(settings: Settings, today: date) -> Iterator[Finding]:
 def rules(settings: Settings, today: date) -> Iterator[Finding]:
     """Checks that the rules can be read."""
     try:
-        yield Finding("rules", "rules", "ok", f"{load(settings.rules).ruleset}")
+        yield Finding("rules", "rules", "ok", f"{load_rules(settings.rules).ruleset}")
     except RulesError as error:
         yield Finding("rules", "rules", "problem", str(error))
 

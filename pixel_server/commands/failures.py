@@ -12,7 +12,7 @@ import redis
 from pixel_server.campaigns.campaign import UnfitField
 from pixel_server.campaigns.storage import CampaignExists, SealedField, UnknownCampaign
 from pixel_server.classify.networks import NetworksError
-from pixel_server.classify.rules import RulesError
+from pixel_server.classify.rule_file import RulesError
 from pixel_server.secret import SecretsError
 from pixel_server.settings import SettingsError
 from pixel_server.store.client import StoreError

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from pixel_server.classify.network_feeds import PUBLISHED, take
-from pixel_server.classify.networks import Networks, NetworksError, shipped
+from pixel_server.classify.network_feeds import PUBLISHED, refresh
+from pixel_server.classify.networks import Networks, NetworksError, list_names
 from pixel_server.commands.failures import Failure
 from pixel_server.commands.support import as_json, print_table
 from pixel_server.settings import Settings
@@ -54,15 +54,15 @@ def refresh_networks(names: tuple[str, ...], files: tuple[Path, ...], as_json: b
     if files and len(names) != 1:
         raise Failure("--from needs the NAME of one list")
     for name in names:
-        if name not in shipped():
-            raise Failure(f"no list {name!r}; there are {', '.join(shipped())}")
+        if name not in list_names():
+            raise Failure(f"no list {name!r}; there are {', '.join(list_names())}")
         if name not in PUBLISHED:
             raise Failure(f"{name} is published nowhere; write {directory / name}.txt yourself")
     items: list[dict[str, Any]] = []
     errors = []
     for name in dict.fromkeys(names or sorted(PUBLISHED)):
         try:
-            taken = take(name, directory, files)
+            taken = refresh(name, directory, files)
         except NetworksError as error:
             errors.append(str(error))
             continue

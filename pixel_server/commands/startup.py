@@ -32,7 +32,7 @@ def check_startup() -> None:
         return None
 
     settings = Settings.from_env()
-    rules.load(settings.rules)
+    rules.load_rules(settings.rules)
     Networks.load(settings.networks)
     url = settings.redis_url
     try:

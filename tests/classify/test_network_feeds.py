@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from pixel_server.classify import network_feeds
-from pixel_server.classify.network_feeds import PUBLISHED, fetch, take
+from pixel_server.classify.network_feeds import PUBLISHED, fetch, refresh
 from pixel_server.classify.networks import Networks, NetworksError
 
 TODAY = datetime.date(2026, 9, 21)
@@ -73,13 +73,13 @@ def assert_nothing_changed(directory: Path) -> None:
 def test_only_https_and_bounds_that_make_sense():
     for each in PUBLISHED.values():
         assert all(url.startswith("https://") for url in each.urls)
-        assert 0 < each.least < each.most
+        assert 0 < each.min_rows < each.max_rows
 
 
 def test_a_file_is_taken_over_with_the_day_on_which_it_was_written(tmp_path, kept):
     path = csv(tmp_path / "egress.csv", ["# a comment", "", *ROWS])
     os.utime(path, (1_788_000_000, 1_788_000_000))
-    taken = take("apple", kept, [path], TODAY)
+    taken = refresh("apple", kept, [path], TODAY)
     assert (taken.name, taken.rows, taken.date) == ("apple", 60_000, datetime.date(2026, 8, 29))
     found = Networks.load(kept)
     [apple] = [each for each in found.lists if each.name == "apple"]
@@ -91,17 +91,17 @@ def test_a_file_is_taken_over_with_the_day_on_which_it_was_written(tmp_path, kep
 
 
 def test_a_directory_is_made(tmp_path):
-    take("apple", tmp_path / "data" / "networks", [csv(tmp_path / "egress.csv", ROWS)])
+    refresh("apple", tmp_path / "data" / "networks", [csv(tmp_path / "egress.csv", ROWS)])
     assert (tmp_path / "data" / "networks" / "apple.txt").exists()
 
 
 def test_as_many_rows_as_there_are(tmp_path, kept):
     rows = apple_rows(285_000)
     path = csv(tmp_path / "egress.csv", rows)
-    began = time.monotonic()
-    taken = take("apple", kept, [path])
+    began = time.process_time()
+    taken = refresh("apple", kept, [path])
     found = Networks.load(kept)
-    assert time.monotonic() - began < 15, "a few seconds, and less than this on any machine"
+    assert time.process_time() - began < 30, "seconds of CPU; it takes some 3"
     assert taken.rows == 285_000
     assert taken.ranges < 240_000, "all of IPv4 touches"
     for row in random.Random(1).sample(rows, 1000):
@@ -113,7 +113,7 @@ def test_several_files_are_one_list(tmp_path, kept):
     (tmp_path / "a.json").write_bytes(GOOGLE)
     (tmp_path / "b.json").write_bytes(google("203.0.113.0/24", "66.249.64.0/27"))
     os.utime(tmp_path / "b.json", (1_788_000_000, 1_788_000_000))
-    taken = take("google", kept, [tmp_path / "a.json", tmp_path / "b.json"], TODAY)
+    taken = refresh("google", kept, [tmp_path / "a.json", tmp_path / "b.json"], TODAY)
     assert (taken.rows, taken.date) == (131, datetime.date(2026, 8, 29)), "as old as the oldest"
     found = Networks.load(kept)
     for address in ("66.249.64.31", "203.0.113.1", "2001:4860:4801:10::1"):
@@ -140,7 +140,7 @@ def test_several_files_are_one_list(tmp_path, kept):
 )
 def test_what_is_wrong_is_said_and_the_old_list_stays(tmp_path, kept, rows, why):
     with pytest.raises(NetworksError) as raised:
-        take("apple", kept, [csv(tmp_path / "egress.csv", rows)])
+        refresh("apple", kept, [csv(tmp_path / "egress.csv", rows)])
     assert why in str(raised.value)
     assert str(raised.value).isprintable()
     assert_nothing_changed(kept)
@@ -150,27 +150,27 @@ def test_a_row_that_is_cut_off_at_the_end_of_a_line(tmp_path, kept):
     path = tmp_path / "egress.csv"
     path.write_text("\n".join(ROWS)[: -len("6f7:ffff:e::/64,DE,DE-BY,München,")])
     with pytest.raises(NetworksError, match="row 60000"):
-        take("apple", kept, [path])
+        refresh("apple", kept, [path])
 
 
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"", "no list of prefixes"),
-        (b"<html>", "no list of prefixes"),
-        (b"[]", "no list of prefixes"),
-        (b'{"prefixes": {}}', "no list of prefixes"),
-        (b'{"other": []}', "no list of prefixes"),
+        (b"", "not a list of prefixes"),
+        (b"<html>", "not a list of prefixes"),
+        (b"[]", "not a list of prefixes"),
+        (b'{"prefixes": {}}', "not a list of prefixes"),
+        (b'{"other": []}', "not a list of prefixes"),
         (b'{"prefixes": []}', "no rows"),
-        (b'{"prefixes": [7]}', "no list of prefixes"),
-        (b'{"prefixes": [{"ipv4Prefix": 7}]}', "no list of prefixes"),
+        (b'{"prefixes": [7]}', "not a list of prefixes"),
+        (b'{"prefixes": [{"ipv4Prefix": 7}]}', "not a list of prefixes"),
         (
             b'{"prefixes": [{"ipv4Prefix": "192.0.2.0/24"}, {"service": "x"}]}',
             "prefixes[1]: '' is not a network",
         ),
-        (b'{"x": ' + b"[" * 100_000, "no list of prefixes"),
-        (b'{"prefixes": [{"ipv4Prefix": "\xff"}]}', "no list of prefixes"),
-        (GOOGLE[:-9], "no list of prefixes"),
+        (b'{"x": ' + b"[" * 100_000, "not a list of prefixes"),
+        (b'{"prefixes": [{"ipv4Prefix": "\xff"}]}', "not a list of prefixes"),
+        (GOOGLE[:-9], "not a list of prefixes"),
         (google("192.0.2.0/24", "192.0.2.0"), "2 rows, where 100"),
         (google(*["192.0.2.0/24"] * 100, "192.0.2.0/x"), "prefixes[100]: '192.0.2.0/x' is not a network"),
     ],
@@ -178,7 +178,7 @@ def test_a_row_that_is_cut_off_at_the_end_of_a_line(tmp_path, kept):
 def test_json_that_is_wrong_is_said(tmp_path, kept, data, why):
     (tmp_path / "bot.json").write_bytes(data)
     with pytest.raises(NetworksError) as raised:
-        take("google", kept, [tmp_path / "bot.json"])
+        refresh("google", kept, [tmp_path / "bot.json"])
     assert why in str(raised.value)
     assert str(raised.value).isprintable()
     assert_nothing_changed(kept)
@@ -186,19 +186,19 @@ def test_json_that_is_wrong_is_said(tmp_path, kept, data, why):
 
 def test_files_that_cannot_be_had(tmp_path, kept, monkeypatch):
     with pytest.raises(NetworksError, match="No such file"):
-        take("apple", kept, [tmp_path / "none.csv"])
+        refresh("apple", kept, [tmp_path / "none.csv"])
     with pytest.raises(NetworksError, match="Is a directory"):
-        take("apple", kept, [tmp_path])
-    monkeypatch.setattr(network_feeds, "MOST_BYTES", 1 << 20)
+        refresh("apple", kept, [tmp_path])
+    monkeypatch.setattr(network_feeds, "MAX_BYTES", 1 << 20)
     with pytest.raises(NetworksError, match="more than 1 MB"):
-        take("apple", kept, [csv(tmp_path / "egress.csv", ROWS)])
+        refresh("apple", kept, [csv(tmp_path / "egress.csv", ROWS)])
     assert_nothing_changed(kept)
 
 
 def test_more_rows_than_can_be(tmp_path, kept):
     (tmp_path / "bot.json").write_bytes(google(*["192.0.2.0/24"] * 100_001))
     with pytest.raises(NetworksError, match="more than 100,000 rows"):
-        take("google", kept, [tmp_path / "bot.json"])
+        refresh("google", kept, [tmp_path / "bot.json"])
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
@@ -211,7 +211,7 @@ def test_a_write_that_is_broken_off_leaves_the_old_list(tmp_path, kept, monkeypa
     path = csv(tmp_path / "egress.csv", ROWS)
     monkeypatch.setattr(*((os, "fsync") if call == "fsync" else (Path, "replace")), broken)
     with pytest.raises((NetworksError, KeyboardInterrupt)) as raised:
-        take("apple", kept, [path])
+        refresh("apple", kept, [path])
     if isinstance(error, OSError):
         assert str(raised.value) == f"{kept}/apple.txt: No space left on device"
     assert_nothing_changed(kept)
@@ -223,14 +223,14 @@ def test_one_that_is_killed_while_it_writes_leaves_the_old_list(tmp_path, kept):
     if not child:
         try:
             os.fsync = lambda _: os.kill(os.getpid(), 9)
-            take("apple", kept, [path])
+            refresh("apple", kept, [path])
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9
     assert (kept / "apple.txt").read_text() == OLD
     assert len(list(kept.iterdir())) == 2, "its draft is left"
     assert Networks.load(kept).names(ip_address("192.0.2.1").packed) == ("apple",)
-    assert take("apple", kept, [path]).rows == 60_000
+    assert refresh("apple", kept, [path]).rows == 60_000
 
 
 class Server:
@@ -271,7 +271,7 @@ def server(monkeypatch):
 
 def publish(monkeypatch, name: str, urls: tuple[str, ...]) -> None:
     was = PUBLISHED[name]
-    made = network_feeds.Published(was.source, urls, was.rows, was.least, was.most, was.licence)
+    made = network_feeds.Published(was.source, urls, was.parse, was.min_rows, was.max_rows, was.licence)
     monkeypatch.setattr(network_feeds, "PUBLISHED", {**PUBLISHED, name: made})
 
 
@@ -280,7 +280,7 @@ def test_a_list_of_several_urls(server, kept, monkeypatch):
     server.answers["/b"] = (302, {"Location": "/c"}, b"")
     server.answers["/c"] = (200, {}, google("203.0.113.0/24"))
     publish(monkeypatch, "google", (f"{server.url}/a", f"{server.url}/b"))
-    assert take("google", kept, today=TODAY).rows == 130
+    assert refresh("google", kept, today=TODAY).rows == 130
     [about] = [each for each in Networks.load(kept).lists if each.name == "google"]
     assert about.date == TODAY
     assert about.source == "https://developers.google.com/static/search/apis/ipranges/"
@@ -292,7 +292,7 @@ def test_one_url_of_several_that_fails_fails_them_all(server, kept, monkeypatch)
     server.answers["/b"] = (404, {}, b"no")
     publish(monkeypatch, "google", (f"{server.url}/a", f"{server.url}/b"))
     with pytest.raises(NetworksError, match=f"{server.url}/b: HTTP Error 404"):
-        take("google", kept)
+        refresh("google", kept)
     assert_nothing_changed(kept)
 
 
@@ -310,16 +310,16 @@ def test_what_is_cut_off_is_not_taken_for_all(server):
 
 def test_bounds_of_an_answer(server, monkeypatch):
     server.answers["/"] = (200, {}, b"x" * (2 << 20))
-    monkeypatch.setattr(network_feeds, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(network_feeds, "MAX_BYTES", 1 << 20)
     with pytest.raises(NetworksError, match="more than 1 MB"):
         fetch(f"{server.url}/")
-    monkeypatch.setattr(network_feeds, "WITHIN", -1.0)
+    monkeypatch.setattr(network_feeds, "ANSWER_TIMEOUT_SECONDS", -1.0)
     with pytest.raises(NetworksError, match="took longer"):
         fetch(f"{server.url}/")
 
 
 def test_a_server_that_is_silent(server, monkeypatch):
-    monkeypatch.setattr(network_feeds, "PAUSE", 0.2)
+    monkeypatch.setattr(network_feeds, "SILENCE_TIMEOUT_SECONDS", 0.2)
     silent = socket.create_server(("127.0.0.1", 0))
     with silent, pytest.raises(NetworksError, match="timed out"):
         fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/")

@@ -12,7 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixel_server.classify.networks import SHIPPED, Networks, NetworksError, merge, parse, shipped
+from pixel_server.classify.networks import (
+    SHIPPED,
+    Networks,
+    NetworksError,
+    list_names,
+    merge_ranges,
+    parse_network,
+)
 
 HEAD = "# source: a test\n# date: 2026-09-01\n# licence: none\n"
 
@@ -30,7 +37,7 @@ def names(networks: Networks, address: str) -> tuple[str, ...]:
 @pytest.fixture
 def none(tmp_path):
     """A directory in which all lists are empty."""
-    for name in shipped():
+    for name in list_names():
         write(tmp_path, name)
     return tmp_path
 
@@ -55,10 +62,10 @@ ANY = st.one_of(
 )
 
 
-@given(lists=st.dictionaries(st.sampled_from(shipped()), st.lists(ANY, max_size=12), max_size=4))
+@given(lists=st.dictionaries(st.sampled_from(list_names()), st.lists(ANY, max_size=12), max_size=4))
 def test_as_if_each_network_were_asked(lists, tmp_path_factory):
     directory = tmp_path_factory.mktemp("lists")
-    for name in shipped():
+    for name in list_names():
         write(directory, name, *lists.get(name, ()))
     found = Networks.load(directory)
     every = [network for networks in lists.values() for network in networks]
@@ -79,7 +86,7 @@ def test_as_if_each_network_were_asked(lists, tmp_path_factory):
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 10)), max_size=10))
 def test_what_is_merged_holds_the_same_and_neither_overlaps_nor_touches(spans):
     ranges = [(first, first + more) for first, more in spans]
-    merged = merge(ranges)
+    merged = merge_ranges(ranges)
     assert {n for first, last in merged for n in range(first, last + 1)} == {
         n for first, last in ranges for n in range(first, last + 1)
     }
@@ -91,13 +98,13 @@ def test_a_network_is_read_as_its_first_and_last_address(network):
     ends = (int(network.network_address), int(network.broadcast_address))
     if network.version == 6 and network.prefixlen >= 96 and network.network_address.ipv4_mapped:
         ends = (ends[0] & 0xFFFFFFFF, ends[1] & 0xFFFFFFFF)
-    assert parse(str(network))[1:] == ends
+    assert parse_network(str(network))[1:] == ends
 
 
 @pytest.mark.parametrize("tail", ["/", "/33", "/-1", "/+8", "/8/8", "/255.0.0.0", " /32", "\0", "/٨", "/0"])
 def test_what_is_no_network_from_some_point_on(tail):
     with pytest.raises(ValueError, match=r"is not a network|has bits set"):
-        parse("1.2.3.4" + tail)
+        parse_network("1.2.3.4" + tail)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +112,7 @@ def test_what_is_no_network_from_some_point_on(tail):
 )
 def test_what_is_no_network(text):
     with pytest.raises(ValueError, match=r"is not a network|has bits set"):
-        parse(text)
+        parse_network(text)
 
 
 def test_one_address_may_be_in_several_lists(none):
@@ -216,24 +223,24 @@ def test_a_directory_in_place_of_a_file(tmp_path):
 def test_what_was_replaced_is_seen(tmp_path):
     directory = tmp_path / "networks"
     found = Networks.load(directory)
-    assert not found.changed()
+    assert not found.have_changed()
     directory.mkdir()
-    assert not found.changed()
+    assert not found.have_changed()
     path = write(directory, "apple", "192.0.2.0/24")
-    assert found.changed()
+    assert found.have_changed()
     found = Networks.load(directory)
-    assert not found.changed()
+    assert not found.have_changed()
     (directory / ".apple.txt.7").write_text("a draft")
-    assert not found.changed()
+    assert not found.have_changed()
     before = path.stat().st_mtime_ns
     write(directory, "apple", "192.0.3.0/24")
     os.utime(path, ns=(before + 1, before + 1))
-    assert found.changed(), "of the same size"
+    assert found.have_changed(), "of the same size"
     found = Networks.load(directory)
     path.unlink()
-    assert found.changed()
-    assert not Networks.load(directory).changed()
-    assert not Networks.load().changed()
+    assert found.have_changed()
+    assert not Networks.load(directory).have_changed()
+    assert not Networks.load().have_changed()
 
 
 def test_the_lists_shipped():
@@ -292,7 +299,7 @@ def test_people_are_in_none_of_the_lists_shipped(address):
 
 
 def test_the_files_shipped_are_of_one_hand():
-    for name in shipped():
+    for name in list_names():
         lines = (SHIPPED / f"{name}.txt").read_text().splitlines()
         assert [line.split(":")[0] for line in lines[:3]] == ["# source", "# date", "# licence"]
         networks = [ip_network(line) for line in lines if not line.startswith("#")]

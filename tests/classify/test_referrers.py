@@ -78,10 +78,10 @@ def test_any_text_has_a_kind(host):
 
 
 def test_what_strangers_make_up_is_not_remembered_without_bound():
-    for number in range(referrers.REMEMBERED + 500):
+    for number in range(referrers.MAX_REMEMBERED + 500):
         kind(f"{number}.example")
         kind(f"{number}" * 300)
-    assert referrers._kind.cache_info().currsize == referrers.REMEMBERED
+    assert referrers._kind.cache_info().currsize == referrers.MAX_REMEMBERED
     assert kind("a." * 100_000 + "google.com") == "other"
     assert kind("a." * 100 + "google.com") == "search"
 
@@ -99,11 +99,11 @@ def test_the_lists_are_as_they_say():
             assert "." in host
         assert len({host for host, _ in entries}) == len(entries)
     assert "# licence: MIT" in referrers.LISTS[0].read_text()
-    assert len(referrers._listed()) > 700
+    assert len(referrers._read_lists()) > 700
 
 
 def test_only_what_differs_from_its_parent_is_taken():
-    found = make_referrers.made(
+    found = make_referrers.kinds_of_hosts(
         {
             "www.find.example": {"medium": "search"},
             "de.find.example": {"medium": "search"},
@@ -119,6 +119,6 @@ def test_only_what_differs_from_its_parent_is_taken():
 
 
 def test_to_import_it_reads_nothing():
-    script = "from pixel_server.classify import referrers; print(referrers._listed.cache_info().currsize)"
+    script = "from pixel_server.classify import referrers; print(referrers._read_lists.cache_info().currsize)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "0\n"

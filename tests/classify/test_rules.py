@@ -10,13 +10,14 @@ import pytest
 import yaml
 
 from pixel_server.classify import rules as classify
-from pixel_server.classify.rules import Evidence, Rules, RulesError, load
+from pixel_server.classify.rule_file import RulesError
+from pixel_server.classify.rules import Evidence, Rules, load_rules
 from pixel_server.classify.user_agents import client
 from pixel_server.verdicts import ELIGIBLE
 
 HERE = Path(__file__).parent
 CASES = yaml.safe_load((HERE / "verdicts.yaml").read_text())
-SHIPPED = load()
+SHIPPED = load_rules()
 GMAIL_PREFETCH = next(rule.agent for rule in SHIPPED.rules if rule.id == "gmail-prefetch-referrer")
 
 
@@ -73,15 +74,15 @@ def test_mail_programs_are_people():
 
 
 def test_a_memory_that_is_full_starts_anew(monkeypatch):
-    monkeypatch.setattr(classify, "REMEMBERED", 10)
-    rules = load()
+    monkeypatch.setattr(classify, "MAX_REMEMBERED", 10)
+    rules = load_rules()
     for n in range(100):
         assert rules.judge(Evidence(f"curl/{n}")).verdict == "scanner"
-    assert len(rules._seen) <= 10
+    assert len(rules._remembered) <= 10
 
 
 def test_what_a_stranger_chooses_and_no_rule_asks_for_is_not_remembered():
-    rules = load()
+    rules = load_rules()
     for n in range(100):
         found = rules.judge(
             Evidence(GMAIL_PREFETCH, (), f"http://mail.google.com/{n}", f"purpose=prefetcH;{n}")
@@ -93,7 +94,7 @@ def test_what_a_stranger_chooses_and_no_rule_asks_for_is_not_remembered():
         assert rules.judge(Evidence(GMAIL_PREFETCH, (), f"https://{n}", f"purpose={n}")).rule == (
             "gmail-prefetch-probable"
         )
-    assert len(rules._seen) == 3
+    assert len(rules._remembered) == 3
 
 
 def test_a_referrer_stands_for_all_prefixes_of_it(tmp_path):
@@ -137,7 +138,7 @@ def test_any_text_is_an_agent(agent, what):
 def own(tmp_path, text):
     path = tmp_path / "rules.toml"
     path.write_text(text)
-    return load(path)
+    return load_rules(path)
 
 
 GOOD = """
@@ -190,8 +191,8 @@ def test_a_shipped_rule_gets_another_priority(tmp_path):
             GOOD + 'network = ["google", "gogle"]',
             "line 2: network: there is no list 'gogle'; there are: apple",
         ),
-        (GOOD + "burst = true", "line 2: burst stands alone, without agent_words"),
-        (BURST, "line 2: there is a rule of bursts, 'burst'"),
+        (GOOD + "burst = true", "line 2: burst must be the only condition, without agent_words"),
+        (BURST, "line 2: there is already a rule of bursts, 'burst'"),
         (GOOD.replace("650", "700"), "line 2: priority 700 is that of 'gmail-proxy', whose verdict is proxy"),
         (
             GOOD + GOOD.replace("ours", "more").replace("scanner", "person"),
@@ -216,4 +217,4 @@ def test_rules_whose_lines_are_not_known_are_refused_and_not_left_out(tmp_path, 
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(RulesError, match="No such file"):
-        load(tmp_path / "none.toml")
+        load_rules(tmp_path / "none.toml")

@@ -9,7 +9,7 @@ import pathlib
 import time
 
 from pixel_server import hit
-from pixel_server.classify.networks import shipped
+from pixel_server.classify.networks import list_names
 from pixel_server.commands import doctor_files
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -29,7 +29,7 @@ def test_doctor_tells_how_old_the_lists_are(tmp_path, lists):
     (lists / "google.txt").write_text(HEAD.format("2026-06-22") + "192.0.2.0/24\n198.51.100.0/24\n")
     (lists / "cisco.txt").write_text(HEAD.format("2025-09-21"))
     found = findings(tmp_path)
-    assert list(found) == list(shipped())
+    assert list(found) == list(list_names())
     assert found["apple"] == ("ok", "1 range of 2026-06-23, 90 days old")
     again = "run `pixel-server networks refresh google`"
     assert found["google"] == ("advice", f"2 ranges of 2026-06-22, 91 days old; {again}")
@@ -58,7 +58,7 @@ def test_doctor_prints_lines_or_json_and_says_in_its_exit_code_what_cannot_wait(
     assert "advice   networks apple: empty; run `pixel-server networks refresh apple`" in lines
     assert "ok       spool disk: 0 hits waiting for Redis" in lines
     assert "ok       losses hits: none known" in lines
-    assert len(lines) == len(shipped()) + 4
+    assert len(lines) == len(list_names()) + 4
     (lists / "aple.txt").write_text("")
     done = run("doctor")
     assert done.exit_code == 1

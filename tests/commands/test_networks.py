@@ -6,7 +6,7 @@ import datetime
 import json
 
 from pixel_server.classify import network_feeds
-from pixel_server.classify.networks import NetworksError, shipped
+from pixel_server.classify.networks import NetworksError, list_names
 from tests.classify.test_network_feeds import ROWS, csv, google
 
 HEAD = "# source: a test\n# date: {}\n"
@@ -25,7 +25,7 @@ def test_the_lists_as_a_table_and_as_json(run, lists):
     (lists / "google.txt").write_text(HEAD.format("2026-09-01") + "192.0.2.0/24\n")
     rows = run("networks", "list").stdout.splitlines()
     assert rows[0].split() == ["NAME", "RANGES", "DATE", "WHOSE", "SOURCE"]
-    assert [row.split()[0] for row in rows[1:]] == list(shipped())
+    assert [row.split()[0] for row in rows[1:]] == list(list_names())
     assert "google         1       2026-09-01  the operator's  a test" in rows
     items = json.loads(run("networks", "list", "--json").stdout)
     assert items["next"] is None

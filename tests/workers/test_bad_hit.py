@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from pixel_server import hit, times
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import new_campaign
-from pixel_server.classify.judge import judge_of
-from pixel_server.classify.rules import NONE, Rules, Verdict
+from pixel_server.classify.judge import load_judge
+from pixel_server.classify.rule_file import NO_RULE
+from pixel_server.classify.rules import Rules, Verdict
 from pixel_server.counters import web_breakdown, web_names
 from pixel_server.hit import Hit
 from pixel_server.settings import Settings
@@ -44,9 +45,9 @@ VIEWED = Hit(
 
 @pytest.fixture(autouse=True)
 def fresh_judge():
-    judge_of.cache_clear()
+    load_judge.cache_clear()
     yield
-    judge_of.cache_clear()
+    load_judge.cache_clear()
 
 
 @pytest.fixture
@@ -76,11 +77,11 @@ def raising(function):
 
 
 def of_no_class(rules, agent, *more):
-    found = Rules_of(rules, agent, *more)
-    return Verdict("robot", NONE, False, None, ()) if agent == BAD else found
+    found = Rules_verdict(rules, agent, *more)
+    return Verdict("robot", NO_RULE, False, None, ()) if agent == BAD else found
 
 
-Rules_of = Rules.of
+Rules_verdict = Rules.verdict
 PARTS = [
     ("dimension of a page", web_names, "page", VIEWED, {"page": BAD}),
     ("dimension of a language", web_names, "language", VIEWED, {"language": BAD}),
@@ -88,8 +89,8 @@ PARTS = [
     ("agent parser", fold_web, "reader", VIEWED, {"agent": f"{AGENT} {BAD}"}),
     ("country of a view", fold_web, "country_label", VIEWED, {"address": b"\x07\x07\x07\x07"}),
     ("country of an open", fold_mail, "country_label", MAILED, {"address": b"\x07\x07\x07\x07", "gpc": ""}),
-    ("classifier of mail", Rules, "of", MAILED, {"agent": BAD}),
-    ("classifier of pages", Rules, "of", VIEWED, {"agent": BAD}),
+    ("classifier of mail", Rules, "verdict", MAILED, {"agent": BAD}),
+    ("classifier of pages", Rules, "verdict", VIEWED, {"agent": BAD}),
 ]
 
 
@@ -109,7 +110,7 @@ def test_rollup_part_raises_for_one_hit_sets_that_hit_aside(
 
 @pytest.mark.parametrize("good", [MAILED, VIEWED], ids=["mail", "page"])
 def test_rollup_verdict_without_a_position_sets_the_hit_aside(there, settings, secrets, monkeypatch, good):
-    monkeypatch.setattr(Rules, "of", of_no_class)
+    monkeypatch.setattr(Rules, "verdict", of_no_class)
     bad = replace_hit(good, agent=BAD)
     assert roll_up(there, settings, secrets, [bad, good]) == 2
     assert dead_letters(there) == [(b"cannot be counted: KeyError", hit.encode(bad))]

