@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from pixel_server.api import fields
 from pixel_server.api.context import Api
-from pixel_server.api.routing import Call, reply
+from pixel_server.api.openapi.schema import text
+from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.problems import Problem
 from pixel_server.store import audit_log
 from pixel_server.times import iso_ms
@@ -49,7 +50,9 @@ async def list_actions(api: Api, request: Request) -> Response:
     return reply({"items": items, "next": following, "counts": await audit_log.recipient_counts(api.store)})
 
 
+_AFTER = Parameter("after", text("`next` of the page before.", pattern=CURSOR))
+
 CALLS = (
-    Call("GET", "/api/audit", "people", list_audit, query=("after",)),
-    Call("GET", "/api/audit/recipients", "people", list_actions, query=("after",)),
+    Call("GET", "/api/audit", "people", list_audit, query=(_AFTER,)),
+    Call("GET", "/api/audit/recipients", "people", list_actions, query=(_AFTER,)),
 )

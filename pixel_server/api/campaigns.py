@@ -9,8 +9,9 @@ from starlette.responses import Response
 
 from pixel_server.api import fields
 from pixel_server.api.context import Api
+from pixel_server.api.openapi.schema import ref
 from pixel_server.api.request_body import check_fields, read_json
-from pixel_server.api.routing import Call, reply
+from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import (
     KINDS,
@@ -117,8 +118,15 @@ async def delete_campaign(api: Api, request: Request) -> Response:
     return Response(status_code=204)
 
 
+_PAGE = (
+    Parameter("after", {**ref("CampaignId"), "description": "`next` of the page before."}),
+    Parameter(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": fields.MAX_PAGE_SIZE, "default": fields.PAGE_SIZE},
+    ),
+)
 CALLS = (
-    Call("GET", "/api/campaigns", "read", list_campaigns, query=("after", "limit")),
+    Call("GET", "/api/campaigns", "read", list_campaigns, query=_PAGE),
     Call("POST", "/api/campaigns", "write", create_campaign),
     Call("GET", "/api/campaigns/{id}", "read", show_campaign, shared=True),
     Call("PATCH", "/api/campaigns/{id}", "write", change_campaign),

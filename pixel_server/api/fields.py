@@ -21,7 +21,7 @@ from pixel_server.mail.links import check_recipient
 from pixel_server.settings import Settings, parse_base_url, parse_time_zone
 from pixel_server.slug import SLUG_RULE, is_slug
 
-MAX_NAME = campaigns.MAX_NAME_CHARACTERS
+MAX_NAME, MAX_ORIGINS = campaigns.MAX_NAME_CHARACTERS, campaigns.MAX_ORIGINS
 PAGE_SIZE, MAX_PAGE_SIZE = 100, 1000
 """Items of a page of a list: by default, and at most."""
 MAX_RECIPIENTS = 10_000
@@ -119,9 +119,8 @@ def base_url(value: Any) -> str:
 
 
 def origins(value: Any) -> tuple[str, ...]:
-    most = campaigns.MAX_ORIGINS
-    if not isinstance(value, list) or len(value) > most or not all(map(_is_origin, value)):
-        raise ValueError(f"must be a list of at most {most} origins, as https://www.example.org")
+    if not isinstance(value, list) or len(value) > MAX_ORIGINS or not all(map(_is_origin, value)):
+        raise ValueError(f"must be a list of at most {MAX_ORIGINS} origins, as https://www.example.org")
     return tuple(value)
 
 

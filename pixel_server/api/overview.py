@@ -6,8 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server.api.context import Api
-from pixel_server.api.routing import Call, reply
-from pixel_server.figures import overview
+from pixel_server.api.openapi.schema import choice, text
+from pixel_server.api.routing import Call, Parameter, reply
+from pixel_server.figures import campaign_order, overview
 
 
 async def show_overview(api: Api, request: Request) -> Response:
@@ -16,4 +17,18 @@ async def show_overview(api: Api, request: Request) -> Response:
     return reply(overview.to_json(found))
 
 
-CALLS = (Call("GET", "/api/overview", "read", show_overview, query=("q", "sort", "page")),)
+_SORTS = (*campaign_order.SORTS, *(f"-{sort}" for sort in campaign_order.SORTS))
+_QUERY = (
+    Parameter("q", text("Part of an id or a name.", maxLength=overview.MAX_QUERY_CHARACTERS)),
+    Parameter(
+        "sort",
+        choice(
+            _SORTS,
+            "A `-` puts the greatest first. `rate`: the estimate, or `low` without an estimate.",
+            default=overview.DEFAULT_SORT,
+        ),
+    ),
+    Parameter("page", {"type": "integer", "minimum": 1, "maximum": overview.MAX_PAGES, "default": 1}),
+)
+
+CALLS = (Call("GET", "/api/overview", "read", show_overview, query=_QUERY),)

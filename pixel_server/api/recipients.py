@@ -12,8 +12,9 @@ from starlette.responses import Response, StreamingResponse
 
 from pixel_server.api import fields, uploads
 from pixel_server.api.context import Api
+from pixel_server.api.openapi.schema import choice, text
 from pixel_server.api.request_body import check_fields, read_json
-from pixel_server.api.routing import Call, reply
+from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.api.uploads import CSV, NDJSON, Upload
 from pixel_server.api.withdrawals import periods_json
 from pixel_server.campaigns import retention, storage
@@ -238,10 +239,14 @@ async def erase_recipient(api: Api, request: Request) -> Response:
     )
 
 
+_AFTER = Parameter("after", text("`next` of the page before.", pattern="^[0-9]{1,9}$"))
+_STATE = Parameter("state", choice(recipients.STATES, "State of the recipients.", default="opened"))
+_QUIET_SINCE = Parameter("quiet_since", text("A day of UTC.", format="date"), is_required=True)
+
 CALLS = (
     Call("PUT", "/api/campaigns/{id}/recipients", "people", upload_recipients),
-    Call("GET", "/api/campaigns/{id}/recipients", "people", list_recipients, query=("state", "after")),
-    Call("GET", "/api/recipients", "people", list_quiet, query=("quiet_since", "after")),
+    Call("GET", "/api/campaigns/{id}/recipients", "people", list_recipients, query=(_STATE, _AFTER)),
+    Call("GET", "/api/recipients", "people", list_quiet, query=(_QUIET_SINCE, _AFTER)),
     Call("POST", "/api/recipients/find", "people", find_recipient),
     Call("GET", "/api/recipients/{key}", "people", show_recipient),
     Call("DELETE", "/api/recipients/{key}", "people", erase_recipient),

@@ -30,7 +30,7 @@ _documents: dict[str | None, bytes] = {}
 async def describe(api: Api, request: Request) -> Response:
     base_url = api.settings.base_url
     if base_url not in _documents:
-        _documents[base_url] = bytes(reply(document(base_url)).body)
+        _documents[base_url] = bytes(reply(document(base_url, CALLS)).body)
     return Response(
         _documents[base_url], headers={"Cache-Control": "no-store"}, media_type="application/json"
     )

@@ -13,8 +13,18 @@ from starlette.routing import Route
 from pixel_server.api import request_form
 from pixel_server.api.context import Api
 from pixel_server.api.errors import EXPECTED_ERRORS, problem_of
+from pixel_server.api.openapi.schema import Schema
 from pixel_server.auth import api_keys, throttle
 from pixel_server.problems import Problem
+
+
+class Parameter(NamedTuple):
+    """A parameter of a query. schema: for the OpenAPI document."""
+
+    name: str
+    schema: Schema
+    is_required: bool = False
+
 
 Handler = Callable[[Api, Request], Awaitable[Response]]
 
@@ -32,7 +42,7 @@ class Call(NamedTuple):
     scope: str | None
     handler: Handler
     shared: bool = False
-    query: tuple[str, ...] = ()
+    query: tuple[Parameter, ...] = ()
 
 
 _json = msgspec.json.Encoder().encode
@@ -105,8 +115,9 @@ async def _check_key(api: Api, request: Request, scope: str, may_share: bool) ->
         raise Problem(403, f"this API key has no scope {scope!r}{more}")
 
 
-def _check_parameters(request: Request, known: tuple[str, ...]) -> None:
+def _check_parameters(request: Request, parameters: tuple[Parameter, ...]) -> None:
     """Raises Problem 422 if a query parameter is unknown or is sent twice."""
+    known = {parameter.name for parameter in parameters}
     names = [name for name, _ in request.query_params.multi_items()]
     errors = [
         {"field": name[:100], "message": "is there twice" if name in known else "is not known"}

@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server.api.context import Api
-from pixel_server.api.routing import Call, reply
+from pixel_server.api.openapi.schema import Schema, choice, ref, text
+from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.figures import compare, csv_export, disclosure, ranges, shared_stats, stats, web_breakdowns
 from pixel_server.problems import Problem
@@ -71,11 +72,42 @@ async def compare_campaigns(api: Api, request: Request) -> Response:
     return reply(compare.side_by_side(compared))
 
 
-_RANGE = ("from", "to", "interval", "tz")
+def _boundary(description: str) -> Schema:
+    return {
+        "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
+        "description": (
+            f"{description} A date or instant on a boundary of the interval in the zone, so that ranges add "
+            "up. Without an offset it is in the zone. Years "
+            f"{ranges.FIRST_YEAR} to {ranges.LAST_YEAR - 1}."
+        ),
+        "examples": ["2026-11-24", "2026-11-24T09:00:00Z"],
+    }
+
+
+_ENDS = (
+    Parameter("from", _boundary("First instant.")),
+    Parameter("to", _boundary("End: the first instant that is not in the range.")),
+)
+_BY = f"({'|'.join(web_breakdowns.BY)})"
+_STATS_QUERY = (
+    *_ENDS,
+    Parameter("interval", choice(ranges.INTERVALS, "Interval of `series`.", default="day")),
+    Parameter("tz", {**ref("TimeZone"), "description": "Default: the campaign's."}),
+)
+_BREAKDOWNS_QUERY = (
+    Parameter("by", text("Names with commas between; default: all.", pattern=f"^{_BY}(,{_BY})*$")),
+    *_ENDS,
+    Parameter("interval", choice(ranges.INTERVALS, "Only `day`.", default="day")),
+    Parameter("tz", {**ref("TimeZone"), "description": "Only the campaign's."}),
+)
+_IDS = Parameter("ids", text(f"2 to {MAX_COMPARED} ids, with commas between."), is_required=True)
+
 CALLS = (
-    Call("GET", "/api/campaigns/{id}/stats", "read", show_stats, shared=True, query=_RANGE),
+    Call("GET", "/api/campaigns/{id}/stats", "read", show_stats, shared=True, query=_STATS_QUERY),
     Call(
-        "GET", "/api/campaigns/{id}/breakdowns", "read", show_breakdowns, shared=True, query=("by", *_RANGE)
+        *("GET", "/api/campaigns/{id}/breakdowns", "read", show_breakdowns),
+        shared=True,
+        query=_BREAKDOWNS_QUERY,
     ),
-    Call("GET", "/api/compare", "read", compare_campaigns, query=("ids",)),
+    Call("GET", "/api/compare", "read", compare_campaigns, query=(_IDS,)),
 )

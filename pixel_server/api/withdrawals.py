@@ -9,8 +9,9 @@ from starlette.responses import Response
 
 from pixel_server.api import fields
 from pixel_server.api.context import Api
+from pixel_server.api.openapi.schema import text
 from pixel_server.api.request_body import check_fields, read_json
-from pixel_server.api.routing import Call, reply
+from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.problems import Problem
 from pixel_server.recipients import withdrawals
 from pixel_server.recipients.withdrawals import Periods
@@ -96,8 +97,10 @@ async def end_withdrawals(api: Api, request: Request) -> Response:
     return reply(await allow(api, await read_json(request), request.state.who))
 
 
+_AFTER = Parameter("after", text("`next` of the page before.", pattern="^[0-9]{1,19}$"))
+
 CALLS = (
-    Call("GET", "/api/withdrawals", "people", list_withdrawals, query=("after",)),
+    Call("GET", "/api/withdrawals", "people", list_withdrawals, query=(_AFTER,)),
     Call("POST", "/api/withdrawals", "people", add_withdrawals),
     Call("DELETE", "/api/withdrawals", "people", end_withdrawals),
 )

@@ -26,14 +26,14 @@ DEFAULT_SORT = "-last_hit"
 async def show(api: Api, request: Request) -> Response:
     if request.state.shared:
         return await _shared(api, request)
-    query = request.query_params.get("q", "").strip()[: overview.MOST_QUERY]
+    query = request.query_params.get("q", "").strip()[: overview.MAX_QUERY_CHARACTERS]
     sort = request.query_params.get("sort", DEFAULT_SORT)
     sort = sort if sort in SORTS else DEFAULT_SORT
     text = request.query_params.get("page", "1")
     page = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 1
-    page = max(1, min(page, overview.MOST_PAGES))
+    page = max(1, min(page, overview.MAX_PAGES))
     listing = await overview.read(api.store, api.settings, api.consent, query, sort, page, api.clock())
-    pages = max(1, -(-listing.total // overview.PAGE))
+    pages = max(1, -(-listing.total // overview.PAGE_SIZE))
     context = {
         "rows": [
             {

@@ -19,7 +19,7 @@ from pixel_server.counters.labels import OTHER
 from pixel_server.dashboard import figure_texts, formatting, range_picker, render, svg
 from pixel_server.figures import compare, open_rate, overview, ranges, stats
 from pixel_server.figures.compare import Read
-from pixel_server.figures.overview import MOST_QUERY
+from pixel_server.figures.overview import MAX_QUERY_CHARACTERS
 from pixel_server.problems import Problem
 
 MAX_MATCHES = 20
@@ -31,7 +31,7 @@ _SCALE_TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 async def page(api: Api, request: Request) -> Response:
-    query = request.query_params.get("q", "").strip()[:MOST_QUERY]
+    query = request.query_params.get("q", "").strip()[:MAX_QUERY_CHARACTERS]
     chosen, wrong = await _chosen(api, _ids(request.query_params))
     status = 422 if len(chosen) > MAX_COMPARED else 404 if wrong else 200
     if len(chosen) > MAX_COMPARED:

@@ -1,8 +1,8 @@
-"""All campaigns in an order, by name or by their figures; those that a query finds.
+"""All campaigns in an order, by name or by figures, and those of them that match a query.
 
-To sort by figures, those of all campaigns are read, and kept in this process: one list, of about half a
-kilobyte a campaign. What is older than FRESH seconds is still shown, while it is read anew; what is older
-than OLD is not. A campaign that was made, changed or deleted is in its place at once.
+To sort by figures, the figures of all campaigns are read and kept in this process: one list, of about half a
+kilobyte a campaign. A list older than FRESH_SECONDS is still used while it is read anew; a list older than
+MAX_AGE_SECONDS is not. A campaign that was created, changed or deleted is in its place at once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pixel_server.store.protocols import AsyncRedis
 
 SORTS = ("name", "created", "last_hit", "rate", "uniques")
 """Each with a `-` before it is the other way round. `rate`: the estimate, where there is none the least."""
-FRESH, OLD = 3.0, 60.0
+FRESH_SECONDS, MAX_AGE_SECONDS = 3.0, 60.0
 STEP = 250
 """Campaigns between two turns of the event loop, and in one command: 2 ms of Redis a shard, 5 ms here."""
 
@@ -63,16 +63,16 @@ _held: WeakKeyDictionary[AsyncRedis, _Held] = WeakKeyDictionary()
 
 
 async def read(store: AsyncRedis, shards: int, consent: Consent, now: float) -> Order:
-    """The order as it is, or was at most OLD seconds ago."""
+    """The order as it is, or was at most MAX_AGE_SECONDS seconds ago."""
     held = _held.setdefault(store, _Held())
     async with held.lock:  # who comes while it is read waits for that, and does not read it too
         order = held.order
         if order is not None:
-            is_old = time.monotonic() - order.made > OLD
+            is_old = time.monotonic() - order.made > MAX_AGE_SECONDS
             order = None if is_old else await _changed(store, shards, consent, order)
         held.order = order = order or await _read(store, shards, consent, now)
     renewing = held.renewal is not None and not held.renewal.done()
-    if time.monotonic() - order.made > FRESH and not renewing:
+    if time.monotonic() - order.made > FRESH_SECONDS and not renewing:
         held.renewal = asyncio.create_task(_renew(held, store, shards, consent, now))
     return order
 

@@ -21,12 +21,12 @@ from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import iso_ms
 
-PAGE = 50
+PAGE_SIZE = 50
 DAYS = 14
 DEFAULT_SORT = "-last_hit"
-MOST_QUERY = 200
+MAX_QUERY_CHARACTERS = 200
 """Characters."""
-MOST_PAGES = 1_000_000
+MAX_PAGES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,13 @@ def parse(query: Mapping[str, str]) -> tuple[str, str, int]:
 
 def _check(query: str, sort: str, page: int) -> None:
     errors = []
-    if len(query) > MOST_QUERY:
-        errors.append({"field": "q", "message": f"may have {MOST_QUERY} characters at most"})
+    if len(query) > MAX_QUERY_CHARACTERS:
+        errors.append({"field": "q", "message": f"may have {MAX_QUERY_CHARACTERS} characters at most"})
     if sort.removeprefix("-") not in campaign_order.SORTS:
         choices = ", ".join(campaign_order.SORTS)
         errors.append({"field": "sort", "message": f"must be one of: {choices}; perhaps with a - before it"})
-    if not 1 <= page <= MOST_PAGES:
-        errors.append({"field": "page", "message": f"must be a whole number from 1 to {MOST_PAGES}"})
+    if not 1 <= page <= MAX_PAGES:
+        errors.append({"field": "page", "message": f"must be a whole number from 1 to {MAX_PAGES}"})
     if errors:
         raise Problem(422, "some parameters cannot be used", errors)
 
@@ -90,7 +90,7 @@ async def read(
     _check(query, sort, page)
     known = await campaign_order.read(store, settings.shards, consent, now)
     found = campaign_order.find(known, query, sort)
-    places = found[(page - 1) * PAGE : page * PAGE]
+    places = found[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
     pipe = store.pipeline(transaction=False)
     totals.queue_as_of(pipe, settings.shards)
     for place in places:
@@ -153,7 +153,7 @@ def to_json(found: Overview) -> dict[str, Any]:
     """As the API shows it."""
     return {
         "items": [_shown(row) for row in found.rows],
-        "next": found.page + 1 if found.page * PAGE < found.total else None,
+        "next": found.page + 1 if found.page * PAGE_SIZE < found.total else None,
         "total": found.total,
         "as_of": iso_ms(int(found.as_of * 1000)),
         "ordered_as_of": iso_ms(int(found.ordered_as_of * 1000)),

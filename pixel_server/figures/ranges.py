@@ -16,9 +16,9 @@ from pixel_server.times import DAY
 Interval = Literal["15m", "hour", "day"]
 INTERVALS: tuple[Interval, ...] = ("15m", "hour", "day")
 DEFAULT_DAYS = 30
-MOST_DAYS = 3660
+MAX_DAYS = 3660
 """Widest range by day in the campaign's own zone."""
-MOST_FINE_DAYS = 40
+MAX_FINE_DAYS = 40
 """Widest range by 15 minutes or hours, or in another zone: these are read from 15-minute buckets."""
 FIRST_YEAR, LAST_YEAR = 2000, 2100
 
@@ -79,7 +79,7 @@ def parse(query: Mapping[str, str], own_zone: str, now: float) -> Range:
         start = midnight(_date(end - 1, zone) - timedelta(days=DEFAULT_DAYS - 1), zone)
     if start >= end:
         raise _wrong("from", "must lie before `to`")
-    most = MOST_DAYS if interval == "day" and name == own_zone else MOST_FINE_DAYS
+    most = MAX_DAYS if interval == "day" and name == own_zone else MAX_FINE_DAYS
     if end - start > most * DAY + DAY:
         raise _wrong("from", f"the range may have {most} days at most at this interval and zone")
     return Range(start, end, interval, zone, "from" not in query and "to" not in query)

@@ -42,7 +42,7 @@ async def read(
     whole = disclosure.wholes(shown, campaign.kind)
     days = await _clients(store, campaign.id, sorted(whole), settings.shards)
     published = [disclosure.publish(days[day], campaign.min_cell, whole[day]) for day in sorted(whole)]
-    found = disclosure.ranked(disclosure.add_up(published), stats.MOST_NAMES)
+    found = disclosure.ranked(disclosure.add_up(published), stats.MAX_NAMES)
     clients = [{"name": name, "opens": opens} for name, (opens, _) in found]
     return {**shown, "opens_person_by": {"client": clients}}
 

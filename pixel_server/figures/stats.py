@@ -26,11 +26,11 @@ from pixel_server.verdicts import CLASSES
 
 _OF_RECIPIENTS = ("person", "prefetch", "scanner", "unknown")
 
-MOST_DAYS_OF_OPENS = 31
+MAX_BREAKDOWN_DAYS = 31
 """Days of which breakdowns are added up: some hundred labels a day and shard, 0.1 ms."""
 VISITORS_AT_ONCE = 400
 """Counts of visitors asked for in one round trip, so that Redis is not kept from storing hits."""
-MOST_NAMES = 20
+MAX_NAMES = 20
 """Clients, devices or countries that are shown; the rest is one."""
 
 
@@ -126,7 +126,7 @@ class _Reading:
     @property
     def _counts_opens(self) -> bool:
         """Whether it is shown what opens of people break down into: over all time, and by local day."""
-        by_days = self.by_days and len(self.starts) <= MOST_DAYS_OF_OPENS
+        by_days = self.by_days and len(self.starts) <= MAX_BREAKDOWN_DAYS
         return by_days or self.wanted.all_time
 
     @property
@@ -400,8 +400,8 @@ def _most(opens: Mapping[str, int], letter: str) -> list[dict[str, Any]]:
     found = {label[1:]: n for label, n in opens.items() if label[0] == letter and n}
     rest = found.pop(OTHER, 0)
     order = sorted(found, key=lambda name: (-found[name], name))
-    rest += sum(found[name] for name in order[MOST_NAMES:])
-    items = [{"name": name, "opens": found[name]} for name in order[:MOST_NAMES]]
+    rest += sum(found[name] for name in order[MAX_NAMES:])
+    items = [{"name": name, "opens": found[name]} for name in order[:MAX_NAMES]]
     return [*items, {"name": OTHER, "opens": rest}] if rest else items
 
 

@@ -22,7 +22,7 @@ from pixel_server.store.protocols import AsyncRedis
 KIND = "referrer_kind"
 """Not kept: the sum of the referrers of a kind."""
 BY = (*DIMENSIONS, KIND)
-MOST_NAMES = 1000
+MAX_NAMES = 1000
 _STEP = 200
 """Days read at a time."""
 
@@ -141,8 +141,8 @@ def rows(names: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
     """Most visits first, then most views; `(other)` last."""
     order = sorted(names, key=lambda name: (-names[name][1], -names[name][0], name))
     order = [name for name in order if name != OTHER]
-    rest = [names[name] for name in [*order[MOST_NAMES:], OTHER] if name in names]
-    rows = [{"name": name, "views": names[name][0], "visits": names[name][1]} for name in order[:MOST_NAMES]]
+    rest = [names[name] for name in [*order[MAX_NAMES:], OTHER] if name in names]
+    rows = [{"name": name, "views": names[name][0], "visits": names[name][1]} for name in order[:MAX_NAMES]]
     if rest:
         views, visits = (sum(column) for column in zip(*rest, strict=True))
         rows.append({"name": OTHER, "views": views, "visits": visits})

@@ -92,7 +92,7 @@ def test_nothing_of_it_where_nobody_is_told_apart(mail, opens, stats):
 
 
 def test_the_names_with_fewest_opens_are_one(mail, opens, stats, monkeypatch):
-    monkeypatch.setattr("pixel_server.figures.stats.MOST_NAMES", 1)
+    monkeypatch.setattr("pixel_server.figures.stats.MAX_NAMES", 1)
     mail()
     for who, agent in (("ada", READER), ("bob", READER), ("cyd", GMAIL), ("dan", PHONE)):
         opens("2026-03-01T22:00Z", who, agent)

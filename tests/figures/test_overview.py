@@ -33,7 +33,7 @@ def ask(site, clock, count):
 @pytest.fixture(autouse=True)
 def always_new(monkeypatch):
     """The order is read anew for each request."""
-    monkeypatch.setattr(campaign_order, "OLD", -1.0)
+    monkeypatch.setattr(campaign_order, "MAX_AGE_SECONDS", -1.0)
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def kept(monkeypatch):
     """What was read once stays; given (FRESH, OLD), that holds."""
 
     def keep(fresh=1000.0, old=1000.0):
-        monkeypatch.setattr(campaign_order, "FRESH", fresh)
-        monkeypatch.setattr(campaign_order, "OLD", old)
+        monkeypatch.setattr(campaign_order, "FRESH_SECONDS", fresh)
+        monkeypatch.setattr(campaign_order, "MAX_AGE_SECONDS", old)
 
     keep()
     return keep

@@ -1,48 +1,31 @@
-"""Who did what to data on people."""
+"""The audit log, and the log of what recipients did themselves."""
 
 from __future__ import annotations
 
 from typing import get_args
 
-from pixel_server.api.audit import CURSOR
-from pixel_server.api.openapi.operation import call, ok, page, query
-from pixel_server.api.openapi.schema import answer, count, instant, text
+from pixel_server.api.openapi.operation import Operation, ok
+from pixel_server.api.openapi.schema import answer, count, instant, mapping, page, text
 from pixel_server.store import audit_log
 
-_AFTER = query("after", text("`next` of the page before.", pattern=CURSOR))
 _PAGE = page("AuditLine")
 _COUNTS = answer(
-    **{what: count("How often, since the store is there.") for what in get_args(audit_log.Action)}
+    **{action: count("Times since the store was created.") for action in get_args(audit_log.Action)}
 )
 
-PATHS = {
-    "/api/audit": {
-        "get": call(
-            "list_audit",
-            "people",
-            "Who did what to data on people, newest first",
-            (422,),
-            {200: ok("A page of it.", page("AuditLine"))},
-            parameters=[_AFTER],
-        ),
-    },
-    "/api/audit/recipients": {
-        "get": call(
-            "list_actions",
-            "people",
-            "What recipients did on the privacy page, newest first; not who",
-            (422,),
-            {200: ok("A page of it.", {**_PAGE, "properties": {**_PAGE["properties"], "counts": _COUNTS}})},
-            parameters=[_AFTER],
-        ),
-    },
+OPERATIONS = {
+    "list_audit": Operation("Who did what to data on people, newest first", ok("A page of lines.", _PAGE)),
+    "list_actions": Operation(
+        "What recipients did on the privacy page, newest first; not who",
+        ok("A page of lines.", {**_PAGE, "properties": {**_PAGE["properties"], "counts": _COUNTS}}),
+    ),
 }
 
 SCHEMAS = {
     "AuditLine": answer(
-        at=instant("When."),
+        at=instant("Time of the action."),
         who=text("`key ID`, `command line`, `privacy page`, `retention` or `PIXEL_API_KEY`."),
-        what=text("As `recipient.erased`."),
-        about={"type": "object", "additionalProperties": text("Ids and counts; no personal data.")},
+        what=text("The action, as `recipient.erased`."),
+        about=mapping(text("An id or a count; never personal data."), "Other fields of the line."),
     ),
 }

@@ -1,97 +1,78 @@
-"""The API described as OpenAPI 3.1, put together from its parts. A test holds it against the routes."""
+"""The OpenAPI 3.1 document, put together from the calls and from what each resource says about its own.
+
+A test compares it with the routes and with what they answer.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from types import ModuleType
 from typing import Any
 
 from pixel_server import __version__
 from pixel_server.api.openapi import (
     audit,
-    breakdowns,
     campaigns,
-    compare,
     explain,
-    figures,
     health,
     inventory,
     keys,
     links,
     notes,
-    one_recipient,
     overview,
     pixels,
     problems,
     recipients,
-    shared,
+    shared_stats,
     shares,
     stats,
+    totals,
     withdrawals,
 )
-from pixel_server.api.openapi.operation import call, ok, path
-from pixel_server.api.openapi.schema import ref
+from pixel_server.api.openapi.operation import Operation, describe, ok, path
+from pixel_server.api.openapi.schema import Schema, ref
 from pixel_server.api.request_body import MAX_BODY_BYTES
+from pixel_server.api.routing import Call
 
 _ABOUT = f"""\
-JSON is UTF-8, {MAX_BODY_BYTES} bytes at most, without duplicate keys; unknown fields of a body are
-refused, and unknown parameters of a query. Errors are problem details (RFC 9457). Ranges are half-open:
-`from` lies in them, `to` does not. `null` in the place of a figure means that it is not known: no figure is
-a guess."""
+JSON is UTF-8, {MAX_BODY_BYTES} bytes at most, without duplicate keys. Unknown fields of a body are refused,
+and so are unknown parameters of a query. Errors are problem details (RFC 9457). Ranges are half-open: they
+include `from` and exclude `to`. A figure that is not known is `null`; no figure is a guess."""
 
-_ITSELF = {
-    "/api/openapi.json": {
-        "get": call("describe", None, "This document", (), {200: ok("It.", {"type": "object"})}),
-    },
+_RESOURCES: tuple[ModuleType, ...] = (
+    *(campaigns, links, stats, overview, explain, notes, shares, recipients, audit, withdrawals),
+    *(inventory, keys),
+)
+"""Modules with the OPERATIONS, by handler, and the SCHEMAS of a resource."""
+_OPERATIONS: dict[str, Operation] = {
+    "describe": Operation("This document", ok("The document.", {"type": "object"})),
+    **{name: operation for module in _RESOURCES for name, operation in module.OPERATIONS.items()},
 }
-
-# The order of these two is the order in which the document lists calls and schemas.
-
-_PATHS = {
-    **campaigns.PATHS,
-    **links.PATHS,
-    **stats.PATHS,
-    **breakdowns.PATHS,
-    **overview.PATHS,
-    **compare.PATHS,
-    **explain.PATHS,
-    **notes.PATHS,
-    **shares.PATHS,
-    **recipients.PATHS,
-    **audit.PATHS,
-    **one_recipient.PATHS,
-    **withdrawals.PATHS,
-    **inventory.PATHS,
-    **keys.PATHS,
-    **_ITSELF,
-    **pixels.PATHS,
-    **health.PATHS,
+_SCHEMAS: dict[str, Schema] = {
+    name: schema
+    for module in (*_RESOURCES, problems, health, totals, shared_stats)
+    for name, schema in module.SCHEMAS.items()
 }
-
-_SCHEMAS = {
-    **campaigns.SCHEMAS,
-    **links.SCHEMAS,
-    **keys.SCHEMAS,
-    **notes.SCHEMAS,
-    **shares.SCHEMAS,
-    **problems.SCHEMAS,
-    **health.SCHEMAS,
-    **one_recipient.SCHEMAS,
-    **recipients.SCHEMAS,
-    **inventory.SCHEMAS,
-    **audit.SCHEMAS,
-    **withdrawals.SCHEMAS,
-    **figures.SCHEMAS,
-    **breakdowns.SCHEMAS,
-    **compare.SCHEMAS,
-    **overview.SCHEMAS,
-    **explain.SCHEMAS,
-    **stats.SCHEMAS,
-    **shared.SCHEMAS,
+_PATH_PARAMETERS: dict[str, Schema] = {
+    "campaigns/{id}": {"$ref": "#/components/parameters/campaign"},
+    "notes/{note}": path("note", "A note's id.", ref("NoteId")),
+    "shares/{share}": path("share", "A share link's id.", ref("ShareId")),
+    "recipients/{key}": path("key", "A recipient's key.", ref("RecipientKey")),
+    "keys/{id}": path("id", "An API key's id, not the key.", ref("ApiKeyId")),
 }
+"""Parameters of paths, by the part of the path that they stand in."""
 
 
-def document(base_url: str | None) -> dict[str, Any]:
-    """The whole document. base_url: where the world reaches this server; without it, where it was read."""
-    found: dict[str, Any] = {
+def document(base_url: str | None, calls: Iterable[Call]) -> dict[str, Any]:
+    """Returns the whole document. base_url: public address of this server; None leaves it out."""
+    paths: dict[str, Schema] = {}
+    for call in calls:
+        item = paths.setdefault(call.path, {})
+        parameters = [schema for part, schema in _PATH_PARAMETERS.items() if part in call.path]
+        if parameters:
+            item["parameters"] = parameters
+        item[call.method.lower()] = describe(call, _OPERATIONS[call.handler.__name__])
+    content: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "pixel-server",
@@ -100,14 +81,14 @@ def document(base_url: str | None) -> dict[str, Any]:
             "description": _ABOUT,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "paths": _PATHS,
+        "paths": {**paths, **pixels.PATHS, **health.PATHS},
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
-            "parameters": {"campaign": path("id", "A campaign.", ref("CampaignId"))},
+            "parameters": {"campaign": path("id", "A campaign's id.", ref("CampaignId"))},
             "responses": problems.RESPONSES,
             "schemas": _SCHEMAS,
         },
     }
     if base_url is not None:
-        found["servers"] = [{"url": base_url}]
-    return found
+        content["servers"] = [{"url": base_url}]
+    return content

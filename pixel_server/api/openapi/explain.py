@@ -1,50 +1,43 @@
-"""What a hit would be taken for, and why."""
+"""The verdict on a hit, and its reasons."""
 
 from __future__ import annotations
 
 from pixel_server.api import fields
-from pixel_server.api.openapi.operation import BODY, call, ok
-from pixel_server.api.openapi.schema import answer, array, choice, count, ref, taken, text
+from pixel_server.api.openapi.operation import Operation, ok
+from pixel_server.api.openapi.schema import answer, array, body, choice, count, ref, text
 from pixel_server.verdicts import CLASSES
 
-PATHS = {
-    "/api/explain": {
-        "post": call(
-            "explain_hit",
-            "read",
-            "What a hit would be taken for, and why",
-            BODY,
-            {200: ok("The verdict.", ref("Explanation"))},
-            body="HitToExplain",
-        ),
-    },
+OPERATIONS = {
+    "explain_hit": Operation(
+        "Explain the verdict on a hit", ok("The verdict.", ref("Explanation")), body="HitToExplain"
+    ),
 }
 
 SCHEMAS = {
-    "HitToExplain": taken(
+    "HitToExplain": body(
         ("user_agent", "ip"),
-        user_agent=text("As sent.", maxLength=fields.MAX_TEXT),
+        user_agent=text("The user agent as sent.", maxLength=fields.MAX_TEXT),
         ip=text("The client's address.", anyOf=[{"format": "ipv4"}, {"format": "ipv6"}]),
         headers={
             "type": "object",
             "maxProperties": 100,
             "propertyNames": {"maxLength": fields.MAX_TEXT},
             "additionalProperties": {"type": "string", "maxLength": fields.MAX_TEXT},
-            "description": "Others; `Referer` and `Sec-Purpose` matter.",
+            "description": "Other headers; `Referer` and `Sec-Purpose` matter.",
         },
         delay={
             "type": ["number", "null"],
             "minimum": 0,
             "maximum": fields.MAX_DELAY,
-            "description": "Seconds from sending to this open; null: not known.",
+            "description": "Seconds from sending to this open; null if not known.",
         },
     ),
     "Explanation": answer(
-        verdict=choice(CLASSES, "What it would be taken for."),
-        rule=text("The id of the rule that says so; `none`."),
-        source=text("Where that rule is from."),
-        ruleset=text("The version of the rules."),
+        verdict=choice(CLASSES, "The class that the hit is counted under."),
+        rule=text("Id of the rule that decided; `none` if no rule did."),
+        source=text("Origin of the rule."),
+        ruleset=text("Version of the rules."),
         networks=array(text("A list that holds the address.")),
-        soon_seconds=count("Opens within so many seconds of sending are scanners'."),
+        soon_seconds=count("Seconds after sending within which an open is a scanner's."),
     ),
 }

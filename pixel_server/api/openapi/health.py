@@ -1,87 +1,92 @@
-"""Whether this server is alive, and well."""
+"""Health of this server."""
 
 from __future__ import annotations
 
-from pixel_server.api.openapi.operation import call, ok
-from pixel_server.api.openapi.schema import answer, array, choice, count, instant, or_null, ref, text
+from typing import Any
+
+from pixel_server.api.openapi.operation import ok
+from pixel_server.api.openapi.schema import (
+    Schema,
+    answer,
+    array,
+    choice,
+    count,
+    flag,
+    instant_or_null,
+    mapping,
+    or_null,
+    ref,
+    text,
+)
+
+
+def _get(name: str, summary: str, responses: dict[str, Any]) -> Schema:
+    return {"get": {"operationId": name, "summary": summary, "responses": responses}}
+
 
 PATHS = {
-    "/healthz": {
-        "get": call(
-            "healthz",
-            None,
-            "Is this process alive",
-            (),
-            {200: ok("It is.", answer(status={"const": "ok"}))},
-        )
-    },
-    "/readyz": {
-        "get": call(
-            "readyz",
-            None,
-            "Is everything behind it well",
-            (),
-            {
-                200: ok("Hits can be stored.", ref("Readiness")),
-                503: ok("A hit could be stored nowhere.", ref("Readiness")),
-            },
-        )
-    },
+    "/healthz": _get(
+        "healthz",
+        "Whether this process is alive",
+        {"200": ok("The process is alive.", answer(status={"const": "ok"}))},
+    ),
+    "/readyz": _get(
+        "readyz",
+        "Whether everything behind this process is well",
+        {
+            "200": ok("Hits can be stored.", ref("Readiness")),
+            "503": ok("Hits cannot be stored anywhere.", ref("Readiness")),
+        },
+    ),
 }
 
 SCHEMAS = {
     "Readiness": answer(
         (
-            "workers",
-            "wrong_clocks",
-            "retention_waits",
-            "oldest_uncounted_seconds",
-            "stream_entries",
-            "dead_letters",
-            "drops",
-            "stopped",
+            *("workers", "wrong_clocks", "retention_waits", "oldest_uncounted_seconds", "stream_entries"),
+            *("dead_letters", "drops", "stopped"),
         ),
         status=choice(("ok", "degraded", "failing"), "`failing`: hits are not stored."),
         warnings=array(text("A line for the operator.")),
         recorder=answer(
-            failing_since=or_null(instant(""), "Null: it is not failing."),
-            pending_bytes=count("Memory held by hits that are not stored yet."),
+            failing_since=instant_or_null("Null if the recorder is not failing."),
+            pending_bytes=count("Memory of hits that are not stored yet."),
         ),
         redis=answer(
             ("durability", "eviction", "used_memory", "maxmemory", "full", "error"),
-            answers={"type": "boolean"},
-            durability=text("What a crash of it may cost."),
+            answers=flag("Whether Redis answers."),
+            durability=text("What a crash of Redis may cost."),
             eviction=text("Its `maxmemory-policy`; it should be `noeviction`."),
-            used_memory=count("Bytes of memory it uses."),
-            maxmemory=count("Bytes it may use; 0: no limit of its own."),
-            full=text("How full it is, where too little is free: hits then go to the spool."),
+            used_memory=count("Bytes of memory that it uses."),
+            maxmemory=count("Bytes of memory that it may use; 0: it has no limit of its own."),
+            full=text("How full it is, if too little is free; hits then go to the spool."),
             error=text("Why it does not answer."),
         ),
         spool=answer(
             ("segments", "hits", "bytes", "waiting_since", "set_aside", "trouble"),
-            segments=count("Files of hits that wait on disk, for Redis was away."),
-            hits=count("Hits in them."),
-            bytes=count("Their size."),
-            waiting_since=or_null(instant(""), "Since when the oldest waits; null: none does."),
+            segments=count("Files of hits that wait on disk because Redis was away."),
+            hits=count("Hits in these files."),
+            bytes=count("Size of these files."),
+            waiting_since=instant_or_null("Time of the oldest hit that waits; null if none waits."),
             set_aside=count("Files that cannot be replayed."),
-            trouble=text("Why hits could hardly be kept there now; if it cannot be read, nothing else is."),
+            trouble=text(
+                "Why the spool can hardly take hits now. If it cannot be read, it is the only field."
+            ),
         ),
-        workers=count("Seen within 10 s."),
-        wrong_clocks={
-            "type": "object",
-            "additionalProperties": {
-                "type": "integer",
-                "description": "Seconds that the clock of a process is ahead of Redis's; below 0: behind.",
-            },
-        },
-        retention_waits={
-            "type": "object",
-            "additionalProperties": count("What is not removed before `pixel-server retention run --yes`."),
-        },
-        oldest_uncounted_seconds=or_null({"type": "number"}, "Age of that hit; null: all are counted."),
-        stream_entries=count("Batches that wait to be counted."),
+        workers=count("Workers seen within 10 s."),
+        wrong_clocks=mapping(
+            {"type": "integer", "description": "Seconds ahead of Redis's clock; below 0: behind."},
+            "Processes with a wrong clock.",
+        ),
+        retention_waits=mapping(
+            count("Number of entries."), "Data that only `pixel-server retention run --yes` removes, by kind."
+        ),
+        oldest_uncounted_seconds=or_null(
+            {"type": "number"}, "Age of the oldest hit that is not counted; null if all are counted."
+        ),
+        stream_entries=count("Batches of hits that wait to be counted."),
         dead_letters=count("Hits set aside because they cannot be read."),
-        drops={"type": "object", "additionalProperties": count("Hits not counted, by reason.")},
-        stopped={"type": "object", "additionalProperties": text("Why a shard stands still, by shard.")},
+        drops=mapping(count("Number of hits."), "Hits that were not counted, by reason."),
+        stopped=mapping(text("Why the shard stands still."), "Shards that stand still, by number."),
     ),
 }

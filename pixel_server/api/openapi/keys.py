@@ -2,49 +2,51 @@
 
 from __future__ import annotations
 
-from pixel_server.api.openapi.operation import BODY, GONE, call, ok, page, path
-from pixel_server.api.openapi.schema import NAME, answer, array, instant, or_null, ref, taken, text
-from pixel_server.auth.api_keys import CAMPAIGN_SCOPE, MAX_SCOPES, SCOPES
+from pixel_server.api.openapi.operation import Operation, ok
+from pixel_server.api.openapi.schema import (
+    NAME,
+    array,
+    body,
+    instant,
+    instant_or_null,
+    page,
+    record,
+    ref,
+    text,
+    with_field,
+)
+from pixel_server.auth.api_keys import CAMPAIGN_SCOPE, MAX_SCOPES, SCOPES, ApiKey
 from pixel_server.slug import PATTERN
 
-PATHS = {
-    "/api/keys": {
-        "get": call(
-            "list_keys",
-            "read",
-            "API keys, oldest first",
-            (),
-            {200: ok("All of them: there is one page.", page("ApiKey"))},
-        ),
-        "post": call(
-            "create_key",
-            "write",
-            "Make an API key",
-            BODY,
-            {201: ok("The key: shown this once, kept as a hash.", ref("NewApiKey"))},
-            body="KeyRequest",
-        ),
-    },
-    "/api/keys/{id}": {
-        "parameters": [path("id", "An API key's id, not the key.", ref("ApiKeyId"))],
-        "delete": call("revoke_key", "write", "Revoke an API key", (404,), {204: GONE}),
-    },
+OPERATIONS = {
+    "list_keys": Operation("API keys, oldest first", ok("All keys, on one page.", page("ApiKey"))),
+    "create_key": Operation(
+        "Create an API key",
+        ok("The key. It is shown this once, and stored as a hash.", ref("NewApiKey")),
+        status=201,
+        body="KeyRequest",
+    ),
+    "revoke_key": Operation("Revoke an API key"),
 }
 
-_OF_ONE = text("Of this campaign, what may be shared.", pattern=f"^{CAMPAIGN_SCOPE}{PATTERN}$")
-_SCOPE = {"anyOf": [{"enum": list(SCOPES)}, _OF_ONE]}
-
-_API_KEY = {
-    "id": ref("ApiKeyId"),
-    "name": NAME,
-    "scopes": array(_SCOPE, minItems=1, uniqueItems=True),
-    "created": instant("When it was made."),
-    "last_used": or_null(instant(""), "To the minute; null: never."),
+_SCOPE = {
+    "anyOf": [
+        {"enum": list(SCOPES)},
+        text("Reads what may be shared of this campaign.", pattern=f"^{CAMPAIGN_SCOPE}{PATTERN}$"),
+    ]
 }
+_API_KEY = record(
+    ApiKey,
+    id=ref("ApiKeyId"),
+    name=NAME,
+    scopes=array(_SCOPE, minItems=1, uniqueItems=True),
+    created=instant("Time of creation."),
+    last_used=instant_or_null("Time of the last use, to the minute; null if never used."),
+)
 
 SCHEMAS = {
     "ApiKeyId": text("An API key's id.", pattern="^[0-9a-f]{12}$"),
-    "ApiKey": answer(**_API_KEY),
-    "NewApiKey": answer(**_API_KEY, key=text("The key itself.")),
-    "KeyRequest": taken(("name", "scopes"), name=NAME, scopes=array(_SCOPE, minItems=1, maxItems=MAX_SCOPES)),
+    "ApiKey": _API_KEY,
+    "NewApiKey": with_field(_API_KEY, "key", text("The key itself.")),
+    "KeyRequest": body(("name", "scopes"), name=NAME, scopes=array(_SCOPE, minItems=1, maxItems=MAX_SCOPES)),
 }

@@ -1,35 +1,60 @@
-"""The words that operations are made of, and what many of them have in common."""
+"""Operations of the OpenAPI document: a call as it is declared, and what its resource says about it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from pixel_server.api.openapi.schema import Schema, answer, array, or_null, ref, text
+from pixel_server.api.openapi.schema import Schema, ref
+from pixel_server.api.routing import Call
 
-KEYED, BODY = (400, 401, 403, 429, 503), (400, 408, 413, 415, 422)
-"""Statuses of every call with a key, and of every call that takes JSON."""
+KEY_STATUSES, BODY_STATUSES = (400, 401, 403, 429, 503), (400, 408, 413, 415, 422)
+"""Statuses of every call that needs an API key, and of every call that takes JSON."""
 
-CAMPAIGN = {"$ref": "#/components/parameters/campaign"}
-GONE = {"description": "It is gone."}
-SHARED = "A key of the scope `read:CAMPAIGN` may ask this of its own campaign"
+MAY_SHARE = "A key of the scope `read:CAMPAIGN` may ask this of its own campaign"
 
 
-def call(
-    name: str, scope: str | None, summary: str, problems: tuple[int, ...], good: dict[int, Any], **more: Any
-) -> dict[str, Any]:
-    """An operation. problems: statuses beside those of every call with a key. body: a schema's name."""
-    statuses = sorted({*problems, *(KEYED if scope else ())})
-    found: dict[str, Any] = {"operationId": name, "summary": summary}
-    if scope:
-        found["security"] = [{"bearer": [scope]}]
-    if sent := more.pop("body", None):
-        found["requestBody"] = {"required": True, "content": content(ref(sent))}
-    answers = {status: {"$ref": f"#/components/responses/{status}"} for status in statuses}
-    return {
-        **found,
-        **more,
-        "responses": {str(status): response for status, response in (good | answers).items()},
+class Operation(NamedTuple):
+    """What the document says about a call and the call's declaration does not.
+
+    response: of the good status; None if that is 204. body: the name of a schema, or the whole content.
+    problems: statuses of errors, without those that follow from the declaration.
+    """
+
+    summary: str
+    response: Schema | None = None
+    description: str = ""
+    status: int = 200
+    body: str | Schema = ""
+    problems: tuple[int, ...] = ()
+
+
+def describe(call: Call, operation: Operation) -> Schema:
+    """Returns the operation of a call."""
+    statuses = set(operation.problems)
+    shown: Schema = {"operationId": call.handler.__name__, "summary": operation.summary}
+    if operation.description:
+        shown["description"] = operation.description
+    if call.scope:
+        shown["security"] = [{"bearer": [call.scope]}]
+        statuses.update(KEY_STATUSES)
+    if call.query:
+        shown["parameters"] = [query(*parameter) for parameter in call.query]
+        statuses.add(422)
+    if "{" in call.path:
+        statuses.add(404)
+    if operation.body:
+        is_json = isinstance(operation.body, str)
+        shown["requestBody"] = {
+            "required": True,
+            "content": content(ref(operation.body)) if isinstance(operation.body, str) else operation.body,
+        }
+        statuses.update(BODY_STATUSES if is_json else ())
+    good = operation.response or {"description": "It is gone."}
+    shown["responses"] = {
+        str(operation.status if operation.response else 204): good,
+        **{str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(statuses)},
     }
+    return shown
 
 
 def content(schema: Schema, media: str = "application/json") -> dict[str, Any]:
@@ -40,20 +65,16 @@ def header(schema: Schema, description: str, required: bool = True) -> Schema:
     return {"description": description, "schema": schema, "required": required}
 
 
-def path(name: str, description: str, schema: Schema) -> dict[str, Any]:
+def path(name: str, description: str, schema: Schema) -> Schema:
+    """Returns a parameter of a path."""
     return {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
 
 
-def query(name: str, schema: Schema, *, required: bool = False) -> dict[str, Any]:
+def query(name: str, schema: Schema, required: bool = False) -> Schema:
+    """Returns a parameter of a query."""
     return {"name": name, "in": "query", "schema": schema, "required": required}
 
 
-def ok(description: str, schema: Schema, **more: Any) -> dict[str, Any]:
+def ok(description: str, schema: Schema, **more: Any) -> Schema:
+    """Returns a good response in JSON."""
     return {"description": description, "content": content(schema), **more}
-
-
-def page(item: str) -> Schema:
-    return answer(
-        items=array(ref(item)),
-        next=or_null(text(""), "Cursor of the next page, for `after`; null on the last."),
-    )

@@ -1,84 +1,80 @@
-"""Pixels, and the beacon of pages: they are open to all."""
+"""Pixels, and the beacon of pages. They need no API key."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from pixel_server.api.openapi.operation import content, header, path, query
-from pixel_server.api.openapi.schema import ref, text
+from pixel_server.api.openapi.schema import Schema, ref, text
 
 
-def _pixel(parameter: dict[str, Any], summary: str, *asked: dict[str, Any]) -> dict[str, Any]:
-    """The image stands in every answer, an error's too. `X-Pixel` says what became of the hit."""
+def _pixel(parameter: Schema, summary: str, *parameters: Schema) -> Schema:
     about = {"summary": summary, "responses": _images()}
+    description = "It counts as a hit, but not as an open."
     return {
-        "parameters": [parameter, *asked],
+        "parameters": [parameter, *parameters],
         "get": {**about, "operationId": f"open_{parameter['name']}"},
-        "head": {**about, "operationId": f"head_{parameter['name']}", "description": "A hit, but no open."},
+        "head": {**about, "operationId": f"head_{parameter['name']}", "description": description},
     }
 
 
-def _images(**more: str) -> dict[str, Any]:
-    """What a pixel is answered with. more: of other statuses."""
-    reason = {"X-Pixel": header({"type": "string"}, "What became of it: the word, then `; reason=...`.")}
-    image = {"headers": reason, "content": {"image/gif": {}}}
-    described = {
-        "200": "`recorded`: it is stored. `ignored`: it is not to be counted.",
+def _images(**more: str) -> Schema:
+    """Returns the responses of a pixel, each with the image. more: descriptions of other statuses."""
+    result = {"X-Pixel": header({"type": "string"}, "What became of the hit: a word, then `; reason=...`.")}
+    image = {"headers": result, "content": {"image/gif": {}}}
+    descriptions = {
+        "200": "`recorded`: the hit is stored. `ignored`: the hit is not to be counted.",
         "404": "`refused`: not a good pixel.",
-        "503": "`failed`: it could not be stored in time.",
+        "503": "`failed`: the hit could not be stored in time.",
         **more,
     }
-    return {status: {"description": what, **image} for status, what in sorted(described.items())}
+    return {status: {"description": text, **image} for status, text in sorted(descriptions.items())}
 
 
-_SAID = {
+_BEACON = {
     "type": "object",
     "required": ["i"],
     "properties": {
-        "i": text("Names one view, made up by the page.", pattern="^[A-Za-z0-9_-]{1,32}$"),
-        "u": text("The page's URL. Default: `Referer`."),
-        "r": text("Where its visitor came from."),
+        "i": text("Name of one view, which the page makes up.", pattern="^[A-Za-z0-9_-]{1,32}$"),
+        "u": text("URL of the page. Default: `Referer`."),
+        "r": text("URL that the visitor came from."),
         "v": text("The page's own id of its visitor, with identity `own`."),
-        "c": {
-            "type": "number",
-            "description": "1: the page says yes to the cookie of identity `cookie`.",
-        },
+        "c": {"type": "number", "description": "1: the page consents to the cookie of identity `cookie`."},
         "t": {
             "type": "number",
             "minimum": 0,
-            "description": "ms that the view was visible so far. It is then a report, and no view.",
+            "description": "Milliseconds for which the view has been visible. With it the beacon is a "
+            "report, not a view.",
         },
     },
 }
-_REFUSED = {
-    "400": "`refused; reason=body`: not that JSON.",
-    "403": "`refused; reason=origin`: the campaign has `origins`, and the page is of another.",
+_REFUSALS = {
+    "400": "`refused; reason=body`: not this JSON.",
+    "403": "`refused; reason=origin`: the campaign has `origins`, and the page has another origin.",
     "408": "`refused; reason=body`: it did not arrive in time.",
     "413": "`refused; reason=body`: more than 4096 bytes.",
 }
 
 PATHS = {
     "/o/{token}.gif": _pixel(
-        path("token", "Of a link that was made here.", text("", pattern="^[A-Za-z0-9_-]+$")),
+        path("token", "Token of a link that this server made.", text("", pattern="^[A-Za-z0-9_-]+$")),
         "Pixel of a mail",
     ),
     "/p/{campaign}.gif": _pixel(
         path("campaign", "A web campaign.", ref("CampaignId")),
         "Pixel of a web page",
-        query("u", text("The page's URL. Default: `Referer`.")),
-        query("r", text("Where its visitor came from.")),
-        query("v", text("The page's own id of its visitor, with identity `own`. Kept as a hash.")),
-        query("c", text("`1`: the page says yes to the cookie of identity `cookie`.")),
+        query("u", text("URL of the page. Default: `Referer`.")),
+        query("r", text("URL that the visitor came from.")),
+        query("v", text("The page's own id of its visitor, with identity `own`. Stored as a hash.")),
+        query("c", text("`1`: the page consents to the cookie of identity `cookie`.")),
     ),
     "/p/{campaign}": {
         "parameters": [path("campaign", "A web campaign.", ref("CampaignId"))],
         "post": {
             "operationId": "send_beacon",
             "summary": "A view of a web page, or how long it was visible",
-            "description": "What `/p.js` sends; as `text/plain` also, which a page of another site may "
-            "send without asking first (CORS).",
-            "requestBody": {"required": True, "content": content(_SAID)},
-            "responses": _images(**_REFUSED),
+            "description": "`/p.js` sends it. It may also come as `text/plain`, which a page of another site "
+            "may send without asking first (CORS).",
+            "requestBody": {"required": True, "content": content(_BEACON)},
+            "responses": _images(**_REFUSALS),
         },
     },
 }

@@ -1,41 +1,36 @@
-"""What an error is answered with."""
+"""Answers to errors: problem details (RFC 9457)."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from pixel_server.api import request_body, request_stream
 from pixel_server.api.openapi.operation import content, header
-from pixel_server.api.openapi.schema import answer, array, count, ref, text
+from pixel_server.api.openapi.schema import Schema, answer, array, count, ref, text
 from pixel_server.problems import TYPE
 
 _STATUSES = {
     400: "The body is not JSON in UTF-8, is nested too deeply, or has a key twice in one object; or there "
     "are more than 200 parameters.",
-    401: "No API key was sent, or none that is known.",
-    403: "The API key has not the scope that this call needs.",
-    404: "There is nothing of this id; perhaps no longer.",
-    409: "It cannot be done as things stand; `detail` says why.",
+    401: "No API key was sent, or the key is not known.",
+    403: "The API key lacks the scope that this call needs.",
+    404: "Nothing has this id, or nothing has it any more.",
     408: f"The body did not come within {request_stream.BODY_TIMEOUT_SECONDS:.0f} seconds.",
+    409: "The state does not allow it; `detail` says why.",
     413: f"The body has more than {request_body.MAX_BODY_BYTES} bytes.",
-    429: "The API key is not known, and many wrong ones come at the moment. A known key never gets this.",
     415: "The body is not sent as `application/json`.",
     422: "The input cannot be used; `errors` names each bad field, up to 100 of them.",
-    503: "Redis does not answer, or not with what was asked. Nothing is known to be done: try again.",
+    429: "The API key is not known, and many wrong keys come at the moment. A known key never gets this.",
+    503: "Redis does not answer, or refuses. It is not known whether anything was done: try again.",
 }
 
 
-def _problem(status: int) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "description": _STATUSES[status],
-        "content": content(ref("Problem"), TYPE),
-    }
+def _problem(status: int) -> Schema:
+    problem: Schema = {"description": _STATUSES[status], "content": content(ref("Problem"), TYPE)}
     if status == 401:
-        found["headers"] = {"WWW-Authenticate": header({"const": "Bearer"}, "How to send the key.")}
+        problem["headers"] = {"WWW-Authenticate": header({"const": "Bearer"}, "How to send the key.")}
     if status in (429, 503):
         seconds = header({"type": "integer"}, "Seconds to wait.", required=False)
-        found["headers"] = {"Retry-After": seconds}
-    return found
+        problem["headers"] = {"Retry-After": seconds}
+    return problem
 
 
 RESPONSES = {str(status): _problem(status) for status in _STATUSES}
@@ -50,12 +45,12 @@ SCHEMAS = {
         errors=array(
             answer(
                 ("row", "line"),
-                row=count("In a list: which of them, from 0."),
-                line=count("In an upload: which line, from 1."),
+                row=count("Number of the row in a list, from 0."),
+                line=count("Number of the line in an upload, from 1."),
                 field=text("The field or parameter."),
                 message=text("What is wrong with it."),
             ),
         ),
-        errors_left_out=count("How many more errors there are than `errors` names."),
+        errors_left_out=count("Further errors that `errors` does not name."),
     ),
 }

@@ -1,110 +1,158 @@
-"""Recipients, many at once: of a campaign, uploaded to it, quiet over all."""
+"""Recipients: the lists of campaigns, inactive recipients, and single recipients."""
 
 from __future__ import annotations
 
-from typing import Any
+from pixel_server.api import fields, uploads
+from pixel_server.api.openapi.operation import Operation, content, ok
+from pixel_server.api.openapi.schema import (
+    RECIPIENT,
+    Schema,
+    answer,
+    array,
+    body,
+    count,
+    flag,
+    instant_or_null,
+    mapping,
+    or_null,
+    page,
+    ref,
+    text,
+    text_or_null,
+)
+from pixel_server.api.openapi.withdrawals import PERIOD
 
-from pixel_server.api import uploads
-from pixel_server.api.openapi.operation import CAMPAIGN, call, content, ok, page, query
-from pixel_server.api.openapi.schema import answer, choice, count, instant, or_null, ref, text
-from pixel_server.figures import recipients
 
-LISTED = "It is on the campaign's list: by an upload, or by links made with `sent`."
-_LINES = {**content({"type": "string"}, uploads.NDJSON), **content({"type": "string"}, uploads.CSV)}
-_AFTER = query("after", text("`next` of the page before.", pattern="^[0-9]{1,9}$"))
-
-
-def _page_or_lines(item: str) -> dict[str, Any]:
+def _page_or_lines(item: str) -> Schema:
     return {
-        "description": "A page, in an order of no meaning; or all as lines if `Accept` asks.",
+        "description": "A page, in no particular order; or all recipients as lines, if `Accept` asks so.",
         "content": {
             **content(page(item)),
-            **content(text("One as JSON on each line."), uploads.NDJSON),
-            **content(text("One on each line."), uploads.CSV),
+            **content(text("A recipient as JSON on each line."), uploads.NDJSON),
+            **content(text("A recipient on each line."), uploads.CSV),
         },
     }
 
 
-PATHS = {
-    "/api/campaigns/{id}/recipients": {
-        "parameters": [CAMPAIGN],
-        "get": call(
-            "list_recipients",
-            "people",
-            "The recipients of a campaign, by what they did",
-            (404, 409, 422),
-            {200: _page_or_lines("Recipient")},
-            description=(
-                "`opened`: with any open. `person`: with one by a person, or a proxy for one. "
-                "`machine_only`: each open a prefetch's or a scanner's. `unopened`: on the list (an "
-                "upload, or links made with `sent`), and without an open; not those who withdrew, whose "
-                "opens are dropped; 409 without a list. Pages may be a little longer or shorter than a "
-                "thousand."
+OPERATIONS = {
+    "list_recipients": Operation(
+        "The recipients of a campaign, by what they did",
+        _page_or_lines("Recipient"),
+        "`opened`: with any open. `person`: with an open by a person, or a proxy for a person. "
+        "`machine_only`: every open was a prefetch's or a scanner's. `unopened`: on the list (by an upload, "
+        "or by links made with `sent`) and without an open. Recipients who withdrew are not in it, because "
+        "their opens are dropped. 409 without a list. A page may be a little longer or shorter than 1,000.",
+        problems=(409,),
+    ),
+    "upload_recipients": Operation(
+        "Upload the recipients of a campaign",
+        ok("All lines are stored.", ref("Uploaded")),
+        "A line for each recipient: NDJSON of `{recipient, name}`, or CSV whose first line names the columns "
+        "`recipient` and, optionally, `name`. UTF-8, any number of lines. An upload adds to the list; the "
+        "same list can be sent again without harm. Names are stored in mode `identified` only. 422: some "
+        f"lines cannot be used, and `errors` names the first {uploads.Upload.MAX_ERRORS}; the others are "
+        "stored. If the body is cut off, its whole lines are stored.",
+        body={**content({"type": "string"}, uploads.NDJSON), **content({"type": "string"}, uploads.CSV)},
+        problems=(409, 415, 422),
+    ),
+    "list_quiet": Operation(
+        "Recipients who had mail since a day, and no open by a person since, over all campaigns",
+        _page_or_lines("QuietRecipient"),
+        "Recipients to write to once more, or to stop writing to. Only lists tell who had mail: links made "
+        "with `sent`, from that day to today; an upload, if its campaign was sent in that time. Without "
+        "lists the answer is empty. Campaigns that are closed or tell no recipients apart are left out, and "
+        "so are recipients who withdrew.",
+    ),
+    "find_recipient": Operation(
+        "The key of a recipient, by the recipient or by the token of a link",
+        ok("The key.", answer(key=ref("RecipientKey"))),
+        body="RecipientQuery",
+    ),
+    "show_recipient": Operation(
+        "Everything that is stored of one recipient", ok("The stored data.", ref("KeptOfRecipient"))
+    ),
+    "erase_recipient": Operation(
+        "Erase one recipient, and stop its recording",
+        ok(
+            "The recipient is erased.",
+            answer(
+                key=ref("RecipientKey"),
+                removed_from=array(ref("CampaignId")),
+                removed=mapping(
+                    {"type": "integer", "minimum": 0}, "Number of removed entries, by kind of data."
+                ),
+                note=text("What an erasure cannot reach."),
             ),
-            parameters=[query("state", choice(recipients.STATES, "Which.", default="opened")), _AFTER],
         ),
-        "put": call(
-            "upload_recipients",
-            "people",
-            "Upload whom a campaign went to",
-            (404, 409, 415, 422),
-            {200: ok("All of it is taken.", ref("Uploaded"))},
-            description=(
-                "A line for each recipient: NDJSON of `{recipient, name}`, or CSV whose first line names "
-                "the columns `recipient` and, if you like, `name`; UTF-8, no limit to the lines. Adds to "
-                "the list: to send it again does no harm. Names are kept in mode `identified` only. "
-                "422: some lines cannot be used, as `errors` says of the first "
-                f"{uploads.Upload.MAX_ERRORS}; the others are taken. Of a body that is cut off, whole lines "
-                "are taken."
-            ),
-            requestBody={"required": True, "content": _LINES},
-        ),
-    },
-    "/api/recipients": {
-        "get": call(
-            "list_quiet",
-            "people",
-            "Who had mail since a day, and no open by a person since, over all campaigns",
-            (422,),
-            {200: _page_or_lines("QuietRecipient")},
-            description=(
-                "To write to once more, or to stop writing to. Who had mail is known from lists alone: "
-                "links made with `sent`, from that day to today; an upload, if its campaign was sent "
-                "in that time. Without them, it is nobody. Campaigns that are closed, or tell no "
-                "recipients apart, are left out, and so is who withdrew."
-            ),
-            parameters=[
-                query("quiet_since", text("A day of UTC.", format="date"), required=True),
-                _AFTER,
-            ],
-        ),
-    },
+        "Erases in all campaigns, and in hits that wait. Sums stay as they were.",
+    ),
+}
+
+_LISTED = {
+    "recipient": text_or_null("The recipient as uploaded, in mode `identified`; null if not stored."),
+    "name": text_or_null("The name as uploaded, in mode `identified`; null if there is none."),
+}
+_IS_LISTED = flag("Whether it is on the campaign's list: by an upload, or by links made with `sent`.")
+_OPENS = {
+    "opens": count("All opens."),
+    "opens_person": count("Opens by a person, or by an image proxy for a person."),
+    "first_open": instant_or_null("Null if there is no open."),
+    "last_open": instant_or_null("Null if there is no open."),
+    "last_open_person": instant_or_null("Last open by a person or a proxy for a person; null if none."),
 }
 
 SCHEMAS = {
-    "Recipient": answer(
-        key=ref("RecipientKey"),
-        recipient=or_null(text(""), "As uploaded, in mode `identified`; null: it is not kept."),
-        name=or_null(text(""), "As uploaded, in mode `identified`; null: there is none."),
-        listed={"type": "boolean", "description": LISTED},
-        opens=count("How many."),
-        opens_person=count("Of these, by a person or a proxy for one."),
-        first_open=or_null(instant(""), "Null: none."),
-        last_open=or_null(instant(""), "Null: none."),
-        last_open_person=or_null(instant(""), "By a person or a proxy for one; null: none."),
-    ),
+    "Recipient": answer(key=ref("RecipientKey"), **_LISTED, listed=_IS_LISTED, **_OPENS),
     "QuietRecipient": answer(
         key=ref("RecipientKey"),
-        recipient=or_null(text(""), "As uploaded, in mode `identified`; null: it is not kept."),
-        name=or_null(text(""), "As uploaded, in mode `identified`; null: there is none."),
-        campaigns=count("Of which it had mail since then."),
-        last_open_person=or_null(instant(""), "By a person or a proxy for one, before that; null: none."),
+        **_LISTED,
+        campaigns=count("Campaigns of which it had mail since that day."),
+        last_open_person=instant_or_null("Last open by a person or a proxy for a person; null if none."),
     ),
     "Uploaded": answer(
-        lines=count("The number of the last line that was dealt with."),
+        lines=count("Number of the last line that was handled."),
         new=count("Recipients that were not on the list."),
-        known=count("Those that were; names are as they came last."),
-        withdrawn=count("Those who said no: left out."),
-        bad=count("Lines that cannot be used: left out."),
+        known=count("Recipients that were on the list; their newest names are stored."),
+        withdrawn=count("Recipients who withdrew; they are left out."),
+        bad=count("Lines that cannot be used; they are left out."),
+    ),
+    "RecipientKey": text("The keyed hash of a recipient.", pattern="^[0-9a-f]{16}$"),
+    "RecipientQuery": {
+        "oneOf": [
+            body(("recipient",), recipient=RECIPIENT),
+            body(("token",), token=text("The token of a link.")),
+        ]
+    },
+    "RecipientList": body(
+        ("recipients",), recipients=array(RECIPIENT, minItems=1, maxItems=fields.MAX_RECIPIENTS)
+    ),
+    "KeptOfRecipient": answer(
+        key=ref("RecipientKey"),
+        campaigns=array(
+            answer(
+                campaign=ref("CampaignId"),
+                listed=_IS_LISTED,
+                **_LISTED,
+                last_mail_day=or_null(
+                    text("", format="date"), "Day of the last mail that is known to be sent; null if none."
+                ),
+                **_OPENS,
+                opens_prefetch=count("Opens by a machine, ahead of a reader."),
+                opens_scanner=count("Opens by a scanner."),
+                first_open_person=instant_or_null("Null if no person opened."),
+                time_to_open=or_null(
+                    {"type": "number", "minimum": 0},
+                    "Seconds from sending to `first_open_person`, to within 5 %; null if not known.",
+                ),
+                hidden=flag("Whether its mail program loads all images by machine."),
+                top=flag("Whether the mail's upper pixel was loaded."),
+                bottom=flag("Whether the mail's lower pixel was loaded."),
+            )
+        ),
+        last_open_day=or_null(
+            text("", format="date"), "UTC day of the last open in mode `last`, over all campaigns."
+        ),
+        withdrawals=array(PERIOD),
+        waiting=flag("Whether hits wait to be counted that may be this recipient's."),
     ),
 }

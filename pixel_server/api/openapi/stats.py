@@ -1,51 +1,193 @@
-"""The figures of a campaign, and what stands around its totals and intervals."""
+"""Figures of campaigns: stats, breakdowns, comparison."""
 
 from __future__ import annotations
 
-from pixel_server.api.openapi.figures import figure
-from pixel_server.api.openapi.operation import CAMPAIGN, SHARED, call, ok, query
-from pixel_server.api.openapi.ranges import FROM, TO
-from pixel_server.api.openapi.schema import answer, array, choice, count, instant, or_null, ref, text
-from pixel_server.figures import disclosure, hyperloglog, ranges, stats
+from typing import Any
+
+from pixel_server.api.openapi.operation import MAY_SHARE, Operation, ok
+from pixel_server.api.openapi.schema import (
+    Schema,
+    answer,
+    array,
+    choice,
+    count,
+    flag,
+    instant,
+    instant_or_null,
+    mapping,
+    or_null,
+    page,
+    ref,
+    text,
+    text_or_null,
+)
+from pixel_server.api.openapi.totals import figure
+from pixel_server.counters import web_breakdown, web_names
+from pixel_server.figures import disclosure, hyperloglog, ranges, stats, web_breakdowns
 from pixel_server.verdicts import CLASSES
 
-PATHS = {
-    "/api/campaigns/{id}/stats": {
-        "parameters": [CAMPAIGN],
-        "get": call(
-            "show_stats",
-            "read",
-            "The figures of a campaign",
-            (404, 422),
-            {200: ok("What is counted.", {"anyOf": [ref("Stats"), ref("SharedStats")]})},
-            description=(
-                f"Without `from` and `to`: totals of all time, series of the last {ranges.DEFAULT_DAYS} "
-                f"days. Without `from`: the {ranges.DEFAULT_DAYS} days up to `to`. Without `to`: up to "
-                f"the end of the running interval. At most {ranges.MOST_DAYS} days by `day` in the "
-                f"campaign's own zone; else {ranges.MOST_FINE_DAYS}, read from the 15-minute series. "
-                f"{SHARED}, by `day` in the campaign's zone (403 otherwise), and is shown "
-                "`SharedStats`: days that have ended and have `min_cell` visits (of mail: opens), and "
-                f"sums of these days. Without `from` and `to`: of the last {disclosure.DAYS} days kept. "
-                "With `Accept: text/csv`, but not shared: `series` as a table."
-            ),
-            parameters=[
-                FROM,
-                TO,
-                query("interval", choice(ranges.INTERVALS, "Of `series`.", default="day")),
-                query("tz", {**ref("TimeZone"), "description": "Default: the campaign's."}),
-            ],
-        ),
-    },
+OPERATIONS = {
+    "show_stats": Operation(
+        "The figures of a campaign",
+        ok("The figures.", {"anyOf": [ref("Stats"), ref("SharedStats")]}),
+        f"Without `from` and `to`: totals of all time, series of the last {ranges.DEFAULT_DAYS} days. "
+        f"Without `from`: the {ranges.DEFAULT_DAYS} days up to `to`. Without `to`: up to the end of the "
+        f"running interval. At most {ranges.MAX_DAYS} days by `day` in the campaign's own zone; otherwise "
+        f"{ranges.MAX_FINE_DAYS}, read from the 15-minute series. {MAY_SHARE}, by `day` in the campaign's "
+        "zone (403 otherwise), and is shown `SharedStats`: days that have ended and have `min_cell` visits "
+        f"(of mail: opens), and sums of these days. Without `from` and `to`: of the last {disclosure.DAYS} "
+        "days kept. With `Accept: text/csv`, except for a shared key: `series` as a table.",
+    ),
+    "show_breakdowns": Operation(
+        "Views and visits of pages by page, referrer, country and more",
+        ok("Views and visits by name.", ref("Breakdowns")),
+        "Days of the campaign's own zone. Without `from` and `to`: the last "
+        f"{ranges.DEFAULT_DAYS} days. At least the {web_breakdown.KEPT_NAMES} names with most views of each "
+        f"day and shard are kept, and {web_breakdowns.MAX_NAMES} are shown; the rest is `(other)`. A name "
+        f"has {web_names.MAX_NAME_BYTES} bytes at most. 409: a mail campaign, or another interval.",
+        problems=(409,),
+    ),
+    "compare_campaigns": Operation(
+        "Campaigns side by side",
+        ok("The campaigns in the order of `ids`, on one page.", page("Compared")),
+        problems=(404,),
+    ),
 }
 
 _RATE = {"type": "number", "minimum": 0, "maximum": 1}
-_QUARTILES = {name: {"type": "number"} for name in ("quartile_1", "median", "quartile_3")}
+
+
+def _quartiles(**counted: Schema) -> Schema:
+    return answer(**counted, **{name: {"type": "number"} for name in ("quartile_1", "median", "quartile_3")})
+
+
+_OPEN_RATE = or_null(
+    answer(
+        low=_RATE,
+        high=_RATE,
+        estimate=or_null({"type": "number"}, "Null if too few are visible, or in a range."),
+        interval=or_null(array(_RATE, minItems=2, maxItems=2), "95 %; null with `estimate`."),
+        method=text_or_null("How the estimate was made; null with `estimate`."),
+    ),
+    "Shares of the mails `delivered`. `low`: recipients with an open by a person, or a proxy for a person. "
+    "`high`: recipients with any open, plus anonymous opens. `estimate` assumes that recipients whose client "
+    "hides them (Apple) read as often as the others. Of 100 delivered, 60 hidden of whom 3 read elsewhere "
+    "too, 10 openers among the 40 others and 2 more by scanners alone: low 0.13, high 0.72, estimate 0.25, "
+    "interval 0.16 to 0.37. Mails to recipients who withdrew, have links of mode `off`, or ask not to be "
+    "followed where that is dropped, are delivered, but their opens are not known: `high` and `estimate` are "
+    "too low by their share. Apple does not fetch every mail: an unread mail that it did not fetch counts as "
+    "visible, and makes `estimate` too low. A machine that nothing gives away counts as a person. Null: "
+    "nothing `delivered`, more openers than delivered, or recipients are not told apart.",
+)
+_STATS: dict[str, Any] = {
+    "campaign": ref("CampaignId"),
+    "from": instant_or_null("First instant of the range; null: all time."),
+    "to": instant_or_null("End of the range, not in it; null: all time."),
+    "interval": choice(ranges.INTERVALS, "Interval of `series`."),
+    "time_zone": ref("TimeZone"),
+    "as_of": instant("Every hit that reached the stream before this instant is counted."),
+    "late_since": instant_or_null(
+        "Time of the oldest hit that waits on disk because Redis was away; null if none waits."
+    ),
+    "totals": {"anyOf": [ref("EmailTotals"), ref("WebTotals")]},
+    "sent": or_null(
+        count(""),
+        "The campaign's `sent`; without it, the recipients whose links were made with `sent`. In modes "
+        "`count` and `last` each call counts them anew.",
+    ),
+    "delivered": or_null(count(""), "`sent` less `bounced`; null if not known."),
+    "rules": or_null(
+        {"type": "object", "additionalProperties": count("")},
+        "Hits by the id of the rule that judged them. Null in a range.",
+    ),
+    "rulesets": or_null(
+        array(answer(ruleset=text(""), **{"from": instant("First use.")}, to=instant("Last use."))),
+        "Versions of the rules that judged the hits. Null in a range.",
+    ),
+    "opens_person_by": or_null(
+        answer(
+            client=array(ref("OpensOf"), description="Mail program, or the browser of a webmail."),
+            device=array(ref("OpensOf"), description="`desktop`, `phone`, `tablet`. Without proxies."),
+            country=array(ref("OpensOf"), description="ISO 3166-1, by address. Without proxies."),
+        ),
+        f"Opens by people, or by proxies for people; the {stats.MAX_NAMES} most frequent of each. They are "
+        "kept by day of the campaign's zone. Null in a range of over "
+        f"{stats.MAX_BREAKDOWN_DAYS} days or by another interval, in a mode that tells recipients not apart, "
+        "and for pages.",
+    ),
+    "time_on_page": or_null(
+        _quartiles(views=count("Views that were measured.")),
+        "Seconds, of a web campaign: what `p.js` reported visible, else the time to the next view of the "
+        "visit. Null as `opens_person_by`, or if nothing was measured.",
+    ),
+    "time_of_visit": or_null(
+        _quartiles(visits=count("Visits of more than one instant.")),
+        "Seconds from the first to the last request of the visit. Null likewise.",
+    ),
+    "bounce_share": or_null(_RATE, "`bounces` of `visits`."),
+    "visitor_unit": {
+        "enum": ["visitors", "visitor-days", None],
+        "description": "Unit of `unique_visitors`. Without a cookie a visitor is another one each day. Null: "
+        "mail.",
+    },
+    "time_to_open": or_null(
+        _quartiles(recipients=count("Recipients whose first open by a person lies in the range.")),
+        "Seconds from sending to the first open by a person. Null as `opens_person_by`, or if no time of "
+        "sending was known when the opens were counted: neither the links' `sent_at` nor the campaign's.",
+    ),
+    "verdicts": {
+        "type": "object",
+        "description": "Hits by class.",
+        "properties": {name: ref("OfClass") for name in CLASSES},
+        "required": list(CLASSES),
+    },
+    "open_rate": _OPEN_RATE,
+    "last_hit": instant_or_null(
+        "Time of the last hit of all time, whatever the range; null if there is none, or if it was counted "
+        "by an old version."
+    ),
+    "closed_at": instant_or_null("Time from which opens add to no unique figure; null: they add."),
+    "over": flag("Whether more recipients opened than mails were `delivered`."),
+    "hidden": or_null(
+        answer(
+            recipients=count("Recipients whose client loads all images by machine, read or not (Apple's)."),
+            person=count("Recipients among them for whom a person opened too, in another client."),
+        ),
+        "What `estimate` is made from. Null for pages and if recipients are not told apart; in a range null "
+        "unless there are none over all time.",
+    ),
+    "clipped": or_null(
+        answer(
+            share=_RATE, of=count("Recipients for whom a person, or a proxy for a person, loaded the upper.")
+        ),
+        "Share of mails with two pixels whose lower pixel never came: Gmail shows 102 KB of a mail. Null in "
+        "a range, for pages, if recipients are not told apart, and while no upper pixel was loaded.",
+    ),
+    "series": array({"anyOf": [ref("EmailInterval"), ref("WebInterval")]}),
+    "notes": array(ref("Note"), description="Notes in the range of `series`, in order of time."),
+    "estimates": mapping(ref("Estimate"), "Figures that are estimates, and how good they are."),
+}
+_COMPARED_TO_FIRST = or_null(
+    answer(
+        difference={
+            "type": "number",
+            "description": "This campaign's share less the first's: the share that a person opened, among "
+            "recipients whose client does not hide them (`hidden` in `Stats`). So it does not matter how "
+            "many use Apple's mail.",
+        },
+        interval=array({"type": "number"}, minItems=2, maxItems=2, description="95 %."),
+        p_value={"type": "number", "minimum": 0, "maximum": 1},
+        significant=flag("Whether it is more than chance: a p-value below 0.05."),
+        method=text("Method of interval and test."),
+    ),
+    "Null: the first campaign itself, or a campaign without a rate or with anonymous opens.",
+)
 
 SCHEMAS = {
     "OfClass": answer(
-        hits=figure("Of this class."),
+        hits=figure("Hits of this class."),
         recipients=or_null(
-            count(""), "With an open of this class, `proxy` under `person`; null where not known."
+            count(""), "Recipients with an open of this class, `proxy` under `person`. Null if not known."
         ),
     ),
     "Estimate": {
@@ -63,115 +205,36 @@ SCHEMAS = {
             ),
         ]
     },
-    "OpensOf": answer(name=text("`(unknown)`, and `(other)` for the rest."), opens=count("By people.")),
-    "Stats": answer(
-        **{"campaign": ref("CampaignId")},
-        **{"from": or_null(instant(""), "In the range; null: all time.")},
-        to=or_null(instant(""), "End of the range, not in it; null: all time."),
-        interval=choice(ranges.INTERVALS, "Of `series`."),
+    "OpensOf": answer(
+        name=text("The name; `(unknown)`, or `(other)` for the rest."), opens=count("Opens by people.")
+    ),
+    "Stats": answer(**_STATS),
+    "Breakdowns": answer(
+        campaign=ref("CampaignId"),
+        **{
+            "from": instant("First instant of the range, or of the first day that is still kept."),
+            "to": instant("End of the range, not in it."),
+        },
         time_zone=ref("TimeZone"),
-        as_of=instant("Every hit that reached the stream before this is counted."),
-        late_since=or_null(
-            instant(""), "Hits since then wait on disk, for Redis was away; null: none wait there."
-        ),
+        by={
+            "type": "object",
+            "properties": {name: array(ref("ViewsOf")) for name in web_breakdowns.BY},
+            "additionalProperties": False,
+            "description": "Most visits first. Views and visits of each add up to those of the range.",
+        },
+    ),
+    "ViewsOf": answer(
+        name=text("A text that strangers sent, never HTML. `(none)`, `(unknown)`, `(other)`."),
+        views=count("Views under this page, country, ...; or views of visits that began or ended so."),
+        visits=count("Visits that began so; of `exit_page`, visits that ended there."),
+    ),
+    "Compared": answer(
+        campaign=ref("CampaignId"),
+        name=text("Name of the campaign."),
         totals={"anyOf": [ref("EmailTotals"), ref("WebTotals")]},
-        sent=or_null(
-            count(""),
-            "The campaign's `sent`; without it, how many recipients had links made with `sent`. In modes "
-            "`count` and `last` each call counts them anew.",
-        ),
-        delivered=or_null(count(""), "`sent` less `bounced`; null: not known."),
-        rules=or_null(
-            {"type": "object", "additionalProperties": count("")},
-            "Hits by the id of the rule that judged them. Null in a range.",
-        ),
-        rulesets=or_null(
-            array(answer(ruleset=text(""), **{"from": instant("First judged.")}, to=instant("Last judged."))),
-            "Versions of the rules that judged its hits. Null in a range.",
-        ),
-        opens_person_by=or_null(
-            answer(
-                client=array(ref("OpensOf"), description="Mail program, or the browser of a webmail."),
-                device=array(ref("OpensOf"), description="`desktop`, `phone`, `tablet`. No proxies."),
-                country=array(ref("OpensOf"), description="ISO 3166-1, by address. No proxies."),
-            ),
-            f"Opens by people, or proxies for them; the {stats.MOST_NAMES} with most of each. Kept by "
-            f"day of the campaign's zone: null in a range of over {stats.MOST_DAYS_OF_OPENS} days or by "
-            "anything else, in a mode that tells no recipients apart, and for pages.",
-        ),
-        time_on_page=or_null(
-            answer(views=count("That were measured."), **_QUARTILES),
-            "Of a web campaign, in seconds: what `p.js` reported visible, else the time to the next view "
-            "of the visit. Null as `opens_person_by`, or when nothing was measured.",
-        ),
-        time_of_visit=or_null(
-            answer(visits=count("Of more than one instant."), **_QUARTILES),
-            "In seconds, from the first to the last that was heard of the visit; null likewise.",
-        ),
-        bounce_share=or_null(_RATE, "`bounces` of `visits`."),
-        visitor_unit={
-            "enum": ["visitors", "visitor-days", None],
-            "description": "What `unique_visitors` are: without a cookie the same one is another each "
-            "day. Null: of mail.",
-        },
-        time_to_open=or_null(
-            answer(
-                recipients=count("Whose first open by a person lies in the range."),
-                **_QUARTILES,
-            ),
-            "Seconds from sending to the first open by a person. Null as above, or when no time of "
-            "sending was known as they were counted: neither the links' `sent_at` nor the campaign's.",
-        ),
-        verdicts={
-            "type": "object",
-            "description": "What the hits were, by class.",
-            "properties": {name: ref("OfClass") for name in CLASSES},
-            "required": list(CLASSES),
-        },
-        open_rate=or_null(
-            answer(
-                low=_RATE,
-                high=_RATE,
-                estimate=or_null({"type": "number"}, "Null: too few are visible, or in a range."),
-                interval=or_null(array(_RATE, minItems=2, maxItems=2), "95 %; null with `estimate`."),
-                method=or_null(text(""), "How the estimate was made; null with it."),
-            ),
-            "Shares of mails `delivered`. `low`: recipients with an open by a "
-            "person, or a proxy for one. `high`: with any open, and anonymous opens on top. `estimate`: "
-            "for those whose client hides them (Apple), as for the others; an assumption. Of 100 "
-            "delivered, 60 hidden of whom 3 read elsewhere too, 10 openers among the 40 others and 2 "
-            "more by scanners alone: low 0.13, high 0.72, estimate 0.25, interval 0.16 to 0.37. "
-            "Of who withdrew, has links of mode `off`, or asks not to be followed where that is dropped, "
-            "mails are delivered but no open is known: `high` and `estimate` are too low by their share. "
-            "Apple does not fetch every mail: an unread one that it left alone counts as visible, and makes "
-            "`estimate` too low. A machine that nothing gives away counts as a person. "
-            "Null: nothing `delivered`, more openers than delivered, or nobody is told apart.",
-        ),
-        last_hit=or_null(
-            instant(""),
-            "Of all time, whatever the range; null: none, or not known of one counted long ago.",
-        ),
-        closed_at=or_null(instant(""), "Since when opens add to no unique figure; null: they do."),
-        over={"type": "boolean", "description": "More recipients opened than mails were `delivered`."},
-        hidden=or_null(
-            answer(
-                recipients=count("Whose client loads all images by machine, read or not (Apple's)."),
-                person=count("Of these, those whom a person opened too, in another client."),
-            ),
-            "What `estimate` is made from. Null for pages, where nobody is told apart, and in a range, "
-            "unless there are none over all time.",
-        ),
-        clipped=or_null(
-            answer(share=_RATE, of=count("For whom a person, or a proxy for one, loaded the upper one.")),
-            "Of mails with two pixels, those whose lower one never came: Gmail shows 102 KB of a mail. "
-            "Null in a range, for pages, where nobody is told apart, and while no upper one was loaded.",
-        ),
-        series=array({"anyOf": [ref("EmailInterval"), ref("WebInterval")]}),
-        notes=array(ref("Note"), description="Those in the range of `series`, in order of time."),
-        estimates={
-            "type": "object",
-            "description": "Which figures of `totals` are estimates, and how good.",
-            "additionalProperties": ref("Estimate"),
-        },
+        open_rate=or_null({"type": "object"}, "As in `Stats`."),
+        over=flag("As in `Stats`."),
+        closed_at=instant_or_null("As in `Stats`."),
+        to_first=_COMPARED_TO_FIRST,
     ),
 }

@@ -1,52 +1,42 @@
-"""Withdrawals: who is not recorded."""
+"""Withdrawals: the recipients who are not recorded."""
 
 from __future__ import annotations
 
-from pixel_server.api.openapi.operation import BODY, call, content, ok, page, query
-from pixel_server.api.openapi.schema import answer, array, instant, or_null, ref, text
+from pixel_server.api.openapi.operation import Operation, ok
+from pixel_server.api.openapi.schema import answer, array, count, instant_or_null, page, text
 
-_NAMED = {"required": True, "content": content(ref("RecipientList"))}
-_NUMBER = {"type": "integer", "minimum": 0}
-
-PATHS = {
-    "/api/withdrawals": {
-        "get": call(
-            "list_withdrawals",
-            "people",
-            "Who is not recorded, in no order",
-            (422,),
-            {200: ok("A page of them.", page("Withdrawal"))},
-            parameters=[query("after", text("`next` of the page before.", pattern="^[0-9]{1,19}$"))],
+OPERATIONS = {
+    "list_withdrawals": Operation(
+        "Withdrawals, in no particular order", ok("A page of withdrawals.", page("Withdrawal"))
+    ),
+    "add_withdrawals": Operation(
+        "Stop the recording of these recipients",
+        ok(
+            "They are not recorded any more.",
+            answer(
+                withdrawn=count("Recipients that were sent."),
+                new=count("Recipients among them that were recorded until now."),
+            ),
         ),
-        "post": call(
-            "add_withdrawals",
-            "people",
-            "Record no more of these recipients",
-            BODY,
-            {200: ok("It holds.", answer(withdrawn=_NUMBER, new=_NUMBER))},
-            requestBody=_NAMED,
-        ),
-        "delete": call(
-            "end_withdrawals",
-            "people",
-            "Record these recipients again",
-            BODY,
-            {200: ok("It holds.", answer(allowed=_NUMBER))},
-            requestBody=_NAMED,
-        ),
-    },
+        body="RecipientList",
+    ),
+    "end_withdrawals": Operation(
+        "Record these recipients again",
+        ok("They are recorded again.", answer(allowed=count("Recipients that had not been recorded."))),
+        body="RecipientList",
+    ),
 }
 
 PERIOD = answer(
     **{
-        "from": or_null(instant(""), "Null: an erasure, which reaches hits of any time before."),
-        "until": or_null(instant(""), "Null: it holds."),
+        "from": instant_or_null("Null: an erasure, which drops hits of any earlier time."),
+        "until": instant_or_null("Null: the withdrawal still holds."),
     }
 )
 
 SCHEMAS = {
     "Withdrawal": answer(
-        mark=text("A hash of the recipient's key, used nowhere else.", pattern="^[0-9a-f]{16}$"),
+        mark=text("A hash of the recipient's key that is used nowhere else.", pattern="^[0-9a-f]{16}$"),
         periods=array(PERIOD),
     ),
 }

@@ -1,0 +1,48 @@
+"""The campaign and figures that a key of the scope `read:CAMPAIGN` is shown."""
+
+from __future__ import annotations
+
+from pixel_server.api.openapi.campaigns import KIND
+from pixel_server.api.openapi.schema import Schema, answer, array, count, instant, mapping, or_null, ref, text
+from pixel_server.figures import stats
+
+
+def _figure(what: str) -> Schema:
+    return or_null(count(""), f"{what} Null if withheld or not known.")
+
+
+_EMAIL = {
+    "opens": _figure("GETs of a pixel that counts as an open."),
+    "unique_opens": _figure("Recipients whose first open lies in the day."),
+}
+_WEB = {
+    "views": _figure("GETs of the pixel."),
+    "visits": _figure("Visits of pages."),
+    "unique_visitors": _figure("Estimate. In `totals`, only of cookieless campaigns: visitor-days."),
+}
+_START = text("First instant of the day, with the zone's offset.", format="date-time")
+
+SCHEMAS = {
+    "SharedCampaign": answer(
+        id=ref("CampaignId"), name=text("A name for people."), kind=KIND, time_zone=ref("TimeZone")
+    ),
+    "SharedStats": answer(
+        ("opens_person_by",),
+        campaign=ref("CampaignId"),
+        **{"from": instant("First instant of the range.")},
+        to=instant("End of the range, not in it."),
+        interval={"const": "day"},
+        time_zone=ref("TimeZone"),
+        min_cell=count("Visits (of mail: opens) of a day below which a figure is withheld."),
+        totals={
+            "anyOf": [answer(**_EMAIL), answer(("visits",), **_WEB)],
+            "description": "Sums of the days of `series` that are shown.",
+        },
+        series=array({"anyOf": [answer(start=_START, **_EMAIL), answer(("visits",), start=_START, **_WEB)]}),
+        opens_person_by=or_null(
+            answer(client=array(ref("OpensOf"), description="Small figures are in `(other)`.")),
+            f"Of mails. Null in a range of over {stats.MAX_BREAKDOWN_DAYS} days, or if not known.",
+        ),
+        estimates=mapping(ref("Estimate"), "Figures that are estimates, and how good they are."),
+    ),
+}

@@ -1,0 +1,73 @@
+"""Totals and intervals of both kinds of campaign. An interval has a start, and lacks some totals."""
+
+from __future__ import annotations
+
+from pixel_server.api.openapi.schema import Schema, answer, count, or_null, text
+
+
+def figure(what: str) -> Schema:
+    return or_null(count(""), f"{what} Null if the 15-minute series are no longer kept.")
+
+
+_HITS = figure("All recorded requests, HEAD included.")
+_HITS_GPC = figure("Hits with `Sec-GPC: 1` or `DNT: 1`, if the campaign does not drop them.")
+_TOTALS_ONLY = {
+    "unique_ips": or_null(count(""), "Client addresses, an estimate. Null in a range."),
+    "dropped_gpc": or_null(
+        count(""), "Requests with `Sec-GPC: 1` or `DNT: 1` that were not recorded. Null in a range."
+    ),
+    "dropped_opted_out": or_null(
+        count(""), "Requests of browsers with the opt-out cookie, not recorded. Null in a range."
+    ),
+}
+_START = text("First instant of the interval, with the zone's offset.", format="date-time")
+_EMAIL = {
+    "hits": _HITS,
+    "opens": figure("GETs of a pixel that counts as an open."),
+    "unique_opens": figure(
+        "Recipients whose first open lies in the range, exact. Null in a mode that tells recipients not "
+        "apart."
+    ),
+    "unique_opens_person": figure(
+        "Recipients whose first open by a person, or a proxy for a person, lies in the range. Null likewise."
+    ),
+    "opens_anonymous": figure("Opens that are stored without anything that tells recipients apart."),
+    "hits_gpc": _HITS_GPC,
+}
+_WEB = {
+    "hits": _HITS,
+    "views": figure("Views of pages by people, as far as is known."),
+    "views_bot": figure("Views by scanners and prefetches. No other figure but `hits` has them."),
+    "visits": figure(
+        "Views of one visitor without a pause of 30 minutes between them, at most a day. Null in a mode that "
+        "tells visitors not apart."
+    ),
+    "bounces": figure("Visits of one view. Null likewise."),
+    "visits_new": figure("Visits that are a visitor's first, by its cookie. Null without identity `cookie`."),
+    "visits_returning": figure("Later visits. Null likewise. Visits without a cookie are in neither figure."),
+    "views_no_visitor": figure(
+        "Views without a known visitor: by mode, GPC or DNT, a proxy, a missing `v`, or because they came so "
+        "late that the salt of their day was gone."
+    ),
+    "views_no_visit": figure(
+        "Views of a known visitor that are in no visit: 30 minutes or more behind other views, or beyond the "
+        "visits that there is room for."
+    ),
+    "unique_visitors": or_null(
+        count(""), "Estimate. Each day counts its own visitors. Null except for `day` in the campaign's zone."
+    ),
+    "hits_gpc": _HITS_GPC,
+}
+
+SCHEMAS = {
+    "EmailTotals": answer(**_EMAIL, **_TOTALS_ONLY),
+    "WebTotals": answer(
+        **_WEB,
+        **_TOTALS_ONLY,
+        refused_origin=or_null(
+            count(""), "Beacons of pages whose origin is not in `origins`. Null in a range."
+        ),
+    ),
+    "EmailInterval": answer(start=_START, **_EMAIL),
+    "WebInterval": answer(start=_START, **_WEB),
+}
