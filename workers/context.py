@@ -27,4 +27,4 @@ def mark() -> StoreMark:
 
 def is_known(store: Redis) -> bool:
     """Returns whether this is the store that the worker knows. Jobs change nothing in any other store."""
-    return mark().look_now(store)
+    return mark().is_known_store(store)

@@ -13,7 +13,7 @@ import redis
 from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.client import connect
-from pixel_server.store.clock import Clock, Report
+from pixel_server.store.clock import Clock, ClockReport
 from pixel_server.store.protocols import Redis
 from pixel_server.store.script import even_if_full
 
@@ -47,7 +47,7 @@ class Progress:
         self._url = settings.redis_url
         self._noted_at = time.monotonic()
         self._clock = Clock()
-        self._report = Report(self._clock, "worker")
+        self._report = ClockReport(self._clock, "worker")
 
     def start(self) -> None:
         threading.Thread(target=self._run, daemon=True).start()

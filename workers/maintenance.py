@@ -12,7 +12,7 @@ from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import checkpoint, producer
 from pixel_server.store.client import connect_async
-from pixel_server.store.clock import Clock, text
+from pixel_server.store.clock import Clock, describe
 from pixel_server.store.protocols import Redis
 from workers.context import context, is_known
 
@@ -27,7 +27,7 @@ def run() -> None:
     clock = Clock()
     clock.measure(store)
     if clock.is_wrong:
-        log.warning("chores: not done: %s", text("this worker", clock.ahead))
+        log.warning("chores: not done: %s", describe("this worker", clock.ahead))
         return
     tidy(store, settings, clock())
     asyncio.run(_finish(settings, secrets, clock()))

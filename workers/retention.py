@@ -28,7 +28,7 @@ from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.settings import Settings
 from pixel_server.store import aof_rewrite, keys
 from pixel_server.store.client import connect_async
-from pixel_server.store.clock import Clock, text
+from pixel_server.store.clock import Clock, describe
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import even_if_full
 from pixel_server.times import DAY
@@ -89,7 +89,7 @@ async def _redis_time(store: AsyncRedis, process: str) -> float:
     clock = Clock()
     await clock.measure_async(store)
     if clock.is_wrong:
-        raise WrongClock(text(process, clock.ahead))
+        raise WrongClock(describe(process, clock.ahead))
     return clock()
 
 
@@ -141,7 +141,7 @@ async def run_by_hand(store: AsyncRedis, settings: Settings, allowance: Allowanc
         Removals(swept.removed, swept.waiting).add(removals)
     if allowance == "all":
         await store.hdel(keys.SWEEP, "waits")
-        await aof_rewrite.ask(store)
+        await aof_rewrite.request(store)
     return swept
 
 
@@ -189,5 +189,5 @@ async def sweep(
     if removed:
         listed = ", ".join(f"{count} {kind}" for kind, count in sorted(removed.items()))
         log.info("retention: removed %s", listed)
-        await aof_rewrite.ask(store)
+        await aof_rewrite.request(store)
     return Swept(next_after, removed, +removals.waiting)

@@ -89,7 +89,7 @@ async def _remove(store: AsyncRedis, shards: int, campaign: Campaign) -> Counter
     kinds = {kind for kind in DATA_KINDS if getattr(after, kind) > getattr(before, kind)}
     removed: Counter[str] = Counter()
     if kinds:
-        await aof_rewrite.ask(store)
+        await aof_rewrite.request(store)
     for shard in range(shards):
         await checkpoint.raise_generation(store, shard)
         if "buckets" in kinds:

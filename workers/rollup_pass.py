@@ -231,11 +231,11 @@ class Rollup:
         If hits of an erased recipient are trimmed, asks for an AOF rewrite before and after.
         """
         if has_erased:
-            aof_rewrite.ask_now(self.store)
+            aof_rewrite.request_sync(self.store)
         if not checkpoint.commit(self.store, self.shard, generation, last_entry, commands, records):
             return False
         if has_erased:
-            aof_rewrite.ask_now(self.store)
+            aof_rewrite.request_sync(self.store)
         return True
 
     def _forget_newest(self, before: Checkpoint) -> Outcome:

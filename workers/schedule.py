@@ -82,11 +82,15 @@ class Schedule:
 
     def _ask(self, waiting: list[int], is_late: bool, now: int) -> None:
         """Enqueues the jobs that are due. Runs them here if the queue refuses them."""
-        due = [name for name, seconds in jobs.EVERY.items() if self._periods_done.get(name) != now // seconds]
+        due = [
+            name
+            for name, seconds in jobs.PERIOD_SECONDS.items()
+            if self._periods_done.get(name) != now // seconds
+        ]
         try:
-            jobs.ask_rollups(self._queue, waiting, now)
+            jobs.request_rollups(self._queue, waiting, now)
             for function in due:
-                jobs.ask(self._queue, function, now)
+                jobs.request(self._queue, function, now)
             if self._queue_fails:
                 log.warning("schedule: the job queue takes jobs again")
             self._queue_fails = False
@@ -103,7 +107,7 @@ class Schedule:
             self.direct.roll_up(waiting)
             if due and not self.direct.run(due):
                 return
-        self._periods_done |= {name: now // jobs.EVERY[name] for name in due}
+        self._periods_done |= {name: now // jobs.PERIOD_SECONDS[name] for name in due}
 
     def _is_late(self, waiting: list[int], counted: Sequence[bytes | None]) -> bool:
         """Returns whether some shard waited for LATE_SECONDS and nothing of it was counted.

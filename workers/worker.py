@@ -19,7 +19,7 @@ from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import jobs
 from pixel_server.store.client import StoreAwayError, StoreError, connect_async, connect_queue
-from pixel_server.store.compatibility import check
+from pixel_server.store.compatibility import check_store
 from pixel_server.store.memory_reserve import explain
 from workers.context import mark
 from workers.heartbeat import Progress
@@ -119,7 +119,7 @@ async def _check(settings: Settings, secrets: Secrets) -> None:
     """Raises StoreError if this worker must not use the store."""
     store = connect_async(settings.redis_url, timeout=5.0)
     try:
-        await check(store, settings.redis_url, settings.shards, secrets, mark())
+        await check_store(store, settings.redis_url, settings.shards, secrets, mark())
     finally:
         await store.aclose()
 

@@ -30,7 +30,7 @@ async def audit_page(
     if after is not None and not re.fullmatch(CURSOR, after, re.ASCII):
         errors = [{"field": "after", "message": "must be a cursor from `next`"}]
         raise Problem(422, "some parameters cannot be used", errors)
-    lines, following = await audit_log.page(api.store, after, fields.PAGE_SIZE, log)
+    lines, following = await audit_log.read_page(api.store, after, fields.PAGE_SIZE, log)
     return [_line_json(line) for line in lines], following
 
 

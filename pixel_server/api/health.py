@@ -21,7 +21,7 @@ from pixel_server.recipients.withdrawn_set import WithdrawnSet
 from pixel_server.settings import Settings
 from pixel_server.store import clock, keys, producer
 from pixel_server.store.compatibility import durability
-from pixel_server.store.memory_reserve import ADVICE, Room
+from pixel_server.store.memory_reserve import ADVICE, MemoryUse
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 from pixel_server.times import iso_ms
@@ -169,7 +169,7 @@ async def look(store: AsyncRedis, shards: int, now: float, reserve: int = 0) -> 
         counted.update({reason.decode(): int(count) for reason, count in found.items() if count.isdigit()})
     waiting = [now - int(first.partition(b"-")[0]) / 1000 for first in firsts if first]
     kept = await durability(store)
-    room = Room.of(await store.info("memory"))
+    room = MemoryUse.parse(await store.info("memory"))
     copies = await replicas(store)
     return {
         "redis": {
@@ -184,7 +184,7 @@ async def look(store: AsyncRedis, shards: int, now: float, reserve: int = 0) -> 
             **({"full": room.describe()} if room.is_short(reserve) else {}),
         },
         "workers": workers,
-        "wrong_clocks": dict(clock.wrong(wrong, now)),
+        "wrong_clocks": dict(clock.parse_wrong_clocks(wrong, now)),
         "retention_waits": retention.unpack_waiting(waits),
         "oldest_uncounted_seconds": round(max(0.0, *waiting), 3) if waiting else None,
         "stream_entries": sum(lengths),
@@ -265,7 +265,7 @@ def warnings(report: dict[str, Any]) -> list[tuple[str, str]]:
     if age is not None and age > 60:
         found.append(("workers", f"a hit has waited {age:.0f} s to be counted"))
     found += [("workers", f"shard {shard} stands still: {why}") for shard, why in report["stopped"].items()]
-    found += [("clocks", clock.text(*one)) for one in report["wrong_clocks"].items()]
+    found += [("clocks", clock.describe(*one)) for one in report["wrong_clocks"].items()]
     if report["retention_waits"]:
         found.append(("retention", retention.waiting_message(report["retention_waits"])))
     if report["dead_letters"]:

@@ -25,7 +25,7 @@ from pixel_server.collect import dropped_counts
 from pixel_server.settings import Settings
 from pixel_server.store import clock as clocks
 from pixel_server.store.client import StoreAwayError, StoreError
-from pixel_server.store.compatibility import check
+from pixel_server.store.compatibility import check_store
 from pixel_server.store.protocols import AsyncRedis
 
 log = logging.getLogger("pixel_server.app")
@@ -44,7 +44,7 @@ def pixels_lifespan(common: Common, pixels: Pixels) -> Lifespan:
     settings = common.settings
 
     async def begin() -> None:
-        await check(common.redis, settings.redis_url, settings.shards, common.secrets, common.mark)
+        await check_store(common.redis, settings.redis_url, settings.shards, common.secrets, common.mark)
         await common.redis_clock.measure_async(common.redis)
         await common.campaign_cache.load()
         await common.withdrawn.load()
@@ -102,7 +102,7 @@ def pages_lifespan(common: Common) -> Lifespan:
     settings = common.settings
 
     async def begin() -> None:
-        await check(common.redis, settings.redis_url, settings.shards, common.secrets, common.mark)
+        await check_store(common.redis, settings.redis_url, settings.shards, common.secrets, common.mark)
         await common.redis_clock.measure_async(common.redis)
         await common.campaign_cache.load()
         await _begin_keys(common.redis, settings)

@@ -33,7 +33,7 @@ from pixel_server.recipients.withdrawn_set import WithdrawnSet
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store.clock import Clock
-from pixel_server.store.memory_reserve import Watch
+from pixel_server.store.memory_reserve import MemoryWatch
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 
@@ -71,7 +71,7 @@ class Pixels:
     drain: Drain
     drain_stream: RedisSink
     rollup_trigger: RollupTrigger
-    memory: Watch
+    memory: MemoryWatch
     loss_watch: LossWatch
 
 
@@ -106,7 +106,7 @@ def make_pixels(common: Common, queue: Queue) -> Pixels:
         settings, common.secrets, common.campaign_cache, common.consent, common.withdrawn, clock
     )
     rollup_trigger = RollupTrigger(queue, clock)
-    memory = Watch(common.redis, settings.memory_reserve)
+    memory = MemoryWatch(common.redis, settings.memory_reserve)
     loss_watch = LossWatch(common.redis, settings.data, settings.shards, common.mark, clock)
     stream = RedisSink(settings.redis_url, mark=common.mark.current)
     drain_stream = RedisSink(

@@ -148,7 +148,7 @@ class CampaignCache:
                 loaded._learn_unreadable(name, self)
             if after is None:
                 break
-        await self.mark.look(self._store)
+        await self.mark.check(self._store)
         self._seen = seen
         self.kinds, self.rules, self.web, self.gone = loaded.kinds, loaded.rules, loaded.web, deleted
         self.unreadable = loaded.unreadable
@@ -163,9 +163,9 @@ class CampaignCache:
             return await self.load()
         pipe = self._store.pipeline(transaction=False)
         queue_changes(pipe, self._seen)
-        self.mark.ask(pipe)
+        self.mark.queue_read(pipe)
         entries, mark = await pipe.execute()
-        self.mark.take(mark)
+        self.mark.compare(mark)
         changes = unpack_changes(entries, self._seen)
         if changes is None:
             return await self.load()
@@ -173,9 +173,9 @@ class CampaignCache:
         if changed:
             for campaign in changed:
                 queue_record(pipe, campaign)
-            self.mark.ask(pipe)
+            self.mark.queue_read(pipe)
             *records, mark = await pipe.execute(raise_on_error=False)
-            self.mark.take(mark)
+            self.mark.compare(mark)
             for campaign, record in zip(changed, records, strict=True):
                 self._learn_record(campaign, record)
         self._seen = seen
@@ -247,7 +247,7 @@ class CampaignCache:
 
 def _report_failed_refresh(error: Exception) -> None:
     if isinstance(error, StoreEmptiedError):
-        return  # `StoreMark.take` has logged it
+        return  # `StoreMark.compare` has logged it
     if isinstance(error, redis.RedisError | OSError):
         log.warning("campaigns: Redis does not answer, the last known ones stay in use: %s", error)
     else:  # whatever the store holds, this process goes on

@@ -393,5 +393,5 @@ async def _purge(store: AsyncRedis, campaign: str, shards: int) -> None:
     for shard in range(shards):
         await checkpoint.raise_generation(store, shard)
         await purge.remove_all(store, shard, campaign)
-    await aof_rewrite.ask(store)
+    await aof_rewrite.request(store)
     await store.srem(keys.DELETING, campaign)

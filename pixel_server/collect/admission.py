@@ -22,7 +22,8 @@ from pixel_server.recipients.withdrawn_set import WithdrawnSet
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings, cookie_path
 from pixel_server.slug import is_slug_bytes
-from pixel_server.store import keys, shards
+from pixel_server.store import keys
+from pixel_server.store.shards import shard_of
 from pixel_server.times import DAY
 from pixel_server.tokens import BadToken, Mode, mode_of, verify, with_mode
 
@@ -150,7 +151,7 @@ class Admission:
             )
         )
         self.recent.append(address)
-        return Accepted(shards.of_key(recipient, self._shards) if recipient else None, data)
+        return Accepted(shard_of(recipient, self._shards) if recipient else None, data)
 
     def _admit_page(
         self, method: str, name: bytes, query: bytes, head: RequestHead, peer: str | None
@@ -192,7 +193,7 @@ class Admission:
             return self._ignored(campaign, head, params)
         address = self._address.of(peer, head.headers)
         evidence, now = head.evidence, self._clock()
-        fallback_shard = shards.of_key(self._secrets.routing_key(address, evidence[0].encode()), self._shards)
+        fallback_shard = shard_of(self._secrets.routing_key(address, evidence[0].encode()), self._shards)
         visitor = _Visitor(fallback_shard)
         if mode >= Mode.PSEUDONYMOUS:
             visitor = self._visitor(method, campaign, params, head, fallback_shard, int(now))
@@ -231,7 +232,7 @@ class Admission:
         identity = web.identity
         if identity == "own" and params.own:
             key = self._secrets.visitor_key(b"own", name, params.own)
-            return _Visitor(shards.of_key(key, self._shards), key)
+            return _Visitor(shard_of(key, self._shards), key)
         if identity != "cookie" or not params.agrees or method == "HEAD" or head.is_ahead:
             return _Visitor(fallback_shard)
         signing, get = self._secrets.cookies, head.headers.get

@@ -128,9 +128,9 @@ class LossWatch:
             pipe.hget(keys.producers(shard), "floor")
         for producer, shard in newest:
             pipe.hget(keys.producers(shard), producer)
-        self._mark.ask(pipe)
+        self._mark.queue_read(pipe)
         *replies, mark = await pipe.execute()
-        self._mark.take(mark)
+        self._mark.compare(mark)
         of_shards, of_producers = replies[: 2 * self._shards], replies[2 * self._shards :]
         floors = [(floor or b"").decode(errors="replace") for floor in of_shards[1::2]]
         for ((producer, shard), last), value in zip(newest.items(), of_producers, strict=True):

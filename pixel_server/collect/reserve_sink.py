@@ -7,21 +7,21 @@ from collections.abc import Sequence
 import hiredis
 
 from pixel_server.collect.batch import Batch, Sink
-from pixel_server.store.memory_reserve import Watch
+from pixel_server.store.memory_reserve import MemoryWatch
 
 
 class ReserveSink:
     """A `Sink`. Raises FullError if Redis is full, or if less than the reserve is free."""
 
-    def __init__(self, sink: Sink, watch: Watch) -> None:
+    def __init__(self, sink: Sink, watch: MemoryWatch) -> None:
         self._sink = sink
         self._watch = watch
 
     async def append(self, batches: Sequence[Batch]) -> list[int]:
-        self._watch.refuse()
+        self._watch.refuse_if_short()
         try:
             return await self._sink.append(batches)
         except hiredis.ReplyError as error:
             if str(error).startswith("OOM"):
-                raise self._watch.refused() from None
+                raise self._watch.note_refusal() from None
             raise

@@ -48,7 +48,7 @@ class RollupTrigger:
         await self._wake.wait()
         self._wake.clear()
         shards, self._shards = self._shards, set()
-        already_queued = await asyncio.to_thread(jobs.ask_rollups, self._queue, shards, self._clock())
+        already_queued = await asyncio.to_thread(jobs.request_rollups, self._queue, shards, self._clock())
         if already_queued:
             self.request(already_queued)
 

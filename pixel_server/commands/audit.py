@@ -21,7 +21,7 @@ def audit(last: int, recipients: bool, as_json: bool) -> None:
     """Show who did what to data on people. The newest line comes first."""
 
     async def read(store: AsyncRedis, settings: Settings) -> tuple[list[dict[str, str]], dict[str, int]]:
-        lines, _ = await audit_log.page(store, None, last, "recipients" if recipients else "audit")
+        lines, _ = await audit_log.read_page(store, None, last, "recipients" if recipients else "audit")
         return lines, await audit_log.recipient_counts(store) if recipients else {}
 
     lines, counts = with_store(read)

@@ -30,7 +30,7 @@ def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
 
     async def read(store: AsyncRedis, settings: Settings) -> tuple[Campaign, dict[str, Any]]:
         campaign = await storage.get(store, id)
-        now = await clock.now(store)
+        now = await clock.read_time(store)
         all_time = ranges.parse({}, campaign.time_zone, now)
         return campaign, await stats.read(store, campaign, all_time, settings, now)
 

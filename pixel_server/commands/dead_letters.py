@@ -54,12 +54,12 @@ def drop_dead_letters(yes: bool, as_json: bool) -> None:
 
     async def drop(store: AsyncRedis, settings: Settings) -> int:
         await audit_log.note(store, audit_log.COMMAND, "dead_letters.dropped")
-        await aof_rewrite.ask(store)
+        await aof_rewrite.request(store)
         counts = [
             await store.xtrim(keys.dead(shard), maxlen=0, approximate=False)
             for shard in range(settings.shards)
         ]
-        await aof_rewrite.ask(store)
+        await aof_rewrite.request(store)
         return sum(counts)
 
     dropped = with_store(drop)

@@ -39,7 +39,7 @@ def add_demo(seed: int, as_json: bool) -> None:
 
     async def add(store: AsyncRedis, settings: Settings) -> fill.Added:
         secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
-        return await fill.add(store, url, settings, secrets, await clock.now(store), seed)
+        return await fill.add(store, url, settings, secrets, await clock.read_time(store), seed)
 
     try:
         added = with_store(add)

@@ -19,9 +19,9 @@ from pixel_server.commands.support import base_url_of_up, is_redis_url_set, stor
 from pixel_server.secret import Secrets, SecretsError
 from pixel_server.settings import Settings
 from pixel_server.store import compatibility, keys
-from pixel_server.store.client import StoreEmptiedError, StoreError, connect_async, shown
+from pixel_server.store.client import StoreEmptiedError, StoreError, connect_async, without_password
 from pixel_server.store.clock import Clock
-from pixel_server.store.store_mark import EMPTIED, StoreMark
+from pixel_server.store.store_mark import EMPTIED_TEXT, StoreMark
 
 
 def redis_and_workers(settings: Settings, today: date) -> Iterator[Finding]:
@@ -37,7 +37,7 @@ def redis_and_workers(settings: Settings, today: date) -> Iterator[Finding]:
         yield Finding("store", "redis", "problem", str(error))
         return
     texts = {
-        "redis": f"{shown(url)}, durability: {report['redis']['durability']}",
+        "redis": f"{without_password(url)}, durability: {report['redis']['durability']}",
         "workers": f"{counted(report['workers'], 'worker')}; "
         f"{counted(report['stream_entries'], 'batch')} of hits to be counted",
         "clocks": "all agree with that of Redis",
@@ -87,12 +87,12 @@ async def _read_health(url: str, settings: Settings) -> dict[str, Any]:
     """
     client = connect_async(url)
     try:
-        await compatibility.check(client, url, settings.shards, None)
+        await compatibility.check_store(client, url, settings.shards, None)
         if await client.exists(keys.STORE):
             secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
-            await compatibility.check(client, url, settings.shards, secrets, StoreMark(settings.data))
+            await compatibility.check_store(client, url, settings.shards, secrets, StoreMark(settings.data))
         elif StoreMark(settings.data).known:
-            raise StoreEmptiedError(f"Redis at {shown(url)}: {EMPTIED}")
+            raise StoreEmptiedError(f"Redis at {without_password(url)}: {EMPTIED_TEXT}")
         clock = Clock()
         await clock.measure_async(client)
         report = await health.look(client, settings.shards, clock(), settings.memory_reserve)
@@ -103,7 +103,7 @@ async def _read_health(url: str, settings: Settings) -> dict[str, Any]:
     if settings.queue_url is not None:
         queue = connect_async(settings.queue_url)
         try:
-            await compatibility.check(queue, settings.queue_url, settings.shards, None)
+            await compatibility.check_store(queue, settings.queue_url, settings.shards, None)
         finally:
             await queue.aclose()
     return report

@@ -37,7 +37,7 @@ def add_note(campaign: str, text: str, at: str | None, as_json: bool) -> None:
 
     async def add(store: AsyncRedis, _: object) -> notes.Note:
         await storage.get(store, campaign)
-        happened_at = int(await clock.now(store)) if instant is None else instant
+        happened_at = int(await clock.read_time(store)) if instant is None else instant
         return await notes.add(store, campaign, happened_at, text)
 
     try:

@@ -45,7 +45,7 @@ def create_share(
     expires_at = api_fields.instant_or_null(expires)
 
     async def create(store: AsyncRedis, settings: Settings) -> tuple[share_links.Share, str]:
-        now = await clock.now(store)
+        now = await clock.read_time(store)
         if expires_at is not None and expires_at <= now:
             raise Failure("--expires must lie in the future")
         record = await storage.get(store, campaign)
@@ -70,7 +70,7 @@ def list_shares(campaign: str, as_json: bool) -> None:
 
     async def listed(store: AsyncRedis, _: object) -> tuple[list[share_links.Share], float]:
         await storage.get(store, campaign)
-        return await share_links.list_shares(store, campaign), await clock.now(store)
+        return await share_links.list_shares(store, campaign), await clock.read_time(store)
 
     links, now = with_store(listed)
     if as_json:

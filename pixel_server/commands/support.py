@@ -18,7 +18,7 @@ from pixel_server.run.up_state import read_up_state
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store.client import connect, connect_async
-from pixel_server.store.compatibility import check
+from pixel_server.store.compatibility import check_store
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 
@@ -98,7 +98,7 @@ def with_store_at(
     async def run() -> T:
         store = connect_async(url, timeout=10.0)
         try:
-            await check(store, url, settings.shards, secrets, StoreMark(settings.data))
+            await check_store(store, url, settings.shards, secrets, StoreMark(settings.data))
             return await act(store, settings)
         finally:
             await store.aclose()

@@ -43,7 +43,7 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
         is_named = lists.keeps_names(await storage.get(store, id), Consent(settings))
         secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
         store_part = uploads.list_writer(
-            store, secrets, settings, id, is_named, await clock.now(store), audit_log.COMMAND
+            store, secrets, settings, id, is_named, await clock.read_time(store), audit_log.COMMAND
         )
         content_type = uploads.NDJSON if is_ndjson(first) else uploads.CSV
         upload = uploads.Upload(content_type, store_part, is_named, column)

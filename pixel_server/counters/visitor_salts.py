@@ -68,10 +68,10 @@ async def remove_old(store: AsyncRedis, shards: int, now: float) -> int:
         names = [keys.salt(shard, end) for end in ends]
         if existing := int(await store.exists(*names)):
             await even_if_full(store, "HSET", keys.REWRITE, "salts", 0)
-            await aof_rewrite.ask(store)
+            await aof_rewrite.request(store)
             await checkpoint.commit_always(store, shard, [("UNLINK", *names)])
             removed += existing
     if removed or is_overdue:
-        await aof_rewrite.ask(store)
+        await aof_rewrite.request(store)
     await even_if_full(store, "HSET", keys.REWRITE, "salts", int(now))
     return removed

@@ -12,7 +12,7 @@ from pixel_server.demo.site import Step
 from pixel_server.hit import Hit
 from pixel_server.mail.links import Minter
 from pixel_server.secret import Secrets
-from pixel_server.store import shards
+from pixel_server.store.shards import shard_of
 from pixel_server.times import DAY
 from pixel_server.tokens import Mode
 
@@ -61,14 +61,14 @@ def _mails(
             *(opening.at, campaign, hit.EMAIL, "GET", flags, token_time, key, b"", opening.address),
             *(opening.agent, opening.referrer, opening.language),
         )
-        yield shards.of_key(key, shard_count) if key else None, record
+        yield shard_of(key, shard_count) if key else None, record
 
 
 def _views(campaign: str, steps: Iterable[Step], secrets: Secrets, shard_count: int) -> Iterator[RoutedHit]:
     name = campaign.encode()
     for step in steps:
         who = step.who
-        shard = shards.of_key(secrets.routing_key(who.address, who.agent.encode()), shard_count)
+        shard = shard_of(secrets.routing_key(who.address, who.agent.encode()), shard_count)
         visitor = view = b""
         if step.visitor >= 0:
             visitor = secrets.visitor_key(b"cookie", name, step.visitor.to_bytes(8))

@@ -7,8 +7,9 @@ from typing import Any
 from pixel_server.campaigns import storage
 from pixel_server.counters import histogram, recipient_record
 from pixel_server.recipients import lists
-from pixel_server.store import keys, shards
+from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.shards import shard_of
 from pixel_server.times import iso_day, iso_ms
 
 _BATCH = 1000
@@ -21,7 +22,7 @@ async def read(store: AsyncRedis, shard_count: int, recipient: bytes) -> dict[st
     Leaves out hits that wait or were set aside; `waiting` says whether there may be some. Leaves out the
     traces of the last minutes too: they say no more than these, except for a hash of the address.
     """
-    shard, bucket = shards.of_key(recipient, shard_count), recipient_record.people_bucket(recipient)
+    shard, bucket = shard_of(recipient, shard_count), recipient_record.people_bucket(recipient)
     campaigns = []
     names = await storage.ids_of_kind(store, "email")
     for i in range(0, len(names), _BATCH):

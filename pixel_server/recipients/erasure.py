@@ -18,9 +18,10 @@ from typing import NamedTuple
 from pixel_server.counters import burst_window, recipient_record
 from pixel_server.recipients import withdrawals
 from pixel_server.secret import Secrets
-from pixel_server.store import aof_rewrite, audit_log, checkpoint, keys, shards
+from pixel_server.store import aof_rewrite, audit_log, checkpoint, keys
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import even_if_full
+from pixel_server.store.shards import shard_of
 
 log = logging.getLogger("pixel_server.recipients.erasure")
 
@@ -162,7 +163,7 @@ def _xor(left: bytes, right: bytes) -> bytes:
 
 async def _remove(store: AsyncRedis, recipient: bytes, count: int) -> Erased:
     """Removes the data of a withdrawn recipient. Asks for a rewrite of the AOF if there were any."""
-    shard, bucket = shards.of_key(recipient, count), recipient_record.people_bucket(recipient)
+    shard, bucket = shard_of(recipient, count), recipient_record.people_bucket(recipient)
     erased = Erased([], {"opens": 0, "listed": 0, "names": 0, "last_open_day": 0, "dead_letters": 0})
     commands: list[checkpoint.Command] = []
     async for names in _campaigns(store):
@@ -171,12 +172,12 @@ async def _remove(store: AsyncRedis, recipient: bytes, count: int) -> Erased:
         commands.append(("HDEL", keys.last(shard, bucket), recipient))
         erased.removed["last_open_day"] = 1
     if commands:
-        await aof_rewrite.ask(store)
+        await aof_rewrite.request(store)
     for i in range(0, len(commands), _CHUNK):
         await checkpoint.commit_always(store, shard, commands[i : i + _CHUNK])
     erased.removed["dead_letters"] = await _remove_dead_letters(store, recipient, count)
     if commands or erased.removed["dead_letters"]:
-        await aof_rewrite.ask(store)
+        await aof_rewrite.request(store)
     return erased
 
 

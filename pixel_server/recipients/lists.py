@@ -24,8 +24,9 @@ from pixel_server.counters.stored_format import refuse_newer
 from pixel_server.recipients import withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from pixel_server.store import checkpoint, keys, shards
+from pixel_server.store import checkpoint, keys
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.shards import shard_of
 from pixel_server.times import DAY
 from pixel_server.tokens import Mode
 
@@ -190,7 +191,7 @@ async def put(
     by_key = dict(sorted(keyed, key=_has_name))  # of several entries of a recipient, one with a name wins
     waiting: dict[int, list[bytes]] = {}
     for key in by_key:
-        waiting.setdefault(shards.of_key(key, count), []).append(key)
+        waiting.setdefault(shard_of(key, count), []).append(key)
     new = 0
     left_out: set[bytes] = set()
     while waiting:

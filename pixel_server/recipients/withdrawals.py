@@ -17,8 +17,9 @@ from typing import Any
 
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.secret import Secrets
-from pixel_server.store import checkpoint, keys, shards
+from pixel_server.store import checkpoint, keys
 from pixel_server.store.protocols import AsyncRedis, Redis
+from pixel_server.store.shards import shard_of
 
 FORMAT = "1"
 ERASED = b"1 0-"
@@ -92,7 +93,7 @@ async def withdraw(
     with the link of a mail could keep roll-ups from committing.
     """
     new, changed = await _change(store, secrets, recipients, _WITHDRAW, (int(now * 1000), int(erase)))
-    for shard in {shards.of_key(recipient, count) for recipient in changed}:
+    for shard in {shard_of(recipient, count) for recipient in changed}:
         await checkpoint.raise_generation(store, shard)
     return new
 

@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pixel_server.store.store_mark import sync_directory
+from pixel_server import files
 
 log = logging.getLogger("pixel_server.recipients.withdrawals_file")
 
@@ -113,7 +113,7 @@ class WithdrawalsFile:
             finally:
                 os.close(handle)
             self._draft.replace(self._data / FILE_NAME)
-            sync_directory(self._data)
+            files.sync_directory(self._data)
             self._failed_at = None
         except OSError as error:
             self._fail(error)

@@ -125,7 +125,7 @@ class WithdrawnSet:
                 await asyncio.to_thread(file.add, values.items())
             if not cursor:
                 break
-        await self._store_mark.look(self._store)
+        await self._store_mark.check(self._store)
         if file is not None:
             await asyncio.to_thread(file.finish)
         if unreadable and unreadable != self.unreadable:
@@ -149,18 +149,18 @@ class WithdrawnSet:
             first = "-" if self._seen == "0-0" else self._seen
             pipe = self._store.pipeline(transaction=False)
             pipe.xrange(keys.WITHDRAWALS, first, "+", _CHUNK)
-            self._store_mark.ask(pipe)
+            self._store_mark.queue_read(pipe)
             entries, store_mark = await pipe.execute()
-            self._store_mark.take(store_mark)
+            self._store_mark.compare(store_mark)
             if first != "-" and (not entries or entries[0][0].decode() != self._seen):
                 return await self.load()
             changed = {fields.get(b"mark", b"") for entry, fields in entries if entry.decode() != self._seen}
             marks = sorted(mark for mark in changed if len(mark) == MARK_BYTES)
             if marks:
                 pipe.hmget(keys.WITHDRAWN, marks)
-                self._store_mark.ask(pipe)
+                self._store_mark.queue_read(pipe)
                 values, store_mark = await pipe.execute()
-                self._store_mark.take(store_mark)
+                self._store_mark.compare(store_mark)
                 for mark, value in zip(marks, values, strict=True):
                     self._learn_mark(mark, may_be_withdrawn(value))
                 if self._file is not None and self._file.leads:
@@ -194,7 +194,7 @@ class WithdrawnSet:
 
 def _report_failed_refresh(error: Exception) -> None:
     if isinstance(error, StoreEmptiedError):
-        return  # `StoreMark.take` has logged it
+        return  # `StoreMark.compare` has logged it
     if isinstance(error, redis.RedisError | OSError):
         log.warning("withdrawals: Redis does not answer, the last known ones stay in force: %s", error)
     else:  # whatever the store holds, this process goes on

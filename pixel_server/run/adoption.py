@@ -23,7 +23,7 @@ from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import audit_log, keys, store_mark
 from pixel_server.store.client import StoreEmptiedError
-from pixel_server.store.compatibility import check
+from pixel_server.store.compatibility import check_store
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 
@@ -62,10 +62,10 @@ async def adopt(client: AsyncRedis, url: str, settings: Settings, secrets: Secre
     """
     mark = StoreMark(settings.data)
     try:
-        await check(client, url, settings.shards, secrets, mark)
+        await check_store(client, url, settings.shards, secrets, mark)
         return None
     except StoreEmptiedError:
-        await check(client, url, settings.shards, secrets)
+        await check_store(client, url, settings.shards, secrets)
     withdrawn = await _put_back_withdrawals(client, settings)
     created, deleted = await _put_back_campaigns(client, settings)
     await api_keys.use_environment(client, settings.api_key)

@@ -30,7 +30,7 @@ from pixel_server.secret import Secrets
 from pixel_server.settings import Settings, SettingsError, exported_environment
 from pixel_server.store import keys
 from pixel_server.store.client import StoreEmptiedError, connect, connect_async
-from pixel_server.store.compatibility import check, secrets_for
+from pixel_server.store.compatibility import check_store, secrets_for
 from pixel_server.store.store_mark import StoreMark
 
 log = logging.getLogger("pixel_server.run.up")
@@ -198,7 +198,7 @@ async def _prepare_store(
     client = connect_async(redis_url, timeout=5.0)
     try:
         try:
-            await check(client, redis_url, settings.shards, secrets, StoreMark(data))
+            await check_store(client, redis_url, settings.shards, secrets, StoreMark(data))
         except StoreEmptiedError as error:
             log.error("%s; starting anyway", error)
             return None, False

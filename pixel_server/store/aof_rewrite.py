@@ -1,17 +1,19 @@
-"""What was removed also leaves the disk: Redis is told to rewrite its append-only file.
+"""Rewrites of Redis's append-only file, so that removed data also leaves the disk.
 
-Until then the file still holds what was written to it. It is rewritten soon after an erasure, a deletion or
-a retention run (`ask`), and before addresses that were judged are PIXEL_REWRITE_MINUTES old there. A setting
-of 0 leaves all of this to Redis.
+The file holds all writes until it is rewritten. It is rewritten soon after an erasure, a deletion or a
+retention run (`request`), and before addresses that were judged are PIXEL_REWRITE_MINUTES old in it. A
+setting of 0 leaves all rewrites to Redis.
 
-Who removes something asks before, so that a crash is made good, and again after: a rewrite that began in
-between may still have seen it. Requests are counted; a rewrite answers those made before it began.
+Callers request a rewrite before they remove something, in case they crash, and again after they removed it,
+because a rewrite that began in between may still have seen it. Requests are counted; a rewrite answers the
+requests made before it began.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import redis
 
@@ -22,90 +24,102 @@ from pixel_server.store.script import even_if_full
 
 log = logging.getLogger("pixel_server.store.aof_rewrite")
 
-EARLY = 0.9
-"""Of those minutes: a rewrite takes its time."""
-AGAIN = 60.0
-"""Seconds until one that failed is tried again."""
-PAUSE = 10.0
-"""Seconds at least between two."""
+EARLY_SHARE = 0.9
+"""Part of PIXEL_REWRITE_MINUTES after which a rewrite begins, since a rewrite takes time."""
+RETRY_SECONDS = 60.0
+"""Seconds until a rewrite that failed is tried again."""
+MIN_PAUSE_SECONDS = 10.0
+"""Seconds between two rewrites at least."""
+NO_FILE_RETRY_SECONDS = 3600
+"""Seconds until a Redis without an append-only file is looked at again."""
 
 
-async def ask(store: AsyncRedis) -> None:
-    """Something is about to be removed, or was."""
+async def request(store: AsyncRedis) -> None:
+    """Requests a rewrite, because data is about to be removed or was removed."""
     await even_if_full(store, "HINCRBY", keys.REWRITE, "asked", 1)
 
 
-def ask_now(store: Redis) -> None:
-    """See `ask`."""
+def request_sync(store: Redis) -> None:
+    """Requests a rewrite, as `request` does."""
     even_if_full(store, "HINCRBY", keys.REWRITE, "asked", 1)
 
 
 class Rewriter:
-    """Whoever keeps the schedule calls `tick` each second.
+    """Begins rewrites. The schedule calls `tick` each second.
 
-    Remembers how far the shards were counted at the last rewrite: if they are further now, addresses have
-    been judged since, at the earliest at that rewrite.
+    Remembers how far the shards were counted at the last rewrite. If they are counted further now, addresses
+    were judged since then.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._every = settings.rewrite_minutes * 60.0
+        self._period_seconds = settings.rewrite_minutes * 60.0
         self._counted: Sequence[bytes | None] | None = None
         self._dirty_since: float | None = None
         self._pause_until = 0.0
-        self._running = False
+        self._is_running = False
 
     def tick(self, store: Redis, counted: Sequence[bytes | None], now: float) -> bool:
-        """counted: of each shard the id of the last entry counted. Whether a rewrite was begun.
+        """Begins a rewrite if it is time (`now`, s). Returns whether a rewrite began.
 
-        redis.RedisError: it does not answer.
+        counted: the id of the last entry counted, by shard. Raises redis.RedisError if Redis does not answer.
         """
-        if not self._every:
+        if not self._period_seconds:
             return False
-        found = store.hmget(keys.REWRITE, ["asked", "answered", "begun"])
-        asked, answered, begun = (int(value or 0) for value in found)
-        if now * 1000 < begun:  # a clock was ahead, and has been set right since: it is not known when
-            begun, self._dirty_since, self._pause_until = 0, 0.0, 0.0
+        values = store.hmget(keys.REWRITE, ["asked", "answered", "begun"])
+        requested, answered, begun_ms = (int(value or 0) for value in values)
+        if now * 1000 < begun_ms:  # a clock was ahead when the rewrite began; when it began is not known
+            begun_ms, self._dirty_since, self._pause_until = 0, 0.0, 0.0
         if self._dirty_since is None and list(counted) != self._counted:
-            # After a start it is not known what was counted when: since the last rewrite, then.
-            self._dirty_since = begun / 1000 if self._counted is None else now
-        if now < self._pause_until or (self._running and not self._has_ended(store, now)):
+            # After a start it is not known when entries were counted. The last rewrite is the earliest time.
+            self._dirty_since = begun_ms / 1000 if self._counted is None else now
+        if now < self._pause_until or (self._is_running and not self._has_ended(store, now)):
             return False
-        old = self._dirty_since is not None and now - self._dirty_since >= self._every * EARLY
-        if old or (asked != answered and now - begun / 1000 >= PAUSE):
-            return self._begin(store, counted, (asked, answered), now)
+        due_seconds = self._period_seconds * EARLY_SHARE
+        is_due = self._dirty_since is not None and now - self._dirty_since >= due_seconds
+        if is_due or (requested != answered and now - begun_ms / 1000 >= MIN_PAUSE_SECONDS):
+            return self._begin(store, counted, (requested, answered), now)
         return False
 
     def _begin(
         self, store: Redis, counted: Sequence[bytes | None], requests: tuple[int, int], now: float
     ) -> bool:
-        asked, answered = requests
+        requested, answered = requests
         state = store.info("persistence")
         if not int(state.get("aof_enabled", 0)):
-            log.warning("rewrite: Redis keeps no append-only file: there is nothing to rewrite")
-            self._pause_until = now + 3600
+            log.warning("rewrite: Redis keeps no append-only file, so nothing can be rewritten")
+            self._pause_until = now + NO_FILE_RETRY_SECONDS
             return False
-        if int(state.get("aof_rewrite_in_progress", 0)) or int(state.get("aof_rewrite_scheduled", 0)):
+        if _is_rewriting(state):
             return False
-        even_if_full(store, "HSET", keys.REWRITE, "answered", asked, "begun", int(now * 1000))
-        self._counted, self._dirty_since, self._running = list(counted), None, True
+        even_if_full(store, "HSET", keys.REWRITE, "answered", requested, "begun", int(now * 1000))
+        self._counted, self._dirty_since, self._is_running = list(counted), None, True
         try:
             store.bgrewriteaof()
         except redis.ResponseError as error:
             log.error("rewrite: Redis does not rewrite its append-only file: %s", error)
             even_if_full(store, "HSET", keys.REWRITE, "answered", answered)
-            self._dirty_since, self._pause_until, self._running = 0.0, now + AGAIN, False
+            self._dirty_since, self._pause_until, self._is_running = 0.0, now + RETRY_SECONDS, False
             return False
         except redis.TimeoutError:
-            pass  # it forks, which takes longer the more it holds; `_has_ended` sees how that went
+            pass  # a fork takes longer the more Redis holds; `_has_ended` sees how the rewrite went
         return True
 
     def _has_ended(self, store: Redis, now: float) -> bool:
+        """Returns whether the rewrite under way has ended well. A rewrite that failed is tried again
+        later."""
         state = store.info("persistence")
-        if int(state.get("aof_rewrite_in_progress", 0)) or int(state.get("aof_rewrite_scheduled", 0)):
+        if _is_rewriting(state):
             return False
-        self._running = False
+        self._is_running = False
         if state.get("aof_last_bgrewrite_status", "ok") == "ok":
             return True
-        log.error("rewrite: Redis could not rewrite its append-only file; see its log. Once more in a minute")
-        self._dirty_since, self._pause_until = 0.0, now + AGAIN
+        log.error("rewrite: Redis could not rewrite its append-only file; see its log, trying again later")
+        self._dirty_since, self._pause_until = 0.0, now + RETRY_SECONDS
         return False
+
+
+def _is_rewriting(persistence: Mapping[str, Any]) -> bool:
+    """Returns whether a rewrite runs or is scheduled. persistence: the reply to `INFO persistence`."""
+    return any(
+        int(persistence.get(field, 0)) for field in ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
+    )

@@ -1,9 +1,8 @@
-"""The store: one Redis or Valkey, fit to be used by this process or refused with one clear line."""
+"""Connects to Redis, and names the errors of a store that cannot be used."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import socket
 from collections.abc import Iterator
 from typing import Any, cast
@@ -17,25 +16,26 @@ from redis.retry import Retry
 
 from pixel_server.store.protocols import AsyncRedis, Redis
 
-log = logging.getLogger("pixel_server.store.client")
-
-IDLE, PROBE, PROBES = 5, 2, 3
-"""Seconds until the kernel probes a silent TCP connection, seconds between two probes, and how many of them
-are lost before it ends the connection."""
+KEEPALIVE_IDLE_SECONDS = 5
+"""Seconds of silence after which the kernel probes a TCP connection."""
+KEEPALIVE_INTERVAL_SECONDS = 2
+"""Seconds between two probes."""
+KEEPALIVE_PROBES = 3
+"""Number of lost probes after which the kernel ends the connection."""
 UNANSWERED_MS = 5000
-"""Milliseconds until the kernel ends a connection whose other side does not confirm what it was sent."""
+"""Milliseconds after which the kernel ends a connection whose other side confirms nothing."""
 
 
 class StoreError(RuntimeError):
-    """A store that cannot be used; the message is one line for the operator."""
+    """The store cannot be used. The message is one line for the operator."""
 
 
 class StoreAwayError(StoreError):
-    """It does not answer now, or takes no writes."""
+    """The store does not answer now, or accepts no writes."""
 
 
 class StoreEmptiedError(StoreAwayError):
-    """It was emptied, or is another than this server used; see `store_mark`."""
+    """The store was emptied, or is not the one that this server used. See `store_mark`."""
 
 
 def connect(url: str, *, timeout: float = 5.0) -> Redis:
@@ -56,7 +56,7 @@ def connect_queue(url: str, *, timeout: float) -> redis.Redis:
 
 
 def connect_async(url: str, *, timeout: float = 2.0) -> AsyncRedis:
-    """Returns the same for asyncio."""
+    """Returns the same client for asyncio."""
     client = aioredis.Redis.from_url(
         url,
         socket_timeout=timeout,
@@ -66,15 +66,20 @@ def connect_async(url: str, *, timeout: float = 2.0) -> AsyncRedis:
         **_keepalive(url),
     )
     pool = client.connection_pool
-    pool.connection_class = type("Told", (_Told, pool.connection_class), {})
+    pool.connection_class = type("ClosedIsAway", (_ClosedIsAway, pool.connection_class), {})
     return cast(AsyncRedis, client)
 
 
 def keepalive_options() -> dict[int, int]:
     """Returns the options of a TCP socket by which the kernel notices a connection that died in silence."""
     idle = "TCP_KEEPIDLE" if hasattr(socket, "TCP_KEEPIDLE") else "TCP_KEEPALIVE"  # macOS
-    wanted = {idle: IDLE, "TCP_KEEPINTVL": PROBE, "TCP_KEEPCNT": PROBES, "TCP_USER_TIMEOUT": UNANSWERED_MS}
-    return {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}
+    options = {
+        idle: KEEPALIVE_IDLE_SECONDS,
+        "TCP_KEEPINTVL": KEEPALIVE_INTERVAL_SECONDS,
+        "TCP_KEEPCNT": KEEPALIVE_PROBES,
+        "TCP_USER_TIMEOUT": UNANSWERED_MS,
+    }
+    return {getattr(socket, name): value for name, value in options.items() if hasattr(socket, name)}
 
 
 def keep_alive(connection: socket.socket) -> None:
@@ -84,36 +89,39 @@ def keep_alive(connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def _keepalive(url: str) -> dict[str, Any]:
-    if urlsplit(url).scheme == "unix":
-        return {}
-    return {"socket_keepalive": True, "socket_keepalive_options": keepalive_options()}
+def without_password(url: str) -> str:
+    """Returns the address of a Redis URL for a log line: `"127.0.0.1:6379"` or `"unix:///run/redis.sock"`."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return f"unix://{parts.path}"
+    return f"{parts.hostname or '127.0.0.1'}:{parts.port or 6379}"
 
 
-class _Told:
-    """Of a connection: one that is closed while it is made is a Redis that is away. uvloop raises a bare
-    RuntimeError then, which redis-py passes on."""
+class _ClosedIsAway:
+    """Makes a connection that is closed while it is used an error of Redis.
+
+    uvloop raises a bare RuntimeError for it, which redis-py passes on.
+    """
 
     async def connect(self) -> None:
-        with _away():
+        with _as_connection_error():
             await super().connect()  # type: ignore[misc]
 
     async def send_packed_command(self, *arguments: Any, **options: Any) -> None:
-        with _away():
+        with _as_connection_error():
             await super().send_packed_command(*arguments, **options)  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def _away() -> Iterator[None]:
+def _as_connection_error() -> Iterator[None]:
+    """Raises redis.ConnectionError in place of RuntimeError."""
     try:
         yield
     except RuntimeError as error:
         raise redis.ConnectionError(str(error)) from error
 
 
-def shown(url: str) -> str:
-    """A Redis URL without its password, for a log line."""
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return f"unix://{parts.path}"
-    return f"{parts.hostname or '127.0.0.1'}:{parts.port or 6379}"
+def _keepalive(url: str) -> dict[str, Any]:
+    if urlsplit(url).scheme == "unix":
+        return {}
+    return {"socket_keepalive": True, "socket_keepalive_options": keepalive_options()}

@@ -11,26 +11,39 @@ import redis
 from pixel_server.secret import Secrets, SecretsError
 from pixel_server.settings import Settings
 from pixel_server.store import keys, store_mark
-from pixel_server.store.client import StoreAwayError, StoreEmptiedError, StoreError, connect, shown
+from pixel_server.store.client import (
+    StoreAwayError,
+    StoreEmptiedError,
+    StoreError,
+    connect,
+    without_password,
+)
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 
 log = logging.getLogger("pixel_server.store.compatibility")
 
 FORMAT = "1"
-OLDEST = (7, 0)
-_TAKES_NONE = (
-    *(redis.exceptions.OutOfMemoryError, redis.exceptions.ReadOnlyError, redis.exceptions.TryAgainError),
-    *(redis.exceptions.MasterDownError, redis.exceptions.ClusterDownError),
+MIN_VERSION = (7, 0)
+_NO_WRITES_ERRORS = (
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.TryAgainError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.ClusterDownError,
 )
-_TAKES_NONE_WORDS = ("MISCONF", "NOREPLICAS")
-"""Of errors that pass by themselves: it is full, a replica, or its disk is."""
+"""Transient write errors: out of memory, read-only replica, cluster not ready."""
+_NO_WRITES_WORDS = ("MISCONF", "NOREPLICAS")
+"""First words of transient write errors without a class: disk full, too few replicas."""
+_CONFIG = ("appendonly", "appendfsync", "maxmemory-policy")
 
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """What a crash of Redis may cost, or a full one. aof: yes, no or unknown. fsync: always, everysec, no or
-    unknown. eviction: its maxmemory-policy or unknown."""
+    """How Redis keeps its data. Each field is a setting of Redis, or "unknown" if CONFIG is forbidden.
+
+    aof: "yes" or "no". fsync: "always", "everysec" or "no". eviction: the `maxmemory-policy`.
+    """
 
     aof: str
     fsync: str
@@ -38,6 +51,7 @@ class Durability:
 
     @property
     def text(self) -> str:
+        """What a crash of Redis may cost, for the operator."""
         if self.aof == "unknown":
             return "unknown: CONFIG may not be read"
         if self.aof != "yes":
@@ -49,109 +63,125 @@ class Durability:
         return "by the operating system: a crash of its machine may lose half a minute"
 
 
-async def check(
+async def check_store(
     store: AsyncRedis, url: str, shards: int, secrets: Secrets | None, mark: StoreMark | None = None
 ) -> None:
-    """Makes a new store ours, and refuses one that does not fit. secrets: None: whose it is, is left open.
+    """Makes a new store this server's own, and refuses a store that does not fit.
 
-    One that is ours already is only read, so a full or read-only one can be looked at. mark: of the store
-    that this process knows; None leaves that open. StoreAwayError: it does not answer, or takes no writes
-    now. StoreEmptiedError: it is not the store of this mark. StoreError: too old, evicts keys, another
-    number of shards, a newer format, or another's secrets.
+    Only reads a store that is this server's already, so a full or read-only store can be looked at. Skips the
+    ownership check if `secrets` is None. mark: the mark of the store that this process knows; None to skip
+    the comparison.
+
+    Raises StoreAwayError if the store does not answer or accepts no writes now, and StoreEmptiedError if it
+    has another mark. Raises StoreError if it is too old, evicts keys, has another number of shards or a newer
+    format, or belongs to other secrets.
     """
+    where = f"Redis at {without_password(url)}"
     try:
-        await _fits(store)
+        await _refuse_unfit(store)
         if secrets is not None:
-            await _is_ours(store, shards, secrets, mark)
+            await _claim(store, shards, secrets, mark)
     except StoreEmptiedError as error:
-        raise StoreEmptiedError(f"Redis at {shown(url)}: {error}") from None
+        raise StoreEmptiedError(f"{where}: {error}") from None
     except StoreError as error:
-        raise type(error)(f"Redis at {shown(url)} {error}") from None
+        raise type(error)(f"{where} {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreAwayError(f"Redis at {shown(url)} holds what cannot be read ({error!r:.100})") from None
+        raise StoreAwayError(f"{where} holds what cannot be read ({error!r:.100})") from None
     except redis.AuthenticationError as error:
-        raise StoreError(f"Redis at {shown(url)} refuses the password: {error}") from None
+        raise StoreError(f"{where} refuses the password: {error}") from None
     except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError, OSError) as error:
-        raise StoreAwayError(f"Redis at {shown(url)} does not answer: {error}") from None
+        raise StoreAwayError(f"{where} does not answer: {error}") from None
     except redis.RedisError as error:
-        if isinstance(error, _TAKES_NONE) or str(error).startswith(_TAKES_NONE_WORDS):
-            raise StoreAwayError(f"Redis at {shown(url)} takes no writes: {error}") from None
-        raise StoreError(f"Redis at {shown(url)} cannot be used: {error}") from None
+        if isinstance(error, _NO_WRITES_ERRORS) or str(error).startswith(_NO_WRITES_WORDS):
+            raise StoreAwayError(f"{where} takes no writes: {error}") from None
+        raise StoreError(f"{where} cannot be used: {error}") from None
 
 
 def secrets_for(settings: Settings, url: str) -> Secrets:
-    """Those of a server that starts; made in its data directory if the store is nobody's yet.
+    """Returns the secrets of a server that starts. Makes them in its data directory if no server owns the
+    store.
 
-    The store is asked only where there are none: one that hangs must not keep a web process from starting.
-    SecretsError: there are none, and the store belongs to some; or they cannot be read.
+    Asks the store only if the data directory has no secrets: a store that hangs must not keep a web process
+    from starting. Raises SecretsError if the secrets cannot be read, or if there are none and the store
+    belongs to a server.
     """
-    given = settings.data, settings.signing, settings.recipient_secret
+    places = settings.data, settings.signing, settings.recipient_secret
     with contextlib.suppress(SecretsError):
-        return Secrets.load(*given)
+        return Secrets.load(*places)
     try:
         with connect(url) as client:
             is_owned = client.hexists(keys.STORE, "recipient")
     except (redis.RedisError, OSError):
-        is_owned = False  # `check` says what is wrong with it
-    return Secrets.load(*given) if is_owned else Secrets.load_or_create(*given)
+        is_owned = False  # `check_store` says what is wrong with the store
+    return Secrets.load(*places) if is_owned else Secrets.load_or_create(*places)
 
 
-async def _fits(store: AsyncRedis) -> None:
+async def durability(store: AsyncRedis) -> Durability:
+    """Returns how Redis keeps its data."""
+    try:
+        reply = await store.config_get(*_CONFIG)
+    except redis.ResponseError:
+        return Durability("unknown", "unknown", "unknown")
+    config = {_text(name): _text(value) for name, value in reply.items()}
+    return Durability(*(config.get(name, "unknown") for name in _CONFIG))
+
+
+async def _refuse_unfit(store: AsyncRedis) -> None:
+    """Raises StoreError if Redis is too old or evicts keys."""
     info = await store.info()
     version = str(info.get("redis_version", "0"))
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    if numbers < OLDEST:
+    if numbers < MIN_VERSION:
         raise StoreError(f"is version {version}; 7.0 or newer is needed (or Valkey)")
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         raise StoreError(f"evicts keys when full (maxmemory-policy {policy}); set it to noeviction")
 
 
-async def _is_ours(store: AsyncRedis, shards: int, secrets: Secrets, mark: StoreMark | None) -> None:
+async def _claim(store: AsyncRedis, shards: int, secrets: Secrets, mark: StoreMark | None) -> None:
+    """Makes a new store this server's own. Raises StoreError if it belongs to another server."""
     recipient, signers = secrets.fingerprints()
-    kept = await _marks(store)
+    stored = await _read_fields(store)
     if mark is not None:
-        mark.take([kept.get(name, "").encode() for name in ("mark", "formerly")])
-    wanted = {"format": FORMAT, "shards": str(shards), "recipient": recipient}
-    if not wanted.keys() <= kept.keys():
-        for field, value in wanted.items():
+        mark.compare([stored.get(name, "").encode() for name in ("mark", "formerly")])
+    fields = {"format": FORMAT, "shards": str(shards), "recipient": recipient}
+    if not fields.keys() <= stored.keys():
+        for field, value in fields.items():
             await store.hsetnx(keys.STORE, field, value)
-        kept = await _marks(store)
-    if int(kept["format"]) > int(FORMAT):
-        raise StoreError(f"was written by a newer version (format {kept['format']}, this one reads {FORMAT})")
-    if kept["shards"] != str(shards):
-        raise StoreError(f"holds {kept['shards']} shards, not {shards}: set PIXEL_SHARDS={kept['shards']}")
-    if kept["recipient"] != recipient:
+        stored = await _read_fields(store)
+    if int(stored["format"]) > int(FORMAT):
+        raise StoreError(
+            f"was written by a newer version (format {stored['format']}, this one reads {FORMAT})"
+        )
+    if stored["shards"] != str(shards):
+        count = stored["shards"]
+        raise StoreError(f"holds {count} shards, not {shards}: set PIXEL_SHARDS={count}")
+    if stored["recipient"] != recipient:
         raise StoreError(
             "belongs to another recipient secret: restore secrets.json, or PIXEL_RECIPIENT_SECRET"
         )
-    known = {name.decode() for name in await store.smembers(keys.SIGNERS)}
-    if known and not known & set(signers):
+    known_signers = {name.decode() for name in await store.smembers(keys.SIGNERS)}
+    if known_signers and not known_signers & set(signers):
         raise StoreError("knows none of these signing keys: keep an old one in PIXEL_SECRET, after the new")
-    if not known.issuperset(signers):
+    if not known_signers.issuperset(signers):
         await store.sadd(keys.SIGNERS, *signers)
     if mark is not None:
-        try:
-            held = kept.get("mark", "")
-            mark.learn(await store_mark.begin(store, shards, held, bool(held) and "marked" in kept))
-        except redis.ResponseError as error:  # an old store that is full or read-only is marked later
-            log.warning("the store gets no mark, so it is not noticed if it is emptied: %s", error)
-        mark.checked = True
+        await _learn_mark(store, shards, stored, mark)
 
 
-async def _marks(store: AsyncRedis) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in (await store.hgetall(keys.STORE)).items()}
-
-
-async def durability(store: AsyncRedis) -> Durability:
-    """How the store keeps what it was given; `unknown` where CONFIG may not be read."""
+async def _learn_mark(store: AsyncRedis, shards: int, stored: dict[str, str], mark: StoreMark) -> None:
+    """Learns the store's mark; gives the store a mark if it has none."""
+    stored_mark = stored.get("mark", "")
+    is_marked = bool(stored_mark) and "marked" in stored
     try:
-        found = await store.config_get("appendonly", "appendfsync", "maxmemory-policy")
-    except redis.ResponseError:
-        return Durability("unknown", "unknown", "unknown")
-    config = {_text(name): _text(value) for name, value in found.items()}
-    asked = ("appendonly", "appendfsync", "maxmemory-policy")
-    return Durability(*(config.get(name, "unknown") for name in asked))
+        mark.learn(await store_mark.ensure_mark(store, shards, stored_mark, is_marked))
+    except redis.ResponseError as error:  # an old store that is full or read-only is marked later
+        log.warning("the store gets no mark, so it is not noticed if it is emptied: %s", error)
+    mark.is_checked = True
+
+
+async def _read_fields(store: AsyncRedis) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in (await store.hgetall(keys.STORE)).items()}
 
 
 def _text(value: str | bytes) -> str:

@@ -1,4 +1,4 @@
-"""Asking for a roll-up: by dotted name, so that who asks never imports the workers."""
+"""Puts jobs into the queue, by their dotted names, so that no caller imports the workers."""
 
 from __future__ import annotations
 
@@ -14,38 +14,50 @@ ROLLUP = "workers.rollup.drain"
 CHORES = "workers.maintenance.run"
 RETENTION = "workers.retention.run"
 
-EVERY = {CHORES: 60, RETENTION: 30}
-"""Seconds between two runs of these."""
+PERIOD_SECONDS = {CHORES: 60, RETENTION: 30}
+"""Seconds between two runs of a job."""
 
-SLICE = 5
-"""Seconds. One roll-up of a shard may be asked for in each slice while another of it is listed. A job whose
-worker was killed stays listed for minutes, so a shard waits this long for it at most. Two at once do no
-harm: the roll-up whose commit fails ends."""
+SLICE_SECONDS = 5
+"""Seconds after which another roll-up of a shard can be queued although one is queued already.
+
+RQ lists a job for minutes after its worker was killed, so a shard waits this long for such a job at most. Two
+roll-ups at once do no harm: the one whose commit fails ends.
+"""
+_MAX_WAIT_SECONDS = {ROLLUP: 60, CHORES: 600, RETENTION: 600}
+"""Seconds after which a job that no worker took leaves the queue."""
 
 
 def queue(connection: redis.Redis) -> Queue:
+    """Returns the queue of this server."""
     return Queue(QUEUE, connection=connection)
 
 
-def ask_rollups(jobs: Queue, shards: Iterable[int], now: float) -> list[int]:
-    """Enqueues a roll-up of each shard; those for which one was listed already."""
-    listed = []
+def request_rollups(jobs: Queue, shards: Iterable[int], now: float) -> list[int]:
+    """Queues a roll-up of each shard. Returns the shards for which a roll-up was queued already. now: s."""
+    already_queued = []
     for shard in shards:
         try:
-            _enqueue(jobs, ROLLUP, (shard,), f"rollup-{shard}-{int(now) // SLICE}")
+            _enqueue(jobs, ROLLUP, f"rollup-{shard}-{int(now) // SLICE_SECONDS}", shard)
         except DuplicateJobError:
-            listed.append(shard)
-    return listed
+            already_queued.append(shard)
+    return already_queued
 
 
-def ask(jobs: Queue, function: str, now: float) -> None:
-    """Enqueues one of EVERY, unless it is listed already for this time."""
+def request(jobs: Queue, function: str, now: float) -> None:
+    """Queues a job of PERIOD_SECONDS, unless the job of this period is queued already. now: s."""
     with suppress(DuplicateJobError):
-        _enqueue(jobs, function, (), f"{function.split('.')[1]}-{int(now) // EVERY[function]}", ttl=600)
+        _enqueue(jobs, function, f"{function.split('.')[1]}-{int(now) // PERIOD_SECONDS[function]}")
 
 
-def _enqueue(jobs: Queue, function: str, args: tuple[int, ...], job: str, ttl: int = 60) -> None:
-    """ttl: seconds that it may wait."""
+def _enqueue(jobs: Queue, function: str, job_id: str, *arguments: int) -> None:
+    """Queues a job. Raises DuplicateJobError if a job of this id is queued or kept."""
     jobs.enqueue_call(
-        function, args=args, timeout=60, result_ttl=0, failure_ttl=60, ttl=ttl, job_id=job, unique=True
+        function,
+        args=arguments,
+        timeout=60,
+        result_ttl=0,
+        failure_ttl=60,
+        ttl=_MAX_WAIT_SECONDS[function],
+        job_id=job_id,
+        unique=True,
     )

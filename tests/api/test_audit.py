@@ -91,7 +91,8 @@ def test_it_is_bounded(client, settings):
     from pixel_server.store.client import connect_async
 
     client.eval(
-        f"for i = 1, {audit_log.MOST + 500} do redis.call('XADD', KEYS[1], '*', 'who', 'x', 'what', 'y') end",
+        f"for i = 1, {audit_log.MAX_LINES + 500} do"
+        " redis.call('XADD', KEYS[1], '*', 'who', 'x', 'what', 'y') end",
         1,
         keys.AUDIT,
     )
@@ -102,4 +103,4 @@ def test_it_is_bounded(client, settings):
         await made.aclose()
 
     asyncio.run(note())
-    assert client.xlen(keys.AUDIT) == audit_log.MOST
+    assert client.xlen(keys.AUDIT) == audit_log.MAX_LINES

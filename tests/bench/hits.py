@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 
 from pixel_server import hit
 from pixel_server.hit import Hit
-from pixel_server.store import keys, producer, shards
+from pixel_server.store import keys, producer
 from pixel_server.store.protocols import Redis
+from pixel_server.store.shards import shard_of
 from pixel_server.tokens import Token
 from tests.bench.sides import SECRETS
 
@@ -56,7 +57,7 @@ def mail(draw: random.Random, campaign: str, recipient: bytes, at_ms: int) -> tu
         referrer="https://mail.example.org/",
         language=LANGUAGE,
     )
-    return shards.of_key(recipient, SHARDS), hit.encode(one)
+    return shard_of(recipient, SHARDS), hit.encode(one)
 
 
 def page(draw: random.Random, at_ms: int) -> tuple[int, bytes]:
@@ -73,7 +74,7 @@ def page(draw: random.Random, at_ms: int) -> tuple[int, bytes]:
         language=LANGUAGE,
         page=path,
     )
-    return shards.of_key(SECRETS.routing_key(address, agent.encode()), SHARDS), hit.encode(one)
+    return shard_of(SECRETS.routing_key(address, agent.encode()), SHARDS), hit.encode(one)
 
 
 def realistic(

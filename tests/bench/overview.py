@@ -22,8 +22,9 @@ from pixel_server import hit
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import Kind, new_campaign
 from pixel_server.hit import Hit
-from pixel_server.store import keys, shards
+from pixel_server.store import keys
 from pixel_server.store.client import connect_async
+from pixel_server.store.shards import shard_of
 from tests.bench.hits import AGENTS, LANGUAGE, PATHS, SHARDS, Writer, mail, recipients
 from tests.bench.program import Figure, alone, percentile
 from tests.bench.rollup import count
@@ -85,7 +86,7 @@ def _view(draw: random.Random, campaign: str, at: int) -> tuple[int, bytes]:
         language=LANGUAGE,
         page=path,
     )
-    return shards.of_key(SECRETS.routing_key(address, agent.encode()), SHARDS), hit.encode(one)
+    return shard_of(SECRETS.routing_key(address, agent.encode()), SHARDS), hit.encode(one)
 
 
 def measure_on(side: Side, number: int, requests: int) -> list[Figure]:

@@ -24,8 +24,8 @@ from pixel_server import hit
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import Identity, new_campaign
 from pixel_server.hit import Hit
-from pixel_server.store import shards
 from pixel_server.store.client import connect_async
+from pixel_server.store.shards import shard_of
 from tests.bench import wrk
 from tests.bench.hits import AGENTS, LANGUAGE, PATHS, SHARDS, Writer
 from tests.bench.program import Figure, alone
@@ -103,7 +103,7 @@ def hits(
             visits=counted if cookie else 0,
             is_new=is_new,
         )
-        yield at, shards.of_key(visitor, SHARDS), hit.encode(one)
+        yield at, shard_of(visitor, SHARDS), hit.encode(one)
 
 
 def _requests(bench: Bench) -> Bench:

@@ -19,9 +19,10 @@ from urllib.parse import urlsplit
 
 from pixel_server.mail.links import Minter
 from pixel_server.secret import Secrets
-from pixel_server.store import audit_log, keys, shards
+from pixel_server.store import audit_log, keys
 from pixel_server.store.client import connect
 from pixel_server.store.protocols import Redis
+from pixel_server.store.shards import shard_of
 from tests.chaos.ledger import CAMPAIGN, SHARDS, Ledger
 from tests.chaos.outcome import Outcome
 from tests.chaos.standstill import StandstillWatch
@@ -103,7 +104,7 @@ def _compare_logs(client: Redis, before: list[object], outcome: Outcome) -> None
     outcome.figures["lines in the log of recipients"] = client.xlen(keys.ACTIONS)
     counted = sum(map(int, client.hvals(keys.ACTED)))
     outcome.figures["actions that changed something"] = counted
-    outcome.expect(client.xlen(keys.ACTIONS) <= audit_log.MOST, "the log of recipients is not bounded")
+    outcome.expect(client.xlen(keys.ACTIONS) <= audit_log.MAX_LINES, "the log of recipients is not bounded")
     outcome.figures["rewrites asked for"] = int(client.hget(keys.REWRITE, "asked") or 0)
 
 
@@ -115,7 +116,7 @@ def _tokens(address: str, secrets: Secrets, part: str, count: int) -> list[str]:
     while any(len(tokens) < wanted for tokens in found.values()):
         name = f"hostile {part} {number}"
         number += 1
-        tokens = found[shards.of_key(secrets.recipient_key(name), SHARDS)]
+        tokens = found[shard_of(secrets.recipient_key(name), SHARDS)]
         if len(tokens) < wanted:
             tokens.append(urlsplit(str(minter.url(CAMPAIGN, name))).path[3:-4])
     return [token for tokens in zip(*found.values(), strict=True) for token in tokens]

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 from pixel_server.counters import recipient_record
 from pixel_server.mail.links import Minter
 from pixel_server.secret import Secrets
-from pixel_server.store import keys, shards
+from pixel_server.store import keys
 from pixel_server.store.client import connect
+from pixel_server.store.shards import shard_of
 from pixel_server.tokens import verify
 from tests.chaos.outcome import Outcome
 from tests.load import Request, flood
@@ -74,7 +75,7 @@ class Ledger:
             refused += request.answer.status == 503
         with connect(redis_url) as client:
             for key in sent:
-                name = keys.people(shards.of_key(key, SHARDS), CAMPAIGN, recipient_record.people_bucket(key))
+                name = keys.people(shard_of(key, SHARDS), CAMPAIGN, recipient_record.people_bucket(key))
                 opens = recipient_record.unpack(client.hget(name, key)).opens
                 counted += opens
                 outcome.lost += max(0, answered[key] - opens)

@@ -19,7 +19,7 @@ from pixel_server.consent import Consent
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from pixel_server.store import shards
+from pixel_server.store.shards import shard_of
 from pixel_server.tokens import Mode, Token, sign
 from tests.conftest import NOW
 
@@ -98,7 +98,7 @@ def test_a_good_token_is_a_hit_whatever_campaign_it_names(campaign: str):
         gpc="0",
         dnt="0",
     )
-    assert accepted.shard == shards.of_key(ADA, 4)
+    assert accepted.shard == shard_of(ADA, 4)
 
 
 def test_a_token_without_a_recipient_goes_to_any_shard():
@@ -219,7 +219,7 @@ def test_a_page_says_where_and_who(query: bytes, page: str, referrer: str, own: 
 def test_a_visitor_is_kept_as_a_hash_that_differs_by_campaign():
     accepted = check("/p/site.gif", b"v=ada%40example.org")
     assert b"ada" not in accepted.data
-    assert accepted.shard == shards.of_key(stored(accepted).visitor, 4)
+    assert accepted.shard == shard_of(stored(accepted).visitor, 4)
     other = stored(check("/p/other-site.gif", b"v=ada%40example.org"))
     assert len(other.visitor) == 8
     assert other.visitor != stored(accepted).visitor

@@ -33,7 +33,7 @@ def act(redis_url, settings, tmp_path):
         async def on() -> None:
             client = store.connect_async(redis_url)
             try:
-                await compatibility.check(client, redis_url, settings.shards, secrets)
+                await compatibility.check_store(client, redis_url, settings.shards, secrets)
                 await (what(client) if what else asyncio.sleep(0))
             finally:
                 await client.aclose()

@@ -25,8 +25,8 @@ from pixel_server.counters.recipient_record import (
     unpack,
 )
 from pixel_server.counters.stored_format import NewerFormat
-from pixel_server.store import shards
 from pixel_server.store.keys import PEOPLE_BUCKETS
+from pixel_server.store.shards import shard_of
 
 NOW = 1_790_000_000
 
@@ -127,5 +127,5 @@ def test_the_buckets_of_one_shard_are_all_used():
         for low in range(65_536)
     ]
     for shard in (1, 2):
-        mine = [key for key in keys if shards.of_key(key, 7 * 3) == shard * 7]
+        mine = [key for key in keys if shard_of(key, 7 * 3) == shard * 7]
         assert {people_bucket(key) for key in mine} == set(range(PEOPLE_BUCKETS))

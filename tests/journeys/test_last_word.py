@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pixel_server.secret import Secrets
-from pixel_server.store import keys, shards
+from pixel_server.store import keys
 from pixel_server.store.client import connect
+from pixel_server.store.shards import shard_of
 from tests.disk import forms, search
 from tests.stack import PROGRAM, Stack, free_port, until
 
@@ -215,7 +216,7 @@ def _redis(stack: Stack):
 
 def _stored(stack: Stack, key: bytes) -> tuple[int, bytes]:
     """What waits in a recipient's shard, and what is counted there."""
-    shard = shards.of_key(key, 4)
+    shard = shard_of(key, 4)
     with _redis(stack) as client:
         until(lambda: client.xlen(keys.hits(shard)) == 0)
         return client.xlen(keys.hits(shard)), client.hget(keys.checkpoint(shard), "id")

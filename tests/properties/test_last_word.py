@@ -21,8 +21,9 @@ from pixel_server.recipients import erasure, lists
 from pixel_server.recipients.lists import ListEntry
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from pixel_server.store import keys, shards
+from pixel_server.store import keys
 from pixel_server.store.client import connect, connect_async
+from pixel_server.store.shards import shard_of
 from pixel_server.tokens import Mode, Part, Token
 from tests.conftest import ANY_YEAR, NOW
 from workers import retention as run
@@ -152,7 +153,7 @@ async def play(
     await storage.create(direct, made)
     for who, hours in story:
         one = opened(secrets, who, hours)
-        shard = shards.of_key(one.recipient, wanted.shards)
+        shard = shard_of(one.recipient, wanted.shards)
         await direct.xadd(keys.hits(shard), {str(hit.FORMAT): hit.encode_batch([hit.encode(one)])})
 
     def roll_up() -> None:
@@ -227,7 +228,7 @@ def test_nothing_of_an_erased_person_comes_back(
     for trace in (secrets.recipient_key(GONE), GONE.encode(), b"One who goes"):
         assert trace not in everything
     stays = secrets.recipient_key(STAYS)
-    shard, bucket = shards.of_key(stays, wanted.shards), recipient_record.people_bucket(stays)
+    shard, bucket = shard_of(stays, wanted.shards), recipient_record.people_bucket(stays)
     opens = sum(who == STAYS for who, _ in story)
     kept = recipient_record.unpack(client.hget(keys.people(shard, "mail", bucket), stays))
     totals = [client.hgetall(keys.total(n, "mail")) for n in range(wanted.shards)]

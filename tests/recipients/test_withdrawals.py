@@ -12,8 +12,9 @@ from pixel_server.counters import recipient_record
 from pixel_server.mail.links import Minter
 from pixel_server.privacy import action_limit
 from pixel_server.recipients import erasure, withdrawals
-from pixel_server.store import audit_log, keys, shards
+from pixel_server.store import audit_log, keys
 from pixel_server.store.client import connect_async
+from pixel_server.store.shards import shard_of
 from pixel_server.tokens import Mode
 
 DAY = "2025-06-10"
@@ -260,7 +261,7 @@ def test_a_campaign_made_while_one_is_erased(mail, link, press, client, secrets,
     key = secrets.recipient_key("ada")
     real, place = (
         withdrawals.withdraw,
-        keys.people(shards.of_key(key, 4), "other", recipient_record.people_bucket(key)),
+        keys.people(shard_of(key, 4), "other", recipient_record.people_bucket(key)),
     )
 
     async def withdraw(store, *args, **options):
@@ -332,7 +333,7 @@ def test_throttle_many_recipients_are_bounded(mail, link, press, client, monkeyp
 def test_audit_actions_of_recipients_push_no_other_line_out(mail, link, press, site, client, monkeypatch):
     mail()
     site.delete("/api/campaigns/mail")
-    monkeypatch.setattr(audit_log, "MOST", 3)
+    monkeypatch.setattr(audit_log, "MAX_LINES", 3)
     before = client.xlen(keys.AUDIT)
     for wish in ("stop", "allow", "stop", "erase", "allow", "stop", "stop"):
         assert press(link(), wish).status_code == 200

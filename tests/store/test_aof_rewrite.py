@@ -12,7 +12,7 @@ import pytest
 from pixel_server.run.valkey import Valkey
 from pixel_server.settings import Settings
 from pixel_server.store import aof_rewrite, keys
-from pixel_server.store.aof_rewrite import AGAIN, EARLY, PAUSE, Rewriter
+from pixel_server.store.aof_rewrite import EARLY_SHARE, MIN_PAUSE_SECONDS, RETRY_SECONDS, Rewriter
 from pixel_server.store.client import connect, connect_async
 from tests.disk import forms, search
 from tests.stack import until
@@ -59,7 +59,7 @@ def done(client):
 def ask(client):
     async def run():
         made = connect_async(f"unix://{client.connection_pool.connection_kwargs['path']}")
-        await aof_rewrite.ask(made)
+        await aof_rewrite.request(made)
         await made.aclose()
 
     asyncio.run(run())
@@ -73,8 +73,8 @@ def test_nothing_happens_while_nothing_is_counted(client):
 def test_what_was_counted_is_rewritten_within_the_time(client):
     one = at_rest(client)
     assert not one.tick(client, [b"1-0"], NOW + HOUR)
-    assert not one.tick(client, [b"2-0"], NOW + HOUR * (1.99 * EARLY))
-    assert one.tick(client, [b"2-0"], NOW + HOUR * (1 + EARLY))
+    assert not one.tick(client, [b"2-0"], NOW + HOUR * (1.99 * EARLY_SHARE))
+    assert one.tick(client, [b"2-0"], NOW + HOUR * (1 + EARLY_SHARE))
     done(client)
     assert not one.tick(client, [b"2-0"], NOW + HOUR * 9)
 
@@ -82,8 +82,8 @@ def test_what_was_counted_is_rewritten_within_the_time(client):
 def test_what_is_removed_is_rewritten_at_once(client):
     one = at_rest(client)
     ask(client)
-    assert not one.tick(client, [b"0-0"], NOW + PAUSE - 1)
-    assert one.tick(client, [b"0-0"], NOW + PAUSE)
+    assert not one.tick(client, [b"0-0"], NOW + MIN_PAUSE_SECONDS - 1)
+    assert one.tick(client, [b"0-0"], NOW + MIN_PAUSE_SECONDS)
     done(client)
     assert not one.tick(client, [b"0-0"], NOW + HOUR)
 
@@ -102,8 +102,8 @@ def test_not_two_at_once(client):
 
 def test_after_a_start_it_is_as_if_all_were_counted_at_the_last_rewrite(client):
     at_rest(client)
-    assert not rewriter().tick(client, [b"9-0"], NOW + HOUR * EARLY - 1)
-    assert rewriter().tick(client, [b"9-0"], NOW + HOUR * EARLY)
+    assert not rewriter().tick(client, [b"9-0"], NOW + HOUR * EARLY_SHARE - 1)
+    assert rewriter().tick(client, [b"9-0"], NOW + HOUR * EARLY_SHARE)
 
 
 @pytest.mark.parametrize("again", [True, False], ids=["the same", "another"])
@@ -144,7 +144,7 @@ def test_one_that_fails_is_said_and_tried_again(client, home, caplog):
     assert not one.tick(client, [b"0-0"], NOW + 21)
     assert "could not rewrite" in caplog.text
     assert not one.tick(client, [b"0-0"], NOW + 22)
-    assert one.tick(client, [b"0-0"], NOW + 21 + AGAIN)
+    assert one.tick(client, [b"0-0"], NOW + 21 + RETRY_SECONDS)
     done(client)
     assert blocked.exists()
 

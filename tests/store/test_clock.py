@@ -10,7 +10,7 @@ import pytest
 from pixel_server.store import checkpoint, keys, producer
 from pixel_server.store import clock as clocks
 from pixel_server.store.client import connect_async
-from pixel_server.store.clock import Clock, Report
+from pixel_server.store.clock import Clock, ClockReport
 from tests.stack import until
 from workers import maintenance, retention
 from workers.rollup_pass import Outcome, Rollup
@@ -68,15 +68,15 @@ def test_clock_set_while_running_and_redis_away_keeps_the_last_distance(client, 
 def test_report_wrong_clock_is_told_until_it_is_right(client, ahead, caplog):
     clock = Clock()
     clock.measure(client)
-    report = Report(clock, "worker")
+    report = ClockReport(clock, "worker")
     assert report.command() is None
     ahead(DAYS)
     for _ in range(3):
         client.execute_command(*report.command())
-    [found] = clocks.wrong(client.hgetall(keys.CLOCKS), clock())
+    [found] = clocks.parse_wrong_clocks(client.hgetall(keys.CLOCKS), clock())
     assert found.process.startswith("worker ")
     assert found.ahead == pytest.approx(DAYS, abs=2)
-    assert clocks.wrong(client.hgetall(keys.CLOCKS), clock() + 60) == [], "it has gone"
+    assert clocks.parse_wrong_clocks(client.hgetall(keys.CLOCKS), clock() + 60) == [], "it has gone"
     assert "500.0 days ahead of" in caplog.text
     assert len(caplog.records) == 1
     ahead(0)
@@ -89,7 +89,7 @@ def test_report_wrong_clock_is_told_until_it_is_right(client, ahead, caplog):
     ("value", "known"), [(b"1 70 100", True), (b"2 70 100", False), (b"1 70", False), (b"", False)]
 )
 def test_wrong_value_of_another_format_is_left_out(value, known):
-    assert bool(clocks.wrong({b"web": value}, 100)) == known
+    assert bool(clocks.parse_wrong_clocks({b"web": value}, 100)) == known
 
 
 def test_retention_worker_with_wrong_clock_does_nothing(client, job, ahead, caplog):
@@ -143,7 +143,7 @@ def test_rollup_newest_hit_of_the_future_is_forgotten(client, settings, secrets)
 
 
 def test_follow_measures_and_reports(settings, client, ahead, monkeypatch):
-    monkeypatch.setattr(clocks, "EVERY", 0.01)
+    monkeypatch.setattr(clocks, "MEASURE_SECONDS", 0.01)
     clock = Clock()
 
     async def run() -> None:

@@ -44,7 +44,7 @@ def read_only(client: redis.Redis) -> Iterator[None]:
 def check(settings: Settings, secrets: Secrets) -> None:
     async def once() -> None:
         async with store.connect_async(settings.redis_url) as client:
-            await compatibility.check(client, settings.redis_url, settings.shards, secrets)
+            await compatibility.check_store(client, settings.redis_url, settings.shards, secrets)
 
     asyncio.run(once())
 

@@ -12,7 +12,7 @@ from pixel_server.app import create_app
 from pixel_server.mail.links import Minter
 from pixel_server.store import jobs, keys
 from pixel_server.store.client import connect, connect_async
-from pixel_server.store.memory_reserve import FullError, Room, Watch
+from pixel_server.store.memory_reserve import FullError, MemoryUse, MemoryWatch
 from tests.stack import until
 from tests.store.test_compatibility import full
 
@@ -32,18 +32,20 @@ MB = 1_000_000
     ],
 )
 def test_room_is_short(used, maximum, reserve, short):
-    assert Room(used * MB, maximum * MB).is_short(reserve * MB) is short
+    assert MemoryUse(used * MB, maximum * MB).is_short(reserve * MB) is short
 
 
 def test_room_leaves_out_what_redis_does_not_count():
     info = {"used_memory": 10, "mem_not_counted_for_evict": 4, "maxmemory": 12}
-    assert Room.of(info) == (6, 12)
-    assert Room.of({}) == (0, 0)
+    assert MemoryUse.parse(info) == (6, 12)
+    assert MemoryUse.parse({}) == (0, 0)
 
 
 def test_room_describes_the_cause():
-    assert Room(95 * MB, 100 * MB).describe() == "Redis is nearly full: used 95.0 MB of maxmemory 100.0 MB"
-    assert Room(101 * MB, 100 * MB).describe() == "Redis is full: used 101.0 MB of maxmemory 100.0 MB"
+    assert (
+        MemoryUse(95 * MB, 100 * MB).describe() == "Redis is nearly full: used 95.0 MB of maxmemory 100.0 MB"
+    )
+    assert MemoryUse(101 * MB, 100 * MB).describe() == "Redis is full: used 101.0 MB of maxmemory 100.0 MB"
 
 
 def test_watch_lets_hits_in_again_a_little_later_than_it_kept_them_out():
@@ -54,13 +56,13 @@ def test_watch_lets_hits_in_again_a_little_later_than_it_kept_them_out():
         async def info(self, section):
             return {"used_memory": left.pop(0) * MB, "maxmemory": 100 * MB}
 
-    watch, seen = Watch(Fake(), 10 * MB), []
+    watch, seen = MemoryWatch(Fake(), 10 * MB), []
     while left:
         asyncio.run(watch.look())
         seen.append(watch.is_short)
     assert seen == [False, True, True, True, False, False, True]
     with pytest.raises(FullError, match="nearly full: used"):
-        watch.refuse()
+        watch.refuse_if_short()
 
 
 def test_web_redis_nearly_full_spools_until_there_is_room(client, settings, secrets):
