@@ -159,7 +159,7 @@ FIELDS = (
     Field(
         "gpc",
         "choice",
-        "Who asks not to be followed",
+        "Requests not to be tracked",
         "Effect of `Sec-GPC: 1` and `DNT: 1`. Replaces PIXEL_GPC.",
         choices=SIGNALS,
         is_nullable=True,
@@ -168,7 +168,7 @@ FIELDS = (
     Field(
         "keep",
         "days_by_kind",
-        "How long it is kept",
+        "Retention",
         "Days that each kind of data is kept, where fewer than PIXEL_KEEP_DAYS_*.",
         choices=DATA_KINDS,
         is_audited=True,
@@ -176,7 +176,7 @@ FIELDS = (
     Field(
         "min_cell",
         "integer",
-        "Smallest figure shared",
+        "Smallest shared figure",
         "Fewest visits (of mail: opens) of a day that share links and shared keys show.",
         minimum=1,
         maximum=1000,

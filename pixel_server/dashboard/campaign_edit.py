@@ -114,6 +114,7 @@ def _form(
     limit = min(max_mode, Mode[campaign.mode.upper()]) if campaign and is_lowered_only else max_mode
     context = {
         **(_head_context(api, campaign) if campaign else {"campaign": None}),
+        "labels": campaign_form.LABELS,
         "uses": uses,
         "is_lowered_only": is_lowered_only,
         "modes": campaign_form.WEB_MODES if campaign and campaign.kind == "web" else campaign_form.MODES,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pixel_server.campaigns.campaign import WEB_ONLY, Campaign
+from pixel_server.campaigns.campaign import EMAIL_ONLY, FIELDS, WEB_ONLY, Campaign, Field
 from pixel_server.dashboard import forms
 from pixel_server.settings import time_zones
 
@@ -45,30 +45,51 @@ KEEP_LABELS = {
     "recipients": "Recipients",
     "names": "Uploaded names",
 }
-_TEXTS = ("id", "name", "kind", "mode", "identity")
-_MAIL_ONLY_FIELDS = ("sent", "bounced", "sent_at", "keep_recipients", "keep_names")
+_EMAIL_KEPT = ("recipients", "names")
+"""Kinds of data that only a mail campaign has."""
+
+
+def _control_id(field: Field) -> str:
+    """Returns the id of the field's first control: `mode-off` of radio buttons, `keep_buckets` of several."""
+    if field.type == "days_by_kind":
+        return f"{field.name}_{field.choices[0]}"
+    is_radio = field.type in ("mode", "choice") and not field.is_nullable
+    return f"{field.name}-{field.choices[0]}" if is_radio else field.name
+
+
+LABELS = {
+    "id": ("Id", "id"),
+    "kind": ("Kind", "kind-email"),
+    **{field.name: (field.label, _control_id(field)) for field in FIELDS},
+}
+"""Label of each field of the form, and the id of its first control."""
 
 
 def texts(campaign: Campaign) -> dict[str, str]:
     """Returns the text of each field of the form, without the fields of the other kind."""
-    fields = {
-        "id": campaign.id,
-        "name": campaign.name,
-        "kind": campaign.kind,
-        "sent": _number(campaign.sent),
-        "bounced": _number(campaign.bounced or None),
-        "sent_at": _local(campaign.sent_at, campaign.zone),
-        "time_zone": campaign.time_zone,
-        "base_url": campaign.base_url or "",
-        "mode": campaign.mode,
-        "gpc": campaign.gpc or "",
-        "min_cell": str(campaign.min_cell),
-        "identity": campaign.identity,
-        "origins": "\n".join(campaign.origins),
-        **{f"keep_{kind}": _number(campaign.keep.get(kind)) for kind in KEEP_LABELS},
-    }
-    other = WEB_ONLY if campaign.kind == "email" else _MAIL_ONLY_FIELDS
-    return {name: text for name, text in fields.items() if name not in other}
+    texts = {"id": campaign.id, "kind": campaign.kind}
+    for field in FIELDS:
+        if campaign.kind in field.kinds:
+            texts |= _texts_of(field, getattr(campaign, field.name), campaign)
+    return texts
+
+
+def _texts_of(field: Field, value: Any, campaign: Campaign) -> dict[str, str]:
+    if field.type == "days_by_kind":
+        kinds = [kind for kind in field.choices if campaign.kind == "email" or kind not in _EMAIL_KEPT]
+        return {f"{field.name}_{kind}": _number(value.get(kind)) for kind in kinds}
+    if field.type == "integer":
+        return {field.name: _number(value or None if _is_empty_zero(field) else value)}
+    if field.type == "instant":
+        return {field.name: _local(value, campaign.zone)}
+    if field.type == "origins":
+        return {field.name: "\n".join(value)}
+    return {field.name: value or ""}
+
+
+def _is_empty_zero(field: Field) -> bool:
+    """Returns whether an empty text stands for 0, because null is not a value of the field."""
+    return not field.is_nullable and field.minimum == 0
 
 
 def content(fields: Mapping[str, str], zone: str) -> dict[str, Any]:
@@ -76,30 +97,34 @@ def content(fields: Mapping[str, str], zone: str) -> dict[str, Any]:
 
     zone: the time zone of the time of sending, unless that has an offset.
     """
-    body: dict[str, Any] = {name: fields[name].strip() for name in (*_TEXTS, "time_zone") if name in fields}
-    for name in ("sent", "bounced", "min_cell"):
-        if name in fields:
-            body[name] = forms.parse_whole(fields[name])
-    if body.get("bounced", 0) is None:
-        body["bounced"] = 0
-    for name in ("base_url", "gpc"):
-        if name in fields:
-            body[name] = fields[name].strip() or None
-    if "origins" in fields:
-        body["origins"] = forms.lines(fields["origins"])
-    if "sent_at" in fields:
-        body["sent_at"] = _iso_instant(fields["sent_at"].strip(), zone)
-    days = {
-        kind: forms.parse_whole(fields[f"keep_{kind}"]) for kind in KEEP_LABELS if f"keep_{kind}" in fields
-    }
-    if days:
-        body["keep"] = {kind: value for kind, value in days.items() if value is not None}
+    body: dict[str, Any] = {name: fields[name].strip() for name in ("id", "kind") if name in fields}
+    for field in FIELDS:
+        if field.type == "days_by_kind":
+            names = {kind: f"{field.name}_{kind}" for kind in field.choices}
+            days = {kind: forms.parse_whole(fields[name]) for kind, name in names.items() if name in fields}
+            if days:
+                body[field.name] = {kind: value for kind, value in days.items() if value is not None}
+        elif field.name in fields:
+            body[field.name] = _value_of(field, fields[field.name], zone)
     return body
+
+
+def _value_of(field: Field, text: str, zone: str) -> Any:
+    """Returns a field's value as the API takes it. Returns an invalid text unchanged, to be refused."""
+    if field.type == "integer":
+        number = forms.parse_whole(text)
+        return 0 if number is None and _is_empty_zero(field) else number
+    if field.type == "instant":
+        return _iso_instant(text.strip(), zone)
+    if field.type == "origins":
+        return forms.lines(text)
+    return text.strip() or (None if field.is_nullable else "")
 
 
 def of_kind(fields: Mapping[str, str], kind: str) -> dict[str, str]:
     """Returns the fields without those of the other kind. A new form has the fields of both."""
-    other = {"email": WEB_ONLY, "web": _MAIL_ONLY_FIELDS}.get(kind, ())
+    kept = tuple(f"keep_{data}" for data in _EMAIL_KEPT)
+    other = {"email": WEB_ONLY, "web": (*EMAIL_ONLY, *kept)}.get(kind, ())
     return {name: text for name, text in fields.items() if name not in other}
 
 
