@@ -5,9 +5,12 @@ entry whose hits are in the counters. A writer reads the checkpoint, or knows it
 writer then reads all else that its commands depend on, and commits: one script, which does nothing if the
 generation has changed, and otherwise raises the generation and carries out the writer's commands. Scripts are
 atomic, also in the append-only file. A full Redis carries out this script too (`allow-oom`), because the
-script first removes the entries that it counts; a full Redis would stay full otherwise. If Redis refuses a
-command for another reason, for example a key of another type, the script ends there and the commands before
-it stay done. No writer makes such a command.
+script first removes the entries that it counts; a full Redis would stay full otherwise.
+
+If Redis refused a command in the middle of the script, the commands before it would stay done. So the script
+first checks the type of each command's key, and each number that a command raises. If somebody has put
+another value there by hand, the script fails and nothing has changed. The hashes of recipients' records are
+not checked: the roll-up has just read each of them.
 
 A roll-up whose commits failed several times takes a short lead (`take_lead`). Other writers then wait, at
 most LEAD_MS, so that many small writes cannot keep the roll-up from counting. The lead is advice, not a lock:
@@ -57,18 +60,39 @@ _COMMIT = (
 -- that records are spread over; number of pairs; pairs: the beginning of the names of these hashes, and
 -- records, each a key of 8 bytes, the length of a value in 1 byte, and the value; then commands, each the
 -- number of its arguments and the arguments.
--- Returns the new generation, or -1 if the generation has changed: then nothing was done.
+-- Returns the new generation, or -1 if the generation has changed: then nothing was done. Fails, and does
+-- nothing, if a key holds another type, or a number to raise is not an integer.
 local call, byte, format, sub = redis.call, string.byte, string.format, string.sub
 local generation = tonumber(call('HGET', KEYS[1], 'n') or '0')
 if generation ~= tonumber(ARGV[1]) then return -1 end
+local first = 5 + 2 * tonumber(ARGV[4])
+local type_checks = {
+  HSET = 'HLEN', HSETNX = 'HLEN', HDEL = 'HLEN', XADD = 'XLEN', ZADD = 'ZCARD', ZREM = 'ZCARD',
+}
+local at = first
+while at < #ARGV do
+  local command, key = ARGV[at + 1], ARGV[at + 2]
+  if command == 'HINCRBY' then
+    local number = call('HGET', key, ARGV[at + 3])
+    if number and (#number > 18 or not string.find(number, '^%-?%d+$')) then
+      return redis.error_reply('ERR a number of ' .. key .. ' is not an integer')
+    end
+  elseif command == 'PFADD' then
+    local head = call('GETRANGE', key, 0, 3)
+    if head ~= '' and head ~= 'HYLL' then return redis.error_reply('WRONGTYPE ' .. key .. ' is not a HLL') end
+  elseif type_checks[command] then
+    call(type_checks[command], key)
+  end
+  at = at + 1 + tonumber(ARGV[at])
+end
 if ARGV[2] ~= '' then
   local ms, number = string.match(ARGV[2], '^(%d+)-(%d+)$')
   call('XTRIM', KEYS[2], 'MINID', ms .. '-' .. format('%.0f', number + 1))
   call('HSET', KEYS[1], 'id', ARGV[2])
 end
 call('HSET', KEYS[1], 'n', generation + 1)
-local buckets, at = tonumber(ARGV[3]), 5 + 2 * tonumber(ARGV[4])
-for i = 5, at - 1, 2 do
+local buckets = tonumber(ARGV[3])
+for i = 5, first - 1, 2 do
   local prefix, records, from = ARGV[i], ARGV[i + 1], 1
   while from < #records do
     local a, b, _, _, size = byte(records, from + 4, from + 8)
@@ -77,6 +101,7 @@ for i = 5, at - 1, 2 do
     from = from + 9 + size
   end
 end
+at = first
 while at < #ARGV do
   local last = at + tonumber(ARGV[at])
   call(unpack(ARGV, at + 1, last))

@@ -144,38 +144,6 @@ def test_drain_shard_counted_by_another_gives_up(client, settings, secrets, monk
     assert drain_shards(client, settings, secrets, [0], time.monotonic() + 60, time.time) == 0
 
 
-def test_writers_wait_while_a_roll_up_leads(client, redis_url):
-    async def raise_it():
-        made = connect_async(redis_url)
-        try:
-            await asyncio.gather(*(checkpoint.raise_generation(made, 0) for _ in range(3)), end())
-        finally:
-            await made.aclose()
-
-    async def end():
-        await asyncio.sleep(0.1)
-        seen.append(client.hget(keys.checkpoint(0), "n"))
-        checkpoint.end_lead(client, 0)
-
-    seen = []
-    checkpoint.take_lead(client, 0)
-    assert 0 < client.pttl(keys.lead(0)) <= checkpoint.LEAD_MS
-    asyncio.run(raise_it())
-    assert seen == [None]
-    assert int(client.hget(keys.checkpoint(0), "n")) >= 1
-
-
-def test_writers_go_on_when_a_lead_does_not_end(client, redis_url):
-    async def raise_it():
-        made = connect_async(redis_url)
-        await checkpoint.raise_generation(made, 0)
-        await made.aclose()
-
-    client.set(keys.lead(0), b"1")
-    asyncio.run(raise_it())
-    assert client.hget(keys.checkpoint(0), "n") == b"1"
-
-
 def test_long_hits_are_fewer_in_a_pass(client):
     client.xadd(keys.hits(0), {"1": hit.encode_batch([bytes([0xC5, 78, 30]) + bytes(19_998)] * 4)})
     client.xadd(keys.hits(0), batch(1))
