@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from hashlib import blake2b
 from secrets import token_bytes
-from struct import Struct, error
+from struct import Struct
 
 from starlette.responses import Response
 
+from pixel_server import signed_cookie
 from pixel_server.auth import api_keys
 from pixel_server.auth.token_hash import token_hash
 from pixel_server.secret import Secrets
@@ -44,7 +44,7 @@ class Session:
 def issue(secrets: Secrets, key_id: str, now: float) -> str:
     """Returns the value of a new session's cookie. key_id: 12 hexadecimal digits."""
     body = _BODY.pack(FORMAT, bytes.fromhex(key_id), token_bytes(8), int(now) + LIFETIME_SECONDS)
-    return _text(body + _tag(body, secrets.sessions[0]))
+    return signed_cookie.sign(body, secrets.sessions[0], _TAG_BYTES).decode()
 
 
 def api_key_id(secrets: Secrets, cookie: str, now: float) -> str | None:
@@ -52,14 +52,11 @@ def api_key_id(secrets: Secrets, cookie: str, now: float) -> str | None:
 
     Returns None if the cookie is forged, cut, expired or of another format.
     """
-    try:
-        value = urlsafe_b64decode(cookie.encode() + b"=" * (-len(cookie) % 4))
-        body, tag = value[:-_TAG_BYTES], value[-_TAG_BYTES:]
-        version, key, _, expires = _BODY.unpack(body)
-    except (ValueError, error):
+    body = signed_cookie.verify(cookie.encode(errors="replace"), secrets.sessions, _TAG_BYTES)
+    if body is None or len(body) != _BODY.size:
         return None
-    matches = [hmac.compare_digest(tag, _tag(body, secret)) for secret in secrets.sessions]
-    if not any(matches) or version != FORMAT or now >= expires or _text(value) != cookie:
+    version, key, _, expires = _BODY.unpack(body)
+    if version != FORMAT or now >= expires:
         return None
     key_id: str = key.hex()
     return key_id
@@ -98,10 +95,6 @@ def remember(response: Response, cookie: str, path: str, secure: bool) -> None:
 def forget(response: Response, path: str, secure: bool) -> None:
     """Deletes the session's cookie in a response."""
     response.delete_cookie(COOKIE, path=path, secure=secure, httponly=True, samesite="lax")
-
-
-def _tag(body: bytes, secret: bytes) -> bytes:
-    return blake2b(body, digest_size=_TAG_BYTES, key=secret).digest()
 
 
 def _hash(cookie: str) -> str:

@@ -6,22 +6,22 @@
       try { run(event); } catch (e) {}
     };
   }
-  // To so many bytes of JSON: of a body the server takes 4096, and no half of a letter. Half of one is longer
-  // there (\ud83d) than all of it, so none is left at the end.
-  function cut(text, most) {
-    text = (text || "").slice(0, most);
-    while (text && new TextEncoder().encode(JSON.stringify(text)).length > most) text = text.slice(0, -1);
+  // Cuts a text to a number of bytes of JSON: the server accepts bodies of 4096 bytes. Half of a surrogate pair
+  // takes more bytes in JSON (\ud83d) than the whole pair, so the loop never leaves a half at the end.
+  function cut(text, max_bytes) {
+    text = (text || "").slice(0, max_bytes);
+    while (text && new TextEncoder().encode(JSON.stringify(text)).length > max_bytes) text = text.slice(0, -1);
     return text;
   }
 
-  function send(said) {
+  function send(body) {
     if (no) return;
-    said.i = id;
-    said.v = cut(data.visitor, 800);
-    if (yes) said.c = 1;
-    said = JSON.stringify(said);
-    if (!navigator.sendBeacon || !navigator.sendBeacon(to, said))
-      fetch(to, { method: "POST", body: said, keepalive: true, credentials: "include" }).catch(safe);
+    body.i = id;
+    body.v = cut(data.visitor, 800);
+    if (yes) body.c = 1;
+    body = JSON.stringify(body);
+    if (!navigator.sendBeacon || !navigator.sendBeacon(to, body))
+      fetch(to, { method: "POST", body: body, keepalive: true, credentials: "include" }).catch(safe);
   }
   function report() {
     if (since) spent += performance.now() - since;
@@ -66,7 +66,7 @@
     to = script.src.replace(/p\.js([?#].*)?$/, "p/" + data.campaign);
     no = "off" in data || /^no$/i.test(data.consent);
     yes = /^(yes)?$/i.test(data.consent);
-    before = w.pixel; // of another campaign's script, or the page's own, which stays
+    before = w.pixel; // set by another campaign's script, or by the page itself, whose object stays
     if (!before || before.px) w.pixel = {
       px: 1,
       consent: safe(function () {
