@@ -60,7 +60,7 @@ def _redis_url(value: str) -> str:
     if parts.scheme == "unix" and not parts.path:
         raise ValueError("must have the path of a socket after unix://")
     if parts.scheme != "unix" and not re.fullmatch("/?[0-9]*", parts.path):
-        raise ValueError("must end in the number of a database, as /0, or in none")
+        raise ValueError("must end in the number of a database, such as /0, or have no path")
     if parse_qs(parts.query, keep_blank_values=True).keys() - _REDIS_OPTIONS:
         raise ValueError(f"may have after a ? only {', '.join(sorted(_REDIS_OPTIONS))}")
     return value
@@ -127,7 +127,7 @@ def time_zones() -> frozenset[str]:
 def parse_time_zone(value: str) -> str:
     """Returns the name of a time zone. Raises ValueError if no time zone has this name."""
     if value not in time_zones():
-        raise ValueError("must be a name from the IANA time zone database, as Europe/Berlin")
+        raise ValueError("must be a name from the IANA time zone database, such as Europe/Berlin")
     return value
 
 
@@ -344,8 +344,8 @@ def _refuse_weak(settings: Settings) -> None:
     path = urlsplit(settings.base_url or "").path
     if set(path) & set("%;") or not RESERVED_PATHS.isdisjoint(path.split("/")[1:2]):
         raise SettingsError(
-            "PIXEL_BASE_URL: its path must not begin like one of this server (/o, /p, /api, /keys and so on) "
-            "or contain % or ;"
+            "PIXEL_BASE_URL: its path must not begin with a path of this server (/o, /p, /api, /keys and so "
+            "on), and must not contain % or ;"
         )
     if settings.api_key is not None and not (len(settings.api_key) >= 16 and settings.api_key.isascii()):
         raise SettingsError("PIXEL_API_KEY: must have 16 characters or more, of ASCII")

@@ -27,14 +27,14 @@ from pixel_server.slug import is_slug_bytes
 FORMAT = 1
 MAX_TIME = 2**32 - 1
 
-_TAG = 10
-_HEAD = 6
+_TAG_BYTES = 10
+_HEAD_BYTES = 6
 SENDING, TEST = 0x20, 0x40
 """Flags. SENDING: the time is that of sending, not of minting. TEST: a trial mail of the sender's own."""
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_+/", b"+/!!")
 """Translates base64url to base64. "+" and "/", which base64url does not have, become the invalid "!"."""
-_SHORTEST, _LONGEST = 23, 116
+_MIN_LENGTH, _MAX_LENGTH = 23, 116
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _ENDS = (b"", _ALPHABET), (b"", b""), (b"==", _ALPHABET[::16]), (b"=", _ALPHABET[::4])
 """Padding, and allowed last characters, by length modulo 4: the bits beyond the last byte must be 0."""
@@ -61,27 +61,27 @@ class Part(IntEnum):
     BOTTOM = 2
 
 
-def _cuts(recipient: int) -> dict[int, Callable[[bytes], Any]]:
+def _unpackers(recipient: int) -> dict[int, Callable[[bytes], Any]]:
     """Returns, by length of a token, the function that unpacks its bytes.
 
     It returns version, flags, time, recipient, campaign and tag. recipient: length of the recipient key.
     """
-    fixed = _HEAD + recipient + _TAG
+    fixed = _HEAD_BYTES + recipient + _TAG_BYTES
     return {
-        length: Struct(f">BBI{recipient}s{length * 3 // 4 - fixed}s{_TAG}s").unpack
-        for length in range(_SHORTEST, _LONGEST + 1)
+        length: Struct(f">BBI{recipient}s{length * 3 // 4 - fixed}s{_TAG_BYTES}s").unpack
+        for length in range(_MIN_LENGTH, _MAX_LENGTH + 1)
         if length % 4 != 1 and length * 3 // 4 > fixed
     }
 
 
-_NAMED, _UNNAMED = _cuts(8), _cuts(0)
-_CUTS = {
+_NAMED, _UNNAMED = _unpackers(8), _unpackers(0)
+_UNPACKERS = {
     mode | part << 3 | more: _UNNAMED if mode == Mode.COUNT else _NAMED
     for mode in range(Mode.COUNT, Mode.IDENTIFIED + 1)
     for part in range(len(Part))
     for more in (0, SENDING, TEST, SENDING | TEST)
 }
-"""Functions of `_cuts` for each valid byte of flags."""
+"""Functions that unpack a token, by its byte of flags and then by its length. Other flags are not valid."""
 
 
 class BadToken(ValueError):
@@ -134,7 +134,7 @@ def sign(token: Token, key: bytes) -> str:
         token.recipient,
         token.campaign.encode(),
     )
-    tag = blake2b(body, digest_size=_TAG, key=key).digest()
+    tag = blake2b(body, digest_size=_TAG_BYTES, key=key).digest()
     return b2a_base64(body + tag, newline=False).rstrip(b"=").translate(_TO_URL).decode()
 
 
@@ -146,7 +146,7 @@ def verify(text: bytes, keys: tuple[bytes, ...]) -> tuple[int, int, bytes, str]:
     data, (_, flags, time, recipient, campaign, tag) = _parts(text)
     for key in keys:
         expected = _keyed(key).copy()
-        expected.update(data[:-_TAG])
+        expected.update(data[:-_TAG_BYTES])
         if compare_digest(expected.digest(), tag):
             return flags, time, recipient, _campaign(campaign)
     raise BadToken("signature")
@@ -172,7 +172,7 @@ def _parts(text: bytes) -> tuple[bytes, tuple[int, int, int, bytes, bytes, bytes
     Raises BadToken if the text has another shape.
     """
     length = len(text)
-    if not _SHORTEST <= length <= _LONGEST:
+    if not _MIN_LENGTH <= length <= _MAX_LENGTH:
         raise BadToken("length")
     padding, last = _ENDS[length % 4]
     if text[-1] not in last:
@@ -181,13 +181,13 @@ def _parts(text: bytes) -> tuple[bytes, tuple[int, int, int, bytes, bytes, bytes
         data = a2b_base64(text.translate(_FROM_URL) + padding, strict_mode=True)
     except Error:
         raise BadToken("alphabet") from None
-    cuts = _CUTS.get(data[1])
-    if cuts is None or data[0] != FORMAT:
+    unpackers = _UNPACKERS.get(data[1])
+    if unpackers is None or data[0] != FORMAT:
         raise BadToken("format")
-    cut = cuts.get(length)
-    if cut is None:
+    unpack = unpackers.get(length)
+    if unpack is None:
         raise BadToken("length")
-    return data, cut(data)
+    return data, unpack(data)
 
 
 @lru_cache(1024)
@@ -199,4 +199,4 @@ def _campaign(name: bytes) -> str:
 
 @lru_cache(64)
 def _keyed(key: bytes) -> blake2b:
-    return blake2b(digest_size=_TAG, key=key)
+    return blake2b(digest_size=_TAG_BYTES, key=key)

@@ -105,7 +105,7 @@ def test_a_bad_number_is_one_clear_line(name: str, value: str):
         ("PIXEL_BASE_URL", "https://ada:hidden@x.example", "no user"),
         ("PIXEL_BASE_URL", "https://x.example?key=hidden", "no user, query"),
         ("PIXEL_BASE_URL", "https://x\nhidden", "http or https"),
-        ("PIXEL_BASE_URL", "https://x.example/s/hidden", "must not begin like one of this server"),
+        ("PIXEL_BASE_URL", "https://x.example/s/hidden", "must not begin with a path of this server"),
         ("PIXEL_SECRET", "hidden", "16 characters"),
         ("PIXEL_SECRET", "a-key-that-is-long-enough,hidden", "16 characters"),
         ("PIXEL_RECIPIENT_SECRET", "hidden", "16 characters"),
