@@ -17,7 +17,7 @@ from pixel_server.campaigns import retention
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import render, svg
 from pixel_server.dashboard.glossary import DIMENSION_TITLES
-from pixel_server.figures import disclosure, shared_stats, stats, web_breakdowns
+from pixel_server.figures import campaign_sums, disclosure, shared_stats, web_breakdowns
 from pixel_server.problems import Problem
 from pixel_server.times import DAY
 
@@ -89,7 +89,7 @@ async def show(
         "chart": f"{chart}?{_range(span)}",
         "lists": lists,
         "titles": DIMENSION_TITLES,
-        "clients_days": stats.MAX_BREAKDOWN_DAYS,
+        "clients_days": campaign_sums.MAX_BREAKDOWN_DAYS,
     }
     return render.page(api, request, template, context, **options)
 
@@ -112,6 +112,6 @@ async def _lists(api: Api, campaign: Campaign, shared: dict[str, Any]) -> dict[s
         return {name: svg.ranked(rows, web_breakdowns.count_of(name)) for name, rows in used.items()}
     # Breakdowns of opens are available for a limited number of days.
     today = datetime.fromtimestamp(api.clock(), campaign.zone).date()
-    start = (today - timedelta(days=stats.MAX_BREAKDOWN_DAYS)).isoformat()
+    start = (today - timedelta(days=campaign_sums.MAX_BREAKDOWN_DAYS)).isoformat()
     by = (await read_shared(api, campaign, {"from": start})).get("opens_person_by") or {}
     return {name: svg.ranked(rows, "opens") for name, rows in by.items() if rows}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pixel_server.api.openapi.campaigns import KIND
 from pixel_server.api.openapi.schema import Schema, answer, array, count, instant, mapping, or_null, ref, text
-from pixel_server.figures import stats
+from pixel_server.figures import campaign_sums
 
 
 def _figure(what: str) -> Schema:
@@ -41,7 +41,7 @@ SCHEMAS = {
         series=array({"anyOf": [answer(start=_START, **_EMAIL), answer(("visits",), start=_START, **_WEB)]}),
         opens_person_by=or_null(
             answer(client=array(ref("OpensOf"), description="Small figures are in `(other)`.")),
-            f"Of mails. Null in a range of over {stats.MAX_BREAKDOWN_DAYS} days, or if not known.",
+            f"Of mails. Null in a range of over {campaign_sums.MAX_BREAKDOWN_DAYS} days, or if not known.",
         ),
         estimates=mapping(ref("Estimate"), "Figures that are estimates, and how good they are."),
     ),

@@ -23,7 +23,7 @@ from pixel_server.api.openapi.schema import (
 )
 from pixel_server.api.openapi.totals import figure
 from pixel_server.counters import web_breakdown, web_names
-from pixel_server.figures import disclosure, hyperloglog, ranges, stats, web_breakdowns
+from pixel_server.figures import campaign_sums, disclosure, hyperloglog, ranges, stats, web_breakdowns
 from pixel_server.verdicts import CLASSES
 
 OPERATIONS = {
@@ -112,8 +112,8 @@ _STATS: dict[str, Any] = {
         ),
         f"Opens by people, or by proxies for people; the {stats.MAX_NAMES} most frequent of each. They are "
         "kept by day of the campaign's zone. Null in a range of over "
-        f"{stats.MAX_BREAKDOWN_DAYS} days or by another interval, in a mode that tells recipients not apart, "
-        "and for pages.",
+        f"{campaign_sums.MAX_BREAKDOWN_DAYS} days or by another interval, in a mode that tells recipients "
+        "not apart, and for pages.",
     ),
     "time_on_page": or_null(
         _quartiles(views=count("Views that were measured.")),
