@@ -105,8 +105,7 @@ class Rewriter:
         return True
 
     def _has_ended(self, store: Redis, now: float) -> bool:
-        """Returns whether the rewrite under way has ended well. A rewrite that failed is tried again
-        later."""
+        """Returns whether the rewrite under way has ended well. Plans a retry if the rewrite failed."""
         state = store.info("persistence")
         if _is_rewriting(state):
             return False

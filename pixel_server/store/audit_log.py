@@ -58,8 +58,10 @@ async def recipient_counts(store: AsyncRedis) -> dict[str, int]:
 async def read_page(
     store: AsyncRedis, before: str | None, limit: int, name: Log = "audit"
 ) -> tuple[list[dict[str, str]], str | None]:
-    """Returns lines of a log, newest first, and the cursor of the next page. Each line has its `id`,
-    `ms-number`."""
+    """Returns lines of a log, newest first, and the cursor of the next page.
+
+    Each line has an `id`, the id of its stream entry, for example `"1790000000000-0"`.
+    """
     end = "+" if before is None else f"({before}"
     entries = await store.xrevrange(LOGS[name], end, "-", limit + 1)
     lines = [{"id": entry.decode(), **_decode(fields)} for entry, fields in entries[:limit]]

@@ -52,9 +52,9 @@ return 1
 
 
 class Clock:
-    """Returns the seconds since 1970 by Redis's clock when called.
+    """Returns the seconds since 1970 by Redis's clock when it is called.
 
-    Until the first measurement it goes by the clock of this machine.
+    Until the first measurement the time is that of this machine.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Clock:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether this machine's clock differs too much from Redis's."""
+        """Whether this machine's clock differs from Redis's by more than MAX_DIFFERENCE_SECONDS."""
         return abs(self.ahead) > MAX_DIFFERENCE_SECONDS
 
     def measure(self, store: Redis) -> None:

@@ -65,8 +65,7 @@ class MemoryUse(NamedTuple):
 
 
 def explain(client: Redis | redis.Redis, error: Exception) -> str:
-    """Returns the text of an error for the operator: how full Redis is, if the error is that Redis is
-    full."""
+    """Returns the text of an error: how full Redis is, if that is the error."""
     if isinstance(error, redis.exceptions.OutOfMemoryError):
         with contextlib.suppress(redis.RedisError, OSError):
             return f"{MemoryUse.parse(client.info('memory')).describe()}; raise maxmemory"
@@ -93,8 +92,7 @@ class MemoryWatch:
         return FullError(self._text)
 
     async def look(self) -> None:
-        """Reads how full Redis is. Raises redis.RedisError or OSError, and changes nothing, if Redis is
-        away."""
+        """Reads how full Redis is. Raises redis.RedisError or OSError if Redis does not answer."""
         use = MemoryUse.parse(await self._store.info("memory"))
         self._text = use.describe()
         was_short = self.is_short

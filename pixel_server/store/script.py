@@ -1,6 +1,6 @@
 """Calls of Lua scripts. Each script's text stands beside a function that names its keys and arguments:
 
-    _MOVE = \"\"\"-- KEYS: source, target. ARGV: member. Returns whether the member was there.\"\"\"
+    _MOVE = "-- KEYS: source, target. ARGV: member. Returns whether the member was there. ..."
 
     def _move_call(source: str, target: str, *, member: bytes) -> ScriptCall:
         return script_call(_MOVE, keys=(source, target), arguments=(member,))
@@ -22,8 +22,12 @@ ScriptCall = tuple[str, int, *tuple[Value, ...]]
 """Arguments of a client's `eval`: text, number of keys, keys, arguments."""
 
 EVEN_IF_FULL = "#!lua flags=allow-oom\n"
-"""First line of a script that Redis (7.0 and newer, and Valkey) carries out although it is full. Scripts that
-free memory have this line, and scripts that write little and must not fail."""
+"""First line of a script that Redis (7.0 and newer, and Valkey) carries out although it is full.
+
+Scripts that free memory have this line, and scripts that write little and must not fail.
+"""
+
+_ANY_COMMAND = EVEN_IF_FULL + "return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))"
 
 
 def script_call(text: str, *, keys: Sequence[str], arguments: Iterable[Value] = ()) -> ScriptCall:
@@ -32,13 +36,10 @@ def script_call(text: str, *, keys: Sequence[str], arguments: Iterable[Value] = 
     return text, len(keys), *words
 
 
-_EVEN_IF_FULL = EVEN_IF_FULL + "return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))"
-
-
 @overload
 def even_if_full(store: Redis, command: str, key: str, *arguments: Value) -> Any: ...
 @overload
 def even_if_full(store: AsyncRedis, command: str, key: str, *arguments: Value) -> Awaitable[Any]: ...
 def even_if_full(store: Redis | AsyncRedis, command: str, key: str, *arguments: Value) -> Any:
     """Carries out a command on one key, even if Redis is full. Returns the reply, or an awaitable of it."""
-    return store.eval(*script_call(_EVEN_IF_FULL, keys=(key,), arguments=(command, *arguments)))
+    return store.eval(*script_call(_ANY_COMMAND, keys=(key,), arguments=(command, *arguments)))
