@@ -12,7 +12,6 @@ from starlette.testclient import TestClient
 from pixel_server import tasks
 from pixel_server.store import keys
 from tests.stack import READER, until
-from tests.store.test_keys import table
 from workers.rollup_pass import Outcome, Rollup
 from workers.schedule import Schedule
 
@@ -98,13 +97,13 @@ def odd_versions(client, key, chosen):
 
 
 def representatives(client):
-    """One key of each row of the table, of a campaign if there is one."""
-    found = {}
-    for key in sorted(name.decode() for name in client.scan_iter("px:*")):
-        for row, (pattern, _) in table().items():
-            if pattern.fullmatch(key) and (row not in found or "mail" in key):
-                found[row] = key
-    return found
+    """Returns one key of each kind, by pattern. It belongs to a campaign if such a key exists."""
+    names = {}
+    for name in sorted(name.decode() for name in client.scan_iter("px:*")):
+        kind = keys.kind_of(name)
+        if kind is not None and (kind.pattern not in names or "mail" in name):
+            names[kind.pattern] = name
+    return names
 
 
 def test_odd_values_of_each_key_answer_no_500_and_end_nothing(used, client, settings, secrets):

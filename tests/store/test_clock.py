@@ -1,4 +1,4 @@
-"""Time is Redis's, whatever the clock of this machine says; who is wrong is told."""
+"""The time is Redis's, whatever the clock of this machine says, and a wrong clock is reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DAYS = 500 * 86_400.0
 
 @pytest.fixture
 def ahead(monkeypatch):
-    """Sets this process's clock ahead by so many seconds; it may be called again."""
+    """Returns a function that sets this process's clock ahead by some seconds."""
     right = time.time
 
     def set_ahead(seconds: float) -> None:
@@ -31,18 +31,18 @@ def ahead(monkeypatch):
 
 @pytest.fixture
 def job(settings, secrets, client, monkeypatch):
-    """Runs a job of a worker with this store."""
+    """Returns a function that runs a worker's job with this store."""
 
     def run(function):
-        found = client, settings, secrets
+        parts = client, settings, secrets
         for module in (maintenance, retention):
-            monkeypatch.setattr(module, "context", lambda: found)
+            monkeypatch.setattr(module, "context", lambda: parts)
         function()
 
     return run
 
 
-def distance(clock: Clock, client) -> float:
+def difference(clock: Clock, client) -> float:
     seconds, microseconds = client.time()
     return abs(clock() - seconds - microseconds / 1e6)
 
@@ -52,20 +52,20 @@ def test_clock_wrong_machine_goes_by_redis(client, ahead, seconds):
     ahead(seconds)
     clock = Clock()
     clock.measure(client)
-    assert distance(clock, client) < 2
+    assert difference(clock, client) < 2
     assert clock.ahead == pytest.approx(seconds, abs=2)
     assert clock.is_wrong == bool(seconds)
 
 
-def test_clock_set_while_running_and_redis_away_keeps_the_last_distance(client, ahead):
+def test_clock_set_while_redis_is_away_keeps_the_last_offset(client, ahead):
     clock = Clock()
     clock.measure(client)
     ahead(DAYS)
-    assert distance(clock, client) < 2
+    assert difference(clock, client) < 2
     assert clock.is_wrong
 
 
-def test_report_wrong_clock_is_told_until_it_is_right(client, ahead, caplog):
+def test_report_wrong_clock_is_in_the_store_until_it_is_right(client, ahead, caplog):
     clock = Clock()
     clock.measure(client)
     report = ClockReport(clock, "worker")
@@ -73,10 +73,10 @@ def test_report_wrong_clock_is_told_until_it_is_right(client, ahead, caplog):
     ahead(DAYS)
     for _ in range(3):
         client.execute_command(*report.command())
-    [found] = clocks.parse_wrong_clocks(client.hgetall(keys.CLOCKS), clock())
-    assert found.process.startswith("worker ")
-    assert found.ahead == pytest.approx(DAYS, abs=2)
-    assert clocks.parse_wrong_clocks(client.hgetall(keys.CLOCKS), clock() + 60) == [], "it has gone"
+    [wrong] = clocks.parse_wrong_clocks(client.hgetall(keys.CLOCKS), clock())
+    assert wrong.process.startswith("worker ")
+    assert wrong.ahead == pytest.approx(DAYS, abs=2)
+    assert clocks.parse_wrong_clocks(client.hgetall(keys.CLOCKS), clock() + 60) == [], "the report is too old"
     assert "500.0 days ahead of" in caplog.text
     assert len(caplog.records) == 1
     ahead(0)
@@ -88,11 +88,11 @@ def test_report_wrong_clock_is_told_until_it_is_right(client, ahead, caplog):
 @pytest.mark.parametrize(
     ("value", "known"), [(b"1 70 100", True), (b"2 70 100", False), (b"1 70", False), (b"", False)]
 )
-def test_wrong_value_of_another_format_is_left_out(value, known):
+def test_parse_wrong_clocks_another_format_is_left_out(value, known):
     assert bool(clocks.parse_wrong_clocks({b"web": value}, 100)) == known
 
 
-def test_retention_worker_with_wrong_clock_does_nothing(client, job, ahead, caplog):
+def test_retention_wrong_clock_does_nothing(client, job, ahead, caplog):
     ahead(DAYS)
     job(retention.run)
     assert not client.exists(keys.SWEEP)
@@ -103,7 +103,7 @@ def test_retention_worker_with_wrong_clock_does_nothing(client, job, ahead, capl
 
 
 @pytest.mark.parametrize(("seconds", "pruned"), [(DAYS, False), (0, True)])
-def test_chores_worker_with_wrong_clock_prunes_nobody(client, job, ahead, seconds, pruned):
+def test_chores_wrong_clock_prunes_no_producer(client, job, ahead, seconds, pruned):
     now = int(time.time() * 1000)
     idle = producer.new_id(now / 1000 - 31 * 86_400)
     client.hset(keys.producers(0), idle, f"1 {now - producer.IDLE_MS - 5000}")
@@ -113,8 +113,8 @@ def test_chores_worker_with_wrong_clock_prunes_nobody(client, job, ahead, second
     assert client.hexists(keys.producers(0), idle) != pruned
 
 
-def test_chores_redis_clock_far_ahead_prunes_nobody(client, settings):
-    """The shard's newest hit says that no 30 days have passed."""
+def test_chores_redis_clock_far_ahead_prunes_no_producer(client, settings):
+    """The shard's newest hit shows that 30 days have not passed."""
     now = time.time()
     known = producer.new_id(now)
     client.hset(keys.producers(0), known, f"1 {int(now * 1000)}")
@@ -123,7 +123,7 @@ def test_chores_redis_clock_far_ahead_prunes_nobody(client, settings):
     assert client.hexists(keys.producers(0), known)
 
 
-def test_append_notes_a_producer_by_the_clock_of_redis(client):
+def test_append_notes_the_time_of_redis(client):
     name = producer.new_id(time.time() + DAYS)
     names = keys.hits(0), keys.producers(0)
     assert client.eval(producer.APPEND, 2, *names, name, 1, "1", b"\x90", 0) == 0
@@ -147,14 +147,14 @@ def test_follow_measures_and_reports(settings, client, ahead, monkeypatch):
     clock = Clock()
 
     async def run() -> None:
-        there = connect_async(settings.redis_url)
-        task = asyncio.create_task(clocks.follow(clock, there))
+        store = connect_async(settings.redis_url)
+        task = asyncio.create_task(clocks.follow(clock, store))
         ahead(-DAYS)
         await asyncio.to_thread(until, lambda: client.exists(keys.CLOCKS))
         ahead(0)
         await asyncio.to_thread(until, lambda: not client.exists(keys.CLOCKS))
         task.cancel()
-        await there.aclose()
+        await store.aclose()
 
     asyncio.run(run())
-    assert distance(clock, client) < 2
+    assert difference(clock, client) < 2

@@ -1,4 +1,4 @@
-"""A store that takes no writes now: what is known of it can be read, and hits do not wait for it."""
+"""Which stores a server may use, and which secrets it starts with."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ def read_only(client: redis.Redis) -> Iterator[None]:
 
 
 def check(settings: Settings, secrets: Secrets) -> None:
-    async def once() -> None:
+    async def run() -> None:
         async with store.connect_async(settings.redis_url) as client:
             await compatibility.check_store(client, settings.redis_url, settings.shards, secrets)
 
-    asyncio.run(once())
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("state", [full, read_only])
-def test_one_that_is_ours_is_only_read(state, client, settings, secrets):
+def test_check_store_own_store_takes_no_writes_is_accepted(state, client, settings, secrets):
     check(settings, secrets)
     with state(client):
         check(settings, secrets)
 
 
 @pytest.mark.parametrize("state", [full, read_only])
-def test_a_new_one_that_takes_no_writes_is_away_and_not_unfit(state, client, settings, secrets):
+def test_check_store_new_store_takes_no_writes_raises_away(state, client, settings, secrets):
     with state(client), pytest.raises(store.StoreAwayError, match="takes no writes"):
         check(settings, secrets)
 
 
-def test_a_web_process_that_starts_while_redis_is_full_spools_what_it_is_sent(client, settings, secrets):
+def test_web_starts_while_redis_is_full_spools_hits(client, settings, secrets):
     queue = jobs.queue(store.connect(settings.redis_url))
     app = create_app(settings, secrets, store.connect_async(settings.redis_url), queue)
     url = Minter("http://pixel.test", secrets).link("spring", "ada@example.org").url
@@ -72,44 +72,44 @@ def test_a_web_process_that_starts_while_redis_is_full_spools_what_it_is_sent(cl
         assert web.get("/readyz").json()["spool"]["hits"] == 1
 
 
-def test_secrets_that_are_there_ask_no_store(tmp_path, monkeypatch):
+def test_secrets_for_known_secrets_does_not_ask_the_store(tmp_path, monkeypatch):
     made = Secrets.load_or_create(tmp_path)
-    asked = []
-    monkeypatch.setattr(compatibility, "connect", asked.append)
+    connections = []
+    monkeypatch.setattr(compatibility, "connect", connections.append)
     assert compatibility.secrets_for(Settings(data=tmp_path), "redis://127.0.0.1:1/0") == made
-    assert asked == []
+    assert connections == []
 
 
-def test_secrets_are_made_for_nobodys_store_alone(tmp_path, settings, secrets):
+def test_secrets_for_owned_store_raises(tmp_path, settings, secrets):
     settings = replace(settings, data=tmp_path, signing=(), recipient_secret=None)
     made = compatibility.secrets_for(settings, settings.redis_url)
     assert compatibility.secrets_for(settings, settings.redis_url) == made
-    check(settings, secrets)  # from now on it is another's
+    check(settings, secrets)  # from now on the store belongs to other secrets
     (tmp_path / FILE).unlink()
     with pytest.raises(SecretsError, match="there are no secrets in"):
         compatibility.secrets_for(settings, settings.redis_url)
     assert not (tmp_path / FILE).exists()
 
 
-def test_one_that_resets_connections_is_away():
-    """As a proxy whose Redis is gone: uvloop has an error of its own for it, which nobody would expect."""
+def test_connect_async_connection_reset_raises_connection_error():
+    """A proxy whose Redis is gone does that. uvloop raises a bare RuntimeError for it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def reset() -> None:
             with contextlib.suppress(OSError):
                 while True:
-                    taken, _ = listening.accept()
-                    taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    taken.close()
+                    connection, _ = listening.accept()
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    connection.close()
 
         threading.Thread(target=reset, daemon=True).start()
 
-        async def ask() -> None:
+        async def ping() -> None:
             for _ in range(100):
                 async with store.connect_async(f"redis://127.0.0.1:{listening.getsockname()[1]}/0") as client:
                     with pytest.raises(redis.ConnectionError):
                         await client.ping()
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(ask())
+            runner.run(ping())
         listening.shutdown(socket.SHUT_RDWR)

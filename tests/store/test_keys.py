@@ -66,10 +66,10 @@ def test_keys_lifetimes_name_settings_of_the_server():
 
 
 async def sign_in_link_and_out(url):
-    made = connect_async(url)
-    await sign_in_links.make(made)
-    await sessions.end(made, "the cookie of a session")
-    await made.aclose()
+    store = connect_async(url)
+    await sign_in_links.make(store)
+    await sessions.end(store, "the cookie of a session")
+    await store.aclose()
 
 
 def test_keys_used_store_has_no_key_outside_the_table(web, client, count, settings):

@@ -1,4 +1,4 @@
-"""Hits leave a part of Redis's memory free, and the operator is told why."""
+"""Hits leave a part of Redis's memory free, and the operator learns why."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ MB = 1_000_000
         (76, 100, 60, True),
     ],
 )
-def test_room_is_short(used, maximum, reserve, short):
+def test_memory_use_is_short_below_the_reserve(used, maximum, reserve, short):
     assert MemoryUse(used * MB, maximum * MB).is_short(reserve * MB) is short
 
 
-def test_room_leaves_out_what_redis_does_not_count():
+def test_memory_use_leaves_out_memory_that_redis_does_not_count():
     info = {"used_memory": 10, "mem_not_counted_for_evict": 4, "maxmemory": 12}
     assert MemoryUse.parse(info) == (6, 12)
     assert MemoryUse.parse({}) == (0, 0)
 
 
-def test_room_describes_the_cause():
+def test_memory_use_describe_says_how_full():
     assert (
         MemoryUse(95 * MB, 100 * MB).describe() == "Redis is nearly full: used 95.0 MB of maxmemory 100.0 MB"
     )
     assert MemoryUse(101 * MB, 100 * MB).describe() == "Redis is full: used 101.0 MB of maxmemory 100.0 MB"
 
 
-def test_watch_lets_hits_in_again_a_little_later_than_it_kept_them_out():
-    """Else a store whose use moves about that line would be left and entered all the time."""
-    left = [80, 91, 89, 88, 87, 89, 91]
+def test_watch_memory_free_again_resumes_above_the_reserve():
+    """Otherwise hits would change their way all the time while the use is near the line."""
+    used = [80, 91, 89, 88, 87, 89, 91]
 
     class Fake:
         async def info(self, section):
-            return {"used_memory": left.pop(0) * MB, "maxmemory": 100 * MB}
+            return {"used_memory": used.pop(0) * MB, "maxmemory": 100 * MB}
 
     watch, seen = MemoryWatch(Fake(), 10 * MB), []
-    while left:
+    while used:
         asyncio.run(watch.look())
         seen.append(watch.is_short)
     assert seen == [False, True, True, True, False, False, True]
@@ -66,7 +66,7 @@ def test_watch_lets_hits_in_again_a_little_later_than_it_kept_them_out():
 
 
 def test_web_redis_nearly_full_spools_until_there_is_room(client, settings, secrets):
-    """The reserve is kept before Redis itself refuses."""
+    """Hits stop before Redis itself refuses them."""
     queue = jobs.queue(connect(settings.redis_url))
     settings = replace(settings, memory_reserve=1 << 40)
     url = Minter("http://pixel.test", secrets).link("spring", "ada@example.org").url
@@ -78,9 +78,9 @@ def test_web_redis_nearly_full_spools_until_there_is_room(client, settings, secr
             client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 1.2))
             until(lambda: "Redis is nearly full: used" in " ".join(web.get("/readyz").json()["warnings"]))
             until(lambda: (web.get(url), web.get("/readyz").json()["spool"]["hits"])[1])
-            found = web.get("/readyz").json()
-            assert "hits go to the spool until there is room" in " ".join(found["warnings"])
-            assert found["redis"]["full"].startswith("Redis is nearly full")
+            report = web.get("/readyz").json()
+            assert "hits go to the spool until there is room" in " ".join(report["warnings"])
+            assert report["redis"]["full"].startswith("Redis is nearly full")
             before = waiting()
             client.config_set("maxmemory", 0)
             until(lambda: waiting() > before)
@@ -94,6 +94,6 @@ def test_web_redis_full_names_the_cause(client, settings, secrets):
     queue = jobs.queue(connect(settings.redis_url))
     app = create_app(settings, secrets, connect_async(settings.redis_url), queue)
     with full(client), TestClient(app, base_url="http://pixel.test") as web:
-        told = " ".join(web.get("/readyz").json()["warnings"])
-        assert "Redis is full: used" in told
-        assert "raise maxmemory" in told
+        warnings = " ".join(web.get("/readyz").json()["warnings"])
+        assert "Redis is full: used" in warnings
+        assert "raise maxmemory" in warnings

@@ -1,4 +1,4 @@
-"""Producers in the store: how many are kept."""
+"""Producers in the store: how many a shard keeps."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def test_prune_too_many_producers_drops_those_idle_longest(redis_url: str):
         for name, days in zip(ids, (20, 15, 10, 8, 1, 0), strict=True):
             client.hset(keys.producers(0), name, f"1 {now - days * 86_400_000}")
         assert producer.prune(client, 0, idle_since_ms=now - producer.IDLE_MS, max_producers=3) == 3
-        left = {name.decode() for name in client.hkeys(keys.producers(0))}
-    assert left == {*ids[3:], "floor"}
+        kept = {name.decode() for name in client.hkeys(keys.producers(0))}
+    assert kept == {*ids[3:], "floor"}
