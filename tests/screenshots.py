@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 DOCS = Path(__file__).parent.parent / "docs"
-SIZES = {"desk": (1280, 800), "phone": (360, 740)}
+SIZES = {"desk": (1280, 800), "phone": (390, 844)}
 IN_DOCS = {"list": "campaigns.png", "campaign-email": "campaign.png"}
 MOST_HIGH = 870
 """px of a picture of the README."""

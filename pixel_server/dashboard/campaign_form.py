@@ -36,8 +36,8 @@ IDENTITIES = {
 }
 SIGNALS = {
     "ignore": "Ignore",
-    "count": "Count, but store nothing about the person",
-    "drop": "Do not count, and store nothing",
+    "count": "Count without personal data",
+    "drop": "Do not count",
 }
 KEEP_LABELS = {
     "buckets": "15-minute series",
