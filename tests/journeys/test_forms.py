@@ -121,8 +121,8 @@ def test_the_whole_way(stack_of_forms: Stack, browser: Browser, width: int, sche
         page.get_by_role("link", name="Withdrawals").click()
         page.get_by_label("Stop recording").fill(f"{name}@example.org\nbob@example.org")
         page.get_by_role("button", name="Stop recording").click()
-        assert says(page) == "Recorded no more: 2."
-        page.get_by_role("link", name="One recipient").click()
+        assert says(page) == "No longer recorded: 2."
+        page.get_by_role("link", name="Find a recipient").click()
         page.get_by_label("Or a link from the person\u2019s mail").fill(url)
         page.get_by_role("button", name="Find").click()
         arrives(page, "By campaign")

@@ -72,7 +72,7 @@ def test_from_the_first_link_to_signing_out(stack: Stack, browser: Browser):
     tag = page.evaluate("navigator.clipboard.readText()")
     assert tag.startswith(f'<img src="{stack.address}/o/')
 
-    page.get_by_role("link", name="Figures").click()
+    page.get_by_role("link", name="Overview").click()
     main = page.locator("main")
     opened = page.locator("dl.figures [data-figure='totals.unique_opens']")
     page.locator("main[data-state='live']").wait_for()
