@@ -26,7 +26,7 @@ Why each hit is counted exactly once:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -40,6 +40,7 @@ from pixel_server.counters.web_breakdown import DIMENSIONS
 from pixel_server.store import keys
 from pixel_server.store.checkpoint import Command, Records
 from pixel_server.store.protocols import Redis
+from pixel_server.store.script import ScriptCall, script_call
 from workers.sums import Sums, Tally
 
 _READ_PEOPLE = """
@@ -54,6 +55,12 @@ for i = 1, #recipients, 8 do
 end
 return out
 """
+
+
+def _read_people_call(prefix: str, recipients: Iterable[bytes]) -> ScriptCall:
+    """Returns the call that reads a value of each recipient. prefix: the hashes' names without the bucket."""
+    return script_call(_READ_PEOPLE, keys=(prefix,), arguments=(b"".join(recipients), keys.PEOPLE_BUCKETS))
+
 
 _TWO_PIXEL_FIELDS = {
     0: (),
@@ -99,8 +106,7 @@ def read_stored(store: Redis, shard: int, tally: Tally) -> list[tuple[Sums, Stor
     pairs = [(sums, Stored()) for sums in tally.sums.values()]
     pipe = store.pipeline(transaction=False)
     for sums, _ in pairs:
-        prefix = keys.people.prefix(shard, sums.campaign.id)
-        pipe.eval(_READ_PEOPLE, 1, prefix, b"".join(sums.people), keys.PEOPLE_BUCKETS)
+        pipe.eval(*_read_people_call(keys.people.prefix(shard, sums.campaign.id), sums.people))
     for (sums, stored), values in zip(pairs, pipe.execute(), strict=True):
         stored.people = {
             key: recipient_record.unpack(value) for key, value in zip(sums.people, values, strict=True)
@@ -239,7 +245,7 @@ def plan_last_open_days(store: Redis, shard: int, days: dict[bytes, int]) -> Ite
     """
     if not days:
         return
-    values = store.eval(_READ_PEOPLE, 1, keys.last.prefix(shard), b"".join(days), keys.PEOPLE_BUCKETS)
+    values = store.eval(*_read_people_call(keys.last.prefix(shard), days))
     for (recipient, day), value in zip(days.items(), values, strict=True):
         if value is None or day > recipient_record.unpack_day(value):
             key = keys.last(shard, recipient_record.people_bucket(recipient))

@@ -16,6 +16,7 @@ from pixel_server.consent import Consent
 from pixel_server.figures import open_rate
 from pixel_server.store import keys, producer
 from pixel_server.store.protocols import Pipeline
+from pixel_server.store.script import ScriptCall, script_call
 from pixel_server.tokens import Mode
 
 COUNTS = {
@@ -149,10 +150,15 @@ class HasSums(Protocol):
 
 def queue_many(pipe: Pipeline, campaigns: Sequence[HasSums], shards: int) -> None:
     """Queues the commands whose answers `unpack_many` takes: one a shard."""
-    names = " ".join(f"{campaign.kind[0]}:{campaign.id}" for campaign in campaigns)
     for shard in range(shards):
-        prefixes = (keys.total(shard, ""), keys.visitors(shard, ""))
-        pipe.eval(_READ_MANY, 2, *prefixes, names, *OVERVIEW_FIELDS)
+        pipe.eval(*_read_many_call(shard, campaigns, OVERVIEW_FIELDS))
+
+
+def _read_many_call(shard: int, campaigns: Sequence[HasSums], fields: Sequence[str]) -> ScriptCall:
+    """Returns the call that reads these fields of totals, and the visitors, of each campaign."""
+    names = " ".join(f"{campaign.kind[0]}:{campaign.id}" for campaign in campaigns)
+    prefixes = keys.total(shard, ""), keys.visitors(shard, "")
+    return script_call(_READ_MANY, keys=prefixes, arguments=(names, *fields))
 
 
 def unpack_many(answers: Sequence[bytes], campaigns: Sequence[HasSums]) -> dict[str, Sums]:

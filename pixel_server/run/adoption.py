@@ -25,6 +25,7 @@ from pixel_server.store import audit_log, keys, store_mark
 from pixel_server.store.client import StoreEmptiedError
 from pixel_server.store.compatibility import check_store
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.script import ScriptCall, script_call
 from pixel_server.store.store_mark import StoreMark
 
 _CHUNK = 1000
@@ -44,6 +45,12 @@ for i = 1, #ARGV, 2 do
 end
 return set
 """
+
+
+def _put_call(pairs: Iterable[tuple[bytes, bytes]]) -> ScriptCall:
+    """Returns the call that puts back withdrawals: marks with their periods."""
+    words = (word for pair in pairs for word in pair)
+    return script_call(_PUT, keys=(keys.WITHDRAWN, keys.WITHDRAWALS), arguments=words)
 
 
 class Adopted(NamedTuple):
@@ -79,8 +86,7 @@ async def _put_back_withdrawals(client: AsyncRedis, settings: Settings) -> int:
     held = dict(withdrawals_file.read_file(settings.data))
     pairs: Iterable[tuple[bytes, bytes]] = iter(held.items())
     while part := list(islice(pairs, _CHUNK)):
-        arguments = [text for pair in part for text in pair]
-        await client.eval(_PUT, 2, keys.WITHDRAWN, keys.WITHDRAWALS, *arguments)
+        await client.eval(*_put_call(part))
     return sum(withdrawals.may_be_withdrawn(value) for value in held.values())
 
 
