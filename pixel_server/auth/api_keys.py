@@ -16,6 +16,7 @@ from pixel_server.auth.token_hash import token_hash
 from pixel_server.slug import is_slug
 from pixel_server.store import audit_log, keys
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.script import ScriptCall, script_call
 from pixel_server.times import iso
 
 log = logging.getLogger("pixel_server.auth.api_keys")
@@ -120,10 +121,15 @@ async def _note_use(store: AsyncRedis, record: ApiKey) -> None:
     now = int(time.time())
     if record.last_used is None or now - record.last_used >= _USE_STEP_SECONDS:
         with suppress(redis.ResponseError):  # a full store can still be read
-            await store.eval(_USED, 1, keys.api_key(record.id), now)
+            await store.eval(*_note_use_call(record.id, now))
 
 
-_USED = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'last_used', ARGV[1]) end"
+_NOTE_USE = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'last_used', ARGV[1]) end"
+
+
+def _note_use_call(key: str, now: int) -> ScriptCall:
+    """Returns the call that stores the time (s) at which a key was used."""
+    return script_call(_NOTE_USE, keys=(keys.api_key(key),), arguments=(now,))
 
 
 async def list_keys(store: AsyncRedis) -> list[ApiKey]:

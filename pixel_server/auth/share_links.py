@@ -19,6 +19,7 @@ from pixel_server.auth.token_hash import token_hash
 from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.store import audit_log, keys
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.script import ScriptCall, script_call
 from pixel_server.times import iso
 
 log = logging.getLogger("pixel_server.auth.share_links")
@@ -74,6 +75,16 @@ redis.call('SADD', KEYS[2], ARGV[1])
 return 1
 """
 
+
+def _make_call(share: Share, digest: str) -> ScriptCall:
+    """Returns the call that stores a share link. digest: hash of its token."""
+    return script_call(
+        _MAKE,
+        keys=(keys.campaign(share.campaign), keys.shares(share.campaign), keys.share(share.id)),
+        arguments=(share.id, digest, _encode(share), MAX_SHARES),
+    )
+
+
 _REVOKE = """
 -- KEYS: shares, share. ARGV: id. Returns 1, or 0 if the campaign has no share link with this id.
 if redis.call('SREM', KEYS[1], ARGV[1]) == 0 then return 0 end
@@ -81,7 +92,17 @@ redis.call('DEL', KEYS[2])
 return 1
 """
 
-_USED = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'used', ARGV[1]) end"
+
+def _revoke_call(campaign: str, share: str) -> ScriptCall:
+    return script_call(_REVOKE, keys=(keys.shares(campaign), keys.share(share)), arguments=(share,))
+
+
+_NOTE_USE = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'used', ARGV[1]) end"
+
+
+def _note_use_call(share: str, hour: int) -> ScriptCall:
+    """Returns the call that stores the hour (s) in which a share link was used."""
+    return script_call(_NOTE_USE, keys=(keys.share(share),), arguments=(hour,))
 
 
 def _hash(token: str) -> str:
@@ -116,8 +137,7 @@ async def make(
     if await store.scard(keys.shares(campaign)) >= MAX_SHARES:
         raise TooManyShares
     await audit_log.note(store, who, "share.made", campaign=campaign, share=share.id)
-    names = (keys.campaign(campaign), keys.shares(campaign), keys.share(share.id))
-    status = await store.eval(_MAKE, 3, *names, share.id, digest, _encode(share), MAX_SHARES)
+    status = await store.eval(*_make_call(share, digest))
     if status == 0:
         raise UnknownCampaign(campaign)
     if status < 0:
@@ -139,7 +159,7 @@ async def find(store: AsyncRedis, token: str, now: float) -> Share | None:
     hour = int(now) // _HOUR * _HOUR
     if share.last_used is None or share.last_used < hour:
         with suppress(redis.ResponseError):  # a full store can still be read
-            await store.eval(_USED, 1, keys.share(share.id), hour)
+            await store.eval(*_note_use_call(share.id, hour))
     return share
 
 
@@ -162,7 +182,7 @@ async def revoke(store: AsyncRedis, campaign: str, share: str, who: str = audit_
     if not re.fullmatch(ID_PATTERN, share) or not await store.sismember(keys.shares(campaign), share):
         raise UnknownShare(share)
     await audit_log.note(store, who, "share.revoked", campaign=campaign, share=share)
-    if not await store.eval(_REVOKE, 2, keys.shares(campaign), keys.share(share), share):
+    if not await store.eval(*_revoke_call(campaign, share)):
         raise UnknownShare(share)
 
 

@@ -13,6 +13,7 @@ import msgspec
 from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.script import ScriptCall, script_call
 from pixel_server.times import iso
 
 log = logging.getLogger("pixel_server.campaigns.notes")
@@ -54,11 +55,18 @@ return 1
 """
 
 
+def _add_call(campaign: str, note: Note) -> ScriptCall:
+    return script_call(
+        _ADD,
+        keys=(keys.campaign(campaign), keys.notes(campaign)),
+        arguments=(note.id, _encode(note), MAX_NOTES),
+    )
+
+
 async def add(store: AsyncRedis, campaign: str, at: int, text: str) -> Note:
     """Adds a note at a time (s). Raises TooManyNotes or UnknownCampaign."""
     note = Note(id=secrets.token_hex(6), at=at, text=text)
-    names = (keys.campaign(campaign), keys.notes(campaign))
-    status = await store.eval(_ADD, 2, *names, note.id, _encode(note), MAX_NOTES)
+    status = await store.eval(*_add_call(campaign, note))
     if status == 0:
         raise UnknownCampaign(campaign)
     if status < 0:

@@ -7,7 +7,7 @@ After that nothing can bring a key back, and the keys are removed in bounded ste
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -31,7 +31,8 @@ from pixel_server.campaigns.campaign import (
 from pixel_server.settings import Settings
 from pixel_server.slug import is_slug
 from pixel_server.store import aof_rewrite, audit_log, checkpoint, keys
-from pixel_server.store.protocols import AsyncRedis, Pipeline, Redis
+from pixel_server.store.protocols import AsyncRedis, Pipeline, Redis, Value
+from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
 
 MAX_CHANGES = 1000
 """Changes read at once. A cache that missed more reads all campaigns again."""
@@ -73,7 +74,18 @@ redis.call('XADD', KEYS[4], 'MAXLEN', '~', 10000, '*', 'id', ARGV[1])
 return 1
 """
 
-_DELETE = """#!lua flags=allow-oom
+
+def _create_call(campaign: Campaign) -> ScriptCall:
+    return script_call(
+        _CREATE,
+        keys=(keys.campaign(campaign.id), keys.CAMPAIGNS, keys.GONE, keys.CHANGES),
+        arguments=(campaign.id, encode(campaign)),
+    )
+
+
+_DELETE = (
+    EVEN_IF_FULL
+    + """
 -- KEYS: campaign, campaigns, gone, changes, deleting, dropped, notes, shares. ARGV: id, prefix of the keys of
 -- shares. Returns 1, or 0 if there is no such campaign.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
@@ -87,8 +99,23 @@ redis.call('DEL', KEYS[7], KEYS[8])
 redis.call('XADD', KEYS[4], 'MAXLEN', '~', 10000, '*', 'id', ARGV[1])
 return 1
 """
+)
 
-_CHANGE = """#!lua flags=allow-oom
+
+def _delete_call(campaign: str) -> ScriptCall:
+    return script_call(
+        _DELETE,
+        keys=(
+            *(keys.campaign(campaign), keys.CAMPAIGNS, keys.GONE, keys.CHANGES),
+            *(keys.DELETING, keys.DROPPED, keys.notes(campaign), keys.shares(campaign)),
+        ),
+        arguments=(campaign, keys.share("")),
+    )
+
+
+_CHANGE = (
+    EVEN_IF_FULL
+    + """
 -- KEYS: campaign, changes. ARGV: record as read, new record, id, '1' if the first hit forbids the change,
 -- '1' if the first hit or link forbids the change, '1' if web processes need not learn of the change.
 -- Returns 1; 0 if the record has changed since it was read; -1 if hits or links forbid the change.
@@ -100,8 +127,22 @@ redis.call('HSET', KEYS[1], 'record', ARGV[2])
 if ARGV[6] ~= '1' then redis.call('XADD', KEYS[2], 'MAXLEN', '~', 10000, '*', 'id', ARGV[3]) end
 return 1
 """
+)
 
-_SEAL = """#!lua flags=allow-oom
+
+def _change_call(record: bytes, before: Campaign, after: Campaign, *, is_announced: bool) -> ScriptCall:
+    """Returns the call that replaces a record. record: the stored bytes of `before`."""
+    flags = (is_fixed_by_hits(before, after), is_fixed_by_use(before, after), not is_announced)
+    return script_call(
+        _CHANGE,
+        keys=(keys.campaign(before.id), keys.CHANGES),
+        arguments=(record, encode_change(record, after), before.id, *map(int, flags)),
+    )
+
+
+_SEAL = (
+    EVEN_IF_FULL
+    + """
 -- KEYS: campaigns, gone, changes, then each campaign. ARGV: time now (s), then for each campaign: its id, the
 -- record to create if it has none (or ''), the time of its newest link (s, or 0).
 -- Returns the record of each campaign: '' if it is deleted or unknown, '{}' if the key holds another type.
@@ -127,6 +168,30 @@ for i = 4, #KEYS do
 end
 return out
 """
+)
+
+
+def _seal_call(last_links: Mapping[str, int | None], now: float, settings: Settings) -> ScriptCall:
+    """Returns the call of `seal`."""
+    arguments: list[Value] = [int(now)]
+    for name, last_link in last_links.items():
+        record = b"" if last_link is None else encode(_made_by_hit(name, now, settings))
+        arguments += [name, record, min(last_link or 0, int(now))]
+    names = (keys.CAMPAIGNS, keys.GONE, keys.CHANGES, *map(keys.campaign, last_links))
+    return script_call(_SEAL, keys=names, arguments=arguments)
+
+
+def _made_by_hit(campaign: str, now: float, settings: Settings) -> Campaign:
+    return Campaign(
+        id=campaign,
+        name=campaign,
+        kind="email",
+        mode=settings.default_mode,
+        time_zone=settings.time_zone,
+        created=int(now),
+        made_by="hit",
+    )
+
 
 _PAGE = """
 -- KEYS: campaigns. ARGV: prefix of the keys of campaigns, first id, number of campaigns.
@@ -140,18 +205,32 @@ return {ids, records}
 """
 
 
-_USED = """#!lua flags=allow-oom
+def _page_call(start: str, limit: int) -> ScriptCall:
+    """Returns the call that reads a page. start: as ZRANGEBYLEX takes it: `(spring` begins after spring."""
+    return script_call(_PAGE, keys=(keys.CAMPAIGNS,), arguments=(keys.campaign(""), start, limit))
+
+
+_NOTE_USE = (
+    EVEN_IF_FULL
+    + """
 -- KEYS: campaign. ARGV: field of the last time, time (s), and optionally the field of the first time.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 if ARGV[3] then redis.call('HSETNX', KEYS[1], ARGV[3], ARGV[2]) end
 return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 """
+)
+
+
+def _note_use_call(
+    campaign: str, now: float, *, last_field: str, first_field: str | None = None
+) -> ScriptCall:
+    first = () if first_field is None else (first_field,)
+    return script_call(_NOTE_USE, keys=(keys.campaign(campaign),), arguments=(last_field, int(now), *first))
 
 
 async def create(store: AsyncRedis, campaign: Campaign) -> None:
     """Stores a new campaign. Raises CampaignExists if the id is taken, or was."""
-    names = (keys.campaign(campaign.id), keys.CAMPAIGNS, keys.GONE, keys.CHANGES)
-    if not await store.eval(_CREATE, 4, *names, campaign.id, encode(campaign)):
+    if not await store.eval(*_create_call(campaign)):
         raise CampaignExists(campaign.id)
 
 
@@ -215,7 +294,7 @@ async def page(
 def queue_page(pipe: Pipeline, after: str | None, limit: int) -> None:
     """Queues the reading of a page, for `unpack_page`."""
     start = "-" if after is None else f"({after}"
-    pipe.eval(_PAGE, 1, keys.CAMPAIGNS, keys.campaign(""), start, limit + 1)
+    pipe.eval(*_page_call(start, limit + 1))
 
 
 def unpack_page(
@@ -312,11 +391,7 @@ async def amend(
         record = await _get_record(store, campaign)
         before = decode(record, campaign)
         after = edit(before)
-        names = (keys.campaign(campaign), keys.CHANGES)
-        flags = (is_fixed_by_hits(before, after), is_fixed_by_use(before, after), not is_announced)
-        status = await store.eval(
-            _CHANGE, 2, *names, record, encode_change(record, after), campaign, *map(int, flags)
-        )
+        status = await store.eval(*_change_call(record, before, after, is_announced=is_announced))
         if status == 1:
             return after
         if status == -1:
@@ -325,12 +400,12 @@ async def amend(
 
 async def note_links(store: AsyncRedis, campaign: str, now: float) -> None:
     """Records that links of a campaign are made: from now on its mode can only be lowered."""
-    await store.eval(_USED, 1, keys.campaign(campaign), "linked", int(now))
+    await store.eval(*_note_use_call(campaign, now, last_field="linked"))
 
 
 async def note_upload(store: AsyncRedis, campaign: str, now: float) -> None:
     """Records that recipients of a campaign are uploaded."""
-    await store.eval(_USED, 1, keys.campaign(campaign), "uploaded", int(now), "listed")
+    await store.eval(*_note_use_call(campaign, now, last_field="uploaded", first_field="listed"))
 
 
 def seal(
@@ -342,24 +417,9 @@ def seal(
     link came. A good link creates the campaign if there is none. The result lacks campaigns that were
     deleted or are unknown.
     """
-    ids = list(last_links)
-    arguments: list[str | bytes | int] = [int(now)]
-    for name in ids:
-        campaign = Campaign(
-            id=name,
-            name=name,
-            kind="email",
-            mode=settings.default_mode,
-            time_zone=settings.time_zone,
-            created=int(now),
-            made_by="hit",
-        )
-        linked = last_links[name]
-        arguments += [name, b"" if linked is None else encode(campaign), min(linked or 0, int(now))]
-    names = [keys.CAMPAIGNS, keys.GONE, keys.CHANGES, *(keys.campaign(name) for name in ids)]
-    records = store.eval(_SEAL, len(names), *names, *arguments)
+    records = store.eval(*_seal_call(last_links, now, settings))
     campaigns = {}
-    for name, record in zip(ids, records, strict=True):
+    for name, record in zip(last_links, records, strict=True):
         try:
             if record:
                 campaigns[name] = decode(record, name)
@@ -372,11 +432,7 @@ def seal(
 
 async def delete(store: AsyncRedis, campaign: str, shards: int) -> None:
     """Removes a campaign and all its keys except the tombstone. Raises UnknownCampaign."""
-    names = (
-        *(keys.campaign(campaign), keys.CAMPAIGNS, keys.GONE, keys.CHANGES, keys.DELETING, keys.DROPPED),
-        *(keys.notes(campaign), keys.shares(campaign)),
-    )
-    if not is_slug(campaign) or not await store.eval(_DELETE, 8, *names, campaign, keys.share("")):
+    if not is_slug(campaign) or not await store.eval(*_delete_call(campaign)):
         raise UnknownCampaign(campaign)
     await _purge(store, campaign, shards)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
 
 MAX_ACTIONS = 10
 """Actions of a recipient in a minute, with any of the recipient's links."""
 MAX_RECIPIENTS = 100_000
 """Recipients counted in a minute, some 8 MB. Other recipients must wait for the next minute."""
 
-_COUNT = """#!lua flags=allow-oom
+_COUNT = (
+    EVEN_IF_FULL
+    + """
 -- KEYS: actions of this minute. ARGV: mark, MAX_ACTIONS, MAX_RECIPIENTS.
 -- Returns 1 and counts the action if it is within both limits. Otherwise returns 0 and writes nothing.
 local n = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0')
@@ -20,9 +23,15 @@ redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
 if n == 0 then redis.call('EXPIRE', KEYS[1], 120) end
 return 1
 """
+)
+
+
+def _count_call(mark: bytes, minute: int) -> ScriptCall:
+    """Returns the call that counts an action. mark: of the recipient. minute: since 1970."""
+    return script_call(_COUNT, keys=(keys.acts(minute),), arguments=(mark, MAX_ACTIONS, MAX_RECIPIENTS))
 
 
 async def count_action(store: AsyncRedis, mark: bytes, now: float) -> int:
     """Counts an action. Returns 0 if it is allowed, else the seconds until the next action is."""
-    is_allowed = await store.eval(_COUNT, 1, keys.acts(int(now // 60)), mark, MAX_ACTIONS, MAX_RECIPIENTS)
+    is_allowed = await store.eval(*_count_call(mark, int(now // 60)))
     return 0 if is_allowed else 60 - int(now) % 60

@@ -11,7 +11,7 @@ recording since, has no data anywhere: then `request_erasure` changes nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -19,8 +19,8 @@ from pixel_server.counters import burst_window, recipient_record
 from pixel_server.recipients import withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.store import aof_rewrite, audit_log, checkpoint, keys
-from pixel_server.store.protocols import AsyncRedis
-from pixel_server.store.script import even_if_full
+from pixel_server.store.protocols import AsyncRedis, Value
+from pixel_server.store.script import ScriptCall, even_if_full, script_call
 from pixel_server.store.shards import shard_of
 
 log = logging.getLogger("pixel_server.recipients.erasure")
@@ -79,6 +79,21 @@ for at = 5 + minutes + kinds, #ARGV do
 end
 return out
 """
+
+
+def _find_values_call(
+    shard: int,
+    recipient: bytes,
+    campaigns: Sequence[bytes],
+    *,
+    minutes: Sequence[str],
+    prefixes: Sequence[str],
+) -> ScriptCall:
+    bucket = f"{recipient_record.people_bucket(recipient):03x}"
+    counted: list[Value] = [len(minutes), *minutes, len(prefixes), *prefixes]
+    return script_call(
+        _FIND_VALUES, keys=(keys.checkpoint(shard),), arguments=(recipient, bucket, *counted, *campaigns)
+    )
 
 
 async def erase(
@@ -198,18 +213,8 @@ async def _removals(
     newest = await checkpoint.read_newest_ms(store, shard)
     minutes = [keys.evidence(shard, minute) for minute in burst_window.kept_minutes(newest)]
     prefixes = [key.kind_prefix(shard) for key in places.values()]
-    triples = await store.eval(
-        _FIND_VALUES,
-        1,
-        keys.checkpoint(shard),
-        recipient,
-        f"{bucket:03x}",
-        len(minutes),
-        *minutes,
-        len(prefixes),
-        *prefixes,
-        *names,
-    )
+    call = _find_values_call(shard, recipient, names, minutes=minutes, prefixes=prefixes)
+    triples = await store.eval(*call)
     commands: list[checkpoint.Command] = []
     for number, is_trace, name in triples:
         campaign = name.decode()

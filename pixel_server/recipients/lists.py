@@ -26,6 +26,7 @@ from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import checkpoint, keys
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.script import ScriptCall, script_call
 from pixel_server.store.shards import shard_of
 from pixel_server.times import DAY
 from pixel_server.tokens import Mode
@@ -98,6 +99,25 @@ if new > 0 then redis.call('HINCRBY', KEYS[2], 'listed', new) end
 if mailed > 0 then redis.call('HINCRBY', KEYS[2], 'mailed', mailed) end
 return new
 """
+
+
+def _put_call(
+    shard: int,
+    campaign: str,
+    recipients: Sequence[bytes],
+    names: Sequence[bytes],
+    *,
+    generation: int,
+    mail_day: str,
+) -> ScriptCall:
+    """Returns the call that puts recipients on a list. names: packed names, or none at all."""
+    prefixes = (keys.listed.prefix(shard, campaign), keys.names.prefix(shard, campaign))
+    packed_keys = b"".join(recipients)
+    return script_call(
+        _PUT,
+        keys=(keys.checkpoint(shard), keys.total(shard, campaign)),
+        arguments=(generation, *prefixes, keys.PEOPLE_BUCKETS, mail_day, packed_keys, *names),
+    )
 
 
 def pack(entry: ListEntry) -> bytes:
@@ -207,7 +227,8 @@ async def put(
             allowed = [key for key in shard_keys if key not in withdrawn]
             names = [pack(by_key[key]) for key in allowed] if is_named else []
             day = "" if mailed is None else str(int(mailed // DAY))
-            pipe.eval(_PUT, 2, *_arguments(shard, campaign, generations[shard], day, allowed), *names)
+            generation = generations[shard]
+            pipe.eval(*_put_call(shard, campaign, allowed, names, generation=generation, mail_day=day))
         for shard, status in zip(list(waiting), await pipe.execute(), strict=True):
             if status >= 0:
                 new += status
@@ -220,16 +241,7 @@ def _has_name(keyed: tuple[bytes, ListEntry]) -> bool:
     return keyed[1].name is not None
 
 
-async def count_mails(store: AsyncRedis, campaign: str, number: int) -> None:
-    """Adds mails to recipients who are not told apart. Raises UnknownCampaign."""
-    mailed = -1
-    while mailed < 0:
-        generation = await checkpoint.read_generation(store, 0)
-        await storage.get(store, campaign)
-        mailed = await store.eval(_COUNT, 2, keys.checkpoint(0), keys.total(0, campaign), generation, number)
-
-
-_COUNT = """
+_COUNT_MAILS = """
 -- KEYS: checkpoint, total. ARGV: generation as read, number of mails.
 -- Returns the new total of mails; -1 if the generation has changed.
 if tonumber(redis.call('HGET', KEYS[1], 'n') or '0') ~= tonumber(ARGV[1]) then return -1 end
@@ -237,14 +249,20 @@ return redis.call('HINCRBY', KEYS[2], 'mailed', ARGV[2])
 """
 
 
+def _count_mails_call(shard: int, campaign: str, number: int, *, generation: int) -> ScriptCall:
+    names = (keys.checkpoint(shard), keys.total(shard, campaign))
+    return script_call(_COUNT_MAILS, keys=names, arguments=(generation, number))
+
+
+async def count_mails(store: AsyncRedis, campaign: str, number: int) -> None:
+    """Adds mails to recipients who are not told apart. Raises UnknownCampaign."""
+    mailed = -1
+    while mailed < 0:
+        generation = await checkpoint.read_generation(store, 0)
+        await storage.get(store, campaign)
+        mailed = await store.eval(*_count_mails_call(0, campaign, number, generation=generation))
+
+
 def mail_day(value: bytes) -> int | None:
     """Returns the day of a recipient's last mail, in days since 1970, from the list's stored value."""
     return int(value) if value else None
-
-
-def _arguments(
-    shard: int, campaign: str, generation: int, day: str, recipients: Sequence[bytes]
-) -> tuple[str | bytes | int, ...]:
-    list_prefix, name_prefix = keys.listed.prefix(shard, campaign), keys.names.prefix(shard, campaign)
-    names = (keys.checkpoint(shard), keys.total(shard, campaign))
-    return *names, generation, list_prefix, name_prefix, keys.PEOPLE_BUCKETS, day, b"".join(recipients)

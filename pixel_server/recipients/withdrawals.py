@@ -12,13 +12,15 @@ generation of the recipient's shard: a roll-up that read the withdrawals before 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.secret import Secrets
 from pixel_server.store import checkpoint, keys
 from pixel_server.store.protocols import AsyncRedis, Redis
+from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
 from pixel_server.store.shards import shard_of
 
 FORMAT = "1"
@@ -37,7 +39,9 @@ Periods = list[tuple[int, int | None]]
 """Withdrawals of a recipient, oldest first: (start, end) in ms since 1970; the end is None while in force."""
 
 
-_WITHDRAW = f"""#!lua flags=allow-oom
+_WITHDRAW = (
+    EVEN_IF_FULL
+    + f"""
 -- KEYS: withdrawn, changes. ARGV: start (ms), '1' for an erasure, then marks.
 -- Returns how many recipients were not withdrawn before, then the positions (from 0) of marks that changed.
 local out = {{0}}
@@ -60,8 +64,17 @@ for i = 3, #ARGV do
 end
 return out
 """
+)
 
-_ALLOW = f"""#!lua flags=allow-oom
+
+def _withdraw_call(marks: Sequence[bytes], *, start_ms: int, is_erasure: bool) -> ScriptCall:
+    names = (keys.WITHDRAWN, keys.WITHDRAWALS)
+    return script_call(_WITHDRAW, keys=names, arguments=(start_ms, int(is_erasure), *marks))
+
+
+_ALLOW = (
+    EVEN_IF_FULL
+    + f"""
 -- KEYS: withdrawn, changes. ARGV: end (ms), then marks.
 -- Returns how many recipients were withdrawn, then the positions (from 0) of their marks.
 local out = {{0}}
@@ -76,6 +89,11 @@ for i = 2, #ARGV do
 end
 return out
 """
+)
+
+
+def _allow_call(marks: Sequence[bytes], *, end_ms: int) -> ScriptCall:
+    return script_call(_ALLOW, keys=(keys.WITHDRAWN, keys.WITHDRAWALS), arguments=(end_ms, *marks))
 
 
 async def withdraw(
@@ -92,7 +110,8 @@ async def withdraw(
     count: number of shards. Raises the generation only of shards in which something changed. Otherwise anyone
     with the link of a mail could keep roll-ups from committing.
     """
-    new, changed = await _change(store, secrets, recipients, _WITHDRAW, (int(now * 1000), int(erase)))
+    call = partial(_withdraw_call, start_ms=int(now * 1000), is_erasure=erase)
+    new, changed = await _change(store, secrets, recipients, call)
     for shard in {shard_of(recipient, count) for recipient in changed}:
         await checkpoint.raise_generation(store, shard)
     return new
@@ -100,18 +119,24 @@ async def withdraw(
 
 async def allow(store: AsyncRedis, secrets: Secrets, recipients: Sequence[bytes], now: float) -> int:
     """Records these recipient keys again from `now` (s). Returns how many were withdrawn."""
-    ended, _ = await _change(store, secrets, recipients, _ALLOW, (int(now * 1000),))
+    ended, _ = await _change(store, secrets, recipients, partial(_allow_call, end_ms=int(now * 1000)))
     return ended
 
 
 async def _change(
-    store: AsyncRedis, secrets: Secrets, recipients: Sequence[bytes], script: str, first: tuple[int, ...]
+    store: AsyncRedis,
+    secrets: Secrets,
+    recipients: Sequence[bytes],
+    call: Callable[[Sequence[bytes]], ScriptCall],
 ) -> tuple[int, list[bytes]]:
-    """Returns how many recipients were withdrawn or allowed, and the recipients whose value changed."""
+    """Makes the call for the recipients' marks, a chunk at a time.
+
+    Returns how many recipients were withdrawn or allowed, and the recipients whose value changed.
+    """
     total, changed = 0, []
     for i in range(0, len(recipients), _CHUNK):
         marks = [secrets.withdrawal_mark(recipient) for recipient in recipients[i : i + _CHUNK]]
-        number, *positions = await store.eval(script, 2, keys.WITHDRAWN, keys.WITHDRAWALS, *first, *marks)
+        number, *positions = await store.eval(*call(marks))
         total += int(number)
         changed += [recipients[i + position] for position in positions]
     return total, changed
