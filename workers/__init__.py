@@ -1,1 +1,1 @@
-"""The roll-up path: stored hits become counters."""
+"""The workers: they turn stored hits into counters, and keep the store tidy."""

@@ -7,13 +7,14 @@ how the stream is cut nor on crashes. A later open by a person counts as usual, 
 again.
 
 Traces are bounded. Of a recipient and minute, the first MAX_TRACES hits are kept, and after them a hit of a
-new address if fewer than three addresses are kept of its 15 seconds. So three addresses within 15 seconds are
-seen however many hits there are. A hit that is not kept is still judged, but its verdict stays and it is no
-evidence for later hits. Of opens by people that no burst can take back any more, the earliest and the latest
-of the minute are kept, because one of them may be the recipient's first or last open that is left.
+new address if fewer than three other addresses are kept of its 15 seconds. So three addresses within 15
+seconds are seen however many hits there are. A hit that is not kept is still judged, but its verdict stays
+and it is no evidence for later hits. Of opens by people that no burst can take back any more, the earliest
+and the latest of the minute are kept, because one of them may be the recipient's first or last open that is
+left.
 
-A hit more than `burst_window.KEPT_MS` minutes behind the newest of its shard is judged alone. This goes by
-the hits' own times, so after a hit from a clock that is ahead, hits from other clocks are judged alone.
+A hit more than `burst_window.KEPT_MINUTES` behind the newest of its shard is judged alone. This goes by the
+hits' own times, so after a hit from a clock that is ahead, hits from other clocks are judged alone.
 """
 
 from __future__ import annotations

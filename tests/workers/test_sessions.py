@@ -405,27 +405,6 @@ def test_ten_thousand_paths_stay_within_bounds(site, client):
     assert client.memory_usage(keys.visits(0)) < 50_000
 
 
-def test_a_page_that_is_read_a_lot_stays_however_many_visits_begin_elsewhere():
-    names = {"/checkout": [500, 0]}
-    for number in range(2000):
-        web_breakdown.add(names, {f"/made-up-{number}": [1, 1]})
-    assert names["/checkout"] == [500, 0]
-    assert len(names) <= web_breakdown.MAX_NAMES
-    assert [sum(column) for column in zip(*names.values(), strict=True)] == [2500, 2000]
-
-
-@pytest.mark.parametrize("given", ["(other)", "(none)", "(unknown)"])
-def test_no_stranger_gives_a_name_of_ours(given):
-    assert web_names.clean(given) == given.strip("()")
-    assert web_names.source(f"https://a.example/?utm_source={given}", "").utm_source == given.strip("()")
-
-
-def test_other_may_become_nothing():
-    names = {"(other)": [1, 1]}
-    web_breakdown.add(names, {"(other)": [-1, -1]})
-    assert names == {}
-
-
 def test_hashes_that_lead_to_what_is_gone_end_the_search(client):
     there = {b"x": b"a", b"y": b"b", b"b": b"c"}
     client.hset(keys.visits(0), mapping={name: visits.pack(entry) for name, entry in there.items()})
@@ -473,60 +452,6 @@ def test_a_clock_that_was_ahead_ends_no_visits_for_good(site, client, settings):
     assert client.exists(*held) == 0
     one.view("2025-06-10T09:00Z", visitor=b"visitor1")
     assert one.count()["visits"] == 2
-
-
-def test_names_that_went_into_other_are_taken_from_there():
-    names: web_breakdown.Names = {}
-    many = {f"/{number}": [1, 1] for number in range(web_breakdown.MAX_NAMES + 1)}
-    web_breakdown.add(names, many)
-    assert len(names) == web_breakdown.KEPT_NAMES + 1
-    gone = next(name for name in many if name not in names)
-    before = names["(other)"]
-    web_breakdown.add(names, {gone: [-1, -1], "/new": [1, 1]})
-    assert names["(other)"] == [before[0] - 1, before[1] - 1]
-    assert sum(views for views, _ in names.values()) == web_breakdown.MAX_NAMES + 1
-
-
-@pytest.mark.parametrize(
-    ("url", "page"),
-    [
-        ("https://site.example/a/b?c=d#e", "/a/b"),
-        ("https://site.example", "/"),
-        ("https://site.example?q", "/"),
-        ("/path?x", "/path"),
-        ("", "(unknown)"),
-        ("javascript:alert(1)", "(unknown)"),
-        ("about:blank", "(unknown)"),
-        ("https://site.example/caf%C3%A9%00%E2%80%AE", "/caf\u00e9\ufffd\ufffd"),
-        ("http://[::1]:8000/a", "/a"),
-        ("https://[bad/a", "/a"),
-        ("https://site.example/" + "\u00e9" * 200, "/" + "\u00e9" * 79),
-    ],
-)
-def test_of_a_page_the_path_is_kept(url, page):
-    assert web_names.page(url) == page
-
-
-@pytest.mark.parametrize(
-    ("url", "referrer", "source"),
-    [
-        ("https://a.example/", "https://www.b.example/x?y", ("b.example", "(none)", "(none)", "(none)")),
-        ("https://a.example/", "https://a.example/x", ("(none)",) * 4),
-        ("https://www.a.example/", "https://a.example/x", ("(none)",) * 4),
-        ("https://a.example/", "https://u:p@B.Example.:99/", ("b.example", "(none)", "(none)", "(none)")),
-        ("https://a.example/", "https://<script>/", ("(other)", "(none)", "(none)", "(none)")),
-        (
-            "https://a.example/?utm_source=N%20L&utm_medium=e&utm_campaign=c&utm_source=2",
-            "",
-            ("(none)", "N L", "e", "c"),
-        ),
-        ("https://a.example/?utm_source=", "", ("(none)",) * 4),
-        ("https://a.example/?" + "&".join(["utm_source=a"] * 200), "", ("(none)",) * 4),
-        ("", "android-app://com.google.android.gm/", ("com.google.android.gm", "(none)", "(none)", "(none)")),
-    ],
-)
-def test_where_a_visit_came_from(url, referrer, source):
-    assert web_names.source(url, referrer) == source
 
 
 def test_visit_beside_a_hit_that_is_a_day_ahead_goes_on(client, settings, secrets, site):
