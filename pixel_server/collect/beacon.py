@@ -92,7 +92,9 @@ def is_welcome(origin: bytes | None, origins: tuple[str, ...]) -> bool:
 
 
 def for_origin(answer: Answer, origin: bytes | None) -> Answer:
-    """Returns the answer so that a page of this origin may read it, with cookies unless the origin is
-    refused."""
+    """Returns the answer in a form that a page of this origin may read.
+
+    The page may then also send cookies, unless its origin is refused.
+    """
     may_send_cookies = answer.status != responses.BAD_ORIGIN.status and origin and _is_origin(origin)
     return responses.to_origin(answer, origin if may_send_cookies else None)

@@ -52,7 +52,7 @@ class Side(Enum):
 
 
 def is_pixel(path: bytes, prefix: bytes) -> bool:
-    """Returns whether a path is a pixel's, the script's of pages with pixels, or a health check's."""
+    """Returns whether a path belongs to the process for pixels: a pixel, the script, or a health check."""
     if b"%" in path:
         path = unquote_to_bytes(path)
     if prefix and path.startswith(prefix + b"/"):
@@ -178,6 +178,7 @@ class Channel:
         make: Callable[[bytes], asyncio.Protocol],
         running: set[asyncio.Task[None]],
     ) -> None:
+        """Serves waiting connections. Stops listening if the other process is gone."""
         for _ in range(_CONNECTIONS_PER_TURN):
             try:
                 received = self.receive()

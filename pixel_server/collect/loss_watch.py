@@ -90,11 +90,12 @@ class LossWatch:
                             await self._share()
                     self._failure = ""
                 except Exception as error:  # no answer of disk or store may end this process
-                    self._fail(error)
+                    self._report_failure(error)
         finally:
             self._flush_at_end()
 
     def _flush(self) -> None:
+        """Writes the noted batches to their files, and reports gaps between them."""
         noted, self._noted = self._noted, []
         gaps, self._gaps = self._gaps, []
         try:
@@ -110,7 +111,7 @@ class LossWatch:
         try:
             self._flush()
         except OSError as error:
-            self._fail(error)
+            self._report_failure(error)
         self._files.close(self._generations)
 
     async def _compare(self) -> None:
@@ -180,7 +181,7 @@ class LossWatch:
         self._losses = merged
         await loss_storage.add_to_store(self._store, missing_there)
 
-    def _fail(self, error: Exception) -> None:
+    def _report_failure(self, error: Exception) -> None:
         """Logs a new failure. Failures of Redis are logged elsewhere."""
         failure = "Redis" if isinstance(error, redis.RedisError) else type(error).__name__
         if failure not in (self._failure, "Redis"):

@@ -64,22 +64,26 @@ AnswerCallback = Callable[[bool], None]
 
 
 class _Group:
-    """Hits that are stored together, and the callbacks of their requests. place: order of departure."""
+    """Hits that are stored together, and the callbacks of their requests.
 
-    __slots__ = ("answers", "batches", "count", "place", "shards", "size", "timer")
+    shards: encoded hits by shard. count, size: number of hits, and their pending bytes.
+    order: number of the departure to Redis. timer: answers the requests 503, None once it has.
+    """
+
+    __slots__ = ("batches", "callbacks", "count", "order", "shards", "size", "timer")
 
     def __init__(self) -> None:
         self.shards: dict[int, list[bytes]] = {}
         self.batches: list[Batch] = []
-        self.place = 0
-        self.answers: list[AnswerCallback] = []
+        self.order = 0
+        self.callbacks: list[AnswerCallback] = []
         self.count = 0
         self.size = 0
         self.timer: asyncio.TimerHandle | None = None
 
     def answer(self, stored: bool) -> int:
         """Calls the callbacks that still wait. Returns their number."""
-        waiting, self.answers = self.answers, []
+        waiting, self.callbacks = self.callbacks, []
         for answered in waiting:
             answered(stored)
         return len(waiting)
@@ -92,6 +96,8 @@ class Recorder:
     on_stored: called with the shards that have new hits in Redis.
     is_ready: returns whether Redis may be used again after a failure.
     on_acknowledged: called with batches that Redis has, and the numbers that it had seen before each.
+    counts: numbers of hits since the start (stored, spooled, late, refused, removed), and of lost batches
+    (gaps).
     """
 
     def __init__(
@@ -118,12 +124,13 @@ class Recorder:
         self._gathering: _Group | None = None
         self._in_flight: dict[_Group, asyncio.Future[list[int]]] = {}
         self._failed: list[_Group] = []
-        self._retrying: _Group | None = None
+        self._single: _Group | None = None
+        """The group that is being stored while no other may be in flight."""
         self._departed_at = 0.0
-        self._places = 0
+        self._departures = 0
         self._gap_timer: asyncio.TimerHandle | None = None
         self._is_closed = False
-        self._retry_event = asyncio.Event()
+        self._single_event = asyncio.Event()
         self._idle_event = asyncio.Event()
         self._idle_event.set()
         self._task: asyncio.Task[None] | None = None
@@ -132,9 +139,10 @@ class Recorder:
         self._producer = ""
         self._sequence: dict[int, int] = {}
         self._in_spool = False
+        """Whether the spool may hold batches of the current producer id."""
         self._spool_writes = 0
         self._spool_failing = False
-        self._renew_next = False
+        self._renew_before_next = False
         self._hold_seconds = HOLD_SECONDS
         self._resume_not_before = self._resumed_at = 0.0
         self.is_away = False
@@ -153,8 +161,8 @@ class Recorder:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle_event.wait(), timeout_seconds)
         unstored = [*self._in_flight, *self._failed, *self._groups]
-        if self._retrying is not None:
-            unstored.append(self._retrying)
+        if self._single is not None:
+            unstored.append(self._single)
         if hits := sum(group.count for group in unstored):
             log.error("recorder: stopped with %d hits not stored; each was answered 503", hits)
         self._is_closed = True
@@ -186,13 +194,14 @@ class Recorder:
             group.shards[shard] = [data]
         else:
             hits.append(data)
-        group.answers.append(answered)
+        group.callbacks.append(answered)
         group.count += 1
         group.size += size
         self.pending_bytes += size
         return True
 
     def _begin_group(self) -> _Group:
+        """Begins a group, and sees to it that it departs."""
         loop = asyncio.get_running_loop()
         self._gathering = group = _Group()
         group.timer = loop.call_later(ANSWER_TIMEOUT_SECONDS, self._answer_late, group)
@@ -202,46 +211,47 @@ class Recorder:
             loop.call_soon(self._depart)  # after all hits that arrive in this turn of the event loop
         elif self._gap_timer is None:
             wait_seconds = self._departed_at + FLIGHT_GAP_SECONDS - loop.time()
-            self._gap_timer = loop.call_later(max(0.0, wait_seconds), self._gap_over)
+            self._gap_timer = loop.call_later(max(0.0, wait_seconds), self._end_gap)
         return group
 
     def _answer_late(self, group: _Group) -> None:
+        """Answers the requests of a group that is not stored in time. The group is still stored."""
         group.timer = None
         self.counts["late"] += group.answer(False)
 
-    def _gap_over(self) -> None:
+    def _end_gap(self) -> None:
         self._gap_timer = None
         self._depart()
 
     def _depart(self) -> None:
         """Sends the waiting groups that may leave now."""
         while self._groups and not self._is_closed:
-            if not self._may_fly:
+            if not self._may_overlap:
                 if not self._in_flight:
-                    self._retry_event.set()
+                    self._single_event.set()
                 return
             if self._in_flight:
                 loop = asyncio.get_running_loop()
-                wait = self._departed_at + FLIGHT_GAP_SECONDS - loop.time()
-                if wait > 0 and self._gap_timer is None:
-                    self._gap_timer = loop.call_later(wait, self._gap_over)
-                if wait > 0 or len(self._in_flight) >= MAX_IN_FLIGHT:
+                wait_seconds = self._departed_at + FLIGHT_GAP_SECONDS - loop.time()
+                if wait_seconds > 0 and self._gap_timer is None:
+                    self._gap_timer = loop.call_later(wait_seconds, self._end_gap)
+                if wait_seconds > 0 or len(self._in_flight) >= MAX_IN_FLIGHT:
                     return
             self._send(self._take_group())
 
     @property
-    def _may_fly(self) -> bool:
+    def _may_overlap(self) -> bool:
         """Whether groups may leave for Redis, several at a time."""
-        if self.is_away or self._failed or self._retrying is not None:
+        if self.is_away or self._failed or self._single is not None:
             return False
-        return not self._in_spool or self._renew_next
+        return not self._in_spool or self._renew_before_next
 
     def _take_group(self) -> _Group:
         """Returns the first waiting group, with its batches numbered."""
         group = self._groups.popleft()
         if group is self._gathering:
             self._gathering = None
-        if self._renew_next or self._clock() - self._last_group_at > RENEW_SECONDS:
+        if self._renew_before_next or self._clock() - self._last_group_at > RENEW_SECONDS:
             self._renew()
         self._last_group_at = self._clock()
         group.batches = self._number(group)
@@ -251,12 +261,12 @@ class Recorder:
         if self._in_flight:
             group.batches = [batch._replace(after=batch.sequence - 1) for batch in group.batches]
         self._departed_at = asyncio.get_running_loop().time()
-        self._places += 1
-        group.place = self._places
+        self._departures += 1
+        group.order = self._departures
         self._in_flight[group] = flight = asyncio.ensure_future(self._sink.append(group.batches))
-        flight.add_done_callback(functools.partial(self._on_landed, group))
+        flight.add_done_callback(functools.partial(self._on_reply, group))
 
-    def _on_landed(self, group: _Group, flight: asyncio.Future[list[int]]) -> None:
+    def _on_reply(self, group: _Group, flight: asyncio.Future[list[int]]) -> None:
         if self._is_closed:
             return
         del self._in_flight[group]
@@ -269,7 +279,7 @@ class Recorder:
                 self._note_failure(error, group)
             self._failed.append(group)
         if self._failed and not self._in_flight:
-            self._retry_event.set()
+            self._single_event.set()
 
     def _is_accepted(self, batches: Sequence[Batch], seen: Sequence[int]) -> bool:
         """Returns whether Redis accepted all batches. Reports gaps before accepted batches."""
@@ -292,23 +302,23 @@ class Recorder:
         group.answer(True)
         if in_redis:
             self._on_stored(group.shards)
-        if not (self._groups or self._in_flight or self._failed or self._retrying):
+        if not (self._groups or self._in_flight or self._failed or self._single):
             self._idle_event.set()
 
     async def _run(self) -> None:
         """Stores groups one at a time while several must not be in flight."""
         while True:
-            await self._retry_event.wait()
-            self._retry_event.clear()
-            while not self._in_flight and (self._failed or (self._groups and not self._may_fly)):
+            await self._single_event.wait()
+            self._single_event.clear()
+            while not self._in_flight and (self._failed or (self._groups and not self._may_overlap)):
                 if self._failed:
-                    self._retrying = group = min(self._failed, key=lambda failed: failed.place)
+                    self._single = group = min(self._failed, key=lambda failed: failed.order)
                     self._failed.remove(group)
                     group.batches = [batch._replace(after=0) for batch in group.batches]
                 else:
-                    self._retrying = group = self._take_group()
+                    self._single = group = self._take_group()
                 in_redis = await self._store(group)
-                self._retrying = None
+                self._single = None
                 self._finish(group, in_redis)
             self._depart()
 
@@ -330,7 +340,7 @@ class Recorder:
         log.warning("recorder: Redis stores again, after %.1f s", outage_seconds)
         self.is_away = False
         self.failing_since = None
-        self._renew_next = self._in_spool
+        self._renew_before_next = self._in_spool
         self._resumed_at = asyncio.get_running_loop().time()
 
     def spool_mark(self) -> int:
@@ -353,7 +363,7 @@ class Recorder:
     async def _store(self, group: _Group) -> bool:
         """Stores a group, with as many retries as it takes.
 
-        Returns True if in Redis, False if in the spool.
+        Returns True if the group is in Redis, False if it is in the spool.
         """
         batches = group.batches
         tries = 0
@@ -372,7 +382,10 @@ class Recorder:
             tries += 1
 
     async def _to_redis(self, batches: list[Batch], group: _Group) -> list[Batch]:
-        """Returns the batches still to be stored: none, the same batches, or some under new numbers."""
+        """Tries to store batches in Redis.
+
+        Returns the batches that are still to be stored: none, the same batches, or some under new numbers.
+        """
         try:
             seen = await self._sink.append(batches)
         except Exception as error:
@@ -383,7 +396,7 @@ class Recorder:
             stale = {batch.shard for batch, last_seen in zip(batches, seen, strict=True) if last_seen < 0}
             if self._producer == batches[0].producer:
                 log.warning(
-                    "recorder: producer %s is no longer known; going on under a new one", self._producer
+                    "recorder: producer %s is no longer known; continuing under a new id", self._producer
                 )
                 self._renew(producer.floor(min(seen)))
             return self._number(group, only=stale)
@@ -395,15 +408,16 @@ class Recorder:
         return []
 
     async def _to_spool(self, batches: list[Batch], spool: Sink) -> bool:
+        """Tries to store batches in the spool. Returns whether they are on disk."""
         try:
             self._in_spool = True  # before the write: a failed write may have stored some batches
-            self._renew_next = self._renew_next or not self.is_away
+            self._renew_before_next = self._renew_before_next or not self.is_away
             self._spool_writes += 1
             await spool.append(batches)
         except Exception as error:
             self.last_error = f"spool: {error}"
             if not self._spool_failing:
-                log.error("recorder: the spool does not store either, hits are answered 503: %s", error)
+                log.error("recorder: the spool fails, too; hits are answered 503: %s", error)
             self._spool_failing = True
             return False
         self._spool_failing = False
@@ -423,7 +437,7 @@ class Recorder:
         self._producer = producer.new_id(self._clock(), floor)
         self._sequence = {}
         self._last_group_at = self._clock()
-        self._in_spool = self._renew_next = False
+        self._in_spool = self._renew_before_next = False
 
     def _note_failure(self, error: BaseException, group: _Group) -> None:
         self.last_error = f"{type(error).__name__}: {str(error) or 'no answer in time'}"
