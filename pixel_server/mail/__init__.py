@@ -1,4 +1,4 @@
-"""Puts the pixel into mail: makes links and changes messages, without Redis and without this server."""
+"""Makes pixel links and puts them into mail. Needs neither Redis nor a running server."""
 
 from pixel_server.mail.links import Minter, embed
 from pixel_server.mail.message import add_pixel

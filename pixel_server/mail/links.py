@@ -1,4 +1,4 @@
-"""Making pixel links: stateless and offline. Needs neither Redis nor a server.
+"""Makes pixel links and puts them into HTML. Works offline: needs neither Redis nor a server.
 
 minter = Minter("https://mail.example.org", Secrets.load(Path("pixel-data")))
 minter.link("spring-sale", "ada@example.org").html
@@ -20,7 +20,7 @@ from pixel_server.slug import is_slug
 from pixel_server.times import DAY
 from pixel_server.tokens import MAX_TIME, MODES, Mode, Part, Token, sign
 
-MAX_RECIPIENT = 256
+MAX_RECIPIENT_CHARACTERS = 256
 
 Html = TypeVar("Html", str, bytes)
 
@@ -28,16 +28,16 @@ _control = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 
 
 def check_recipient(recipient: str) -> str:
-    """The recipient as given. ValueError: not 1 to 256 characters without control characters."""
-    if not 1 <= len(recipient) <= MAX_RECIPIENT:
+    """Returns the recipient. Raises ValueError if a recipient cannot be this text."""
+    if not 1 <= len(recipient) <= MAX_RECIPIENT_CHARACTERS:
         raise ValueError("must have 1 to 256 characters")
     if _control(recipient):
         raise ValueError("must not contain control characters")
     return recipient
 
 
-def as_mode(mode: Mode | str) -> Mode:
-    """ValueError: it is none."""
+def parse_mode(mode: Mode | str) -> Mode:
+    """Returns the mode of a name. Raises ValueError if no mode has this name."""
     if isinstance(mode, Mode):
         return mode
     if mode not in MODES:
@@ -47,9 +47,9 @@ def as_mode(mode: Mode | str) -> Mode:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A pixel of one mail. All are None in mode off: that mail has no pixel.
+    """A pixel link of one mail. In mode off, all fields are None: the mail has no pixel.
 
-    privacy_url: the page on which its recipient sees what is recorded, and stops it.
+    html: the image tag. privacy_url: the page on which the recipient sees what is recorded, and can stop it.
     """
 
     url: str | None
@@ -58,14 +58,15 @@ class Link:
 
 
 class Minter:
-    """Makes links under one base URL. mode: of links that are asked for without one, that of their campaign.
-
-    ValueError: the base URL or mode is none.
-    """
+    """Makes links under one base URL."""
 
     def __init__(self, base_url: str, secrets: Secrets, mode: Mode | str = Mode.PSEUDONYMOUS) -> None:
+        """mode: mode of the campaign, for links that are made without a mode.
+
+        Raises ValueError if the base URL or the mode cannot be used.
+        """
         base_url = parse_base_url(base_url)
-        self._mode = as_mode(mode)
+        self._mode = parse_mode(mode)
         self._open = f"{base_url}/o/"
         self._privacy = f"{base_url}/privacy?t="
         self._secrets = secrets
@@ -81,26 +82,27 @@ class Minter:
         test: bool = False,
         now: float | None = None,
     ) -> str | None:
-        """The pixel's address; None in mode off.
+        """Returns the address of the pixel, or None in mode off.
 
-        mode: a Mode or its name. sent_at: when the mail goes out, seconds since 1970; without it the link
-        carries the time of minting (`now`). ValueError: campaign, recipient, mode or time cannot be used.
+        sent_at: time of sending, in seconds since 1970; without it the link has the time of minting, `now`.
+        test: marks the sender's own trial mail. Raises ValueError if the campaign, recipient, mode or time
+        cannot be used.
         """
         if not is_slug(campaign):
             raise ValueError(f"campaign: not an id: {campaign[:64]!r}")
         check_recipient(recipient)
-        kept = self._mode if mode is None else as_mode(mode)
-        if kept is Mode.OFF:
+        chosen_mode = self._mode if mode is None else parse_mode(mode)
+        if chosen_mode is Mode.OFF:
             return None
         at = int(time.time() if now is None else now) if sent_at is None else sent_at
         if not isinstance(at, int) or not 0 <= at <= MAX_TIME:
             raise ValueError("sent_at: must be whole seconds since 1970")
-        named = kept is not Mode.COUNT
+        has_recipient = chosen_mode is not Mode.COUNT
         token = Token(
             campaign,
-            at if named else at - at % DAY,
-            self._secrets.recipient_key(recipient) if named else b"",
-            kept,
+            at if has_recipient else at - at % DAY,
+            self._secrets.recipient_key(recipient) if has_recipient else b"",
+            chosen_mode,
             part,
             sent_at is not None,
             test,
@@ -118,7 +120,7 @@ class Minter:
         test: bool = False,
         now: float | None = None,
     ) -> Link:
-        """The address and its image tag; see `url`."""
+        """Returns the address of the pixel with its image tag and privacy page; see `url`."""
         url = self.url(campaign, recipient, mode=mode, part=part, sent_at=sent_at, test=test, now=now)
         if url is None:
             return Link(None, None, None)
@@ -127,7 +129,7 @@ class Minter:
 
 
 def img(url: str) -> str:
-    """An image tag that moves nothing in the mail. Not `display:none`: Gmail does not load that."""
+    """Returns an image tag that shifts nothing in the mail. Gmail loads no image with `display:none`."""
     return f'<img src="{escape(url)}" width="1" height="1" alt="" border="0">'
 
 
@@ -142,11 +144,11 @@ def make_tags(
     test: bool = False,
     now: float | None = None,
 ) -> Tags:
-    """See `Minter.url`. twin: one for the top of the mail, one for the bottom."""
+    """Returns the image tags of one mail; see `Minter.url`. twin: makes a second tag for the top."""
 
     def tag(part: Part) -> bytes:
-        made = minter.link(campaign, recipient, mode=mode, part=part, sent_at=sent_at, test=test, now=now)
-        return (made.html or "").encode("ascii")
+        link = minter.link(campaign, recipient, mode=mode, part=part, sent_at=sent_at, test=test, now=now)
+        return (link.html or "").encode("ascii")
 
     return Tags(tag(Part.BOTTOM), tag(Part.TOP)) if twin else Tags(tag(Part.SINGLE))
 
@@ -164,11 +166,11 @@ def embed(
     test: bool = False,
     now: float | None = None,
 ) -> Html:
-    """The mail with its pixel before the last real `</body>`, or at the end; all else is as it was.
+    """Returns the mail with a pixel before its last real `</body>`, or at its end. Changes nothing else.
 
-    Bytes may be of any charset that agrees with ASCII, or UTF-16 or UTF-32. twin: another one at the top.
-    replace: those that are there go. In mode off there is none. AlreadyThere: there is one. ValueError: see
-    `Minter.url`.
+    Bytes may be in any charset that agrees with ASCII, or in UTF-16 or UTF-32. twin: adds a second pixel at
+    the top. replace: removes the pixels that the mail has. In mode off, the mail gets no pixel. Raises
+    AlreadyThere if the mail has a pixel, and ValueError as `Minter.url` does.
     """
     tags = make_tags(minter, campaign, recipient, twin=twin, mode=mode, sent_at=sent_at, test=test, now=now)
     if isinstance(html, bytes):

@@ -1,4 +1,4 @@
-"""Where in a mail's HTML the pixel goes, and which there are; not another byte of it is touched."""
+"""Puts pixels into a mail's HTML and finds the pixels it has. Changes no other byte."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pixel_server.mail.html_scanner import Places, places
 from pixel_server.tokens import BadToken, Token, decode_unverified
 
 CLIP_BYTES = 102 * 1024
-"""Bytes of HTML of which Gmail shows no more: a pixel below is never loaded."""
+"""Bytes of HTML that Gmail shows. A pixel below them is never loaded."""
 
-_of_pixel = re.compile(r"/o/([A-Za-z0-9_-]+)\.gif(?:[?#].*)?$", re.S).search
+_pixel_path = re.compile(r"/o/([A-Za-z0-9_-]+)\.gif(?:[?#].*)?$", re.S).search
 
 
 class EmbedError(ValueError):
-    """There can be no pixel in this mail; the message says why."""
+    """This mail cannot have a pixel. The message says why."""
 
 
 class AlreadyThere(EmbedError):
-    """There is one."""
+    """The mail has a pixel already."""
 
 
 class Pixel(NamedTuple):
-    """One that stands in a mail. start, end: of its tag. token: as its link says, verified by nobody."""
+    """A pixel in a mail. start, end: offsets of its tag. token: decoded from its link, not verified."""
 
     start: int
     end: int
@@ -35,7 +35,7 @@ class Pixel(NamedTuple):
 
 
 class Edit(NamedTuple):
-    """In place of `start` to `end` stands `put`."""
+    """A change: `put` replaces the bytes from `start` to `end`."""
 
     start: int
     end: int
@@ -44,7 +44,7 @@ class Edit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """The image tags for one mail. top: b"" without twins. Both are b"" in mode off."""
+    """Image tags of one mail. top: b"" if the mail has one pixel only. Both are b"" in mode off."""
 
     bottom: bytes
     top: bytes = b""
@@ -52,65 +52,73 @@ class Tags:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Where in a mail the tags go, to be filled in for each recipient. gone: pixels that were there."""
+    """A mail with the places of its tags, which `fill` fills for each recipient.
+
+    encoding: codec of the tags. removals: changes that remove the pixels that the mail has.
+    """
 
     html: bytes
     encoding: str
     top: int
     bottom: int
-    gone: tuple[Edit, ...]
+    removals: tuple[Edit, ...]
 
     def edits(self, tags: Tags) -> list[Edit]:
-        """What `splice` is to do, in order."""
-        wanted = [(self.top, tags.top), (self.bottom, tags.bottom)]
-        new = [Edit(at, at, tag.decode("ascii").encode(self.encoding)) for at, tag in wanted if tag]
-        return sorted([*self.gone, *new], key=lambda edit: (edit.start, edit.end))
+        """Returns the changes in order, for `splice`."""
+        places = [(self.top, tags.top), (self.bottom, tags.bottom)]
+        new = [Edit(at, at, tag.decode("ascii").encode(self.encoding)) for at, tag in places if tag]
+        return sorted([*self.removals, *new], key=lambda edit: (edit.start, edit.end))
 
     def fill(self, tags: Tags) -> bytes:
+        """Returns the mail with these tags."""
         return splice(self.html, self.edits(tags))
 
 
 def frame(html: bytes, *, replace: bool = False, charset: str = "") -> Frame:
-    """charset: as the mail says, "" where it does not.
+    """Returns the places of a mail. charset: as its header names it, or "".
 
-    AlreadyThere; EmbedError: the charset does not agree with ASCII.
+    Raises AlreadyThere if the mail has a pixel, unless `replace` is set. Raises EmbedError if the charset
+    does not agree with ASCII.
     """
-    encoding, width = _units(html, charset)
+    encoding, width = _encoding(html, charset)
     return _frame(html, _narrow(html, encoding, width), encoding, width, replace)
 
 
 def put(html: str, tags: Tags, *, replace: bool = False) -> str:
-    """The mail with these tags, as text. AlreadyThere."""
-    seen = html.encode("latin-1", "replace")  # a byte a character, so offsets are the same
+    """Returns the text of a mail with these tags. Raises AlreadyThere as `frame` does."""
+    narrow = html.encode("latin-1", "replace")  # one byte a character, so offsets are the same
     if html.startswith("\ufeff"):
-        seen = b"\xff" + seen[1:]
+        narrow = b"\xff" + narrow[1:]
     parts: list[str] = []
     at = 0
-    for edit in _frame(seen, seen, "ascii", 1, replace).edits(tags):
+    for edit in _frame(narrow, narrow, "ascii", 1, replace).edits(tags):
         parts += [html[at : edit.start], edit.put.decode("ascii")]
         at = edit.end
     return "".join([*parts, html[at:]])
 
 
-def _frame(html: bytes, seen: bytes, encoding: str, width: int, replace: bool) -> Frame:
-    where = places(seen)
-    there = _pixels(where)
-    if there and not replace:
-        raise AlreadyThere(f"there is a pixel already, of campaign {there[0].token.campaign}")
-    gone = [Edit(one.start, one.end, b"") for one in there]
-    if gone:
-        where = places(splice(seen, gone))
+def _frame(html: bytes, narrow: bytes, encoding: str, width: int, replace: bool) -> Frame:
+    """Returns the places of a mail. narrow: the mail with one byte a character. width: bytes a character."""
+    found = places(narrow)
+    old_pixels = _pixels(found)
+    if old_pixels and not replace:
+        raise AlreadyThere(f"there is a pixel already, of campaign {old_pixels[0].token.campaign}")
+    removals = [Edit(pixel.start, pixel.end, b"") for pixel in old_pixels]
+    if removals:
+        found = places(splice(narrow, removals))
 
-    def back(at: int) -> int:
-        for edit in gone:  # `at` is an offset in the mail without these
+    def original_offset(at: int) -> int:
+        """Returns the offset in `html` of an offset in `narrow` without the old pixels."""
+        for edit in removals:
             at += edit.end - edit.start if edit.start < at else 0
         return at * width
 
-    wide = tuple(Edit(edit.start * width, edit.end * width, b"") for edit in gone)
-    return Frame(html, encoding, back(where.top), back(where.bottom), wide)
+    wide = tuple(Edit(edit.start * width, edit.end * width, b"") for edit in removals)
+    return Frame(html, encoding, original_offset(found.top), original_offset(found.bottom), wide)
 
 
 def splice(html: bytes, changes: list[Edit]) -> bytes:
+    """Returns the bytes with these changes, which must be in order."""
     parts: list[bytes] = []
     at = 0
     for edit in changes:
@@ -120,37 +128,39 @@ def splice(html: bytes, changes: list[Edit]) -> bytes:
 
 
 def pixels(html: bytes, charset: str = "") -> list[Pixel]:
-    """Those of this or any other pixel-server, by the shape of their links."""
-    encoding, width = _units(html, charset)
-    seen = _narrow(html, encoding, width)
-    return [one._replace(start=one.start * width, end=one.end * width) for one in _pixels(places(seen))]
+    """Returns the pixels of a mail: those of any pixel-server, known by the form of their links."""
+    encoding, width = _encoding(html, charset)
+    narrow = _narrow(html, encoding, width)
+    return [
+        pixel._replace(start=pixel.start * width, end=pixel.end * width) for pixel in _pixels(places(narrow))
+    ]
 
 
 def images(html: bytes, charset: str = "") -> list[str]:
-    """Where its images are, as written."""
-    encoding, width = _units(html, charset)
+    """Returns the `src` of each image of a mail, as written."""
+    encoding, width = _encoding(html, charset)
     return [tag.source.decode("latin-1") for tag in places(_narrow(html, encoding, width)).images]
 
 
 def is_last(html: bytes, pixel: Pixel, charset: str = "") -> bool:
-    """Whether nothing but blanks stands between a pixel and the end of the body."""
-    encoding, width = _units(html, charset)
-    seen = _narrow(html, encoding, width)
-    return not seen[pixel.end // width : places(seen).bottom].strip()
+    """Returns whether only blanks follow a pixel up to the end of the body."""
+    encoding, width = _encoding(html, charset)
+    narrow = _narrow(html, encoding, width)
+    return not narrow[pixel.end // width : places(narrow).bottom].strip()
 
 
-def _pixels(where: Places) -> list[Pixel]:
-    found = []
-    for tag in where.images:
+def _pixels(found: Places) -> list[Pixel]:
+    all_pixels = []
+    for tag in found.images:
         url = unescape(tag.source.decode("latin-1")).strip()
-        match = _of_pixel(url)
+        match = _pixel_path(url)
         if match:
             with suppress(BadToken):
-                found.append(Pixel(tag.start, tag.end, url, decode_unverified(match[1].encode())))
-    return found
+                all_pixels.append(Pixel(tag.start, tag.end, url, decode_unverified(match[1].encode())))
+    return all_pixels
 
 
-_BOMS = (
+_FIRST_BYTES = (
     (b"\xff\xfe\0\0", "utf-32-le"),
     (b"\0\0\xfe\xff", "utf-32-be"),
     (b"\xff\xfe", "utf-16-le"),
@@ -161,13 +171,16 @@ _BOMS = (
 _utf_16 = re.compile(rb"<\0[^\0]\0|(\0<\0[^\0])").match
 
 
-def _units(html: bytes, charset: str) -> tuple[str, int]:
-    """(codec for the tag, bytes a character of it). By what the bytes begin with, then by the charset."""
-    for begin, encoding in _BOMS:
-        if html.startswith(begin):
+def _encoding(html: bytes, charset: str) -> tuple[str, int]:
+    """Returns (codec of a tag, bytes of each of its characters), by the first bytes, then by the charset.
+
+    Raises EmbedError if the charset does not agree with ASCII.
+    """
+    for first_bytes, encoding in _FIRST_BYTES:
+        if html.startswith(first_bytes):
             return encoding, 4 if "32" in encoding else 2
-    if found := _utf_16(html):
-        return "utf-16-be" if found[1] else "utf-16-le", 2
+    if begins_utf_16 := _utf_16(html):
+        return "utf-16-be" if begins_utf_16[1] else "utf-16-le", 2
     name = charset.strip().lower().replace("_", "-")
     for bits, width in (("16", 2), ("32", 4)):
         if name in (f"utf-{bits}", f"utf-{bits}be", f"utf-{bits}-be", f"utf{bits}"):
@@ -175,23 +188,23 @@ def _units(html: bytes, charset: str) -> tuple[str, int]:
         if name in (f"utf-{bits}le", f"utf-{bits}-le"):
             return f"utf-{bits}-le", width
     try:
-        same = not name or "</body>".encode(name) == b"</body>"
+        is_ascii = not name or "</body>".encode(name) == b"</body>"
     except (LookupError, UnicodeError):
-        same = True  # a name that nobody knows: all that mails use agree with ASCII
-    if not same:
+        is_ascii = True  # an unknown charset: the charsets of mails agree with ASCII
+    if not is_ascii:
         raise EmbedError(f"its charset, {charset}, does not agree with ASCII")
     return "ascii", 1
 
 
 def _narrow(html: bytes, encoding: str, width: int) -> bytes:
-    """A byte a character: what is not ASCII, and a piece of one at the end, is none of a tag's."""
+    """Returns one byte a character, 255 for each character outside ASCII. Drops a character cut in two."""
     if width == 1:
         return html
     low = 0 if encoding.endswith("le") else width - 1
-    units = [html[i::width][: len(html) // width] for i in range(width)]
-    seen = bytearray(units.pop(low))
-    for higher in units:
-        for i, byte in enumerate(higher):
+    columns = [html[i::width][: len(html) // width] for i in range(width)]
+    narrow = bytearray(columns.pop(low))
+    for high_bytes in columns:
+        for i, byte in enumerate(high_bytes):
             if byte:
-                seen[i] = 0xFF
-    return bytes(seen)
+                narrow[i] = 0xFF
+    return bytes(narrow)

@@ -1,8 +1,7 @@
-"""Lists for the merge fields of a mail service: CSV or NDJSON in, the same with more columns out, streamed.
+"""Adds columns to a list of recipients, CSV or NDJSON, for the merge fields of a mail service. Streams it.
 
-A row is written as it came, byte for byte, with the new fields at its end. Rows that cannot be used are left
-out and named by line number in a file beside the output, FILE.bad. All or nothing: the output takes its name
-only when it is whole.
+A row is written as it was read, byte for byte, with the new fields at its end. Rows that cannot be used are
+left out, and named by line number in a file beside the output, FILE.bad.
 """
 
 from __future__ import annotations
@@ -27,36 +26,41 @@ from pixel_server.mail.list_lines import (
 )
 
 MAX_ROW_BYTES = 1 << 20
-"""Bytes of a row, and of a field that goes over several lines."""
+"""Bytes that a row may have, also a row whose fields go over several lines."""
 MAX_ROW_LINES = 1000
+"""Lines that a row with quoted fields may have."""
 
 
 class ListError(ValueError):
-    """A list that cannot be read at all; the message says why."""
+    """A list cannot be read. The message says why."""
 
 
 class ListRow(NamedTuple):
-    """line: its first, from 1. raw: without its end. recipient: checked; else `wrong` says what is wrong."""
+    """A row of a list. line: number of its first line, from 1. raw: its bytes without the newline.
+
+    recipient: checked, or "" if `error` says why the row cannot be used.
+    """
 
     line: int
     raw: bytes
     recipient: str
-    wrong: str = ""
+    error: str = ""
 
 
 class RecipientFile:
-    """A list to read. add: what new columns are called. read: bytes so far.
-
-    ListError: it has no column of that name, or one of the new ones, or is not UTF-8.
-    """
+    """A list that is read row by row. bytes_read: number of bytes that were read so far."""
 
     def __init__(self, file: IO[bytes], column: str, add: Sequence[str]) -> None:
+        """column: name of the column with the recipient. add: names of the columns that will be added.
+
+        Raises ListError if the list is not UTF-8, lacks the column, or has one of the columns to add.
+        """
         self._file = file
         self._column = column
         self._add = add
-        self.read = 0
+        self.bytes_read = 0
         self._line = 0
-        first = self._next()
+        first = self._next_line()
         if is_utf16(first):
             raise ListError("it is UTF-16, not UTF-8")
         self.is_csv = not is_ndjson(first)
@@ -65,12 +69,13 @@ class RecipientFile:
         if self.is_csv:
             self._read_header()
 
-    def _next(self) -> bytes:
+    def _next_line(self) -> bytes:
+        """Returns the next line with its newline, at most its first MAX_ROW_BYTES. Returns b"" at the end."""
         line = rest = self._file.readline(MAX_ROW_BYTES)
         while len(rest) == MAX_ROW_BYTES and not rest.endswith(b"\n"):
-            self.read += len(rest)
+            self.bytes_read += len(rest)
             rest = self._file.readline(MAX_ROW_BYTES)
-        self.read += len(rest)
+        self.bytes_read += len(rest)
         self._line += 1
         return line
 
@@ -84,41 +89,45 @@ class RecipientFile:
             columns = split_names(text, self.delimiter)
         except ValueError as error:
             raise ListError(f"its first line {error}") from None
-        place = find_column(columns, self._column)
-        if place is None:
-            named = ", ".join(columns)[:200]
-            raise ListError(f"its first line has no column {self._column!r}; it names {named}")
+        position = find_column(columns, self._column)
+        if position is None:
+            names = ", ".join(columns)[:200]
+            raise ListError(f"its first line has no column {self._column!r}; it names {names}")
         for name in self._add:
             if name in columns:
                 raise ListError(f"it has a column {name!r} already")
-        self._place, self._width = place, len(columns)
+        self._position, self._width = position, len(columns)
         self.header = self._first.rstrip(b"\r\n") + self.tail(list(self._add))
 
     def rows(self) -> Iterator[ListRow]:
-        """In order; empty lines are none."""
-        line, number = (self._next(), 2) if self.is_csv else (self._first.removeprefix(BOM), 1)
+        """Yields the rows in order. Skips empty lines."""
+        line, number = (self._next_line(), 2) if self.is_csv else (self._first.removeprefix(BOM), 1)
         while line:
             more: list[bytes] = []
             if self.is_csv and line.count(b'"') % 2:
-                line, more = self._whole(line)
+                line, more = self._join_lines(line)
             raw = line.rstrip(b"\r\n")
             if raw.strip():
                 yield self._parse(number, raw)
-            for again, late in enumerate(more, number + 1):  # a quote that never closes takes no others along
-                yield self._parse(again, late.rstrip(b"\r\n"))
-            line, number = self._next(), self._line
+            for later_number, later_line in enumerate(more, number + 1):
+                yield self._parse(later_number, later_line.rstrip(b"\r\n"))
+            line, number = self._next_line(), self._line
 
-    def _whole(self, line: bytes) -> tuple[bytes, list[bytes]]:
-        """(a row with all the lines of its quoted fields, none); (the line alone, those read after it)."""
+    def _join_lines(self, line: bytes) -> tuple[bytes, list[bytes]]:
+        """Returns a row with all lines of its quoted fields, and an empty list.
+
+        If a quote never closes, returns the line alone, and the lines that were read after it: they are rows
+        of their own.
+        """
         lines, quotes = [line], line.count(b'"')
-        while quotes % 2 and len(lines) < MAX_ROW_LINES and (another := self._next()):
-            lines.append(another)
-            quotes += another.count(b'"')
-        whole = b"".join(lines)
-        if quotes % 2 == 0 and len(whole) <= MAX_ROW_BYTES:
+        while quotes % 2 and len(lines) < MAX_ROW_LINES and (next_line := self._next_line()):
+            lines.append(next_line)
+            quotes += next_line.count(b'"')
+        row = b"".join(lines)
+        if quotes % 2 == 0 and len(row) <= MAX_ROW_BYTES:
             with contextlib.suppress(ValueError):
-                if len(split_fields(whole.decode().rstrip("\r\n"), self.delimiter)) == self._width:
-                    return whole, []
+                if len(split_fields(row.decode().rstrip("\r\n"), self.delimiter)) == self._width:
+                    return row, []
         return line, lines[1:]
 
     def _parse(self, number: int, raw: bytes) -> ListRow:
@@ -126,34 +135,36 @@ class RecipientFile:
             return ListRow(number, b"", "", "has more than 1 MB")
         try:
             text = raw.decode()
-            found = self._of_csv(text) if self.is_csv else self._of_json(text)
-            return ListRow(number, raw, check_recipient(found))
+            recipient = self._csv_recipient(text) if self.is_csv else self._json_recipient(text)
+            return ListRow(number, raw, check_recipient(recipient))
         except UnicodeDecodeError:
             return ListRow(number, raw, "", "is not UTF-8")
         except ValueError as error:
-            said = str(error)
-            return ListRow(number, raw, "", f"{self._column} {said}" if said.startswith("must") else said)
+            message = str(error)
+            if message.startswith("must"):  # the message is about the field, not the row
+                message = f"{self._column} {message}"
+            return ListRow(number, raw, "", message)
 
-    def _of_csv(self, text: str) -> str:
+    def _csv_recipient(self, text: str) -> str:
         fields = text.split(self.delimiter) if '"' not in text else split_fields(text, self.delimiter)
         if len(fields) != self._width:
             raise ValueError(f"has {len(fields)} fields, not {self._width}")
-        return fields[self._place].strip()
+        return fields[self._position].strip()
 
-    def _of_json(self, text: str) -> str:
-        found = decode_object(text)
-        if self._column not in found:
+    def _json_recipient(self, text: str) -> str:
+        row = decode_object(text)
+        if self._column not in row:
             raise ValueError(f"has no {self._column}")
         for name in self._add:
-            if name in found:
+            if name in row:
                 raise ValueError(f"has {name} already")
-        recipient = found[self._column]
+        recipient = row[self._column]
         if not isinstance(recipient, str):
             raise ValueError("must be text")
         return recipient
 
     def tail(self, values: Sequence[str]) -> bytes:
-        """What follows a CSV row with these values in the new columns."""
+        """Returns the end of a CSV row with these values in the new columns: `,"a, b",c` and a newline."""
         return "".join(self.delimiter + self._quoted(value) for value in values).encode() + self.newline
 
     def _quoted(self, value: str) -> str:
@@ -162,7 +173,7 @@ class RecipientFile:
         return '"' + value.replace('"', '""') + '"'
 
     def with_fields(self, row: ListRow, values: Sequence[str]) -> bytes:
-        """A row as it came, with the new columns."""
+        """Returns a row with these values in the new columns, and a newline."""
         if self.is_csv:
             return row.raw + self.tail(values)
         more = json.dumps(dict(zip(self._add, values, strict=True)), ensure_ascii=False)
@@ -170,7 +181,7 @@ class RecipientFile:
 
 
 class Filled(NamedTuple):
-    """Rows written, rows left out."""
+    """Number of rows that were written, and of rows that were left out."""
 
     rows: int
     bad: int
@@ -180,28 +191,28 @@ def fill(
     rows: RecipientFile,
     out: IO[bytes],
     bad: Path,
-    make: Callable[[str], Sequence[str]],
-    tick: Callable[[int], None] = lambda read: None,
+    new_values: Callable[[str], Sequence[str]],
+    on_progress: Callable[[int], None] = lambda bytes_read: None,
 ) -> Filled:
-    """Writes each good row with what `make` gives for its recipient; bad ones are named in a file, if any.
+    """Writes each good row with the new values of its recipient. Names bad rows in the file `bad`.
 
-    tick: told now and then how many bytes have been read. OSError.
+    on_progress: called now and then with the number of bytes that were read. Raises OSError.
     """
-    good = wrong = 0
+    good = skipped = 0
     with contextlib.ExitStack() as stack:
-        names: IO[bytes] | None = None
+        bad_file: IO[bytes] | None = None
         if rows.is_csv:
             out.write(rows.header)
         for row in rows.rows():
-            if row.wrong:
-                names = names or stack.enter_context(files.open_whole(bad))
-                names.write(f"{row.line}: {row.wrong}\n".encode())
-                wrong += 1
+            if row.error:
+                bad_file = bad_file or stack.enter_context(files.open_whole(bad))
+                bad_file.write(f"{row.line}: {row.error}\n".encode())
+                skipped += 1
             else:
-                out.write(rows.with_fields(row, make(row.recipient)))
+                out.write(rows.with_fields(row, new_values(row.recipient)))
                 good += 1
-            if (good + wrong) % 1000 == 0:
-                tick(rows.read)
-    if not wrong:
-        bad.unlink(missing_ok=True)  # of an earlier run
-    return Filled(good, wrong)
+            if (good + skipped) % 1000 == 0:
+                on_progress(rows.bytes_read)
+    if not skipped:
+        bad.unlink(missing_ok=True)  # an earlier run may have left the file
+    return Filled(good, skipped)

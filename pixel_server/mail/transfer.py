@@ -1,8 +1,8 @@
-"""Changing a part of a mail within its transfer encoding (RFC 2045, 6), so that all else stays as it is.
+"""Changes a part of a mail in its transfer encoding (RFC 2045, 6), and keeps as many bytes as possible.
 
-7bit, 8bit, binary: only the pixel is put in; where its line would be longer than 998 bytes, the tag's own
-blanks become ends of lines. quoted-printable: only the pixel is put in, and soft line breaks about it.
-base64: lines before the pixel's stay, the rest is wrapped anew, as groups of three bytes shift.
+7bit, 8bit, binary: inserts the tag. If its line would be longer than 998 bytes, blanks of the tag become line
+ends. quoted-printable: inserts the tag, and soft line breaks around it. base64: keeps the lines before the
+tag, and wraps the rest anew, because its groups of three bytes shift.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from bisect import bisect_right
 
 from pixel_server.mail.placement import Edit, EmbedError, splice
 
-LONGEST = 998
-"""Bytes of a line without its end (RFC 5322, 2.1.1)."""
+MAX_LINE_BYTES = 998
+"""Bytes that a line may have without its end (RFC 5322, 2.1.1)."""
 _WIDTH = 76
+"""Characters of an encoded line (RFC 2045, 6.7 and 6.8)."""
 
 _special = re.compile(rb"=[0-9A-Fa-f]{2}|=[ \t]*(?:\r\n|\n|\r|\Z)").finditer
 _newline = re.compile(rb"\r\n|\n|\r").search
@@ -24,12 +25,15 @@ _line_of_base64 = re.compile(rb"[A-Za-z0-9+/]*[ \t]*(?:\r\n|\n|\r)").match
 
 
 def decode(body: bytes, encoding: str) -> bytes:
-    """encoding: as in the header; "" is 7bit. EmbedError: it cannot be decoded."""
+    """Returns the decoded body. encoding: as in the header; "" is 7bit.
+
+    Raises EmbedError if the body cannot be decoded.
+    """
     encoding = encoding.strip().lower()
     if encoding in ("", "7bit", "8bit", "binary"):
         return body
     if encoding == "quoted-printable":
-        return _Quoted(body).decoded
+        return _QuotedPrintable(body).decoded
     if encoding == "base64":
         try:
             return a2b_base64(body)
@@ -39,91 +43,99 @@ def decode(body: bytes, encoding: str) -> bytes:
 
 
 def change(body: bytes, encoding: str, changes: list[Edit], newline: bytes) -> bytes:
-    """The body with these changes of what `decode` gives. newline: where the body has none of its own."""
-    found = _newline(body)
-    newline = found[0] if found else newline
+    """Returns the encoded body with these changes of its decoded bytes.
+
+    newline: line end to use if the body has none.
+    """
+    first_newline = _newline(body)
+    newline = first_newline[0] if first_newline else newline
     encoding = encoding.strip().lower()
     if encoding == "quoted-printable":
-        return _change_quoted(_Quoted(body), changes, newline)
+        return _change_quoted(_QuotedPrintable(body), changes, newline)
     if encoding == "base64":
         return _change_base64(body, changes, newline)
-    return splice(body, [edit._replace(put=_short(body, edit, newline)) for edit in changes])
+    return splice(body, [edit._replace(put=_fold(body, edit, newline)) for edit in changes])
 
 
-def _short(body: bytes, edit: Edit, newline: bytes) -> bytes:
-    """The tag, on lines of its own if its line gets too long by it."""
-    begin = max(body.rfind(b"\n", 0, edit.start), body.rfind(b"\r", 0, edit.start)) + 1
-    found = _newline(body, edit.end)
-    end = found.start() if found else len(body)
-    if not edit.put or edit.start - begin + len(edit.put) + end - edit.end <= LONGEST:
+def _fold(body: bytes, edit: Edit, newline: bytes) -> bytes:
+    """Returns the tag, on several lines if its line would be too long."""
+    line_start = max(body.rfind(b"\n", 0, edit.start), body.rfind(b"\r", 0, edit.start)) + 1
+    next_newline = _newline(body, edit.end)
+    line_end = next_newline.start() if next_newline else len(body)
+    if not edit.put or edit.start - line_start + len(edit.put) + line_end - edit.end <= MAX_LINE_BYTES:
         return edit.put
     first, *rest = edit.put.split(b" ")
     return newline.join([first, b" ".join(rest[:-1]), rest[-1]])
 
 
-class _Quoted:
-    """A body in quoted-printable. decoded; pieces: the (offset in decoded, offset in raw) of each piece."""
+class _QuotedPrintable:
+    """A body in quoted-printable, and a map from its decoded to its raw bytes.
+
+    decoded_offsets, raw_offsets: the beginnings of each piece of plain text or code, in step.
+    """
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
-        self.at = [0]
-        self.raw_at = [0]
+        self.decoded_offsets = [0]
+        self.raw_offsets = [0]
         parts: list[bytes] = []
         size = done = 0
-        for found in _special(raw):
-            start, end = found.span()
-            code = found[0]
+        for special in _special(raw):
+            start, end = special.span()
+            code = special[0]
             is_code = len(code) == 3 and code[1:].isalnum()
             byte = bytes([int(code[1:], 16)]) if is_code else b""
             parts += [raw[done:start], byte]
             size += start - done
-            self.at += [size, size + len(byte)]
-            self.raw_at += [start, end]
+            self.decoded_offsets += [size, size + len(byte)]
+            self.raw_offsets += [start, end]
             size, done = size + len(byte), end
         parts.append(raw[done:])
         self.decoded = b"".join(parts)
-        self.at.append(len(self.decoded))
-        self.raw_at.append(len(raw))
+        self.decoded_offsets.append(len(self.decoded))
+        self.raw_offsets.append(len(raw))
 
-    def find(self, offset: int) -> int:
-        """Where a byte of the decoded begins in the raw; after a soft line break, if there is one."""
-        piece = bisect_right(self.at, offset) - 1
-        return self.raw_at[piece] + offset - self.at[piece]
+    def raw_offset(self, offset: int) -> int:
+        """Returns the raw offset of a decoded byte: after a soft line break, if there is one before it."""
+        piece = bisect_right(self.decoded_offsets, offset) - 1
+        return self.raw_offsets[piece] + offset - self.decoded_offsets[piece]
 
 
-def _change_quoted(body: _Quoted, changes: list[Edit], newline: bytes) -> bytes:
-    made = bytearray()
+def _change_quoted(body: _QuotedPrintable, changes: list[Edit], newline: bytes) -> bytes:
+    changed = bytearray()
     done = 0
     for edit in changes:
-        start, end = body.find(edit.start), body.find(edit.end)
-        made += body.raw[done:start]
-        column = len(made) - 1 - max(made.rfind(b"\n"), made.rfind(b"\r"))
-        if edit.put and column >= _WIDTH:  # no room for a soft break: there is, before its last character
-            last = 3 if made[-3:-2] == b"=" else 1
-            made[-last:-last] = b"=" + newline
+        start, end = body.raw_offset(edit.start), body.raw_offset(edit.end)
+        changed += body.raw[done:start]
+        column = len(changed) - 1 - max(changed.rfind(b"\n"), changed.rfind(b"\r"))
+        if edit.put and column >= _WIDTH:  # no room for a soft break here, but before the last character
+            last = 3 if changed[-3:-2] == b"=" else 1
+            changed[-last:-last] = b"=" + newline
             column = last
         for byte in edit.put:
             letter = _quote(byte, column == 0)
             if column + len(letter) >= _WIDTH:
-                made += b"=" + newline
+                changed += b"=" + newline
                 letter = _quote(byte, True)
                 column = 0
-            made += letter
+            changed += letter
             column += len(letter)
-        found = _newline(body.raw, end)
-        rest = (found.start() if found else len(body.raw)) - end
+        next_newline = _newline(body.raw, end)
+        rest = (next_newline.start() if next_newline else len(body.raw)) - end
         if rest and 0 < column < _WIDTH < column + rest:
-            made += b"=" + newline
+            changed += b"=" + newline
         done = end
-    return bytes(made + body.raw[done:])
+    return bytes(changed + body.raw[done:])
 
 
 def _quote(byte: int, begins_line: bool) -> bytes:
+    """Returns a byte of the tag in quoted-printable: `=3D` for `=`."""
     is_plain = 32 <= byte < 127 and byte != 0x3D and not (begins_line and byte == 0x2E)
     return bytes([byte]) if is_plain else b"=%02X" % byte
 
 
 def _change_base64(body: bytes, changes: list[Edit], newline: bytes) -> bytes:
+    """Returns the encoded body with these changes. Keeps the whole lines before the first change."""
     decoded = a2b_base64(body)
     kept = raw = width = 0
     while changes and (line := _line_of_base64(body, raw)):
@@ -136,10 +148,10 @@ def _change_base64(body: bytes, changes: list[Edit], newline: bytes) -> bytes:
         width = first.start() if first and first.end() < len(body.rstrip()) else _WIDTH
     if width % 4 or not width:
         width = _WIDTH
-    wanted = splice(decoded, changes)
-    letters_left = b64encode(wanted[kept:])
-    lines = [letters_left[i : i + width] for i in range(0, len(letters_left), width)]
-    made = body[:raw] + newline.join(lines) + body[len(body.rstrip()) :]
-    if a2b_base64(made) != wanted:
+    changed = splice(decoded, changes)
+    rest = b64encode(changed[kept:])
+    lines = [rest[i : i + width] for i in range(0, len(rest), width)]
+    encoded = body[:raw] + newline.join(lines) + body[len(body.rstrip()) :]
+    if a2b_base64(encoded) != changed:
         raise EmbedError("its base64 is broken")
-    return made
+    return encoded

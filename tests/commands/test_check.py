@@ -9,7 +9,7 @@ import pytest
 
 from pixel_server.mail.links import Minter, embed
 from pixel_server.mail.placement import CLIP_BYTES
-from pixel_server.mail.preflight import is_message, refusals
+from pixel_server.mail.preflight import is_message, loading_problems
 from pixel_server.secret import Secrets
 from tests.mail.test_mail import message
 
@@ -88,7 +88,7 @@ def test_to_look_makes_no_secrets(check, tmp_path):
     other = Minter("https://pixel.example.org", Secrets.derive(("another",), "another"))
     code, found = check(embed("<p>Hi</p>", other, "spring", ADA))
     assert code == 0
-    assert any("not known without the server's secrets" in text for text in found)
+    assert any("cannot be checked without the server's secrets" in text for text in found)
     assert not (tmp_path / "data").exists()
 
 
@@ -104,21 +104,21 @@ def test_addresses_that_are_not_loaded():
         "https://93.184.215.14/px/o/a.gif",
         "https://email.de/p/a.gif",
     ):
-        assert refusals(url) == []
+        assert loading_problems(url) == []
     for url, why in (
         ("http://mail.example.org/o/a.gif", "not https"),
-        ("https://localhost/o/a.gif", "nobody else reaches localhost"),
-        ("https://127.0.0.1:8000/o/a.gif", "nobody else reaches 127.0.0.1"),
-        ("https://10.1.2.3/o/a.gif", "nobody else reaches 10.1.2.3"),
-        ("https://[::1]/o/a.gif", "nobody else reaches ::1"),
-        ("https://mail.lan/o/a.gif", "nobody else reaches mail.lan"),
-        ("https://intranet/o/a.gif", "nobody else reaches intranet"),
+        ("https://localhost/o/a.gif", "nobody else can reach localhost"),
+        ("https://127.0.0.1:8000/o/a.gif", "nobody else can reach 127.0.0.1"),
+        ("https://10.1.2.3/o/a.gif", "nobody else can reach 10.1.2.3"),
+        ("https://[::1]/o/a.gif", "nobody else can reach ::1"),
+        ("https://mail.lan/o/a.gif", "nobody else can reach mail.lan"),
+        ("https://intranet/o/a.gif", "nobody else can reach intranet"),
         ("https://email.example.org/px/o/a.gif", "filter lists block /o/"),
         ("https://[/o/a.gif", "cannot be read"),
     ):
-        assert len(refusals(url)) == 1
-        assert why in refusals(url)[0]
-    assert [("whole" in why or "https" in why) for why in refusals("/o/a.gif")] == [True, True]
+        assert len(loading_problems(url)) == 1
+        assert why in loading_problems(url)[0]
+    assert [("whole" in why or "https" in why) for why in loading_problems("/o/a.gif")] == [True, True]
 
 
 def test_it_says_so(check, tmp_path):
@@ -132,7 +132,7 @@ def test_it_says_so(check, tmp_path):
     assert any("such as beacon" in text for text in found)
     assert any("it is not under https://pixel.example.org" in text for text in found)
     found = wrong(check('<img src="https://pixel.example.org/p/pixel.gif?u=a">'))
-    assert "a pixel for web pages, campaign pixel: it tells no recipients apart" in found
+    assert "a pixel for web pages, campaign pixel: it is the same for all recipients" in found
     assert any("such as pixel" in text for text in found)
 
 

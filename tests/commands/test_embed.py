@@ -49,7 +49,7 @@ def test_a_message(offline):
     several = message("ada@example.org, bob@example.org").as_bytes()
     done = offline("embed", "spring", "--eml", stdin=several)
     assert (done.exit_code, done.stdout_bytes) == (0, several)
-    assert done.stderr == "pixel-server: no pixel: it has 2 recipients: say which one it stands for\n"
+    assert done.stderr == "pixel-server: no pixel: it has 2 recipients: name the recipient of the pixel\n"
     done = offline("embed", "spring", ADA, "--eml", "--twin", stdin=several)
     assert parts(html_of(email.message_from_bytes(done.stdout_bytes))[0]) == [Part.TOP, Part.BOTTOM]
     done = offline("embed", "spring", "--eml", stdin=b"DKIM-Signature: v=1\n" + raw)

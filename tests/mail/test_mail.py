@@ -13,8 +13,9 @@ from email.mime.text import MIMEText
 import pytest
 
 from pixel_server.mail.links import Minter, embed
-from pixel_server.mail.message import Refused, add_pixel, add_pixel_to_bytes, recipients
+from pixel_server.mail.message import add_pixel, add_pixel_to_bytes, recipients
 from pixel_server.mail.placement import CLIP_BYTES, AlreadyThere, EmbedError, pixels
+from pixel_server.mail.sealed import Refused
 from pixel_server.secret import Secrets
 from pixel_server.tokens import Mode, Part
 from tests.mail.corpus import MAILS, plain

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from pixel_server.api import fields
-from pixel_server.mail.links import MAX_RECIPIENT
+from pixel_server.mail.links import MAX_RECIPIENT_CHARACTERS
 
 Schema = dict[str, Any]
 
@@ -114,7 +114,7 @@ NAME = text(
 RECIPIENT = text(
     "Any text without control characters. Only its keyed hash is stored.",
     minLength=1,
-    maxLength=MAX_RECIPIENT,
+    maxLength=MAX_RECIPIENT_CHARACTERS,
     pattern=rf"^{_ONE_LINE}+$",
 )
 ORIGINS = array({"type": "string", "pattern": fields.ORIGIN}, maxItems=fields.MAX_ORIGINS)
