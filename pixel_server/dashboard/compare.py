@@ -18,7 +18,7 @@ from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign
 from pixel_server.counters.labels import OTHER
 from pixel_server.dashboard import figure_texts, formatting, range_picker, render, svg
 from pixel_server.figures import compare, open_rate, overview, ranges, stats
-from pixel_server.figures.compare import Read
+from pixel_server.figures.compare import CampaignStats
 from pixel_server.figures.overview import MAX_QUERY_CHARACTERS
 from pixel_server.problems import Problem
 
@@ -101,7 +101,7 @@ def _form(api: Api, chosen: Sequence[Campaign], range_query: dict[str, str]) -> 
 async def _table(api: Api, chosen: Sequence[Campaign], range_query: dict[str, str], kind: str) -> Any:
     """Returns the table of the campaigns of a kind, with their figures. Returns None if there are none."""
     now = api.clock()
-    reads: list[Read] = []
+    reads: list[CampaignStats] = []
     rows: list[dict[str, Any]] = []
     for campaign in chosen:
         if campaign.kind != kind:
@@ -131,7 +131,7 @@ async def _table(api: Api, chosen: Sequence[Campaign], range_query: dict[str, st
     }
 
 
-def _scale_top(reads: Sequence[Read]) -> float:
+def _scale_top(reads: Sequence[CampaignStats]) -> float:
     """Returns the right end of the scale that all open rates share."""
     highest = max((read["open_rate"]["high"] for _, read in reads if read["open_rate"]), default=0)
     return next(top for top in _SCALE_TOPS if top >= highest)
@@ -148,7 +148,7 @@ def _difference_texts(difference: open_rate.Difference | None) -> dict[str, Any]
     }
 
 
-def client_shares(reads: Sequence[Read]) -> dict[str, Any] | None:
+def client_shares(reads: Sequence[CampaignStats]) -> dict[str, Any] | None:
     """Returns the names of mail programs, and a row per campaign with each program's share of opens. Pure.
 
     A row is None if the shares are not known. Returns None if no row is known.

@@ -24,14 +24,17 @@ from pixel_server.figures import totals
 from pixel_server.store.protocols import AsyncRedis
 
 SORTS = ("name", "created", "last_hit", "rate", "uniques")
-"""Each with a `-` before it is the other way round. `rate`: the estimate, where there is none the least."""
+"""Fields of an entry to sort by; a `-` before the name reverses the order. `rate`: see `Entry`."""
 FRESH_SECONDS, MAX_AGE_SECONDS = 3.0, 60.0
-STEP = 250
-"""Campaigns between two turns of the event loop, and in one command: 2 ms of Redis a shard, 5 ms here."""
+BATCH = 250
+"""Campaigns read in one command and handled in one turn of the event loop: 2 ms of a shard, 5 ms here."""
 
 
-class Place(NamedTuple):
-    """What a campaign is found and sorted by. name: in lower case. last_hit, created: seconds."""
+class Entry(NamedTuple):
+    """The fields by which a campaign is found and sorted. name: in lower case. last_hit, created: seconds.
+
+    rate: the estimated open rate, or its lower bound without an estimate.
+    """
 
     id: str
     kind: Kind
@@ -43,52 +46,54 @@ class Place(NamedTuple):
 
 
 class Order(NamedTuple):
-    """places: the newest campaign first. as_of: when their figures were read, seconds. version: see
-    `campaigns.version`. made: of the monotonic clock."""
+    """All campaigns, the newest first. as_of: when their figures were read, seconds.
 
-    places: list[Place]
+    version: see `storage.version`. made_at: seconds of the monotonic clock.
+    """
+
+    entries: list[Entry]
     as_of: float
     version: bytes
-    made: float
+    made_at: float
 
 
 @dataclass(slots=True)
-class _Held:
+class _Cache:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     order: Order | None = None
     renewal: asyncio.Task[None] | None = None
 
 
-_held: WeakKeyDictionary[AsyncRedis, _Held] = WeakKeyDictionary()
+_caches: WeakKeyDictionary[AsyncRedis, _Cache] = WeakKeyDictionary()
 
 
 async def read(store: AsyncRedis, shards: int, consent: Consent, now: float) -> Order:
-    """The order as it is, or was at most MAX_AGE_SECONDS seconds ago."""
-    held = _held.setdefault(store, _Held())
-    async with held.lock:  # who comes while it is read waits for that, and does not read it too
-        order = held.order
+    """Returns the order as it is, or as it was at most MAX_AGE_SECONDS ago."""
+    cache = _caches.setdefault(store, _Cache())
+    async with cache.lock:  # other callers wait for the order that is being read
+        order = cache.order
         if order is not None:
-            is_old = time.monotonic() - order.made > MAX_AGE_SECONDS
-            order = None if is_old else await _changed(store, shards, consent, order)
-        held.order = order = order or await _read(store, shards, consent, now)
-    renewing = held.renewal is not None and not held.renewal.done()
-    if time.monotonic() - order.made > FRESH_SECONDS and not renewing:
-        held.renewal = asyncio.create_task(_renew(held, store, shards, consent, now))
+            is_old = time.monotonic() - order.made_at > MAX_AGE_SECONDS
+            order = None if is_old else await _apply_changes(store, shards, consent, order)
+        cache.order = order = order or await _read(store, shards, consent, now)
+    is_renewing = cache.renewal is not None and not cache.renewal.done()
+    if time.monotonic() - order.made_at > FRESH_SECONDS and not is_renewing:
+        cache.renewal = asyncio.create_task(_renew(cache, store, shards, consent, now))
     return order
 
 
-async def _renew(held: _Held, store: AsyncRedis, shards: int, consent: Consent, now: float) -> None:
-    with contextlib.suppress(redis.RedisError, OSError):  # who asks when it is old sees what is wrong
-        held.order = await _read(store, shards, consent, now)
+async def _renew(cache: _Cache, store: AsyncRedis, shards: int, consent: Consent, now: float) -> None:
+    with contextlib.suppress(redis.RedisError, OSError):  # a caller after MAX_AGE_SECONDS sees the error
+        cache.order = await _read(store, shards, consent, now)
 
 
 async def _read(store: AsyncRedis, shards: int, consent: Consent, now: float) -> Order:
-    made, version = time.monotonic(), await storage.version(store)
-    return Order(await _places(store, shards, consent), now, version, made)
+    made_at, version = time.monotonic(), await storage.version(store)
+    return Order(await _read_entries(store, shards, consent), now, version, made_at)
 
 
-async def _changed(store: AsyncRedis, shards: int, consent: Consent, order: Order) -> Order | None:
-    """The order with what was made, changed or deleted since. None: that cannot be told."""
+async def _apply_changes(store: AsyncRedis, shards: int, consent: Consent, order: Order) -> Order | None:
+    """Returns the order with the campaigns that changed since it was read, or None if it cannot be told."""
     changes = await storage.changes(store, order.version)
     if changes is None:
         return None
@@ -96,55 +101,59 @@ async def _changed(store: AsyncRedis, shards: int, consent: Consent, order: Orde
     if not changed:
         return order
     pipe = store.pipeline(transaction=False)
-    for campaign in changed:
-        storage.queue_record(pipe, campaign)
+    for name in changed:
+        storage.queue_record(pipe, name)
     records = map(storage.unpack_record, await pipe.execute(), changed)
-    there = [record for record in records if record is not None]
-    places = [place for place in order.places if place.id not in changed]
-    if there:
-        totals.queue_many(pipe, there, shards)
-        kept = totals.unpack_many(await pipe.execute(), there)
-        places += [_place(campaign, kept[campaign.id], consent) for campaign in there]
-    return order._replace(places=_newest_first(places), version=version)
+    campaigns = [record for record in records if record is not None]
+    entries = [entry for entry in order.entries if entry.id not in changed]
+    if campaigns:
+        totals.queue_many(pipe, campaigns, shards)
+        sums = totals.unpack_many(await pipe.execute(), campaigns)
+        entries += [_entry(campaign, sums[campaign.id], consent) for campaign in campaigns]
+    return order._replace(entries=_newest_first(entries), version=version)
 
 
-def _newest_first(places: list[Place]) -> list[Place]:
-    return sorted(places, key=lambda place: (-place.created, place.id))
+def _newest_first(entries: list[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda entry: (-entry.created, entry.id))
 
 
-async def _places(store: AsyncRedis, shards: int, consent: Consent) -> list[Place]:
-    found: list[Place] = []
-    kept: dict[str, totals.Sums] = {}
-    part: list[Campaign] = []
-    following, after = await storage.page(store, None, STEP)
+async def _read_entries(store: AsyncRedis, shards: int, consent: Consent) -> list[Entry]:
+    entries: list[Entry] = []
+    sums: dict[str, totals.Sums] = {}
+    batch: list[Campaign] = []
+    following, after = await storage.page(store, None, BATCH)
     while following or after:
         pipe = store.pipeline(transaction=False)
         totals.queue_many(pipe, following, shards)
-        storage.queue_page(pipe, after or "~", STEP)  # behind all ids: an empty page
+        storage.queue_page(pipe, after or "~", BATCH)  # "~" is behind all ids: an empty page
         reading = asyncio.ensure_future(pipe.execute())
-        await asyncio.sleep(0)  # it is on its way: Redis reads these while the part before is dealt with
-        found += [_place(campaign, kept[campaign.id], consent) for campaign in part]
+        await asyncio.sleep(0)  # the commands are sent: Redis works on them while the last batch is handled
+        entries += [_entry(campaign, sums[campaign.id], consent) for campaign in batch]
         *answers, page = await reading
-        part, kept = following, totals.unpack_many(answers, following)
-        following, after = storage.unpack_page(page, STEP)
-    found += [_place(campaign, kept[campaign.id], consent) for campaign in part]
-    return _newest_first(found)
+        batch, sums = following, totals.unpack_many(answers, following)
+        following, after = storage.unpack_page(page, BATCH)
+    entries += [_entry(campaign, sums[campaign.id], consent) for campaign in batch]
+    return _newest_first(entries)
 
 
-def _place(campaign: Campaign, kept: totals.Sums, consent: Consent) -> Place:
-    figures, rate, _ = totals.figures_and_rate(campaign, kept, totals.tells_people_apart(campaign, consent))
+def _entry(campaign: Campaign, sums: totals.Sums, consent: Consent) -> Entry:
+    are_people_told_apart = totals.tells_people_apart(campaign, consent)
+    figures, rate, _ = totals.figures_and_rate(campaign, sums, are_people_told_apart)
     share = None if rate is None else rate["low"] if rate["estimate"] is None else rate["estimate"]
     uniques = figures[totals.UNIQUES[campaign.kind]]
-    return Place(
-        campaign.id, campaign.kind, campaign.name.casefold(), campaign.created, kept.last_hit, share, uniques
-    )
+    name = campaign.name.casefold()
+    return Entry(campaign.id, campaign.kind, name, campaign.created, sums.last_hit, share, uniques)
 
 
-def find(order: Order, query: str, sort: str) -> list[Place]:
-    """The campaigns whose id or name has the query in it, in this order; what is not known last,
-    and of the same the newest campaign first. sort: one of SORTS, perhaps with a `-` before it."""
+def find(order: Order, query: str, sort: str) -> list[Entry]:
+    """Returns the campaigns whose id or name contains the query, sorted.
+
+    sort: one of SORTS, perhaps with a `-` before it. Campaigns without a value come last; of equal values the
+    newest campaign comes first.
+    """
     text = query.strip().casefold()
-    places = [place for place in order.places if text in place.id or text in place.name]
+    matches = [entry for entry in order.entries if text in entry.id or text in entry.name]
     value = attrgetter(sort.removeprefix("-"))
-    known = sorted((p for p in places if value(p) is not None), key=value, reverse=sort.startswith("-"))
-    return [*known, *(place for place in places if value(place) is None)]
+    known = [entry for entry in matches if value(entry) is not None]
+    unknown = [entry for entry in matches if value(entry) is None]
+    return [*sorted(known, key=value, reverse=sort.startswith("-")), *unknown]

@@ -1,4 +1,4 @@
-"""Campaigns side by side: their rates, and whether each differs from the first by more than chance."""
+"""Campaigns side by side: their rates, and whether each differs from the first by more than chance. Pure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.figures import open_rate
 
-Read = tuple[Campaign, dict[str, Any]]
-"""A campaign, and its `stats`."""
-Counts = Callable[[Read], tuple[int, int] | None]
-"""(successes, of how many)."""
+CampaignStats = tuple[Campaign, dict[str, Any]]
+"""A campaign, and what `stats.read` returned for it."""
+Counts = Callable[[CampaignStats], tuple[int, int] | None]
+"""Returns (successes, trials) of a campaign, or None if they are not known."""
 
 
-def side_by_side(found: Sequence[Read]) -> dict[str, Any]:
-    """What `GET /api/compare` answers. Pure."""
+def side_by_side(campaigns: Sequence[CampaignStats]) -> dict[str, Any]:
+    """Returns the answer of `GET /api/compare`."""
     return {
         "items": [
             {
@@ -27,26 +27,32 @@ def side_by_side(found: Sequence[Read]) -> dict[str, Any]:
                 "closed_at": stats["closed_at"],
                 "to_first": difference,
             }
-            for (campaign, stats), difference in zip(found, to_first(found, openers), strict=True)
+            for (campaign, stats), difference in zip(campaigns, to_first(campaigns, openers), strict=True)
         ],
         "next": None,
     }
 
 
-def to_first(found: Sequence[Read], counts: Counts) -> list[open_rate.Difference | None]:
-    """How each differs from the first by these counts. None: the first, and where either has none. Pure."""
-    first = counts(found[0])
-    given = [None, *map(counts, found[1:])]
-    return [None if one is None or first is None else open_rate.differs(one, first) for one in given]
+def to_first(campaigns: Sequence[CampaignStats], counts: Counts) -> list[open_rate.Difference | None]:
+    """Returns how each campaign differs from the first by these counts.
 
-
-def openers(read: Read) -> tuple[int, int] | None:
-    """(with an open by a person, how many), of recipients whose client does not hide them; None: not known.
-
-    Of all delivered, the campaign with more who are hidden would have fewer openers, read or not. Anonymous
-    opens may be of visible readers: where there are any, nothing is known of these.
+    Returns None for the first, and for a campaign if its counts or the first's are not known.
     """
-    _, stats = read
+    first = counts(campaigns[0])
+    differences: list[open_rate.Difference | None] = [None]
+    for campaign in campaigns[1:]:
+        own = counts(campaign)
+        differences.append(None if own is None or first is None else open_rate.differs(own, first))
+    return differences
+
+
+def openers(campaign_stats: CampaignStats) -> tuple[int, int] | None:
+    """Returns (recipients with an open by a person, recipients), without those whose client hides them.
+
+    Among all delivered, the campaign with more hidden recipients would have fewer openers, read or not.
+    Returns None if there are anonymous opens: visible recipients may have made them.
+    """
+    _, stats = campaign_stats
     hidden = stats["hidden"]
     if stats["open_rate"] is None or hidden is None or stats["totals"]["opens_anonymous"]:
         return None
@@ -54,8 +60,11 @@ def openers(read: Read) -> tuple[int, int] | None:
     return stats["totals"]["unique_opens_person"] - hidden["person"], visible
 
 
-def bounces(read: Read) -> tuple[int, int] | None:
-    """(visits of one view, visits); None: not known. Visits of one visitor are alike: it is a rough guide."""
-    _, stats = read
+def bounces(campaign_stats: CampaignStats) -> tuple[int, int] | None:
+    """Returns (visits of one view, visits), or None if not known.
+
+    Visits of one visitor resemble each other, so a difference in bounces is a rough guide.
+    """
+    _, stats = campaign_stats
     bounced, visits = stats["totals"].get("bounces"), stats["totals"].get("visits")
     return None if bounced is None or visits is None or bounced > visits else (bounced, visits)

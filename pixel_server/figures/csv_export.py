@@ -1,4 +1,4 @@
-"""Tables for a spreadsheet: CSV (RFC 4180)."""
+"""Tables for spreadsheets, in CSV (RFC 4180). Text that a spreadsheet would run as a formula is defused."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 MEDIA = "text/csv"
-_STARTS = frozenset("=+-@\u2010\u2011\u2012\u2013\u2212")
-"""What begins a formula, with the hyphens, dash and minus sign that are read as a minus."""
-_BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f")
+_FORMULA_STARTS = frozenset("=+-@\u2010\u2011\u2012\u2013\u2212")
+"""Characters that begin a formula: also the hyphens, dash and minus sign that are read as a minus."""
+_INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f")
 """Letters and marks that are not seen: Hangul fillers, the empty Braille pattern, the grapheme joiner."""
 
 
 def lines(rows: Iterable[Sequence[Any]]) -> bytes:
-    """Returns CSV; None is an empty cell. Text that begins like a formula gets an apostrophe before it, for a
-    spreadsheet would run it."""
+    """Returns rows as CSV. None is an empty cell. Text that may be a formula gets an apostrophe before it."""
     out = io.StringIO()
     csv.writer(out).writerows([_cell(value) for value in row] for row in rows)
     return out.getvalue().encode()
 
 
 def of_series(items: Sequence[Mapping[str, Any]]) -> bytes:
-    """The `series` of stats, a row an interval."""
+    """Returns the `series` of stats as CSV, a row for each interval."""
     columns = list(items[0]) if items else ["start"]
     return lines([columns, *([item[name] for name in columns] for item in items)])
 
@@ -34,14 +33,14 @@ def _cell(value: Any) -> Any:
 
 
 def _is_formula(text: str) -> bool:
-    """Returns whether a spreadsheet may take this for a formula.
+    """Returns whether a spreadsheet may take this text for a formula.
 
-    Spreadsheets skip blanks and characters that are not seen before the first one that is (byte order marks,
-    zero-width characters), and take full-width and small forms, as \"\uff1d\", for plain ones.
+    Spreadsheets skip blanks and characters that are not seen (byte order marks, zero-width characters) at the
+    beginning, and take full-width and small forms, as \"\uff1d\", for plain ones.
     """
     if text.startswith(("\t", "\r", "\n")):
         return True
     first = next(
-        (mark for mark in text if unicodedata.category(mark)[0] not in "ZC" and mark not in _BLANK), ""
+        (mark for mark in text if unicodedata.category(mark)[0] not in "ZC" and mark not in _INVISIBLE), ""
     )
-    return unicodedata.normalize("NFKC", first)[:1] in _STARTS if first else False
+    return unicodedata.normalize("NFKC", first)[:1] in _FORMULA_STARTS if first else False

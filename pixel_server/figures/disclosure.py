@@ -1,18 +1,18 @@
-"""What a key of the scope `read:CAMPAIGN` is shown: sums of whole days in which nobody stands alone. Pure.
+"""Disclosure control: the sums of whole days that a key of the scope `read:CAMPAIGN` is shown. Pure.
 
-A day of the campaign's zone is published an hour after its end, once it is counted, and if it has at least
-`min_cell` visits (of mail: opens). Everything shown is a sum of published days, so one answer less another
-is a sum of published days too: what was withheld cannot be won back. Hits that come later still (from a
-spool) change a published day, and whoever can make hits can make a cell as large as they like: against these
-two nothing here helps. Hence also:
+A day of the campaign's zone is published an hour after its end, if it is counted by then and has at least
+`min_cell` visits (of mail: opens). Every figure shown is a sum of published days. So the difference of two
+answers is a sum of published days too, and a withheld figure cannot be computed from answers. Two things
+are not prevented: hits that come later, from a spool, change a published day; and whoever can make hits can
+make a cell as large as they like. From this follows:
 
-- A day's cells below `min_cell` go into `(other)`, and so does a small rest that stands in no cell.
-- Of a figure that is part of another, neither the part nor what it leaves may be small.
-- No dimension may tell what another leaves out. The kind of a referrer follows from its host, so kinds are
-  summed from published hosts. A device follows from many a system and browser, an entry page nearly from the
-  page; of mails, a device from the client, and who has no country came through a proxy, which is a client.
-  Of such dimensions one is shown.
-- Nothing else is: figures are named here, and what is new elsewhere is not shared until it is added.
+- A day's cells below `min_cell` go into `(other)`, and so does a small rest that is in no cell.
+- If a figure is part of another, neither the part nor the rest may be small.
+- No dimension may reveal what another withholds. The kind of a referrer follows from its host, so kinds are
+  summed from published hosts. Many systems and browsers imply a device, and a page nearly implies an entry
+  page. In mails a client implies a device, and a missing country implies a proxy, which is a client. Of such
+  dimensions only one is shown.
+- Nothing else is shown: figures are named here, and a new figure is not shared until it is added.
 """
 
 from __future__ import annotations
@@ -28,26 +28,27 @@ from pixel_server.figures.ranges import Range
 from pixel_server.problems import Problem
 
 AFTER = 3600
-"""Seconds from the end of a day until it is published: hits that wait in a web process are in it by then."""
+"""Seconds from the end of a day until it is published. By then it has the hits that wait in web processes."""
 DAYS = 365
-"""Of totals, where no range is asked for."""
+"""Days of totals if the query has no range."""
 DIMENSIONS = ("page", "referrer", "referrer_kind", "utm_source", "country", "device")
-"""Breakdowns of pages that are shared."""
+"""Dimensions of breakdowns of pages that are shared."""
 FIELDS = ("id", "name", "kind", "time_zone")
-"""Of a campaign."""
+"""Fields of a campaign that are shared."""
 _FIGURES = {"email": ("opens", "unique_opens"), "web": ("views", "visits", "unique_visitors")}
 _WHOLE = {"email": "opens", "web": "visits"}
 _PARTS = ("unique_opens", "unique_visitors")
 
 Cell = tuple[int, int]
-"""(views, visits); of mail, opens twice."""
+"""(views, visits) of a name; for mail, the opens twice."""
 Cells = Mapping[str, Cell]
 
 
 def parse(query: Mapping[str, str], campaign: Campaign, oldest: str, now: float) -> Range:
-    """The range asked for: days, up to yesterday; by default the last that are kept.
+    """Returns the range of a query: days, up to yesterday; by default the last DAYS that are kept.
 
-    oldest: the first day kept, YYYYMMDD. Problem 403: other intervals, other zones. 422: as `ranges.parse`.
+    oldest: the first day kept, YYYYMMDD. Raises Problem 403 for another interval or zone, and 422 as
+    `ranges.parse` does.
     """
     if query.get("interval", "day") != "day" or query.get("tz", campaign.time_zone) != campaign.time_zone:
         raise Problem(403, f"a shared key reads whole days in {campaign.time_zone} only")
@@ -60,17 +61,17 @@ def parse(query: Mapping[str, str], campaign: Campaign, oldest: str, now: float)
 
 
 def check(dimensions: Collection[str]) -> None:
-    """Problem 403: one of them is not shared."""
+    """Raises Problem 403 if a dimension is not shared."""
     if not set(dimensions) <= set(DIMENSIONS):
         raise Problem(403, f"a shared key reads breakdowns by {', '.join(DIMENSIONS)} only")
 
 
-def figures(answer: Mapping[str, Any], campaign: Campaign, wanted: Range, until: float) -> dict[str, Any]:
-    """The answer of `stats.read` for this range of days, as it is shared.
+def figures(answer: Mapping[str, Any], campaign: Campaign, time_range: Range, until: float) -> dict[str, Any]:
+    """Returns an answer of `stats.read`, for a range of days, as it is shared.
 
-    until: seconds; what came in before it is counted. Days that end later are withheld.
+    until: seconds; every hit that came before is counted. Withholds days that end later.
     """
-    ends = [*wanted.starts()[1:], wanted.end]
+    ends = [*time_range.starts()[1:], time_range.end]
     series = [
         {"start": item["start"], **_day(item, campaign, end + AFTER <= until)}
         for item, end in zip(answer["series"], ends, strict=True)
@@ -80,10 +81,10 @@ def figures(answer: Mapping[str, Any], campaign: Campaign, wanted: Range, until:
         totals["unique_visitors"] = None  # a visitor of two days is one
     return {
         "campaign": campaign.id,
-        "from": ranges.show(wanted.start, wanted.zone),
-        "to": ranges.show(wanted.end, wanted.zone),
-        "interval": wanted.interval,
-        "time_zone": wanted.zone.key,
+        "from": ranges.show(time_range.start, time_range.zone),
+        "to": ranges.show(time_range.end, time_range.zone),
+        "interval": time_range.interval,
+        "time_zone": time_range.zone.key,
         "min_cell": campaign.min_cell,
         "totals": totals,
         "series": series,
@@ -92,7 +93,7 @@ def figures(answer: Mapping[str, Any], campaign: Campaign, wanted: Range, until:
 
 
 def _day(item: Mapping[str, Any], campaign: Campaign, is_over: bool) -> dict[str, int | None]:
-    """A day's figures; all null where they are withheld or not known."""
+    """Returns a day's figures. All are None if the day is withheld or not known."""
     names = _FIGURES[campaign.kind]
     whole: int | None = item[_WHOLE[campaign.kind]]
     if whole is None or whole < campaign.min_cell or not is_over:
@@ -106,7 +107,7 @@ def _day(item: Mapping[str, Any], campaign: Campaign, is_over: bool) -> dict[str
 
 
 def _is_small(rest: int, min_cell: int) -> bool:
-    """Of an estimate, what it leaves may be below zero."""
+    """Returns whether a rest is small. The rest beside an estimate may be negative."""
     return rest != 0 and abs(rest) < min_cell
 
 
@@ -116,7 +117,7 @@ def _total(days: Sequence[int | None]) -> int | None:
 
 
 def wholes(shown: Mapping[str, Any], kind: str) -> dict[str, Cell]:
-    """Of each published day (YYYYMMDD), what all cells of a dimension make up. shown: by `figures`."""
+    """Returns the sum of a dimension's cells of each published day (YYYYMMDD). shown: from `figures`."""
     found: dict[str, Cell] = {}
     for item in shown["series"]:
         whole = item[_WHOLE[kind]]
@@ -132,10 +133,10 @@ def breakdowns(
     min_cell: int,
     kind_of: Callable[[str], str],
 ) -> dict[str, dict[str, Cell]]:
-    """{dimension: cells} over the published days.
+    """Returns the cells of the published days by dimension.
 
-    days: {YYYYMMDD: {dimension: cells}}; with `referrer` (hosts), `referrer_kind` comes of itself.
-    whole: by `wholes`; days without one are withheld. kind_of: the kind of a host.
+    days: {YYYYMMDD: {dimension: cells}}; `referrer_kind` is made of `referrer`. whole: from `wholes`; other
+    days are withheld. kind_of: returns the kind of a host.
     """
     found: dict[str, list[Cells]] = {}
     for day in sorted(days.keys() & whole.keys()):
@@ -150,9 +151,9 @@ def breakdowns(
 
 
 def publish(cells: Cells, min_cell: int, whole: Cell | None = None) -> dict[str, Cell]:
-    """One dimension of one day: each cell has min_cell visits or more, or there is none.
+    """Returns the cells of one dimension and day that may be shown: each has `min_cell` visits or more.
 
-    whole: of the day. What of it stands in no cell goes into `(other)` if it is small.
+    whole: of the day. The rest of the day that is in no cell goes into `(other)` if it is small.
     """
     shown = {name: cell for name, cell in cells.items() if name != OTHER and cell[1] >= min_cell}
     rest = _sum(cell for name, cell in cells.items() if name not in shown)
@@ -160,9 +161,9 @@ def publish(cells: Cells, min_cell: int, whole: Cell | None = None) -> dict[str,
         if whole[1] < min_cell:
             return {}
         views, visits = _sum(cells.values())
-        left = max(0, whole[0] - views), max(0, whole[1] - visits)
-        if left[1] < min_cell:
-            rest = _sum((rest, left))
+        uncounted = max(0, whole[0] - views), max(0, whole[1] - visits)
+        if uncounted[1] < min_cell:
+            rest = _sum((rest, uncounted))
     while shown and any(rest) and rest[1] < min_cell:
         smallest = min(shown, key=lambda name: (shown[name][1], name))
         rest = _sum((rest, shown.pop(smallest)))
@@ -172,12 +173,12 @@ def publish(cells: Cells, min_cell: int, whole: Cell | None = None) -> dict[str,
 
 
 def kinds(hosts: Cells, kind_of: Callable[[str], str]) -> dict[str, Cell]:
-    """Published hosts by their kind; `(other)` stays what it is."""
+    """Returns published hosts summed by kind. `(other)` stays."""
     return add_up({name if name == OTHER else kind_of(name): cell} for name, cell in hosts.items())
 
 
 def add_up(days: Iterable[Cells]) -> dict[str, Cell]:
-    """The cells of a range: sums of those of its published days."""
+    """Returns the sums of the cells of published days."""
     found: dict[str, Cell] = {}
     for cells in days:
         for name, cell in cells.items():
@@ -186,7 +187,7 @@ def add_up(days: Iterable[Cells]) -> dict[str, Cell]:
 
 
 def ranked(cells: Cells, most: int) -> list[tuple[str, Cell]]:
-    """The cells with most visits first; beyond so many, all others in `(other)`, the last."""
+    """Returns the `most` cells with most visits, most first, then `(other)` with the rest."""
     order = sorted((name for name in cells if name != OTHER), key=lambda name: (-cells[name][1], name))
     rest = _sum([cells.get(OTHER, (0, 0)), *(cells[name] for name in order[most:])])
     found = [(name, cells[name]) for name in order[:most]]

@@ -1,10 +1,10 @@
-"""The union of Redis HyperLogLogs that lie under different hash tags.
+"""The union of Redis HyperLogLogs that are under different hash tags.
 
-PFCOUNT over several keys wants them on one node, and this project's commands name keys of one shard only.
-So the values are read, and united here: a register each of 16,384, the greatest counts. Layout: `HYLL`,
-encoding (0 dense, 1 sparse), 3 unused, 8 of cached count, registers (Redis `hyperloglog.c`). Estimator: Otmar
-Ertl, "New cardinality estimation algorithms for HyperLogLog sketches", 2017, as in Redis since 4.0.
-The standard error is 0.81 %.
+PFCOUNT of several keys needs them on one node, and this project's commands name keys of one shard only. So
+the values are read and united here: each of the 16,384 registers gets the greatest value. Layout, from Redis
+`hyperloglog.c`: 4 bytes `HYLL`, 1 byte encoding (0 dense, 1 sparse), 3 unused bytes, 8 bytes of cached count,
+then the registers. Estimator, as in Redis since 4.0: Otmar Ertl, "New cardinality estimation algorithms for
+HyperLogLog sketches", 2017. The standard error is 0.81 %.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from math import log, sqrt
 REGISTERS = 16_384
 STANDARD_ERROR = 0.0081
 ABOUT = {"method": "HyperLogLog", "standard_error": STANDARD_ERROR}
-"""As answers tell of it."""
+"""The estimate as answers describe it."""
 _Q = 50
 _HIGH = int.from_bytes(b"\x80" * REGISTERS, "little")
 _LOW = _HIGH >> 7
 
 
 def count_union(values: Iterable[bytes | None]) -> int:
-    """How many different elements went into these. ValueError: bytes that are no HyperLogLog."""
+    """Returns the number of different elements in these. Raises ValueError if one is not a HyperLogLog."""
     united = 0
     for value in values:
         if value is not None:
@@ -31,7 +31,7 @@ def count_union(values: Iterable[bytes | None]) -> int:
 
 
 def _greatest(a: int, b: int) -> int:
-    """The greater of each pair of bytes, all at once. Registers are below 128, so the top bit is free."""
+    """Returns the greater of each pair of bytes, all at once. Registers are below 128, so bit 7 is free."""
     not_less = (((a | _HIGH) - b) & _HIGH) >> 7  # 1 in each byte where a >= b
     mask = not_less * 0xFF
     return (a & mask) | (b & ~mask & (_LOW * 0xFF))
@@ -43,48 +43,49 @@ def _registers(value: bytes) -> bytes:
     return _dense(value[16:]) if value[4] == 0 else _sparse(value[16:])
 
 
-def _table(move: int) -> bytes:
+def _shift_table(move: int) -> bytes:
+    """Returns the translation of bytes that shifts them left by `move` bits, or right if negative."""
     return bytes((byte << move if move >= 0 else byte >> -move) & 0x3F for byte in range(256))
 
 
-_KEEP, _DOWN6, _UP2, _DOWN4, _UP4, _DOWN2 = (_table(move) for move in (0, -6, 2, -4, 4, -2))
+_KEEP, _DOWN6, _UP2, _DOWN4, _UP4, _DOWN2 = (_shift_table(move) for move in (0, -6, 2, -4, 4, -2))
 
 
 def _dense(packed: bytes) -> bytes:
-    """Four registers of 6 bits in three bytes, least significant bits first."""
+    """Unpacks four registers of 6 bits from each three bytes, least significant bits first."""
     if len(packed) < REGISTERS * 3 // 4:
         raise ValueError("a HyperLogLog cut short")
     packed = packed[: REGISTERS * 3 // 4]
-    one, two, three = packed[0::3], packed[1::3], packed[2::3]
-    found = bytearray(REGISTERS)
-    found[0::4] = one.translate(_KEEP)
-    found[1::4] = _either(one.translate(_DOWN6), two.translate(_UP2))
-    found[2::4] = _either(two.translate(_DOWN4), three.translate(_UP4))
-    found[3::4] = three.translate(_DOWN2)
-    return bytes(found)
+    first, second, third = packed[0::3], packed[1::3], packed[2::3]
+    registers = bytearray(REGISTERS)
+    registers[0::4] = first.translate(_KEEP)
+    registers[1::4] = _or(first.translate(_DOWN6), second.translate(_UP2))
+    registers[2::4] = _or(second.translate(_DOWN4), third.translate(_UP4))
+    registers[3::4] = third.translate(_DOWN2)
+    return bytes(registers)
 
 
-def _either(a: bytes, b: bytes) -> bytes:
+def _or(a: bytes, b: bytes) -> bytes:
     return (int.from_bytes(a, "little") | int.from_bytes(b, "little")).to_bytes(len(a), "little")
 
 
 def _sparse(codes: bytes) -> bytes:
-    """Runs: 00xxxxxx zeros, 01xxxxxx+8 zeros, 1vvvvvxx a value."""
-    found = bytearray()
+    """Unpacks runs. 00xxxxxx: zeros. 01xxxxxx and a byte: more zeros. 1vvvvvxx: a value."""
+    registers = bytearray()
     i = 0
     while i < len(codes):
         code = codes[i]
         if code & 0x80:
-            found += bytes([(code >> 2 & 0x1F) + 1]) * ((code & 0x03) + 1)
+            registers += bytes([(code >> 2 & 0x1F) + 1]) * ((code & 0x03) + 1)
         elif code & 0x40:
             i += 1
-            found += bytes(((code & 0x3F) << 8 | codes[i]) + 1)
+            registers += bytes(((code & 0x3F) << 8 | codes[i]) + 1)
         else:
-            found += bytes((code & 0x3F) + 1)
+            registers += bytes((code & 0x3F) + 1)
         i += 1
-    if len(found) != REGISTERS:
+    if len(registers) != REGISTERS:
         raise ValueError("a HyperLogLog of another size")
-    return bytes(found)
+    return bytes(registers)
 
 
 def _estimate(registers: bytes) -> int:

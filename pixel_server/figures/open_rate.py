@@ -1,47 +1,47 @@
-"""The open rate of a campaign, with how sure it is; and whether two rates differ.
+"""The open rate of a campaign with its uncertainty, and whether two rates differ by more than chance.
 
-Delivered is mails sent less bounced, those to recipients of whom no open is recorded among them: who
-withdrew, who asks not to be followed where such requests are dropped, and whose links are of mode `off`. They
-read as others do, and are in no opener here, so where there are many all figures are too low by their share;
-how many they are is not kept. To read is to see the mail with its images: who reads without them is
-seen by nobody, and is in no figure here. Apple Mail Privacy Protection fetches the images of a mail by
-machine, read or not, so the reading of its users is hidden. The others are visible.
+`delivered` is mails sent less mails bounced. It includes mails whose opens are not recorded: of recipients
+who withdrew, who ask not to be followed where that is dropped, and whose links are of mode `off`. These
+recipients read as others do but count as no opener, so all figures are too low by their share. Their number
+is not stored. To read means to see the mail with its images: a reader without images is not seen, and is in
+no figure here. Apple Mail Privacy Protection fetches the images of a mail by machine, read or not, so it
+hides whether its users read. Recipients with such a fetch are hidden; the others are visible.
 
-    low       recipients with a human-eligible open / delivered: these read, machines in disguise apart
-    high      (recipients with any open + anonymous opens) / delivered, at most 1: no more read
-    estimate  (visible openers + hidden * p) / delivered, p = visible openers / visible; at least low
-    interval  holds the true share of delivered who read 95 times in 100
+    low       recipients with a human-eligible open / delivered: they read, except for machines in disguise
+    high      (recipients with any open + anonymous opens) / delivered, at most 1: no more than these read
+    estimate  (visible openers + hidden * p) / delivered, where p = visible openers / visible; at least low
+    interval  contains the true share of delivered who read 95 times in 100
 
-By hand: 100 delivered, 60 hidden. Of the 40 visible, 10 read; of the hidden, 3 read in another client too; 2
-more were opened by a scanner alone. Then low = 13/100, high = (10 + 60 + 2)/100 = 0.72, p = 10/40 and
-estimate = (10 + 60 * 0.25)/100 = 0.25. It is p itself, always: hidden recipients do not move the estimate,
-they only widen its interval, here to 0.16..0.37.
+A worked example. 100 mails are delivered, 60 recipients are hidden. Of the 40 visible, 10 read. Of the
+hidden, 3 read in another client too. 2 more mails were opened by a scanner alone. Then low = 13/100 = 0.13,
+high = (10 + 60 + 2)/100 = 0.72, p = 10/40 = 0.25 and estimate = (10 + 60 * 0.25)/100 = 0.25. The estimate
+always equals p, if low is not greater: hidden recipients do not move it, they only widen its interval, here
+to 0.16..0.37.
 
-**It is assumed that hidden recipients read as often as visible ones.** The data cannot show it. If they read
-at a rate of q, the estimate is wrong by (q - p) * hidden/delivered, and the interval does not cover that. It
-is also assumed that a visible recipient with only scanner or unknown opens did not read; high alone counts
-them. And that Apple fetched all: it may wait for Wi-Fi and power
-(https://bird.com/en-nl/blog/4-insights-on-ios-15-mail-privacy-protection). A user of it whose mail was
-neither fetched nor opened stands among the visible who did not read, so where these are many the estimate is
-too low.
+**The estimate assumes that hidden recipients read as often as visible ones.** The data cannot show it. If
+hidden recipients read at a rate of q, the estimate is wrong by (q - p) * hidden/delivered, and the interval
+does not cover that error. Two more assumptions: a visible recipient with only scanner or unknown opens did
+not read (only high counts such a recipient), and Apple fetched all mails. Apple may wait for Wi-Fi and power
+(https://bird.com/en-nl/blog/4-insights-on-ios-15-mail-privacy-protection). A mail that Apple neither fetched
+nor its user opened counts as visible and not read. If there are many such mails, the estimate is too low.
 
-The interval. Under the assumption the visible are a sample without replacement of the delivered, so, of a
-true share t, the visible share has a variance of t(1 - t)/visible * hidden/(delivered - 1) (Cochran, Sampling
+The interval. Under the assumption the visible are a sample of the delivered without replacement. So, for a
+true share t, the visible share has the variance t(1 - t)/visible * hidden/(delivered - 1) (Cochran, Sampling
 Techniques, 3rd ed. 1977, theorem 3.2). Wilson's interval with n = visible * (delivered - 1)/hidden inverts
-that: one step for both the doubt about p and the chance in which of the hidden read. In the example
-n = 40 * 99/60 = 66 gives 0.1613..0.3662. Ends are rounded outwards to whole recipients and cut to what is
-known: at least low, at most all of the hidden. The exact coverage is 95.0 % or more for 200 to 100,000
-delivered, 10 to 90 % hidden and p of 2 to 60 %. Where less than one visible opener is to be expected it can
-fall to 84 %, as Wilson's does: a single one then makes the interval begin too high.
+that. It covers both the doubt about p and the chance in which of the hidden read. In the example n = 40 *
+99/60 = 66 gives 0.1613..0.3662. Its ends are rounded outwards to whole recipients, and cut to what is known:
+at least low, at most all of the hidden. The exact coverage is 95.0 % or more for 200 to 100,000 delivered, 10
+to 90 % hidden and p of 2 to 60 %. If less than one visible opener is expected, it can fall to 84 %, as
+Wilson's does: a single opener then makes the interval begin too high.
 
-There is no estimate where
+There is no estimate if
 
-- fewer than 30 are visible: its interval would be up to 35 points wide. A minimum of openers there is not, as
-  it would show estimates only where luck made them high.
-- anonymous opens exist: whoever made them may be a visible reader, so p is not known.
-- known readers alone exceed the interval: hidden recipients do read more, and the assumption is refuted.
+- fewer than 30 are visible: its interval would be up to 35 points wide. There is no minimum of openers,
+  because it would show estimates only where luck made them high.
+- there are anonymous opens: visible recipients may have made them, so p is not known.
+- known readers alone exceed the interval: then hidden recipients read more, and the assumption is refuted.
 
-With nobody hidden and no anonymous open, nothing is estimated: estimate and interval are low.
+If nobody is hidden and no open is anonymous, nothing is estimated: estimate and interval equal low.
 """
 
 from __future__ import annotations
@@ -57,23 +57,23 @@ COMPARED = "Newcombe hybrid score interval, 95 %; Fisher's exact test, mid-p"
 
 
 class Openers(NamedTuple):
-    """Of one campaign, each in recipients, save `anonymous`. Whoever is in person or hidden is in any."""
+    """Numbers of recipients of one campaign. `any` includes `person` and `hidden`."""
 
     delivered: int | None
     any: int
-    """with any open"""
+    """Recipients with any open."""
     person: int
-    """with a human-eligible open"""
+    """Recipients with a human-eligible open."""
     hidden: int
-    """with an open by a client that loads all by machine, Apple's"""
+    """Recipients with an open by a client that loads all images by machine (Apple's)."""
     hidden_person: int
-    """with both of these"""
+    """Recipients with both kinds of open."""
     anonymous: int
-    """opens without a recipient; each is at most one more opener"""
+    """Opens without a recipient. Each is at most one more opener."""
 
 
 class Rate(TypedDict):
-    """Shares of delivered, 0 to 1. The last three are None together."""
+    """Shares of delivered, 0 to 1. `estimate`, `interval` and `method` are None together."""
 
     low: float
     high: float
@@ -83,7 +83,7 @@ class Rate(TypedDict):
 
 
 class Difference(TypedDict):
-    """Of a's rate less b's, -1 to 1."""
+    """The rate of a less the rate of b, -1 to 1."""
 
     difference: float
     interval: tuple[float, float]
@@ -93,9 +93,10 @@ class Difference(TypedDict):
 
 
 def open_rate(openers: Openers) -> tuple[Rate | None, bool]:
-    """(the rate or None, whether more opened than were delivered). No denominator, no rate.
+    """Returns (the rate, whether more opened than were delivered).
 
-    ValueError: counts that cannot be of one campaign.
+    The rate is None if it is not known how many were delivered, none were, or more opened. Raises ValueError
+    if the counts contradict each other.
     """
     delivered, opened, person, hidden, hidden_person, anonymous = openers
     if delivered is None or (delivered == 0 and not opened):
@@ -107,7 +108,7 @@ def open_rate(openers: Openers) -> tuple[Rate | None, bool]:
         or hidden_person > min(person, hidden)
         or person + hidden - hidden_person > opened
     ):
-        raise ValueError(f"not of one campaign: {openers}")
+        raise ValueError(f"counts that contradict each other: {openers}")
     estimate, interval, method = _estimate(delivered, openers) or (None, None, None)
     return {
         "low": round(person / delivered, 6),
@@ -130,18 +131,18 @@ def _estimate(delivered: int, openers: Openers) -> tuple[float, tuple[float, flo
         return None
     share = visible_openers / visible
     low, high = _score(share, visible * (delivered - 1) / hidden, 0.95)
-    fewest = max(person, floor(low * delivered))
+    least = max(person, floor(low * delivered))
     most = min(visible_openers + hidden, ceil(high * delivered))
     if person > most:
         return None
-    interval = round(fewest / delivered, 6), round(most / delivered, 6)
+    interval = round(least / delivered, 6), round(most / delivered, 6)
     return max(round(share, 6), known), interval, ESTIMATED
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The score interval of a proportion. Source: E. B. Wilson, JASA 22 (1927), 209-212.
+    """Returns the score interval of a proportion. Source: E. B. Wilson, JASA 22 (1927), 209-212.
 
-    ValueError: n is not above 0, or successes not within 0..n.
+    Raises ValueError if n is not above 0, or successes are not within 0..n.
     """
     if n <= 0 or not 0 <= successes <= n:
         raise ValueError(f"{successes} of {n}")
@@ -156,19 +157,17 @@ def _score(share: float, n: float, confidence: float) -> tuple[float, float]:
 
 
 def differs(a: tuple[int, int], b: tuple[int, int]) -> Difference | None:
-    """Whether two rates, each (successes, n), differ by more than chance. None: an n is 0.
+    """Returns how two rates, each (successes, n), differ, and whether by more than chance.
 
-    Significant: a p-value below 0.05. At the edge test and interval may disagree; both are shown. The
-    interval is method 10 of R. G. Newcombe, Statistics in Medicine 17 (1998), 873-890. The test is twice the
-    smaller tail of Fisher's, with half of the observed table: for few as for many (Lydersen, Fagerland,
-    Laake, Statistics in Medicine 28 (2009), 1159-1175). A z test would find 1 of 1 against 0 of 1000
-    impossible; it is 1 in 1001.
+    Returns None if an n is 0. A difference is significant if the p-value is below 0.05. At the edge, test and
+    interval may disagree; both are shown. The interval is method 10 of R. G. Newcombe, Statistics in Medicine
+    17 (1998), 873-890. The p-value is twice the smaller tail of Fisher's exact test, with half of the
+    observed table. It suits small and large numbers (Lydersen, Fagerland, Laake, Statistics in Medicine
+    28 (2009), 1159-1175). A z test would call 1 of 1 against 0 of 1000 impossible; its chance is 1 in 1001.
 
-    It knows chance alone: of all delivered, rates differ too when one campaign has more hidden recipients, so
-    it is to be asked of the visible. And it takes the recipients for others: if the same people got both, it
-    finds less than there is.
-
-    ValueError: successes not within 0..n.
+    The test covers chance alone. Rates of all delivered also differ if one campaign has more hidden
+    recipients, so compare rates of visible recipients. The test assumes different recipients: if the same
+    people got both mails, it finds less than there is. Raises ValueError if successes are not within 0..n.
     """
     if a[1] == 0 or b[1] == 0:
         return None
@@ -188,10 +187,10 @@ def differs(a: tuple[int, int], b: tuple[int, int]) -> Difference | None:
 
 
 def _mid_p(a: tuple[int, int], b: tuple[int, int]) -> float:
-    """Two-sided; a's rate is not the lower. The tail is summed outwards until it no longer grows."""
-    (k, n), (rest, m) = a, b
-    successes = k + rest
-    term = exp(_log_choose(n, k) + _log_choose(m, rest) - _log_choose(n + m, successes))
+    """Returns the two-sided mid-p, by summing a tail outwards. The rate of a must not be the lower."""
+    (k, n), (k_b, m) = a, b
+    successes = k + k_b
+    term = exp(_log_choose(n, k) + _log_choose(m, k_b) - _log_choose(n + m, successes))
     tail = term / 2
     while term > tail * 1e-17:
         term *= (n - k) * (successes - k) / ((k + 1) * (m - successes + k + 1))

@@ -1,6 +1,7 @@
-"""Figures of many campaigns at once: those that a query finds, in an order, a page at a time.
+"""Figures of many campaigns at once: the campaigns that match a query, in an order, a page at a time.
 
-The figures shown are read anew each time. The order goes by figures that may be some seconds old (`order`).
+The figures shown are read anew each time. The order is made of figures that may be some seconds old, see
+`campaign_order`.
 """
 
 from __future__ import annotations
@@ -23,17 +24,18 @@ from pixel_server.times import iso_ms
 
 PAGE_SIZE = 50
 DAYS = 14
+"""Days whose counts are shown of each campaign."""
 DEFAULT_SORT = "-last_hit"
 MAX_QUERY_CHARACTERS = 200
-"""Characters."""
 MAX_PAGES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One campaign. sent, rate, over, uniques: of all time, as in stats; None: not known. last_hit: seconds.
+    """One campaign. sent, rate, over, uniques: of all time, as in `stats`; None if not known.
 
-    days: opens, or views of pages, of its last DAYS local days, oldest first; None: not kept any more.
+    days: opens, or views of pages, of its last DAYS local days, oldest first; None if the day is not kept.
+    last_hit: seconds.
     """
 
     campaign: Campaign
@@ -47,8 +49,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """total: campaigns that the query finds. page: from 1. as_of: every hit that reached the stream before is
-    counted in the rows. ordered_as_of: when the figures that the order goes by were read. Both in seconds."""
+    """A page of campaigns. total: all campaigns that match. page: its number, from 1.
+
+    as_of: every hit that reached the stream before it is counted in the rows. ordered_as_of: when the figures
+    of the order were read. Both in seconds.
+    """
 
     rows: list[Row]
     total: int
@@ -58,12 +63,12 @@ class Overview:
 
 
 def parse(query: Mapping[str, str]) -> tuple[str, str, int]:
-    """(query, sort, page), as `read` takes them, of `q`, `sort`, `page`. Problem 422: one cannot be used."""
+    """Returns (q, sort, page) of a query, as `read` takes them. Raises Problem 422 if one is bad."""
     text = query.get("page", "1")
     page = int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 0
-    found = query.get("q", ""), query.get("sort", DEFAULT_SORT), page
-    _check(*found)
-    return found
+    part, sort = query.get("q", ""), query.get("sort", DEFAULT_SORT)
+    _check(part, sort, page)
+    return part, sort, page
 
 
 def _check(query: str, sort: str, page: int) -> None:
@@ -82,65 +87,65 @@ def _check(query: str, sort: str, page: int) -> None:
 async def read(
     store: AsyncRedis, settings: Settings, consent: Consent, query: str, sort: str, page: int, now: float
 ) -> Overview:
-    """query: part of an id or a name, in whatever case. sort: see `order.SORTS`; "": the newest hit first.
+    """Returns a page of the campaigns that match a query.
 
-    A campaign that is deleted meanwhile is left out of its page. Problem 422: one cannot be used.
+    query: part of an id or a name, in upper or lower case. sort: see `campaign_order.SORTS`; "": the newest
+    hit first. Leaves a campaign out that is deleted meanwhile. Raises Problem 422 if one of these is bad.
     """
     sort = sort or DEFAULT_SORT
     _check(query, sort, page)
-    known = await campaign_order.read(store, settings.shards, consent, now)
-    found = campaign_order.find(known, query, sort)
-    places = found[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
+    order = await campaign_order.read(store, settings.shards, consent, now)
+    matches = campaign_order.find(order, query, sort)
+    entries = matches[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
     pipe = store.pipeline(transaction=False)
     totals.queue_as_of(pipe, settings.shards)
-    for place in places:
-        storage.queue_record(pipe, place.id)
-    totals.queue_many(pipe, places, settings.shards)
+    for entry in entries:
+        storage.queue_record(pipe, entry.id)
+    totals.queue_many(pipe, entries, settings.shards)
     answers = iter(await pipe.execute())
     as_of = totals.unpack_as_of([next(answers) for _ in range(1 + settings.shards)])
-    records = [storage.unpack_record(next(answers), place.id) for place in places]
-    kept = totals.unpack_many(list(answers), places)
-    there = [campaign for campaign in records if campaign is not None]
-    days = await _days(store, settings, there, now)
-    rows = [_row(campaign, kept[campaign.id], days[campaign.id], consent) for campaign in there]
-    return Overview(rows, len(found), page, as_of / 1000, known.as_of)
+    records = [storage.unpack_record(next(answers), entry.id) for entry in entries]
+    sums = totals.unpack_many(list(answers), entries)
+    campaigns = [campaign for campaign in records if campaign is not None]
+    days = await _read_days(store, settings, campaigns, now)
+    rows = [_row(campaign, sums[campaign.id], days[campaign.id], consent) for campaign in campaigns]
+    return Overview(rows, len(matches), page, as_of / 1000, order.as_of)
 
 
-def _row(campaign: Campaign, kept: totals.Sums, days: list[int | None], consent: Consent) -> Row:
-    figures, rate, over = totals.figures_and_rate(
-        campaign, kept, totals.tells_people_apart(campaign, consent)
-    )
+def _row(campaign: Campaign, sums: totals.Sums, days: list[int | None], consent: Consent) -> Row:
+    are_people_told_apart = totals.tells_people_apart(campaign, consent)
+    figures, rate, over = totals.figures_and_rate(campaign, sums, are_people_told_apart)
     uniques = figures[totals.UNIQUES[campaign.kind]]
-    return Row(campaign, totals.sent(campaign, kept), rate, over, uniques, days, kept.last_hit)
+    return Row(campaign, totals.sent(campaign, sums), rate, over, uniques, days, sums.last_hit)
 
 
-async def _days(
-    store: AsyncRedis, settings: Settings, wanted: list[Campaign], now: float
+async def _read_days(
+    store: AsyncRedis, settings: Settings, campaigns: list[Campaign], now: float
 ) -> dict[str, list[int | None]]:
-    """Of each campaign, its last days as in Row."""
-    dates = {campaign.id: _dates(campaign, now) for campaign in wanted}
+    """Returns the last days of each campaign, by its id."""
+    dates = {campaign.id: _dates(campaign, now) for campaign in campaigns}
     pipe = store.pipeline(transaction=False)
-    for campaign in wanted:
+    for campaign in campaigns:
         for shard in range(settings.shards):
             pipe.hmget(keys.months(shard, campaign.id), _months(dates[campaign.id]))
     answers = iter(await pipe.execute())
-    found: dict[str, list[int | None]] = {}
-    for campaign in wanted:
+    counts: dict[str, list[int | None]] = {}
+    for campaign in campaigns:
         days = dates[campaign.id]
-        place = series.OPENS if campaign.kind == "email" else series.VIEWS
+        position = series.OPENS if campaign.kind == "email" else series.VIEWS
         sums = dict.fromkeys(days, 0)
         for _ in range(settings.shards):
             months = dict(zip(_months(days), map(series.unpack, next(answers)), strict=True))
             for day in days:
                 cell = months[day[:6]].get(int(day[6:]), [])
-                sums[day] += cell[place] if place < len(cell) else 0
+                sums[day] += cell[position] if position < len(cell) else 0
         first = retention.oldest_day(campaign, retention.campaign_days(settings, campaign).days, now)
-        found[campaign.id] = [count if day >= first else None for day, count in sums.items()]
-    return found
+        counts[campaign.id] = [count if day >= first else None for day, count in sums.items()]
+    return counts
 
 
 def _dates(campaign: Campaign, now: float) -> list[str]:
-    """The last DAYS local days, YYYYMMDD, oldest first."""
+    """Returns the last DAYS local days, YYYYMMDD, oldest first."""
     today = datetime.fromtimestamp(now, campaign.zone).date()
     return [(today - timedelta(days=DAYS - 1 - n)).strftime("%Y%m%d") for n in range(DAYS)]
 
@@ -149,19 +154,20 @@ def _months(days: list[str]) -> list[str]:
     return sorted({day[:6] for day in days})
 
 
-def to_json(found: Overview) -> dict[str, Any]:
-    """As the API shows it."""
+def to_json(overview: Overview) -> dict[str, Any]:
+    """Returns the overview as the API shows it."""
+    has_more = overview.page * PAGE_SIZE < overview.total
     return {
-        "items": [_shown(row) for row in found.rows],
-        "next": found.page + 1 if found.page * PAGE_SIZE < found.total else None,
-        "total": found.total,
-        "as_of": iso_ms(int(found.as_of * 1000)),
-        "ordered_as_of": iso_ms(int(found.ordered_as_of * 1000)),
+        "items": [_row_json(row) for row in overview.rows],
+        "next": overview.page + 1 if has_more else None,
+        "total": overview.total,
+        "as_of": iso_ms(int(overview.as_of * 1000)),
+        "ordered_as_of": iso_ms(int(overview.ordered_as_of * 1000)),
         "estimates": {"unique_visitors": hyperloglog.ABOUT},
     }
 
 
-def _shown(row: Row) -> dict[str, Any]:
+def _row_json(row: Row) -> dict[str, Any]:
     campaign = row.campaign
     return {
         "campaign": campaign.id,

@@ -1,4 +1,4 @@
-"""Ranges of time: what was asked for, and the intervals it falls into. Pure."""
+"""Ranges of time, read from a query, and their intervals. Pure."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ Interval = Literal["15m", "hour", "day"]
 INTERVALS: tuple[Interval, ...] = ("15m", "hour", "day")
 DEFAULT_DAYS = 30
 MAX_DAYS = 3660
-"""Widest range by day in the campaign's own zone."""
+"""Days of the widest range by day in the campaign's own zone."""
 MAX_FINE_DAYS = 40
-"""Widest range by 15 minutes or hours, or in another zone: these are read from 15-minute buckets."""
+"""Days of the widest range by 15 minutes or hours, or in another zone. It is read from 15-minute buckets."""
 FIRST_YEAR, LAST_YEAR = 2000, 2100
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """start, end: seconds since 1970, half-open, on boundaries of the interval. all_time: none was asked
-    for, so totals are of all time and the series of the last days."""
+    """A range of time, in seconds since 1970: includes `start`, excludes `end`, both on interval boundaries.
+
+    all_time: the query has no range, so totals are of all time and the series is of the last days.
+    """
 
     start: int
     end: int
@@ -35,7 +37,7 @@ class Range:
     all_time: bool
 
     def starts(self) -> list[int]:
-        """Where each interval begins."""
+        """Returns where each interval begins."""
         if self.interval == "15m":
             return list(range(self.start, self.end, BUCKET_SECONDS))
         if self.interval == "hour":
@@ -50,7 +52,7 @@ class Range:
 
 
 def parse(query: Mapping[str, str], own_zone: str, now: float) -> Range:
-    """From a query: from, to, interval, tz. Problem 422: each that cannot be used."""
+    """Returns the range of a query: from, to, interval, tz. Raises Problem 422 that names each bad one."""
     errors: list[dict[str, str]] = []
     interval: Interval = "day"
     for choice in INTERVALS:
@@ -78,22 +80,22 @@ def parse(query: Mapping[str, str], own_zone: str, now: float) -> Range:
     if start is None:
         start = midnight(_date(end - 1, zone) - timedelta(days=DEFAULT_DAYS - 1), zone)
     if start >= end:
-        raise _wrong("from", "must lie before `to`")
+        raise _bad_parameter("from", "must lie before `to`")
     most = MAX_DAYS if interval == "day" and name == own_zone else MAX_FINE_DAYS
     if end - start > most * DAY + DAY:
-        raise _wrong("from", f"the range may have {most} days at most at this interval and zone")
+        raise _bad_parameter("from", f"the range may have {most} days at most at this interval and zone")
     return Range(start, end, interval, zone, "from" not in query and "to" not in query)
 
 
-def by_days(wanted: Range) -> Range | None:
-    """The same range by whole days; None: it does not begin and end with one."""
-    if not all(_is_boundary(at, "day", wanted.zone) for at in (wanted.start, wanted.end)):
+def by_days(time_range: Range) -> Range | None:
+    """Returns the same range by whole days, or None if it does not begin and end with a day."""
+    if not all(_is_boundary(at, "day", time_range.zone) for at in (time_range.start, time_range.end)):
         return None
-    return replace(wanted, interval="day")
+    return replace(time_range, interval="day")
 
 
 def midnight(day: date, zone: ZoneInfo) -> int:
-    """The first instant of a local day."""
+    """Returns the first instant of a local day."""
     return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
 
 
@@ -101,7 +103,7 @@ def show(at: int, zone: ZoneInfo) -> str:
     return datetime.fromtimestamp(at, zone).isoformat()
 
 
-def _wrong(field: str, message: str) -> Problem:
+def _bad_parameter(field: str, message: str) -> Problem:
     return Problem(422, "some parameters cannot be used", [{"field": field, "message": message}])
 
 
@@ -133,7 +135,7 @@ def _is_boundary(at: int, interval: Interval, zone: ZoneInfo) -> bool:
 
 
 def _is_hour(at: int, zone: ZoneInfo) -> bool:
-    """A full hour on the wall clock, or the instant at which that clock is put back or forward."""
+    """Returns whether the wall clock shows a full hour, or is put back or forward at this instant."""
     here = datetime.fromtimestamp(at, zone)
     if here.minute == 0:
         return True
@@ -141,7 +143,7 @@ def _is_hour(at: int, zone: ZoneInfo) -> bool:
 
 
 def _after(now: float, interval: Interval, zone: ZoneInfo) -> int:
-    """The first boundary after now."""
+    """Returns the first boundary after now."""
     if interval == "day":
         return midnight(_date(now, zone) + timedelta(days=1), zone)
     at = (int(now) // BUCKET_SECONDS + 1) * BUCKET_SECONDS

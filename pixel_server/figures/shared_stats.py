@@ -1,4 +1,4 @@
-"""The figures of one campaign for a shared key: what `stats` reads, published as `shared` says."""
+"""The figures of one campaign for a shared key: what `stats` reads, published as `disclosure` says."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ async def read(
     late_since: int | None,
     now: float,
 ) -> dict[str, Any]:
-    """What `GET /api/campaigns/{id}/stats` answers to a shared key. late_since: ms; None: no hit is late.
+    """Returns the answer of `GET /api/campaigns/{id}/stats` to a shared key.
 
-    Problem 403, 422: the range cannot be had.
+    late_since: when the oldest hit in the spool came (ms), or None. Raises Problem 403 or 422 if the range is
+    not shared or is bad.
     """
     oldest = retention.oldest_day(campaign, retention.campaign_days(settings, campaign).days, now)
-    wanted = disclosure.parse(query, campaign, oldest, now)
-    answer = await stats.read(store, campaign, wanted, settings, now)
+    time_range = disclosure.parse(query, campaign, oldest, now)
+    answer = await stats.read(store, campaign, time_range, settings, now)
     counted = datetime.fromisoformat(answer["as_of"]).timestamp()
     until = min([now, counted, *([] if late_since is None else [late_since / 1000])])
-    shown = disclosure.figures(answer, campaign, wanted, until)
+    shown = disclosure.figures(answer, campaign, time_range, until)
     if campaign.kind == "web":
         return shown
     if answer["opens_person_by"] is None:
@@ -42,8 +43,8 @@ async def read(
     whole = disclosure.wholes(shown, campaign.kind)
     days = await _clients(store, campaign.id, sorted(whole), settings.shards)
     published = [disclosure.publish(days[day], campaign.min_cell, whole[day]) for day in sorted(whole)]
-    found = disclosure.ranked(disclosure.add_up(published), stats.MAX_NAMES)
-    clients = [{"name": name, "opens": opens} for name, (opens, _) in found]
+    ranked = disclosure.ranked(disclosure.add_up(published), stats.MAX_NAMES)
+    clients = [{"name": name, "opens": opens} for name, (opens, _) in ranked]
     return {**shown, "opens_person_by": {"client": clients}}
 
 
@@ -56,9 +57,9 @@ async def breakdowns(
     late_since: int | None,
     now: float,
 ) -> dict[str, Any]:
-    """What `GET /api/campaigns/{id}/breakdowns` answers to a shared key. names: of dimensions.
+    """Returns the answer of `GET /api/campaigns/{id}/breakdowns` to a shared key. names: of dimensions.
 
-    Problem 403, 422: one is not shared, or the range cannot be had. 409: it is of mail.
+    Raises Problem 403 or 422 if a dimension or the range is not shared or is bad, and 409 for mail.
     """
     disclosure.check(names)
     refuse_mail(campaign)
@@ -72,23 +73,23 @@ async def breakdowns(
 async def by_dimension(
     store: AsyncRedis, campaign: Campaign, shown: Mapping[str, Any], names: list[str], shards: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """The breakdowns of a web campaign over the days that are published. shown: by `read`."""
+    """Returns the breakdowns of a web campaign over its published days. shown: from `read`."""
     whole = disclosure.wholes(shown, campaign.kind)
     days = {
         day: {
-            name: {one: (views, visits) for one, (views, visits) in cells.items()}
-            for name, cells in counts.items()
+            dimension: {name: (views, visits) for name, (views, visits) in names.items()}
+            for dimension, names in counts.items()
         }
         async for day, counts in by_day(store, campaign.id, sorted(whole), names, shards)
     }
-    found = disclosure.breakdowns(days, whole, campaign.min_cell, kind_of)
-    return {name: rows(found.get(name, {})) for name in names}
+    published = disclosure.breakdowns(days, whole, campaign.min_cell, kind_of)
+    return {name: rows(published.get(name, {})) for name in names}
 
 
 async def _clients(
     store: AsyncRedis, campaign: str, days: list[str], shards: int
 ) -> dict[str, dict[str, disclosure.Cell]]:
-    """Of each day (YYYYMMDD), opens by people, by mail client."""
+    """Returns the opens by people by day (YYYYMMDD) and mail client. A cell has the opens twice."""
     months = sorted({day[:6] for day in days})
     if not months:
         return {}
@@ -97,9 +98,9 @@ async def _clients(
         pipe.hmget(keys.breakdown(shard, campaign), months)
     opens: dict[str, Counter[str]] = {day: Counter() for day in days}
     for values in await pipe.execute():
-        found = {month: open_breakdown.unpack(value) for month, value in zip(months, values, strict=True)}
+        unpacked = {month: open_breakdown.unpack(value) for month, value in zip(months, values, strict=True)}
         for day in days:
-            opens[day].update(found[day[:6]].get(int(day[6:]), {}))
+            opens[day].update(unpacked[day[:6]].get(int(day[6:]), {}))
     return {
         day: {label[1:]: (n, n) for label, n in counts.items() if label[0] == labels.CLIENT}
         for day, counts in opens.items()

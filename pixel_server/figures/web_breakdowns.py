@@ -1,4 +1,4 @@
-"""What the views and visits of a web campaign break down into, over any range of local days."""
+"""Breakdowns of the views and visits of a web campaign, by page, referrer and more, over local days."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
 
 KIND = "referrer_kind"
-"""Not kept: the sum of the referrers of a kind."""
+"""Dimension that is not stored: the sum of the referrers of each kind."""
 BY = (*DIMENSIONS, KIND)
 MAX_NAMES = 1000
 _STEP = 200
-"""Days read at a time."""
+"""Days read in one round trip."""
 
 
-def parse(query: Mapping[str, str], usual: Sequence[str] = BY) -> list[str]:
-    """Which are asked for: `by`; without it, the usual ones. Problem 422: one that there is not."""
-    names = list(dict.fromkeys(query["by"].split(","))) if "by" in query else list(usual)
+def parse(query: Mapping[str, str], default: Sequence[str] = BY) -> list[str]:
+    """Returns the dimensions of `by`, or `default` without it. Raises Problem 422 for an unknown one."""
+    names = list(dict.fromkeys(query["by"].split(","))) if "by" in query else list(default)
     if any(name not in BY for name in names):
         message = f"must be some of these, with commas between: {', '.join(BY)}"
         raise Problem(422, "some parameters cannot be used", [{"field": "by", "message": message}])
@@ -39,106 +39,110 @@ def parse(query: Mapping[str, str], usual: Sequence[str] = BY) -> list[str]:
 async def read(
     store: AsyncRedis,
     campaign: Campaign,
-    wanted: Range,
+    time_range: Range,
     names: list[str],
     settings: Settings,
     now: float,
 ) -> dict[str, Any]:
-    """What `GET /api/campaigns/{id}/breakdowns` answers. It begins with the first day that is still kept."""
+    """Returns the answer of `GET /api/campaigns/{id}/breakdowns`, from the first day that is still kept on.
+
+    Raises Problem 409 if the campaign is of mail, or the range is not of days of its own zone.
+    """
     refuse_mail(campaign)
-    if wanted.interval != "day" or wanted.zone.key != campaign.time_zone:
+    if time_range.interval != "day" or time_range.zone.key != campaign.time_zone:
         raise Problem(409, "breakdowns are of days of the campaign's own zone")
     first = retention.oldest_day(campaign, retention.campaign_days(settings, campaign).days, now)
-    starts = {datetime.fromtimestamp(at, wanted.zone).strftime("%Y%m%d"): at for at in wanted.starts()}
+    zone = time_range.zone
+    starts = {datetime.fromtimestamp(at, zone).strftime("%Y%m%d"): at for at in time_range.starts()}
     days = [day for day in starts if day >= first]
-    found: dict[str, Names] = {name: {} for name in kept(names)}
+    sums: dict[str, Names] = {name: {} for name in stored(names)}
     viewed = await _viewed(store, campaign.id, days, settings.shards)
     async for _, counts in by_day(store, campaign.id, viewed, names, settings.shards):
-        for name, of_day in counts.items():
-            _sum(found[name], of_day)
+        for name, day_counts in counts.items():
+            _add(sums[name], day_counts)
     return {
         "campaign": campaign.id,
-        "from": ranges.show(starts[days[0]] if days else wanted.end, wanted.zone),
-        "to": ranges.show(wanted.end, wanted.zone),
-        "time_zone": wanted.zone.key,
-        "by": {name: rows(_kinds(found["referrer"]) if name == KIND else found[name]) for name in names},
+        "from": ranges.show(starts[days[0]] if days else time_range.end, zone),
+        "to": ranges.show(time_range.end, zone),
+        "time_zone": zone.key,
+        "by": {name: rows(_by_kind(sums["referrer"]) if name == KIND else sums[name]) for name in names},
     }
 
 
 def refuse_mail(campaign: Campaign) -> None:
-    """Problem 409: it is no web campaign."""
+    """Raises Problem 409 if the campaign is not a web campaign."""
     if campaign.kind != "web":
         raise Problem(409, "only web campaigns have breakdowns of views; see `opens_person_by` in stats")
 
 
 def count_of(dimension: str) -> str:
-    """What pages' names are shown by: a page has few visits that begin there, and many views."""
+    """Returns the count that names are ranked by. A page has many views, but few visits begin there."""
     return "views" if dimension == "page" else "visits"
 
 
-def kept(names: Iterable[str]) -> list[str]:
-    """The dimensions that these are made of."""
+def stored(names: Iterable[str]) -> list[str]:
+    """Returns the stored dimensions that these are made of."""
     return list(dict.fromkeys("referrer" if name == KIND else name for name in names))
 
 
 async def _viewed(store: AsyncRedis, campaign: str, days: Sequence[str], shards: int) -> list[str]:
-    """Returns those of the days (YYYYMMDD) that anything was counted on."""
+    """Returns the days (YYYYMMDD) on which anything was counted."""
     months = sorted({day[:6] for day in days})
     if not months:
         return []
     pipe = store.pipeline(transaction=False)
     for shard in range(shards):
         pipe.hmget(keys.months(shard, campaign), months)
-    found = {
+    viewed = {
         f"{month}{day:02}"
         for values in await pipe.execute()
         for month, value in zip(months, values, strict=True)
         for day, cell in series.unpack(value).items()
         if any(cell)
     }
-    return [day for day in days if day in found]
+    return [day for day in days if day in viewed]
 
 
 async def by_day(
     store: AsyncRedis, campaign: str, days: Sequence[str], names: Iterable[str], shards: int
 ) -> AsyncIterator[tuple[str, dict[str, Names]]]:
-    """Of each day (YYYYMMDD), its counts by dimension, over all shards."""
-    wanted = kept(names)
+    """Yields each day (YYYYMMDD) with its counts by dimension, over all shards."""
+    dimensions = stored(names)
     for i in range(0, len(days), _STEP):
         pipe = store.pipeline(transaction=False)
         for day in days[i : i + _STEP]:
             for shard in range(shards):
-                pipe.hmget(keys.web(shard, campaign, day), wanted)
+                pipe.hmget(keys.web(shard, campaign, day), dimensions)
         answers: Iterator[list[bytes | None]] = iter(await pipe.execute())
         for day in days[i : i + _STEP]:
-            found: dict[str, Names] = {name: {} for name in wanted}
+            counts: dict[str, Names] = {name: {} for name in dimensions}
             for _ in range(shards):
-                for name, value in zip(wanted, next(answers), strict=True):
-                    _sum(found[name], web_breakdown.unpack(value))
-            yield day, found
+                for name, value in zip(dimensions, next(answers), strict=True):
+                    _add(counts[name], web_breakdown.unpack(value))
+            yield day, counts
 
 
-def _sum(into: Names, counts: Names) -> None:
+def _add(sums: Names, counts: Names) -> None:
     for name, (views, visits) in counts.items():
-        known = into.setdefault(name, [0, 0])
-        known[0] += views
-        known[1] += visits
+        sum_ = sums.setdefault(name, [0, 0])
+        sum_[0] += views
+        sum_[1] += visits
 
 
-def _kinds(hosts: Names) -> Names:
-    found: Names = {}
+def _by_kind(hosts: Names) -> Names:
+    sums: Names = {}
     for host, counts in hosts.items():
-        _sum(found, {kind_of(host): counts})
-    return found
+        _add(sums, {kind_of(host): counts})
+    return sums
 
 
 def kind_of(host: str) -> str:
-    """The kind of site that a referrer is; of none, and of many put together, what it is called itself."""
+    """Returns the kind of site of a referrer. `(none)` and `(other)` are kinds of their own."""
     return host if host in (NONE, OTHER) else referrers.kind(host)
 
 
 def rows(names: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
-    """Most visits first, then most views; `(other)` last."""
+    """Returns the names with their counts: most visits first, then most views; `(other)` last."""
     order = sorted(names, key=lambda name: (-names[name][1], -names[name][0], name))
     order = [name for name in order if name != OTHER]
     rest = [names[name] for name in [*order[MAX_NAMES:], OTHER] if name in names]

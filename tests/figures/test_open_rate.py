@@ -111,7 +111,7 @@ def test_known_readers_beyond_the_interval_refute_the_assumption():
     ],
 )
 def test_counts_that_cannot_be_are_refused(counts):
-    with pytest.raises(ValueError, match="not of one campaign"):
+    with pytest.raises(ValueError, match="contradict each other"):
         open_rate(counts)
 
 

@@ -218,7 +218,7 @@ def test_what_is_too_old_is_read_anew_though_a_renewal_failed(mail, opened, ask,
     opened("2025-06-10T09:00:03Z", "bob", "other")
     kept(fresh=-1.0)
     with monkeypatch.context() as broken:
-        broken.setattr(campaign_order, "_places", failing := Failing())
+        broken.setattr(campaign_order, "_read_entries", failing := Failing())
         for _ in range(3):
             assert ids(ask()) == ["mail", "other"]
         until(lambda: failing.calls >= 2, 10)
@@ -286,7 +286,7 @@ def test_as_of_waits_for_what_is_not_counted(mail, opened, ask, site, clock):
 
 def test_many_are_read_in_parts(ask, client, settings, monkeypatch):
     """Also where a whole part was deleted as it was read."""
-    monkeypatch.setattr(campaign_order, "STEP", 3)
+    monkeypatch.setattr(campaign_order, "BATCH", 3)
 
     async def make():
         made = connect_async(settings.redis_url)
