@@ -13,6 +13,7 @@ from pixel_server.api.context import Api
 from pixel_server.api.request_body import check_fields, read_json
 from pixel_server.api.routing import Call, reply
 from pixel_server.auth import api_keys
+from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.problems import Problem
 
 
@@ -35,7 +36,7 @@ async def create(api: Api, content: Any, who: str, own_scopes: Set[str]) -> tupl
         errors = [{"field": "scopes", "message": f"must be of its own, without {', '.join(lacking)}"}]
         raise Problem(403, "an API key gives no other more than it has itself", errors)
     if missing := await api_keys.missing_campaigns(api.store, scopes):
-        errors = [{"field": "scopes", "message": f"there is no campaign {missing[0]!r}"}]
+        errors = [{"field": "scopes", "message": str(UnknownCampaign(missing[0]))}]
         raise Problem(422, "some fields cannot be used", errors)
     try:
         return await api_keys.create(api.store, name, scopes, who=who)

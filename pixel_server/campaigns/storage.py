@@ -254,7 +254,7 @@ def queue_record(pipe: Pipeline, campaign: str) -> None:
 
 
 def unpack_record(record: bytes | None, campaign: str) -> Campaign | None:
-    """Returns None if there is no such campaign, or its record cannot be read."""
+    """Returns the campaign of a record. Returns None if there is no record, or it cannot be read."""
     try:
         return None if record is None else decode(record, campaign)
     except UnreadableCampaign as error:
@@ -361,8 +361,8 @@ def unpack_changes(entries: Any, since: bytes) -> tuple[set[str], bytes] | None:
 async def change(store: AsyncRedis, campaign: str, fields: dict[str, Any], who: str) -> Campaign:
     """Sets fields that a sender asked for, and returns the campaign. who: for the audit log.
 
-    Raises UnknownCampaign; UnfitField if a field does not fit the kind or the other fields; SealedField if
-    hits or links have fixed it.
+    Raises UnknownCampaign, UnfitField if a field does not fit the kind or the other fields, or SealedField if
+    hits or links have fixed a field.
     """
     before, uses = await get_uses(store, campaign)
     after = msgspec.structs.replace(before, **fields)
@@ -413,9 +413,9 @@ def seal(
 ) -> dict[str, Campaign]:
     """Marks campaigns as having hits, which fixes their time zone, and returns them by id.
 
-    last_links: by id, the time (s) at which the newest of its links that came was made, or None if no good
-    link came. A good link creates the campaign if there is none. The result lacks campaigns that were
-    deleted or are unknown.
+    last_links: for each id, the time (s) at which the newest link that was opened was minted, or None if no
+    good link was opened. A good link creates a missing campaign. The result lacks campaigns that were deleted
+    or are unknown.
     """
     records = store.eval(*_seal_call(last_links, now, settings))
     campaigns = {}

@@ -8,6 +8,7 @@ import click
 
 from pixel_server.api import fields as api_fields
 from pixel_server.auth import api_keys
+from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.commands.failures import Failure
 from pixel_server.commands.support import as_json, with_store
 from pixel_server.store.protocols import AsyncRedis
@@ -42,7 +43,7 @@ def create_key(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
 
     async def create(store: AsyncRedis, _: object) -> tuple[api_keys.ApiKey, str]:
         if missing := await api_keys.missing_campaigns(store, checked_scopes):
-            raise Failure(f"--scope: there is no campaign {missing[0]!r}")
+            raise Failure(f"--scope: {UnknownCampaign(missing[0])}")
         return await api_keys.create(store, name, checked_scopes)
 
     try:

@@ -7,6 +7,7 @@ import redis
 
 from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache
 from pixel_server.campaigns.campaign import UnreadableCampaign, decode
+from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.commands.failures import Failure
 from pixel_server.commands.support import base_url_of_up, settings_here, store_url
 from pixel_server.consent import Consent
@@ -69,7 +70,7 @@ def _find_mode(campaign: str, settings: Settings, secrets: Secrets) -> Mode:
     if campaign in known.gone:
         _warn(f"the campaign {campaign!r} was deleted: no open of it is counted")
     elif campaign not in known.kinds:
-        _warn(f"there is no campaign {campaign!r} yet: its first open will create it")
+        _warn(f"{UnknownCampaign(campaign)} yet: its first open will create it")
     mode = known.mode(campaign)
     if mode is Mode.OFF:
         _warn(f"the mode of {campaign!r} is off: no link is made")
