@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.site_fixtures import clock, mail, opened, page, site, viewed  # noqa: F401 - fixtures of this folder
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 

@@ -7,38 +7,17 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 import redis
 import uvloop
-from starlette.testclient import TestClient
 
-from pixel_server.app import create_app
-from pixel_server.mail.links import Minter
 from pixel_server.secret import FILE, Secrets, SecretsError
 from pixel_server.settings import Settings
 from pixel_server.store import client as store
-from pixel_server.store import compatibility, jobs
-
-
-@contextlib.contextmanager
-def full(client: redis.Redis) -> Iterator[None]:
-    client.config_set("maxmemory", 1)
-    try:
-        yield
-    finally:
-        client.config_set("maxmemory", 0)
-
-
-@contextlib.contextmanager
-def read_only(client: redis.Redis) -> Iterator[None]:
-    client.replicaof("127.0.0.1", "1")
-    try:
-        yield
-    finally:
-        client.replicaof("NO", "ONE")
+from pixel_server.store import compatibility
+from tests.redis_states import full, read_only
 
 
 def check(settings: Settings, secrets: Secrets) -> None:
@@ -60,16 +39,6 @@ def test_check_store_own_store_takes_no_writes_is_accepted(state, client, settin
 def test_check_store_new_store_takes_no_writes_raises_away(state, client, settings, secrets):
     with state(client), pytest.raises(store.StoreAwayError, match="takes no writes"):
         check(settings, secrets)
-
-
-def test_web_starts_while_redis_is_full_spools_hits(client, settings, secrets):
-    queue = jobs.queue(store.connect(settings.redis_url))
-    app = create_app(settings, secrets, store.connect_async(settings.redis_url), queue)
-    url = Minter("http://pixel.test", secrets).link("spring", "ada@example.org").url
-    with full(client), TestClient(app, base_url="http://pixel.test") as web:
-        answer = web.get(url)
-        assert (answer.status_code, answer.headers["x-pixel"]) == (200, "recorded")
-        assert web.get("/readyz").json()["spool"]["hits"] == 1
 
 
 def test_secrets_for_known_secrets_does_not_ask_the_store(tmp_path, monkeypatch):

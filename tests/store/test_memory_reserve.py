@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
-from starlette.testclient import TestClient
 
-from pixel_server.app import create_app
-from pixel_server.mail.links import Minter
-from pixel_server.store import jobs, keys
-from pixel_server.store.client import connect, connect_async
 from pixel_server.store.memory_reserve import FullError, MemoryUse, MemoryWatch
-from tests.stack import until
-from tests.store.test_compatibility import full
 
 MB = 1_000_000
 
@@ -63,37 +55,3 @@ def test_watch_memory_free_again_resumes_above_the_reserve():
     assert seen == [False, True, True, True, False, False, True]
     with pytest.raises(FullError, match="nearly full: used"):
         watch.refuse_if_short()
-
-
-def test_web_redis_nearly_full_spools_until_there_is_room(client, settings, secrets):
-    """Hits stop before Redis itself refuses them."""
-    queue = jobs.queue(connect(settings.redis_url))
-    settings = replace(settings, memory_reserve=1 << 40)
-    url = Minter("http://pixel.test", secrets).link("spring", "ada@example.org").url
-    waiting = lambda: sum(client.xlen(keys.hits(shard)) for shard in range(4))  # noqa: E731
-    app = create_app(settings, secrets, connect_async(settings.redis_url), queue)
-    try:
-        with TestClient(app, base_url="http://pixel.test") as web:
-            client.setrange("others", 40 * MB, b"x")
-            client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 1.2))
-            until(lambda: "Redis is nearly full: used" in " ".join(web.get("/readyz").json()["warnings"]))
-            until(lambda: (web.get(url), web.get("/readyz").json()["spool"]["hits"])[1])
-            report = web.get("/readyz").json()
-            assert "hits go to the spool until there is room" in " ".join(report["warnings"])
-            assert report["redis"]["full"].startswith("Redis is nearly full")
-            before = waiting()
-            client.config_set("maxmemory", 0)
-            until(lambda: waiting() > before)
-            until(lambda: not web.get("/readyz").json()["spool"]["hits"])
-            assert "full" not in web.get("/readyz").json()["redis"]
-    finally:
-        client.config_set("maxmemory", 0)
-
-
-def test_web_redis_full_names_the_cause(client, settings, secrets):
-    queue = jobs.queue(connect(settings.redis_url))
-    app = create_app(settings, secrets, connect_async(settings.redis_url), queue)
-    with full(client), TestClient(app, base_url="http://pixel.test") as web:
-        warnings = " ".join(web.get("/readyz").json()["warnings"])
-        assert "Redis is full: used" in warnings
-        assert "raise maxmemory" in warnings

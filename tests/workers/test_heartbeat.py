@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pixel_server.store import keys
-from tests.store.test_compatibility import full
+from tests.redis_states import full
 from workers import heartbeat
 
 

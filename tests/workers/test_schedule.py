@@ -10,7 +10,7 @@ from pixel_server import hit
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
 from pixel_server.store import jobs, keys
-from tests.store.test_compatibility import full
+from tests.redis_states import full
 from workers import schedule as schedule_module
 from workers.context import context
 from workers.schedule import Schedule

@@ -1,4 +1,4 @@
-"""A store that is full: what frees memory, or is owed to somebody, is carried out all the same."""
+"""A full Redis: hits go to the spool, and writes that free memory or are owed to somebody succeed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from functools import partial
 
 import pytest
 import redis
+from starlette.testclient import TestClient
 
+from pixel_server.app import create_app
 from pixel_server.auth import api_keys, sign_in_links
 from pixel_server.mail.links import Minter
 from pixel_server.recipients import withdrawals
-from pixel_server.store import keys, producer
-from pixel_server.store.client import connect_async
-from tests.store.test_compatibility import full
+from pixel_server.store import jobs, keys, producer
+from pixel_server.store.client import connect, connect_async
+from tests.redis_states import full
+from tests.stack import until
 from workers import maintenance, retention
 from workers.rollup_pass import Outcome, Rollup
 
@@ -24,8 +27,14 @@ DAY = "2025-06-10"
 
 
 @pytest.fixture
+def settings(settings):
+    """Settings that keep figures for a century, because the hits of this file are of the past."""
+    return replace(settings, keep_buckets=36_500, keep_days=36_500)
+
+
+@pytest.fixture
 def call(settings):
-    """Calls an async function of a client of the store, and gives its result."""
+    """Returns a function that calls an async function with a client of the store."""
 
     def call(function, *arguments, **options):
         async def run():
@@ -128,3 +137,47 @@ def test_withdrawals_of_the_api_store_full_are_kept(client, secrets, settings, c
     with full(client):
         assert call(withdrawals.withdraw, secrets, recipients, 1e9, settings.shards) == 2
         assert call(withdrawals.allow, secrets, recipients, 2e9) == 2
+
+
+def test_web_starts_while_redis_is_full_spools_hits(client, settings, secrets):
+    queue = jobs.queue(connect(settings.redis_url))
+    app = create_app(settings, secrets, connect_async(settings.redis_url), queue)
+    url = Minter("http://pixel.test", secrets).link("spring", "ada@example.org").url
+    with full(client), TestClient(app, base_url="http://pixel.test") as web:
+        answer = web.get(url)
+        assert (answer.status_code, answer.headers["x-pixel"]) == (200, "recorded")
+        assert web.get("/readyz").json()["spool"]["hits"] == 1
+
+
+def test_web_redis_nearly_full_spools_until_there_is_room(client, settings, secrets):
+    """Hits stop before Redis itself refuses them."""
+    queue = jobs.queue(connect(settings.redis_url))
+    settings = replace(settings, memory_reserve=1 << 40)
+    url = Minter("http://pixel.test", secrets).link("spring", "ada@example.org").url
+    waiting = lambda: sum(client.xlen(keys.hits(shard)) for shard in range(4))  # noqa: E731
+    app = create_app(settings, secrets, connect_async(settings.redis_url), queue)
+    try:
+        with TestClient(app, base_url="http://pixel.test") as web:
+            client.setrange("others", 40_000_000, b"x")
+            client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 1.2))
+            until(lambda: "Redis is nearly full: used" in " ".join(web.get("/readyz").json()["warnings"]))
+            until(lambda: (web.get(url), web.get("/readyz").json()["spool"]["hits"])[1])
+            report = web.get("/readyz").json()
+            assert "hits go to the spool until there is room" in " ".join(report["warnings"])
+            assert report["redis"]["full"].startswith("Redis is nearly full")
+            before = waiting()
+            client.config_set("maxmemory", 0)
+            until(lambda: waiting() > before)
+            until(lambda: not web.get("/readyz").json()["spool"]["hits"])
+            assert "full" not in web.get("/readyz").json()["redis"]
+    finally:
+        client.config_set("maxmemory", 0)
+
+
+def test_web_redis_full_names_the_cause(client, settings, secrets):
+    queue = jobs.queue(connect(settings.redis_url))
+    app = create_app(settings, secrets, connect_async(settings.redis_url), queue)
+    with full(client), TestClient(app, base_url="http://pixel.test") as web:
+        warnings = " ".join(web.get("/readyz").json()["warnings"])
+        assert "Redis is full: used" in warnings
+        assert "raise maxmemory" in warnings
