@@ -32,7 +32,7 @@ def wrong(answer):
     return dict(re.findall(r'id="wrong-(\w+)"><bdi>(.*?)</bdi>', answer.text))
 
 
-def test_a_mail_is_made(site, reader, send):
+def test_campaign_form_mail_fields_create_campaign(site, reader, send):
     filled = {"sent": "1200", "bounced": "4", "sent_at": "2026-09-21T09:30", "time_zone": "Europe/Berlin"}
     more = {"mode": "identified", "gpc": "drop", "min_cell": "7", "keep_names": "30"}
     more["base_url"] = "https://pixel.example.org/px/"
@@ -50,7 +50,7 @@ def test_a_mail_is_made(site, reader, send):
     assert "The campaign was created." not in reader.get("/campaigns/spring/pixel?done=<b>").text
 
 
-def test_each_mode_says_what_it_is_for_mail_and_for_pages(reader, mail):
+def test_campaign_form_each_mode_has_a_meaning_for_mail_and_web(reader, mail):
     answer = reader.get("/new")
     assert "what is stored about a recipient or visitor" in answer.text
     meanings = {
@@ -66,7 +66,7 @@ def test_each_mode_says_what_it_is_for_mail_and_for_pages(reader, mail):
     assert "Pages:" not in reader.get("/campaigns/mail/edit").text
 
 
-def test_what_is_not_filled_in_is_as_the_api_has_it(site, send):
+def test_campaign_form_empty_fields_get_the_api_defaults(site, send):
     send("/new", **START)
     made = {"id": "other", "name": "Spring", "kind": "email"}
     expected = site.post("/api/campaigns", json=made).json()
@@ -76,7 +76,7 @@ def test_what_is_not_filled_in_is_as_the_api_has_it(site, send):
     assert found == expected
 
 
-def test_a_site_is_made(site, send):
+def test_campaign_form_web_fields_create_campaign(site, send):
     origins = "https://www.example.org\r\n\r\n  https://example.org  \r\n"
     # Fields that only a mail has are not shown for a site, whatever stands in them.
     answer = send("/new", **START, kind="web", identity="own", origins=origins, sent="many")
@@ -86,7 +86,7 @@ def test_a_site_is_made(site, send):
     assert found["origins"] == ["https://www.example.org", "https://example.org"]
 
 
-def test_a_form_that_is_refused_stands_as_it_was_filled_in(site, reader, send):
+def test_campaign_form_refused_keeps_its_fields(site, reader, send):
     filled = {
         **{"name": "", "id": "Spring!", "sent": "many", "bounced": "-1", "sent_at": "soon"},
         **{"time_zone": "../etc/passwd", "base_url": "ftp://x", "mode": "all", "gpc": "no"},
@@ -107,14 +107,14 @@ def test_a_form_that_is_refused_stands_as_it_was_filled_in(site, reader, send):
     assert site.get("/api/campaigns").json()["items"] == []
 
 
-def test_an_id_is_never_given_twice(reader, send, mail):
+def test_campaign_form_used_id_is_refused(reader, send, mail):
     mail()
     answer = send("/new", name="Mail", id="mail")
     assert answer.status_code == 409
     assert "taken" in wrong(answer)["id"]
 
 
-def test_an_id_that_is_left_empty_is_made_of_the_name(site, reader, send):
+def test_campaign_form_empty_id_is_created_from_the_name(site, reader, send):
     assert "If empty, the id is created from the name." in reader.get("/new").text
     for made in ("grosse-fruhjahrs-post-26", "grosse-fruhjahrs-post-26-2", "grosse-fruhjahrs-post-26-3"):
         answer = send("/new", name="Große Frühjahrs-Post '26!", id=" ")
@@ -131,12 +131,12 @@ def test_an_id_that_is_left_empty_is_made_of_the_name(site, reader, send):
     assert wrong(send("/new", name="Spring", id="", sent="many")).keys() == {"sent"}
 
 
-def test_a_campaign_named_new_has_its_page(reader, mail):
+def test_campaign_page_id_new_is_shown(reader, mail):
     mail(id="new", name="Novelties")
     assert "Novelties" in reader.get("/campaigns/new").text
 
 
-def test_only_what_changed_is_changed(site, reader, send, mail, clock):
+def test_campaign_edit_changes_only_changed_fields(site, reader, send, mail, clock):
     mail(sent_at="2026-10-25T00:30:00Z", time_zone="Europe/Berlin", bounced=3)
     before = shown(site)
     assert (
@@ -157,7 +157,7 @@ def test_only_what_changed_is_changed(site, reader, send, mail, clock):
     assert line["who"].startswith("key ")
 
 
-def test_a_change_that_is_refused(site, reader, send, mail):
+def test_campaign_edit_refused_change_keeps_the_campaign(site, reader, send, mail):
     mail()
     before = shown(site)
     answer = send("/campaigns/mail/edit", sent="x" * 300, keep_buckets="0")
@@ -167,7 +167,7 @@ def test_a_change_that_is_refused(site, reader, send, mail):
     assert shown(site) == before
 
 
-def test_what_is_fixed_is_shown_as_fixed(site, reader, send, page, viewed, stats):
+def test_campaign_edit_after_first_hit_shows_fixed_fields(site, reader, send, page, viewed, stats):
     page(mode="count", time_zone="Europe/Berlin")
     fields = form_of(reader.get("/campaigns/page/edit"), "/campaigns/page/edit")
     assert {"time_zone", "identity", "mode"} <= fields.keys()
@@ -189,14 +189,14 @@ def test_what_is_fixed_is_shown_as_fixed(site, reader, send, page, viewed, stats
     assert send("/campaigns/page/edit", mode="off").status_code == 303
 
 
-def test_a_mail_takes_nothing_of_a_site(send, mail):
+def test_campaign_edit_mail_ignores_fields_of_a_web_site(send, mail):
     mail()
     answer = send("/campaigns/mail/edit", origins="https://example.org")
     assert answer.status_code == 409
     assert "for web campaigns" in answer.text
 
 
-def test_deleting_asks_for_the_id(site, reader, send, mail):
+def test_campaign_delete_needs_the_id(site, reader, send, mail):
     mail(name=EVIL[0])
     assert_harmless(reader.get("/campaigns/mail/delete"))
     refused = send("/campaigns/mail/delete", id=EVIL[1])
@@ -215,7 +215,7 @@ def test_deleting_asks_for_the_id(site, reader, send, mail):
 # Pixels
 
 
-def test_the_pixel_of_one_recipient(site, reader, send, mail, secrets):
+def test_pixel_page_recipient_shows_tag_and_privacy_link(site, reader, send, mail, secrets):
     mail()
     answer = send("/campaigns/mail/pixel", recipient="ada@example.org", part="top", test="yes")
     assert answer.status_code == 200
@@ -230,7 +230,7 @@ def test_the_pixel_of_one_recipient(site, reader, send, mail, secrets):
     assert site.patch("/api/campaigns/mail", json={"mode": "identified"}).status_code == 409
 
 
-def test_the_commands_that_a_mails_page_names_do_what_it_says(reader, mail, tmp_path, monkeypatch):
+def test_pixel_page_commands_do_what_the_page_says(reader, mail, tmp_path, monkeypatch):
     mail()
     page = Page(reader.get("/campaigns/mail/pixel"))
     commands = re.findall(
@@ -249,7 +249,7 @@ def test_the_commands_that_a_mails_page_names_do_what_it_says(reader, mail, tmp_
 
 
 @pytest.mark.parametrize("recipient", ["", "x" * 300, "a\x00b", "ada\x1b"])
-def test_no_pixel_for_what_is_no_recipient(reader, send, mail, recipient):
+def test_pixel_page_invalid_recipient_is_refused(reader, send, mail, recipient):
     mail()
     answer = send("/campaigns/mail/pixel", recipient=recipient)
     assert answer.status_code == 422
@@ -257,7 +257,7 @@ def test_no_pixel_for_what_is_no_recipient(reader, send, mail, recipient):
     assert "data-copy" not in answer.text
 
 
-def test_no_pixel_without_an_address_or_with_mode_off(site, reader, send, mail, page, settings):
+def test_pixel_page_no_base_url_or_mode_off_has_no_form(site, reader, send, mail, page, settings):
     mail(mode="off")
     assert "it has no pixel" in reader.get("/campaigns/mail/pixel").text
     page()
@@ -271,7 +271,7 @@ def test_no_pixel_without_an_address_or_with_mode_off(site, reader, send, mail, 
     assert "https://news.example.org/o/" in made.text
 
 
-def test_the_tags_of_a_site(reader, page):
+def test_pixel_page_web_site_shows_script_and_image(reader, page):
     page(base_url="https://pixel.example.org/a&b")
     found = Page(reader.get("/campaigns/page/pixel"))
     assert '<img src="https://pixel.example.org/a&amp;b/p/page.gif" width="1"' in found.text
@@ -282,7 +282,7 @@ def test_the_tags_of_a_site(reader, page):
 # Who may
 
 
-def test_a_reader_sees_no_form(sign_in, made_key, mail, page):
+def test_campaign_pages_read_scope_has_no_forms(sign_in, made_key, mail, page):
     mail()
     page()
     visitor = sign_in(made_key("read")[1])
@@ -301,7 +301,7 @@ def test_a_reader_sees_no_form(sign_in, made_key, mail, page):
     assert visitor.get("/campaigns/mail").status_code == 200
 
 
-def test_each_form_needs_its_token(reader, send, mail):
+def test_campaign_pages_form_without_csrf_token_is_refused(reader, send, mail):
     mail()
     for path in ("/new", "/campaigns/mail/edit", "/campaigns/mail/delete", "/campaigns/mail/pixel"):
         for token in (None, "wrong"):
@@ -310,7 +310,7 @@ def test_each_form_needs_its_token(reader, send, mail):
 
 
 @pytest.mark.parametrize("text", EVIL)
-def test_forms_hold_what_strangers_send(reader, send, mail, text):
+def test_campaign_pages_hostile_input_is_harmless(reader, send, mail, text):
     mail(name=text)
     for path in ("edit", "delete", "pixel"):
         assert_harmless(reader.get(f"/campaigns/mail/{path}"))

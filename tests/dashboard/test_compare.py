@@ -52,7 +52,7 @@ def rows(answer):
     return found
 
 
-def test_mails_side_by_side(story, site, reader):
+def test_compare_mails_show_figures_and_differences(story, site, reader):
     answer = reader.get("/compare?id=mail&id=later&id=same")
     assert answer.status_code == 200
     assert_harmless(answer)
@@ -74,14 +74,14 @@ def test_mails_side_by_side(story, site, reader):
     assert "Web pages" not in answer.text
 
 
-def test_rates_stand_on_one_scale(story, reader):
+def test_compare_open_rates_share_one_scale(story, reader):
     answer = reader.get("/compare?id=mail&id=later")
     bars = [attrs for attrs in Page(answer).all("rect") if attrs.get("class") == "range"]
     assert [bar["x"] for bar in bars] == ["99", "10.0"], "50 % and 5 % of a scale to 50 %"
     assert "0 to 50%" in answer.text
 
 
-def test_opens_by_mail_program(story, reader):
+def test_compare_mail_programs_show_shares(story, reader):
     answer = reader.get("/compare?id=mail&id=same")
     matrix = answer.text.partition("Opens by mail program")[2]
     assert re.findall(r'<th scope="col" class="n"><bdi>(.*?)<', matrix) == [
@@ -92,7 +92,7 @@ def test_opens_by_mail_program(story, reader):
     assert re.findall(r'<td class="n">(.*?)<', matrix) == ["0%", "100%", "0%", "100%", "0%", "0%"]
 
 
-def test_sites_side_by_side(story, reader):
+def test_compare_web_sites_show_figures_and_differences(story, reader):
     answer = reader.get("/compare?id=page&id=shop")
     assert_harmless(answer)
     found = rows(answer)
@@ -103,7 +103,7 @@ def test_sites_side_by_side(story, reader):
     assert "Mailings" not in answer.text
 
 
-def test_both_kinds(story, reader):
+def test_compare_both_kinds_get_two_tables(story, reader):
     answer = reader.get("/compare?id=page&id=mail&id=shop&id=later&id=mail")
     page = assert_harmless(answer)
     assert list(rows(answer)) == ["mail", "later", "page", "shop"], "each once, mails first"
@@ -111,7 +111,7 @@ def test_both_kinds(story, reader):
     assert checked == ["page", "mail", "shop", "later"]
 
 
-def test_a_range_and_the_one_before(story, reader, opened, clock, stats, sign_in):
+def test_compare_range_shows_changes(story, reader, opened, clock, stats, sign_in):
     opened("2026-09-21T09:00Z", "r30")
     opened("2026-09-21T09:10Z", "r31", "later")
     stats("mail")
@@ -131,7 +131,7 @@ def test_a_range_and_the_one_before(story, reader, opened, clock, stats, sign_in
     assert not re.search('class="change"', reader.get("/compare?id=mail&id=later").text)
 
 
-def test_a_day_is_that_of_each_campaign(story, reader, opened, stats, sign_in):
+def test_compare_day_is_in_each_campaigns_time_zone(story, reader, opened, stats, sign_in):
     opened(f"{DAY}T15:30Z", "r30", "later")  # the 21st in Tokyo
     stats("later")
     found = rows(sign_in().get(f"/compare?id=mail&id=later&from={DAY}&until={DAY}"))
@@ -139,7 +139,7 @@ def test_a_day_is_that_of_each_campaign(story, reader, opened, stats, sign_in):
     assert found["mail"]["By a person"] == "20"
 
 
-def test_choosing(story, reader):
+def test_compare_search_offers_other_campaigns(story, reader):
     first = reader.get("/")
     form = next(attrs for attrs in Page(first).all("form") if attrs.get("id") == "compare")
     assert (form["method"], form["action"]) == ("get", "/compare")
@@ -175,7 +175,7 @@ def test_choosing(story, reader):
         ("id=mail&id=page&to=2026-09-20T00:07Z", 422, "must be a midnight"),
     ],
 )
-def test_what_cannot_be(story, reader, query, status, says):
+def test_compare_invalid_query_shows_an_error(story, reader, query, status, says):
     answer = reader.get(f"/compare?{query}")
     assert answer.status_code == status
     page = assert_harmless(answer)
@@ -187,13 +187,13 @@ def test_what_cannot_be(story, reader, query, status, says):
         assert all(each["aria-describedby"] == "wrong" for each in dates)
 
 
-def test_what_is_there_is_compared_without_what_is_not(story, reader):
+def test_compare_unknown_id_compares_the_others(story, reader):
     answer = reader.get("/compare?id=mail&id=none&id=later")
     assert answer.status_code == 404
     assert list(rows(answer)) == ["mail", "later"]
 
 
-def test_so_many_at_most(site, mail, reader):
+def test_compare_too_many_campaigns_is_refused(site, mail, reader):
     for n in range(21):
         mail(id=f"c{n:02}")
     link = "/compare?" + "&".join(f"id=c{n:02}" for n in range(20))
@@ -205,7 +205,7 @@ def test_so_many_at_most(site, mail, reader):
 
 
 @pytest.mark.parametrize("evil", EVIL)
-def test_hostile_names(mail, page, reader, evil):
+def test_compare_hostile_names_are_harmless(mail, page, reader, evil):
     mail(name=evil)
     mail(id="other", name=evil)
     page(name=evil)
@@ -216,7 +216,7 @@ def test_hostile_names(mail, page, reader, evil):
     assert evil in assert_harmless(reader.get("/compare", params={"q": evil, "id": evil})).text
 
 
-def test_a_key_of_one_campaign_compares_nothing(site, mail, sign_in):
+def test_compare_key_of_one_campaign_is_refused(site, mail, sign_in):
     mail()
     key = site.post("/api/keys", json={"name": "Partner", "scopes": ["read:mail"]}).json()["key"]
     reader = sign_in(key)
@@ -224,7 +224,7 @@ def test_a_key_of_one_campaign_compares_nothing(site, mail, sign_in):
     assert "/compare" not in reader.get("/").text
 
 
-def test_without_figures(mail, page, reader):
+def test_compare_campaigns_without_hits_show_dashes(mail, page, reader):
     mail()
     mail(id="other")
     page()
@@ -242,7 +242,7 @@ def read(**opens):
     return None, {"opens_person_by": {"client": [{"name": n, "opens": k} for n, k in opens.items()]}}
 
 
-def test_shares_of_mail_programs():
+def test_client_shares_rare_programs_become_other():
     many = {f"c{n}": 1 for n in range(9)}
     found = compare.client_shares([read(a=3, b=1), read(b=5), (None, {"opens_person_by": None}), read()])
     assert found == {"names": ["b", "a", "(other)"], "rows": [[0.25, 0.75, 0], [1, 0, 0], None, None]}
@@ -252,6 +252,6 @@ def test_shares_of_mail_programs():
     assert compare.client_shares([(None, {"opens_person_by": None})]) is None
 
 
-def test_a_bar_on_another_scale():
+def test_interval_with_top_fills_the_scale():
     rate = {"low": 0.05, "high": 0.1, "estimate": 0.06}
     assert svg.interval(rate, 0.2) == {"low": 25, "width": 25, "estimate": 30}

@@ -22,7 +22,7 @@ def shown_key(answer):
     return found and found[0]
 
 
-def test_a_key_is_made_and_shown_once(site, reader, send, visitor):
+def test_keys_page_create_shows_the_key_once(site, reader, send, visitor):
     before = listed(site)
     answer = send("/keys", name="a program", scope_read="yes", scope_people="yes")
     assert answer.status_code == 200
@@ -36,7 +36,7 @@ def test_a_key_is_made_and_shown_once(site, reader, send, visitor):
     assert key not in again.text
 
 
-def test_a_partners_key(site, send, mail, page):
+def test_keys_page_campaign_scope_creates_a_partners_key(site, send, mail, page):
     mail()
     page()
     answer = send("/keys", name="partner", scope_read=None, campaigns="page\r\n\r\n mail ")
@@ -56,7 +56,7 @@ def test_a_partners_key(site, send, mail, page):
         ({"name": api_keys.ENVIRONMENT}, {"name"}),
     ],
 )
-def test_a_key_that_cannot_be(site, send, filled, fields):
+def test_keys_page_invalid_key_is_refused(site, send, filled, fields):
     before = listed(site)
     answer = send("/keys", **filled)
     assert answer.status_code == 422
@@ -68,7 +68,7 @@ def test_a_key_that_cannot_be(site, send, filled, fields):
     assert listed(site) == before
 
 
-def test_revoking_asks_first(site, reader, send, made_key):
+def test_keys_page_revoke_asks_first(site, reader, send, made_key):
     name, key = made_key("read")
     asked = reader.get(f"/keys/{name}/revoke")
     assert asked.status_code == 200
@@ -82,7 +82,7 @@ def test_revoking_asks_first(site, reader, send, made_key):
         assert reader.get(f"/keys/{path}/revoke").status_code == 404
 
 
-def test_the_own_key_is_not_revoked_unasked(site, reader, send, made_key):
+def test_keys_page_revoke_own_key_needs_confirmation(site, reader, send, made_key):
     own = next(iter(listed(site)))
     answer = send(f"/keys/{own}/revoke")
     assert answer.status_code == 422
@@ -95,7 +95,7 @@ def test_the_own_key_is_not_revoked_unasked(site, reader, send, made_key):
     assert site.get("/api/keys").status_code == 401
 
 
-def test_a_key_that_only_reads_sees_the_list(site, sign_in, made_key):
+def test_keys_page_read_scope_sees_only_the_list(site, sign_in, made_key):
     name, key = made_key("read")
     visitor = sign_in(key)
     answer = visitor.get("/keys")
@@ -110,7 +110,7 @@ def test_a_key_that_only_reads_sees_the_list(site, sign_in, made_key):
     assert len(listed(site)) == 2
 
 
-def test_key_forms_need_their_token(site, send, made_key):
+def test_keys_page_form_without_csrf_token_is_refused(site, send, made_key):
     name, _ = made_key("read")
     for token in (None, "wrong"):
         assert send("/keys", csrf=token, name="x").status_code == 403
@@ -119,7 +119,7 @@ def test_key_forms_need_their_token(site, send, made_key):
 
 
 @pytest.mark.parametrize("text", EVIL)
-def test_names_of_strangers(reader, site, send, text):
+def test_keys_page_hostile_names_are_harmless(reader, site, send, text):
     assert_harmless(send("/keys", name=text))
     [made] = [key["id"] for key in listed(site).values() if key["name"] == text]
     assert_harmless(reader.get("/keys"))
@@ -127,7 +127,7 @@ def test_names_of_strangers(reader, site, send, text):
     assert_harmless(send("/keys", name=text * 99, campaigns=text))
 
 
-def test_what_a_key_may_not_see_is_not_in_the_navigation(sign_in, made_key, mail):
+def test_navigation_leaves_out_forbidden_pages(sign_in, made_key, mail):
     mail()
 
     def links(*scopes):

@@ -57,7 +57,7 @@ def view(server: LiveServer, visitor: str = "ada") -> None:
     assert status == 200
 
 
-def test_a_hit_moves_the_figures_of_all_who_look(
+def test_live_hit_updates_all_listeners(
     server: LiveServer, listen: Callable[..., Tab], count: Callable[..., int]
 ):
     tabs = [listen(), listen(), listen("page/live?from=2020-01-01&to=2021-01-01&tz=UTC&x=y")]
@@ -74,7 +74,7 @@ def test_a_hit_moves_the_figures_of_all_who_look(
     assert len(server.live._watches) == 1
 
 
-def test_however_many_tabs_one_task_reads(
+def test_live_many_tabs_share_one_task(
     server: LiveServer, listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch
 ):
     asked = []
@@ -100,16 +100,14 @@ def test_however_many_tabs_one_task_reads(
     assert len(set(asked[seen:])) == 1  # and a new one for those who come later
 
 
-def test_what_has_not_changed_is_said_again_in_time(
-    listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch
-):
+def test_live_no_change_sends_figures_again(listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(live_feed, "MAX_AGE_SECONDS", 1.0)
     tab = listen()
     first = tab.until(views="0")
     assert tab.until(views="0")["as_of"] > first["as_of"]
 
 
-def test_what_nobody_waits_for_is_not_read(
+def test_live_no_change_reads_no_figures(
     server: LiveServer, listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch, count: Callable[..., int]
 ):
     read: list[str] = []
@@ -139,7 +137,7 @@ def test_what_nobody_waits_for_is_not_read(
     assert read == [""]
 
 
-def test_a_revoked_key_ends_its_listeners_and_no_others(server: LiveServer, listen: Callable[..., Tab]):
+def test_live_revoked_key_ends_only_its_listeners(server: LiveServer, listen: Callable[..., Tab]):
     status, made = server.call("POST", "/api/keys", {"name": "reader", "scopes": ["read"]})
     assert status == 201, made
     theirs, ours = listen(key=made["key"]), listen()
@@ -151,7 +149,7 @@ def test_a_revoked_key_ends_its_listeners_and_no_others(server: LiveServer, list
     until(lambda: server.live.listeners == 1)
 
 
-def test_a_deleted_campaign_ends_all(server: LiveServer, listen: Callable[..., Tab]):
+def test_live_deleted_campaign_ends_all_listeners(server: LiveServer, listen: Callable[..., Tab]):
     tab = listen()
     tab.until(views="0")
     assert server.call("DELETE", "/api/campaigns/page")[0] in (200, 202, 204)
@@ -161,7 +159,7 @@ def test_a_deleted_campaign_ends_all(server: LiveServer, listen: Callable[..., T
     assert listen().answer.status == 404
 
 
-def test_more_than_are_allowed_are_sent_away(listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch):
+def test_live_too_many_listeners_answers_503(listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(live, "MAX_LISTENERS", 2)
     first = listen()
     listen().until(views="0")
@@ -175,22 +173,22 @@ def test_more_than_are_allowed_are_sent_away(listen: Callable[..., Tab], monkeyp
     ("path", "status"),
     [("nowhere/live", 404), ("page/live?from=yesterday", 422), ("page/live?interval=week", 422)],
 )
-def test_what_cannot_be_listened_to(listen: Callable[..., Tab], path: str, status: int):
+def test_live_bad_request_answers_as_the_page(listen: Callable[..., Tab], path: str, status: int):
     assert listen(path).answer.status == status
 
 
-def test_a_head_is_answered_and_left(server: LiveServer, listen: Callable[..., Tab]):
+def test_live_head_adds_no_listener(server: LiveServer, listen: Callable[..., Tab]):
     tab = listen(method="HEAD")
     assert (tab.answer.status, tab.answer.read()) == (200, b"")
     assert server.live.listeners == 0
 
 
-def test_a_page_comes_anew_now_and_then(listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch):
+def test_live_longest_stream_ends(listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(live, "MAX_STREAM_SECONDS", 0.0)
     assert listen().next() is None
 
 
-def test_live_feed_that_breaks_says_away_and_serves_the_next(
+def test_live_failing_read_sends_away_and_recovers(
     server: LiveServer, listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch
 ):
     tab = listen()
@@ -216,7 +214,7 @@ def own_valkey() -> Iterator[Valkey]:
     made.wait(10)
 
 
-def test_redis_goes_and_comes_back(own_valkey: Valkey, secrets: Secrets, tmp_path: Path):
+def test_live_redis_outage_sends_away_and_then_figures(own_valkey: Valkey, secrets: Secrets, tmp_path: Path):
     settings = Settings(redis_url=own_valkey.url, data=tmp_path, base_url="http://a.test", api_key=API_KEY)
     server = LiveServer(settings, secrets)
     server.call("POST", "/api/campaigns", {"id": "page", "name": "Page", "kind": "web"})
@@ -233,7 +231,7 @@ def test_redis_goes_and_comes_back(own_valkey: Valkey, secrets: Secrets, tmp_pat
     server.stop()
 
 
-def test_a_server_with_listeners_stops_when_it_is_told(valkey_url: str, tmp_path: Path):
+def test_live_server_stop_ends_all_streams(valkey_url: str, tmp_path: Path):
     program = [sys.executable, "-m", "tests.dashboard.live_server"]
     server = Server(program, valkey_url, tmp_path)
     try:
@@ -267,7 +265,7 @@ def test_live_many_tabs_of_one_range_read_the_figures_once(server: LiveServer, l
     assert len(read) == 2
 
 
-def test_live_more_ranges_than_are_read_answer_503(
+def test_live_too_many_ranges_answers_503(
     server: LiveServer, listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(live_feed, "MAX_RANGES", 1)

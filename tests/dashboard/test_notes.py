@@ -43,7 +43,7 @@ def numbers(answer):
     return {day: re.sub("<[^>]*>", "", note) for day, note in rows if note}
 
 
-def test_one_is_kept(send, reader, site):
+def test_notes_add_stores_the_note(send, reader, site):
     answer = send(reader, time="09:30")
     assert answer.headers["location"] == f"{PAGE}?done=noted#notes"
     assert kept(site) == [("2026-09-20T07:30:00Z", "Mail sent")]
@@ -57,13 +57,13 @@ def test_one_is_kept(send, reader, site):
     assert numbers(reader.get(PAGE)) == {"2026-09-20": "Mail sent", "2026-09-19": "Site moved"}
 
 
-def test_charts_are_told(send, reader):
+def test_notes_are_in_the_stats_of_the_chart(send, reader):
     send(reader)
     [note] = reader.get(f"{PAGE}/stats.json").json()["notes"]
     assert (note["at"], note["text"]) == ("2026-09-19T22:00:00Z", "Mail sent")
 
 
-def test_one_goes_back_to_the_range_that_was_looked_at(send, reader):
+def test_notes_add_returns_to_the_same_range(send, reader):
     asked = urlencode({"from": "2026-09-20", "to": "2026-09-21", "interval": "hour"})
     answer = send(reader, time="10:40", asked=f"{asked}&next=//evil.example")
     assert answer.headers["location"] == f"{PAGE}?{asked}&done=noted#notes"
@@ -73,7 +73,7 @@ def test_one_goes_back_to_the_range_that_was_looked_at(send, reader):
     assert "Opens by hour" in refused.text
 
 
-def test_one_outside_of_the_range_is_not_lost(send, reader):
+def test_notes_outside_the_range_are_counted(send, reader):
     send(reader, at="2026-01-01")
     shown = reader.get(PAGE)
     assert "1 more note is outside this range" in shown.text
@@ -81,7 +81,7 @@ def test_one_outside_of_the_range_is_not_lost(send, reader):
     assert "Mail sent" in reader.get(f"{PAGE}?from=2025-12-01&until=2026-01-31").text
 
 
-def test_one_is_removed(send, reader, site):
+def test_notes_remove_deletes_the_note(send, reader, site):
     send(reader)
     send(reader, text="Stays")
     page = Page(reader.get(PAGE))
@@ -111,7 +111,7 @@ def test_one_is_removed(send, reader, site):
         ({"at": "\ud800".encode("utf-8", "surrogatepass")}, "at", "a date and time"),
     ],
 )
-def test_what_cannot_be(send, reader, site, fields, name, message):
+def test_notes_invalid_note_is_refused(send, reader, site, fields, name, message):
     answer = send(reader, 422, **fields)
     page = assert_harmless(answer)
     [field] = [attrs for attrs in page.all("input") if attrs.get("id") == name]
@@ -124,19 +124,19 @@ def test_what_cannot_be(send, reader, site, fields, name, message):
     assert kept(site) == []
 
 
-def test_there_is_room_for_so_many(send, reader, monkeypatch):
+def test_notes_too_many_are_refused(send, reader, monkeypatch):
     monkeypatch.setattr(notes, "MAX_NOTES", 1)
     send(reader)
     assert "remove one first" in send(reader, 409).text
 
 
-def test_without_a_day_it_is_now(send, reader, site):
+def test_notes_without_day_get_the_current_time(send, reader, site):
     send(reader, at="")
     assert kept(site) == [("2026-09-20T15:00:00Z", "Mail sent")]
 
 
 @pytest.mark.parametrize("evil", EVIL)
-def test_hostile_texts(send, reader, evil):
+def test_notes_hostile_texts_are_harmless(send, reader, evil):
     send(reader, text=evil)
     shown = reader.get(PAGE)
     page = assert_harmless(shown)
@@ -144,7 +144,7 @@ def test_hostile_texts(send, reader, evil):
     assert "1337" not in page.text
 
 
-def test_who_only_reads(send, reader, site, sign_in):
+def test_notes_read_scope_cannot_change_notes(send, reader, site, sign_in):
     key = site.post("/api/keys", json={"name": "Reader", "scopes": ["read"]}).json()["key"]
     send(reader)
     [note] = site.get(f"/api{PATH}").json()["items"]
@@ -159,7 +159,7 @@ def test_who_only_reads(send, reader, site, sign_in):
     assert len(kept(site)) == 1
 
 
-def test_of_a_campaign_that_is_not_there(send, reader):
+def test_notes_unknown_campaign_answers_404(send, reader):
     form = {"csrf": csrf(reader), "text": "x", "at": "2026-09-20"}
     assert reader.post("/campaigns/none/notes", data=form).status_code == 404
     assert reader.post(PATH, data={"text": "x"}).status_code == 403

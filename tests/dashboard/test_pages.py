@@ -104,7 +104,7 @@ def story(site, mail, page, clock, secrets, viewed, stats):
     stats("mail")
 
 
-def test_a_mails_figures_are_those_of_stats(story, site, reader):
+def test_campaign_page_mail_figures_equal_stats(story, site, reader):
     answer = reader.get("/campaigns/mail")
     page, shown = assert_harmless(answer), figures(answer)
     found = site.get("/api/campaigns/mail/stats").json()
@@ -121,7 +121,7 @@ def test_a_mails_figures_are_those_of_stats(story, site, reader):
     }
 
 
-def test_a_sites_figures_are_those_of_stats(story, reader):
+def test_campaign_page_web_figures_equal_stats(story, reader):
     answer = reader.get("/campaigns/page")
     assert_harmless(answer)
     shown = figures(answer)
@@ -130,7 +130,7 @@ def test_a_sites_figures_are_those_of_stats(story, reader):
 
 
 @pytest.mark.parametrize("name", ["mail", "page"])
-def test_a_chart_of_all_time_says_which_days_it_shows(story, reader, name):
+def test_campaign_page_all_time_chart_names_its_days(story, reader, name):
     caption = re.compile(r"<figcaption>.*?<span class=\"dim\">The last 30 days</span></figcaption>")
     assert caption.search(reader.get(f"/campaigns/{name}").text)
     assert caption.search(reader.get(f"/campaigns/{name}?interval=hour").text)
@@ -141,7 +141,7 @@ def test_a_chart_of_all_time_says_which_days_it_shows(story, reader, name):
     assert "The last 30 days" not in ranged
 
 
-def test_the_list(story, reader):
+def test_campaign_list_shows_newest_hit_first(story, reader):
     answer = reader.get("/")
     page = assert_harmless(answer)
     assert page.text.index("Our site") < page.text.index("Spring mail")  # the newest hit first
@@ -153,12 +153,12 @@ def test_the_list(story, reader):
 @pytest.mark.parametrize(
     ("query", "found"), [("spring", ["mail"]), ("SITE", ["page"]), ("a", ["mail", "page"]), ("zz", [])]
 )
-def test_search(story, reader, query, found):
+def test_campaign_list_search_matches_name_and_id(story, reader, query, found):
     links = {attrs["href"] for attrs in Page(reader.get("/", params={"q": query})).all("a")}
     assert {link for link in links if "campaigns/" in link} == {f"/campaigns/{name}" for name in found}
 
 
-def test_pages_and_orders_of_the_list(site, reader):
+def test_campaign_list_pages_and_sorts(site, reader):
     for n in range(60):
         made = {"id": f"c{n:02}", "name": f"Campaign {59 - n:02}", "kind": "email", "sent": n}
         assert site.post("/api/campaigns", json=made).status_code == 201
@@ -175,7 +175,7 @@ def test_pages_and_orders_of_the_list(site, reader):
         assert reader.get(f"/?{query}").status_code == 200
 
 
-def test_a_range_and_the_one_before(story, sign_in, opened, stats, clock):
+def test_campaign_page_range_shows_changes(story, sign_in, opened, stats, clock):
     opened(f"{DAY}T13:00Z", "fay")
     opened("2026-09-21T09:00Z", "gus")
     stats("mail")
@@ -193,7 +193,7 @@ def test_a_range_and_the_one_before(story, sign_in, opened, stats, clock):
 
 
 @pytest.mark.parametrize("interval", ["day", "hour", "15m"])
-def test_a_day_by_hours_has_the_figures_of_the_day(story, reader, interval):
+def test_campaign_page_day_by_hours_has_the_figures_of_the_day(story, reader, interval):
     query = f"from={DAY}&until={DAY}&interval={interval}"
     assert figures(reader.get(f"/campaigns/page?{query}"))["totals.unique_visitors"] == "2"
     answer = reader.get(f"/campaigns/mail?{query}")
@@ -205,14 +205,14 @@ def test_a_day_by_hours_has_the_figures_of_the_day(story, reader, interval):
     assert live["totals.unique_visitors"] == "2"
 
 
-def test_a_site_that_tells_nobody_apart_shows_no_visits(story, site, reader):
+def test_campaign_page_mode_count_shows_no_visits(story, site, reader):
     site.patch("/api/campaigns/page", json={"mode": "count"})
     page = Page(reader.get("/campaigns/page"))
     assert "Entry pages" not in page.text
     assert "Pages" in page.text
 
 
-def test_a_day_that_is_not_over_is_compared_with_no_whole_one(story, sign_in, opened, stats):
+def test_campaign_page_unfinished_day_has_no_changes(story, sign_in, opened, stats):
     opened("2026-09-21T09:00Z", "gus")
     stats("mail")
     reader = sign_in()
@@ -220,7 +220,7 @@ def test_a_day_that_is_not_over_is_compared_with_no_whole_one(story, sign_in, op
         assert "the previous period" not in Page(reader.get(f"/campaigns/mail?{query}")).text
 
 
-def test_a_range_after_one_without_hits_has_nothing_to_be_compared_with(story, reader):
+def test_campaign_page_empty_previous_period_has_no_changes(story, reader):
     page = Page(reader.get("/campaigns/mail?from=2026-09-20&until=2026-09-25"))
     assert "Includes all requests before" in page.text
     assert "the previous period" not in page.text
@@ -240,7 +240,7 @@ def test_a_range_after_one_without_hits_has_nothing_to_be_compared_with(story, r
         *("until=x", "until=9999-12-31", "interval=year", "tz=Nowhere"),
     ],
 )
-def test_a_range_that_cannot_be(story, reader, query):
+def test_campaign_page_invalid_range_answers_422(story, reader, query):
     answer = reader.get(f"/campaigns/mail?{query}")
     assert answer.status_code == 422
     page = assert_harmless(answer)
@@ -256,7 +256,7 @@ def test_a_range_that_cannot_be(story, reader, query):
         ("until=x", "The last day must be a date, for example 2026-11-24."),
     ],
 )
-def test_what_is_wrong_with_a_range_is_said_in_words(story, reader, query, says):
+def test_campaign_page_invalid_range_names_the_field(story, reader, query, says):
     page = Page(reader.get(f"/campaigns/mail?{query}"))
     assert says in page.text
     given = dict(parse_qsl(query))
@@ -273,14 +273,14 @@ def test_what_is_wrong_with_a_range_is_said_in_words(story, reader, query, says)
     "query", ["interval=15m", "interval=hour&from=2026-09-20", "tz=Asia/Tokyo", "from=&until="]
 )
 @pytest.mark.parametrize("name", ["mail", "page"])
-def test_any_range_that_can_be(story, reader, name, query):
+def test_campaign_page_valid_ranges_answer_200(story, reader, name, query):
     answer = reader.get(f"/campaigns/{name}?{query}")
     assert answer.status_code == 200, answer.text
     assert_harmless(answer)
     assert len(answer.content) < 200_000
 
 
-def test_the_json_that_charts_and_live_figures_read(story, site, reader):
+def test_campaign_json_equals_stats_of_the_api(story, site, reader):
     found = reader.get("/campaigns/mail/stats.json").json()
     asked = site.get("/api/campaigns/mail/stats").json()
     assert {**found, "as_of": ""} == {**asked, "as_of": ""}
@@ -292,7 +292,7 @@ def test_the_json_that_charts_and_live_figures_read(story, site, reader):
     }
 
 
-def test_recipients(story, site, reader):
+def test_recipients_page_states_show_their_recipients(story, site, reader):
     answer = reader.get("/campaigns/mail/recipients?state=person")
     page = assert_harmless(answer)
     assert len(page.all("code")) == 4
@@ -312,7 +312,7 @@ def test_recipients(story, site, reader):
     assert reader.get("/campaigns/page/recipients").status_code == 409
 
 
-def test_recipients_by_pages(site, mail, clock, reader, secrets):
+def test_recipients_page_many_recipients_are_paged(site, mail, clock, reader, secrets):
     mail(mode="identified")
     lines = "".join(json.dumps({"recipient": f"r{n}"}) + "\n" for n in range(450))
     put = site.put(
@@ -331,7 +331,7 @@ def test_recipients_by_pages(site, mail, clock, reader, secrets):
     assert pages >= 2
 
 
-def test_downloads(story, site, reader):
+def test_recipients_download_has_all_recipients(story, site, reader):
     table = reader.get("/campaigns/mail/recipients.csv?state=person")
     assert table.headers["content-disposition"] == 'attachment; filename="mail-person.csv"'
     assert table.text.count("\r\n") == 5
@@ -343,7 +343,7 @@ def test_downloads(story, site, reader):
 
 
 @pytest.mark.parametrize("name", ["mail", "page"])
-def test_the_numbers_of_the_chart_as_a_file(story, site, reader, name):
+def test_series_csv_equals_the_chart(story, site, reader, name):
     asked = {"from": "2026-09-19", "to": "2026-09-22"}
     answer = reader.get(f"/campaigns/{name}/series.csv", params=asked)
     assert answer.headers["content-disposition"] == f'attachment; filename="{name}-day.csv"'
@@ -363,7 +363,7 @@ def test_the_numbers_of_the_chart_as_a_file(story, site, reader, name):
 
 
 @pytest.mark.parametrize("evil", EVIL)
-def test_hostile_names(site, mail, page, clock, viewed, reader, stats, evil):
+def test_pages_hostile_names_are_harmless(site, mail, page, clock, viewed, reader, stats, evil):
     clock.at(f"{DAY}T08:00Z")
     mail(name=evil, mode="identified")
     page(name=evil)
@@ -392,7 +392,7 @@ def test_hostile_names(site, mail, page, clock, viewed, reader, stats, evil):
         ({"sent": 1}, "100%"),
     ],
 )
-def test_what_is_not_known_is_said(mail, opened, clock, stats, reader, fields, says):
+def test_error_page_names_the_problem(mail, opened, clock, stats, reader, fields, says):
     mail(**fields)
     opened(f"{DAY}T09:00Z")
     stats("mail")
@@ -402,7 +402,7 @@ def test_what_is_not_known_is_said(mail, opened, clock, stats, reader, fields, s
     assert reader.get("/").status_code == 200
 
 
-def test_of_an_unknown_address(reader, visitor):
+def test_not_found_browser_gets_page_and_program_gets_problem(reader, visitor):
     for path in (
         "/nothing",
         "/campaigns/nothing",
@@ -420,14 +420,14 @@ def test_of_an_unknown_address(reader, visitor):
     assert "GET" in wrong.headers["allow"]
 
 
-def test_head(story, reader):
+def test_pages_head_has_no_body(story, reader):
     for path in ("/", "/campaigns/mail", "/campaigns/mail/recipients", "/sign-in"):
         answer = reader.head(path)
         assert (answer.status_code, answer.content) == (200, b"")
         assert answer.headers["cache-control"] == "no-store"
 
 
-def test_static_files_are_kept_by_their_hash(reader, visitor):
+def test_static_files_with_hash_are_cached(reader, visitor):
     for attrs in Page(reader.get("/")).all("link"):
         answer = visitor.get(attrs["href"])
         assert answer.status_code == 200
@@ -475,7 +475,7 @@ def cut(monkeypatch):
         ("/campaigns/mail", "apikeys", "get"),
     ],
 )
-def test_redis_goes_in_the_middle(story, reader, cut, path, module, name):
+def test_pages_redis_lost_during_read_answer_503(story, reader, cut, path, module, name):
     import importlib
 
     where = importlib.import_module(
@@ -491,7 +491,7 @@ def test_redis_goes_in_the_middle(story, reader, cut, path, module, name):
         assert_harmless(answer)
 
 
-def test_redis_was_never_there(settings, secrets, tmp_path):
+def test_pages_redis_absent_answer_503(settings, secrets, tmp_path):
     away = replace(settings, redis_url=f"unix://{tmp_path}/nobody.sock")
     app = create_app(away, secrets, connect_async(away.redis_url), jobs.queue(connect(away.redis_url)))
     with TestClient(app, base_url="http://pixel.test", follow_redirects=False) as visitor:
@@ -521,7 +521,7 @@ def below(settings, secrets):
         yield made
 
 
-def test_under_a_path(below):
+def test_pages_base_path_is_in_all_links(below):
     assert below.get("/deep/pixels").headers["location"].endswith("/deep/pixels/")
     assert below.get("/deep/pixels/").headers["location"] == "/deep/pixels/sign-in"
     answer = below.get("/deep/pixels/campaigns/mail")
@@ -577,5 +577,5 @@ def test_under_a_path(below):
         (formatting.ago(None, 100), "never"),
     ],
 )
-def test_how_it_is_written(made, text):
+def test_formatting_values_become_text(made, text):
     assert made == text

@@ -20,7 +20,7 @@ def marks(site):
     return {item["mark"]: item["periods"] for item in site.get("/api/withdrawals").json()["items"]}
 
 
-def test_withdrawn_and_allowed(site, reader, send, mail, opened, clock):
+def test_withdrawals_page_withdraw_and_allow_again(site, reader, send, mail, opened, clock):
     mail()
     clock.at(f"{DAY}T08:00Z")
     answer = send("/withdrawals", recipients="ada\r\n\r\n bob@example.org \r\n")
@@ -42,7 +42,7 @@ def test_withdrawn_and_allowed(site, reader, send, mail, opened, clock):
 
 @pytest.mark.parametrize(("page", "field"), [("/withdrawals", "recipients"), ("/withdrawals/end", "ended")])
 @pytest.mark.parametrize("text", ["", " \r\n ", "ada\r\n" + "x" * 300, "ada\x00", "a\n" * 10_001])
-def test_a_list_with_a_bad_line_changes_nothing(site, send, page, field, text):
+def test_withdrawals_page_bad_line_changes_nothing(site, send, page, field, text):
     answer = send("/withdrawals", page, **{field: text})
     assert answer.status_code == 422
     assert_harmless(answer)
@@ -55,7 +55,7 @@ def test_a_list_with_a_bad_line_changes_nothing(site, send, page, field, text):
         )
 
 
-def test_withdrawals_come_in_pages(site, reader, monkeypatch):
+def test_withdrawals_page_many_are_paged(site, reader, monkeypatch):
     monkeypatch.setattr(people_pages, "PAGE_ROWS", 50)
     people = [f"reader-{n}" for n in range(700)]
     assert site.post("/api/withdrawals", json={"recipients": people}).status_code == 200
@@ -88,7 +88,7 @@ def ada(site, mail, opened, stats):
     return site.post("/api/recipients/find", json={"recipient": "ada@example.org"}).json()["key"]
 
 
-def test_one_is_found_shown_and_erased(site, reader, send, ada):
+def test_recipient_page_found_by_address_is_shown_and_erased(site, reader, send, ada):
     answer = send("/recipients", recipient=" ada@example.org ")
     assert (answer.status_code, answer.headers["location"]) == (303, f"/recipients/{ada}")
     page = reader.get(f"/recipients/{ada}")
@@ -110,7 +110,7 @@ def test_one_is_found_shown_and_erased(site, reader, send, ada):
     assert "recipient.shown" in told
 
 
-def test_one_is_found_by_a_link(site, send, ada):
+def test_recipient_page_found_by_link_is_shown(site, send, ada):
     link = site.post("/api/campaigns/mail/links", json={"recipients": ["ada@example.org"]}).json()["links"][0]
     token = link["url"].rpartition("/")[2].removesuffix(".gif")
     for text in (link["url"], link["privacy_url"], token):
@@ -128,7 +128,7 @@ def test_one_is_found_by_a_link(site, send, ada):
         {"recipient": "\x00"},
     ],
 )
-def test_nobody_is_found(send, filled):
+def test_recipient_page_unknown_recipient_shows_nothing_stored(send, filled):
     answer = send("/recipients", **filled)
     assert answer.status_code == 422
     page = assert_harmless(answer)
@@ -137,7 +137,7 @@ def test_nobody_is_found(send, filled):
         assert form_of(answer, "/recipients")[name] == text.strip()
 
 
-def test_a_key_that_is_none(reader):
+def test_recipient_page_invalid_key_answers_404(reader):
     for key in ("nothing", "0011", "ZZ" * 8, "00112233445566FF"):
         for path in ("", "/erase"):
             assert reader.get(f"/recipients/{key}{path}").status_code == 404
@@ -147,7 +147,7 @@ def test_a_key_that_is_none(reader):
 
 
 @pytest.mark.parametrize("text", EVIL)
-def test_people_pages_hold_what_strangers_send(site, reader, send, mail, text):
+def test_people_pages_hostile_input_is_harmless(site, reader, send, mail, text):
     mail(mode="identified")
     site.put(
         "/api/campaigns/mail/recipients",
@@ -165,7 +165,7 @@ def test_people_pages_hold_what_strangers_send(site, reader, send, mail, text):
 # What is kept
 
 
-def test_what_is_kept(reader, ada, clock):
+def test_inventory_page_shows_data_and_settings(reader, ada, clock):
     answer = reader.get("/kept")
     text = assert_harmless(answer).text
     row = re.search(r"recipientsrecipient key: first and last open.*", text)
@@ -174,7 +174,7 @@ def test_what_is_kept(reader, ada, clock):
     assert "PIXEL_KEEP_DAYS_NAMES90Days after the sending of a campaign" in text
 
 
-def test_what_is_kept_is_looked_up_once_a_minute(site, reader, mail, opened, stats, clock):
+def test_inventory_page_counts_at_most_once_a_minute(site, reader, mail, opened, stats, clock):
     def kept():
         found = re.search(
             r"<th scope=\"row\">recipients<.*?<td class=\"n\"[^>]*>(\d+)", reader.get("/kept").text
@@ -191,7 +191,7 @@ def test_what_is_kept_is_looked_up_once_a_minute(site, reader, mail, opened, sta
     assert kept() == "1"
 
 
-def test_the_audit_log_in_pages(site, reader, mail):
+def test_audit_page_many_entries_are_paged(site, reader, mail):
     mail()
     for n in range(120):
         site.patch("/api/campaigns/mail", json={"sent_at": f"2026-09-01T00:00:{n % 60:02}Z"})
@@ -206,7 +206,7 @@ def test_the_audit_log_in_pages(site, reader, mail):
         assert reader.get("/audit", params={"after": after}).status_code == 422
 
 
-def test_the_log_of_recipients(site, reader, mail, secrets):
+def test_audit_page_actions_of_recipients_are_shown(site, reader, mail, secrets):
     mail()
     link = Minter("http://pixel.test", secrets).link("mail", "ada", now=1_790_000_000.0)
     token = link.privacy_url.partition("t=")[2]
@@ -221,7 +221,7 @@ def test_the_log_of_recipients(site, reader, mail, secrets):
 # Who may
 
 
-def test_without_people_there_is_nothing_of_people(site, sign_in, made_key, ada):
+def test_people_pages_without_scope_people_answer_403(site, sign_in, made_key, ada):
     visitor = sign_in(made_key("read", "write")[1])
     kept = visitor.get("/kept")
     assert kept.status_code == 200
@@ -237,7 +237,7 @@ def test_without_people_there_is_nothing_of_people(site, sign_in, made_key, ada)
     assert site.get(f"/api/recipients/{ada}").json()["campaigns"]
 
 
-def test_people_forms_need_their_token(site, send, ada):
+def test_people_pages_form_without_csrf_token_is_refused(site, send, ada):
     for token in (None, "wrong"):
         for page, to in (
             ("/withdrawals", "/withdrawals"),
@@ -251,7 +251,7 @@ def test_people_forms_need_their_token(site, send, ada):
     assert site.get(f"/api/recipients/{ada}").json()["campaigns"]
 
 
-def test_a_key_of_one_campaign_sees_none_of_these(sign_in, made_key, mail):
+def test_people_pages_key_of_one_campaign_is_refused(sign_in, made_key, mail):
     mail()
     visitor = sign_in(made_key("read:mail")[1])
     for path in (

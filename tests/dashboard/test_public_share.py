@@ -69,7 +69,7 @@ def assert_headers(answer, framed_by="'none'"):
 
 
 @pytest.mark.parametrize("name", ["mail", "page"])
-def test_it_shows_what_a_shared_key_reads(story, site, visitor, share, name):
+def test_public_share_figures_equal_those_of_a_shared_key(story, site, visitor, share, name):
     path = share(name)
     answer = visitor.get(path)
     assert answer.status_code == 200
@@ -95,7 +95,7 @@ def test_it_shows_what_a_shared_key_reads(story, site, visitor, share, name):
     assert len(answer.content) < 100_000
 
 
-def test_its_breakdowns(story, visitor, share):
+def test_public_share_breakdowns_group_small_values(story, visitor, share):
     answer = visitor.get(share("mail"))
     assert "Thunderbird" in answer.text
     found = assert_harmless(visitor.get(share("page")))
@@ -114,13 +114,13 @@ def test_its_breakdowns(story, visitor, share):
         ("to=%00", 422),
     ],
 )
-def test_a_range_that_is_not_shared(story, visitor, share, query, status):
+def test_public_share_range_not_shared_is_refused(story, visitor, share, query, status):
     answer = visitor.get(f"{share()}/stats.json?{query}")
     assert answer.status_code == status
     assert_headers(answer)
 
 
-def test_before_anything_may_be_shown(mail, page, visitor, share, clock):
+def test_public_share_no_shared_day_says_so(mail, page, visitor, share, clock):
     clock.at(f"{DAY}T08:00Z")
     mail()
     page()
@@ -130,7 +130,7 @@ def test_before_anything_may_be_shown(mail, page, visitor, share, clock):
         assert "There is nothing to show yet" in assert_harmless(answer).text
 
 
-def test_it_opens_nothing_else(story, visitor, share):
+def test_public_share_opens_no_other_page(story, visitor, share):
     path = share("mail")
     answer = visitor.get(path)
     assert_headers(answer)
@@ -146,7 +146,7 @@ def test_it_opens_nothing_else(story, visitor, share):
     assert visitor.post(path).status_code == 405
 
 
-def test_a_session_changes_nothing(story, visitor, share, sign_in):
+def test_public_share_ignores_a_session(story, visitor, share, sign_in):
     path = share("mail")
     without = visitor.get(path)
     reader = sign_in(API_KEY)
@@ -158,14 +158,14 @@ def test_a_session_changes_nothing(story, visitor, share, sign_in):
     assert "set-cookie" not in answer.headers
 
 
-def test_it_is_framed_by_those_listed(story, visitor, share):
+def test_public_share_allows_listed_frame_origins(story, visitor, share):
     path = share("mail", frames=[FRAME, "http://localhost:8000"])
     assert_headers(visitor.get(path), f"{FRAME} http://localhost:8000")
     assert_headers(visitor.get(f"{path}/stats.json"), f"{FRAME} http://localhost:8000")
     assert_headers(visitor.get(share("mail")))
 
 
-def test_when_it_is_over(story, site, visitor, share, clock):
+def test_public_share_expired_or_revoked_answers_404(story, site, visitor, share, clock):
     ended = share("mail", expires_at="2026-09-23T00:00:00Z", frames=[FRAME])
     revoked, kept, gone = share("mail", name="Revoke"), share("mail"), share("page")
     for item in site.get("/api/campaigns/mail/shares").json()["items"]:
@@ -182,13 +182,13 @@ def test_when_it_is_over(story, site, visitor, share, clock):
 
 
 @pytest.mark.parametrize("token", ["x", "%00", "%0a", "..%2f", "A" * 5000, "%ff", "%F0%9F%98%80"])
-def test_what_is_no_token(site, visitor, token):
+def test_public_share_invalid_token_answers_404(site, visitor, token):
     assert visitor.get(f"/s/{token}").status_code == 404
     assert visitor.get(f"/s/{token}/stats.json").status_code == 404
 
 
 @pytest.mark.parametrize("evil", EVIL)
-def test_hostile_names(site, mail, opened, stats, clock, visitor, share, evil):
+def test_public_share_hostile_names_are_harmless(site, mail, opened, stats, clock, visitor, share, evil):
     clock.at(f"{DAY}T08:00Z")
     mail(name=evil, min_cell=1)
     opened(f"{DAY}T09:00Z")
@@ -200,7 +200,7 @@ def test_hostile_names(site, mail, opened, stats, clock, visitor, share, evil):
 
 
 @pytest.mark.parametrize("error", [redis.ConnectionError, redis.ResponseError])
-def test_its_token_is_in_no_log_line(story, visitor, share, monkeypatch, caplog, error):
+def test_public_share_token_is_not_logged(story, visitor, share, monkeypatch, caplog, error):
     path = share("mail")
     token = path.rpartition("/")[2]
 
@@ -224,7 +224,7 @@ def test_its_token_is_in_no_log_line(story, visitor, share, monkeypatch, caplog,
     assert (error is redis.ResponseError) == any("Redis refuses /s/..." in line for line in lines)
 
 
-def test_a_shared_key_sees_the_same(story, site, sign_in, visitor, share):
+def test_shared_key_page_equals_public_share(story, site, sign_in, visitor, share):
     key = site.post("/api/keys", json={"name": "Partner", "scopes": ["read:mail"]}).json()["key"]
     shown = visitor.get(share("mail"))
     reader = sign_in(key)
@@ -238,7 +238,7 @@ def test_a_shared_key_sees_the_same(story, site, sign_in, visitor, share):
     assert reader.get("/campaigns/page/stats.json").status_code == 403
 
 
-def test_share_link_range_of_many_years_is_refused(story, visitor, share):
+def test_public_share_range_of_many_years_is_refused(story, visitor, share):
     answer = visitor.get(f"{share()}/stats.json?from=2016-12-01&to=2026-09-20")
     assert answer.status_code == 422
     assert answer.json()["errors"] == [
@@ -248,7 +248,7 @@ def test_share_link_range_of_many_years_is_refused(story, visitor, share):
     assert visitor.get(f"{share()}/stats.json?from=2023-10-01&to=2026-09-20").status_code == 200
 
 
-def test_share_link_asked_often_reads_once_a_minute(story, visitor, share, clock, monkeypatch):
+def test_public_share_many_requests_read_once_a_minute(story, visitor, share, clock, monkeypatch):
     read = shared_stats.read
     times = 0
 

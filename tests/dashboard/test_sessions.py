@@ -46,7 +46,7 @@ def csrf(visitor):
     return found[1]
 
 
-def test_in_and_out(visitor, sign_in):
+def test_sign_in_and_sign_out(visitor, sign_in):
     assert_signed_out(visitor)
     sign_in()
     page = visitor.get("/")
@@ -59,7 +59,7 @@ def test_in_and_out(visitor, sign_in):
     assert_signed_out(visitor)
 
 
-def test_a_copy_of_the_cookie_ends_with_its_session(visitor, sign_in, client):
+def test_sign_out_ends_copies_of_the_cookie(visitor, sign_in, client):
     sign_in()
     copy = visitor.cookies[COOKIE]
     sign_in()
@@ -76,7 +76,7 @@ def test_a_copy_of_the_cookie_ends_with_its_session(visitor, sign_in, client):
     assert copy.encode() not in held
 
 
-def test_the_cookie_is_for_this_site_and_for_no_script(visitor):
+def test_sign_in_cookie_has_safe_attributes(visitor):
     answer = visitor.post("/sign-in", data={"key": API_KEY})
     parts = {part.strip().lower() for part in answer.headers["set-cookie"].split(";")[1:]}
     assert parts >= {"httponly", "samesite=lax", "path=/", f"max-age={sessions.LIFETIME_SECONDS}"}
@@ -84,7 +84,7 @@ def test_the_cookie_is_for_this_site_and_for_no_script(visitor):
     assert API_KEY not in answer.headers["set-cookie"]
 
 
-def test_after_signing_in_one_is_where_one_wanted_to_be(visitor, mail):
+def test_sign_in_redirects_to_the_requested_page(visitor, mail):
     mail()
     sent = visitor.get("/campaigns/mail?from=2026-09-01").headers["location"]
     form = visitor.get(sent).text
@@ -98,20 +98,20 @@ def test_after_signing_in_one_is_where_one_wanted_to_be(visitor, mail):
     "target",
     ["//evil.example", "https://evil.example", "/\\evil.example", "\\\\evil", "a\nb", "javascript:1"],
 )
-def test_nowhere_else(visitor, target):
+def test_sign_in_foreign_target_is_ignored(visitor, target):
     answer = visitor.post("/sign-in", data={"key": API_KEY, "next": target})
     assert answer.headers["location"] == "/"
 
 
 @pytest.mark.parametrize("key", ["", "  ", "nothing", "pk_" + "x" * 32, "\ufffd\x00", API_KEY + "x"])
-def test_another_key_signs_in_nobody(visitor, key):
+def test_sign_in_unknown_key_is_refused(visitor, key):
     answer = visitor.post("/sign-in", data={"key": key})
     assert answer.status_code in (403, 422)
     assert 'role="alert"' in answer.text
     assert COOKIE not in answer.cookies
 
 
-def test_a_forged_cookie_signs_in_nobody(visitor, sign_in, secrets, clock):
+def test_session_forged_cookie_is_refused(visitor, sign_in, secrets, clock):
     good = sign_in().cookies[COOKIE]
     other = Secrets.derive(("a key of another server",), "and its secret")
     flipped = good[:-2] + ("A" if good[-2] != "A" else "B") + good[-1]
@@ -137,7 +137,7 @@ def test_a_forged_cookie_signs_in_nobody(visitor, sign_in, secrets, clock):
     assert visitor.get("/").status_code == 200
 
 
-def test_a_session_ends(sign_in, clock):
+def test_session_expires(sign_in, clock):
     visitor = sign_in()
     value = visitor.cookies[COOKIE]
     clock.now += sessions.LIFETIME_SECONDS - 1
@@ -148,7 +148,7 @@ def test_a_session_ends(sign_in, clock):
     assert_signed_out(visitor)
 
 
-def test_a_revoked_key_ends_its_sessions_at_once(site, sign_in, made_key, mail):
+def test_session_of_a_revoked_key_ends_at_once(site, sign_in, made_key, mail):
     mail()
     name, key = made_key("read")
     visitor = sign_in(key)
@@ -159,7 +159,7 @@ def test_a_revoked_key_ends_its_sessions_at_once(site, sign_in, made_key, mail):
     assert answer.status_code == 401
 
 
-def test_a_key_that_may_not_read_is_told_so(visitor, made_key):
+def test_sign_in_key_without_read_is_refused(visitor, made_key):
     answer = visitor.post("/sign-in", data={"key": made_key("write", "people")[1]})
     assert answer.status_code == 403
     assert "scope" in answer.text
@@ -178,7 +178,7 @@ def held(monkeypatch):
     return found
 
 
-def test_brake_wrong_keys_are_slowed_down_and_right_ones_are_not(visitor, link, clock, client, held):
+def test_throttle_slows_wrong_keys_only(visitor, link, clock, client, held):
     """All of one address, as behind a proxy that is not named."""
     token = link()
     before = set(client.scan_iter())
@@ -197,7 +197,7 @@ def test_brake_wrong_keys_are_slowed_down_and_right_ones_are_not(visitor, link, 
     assert len(held) == 21
 
 
-def test_brake_holds_for_the_api_too(site, held):
+def test_throttle_applies_to_the_api(site, held):
     def ask(key):
         return site.get("/api/campaigns", headers={"Authorization": f"Bearer {key}"}).status_code
 
@@ -208,7 +208,7 @@ def test_brake_holds_for_the_api_too(site, held):
     assert len(held) == 2
 
 
-def test_brake_too_many_held_answers_the_rest_at_once(site, visitor, monkeypatch, held):
+def test_throttle_too_many_held_answers_at_once(site, visitor, monkeypatch, held):
     monkeypatch.setattr(throttle, "MAX_DELAYED", 0)
     for _ in range(throttle.FREE_FAILURES):
         visitor.post("/sign-in", data={"key": "wrong"})
@@ -222,7 +222,7 @@ def test_brake_too_many_held_answers_the_rest_at_once(site, visitor, monkeypatch
     assert held == []
 
 
-def test_brake_memory_is_bounded():
+def test_throttle_memory_is_bounded():
     found = throttle.Throttle()
     for n in range(throttle.MAX_ADDRESSES + 50):
         found.note(n.to_bytes(4, "big"), 0.0)
@@ -236,7 +236,7 @@ def test_brake_memory_is_bounded():
 # Links that sign in once
 
 
-def test_a_link_signs_in_once(visitor, link, client):
+def test_sign_in_link_works_once(visitor, link, client):
     token = link()
     assert not any(token.encode() in key for key in client.scan_iter())
     assert visitor.head(f"/sign-in/{token}").status_code == 200  # a preview does not use it up
@@ -250,13 +250,13 @@ def test_a_link_signs_in_once(visitor, link, client):
     assert_signed_out(visitor)
 
 
-def test_a_link_lives_for_ten_minutes(link, client):
+def test_sign_in_link_expires_after_ten_minutes(link, client):
     link()
     [key] = client.scan_iter("px:{all}:signin:*")
     assert 590 <= client.ttl(key) <= 600
 
 
-def test_a_link_of_a_key_that_may_see_nothing(visitor, made_key, link):
+def test_sign_in_link_of_a_key_without_read_is_refused(visitor, made_key, link):
     name, _ = made_key("write")
     answer = visitor.get(f"/sign-in/{link(name)}")
     assert answer.status_code == 403
@@ -264,7 +264,7 @@ def test_a_link_of_a_key_that_may_see_nothing(visitor, made_key, link):
     assert_signed_out(visitor)
 
 
-def test_a_link_of_a_revoked_key(site, visitor, made_key, link):
+def test_sign_in_link_of_a_revoked_key_is_refused(site, visitor, made_key, link):
     name, _ = made_key("read")
     token = link(name)
     site.delete(f"/api/keys/{name}")
@@ -272,7 +272,7 @@ def test_a_link_of_a_revoked_key(site, visitor, made_key, link):
     assert_signed_out(visitor)
 
 
-def test_no_link_without_a_key_that_may_do_all(site, settings, client, link):
+def test_sign_in_link_needs_a_key_with_all_scopes(site, settings, client, link):
     for key in client.smembers(keys.API_KEYS):
         client.delete(keys.api_key(key.decode()))
     with pytest.raises(sign_in_links.NoApiKey):
@@ -282,14 +282,14 @@ def test_no_link_without_a_key_that_may_do_all(site, settings, client, link):
 # Forms of others
 
 
-def test_a_form_needs_its_sessions_token(sign_in):
+def test_form_without_csrf_token_is_refused(sign_in):
     visitor = sign_in()
     for fields in ({}, {"csrf": "wrong"}, {"csrf": "\udcff".encode("utf-8", "replace").decode()}):
         assert visitor.post("/sign-out", data=fields).status_code == 403
     assert visitor.get("/").status_code == 200
 
 
-def test_another_sessions_token_will_not_do(visitor, sign_in, clock):
+def test_form_with_another_sessions_csrf_token_is_refused(visitor, sign_in, clock):
     first = csrf(sign_in())
     visitor.cookies.clear()
     clock.now += 1
@@ -306,7 +306,7 @@ def test_another_sessions_token_will_not_do(visitor, sign_in, clock):
         {"Origin": "https://evil.example"},
     ],
 )
-def test_a_form_of_another_site(visitor, sign_in, headers):
+def test_form_from_another_web_site_is_refused(visitor, sign_in, headers):
     refused = visitor.post("/sign-in", data={"key": API_KEY}, headers=headers)
     assert refused.status_code == 403
     assert COOKIE not in refused.cookies
@@ -316,7 +316,7 @@ def test_a_form_of_another_site(visitor, sign_in, headers):
     assert visitor.post("/sign-out", data={"csrf": token}).status_code == 303
 
 
-def test_a_form_that_is_too_long(visitor, sign_in):
+def test_form_too_long_answers_413(visitor, sign_in):
     assert visitor.post("/sign-in", data={"key": "k" * 5000}).status_code == 413
     sign_in()
     assert visitor.post("/sign-out", data={"csrf": "k" * 70_000}).status_code == 413
@@ -326,7 +326,7 @@ def test_a_form_that_is_too_long(visitor, sign_in):
 # What a key may see
 
 
-def test_a_reader_sees_nothing_of_a_person(sign_in, made_key, mail):
+def test_read_scope_sees_no_single_people(sign_in, made_key, mail):
     mail(mode="identified")
     visitor = sign_in(made_key("read")[1])
     assert "/recipients" not in visitor.get("/campaigns/mail").text
@@ -334,11 +334,11 @@ def test_a_reader_sees_nothing_of_a_person(sign_in, made_key, mail):
         assert visitor.get(f"/campaigns/mail/{path}").status_code == 403
 
 
-def test_the_cookie_does_not_open_the_api(reader):
+def test_session_cookie_does_not_open_the_api(reader):
     assert reader.get("/api/campaigns").status_code == 401
 
 
-def test_a_key_of_one_campaign_sees_what_is_shared_of_it(site, sign_in, made_key, mail, page):
+def test_key_of_one_campaign_sees_its_shared_figures(site, sign_in, made_key, mail, page):
     mail(name="The spring mail")
     page(name="Our own site")
     visitor = sign_in(made_key("read:mail")[1])
@@ -362,5 +362,5 @@ def test_a_key_of_one_campaign_sees_what_is_shared_of_it(site, sign_in, made_key
     assert "no longer exist" in visitor.get("/").text
 
 
-def test_all_scopes_are_known():
+def test_pages_have_only_known_scopes():
     assert set(api_keys.SCOPES) == {"read", "write", "people"}

@@ -45,7 +45,7 @@ def shown(answer):
     return {name: html.unescape(text) for name, text in found}
 
 
-def test_one_is_made_and_shown_once(send, reader, site, visitor):
+def test_share_links_create_shows_the_link_once(send, reader, site, visitor):
     answer = send(reader, expires_at="2026-09-30", frames=FRAMES)
     assert_harmless(answer)
     copied = shown(answer)
@@ -67,11 +67,11 @@ def test_one_is_made_and_shown_once(send, reader, site, visitor):
     assert "just now" in reader.get(PATH).text
 
 
-def test_no_frame_no_snippet(send, reader):
+def test_share_links_without_origins_show_no_iframe(send, reader):
     assert list(shown(send(reader))) == ["link"]
 
 
-def test_one_is_revoked(send, reader, site, visitor):
+def test_share_links_revoke_ends_the_link(send, reader, site, visitor):
     link = shown(send(reader))["link"]
     send(reader, name="Another")
     page = Page(reader.get(PATH))
@@ -90,7 +90,7 @@ def test_one_is_revoked(send, reader, site, visitor):
     assert told[:3] == ["share.revoked", "share.made", "share.made"]
 
 
-def test_one_that_is_over_stays_listed(send, reader, clock):
+def test_share_links_expired_link_stays_listed(send, reader, clock):
     send(reader, expires_at="2026-09-20")
     assert "<strong>expired</strong>" not in reader.get(PATH).text
     clock.at("2026-09-20T22:00Z")
@@ -112,7 +112,7 @@ def test_one_that_is_over_stays_listed(send, reader, clock):
         ({"frames": "\n".join(["https://a.example"] * 101)}, "frames", "origins"),
     ],
 )
-def test_what_cannot_be(send, reader, site, fields, name, message):
+def test_share_links_invalid_link_is_refused(send, reader, site, fields, name, message):
     answer = send(reader, 422, **fields)
     page = assert_harmless(answer)
     [field] = [attrs for tag, attrs in page.found if attrs.get("id") == name]
@@ -126,14 +126,14 @@ def test_what_cannot_be(send, reader, site, fields, name, message):
     assert site.get(f"/api{PATH}").json()["items"] == []
 
 
-def test_there_is_room_for_so_many(send, reader, monkeypatch):
+def test_share_links_too_many_are_refused(send, reader, monkeypatch):
     monkeypatch.setattr(share_links, "MAX_SHARES", 1)
     send(reader)
     assert "revoke one first" in send(reader, 409).text
 
 
 @pytest.mark.parametrize("evil", EVIL)
-def test_hostile_names(send, reader, site, evil):
+def test_share_links_hostile_names_are_harmless(send, reader, site, evil):
     assert site.patch("/api/campaigns/mail", json={"name": evil}).status_code == 200
     answer = send(reader, name=evil, frames="https://www.example.org")
     page = assert_harmless(answer)
@@ -143,7 +143,7 @@ def test_hostile_names(send, reader, site, evil):
     assert evil in assert_harmless(reader.get(PATH)).text
 
 
-def test_who_only_reads(send, reader, site, sign_in):
+def test_share_links_read_scope_cannot_create(send, reader, site, sign_in):
     send(reader)
     [kept] = site.get(f"/api{PATH}").json()["items"]
     key = site.post("/api/keys", json={"name": "Reader", "scopes": ["read"]}).json()["key"]
@@ -160,7 +160,7 @@ def test_who_only_reads(send, reader, site, sign_in):
     assert sign_in(shared).get(PATH).status_code == 403
 
 
-def test_of_what_is_not_there(send, reader):
+def test_share_links_unknown_campaign_or_link_answers_404(send, reader):
     form = {"csrf": csrf(reader), "name": "x"}
     assert reader.get("/campaigns/none/shares").status_code == 404
     assert reader.post("/campaigns/none/shares", data=form).status_code == 404
@@ -169,7 +169,7 @@ def test_of_what_is_not_there(send, reader):
     assert reader.post(PATH, data={"name": "x"}).status_code == 403
 
 
-def test_where_no_address_is_known(settings, secrets, send):
+def test_share_links_without_base_url_cannot_be_created(settings, secrets, send):
     here = replace(settings, base_url=None)
     app = create_app(here, secrets, connect_async(here.redis_url), jobs.queue(connect(here.redis_url)))
     with TestClient(app, base_url="http://pixel.test", follow_redirects=False) as reader:

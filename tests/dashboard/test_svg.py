@@ -12,7 +12,7 @@ from pixel_server.dashboard import svg
 from pixel_server.verdicts import CLASSES
 
 
-def test_a_stack_is_whole():
+def test_stack_parts_fill_the_whole_bar():
     counts = {name: n for n, name in enumerate(CLASSES)}
     parts = svg.stack(counts)
     assert [part.name for part in parts] == list(CLASSES)
@@ -24,11 +24,11 @@ def test_a_stack_is_whole():
 
 
 @pytest.mark.parametrize("count", [0, None])
-def test_of_nothing_there_is_no_stack(count):
+def test_stack_without_counts_is_empty(count):
     assert svg.stack(dict.fromkeys(CLASSES, count)) == []
 
 
-def test_a_spark_shows_each_day_that_is_not_nothing():
+def test_spark_draws_each_day_above_zero():
     path = svg.spark([0, None, 1, 1000, 500])
     assert re.findall(r"M(\d+) 20v-(\d+)", path) == [("10", "1"), ("15", "20"), ("20", "10")]
     assert svg.spark([]) == svg.spark([0, None]) == ""
@@ -42,16 +42,16 @@ def test_a_spark_shows_each_day_that_is_not_nothing():
         (1, 1, None, {"low": 99, "width": 1, "estimate": -1}),
     ],
 )
-def test_an_interval_is_always_seen(low, high, estimate, drawn):
+def test_interval_is_at_least_one_percent_wide(low, high, estimate, drawn):
     rate = {"low": low, "high": high, "estimate": estimate}
     assert svg.interval(rate) == pytest.approx(drawn)
 
 
-def test_no_rate_no_interval():
+def test_interval_without_rate_is_none():
     assert svg.interval(None) is None
 
 
-def test_bars_keep_to_their_box():
+def test_bars_stay_in_the_view_box():
     path, most = svg.bars([3, None, 0, 6], 800, 160)
     assert most == 6
     assert path.startswith("M0.0 160v-80.0")
@@ -59,7 +59,7 @@ def test_bars_keep_to_their_box():
     assert svg.bars([], 800, 160) == ("", 0)
 
 
-def test_ranked_rows_have_the_share_of_all():
+def test_ranked_rows_have_their_share_of_the_sum():
     rows = [{"name": name, "opens": n} for name, n in (("a", 6), ("b", 3), ("c", 1))]
     found = svg.ranked(rows, "opens", 2)
     assert [(row["name"], row["share"], row["width"]) for row in found] == [

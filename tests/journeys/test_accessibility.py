@@ -49,7 +49,7 @@ def look(lookers: Lookers, filled: Filled, pages: Iterable[Shown]) -> list[str]:
     return wrong
 
 
-def test_nothing_on_any_page(browser: Browser):
+def test_pages_have_no_accessibility_violations(browser: Browser):
     with started() as filled:
         lookers = Lookers(browser, filled)
         wrong = look(lookers, filled, EMPTY)
@@ -69,7 +69,7 @@ def test_nothing_on_any_page(browser: Browser):
         ("<input name='unnamed'>", "label"),
     ],
 )
-def test_it_would_be_found(browser: Browser, html: str, rule: str):
+def test_accessibility_check_finds_violations(browser: Browser, html: str, rule: str):
     page = browser.new_page()
     page.set_content(f"<html lang='en'><title>Bad</title><main>{html}</main></html>")
     assert any(f" {rule}: " in one for one in found(page, None))

@@ -55,7 +55,7 @@ def show(browser: Browser, address: str, agent: str | None = None) -> None:
     context.close()
 
 
-def test_a_mail_is_opened(stack: Stack, browser: Browser, tmp_path: Path):
+def test_pixel_mail_shown_in_browser_is_counted(stack: Stack, browser: Browser, tmp_path: Path):
     made = {"id": "mail", "name": "Mail", "kind": "email", "sent": 2}
     assert stack.call("POST", "/api/campaigns", made)[0] == 201
     _, links = stack.call("POST", "/api/campaigns/mail/links", {"recipients": ["ada@example.org", "bob"]})
@@ -74,7 +74,7 @@ def test_a_mail_is_opened(stack: Stack, browser: Browser, tmp_path: Path):
     assert (stats["open_rate"]["low"], stats["open_rate"]["high"]) == (0.5, 0.5)
 
 
-def test_the_pixel_takes_no_room_and_is_loaded(stack: Stack, browser: Browser, tmp_path: Path):
+def test_pixel_takes_no_space_and_is_loaded(stack: Stack, browser: Browser, tmp_path: Path):
     stack.run("campaign", "create", "mail")
     tag = stack.run("link", "mail", "ada", "--html").stdout
     mail = tmp_path / "mail.html"
@@ -88,7 +88,7 @@ def test_the_pixel_takes_no_room_and_is_loaded(stack: Stack, browser: Browser, t
     page.close()
 
 
-def test_a_web_page_is_viewed(stack: Stack, browser: Browser, site: str, tmp_path: Path):
+def test_pixel_web_page_is_counted(stack: Stack, browser: Browser, site: str, tmp_path: Path):
     made = {"id": "site", "name": "Site", "kind": "web", "identity": "own"}
     assert stack.call("POST", "/api/campaigns", made)[0] == 201
     pixel = f"{stack.address}/p/site.gif"
@@ -124,7 +124,7 @@ def test_a_web_page_is_viewed(stack: Stack, browser: Browser, site: str, tmp_pat
     )
 
 
-def test_the_snippet_of_the_readme(stack: Stack, browser: Browser, site: str, tmp_path: Path):
+def test_script_of_the_readme_counts_a_view(stack: Stack, browser: Browser, site: str, tmp_path: Path):
     snippets = re.findall(r"^```html\n(.*?)^```", SNIPPETS, re.M | re.S)
     assert snippets
     for number, snippet in enumerate(snippets):

@@ -33,7 +33,7 @@ def story(draw: random.Random, program: str, reads: bool) -> list[Hit]:
     return [(CHROME, "192.0.2.99") if program == "at once" else (BOT, HOME)]
 
 
-def test_the_rates_are_what_was_meant(stack: Stack):
+def test_mailing_known_opens_give_the_expected_rates(stack: Stack):
     assert Networks.load().names(bytes(map(int, GATEWAY.split(".")))) == ("mimecast",)
     stack.environ |= {"PIXEL_TRUSTED_PROXIES": "127.0.0.1", "PIXEL_SOON_SECONDS": "900"}
     stack.stop()

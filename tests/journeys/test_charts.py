@@ -128,7 +128,7 @@ def colours(page: Page) -> dict[str, int]:
     return found
 
 
-def test_it_draws_both_series_and_reads_them_out(open_page: Callable[..., Page], site: Site):
+def test_chart_draws_and_reads_out_both_series(open_page: Callable[..., Page], site: Site):
     page = drawn(open_page())
     found = colours(page)
     assert found[FILL] > 1000
@@ -148,7 +148,7 @@ def test_it_draws_both_series_and_reads_them_out(open_page: Callable[..., Page],
     assert page.evaluate("shifted") == []
 
 
-def test_drawn_from_a_web_campaigns_views(open_page: Callable[..., Page], site: Site):
+def test_chart_web_campaign_draws_views(open_page: Callable[..., Page], site: Site):
     days = site.stats["series"]
     site.stats["series"] = [{"start": i["start"], "views": i["opens"], "visits": None} for i in days]
     page = open_page()
@@ -160,7 +160,7 @@ def test_drawn_from_a_web_campaigns_views(open_page: Callable[..., Page], site: 
     drawn(page)
 
 
-def test_zoom_and_back(open_page: Callable[..., Page], site: Site):
+def test_chart_zoom_and_reset(open_page: Callable[..., Page], site: Site):
     page = drawn(open_page())
     whole = page.get_by_role("button", name="Whole range")
     assert whole.is_hidden()
@@ -185,7 +185,7 @@ def test_zoom_and_back(open_page: Callable[..., Page], site: Site):
     assert page.evaluate("shifted") == []
 
 
-def test_notes_are_marks_that_speak(open_page: Callable[..., Page], site: Site):
+def test_chart_notes_are_marks_with_text(open_page: Callable[..., Page], site: Site):
     site.stats = stats(notes=NOTES)
     page = drawn(open_page())
     marks = page.locator(".note button")
@@ -217,7 +217,7 @@ def test_notes_are_marks_that_speak(open_page: Callable[..., Page], site: Site):
     assert (at["x"] + 12 - day["x"]) / day["width"] == pytest.approx(20 / 29, abs=0.01)
 
 
-def test_what_is_not_known_is_a_gap(open_page: Callable[..., Page], site: Site):
+def test_chart_unknown_values_are_gaps(open_page: Callable[..., Page], site: Site):
     whole = colours(drawn(open_page()))
     for day in site.stats["series"][5:25]:
         day["opens"] = day["unique_opens"] = None
@@ -232,7 +232,7 @@ def test_what_is_not_known_is_a_gap(open_page: Callable[..., Page], site: Site):
     assert readout(page) == "Opens 3 Unique opens \u2013 Thu 12 Nov 2026"
 
 
-def test_light_and_dark(open_page: Callable[..., Page]):
+def test_chart_follows_the_colour_scheme(open_page: Callable[..., Page]):
     page = drawn(open_page(color_scheme="light"))
     assert SECOND in colours(page)
     page.emulate_media(color_scheme="dark")
@@ -243,7 +243,7 @@ def test_light_and_dark(open_page: Callable[..., Page]):
     assert page.evaluate("document.getAnimations().length") == 0  # nothing moves by itself
 
 
-def test_a_narrow_screen_and_a_turned_one(open_page: Callable[..., Page], site: Site):
+def test_chart_fits_narrow_and_rotated_screens(open_page: Callable[..., Page], site: Site):
     site.stats = stats(notes=NOTES)
     page = drawn(open_page(viewport={"width": 360, "height": 640}))
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
@@ -263,7 +263,7 @@ def test_a_narrow_screen_and_a_turned_one(open_page: Callable[..., Page], site: 
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def test_each_interval(open_page: Callable[..., Page], site: Site):
+def test_chart_each_interval_has_fitting_labels(open_page: Callable[..., Page], site: Site):
     page = drawn(open_page())
     chart = page.get_by_role("img")
     for days, interval, shows in (
@@ -281,7 +281,7 @@ def test_each_interval(open_page: Callable[..., Page], site: Site):
         assert SECOND in colours(page)
 
 
-def test_a_zone_that_the_browser_does_not_know(open_page: Callable[..., Page], site: Site):
+def test_chart_unknown_time_zone_uses_utc(open_page: Callable[..., Page], site: Site):
     site.stats["time_zone"] = "Nowhere/Land"
     label = drawn(open_page()).get_by_role("img").get_attribute("aria-label") or ""
     assert "27 Oct 2026 to 25 Nov 2026, UTC" in label
@@ -296,7 +296,7 @@ for _day in NONE["series"]:
     _day["opens"] = _day["unique_opens"] = 0
 
 
-def test_what_cannot_be_drawn_is_said(open_page: Callable[..., Page], site: Site):
+def test_chart_bad_answer_shows_a_message(open_page: Callable[..., Page], site: Site):
     site.stats = 500
     page = open_page(spoils=True)
     words = page.locator(".words")
@@ -326,7 +326,7 @@ def test_what_cannot_be_drawn_is_said(open_page: Callable[..., Page], site: Site
     assert page.evaluate("shifted") == []
 
 
-def test_figures_move_as_they_are_told(open_page: Callable[..., Page], site: Site):
+def test_live_page_events_update_figures(open_page: Callable[..., Page], site: Site):
     page = drawn(open_page(clock=True))
     opens = page.locator("[data-figure='totals.opens']")
     until(lambda: opens.inner_text() == "1")
@@ -352,7 +352,7 @@ def test_figures_move_as_they_are_told(open_page: Callable[..., Page], site: Sit
     until(lambda: spoken.inner_text() == "Figures have changed. Every hit before at 6 is counted. Live.")
 
 
-def test_what_goes_wrong_is_said(open_page: Callable[..., Page], site: Site):
+def test_live_page_failures_are_shown(open_page: Callable[..., Page], site: Site):
     page = drawn(open_page(clock=True))
     main = page.locator("main")
     until(lambda: main.get_attribute("data-state") == "live")
@@ -374,7 +374,7 @@ def test_what_goes_wrong_is_said(open_page: Callable[..., Page], site: Site):
     assert (site.count("/live"), site.count("/figures.json")) == (3, 0)
 
 
-def test_without_events_it_asks(open_page: Callable[..., Page], site: Site):
+def test_live_page_without_events_polls(open_page: Callable[..., Page], site: Site):
     site.streams = 503
     page = drawn(open_page(clock=True, spoils=True))
     opens = page.locator("[data-figure='totals.opens']")
@@ -408,7 +408,7 @@ def test_without_events_it_asks(open_page: Callable[..., Page], site: Site):
     until(lambda: page.locator("main").get_attribute("data-state") == "revoked")
 
 
-def test_events_that_do_not_arrive_are_not_waited_for(open_page: Callable[..., Page], site: Site):
+def test_live_page_silent_events_fall_back_to_polling(open_page: Callable[..., Page], site: Site):
     page = open_page(clock=True)
     until(lambda: site.tabs)
     until(lambda: page.locator("main").get_attribute("data-state") == "live")

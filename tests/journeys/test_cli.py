@@ -68,7 +68,7 @@ def as_json(stack: Stack, *arguments: str) -> Any:
     return json.loads(printed)
 
 
-def test_a_campaign_from_its_making_to_its_end(stack: Stack):
+def test_cli_campaign_create_show_list_and_delete(stack: Stack):
     assert (
         stack.run("campaign", "create", "spring", "--sent", "1234").stdout == "made email campaign spring\n"
     )
@@ -92,7 +92,7 @@ def test_a_campaign_from_its_making_to_its_end(stack: Stack):
     assert_one_line(again, "spring", "never given twice")
 
 
-def test_a_campaign_is_changed(stack: Stack):
+def test_cli_campaign_change_sets_fields(stack: Stack):
     stack.run("campaign", "create", "june", "--bounced", "0", "--min-cell", "3")
     said = stack.run("campaign", "set", "june", "--sent", "40", "--bounced", "2", "--gpc", "drop").stdout
     assert said == "changed sent, bounced, gpc of june\n"
@@ -139,7 +139,7 @@ def test_a_campaign_is_changed(stack: Stack):
     assert stack.run("audit").stdout.count("campaign.changed") == changes, "what is refused is not noted"
 
 
-def test_a_list_is_uploaded(stack: Stack, tmp_path: Path):
+def test_cli_campaign_upload_stores_the_list(stack: Stack, tmp_path: Path):
     stack.run("campaign", "create", "listed", "--mode", "identified")
     (tmp_path / "list.csv").write_text("name;recipient\nAda;ada@example.org\nBob;bob@example.org\n")
     (tmp_path / "more.ndjson").write_text(
@@ -180,7 +180,7 @@ def test_a_list_is_uploaded(stack: Stack, tmp_path: Path):
     assert "recipients.uploaded" in stack.run("audit").stdout
 
 
-def test_a_link_that_signs_in(stack: Stack):
+def test_cli_sign_in_link_signs_in(stack: Stack):
     link = stack.run("sign-in").stdout.strip()
     assert link.startswith(f"{stack.address}/sign-in/")
     made = as_json(stack, "sign-in")
@@ -193,7 +193,7 @@ def test_a_link_that_signs_in(stack: Stack):
     assert_one_line(cli("sign-in", "--key", "0" * 12, data=stack.data), "there is no key")
 
 
-def test_figures_as_a_table_and_as_json(stack: Stack):
+def test_cli_stats_table_equals_json(stack: Stack):
     stack.run("campaign", "create", "figures", "--name", "All of them", "--sent", "3")
     for recipient in ("ada", "ada", "bob"):
         url = stack.run("link", "figures", recipient).stdout.strip()
@@ -220,7 +220,7 @@ def test_figures_as_a_table_and_as_json(stack: Stack):
     }
 
 
-def test_no_rate_is_made_up(stack: Stack):
+def test_cli_stats_without_sent_show_no_rate(stack: Stack):
     stack.run("campaign", "create", "no-sent")
     assert "open rate            none without `sent`\n" in stack.run("campaign", "show", "no-sent").stdout
     stack.run("campaign", "create", "over", "--sent", "1")
@@ -232,7 +232,7 @@ def test_no_rate_is_made_up(stack: Stack):
     )
 
 
-def test_web_figures(stack: Stack):
+def test_cli_stats_of_a_web_site(stack: Stack):
     stack.run("campaign", "create", "web-figures", "--kind", "web")
     until(lambda: stack.get("/p/web-figures.gif") == (200, "recorded"))
     until(lambda: stack.totals("web-figures")["views"] == 1)
@@ -242,7 +242,7 @@ def test_web_figures(stack: Stack):
     assert "open rate" not in table
 
 
-def test_keys(stack: Stack):
+def test_cli_keys_create_list_and_revoke(stack: Stack):
     key = stack.run("key", "create", "for the reader", "--scope", "read").stdout.strip()
     other = as_json(stack, "key", "create", "for the sender")
     assert other["scopes"] == ["read", "write", "people"]
@@ -282,7 +282,7 @@ def test_keys(stack: Stack):
     assert reader.call("GET", "/api/campaigns")[0] == 401
 
 
-def test_dead_letters(stack: Stack):
+def test_cli_dead_letters_list_and_retry(stack: Stack):
     found = read_up_state(stack.data)
     assert found is not None
     with connect(found.redis_url) as client:
@@ -301,7 +301,7 @@ def test_dead_letters(stack: Stack):
     assert as_json(stack, "dead-letters", "drop", "--yes") == {"dropped": 0}
 
 
-def test_the_spool(stack: Stack):
+def test_cli_spool_shows_its_state(stack: Stack):
     status = dict(line.rsplit(maxsplit=1) for line in stack.run("spool", "status").stdout.splitlines())
     assert status == {"segments": "0", "hits": "0", "bytes": "0", "waiting since": "-", "set aside": "0"}
     waiting = as_json(stack, "spool", "status")
@@ -310,7 +310,7 @@ def test_the_spool(stack: Stack):
     assert as_json(stack, "spool", "drain") == {"batches": 0}
 
 
-def test_settings_need_no_store(tmp_path: Path):
+def test_cli_settings_work_without_redis(tmp_path: Path):
     printed = cli("settings", data=tmp_path)
     assert printed.returncode == 0
     assert [line.split()[0] for line in printed.stdout.splitlines()] == [
@@ -321,7 +321,7 @@ def test_settings_need_no_store(tmp_path: Path):
     assert {row["name"]: row["value"] for row in listed if row["value"]} == {"PIXEL_DATA_DIR": str(tmp_path)}
 
 
-def test_commands_go_by_the_settings_of_up(tmp_path: Path):
+def test_cli_commands_use_the_settings_of_up(tmp_path: Path):
     """Which has them in its own environment: another terminal has not."""
     made = Stack(Path(tempfile.mkdtemp(prefix="px-")), PIXEL_MAX_MODE="count", PIXEL_SHARDS="2")
     made.start()
@@ -339,7 +339,7 @@ def test_commands_go_by_the_settings_of_up(tmp_path: Path):
         shutil.rmtree(made.data)
 
 
-def test_ctrl_c_ends_an_upload_at_once(stack: Stack, tmp_path: Path):
+def test_cli_upload_ctrl_c_ends_at_once(stack: Stack, tmp_path: Path):
     stack.run("campaign", "create", "endless")
     for wait in (0.0, 0.1, 0.3, 0.6):
         read, write = os.pipe()
@@ -369,7 +369,7 @@ def test_ctrl_c_ends_an_upload_at_once(stack: Stack, tmp_path: Path):
         assert errors.strip() == "Aborted!"
 
 
-def test_settings_show_what_holds_here_but_no_secret(tmp_path: Path):
+def test_cli_settings_show_values_without_secrets(tmp_path: Path):
     chosen = {
         "PIXEL_TOKEN_DAYS": "30",
         "PIXEL_SECRET": "a-signing-key-of-mine",
@@ -389,7 +389,7 @@ def test_settings_show_what_holds_here_but_no_secret(tmp_path: Path):
     assert "signing-key" not in printed.stdout
 
 
-def test_links_are_made_offline(stack: Stack, tmp_path: Path):
+def test_cli_link_works_offline(stack: Stack, tmp_path: Path):
     stack.run("campaign", "create", "offline")
     shutil.copy(stack.data / "secrets.json", tmp_path)
     assert_one_line(cli("link", "offline", "ada", data=tmp_path), "PIXEL_BASE_URL")
@@ -409,7 +409,7 @@ def test_links_are_made_offline(stack: Stack, tmp_path: Path):
     until(lambda: stack.totals("offline")["unique_opens"] == 3)
 
 
-def test_a_link_that_up_would_not_count_is_not_made(stack: Stack):
+def test_cli_link_with_unknown_secrets_is_refused(stack: Stack):
     other = {"PIXEL_SECRET": "another-signing-key-of-somebody"}
     assert_one_line(cli("link", "offline", "ada", data=stack.data, **other), "PIXEL_SECRET")
 
@@ -444,11 +444,11 @@ def test_a_link_that_up_would_not_count_is_not_made(stack: Stack):
         ),
     ],
 )
-def test_bad_input_is_one_line(stack: Stack, arguments: list[str | bytes], words: list[str]):
+def test_cli_bad_input_prints_one_line(stack: Stack, arguments: list[str | bytes], words: list[str]):
     assert_one_line(cli(*arguments, data=stack.data), *words)
 
 
-def test_what_is_refused_left_nothing(stack: Stack):
+def test_cli_refused_commands_change_nothing(stack: Stack):
     cli("campaign", "create", "left-nothing", "--sent", "-1", data=stack.data)
     assert "left-nothing" not in stack.run("campaign", "list").stdout
 
@@ -456,7 +456,7 @@ def test_what_is_refused_left_nothing(stack: Stack):
 @pytest.mark.parametrize(
     "arguments", [["campaign", "create", "x", "--kind", "fax"], ["link"], ["key", "crate"]]
 )
-def test_what_is_no_command_shows_how_to_ask(stack: Stack, arguments: list[str]):
+def test_cli_unknown_command_shows_usage(stack: Stack, arguments: list[str]):
     done = cli(*arguments, data=stack.data)
     assert done.returncode == 2
     assert done.stderr.startswith("Usage: pixel-server ")
@@ -475,7 +475,7 @@ def test_what_is_no_command_shows_how_to_ask(stack: Stack, arguments: list[str])
         ("PIXEL_API_KEY", "short"),
     ],
 )
-def test_a_bad_setting_is_one_line(tmp_path: Path, name: str, value: str):
+def test_cli_bad_setting_prints_one_line(tmp_path: Path, name: str, value: str):
     done = cli("campaign", "list", data=tmp_path, **{name: value})
     assert_one_line(done, name)
     assert "short" not in done.stderr
@@ -484,11 +484,11 @@ def test_a_bad_setting_is_one_line(tmp_path: Path, name: str, value: str):
 @pytest.mark.parametrize(
     "command", ["serve", "work", "up", "link a b", "key list", "settings", "spool status"]
 )
-def test_no_command_goes_on_with_a_bad_setting(tmp_path: Path, command: str):
+def test_cli_every_command_refuses_a_bad_setting(tmp_path: Path, command: str):
     assert_one_line(cli(*command.split(), data=tmp_path, PIXEL_SHARDS="0"), "PIXEL_SHARDS")
 
 
-def test_a_redis_that_nobody_is(tmp_path: Path):
+def test_cli_redis_absent_prints_one_line(tmp_path: Path):
     Secrets.load_or_create(tmp_path)
     for command in (["campaign", "list"], ["key", "list"], ["spool", "drain"]):
         done = cli(*command, data=tmp_path, REDIS_URL="redis://127.0.0.1:1/0")
@@ -498,7 +498,7 @@ def test_a_redis_that_nobody_is(tmp_path: Path):
 @pytest.mark.parametrize(
     "command", [["link", "spring", "ada"], ["campaign", "list"], ["demo", "add"]], ids=lambda one: one[0]
 )
-def test_secrets_that_are_not_there(stack: Stack, tmp_path: Path, command: list[str]):
+def test_cli_missing_secrets_print_one_line(stack: Stack, tmp_path: Path, command: list[str]):
     wanted = {"PIXEL_BASE_URL": stack.address, "REDIS_URL": read_up_state(stack.data).redis_url}
     done = cli(*command, data=tmp_path / "elsewhere", **wanted)
     assert_one_line(done, f"no secrets in {tmp_path}/elsewhere", "PIXEL_DATA_DIR", "PIXEL_SECRET")
@@ -506,7 +506,7 @@ def test_secrets_that_are_not_there(stack: Stack, tmp_path: Path, command: list[
 
 
 @pytest.mark.parametrize("command", ["settings", "--help", "networks list", "link spring ada"])
-def test_a_full_disk_behind_stdout_is_one_line(tmp_path: Path, command: str):
+def test_cli_full_disk_at_stdout_prints_one_line(tmp_path: Path, command: str):
     Secrets.load_or_create(tmp_path)
     with open("/dev/full", "w") as full:
         done = subprocess.run(
@@ -520,7 +520,7 @@ def test_a_full_disk_behind_stdout_is_one_line(tmp_path: Path, command: str):
     assert (done.returncode, done.stderr) == (1, "pixel-server: cannot write: No space left on device\n")
 
 
-def test_a_reader_that_has_gone_is_nothing_to_tell_of(tmp_path: Path):
+def test_cli_closed_pipe_is_silent(tmp_path: Path):
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
@@ -531,12 +531,12 @@ def test_a_reader_that_has_gone_is_nothing_to_tell_of(tmp_path: Path):
 
 
 @pytest.mark.parametrize("command", ["spool status", "check /dev/null"])
-def test_a_data_directory_that_cannot_be_one_is_one_line(tmp_path: Path, command: str):
+def test_cli_invalid_data_directory_prints_one_line(tmp_path: Path, command: str):
     done = cli(*command.split(), data=tmp_path / ("x" * 300))
     assert_one_line(done, "x" * 300, "File name too long")
 
 
-def test_what_is_another_users_is_not_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_cli_unreadable_file_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "up.json").write_text("{}")
     (tmp_path / "secrets.json").write_text("{}")
 
@@ -550,19 +550,19 @@ def test_what_is_another_users_is_not_said_to_be_missing(tmp_path: Path, monkeyp
         Secrets.load(tmp_path)
 
 
-def test_a_demo_for_nobody_leaves_no_secrets(tmp_path: Path):
+def test_cli_demo_without_store_creates_no_secrets(tmp_path: Path):
     assert_one_line(cli("demo", "add", data=tmp_path), "does not run with")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_secrets_that_cannot_be_read(tmp_path: Path):
+def test_cli_unreadable_secrets_print_one_line(tmp_path: Path):
     (tmp_path / "secrets.json").write_text("{}")
     done = cli("link", "spring", "ada", data=tmp_path, PIXEL_BASE_URL="http://127.0.0.1:1")
     assert_one_line(done, "secrets.json", "PIXEL_SECRET")
     assert (tmp_path / "secrets.json").read_text() == "{}"
 
 
-def test_notes_and_share_links(stack: Stack):
+def test_cli_notes_and_share_links(stack: Stack):
     stack.run("campaign", "create", "noted")
     printed = stack.run("note", "add", "noted", "mail sent", "--at", "2026-11-24T09:00:00Z").stdout
     note = as_json(stack, "note", "list", "noted")["items"][0]
@@ -602,7 +602,7 @@ def test_notes_and_share_links(stack: Stack):
         (("share", "revoke", "nowhere", "x"), ("no campaign",)),
     ],
 )
-def test_notes_and_share_links_that_cannot_be(
+def test_cli_invalid_notes_and_share_links_are_refused(
     stack: Stack, arguments: tuple[str, ...], words: tuple[str, ...]
 ):
     assert_one_line(cli(*arguments, data=stack.data), *words)

@@ -87,7 +87,7 @@ def assert_fits(page: Page) -> None:
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_a_look_around(busy: Stack, browser: Browser, width: int):
+def test_dashboard_pages_fit_each_width_and_scheme(busy: Stack, browser: Browser, width: int):
     for scheme in ("light", "dark"):
         with looking(browser, busy, width, scheme) as page:
             sign_in(page, busy)
@@ -114,7 +114,7 @@ def test_a_look_around(busy: Stack, browser: Browser, width: int):
             assert "/sign-in" in page.url
 
 
-def test_on_paper_a_table_is_whole_and_what_is_pressed_is_gone(busy: Stack, browser: Browser):
+def test_dashboard_print_shows_whole_tables_without_controls(busy: Stack, browser: Browser):
     with looking(browser, busy, 720, "light") as page:
         sign_in(page, busy)
         page.goto(f"{busy.address}/campaigns/spring")
@@ -127,7 +127,7 @@ def test_on_paper_a_table_is_whole_and_what_is_pressed_is_gone(busy: Stack, brow
         assert page.locator("a:visible, button:visible, input:visible").all_inner_texts() == ["pixel-server"]
 
 
-def test_without_script_all_is_there_too(busy: Stack, browser: Browser):
+def test_dashboard_without_javascript_is_complete(busy: Stack, browser: Browser):
     with looking(browser, busy, 360, "light", script=False) as page:
         page.goto(busy.run("sign-in").stdout.strip())
         assert page.url == f"{busy.address}/"
@@ -157,7 +157,7 @@ def test_without_script_all_is_there_too(busy: Stack, browser: Browser):
         assert download.value.path().read_text().startswith("key,recipient,")
 
 
-def test_a_session_ends_with_its_key(busy: Stack, browser: Browser):
+def test_dashboard_revoked_key_ends_the_session(busy: Stack, browser: Browser):
     key = busy.run("key", "create", "for a while", "--scope", "read", "--json").stdout
     name = re.search(r'"id": "(\w+)"', key)
     made = re.search(r'"key": "([\w-]+)"', key)

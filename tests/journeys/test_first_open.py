@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.stack import NOBODY_ASKED, Stack, until
 
 
-def test_a_mail_is_opened_and_counted(stack: Stack):
+def test_stack_first_open_is_counted(stack: Stack):
     made = {"id": "hello", "name": "Hello", "kind": "email", "sent": 4}
     assert stack.call("POST", "/api/campaigns", made)[0] == 201
     status, links = stack.call("POST", "/api/campaigns/hello/links", {"recipients": ["ada", "bob"]})

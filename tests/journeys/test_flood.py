@@ -21,7 +21,7 @@ from tests.stack import Stack, until
 HITS = 100_000
 
 
-def test_a_flood_is_counted_exactly():
+def test_stack_flood_of_hits_is_counted_exactly():
     data = Path(tempfile.mkdtemp(prefix="px-"))
     stack = Stack(data, PIXEL_TRUSTED_PROXIES="127.0.0.1", PIXEL_API_KEY="key-of-the-flood-test")
     stack.start()

@@ -50,7 +50,9 @@ def arrives(page: Page, text: str) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme", "script"), [(1280, "light", True), (360, "dark", False)])
-def test_the_whole_way(stack_of_forms: Stack, browser: Browser, width: int, scheme: str, script: bool):
+def test_forms_campaign_key_and_recipient_from_create_to_delete(
+    stack_of_forms: Stack, browser: Browser, width: int, scheme: str, script: bool
+):
     stack, name = stack_of_forms, "desk" if script else "phone"
     with looking(browser, stack, width, scheme, script) as page:
         sign_in(page, stack)
@@ -144,7 +146,7 @@ def test_the_whole_way(stack_of_forms: Stack, browser: Browser, width: int, sche
         assert stack.call("GET", f"/api/campaigns/{name}")[0] == 404
 
 
-def test_the_id_follows_the_name_until_it_is_typed(stack_of_forms: Stack, browser: Browser):
+def test_new_campaign_id_follows_the_name_until_edited(stack_of_forms: Stack, browser: Browser):
     page = browser.new_page()
     sign_in(page, stack_of_forms)
     page.goto(f"{stack_of_forms.address}/new")
@@ -166,7 +168,7 @@ def test_the_id_follows_the_name_until_it_is_typed(stack_of_forms: Stack, browse
     page.context.close()
 
 
-def test_what_is_wrong_is_found_by_keyboard(stack_of_forms: Stack, browser: Browser):
+def test_forms_errors_are_reachable_by_keyboard(stack_of_forms: Stack, browser: Browser):
     context = browser.new_context(viewport={"width": 360, "height": 800}, java_script_enabled=True)
     page = context.new_page()
     sign_in(page, stack_of_forms)
@@ -188,7 +190,7 @@ def test_what_is_wrong_is_found_by_keyboard(stack_of_forms: Stack, browser: Brow
     context.close()
 
 
-def test_pressed_again_while_the_answer_is_on_its_way(stack_of_forms: Stack, browser: Browser):
+def test_forms_second_press_sends_nothing(stack_of_forms: Stack, browser: Browser):
     page = browser.new_context().new_page()
     sign_in(page, stack_of_forms)
     page.goto(f"{stack_of_forms.address}/keys")

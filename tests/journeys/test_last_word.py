@@ -91,7 +91,9 @@ class Reader:
         return self._page.locator("h1").inner_text()
 
 
-def test_the_last_word(stack: Stack, second: str, browser: Browser, tmp_path: Path):
+def test_privacy_page_stop_allow_and_erase_hold_in_all_processes(
+    stack: Stack, second: str, browser: Browser, tmp_path: Path
+):
     mail = tmp_path / "mail.html"
     made = {"id": "spring", "name": "Spring", "kind": "email", "mode": "identified"}
     assert stack.call("POST", "/api/campaigns", made)[0] == 201
@@ -154,7 +156,7 @@ def test_the_last_word(stack: Stack, second: str, browser: Browser, tmp_path: Pa
     assert key.hex() not in said + stack.output()
 
 
-def test_while_redis_hangs(stack: Stack):
+def test_privacy_page_while_redis_hangs_changes_nothing(stack: Stack):
     """Nothing is stored, and the page says so. Who withdrew before is not counted, by whatever process."""
     assert stack.run("campaign", "create", "mail").returncode == 0
     _, answer = stack.call("POST", "/api/campaigns/mail/links", {"recipients": ["ada", "bob"]})

@@ -104,7 +104,9 @@ def minter(stack: Stack) -> Minter:
     return Minter(stack.address, Secrets.load(stack.data))
 
 
-def test_four_senders_four_readers(stack: Stack, minter: Minter, browser: Browser, tmp_path: Path):
+def test_mailing_every_sender_and_reader_is_counted(
+    stack: Stack, minter: Minter, browser: Browser, tmp_path: Path
+):
     stack.run("campaign", "create", "spring", "--sent", "4")
     with Mailbox.open() as mailbox:
         delivered = Delivered(mailbox)
@@ -132,7 +134,7 @@ def test_four_senders_four_readers(stack: Stack, minter: Minter, browser: Browse
     assert stats["open_rate"]["low"] == 1.0
 
 
-def test_a_mail_that_gmail_clips(stack: Stack, browser: Browser, tmp_path: Path):
+def test_mailing_clipped_by_gmail_shows_no_bottom_pixel(stack: Stack, browser: Browser, tmp_path: Path):
     stack.run("campaign", "create", "spring")
     page = browser.new_page(user_agent=CHROME)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-def test_both_pixels_are_images_of_the_mail(browser: Browser, tmp_path: Path):
+def test_mail_in_browser_loads_both_pixels(browser: Browser, tmp_path: Path):
     page = browser.new_page()
     wrong = []
     for i, mail in enumerate(MAILS):

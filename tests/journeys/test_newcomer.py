@@ -48,7 +48,7 @@ def webmail(tag: str) -> Iterator[str]:
         server.server_close()
 
 
-def test_from_the_first_link_to_signing_out(stack: Stack, browser: Browser):
+def test_newcomer_first_campaign_from_sign_in_to_sign_out(stack: Stack, browser: Browser):
     shown = re.search(r"sign in +(\S+)", stack.output())
     assert shown is not None
     agent = BROWSER.format(browser.version.partition(".")[0])

@@ -57,7 +57,7 @@ def press(view: Any) -> None:
     view.locator("button").click()
 
 
-def test_by_itself(stack: Stack, reader: BrowserContext):
+def test_opt_out_page_stops_counting(stack: Stack, reader: BrowserContext):
     page = reader.new_page()
     page.goto(f"{stack.address}/privacy")
     assert says(page) == ENGLISH.title
@@ -77,7 +77,9 @@ def test_by_itself(stack: Stack, reader: BrowserContext):
     assert page.locator("strong").count() == 0
 
 
-def test_in_a_frame_of_another_site(stack: Stack, reader: BrowserContext, elsewhere: str, tmp_path: Path):
+def test_opt_out_in_a_frame_stops_counting(
+    stack: Stack, reader: BrowserContext, elsewhere: str, tmp_path: Path
+):
     framed = {"id": "docs", "name": "Docs", "kind": "web", "origins": [elsewhere]}
     others = {"id": "other", "name": "Other", "kind": "web", "origins": ["https://www.example.org"]}
     for made in (framed, others):

@@ -88,7 +88,7 @@ def make_campaign(host: Stack) -> None:
     assert host.call("POST", "/api/campaigns", {"id": "mail", "name": "Mail", "kind": "email"})[0] == 201
 
 
-def test_both_lines_as_they_stand(host: Stack, run: Run):
+def test_procfile_lines_count_hits(host: Stack, run: Run):
     assert sorted(LINES) == ["web", "worker"]
     run(LINES["web"])
     run(LINES["worker"])
@@ -97,7 +97,7 @@ def test_both_lines_as_they_stand(host: Stack, run: Run):
     assert host.call("GET", "/readyz")[1]["workers"] == 1
 
 
-def test_both_lines_with_several_processes(host: Stack, run: Run):
+def test_procfile_lines_with_several_processes_count_hits(host: Stack, run: Run):
     run(LINES["web"], WEB_CONCURRENCY="2")
     run(LINES["worker"], WORKER_CONCURRENCY="2")
     make_campaign(host)
@@ -106,7 +106,7 @@ def test_both_lines_with_several_processes(host: Stack, run: Run):
     assert len(host.pids("serve --handle")) == 2
 
 
-def test_a_web_process_that_is_killed_is_replaced(host: Stack, run: Run):
+def test_serve_killed_process_is_replaced(host: Stack, run: Run):
     run("exec pixel-server serve --processes 2")
     run(LINES["worker"])
     make_campaign(host)
@@ -116,7 +116,7 @@ def test_a_web_process_that_is_killed_is_replaced(host: Stack, run: Run):
     counted(host, ["ada"] * 20)
 
 
-def test_a_worker_that_is_killed_is_replaced(host: Stack, run: Run):
+def test_work_killed_process_is_replaced(host: Stack, run: Run):
     run(LINES["web"])
     run("exec pixel-server work --processes 2")
     make_campaign(host)
@@ -127,7 +127,7 @@ def test_a_worker_that_is_killed_is_replaced(host: Stack, run: Run):
 
 
 @pytest.mark.parametrize("command", ["serve", "work"])
-def test_children_end_with_a_parent_that_is_killed(host: Stack, run: Run, command: str):
+def test_children_of_a_killed_parent_end(host: Stack, run: Run, command: str):
     parent = run(f"exec pixel-server {command} --processes 2")
     words = {"serve": "serve --handle", "work": "work --one"}[command]
     until(lambda: len(host.pids(words)) == 2)
@@ -138,7 +138,7 @@ def test_children_end_with_a_parent_that_is_killed(host: Stack, run: Run, comman
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("command", ["serve", "serve --processes 2", "work", "work --processes 2"])
-def test_a_process_stops_when_it_is_told_to(host: Stack, run: Run, command: str, number: signal.Signals):
+def test_processes_stop_on_sigterm(host: Stack, run: Run, command: str, number: signal.Signals):
     process = run(f"exec pixel-server {command}")
     if command.startswith("serve"):
         until(lambda: answers(host))
@@ -149,9 +149,7 @@ def test_a_process_stops_when_it_is_told_to(host: Stack, run: Run, command: str,
     until(lambda: host.pids("pixel") == [], within=15)
 
 
-def test_a_worker_bears_a_redis_that_becomes_a_replica(
-    host: Stack, run: Run, client: redis.Redis, tmp_path: Path
-):
+def test_work_redis_replica_is_survived(host: Stack, run: Run, client: redis.Redis, tmp_path: Path):
     run(LINES["web"])
     make_campaign(host)
     log = tmp_path / "work.log"
@@ -173,7 +171,7 @@ def test_a_worker_bears_a_redis_that_becomes_a_replica(
     assert "ended with" not in said
 
 
-def test_a_web_process_starts_before_a_redis_that_nobody_named(host: Stack, run: Run, tmp_path: Path):
+def test_serve_redis_absent_starts_anyway(host: Stack, run: Run, tmp_path: Path):
     """Only where none is at that address; else it would be used."""
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", 6379)) == 0:
@@ -186,9 +184,7 @@ def test_a_web_process_starts_before_a_redis_that_nobody_named(host: Stack, run:
 
 
 @pytest.mark.parametrize(("hard", "warned"), [(5000, False), (200, True)])
-def test_as_many_files_may_be_open_as_the_system_lets(
-    host: Stack, run: Run, tmp_path: Path, hard: int, warned: bool
-):
+def test_serve_raises_its_file_limit(host: Stack, run: Run, tmp_path: Path, hard: int, warned: bool):
     log = tmp_path / "web.log"
     process = run(f"ulimit -Sn 100; ulimit -Hn {hard}; exec pixel-server serve 2>{log}")
     until(lambda: answers(host))
@@ -197,7 +193,7 @@ def test_as_many_files_may_be_open_as_the_system_lets(
     assert (f"only {hard} files may be open" in log.read_text()) == warned
 
 
-def test_a_port_that_is_taken(host: Stack, run: Run):
+def test_serve_used_port_prints_one_line(host: Stack, run: Run):
     run(LINES["web"])
     until(lambda: answers(host))
     second = subprocess.run(
@@ -289,7 +285,7 @@ def test_serve_request_in_pieces_reaches_its_side(host: Stack, run: Run):
     line.close()
 
 
-def test_serve_pages_that_stand_still_hold_up_no_pixel(host: Stack, run: Run):
+def test_serve_stopped_pages_process_delays_no_pixel(host: Stack, run: Run):
     """However long a page takes: the process that makes pages is stopped."""
     run(LINES["web"])
     make_site(host)

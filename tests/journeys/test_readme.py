@@ -86,7 +86,7 @@ def in_one_shell(lines: list[str], directory: Path, address: str) -> list[str]:
 
 
 @pytest.mark.skipif(not shutil.which("curl") and not os.environ.get("CI"), reason="NO CURL: README not tried")
-def test_the_commands_print_what_is_shown(checkout: tuple[Path, Stack]):
+def test_readme_commands_print_what_is_shown(checkout: tuple[Path, Stack]):
     directory, stack = checkout
     shown = commands()
     assert len(shown) >= 8
@@ -96,7 +96,7 @@ def test_the_commands_print_what_is_shown(checkout: tuple[Path, Stack]):
     until(lambda: stack.totals("docs")["views"] == 1)
 
 
-def test_links_are_made_from_python_as_shown(checkout: tuple[Path, Stack]):
+def test_readme_python_example_creates_links(checkout: tuple[Path, Stack]):
     directory, stack = checkout
     (example,) = blocks("python")
     example = example.replace("https://pixel.example.org", stack.address)
@@ -110,7 +110,7 @@ def test_links_are_made_from_python_as_shown(checkout: tuple[Path, Stack]):
     until(lambda: stack.totals("spring")["opens"] == 1)
 
 
-def test_the_first_screen_is_the_two_commands():
+def test_readme_first_screen_has_the_two_commands():
     first = README.partition("```")[0]
     assert first.index("make up") < first.index("make test") < first.index("<details>")
     assert re.search(r"<details>.*python3 -m venv \.venv\n.*pip install.*</details>", first, re.S)
@@ -119,7 +119,7 @@ def test_the_first_screen_is_the_two_commands():
         assert re.search(rf"^{target}:", makefile, re.M), target
 
 
-def test_every_page_is_there_and_linked():
+def test_docs_every_page_exists_and_is_linked():
     texts = {"README.md": README, **{f"docs/{name}.md": text for name, text in DOCS.items()}}
     for name, text in texts.items():
         for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
@@ -128,12 +128,12 @@ def test_every_page_is_there_and_linked():
         assert f"(docs/{name}.md)" in README, name
 
 
-def test_the_settings_table_is_whole():
+def test_docs_settings_table_is_complete():
     rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`)? ?\| (.*) \|$", DOCS["operating"], re.M)
     assert rows == settings.table()
 
 
-def test_every_call_of_the_api_is_named():
+def test_docs_name_every_api_call():
     rows = {
         (method, path): scope
         for method, path, scope in re.findall(

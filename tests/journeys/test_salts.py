@@ -16,7 +16,7 @@ from tests.disk import forms, search
 from tests.stack import Stack, until
 
 
-def test_a_salt_leaves_the_keys_and_the_disk(stack: Stack):
+def test_visitor_salt_expired_leaves_redis_and_disk(stack: Stack):
     # In the first half hour of a day there is the salt of the day before, too.
     zone = next(zone for zone in ("Asia/Kathmandu", "UTC") if datetime.now(ZoneInfo(zone)).hour)
     made = {"id": "site", "name": "Site", "kind": "web", "time_zone": zone}

@@ -138,7 +138,7 @@ def script(server: Server, campaign: str = SITE, more: str = "") -> str:
     return f'<script defer src="{source}" data-campaign="{campaign}" {more}></script>'
 
 
-def test_a_view_and_then_its_time(reader: Reader, server: Server, site: _Site):
+def test_script_view_then_reports_its_time(reader: Reader, server: Server, site: _Site):
     site.body = script(server, more='data-visitor="ada"') + '<a href="/second?x=1#y">on</a>'
     reader.page.goto(site.at("/first?a=b#c"))
     [view] = reader.hits(1)
@@ -154,7 +154,7 @@ def test_a_view_and_then_its_time(reader: Reader, server: Server, site: _Site):
     assert reader.errors() == []
 
 
-def test_time_adds_up_while_the_page_is_seen(reader: Reader, server: Server, site: _Site):
+def test_script_time_counts_only_while_visible(reader: Reader, server: Server, site: _Site):
     site.body = script(server)
     reader.page.goto(site.at("/"))
     reader.hits(1)
@@ -170,7 +170,7 @@ def test_time_adds_up_while_the_page_is_seen(reader: Reader, server: Server, sit
     assert reader.hits(4)[-1].spent == second.spent + 5000
 
 
-def test_pages_of_one_page(reader: Reader, server: Server, site: _Site):
+def test_script_single_page_app_navigation_is_a_view(reader: Reader, server: Server, site: _Site):
     site.body = script(server)
     reader.page.goto(site.at("/a"))
     reader.hits(1)
@@ -192,7 +192,7 @@ def test_pages_of_one_page(reader: Reader, server: Server, site: _Site):
     assert reader.errors() == []
 
 
-def test_the_same_path_is_the_same_page(reader: Reader, server: Server, site: _Site):
+def test_script_change_of_query_is_no_new_view(reader: Reader, server: Server, site: _Site):
     site.body = script(server) + "<script>onload = () => history.replaceState(1, '', '/a')</script>"
     reader.page.goto(site.at("/a?utm_source=news&x=1"), wait_until="networkidle")
     for call in (
@@ -211,7 +211,7 @@ def test_the_same_path_is_the_same_page(reader: Reader, server: Server, site: _S
     assert reader.errors() == []
 
 
-def test_what_the_view_came_with_is_kept_until_it_is_seen(reader: Reader, server: Server, site: _Site):
+def test_script_prerendered_page_keeps_its_first_address(reader: Reader, server: Server, site: _Site):
     site.body = script(server)
     reader.page.add_init_script(
         "Object.defineProperty(document, 'prerendering', { value: true, configurable: true })"
@@ -226,7 +226,7 @@ def test_what_the_view_came_with_is_kept_until_it_is_seen(reader: Reader, server
 WIDE = "é\N{GRINNING FACE}\x01\\"
 
 
-def test_all_that_is_long_fits(reader: Reader, server: Server, site: _Site):
+def test_script_long_values_are_cut(reader: Reader, server: Server, site: _Site):
     site.body = script(server, more=f'data-visitor="{WIDE * 500}"')
     reader.page.goto(site.at("/" + "é" * 600))
     [first] = reader.hits(1)
@@ -242,7 +242,7 @@ def test_all_that_is_long_fits(reader: Reader, server: Server, site: _Site):
     assert second.visitor == first.visitor != b""
 
 
-def test_no_letter_is_cut_in_two(reader: Reader, server: Server, site: _Site):
+def test_script_cuts_between_characters(reader: Reader, server: Server, site: _Site):
     site.body = script(server, more='data-visitor=""')
     reader.page.goto(site.at("/a"))
     [view] = reader.hits(1)
@@ -259,7 +259,7 @@ def test_no_letter_is_cut_in_two(reader: Reader, server: Server, site: _Site):
     assert len({*visitors, b""}) == 9
 
 
-def test_a_page_is_viewed_when_it_is_seen(reader: Reader, server: Server, site: _Site):
+def test_script_prerendered_page_is_viewed_when_visible(reader: Reader, server: Server, site: _Site):
     site.body = script(server)
     reader.page.add_init_script(
         "Object.defineProperty(document, 'prerendering', { value: true, configurable: true })"
@@ -278,7 +278,7 @@ def test_a_page_is_viewed_when_it_is_seen(reader: Reader, server: Server, site: 
     assert (view.page, view.page_referrer) == (site.at("/b"), "")
 
 
-def test_a_page_that_comes_back_is_viewed_again(reader: Reader, server: Server, site: _Site):
+def test_script_page_from_back_forward_cache_is_viewed_again(reader: Reader, server: Server, site: _Site):
     site.body = script(server)
     reader.page.goto(site.at("/a"))
     reader.page.evaluate(HIDE, True)
@@ -291,7 +291,7 @@ def test_a_page_that_comes_back_is_viewed_again(reader: Reader, server: Server, 
     assert first.view != second.view
 
 
-def test_a_yes_sets_the_cookie_at_once(reader: Reader, server: Server, site: _Site):
+def test_script_consent_sets_the_cookie_at_once(reader: Reader, server: Server, site: _Site):
     site.body = script(server, SHOP)
     reader.page.goto(site.at("/a"))
     [before] = reader.hits(1)
@@ -314,7 +314,7 @@ def test_a_yes_sets_the_cookie_at_once(reader: Reader, server: Server, site: _Si
     assert reader.errors() == []
 
 
-def test_a_no_ends_it(reader: Reader, server: Server, site: _Site):
+def test_script_stop_ends_all_requests(reader: Reader, server: Server, site: _Site):
     site.body = script(server, SHOP, "data-consent='yes'")
     reader.page.goto(site.at("/a"))
     reader.hits(1)
@@ -327,7 +327,7 @@ def test_a_no_ends_it(reader: Reader, server: Server, site: _Site):
     assert reader.hits(2)[1].page == site.at("/b")
 
 
-def test_only_a_yes_is_a_yes(reader: Reader, server: Server, site: _Site):
+def test_script_data_consent_accepts_only_yes(reader: Reader, server: Server, site: _Site):
     others = ("false", "0", "denied", "true", "1", "yes, no", "undefined")
     for count, says in enumerate((*others, "", "yes", "YES")):
         site.body = script(server, SHOP, f'data-consent="{says}"')
@@ -340,7 +340,9 @@ def test_only_a_yes_is_a_yes(reader: Reader, server: Server, site: _Site):
         reader.context.clear_cookies()
 
 
-def test_an_answer_is_for_all_campaigns_of_the_page(reader: Reader, server: Server, site: _Site):
+def test_script_consent_and_stop_apply_to_all_campaigns_of_the_page(
+    reader: Reader, server: Server, site: _Site
+):
     site.body = "".join(script(server, campaign) for campaign in (SHOP, SITE, FENCED))
     server.api("PATCH", f"/{FENCED}", {"origins": []})
     reader.page.goto(site.at("/a"))
@@ -361,7 +363,7 @@ def test_an_answer_is_for_all_campaigns_of_the_page(reader: Reader, server: Serv
     assert reader.errors() == []
 
 
-def test_what_the_page_calls_by_that_name_stays_its_own(reader: Reader, server: Server, site: _Site):
+def test_script_existing_global_pixel_is_kept(reader: Reader, server: Server, site: _Site):
     mine = "called = 0; var pixel = { mine: 1, stop() { called++; }, consent() { called++; } };"
     site.body = f"<script>{mine}</script>" + script(server, SHOP) + script(server, SITE)
     reader.page.goto(site.at("/a"))
@@ -377,7 +379,7 @@ def test_what_the_page_calls_by_that_name_stays_its_own(reader: Reader, server: 
 @pytest.mark.parametrize(
     "says", ["data-off", 'data-off="" data-consent', 'data-consent="no"', 'data-consent="NO"']
 )
-def test_a_page_that_says_no_sends_nothing(reader: Reader, server: Server, site: _Site, says: str):
+def test_script_data_off_sends_nothing(reader: Reader, server: Server, site: _Site, says: str):
     site.body = script(server, SHOP, says)
     reader.page.goto(site.at("/a"), wait_until="networkidle")
     reader.page.evaluate(HIDE, True)
@@ -389,7 +391,7 @@ def test_a_page_that_says_no_sends_nothing(reader: Reader, server: Server, site:
     assert (view.page, view.is_new, view.spent) == (site.at("/b"), True, -1)
 
 
-def test_to_another_site_the_cookie_is_that_sites_own(reader: Reader, server: Server, site: _Site):
+def test_script_third_party_cookie_is_partitioned(reader: Reader, server: Server, site: _Site):
     site.body = script(server, SHOP, "data-consent")
     reader.page.goto(site.at("/a", "localhost"))
     [first] = reader.hits(1)
@@ -411,7 +413,7 @@ def test_to_another_site_the_cookie_is_that_sites_own(reader: Reader, server: Se
     assert reader.errors() == []
 
 
-def test_only_pages_of_its_origins_are_heard(reader: Reader, server: Server, site: _Site):
+def test_script_other_origins_are_refused(reader: Reader, server: Server, site: _Site):
     server.api("PATCH", f"/{FENCED}", {"origins": [site.at("")]})
     site.body = script(server, FENCED)
     with reader.page.expect_response(lambda answer: answer.request.method == "POST") as refused:
@@ -423,7 +425,7 @@ def test_only_pages_of_its_origins_are_heard(reader: Reader, server: Server, sit
     until(lambda: server.store.hget(keys.DROPPED, keys.dropped_field(FENCED, "origin")) == b"2")
 
 
-def test_it_sends_whatever_the_browser_asks_for(reader: Reader, server: Server, site: _Site):
+def test_script_gpc_and_dnt_still_send_the_view(reader: Reader, server: Server, site: _Site):
     reader.context.set_extra_http_headers({"Sec-GPC": "1", "DNT": "1"})
     reader.page.add_init_script("Object.defineProperty(navigator, 'globalPrivacyControl', { value: true })")
     site.body = script(server, SHOP, "data-consent")
@@ -436,7 +438,7 @@ def test_it_sends_whatever_the_browser_asks_for(reader: Reader, server: Server, 
 NO_BEACON = "navigator.sendBeacon = undefined;"
 
 
-def test_without_beacons_it_fetches(reader: Reader, server: Server, site: _Site):
+def test_script_without_beacon_uses_fetch(reader: Reader, server: Server, site: _Site):
     site.body = f"<script>{NO_BEACON}</script>" + script(server, SHOP, "data-consent")
     with reader.page.expect_response(lambda answer: "/p/" in answer.url):  # which brings the cookie
         reader.page.goto(site.at("/a"))
@@ -462,7 +464,7 @@ def test_without_beacons_it_fetches(reader: Reader, server: Server, site: _Site)
         "JSON.stringify = function () { throw Error(); };",
     ],
 )
-def test_it_throws_nothing_into_the_page(reader: Reader, server: Server, site: _Site, breaks: str):
+def test_script_broken_browser_apis_raise_nothing(reader: Reader, server: Server, site: _Site, breaks: str):
     site.body = f"<script>{breaks}</script>{script(server, SHOP)}"
     reader.page.goto(site.at("/a"), wait_until="networkidle")
     reader.page.evaluate("history.pushState(1, '', '/b')")
@@ -474,7 +476,7 @@ def test_it_throws_nothing_into_the_page(reader: Reader, server: Server, site: _
     assert reader.page.evaluate("location.pathname") == "/b"
 
 
-def test_a_script_that_cannot_work_does_nothing(reader: Reader, server: Server, site: _Site):
+def test_script_without_campaign_does_nothing(reader: Reader, server: Server, site: _Site):
     source = f"http://127.0.0.1:{server.port}/p.js"
     site.body = (
         f'<script src="{source}"></script><script type="module" src="{source}" data-campaign="x"></script>'
@@ -483,7 +485,7 @@ def test_a_script_that_cannot_work_does_nothing(reader: Reader, server: Server, 
     assert (reader.sent, reader.errors()) == ([], [])
 
 
-def test_a_page_that_lets_nothing_be_sent(reader: Reader, server: Server, site: _Site):
+def test_script_blocked_by_policy_raises_nothing(reader: Reader, server: Server, site: _Site):
     site.csp = f"script-src http://127.0.0.1:{server.port} 'unsafe-inline'; default-src 'none'"
     site.body = script(server)
     reader.page.goto(site.at("/a"), wait_until="networkidle")
@@ -504,7 +506,7 @@ POLICY = ' referrerpolicy="no-referrer-when-downgrade"'
         ("127.0.0.1", "", "/"),
     ],
 )
-def test_the_policy_is_what_makes_the_whole_address_arrive(
+def test_image_referrer_policy_decides_the_address(
     reader: Reader, server: Server, site: _Site, host: str, policy: str, page: str
 ):
     site.body = f'<img src="http://127.0.0.1:{server.port}/p/{SITE}.gif" width="1" height="1" alt=""{policy}>'

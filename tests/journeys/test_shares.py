@@ -49,7 +49,9 @@ def frame_in(page: Page, address: str) -> str:
     return frame.locator("h1").inner_text()
 
 
-def test_from_making_to_revoking(stack: Stack, browser: Browser, sites: tuple[str, str], tmp_path: Path):
+def test_share_link_from_create_to_revoke(
+    stack: Stack, browser: Browser, sites: tuple[str, str], tmp_path: Path
+):
     here, elsewhere = sites
     assert stack.run("campaign", "create", "spring", "--name", "Spring catalogue").returncode == 0
     context = browser.new_context(viewport={"width": 360, "height": 740})

@@ -223,7 +223,7 @@ def read_the_site(town: Town) -> None:
     again.leaves("11T10:00:50")
 
 
-def test_what_a_person_would_count(
+def test_web_site_figures_equal_a_count_by_hand(
     browser: Browser,
     chromium: str,
     server: Server,

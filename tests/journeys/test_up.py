@@ -100,7 +100,7 @@ def paste(stack: Stack) -> str:
     return done.stdout
 
 
-def test_it_prints_what_is_needed_and_keeps_the_key_nowhere(stack: Stack):
+def test_up_first_start_prints_next_steps_and_stores_no_key(stack: Stack):
     printed = stack.output()
     assert f"up at {stack.address}\n" in printed
     assert f"data     {stack.data}\n" in printed
@@ -125,7 +125,7 @@ def test_it_prints_what_is_needed_and_keeps_the_key_nowhere(stack: Stack):
     assert stack.totals("hello")["opens"] == 1
 
 
-def test_behind_https_one_can_sign_in_on_this_machine_too(data: Path, browser: Browser):
+def test_up_behind_https_allows_local_sign_in(data: Path, browser: Browser):
     made = Stack(data, PIXEL_BASE_URL="https://www.example.org/px")
     made.start()
     try:
@@ -155,7 +155,7 @@ def test_behind_https_one_can_sign_in_on_this_machine_too(data: Path, browser: B
         made.stop()
 
 
-def test_a_second_up_on_the_same_directory_changes_nothing(stack: Stack):
+def test_up_second_start_on_same_directory_is_refused(stack: Stack):
     url = mail(stack)
     kept = {name: (stack.data / name).read_bytes() for name in ("up.json", "secrets.json")}
     before = children(stack)
@@ -174,7 +174,7 @@ def test_a_second_up_on_the_same_directory_changes_nothing(stack: Stack):
     assert b"made-up hits in demo-newsletter" in added.stdout
 
 
-def test_ctrl_c_ends_all_of_it_and_loses_no_hit(stack: Stack):
+def test_up_ctrl_c_ends_all_processes_and_keeps_hits(stack: Stack):
     url = mail(stack)
     hits(stack, url, 100)
     assert stack.stop(signal.SIGINT) == 0
@@ -186,7 +186,7 @@ def test_ctrl_c_ends_all_of_it_and_loses_no_hit(stack: Stack):
     assert stack.pids("") == []
 
 
-def test_a_terminal_that_is_closed_ends_all_of_it_too_and_nohup_is_heeded(data: Path):
+def test_up_sighup_ends_all_processes_unless_nohup(data: Path):
     made = Stack(data)
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may be run by nohup themselves
     try:
@@ -203,7 +203,7 @@ def test_a_terminal_that_is_closed_ends_all_of_it_too_and_nohup_is_heeded(data: 
     assert made.stop() == 0
 
 
-def test_secrets_that_are_lost_meanwhile_count_nothing_under_others(stack: Stack):
+def test_up_lost_secrets_pause_counting(stack: Stack):
     url = mail(stack)
     (stack.data / "secrets.json").rename(stack.data / "kept")
     os.kill(children(stack)["worker"], signal.SIGKILL)
@@ -217,7 +217,7 @@ def test_secrets_that_are_lost_meanwhile_count_nothing_under_others(stack: Stack
 @pytest.mark.parametrize(
     "environ", [{"PIXEL_RULES": "/nowhere/rules.toml"}, {"PIXEL_DATA_DIR": "bad-list"}], ids=["rules", "list"]
 )
-def test_what_the_children_could_not_start_with_is_said_at_once(data: Path, environ: dict[str, str]):
+def test_up_bad_rules_or_list_is_refused_at_once(data: Path, environ: dict[str, str]):
     if "PIXEL_DATA_DIR" in environ:
         (data / "networks").mkdir()
         (data / "networks" / "cisco.txt").write_text("nonsense\n")
@@ -225,20 +225,20 @@ def test_what_the_children_could_not_start_with_is_said_at_once(data: Path, envi
     assert not (data / "valkey").exists()
 
 
-def test_a_mistyped_setting_is_told_once(data: Path):
+def test_up_mistyped_setting_is_reported_once(data: Path):
     made = Stack(data, PIXEL_TRUSTED_PROXY="10.0.0.1")
     made.start()
     assert made.output().count("PIXEL_TRUSTED_PROXIES is one") == 1
     assert made.stop() == 0
 
 
-def test_a_valkey_that_ends_says_where_to_read_why(stack: Stack):
+def test_up_killed_valkey_names_its_log(stack: Stack):
     os.kill(children(stack)["valkey"], signal.SIGKILL)
     until(lambda: f"killed by signal 9 (see {stack.data}/valkey/valkey.log); restarting" in stack.output())
 
 
 @pytest.mark.parametrize(("host", "shown"), [("", "127.0.0.1"), ("::", "[::1]")])
-def test_all_addresses_are_those_of_both_kinds(data: Path, host: str, shown: str):
+def test_up_all_addresses_answers_ipv4_and_ipv6(data: Path, host: str, shown: str):
     made = Stack(data)
     made.start("--host", host)
     assert f"up at http://{shown}:{made.port}\n" in made.output()
@@ -247,7 +247,7 @@ def test_all_addresses_are_those_of_both_kinds(data: Path, host: str, shown: str
 
 
 @pytest.mark.parametrize("part", ["web", "workers", "worker", "valkey"])
-def test_a_part_that_is_killed_is_back_soon(stack: Stack, part: str):
+def test_up_killed_part_is_restarted(stack: Stack, part: str):
     url = mail(stack)
     hits(stack, url, 20)
     before = children(stack)
@@ -264,7 +264,7 @@ def test_a_part_that_is_killed_is_back_soon(stack: Stack, part: str):
     assert "Traceback" not in stack.output()
 
 
-def test_a_part_that_dies_again_and_again_is_started_with_longer_pauses(stack: Stack):
+def test_up_part_killed_repeatedly_is_restarted_with_longer_pauses(stack: Stack):
     for _ in range(3):
         pid = until(lambda: children(stack)["web"])
         os.kill(pid, signal.SIGKILL)
@@ -273,7 +273,7 @@ def test_a_part_that_dies_again_and_again_is_started_with_longer_pauses(stack: S
 
 
 @pytest.mark.parametrize("with_valkey", [False, True], ids=["up", "up-and-valkey"])
-def test_after_kill_9_of_up_the_next_one_carries_on(stack: Stack, with_valkey: bool):
+def test_up_killed_next_up_continues(stack: Stack, with_valkey: bool):
     url = mail(stack)
     hits(stack, url, 20)
     before = children(stack)
@@ -291,7 +291,7 @@ def test_after_kill_9_of_up_the_next_one_carries_on(stack: Stack, with_valkey: b
     assert stack.pids("") == []
 
 
-def test_an_up_right_after_kill_9_waits_for_the_old_children(stack: Stack):
+def test_up_right_after_kill_waits_for_old_children(stack: Stack):
     url = mail(stack)
     hits(stack, url, 20)
     stack.stop(signal.SIGKILL)
@@ -300,7 +300,7 @@ def test_an_up_right_after_kill_9_waits_for_the_old_children(stack: Stack):
     until(lambda: stack.totals("mail")["opens"] == 21)
 
 
-def test_a_valkey_that_was_adopted_is_kept_running_too(stack: Stack):
+def test_up_adopted_valkey_is_restarted(stack: Stack):
     url = mail(stack)
     stack.stop(signal.SIGKILL)
     stack.start()
@@ -310,7 +310,7 @@ def test_a_valkey_that_was_adopted_is_kept_running_too(stack: Stack):
     until(lambda: stack.get(url) == (200, "recorded"), within=10)
 
 
-def test_ctrl_c_while_a_valkey_does_not_answer(stack: Stack):
+def test_up_ctrl_c_while_valkey_hangs_ends(stack: Stack):
     url = mail(stack)
     hits(stack, url, 1)
     stack.stop(signal.SIGKILL)
@@ -334,14 +334,14 @@ def test_ctrl_c_while_a_valkey_does_not_answer(stack: Stack):
     assert stack.totals("mail")["opens"] == 1
 
 
-def test_a_port_that_is_taken(data: Path):
+def test_up_used_port_is_refused(data: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert_refused(up(data, port), f"cannot listen on 127.0.0.1 port {port}")
 
 
 @pytest.mark.parametrize("host", ["nobody.invalid", "192.0.2.1", "x" * 70])
-def test_an_address_that_is_not_ours(data: Path, host: str):
+def test_up_foreign_address_is_refused(data: Path, host: str):
     done = subprocess.run(
         [PROGRAM, "up", "--host", host, "--data", str(data)], capture_output=True, text=True, check=False
     )
@@ -349,12 +349,12 @@ def test_an_address_that_is_not_ours(data: Path, host: str):
 
 
 @pytest.mark.parametrize("where", ["/dev/null/x", "/proc/pixel-data", "file"])
-def test_a_data_directory_that_cannot_be_written(data: Path, where: str):
+def test_up_unwritable_data_directory_is_refused(data: Path, where: str):
     (data / "file").touch()
     assert_refused(up(data / where), "cannot write to", where)
 
 
-def test_data_that_valkey_cannot_read(data: Path):
+def test_up_damaged_valkey_data_is_refused(data: Path):
     made = Stack(data)
     made.start()
     made.stop()
@@ -377,7 +377,7 @@ class _OldRedis(socketserver.StreamRequestHandler):
             self.wfile.write(known.get(words[0], b"+OK\r\n"))
 
 
-def test_a_redis_that_is_too_old(data: Path):
+def test_up_old_redis_is_refused(data: Path):
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _OldRedis) as old:
         old.daemon_threads = True
         threading.Thread(target=old.serve_forever, daemon=True).start()
@@ -387,7 +387,7 @@ def test_a_redis_that_is_too_old(data: Path):
     assert_refused(done, f"127.0.0.1:{port}", "6.2.0", "7.0 or newer")
 
 
-def test_a_redis_that_evicts(data: Path):
+def test_up_evicting_redis_is_refused(data: Path):
     path = data / "evicting.sock"
     arguments = ["--port", "0", "--unixsocket", str(path), "--save", "", "--maxmemory-policy", "allkeys-lru"]
     process = subprocess.Popen([str(valkey.binary()), *arguments], stdout=subprocess.DEVNULL, cwd=data)
@@ -399,7 +399,7 @@ def test_a_redis_that_evicts(data: Path):
         process.wait()
 
 
-def test_a_redis_that_nobody_is(data: Path):
+def test_up_redis_absent_is_refused(data: Path):
     port = free_port()
     secret = f"redis://:a-password@127.0.0.1:{port}/0"
     done = up(data, REDIS_URL=secret)
@@ -408,7 +408,7 @@ def test_a_redis_that_nobody_is(data: Path):
     assert_refused(up(data, REDIS_URL="unix:///nowhere/at.sock"), "/nowhere/at.sock", "does not answer")
 
 
-def test_another_stores_shards_and_secrets(data: Path):
+def test_up_store_with_other_shards_or_secrets_is_refused(data: Path):
     made = Stack(data)
     made.start()
     url = mail(made)
@@ -425,7 +425,7 @@ def test_another_stores_shards_and_secrets(data: Path):
     assert made.stop() == 0
 
 
-def test_lost_secrets_are_asked_for_and_none_are_put_in_their_place(data: Path):
+def test_up_lost_secrets_are_refused_and_not_replaced(data: Path):
     made = Stack(data)
     made.start()
     url = mail(made)
@@ -442,7 +442,7 @@ def test_lost_secrets_are_asked_for_and_none_are_put_in_their_place(data: Path):
     assert made.stop() == 0
 
 
-def test_a_redis_of_ones_own_is_used_and_left_running(data: Path, redis_url: str):
+def test_up_own_redis_is_used_and_left_running(data: Path, redis_url: str):
     made = Stack(data, REDIS_URL=redis_url)
     made.start()
     hits(made, mail(made), 3)
@@ -455,7 +455,7 @@ def test_a_redis_of_ones_own_is_used_and_left_running(data: Path, redis_url: str
 
 
 @pytest.mark.parametrize("name", ["long" * 30, "with a blank"])
-def test_a_data_directory_with_an_odd_path(data: Path, name: str):
+def test_up_data_directory_with_odd_path_works(data: Path, name: str):
     made = Stack(data / name / "data")
     made.data.parent.mkdir()
     made.start()
@@ -469,7 +469,7 @@ def test_a_data_directory_with_an_odd_path(data: Path, name: str):
     assert made.pids("") == []
 
 
-def test_an_api_key_of_ones_own(data: Path):
+def test_up_own_api_key_is_used(data: Path):
     short = "k" * 15
     done = up(data, PIXEL_API_KEY=short)
     assert_refused(done, "PIXEL_API_KEY", "16 characters")
@@ -483,14 +483,14 @@ def test_an_api_key_of_ones_own(data: Path):
     assert made.stop() == 0
 
 
-def test_a_proxy_in_the_environment_is_not_asked_for_our_own_address(data: Path):
+def test_up_ignores_proxy_settings(data: Path):
     nobody = f"http://127.0.0.1:{free_port()}"
     made = Stack(data, http_proxy=nobody, HTTP_PROXY=nobody, no_proxy="", NO_PROXY="")
     made.start()
     assert made.stop() == 0
 
 
-def test_links_have_the_address_at_which_the_world_reaches_it(data: Path):
+def test_up_base_url_is_in_all_links(data: Path):
     made = Stack(data, PIXEL_BASE_URL="https://www.example.org/px")
     made.start()
     del made.environ["PIXEL_BASE_URL"]
