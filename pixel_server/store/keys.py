@@ -1,12 +1,15 @@
 """The table of all keys in Redis: type, lifetime, content, writer and reader of each kind.
 
 A kind is called to get a name: `keys.people(3, "spring", 0x1f4)` is `px:{3}:people:spring:1f4`. In patterns
-{s} is a shard's number, ID is a campaign, and {all} stands as it is. Keys with the same braces lie together
-on a cluster, and no command names keys of two. No part of a name is chosen by a stranger. The job queue's
-own keys are `rq:*`.
+{s} is a shard's number, ID is a campaign, and {all} stands as it is. A cluster keeps keys with the same
+braces together, and no command names keys with different braces. No part of a name is chosen by a stranger.
+The job queue's own keys are `rq:*`.
 
-The report on stored data takes patterns and lifetimes from this table, the removal of campaigns takes the
-kinds, and a test compares a used store with it.
+Writers and readers are processes and parts of them: `web` is any web process, `cli` a command, `stats` the
+figures, `all` everything; `readyz` includes `doctor`. A mark is a keyed hash of a recipient key.
+
+The inventory takes patterns and lifetimes from this table, the removal of campaigns takes its kinds, and a
+test compares a used store with it.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ _AFTER_SENDING = "{settings.keep_recipients:,} days after sending"
 
 # fmt: off
 
-# One key each. Pattern, type, lifetime; content, writer, reader.
+# Single keys. Each entry: pattern, type, lifetime; content, writer, reader.
 STORE = Key("px:{all}:store", "hash", "forever",
     "format, number of shards, marks", writer="first start", reader="all").name
 SIGNERS = Key("px:{all}:signers", "set", "forever",
@@ -77,7 +80,7 @@ WORKERS = Key("px:{all}:workers", "zset", "10 seconds an entry",
 CLOCKS = Key("px:{all}:clocks", "hash", "a minute",
     "processes with a wrong clock", writer="web, workers", reader="readyz, cli").name
 
-# One key an id.
+# A key for each id, or each minute since 1970.
 campaign = GlobalKey("px:{all}:campaign:ID", "hash", "until the campaign is deleted",
     "record and times of use", writer="api, roll-up", reader="api, roll-up")
 notes = GlobalKey("px:{all}:notes:ID", "hash", "until the campaign is deleted",
@@ -95,15 +98,15 @@ signed_out = GlobalKey("px:{all}:signedout:SESSION", "string", "12 hours",
 acts = GlobalKey("px:{all}:acts:MINUTE", "hash", "2 minutes",
     "actions on the privacy page, by mark", writer="privacy", reader="privacy")
 
-# One key a shard.
+# A key for each shard; of some kinds also for each minute, end of a day or bucket.
 hits = ShardKey("px:{s}:hits", "stream", "until counted",
     "batches of hits", writer="recorder", reader="roll-up")
 producers = ShardKey("px:{s}:producers", "hash", "30 idle days an entry",
     "last sequence and time of each producer; mark of the store", writer="recorder", reader="recorder")
 checkpoint = ShardKey("px:{s}:turn", "hash", "forever",
-    "checkpoint, time of the newest hit", writer="all that commit", reader="all that commit")
+    "checkpoint, time of the newest hit", writer="all writers of the shard", reader="all writers of the shard")
 lead = ShardKey("px:{s}:lead", "string", "1.5 seconds",
-    "set while other writers wait for the roll-up", writer="roll-up", reader="all that commit")
+    "set while other writers wait for the roll-up", writer="roll-up", reader="all writers of the shard")
 visits = ShardKey("px:{s}:visits", "hash", "an hour of a shard's hits, at most a day",
     "packed visits under way", writer="roll-up", reader="roll-up")
 lasts = ShardKey("px:{s}:lasts", "zset", "an hour of a shard's hits, at most a day",
@@ -123,7 +126,7 @@ salt = NumberKey("px:{s}:salt:END", "string", "48 hours after their day",
 last = BucketKey("px:{s}:last:BUCKET", "hash", "{settings.keep_recipients:,} days",
     "day of the last open, mode `last`", writer="roll-up", reader="api, retention")
 
-# One key a shard and campaign.
+# A key for each shard and campaign; of some kinds also for each day or bucket.
 total = CampaignKey("px:{s}:total:ID", "hash", "until the campaign is deleted",
     "sums of all time, last hit", writer="roll-up, api", reader="stats")
 rules = CampaignKey("px:{s}:rules:ID", "hash", "until the campaign is deleted",
@@ -158,7 +161,7 @@ K = TypeVar("K", bound=Key)
 
 
 def kinds(shape: type[K]) -> list[K]:
-    """Returns the kinds of one shape: those with a key for each shard and campaign are `CampaignKey`."""
+    """Returns the kinds of a shape, for example of `CampaignKey`: a key for each shard and campaign."""
     return [key for key in TABLE.values() if isinstance(key, shape)]
 
 
