@@ -136,7 +136,17 @@ def make_pixels(common: Common, queue: Queue) -> Pixels:
         on_acknowledged=loss_watch.note,
         aside_days=settings.keep_dead_letters,
     )
-    return Pixels(admission, recorder, stream, spool, drain, drain_stream, rollup_trigger, memory, loss_watch)
+    return Pixels(
+        admission=admission,
+        recorder=recorder,
+        stream=stream,
+        spool=spool,
+        drain=drain,
+        drain_stream=drain_stream,
+        rollup_trigger=rollup_trigger,
+        memory=memory,
+        loss_watch=loss_watch,
+    )
 
 
 def make_health(

@@ -104,9 +104,9 @@ hits = ShardKey("px:{s}:hits", "stream", "until counted",
 producers = ShardKey("px:{s}:producers", "hash", "30 idle days an entry",
     "last sequence and time of each producer; mark of the store", writer="recorder", reader="recorder")
 checkpoint = ShardKey("px:{s}:turn", "hash", "forever",
-    "checkpoint, time of the newest hit", writer="all writers of the shard", reader="all writers of the shard")
+    "checkpoint, time of the newest hit", writer="all its writers", reader="all its writers")
 lead = ShardKey("px:{s}:lead", "string", "1.5 seconds",
-    "set while other writers wait for the roll-up", writer="roll-up", reader="all writers of the shard")
+    "set while other writers wait for the roll-up", writer="roll-up", reader="its other writers")
 visits = ShardKey("px:{s}:visits", "hash", "an hour of a shard's hits, at most a day",
     "packed visits under way", writer="roll-up", reader="roll-up")
 lasts = ShardKey("px:{s}:lasts", "zset", "an hour of a shard's hits, at most a day",
