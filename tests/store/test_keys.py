@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from pixel_server.auth import sessions, sign_in_links
 from pixel_server.settings import Settings
-from pixel_server.store import keys
+from pixel_server.store import audit_log, keys
 from pixel_server.store.client import connect_async
 from pixel_server.store.key import Key
 from tests.stack import READER, until
@@ -63,6 +63,8 @@ def test_keys_each_name_is_made_by_its_pattern():
 def test_keys_lifetimes_name_settings_of_the_server():
     assert keys.people.kept_for(Settings(keep_recipients=400)) == "400 days after sending"
     assert all(key.kept_for(Settings()) for key in keys.TABLE.values())
+    for log in audit_log.LOGS.values():
+        assert keys.TABLE[log].lives == f"the last {audit_log.MAX_LINES:,}"
 
 
 async def sign_in_link_and_out(url):
@@ -85,8 +87,8 @@ def test_keys_used_store_has_no_key_outside_the_table(web, client, count, settin
         {"recipient": f"r{n}", "mode": mode} for n in range(8) for mode in ("count", "last", "identified")
     ]
     for campaign in ("mail", "gone"):
-        made = web.post(f"/api/campaigns/{campaign}/links", json={"recipients": rows})
-        for link in made.json()["links"]:
+        links = web.post(f"/api/campaigns/{campaign}/links", json={"recipients": rows}).json()["links"]
+        for link in links:
             assert reader.get(link["url"], headers={"User-Agent": "px:{9}:made-by-a-stranger"}).is_success
             assert reader.get(link["url"], headers={"User-Agent": READER}).is_success
     for n in range(8):
@@ -100,12 +102,12 @@ def test_keys_used_store_has_no_key_outside_the_table(web, client, count, settin
     assert reader.get("/p/drop.gif", headers={"DNT": "1"}).headers["x-pixel"] == "ignored; reason=gpc"
     until(lambda: client.exists(keys.DROPPED))
     listed = b'{"recipient": "r1", "name": "Ada"}\n'
-    kind = {"Content-Type": "application/x-ndjson"}
-    assert web.put("/api/campaigns/mail/recipients", content=listed, headers=kind).status_code == 200
-    web.post("/api/withdrawals", json={"recipients": ["one who asked"]})
-    asked = made.json()["links"][-1]["privacy_url"].partition("t=")[2]
-    for wish in ("stop", "erase", "allow", "erase"):  # the second time it is owed
-        assert web.post("/privacy", data={"t": asked, "do": wish}).status_code == 200
+    headers = {"Content-Type": "application/x-ndjson"}
+    assert web.put("/api/campaigns/mail/recipients", content=listed, headers=headers).status_code == 200
+    web.post("/api/withdrawals", json={"recipients": ["a recipient"]})
+    token = links[-1]["privacy_url"].partition("t=")[2]
+    for wish in ("stop", "erase", "allow", "erase"):  # the second erasure comes too soon and is owed
+        assert web.post("/privacy", data={"t": token, "do": wish}).status_code == 200
     web.get("/p/px:{9}:made-by-a-stranger.gif")
     web.get("/o/px:{9}:made-by-a-stranger.gif")
     web.post("/api/keys", json={"name": "A reader", "scopes": ["read"]})
@@ -127,14 +129,6 @@ def test_keys_used_store_has_no_key_outside_the_table(web, client, count, settin
         assert re.fullmatch(regular_expression(key), name), name
         assert client.type(name).decode() == TYPES.get(key.redis_type, key.redis_type), name
         used.add(key.pattern)
-    rare = {
-        "px:{all}:sweep",
-        "px:{all}:clocks",
-        "px:{all}:deleting",
-        "px:{all}:workers",
-        "px:{s}:stop",
-        "px:{s}:hits",
-        "px:{s}:lead",
-    }
-    rare |= {"px:{all}:losses"}
+    rare = {keys.SWEEP, keys.CLOCKS, keys.DELETING, keys.WORKERS, keys.LOSSES}
+    rare |= {keys.stop.pattern, keys.hits.pattern, keys.lead.pattern}
     assert keys.TABLE.keys() - used <= rare
