@@ -84,7 +84,7 @@ def with_cookie(cookie: tuple[bytes, bytes]) -> Answer:
 def to_origin(answer: Answer, origin: bytes | None) -> Answer:
     """Returns an answer that a page of `origin` may read, which may also send cookies.
 
-    If `origin` is None, pages of every origin may read it, and may not send cookies.
+    If `origin` is None, pages of every origin may read it, and cannot send cookies.
     """
     if origin is None:
         allowed = [_ANY_ORIGIN]

@@ -67,14 +67,14 @@ def open_path(campaign: str = "mail", time: int = MINTED, recipient: bytes = ADA
     return f"/o/{sign(Token(campaign, time, recipient, **token), SECRETS.signing[0])}.gif"
 
 
-def test_a_mails_link_to_a_campaign_of_pages_is_no_hit():
+def test_admission_mail_link_of_web_campaign_records_nothing():
     answer = check(open_path("site"))
     assert isinstance(answer, Answer)
     assert dict(answer.headers)[b"x-pixel"] == b"ignored; reason=kind"
 
 
 @pytest.mark.parametrize("campaign", ["mail", "not-made-yet"])
-def test_a_good_token_is_a_hit_whatever_campaign_it_names(campaign: str):
+def test_admission_good_token_of_any_campaign_records_a_hit(campaign: str):
     accepted = check(
         open_path(campaign),
         user_agent="Mail/1.0",
@@ -101,7 +101,7 @@ def test_a_good_token_is_a_hit_whatever_campaign_it_names(campaign: str):
     assert accepted.shard == shard_of(ADA, 4)
 
 
-def test_a_token_without_a_recipient_goes_to_any_shard():
+def test_admission_token_without_recipient_fits_any_shard():
     accepted = check(open_path(recipient=b"", mode=Mode.COUNT))
     assert accepted.shard is None
     assert stored(accepted).recipient == b""
@@ -110,7 +110,7 @@ def test_a_token_without_a_recipient_goes_to_any_shard():
 @pytest.mark.parametrize(
     ("age", "expected"), [(DAYS * 86_400, None), (DAYS * 86_400 + 1, responses.EXPIRED), (-(10**6), None)]
 )
-def test_a_token_expires(age: int, expected: Answer | None):
+def test_admission_token_by_age_is_recorded_or_expired(age: int, expected: Answer | None):
     found = check(open_path(time=int(NOW) - age))
     assert found is expected if expected else isinstance(found, Accepted)
 
@@ -124,7 +124,7 @@ BAD = {"mail": "/o/bad.gif", "site": "/p/bad.gif"}
 @pytest.mark.parametrize(
     "method", ["GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "TRACE", "get"]
 )
-def test_only_get_and_head_are_hits(kind: str, method: str):
+def test_admission_other_method_records_nothing(kind: str, method: str):
     expected = {"GET": responses.GONE, "HEAD": responses.GONE, "OPTIONS": responses.OPTIONS}
     found = check(PATHS[kind], method=method)
     if method in ("GET", "HEAD"):
@@ -149,7 +149,7 @@ def test_only_get_and_head_are_hits(kind: str, method: str):
         "sit%65",
     ],
 )
-def test_only_a_web_campaign_has_a_page_pixel(name: str):
+def test_admission_page_pixel_of_another_campaign_is_not_found(name: str):
     assert check(f"/p/{name}.gif") is responses.NO_CAMPAIGN
 
 
@@ -178,14 +178,14 @@ def test_only_a_web_campaign_has_a_page_pixel(name: str):
         "/o/.gi",
     ],
 )
-def test_what_is_no_pixel_is_not_found(path: str):
+def test_admission_other_path_is_not_found(path: str):
     assert check(path) is responses.NOT_FOUND
 
 
 @pytest.mark.parametrize(
     "path", ["/p/../p/site.gif", "/p/./site.gif", "/p//site.gif", "/p/site.gif?.gif", "/p/\0.gif"]
 )
-def test_nothing_is_made_good_by_reading_it_otherwise(path: str):
+def test_admission_path_in_another_spelling_is_refused(path: str):
     assert check(path).status == 404
 
 
@@ -210,13 +210,13 @@ def test_nothing_is_made_good_by_reading_it_otherwise(path: str):
         (b"x=" + b"a" * 20_000 + b"&v=1", "https://from.example/", "", b""),
     ],
 )
-def test_a_page_says_where_and_who(query: bytes, page: str, referrer: str, own: bytes):
+def test_admission_page_query_is_stored_in_the_hit(query: bytes, page: str, referrer: str, own: bytes):
     found = stored(check("/p/site.gif", query, referer="https://from.example/"))
     assert (found.page, found.page_referrer, found.referrer) == (page, referrer, "https://from.example/")
     assert found.visitor == (SECRETS.visitor_key(b"own", b"site", own) if own else b"")
 
 
-def test_a_visitor_is_kept_as_a_hash_that_differs_by_campaign():
+def test_admission_visitor_id_is_stored_as_a_hash_of_its_campaign():
     accepted = check("/p/site.gif", b"v=ada%40example.org")
     assert b"ada" not in accepted.data
     assert accepted.shard == shard_of(stored(accepted).visitor, 4)
@@ -226,7 +226,7 @@ def test_a_visitor_is_kept_as_a_hash_that_differs_by_campaign():
 
 
 @pytest.mark.parametrize("query", [b"v=ada", b"v=ada&c=1"])
-def test_what_a_page_says_of_its_visitor_counts_in_its_identity_alone(query: bytes):
+def test_admission_visitor_id_counts_in_identity_own_only(query: bytes):
     assert stored(check("/p/plain.gif", query)).visitor == b""
     assert stored(check("/p/plain.gif", query)) == stored(check("/p/plain.gif"))
     by_cookie = stored(check("/p/shop.gif", query)).visitor
@@ -238,7 +238,7 @@ ADDRESSES = [f"203.0.113.{i}" for i in range(50)]
 
 
 @pytest.mark.parametrize("campaign", ["site", "plain", "shop"])
-def test_a_visitor_without_an_id_always_comes_to_the_same_shard(campaign: str):
+def test_admission_visitor_without_id_keeps_its_shard(campaign: str):
     path = f"/p/{campaign}.gif"
     first = [check(path, peer=address, user_agent="A").shard for address in ADDRESSES]
     again = [check(path, b"u=x", peer=address, user_agent="A").shard for address in ADDRESSES]
@@ -246,7 +246,7 @@ def test_a_visitor_without_an_id_always_comes_to_the_same_shard(campaign: str):
     assert set(first) == {0, 1, 2, 3}
 
 
-def test_a_new_cookie_is_of_the_shard_that_its_visitor_came_to_without_one():
+def test_admission_new_cookie_names_the_fallback_shard():
     for address in ADDRESSES:
         plain = check("/p/shop.gif", peer=address)
         first = check("/p/shop.gif", b"c=1", peer=address)
@@ -262,7 +262,7 @@ def test_a_new_cookie_is_of_the_shard_that_its_visitor_came_to_without_one():
 
 @pytest.mark.parametrize("says", ["px-no=1", "a=b; px-no=1", "px-no=1;a=b"])
 @pytest.mark.parametrize("path", [open_path(), "/p/site.gif", "/p/shop.gif"])
-def test_who_opted_out_is_counted_as_a_number_only(path: str, says: str):
+def test_admission_opted_out_is_counted_and_not_recorded(path: str, says: str):
     admission = new_admission()
     for _ in range(3):
         found = admission.admit("GET", path.encode(), b"c=1", RequestHead([(b"cookie", says.encode())]), None)
@@ -272,7 +272,7 @@ def test_who_opted_out_is_counted_as_a_number_only(path: str, says: str):
     assert not admission.recent
 
 
-def test_the_cookie_that_says_no_is_of_no_campaign():
+def test_admission_opt_out_cookie_is_not_a_campaigns_cookie():
     name, _, value = opt_out_cookie.set_cookie("/", out=True, framed=False).partition(";")[0].partition("=")
     assert opt_out_cookie.is_set(f"{name}={value}".encode())
     assert not name.startswith("px_")  # as those of campaigns do
@@ -291,18 +291,18 @@ def test_the_cookie_that_says_no_is_of_no_campaign():
     ],
 )
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
-def test_what_a_stranger_sends_is_cut(path: str, header: str, field: str, most: int):
+def test_admission_long_header_is_cut(path: str, header: str, field: str, most: int):
     assert getattr(stored(check(path, **{header: "a" * (most + 1)})), field) == "a" * most
     cut_within_a_letter = stored(check(path, **{header: "é" * most}))
     assert len(getattr(cut_within_a_letter, field)) <= most
 
 
-def test_every_purpose_header_is_kept():
+def test_admission_purpose_headers_are_all_stored():
     found = stored(check(open_path(), sec_purpose="prefetch;prerender", x_moz="prefetch", purpose="p" * 99))
     assert found.purpose == f"sec-purpose=prefetch;prerender;purpose={'p' * hit.MAX_SIGNAL};x-moz=prefetch;"
 
 
-def test_the_addresses_of_the_last_hits_are_remembered_and_no_more():
+def test_admission_recent_holds_the_last_addresses_only():
     admission = new_admission()
     for i in range(1500):
         admission.admit("GET", b"/p/site.gif", b"", RequestHead([]), f"203.0.{i // 256}.{i % 256}")
@@ -320,12 +320,14 @@ headers = st.dictionaries(
 
 
 @given(st.sampled_from([*PATHS.values()]), st.binary(max_size=80), headers, st.text(max_size=20) | st.none())
-def test_no_bytes_around_a_good_pixel_break_it(path: str, query: bytes, headers: dict, peer: str | None):
+def test_admission_any_bytes_around_a_good_pixel_record_a_hit(
+    path: str, query: bytes, headers: dict, peer: str | None
+):
     stored(ADMISSION.admit("GET", path.encode(), query, RequestHead([*headers.items()]), peer))
 
 
 @given(st.binary(max_size=130), st.sampled_from([b"", b"/o/", b"/p/"]), st.sampled_from([b"", b".gif"]))
-def test_no_bytes_make_a_pixel(name: bytes, start: bytes, end: bytes):
+def test_admission_any_bytes_as_a_name_record_nothing(name: bytes, start: bytes, end: bytes):
     found = ADMISSION.admit("GET", start + name + end, b"", RequestHead([]), None)
     assert isinstance(found, Answer)
     assert found.status == 404

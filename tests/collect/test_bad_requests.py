@@ -198,7 +198,7 @@ def play(connection: Connection, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", corpus.CASES, ids=[case.name for case in corpus.CASES])
-def test_every_request_has_its_answer_and_its_hits(case: Case, server: Server):
+def test_server_each_case_gets_its_answer_and_its_hits(case: Case, server: Server):
     try:
         play(Connection(server), case)
         play(Connection(server), FENCE)  # hits are stored in order, so all of the case's are there by now
@@ -211,11 +211,11 @@ def test_every_request_has_its_answer_and_its_hits(case: Case, server: Server):
 FENCE = corpus.PLAIN[1]
 
 
-def test_names_of_cases_are_their_own():
+def test_corpus_case_names_are_unique():
     assert len({case.name for case in corpus.CASES}) == len(corpus.CASES)
 
 
-def test_a_client_that_stops_halfway_is_let_go(server: Server):
+def test_server_client_that_stops_halfway_is_closed(server: Server):
     for start in (b"", b"GET", corpus.request()[:-2], corpus.request(corpus.PAGE, b"Content-Length: 9")[:-2]):
         connection = Connection(server)
         connection.send(start)
@@ -225,7 +225,7 @@ def test_a_client_that_stops_halfway_is_let_go(server: Server):
     assert server.take_hits(len(FENCE.hits)) == list(FENCE.hits)
 
 
-def test_slow_clients_are_in_nobodys_way(server: Server):
+def test_server_slow_clients_do_not_delay_others(server: Server):
     half = len(corpus.request()) // 2
     slow = [Connection(server) for _ in range(50)]
     for connection in slow:
@@ -238,7 +238,7 @@ def test_slow_clients_are_in_nobodys_way(server: Server):
     assert len(server.take_hits(51)) == 51
 
 
-def test_clients_that_do_not_wait_for_their_answer_are_recorded(server: Server):
+def test_server_client_that_does_not_wait_is_recorded(server: Server):
     for _ in range(20):
         connection = Connection(server)
         connection.send(corpus.request())

@@ -38,21 +38,21 @@ def read(*parts: bytes | None, headers: dict[bytes, bytes] = TEXT):
     return asyncio.run(beacon.read_body(headers, receive))
 
 
-def test_a_body_comes_in_parts():
+def test_beacon_body_in_parts_is_read():
     assert read(b'{"i":', b"", b'"a"}') == PageParams(view=b"a")
     assert read(b" " * 4000, b'{"i":"a"}'.rjust(96)) == PageParams(view=b"a")
     assert read(b" " * 4000, b'{"i":"a"}'.rjust(97)) is responses.LONG_BODY
     assert read(b'{"i":', None) is None
 
 
-def test_a_client_that_says_how_much_too_much_it_will_send_is_not_read():
+def test_beacon_long_content_length_is_refused_unread():
     assert read(headers={**TEXT, b"content-length": b"4097"}) is responses.LONG_BODY
     assert read(headers={**TEXT, b"content-length": b"9" * 5000}) is responses.LONG_BODY
     for length in (b"\xb2", b"0" * 5000 + b"9", b"4096", b"0", b""):
         assert read(b'{"i":"a"}', headers={**TEXT, b"content-length": length}) == PageParams(view=b"a")
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+def test_beacon_late_body_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(beacon, "BODY_TIMEOUT_SECONDS", 0.01)
 
     async def receive():
@@ -74,7 +74,7 @@ SAID = {
 @given(
     st.binary(max_size=200) | st.fixed_dictionaries({}, optional=SAID).map(lambda it: json.dumps(it).encode())
 )
-def test_no_body_breaks_it(body: bytes):
+def test_beacon_any_body_gets_an_answer(body: bytes):
     said = beacon.parse(body)
     if said is not None:
         assert 1 <= len(said.view) <= 32
@@ -82,7 +82,7 @@ def test_no_body_breaks_it(body: bytes):
         assert len(said.page.encode()) <= hit.MAX_URL + 3
 
 
-def test_origins_that_are_not_the_campaigns_are_counted(web, client):
+def test_beacon_other_origin_is_refused_and_counted(web, client):
     fenced = {"id": "fenced", "name": "Fenced", "kind": "web", "origins": ["https://a.example"]}
     assert web.post("/api/campaigns", json=fenced).status_code == 201
     for method, origin, status in (
@@ -113,7 +113,7 @@ def test_origins_that_are_not_the_campaigns_are_counted(web, client):
     assert client.hgetall(keys.DROPPED) == {}
 
 
-def test_who_asks_is_judged_as_with_an_image(web, client):
+def test_beacon_consent_is_the_same_as_for_an_image(web, client):
     kinds = {"count": {"gpc": "count"}, "drop": {"gpc": "drop"}, "off": {"mode": "off"}}
     for name, fields in {**kinds, "ignore": {"gpc": "ignore"}}.items():
         made = {"id": name, "name": name, "kind": "web", "identity": "cookie", **fields}
@@ -137,7 +137,7 @@ def test_who_asks_is_judged_as_with_an_image(web, client):
     assert (one.campaign, one.visitor, one.visits, one.is_new) == ("count", b"", 0, False)
 
 
-def test_a_view_that_says_no_is_counted_once_and_not_again_with_its_time(web, client):
+def test_beacon_refused_view_is_counted_once(web, client):
     for name, fields in (("open", {}), ("drop", {"gpc": "drop"})):
         made = {"id": name, "name": name, "kind": "web", **fields}
         assert web.post("/api/campaigns", json=made).status_code == 201
@@ -150,7 +150,7 @@ def test_a_view_that_says_no_is_counted_once_and_not_again_with_its_time(web, cl
     assert hits(client) == []
 
 
-def test_the_cookie_is_of_the_campaigns_own_address(settings, secrets, client):
+def test_beacon_cookie_path_is_of_the_campaigns_base_url(settings, secrets, client):
     with serving(settings, secrets) as app:
         made = {"name": "Shop", "kind": "web", "identity": "cookie"}
         for name, base_url in (("shop", "https://stats.example.org/px"), ("plain", "https://x.example")):
@@ -162,7 +162,7 @@ def test_the_cookie_is_of_the_campaigns_own_address(settings, secrets, client):
 
 
 @pytest.mark.parametrize("prefix", ["/px", "/a/b"])
-def test_below_a_prefix_the_cookie_is_of_its_pixels(prefix, settings, secrets, client):
+def test_beacon_cookie_path_below_a_prefix_is_of_its_pixels(prefix, settings, secrets, client):
     with serving(replace(settings, base_url=f"https://pixel.test{prefix}"), secrets) as app:
         app.post("/api/campaigns", json={"id": "shop", "name": "Shop", "kind": "web", "identity": "cookie"})
         text = {"Content-Type": "text/plain"}

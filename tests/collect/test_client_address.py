@@ -63,7 +63,7 @@ def found(trusted: str, peer: str | None, header: str = "", **headers: str) -> s
         ("unix 10.0.0.0/8", None, "198.51.100.1, 10.0.0.2", "198.51.100.1"),
     ],
 )
-def test_x_forwarded_for_is_walked_from_the_right_past_trusted_proxies(
+def test_client_address_forwarded_for_passes_trusted_proxies(
     trusted: str, peer: str | None, forwarded: str, expected: str
 ):
     headers = {"x_forwarded_for": forwarded} if forwarded else {}
@@ -89,7 +89,7 @@ def test_x_forwarded_for_is_walked_from_the_right_past_trusted_proxies(
         ("unix", None, {}, ""),
     ],
 )
-def test_the_chosen_header_of_a_trusted_proxy_is_believed_instead(
+def test_client_address_chosen_header_counts_from_trusted_proxies(
     trusted: str, peer: str | None, headers: dict[str, str], expected: str
 ):
     assert found(trusted, peer, "X-Real-IP", **headers) == expected

@@ -140,7 +140,7 @@ IGNORED = {"gone mail": "gone", "gone page": "gone", "expired": "expired"}
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_request_is_answered_as_it_should_be(
+def test_endpoint_each_case_gets_its_answer(
     method: str, site: TestClient, minter: Minter, client: redis.Redis
 ):
     for name, url in urls(minter).items():
@@ -161,7 +161,7 @@ def test_every_request_is_answered_as_it_should_be(
     assert [(one.kind, one.campaign, one.method) for one in hits(client)] == kept
 
 
-def test_no_answer_lets_a_cache_or_a_cookie_in(site: TestClient, minter: Minter):
+def test_endpoint_answer_has_no_cache_or_cookie_headers(site: TestClient, minter: Minter):
     asked = {"If-None-Match": "*", "If-Modified-Since": "Tue, 24 Nov 2026 00:00:00 GMT", "Range": "bytes=0-1"}
     for url in urls(minter).values():
         answer = site.get(url, headers={**asked, "Cookie": "a=b"})
@@ -169,7 +169,9 @@ def test_no_answer_lets_a_cache_or_a_cookie_in(site: TestClient, minter: Minter)
         assert {"etag", "last-modified", "set-cookie", "vary"} & set(answer.headers) == set()
 
 
-def test_a_hit_keeps_what_was_sent(site: TestClient, minter: Minter, client: redis.Redis, secrets: Secrets):
+def test_endpoint_hit_stores_the_headers(
+    site: TestClient, minter: Minter, client: redis.Redis, secrets: Secrets
+):
     before = int(time.time() * 1000)
     sent = {
         "User-Agent": "Mail/1.0",
@@ -190,13 +192,13 @@ def test_a_hit_keeps_what_was_sent(site: TestClient, minter: Minter, client: red
     assert (page.page, page.page_referrer) == ("https://x.example/", "https://y.example/")
 
 
-def test_a_header_sent_twice_is_read_as_one_list(site: TestClient, client: redis.Redis):
+def test_endpoint_repeated_header_is_one_list(site: TestClient, client: redis.Redis):
     site.get("/p/site.gif", headers=[("DNT", "1"), ("User-Agent", "A"), ("DNT", "0")])
     assert hits(client)[0].dnt == "1,0"
 
 
 @pytest.mark.parametrize("spelling", ["ada-the-visitor%40x", "%61da-the-visitor@x", "ada-the-visitor@x"])
-def test_a_visitors_own_id_is_stored_nowhere(
+def test_endpoint_visitor_id_is_not_in_the_store(
     spelling: str, site: TestClient, client: redis.Redis, secrets: Secrets
 ):
     assert site.get(f"/p/site.gif?v={spelling}").headers["x-pixel"] == "recorded"
@@ -206,13 +208,13 @@ def test_a_visitors_own_id_is_stored_nowhere(
     assert hits(client)[0].visitor == secrets.visitor_key(b"own", b"site", b"ada-the-visitor@x")
 
 
-def test_text_of_any_alphabet_is_recorded(site: TestClient, client: redis.Redis):
+def test_endpoint_text_of_any_alphabet_is_recorded(site: TestClient, client: redis.Redis):
     assert site.get("/p/site.gif?u=%C3%A9&r=%ff&v=%ff").headers["x-pixel"] == "recorded"
     [one] = hits(client)
     assert (one.page, one.page_referrer) == ("é", "\ufffd")
 
 
-def test_what_is_unknown_costs_no_round_trip(site: TestClient, client: redis.Redis):
+def test_endpoint_unknown_pixel_sends_no_command(site: TestClient, client: redis.Redis):
     client.config_resetstat()
     for i in range(150):
         assert site.get(f"/p/unknown-{i}.gif").status_code == 404
@@ -223,7 +225,7 @@ def test_what_is_unknown_costs_no_round_trip(site: TestClient, client: redis.Red
     assert sum(calls.values()) < 150  # looks at what was made elsewhere: four a second, whatever is asked
 
 
-def test_a_campaign_works_at_once_where_it_was_made_and_stops_where_it_was_deleted(web: TestClient):
+def test_endpoint_new_and_deleted_campaign_holds_at_once(web: TestClient):
     assert web.get("/p/new.gif").status_code == 404
     web.post("/api/campaigns", json={"id": "new", "name": "New", "kind": "web"})
     assert web.get("/p/new.gif").headers["x-pixel"] == "recorded"
@@ -232,7 +234,7 @@ def test_a_campaign_works_at_once_where_it_was_made_and_stops_where_it_was_delet
 
 
 @pytest.mark.parametrize("prefix", ["", "/px", "/a/b"])
-def test_it_works_below_a_prefix_that_a_proxy_keeps_or_takes_off(
+def test_endpoint_prefix_kept_or_removed_by_a_proxy_works(
     prefix: str, settings: Settings, secrets: Secrets, client: redis.Redis
 ):
     base = f"http://pixel.test{prefix}"
@@ -271,7 +273,7 @@ def test_it_works_below_a_prefix_that_a_proxy_keeps_or_takes_off(
     ],
     ids=["none trusted", "IPv6", "walked", "header", "unix", "unix, not trusted"],
 )
-def test_a_hit_has_the_clients_address(
+def test_endpoint_hit_stores_the_client_address(
     environ: dict[str, str],
     peer: str,
     headers: dict[str, str],
@@ -313,7 +315,7 @@ class Answering:
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_what_is_not_stored_is_not_promised(
+def test_endpoint_hit_not_stored_is_answered_503(
     method: str, room: bool, stored: bool, status: int, pixel: str, secrets: Secrets
 ):
     campaigns = CampaignCache(None, Consent(Settings()))

@@ -103,7 +103,7 @@ COOKIES = [b"Cookie: px-no=1", b"Cookie: a=b", b"Cookie: px-no=0", b"cookie: px-
 
 
 @pytest.mark.parametrize("header", COOKIES)
-def test_a_head_with_a_cookie_is_never_remembered(header: bytes):
+def test_fast_path_head_with_cookie_is_not_cached(header: bytes):
     def story(connect, recorder):
         connection = connect()
         for _ in range(4):
@@ -117,7 +117,7 @@ def test_a_head_with_a_cookie_is_never_remembered(header: bytes):
     serve(story)
 
 
-def test_an_answer_for_one_is_not_kept_for_all():
+def test_fast_path_single_use_answer_is_not_cached():
     def story(connect, recorder):
         connection = connect()
         plain = request(b"/p/shop.gif")
@@ -133,7 +133,7 @@ def test_an_answer_for_one_is_not_kept_for_all():
     serve(story)
 
 
-def test_a_cookie_is_set_with_a_promise_only():
+def test_fast_path_hit_not_stored_sets_no_cookie():
     def story(connect, recorder):
         connection = connect()
         failed = ask(connection, recorder, request(b"/p/shop.gif?c=1"), stored=False)
@@ -144,7 +144,7 @@ def test_a_cookie_is_set_with_a_promise_only():
     serve(story)
 
 
-def test_each_connection_has_its_own_answer():
+def test_fast_path_answers_go_to_their_connections():
     def story(connect, recorder):
         one, other = connect(), connect()
         one.data_received(request(b"/p/shop.gif?c=1"))
@@ -158,7 +158,7 @@ def test_each_connection_has_its_own_answer():
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
-def test_what_follows_the_last_request_is_not_read(method: bytes):
+def test_fast_path_bytes_after_the_last_request_are_ignored(method: bytes):
     def story(connect, recorder):
         connection = connect()
         connection.data_received(request(MAIL, b"Connection: close", method=method))
@@ -171,7 +171,7 @@ def test_what_follows_the_last_request_is_not_read(method: bytes):
     serve(story)
 
 
-def test_empty_lines_between_requests_do_not_add_up():
+def test_fast_path_empty_lines_do_not_add_up():
     def story(connect, recorder):
         connection = connect()
         for _ in range(3):
@@ -182,7 +182,7 @@ def test_empty_lines_between_requests_do_not_add_up():
     serve(story)
 
 
-def test_who_does_not_read_the_answer_is_not_kept_for_ever():
+def test_fast_path_client_that_does_not_read_is_closed():
     def story(connect, recorder):
         connection = connect()
         ask(connection, recorder, request())

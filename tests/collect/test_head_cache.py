@@ -70,7 +70,7 @@ ends = st.sampled_from([END] * 6 + [b"\r\n", b"\n\n", b"\r\n\n", END + b"x", END
 @example([b"Host: a", b"", b"X: b"], END)
 @example([b"Connection: Close"], END)
 @example([b"Connection: keep-alive", b"Connection: close"], END)
-def test_they_are_read_as_the_parser_reads_them_or_not_at_all(lines: list[bytes], end: bytes):
+def test_head_cache_any_head_is_read_as_by_the_parser(lines: list[bytes], end: bytes):
     rest = b"".join(b"\r\n" + line for line in lines) + end
     heads = HeadCache()
     for _ in range(2):  # when it is new, and when its lines are known
@@ -92,7 +92,7 @@ def test_they_are_read_as_the_parser_reads_them_or_not_at_all(lines: list[bytes]
         END,
     ],
 )
-def test_what_browsers_and_proxies_send_is_read(rest: bytes):
+def test_head_cache_head_of_a_browser_or_proxy_is_read(rest: bytes):
     head, parsed = HeadCache().read(rest), Parsed(LINE + rest)
     assert head is not None
     assert head.headers == RequestHead(parsed.headers).headers
@@ -106,7 +106,7 @@ def test_what_browsers_and_proxies_send_is_read(rest: bytes):
         b"Referer: https://shop.example/reset?for=ada",
     ],
 )
-def test_nothing_of_one_person_is_kept(header: bytes):
+def test_head_cache_personal_header_is_not_cached(header: bytes):
     heads = HeadCache()
     rest = b"\r\nHost: a\r\n" + header + END
     assert heads.read(rest) is not None
@@ -114,7 +114,7 @@ def test_nothing_of_one_person_is_kept(header: bytes):
     assert list(heads.lines) == [b"Host: a"]
 
 
-def test_what_is_kept_is_bounded():
+def test_head_cache_many_heads_stay_within_the_bounds():
     heads = HeadCache()
     for number in range(3 * MAX_LINES):
         heads.read(b"\r\nUser-Agent: %d%b" % (number, END))
@@ -127,7 +127,7 @@ def test_what_is_kept_is_bounded():
     assert max(map(len, heads.lines)) <= MAX_LINE_BYTES
 
 
-def test_what_is_kept_takes_no_more_memory_than_it_says():
+def test_head_cache_memory_is_within_the_stated_bound():
     names = sorted(_IMPERSONAL - {b"connection"})
     heads = HeadCache()
     tracemalloc.start()
@@ -142,13 +142,13 @@ def test_what_is_kept_takes_no_more_memory_than_it_says():
     assert MAX_HEAD_BYTES < held / MAX_HEADS < MAX_HEAD_BYTES + 7 * 1024
 
 
-def test_a_head_that_is_known_is_not_read_again():
+def test_head_cache_known_head_is_not_read_again():
     heads = HeadCache()
     rest = b"\r\nHost: a" + END
     assert heads.read(rest) is heads.known[rest]
 
 
-def test_a_line_that_the_parser_refuses_is_refused_there():
+def test_head_cache_bad_line_is_left_to_the_parser():
     rest = b"\r\nX Y: a" + END
     assert HeadCache().read(rest) is None
     with pytest.raises(HttpParserError):

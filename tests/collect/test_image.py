@@ -7,7 +7,7 @@ from PIL import Image
 from pixel_server.collect.image import GIF
 
 
-def test_the_image_is_small_and_of_one_transparent_pixel():
+def test_image_is_one_transparent_pixel_of_43_bytes():
     assert len(GIF) <= 43
     assert GIF.startswith(b"GIF89a")
     assert GIF.endswith(b"\x3b")

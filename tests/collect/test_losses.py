@@ -23,7 +23,7 @@ def set_back(client, shards, batches):
                 client.hset(keys.producers(shard), name, b"%d %b" % (int(sequence) - batches, at))
 
 
-def test_loss_while_the_web_process_was_down_is_reported_at_the_next_start(settings, secrets, client):
+def test_losses_while_web_is_down_are_reported_at_its_start(settings, secrets, client):
     with serving(settings, secrets) as web:
         assert [ask(web, secrets, "mail", "ada") for _ in range(3)] == ["recorded"] * 3
     set_back(client, settings.shards, 2)
@@ -41,14 +41,14 @@ def test_loss_while_the_web_process_was_down_is_reported_at_the_next_start(setti
         until(lambda: "2 batches were lost, 2 hits" in warnings(web))
 
 
-def test_loss_under_a_live_web_process_without_new_hits_is_reported(settings, secrets, client):
+def test_losses_under_live_web_without_hits_are_reported(settings, secrets, client):
     with serving(settings, secrets) as web:
         assert [ask(web, secrets, "mail", "ada") for _ in range(3)] == ["recorded"] * 3
         set_back(client, settings.shards, 1)
         until(lambda: "1 batches were lost, 1 hits" in warnings(web))
 
 
-def test_counters_that_went_back_are_reported(settings, secrets, client, count):
+def test_losses_counters_that_went_back_are_reported(settings, secrets, client, count):
     with serving(settings, secrets) as web:
         assert [ask(web, secrets, "mail", "ada") for _ in range(2)] == ["recorded"] * 2
         count()
@@ -61,7 +61,7 @@ def test_counters_that_went_back_are_reported(settings, secrets, client, count):
         until(lambda: "went back by 1 commits" in warnings(web))
 
 
-def test_acknowledged_long_loss_counts_the_hits_that_the_ring_knows(tmp_path):
+def test_acknowledged_long_loss_counts_hits_as_far_as_the_ring(tmp_path):
     held = AcknowledgedFiles(tmp_path, 256)
     held.note([AcknowledgedBatch(PRODUCER, 7, n, 2) for n in range(1, 401)])
     held.close([])
@@ -72,6 +72,6 @@ def test_acknowledged_long_loss_counts_the_hits_that_the_ring_knows(tmp_path):
     assert AcknowledgedFiles(tmp_path, 4).read_newest() == {}, "a file for 256 shards is not read"
 
 
-def test_hits_of_a_batch_are_counted_by_its_head():
+def test_batch_hits_are_counted_by_its_head():
     for hits in (0, 1, 15, 16, 1000):
         assert Batch(0, "", 1, encode_batch([b"\xc0"] * hits)).hits == hits

@@ -18,7 +18,7 @@ from pixel_server.collect.spool.drain import AWAY_ERRORS
     [b"", b"-LOADING Redis is loading the dataset in memory\r\n", b"HTTP/1.1 400 Bad Request\r\n"],
     ids=["nothing", "loading", "noise"],
 )
-def test_a_connection_that_came_to_nothing_is_closed(tmp_path: Path, says: bytes):
+def test_redis_sink_useless_connection_is_closed(tmp_path: Path, says: bytes):
     """A Redis that hangs takes connections all the same: each try would leave one open for good."""
     path = str(tmp_path / "redis.sock")
 

@@ -30,12 +30,12 @@ def get(web, method: str = "GET", **headers: str):
     )
 
 
-def test_it_is_less_than_a_kilobyte():
+def test_script_packed_is_below_a_kilobyte():
     assert len(gzip.compress(SOURCE, 9)) < 1024
     assert SOURCE.isascii()
 
 
-def test_it_is_squeezed_between_words_only():
+def test_script_minified_keeps_words_apart():
     written = Path(script.__file__).with_name("p.js").read_bytes()
     without = b"".join(line.partition(b"//")[0] for line in written.splitlines())
     assert b"".join(SOURCE.split()) == b"".join(without.split())
@@ -45,7 +45,7 @@ def test_it_is_squeezed_between_words_only():
     assert words(SOURCE) == words(without)
 
 
-def test_it_is_kept_for_a_day_and_then_asked_for_by_its_tag(web):
+def test_script_answer_lasts_a_day_and_has_a_tag(web):
     answer = get(web)
     assert (answer.status_code, answer.content) == (200, SOURCE)
     tag = answer.headers["etag"]
@@ -59,7 +59,7 @@ def test_it_is_kept_for_a_day_and_then_asked_for_by_its_tag(web):
 
 
 @pytest.mark.parametrize("accepts", ["gzip", "br, gzip", "*", "GZIP;q=0.5", "gzip, deflate, br"])
-def test_it_is_packed_for_who_takes_that(web, accepts: str):
+def test_script_client_with_gzip_gets_it_packed(web, accepts: str):
     answer = get(web, accept_encoding=accepts)
     assert answer.headers["content-encoding"] == "gzip"
     assert int(answer.headers["content-length"]) < 1024
@@ -69,20 +69,20 @@ def test_it_is_packed_for_who_takes_that(web, accepts: str):
 
 
 @pytest.mark.parametrize("accepts", ["", "br", "gzip;q=0", "gzip; q=0.000", "xgzip", "gzipped", "identity"])
-def test_it_is_plain_for_who_does_not(web, accepts: str):
+def test_script_client_without_gzip_gets_it_plain(web, accepts: str):
     answer = get(web, accept_encoding=accepts)
     assert "content-encoding" not in answer.headers
     assert answer.headers["content-length"] == str(len(SOURCE))
 
 
-def test_it_is_only_to_be_read(web):
+def test_script_other_methods_are_refused(web):
     head = get(web, "HEAD")
     assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(SOURCE)))
     assert get(web, "POST").status_code == 405
     assert "set-cookie" not in get(web).headers
 
 
-def test_it_is_below_a_prefix_too(settings, secrets):
+def test_script_below_a_prefix_is_served(settings, secrets):
     with serving(replace(settings, base_url="https://pixel.test/px"), secrets) as app:
         for path in ("/px/p.js", "/p.js"):
             assert app.get(path).content == SOURCE

@@ -62,7 +62,7 @@ async def answer(reader: asyncio.StreamReader) -> bytes:
     return await reader.readexactly(length)
 
 
-def test_who_sends_nothing_is_let_go(tell):
+def test_protocol_silent_client_is_closed(tell):
     async def story(reader, writer):
         assert await reader.read() == b""
 
@@ -70,7 +70,7 @@ def test_who_sends_nothing_is_let_go(tell):
 
 
 @pytest.mark.parametrize("before", [0, 1])
-def test_a_head_that_drips_is_not_waited_for(tell, before):
+def test_protocol_slow_head_is_answered_408(tell, before):
     """Also where whole requests came before."""
 
     async def story(reader, writer):
@@ -98,7 +98,7 @@ async def _go_on(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.01)
 
 
-def test_who_does_not_read_is_let_go(tell, monkeypatch):
+def test_protocol_client_that_does_not_read_is_closed(tell, monkeypatch):
     monkeypatch.setattr(http_protocol, "READ_TIMEOUT_SECONDS", PATIENCE)
 
     async def story(reader, writer):
@@ -112,7 +112,7 @@ def test_who_does_not_read_is_let_go(tell, monkeypatch):
     tell(story)
 
 
-def test_who_reads_slowly_is_served(tell, monkeypatch):
+def test_protocol_client_that_reads_slowly_is_served(tell, monkeypatch):
     monkeypatch.setattr(http_protocol, "READ_TIMEOUT_SECONDS", PATIENCE)
 
     async def story(reader, writer):
@@ -126,7 +126,7 @@ def test_who_reads_slowly_is_served(tell, monkeypatch):
     tell(story)
 
 
-def test_who_has_sent_all_may_be_silent(tell):
+def test_protocol_silence_after_whole_request_is_allowed(tell):
     async def story(reader, writer):
         for _ in range(2):
             writer.write(GET)
@@ -136,7 +136,7 @@ def test_who_has_sent_all_may_be_silent(tell):
     tell(story)
 
 
-def test_an_answer_may_take_longer_and_comes_before_a_refusal(tell):
+def test_protocol_slow_answer_comes_before_a_refusal(tell):
     async def story(reader, writer):
         writer.write(GET.replace(b"/ ", b"/?s=1 ", 1))
         await asyncio.sleep(PATIENCE / 3)
@@ -147,7 +147,7 @@ def test_an_answer_may_take_longer_and_comes_before_a_refusal(tell):
     tell(story)
 
 
-def test_a_head_in_time_is_answered_though_one_before_it_took_long_too(tell):
+def test_protocol_head_in_time_after_a_slow_head_is_answered(tell):
     async def story(reader, writer):
         for _ in range(3):
             for part in (GET[:5], GET[5:20], GET[20:]):
@@ -158,7 +158,7 @@ def test_a_head_in_time_is_answered_though_one_before_it_took_long_too(tell):
     tell(story)
 
 
-def test_a_body_may_take_longer(tell):
+def test_protocol_slow_body_is_read(tell):
     async def story(reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
         for byte in b"slow":

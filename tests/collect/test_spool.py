@@ -74,7 +74,7 @@ def reader(home: Path) -> Spool:
     return Spool(home, LIMIT, clock=lambda: NOW + 60)
 
 
-def test_what_was_appended_is_drained_once_and_in_order(home: Path, spool: Spool):
+def test_spool_drain_appended_batches_come_once_in_order(home: Path, spool: Spool):
     given = [batch(number, hits=number, shard=number % 3) for number in (1, 2, 15, 16, 1000)]
     spool.append(given[:2])
     spool.append(given[2:])
@@ -85,7 +85,7 @@ def test_what_was_appended_is_drained_once_and_in_order(home: Path, spool: Spool
     assert files(home) == []
 
 
-def test_nothing_is_on_disk_before_the_first_append_and_nothing_after_the_last(home: Path):
+def test_spool_without_batches_leaves_nothing_on_disk(home: Path):
     spool = Spool(home, LIMIT)
     assert spool.segments() == []
     assert read_status(home) == SpoolStatus(0, 0, 0, None, 0)
@@ -97,7 +97,7 @@ def test_nothing_is_on_disk_before_the_first_append_and_nothing_after_the_last(h
     assert list(home.iterdir()) == []
 
 
-def test_only_the_owner_may_read_it(home: Path, spool: Spool):
+def test_spool_files_are_readable_by_owner_only(home: Path, spool: Spool):
     spool.append([batch(1)])
     spool.set_aside(batch(2), "too old")
     modes = {path.suffix: path.stat().st_mode & 0o777 for path in home.rglob("*")}
@@ -105,7 +105,7 @@ def test_only_the_owner_may_read_it(home: Path, spool: Spool):
     assert home.stat().st_mode & 0o777 == 0o700
 
 
-def test_append_returns_when_bytes_and_names_are_on_disk(
+def test_spool_append_returns_after_sync_of_bytes_and_names(
     home: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ):
     synced: list[tuple[int, int | None]] = []
@@ -133,7 +133,7 @@ def test_append_returns_when_bytes_and_names_are_on_disk(
     ]
 
 
-def test_segments_roll_over(home: Path):
+def test_spool_full_segment_begins_the_next(home: Path):
     spool = Spool(home, LIMIT, segment_bytes=1000)
     given = [batch(number) for number in range(1, 31)]
     for one in given:
@@ -148,7 +148,7 @@ def test_segments_roll_over(home: Path):
     spool.close()
 
 
-def test_a_segment_that_may_still_grow_is_neither_read_nor_deleted(home: Path, spool: Spool):
+def test_spool_growing_segment_is_neither_read_nor_deleted(home: Path, spool: Spool):
     spool.append([batch(1)])
     current = Segment(files(home)[0].name[:28], 1)
     with pytest.raises(ValueError, match="still being written"):
@@ -161,7 +161,7 @@ def test_a_segment_that_may_still_grow_is_neither_read_nor_deleted(home: Path, s
     assert read_status(home).hits == 2
 
 
-def test_a_segment_is_not_deleted_before_it_was_read_to_its_end(spool: Spool):
+def test_spool_delete_segment_not_read_raises(spool: Spool):
     spool.append([batch(1), batch(2)])
     spool.seal()
     (segment,) = spool.segments()
@@ -171,7 +171,7 @@ def test_a_segment_is_not_deleted_before_it_was_read_to_its_end(spool: Spool):
     assert drain(spool) == [batch(1), batch(2)]
 
 
-def test_after_close_it_takes_no_more(home: Path, spool: Spool):
+def test_spool_append_after_close_raises(home: Path, spool: Spool):
     spool.append([batch(1)])
     spool.close()
     with pytest.raises(ValueError, match="closed"):
@@ -180,7 +180,7 @@ def test_after_close_it_takes_no_more(home: Path, spool: Spool):
     assert drain(reader(home)) == [batch(1)]
 
 
-def test_the_limit_counts_what_all_processes_keep(home: Path):
+def test_spool_limit_counts_segments_of_all_processes(home: Path):
     now = NOW
     one = Spool(home, 1000, clock=lambda: now)
     two = Spool(home, 1000, clock=lambda: now)
@@ -203,7 +203,9 @@ def test_the_limit_counts_what_all_processes_keep(home: Path):
     two.close()
 
 
-def test_a_full_disk_leaves_what_was_acknowledged(home: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch):
+def test_spool_full_disk_keeps_acknowledged_batches(
+    home: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
+):
     spool.append([batch(1)])
     pwrite, room = os.pwrite, 50
 
@@ -227,7 +229,7 @@ def test_a_full_disk_leaves_what_was_acknowledged(home: Path, spool: Spool, monk
     assert drain(spool) == [batch(1), batch(2), batch(3)]
 
 
-def test_a_write_that_came_in_pieces_is_a_write(spool: Spool, monkeypatch: pytest.MonkeyPatch):
+def test_spool_write_in_pieces_is_whole(spool: Spool, monkeypatch: pytest.MonkeyPatch):
     pwrite = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda file, data, offset: pwrite(file, data[:7], offset))
     spool.append([batch(1), batch(2)])
@@ -237,7 +239,7 @@ def test_a_write_that_came_in_pieces_is_a_write(spool: Spool, monkeypatch: pytes
 
 @pytest.mark.parametrize("cut_fails", [False, True])
 @pytest.mark.parametrize("acknowledged", [0, 1])
-def test_a_disk_that_does_not_sync(
+def test_spool_disk_that_does_not_sync_acknowledges_nothing(
     home: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch, cut_fails: bool, acknowledged: int
 ):
     sync, failures = module.sync_data, 99 if cut_fails else 1
@@ -285,7 +287,7 @@ def uncut(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> Spool:
     return spool
 
 
-def test_of_what_could_not_be_cut_back_the_writer_drains_what_it_acknowledged(
+def test_spool_uncut_segment_drains_acknowledged_batches_only(
     home: Path, uncut: Spool, monkeypatch: pytest.MonkeyPatch
 ):
     assert drain(uncut) == [batch(1)]
@@ -296,12 +298,14 @@ def test_of_what_could_not_be_cut_back_the_writer_drains_what_it_acknowledged(
     assert drain(uncut) == [batch(2)]
 
 
-def test_what_could_not_be_cut_back_is_left_to_others_if_the_writer_dies(home: Path, uncut: Spool):
+def test_spool_uncut_segment_of_dead_writer_is_drained_whole(home: Path, uncut: Spool):
     uncut.close()
     assert drain(reader(home)) == [batch(1), batch(2)]
 
 
-def test_a_failed_removal_of_it_is_tried_again(home: Path, uncut: Spool, monkeypatch: pytest.MonkeyPatch):
+def test_spool_uncut_segment_failed_removal_is_retried(
+    home: Path, uncut: Spool, monkeypatch: pytest.MonkeyPatch
+):
     def broken(file: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -319,7 +323,7 @@ def test_a_failed_removal_of_it_is_tried_again(home: Path, uncut: Spool, monkeyp
     assert read_status(home).hits == 2
 
 
-def test_a_directory_that_does_not_sync_acknowledges_nothing(
+def test_spool_directory_that_does_not_sync_acknowledges_nothing(
     home: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ):
     spool.append([batch(1)])
@@ -336,7 +340,7 @@ def test_a_directory_that_does_not_sync_acknowledges_nothing(
     assert drain(spool) == [batch(1)]
 
 
-def test_a_tail_torn_at_any_byte(home: Path, kept: Path, caplog: pytest.LogCaptureFixture):
+def test_spool_tail_torn_at_any_byte_is_skipped(home: Path, kept: Path, caplog: pytest.LogCaptureFixture):
     whole = kept.read_bytes()
     ends = [24, *(whole.index(batch(n).data) + len(batch(n).data) for n in (1, 2, 3))]
     assert ends[-1] == len(whole)
@@ -351,7 +355,7 @@ def test_a_tail_torn_at_any_byte(home: Path, kept: Path, caplog: pytest.LogCaptu
         assert list(home.iterdir()) == []  # nothing aside, no lock left
 
 
-def test_damage_of_any_byte_costs_its_record_alone(home: Path, kept: Path, caplog: pytest.LogCaptureFixture):
+def test_spool_damaged_byte_costs_its_record_only(home: Path, kept: Path, caplog: pytest.LogCaptureFixture):
     whole = kept.read_bytes()
     ends = [24, *(whole.index(batch(n).data) + len(batch(n).data) for n in (1, 2, 3))]
     for at in range(len(whole)):
@@ -374,7 +378,7 @@ def test_damage_of_any_byte_costs_its_record_alone(home: Path, kept: Path, caplo
         shutil.rmtree(home / "aside")
 
 
-def test_damage_over_several_records_is_one_piece(home: Path, kept: Path):
+def test_spool_damage_over_records_is_set_aside_as_one_piece(home: Path, kept: Path):
     whole = kept.read_bytes()
     first, third = whole.index(b"\xffHIT"), whole.rindex(b"\xffHIT")
     kept.write_bytes(whole[: first + 6] + bytes(third - first) + whole[third + 6 :])
@@ -385,7 +389,7 @@ def test_damage_over_several_records_is_one_piece(home: Path, kept: Path):
     assert read_status(home).aside == 1
 
 
-def test_what_follows_a_record_cut_short_is_kept(home: Path, spool: Spool):
+def test_spool_record_cut_short_keeps_later_records(home: Path, spool: Spool):
     spool.append([batch(1, hits=50), batch(2)])
     spool.seal()
     (path,) = files(home)
@@ -395,7 +399,7 @@ def test_what_follows_a_record_cut_short_is_kept(home: Path, spool: Spool):
     assert spool.counts["damaged"] == read_status(home).aside == 1
 
 
-def test_damage_stays_in_its_segment_until_it_is_set_aside(
+def test_spool_damage_not_set_aside_keeps_its_segment(
     home: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
 ):
     whole = bytearray(kept.read_bytes())
@@ -418,7 +422,7 @@ def test_damage_stays_in_its_segment_until_it_is_set_aside(
     assert read_status(home).aside == 1
 
 
-def test_a_record_within_a_hit_is_no_record(home: Path, spool: Spool):
+def test_spool_record_inside_a_hit_is_not_drained(home: Path, spool: Spool):
     forged = pack_record(pack_payload(batch(9)), 0)
     plain = batch(1)
     spool.append([plain._replace(data=b"\x91" + forged), batch(2)])
@@ -430,7 +434,7 @@ def test_a_record_within_a_hit_is_no_record(home: Path, spool: Spool):
     assert drain(spool) == [batch(2)]
 
 
-def test_a_later_format_is_left_where_it_is(
+def test_spool_segment_of_newer_format_stays_with_all_later(
     home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     later = Spool(home, LIMIT, clock=lambda: NOW)
@@ -454,7 +458,7 @@ def test_a_later_format_is_left_where_it_is(
             now.delete(left)
     assert now.segments() == []
     assert now.counts["newer"] == 1
-    assert f"{second.name} is left" in caplog.text
+    assert f"{second.name} has a newer format" in caplog.text
     assert read_status(home).segments == before.segments - 1
     newest = reader(home)  # and its lock is free
     assert [segment.number for segment in newest.segments()] == [2, 3]
@@ -462,7 +466,7 @@ def test_a_later_format_is_left_where_it_is(
     now.close()
 
 
-def test_a_record_of_a_later_format_holds_back_what_follows(home: Path, monkeypatch: pytest.MonkeyPatch):
+def test_spool_record_of_newer_format_holds_back_later_records(home: Path, monkeypatch: pytest.MonkeyPatch):
     later = Spool(home, LIMIT, clock=lambda: NOW)
     later.append([batch(1)])
     with monkeypatch.context() as patch:
@@ -483,7 +487,7 @@ def test_a_record_of_a_later_format_holds_back_what_follows(home: Path, monkeypa
     now.close()
 
 
-def test_what_was_set_aside_goes_in_time(home: Path, spool: Spool, caplog: pytest.LogCaptureFixture):
+def test_spool_drop_aside_deletes_old_files_only(home: Path, spool: Spool, caplog: pytest.LogCaptureFixture):
     assert spool.drop_aside(7) == 0
     spool.set_aside(batch(7), "its producer is older than the floor")
     spool.set_aside(batch(8), "its producer is older than the floor")
@@ -494,7 +498,7 @@ def test_what_was_set_aside_goes_in_time(home: Path, spool: Spool, caplog: pytes
     assert "deleted 1 files that were set aside 7 days ago" in caplog.text
 
 
-def test_a_refused_batch_is_kept(home: Path, spool: Spool, caplog: pytest.LogCaptureFixture):
+def test_spool_refused_batch_is_set_aside(home: Path, spool: Spool, caplog: pytest.LogCaptureFixture):
     spool.set_aside(batch(7, hits=3), "its producer is older than the floor")
     spool.set_aside(batch(7, hits=3), "its producer is older than the floor")
     (path,) = (home / "aside").iterdir()
@@ -505,7 +509,7 @@ def test_a_refused_batch_is_kept(home: Path, spool: Spool, caplog: pytest.LogCap
     assert "older than the floor" in caplog.text
 
 
-def test_status_from_another_process_while_one_writes(home: Path, spool: Spool):
+def test_status_of_another_process_counts_acknowledged_hits(home: Path, spool: Spool):
     spool.append([batch(1, hits=5), batch(2, hits=20)])
     spool.seal()
     spool.append([batch(3, hits=300)])
@@ -522,12 +526,12 @@ def test_status_from_another_process_while_one_writes(home: Path, spool: Spool):
     assert seen.stdout.split() == ["2", "325", str(size), str(int(NOW * 1000)), "0"]
 
 
-def test_status_goes_by_the_writer_where_a_segment_does_not_say_when_it_was_begun(home: Path, kept: Path):
+def test_status_damaged_head_gives_the_writers_time(home: Path, kept: Path):
     kept.write_bytes(b"?" + kept.read_bytes()[1:])
     assert read_status(home) == SpoolStatus(1, 0, kept.stat().st_size, int(NOW * 1000), 0)
 
 
-def test_a_writer_that_was_killed_leaves_its_segments_to_anyone(home: Path):
+def test_spool_killed_writer_leaves_its_segments_to_others(home: Path):
     code = (
         "import os, pathlib, sys, time; from pixel_server.collect.batch import Batch\n"
         "from pixel_server.collect.spool.spool import Spool\n"
@@ -551,7 +555,7 @@ def test_a_writer_that_was_killed_leaves_its_segments_to_anyone(home: Path):
     assert list(home.iterdir()) == []
 
 
-def test_two_drainers_do_not_meet(home: Path, kept: Path):
+def test_spool_two_processes_never_drain_one_segment(home: Path, kept: Path):
     one, two = reader(home), reader(home)
     (segment,) = one.segments()
     assert two.segments() == []
@@ -563,9 +567,7 @@ def test_two_drainers_do_not_meet(home: Path, kept: Path):
     assert list(home.iterdir()) == []
 
 
-def test_a_lock_on_a_file_that_went_meanwhile_is_none(
-    home: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_spool_lock_on_a_removed_file_does_not_count(home: Path, kept: Path, monkeypatch: pytest.MonkeyPatch):
     flock = fcntl.flock
     (lock,) = files(home, "*.lock")
 
@@ -581,7 +583,7 @@ def test_a_lock_on_a_file_that_went_meanwhile_is_none(
     late.close()
 
 
-def test_what_is_not_the_spools_own_is_let_be(home: Path, kept: Path):
+def test_spool_foreign_files_are_left_alone(home: Path, kept: Path):
     for name in ("notes.txt", "other.lock", "x-00000001.seg"):
         (home / name).write_text("mine")
     after = reader(home)
@@ -590,7 +592,7 @@ def test_what_is_not_the_spools_own_is_let_be(home: Path, kept: Path):
     assert sorted(path.name for path in home.iterdir()) == ["notes.txt", "other.lock", "x-00000001.seg"]
 
 
-def test_spool_opened_ahead_without_hits_counts_for_nothing(home: Path):
+def test_spool_open_without_hits_counts_for_nothing(home: Path):
     opened = Spool(home, LIMIT)
     opened.open()
     assert len(files(home)) == 1
@@ -602,7 +604,7 @@ def test_spool_opened_ahead_without_hits_counts_for_nothing(home: Path):
     assert list(home.iterdir()) == []
 
 
-def test_spool_opened_ahead_all_descriptors_used_takes_batches(home: Path):
+def test_spool_open_without_free_descriptors_takes_batches(home: Path):
     """Several segments' worth, and a drain in between."""
     opened = Spool(home, LIMIT, segment_bytes=400)
     opened.open()
@@ -627,7 +629,7 @@ def test_spool_opened_ahead_all_descriptors_used_takes_batches(home: Path):
     assert drain(reader(home)) == [batch(8)]
 
 
-def test_spool_directory_removed_keeps_what_is_appended_and_reports_what_is_gone(
+def test_spool_removed_directory_keeps_new_and_reports_lost_hits(
     home: Path, caplog: pytest.LogCaptureFixture
 ):
     opened = Spool(home, LIMIT)
@@ -646,7 +648,7 @@ def test_spool_directory_removed_keeps_what_is_appended_and_reports_what_is_gone
 
 
 @pytest.mark.parametrize("what", ["directory", "segment", "moved"])
-def test_spool_removed_while_nothing_is_appended_is_made_anew(home: Path, what: str):
+def test_spool_removed_while_idle_is_made_again(home: Path, what: str):
     opened = Spool(home, LIMIT)
     opened.open()
     opened.append([batch(1)])
@@ -663,7 +665,7 @@ def test_spool_removed_while_nothing_is_appended_is_made_anew(home: Path, what: 
     opened.close()
 
 
-def test_spool_removed_and_not_to_be_made_keeps_its_batches_for_later(home: Path):
+def test_spool_removed_and_not_writable_keeps_batches_in_memory(home: Path):
     opened = Spool(home, LIMIT)
     opened.open()
     opened.append([batch(1)])

@@ -29,7 +29,7 @@ def read(cookies: bytes | None, campaign: str = "shop", keys: tuple[bytes, ...] 
     return visitor_cookie.read_cookie(cookies, campaign, keys, now, 4)
 
 
-def test_what_was_signed_is_read():
+def test_cookie_signed_value_is_read():
     assert read(sent()) == ADA
     assert read(b"a=b;" + sent() + b";c") == ADA
     assert read(None) is read(b"") is None
@@ -45,12 +45,12 @@ def test_what_was_signed_is_read():
         st.integers(1, MAX_VISITS),
     )
 )
-def test_every_cookie_is_read_as_it_was_made(held: Cookie):
+def test_cookie_any_fields_are_read_as_signed(held: Cookie):
     assert read(sent(held)) == held
     assert len(sent(held)) == len("px_shop=") + 40
 
 
-def test_all_keys_verify_and_the_newest_signs():
+def test_cookie_of_an_older_key_is_read():
     new, old = (Secrets.derive((text,), "recipient").cookies for text in ("the-newest-key", "the-older-key"))
     both = Secrets.derive(("the-newest-key", "the-older-key"), "recipient").cookies
     assert both == (*new, *old)
@@ -59,14 +59,14 @@ def test_all_keys_verify_and_the_newest_signs():
 
 
 @pytest.mark.parametrize("place", range(40))
-def test_not_one_letter_of_it_can_be_another(place: int):
+def test_cookie_any_letter_changed_is_refused(place: int):
     value = bytearray(sent())
     at = len("px_shop=") + place
     value[at] = ord("A") if value[at] != ord("A") else ord("B")
     assert read(bytes(value)) is None
 
 
-def test_it_has_one_spelling():
+def test_cookie_other_spelling_is_refused():
     spelled = next(
         value for i in range(1000) if b"-" in (value := sent(ADA._replace(id=i.to_bytes(8, "big"))))
     )
@@ -77,7 +77,7 @@ def test_it_has_one_spelling():
 
 
 @pytest.mark.parametrize("campaign", ["shop2", "sho", "other"])
-def test_it_is_of_one_campaign(campaign: str):
+def test_cookie_of_another_campaign_is_refused(campaign: str):
     assert read(f"px_{campaign}=".encode() + sent().partition(b"=")[2], campaign) is None
     assert read(sent(), campaign) is None
     assert read(sent(campaign=campaign)) is None
@@ -95,11 +95,11 @@ def test_it_is_of_one_campaign(campaign: str):
         (ADA._replace(first=NOW, last=NOW - 1), False),
     ],
 )
-def test_it_is_of_a_shard_and_a_time_that_can_be(held: Cookie, good: bool):
+def test_cookie_impossible_shard_or_time_is_refused(held: Cookie, good: bool):
     assert read(sent(held)) == (held if good else None)
 
 
-def test_the_good_one_among_a_few_bad_is_found_and_not_among_many():
+def test_cookie_good_value_behind_many_bad_is_not_tried():
     bad = b"px_shop=" + b"A" * 40
     assert read(b"; ".join([bad] * 3 + [sent()])) == ADA
     assert read(b"; ".join([bad] * 4 + [sent()])) is None
@@ -116,13 +116,13 @@ def test_the_good_one_among_a_few_bad_is_found_and_not_among_many():
         (-MAX_SKEW_SECONDS, 7, 0, False),
     ],
 )
-def test_half_an_hour_without_a_hit_ends_a_visit(pause: int, visits: int, last: int, due: bool):
+def test_cookie_half_an_hour_without_a_hit_begins_a_visit(pause: int, visits: int, last: int, due: bool):
     after = visitor_cookie.with_hit(ADA, ADA.last + pause)
     assert after == ADA._replace(visits=visits, last=ADA.last + last)
     assert visitor_cookie.is_renewal_due(ADA, after) is due
 
 
-def test_visits_are_counted_up_to_what_fits():
+def test_cookie_visits_stop_at_the_maximum():
     many = ADA._replace(visits=MAX_VISITS, last=NOW - VISIT_PAUSE_SECONDS - 1)
     assert visitor_cookie.with_hit(many, NOW).visits == MAX_VISITS
     assert sent(visitor_cookie.with_hit(many, NOW))
@@ -135,7 +135,7 @@ def line(held: Cookie = ADA, site: bytes | None = None, path: str = "/p/", now: 
     return value.decode().partition("; ")[2]
 
 
-def test_it_lasts_13_months_from_the_first_visit_and_is_never_prolonged():
+def test_cookie_lasts_13_months_from_the_first_visit():
     assert f"Max-Age={LIFETIME_SECONDS};" in line(visitor_cookie.new(0, NOW))
     assert f"Max-Age={LIFETIME_SECONDS - 86_400};" in line()
     assert "Max-Age=1;" in line(now=ADA.first + LIFETIME_SECONDS - 1)
@@ -143,11 +143,11 @@ def test_it_lasts_13_months_from_the_first_visit_and_is_never_prolonged():
 
 
 @pytest.mark.parametrize("site", [None, b"same-origin", b"same-site", b"none"])
-def test_where_it_comes_back_to(site: bytes | None):
+def test_cookie_same_site_depends_on_the_requesting_site(site: bytes | None):
     usual = f"Path=/px/p/; Max-Age={LIFETIME_SECONDS - 86_400}; HttpOnly; Secure; "
     assert line(site=site, path="/px/p/") == f"{usual}SameSite=Lax"
     assert line(site=b"cross-site", path="/px/p/") == f"{usual}SameSite=None; Partitioned"
 
 
-def test_no_two_are_the_same():
+def test_cookie_new_ids_differ():
     assert len({visitor_cookie.new(0, NOW).id for _ in range(1000)}) == 1000

@@ -88,7 +88,7 @@ def a_hit(number: int) -> bytes:
     faults=st.lists(st.sampled_from(["", "lost", "unsent", "half"]), max_size=12),
     cap=st.integers(1, 40),
 )
-def test_each_hit_lies_in_one_entry(
+def test_recorder_writes_fail_stores_each_hit_once(
     valkey_url: str, monkeypatch: pytest.MonkeyPatch, bursts: list[int], faults: list[str], cap: int
 ):
     monkeypatch.setattr(module, "_RETRY_SECONDS", (0.0,))
@@ -115,7 +115,7 @@ def test_each_hit_lies_in_one_entry(
         st.tuples(st.integers(0, 4), st.sampled_from(["", "", "lost", "late", "unsent"])), max_size=16
     ),
 )
-def test_recorder_groups_overtake_each_other_stores_each_hit_once(
+def test_recorder_writes_overtake_stores_each_hit_once(
     valkey_url: str, monkeypatch: pytest.MonkeyPatch, bursts: list[int], draws: list[tuple[int, str]]
 ):
     monkeypatch.setattr(module, "_RETRY_SECONDS", (0.0,))
@@ -164,7 +164,7 @@ async def _record_with(sink: Sink, bursts: list[int]) -> Counter[int]:
     return answers
 
 
-def test_a_group_of_the_longest_hits_is_no_larger_than_others():
+def test_recorder_longest_hits_keep_groups_within_the_bound():
     class Kept(list[Batch]):
         async def append(self, batches: Sequence[Batch]) -> list[int]:
             self.extend(batches)
@@ -197,7 +197,7 @@ class Away:
 
 
 @pytest.mark.parametrize("hangs", [True, False])
-def test_nothing_is_promised_while_redis_is_away(hangs: bool):
+def test_recorder_redis_away_promises_nothing(hangs: bool):
     async def story() -> tuple[list[bool], bool, int]:
         made = Recorder(Away(hangs), SHARDS, 2 * (len(a_hit(1)) + module.OVERHEAD_BYTES))
         made.start()
@@ -213,9 +213,7 @@ def test_nothing_is_promised_while_redis_is_away(hangs: bool):
     assert asyncio.run(story()) == ([False, False], True, 2)
 
 
-def test_a_store_that_came_back_without_its_newest_is_reported(
-    redis_url: str, caplog: pytest.LogCaptureFixture
-):
+def test_recorder_redis_lost_batches_reports_the_gap(redis_url: str, caplog: pytest.LogCaptureFixture):
     async def story() -> int:
         redis = connect_async(redis_url)
         made = Recorder(RedisSink(redis_url), 1, 1 << 20)
@@ -234,7 +232,7 @@ def test_a_store_that_came_back_without_its_newest_is_reported(
     assert "lost 2 batches" in caplog.text
 
 
-def test_a_producer_below_the_floor_goes_on_under_a_new_id(redis_url: str):
+def test_recorder_producer_below_the_floor_takes_a_new_id(redis_url: str):
     async def story() -> list[int]:
         redis = connect_async(redis_url)
         await redis.hset(keys.producers(0), "floor", "f" * 12)
@@ -254,7 +252,7 @@ def test_a_producer_below_the_floor_goes_on_under_a_new_id(redis_url: str):
     assert asyncio.run(story()) == [-1 - 0xFFFFFFFFFFFF, 1]
 
 
-def test_clocks_that_were_wrong_leave_no_producer_below_the_floor(redis_url: str):
+def test_recorder_clock_was_wrong_leaves_no_producer_below_the_floor(redis_url: str):
     """One process began when its clock was years ahead. Others begin before theirs is set."""
     year = 365 * 86_400
     ahead = producer.new_id(NOW + 9 * year)

@@ -52,7 +52,7 @@ class FlakyDisk:
     disk_faults=FAULTS,
     pauses=st.lists(st.sampled_from([0, 0.001, 0.004]), min_size=1, max_size=4),
 )
-def test_each_hit_lies_in_one_entry(
+def test_spooling_redis_and_disk_fail_stores_each_hit_once(
     valkey_url: str,
     monkeypatch: pytest.MonkeyPatch,
     bursts: list[int],
@@ -139,7 +139,7 @@ class Told:
         return [batch.sequence - 1 for batch in batches]
 
 
-def test_a_producer_with_batches_in_the_spool_does_not_write_to_redis(monkeypatch: pytest.MonkeyPatch):
+def test_spooling_producer_in_spool_does_not_write_to_redis(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "_RETRY_SECONDS", (0.001,))
 
     async def story() -> list[list[int]]:

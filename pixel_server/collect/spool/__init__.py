@@ -18,7 +18,7 @@ of another segment. A record's head has a checksum of its own, so that a torn ta
 length.
 
 Writer. A process becomes a writer when it opens the spool, otherwise at its first append. A writer's name is
-made like a producer's id: 12 hex digits of the time in ms, then 16 random ones. Before that, nothing is on
+made like a producer's id: 12 hex digits of the time in ms, then 16 random digits. Before that, nothing is on
 disk. An open spool always has an empty segment ready, and some file descriptors in reserve: hits can be
 appended even when connections have used up all other descriptors. An empty segment counts for nothing. Only
 its writer writes to a segment, at the end, and a writer has one growing segment at a time. A sealed segment
@@ -34,7 +34,7 @@ lost, when the group is appended again. A writer that dies before the cut may le
 never acknowledged. So a group that failed is appended again unchanged or not at all, and its sequence numbers
 are never used for other hits. A repeat is harmless, as Redis accepts each (producer, shard, sequence) once.
 
-Who drains. A writer drains its own sealed segments. Any process drains segments of a writer whose lock is
+Draining. A writer drains its own sealed segments. Any process drains segments of a writer whose lock is
 free, and holds that lock meanwhile. So processes that share a directory never drain the same segment. The
 holder of a lock removes the lock file if it finds no segments. Whoever gets a lock checks that the lock file
 still has its name. Segments are drained in the order given. A failure stops the draining of its writer:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class DescriptorReserve:
-    """Descriptors that are closed when another piece of work needs one.
+    """Descriptors that are closed when work needs a free descriptor.
 
     source: returns the descriptor that is duplicated to fill the reserve, or -1 if it is not to be filled.
     """

@@ -82,8 +82,9 @@ class Spool:
         self._file = -1
         self._length = 0
         self._uncut: Segment | None = None
-        """The segment that a failed write left uncut, and the length of its acknowledged bytes."""
+        """The segment that still holds bytes of a failed write."""
         self._uncut_length = 0
+        """Bytes of that segment that are acknowledged."""
         self._other_bytes = 0
         self._measured_at: float | None = None
         self._acknowledged_hits: dict[Segment, int] = {}
@@ -263,7 +264,7 @@ class Spool:
             self._uncut = None
 
     def _used_bytes(self) -> int:
-        """Returns the bytes of all segments. Measures those of other segments once a second."""
+        """Returns the bytes of all segments. Measures other segments once a second."""
         now = self._clock()
         if self._measured_at is None or not 0 <= now - self._measured_at < 1:
             self._other_bytes, self._measured_at = 0, now
@@ -311,8 +312,8 @@ class Spool:
         """Closes files that have lost their names. Rescues the growing segment's acknowledged batches."""
         assert self._current is not None
         log.error(
-            "spool: %s was removed or moved while it was in use; it is made anew. Do not touch it while this "
-            "server runs",
+            "spool: %s was removed or moved while it was in use; a new spool is made. Do not touch it while "
+            "this server runs",
             self._directory,
         )
         current, acknowledged = self._current, self._acknowledged_hits.pop(self._current, 0)
@@ -368,7 +369,7 @@ class Spool:
     def _stop_at_newer_format(self, segment: Segment, offset: int) -> None:
         self._newer[segment.writer] = segment
         self.counts["newer"] += 1
-        log.error("spool: %s is left from byte %d on: it is of a later format", segment.name, offset)
+        log.error("spool: %s has a newer format from byte %d on; it stays on disk", segment.name, offset)
         raise NewerFormat(segment.name)
 
     def _set_damage_aside(self, segment: Segment, offset: int, data: bytes, fault: str) -> None:

@@ -1,4 +1,4 @@
-"""What a spool's directory holds, for health checks and the CLI. Takes no locks and writes nothing."""
+"""The status of a spool's directory, for health checks and the CLI. Takes no locks and writes nothing."""
 
 from __future__ import annotations
 
