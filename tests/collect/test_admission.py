@@ -1,4 +1,4 @@
-"""What is a good pixel request, and the hit it becomes."""
+"""Admission: which requests are good pixel requests, and the hits made of them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ ADMISSION = new_admission()
 def check(
     path: str | bytes, query: bytes = b"", method: str = "GET", peer: str = "203.0.113.9", **headers: str
 ):
-    """What becomes of a request. headers: with `_` for `-`."""
+    """Returns the answer to a request, or its hit. headers: names with `_` in place of `-`."""
     named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     whole = path.encode() if isinstance(path, str) else path
     return ADMISSION.admit(method, whole, query, RequestHead(named), peer)
@@ -275,7 +275,7 @@ def test_admission_opted_out_is_counted_and_not_recorded(path: str, says: str):
 def test_admission_opt_out_cookie_is_not_a_campaigns_cookie():
     name, _, value = opt_out_cookie.set_cookie("/", out=True, framed=False).partition(";")[0].partition("=")
     assert opt_out_cookie.is_set(f"{name}={value}".encode())
-    assert not name.startswith("px_")  # as those of campaigns do
+    assert not name.startswith("px_")  # as the cookies of campaigns begin
     of_campaign = dict(check("/p/no.gif", b"c=1").answer.headers)[b"set-cookie"].decode()
     assert not of_campaign.startswith(f"{name}=")
 

@@ -1,4 +1,4 @@
-"""Whatever is sent: a clear answer, nothing half-written, and the server serves on."""
+"""Bad requests: each gets a clear answer, nothing is half-written, and the server goes on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.conftest import API_KEY
 from tests.stack import PROGRAM, free_port, until
 
 HANG = 30.0
-"""Seconds without an answer that are a hang."""
+"""Seconds without an answer after which the server counts as hanging."""
 REFERENCE = (
     "from pixel_server.run import listen, web_process; import sys; "
     "web_process.serve(listen.bind('127.0.0.1', int(sys.argv[1])), web_process.PLAIN_PROTOCOL)"
@@ -38,7 +38,7 @@ PROGRAMS = {
 
 
 class Server:
-    """The real server on a free port, with an empty store."""
+    """The real server, on a free port and with an empty store."""
 
     def __init__(self, program: list[str], redis_url: str, data: Path) -> None:
         self.port = free_port()
@@ -83,9 +83,9 @@ class Server:
         return self._log.read_text()
 
     def take_hits(self, due: int = 0) -> list[Hit]:
-        """The hits stored since the last time, without their times, and the ids of the new.
+        """Returns the hits stored since the last call, without their times and the ids of new visitors.
 
-        due: how many to wait for; where Redis was slow, they come by the spool.
+        due: number of hits to wait for. If Redis was slow, they come by way of the spool.
         """
         found: list[Hit] = []
         until(lambda: found.extend(self._take()) or len(found) >= due, 10)
@@ -127,14 +127,14 @@ def server(
 
 
 class Connection:
-    """A client that sends anything, and reads answers as they come."""
+    """A client that sends any bytes, and reads answers as they arrive."""
 
     def __init__(self, server: Server) -> None:
         self._socket = server.connect()
         self._read = b""
 
     def send(self, data: bytes) -> bool:
-        """Whether the server still listens."""
+        """Returns whether the server has not closed the connection."""
         try:
             self._socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
@@ -144,13 +144,13 @@ class Connection:
     def _more(self) -> bool:
         try:
             data = self._socket.recv(65_536)
-        except ConnectionResetError:  # closed while we were still sending
+        except ConnectionResetError:  # the server closed the connection during the write
             return False
         self._read += data
         return bool(data)
 
     def answer(self, expected: Answer) -> tuple[bytes, bytes]:
-        """(head without its date, body) of the next answer; the body of a HEAD is none."""
+        """Returns (head without its date, body) of the next answer. The body of a HEAD is empty."""
         while b"\r\n\r\n" not in self._read:
             assert self._more(), f"closed, where {expected.status!r} was due, after {self._read!r}"
         head, _, self._read = self._read.partition(b"\r\n\r\n")
@@ -164,7 +164,7 @@ class Connection:
         return head + b"\r\n\r\n", body
 
     def rest(self) -> bytes:
-        """All until the server closes."""
+        """Returns all bytes until the server closes the connection."""
         while self._more():
             pass
         self._socket.close()
@@ -187,11 +187,11 @@ def play(connection: Connection, case: Case) -> None:
         elif not connection.send(corpus.filled(part)):
             break
         elif len(part) < 16:
-            time.sleep(0.0005)  # so that the server reads it alone
+            time.sleep(0.0005)  # so that the server reads this piece alone
     for expected in due:
         check(connection, expected)
     if case.stays:
-        # One more request shows that the connection is in step, and that nothing else was written to it.
+        # One more request shows that nothing else was written to the connection.
         connection.send(corpus.request(b"/o/probe.gif", b"Connection: close"))
         check(connection, corpus.last(corpus.BAD_TOKEN))
     assert connection.rest() == b""
@@ -201,7 +201,7 @@ def play(connection: Connection, case: Case) -> None:
 def test_server_each_case_gets_its_answer_and_its_hits(case: Case, server: Server):
     try:
         play(Connection(server), case)
-        play(Connection(server), FENCE)  # hits are stored in order, so all of the case's are there by now
+        play(Connection(server), FENCE)  # hits are stored in order, so the case's hits are stored by now
     finally:
         stored = server.take_hits(len(case.hits) + len(FENCE.hits))
     assert sorted(stored, key=repr) == sorted([*case.hits, *FENCE.hits], key=repr)

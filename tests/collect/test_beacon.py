@@ -1,4 +1,4 @@
-"""What `p.js` sends: who may, how slowly, and that it never breaks the server. See also corpus.py."""
+"""Beacons of `p.js`: allowed origins, late and bad bodies, and cookies. See also corpus.py."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEXT = {b"content-type": b"text/plain"}
 
 
 def read(*parts: bytes | None, headers: dict[bytes, bytes] = TEXT):
-    """What is made of a body that comes in these parts; None: the client goes."""
+    """Returns what `read_body` makes of a body in these parts. None as a part: the client has gone."""
     messages = [
         {"type": "http.disconnect"}
         if part is None

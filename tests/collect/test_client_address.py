@@ -1,4 +1,4 @@
-"""Whose request it is."""
+"""The client's address, behind trusted and other proxies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NONE, PROXIES = "", "10.0.0.0/8 2001:db8::/32"
 
 
 def found(trusted: str, peer: str | None, header: str = "", **headers: str) -> str:
-    """The address of a request, as text. headers: with `_` for `-`."""
+    """Returns the client's address as text. headers: names with `_` in place of `-`."""
     environ = {"PIXEL_TRUSTED_PROXIES": trusted, "PIXEL_CLIENT_IP_HEADER": header}
     named = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
     packed = ClientAddress(Settings.from_env(environ)).of(peer, named)

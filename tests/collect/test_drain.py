@@ -1,4 +1,4 @@
-"""The drain: what it reports as lost, and what it does not."""
+"""The drain: which batches it reports as lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fill(home: Path, numbers: Sequence[int]) -> None:
 
 
 def drained(home: Path, url: str) -> tuple[int, int]:
-    """(batches that went to Redis, batches reported as lost by it)."""
+    """Returns (batches drained to Redis, batches reported as lost)."""
 
     async def story() -> tuple[int, int]:
         lost: list[int] = []

@@ -1,4 +1,4 @@
-"""The fast path: what it keeps of one request for the next, and what it does not."""
+"""The fast path: what it caches from one request for the next, and how it ends connections."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.collect.corpus import MAIL, RECIPIENT_SECRET, SECRET, request
 
 
 class Wire(asyncio.Transport):
-    """A connection on which nothing is lost."""
+    """A transport that collects the bytes written to it."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("203.0.113.9", 4711), "sockname": ("127.0.0.1", 80)})
@@ -47,7 +47,7 @@ class Wire(asyncio.Transport):
 
 
 class Recorder:
-    """Keeps who waits; stores when a test says so."""
+    """A recorder whose hits are stored when the test calls `stored`."""
 
     def __init__(self) -> None:
         self.waiting: list[AnswerCallback] = []
@@ -65,7 +65,7 @@ async def app(scope: object, receive: object, send: object) -> None:
 
 
 def serve(story: Callable[[Callable[[], PixelProtocol], Recorder], None]) -> None:
-    """Gives a story what makes connections of one process, and their recorder."""
+    """Calls a story with a function that makes connections, and with their recorder."""
     asyncio.run(_serve(story))
 
 
@@ -91,7 +91,7 @@ async def _serve(story: Callable[[Callable[[], PixelProtocol], Recorder], None])
 
 
 def ask(connection: PixelProtocol, recorder: Recorder, sent: bytes, stored: bool = True) -> bytes:
-    """The answer, once it is stored."""
+    """Sends a request, stores its hit, and returns the answer."""
     connection.data_received(sent)
     if recorder.waiting:
         assert connection.transport.take() == b""

@@ -1,4 +1,4 @@
-"""Which process answers a request, and how a connection gets there."""
+"""Handover: which process answers a request, and how the connection gets to it."""
 
 from __future__ import annotations
 

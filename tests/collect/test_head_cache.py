@@ -1,4 +1,4 @@
-"""Heads that are read without the parser: as the parser reads them, or not at all."""
+"""The head cache reads a head as the parser reads it, or leaves it to the parser."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ END = b"\r\n\r\n"
 
 
 class Parsed:
-    """What the parser makes of all that one read holds."""
+    """The request that the parser reads from one read."""
 
     def __init__(self, sent: bytes) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
@@ -44,7 +44,7 @@ class Parsed:
 
     def on_message_complete(self) -> None:
         self.ends += 1
-        self.keep_alive = self._parser.should_keep_alive()  # forgotten after the end
+        self.keep_alive = self._parser.should_keep_alive()  # the parser forgets it after the end
 
 
 names = st.sampled_from(
@@ -73,7 +73,7 @@ ends = st.sampled_from([END] * 6 + [b"\r\n", b"\n\n", b"\r\n\n", END + b"x", END
 def test_head_cache_any_head_is_read_as_by_the_parser(lines: list[bytes], end: bytes):
     rest = b"".join(b"\r\n" + line for line in lines) + end
     heads = HeadCache()
-    for _ in range(2):  # when it is new, and when its lines are known
+    for _ in range(2):  # first as a new head, then with known lines
         head = heads.read(rest)
         if head is None:
             return
@@ -136,7 +136,7 @@ def test_head_cache_memory_is_within_the_stated_bound():
         assert len(sent) <= MAX_HEAD_BYTES
         heads.read(sent)
     assert len(heads.known) == MAX_HEADS
-    heads.lines.clear()  # which share with the heads what both hold
+    heads.lines.clear()  # lines and heads share their strings
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert MAX_HEAD_BYTES < held / MAX_HEADS < MAX_HEAD_BYTES + 7 * 1024

@@ -1,4 +1,4 @@
-"""Hits that Redis had acknowledged and lost are reported with their number, also after a restart."""
+"""Losses: hits that Redis acknowledged and lost are reported with their number, also after a restart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PRODUCER = "01a0c4506c0059ab351f1c6117b2"
 
 
 def set_back(client, shards, batches):
-    """Takes the last batches of each producer away, as a replica that lacks them would."""
+    """Removes the last batches of each producer, as if a replica without them was promoted."""
     for shard in range(shards):
         for name, value in client.hgetall(keys.producers(shard)).items():
             if name != b"mark":

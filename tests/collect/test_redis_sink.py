@@ -1,4 +1,4 @@
-"""The sink that is Redis: what becomes of a connection on which nothing good comes."""
+"""The Redis sink closes connections that cannot be used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pixel_server.collect.spool.drain import AWAY_ERRORS
     ids=["nothing", "loading", "noise"],
 )
 def test_redis_sink_useless_connection_is_closed(tmp_path: Path, says: bytes):
-    """A Redis that hangs takes connections all the same: each try would leave one open for good."""
+    """A Redis that hangs still accepts connections, so each try could leave a connection open for good."""
     path = str(tmp_path / "redis.sock")
 
     async def story() -> bytes:

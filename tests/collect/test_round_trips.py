@@ -1,4 +1,4 @@
-"""The time limit of a group commit, from measured round trips."""
+"""The timeout of a group commit, from measured round trips."""
 
 from __future__ import annotations
 

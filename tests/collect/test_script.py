@@ -1,4 +1,4 @@
-"""`/p.js`: small, and kept by browsers for a day."""
+"""`/p.js`: its size, its compression, and its caching."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_script_client_with_gzip_gets_it_packed(web, accepts: str):
     answer = get(web, accept_encoding=accepts)
     assert answer.headers["content-encoding"] == "gzip"
     assert int(answer.headers["content-length"]) < 1024
-    assert answer.content == SOURCE  # unpacked by the client
+    assert answer.content == SOURCE  # the test client unpacks it
     assert answer.headers["etag"] != get(web).headers["etag"]
     assert get(web, accept_encoding=accepts, if_none_match=answer.headers["etag"]).status_code == 304
 

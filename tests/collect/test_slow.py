@@ -1,4 +1,4 @@
-"""A client that is slow, or silent, does not hold a connection for ever; one that has sent all does."""
+"""Timeouts: slow and silent clients are closed, unless their request is whole or being answered."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Story = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def _work(request: Request) -> PlainTextResponse:
-    """Takes as long as is asked for, and gives as much."""
+    """Answers after `s` seconds, with `kb` KB."""
     if size := int(request.query_params.get("kb", "0")) << 10:
         return PlainTextResponse("x" * size)
     await asyncio.sleep(float(request.query_params.get("s", "0")))
@@ -34,7 +34,7 @@ async def _work(request: Request) -> PlainTextResponse:
 
 @pytest.fixture
 def tell(monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], None]:
-    """Tells a story on one connection."""
+    """Returns a function that runs a story on one connection."""
     monkeypatch.setattr(http_protocol, "HEAD_TIMEOUT_SECONDS", PATIENCE)
     monkeypatch.setattr(BoundedProtocol, "_unread_bytes", {})
     app = Starlette(routes=[Route("/", _work, methods=["GET", "POST"])])
@@ -71,7 +71,7 @@ def test_protocol_silent_client_is_closed(tell):
 
 @pytest.mark.parametrize("before", [0, 1])
 def test_protocol_slow_head_is_answered_408(tell, before):
-    """Also where whole requests came before."""
+    """The head is also late if whole requests came before it on the connection."""
 
     async def story(reader, writer):
         for _ in range(before):
@@ -84,14 +84,14 @@ def test_protocol_slow_head_is_answered_408(tell, before):
             writer.write(bytes([byte]))
             await asyncio.sleep(PATIENCE / 20)
         assert await end == LATE
-        with contextlib.suppress(ConnectionResetError):  # the last byte may have come after the end
+        with contextlib.suppress(ConnectionResetError):  # the last byte may arrive after the server closed
             assert await reader.read() == b""
 
     tell(story)
 
 
 async def _go_on(writer: asyncio.StreamWriter) -> None:
-    """Until the line is cut."""
+    """Writes a piece of a head again and again until the server closes the connection."""
     while True:
         writer.write(b"GET")
         await writer.drain()
@@ -170,23 +170,23 @@ def test_protocol_slow_body_is_read(tell):
 
 
 KB = 16 << 10
-"""Of an answer: more than all buffers of the system hold."""
+"""KB of an answer that is larger than all buffers of the system."""
 
 
 def _ask(writer: asyncio.StreamWriter, requests: int) -> None:
-    """Asks for answers of KB each, and does not read."""
+    """Requests answers of KB each, and does not read them."""
     writer.transport.pause_reading()
     for _ in range(requests):
         writer.write(GET.replace(b"/ ", b"/?kb=%d " % KB, 1))
 
 
 async def _until(found: Callable[[], bool]) -> None:
-    while not found():  # noqa: ASYNC110 - what is waited for has no event
+    while not found():  # noqa: ASYNC110 - the condition has no event
         await asyncio.sleep(0.01)
 
 
 def test_protocol_unread_answer_holds_the_next_request(tell, monkeypatch):
-    """At most one answer of a client is made before it has read the last."""
+    """The app makes at most one answer before the client has read the last."""
     begun: list[str] = []
     start = BoundedProtocol._start_asgi_task
 

@@ -1,4 +1,4 @@
-"""The spool, one story each: what is on disk, what fails, what is left alone."""
+"""The spool: its files on disk, failing disks, damage, and several processes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def spool(home: Path) -> Iterator[Spool]:
 
 @pytest.fixture
 def kept(home: Path) -> Path:
-    """A segment of three batches whose writer is gone."""
+    """Returns a segment of three batches whose writer has closed."""
     made = Spool(home, LIMIT, clock=lambda: NOW)
     made.append([batch(1), batch(2), batch(3)])
     made.close()
@@ -138,7 +138,7 @@ def test_spool_full_segment_begins_the_next(home: Path):
     given = [batch(number) for number in range(1, 31)]
     for one in given:
         spool.append([one])
-    spool.append(given[:12])  # more than a segment holds: it gets one of its own
+    spool.append(given[:12])  # a group larger than a segment gets its own segment
     numbers = [segment.number for segment in spool.segments()]
     assert numbers == list(range(1, len(numbers) + 1))
     assert len(numbers) > 4
@@ -188,7 +188,7 @@ def test_spool_limit_counts_segments_of_all_processes(home: Path):
     two.append([batch(2)])
     while read_status(home).bytes + 200 < 1000:
         one.append([batch(3)])
-    now += 1  # what others keep is counted once a second
+    now += 1  # other processes are measured once a second
     before = read_status(home)
     with pytest.raises(SpoolFull) as full:
         two.append([batch(4), batch(5)])
@@ -274,7 +274,7 @@ def test_spool_disk_that_does_not_sync_acknowledges_nothing(
 
 @pytest.fixture
 def uncut(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> Spool:
-    """One that has acknowledged a batch, then written another, and can neither sync nor cut it back."""
+    """Returns a spool with one acknowledged batch, and one that it can neither sync nor cut back."""
 
     def broken(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -352,7 +352,7 @@ def test_spool_tail_torn_at_any_byte_is_skipped(home: Path, kept: Path, caplog: 
         after.close()
         told = [record.levelno for record in caplog.records]
         assert told == ([] if cut in (0, *ends) else [logging.WARNING])
-        assert list(home.iterdir()) == []  # nothing aside, no lock left
+        assert list(home.iterdir()) == []  # no folder aside, no lock
 
 
 def test_spool_damaged_byte_costs_its_record_only(home: Path, kept: Path, caplog: pytest.LogCaptureFixture):
@@ -451,7 +451,7 @@ def test_spool_segment_of_newer_format_stays_with_all_later(
     first, second, third = now.segments()
     assert list(now.read(first)) == [batch(1)]
     now.delete(first)
-    for left in (second, third):  # what its writer wrote later must not overtake it
+    for left in (second, third):  # later segments of the writer must not overtake it
         with pytest.raises(NewerFormat):
             list(now.read(left))
         with pytest.raises(ValueError, match="not been drained"):
@@ -460,7 +460,7 @@ def test_spool_segment_of_newer_format_stays_with_all_later(
     assert now.counts["newer"] == 1
     assert f"{second.name} has a newer format" in caplog.text
     assert read_status(home).segments == before.segments - 1
-    newest = reader(home)  # and its lock is free
+    newest = reader(home)  # the lock is free
     assert [segment.number for segment in newest.segments()] == [2, 3]
     newest.close()
     now.close()
@@ -605,7 +605,7 @@ def test_spool_open_without_hits_counts_for_nothing(home: Path):
 
 
 def test_spool_open_without_free_descriptors_takes_batches(home: Path):
-    """Several segments' worth, and a drain in between."""
+    """Appends more than one segment holds, and drains in between."""
     opened = Spool(home, LIMIT, segment_bytes=400)
     opened.open()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -643,7 +643,7 @@ def test_spool_removed_directory_keeps_new_and_reports_lost_hits(
     assert "3 hits that were answered as recorded are lost" in caplog.text
     assert opened.take_removed() == 0
     opened.seal()
-    assert drain(opened) == [batch(2), batch(3)]  # the segment being written was still open
+    assert drain(opened) == [batch(2), batch(3)]  # the file of the growing segment was still open
     opened.close()
 
 

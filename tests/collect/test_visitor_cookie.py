@@ -1,4 +1,4 @@
-"""The cookie: nothing counts that was not signed here, for this campaign, and not too long ago."""
+"""The visitor cookie: it must be signed here, for this campaign, and not too long ago."""
 
 from __future__ import annotations
 

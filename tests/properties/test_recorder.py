@@ -1,4 +1,4 @@
-"""Exactly once, into the stream: however often a write fails, and whether or not it was carried out."""
+"""Exactly once into the stream, however often writes fail, whether or not Redis carried them out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ SHARDS = 3
 
 
 class Flaky:
-    """A sink that fails as told, one word a write: `lost` was carried out, `unsent` was not."""
+    """A sink whose writes fail as listed. `lost`: carried out, the reply is lost.
+
+    `half`: half of it is carried out. `unsent`: not carried out. "": succeeds.
+    """
 
     def __init__(self, sink: Sink, faults: list[str]) -> None:
         self._sink = sink
@@ -42,10 +45,10 @@ class Flaky:
 
 
 class Network:
-    """A sink that carries out what overlaps in any order, over three connections.
+    """A sink that carries out overlapping writes in any order, over three connections.
 
-    Each write takes two draws: milliseconds until it is carried out, and its fault. `lost`: the reply is.
-    `late`: the writer is told that it failed, and it is carried out afterwards. `unsent`: it never is.
+    Each draw belongs to one write: milliseconds until it is carried out, and its fault. `lost`: the reply is
+    lost. `late`: the write fails, and is carried out afterwards. `unsent`: the write is never carried out.
     """
 
     def __init__(self, url: str, draws: list[tuple[int, str]]) -> None:
@@ -93,7 +96,7 @@ def test_recorder_writes_fail_stores_each_hit_once(
 ):
     monkeypatch.setattr(module, "_RETRY_SECONDS", (0.0,))
     monkeypatch.setattr(module, "GROUP_BYTES", cap * (len(a_hit(1)) + module.OVERHEAD_BYTES))
-    monkeypatch.setattr(module, "FLIGHT_GAP_SECONDS", 0.0)  # so several groups are on their way at once
+    monkeypatch.setattr(module, "FLIGHT_GAP_SECONDS", 0.0)  # so that several groups are in flight at once
     monkeypatch.setattr(module, "ANSWER_TIMEOUT_SECONDS", 60.0)  # however busy the machine is
     with connect(valkey_url) as client:
         client.flushall()
@@ -140,7 +143,7 @@ def test_recorder_writes_overtake_stores_each_hit_once(
 
 
 async def _record(url: str, bursts: list[int], faults: list[str]) -> Counter[int]:
-    """How often each hit was answered that it is stored."""
+    """Returns how often each hit was answered as stored."""
     stream = RedisSink(url)
     answers = await _record_with(Flaky(stream, faults), bursts)
     stream.close()
@@ -223,7 +226,7 @@ def test_recorder_redis_lost_batches_reports_the_gap(redis_url: str, caplog: pyt
             made.record(0, a_hit(number), stored.set_result)
             assert await stored
             if number == 1:
-                await redis.delete(keys.producers(0))  # as after a crash with appendfsync everysec
+                await redis.delete(keys.producers(0))  # as a crash with appendfsync everysec does
         await made.close()
         await redis.aclose()
         return made.counts["gaps"]
@@ -253,7 +256,7 @@ def test_recorder_producer_below_the_floor_takes_a_new_id(redis_url: str):
 
 
 def test_recorder_clock_was_wrong_leaves_no_producer_below_the_floor(redis_url: str):
-    """One process began when its clock was years ahead. Others begin before theirs is set."""
+    """One process starts while its clock is years ahead. Others start before their clocks are set."""
     year = 365 * 86_400
     ahead = producer.new_id(NOW + 9 * year)
 
@@ -263,7 +266,7 @@ def test_recorder_clock_was_wrong_leaves_no_producer_below_the_floor(redis_url: 
         await redis.hset(keys.producers(0), ahead, f"7 {idle_since}")
         await redis.eval(*producer.prune_call(0, idle_since_ms=idle_since + 1))
         kept = await redis.hgetall(keys.producers(0))
-        await redis.hset(keys.producers(0), "floor", ahead + "~")  # as versions before this one left it
+        await redis.hset(keys.producers(0), "floor", ahead + "~")  # as earlier versions left it
         stored = []
         for now in (NOW, 0.0):
             made = Recorder(RedisSink(redis_url), 1, 1 << 20, clock=lambda at=now: at)

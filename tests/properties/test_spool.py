@@ -1,7 +1,7 @@
-"""The spool against a model: whatever is written, torn, damaged, restarted and drained, in whatever order.
+"""The spool against a model, while it is written, torn, damaged, restarted and drained in any order.
 
-Two processes share one directory. What was acknowledged is drained in its producer's order, or still there,
-or was damaged and set aside; and nothing comes out that was not put in.
+Two processes share one directory. Each acknowledged batch is drained in its producer's order, still waits, or
+was damaged and set aside. No other batch is ever drained.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ groups = st.lists(st.integers(0, 1), min_size=1, max_size=4)
 
 
 class Killed(BaseException):
-    """The process is no more: nothing after this is carried out."""
+    """The process was killed: it carries out nothing more."""
 
 
 class Process:
-    """One that writes to the spool and drains it; a group that failed is repeated first, unchanged."""
+    """A process that writes to the spool and drains it. It first repeats a group that failed, unchanged."""
 
     def __init__(self, home: Path, clock: Callable[[], float], opens: bool = False) -> None:
         self.spool = Spool(home, LIMIT, clock=clock, segment_bytes=SEGMENT)
@@ -59,7 +59,7 @@ class Process:
         return self.pending
 
     def die(self) -> None:
-        """As the kernel does it: files are closed, and locks go with them."""
+        """Closes all files, which releases the locks, as the kernel does."""
         spool = self.spool
         files = [*spool._locks.held.values(), *spool._reserve.files, spool._directory_file, spool._file]
         for file in files:
@@ -69,9 +69,9 @@ class Process:
 
 @contextmanager
 def writing(keep: int, hole: bool, error: BaseException, cuts: bool) -> Iterator[None]:
-    """Of the next write so many bytes reach the disk, or zeros for half of them; then the error.
+    """Lets `keep` bytes of the next write reach the disk, then raises the error.
 
-    `cuts`: whether the file can be cut back then.
+    hole: whether the first half of these bytes are zeros. cuts: whether the file can be cut back afterwards.
     """
     pwrite, sync = os.pwrite, module.sync_data
     failed = False
@@ -109,7 +109,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.now = NOW
         self.given: dict[tuple[str, int, int], Batch] = {}
         self.promised: dict[Batch, tuple[str, int, int]] = {}
-        """Acknowledged -> segment, and from where to where its record lies in it."""
+        """Returns for each acknowledged batch its segment, and where its record begins and ends."""
         self.stored: set[Batch] = set()
         self.seen: dict[tuple[str, int], int] = {}
         self.images: dict[str, bytes] = {}
@@ -218,7 +218,7 @@ class SpoolMachine(RuleBasedStateMachine):
             self.images[path.name] = bytes(content)
 
     def store(self, one: Batch) -> None:
-        """As Redis does it: each number of a producer once. It must have been given, and overtake none."""
+        """Accepts each number of a producer once, as Redis does. Asserts that no number is overtaken."""
         assert self.given.get((one.producer, one.shard, one.sequence)) == one
         seen = self.seen.get((one.producer, one.shard), 0)
         if one.sequence > seen:
@@ -229,7 +229,7 @@ class SpoolMachine(RuleBasedStateMachine):
             self.stored.add(one)
 
     def is_aside(self, one: Batch) -> bool:
-        """Whether its record was damaged, and all its bytes were set aside as they were."""
+        """Returns whether the batch's record was damaged, and all its bytes were set aside unchanged."""
         name, start, end = self.promised[one]
         if self.damaged.get(name, set()).isdisjoint(range(start, end)):
             return False
@@ -248,7 +248,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @invariant()
     def status_sees_what_is_there(self) -> None:
         sizes = [path.stat().st_size for path in self.home.glob("*.seg")]
-        found = [size for size in sizes if size]  # one opened ahead of need counts for nothing
+        found = [size for size in sizes if size]  # an empty segment counts for nothing
         seen = read_status(self.home)
         assert (seen.segments, seen.bytes) == (len(found), sum(found))
 

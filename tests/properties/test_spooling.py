@@ -1,4 +1,4 @@
-"""Exactly once, by way of the spool: Redis and disk fail as they like, and the drain races new hits."""
+"""Exactly once by way of the spool, while Redis and disk fail and the drain races new hits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAULTS = st.lists(st.sampled_from(["", "lost", "unsent", "half"]), max_size=10)
 
 
 class FlakyDisk:
-    """A spool that fails as told: `lost` was written all the same, `unsent` was not."""
+    """A spool whose writes fail as listed. `lost`: written all the same. `unsent`: not written."""
 
     def __init__(self, sink: SpoolSink, faults: list[str]) -> None:
         self._sink = sink
@@ -64,7 +64,7 @@ def test_spooling_redis_and_disk_fail_stores_each_hit_once(
     monkeypatch.setattr(module, "_RETRY_SECONDS", (0.001,))
     monkeypatch.setattr(module, "ANSWER_TIMEOUT_SECONDS", 30.0)
     monkeypatch.setattr(module, "HOLD_SECONDS", 0.0)
-    monkeypatch.setattr(module, "FLIGHT_GAP_SECONDS", 0.0)  # so several groups are on their way at once
+    monkeypatch.setattr(module, "FLIGHT_GAP_SECONDS", 0.0)  # so that several groups are in flight at once
     monkeypatch.setattr("pixel_server.collect.spool.drain.PAUSE_SECONDS", 0.002)
     with connect(valkey_url) as client, tempfile.TemporaryDirectory() as directory:
         client.flushall()
@@ -84,8 +84,8 @@ def test_spooling_redis_and_disk_fail_stores_each_hit_once(
 async def _record(
     url: str, directory: Path, bursts: list[int], faults: tuple[list[str], ...], pauses: list[float]
 ) -> Counter[int]:
-    """How often each hit was answered that it is stored."""
-    # What a drain that was cancelled has begun in a thread ends before the next begins.
+    """Returns how often each hit was answered as stored."""
+    # One thread, so that work of a cancelled drain ends before the next drain begins.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     stream, draining = RedisSink(url, timeout_seconds=10), RedisSink(url, timeout_seconds=10)
     spool = Spool(directory / "spool", 1 << 20)
@@ -126,7 +126,7 @@ async def _record(
 
 
 class Told:
-    """A sink that does as it is told now, and keeps what it took."""
+    """A sink that works or fails as the test sets `works`. taken: the batches that it accepted."""
 
     def __init__(self) -> None:
         self.works = True
@@ -159,7 +159,7 @@ def test_spooling_producer_in_spool_does_not_write_to_redis(monkeypatch: pytest.
         await record(2)
         redis.works, disk.works = True, False
         third = await record(3)
-        made.note_drained(before)  # of the first alone: the second is in the spool yet
+        made.note_drained(before)  # the second batch is still in the spool
         await asyncio.sleep(0.03)
         waited = [batch.sequence for batch in redis.taken]
         made.note_drained(made.spool_mark())
