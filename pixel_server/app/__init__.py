@@ -12,7 +12,7 @@ from collections.abc import Callable
 from rq import Queue
 from starlette.applications import Starlette
 
-from pixel_server.api.health import NotRecording
+from pixel_server.api.health import NoRecorder
 from pixel_server.app.lifespan import pages_lifespan, pixels_lifespan
 from pixel_server.app.parts import make_api, make_common, make_health, make_pixels
 from pixel_server.app.routes import IsHere, make_starlette
@@ -64,7 +64,7 @@ def create_pages(
     """Returns the app that answers pages and no pixels. It records no hits and has no spool."""
     common = make_common(settings, secrets, redis, clock)
     health = make_health(
-        common, recorder=NotRecording(), losses=lambda: loss_storage.report_file(settings.data)
+        common, recorder=NoRecorder(), losses=lambda: loss_storage.report_file(settings.data)
     )
     return make_starlette(
         make_api(common),

@@ -11,7 +11,7 @@ from rq import Queue
 from starlette.requests import Request
 
 from pixel_server.api.context import Api
-from pixel_server.api.health import Health, Known, Recording
+from pixel_server.api.health import Health, ProcessState, RecorderHealth
 from pixel_server.auth.throttle import Throttle
 from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache
 from pixel_server.collect.admission import Admission
@@ -152,7 +152,7 @@ def make_pixels(common: Common, queue: Queue) -> Pixels:
 def make_health(
     common: Common,
     *,
-    recorder: Recording,
+    recorder: RecorderHealth,
     losses: Callable[[], LossReport],
     recent: Callable[[], list[bytes]] = list,
 ) -> Health:
@@ -162,11 +162,11 @@ def make_health(
         common.redis,
         common.settings,
         recorder,
-        spool=lambda: read_status(spool),
-        recent=recent,
-        trouble=lambda: find_trouble(spool),
+        spool_status=lambda: read_status(spool),
+        recent_addresses=recent,
+        spool_trouble=lambda: find_trouble(spool),
         clock=common.clock,
-        known=Known(common.mark, common.campaign_cache, common.withdrawn, losses),
+        process=ProcessState(common.mark, common.campaign_cache, common.withdrawn, losses),
     )
 
 

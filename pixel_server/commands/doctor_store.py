@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from pixel_server.api import health
+from pixel_server.api import store_health
 from pixel_server.collect import loss_storage
 from pixel_server.collect.losses import LossReport
 from pixel_server.commands.findings import Finding, counted
@@ -43,7 +43,7 @@ def redis_and_workers(settings: Settings, today: date) -> Iterator[Finding]:
         "clocks": "all agree with that of Redis",
         "retention": "goes on by itself",
     }
-    all_warnings = health.warnings(report)
+    all_warnings = store_health.warnings(report)
     for thing, text in texts.items():
         if warnings := [warning for subject, warning in all_warnings if subject == thing]:
             yield from (Finding("store", thing, "problem", warning) for warning in warnings)
@@ -61,7 +61,7 @@ def lost(settings: Settings, today: date) -> Iterator[Finding]:
         try:
             report = await loss_storage.report_all(client, settings.data)
             with contextlib.suppress(redis.RedisError, OSError):
-                return report, await health.replicas(client)
+                return report, await store_health.replicas(client)
             return report, {}
         finally:
             await client.aclose()
@@ -81,7 +81,7 @@ def _is_store_known(settings: Settings) -> bool:
 
 
 async def _read_health(url: str, settings: Settings) -> dict[str, Any]:
-    """Returns the report of `health.look`. Does not claim a store that no server has used.
+    """Returns the report of `store_health.read`. Does not claim a store that no server has used.
 
     Raises StoreError or SecretsError if this server cannot use the store.
     """
@@ -95,7 +95,7 @@ async def _read_health(url: str, settings: Settings) -> dict[str, Any]:
             raise StoreEmptiedError(f"Redis at {without_password(url)}: {EMPTIED_TEXT}")
         clock = Clock()
         await clock.measure_async(client)
-        report = await health.look(client, settings.shards, clock(), settings.memory_reserve)
+        report = await store_health.read(client, settings.shards, clock(), settings.memory_reserve)
         if clock.is_wrong:
             report["wrong_clocks"][f"this command on {socket.gethostname()}"] = round(clock.ahead)
     finally:

@@ -30,9 +30,9 @@ true share t, the visible share has the variance t(1 - t)/visible * hidden/(deli
 Techniques, 3rd ed. 1977, theorem 3.2). Wilson's interval with n = visible * (delivered - 1)/hidden inverts
 that. It covers both the doubt about p and the chance in which of the hidden read. In the example
 n = 40 * 99/60 = 66 gives 0.1613..0.3662. Its ends are rounded outwards to whole recipients, and cut to what
-is known: at least low, at most all of the hidden. The exact coverage is 95.0 % or more for 200 to 100,000 delivered, 10
-to 90 % hidden and p of 2 to 60 %. If less than one visible opener is expected, it can fall to 84 %, as
-Wilson's does: a single opener then makes the interval begin too high.
+is known: at least low, at most all of the hidden. The exact coverage is 95.0 % or more for 200 to 100,000
+delivered, 10 to 90 % hidden and p of 2 to 60 %. If less than one visible opener is expected, it can fall to
+84 %, as Wilson's does: a single opener then makes the interval begin too high.
 
 There is no estimate if
 

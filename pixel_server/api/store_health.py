@@ -1,0 +1,122 @@
+"""Health of the store: what Redis says about itself and the hits in it, and what an operator should look
+after."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import redis
+
+from pixel_server.campaigns import retention
+from pixel_server.store import clock, keys, producer
+from pixel_server.store.compatibility import durability
+from pixel_server.store.memory_reserve import ADVICE, MemoryUse
+from pixel_server.store.protocols import AsyncRedis
+
+WORKER_SEEN_SECONDS = 10
+"""Seconds since its last beat for which a worker counts as running."""
+MAX_WAIT_SECONDS = 60
+"""Seconds that a hit may wait to be counted before a warning."""
+ASYNCHRONOUS = (
+    "asynchronous: a replica that is promoted may lack the last hits that were answered as recorded"
+)
+
+
+async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 0) -> dict[str, Any]:
+    """Returns the store's part of `/readyz`. now: Redis's time, seconds.
+
+    reserve_bytes: memory below which Redis counts as full, see PIXEL_MEMORY_RESERVE.
+    """
+    pipe = store.pipeline(transaction=False)
+    pipe.hgetall(keys.CLOCKS)
+    pipe.hget(keys.SWEEP, "waits")
+    pipe.zcount(keys.WORKERS, now - WORKER_SEEN_SECONDS, now + keys.MAX_BEAT_SKEW_SECONDS)
+    for shard in range(shards):
+        pipe.xlen(keys.hits(shard))
+        producer.queue_oldest_entry(pipe, shard)
+        pipe.xlen(keys.dead(shard))
+        pipe.hgetall(keys.drops(shard))
+        pipe.get(keys.stop(shard))
+    clocks, waiting_kinds, workers, *answers = await pipe.execute()
+    lengths, oldest_entries, dead, drops, stops = (answers[i::5] for i in range(5))
+    dropped: Counter[str] = Counter()
+    for counts in drops:
+        dropped.update({reason.decode(): int(count) for reason, count in counts.items() if count.isdigit()})
+    ages = [now - int(entry.partition(b"-")[0]) / 1000 for entry in oldest_entries if entry]
+    kept = await durability(store)
+    memory = MemoryUse.parse(await store.info("memory"))
+    return {
+        "redis": {
+            **await replicas(store),
+            "answers": True,
+            "durability": kept.text,
+            "aof": kept.aof,
+            "fsync": kept.fsync,
+            "eviction": kept.eviction,
+            "used_memory": memory.used,
+            "maxmemory": memory.maximum,
+            **({"full": memory.describe()} if memory.is_short(reserve_bytes) else {}),
+        },
+        "workers": workers,
+        "wrong_clocks": dict(clock.parse_wrong_clocks(clocks, now)),
+        "retention_waits": retention.unpack_waiting(waiting_kinds),
+        "oldest_uncounted_seconds": round(max(0.0, *ages), 3) if ages else None,
+        "stream_entries": sum(lengths),
+        "dead_letters": sum(dead),
+        "drops": dict(dropped),
+        "stopped": {str(shard): why.decode() for shard, why in enumerate(stops) if why},
+    }
+
+
+async def replicas(store: AsyncRedis) -> dict[str, Any]:
+    """Returns the replicas that are connected to this Redis, and what their promotion may lose."""
+    try:
+        info = await store.info("replication")
+    except redis.ResponseError:
+        return {"replication": "unknown: INFO may not be read"}
+    names = sorted(
+        name
+        for name in info
+        if name.startswith("slave") and name[5:].isdigit() and isinstance(info[name], dict)
+    )
+    listed = [
+        {
+            "address": f"{info[name].get('ip', '?')}:{info[name].get('port', '?')}",
+            "state": str(info[name].get("state", "unknown")),
+            "lag_seconds": info[name].get("lag"),
+        }
+        for name in names
+    ]
+    text = ASYNCHRONOUS if listed else "none: no replica is connected"
+    return {"role": str(info.get("role", "unknown")), "replication": text, "replicas": listed}
+
+
+def warnings(health: dict[str, Any]) -> list[tuple[str, str]]:
+    """Returns (part, text) of what an operator should look after. health: from `read`.
+
+    A part is `redis`, `workers`, `clocks` or `retention`.
+    """
+    found = []
+    if health["workers"] == 0:
+        text = f"no worker has been seen for {WORKER_SEEN_SECONDS} s: hits are stored but not counted"
+        found.append(("workers", text))
+    age = health["oldest_uncounted_seconds"]
+    if age is not None and age > MAX_WAIT_SECONDS:
+        found.append(("workers", f"a hit has waited {age:.0f} s to be counted"))
+    found += [("workers", f"shard {shard} stands still: {why}") for shard, why in health["stopped"].items()]
+    found += [("clocks", clock.describe(*wrong)) for wrong in health["wrong_clocks"].items()]
+    if health["retention_waits"]:
+        found.append(("retention", retention.waiting_message(health["retention_waits"])))
+    if health["dead_letters"]:
+        text = f"{health['dead_letters']} dead letters: see `pixel-server dead-letters list`"
+        found.append(("workers", text))
+    eviction = health["redis"]["eviction"]
+    if eviction not in ("noeviction", "unknown"):
+        text = f"Redis throws counts away when it is full: set maxmemory-policy {eviction} to noeviction"
+        found.append(("redis", text))
+    if full := health["redis"].get("full"):
+        found.append(("redis", f"{full}; {ADVICE}"))
+    if health["redis"]["aof"] == "no":
+        found.append(("redis", "Redis keeps no append-only file: what it is given can be lost"))
+    return found
