@@ -23,7 +23,7 @@ from workers.without_queue import Direct
 
 log = logging.getLogger("workers.schedule")
 
-LATE_SECONDS = 2.0
+LATE_SECONDS = 1.0
 """Seconds after which a shard with hits is late if none of them was counted."""
 DIRECT_SECONDS = 10.0
 """Seconds for which all shards are rolled up without the queue after one was late, or after the queue refused
