@@ -1,10 +1,12 @@
-"""What the journeys share: a browser, or the decision to do without one."""
+"""Fixtures of the journeys: a browser, and an empty data directory."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,22 +28,31 @@ QUIET = [
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """Where it is. Without one: the test is skipped on a laptop, and fails where CI is set."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        missing = "NO CHROMIUM ON PATH: nothing was tried in a real browser (Debian: apt install chromium)"
+    """Returns the path of Chromium. Without Chromium, skips the test, or fails the test if CI is set."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        missing = "NO CHROMIUM ON PATH: no test ran in a real browser (Debian: apt install chromium)"
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
-    return found
+    return path
 
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
-    """A headless one, of a file of tests: it takes a second to start. Each test has a context of its own."""
+    """Returns a headless browser, one for each file of tests. Each test opens its own context."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=chromium, args=QUIET)
-        yield made
-        made.close()
+        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """Returns an empty data directory with a short path, removed after the test."""
+    directory = Path(tempfile.mkdtemp(prefix="px-"))
+    yield directory
+    shutil.rmtree(directory)
+    directory.with_name(directory.name + ".log").unlink(missing_ok=True)

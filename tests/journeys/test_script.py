@@ -1,11 +1,10 @@
-"""`p.js` and the bare image in a real browser, on pages of the server's own site and of another."""
+"""`p.js` and the image alone in a real browser, on pages of the server's own site and of another site."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,7 +31,7 @@ HIDE = """hidden => {
 
 
 class _Site(ThreadingHTTPServer):
-    """Shows one page under every path, on 127.0.0.1 and on localhost: to a browser, two sites."""
+    """Serves the same page at every path, on 127.0.0.1 and localhost, which are two sites for a browser."""
 
     body = ""
     csp = ""
@@ -61,26 +60,33 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site() -> Iterator[_Site]:
-    with _Site(("127.0.0.1", 0), _Handler) as made:
-        threading.Thread(target=made.serve_forever, daemon=True).start()
-        yield made
-        made.shutdown()
+    with _Site(("127.0.0.1", 0), _Handler) as site:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        yield site
+        site.shutdown()
+
+
+@pytest.fixture(scope="module")
+def shared_server(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Returns a server without workers, so that hits stay in the streams. All tests of this file share it."""
+    server = Server(PROGRAMS["serve"], valkey_url, tmp_path_factory.mktemp("server"))
+    yield server
+    server.stop()
+    server.store.close()
 
 
 @pytest.fixture
-def server(valkey_url: str, tmp_path: Path) -> Iterator[Server]:
-    """The real server, without workers: hits stay where they are stored."""
-    made = Server(PROGRAMS["serve"], valkey_url, tmp_path)
-    yield made
-    made.stop()
-    made.store.close()
+def server(shared_server: Server) -> Server:
+    """Returns the shared server, without the hits and drops of earlier tests."""
+    shared_server.store.delete(keys.DROPPED, *(keys.hits(shard) for shard in range(4)))
+    return shared_server
 
 
 class Reader:
-    """One browser. sent: what of its requests playwright sees; not those of a page that is being left."""
+    """A browser on one site. sent: the methods of its requests, except those of pages that are being left."""
 
-    def __init__(self, browser: Browser, server: Server) -> None:
-        self.server = server
+    def __init__(self, browser: Browser, server: Server, site: _Site) -> None:
+        self.server, self.site = server, site
         self.context: BrowserContext = browser.new_context()
         self.page: Page = self.context.new_page()
         self.sent: list[str] = []
@@ -91,46 +97,56 @@ class Reader:
         )
 
     def hits(self, count: int) -> list[Hit]:
-        """So many hits and no more, by their time; a report of a page comes before the view of the next, as
-        they are sent, whichever connection was quicker."""
-        found: list[Hit] = []
+        """Waits for this number of hits, and returns them in the order in which they were sent.
 
-        def all_there() -> bool:
-            self.page.wait_for_timeout(20)  # lets the browser work
-            found.clear()
-            for shard in range(4):
-                for _, fields in self.server.store.xrange(keys.hits(shard)):
-                    for batch in fields.values():
-                        found.extend(hit.decode_batch(batch)[0])
-            return len(found) >= count
+        The report of a page comes before the view of the next page, even if its connection was slower.
+        """
+        hits: list[Hit] = []
 
-        until(all_there)
-        assert len(found) == count
-        begun = {one.view: one.time for one in found if one.view and one.spent < 0}
-        return sorted(found, key=lambda one: (begun.get(one.view, one.time), one.time))
+        def are_stored() -> bool:
+            self.page.wait_for_timeout(20)  # lets Playwright handle events
+            hits[:] = self.stored_hits()
+            return len(hits) >= count
+
+        until(are_stored)
+        assert len(hits) == count
+        view_times = {record.view: record.time for record in hits if record.view and record.spent < 0}
+        return sorted(hits, key=lambda record: (view_times.get(record.view, record.time), record.time))
+
+    def stored_hits(self) -> list[Hit]:
+        """Returns the hits of this test's site. Late hits of the sites of earlier tests are left out."""
+        port = f":{self.site.server_address[1]}/"
+        return [
+            record
+            for shard in range(4)
+            for _, fields in self.server.store.xrange(keys.hits(shard))
+            for batch in fields.values()
+            for record in hit.decode_batch(batch)[0]
+            if port in record.referrer or port in record.page
+        ]
 
     def errors(self) -> list[str]:
-        found: list[str] = self.page.evaluate("errors")
-        return found
+        messages: list[str] = self.page.evaluate("errors")
+        return messages
 
     def cookies(self) -> list[dict[str, Any]]:
         return [dict(cookie) for cookie in self.context.cookies() if cookie["name"].startswith("px_")]
 
-    def given(self) -> list[dict[str, Any]]:
-        """Its cookies, once it has some: a hit is stored before its answer arrives."""
+    def wait_for_cookies(self) -> list[dict[str, Any]]:
+        """Waits for a cookie, and returns all cookies. A hit is stored before its answer arrives."""
 
-        def there() -> list[dict[str, Any]]:
+        def stored() -> list[dict[str, Any]]:
             self.page.wait_for_timeout(20)
             return self.cookies()
 
-        return list(until(there))
+        return list(until(stored))
 
 
 @pytest.fixture
-def reader(browser: Browser, server: Server) -> Iterator[Reader]:
-    made = Reader(browser, server)
-    yield made
-    made.context.close()
+def reader(browser: Browser, server: Server, site: _Site) -> Iterator[Reader]:
+    reader = Reader(browser, server, site)
+    yield reader
+    reader.context.close()
 
 
 def script(server: Server, campaign: str = SITE, more: str = "") -> str:
@@ -300,7 +316,7 @@ def test_script_consent_sets_the_cookie_at_once(reader: Reader, server: Server, 
     _, yes = reader.hits(2)
     assert (yes.view, yes.is_new, yes.visits) == (before.view, True, 1)
     assert yes.spent >= 0
-    [cookie] = reader.given()
+    [cookie] = reader.wait_for_cookies()
     assert (cookie["name"], cookie["path"], cookie["sameSite"]) == ("px_shop", "/p/", "Lax")
     assert cookie["httpOnly"]
     assert cookie["secure"]
@@ -334,7 +350,8 @@ def test_script_data_consent_accepts_only_yes(reader: Reader, server: Server, si
         reader.page.goto(site.at(f"/{count}"))
         view = reader.hits(1 + 2 * count)[-1]
         assert (view.page, view.is_new) == (site.at(f"/{count}"), says not in others)
-        assert [cookie["name"] for cookie in reader.cookies()] == ["px_shop"] * (says not in others)
+        cookies = reader.cookies() if says in others else reader.wait_for_cookies()
+        assert [cookie["name"] for cookie in cookies] == ["px_shop"] * (says not in others)
         reader.page.goto("about:blank")
         reader.hits(2 + 2 * count)
         reader.context.clear_cookies()
@@ -350,7 +367,7 @@ def test_script_consent_and_stop_apply_to_all_campaigns_of_the_page(
     assert {one.campaign for one in views} == {SHOP, SITE, FENCED}
     reader.page.evaluate("pixel.consent()")
     reader.hits(6)
-    assert [cookie["name"] for cookie in reader.cookies()] == ["px_shop"]
+    assert [cookie["name"] for cookie in reader.wait_for_cookies()] == ["px_shop"]
     reader.page.evaluate("pixel.stop()")
     for hidden in (True, False):
         reader.page.evaluate(HIDE, hidden)
@@ -395,7 +412,7 @@ def test_script_third_party_cookie_is_partitioned(reader: Reader, server: Server
     site.body = script(server, SHOP, "data-consent")
     reader.page.goto(site.at("/a", "localhost"))
     [first] = reader.hits(1)
-    [cookie] = reader.given()
+    [cookie] = reader.wait_for_cookies()
     assert (cookie["sameSite"], cookie["secure"]) == ("None", True)
     assert cookie["partitionKey"] == "http://localhost"
     reader.page.goto(site.at("/b", "localhost"))
@@ -440,7 +457,7 @@ NO_BEACON = "navigator.sendBeacon = undefined;"
 
 def test_script_without_beacon_uses_fetch(reader: Reader, server: Server, site: _Site):
     site.body = f"<script>{NO_BEACON}</script>" + script(server, SHOP, "data-consent")
-    with reader.page.expect_response(lambda answer: "/p/" in answer.url):  # which brings the cookie
+    with reader.page.expect_response(lambda answer: "/p/" in answer.url):  # its answer sets the cookie
         reader.page.goto(site.at("/a"))
     reader.page.evaluate(HIDE, True)
     view, report = reader.hits(2)
@@ -491,7 +508,7 @@ def test_script_blocked_by_policy_raises_nothing(reader: Reader, server: Server,
     reader.page.goto(site.at("/a"), wait_until="networkidle")
     reader.page.evaluate(HIDE, True)
     assert reader.errors() == []
-    assert server.take_hits() == []
+    assert reader.stored_hits() == []
 
 
 POLICY = ' referrerpolicy="no-referrer-when-downgrade"'
