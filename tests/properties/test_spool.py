@@ -93,7 +93,7 @@ def writing(keep: int, hole: bool, error: BaseException, cuts: bool) -> Iterator
     def sync_or_fail(file: int) -> None:
         sync(file) if cuts and failed else fail()
 
-    with patch.object(os, "pwrite", part), patch.object(module, "_sync", sync_or_fail):
+    with patch.object(os, "pwrite", part), patch.object(module, "sync_data", sync_or_fail):
         if cuts:
             yield
         else:
