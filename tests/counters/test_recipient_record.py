@@ -1,4 +1,4 @@
-"""What is kept of one recipient."""
+"""The packed record of one recipient."""
 
 from __future__ import annotations
 
@@ -47,12 +47,14 @@ people = openers() | flags.map(lambda flags: RecipientRecord(flags=flags))
 
 
 @given(people)
-def test_who_was_packed_is_unpacked(person: RecipientRecord):
+def test_pack_any_record_unpacks_to_the_same(person: RecipientRecord):
     assert unpack(pack(person)) == person
 
 
 @given(people, people, people)
-def test_merging_depends_on_no_order(a: RecipientRecord, b: RecipientRecord, c: RecipientRecord):
+def test_merge_records_in_any_order_gives_the_same(
+    a: RecipientRecord, b: RecipientRecord, c: RecipientRecord
+):
     assert merge(a, b) == merge(b, a)
     assert merge(a, merge(b, c)) == merge(merge(a, b), c)
     assert merge(a, NO_RECORD) == a
@@ -74,19 +76,21 @@ def test_merging_depends_on_no_order(a: RecipientRecord, b: RecipientRecord, c: 
         ),
     ],
 )
-def test_both_together(known: RecipientRecord, new: RecipientRecord, both: RecipientRecord):
+def test_merge_two_records_adds_opens_and_keeps_first_and_last(
+    known: RecipientRecord, new: RecipientRecord, both: RecipientRecord
+):
     assert merge(known, new) == both
 
 
-def test_the_last_open_of_a_person_is_never_after_the_last_open():
-    """A hit without an open may have moved on the minutes that are known of."""
+def test_reclassify_known_minutes_after_the_last_open_keeps_the_order_of_opens():
+    """A later hit that is not an open may have moved the known minutes behind the last open."""
     person = merge(from_open(100, 0, "person"), from_open(130, 0, "person"))
-    left = reclassify(person, ScannerOpens(1, 0, frozenset({130}), [], 400))
-    assert (left.person, left.last_person, left.last) == (1, 130, 130)
-    assert unpack(pack(left)) == left
+    record = reclassify(person, ScannerOpens(1, 0, frozenset({130}), [], 400))
+    assert (record.person, record.last_person, record.last) == (1, 130, 130)
+    assert unpack(pack(record)) == record
 
 
-def test_two_pixels_of_a_mail():
+def test_two_pixel_record_has_its_flags_only_after_a_persons_open():
     read = RecipientRecord(NOW, NOW, 1, TOP, 1, NOW)
     assert read.two_pixel == TOP
     assert merge(read, RecipientRecord(flags=BOTTOM)).two_pixel == TOP
@@ -95,32 +99,32 @@ def test_two_pixels_of_a_mail():
     assert RecipientRecord(NOW, NOW, 1, SEEN | BOTTOM, 1, NOW).two_pixel == 0
 
 
-def test_what_was_packed_before_is_known_by_it():
-    """Its recipient is in no count of twins."""
+def test_unpack_older_format_sets_the_flag_old():
+    """A record with this flag is not yet counted among the mails with two pixels."""
     old = unpack(msgspec.msgpack.encode([2, TOP | BOTTOM | 3 << 4, NOW, 0, 1, 1]))
     assert (old.flags, old.delay) == (TOP | BOTTOM | SEEN | OLD, 3)
     assert unpack(pack(old)).flags == TOP | BOTTOM | SEEN
     assert unpack(msgspec.msgpack.encode([1, TOP, NOW, 0, 1])).flags == TOP | OLD
 
 
-def test_nobody_is_who_is_not_there():
+def test_unpack_missing_value_returns_no_record():
     assert unpack(None) == NO_RECORD
 
 
-def test_a_recipient_is_a_few_bytes():
+def test_pack_record_takes_few_bytes():
     assert len(pack(RecipientRecord(NOW, NOW + 86_400 * 30, 100, TOP, 100, NOW))) <= 17
     none, all_of_them = (RecipientRecord(NOW, NOW, 1, flags, 1, NOW, 0, 0, 20) for flags in (0, 15))
     assert len(pack(none)) == len(pack(all_of_them))
 
 
 @pytest.mark.parametrize("rest", [[0, 0, 0, 0], [], [0] * 9, ["of", "another", "shape", None]])
-def test_a_newer_format_is_told_apart_whatever_its_shape(rest: list):
+def test_unpack_newer_format_of_any_shape_raises(rest: list):
     with pytest.raises(NewerFormat, match=f"format {FORMAT + 1}"):
         unpack(msgspec.msgpack.encode([FORMAT + 1, *rest]))
 
 
-def test_the_buckets_of_one_shard_are_all_used():
-    """The bits that choose the shard are not those that choose the people_bucket."""
+def test_people_bucket_keys_of_one_shard_use_all_buckets():
+    """Other bits of the key choose the shard than choose the bucket."""
     keys = [
         (shard * 7).to_bytes(4, "big") + low.to_bytes(4, "little")
         for shard in (1, 2)

@@ -31,34 +31,34 @@ NOW = 1_790_000_000
 
 
 @given(cells)
-def test_what_was_packed_is_unpacked(written: Cells):
+def test_pack_any_cells_unpack_to_the_same_without_trailing_zeros(written: Cells):
     read = unpack(pack(written))
     assert {n: cell + [0] * (len(COUNTS) - len(cell)) for n, cell in read.items()} == written
     assert all(cell[-1:] != [0] for cell in read.values())
 
 
 @given(cells)
-def test_the_same_counts_are_the_same_bytes(written: Cells):
+def test_pack_same_cells_in_any_order_gives_the_same_bytes(written: Cells):
     assert pack(written) == pack(dict(reversed(written.items()))) == pack(unpack(pack(written)))
 
 
-def test_no_value_is_no_counts():
+def test_unpack_missing_value_returns_no_cells():
     assert unpack(None) == {}
 
 
-def test_a_day_of_few_hits_is_small():
+def test_pack_day_of_few_hits_takes_few_bytes():
     assert len(pack({40: [3, 2, 1, 0], 41: [1, 0, 0, 0]})) <= 12
 
 
 @pytest.mark.parametrize(
     "value", [[FORMAT + 1, {}], [FORMAT + 1], [FORMAT + 1, {}, "more"], [FORMAT + 1, "of another shape"]]
 )
-def test_a_newer_format_is_told_apart_whatever_its_shape(value: list):
+def test_unpack_newer_format_of_any_shape_raises(value: list):
     with pytest.raises(NewerFormat, match=f"format {FORMAT + 1}"):
         unpack(msgspec.msgpack.encode(value))
 
 
-def test_add_grows_a_cell_and_stops_at_nothing():
+def test_add_changes_grow_the_cell_and_counts_stop_at_zero():
     counted: Cells = {}
     add(counted, 7, [1])
     add(counted, 7, [1, 2, 1])
@@ -69,7 +69,7 @@ def test_add_grows_a_cell_and_stops_at_nothing():
 
 
 @pytest.mark.parametrize(("second", "start"), [(0, 0), (899, 0), (900, 900), (NOW, NOW - 800)])
-def test_a_bucket_is_the_quarter_of_an_hour_around_an_instant(second: int, start: int):
+def test_bucket_start_instant_returns_the_start_of_its_15_minutes(second: int, start: int):
     assert bucket_start(second * 1000) == bucket_start(second * 1000 + 999) == start
 
 
@@ -86,14 +86,14 @@ def test_a_bucket_is_the_quarter_of_an_hour_around_an_instant(second: int, start
         ("2026-03-28T23:00", "Europe/Berlin", "20260329"),
     ],
 )
-def test_days_follow_the_zone_across_clock_changes(start: str, zone: str, day: str):
+def test_days_across_clock_changes_follow_their_zone(start: str, zone: str, day: str):
     at = int(datetime.fromisoformat(start).replace(tzinfo=UTC).timestamp())
     assert times.local_day(at, ZoneInfo(zone))[0] == day
     assert utc_day(at) == start[:10].replace("-", "")
 
 
 @given(st.datetimes(datetime(1970, 1, 2), datetime(2100, 1, 1)), st.sampled_from(["Asia/Kathmandu", "UTC"]))
-def test_no_day_begins_within_a_bucket(at: datetime, zone: str):
+def test_days_any_instant_begin_with_a_bucket(at: datetime, zone: str):
     second = int(at.replace(tzinfo=UTC).timestamp())
     start = bucket_start(second * 1000)
     assert utc_day(start) == f"{at:%Y%m%d}"

@@ -46,3 +46,19 @@ def test_add_negative_count_of_a_name_in_other_is_taken_from_other():
     web_breakdown.add(names, {gone: [-1, -1], "/new": [1, 1]})
     assert names["(other)"] == [before[0] - 1, before[1] - 1]
     assert sum(views for views, _ in names.values()) == web_breakdown.MAX_NAMES + 1
+
+
+def test_by_dimension_day_spreads_readers_and_entries_without_zeros():
+    day = web_breakdown.DayCounts()
+    day.pages["/a"] = [2, 1]
+    day.pages["/b"] = [0, 0]
+    day.readers[web_breakdown.Reader("DE", "Firefox", "Linux", "desktop", "de")] = [1, 1]
+    day.readers[web_breakdown.Reader("DE", "Safari", "iOS", "phone", "de")] = [1, 0]
+    day.entries["/a", ("b.example", "(none)", "(none)", "(none)")] = [2, 1]
+    dimensions = web_breakdown.by_dimension(day)
+    assert dimensions["page"] == {"/a": [2, 1]}
+    assert dimensions["country"] == {"DE": [2, 1]}
+    assert dimensions["browser"] == {"Firefox": [1, 1], "Safari": [1, 0]}
+    assert dimensions["entry_page"] == {"/a": [2, 1]}
+    assert dimensions["referrer"] == {"b.example": [2, 1]}
+    assert dimensions["exit_page"] == {}

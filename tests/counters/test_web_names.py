@@ -53,3 +53,11 @@ def test_page_returns_the_path(url, page):
 )
 def test_source_returns_referrer_and_utm_fields(url, referrer, source):
     assert web_names.source(url, referrer) == source
+
+
+@pytest.mark.parametrize(
+    ("accept", "language"),
+    [("de-AT,en;q=0.5", "de"), (" FR", "fr"), ("", "(unknown)"), ("*", "(unknown)"), ("german", "(unknown)")],
+)
+def test_language_header_returns_the_first_language_without_region(accept, language):
+    assert web_names.language(accept) == language

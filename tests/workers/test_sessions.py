@@ -405,12 +405,6 @@ def test_ten_thousand_paths_stay_within_bounds(site, client):
     assert client.memory_usage(keys.visits(0)) < 50_000
 
 
-def test_hashes_that_lead_to_what_is_gone_end_the_search(client):
-    there = {b"x": b"a", b"y": b"b", b"b": b"c"}
-    client.hset(keys.visits(0), mapping={name: visits.pack(entry) for name, entry in there.items()})
-    assert visits.read_entries(client, 0, [b"x", b"y"]) == there
-
-
 def test_visits_go_with_their_campaign_and_after_a_day_without_hits(site, client, settings):
     one, another = site("own"), site("own", "another")
     for each in (one, another):
