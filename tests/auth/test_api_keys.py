@@ -1,4 +1,4 @@
-"""API keys: who may do what, and what is kept of them."""
+"""API keys: the calls that each scope allows, and what the store holds of a key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make(web, *scopes):
     return answer.json()
 
 
-def test_a_key_is_shown_once_and_kept_hashed(web, client):
+def test_create_key_is_shown_once_and_stored_as_hash(web, client):
     made = make(web, "read")
     assert (made["name"], made["scopes"], made["last_used"]) == ("A reader", ["read"], None)
     listed = web.get("/api/keys").json()
@@ -35,7 +35,7 @@ def test_a_key_is_shown_once_and_kept_hashed(web, client):
     assert made["key"].encode() not in stored
 
 
-def test_its_use_is_noted(web):
+def test_find_used_key_has_last_used(web):
     made = make(web, "read")
     assert web.get("/api/campaigns", headers=bearer(made["key"])).status_code == 200
     (found,) = [item for item in web.get("/api/keys").json()["items"] if item["id"] == made["id"]]
@@ -46,13 +46,13 @@ def test_its_use_is_noted(web):
     "call", [call for call in routes.CALLS if call.scope], ids=lambda call: call.handler.__name__
 )
 @pytest.mark.parametrize("scope", ["read", "write"])
-def test_a_key_may_do_what_its_scopes_say(web, call, scope):
+def test_scopes_key_may_make_the_calls_of_its_scopes(web, call, scope):
     key = make(web, scope)["key"]
     answer = web.request(call.method, call.path.replace("{id}", "unknown"), headers=bearer(key))
     assert (answer.status_code == 403) == (call.scope != scope)
 
 
-def test_a_shared_key_asks_of_its_own_campaigns_only(web):
+def test_scopes_shared_key_reads_its_campaigns_only(web):
     for name in ("docs", "blog", "shop"):
         web.post("/api/campaigns", json={"id": name, "name": name, "kind": "web"})
     made = make(web, "read:docs", "read:blog", "read:docs")
@@ -69,7 +69,7 @@ def test_a_shared_key_asks_of_its_own_campaigns_only(web):
         )
 
 
-def test_a_key_gives_no_other_more_than_it_has(web):
+def test_create_key_with_more_scopes_than_the_caller_is_403(web):
     with_write = {"Authorization": f"Bearer {make(web, 'write')['key']}"}
     for scopes in (["people"], ["write", "read"], ["read:docs"]):
         web.post("/api/campaigns", json={"id": "docs", "name": "Docs", "kind": "web"})
@@ -80,7 +80,7 @@ def test_a_key_gives_no_other_more_than_it_has(web):
     assert same.status_code == 201
 
 
-def test_other_scopes_do_not_share(web):
+def test_scopes_write_or_people_do_not_read(web):
     web.post("/api/campaigns", json={"id": "docs", "name": "docs", "kind": "web"})
     for scope in ("write", "people"):
         key = make(web, scope)["key"]
@@ -88,7 +88,7 @@ def test_other_scopes_do_not_share(web):
         assert (answer.status_code, answer.json()["detail"]) == (403, "this API key has no scope 'read'")
 
 
-def test_a_key_that_reads_all_reads_shared_campaigns_in_full(web):
+def test_scopes_read_shows_shared_campaigns_in_full(web):
     web.post("/api/campaigns", json={"id": "docs", "name": "docs", "kind": "web"})
     made = make(web, "read:docs", "read")
     assert made["scopes"] == ["read", "read:docs"]
@@ -96,7 +96,7 @@ def test_a_key_that_reads_all_reads_shared_campaigns_in_full(web):
     assert web.get("/api/campaigns", headers=bearer(made["key"])).status_code == 200
 
 
-def test_a_shared_key_of_a_campaign_that_is_gone(web):
+def test_scopes_shared_key_of_a_deleted_campaign_is_404(web):
     web.post("/api/campaigns", json={"id": "docs", "name": "docs", "kind": "web"})
     key = make(web, "read:docs")["key"]
     web.delete("/api/campaigns/docs")
@@ -119,7 +119,7 @@ def test_a_shared_key_of_a_campaign_that_is_gone(web):
 @pytest.mark.parametrize(
     "call", [call for call in routes.CALLS if call.scope], ids=lambda call: call.handler.__name__
 )
-def test_without_a_key_nothing_is_told(web, call, header):
+def test_call_without_a_known_key_is_401(web, call, header):
     web.headers.pop("authorization")
     headers = {} if header is None else {"Authorization": header.encode("latin-1")}
     answer = web.request(call.method, call.path.replace("{id}", "unknown"), headers=headers)
@@ -127,12 +127,12 @@ def test_without_a_key_nothing_is_told(web, call, header):
     assert answer.json()["status"] == 401
 
 
-def test_the_description_is_open_to_all(web):
+def test_openapi_document_needs_no_key(web):
     web.headers.pop("authorization")
     assert web.get("/api/openapi.json").json()["openapi"] == "3.1.0"
 
 
-def test_a_revoked_key_is_worth_nothing(web, client):
+def test_revoke_key_no_longer_works(web, client):
     made = make(web, "read", "write")
     assert web.delete(f"/api/keys/{made['id']}").status_code == 204
     assert web.get("/api/campaigns", headers=bearer(made["key"])).status_code == 401
@@ -141,7 +141,7 @@ def test_a_revoked_key_is_worth_nothing(web, client):
 
 
 @pytest.mark.parametrize("name", ["unknown", "%00", "%2e%2e", "*", "a%3Ab", "é"])
-def test_an_unknown_key_is_404(web, name):
+def test_revoke_unknown_key_is_404(web, name):
     assert web.delete(f"/api/keys/{name}").status_code == 404
 
 
@@ -164,13 +164,13 @@ def test_an_unknown_key_is_404(web, name):
         ({"name": "k", "scopes": ["read"] * 101}, ["scopes"]),
     ],
 )
-def test_bad_keys(web, sent, fields):
+def test_create_bad_field_is_422(web, sent, fields):
     answer = web.post("/api/keys", json=sent)
     assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, fields)
     assert len(web.get("/api/keys").json()["items"]) == 1
 
 
-def test_the_key_of_the_environment_replaces_the_one_before(web, settings, secrets):
+def test_use_environment_key_replaces_the_previous_key(web, settings, secrets):
     kept = make(web, "read")["key"]
     old = web.headers["authorization"].removeprefix("Bearer ")
     for key, works in ((ANOTHER, {ANOTHER, kept}), (None, {kept}), (old, {old, kept})):

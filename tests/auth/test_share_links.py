@@ -1,4 +1,4 @@
-"""Share links: made once, found by their token, expiring, revoked, gone with their campaign."""
+"""Share links: made, found by their token, expired, revoked, deleted with their campaign."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def share(site):
 
 @pytest.fixture
 def find(settings, clock):
-    """The share of a link at this clock's time, or None."""
+    """Returns a function that finds the share of a link at the clock's time."""
 
     def find(url):
         async def run():
@@ -50,7 +50,7 @@ def told(site):
     return [line["what"] for line in site.get("/api/audit").json()["items"]]
 
 
-def test_a_link_is_shown_once_and_kept_hashed(mail, share, site, client, find, clock):
+def test_make_link_is_shown_once_and_stored_as_hash(mail, share, site, client, find, clock):
     mail()
     clock.at("2026-03-01T10:00Z")
     made = share(frames=["https://www.example.org"], expires_at="2026-04-01T00:00:00Z")
@@ -76,7 +76,7 @@ def test_a_link_is_shown_once_and_kept_hashed(mail, share, site, client, find, c
     assert told(site)[0] == "share.made"
 
 
-def test_its_use_is_noted_to_the_hour(mail, share, site, find, clock):
+def test_find_used_link_has_the_hour_of_its_use(mail, share, site, find, clock):
     mail()
     url = share()["url"]
     clock.at("2026-10-01T10:59:59Z")
@@ -87,7 +87,7 @@ def test_its_use_is_noted_to_the_hour(mail, share, site, find, clock):
     assert listed(site)[0]["last_used"] == "2026-10-01T11:00:00Z"
 
 
-def test_it_expires(mail, share, site, find, clock):
+def test_find_expired_link_is_none(mail, share, site, find, clock):
     mail()
     clock.at("2026-03-01T10:00Z")
     url = share(expires_at="2026-03-02T00:00:00Z")["url"]
@@ -100,12 +100,12 @@ def test_it_expires(mail, share, site, find, clock):
     assert len(listed(site)) == 2
 
 
-def test_it_is_revoked(mail, page, share, site, client, find):
+def test_revoke_link_no_longer_opens(mail, page, share, site, client, find):
     mail()
     page()
     made, other = share(), share("Another")
     path = f"shares/{made['id']}"
-    assert site.delete(f"/api/campaigns/page/{path}").status_code == 404  # it is not this one's
+    assert site.delete(f"/api/campaigns/page/{path}").status_code == 404  # another campaign's
     assert find(made["url"])
     assert site.delete(f"/api/campaigns/mail/{path}").status_code == 204
     assert site.delete(f"/api/campaigns/mail/{path}").status_code == 404
@@ -115,7 +115,7 @@ def test_it_is_revoked(mail, page, share, site, client, find):
     assert client.exists(keys.share(made["id"])) == 0
 
 
-def test_it_goes_with_its_campaign(mail, page, share, site, client, find):
+def test_share_links_deleted_campaign_removes_them(mail, page, share, site, client, find):
     mail()
     page()
     urls = [share()["url"], share()["url"]]
@@ -128,7 +128,7 @@ def test_it_goes_with_its_campaign(mail, page, share, site, client, find):
     share(status=404)
 
 
-def test_there_is_room_for_so_many(mail, share, site, client):
+def test_make_too_many_links_is_409(mail, share, site, client):
     mail()
     share()
     client.sadd(keys.shares("mail"), *(f"{n:012x}" for n in range(share_links.MAX_SHARES - 1)))
@@ -150,13 +150,13 @@ def test_there_is_room_for_so_many(mail, share, site, client):
         ({"token": "my-own"}, "token"),
     ],
 )
-def test_what_cannot_be_made(mail, share, site, fields, field):
+def test_make_bad_field_is_422(mail, share, site, fields, field):
     mail()
     assert [error["field"] for error in share(status=422, **fields)["errors"]] == [field]
     assert listed(site) == []
 
 
-def test_without_an_address_there_is_no_link(settings, secrets, clock):
+def test_make_without_base_url_is_409(settings, secrets, clock):
     queue = jobs.queue(connect(settings.redis_url))
     bare = replace(settings, base_url=None)
     app = create_app(bare, secrets, connect_async(settings.redis_url), queue, clock)
@@ -171,13 +171,13 @@ def test_without_an_address_there_is_no_link(settings, secrets, clock):
 
 
 @pytest.mark.parametrize("token", ["", "x", "%00", "\ud800", "x" * 5000, "*", "\U0001f600"])
-def test_a_token_that_there_is_not(mail, share, find, token):
+def test_find_unknown_token_is_none(mail, share, find, token):
     mail()
     share()
     assert find(token) is None
 
 
-def test_another_token_of_the_same_id_opens_nothing(mail, share, find, client):
+def test_find_other_token_with_the_same_id_is_none(mail, share, find, client):
     mail()
     made = share()
     client.hset(keys.share(made["id"]), "hash", "0" * 32)

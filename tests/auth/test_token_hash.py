@@ -1,4 +1,4 @@
-"""Hashes that are stored in place of secrets. Stored, so they never change."""
+"""Hashes stored in place of secrets. Stores hold them, so they never change."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ STORED = {
 
 
 @pytest.mark.parametrize(("module", "purpose"), CASES, ids=[purpose.decode() for _, purpose in CASES])
-def test_token_hash_of_each_purpose_is_the_one_that_is_stored(module, purpose: bytes):
+def test_token_hash_each_purpose_gives_the_stored_hash(module, purpose: bytes):
     assert module._hash("a token") == token_hash("a token", purpose) == STORED[purpose]
 
 
-def test_token_hash_takes_any_text():
+def test_token_hash_any_text_gives_32_digits():
     assert len(token_hash("\udcff", b"px-share")) == 32

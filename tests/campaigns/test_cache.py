@@ -1,4 +1,4 @@
-"""What a web process knows of the campaigns, and how soon it learns of others' changes."""
+"""The cache of campaigns in a web process: what it loads, and how soon it learns of changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Story = Callable[[AsyncRedis], Awaitable[None]]
 
 @pytest.fixture
 def tell(redis_url: str) -> Callable[[Story], None]:
-    """Runs a story on a client of the empty store."""
+    """Returns a function that runs a story with a client of the empty store."""
 
     def run(story: Story) -> None:
         async def whole() -> None:
@@ -46,7 +46,7 @@ async def until(found: Callable[[], bool]) -> None:
 
 
 class Line:
-    """A client whose line can be cut."""
+    """A client whose connection can be cut."""
 
     def __init__(self, client: AsyncRedis) -> None:
         self._client = client
@@ -60,7 +60,7 @@ class Line:
         return getattr(self._client, name)
 
 
-def test_it_loads_what_there_is_and_what_is_gone(tell: Callable[[Story], None]):
+def test_load_reads_campaigns_and_deleted_campaigns(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         await create(client, "one", "two", "three")
         await storage.create(client, new_campaign("mail", "Mail", "email"))
@@ -81,7 +81,7 @@ def test_it_loads_what_there_is_and_what_is_gone(tell: Callable[[Story], None]):
     tell(story)
 
 
-def test_one_look_sees_what_was_made_and_deleted_elsewhere(tell: Callable[[Story], None]):
+def test_refresh_sees_campaigns_created_and_deleted_elsewhere(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         cache = CampaignCache(client, Consent(Settings()))
         await cache.refresh()
@@ -97,7 +97,7 @@ def test_one_look_sees_what_was_made_and_deleted_elsewhere(tell: Callable[[Story
     tell(story)
 
 
-def test_it_looks_more_than_once_a_second_by_itself(tell: Callable[[Story], None]):
+def test_follow_learns_of_a_change_within_a_second(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         cache = CampaignCache(client, Consent(Settings()))
         following = asyncio.create_task(cache.follow())
@@ -112,7 +112,7 @@ def test_it_looks_more_than_once_a_second_by_itself(tell: Callable[[Story], None
     tell(story)
 
 
-def test_a_look_asks_redis_once_however_many_campaigns_there_are(tell: Callable[[Story], None]):
+def test_refresh_many_campaigns_takes_one_request(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         await create(client, *(f"c{i}" for i in range(20)))
         line = Line(client)
@@ -125,7 +125,7 @@ def test_a_look_asks_redis_once_however_many_campaigns_there_are(tell: Callable[
     tell(story)
 
 
-def test_it_reads_everything_again_when_the_log_was_trimmed(tell: Callable[[Story], None]):
+def test_refresh_trimmed_log_reads_all_campaigns(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         await create(client, "one", "two")
         cache = CampaignCache(client, Consent(Settings()))
@@ -144,7 +144,7 @@ def test_it_reads_everything_again_when_the_log_was_trimmed(tell: Callable[[Stor
     tell(story)
 
 
-def test_it_reads_everything_again_when_too_much_has_changed(tell: Callable[[Story], None]):
+def test_refresh_too_many_changes_reads_all_campaigns(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         await create(client, "first")
         cache = CampaignCache(client, Consent(Settings()))
@@ -158,7 +158,7 @@ def test_it_reads_everything_again_when_too_much_has_changed(tell: Callable[[Sto
     tell(story)
 
 
-def test_another_store_in_its_place_is_read_anew(tell: Callable[[Story], None]):
+def test_refresh_another_store_reads_all_campaigns(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         await create(client, "one")
         cache = CampaignCache(client, Consent(Settings()))
@@ -173,7 +173,7 @@ def test_another_store_in_its_place_is_read_anew(tell: Callable[[Story], None]):
     tell(story)
 
 
-def test_while_redis_is_away_it_goes_by_what_it_knew(
+def test_follow_redis_away_keeps_what_is_known(
     tell: Callable[[Story], None], caplog: pytest.LogCaptureFixture
 ):
     async def story(client: AsyncRedis) -> None:
@@ -198,7 +198,7 @@ def test_while_redis_is_away_it_goes_by_what_it_knew(
     assert [record.name for record in caplog.records] == ["pixel_server.campaigns.cache"]
 
 
-def test_what_this_process_does_it_knows_at_once(tell: Callable[[Story], None]):
+def test_learn_and_forget_take_effect_at_once(tell: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         cache = CampaignCache(client, Consent(Settings()))
         await cache.load()

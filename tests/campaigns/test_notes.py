@@ -1,4 +1,4 @@
-"""Notes on dates: made, shown where they lie in a range, removed, gone with their campaign."""
+"""Notes on dates: added, shown in their range, removed, deleted with their campaign."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def listed(site, campaign="mail"):
     return site.get(f"/api/campaigns/{campaign}/notes").json()["items"]
 
 
-def test_a_note_from_its_making_to_its_end(mail, note, site, clock):
+def test_notes_are_added_listed_and_removed(mail, note, site, clock):
     mail()
     clock.at("2025-06-11T10:00:00.900Z")
     now = note("site moved")
@@ -37,7 +37,7 @@ def test_a_note_from_its_making_to_its_end(mail, note, site, clock):
     assert listed(site) == [now]
 
 
-def test_stats_have_those_of_their_range(mail, note, stats, clock):
+def test_notes_in_stats_lie_in_the_range(mail, note, stats, clock):
     mail(time_zone="Europe/Berlin")
     first = note("first", at="2025-06-09T22:00:00Z")  # midnight in Berlin
     last = note("last", at="2025-06-10T21:59:59Z")
@@ -48,7 +48,7 @@ def test_stats_have_those_of_their_range(mail, note, stats, clock):
     assert [found["text"] for found in stats("mail")["notes"]] == ["first", "last", "after"]
 
 
-def test_they_are_not_shared(mail, note, site):
+def test_notes_shared_key_sees_none(mail, note, site):
     mail()
     note(at=AT)
     key = site.post("/api/keys", json={"name": "k", "scopes": ["read:mail"]}).json()["key"]
@@ -57,7 +57,7 @@ def test_they_are_not_shared(mail, note, site):
     assert site.get("/api/campaigns/mail/notes", headers=shared).status_code == 403
 
 
-def test_there_is_room_for_so_many(mail, note, client):
+def test_notes_too_many_are_refused(mail, note, client):
     mail()
     first = note()
     for n in range(notes.MAX_NOTES - 2):
@@ -67,7 +67,7 @@ def test_there_is_room_for_so_many(mail, note, client):
     assert client.hlen(keys.notes("mail")) == notes.MAX_NOTES
 
 
-def test_they_go_with_their_campaign(mail, page, note, site, client):
+def test_notes_deleted_campaign_removes_them(mail, page, note, site, client):
     mail()
     page()
     note()
@@ -91,13 +91,13 @@ def test_they_go_with_their_campaign(mail, page, note, site, client):
         ({"text": "x", "more": 1}, "more"),
     ],
 )
-def test_what_cannot_be_noted(mail, note, fields, field):
+def test_notes_bad_field_is_refused(mail, note, fields, field):
     mail()
     assert [error["field"] for error in note(status=422, **fields)["errors"]] == [field]
 
 
 @pytest.mark.parametrize("name", ["unknown", "%00", "0" * 12, "\U0001f600", "*"])
-def test_a_note_that_there_is_not(mail, note, site, name):
+def test_notes_unknown_note_is_404(mail, note, site, name):
     mail()
     note()
     assert site.delete(f"/api/campaigns/mail/notes/{name}").status_code == 404

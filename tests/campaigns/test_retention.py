@@ -1,4 +1,4 @@
-"""What is older than it may be goes; figures of what is gone are null; the rest stays as it was."""
+"""Retention removes data that are too old. Figures of removed data are null; other figures stay."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def upload(site, *rows, campaign="mail"):
     return site.put(f"/api/campaigns/{campaign}/recipients", content=body, headers=LIST)
 
 
-def test_series_go_day_by_day(mail, opened, stats, sweep, clock, client):
+def test_retention_series_are_removed_day_by_day(mail, opened, stats, sweep, clock, client):
     mail()
     opened("2026-03-01T09:00Z", "ada")
     stats("mail")
@@ -74,7 +74,7 @@ def test_series_go_day_by_day(mail, opened, stats, sweep, clock, client):
     assert sweep() == {}, "nothing is left to take"
 
 
-def test_what_is_gone_stays_unknown_when_more_is_kept_later(mail, opened, stats, sweep, clock, settings):
+def test_retention_raised_setting_leaves_removed_figures_null(mail, opened, stats, sweep, clock, settings):
     from pixel_server.figures import ranges
     from pixel_server.figures import stats as figures
 
@@ -103,7 +103,7 @@ def test_what_is_gone_stays_unknown_when_more_is_kept_later(mail, opened, stats,
     assert asyncio.run(read()) == [None, None]
 
 
-def test_a_hit_that_comes_late_is_in_the_totals_alone(mail, opened, stats, sweep, clock, client):
+def test_retention_late_hit_counts_in_totals_only(mail, opened, stats, sweep, clock, client):
     mail()
     opened("2026-03-01T09:00Z", "ada")  # waits, as in a spool
     clock.at("2026-04-05T09:00Z")
@@ -112,7 +112,7 @@ def test_a_hit_that_comes_late_is_in_the_totals_alone(mail, opened, stats, sweep
     assert held(client, "buckets:*") == held(client, "months:*") == []
 
 
-def test_daily_visitors_go_with_their_day(page, viewed, stats, sweep, clock, client):
+def test_retention_daily_visitors_are_removed_with_their_day(page, viewed, stats, sweep, clock, client):
     page()
     viewed("2026-03-01T09:00Z", "ada")
     stats("page")
@@ -123,7 +123,9 @@ def test_daily_visitors_go_with_their_day(page, viewed, stats, sweep, clock, cli
     assert stats("page")["totals"]["unique_visitors"] == 1
 
 
-def test_a_campaign_closes_and_its_recipients_go(mail, opened, stats, sweep, clock, client, site):
+def test_retention_campaign_closes_and_its_recipients_are_removed(
+    mail, opened, stats, sweep, clock, client, site
+):
     clock.at("2026-03-01T00:00Z")
     mail(mode="identified", sent=10, sent_at="2026-03-01T08:00:00Z")
     assert upload(site, ("ada", "Ada"), ("eve", "Eve")).status_code == 200
@@ -161,7 +163,9 @@ def test_a_campaign_closes_and_its_recipients_go(mail, opened, stats, sweep, clo
 
 
 @pytest.mark.parametrize("last", ["hit", "link", "upload", "offline link"])
-def test_without_sent_at_the_last_use_counts(mail, opened, stats, sweep, clock, client, site, secrets, last):
+def test_retention_without_sent_at_starts_at_the_last_use(
+    mail, opened, stats, sweep, clock, client, site, secrets, last
+):
     clock.at("2026-03-01T00:00Z")
     mail(mode="identified")
     opened("2026-03-01T09:00Z", "ada")
@@ -181,7 +185,7 @@ def test_without_sent_at_the_last_use_counts(mail, opened, stats, sweep, clock, 
     assert held(client, "people:*") == held(client, "listed:*") == held(client, "names:*") == []
 
 
-def test_a_campaign_may_keep_less(mail, opened, stats, sweep, clock, site, client):
+def test_retention_campaign_keeps_fewer_days_than_the_server(mail, opened, stats, sweep, clock, site, client):
     mail(keep={"recipients": 2, "buckets": 1, "days": 5})
     opened("2026-03-01T09:00Z", "ada")
     stats("mail")
@@ -194,7 +198,7 @@ def test_a_campaign_may_keep_less(mail, opened, stats, sweep, clock, site, clien
     assert site.patch("/api/campaigns/mail", json={"keep": {"names": 10}}).json()["keep"] == {"names": 10}
 
 
-def test_the_privacy_page_says_how_long(mail, site, clock):
+def test_retention_privacy_page_shows_the_days(mail, site, clock):
     clock.at("2026-03-01T00:00Z")
     mail(mode="identified", keep={"recipients": 2})
     [link] = site.post("/api/campaigns/mail/links", json={"recipients": ["ada"]}).json()["links"]
@@ -203,7 +207,7 @@ def test_the_privacy_page_says_how_long(mail, site, clock):
         assert f"<dd>{days}</dd>" in shown
 
 
-def test_recipients_go_when_the_mode_falls_below(mail, opened, stats, sweep, client, site):
+def test_retention_lowered_mode_removes_recipients(mail, opened, stats, sweep, client, site):
     mail()
     opened("2026-03-01T09:00Z", "ada")
     stats("mail")
@@ -215,7 +219,7 @@ def test_recipients_go_when_the_mode_falls_below(mail, opened, stats, sweep, cli
     assert held(client, "people:*") == []
 
 
-def test_days_of_last_opens_go(mail, opened, stats, sweep, clock, client, site, secrets):
+def test_retention_days_of_last_opens_are_removed(mail, opened, stats, sweep, clock, client, site, secrets):
     mail(mode="last")
     clock.at("2026-03-01T09:00Z")
     minter = Minter("http://pixel.test", secrets)
@@ -234,7 +238,7 @@ def test_days_of_last_opens_go(mail, opened, stats, sweep, clock, client, site, 
     assert sum(client.hlen(name) for name in held(client, "last:*")) == 1
 
 
-def test_dead_letters_go(sweep, clock, client):
+def test_retention_dead_letters_are_removed(sweep, clock, client):
     old = UnreadableData(b"old", "no hit")
     clock.at("2026-03-10T00:00Z")
     for day in (2, 4):
@@ -244,8 +248,8 @@ def test_dead_letters_go(sweep, clock, client):
     assert client.xlen(keys.dead(1)) == 1
 
 
-def test_a_run_that_is_cut_off_goes_on(mail, opened, stats, sweep, clock, client, monkeypatch):
-    """At the first of its commands, and at ever fewer of the later ones: the next run takes what is left."""
+def test_retention_run_cut_off_is_continued(mail, opened, stats, sweep, clock, client, monkeypatch):
+    """A run is cut off at each of its first commands, then at some later ones. The next run does the rest."""
     from redis.asyncio import Redis
 
     real, left = Redis.execute_command, [0]
@@ -286,7 +290,7 @@ def test_a_run_that_is_cut_off_goes_on(mail, opened, stats, sweep, clock, client
     assert cut > 20
 
 
-def test_out_of_time_is_not_the_end(mail, opened, stats, sweep, clock, client):
+def test_retention_run_out_of_time_is_continued(mail, opened, stats, sweep, clock, client):
     for name in ("mail", "other"):
         mail(id=name)
         opened("2026-03-01T09:00Z", campaign=name)
@@ -296,10 +300,10 @@ def test_out_of_time_is_not_the_end(mail, opened, stats, sweep, clock, client):
     assert sweep()["recipients"] == 1
 
 
-def test_a_mode_that_rises_after_a_run_is_kept_and_goes_in_time(
+def test_retention_mode_raised_after_a_run_keeps_names_until_due(
     mail, opened, stats, sweep, clock, client, site
 ):
-    """Before its first link or hit it may; what a run noted of the lower mode must not last."""
+    """Before the first link or hit the mode may be raised. The removal by the lower mode must not stay."""
     clock.at("2026-03-01T00:00Z")
     mail(mode="count")
     sweep()
@@ -314,7 +318,7 @@ def test_a_mode_that_rises_after_a_run_is_kept_and_goes_in_time(
     assert held(client, "people:*") == held(client, "names:*") == held(client, "listed:*") == []
 
 
-def test_a_campaign_with_fewer_days_than_buckets_is_deleted_whole(mail, opened, stats, sweep, site, client):
+def test_retention_deleted_campaign_with_few_days_leaves_no_bucket(mail, opened, stats, sweep, site, client):
     from datetime import UTC, datetime, timedelta
 
     mail(keep={"days": 1})
@@ -328,7 +332,7 @@ def test_a_campaign_with_fewer_days_than_buckets_is_deleted_whole(mail, opened, 
     assert [name for name in held(client, "*") if ":mail" in name] == []
 
 
-def test_what_the_server_keeps_at_most_goes_too(mail, opened, stats, sweep, client, settings, clock):
+def test_retention_lowered_max_mode_removes_recipients(mail, opened, stats, sweep, client, settings, clock):
     import asyncio
     import math
 
@@ -347,7 +351,7 @@ def test_what_the_server_keeps_at_most_goes_too(mail, opened, stats, sweep, clie
     assert held(client, "people:*") == []
 
 
-def test_no_rate_is_made_up_for_days_after_a_campaign_has_closed(mail, opened, stats, sweep, clock):
+def test_retention_closed_campaign_has_no_rate(mail, opened, stats, sweep, clock):
     mail(sent=2, sent_at="2026-03-01T00:00:00Z")
     opened("2026-03-01T09:00Z", "ada")
     stats("mail")
@@ -360,7 +364,7 @@ def test_no_rate_is_made_up_for_days_after_a_campaign_has_closed(mail, opened, s
     assert stats("mail", from_="2026-03-01", to="2026-03-02")["open_rate"]["low"] == 0.5
 
 
-def test_runs_go_on_where_the_last_one_ended(settings, clock, client, site, mail, monkeypatch):
+def test_retention_rounds_continue_where_the_last_ended(settings, clock, client, site, mail, monkeypatch):
     import asyncio
 
     from pixel_server.store.client import connect_async
@@ -393,8 +397,8 @@ def test_runs_go_on_where_the_last_one_ended(settings, clock, client, site, mail
     assert len(seen) == 15, "the clock was ahead when the last round began"
 
 
-def test_a_breakdown_begins_with_the_first_day_that_is_kept(site, page, viewed, stats, sweep, clock):
-    """And says so: its sums are those of the range that it names."""
+def test_retention_breakdown_begins_with_the_first_kept_day(site, page, viewed, stats, sweep, clock):
+    """Its sums are those of the range that it names."""
     page(keep={"days": 5})
     for day in (1, 2, 7, 8):
         viewed(f"2026-03-0{day}T12:00Z")
@@ -411,8 +415,8 @@ def test_a_breakdown_begins_with_the_first_day_that_is_kept(site, page, viewed, 
     assert (gone["from"], gone["by"]) == (gone["to"], {"country": []})
 
 
-def test_retention_a_days_worth_goes_and_more_waits(mail, opened, stats, sweep, clock, client):
-    """As after an outage, or if Redis's clock jumped ahead."""
+def test_retention_more_than_a_day_is_due_waits(mail, opened, stats, sweep, clock, client):
+    """An outage, or a jump of Redis's clock, makes more than a day due."""
     mail()
     opened("2026-03-01T09:00Z", "ada")
     stats("mail")
@@ -443,7 +447,7 @@ def test_retention_redis_clock_far_ahead_closes_nothing(mail, opened, stats, swe
 
 
 def test_retention_empty_campaign_swept_by_a_clock_ahead_counts_again(mail, opened, stats, sweep, clock):
-    """Where its series begin then lies in the future, which is no day that was kept too long."""
+    """The first kept day then lies in the future, and must not count as a removal."""
     mail()
     clock.at("2027-08-01T09:00Z")
     sweep(may="a day")
@@ -476,7 +480,9 @@ def test_retention_old_dead_letters_wait(client, sweep, clock):
     assert sweep(may="a day") == {"dead letters": 1}
 
 
-def test_retention_what_waits_is_told_until_it_is_gone(mail, opened, stats, clock, site, client, settings):
+def test_retention_waiting_kinds_are_reported_until_removed(
+    mail, opened, stats, clock, site, client, settings
+):
     async def step() -> None:
         made = connect_async(settings.redis_url)
         await retention.step(made, settings, clock.now)

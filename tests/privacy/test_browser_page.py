@@ -1,4 +1,4 @@
-"""A browser says that nothing of it is to be recorded, and takes it back: /privacy without a token."""
+"""The browser's privacy page, which is `/privacy` without a token: it opts out and allows again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOWN = BrowserView(False, None, False, "", None, None, {"buckets": 35, "days": 
 
 @pytest.fixture
 def press(site):
-    """Presses a button of the page; the answer, before the browser looks again."""
+    """Returns a function that presses a button of the page, and returns the redirect."""
 
     def press(wish, headers=OWN, path="/privacy", **more):
         return site.post(path, data={"do": wish, **more}, headers=headers, follow_redirects=False)
@@ -39,7 +39,7 @@ def policy(answer):
 
 
 @pytest.mark.parametrize("query", ["", "?t=", "?said=no", "?said=yes", "?do=no", "?c=", "?c=nobody"])
-def test_looking_shows_what_the_browser_says_and_changes_nothing(site, client, query):
+def test_browser_page_get_shows_the_cookie_and_changes_nothing(site, client, query):
     before = client.dbsize()
     for method in ("GET", "HEAD"):
         for cookies, button in (({}, "no"), (SAYS_NO, "yes"), ({"Cookie": "px-no=0; xpx-no=1"}, "no")):
@@ -53,7 +53,7 @@ def test_looking_shows_what_the_browser_says_and_changes_nothing(site, client, q
     assert client.dbsize() == before
 
 
-def test_cookies_sent_in_two_headers_count_as_one(site):
+def test_browser_page_cookies_in_two_headers_are_joined(site):
     answer = site.get("/privacy", headers=[("Cookie", "a=1"), ("Cookie", "px-no=1")])
     assert 'value="yes"' in answer.text
 
@@ -62,7 +62,7 @@ def test_cookies_sent_in_two_headers_count_as_one(site):
     ("headers", "part"),
     [(OWN, ""), ({}, ""), (FRAMED, "; Partitioned"), ({"Sec-Fetch-Dest": "frame"}, "; Partitioned")],
 )
-def test_what_is_set_is_what_is_cleared(press, headers, part):
+def test_browser_page_post_sets_and_clears_the_same_cookie(press, headers, part):
     kept = "HttpOnly; Secure; SameSite=None" + part
     no, yes = press("no", headers), press("yes", headers)
     assert (
@@ -75,7 +75,7 @@ def test_what_is_set_is_what_is_cleared(press, headers, part):
 
 
 @pytest.mark.parametrize("wish", ["", "stop", "erase", "NO", "no\r\nSet-Cookie: x=1"])
-def test_any_other_wish_sets_nothing(press, wish):
+def test_browser_page_unknown_action_sets_nothing(press, wish):
     answer = press(wish)
     assert (answer.status_code, answer.headers["location"]) == (303, "privacy")
     assert "set-cookie" not in answer.headers
@@ -90,13 +90,13 @@ def test_any_other_wish_sets_nothing(press, wish):
         {"Origin": "https://["},
     ],
 )
-def test_a_form_of_another_site_sets_nothing(press, headers):
+def test_browser_page_form_of_another_site_is_refused(press, headers):
     answer = press("no", {**headers, "Sec-Fetch-Dest": "iframe"})
     assert answer.status_code == 403
     assert "set-cookie" not in answer.headers
 
 
-def test_what_the_browser_did_not_keep_is_said(site):
+def test_browser_page_lost_cookie_is_reported(site):
     texts = TEXTS["en"].browser
     told = {
         (said, bool(cookies)): [
@@ -115,7 +115,7 @@ def test_what_the_browser_did_not_keep_is_said(site):
 
 
 @pytest.mark.parametrize("headers", [{}, FRAMED])
-def test_it_says_where_the_answer_holds(site, headers):
+def test_browser_page_shows_the_scope_of_the_answer(site, headers):
     texts = TEXTS["en"].browser
     shown = site.get("/privacy", headers=headers).text
     assert (texts.scope_framed in shown, texts.scope_alone in shown) == (
@@ -134,7 +134,7 @@ def test_it_says_where_the_answer_holds(site, headers):
         ("https://pixel.test/a,b", "/"),
     ],
 )
-def test_the_cookie_is_of_all_that_this_server_answers(settings, secrets, base_url, path):
+def test_browser_page_cookie_path_covers_the_whole_server(settings, secrets, base_url, path):
     settings = replace(settings, base_url=base_url, redis_url="unix:///nowhere/valkey.sock")
     queue = jobs.queue(connect(settings.redis_url))
     app = create_app(settings, secrets, connect_async(settings.redis_url), queue)
@@ -145,7 +145,7 @@ def test_the_cookie_is_of_all_that_this_server_answers(settings, secrets, base_u
         assert answer.headers["location"] == "privacy?said=no"
 
 
-def test_the_sites_of_a_campaign_may_frame_it(site, page, press):
+def test_browser_page_origins_of_the_campaign_may_frame_it(site, page, press):
     page(origins=[SITE, "http://localhost:8080"])
     for answer in (site.get("/privacy?c=page"), press("no", FRAMED, c="page")):
         assert policy(answer) == f"{SITE} http://localhost:8080"
@@ -171,7 +171,7 @@ def test_the_sites_of_a_campaign_may_frame_it(site, page, press):
         "p" * 3000,
     ],
 )
-def test_a_name_of_no_web_campaign_leaves_no_trace(site, page, mail, press, name):
+def test_browser_page_unknown_campaign_leaves_no_trace(site, page, mail, press, name):
     page(origins=[SITE])
     mail()
     answer = site.get("/privacy", params={"c": name})
@@ -182,14 +182,14 @@ def test_a_name_of_no_web_campaign_leaves_no_trace(site, page, mail, press, name
     assert policy(posted) == "'none'"
 
 
-def test_a_deleted_campaign_frames_nothing(site, page):
+def test_browser_page_deleted_campaign_may_not_frame_it(site, page):
     page(origins=[SITE])
     site.delete("/api/campaigns/page")
     assert policy(site.get("/privacy?c=page")) == "'none'"
 
 
 @pytest.mark.parametrize("identity", ["cookieless", "cookie", "own"])
-def test_it_says_how_visitors_are_told_apart(site, page, identity):
+def test_browser_page_shows_how_visitors_are_recognised(site, page, identity):
     page(identity=identity)
     texts = TEXTS["en"].browser
     items = Page(site.get("/privacy?c=page").content).texts["li"]
@@ -198,7 +198,7 @@ def test_it_says_how_visitors_are_told_apart(site, page, identity):
     assert texts.visitor.any in Page(site.get("/privacy").content).texts["li"]
 
 
-def test_it_says_how_long_and_by_whom(site, page, settings, secrets):
+def test_browser_page_shows_retention_and_operator(site, page, settings, secrets):
     page(keep={"days": 90, "buckets": 1})
     shown = Page(site.get("/privacy?c=page").content)
     assert shown.texts["dd"] == ["1 day", "90 days", "7 days"]
@@ -211,7 +211,7 @@ def test_it_says_how_long_and_by_whom(site, page, settings, secrets):
 
 
 @pytest.mark.parametrize("query", ["", "?c=page"])
-def test_while_redis_is_away_it_works(settings, secrets, query):
+def test_browser_page_redis_away_works(settings, secrets, query):
     settings = replace(settings, redis_url="unix:///nowhere/valkey.sock")
     queue = jobs.queue(connect(settings.redis_url))
     app = create_app(settings, secrets, connect_async(settings.redis_url), queue)
@@ -225,7 +225,7 @@ def test_while_redis_is_away_it_works(settings, secrets, query):
     assert set_.headers["set-cookie"].startswith("px-no=1; Path=/; Max-Age=34560000;")
 
 
-def test_while_redis_goes_away_its_frames_go_on(site, page, monkeypatch):
+def test_browser_page_redis_lost_keeps_the_frame_rule(site, page, monkeypatch):
     page(origins=[SITE], keep={"days": 90})
 
     async def away(*_):
@@ -237,7 +237,7 @@ def test_while_redis_goes_away_its_frames_go_on(site, page, monkeypatch):
     assert Page(shown.content).texts["dd"] == ["36500 days", "36500 days", "7 days"]
 
 
-def test_a_form_that_is_too_long_sets_nothing(site):
+def test_browser_page_too_long_form_sets_nothing(site):
     answer = site.post("/privacy", content=b"do=no&c=" + b"a" * 5000)
     assert answer.status_code == 413
     assert "set-cookie" not in answer.headers
@@ -247,7 +247,7 @@ def test_a_form_that_is_too_long_sets_nothing(site):
 @pytest.mark.parametrize("identity", [None, "cookieless", "cookie", "own"])
 @pytest.mark.parametrize("framed", [True, False])
 @pytest.mark.parametrize(("out", "said"), [(False, None), (True, None), (False, True), (True, False)])
-def test_each_page_is_whole(out, said, framed, identity, lang):
+def test_browser_page_each_view_is_complete(out, said, framed, identity, lang):
     found = Page(render(SHOWN._replace(is_out=out, answered=said, framed=framed, identity=identity), lang))
     texts = TEXTS[lang].browser
     assert found.all("html") == [{"lang": lang}]
@@ -260,7 +260,7 @@ def test_each_page_is_whole(out, said, framed, identity, lang):
     assert "{" not in found.text
 
 
-def test_what_comes_from_outside_stays_text():
+def test_browser_page_hostile_values_stay_text():
     good, found = (
         Page(render(SHOWN._replace(campaign=text, operator=text), "en")) for text in ("x", HOSTILE)
     )

@@ -1,4 +1,4 @@
-"""The privacy page: what it says, its buttons, and that nothing from outside gets into its markup."""
+"""The recipient's privacy page: its texts, its buttons, and that hostile values stay out of its markup."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BUTTONS = {
 
 
 class Page(HTMLParser):
-    """Reads a page; fails where a tag is not closed, or closed twice."""
+    """A parser of a page. Fails if a tag is not closed, or closed twice."""
 
     def __init__(self, page: bytes) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ def page(lang="en", **changes):
 @pytest.mark.parametrize("lang", TEXTS)
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("state", State)
-def test_each_page_is_whole(state, mode, lang):
+def test_recipient_page_each_view_is_complete(state, mode, lang):
     body = render(VIEW._replace(state=state, mode=mode), lang)
     found = Page(body)
     assert body.startswith(b"<!DOCTYPE html>\n")
@@ -88,7 +88,7 @@ def test_each_page_is_whole(state, mode, lang):
 
 
 @pytest.mark.parametrize("state", [state for state in State if BUTTONS[state]])
-def test_the_form_posts_the_token_and_what_to_do(state):
+def test_recipient_page_form_posts_token_and_action(state):
     found = page(state=state)
     assert found.all("form") == [{"method": "post", "action": "privacy"}]
     assert found.all("input") == [{"type": "hidden", "name": "t", "value": "AQNr-_x"}]
@@ -100,13 +100,13 @@ def test_the_form_posts_the_token_and_what_to_do(state):
 
 
 @pytest.mark.parametrize("state", [state for state in State if not BUTTONS[state]])
-def test_without_a_button_there_is_no_form_and_no_token(state):
+def test_recipient_page_without_buttons_has_no_form(state):
     body = render(VIEW._replace(state=state), "en")
     assert b"<form" not in body
     assert b"AQNr-_x" not in body
 
 
-def test_erasing_says_that_it_also_stops_unless_that_is_done():
+def test_recipient_page_erase_hint_mentions_stopping_unless_stopped():
     assert "also stops" in page(state=State.RECORDED).text
     assert "also stops" not in page(state=State.STOPPED).text
 
@@ -121,7 +121,7 @@ def test_erasing_says_that_it_also_stops_unless_that_is_done():
         (Mode.IDENTIFIED, ["totals", "code", "opens", "traces", "name", "until_judged"]),
     ],
 )
-def test_what_is_recorded_goes_by_the_mode(mode, items):
+def test_recipient_page_recorded_items_follow_the_mode(mode, items):
     for lang, texts in TEXTS.items():
         recorded = texts.recipient.recorded
         assert page(lang, mode=mode).texts["li"] == [getattr(recorded, item) for item in items]
@@ -138,7 +138,7 @@ def test_what_is_recorded_goes_by_the_mode(mode, items):
         (State.RECORDED, Mode.IDENTIFIED, ["buckets", "days", "recipients", "names", "dead_letters"]),
     ],
 )
-def test_how_long_names_what_there_may_be(state, mode, kinds):
+def test_recipient_page_retention_lists_kinds_that_may_exist(state, mode, kinds):
     for lang, texts in TEXTS.items():
         found = page(lang, state=state, mode=mode)
         assert found.texts.get("dt", []) == [getattr(texts.shared.retention, kind) for kind in kinds]
@@ -147,26 +147,26 @@ def test_how_long_names_what_there_may_be(state, mode, kinds):
         assert found.texts.get("dd", []) == shown
 
 
-def test_what_has_no_days_is_not_mentioned():
+def test_recipient_page_kind_without_days_is_left_out():
     found = page(keep={"days": 3, "other": 4})
     assert (found.texts["dt"], found.texts["dd"]) == (["Totals per day"], ["3 days"])
     assert page(keep={}).all("dl") == []
 
 
 @pytest.mark.parametrize("operator", [None, "", " \n"])
-def test_without_an_operator_it_is_the_sender(operator):
+def test_recipient_page_without_operator_names_the_sender(operator):
     assert "The sender of the mail" in page(operator=operator).text
     assert "Wer diesen Server" not in page("de", operator=operator, state=State.FOREIGN).text
 
 
-def test_a_foreign_link_tells_whose_server_this_is():
+def test_recipient_page_foreign_link_names_the_operator():
     found = page("de", operator="ACME & Co", state=State.FOREIGN)
     assert found.texts["h2"] == ["Wer diesen Server betreibt"]
     assert found.texts["bdi"] == ["ACME & Co"]
 
 
 @pytest.mark.parametrize("url", ["https://example.org/a?b=1&c=2", "HTTP://example.org", "http://[::1]:8000/"])
-def test_an_operator_that_is_a_url_is_a_link(url):
+def test_recipient_page_operator_url_is_a_link(url):
     found = page(operator=url)
     assert found.all("a") == [{"href": url, "rel": "noopener noreferrer"}]
     assert found.texts["bdi"] == [url]
@@ -191,7 +191,7 @@ def test_an_operator_that_is_a_url_is_a_link(url):
         "see https://example.org",
     ],
 )
-def test_no_other_operator_is_a_link(operator):
+def test_recipient_page_other_operator_is_text(operator):
     found = page(operator=operator)
     assert found.all("a") == []
     assert found.texts["bdi"] == [operator]
@@ -199,7 +199,7 @@ def test_no_other_operator_is_a_link(operator):
 
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("prefix", ["", "https://example.org/"])
-def test_what_comes_from_outside_stays_text(state, prefix):
+def test_recipient_page_hostile_values_stay_text(state, prefix):
     good = page(state=state, operator=f"{prefix}x")
     found = page(state=state, token=HOSTILE, action=HOSTILE, operator=prefix + HOSTILE.replace(" ", "+"))
     assert [tag for tag, _ in found.tags] == [tag for tag, _ in good.tags if tag != "a" or found.all("a")]
@@ -209,17 +209,17 @@ def test_what_comes_from_outside_stays_text(state, prefix):
 
 
 @given(st.text(), st.text(), st.text())
-def test_any_text_gives_a_whole_page(token, action, operator):
+def test_recipient_page_any_values_give_a_complete_page(token, action, operator):
     found = Page(render(VIEW._replace(token=token, action=action, operator=operator), "fr"))
     assert len(found.all("button")) == 2
     assert found.all("script") == []
 
 
-def test_an_unknown_language_is_english():
+def test_recipient_page_unknown_language_is_english():
     assert render(VIEW, "tlh") == render(VIEW, "en")
 
 
-def test_the_policy_allows_this_style_and_nothing_else():
+def test_csp_allows_the_style_and_nothing_else():
     body = render(VIEW, "en")
     style = body[body.index(b"<style>") + 7 : body.index(b"</style>")]
     assert style == STYLE.encode()

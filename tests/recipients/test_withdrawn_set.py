@@ -1,4 +1,4 @@
-"""The marks in a web process's memory: what it was told, what others changed, and how much it takes."""
+"""The withdrawn set of a web process: changes by itself and by others, and its memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def person(n):
 
 @pytest.fixture
 def tell(redis_url):
-    """Runs a story with an asyncio client."""
+    """Returns a function that runs a story with an asyncio client."""
 
     def tell(story):
         async def run():
@@ -38,7 +38,7 @@ async def withdraw(client, secrets, *numbers, now=100.0):
     await withdrawals.withdraw(client, secrets, [person(n) for n in numbers], now, 4)
 
 
-def test_one_look_sees_what_was_changed_elsewhere(tell, secrets):
+def test_refresh_sees_changes_made_elsewhere(tell, secrets):
     async def story(client):
         known = WithdrawnSet(client, secrets)
         await known.refresh()
@@ -56,7 +56,7 @@ def test_one_look_sees_what_was_changed_elsewhere(tell, secrets):
     tell(story)
 
 
-def test_it_reads_all_anew_when_the_log_does_not_go_back_far_enough(tell, secrets):
+def test_refresh_trimmed_log_reads_all_withdrawals(tell, secrets):
     async def story(client):
         await withdraw(client, secrets, 1)
         known = WithdrawnSet(client, secrets)
@@ -70,7 +70,7 @@ def test_it_reads_all_anew_when_the_log_does_not_go_back_far_enough(tell, secret
     tell(story)
 
 
-def test_one_look_reads_however_many_changes_there_are(tell, secrets):
+def test_refresh_reads_any_number_of_changes(tell, secrets):
     async def story(client):
         known = WithdrawnSet(client, secrets)
         await known.load()
@@ -81,7 +81,7 @@ def test_one_look_reads_however_many_changes_there_are(tell, secrets):
     tell(story)
 
 
-def test_many_changes_stay_right(secrets):
+def test_learn_many_changes_keeps_each_recipient(secrets):
     known = WithdrawnSet(None, secrets)
     for n in range(25_000):
         known.learn(person(n), True)
@@ -91,7 +91,7 @@ def test_many_changes_stay_right(secrets):
     assert not any(person(n) in known for n in range(25_000, 26_000))
 
 
-def test_a_million_take_at_most_16_mb(secrets):
+def test_load_a_million_marks_takes_at_most_16_mb(secrets):
     draw = random.Random(1)
     people = [draw.randbytes(8) for _ in range(1000)]
     marks = [secrets.withdrawal_mark(one) for one in people] + [draw.randbytes(8) for _ in range(999_000)]
