@@ -122,11 +122,11 @@ class Health:
         """Adds what the store says. Returns why Redis does not answer, or "", and the warnings."""
         settings = self._settings
         try:
-            found = await store_health.read(
+            store = await store_health.read(
                 self._store, settings.shards, self._clock(), settings.memory_reserve
             )
-            health |= found
-            return "", [text for _, text in store_health.warnings(found)]
+            health |= store
+            return "", [text for _, text in store_health.warnings(store)]
         except (redis.RedisError, OSError) as error:
             away = f"{type(error).__name__}: {error}"
             health["redis"] = {"answers": False, "error": away}
@@ -171,32 +171,34 @@ def _process_json(process: ProcessState) -> dict[str, Any]:
 
 
 def _process_warnings(process: ProcessState) -> list[str]:
-    found = [process.mark.trouble] if process.mark.trouble else []
+    warnings = [process.mark.trouble] if process.mark.trouble else []
     losses = process.losses()
     if losses.batches or losses.commits:
-        found.append(losses.describe())
+        warnings.append(losses.describe())
     if unreadable := sorted(process.campaign_cache.unreadable):
         names = ", ".join(unreadable[:5]) + (
             f" and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
         )
-        found.append(
+        warnings.append(
             f"the records of campaigns {names} cannot be read, and are left as they are: update this server"
         )
     if process.withdrawn.unreadable:
-        found.append(f"{process.withdrawn.unreadable} withdrawals are of a newer version: update this server")
-    return found
+        warnings.append(
+            f"{process.withdrawn.unreadable} withdrawals are of a newer version: update this server"
+        )
+    return warnings
 
 
 def _own_warnings(health: dict[str, Any], recent_addresses: list[bytes]) -> list[str]:
     """Returns the warnings about this process's own spool, recorder and clients."""
-    found = []
+    warnings = []
     if trouble := health["spool"].get("trouble"):
-        found.append(f"{trouble}: while Redis is away, hits may be lost")
+        warnings.append(f"{trouble}: while Redis is away, hits may be lost")
     if health["spool"].get("set_aside"):
-        found.append("the spool has set batches aside: see its folder `aside` and the log")
+        warnings.append("the spool has set batches aside: see its folder `aside` and the log")
     if removed := health["recorder"]["removed"]:
-        found.append(f"{removed} hits were lost: files were removed from the spool before Redis had them")
-    return found + _proxy_warning(recent_addresses)
+        warnings.append(f"{removed} hits were lost: files were removed from the spool before Redis had them")
+    return warnings + _proxy_warning(recent_addresses)
 
 
 def _proxy_warning(addresses: list[bytes]) -> list[str]:

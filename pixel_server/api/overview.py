@@ -13,8 +13,8 @@ from pixel_server.figures import campaign_order, overview
 
 async def show_overview(api: Api, request: Request) -> Response:
     query, sort, page = overview.parse(request.query_params)
-    found = await overview.read(api.store, api.settings, api.consent, query, sort, page, api.clock())
-    return reply(overview.to_json(found))
+    shown = await overview.read(api.store, api.settings, api.consent, query, sort, page, api.clock())
+    return reply(overview.to_json(shown))
 
 
 _SORTS = (*campaign_order.SORTS, *(f"-{sort}" for sort in campaign_order.SORTS))

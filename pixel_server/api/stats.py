@@ -78,7 +78,7 @@ def _boundary(description: str) -> Schema:
         "description": (
             f"{description} A date or instant on a boundary of the interval in the zone, so that ranges add "
             "up. Without an offset it is in the zone. Years "
-            f"{ranges.FIRST_YEAR} to {ranges.LAST_YEAR - 1}."
+            f"{ranges.FIRST_YEAR} to {ranges.END_YEAR - 1}."
         ),
         "examples": ["2026-11-24", "2026-11-24T09:00:00Z"],
     }
@@ -88,7 +88,7 @@ _ENDS = (
     Parameter("from", _boundary("First instant.")),
     Parameter("to", _boundary("End: the first instant that is not in the range.")),
 )
-_BY = f"({'|'.join(web_breakdowns.BY)})"
+_BY = f"({'|'.join(web_breakdowns.SHOWN_DIMENSIONS)})"
 _STATS_QUERY = (
     *_ENDS,
     Parameter("interval", choice(ranges.INTERVALS, "Interval of `series`.", default="day")),

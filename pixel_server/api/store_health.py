@@ -97,26 +97,26 @@ def warnings(health: dict[str, Any]) -> list[tuple[str, str]]:
 
     A part is `redis`, `workers`, `clocks` or `retention`.
     """
-    found = []
+    texts = []
     if health["workers"] == 0:
         text = f"no worker has been seen for {WORKER_SEEN_SECONDS} s: hits are stored but not counted"
-        found.append(("workers", text))
+        texts.append(("workers", text))
     age = health["oldest_uncounted_seconds"]
     if age is not None and age > MAX_WAIT_SECONDS:
-        found.append(("workers", f"a hit has waited {age:.0f} s to be counted"))
-    found += [("workers", f"shard {shard} stands still: {why}") for shard, why in health["stopped"].items()]
-    found += [("clocks", clock.describe(*wrong)) for wrong in health["wrong_clocks"].items()]
+        texts.append(("workers", f"a hit has waited {age:.0f} s to be counted"))
+    texts += [("workers", f"shard {shard} stands still: {why}") for shard, why in health["stopped"].items()]
+    texts += [("clocks", clock.describe(*wrong)) for wrong in health["wrong_clocks"].items()]
     if health["retention_waits"]:
-        found.append(("retention", retention.waiting_message(health["retention_waits"])))
+        texts.append(("retention", retention.waiting_message(health["retention_waits"])))
     if health["dead_letters"]:
         text = f"{health['dead_letters']} dead letters: see `pixel-server dead-letters list`"
-        found.append(("workers", text))
+        texts.append(("workers", text))
     eviction = health["redis"]["eviction"]
     if eviction not in ("noeviction", "unknown"):
         text = f"Redis throws counts away when it is full: set maxmemory-policy {eviction} to noeviction"
-        found.append(("redis", text))
+        texts.append(("redis", text))
     if full := health["redis"].get("full"):
-        found.append(("redis", f"{full}; {ADVICE}"))
+        texts.append(("redis", f"{full}; {ADVICE}"))
     if health["redis"]["aof"] == "no":
-        found.append(("redis", "Redis keeps no append-only file: what it is given can be lost"))
-    return found
+        texts.append(("redis", "Redis keeps no append-only file: what it is given can be lost"))
+    return texts

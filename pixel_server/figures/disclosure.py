@@ -27,17 +27,20 @@ from pixel_server.figures import ranges
 from pixel_server.figures.ranges import Range
 from pixel_server.problems import Problem
 
-AFTER = 3600
+PUBLISH_DELAY_SECONDS = 3600
 """Seconds from the end of a day until it is published. By then it has the hits that wait in web processes."""
-DAYS = 365
+DEFAULT_DAYS = 365
 """Days of totals if the query has no range."""
 DIMENSIONS = ("page", "referrer", "referrer_kind", "utm_source", "country", "device")
 """Dimensions of breakdowns of pages that are shared."""
 FIELDS = ("id", "name", "kind", "time_zone")
 """Fields of a campaign that are shared."""
 _FIGURES = {"email": ("opens", "unique_opens"), "web": ("views", "visits", "unique_visitors")}
+"""Figures that are shared, by kind of campaign."""
 _WHOLE = {"email": "opens", "web": "visits"}
+"""Figure that makes up the whole of a day, by kind of campaign."""
 _PARTS = ("unique_opens", "unique_visitors")
+"""Figures that are part of the whole."""
 
 Cell = tuple[int, int]
 """(views, visits) of a name; for mail, the opens twice."""
@@ -45,7 +48,7 @@ Cells = Mapping[str, Cell]
 
 
 def parse(query: Mapping[str, str], campaign: Campaign, oldest: str, now: float) -> Range:
-    """Returns the range of a query: days, up to yesterday; by default the last DAYS that are kept.
+    """Returns the range of a query: days, up to yesterday; by default the last DEFAULT_DAYS that are kept.
 
     oldest: the first day kept, YYYYMMDD. Raises Problem 403 for another interval or zone, and 422 as
     `ranges.parse` does.
@@ -55,7 +58,7 @@ def parse(query: Mapping[str, str], campaign: Campaign, oldest: str, now: float)
     today = datetime.fromtimestamp(now, campaign.zone).date()
     ends = {name: query[name] for name in ("from", "to") if name in query}
     if not ends:
-        kept = max(oldest, (today - timedelta(days=DAYS)).strftime("%Y%m%d"))
+        kept = max(oldest, (today - timedelta(days=DEFAULT_DAYS)).strftime("%Y%m%d"))
         ends["from"] = min(kept, (today - timedelta(days=1)).strftime("%Y%m%d"))
     return ranges.parse({"to": today.isoformat(), **ends}, campaign.time_zone, now)
 
@@ -73,7 +76,7 @@ def figures(answer: Mapping[str, Any], campaign: Campaign, time_range: Range, un
     """
     ends = [*time_range.starts()[1:], time_range.end]
     series = [
-        {"start": item["start"], **_day(item, campaign, end + AFTER <= until)}
+        {"start": item["start"], **_day(item, campaign, end + PUBLISH_DELAY_SECONDS <= until)}
         for item, end in zip(answer["series"], ends, strict=True)
     ]
     totals = {name: _total([item[name] for item in series]) for name in _FIGURES[campaign.kind]}
@@ -98,12 +101,12 @@ def _day(item: Mapping[str, Any], campaign: Campaign, is_over: bool) -> dict[str
     whole: int | None = item[_WHOLE[campaign.kind]]
     if whole is None or whole < campaign.min_cell or not is_over:
         return dict.fromkeys(names)
-    found: dict[str, int | None] = {name: item[name] for name in names}
+    figures: dict[str, int | None] = {name: item[name] for name in names}
     for name in _PARTS:
-        part = found.get(name)
+        part = figures.get(name)
         if part is not None and (part < campaign.min_cell or _is_small(whole - part, campaign.min_cell)):
-            found[name] = None
-    return found
+            figures[name] = None
+    return figures
 
 
 def _is_small(rest: int, min_cell: int) -> bool:
@@ -118,13 +121,13 @@ def _total(days: Sequence[int | None]) -> int | None:
 
 def wholes(shown: Mapping[str, Any], kind: str) -> dict[str, Cell]:
     """Returns the sum of a dimension's cells of each published day (YYYYMMDD). shown: from `figures`."""
-    found: dict[str, Cell] = {}
+    wholes_by_day: dict[str, Cell] = {}
     for item in shown["series"]:
         whole = item[_WHOLE[kind]]
         if whole is not None:
             first = item["views"] if kind == "web" else whole
-            found[item["start"][:10].replace("-", "")] = first, whole
-    return found
+            wholes_by_day[item["start"][:10].replace("-", "")] = first, whole
+    return wholes_by_day
 
 
 def breakdowns(
@@ -138,16 +141,16 @@ def breakdowns(
     days: {YYYYMMDD: {dimension: cells}}; `referrer_kind` is made of `referrer`. whole: from `wholes`; other
     days are withheld. kind_of: returns the kind of a host.
     """
-    found: dict[str, list[Cells]] = {}
+    parts: dict[str, list[Cells]] = {}
     for day in sorted(days.keys() & whole.keys()):
         for dimension in DIMENSIONS:
             if dimension == "referrer_kind" or dimension not in days[day]:
                 continue
             cells = publish(days[day][dimension], min_cell, whole[day])
-            found.setdefault(dimension, []).append(cells)
+            parts.setdefault(dimension, []).append(cells)
             if dimension == "referrer":
-                found.setdefault("referrer_kind", []).append(kinds(cells, kind_of))
-    return {dimension: add_up(parts) for dimension, parts in found.items()}
+                parts.setdefault("referrer_kind", []).append(kinds(cells, kind_of))
+    return {dimension: add_up(cells) for dimension, cells in parts.items()}
 
 
 def publish(cells: Cells, min_cell: int, whole: Cell | None = None) -> dict[str, Cell]:
@@ -179,19 +182,19 @@ def kinds(hosts: Cells, kind_of: Callable[[str], str]) -> dict[str, Cell]:
 
 def add_up(days: Iterable[Cells]) -> dict[str, Cell]:
     """Returns the sums of the cells of published days."""
-    found: dict[str, Cell] = {}
+    sums: dict[str, Cell] = {}
     for cells in days:
         for name, cell in cells.items():
-            found[name] = _sum((found.get(name, (0, 0)), cell))
-    return found
+            sums[name] = _sum((sums.get(name, (0, 0)), cell))
+    return sums
 
 
 def ranked(cells: Cells, most: int) -> list[tuple[str, Cell]]:
     """Returns the `most` cells with most visits, most first, then `(other)` with the rest."""
     order = sorted((name for name in cells if name != OTHER), key=lambda name: (-cells[name][1], name))
     rest = _sum([cells.get(OTHER, (0, 0)), *(cells[name] for name in order[most:])])
-    found = [(name, cells[name]) for name in order[:most]]
-    return [*found, (OTHER, rest)] if any(rest) else found
+    first = [(name, cells[name]) for name in order[:most]]
+    return [*first, (OTHER, rest)] if any(rest) else first
 
 
 def _sum(cells: Iterable[Cell]) -> Cell:

@@ -14,7 +14,7 @@ from math import log, sqrt
 
 REGISTERS = 16_384
 STANDARD_ERROR = 0.0081
-ABOUT = {"method": "HyperLogLog", "standard_error": STANDARD_ERROR}
+ESTIMATE = {"method": "HyperLogLog", "standard_error": STANDARD_ERROR}
 """The estimate as answers describe it."""
 _Q = 50
 _HIGH = int.from_bytes(b"\x80" * REGISTERS, "little")

@@ -208,7 +208,7 @@ async def kinds(store: AsyncRedis, settings: Settings, spooled: int, spooled_sin
         for start in _starts(periods):
             tally.note_time(keys.WITHDRAWN, start)
     await _read_beginnings(store, tally)
-    found = [
+    in_redis = [
         Kind(
             source.data,
             source.holds,
@@ -220,7 +220,7 @@ async def kinds(store: AsyncRedis, settings: Settings, spooled: int, spooled_sin
         )
         for pattern, source in SOURCES.items()
     ]
-    return [found[0], _spool(settings, spooled, spooled_since), *found[1:]]
+    return [in_redis[0], _spool(settings, spooled, spooled_since), *in_redis[1:]]
 
 
 def _spool(settings: Settings, hits: int, since: int | None) -> Kind:

@@ -51,6 +51,7 @@ from statistics import NormalDist
 from typing import NamedTuple, TypedDict
 
 MIN_VISIBLE = 30
+"""Visible recipients from which on there is an estimate."""
 COUNTED = "count: nobody is hidden"
 ESTIMATED = "visible share, Wilson score interval with finite population correction, 95 %"
 COMPARED = "Newcombe hybrid score interval, 95 %; Fisher's exact test, mid-p"

@@ -23,6 +23,7 @@ from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import iso_ms
 
 PAGE_SIZE = 50
+"""Campaigns of a page."""
 DAYS = 14
 """Days whose counts are shown of each campaign."""
 DEFAULT_SORT = "-last_hit"
@@ -163,7 +164,7 @@ def to_json(overview: Overview) -> dict[str, Any]:
         "total": overview.total,
         "as_of": iso_ms(int(overview.as_of * 1000)),
         "ordered_as_of": iso_ms(int(overview.ordered_as_of * 1000)),
-        "estimates": {"unique_visitors": hyperloglog.ABOUT},
+        "estimates": {"unique_visitors": hyperloglog.ESTIMATE},
     }
 
 

@@ -16,11 +16,13 @@ from pixel_server.times import DAY
 Interval = Literal["15m", "hour", "day"]
 INTERVALS: tuple[Interval, ...] = ("15m", "hour", "day")
 DEFAULT_DAYS = 30
+"""Days of a range whose query does not say where it begins."""
 MAX_DAYS = 3660
 """Days of the widest range by day in the campaign's own zone."""
 MAX_FINE_DAYS = 40
 """Days of the widest range by 15 minutes or hours, or in another zone. It is read from 15-minute buckets."""
-FIRST_YEAR, LAST_YEAR = 2000, 2100
+FIRST_YEAR, END_YEAR = 2000, 2100
+"""Years that ranges may lie in; END_YEAR is excluded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +121,8 @@ def _boundary(text: str, interval: Interval, zone: ZoneInfo) -> int:
         raise ValueError(
             "must be a date, or a date and time, as 2026-11-24 or 2026-11-24T09:00:00Z"
         ) from None
-    if not FIRST_YEAR <= when.year < LAST_YEAR:
-        raise ValueError(f"must lie in the years {FIRST_YEAR} to {LAST_YEAR - 1}")
+    if not FIRST_YEAR <= when.year < END_YEAR:
+        raise ValueError(f"must lie in the years {FIRST_YEAR} to {END_YEAR - 1}")
     at = int((when if when.tzinfo else when.replace(tzinfo=zone)).timestamp())
     if when.microsecond or not _is_boundary(at, interval, zone):
         unit = {"15m": "quarter of an hour", "hour": "full hour", "day": "midnight"}[interval]

@@ -82,7 +82,7 @@ async def read(
         "series": series,
         "notes": [notes.to_json(note) for note in all_notes if time_range.start <= note.at < time_range.end],
         "estimates": {
-            **{name: hyperloglog.ABOUT for name in ("unique_ips", "unique_visitors") if name in totals},
+            **{name: hyperloglog.ESTIMATE for name in ("unique_ips", "unique_visitors") if name in totals},
             **{name: _HISTOGRAM for name, quartiles in times.items() if quartiles},
         },
     }

@@ -19,19 +19,19 @@ from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
 
-KIND = "referrer_kind"
+REFERRER_KIND = "referrer_kind"
 """Dimension that is not stored: the sum of the referrers of each kind."""
-BY = (*DIMENSIONS, KIND)
+SHOWN_DIMENSIONS = (*DIMENSIONS, REFERRER_KIND)
 MAX_NAMES = 1000
-_STEP = 200
+_BATCH_DAYS = 200
 """Days read in one round trip."""
 
 
-def parse(query: Mapping[str, str], default: Sequence[str] = BY) -> list[str]:
+def parse(query: Mapping[str, str], default: Sequence[str] = SHOWN_DIMENSIONS) -> list[str]:
     """Returns the dimensions of `by`, or `default` without it. Raises Problem 422 for an unknown one."""
     names = list(dict.fromkeys(query["by"].split(","))) if "by" in query else list(default)
-    if any(name not in BY for name in names):
-        message = f"must be some of these, with commas between: {', '.join(BY)}"
+    if any(name not in SHOWN_DIMENSIONS for name in names):
+        message = f"must be some of these, with commas between: {', '.join(SHOWN_DIMENSIONS)}"
         raise Problem(422, "some parameters cannot be used", [{"field": "by", "message": message}])
     return names
 
@@ -65,7 +65,9 @@ async def read(
         "from": ranges.show(starts[days[0]] if days else time_range.end, zone),
         "to": ranges.show(time_range.end, zone),
         "time_zone": zone.key,
-        "by": {name: rows(_by_kind(sums["referrer"]) if name == KIND else sums[name]) for name in names},
+        "by": {
+            name: rows(_by_kind(sums["referrer"]) if name == REFERRER_KIND else sums[name]) for name in names
+        },
     }
 
 
@@ -82,7 +84,7 @@ def count_of(dimension: str) -> str:
 
 def stored(names: Iterable[str]) -> list[str]:
     """Returns the stored dimensions that these are made of."""
-    return list(dict.fromkeys("referrer" if name == KIND else name for name in names))
+    return list(dict.fromkeys("referrer" if name == REFERRER_KIND else name for name in names))
 
 
 async def _viewed(store: AsyncRedis, campaign: str, days: Sequence[str], shards: int) -> list[str]:
@@ -108,13 +110,13 @@ async def by_day(
 ) -> AsyncIterator[tuple[str, dict[str, Names]]]:
     """Yields each day (YYYYMMDD) with its counts by dimension, over all shards."""
     dimensions = stored(names)
-    for i in range(0, len(days), _STEP):
+    for i in range(0, len(days), _BATCH_DAYS):
         pipe = store.pipeline(transaction=False)
-        for day in days[i : i + _STEP]:
+        for day in days[i : i + _BATCH_DAYS]:
             for shard in range(shards):
                 pipe.hmget(keys.web(shard, campaign, day), dimensions)
         answers: Iterator[list[bytes | None]] = iter(await pipe.execute())
-        for day in days[i : i + _STEP]:
+        for day in days[i : i + _BATCH_DAYS]:
             counts: dict[str, Names] = {name: {} for name in dimensions}
             for _ in range(shards):
                 for name, value in zip(dimensions, next(answers), strict=True):

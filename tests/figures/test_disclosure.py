@@ -232,7 +232,7 @@ def figures(of, days, start=0, end=None):
         for i, item in enumerate(days[start:end])
     ]
     answer = {"series": series, "totals": {**days[0], "new": 1}, "estimates": {}, "new": 1}
-    return disclosure.figures(answer, of, wanted, wanted.end + disclosure.AFTER)
+    return disclosure.figures(answer, of, wanted, wanted.end + disclosure.PUBLISH_DELAY_SECONDS)
 
 
 small, big = st.integers(0, LEAST - 1), st.integers(LEAST, 3 * LEAST)

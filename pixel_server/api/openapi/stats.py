@@ -35,8 +35,9 @@ OPERATIONS = {
         f"running interval. At most {ranges.MAX_DAYS} days by `day` in the campaign's own zone; otherwise "
         f"{ranges.MAX_FINE_DAYS}, read from the 15-minute series. {MAY_SHARE}, by `day` in the campaign's "
         "zone (403 otherwise), and is shown `SharedStats`: days that have ended and have `min_cell` visits "
-        f"(of mail: opens), and sums of these days. Without `from` and `to`: of the last {disclosure.DAYS} "
-        "days kept. With `Accept: text/csv`, except for a shared key: `series` as a table.",
+        "(of mail: opens), and sums of these days. Without `from` and `to`: of the last "
+        f"{disclosure.DEFAULT_DAYS} days kept. With `Accept: text/csv`, except for a shared key: `series` as "
+        "a table.",
     ),
     "show_breakdowns": Operation(
         "Views and visits of pages by page, referrer, country and more",
@@ -218,7 +219,7 @@ SCHEMAS = {
         time_zone=ref("TimeZone"),
         by={
             "type": "object",
-            "properties": {name: array(ref("ViewsOf")) for name in web_breakdowns.BY},
+            "properties": {name: array(ref("ViewsOf")) for name in web_breakdowns.SHOWN_DIMENSIONS},
             "additionalProperties": False,
             "description": "Most visits first. Views and visits of each add up to those of the range.",
         },
