@@ -1,4 +1,4 @@
-"""How much may be stored of a recipient or visitor, by link, campaign, server and request.
+"""Consent: how much may be stored of a recipient or visitor, by link, campaign, server and request.
 
 The strictest of them holds. A web process applies it when it admits a hit, and the roll-up applies it again,
 so that a change also reaches hits that wait.
@@ -13,7 +13,7 @@ from pixel_server.tokens import MODES, Mode
 
 
 class Rule(NamedTuple):
-    """What a campaign may store, and its answer to requests not to be tracked."""
+    """The mode of a campaign, and its answer to requests not to be tracked."""
 
     mode: Mode
     signals: Signals
@@ -40,7 +40,7 @@ class Consent:
     def check(self, name: str) -> str:
         """Returns the mode's name if a campaign may have this mode.
 
-        Raises ValueError if there is no such mode, or if it is above PIXEL_MAX_MODE.
+        Raises ValueError if no mode has this name, or if the mode is above PIXEL_MAX_MODE.
         """
         if name not in MODES:
             raise ValueError(f"must be one of: {', '.join(MODES)}")

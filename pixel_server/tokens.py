@@ -41,7 +41,7 @@ _ENDS = (b"", _ALPHABET), (b"", b""), (b"==", _ALPHABET[::16]), (b"=", _ALPHABET
 
 
 class Mode(IntEnum):
-    """How much is stored of a recipient, rising. Signed into links and stored in hits: append only."""
+    """The amount stored of a recipient, rising. Signed into links and stored in hits: append only."""
 
     OFF = 0
     COUNT = 1

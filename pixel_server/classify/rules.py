@@ -47,7 +47,7 @@ class Verdict(msgspec.Struct, frozen=True, eq=False):
 
 
 class Evidence(NamedTuple):
-    """What a verdict follows from.
+    """The evidence that a verdict follows from.
 
     networks: names of the lists that hold the address. purpose: `hit.purpose`. soon: see `is_soon`. own: the
     hit is the sender's own.

@@ -99,7 +99,7 @@ _BROWSERS = (
 
 
 class Facets(NamedTuple):
-    """What an open counts under.
+    """The client and the device that an open counts under.
 
     client: one of some 60 mail programs and browsers (of a webmail), UNKNOWN or OTHER. device: desktop,
     phone, tablet or UNKNOWN.

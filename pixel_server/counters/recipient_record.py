@@ -49,7 +49,7 @@ _decode_day = msgspec.msgpack.Decoder(tuple[int, int]).decode
 
 
 class RecipientRecord(msgspec.Struct, frozen=True, gc=False):
-    """What is known of one recipient's opens.
+    """The record of one recipient's opens.
 
     first, last, first_person, last_person: seconds since 1970, or 0 without such an open. opens: all opens.
     person, prefetch, scanner: opens with such a verdict; a proxy's count as a person's, and the rest of

@@ -48,7 +48,7 @@ class Reader(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where a visit came from. The fields are the names of the dimensions.
+    """The source of a visit. The fields are the names of the dimensions.
 
     referrer: a host, or NONE if the referrer was missing or on the same site. Stored in visits: append only.
     """

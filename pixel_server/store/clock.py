@@ -23,6 +23,7 @@ from pixel_server import tasks
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis, Redis, Value
 from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
+from pixel_server.times import DAY
 
 log = logging.getLogger("pixel_server.store.clock")
 
@@ -158,7 +159,7 @@ def describe(process: str, ahead: float) -> str:
 
 def describe_difference(ahead: float) -> str:
     """Returns a difference in words: `"2.0 hours ahead of"` for 7200."""
-    for unit, seconds in (("days", 86_400), ("hours", 3600), ("minutes", 60), ("seconds", 1)):
+    for unit, seconds in (("days", DAY), ("hours", 3600), ("minutes", 60), ("seconds", 1)):
         if abs(ahead) >= 2 * seconds or seconds == 1:
             return f"{abs(ahead) / seconds:.1f} {unit} {'ahead of' if ahead > 0 else 'behind'}"
     raise AssertionError
