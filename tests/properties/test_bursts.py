@@ -1,9 +1,8 @@
-"""Bursts come out as they do when each hit is looked at in a list, whatever the cuts and crashes."""
+"""Bursts come out as when each hit is judged in a list, whatever the cuts of the stream and the crashes."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -21,20 +20,27 @@ from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.client import connect, connect_async
 from pixel_server.tokens import Mode, Token
-from tests.conftest import ANY_YEAR, NOW
-from tests.properties.test_rollup import Killed, Wire
+from tests.conftest import NOW
+from tests.properties.crashing_rollup import (
+    Step,
+    count_all_with_crashes,
+    cuts_of_a_stream,
+    steps,
+    store_in_batches,
+)
 from tests.stack import READER
-from workers.rollup_pass import Outcome, Rollup
 
 GMAIL = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
-KINDS = {READER: "person", GMAIL: "proxy", "curl/8.5.0": "scanner", "": "unknown"}
-BEGAN = int(NOW) // 900 * 900 + 600
-SENT = BEGAN - 100
+VERDICTS = {READER: "person", GMAIL: "proxy", "curl/8.5.0": "scanner", "": "unknown"}
+"""Verdict on a hit that is not part of a burst, by its agent."""
+BEGIN = int(NOW) // 900 * 900 + 600
+"""Seconds since 1970 at which the stories begin: 10 minutes after a bucket begins."""
+SENT = BEGIN - 100
 
 
 @dataclass(frozen=True)
-class Seen:
-    """at: seconds after BEGAN."""
+class MailHit:
+    """A hit of a story. at: seconds after BEGIN."""
 
     at: int
     recipient: int
@@ -45,149 +51,128 @@ class Seen:
     def hit(self) -> Hit:
         key = self.recipient.to_bytes(8, "big")
         flags = Token("mail", 0, key, Mode.PSEUDONYMOUS).flags
-        ms = (BEGAN + self.at) * 1000
+        ms = (BEGIN + self.at) * 1000
         address = bytes([203, 0, 113, self.address])
         return Hit(ms, "mail", hit.EMAIL, self.method, flags, 0, key, b"", address, self.agent)
 
 
-seen = st.builds(
-    Seen,
+mail_hits = st.builds(
+    MailHit,
     at=st.sampled_from([0, 10, 20, 29, 30, 31, 40, 50, 61, 70, 200, 330, 345, 360, 700]),
     recipient=st.sampled_from([1, 1, 1, 2]),
     address=st.integers(1, 4),
-    agent=st.sampled_from([READER, READER, READER, *KINDS]),
+    agent=st.sampled_from([READER, READER, READER, *VERDICTS]),
     method=st.sampled_from(["GET", "GET", "GET", "HEAD"]),
 )
 
-times = st.sampled_from([1, 1, 1, 1, 1, 2, 17, 20])
-stories = st.lists(st.tuples(seen, times), min_size=3, max_size=16).map(
-    lambda parts: [one for one, n in parts for _ in range(n)]
+repeats = st.sampled_from([1, 1, 1, 1, 1, 2, 17, 20])
+stories = st.lists(st.tuples(mail_hits, repeats), min_size=3, max_size=16).map(
+    lambda parts: [mail_hit for mail_hit, n in parts for _ in range(n)]
 )
-"""Some with more hits in a minute than are held."""
+"""Lists of hits. Some have more hits in a minute than traces are kept."""
 
 
-def in_a_list(story: list[Seen]) -> list[str]:
-    """The verdict on each hit at the end. there: those that are held."""
-    verdicts = [KINDS[one.agent] for one in story]
+def verdicts_in_a_list(story: list[MailHit]) -> list[str]:
+    """Returns the final verdict on each hit, judged beside the hits of the list whose traces are kept."""
+    verdicts = [VERDICTS[mail_hit.agent] for mail_hit in story]
     newest = 0
-    there: list[int] = []
+    kept: list[int] = []
     for i, new in enumerate(story):
-        newest = max(newest, BEGAN + new.at)
-        there = [j for j in there if (BEGAN + story[j].at) // 60 >= newest // 60 - 5]
-        if (BEGAN + new.at) // 60 < newest // 60 - 5:
+        newest = max(newest, BEGIN + new.at)
+        kept = [j for j in kept if (BEGIN + story[j].at) // 60 >= newest // 60 - 5]
+        if (BEGIN + new.at) // 60 < newest // 60 - 5:
             continue
         if verdicts[i] == "proxy":
             continue
-        others = [j for j in there if story[j].recipient == new.recipient]
-        beside = [*others, i]
-        for start in {story[j].at for j in beside}:
-            within = [j for j in beside if start <= story[j].at <= start + 30]
+        others = [j for j in kept if story[j].recipient == new.recipient]
+        nearby = [*others, i]
+        for start in {story[j].at for j in nearby}:
+            within = [j for j in nearby if start <= story[j].at <= start + 30]
             if i in within and len({story[j].address for j in within}) >= 3:
                 for j in within:
                     verdicts[j] = "scanner"
         minute = [j for j in others if story[j].at // 60 == new.at // 60]
-        near = {story[j].address for j in minute if story[j].at // 15 == new.at // 15}
-        if len(minute) < 16 or (len(near) < 3 and new.address not in near):
-            there.append(i)
+        addresses = {story[j].address for j in minute if story[j].at // 15 == new.at // 15}
+        if len(minute) < 16 or (len(addresses) < 3 and new.address not in addresses):
+            kept.append(i)
     return verdicts
 
 
-def wanted(story: list[Seen]) -> dict[str, Any]:
-    verdicts = in_a_list(story)
-    opens: dict[int, list[tuple[int, str, Seen]]] = {}
-    for one, verdict in zip(story, verdicts, strict=True):
-        if one.method == "GET":
-            opens.setdefault(one.recipient, []).append((BEGAN + one.at, verdict, one))
-    persons = {who: [o for o in found if o[1] in ("person", "proxy")] for who, found in opens.items()}
+def counts_in_a_list(story: list[MailHit]) -> dict[str, Any]:
+    """Returns the figures that the verdicts in a list give."""
+    verdicts = verdicts_in_a_list(story)
+    opens: dict[int, list[tuple[int, str]]] = {}
+    for mail_hit, verdict in zip(story, verdicts, strict=True):
+        if mail_hit.method == "GET":
+            opens.setdefault(mail_hit.recipient, []).append((BEGIN + mail_hit.at, verdict))
+    persons = {who: [o for o in of_one if o[1] in ("person", "proxy")] for who, of_one in opens.items()}
     clients: Counter[str] = Counter()
-    for found in persons.values():
-        clients.update("cGmail" if verdict == "proxy" else "cThunderbird" for _, verdict, _ in found)
-    firsts = [min(at for at, _, _ in found) for found in persons.values() if found]
-    times = Counter(f"t{histogram.delay_bin(at - SENT)}" for at in firsts)
+    for of_one in persons.values():
+        clients.update("cGmail" if verdict == "proxy" else "cThunderbird" for _, verdict in of_one)
+    firsts = [min(at for at, _ in of_one) for of_one in persons.values() if of_one]
+    delays = Counter(f"t{histogram.delay_bin(at - SENT)}" for at in firsts)
+
+    def recipients_with(name: str) -> int:
+        classes = {name, "proxy"} if name == "person" else {name}
+        return sum(any(verdict in classes for _, verdict in of_one) for of_one in opens.values())
+
     return {
         "hits": {name: verdicts.count(name) for name in ("person", "proxy", "scanner", "unknown")},
         "unique": Counter(at // 900 * 900 for at in firsts),
-        "labels": clients + times,
-        "recipients": {
-            name: sum(any(v == name or (name == "person" and v == "proxy") for _, v, _ in f) for f in found)
-            for name, found in ((n, opens.values()) for n in ("person", "scanner", "unknown"))
-        },
-        "first": {who: min(at for at, _, _ in found) if found else 0 for who, found in persons.items()},
-        "last": {who: max(at for at, _, _ in found) if found else 0 for who, found in persons.items()},
+        "labels": clients + delays,
+        "recipients": {name: recipients_with(name) for name in ("person", "scanner", "unknown")},
+        "first": {who: min(at for at, _ in of_one) if of_one else 0 for who, of_one in persons.items()},
+        "last": {who: max(at for at, _ in of_one) if of_one else 0 for who, of_one in persons.items()},
     }
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    story=stories,
-    cuts=st.lists(st.integers(1, 9), min_size=1, max_size=8),
-    crashes=st.lists(st.tuples(st.integers(1, 16), st.booleans()), max_size=4),
-)
-def test_bursts_do_not_depend_on_cuts_and_crashes(
-    valkey_url: str,
-    secrets: Secrets,
-    story: list[Seen],
-    cuts: list[int],
-    crashes: list[tuple[int, bool]],
+@given(story=stories, cuts=cuts_of_a_stream, crashes=st.lists(steps(16), max_size=4))
+def test_bursts_any_cuts_and_crashes_give_the_verdicts_of_a_list(
+    valkey_url: str, secrets: Secrets, story: list[MailHit], cuts: list[int], crashes: list[Step]
 ):
     client = connect(valkey_url)
     client.flushall()
     note(f"{story} {cuts} {crashes}")
-    made = Settings(redis_url=valkey_url, shards=1, keep_buckets=3650, soon_seconds=0)
+    own = Settings(redis_url=valkey_url, shards=1, keep_buckets=3650, soon_seconds=0)
 
     async def create() -> None:
-        there = connect_async(valkey_url)
-        await storage.create(there, new_campaign("mail", "mail", "email", sent_at=SENT))
-        await there.aclose()
+        store = connect_async(valkey_url)
+        await storage.create(store, new_campaign("mail", "mail", "email", sent_at=SENT))
+        await store.aclose()
 
     asyncio.run(create())
-    left = list(story)
-    for i in range(len(story)):
-        batch, left = left[: cuts[i % len(cuts)]], left[cuts[i % len(cuts)] :]
-        if batch:
-            client.xadd(keys.hits(0), {"1": hit.encode_batch([hit.encode(one.hit()) for one in batch])})
-
-    def kill() -> None:
-        raise Killed
-
-    for number, crash in enumerate([*crashes, None]):
-        with contextlib.suppress(Killed):
-            wire = Wire(client, {crash: kill} if crash else {})
-            rollup = Rollup(wire, made, secrets, 0, max_entries=1 + number % 3, max_ahead_ms=ANY_YEAR)
-            while rollup.step(NOW) is Outcome.COUNTED:
-                pass
+    store_in_batches(client, [mail_hit.hit() for mail_hit in story], cuts)
+    count_all_with_crashes(client, own, secrets, crashes)
 
     total = {name.decode(): int(n) for name, n in client.hgetall(keys.total(0, "mail")).items()}
-    should = wanted(story)
-    assert {name: total.get(f"hits_{name}", 0) for name in should["hits"]} == should["hits"]
-    assert {name: total.get(f"recipients_{name}", 0) for name in should["recipients"]} == should["recipients"]
+    expected = counts_in_a_list(story)
+    assert {name: total.get(f"hits_{name}", 0) for name in expected["hits"]} == expected["hits"]
+    recipients = {name: total.get(f"recipients_{name}", 0) for name in expected["recipients"]}
+    assert recipients == expected["recipients"]
     unique: Counter[int] = Counter()
     for name in client.keys(keys.buckets(0, "mail", "*")):
-        midnight = BEGAN // 86_400 * 86_400
+        midnight = BEGIN // 86_400 * 86_400
         assert name.decode().endswith(series.utc_day(midnight))
         for number, cell in series.unpack(client.get(name)).items():
             unique[midnight + number * 900] += (cell + [0] * 20)[series.UNIQUE_OPENS_PERSON]
-    assert +unique == should["unique"]
+    assert +unique == expected["unique"]
     labels = open_breakdown.unpack(client.hget(keys.breakdown(0, "mail"), open_breakdown.ALL)).get(0, {})
-    assert {k: n for k, n in labels.items() if k[0] in "ct"} == dict(should["labels"])
+    assert {label: n for label, n in labels.items() if label[0] in "ct"} == dict(expected["labels"])
     months = [value for name, value in client.hgetall(keys.breakdown(0, "mail")).items() if name != b"all"]
-    assert [day for month in months for day in open_breakdown.unpack(month).values()] == [labels][
-        : len(labels)
-    ]
-    for who, first in should["first"].items():
+    days = [day for month in months for day in open_breakdown.unpack(month).values()]
+    assert days == [labels][: len(labels)]
+    for who, first in expected["first"].items():
         key = who.to_bytes(8, "big")
-        kept = recipient_record.unpack(
-            client.hget(keys.people(0, "mail", recipient_record.people_bucket(key)), key)
-        )
-        assert kept.first_person == first
-        assert kept.last_person >= should["last"][who]
-        assert kept.last_person <= kept.last
+        name = keys.people(0, "mail", recipient_record.people_bucket(key))
+        record = recipient_record.unpack(client.hget(name, key))
+        assert record.first_person == first
+        assert expected["last"][who] <= record.last_person <= record.last
     rules = {name.decode(): int(n) for name, n in client.hgetall(keys.rules(0, "mail")).items()}
     assert sum(n for name, n in rules.items() if " " not in name) == len(story)
-    assert rules.get("burst", 0) == sum(
-        a != b for a, b in zip([KINDS[one.agent] for one in story], in_a_list(story), strict=True)
-    )
-    newest = max(BEGAN + one.at for one in story) // 60
-    kept = {int(name.rpartition(b":")[2]) for name in client.keys(keys.evidence(0, 0)[:-1] + "*")}
-    assert all(newest - 5 <= minute <= newest for minute in kept)
+    alone = [VERDICTS[mail_hit.agent] for mail_hit in story]
+    assert rules.get("burst", 0) == sum(a != b for a, b in zip(alone, verdicts_in_a_list(story), strict=True))
+    newest = max(BEGIN + mail_hit.at for mail_hit in story) // 60
+    minutes = {int(name.rpartition(b":")[2]) for name in client.keys(keys.evidence(0, 0)[:-1] + "*")}
+    assert all(newest - 5 <= minute <= newest for minute in minutes)
     client.close()

@@ -1,4 +1,4 @@
-"""Roll-up, erasure, upload and retention race, command by command: nothing of an erased person comes back."""
+"""Roll-up, erasure, upload and retention race command by command: nothing of an erased person comes back."""
 
 from __future__ import annotations
 
@@ -26,49 +26,53 @@ from pixel_server.store.client import connect, connect_async
 from pixel_server.store.shards import shard_of
 from pixel_server.tokens import Mode, Part, Token
 from tests.conftest import ANY_YEAR, NOW
-from workers import retention as run
+from workers.retention import sweep
 from workers.rollup_pass import Outcome, Rollup
 
 DAY = 86_400
-GONE, STAYS = "gone@example.org", "stays@example.org"
+ERASED, OTHER = "erased@example.org", "other@example.org"
+"""The recipient who is erased, and a recipient who is not."""
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """The process was killed."""
 
 
 class Race:
-    """Some actors, of whom one at a time sends one command. bursts: (who, how many in a row)."""
+    """Lets actors send their commands one at a time.
 
-    def __init__(self, bursts: list[tuple[str, int]], deaths: dict[str, int]) -> None:
-        self._order = [name for name, commands in bursts for _ in range(commands)]
+    turns: (actor, number of commands in a row). deaths: the command before which an actor is killed.
+    """
+
+    def __init__(self, turns: list[tuple[str, int]], deaths: dict[str, int]) -> None:
+        self._order = [name for name, commands in turns for _ in range(commands)]
         self._deaths = deaths
-        self._at_the_gate: dict[str, asyncio.Future[None]] = {}
+        self._waiting: dict[str, asyncio.Future[None]] = {}
         self._moved = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     async def gate(self, name: str) -> None:
-        """Called before each command. Killed: it does not come that far."""
+        """Waits until the actor may send a command. Raises Killed if the actor dies before it."""
         self._deaths[name] = self._deaths.get(name, 0) - 1
         if self._deaths[name] == 0:
             raise Killed
-        waits = self._at_the_gate[name] = self._loop.create_future()
+        waits = self._waiting[name] = self._loop.create_future()
         self._moved.set()
         await waits
 
     async def run(self, actors: dict[str, Awaitable[None]]) -> set[str]:
-        """Until all have ended. Who came to the end of what they did."""
+        """Runs the actors until all have ended. Returns the actors that were not killed."""
         tasks = {name: asyncio.ensure_future(actor) for name, actor in actors.items()}
         for task in tasks.values():
             task.add_done_callback(lambda _: self._moved.set())
         while any(not task.done() for task in tasks.values()):
             self._moved.clear()
             live = [name for name, task in tasks.items() if not task.done()]
-            if all(name in self._at_the_gate for name in live):
+            if all(name in self._waiting for name in live):
                 while self._order and self._order[0] not in live:
                     del self._order[0]
                 name = self._order.pop(0) if self._order else live[0]
-                self._at_the_gate.pop(name).set_result(None)
+                self._waiting.pop(name).set_result(None)
                 continue
             await asyncio.wait_for(self._moved.wait(), 10)
         ended = set()
@@ -81,8 +85,8 @@ class Race:
         return ended
 
     def client(self, url: str, name: str) -> Any:
-        """An asyncio client whose commands wait at the gate."""
-        made = connect_async(url)
+        """Returns an asyncio client whose commands wait at the gate."""
+        client = connect_async(url)
         race = self
 
         class Gated(AsyncRedis):
@@ -101,12 +105,12 @@ class Race:
                 pipe.execute = gated
                 return pipe
 
-        made.__class__ = Gated
-        return made
+        client.__class__ = Gated
+        return client
 
     def sync_client(self, url: str, name: str) -> Any:
-        """The same for one that runs in a thread."""
-        made = connect(url)
+        """Returns a client for a thread whose commands wait at the gate."""
+        client = connect(url)
         race = self
 
         def wait() -> None:
@@ -128,8 +132,8 @@ class Race:
                 pipe.execute = gated
                 return pipe
 
-        made.__class__ = Gated
-        return made
+        client.__class__ = Gated
+        return client
 
 
 def opened(secrets: Secrets, who: str, hours_ago: int) -> Hit:
@@ -142,56 +146,56 @@ def opened(secrets: Secrets, who: str, hours_ago: int) -> Hit:
 async def play(
     url: str,
     secrets: Secrets,
-    wanted: Settings,
+    own: Settings,
     story: list[tuple[str, int]],
-    bursts: list[tuple[str, int]],
+    turns: list[tuple[str, int]],
     deaths: dict[str, int],
 ) -> set[str]:
-    race = Race(bursts, dict(deaths))
+    race = Race(turns, dict(deaths))
     direct = connect_async(url)
-    made = new_campaign("mail", "Mail", "email", mode="identified", sent_at=int(NOW) - 5 * DAY)
-    await storage.create(direct, made)
+    campaign = new_campaign("mail", "Mail", "email", mode="identified", sent_at=int(NOW) - 5 * DAY)
+    await storage.create(direct, campaign)
     for who, hours in story:
-        one = opened(secrets, who, hours)
-        shard = shard_of(one.recipient, wanted.shards)
-        await direct.xadd(keys.hits(shard), {str(hit.FORMAT): hit.encode_batch([hit.encode(one)])})
+        opening = opened(secrets, who, hours)
+        shard = shard_of(opening.recipient, own.shards)
+        await direct.xadd(keys.hits(shard), {str(hit.FORMAT): hit.encode_batch([hit.encode(opening)])})
 
     def roll_up() -> None:
         client = race.sync_client(url, "roll-up")
-        for shard in range(wanted.shards):
-            rollup = Rollup(client, wanted, secrets, shard, max_entries=2, max_ahead_ms=ANY_YEAR)
+        for shard in range(own.shards):
+            rollup = Rollup(client, own, secrets, shard, max_entries=2, max_ahead_ms=ANY_YEAR)
             while rollup.step(NOW) in (Outcome.COUNTED, Outcome.MOVED):
                 pass
 
     async def erase() -> None:
         client = race.client(url, "erasure")
-        await erasure.erase(client, secrets, secrets.recipient_key(GONE), NOW, wanted.shards, "x")
+        await erasure.erase(client, secrets, secrets.recipient_key(ERASED), NOW, own.shards, "x")
 
     async def upload() -> None:
         client = race.client(url, "upload")
         try:
-            # It begins a moment before the campaign's time is over.
-            await lists.begin(client, "mail", True, wanted, NOW - 1)
-            rows = [ListEntry(GONE, "One who goes"), ListEntry(STAYS, "One who stays")]
-            await lists.put(client, secrets, "mail", rows, wanted.shards, True)
+            # The upload begins a moment before the campaign's time is over.
+            await lists.begin(client, "mail", True, own, NOW - 1)
+            rows = [ListEntry(ERASED, "Name of the erased"), ListEntry(OTHER, "Name of the other")]
+            await lists.put(client, secrets, "mail", rows, own.shards, True)
         except lists.ListClosed:
             pass
 
-    async def sweep() -> None:
-        await run.sweep(race.client(url, "retention"), wanted, NOW, float("inf"))
+    async def sweep_once() -> None:
+        await sweep(race.client(url, "retention"), own, NOW, float("inf"))
 
     actors: dict[str, Callable[[], Awaitable[None]]] = {
         "erasure": erase,
-        "retention": sweep,
+        "retention": sweep_once,
         "roll-up": lambda: asyncio.to_thread(roll_up),
         "upload": upload,
     }
-    taking_part = {name for name, _ in bursts} | {"erasure", "upload"}
+    taking_part = {name for name, _ in turns} | {"erasure", "upload"}
     ended = await race.run({name: actors[name]() for name in sorted(taking_part)})
-    # What was cut off is done again, as it would be.
+    # What was cut off is done again, as a server would do it.
     if "erasure" not in ended:
-        await erasure.erase(direct, secrets, secrets.recipient_key(GONE), NOW, wanted.shards, "x")
-    await run.sweep(direct, wanted, NOW, float("inf"))
+        await erasure.erase(direct, secrets, secrets.recipient_key(ERASED), NOW, own.shards, "x")
+    await sweep(direct, own, NOW, float("inf"))
     await direct.aclose()
     return ended
 
@@ -201,37 +205,37 @@ names = st.sampled_from(["erasure", "retention", "roll-up", "upload"])
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    story=st.lists(st.tuples(st.sampled_from([GONE, STAYS]), st.integers(0, 100)), min_size=1, max_size=8),
-    bursts=st.lists(st.tuples(names, st.integers(1, 9)), max_size=12),
+    story=st.lists(st.tuples(st.sampled_from([ERASED, OTHER]), st.integers(0, 100)), min_size=1, max_size=8),
+    turns=st.lists(st.tuples(names, st.integers(1, 9)), max_size=12),
     deaths=st.dictionaries(names, st.integers(1, 40), max_size=2),
     closes=st.sampled_from([400, 400, 5]),
 )
-def test_nothing_of_an_erased_person_comes_back(
+def test_erasure_any_race_leaves_nothing_of_the_person(
     valkey_url: str,
     secrets: Secrets,
     story: list[tuple[str, int]],
-    bursts: list[tuple[str, int]],
+    turns: list[tuple[str, int]],
     deaths: dict[str, int],
     closes: int,
 ):
     client = connect(valkey_url)
     client.flushall()
-    wanted = Settings(redis_url=valkey_url, shards=2, keep_recipients=closes)
-    wanted = replace(wanted, keep_names=min(wanted.keep_names, closes))
-    ended = asyncio.run(play(valkey_url, secrets, wanted, story, bursts, deaths))
-    for shard in range(wanted.shards):
-        rollup = Rollup(client, wanted, secrets, shard, max_ahead_ms=ANY_YEAR)
+    own = Settings(redis_url=valkey_url, shards=2, keep_recipients=closes)
+    own = replace(own, keep_names=min(own.keep_names, closes))
+    ended = asyncio.run(play(valkey_url, secrets, own, story, turns, deaths))
+    for shard in range(own.shards):
+        rollup = Rollup(client, own, secrets, shard, max_ahead_ms=ANY_YEAR)
         while rollup.step(NOW) is Outcome.COUNTED:
             pass
 
     everything = b"".join(name + client.dump(name) for name in client.keys("px:*"))
-    for trace in (secrets.recipient_key(GONE), GONE.encode(), b"One who goes"):
+    for trace in (secrets.recipient_key(ERASED), ERASED.encode(), b"Name of the erased"):
         assert trace not in everything
-    stays = secrets.recipient_key(STAYS)
-    shard, bucket = shard_of(stays, wanted.shards), recipient_record.people_bucket(stays)
-    opens = sum(who == STAYS for who, _ in story)
-    kept = recipient_record.unpack(client.hget(keys.people(shard, "mail", bucket), stays))
-    totals = [client.hgetall(keys.total(n, "mail")) for n in range(wanted.shards)]
+    other = secrets.recipient_key(OTHER)
+    shard, bucket = shard_of(other, own.shards), recipient_record.people_bucket(other)
+    opens = sum(who == OTHER for who, _ in story)
+    kept = recipient_record.unpack(client.hget(keys.people(shard, "mail", bucket), other))
+    totals = [client.hgetall(keys.total(n, "mail")) for n in range(own.shards)]
     if closes == 5:
         assert [name for kind in ("people", "listed", "names") for name in client.keys(f"*:{kind}:*")] == []
     else:
@@ -239,9 +243,9 @@ def test_nothing_of_an_erased_person_comes_back(
         unique = sum(int(total.get(b"unique_opens", 0)) for total in totals)
         assert (opens > 0) <= unique <= (opens > 0) + 1
         if "upload" in ended:
-            assert client.hexists(keys.listed(shard, "mail", bucket), stays)
-            name = client.hget(keys.names(shard, "mail", bucket), stays)
-            assert lists.unpack(name) == ListEntry(STAYS, "One who stays")
+            assert client.hexists(keys.listed(shard, "mail", bucket), other)
+            name = client.hget(keys.names(shard, "mail", bucket), other)
+            assert lists.unpack(name) == ListEntry(OTHER, "Name of the other")
     counted = sum(int(total.get(b"opens", 0)) for total in totals)
     assert opens <= counted <= len(story)
     client.close()

@@ -1,9 +1,8 @@
-"""Visits come out as they do when all views are looked at in a list, whatever the cuts and crashes."""
+"""Visits come out as when all views are added in a list, whatever the cuts of the stream and the crashes."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -22,20 +21,27 @@ from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.client import connect, connect_async
 from pixel_server.store.protocols import Redis
-from tests.conftest import ANY_YEAR, NOW
-from tests.properties.test_rollup import Killed, Wire
-from workers.rollup_pass import Outcome, Rollup
+from tests.conftest import NOW
+from tests.properties.crashing_rollup import (
+    Step,
+    count_all_with_crashes,
+    cuts_of_a_stream,
+    steps,
+    store_in_batches,
+)
 
-MINUTE = 60_000
+MINUTE_MS = 60_000
 MIDNIGHT = int(NOW) // 86_400 * 86_400 * 1000
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 BINS = f"{labels.PAGE}{labels.VISIT}"
 
 
 @dataclass(frozen=True)
-class Seen:
-    """at: minutes after midnight. spent: seconds reported of this view, -1: it is the view. cookie: visits
-    that it counts."""
+class WebHit:
+    """A hit of a story. at: minutes after midnight.
+
+    spent: seconds for which the view was visible, in a report; -1 in a view. cookie: its count of visits.
+    """
 
     at: int
     visitor: int
@@ -48,13 +54,13 @@ class Seen:
     is_new: bool
 
     def hit(self, identity: str) -> Hit:
-        told = identity == "own" or (identity == "cookie" and self.cookie > 0)
+        has_id = identity == "own" or (identity == "cookie" and self.cookie > 0)
         return Hit(
-            time=MIDNIGHT + self.at * MINUTE,
+            time=MIDNIGHT + self.at * MINUTE_MS,
             campaign="site",
             kind=hit.WEB,
             method="GET",
-            visitor=bytes(7) + bytes([self.visitor]) if told else b"",
+            visitor=bytes(7) + bytes([self.visitor]) if has_id else b"",
             address=bytes([203, 0, 113, self.address]),
             agent=AGENT,
             page=f"https://site.example/{self.page}",
@@ -66,8 +72,8 @@ class Seen:
         )
 
 
-seen = st.builds(
-    Seen,
+web_hits = st.builds(
+    WebHit,
     at=st.sampled_from([-50, -20, -1, 0, 5, 10, 29, 30, 31, 40, 61, 90, 200]),
     visitor=st.sampled_from([1, 1, 1, 2, 3]),
     address=st.sampled_from([1, 1, 2]),
@@ -80,58 +86,64 @@ seen = st.builds(
 )
 
 
-class InAList:
-    """Counts views of visitors who are told by themselves, one after the other; ends no visit for good."""
+class ListModel:
+    """Counts the views of visitors with an id of their own, one after the other. Keeps every visit."""
 
-    def __init__(self, story: list[Seen]) -> None:
+    def __init__(self, story: list[WebHit]) -> None:
         self.sums: Counter[str] = Counter()
         self.visits: list[dict[str, Any]] = []
-        self.alone: list[Seen] = []
-        newest = min(one.at for one in story)
-        for one in story:
-            newest = max(newest, one.at)
-            self._add(one, newest)
+        self.without_visit: list[WebHit] = []
+        newest = min(web_hit.at for web_hit in story)
+        for web_hit in story:
+            newest = max(newest, web_hit.at)
+            self._add(web_hit, newest)
 
-    def _add(self, one: Seen, newest: int) -> None:
-        visit, is_late = None, one.at < newest - 30
-        mine = [v for v in self.visits if v["visitor"] == one.visitor]
-        if mine and not is_late:
-            last, pause = mine[-1], 30 if one.spent < 0 else 60
-            if last["start"] - 30 <= one.at <= last["last"] + pause and last["last"] >= newest - 60:
+    def _add(self, web_hit: WebHit, newest: int) -> None:
+        visit, is_late = None, web_hit.at < newest - 30
+        own_visits = [v for v in self.visits if v["visitor"] == web_hit.visitor]
+        if own_visits and not is_late:
+            last, pause = own_visits[-1], 30 if web_hit.spent < 0 else 60
+            if last["start"] - 30 <= web_hit.at <= last["last"] + pause and last["last"] >= newest - 60:
                 visit = last
-        if one.spent >= 0:
-            if visit and one.view and one.view in visit["ids"]:
-                view = visit["ids"][one.view]
-                spent = min(one.spent * 1000, max(0, one.at - view["at"]) * MINUTE + 5000)
+        if web_hit.spent >= 0:
+            if visit and web_hit.view and web_hit.view in visit["ids"]:
+                view = visit["ids"][web_hit.view]
+                spent = min(web_hit.spent * 1000, max(0, web_hit.at - view["at"]) * MINUTE_MS + 5000)
                 if not view["reported"] or histogram.span_bin(spent) > histogram.span_bin(view["spent"]):
                     view["spent"], view["reported"] = spent, True
-                    visit["last"] = max(visit["last"], one.at)
+                    visit["last"] = max(visit["last"], web_hit.at)
             return
-        if visit and one.view and one.view in visit["ids"]:
+        if visit and web_hit.view and web_hit.view in visit["ids"]:
             return
         self.sums["views"] += 1
         if is_late:
             self.sums["views_no_visit"] += 1
-            self.alone.append(one)
+            self.without_visit.append(web_hit)
             return
         if visit is None:
-            visit = {"visitor": one.visitor, "start": one.at, "last": one.at, "first": one, "exit": one}
+            visit = {
+                "visitor": web_hit.visitor,
+                "start": web_hit.at,
+                "last": web_hit.at,
+                "first": web_hit,
+                "exit": web_hit,
+            }
             visit |= {"ids": {}, "views": []}
             self.visits.append(visit)
-        view = {"at": one.at, "page": one.page, "spent": -1, "reported": False}
-        if visit["views"] and not (before := visit["views"][-1])["reported"] and one.at > before["at"]:
-            before["spent"] = (one.at - before["at"]) * MINUTE
+        view = {"at": web_hit.at, "page": web_hit.page, "spent": -1, "reported": False}
+        if visit["views"] and not (before := visit["views"][-1])["reported"] and web_hit.at > before["at"]:
+            before["spent"] = (web_hit.at - before["at"]) * MINUTE_MS
         visit["views"].append(view)
-        if one.view:
-            visit["ids"][one.view] = view
-        if one.at >= visit["exit"].at:
-            visit["exit"] = one
-        visit["last"] = max(visit["last"], one.at)
+        if web_hit.view:
+            visit["ids"][web_hit.view] = view
+        if web_hit.at >= visit["exit"].at:
+            visit["exit"] = web_hit
+        visit["last"] = max(visit["last"], web_hit.at)
 
     def figures(self) -> dict[str, Any]:
         sums = Counter(self.sums)
         sums["visits"] = len(self.visits)
-        sums["bounces"] = sum(len(v["views"]) == 1 for v in self.visits)
+        sums["bounces"] = sum(len(visit["views"]) == 1 for visit in self.visits)
         parts: dict[str, dict[str, list[int]]] = {name: {} for name in web_breakdown.DIMENSIONS}
 
         def count(dimension: str, name: str, views: int, visits: int = 0) -> None:
@@ -140,31 +152,31 @@ class InAList:
             known[1] += visits
 
         bins: Counter[str] = Counter()
-        for v in self.visits:
-            first, last = v["first"], v["exit"]
-            came = first.referrer if first.referrer == "search.example" else web_breakdown.NONE
-            count("referrer", came, len(v["views"]), 1)
-            count("entry_page", f"/{first.page}", len(v["views"]), 1)
-            count("exit_page", f"/{last.page}", len(v["views"]), 1)
+        for visit in self.visits:
+            first, last = visit["first"], visit["exit"]
+            referrer = first.referrer if first.referrer == "search.example" else web_breakdown.NONE
+            count("referrer", referrer, len(visit["views"]), 1)
+            count("entry_page", f"/{first.page}", len(visit["views"]), 1)
+            count("exit_page", f"/{last.page}", len(visit["views"]), 1)
             count("page", f"/{first.page}", 0, 1)
-            for view in v["views"]:
+            for view in visit["views"]:
                 count("page", f"/{view['page']}", 1)
                 if view["spent"] >= 0:
                     bins[f"p{histogram.span_bin(view['spent'])}"] += 1
-            if v["last"] > v["start"]:
-                bins[f"v{histogram.span_bin((v['last'] - v['start']) * MINUTE)}"] += 1
-        for one in self.alone:
-            came = one.referrer if one.referrer == "search.example" else web_breakdown.NONE
-            count("referrer", came, 1)
-            count("page", f"/{one.page}", 1)
+            if visit["last"] > visit["start"]:
+                bins[f"v{histogram.span_bin((visit['last'] - visit['start']) * MINUTE_MS)}"] += 1
+        for web_hit in self.without_visit:
+            referrer = web_hit.referrer if web_hit.referrer == "search.example" else web_breakdown.NONE
+            count("referrer", referrer, 1)
+            count("page", f"/{web_hit.page}", 1)
             count("entry_page", web_breakdown.NONE, 1)
             count("exit_page", web_breakdown.NONE, 1)
         shown = {name: parts[name] for name in ("referrer", "entry_page", "exit_page", "page")}
         return {"sums": +sums, "parts": shown, "bins": bins}
 
 
-def kept(client: Redis) -> dict[str, Any]:
-    """The same, as the store has it; each breakdown of a day adds up to all views and visits of the day."""
+def stored_counts(client: Redis) -> dict[str, Any]:
+    """Returns the figures from the store. Each breakdown of a day must add up to the sums of the day."""
     total = {name.decode(): int(n) for name, n in client.hgetall(keys.total(0, "site")).items()}
     parts: dict[str, dict[str, list[int]]] = {name: {} for name in web_breakdown.DIMENSIONS}
     for key in client.keys(keys.web(0, "site", "*")):
@@ -184,92 +196,73 @@ def kept(client: Redis) -> dict[str, Any]:
     }
 
 
-def everything(client: Redis) -> dict[bytes, Any]:
-    """All that is kept of a site, whatever it says."""
-    found: dict[bytes, Any] = {}
+def everything_stored(client: Redis) -> dict[bytes, Any]:
+    """Returns the contents of all keys of the shard, unpacked where zeros may differ."""
+    contents: dict[bytes, Any] = {}
     for key in client.keys("px:{0}:*"):
         kind = key.split(b":")[2]
         if kind == b"total":
-            found[key] = {name: n for name, n in client.hgetall(key).items() if int(n)}
+            contents[key] = {name: n for name, n in client.hgetall(key).items() if int(n)}
         elif kind == b"web":
-            found[key] = {name: web_breakdown.unpack(value) for name, value in client.hgetall(key).items()}
+            contents[key] = {name: web_breakdown.unpack(value) for name, value in client.hgetall(key).items()}
         elif kind in (b"breakdown", b"months", b"visits"):
-            found[key] = client.hgetall(key)
+            contents[key] = client.hgetall(key)
         elif kind == b"lasts":
-            found[key] = client.zrange(key, 0, -1, withscores=True)
+            contents[key] = client.zrange(key, 0, -1, withscores=True)
         elif kind == b"buckets":
-            found[key] = client.get(key)
+            contents[key] = client.get(key)
         elif kind == b"visitors":
-            found[key] = client.pfcount(key)
-    return found
+            contents[key] = client.pfcount(key)
+    return contents
 
 
 def roll_up(
-    client: Redis,
-    secrets: Secrets,
-    story: list[Seen],
-    identity: str,
-    cuts: list[int],
-    crashes: list[tuple[int, bool]],
+    client: Redis, secrets: Secrets, story: list[WebHit], identity: str, cuts: list[int], crashes: list[Step]
 ) -> None:
-    """Into an empty store. The salts are those that are there."""
+    """Counts a story into a store that holds nothing but the salts of days, if there are any."""
     url = f"unix://{client.get_connection_kwargs()['path']}"
-    made = Settings(redis_url=url, shards=1, keep_buckets=3650)
+    own = Settings(redis_url=url, shards=1, keep_buckets=3650)
 
     async def create() -> None:
-        there = connect_async(url)
-        await storage.create(there, new_campaign("site", "site", "web", identity=identity))
-        await there.aclose()
+        store = connect_async(url)
+        await storage.create(store, new_campaign("site", "site", "web", identity=identity))
+        await store.aclose()
 
     for key in client.keys("*"):
         if b":salt:" not in key:
             client.delete(key)
     asyncio.run(create())
-    left = list(story)
-    for i in range(len(story)):
-        batch, left = left[: cuts[i % len(cuts)]], left[cuts[i % len(cuts)] :]
-        if batch:
-            data = hit.encode_batch([hit.encode(one.hit(identity)) for one in batch])
-            client.xadd(keys.hits(0), {"1": data})
-
-    def kill() -> None:
-        raise Killed
-
-    for number, crash in enumerate([*crashes, None]):
-        with contextlib.suppress(Killed):
-            wire = Wire(client, {crash: kill} if crash else {})
-            rollup = Rollup(wire, made, secrets, 0, max_entries=1 + number % 3, max_ahead_ms=ANY_YEAR)
-            while rollup.step(NOW) is Outcome.COUNTED:
-                rollup.max_entries = 1 + number % 3
+    store_in_batches(client, [web_hit.hit(identity) for web_hit in story], cuts)
+    count_all_with_crashes(client, own, secrets, crashes)
 
 
 @pytest.mark.parametrize("identity", ["own", "cookie", "cookieless"])
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    story=st.lists(seen, min_size=2, max_size=24),
-    cuts=st.lists(st.integers(1, 9), min_size=1, max_size=8),
-    crashes=st.lists(st.tuples(st.integers(1, 20), st.booleans()), max_size=4),
-    room=st.sampled_from([1, 2, visits.MAX_VISITS]),
+    story=st.lists(web_hits, min_size=2, max_size=24),
+    cuts=cuts_of_a_stream,
+    crashes=st.lists(steps(20), max_size=4),
+    max_visits=st.sampled_from([1, 2, visits.MAX_VISITS]),
 )
-def test_visits_do_not_depend_on_cuts_and_crashes(
+def test_visits_any_cuts_and_crashes_give_the_visits_of_a_list(
     monkeypatch: pytest.MonkeyPatch,
     valkey_url: str,
     secrets: Secrets,
     identity: str,
-    story: list[Seen],
+    story: list[WebHit],
     cuts: list[int],
-    crashes: list[tuple[int, bool]],
-    room: int,
+    crashes: list[Step],
+    max_visits: int,
 ):
     client = connect(valkey_url)
     client.flushall()
-    monkeypatch.setattr(visits, "MAX_VISITS", room)
+    monkeypatch.setattr(visits, "MAX_VISITS", max_visits)
     roll_up(client, secrets, story, identity, cuts, crashes)
-    cut = everything(client)
+    cut = everything_stored(client)
     roll_up(client, secrets, story, identity, [len(story)], [])
-    assert everything(client) == cut
-    assert client.zcard(keys.lasts(0)) <= room
-    found = kept(client)
-    if identity == "own" and room == visits.MAX_VISITS > 2:
-        assert found == InAList(story).figures()
+    assert everything_stored(client) == cut
+    assert client.zcard(keys.lasts(0)) <= max_visits
+    counts = stored_counts(client)
+    if identity == "own" and max_visits == visits.MAX_VISITS > 2:
+        assert counts == ListModel(story).figures()
     client.close()
