@@ -15,5 +15,5 @@ VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
-# All of it in one container. With a Redis of your own: `pixel-server serve` in one, `pixel-server work` in another.
+# Runs everything in one container. With a Redis of your own, run `pixel-server serve` and `pixel-server work` apart.
 CMD ["pixel-server", "up", "--host", "0.0.0.0"]

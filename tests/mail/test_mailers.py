@@ -167,7 +167,7 @@ def test_the_shell_commands_of_the_page(names, tmp_path):
 
 
 def test_the_page_says_first_what_matters_first():
-    assert PAGE.partition("\n## ")[0].index("Keep a copy without pixel") < 40
+    assert PAGE.partition("\n## ")[0].index("Keep a copy without the pixel") < 40
 
 
 def test_django_is_loaded_by_those_who_have_it():
