@@ -72,7 +72,7 @@ class Clock:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether this machine's clock differs from Redis's by more than MAX_DIFFERENCE_SECONDS."""
+        """Says whether this machine's clock differs from Redis's by more than MAX_DIFFERENCE_SECONDS."""
         return abs(self.ahead) > MAX_DIFFERENCE_SECONDS
 
     def measure(self, store: Redis) -> None:

@@ -40,7 +40,7 @@ _CONFIG = ("appendonly", "appendfsync", "maxmemory-policy")
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """How Redis keeps its data. Each field is a setting of Redis, or "unknown" if CONFIG is forbidden.
+    """The settings by which Redis keeps its data. Each field is a setting of Redis, or "unknown" if CONFIG is forbidden.
 
     aof: "yes" or "no". fsync: "always", "everysec" or "no". eviction: the `maxmemory-policy`.
     """
@@ -51,7 +51,7 @@ class Durability:
 
     @property
     def text(self) -> str:
-        """What a crash of Redis may cost, for the operator."""
+        """Describes for the operator what a crash of Redis may cost."""
         if self.aof == "unknown":
             return "unknown: CONFIG may not be read"
         if self.aof != "yes":

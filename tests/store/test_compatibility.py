@@ -42,17 +42,17 @@ def test_check_store_new_store_takes_no_writes_raises_away(state, client, settin
 
 
 def test_secrets_for_known_secrets_does_not_ask_the_store(tmp_path, monkeypatch):
-    made = Secrets.load_or_create(tmp_path)
+    created = Secrets.load_or_create(tmp_path)
     connections = []
     monkeypatch.setattr(compatibility, "connect", connections.append)
-    assert compatibility.secrets_for(Settings(data=tmp_path), "redis://127.0.0.1:1/0") == made
+    assert compatibility.secrets_for(Settings(data=tmp_path), "redis://127.0.0.1:1/0") == created
     assert connections == []
 
 
 def test_secrets_for_owned_store_raises(tmp_path, settings, secrets):
     settings = replace(settings, data=tmp_path, signing=(), recipient_secret=None)
-    made = compatibility.secrets_for(settings, settings.redis_url)
-    assert compatibility.secrets_for(settings, settings.redis_url) == made
+    created = compatibility.secrets_for(settings, settings.redis_url)
+    assert compatibility.secrets_for(settings, settings.redis_url) == created
     check(settings, secrets)  # from now on the store belongs to other secrets
     (tmp_path / FILE).unlink()
     with pytest.raises(SecretsError, match="there are no secrets in"):
