@@ -10,6 +10,8 @@ DAY = 86_400
 """Seconds in a UTC day."""
 DAY_MS = DAY * 1000
 """Milliseconds in a UTC day."""
+MAX_SECONDS = 253_402_300_799
+"""Seconds since 1970 at the end of the year 9999, after which no date can be shown."""
 
 
 def iso(seconds: int) -> str:

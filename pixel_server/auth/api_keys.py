@@ -17,7 +17,7 @@ from pixel_server.slug import is_slug
 from pixel_server.store import audit_log, keys
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import ScriptCall, script_call
-from pixel_server.times import iso
+from pixel_server.times import MAX_SECONDS, iso
 
 log = logging.getLogger("pixel_server.auth.api_keys")
 
@@ -186,8 +186,8 @@ def _record(key: str, fields: Any) -> ApiKey | None:
 
 
 def _time(value: bytes) -> int:
-    """Returns a stored time in seconds. Raises ValueError if it lies after the year 9999."""
-    if not 0 <= (at := int(value)) < 253_402_300_800:
+    """Returns a stored time in seconds. Raises ValueError if no date can show it."""
+    if not 0 <= (at := int(value)) <= MAX_SECONDS:
         raise ValueError("a time out of range")
     return at
 

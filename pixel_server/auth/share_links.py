@@ -20,7 +20,7 @@ from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.store import audit_log, keys
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import ScriptCall, script_call
-from pixel_server.times import iso
+from pixel_server.times import MAX_SECONDS, iso
 
 log = logging.getLogger("pixel_server.auth.share_links")
 
@@ -192,7 +192,7 @@ def _share(fields: Any) -> Share | None:
         used = fields.get(b"used")
         share = msgspec.structs.replace(_decode(fields[b"record"]), last_used=int(used) if used else None)
         times = (share.created, share.expires_at or 0, share.last_used or 0)
-        if not all(0 <= at < 253_402_300_800 for at in times):
+        if not all(0 <= at <= MAX_SECONDS for at in times):
             raise ValueError("a time out of range")
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         log.error("a share link cannot be read and is left as it is: %s", type(error).__name__)

@@ -14,7 +14,7 @@ import msgspec
 
 from pixel_server import consent
 from pixel_server.settings import SIGNALS, Signals, cookie_path
-from pixel_server.times import iso
+from pixel_server.times import MAX_SECONDS, iso
 from pixel_server.tokens import MODES
 
 log = logging.getLogger("pixel_server.campaigns.campaign")
@@ -31,8 +31,6 @@ DEFAULT_MIN_CELL = 5
 MAX_NAME_CHARACTERS = 200
 MAX_MAILS = 10**9
 MAX_ORIGINS = 100
-_LATEST = 253_402_300_799
-"""Seconds since 1970 at the end of the year 9999, after which no date can be shown."""
 
 
 class Removal(msgspec.Struct, frozen=True, kw_only=True):
@@ -313,7 +311,7 @@ def _fault(decoded: Campaign, campaign: str) -> str:
     if not _is_zone(decoded.time_zone):
         return "unknown time zone"
     times = (decoded.created, decoded.sent_at or 0, decoded.closed_at or 0)
-    if not all(0 <= at <= _LATEST for at in times):
+    if not all(0 <= at <= MAX_SECONDS for at in times):
         return "a time out of range"
     try:
         cookie_path(decoded.base_url)

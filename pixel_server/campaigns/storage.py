@@ -148,11 +148,11 @@ _SEAL = (
 -- Returns the record of each campaign: '' if it is deleted or unknown, '{}' if the key holds another type.
 local out = {}
 for i = 4, #KEYS do
-  local id, made, linked = ARGV[3 * i - 10], ARGV[3 * i - 9], tonumber(ARGV[3 * i - 8])
+  local id, new, linked = ARGV[3 * i - 10], ARGV[3 * i - 9], tonumber(ARGV[3 * i - 8])
   local record = redis.pcall('HGET', KEYS[i], 'record')
   local broken = type(record) == 'table'
-  if not record and made ~= '' and redis.call('SISMEMBER', KEYS[2], id) == 0 then
-    record = made
+  if not record and new ~= '' and redis.call('SISMEMBER', KEYS[2], id) == 0 then
+    record = new
     redis.call('HSET', KEYS[i], 'record', record)
     redis.call('ZADD', KEYS[1], 0, id)
     redis.call('XADD', KEYS[3], 'MAXLEN', '~', 10000, '*', 'id', id)

@@ -155,9 +155,9 @@ async def get_periods(store: AsyncRedis, secrets: Secrets, recipient: bytes) -> 
 
 async def withdrawn_now(store: AsyncRedis, secrets: Secrets, recipients: Iterable[bytes]) -> set[bytes]:
     """Returns the recipient keys that are withdrawn now."""
-    asked, withdrawn = list(recipients), set()
-    for i in range(0, len(asked), _CHUNK):
-        part = asked[i : i + _CHUNK]
+    recipient_keys, withdrawn = list(recipients), set()
+    for i in range(0, len(recipient_keys), _CHUNK):
+        part = recipient_keys[i : i + _CHUNK]
         values = await store.hmget(keys.WITHDRAWN, [secrets.withdrawal_mark(key) for key in part])
         withdrawn |= {key for key, value in zip(part, values, strict=True) if may_be_withdrawn(value)}
     return withdrawn
@@ -179,11 +179,12 @@ def _shown_periods(value: bytes) -> Periods:
 
 def periods_by_recipient(store: Redis, secrets: Secrets, recipients: Iterable[bytes]) -> dict[bytes, Periods]:
     """Returns the withdrawals of recipient keys, without the keys that have none."""
-    asked = list(recipients)
-    if not asked or not store.exists(keys.WITHDRAWN):
+    recipient_keys = list(recipients)
+    if not recipient_keys or not store.exists(keys.WITHDRAWN):
         return {}
-    values = store.hmget(keys.WITHDRAWN, [secrets.withdrawal_mark(recipient) for recipient in asked])
-    return {key: parse_periods(value) for key, value in zip(asked, values, strict=True) if value is not None}
+    values = store.hmget(keys.WITHDRAWN, [secrets.withdrawal_mark(key) for key in recipient_keys])
+    pairs = zip(recipient_keys, values, strict=True)
+    return {key: parse_periods(value) for key, value in pairs if value is not None}
 
 
 def covers(periods: Periods, time: int) -> bool:

@@ -1,4 +1,4 @@
-"""Hashes stored in place of secrets. Stores hold them, so they never change."""
+"""Hashes stored in place of secrets. Existing stores hold these hashes, so they never change."""
 
 from __future__ import annotations
 
