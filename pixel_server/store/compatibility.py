@@ -40,7 +40,7 @@ _CONFIG = ("appendonly", "appendfsync", "maxmemory-policy")
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """The settings by which Redis keeps its data. Each field is a setting of Redis, or "unknown" if CONFIG is forbidden.
+    """The settings by which Redis keeps its data, each "unknown" if CONFIG is forbidden.
 
     aof: "yes" or "no". fsync: "always", "everysec" or "no". eviction: the `maxmemory-policy`.
     """
