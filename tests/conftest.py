@@ -21,6 +21,7 @@ from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import jobs
 from pixel_server.store.client import connect, connect_async
+from tests import leftovers
 from tests.stack import Stack
 from workers.rollup_pass import Outcome, Rollup
 
@@ -39,6 +40,8 @@ hypothesis.settings.load_profile("project")
 for name in list(os.environ):
     if name.startswith("PIXEL_") or name == "REDIS_URL":
         del os.environ[name]
+
+leftovers.begin()
 
 
 @pytest.hookimpl(wrapper=True)
