@@ -1,4 +1,4 @@
-"""The lowest of what link, campaign, server and request say."""
+"""The mode of a hit is the strictest of link, campaign, server and request."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pixel_server.tokens import MODES, Mode
 
 
 @pytest.mark.parametrize("name", ["", "all", "Count", "pseudonymous "])
-def test_an_unknown_mode_is_off(name):
+def test_mode_named_unknown_name_returns_off(name):
     assert mode_named(name) is Mode.OFF
 
 
 @pytest.mark.parametrize(("of_campaign", "most"), [*product(MODES, MODES)])
-def test_the_server_caps_every_campaign(of_campaign, most):
+def test_rule_campaign_above_max_mode_is_limited_to_it(of_campaign, most):
     rule = Consent(Settings(max_mode=most)).rule(of_campaign, None)
     assert rule == Rule(min(mode_named(of_campaign), mode_named(most)), "count")
 
 
 @pytest.mark.parametrize(("linked", "of_campaign"), [*product(Mode, Mode)])
-def test_the_lower_of_link_and_campaign_holds(linked, of_campaign):
+def test_allowed_mode_link_and_campaign_differ_returns_the_lower(linked, of_campaign):
     low = min(linked, of_campaign)
     assert allowed_mode(linked, Rule(of_campaign, "count"), False) == low
     assert allowed_mode(linked, Rule(of_campaign, "ignore"), True) == low
@@ -42,5 +42,5 @@ def test_the_lower_of_link_and_campaign_holds(linked, of_campaign):
         ("", "1,0", False),
     ],
 )
-def test_only_a_1_asks(gpc, dnt, asked):
+def test_requests_no_tracking_only_a_1_counts(gpc, dnt, asked):
     assert requests_no_tracking(gpc, dnt) is asked

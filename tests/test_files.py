@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and are on the disk when they have their name."""
+"""Files are written whole or not at all, and have their name once they are on the disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pixel_server import files
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is synced, and when a file gets its name."""
+    """Records the calls that sync a file or a directory, or give a file its name."""
     made: list[str] = []
     sync, rename, link = os.fsync, Path.replace, os.link
 
@@ -28,7 +28,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("write", [files.write, files.create])
-def test_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, calls: list[str], write):
+def test_write_and_create_sync_the_content_before_the_name(tmp_path: Path, calls: list[str], write):
     write(tmp_path / "a", b"text", 0o600)
     assert calls == ["sync of a file", "name", "sync of a directory"]
     assert (tmp_path / "a").read_bytes() == b"text"
@@ -37,7 +37,7 @@ def test_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, calls: list[
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace", "body"])
-def test_file_write_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str):
+def test_open_whole_failure_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str):
     (tmp_path / "a").write_bytes(b"before")
 
     def broken(*arguments: object) -> None:
@@ -53,7 +53,7 @@ def test_file_write_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pyt
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_file_create_second_time_changes_nothing(tmp_path: Path):
+def test_create_existing_file_returns_false_and_changes_nothing(tmp_path: Path):
     assert files.create(tmp_path / "a", b"first") is True
     assert files.create(tmp_path / "a", b"second") is False
     assert (tmp_path / "a").read_bytes() == b"first"

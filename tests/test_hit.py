@@ -1,4 +1,4 @@
-"""Hits as stored bytes: nothing is lost, nothing is skipped in silence, nothing crashes."""
+"""Hits as stored bytes: no hit is lost, no bytes are left out, and no bytes raise an exception."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ hits = st.builds(
 
 
 @given(st.lists(hits, max_size=20))
-def test_a_batch_is_read_as_it_was_written(batch: list[Hit]):
+def test_decode_batch_encoded_hits_returns_the_same_hits(batch: list[Hit]):
     assert decode_batch(encode_batch([encode(hit) for hit in batch])) == (batch, [])
 
 
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 1000, 65_535])
-def test_a_batch_is_a_msgpack_array_whatever_its_length(count: int):
+def test_encode_batch_any_length_is_a_msgpack_array(count: int):
     data = encode_batch([encode(HIT)] * count)
     assert len(msgspec.msgpack.decode(data)) == count
     assert decode_batch(data) == ([HIT] * count, [])
 
 
-def test_a_hit_says_where_its_fields_are():
+def test_encode_hit_fields_keep_their_positions():
     assert msgspec.msgpack.decode(encode(HIT))[:7] == [
         1_790_000_000_123,
         "spring",
@@ -55,7 +55,7 @@ def test_a_hit_says_where_its_fields_are():
     ]
 
 
-def test_a_hit_of_an_older_version_lacks_fields_and_one_of_a_newer_has_more():
+def test_decode_batch_hits_of_older_and_newer_versions_are_read():
     whole = msgspec.msgpack.decode(encode(HIT))
     older, newer = msgspec.msgpack.encode(whole[:10]), msgspec.msgpack.encode([*whole, "more"])
     assert decode_batch(encode_batch([older, newer])) == ([HIT, HIT], [])
@@ -72,7 +72,7 @@ def test_a_hit_of_an_older_version_lacks_fields_and_one_of_a_newer_has_more():
     ],
     ids=["no array", "too short", "a time that is text", "a campaign of bytes", "no UTF-8"],
 )
-def test_one_bad_hit_is_set_aside_and_the_others_are_read(bad: bytes):
+def test_decode_batch_bad_hit_is_returned_apart_from_the_good_hits(bad: bytes):
     good = encode(HIT)
     read, unreadable = decode_batch(encode_batch([good, bad, good]))
     assert read == [HIT, HIT]
@@ -94,7 +94,7 @@ def test_one_bad_hit_is_set_aside_and_the_others_are_read(bad: bytes):
     ],
     ids=["empty", "cut", "cut array", "long and cut", "no msgpack", "a hit, cut", "more behind", "deep"],
 )
-def test_what_is_no_batch_is_set_aside_whole(data: bytes):
+def test_decode_batch_bytes_that_are_no_batch_are_returned_whole(data: bytes):
     read, [unreadable] = decode_batch(data)
     assert read == []
     assert unreadable.data == data
@@ -102,7 +102,7 @@ def test_what_is_no_batch_is_set_aside_whole(data: bytes):
 
 
 @given(st.binary(max_size=200) | st.integers(1, 3000).map(lambda depth: b"\x91" * depth))
-def test_any_bytes_are_read_or_set_aside(data: bytes):
+def test_decode_batch_any_bytes_are_hits_or_unreadable(data: bytes):
     read, unreadable = decode_batch(data)
     assert read or unreadable or data in (b"\x90", b"\xdc\0\0", b"\xdd\0\0\0\0")
     assert all(part.reason for part in unreadable)

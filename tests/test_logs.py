@@ -1,4 +1,4 @@
-"""What is written of lines that come again and again."""
+"""The limit on log lines of the same kind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def line(text: str, *values: object, level: int = logging.ERROR, name: str = "a"
     return logging.LogRecord(name, level, __file__, 1, text, values, None)
 
 
-def test_a_redis_that_flaps_for_a_day_fills_no_disk_and_nothing_is_hidden_untold():
+def test_rate_limit_redis_flaps_for_a_day_writes_few_lines_and_the_number_left_out():
     clock = Clock()
     sparse = logs.RateLimit(clock)
     written = []
@@ -32,7 +32,7 @@ def test_a_redis_that_flaps_for_a_day_fills_no_disk_and_nothing_is_hidden_untold
     assert written[-1].endswith("(59 more like this were not written)")
 
 
-def test_other_kinds_and_news_are_written():
+def test_rate_limit_kind_exhausted_writes_other_kinds_and_info():
     sparse = logs.RateLimit(Clock())
     while sparse.filter(line("away: %s", 1)):
         pass
@@ -41,7 +41,7 @@ def test_other_kinds_and_news_are_written():
     assert all(sparse.filter(line("made a key", level=logging.INFO)) for _ in range(100))
 
 
-def test_a_percent_in_what_is_told_is_no_place_for_a_value():
+def test_rate_limit_percent_in_a_value_is_written_as_it_is():
     clock = Clock()
     sparse = logs.RateLimit(clock)
     while sparse.filter(line("refused: %s", "100 %s")):

@@ -1,4 +1,4 @@
-"""The secrets: made once, kept private, and never half-read."""
+"""The secrets: created once, private, and read whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pixel_server.tokens import verify
 KEYS = ("a-signing-key-of-16", "an-older-signing-key")
 
 
-def test_made_once_and_for_its_owner_alone(tmp_path: Path):
+def test_load_or_create_new_directory_creates_the_file_once_for_its_owner(tmp_path: Path):
     data = tmp_path / "not" / "yet"
     made = Secrets.load_or_create(data)
     assert (data / FILE).stat().st_mode & 0o777 == 0o600
@@ -26,7 +26,7 @@ def test_made_once_and_for_its_owner_alone(tmp_path: Path):
 
 
 @pytest.mark.parametrize("given", [(), (KEYS,), ((), "a-recipient-secret")])
-def test_none_are_made_where_a_server_does_not_start(given, tmp_path: Path, monkeypatch):
+def test_load_missing_file_raises_and_creates_nothing(given, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SecretsError, match=f"there are no secrets in {tmp_path}/data: ") as raised:
         Secrets.load(Path("data"), *given)
@@ -34,7 +34,7 @@ def test_none_are_made_where_a_server_does_not_start(given, tmp_path: Path, monk
     assert not (tmp_path / "data").exists()
 
 
-def test_racing_processes_have_the_same_secrets(tmp_path: Path):
+def test_load_or_create_racing_processes_get_the_same_secrets(tmp_path: Path):
     program = (
         "import sys; from pathlib import Path; from pixel_server.secret import Secrets; "
         "print('ready', flush=True); sys.stdin.read(); "
@@ -58,7 +58,7 @@ def test_racing_processes_have_the_same_secrets(tmp_path: Path):
     assert [path.name for path in (tmp_path / "data").iterdir()] == [FILE]
 
 
-def test_a_draft_that_a_crash_left_is_in_nobodys_way(tmp_path: Path):
+def test_load_or_create_draft_of_a_crash_is_ignored(tmp_path: Path):
     (tmp_path / f".{FILE}.0").write_text("{")
     assert Secrets.load_or_create(tmp_path) == Secrets.load_or_create(tmp_path)
 
@@ -87,7 +87,7 @@ def test_a_draft_that_a_crash_left_is_in_nobodys_way(tmp_path: Path):
     ],
     ids=range(18),
 )
-def test_a_damaged_file_is_one_clear_line_and_stays(content: bytes, tmp_path: Path):
+def test_load_or_create_damaged_file_raises_one_line_and_keeps_it(content: bytes, tmp_path: Path):
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(SecretsError, match=f"{tmp_path / FILE} cannot be read as secrets") as raised:
         Secrets.load_or_create(tmp_path)
@@ -96,21 +96,21 @@ def test_a_damaged_file_is_one_clear_line_and_stays(content: bytes, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["file", "file/below", "x" * 300])
-def test_a_directory_that_cannot_be_is_one_clear_line(name: str, tmp_path: Path):
+def test_load_or_create_impossible_directory_raises_one_line(name: str, tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(SecretsError, match="cannot write secrets to") as raised:
         Secrets.load_or_create(tmp_path / name)
     assert "\n" not in str(raised.value)
 
 
-def test_the_environment_needs_no_directory(tmp_path: Path):
+def test_load_or_create_all_secrets_given_creates_no_directory(tmp_path: Path):
     assert Secrets.load_or_create(tmp_path / "data", KEYS, "a-recipient-secret") == Secrets.derive(
         KEYS, "a-recipient-secret"
     )
     assert not (tmp_path / "data").exists()
 
 
-def test_what_the_environment_lacks_comes_from_the_directory(tmp_path: Path):
+def test_load_some_secrets_given_takes_the_others_from_the_directory(tmp_path: Path):
     Secrets.load_or_create(tmp_path)
     kept = json.loads((tmp_path / FILE).read_text())
     assert Secrets.load(tmp_path, KEYS) == Secrets.derive(KEYS, kept["recipient"])
@@ -119,7 +119,7 @@ def test_what_the_environment_lacks_comes_from_the_directory(tmp_path: Path):
     )
 
 
-def test_the_newest_key_signs_and_all_verify():
+def test_derive_two_signing_keys_newest_signs_and_both_verify():
     def token(*keys: str) -> bytes:
         minter = Minter("http://x", Secrets.derive(keys, "recipient"))
         return minter.url("spring", "ada", now=0).rpartition("/")[2].removesuffix(".gif").encode()
@@ -130,7 +130,7 @@ def test_the_newest_key_signs_and_all_verify():
     assert verify(token(new), rotated.signing) == verify(token(old), rotated.signing)
 
 
-def test_no_key_is_used_for_two_things_and_none_is_shown():
+def test_derive_same_text_twice_gives_different_keys_and_shows_none():
     secrets = Secrets.derive(("the-same-text-twice",), "the-same-text-twice")
     keys = [*secrets.signing, *secrets.cookies, secrets.recipient, secrets.visitor, secrets.routing]
     assert len({*keys}) == 5
@@ -139,13 +139,13 @@ def test_no_key_is_used_for_two_things_and_none_is_shown():
     assert not any(key.hex() in shown or repr(key) in shown for key in keys)
 
 
-def test_parts_of_a_visitor_cannot_run_together():
+def test_visitor_key_parts_cut_elsewhere_give_another_key():
     secrets = Secrets.derive(KEYS, "recipient")
     assert secrets.visitor_key(b"a", b"bc") != secrets.visitor_key(b"ab", b"c")
     assert secrets.visitor_key(b"a", b"") != secrets.visitor_key(b"a")
 
 
-def test_the_fingerprints_say_whether_secrets_are_the_same():
+def test_fingerprints_other_secret_gives_another_fingerprint():
     recipient, signers = Secrets.derive(KEYS, "recipient").fingerprints()
     assert Secrets.derive(KEYS[1:], "recipient").fingerprints() == (recipient, signers[1:])
     assert Secrets.derive(KEYS, "another").fingerprints()[0] != recipient

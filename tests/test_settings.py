@@ -1,4 +1,4 @@
-"""The settings: one table, and one clear line for each that cannot be used."""
+"""The settings: their table, and one clear line for each value that cannot be used."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pixel_server.settings import Settings, SettingsError, parse_base_url, table
 TABLE = (Path(__file__).parent.parent / "docs" / "operating.md").read_text()
 
 
-def test_every_setting_is_documented():
+def test_table_every_setting_is_in_the_documents():
     assert [name for name, _, text in table() if not text or f"`{name}`" not in TABLE] == []
 
 
-def test_the_table_has_them_all():
+def test_table_has_every_field_but_the_derived():
     derived = {"trust_unix"}
     assert len(table()) == len({name for name, _, _ in table()}) == len(fields(Settings)) - len(derived)
 
 
-def test_a_mistyped_name_is_told():
+def test_unknown_names_mistyped_name_suggests_a_setting():
     assert unknown_names(
         {"PIXEL_TRUSTED_PROXY": "10.0.0.1", "PATH": "/", "PIXEL_SHARDS": "4", "PIXEL_ZZZZZZZZ": ""}
     ) == [
@@ -32,17 +32,17 @@ def test_a_mistyped_name_is_told():
     assert unknown_names({name: "" for name, _, _ in table()}) == []
 
 
-def test_an_empty_environment_gives_the_defaults():
+def test_from_env_empty_environment_gives_the_defaults():
     assert Settings.from_env({}) == Settings()
     assert Settings.from_env({name: " " for name, _, _ in table()}) == Settings()
 
 
-def test_the_defaults_in_the_table_are_what_they_say():
+def test_from_env_defaults_of_the_table_give_the_defaults():
     shown = {name: default for name, default, _ in table() if default}
     assert Settings.from_env(shown) == Settings()
 
 
-def test_what_is_set_is_used():
+def test_from_env_values_set_are_parsed():
     found = Settings.from_env(
         {
             "REDIS_URL": "rediss://user:pass@redis.example:6380/1",
@@ -77,7 +77,7 @@ NUMBERS = [name for name, default, _ in table() if default.isdigit()]
 
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", ["-1", "--5", "-", "1.5", "1e3", "1_000", "٣", "x", "9" * 5000, "0x10"])
-def test_a_bad_number_is_one_clear_line(name: str, value: str):
+def test_from_env_bad_number_raises_one_line(name: str, value: str):
     with pytest.raises(SettingsError, match=r"must be a whole number from \d+ to \d+$") as raised:
         Settings.from_env({name: value})
     line = str(raised.value)
@@ -119,7 +119,7 @@ def test_a_bad_number_is_one_clear_line(name: str, value: str):
         ("PIXEL_CLIENT_IP_HEADER", "two words", "header"),
     ],
 )
-def test_what_cannot_be_used_is_one_clear_line_that_shows_no_secret(name: str, value: str, why: str):
+def test_from_env_unusable_value_raises_one_line_without_secrets(name: str, value: str, why: str):
     with pytest.raises(SettingsError, match=why) as raised:
         Settings.from_env({name: value})
     line = str(raised.value)
@@ -132,7 +132,7 @@ def test_what_cannot_be_used_is_one_clear_line_that_shows_no_secret(name: str, v
 @pytest.mark.parametrize(
     "url", ["redis://", "redis://ada:a%40b@x:7/3", "unix:///a/b.sock?db=2", "rediss://x?ssl_cert_reqs=none"]
 )
-def test_a_redis_of_ones_own(url: str):
+def test_from_env_redis_url_is_kept_as_it_is(url: str):
     assert Settings.from_env({"REDIS_URL": url}).redis_url == url
 
 
@@ -145,5 +145,5 @@ def test_a_redis_of_ones_own(url: str):
         ("http://[2001:db8::1]:80/px", "http://[2001:db8::1]:80/px"),
     ],
 )
-def test_a_base_url_has_no_slash_at_its_end(value: str, expected: str):
+def test_parse_base_url_slash_at_the_end_is_removed(value: str, expected: str):
     assert parse_base_url(value) == expected

@@ -1,4 +1,4 @@
-"""One spelling of a token verifies, and nothing else does."""
+"""Only one spelling of a token verifies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ unnamed = named.map(lambda token: replace(token, recipient=b"", mode=Mode.COUNT)
 
 
 def signed(body: bytes, key: bytes = KEY) -> bytes:
-    """A body of any shape, signed as the server signs."""
+    """Returns the token of a body of any shape, signed as the server signs."""
     return urlsafe_b64encode(body + blake2b(body, digest_size=10, key=key).digest()).rstrip(b"=")
 
 
@@ -41,20 +41,20 @@ def unsigned(text: bytes) -> bytes:
 
 
 @given(named | unnamed, keys)
-def test_what_was_signed_is_read_again(token: Token, key: bytes):
+def test_verify_signed_token_returns_its_content(token: Token, key: bytes):
     flags, time, recipient, campaign = verify(sign(token, key).encode(), (key,))
     assert (campaign, time, recipient) == (token.campaign, token.time, token.recipient)
     assert (mode_of(flags), part_of(flags), flags) == (token.mode, token.part, token.flags)
 
 
 @given(st.binary(max_size=130) | st.text("-_+/=Aaz09", max_size=130).map(str.encode))
-def test_any_other_bytes_are_refused(text: bytes):
+def test_verify_random_bytes_raises(text: bytes):
     with pytest.raises(BadToken):
         verify(text, (KEY,))
 
 
 @given(st.binary(max_size=100))
-def test_any_signed_body_is_a_token_or_refused(body: bytes):
+def test_verify_signed_body_of_any_shape_is_a_token_or_raises(body: bytes):
     try:
         flags, time, recipient, campaign = verify(signed(body), (KEY,))
     except BadToken:
@@ -64,7 +64,7 @@ def test_any_signed_body_is_a_token_or_refused(body: bytes):
     assert sign(again, KEY).encode() == signed(body)
 
 
-def test_every_flipped_bit_is_refused():
+def test_verify_flipped_bit_of_the_text_raises():
     for token in (TOKEN, replace(TOKEN, campaign="a" * 63), Token("c", 0, mode=Mode.COUNT)):
         text = sign(token, KEY).encode()
         for bit in range(len(text) * 8):
@@ -74,7 +74,7 @@ def test_every_flipped_bit_is_refused():
                 verify(bytes(flipped), (KEY,))
 
 
-def test_every_bit_of_the_signed_bytes_counts():
+def test_verify_flipped_bit_of_the_bytes_raises():
     data = bytearray(urlsafe_b64decode(SIGNED + b"=" * (-len(SIGNED) % 4)))
     for bit in range(len(data) * 8):
         data[bit // 8] ^= 1 << bit % 8
@@ -84,15 +84,15 @@ def test_every_bit_of_the_signed_bytes_counts():
     assert verify(urlsafe_b64encode(data).rstrip(b"="), (KEY,))[3] == "spring-sale"
 
 
-def test_every_cut_is_refused():
+def test_verify_cut_text_raises():
     for end in range(len(SIGNED)):
         for cut in (SIGNED[:end], SIGNED[len(SIGNED) - end :]):
             with pytest.raises(BadToken):
                 verify(cut, (KEY,))
 
 
-def test_only_the_one_spelling_is_read():
-    """A token whose alphabet and length show each way that base64 can be written otherwise."""
+def test_verify_other_spelling_of_a_token_raises():
+    """The token has a length and characters for which each other spelling of base64 exists."""
     tokens = (sign(replace(TOKEN, time=time), KEY).encode() for time in range(10_000))
     token = next(text for text in tokens if b"-" in text and b"_" in text)
     assert len(token) % 4 == 3
@@ -123,13 +123,13 @@ def test_only_the_one_spelling_is_read():
             pytest.fail(f"{how}: {verify(text, (KEY,))}")
 
 
-def test_another_key_is_refused():
+def test_verify_another_key_raises():
     with pytest.raises(BadToken):
         verify(SIGNED, (OTHER_KEY,))
 
 
 @pytest.mark.parametrize("keys", [(KEY,), (KEY, OLD_KEY), (OLD_KEY, KEY), (OTHER_KEY, OLD_KEY, KEY)])
-def test_all_keys_verify(keys: tuple[bytes, ...]):
+def test_verify_any_of_the_keys_signed_returns_the_content(keys: tuple[bytes, ...]):
     assert verify(SIGNED, keys)[3] == "spring-sale"
 
 
@@ -169,7 +169,7 @@ HEAD = unsigned(SIGNED)[:14]
         "64 bytes",
     ],
 )
-def test_what_no_version_signs_is_refused_though_signed(body: bytes):
+def test_verify_signed_body_of_no_version_raises(body: bytes):
     with pytest.raises(BadToken):
         verify(signed(body), (KEY,))
     assert verify(signed(HEAD + b"spring"), (KEY,))[3] == "spring"

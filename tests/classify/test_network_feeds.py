@@ -1,4 +1,4 @@
-"""How a published list is taken over: whole or not at all."""
+"""Published lists are refreshed whole or not at all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OLD = "# source: an old one\n# date: 2026-01-01\n192.0.2.0/24\n"
 
 
 def apple_rows(number: int) -> list[str]:
-    """As Apple writes them: a sixth IPv4 /31s, the others IPv6 /64s."""
+    """Returns rows as Apple writes them: a sixth are IPv4 /31s, the others IPv6 /64s."""
     chance = random.Random(number)
     few = number // 6
     return [
@@ -59,7 +59,7 @@ GOOGLE = google(*(f"66.249.{n}.0/27" for n in range(64, 192)), "2001:4860:4801:1
 
 @pytest.fixture
 def kept(tmp_path):
-    """A directory of lists that holds an old one of Apple's."""
+    """Returns a directory of lists with an old list of Apple."""
     directory = tmp_path / "networks"
     directory.mkdir()
     (directory / "apple.txt").write_text(OLD)
@@ -70,13 +70,13 @@ def assert_nothing_changed(directory: Path) -> None:
     assert {path.name: path.read_text() for path in directory.iterdir()} == {"apple.txt": OLD}
 
 
-def test_only_https_and_bounds_that_make_sense():
+def test_published_lists_have_https_urls_and_bounds():
     for each in PUBLISHED.values():
         assert all(url.startswith("https://") for url in each.urls)
         assert 0 < each.min_rows < each.max_rows
 
 
-def test_a_file_is_taken_over_with_the_day_on_which_it_was_written(tmp_path, kept):
+def test_refresh_file_replaces_the_list_with_the_date_of_the_file(tmp_path, kept):
     path = csv(tmp_path / "egress.csv", ["# a comment", "", *ROWS])
     os.utime(path, (1_788_000_000, 1_788_000_000))
     taken = refresh("apple", kept, [path], TODAY)
@@ -90,12 +90,12 @@ def test_a_file_is_taken_over_with_the_day_on_which_it_was_written(tmp_path, kep
     assert [path.name for path in kept.iterdir()] == ["apple.txt"]
 
 
-def test_a_directory_is_made(tmp_path):
+def test_refresh_missing_directory_is_created(tmp_path):
     refresh("apple", tmp_path / "data" / "networks", [csv(tmp_path / "egress.csv", ROWS)])
     assert (tmp_path / "data" / "networks" / "apple.txt").exists()
 
 
-def test_as_many_rows_as_there_are(tmp_path, kept):
+def test_refresh_list_of_full_size_takes_seconds(tmp_path, kept):
     rows = apple_rows(285_000)
     path = csv(tmp_path / "egress.csv", rows)
     began = time.process_time()
@@ -109,7 +109,7 @@ def test_as_many_rows_as_there_are(tmp_path, kept):
         assert found.names(ip_address(network).packed) == ("apple",)
 
 
-def test_several_files_are_one_list(tmp_path, kept):
+def test_refresh_several_files_become_one_list(tmp_path, kept):
     (tmp_path / "a.json").write_bytes(GOOGLE)
     (tmp_path / "b.json").write_bytes(google("203.0.113.0/24", "66.249.64.0/27"))
     os.utime(tmp_path / "b.json", (1_788_000_000, 1_788_000_000))
@@ -138,7 +138,7 @@ def test_several_files_are_one_list(tmp_path, kept):
         ([*ROWS, "2a03::/17", "2a04::/17", "2a05::/17"], "more of IPv6 than a /16"),
     ],
 )
-def test_what_is_wrong_is_said_and_the_old_list_stays(tmp_path, kept, rows, why):
+def test_refresh_bad_rows_raises_and_keeps_the_old_list(tmp_path, kept, rows, why):
     with pytest.raises(NetworksError) as raised:
         refresh("apple", kept, [csv(tmp_path / "egress.csv", rows)])
     assert why in str(raised.value)
@@ -146,7 +146,7 @@ def test_what_is_wrong_is_said_and_the_old_list_stays(tmp_path, kept, rows, why)
     assert_nothing_changed(kept)
 
 
-def test_a_row_that_is_cut_off_at_the_end_of_a_line(tmp_path, kept):
+def test_refresh_last_row_is_cut_raises(tmp_path, kept):
     path = tmp_path / "egress.csv"
     path.write_text("\n".join(ROWS)[: -len("6f7:ffff:e::/64,DE,DE-BY,München,")])
     with pytest.raises(NetworksError, match="row 60000"):
@@ -175,7 +175,7 @@ def test_a_row_that_is_cut_off_at_the_end_of_a_line(tmp_path, kept):
         (google(*["192.0.2.0/24"] * 100, "192.0.2.0/x"), "prefixes[100]: '192.0.2.0/x' is not a network"),
     ],
 )
-def test_json_that_is_wrong_is_said(tmp_path, kept, data, why):
+def test_refresh_bad_json_raises_and_keeps_the_old_list(tmp_path, kept, data, why):
     (tmp_path / "bot.json").write_bytes(data)
     with pytest.raises(NetworksError) as raised:
         refresh("google", kept, [tmp_path / "bot.json"])
@@ -184,7 +184,7 @@ def test_json_that_is_wrong_is_said(tmp_path, kept, data, why):
     assert_nothing_changed(kept)
 
 
-def test_files_that_cannot_be_had(tmp_path, kept, monkeypatch):
+def test_refresh_unreadable_or_large_file_raises(tmp_path, kept, monkeypatch):
     with pytest.raises(NetworksError, match="No such file"):
         refresh("apple", kept, [tmp_path / "none.csv"])
     with pytest.raises(NetworksError, match="Is a directory"):
@@ -195,7 +195,7 @@ def test_files_that_cannot_be_had(tmp_path, kept, monkeypatch):
     assert_nothing_changed(kept)
 
 
-def test_more_rows_than_can_be(tmp_path, kept):
+def test_refresh_too_many_rows_raises(tmp_path, kept):
     (tmp_path / "bot.json").write_bytes(google(*["192.0.2.0/24"] * 100_001))
     with pytest.raises(NetworksError, match="more than 100,000 rows"):
         refresh("google", kept, [tmp_path / "bot.json"])
@@ -203,7 +203,7 @@ def test_more_rows_than_can_be(tmp_path, kept):
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_write_that_is_broken_off_leaves_the_old_list(tmp_path, kept, monkeypatch, error, call):
+def test_refresh_write_fails_keeps_the_old_list(tmp_path, kept, monkeypatch, error, call):
     def broken(*_):
         assert (kept / "apple.txt").read_text() == OLD
         raise error
@@ -217,7 +217,7 @@ def test_a_write_that_is_broken_off_leaves_the_old_list(tmp_path, kept, monkeypa
     assert_nothing_changed(kept)
 
 
-def test_one_that_is_killed_while_it_writes_leaves_the_old_list(tmp_path, kept):
+def test_refresh_killed_while_writing_keeps_the_old_list(tmp_path, kept):
     path = csv(tmp_path / "egress.csv", ROWS)
     child = os.fork()
     if not child:
@@ -234,7 +234,7 @@ def test_one_that_is_killed_while_it_writes_leaves_the_old_list(tmp_path, kept):
 
 
 class Server:
-    """Answers each path with what `answers` has for it: status, headers, body."""
+    """An HTTP server that answers each path with its status, headers and body in `answers`."""
 
     def __init__(self) -> None:
         self.answers: dict[str, tuple[int, dict[str, str], bytes]] = {}
@@ -261,7 +261,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch):
-    """One that is spoken to without TLS: what fetches is told to know http, and only that."""
+    """Returns a server without TLS, and lets `fetch` use http alone."""
     monkeypatch.setattr(network_feeds, "_opener", network_feeds.opener(urllib.request.HTTPHandler()))
     made = Server()
     yield made
@@ -275,7 +275,7 @@ def publish(monkeypatch, name: str, urls: tuple[str, ...]) -> None:
     monkeypatch.setattr(network_feeds, "PUBLISHED", {**PUBLISHED, name: made})
 
 
-def test_a_list_of_several_urls(server, kept, monkeypatch):
+def test_refresh_several_urls_become_one_list(server, kept, monkeypatch):
     server.answers["/a"] = (200, {}, GOOGLE)
     server.answers["/b"] = (302, {"Location": "/c"}, b"")
     server.answers["/c"] = (200, {}, google("203.0.113.0/24"))
@@ -287,7 +287,7 @@ def test_a_list_of_several_urls(server, kept, monkeypatch):
     assert server.asked == [("/a", "pixel-server"), ("/b", "pixel-server"), ("/c", "pixel-server")]
 
 
-def test_one_url_of_several_that_fails_fails_them_all(server, kept, monkeypatch):
+def test_refresh_url_fails_keeps_the_old_list(server, kept, monkeypatch):
     server.answers["/a"] = (200, {}, GOOGLE)
     server.answers["/b"] = (404, {}, b"no")
     publish(monkeypatch, "google", (f"{server.url}/a", f"{server.url}/b"))
@@ -296,7 +296,7 @@ def test_one_url_of_several_that_fails_fails_them_all(server, kept, monkeypatch)
     assert_nothing_changed(kept)
 
 
-def test_what_is_cut_off_is_not_taken_for_all(server):
+def test_fetch_answer_is_cut_raises(server):
     server.answers["/cut"] = (200, {"Content-Length": "1000"}, b"x" * 999)
     with pytest.raises(NetworksError, match="ended before all of it"):
         fetch(f"{server.url}/cut")
@@ -308,7 +308,7 @@ def test_what_is_cut_off_is_not_taken_for_all(server):
     assert fetch(f"{server.url}/all") == b"hello"
 
 
-def test_bounds_of_an_answer(server, monkeypatch):
+def test_fetch_answer_too_large_or_too_slow_raises(server, monkeypatch):
     server.answers["/"] = (200, {}, b"x" * (2 << 20))
     monkeypatch.setattr(network_feeds, "MAX_BYTES", 1 << 20)
     with pytest.raises(NetworksError, match="more than 1 MB"):
@@ -318,7 +318,7 @@ def test_bounds_of_an_answer(server, monkeypatch):
         fetch(f"{server.url}/")
 
 
-def test_a_server_that_is_silent(server, monkeypatch):
+def test_fetch_silent_server_raises(server, monkeypatch):
     monkeypatch.setattr(network_feeds, "SILENCE_TIMEOUT_SECONDS", 0.2)
     silent = socket.create_server(("127.0.0.1", 0))
     with silent, pytest.raises(NetworksError, match="timed out"):
@@ -326,25 +326,25 @@ def test_a_server_that_is_silent(server, monkeypatch):
 
 
 @pytest.mark.parametrize("target", ["https://127.0.0.1:1/", "ftp://127.0.0.1/x", "file:///etc/passwd", "//["])
-def test_no_redirect_leads_to_another_scheme(server, target):
+def test_fetch_redirect_to_another_scheme_raises(server, target):
     server.answers["/"] = (302, {"Location": target}, b"")
     with pytest.raises(NetworksError, match=r"302|unknown url type: (https|ftp)|Invalid"):
         fetch(f"{server.url}/")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "file:///etc/passwd", "ftp://127.0.0.1/", "data:,x"])
-def test_nothing_but_https_is_asked(url):
+def test_fetch_url_without_https_raises(url):
     with pytest.raises(NetworksError, match="unknown url type"):
         fetch(url)
 
 
-def test_no_proxy_of_the_environment_is_used(server, monkeypatch):
+def test_fetch_proxy_of_the_environment_is_not_used(server, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
     server.answers["/"] = (200, {}, b"direct")
     assert fetch(f"{server.url}/") == b"direct"
 
 
-def test_nobody_there():
+def test_fetch_no_server_raises():
     with pytest.raises(NetworksError, match=r"https://127\.0\.0\.1:1/: .*refused"):
         fetch("https://127.0.0.1:1/")

@@ -1,4 +1,4 @@
-"""Whose machine an address is: as if each network were asked, at every edge; and what cannot be read."""
+"""Lists of networks: which lists hold an address, and errors of unusable lists."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def names(networks: Networks, address: str) -> tuple[str, ...]:
 
 @pytest.fixture
 def none(tmp_path):
-    """A directory in which all lists are empty."""
+    """Returns a directory in which all lists are empty."""
     for name in list_names():
         write(tmp_path, name)
     return tmp_path
@@ -50,7 +50,7 @@ def v6(number: int, length: int) -> IPv6Network:
     return IPv6Network((number, length), strict=False)
 
 
-# Few addresses, so that networks overlap, touch and hold each other; both ends of the space among them.
+# Few addresses, so that networks overlap, touch and contain each other, also at both ends of the space.
 FEW = st.integers(0, 511)
 V4 = st.builds(v4, FEW.map(lambda n: n if n < 256 else 2**32 - 512 + n), st.integers(22, 32))
 V6 = st.builds(v6, FEW.map(lambda n: n if n < 256 else 2**128 - 512 + n), st.integers(118, 128))
@@ -63,7 +63,7 @@ ANY = st.one_of(
 
 
 @given(lists=st.dictionaries(st.sampled_from(list_names()), st.lists(ANY, max_size=12), max_size=4))
-def test_as_if_each_network_were_asked(lists, tmp_path_factory):
+def test_names_any_lists_agree_with_ipaddress(lists, tmp_path_factory):
     directory = tmp_path_factory.mktemp("lists")
     for name in list_names():
         write(directory, name, *lists.get(name, ()))
@@ -84,7 +84,7 @@ def test_as_if_each_network_were_asked(lists, tmp_path_factory):
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 10)), max_size=10))
-def test_what_is_merged_holds_the_same_and_neither_overlaps_nor_touches(spans):
+def test_merge_ranges_hold_the_same_and_neither_overlap_nor_touch(spans):
     ranges = [(first, first + more) for first, more in spans]
     merged = merge_ranges(ranges)
     assert {n for first, last in merged for n in range(first, last + 1)} == {
@@ -94,7 +94,7 @@ def test_what_is_merged_holds_the_same_and_neither_overlaps_nor_touches(spans):
 
 
 @given(ANY)
-def test_a_network_is_read_as_its_first_and_last_address(network):
+def test_parse_network_any_network_gives_its_ends(network):
     ends = (int(network.network_address), int(network.broadcast_address))
     if network.version == 6 and network.prefixlen >= 96 and network.network_address.ipv4_mapped:
         ends = (ends[0] & 0xFFFFFFFF, ends[1] & 0xFFFFFFFF)
@@ -102,7 +102,7 @@ def test_a_network_is_read_as_its_first_and_last_address(network):
 
 
 @pytest.mark.parametrize("tail", ["/", "/33", "/-1", "/+8", "/8/8", "/255.0.0.0", " /32", "\0", "/٨", "/0"])
-def test_what_is_no_network_from_some_point_on(tail):
+def test_parse_network_bad_end_raises(tail):
     with pytest.raises(ValueError, match=r"is not a network|has bits set"):
         parse_network("1.2.3.4" + tail)
 
@@ -110,12 +110,12 @@ def test_what_is_no_network_from_some_point_on(tail):
 @pytest.mark.parametrize(
     "text", ["", "/8", "1.2.3", "01.2.3.4", "::/129", "::1/64", "fe80::1%eth0", "x.example", "\udcff"]
 )
-def test_what_is_no_network(text):
+def test_parse_network_other_text_raises(text):
     with pytest.raises(ValueError, match=r"is not a network|has bits set"):
         parse_network(text)
 
 
-def test_one_address_may_be_in_several_lists(none):
+def test_names_address_in_several_lists_returns_all(none):
     write(none, "apple", "192.0.2.0/24", "198.51.100.7", "2001:db8::/32")
     write(none, "cisco", "192.0.2.128/25", "2001:db8:1::/48")
     write(none, "google", "192.0.2.192/26")
@@ -131,7 +131,7 @@ def test_one_address_may_be_in_several_lists(none):
     assert names(found, "2001:db9::") == ()
 
 
-def test_a_mapped_address_is_ipv4(none):
+def test_names_mapped_address_counts_as_ipv4(none):
     write(none, "apple", "192.0.2.0/24", "::/0")
     write(none, "cisco", "::ffff:203.0.113.0/120")
     found = Networks.load(none)
@@ -141,14 +141,14 @@ def test_a_mapped_address_is_ipv4(none):
     assert names(found, "::192.0.2.1") == ("apple",)
 
 
-def test_what_is_no_address_is_in_no_list(none):
+def test_names_bytes_that_are_no_address_return_nothing(none):
     write(none, "apple", "0.0.0.0/0", "::/0")
     found = Networks.load(none)
     assert found.names(b"") == found.names(b"\1\2\3") == found.names(b"\0" * 15) == ()
     assert names(found, "255.255.255.255") == names(found, "ffff:" * 7 + "ffff") == ("apple",)
 
 
-def test_what_is_known_of_a_list(none):
+def test_load_list_has_its_head_and_ranges(none):
     write(none, "cisco", "192.0.2.0/25", "192.0.2.128/25  # the other half", "", "# done", "2001:db8::/32")
     [cisco] = [each for each in Networks.load(none).lists if each.name == "cisco"]
     assert (cisco.ranges, cisco.source, cisco.licence, cisco.own) == (2, "a test", "none", True)
@@ -157,7 +157,7 @@ def test_what_is_known_of_a_list(none):
     assert cisco.days(datetime.date(2026, 8, 1)) == 0, "a clock that is behind"
 
 
-def test_the_operators_list_replaces_the_one_shipped(tmp_path):
+def test_load_own_list_replaces_the_shipped_list(tmp_path):
     assert names(Networks.load(), "209.222.82.1") == ("barracuda",)
     write(tmp_path, "barracuda", "192.0.2.0/24")
     found = Networks.load(tmp_path)
@@ -167,14 +167,14 @@ def test_the_operators_list_replaces_the_one_shipped(tmp_path):
     assert [each.name for each in found.lists if each.own] == ["barracuda"]
 
 
-def test_only_lists_by_their_names_are_read(tmp_path):
+def test_load_files_of_other_names_are_not_read(tmp_path):
     for name in (".apple.txt.123", "office", "apple.txt"):
         (tmp_path / f"{name}.txt").write_text("no list at all")
     (tmp_path / ".apple.txt.9").write_text("half of a li")
     assert Networks.load(tmp_path).lists == Networks.load().lists == Networks.load(tmp_path / "none").lists
 
 
-def test_windows_line_ends_and_a_byte_order_mark(none):
+def test_load_windows_line_ends_and_byte_order_mark_are_read(none):
     (none / "cisco.txt").write_bytes(
         b"\xef\xbb\xbf" + HEAD.replace("\n", "\r\n").encode() + b"192.0.2.0/24\r\n"
     )
@@ -197,7 +197,7 @@ def test_windows_line_ends_and_a_byte_order_mark(none):
         (HEAD + "x" * 10_000 + "\n", 4, "is not a network"),
     ],
 )
-def test_a_bad_file_is_one_line_that_names_it_and_the_line(tmp_path, text, line, why):
+def test_load_bad_file_raises_one_line_with_file_and_line(tmp_path, text, line, why):
     (tmp_path / "apple.txt").write_text(text)
     with pytest.raises(NetworksError) as raised:
         Networks.load(tmp_path)
@@ -208,19 +208,19 @@ def test_a_bad_file_is_one_line_that_names_it_and_the_line(tmp_path, text, line,
     assert len(said) < len(str(tmp_path)) + 200
 
 
-def test_a_file_that_is_no_text(tmp_path):
+def test_load_file_that_is_no_text_raises(tmp_path):
     (tmp_path / "apple.txt").write_bytes(HEAD.encode() + b"192.0.2.0/24\n\xff\xfe\n")
     with pytest.raises(NetworksError, match=r"apple\.txt:5: must be UTF-8"):
         Networks.load(tmp_path)
 
 
-def test_a_directory_in_place_of_a_file(tmp_path):
+def test_load_directory_in_place_of_a_file_raises(tmp_path):
     (tmp_path / "apple.txt").mkdir()
     with pytest.raises(NetworksError, match=r"apple\.txt: Is a directory"):
         Networks.load(tmp_path)
 
 
-def test_what_was_replaced_is_seen(tmp_path):
+def test_have_changed_file_added_replaced_or_removed_returns_true(tmp_path):
     directory = tmp_path / "networks"
     found = Networks.load(directory)
     assert not found.have_changed()
@@ -243,7 +243,7 @@ def test_what_was_replaced_is_seen(tmp_path):
     assert not Networks.load().have_changed()
 
 
-def test_the_lists_shipped():
+def test_shipped_lists_have_source_date_and_licence():
     found = Networks.load()
     about = {each.name: each for each in found.lists}
     assert list(about) == [
@@ -280,7 +280,7 @@ def test_the_lists_shipped():
         ("2a01:111:f403::1", "microsoft-eop"),
     ],
 )
-def test_known_scanners_are_in_the_lists_shipped(address, name):
+def test_shipped_lists_hold_known_scanners(address, name):
     assert names(Networks.load(), address) == (name,)
 
 
@@ -294,11 +294,11 @@ def test_known_scanners_are_in_the_lists_shipped(address, name):
         *("209.222.81.255", "209.222.83.0", "17.0.0.1"),
     ],
 )
-def test_people_are_in_none_of_the_lists_shipped(address):
+def test_shipped_lists_hold_no_networks_of_people(address):
     assert names(Networks.load(), address) == ()
 
 
-def test_the_files_shipped_are_of_one_hand():
+def test_shipped_files_have_the_same_form():
     for name in list_names():
         lines = (SHIPPED / f"{name}.txt").read_text().splitlines()
         assert [line.split(":")[0] for line in lines[:3]] == ["# source", "# date", "# licence"]

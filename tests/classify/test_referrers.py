@@ -1,4 +1,4 @@
-"""What kind of site a visitor came from."""
+"""Kinds of sites that visitors come from."""
 
 from __future__ import annotations
 
@@ -68,16 +68,16 @@ KINDS = {"search", "social", "mail", "other"}
         ("[2001:db8::1]:80", "other"),
     ],
 )
-def test_hosts_that_everybody_knows(host, is_a):
+def test_kind_well_known_host_is_recognised(host, is_a):
     assert kind(host) == is_a
 
 
 @given(st.text() | st.text(alphabet="google.cm:/[]@ \x00\ud800", max_size=400))
-def test_any_text_has_a_kind(host):
+def test_kind_any_text_has_a_kind(host):
     assert kind(host) in (KINDS if host else {"none"})
 
 
-def test_what_strangers_make_up_is_not_remembered_without_bound():
+def test_kind_made_up_hosts_are_remembered_within_the_bound():
     for number in range(referrers.MAX_REMEMBERED + 500):
         kind(f"{number}.example")
         kind(f"{number}" * 300)
@@ -86,7 +86,7 @@ def test_what_strangers_make_up_is_not_remembered_without_bound():
     assert kind("a." * 100 + "google.com") == "search"
 
 
-def test_the_lists_are_as_they_say():
+def test_lists_heads_and_lines_have_their_form():
     for path in referrers.LISTS:
         lines = path.read_text().splitlines()
         assert lines[0].startswith("# source: ")
@@ -102,7 +102,7 @@ def test_the_lists_are_as_they_say():
     assert len(referrers._read_lists()) > 700
 
 
-def test_only_what_differs_from_its_parent_is_taken():
+def test_make_referrers_host_of_its_parents_kind_is_left_out():
     found = make_referrers.kinds_of_hosts(
         {
             "www.find.example": {"medium": "search"},
@@ -118,7 +118,7 @@ def test_only_what_differs_from_its_parent_is_taken():
     assert found == {"find.example": "search", "help.find.example": "other", "post.example": "mail"}
 
 
-def test_to_import_it_reads_nothing():
+def test_import_reads_no_list():
     script = "from pixel_server.classify import referrers; print(referrers._read_lists.cache_info().currsize)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "0\n"

@@ -1,4 +1,4 @@
-"""Verdicts: a line of verdicts.yaml each, whatever the order of the rules; and rules that cannot be."""
+"""Verdicts, one for each line of verdicts.yaml, and the errors of unusable rules."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def evidence(case):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['rule']}: {case['agent'][:40]}")
-def test_a_verdict(case):
+def test_judge_fixture_gives_its_verdict_and_rule(case):
     found = SHIPPED.judge(evidence(case))
     assert (found.verdict, found.rule) == (case["verdict"], case["rule"])
 
 
-def test_every_rule_has_a_fixture():
+def test_shipped_rules_each_has_a_fixture():
     assert {rule.id for rule in SHIPPED.rules if not rule.burst} <= {case["rule"] for case in CASES}
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_order_of_the_rules_makes_no_difference(seed):
-    """Nor do two rules of one priority disagree: with the ids turned round, the verdicts stay."""
+def test_judge_rules_in_any_order_gives_the_same_verdicts(seed):
+    """Rules of the same priority are shuffled too: they do not disagree."""
     rules = list(SHIPPED.rules)
     random.Random(seed).shuffle(rules)
     shuffled = Rules(rules, "")
@@ -57,23 +57,23 @@ def test_the_order_of_the_rules_makes_no_difference(seed):
         assert shuffled.judge(evidence(case)).verdict == case["verdict"], case
 
 
-def test_known_bots_are_no_people():
-    """Of a public list, at most 2 in 100."""
+def test_judge_known_crawlers_are_not_people():
+    """At most 2 % of a public list of crawlers count as people."""
     agents = json.loads((HERE / "crawlers.json").read_text())["agents"]
     assert len(agents) > 1000
     wrong = [agent for agent in agents if SHIPPED.judge(Evidence(agent)).verdict in ELIGIBLE]
     assert len(wrong) <= 0.02 * len(agents), wrong
 
 
-def test_mail_programs_are_people():
-    """Those that ua-parser's own tests know: at most 2 in 100 come out as anything else."""
+def test_judge_known_mail_programs_are_people():
+    """At most 2 % of the mail programs in ua-parser's tests count as anything else."""
     agents = json.loads((HERE / "mail_clients.json").read_text())["agents"]
     assert len(agents) > 30
     wrong = [one for one in agents if SHIPPED.judge(Evidence(one["agent"])).verdict != "person"]
     assert len(wrong) <= 0.02 * len(agents), wrong
 
 
-def test_a_memory_that_is_full_starts_anew(monkeypatch):
+def test_verdict_memory_is_full_starts_again_within_its_bound(monkeypatch):
     monkeypatch.setattr(classify, "MAX_REMEMBERED", 10)
     rules = load_rules()
     for n in range(100):
@@ -81,7 +81,7 @@ def test_a_memory_that_is_full_starts_anew(monkeypatch):
     assert len(rules._remembered) <= 10
 
 
-def test_what_a_stranger_chooses_and_no_rule_asks_for_is_not_remembered():
+def test_verdict_texts_that_no_rule_mentions_are_not_remembered():
     rules = load_rules()
     for n in range(100):
         found = rules.judge(
@@ -97,7 +97,7 @@ def test_what_a_stranger_chooses_and_no_rule_asks_for_is_not_remembered():
     assert len(rules._remembered) == 3
 
 
-def test_a_referrer_stands_for_all_prefixes_of_it(tmp_path):
+def test_verdict_referrer_with_two_prefixes_matches_both_rules(tmp_path):
     text = GOOD.replace("agent_words", "referrer").replace('"OurScanner"', '"https://a/b/", "https://a/"')
     more = text.replace('"https://a/b/", "https://a/"', '"https://a/b/"').replace('"ours"', '"more"')
     rules = own(tmp_path, text + more.replace("650", "660"))
@@ -119,8 +119,8 @@ def test_a_referrer_stands_for_all_prefixes_of_it(tmp_path):
         (-1, 0, False),
     ],
 )
-def test_opened_at_once(delay, soon, found):
-    """Clocks differ: a little before its time of sending too."""
+def test_is_soon_delay_within_the_limit_and_the_clock_error(delay, soon, found):
+    """A hit shortly before the time of sending counts too, because clocks differ."""
     assert classify.is_soon(delay, soon) is found
 
 
@@ -128,11 +128,11 @@ def test_opened_at_once(delay, soon, found):
     ("agent", "what"),
     [("", ""), ("\udcff", ""), ("(" * 512, ""), ("A" * 512, ""), ("Mozilla/5.0 (" + "a;" * 240, "")],
 )
-def test_any_text_is_an_agent(agent, what):
+def test_client_any_text_is_a_class(agent, what):
     assert client(agent) in ("", "bot", "browser")
 
 
-# The operator's own
+# Rules of the operator
 
 
 def own(tmp_path, text):
@@ -154,19 +154,19 @@ date = 2026-11-24
 BURST = GOOD.replace('agent_words = ["OurScanner"]', "burst = true")
 
 
-def test_bursts_get_another_priority(tmp_path):
+def test_load_rules_own_burst_rule_replaces_the_shipped_priority(tmp_path):
     rules = own(tmp_path, BURST.replace('"ours"', '"burst"'))
     assert [(rule.id, rule.priority) for rule in rules.rules if rule.burst] == [("burst", 650)]
 
 
-def test_a_rule_of_the_operators_own(tmp_path):
+def test_load_rules_own_rule_is_added(tmp_path):
     rules = own(tmp_path, GOOD)
     found = rules.judge(Evidence("Mozilla/5.0 (OurScanner 1)"))
     assert (found.verdict, found.rule) == ("scanner", "ours")
     assert rules.ruleset == f"{SHIPPED.ruleset}+own"
 
 
-def test_a_shipped_rule_gets_another_priority(tmp_path):
+def test_load_rules_own_rule_with_a_shipped_id_replaces_it(tmp_path):
     text = GOOD.replace('"ours"', '"mail-client"').replace('["OurScanner"]', '["Thunderbird"]')
     rules = own(tmp_path, text.replace('id = "mail-client"', 'id = "mail-client"'))
     assert rules.judge(Evidence("Mozilla/5.0 Gecko/20100101 Thunderbird/128.5.0")).verdict == "scanner"
@@ -200,7 +200,7 @@ def test_a_shipped_rule_gets_another_priority(tmp_path):
         ),
     ],
 )
-def test_rules_that_cannot_be_used(tmp_path, text, says):
+def test_load_rules_unusable_file_raises_one_line(tmp_path, text, says):
     with pytest.raises(RulesError) as error:
         own(tmp_path, text)
     assert says in str(error.value)
@@ -208,13 +208,13 @@ def test_rules_that_cannot_be_used(tmp_path, text, says):
 
 
 @pytest.mark.parametrize("text", ["rule = [{}]", "rule = [\n{},\n]", '[["rule"]]\n{}'])
-def test_rules_whose_lines_are_not_known_are_refused_and_not_left_out(tmp_path, text):
+def test_load_rules_rules_without_lines_of_their_own_raises(tmp_path, text):
     inline = 'id = "own", source = "x", date = "2026-01-01", verdict = "own", priority = 1000, own = true'
     content = inline.replace(", ", "\n") if "[[" in text else "{" + inline + "}"
     with pytest.raises(RulesError, match=r"rules\.toml: each rule must begin with a line \[\[rule\]\]"):
         own(tmp_path, text.replace("{}", content))
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_load_rules_missing_file_raises(tmp_path):
     with pytest.raises(RulesError, match="No such file"):
         load_rules(tmp_path / "none.toml")

@@ -1,4 +1,4 @@
-"""What an open counts under: a name out of a fixed list, and a class of device."""
+"""Client and device of an open, out of fixed lists."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ CHROME = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/137.0.0.0"
         ("", UNKNOWN, UNKNOWN),
     ],
 )
-def test_what_it_counts_under(agent, client, device):
+def test_facets_agent_gives_client_and_device(agent, client, device):
     assert facets(agent) == (client, device)
 
 
@@ -84,7 +84,7 @@ KNOWN = [one["agent"] for one in json.loads((HERE / "mail_clients.json").read_te
 
 
 @given(st.text(max_size=80) | st.sampled_from(KNOWN), st.text(max_size=20))
-def test_no_stranger_makes_a_name(agent, more):
+def test_facets_any_agent_gives_names_of_fixed_lists(agent, more):
     found = facets(agent + more)
     assert found.client in NAMES
     assert found.device in ("desktop", "phone", "tablet", UNKNOWN)
