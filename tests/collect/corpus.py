@@ -1,7 +1,7 @@
-"""Requests as raw bytes, the answers they get and the hits they leave, for whatever serves pixels.
+"""Cases of raw requests, with their answers and hits, for every server of pixels.
 
-Each case is played on a connection of its own. Its answers are exact, byte for byte, wherever the image is
-sent (the date apart); its hits are exact but for their time. Of other answers only the status is known here.
+Each case runs on a connection of its own. Answers with the image are exact, byte for byte, except for the
+date. Hits are exact except for their time. For other answers a case knows the status only.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ WEB = {
     FENCED: {"origins": ["https://a.example"]},
     GONE: {},
 }
-"""Web campaigns that the server must know; the last was deleted."""
+"""Web campaigns that the server must know. The last is deleted."""
 WAIT = None
-"""In what is sent: wait for one more answer."""
+"""A part of a case that is not sent: the client waits for one more answer."""
 
 _secrets = Secrets.derive((SECRET,), RECIPIENT_SECRET)
 _ada = _secrets.recipient_key("ada")
 
 
 class Answer(NamedTuple):
-    """pixel: X-Pixel; None: no image is sent. body: whether one is. close: the last on its connection.
+    """An answer. pixel: X-Pixel, None for an answer without image. body: whether the image is sent.
 
-    shared: the headers that say who may read it. Of a cookie that is set, value and Max-Age stand as `*`.
+    close: whether the server closes the connection. more: further header lines; value and Max-Age of a cookie
+    are `*`. shared: the header lines that allow other sites to read the answer.
     """
 
     status: bytes
@@ -49,7 +50,7 @@ class Answer(NamedTuple):
 
     @property
     def head(self) -> bytes:
-        """All of it before the body, without the date; of an answer with the image."""
+        """The bytes before the body, without the date, of an answer with the image."""
         return (
             b"HTTP/1.1 " + self.status + b"\r\n"
             b"content-type: image/gif\r\n"
@@ -109,17 +110,17 @@ TOO_LARGE = Answer(b"431 Request Header Fields Too Large", close=True)
 
 
 def last(answer: Answer) -> Answer:
-    """The same, and then the connection is closed."""
+    """Returns the answer after which the server closes the connection."""
     return answer._replace(close=True)
 
 
 def bare(answer: Answer) -> Answer:
-    """The same to a HEAD."""
+    """Returns the answer to a HEAD."""
     return answer._replace(body=False)
 
 
 def to(answer: Answer, origin: bytes = b"") -> Answer:
-    """The same to what a page of this origin sent with POST; without one, to any."""
+    """Returns the answer to a beacon from a page of this origin, or of any origin if it is empty."""
     shared = b"access-control-allow-origin: *\r\n"
     if origin:
         shared = b"access-control-allow-origin: " + origin + b"\r\naccess-control-allow-credentials: true\r\n"
@@ -150,7 +151,7 @@ def viewed(method: str = "GET", own: bytes = b"", **more: Any) -> Hit:
 
 
 def shopped(method: str = "GET", held: Cookie | None = None, **more: Any) -> Hit:
-    """Of the campaign with cookies. held: what the cookie held that came."""
+    """Returns a hit of the campaign with cookies. held: the cookie that was sent."""
     visitor = _secrets.visitor_key(b"cookie", b"shop", held.id) if held else b""
     return Hit(0, SHOP, hit.WEB, method, visitor=visitor, address=bytes([127, 0, 0, 1]), **more)
 
@@ -161,12 +162,12 @@ def cookie(held: Cookie, campaign: str = SHOP, secrets: Secrets = _secrets) -> b
 
 NOW = int(time.time())
 ADA = Cookie(b"adasbrow", 3, NOW - 86_400, NOW - 7200, 2)
-"""Who was here yesterday, and two hours ago."""
+"""The cookie of a visitor who came yesterday, and two hours ago."""
 _FRESH = b"<a cookie that was set just now>"
 
 
 def filled(part: bytes) -> bytes:
-    """What is sent, with a cookie that is fresh as it is sent."""
+    """Returns a part to send, with a cookie whose last hit is now in place of `_FRESH`."""
     if _FRESH not in part:
         return part
     return part.replace(_FRESH, cookie(ADA._replace(last=int(time.time()))))
@@ -177,7 +178,7 @@ def slices(data: bytes, size: int) -> tuple[bytes, ...]:
 
 
 class Case(NamedTuple):
-    """send: what is sent, each part on its own. stays: the connection is open afterwards, and in step."""
+    """A case. send: the parts, each sent on its own. stays: whether the connection stays open afterwards."""
 
     name: str
     send: tuple[bytes | None, ...]
@@ -196,7 +197,7 @@ def case(
 
 
 def ends(name: str, send: bytes | tuple[bytes | None, ...], answer: Answer = BAD_REQUEST) -> Case:
-    """One answer, no hit, and the connection is closed."""
+    """Returns a case with one answer and no hit, after which the server closes the connection."""
     return case(name, send, answer)
 
 
@@ -635,7 +636,10 @@ PIECES = (
 
 
 def again(name: str, send: bytes | tuple[bytes | None, ...], *answers: Answer, hits: int) -> Case:
-    """After two opens with the same headers, so that the server knows them; so many more opens."""
+    """Returns a case that begins with two opens with the same headers, so that the server has cached them.
+
+    hits: number of further hits.
+    """
     parts = (send,) if isinstance(send, bytes) else send
     first = (request(MAIL, *BROWSER), WAIT) * 2
     return case(
@@ -672,7 +676,7 @@ AGAIN = (
 
 
 def stranger(name: str, *headers: bytes) -> Case:
-    """Whose cookie is none."""
+    """Returns a case whose cookie is not good, so the visitor is new."""
     return case(f"new: {name}", request(YES, *headers), SETS, hits=(shopped(visits=1, is_new=True),))
 
 
@@ -787,7 +791,7 @@ def post(path: bytes, body: bytes, *headers: bytes, origin: bytes = A) -> bytes:
 
 
 def beacon(name: str, body: bytes, *headers: bytes, **said: Any) -> Case:
-    """A view of SITE. body: after the view's name."""
+    """Returns a beacon of SITE. body: the JSON after the name of the view."""
     view = _secrets.visitor_key(b"view", b"site", b"a1")
     whole = b'{"i":"a1"' + body + b"}"
     return case(

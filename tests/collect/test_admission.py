@@ -58,9 +58,9 @@ def check(
 
 def stored(accepted: Answer | Accepted) -> Hit:
     assert isinstance(accepted, Accepted), accepted
-    [found], unreadable = hit.decode_batch(hit.encode_batch([accepted.data]))
+    [recorded], unreadable = hit.decode_batch(hit.encode_batch([accepted.data]))
     assert unreadable == []
-    return found
+    return recorded
 
 
 def open_path(campaign: str = "mail", time: int = MINTED, recipient: bytes = ADA, **token: Any) -> str:
@@ -111,8 +111,8 @@ def test_admission_token_without_recipient_fits_any_shard():
     ("age", "expected"), [(DAYS * 86_400, None), (DAYS * 86_400 + 1, responses.EXPIRED), (-(10**6), None)]
 )
 def test_admission_token_by_age_is_recorded_or_expired(age: int, expected: Answer | None):
-    found = check(open_path(time=int(NOW) - age))
-    assert found is expected if expected else isinstance(found, Accepted)
+    answer = check(open_path(time=int(NOW) - age))
+    assert answer is expected if expected else isinstance(answer, Accepted)
 
 
 PATHS = {"mail": open_path(), "site": "/p/site.gif"}
@@ -126,11 +126,11 @@ BAD = {"mail": "/o/bad.gif", "site": "/p/bad.gif"}
 )
 def test_admission_other_method_records_nothing(kind: str, method: str):
     expected = {"GET": responses.GONE, "HEAD": responses.GONE, "OPTIONS": responses.OPTIONS}
-    found = check(PATHS[kind], method=method)
+    answer = check(PATHS[kind], method=method)
     if method in ("GET", "HEAD"):
-        assert stored(found).method == method
+        assert stored(answer).method == method
     else:
-        assert found is expected.get(method, responses.BAD_METHOD)
+        assert answer is expected.get(method, responses.BAD_METHOD)
     assert check(GONE[kind], method=method) is expected.get(method, responses.BAD_METHOD)
     assert check(BAD[kind], method=method).status == 404
 
@@ -211,9 +211,13 @@ def test_admission_path_in_another_spelling_is_refused(path: str):
     ],
 )
 def test_admission_page_query_is_stored_in_the_hit(query: bytes, page: str, referrer: str, own: bytes):
-    found = stored(check("/p/site.gif", query, referer="https://from.example/"))
-    assert (found.page, found.page_referrer, found.referrer) == (page, referrer, "https://from.example/")
-    assert found.visitor == (SECRETS.visitor_key(b"own", b"site", own) if own else b"")
+    recorded = stored(check("/p/site.gif", query, referer="https://from.example/"))
+    assert (recorded.page, recorded.page_referrer, recorded.referrer) == (
+        page,
+        referrer,
+        "https://from.example/",
+    )
+    assert recorded.visitor == (SECRETS.visitor_key(b"own", b"site", own) if own else b"")
 
 
 def test_admission_visitor_id_is_stored_as_a_hash_of_its_campaign():
@@ -265,8 +269,10 @@ def test_admission_new_cookie_names_the_fallback_shard():
 def test_admission_opted_out_is_counted_and_not_recorded(path: str, says: str):
     admission = new_admission()
     for _ in range(3):
-        found = admission.admit("GET", path.encode(), b"c=1", RequestHead([(b"cookie", says.encode())]), None)
-        assert found is responses.OPTED_OUT
+        answer = admission.admit(
+            "GET", path.encode(), b"c=1", RequestHead([(b"cookie", says.encode())]), None
+        )
+        assert answer is responses.OPTED_OUT
     name = "mail" if path.startswith("/o/") else path[3:-4]
     assert admission.dropped == {f"{name}:out": 3}
     assert not admission.recent
@@ -298,8 +304,12 @@ def test_admission_long_header_is_cut(path: str, header: str, field: str, most: 
 
 
 def test_admission_purpose_headers_are_all_stored():
-    found = stored(check(open_path(), sec_purpose="prefetch;prerender", x_moz="prefetch", purpose="p" * 99))
-    assert found.purpose == f"sec-purpose=prefetch;prerender;purpose={'p' * hit.MAX_SIGNAL};x-moz=prefetch;"
+    recorded = stored(
+        check(open_path(), sec_purpose="prefetch;prerender", x_moz="prefetch", purpose="p" * 99)
+    )
+    assert (
+        recorded.purpose == f"sec-purpose=prefetch;prerender;purpose={'p' * hit.MAX_SIGNAL};x-moz=prefetch;"
+    )
 
 
 def test_admission_recent_holds_the_last_addresses_only():
@@ -328,6 +338,6 @@ def test_admission_any_bytes_around_a_good_pixel_record_a_hit(
 
 @given(st.binary(max_size=130), st.sampled_from([b"", b"/o/", b"/p/"]), st.sampled_from([b"", b".gif"]))
 def test_admission_any_bytes_as_a_name_record_nothing(name: bytes, start: bytes, end: bytes):
-    found = ADMISSION.admit("GET", start + name + end, b"", RequestHead([]), None)
-    assert isinstance(found, Answer)
-    assert found.status == 404
+    answer = ADMISSION.admit("GET", start + name + end, b"", RequestHead([]), None)
+    assert isinstance(answer, Answer)
+    assert answer.status == 404

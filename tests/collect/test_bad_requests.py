@@ -75,9 +75,9 @@ class Server:
         urllib.request.urlopen(request, timeout=HANG).close()
 
     def connect(self) -> socket.socket:
-        made = socket.create_connection(("127.0.0.1", self.port), HANG)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return made
+        connection = socket.create_connection(("127.0.0.1", self.port), HANG)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
 
     def log(self) -> str:
         return self._log.read_text()
@@ -87,22 +87,23 @@ class Server:
 
         due: number of hits to wait for. If Redis was slow, they come by way of the spool.
         """
-        found: list[Hit] = []
-        until(lambda: found.extend(self._take()) or len(found) >= due, 10)
+        new_hits: list[Hit] = []
+        until(lambda: new_hits.extend(self._take()) or len(new_hits) >= due, 10)
         return [
-            msgspec.structs.replace(one, time=0, visitor=b"" if one.is_new else one.visitor) for one in found
+            msgspec.structs.replace(one, time=0, visitor=b"" if one.is_new else one.visitor)
+            for one in new_hits
         ]
 
     def _take(self) -> list[Hit]:
-        found: list[Hit] = []
+        new_hits: list[Hit] = []
         for shard in range(4):
             for _, fields in self.store.xrange(keys.hits(shard)):
                 for batch in fields.values():
                     hits, unreadable = hit.decode_batch(batch)
                     assert unreadable == []
-                    found += hits
+                    new_hits += hits
             self.store.delete(keys.hits(shard))
-        return found
+        return new_hits
 
     def stop(self) -> int:
         self.process.terminate()
@@ -120,10 +121,10 @@ class Server:
 def server(
     request: pytest.FixtureRequest, valkey_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    made = Server(PROGRAMS[request.param], valkey_url, tmp_path_factory.mktemp("server"))
-    yield made
-    assert made.stop() in (0, -15)
-    made.store.close()
+    server = Server(PROGRAMS[request.param], valkey_url, tmp_path_factory.mktemp("server"))
+    yield server
+    assert server.stop() in (0, -15)
+    server.store.close()
 
 
 class Connection:

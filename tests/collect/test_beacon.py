@@ -105,7 +105,7 @@ def test_beacon_other_origin_is_refused_and_counted(web, client):
     assert web.get("/p/fenced.gif", headers={"Cookie": "px-no=1"}).status_code == 200
     until(lambda: client.hget(keys.DROPPED, "fenced:out"))
     assert client.hgetall(keys.DROPPED) == {b"fenced:origin": b"3", b"fenced:out": b"1"}
-    assert [one.method for one in hits(client)] == ["POST"]
+    assert [recorded.method for recorded in hits(client)] == ["POST"]
 
     totals = web.get("/api/campaigns/fenced/stats").json()["totals"]
     assert (totals["refused_origin"], totals["dropped_opted_out"], totals["dropped_gpc"]) == (3, 1, 0)
@@ -116,8 +116,8 @@ def test_beacon_other_origin_is_refused_and_counted(web, client):
 def test_beacon_consent_is_the_same_as_for_an_image(web, client):
     kinds = {"count": {"gpc": "count"}, "drop": {"gpc": "drop"}, "off": {"mode": "off"}}
     for name, fields in {**kinds, "ignore": {"gpc": "ignore"}}.items():
-        made = {"id": name, "name": name, "kind": "web", "identity": "cookie", **fields}
-        assert web.post("/api/campaigns", json=made).status_code == 201
+        campaign = {"id": name, "name": name, "kind": "web", "identity": "cookie", **fields}
+        assert web.post("/api/campaigns", json=campaign).status_code == 201
     says = {}
     for name in (*kinds, "ignore"):
         answer = web.post(
@@ -133,14 +133,14 @@ def test_beacon_consent_is_the_same_as_for_an_image(web, client):
         "off": "ignored; reason=off",
         "ignore": "recorded",
     }
-    [one] = [found for found in hits(client) if found.campaign != "ignore"]
-    assert (one.campaign, one.visitor, one.visits, one.is_new) == ("count", b"", 0, False)
+    [recorded] = [each for each in hits(client) if each.campaign != "ignore"]
+    assert (recorded.campaign, recorded.visitor, recorded.visits, recorded.is_new) == ("count", b"", 0, False)
 
 
 def test_beacon_refused_view_is_counted_once(web, client):
     for name, fields in (("open", {}), ("drop", {"gpc": "drop"})):
-        made = {"id": name, "name": name, "kind": "web", **fields}
-        assert web.post("/api/campaigns", json=made).status_code == 201
+        campaign = {"id": name, "name": name, "kind": "web", **fields}
+        assert web.post("/api/campaigns", json=campaign).status_code == 201
     for body in (b'{"i":"a"}', b'{"i":"a","t":0}', b'{"i":"a","t":900}'):
         for name, says in (("open", {"Cookie": "px-no=1"}), ("drop", {"Sec-GPC": "1"})):
             answer = web.post(f"/p/{name}", content=body, headers={"Content-Type": "text/plain", **says})
@@ -152,9 +152,9 @@ def test_beacon_refused_view_is_counted_once(web, client):
 
 def test_beacon_cookie_path_is_of_the_campaigns_base_url(settings, secrets, client):
     with serving(settings, secrets) as app:
-        made = {"name": "Shop", "kind": "web", "identity": "cookie"}
+        campaign = {"name": "Shop", "kind": "web", "identity": "cookie"}
         for name, base_url in (("shop", "https://stats.example.org/px"), ("plain", "https://x.example")):
-            app.post("/api/campaigns", json={"id": name, "base_url": base_url, **made})
+            app.post("/api/campaigns", json={"id": name, "base_url": base_url, **campaign})
         assert "; Path=/px/p/; " in app.get("/p/shop.gif?c=1").headers["set-cookie"]
         assert "; Path=/p/; " in app.get("/p/plain.gif?c=1").headers["set-cookie"]
         no = app.post("/privacy", data={"do": "no", "c": "shop"}, follow_redirects=False)

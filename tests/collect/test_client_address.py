@@ -12,7 +12,7 @@ from pixel_server.settings import Settings
 NONE, PROXIES = "", "10.0.0.0/8 2001:db8::/32"
 
 
-def found(trusted: str, peer: str | None, header: str = "", **headers: str) -> str:
+def client_address(trusted: str, peer: str | None, header: str = "", **headers: str) -> str:
     """Returns the client's address as text. headers: names with `_` in place of `-`."""
     environ = {"PIXEL_TRUSTED_PROXIES": trusted, "PIXEL_CLIENT_IP_HEADER": header}
     named = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
@@ -67,7 +67,7 @@ def test_client_address_forwarded_for_passes_trusted_proxies(
     trusted: str, peer: str | None, forwarded: str, expected: str
 ):
     headers = {"x_forwarded_for": forwarded} if forwarded else {}
-    assert found(trusted, peer, **headers) == expected
+    assert client_address(trusted, peer, **headers) == expected
 
 
 @pytest.mark.parametrize(
@@ -92,4 +92,4 @@ def test_client_address_forwarded_for_passes_trusted_proxies(
 def test_client_address_chosen_header_counts_from_trusted_proxies(
     trusted: str, peer: str | None, headers: dict[str, str], expected: str
 ):
-    assert found(trusted, peer, "X-Real-IP", **headers) == expected
+    assert client_address(trusted, peer, "X-Real-IP", **headers) == expected

@@ -80,8 +80,8 @@ def test_drain_many_batches_go_in_one_write_in_order(tmp_path: Path):
             self.writes: list[list[tuple[int, int]]] = []
 
         async def append(self, batches: Sequence[Batch]) -> list[int]:
-            self.writes.append([(one.sequence, one.after) for one in batches])
-            return [one.sequence - 1 for one in batches]
+            self.writes.append([(batch.sequence, batch.after) for batch in batches])
+            return [batch.sequence - 1 for batch in batches]
 
     async def story() -> list[list[tuple[int, int]]]:
         sink, spool = Noted(), Spool(home, 1 << 20)

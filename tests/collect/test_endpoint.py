@@ -63,9 +63,9 @@ def serving(settings: Settings, secrets: Secrets, peer: str = "203.0.113.9") -> 
         base_url="http://pixel.test",
         headers={"Authorization": f"Bearer {API_KEY}"},
         client=(peer, 4711),
-    ) as made:
-        made.post("/api/campaigns", json={"id": "site", "name": "Site", "kind": "web"})
-        yield made
+    ) as client:
+        client.post("/api/campaigns", json={"id": "site", "name": "Site", "kind": "web"})
+        yield client
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def site(web: TestClient) -> TestClient:
     """Returns a client of an app with a live and a deleted campaign of each kind."""
     for name, kind in (("site", "web"), ("mail", "email"), ("gone", "web"), ("gone-mail", "email")):
         fields = {"identity": "own"} if kind == "web" else {}
-        made = web.post("/api/campaigns", json={"id": name, "name": name, "kind": kind, **fields})
-        assert made.status_code == 201
+        answer = web.post("/api/campaigns", json={"id": name, "name": name, "kind": kind, **fields})
+        assert answer.status_code == 201
     for name in ("gone", "gone-mail"):
         assert web.delete(f"/api/campaigns/{name}").status_code == 204
     return web
@@ -98,7 +98,9 @@ def entries(client: redis.Redis) -> list[bytes]:
 def hits(client: redis.Redis) -> list[Hit]:
     read = [hit.decode_batch(batch) for batch in entries(client)]
     assert not any(unreadable for _, unreadable in read)
-    return sorted((one for found, _ in read for one in found), key=lambda one: one.time)
+    return sorted(
+        (recorded for decoded, _ in read for recorded in decoded), key=lambda recorded: recorded.time
+    )
 
 
 def assert_answer(answer: Any, status: int, pixel: str, **more: str) -> None:
@@ -159,8 +161,8 @@ def test_endpoint_each_case_gets_its_answer(
             assert_answer(answer, 200, f"ignored; reason={IGNORED[name]}")
         else:
             assert_answer(answer, 200, "recorded")
-    kept = [(hit.EMAIL, "mail", method), (hit.WEB, "site", method)] if method in ("GET", "HEAD") else []
-    assert [(one.kind, one.campaign, one.method) for one in hits(client)] == kept
+    expected = [(hit.EMAIL, "mail", method), (hit.WEB, "site", method)] if method in ("GET", "HEAD") else []
+    assert [(recorded.kind, recorded.campaign, recorded.method) for recorded in hits(client)] == expected
 
 
 def test_endpoint_answer_has_no_cache_or_cookie_headers(site: TestClient, minter: Minter):
@@ -188,8 +190,9 @@ def test_endpoint_hit_stores_the_headers(
     mail, page = hits(client)
     assert before <= mail.time <= page.time <= time.time() * 1000 + CLOCK_ERROR_MS
     evidence = ("Mail/1.0", "https://mail.example/", "de", "0", "0", "sec-purpose=prefetch;")
-    for one in (mail, page):
-        assert (one.agent, one.referrer, one.language, one.gpc, one.dnt, one.purpose) == evidence
+    for stored in (mail, page):
+        fields = (stored.agent, stored.referrer, stored.language, stored.gpc, stored.dnt, stored.purpose)
+        assert fields == evidence
     assert (mail.recipient, mail.token_time) == (secrets.recipient_key("ada"), 1_790_000_000)
     assert (page.page, page.page_referrer) == ("https://x.example/", "https://y.example/")
 
@@ -212,8 +215,8 @@ def test_endpoint_visitor_id_is_not_in_the_store(
 
 def test_endpoint_text_of_any_alphabet_is_recorded(site: TestClient, client: redis.Redis):
     assert site.get("/p/site.gif?u=%C3%A9&r=%ff&v=%ff").headers["x-pixel"] == "recorded"
-    [one] = hits(client)
-    assert (one.page, one.page_referrer) == ("é", "\ufffd")
+    [recorded] = hits(client)
+    assert (recorded.page, recorded.page_referrer) == ("é", "\ufffd")
 
 
 def test_endpoint_unknown_pixel_sends_no_command(site: TestClient, client: redis.Redis):
@@ -249,7 +252,7 @@ def test_endpoint_prefix_kept_or_removed_by_a_proxy_works(
             assert_answer(app.get(f"{shown}/o/bad.gif"), 404, "refused; reason=token")
             assert_answer(app.get(f"{shown}/p/none.gif"), 404, "refused; reason=campaign")
             assert_answer(app.get(f"{shown}/p"), 404, "refused; reason=not-found")
-    kinds = [one.kind for one in hits(client)]
+    kinds = [recorded.kind for recorded in hits(client)]
     assert kinds == [hit.EMAIL, hit.WEB] * (2 if prefix else 1)
 
 

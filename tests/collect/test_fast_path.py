@@ -81,9 +81,9 @@ async def _serve(story: Callable[[Callable[[], PixelProtocol], Recorder], None])
     PixelProtocol._heads = HeadCache()
 
     def connect() -> PixelProtocol:
-        made = PixelProtocol(config=config, server_state=state, app_state=parts)
-        made.connection_made(Wire())
-        return made
+        connection = PixelProtocol(config=config, server_state=state, app_state=parts)
+        connection.connection_made(Wire())
+        return connection
 
     story(connect, recorder)
     for connection in list(state.connections):
@@ -123,11 +123,11 @@ def test_fast_path_single_use_answer_is_not_cached():
         plain = request(b"/p/shop.gif")
         for _ in range(3):
             assert b"set-cookie" not in ask(connection, recorder, plain)
-        kept = dict(PixelProtocol._answer_heads)
+        before = dict(PixelProtocol._answer_heads)
         answers = {ask(connection, recorder, request(b"/p/shop.gif?c=1")) for _ in range(20)}
         assert len(answers) == 20
         assert all(b"\r\nset-cookie: px_shop=" in answer for answer in answers)
-        assert kept == PixelProtocol._answer_heads
+        assert before == PixelProtocol._answer_heads
         assert b"set-cookie" not in ask(connection, recorder, plain)
 
     serve(story)
@@ -146,13 +146,13 @@ def test_fast_path_hit_not_stored_sets_no_cookie():
 
 def test_fast_path_answers_go_to_their_connections():
     def story(connect, recorder):
-        one, other = connect(), connect()
-        one.data_received(request(b"/p/shop.gif?c=1"))
-        other.data_received(request(b"/p/shop.gif"))
+        first, second = connect(), connect()
+        first.data_received(request(b"/p/shop.gif?c=1"))
+        second.data_received(request(b"/p/shop.gif"))
         recorder.stored()
         recorder.stored()
-        assert b"set-cookie" in one.transport.take()
-        assert b"set-cookie" not in other.transport.take()
+        assert b"set-cookie" in first.transport.take()
+        assert b"set-cookie" not in second.transport.take()
 
     serve(story)
 

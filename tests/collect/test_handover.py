@@ -101,8 +101,8 @@ def test_channel_send_without_room_is_refused(channels):
         assert sent < 10_000
     assert sent > 2
     received = 0
-    while (found := right.receive()) is not None:
-        found[0].close()
+    while (message := right.receive()) is not None:
+        message[0].close()
         received += 1
     assert received == sent
     client.close()

@@ -30,8 +30,8 @@ def test_losses_while_web_is_down_are_reported_at_its_start(settings, secrets, c
     for _ in range(2):
         with serving(settings, secrets) as web:
             until(lambda: "2 batches were lost, 2 hits" in warnings(web))
-            found = web.get("/readyz").json()["losses"]
-            assert (found["batches"], found["hits"], found["hits_are_exact"]) == (2, 2, True)
+            losses = web.get("/readyz").json()["losses"]
+            assert (losses["batches"], losses["hits"], losses["hits_are_exact"]) == (2, 2, True)
             until(lambda: client.hlen(keys.LOSSES) == 1)
     client.delete(keys.LOSSES)
     with serving(settings, secrets) as web:
@@ -52,8 +52,8 @@ def test_losses_counters_that_went_back_are_reported(settings, secrets, client, 
     with serving(settings, secrets) as web:
         assert [ask(web, secrets, "mail", "ada") for _ in range(2)] == ["recorded"] * 2
         count()
-        kept = settings.data / "acknowledged" / "turns.json"
-        until(lambda: kept.exists() and any(json.loads(kept.read_bytes())["turns"]))
+        generations = settings.data / "acknowledged" / "turns.json"
+        until(lambda: generations.exists() and any(json.loads(generations.read_bytes())["turns"]))
     for shard in range(settings.shards):
         if client.exists(keys.checkpoint(shard)):
             client.hset(keys.checkpoint(shard), "n", 0)

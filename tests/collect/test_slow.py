@@ -44,10 +44,10 @@ def tell(monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], None]:
     async def run(story: Story) -> None:
         state = ServerState()
 
-        def made() -> BoundedProtocol:
+        def make_protocol() -> BoundedProtocol:
             return BoundedProtocol(config=config, server_state=state, app_state={})
 
-        listening = await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0)
+        listening = await asyncio.get_running_loop().create_server(make_protocol, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
         await asyncio.wait_for(story(reader, writer), 30)
         writer.close()
@@ -180,8 +180,8 @@ def _ask(writer: asyncio.StreamWriter, requests: int) -> None:
         writer.write(GET.replace(b"/ ", b"/?kb=%d " % KB, 1))
 
 
-async def _until(found: Callable[[], bool]) -> None:
-    while not found():  # noqa: ASYNC110 - the condition has no event
+async def _until(is_true: Callable[[], bool]) -> None:
+    while not is_true():  # noqa: ASYNC110 - the condition has no event
         await asyncio.sleep(0.01)
 
 

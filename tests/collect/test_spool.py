@@ -20,7 +20,7 @@ import pytest
 from pixel_server import hit
 from pixel_server.collect.batch import Batch
 from pixel_server.collect.spool import format as spool_format
-from pixel_server.collect.spool import spool as module
+from pixel_server.collect.spool import spool as spool_module
 from pixel_server.collect.spool.format import NewerFormat, Segment, pack_payload, pack_record, unpack_payload
 from pixel_server.collect.spool.spool import Spool, SpoolFull
 from pixel_server.collect.spool.status import SpoolStatus, read_status, waiting_since
@@ -33,8 +33,8 @@ PRODUCER = producer.new_id(NOW)
 
 
 def batch(sequence: int, hits: int = 2, shard: int = 0) -> Batch:
-    one = hit.encode(Hit(sequence, "news", hit.EMAIL, "GET", agent=f"agent of batch {sequence}"))
-    return Batch(shard, PRODUCER, sequence, hit.encode_batch([one] * hits))
+    encoded = hit.encode(Hit(sequence, "news", hit.EMAIL, "GET", agent=f"agent of batch {sequence}"))
+    return Batch(shard, PRODUCER, sequence, hit.encode_batch([encoded] * hits))
 
 
 def drain(spool: Spool) -> list[Batch]:
@@ -118,7 +118,7 @@ def test_spool_append_returns_after_sync_of_bytes_and_names(
 
         return note
 
-    monkeypatch.setattr(module, "sync_data", noted(module.sync_data))
+    monkeypatch.setattr(spool_module, "sync_data", noted(spool_module.sync_data))
     monkeypatch.setattr(os, "fsync", noted(os.fsync))
     spool.append([batch(1), batch(2)])
     (segment,) = files(home)
@@ -242,7 +242,7 @@ def test_spool_write_in_pieces_is_whole(spool: Spool, monkeypatch: pytest.Monkey
 def test_spool_disk_that_does_not_sync_acknowledges_nothing(
     home: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch, cut_fails: bool, acknowledged: int
 ):
-    sync, failures = module.sync_data, 99 if cut_fails else 1
+    sync, failures = spool_module.sync_data, 99 if cut_fails else 1
 
     def broken(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -255,7 +255,7 @@ def test_spool_disk_that_does_not_sync_acknowledges_nothing(
     if acknowledged:
         spool.append([batch(1)])
     with monkeypatch.context() as patch:
-        patch.setattr(module, "sync_data", sync_or_fail)
+        patch.setattr(spool_module, "sync_data", sync_or_fail)
         if cut_fails:
             patch.setattr(os, "ftruncate", broken)
             patch.setattr(os, "unlink", broken)
@@ -280,7 +280,7 @@ def uncut(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> Spool:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     spool.append([batch(1)])
-    monkeypatch.setattr(module, "sync_data", broken)
+    monkeypatch.setattr(spool_module, "sync_data", broken)
     monkeypatch.setattr(os, "ftruncate", broken)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         spool.append([batch(2)])

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pixel_server import hit
-from pixel_server.collect import recorder as module
+from pixel_server.collect import recorder as recorder_module
 from pixel_server.collect.batch import Batch, Sink
 from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.redis_sink import RedisSink
@@ -94,10 +94,12 @@ def a_hit(number: int) -> bytes:
 def test_recorder_writes_fail_stores_each_hit_once(
     valkey_url: str, monkeypatch: pytest.MonkeyPatch, bursts: list[int], faults: list[str], cap: int
 ):
-    monkeypatch.setattr(module, "_RETRY_SECONDS", (0.0,))
-    monkeypatch.setattr(module, "GROUP_BYTES", cap * (len(a_hit(1)) + module.OVERHEAD_BYTES))
-    monkeypatch.setattr(module, "FLIGHT_GAP_SECONDS", 0.0)  # so that several groups are in flight at once
-    monkeypatch.setattr(module, "ANSWER_TIMEOUT_SECONDS", 60.0)  # however busy the machine is
+    monkeypatch.setattr(recorder_module, "_RETRY_SECONDS", (0.0,))
+    monkeypatch.setattr(
+        recorder_module, "GROUP_BYTES", cap * (len(a_hit(1)) + recorder_module.OVERHEAD_BYTES)
+    )
+    monkeypatch.setattr(recorder_module, "FLIGHT_GAP_SECONDS", 0.0)  # several groups are in flight
+    monkeypatch.setattr(recorder_module, "ANSWER_TIMEOUT_SECONDS", 60.0)  # however busy the machine is
     with connect(valkey_url) as client:
         client.flushall()
         answers = asyncio.run(_record(valkey_url, bursts, faults))
@@ -106,7 +108,7 @@ def test_recorder_writes_fail_stores_each_hit_once(
             for _, fields in client.xrange(keys.hits(shard)):
                 hits, unreadable = hit.decode_batch(fields[b"1"])
                 assert unreadable == []
-                stored.update(one.time for one in hits)
+                stored.update(record.time for record in hits)
     assert answers == Counter(dict.fromkeys(range(sum(bursts)), 1))
     assert stored == answers
 
@@ -121,9 +123,9 @@ def test_recorder_writes_fail_stores_each_hit_once(
 def test_recorder_writes_overtake_stores_each_hit_once(
     valkey_url: str, monkeypatch: pytest.MonkeyPatch, bursts: list[int], draws: list[tuple[int, str]]
 ):
-    monkeypatch.setattr(module, "_RETRY_SECONDS", (0.0,))
-    monkeypatch.setattr(module, "FLIGHT_GAP_SECONDS", 0.0)
-    monkeypatch.setattr(module, "ANSWER_TIMEOUT_SECONDS", 60.0)
+    monkeypatch.setattr(recorder_module, "_RETRY_SECONDS", (0.0,))
+    monkeypatch.setattr(recorder_module, "FLIGHT_GAP_SECONDS", 0.0)
+    monkeypatch.setattr(recorder_module, "ANSWER_TIMEOUT_SECONDS", 60.0)
     with connect(valkey_url) as client:
         client.flushall()
 
@@ -137,7 +139,7 @@ def test_recorder_writes_overtake_stores_each_hit_once(
         stored: Counter[int] = Counter()
         for shard in range(SHARDS):
             for _, fields in client.xrange(keys.hits(shard)):
-                stored.update(one.time for one in hit.decode_batch(fields[b"1"])[0])
+                stored.update(record.time for record in hit.decode_batch(fields[b"1"])[0])
     assert answers == Counter(dict.fromkeys(range(sum(bursts)), 1))
     assert stored == answers
 
@@ -151,19 +153,19 @@ async def _record(url: str, bursts: list[int], faults: list[str]) -> Counter[int
 
 
 async def _record_with(sink: Sink, bursts: list[int]) -> Counter[int]:
-    made = Recorder(sink, SHARDS, 1 << 20)
-    made.start()
+    recorder = Recorder(sink, SHARDS, 1 << 20)
+    recorder.start()
     answers: Counter[int] = Counter()
     number = 0
     for burst in bursts:
         for _ in range(burst):
             shard = number % SHARDS if number % 4 else None
-            assert made.record(shard, a_hit(number), lambda ok, n=number: answers.update({n: int(ok)}))
+            assert recorder.record(shard, a_hit(number), lambda ok, n=number: answers.update({n: int(ok)}))
             number += 1
         await asyncio.sleep(0)
-    await made.close()
-    assert made.counts["gaps"] == 0
-    assert made.pending_bytes == 0
+    await recorder.close()
+    assert recorder.counts["gaps"] == 0
+    assert recorder.pending_bytes == 0
     return answers
 
 
@@ -175,16 +177,16 @@ def test_recorder_longest_hits_keep_groups_within_the_bound():
 
     async def story() -> list[int]:
         sink = Kept()
-        made = Recorder(sink, 1, 1 << 25)
-        made.start()
+        recorder = Recorder(sink, 1, 1 << 25)
+        recorder.start()
         for _ in range(1000):
-            assert made.record(0, bytes(20_000), lambda stored: None)
-        await made.close()
+            assert recorder.record(0, bytes(20_000), lambda stored: None)
+        await recorder.close()
         return [len(batch.data) for batch in sink]
 
     sizes = asyncio.run(story())
     assert sum(sizes) > 1000 * 20_000
-    assert max(sizes) < module.GROUP_BYTES + 20_000
+    assert max(sizes) < recorder_module.GROUP_BYTES + 20_000
 
 
 class Away:
@@ -202,15 +204,15 @@ class Away:
 @pytest.mark.parametrize("hangs", [True, False])
 def test_recorder_redis_away_promises_nothing(hangs: bool):
     async def story() -> tuple[list[bool], bool, int]:
-        made = Recorder(Away(hangs), SHARDS, 2 * (len(a_hit(1)) + module.OVERHEAD_BYTES))
-        made.start()
+        recorder = Recorder(Away(hangs), SHARDS, 2 * (len(a_hit(1)) + recorder_module.OVERHEAD_BYTES))
+        recorder.start()
         answers: list[bool] = []
-        assert made.record(0, a_hit(1), answers.append)
-        assert made.record(1, a_hit(2), answers.append)
-        refused = not made.record(2, a_hit(3), answers.append)
-        await asyncio.sleep(module.ANSWER_TIMEOUT_SECONDS + 0.2)
-        late = made.counts["late"]
-        await made.close(timeout_seconds=0)
+        assert recorder.record(0, a_hit(1), answers.append)
+        assert recorder.record(1, a_hit(2), answers.append)
+        refused = not recorder.record(2, a_hit(3), answers.append)
+        await asyncio.sleep(recorder_module.ANSWER_TIMEOUT_SECONDS + 0.2)
+        late = recorder.counts["late"]
+        await recorder.close(timeout_seconds=0)
         return answers, refused, late
 
     assert asyncio.run(story()) == ([False, False], True, 2)
@@ -219,17 +221,17 @@ def test_recorder_redis_away_promises_nothing(hangs: bool):
 def test_recorder_redis_lost_batches_reports_the_gap(redis_url: str, caplog: pytest.LogCaptureFixture):
     async def story() -> int:
         redis = connect_async(redis_url)
-        made = Recorder(RedisSink(redis_url), 1, 1 << 20)
-        made.start()
+        recorder = Recorder(RedisSink(redis_url), 1, 1 << 20)
+        recorder.start()
         for number in range(3):
             stored = asyncio.get_running_loop().create_future()
-            made.record(0, a_hit(number), stored.set_result)
+            recorder.record(0, a_hit(number), stored.set_result)
             assert await stored
             if number == 1:
                 await redis.delete(keys.producers(0))  # as a crash with appendfsync everysec does
-        await made.close()
+        await recorder.close()
         await redis.aclose()
-        return made.counts["gaps"]
+        return recorder.counts["gaps"]
 
     assert asyncio.run(story()) == 2
     assert "lost 2 batches" in caplog.text
@@ -240,14 +242,14 @@ def test_recorder_producer_below_the_floor_takes_a_new_id(redis_url: str):
         redis = connect_async(redis_url)
         await redis.hset(keys.producers(0), "floor", "f" * 12)
         sink = RedisSink(redis_url)
-        made = Recorder(sink, 1, 1 << 20)
-        made.start()
+        recorder = Recorder(sink, 1, 1 << 20)
+        recorder.start()
         refused = await sink.append([Batch(0, "0" * 28, 1, b"\x90")])
         await redis.hset(keys.producers(0), "floor", "0" * 11 + "1")
         stored = asyncio.get_running_loop().create_future()
-        made.record(0, a_hit(1), stored.set_result)
+        recorder.record(0, a_hit(1), stored.set_result)
         assert await stored
-        await made.close()
+        await recorder.close()
         length = await redis.xlen(keys.hits(0))
         await redis.aclose()
         return [*refused, length]
@@ -269,12 +271,12 @@ def test_recorder_clock_was_wrong_leaves_no_producer_below_the_floor(redis_url: 
         await redis.hset(keys.producers(0), "floor", ahead + "~")  # as earlier versions left it
         stored = []
         for now in (NOW, 0.0):
-            made = Recorder(RedisSink(redis_url), 1, 1 << 20, clock=lambda at=now: at)
-            made.start()
+            recorder = Recorder(RedisSink(redis_url), 1, 1 << 20, clock=lambda at=now: at)
+            recorder.start()
             answered = asyncio.get_running_loop().create_future()
-            made.record(0, a_hit(1), answered.set_result)
+            recorder.record(0, a_hit(1), answered.set_result)
             stored.append(await answered)
-            await made.close()
+            await recorder.close()
         await redis.aclose()
         return kept, stored
 

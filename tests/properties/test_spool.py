@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from pixel_server import hit
 from pixel_server.collect.batch import Batch
-from pixel_server.collect.spool import spool as module
+from pixel_server.collect.spool import spool as spool_module
 from pixel_server.collect.spool.spool import Spool
 from pixel_server.collect.spool.status import SpoolStatus, read_status
 from pixel_server.hit import Hit
@@ -73,7 +73,7 @@ def writing(keep: int, hole: bool, error: BaseException, cuts: bool) -> Iterator
 
     hole: whether the first half of these bytes are zeros. cuts: whether the file can be cut back afterwards.
     """
-    pwrite, sync = os.pwrite, module.sync_data
+    pwrite, sync = os.pwrite, spool_module.sync_data
     failed = False
 
     def part(file: int, data: memoryview, offset: int) -> int:
@@ -93,7 +93,7 @@ def writing(keep: int, hole: bool, error: BaseException, cuts: bool) -> Iterator
     def sync_or_fail(file: int) -> None:
         sync(file) if cuts and failed else fail()
 
-    with patch.object(os, "pwrite", part), patch.object(module, "sync_data", sync_or_fail):
+    with patch.object(os, "pwrite", part), patch.object(spool_module, "sync_data", sync_or_fail):
         if cuts:
             yield
         else:
@@ -131,7 +131,7 @@ class SpoolMachine(RuleBasedStateMachine):
         batches = self.give(process, shards)
         try:
             process.spool.append(batches)
-        except module.SpoolFull:
+        except spool_module.SpoolFull:
             assert read_status(self.home).bytes > LIMIT / 2
             return
         process.pending = []
@@ -151,7 +151,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(of=who, shards=groups, keep=st.integers(0, 500), hole=st.booleans())
     def crash_in_a_write(self, of: int, shards: list[int], keep: int, hole: bool) -> None:
         process = self.processes[of]
-        with writing(keep, hole, Killed(), False), pytest.raises((Killed, module.SpoolFull)):
+        with writing(keep, hole, Killed(), False), pytest.raises((Killed, spool_module.SpoolFull)):
             process.spool.append(self.give(process, shards))
         self.crash(of)
 

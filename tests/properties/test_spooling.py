@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pixel_server import hit
-from pixel_server.collect import recorder as module
+from pixel_server.collect import recorder as recorder_module
 from pixel_server.collect.batch import Batch
 from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.redis_sink import RedisSink
@@ -61,10 +61,10 @@ def test_spooling_redis_and_disk_fail_stores_each_hit_once(
     disk_faults: list[str],
     pauses: list[float],
 ):
-    monkeypatch.setattr(module, "_RETRY_SECONDS", (0.001,))
-    monkeypatch.setattr(module, "ANSWER_TIMEOUT_SECONDS", 30.0)
-    monkeypatch.setattr(module, "HOLD_SECONDS", 0.0)
-    monkeypatch.setattr(module, "FLIGHT_GAP_SECONDS", 0.0)  # so that several groups are in flight at once
+    monkeypatch.setattr(recorder_module, "_RETRY_SECONDS", (0.001,))
+    monkeypatch.setattr(recorder_module, "ANSWER_TIMEOUT_SECONDS", 30.0)
+    monkeypatch.setattr(recorder_module, "HOLD_SECONDS", 0.0)
+    monkeypatch.setattr(recorder_module, "FLIGHT_GAP_SECONDS", 0.0)  # several groups are in flight
     monkeypatch.setattr("pixel_server.collect.spool.drain.PAUSE_SECONDS", 0.002)
     with connect(valkey_url) as client, tempfile.TemporaryDirectory() as directory:
         client.flushall()
@@ -76,7 +76,7 @@ def test_spooling_redis_and_disk_fail_stores_each_hit_once(
             for _, fields in client.xrange(keys.hits(shard)):
                 hits, unreadable = hit.decode_batch(fields[b"1"])
                 assert unreadable == []
-                stored.update(one.time for one in hits)
+                stored.update(record.time for record in hits)
     assert answers == Counter(dict.fromkeys(range(sum(bursts)), 1))
     assert stored == answers
 
@@ -89,28 +89,30 @@ async def _record(
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     stream, draining = RedisSink(url, timeout_seconds=10), RedisSink(url, timeout_seconds=10)
     spool = Spool(directory / "spool", 1 << 20)
-    made = Recorder(Flaky(stream, faults[0]), SHARDS, 1 << 20, spool=FlakyDisk(SpoolSink(spool), faults[2]))
+    recorder = Recorder(
+        Flaky(stream, faults[0]), SHARDS, 1 << 20, spool=FlakyDisk(SpoolSink(spool), faults[2])
+    )
     drain = Drain(
         spool,
         Flaky(draining, faults[1]),
-        is_away=lambda: made.is_away,
-        on_taken=made.resume,
-        on_lost=made.count_lost,
-        mark=made.spool_mark,
-        on_drained=made.note_drained,
+        is_away=lambda: recorder.is_away,
+        on_taken=recorder.resume,
+        on_lost=recorder.count_lost,
+        mark=recorder.spool_mark,
+        on_drained=recorder.note_drained,
     )
-    made.start()
+    recorder.start()
     task = asyncio.create_task(drain.run())
     answers: Counter[int] = Counter()
     number = 0
     for i, burst in enumerate(bursts):
         for _ in range(burst):
-            assert made.record(
+            assert recorder.record(
                 number % SHARDS, a_hit(number), lambda ok, n=number: answers.update({n: int(ok)})
             )
             number += 1
         await asyncio.sleep(pauses[i % len(pauses)])
-    await made.close(timeout_seconds=20)
+    await recorder.close(timeout_seconds=20)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     while True:
@@ -119,13 +121,13 @@ async def _record(
             break
         except ConnectionError:
             continue
-    assert made.counts["gaps"] == 0
+    assert recorder.counts["gaps"] == 0
     for one in (stream, draining, spool):
         one.close()
     return answers
 
 
-class Told:
+class Switchable:
     """A sink that works or fails as the test sets `works`. taken: the batches that it accepted."""
 
     def __init__(self) -> None:
@@ -140,31 +142,31 @@ class Told:
 
 
 def test_spooling_producer_in_spool_does_not_write_to_redis(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "_RETRY_SECONDS", (0.001,))
+    monkeypatch.setattr(recorder_module, "_RETRY_SECONDS", (0.001,))
 
     async def story() -> list[list[int]]:
-        redis, disk = Told(), Told()
-        made = Recorder(redis, 1, 1 << 20, spool=disk)
-        made.start()
+        redis, disk = Switchable(), Switchable()
+        recorder = Recorder(redis, 1, 1 << 20, spool=disk)
+        recorder.start()
 
         async def record(number: int) -> asyncio.Future[bool]:
             stored = asyncio.get_running_loop().create_future()
-            made.record(0, a_hit(number), stored.set_result)
+            recorder.record(0, a_hit(number), stored.set_result)
             await asyncio.sleep(0.03)
             return stored
 
         redis.works = False
         await record(1)
-        before = made.spool_mark()
+        before = recorder.spool_mark()
         await record(2)
         redis.works, disk.works = True, False
         third = await record(3)
-        made.note_drained(before)  # the second batch is still in the spool
+        recorder.note_drained(before)  # the second batch is still in the spool
         await asyncio.sleep(0.03)
         waited = [batch.sequence for batch in redis.taken]
-        made.note_drained(made.spool_mark())
+        recorder.note_drained(recorder.spool_mark())
         assert await third
-        await made.close()
+        await recorder.close()
         return [[batch.sequence for batch in disk.taken], waited, [b.sequence for b in redis.taken]]
 
     assert asyncio.run(story()) == [[1, 2], [], [3]]
