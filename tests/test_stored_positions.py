@@ -234,12 +234,12 @@ def test_breakdown_bins_of_times_are_fixed():
     assert [histogram.span_bin(ms) for ms in (0, 100, 1000, 60_000, 3_600_000)] == [1, 1, 27, 74, 122]
 
 
-def test_dimensions_stored_day_is_format_then_views_and_visits_by_name():
+def test_web_breakdown_stored_day_is_format_then_views_and_visits_by_name():
     assert web_breakdown.pack({"/a": [5, 2]}) == packed([1, {"/a": [5, 2]}])
     assert web_breakdown.unpack(packed([1, {"/a": [5, 2]}])) == {"/a": [5, 2]}
 
 
-def test_dimensions_names_of_stored_fields_are_fixed():
+def test_web_breakdown_names_of_stored_fields_are_fixed():
     assert (
         *("page", "country", "browser", "system", "device", "language"),
         *("entry_page", "referrer", "utm_source", "utm_medium", "utm_campaign", "exit_page"),
