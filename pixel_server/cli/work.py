@@ -15,12 +15,12 @@ from workers.worker import run_worker
 
 @click.command()
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="Workers.")
-@click.option("--one", is_flag=True, hidden=True, help="Run one worker in this process.")
-def work(processes: int, one: bool) -> None:
+@click.option("--one", "is_single", is_flag=True, hidden=True, help="Run one worker in this process.")
+def work(processes: int, is_single: bool) -> None:
     """Run the workers, which count hits, and their schedule."""
     is_child = hold_lifeline()
     settings = Settings.from_env()
-    if one:
+    if is_single:
         run_worker(settings)
         return
     if not is_child:

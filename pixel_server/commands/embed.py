@@ -77,11 +77,11 @@ def embed(
             kind = "eml" if eml else "html"
             _embed_list(make_mail, minter, campaign_id, recipients, column, out, kind)
             return
-        made = make_mail(recipient)
+        changed = make_mail(recipient)
     except (EmbedError, ValueError) as error:
         raise Failure(str(error)) from None
-    _warn_sender(made)
-    sys.stdout.buffer.write(made.raw)
+    _warn_sender(changed)
+    sys.stdout.buffer.write(changed.raw)
 
 
 def _check_kind(mail: bytes, is_eml: bool) -> None:
@@ -109,8 +109,8 @@ def _mail_maker(
         mark = mail[: len(mail) - len(bare)]
 
         def make_message(recipient: str | None) -> ChangedMessage:
-            made = add_pixel_to_bytes(bare, minter, campaign, recipient, twin=twin, replace=replace)
-            return made._replace(raw=mark + made.raw)
+            changed = add_pixel_to_bytes(bare, minter, campaign, recipient, twin=twin, replace=replace)
+            return changed._replace(raw=mark + changed.raw)
 
         return make_message
     html_frame = frame(mail, replace=replace)
@@ -122,14 +122,14 @@ def _mail_maker(
     return make_html
 
 
-def _warn_sender(made: ChangedMessage) -> None:
+def _warn_sender(changed: ChangedMessage) -> None:
     """Says on standard error if the mail has no pixel, or is so long that Gmail clips it."""
-    if made.why_unchanged:
-        click.echo(f"pixel-server: no pixel: {made.why_unchanged}", err=True)
-    if made.html_bytes > CLIP_BYTES:
+    if changed.why_unchanged:
+        click.echo(f"pixel-server: no pixel: {changed.why_unchanged}", err=True)
+    if changed.html_bytes > CLIP_BYTES:
         click.echo(
-            f"pixel-server: {made.html_bytes:,} bytes of HTML: Gmail shows {CLIP_BYTES:,} and may not load a "
-            "pixel below; with --twin you see how many mails are clipped",
+            f"pixel-server: {changed.html_bytes:,} bytes of HTML: Gmail shows {CLIP_BYTES:,} and may not "
+            "load a pixel below; with --twin you see how many mails are clipped",
             err=True,
         )
 
@@ -145,13 +145,13 @@ def _embed_list(
     def write_mail(recipient: str) -> tuple[str, str]:
         nonlocal count
         name = f"{count // MAILS_PER_DIRECTORY:04}/{count:07}.{kind}"
-        made = make_mail(recipient)
+        changed = make_mail(recipient)
         if not count:  # the warnings are the same for every mail
-            _warn_sender(made)
+            _warn_sender(changed)
         count += 1
         path = draft / name
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(made.raw)
+        path.write_bytes(changed.raw)
         return name, minter.link(campaign, recipient).privacy_url or ""
 
     bad = out.with_name(f"{out.name}.bad")

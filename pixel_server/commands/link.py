@@ -56,19 +56,19 @@ def link(
         check_recipient(recipient)
     except ValueError as error:
         raise Failure(f"recipient {error}") from None
-    made = make_minter(campaign_id).link(campaign_id, recipient)
+    pixel_link = make_minter(campaign_id).link(campaign_id, recipient)
     if as_json:
-        click.echo(json.dumps({"recipient": recipient, **asdict(made)}))
-    elif made.url is not None:
-        click.echo(made.html if as_html else made.url)
+        click.echo(json.dumps({"recipient": recipient, **asdict(pixel_link)}))
+    elif pixel_link.url is not None:
+        click.echo(pixel_link.html if as_html else pixel_link.url)
 
 
 def _link_list(campaign: str, source: Path, column: str, out: Path, as_json: bool) -> None:
     minter = make_minter(campaign)
 
     def make_columns(recipient: str) -> tuple[str, str, str]:
-        made = minter.link(campaign, recipient)
-        return made.url or "", made.html or "", made.privacy_url or ""
+        pixel_link = minter.link(campaign, recipient)
+        return pixel_link.url or "", pixel_link.html or "", pixel_link.privacy_url or ""
 
     bad = out.with_name(f"{out.name}.bad")
     with open_list(source, column, NEW_COLUMNS) as (recipients, on_progress), files.open_whole(out) as file:

@@ -113,7 +113,7 @@ def _edits(
 
 
 def _choose_part(root: Part, recipient: str | None) -> tuple[Part | None, str | None, str]:
-    """Returns (the HTML part, the recipient, the reason why there is none of them)."""
+    """Returns (HTML part, recipient, ""), or (None, None, reason why the message gets no pixel)."""
     part = html_part(root)
     if part is None:
         return None, None, "it has no HTML part, only text"
@@ -143,7 +143,7 @@ def recipients(headers: Message) -> list[str]:
 
 
 def _body(part: Part) -> bytes:
-    """Returns the encoded payload of an `email.message.Message`, from where `email.generator` reads it.
+    """Returns the encoded payload of an `email.message.Message`: the attribute that `email.generator` reads.
 
     Raises EmbedError if the message was parsed from text, and has characters that no byte stands for.
     """

@@ -99,13 +99,13 @@ def put(html: str, tags: Tags, *, replace: bool = False) -> str:
 
 def _frame(html: bytes, narrow: bytes, encoding: str, width: int, replace: bool) -> Frame:
     """Returns the places of a mail. narrow: the mail with one byte a character. width: bytes a character."""
-    found = places(narrow)
-    old_pixels = _pixels(found)
+    offsets = places(narrow)
+    old_pixels = _pixels(offsets)
     if old_pixels and not replace:
         raise AlreadyThere(f"there is a pixel already, of campaign {old_pixels[0].token.campaign}")
     removals = [Edit(pixel.start, pixel.end, b"") for pixel in old_pixels]
     if removals:
-        found = places(splice(narrow, removals))
+        offsets = places(splice(narrow, removals))
 
     def original_offset(at: int) -> int:
         """Returns the offset in `html` of an offset in `narrow` without the old pixels."""
@@ -114,7 +114,7 @@ def _frame(html: bytes, narrow: bytes, encoding: str, width: int, replace: bool)
         return at * width
 
     wide = tuple(Edit(edit.start * width, edit.end * width, b"") for edit in removals)
-    return Frame(html, encoding, original_offset(found.top), original_offset(found.bottom), wide)
+    return Frame(html, encoding, original_offset(offsets.top), original_offset(offsets.bottom), wide)
 
 
 def splice(html: bytes, changes: list[Edit]) -> bytes:
@@ -149,9 +149,9 @@ def is_last(html: bytes, pixel: Pixel, charset: str = "") -> bool:
     return not narrow[pixel.end // width : places(narrow).bottom].strip()
 
 
-def _pixels(found: Places) -> list[Pixel]:
+def _pixels(offsets: Places) -> list[Pixel]:
     all_pixels = []
-    for tag in found.images:
+    for tag in offsets.images:
         url = unescape(tag.source.decode("latin-1")).strip()
         match = _pixel_path(url)
         if match:

@@ -102,6 +102,7 @@ class _QuotedPrintable:
 
 
 def _change_quoted(body: _QuotedPrintable, changes: list[Edit], newline: bytes) -> bytes:
+    """Returns the encoded body with these changes. Breaks lines around the new bytes only."""
     changed = bytearray()
     done = 0
     for edit in changes:
@@ -137,21 +138,21 @@ def _quote(byte: int, begins_line: bool) -> bytes:
 def _change_base64(body: bytes, changes: list[Edit], newline: bytes) -> bytes:
     """Returns the encoded body with these changes. Keeps the whole lines before the first change."""
     decoded = a2b_base64(body)
-    kept = raw = width = 0
-    while changes and (line := _line_of_base64(body, raw)):
+    kept_decoded = kept_encoded = width = 0
+    while changes and (line := _line_of_base64(body, kept_encoded)):
         letters = len(line[0].rstrip())
-        if letters % 4 or kept + letters // 4 * 3 > changes[0].start:
+        if letters % 4 or kept_decoded + letters // 4 * 3 > changes[0].start:
             break
-        kept, raw, width = kept + letters // 4 * 3, line.end(), width or letters
+        kept_decoded, kept_encoded, width = kept_decoded + letters // 4 * 3, line.end(), width or letters
     if not width:
         first = _newline(body)
         width = first.start() if first and first.end() < len(body.rstrip()) else _WIDTH
     if width % 4 or not width:
         width = _WIDTH
     changed = splice(decoded, changes)
-    rest = b64encode(changed[kept:])
+    rest = b64encode(changed[kept_decoded:])
     lines = [rest[i : i + width] for i in range(0, len(rest), width)]
-    encoded = body[:raw] + newline.join(lines) + body[len(body.rstrip()) :]
+    encoded = body[:kept_encoded] + newline.join(lines) + body[len(body.rstrip()) :]
     if a2b_base64(encoded) != changed:
         raise EmbedError("its base64 is broken")
     return encoded
