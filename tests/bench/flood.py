@@ -2,8 +2,8 @@
 
 python -m tests.bench.flood [--minutes 1] [--connections 512]
 
-The bound: what the process has after five seconds of the same flood with Redis, and PIXEL_PENDING_BYTES,
-and SLACK_MB. The store is stopped with SIGSTOP, so that it neither answers nor refuses.
+The bound is the memory after five seconds of the same flood with Redis, plus PIXEL_PENDING_BYTES, plus
+SLACK_MB. The store is stopped with SIGSTOP, so that it neither answers nor refuses.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.bench.wrk import Load
 
 SLACK_MB = 32
 SPOOL = 512 << 20
-"""Bytes: small enough for a full spool to be part of ten minutes."""
+"""Bytes of the spool: few enough that it is full within ten minutes."""
 
 
 def measure(bench: Bench, minutes: float = 1.0, connections: int = 512) -> list[Figure]:

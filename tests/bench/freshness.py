@@ -2,8 +2,8 @@
 
 python -m tests.bench.freshness [--seconds 20]
 
-The rate is as in latency.py, with `pixel-server work` running wherever the kernel puts it. Beside that
-load, one recipient of another campaign opens a mail ten times a second; its figures are read every 25 ms.
+The rate is as in latency.py. `pixel-server work` runs wherever the kernel puts it. Beside that load, one
+recipient of another campaign opens a mail ten times a second. Its figures are read every 25 ms.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def measure(bench: Bench, seconds: float = 20.0) -> list[Figure]:
 
 
 def _probe(side: Side, seconds: float) -> tuple[list[float], int]:
-    """(seconds that each probe took to be shown, number of probes)."""
+    """Returns (seconds until each probe was shown, number of probes)."""
     url = Minter("http://pixel.test", SECRETS).url(CAMPAIGN, "probe@example.org")
     assert url is not None
     path = url.removeprefix("http://pixel.test")
@@ -59,7 +59,7 @@ def _probe(side: Side, seconds: float) -> tuple[list[float], int]:
 
     opening = threading.Thread(target=open_mails)
     opening.start()
-    # All are of one recipient, so of one shard: they are counted in the order of their answers.
+    # All probes are of one recipient, so of one shard: they are counted in the order of their answers.
     while opening.is_alive() or (len(took) < len(answered) and time.monotonic() < end + LAST):
         status, content = side.get(f"/api/campaigns/{CAMPAIGN}/stats")
         shown = json.loads(content)["totals"]["hits"] if status == 200 else 0

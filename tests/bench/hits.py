@@ -1,4 +1,4 @@
-"""Stored hits as a web process would have left them, made without one."""
+"""Stored hits as a web process would leave them, made without a web process."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def recipients(count: int) -> list[bytes]:
 
 
 def mail(draw: random.Random, campaign: str, recipient: bytes, at_ms: int) -> tuple[int, bytes]:
-    """(shard, encoded hit) of one opening of a mail."""
+    """Returns (shard, encoded hit) of one open of a mail."""
     one = Hit(
         time=at_ms,
         campaign=campaign,
@@ -52,7 +52,7 @@ def mail(draw: random.Random, campaign: str, recipient: bytes, at_ms: int) -> tu
         flags=FLAGS,
         token_time=at_ms // 1000 - 3600,
         recipient=recipient,
-        address=recipient[:4],  # of a reader's own: from many at once, it would be a gateway
+        address=recipient[:4],  # each reader has an address; several addresses at once would be a gateway
         agent=AGENTS[recipient[4] % len(AGENTS)],
         referrer="https://mail.example.org/",
         language=LANGUAGE,
@@ -61,7 +61,7 @@ def mail(draw: random.Random, campaign: str, recipient: bytes, at_ms: int) -> tu
 
 
 def page(draw: random.Random, at_ms: int) -> tuple[int, bytes]:
-    """(shard, encoded hit) of one view of a web page."""
+    """Returns (shard, encoded hit) of one view of a web page."""
     address, agent, path = draw.randbytes(4), draw.choice(AGENTS), draw.choice(PATHS)
     one = Hit(
         time=at_ms,
@@ -80,8 +80,10 @@ def page(draw: random.Random, at_ms: int) -> tuple[int, bytes]:
 def realistic(
     draw: random.Random, people: list[bytes], count: int, ago: int = 60
 ) -> Iterator[tuple[int, bytes]]:
-    """50 user agents, 2,000 paths, all these recipients; four mails and a web site. They came at 50,000 a
-    second, and began so many seconds ago."""
+    """Returns hits of these recipients: 50 user agents, 2,000 paths, four mails and a web site.
+
+    The hits came at 50,000 a second. ago: seconds since the first of them.
+    """
     at = int((time.time() - ago) * 1000)
     for i in range(count):
         if draw.random() < WEB:
@@ -92,7 +94,7 @@ def realistic(
 
 
 class Writer:
-    """Writes groups of hits, each group split into a batch a shard, as a recorder does."""
+    """Writes groups of hits. Splits each group into one batch a shard, as a recorder does."""
 
     def __init__(self, client: Redis, group: int = 32) -> None:
         self._client = client

@@ -2,9 +2,9 @@
 
 python -m tests.bench.latency [--rounds 3] [--seconds 5]
 
-The maximum is what 256 keep-alive connections reach. Then 256 connections come to half of it, each with
-pauses of random length, so that requests arrive as from many people who know nothing of each other; see
-`wrk.paced`. Latency counts from when a request is sent.
+The maximum is the rate of 256 keep-alive connections. Then 256 connections send half that rate together, each
+with pauses of random length, so that requests arrive as from many independent people; see `wrk.paced`.
+Latency counts from the sending of a request.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tests.bench.wrk import Answers, Load, paced
 
 
 def maximum(bench: Bench, side: Side, seconds: float) -> float:
-    """Hits a second with 256 connections."""
+    """Returns the hits a second of 256 connections."""
     rate = wrk.run(bench, side, Load(256, seconds)).rate
     side.tidy()
     return rate
 
 
 def pacing(bench: Bench, side: Side, rate: float, seconds: float) -> Load:
-    """A load that comes to this rate, after a short trial of its pauses."""
+    """Returns a load of this rate, after a short trial of its pauses."""
     trial = wrk.run(bench, side, paced(rate, 2))
     side.tidy()
     wanted, found = 256 / rate * 1000, 256 / trial.rate * 1000

@@ -1,4 +1,4 @@
-"""A list of a million recipients given links, by `pixel-server link --recipients`, one process.
+"""Links for a list of a million recipients, by one process of `pixel-server link --recipients`.
 
 python -m tests.bench.links [--rows 1000000]
 """
@@ -32,7 +32,7 @@ def measure(bench: Bench, rows: int = 1_000_000) -> list[Figure]:
 
 
 def run(bench: Bench, rows: int) -> tuple[float, float, float]:
-    """(seconds, most memory it had in MB, seconds of CPU), its start included."""
+    """Returns (seconds, largest memory in MB, seconds of CPU) of the process, its start included."""
     source, out = bench.home / "list.csv", bench.home / "links.csv"
     write(source, rows)
     arguments = [PROGRAM, "link", "spring", "--recipients", str(source), "--out", str(out)]

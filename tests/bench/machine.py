@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True)
 class Cores:
-    """serving: of what answers requests. other: of the load generator and of the store."""
+    """serving: cores of the process that answers. other: cores of the load generator and the store."""
 
     serving: int
     other: int
@@ -34,7 +34,7 @@ class Cores:
 
 @contextlib.contextmanager
 def on(*cores: int) -> Iterator[None]:
-    """This process, and what it starts meanwhile, runs on these cores alone."""
+    """Keeps this process, and the processes that it starts, on these cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -44,7 +44,7 @@ def on(*cores: int) -> Iterator[None]:
 
 
 def tree(pid: int) -> list[int]:
-    """A process and all below it."""
+    """Returns a process and all its descendants."""
     found = [pid]
     for above in found:
         for task in Path(f"/proc/{above}/task").glob("*/children"):
@@ -53,7 +53,7 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_us(pids: Sequence[int]) -> float:
-    """User and system time of these processes so far, in us; in steps of 10 ms."""
+    """Returns user and system time of these processes so far, in us. It grows in steps of 10 ms."""
     ticks = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -62,7 +62,7 @@ def cpu_us(pids: Sequence[int]) -> float:
 
 
 def resident_mb(pid: int) -> float:
-    """Resident memory now."""
+    """Returns the resident memory now."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
@@ -70,11 +70,12 @@ def resident_mb(pid: int) -> float:
 
 
 def tool(name: str, *packages: str) -> str:
-    """The path of a program, from its Debian packages where it is missing. SystemExit: it cannot be had."""
+    """Returns the path of a program. Installs its Debian packages if it is missing. Raises SystemExit if it
+    cannot be installed."""
     search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     found = shutil.which(name, path=search)
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        # RUNLEVEL: a package that brings a service must not start it here.
+        # RUNLEVEL: a package must not start its service here.
         environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
         install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
         for command in (["apt-get", "update", "-qq"], install):
@@ -86,7 +87,7 @@ def tool(name: str, *packages: str) -> str:
 
 
 def npm_program(package: str) -> Path:
-    """The program of that name in an npm package, installed inside the virtual environment."""
+    """Returns the program of that name in an npm package. Installs it inside the virtual environment."""
     home = Path(sys.prefix if sys.prefix != sys.base_prefix else tempfile.gettempdir()) / "bench"
     program = home / "node_modules" / ".bin" / package
     if not program.exists():
@@ -98,7 +99,7 @@ def npm_program(package: str) -> Path:
 
 
 def describe(data: Path) -> str:
-    """One line: cores, versions, and what the disk under `data` takes for a sync."""
+    """Returns one line: cores, versions, and the time of a sync on the disk under `data`."""
     model = next(
         (
             line.partition(":")[2].strip()

@@ -1,8 +1,8 @@
-"""Redis memory a recipient: a million people open a mail, over 90 days; 30 of 100 open it again.
+"""Redis memory per recipient: a million people open a mail within 90 days; 30 of 100 open it again.
 
 python -m tests.bench.memory [--recipients 1000000]
 
-By the difference in `used_memory_dataset` from an empty store, all counted by the real roll-up.
+Measures `used_memory_dataset` beyond that of an empty store. The real roll-up counts the hits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PART = 50_000
 
 
 def fill(bench: Bench, side: Side, people: int) -> int:
-    """Makes that campaign; returns its hits."""
+    """Makes the campaign. Returns its hits."""
     assert side.store is not None
     writer = Writer(side.store.client)
     waiting, total = _opens(people), 0
@@ -49,7 +49,7 @@ def _opens(people: int) -> Iterator[tuple[int, bytes]]:
 
 
 def measure_on(bench: Bench, side: Side, recipients: int = 1_000_000) -> list[Figure]:
-    """On a server whose store is empty; the campaign stays in it."""
+    """Measures on a server whose store is empty. The campaign stays in it."""
     assert side.store is not None
     before = side.store.client.info("memory")
     began = time.monotonic()

@@ -1,11 +1,11 @@
-"""The list of campaigns: `GET /api/overview` over 5,000 campaigns with figures, by each order.
+"""The list of campaigns: `GET /api/overview` over 5,000 campaigns with figures, in each order.
 
 python -m tests.bench.overview [--campaigns 5000] [--requests 40]
 
-Four of five are mails, with some 20 recipients who opened; the others pages with some 20 visitors; all over
-14 days, counted by the real roll-up. Over HTTP from the ordinary server, one request after the other. The
-first look reads the figures of all; as does one after a minute without any. `changed`: a campaign was changed
-just before.
+Four of five campaigns are mails, with some 20 recipients who opened. The others are pages, with some 20
+visitors. The hits lie within 14 days, and the real roll-up counts them. The ordinary server answers over
+HTTP, one request after the other. The first request reads the figures of all campaigns. So does a request
+after a minute without requests. `changed`: a campaign was changed just before.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SORTS = ("-last_hit", "name", "-rate", "-uniques")
 
 
 def fill(bench: Bench, side: Side, number: int) -> int:
-    """Makes the campaigns; returns their hits."""
+    """Makes the campaigns. Returns their hits."""
     assert side.store is not None
 
     async def make() -> None:
@@ -63,7 +63,7 @@ def _id(number: int) -> str:
 
 
 def _hits(number: int) -> Iterator[tuple[int, bytes]]:
-    """A campaign after the other, so that a pass of the roll-up has few."""
+    """Stores one campaign after the other, so that a pass of the roll-up has few campaigns."""
     draw = random.Random(13)
     people = recipients(2000)
     end = int(time.time() * 1000)
@@ -90,7 +90,7 @@ def _view(draw: random.Random, campaign: str, at: int) -> tuple[int, bytes]:
 
 
 def measure_on(side: Side, number: int, requests: int) -> list[Figure]:
-    """On a server that has the campaigns already."""
+    """Measures on a server that has the campaigns already."""
     assert side.store is not None
     connection = http.client.HTTPConnection("127.0.0.1", side.port, timeout=10)
     figures: list[Figure] = []

@@ -2,10 +2,10 @@
 
 python -m tests.bench.pages [--campaigns 5000] [--requests 40]
 
-The campaigns of tests.bench.overview, each page over HTTP from the ordinary server, signed in, one request
-after the other. `cold`: a campaign was changed just before, so that figures of all are read. Bytes are those
-that a browser without a cache receives: the page and all that its head names in `src` and `href`, packed
-where the server packs them; of a campaign's page, the JSON of its chart too.
+The campaigns are those of tests.bench.overview. The ordinary server answers a signed-in client over HTTP, one
+request after the other. `cold`: a campaign was changed just before, so that the figures of all campaigns are
+read. Bytes are those that a browser without a cache receives: the page, all that its head names in `src` and
+`href`, and the JSON of a campaign's chart, each compressed if the server compresses it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ KB = 1000
 
 
 class Reader:
-    """Somebody who is signed in, on one connection."""
+    """A signed-in client on one connection."""
 
     def __init__(self, side: Side) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", side.port, timeout=10)
@@ -45,7 +45,7 @@ class Reader:
         self._cookie = (answer.getheader("Set-Cookie") or "").partition(";")[0]
 
     def get(self, path: str) -> bytes:
-        """The body as it is sent."""
+        """Returns the body as the server sent it."""
         headers = {"Cookie": self._cookie, "Accept": "text/html", "Accept-Encoding": "gzip"}
         self._connection.request("GET", path, headers=headers)
         answer = self._connection.getresponse()
@@ -54,7 +54,7 @@ class Reader:
         return content
 
     def weigh(self, path: str) -> int:
-        """Bytes of a page with all that it loads."""
+        """Returns the bytes of a page with all that it loads."""
         page = self.get(path)
         text = page.decode()
         head = text.partition("</head>")[0]
@@ -70,7 +70,7 @@ class Reader:
 
 
 def measure_on(side: Side, requests: int) -> list[Figure]:
-    """On a server that has the campaigns already."""
+    """Measures on a server that has the campaigns already."""
     assert side.store is not None
     reader = Reader(side)
     figures = []

@@ -1,6 +1,6 @@
-"""What most would write: a Starlette endpoint, and one XADD a hit.
+"""The simplest server: a Starlette endpoint, and one XADD a hit.
 
-uvicorn tests.bench.plain:app, with REDIS_URL in the environment. Checks no token, makes no batch.
+Run `uvicorn tests.bench.plain:app` with REDIS_URL in the environment. It checks no token and makes no batch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What the programs here have in common: options, a directory of their own, figures and how they print."""
+"""The common parts of the programs here: options, a temporary directory, and figures that print
+themselves."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from tests.bench.sides import Bench
 
 @dataclass(frozen=True)
 class Figure:
-    """One result. most, least: what is asked of it, if anything."""
+    """One result. most, least: its limits, if it has limits."""
 
     name: str
     value: float
@@ -49,7 +50,7 @@ def number(value: float) -> str:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that this share (0 to 1) of all does not exceed."""
+    """Returns the smallest value that this share (0 to 1) of the values does not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
@@ -73,9 +74,9 @@ def options(description: str | None) -> argparse.ArgumentParser:
 
 @contextlib.contextmanager
 def prepared(chosen: argparse.Namespace) -> Iterator[Bench]:
-    """A directory that is gone afterwards, the tokens, and this process on the other core."""
+    """Makes a temporary directory and the tokens, and moves this process to the other core."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(1))  # so that all that was started is stopped
+        signal.signal(number, lambda *_: sys.exit(1))  # so that all started processes are stopped
     home = Path(tempfile.mkdtemp(prefix="px-bench-", dir=chosen.dir))
     try:
         with on(chosen.cores.other):
@@ -90,7 +91,7 @@ def alone(
     measure: Callable[..., list[Figure]],
     **defaults: Any,
 ) -> None:
-    """A whole program around one `measure(bench, ...)`, whose parameters become options."""
+    """Runs a program around one `measure(bench, ...)`, whose parameters become options."""
     parser = options(description)
     for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=type(default), default=default, help=" ")

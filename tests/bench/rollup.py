@@ -1,10 +1,10 @@
-"""The roll-up: hits a second that one worker counts, against what one web process stores.
+"""The roll-up: hits a second that one worker counts, against the hits that one web process stores.
 
 python -m tests.bench.rollup [--rounds 3] [--hits 200000] [--seconds 5] [--group 32]
 
-Hits are realistic (see hits.py), those of a round ten minutes after those before, and written in groups as a
-recorder has at 64 connections: about 32 hits, so eight a batch. Worker and web process run on the serving
-core, in turn; the store on the other.
+Hits are realistic (see hits.py). The hits of each round come ten minutes after the hits of the round before.
+They are written in groups as a recorder makes them at 64 connections: about 32 hits, so eight a batch. Worker
+and web process run on the serving core, in turn. The store runs on the other core.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RECIPIENTS = 200_000
 
 @dataclass(frozen=True)
 class Counted:
-    """cpu, store: seconds of CPU time of the worker and of its Valkey."""
+    """Result of one roll-up. cpu, store: seconds of CPU time of the worker and of its Valkey."""
 
     hits: int
     seconds: float
@@ -41,7 +41,7 @@ class Counted:
 
 
 def count(bench: Bench, side: Side, core: int | None = None) -> Counted:
-    """Rolls up all shards as a worker does, all at once, in this process, on the serving core."""
+    """Rolls up all shards at once, as a worker does, in this process, on the serving core."""
     assert side.store is not None
     hits, store = 0, cpu_us([side.store.pid])
     gc.collect()
@@ -57,7 +57,7 @@ def count(bench: Bench, side: Side, core: int | None = None) -> Counted:
 
 
 def make_site(side: Side) -> None:
-    """The web campaign that hits of pages belong to."""
+    """Makes the web campaign that the hits of pages belong to."""
 
     async def make() -> None:
         store = connect_async(side.settings.redis_url)

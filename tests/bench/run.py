@@ -1,13 +1,13 @@
-"""All sides in turn, on stated cores, in one run; then everything else that is promised of speed.
+"""Measures all sides in turn, on stated cores, and then every other promise of speed.
 
 make bench
 make bench BENCH="--rounds 3 --seconds 3 --json bench.json"
 make bench BENCH="--only hits latency --processes 1 --cores 2,3 --dir /some/disk"
 
-It installs what is missing: wrk and nginx as Debian packages where it is root, pixel-ping from npm into the
-virtual environment. Each part is also a program of its own: `python -m tests.bench.rollup`, and latency,
-withdrawals, site, memory, stats, overview, pages, upload, links, freshness, flood. Defaults take some 20
-minutes. What it printed: docs/proof.md.
+It installs what is missing: wrk and nginx as Debian packages if it runs as root, pixel-ping from npm into the
+virtual environment. Each part is also a separate program: `python -m tests.bench.rollup`, and latency,
+withdrawals, site, memory, stats, overview, pages, upload, links, freshness, flood. The defaults take some 20
+minutes. docs/proof.md has the output.
 """
 
 from __future__ import annotations
@@ -69,9 +69,12 @@ NGINX, PING, OURS = "nginx empty_gif", "pixel-ping", "pixel-server"
 
 @dataclass(frozen=True)
 class Round:
-    """p50, p99: ms. cpu: us of the serving processes a hit. store: the same of its Valkey.
-    busy: cores that the serving processes kept busy. bad: answers that are no 2xx, and errors of sockets.
-    lost: hits answered but not stored. extra: hits stored and never answered, beyond the open requests."""
+    """Result of one side in one case.
+
+    p50, p99: latency, ms. cpu: CPU of the serving processes per hit, us. store: the same of the Valkey. busy:
+    cores that the serving processes kept busy. bad: answers that are not 2xx, and errors of sockets. lost:
+    hits answered but not stored. extra: hits stored and never answered, beyond the open requests.
+    """
 
     rate: float
     p50: float
@@ -110,7 +113,7 @@ def one_round(bench: Bench, side: Side, load: Load) -> Round:
 
 
 def median(rounds: list[Round]) -> dict[str, float]:
-    """Of each figure; of what must not be, the sum."""
+    """Returns the median of each figure, and the sum of figures that must be 0."""
     found = {}
     for name in Round.__annotations__:
         values = [getattr(one, name) for one in rounds]
@@ -119,7 +122,7 @@ def median(rounds: list[Round]) -> dict[str, float]:
 
 
 def hits(bench: Bench, rounds: int, seconds: float, processes: int) -> dict[str, Any]:
-    """case -> side -> {median, rounds}."""
+    """Returns {case: {side: {median, rounds}}}."""
     cases: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         sides = [stack.enter_context(start(bench)) for start in (nginx, pixel_ping, plain, server)]
@@ -158,7 +161,7 @@ def table(case: str, sides: dict[str, Any]) -> None:
 
 
 def ratios(cases: dict[str, Any]) -> list[Figure]:
-    """What is asked of medians of one run."""
+    """Returns the limits that the medians of one run must keep."""
     figures = []
     for (case, sides), floor in zip(cases.items(), (0.40, 0.50, None, None), strict=True):
         ours, limit, ping = (sides[name]["median"] for name in (OURS, NGINX, PING))

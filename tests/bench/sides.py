@@ -1,4 +1,4 @@
-"""The servers that are compared. Each is started on its core, with a store of its own where it has one."""
+"""The servers that are compared. Each starts on its own core, and with its own store if it uses a store."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CAMPAIGN = "spring-sale"
 
 @dataclass
 class Bench:
-    """What all sides share: a directory, the cores, and a file with a token a line."""
+    """The common ground of all sides: a directory, the cores, and a file with one token a line."""
 
     home: Path
     cores: Cores
@@ -59,7 +59,7 @@ class Bench:
         return first
 
     def directory(self, name: str) -> Path:
-        """A new, empty one."""
+        """Makes a new, empty directory."""
         path, number = self.home / name, 2
         while path.exists():
             path, number = self.home / f"{name}-{number}", number + 1
@@ -69,25 +69,25 @@ class Bench:
 
 @dataclass
 class Store:
-    """A Valkey as `up` starts it, on the other core; it syncs each write to disk before it answers."""
+    """A Valkey as `up` starts it, on the other core. It syncs each write to disk before it answers."""
 
     valkey: Valkey
     client: Redis
     pid: int
 
     def tidy(self, *streams: str) -> None:
-        """Empties these streams, and waits until the append-only file holds little more than the rest."""
+        """Empties these streams, and waits until the append-only file has been rewritten."""
         self.client.unlink(*streams)
-        with contextlib.suppress(redis.ResponseError):  # one is under way already
+        with contextlib.suppress(redis.ResponseError):  # a rewrite is under way already
             self.client.bgrewriteaof()
         until(lambda: not self.client.info("persistence")["aof_rewrite_in_progress"], within=60)
 
 
 @dataclass
 class Side:
-    """A server that runs. before, after: what is around a token in the path of a request.
+    """A running server. before, after: the parts of a path before and after the token.
 
-    stored: counts what it has stored since `tidy`; None: it keeps nothing that could be counted.
+    stored: returns the number of hits stored since `tidy`; None if the server keeps nothing to count.
     """
 
     name: str
@@ -113,7 +113,7 @@ class Side:
             self.store.tidy(*self.streams)
 
     def get(self, path: str) -> tuple[int, bytes]:
-        """(status, body), with the API key, on a connection of its own."""
+        """Returns (status, body) of a request with the API key, on a new connection."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request("GET", path, headers={"Authorization": f"Bearer {API_KEY}"})
@@ -123,7 +123,7 @@ class Side:
             connection.close()
 
     def check(self, token: str) -> None:
-        """AssertionError: it does not answer with an image."""
+        """Raises AssertionError if the server does not answer with an image."""
         status, body = self.get(self.before + token + self.after)
         assert status == 200, f"{self.name} answers {status}"
         assert body.startswith(b"GIF8"), f"{self.name} answers with no image"
@@ -147,7 +147,7 @@ def valkey(bench: Bench, *cores: int) -> Iterator[Store]:
 def running(
     command: Sequence[str | Path], cores: Sequence[int], log: Path, **environ: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A program on these cores, with no settings but those given; it is told to stop at the end."""
+    """Runs a program on these cores, with these settings alone. Stops it at the end."""
     clean = {
         name: value
         for name, value in os.environ.items()
@@ -210,7 +210,7 @@ http {{
 
 @contextlib.contextmanager
 def nginx(bench: Bench) -> Iterator[Side]:
-    """The limit of this kind of server: a fixed image, and a line a hit in a buffered log."""
+    """Runs nginx, the limit of this kind of server: a fixed image, and one line a hit in a buffered log."""
     program = tool("nginx", "nginx")
     home, port = bench.directory("nginx"), free_port()
     user = "user root;" if os.geteuid() == 0 else ""
@@ -222,7 +222,7 @@ def nginx(bench: Bench) -> Iterator[Side]:
 
 @contextlib.contextmanager
 def pixel_ping(bench: Bench) -> Iterator[Side]:
-    """Counts in memory, keeps nothing. Its flush, which only prints here, does not come in our time."""
+    """Runs pixel-ping, which counts in memory and keeps nothing. Its flush comes after the measurement."""
     program, node = npm_program("pixel-ping"), tool("node", "nodejs")
     home, port = bench.directory("pixel-ping"), free_port()
     (home / "conf").write_text(json.dumps({"host": "127.0.0.1", "port": port, "interval": 86_400}))
@@ -232,7 +232,7 @@ def pixel_ping(bench: Bench) -> Iterator[Side]:
 
 @contextlib.contextmanager
 def plain(bench: Bench) -> Iterator[Side]:
-    """See tests/bench/plain.py."""
+    """Runs the server of tests/bench/plain.py."""
     home, port = bench.directory("plain"), free_port()
     command = [
         *(sys.executable, "-m", "uvicorn", "tests.bench.plain:app", "--port", str(port)),
@@ -249,7 +249,7 @@ def plain(bench: Bench) -> Iterator[Side]:
 
 @contextlib.contextmanager
 def server(bench: Bench, processes: int = 1, **environ: str) -> Iterator[Side]:
-    """This server, storing every hit before it answers; with several processes, on both cores."""
+    """Runs this server, which stores each hit before it answers. Several processes run on both cores."""
     home, port = bench.directory("server"), free_port()
     command = [sys.executable, "-m", "pixel_server", "serve", "--port", str(port)]
     floating = processes > 1
@@ -277,7 +277,7 @@ def server(bench: Bench, processes: int = 1, **environ: str) -> Iterator[Side]:
 
 @contextlib.contextmanager
 def workers(bench: Bench, side: Side) -> Iterator[subprocess.Popen[bytes]]:
-    """`pixel-server work` for a running server, wherever the kernel puts it."""
+    """Runs `pixel-server work` for a running server, wherever the kernel puts it."""
     settings = side.settings
     environ = {
         "REDIS_URL": settings.redis_url,
@@ -294,7 +294,7 @@ def workers(bench: Bench, side: Side) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _hits(client: Redis, streams: Sequence[str]) -> int:
-    """Hits in all batches of these streams."""
+    """Returns the number of hits in all batches of these streams."""
     found = 0
     for stream in streams:
         last = "-"
@@ -306,7 +306,7 @@ def _hits(client: Redis, streams: Sequence[str]) -> int:
 
 
 def settled(count: Callable[[], int], expected: int, within: float = 10.0) -> int:
-    """What is counted once it no longer grows. Some may lie in the spool first: so long it waits for them."""
+    """Returns the number of hits once it no longer grows. Waits for hits that lie in the spool."""
     deadline = time.monotonic() + within
     before, now = -1, count()
     while now != before or (now < expected and time.monotonic() < deadline):

@@ -1,9 +1,9 @@
-"""A web site: its views counted by one worker, against what one web process stores; are its figures right.
+"""A web site: views that one worker counts, against views that one web process stores, and their figures.
 
 python -m tests.bench.site [--views 1000000] [--visitors 200000] [--days 30] [--seconds 5] [--group 32]
 
-Views of 2,000 pages, with 50 user agents, in visits of a few each, as a recorder writes them at 64
-connections. Once the page names its visitors (`own`), once a cookie does.
+Views of 2,000 pages, with 50 user agents, in visits of a few views each, as a recorder writes them at 64
+connections. In one round the page names its visitors (`own`), in another round a cookie does.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ CAMPAIGNS: dict[str, Identity] = {"named": "own", "cookies": "cookie"}
 
 @dataclass(frozen=True)
 class Made:
-    """What was made of a site: its views and its visitors, counted by hand."""
+    """The views and visitors that were made of a site, counted by hand."""
 
     views: int
     visitors: int
 
 
 def make(redis_url: str) -> None:
-    """The campaigns."""
+    """Makes the campaigns."""
 
     async def create() -> None:
         store = connect_async(redis_url)
@@ -60,13 +60,15 @@ def make(redis_url: str) -> None:
 def site(
     draw: random.Random, views: int, visitors: int, days: int, now: float
 ) -> tuple[list[tuple[int, int]], Made]:
-    """((ms, visitor) of each view, in order; what is to come out)."""
+    """Returns ((ms, visitor) of each view, in order; the figures to expect)."""
     begin = int(now * 1000) // DAY * DAY - (days - 1) * DAY
     seconds = int(now) - begin // 1000 - 3600
     found: list[tuple[int, int]] = []
     seen: set[int] = set()
     while len(found) < views:
-        visitor = len(seen) if len(seen) < visitors else draw.randrange(visitors)  # each comes once, at least
+        visitor = (
+            len(seen) if len(seen) < visitors else draw.randrange(visitors)
+        )  # each visitor comes at least once
         at = begin + draw.randrange(seconds) * 1000
         seen.add(visitor)
         for _ in range(min(draw.randint(1, 5), views - len(found))):
@@ -79,7 +81,7 @@ def site(
 def hits(
     draw: random.Random, campaign: str, views: list[tuple[int, int]]
 ) -> Iterator[tuple[int, int, bytes]]:
-    """(ms, shard, encoded hit) of each."""
+    """Returns (ms, shard, encoded hit) of each view."""
     cookie = CAMPAIGNS[campaign] == "cookie"
     visits: dict[int, tuple[int, int]] = {}
     for at, number in views:
@@ -95,7 +97,7 @@ def hits(
             kind=hit.WEB,
             method="GET",
             visitor=visitor,
-            address=b"\x0a" + visitor[:3],  # of no network that scans mail
+            address=b"\x0a" + visitor[:3],  # not an address of a network that scans mail
             agent=AGENTS[number % len(AGENTS)],
             referrer=path,
             language=LANGUAGE,
@@ -107,7 +109,7 @@ def hits(
 
 
 def _requests(bench: Bench) -> Bench:
-    """The same bench, with the paths of pages' pixels in place of tokens."""
+    """Returns the bench with the paths of pages' pixels in place of tokens."""
     path = bench.home / "pages"
     if not path.exists():
         draw = random.Random(3)
@@ -130,7 +132,7 @@ def measure(
     with server(bench) as side:
         assert side.store is not None
         make(side.settings.redis_url)
-        time.sleep(1)  # until the web process knows of them
+        time.sleep(1)  # until the web process knows the campaigns
         pages = replace(side, before="/p/", after="")
         stored: dict[int, float] = {}
         for connections in (64, 256):
@@ -146,7 +148,7 @@ def measure(
         both = heapq.merge(*(hits(draw, name, story) for name, (story, _) in stories.items()), key=_time)
         rates: list[float] = []
         cpu, total = 0.0, 0
-        while part := list(itertools.islice(both, 200_000)):  # the store would keep all of them twice
+        while part := list(itertools.islice(both, 200_000)):  # otherwise the store would keep all views twice
             writer.write((shard, data) for _, shard, data in part)
             gc.collect()
             counted = count(bench, side)

@@ -2,7 +2,7 @@
 
 python -m tests.bench.stats [--requests 500] [--recipients 1000000]
 
-Over HTTP from the ordinary server, on one keep-alive connection, one request after the other.
+The ordinary server answers over HTTP, on one keep-alive connection, one request after the other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WARM = 20
 
 
 def measure_on(side: Side, requests: int = 500) -> list[Figure]:
-    """On a server that has the campaign already."""
+    """Measures on a server that has the campaign already."""
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
     query = f"from={tomorrow - timedelta(days=DAYS)}&to={tomorrow}&interval=day"
     connection = http.client.HTTPConnection("127.0.0.1", side.port, timeout=10)

@@ -1,8 +1,8 @@
-"""A list of a million recipients with names, uploaded while pixels are asked for.
+"""The upload of a list of a million recipients with names, while pixels are requested.
 
 python -m tests.bench.upload [--rows 1000000]
 
-The list is sent chunk by chunk and never whole. Another connection asks for a pixel every 5 ms meanwhile.
+The list is sent in chunks. Another connection requests a pixel every 5 ms meanwhile.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def chunks(rows: int) -> Iterator[bytes]:
 
 
 class Asking(threading.Thread):
-    """Asks for a pixel every 5 ms until told to stop. waits: seconds of each answer."""
+    """Requests a pixel every 5 ms until stopped. waits: seconds of each answer."""
 
     def __init__(self, side: Side, path: str) -> None:
         super().__init__(daemon=True)

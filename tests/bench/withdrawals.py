@@ -1,9 +1,10 @@
-"""What a hit costs while a million recipients have withdrawn, to one where nobody has.
+"""The cost of a hit while a million recipients have withdrawn, against the cost while nobody has.
 
 python -m tests.bench.withdrawals [--rounds 7] [--seconds 3]
 
-Two servers in turn, 256 keep-alive connections; the million came in over the API, 10,000 a request. None of
-those who open is among them, so each hit is looked up, and stored. CPU is of the serving process.
+Two servers answer in turn, on 256 keep-alive connections. The million came in over the API, 10,000 a request.
+Nobody who opens a mail is among them, so each hit is looked up and stored. CPU is that of the serving
+process.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ COUNT, ROWS = 1_000_000, 10_000
 
 
 def withdraw(side: Side) -> float:
-    """COUNT recipients withdraw; seconds it took. AssertionError: they could not."""
+    """Withdraws COUNT recipients. Returns the seconds that it took. Raises AssertionError if it failed."""
     started = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", side.port, timeout=60)
     headers = {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"}

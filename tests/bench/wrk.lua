@@ -1,7 +1,7 @@
--- Each request carries another token, and the headers of a browser. Requests are built once, at the start.
+-- Sends requests with a new token each, and with the headers of a browser. Builds them once, at the start.
 -- Arguments: file of tokens, path before a token, path after it, number of the first token,
 -- value of Connection, ms that a connection pauses on average before each request (0: none),
--- "forwarded": every head is another, as behind a reverse proxy; anything else: 50 heads, of 50 user agents.
+-- "forwarded" for another head each time, as a reverse proxy sends; otherwise 50 heads, of 50 user agents.
 
 local requests, at = {}, 0
 

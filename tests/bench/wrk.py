@@ -17,8 +17,8 @@ SCRIPT = Path(__file__).with_name("wrk.lua")
 
 @dataclass(frozen=True)
 class Load:
-    """close: a new connection each request. forwarded: every head is another, as behind a reverse proxy.
-    pause: ms a connection waits on average before each request."""
+    """One load. close: opens a new connection for each request. forwarded: sends another head each time, as a
+    reverse proxy does. pause: ms that a connection waits on average before each request."""
 
     connections: int
     seconds: float
@@ -29,7 +29,8 @@ class Load:
 
 @dataclass(frozen=True)
 class Answers:
-    """p50, p99: ms. bad: answers that are no 2xx. errors: of sockets, and answers later than 2 s."""
+    """Result of a load. p50, p99: ms. bad: answers that are not 2xx. errors: socket errors, and answers
+    later than 2 s."""
 
     requests: int
     seconds: float
@@ -44,7 +45,7 @@ class Answers:
 
 
 def start(bench: Bench, side: Side, load: Load, cores: Sequence[int] = ()) -> subprocess.Popen[str]:
-    """Begins it. Each call goes on with other tokens than the one before."""
+    """Starts the load. Each call uses other tokens than the call before."""
     first = bench.next_token(int(load.seconds * 40_000))
     kept = "close" if load.close else "keep-alive"
     command = [
@@ -58,7 +59,7 @@ def start(bench: Bench, side: Side, load: Load, cores: Sequence[int] = ()) -> su
 
 
 def result(running: subprocess.Popen[str]) -> Answers:
-    """Waits for its end. AssertionError: it did not work."""
+    """Waits for the end of the load. Raises AssertionError if wrk failed."""
     output, _ = running.communicate()
     for line in output.splitlines():
         if line.startswith("RESULT "):
@@ -71,9 +72,9 @@ def run(bench: Bench, side: Side, load: Load, cores: Sequence[int] = ()) -> Answ
 
 
 def paced(rate: float, seconds: float, connections: int = 256, latency: float = 1.0) -> Load:
-    """About `rate` requests a second, open-loop as nearly as wrk can.
+    """Returns a load of about `rate` requests a second, as close to an open loop as wrk comes.
 
-    Each connection pauses for a random time, on average such that all together come to the rate; an answer
-    that is late holds up its own connection alone. latency: ms an answer is expected to take.
+    Each connection pauses for a random time, so that all connections together reach the rate. A late answer
+    delays its own connection alone. latency: expected ms of an answer.
     """
     return Load(connections, seconds, pause=max(0.5, connections / rate * 1000 - latency))

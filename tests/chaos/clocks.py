@@ -2,7 +2,7 @@
 
 `pixel-server up` runs with a clock that is set again and again (`tests/wrong_clock`). Its Valkey and a second
 web process have the right clock. A client opens mails, and visitors view pages at both web processes in turn.
-In each phase retention and chores are asked for. Nothing may be removed, each visitor makes one visit, and
+Retention and chores are requested in each phase. Nothing may be removed, each visitor makes one visit, and
 /readyz names the processes whose clocks are wrong.
 """
 
@@ -37,7 +37,7 @@ PHASES = (("hours", 3 * HOUR), ("hours", -3 * HOUR), ("years", 500 * DAY), ("yea
 VISITORS = 40
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.{}"
 KINDS = ("total", "people", "listed", "months", "buckets", "web", "visitors", "salt", "dead", "campaign")
-"""Kinds of keys that must be there at the end if they were there before."""
+"""Kinds of keys that must exist at the end if they existed before."""
 
 
 def run(seed: int, log: bool = False) -> Outcome:
@@ -111,7 +111,8 @@ class _Clocks:
         return self._outcome
 
     def _phase(self, name: str, ahead: int, url: str, watch: StandstillWatch) -> None:
-        """The clock jumps; hits go on; then web and workers start anew with the wrong clock."""
+        """Lets the clock jump while hits arrive, then restarts web process and workers with the wrong
+        clock."""
         self._say(f"{ahead / HOUR:+.0f} hours")
         self._set(ahead)
         self._outcome.events[f"jumps of {name}"] += 1
@@ -143,7 +144,7 @@ class _Clocks:
         watch.paused = False
 
     def _hang(self, watch: StandstillWatch) -> None:
-        """Hits go to the spool, and from there to Redis."""
+        """Sends hits through the spool to Redis."""
         watch.paused = True
         pids = self._stack.pids("valkey-server")
         for pid in pids:
@@ -156,7 +157,8 @@ class _Clocks:
         self._outcome.events["hangs of redis, 2 s"] += 1
 
     def _fill(self, url: str) -> None:
-        """Things that a clock years ahead would remove: recipients, producers, dead letters, files aside."""
+        """Adds data that a clock years ahead would remove: recipients, producers, dead letters, files set
+        aside."""
         now = int(time.time())
         for campaign in (
             {"id": "old", "name": "Old", "kind": "email", "sent_at": _shown(now - 300 * DAY)},
@@ -179,7 +181,7 @@ class _Clocks:
         (aside / "kept").write_bytes(b"x")
 
     def _ask(self, url: str) -> None:
-        """Retention and chores, now. A round that began before is forgotten, so that another may begin."""
+        """Requests retention and chores. Forgets the last retention round, so that a new round may begin."""
         with connect(url) as client:
             client.hdel(keys.SWEEP, "begun", "after")
             queue = jobs.queue(client)
@@ -187,7 +189,7 @@ class _Clocks:
                 queue.enqueue_call(function, timeout=60, result_ttl=0, failure_ttl=60)
 
     def _view(self) -> None:
-        """Each visitor views a page again and again, at both web processes."""
+        """Views a page as each visitor, again and again, at both web processes in turn."""
         ports = (self._right_port, self._right_port, self._stack.port)
         n = 0
         while not self._over.wait(0.02):
@@ -197,11 +199,11 @@ class _Clocks:
                 agent = {"User-Agent": AGENT.format(visitor), "Connection": "close"}
                 answer = self._stack.get(f"http://127.0.0.1:{port}/p/site.gif", **agent)
             except OSError:
-                continue  # it was just killed: it may have been counted, or not
+                continue  # the process was just killed: the view may have been stored, or not
             self._viewed += answer == (200, "recorded")
 
     def _wrong(self) -> dict[str, int]:
-        """The processes that /readyz of the web process with the right clock calls wrong."""
+        """Returns the processes with a wrong clock, as the other web process reports them in /readyz."""
         with urlopen(f"http://127.0.0.1:{self._right_port}/readyz", timeout=10) as answer:
             found: dict[str, int] = json.load(answer).get("wrong_clocks", {})
         return found
@@ -257,7 +259,7 @@ class _Clocks:
 
 
 def _kept(url: str) -> set[str]:
-    """Keys of KINDS, and the ids of the producers."""
+    """Returns the keys of KINDS, and the ids of the producers."""
     found = set()
     with connect(url) as client:
         for key in client.scan_iter("px:*", count=1000):

@@ -1,8 +1,8 @@
-"""Redis is replaced by an empty one and comes back; then it is emptied for good, and adopted.
+"""Redis is replaced by an empty Redis and comes back; then it is emptied for good, and adopted.
 
-All of it under a flood. A withdrawn recipient, a campaign of mode `off` and a deleted one are asked for all
-the time, and must never be recorded. What an emptied store held is lost: it must be reported to the hit, also
-after a restart.
+A flood of hits goes on meanwhile. Pixels of a withdrawn recipient, of a campaign in mode `off` and of a
+deleted campaign are requested all the time, and must never be recorded. The hits of an emptied store are
+lost: each of them must be reported, also after a restart.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def run(seed: int, log: bool = False) -> Outcome:
 
 
 class Refused:
-    """Asks all the time for pixels that must not be recorded."""
+    """Requests pixels that must not be recorded, without a pause."""
 
     def __init__(self, stack: Stack, secrets: Secrets) -> None:
         self._stack = stack
@@ -151,7 +151,7 @@ class Refused:
 
 
 def prepare(stack: Stack) -> None:
-    """A recipient who withdrew, a campaign of mode off and a deleted one; all of it kept on disk."""
+    """Makes a recipient who withdrew, a campaign in mode `off` and a deleted campaign, all stored on disk."""
     for name, mode in (("mail", "pseudonymous"), ("off", "off"), ("gone", "pseudonymous")):
         stack.call("POST", "/api/campaigns", {"id": name, "name": name, "kind": "email", "mode": mode})
     stack.call("DELETE", "/api/campaigns/gone")
@@ -161,7 +161,7 @@ def prepare(stack: Stack) -> None:
 
 
 def settle(server: Server, data: Path) -> None:
-    """Returns when nothing waits, neither in the spool nor in a stream."""
+    """Returns once nothing waits, neither in the spool nor in a stream."""
     with connect(server.url, timeout=10) as client:
         until(
             lambda: (
@@ -171,18 +171,18 @@ def settle(server: Server, data: Path) -> None:
             within=60,
             every=0.2,
         )
-    time.sleep(1)  # what was acknowledged last is compared within a second
+    time.sleep(1)  # the last acknowledged hits are compared within a second
 
 
 def readyz(stack: Stack) -> dict:
     try:
         return stack.call("GET", "/readyz")[1] or {}
-    except OSError:  # it is being restarted
+    except OSError:  # the web process is being restarted
         return {}
 
 
 def warnings(stack: Stack) -> str:
-    """What /readyz warns of; "was emptied?" while it does not answer."""
+    """Returns the warnings of /readyz, or "was emptied?" while it does not answer."""
     return "; ".join(readyz(stack).get("warnings", ["not known: was emptied or not"]))
 
 

@@ -1,7 +1,7 @@
 """Redis is far away: 45 ms, then 150 ms of round trip, for the web process, the workers and the schedule.
 
-All of them reach Redis through a proxy that delays both directions. Hits come in a steady flow. Nothing may
-go to the spool and nothing be answered 503, at 45 ms and at 150 ms. Then replies are lost at 150 ms.
+All of them reach Redis through a proxy that delays both directions. Hits come in a steady flow. At 45 ms and
+at 150 ms, no hit may go to the spool or be answered 503. Then replies are lost at 150 ms.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _tell(outcome: Outcome, data: Path, proxy: Proxy, url: str, port: int, log: 
         for trip in ROUND_TRIPS:
             watch.paused = True
             proxy.delay = trip / 2
-            time.sleep(3)  # the distance changes once; what was on its way then may be late
+            time.sleep(3)  # the delay changes once; hits that were on their way may be late
             watch.paused = False
             before, sent = ready(), len(ledger.requests)
             time.sleep(FLOW)
@@ -101,7 +101,7 @@ def _tell(outcome: Outcome, data: Path, proxy: Proxy, url: str, port: int, log: 
 
 @contextmanager
 def _processes(data: Path, redis_port: int, log: bool) -> Iterator[int]:
-    """A web process, and workers with their schedule. Gives the port."""
+    """Runs a web process, and workers with their schedule. Yields the port."""
     port = free_port()
     environ = {
         **os.environ,
@@ -127,7 +127,7 @@ def _processes(data: Path, redis_port: int, log: bool) -> Iterator[int]:
 
 
 def recorder_of(port: int) -> dict[str, Any]:
-    """What /readyz says of the recorder; empty while the process does not answer."""
+    """Returns the recorder's part of /readyz, empty while the process does not answer."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=20) as answer:
             found: dict[str, Any] = json.load(answer)
@@ -138,6 +138,6 @@ def recorder_of(port: int) -> dict[str, Any]:
 
 
 def is_quiet(client: Redis, port: int) -> bool:
-    """Nothing waits: neither in the spool nor in a stream."""
+    """Returns whether nothing waits, neither in the spool nor in a stream."""
     waiting = sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS))
     return not waiting and not recorder_of(port)["segments"]

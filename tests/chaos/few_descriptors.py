@@ -1,8 +1,8 @@
-"""A web process may open 64 files, clients use up all that they can, and Redis goes away.
+"""A web process may open 64 files, clients use up as many as they can, and Redis goes away.
 
-More connections than there are descriptors are opened and stay open. Then Redis is stopped under way, and
-hits come over the connections that were let in. Each must be answered `recorded`, by way of the spool; and
-the process must not burn its processor on connections that it cannot take."""
+Clients open more connections than there are descriptors, and keep them open. Then Redis is stopped, and hits
+come over the accepted connections. Each must be answered `recorded`, by way of the spool. The process must
+not burn its processor on connections that it cannot accept."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _tell(
     started = time.monotonic()
     slowest, refused = 0.0, 0
     for _ in range(ROUNDS):
-        for client in _connect(port, 10):  # which are refused, or wait
+        for client in _connect(port, 10):  # the others are refused, or wait
             client.close()
         for client in let_in:
             asked = time.monotonic()
@@ -116,7 +116,7 @@ def _connect(port: int, count: int = CLIENTS) -> list[socket.socket]:
 
 
 def _ask(client: socket.socket, path: str) -> str:
-    """Asks for a pixel; what X-Pixel says, or "" without an answer."""
+    """Requests a pixel. Returns its X-Pixel header, "" without an answer."""
     try:
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: pixel.test\r\nUser-Agent: Firefox\r\n\r\n".encode())
         said = b""
@@ -132,7 +132,7 @@ def _ask(client: socket.socket, path: str) -> str:
 
 @contextlib.contextmanager
 def _processes(data: Path, url: str, log: bool) -> Iterator[tuple[int, int]]:
-    """A web process with few descriptors, and a worker. Gives (pid of the web process, port)."""
+    """Runs a web process with few descriptors, and a worker. Yields (pid of the web process, port)."""
     port = free_port()
     environ = {
         **os.environ,
@@ -164,7 +164,7 @@ def _processes(data: Path, url: str, log: bool) -> Iterator[tuple[int, int]]:
 
 
 def _cpu(pid: int) -> float:
-    """Seconds of processor that a process has used."""
+    """Returns the seconds of processor time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

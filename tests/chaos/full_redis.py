@@ -1,7 +1,7 @@
 """Redis is filled by its own backlog while no workers run; then they start, and it must drain by itself.
 
-At first hits may use all of its memory (no reserve), so that it is full to the last byte. Then others fill
-it: it stays full, also when nothing waits. At last hits leave the reserve free, as they do by default.
+At first hits may use all of its memory (no reserve), so that Redis is full to the last byte. Then other data
+fills it: Redis stays full, even if nothing waits. At last hits leave the reserve free, as by default.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def run(seed: int, log: bool = False) -> Outcome:
 
 
 def _start_workers(parts: Parts, client: Redis, outcome: Outcome, figure: str) -> None:
-    """Notes how long what waits now takes to be counted, also while more comes."""
+    """Notes how long the hits that wait now take to be counted, while more hits come."""
     last = {shard: client.xrevrange(f"px:{{{shard}}}:hits", count=1) for shard in range(4)}
     started = time.monotonic()
     parts.start("work", "work")

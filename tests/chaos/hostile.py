@@ -1,10 +1,10 @@
-"""A process of hostile clients, who ask for the dearest pages they may and never stop.
+"""A process of hostile clients, who request the most expensive pages that they may, without end.
 
 python -m tests.chaos.hostile PORT KEY COOKIE SHARE READERS MUTES SECONDS
 
 KEY has the scope `read`; COOKIE is of a session of that key; SHARE is the token of a share link. READERS
-clients read their answers, MUTES clients send requests and never read. Prints the answers as JSON:
-status -> how many.
+clients read their answers, MUTES clients send requests and never read. Prints the numbers of answers by
+status as JSON: `{"200": 51}`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ SIGN_IN = b"key=px_wrong_key_of_a_stranger"
 
 
 def requests(key: str, cookie: str, share: str) -> list[bytes]:
-    """Dear requests of a stranger, of a share link, of a key with the scope `read`, and of its session."""
+    """Expensive requests of a stranger, of a share link, of a key with the scope `read`, and of its
+    session."""
     bearer, session = f"Authorization: Bearer {key}\r\n", f"Cookie: px_session={cookie}\r\n"
     compared = ",".join(f"c{i}" for i in range(20))
     asked = [
@@ -54,7 +55,7 @@ def requests(key: str, cookie: str, share: str) -> list[bytes]:
 
 
 async def read_answers(port: int, wanted: itertools.cycle[bytes], end: float, found: Counter[str]) -> None:
-    """Asks, reads the answer, asks again at once. A tenth of its connections listens to live figures."""
+    """Sends one request after the other, and reads each answer. A tenth of the clients reads live figures."""
     while time.monotonic() < end:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
@@ -83,7 +84,7 @@ async def read_answers(port: int, wanted: itertools.cycle[bytes], end: float, fo
 
 
 async def listen(port: int, cookie: str, end: float, found: Counter[str]) -> None:
-    """Listens to live figures of one campaign, and comes again when that ends."""
+    """Reads live figures of one campaign, and connects again if they end."""
     ask = f"GET /campaigns/site/live HTTP/1.1\r\nHost: x\r\nCookie: px_session={cookie}\r\n\r\n".encode()
     while time.monotonic() < end:
         try:
@@ -99,7 +100,7 @@ async def listen(port: int, cookie: str, end: float, found: Counter[str]) -> Non
 
 
 async def stay_mute(port: int, wanted: itertools.cycle[bytes], end: float, found: Counter[str]) -> None:
-    """Asks as long as requests are taken, and reads nothing; comes again when cut."""
+    """Sends requests as long as they are accepted, and reads nothing. Connects again if cut off."""
     while time.monotonic() < end:
         try:
             async with asyncio.timeout(max(0.1, end - time.monotonic())):
@@ -134,7 +135,7 @@ async def run(port: int, key: str, cookie: str, share: str, readers: int, mutes:
 
 
 if __name__ == "__main__":
-    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of each connection that was cut
-    os.nice(19)  # hostile clients bring processors of their own; here they share the server's
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # asyncio warns of each connection that was cut
+    os.nice(19)  # hostile clients have processors of their own; here they share the server's
     port, key, cookie, share, readers, mutes, seconds = sys.argv[1:]
     asyncio.run(run(int(port), key, cookie, share, int(readers), int(mutes), float(seconds)))

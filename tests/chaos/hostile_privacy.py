@@ -1,7 +1,7 @@
-"""Strangers with links of mails post to the privacy page without end, while pixels are asked for.
+"""Strangers with links of mails post to the privacy page without end, while pixels are requested.
 
-PARTS says with how many links, over CONNECTIONS connections. Counting must go on, each answered hit must be
-counted once, and the audit log must keep its lines.
+PARTS has the numbers of links. They post over CONNECTIONS connections. Counting must go on, each answered hit
+must be counted once, and the audit log must keep its lines.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ PARTS = {
     "4 links": (SHARDS, WISHES),
     "400 links": (LINKS, WISHES),
 }
-"""Parts of the attack: how many links, and what is done with each, again and again."""
+"""Parts of the attack: (number of links, actions repeated with each link)."""
 ANSWERED = 20.0
-"""Seconds until an answer is given up."""
+"""Seconds after which a client gives up an answer."""
 
 
 def run(seed: int, log: bool = False, seconds: float = SECONDS) -> Outcome:
@@ -109,7 +109,7 @@ def _compare_logs(client: Redis, before: list[object], outcome: Outcome) -> None
 
 
 def _tokens(address: str, secrets: Secrets, part: str, count: int) -> list[str]:
-    """Returns tokens of recipients that open nothing, as many of each shard, other ones for each part."""
+    """Returns tokens of recipients who open nothing, equally many of each shard, and new for each part."""
     minter, wanted = Minter(address, secrets), count // SHARDS
     found: dict[int, list[str]] = {shard: [] for shard in range(SHARDS)}
     number = 0
@@ -137,7 +137,7 @@ class Attack:
         self._thread.start()
 
     def stop(self, part: str) -> Counter[str]:
-        """Ends the attack. Returns how many answers of which status there were."""
+        """Ends the attack. Returns the numbers of answers by status."""
         self._over.set()
         self._thread.join()
         return Counter({f"{part}: answers {status}": count for status, count in self._answers.items()})
@@ -159,7 +159,7 @@ class Attack:
                         self._answers[int(head.split(b" ", 2)[1])] += 1
                         length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
                         await asyncio.wait_for(reader.readexactly(length), ANSWERED)
-                        step += CONNECTIONS + 1  # another link each time, and each link of all connections
+                        step += CONNECTIONS + 1  # each request takes the next link, over all connections
                 finally:
                     writer.close()
             except (OSError, EOFError, TimeoutError):

@@ -1,7 +1,7 @@
-"""Hostile readers: 200 clients ask for the dearest pages without a pause, some never read their answers.
+"""Hostile readers: 200 clients request the most expensive pages without a pause; some read no answers.
 
-Meanwhile pixels must be answered as ever: none with 503, 99 of 100 within P99_MS, and each stored once. On a
-machine that is busy with other things, P99_MS is twice what it is without these clients.
+Meanwhile pixels must be answered as before: none with 503, 99 of 100 within P99_MS, and each stored once. On
+a busy machine, P99_MS is twice the latency without these clients.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ P99_MS = 50.0
 SECONDS = 12.0
 CAMPAIGNS = 300
 CONNECTIONS, PAUSE = 8, 0.03
-"""Of the client that asks for pixels: some 200 a second."""
+"""Pause of the client that requests pixels, seconds: about 200 pixels a second."""
 CLIENTS = {"readers": (200, 0), "mutes": (0, 200), "both": (140, 60)}
-"""Rounds: how many clients read their answers, and how many do not."""
+"""Rounds: (clients that read their answers, clients that do not)."""
 KEY = "key-of-the-hostile-readers-test"
 
 
 class Pixels(Ledger):
-    """A ledger whose client asks for one pixel at a time on each connection, and notes the latencies (ms)."""
+    """A ledger whose client requests one pixel at a time on each connection, and notes latencies (ms)."""
 
     def __init__(self, *args, **options) -> None:
         super().__init__(*args, **options)
@@ -143,7 +143,7 @@ def _story(stack: Stack, outcome: Outcome, seed: int, log: bool) -> None:
 
 
 def _health(stack: Stack, hostile: subprocess.Popen[bytes]) -> list[float]:
-    """Returns the latencies of /healthz and /readyz, ms, while these clients run; infinite if unanswered."""
+    """Returns latencies of /healthz and /readyz (ms) while clients run. An unanswered request is infinite."""
     found = []
     while hostile.poll() is None:
         for path in ("/healthz", "/readyz"):
@@ -160,7 +160,7 @@ def _health(stack: Stack, hostile: subprocess.Popen[bytes]) -> list[float]:
 
 
 def _prepare(stack: Stack) -> tuple[str, str, str]:
-    """(a `read` key, the cookie of its session, a share link's token)."""
+    """Returns (a `read` key, the cookie of its session, the token of a share link)."""
     for body in (
         {"id": CAMPAIGN, "name": "Chaos", "kind": "email"},
         {"id": "site", "name": "Site", "kind": "web", "identity": "own"},

@@ -1,4 +1,4 @@
-"""Notes what a client sent and what it was answered, and compares that with what was counted."""
+"""Notes the requests of a client and their answers, and compares them with the counters."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ SHARDS = 4
 
 
 class Ledger:
-    """A client that asks for pixels of RECIPIENTS recipients, in bursts, until `stop`.
+    """A client that requests pixels of RECIPIENTS recipients, in bursts, until `stop`.
 
-    ports: called before each burst; gives the local ports of the web processes to ask.
+    ports: returns the local ports of the web processes; called before each burst.
     pause: seconds between bursts.
     """
 
@@ -60,9 +60,9 @@ class Ledger:
             self._thread.join()
 
     def compare(self, redis_url: str, outcome: Outcome) -> None:
-        """Adds what was sent, answered, counted, lost and doubled to the outcome.
+        """Adds the hits sent, answered, counted, lost and doubled to the outcome.
 
-        Call it when nothing waits any more. For each recipient, answered <= counted <= sent must hold.
+        Call it once nothing waits. For each recipient, answered <= counted <= sent must hold.
         """
         sent: Counter[bytes] = Counter()
         answered: Counter[bytes] = Counter()

@@ -1,4 +1,4 @@
-"""A campaign's record of a newer version, and one that cannot be read, under a flood and restarts."""
+"""A campaign record of a newer version, and a record that cannot be read, under a flood and restarts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run(seed: int, log: bool = False) -> Outcome:
                         outcome.events["kill -9"] += 1
                 until(lambda: readyz(stack).get("store", {}).get("unreadable_campaigns") == [CAMPAIGN], 30)
                 until(lambda: readyz(stack)["workers"], within=30)
-                time.sleep(5)  # RQ lists the job of a killed worker for so long
+                time.sleep(5)  # RQ keeps the job of a killed worker listed for this long
                 watch.paused = False
                 time.sleep(draw.uniform(1, 2))
                 status, _ = stack.call("GET", f"/api/campaigns/{CAMPAIGN}/stats")

@@ -1,4 +1,4 @@
-"""What one scenario of `make chaos` found."""
+"""The outcome of one scenario of `make chaos`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Outcome:
-    """events: what was done, and how often. figures: what was measured, in the order of the table.
+    """The outcome of one scenario. It failed if it has failures, or if a hit was lost or doubled.
 
-    failures: sentences, one for each thing that did not hold; the scenario failed if there are any, or if a
-    hit was lost or doubled. reported: hits the store itself lost, which the server reported.
-    standstill: the most seconds that counting stood still while workers and Redis lived.
+    events: numbers of events by name. figures: measurements, in the order of the table. failures: a sentence
+    for each promise that was broken. reported: hits that the store lost and the server reported.
+    standstill: the longest time that counting stood still while workers and Redis lived, seconds.
     """
 
     scenario: str
@@ -30,7 +30,7 @@ class Outcome:
     standstill: float | None = None
 
     def expect(self, holds: bool, sentence: str) -> None:
-        """Notes the sentence as a failure unless it holds."""
+        """Notes the sentence as a failure unless the condition holds."""
         if not holds:
             self.failures.append(sentence)
 
@@ -39,7 +39,7 @@ class Outcome:
         return bool(self.failures) or self.lost > self.reported or self.doubled > 0
 
     def table(self) -> str:
-        """A table in Markdown, and the failures under it."""
+        """Returns a table in Markdown, and the failures under it."""
         rows: list[tuple[str, str | int | float]] = [("seed", self.seed), *sorted(self.events.items())]
         rows += self.figures.items()
         rows += [("requests sent", self.sent), ("answered `recorded`", self.answered)]

@@ -1,4 +1,4 @@
-"""The parts of a server as processes of their own, on a Valkey that a scenario may reach past a proxy."""
+"""The parts of a server as separate processes, on a Valkey that they may reach through a proxy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.stack import free_port, until
 
 
 class Parts:
-    """Valkey, and on request a web process and workers. `close` ends all of it and removes the data."""
+    """A Valkey, and on request a web process and workers. `close` ends them and removes the data."""
 
     def __init__(self) -> None:
         self.data = Path(tempfile.mkdtemp(prefix="px-"))
@@ -54,12 +54,12 @@ class Parts:
             )
 
     def start_web(self, **environ: str) -> None:
-        """Returns when it answers."""
+        """Returns once the web process answers."""
         self.start("web", "serve", "--port", str(self.port), **environ)
         until(lambda: self.get("/healthz"), 30)
 
     def stop(self, name: str) -> None:
-        """Stops what was started under this name. Does nothing if it does not run."""
+        """Stops the process that was started under this name. Does nothing if it does not run."""
         process = self._running.pop(name, None)
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -70,7 +70,7 @@ class Parts:
                 process.wait()
 
     def get(self, path: str) -> str:
-        """Returns the body of an answer of the web process, whatever its status; "" without an answer."""
+        """Returns the body of the web process's answer, whatever its status, or "" without an answer."""
         try:
             with urllib.request.urlopen(self.address + path, timeout=5) as answer:
                 return str(answer.read().decode())
@@ -85,7 +85,7 @@ class Parts:
         return ""
 
     def waiting(self, client: Redis) -> int:
-        """Returns how many entries wait in the streams."""
+        """Returns the number of entries that wait in the streams."""
         return sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS))
 
     def is_quiet(self, client: Redis) -> bool:

@@ -1,6 +1,6 @@
-"""A primary dies while its replica is cut off, and the replica is promoted: the last hits are gone.
+"""A primary dies while its replica is cut off, and the replica is promoted: the last hits are lost.
 
-They must be reported to the hit, also after a restart. In a second round the server is stopped between the
+Each lost hit must be reported, also after a restart. In a second round the server is stopped between the
 loss of the primary and the promotion.
 """
 

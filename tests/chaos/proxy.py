@@ -1,4 +1,4 @@
-"""A small TCP proxy in front of a Redis: it can lose a reply, go silent, or be far away."""
+"""A small TCP proxy in front of a Redis. It can lose a reply, go silent, or delay."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self.cuts = 0
         self.delay = 0.0
-        """Seconds that everything takes, in each direction."""
+        """Seconds of delay in each direction."""
         self.port = 0
         self._started = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -27,13 +27,15 @@ class Proxy:
         self._started.wait()
 
     def lose_next_reply(self) -> None:
-        """The next reply of Redis, to anybody, is not passed on: its connection ends instead."""
+        """Ends the connection of the next reply of Redis instead of passing the reply on."""
         self._cut = True
 
     def go_silent(self, *, new: bool = False) -> int:
-        """Lets all open connections die without a word, as a NAT that forgets them: nothing more is passed on
-        either way, and no end is told. Returns how many. new: connections made from now on are silent too,
-        until this is called again."""
+        """Makes all open connections silent, as a NAT does that forgets them. Returns their number.
+
+        Neither data nor the end of a connection is passed on. new: connections that are made from now on are
+        silent too, until this is called again.
+        """
         pairs = list(self._open)
         for pair in pairs:
             pair.silent = True
@@ -100,7 +102,7 @@ class Proxy:
 
 
 class _Pair:
-    """Two connections that are one: to a client, and to Redis."""
+    """A connection to a client and a connection to Redis that pass on each other's data."""
 
     def __init__(self, silent: bool) -> None:
         self.silent = silent

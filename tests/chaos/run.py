@@ -1,9 +1,10 @@
-"""The long chaos: every scenario, or the named ones, one after the other.
+"""Runs every chaos scenario, or the named scenarios, one after the other.
 
 make chaos
 make chaos CHAOS="--seed 7 --kills 50 --only kills"
 
-A scenario is a module here with `run(seed, log, **options) -> Outcome`. The exit code is 1 if one failed.
+A scenario is a module here with `run(seed, log, **options) -> Outcome`. The exit code is 1 if a scenario
+failed.
 """
 
 from __future__ import annotations

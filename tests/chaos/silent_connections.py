@@ -1,7 +1,8 @@
 """Connections to Redis die in silence, as behind a NAT that forgets them: no FIN, no RST.
 
-A web process and the workers reach Redis through a proxy. Again and again all open connections die; new ones
-work. Then nothing goes through at all for a while, also over new connections. Counting must go on within 5 s.
+A web process and the workers reach Redis through a proxy. Again and again all open connections die, and
+new connections work. Then nothing goes through for a while, not even over new connections. Counting must go
+on within 5 s.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measures the longest time that counting stood still although there was something to count."""
+"""Measures the longest time that counting stood still although hits waited."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.chaos.ledger import SHARDS
 class StandstillWatch:
     """Samples the shards ten times a second, from `start` to `stop`.
 
-    Set `paused` while Redis or all workers are meant to be dead; that time does not count.
+    Set `paused` while the scenario keeps Redis or all workers dead: that time does not count.
     A shard stands still while the id of its last counted entry is unchanged and its stream is not empty.
     """
 

@@ -1,9 +1,9 @@
-"""Everything is killed, stopped, cut off and filled up, by a seed, while pixels are asked for.
+"""Everything is killed, stopped, cut off and filled up, by a seed, while pixels are requested.
 
 `pixel-server up` (Valkey with AOF, a web process, workers) and a second web process on the same data, which
-reaches Redis through a proxy that loses replies. The spool lies on a small tmpfs, where one can be mounted. A
-client notes what it sent and what it was answered. At the end all is started again, what waits is drained and
-counted, and for each recipient must hold: answered 2xx <= counted <= sent.
+reaches Redis through a proxy that loses replies. The spool lies on a small tmpfs, if a tmpfs can be mounted.
+A client notes its requests and their answers. At the end everything is started again, and all that waits is
+counted. For each recipient, answered 2xx <= counted <= sent must hold.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def run(seed: int, log: bool = False, kills: int = 200) -> Outcome:
 
 
 class Story:
-    """One run. `tell` gives the result."""
+    """One run of the story. `tell` returns the outcome."""
 
     def __init__(self, seed: int, log: bool = False) -> None:
         self._draw = random.Random(seed)
@@ -92,7 +92,7 @@ class Story:
         return sum(count for what, count in self._result.events.items() if what.startswith("kill -9 of"))
 
     def _act(self) -> None:
-        """One thing that happens, and a pause."""
+        """Makes one event happen, then pauses."""
         act = self._draw.choices(
             [
                 lambda: self._kill("web", " serve"),
@@ -157,7 +157,7 @@ class Story:
         self._result.events["replies lost"] += self._proxy.cuts - before
 
     def _fill(self) -> None:
-        """Redis hangs, and there is no room on the spool's disk."""
+        """Makes Redis hang while the spool's disk is full."""
         if not self._spool.is_mount():
             return
         self._say("the disk is full, and redis hangs")
@@ -205,7 +205,7 @@ class Story:
             self._second.wait(30)
 
     def _settle(self) -> None:
-        """Everything runs again; what waits anywhere is counted."""
+        """Starts everything again, and returns once all that waits is counted."""
         self._start_second()
         with connect(self._redis_url, timeout=10) as client:
             until(lambda: _quiet(client, self._spool), within=90, every=0.3)
@@ -228,10 +228,10 @@ class Story:
 
 
 def _quiet(client: Redis, spool: Path) -> bool:
-    """Nothing waits: neither in the spool nor in a stream."""
+    """Returns whether nothing waits, neither in the spool nor in a stream."""
     try:
         waiting = sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS))
-    except redis.RedisError:  # it has just been killed
+    except redis.RedisError:  # the process has just been killed
         return False
     found = read_status(spool)
     assert found.aside == 0

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of one of several Redis servers, that can be turned to another one or cut off."""
+"""A TCP proxy in front of one of several Redis servers. It can be turned to another server or cut off."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Switch:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def turn_to(self, target: Path | None) -> None:
-        """Ends every connection; new ones go to this socket, or are closed at once if it is None."""
+        """Ends every connection. New connections go to this socket, or are closed at once if it is None."""
 
         def turn() -> None:
             self._target = target
@@ -79,7 +79,7 @@ async def _pass(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
 
 
 class Server:
-    """A Valkey of its own. replica_of: the port of its primary."""
+    """A separate Valkey. replica_of: the port of its primary."""
 
     def __init__(self, replica_of: int | None = None) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="px-"))
@@ -113,7 +113,7 @@ class Server:
         self.process.wait()
 
     def remove(self) -> None:
-        """Ends it, and removes its data. May be called twice."""
+        """Ends the Valkey and removes its data. May be called twice."""
         self.process.kill()
         self.process.wait()
         shutil.rmtree(self.home, ignore_errors=True)
