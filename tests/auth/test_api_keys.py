@@ -19,27 +19,27 @@ def bearer(key):
     return {"Authorization": f"Bearer {key}"}
 
 
-def make(web, *scopes):
-    answer = web.post("/api/keys", json={"name": "A reader", "scopes": list(scopes)})
-    assert answer.status_code == 201
-    return answer.json()
+def create_key(web, *scopes):
+    response = web.post("/api/keys", json={"name": "A reader", "scopes": list(scopes)})
+    assert response.status_code == 201
+    return response.json()
 
 
 def test_create_key_is_shown_once_and_stored_as_hash(web, client):
-    made = make(web, "read")
-    assert (made["name"], made["scopes"], made["last_used"]) == ("A reader", ["read"], None)
+    created = create_key(web, "read")
+    assert (created["name"], created["scopes"], created["last_used"]) == ("A reader", ["read"], None)
     listed = web.get("/api/keys").json()
     assert {item["name"] for item in listed["items"]} == {"PIXEL_API_KEY", "A reader"}
     assert all("key" not in item and "hash" not in item for item in listed["items"])
     stored = b"".join(b"".join(client.hgetall(name).values()) for name in client.keys("*:apikey:*"))
-    assert made["key"].encode() not in stored
+    assert created["key"].encode() not in stored
 
 
 def test_find_used_key_has_last_used(web):
-    made = make(web, "read")
-    assert web.get("/api/campaigns", headers=bearer(made["key"])).status_code == 200
-    (found,) = [item for item in web.get("/api/keys").json()["items"] if item["id"] == made["id"]]
-    assert found["last_used"] >= made["created"]
+    created = create_key(web, "read")
+    assert web.get("/api/campaigns", headers=bearer(created["key"])).status_code == 200
+    (record,) = [item for item in web.get("/api/keys").json()["items"] if item["id"] == created["id"]]
+    assert record["last_used"] >= created["created"]
 
 
 @pytest.mark.parametrize(
@@ -47,35 +47,35 @@ def test_find_used_key_has_last_used(web):
 )
 @pytest.mark.parametrize("scope", ["read", "write"])
 def test_scopes_key_may_make_the_calls_of_its_scopes(web, call, scope):
-    key = make(web, scope)["key"]
-    answer = web.request(call.method, call.path.replace("{id}", "unknown"), headers=bearer(key))
-    assert (answer.status_code == 403) == (call.scope != scope)
+    key = create_key(web, scope)["key"]
+    response = web.request(call.method, call.path.replace("{id}", "unknown"), headers=bearer(key))
+    assert (response.status_code == 403) == (call.scope != scope)
 
 
 def test_scopes_shared_key_reads_its_campaigns_only(web):
     for name in ("docs", "blog", "shop"):
         web.post("/api/campaigns", json={"id": name, "name": name, "kind": "web"})
-    made = make(web, "read:docs", "read:blog", "read:docs")
-    assert made["scopes"] == ["read:blog", "read:docs"]
+    created = create_key(web, "read:docs", "read:blog", "read:docs")
+    assert created["scopes"] == ["read:blog", "read:docs"]
     for call in [call for call in routes.CALLS if call.scope]:
         for name, own in (("docs", True), ("blog", True), ("shop", False), ("unknown", False)):
             path = call.path.replace("{id}", name)
-            answer = web.request(call.method, path, headers=bearer(made["key"]))
-            assert answer.status_code == (200 if own and call.shared else 403), path
-            assert answer.is_success or "of its own campaigns" in answer.json()["detail"]
+            response = web.request(call.method, path, headers=bearer(created["key"]))
+            assert response.status_code == (200 if own and call.shared else 403), path
+            assert response.is_success or "of its own campaigns" in response.json()["detail"]
     for path in ("%64ocs", "docs%2f..%2fshop", "shop%20read:docs", "Docs", "*"):
-        assert web.get(f"/api/campaigns/{path}/stats", headers=bearer(made["key"])).status_code in (
+        assert web.get(f"/api/campaigns/{path}/stats", headers=bearer(created["key"])).status_code in (
             (200,) if path == "%64ocs" else (403, 404)
         )
 
 
 def test_create_key_with_more_scopes_than_the_caller_is_403(web):
-    with_write = {"Authorization": f"Bearer {make(web, 'write')['key']}"}
+    with_write = {"Authorization": f"Bearer {create_key(web, 'write')['key']}"}
     for scopes in (["people"], ["write", "read"], ["read:docs"]):
         web.post("/api/campaigns", json={"id": "docs", "name": "Docs", "kind": "web"})
-        answer = web.post("/api/keys", json={"name": "more", "scopes": scopes}, headers=with_write)
-        assert answer.status_code == 403
-        assert answer.json()["errors"][0]["field"] == "scopes"
+        response = web.post("/api/keys", json={"name": "more", "scopes": scopes}, headers=with_write)
+        assert response.status_code == 403
+        assert response.json()["errors"][0]["field"] == "scopes"
     same = web.post("/api/keys", json={"name": "same", "scopes": ["write"]}, headers=with_write)
     assert same.status_code == 201
 
@@ -83,22 +83,22 @@ def test_create_key_with_more_scopes_than_the_caller_is_403(web):
 def test_scopes_write_or_people_do_not_read(web):
     web.post("/api/campaigns", json={"id": "docs", "name": "docs", "kind": "web"})
     for scope in ("write", "people"):
-        key = make(web, scope)["key"]
-        answer = web.get("/api/campaigns/docs/stats", headers=bearer(key))
-        assert (answer.status_code, answer.json()["detail"]) == (403, "this API key has no scope 'read'")
+        key = create_key(web, scope)["key"]
+        response = web.get("/api/campaigns/docs/stats", headers=bearer(key))
+        assert (response.status_code, response.json()["detail"]) == (403, "this API key has no scope 'read'")
 
 
 def test_scopes_read_shows_shared_campaigns_in_full(web):
     web.post("/api/campaigns", json={"id": "docs", "name": "docs", "kind": "web"})
-    made = make(web, "read:docs", "read")
-    assert made["scopes"] == ["read", "read:docs"]
-    assert "verdicts" in web.get("/api/campaigns/docs/stats", headers=bearer(made["key"])).json()
-    assert web.get("/api/campaigns", headers=bearer(made["key"])).status_code == 200
+    created = create_key(web, "read:docs", "read")
+    assert created["scopes"] == ["read", "read:docs"]
+    assert "verdicts" in web.get("/api/campaigns/docs/stats", headers=bearer(created["key"])).json()
+    assert web.get("/api/campaigns", headers=bearer(created["key"])).status_code == 200
 
 
 def test_scopes_shared_key_of_a_deleted_campaign_is_404(web):
     web.post("/api/campaigns", json={"id": "docs", "name": "docs", "kind": "web"})
-    key = make(web, "read:docs")["key"]
+    key = create_key(web, "read:docs")["key"]
     web.delete("/api/campaigns/docs")
     assert web.get("/api/campaigns/docs/stats", headers=bearer(key)).status_code == 404
 
@@ -122,9 +122,9 @@ def test_scopes_shared_key_of_a_deleted_campaign_is_404(web):
 def test_call_without_a_known_key_is_401(web, call, header):
     web.headers.pop("authorization")
     headers = {} if header is None else {"Authorization": header.encode("latin-1")}
-    answer = web.request(call.method, call.path.replace("{id}", "unknown"), headers=headers)
-    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
-    assert answer.json()["status"] == 401
+    response = web.request(call.method, call.path.replace("{id}", "unknown"), headers=headers)
+    assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+    assert response.json()["status"] == 401
 
 
 def test_openapi_document_needs_no_key(web):
@@ -133,11 +133,11 @@ def test_openapi_document_needs_no_key(web):
 
 
 def test_revoke_key_no_longer_works(web, client):
-    made = make(web, "read", "write")
-    assert web.delete(f"/api/keys/{made['id']}").status_code == 204
-    assert web.get("/api/campaigns", headers=bearer(made["key"])).status_code == 401
-    assert web.delete(f"/api/keys/{made['id']}").status_code == 404
-    assert client.exists(keys.api_key(made["id"])) == 0
+    created = create_key(web, "read", "write")
+    assert web.delete(f"/api/keys/{created['id']}").status_code == 204
+    assert web.get("/api/campaigns", headers=bearer(created["key"])).status_code == 401
+    assert web.delete(f"/api/keys/{created['id']}").status_code == 404
+    assert client.exists(keys.api_key(created["id"])) == 0
 
 
 @pytest.mark.parametrize("name", ["unknown", "%00", "%2e%2e", "*", "a%3Ab", "é"])
@@ -165,19 +165,21 @@ def test_revoke_unknown_key_is_404(web, name):
     ],
 )
 def test_create_bad_field_is_422(web, sent, fields):
-    answer = web.post("/api/keys", json=sent)
-    assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, fields)
+    response = web.post("/api/keys", json=sent)
+    assert (response.status_code, [error["field"] for error in response.json()["errors"]]) == (422, fields)
     assert len(web.get("/api/keys").json()["items"]) == 1
 
 
 def test_use_environment_key_replaces_the_previous_key(web, settings, secrets):
-    kept = make(web, "read")["key"]
+    kept = create_key(web, "read")["key"]
     old = web.headers["authorization"].removeprefix("Bearer ")
     for key, works in ((ANOTHER, {ANOTHER, kept}), (None, {kept}), (old, {old, kept})):
         queue = jobs.queue(connect(settings.redis_url))
         redis = connect_async(settings.redis_url)
         with TestClient(create_app(replace(settings, api_key=key), secrets, redis, queue)) as again:
-            found = {
-                one for one in (old, ANOTHER, kept) if again.get("/api/keys", headers=bearer(one)).is_success
+            accepted = {
+                known
+                for known in (old, ANOTHER, kept)
+                if again.get("/api/keys", headers=bearer(known)).is_success
             }
-        assert found == works
+        assert accepted == works

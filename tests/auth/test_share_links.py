@@ -18,9 +18,9 @@ from tests.conftest import API_KEY
 @pytest.fixture
 def share(site):
     def make(name="A partner", status=201, campaign="mail", **fields):
-        answer = site.post(f"/api/campaigns/{campaign}/shares", json={"name": name, **fields})
-        assert answer.status_code == status, answer.text
-        return answer.json()
+        response = site.post(f"/api/campaigns/{campaign}/shares", json={"name": name, **fields})
+        assert response.status_code == status, response.text
+        return response.json()
 
     return make
 
@@ -31,11 +31,11 @@ def find(settings, clock):
 
     def find(url):
         async def run():
-            made = connect_async(settings.redis_url)
+            store = connect_async(settings.redis_url)
             try:
-                return await share_links.find(made, url.rpartition("/")[2], clock.now)
+                return await share_links.find(store, url.rpartition("/")[2], clock.now)
             finally:
-                await made.aclose()
+                await store.aclose()
 
         return asyncio.run(run())
 
@@ -46,21 +46,21 @@ def listed(site, campaign="mail"):
     return site.get(f"/api/campaigns/{campaign}/shares").json()["items"]
 
 
-def told(site):
+def audit_lines(site):
     return [line["what"] for line in site.get("/api/audit").json()["items"]]
 
 
 def test_make_link_is_shown_once_and_stored_as_hash(mail, share, site, client, find, clock):
     mail()
     clock.at("2026-03-01T10:00Z")
-    made = share(frames=["https://www.example.org"], expires_at="2026-04-01T00:00:00Z")
-    url = made.pop("url")
+    created = share(frames=["https://www.example.org"], expires_at="2026-04-01T00:00:00Z")
+    url = created.pop("url")
     assert url.startswith("http://pixel.test/s/")
     token = url.rpartition("/")[2]
     assert len(token) == 32
-    assert made.pop("made_by") == f"key {site.get('/api/keys').json()['items'][0]['id']}"
-    assert made == {
-        "id": made["id"],
+    assert created.pop("made_by") == f"key {site.get('/api/keys').json()['items'][0]['id']}"
+    assert created == {
+        "id": created["id"],
         "campaign": "mail",
         "name": "A partner",
         "created": "2026-03-01T10:00:00Z",
@@ -68,12 +68,16 @@ def test_make_link_is_shown_once_and_stored_as_hash(mail, share, site, client, f
         "frames": ["https://www.example.org"],
         "last_used": None,
     }
-    assert [item["id"] for item in listed(site)] == [made["id"]]
+    assert [item["id"] for item in listed(site)] == [created["id"]]
     for key in client.keys("px:*"):
         assert token.encode() not in client.dump(key)
-    found = find(url)
-    assert (found.id, found.campaign, found.frames) == (made["id"], "mail", ("https://www.example.org",))
-    assert told(site)[0] == "share.made"
+    found_share = find(url)
+    assert (found_share.id, found_share.campaign, found_share.frames) == (
+        created["id"],
+        "mail",
+        ("https://www.example.org",),
+    )
+    assert audit_lines(site)[0] == "share.made"
 
 
 def test_find_used_link_has_the_hour_of_its_use(mail, share, site, find, clock):
@@ -103,16 +107,16 @@ def test_find_expired_link_is_none(mail, share, site, find, clock):
 def test_revoke_link_no_longer_opens(mail, page, share, site, client, find):
     mail()
     page()
-    made, other = share(), share("Another")
-    path = f"shares/{made['id']}"
+    created, other = share(), share("Another")
+    path = f"shares/{created['id']}"
     assert site.delete(f"/api/campaigns/page/{path}").status_code == 404  # another campaign's
-    assert find(made["url"])
+    assert find(created["url"])
     assert site.delete(f"/api/campaigns/mail/{path}").status_code == 204
     assert site.delete(f"/api/campaigns/mail/{path}").status_code == 404
-    assert find(made["url"]) is None
+    assert find(created["url"]) is None
     assert find(other["url"]).name == "Another"
-    assert told(site)[0] == "share.revoked"
-    assert client.exists(keys.share(made["id"])) == 0
+    assert audit_lines(site)[0] == "share.revoked"
+    assert client.exists(keys.share(created["id"])) == 0
 
 
 def test_share_links_deleted_campaign_removes_them(mail, page, share, site, client, find):
@@ -123,8 +127,8 @@ def test_share_links_deleted_campaign_removes_them(mail, page, share, site, clie
     site.delete("/api/campaigns/mail")
     assert [find(url) for url in urls] == [None, None]
     assert find(kept["url"])
-    left = {name.decode() for name in client.keys("*:share*")}
-    assert left == {keys.share(kept["id"]), keys.shares("page")}
+    key_names = {name.decode() for name in client.keys("*:share*")}
+    assert key_names == {keys.share(kept["id"]), keys.shares("page")}
     share(status=404)
 
 
@@ -132,9 +136,9 @@ def test_make_too_many_links_is_409(mail, share, site, client):
     mail()
     share()
     client.sadd(keys.shares("mail"), *(f"{n:012x}" for n in range(share_links.MAX_SHARES - 1)))
-    before = told(site).count("share.made")
+    before = audit_lines(site).count("share.made")
     assert "100 share links" in share(status=409)["detail"]
-    assert told(site).count("share.made") == before
+    assert audit_lines(site).count("share.made") == before
 
 
 @pytest.mark.parametrize(
@@ -164,10 +168,10 @@ def test_make_without_base_url_is_409(settings, secrets, clock):
         for name, base_url in (("mail", None), ("own", "https://mail.example.org/x")):
             fields = {"id": name, "name": name, "kind": "email", "base_url": base_url}
             assert site.post("/api/campaigns", json=fields).is_success
-        answer = site.post("/api/campaigns/mail/shares", json={"name": "x"})
-        assert (answer.status_code, listed(site)) == (409, [])
-        answer = site.post("/api/campaigns/own/shares", json={"name": "x"})
-        assert answer.json()["url"].startswith("https://mail.example.org/x/s/")
+        response = site.post("/api/campaigns/mail/shares", json={"name": "x"})
+        assert (response.status_code, listed(site)) == (409, [])
+        response = site.post("/api/campaigns/own/shares", json={"name": "x"})
+        assert response.json()["url"].startswith("https://mail.example.org/x/s/")
 
 
 @pytest.mark.parametrize("token", ["", "x", "%00", "\ud800", "x" * 5000, "*", "\U0001f600"])
@@ -179,6 +183,6 @@ def test_find_unknown_token_is_none(mail, share, find, token):
 
 def test_find_other_token_with_the_same_id_is_none(mail, share, find, client):
     mail()
-    made = share()
-    client.hset(keys.share(made["id"]), "hash", "0" * 32)
-    assert find(made["url"]) is None
+    created = share()
+    client.hset(keys.share(created["id"]), "hash", "0" * 32)
+    assert find(created["url"]) is None

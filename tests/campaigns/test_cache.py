@@ -40,8 +40,8 @@ async def create(client: AsyncRedis, *names: str) -> None:
     await asyncio.gather(*(storage.create(client, new_campaign(name, name, "web")) for name in names))
 
 
-async def until(found: Callable[[], bool]) -> None:
-    while not found():  # noqa: ASYNC110 - nothing tells when it knows
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - nothing tells when it knows
         await asyncio.sleep(0.02)
 
 

@@ -13,9 +13,9 @@ AT = "2025-06-10T09:00:00Z"
 @pytest.fixture
 def note(site):
     def add(text="mail sent", status=201, campaign="mail", **fields):
-        answer = site.post(f"/api/campaigns/{campaign}/notes", json={"text": text, **fields})
-        assert answer.status_code == status, answer.text
-        return answer.json()
+        response = site.post(f"/api/campaigns/{campaign}/notes", json={"text": text, **fields})
+        assert response.status_code == status, response.text
+        return response.json()
 
     return add
 
@@ -45,7 +45,7 @@ def test_notes_in_stats_lie_in_the_range(mail, note, stats, clock):
     note("long ago", at="2020-01-01T00:00:00Z")
     assert stats("mail", from_="2025-06-10", to="2025-06-11")["notes"] == [first, last]
     clock.at("2025-06-10T23:00Z")
-    assert [found["text"] for found in stats("mail")["notes"]] == ["first", "last", "after"]
+    assert [note["text"] for note in stats("mail")["notes"]] == ["first", "last", "after"]
 
 
 def test_notes_shared_key_sees_none(mail, note, site):

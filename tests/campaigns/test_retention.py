@@ -38,12 +38,12 @@ def settings(redis_url: str, tmp_path) -> Settings:
     )
 
 
-def held(client, pattern):
+def key_names(client, pattern):
     return sorted(name.decode() for name in client.scan_iter(f"px:{{*}}:{pattern}"))
 
 
 def upload(site, *rows, campaign="mail"):
-    body = "".join(f'{{"recipient": "{who}", "name": "{name}"}}\n' for who, name in rows)
+    body = "".join(f'{{"recipient": "{recipient}", "name": "{name}"}}\n' for recipient, name in rows)
     return site.put(f"/api/campaigns/{campaign}/recipients", content=body, headers=LIST)
 
 
@@ -53,23 +53,23 @@ def test_retention_series_are_removed_day_by_day(mail, opened, stats, sweep, clo
     stats("mail")
     opened("2026-03-20T09:00Z", "bob")
     stats("mail")
-    assert len(held(client, "buckets:*")) == 2
+    assert len(key_names(client, "buckets:*")) == 2
     taken = sweep()
     assert (taken["buckets"], taken["days"]) == (1, 0)
-    [left] = held(client, "buckets:*")
-    assert left.endswith("20260320")
-    found = stats("mail", from_="2026-03-01", to="2026-03-21")
-    assert (found["totals"]["hits"], found["series"][0]["hits"]) == (2, 1)
+    [bucket] = key_names(client, "buckets:*")
+    assert bucket.endswith("20260320")
+    figures = stats("mail", from_="2026-03-01", to="2026-03-21")
+    assert (figures["totals"]["hits"], figures["series"][0]["hits"]) == (2, 1)
     assert set(stats("mail", interval="hour", from_="2026-03-01", to="2026-03-21")["totals"].values()) == {
         None
     }
 
     clock.at("2026-04-05T09:00Z")
     assert sweep()["days"] == 1
-    found = stats("mail", from_="2026-03-01", to="2026-03-21")
-    assert set(found["totals"].values()) == {None}
-    assert (found["series"][0]["hits"], found["series"][19]["hits"]) == (None, 1)
-    assert found["open_rate"] is None
+    figures = stats("mail", from_="2026-03-01", to="2026-03-21")
+    assert set(figures["totals"].values()) == {None}
+    assert (figures["series"][0]["hits"], figures["series"][19]["hits"]) == (None, 1)
+    assert figures["open_rate"] is None
     assert stats("mail")["totals"]["unique_opens"] == 2
     assert sweep() == {}, "nothing is left to take"
 
@@ -90,13 +90,13 @@ def test_retention_raised_setting_leaves_removed_figures_null(mail, opened, stat
 
         client = connect_async(settings.redis_url)
         campaign = await storage.get(client, "mail")
-        found = []
+        hits = []
         for interval in ("hour", "day"):
             query = {"from": "2026-03-01", "to": "2026-03-02", "interval": interval}
-            wanted = ranges.parse(query, "UTC", clock.now)
-            found.append((await figures.read(client, campaign, wanted, more, clock.now))["totals"]["hits"])
+            reading = ranges.parse(query, "UTC", clock.now)
+            hits.append((await figures.read(client, campaign, reading, more, clock.now))["totals"]["hits"])
         await client.aclose()
-        return found
+        return hits
 
     import asyncio
 
@@ -109,17 +109,17 @@ def test_retention_late_hit_counts_in_totals_only(mail, opened, stats, sweep, cl
     clock.at("2026-04-05T09:00Z")
     sweep()
     assert stats("mail")["totals"]["unique_opens"] == 1
-    assert held(client, "buckets:*") == held(client, "months:*") == []
+    assert key_names(client, "buckets:*") == key_names(client, "months:*") == []
 
 
 def test_retention_daily_visitors_are_removed_with_their_day(page, viewed, stats, sweep, clock, client):
     page()
     viewed("2026-03-01T09:00Z", "ada")
     stats("page")
-    assert len(held(client, "visitors:page:*")) == 1
+    assert len(key_names(client, "visitors:page:*")) == 1
     clock.at("2026-04-05T09:00Z")
     assert sweep()["days"] == 1
-    assert held(client, "visitors:page:*") == []
+    assert key_names(client, "visitors:page:*") == []
     assert stats("page")["totals"]["unique_visitors"] == 1
 
 
@@ -137,13 +137,13 @@ def test_retention_campaign_closes_and_its_recipients_are_removed(
     assert sweep()["names"] == 0
     clock.at("2026-03-11T08:00Z")
     assert sweep()["names"] > 0
-    assert (held(client, "names:*"), len(held(client, "listed:*"))) == ([], 2)
+    assert (key_names(client, "names:*"), len(key_names(client, "listed:*"))) == ([], 2)
     assert upload(site, ("ada", "Ada")).status_code == 409
     clock.at("2026-03-21T07:59Z")
     assert sweep()["recipients"] == 0
     clock.at("2026-03-21T08:00Z")
     assert sweep()["recipients"] > 0
-    assert held(client, "people:*") == held(client, "listed:*") == []
+    assert key_names(client, "people:*") == key_names(client, "listed:*") == []
 
     opened("2026-03-21T09:00Z", "ada")
     opened("2026-03-21T09:00Z", "new")
@@ -153,7 +153,7 @@ def test_retention_campaign_closes_and_its_recipients_are_removed(
     for name in ("unique_opens", "unique_ips", "opens_anonymous"):
         assert after["totals"][name] == before["totals"][name]
     assert after["open_rate"] == before["open_rate"]
-    assert held(client, "people:*") == []
+    assert key_names(client, "people:*") == []
     assert site.get("/api/campaigns/mail").json()["closed_at"] == "2026-03-21T08:00:00Z"
     assert upload(site, ("ada", "Ada")).status_code == 409
     links = site.post("/api/campaigns/mail/links", json={"recipients": ["ada"]})
@@ -182,7 +182,9 @@ def test_retention_without_sent_at_starts_at_the_last_use(
     assert (sweep()["recipients"] > 0) == (last == "hit")
     clock.at("2026-04-04T10:00Z")
     sweep()
-    assert held(client, "people:*") == held(client, "listed:*") == held(client, "names:*") == []
+    assert (
+        key_names(client, "people:*") == key_names(client, "listed:*") == key_names(client, "names:*") == []
+    )
 
 
 def test_retention_campaign_keeps_fewer_days_than_the_server(mail, opened, stats, sweep, clock, site, client):
@@ -191,10 +193,10 @@ def test_retention_campaign_keeps_fewer_days_than_the_server(mail, opened, stats
     stats("mail")
     clock.at("2026-03-03T09:00Z")
     sweep()
-    assert held(client, "people:*") == held(client, "buckets:*") == []
+    assert key_names(client, "people:*") == key_names(client, "buckets:*") == []
     for keep in ({"recipients": 21}, {"names": 0}, {"recipients": True}, {"visits": 1}, 3):
-        answer = site.patch("/api/campaigns/mail", json={"keep": keep})
-        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "keep")
+        response = site.patch("/api/campaigns/mail", json={"keep": keep})
+        assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "keep")
     assert site.patch("/api/campaigns/mail", json={"keep": {"names": 10}}).json()["keep"] == {"names": 10}
 
 
@@ -214,17 +216,21 @@ def test_retention_lowered_mode_removes_recipients(mail, opened, stats, sweep, c
     site.patch("/api/campaigns/mail", json={"mode": "count"})
     assert sweep()["recipients"] == 1
     opened("2026-03-01T10:00Z", "ada")
-    found = stats("mail")
-    assert (found["totals"]["opens"], found["totals"]["opens_anonymous"], found["closed_at"]) == (2, 1, None)
-    assert held(client, "people:*") == []
+    figures = stats("mail")
+    assert (figures["totals"]["opens"], figures["totals"]["opens_anonymous"], figures["closed_at"]) == (
+        2,
+        1,
+        None,
+    )
+    assert key_names(client, "people:*") == []
 
 
 def test_retention_days_of_last_opens_are_removed(mail, opened, stats, sweep, clock, client, site, secrets):
     mail(mode="last")
     clock.at("2026-03-01T09:00Z")
     minter = Minter("http://pixel.test", secrets)
-    for who in ("ada", "bob"):
-        site.get(minter.url("mail", who, mode=Mode.LAST, now=clock.now))
+    for recipient in ("ada", "bob"):
+        site.get(minter.url("mail", recipient, mode=Mode.LAST, now=clock.now))
     stats("mail")
     clock.at("2026-03-15T09:00Z")
     site.get(minter.url("mail", "bob", mode=Mode.LAST, now=clock.now))
@@ -235,7 +241,7 @@ def test_retention_days_of_last_opens_are_removed(mail, opened, stats, sweep, cl
         taken += sweep()["days of last opens"]
         clock.now += 3600
     assert taken == 1
-    assert sum(client.hlen(name) for name in held(client, "last:*")) == 1
+    assert sum(client.hlen(name) for name in key_names(client, "last:*")) == 1
 
 
 def test_retention_dead_letters_are_removed(sweep, clock, client):
@@ -252,12 +258,14 @@ def test_retention_run_cut_off_is_continued(mail, opened, stats, sweep, clock, c
     """A run is cut off at each of its first commands, then at some later ones. The next run does the rest."""
     from redis.asyncio import Redis
 
-    real, left = Redis.execute_command, [0]
+    real, commands_left = Redis.execute_command, [0]
 
     async def execute(self, *args, **options):
-        left[0] -= threading.current_thread() is threading.main_thread()  # the site has one of its own
-        if left[0] == 0:
-            left[0] = -1
+        commands_left[0] -= (
+            threading.current_thread() is threading.main_thread()
+        )  # the site has one of its own
+        if commands_left[0] == 0:
+            commands_left[0] = -1
             raise ConnectionError("cut off")
         return await real(self, *args, **options)
 
@@ -266,13 +274,13 @@ def test_retention_run_cut_off_is_continued(mail, opened, stats, sweep, clock, c
         cut += 1 + cut // 10
         client.delete(*client.keys("px:*mail*"), "-")
         clock.at("2026-03-01T00:00Z")
-        made = new_campaign("mail", "mail", "email")
-        client.hset(keys.campaign("mail"), "record", encode(made))
+        campaign = new_campaign("mail", "mail", "email")
+        client.hset(keys.campaign("mail"), "record", encode(campaign))
         client.zadd(keys.CAMPAIGNS, {"mail": 0})
         opened("2026-03-01T09:00Z", "ada")
         stats("mail")
         clock.at("2026-04-05T10:00Z")
-        left[0] = cut
+        commands_left[0] = cut
         monkeypatch.setattr(Redis, "execute_command", execute)
         try:
             sweep()
@@ -282,9 +290,9 @@ def test_retention_run_cut_off_is_continued(mail, opened, stats, sweep, clock, c
         monkeypatch.undo()
         sweep()
         for kind in ("people", "buckets", "months", "listed", "names"):
-            assert held(client, f"{kind}:*") == [], cut
-        found = stats("mail")
-        assert (found["totals"]["unique_opens"], found["closed_at"] is None) == (1, False)
+            assert key_names(client, f"{kind}:*") == [], cut
+        figures = stats("mail")
+        assert (figures["totals"]["unique_opens"], figures["closed_at"] is None) == (1, False)
         if ended:
             break
     assert cut > 20
@@ -312,10 +320,12 @@ def test_retention_mode_raised_after_a_run_keeps_names_until_due(
     opened("2026-03-01T09:00Z", "ada")
     stats("mail")
     sweep()
-    assert len(held(client, "people:*")) == len(held(client, "names:*")) == 1
+    assert len(key_names(client, "people:*")) == len(key_names(client, "names:*")) == 1
     clock.at("2026-03-22T10:00Z")
     sweep()
-    assert held(client, "people:*") == held(client, "names:*") == held(client, "listed:*") == []
+    assert (
+        key_names(client, "people:*") == key_names(client, "names:*") == key_names(client, "listed:*") == []
+    )
 
 
 def test_retention_deleted_campaign_with_few_days_leaves_no_bucket(mail, opened, stats, sweep, site, client):
@@ -327,9 +337,9 @@ def test_retention_deleted_campaign_with_few_days_leaves_no_bucket(mail, opened,
     stats("mail")
     opened(now.isoformat(), "ada")
     sweep()
-    assert held(client, "buckets:*") != []
+    assert key_names(client, "buckets:*") != []
     assert site.delete("/api/campaigns/mail").status_code == 204
-    assert [name for name in held(client, "*") if ":mail" in name] == []
+    assert [name for name in key_names(client, "*") if ":mail" in name] == []
 
 
 def test_retention_lowered_max_mode_removes_recipients(mail, opened, stats, sweep, client, settings, clock):
@@ -343,12 +353,12 @@ def test_retention_lowered_max_mode_removes_recipients(mail, opened, stats, swee
     stats("mail")
 
     async def run():
-        made = connect_async(settings.redis_url)
-        await retention.sweep(made, replace(settings, max_mode="count"), clock.now, math.inf)
-        await made.aclose()
+        store = connect_async(settings.redis_url)
+        await retention.sweep(store, replace(settings, max_mode="count"), clock.now, math.inf)
+        await store.aclose()
 
     asyncio.run(run())
-    assert held(client, "people:*") == []
+    assert key_names(client, "people:*") == []
 
 
 def test_retention_closed_campaign_has_no_rate(mail, opened, stats, sweep, clock):
@@ -358,9 +368,13 @@ def test_retention_closed_campaign_has_no_rate(mail, opened, stats, sweep, clock
     clock.at("2026-03-21T09:00Z")
     sweep()
     opened("2026-03-22T09:00Z", "bob")
-    found = stats("mail", from_="2026-03-20", to="2026-03-23")
-    assert (found["totals"]["opens"], found["totals"]["unique_opens"], found["open_rate"]) == (1, None, None)
-    assert [item["unique_opens"] for item in found["series"]] == [0, None, None]
+    figures = stats("mail", from_="2026-03-20", to="2026-03-23")
+    assert (figures["totals"]["opens"], figures["totals"]["unique_opens"], figures["open_rate"]) == (
+        1,
+        None,
+        None,
+    )
+    assert [item["unique_opens"] for item in figures["series"]] == [0, None, None]
     assert stats("mail", from_="2026-03-01", to="2026-03-02")["open_rate"]["low"] == 0.5
 
 
@@ -379,10 +393,10 @@ def test_retention_rounds_continue_where_the_last_ended(settings, clock, client,
         return no_removals()
 
     async def run():
-        made = connect_async(settings.redis_url)
+        store = connect_async(settings.redis_url)
         for _ in range(4):
-            await retention.step(made, settings, clock.now)
-        await made.aclose()
+            await retention.step(store, settings, clock.now)
+        await store.aclose()
 
     clock.tick = 0
     monkeypatch.setattr(retention_campaign, "remove_due", remove_due)
@@ -402,17 +416,17 @@ def test_retention_breakdown_begins_with_the_first_kept_day(site, page, viewed, 
     page(keep={"days": 5})
     for day in (1, 2, 7, 8):
         viewed(f"2026-03-0{day}T12:00Z")
-    asked = {"by": "country", "from": "2026-03-01", "to": "2026-03-09"}
+    query = {"by": "country", "from": "2026-03-01", "to": "2026-03-09"}
     clock.at("2026-03-09T12:00Z")
     stats("page")
     sweep()
     days = stats("page", from_="2026-03-01", to="2026-03-09")["series"]
-    found = site.get("/api/campaigns/page/breakdowns", params=asked).json()
-    assert "2026-03-02" < found["from"] <= "2026-03-07"
-    assert found["from"] == next(day["start"] for day in days if day["views"] is not None)
-    assert sum(row["views"] for row in found["by"]["country"]) == 2
-    gone = site.get("/api/campaigns/page/breakdowns", params={**asked, "to": "2026-03-03"}).json()
-    assert (gone["from"], gone["by"]) == (gone["to"], {"country": []})
+    figures = site.get("/api/campaigns/page/breakdowns", params=query).json()
+    assert "2026-03-02" < figures["from"] <= "2026-03-07"
+    assert figures["from"] == next(day["start"] for day in days if day["views"] is not None)
+    assert sum(row["views"] for row in figures["by"]["country"]) == 2
+    removed = site.get("/api/campaigns/page/breakdowns", params={**query, "to": "2026-03-03"}).json()
+    assert (removed["from"], removed["by"]) == (removed["to"], {"country": []})
 
 
 def test_retention_more_than_a_day_is_due_waits(mail, opened, stats, sweep, clock, client):
@@ -429,7 +443,7 @@ def test_retention_more_than_a_day_is_due_waits(mail, opened, stats, sweep, cloc
     for _ in range(2):
         assert sweep(may="a day").keys() <= {"traces"}
     assert sweep(may="nothing") == {"days": 1, "recipients": 1}
-    assert held(client, "people:*") != []
+    assert key_names(client, "people:*") != []
     assert sweep() == {"days": 1, "recipients": 1}
     assert sweep(may="nothing") == {}
 
@@ -452,8 +466,8 @@ def test_retention_empty_campaign_swept_by_a_clock_ahead_counts_again(mail, open
     clock.at("2027-08-01T09:00Z")
     sweep(may="a day")
     opened("2026-03-01T10:00Z", "bob")
-    found = stats("mail", interval="hour", from_="2026-03-01", to="2026-03-02")
-    assert (found["totals"]["hits"], sum(row["hits"] for row in found["series"])) == (1, 1)
+    figures = stats("mail", interval="hour", from_="2026-03-01", to="2026-03-02")
+    assert (figures["totals"]["hits"], sum(row["hits"] for row in figures["series"])) == (1, 1)
 
 
 def test_retention_lowered_setting_waits_and_lowered_mode_does_not(mail, opened, stats, sweep, clock, site):
@@ -484,9 +498,9 @@ def test_retention_waiting_kinds_are_reported_until_removed(
     mail, opened, stats, clock, site, client, settings
 ):
     async def step() -> None:
-        made = connect_async(settings.redis_url)
-        await retention.step(made, settings, clock.now)
-        await made.aclose()
+        store = connect_async(settings.redis_url)
+        await retention.step(store, settings, clock.now)
+        await store.aclose()
 
     mail()
     opened("2026-03-01T09:00Z", "ada")
@@ -494,10 +508,10 @@ def test_retention_waiting_kinds_are_reported_until_removed(
     clock.at("2027-08-01T09:00Z")
     client.hset(keys.SWEEP, "begun", int(clock.now) - 2 * 86_400)
     asyncio.run(step())
-    assert held(client, "evidence:*"), "a round that is late leaves what is under way to the next"
-    answer = site.get("/readyz").json()
-    assert answer["retention_waits"] == {"buckets": 1, "days": 1, "recipients": 1}
-    assert any("run `pixel-server retention run --yes`" in warning for warning in answer["warnings"])
+    assert key_names(client, "evidence:*"), "a round that is late leaves what is under way to the next"
+    response = site.get("/readyz").json()
+    assert response["retention_waits"] == {"buckets": 1, "days": 1, "recipients": 1}
+    assert any("run `pixel-server retention run --yes`" in warning for warning in response["warnings"])
     clock.at("2026-03-01T10:00Z")
     asyncio.run(step())
     assert site.get("/readyz").json()["retention_waits"] == {}

@@ -33,9 +33,9 @@ def press(site):
     return press
 
 
-def policy(answer):
-    [found] = re.findall(r"frame-ancestors ([^;]*);", answer.headers["content-security-policy"])
-    return found
+def policy(response):
+    [ancestors] = re.findall(r"frame-ancestors ([^;]*);", response.headers["content-security-policy"])
+    return ancestors
 
 
 @pytest.mark.parametrize("query", ["", "?t=", "?said=no", "?said=yes", "?do=no", "?c=", "?c=nobody"])
@@ -43,19 +43,19 @@ def test_browser_page_get_shows_the_cookie_and_changes_nothing(site, client, que
     before = client.dbsize()
     for method in ("GET", "HEAD"):
         for cookies, button in (({}, "no"), (SAYS_NO, "yes"), ({"Cookie": "px-no=0; xpx-no=1"}, "no")):
-            answer = site.request(method, f"/privacy{query}", headers=cookies)
-            assert answer.status_code == 200
-            assert "set-cookie" not in answer.headers
-            assert answer.headers["cache-control"] == "no-store"
-            assert policy(answer) == "'none'"
+            response = site.request(method, f"/privacy{query}", headers=cookies)
+            assert response.status_code == 200
+            assert "set-cookie" not in response.headers
+            assert response.headers["cache-control"] == "no-store"
+            assert policy(response) == "'none'"
             if method == "GET":
-                assert [button["value"] for button in Page(answer.content).all("button")] == [button]
+                assert [button["value"] for button in Page(response.content).all("button")] == [button]
     assert client.dbsize() == before
 
 
 def test_browser_page_cookies_in_two_headers_are_joined(site):
-    answer = site.get("/privacy", headers=[("Cookie", "a=1"), ("Cookie", "px-no=1")])
-    assert 'value="yes"' in answer.text
+    response = site.get("/privacy", headers=[("Cookie", "a=1"), ("Cookie", "px-no=1")])
+    assert 'value="yes"' in response.text
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_browser_page_post_sets_and_clears_the_same_cookie(press, headers, part)
 
 @pytest.mark.parametrize("wish", ["", "stop", "erase", "NO", "no\r\nSet-Cookie: x=1"])
 def test_browser_page_unknown_action_sets_nothing(press, wish):
-    answer = press(wish)
-    assert (answer.status_code, answer.headers["location"]) == (303, "privacy")
-    assert "set-cookie" not in answer.headers
+    response = press(wish)
+    assert (response.status_code, response.headers["location"]) == (303, "privacy")
+    assert "set-cookie" not in response.headers
 
 
 @pytest.mark.parametrize(
@@ -91,22 +91,22 @@ def test_browser_page_unknown_action_sets_nothing(press, wish):
     ],
 )
 def test_browser_page_form_of_another_site_is_refused(press, headers):
-    answer = press("no", {**headers, "Sec-Fetch-Dest": "iframe"})
-    assert answer.status_code == 403
-    assert "set-cookie" not in answer.headers
+    response = press("no", {**headers, "Sec-Fetch-Dest": "iframe"})
+    assert response.status_code == 403
+    assert "set-cookie" not in response.headers
 
 
 def test_browser_page_lost_cookie_is_reported(site):
     texts = TEXTS["en"].browser
-    told = {
+    shown_notes = {
         (said, bool(cookies)): [
-            note for note in (texts.cookie_refused, texts.still_opted_out) if note in shown
+            note for note in (texts.cookie_refused, texts.still_opted_out) if note in page_text
         ]
         for said in ("no", "yes")
         for cookies in ({}, SAYS_NO)
-        for shown in [site.get(f"/privacy?said={said}", headers=cookies).text]
+        for page_text in [site.get(f"/privacy?said={said}", headers=cookies).text]
     }
-    assert told == {
+    assert shown_notes == {
         ("no", False): [texts.cookie_refused],
         ("no", True): [],
         ("yes", False): [],
@@ -140,15 +140,15 @@ def test_browser_page_cookie_path_covers_the_whole_server(settings, secrets, bas
     app = create_app(settings, secrets, connect_async(settings.redis_url), queue)
     prefix = "" if path == "/" else path
     for at in {"", prefix}:
-        answer = TestClient(app).post(f"{at}/privacy", data={"do": "no"}, follow_redirects=False)
-        assert f"; Path={path}; " in answer.headers["set-cookie"]
-        assert answer.headers["location"] == "privacy?said=no"
+        response = TestClient(app).post(f"{at}/privacy", data={"do": "no"}, follow_redirects=False)
+        assert f"; Path={path}; " in response.headers["set-cookie"]
+        assert response.headers["location"] == "privacy?said=no"
 
 
 def test_browser_page_origins_of_the_campaign_may_frame_it(site, page, press):
     page(origins=[SITE, "http://localhost:8080"])
-    for answer in (site.get("/privacy?c=page"), press("no", FRAMED, c="page")):
-        assert policy(answer) == f"{SITE} http://localhost:8080"
+    for response in (site.get("/privacy?c=page"), press("no", FRAMED, c="page")):
+        assert policy(response) == f"{SITE} http://localhost:8080"
     assert press("no", FRAMED, c="page").headers["location"] == "privacy?c=page&said=no"
     assert Page(site.get("/privacy?c=page").content).all("input") == [
         {"type": "hidden", "name": "c", "value": "page"}
@@ -174,9 +174,9 @@ def test_browser_page_origins_of_the_campaign_may_frame_it(site, page, press):
 def test_browser_page_unknown_campaign_leaves_no_trace(site, page, mail, press, name):
     page(origins=[SITE])
     mail()
-    answer = site.get("/privacy", params={"c": name})
-    assert policy(answer) == "'none'"
-    assert Page(answer.content).all("input") == []
+    response = site.get("/privacy", params={"c": name})
+    assert policy(response) == "'none'"
+    assert Page(response.content).all("input") == []
     posted = press("no", c=name)
     assert posted.headers["location"] == "privacy?said=no"
     assert policy(posted) == "'none'"
@@ -193,8 +193,8 @@ def test_browser_page_shows_how_visitors_are_recognised(site, page, identity):
     page(identity=identity)
     texts = TEXTS["en"].browser
     items = Page(site.get("/privacy?c=page").content).texts["li"]
-    said = [name for name in texts.visitor.__struct_fields__ if getattr(texts.visitor, name) in items]
-    assert said == (["cookieless", "cookie"] if identity == "cookie" else [identity])
+    identities = [name for name in texts.visitor.__struct_fields__ if getattr(texts.visitor, name) in items]
+    assert identities == (["cookieless", "cookie"] if identity == "cookie" else [identity])
     assert texts.visitor.any in Page(site.get("/privacy").content).texts["li"]
 
 
@@ -220,9 +220,9 @@ def test_browser_page_redis_away_works(settings, secrets, query):
     assert shown.status_code == 200
     assert policy(shown) == "'none'"
     assert Page(shown.content).texts["dd"][0] == f"{settings.keep_buckets} days"
-    set_ = web.post("/privacy", data={"do": "no", "c": "page"}, headers=OWN, follow_redirects=False)
-    assert (set_.status_code, set_.headers["location"]) == (303, "privacy?said=no")
-    assert set_.headers["set-cookie"].startswith("px-no=1; Path=/; Max-Age=34560000;")
+    posted = web.post("/privacy", data={"do": "no", "c": "page"}, headers=OWN, follow_redirects=False)
+    assert (posted.status_code, posted.headers["location"]) == (303, "privacy?said=no")
+    assert posted.headers["set-cookie"].startswith("px-no=1; Path=/; Max-Age=34560000;")
 
 
 def test_browser_page_redis_lost_keeps_the_frame_rule(site, page, monkeypatch):
@@ -238,30 +238,32 @@ def test_browser_page_redis_lost_keeps_the_frame_rule(site, page, monkeypatch):
 
 
 def test_browser_page_too_long_form_sets_nothing(site):
-    answer = site.post("/privacy", content=b"do=no&c=" + b"a" * 5000)
-    assert answer.status_code == 413
-    assert "set-cookie" not in answer.headers
+    response = site.post("/privacy", content=b"do=no&c=" + b"a" * 5000)
+    assert response.status_code == 413
+    assert "set-cookie" not in response.headers
 
 
 @pytest.mark.parametrize("lang", TEXTS)
 @pytest.mark.parametrize("identity", [None, "cookieless", "cookie", "own"])
 @pytest.mark.parametrize("framed", [True, False])
-@pytest.mark.parametrize(("out", "said"), [(False, None), (True, None), (False, True), (True, False)])
-def test_browser_page_each_view_is_complete(out, said, framed, identity, lang):
-    found = Page(render(SHOWN._replace(is_out=out, answered=said, framed=framed, identity=identity), lang))
+@pytest.mark.parametrize(("out", "answered"), [(False, None), (True, None), (False, True), (True, False)])
+def test_browser_page_each_view_is_complete(out, answered, framed, identity, lang):
+    shown = Page(
+        render(SHOWN._replace(is_out=out, answered=answered, framed=framed, identity=identity), lang)
+    )
     texts = TEXTS[lang].browser
-    assert found.all("html") == [{"lang": lang}]
-    assert found.texts["h1"] == found.texts["title"] == [texts.title_opted_out if out else texts.title]
-    assert found.all("form") == [{"method": "post", "action": "privacy"}]
-    assert len(found.all("button")) == 1
-    assert len(found.texts["h2"]) == 4
-    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in found.tags}
-    assert ("strong" in found.texts) == (said is not None)
-    assert "{" not in found.text
+    assert shown.all("html") == [{"lang": lang}]
+    assert shown.texts["h1"] == shown.texts["title"] == [texts.title_opted_out if out else texts.title]
+    assert shown.all("form") == [{"method": "post", "action": "privacy"}]
+    assert len(shown.all("button")) == 1
+    assert len(shown.texts["h2"]) == 4
+    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in shown.tags}
+    assert ("strong" in shown.texts) == (answered is not None)
+    assert "{" not in shown.text
 
 
 def test_browser_page_hostile_values_stay_text():
-    good, found = (
+    harmless, shown = (
         Page(render(SHOWN._replace(campaign=text, operator=text), "en")) for text in ("x", HOSTILE)
     )
-    assert [tag for tag, _ in found.tags] == [tag for tag, _ in good.tags]
+    assert [tag for tag, _ in shown.tags] == [tag for tag, _ in harmless.tags]

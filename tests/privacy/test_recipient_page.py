@@ -74,29 +74,29 @@ def page(lang="en", **changes):
 @pytest.mark.parametrize("state", State)
 def test_recipient_page_each_view_is_complete(state, mode, lang):
     body = render(VIEW._replace(state=state, mode=mode), lang)
-    found = Page(body)
+    shown = Page(body)
     assert body.startswith(b"<!DOCTYPE html>\n")
-    assert found.all("html") == [{"lang": lang}]
-    metas = {meta.get("name"): meta.get("content") for meta in found.all("meta")}
+    assert shown.all("html") == [{"lang": lang}]
+    metas = {meta.get("name"): meta.get("content") for meta in shown.all("meta")}
     assert metas["viewport"] == "width=device-width, initial-scale=1"
     assert (metas["robots"], metas["referrer"]) == ("noindex", "no-referrer")
-    assert found.texts["h1"] == found.texts["title"] == [state.text(TEXTS[lang].recipient.titles)]
-    assert state.text(TEXTS[lang].recipient.leads) in found.texts["p"]
-    assert [button["value"] for button in found.all("button")] == BUTTONS[state]
-    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in found.tags}
-    assert not {"src", "style", "onclick"} & {name for _, attributes in found.tags for name in attributes}
+    assert shown.texts["h1"] == shown.texts["title"] == [state.text(TEXTS[lang].recipient.titles)]
+    assert state.text(TEXTS[lang].recipient.leads) in shown.texts["p"]
+    assert [button["value"] for button in shown.all("button")] == BUTTONS[state]
+    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in shown.tags}
+    assert not {"src", "style", "onclick"} & {name for _, attributes in shown.tags for name in attributes}
 
 
 @pytest.mark.parametrize("state", [state for state in State if BUTTONS[state]])
 def test_recipient_page_form_posts_token_and_action(state):
-    found = page(state=state)
-    assert found.all("form") == [{"method": "post", "action": "privacy"}]
-    assert found.all("input") == [{"type": "hidden", "name": "t", "value": "AQNr-_x"}]
-    ids = {attributes["id"] for _, attributes in found.tags if "id" in attributes}
-    for button in found.all("button"):
+    shown = page(state=state)
+    assert shown.all("form") == [{"method": "post", "action": "privacy"}]
+    assert shown.all("input") == [{"type": "hidden", "name": "t", "value": "AQNr-_x"}]
+    ids = {attributes["id"] for _, attributes in shown.tags if "id" in attributes}
+    for button in shown.all("button"):
         assert (button["type"], button["name"]) == ("submit", "do")
         assert button["aria-describedby"] in ids
-    assert len(found.texts["button"]) == len(BUTTONS[state])
+    assert len(shown.texts["button"]) == len(BUTTONS[state])
 
 
 @pytest.mark.parametrize("state", [state for state in State if not BUTTONS[state]])
@@ -140,16 +140,16 @@ def test_recipient_page_recorded_items_follow_the_mode(mode, items):
 )
 def test_recipient_page_retention_lists_kinds_that_may_exist(state, mode, kinds):
     for lang, texts in TEXTS.items():
-        found = page(lang, state=state, mode=mode)
-        assert found.texts.get("dt", []) == [getattr(texts.shared.retention, kind) for kind in kinds]
-        one, several = texts.shared.one_day, texts.shared.several_days
-        shown = [(one if kind == "names" else several).format(days=KEEP[kind]) for kind in kinds]
-        assert found.texts.get("dd", []) == shown
+        shown = page(lang, state=state, mode=mode)
+        assert shown.texts.get("dt", []) == [getattr(texts.shared.retention, kind) for kind in kinds]
+        one_day, several_days = texts.shared.one_day, texts.shared.several_days
+        days = [(one_day if kind == "names" else several_days).format(days=KEEP[kind]) for kind in kinds]
+        assert shown.texts.get("dd", []) == days
 
 
 def test_recipient_page_kind_without_days_is_left_out():
-    found = page(keep={"days": 3, "other": 4})
-    assert (found.texts["dt"], found.texts["dd"]) == (["Totals per day"], ["3 days"])
+    shown = page(keep={"days": 3, "other": 4})
+    assert (shown.texts["dt"], shown.texts["dd"]) == (["Totals per day"], ["3 days"])
     assert page(keep={}).all("dl") == []
 
 
@@ -160,16 +160,16 @@ def test_recipient_page_without_operator_names_the_sender(operator):
 
 
 def test_recipient_page_foreign_link_names_the_operator():
-    found = page("de", operator="ACME & Co", state=State.FOREIGN)
-    assert found.texts["h2"] == ["Wer diesen Server betreibt"]
-    assert found.texts["bdi"] == ["ACME & Co"]
+    shown = page("de", operator="ACME & Co", state=State.FOREIGN)
+    assert shown.texts["h2"] == ["Wer diesen Server betreibt"]
+    assert shown.texts["bdi"] == ["ACME & Co"]
 
 
 @pytest.mark.parametrize("url", ["https://example.org/a?b=1&c=2", "HTTP://example.org", "http://[::1]:8000/"])
 def test_recipient_page_operator_url_is_a_link(url):
-    found = page(operator=url)
-    assert found.all("a") == [{"href": url, "rel": "noopener noreferrer"}]
-    assert found.texts["bdi"] == [url]
+    shown = page(operator=url)
+    assert shown.all("a") == [{"href": url, "rel": "noopener noreferrer"}]
+    assert shown.texts["bdi"] == [url]
 
 
 @pytest.mark.parametrize(
@@ -192,27 +192,27 @@ def test_recipient_page_operator_url_is_a_link(url):
     ],
 )
 def test_recipient_page_other_operator_is_text(operator):
-    found = page(operator=operator)
-    assert found.all("a") == []
-    assert found.texts["bdi"] == [operator]
+    shown = page(operator=operator)
+    assert shown.all("a") == []
+    assert shown.texts["bdi"] == [operator]
 
 
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("prefix", ["", "https://example.org/"])
 def test_recipient_page_hostile_values_stay_text(state, prefix):
-    good = page(state=state, operator=f"{prefix}x")
-    found = page(state=state, token=HOSTILE, action=HOSTILE, operator=prefix + HOSTILE.replace(" ", "+"))
-    assert [tag for tag, _ in found.tags] == [tag for tag, _ in good.tags if tag != "a" or found.all("a")]
-    assert [list(attributes) for tag, attributes in found.tags if tag != "a"] == [
-        list(attributes) for tag, attributes in good.tags if tag != "a"
+    harmless = page(state=state, operator=f"{prefix}x")
+    shown = page(state=state, token=HOSTILE, action=HOSTILE, operator=prefix + HOSTILE.replace(" ", "+"))
+    assert [tag for tag, _ in shown.tags] == [tag for tag, _ in harmless.tags if tag != "a" or shown.all("a")]
+    assert [list(attributes) for tag, attributes in shown.tags if tag != "a"] == [
+        list(attributes) for tag, attributes in harmless.tags if tag != "a"
     ]
 
 
 @given(st.text(), st.text(), st.text())
 def test_recipient_page_any_values_give_a_complete_page(token, action, operator):
-    found = Page(render(VIEW._replace(token=token, action=action, operator=operator), "fr"))
-    assert len(found.all("button")) == 2
-    assert found.all("script") == []
+    shown = Page(render(VIEW._replace(token=token, action=action, operator=operator), "fr"))
+    assert len(shown.all("button")) == 2
+    assert shown.all("script") == []
 
 
 def test_recipient_page_unknown_language_is_english():

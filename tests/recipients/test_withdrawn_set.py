@@ -94,7 +94,9 @@ def test_learn_many_changes_keeps_each_recipient(secrets):
 def test_load_a_million_marks_takes_at_most_16_mb(secrets):
     draw = random.Random(1)
     people = [draw.randbytes(8) for _ in range(1000)]
-    marks = [secrets.withdrawal_mark(one) for one in people] + [draw.randbytes(8) for _ in range(999_000)]
+    marks = [secrets.withdrawal_mark(recipient) for recipient in people] + [
+        draw.randbytes(8) for _ in range(999_000)
+    ]
 
     class Store:
         async def hmget(self, *_):
@@ -110,5 +112,5 @@ def test_load_a_million_marks_takes_at_most_16_mb(secrets):
     known = WithdrawnSet(Store(), secrets)
     asyncio.run(known.load())
     assert known.size <= 16 << 20
-    assert all(one in known for one in people)
+    assert all(recipient in known for recipient in people)
     assert sum(draw.randbytes(8) in known for _ in range(10_000)) == 0
