@@ -21,7 +21,9 @@ class SecretsError(ValueError):
 class Secrets:
     """Keys of 32 bytes, each derived for one purpose.
 
-    signing, cookies, sessions: newest first. The first key signs, and all of them verify.
+    signing, cookies, sessions: keys that sign links, visitors' cookies and sessions of the dashboard, newest
+    first; the first key signs, and all of them verify. The other keys hash: recipients, web visitors, hits to
+    their shards, withdrawn recipients, and the addresses in traces of bursts (`evidence`).
     """
 
     signing: tuple[bytes, ...]

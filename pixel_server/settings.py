@@ -312,23 +312,23 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Returns the settings of an environment. Raises SettingsError for the first that cannot be used."""
         environ = os.environ if environ is None else environ
-        chosen: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for setting in fields(cls):
             env = setting.metadata.get("env")
             if not env or not (value := environ.get(env, "").strip()):
                 continue
             try:
                 value.encode()
-                chosen[setting.name] = setting.metadata["parse"](value)
+                values[setting.name] = setting.metadata["parse"](value)
             except UnicodeEncodeError:
                 raise SettingsError(f"{env}: must be UTF-8 text") from None
             except ValueError as error:
                 secret = any(word in env for word in ("SECRET", "KEY", "URL"))  # a URL may hold a password
                 shown = "" if secret else f"={value[:100]!r}"
                 raise SettingsError(f"{env}{shown}: {error}") from None
-        chosen["trust_unix"] = "unix" in _words(environ.get("PIXEL_TRUSTED_PROXIES", ""))
-        settings = cls(**chosen)
-        _refuse_weak(settings)
+        values["trust_unix"] = "unix" in _words(environ.get("PIXEL_TRUSTED_PROXIES", ""))
+        settings = cls(**values)
+        _check(settings)
         return settings
 
 
@@ -340,7 +340,8 @@ RESERVED_PATHS = frozenset(_SHARED_PATHS + _DASHBOARD_PATHS)
 """First parts of the paths of this server, such as `api` of `/api/keys`."""
 
 
-def _refuse_weak(settings: Settings) -> None:
+def _check(settings: Settings) -> None:
+    """Raises SettingsError if the base URL's path is one of this server's, or a key is too short."""
     path = urlsplit(settings.base_url or "").path
     if set(path) & set("%;") or not RESERVED_PATHS.isdisjoint(path.split("/")[1:2]):
         raise SettingsError(

@@ -121,6 +121,7 @@ PUBLISHED: Mapping[str, Published] = {
         licence="as published by Google",
     ),
 }
+"""Published lists by their names."""
 
 
 def refresh(

@@ -91,6 +91,7 @@ _PROGRAMS = {re.sub("[^a-z0-9]", "", name.lower()): name for name in _NAMES} | {
     "yahoo20mail": "Yahoo Mail",
     "gmailapp": "Gmail",
 }
+"""Mail programs by their names in lower case without other characters, as `_program` finds them in agents."""
 _OUTLOOK = re.compile("outlook(?!express)|office|entourage").search
 _BROWSERS = (
     *("Chrome", "Firefox", "Safari", "Edge", "Opera", "Samsung Internet", "Yandex Browser", "Vivaldi"),
@@ -126,6 +127,7 @@ _SYSTEMS = (
         ("X11", "Linux"),
     ),
 )
+"""Systems by a text in the agent. The first text that the agent contains decides."""
 
 
 def facets(agent: str) -> Facets:
