@@ -16,9 +16,9 @@ from pixel_server.dashboard import live, live_feed
 from pixel_server.run.valkey import Valkey
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from tests.collect.test_bad_requests import Server
 from tests.conftest import API_KEY
 from tests.dashboard.live_server import LiveServer, Tab
+from tests.journeys.test_bad_requests import Server
 from tests.stack import until
 
 

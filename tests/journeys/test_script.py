@@ -13,7 +13,7 @@ from pixel_server import hit
 from pixel_server.hit import Hit
 from pixel_server.store import keys
 from tests.collect.corpus import FENCED, SHOP, SITE
-from tests.collect.test_bad_requests import PROGRAMS, Server
+from tests.journeys.test_bad_requests import PROGRAMS, Server
 from tests.stack import until
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pixel_server.collect.spool.spool import Spool
 from pixel_server.collect.spool.status import read_status
 from pixel_server.store import keys
 from pixel_server.store.client import connect
-from tests.collect.test_spool import batch, files
+from tests.collect.spool.batches import batch, files
 
 
 def fill(home: Path, numbers: Sequence[int]) -> None:

@@ -1,0 +1,18 @@
+"""Files of acknowledged batches: what can be read back of a long loss."""
+
+from __future__ import annotations
+
+from pixel_server.collect.acknowledged import AcknowledgedBatch, AcknowledgedFiles, MissingBatches
+
+PRODUCER = "01a0c4506c0059ab351f1c6117b2"
+
+
+def test_acknowledged_long_loss_counts_hits_as_far_as_the_ring(tmp_path):
+    held = AcknowledgedFiles(tmp_path, 256)
+    held.note([AcknowledgedBatch(PRODUCER, 7, n, 2) for n in range(1, 401)])
+    held.close([])
+    again = AcknowledgedFiles(tmp_path, 256)
+    assert again.read_newest() == {(PRODUCER, 7): 400}
+    assert again.missing(PRODUCER, 7, 390, 400) == MissingBatches(PRODUCER, 7, 391, 400, 20, True)
+    assert again.missing(PRODUCER, 7, 0, 400) == MissingBatches(PRODUCER, 7, 1, 400, 512, False)
+    assert AcknowledgedFiles(tmp_path, 4).read_newest() == {}, "a file for 256 shards is not read"
