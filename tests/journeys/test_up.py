@@ -139,7 +139,7 @@ def test_up_lost_secrets_pause_counting(stack: Stack):
 def test_up_mistyped_setting_is_reported_once(data: Path):
     stack = Stack(data, PIXEL_TRUSTED_PROXY="10.0.0.1")
     stack.start()
-    assert stack.output().count("PIXEL_TRUSTED_PROXIES is one") == 1
+    assert stack.output().count("did you mean PIXEL_TRUSTED_PROXIES?") == 1
     assert stack.stop() == 0
 
 
