@@ -84,13 +84,13 @@ class Retraction:
 
     def summary(self, traces: Iterable[MinuteTrace], oldest_minute: int) -> ScannerOpens:
         """Returns the change to the recipient's record. traces: all that are known of the recipient."""
-        left = [
+        remaining = [
             (minute * 60 + trace.at // 1000, trace.delay)
             for minute, trace in traces
             if trace.is_open and trace.kind in COUNTED_AS_PERSON
         ]
         times = self.person_times
-        return ScannerOpens(len(times), self.unknown, frozenset(times), left, oldest_minute * 60)
+        return ScannerOpens(len(times), self.unknown, frozenset(times), remaining, oldest_minute * 60)
 
 
 def find_bursts(

@@ -187,19 +187,19 @@ def _add(under_way: VisitsUnderWay, view: View, newest_ms: int) -> None:
     """Adds a view or a report to its visit, and counts it."""
     sums = view.sums
     is_visitor = bool(view.visitor) and view.time_ms >= newest_ms - PAUSE_MS
-    found = under_way.find(view) if is_visitor else None
+    current = under_way.find(view) if is_visitor else None
     if view.spent_ms >= 0:
-        if found is not None:
-            _report(under_way, *found, view)
+        if current is not None:
+            _report(under_way, *current, view)
         return
-    if found is not None and view.id and any(seen.view == view.id for seen in found[1].seen):
+    if current is not None and view.id and any(seen.view == view.id for seen in current[1].seen):
         return  # the same beacon once more
     sums.cell(view.start)[series.VIEWS] += 1
-    if found is not None:
-        _continue(under_way, *found, view)
+    if current is not None:
+        _continue(under_way, *current, view)
     elif is_visitor:
-        found = _begin(under_way, view)
-    visit = found[1] if found else None
+        current = _begin(under_way, view)
+    visit = current[1] if current else None
     day = sums.day(view.start)
     _count_view(sums, day, view, visit)
     if view.visitor:

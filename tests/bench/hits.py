@@ -44,7 +44,7 @@ def recipients(count: int) -> list[bytes]:
 
 def mail(draw: random.Random, campaign: str, recipient: bytes, at_ms: int) -> tuple[int, bytes]:
     """Returns (shard, encoded hit) of one open of a mail."""
-    one = Hit(
+    opening = Hit(
         time=at_ms,
         campaign=campaign,
         kind=hit.EMAIL,
@@ -57,13 +57,13 @@ def mail(draw: random.Random, campaign: str, recipient: bytes, at_ms: int) -> tu
         referrer="https://mail.example.org/",
         language=LANGUAGE,
     )
-    return shard_of(recipient, SHARDS), hit.encode(one)
+    return shard_of(recipient, SHARDS), hit.encode(opening)
 
 
 def page(draw: random.Random, at_ms: int) -> tuple[int, bytes]:
     """Returns (shard, encoded hit) of one view of a web page."""
     address, agent, path = draw.randbytes(4), draw.choice(AGENTS), draw.choice(PATHS)
-    one = Hit(
+    view = Hit(
         time=at_ms,
         campaign=SITE,
         kind=hit.WEB,
@@ -74,7 +74,7 @@ def page(draw: random.Random, at_ms: int) -> tuple[int, bytes]:
         language=LANGUAGE,
         page=path,
     )
-    return shard_of(SECRETS.routing_key(address, agent.encode()), SHARDS), hit.encode(one)
+    return shard_of(SECRETS.routing_key(address, agent.encode()), SHARDS), hit.encode(view)
 
 
 def realistic(

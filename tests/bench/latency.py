@@ -28,26 +28,30 @@ def pacing(bench: Bench, side: Side, rate: float, seconds: float) -> Load:
     """Returns a load of this rate, after a short trial of its pauses."""
     trial = wrk.run(bench, side, paced(rate, 2))
     side.tidy()
-    wanted, found = 256 / rate * 1000, 256 / trial.rate * 1000
-    return paced(rate, seconds, latency=max(0.0, 1.0 + found - wanted))
+    wanted_ms, trial_ms = 256 / rate * 1000, 256 / trial.rate * 1000
+    return paced(rate, seconds, latency=max(0.0, 1.0 + trial_ms - wanted_ms))
 
 
 def measure(bench: Bench, rounds: int = 3, seconds: float = 5.0) -> list[Figure]:
-    found: list[Answers] = []
+    rounds_answers: list[Answers] = []
     rates: list[float] = []
     with server(bench) as side:
         wrk.run(bench, side, Load(64, 1))
         for _ in range(rounds):
             rates.append(maximum(bench, side, seconds))
             load = pacing(bench, side, rates[-1] / 2, seconds)
-            found.append(wrk.run(bench, side, load))
+            rounds_answers.append(wrk.run(bench, side, load))
             side.tidy()
     return [
         Figure("maximum, 256 connections", statistics.median(rates), "hits/s"),
-        Figure("rate at which latency was taken", statistics.median(one.rate for one in found), "hits/s"),
-        Figure("p50", statistics.median(one.p50 for one in found), "ms", most=3.0),
-        Figure("p99", statistics.median(one.p99 for one in found), "ms", most=10.0),
-        Figure("answers that are no 2xx", sum(one.bad for one in found), most=0.0),
+        Figure(
+            "rate at which latency was taken",
+            statistics.median(answers.rate for answers in rounds_answers),
+            "hits/s",
+        ),
+        Figure("p50", statistics.median(answers.p50 for answers in rounds_answers), "ms", most=3.0),
+        Figure("p99", statistics.median(answers.p99 for answers in rounds_answers), "ms", most=10.0),
+        Figure("answers that are not 2xx", sum(answers.bad for answers in rounds_answers), most=0.0),
     ]
 
 

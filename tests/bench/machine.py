@@ -45,11 +45,11 @@ def on(*cores: int) -> Iterator[None]:
 
 def tree(pid: int) -> list[int]:
     """Returns a process and all its descendants."""
-    found = [pid]
-    for above in found:
-        for task in Path(f"/proc/{above}/task").glob("*/children"):
-            found += [int(child) for child in task.read_text().split()]
-    return found
+    pids = [pid]
+    for parent in pids:
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            pids += [int(child) for child in task.read_text().split()]
+    return pids
 
 
 def cpu_us(pids: Sequence[int]) -> float:
@@ -73,17 +73,17 @@ def tool(name: str, *packages: str) -> str:
     """Returns the path of a program. Installs its Debian packages if it is missing. Raises SystemExit if it
     cannot be installed."""
     search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    found = shutil.which(name, path=search)
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+    path = shutil.which(name, path=search)
+    if path is None and os.geteuid() == 0 and shutil.which("apt-get"):
         # RUNLEVEL: a package must not start its service here.
         environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
         install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
         for command in (["apt-get", "update", "-qq"], install):
             subprocess.run(command, check=True, env=environ, stdout=subprocess.DEVNULL)
-        found = shutil.which(name, path=search)
-    if found is None:
+        path = shutil.which(name, path=search)
+    if path is None:
         raise SystemExit(f"bench: install {name} (Debian: apt-get install {' '.join(packages)})")
-    return found
+    return path
 
 
 def npm_program(package: str) -> Path:
@@ -115,12 +115,12 @@ def describe(data: Path) -> str:
 
 
 def _file_system(path: Path) -> str:
-    found = ("", "unknown")
+    mount = ("", "unknown")
     for line in Path("/proc/mounts").read_text().splitlines():
         _, where, kind, *_ = line.split()
-        if path.resolve().is_relative_to(where) and len(where) >= len(found[0]):
-            found = (where, kind)
-    return found[1]
+        if path.resolve().is_relative_to(where) and len(where) >= len(mount[0]):
+            mount = (where, kind)
+    return mount[1]
 
 
 def _sync_ms(data: Path) -> float:

@@ -20,7 +20,7 @@ from tests.bench.sides import Bench, Side, server
 CAMPAIGN = "million"
 DAY_MS = 86_400_000
 DAYS = 90
-AGAIN = 0.3
+OPENED_TWICE = 0.3
 PART = 50_000
 
 
@@ -43,7 +43,7 @@ def _opens(people: int) -> Iterator[tuple[int, bytes]]:
     begin = end - DAYS * DAY_MS + DAY_MS
     for i, key in enumerate(keys):
         yield mail(draw, CAMPAIGN, key, begin + (end - begin) * i // people)
-    again = draw.sample(keys, int(AGAIN * people))
+    again = draw.sample(keys, int(OPENED_TWICE * people))
     for i, key in enumerate(again):
         yield mail(draw, CAMPAIGN, key, end - DAY_MS + DAY_MS * i // len(again))
 

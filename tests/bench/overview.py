@@ -75,7 +75,7 @@ def _hits(number: int) -> Iterator[tuple[int, bytes]]:
 
 def _view(draw: random.Random, campaign: str, at: int) -> tuple[int, bytes]:
     address, agent, path = draw.randbytes(4), draw.choice(AGENTS), draw.choice(PATHS)
-    one = Hit(
+    view = Hit(
         time=at,
         campaign=campaign,
         kind=hit.WEB,
@@ -86,7 +86,7 @@ def _view(draw: random.Random, campaign: str, at: int) -> tuple[int, bytes]:
         language=LANGUAGE,
         page=path,
     )
-    return shard_of(SECRETS.routing_key(address, agent.encode()), SHARDS), hit.encode(one)
+    return shard_of(SECRETS.routing_key(address, agent.encode()), SHARDS), hit.encode(view)
 
 
 def measure_on(side: Side, number: int, requests: int) -> list[Figure]:
@@ -107,10 +107,10 @@ def measure_on(side: Side, number: int, requests: int) -> list[Figure]:
             content = answer.read()
             took.append((time.perf_counter() - began) * 1000)
             assert answer.status == 200, content
-        found = json.loads(content)
-        assert len(found["items"]) == 50
-        assert found["total"] == number or query == "q=99"
-        assert all(sum(item["days"]) and item["last_hit"] for item in found["items"])
+        page = json.loads(content)
+        assert len(page["items"]) == 50
+        assert page["total"] == number or query == "q=99"
+        assert all(sum(item["days"]) and item["last_hit"] for item in page["items"])
         if not figures:
             figures.append(Figure("the first look", took[0], "ms", most=300.0))
         name = f"{query}{', changed' * changed}"

@@ -36,11 +36,11 @@ class Figure:
         )
 
     def line(self) -> str:
-        asked = ""
+        limit = ""
         if self.most is not None or self.least is not None:
             bound = f"at most {self.most:g}" if self.most is not None else f"at least {self.least:g}"
-            asked = f"{bound}: {'met' if self.met else 'NOT MET'}"
-        return f"  {self.name:<66}{number(self.value):>10} {self.unit:<8}{asked}".rstrip()
+            limit = f"{bound}: {'met' if self.met else 'NOT MET'}"
+        return f"  {self.name:<66}{number(self.value):>10} {self.unit:<8}{limit}".rstrip()
 
 
 def number(value: float) -> str:

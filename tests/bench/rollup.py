@@ -48,10 +48,10 @@ def count(bench: Bench, side: Side, core: int | None = None) -> Counted:
     with on(bench.cores.serving if core is None else core), connect(side.settings.redis_url) as client:
         began, cpu = time.perf_counter(), time.process_time()
         shards = shards_of_job(0, SHARDS, 1)
-        while found := drain_shards(
+        while counted := drain_shards(
             client, side.settings, SECRETS, shards, time.monotonic() + JOB_SECONDS, time.time
         ):
-            hits += found
+            hits += counted
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
     return Counted(hits, took, cpu, (cpu_us([side.store.pid]) - store) / 1e6)
 
@@ -86,14 +86,17 @@ def measure(
             counted.append(count(bench, side))
             assert counted[-1].hits == hits, f"{counted[-1].hits} of {hits} hits were counted"
             side.tidy()
-    rate = statistics.median(one.hits / one.seconds for one in counted)
+    rate = statistics.median(result.hits / result.seconds for result in counted)
     stored = {connections: statistics.median(rates) for connections, rates in web.items()}
     return [
         Figure("one worker counts", rate, "hits/s"),
         Figure("CPU of the worker a hit", statistics.median(c.cpu / c.hits for c in counted) * 1e6, "us"),
         Figure("CPU of Valkey a hit", statistics.median(c.store / c.hits for c in counted) * 1e6, "us"),
-        *(Figure(f"one web process stores, {n} connections", found, "hits/s") for n, found in stored.items()),
-        *(Figure(f"ratio, {n} connections", rate / found, least=1.0) for n, found in stored.items()),
+        *(
+            Figure(f"one web process stores, {n} connections", web_rate, "hits/s")
+            for n, web_rate in stored.items()
+        ),
+        *(Figure(f"ratio, {n} connections", rate / web_rate, least=1.0) for n, web_rate in stored.items()),
     ]
 
 

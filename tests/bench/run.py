@@ -92,21 +92,21 @@ def one_round(bench: Bench, side: Side, load: Load) -> Round:
     both = [bench.cores.serving, bench.cores.other]
     store = [side.store.pid] if side.store else []
     cpu, store_cpu = cpu_us(side.pids()), cpu_us(store)
-    found = wrk.run(bench, side, load, both if side.floating else ())
+    answers = wrk.run(bench, side, load, both if side.floating else ())
     cpu, store_cpu = cpu_us(side.pids()) - cpu, cpu_us(store) - store_cpu
     lost = extra = 0
     if side.stored is not None:
-        stored = settled(side.stored, found.requests - found.bad)
-        lost = max(0, found.requests - found.bad - stored)
-        extra = max(0, stored - found.requests - load.connections)
+        stored = settled(side.stored, answers.requests - answers.bad)
+        lost = max(0, answers.requests - answers.bad - stored)
+        extra = max(0, stored - answers.requests - load.connections)
     return Round(
-        found.rate,
-        found.p50,
-        found.p99,
-        cpu / max(1, found.requests),
-        store_cpu / max(1, found.requests),
-        cpu / 1e6 / found.seconds,
-        found.bad + found.errors,
+        answers.rate,
+        answers.p50,
+        answers.p99,
+        cpu / max(1, answers.requests),
+        store_cpu / max(1, answers.requests),
+        cpu / 1e6 / answers.seconds,
+        answers.bad + answers.errors,
         lost,
         extra,
     )
@@ -114,11 +114,11 @@ def one_round(bench: Bench, side: Side, load: Load) -> Round:
 
 def median(rounds: list[Round]) -> dict[str, float]:
     """Returns the median of each figure, and the sum of figures that must be 0."""
-    found = {}
+    medians = {}
     for name in Round.__annotations__:
-        values = [getattr(one, name) for one in rounds]
-        found[name] = sum(values) if name in ("bad", "lost", "extra") else statistics.median(values)
-    return found
+        values = [getattr(result, name) for result in rounds]
+        medians[name] = sum(values) if name in ("bad", "lost", "extra") else statistics.median(values)
+    return medians
 
 
 def hits(bench: Bench, rounds: int, seconds: float, processes: int) -> dict[str, Any]:
@@ -134,14 +134,14 @@ def hits(bench: Bench, rounds: int, seconds: float, processes: int) -> dict[str,
             wrk.run(bench, side, Load(64, 1))
         for case, of_case in CASES.items():
             load = replace(of_case, seconds=seconds)
-            found: dict[str, list[Round]] = {side.name: [] for side in sides}
+            results: dict[str, list[Round]] = {side.name: [] for side in sides}
             for number_of_round in range(rounds):
                 print(f"... {case}, round {number_of_round + 1} of {rounds}", file=sys.stderr, flush=True)
                 for side in sides:
-                    found[side.name].append(one_round(bench, side, load))
+                    results[side.name].append(one_round(bench, side, load))
             cases[case] = {
-                name: {"median": median(of_side), "rounds": [asdict(one) for one in of_side]}
-                for name, of_side in found.items()
+                name: {"median": median(of_side), "rounds": [asdict(result) for result in of_side]}
+                for name, of_side in results.items()
             }
             table(case, cases[case])
     return cases
@@ -153,10 +153,13 @@ def table(case: str, sides: dict[str, Any]) -> None:
     print(f"  {'':<26}" + "".join(f"{head:>8}" for head in heads))
     limit = sides[NGINX]["median"]
     for name, side in sides.items():
-        found = side["median"]
-        cells = [number(found[field]) for field in ("rate", "p50", "p99", "cpu", "busy", "store")]
-        cells += [str(found["bad"]), str(found["lost"])]
-        cells += [f"{found['rate'] / limit['rate']:.2f}", f"{found['cpu'] / limit['cpu']:.2f}"]
+        median_of_side = side["median"]
+        cells = [number(median_of_side[field]) for field in ("rate", "p50", "p99", "cpu", "busy", "store")]
+        cells += [str(median_of_side["bad"]), str(median_of_side["lost"])]
+        cells += [
+            f"{median_of_side['rate'] / limit['rate']:.2f}",
+            f"{median_of_side['cpu'] / limit['cpu']:.2f}",
+        ]
         print(f"  {name:<26}" + "".join(f"{cell:>8}" for cell in cells), flush=True)
 
 
@@ -165,16 +168,16 @@ def ratios(cases: dict[str, Any]) -> list[Figure]:
     figures = []
     for (case, sides), floor in zip(cases.items(), (0.40, 0.50, None, None), strict=True):
         ours, limit, ping = (sides[name]["median"] for name in (OURS, NGINX, PING))
-        asked = floor is not None
-        most, least = (1.8, 2.0) if asked else (None, None)
+        has_floor = floor is not None
+        most, least = (1.8, 2.0) if has_floor else (None, None)
         figures += [
             Figure(f"{case}: hits to nginx", ours["rate"] / limit["rate"], least=floor),
             Figure(f"{case}: CPU to nginx", ours["cpu"] / limit["cpu"], most=most),
             Figure(f"{case}: hits to pixel-ping", ours["rate"] / ping["rate"], least=least),
         ]
     for name in (name for name in next(iter(cases.values())) if name.startswith(OURS)):
-        found = [of_case[name]["median"] for of_case in cases.values()]
-        wrong = sum(one[field] for one in found for field in ("bad", "lost", "extra"))
+        medians = [of_case[name]["median"] for of_case in cases.values()]
+        wrong = sum(result[field] for result in medians for field in ("bad", "lost", "extra"))
         figures.append(Figure(f"{name}: hits refused, lost or doubled", wrong, most=0.0))
     return figures
 
@@ -188,7 +191,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1.0, help="of flood while Redis is stopped")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run")
     chosen = parser.parse_args()
-    found: dict[str, Any] = {"arguments": sys.argv[1:]}
+    report: dict[str, Any] = {"arguments": sys.argv[1:]}
     figures: dict[str, list[Figure]] = {}
 
     def keep(title: str, of_part: list[Figure]) -> None:
@@ -202,8 +205,8 @@ def main() -> None:
                 f"{rounds} rounds of {seconds:g} s a side, medians; serving on core {bench.cores.serving}, "
                 f"wrk and Valkey on core {bench.cores.other}\n{LEGEND}"
             )
-            found["cases"] = hits(bench, rounds, seconds, chosen.processes)
-            keep("Ratios of medians", ratios(found["cases"]))
+            report["cases"] = hits(bench, rounds, seconds, chosen.processes)
+            keep("Ratios of medians", ratios(report["cases"]))
         if "latency" in chosen.only:
             keep("Latency at half the maximum rate", latency.measure(bench, min(rounds, 3), seconds))
         if "withdrawals" in chosen.only:
@@ -233,9 +236,9 @@ def main() -> None:
         if "flood" in chosen.only:
             keep("A flood while Redis is stopped", flood.measure(bench, chosen.minutes))
     if chosen.json:
-        found["figures"] = {title: [asdict(one) for one in part] for title, part in figures.items()}
-        write(chosen.json, found)
-    missed = [one for part in figures.values() for one in part if not one.met]
+        report["figures"] = {title: [asdict(figure) for figure in part] for title, part in figures.items()}
+        write(chosen.json, report)
+    missed = [figure for part in figures.values() for figure in part if not figure.met]
     print("\nAll that is asked is met." if not missed else f"\n{len(missed)} figures are NOT as asked.")
 
 

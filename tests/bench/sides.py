@@ -295,14 +295,14 @@ def workers(bench: Bench, side: Side) -> Iterator[subprocess.Popen[bytes]]:
 
 def _hits(client: Redis, streams: Sequence[str]) -> int:
     """Returns the number of hits in all batches of these streams."""
-    found = 0
+    hits = 0
     for stream in streams:
         last = "-"
         while entries := client.xrange(stream, last, "+", 1000):
             for entry, fields in entries:
                 last = f"({entry.decode()}"
-                found += sum(len(hit.decode_batch(data)[0]) for data in fields.values())
-    return found
+                hits += sum(len(hit.decode_batch(data)[0]) for data in fields.values())
+    return hits
 
 
 def settled(count: Callable[[], int], expected: int, within: float = 10.0) -> int:

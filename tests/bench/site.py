@@ -63,19 +63,19 @@ def site(
     """Returns ((ms, visitor) of each view, in order; the figures to expect)."""
     begin = int(now * 1000) // DAY * DAY - (days - 1) * DAY
     seconds = int(now) - begin // 1000 - 3600
-    found: list[tuple[int, int]] = []
+    views_made: list[tuple[int, int]] = []
     seen: set[int] = set()
-    while len(found) < views:
+    while len(views_made) < views:
         visitor = (
             len(seen) if len(seen) < visitors else draw.randrange(visitors)
         )  # each visitor comes at least once
         at = begin + draw.randrange(seconds) * 1000
         seen.add(visitor)
-        for _ in range(min(draw.randint(1, 5), views - len(found))):
-            found.append((at, visitor))
+        for _ in range(min(draw.randint(1, 5), views - len(views_made))):
+            views_made.append((at, visitor))
             at += draw.randrange(1000, 300_000)
-    found.sort()
-    return found, Made(len(found), len(seen))
+    views_made.sort()
+    return views_made, Made(len(views_made), len(seen))
 
 
 def hits(
@@ -91,7 +91,7 @@ def hits(
         is_new = cookie and not last
         visits[number] = (at, counted)
         path = draw.choice(PATHS)
-        one = Hit(
+        view = Hit(
             time=at,
             campaign=campaign,
             kind=hit.WEB,
@@ -105,7 +105,7 @@ def hits(
             visits=counted if cookie else 0,
             is_new=is_new,
         )
-        yield at, shard_of(visitor, SHARDS), hit.encode(one)
+        yield at, shard_of(visitor, SHARDS), hit.encode(view)
 
 
 def _requests(bench: Bench) -> Bench:
@@ -128,7 +128,7 @@ def measure(
     group: int = 32,
 ) -> list[Figure]:
     draw = random.Random(11)
-    found: list[Figure] = []
+    figures: list[Figure] = []
     with server(bench) as side:
         assert side.store is not None
         make(side.settings.redis_url)
@@ -139,7 +139,7 @@ def measure(
             answers = wrk.run(_requests(bench), pages, Load(connections, seconds))
             assert not answers.bad, f"{answers.bad} views were refused"
             stored[connections] = answers.rate
-            found.append(
+            figures.append(
                 Figure(f"one web process stores, {connections} connections", answers.rate, "views/s")
             )
             side.tidy()
@@ -156,26 +156,26 @@ def measure(
             cpu, total = cpu + counted.cpu, total + counted.hits
             side.tidy()
         rate = statistics.median(rates)
-        found.append(Figure("one worker counts", rate, "views/s"))
-        found.append(Figure("CPU of the worker a view", cpu / total * 1e6, "us"))
-        found += [Figure(f"ratio, {n} connections", rate / web, least=1.0) for n, web in stored.items()]
-        for name, (_, made) in stories.items():
-            found += _figures(side, name, made)
-    return found
+        figures.append(Figure("one worker counts", rate, "views/s"))
+        figures.append(Figure("CPU of the worker a view", cpu / total * 1e6, "us"))
+        figures += [Figure(f"ratio, {n} connections", rate / web, least=1.0) for n, web in stored.items()]
+        for name, (_, expected) in stories.items():
+            figures += _figures(side, name, expected)
+    return figures
 
 
-def _time(one: tuple[int, int, bytes]) -> int:
-    return one[0]
+def _time(view: tuple[int, int, bytes]) -> int:
+    return view[0]
 
 
-def _figures(side: Side, name: str, made: Made) -> list[Figure]:
+def _figures(side: Side, name: str, expected: Made) -> list[Figure]:
     status, body = side.get(f"/api/campaigns/{name}/stats")
     assert status == 200, body
     totals, kind = json.loads(body)["totals"], CAMPAIGNS[name]
-    error = abs(totals["unique_visitors"] - made.visitors) / made.visitors
+    error = abs(totals["unique_visitors"] - expected.visitors) / expected.visitors
     return [
-        Figure(f"{kind}: views missing or too many", abs(totals["views"] - made.views), most=0.0),
-        Figure(f"{kind}: visitors", made.visitors),
+        Figure(f"{kind}: views missing or too many", abs(totals["views"] - expected.views), most=0.0),
+        Figure(f"{kind}: visitors", expected.visitors),
         Figure(f"{kind}: error of unique visitors", error, most=0.02),
         Figure(f"{kind}: views in no visit", totals["views_no_visit"]),
     ]

@@ -59,9 +59,9 @@ class Asking(threading.Thread):
 def measure(bench: Bench, rows: int = 1_000_000) -> list[Figure]:
     with server(bench) as side:
         connection = http.client.HTTPConnection("127.0.0.1", side.port, timeout=600)
-        made = {"id": CAMPAIGN, "name": "Listed", "kind": "email", "mode": "identified"}
+        campaign = {"id": CAMPAIGN, "name": "Listed", "kind": "email", "mode": "identified"}
         kind = {"Content-Type": "application/json"}
-        connection.request("POST", "/api/campaigns", json.dumps(made), {**KEYED, **kind})
+        connection.request("POST", "/api/campaigns", json.dumps(campaign), {**KEYED, **kind})
         connection.getresponse().read()
         asking = Asking(side, f"/o/{bench.tokens.open().readline().strip()}.gif")
         before = resident_mb(side.process.pid)
@@ -71,9 +71,9 @@ def measure(bench: Bench, rows: int = 1_000_000) -> list[Figure]:
         path = f"/api/campaigns/{CAMPAIGN}/recipients"
         connection.request("PUT", path, chunks(rows), headers, encode_chunked=True)
         answer = connection.getresponse()
-        took, found = time.monotonic() - started, json.loads(answer.read())
+        took, counts = time.monotonic() - started, json.loads(answer.read())
         asking.end()
-        assert (answer.status, found.get("new")) == (200, rows), found
+        assert (answer.status, counts.get("new")) == (200, rows), counts
         waits = [wait * 1000 for wait in asking.waits]
         return [
             Figure("rows", rows / took, "a second"),

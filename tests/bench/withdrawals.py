@@ -32,8 +32,8 @@ def withdraw(side: Side) -> float:
         body = json.dumps({"recipients": [f"withdrawn-{n}@example.org" for n in range(first, first + ROWS)]})
         connection.request("POST", "/api/withdrawals", body, headers)
         answer = connection.getresponse()
-        found = answer.read()
-        assert json.loads(found) == {"withdrawn": ROWS, "new": ROWS}, found
+        body = answer.read()
+        assert json.loads(body) == {"withdrawn": ROWS, "new": ROWS}, body
     connection.close()
     return time.monotonic() - started
 
@@ -49,9 +49,9 @@ def measure(bench: Bench, rounds: int = 7, seconds: float = 3.0) -> list[Figure]
             for name, side in (("nobody", nobody), ("a million", many)):
                 side.tidy()
                 before = cpu_us(side.pids())
-                found = wrk.run(bench, side, load)
-                assert not found.bad, "hits were refused"
-                cpu[name].append((cpu_us(side.pids()) - before) / found.requests)
+                answers = wrk.run(bench, side, load)
+                assert not answers.bad, "hits were refused"
+                cpu[name].append((cpu_us(side.pids()) - before) / answers.requests)
     none, million = statistics.median(cpu["nobody"]), statistics.median(cpu["a million"])
     return [
         Figure("CPU a hit, nobody has withdrawn", none, "us"),

@@ -120,7 +120,7 @@ class _Clocks:
         time.sleep(3)
         self._restart(watch)
         self._expect_soon(
-            lambda: {what.split()[0] for what in self._wrong()} == {"web", "worker"},
+            lambda: {process.split()[0] for process in self._wrong()} == {"web", "worker"},
             f"/readyz does not name the web process and the worker that are {ahead} s ahead",
         )
         self._ask(url)
@@ -205,8 +205,8 @@ class _Clocks:
     def _wrong(self) -> dict[str, int]:
         """Returns the processes with a wrong clock, as the other web process reports them in /readyz."""
         with urlopen(f"http://127.0.0.1:{self._right_port}/readyz", timeout=10) as answer:
-            found: dict[str, int] = json.load(answer).get("wrong_clocks", {})
-        return found
+            processes: dict[str, int] = json.load(answer).get("wrong_clocks", {})
+        return processes
 
     def _compare(self, before: set[str], url: str) -> None:
         after = _kept(url)
@@ -253,21 +253,21 @@ class _Clocks:
         self._clock.with_suffix(".new").write_text(str(ahead))
         self._clock.with_suffix(".new").rename(self._clock)
 
-    def _say(self, what: str) -> None:
+    def _say(self, text: str) -> None:
         if self._log:
-            print(f"{time.strftime('%H:%M:%S')} {what}", flush=True)
+            print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
 def _kept(url: str) -> set[str]:
     """Returns the keys of KINDS, and the ids of the producers."""
-    found = set()
+    names = set()
     with connect(url) as client:
         for key in client.scan_iter("px:*", count=1000):
             if key.decode().split(":")[2] in KINDS:
-                found.add(key.decode())
+                names.add(key.decode())
         for shard in range(SHARDS):
-            found |= {f"producer {name.decode()}" for name in client.hkeys(keys.producers(shard))}
-    return found
+            names |= {f"producer {name.decode()}" for name in client.hkeys(keys.producers(shard))}
+    return names
 
 
 def _answers(port: int) -> bool:
@@ -283,5 +283,5 @@ def _shown(at: int) -> str:
 
 
 def _quiet(client: Redis, spool: Path) -> bool:
-    found = read_status(spool)
-    return not sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS)) and not found.segments
+    status = read_status(spool)
+    return not sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS)) and not status.segments

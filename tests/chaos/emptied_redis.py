@@ -191,6 +191,6 @@ def reported(stack: Stack) -> int:
     return hits
 
 
-def say(log: bool, what: str) -> None:
+def say(log: bool, text: str) -> None:
     if log:
-        print(f"{time.strftime('%H:%M:%S')} {what}", flush=True)
+        print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)

@@ -130,11 +130,11 @@ def recorder_of(port: int) -> dict[str, Any]:
     """Returns the recorder's part of /readyz, empty while the process does not answer."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=20) as answer:
-            found: dict[str, Any] = json.load(answer)
+            report: dict[str, Any] = json.load(answer)
     except OSError:
         return {}
-    recorder: dict[str, Any] = found["recorder"]
-    return {**recorder, "segments": found["spool"].get("segments", 0)}
+    recorder: dict[str, Any] = report["recorder"]
+    return {**recorder, "segments": report["spool"].get("segments", 0)}
 
 
 def is_quiet(client: Redis, port: int) -> bool:

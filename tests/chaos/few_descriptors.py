@@ -75,9 +75,9 @@ def _tell(
         for client in _connect(port, 10):  # the others are refused, or wait
             client.close()
         for client in let_in:
-            asked = time.monotonic()
+            started = time.monotonic()
             answer = _ask(client, path)
-            slowest = max(slowest, time.monotonic() - asked)
+            slowest = max(slowest, time.monotonic() - started)
             answered += answer == "recorded"
             refused += answer != "recorded"
     outcome.figures["hits while Redis was away"] = ROUNDS * len(let_in)
@@ -108,25 +108,25 @@ def _tell(
 
 
 def _connect(port: int, count: int = CLIENTS) -> list[socket.socket]:
-    made = []
+    connections = []
     for _ in range(count):
         with contextlib.suppress(OSError):
-            made.append(socket.create_connection(("127.0.0.1", port), timeout=5))
-    return made
+            connections.append(socket.create_connection(("127.0.0.1", port), timeout=5))
+    return connections
 
 
 def _ask(client: socket.socket, path: str) -> str:
     """Requests a pixel. Returns its X-Pixel header, "" without an answer."""
     try:
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: pixel.test\r\nUser-Agent: Firefox\r\n\r\n".encode())
-        said = b""
-        while b"\r\n\r\n" not in said:
+        answer = b""
+        while b"\r\n\r\n" not in answer:
             if not (more := client.recv(4096)):
                 return ""
-            said += more
+            answer += more
     except OSError:
         return ""
-    head = said.partition(b"\r\n\r\n")[0].decode().lower()
+    head = answer.partition(b"\r\n\r\n")[0].decode().lower()
     return next((line.partition(": ")[2] for line in head.split("\r\n") if line.startswith("x-pixel")), "")
 
 

@@ -90,5 +90,5 @@ def _used(client: Redis) -> int:
 
 
 def _warns(parts: Parts, words: str) -> bool:
-    found = json.loads(parts.get("/readyz") or "{}").get("warnings", [])
-    return words in " ".join(found)
+    warnings = json.loads(parts.get("/readyz") or "{}").get("warnings", [])
+    return words in " ".join(warnings)

@@ -28,7 +28,7 @@ def requests(key: str, cookie: str, share: str) -> list[bytes]:
     session."""
     bearer, session = f"Authorization: Bearer {key}\r\n", f"Cookie: px_session={cookie}\r\n"
     compared = ",".join(f"c{i}" for i in range(20))
-    asked = [
+    requests = [
         ("/api/openapi.json", ""),
         ("/sign-in", ""),
         (f"/s/{share}", ""),
@@ -49,48 +49,52 @@ def requests(key: str, cookie: str, share: str) -> list[bytes]:
         ("/kept", session),
         ("/nothing/here", "Accept: text/html\r\n"),
     ]
-    made = [f"GET {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n".encode() for path, more in asked]
+    encoded = [f"GET {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n".encode() for path, more in requests]
     head = "POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-    return [*made, f"{head}Content-Length: {len(SIGN_IN)}\r\n\r\n".encode() + SIGN_IN]
+    return [*encoded, f"{head}Content-Length: {len(SIGN_IN)}\r\n\r\n".encode() + SIGN_IN]
 
 
-async def read_answers(port: int, wanted: itertools.cycle[bytes], end: float, found: Counter[str]) -> None:
+async def read_answers(
+    port: int, requests: itertools.cycle[bytes], end: float, answers: Counter[str]
+) -> None:
     """Sends one request after the other, and reads each answer. A tenth of the clients reads live figures."""
     while time.monotonic() < end:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
         except OSError:
-            found["refused"] += 1
+            answers["refused"] += 1
             await asyncio.sleep(0.1)
             continue
         try:
             while time.monotonic() < end:
-                writer.write(next(wanted))
+                writer.write(next(requests))
                 head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)).lower()
-                found[head[9:12].decode()] += 1
+                answers[head[9:12].decode()] += 1
                 length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
                 if not length:
                     break
-                left = int(length)
-                while left:
-                    left -= len(await asyncio.wait_for(reader.read(min(left, 1 << 16)), 60)) or left
+                bytes_left = int(length)
+                while bytes_left:
+                    bytes_left -= (
+                        len(await asyncio.wait_for(reader.read(min(bytes_left, 1 << 16)), 60)) or bytes_left
+                    )
                 if b"connection: close" in head:
                     break
         except (OSError, EOFError, TimeoutError):
-            found["cut"] += 1
+            answers["cut"] += 1
             await asyncio.sleep(0.01)
         finally:
             writer.close()
 
 
-async def listen(port: int, cookie: str, end: float, found: Counter[str]) -> None:
+async def listen(port: int, cookie: str, end: float, answers: Counter[str]) -> None:
     """Reads live figures of one campaign, and connects again if they end."""
     ask = f"GET /campaigns/site/live HTTP/1.1\r\nHost: x\r\nCookie: px_session={cookie}\r\n\r\n".encode()
     while time.monotonic() < end:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(ask)
-            found[f"live {(await reader.readline())[9:12].decode()}"] += 1
+            answers[f"live {(await reader.readline())[9:12].decode()}"] += 1
             async with asyncio.timeout(5):
                 while await reader.read(1 << 16):
                     pass
@@ -99,7 +103,7 @@ async def listen(port: int, cookie: str, end: float, found: Counter[str]) -> Non
             await asyncio.sleep(0.1)
 
 
-async def stay_mute(port: int, wanted: itertools.cycle[bytes], end: float, found: Counter[str]) -> None:
+async def stay_mute(port: int, requests: itertools.cycle[bytes], end: float, answers: Counter[str]) -> None:
     """Sends requests as long as they are accepted, and reads nothing. Connects again if cut off."""
     while time.monotonic() < end:
         try:
@@ -108,30 +112,30 @@ async def stay_mute(port: int, wanted: itertools.cycle[bytes], end: float, found
                 reader._transport.pause_reading()  # type: ignore[attr-defined]
                 while True:
                     for _ in range(8):
-                        writer.write(next(wanted))
+                        writer.write(next(requests))
                     await asyncio.sleep(0.05)
                     await writer.drain()
         except (OSError, TimeoutError):
-            found["mute, ended"] += 1
+            answers["mute, ended"] += 1
             writer.close()
             await asyncio.sleep(0.05)
 
 
 async def run(port: int, key: str, cookie: str, share: str, readers: int, mutes: int, seconds: float) -> None:
-    found: Counter[str] = Counter()
+    answers: Counter[str] = Counter()
     end = time.monotonic() + seconds
     dear = requests(key, cookie, share)
     clients = [
-        read_answers(port, itertools.cycle(dear[i % len(dear) :] + dear[: i % len(dear)]), end, found)
+        read_answers(port, itertools.cycle(dear[i % len(dear) :] + dear[: i % len(dear)]), end, answers)
         for i in range(readers - readers // 10)
     ]
-    clients += [listen(port, cookie, end, found) for _ in range(readers // 10)]
-    clients += [stay_mute(port, itertools.cycle(dear), end, found) for _ in range(mutes)]
+    clients += [listen(port, cookie, end, answers) for _ in range(readers // 10)]
+    clients += [stay_mute(port, itertools.cycle(dear), end, answers) for _ in range(mutes)]
     tasks = [asyncio.ensure_future(client) for client in clients]
     await asyncio.wait(tasks, timeout=seconds + 1)
     for task in tasks:
         task.cancel()
-    print(json.dumps(found))
+    print(json.dumps(answers))
 
 
 if __name__ == "__main__":

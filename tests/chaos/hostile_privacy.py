@@ -110,16 +110,16 @@ def _compare_logs(client: Redis, before: list[object], outcome: Outcome) -> None
 
 def _tokens(address: str, secrets: Secrets, part: str, count: int) -> list[str]:
     """Returns tokens of recipients who open nothing, equally many of each shard, and new for each part."""
-    minter, wanted = Minter(address, secrets), count // SHARDS
-    found: dict[int, list[str]] = {shard: [] for shard in range(SHARDS)}
+    minter, per_shard = Minter(address, secrets), count // SHARDS
+    by_shard: dict[int, list[str]] = {shard: [] for shard in range(SHARDS)}
     number = 0
-    while any(len(tokens) < wanted for tokens in found.values()):
+    while any(len(tokens) < per_shard for tokens in by_shard.values()):
         name = f"hostile {part} {number}"
         number += 1
-        tokens = found[shard_of(secrets.recipient_key(name), SHARDS)]
-        if len(tokens) < wanted:
+        tokens = by_shard[shard_of(secrets.recipient_key(name), SHARDS)]
+        if len(tokens) < per_shard:
             tokens.append(urlsplit(str(minter.url(CAMPAIGN, name))).path[3:-4])
-    return [token for tokens in zip(*found.values(), strict=True) for token in tokens]
+    return [token for tokens in zip(*by_shard.values(), strict=True) for token in tokens]
 
 
 class Attack:

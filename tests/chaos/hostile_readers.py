@@ -74,8 +74,10 @@ class Pixels(Ledger):
             await reader.readexactly(_length(head))
 
 
-def percentile(found: list[float], share: float) -> float:
-    return sorted(found)[min(len(found) - 1, int(len(found) * share))] if found else float("nan")
+def percentile(latencies: list[float], share: float) -> float:
+    return (
+        sorted(latencies)[min(len(latencies) - 1, int(len(latencies) * share))] if latencies else float("nan")
+    )
 
 
 def run(seed: int, log: bool = False) -> Outcome:
@@ -131,9 +133,9 @@ def _story(stack: Stack, outcome: Outcome, seed: int, log: bool) -> None:
             outcome.figures[f"{name}: what they got"] = ", ".join(
                 f"{k}: {v}" for k, v in sorted(answers.items())
             )
-    told = stack.output()
-    errors = told.count("Exception in ASGI") - told.count("requests.ClientDisconnect\n")
-    outcome.expect(not errors, f"the log has {errors} exceptions: {told[-3000:]}")
+    output = stack.output()
+    errors = output.count("Exception in ASGI") - output.count("requests.ClientDisconnect\n")
+    outcome.expect(not errors, f"the log has {errors} exceptions: {output[-3000:]}")
     merged = ledgers[0]
     for other in ledgers[1:]:
         merged.requests += other.requests
@@ -144,7 +146,7 @@ def _story(stack: Stack, outcome: Outcome, seed: int, log: bool) -> None:
 
 def _health(stack: Stack, hostile: subprocess.Popen[bytes]) -> list[float]:
     """Returns latencies of /healthz and /readyz (ms) while clients run. An unanswered request is infinite."""
-    found = []
+    latencies = []
     while hostile.poll() is None:
         for path in ("/healthz", "/readyz"):
             began = time.perf_counter()
@@ -152,11 +154,11 @@ def _health(stack: Stack, hostile: subprocess.Popen[bytes]) -> list[float]:
                 with urllib.request.urlopen(stack.address + path, timeout=5) as answer:
                     answer.read()
             except (OSError, http.client.HTTPException):
-                found.append(float("inf"))
+                latencies.append(float("inf"))
                 continue
-            found.append((time.perf_counter() - began) * 1000)
+            latencies.append((time.perf_counter() - began) * 1000)
         time.sleep(0.3)
-    return found
+    return latencies
 
 
 def _prepare(stack: Stack) -> tuple[str, str, str]:

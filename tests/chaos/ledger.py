@@ -95,8 +95,8 @@ class Ledger:
             await asyncio.sleep(self._pause)
 
     def _burst(self, port: int) -> list[Request]:
-        made = []
+        requests = []
         for _ in range(BURST):
             url = self._minter.url(CAMPAIGN, f"r{self._draw.randrange(RECIPIENTS)}")
-            made.append(Request(f"http://127.0.0.1:{port}{urlsplit(url).path}"))
-        return made
+            requests.append(Request(f"http://127.0.0.1:{port}{urlsplit(url).path}"))
+        return requests

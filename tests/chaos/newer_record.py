@@ -65,7 +65,7 @@ def run(seed: int, log: bool = False) -> Outcome:
                 outcome.expect(status == 409, f"stats of an unreadable campaign answer {status}")
                 _, listed = stack.call("GET", "/api/campaigns")
                 outcome.expect(
-                    [one["id"] for one in listed["items"]] == ["other"], "the list shows not others"
+                    [item["id"] for item in listed["items"]] == ["other"], "the list shows not others"
                 )
                 kept = client.hget(keys.campaign(CAMPAIGN), "record")
                 outcome.expect(kept == odd, "the record was changed")

@@ -42,12 +42,12 @@ class Parts:
 
     def start(self, name: str, *arguments: str, **environ: str) -> None:
         """Starts `pixel-server` with these arguments. environ: settings beside those of `Parts`."""
-        made = {"REDIS_URL": self.redis_url, "PIXEL_DATA_DIR": str(self.data), **environ}
-        made.setdefault("PIXEL_BASE_URL", self.address)
+        environment = {"REDIS_URL": self.redis_url, "PIXEL_DATA_DIR": str(self.data), **environ}
+        environment.setdefault("PIXEL_BASE_URL", self.address)
         with (self.data / f"{name}.log").open("ab") as out:
             self._running[name] = subprocess.Popen(
                 [sys.executable, "-m", "pixel_server", *arguments],
-                env={**os.environ, **made},
+                env={**os.environ, **environment},
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
@@ -94,8 +94,8 @@ class Parts:
             waiting = self.waiting(client)
         except redis.RedisError:
             return False
-        found = read_status(self.data / "spool")
-        return not waiting and not found.segments and not found.aside
+        status = read_status(self.data / "spool")
+        return not waiting and not status.segments and not status.aside
 
     def close(self) -> None:
         for name in list(self._running):

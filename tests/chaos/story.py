@@ -89,7 +89,7 @@ class Story:
         return self._result
 
     def _kills(self) -> int:
-        return sum(count for what, count in self._result.events.items() if what.startswith("kill -9 of"))
+        return sum(count for event, count in self._result.events.items() if event.startswith("kill -9 of"))
 
     def _act(self) -> None:
         """Makes one event happen, then pauses."""
@@ -111,9 +111,9 @@ class Story:
         act()
         time.sleep(self._draw.uniform(0.1, 1.5))
 
-    def _say(self, what: str) -> None:
+    def _say(self, text: str) -> None:
         if self._log:
-            print(f"{time.strftime('%H:%M:%S')} {what}", flush=True)
+            print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
     def _kill(self, name: str, words: str | None) -> None:
         if words is None:
@@ -233,6 +233,6 @@ def _quiet(client: Redis, spool: Path) -> bool:
         waiting = sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS))
     except redis.RedisError:  # the process has just been killed
         return False
-    found = read_status(spool)
-    assert found.aside == 0
-    return not waiting and not found.segments
+    status = read_status(spool)
+    assert status.aside == 0
+    return not waiting and not status.segments
