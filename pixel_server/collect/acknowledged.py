@@ -35,10 +35,7 @@ RECORDS_PER_FILE = 65_536
 MAX_FILES = 32
 MAX_OPEN_FILES = 8
 MAX_NEWEST = 4096
-"""Pairs of producer and shard that are compared with the store.
-
-Above it, pairs of old producers are left out.
-"""
+"""Pairs of producer and shard that are compared with the store, newest producers first."""
 MAX_IDLE_DAYS = 29
 """Days after its last change until a file is removed. Redis forgets an idle producer after 30 days."""
 

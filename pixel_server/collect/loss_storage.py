@@ -35,10 +35,7 @@ FILE = "losses.json"
 MAX_LOSSES = 1000
 """Losses that are stored at most. Further losses are only logged."""
 FORGET_MS = 60 * DAY_MS
-"""Milliseconds for which an acknowledged loss stays stored.
-
-If it were deleted earlier, it would be found again.
-"""
+"""Milliseconds that an acknowledged loss stays stored, so that it is not found and reported again."""
 
 _ADD = f"""
 -- KEYS: losses. ARGV: pairs of a name and a loss. Returns the number of new losses.

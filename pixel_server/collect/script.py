@@ -44,9 +44,8 @@ async def script(request: Request) -> Response:
     packed = _takes_gzip(request.headers.get("accept-encoding", "")) is not None
     tag = f'"{_TAG}-gzip"' if packed else f'"{_TAG}"'
     headers = {**HEADERS, "ETag": tag}
-    known_tags = [
-        each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")
-    ]
+    sent_tags = request.headers.get("if-none-match", "").split(",")
+    known_tags = [sent.strip().removeprefix("W/") for sent in sent_tags]
     if tag in known_tags or known_tags == ["*"]:
         del headers["Content-Type"]
         return Response(status_code=304, headers=headers)

@@ -165,8 +165,7 @@ class Drain:
         await self._in_thread(lambda: self._spool.set_aside(batch, reason))
 
     async def _note_gap(self, segment: Segment, batch: Batch, seen: int) -> int:
-        """Reports batches that Redis has lost, but not batches that are missing because the spool was
-        damaged.
+        """Reports batches that Redis has lost, except batches lost to damage of the spool.
 
         Returns the number last seen, as if batches lost to damage had never been numbered.
         """

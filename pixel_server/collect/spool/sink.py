@@ -11,7 +11,7 @@ from pixel_server.collect.spool.spool import Spool
 
 
 class SpoolSink:
-    """A `recorder.Sink`. Writes in a thread of its own, so that the event loop never waits for a disk."""
+    """A `Sink`. Writes in a thread of its own, so that the event loop never waits for a disk."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
