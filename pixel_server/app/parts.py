@@ -206,6 +206,6 @@ def _spooled_hits(spool: Path) -> tuple[int, int | None]:
 def _address_of(settings: Settings) -> Callable[[Request], bytes]:
     """Returns a function that gives a request's client address, honouring trusted proxies."""
     client_address = ClientAddress(settings)
-    return lambda request: client_address.of(
+    return lambda request: client_address.resolve(
         request.client.host if request.client else None, dict(request.headers.raw)
     )

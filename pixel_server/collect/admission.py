@@ -81,7 +81,7 @@ class Admission:
         self._default = consent.default
         self._withdrawn = withdrawn
         self._keeps_all = consent.default.mode >= Mode.PSEUDONYMOUS
-        self._address = ClientAddress(settings)
+        self._client_address = ClientAddress(settings)
         self._lifetime = settings.token_days * DAY
         self._shards = settings.shards
         self._path = cookie_path(settings.base_url)
@@ -135,7 +135,7 @@ class Admission:
             if mode == Mode.COUNT:  # record what a link made in mode `count` would carry
                 recipient, token_time = b"", token_time - token_time % DAY
             flags = with_mode(flags, mode)
-        address = self._address.of(peer, head.headers)
+        address = self._client_address.resolve(peer, head.headers)
         data = hit.encode(
             Hit(
                 int(now * 1000),
@@ -191,7 +191,7 @@ class Admission:
         mode = self._allowed(campaign, Mode.IDENTIFIED, head)
         if mode == Mode.OFF:
             return self._ignored(campaign, head, params)
-        address = self._address.of(peer, head.headers)
+        address = self._client_address.resolve(peer, head.headers)
         evidence, now = head.evidence, self._clock()
         fallback_shard = shard_of(self._secrets.routing_key(address, evidence[0].encode()), self._shards)
         visitor = _Visitor(fallback_shard)

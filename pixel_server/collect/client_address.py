@@ -25,16 +25,16 @@ class ClientAddress:
         self._unix = settings.trust_unix
         self._header = settings.client_ip_header.lower().encode() if settings.client_ip_header else None
         self._trusts_any = bool(self._networks) or self._unix
-        self._trusted = lru_cache(4096)(self._is_trusted)
-        self._packed = lru_cache(4096)(pack)
+        self._is_trusted_cached = lru_cache(4096)(self._is_trusted)
+        self._pack_cached = lru_cache(4096)(pack)
 
-    def of(self, peer: str | None, headers: Mapping[bytes, bytes]) -> bytes:
+    def resolve(self, peer: str | None, headers: Mapping[bytes, bytes]) -> bytes:
         """Returns the client's address, 4 or 16 bytes, b"" if there is none.
 
         peer: the connection's address, None on a Unix socket. headers: by lower-case name.
         """
-        packed = self._packed(peer) if peer else b""
-        if not self._trusts_any or not (self._trusted(packed) if peer else self._unix):
+        packed = self._pack_cached(peer) if peer else b""
+        if not self._trusts_any or not (self._is_trusted_cached(packed) if peer else self._unix):
             return packed
         if self._header is not None:
             return _parse_entry(headers.get(self._header, b"")) or packed
@@ -43,7 +43,7 @@ class ClientAddress:
             if not address:
                 break
             packed = address
-            if not self._trusted(address):
+            if not self._is_trusted_cached(address):
                 break
         return packed
 

@@ -16,7 +16,7 @@ def client_address(trusted: str, peer: str | None, header: str = "", **headers: 
     """Returns the client's address as text. headers: names with `_` in place of `-`."""
     environ = {"PIXEL_TRUSTED_PROXIES": trusted, "PIXEL_CLIENT_IP_HEADER": header}
     named = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
-    packed = ClientAddress(Settings.from_env(environ)).of(peer, named)
+    packed = ClientAddress(Settings.from_env(environ)).resolve(peer, named)
     return str(ip_address(packed)) if packed else ""
 
 
