@@ -38,7 +38,7 @@ def bad_fields(answer):
 # Campaigns
 
 
-def test_a_campaign_is_made_read_and_changed(web):
+def test_campaigns_created_are_read_and_changed(web):
     sent = {"id": "spring", "name": "Spring sale", "kind": "email", "sent": 4, "time_zone": "Europe/Berlin"}
     made = web.post("/api/campaigns", json=sent)
     assert (made.status_code, made.headers["location"]) == (201, "campaigns/spring")
@@ -52,7 +52,7 @@ def test_a_campaign_is_made_read_and_changed(web):
     assert web.get("/api/campaigns/spring").json() == changed.json()
 
 
-def test_pages_of_campaigns(web):
+def test_campaigns_list_in_pages_has_each_once(web):
     names = [f"c{n:02}" for n in range(25)]
     for name in reversed(names):
         web.post("/api/campaigns", json={"id": name, "name": name, "kind": "web"})
@@ -78,12 +78,12 @@ def test_pages_of_campaigns(web):
         ({"after": ""}, ["after"]),
     ],
 )
-def test_bad_pages(web, query, fields):
+def test_campaigns_list_bad_page_is_422(web, query, fields):
     assert bad_fields(web.get("/api/campaigns", params=query)) == fields
 
 
 @pytest.mark.parametrize("call", [call for call in routes.CALLS if call.query], ids=lambda call: call.path)
-def test_a_mistyped_parameter_is_refused(web, call):
+def test_routing_unknown_parameter_is_422(web, call):
     web.post("/api/campaigns", json={"id": "spring", "name": "Spring", "kind": "web"})
     path = call.path.format(id="spring")
     assert bad_fields(web.get(path, params={"form": "2026-11-01"})) == ["form"]
@@ -97,12 +97,12 @@ def test_a_mistyped_parameter_is_refused(web, call):
     [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("GET", "/stats"), ("POST", "/links")],
 )
 @pytest.mark.parametrize("name", ["unknown", "NOT-A-SLUG", "%00", "%2e%2e", "%F0%9F%92%A9", "a" * 64])
-def test_an_unknown_campaign_is_404_and_never_zeros(web, call, path, name):
+def test_stats_unknown_campaign_is_404_not_zeros(web, call, path, name):
     sent = {"json": {"recipients": ["ada"]}} if call in ("PATCH", "POST") else {}
     problem(web.request(call, f"/api/campaigns/{name}{path}", **sent), 404)
 
 
-def test_a_zone_is_fixed_after_the_first_hit(mail, opened, stats, site):
+def test_campaigns_change_after_first_hit_keeps_time_zone(mail, opened, stats, site):
     mail()
     zone = {"time_zone": "Asia/Tokyo"}
     assert site.patch("/api/campaigns/mail", json=zone).json()["time_zone"] == "Asia/Tokyo"
@@ -113,7 +113,7 @@ def test_a_zone_is_fixed_after_the_first_hit(mail, opened, stats, site):
     assert site.get("/api/campaigns/mail").json()["name"] == "mail"
 
 
-def test_a_good_token_makes_its_campaign(opened, stats, site):
+def test_campaigns_good_token_creates_its_campaign(opened, stats, site):
     opened(AT, campaign="not-made-yet")
     assert stats("not-made-yet")["totals"]["unique_opens"] == 1
     made = site.get("/api/campaigns/not-made-yet").json()
@@ -121,7 +121,7 @@ def test_a_good_token_makes_its_campaign(opened, stats, site):
     assert problem(site.post("/api/campaigns", json={"id": "not-made-yet", "name": "x", "kind": "web"}), 409)
 
 
-def test_new_campaigns_are_of_the_servers_time_zone(settings, secrets, client, clock):
+def test_campaigns_created_without_zone_has_the_servers(settings, secrets, client, clock):
     settings = replace(settings, time_zone="Asia/Tokyo")
     with _app(settings, secrets) as web:
         made = web.post("/api/campaigns", json={"id": "one", "name": "One", "kind": "web"}).json()
@@ -156,9 +156,7 @@ def hits_of_both(mail, page, opened, viewed):
             viewed(at, who)
 
 
-def test_a_deleted_campaign_leaves_a_tombstone_and_nothing_else(
-    hits_of_both, opened, viewed, count, clock, site, client
-):
+def test_campaigns_deleted_leaves_only_a_tombstone(hits_of_both, opened, viewed, count, clock, site, client):
     assert count(clock.now) == 20
     for name, hit in (("mail", opened), ("page", viewed)):
         assert names_of(client, name)
@@ -176,7 +174,7 @@ def test_a_deleted_campaign_leaves_a_tombstone_and_nothing_else(
     assert site.get("/readyz").json()["drops"] == {"gone": 2}
 
 
-def test_a_roll_up_that_was_under_way_brings_nothing_back(
+def test_campaigns_deleted_during_roll_up_stays_deleted(
     hits_of_both, count, clock, site, client, monkeypatch
 ):
     commit = checkpoint.commit
@@ -194,7 +192,7 @@ def test_a_roll_up_that_was_under_way_brings_nothing_back(
     assert site.get("/api/campaigns/page/stats").json()["totals"]["hits"] == 10
 
 
-def test_a_deletion_that_a_crash_cut_short_is_finished(
+def test_campaigns_deletion_cut_short_is_finished(
     hits_of_both, opened, count, clock, site, client, settings, secrets, monkeypatch
 ):
     count(clock.now)
@@ -214,7 +212,7 @@ def test_a_deletion_that_a_crash_cut_short_is_finished(
     assert site.get("/api/campaigns/page/stats").json()["totals"]["hits"] == 10
 
 
-def test_a_deletion_that_did_not_happen_lets_the_pixel_count(mail, opened, site, monkeypatch):
+def test_campaigns_deletion_failed_pixel_still_counts(mail, opened, site, monkeypatch):
     mail()
 
     async def refused(*_):
@@ -235,7 +233,7 @@ def links(web, recipients):
     return web.post("/api/campaigns/mail/links", content=sent, headers=JSON)
 
 
-def test_links_are_made_in_the_order_of_their_recipients(web):
+def test_links_made_follow_order_of_recipients(web):
     rows = ["ada", {"recipient": "bob", "mode": "off"}, {"recipient": "cyd", "part": "top", "test": True}]
     made = links(web, rows).json()["links"]
     assert [link["recipient"] for link in made] == ["ada", "bob", "cyd"]
@@ -245,7 +243,7 @@ def test_links_are_made_in_the_order_of_their_recipients(web):
         assert link["html"] == f'<img src="{link["url"]}" width="1" height="1" alt="" border="0">'
 
 
-def test_links_as_lines(web):
+def test_links_accept_ndjson_gives_lines(web):
     links(web, ["ada"])
     sent = {"recipients": ["ada", "bob"]}
     answer = web.post("/api/campaigns/mail/links", json=sent, headers={"Accept": "application/x-ndjson"})
@@ -253,19 +251,19 @@ def test_links_as_lines(web):
     assert [json.loads(line)["recipient"] for line in answer.text.splitlines()] == ["ada", "bob"]
 
 
-def test_links_point_where_the_campaign_says(web):
+def test_links_campaign_base_url_is_used(web):
     links(web, ["ada"])
     web.patch("/api/campaigns/mail", json={"base_url": "https://m.example/x"})
     assert links(web, ["ada"]).json()["links"][0]["url"].startswith("https://m.example/x/o/")
 
 
-def test_as_many_links_as_are_allowed(web):
+def test_links_most_recipients_are_accepted(web):
     assert len(links(web, [f"r{n}" for n in range(10_000)]).json()["links"]) == 10_000
     assert bad_fields(links(web, [f"r{n}" for n in range(10_001)])) == ["recipients"]
 
 
 @pytest.mark.parametrize("recipient", ["a", "a" * 256, "ü" * 256, "Ada <ada@example.org>", "🙂"])
-def test_good_recipients(web, recipient):
+def test_links_good_recipient_gets_a_link(web, recipient):
     assert links(web, [recipient]).json()["links"][0]["recipient"] == recipient
 
 
@@ -289,7 +287,7 @@ def test_good_recipients(web, recipient):
         ),
     ],
 )
-def test_every_bad_row_is_named_and_no_link_made(web, row, fields):
+def test_links_bad_rows_are_all_named_and_no_link_made(web, row, fields):
     errors = problem(links(web, ["good", row, "good", row]), 422)["errors"]
     assert [(error["row"], error["field"]) for error in errors] == [(n, f) for n in (1, 3) for f in fields]
     assert links(web, ["good"]).status_code == 200
@@ -303,18 +301,18 @@ def test_every_bad_row_is_named_and_no_link_made(web, row, fields):
         ({"recipients": "ada", "x": 1}, ["recipients", "x"]),
     ],
 )
-def test_bad_lists_of_recipients(web, sent, fields):
+def test_links_bad_list_is_422(web, sent, fields):
     links(web, ["ada"])
     assert sorted(bad_fields(web.post("/api/campaigns/mail/links", json=sent))) == fields
 
 
-def test_a_web_campaign_has_no_links(page, site):
+def test_links_web_campaign_is_409(page, site):
     page()
     found = problem(site.post("/api/campaigns/page/links", json={"recipients": ["ada"]}), 409)
     assert "/p/page.gif" in found["detail"]
 
 
-def test_links_need_an_address(settings, secrets):
+def test_links_without_base_url_is_409(settings, secrets):
     with _app(replace(settings, base_url=None), secrets) as web:
         assert "PIXEL_BASE_URL" in problem(links(web, ["ada"]), 409)["detail"]
 
@@ -325,13 +323,13 @@ def _app(settings, secrets, **more):
     return TestClient(app, headers={"Authorization": f"Bearer {API_KEY}"}, **more)
 
 
-def test_no_base_url_may_begin_like_a_path_of_ours(web):
+def test_campaigns_base_url_like_own_path_is_422(web):
     found = {route.path.split("/")[1] for route in web.app.routes} - {""}
     assert {name for name in found if name.isprintable() and "{" not in name} == RESERVED_PATHS
 
 
 @pytest.mark.parametrize("prefix", ["", "/under/here"])
-def test_everything_works_under_a_prefix(settings, secrets, prefix):
+def test_routing_prefix_serves_everything(settings, secrets, prefix):
     settings = replace(settings, base_url="http://pixel.test/under/here")
     with _app(settings, secrets, base_url=f"http://pixel.test{prefix}") as web:
         made = web.post("/api/campaigns", json={"id": "mail", "name": "Mail", "kind": "email"})
@@ -370,7 +368,7 @@ def new(**fields):
         *((422, json.dumps(value)) for value in (None, True, 1, 1.5, "text", [], [{}])),
     ],
 )
-def test_a_body_that_is_no_json_object(web, client, status, sent):
+def test_request_body_not_an_object_is_refused(web, client, status, sent):
     problem(web.post("/api/campaigns", content=sent, headers=JSON), status)
     assert names_of(client, "campaign:") == []
 
@@ -406,28 +404,28 @@ def test_a_body_that_is_no_json_object(web, client, status, sent):
         ({"x": 1, "id": "", "sent": -1}, ["id", "sent", "x"]),
     ],
 )
-def test_each_bad_field_is_named_and_nothing_written(web, client, fields, bad):
+def test_request_body_bad_fields_are_named_and_nothing_stored(web, client, fields, bad):
     answer = web.post("/api/campaigns", content=new(**fields), headers=JSON)
     assert sorted(bad_fields(answer)) == bad
     assert names_of(client, "campaign:") == []
 
 
-def test_each_missing_field_is_named(web):
+def test_request_body_missing_fields_are_named(web):
     assert bad_fields(web.post("/api/campaigns", json={})) == ["id", "kind", "name"]
 
 
 @pytest.mark.parametrize("number", ["4", "4.0", "4e0", "40E-1"])
-def test_a_whole_number_however_it_is_written(web, number):
+def test_request_body_integer_written_as_float_is_accepted(web, number):
     sent = new().replace("}", f', "sent": {number}}}')
     assert web.post("/api/campaigns", content=sent, headers=JSON).json()["sent"] == 4
 
 
-def test_1e400_is_no_number_of_mails(web):
+def test_request_body_infinite_number_is_refused(web):
     sent = new().replace("}", ', "sent": 1e400}')
     assert bad_fields(web.post("/api/campaigns", content=sent, headers=JSON)) == ["sent"]
 
 
-def test_the_largest_body_that_is_taken(web):
+def test_request_body_largest_is_accepted(web):
     sent = new().encode()
     padded = sent + b" " * (request_body.MAX_BODY_BYTES - len(sent))
     assert web.post("/api/campaigns", content=padded, headers=JSON).status_code == 201
@@ -436,12 +434,12 @@ def test_the_largest_body_that_is_taken(web):
 @pytest.mark.parametrize(
     "kind", [None, "text/plain", "application/x-www-form-urlencoded", "application/jsonx"]
 )
-def test_only_json_is_read(web, kind):
+def test_request_body_other_type_is_415(web, kind):
     headers = {"Content-Type": kind} if kind else {}
     problem(web.post("/api/campaigns", content=new(), headers=headers), 415)
 
 
-def test_a_change_names_what_cannot_be_changed(web):
+def test_campaigns_change_unknown_field_is_422(web):
     links(web, ["ada"])
     sent = {"id": "x", "kind": "web", "created": "", "made_by": "hit", "name": ""}
     assert sorted(bad_fields(web.patch("/api/campaigns/mail", json=sent))) == sorted(sent)
@@ -459,7 +457,7 @@ def test_a_change_names_what_cannot_be_changed(web):
         ("GET", "/api/campaigns/c/links", 405),
     ],
 )
-def test_wrong_addresses_and_methods_are_problems(web, call, path, status):
+def test_routing_wrong_path_or_method_is_a_problem(web, call, path, status):
     answer = web.request(call, path)
     problem(answer, status)
     assert ("allow" in answer.headers) == (status == 405)
@@ -472,7 +470,7 @@ CALLS = [(call.method, call.path.replace("{id}", "c")) for call in routes.CALLS 
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
-def test_while_redis_is_away(settings, secrets, method, path):
+def test_routing_redis_away_is_503(settings, secrets, method, path):
     settings = replace(settings, redis_url="unix:///nowhere/valkey.sock")
     queue = jobs.queue(connect(settings.redis_url))
     app = create_app(settings, secrets, connect_async(settings.redis_url), queue)
@@ -481,7 +479,7 @@ def test_while_redis_is_away(settings, secrets, method, path):
     assert int(answer.headers["retry-after"]) > 0
 
 
-def test_a_full_redis_can_be_read(web, client):
+def test_routing_redis_full_still_reads(web, client):
     made = {"id": "c", "name": "C", "kind": "email"}
     key = web.post("/api/keys", json={"name": "k", "scopes": ["read", "write"]}).json()["key"]
     assert web.post("/api/campaigns", json=made).status_code == 201

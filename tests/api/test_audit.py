@@ -27,7 +27,7 @@ def me(client):
     return f"key {api_keys._hash(API_KEY)[:12]}"
 
 
-def test_what_is_done_is_said(mail, site, said, me, secrets, client, caplog):
+def test_audit_each_action_is_logged(mail, site, said, me, secrets, client, caplog):
     mail(mode="identified")
     made = site.post("/api/keys", json={"name": "A partner", "scopes": ["read"]}).json()
     site.delete(f"/api/keys/{made['id']}")
@@ -56,7 +56,7 @@ def test_what_is_done_is_said(mail, site, said, me, secrets, client, caplog):
         assert word not in kept
 
 
-def test_what_was_refused_is_not_said(mail, site, said):
+def test_audit_refused_action_is_not_logged(mail, site, said):
     mail()
     before = said(100)
     assert site.delete("/api/campaigns/none").status_code == 404
@@ -66,7 +66,7 @@ def test_what_was_refused_is_not_said(mail, site, said):
     assert said(100) == before
 
 
-def test_audit_change_that_changes_nothing_is_not_noted(mail, site, said, client):
+def test_audit_change_without_effect_is_not_logged(mail, site, said, client):
     mail()
     for _ in range(3):
         assert site.patch("/api/campaigns/mail", json={"gpc": "drop"}).json()["gpc"] == "drop"
@@ -74,7 +74,7 @@ def test_audit_change_that_changes_nothing_is_not_noted(mail, site, said, client
     assert client.xlen(keys.CHANGES) == 2
 
 
-def test_pages(mail, site):
+def test_audit_list_in_pages_has_each_line_once(mail, site):
     for n in range(130):
         site.post("/api/withdrawals", json={"recipients": [f"r{n}"]})
     first = site.get("/api/audit").json()
@@ -85,7 +85,7 @@ def test_pages(mail, site):
         assert site.get("/api/audit", params={"after": after}).status_code == 422
 
 
-def test_it_is_bounded(client, settings):
+def test_audit_log_is_bounded(client, settings):
     import asyncio
 
     from pixel_server.store.client import connect_async

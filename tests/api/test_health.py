@@ -21,12 +21,12 @@ def warnings(web):
     return " / ".join(web.get("/readyz").json()["warnings"])
 
 
-def test_alive(web):
+def test_healthz_process_alive_is_ok(web):
     assert web.get("/healthz").json() == {"status": "ok"}
     assert web.head("/healthz").status_code == 200
 
 
-def test_all_is_well(site, client, clock):
+def test_readyz_all_well_is_ok(site, client, clock):
     beats = {"worker": -5, "a-dead-one": -60, "one-whose-clock-was-ahead": 86_400}
     client.zadd(keys.WORKERS, {name: clock.now + beat for name, beat in beats.items()})
     answer = site.get("/readyz")
@@ -38,14 +38,14 @@ def test_all_is_well(site, client, clock):
     assert found["recorder"]["failing_since"] is None
 
 
-def test_no_worker(site, client, clock):
+def test_readyz_no_worker_warns(site, client, clock):
     client.zadd(keys.WORKERS, {"one from before the clock was set back": clock.now + 3600})
     answer = site.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
     assert "no worker" in warnings(site)
 
 
-def test_a_hit_that_waits(mail, opened, site, client, clock, count):
+def test_readyz_hit_waits_warns(mail, opened, site, client, clock, count):
     mail()
     opened("2025-06-10T09:00Z")
     (entry,) = [entry for n in range(4) for entry, _ in client.xrange(keys.hits(n))]
@@ -59,14 +59,14 @@ def test_a_hit_that_waits(mail, opened, site, client, clock, count):
     assert (found["oldest_uncounted_seconds"], found["stream_entries"]) == (None, 0)
 
 
-def test_what_cannot_be_read_is_told(site, client, count, clock):
+def test_readyz_unreadable_store_warns(site, client, count, clock):
     client.xadd(keys.hits(2), {"1": b"no hits"})
     count(clock.now)
     assert site.get("/readyz").json()["dead_letters"] == 1
     assert "1 dead letters" in warnings(site)
 
 
-def test_a_shard_that_stands_still_says_why(site, client, count, clock):
+def test_readyz_stopped_shard_says_why(site, client, count, clock):
     client.xadd(keys.hits(2), {"99": b"of the future"})
     count(clock.now)
     assert "2" in site.get("/readyz").json()["stopped"]
@@ -77,7 +77,7 @@ def test_a_shard_that_stands_still_says_why(site, client, count, clock):
     ("address", "warned"),
     [(lambda n: f"10.0.0.{n}", True), (lambda n: "8.8.8.8", True), (lambda n: f"8.8.8.{n}", False)],
 )
-def test_a_forgotten_proxy_is_noticed(settings, secrets, address, warned):
+def test_readyz_hits_of_one_address_warn_of_a_proxy(settings, secrets, address, warned):
     redis = connect_async(settings.redis_url)
     app = create_app(settings, secrets, redis, jobs.queue(connect(settings.redis_url)))
     with TestClient(app) as web:
@@ -91,7 +91,7 @@ def test_a_forgotten_proxy_is_noticed(settings, secrets, address, warned):
 
 
 @pytest.mark.parametrize(("spool_bytes", "status", "word"), [(0, 503, "failing"), (1 << 20, 200, "degraded")])
-def test_redis_away(settings, secrets, spool_bytes, status, word):
+def test_readyz_redis_away_is_degraded_or_failing(settings, secrets, spool_bytes, status, word):
     settings = replace(settings, redis_url="unix:///nowhere/valkey.sock", spool_bytes=spool_bytes)
     queue = jobs.queue(connect(settings.redis_url))
     web = TestClient(create_app(settings, secrets, connect_async(settings.redis_url), queue))
@@ -102,7 +102,7 @@ def test_redis_away(settings, secrets, spool_bytes, status, word):
     assert web.get("/healthz").status_code == 200
 
 
-def test_a_spool_that_could_not_be_used_is_told_while_all_is_well(mail, site, settings, monkeypatch):
+def test_readyz_unusable_spool_warns(mail, site, settings, monkeypatch):
     mail()
     (settings.data / "spool").rename(settings.data / "moved")
     (settings.data / "spool").write_text("no directory")
@@ -115,7 +115,7 @@ def test_a_spool_that_could_not_be_used_is_told_while_all_is_well(mail, site, se
     assert "MB left: while Redis is away" in warnings(site)
 
 
-def test_a_redis_that_was_told_to_evict_is_told(site, client):
+def test_readyz_redis_that_evicts_warns(site, client):
     assert "maxmemory-policy" not in warnings(site)
     client.config_set("maxmemory-policy", "allkeys-lru")
     try:
@@ -124,7 +124,7 @@ def test_a_redis_that_was_told_to_evict_is_told(site, client):
         client.config_set("maxmemory-policy", "noeviction")
 
 
-def test_what_redis_lost_is_told_where_the_spool_finds_it_out(settings, secrets):
+def test_readyz_lost_hits_warn(settings, secrets):
     """After a failover the first batches that Redis takes again come out of the spool."""
     left = Spool(settings.data / "spool", 1 << 20)
     left.append([Batch(0, producer.new_id(0), 3, hit.encode_batch([]))])

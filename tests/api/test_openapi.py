@@ -38,7 +38,7 @@ COMPONENTS = ("parameters", "responses", "schemas")
 BODY, KEYED = {"400", "408", "413", "415", "422"}, {"401", "403", "503"}
 
 
-def test_it_is_an_openapi_document():
+def test_openapi_document_is_valid():
     jsonschema_rs.meta.validate(
         {**DOCUMENT["components"], "$schema": "https://json-schema.org/draft/2020-12/schema"}
     )
@@ -55,19 +55,19 @@ def refs(part):
     return set().union(*map(refs, part)) if isinstance(part, list) else set()
 
 
-def test_what_it_points_to_is_there_and_nothing_more():
+def test_openapi_references_are_all_components():
     there = {f"#/components/{kind}/{name}" for kind in COMPONENTS for name in DOCUMENT["components"][kind]}
     assert refs(DOCUMENT) == there
 
 
-def test_every_call_is_described_and_nothing_more():
+def test_openapi_operations_are_all_calls():
     assert OPERATIONS.keys() == {(call.method, call.path) for call in CALLS} | BESIDE
     names = [operation["operationId"] for operation in OPERATIONS.values()]
     assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.handler.__name__)
-def test_a_call_is_described_as_it_is(call):
+def test_openapi_operation_agrees_with_its_call(call):
     operation = OPERATIONS[call.method, call.path]
     assert operation["operationId"] == call.handler.__name__
     assert operation.get("security") == (None if call.scope is None else [{"bearer": [call.scope]}])
@@ -90,7 +90,7 @@ def fits(name, value):
 @pytest.mark.parametrize(
     "query", [{}, {"interval": "hour"}, {"from_": "2025-06-01"}, {"tz": "Asia/Kathmandu"}]
 )
-def test_figures_are_as_described(mail, page, opened, viewed, stats, query):
+def test_openapi_stats_answer_fits_its_schema(mail, page, opened, viewed, stats, query):
     mail(sent=3)
     page()
     opened("2025-06-10T09:00Z")
@@ -107,7 +107,7 @@ def test_figures_are_as_described(mail, page, opened, viewed, stats, query):
         assert found.keys() == DOCUMENT["components"]["schemas"]["Stats"]["properties"].keys()
 
 
-def test_shared_figures_are_as_described(site, mail, page, opened, viewed, clock, count):
+def test_openapi_shared_stats_answer_fits_its_schema(site, mail, page, opened, viewed, clock, count):
     mail(min_cell=1)
     page(min_cell=1)
     opened("2025-06-10T09:00Z")
@@ -174,7 +174,7 @@ RUNS = [
 
 
 @pytest.mark.parametrize(("method", "path", "mode"), RUNS)
-def test_whatever_is_sent_the_answer_is_as_described(web, method, path, mode):
+def test_openapi_generated_request_answer_fits(web, method, path, mode):
     for name, kind in (("mail", "email"), ("page", "web")):
         web.post("/api/campaigns", json={"id": name, "name": name, "kind": kind})
     operation = DESCRIBED[path][method]
@@ -204,7 +204,7 @@ def test_whatever_is_sent_the_answer_is_as_described(web, method, path, mode):
     run()
 
 
-def test_document_asked_for_twice_is_made_once(web, monkeypatch):
+def test_openapi_document_read_twice_is_made_once(web, monkeypatch):
     first = web.get("/api/openapi.json")
     assert first.json() == document("http://pixel.test", CALLS)
     monkeypatch.setattr(routes, "document", None)

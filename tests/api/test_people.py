@@ -26,7 +26,7 @@ def find(site, **body):
     return site.post("/api/recipients/find", json=body)
 
 
-def test_a_recipient_is_found_by_name_and_by_token(site, mail, secrets):
+def test_recipients_find_by_recipient_and_by_token_agree(site, mail, secrets):
     mail()
     [link] = site.post("/api/campaigns/mail/links", json={"recipients": ["ada"]}).json()["links"]
     token = link["privacy_url"].partition("t=")[2]
@@ -38,17 +38,17 @@ BOTH = {"recipient": "a", "token": "b"}
 
 
 @pytest.mark.parametrize("body", [{}, {"recipient": ""}, {"token": "x"}, {"token": 1}, BOTH])
-def test_what_names_nobody_is_refused(site, body):
+def test_recipients_find_bad_query_is_422(site, body):
     assert find(site, **body).status_code == 422
 
 
-def test_a_token_of_mode_count_names_nobody(site, mail):
+def test_recipients_find_token_without_recipient_is_422(site, mail):
     mail(mode="count")
     [link] = site.post("/api/campaigns/mail/links", json={"recipients": ["ada"]}).json()["links"]
     assert find(site, token=link["privacy_url"].partition("t=")[2]).status_code == 422
 
 
-def test_all_that_is_kept_is_shown_and_goes(site, mail, opens, stats):
+def test_recipients_show_then_erase_leaves_nothing(site, mail, opens, stats):
     mail()
     opens(f"{DAY}T09:00Z")
     opens(f"{DAY}T10:00Z")
@@ -96,12 +96,12 @@ def test_all_that_is_kept_is_shown_and_goes(site, mail, opens, stats):
 
 
 @pytest.mark.parametrize("key", ["ada", "0" * 15, "0" * 17, "G" * 16, "A" * 16, "0" * 14 + " 0"])
-def test_a_key_that_is_none(site, key):
+def test_recipients_bad_key_is_404(site, key):
     assert site.get(f"/api/recipients/{key}").status_code == 404
     assert site.delete(f"/api/recipients/{key}").status_code == 404
 
 
-def test_withdrawals_in_bulk(site, mail, opens, client, clock):
+def test_withdrawals_add_and_end_in_bulk(site, mail, opens, client, clock):
     mail()
     clock.at(f"{DAY}T09:00Z")
     people = [f"person-{n}" for n in range(2500)]
@@ -123,7 +123,7 @@ def test_withdrawals_in_bulk(site, mail, opens, client, clock):
     assert opens(f"{DAY}T10:01Z", "person-2") == "ignored; reason=withdrawn"
 
 
-def test_a_bad_row_changes_nothing(site, client):
+def test_withdrawals_bad_row_changes_nothing(site, client):
     answer = site.post("/api/withdrawals", json={"recipients": ["ada", "", 7, "bob"]})
     assert [error["row"] for error in answer.json()["errors"]] == [1, 2]
     assert not client.exists(keys.WITHDRAWN)
@@ -140,7 +140,7 @@ def test_a_bad_row_changes_nothing(site, client):
         ("DELETE", "/api/withdrawals"),
     ],
 )
-def test_the_scopes_read_and_write_do_not_contain_people(site, method, path):
+def test_recipients_scopes_read_and_write_are_403(site, method, path):
     made = site.post("/api/keys", json={"name": "Reader", "scopes": ["read", "write"]}).json()["key"]
     answer = site.request(method, path, headers={"Authorization": f"Bearer {made}"}, json={})
     assert answer.status_code == 403

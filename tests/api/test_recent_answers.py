@@ -10,7 +10,7 @@ from pixel_server.api import recent_answers
 from pixel_server.api.recent_answers import RecentAnswers
 
 
-def test_recent_many_ask_reads_once():
+def test_recent_answers_many_callers_read_once():
     read = 0
 
     async def story() -> None:
@@ -28,7 +28,7 @@ def test_recent_many_ask_reads_once():
     asyncio.run(story())
 
 
-def test_recent_error_is_not_kept():
+def test_recent_answers_error_is_not_kept():
     async def story() -> None:
         async def fail() -> int:
             raise OSError("away")
@@ -44,7 +44,7 @@ def test_recent_error_is_not_kept():
     asyncio.run(story())
 
 
-def test_recent_more_than_fit_drops_the_oldest(monkeypatch: pytest.MonkeyPatch):
+def test_recent_answers_full_drops_the_oldest(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(recent_answers, "MAX_ANSWERS", 3)
 
     async def story() -> None:

@@ -71,7 +71,7 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def test_turns_many_requests_work_on_two_at_a_time():
+def test_report_slots_many_requests_run_two_at_a_time():
     async def story(house: House) -> None:
         tasks = [house.ask() for _ in range(20)]
         await settled()
@@ -83,7 +83,7 @@ def test_turns_many_requests_work_on_two_at_a_time():
     tell(story)
 
 
-def test_turns_more_than_may_wait_answer_503(monkeypatch: pytest.MonkeyPatch):
+def test_report_slots_too_many_waiting_is_503(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(report_slots, "MAX_WAITING", 3)
 
     async def story(house: House) -> None:
@@ -96,7 +96,7 @@ def test_turns_more_than_may_wait_answer_503(monkeypatch: pytest.MonkeyPatch):
     tell(story)
 
 
-def test_turns_no_turn_in_time_answers_503(monkeypatch: pytest.MonkeyPatch):
+def test_report_slots_wait_too_long_is_503(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(report_slots, "WAIT_TIMEOUT_SECONDS", 0.01)
 
     async def story(house: House) -> None:
@@ -110,7 +110,7 @@ def test_turns_no_turn_in_time_answers_503(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/px/healthz"])
-def test_turns_health_check_needs_none(path: str):
+def test_report_slots_health_check_needs_none(path: str):
     async def story(house: House) -> None:
         tasks = [house.ask() for _ in range(10)]
         await settled()
@@ -123,7 +123,7 @@ def test_turns_health_check_needs_none(path: str):
     tell(story)
 
 
-def test_turns_slow_body_keeps_nobody_waiting():
+def test_report_slots_slow_body_blocks_nobody():
     async def story(house: House) -> None:
         house.free.set()
         slow = [house.ask(method="POST") for _ in range(10)]
@@ -135,7 +135,7 @@ def test_turns_slow_body_keeps_nobody_waiting():
     tell(story)
 
 
-def test_turns_unread_answer_keeps_nobody_waiting():
+def test_report_slots_unread_answer_blocks_nobody():
     async def story(house: House) -> None:
         house.free.set()
         unread = [house.ask(unread=True) for _ in range(10)]
@@ -147,7 +147,7 @@ def test_turns_unread_answer_keeps_nobody_waiting():
     tell(story)
 
 
-def test_turns_given_back_while_others_run_out_of_time_lose_nothing(monkeypatch: pytest.MonkeyPatch):
+def test_report_slots_released_during_timeouts_are_not_lost(monkeypatch: pytest.MonkeyPatch):
     """The time of many is over in the same turn of the event loop in which a turn is given back."""
 
     async def story(house: House) -> None:
@@ -167,7 +167,7 @@ def test_turns_given_back_while_others_run_out_of_time_lose_nothing(monkeypatch:
     tell(story)
 
 
-def test_turns_client_that_leaves_gives_its_turn_back():
+def test_report_slots_client_leaves_releases_its_slot():
     async def story(house: House) -> None:
         tasks = [house.ask() for _ in range(10)]
         await settled()

@@ -42,14 +42,14 @@ PATHS = [("/privacy", []), ("/sign-in", []), ("/api/campaigns", KEYED), ("/api/e
 
 
 @pytest.mark.parametrize(("path", "headers"), PATHS)
-def test_one_that_does_not_come(site, monkeypatch, path, headers):
+def test_request_stream_body_does_not_come_is_408(site, monkeypatch, path, headers):
     monkeypatch.setattr(request_stream, "BODY_TIMEOUT_SECONDS", 0.2)
     status, text = site.portal.call(half, site.app, path, headers)
     assert (status, b"did not come" in text) == (408, True)
 
 
 @pytest.mark.parametrize(("path", "headers"), PATHS)
-def test_a_body_that_is_cut_off_is_no_traceback(site, path, headers, caplog):
+def test_request_stream_body_cut_off_logs_no_traceback(site, path, headers, caplog):
     status, text = site.portal.call(half, site.app, path, headers, {"type": "http.disconnect"})
     assert (status, b"was cut off" in text) == (400, True)
     assert caplog.text == ""
@@ -66,14 +66,14 @@ def test_a_body_that_is_cut_off_is_no_traceback(site, path, headers, caplog):
         ("/api/campaigns", {"keep": {f"{n:x}": 1 for n in range(150_000)}}),
     ],
 )
-def test_many_errors_get_a_short_answer(site, mail, path, content):
+def test_request_body_many_errors_get_a_short_answer(site, mail, path, content):
     mail()
     answer = site.post(path, json=content)
     assert answer.status_code == 422
     assert len(answer.content) < 20_000
 
 
-def test_many_parameters_get_a_short_answer(site):
+def test_request_form_many_parameters_get_a_short_answer(site):
     query = "&".join(f"f{n}" for n in range(10_000))
     for path in ("/api/campaigns", "/api/openapi.json", "/sign-in", "/privacy", "/s/token/stats.json"):
         answer = site.get(f"{path}?{query}")
@@ -83,7 +83,7 @@ def test_many_parameters_get_a_short_answer(site):
     assert (answer.status_code, answer.json()["errors_left_out"]) == (422, 50)
 
 
-def test_many_fields_of_a_form_get_a_short_answer(site):
+def test_request_form_many_fields_get_a_short_answer(site):
     content = "&".join(f"f{n}" for n in range(500))
     for path in ("/privacy", "/sign-in"):
         answer = site.post(path, content=content)

@@ -50,7 +50,7 @@ def of(answer):
     return {name: answer.json()[name] for name in counts(0)}
 
 
-def test_a_list_with_names(mail, put, shown, opened, stats, client):
+def test_uploads_ndjson_with_names_is_stored(mail, put, shown, opened, stats, client):
     mail(mode="identified")
     answer = put([{"recipient": "ada", "name": "Ada L."}, {"recipient": "bob"}])
     assert (answer.status_code, answer.json()) == (200, counts(2, new=2))
@@ -77,7 +77,7 @@ def test_a_list_with_names(mail, put, shown, opened, stats, client):
         '"city, town";"recipient";"name"\nWien;ada;Ada\nBern;bob;\n',
     ],
 )
-def test_csv_as_programs_write_it(mail, put, shown, text):
+def test_uploads_csv_of_common_programs_is_stored(mail, put, shown, text):
     mail(mode="identified")
     answer = put(text.encode(), "text/csv; charset=UTF-8")
     assert (answer.status_code, answer.json()["new"]) == (200, 2)
@@ -101,7 +101,7 @@ def test_csv_as_programs_write_it(mail, put, shown, text):
         (b'{"recipient": ' + b"[" * 10_000, "is not a JSON object in UTF-8"),
     ],
 )
-def test_a_bad_line_is_left_out_and_named(mail, put, shown, line, message):
+def test_uploads_bad_ndjson_line_is_left_out_and_named(mail, put, shown, line, message):
     mail(mode="identified")
     answer = put(b'{"recipient": "ada"}\n' + line + b'\n{"recipient": "bob"}\n')
     assert answer.status_code == 422
@@ -120,7 +120,7 @@ def test_a_bad_line_is_left_out_and_named(mail, put, shown, line, message):
         (b"a" * 257 + b",", "recipient must have 1 to 256 characters"),
     ],
 )
-def test_a_bad_line_of_csv(mail, put, line, message):
+def test_uploads_bad_csv_line_is_left_out_and_named(mail, put, line, message):
     mail(mode="identified")
     answer = put(b"recipient,name\n" + line + b"\nbob,Bob\n", CSV)
     assert answer.json()["errors"] == [{"line": 2, "field": "line", "message": message}]
@@ -143,7 +143,7 @@ def test_a_bad_line_of_csv(mail, put, line, message):
         (b'{"recipient": "ada"}', "", 415),
     ],
 )
-def test_a_list_that_cannot_be_read_at_all(mail, put, shown, content, kind, status):
+def test_uploads_unreadable_list_stores_nothing(mail, put, shown, content, kind, status):
     mail(mode="identified")
     answer = put(content, kind)
     if content == b"":  # a list of nobody
@@ -153,14 +153,14 @@ def test_a_list_that_cannot_be_read_at_all(mail, put, shown, content, kind, stat
     assert shown() is None
 
 
-def test_many_bad_lines_are_counted_and_the_first_are_named(mail, put):
+def test_uploads_many_bad_lines_first_hundred_are_named(mail, put):
     mail()
     answer = put(b"x\n" * 1000)
     assert of(answer) == counts(1000, bad=1000)
     assert [error["line"] for error in answer.json()["errors"]] == list(range(1, 101))
 
 
-def test_other_columns_are_not_taken(mail, put, shown, client):
+def test_uploads_other_columns_are_not_stored(mail, put, shown, client):
     mail(mode="identified")
     assert put(b"city;recipient;Name;born\nWien;ada;Ada;1815\n", CSV).json() == counts(1 + 1, new=1)
     assert put(b'{"city": "Wien", "recipient": "bob", "born": {"year": 1815}}').json() == counts(1, new=1)
@@ -168,7 +168,7 @@ def test_other_columns_are_not_taken(mail, put, shown, client):
     assert not any(b"Wien" in value for key in client.keys("*:names:*") for value in client.hvals(key))
 
 
-def test_what_was_refused_whole_is_not_in_the_audit_log(mail, put, site):
+def test_uploads_refused_list_is_not_in_the_audit_log(mail, put, site):
     mail()
     assert put(b"email\nada\n", CSV).status_code == 422
     assert put(b"", CSV).status_code == 200
@@ -179,14 +179,14 @@ def test_what_was_refused_whole_is_not_in_the_audit_log(mail, put, site):
     assert {"recipients.upload_begun", "recipients.uploaded"} <= lines
 
 
-def test_a_line_without_a_name_takes_none_away(mail, put, shown):
+def test_uploads_line_without_name_keeps_the_name(mail, put, shown):
     mail(mode="identified")
     put([{"recipient": "ada", "name": "Ada"}])
     put([{"recipient": "ada"}, {"recipient": "eve", "name": "Eve"}, {"recipient": "eve"}])
     assert (shown()["name"], shown("eve")["name"]) == ("Ada", "Eve")
 
 
-def test_a_name_only_where_names_are_kept(mail, put, shown):
+def test_uploads_name_in_other_mode_is_a_bad_line(mail, put, shown):
     mail(mode="pseudonymous")
     answer = put([{"recipient": "ada", "name": "Ada"}, {"recipient": "bob"}])
     [error] = answer.json()["errors"]
@@ -196,18 +196,18 @@ def test_a_name_only_where_names_are_kept(mail, put, shown):
 
 
 @pytest.mark.parametrize("mode", ["count", "last", "off"])
-def test_no_list_where_nobody_is_told_apart(mail, put, mode):
+def test_uploads_mode_without_recipients_is_409(mail, put, mode):
     mail(mode=mode)
     assert put([{"recipient": "ada"}]).status_code == 409
 
 
-def test_no_list_of_a_page_or_of_nothing(page, put):
+def test_uploads_web_or_unknown_campaign_is_refused(page, put):
     page()
     assert put([{"recipient": "ada"}], campaign="page").status_code == 409
     assert put([{"recipient": "ada"}], campaign="none").status_code == 404
 
 
-def test_who_said_no_is_left_out(mail, put, shown, site, secrets):
+def test_uploads_withdrawn_recipient_is_left_out(mail, put, shown, site, secrets):
     mail(mode="identified")
     put([{"recipient": "ada", "name": "Ada"}])
     key = secrets.recipient_key("ada").hex()
@@ -221,14 +221,14 @@ def test_who_said_no_is_left_out(mail, put, shown, site, secrets):
     assert put(rows).json() == counts(3, new=1, known=1, withdrawn=1)
 
 
-def test_the_same_recipient_twice(mail, put, shown):
+def test_uploads_duplicate_recipient_counts_once_as_new(mail, put, shown):
     mail(mode="identified")
     rows = [{"recipient": "ada", "name": "First"}, {"recipient": "ada", "name": "Second"}]
     assert put(rows).json() == counts(2, new=1, known=1)
     assert shown()["name"] == "Second"
 
 
-def test_names_go_when_the_mode_falls(mail, put, shown, site, sweep):
+def test_uploads_mode_lowered_removes_names(mail, put, shown, site, sweep):
     mail(mode="identified")
     put([{"recipient": "ada", "name": "Ada"}])
     assert site.patch("/api/campaigns/mail", json={"mode": "pseudonymous"}).status_code == 200
@@ -267,7 +267,7 @@ def take(chunks, kind=NDJSON):
     return upload, [row.recipient for row in taken]
 
 
-def test_a_body_that_is_cut_off_leaves_its_whole_lines():
+def test_uploads_body_cut_off_stores_whole_lines():
     body = b"".join(b'{"recipient": "r%d"}\n' % n for n in range(1000))
     for at in (0, 1, 20, 21, 22, 5000, len(body)):
         upload, taken = take(cut(body[:at]))
@@ -276,7 +276,7 @@ def test_a_body_that_is_cut_off_leaves_its_whole_lines():
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 4096])
-def test_lines_do_not_depend_on_how_they_arrive(size):
+def test_uploads_chunk_size_does_not_change_lines(size):
     body = b"a\r\n\nb" + b"c" * MAX_LINE + b"\n" + b"d" * MAX_LINE + b"\ne"
     pieces = [body[i : i + size] for i in range(0, len(body), size)]
 
@@ -287,7 +287,7 @@ def test_lines_do_not_depend_on_how_they_arrive(size):
     assert asyncio.run(read()) == wanted
 
 
-def test_a_line_of_300_mb_is_not_held():
+def test_uploads_line_of_300_mb_is_not_held():
     import tracemalloc
 
     chunk = b"x" * (1 << 20)
@@ -298,12 +298,12 @@ def test_a_line_of_300_mb_is_not_held():
     assert (taken, upload.bad, upload.lines) == (["ada"], 1, 2)
 
 
-def test_a_type_is_asked_for_before_anything_is_read():
+def test_uploads_other_type_is_refused_before_reading():
     with pytest.raises(Problem):
         Upload("text/plain", None, True)
 
 
-def test_a_campaign_that_is_deleted_meanwhile_takes_no_more(mail, site, settings, secrets, client):
+def test_uploads_campaign_deleted_meanwhile_stores_nothing(mail, site, settings, secrets, client):
     from pixel_server.campaigns import storage
 
     mail()
@@ -322,7 +322,7 @@ def test_a_campaign_that_is_deleted_meanwhile_takes_no_more(mail, site, settings
     assert [key for key in client.keys("*") if b":mail" in key] == []
 
 
-def test_a_name_with_a_line_break_makes_no_wrong_row(mail, put, shown):
+def test_uploads_line_break_in_name_stores_no_wrong_row(mail, put, shown):
     mail(mode="identified")
     answer = put(b'name,recipient\n"Doe\nJane",jane\nJoe,joe\n', CSV)
     assert [error["line"] for error in answer.json()["errors"]] == [2, 3]
@@ -332,6 +332,6 @@ def test_a_name_with_a_line_break_makes_no_wrong_row(mail, put, shown):
 
 
 @pytest.mark.parametrize("count", [200, 201, 450])
-def test_a_recipient_is_new_once_wherever_batches_end(mail, put, count):
+def test_uploads_duplicates_over_batches_are_new_once(mail, put, count):
     mail()
     assert put([{"recipient": "ada"}] * count).json() == counts(count, new=1, known=count - 1)

@@ -62,7 +62,7 @@ def story(draw):
         yield f"r{n}", program, reads, opens
 
 
-def test_the_rates_are_what_the_definitions_say(site, mail, clock, secrets, stats):
+def test_rates_of_thousands_follow_their_definitions(site, mail, clock, secrets, stats):
     assert Networks.load().names(bytes(map(int, GATEWAY.split(".")))) == ("mimecast",)
     clock.now = SENDING
     mail(sent=SENT + 10, bounced=10)
@@ -105,7 +105,7 @@ def test_the_rates_are_what_the_definitions_say(site, mail, clock, secrets, stat
     assert rate["interval"][0] <= truth <= rate["interval"][1]
 
 
-def test_a_gmail_reader_who_opens_twice_is_one_person_with_two_opens(site, mail, clock, secrets, stats):
+def test_stats_gmail_opened_twice_is_one_person(site, mail, clock, secrets, stats):
     clock.now = SENDING
     mail(sent=1)
     url = Minter("http://pixel.test", secrets).url("mail", "ada", sent_at=SENDING)
@@ -117,7 +117,7 @@ def test_a_gmail_reader_who_opens_twice_is_one_person_with_two_opens(site, mail,
     assert (found["verdicts"]["proxy"]["hits"], found["open_rate"]["low"]) == (2, 1.0)
 
 
-def test_no_gateway_is_a_person(site, mail, clock, secrets, stats):
+def test_verdicts_gateways_are_no_persons(site, mail, clock, secrets, stats):
     clock.now = SENDING
     mail(sent=4)
     minter = Minter("http://pixel.test", secrets)
@@ -133,7 +133,7 @@ def test_no_gateway_is_a_person(site, mail, clock, secrets, stats):
     assert (found["open_rate"]["low"], found["open_rate"]["high"]) == (0.0, 1.0)
 
 
-def test_the_senders_own_are_in_no_rate(site, mail, clock, secrets, stats):
+def test_rates_test_mails_are_not_counted(site, mail, clock, secrets, stats):
     clock.now = SENDING
     mail(sent=2)
     trial = Minter("http://pixel.test", secrets).url("mail", "me", sent_at=SENDING, test=True)
@@ -146,7 +146,7 @@ def test_the_senders_own_are_in_no_rate(site, mail, clock, secrets, stats):
 
 @pytest.mark.parametrize("knows", ["link", "campaign", "nobody"])
 @pytest.mark.parametrize(("after", "person"), [(0, 0), (4, 0), (5, 1)])
-def test_what_comes_at_once_is_a_scanners_where_the_sending_is_known(
+def test_verdicts_open_right_after_sending_is_a_scanner(
     site, mail, clock, secrets, stats, knows, after, person
 ):
     clock.now = SENDING
@@ -158,7 +158,7 @@ def test_what_comes_at_once_is_a_scanners_where_the_sending_is_known(
     assert stats("mail")["totals"]["unique_opens_person"] == (1 if knows == "nobody" else person)
 
 
-def test_campaigns_are_compared_by_those_who_are_not_hidden(site, mail, clock, secrets, stats):
+def test_compare_uses_visible_recipients_only(site, mail, clock, secrets, stats):
     """Of 200 each, one in four of those without Apple's mail reads, and 40 or 120 have it: no difference."""
     minter = Minter("http://pixel.test", secrets)
     clock.now = SENDING + 3600

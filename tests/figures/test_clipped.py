@@ -22,7 +22,7 @@ def load(opens):  # noqa: F811
     return load
 
 
-def test_the_share_of_those_who_saw_the_top_and_not_the_bottom(mail, load, stats):
+def test_clipped_top_without_bottom_gives_the_share(mail, load, stats):
     mail()
     assert stats("mail")["clipped"] is None
     load(1, "ada", Part.SINGLE)
@@ -40,7 +40,7 @@ def test_the_share_of_those_who_saw_the_top_and_not_the_bottom(mail, load, stats
     assert stats("mail")["totals"]["unique_opens"] == 4
 
 
-def test_what_machines_load_is_no_one_elses(mail, load, stats):
+def test_clipped_machine_loads_are_not_counted(mail, load, stats):
     mail()
     load(1, "ada", Part.TOP, Part.BOTTOM, agent=CURL)
     assert stats("mail")["clipped"] is None
@@ -51,7 +51,7 @@ def test_what_machines_load_is_no_one_elses(mail, load, stats):
     assert stats("mail")["clipped"] == {"share": 0.0, "of": 2}
 
 
-def test_a_burst_takes_its_recipient_back(mail, load, stats):
+def test_clipped_burst_takes_its_recipient_back(mail, load, stats):
     mail()
     load(1, "ada", Part.TOP, Part.BOTTOM)
     for n in range(2):
@@ -63,7 +63,7 @@ def test_a_burst_takes_its_recipient_back(mail, load, stats):
     assert stats("mail")["clipped"] == {"share": 0.5, "of": 2}
 
 
-def test_where_it_is_not_known(mail, page, load, stats):
+def test_clipped_not_known_is_null(mail, page, load, stats):
     mail()
     load(1, "ada", Part.TOP, mode=Mode.COUNT)
     load(1, "ada", Part.TOP, mode=Mode.LAST)
@@ -76,7 +76,7 @@ def test_where_it_is_not_known(mail, page, load, stats):
     assert stats("page")["clipped"] is None
 
 
-def test_who_was_counted_before_there_was_such_a_count(mail, load, stats, client, secrets):
+def test_clipped_older_records_are_not_counted(mail, load, stats, client, secrets):
     """No count of theirs is taken away, and they count from their next hit on."""
     mail()
     for who, flags in (("ada", TOP), ("bob", TOP | BOTTOM)):
@@ -91,7 +91,7 @@ def test_who_was_counted_before_there_was_such_a_count(mail, load, stats, client
     assert stats("mail")["clipped"] == {"share": 0.0, "of": 2}
 
 
-def test_it_goes_with_its_campaign(mail, load, stats, site, client):
+def test_clipped_campaign_deleted_leaves_nothing(mail, load, stats, site, client):
     mail()
     load(1, "ada", Part.TOP)
     stats("mail")

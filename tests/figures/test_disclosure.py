@@ -50,7 +50,7 @@ def shown(found, name):
 # Days and ranges
 
 
-def test_whole_days_with_enough_visits_and_sums_of_them(page, viewed, clock, partner, stats):
+def test_disclosure_days_with_enough_visits_are_shown(page, viewed, clock, partner, stats):
     page(identity="own", min_cell=3, time_zone="Europe/Berlin")
     crowd(viewed, "2026-02-28T22:59Z", 4)
     crowd(viewed, "2026-02-28T23:00Z", 2)  # the day after, in Berlin
@@ -75,7 +75,7 @@ def test_whole_days_with_enough_visits_and_sums_of_them(page, viewed, clock, par
     assert partner("page/stats", from_="2026-03-03")["totals"]["views"] == 7
 
 
-def test_without_a_range_it_is_the_published_days_of_a_year(page, viewed, clock, partner):
+def test_disclosure_no_range_shows_a_year(page, viewed, clock, partner):
     page(identity="own", min_cell=3)
     crowd(viewed, "2025-01-01T12:00Z", 5)
     crowd(viewed, "2025-03-01T12:00Z", 4)
@@ -86,7 +86,7 @@ def test_without_a_range_it_is_the_published_days_of_a_year(page, viewed, clock,
     assert (len(found["series"]), found["totals"]["views"]) == (365, 4)
 
 
-def test_without_a_range_it_begins_with_what_is_kept(page, viewed, clock, partner):
+def test_disclosure_no_range_begins_with_kept_days(page, viewed, clock, partner):
     page(identity="own", min_cell=1, keep={"days": 40})
     crowd(viewed, "2026-03-01T12:00Z", 4)
     clock.at("2026-03-02T12:00Z")
@@ -94,7 +94,7 @@ def test_without_a_range_it_begins_with_what_is_kept(page, viewed, clock, partne
     assert (len(found["series"]), found["totals"]["views"]) == (40, 4)
 
 
-def test_nothing_but_what_may_be_shared(page, mail, viewed, opened, clock, partner):
+def test_disclosure_answer_has_shared_fields_only(page, mail, viewed, opened, clock, partner):
     page(min_cell=1)
     mail(min_cell=1, sent=20)
     viewed("2026-03-01T12:00Z")
@@ -128,13 +128,13 @@ def test_nothing_but_what_may_be_shared(page, mail, viewed, opened, clock, partn
         ({"interval": "day", "tz": "UTC", "to": "2026-03-01"}, 200),
     ],
 )
-def test_what_may_be_asked(page, clock, partner, query, status):
+def test_disclosure_other_interval_or_zone_is_403(page, clock, partner, query, status):
     page()
     clock.at("2026-03-02T12:00Z")
     partner("page/stats", status, **query)
 
 
-def test_a_day_is_withheld_until_all_of_it_is_counted(page, viewed, clock, partner, monkeypatch):
+def test_disclosure_day_not_counted_is_withheld(page, viewed, clock, partner, monkeypatch):
     page(identity="own", min_cell=3)
     crowd(viewed, "2026-03-01T12:00Z", 4)
     crowd(viewed, "2026-03-02T12:00Z", 4)
@@ -149,7 +149,7 @@ def test_a_day_is_withheld_until_all_of_it_is_counted(page, viewed, clock, partn
     assert partner("page/stats")["totals"]["views"] == 4
 
 
-def test_hits_that_wait_on_disk_withhold_their_days(page, viewed, clock, partner, monkeypatch):
+def test_disclosure_hits_in_spool_withhold_their_days(page, viewed, clock, partner, monkeypatch):
     page(identity="own", min_cell=3)
     crowd(viewed, "2026-03-01T12:00Z", 4)
     clock.at("2026-03-03T12:00Z")
@@ -166,7 +166,7 @@ def test_hits_that_wait_on_disk_withhold_their_days(page, viewed, clock, partner
 # Figures that are parts of others
 
 
-def test_unique_opens_and_what_they_leave_are_not_small(mail, opened, clock, partner):
+def test_disclosure_small_part_or_rest_is_withheld(mail, opened, clock, partner):
     mail(min_cell=3)
     for day, whos in (
         ("2026-03-01", "abc"),  # all opens are first ones
@@ -185,7 +185,7 @@ def test_unique_opens_and_what_they_leave_are_not_small(mail, opened, clock, par
 
 
 @pytest.mark.parametrize(("identity", "total"), [("cookieless", 12), ("own", None), ("cookie", None)])
-def test_unique_visitors_of_a_range_only_where_they_add_up(identity, total):
+def test_disclosure_unique_visitors_of_a_range_need_cookieless(identity, total):
     web = campaign(kind="web", identity=identity)
     days = [{"views": 9, "visits": 7, "unique_visitors": 7}, {"views": 9, "visits": 5, "unique_visitors": 5}]
     found = figures(web, days)
@@ -193,7 +193,7 @@ def test_unique_visitors_of_a_range_only_where_they_add_up(identity, total):
     assert found["totals"]["unique_visitors"] == total
 
 
-def test_of_mails_only_clients(mail, opened, site, clock, partner):
+def test_disclosure_mail_shows_clients_only(mail, opened, site, clock, partner):
     mail(min_cell=3)
     for who in "abcd":
         opened("2026-03-01T12:00Z", who)
@@ -243,7 +243,7 @@ one_day = st.one_of(
 
 
 @given(days=st.lists(one_day, min_size=1, max_size=5), data=st.data())
-def test_whatever_is_withheld_no_range_depends_on_it(days, data):
+def test_disclosure_withheld_day_changes_no_range(days, data):
     def told(days):
         items = [{"opens": opens, "unique_opens": min(opens, first)} for opens, first in days]
         size = range(len(days) + 1)
@@ -284,12 +284,12 @@ def test_whatever_is_withheld_no_range_depends_on_it(days, data):
         ({"a": 9, "b": 0}, {"a": 9}),
     ],
 )
-def test_cells_of_a_day(cells, published):
+def test_disclosure_publish_small_cells_go_to_other(cells, published):
     found = disclosure.publish({name: (2 * n, n) for name, n in cells.items()}, LEAST)
     assert found == {name: (2 * n, n) for name, n in published.items()}
 
 
-def test_views_without_a_visit_are_a_small_cell_too():
+def test_disclosure_publish_views_without_visit_are_small():
     assert disclosure.publish({"a": (9, 9), "b": (1, 0)}, LEAST) == {OTHER: (10, 9)}
 
 
@@ -304,7 +304,7 @@ def test_views_without_a_visit_are_a_small_cell_too():
         (4, {}),
     ],
 )
-def test_what_stands_in_no_cell_is_not_small_either(whole, published):
+def test_disclosure_publish_small_rest_goes_to_other(whole, published):
     found = disclosure.publish({"a": (9, 9), "b": (6, 6)}, LEAST, (whole, whole))
     assert found == {name: (n, n) for name, n in published.items()}
 
@@ -312,14 +312,14 @@ def test_what_stands_in_no_cell_is_not_small_either(whole, published):
 KIND = {"google": "search", "bing": "search", "mastodon": "social", "blog": "other"}
 
 
-def test_kinds_of_referrers_are_summed_from_published_hosts():
+def test_disclosure_kinds_are_sums_of_published_hosts():
     hosts = {"google": (9, 9), "bing": (3, 3), "mastodon": (6, 6), "blog": (2, 2)}
     found = disclosure.breakdowns({"20260301": {"referrer": hosts}}, {"20260301": (20, 20)}, LEAST, KIND.get)
     assert found["referrer"] == {"google": (9, 9), "mastodon": (6, 6), OTHER: (5, 5)}
     assert found["referrer_kind"] == {"search": (9, 9), "social": (6, 6), OTHER: (5, 5)}
 
 
-def test_cells_of_a_day_that_is_withheld_are_too():
+def test_disclosure_publish_withheld_day_has_no_cells():
     pages = {"page": {"/": (4, 4), "/prices": (4, 4)}}  # four visits that saw both
     found = disclosure.breakdowns(
         {"20260301": pages, "20260302": pages}, {"20260302": (8, 5)}, LEAST, KIND.get
@@ -327,7 +327,7 @@ def test_cells_of_a_day_that_is_withheld_are_too():
     assert found == {"page": {OTHER: (8, 8)}}
 
 
-def test_dimensions_that_tell_what_others_leave_out_are_not_shared():
+def test_disclosure_revealing_dimension_is_403():
     disclosure.check(["page", "country"])
     for dimension in ("system", "browser", "entry", "exit", "language", "new"):
         with pytest.raises(disclosure.Problem) as caught:
@@ -337,7 +337,7 @@ def test_dimensions_that_tell_what_others_leave_out_are_not_shared():
         assert disclosure.breakdowns(day, {"20260301": (9, 9)}, LEAST, KIND.get).keys() == {"page"}
 
 
-def test_the_names_with_most_visits():
+def test_disclosure_ranked_shows_most_visits_first():
     cells = {name: (n, n) for name, n in {"a": 5, OTHER: 20, "c": 9, "b": 9}.items()}
     assert disclosure.ranked(cells, 2) == [("b", (9, 9)), ("c", (9, 9)), (OTHER, (25, 25))]
     assert disclosure.ranked({"a": (5, 5)}, 2) == [("a", (5, 5))]
@@ -446,7 +446,7 @@ some_visits = st.tuples(
 
 
 @given(visits=some_visits)
-def test_no_combination_of_answers_gives_what_was_withheld(visits):
+def test_disclosure_combined_answers_reveal_nothing(visits):
     told = list(answers(visits))
     rows = span({cell[0] for found in told for cells in found.values() for cell in cells.values()})
     some = live(visits)
@@ -461,7 +461,7 @@ def test_no_combination_of_answers_gives_what_was_withheld(visits):
 
 
 @given(visits=some_visits)
-def test_totals_less_what_is_shown_are_never_small(visits):
+def test_disclosure_totals_less_cells_are_never_small(visits):
     for found in answers(visits):
         total = sum(n for _, n in found["total"].values())
         for dimension in (*NAMES, "referrer_kind"):
@@ -470,7 +470,7 @@ def test_totals_less_what_is_shown_are_never_small(visits):
             assert total - sum(shown) == 0 or total - sum(shown) >= LEAST
 
 
-def test_breakdowns_as_they_are_shared(site, page, clock, count, partner):
+def test_disclosure_breakdowns_are_shared(site, page, clock, count, partner):
     page(identity="own", min_cell=3)
     clock.at("2026-03-01T12:00Z")
     for visitor, name in enumerate("aaaaabbbc"):
@@ -492,7 +492,7 @@ def test_breakdowns_as_they_are_shared(site, page, clock, count, partner):
 # Who may ask
 
 
-def test_calls_that_share_are_these():
+def test_disclosure_shared_calls_are_three():
     assert {call.path for call in routes.CALLS if call.shared} == {
         "/api/campaigns/{id}",
         "/api/campaigns/{id}/stats",

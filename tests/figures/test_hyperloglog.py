@@ -25,7 +25,7 @@ def fill(client, name, numbers):
         ([(0, 200_000), (100_000, 300_000), (0, 100), (7, 8)], {0, 1}),
     ],
 )
-def test_as_the_store_counts(client, ranges, encodings):
+def test_hyperloglog_union_agrees_with_redis(client, ranges, encodings):
     names = [f"hll-{i}" for i in range(len(ranges))]
     for name, (first, end) in zip(names, ranges, strict=True):
         client.pfadd(name)
@@ -46,6 +46,6 @@ def test_as_the_store_counts(client, ranges, encodings):
         b"HYLL\x01" + bytes(20),
     ],
 )
-def test_what_is_none_is_refused(value):
+def test_hyperloglog_other_bytes_are_refused(value):
     with pytest.raises(ValueError, match="HyperLogLog"):
         count_union([value])

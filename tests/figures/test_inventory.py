@@ -25,12 +25,14 @@ def report(settings, spooled=0, since=None):
     return {kind.data: kind for kind in asyncio.run(run())}
 
 
-def test_an_empty_store(settings, redis_url):
+def test_inventory_empty_store_has_zeros(settings, redis_url):
     found = report(settings)
     assert {(kind.number, kind.oldest) for kind in found.values()} == {(0, None)}
 
 
-def test_each_kind_is_counted(mail, page, opened, viewed, stats, site, settings, clock, client, secrets):
+def test_inventory_used_store_counts_each_kind(
+    mail, page, opened, viewed, stats, site, settings, clock, client, secrets
+):
     clock.at("2026-03-01T00:00Z")
     mail(mode="identified")
     page()
@@ -89,7 +91,7 @@ def test_each_kind_is_counted(mail, page, opened, viewed, stats, site, settings,
     assert found["recipients"].kept_for == "400 days after sending"
 
 
-def test_an_id_that_looks_like_a_day_is_none(page, viewed, stats, settings):
+def test_inventory_campaign_named_like_a_day_is_counted(page, viewed, stats, settings):
     page(id="20200101")
     viewed("2026-03-02T10:00Z", campaign="20200101")
     stats("20200101")
@@ -98,12 +100,12 @@ def test_an_id_that_looks_like_a_day_is_none(page, viewed, stats, settings):
     assert (estimates.number, daily.number, daily.oldest) == (1, 1, "2026-03-02")
 
 
-def test_what_a_newer_version_wrote_is_counted(client, settings):
+def test_inventory_newer_format_is_counted(client, settings):
     client.hset(keys.people(0, "mail", 1), b"k" * 8, bytes([0x92, recipient_record.FORMAT + 1, 0]))
     assert report(settings)["recipients"][2:5] == (1, "recipients", None)
 
 
-def test_every_key_of_people_is_in_the_report():
+def test_inventory_sources_have_every_key_of_people():
     """Keys of the table that hold something on people, or sums of them."""
     known = {key.kind for key in keys.TABLE.values() if key.pattern.startswith("px:{s}:")}
     told = {source.key.kind for source in inventory.SOURCES.values()}
@@ -113,7 +115,7 @@ def test_every_key_of_people_is_in_the_report():
 # Over HTTP
 
 
-def test_the_api_tells_it_too(mail, page, opened, site, clock, settings):
+def test_inventory_api_answers_the_same(mail, page, opened, site, clock, settings):
     mail()
     page()
     clock.at("2026-03-02T09:00Z")
@@ -133,7 +135,7 @@ def test_the_api_tells_it_too(mail, page, opened, site, clock, settings):
     assert waiting["number"] == 1
 
 
-def test_it_names_nobody_and_is_for_those_who_read(site, mail, opened):
+def test_inventory_api_names_nobody_and_needs_read(site, mail, opened):
     mail()
     opened("2026-03-02T09:00Z", "ada@example.org")
     keys_of = {

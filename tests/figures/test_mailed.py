@@ -26,7 +26,7 @@ def send(site, clock):
     return send
 
 
-def test_delivered_is_how_many_different_ones_were_sent_a_mail(mail, send, site, stats, clock):
+def test_links_sent_count_each_recipient_once(mail, send, site, stats, clock):
     mail()
     assert (stats("mail")["sent"], stats("mail")["open_rate"]) == (None, None)
     first = send(
@@ -44,7 +44,7 @@ def test_delivered_is_how_many_different_ones_were_sent_a_mail(mail, send, site,
     assert stats("mail")["delivered"] == 10
 
 
-def test_an_upload_says_nothing_of_sending(mail, send, site, stats):
+def test_uploads_do_not_count_as_sent(mail, send, site, stats):
     mail()
     site.put(
         "/api/campaigns/mail/recipients",
@@ -58,7 +58,7 @@ def test_an_upload_says_nothing_of_sending(mail, send, site, stats):
     assert stats("mail")["sent"] == 1
 
 
-def test_a_mode_that_tells_nobody_apart_keeps_a_number(mail, send, site, stats, client):
+def test_links_sent_in_mode_count_keep_a_number(mail, send, site, stats, client):
     mail(mode="count")
     send("mail", "ada", "bob", "bob")
     send("mail", "ada")
@@ -67,14 +67,14 @@ def test_a_mode_that_tells_nobody_apart_keeps_a_number(mail, send, site, stats, 
     assert site.get("/api/campaigns/mail/recipients", params={"state": "unopened"}).status_code == 409
 
 
-def test_who_withdrew_is_left_out(mail, send, site, stats):
+def test_links_sent_leave_withdrawn_recipients_out(mail, send, site, stats):
     mail()
     site.post("/api/withdrawals", json={"recipients": ["bob"]})
     assert len(send("mail", "ada", "bob")) == 2
     assert stats("mail")["sent"] == 1
 
 
-def test_who_did_not_open(mail, send, site, stats, secrets):
+def test_recipients_unopened_are_listed(mail, send, site, stats, secrets):
     mail()
     ada, bob = send("mail", "ada", "bob")
     site.get(ada["url"])
@@ -84,7 +84,7 @@ def test_who_did_not_open(mail, send, site, stats, secrets):
     assert bob["url"]
 
 
-def test_who_withdrew_since_is_not_said_to_be_silent(mail, send, site, quiet, clock):
+def test_recipients_unopened_leave_withdrawn_out(mail, send, site, quiet, clock):
     mail()
     send("mail", "ada", "bob", "cyd", at="2026-03-01T08:00Z")
     site.post("/api/withdrawals", json={"recipients": ["bob", "cyd"]})
@@ -94,7 +94,7 @@ def test_who_withdrew_since_is_not_said_to_be_silent(mail, send, site, quiet, cl
     assert quiet("2026-03-01").keys() == {"ada", "cyd"}
 
 
-def test_a_closed_campaign_makes_no_links(mail, send, site, clock, sweep):
+def test_links_closed_campaign_is_409(mail, send, site, clock, sweep):
     mail(keep={"recipients": 1})
     send("mail", "ada", at="2026-03-01T00:00Z")
     clock.at("2026-03-03T00:00Z")
@@ -104,7 +104,7 @@ def test_a_closed_campaign_makes_no_links(mail, send, site, clock, sweep):
 
 
 @pytest.mark.parametrize("sent", [1, "yes", None])
-def test_sent_is_a_flag(mail, site, sent):
+def test_links_sent_not_a_flag_is_422(mail, site, sent):
     mail()
     made = site.post("/api/campaigns/mail/links", json={"recipients": ["ada"], "sent": sent})
     assert (made.status_code, made.json()["errors"][0]["field"]) == (422, "sent")
@@ -123,7 +123,7 @@ def quiet(site, secrets):
     return quiet
 
 
-def test_who_is_quiet(site, send, stats, quiet, secrets, clock):
+def test_inactive_recipients_mailed_without_open_are_listed(site, send, stats, quiet, secrets, clock):
     for name, mode in (("old", "pseudonymous"), ("new", "identified"), ("dim", "count")):
         site.post("/api/campaigns", json={"id": name, "name": name, "kind": "email", "mode": mode})
     minter = Minter("http://pixel.test", secrets)
@@ -162,7 +162,7 @@ def test_who_is_quiet(site, send, stats, quiet, secrets, clock):
     assert quiet("2026-03-01").keys() == {"ada"}
 
 
-def test_who_will_be_sent_a_mail_is_not_quiet_yet(site, mail, send, quiet, clock):
+def test_inactive_recipients_future_mail_does_not_count(site, mail, send, quiet, clock):
     mail(sent_at="2026-03-02T00:00:00Z")
     site.put("/api/campaigns/mail/recipients", content=b'{"recipient": "ada"}\n', headers=LIST)
     send("mail", {"recipient": "bob", "sent_at": "2026-03-02T08:00:00Z"}, at="2026-03-01T08:00Z")
@@ -171,7 +171,7 @@ def test_who_will_be_sent_a_mail_is_not_quiet_yet(site, mail, send, quiet, clock
     assert quiet("2026-03-01").keys() == {"ada", "bob"}
 
 
-def test_names_of_the_quiet_are_from_any_campaign(site, clock):
+def test_inactive_recipients_names_come_from_any_campaign(site, clock):
     clock.at("2026-03-01T08:00Z")
     for n in range(3):
         made = {"id": f"c{n}", "name": "C", "kind": "email", "mode": "identified"}
@@ -186,7 +186,7 @@ def test_names_of_the_quiet_are_from_any_campaign(site, clock):
     assert len(items) == 200
 
 
-def test_of_an_upload_the_campaigns_time_counts(site, mail, quiet, clock):
+def test_inactive_recipients_upload_counts_by_campaign_time(site, mail, quiet, clock):
     mail(sent_at="2026-02-01T00:00:00Z")
     site.put("/api/campaigns/mail/recipients", content=b'{"recipient": "ada"}\n', headers=LIST)
     assert (quiet("2026-02-01").keys(), quiet("2026-02-02")) == ({"ada"}, {})
@@ -203,6 +203,6 @@ def test_of_an_upload_the_campaigns_time_counts(site, mail, quiet, clock):
         "quiet_since=2026-01-01&after=x",
     ],
 )
-def test_a_day_that_is_none(site, query):
+def test_inactive_recipients_bad_day_is_422(site, query):
     answer = site.get(f"/api/recipients?{query}")
     assert (answer.status_code, len(answer.json()["errors"])) == (422, 1)

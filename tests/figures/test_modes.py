@@ -33,7 +33,7 @@ def kept(client, pattern):
     return sorted(key.decode() for key in client.keys(pattern))
 
 
-def test_in_mode_count_nobody_is_told_apart(mail, ask, stats, client, secrets):
+def test_mode_count_tells_nobody_apart(mail, ask, stats, client, secrets):
     mail(sent=4, mode="count")
     for who in ("ada", "ada", "bob"):
         assert ask(who) == "recorded"
@@ -47,7 +47,7 @@ def test_in_mode_count_nobody_is_told_apart(mail, ask, stats, client, secrets):
     assert kept(client, "px:{?}:people:*") + kept(client, "px:{?}:addresses:*") == []
 
 
-def test_the_lower_mode_holds_whichever_it_is(mail, ask, stats):
+def test_mode_lower_of_link_and_campaign_holds(mail, ask, stats):
     mail(sent=4)
     ask("ada")
     ask("bob", Mode.COUNT)
@@ -59,7 +59,7 @@ def test_the_lower_mode_holds_whichever_it_is(mail, ask, stats):
     assert found["open_rate"]["estimate"] is None
 
 
-def test_lowering_a_campaign_reaches_links_already_sent_and_hits_that_wait(mail, ask, stats, site, client):
+def test_mode_lowered_reaches_old_links_and_waiting_hits(mail, ask, stats, site, client):
     mail()
     ask("ada")
     assert site.patch("/api/campaigns/mail", json={"mode": "count"}).status_code == 200
@@ -71,7 +71,7 @@ def test_lowering_a_campaign_reaches_links_already_sent_and_hits_that_wait(mail,
     assert stats("mail")["totals"]["opens"] == 2
 
 
-def test_what_waits_when_a_campaign_is_switched_off_is_dropped_and_said(mail, ask, stats, site, client):
+def test_mode_off_drops_waiting_hits(mail, ask, stats, site, client):
     mail()
     ask("ada")
     site.patch("/api/campaigns/mail", json={"mode": "off"})
@@ -80,7 +80,7 @@ def test_what_waits_when_a_campaign_is_switched_off_is_dropped_and_said(mail, as
     assert [int(count) for count in drops if count] == [1]
 
 
-def test_of_mode_last_only_the_day_of_the_last_open_is_kept(mail, ask, stats, client, secrets, clock):
+def test_mode_last_stores_only_the_last_day(mail, ask, stats, client, secrets, clock):
     mail(mode="last")
     for day in (10, 12, 11):
         clock.at(f"2025-06-{day}T09:00Z")
@@ -106,7 +106,7 @@ def test_of_mode_last_only_the_day_of_the_last_open_is_kept(mail, ask, stats, cl
         ("drop", "ignored; reason=gpc", (0, 0, 0, 0, 1)),
     ],
 )
-def test_what_a_reader_asks_for(mail, ask, stats, client, headers, gpc, says, figures):
+def test_mode_gpc_and_dnt_follow_the_setting(mail, ask, stats, client, headers, gpc, says, figures):
     mail(gpc=gpc)
     assert ask(headers=headers) == says
     if gpc == "drop":
@@ -119,7 +119,7 @@ def test_what_a_reader_asks_for(mail, ask, stats, client, headers, gpc, says, fi
 @pytest.mark.parametrize(
     ("fields", "views", "visitors"), [({}, 1, 0), ({"gpc": "ignore"}, 1, 1), ({"mode": "count"}, 1, None)]
 )
-def test_a_page_keeps_no_visitor_of_one_who_asks(page, site, stats, client, clock, fields, views, visitors):
+def test_mode_web_gpc_stores_no_visitor(page, site, stats, client, clock, fields, views, visitors):
     page(**fields)
     clock.at(f"{DAY}T09:00Z")
     assert site.get("/p/page.gif?v=ada", headers=GPC).headers["x-pixel"] == "recorded"
@@ -129,13 +129,13 @@ def test_a_page_keeps_no_visitor_of_one_who_asks(page, site, stats, client, cloc
     assert bool(kept(client, "px:{?}:addresses:*")) is (fields == {"gpc": "ignore"})
 
 
-def test_a_page_switched_off_is_not_counted(page, site, stats):
+def test_mode_web_off_is_not_counted(page, site, stats):
     page(mode="off")
     assert site.get("/p/page.gif").headers["x-pixel"] == "ignored; reason=off"
     assert stats("page")["totals"]["hits"] == 0
 
 
-def test_a_mode_only_falls_once_there_are_links(mail, site):
+def test_mode_after_links_can_only_fall(mail, site):
     mail(mode="count")
     assert site.patch("/api/campaigns/mail", json={"mode": "identified"}).json()["mode"] == "identified"
     assert site.post("/api/campaigns/mail/links", json={"recipients": ["ada"]}).status_code == 200
@@ -144,7 +144,7 @@ def test_a_mode_only_falls_once_there_are_links(mail, site):
     assert (refused.status_code, site.get("/api/campaigns/mail").json()["name"]) == (409, "mail")
 
 
-def test_a_mode_only_falls_once_there_are_hits(mail, site, ask, stats):
+def test_mode_after_hits_can_only_fall(mail, site, ask, stats):
     mail(mode="pseudonymous")
     ask()
     stats("mail")
@@ -152,7 +152,7 @@ def test_a_mode_only_falls_once_there_are_hits(mail, site, ask, stats):
     assert site.patch("/api/campaigns/mail", json={"mode": "count"}).status_code == 200
 
 
-def test_links_carry_the_campaigns_mode_and_no_more(mail, site):
+def test_mode_links_carry_the_campaigns(mail, site):
     mail(mode="count")
     made = site.post("/api/campaigns/mail/links", json={"recipients": ["ada", "bob"]}).json()["links"]
     assert made[0]["url"] == made[1]["url"]
@@ -164,7 +164,7 @@ def test_links_carry_the_campaigns_mode_and_no_more(mail, site):
 
 
 @pytest.mark.parametrize("fields", [{"mode": "all"}, {"mode": None}, {"gpc": "maybe"}, {"gpc": 1}])
-def test_bad_fields_are_named(site, mail, fields):
+def test_mode_bad_fields_are_named(site, mail, fields):
     mail()
     for answer in (
         site.patch("/api/campaigns/mail", json=fields),
@@ -174,7 +174,7 @@ def test_bad_fields_are_named(site, mail, fields):
         assert [error["field"] for error in answer.json()["errors"]] == [*fields]
 
 
-def test_where_the_server_tells_nobody_apart_no_number_is_invented(mail, ask, site, stats, settings):
+def test_mode_of_server_count_gives_null_not_zero(mail, ask, site, stats, settings):
     mail(sent=4)
     ask("ada")
     stats("mail")
@@ -183,7 +183,7 @@ def test_where_the_server_tells_nobody_apart_no_number_is_invented(mail, ask, si
     assert (found["totals"]["unique_opens"], found["open_rate"]) == (None, None)
 
 
-def test_a_hit_of_one_who_asks_carries_the_day_of_its_link_only(mail, ask, client, clock):
+def test_mode_gpc_hit_carries_only_the_links_day(mail, ask, client, clock):
     mail()
     ask(headers=GPC)
     [key] = kept(client, "px:{?}:hits")

@@ -27,7 +27,7 @@ def openers(delivered, *, read, hidden=0, hidden_read=0, others=0, anonymous=0):
     return Openers(delivered, read + hidden + others, read + hidden_read, hidden, hidden_read, anonymous)
 
 
-def test_the_example_of_the_docstring():
+def test_open_rate_worked_example_holds():
     rate, over = open_rate(openers(100, read=10, hidden=60, hidden_read=3, others=2))
     assert (rate, over) == (
         {"low": 0.13, "high": 0.72, "estimate": 0.25, "interval": (0.16, 0.37), "method": ESTIMATED},
@@ -55,7 +55,7 @@ def test_the_example_of_the_docstring():
         (Openers(-1, 0, 0, 0, 0, 0), (None, True)),  # more bounced than were sent
     ],
 )
-def test_no_rate_without_a_denominator_that_fits(counts, answer):
+def test_open_rate_without_denominator_is_none(counts, answer):
     assert open_rate(counts) == answer
 
 
@@ -76,7 +76,7 @@ def test_no_rate_without_a_denominator_that_fits(counts, answer):
         (openers(31, read=3, hidden=1), (0.096774, 0.129032, 0.1, (0.096774, 0.129032), ESTIMATED)),
     ],
 )
-def test_rates(counts, rate):
+def test_open_rate_given_counts_gives_low_high_estimate(counts, rate):
     names = ("low", "high", "estimate", "interval", "method")
     assert open_rate(counts) == (dict(zip(names, rate, strict=True)), False)
 
@@ -90,12 +90,12 @@ def test_rates(counts, rate):
         (27, 0.37, 0.37, 0.37),
     ],
 )
-def test_hidden_readers_who_are_known_are_the_least_there_is(known, estimate, begins, ends):
+def test_open_rate_known_hidden_readers_bound_the_estimate(known, estimate, begins, ends):
     rate, _ = open_rate(openers(100, read=10, hidden=60, hidden_read=known))
     assert (rate["estimate"], rate["interval"]) == (estimate, (begins, ends))
 
 
-def test_known_readers_beyond_the_interval_refute_the_assumption():
+def test_open_rate_known_readers_beyond_interval_no_estimate():
     rate, _ = open_rate(openers(100, read=10, hidden=60, hidden_read=28))
     assert (rate["low"], rate["estimate"], rate["interval"], rate["method"]) == (0.38, None, None, None)
 
@@ -110,7 +110,7 @@ def test_known_readers_beyond_the_interval_refute_the_assumption():
         Openers(10, 5, 3, 1, 1, -1),
     ],
 )
-def test_counts_that_cannot_be_are_refused(counts):
+def test_open_rate_contradicting_counts_raise(counts):
     with pytest.raises(ValueError, match="contradict each other"):
         open_rate(counts)
 
@@ -126,7 +126,7 @@ def campaigns(draw):
 
 
 @given(campaigns())
-def test_in_order(counts):
+def test_open_rate_low_estimate_high_are_in_order(counts):
     rate, over = open_rate(counts)
     assert not over
     assert 0 <= rate["low"] <= rate["high"] <= 1
@@ -136,7 +136,7 @@ def test_in_order(counts):
 
 
 @given(campaigns())
-def test_one_more_visible_reader_raises_all(counts):
+def test_open_rate_one_more_reader_raises_all(counts):
     one_more = counts._replace(any=counts.any + 1, person=counts.person + 1)
     (before, _), (after, _) = open_rate(counts), open_rate(one_more)
     if after is not None and before["estimate"] is not None and after["estimate"] is not None:
@@ -147,7 +147,7 @@ def test_one_more_visible_reader_raises_all(counts):
 
 
 @pytest.mark.parametrize("read", [0, 30, 150, 300])
-def test_the_more_are_hidden_the_wider(read):
+def test_open_rate_more_hidden_widens_the_interval(read):
     """The visible are 300, and as many of them read; the hidden, of whom nothing is known, grow."""
     wide = [
         ends - begins
@@ -191,7 +191,7 @@ DELIVERED = (200, 1000, 10_000, 100_000)
 SHARE_HIDDEN = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
-def test_the_interval_holds_the_truth_95_times_in_100():
+def test_open_rate_interval_covers_95_percent():
     """Populations of which all is known, hidden readers too. It rests on the assumption that the module
     states: each recipient reads with the same chance p, hidden or not. The next test breaks it.
     """
@@ -211,7 +211,7 @@ def test_the_interval_holds_the_truth_95_times_in_100():
 @pytest.mark.parametrize(
     ("delivered", "share", "most"), [(1000, 0.5, 0.01), (10_000, 0.1, 0.05), (100_000, 0.9, 0)]
 )
-def test_it_does_not_where_hidden_recipients_read_twice_as_often(delivered, share, most):
+def test_open_rate_hidden_read_more_breaks_coverage(delivered, share, most):
     held = coverage(random.Random(2), delivered, round(delivered * share), 0.2, 0.4, 1000)
     assert held <= most
 
@@ -230,12 +230,12 @@ def test_it_does_not_where_hidden_recipients_read_twice_as_often(delivered, shar
         (20, 20, 0.8389, 1),
     ],
 )
-def test_wilson_as_published(successes, n, low, high):
+def test_wilson_published_values_agree(successes, n, low, high):
     assert wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
 
 
 @given(st.integers(1, 10**7), st.data())
-def test_wilson_holds_the_share_and_mirrors(n, data):
+def test_wilson_interval_contains_share_and_mirrors(n, data):
     successes = data.draw(st.integers(0, n))
     low, high = wilson(successes, n)
     assert 0 <= low <= successes / n <= high <= 1
@@ -246,7 +246,7 @@ def test_wilson_holds_the_share_and_mirrors(n, data):
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 0), (1, 0), (-1, 5), (6, 5), (0, -1)])
-def test_wilson_of_what_is_no_share(successes, n):
+def test_wilson_bad_counts_raise(successes, n):
     with pytest.raises(ValueError, match=f"{successes} of {n}"):
         wilson(successes, n)
 
@@ -264,7 +264,7 @@ def test_wilson_of_what_is_no_share(successes, n):
         ((10, 10), (0, 10), 0.6075, 1),
     ],
 )
-def test_a_difference_as_published(a, b, low, high):
+def test_differs_published_values_agree(a, b, low, high):
     found = differs(a, b)
     assert found["difference"] == round(a[0] / a[1] - b[0] / b[1], 6)
     assert found["interval"] == pytest.approx((low, high), abs=5.1e-5)
@@ -282,23 +282,23 @@ def test_a_difference_as_published(a, b, low, high):
         ((10_000, 10_000), (0, 10_000), 0, True),
     ],
 )
-def test_a_p_value_by_hand(a, b, p_value, significant):
+def test_differs_p_value_by_hand_agrees(a, b, p_value, significant):
     found = differs(a, b)
     assert found["p_value"] == pytest.approx(p_value, abs=0.1 if p_value == 1 else 1e-6)
     assert found["significant"] is significant
 
 
-def test_two_campaigns_of_a_million():
+def test_differs_millions_are_compared():
     """As a z test finds it, where there are this many: z = 2.1213, p = 0.0339."""
     assert differs((500_000, 10**6), (501_500, 10**6))["p_value"] == pytest.approx(0.033895, abs=2e-6)
 
 
 @pytest.mark.parametrize(("a", "b"), [((0, 0), (1, 2)), ((1, 2), (0, 0)), ((0, 0), (0, 0))])
-def test_nothing_is_compared_with_nobody(a, b):
+def test_differs_no_recipients_is_none(a, b):
     assert differs(a, b) is None
 
 
-def test_no_share_is_not_compared():
+def test_differs_bad_counts_raise():
     with pytest.raises(ValueError, match="3 of 2"):
         differs((1, 2), (3, 2))
 
@@ -310,7 +310,7 @@ def shares(draw):
 
 
 @given(shares(), shares())
-def test_the_other_way_round(a, b):
+def test_differs_swapped_is_mirrored(a, b):
     found, turned = differs(a, b), differs(b, a)
     (low, high), (turned_low, turned_high) = found["interval"], turned["interval"]
     assert -1 <= low <= found["difference"] <= high <= 1
@@ -320,7 +320,7 @@ def test_the_other_way_round(a, b):
 
 
 @pytest.mark.parametrize(("n", "m"), [(10, 10), (30, 30), (10, 60)])
-def test_chance_alone_is_called_a_difference_5_times_in_100(n, m):
+def test_differs_chance_alone_is_significant_5_percent(n, m):
     """Exactly: every outcome of two campaigns of one rate, by its probability. Mid-p may pass 5 by little."""
     calls = [(k, j) for k in range(n + 1) for j in range(m + 1) if differs((k, n), (j, m))["significant"]]
     for p in (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5):

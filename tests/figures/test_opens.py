@@ -52,7 +52,7 @@ def names(found):
     return {name: {one["name"]: one["opens"] for one in items} for name, items in found.items()}
 
 
-def test_clients_devices_and_countries(mail, opens, stats):
+def test_stats_opens_are_broken_down_by_name(mail, opens, stats):
     mail(time_zone="Europe/Berlin")
     opens("2026-03-01T22:00Z", "ada")
     opens("2026-03-01T23:00Z", "bob", PHONE, US)  # the day after, in Berlin
@@ -76,7 +76,7 @@ def test_clients_devices_and_countries(mail, opens, stats):
         assert (found["opens_person_by"], found["time_to_open"]) == (None, None)
 
 
-def test_of_a_month_at_most(mail, opens, stats):
+def test_stats_opens_of_a_long_range_are_null(mail, opens, stats):
     mail()
     opens("2026-03-01T22:00Z", "ada")
     month = {"from": "2026-03-01", "to": "2026-04-01"}
@@ -84,14 +84,14 @@ def test_of_a_month_at_most(mail, opens, stats):
     assert stats("mail", **{**month, "to": "2026-04-02"})["opens_person_by"] is None
 
 
-def test_nothing_of_it_where_nobody_is_told_apart(mail, opens, stats):
+def test_stats_opens_in_mode_count_are_null(mail, opens, stats):
     mail(mode="count")
     opens("2026-03-01T22:00Z", "ada", mode=Mode.COUNT)
     assert stats("mail")["opens_person_by"] is None
     assert stats("mail")["totals"]["opens"] == 1
 
 
-def test_the_names_with_fewest_opens_are_one(mail, opens, stats, monkeypatch):
+def test_stats_opens_rare_names_go_to_other(mail, opens, stats, monkeypatch):
     monkeypatch.setattr("pixel_server.figures.stats.MAX_NAMES", 1)
     mail()
     for who, agent in (("ada", READER), ("bob", READER), ("cyd", GMAIL), ("dan", PHONE)):
@@ -100,7 +100,7 @@ def test_the_names_with_fewest_opens_are_one(mail, opens, stats, monkeypatch):
 
 
 @pytest.mark.parametrize("knows", ["link", "campaign"])
-def test_the_time_to_open(mail, opens, stats, clock, knows):
+def test_stats_time_to_open_has_quartiles(mail, opens, stats, clock, knows):
     clock.at("2026-03-01T08:00Z")
     sending = int(clock.now)
     mail(sent_at="2026-03-01T08:00:00Z" if knows == "campaign" else None)
@@ -121,7 +121,7 @@ def test_the_time_to_open(mail, opens, stats, clock, knows):
     assert (day["recipients"], day["median"]) == (1, times["quartile_3"])
 
 
-def test_an_earlier_open_that_comes_late_takes_the_place_of_the_first(mail, opens, stats):
+def test_stats_time_to_open_late_earlier_open_replaces(mail, opens, stats):
     mail(sent_at="2026-03-01T08:00:00Z")
     opens("2026-03-02T08:00Z", "ada")
     assert stats("mail")["time_to_open"]["median"] == pytest.approx(86_400, rel=histogram.RELATIVE_ERROR)
@@ -132,14 +132,14 @@ def test_an_earlier_open_that_comes_late_takes_the_place_of_the_first(mail, open
     assert later["time_to_open"] is None
 
 
-def test_no_time_to_open_without_a_time_of_sending(mail, opens, stats):
+def test_stats_time_to_open_without_sending_time_is_null(mail, opens, stats):
     mail()
     opens("2026-03-02T08:00Z", "ada")
     found = stats("mail")
     assert (found["time_to_open"], "time_to_open" in found["estimates"]) == (None, False)
 
 
-def test_rules_and_their_versions(mail, opens, stats):
+def test_stats_rules_and_rulesets_are_counted(mail, opens, stats):
     mail()
     opens("2026-03-01T22:00Z", "ada")
     opens("2026-03-01T22:00Z", "ada", GMAIL)
@@ -153,7 +153,7 @@ def test_rules_and_their_versions(mail, opens, stats):
     assert (ranged["rules"], ranged["rulesets"]) == (None, None)
 
 
-def test_a_burst_takes_back_what_was_counted_and_a_later_open_gives_the_person(mail, opens, stats):
+def test_bursts_take_back_counts_until_a_later_open(mail, opens, stats):
     mail(sent_at="2026-03-01T08:00:00Z", sent=2)
     opens("2026-03-01T09:00:00Z", "ada", PHONE, US)
     opens("2026-03-01T09:00:10Z", "ada", READER, "198.51.100.1")
@@ -179,7 +179,7 @@ def _hours(stats):
     return stats("mail", **{"from": "2026-03-01", "to": "2026-03-02", "interval": "hour"})["series"]
 
 
-def test_two_addresses_are_no_burst_nor_are_proxies(mail, opens, stats):
+def test_bursts_need_one_address_and_no_proxy(mail, opens, stats):
     mail()
     for n in range(5):
         opens(f"2026-03-01T09:00:0{n}Z", "ada", READER, f"198.51.100.{n % 2}")
@@ -188,9 +188,7 @@ def test_two_addresses_are_no_burst_nor_are_proxies(mail, opens, stats):
     assert stats("mail")["verdicts"]["scanner"]["hits"] == 0
 
 
-def test_traces_go_with_the_shards_hits_whatever_these_are(
-    mail, page, opens, stats, site, clock, client, secrets
-):
+def test_bursts_traces_go_with_the_shards_hits(mail, page, opens, stats, site, clock, client, secrets):
     mail()
     page()
     opens("2026-03-01T22:00Z", "ada")
@@ -204,7 +202,7 @@ def test_traces_go_with_the_shards_hits_whatever_these_are(
     assert key
 
 
-def test_traces_go_after_a_day_whether_hits_wait_or_not(mail, opens, stats, sweep, clock, client):
+def test_bursts_traces_go_after_a_day(mail, opens, stats, sweep, clock, client):
     mail()
     opens("2026-03-01T22:00Z", "ada")
     opens("2026-03-01T22:01Z", "ada")
@@ -218,7 +216,7 @@ def test_traces_go_after_a_day_whether_hits_wait_or_not(mail, opens, stats, swee
     assert stats("mail")["totals"]["opens"] == 3
 
 
-def test_erasure_and_deletion_reach_traces(mail, opens, stats, site, client, secrets):
+def test_bursts_traces_go_with_erasure_and_deletion(mail, opens, stats, site, client, secrets):
     mail()
     site.post("/api/campaigns", json={"id": "other", "name": "Other", "kind": "email"})
     opens("2026-03-01T22:00Z", "ada")
@@ -241,7 +239,7 @@ def test_erasure_and_deletion_reach_traces(mail, opens, stats, site, client, sec
 @pytest.mark.parametrize(
     ("agent", "before"), [(GMAIL, {"proxy": 20}), (READER, {"person": 4, "scanner": 16})]
 )
-def test_many_hits_of_a_minute_hide_no_burst(mail, opens, stats, agent, before):
+def test_bursts_many_hits_of_a_minute_are_found(mail, opens, stats, agent, before):
     """Of more than 16 by one machine the rest stay what they looked like; proxies take no place."""
     mail()
     for _ in range(20):
@@ -252,7 +250,7 @@ def test_many_hits_of_a_minute_hide_no_burst(mail, opens, stats, agent, before):
     assert found == {**before, "scanner": 30 + before.get("scanner", 0)}
 
 
-def test_a_burst_without_opens_leaves_nothing_of_its_recipient(mail, site, stats, clock, secrets, client):
+def test_bursts_without_opens_leave_no_recipient(mail, site, stats, clock, secrets, client):
     mail()
     clock.at("2026-03-01T09:00:00Z")
     url = Minter("http://pixel.test", secrets).url("mail", "ada", now=clock.now)

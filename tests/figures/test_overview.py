@@ -52,7 +52,7 @@ def ids(found):
     return [item["campaign"] for item in found["items"]]
 
 
-def test_the_figures_are_those_of_stats(site, mail, page, opened, viewed, ask, stats, clock, secrets):
+def test_overview_figures_agree_with_stats(site, mail, page, opened, viewed, ask, stats, clock, secrets):
     clock.at("2025-06-01T00:00Z")
     mail(sent=4)
     mail(id="linked")
@@ -92,7 +92,7 @@ def test_the_figures_are_those_of_stats(site, mail, page, opened, viewed, ask, s
     assert (shown["page"]["unique_visitors"], shown["unused"]["last_hit"]) == (1, None)
 
 
-def test_figures_of_a_closed_campaign_stay(mail, opened, ask, stats, sweep, clock):
+def test_overview_closed_campaign_keeps_figures(mail, opened, ask, stats, sweep, clock):
     mail(sent=4, keep={"recipients": 10})
     opened("2025-06-01T09:00Z")
     ask()
@@ -109,7 +109,7 @@ def test_figures_of_a_closed_campaign_stay(mail, opened, ask, stats, sweep, cloc
     assert (item["days"][-1], item["last_hit"]) == (1, "2025-06-12T10:00:00.000Z")
 
 
-def test_days_are_local_ones_and_null_once_gone(mail, opened, ask, clock):
+def test_overview_days_are_local_and_null_once_removed(mail, opened, ask, clock):
     mail(time_zone="Asia/Tokyo", keep={"days": 3})
     opened("2025-06-08T12:00Z")
     opened("2025-06-09T15:00Z")  # the tenth, in Tokyo
@@ -118,7 +118,7 @@ def test_days_are_local_ones_and_null_once_gone(mail, opened, ask, clock):
     assert item["days"] == [None] * 10 + [0, 1, 0, 2]
 
 
-def test_the_query_finds_ids_and_names(mail, ask):
+def test_overview_query_matches_ids_and_names(mail, ask):
     mail(id="spring", name="Frühling & More")
     mail(id="summer", name="Sommer")
     mail(id="spring-2", name="x")
@@ -132,7 +132,7 @@ def test_the_query_finds_ids_and_names(mail, ask):
         }
 
 
-def test_the_orders(mail, page, opened, viewed, ask, clock):
+def test_overview_sorts_are_in_order(mail, page, opened, viewed, ask, clock):
     for day, name, sent in (("01", "b", 10), ("02", "a", 2), ("03", "c", None), ("04", "d", 5)):
         clock.at(f"2025-06-{day}T00:00Z")
         mail(id=f"mail-{name}", name=f"{name.upper()} mail", sent=sent)
@@ -155,7 +155,7 @@ def test_the_orders(mail, page, opened, viewed, ask, clock):
     assert ids(ask()) == asked["-last_hit"]
 
 
-def test_a_page_at_a_time(ask, settings):
+def test_overview_pages_have_each_campaign_once(ask, settings):
     async def make():
         made = connect_async(settings.redis_url)
         for n in range(120):
@@ -169,7 +169,7 @@ def test_a_page_at_a_time(ask, settings):
     assert {found["total"] for found in pages} == {120}
 
 
-def test_there_may_be_none(ask):
+def test_overview_no_campaigns_is_an_empty_page(ask):
     assert ask()["items"] == []
 
 
@@ -186,11 +186,11 @@ def test_there_may_be_none(ask):
         ({"q": "x" * 201}, "q"),
     ],
 )
-def test_what_cannot_be_asked(ask, query, field):
+def test_overview_bad_parameters_are_422(ask, query, field):
     assert [error["field"] for error in ask(422, **query)["errors"]] == [field]
 
 
-def test_what_is_shown_is_new_and_its_order_says_how_old_it_is(mail, opened, ask, kept):
+def test_overview_figures_are_new_and_order_has_an_age(mail, opened, ask, kept):
     mail(sent=2)
     mail(id="other")
     opened("2025-06-10T09:00Z")
@@ -210,7 +210,7 @@ def test_what_is_shown_is_new_and_its_order_says_how_old_it_is(mail, opened, ask
     assert ids(ask()) == ["mail", "other"]
 
 
-def test_what_is_too_old_is_read_anew_though_a_renewal_failed(mail, opened, ask, kept, monkeypatch):
+def test_overview_old_order_is_read_after_failed_renewal(mail, opened, ask, kept, monkeypatch):
     mail()
     opened("2025-06-10T09:00Z")
     mail(id="other")
@@ -236,7 +236,7 @@ class Failing:
         raise redis.ConnectionError
 
 
-def test_a_campaign_made_changed_or_deleted_is_seen_at_once(mail, opened, ask, site, kept):
+def test_overview_changed_campaign_is_seen_at_once(mail, opened, ask, site, kept):
     mail()
     assert ids(ask()) == ["mail"]
     mail(id="new")
@@ -260,7 +260,7 @@ def test_a_campaign_made_changed_or_deleted_is_seen_at_once(mail, opened, ask, s
     assert ids(ask()) == ["new", "third"]
 
 
-def test_many_changes_at_once_are_seen_too(mail, ask, kept, monkeypatch):
+def test_overview_many_changes_are_seen(mail, ask, kept, monkeypatch):
     monkeypatch.setattr(storage, "MAX_CHANGES", 3)
     ask()
     for n in range(5):
@@ -268,7 +268,7 @@ def test_many_changes_at_once_are_seen_too(mail, ask, kept, monkeypatch):
     assert sorted(ids(ask())) == [f"c{n}" for n in range(5)]
 
 
-def test_one_that_goes_meanwhile_is_left_out(mail, ask, client, kept):
+def test_overview_campaign_deleted_meanwhile_is_left_out(mail, ask, client, kept):
     mail()
     mail(id="new")
     ask()
@@ -276,7 +276,7 @@ def test_one_that_goes_meanwhile_is_left_out(mail, ask, client, kept):
     assert ids(ask()) == ["new"]
 
 
-def test_as_of_waits_for_what_is_not_counted(mail, opened, ask, site, clock):
+def test_overview_as_of_is_before_uncounted_hits(mail, opened, ask, site, clock):
     mail()
     first = ask()["as_of"]
     opened("2025-06-10T09:00Z")
@@ -284,7 +284,7 @@ def test_as_of_waits_for_what_is_not_counted(mail, opened, ask, site, clock):
     assert first < waiting < ask()["as_of"]
 
 
-def test_many_are_read_in_parts(ask, client, settings, monkeypatch):
+def test_overview_many_campaigns_are_read_in_batches(ask, client, settings, monkeypatch):
     """Also where a whole part was deleted as it was read."""
     monkeypatch.setattr(campaign_order, "BATCH", 3)
 

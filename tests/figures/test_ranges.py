@@ -40,7 +40,7 @@ def shown(query, zone="UTC"):
         ),
     ],
 )
-def test_what_is_left_out_is_filled_in(query, start, end):
+def test_ranges_missing_parameters_get_defaults(query, start, end):
     assert shown(query) == (start, end)
     assert ranges.parse(query, "UTC", NOW).all_time == (not {"from", "to"} & query.keys())
 
@@ -78,14 +78,14 @@ def test_what_is_left_out_is_filled_in(query, start, end):
         ({"interval": "x", "tz": "x", "from": "x", "to": "x"}, ["interval", "tz", "from", "to"]),
     ],
 )
-def test_each_bad_parameter_is_named(query, fields):
+def test_ranges_bad_parameters_are_named(query, fields):
     with pytest.raises(Problem) as caught:
         ranges.parse(query, "UTC", NOW)
     assert caught.value.status == 422
     assert [error["field"] for error in caught.value.errors] == fields
 
 
-def test_the_widest_ranges():
+def test_ranges_widest_is_accepted_wider_is_422():
     assert len(ranges.parse({"from": "2000-01-01", "to": "2010-01-08"}, "UTC", NOW).starts()) == 3660
     fine = {"from": "2025-01-01", "to": "2025-02-10", "interval": "15m"}
     assert len(ranges.parse(fine, "UTC", NOW).starts()) == 40 * 96
@@ -102,14 +102,14 @@ def test_the_widest_ranges():
         ("America/Sao_Paulo", "2018-11-04", ["01:00-02:00", "02:00-02:00", "03:00-02:00"]),
     ],
 )
-def test_hours_are_those_of_the_wall_clock(zone, day, starts):
+def test_ranges_hours_follow_the_wall_clock(zone, day, starts):
     after = (datetime.fromisoformat(day) + timedelta(days=1)).date().isoformat()
     found = ranges.parse({"from": day, "to": after, "interval": "hour"}, zone, NOW)
     shown = [ranges.show(at, found.zone)[11:16] + ranges.show(at, found.zone)[19:] for at in found.starts()]
     assert ",".join(starts) in ",".join(shown)
 
 
-def test_a_day_that_a_zone_left_out():
+def test_ranges_day_left_out_by_zone_is_skipped():
     found = ranges.parse({"from": "2011-12-29", "to": "2012-01-01"}, "Pacific/Apia", NOW)
     assert [ranges.show(at, found.zone)[:10] for at in found.starts()] == ["2011-12-29", "2011-12-31"]
 
@@ -131,7 +131,7 @@ ZONES = [
     st.dates(datetime(2005, 1, 1).date(), datetime(2030, 1, 1).date()),
     st.integers(1, 40),
 )
-def test_intervals_tile_their_range(zone, interval, day, length):
+def test_ranges_intervals_tile_the_range(zone, interval, day, length):
     query = {"from": day.isoformat(), "to": (day + timedelta(days=length)).isoformat(), "interval": interval}
     found = ranges.parse(query, zone, NOW)
     starts = found.starts()
@@ -145,7 +145,7 @@ def test_intervals_tile_their_range(zone, interval, day, length):
 
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["from", "to", "interval", "tz"]), st.text(max_size=40)))
-def test_any_text_is_a_range_or_a_problem(query):
+def test_ranges_any_text_is_a_range_or_422(query):
     with suppress(Problem):
         found = ranges.parse(query, "Europe/Berlin", NOW)
         assert found.start < found.end

@@ -45,12 +45,12 @@ def who(answer, secrets):
         ("unopened", ["eve"]),
     ],
 )
-def test_a_state(story, site, secrets, state, found):
+def test_recipients_of_a_state_are_listed(story, site, secrets, state, found):
     answer = site.get("/api/campaigns/mail/recipients", params={"state": state})
     assert (answer.status_code, who(answer, secrets), answer.json()["next"]) == (200, found, None)
 
 
-def test_a_row(story, site, secrets):
+def test_recipients_row_has_opens_and_name(story, site, secrets):
     answer = site.get("/api/campaigns/mail/recipients", params={"state": "person"})
     [ada] = [row for row in answer.json()["items"] if row["recipient"] == "ada"]
     assert ada == {
@@ -66,7 +66,7 @@ def test_a_row(story, site, secrets):
     }
 
 
-def test_all_of_them_as_lines(story, site):
+def test_recipients_as_lines_has_all(story, site):
     lines = site.get("/api/campaigns/mail/recipients", headers={"Accept": "application/x-ndjson"})
     assert len([json.loads(line) for line in lines.text.splitlines()]) == 4
     table = site.get("/api/campaigns/mail/recipients", headers={"Accept": "text/csv"})
@@ -77,7 +77,7 @@ def test_all_of_them_as_lines(story, site):
     assert (told["what"], told["about"]) == ("recipients.read", {"campaign": "mail", "state": "opened"})
 
 
-def test_pages_have_all_of_them_once(site, mail, clock):
+def test_recipients_pages_have_each_once(site, mail, clock):
     clock.at(f"{DAY}T08:00Z")
     mail()
     body = "".join(json.dumps({"recipient": f"r{n}"}) + "\n" for n in range(5000))
@@ -90,13 +90,13 @@ def test_pages_have_all_of_them_once(site, mail, clock):
     assert (len(seen), len(set(seen))) == (5000, 5000)
 
 
-def test_without_names_where_they_may_not_be_shown(story, site):
+def test_recipients_other_mode_hides_names(story, site):
     site.patch("/api/campaigns/mail", json={"mode": "pseudonymous"})
     rows = site.get("/api/campaigns/mail/recipients").json()["items"]
     assert {(row["recipient"], row["name"]) for row in rows} == {(None, None)}
 
 
-def test_what_cannot_be_answered(mail, page, site):
+def test_recipients_bad_request_is_refused(mail, page, site):
     mail()
     page()
     ask = "/api/campaigns/{}/recipients"

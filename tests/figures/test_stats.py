@@ -19,7 +19,7 @@ def counted(items, name="hits"):
     return {item["start"]: item[name] for item in items if item[name]}
 
 
-def test_four_hits_of_three_recipients(mail, opened, stats):
+def test_stats_mail_four_hits_of_three_recipients(mail, opened, stats):
     mail(sent=4)
     opened(f"{DAY}T09:00Z", "ada")
     opened(f"{DAY}T10:00Z", "ada")
@@ -55,7 +55,7 @@ NO_ODD_VIEWS |= dict.fromkeys(("visits_new", "visits_returning"))
 """In totals: all views are people's who are told apart, by no cookie."""
 
 
-def test_four_hits_of_two_visitors(page, viewed, stats):
+def test_stats_web_four_hits_of_two_visitors(page, viewed, stats):
     page()
     viewed(f"{DAY}T09:00Z", "ada")
     viewed(f"{DAY}T09:01Z", "ada")
@@ -75,12 +75,12 @@ def test_four_hits_of_two_visitors(page, viewed, stats):
     assert found["estimates"]["unique_visitors"] == {"method": "HyperLogLog", "standard_error": 0.0081}
 
 
-def test_a_campaign_without_hits_has_zeros(mail, stats):
+def test_stats_no_hits_has_zeros(mail, stats):
     mail()
     assert set(stats("mail")["totals"].values()) == {0}
 
 
-def test_more_openers_than_sent_is_shown_and_flagged(mail, opened, stats):
+def test_stats_more_openers_than_sent_is_flagged(mail, opened, stats):
     mail(sent=1)
     for who in ("ada", "bob"):
         opened(f"{DAY}T09:00Z", who)
@@ -89,7 +89,7 @@ def test_more_openers_than_sent_is_shown_and_flagged(mail, opened, stats):
 
 
 @pytest.mark.parametrize("query", [{}, {"interval": "hour"}, {"interval": "15m"}, {"tz": "Asia/Kathmandu"}])
-def test_ranges_add_up(mail, opened, stats, query):
+def test_stats_ranges_add_up(mail, opened, stats, query):
     mail()
     for at in ("2025-06-08T18:14Z", "2025-06-08T18:15Z", f"{DAY}T00:00Z", f"{DAY}T18:14Z"):
         opened(at, "ada")
@@ -116,7 +116,7 @@ def test_ranges_add_up(mail, opened, stats, query):
     ("interval", "start"),
     [("15m", "2025-06-10T14:15:00+02:00"), ("hour", "2025-06-10T14:00:00+02:00")],
 )
-def test_intervals_of_another_zone(mail, opened, stats, interval, start):
+def test_stats_other_zone_has_its_intervals(mail, opened, stats, interval, start):
     mail()
     opened(f"{DAY}T12:29:59.999Z")
     found = stats("mail", interval=interval, tz="Europe/Berlin", from_=DAY, to="2025-06-11")
@@ -138,7 +138,7 @@ def test_intervals_of_another_zone(mail, opened, stats, interval, start):
     ],
 )
 @pytest.mark.parametrize("own", [True, False])
-def test_days_follow_the_zone_across_clock_changes(mail, opened, stats, zone, day, hours, before, last, own):
+def test_stats_days_follow_clock_changes(mail, opened, stats, zone, day, hours, before, last, own):
     mail(time_zone=zone if own else "UTC")
     opened(before)
     opened(last)
@@ -155,7 +155,7 @@ def test_days_follow_the_zone_across_clock_changes(mail, opened, stats, zone, da
     assert by_hour["series"][-1]["hits"] == 1
 
 
-def test_visitors_are_known_only_for_days_of_the_own_zone(page, viewed, stats):
+def test_stats_visitors_in_other_zone_are_null(page, viewed, stats):
     page(time_zone="Asia/Tokyo")
     viewed(f"{DAY}T09:00Z")
     days = {"from_": DAY, "to": "2025-06-12"}
@@ -172,7 +172,7 @@ def test_visitors_are_known_only_for_days_of_the_own_zone(page, viewed, stats):
 
 
 @pytest.mark.parametrize("keep_buckets", [2])
-def test_what_is_no_longer_kept_is_null_and_not_zero(mail, opened, stats, clock):
+def test_stats_removed_series_are_null_not_zero(mail, opened, stats, clock):
     mail()
     opened("2090-06-10T09:00Z", "ada")
     stats("mail")
@@ -185,7 +185,7 @@ def test_what_is_no_longer_kept_is_null_and_not_zero(mail, opened, stats, clock)
     assert stats("mail", from_="2090-06-10", to="2090-06-14")["totals"]["hits"] == 2
 
 
-def test_as_of_waits_for_what_is_not_counted(mail, opened, stats, site, client, settings):
+def test_stats_as_of_is_before_uncounted_hits(mail, opened, stats, site, client, settings):
     mail()
     opened(f"{DAY}T09:00Z", "ada")
     opened(f"{DAY}T09:00Z", "bob")
@@ -199,7 +199,7 @@ def test_as_of_waits_for_what_is_not_counted(mail, opened, stats, site, client, 
     assert datetime.fromisoformat(done["as_of"]) > datetime.fromtimestamp(oldest, UTC)
 
 
-def test_figures_of_a_newer_version_are_not_guessed_at(mail, opened, stats, site, client, settings):
+def test_stats_newer_format_is_503(mail, opened, stats, site, client, settings):
     mail()
     opened(f"{DAY}T09:00Z")
     stats("mail")
@@ -210,7 +210,7 @@ def test_figures_of_a_newer_version_are_not_guessed_at(mail, opened, stats, site
     assert "of format 2" in answer.json()["detail"]
 
 
-def test_the_last_hit_is_told_whatever_the_range(mail, page, opened, viewed, stats):
+def test_stats_last_hit_is_shown_in_any_range(mail, page, opened, viewed, stats):
     mail()
     page()
     assert stats("mail")["last_hit"] is None
@@ -224,7 +224,7 @@ def test_the_last_hit_is_told_whatever_the_range(mail, page, opened, viewed, sta
     assert stats("page")["last_hit"] == "2025-06-11T09:00:00.000Z"
 
 
-def test_a_hit_that_is_not_kept_is_not_the_last(mail, opened, stats, site):
+def test_stats_dropped_hit_is_not_the_last(mail, opened, stats, site):
     mail()
     opened(f"{DAY}T09:00Z")
     stats("mail")
