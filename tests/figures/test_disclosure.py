@@ -14,7 +14,7 @@ from pixel_server.api import routes
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.counters.labels import OTHER
 from pixel_server.figures import disclosure, ranges, shared_stats, stats
-from tests.figures.test_opens import PHONE
+from tests.figures.test_stats_opens import PHONE
 
 LEAST = 5
 

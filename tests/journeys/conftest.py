@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.site_fixtures import clock, mail, opened, page, site, viewed  # noqa: F401 - fixtures of this folder
+from tests.site_fixtures import (  # noqa: F401 - fixtures of this folder
+    clock,
+    mail,
+    opened,
+    page,
+    site,
+    stats,
+    viewed,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -8,7 +8,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 from pixel_server.classify.networks import Networks
-from tests.figures.test_campaign_of_thousands import APPLE, BOT, CHROME, GATEWAY, GMAIL, HOME, OUTLOOK
+from tests.journeys.test_campaign_of_thousands import APPLE, BOT, CHROME, GATEWAY, GMAIL, HOME, OUTLOOK
 from tests.load import Request, flood
 from tests.stack import Stack, until
 

@@ -7,7 +7,7 @@ import pytest
 from pixel_server.counters.recipient_record import BOTTOM, TOP, RecipientRecord, pack
 from pixel_server.store import keys
 from pixel_server.tokens import Mode, Part
-from tests.figures.test_opens import CURL, GMAIL, opens, settings  # noqa: F401 - fixtures
+from tests.figures.test_stats_opens import CURL, GMAIL, opens, settings  # noqa: F401 - fixtures
 from tests.stack import READER
 
 
