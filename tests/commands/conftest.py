@@ -1,4 +1,4 @@
-"""The command line in this process, with a data directory and a base URL of its own."""
+"""Fixtures that run commands in this process, with a data directory and a base URL of the test."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ BASE_URL = "https://pixel.example.org"
 
 @pytest.fixture
 def offline(tmp_path):
-    """Runs a command; stdin: text or bytes."""
+    """Returns a function that runs a command. stdin: text or bytes."""
     Secrets.load_or_create(tmp_path / "data")
 
     def run(*arguments, stdin=b"", **environ):
         data = {"PIXEL_DATA_DIR": str(tmp_path / "data"), "PIXEL_BASE_URL": BASE_URL, **environ}
-        return CliRunner().invoke(main, [str(one) for one in arguments], env=data, input=stdin)
+        return CliRunner().invoke(main, [str(argument) for argument in arguments], env=data, input=stdin)
 
     return run
 
 
 @pytest.fixture
 def minter(tmp_path):
-    """Makes the same links."""
+    """Returns a minter that makes the same links as the commands."""
     return Minter(BASE_URL, Secrets.load_or_create(tmp_path / "data"))
 
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs a command with tmp_path as its data directory."""
+    """Returns a function that runs a command with tmp_path as its data directory."""
 
     def run(*arguments: str, **environ: str):
         return CliRunner().invoke(main, arguments, env={"PIXEL_DATA_DIR": str(tmp_path), **environ})
@@ -42,7 +42,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def lists(tmp_path):
-    """Where the operator's lists of networks are."""
-    made = tmp_path / "networks"
-    made.mkdir()
-    return made
+    """Returns the directory of the operator's lists of networks."""
+    directory = tmp_path / "networks"
+    directory.mkdir()
+    return directory

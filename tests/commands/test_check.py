@@ -1,4 +1,4 @@
-"""`pixel-server check`: what is said of a mail before it goes out."""
+"""`pixel-server check`, which checks a mail before it is sent."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pixel_server.mail.links import Minter, embed
 from pixel_server.mail.placement import CLIP_BYTES
 from pixel_server.mail.preflight import is_message, loading_problems
 from pixel_server.secret import Secrets
-from tests.mail.test_mail import message
+from tests.mail.test_message import message
 
 ADA = "ada@example.org"
 
 
 @pytest.fixture
 def check(offline, tmp_path):
-    """Runs it on a mail; (exit code, {text: ok})."""
+    """Runs `check` on a mail. Returns (exit code, {text: ok})."""
 
     def run(mail: bytes | str):
         path = tmp_path / "mail"
         path.write_bytes(mail if isinstance(mail, bytes) else mail.encode())
         done = offline("check", path, "--json")
-        found = json.loads(done.stdout)
-        assert found["ok"] is (done.exit_code == 0)
-        assert offline("check", "-", stdin=path.read_bytes()).stdout.count("\n") == len(found["lines"])
-        return done.exit_code, {line["text"]: line["ok"] for line in found["lines"]}
+        report = json.loads(done.stdout)
+        assert report["ok"] is (done.exit_code == 0)
+        assert offline("check", "-", stdin=path.read_bytes()).stdout.count("\n") == len(report["lines"])
+        return done.exit_code, {line["text"]: line["ok"] for line in report["lines"]}
 
     return run
 
@@ -36,7 +36,7 @@ def wrong(found) -> list[str]:
     return [text for text, ok in found[1].items() if ok is False]
 
 
-def test_a_mail_that_is_as_it_should_be(check, minter, offline, tmp_path):
+def test_check_good_mail_exits_0(check, minter, offline, tmp_path):
     mail = embed("<body><p>Hi</p></body>", minter, "spring", ADA)
     code, found = check(mail)
     assert code == 0
@@ -52,7 +52,7 @@ def test_a_mail_that_is_as_it_should_be(check, minter, offline, tmp_path):
     assert check(embed("<p>Hi", minter, "spring", ADA, twin=True, test=True))[0] == 0
 
 
-def test_a_message(check, offline, minter):
+def test_check_message_finds_its_pixels(check, offline, minter):
     raw = offline("embed", "spring", "--eml", "--twin", stdin=message().as_bytes()).stdout_bytes
     code, found = check(raw)
     assert code == 0
@@ -69,7 +69,7 @@ def test_a_message(check, offline, minter):
     )
 
 
-def test_how_many_there_are(check, minter):
+def test_check_wrong_number_of_pixels_is_a_problem(check, minter):
     once = embed("<p>Hi</p>", minter, "spring", ADA)
     assert wrong(check("<p>Hi</p>")) == ["there is no pixel"]
     assert wrong(check(once + once)) == ["there are 2 pixels: single, single"]
@@ -78,12 +78,12 @@ def test_how_many_there_are(check, minter):
     assert wrong(check(once + "<p>Bye</p>"))[0].startswith("something stands after the pixel")
 
 
-def test_what_does_not_verify(check, minter):
+def test_check_signature_of_another_server_is_a_problem(check, minter):
     other = Minter("https://pixel.example.org", Secrets.derive(("another",), "another"))
     assert "signature is not this server's" in wrong(check(embed("<p>Hi</p>", other, "spring", ADA)))[0]
 
 
-def test_to_look_makes_no_secrets(check, tmp_path):
+def test_check_without_secrets_makes_none(check, tmp_path):
     shutil.rmtree(tmp_path / "data")
     other = Minter("https://pixel.example.org", Secrets.derive(("another",), "another"))
     code, found = check(embed("<p>Hi</p>", other, "spring", ADA))
@@ -92,13 +92,13 @@ def test_to_look_makes_no_secrets(check, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
-def test_a_mail_that_gmail_clips(check, minter):
+def test_check_mail_over_102_kb_is_a_problem(check, minter):
     big = "<p>" + "x" * CLIP_BYTES
     assert "a pixel at its end may never be loaded" in wrong(check(embed(big, minter, "spring", ADA)))[0]
     assert "the top pixel is still loaded" in wrong(check(embed(big, minter, "spring", ADA, twin=True)))[0]
 
 
-def test_addresses_that_are_not_loaded():
+def test_loading_problems_names_why_an_address_is_not_loaded():
     for url in (
         "https://mail.example.org/o/a.gif",
         "https://93.184.215.14/px/o/a.gif",
@@ -121,7 +121,7 @@ def test_addresses_that_are_not_loaded():
     assert [("whole" in why or "https" in why) for why in loading_problems("/o/a.gif")] == [True, True]
 
 
-def test_it_says_so(check, tmp_path):
+def test_check_address_that_is_not_loaded_is_a_problem(check, tmp_path):
     local = Minter("http://127.0.0.1:8000", Secrets.load(tmp_path / "data"))
     code, found = check(embed("<p>Hi</p>", local, "beacon", ADA))
     assert code == 1
@@ -136,12 +136,12 @@ def test_it_says_so(check, tmp_path):
     assert any("such as pixel" in text for text in found)
 
 
-def test_what_is_a_message():
+def test_is_message_needs_a_header_field():
     for raw in (b"To: a\n\n", b"From me Mon\nReceived: x\n", b"X-Odd:\r\n y"):
         assert is_message(raw)
     for raw in (b"", b"<p>To: a", b"\n", b"Hello there: you", b"<!-- a: b -->"):
         assert not is_message(raw)
 
 
-def test_a_file_that_is_not_there(offline):
+def test_check_missing_file_exits_2(offline):
     assert offline("check", "/nowhere/mail").exit_code == 2

@@ -1,4 +1,4 @@
-"""`pixel-server doctor`: what it finds, and its exit code."""
+"""The findings and exit codes of `pixel-server doctor`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ TODAY = datetime.date(2026, 9, 21)
 
 
 def findings(tmp_path, today=TODAY) -> dict[str, tuple[bool, str]]:
-    found = doctor_files.networks(Settings(data=tmp_path), today)
-    return {finding.thing: (finding.level, finding.text) for finding in found}
+    all_findings = doctor_files.networks(Settings(data=tmp_path), today)
+    return {finding.thing: (finding.level, finding.text) for finding in all_findings}
 
 
-def test_doctor_tells_how_old_the_lists_are(tmp_path, lists):
+def test_doctor_lists_shows_their_age(tmp_path, lists):
     (lists / "apple.txt").write_text(HEAD.format("2026-06-23") + "192.0.2.0/24\n")
     (lists / "google.txt").write_text(HEAD.format("2026-06-22") + "192.0.2.0/24\n198.51.100.0/24\n")
     (lists / "cisco.txt").write_text(HEAD.format("2025-09-21"))
@@ -33,24 +33,24 @@ def test_doctor_tells_how_old_the_lists_are(tmp_path, lists):
     assert found["apple"] == ("ok", "1 range of 2026-06-23, 90 days old")
     again = "run `pixel-server networks refresh google`"
     assert found["google"] == ("advice", f"2 ranges of 2026-06-22, 91 days old; {again}")
-    assert found["cisco"] == ("ok", "0 ranges of 2025-09-21, 365 days old"), "nothing can be done about it"
+    assert found["cisco"] == ("ok", "0 ranges of 2025-09-21, 365 days old"), "this list is published nowhere"
     assert found["proofpoint"] == ("ok", "28 ranges of 2026-06-17, 96 days old")
     assert found["microsoft-eop"][0] == "ok"
 
 
-def test_doctor_tells_of_empty_lists_and_of_files_that_are_none(tmp_path, lists):
+def test_doctor_empty_list_and_unknown_file_are_reported(tmp_path, lists):
     (lists / "aple.txt").write_text("")
     found = findings(tmp_path)
     assert found["apple"] == ("advice", "empty; run `pixel-server networks refresh apple`")
     assert found["aple"] == ("problem", f"{lists}/aple.txt is not read: no list has this name")
 
 
-def test_doctor_tells_of_a_list_that_cannot_be_read(tmp_path, lists):
+def test_doctor_unreadable_list_is_a_problem(tmp_path, lists):
     (lists / "cisco.txt").write_text(HEAD.format("2026-01-01") + "x")
     assert findings(tmp_path) == {"lists": ("problem", f"{lists}/cisco.txt:3: 'x' is not a network")}
 
 
-def test_doctor_prints_lines_or_json_and_says_in_its_exit_code_what_cannot_wait(run, lists, tmp_path):
+def test_doctor_problem_exits_1_advice_exits_0(run, lists, tmp_path):
     done = run("doctor")
     assert (done.exit_code, done.stderr) == (0, ""), "a new installation has no problem"
     lines = done.stdout.splitlines()
@@ -74,7 +74,7 @@ def test_doctor_prints_lines_or_json_and_says_in_its_exit_code_what_cannot_wait(
     ]
 
 
-def test_doctor_tells_of_a_spool_that_could_not_be_used_or_set_something_aside(run, tmp_path):
+def test_doctor_spool_unusable_or_set_aside_is_a_problem(run, tmp_path):
     (tmp_path / "spool" / "aside").mkdir(parents=True)
     (tmp_path / "spool" / "aside" / "x.bad").touch()
     done = run("doctor")
@@ -91,7 +91,7 @@ def of_store(done) -> list[str]:
     return [line for line in done.stdout.splitlines() if " store " in line]
 
 
-def test_doctor_tells_how_redis_is_and_what_is_not_counted(run, tmp_path, client, valkey_url):
+def test_doctor_redis_without_workers_is_a_problem(run, tmp_path, client, valkey_url):
     Secrets.load_or_create(tmp_path)
     client.zadd(keys.WORKERS, {"one": time.time()})
     client.xadd(keys.hits(0), {str(hit.FORMAT): b"\x90"})
@@ -105,7 +105,7 @@ def test_doctor_tells_how_redis_is_and_what_is_not_counted(run, tmp_path, client
         "ok       store clocks: all agree with that of Redis",
         "ok       store retention: goes on by itself",
     ]
-    assert not client.exists(keys.STORE), "to look at a store does not make it ours"
+    assert not client.exists(keys.STORE), "a check does not claim the store"
 
     client.delete(keys.WORKERS)
     client.set(keys.stop(2), "dead letters are full (1)")
@@ -119,7 +119,7 @@ def test_doctor_tells_how_redis_is_and_what_is_not_counted(run, tmp_path, client
     ]
 
 
-def test_doctor_tells_of_rules_and_a_queue_that_cannot_be_used(run, tmp_path, client, valkey_url):
+def test_doctor_rules_or_queue_unusable_is_a_problem(run, tmp_path, client, valkey_url):
     done = run(
         "doctor", REDIS_URL=valkey_url, PIXEL_QUEUE_URL="redis://127.0.0.1:1/0", PIXEL_RULES="none.toml"
     )
@@ -128,7 +128,7 @@ def test_doctor_tells_of_rules_and_a_queue_that_cannot_be_used(run, tmp_path, cl
     assert "problem  store redis: Redis at 127.0.0.1:1 does not answer" in done.stdout
 
 
-def test_a_check_that_cannot_be_made_keeps_no_other_from_being(run, tmp_path, monkeypatch):
+def test_doctor_check_that_fails_does_not_stop_the_others(run, tmp_path, monkeypatch):
     (tmp_path / "up.json").write_text("{}")
 
     def refuse(path):
@@ -141,7 +141,7 @@ def test_a_check_that_cannot_be_made_keeps_no_other_from_being(run, tmp_path, mo
     assert f"problem  redis_and_workers check: cannot be made: cannot read {tmp_path}/up.json" in done.stdout
 
 
-def test_doctor_tells_of_a_redis_that_cannot_be_used(run, tmp_path, client, valkey_url):
+def test_doctor_redis_unusable_is_a_problem(run, tmp_path, client, valkey_url):
     client.hset(keys.STORE, mapping={"format": "1", "shards": "4", "recipient": "another"})
     (line,) = of_store(run("doctor", REDIS_URL=valkey_url))
     assert line.startswith("problem  store redis: ")

@@ -1,4 +1,4 @@
-"""`pixel-server embed`: a mail in, the same with its pixel out."""
+"""`pixel-server embed`, which puts the pixel into a mail."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import pytest
 
 from pixel_server.mail.placement import CLIP_BYTES, pixels
 from pixel_server.tokens import Part
-from tests.mail.test_mail import html_of, message
+from tests.mail.test_message import html_of, message
 
 ADA = "ada@example.org"
 HTML = b"\xef\xbb\xbf<html>\r\n<body>Hi \xff</body>\r\n</html>"
 
 
 def parts(html: bytes) -> list[Part]:
-    return [one.token.part for one in pixels(html)]
+    return [pixel.token.part for pixel in pixels(html)]
 
 
 def without(html: bytes) -> bytes:
-    for one in pixels(html)[::-1]:
-        html = html[: one.start] + html[one.end :]
+    for pixel in pixels(html)[::-1]:
+        html = html[: pixel.start] + html[pixel.end :]
     return html
 
 
-def test_html(offline, minter):
+def test_embed_html_inserts_the_pixel_only(offline, minter):
     done = offline("embed", "spring", ADA, stdin=HTML)
     assert (done.exit_code, done.stderr) == (0, "")
-    (found,) = pixels(done.stdout_bytes)
-    assert found.url == minter.url("spring", ADA, now=found.token.time)
+    (pixel,) = pixels(done.stdout_bytes)
+    assert pixel.url == minter.url("spring", ADA, now=pixel.token.time)
     assert without(done.stdout_bytes) == HTML
-    assert done.stdout_bytes[found.end :].startswith(b"</body>")
+    assert done.stdout_bytes[pixel.end :].startswith(b"</body>")
 
     twice = offline("embed", "spring", ADA, stdin=done.stdout_bytes)
     assert (twice.exit_code, twice.stdout) == (1, "")
@@ -41,7 +41,7 @@ def test_html(offline, minter):
     assert without(twins) == HTML
 
 
-def test_a_message(offline):
+def test_embed_message_inserts_the_pixel_only(offline):
     raw = message().as_bytes()
     done = offline("embed", "spring", "--eml", stdin=raw)
     assert (done.exit_code, done.stderr) == (0, "")
@@ -57,7 +57,7 @@ def test_a_message(offline):
     assert "signed already (DKIM-Signature)" in done.stderr
 
 
-def test_a_mail_that_gmail_would_clip_is_warned_about(offline):
+def test_embed_mail_over_102_kb_warns(offline):
     mail = b"<p>" + b"x" * CLIP_BYTES
     for done in (
         offline("embed", "spring", ADA, stdin=mail),
@@ -69,7 +69,7 @@ def test_a_mail_that_gmail_would_clip_is_warned_about(offline):
 
 
 @pytest.mark.parametrize("kind", ["html", "eml"])
-def test_a_mail_for_each_row_of_a_list(offline, tmp_path, kind):
+def test_embed_list_writes_a_mail_for_each_row(offline, tmp_path, kind):
     source, out = tmp_path / "list.csv", tmp_path / "mails"
     source.write_bytes(b"recipient,name\nada@example.org,Ada\n,nobody\nbob@example.org,Bob\n")
     mail = HTML if kind == "html" else message("list@example.org").as_bytes()
@@ -93,7 +93,7 @@ def test_a_mail_for_each_row_of_a_list(offline, tmp_path, kind):
     assert "exists, and is not empty" in again.stderr
 
 
-def test_a_message_with_a_mark_or_in_utf_16(offline):
+def test_embed_message_byte_order_mark_is_kept_utf_16_refused(offline):
     raw = message().as_bytes()
     made = offline("embed", "spring", "--eml", stdin=b"\xef\xbb\xbf" + raw).stdout_bytes
     assert made.startswith(b"\xef\xbb\xbf" + raw[:20])
@@ -109,7 +109,7 @@ def test_a_message_with_a_mark_or_in_utf_16(offline):
     )
 
 
-def test_nothing_is_left_of_a_list_that_fails(offline, tmp_path):
+def test_embed_list_failure_leaves_no_file(offline, tmp_path):
     source, out = tmp_path / "list.csv", tmp_path / "mails"
     source.write_bytes(b"recipient\nada@example.org\n")
     raw = b"DKIM-Signature: v=1\n" + message().as_bytes()
@@ -118,7 +118,7 @@ def test_nothing_is_left_of_a_list_that_fails(offline, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "list.csv"]
 
 
-def test_a_message_and_html_are_told_apart(offline):
+def test_embed_message_without_eml_is_refused(offline):
     raw = message().as_bytes()
     assert offline("embed", "spring", ADA, stdin=raw).stderr == (
         "pixel-server: this looks like a whole message: add --eml\n"
@@ -132,7 +132,7 @@ def test_a_message_and_html_are_told_apart(offline):
     )
 
 
-def test_what_does_not_go_together(offline, tmp_path):
+def test_embed_options_that_exclude_each_other_are_refused(offline, tmp_path):
     path = tmp_path / "list.csv"
     path.write_bytes(b"recipient\nada\n")
     for more in (

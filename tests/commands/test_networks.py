@@ -1,4 +1,4 @@
-"""`pixel-server networks`: what it prints, and its exit codes."""
+"""The output and exit codes of `pixel-server networks`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def assert_one_line(done, *words: str) -> None:
         assert word in done.stderr
 
 
-def test_the_lists_as_a_table_and_as_json(run, lists):
+def test_networks_list_prints_a_table_or_json(run, lists):
     (lists / "google.txt").write_text(HEAD.format("2026-09-01") + "192.0.2.0/24\n")
     rows = run("networks", "list").stdout.splitlines()
     assert rows[0].split() == ["NAME", "RANGES", "DATE", "WHOSE", "SOURCE"]
@@ -40,12 +40,12 @@ def test_the_lists_as_a_table_and_as_json(run, lists):
     assert by_name["barracuda"]["own"] is False
 
 
-def test_a_list_that_cannot_be_read_is_one_line(run, lists):
+def test_networks_list_unreadable_is_one_line(run, lists):
     (lists / "google.txt").write_text("nonsense")
     assert_one_line(run("networks", "list"), f"{lists}/google.txt:1: 'nonsense' is not a network")
 
 
-def test_a_list_from_a_file(run, lists, tmp_path):
+def test_networks_refresh_from_a_file(run, lists, tmp_path):
     path = str(csv(tmp_path / "egress.csv", ROWS))
     day = datetime.datetime.now(datetime.UTC).date()
     done = run("networks", "refresh", "apple", "--from", path)
@@ -58,14 +58,14 @@ def test_a_list_from_a_file(run, lists, tmp_path):
     assert "the operator's" in row
 
 
-def test_a_bad_list_is_replaced_by_a_good_one(run, lists, tmp_path):
+def test_networks_refresh_replaces_an_unreadable_list(run, lists, tmp_path):
     (lists / "apple.txt").write_text("nonsense")
     path = csv(tmp_path / "egress.csv", ROWS)
     assert run("networks", "refresh", "apple", "--from", str(path)).exit_code == 0
     assert run("networks", "list").exit_code == 0
 
 
-def test_several_files(run, tmp_path):
+def test_networks_refresh_from_several_files(run, tmp_path):
     for number in range(2):
         networks = [f"66.249.{n}.{32 * number}/27" for n in range(64)]
         (tmp_path / f"{number}.json").write_bytes(google(*networks))
@@ -73,7 +73,7 @@ def test_several_files(run, tmp_path):
     assert run("networks", "refresh", "google", *files).stdout.startswith("google: 128 rows, 64 ranges of ")
 
 
-def test_what_cannot_be_refreshed_is_one_line(run, tmp_path, lists):
+def test_networks_refresh_failure_is_one_line(run, tmp_path, lists):
     few = str(csv(tmp_path / "few.csv", ROWS[:9]))
     bad = str(csv(tmp_path / "bad.csv", [*ROWS[:9], "x"]))
     assert_one_line(run("networks", "refresh", "apple", "--from", few), "9 rows", "50,000")
@@ -88,7 +88,7 @@ def test_what_cannot_be_refreshed_is_one_line(run, tmp_path, lists):
     assert list(lists.iterdir()) == []
 
 
-def test_one_list_that_fails_does_not_keep_the_others_old(run, lists, monkeypatch):
+def test_networks_refresh_one_failure_refreshes_the_others(run, lists, monkeypatch):
     def fetch(url: str) -> bytes:
         if "icloud" in url:
             raise NetworksError(f"{url}: timed out")

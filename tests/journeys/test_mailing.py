@@ -18,7 +18,7 @@ from pixel_server.mail.message import add_pixel
 from pixel_server.mail.placement import CLIP_BYTES, pixels
 from pixel_server.secret import Secrets
 from tests.mail.smtp import Mailbox
-from tests.mail.test_mail import html_of, message, with_files
+from tests.mail.test_message import html_of, message, with_files
 from tests.mail.test_transfer import around
 from tests.stack import PROGRAM, Stack, until
 

@@ -1,5 +1,5 @@
-# ruff: noqa: E501 - a mail a line is easier to read
-"""Mails as mailers write them, each for a reason. [TOP] and [END] mark where the pixels of a mail belong."""
+# ruff: noqa: E501 - one mail on each line is easier to read
+"""Mails as mail programs write them, each with a reason. [TOP] and [END] mark the places of its pixels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TOP, END = b"[TOP]", b"[END]"
 
 
 class Mail(NamedTuple):
-    """marked: a byte a character where `encoding` is none; else it is encoded so, after its mark."""
+    """A mail. marked: its HTML, which is encoded in `encoding` if that is set. mark: byte order mark."""
 
     reason: str
     marked: bytes
@@ -18,7 +18,7 @@ class Mail(NamedTuple):
 
 
 def _kana() -> bytes:
-    """In ISO-2022-JP, pairs of bytes that read `</body>` in ASCII."""
+    """Returns two-byte characters of ISO-2022-JP whose bytes look like `</body>` in ASCII."""
     return b"\x1b$B</body>x\x1b(B"
 
 
@@ -140,11 +140,11 @@ MAILS = (
 
 
 def plain(mail: Mail) -> bytes:
-    """As the mailer wrote it."""
+    """Returns the mail without pixels."""
     return with_tags(mail, b"", b"")
 
 
 def with_tags(mail: Mail, top: bytes, bottom: bytes) -> bytes:
-    """With these where they belong."""
-    made = mail.marked.replace(TOP, top).replace(END, bottom)
-    return mail.mark + (made.decode().encode(mail.encoding) if mail.encoding else made)
+    """Returns the mail with these tags in their places."""
+    html = mail.marked.replace(TOP, top).replace(END, bottom)
+    return mail.mark + (html.decode().encode(mail.encoding) if mail.encoding else html)

@@ -1,4 +1,4 @@
-"""A real SMTP server that keeps what it is sent."""
+"""An SMTP server that keeps the mails it receives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.stack import free_port
 
 
 class Mailbox:
-    """mails: each as it was sent, with CRLF; newest last."""
+    """A mailbox. mails: each as it was sent, with CRLF; the newest last."""
 
     def __init__(self) -> None:
         self.mails: list[bytes] = []
@@ -25,10 +25,10 @@ class Mailbox:
     @classmethod
     @contextmanager
     def open(cls) -> Iterator[Mailbox]:
-        made = cls()
-        controller = Controller(made, hostname="127.0.0.1", port=made.port)
+        mailbox = cls()
+        controller = Controller(mailbox, hostname="127.0.0.1", port=mailbox.port)
         controller.start()
         try:
-            yield made
+            yield mailbox
         finally:
             controller.stop()

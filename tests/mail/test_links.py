@@ -1,9 +1,7 @@
-"""Links: made offline, for any mail."""
+"""Pixel links, which are made offline."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from html.parser import HTMLParser
 
 import pytest
@@ -41,7 +39,7 @@ class Tags(HTMLParser):
     "base", ["https://mail.example.org", "http://127.0.0.1:8000", "https://x.example/a/b", "http://[::1]:80"]
 )
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_a_link_stands_under_the_base_url(base: str, slash: str, secrets: Secrets):
+def test_url_begins_with_the_base_url(base: str, slash: str, secrets: Secrets):
     url = Minter(base + slash, secrets).url("spring", "ada", now=NOW)
     assert url == f"{base}/o/{token(url).decode()}.gif"
     assert verify(token(url), secrets.signing)[1:] == (NOW, secrets.recipient_key("ada"), "spring")
@@ -73,12 +71,12 @@ def test_a_link_stands_under_the_base_url(base: str, slash: str, secrets: Secret
         "https://a/" + "b" * 500,
     ],
 )
-def test_what_is_no_base_url_is_refused(base: str, secrets: Secrets):
+def test_minter_bad_base_url_is_refused(base: str, secrets: Secrets):
     with pytest.raises(ValueError, match="must "):
         Minter(base, secrets)
 
 
-def test_the_tag_moves_nothing_and_is_loaded(secrets: Secrets):
+def test_link_html_is_an_image_that_shifts_nothing(secrets: Secrets):
     link = Minter("https://x.example/a&b", secrets).link("spring", "ada")
     assert link.html is not None
     [(tag, attributes)] = Tags(link.html).found
@@ -90,15 +88,15 @@ def test_the_tag_moves_nothing_and_is_loaded(secrets: Secrets):
     assert "hidden" not in link.html
 
 
-def test_no_name_stands_in_a_link(minter: Minter):
+def test_link_does_not_contain_the_recipient(minter: Minter):
     link = minter.link("spring", "ada@example.org")
     assert "ada" not in f"{link.url}{link.html}"
 
 
 @pytest.mark.parametrize("recipient", ["a", "a" * 256, "ada@example.org", "Ада Лавлейс", "👩‍💻", " ", "a b"])
-def test_any_name_may_be_a_recipient(recipient: str, minter: Minter, secrets: Secrets):
-    found = verify(token(minter.url("spring", recipient)), secrets.signing)
-    assert found[2] == secrets.recipient_key(recipient)
+def test_url_any_text_can_be_a_recipient(recipient: str, minter: Minter, secrets: Secrets):
+    decoded = verify(token(minter.url("spring", recipient)), secrets.signing)
+    assert decoded[2] == secrets.recipient_key(recipient)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +113,7 @@ def test_any_name_may_be_a_recipient(recipient: str, minter: Minter, secrets: Se
     ],
 )
 @pytest.mark.parametrize("mode", [Mode.PSEUDONYMOUS, Mode.COUNT, Mode.OFF])
-def test_what_is_no_recipient_is_refused_in_every_mode(recipient: str, why: str, mode: Mode, minter: Minter):
+def test_url_bad_recipient_is_refused_in_every_mode(recipient: str, why: str, mode: Mode, minter: Minter):
     with pytest.raises(ValueError, match=why):
         minter.url("spring", recipient, mode=mode)
 
@@ -134,13 +132,13 @@ def test_what_is_no_recipient_is_refused_in_every_mode(recipient: str, why: str,
         "../x",
     ],
 )
-def test_what_is_no_campaign_is_refused(campaign: str, minter: Minter):
+def test_url_bad_campaign_is_refused(campaign: str, minter: Minter):
     with pytest.raises(ValueError, match="campaign"):
         minter.url(campaign, "ada")
 
 
 @pytest.mark.parametrize("at", [-1, MAX_TIME + 1, 10**30, "2026-11-24", 1.5])
-def test_a_time_that_no_token_holds_is_refused(at: int, minter: Minter):
+def test_url_time_out_of_range_is_refused(at: int, minter: Minter):
     with pytest.raises(ValueError, match="sent_at: must be whole seconds"):
         minter.url("spring", "ada", sent_at=at)
 
@@ -148,28 +146,28 @@ def test_a_time_that_no_token_holds_is_refused(at: int, minter: Minter):
 @pytest.mark.parametrize("part", Part)
 @pytest.mark.parametrize("mode", [Mode.COUNT, Mode.LAST, Mode.PSEUDONYMOUS, Mode.IDENTIFIED])
 @pytest.mark.parametrize("test", [True, False])
-def test_the_token_says_what_was_asked_for(
+def test_url_token_has_the_mode_part_and_test_flag(
     part: Part, mode: Mode, test: bool, minter: Minter, secrets: Secrets
 ):
     flags = verify(token(minter.url("spring", "ada", mode=mode, part=part, test=test)), secrets.signing)[0]
     assert (mode_of(flags), part_of(flags), bool(flags & 0x40)) == (mode, part, test)
 
 
-def test_the_time_is_of_sending_if_given(minter: Minter, secrets: Secrets):
+def test_url_sent_at_replaces_the_time_of_minting(minter: Minter, secrets: Secrets):
     minted = verify(token(minter.url("spring", "ada", now=NOW + 0.9)), secrets.signing)
     sent = verify(token(minter.url("spring", "ada", sent_at=NOW + 60, now=NOW)), secrets.signing)
     assert (minted[0] & 0x20, minted[1]) == (0, NOW)
     assert (sent[0] & 0x20, sent[1]) == (0x20, NOW + 60)
 
 
-def test_mode_off_gives_no_link(minter: Minter):
+def test_link_mode_off_is_none(minter: Minter):
     assert minter.link("spring", "ada", mode=Mode.OFF) == Link(None, None, None)
 
 
 @pytest.mark.parametrize("mode", Mode)
-def test_a_mode_is_the_minters_unless_it_is_said(mode: Mode, secrets: Secrets):
-    def link(of: Minter, **how):
-        return of.url("spring", "ada", sent_at=1764000000, **how)
+def test_url_without_mode_uses_the_mode_of_the_minter(mode: Mode, secrets: Secrets):
+    def link(minter: Minter, **options):
+        return minter.url("spring", "ada", sent_at=1764000000, **options)
 
     plain, made = Minter("http://x", secrets), Minter("http://x", secrets, mode.name.lower())
     assert link(made) == link(plain, mode=mode) == link(plain, mode=mode.name.lower())
@@ -177,7 +175,7 @@ def test_a_mode_is_the_minters_unless_it_is_said(mode: Mode, secrets: Secrets):
 
 
 @pytest.mark.parametrize("mode", ["", "COUNT", "some", 1, b"count"])
-def test_what_is_no_mode_is_refused(mode, minter: Minter, secrets: Secrets):
+def test_url_bad_mode_is_refused(mode, minter: Minter, secrets: Secrets):
     with pytest.raises(ValueError, match="mode: must be one of: off, count"):
         minter.url("spring", "ada", mode=mode)
     with pytest.raises(ValueError, match="mode: must be one of: off, count"):
@@ -185,7 +183,7 @@ def test_what_is_no_mode_is_refused(mode, minter: Minter, secrets: Secrets):
 
 
 @pytest.mark.parametrize("sent", [True, False], ids=["sending", "minting"])
-def test_in_mode_count_all_links_of_a_day_are_the_same_bytes(sent: bool, minter: Minter, secrets: Secrets):
+def test_url_mode_count_is_the_same_all_day(sent: bool, minter: Minter, secrets: Secrets):
     def link(recipient: str, at: int) -> str | None:
         return minter.url(
             "spring", recipient, mode=Mode.COUNT, sent_at=at if sent else None, now=NOW if sent else at
@@ -195,14 +193,3 @@ def test_in_mode_count_all_links_of_a_day_are_the_same_bytes(sent: bool, minter:
     assert len(day) == 1
     assert verify(token(day.pop()), secrets.signing)[1:] == (MIDNIGHT, b"", "spring")
     assert link("ada", MIDNIGHT) != link("ada", MIDNIGHT - 1)
-
-
-def test_a_mailer_needs_neither_redis_nor_a_server():
-    loaded = subprocess.run(
-        [sys.executable, "-c", "import pixel_server.mail.links, sys; print(*sys.modules)"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
-    assert "pixel_server.mail.links" in loaded
-    assert {"starlette", "redis", "rq", "uvicorn", "PIL"} & set(loaded) == set()

@@ -1,4 +1,4 @@
-"""A change of what is encoded is that change alone, in each transfer encoding."""
+"""Changes of an encoded body, in each transfer encoding. No other byte changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AT = TEXT.index(b"</body>")
 
 
 def around(before: bytes, after: bytes) -> int:
-    """Bytes of the first that stand at the beginning or the end of the second."""
+    """Returns how many bytes of `before` are also at the beginning or the end of `after`."""
     head = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), len(before))
     pairs = zip(before[::-1], after[::-1], strict=False)
     tail = next((i for i, (a, b) in enumerate(pairs) if a != b), len(before))
@@ -35,7 +35,7 @@ def longest(body: bytes) -> int:
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
 @pytest.mark.parametrize("at", [0, 5, AT, len(TEXT)])
-def test_in_quoted_printable_only_the_pixel_is_new(newline: bytes, at: int):
+def test_change_quoted_printable_inserts_the_pixel_only(newline: bytes, at: int):
     body = quopri.encodestring(TEXT.replace(b"\n", newline)).replace(b"\n", newline).replace(b"\r\r", b"\r")
     decoded = decode(body, "Quoted-Printable")
     assert decoded == quopri.decodestring(body)
@@ -48,7 +48,7 @@ def test_in_quoted_printable_only_the_pixel_is_new(newline: bytes, at: int):
     assert made.count(b"\n") == made.count(newline)
 
 
-def test_a_full_line_of_quoted_printable_stays_within_bounds():
+def test_change_quoted_printable_full_line_stays_within_76():
     for size in range(70, 77):
         for last in (b"x", b"=3D"):
             body = b"a" * (size - len(last)) + last + b"\nb"
@@ -58,7 +58,7 @@ def test_a_full_line_of_quoted_printable_stays_within_bounds():
             assert longest(made) <= 76
 
 
-def test_of_base64_the_lines_before_the_pixel_stay():
+def test_change_base64_keeps_the_lines_before_the_pixel():
     for width, newline in ((76, b"\r\n"), (60, b"\n"), (72, b"\n")):
         letters = b64encode(TEXT)
         lines = [letters[i : i + width] for i in range(0, len(letters), width)]
@@ -72,7 +72,7 @@ def test_of_base64_the_lines_before_the_pixel_stay():
         assert made.count(b"\n") == made.count(newline)
 
 
-def test_a_long_line_is_broken_within_the_tag():
+def test_change_8bit_long_line_breaks_inside_the_tag():
     body = b"a" * 700 + b"</body>" + b"b" * 250
     made = change(body, "8bit", [Edit(700, 700, TAG)], b"\r\n")
     assert longest(made) <= 998
@@ -84,7 +84,7 @@ html = st.text("ab<>=\n .é€\t", max_size=300).map(str.encode)
 
 
 @given(html, st.data())
-def test_whatever_is_changed_decodes_to_that_change(text: bytes, data: st.DataObject):
+def test_change_decoded_again_is_that_change(text: bytes, data: st.DataObject):
     places = sorted(data.draw(st.lists(st.integers(0, len(text)), min_size=2, max_size=2)))
     put = data.draw(st.sampled_from([b"", TAG, b"<", b"x" * 80, b"=.\xff"]))
     start, end = data.draw(st.sampled_from([places, [places[0]] * 2, [places[1]] * 2]))
@@ -103,7 +103,7 @@ def test_whatever_is_changed_decodes_to_that_change(text: bytes, data: st.DataOb
             assert longest(made + b"\n") <= max(76, longest(body + b"\n"))
 
 
-def test_what_cannot_be_decoded():
+def test_decode_bad_body_is_refused():
     with pytest.raises(EmbedError, match="x-uuencode"):
         decode(b"begin 644", "x-uuencode")
     with pytest.raises(EmbedError, match="base64"):

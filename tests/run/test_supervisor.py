@@ -1,4 +1,4 @@
-"""Children that are kept running."""
+"""Child processes that are restarted when they end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pixel_server.run.supervisor import MIN_RETRY_SECONDS, Child, Keeper
 
 
 class Fragile:
-    """A child that has died, on a machine that cannot start another before the third try."""
+    """A service that cannot be restarted before the third try."""
 
     name = "child"
 
@@ -33,7 +33,7 @@ class Fragile:
     def wait(self, timeout_seconds: float) -> None: ...
 
 
-def test_a_child_that_cannot_be_started_is_tried_again(
+def test_keeper_start_fails_is_retried_until_it_works(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     now = 1000.0
@@ -46,12 +46,12 @@ def test_a_child_that_cannot_be_started_is_tried_again(
         now += MIN_RETRY_SECONDS
         keeper.restart_ended()
     assert (child.tries, child.runs) == (4, True)
-    said = [record.getMessage() for record in caplog.records]
-    assert "child was killed by signal 9; restarting it in 0.3 s" in said
-    assert sum("cannot be started: [Errno 11]" in line for line in said) == 2
+    messages = [record.getMessage() for record in caplog.records]
+    assert "child was killed by signal 9; restarting it in 0.3 s" in messages
+    assert sum("cannot be started: [Errno 11]" in line for line in messages) == 2
 
 
-def test_a_start_that_fails_leaves_no_handle(monkeypatch: pytest.MonkeyPatch):
+def test_child_start_fails_closes_its_descriptors(monkeypatch: pytest.MonkeyPatch):
     def fail(*_: object, **__: object) -> None:
         raise BlockingIOError
 

@@ -1,4 +1,4 @@
-"""A uvicorn that lacks what this server overrides is refused at start, in one line."""
+"""The check at start that uvicorn has the parts that this server overrides."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_uvicorn_installed_has_every_part():
     uvicorn_parts.check()
 
 
-def test_uvicorn_bound_is_that_of_pyproject():
+def test_uvicorn_releases_are_those_of_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert uvicorn_parts.REQUIRED in project["dependencies"]
 
@@ -61,7 +61,7 @@ def test_uvicorn_part_missing_is_named_with_what_to_install(monkeypatch, owner, 
 
 
 def forgets(kind, attribute):
-    """The class's `__init__`, which leaves one attribute unset."""
+    """Returns the `__init__` of a class that leaves this attribute unset."""
     init = kind.__init__
 
     def made(self, *arguments, **options):
@@ -86,7 +86,7 @@ def test_uvicorn_module_missing_is_named(monkeypatch):
     assert list(uvicorn_parts.missing()) == ["uvicorn._types.ASGI3Application"]
 
 
-def test_uvicorn_connection_made_in_another_way_is_named(monkeypatch):
+def test_uvicorn_constructor_with_other_arguments_is_named(monkeypatch):
     monkeypatch.setattr(httptools_impl, "HttpToolsProtocol", SimpleNamespace)
     monkeypatch.setattr(httptools_impl, "RequestResponseCycle", lambda first, /: first)
     found = set(uvicorn_parts.missing())
@@ -109,8 +109,8 @@ def test_start_uvicorn_part_missing_prints_one_line(monkeypatch, tmp_path, comma
 
 
 @pytest.mark.parametrize("path", FILES)
-def test_every_part_that_the_code_uses_is_looked_for(path):
-    """What a subclass of uvicorn's protocol calls on `self` or `super()` is its own, or in the list."""
+def test_uvicorn_parts_list_has_every_part_that_the_code_uses(path):
+    """Checks every name that a subclass uses on `self` or `super()`: it is its own, or in the list."""
     tree = ast.parse((ROOT / path).read_text())
     kinds = [node for file in FILES for node in ast.parse((ROOT / file).read_text()).body]
     kinds = [node for node in kinds if isinstance(node, ast.ClassDef)]

@@ -1,4 +1,4 @@
-"""The bundled Valkey keeps its files from other users."""
+"""The files of the bundled Valkey are private to this user."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pixel_server.store.client import connect
 from tests.stack import until
 
 
-def test_valkey_files_are_for_this_user_alone():
-    """Also those that an earlier version left open to others, and those of a rewrite."""
+def test_valkey_files_are_private_to_this_user():
+    """Includes files that an earlier version left readable for others, and files of a rewrite."""
     data = Path(tempfile.mkdtemp(prefix="px-"))
     before = os.umask(0)
     valkey = Valkey(data)

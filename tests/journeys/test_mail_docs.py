@@ -1,4 +1,4 @@
-"""Python's mailers, as docs/mail.md shows them: its code is what runs here."""
+"""The examples of docs/mail.md, which run here as they are written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pixel_server.mail.placement import pixels
 from pixel_server.secret import Secrets
 from pixel_server.tokens import Part
 from tests.mail.smtp import Mailbox
-from tests.mail.test_mail import html_of, message
+from tests.mail.test_message import html_of, message
 from tests.stack import PROGRAM
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "mail.md").read_text()
@@ -23,7 +23,7 @@ ADA = "ada@example.org"
 
 
 def example(heading: str) -> str:
-    """The Python under this heading."""
+    """Returns the Python code under this heading."""
     section = re.search(rf"^##+ {heading}\n(.*?)(?=^##|\Z)", PAGE, re.M | re.S)
     assert section
     (code,) = re.findall(r"^```python\n(.*?)^```$", section[1], re.M | re.S)
@@ -32,18 +32,18 @@ def example(heading: str) -> str:
 
 @pytest.fixture
 def names(tmp_path, monkeypatch):
-    """What the first example leaves, in a directory with the server's secrets."""
+    """Returns the names that the first example defines, run in a directory with the server's secrets."""
     Secrets.load_or_create(tmp_path / "pixel-data")
     monkeypatch.chdir(tmp_path)
-    found: dict = {}
-    exec(example("Python"), found)
-    return found
+    names: dict = {}
+    exec(example("Python"), names)
+    return names
 
 
 @pytest.fixture
 def mailbox():
-    with Mailbox.open() as made:
-        yield made
+    with Mailbox.open() as opened:
+        yield opened
 
 
 def at(code: str, mailbox: Mailbox) -> str:
@@ -51,25 +51,25 @@ def at(code: str, mailbox: Mailbox) -> str:
     return code.replace('"localhost", 25', f'"127.0.0.1", {mailbox.port}')
 
 
-def test_embed(names):
-    (found,) = pixels(names["html"].encode())
-    assert found.token.campaign == "spring"
-    assert found.token.recipient == Secrets.load(Path("pixel-data")).recipient_key(ADA)
+def test_mail_docs_python_example_embeds_a_pixel(names):
+    (pixel,) = pixels(names["html"].encode())
+    assert pixel.token.campaign == "spring"
+    assert pixel.token.recipient == Secrets.load(Path("pixel-data")).recipient_key(ADA)
 
 
-def test_smtplib(names, mailbox):
+def test_mail_docs_smtplib_example_sends_a_pixel(names, mailbox):
     given = message()
     raw = given.as_bytes()
     exec(at(example("smtplib"), mailbox), {**names, "message": given})
     assert given.as_bytes() == raw
     (html,) = html_of(email.message_from_bytes(mailbox.mails[0]))
-    (found,) = pixels(html)
-    assert (html[: found.start] + html[found.end :]).replace(b"\r\n", b"\n") == html_of(given)[0]
+    (pixel,) = pixels(html)
+    assert (html[: pixel.start] + html[pixel.end :]).replace(b"\r\n", b"\n") == html_of(given)[0]
 
 
 @pytest.fixture
 def django(names):
-    """Django as the page sets it up, but for the other back end: its outbox."""
+    """Yields django.core.mail, set up as the page says, with Django's outbox as the other backend."""
     settings: dict = {}
     exec(example("Django"), {"minter": names["minter"]}, settings)
     assert settings["PIXEL_EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend"
@@ -86,16 +86,16 @@ def django(names):
         yield mail
 
 
-def test_django(django, caplog):
+def test_mail_docs_django_example_sends_a_pixel(django, caplog):
     from django.core.mail import EmailMultiAlternatives, send_mail, send_mass_mail
 
     send_mail("Hi", "text", "bob@example.org", [f"Ada <{ADA}>"], html_message="<body>Grüße</body>")
     (sent,) = django.outbox
     ((content, kind),) = sent.alternatives
     assert kind == "text/html"
-    (found,) = pixels(content.encode())
-    assert content.encode()[: found.start].decode() == "<body>Grüße"
-    assert found.token.recipient == Secrets.load(Path("pixel-data")).recipient_key(ADA)
+    (pixel,) = pixels(content.encode())
+    assert content.encode()[: pixel.start].decode() == "<body>Grüße"
+    assert pixel.token.recipient == Secrets.load(Path("pixel-data")).recipient_key(ADA)
     assert html_of(sent.message()) == [content.encode()]
 
     given = EmailMultiAlternatives("Hi", "text", to=[ADA], cc=["eve@example.org"])
@@ -105,7 +105,9 @@ def test_django(django, caplog):
     assert "2 recipients" in caplog.messages[0]
     given.pixel_recipient, given.pixel_campaign = ADA, "summer"
     given.send()
-    assert [one.token.campaign for one in pixels(django.outbox[-1].alternatives[0][0].encode())] == ["summer"]
+    assert [pixel.token.campaign for pixel in pixels(django.outbox[-1].alternatives[0][0].encode())] == [
+        "summer"
+    ]
     assert given.alternatives[0][0] == "<p>Hi"
     assert django.outbox[-1].attachments == given.attachments
     given.pixel_campaign = None
@@ -120,7 +122,7 @@ def test_django(django, caplog):
     assert ["only text" in caplog.messages[0], "PGP" in caplog.messages[1]] == [True, True]
 
 
-def test_django_html_without_text_and_twins(django):
+def test_django_html_only_twin_sends_two_pixels(django):
     from django.core.mail import EmailMessage, get_connection
     from django.test.utils import override_settings
 
@@ -128,11 +130,11 @@ def test_django_html_without_text_and_twins(django):
         given = EmailMessage("Hi", "<body>Hi</body>", to=[ADA])
         given.content_subtype = "html"
         assert connection.send_messages([given]) == 1
-    assert [one.token.part for one in pixels(django.outbox[0].body.encode())] == [Part.TOP, Part.BOTTOM]
+    assert [pixel.token.part for pixel in pixels(django.outbox[0].body.encode())] == [Part.TOP, Part.BOTTOM]
     assert given.body == "<body>Hi</body>"
 
 
-def test_flask_mail(names, mailbox):
+def test_mail_docs_flask_mail_example_sends_a_pixel(names, mailbox):
     from flask import Flask
     from flask_mail import Mail, Message
 
@@ -143,11 +145,11 @@ def test_flask_mail(names, mailbox):
         exec(example("Flask-Mail"), {**names, "message": given, "mail": Mail(app)})
     assert given.html == "<body>Hi</body>"
     (html,) = html_of(email.message_from_bytes(mailbox.mails[0]))
-    assert [one.token.campaign for one in pixels(html)] == ["spring"]
+    assert [pixel.token.campaign for pixel in pixels(html)] == ["spring"]
 
 
-def test_the_shell_commands_of_the_page(names, tmp_path):
-    """Each with what it reads there, and what it writes not empty."""
+def test_mail_docs_shell_commands_run(names, tmp_path):
+    """Runs each command of the table on the files that it names."""
     (tmp_path / "in.html").write_text("<body>Hi</body>")
     (tmp_path / "in.eml").write_bytes(message().as_bytes())
     (tmp_path / "list.csv").write_text("name,recipient\nAda,ada@example.org\n")
@@ -166,11 +168,11 @@ def test_the_shell_commands_of_the_page(names, tmp_path):
     )
 
 
-def test_the_page_says_first_what_matters_first():
+def test_mail_docs_begin_with_the_copy_without_the_pixel():
     assert PAGE.partition("\n## ")[0].index("Keep a copy without the pixel") < 40
 
 
-def test_django_is_loaded_by_those_who_have_it():
+def test_django_backend_import_loads_no_django():
     heavy = "{'django', 'starlette', 'rq', 'redis'}"
     script = f"import sys, pixel_server.mail.django; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""What `link` and `embed` know of a campaign, and say of one that is not there."""
+"""What `link` and `embed` know of a campaign, and their warnings about unknown campaigns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WARNED = "pixel-server: there is no campaign 'sprnig' yet: its first open will c
 
 @pytest.fixture
 def act(redis_url, settings, tmp_path):
-    """Does something with the store, which is that of these secrets."""
+    """Calls a function with the store of these secrets. Returns its REDIS_URL."""
     secrets = Secrets.load(tmp_path / "data")
 
     def run(what=None):
@@ -45,7 +45,7 @@ def act(redis_url, settings, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["link", "embed"])
-def test_a_mistyped_campaign_is_warned_about_and_the_link_is_made(offline, act, tmp_path, command):
+def test_minting_unknown_campaign_warns_and_makes_the_link(offline, act, tmp_path, command):
     redis_url = act(lambda client: storage.create(client, new_campaign("spring", "Spring", "email")))
     known = offline(command, "spring", ADA, stdin=HTML, REDIS_URL=redis_url)
     assert (known.exit_code, known.stderr) == (0, "")
@@ -54,8 +54,8 @@ def test_a_mistyped_campaign_is_warned_about_and_the_link_is_made(offline, act, 
     silent = offline(command, "sprnig", ADA, stdin=HTML, REDIS_URL="redis://127.0.0.1:1/0")
     assert (silent.exit_code, silent.stderr) == (0, "")
     if command == "embed":
-        [found] = pixels(mistyped.stdout_bytes)
-        assert found.token.campaign == "sprnig"
+        [pixel] = pixels(mistyped.stdout_bytes)
+        assert pixel.token.campaign == "sprnig"
     else:
         assert mistyped.stdout.startswith("https://pixel.example.org/o/")
         assert mistyped.stdout.count("\n") == 1
@@ -66,7 +66,7 @@ def test_a_mistyped_campaign_is_warned_about_and_the_link_is_made(offline, act, 
     assert (listed.exit_code, listed.stdout, listed.stderr) == (0, "", WARNED), "warned once"
 
 
-def test_a_deleted_campaign_is_not_said_to_be_made_again(offline, act, settings):
+def test_minting_deleted_campaign_warns_that_opens_do_not_count(offline, act, settings):
     async def make_and_delete(client):
         await storage.create(client, new_campaign("spring", "Spring", "email"))
         await storage.delete(client, "spring", settings.shards)
@@ -78,8 +78,7 @@ def test_a_deleted_campaign_is_not_said_to_be_made_again(offline, act, settings)
 
 @pytest.fixture(params=["store", "file"])
 def known(request, act, tmp_path):
-    """Makes campaigns known: (id, kind, mode) to a store that answers, or to a data directory without one.
-    Gives a REDIS_URL."""
+    """Stores campaigns, as (id, kind, mode), in a store or in a data directory. Returns a REDIS_URL."""
 
     def know(*made):
         found = [new_campaign(name, name, kind, mode=mode) for name, kind, mode in made]
@@ -101,14 +100,14 @@ def known(request, act, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["link", "embed"])
-def test_a_web_campaign_has_no_links(offline, known, command):
+def test_minting_web_campaign_is_refused(offline, known, command):
     redis_url = known(("docs", "web", "pseudonymous"))
     done = offline(command, "docs", ADA, stdin=HTML, REDIS_URL=redis_url)
     said = "pixel-server: 'docs' is a web campaign: one pixel for all its pages; see docs/web.md\n"
     assert (done.exit_code, done.stdout, done.stderr) == (1, "", said)
 
 
-def test_links_are_of_the_campaigns_mode(offline, known):
+def test_minting_uses_the_mode_of_the_campaign(offline, known):
     redis_url = known(("all", "email", "count"), ("last", "email", "last"), ("none", "email", "off"))
 
     def link(campaign, recipient):
@@ -127,7 +126,7 @@ def test_links_are_of_the_campaigns_mode(offline, known):
     assert (done.exit_code, done.stdout_bytes, done.stderr) == (0, HTML, said)
 
 
-def test_another_servers_store_says_nothing(offline, act, redis_url, tmp_path):
+def test_minting_store_of_another_server_is_ignored(offline, act, redis_url, tmp_path):
     assert offline("link", "sprnig", ADA, REDIS_URL=redis_url).stderr == "", "nobody's store"
     act()
     Secrets.load_or_create(tmp_path / "other")
@@ -135,7 +134,7 @@ def test_another_servers_store_says_nothing(offline, act, redis_url, tmp_path):
     assert offline("link", "sprnig", ADA, **other).stderr == ""
 
 
-def test_a_store_that_hangs_is_not_waited_for(offline, monkeypatch):
+def test_minting_hung_store_is_given_up_soon(offline, monkeypatch):
     asked = []
     connect = store.connect
     monkeypatch.setattr(

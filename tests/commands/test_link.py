@@ -1,4 +1,4 @@
-"""`pixel-server link --recipients`: a list in, the same with links out, in a stream."""
+"""`pixel-server link --recipients`, which adds links to a list."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import json
 import os
 import pty
 import subprocess
-import tracemalloc
 
 import pytest
 
-from pixel_server.mail.recipient_files import MAX_ROW_BYTES, RecipientFile, fill
+from pixel_server.mail.recipient_files import MAX_ROW_BYTES
 from pixel_server.secret import Secrets
 from pixel_server.tokens import decode_unverified
 from tests.commands.conftest import BASE_URL
@@ -23,7 +22,7 @@ NEW = ["pixel_url", "pixel_html", "privacy_url"]
 
 @pytest.fixture
 def link(offline, tmp_path):
-    """Runs it on a list; (result, what was written or None, what is wrong or None)."""
+    """Runs `link` on a list. Returns (result, content of --out or None, content of the .bad file or None)."""
 
     def run(content: bytes, *more: str, name: str = "list.csv"):
         source, out = tmp_path / name, tmp_path / "out"
@@ -35,7 +34,7 @@ def link(offline, tmp_path):
     return run
 
 
-def test_all_columns_are_kept_and_three_added(link, minter):
+def test_link_list_keeps_all_columns_and_adds_three(link, minter):
     content = 'name,recipient,note\r\n"Byron, Ada", ada@example.org ,"says ""hi"""\r\n'
     content += "Bob,bob@example.org,Zürich\r\n"
     done, out, bad = link(content.encode())
@@ -53,7 +52,7 @@ def test_all_columns_are_kept_and_three_added(link, minter):
         assert made.url.startswith(BASE_URL)
 
 
-def test_ndjson(link):
+def test_link_list_ndjson_adds_three_fields(link):
     rows = [{"a": [1, {"b": None}], "recipient": "ada@example.org"}, {"recipient": "Zürich", "c": "}"}]
     content = "\n".join(json.dumps(row, ensure_ascii=False) + " " for row in rows) + "\n\n"
     done, out, bad = link(content.encode())
@@ -64,7 +63,7 @@ def test_ndjson(link):
 
 
 @pytest.mark.parametrize(("delimiter", "mark"), [(";", b"\xef\xbb\xbf"), ("\t", b""), ("|", b"")])
-def test_as_spreadsheets_write_it(link, delimiter, mark):
+def test_link_list_delimiter_of_a_spreadsheet_is_found(link, delimiter, mark):
     content = mark + f"Name{delimiter}E-Mail\r\nAda{delimiter}ada@example.org".encode()
     done, out, _ = link(content, "--column", "E-Mail")
     assert done.exit_code == 0
@@ -72,14 +71,14 @@ def test_as_spreadsheets_write_it(link, delimiter, mark):
     assert len(list(csv.reader(out.decode().splitlines(), delimiter=delimiter))[1]) == 5
 
 
-def test_a_column_is_found_in_whatever_case(link):
+def test_link_list_column_in_other_case_is_found(link):
     assert link(b"Name,Recipient\nAda,ada@example.org\n")[0].exit_code == 0
     assert link(b"RECIPIENT,recipient\nno,ada@example.org\n")[1].count(b"no,ada@example.org,") == 1
     assert "no column 'recipient'" in link(b"RECIPIENT,Recipient\nada,ada\n")[0].stderr
 
 
 @pytest.mark.parametrize("header", ['"recipient";"name, first"', "recipient;Name, Vorname", "a,b\trecipient"])
-def test_a_comma_in_a_name_of_a_column_divides_nothing(link, header):
+def test_link_list_comma_in_a_column_name_is_kept(link, header):
     mark = "\t" if "\t" in header else ";"
     row = mark.join(["ada@example.org"] * 2)
     done, out, _ = link(f"{header}\n{row}\n".encode())
@@ -87,7 +86,7 @@ def test_a_comma_in_a_name_of_a_column_divides_nothing(link, header):
     assert out.startswith(f"{header}{mark}pixel_url".encode())
 
 
-def test_a_list_from_standard_input(offline, tmp_path):
+def test_link_list_from_standard_input(offline, tmp_path):
     out = tmp_path / "out"
     done = offline("link", "spring", "--recipients", "-", "--out", out, stdin=b"recipient\nada\n")
     assert (done.exit_code, done.output) == (0, "")
@@ -96,7 +95,7 @@ def test_a_list_from_standard_input(offline, tmp_path):
     assert "standard input: its first line has no column" in done.stderr
 
 
-def test_bad_rows_are_named_and_the_rest_is_done(link):
+def test_link_list_bad_rows_are_named_and_left_out(link):
     long = b"x" * MAX_ROW_BYTES
     content = (
         b'recipient,note\nada@example.org,a\n,empty\nbob@example.org\n\xff,b\n\nEve,"two\nlines"\n'
@@ -133,33 +132,33 @@ def test_bad_rows_are_named_and_the_rest_is_done(link):
         (b'"recipient\nada\n', "is not CSV"),
     ],
 )
-def test_a_list_that_cannot_be_read(link, content, why):
+def test_link_list_unreadable_is_one_line(link, content, why):
     done, out, bad = link(content)
     assert (done.exit_code, out, bad) == (1, None, None)
     assert why in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_all_or_nothing(link, offline, tmp_path, monkeypatch):
-    (tmp_path / "out").write_text("of an earlier run")
+def test_link_list_failure_keeps_the_file_before(link, offline, tmp_path, monkeypatch):
+    (tmp_path / "out").write_text("from an earlier run")
     monkeypatch.setattr("pixel_server.mail.recipient_files.RecipientFile.with_fields", lambda *_: 1 / 0)
     done, out, _ = link(b"recipient\nada\n")
     assert isinstance(done.exception, ZeroDivisionError)
-    assert out == b"of an earlier run"
+    assert out == b"from an earlier run"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "list.csv", "out"]
     done = offline("link", "spring", "--recipients", tmp_path / "list.csv", "--out", tmp_path / "no" / "out")
     assert done.exit_code == 1
     assert "No such file" in done.stderr
 
 
-def test_a_list_in_place(link, offline, tmp_path):
+def test_link_list_may_replace_itself(link, offline, tmp_path):
     path = tmp_path / "list.csv"
     path.write_bytes(b"recipient\nada\n")
     assert offline("link", "spring", "--recipients", path, "--out", path).exit_code == 0
     assert path.read_bytes().startswith(b"recipient,pixel_url")
 
 
-def test_what_does_not_go_together(offline, tmp_path):
+def test_link_options_that_exclude_each_other_are_refused(offline, tmp_path):
     path = tmp_path / "list.csv"
     path.write_bytes(b"recipient\nada\n")
     for more in (
@@ -172,7 +171,7 @@ def test_what_does_not_go_together(offline, tmp_path):
     assert offline("link", "No", "--recipients", path, "--out", tmp_path / "x").exit_code == 1
 
 
-def test_a_bar_on_a_terminal_alone(tmp_path):
+def test_link_list_shows_progress_on_a_terminal_only(tmp_path):
     Secrets.load_or_create(tmp_path / "data")
     path = tmp_path / "list.csv"
     path.write_bytes(b"recipient\n" + b"ada@example.org\n" * 3000)
@@ -187,31 +186,3 @@ def test_a_bar_on_a_terminal_alone(tmp_path):
     assert b"100%" in shown
     done = subprocess.run(arguments, env={**os.environ, **environ}, capture_output=True, check=True)
     assert (done.stdout, done.stderr) == (b"", b"")
-
-
-class Endless(io.RawIOBase):
-    """So many rows, none of them held."""
-
-    def __init__(self, rows: int) -> None:
-        self._rows = iter([b"recipient,name\n"])
-        self._left = rows
-
-    def readline(self, size: int = -1) -> bytes:
-        for header in self._rows:
-            return header
-        self._left -= 1
-        return b'person-%d@example.org,"Person, %d"\n' % (self._left, self._left) if self._left >= 0 else b""
-
-
-def test_memory_does_not_grow_with_the_list(tmp_path):
-    def peak(rows: int) -> int:
-        with open("/dev/null", "wb") as out:
-            tracemalloc.start()
-            found = RecipientFile(Endless(rows), "recipient", ["a"])
-            assert fill(found, out, tmp_path / "bad", lambda recipient: [recipient]).rows == rows
-            _, most = tracemalloc.get_traced_memory()
-            tracemalloc.stop()
-        return most
-
-    peak(10)
-    assert peak(5_000) < peak(100) + 50_000
