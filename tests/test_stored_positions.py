@@ -1,4 +1,4 @@
-"""Every value that is stored by position, with its positions written out by hand.
+"""The values that are stored by position, with their positions written out by hand.
 
 A failure here means that stored data would be read wrongly. Do not change a number below: append instead.
 """
@@ -84,7 +84,7 @@ def test_series_stored_day_is_read_by_position():
 
 @dataclass
 class Layout:
-    """One stored value. packed: as `decode` reads it and `encode` writes it. fields: each by its name."""
+    """A stored value. packed: what `encode` writes and `decode` reads. fields: the fields by their names."""
 
     name: str
     packed: Any
