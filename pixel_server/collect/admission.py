@@ -244,8 +244,9 @@ class Admission:
         answer = responses.RECORDED
         if sent is None or visitor_cookie.is_renewal_due(sent, cookie):
             path = (self._path if web.path is None else web.path) + "/p/"
-            site = get(b"sec-fetch-site")
-            header = visitor_cookie.set_cookie_header(cookie, campaign, signing[0], path, now, site)
+            header = visitor_cookie.set_cookie_header(
+                cookie, campaign, signing[0], path, now, get(b"sec-fetch-site")
+            )
             answer = responses.with_cookie(header)
         key = self._secrets.visitor_key(b"cookie", name, cookie.id)
         return _Visitor(cookie.shard, key, cookie.visits, sent is None, answer)
