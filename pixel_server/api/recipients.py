@@ -98,7 +98,7 @@ async def read_recipients(
     shards = api.settings.shards
     if state == "unopened" and not await lists.count_listed(api.store, campaign.id, shards):
         raise Problem(
-            409, "upload a list, or make links with `sent`: else it is not known who did not open a mail"
+            409, "upload a list, or make links with `sent`: else who did not open a mail is not known"
         )
     await audit_log.note(api.store, who, "recipients.read", campaign=campaign.id, state=state)
     return recipients.rows(
