@@ -37,6 +37,7 @@ def compare(out: Path, figures: bool = False, steady: bool = False) -> tuple[int
 
 
 def differences(pairs: list[tuple[Answer, Answer]], figures: bool) -> Iterator[str]:
+    """Returns a unified diff for each pair of answers that differ."""
     for before, after in pairs:
         old, new = _lines(before, figures), _lines(after, figures)
         if old != new:
@@ -46,8 +47,10 @@ def differences(pairs: list[tuple[Answer, Answer]], figures: bool) -> Iterator[s
 
 
 def _lines(answer: Answer, figures: bool) -> list[str]:
-    """An answer in lines: JSON as it is, a page by its elements."""
+    """Returns an answer in lines: JSON as it is, a page by its elements, a problem without its wording."""
     head = [f"{answer.status} {answer.type}"]
+    if answer.type == "application/problem+json":
+        return head + [line for line in answer.body.splitlines() if '"detail": ' not in line]
     if answer.type != "text/html":
         return head + answer.body.splitlines()
     if figures:
