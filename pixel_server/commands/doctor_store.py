@@ -27,7 +27,7 @@ from pixel_server.store.store_mark import EMPTIED_TEXT, StoreMark
 def redis_and_workers(settings: Settings, today: date) -> Iterator[Finding]:
     """Checks that Redis answers, is this server's store and is durable, and that workers count its hits."""
     if not _is_store_known(settings):
-        text = f"no `up` has run with {settings.data}, nor is REDIS_URL set"
+        text = f"no `up` has run with {settings.data}, and REDIS_URL is not set"
         yield Finding("store", "redis", "advice", text)
         return
     url = store_url(settings)

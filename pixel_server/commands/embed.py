@@ -87,7 +87,7 @@ def embed(
 def _check_kind(mail: bytes, is_eml: bool) -> None:
     """Raises Failure if the mail is HTML where --eml announced a message, or the reverse."""
     if is_surely_message(_decode_utf16(mail)):
-        raise Failure("this message is in UTF-16, and no mail is sent so: give the message as it was sent")
+        raise Failure("this message is in UTF-16, as no mail is sent: give it as it was sent")
     if is_eml and not is_message(mail):
         raise Failure("this is not a whole message, because it has no header: leave out --eml")
     if not is_eml and is_surely_message(mail):

@@ -39,8 +39,8 @@ def make_minter(campaign: str) -> Minter:
     base_url = settings.base_url or base_url_of_up(settings)
     if base_url is None:
         raise Failure(
-            f"no `pixel-server up` has run with {settings.data}: set PIXEL_DATA_DIR to where it did, or "
-            "PIXEL_BASE_URL to the address at which the world reaches the server"
+            f"no `pixel-server up` has run with {settings.data}: set PIXEL_DATA_DIR to the directory of an "
+            "`up`, or PIXEL_BASE_URL to the public address of the server"
         )
     secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
     _require_secrets_of_up(settings, secrets)
@@ -52,7 +52,7 @@ def _require_secrets_of_up(settings: Settings, secrets: Secrets) -> None:
     state = read_up_state(settings.data)
     recipient, signers = secrets.fingerprints()
     if state and not (recipient in state.prints and signers[0] in state.prints):
-        raise Failure("`up` had other secrets: set the same PIXEL_SECRET and PIXEL_RECIPIENT_SECRET here")
+        raise Failure("`up` has other secrets: set the same PIXEL_SECRET and PIXEL_RECIPIENT_SECRET here")
 
 
 def _find_mode(campaign: str, settings: Settings, secrets: Secrets) -> Mode:
@@ -66,7 +66,7 @@ def _find_mode(campaign: str, settings: Settings, secrets: Secrets) -> Mode:
         if not known.kinds:  # no campaign is known, so this id cannot be called mistyped
             return known.mode(campaign)
     if known.is_web(campaign):
-        raise Failure(f"{campaign!r} is a web campaign: one pixel for all its pages; see docs/web.md")
+        raise Failure(f"{campaign!r} is a web campaign: its pixel is the same for all; see docs/web.md")
     if campaign in known.gone:
         _warn(f"the campaign {campaign!r} was deleted: no open of it is counted")
     elif campaign not in known.kinds:

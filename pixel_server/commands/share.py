@@ -51,7 +51,7 @@ def create_share(
         record = await storage.get(store, campaign)
         base_url = settings.base_url or record.base_url or base_url_of_up(settings)
         if base_url is None:
-            raise Failure("set PIXEL_BASE_URL, the address at which the world reaches this server")
+            raise Failure("set PIXEL_BASE_URL to the public address of this server")
         link, token = await share_links.make(store, campaign, name, now, expires_at=expires_at, frames=frames)
         return link, share_links.url(base_url, token)
 

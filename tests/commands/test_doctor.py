@@ -54,7 +54,7 @@ def test_doctor_problem_exits_1_advice_exits_0(run, lists, tmp_path):
     done = run("doctor")
     assert (done.exit_code, done.stderr) == (0, ""), "a new installation has no problem"
     lines = done.stdout.splitlines()
-    assert lines[-1] == f"advice   store redis: no `up` has run with {tmp_path}, nor is REDIS_URL set"
+    assert lines[-1] == f"advice   store redis: no `up` has run with {tmp_path}, and REDIS_URL is not set"
     assert "advice   networks apple: empty; run `pixel-server networks refresh apple`" in lines
     assert "ok       spool disk: 0 hits waiting for Redis" in lines
     assert "ok       losses hits: none known" in lines

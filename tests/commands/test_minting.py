@@ -103,7 +103,7 @@ def known(request, act, tmp_path):
 def test_minting_web_campaign_is_refused(offline, known, command):
     redis_url = known(("docs", "web", "pseudonymous"))
     done = offline(command, "docs", ADA, stdin=HTML, REDIS_URL=redis_url)
-    said = "pixel-server: 'docs' is a web campaign: one pixel for all its pages; see docs/web.md\n"
+    said = "pixel-server: 'docs' is a web campaign: its pixel is the same for all; see docs/web.md\n"
     assert (done.exit_code, done.stdout, done.stderr) == (1, "", said)
 
 

@@ -1,4 +1,4 @@
-"""The README says what is so: its commands print what it shows, its tables are whole."""
+"""The README and docs: their commands print what is shown, and their tables are complete."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
 DOCS = {path.stem: path.read_text() for path in (ROOT / "docs").glob("*.md")}
 SHOWN = README + DOCS["api"] + DOCS["web"]
-"""Whose commands are tried, one after the other; those of mail.md are in tests/mail."""
+"""Texts whose commands run here, one after the other. Those of mail.md run in test_mail_docs.py."""
 ADDRESS = "http://127.0.0.1:8000"
 END = "-- end of a command --"
 
 
 def blocks(language: str, text: str = README) -> list[str]:
-    """The fenced blocks in this language."""
+    """Returns the fenced blocks in this language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
 
 
 def commands() -> list[tuple[str, str]]:
-    """(command, what it printed) of all console blocks, in order."""
-    found = []
+    """Returns (command, shown output) of all console blocks, in order."""
+    shown = []
     for block in blocks("console", SHOWN):
         assert block.startswith("$ ")
         for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
             command, _, printed = part.partition("\n")
-            found.append((command, printed))
-    return found
+            shown.append((command, printed))
+    return shown
 
 
 def shape(printed: str) -> str:
-    """The same without what differs from one run to the next: tokens, addresses, instants."""
+    """Returns an output without what differs from run to run: tokens, addresses, times."""
     for pattern, name in (
         (r"/o/[A-Za-z0-9_-]+\.gif", "/o/TOKEN.gif"),
         (r"/privacy\?t=[A-Za-z0-9_-]+", "/privacy?t=TOKEN"),
@@ -56,7 +56,7 @@ def shape(printed: str) -> str:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Iterator[tuple[Path, Stack]]:
-    """A directory in which `make up` seems to have run: .venv, pixel-data, and the server on another port."""
+    """Yields a directory as `make up` leaves it, with .venv and pixel-data, and a server on another port."""
     data = Path(tempfile.mkdtemp(prefix="px-"))
     stack = Stack(data)
     stack.start()
@@ -69,7 +69,7 @@ def checkout(tmp_path: Path) -> Iterator[tuple[Path, Stack]]:
 
 
 def in_one_shell(lines: list[str], directory: Path, address: str) -> list[str]:
-    """What each of these prints, run one after the other as if pasted."""
+    """Returns what each line prints. Runs them one after the other, as if pasted into a shell."""
     script = "".join(f"{line}\necho '{END}'\n" for line in lines).replace(ADDRESS, address)
     environ = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     done = subprocess.run(
