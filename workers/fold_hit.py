@@ -31,7 +31,8 @@ def judge_hit(sums: Sums, hit: Hit, start: int, sent: int | None, judge: Judge) 
     verdict = judge(hit, sent)
     if verdict.verdict not in series.HITS_BY_CLASS:
         raise KeyError(verdict.verdict)
-    sums.day(start)
+    if start not in sums.local_days:
+        sums.day(start)
     return verdict
 
 
