@@ -200,7 +200,7 @@ def test_audit_page_many_entries_are_paged(site, reader, mail):
     following = re.search(r'rel="next" href="([^"]+)"', first.text)
     second = reader.get(unquote(following[1]))
     assert second.text.count("campaign changed") == 20
-    assert "key made" in second.text
+    assert "key created" in second.text
     assert 'rel="next"' not in second.text
     for after in ("x", "0-0", "1" * 99):
         assert reader.get("/audit", params={"after": after}).status_code == 422

@@ -24,11 +24,11 @@
   const known = (values) => values.some((value) => value != null);
 
   function element(name, kind, parent, text) {
-    const made = document.createElement(name);
-    made.className = kind;
-    if (text != null) made.textContent = text;
-    if (parent) parent.append(made);
-    return made;
+    const node = document.createElement(name);
+    node.className = kind;
+    if (text != null) node.textContent = text;
+    if (parent) parent.append(node);
+    return node;
   }
 
   // Formats seconds as text in a time zone, or in UTC if the browser does not know the zone.
@@ -142,11 +142,11 @@
         if (!answer.ok) throw new Error(answer.status);
         this.show(read(await answer.json(), this.unit));
       } catch (error) {
-        if (!this.u) this.say(FAILED); // else the old chart stays; the page shows how old it is
+        if (!this.u) this.showMessage(FAILED); // else the old chart stays; the page shows how old it is
       }
     }
 
-    say(text) {
+    showMessage(text) {
       this.words.textContent = text;
     }
 
@@ -157,11 +157,11 @@
       this.shown = shown;
       if (!shown.series.length) {
         this.end();
-        this.say(shown.starts.length ? "No longer stored for this range." : "There is no data in this range.");
+        this.showMessage(shown.starts.length ? "No longer stored for this range." : "There is no data in this range.");
         return;
       }
       const none = shown.series.every(({ values }) => !values.some(Boolean));
-      this.say(none ? `No ${this.unit} in this range.` : "");
+      this.showMessage(none ? `No ${this.unit} in this range.` : "");
       if (fits) this.u.setData(shown.data, !this.zoomed);
       else this.draw();
       this.u.root.querySelector("canvas").setAttribute("aria-label", describe(shown));
@@ -169,7 +169,7 @@
       sums(shown, -Infinity, Infinity).forEach((sum, i) => {
         this.values[i].style.minWidth = `${Math.max(5, number(sum).length)}ch`;
       });
-      this.tell();
+      this.showValues();
     }
 
     end() {
@@ -241,7 +241,7 @@
           drag: { x: true, y: false, setScale: false, dist: 5 },
         },
         hooks: {
-          setCursor: [safe(() => this.tell())],
+          setCursor: [safe(() => this.showValues())],
           setSelect: [safe((u) => this.selected(u))],
           setScale: [safe((u, scale) => scale === "x" && this.scaled(u))],
           draw: [safe((u) => this.mark(u))],
@@ -285,14 +285,14 @@
     scaled(u) {
       const { starts } = this.shown, { min, max } = u.scales.x;
       this.zoomed = min > starts[0] || max < starts.at(-1);
-      if (this.zoomed === !this.whole.hidden) return this.tell();
+      if (this.zoomed === !this.whole.hidden) return this.showValues();
       if (!this.zoomed && document.activeElement === this.whole) this.figure.querySelector("summary")?.focus();
       this.whole.hidden = !this.zoomed;
-      this.tell();
+      this.showValues();
     }
 
     // Shows the values below the cursor, or without a cursor the sums of the visible range.
-    tell() {
+    showValues() {
       const { starts, series, calendar, step, upTo } = this.shown, u = this.u;
       if (!u) return;
       const i = u.cursor.idx;
