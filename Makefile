@@ -1,13 +1,22 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: up test lint chaos bench screenshots clean
+# Tests that start servers or browsers, or that try many examples. `make quick` leaves them out.
+WHOLE = journeys chaos properties old_data run demo \
+	api/test_openapi.py campaigns/test_retention.py collect/test_script.py \
+	commands/test_retention.py dashboard/test_live.py figures/test_campaign_of_thousands.py mail/test_mailers.py \
+	recipients/test_withdrawn_set.py store/test_aof_rewrite.py
+
+.PHONY: up test quick lint chaos bench screenshots clean
 
 up: .venv/up
 	$(BIN)/pixel-server up
 
 test: lint
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
+
+quick: .venv/test
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal $(WHOLE:%=--ignore=tests/%)
 
 lint: .venv/test
 	$(BIN)/ruff check .

@@ -21,6 +21,7 @@ from pixel_server.store import keys
 from pixel_server.store.client import connect, connect_async
 from pixel_server.tokens import Mode, Token
 from tests.conftest import NOW
+from tests.properties import examples
 from tests.properties.crashing_rollup import (
     Step,
     count_all_with_crashes,
@@ -126,7 +127,9 @@ def counts_in_a_list(story: list[MailHit]) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(story=stories, cuts=cuts_of_a_stream, crashes=st.lists(steps(16), max_size=4))
 def test_bursts_any_cuts_and_crashes_give_the_verdicts_of_a_list(
     valkey_url: str, secrets: Secrets, story: list[MailHit], cuts: list[int], crashes: list[Step]

@@ -26,6 +26,7 @@ from pixel_server.store.client import connect, connect_async
 from pixel_server.store.shards import shard_of
 from pixel_server.tokens import Mode, Part, Token
 from tests.conftest import ANY_YEAR, NOW
+from tests.properties import examples
 from workers.retention import sweep
 from workers.rollup_pass import Outcome, Rollup
 
@@ -203,7 +204,9 @@ async def play(
 names = st.sampled_from(["erasure", "retention", "roll-up", "upload"])
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     story=st.lists(st.tuples(st.sampled_from([ERASED, OTHER]), st.integers(0, 100)), min_size=1, max_size=8),
     turns=st.lists(st.tuples(names, st.integers(1, 9)), max_size=12),

@@ -19,6 +19,7 @@ from pixel_server.hit import Hit
 from pixel_server.store import keys, producer
 from pixel_server.store.client import connect, connect_async
 from tests.conftest import NOW
+from tests.properties import examples
 
 SHARDS = 3
 
@@ -85,7 +86,9 @@ def a_hit(number: int) -> bytes:
     return hit.encode(Hit(number, "c", hit.EMAIL, "GET"))
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     bursts=st.lists(st.integers(1, 30), min_size=1, max_size=8),
     faults=st.lists(st.sampled_from(["", "lost", "unsent", "half"]), max_size=12),
@@ -113,7 +116,9 @@ def test_recorder_writes_fail_stores_each_hit_once(
     assert stored == answers
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     bursts=st.lists(st.integers(1, 12), min_size=1, max_size=10),
     draws=st.lists(

@@ -25,6 +25,7 @@ from pixel_server.store.client import connect, connect_async
 from pixel_server.tokens import Mode, Part, Token
 from pixel_server.verdicts import CLASSES
 from tests.conftest import NOW
+from tests.properties import examples
 from tests.properties.crashing_rollup import (
     Killed,
     Step,
@@ -143,7 +144,9 @@ def _opens_of(cell: list[int]) -> list[int]:
     return [padded[0], padded[1], padded[2], padded[series.UNIQUE_OPENS_PERSON]]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     story=st.lists(mail_hits, min_size=1, max_size=40),
     cuts=cuts_of_a_stream,

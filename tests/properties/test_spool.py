@@ -27,6 +27,7 @@ from pixel_server.collect.spool.status import SpoolStatus, read_status
 from pixel_server.hit import Hit
 from pixel_server.store import producer
 from tests.conftest import NOW
+from tests.properties import examples
 
 LIMIT, SEGMENT = 6000, 600
 MARKER = b"\xffHIT"
@@ -272,4 +273,4 @@ class SpoolMachine(RuleBasedStateMachine):
 
 
 TestSpool = SpoolMachine.TestCase
-TestSpool.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestSpool.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)

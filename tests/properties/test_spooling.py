@@ -23,6 +23,7 @@ from pixel_server.collect.spool.sink import SpoolSink
 from pixel_server.collect.spool.spool import Spool
 from pixel_server.store import keys
 from pixel_server.store.client import connect
+from tests.properties import examples
 from tests.properties.test_recorder import SHARDS, Flaky, a_hit
 
 FAULTS = st.lists(st.sampled_from(["", "lost", "unsent", "half"]), max_size=10)
@@ -44,7 +45,9 @@ class FlakyDisk:
         return [0] * len(batches)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     bursts=st.lists(st.integers(1, 20), min_size=1, max_size=8),
     redis_faults=FAULTS,

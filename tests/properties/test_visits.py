@@ -22,6 +22,7 @@ from pixel_server.store import keys
 from pixel_server.store.client import connect, connect_async
 from pixel_server.store.protocols import Redis
 from tests.conftest import NOW
+from tests.properties import examples
 from tests.properties.crashing_rollup import (
     Step,
     count_all_with_crashes,
@@ -237,7 +238,9 @@ def roll_up(
 
 
 @pytest.mark.parametrize("identity", ["own", "cookie", "cookieless"])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     story=st.lists(web_hits, min_size=2, max_size=24),
     cuts=cuts_of_a_stream,
