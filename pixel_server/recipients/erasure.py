@@ -147,9 +147,8 @@ async def run_owed(store: AsyncRedis, secrets: Secrets, now: float, count: int) 
     for member in due:
         await _settle(store, secrets, _unmasked(secrets, member), now, count)
     await store.zremrangebyscore(keys.ERASURES, "-inf", now - INTERVAL_SECONDS)
-    await store.zremrangebyscore(
-        keys.ERASURES, now + INTERVAL_SECONDS, "+inf"
-    )  # written by a clock that was ahead
+    # A time in the future was written by a clock that was ahead.
+    await store.zremrangebyscore(keys.ERASURES, now + INTERVAL_SECONDS, "+inf")
     return len(due)
 
 
