@@ -1,4 +1,4 @@
-"""Who did what to data on people: a line each, with no personal data in it."""
+"""The audit log: a line for each action on data of people, without personal data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIST = {"Content-Type": "application/x-ndjson"}
 
 @pytest.fixture
 def said(site):
-    """The newest lines: [(who, what, about)]"""
+    """Returns the newest lines: [(who, what, about)]."""
 
     def said(count):
         items = site.get("/api/audit").json()["items"][:count]

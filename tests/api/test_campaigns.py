@@ -106,7 +106,7 @@ def test_campaigns_created_without_zone_has_the_servers(settings, secrets, clien
 
 @pytest.fixture
 def hits_of_both(mail, page, opened, viewed):
-    """Two campaigns, hits in all shards, and at hours that are of another day in UTC."""
+    """Makes two campaigns with hits in all shards, at hours that are on another day in UTC."""
     mail(time_zone="America/Los_Angeles")
     page(time_zone="Asia/Tokyo")
     for at in ("2025-06-01T02:30Z", "2025-06-20T20:30Z"):
@@ -119,7 +119,7 @@ def test_campaigns_deleted_leaves_only_a_tombstone(hits_of_both, opened, viewed,
     assert count(clock.now) == 20
     for name, hit in (("mail", opened), ("page", viewed)):
         assert names_of(client, name)
-        hit(AT)  # lies in the stream, uncounted
+        hit(AT)  # in the stream, not counted
         assert site.delete(f"/api/campaigns/{name}").status_code == 204
         assert names_of(client, name) == []
         hit(AT, says="ignored; reason=gone")

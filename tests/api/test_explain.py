@@ -1,4 +1,4 @@
-"""`POST /api/explain`. What it answers is tested with `classify.explain`."""
+"""`POST /api/explain`. The tests of `classify.explain` cover its answers."""
 
 from __future__ import annotations
 

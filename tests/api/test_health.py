@@ -1,4 +1,4 @@
-"""What /healthz and /readyz say, and when they warn."""
+"""Answers and warnings of /healthz and /readyz."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_readyz_redis_that_evicts_warns(site, client):
 
 
 def test_readyz_lost_hits_warn(settings, secrets):
-    """After a failover the first batches that Redis takes again come out of the spool."""
+    """After a failover, the first batches that Redis accepts come from the spool."""
     left = Spool(settings.data / "spool", 1 << 20)
     left.append([Batch(0, producer.new_id(0), 3, hit.encode_batch([]))])
     left.close()

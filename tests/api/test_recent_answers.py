@@ -1,4 +1,4 @@
-"""Answers that are read once for all who ask."""
+"""Answers that are read once for all callers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bounded number of requests is worked on at a time; the rest waits, or is refused."""
+"""Slots: a bounded number of requests runs at a time; others wait or are refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Story = Callable[["House"], Awaitable[None]]
 
 
 class House:
-    """Requests to an app that is busy until `free` is set. `busy`: how many it works on."""
+    """Sends requests to an app that works until `free` is set. busy: requests that it works on."""
 
     def __init__(self) -> None:
         self.free = asyncio.Event()
@@ -41,7 +41,7 @@ class House:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     def ask(self, path: str = "/", method: str = "GET", unread: bool = False) -> asyncio.Task[int]:
-        """Gives the status. unread: the client does not take the answer until `read` is set."""
+        """Sends a request and returns its status. unread: the client reads no answer until `read` is set."""
         scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "headers": []}
 
         async def answered() -> int:
@@ -148,7 +148,7 @@ def test_report_slots_unread_answer_blocks_nobody():
 
 
 def test_report_slots_released_during_timeouts_are_not_lost(monkeypatch: pytest.MonkeyPatch):
-    """The time of many is over in the same turn of the event loop in which a turn is given back."""
+    """Many waits time out in the same turn of the event loop in which a slot is released."""
 
     async def story(house: House) -> None:
         running = [house.ask() for _ in range(MAX_RUNNING)]

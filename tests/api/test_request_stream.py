@@ -1,4 +1,4 @@
-"""A body that is too long, or does not come, is refused, and says so."""
+"""Bodies that are too long, late or cut off are refused, and the answer says why."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEYED = [(b"authorization", f"Bearer {API_KEY}".encode()), (b"content-type", b"a
 
 
 async def half(app, path, headers, *more):
-    """(status, body) of the answer to a POST whose body begins, and does not end."""
+    """Returns (status, body) of the answer to a POST whose body begins and does not end."""
     parts = [{"type": "http.request", "body": b"{", "more_body": True}, *more][::-1]
     sent = []
 

@@ -9,7 +9,7 @@ from tests.figures.test_recipients import LIST
 
 @pytest.fixture
 def send(site, clock):
-    """Makes links of mails that are sent, to each of these."""
+    """Makes links with `sent` for recipients."""
 
     def send(campaign, *rows, at=None, **more):
         if at:
@@ -109,7 +109,7 @@ def test_links_sent_not_a_flag_is_422(mail, site, sent):
 
 @pytest.fixture
 def quiet(site, secrets):
-    """Who is quiet since a day: {recipient: row}."""
+    """Returns the inactive recipients since a day: {recipient: row}."""
     known = {secrets.recipient_key(who).hex(): who for who in ("ada", "bob", "cyd", "dan", "eve", "fay")}
 
     def quiet(since):

@@ -1,4 +1,4 @@
-"""Lists of recipients: taken in a stream, bad lines named, those who said no left out."""
+"""Uploads of recipient lists: read as a stream, bad lines named, withdrawn recipients left out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def put(site):
 
 @pytest.fixture
 def shown(site, secrets):
-    """What is kept of a recipient in a campaign; None: nothing."""
+    """Returns what is stored of a recipient in a campaign, or None."""
 
     def shown(who="ada", campaign="mail"):
         found = site.get(f"/api/recipients/{secrets.recipient_key(who).hex()}").json()["campaigns"]
@@ -46,7 +46,7 @@ def counts(lines, new=0, known=0, withdrawn=0, bad=0):
 
 
 def of(answer):
-    """The counts in an answer, be it good or not."""
+    """Returns the counts of a good or bad answer."""
     return {name: answer.json()[name] for name in counts(0)}
 
 
@@ -146,7 +146,7 @@ def test_uploads_bad_csv_line_is_left_out_and_named(mail, put, line, message):
 def test_uploads_unreadable_list_stores_nothing(mail, put, shown, content, kind, status):
     mail(mode="identified")
     answer = put(content, kind)
-    if content == b"":  # a list of nobody
+    if content == b"":  # an empty list
         assert (answer.status_code, answer.json()) == (200, counts(0))
     else:
         assert answer.status_code == status
@@ -237,11 +237,11 @@ def test_uploads_mode_lowered_removes_names(mail, put, shown, site, sweep):
     assert (found["listed"], found["recipient"], found["name"]) == (True, None, None)
 
 
-# The stream itself
+# Reading the stream
 
 
 async def cut(*chunks):
-    """A body that arrives in these pieces, and is then cut off."""
+    """Yields a body in these chunks, then cuts it off."""
     for chunk in chunks:
         yield chunk
     raise ClientDisconnect

@@ -1,4 +1,4 @@
-"""What the tests of this folder share."""
+"""Fixtures of this folder."""
 
 from tests.site_fixtures import (  # noqa: F401 - fixtures of this folder
     clock,

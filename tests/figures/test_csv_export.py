@@ -1,4 +1,4 @@
-"""What a spreadsheet would run gets an apostrophe before it."""
+"""Text that a spreadsheet would run as a formula gets an apostrophe before it."""
 
 from __future__ import annotations
 

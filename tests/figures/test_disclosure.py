@@ -1,4 +1,4 @@
-"""What a partner's key is shown of one campaign, and that nobody who stands alone can be won back from it."""
+"""Disclosure control: what a partner's key is shown, and that no withheld figure follows from answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEAST = 5
 
 @pytest.fixture
 def partner(site, clock, count):
-    """Counts all there is, then asks with a key of `read:CAMPAIGN`. `from_` stands for `from`."""
+    """Counts all hits, then reads with a key of the scope `read:CAMPAIGN`. from_: the parameter `from`."""
 
     def ask(path, status=200, **query):
         campaign = path.partition("/")[0]
@@ -53,7 +53,7 @@ def shown(found, name):
 def test_disclosure_days_with_enough_visits_are_shown(page, viewed, clock, partner, stats):
     page(identity="own", min_cell=3, time_zone="Europe/Berlin")
     crowd(viewed, "2026-02-28T22:59Z", 4)
-    crowd(viewed, "2026-02-28T23:00Z", 2)  # the day after, in Berlin
+    crowd(viewed, "2026-02-28T23:00Z", 2)  # the next day in Berlin
     crowd(viewed, "2026-03-02T12:00Z", 3)
     crowd(viewed, "2026-03-03T12:00Z", 7)  # today
     found = partner("page/stats", from_="2026-02-27", to="2026-03-04")
@@ -121,7 +121,7 @@ def test_disclosure_answer_has_shared_fields_only(page, mail, viewed, opened, cl
         ({"tz": "Asia/Kathmandu"}, 403),
         ({"tz": "Nowhere"}, 403),
         ({"from_": "2026-03-01T12:00Z"}, 422),
-        ({"from_": "2026-03-02"}, 422),  # today: no day has ended since
+        ({"from_": "2026-03-02"}, 422),  # today: no day of the range has ended
         ({"from_": "1066-10-14"}, 422),
         ({"from_": "2000-01-01"}, 422),
         ({"to": "yesterday"}, 422),
@@ -163,16 +163,16 @@ def test_disclosure_hits_in_spool_withhold_their_days(page, viewed, clock, partn
     assert partner("page/stats")["totals"]["views"] is None
 
 
-# Figures that are parts of others
+# Figures that are part of others
 
 
 def test_disclosure_small_part_or_rest_is_withheld(mail, opened, clock, partner):
     mail(min_cell=3)
     for day, whos in (
-        ("2026-03-01", "abc"),  # all opens are first ones
-        ("2026-03-02", "abcdef"),  # 3 of 6
-        ("2026-03-03", "abcg"),  # 1 of 4
-        ("2026-03-04", "hija"),  # 3 of 4: 1 is not
+        ("2026-03-01", "abc"),  # all opens are first opens
+        ("2026-03-02", "abcdef"),  # 3 of 6 opens are first opens
+        ("2026-03-03", "abcg"),  # 1 of 4 opens is a first open
+        ("2026-03-04", "hija"),  # 3 of 4 opens are first opens
         ("2026-03-05", "kl"),
     ):
         for who in whos:
@@ -223,7 +223,7 @@ FIRST = date(2026, 3, 1)
 
 
 def figures(of, days, start=0, end=None):
-    """Of these days, each {figure: number}, as they are shared."""
+    """Returns days as they are shared. days: each {figure: number}."""
     end = len(days) if end is None else end
     bounds = {"from": str(FIRST + timedelta(start)), "to": str(FIRST + timedelta(end))}
     wanted = ranges.parse(bounds, "UTC", 0)
@@ -343,8 +343,8 @@ def test_disclosure_ranked_shows_most_visits_first():
     assert disclosure.ranked({"a": (5, 5)}, 2) == [("a", (5, 5))]
 
 
-# Winning a small cell back. Views are never looked at by what decides, so each view here is a bit of its own:
-# an answer's views say of which visits it is a sum. What was withheld must not be a combination of such sums.
+# Computing a withheld cell. No decision depends on views, so each visit here has views that are one bit: the
+# views of an answer tell which visits it sums. A withheld cell must not be a combination of such sums.
 
 DAYS = ("20260301", "20260302")
 NAMES = {
@@ -362,7 +362,7 @@ def of(atom, dimension):
 
 
 def cells_of(visits, day, dimension):
-    """{name: (bits, visits)} of a day. Where nobody has been, nothing is known to be."""
+    """Returns {name: (bits, visits)} of a day. A name without a visit is left out."""
     counts = Counter()
     for atom, n in zip(ATOMS, visits, strict=True):
         if atom["day"] == day:
@@ -375,7 +375,7 @@ def cells_of(visits, day, dimension):
 
 
 def live(visits):
-    """Bits of what may have been: a name that nobody has on a day is known to be empty."""
+    """Returns the bits that may have visits: a name without visits on a day is known to be empty."""
     every = (1 << len(ATOMS)) - 1
     for dimension in NAMES:
         some = 0
@@ -386,7 +386,7 @@ def live(visits):
 
 
 def answers(visits):
-    """({dimension: {name: (bits, visits)}} with `total`) of each range of days."""
+    """Yields the answer for each range of days: {dimension: {name: (bits, visits)}}, with `total`."""
     some = live(visits)
     days = {
         day: {
@@ -412,7 +412,7 @@ def answers(visits):
 
 
 def span(vectors):
-    """Rows with a leading 1 each, which all of these are combinations of."""
+    """Returns rows with a leading 1 whose combinations include all of these rows."""
     rows = []
     for bits in vectors:
         row = reduced(bits, rows)
@@ -432,7 +432,7 @@ def reduced(bits, rows):
 
 
 def thinned(found):
-    """Of rare names, only what is one visit: so that some cells are small beside large ones."""
+    """Returns the numbers of visits, with at most one for rare names: small cells beside large ones."""
     visits, rare = found
     return [
         n if n < 2 or rare.isdisjoint(atom.values()) else 0 for atom, n in zip(ATOMS, visits, strict=True)
@@ -489,7 +489,7 @@ def test_disclosure_breakdowns_are_shared(site, page, clock, count, partner):
     assert [row["name"] for row in own] == ["/a", "/b", "/c", "/today"]
 
 
-# Who may ask
+# Permissions
 
 
 def test_disclosure_shared_calls_are_three():

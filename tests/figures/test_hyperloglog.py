@@ -1,4 +1,4 @@
-"""The union of HyperLogLogs, against what the store itself finds."""
+"""The union of HyperLogLogs, compared with Redis's own."""
 
 from __future__ import annotations
 

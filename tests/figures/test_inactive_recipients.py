@@ -12,7 +12,7 @@ from tests.figures.test_recipients import LIST, SCANNER
 
 @pytest.fixture
 def send(site, clock):
-    """Makes links of mails that are sent, to each of these."""
+    """Makes links with `sent` for recipients."""
 
     def send(campaign, *rows, at=None, **more):
         if at:
@@ -28,7 +28,7 @@ def send(site, clock):
 
 @pytest.fixture
 def quiet(site, secrets):
-    """Who is quiet since a day: {recipient: row}."""
+    """Returns the inactive recipients since a day: {recipient: row}."""
     known = {secrets.recipient_key(who).hex(): who for who in ("ada", "bob", "cyd", "dan", "eve", "fay")}
 
     def quiet(since):
@@ -51,7 +51,7 @@ def test_inactive_recipients_mailed_without_open_are_listed(site, send, stats, q
     send("old", "ada", "bob", "cyd", "dan", "eve", at="2026-01-10T08:00Z")
     opens("2026-01-10T09:00Z", "old", "ada")
     opens("2026-01-10T09:00Z", "old", "bob")
-    opens("2026-03-05T09:00Z", "old", "bob")  # an old mail, read again
+    opens("2026-03-05T09:00Z", "old", "bob")  # an old mail that is read again
     send("new", "ada", "bob", "cyd", "dan", at="2026-03-01T08:00Z")
     lines = json.dumps({"recipient": "cyd", "name": "Cyd"}) + "\n"
     assert site.put("/api/campaigns/new/recipients", content=lines, headers=LIST).status_code == 200

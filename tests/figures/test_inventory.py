@@ -1,4 +1,4 @@
-"""`privacy report`: how many of what, since when."""
+"""The inventory: numbers and ages of stored data by kind."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_inventory_used_store_counts_each_kind(
     clock.at("2026-03-04T00:00Z")
     site.post("/api/withdrawals", json={"recipients": ["one", "two"]})
     client.xadd(keys.dead(0), {"reason": "no hit", "data": b"x"}, id="1772000000000-0")
-    opened("2026-03-04T09:00Z", "ada")  # waits
+    opened("2026-03-04T09:00Z", "ada")  # not counted yet
 
     found = report(settings, 7, 1_772_000_000_000)
     elsewhere = ("audit log", "log of recipients", "owed erasures")
@@ -65,7 +65,7 @@ def test_inventory_used_store_counts_each_kind(
         "daily opens by client, device, country": 2,
         "daily views by page, referrer, country ...": 3,
         "salts of visitors' hashes": 1,
-        "visits under way": numbers["visits under way"],  # one that a later hit of its shard ended has gone
+        "visits under way": numbers["visits under way"],  # a later hit of the shard may have ended a visit
         "days of last opens": 1,
         "address estimates": numbers["address estimates"],
         "visitor estimates": numbers["visitor estimates"],
@@ -106,7 +106,7 @@ def test_inventory_newer_format_is_counted(client, settings):
 
 
 def test_inventory_sources_have_every_key_of_people():
-    """Keys of the table that hold something on people, or sums of them."""
+    """Compares with the keys of the table that hold data on people, or sums of it."""
     known = {key.kind for key in keys.TABLE.values() if key.pattern.startswith("px:{s}:")}
     told = {source.key.kind for source in inventory.SOURCES.values()}
     assert known - told == {"producers", "turn", "lead", "drops", "stop", "rules", "lasts", "visiting"}
@@ -129,7 +129,7 @@ def test_inventory_api_answers_the_same(mail, page, opened, site, clock, setting
     }
     assert next(item["number"] for item in found["items"] if item["data"] == "lists") == 1
     opened("2026-03-02T09:00Z", "bob")
-    assert site.get("/api/kept").json() == found, "it is looked up once a minute"
+    assert site.get("/api/kept").json() == found, "the inventory is read once a minute"
     clock.at("2026-03-02T09:01Z")
     [waiting] = [item for item in site.get("/api/kept").json()["items"] if item["data"] == "waiting hits"]
     assert waiting["number"] == 1

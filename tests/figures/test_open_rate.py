@@ -1,4 +1,4 @@
-"""Open rates against what is known by hand, in print, and of drawn populations."""
+"""Open rates, compared with values by hand, published values and simulated populations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pixel_server.figures.open_rate import (
 
 
 def openers(delivered, *, read, hidden=0, hidden_read=0, others=0, anonymous=0):
-    """read: of the visible; others: opened by machines that are no prefetch, or nobody knows by whom."""
+    """Returns Openers. read: visible openers. others: opens by scanners or unknown clients alone."""
     return Openers(delivered, read + hidden + others, read + hidden_read, hidden, hidden_read, anonymous)
 
 
@@ -52,7 +52,7 @@ def test_open_rate_worked_example_holds():
         (Openers(0, 5, 5, 0, 0, 0), (None, True)),
         (Openers(0, 0, 0, 0, 0, 0), (None, False)),
         (Openers(4, 5, 5, 0, 0, 0), (None, True)),
-        (Openers(-1, 0, 0, 0, 0, 0), (None, True)),  # more bounced than were sent
+        (Openers(-1, 0, 0, 0, 0, 0), (None, True)),  # more mails bounced than were sent
     ],
 )
 def test_open_rate_without_denominator_is_none(counts, answer):
@@ -148,7 +148,7 @@ def test_open_rate_one_more_reader_raises_all(counts):
 
 @pytest.mark.parametrize("read", [0, 30, 150, 300])
 def test_open_rate_more_hidden_widens_the_interval(read):
-    """The visible are 300, and as many of them read; the hidden, of whom nothing is known, grow."""
+    """Keeps 300 visible and their readers, and adds hidden recipients."""
     wide = [
         ends - begins
         for hidden in (0, 10, 100, 1000, 10**6)
@@ -161,7 +161,7 @@ def test_open_rate_more_hidden_widens_the_interval(read):
 
 
 def draws(rng, n, p, times):
-    """Binomial counts."""
+    """Returns binomial counts."""
     middle, reach = n * p, 9 * sqrt(n * p * (1 - p)) + 9
     values = range(max(0, int(middle - reach)), min(n, int(middle + reach)) + 1)
     whole = lgamma(n + 1)
@@ -172,9 +172,9 @@ def draws(rng, n, p, times):
 
 
 def coverage(rng, delivered, hidden, p, hidden_p, times):
-    """How often the interval holds the share who read, of the times that there is one. None: there is none.
+    """Returns the share of intervals that contain the true share of readers, or None without intervals.
 
-    Up to a tenth of the hidden who read are known, by an open in another client.
+    Up to a tenth of the hidden readers are known, by an open in another client.
     """
     held = []
     visible_readers = draws(rng, delivered - hidden, p, times)
@@ -192,8 +192,8 @@ SHARE_HIDDEN = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 def test_open_rate_interval_covers_95_percent():
-    """Populations of which all is known, hidden readers too. It rests on the assumption that the module
-    states: each recipient reads with the same chance p, hidden or not. The next test breaks it.
+    """Simulates populations whose hidden readers are known too, under the assumption of the module: each
+    recipient reads with the same chance p, hidden or not. The next test breaks the assumption.
     """
     rng = random.Random(1)
     found = {
@@ -289,7 +289,7 @@ def test_differs_p_value_by_hand_agrees(a, b, p_value, significant):
 
 
 def test_differs_millions_are_compared():
-    """As a z test finds it, where there are this many: z = 2.1213, p = 0.0339."""
+    """A z test agrees for numbers this large: z = 2.1213, p = 0.0339."""
     assert differs((500_000, 10**6), (501_500, 10**6))["p_value"] == pytest.approx(0.033895, abs=2e-6)
 
 
@@ -321,7 +321,7 @@ def test_differs_swapped_is_mirrored(a, b):
 
 @pytest.mark.parametrize(("n", "m"), [(10, 10), (30, 30), (10, 60)])
 def test_differs_chance_alone_is_significant_5_percent(n, m):
-    """Exactly: every outcome of two campaigns of one rate, by its probability. Mid-p may pass 5 by little."""
+    """Sums the probability of every outcome of two campaigns of one rate. Mid-p may exceed 5 % slightly."""
     calls = [(k, j) for k in range(n + 1) for j in range(m + 1) if differs((k, n), (j, m))["significant"]]
     for p in (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5):
         chance = sum(comb(n, k) * comb(m, j) * p ** (k + j) * (1 - p) ** (n + m - k - j) for k, j in calls)

@@ -1,4 +1,4 @@
-"""Many campaigns at once: the same figures as each one's `stats`, found, sorted, a page at a time."""
+"""The overview: the figures of `stats` for many campaigns, matched, sorted and paged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.stack import until
 
 @pytest.fixture
 def ask(site, clock, count):
-    """Counts all there is, then asks."""
+    """Counts all hits, then reads the overview."""
 
     def ask(status=200, **query):
         count(clock.now)
@@ -32,13 +32,13 @@ def ask(site, clock, count):
 
 @pytest.fixture(autouse=True)
 def always_new(monkeypatch):
-    """The order is read anew for each request."""
+    """Makes each request read the order anew."""
     monkeypatch.setattr(campaign_order, "MAX_AGE_SECONDS", -1.0)
 
 
 @pytest.fixture
 def kept(monkeypatch):
-    """What was read once stays; given (FRESH, OLD), that holds."""
+    """Keeps the order that was read. Takes FRESH_SECONDS and MAX_AGE_SECONDS."""
 
     def keep(fresh=1000.0, old=1000.0):
         monkeypatch.setattr(campaign_order, "FRESH_SECONDS", fresh)
@@ -112,7 +112,7 @@ def test_overview_closed_campaign_keeps_figures(mail, opened, ask, stats, sweep,
 def test_overview_days_are_local_and_null_once_removed(mail, opened, ask, clock):
     mail(time_zone="Asia/Tokyo", keep={"days": 3})
     opened("2025-06-08T12:00Z")
-    opened("2025-06-09T15:00Z")  # the tenth, in Tokyo
+    opened("2025-06-09T15:00Z")  # the tenth in Tokyo
     opened("2025-06-10T14:59Z")
     (item,) = ask()["items"]
     assert item["days"] == [None] * 10 + [0, 1, 0, 2]
@@ -227,7 +227,7 @@ def test_overview_old_order_is_read_after_failed_renewal(mail, opened, ask, kept
 
 
 class Failing:
-    """Redis goes away as it is asked."""
+    """Fails as if Redis went away during the read."""
 
     calls = 0
 
@@ -285,7 +285,7 @@ def test_overview_as_of_is_before_uncounted_hits(mail, opened, ask, site, clock)
 
 
 def test_overview_many_campaigns_are_read_in_batches(ask, client, settings, monkeypatch):
-    """Also where a whole part was deleted as it was read."""
+    """Also if a whole batch is deleted while it is read."""
     monkeypatch.setattr(campaign_order, "BATCH", 3)
 
     async def make():

@@ -1,4 +1,4 @@
-"""What a query asks for, and the intervals that it falls into."""
+"""Ranges of queries, and their intervals."""
 
 from __future__ import annotations
 

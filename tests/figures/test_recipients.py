@@ -1,4 +1,4 @@
-"""Recipients of a campaign by what they did: paged, and all of them as lines."""
+"""Recipients of a campaign by state: in pages, and all as lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCANNER = "python-requests/2.32.3"
 
 @pytest.fixture
 def story(site, mail, clock, secrets, stats):
-    """ada read; bob was scanned; cyd both; dan opened with something unknown; eve did not open."""
+    """Makes five recipients: ada read, bob was scanned, cyd both, dan has an unknown open, eve none."""
     clock.at(f"{DAY}T08:00Z")
     mail(mode="identified")
     names = ("ada", "bob", "cyd", "eve")

@@ -1,4 +1,4 @@
-"""Hits in, one query, one answer out."""
+"""Stats: hits go in, one query comes out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOBODY_SAID_NO = {"hits_gpc": 0, "dropped_gpc": 0, "dropped_opted_out": 0, "refu
 
 
 def counted(items, name="hits"):
-    """{start: count} of the intervals that have any."""
+    """Returns {start: count} of the intervals with a count."""
     return {item["start"]: item[name] for item in items if item[name]}
 
 
@@ -52,7 +52,7 @@ def test_stats_mail_four_hits_of_three_recipients(mail, opened, stats):
 
 NO_ODD_VIEWS = dict.fromkeys(("views_bot", "views_no_visitor", "views_no_visit"), 0)
 NO_ODD_VIEWS |= dict.fromkeys(("visits_new", "visits_returning"))
-"""In totals: all views are people's who are told apart, by no cookie."""
+"""Totals of views by people who are told apart without a cookie."""
 
 
 def test_stats_web_four_hits_of_two_visitors(page, viewed, stats):
@@ -127,8 +127,8 @@ def test_stats_other_zone_has_its_intervals(mail, opened, stats, interval, start
 @pytest.mark.parametrize(
     ("zone", "day", "hours", "before", "last"),
     [
-        # A day of 23 and one of 25 hours; one that half an hour is taken from, or given to; one whose offset
-        # has quarters; one that has no midnight. `before` lies in the day before, `last` in the day itself.
+        # Days of 23, 25, 23.5 and 24.5 hours; an offset with quarters of an hour; a day without midnight.
+        # `before` is on the day before, `last` on the day itself.
         ("Europe/Berlin", "2025-03-30", 23, "2025-03-29T22:59Z", "2025-03-30T21:59Z"),
         ("Europe/Berlin", "2025-10-26", 25, "2025-10-25T21:59Z", "2025-10-26T22:59Z"),
         ("Australia/Lord_Howe", "2025-10-05", 23.5, "2025-10-04T13:29Z", "2025-10-05T12:59Z"),
@@ -217,7 +217,7 @@ def test_stats_last_hit_is_shown_in_any_range(mail, page, opened, viewed, stats)
     opened(f"{DAY}T09:00:05.250Z", "ada")
     opened(f"{DAY}T10:00:07.900Z", "bob", method="HEAD")
     stats("mail")
-    opened(f"{DAY}T08:00Z", "bob")  # came late
+    opened(f"{DAY}T08:00Z", "bob")  # arrives late
     viewed("2025-06-11T09:00Z")
     for query in ({}, {"from_": "2025-06-01", "to": "2025-06-02"}, {"interval": "hour"}):
         assert stats("mail", **query)["last_hit"] == f"{DAY}T10:00:07.000Z"

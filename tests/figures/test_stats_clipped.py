@@ -1,4 +1,4 @@
-"""How many mails with two pixels were shown without their end."""
+"""`clipped` of stats: mails with two pixels whose lower pixel never came."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.stack import READER
 
 @pytest.fixture
 def load(opens):  # noqa: F811
-    """At a minute past nine, parts of a recipient's mail are loaded."""
+    """Loads parts of a recipient's mail, at a minute past nine."""
 
     def load(minute, who, *parts, agent=READER, **more):
         for part in parts:
@@ -30,11 +30,11 @@ def test_clipped_top_without_bottom_gives_the_share(mail, load, stats):
     load(2, "bob", Part.TOP)
     load(2, "cyd", Part.TOP, Part.BOTTOM)
     assert stats("mail")["clipped"] == {"share": 0.5, "of": 2}
-    load(3, "dan", Part.BOTTOM)  # and no open
+    load(3, "dan", Part.BOTTOM)  # not an open
     assert stats("mail")["clipped"] == {"share": 0.5, "of": 2}
     load(4, "dan", Part.TOP, agent=GMAIL)
     assert stats("mail")["clipped"] == {"share": 0.3333, "of": 3}
-    load(5, "bob", Part.BOTTOM)  # he let it show him all
+    load(5, "bob", Part.BOTTOM)  # bob expanded the mail
     load(6, "cyd", Part.TOP, Part.TOP, Part.BOTTOM)
     assert stats("mail")["clipped"] == {"share": 0.0, "of": 3}
     assert stats("mail")["totals"]["unique_opens"] == 4
@@ -77,7 +77,7 @@ def test_clipped_not_known_is_null(mail, page, load, stats):
 
 
 def test_clipped_older_records_are_not_counted(mail, load, stats, client, secrets):
-    """No count of theirs is taken away, and they count from their next hit on."""
+    """Older records lose no count, and count from their next hit on."""
     mail()
     for who, flags in (("ada", TOP), ("bob", TOP | BOTTOM)):
         load(1, who, Part.SINGLE)

@@ -1,4 +1,4 @@
-"""What opens of people break down into, how long they took, and which rules said what."""
+"""Opens of people in stats: by name, by time to open, by rule; and bursts, which take counts back."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def settings(redis_url: str, tmp_path) -> Settings:
 
 @pytest.fixture
 def opens(site, clock, secrets):
-    """Asks for a recipient's pixel, sent at the given time, at another."""
+    """Requests a recipient's pixel at a time."""
 
     def opens(at, who, agent=READER, address=NOWHERE, **link):
         clock.at(at)
@@ -55,7 +55,7 @@ def names(found):
 def test_stats_opens_are_broken_down_by_name(mail, opens, stats):
     mail(time_zone="Europe/Berlin")
     opens("2026-03-01T22:00Z", "ada")
-    opens("2026-03-01T23:00Z", "bob", PHONE, US)  # the day after, in Berlin
+    opens("2026-03-01T23:00Z", "bob", PHONE, US)  # the next day in Berlin
     opens("2026-03-01T23:00Z", "cyd", GMAIL, US)
     opens("2026-03-01T23:05Z", "cyd", GMAIL, US)
     opens("2026-03-01T23:00Z", "dan", CURL, US)
@@ -105,8 +105,8 @@ def test_stats_time_to_open_has_quartiles(mail, opens, stats, clock, knows):
     sending = int(clock.now)
     mail(sent_at="2026-03-01T08:00:00Z" if knows == "campaign" else None)
     sent = {"sent_at": sending} if knows == "link" else {}
-    opens("2026-03-01T08:00:02Z", "ada", **sent)  # at once: a scanner
-    opens("2026-03-01T07:59:30Z", "dan", **sent)  # so too: clocks differ
+    opens("2026-03-01T08:00:02Z", "ada", **sent)  # right after sending: a scanner
+    opens("2026-03-01T07:59:30Z", "dan", **sent)  # before sending, because clocks differ: a scanner too
     opens("2026-03-01T08:01Z", "ada", **sent)
     opens("2026-03-01T09:00Z", "bob", **sent)
     opens("2026-03-01T09:30Z", "bob", **sent)
@@ -195,7 +195,7 @@ def test_bursts_traces_go_with_the_shards_hits(mail, page, opens, stats, site, c
     stats("mail")
     [key] = client.keys("px:*evidence*")
     clock.at("2026-03-01T22:07Z")
-    for n in range(40):  # some of them in her shard
+    for n in range(40):  # some are in the same shard
         site.get(f"/p/page.gif?v={n}")
     stats("page")
     assert client.keys("px:*evidence*") == []
@@ -207,7 +207,7 @@ def test_bursts_traces_go_after_a_day(mail, opens, stats, sweep, clock, client):
     opens("2026-03-01T22:00Z", "ada")
     opens("2026-03-01T22:01Z", "ada")
     stats("mail")
-    opens("2026-03-01T22:01Z", "ada")  # waits
+    opens("2026-03-01T22:01Z", "ada")  # not counted yet
     clock.at("2026-03-02T21:00Z")
     assert sweep()["traces"] == 0
     clock.at("2026-03-03T22:00Z")
@@ -240,7 +240,7 @@ def test_bursts_traces_go_with_erasure_and_deletion(mail, opens, stats, site, cl
     ("agent", "before"), [(GMAIL, {"proxy": 20}), (READER, {"person": 4, "scanner": 16})]
 )
 def test_bursts_many_hits_of_a_minute_are_found(mail, opens, stats, agent, before):
-    """Of more than 16 by one machine the rest stay what they looked like; proxies take no place."""
+    """Of more than 16 opens by one machine, the rest keep their verdict. Proxies do not count."""
     mail()
     for _ in range(20):
         opens("2026-03-01T09:00:01Z", "ada", agent)
