@@ -84,7 +84,7 @@ _SIZES = [bytes([size]) for size in range(256)]
 
 @dataclass(slots=True)
 class Stored:
-    """What a shard holds of one campaign, as far as a tally changes it.
+    """The stored counts of one campaign in one shard, as far as a tally changes them.
 
     people: by recipient key. buckets: by day of UTC. months: by month. labels: by month, and under
     `open_breakdown.ALL`. web_counts: by (local day, dimension). last_hit: seconds.

@@ -64,7 +64,7 @@ _TRANSIENT_ERRORS = re.compile(
 
 
 class Outcome(Enum):
-    """What a pass came to. MOVED: another writer raised the generation, so nothing was changed."""
+    """Result of a pass. MOVED: another writer raised the generation, so nothing was changed."""
 
     COUNTED = "counted"
     EMPTY = "empty"

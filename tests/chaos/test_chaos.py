@@ -1,11 +1,11 @@
-"""A short, seeded part of `make chaos`."""
+"""A short run of `make chaos`, by a fixed seed."""
 
 from __future__ import annotations
 
 from tests.chaos.story import run
 
 
-def test_nothing_is_lost_and_nothing_doubled():
+def test_story_everything_killed_loses_and_doubles_no_hit():
     result = run(seed=20, kills=12)
     assert not result.failed, result.table()
     assert result.answered > 100, result.table()
