@@ -1,4 +1,4 @@
-"""A browser's stand-in that is signed in, on a site whose clock stands where a test puts it."""
+"""Fixtures of the dashboard's tests: test clients that are signed in, and forms as a browser sends them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.site_fixtures import (  # noqa: F401 - fixtures of this folder
 
 @pytest.fixture
 def visitor(site: TestClient) -> TestClient:
-    """Someone who is not signed in, at the same site; what redirects is not followed."""
+    """Returns a client that is not signed in and does not follow redirects."""
     made = TestClient(
         site.app,
         base_url="http://pixel.test",
@@ -40,7 +40,7 @@ def visitor(site: TestClient) -> TestClient:
 
 @pytest.fixture
 def sign_in(visitor: TestClient) -> Callable[..., TestClient]:
-    """Signs that visitor in."""
+    """Returns a function that signs the visitor in."""
 
     def enter(key: str = API_KEY) -> TestClient:
         answer = visitor.post("/sign-in", data={"key": key})
@@ -52,13 +52,13 @@ def sign_in(visitor: TestClient) -> Callable[..., TestClient]:
 
 @pytest.fixture
 def reader(sign_in: Callable[..., TestClient]) -> Iterator[TestClient]:
-    """Signed in with the key that may do all."""
+    """Returns a client that is signed in with the key that has all scopes."""
     return sign_in()
 
 
 @pytest.fixture
 def made_key(site: TestClient) -> Callable[..., tuple[str, str]]:
-    """Makes an API key with these scopes: (id, key)."""
+    """Returns a function that creates an API key with these scopes, and returns its id and the key."""
 
     def make(*scopes: str) -> tuple[str, str]:
         made = site.post("/api/keys", json={"name": "another", "scopes": list(scopes)}).json()
@@ -69,7 +69,7 @@ def made_key(site: TestClient) -> Callable[..., tuple[str, str]]:
 
 @pytest.fixture
 def send(reader: TestClient) -> Callable[..., Response]:
-    """Sends a form as a browser does: with all that stands in it on its page, but what the test fills in.
+    """Returns a function that sends a form as a browser does: its fields, with the test's changes.
 
     None leaves a field out. page: where the form stands; to: its action.
     """
@@ -122,7 +122,7 @@ class _Form(HTMLParser):
 
 
 def form_of(answer: Response, action: str) -> dict[str, str]:
-    """What a browser would send of the form with this action, as its page stands."""
+    """Returns the fields that a browser would send for the form with this action."""
     found = _Form(action)
     found.feed(answer.text)
     return found.fields

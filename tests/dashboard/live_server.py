@@ -1,4 +1,4 @@
-"""The real app on a real uvicorn, with the live figures of its campaigns at `/campaigns/{id}/live`.
+"""A server of the real app on uvicorn, with the live figures of its campaigns at `/campaigns/{id}/live`.
 
 As a program, `python -m tests.dashboard.live_server PORT` serves as `pixel-server serve` does.
 """
@@ -37,7 +37,7 @@ from tests.stack import until
 
 
 async def figures(api: Api, campaign: Campaign, query: Mapping[str, str]) -> tuple[dict[str, str], str]:
-    """Two figures, as a campaign's page might show them."""
+    """Returns two figures of a campaign and their `as_of`."""
     wanted = ranges.parse(query, campaign.time_zone, api.clock())
     found = await stats.read(api.store, campaign, wanted, api.settings, api.clock())
     totals = found["totals"]
@@ -68,7 +68,7 @@ def with_live(settings: Settings, secrets: Secrets) -> tuple[Starlette, Live]:
 
 
 class LiveServer:
-    """In a thread of this process."""
+    """A server in a thread of this process."""
 
     def __init__(self, settings: Settings, secrets: Secrets) -> None:
         listening = listen.bind("127.0.0.1", 0)
@@ -94,7 +94,7 @@ class LiveServer:
         assert not self.thread.is_alive()
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """(status, JSON) of a call with the API key."""
+        """Returns status and JSON of a call with the API key."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         connection.request(method, path, None if body is None else msgspec.json.encode(body), headers)
@@ -105,7 +105,7 @@ class LiveServer:
 
 
 class Tab:
-    """One who listens. A read that gets nothing within 30 s fails."""
+    """A browser tab that listens. A read fails if nothing arrives within 30 s."""
 
     def __init__(self, port: int, path: str, key: str = "", method: str = "GET") -> None:
         self.connection = HTTPConnection("127.0.0.1", port, timeout=30)
@@ -113,7 +113,7 @@ class Tab:
         self.answer: HTTPResponse = self.connection.getresponse()
 
     def next(self) -> tuple[str, Any] | None:
-        """(name, data) of the next event; None: the stream has ended."""
+        """Returns name and data of the next event. Returns None if the stream has ended."""
         name, data = "", None
         while line := self.answer.readline():
             field, _, value = line.decode().strip().partition(": ")
@@ -126,13 +126,13 @@ class Tab:
         return None
 
     def past_figures(self) -> tuple[str, Any] | None:
-        """The next event that is of another name."""
+        """Returns the next event that is not `figures`."""
         while (event := self.next()) and event[0] == "figures":
             pass
         return event
 
     def until(self, **texts: str) -> dict[str, Any]:
-        """The event in which the totals have these texts."""
+        """Returns the data of the first event in which the totals have these texts."""
         while event := self.next():
             name, data = event
             if name == "figures" and all(data["figures"][f"totals.{key}"] == texts[key] for key in texts):

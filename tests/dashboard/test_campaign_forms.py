@@ -1,4 +1,4 @@
-"""A campaign is made, changed and deleted by hand, and its pixel taken away."""
+"""The forms of a campaign: create, change, delete, and the page of its pixel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def shown(site, name="mail"):
 
 
 def wrong(answer):
-    """{field: what is said beside it}; each is tied to its field."""
+    """Returns the error message of each field. Each message must be linked to its field."""
     page = Page(answer)
     told = [attrs for _, attrs in page.found if attrs.get("aria-invalid")]
     for attrs in told:

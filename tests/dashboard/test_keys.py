@@ -1,4 +1,4 @@
-"""API keys are made, listed and revoked by hand."""
+"""The page of API keys: create, list and revoke."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures that move while they are looked at, on a real uvicorn."""
+"""Live figures as server-sent events, on a real uvicorn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.stack import until
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More looks than in life, so that a test need not wait."""
+    """Checks for changes more often than a real server, so that tests wait less."""
     monkeypatch.setattr(live_feed, "CHECK_SECONDS", 0.2)
 
 
@@ -38,7 +38,7 @@ def server(settings: Settings, secrets: Secrets) -> Iterator[LiveServer]:
 
 @pytest.fixture
 def listen(server: LiveServer) -> Iterator[Callable[..., Tab]]:
-    """Opens a tab on the campaign, closed at the end."""
+    """Returns a function that opens a tab on the campaign. Tabs are closed after the test."""
     tabs: list[Tab] = []
 
     def listen(path: str = "page/live", **options: str) -> Tab:

@@ -1,4 +1,4 @@
-"""Notes on the page of their campaign: kept, shown beside their day, removed; by whom it may be."""
+"""Notes on the page of a campaign: add, show beside their day, remove, and the scopes for that."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def csrf(reader):
 
 @pytest.fixture
 def send(mail, clock):
-    """Sends the form of a note. Berlin's clock stands two hours before UTC's."""
+    """Returns a function that sends the form of a note. Berlin is two hours ahead of UTC."""
     clock.at("2026-09-20T15:00Z")
     mail(time_zone="Europe/Berlin")
 
@@ -38,7 +38,7 @@ def kept(site):
 
 
 def numbers(answer):
-    """{day: the note beside it}, of the table of numbers."""
+    """Returns the note beside each day in the table of the chart."""
     rows = re.findall(r'<th scope="row">([\d -:]+)</th>.*?<td class="beside">(.*?)</td>', answer.text)
     return {day: re.sub("<[^>]*>", "", note) for day, note in rows if note}
 

@@ -1,4 +1,4 @@
-"""The pages: their figures are those of stats, they hold whatever strangers send, and never answer 500."""
+"""The pages: figures equal the stats, hostile input is harmless, and no page answers 500."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EVIL = (
 
 
 class Page(HTMLParser):
-    """What a browser would find in a page: elements with their attributes, and the text."""
+    """The elements of a page with their attributes, and its text."""
 
     def __init__(self, answer):
         super().__init__()
@@ -53,13 +53,13 @@ class Page(HTMLParser):
 
 
 def figures(answer):
-    """{path: text} as they stand in a page."""
+    """Returns the texts of the figures in a page, by path."""
     found = re.findall(r'data-figure="([\w.]+)">([^<]*)<', answer.text)
     return dict(found)
 
 
 def assert_harmless(answer):
-    """No script but files of our own, no inline style or handler, nothing from elsewhere."""
+    """Checks that a page loads only our own files, without inline scripts, styles or handlers."""
     page = Page(answer)
     for tag, attrs in page.found:
         assert tag not in ("iframe", "object", "embed", "base", "style", "img"), tag
@@ -80,7 +80,7 @@ def assert_harmless(answer):
 
 @pytest.fixture
 def story(site, mail, page, clock, secrets, viewed, stats):
-    """A mail that five of ten opened, one of them by a scanner alone, and a page with two readers."""
+    """Counts a mail that five of ten opened, one by a scanner only, and a page with two visitors."""
     clock.at(f"{DAY}T08:00Z")
     mail(mode="identified", sent=10, sent_at=f"{DAY}T08:00:00Z", name="Spring mail")
     page(name="Our site")
@@ -447,7 +447,7 @@ def made_of(settings, secrets):
 
 @pytest.fixture
 def cut(monkeypatch):
-    """Takes Redis away from the next command on, in the middle of a request."""
+    """Returns a function that makes Redis fail when this function of the server is called."""
 
     def away(*_args, **_kwargs):
         raise ConnectionError("Redis went away")
@@ -513,7 +513,7 @@ def test_pages_redis_absent_answer_503(settings, secrets, tmp_path):
 
 @pytest.fixture
 def below(settings, secrets):
-    """Signed in to a server whose base URL has a path."""
+    """Returns a client that is signed in to a server whose base URL has a path."""
     deep = replace(settings, base_url="https://pixel.test/deep/pixels")
     app = create_app(deep, secrets, connect_async(deep.redis_url), jobs.queue(connect(deep.redis_url)))
     with TestClient(app, base_url="https://pixel.test", follow_redirects=False) as made:

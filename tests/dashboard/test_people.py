@@ -1,4 +1,4 @@
-"""Withdrawals, one recipient, what is kept, the audit log: by hand, with the scopes of the API."""
+"""The pages about people: withdrawals, one recipient, stored data and the audit log."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_withdrawals_page_many_are_paged(site, reader, monkeypatch):
 
 @pytest.fixture
 def ada(site, mail, opened, stats):
-    """The key of one who opened a mail."""
+    """Returns the key of a recipient who opened a mail."""
     mail(mode="identified")
     site.put(
         "/api/campaigns/mail/recipients",

@@ -1,4 +1,4 @@
-"""A share link: whoever has it sees what is shared, in frames of listed origins alone, until it is over."""
+"""The page of a share link: figures, frames, expiry and invalid links."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FRAME = "https://www.example.org"
 
 @pytest.fixture
 def share(site):
-    """Makes a share link; its path."""
+    """Returns a function that creates a share link and returns its path."""
 
     def make(campaign="mail", **fields):
         made = site.post(f"/api/campaigns/{campaign}/shares", json={"name": "A partner", **fields})
@@ -32,7 +32,7 @@ def share(site):
 
 @pytest.fixture
 def story(site, mail, page, opened, viewed, stats, clock):
-    """A mail with three opens on one day and one on the next, and a page with as many visits; counted."""
+    """Counts a mail with three opens on one day and one on the next, and a page with the same visits."""
     clock.at(f"{DAY}T08:00Z")
     mail(min_cell=3, sent=10, name="Spring mail")
     page(min_cell=3, name="Our site")
@@ -46,7 +46,7 @@ def story(site, mail, page, opened, viewed, stats, clock):
 
 
 def assert_is_over(visitor, path):
-    """One answer for all that is no link, whatever was there."""
+    """Checks for the answer that all invalid links get."""
     answer = visitor.get(path)
     assert answer.status_code == 404
     page = assert_harmless(answer)

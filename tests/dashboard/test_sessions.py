@@ -1,4 +1,4 @@
-"""Signing in and out: with a key, with a link that does it once; and all that signs in nobody."""
+"""Signing in with a key or a link, signing out, and sessions that are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOKEN = re.compile(r'name="csrf" value="([\w-]+)"')
 
 @pytest.fixture
 def link(site, settings):
-    """Makes a token that signs in once."""
+    """Returns a function that creates a one-time token."""
 
     def make(key=None):
         async def run():
@@ -168,7 +168,7 @@ def test_sign_in_key_without_read_is_refused(visitor, made_key):
 
 @pytest.fixture
 def held(monkeypatch):
-    """For how long answers were held back, in order; it does not take that long."""
+    """Returns the seconds for which answers were delayed, in order. The test does not wait for them."""
     found = []
 
     async def hold(seconds):
@@ -179,7 +179,7 @@ def held(monkeypatch):
 
 
 def test_throttle_slows_wrong_keys_only(visitor, link, clock, client, held):
-    """All of one address, as behind a proxy that is not named."""
+    """All requests have the same address, as behind a proxy that is not configured."""
     token = link()
     before = set(client.scan_iter())
     for _ in range(throttle.FREE_FAILURES + 20):

@@ -1,4 +1,4 @@
-"""Share links by hand: made, shown once, listed, revoked; by whom it may be."""
+"""The page of share links: create, show once, list, revoke, and the scopes for that."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def csrf(reader, path=PATH):
 
 @pytest.fixture
 def send(mail, clock):
-    """Fills the form in and sends it. Berlin's days end two hours before those of UTC."""
+    """Returns a function that sends the form. Days end two hours earlier in Berlin than in UTC."""
     clock.at("2026-09-20T15:00Z")
     mail(time_zone="Europe/Berlin")
 
@@ -40,7 +40,7 @@ def send(mail, clock):
 
 
 def shown(answer):
-    """{name of the field to copy: its text}"""
+    """Returns the text of each field that can be copied."""
     found = re.findall(r'<textarea id="(link|frame)"[^>]*>\n(.*?)</textarea>', answer.text, re.S)
     return {name: html.unescape(text) for name, text in found}
 

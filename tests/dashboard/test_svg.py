@@ -1,4 +1,4 @@
-"""The geometry of the small pictures."""
+"""The geometry of the small charts."""
 
 from __future__ import annotations
 

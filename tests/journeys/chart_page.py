@@ -1,4 +1,4 @@
-"""A page with one chart and figures that are live, under the Content-Security-Policy of all pages."""
+"""A test page with one chart and live figures, with the Content-Security-Policy of all pages."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ figure { margin: 0; }
 
 
 def stats(days: int = 30, zone: str = "Europe/Berlin", **more: Any) -> dict[str, Any]:
-    """What a campaign's stats might be, with 28 October to 26 November 2026; no two days are alike."""
+    """Returns made-up stats for 28 October to 26 November 2026. No two days are equal."""
     first = datetime(2026, 11, 27, tzinfo=ZoneInfo(zone)) - timedelta(days=days)
     series = []
     for i in range(days):

@@ -1,4 +1,4 @@
-"""Every page there is, in the states that it can be in: for all who look at each of them."""
+"""A list of all pages in all their states, for the tests that visit every page."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 NOBODY, READER, PARTNER, OWNER = "nobody", "reader", "partner", "owner"
-"""Who looks: without a key, with one that reads, one of `read:demo-newsletter`, and one that may do all."""
+"""The visitors: without a key, and with keys of the scopes `read`, `read:demo-newsletter` and all scopes."""
 
 
 class Shown(NamedTuple):
-    """path: with names of `Filled.facts`. act: what is done on it before it is looked at."""
+    """A page. path: with names of `Filled.facts`. act: what to do on the page before the test looks at it."""
 
     name: str
     path: str
@@ -31,7 +31,7 @@ class Shown(NamedTuple):
 
 
 def _send(button: str, **filled: str) -> Callable[[Page], None]:
-    """Fills fields by their id and presses a button, whatever the browser thinks of the fields."""
+    """Returns a function that fills fields by id and presses a button, without the browser's validation."""
 
     def act(page: Page) -> None:
         page.evaluate("document.querySelectorAll('form').forEach((one) => { one.noValidate = true })")
@@ -50,7 +50,7 @@ EMPTY = (
     Shown("withdrawals-empty", "/withdrawals"),
     Shown("audit-empty", "/audit"),
 )
-"""Of a server that was started just now."""
+"""Pages of a new server."""
 
 BUSY = (
     Shown("list", "/"),
@@ -105,18 +105,18 @@ BUSY = (
     Shown("privacy-link", "/privacy?t={token}", who=NOBODY),
     Shown("privacy-foreign", "/privacy?t=foreign", who=NOBODY),
 )
-"""Of the demo, and of a few campaigns that were made just now."""
+"""Pages of the demo and of a few new campaigns."""
 
 BROKEN = (
     Shown("error-503", "/"),
     Shown("error-503-sign-in", "/sign-in", _send("Sign in", key="some key"), who=NOBODY),
     Shown("privacy-503", "/privacy?t={token}", who=NOBODY),
 )
-"""While Redis does not answer."""
+"""Pages while Redis does not answer."""
 
 
 class Filled:
-    """A server with the demo. facts: what paths are filled with."""
+    """A server with the demo. facts: values for the paths of pages."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -124,7 +124,7 @@ class Filled:
         self.keys = {OWNER: stack.key}
 
     def fill(self) -> None:
-        """Adds the demo, and what else there is to see; returns when all is counted."""
+        """Adds the demo and other data. Returns when everything is counted."""
         call = self.stack.call
         self.stack.run("demo", "add")
         for campaign in (
@@ -182,7 +182,7 @@ class Filled:
 
     @contextlib.contextmanager
     def redis_away(self) -> Iterator[None]:
-        """It hangs, so that no command is answered."""
+        """Stops Redis, so that it answers no command."""
         [pid] = self.stack.pids("valkey-server")
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -193,7 +193,7 @@ class Filled:
 
 @contextlib.contextmanager
 def started() -> Iterator[Filled]:
-    """A server that has nothing yet."""
+    """Starts an empty server."""
     stack = Stack(Path(tempfile.mkdtemp(prefix="px-")))
     stack.start()
     try:
@@ -205,7 +205,7 @@ def started() -> Iterator[Filled]:
 
 
 class Lookers:
-    """A page for each who looks, made when first asked for. options: of a context of the browser."""
+    """A browser page for each visitor, opened when first needed. options: of the browser's context."""
 
     def __init__(self, browser: Browser, filled: Filled, **options: object) -> None:
         self._browser, self._filled, self._options = browser, filled, options

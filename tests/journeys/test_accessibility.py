@@ -1,4 +1,4 @@
-"""axe-core looks at every page: light and dark, on a desk and on a phone. Nothing may be found."""
+"""axe-core checks every page: light and dark, desktop and phone. It must find nothing."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ LOOKS = (
     (1280, "dark", COLOURS),
     (360, "dark", [*COLOURS, *PLACES]),
 )
-"""Width, scheme, and the rules that may find something new in it; None: all. No colour goes by the width."""
+"""Width, colour scheme, and the rules to check, None for all. Colours do not depend on the width."""
 
 
 def found(page: Page, rules: list[str] | None) -> Iterator[str]:
-    """Findings on a page as it is; the script is put in past the page's policy."""
+    """Yields the findings on a page. The script is injected in spite of the page's policy."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE_SCRIPT)
     options: dict[str, Any] = {"resultTypes": ["violations"]}
@@ -36,7 +36,7 @@ def found(page: Page, rules: list[str] | None) -> Iterator[str]:
 
 
 def look(lookers: Lookers, filled: Filled, pages: Iterable[Shown]) -> list[str]:
-    """What is wrong with these pages, all that folds open."""
+    """Returns the findings on these pages, with all details open."""
     wrong = []
     for shown in pages:
         page = lookers.of(shown.who)

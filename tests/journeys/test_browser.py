@@ -1,4 +1,4 @@
-"""A real browser opens a mail and a web page; what it fetched is in the figures."""
+"""A real browser opens a mail and a web page, and both are counted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent.parent
 SNIPPETS = (ROOT / "README.md").read_text() + (ROOT / "docs" / "web.md").read_text()
 SOON = 2.0
-"""Seconds from the opening of a page until its hit is in the figures."""
+"""Seconds within which a hit must be in the figures."""
 
 MAIL = """<!doctype html><html><body><table><tr><td>
 <p>Dear Ada, our spring catalogue is here.</p>{pixel}
@@ -36,7 +36,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[str]:
-    """The address of a web site that shows what is in tmp_path."""
+    """Returns the address of a web site that serves the files in tmp_path."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=tmp_path)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -47,7 +47,7 @@ FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:{0}.0) Gecko/20100101 Firefox/{0}.
 
 
 def show(browser: Browser, address: str, agent: str | None = None) -> None:
-    """Opens an address as a new visitor, until all its images are there."""
+    """Opens an address as a new visitor, and waits for all images."""
     context = browser.new_context(user_agent=agent)
     page = context.new_page()
     page.goto(address, wait_until="load")

@@ -1,4 +1,4 @@
-"""A campaign of 10,000 recipients with a known truth, through the whole server: the rates that were meant."""
+"""A mailing to 10,000 recipients with known opens, through the whole server: the rates are as expected."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.stack import Stack, until
 MIX = {"gmail": 34, "apple": 28, "outlook": 20, "gateway": 6, "burst": 5, "at once": 4, "bot": 3}
 RECIPIENTS = 10_000
 Hit = tuple[str, str]
-"""(agent, address)"""
+"""User agent and address of a request."""
 
 
 def story(draw: random.Random, program: str, reads: bool) -> list[Hit]:
-    """What one recipient's mail is asked for by."""
+    """Returns the requests for the mail of one recipient."""
     if program == "gmail":
         return [(GMAIL, f"66.249.84.{draw.randrange(8)}")] * (draw.choice([1, 2]) if reads else 0)
     if program == "apple":

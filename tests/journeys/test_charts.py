@@ -1,4 +1,4 @@
-"""Charts and live figures in a real browser, under the policy of all pages and with JSON that a test sets."""
+"""Charts and live figures in a real browser, with the policy of all pages and with JSON of the test."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FILL, FIRST, SECOND = "#d9e6f4", "#7fa8d3", "#2563a8"
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
-    """One for all: each test has a context of its own."""
+    """Starts one server for all tests. Each test has its own browser context."""
     with sync_playwright() as playwright:
         made = playwright.chromium.launch(executable_path=chromium, args=QUIET)
         yield made
@@ -101,7 +101,7 @@ def drawn(page: Page) -> Page:
 
 
 def reload(page: Page) -> None:
-    """The chart, as live figures ask it to."""
+    """Tells the chart to load again, as live figures do."""
     page.evaluate("document.querySelector('figure').dispatchEvent(new Event('reload'))")
 
 
@@ -110,7 +110,7 @@ def readout(page: Page) -> str:
 
 
 def point_at(page: Page, share: float, **options: Any) -> None:
-    """share: of the width, from the left."""
+    """Moves the pointer to a share of the chart's width."""
     box = page.locator(".u-over").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * share, box["y"] + 60, **options)

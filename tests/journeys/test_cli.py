@@ -1,4 +1,4 @@
-"""The command line: each command as a person reads it and as JSON, and one line for what cannot be."""
+"""The command line: each command as text and as JSON, and one line for each error."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.stack import NOBODY_ASKED, PROGRAM, Stack, until
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """One stack for all of this file; each test has campaigns of its own."""
+    """Starts one stack for this file. Each test has its own campaigns."""
     made = Stack(Path(tempfile.mkdtemp(prefix="px-")))
     made.start()
     yield made
@@ -39,7 +39,7 @@ def stack() -> Iterator[Stack]:
 def cli(
     *arguments: str | bytes, data: Path, cwd: Path | None = None, **environ: str
 ) -> subprocess.CompletedProcess[str]:
-    """The program on a data directory, with nothing on stdin."""
+    """Runs the program on a data directory, with an empty stdin."""
     return subprocess.run(
         [PROGRAM, *arguments],
         env={**os.environ, "PIXEL_DATA_DIR": str(data), **environ},
@@ -62,7 +62,7 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None
 
 
 def as_json(stack: Stack, *arguments: str) -> Any:
-    """What a command prints with --json: one line."""
+    """Returns the JSON of a command, which prints one line."""
     printed = stack.run(*arguments, "--json").stdout
     assert printed.count("\n") == 1
     return json.loads(printed)
@@ -322,7 +322,7 @@ def test_cli_settings_work_without_redis(tmp_path: Path):
 
 
 def test_cli_commands_use_the_settings_of_up(tmp_path: Path):
-    """Which has them in its own environment: another terminal has not."""
+    """The settings are in the environment of `up`, and not in that of another terminal."""
     made = Stack(Path(tempfile.mkdtemp(prefix="px-")), PIXEL_MAX_MODE="count", PIXEL_SHARDS="2")
     made.start()
     try:

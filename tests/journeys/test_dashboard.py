@@ -1,4 +1,4 @@
-"""A person looks at the dashboard: on a phone and on a desk, by day and by night, with script and without."""
+"""The dashboard in a browser: on phone and desktop, light and dark, with and without JavaScript."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.
 
 @pytest.fixture(scope="module")
 def busy() -> Iterator[Stack]:
-    """A mail that one of four opened, and a site whose every name is long or a script."""
+    """Starts a stack with a mail that one of four opened, and a web site with hostile names."""
     stack = Stack(Path(tempfile.mkdtemp(prefix="px-")))
     stack.start()
     stack.run("campaign", "create", "spring", "--sent", "4", "--name", "Spring catalogue")
@@ -41,7 +41,7 @@ def busy() -> Iterator[Stack]:
 
 @contextmanager
 def looking(browser: Browser, stack: Stack, width: int, scheme: str, script: bool = True) -> Iterator[Page]:
-    """A page in which nothing may go wrong that a browser tells of, and nothing be asked of another host."""
+    """Opens a page. Fails if the browser reports an error, or if the page requests another host."""
     context = browser.new_context(
         viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=script
     )
@@ -82,7 +82,7 @@ FITS = """() => {
 
 
 def assert_fits(page: Page) -> None:
-    """Nothing is cut off at the right; also while a definition is shown."""
+    """Checks that nothing is cut off at the right, also while a definition is shown."""
     assert page.evaluate(FITS) == [], page.url
 
 

@@ -1,4 +1,4 @@
-"""A store that was emptied or replaced, while a web process runs or not: who said no is not recorded."""
+"""A store that was emptied or replaced: people who withdrew are still not recorded."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def ask(web, secrets, campaign, recipient):
 
 
 def prepare(web, settings):
-    """A withdrawn recipient, a campaign of mode off, one that is deleted, and a page; all saved on disk."""
+    """Saves a withdrawn recipient, campaigns with mode off and deleted, and a page on disk."""
     for name, mode in (("mail", "pseudonymous"), ("off", "off"), ("gone", "pseudonymous")):
         made = {"id": name, "name": name, "kind": "email", "mode": mode}
         assert web.post("/api/campaigns", json=made).status_code == 201

@@ -1,4 +1,4 @@
-"""From an image tag to an open rate: the whole way, with real parts."""
+"""From an image tag to an open rate, through the whole server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A person makes a campaign, takes its pixel, and makes and revokes a key: by clicking and typing alone."""
+"""A person creates a campaign, gets its pixel, and creates and revokes a key, with mouse and keyboard."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def stack_of_forms() -> Iterator[Stack]:
 
 
 def says(page: Page) -> str:
-    """What the page says was done."""
+    """Returns the success message of the page."""
     text = page.locator("main .done").inner_text()
     assert_fits(page)
     return text
 
 
 def arrives(page: Page, text: str) -> None:
-    """Waits for a page with this text, and looks at it."""
+    """Waits for a page with this text, and checks its layout."""
     page.locator("main").get_by_text(text).first.wait_for()
     page.wait_for_load_state()
     assert_fits(page)

@@ -1,4 +1,4 @@
-"""The recipient's walk, in a browser and two web processes: counted, withdrawn, allowed again, erased."""
+"""A recipient in a browser, with two web processes: counted, withdrawn, allowed again, erased."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture
 def second(stack: Stack) -> Iterator[str]:
-    """The address of another web process on the same store."""
+    """Starts another web process on the same store, and returns its address."""
     with another_web_process(stack) as address:
         yield address
 
@@ -70,21 +70,21 @@ def _answers(stack: Stack) -> bool:
 
 
 class Reader:
-    """One who opens mails in a browser, and presses buttons."""
+    """A browser that opens mails and presses buttons."""
 
     def __init__(self, browser: Browser) -> None:
         self._context = browser.new_context(extra_http_headers={"X-Forwarded-For": ADDRESSES[0]})
         self._page = self._context.new_page()
 
     def opens(self, mail: Path, html: str) -> str:
-        """What X-Pixel said of the image of this mail."""
+        """Opens a mail, and returns the X-Pixel header of its image."""
         mail.write_text(html)
         with self._page.expect_response(lambda answer: "/o/" in answer.url) as found:
             self._page.goto(mail.as_uri())
         return str(found.value.headers["x-pixel"])
 
     def presses(self, url: str, wish: str) -> str:
-        """The heading of the page that follows."""
+        """Presses a button, and returns the heading of the next page."""
         self._page.goto(url)
         self._page.locator(f"button[value={wish}]").click()
         self._page.wait_for_load_state()
@@ -157,7 +157,7 @@ def test_privacy_page_stop_allow_and_erase_hold_in_all_processes(
 
 
 def test_privacy_page_while_redis_hangs_changes_nothing(stack: Stack):
-    """Nothing is stored, and the page says so. Who withdrew before is not counted, by whatever process."""
+    """The page says that nothing was stored. A recipient who withdrew before is counted by no process."""
     assert stack.run("campaign", "create", "mail").returncode == 0
     _, answer = stack.call("POST", "/api/campaigns/mail/links", {"recipients": ["ada", "bob"]})
     ada, bob = answer["links"]
@@ -217,7 +217,7 @@ def _redis(stack: Stack):
 
 
 def _stored(stack: Stack, key: bytes) -> tuple[int, bytes]:
-    """What waits in a recipient's shard, and what is counted there."""
+    """Returns how many hits wait in a recipient's shard, and the id of the last counted hit."""
     shard = shard_of(key, 4)
     with _redis(stack) as client:
         until(lambda: client.xlen(keys.hits(shard)) == 0)

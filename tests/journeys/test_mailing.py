@@ -1,4 +1,4 @@
-"""Into the mail: made by four senders, delivered, opened in a browser, and counted."""
+"""Mails of four senders are delivered, opened in a browser, and counted."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HTML = "<!DOCTYPE html>\n<html><body>\n<p>Grüße, {who}</p>\n{pixel}</body>\n</
 
 
 class Delivered:
-    """Each mail twice, one after the other: as it was, and with its pixel."""
+    """Receives each mail twice: without and with its pixel."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self.mailbox = mailbox
@@ -75,7 +75,7 @@ class Delivered:
         self._send(raw, done.stdout)
 
     def by_a_mail_service(self, stack: Stack, directory: Path) -> None:
-        """It fills its template in from the columns of a list."""
+        """Fills a template from the columns of a list."""
         source, out = directory / "list.csv", directory / "links.csv"
         source.write_text("name,recipient\nDan,dan@example.org\n")
         run(stack, "link", "spring", "--recipients", str(source), "--out", str(out))
@@ -139,7 +139,7 @@ def test_mailing_clipped_by_gmail_shows_no_bottom_pixel(stack: Stack, browser: B
     page = browser.new_page(user_agent=CHROME)
 
     def read(who: str, size: int) -> str:
-        """As Gmail shows it; what was said when the pixels were put in."""
+        """Returns the mail as Gmail shows it, and the warnings of the embedding."""
         filling = "".join(f"<p>Paragraph {n} of a letter.</p>\n" for n in range(size // 35))
         html = HTML.format(who=who, pixel=filling).encode()
         done = run(stack, "embed", "spring", who, "--twin", stdin=html)

@@ -1,4 +1,4 @@
-"""A browser takes the pixels of every mail of the corpus for images of it, wherever they were put."""
+"""A browser loads the pixels of every mail of the corpus, at any place."""
 
 from __future__ import annotations
 

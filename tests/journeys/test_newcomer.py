@@ -1,4 +1,4 @@
-"""The whole way of a newcomer, by clicking only: from the link that `up` prints to signing out."""
+"""A newcomer uses only the mouse, from the link that `up` prints to signing out."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 BROWSER = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{}.0.0.0 Safari/537.36"
 )
-"""As a person's says it: a headless one names itself, and would be taken for a machine."""
+"""User agent of a person's browser. A headless browser names itself, and would be classified as a machine."""
 
 
 @contextmanager
 def webmail(tag: str) -> Iterator[str]:
-    """A mail with this tag, shown by a site of its own: its address."""
+    """Serves a mail with this tag on another web site, and yields its address."""
     page = f"<!doctype html><title>Inbox</title><h1>News</h1><p>Hello Ada.</p>{tag}".encode()
 
     class Mail(BaseHTTPRequestHandler):

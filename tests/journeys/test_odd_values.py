@@ -23,7 +23,7 @@ ODD = {
     "empty": b"",
 }
 CHOSEN = int(os.environ.get("ODD_PATHS", "4"))
-"""Paths asked for with each odd value; a longer run takes more."""
+"""Paths requested with each odd value. A longer run requests more."""
 PATHS = [
     *("/readyz", "/", "/kept", "/keys", "/compare?id=mail&id=page", "/audit", "/withdrawals"),
     *("/campaigns/mail", "/campaigns/page", "/campaigns/mail/recipients", "/campaigns/mail/edit"),
@@ -36,7 +36,7 @@ PATHS = [
 
 @pytest.fixture
 def used(web, client, count, settings, monkeypatch):
-    """A store in which every kind of key is held, and the paths of a share link and of one recipient."""
+    """Fills a store with every kind of key, and returns links of recipients and the path of a share link."""
     killed = []
     monkeypatch.setattr(tasks.os, "kill", lambda *arguments: killed.append(arguments))
     reader = TestClient(web.app, client=("8.8.8.8", 5000))

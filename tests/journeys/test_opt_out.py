@@ -1,4 +1,4 @@
-"""A real browser, its scripts off, says no to being recorded: by itself, and in a frame of another site's."""
+"""A browser without JavaScript opts out: on the page itself, and in a frame of another web site."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENGLISH = TEXTS["en"].browser
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[str]:
-    """The address of another site, which shows what is in tmp_path: `localhost`; the stack is 127.0.0.1."""
+    """Returns the address of another web site, `localhost`, which serves tmp_path."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=tmp_path)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://localhost:{server.server_address[1]}"
@@ -40,7 +40,7 @@ def reader(browser: Browser) -> Iterator[BrowserContext]:
 
 
 def cookies(reader: BrowserContext) -> list[tuple[str, str, bool]]:
-    """Those that say no: (domain, path, whether for one site alone)."""
+    """Returns domain and path of each opt-out cookie, and whether it is partitioned."""
     return [
         (str(kept["domain"]), str(kept["path"]), bool(kept.get("partitionKey")))
         for kept in reader.cookies()
@@ -49,7 +49,7 @@ def cookies(reader: BrowserContext) -> list[tuple[str, str, bool]]:
 
 
 def says(view: Any) -> str:
-    """What the page, or the frame, is headed with."""
+    """Returns the heading of the page or the frame."""
     return str(view.locator("h1").inner_text())
 
 

@@ -1,4 +1,4 @@
-"""The processes on their own, as a host that reads the Procfile runs them."""
+"""The processes of the Procfile, started one by one as a hosting platform does."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Run = Callable[..., subprocess.Popen[bytes]]
 
 @pytest.fixture
 def host(redis_url: str, tmp_path: Path) -> Stack:
-    """Where it will answer, and who may ask. Its own `up` is never started."""
+    """Returns a stack with an address and a key, whose `up` is not started."""
     made = Stack(tmp_path / "data", free_port())
     made.key = API_KEY
     made.environ |= {
@@ -45,7 +45,7 @@ def host(redis_url: str, tmp_path: Path) -> Stack:
 
 @pytest.fixture
 def run(host: Stack) -> Iterator[Run]:
-    """Starts a line of the Procfile; ends it, and sees that nothing of it is left."""
+    """Returns a function that starts a line of the Procfile. After the test, no process may remain."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(line: str, **environ: str) -> subprocess.Popen[bytes]:
@@ -75,7 +75,7 @@ def answers(host: Stack) -> bool:
 
 
 def counted(host: Stack, recipients: list[str]) -> None:
-    """Those mails are opened, each recorded and counted."""
+    """Opens mails, and checks that each open is recorded and counted."""
     _, made = host.call("POST", "/api/campaigns/mail/links", {"recipients": recipients})
     before = host.totals("mail")["opens"]
     for link in made["links"]:
@@ -172,7 +172,7 @@ def test_work_redis_replica_is_survived(host: Stack, run: Run, client: redis.Red
 
 
 def test_serve_redis_absent_starts_anyway(host: Stack, run: Run, tmp_path: Path):
-    """Only where none is at that address; else it would be used."""
+    """The test needs an address without a Redis."""
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", 6379)) == 0:
             pytest.skip("a Redis is at the default address")
@@ -207,7 +207,7 @@ def test_serve_used_port_prints_one_line(host: Stack, run: Run):
 
 
 class Line:
-    """One connection that is kept alive."""
+    """A connection that is kept alive."""
 
     def __init__(self, host: Stack) -> None:
         self.socket = socket.create_connection(("127.0.0.1", host.port), timeout=60)
@@ -223,7 +223,7 @@ class Line:
         self.socket.sendall(f"{head}{more}\r\n".encode() + body)
 
     def answer(self) -> int:
-        """The status."""
+        """Sends a request, and returns the status."""
         status = int(self._file.readline().split()[1])
         length = 0
         while (line := self._file.readline()) not in (b"\r\n", b""):
@@ -239,7 +239,7 @@ class Line:
 
 
 def connections(host: Stack, pid: int) -> int:
-    """How many connections to the server this process holds."""
+    """Returns how many connections to the server this process has open."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     wanted = {f"socket:[{line[9]}]" for line in lines if line[1].endswith(f":{host.port:04X}")}
     found = []
@@ -258,7 +258,7 @@ PIXEL = "/p/site.gif?u=https://example.org/"
 
 
 def test_serve_one_connection_carries_pixels_pages_and_writes(host: Stack, run: Run):
-    """A proxy sends all of them over the connections that it keeps."""
+    """A proxy sends all requests over the same connections."""
     run(LINES["web"])
     make_site(host)
     line = Line(host)
@@ -286,7 +286,7 @@ def test_serve_request_in_pieces_reaches_its_side(host: Stack, run: Run):
 
 
 def test_serve_stopped_pages_process_delays_no_pixel(host: Stack, run: Run):
-    """However long a page takes: the process that makes pages is stopped."""
+    """The process for pages is stopped, and pixels are answered without delay."""
     run(LINES["web"])
     make_site(host)
     [pages] = until(lambda: host.pids("serve --beside"))

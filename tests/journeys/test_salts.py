@@ -1,4 +1,4 @@
-"""What tells visitors without a cookie apart is destroyed: from the keys, and from the disk."""
+"""The salts that tell visitors without a cookie apart are deleted from Redis and from the disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""By clicking: a share link is made, opened by somebody who is not signed in, framed, and revoked."""
+"""A share link in a browser: created, opened without signing in, embedded and revoked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GONE = "This link is no longer valid"
 
 @pytest.fixture
 def sites(tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """The addresses of two other sites, which show what is in tmp_path."""
+    """Returns the addresses of two other web sites, which serve tmp_path."""
     servers = [ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=tmp_path)) for _ in range(2)]
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -40,7 +40,7 @@ def sign_in(page: Page, stack: Stack) -> None:
 
 
 def frame_in(page: Page, address: str) -> str:
-    """What is headed there, in the frame; "" where the browser refused to show it."""
+    """Returns the heading in the frame, "" if the browser refused to show the frame."""
     page.goto(f"{address}/frame.html", wait_until="load")
     [frame] = page.main_frame.child_frames
     frame.wait_for_load_state()

@@ -1,4 +1,4 @@
-"""Connections to Redis that die in silence: each is given up soon, and what was under way goes on."""
+"""Connections to Redis that end silently are closed soon, and the work continues."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_connect_async_and_stream_tcp_are_probed_by_the_kernel(url):
 
 @pytest.fixture
 def workers(url: str, settings, secrets: Secrets) -> Iterator[None]:
-    """`pixel-server work`, which reaches Redis through the proxy."""
+    """Starts `pixel-server work` behind the proxy."""
     Secrets.load_or_create(settings.data)
     process = subprocess.Popen(
         [sys.executable, "-m", "pixel_server", "work"],

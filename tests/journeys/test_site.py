@@ -1,4 +1,4 @@
-"""A web site of three pages, read in a real browser by people whose steps can be counted by hand."""
+"""A web site of three pages, visited in a real browser. The expected figures are counted by hand."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ DAYS = {"from": "2026-03-10", "to": "2026-03-12"}
 
 
 class Server:
-    """The real app on a real uvicorn, with a clock that a test sets."""
+    """The real app on uvicorn, with a clock that the test sets."""
 
     def __init__(self, settings: Settings, secrets: Secrets) -> None:
         self.now = 0.0
@@ -119,7 +119,7 @@ class _Pages(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site(server: Server) -> Iterator[str]:
-    """The address of the site: another one than the pixel's, for the browser."""
+    """Returns the address of the web site, which is another site than the pixel's for the browser."""
     pages = type("Pages", (_Pages,), {"pixel": server.address})
     with ThreadingHTTPServer(("127.0.0.1", 0), pages) as found:
         threading.Thread(target=found.serve_forever, daemon=True).start()
@@ -128,7 +128,7 @@ def site(server: Server) -> Iterator[str]:
 
 
 class Town(NamedTuple):
-    """homes: where people's browsers keep what they keep."""
+    """The people. homes: the profile directories of their browsers."""
 
     browser: Browser
     chromium: str
@@ -171,7 +171,7 @@ class Reader:
         self.server.now = now
 
     def opens(self, when: str, path: str, **options: Any) -> None:
-        """Comes from elsewhere."""
+        """Opens a page from another web site."""
         self.at(when)
         self.page.goto(f"{self.site}/{path}?v={self.name}", wait_until="networkidle", **options)
 
@@ -187,7 +187,7 @@ class Reader:
 
 
 def read_the_site(town: Town) -> None:
-    """The story; what it must come to stands in the test."""
+    """Plays the visits. The test states the expected figures."""
     ada = Reader(town, "ada")
     ada.opens("10T09:00:00", "js/a", referer="https://www.google.com/")
     ada.clicks("10T09:01:00", "b")
