@@ -14,7 +14,7 @@ OFF, COUNT, LAST, PSEUDONYMOUS, IDENTIFIED = (int(mode) for mode in Mode)
 """Modes as plain numbers: enums would take a third of the time that a hit has."""
 BUCKET_MS = series.BUCKET_SECONDS * 1000
 """Milliseconds of a bucket."""
-OTHERS_ADDRESS = frozenset({"proxy", "prefetch"})
+FOREIGN_ADDRESS_VERDICTS = frozenset({"proxy", "prefetch"})
 """Verdicts of hits that came from somebody else's machine. Its address says nothing of the reader."""
 
 

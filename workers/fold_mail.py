@@ -17,8 +17,8 @@ from pixel_server.tokens import Part
 from pixel_server.verdicts import ELIGIBLE
 from workers.fold_hit import (
     BUCKET_MS,
+    FOREIGN_ADDRESS_VERDICTS,
     LAST,
-    OTHERS_ADDRESS,
     PSEUDONYMOUS,
     asks_privacy,
     is_counted,
@@ -32,10 +32,10 @@ TOP, BOTTOM = Part.TOP << 3, Part.BOTTOM << 3
 """Values of PART_BITS of the top and the bottom pixel."""
 
 
-def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, hashing: blake2b) -> None:
+def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, trace_hash: blake2b) -> None:
     """Adds a hit of a mail pixel. token_mode: the mode that its link was made in.
 
-    hashing: the keyed hash of addresses in traces, to copy.
+    trace_hash: keyed hash for the addresses in traces. It is copied for each trace.
     """
     time, flags, recipient, address = hit.time, hit.flags, hit.recipient, hit.address
     sent = None
@@ -56,7 +56,7 @@ def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, 
             country = country_label(address)
         if sent is not None:
             delay = histogram.delay_bin(time // 1000 - sent)
-    # Nothing below raises an exception for one hit: from here on the hit is counted.
+    # The code below changes the sums, so it must not raise: a hit that raises becomes a dead letter.
     if not is_counted(tally, sums, hit, mode, is_private):
         return
     kind = NO_OPEN if not is_open else LATE_OPEN if is_closed else OPEN if is_followed else ANONYMOUS_OPEN
@@ -68,13 +68,13 @@ def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, 
             day = time // DAY_MS
             tally.last_open_days[recipient] = max(day, tally.last_open_days.get(recipient, 0))
         return
-    if address and verdict not in OTHERS_ADDRESS:
+    if address and verdict not in FOREIGN_ADDRESS_VERDICTS:
         sums.addresses.add(address)
     if country:
         sums.countries[start, country] = sums.countries.get((start, country), 0) + 1
         labels = (*labels, country)
     if judged.trace is not None:
-        hashed = hashing.copy()
+        hashed = trace_hash.copy()
         hashed.update(recipient + address)
         number = int.from_bytes(hashed.digest())
         trace = Trace(time % MINUTE_MS, number, judged.trace, judged.rule, is_open, delay, labels)
@@ -86,10 +86,10 @@ def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, 
         loaded |= recipient_record.SEEN
     if judged.hides:
         loaded |= recipient_record.HIDDEN
-    person = (
+    record = (
         recipient_record.from_open(time // 1000, loaded, verdict, delay)
         if is_open
         else RecipientRecord(flags=loaded)
     )
-    known = sums.people.get(recipient)
-    sums.people[recipient] = person if known is None else recipient_record.merge(known, person)
+    earlier = sums.people.get(recipient)
+    sums.people[recipient] = record if earlier is None else recipient_record.merge(earlier, record)

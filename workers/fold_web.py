@@ -17,8 +17,8 @@ from pixel_server.counters.web_breakdown import Reader
 from pixel_server.hit import WEB, Hit
 from workers.fold_hit import (
     BUCKET_MS,
+    FOREIGN_ADDRESS_VERDICTS,
     IDENTIFIED,
-    OTHERS_ADDRESS,
     PSEUDONYMOUS,
     asks_privacy,
     is_counted,
@@ -61,7 +61,7 @@ def add_web(tally: Tally, sums: Sums, hit: Hit, judge: Judge, salts: Salts) -> N
     verdict = judged.verdict
     is_report = hit.spent >= 0
     is_view = hit.method != "HEAD" and verdict != "own" and verdict not in MACHINES
-    is_others_address = verdict in OTHERS_ADDRESS
+    is_others_address = verdict in FOREIGN_ADDRESS_VERDICTS
     visitor = _NO_VISITOR
     if is_view and not is_others_address:
         visitor = _visitor(sums, hit, start, salts)

@@ -169,8 +169,8 @@ def count_visits(store: Redis, shard: int, tally: Tally, newest_ms: int) -> list
 def _ended(store: Redis, shard: int, before_ms: int) -> tuple[list[tuple[int, bytes]], int]:
     """Returns ((last hit in ms, field) of visits that ended before a time, earliest first; number of all)."""
     pipe = store.pipeline(transaction=False)
-    pipe.zrangebyscore(keys.lasts(shard), "-inf", f"({before_ms}", withscores=True)
-    pipe.zcard(keys.lasts(shard))
+    pipe.zrangebyscore(keys.visit_times(shard), "-inf", f"({before_ms}", withscores=True)
+    pipe.zcard(keys.visit_times(shard))
     ended, count = pipe.execute()
     return [(int(last), name) for name, last in ended], int(count)
 

@@ -1,4 +1,4 @@
-"""Calls of the API on API keys: list, create, revoke."""
+"""API calls that list, create and revoke API keys."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ async def create(api: Api, content: Any, who: str, own_scopes: Set[str]) -> tupl
     name, scopes = values["name"], values["scopes"]
     needed = ["read" if scope.startswith(api_keys.CAMPAIGN_SCOPE) else scope for scope in scopes]
     if lacking := [scope for scope in dict.fromkeys(needed) if scope not in own_scopes]:
-        errors = [{"field": "scopes", "message": f"must be of its own, without {', '.join(lacking)}"}]
-        raise Problem(403, "an API key gives no other more than it has itself", errors)
+        errors = [{"field": "scopes", "message": f"must not contain {', '.join(lacking)}"}]
+        raise Problem(403, "an API key cannot create a key with scopes that it lacks", errors)
     if missing := await api_keys.missing_campaigns(api.store, scopes):
         errors = [{"field": "scopes", "message": str(UnknownCampaign(missing[0]))}]
         raise Problem(422, "some fields cannot be used", errors)
@@ -50,12 +50,12 @@ async def create_key(api: Api, request: Request) -> Response:
     return reply({**api_keys.to_json(record), "key": key}, 201)
 
 
-async def revoke(api: Api, name: str, who: str) -> None:
-    """Revokes a key. name: its id. who: for the audit log. Raises Problem 404 if there is no such key."""
+async def revoke(api: Api, key_id: str, who: str) -> None:
+    """Revokes the key of an id. who: for the audit log. Raises Problem 404 if there is no such key."""
     try:
-        if not (name.isascii() and name.isalnum()):
-            raise api_keys.UnknownApiKey(name)
-        await api_keys.revoke(api.store, name, who)
+        if not (key_id.isascii() and key_id.isalnum()):
+            raise api_keys.UnknownApiKey(key_id)
+        await api_keys.revoke(api.store, key_id, who)
     except api_keys.UnknownApiKey:
         raise Problem(404, "there is no such key") from None
 

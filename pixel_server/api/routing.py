@@ -98,7 +98,7 @@ async def _check_key(api: Api, request: Request, scope: str, may_share: bool) ->
     challenge = {"WWW-Authenticate": "Bearer"}
     if kind.lower() != "bearer" or not key.strip():
         raise Problem(401, "send an API key: Authorization: Bearer KEY", headers=challenge)
-    record = await api_keys.find(api.store, key.strip())
+    record = await api_keys.find_by_key(api.store, key.strip())
     if record is None:
         if await api.throttle.failed(request, api.clock()):
             raise Problem(401, "this API key is not known", headers=challenge)

@@ -19,7 +19,7 @@ from redis import RedisError, ResponseError
 from starlette.applications import Starlette
 
 from pixel_server import tasks
-from pixel_server.app.parts import Common, Pixels
+from pixel_server.app.parts import CommonParts, PixelParts
 from pixel_server.auth import api_keys
 from pixel_server.collect import dropped_counts
 from pixel_server.settings import Settings
@@ -39,7 +39,7 @@ _AWAY_ERRORS = (StoreAwayError, RedisError)
 """Errors of a Redis that does not answer. Redis may also go away between two commands of a start."""
 
 
-def pixels_lifespan(common: Common, pixels: Pixels) -> Lifespan:
+def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
     """Returns the lifespan of a process that answers pixels."""
     settings = common.settings
 
@@ -97,7 +97,7 @@ def pixels_lifespan(common: Common, pixels: Pixels) -> Lifespan:
     return lifespan
 
 
-def pages_lifespan(common: Common) -> Lifespan:
+def pages_lifespan(common: CommonParts) -> Lifespan:
     """Returns the lifespan of a process that answers pages only."""
     settings = common.settings
 

@@ -1,4 +1,4 @@
-"""The parts of a web process, and how they know each other. Making them starts no task and asks no Redis."""
+"""Makes the parts of a web process and connects them. Starts no task and sends nothing to Redis."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from pixel_server.store.store_mark import StoreMark
 
 
 @dataclass(frozen=True, slots=True)
-class Common:
+class CommonParts:
     """Parts of every web process. prefix: the path of PIXEL_BASE_URL, '' if it has none."""
 
     settings: Settings
@@ -57,8 +57,8 @@ class Common:
 
 
 @dataclass(frozen=True, slots=True)
-class Pixels:
-    """Parts of a process that answers pixels.
+class PixelParts:
+    """Parts of a process that answers pixel requests.
 
     A hit goes through admission and recorder to the stream; if Redis is away, to the spool, and from there
     through drain and drain_stream.
@@ -77,13 +77,13 @@ class Pixels:
 
 def make_common(
     settings: Settings, secrets: Secrets, redis: AsyncRedis, clock: Callable[[], float] | None
-) -> Common:
-    """Makes the parts of every web process. Reads what the data directory says of campaigns."""
+) -> CommonParts:
+    """Makes the parts of every web process. Reads the data directory's file of campaigns."""
     redis_clock, consent, mark = Clock(), Consent(settings), StoreMark(settings.data)
     saved_campaigns = settings.data / CACHE_FILE
     campaign_cache = CampaignCache(redis, consent, mark)
-    campaign_cache.recall(saved_campaigns)
-    return Common(
+    campaign_cache.read_saved(saved_campaigns)
+    return CommonParts(
         settings=settings,
         secrets=secrets,
         redis=redis,
@@ -99,8 +99,8 @@ def make_common(
     )
 
 
-def make_pixels(common: Common, queue: Queue) -> Pixels:
-    """Makes the parts that record hits. queue: takes jobs that ask for roll-ups."""
+def make_pixels(common: CommonParts, queue: Queue) -> PixelParts:
+    """Makes the parts that record hits. queue: receives the roll-up jobs."""
     settings, clock = common.settings, common.clock
     admission = Admission(
         settings, common.secrets, common.campaign_cache, common.consent, common.withdrawn, clock
@@ -136,7 +136,7 @@ def make_pixels(common: Common, queue: Queue) -> Pixels:
         on_acknowledged=loss_watch.note,
         aside_days=settings.keep_dead_letters,
     )
-    return Pixels(
+    return PixelParts(
         admission=admission,
         recorder=recorder,
         stream=stream,
@@ -150,7 +150,7 @@ def make_pixels(common: Common, queue: Queue) -> Pixels:
 
 
 def make_health(
-    common: Common,
+    common: CommonParts,
     *,
     recorder: RecorderHealth,
     losses: Callable[[], LossReport],
@@ -170,8 +170,8 @@ def make_health(
     )
 
 
-def make_api(common: Common) -> Api:
-    """Makes what the handlers of the API and of pages work with."""
+def make_api(common: CommonParts) -> Api:
+    """Makes the context that the handlers of the API and of pages share."""
     return Api(
         common.redis,
         common.settings,
@@ -187,7 +187,7 @@ def make_api(common: Common) -> Api:
 
 
 def _oldest_spooled_ms(spool: Path) -> int | None:
-    """Returns since when hits wait in the spool, None if no hit waits or the spool cannot be read.
+    """Returns the time (ms) of the oldest hit in the spool, or None if the spool is empty or cannot be read.
 
     /readyz reports a spool that cannot be read.
     """

@@ -26,9 +26,9 @@ SCOPES = ("read", "write", "people")
 CAMPAIGN_SCOPE = "read:"
 """Prefix of a scope that shows only the shared figures of a campaign: `read:docs` of the campaign `docs`."""
 MAX_SCOPES = 100
-"""Scopes of a key."""
-ENVIRONMENT = "PIXEL_API_KEY"
-"""Name of the key that the environment sets, and the setting's name."""
+"""Largest number of scopes of one key."""
+ENVIRONMENT_KEY_NAME = "PIXEL_API_KEY"
+"""Name of the setting PIXEL_API_KEY, and the name under which the key of this setting is stored."""
 _USE_STEP_SECONDS = 60
 """Seconds between two updates of `last_used`."""
 
@@ -69,7 +69,7 @@ async def create(
     key: the operator's own key, or None for a random key. who: for the audit log. Raises ValueError if the
     name is reserved for the key that the environment sets.
     """
-    if key is None and name == ENVIRONMENT:
+    if key is None and name == ENVIRONMENT_KEY_NAME:
         raise ValueError("is reserved for the key that the environment sets")
     key = key or f"pk_{secrets.token_urlsafe(24)}"
     digest = _hash(key)
@@ -84,7 +84,7 @@ async def create(
 
 
 async def missing_campaigns(store: AsyncRedis, scopes: Iterable[str]) -> list[str]:
-    """Returns the ids in the scopes that no campaign has. Ids are never reused, so these are mistakes."""
+    """Returns the campaign ids in the scopes for which no campaign exists."""
     ids = shared_campaigns(scopes)
     pipe = store.pipeline(transaction=False)
     for campaign in ids:
@@ -92,7 +92,7 @@ async def missing_campaigns(store: AsyncRedis, scopes: Iterable[str]) -> list[st
     return [campaign for campaign, exists in zip(ids, await pipe.execute(), strict=True) if not exists]
 
 
-async def find(store: AsyncRedis, key: str) -> ApiKey | None:
+async def find_by_key(store: AsyncRedis, key: str) -> ApiKey | None:
     """Returns the record of a key, or None if the key is unknown. Notes its use, to the minute."""
     digest = _hash(key)
     fields = await store.hgetall(keys.api_key(digest[:12]))
@@ -105,12 +105,12 @@ async def find(store: AsyncRedis, key: str) -> ApiKey | None:
     return record
 
 
-async def get(store: AsyncRedis, key: str) -> ApiKey | None:
-    """Returns the record with an id, or None if there is none. Notes its use, to the minute."""
-    fields = await store.hgetall(keys.api_key(key))
+async def find_by_id(store: AsyncRedis, key_id: str) -> ApiKey | None:
+    """Returns the record of the key with this id, or None if there is no such key. Notes its use."""
+    fields = await store.hgetall(keys.api_key(key_id))
     if not fields:
         return None
-    record = _record(key, fields)
+    record = _record(key_id, fields)
     if record is None:
         return None
     await _note_use(store, record)
@@ -127,9 +127,9 @@ async def _note_use(store: AsyncRedis, record: ApiKey) -> None:
 _NOTE_USE = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'last_used', ARGV[1]) end"
 
 
-def _note_use_call(key: str, now: int) -> ScriptCall:
+def _note_use_call(key_id: str, now: int) -> ScriptCall:
     """Returns the call that stores the time (s) at which a key was used."""
-    return script_call(_NOTE_USE, keys=(keys.api_key(key),), arguments=(now,))
+    return script_call(_NOTE_USE, keys=(keys.api_key(key_id),), arguments=(now,))
 
 
 async def list_keys(store: AsyncRedis) -> list[ApiKey]:
@@ -144,16 +144,16 @@ async def list_keys(store: AsyncRedis) -> list[ApiKey]:
     return sorted(records, key=lambda record: (record.created, record.id))
 
 
-async def revoke(store: AsyncRedis, key: str, who: str = audit_log.COMMAND) -> None:
+async def revoke(store: AsyncRedis, key_id: str, who: str = audit_log.COMMAND) -> None:
     """Revokes the key with an id. who: for the audit log. Raises UnknownApiKey."""
-    if not await store.exists(keys.api_key(key)):
-        raise UnknownApiKey(key)
-    await audit_log.note(store, who, "key.revoked", key=key)
+    if not await store.exists(keys.api_key(key_id)):
+        raise UnknownApiKey(key_id)
+    await audit_log.note(store, who, "key.revoked", key=key_id)
     pipe = store.pipeline()
-    pipe.srem(keys.API_KEYS, key)
-    pipe.delete(keys.api_key(key))
+    pipe.srem(keys.API_KEYS, key_id)
+    pipe.delete(keys.api_key(key_id))
     if not (await pipe.execute())[0]:
-        raise UnknownApiKey(key)
+        raise UnknownApiKey(key_id)
 
 
 async def use_environment(store: AsyncRedis, key: str | None) -> None:
@@ -161,27 +161,27 @@ async def use_environment(store: AsyncRedis, key: str | None) -> None:
     key_id = _hash(key)[:12] if key else None
     known = await list_keys(store)
     for record in known:
-        if record.name == ENVIRONMENT and (record.id != key_id or record.scopes != list(SCOPES)):
+        if record.name == ENVIRONMENT_KEY_NAME and (record.id != key_id or record.scopes != list(SCOPES)):
             with suppress(UnknownApiKey):  # another process was first
-                await revoke(store, record.id, ENVIRONMENT)
+                await revoke(store, record.id, ENVIRONMENT_KEY_NAME)
             known = [other for other in known if other is not record]
     if key and key_id not in {record.id for record in known}:
-        await create(store, ENVIRONMENT, list(SCOPES), key, who=ENVIRONMENT)
+        await create(store, ENVIRONMENT_KEY_NAME, list(SCOPES), key, who=ENVIRONMENT_KEY_NAME)
 
 
-def _record(key: str, fields: Any) -> ApiKey | None:
-    """Returns None if a newer version wrote the record: the key then opens nothing."""
+def _record(key_id: str, fields: Any) -> ApiKey | None:
+    """Returns the record, or None if it cannot be read: a newer version wrote it. The key is then refused."""
     try:
         used = fields.get(b"last_used")
         return ApiKey(
-            id=key,
+            id=key_id,
             name=fields[b"name"].decode(),
             scopes=fields[b"scopes"].decode().split(),
             created=_time(fields[b"created"]),
             last_used=_time(used) if used else None,
         )
     except (ValueError, LookupError, AttributeError, TypeError) as error:
-        log.error("the API key %s cannot be read and is left as it is: %s", key, type(error).__name__)
+        log.error("the API key %s cannot be read and is left as it is: %s", key_id, type(error).__name__)
         return None
 
 

@@ -68,7 +68,7 @@ async def find_session(store: AsyncRedis, secrets: Secrets, cookie: str, now: fl
     Returns None if the cookie is not valid, its API key is revoked, or its user has signed out.
     """
     key_id = api_key_id(secrets, cookie, now)
-    record = await api_keys.get(store, key_id) if key_id else None
+    record = await api_keys.find_by_id(store, key_id) if key_id else None
     if record is None or await store.exists(keys.signed_out(_hash(cookie))):
         return None
     return Session(record.id, record.name, frozenset(record.scopes), csrf(secrets, cookie))

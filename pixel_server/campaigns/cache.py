@@ -1,4 +1,4 @@
-"""The campaigns in the memory of a web process, so that no pixel asks Redis for them."""
+"""The campaigns in the memory of a web process, so that a pixel request need not read them from Redis."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from pixel_server.tokens import Mode
 log = logging.getLogger("pixel_server.campaigns.cache")
 
 REFRESH_SECONDS = 0.25
-"""Seconds between two looks of a web process at changes made elsewhere."""
+"""Seconds after which a web process reads again the changes that other processes made."""
 _PAGE_SIZE = 1000
 
 
 class WebCampaign(NamedTuple):
-    """Fields of a web campaign that the pixel goes by.
+    """Fields of a web campaign that the pixel endpoint uses.
 
     path: path of cookies, from the campaign's base URL; None for the path of the server's base URL.
     """
@@ -78,7 +78,7 @@ class CampaignCache:
         self.mark = mark or StoreMark()
         self.unreadable: set[str] = set()
         self._saved: _File | None = None
-        self._seen = b""
+        self._seen_version = b""
         self.loaded = False
         self.kinds: dict[str, Kind] = {}
         self.gone: set[str] = set()
@@ -115,7 +115,7 @@ class CampaignCache:
         self.gone.add(campaign)
 
     def _learn_unreadable(self, campaign: str, before: CampaignCache) -> None:
-        """Notes a campaign whose record cannot be read, as it was last known to `before`."""
+        """Notes a campaign whose record cannot be read, as `before` or its saved file has the campaign."""
         self.unreadable.add(campaign)
         for known in (before, before._saved):
             if known is not None and campaign in known.kinds:
@@ -149,7 +149,7 @@ class CampaignCache:
             if after is None:
                 break
         await self.mark.check(self._store)
-        self._seen = seen
+        self._seen_version = seen
         self.kinds, self.rules, self.web, self.gone = loaded.kinds, loaded.rules, loaded.web, deleted
         self.unreadable = loaded.unreadable
         self.loaded = True
@@ -162,11 +162,11 @@ class CampaignCache:
         if not self.loaded:
             return await self.load()
         pipe = self._store.pipeline(transaction=False)
-        queue_changes(pipe, self._seen)
+        queue_changes(pipe, self._seen_version)
         self.mark.queue_read(pipe)
         entries, mark = await pipe.execute()
         self.mark.compare(mark)
-        changes = unpack_changes(entries, self._seen)
+        changes = unpack_changes(entries, self._seen_version)
         if changes is None:
             return await self.load()
         changed, seen = changes
@@ -178,11 +178,11 @@ class CampaignCache:
             self.mark.compare(mark)
             for campaign, record in zip(changed, records, strict=True):
                 self._learn_record(campaign, record)
-        self._seen = seen
+        self._seen_version = seen
         return None
 
     def _learn_record(self, campaign: str, record: bytes | Exception | None) -> None:
-        """Notes a campaign from its stored record. None: the campaign was deleted."""
+        """Notes a campaign from its stored record, which is None if the campaign was deleted."""
         if record is None:
             self.unreadable.discard(campaign)
             return self.forget(campaign)
@@ -197,8 +197,11 @@ class CampaignCache:
         """Writes the cache to a file, for a start while Redis is away."""
         files.write(path, msgspec.json.encode(_File(self.kinds, sorted(self.gone), self.rules, self.web)))
 
-    def recall(self, path: Path) -> None:
-        """Reads the file that `save` wrote, if it exists, for campaigns whose record cannot be read."""
+    def read_saved(self, path: Path) -> None:
+        """Reads the file that `save` wrote, if it exists.
+
+        `load` and `refresh` use it for campaigns whose record cannot be read.
+        """
         try:
             self._saved = msgspec.json.decode(path.read_bytes(), type=_File)
         except FileNotFoundError:
@@ -210,7 +213,7 @@ class CampaignCache:
 
     def restore(self, path: Path) -> None:
         """Fills the cache from the file that `save` wrote, if it exists and Redis has not been read."""
-        self.recall(path)
+        self.read_saved(path)
         if (file := self._saved) is not None and not self.loaded:
             self.kinds, self.gone, self.rules, self.web = (
                 dict(file.kinds),

@@ -55,7 +55,7 @@ async def remove_visits(store: AsyncRedis, shard: int, campaign: str) -> int:
     removed = 0
     async for name, _ in store.hscan_iter(keys.visits(shard), match="?" * 8 + campaign, count=_STEP):
         removed += int(await store.hdel(keys.visits(shard), name))
-        await store.zrem(keys.lasts(shard), name)
+        await store.zrem(keys.visit_times(shard), name)
     await store.hdel(keys.visiting(shard), campaign)
     return removed
 

@@ -31,7 +31,7 @@ ANSWER_TIMEOUT_SECONDS = 300.0
 
 MIN_PREFIX_LENGTH: Mapping[Family, int] = {4: 8, 6: 16}
 """Prefix length of the widest network that a list may have. A whole list may hold no more addresses than such
-a network: a list that holds more is a mistake, and would turn many people into machines."""
+a network: a list that holds more is a mistake, and people in it would be taken for machines."""
 _ADDRESS_BITS: Mapping[Family, int] = {4: 32, 6: 128}
 
 _Texts = Iterator[tuple[str, str]]
@@ -41,10 +41,10 @@ _Row = tuple[str, Family, Range]
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedList:
     """A list that its owner publishes.
 
-    source: where it is from, for people. urls: the list is the content of all of them. parse: yields the
+    source: the origin that people are shown. urls: their contents together are the list. parse: yields the
     networks of an answer. min_rows, max_rows: the number of rows to expect.
     """
 
@@ -58,7 +58,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class RefreshedList:
-    """A list that was refreshed. ranges: number of ranges, after rows that touch were joined."""
+    """A list that was refreshed. ranges: number of ranges after adjacent and overlapping rows are merged."""
 
     name: str
     rows: int
@@ -98,8 +98,8 @@ def _parse_json(data: bytes) -> _Texts:
 _APPLE = "https://mask-api.icloud.com/egress-ip-ranges.csv"
 _GOOGLE = "https://developers.google.com/static/search/apis/ipranges/"
 
-PUBLISHED: Mapping[str, Published] = {
-    "apple": Published(
+PUBLISHED: Mapping[str, PublishedList] = {
+    "apple": PublishedList(
         _APPLE,
         (_APPLE,),
         _parse_csv,
@@ -107,7 +107,7 @@ PUBLISHED: Mapping[str, Published] = {
         max_rows=2_000_000,
         licence="as published by Apple",
     ),
-    "google": Published(
+    "google": PublishedList(
         _GOOGLE,
         (
             f"{_GOOGLE}googlebot.json",
@@ -141,7 +141,7 @@ def refresh(
             day = min(day, written)
         else:
             data = fetch(origin)
-        rows += _check(str(origin), published, data)
+        rows += _parse_rows(str(origin), published, data)
     if not published.min_rows <= len(rows) <= published.max_rows:
         expected = f"{published.min_rows:,} to {published.max_rows:,}"
         raise NetworksError(f"{name}: {len(rows):,} rows, where {expected} are expected")
@@ -216,7 +216,7 @@ def _read_file(path: Path) -> tuple[bytes, date]:
     return data, datetime.fromtimestamp(written, UTC).date()
 
 
-def _check(origin: str, published: Published, data: bytes) -> list[_Row]:
+def _parse_rows(origin: str, published: PublishedList, data: bytes) -> list[_Row]:
     """Returns the networks of an answer or file, at least one.
 
     Raises NetworksError if a network cannot be read or is too wide. origin: the URL or file, for errors.
@@ -239,9 +239,9 @@ def _check(origin: str, published: Published, data: bytes) -> list[_Row]:
 
 
 def _count_ranges(name: str, rows: Sequence[_Row]) -> int:
-    """Returns the number of ranges after rows that touch are joined.
+    """Returns the number of ranges after adjacent and overlapping rows are merged.
 
-    Raises NetworksError if they hold too many addresses together.
+    Raises NetworksError if the rows hold too many addresses in total.
     """
     count = 0
     for family in MIN_PREFIX_LENGTH:

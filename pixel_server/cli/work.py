@@ -7,14 +7,20 @@ import os
 import click
 
 from pixel_server.commands.startup import check_startup, warn_of_unknown_settings
-from pixel_server.run.supervisor import Child, hold_lifeline, keep
+from pixel_server.run.supervisor import Child, hold_lifeline, keep_running
 from pixel_server.settings import Settings
 from workers.schedule import Schedule
 from workers.worker import run_worker
 
 
 @click.command()
-@click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="Workers.")
+@click.option(
+    "--processes",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Number of worker processes.",
+)
 @click.option("--one", "is_single", is_flag=True, hidden=True, help="Run one worker in this process.")
 def work(processes: int, is_single: bool) -> None:
     """Run the workers, which count hits, and their schedule."""
@@ -26,7 +32,7 @@ def work(processes: int, is_single: bool) -> None:
     if not is_child:
         warn_of_unknown_settings()
     check_startup()
-    keep(
+    keep_running(
         [Child(f"worker {i + 1}", ["work", "--one"], os.environ) for i in range(processes)],
         Schedule(settings).tick,
     )

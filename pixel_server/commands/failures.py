@@ -32,7 +32,7 @@ class Failure(click.ClickException):
 
 
 @contextlib.contextmanager
-def in_one_line() -> Iterator[None]:
+def errors_in_one_line() -> Iterator[None]:
     """Raises Failure in place of the errors that any command may meet."""
     try:
         yield

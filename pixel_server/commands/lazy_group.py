@@ -38,7 +38,7 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         from pixel_server.commands import failures  # noqa: PLC0415 - loads what --help does not need
 
-        with failures.in_one_line():
+        with failures.errors_in_one_line():
             return super().invoke(ctx)
 
     def main(self, *args: Any, **options: Any) -> Any:

@@ -9,7 +9,7 @@ import click
 
 from pixel_server.commands.startup import check_startup, warn_of_unknown_settings
 from pixel_server.run import uvicorn_parts
-from pixel_server.run.supervisor import Child, hold_lifeline, keep
+from pixel_server.run.supervisor import Child, hold_lifeline, keep_running
 
 
 @click.command()
@@ -50,4 +50,4 @@ def serve(
         return
     number = listening.fileno()
     arguments = ["serve", "--handle", str(number), *([] if only is None else ["--only", only])]
-    keep([Child(f"web {i + 1}", arguments, os.environ, [number]) for i in range(processes)])
+    keep_running([Child(f"web {i + 1}", arguments, os.environ, [number]) for i in range(processes)])

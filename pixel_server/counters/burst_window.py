@@ -66,7 +66,7 @@ def kept_minutes(newest_ms: int) -> range:
 def forget_commands(shard: int, newest_ms: int) -> list[Command]:
     """Returns the commands that remove a shard's traces and visits, and the time of its newest hit."""
     names = [keys.evidence(shard, minute) for minute in kept_minutes(newest_ms)]
-    names += [keys.visits(shard), keys.lasts(shard), keys.visiting(shard)]
+    names += [keys.visits(shard), keys.visit_times(shard), keys.visiting(shard)]
     return [*(("UNLINK", name) for name in names), ("HDEL", keys.checkpoint(shard), "newest")]
 
 

@@ -153,11 +153,11 @@ def store_commands(
     lasts = [(str(entry.last), name) for name, entry in changed.items() if isinstance(entry, Visit)]
     for i in range(0, len(lasts), _FIELDS_PER_COMMAND):
         flat_lasts = [part for pair in lasts[i : i + _FIELDS_PER_COMMAND] for part in pair]
-        commands.append(("ZADD", keys.lasts(shard), *flat_lasts))
+        commands.append(("ZADD", keys.visit_times(shard), *flat_lasts))
     without_entry = list(removed)
     aliases = [name for name, entry in changed.items() if isinstance(entry, bytes)]
     commands += _remove("HDEL", keys.visits(shard), without_entry)
-    commands += _remove("ZREM", keys.lasts(shard), without_entry + aliases)
+    commands += _remove("ZREM", keys.visit_times(shard), without_entry + aliases)
     return commands
 
 

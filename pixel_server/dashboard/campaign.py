@@ -84,7 +84,7 @@ async def show(
         "late": late,
         "texts": figure_texts.texts_of(campaign_stats),
         "changes": await figure_texts.changes(api, campaign, period, campaign_stats, now),
-        "rate": svg.interval(campaign_stats["open_rate"]),
+        "rate": svg.open_rate_bar(campaign_stats["open_rate"]),
         "parts": svg.stack({name: counts["hits"] for name, counts in campaign_stats["verdicts"].items()}),
         "asked": urlencode(range_query),
         "form": form,

@@ -38,7 +38,7 @@ async def show(api: Api, request: Request) -> Response:
         "rows": [
             {
                 "row": row,
-                "rate": svg.interval(row.rate),
+                "rate": svg.open_rate_bar(row.rate),
                 "spark": svg.spark(row.days),
                 "sum": sum(day or 0 for day in row.days),
             }

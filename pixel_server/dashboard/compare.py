@@ -122,7 +122,7 @@ async def _table(api: Api, chosen: Sequence[Campaign], range_query: dict[str, st
     counts = compare.openers if kind == "email" else compare.bounces
     top = _scale_top(reads)
     for row, difference in zip(rows, compare.to_first(reads, counts), strict=True):
-        row["rate"] = svg.interval(row["stats"]["open_rate"], top)
+        row["rate"] = svg.open_rate_bar(row["stats"]["open_rate"], top)
         row["to_first"] = _difference_texts(difference)
     return {
         "rows": rows,

@@ -71,8 +71,8 @@ def _confirm_page(api: Api, request: Request, record: ApiKey, problem: Problem |
     context = {
         "key": record,
         "is_own": record.id == request.state.session.key_id,
-        "is_environment": record.name == api_keys.ENVIRONMENT,
-        "environment": api_keys.ENVIRONMENT,
+        "is_environment": record.name == api_keys.ENVIRONMENT_KEY_NAME,
+        "environment": api_keys.ENVIRONMENT_KEY_NAME,
     }
     return forms.page(api, request, "key_revoke.html", {}, context, problem)
 

@@ -33,7 +33,7 @@ async def enter(api: Api, request: Request) -> Response:
     key, target = fields.get("key", "").strip(), fields.get("next", "")
     if not key:
         return _form(api, request, target, "Enter an API key.", 422)
-    record = await api_keys.find(api.store, key)
+    record = await api_keys.find_by_key(api.store, key)
     if record is None:
         return await _failed(api, request, target, "This API key does not exist or was revoked.")
     return _entered(api, request, record, target)
@@ -43,7 +43,7 @@ async def by_link(api: Api, request: Request) -> Response:
     if request.method == "HEAD":
         return Response(headers=render.headers())  # link previews must not use up the link
     key = await sign_in_links.redeem(api.store, request.path_params["token"])
-    record = await api_keys.get(api.store, key) if key else None
+    record = await api_keys.find_by_id(api.store, key) if key else None
     if record is None:
         message = (
             "This link was already used, or is older than ten minutes. "

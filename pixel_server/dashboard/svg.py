@@ -61,7 +61,7 @@ def bars(values: Sequence[int | None], width: int, height: int) -> tuple[str, in
     return "".join(path), highest
 
 
-def interval(rate: Mapping[str, Any] | None, top: float = 1) -> dict[str, float] | None:
+def open_rate_bar(rate: Mapping[str, Any] | None, top: float = 1) -> dict[str, float] | None:
     """Returns the bar of an open rate in percent: low, width (at least 1) and estimate (-1 if there is none).
 
     top: the rate at the right end of the scale. Returns None if there is no rate.
@@ -76,20 +76,23 @@ def interval(rate: Mapping[str, Any] | None, top: float = 1) -> dict[str, float]
     }
 
 
-def ranked(rows: Sequence[Mapping[str, Any]], count: str, max_rows: int = MAX_ROWS) -> list[dict[str, Any]]:
+def ranked(
+    rows: Sequence[Mapping[str, Any]], count_field: str, max_rows: int = MAX_ROWS
+) -> list[dict[str, Any]]:
     """Returns the rows with the highest counts, then `(other)`, each with its share and its bar's width.
 
-    count: the name of the counted field. share: of the sum of all rows. width: percent of the longest bar.
+    count_field: the field of a row that holds its count. share: of the sum of all rows. width: percent of the
+    longest bar.
     """
-    named = sorted((row for row in rows if row["name"] != OTHER), key=lambda row: -row[count])
+    named = sorted((row for row in rows if row["name"] != OTHER), key=lambda row: -row[count_field])
     shown = [*named[:max_rows], *(row for row in rows if row["name"] == OTHER)]
-    whole = sum(row[count] for row in rows)
-    top = max((row[count] for row in shown), default=0)
+    whole = sum(row[count_field] for row in rows)
+    top = max((row[count_field] for row in shown), default=0)
     return [
         {
             **row,
-            "share": row[count] / whole if whole else None,
-            "width": _percent(row[count], top) if top else 0,
+            "share": row[count_field] / whole if whole else None,
+            "width": _percent(row[count_field], top) if top else 0,
         }
         for row in shown
     ]

@@ -72,7 +72,7 @@ async def add(
     newsletter = await _create(store, "email", mode, now)
     web_site = await _create(store, "web", mode, now)
     await _list_recipients(store, newsletter, settings, secrets)
-    routed = list(hits.fortnight(newsletter.id, web_site.id, now, seed, secrets, mode, settings.shards))
+    routed = list(hits.make_hits(newsletter.id, web_site.id, now, seed, secrets, mode, settings.shards))
     await _turn_back_newest(store, settings.shards, routed[0][1].time)
     await _record(url, settings.shards, routed)
     for campaign in (newsletter, web_site):
@@ -130,7 +130,7 @@ async def _list_recipients(
     await storage.note_links(store, newsletter.id, newsletter.sent_at)
     try:
         await lists.begin(store, newsletter.id, False, settings, newsletter.sent_at)
-        rows = [lists.ListEntry(hits.recipient(reader), None) for reader in range(mailing.READERS)]
+        rows = [lists.ListEntry(hits.recipient_address(reader), None) for reader in range(mailing.READERS)]
         for start in range(0, len(rows), LIST_ROWS):
             part = rows[start : start + LIST_ROWS]
             await lists.put(

@@ -17,20 +17,20 @@ from pixel_server.times import DAY
 from pixel_server.tokens import Mode
 
 RoutedHit = tuple[int | None, Hit]
-"""A hit, after its shard. The shard is None if any shard will do."""
+"""A shard and a hit to store in it. The shard is None if the hit may go to any shard."""
 
 
 def first_day(now: float) -> int:
-    """Returns the start of the first of the demo's days, of which today is the last. Seconds, UTC."""
+    """Returns the start (s, UTC) of the demo's first day. The demo's last day is today."""
     return int(now) // DAY * DAY - (site.DAYS - 1) * DAY
 
 
-def recipient(reader: int) -> str:
+def recipient_address(reader: int) -> str:
     """Returns the address of a reader: `reader-0001@example.org` of reader 0."""
     return f"reader-{reader + 1:04d}@example.org"
 
 
-def fortnight(
+def make_hits(
     newsletter: str, web_site: str, now: float, seed: int, secrets: Secrets, mode: Mode, shard_count: int
 ) -> Iterator[RoutedHit]:
     """Yields all hits up to now, ordered by time.
@@ -50,7 +50,7 @@ def _mails(
     minter = Minter("https://pixel.example", secrets)  # only the token of each link is used
     for opening in openings:
         is_own = opening.verdict == "own"
-        address = "editor@example.org" if is_own else recipient(opening.reader)
+        address = "editor@example.org" if is_own else recipient_address(opening.reader)
         sent = mailing.sent_at(start, opening.reader)
         url = minter.url(campaign, address, mode=mode, sent_at=sent, test=is_own)
         if url is None:

@@ -42,7 +42,7 @@ def to_first(campaigns: Sequence[CampaignStats], counts: Counts) -> list[open_ra
     differences: list[open_rate.Difference | None] = [None]
     for campaign in campaigns[1:]:
         own = counts(campaign)
-        differences.append(None if own is None or first is None else open_rate.differs(own, first))
+        differences.append(None if own is None or first is None else open_rate.compare_rates(own, first))
     return differences
 
 

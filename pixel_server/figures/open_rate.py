@@ -1,11 +1,11 @@
 """The open rate of a campaign with its uncertainty, and whether two rates differ by more than chance.
 
 `delivered` is mails sent less mails bounced. It includes mails whose opens are not recorded: of recipients
-who withdrew, who ask not to be followed where that is dropped, and whose links are of mode `off`. These
-recipients read as others do but count as no opener, so all figures are too low by their share. Their number
-is not stored. To read means to see the mail with its images: a reader without images is not seen, and is in
-no figure here. Apple Mail Privacy Protection fetches the images of a mail by machine, read or not, so it
-hides whether its users read. Recipients with such a fetch are hidden; the others are visible.
+who withdrew, of clients that send GPC or DNT if the campaign drops their hits, and of links of mode `off`.
+These recipients read as others do but are not counted as openers, so all figures are too low by their share.
+Their number is not stored. To read means to see the mail with its images: a reader without images is not
+seen, and is in no figure here. Apple Mail Privacy Protection fetches the images of a mail by machine, read or
+not, so it hides whether its users read. Recipients with such a fetch are hidden; the others are visible.
 
     low       recipients with a human-eligible open / delivered: they read, except for machines in disguise
     high      (recipients with any open + anonymous opens) / delivered, at most 1: no more than these read
@@ -18,17 +18,18 @@ high = (10 + 60 + 2)/100 = 0.72, p = 10/40 = 0.25 and estimate = (10 + 60 * 0.25
 always equals p, if low is not greater: hidden recipients do not move it, they only widen its interval, here
 to 0.16..0.37.
 
-**The estimate assumes that hidden recipients read as often as visible ones.** The data cannot show it. If
-hidden recipients read at a rate of q, the estimate is wrong by (q - p) * hidden/delivered, and the interval
-does not cover that error. Two more assumptions: a visible recipient with only scanner or unknown opens did
-not read (only high counts such a recipient), and Apple fetched all mails. Apple may wait for Wi-Fi and power
-(https://bird.com/en-nl/blog/4-insights-on-ios-15-mail-privacy-protection). A mail that Apple neither fetched
-nor its user opened counts as visible and not read. If there are many such mails, the estimate is too low.
+**The estimate assumes that hidden recipients read as often as visible ones.** The data cannot confirm this.
+If hidden recipients read at a rate of q, the estimate is wrong by (q - p) * hidden/delivered, and the
+interval does not cover that error. Two more assumptions: a visible recipient with only scanner or unknown
+opens did not read (only high counts such a recipient), and Apple fetched all mails. Apple may wait for Wi-Fi
+and power (https://bird.com/en-nl/blog/4-insights-on-ios-15-mail-privacy-protection). A mail that Apple did
+not fetch and its user did not open counts as visible and not read. If there are many such mails, the estimate
+is too low.
 
 The interval. Under the assumption the visible are a sample of the delivered without replacement. So, for a
 true share t, the visible share has the variance t(1 - t)/visible * hidden/(delivered - 1) (Cochran, Sampling
 Techniques, 3rd ed. 1977, theorem 3.2). Wilson's interval with n = visible * (delivered - 1)/hidden inverts
-that. It covers both the doubt about p and the chance in which of the hidden read. In the example
+that. It covers the uncertainty of p and the chance that decides which hidden recipients read. In the example
 n = 40 * 99/60 = 66 gives 0.1613..0.3662. Its ends are rounded outwards to whole recipients, and cut to what
 is known: at least low, at most all of the hidden. The exact coverage is 95.0 % or more for 200 to 100,000
 delivered, 10 to 90 % hidden and p of 2 to 60 %. If less than one visible opener is expected, it can fall to
@@ -36,8 +37,8 @@ delivered, 10 to 90 % hidden and p of 2 to 60 %. If less than one visible opener
 
 There is no estimate if
 
-- fewer than 30 are visible: its interval would be up to 35 points wide. There is no minimum of openers,
-  because it would show estimates only where luck made them high.
+- fewer than 30 are visible: its interval would be up to 35 points wide. The number of openers has no minimum:
+  with a minimum, small campaigns would show an estimate only if chance had made it high.
 - there are anonymous opens: visible recipients may have made them, so p is not known.
 - known readers alone exceed the interval: then hidden recipients read more, and the assumption is refuted.
 
@@ -51,10 +52,10 @@ from statistics import NormalDist
 from typing import NamedTuple, TypedDict
 
 MIN_VISIBLE = 30
-"""Visible recipients from which on there is an estimate."""
-COUNTED = "count: nobody is hidden"
-ESTIMATED = "visible share, Wilson score interval with finite population correction, 95 %"
-COMPARED = "Newcombe hybrid score interval, 95 %; Fisher's exact test, mid-p"
+"""Smallest number of visible recipients for which a rate is estimated."""
+COUNT_METHOD = "count: nobody is hidden"
+ESTIMATE_METHOD = "visible share, Wilson score interval with finite population correction, 95 %"
+COMPARISON_METHOD = "Newcombe hybrid score interval, 95 %; Fisher's exact test, mid-p"
 
 
 class Openers(NamedTuple):
@@ -127,7 +128,7 @@ def _estimate(delivered: int, openers: Openers) -> tuple[float, tuple[float, flo
     if anonymous:
         return None
     if not hidden:
-        return known, (known, known), COUNTED
+        return known, (known, known), COUNT_METHOD
     if visible < MIN_VISIBLE:
         return None
     share = visible_openers / visible
@@ -137,7 +138,7 @@ def _estimate(delivered: int, openers: Openers) -> tuple[float, tuple[float, flo
     if person > most:
         return None
     interval = round(least / delivered, 6), round(most / delivered, 6)
-    return max(round(share, 6), known), interval, ESTIMATED
+    return max(round(share, 6), known), interval, ESTIMATE_METHOD
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -157,7 +158,7 @@ def _score(share: float, n: float, confidence: float) -> tuple[float, float]:
     return (middle - half if share > 0 else 0.0), (middle + half if share < 1 else 1.0)
 
 
-def differs(a: tuple[int, int], b: tuple[int, int]) -> Difference | None:
+def compare_rates(a: tuple[int, int], b: tuple[int, int]) -> Difference | None:
     """Returns how two rates, each (successes, n), differ, and whether by more than chance.
 
     Returns None if an n is 0. A difference is significant if the p-value is below 0.05. At the edge, test and
@@ -168,7 +169,7 @@ def differs(a: tuple[int, int], b: tuple[int, int]) -> Difference | None:
 
     The test covers chance alone. Rates of all delivered also differ if one campaign has more hidden
     recipients, so compare rates of visible recipients. The test assumes different recipients: if the same
-    people got both mails, it finds less than there is. Raises ValueError if successes are not within 0..n.
+    people got both mails, it misses real differences. Raises ValueError if successes are not within 0..n.
     """
     if a[1] == 0 or b[1] == 0:
         return None
@@ -183,12 +184,12 @@ def differs(a: tuple[int, int], b: tuple[int, int]) -> Difference | None:
         "interval": (round(low, 6), round(high, 6)),
         "p_value": float(f"{p_value:.6g}"),
         "significant": p_value < 0.05,
-        "method": COMPARED,
+        "method": COMPARISON_METHOD,
     }
 
 
 def _mid_p(a: tuple[int, int], b: tuple[int, int]) -> float:
-    """Returns the two-sided mid-p, by summing a tail outwards. The rate of a must not be the lower."""
+    """Returns the two-sided mid-p by summing the upper tail. The rate of a must be at least the rate of b."""
     (k, n), (k_b, m) = a, b
     successes = k + k_b
     term = exp(_log_choose(n, k) + _log_choose(m, k_b) - _log_choose(n + m, successes))

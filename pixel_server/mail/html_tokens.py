@@ -32,7 +32,7 @@ _end_tags = {
 }
 _script = re.compile(rb"<!---*+>|<!--|-->|<(/?)script%b" % _AFTER_NAME, re.I).finditer
 MAX_DEPTH = 500
-"""Elements within each other that are followed, about as many as browsers follow."""
+"""Depth to which nested elements are followed, about the same as in browsers."""
 _MAX_EXPRESSION_BYTES = 2000
 _MAX_COMMENT_BYTES = 20_000
 _opener = re.compile(rb"<\?(?:php|=)|<[%<]?|\{\{!--|\{[{%#]").search
@@ -84,7 +84,7 @@ def attribute(rest: bytes, name: bytes) -> bytes:
 def tokens(html: bytes) -> Iterator[Token]:
     """Yields the tokens of a mail in order. Plain text between them is not a token.
 
-    html: one byte a character; each character outside ASCII is any byte above 127.
+    html: the mail with one byte for each character. A byte above 127 is any character outside ASCII.
     """
     foreign: list[bytes] = []  # elements of SVG and MathML that are open
     missing_until: dict[bytes, int] = {}
@@ -131,8 +131,8 @@ def tokens(html: bytes) -> Iterator[Token]:
 def _end_of_expression(html: bytes, start: int, opener: bytes, missing_until: dict[bytes, int]) -> int:
     """Returns the end of an expression of a template language, or -1 if this is not such an expression.
 
-    opener: such as `{{`. missing_until: for each closing mark, the offset up to which the mail has none; so
-    that each byte of a mail is searched once. Changes this dict.
+    opener: such as `{{`. missing_until: for each closing mark, the offset up to which the mark was not found.
+    Later searches begin there, so that each byte is searched once. Changes this dict.
     """
     if opener == b"<<":
         field = _merge_field(html, start)
@@ -199,7 +199,7 @@ def _end_of_text(html: bytes, at: int, name: bytes) -> int:
 def _end_of_script(html: bytes, at: int) -> int:
     """Returns the start of the end tag of a script, or -1 if the script never ends.
 
-    The end of a script in a comment in a script is not that end: `<script><!-- <script> </script> -->`.
+    Skips the end tag of an inner script in a comment: `<script><!-- <script> </script> -->`.
     """
     in_comment = in_inner_script = False
     for mark in _script(html, at):

@@ -1,7 +1,7 @@
 """The privacy page of a recipient, which shows what a mail records, stops recording and erases data.
 
-The page sends no referrer, so browsers post its form with `Origin: null`. The token, not the origin, entitles
-the request.
+The page sends no referrer, so browsers post its form with `Origin: null`. The token, not the origin,
+authorizes the request.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _controller(view: View, texts: Texts) -> Iterator[str]:
 
 
 def _concerns(kind: str, view: View) -> bool:
-    """Returns whether data of a kind may exist. In any mode, data of a recipient may exist from before."""
+    """Returns whether data of a kind may exist. An earlier mode may have left data of a recipient."""
     if view.state == State.FOREIGN:
         return False
     if kind == "recipients":

@@ -1,12 +1,13 @@
 """Withdrawals: recipients who are not to be recorded, in all campaigns, also by links already sent.
 
-The store holds one field for such a recipient, under a mark: a keyed hash of the recipient key, with a key of
-its own. The value is text, a format and then periods in ms: `1 1790000000000-1790000600000 1790003600000-` is
-a withdrawal of ten minutes and one that is in force since. An erasure is a period from 0: no hit from before
-it counts again, wherever the hit waited.
+The store holds one field for such a recipient. The field's name is a mark: a keyed hash of the recipient key,
+made with a secret that serves only for marks. The value is text, a format and then periods in ms:
+`1 1790000000000-1790000600000 1790003600000-` is a withdrawal of ten minutes, and a withdrawal that is still
+in force. An erasure is a period from 0: a hit from before the erasure is never counted, even if it waits in a
+spool or stream.
 
-A web process goes by the marks alone (`withdrawn_set`). The roll-up goes by the periods and drops a hit if
-its own time lies in one of them, so totals do not depend on when a roll-up runs. Each withdrawal raises the
+A web process checks only the marks (`withdrawn_set`). The roll-up checks the periods and drops a hit if the
+hit's time lies in one of them, so totals do not depend on when a roll-up runs. Each withdrawal raises the
 generation of the recipient's shard: a roll-up that read the withdrawals before cannot commit.
 """
 
@@ -101,18 +102,18 @@ async def withdraw(
     secrets: Secrets,
     recipients: Sequence[bytes],
     now: float,
-    count: int,
+    shard_count: int,
     *,
     erase: bool = False,
 ) -> int:
     """Stops recording these recipient keys from `now` (s). Returns how many were recorded until now.
 
-    count: number of shards. Raises the generation only of shards in which something changed. Otherwise anyone
-    with the link of a mail could keep roll-ups from committing.
+    Raises the generation only of shards in which something changed. Otherwise anyone with the link of a mail
+    could keep roll-ups from committing.
     """
     call = partial(_withdraw_call, start_ms=int(now * 1000), is_erasure=erase)
     new, changed = await _change(store, secrets, recipients, call)
-    for shard in {shard_of(recipient, count) for recipient in changed}:
+    for shard in {shard_of(recipient, shard_count) for recipient in changed}:
         await checkpoint.raise_generation(store, shard)
     return new
 
@@ -193,7 +194,7 @@ def covers(periods: Periods, time: int) -> bool:
 
 
 def was_erased(periods: Periods, time: int) -> bool:
-    """Returns whether an erasure took a hit of this time (ms), so that nothing of the hit may stay."""
+    """Returns whether an erasure covers a hit of this time (ms). All data of such a hit must be removed."""
     return bool(periods) and periods[0][0] == 0 and covers(periods[:1], time)
 
 
@@ -203,7 +204,7 @@ def is_withdrawn(periods: Periods) -> bool:
 
 
 def parse_periods(value: bytes | None) -> Periods:
-    """Returns the periods of a stored value, none for None. Raises NewerFormat if it cannot be read."""
+    """Returns the periods of a stored value, [] if it is None. Raises NewerFormat if it cannot be read."""
     if value is None:
         return []
     form, *parts = value.decode(errors="replace").split() or [""]

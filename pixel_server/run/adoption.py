@@ -82,7 +82,7 @@ async def adopt(client: AsyncRedis, url: str, settings: Settings, secrets: Secre
 
 
 async def _put_back_withdrawals(client: AsyncRedis, settings: Settings) -> int:
-    """Returns how many recipients may be withdrawn."""
+    """Puts back the withdrawals. Returns how many of these recipients are withdrawn now."""
     held = dict(withdrawals_file.read_file(settings.data))
     pairs: Iterable[tuple[bytes, bytes]] = iter(held.items())
     while part := list(islice(pairs, _CHUNK)):

@@ -192,7 +192,7 @@ class Stop:
         self.is_requested = True
 
 
-def keep(services: Sequence[Service], each_second: Callable[[], None] = lambda: None) -> None:
+def keep_running(services: Sequence[Service], each_second: Callable[[], None] = lambda: None) -> None:
     """Keeps services running, and calls `each_second`, until this process is told to stop."""
     stop = Stop()
     keeper = Keeper(services)

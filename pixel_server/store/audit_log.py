@@ -46,12 +46,12 @@ async def note(store: AsyncRedis, who: str, what: str, **details: str | int) -> 
 async def note_recipient(store: AsyncRedis, what: Action) -> None:
     """Writes a line on what a recipient did on the privacy page, and not who the recipient is."""
     await even_if_full(store, "XADD", keys.ACTIONS, "MAXLEN", MAX_LINES, "*", "who", PAGE, "what", what)
-    await even_if_full(store, "HINCRBY", keys.ACTED, what, 1)
+    await even_if_full(store, "HINCRBY", keys.ACTION_COUNTS, what, 1)
 
 
 async def recipient_counts(store: AsyncRedis) -> dict[str, int]:
     """Returns how often recipients took each action since the store was made."""
-    counts = await store.hmget(keys.ACTED, list(get_args(Action)))
+    counts = await store.hmget(keys.ACTION_COUNTS, list(get_args(Action)))
     return {what: int(count or 0) for what, count in zip(get_args(Action), counts, strict=True)}
 
 

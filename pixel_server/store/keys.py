@@ -1,7 +1,7 @@
 """The table of all keys in Redis: type, lifetime, content, writer and reader of each kind.
 
-A kind is called to get a name: `keys.people(3, "spring", 0x1f4)` is `px:{3}:people:spring:1f4`. In patterns
-{s} is a shard's number, ID is a campaign, and {all} stands as it is. A cluster keeps keys with the same
+Call a kind to get the name of a key: `keys.people(3, "spring", 0x1f4)` is `px:{3}:people:spring:1f4`. In
+patterns {s} is a shard's number, ID is a campaign, and {all} is literal. A cluster keeps keys with the same
 braces together, and no command names keys with different braces. No part of a name is chosen by a stranger.
 The job queue's own keys are `rq:*`.
 
@@ -53,7 +53,7 @@ CHANGES = Key("px:{all}:changes", "stream", "the last 10,000",
     "ids of campaigns created or changed", writer="api, roll-up", reader="web").name
 DROPPED = Key("px:{all}:dropped", "hash", "until the campaign is deleted",
     "requests that were not recorded, see `dropped_field`", writer="web", reader="stats").name
-WITHDRAWN = Key("px:{all}:withdrawn", "hash", "for ever: so that nothing of them is kept",
+WITHDRAWN = Key("px:{all}:withdrawn", "hash", "forever, so that the recipients stay unrecorded",
     "periods of withdrawal, by recipient's mark", writer="privacy, api", reader="all").name
 WITHDRAWALS = Key("px:{all}:withdrawals", "stream", "the last 100,000",
     "marks whose withdrawal changed", writer="privacy, api", reader="web").name
@@ -63,8 +63,8 @@ ERASURES = Key("px:{all}:erasures", "zset", "1 hour",
     "marks, by the time of erasure", writer="privacy, maintenance", reader="privacy").name
 ACTIONS = Key("px:{all}:actions", "stream", "the last 10,000",
     "what recipients did on the privacy page", writer="privacy", reader="api, cli").name
-ACTED = Key("px:{all}:acted", "hash", "forever",
-    "how often recipients did it", writer="privacy", reader="api, cli").name
+ACTION_COUNTS = Key("px:{all}:acted", "hash", "forever",
+    "number of these actions, by action", writer="privacy", reader="api, cli").name
 AUDIT = Key("px:{all}:audit", "stream", "the last 10,000",
     "who did what", writer="api, cli, retention", reader="api, cli").name
 API_KEYS = Key("px:{all}:apikeys", "set", "forever",
@@ -72,7 +72,7 @@ API_KEYS = Key("px:{all}:apikeys", "set", "forever",
 REWRITE = Key("px:{all}:rewrite", "hash", "forever",
     "rewrites of the append-only file: asked, answered", writer="erasure, schedule", reader="schedule").name
 SWEEP = Key("px:{all}:sweep", "hash", "forever",
-    "where the retention run goes on", writer="retention", reader="retention, readyz").name
+    "position of the retention run, what waits", writer="retention", reader="retention, readyz").name
 LOSSES = Key("px:{all}:losses", "hash", "60 days",
     "batches that Redis lost", writer="web", reader="readyz, cli").name
 WORKERS = Key("px:{all}:workers", "zset", "10 seconds an entry",
@@ -98,7 +98,7 @@ signed_out = GlobalKey("px:{all}:signedout:SESSION", "string", "12 hours",
 acts = GlobalKey("px:{all}:acts:MINUTE", "hash", "2 minutes",
     "actions on the privacy page, by mark", writer="privacy", reader="privacy")
 
-# A key for each shard; of some kinds also for each minute, end of a day or bucket.
+# A key for each shard. Some kinds have a key for each shard and minute, end of a day, or bucket.
 hits = ShardKey("px:{s}:hits", "stream", "until counted",
     "batches of hits", writer="recorder", reader="roll-up")
 producers = ShardKey("px:{s}:producers", "hash", "30 idle days an entry",
@@ -107,11 +107,11 @@ checkpoint = ShardKey("px:{s}:turn", "hash", "forever",
     "checkpoint, time of the newest hit", writer="all its writers", reader="all its writers")
 lead = ShardKey("px:{s}:lead", "string", "1.5 seconds",
     "set while other writers wait for the roll-up", writer="roll-up", reader="its other writers")
-visits = ShardKey("px:{s}:visits", "hash", "an hour of a shard's hits, at most a day",
+visits = ShardKey("px:{s}:visits", "hash", "an hour of hit time, at most a day",
     "packed visits under way", writer="roll-up", reader="roll-up")
-lasts = ShardKey("px:{s}:lasts", "zset", "an hour of a shard's hits, at most a day",
-    "visits under way, by their last time (ms)", writer="roll-up", reader="roll-up")
-visiting = ShardKey("px:{s}:visiting", "hash", "an hour of a shard's hits, at most a day",
+visit_times = ShardKey("px:{s}:lasts", "zset", "an hour of hit time, at most a day",
+    "visits under way, by the time (ms) of their last hit", writer="roll-up", reader="roll-up")
+visiting = ShardKey("px:{s}:visiting", "hash", "an hour of hit time, at most a day",
     "number of visits under way, by campaign", writer="roll-up", reader="roll-up")
 drops = ShardKey("px:{s}:drops", "hash", "forever",
     "hits dropped, by reason", writer="roll-up", reader="readyz")
@@ -119,14 +119,14 @@ dead = ShardKey("px:{s}:dead", "stream", "{settings.keep_dead_letters:,} days",
     "hits that could not be read", writer="roll-up", reader="readyz, cli")
 stop = ShardKey("px:{s}:stop", "string", "until the shard goes on",
     "why the shard stands still", writer="roll-up", reader="readyz")
-evidence = NumberKey("px:{s}:evidence:MINUTE", "hash", "6 minutes of a shard's hits, at most a day",
+evidence = NumberKey("px:{s}:evidence:MINUTE", "hash", "6 minutes of hit time, at most a day",
     "hits that may belong to a burst, by minute since 1970", writer="roll-up", reader="roll-up")
 salt = NumberKey("px:{s}:salt:END", "string", "48 hours after their day",
     "salt of visitors' hashes, by the end (s) of a local day", writer="roll-up", reader="roll-up")
 last = BucketKey("px:{s}:last:BUCKET", "hash", "{settings.keep_recipients:,} days",
     "day of the last open, mode `last`", writer="roll-up", reader="api, retention")
 
-# A key for each shard and campaign; of some kinds also for each day or bucket.
+# A key for each shard and campaign. Some kinds have a key for each shard, campaign and day or bucket.
 total = CampaignKey("px:{s}:total:ID", "hash", "until the campaign is deleted",
     "sums of all time, last hit", writer="roll-up, api", reader="stats")
 rules = CampaignKey("px:{s}:rules:ID", "hash", "until the campaign is deleted",

@@ -102,7 +102,7 @@ def _compare_logs(client: Redis, before: list[object], outcome: Outcome) -> None
     pages = [fields for _, fields in kept if fields[b"who"] == audit_log.PAGE.encode()]
     outcome.expect(not pages, f"recipients wrote {len(pages)} lines into the audit log")
     outcome.figures["lines in the log of recipients"] = client.xlen(keys.ACTIONS)
-    counted = sum(map(int, client.hvals(keys.ACTED)))
+    counted = sum(map(int, client.hvals(keys.ACTION_COUNTS)))
     outcome.figures["actions that changed something"] = counted
     outcome.expect(client.xlen(keys.ACTIONS) <= audit_log.MAX_LINES, "the log of recipients is not bounded")
     outcome.figures["rewrites asked for"] = int(client.hget(keys.REWRITE, "asked") or 0)

@@ -271,7 +271,7 @@ def server(monkeypatch):
 
 def publish(monkeypatch, name: str, urls: tuple[str, ...]) -> None:
     was = PUBLISHED[name]
-    made = network_feeds.Published(was.source, urls, was.parse, was.min_rows, was.max_rows, was.licence)
+    made = network_feeds.PublishedList(was.source, urls, was.parse, was.min_rows, was.max_rows, was.licence)
     monkeypatch.setattr(network_feeds, "PUBLISHED", {**PUBLISHED, name: made})
 
 

@@ -32,9 +32,9 @@ def test_store_commands_visit_and_alias_are_read_again_and_removed(client):
     entries = visits.read_entries(client, 0, [alias])
     assert entries[alias] == name
     assert entries[name] == visit(5000)
-    assert client.zrange(keys.lasts(0), 0, -1, withscores=True) == [(name, 5000.0)]
+    assert client.zrange(keys.visit_times(0), 0, -1, withscores=True) == [(name, 5000.0)]
     assert visits.count_by_campaign(client, 0, [name]) == {b"spring": 1}
     store(client, {}, (name, alias), -1)
     assert visits.read_entries(client, 0, [name, alias]) == {}
-    assert not client.exists(keys.visits(0), keys.lasts(0))
+    assert not client.exists(keys.visits(0), keys.visit_times(0))
     assert visits.count_by_campaign(client, 0, [name]) == {b"spring": 0}

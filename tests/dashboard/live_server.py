@@ -54,7 +54,7 @@ def with_live(settings: Settings, secrets: Secrets) -> tuple[Starlette, Live]:
     live = Live(figures)
 
     async def answer(api: Api, request: Request) -> Response:
-        record = await api_keys.find(api.store, request.headers.get("x-key", settings.api_key or ""))
+        record = await api_keys.find_by_key(api.store, request.headers.get("x-key", settings.api_key or ""))
         assert record is not None
         request.state.session = SimpleNamespace(key_id=record.id)
         return await live.answer(api, request)

@@ -254,4 +254,4 @@ def test_client_shares_rare_programs_become_other():
 
 def test_interval_with_top_fills_the_scale():
     rate = {"low": 0.05, "high": 0.1, "estimate": 0.06}
-    assert svg.interval(rate, 0.2) == {"low": 25, "width": 25, "estimate": 30}
+    assert svg.open_rate_bar(rate, 0.2) == {"low": 25, "width": 25, "estimate": 30}

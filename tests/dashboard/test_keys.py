@@ -53,7 +53,7 @@ def test_keys_page_campaign_scope_creates_a_partners_key(site, send, mail, page)
         ({"name": "a", "scope_read": None}, {"scopes"}),
         ({"name": "a", "campaigns": "nothing"}, {"scopes"}),
         ({"name": "a", "campaigns": "<b>"}, {"scopes"}),
-        ({"name": api_keys.ENVIRONMENT}, {"name"}),
+        ({"name": api_keys.ENVIRONMENT_KEY_NAME}, {"name"}),
     ],
 )
 def test_keys_page_invalid_key_is_refused(site, send, filled, fields):

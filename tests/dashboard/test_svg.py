@@ -44,11 +44,11 @@ def test_spark_draws_each_day_above_zero():
 )
 def test_interval_is_at_least_one_percent_wide(low, high, estimate, drawn):
     rate = {"low": low, "high": high, "estimate": estimate}
-    assert svg.interval(rate) == pytest.approx(drawn)
+    assert svg.open_rate_bar(rate) == pytest.approx(drawn)
 
 
 def test_interval_without_rate_is_none():
-    assert svg.interval(None) is None
+    assert svg.open_rate_bar(None) is None
 
 
 def test_bars_stay_in_the_view_box():

@@ -137,7 +137,7 @@ def test_demo_events_same_seed_and_day_are_equal(secrets):
         opening.at for opening in mailing.openings(START, 1)
     ]
     early, late = (
-        [record for _, record in hits.fortnight("a", "b", now, 1, secrets, mode, 4)]
+        [record for _, record in hits.make_hits("a", "b", now, 1, secrets, mode, 4)]
         for now, mode in ((NOW, Mode.PSEUDONYMOUS), (NOW + 3600, Mode.PSEUDONYMOUS))
     )
     assert early == late[: len(early)], "a later call gives the same hits, and more"

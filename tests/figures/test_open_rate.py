@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from pixel_server.figures import open_rate as rates
 from pixel_server.figures.open_rate import (
-    COUNTED,
-    ESTIMATED,
+    COUNT_METHOD,
+    ESTIMATE_METHOD,
     MIN_VISIBLE,
     Openers,
-    differs,
+    compare_rates,
     open_rate,
     wilson,
 )
@@ -30,7 +30,7 @@ def openers(delivered, *, read, hidden=0, hidden_read=0, others=0, anonymous=0):
 def test_open_rate_worked_example_holds():
     rate, over = open_rate(openers(100, read=10, hidden=60, hidden_read=3, others=2))
     assert (rate, over) == (
-        {"low": 0.13, "high": 0.72, "estimate": 0.25, "interval": (0.16, 0.37), "method": ESTIMATED},
+        {"low": 0.13, "high": 0.72, "estimate": 0.25, "interval": (0.16, 0.37), "method": ESTIMATE_METHOD},
         False,
     )
     for shown in (
@@ -62,18 +62,18 @@ def test_open_rate_without_denominator_is_none(counts, answer):
 @pytest.mark.parametrize(
     ("counts", "rate"),
     [
-        (openers(4, read=1), (0.25, 0.25, 0.25, (0.25, 0.25), COUNTED)),
-        (openers(4, read=0), (0, 0, 0, (0, 0), COUNTED)),
-        (openers(3, read=3), (1, 1, 1, (1, 1), COUNTED)),
-        (openers(3, read=1, others=1), (0.333333, 0.666667, 0.333333, (0.333333, 0.333333), COUNTED)),
+        (openers(4, read=1), (0.25, 0.25, 0.25, (0.25, 0.25), COUNT_METHOD)),
+        (openers(4, read=0), (0, 0, 0, (0, 0), COUNT_METHOD)),
+        (openers(3, read=3), (1, 1, 1, (1, 1), COUNT_METHOD)),
+        (openers(3, read=1, others=1), (0.333333, 0.666667, 0.333333, (0.333333, 0.333333), COUNT_METHOD)),
         (openers(4, read=1, anonymous=1), (0.25, 0.5, None, None, None)),
         (openers(4, read=1, anonymous=9), (0.25, 1, None, None, None)),
         (openers(200, read=50, hidden=100, anonymous=1), (0.25, 0.755, None, None, None)),
         (openers(100, read=0, hidden=100), (0, 1, None, None, None)),
         (openers(100, read=29, hidden=71), (0.29, 1, None, None, None)),
-        (openers(101, read=30, hidden=71), (0.29703, 1, 1, (0.910891, 1), ESTIMATED)),
-        (openers(101, read=0, hidden=71), (0, 0.70297, 0, (0, 0.089109), ESTIMATED)),
-        (openers(31, read=3, hidden=1), (0.096774, 0.129032, 0.1, (0.096774, 0.129032), ESTIMATED)),
+        (openers(101, read=30, hidden=71), (0.29703, 1, 1, (0.910891, 1), ESTIMATE_METHOD)),
+        (openers(101, read=0, hidden=71), (0, 0.70297, 0, (0, 0.089109), ESTIMATE_METHOD)),
+        (openers(31, read=3, hidden=1), (0.096774, 0.129032, 0.1, (0.096774, 0.129032), ESTIMATE_METHOD)),
     ],
 )
 def test_open_rate_given_counts_gives_low_high_estimate(counts, rate):
@@ -264,8 +264,8 @@ def test_wilson_bad_counts_raise(successes, n):
         ((10, 10), (0, 10), 0.6075, 1),
     ],
 )
-def test_differs_published_values_agree(a, b, low, high):
-    found = differs(a, b)
+def test_compare_rates_published_values_agree(a, b, low, high):
+    found = compare_rates(a, b)
     assert found["difference"] == round(a[0] / a[1] - b[0] / b[1], 6)
     assert found["interval"] == pytest.approx((low, high), abs=5.1e-5)
 
@@ -282,25 +282,25 @@ def test_differs_published_values_agree(a, b, low, high):
         ((10_000, 10_000), (0, 10_000), 0, True),
     ],
 )
-def test_differs_p_value_by_hand_agrees(a, b, p_value, significant):
-    found = differs(a, b)
+def test_compare_rates_p_value_by_hand_agrees(a, b, p_value, significant):
+    found = compare_rates(a, b)
     assert found["p_value"] == pytest.approx(p_value, abs=0.1 if p_value == 1 else 1e-6)
     assert found["significant"] is significant
 
 
-def test_differs_millions_are_compared():
+def test_compare_rates_millions_are_compared():
     """A z test agrees for numbers this large: z = 2.1213, p = 0.0339."""
-    assert differs((500_000, 10**6), (501_500, 10**6))["p_value"] == pytest.approx(0.033895, abs=2e-6)
+    assert compare_rates((500_000, 10**6), (501_500, 10**6))["p_value"] == pytest.approx(0.033895, abs=2e-6)
 
 
 @pytest.mark.parametrize(("a", "b"), [((0, 0), (1, 2)), ((1, 2), (0, 0)), ((0, 0), (0, 0))])
-def test_differs_no_recipients_is_none(a, b):
-    assert differs(a, b) is None
+def test_compare_rates_no_recipients_is_none(a, b):
+    assert compare_rates(a, b) is None
 
 
-def test_differs_bad_counts_raise():
+def test_compare_rates_bad_counts_raise():
     with pytest.raises(ValueError, match="3 of 2"):
-        differs((1, 2), (3, 2))
+        compare_rates((1, 2), (3, 2))
 
 
 @st.composite
@@ -310,8 +310,8 @@ def shares(draw):
 
 
 @given(shares(), shares())
-def test_differs_swapped_is_mirrored(a, b):
-    found, turned = differs(a, b), differs(b, a)
+def test_compare_rates_swapped_is_mirrored(a, b):
+    found, turned = compare_rates(a, b), compare_rates(b, a)
     (low, high), (turned_low, turned_high) = found["interval"], turned["interval"]
     assert -1 <= low <= found["difference"] <= high <= 1
     assert (-turned_high, -turned_low, -turned["difference"]) == (low, high, found["difference"])
@@ -320,9 +320,11 @@ def test_differs_swapped_is_mirrored(a, b):
 
 
 @pytest.mark.parametrize(("n", "m"), [(10, 10), (30, 30), (10, 60)])
-def test_differs_chance_alone_is_significant_5_percent(n, m):
+def test_compare_rates_chance_alone_is_significant_5_percent(n, m):
     """Sums the probability of every outcome of two campaigns of one rate. Mid-p may exceed 5 % slightly."""
-    calls = [(k, j) for k in range(n + 1) for j in range(m + 1) if differs((k, n), (j, m))["significant"]]
+    calls = [
+        (k, j) for k in range(n + 1) for j in range(m + 1) if compare_rates((k, n), (j, m))["significant"]
+    ]
     for p in (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5):
         chance = sum(comb(n, k) * comb(m, j) * p ** (k + j) * (1 - p) ** (n + m - k - j) for k, j in calls)
         assert chance < 0.055

@@ -264,7 +264,7 @@ def test_visits_any_cuts_and_crashes_give_the_visits_of_a_list(
     cut = everything_stored(client)
     roll_up(client, secrets, story, identity, [len(story)], [])
     assert everything_stored(client) == cut
-    assert client.zcard(keys.lasts(0)) <= max_visits
+    assert client.zcard(keys.visit_times(0)) <= max_visits
     counts = stored_counts(client)
     if identity == "own" and max_visits == visits.MAX_VISITS > 2:
         assert counts == ListModel(story).figures()

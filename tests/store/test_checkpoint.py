@@ -17,8 +17,8 @@ COMMANDS = {
     "first value": ("HSETNX", keys.rules(0, "mail"), "1 from", "1"),
     "removal": ("HDEL", keys.visits(0), b"field"),
     "HyperLogLog": ("PFADD", keys.addresses(0, "mail"), b"address"),
-    "times": ("ZADD", keys.lasts(0), "1", b"field"),
-    "removed times": ("ZREM", keys.lasts(0), b"field"),
+    "times": ("ZADD", keys.visit_times(0), "1", b"field"),
+    "removed times": ("ZREM", keys.visit_times(0), b"field"),
     "dead letter": ("XADD", keys.dead(0), "*", "reason", "none", "data", b""),
 }
 

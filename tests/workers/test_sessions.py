@@ -319,7 +319,7 @@ def test_visits_made_up_visitors_leave_room_for_others(make_site, client, monkey
     assert (totals["views"], totals["visits"], totals["views_no_visit"]) == (1002, 50, 951)
     assert site.names("entry_page")["/home"] == (2, 1)
     assert another.count()["visits"] == 1, "there is room for the other campaign"
-    assert client.hlen(keys.visits(0)) == client.zcard(keys.lasts(0)) == 51
+    assert client.hlen(keys.visits(0)) == client.zcard(keys.visit_times(0)) == 51
     assert client.hgetall(keys.visiting(0)) == {b"site": b"50", b"another": b"1"}
     site.view("2025-06-10T09:40Z", "again", visitor=b"reader-1")
     assert site.count()["visits"] == 51, "in place of the visit that has ended"
@@ -345,7 +345,7 @@ def test_visit_largest_stays_within_its_bound(make_site, client):
             **source,
         )
     assert site.count()["visits"] == 1
-    held = (keys.visits(0), keys.lasts(0))
+    held = (keys.visits(0), keys.visit_times(0))
     size = sum(client.memory_usage(key, samples=0) for key in held)
     assert 2000 < size <= visits.MAX_BYTES, f"{size} bytes"
     entries = visits.read_entries(client, 0, client.hkeys(keys.visits(0))).values()
@@ -398,7 +398,7 @@ def test_visits_campaign_deleted_or_a_day_without_hits_are_removed(make_site, cl
         await store.aclose()
 
     asyncio.run(run(lambda store: storage.delete(store, "another", settings.shards)))
-    held = (keys.visits(0), keys.lasts(0), keys.visiting(0))
+    held = (keys.visits(0), keys.visit_times(0), keys.visiting(0))
     assert [client.hlen(held[0]), client.zcard(held[1]), client.hlen(held[2])] == [1, 1, 1]
     asyncio.run(
         run(lambda store: retention_shards.remove_visits_and_traces(store, settings, site.now + 86_400 - 60))
@@ -414,7 +414,7 @@ def test_visits_after_a_clock_ahead_are_counted_again(make_site, client, setting
     site = make_site("own")
     site.view("2031-06-10T09:00Z", visitor=b"visitor1")
     site.count()
-    held = (keys.visits(0), keys.lasts(0), keys.visiting(0))
+    held = (keys.visits(0), keys.visit_times(0), keys.visiting(0))
     assert client.exists(*held) == 3
 
     async def run(now: float) -> None:

@@ -48,7 +48,7 @@ SEGMENT_BYTES = 8 << 20
 
 
 class SpoolFull(OSError):
-    """The segments have reached the limit. Nothing of the group was written."""
+    """The segments have reached the limit. None of the batches was written."""
 
 
 class Spool:
@@ -91,7 +91,7 @@ class Spool:
         self._rescued: list[bytes] = []
         """Acknowledged payloads of a removed file, which the next append writes again."""
         self._removed_hits = 0
-        self._read: set[Segment] = set()
+        self._read_to_end: set[Segment] = set()
         self._newer: dict[str, Segment] = {}
         """The first segment of a newer format, by writer."""
         self.counts = {"damaged": 0, "stale": 0, "newer": 0}
@@ -107,7 +107,10 @@ class Spool:
             self._reserve.fill()
 
     def append(self, batches: Sequence[Batch]) -> None:
-        """Returns when all batches are on disk. Raises SpoolFull or another OSError: none is acknowledged."""
+        """Writes batches, and returns when all are on disk.
+
+        Acknowledges no batch if it raises SpoolFull or another OSError.
+        """
         payloads = [pack_payload(batch) for batch in batches]
         with self._mutex:
             if self._is_closed:
@@ -143,7 +146,7 @@ class Spool:
                 self._directory_file = -1
 
     def segments(self) -> list[Segment]:
-        """Returns the segments that can be drained now, in the order to do it: oldest writer first."""
+        """Returns the segments that can be drained now, in the order of draining: oldest writer first."""
         with self._mutex:
             if self._is_closed:
                 return []
@@ -186,7 +189,7 @@ class Spool:
                 self._stop_at_newer_format(segment, start)
             elif start:
                 yield unpack_payload(data[start + RECORD.size : end])
-        self._read.add(segment)
+        self._read_to_end.add(segment)
 
     def delete(self, segment: Segment) -> None:
         """Deletes a segment whose batches are all in Redis or set aside.
@@ -194,10 +197,10 @@ class Spool:
         Raises ValueError if the segment was not read to its end.
         """
         with self._mutex:
-            if segment not in self._read or segment.writer not in self._locks.held:
+            if segment not in self._read_to_end or segment.writer not in self._locks.held:
                 raise ValueError(f"{segment.name} has not been drained")
             (self._directory / segment.name).unlink()
-            self._read.discard(segment)
+            self._read_to_end.discard(segment)
             self._acknowledged_hits.pop(segment, None)
             self._measured_at = None
             if segment == self._uncut:
@@ -264,7 +267,7 @@ class Spool:
             self._uncut = None
 
     def _used_bytes(self) -> int:
-        """Returns the bytes of all segments. Measures other segments once a second."""
+        """Returns the bytes of all segments. Measures all but the current segment at most once a second."""
         now = self._clock()
         if self._measured_at is None or not 0 <= now - self._measured_at < 1:
             self._other_bytes, self._measured_at = 0, now
@@ -332,7 +335,7 @@ class Spool:
         self._report_removed()
 
     def _look_for_removed(self) -> None:
-        """Makes the spool anew if it was removed, also while nothing is appended."""
+        """Makes a new spool if the directory was removed. Works also while nothing is appended."""
         if not self._has_name():
             self._abandon_files()
             with contextlib.suppress(OSError):
@@ -360,6 +363,7 @@ class Spool:
             self._removed_hits += hits
 
     def _reserve_source(self) -> int:
+        """Returns the descriptor that fills the reserve, or -1 if the spool is not open."""
         return self._directory_file if self._is_open and not self._is_closed else -1
 
     def _waits_for_newer_version(self, segment: Segment) -> bool:
