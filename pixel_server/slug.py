@@ -7,7 +7,7 @@ from unicodedata import normalize
 
 PATTERN = "[a-z0-9][a-z0-9-]{0,62}"
 MAX_LENGTH = 63
-SLUG_RULE = "must be a to z, 0 to 9 and hyphens, up to 63, and not begin with a hyphen"
+SLUG_RULE = "must be a to z, 0 to 9 and hyphens, up to 63 characters, and not begin with a hyphen"
 """The rule in words, for an error about a field."""
 
 is_slug = re.compile(PATTERN, re.ASCII).fullmatch

@@ -140,7 +140,7 @@ VISIT_FIELDS = {
     "time": 57,
     "seen": [Seen(view=b"the view", at=1100, time=31, is_reported=True)],
     "aliases": [b"alias"],
-    "is_told": True,
+    "is_new_or_returning_counted": True,
 }
 
 TRACE = [59_123, 0x01020304, 1, "rule", True, 9, ["cFirefox", "nDE"]]

@@ -31,9 +31,9 @@ from pixel_server.store.protocols import Redis
 from pixel_server.store.script import even_if_full
 from workers import apply
 from workers.bursts import find_bursts
+from workers.count_visits import count_visits
 from workers.fold import campaign_token_times, fold
 from workers.fold_web import salt_days
-from workers.sessions import count_visits
 from workers.stream_reader import (
     FIRST_ENTRIES,
     MAX_AHEAD_MS,

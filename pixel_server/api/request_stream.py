@@ -1,4 +1,4 @@
-"""Whole bodies of requests, within bounds of size and time, so that a silent client holds no connection."""
+"""Reads request bodies within limits of size and time, so that a silent client holds no connection."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ BODY_TIMEOUT_SECONDS = 30.0
 
 
 class BodyError(Exception):
-    """A body that is too long, late or cut off. Its text follows "the body": `"has more than 100 bytes"`.
+    """A body that is too long, late or cut off.
 
-    status: 413, 408 or 400. headers: of the answer.
+    The message is the end of a sentence that begins "the body": `"has more than 100 bytes"`.
+    status: 413, 408 or 400. headers: response headers.
     """
 
     headers = {"Connection": "close"}  # noqa: RUF012 - nobody changes it

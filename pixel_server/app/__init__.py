@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from pixel_server.api.health import NoRecorder
 from pixel_server.app.lifespan import pages_lifespan, pixels_lifespan
 from pixel_server.app.parts import make_api, make_common, make_health, make_pixels
-from pixel_server.app.routes import IsHere, make_starlette
+from pixel_server.app.routes import IsServedHere, make_starlette
 from pixel_server.collect import handover, loss_storage
 from pixel_server.collect.endpoint import PixelEndpoint
 from pixel_server.collect.handover import Side
@@ -33,12 +33,13 @@ def create_app(
     redis: AsyncRedis,
     queue: Queue,
     clock: Callable[[], float] | None = None,
-    is_here: IsHere | None = None,
+    is_served_here: IsServedHere | None = None,
 ) -> Starlette:
-    """Returns the app that answers pixels, and pages too unless `is_here` leaves them to another process.
+    """Returns the app that answers pixels, and pages unless `is_served_here` leaves them to another process.
 
     redis: is closed when the app ends. queue: takes jobs that ask for roll-ups. clock: returns seconds since
-    1970; None for Redis's clock. is_here: returns whether this process answers a request; others get 421.
+    1970; None for Redis's clock. is_served_here: returns whether this process answers a request; other
+    requests get 421.
     """
     common = make_common(settings, secrets, redis, clock)
     pixels = make_pixels(common, queue)
@@ -54,7 +55,7 @@ def create_app(
         pixel=PixelEndpoint(pixels.admission, pixels.recorder, common.prefix.encode()),
         health=health,
         lifespan=pixels_lifespan(common, pixels),
-        is_here=is_here,
+        is_served_here=is_served_here,
     )
 
 
@@ -72,7 +73,7 @@ def create_pages(
         pixel=None,
         health=health,
         lifespan=pages_lifespan(common),
-        is_here=_is_page_or_health,
+        is_served_here=_is_page_or_health,
     )
 
 
@@ -98,12 +99,12 @@ def pages_only() -> Starlette:
     return create_pages(settings, secrets, connect_async(settings.redis_url))
 
 
-def _app_of_environment(is_here: IsHere | None) -> Starlette:
+def _app_of_environment(is_served_here: IsServedHere | None) -> Starlette:
     settings = Settings.from_env()
     secrets = secrets_for(settings, settings.redis_url)
     redis = connect_async(settings.redis_url)
     queue = jobs.queue(connect_queue(settings.queue_url or settings.redis_url, timeout=2.0))
-    return create_app(settings, secrets, redis, queue, is_here=is_here)
+    return create_app(settings, secrets, redis, queue, is_served_here=is_served_here)
 
 
 def _is_page_or_health(method: bytes, path: bytes, prefix: bytes) -> bool:

@@ -23,8 +23,8 @@ from pixel_server.collect.script import script
 from pixel_server.dashboard import busy, routes, static_files
 from pixel_server.privacy.endpoint import Privacy
 
-IsHere = Callable[[bytes, bytes, bytes], bool]
-"""Returns whether this process answers a request, by method, path and prefix."""
+IsServedHere = Callable[[bytes, bytes, bytes], bool]
+"""Function that returns whether this process answers a request. Arguments: method, path and prefix."""
 
 
 class _AnyPath(Convertor[str]):
@@ -49,12 +49,17 @@ def make_starlette(
     pixel: PixelEndpoint | None,
     health: Health,
     lifespan: Lifespan,
-    is_here: IsHere | None,
+    is_served_here: IsServedHere | None,
 ) -> Starlette:
-    """Returns the app. pixel: None if the process answers no pixels. is_here: None to answer all requests."""
+    """Returns the app.
+
+    pixel: None if the process answers no pixels. is_served_here: None to answer all requests.
+    """
     middleware = [Middleware(ReportSlots, prefix=prefix.encode(), busy=busy.answers(api))]
-    if is_here is not None:
-        middleware.insert(0, Middleware(handover.Misdirected, prefix=prefix.encode(), is_here=is_here))
+    if is_served_here is not None:
+        middleware.insert(
+            0, Middleware(handover.Misdirected, prefix=prefix.encode(), is_served_here=is_served_here)
+        )
     app = Starlette(
         routes=[*_pixel_routes(prefix, pixel), *_page_routes(prefix, api, health)],
         lifespan=lifespan,
@@ -72,7 +77,7 @@ def _pixel_routes(prefix: str, pixel: PixelEndpoint | None) -> list[Route]:
     paths = [
         f"{start}/{kind}{rest}"
         for start in dict.fromkeys((prefix, ""))
-        for kind in "op"
+        for kind in ("o", "p")
         for rest in ("", "/{rest:anything}")
     ]
     return [Route(path, pixel) for path in paths]

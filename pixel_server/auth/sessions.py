@@ -82,7 +82,7 @@ async def end(store: AsyncRedis, cookie: str) -> None:
 def csrf(secrets: Secrets, cookie: str) -> str:
     """Returns the token that the forms of a session carry. No other site or session knows it."""
     digest = blake2b(cookie.encode(), digest_size=16, key=secrets.sessions[0], person=b"px-csrf")
-    return _text(digest.digest())
+    return _base64url(digest.digest())
 
 
 def remember(response: Response, cookie: str, path: str, secure: bool) -> None:
@@ -101,5 +101,5 @@ def _hash(cookie: str) -> str:
     return token_hash(cookie, b"px-signed-out")
 
 
-def _text(value: bytes) -> str:
+def _base64url(value: bytes) -> str:
     return urlsafe_b64encode(value).rstrip(b"=").decode()

@@ -34,9 +34,9 @@ MAX_ORIGINS = 100
 
 
 class Removal(msgspec.Struct, frozen=True, kw_only=True):
-    """What retention removes of a campaign. The record holds it twice: what is due, and what is done.
+    """Data of a campaign that retention removes. The record holds the due and the done Removal.
 
-    Series of 15 minutes before `buckets` (s), and of local days before `days` (`"20261124"`), are removed.
+    The 15-minute series before `buckets` (s) and the daily series before `days` (`"20261124"`) are removed.
     """
 
     buckets: int = 0
@@ -48,9 +48,9 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
 class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     """A campaign as the store holds it, in JSON. FIELDS explains the fields that a sender sets.
 
-    Times are seconds since 1970. made_by: `hit` if a good link came before anyone created the campaign;
-    `demo` if all of it is made up. closed_at: from then on hits are only counted. leaving: data that readers
-    treat as removed. gone: data that retention has removed.
+    Times are seconds since 1970. made_by: `hit` if a hit with a valid token came before anyone created
+    the campaign; `demo` if all its data are made up. closed_at: time from which hits are only counted.
+    leaving: the Removal that is due; readers treat its data as removed. gone: the Removal that is done.
     """
 
     id: str
@@ -150,7 +150,7 @@ FIELDS = (
         "mode",
         "mode",
         "Mode",
-        "Most that is kept of a recipient. Can only fall after the first hit or link.",
+        "Upper limit of what is kept of a recipient. Can only be lowered after the first hit or link.",
         choices=MODES,
         is_audited=True,
     ),
@@ -167,7 +167,7 @@ FIELDS = (
         "keep",
         "days_by_kind",
         "Retention",
-        "Days that each kind of data is kept, where fewer than PIXEL_KEEP_DAYS_*.",
+        "Days to keep each kind of data. Applies where it is less than PIXEL_KEEP_DAYS_*.",
         choices=DATA_KINDS,
         is_audited=True,
     ),
@@ -175,7 +175,7 @@ FIELDS = (
         "min_cell",
         "integer",
         "Smallest shared figure",
-        "Fewest visits (of mail: opens) of a day that share links and shared keys show.",
+        "Smallest number of visits (for mail: opens) of a day that share links and shared keys show.",
         minimum=1,
         maximum=1000,
     ),
@@ -199,7 +199,7 @@ FIELDS = (
     ),
 )
 """Table of the fields that a sender sets. The API, its OpenAPI document, the form and the commands follow it;
-`tests/campaigns/test_campaign.py` holds the record and the documents to it."""
+`tests/campaigns/test_campaign.py` checks that the record and the documents match it."""
 
 EMAIL_ONLY = tuple(field.name for field in FIELDS if field.kinds == ("email",))
 WEB_ONLY = tuple(field.name for field in FIELDS if field.kinds == ("web",))
@@ -250,7 +250,7 @@ def new_campaign(
 
 
 def refuse_unfit(kind: str, fields: Iterable[str], campaign: Campaign) -> None:
-    """Raises UnfitField if a campaign of this kind lacks one of the fields, or two fields contradict.
+    """Raises UnfitField if a field does not apply to this kind of campaign, or two fields contradict.
 
     fields: names of the fields that were set. campaign: with these fields set.
     """
@@ -261,17 +261,19 @@ def refuse_unfit(kind: str, fields: Iterable[str], campaign: Campaign) -> None:
             if getattr(campaign, name) and name in fields:
                 raise UnfitField(name, f"{' and '.join(EMAIL_ONLY)} are for mail campaigns")
     if campaign.sent is not None and campaign.bounced > campaign.sent and {"sent", "bounced"} & set(fields):
-        detail = f"no more mails can come back than were sent: {campaign.bounced}, {campaign.sent}"
+        detail = (
+            f"no more mails can come back than were sent: {campaign.bounced} bounced, {campaign.sent} sent"
+        )
         raise UnfitField("bounced", detail)
 
 
-def is_fixed_by_hits(before: Campaign, after: Campaign) -> bool:
-    """Returns whether a change is refused after the first hit."""
+def changes_fixed_field(before: Campaign, after: Campaign) -> bool:
+    """Returns whether a change touches a field that the first hit fixes."""
     return any(getattr(before, name) != getattr(after, name) for name in _FIXED)
 
 
-def is_fixed_by_use(before: Campaign, after: Campaign) -> bool:
-    """Returns whether a change is refused after the first hit or link: it raises the mode."""
+def raises_mode(before: Campaign, after: Campaign) -> bool:
+    """Returns whether a change raises the mode, which is refused after the first hit or link."""
     return consent.mode_named(after.mode) > consent.mode_named(before.mode)
 
 
@@ -330,10 +332,10 @@ def _is_zone(name: str) -> bool:
 
 
 def decode_readable_fields(record: Any, campaign: str, kind: Kind) -> Campaign:
-    """Returns the fields that can be read of a record that `decode` refuses, so that its hits are counted.
+    """Returns a campaign made from the readable fields of a record that `decode` refuses.
 
-    kind: kind of its hits. An unreadable time zone becomes UTC. An unreadable mode becomes `count`, so that
-    nothing is kept of recipients.
+    The campaign's hits are still counted. kind: kind of these hits. An unreadable time zone becomes UTC. An
+    unreadable mode becomes `count`, so that nothing is kept of recipients.
     """
     try:
         stored = msgspec.json.decode(record)
@@ -362,4 +364,4 @@ def report_unreadable(error: UnreadableCampaign) -> None:
     report = (error.campaign, str(error))
     if len(_reported) < 10_000 and report not in _reported:
         _reported.add(report)
-        log.error("%s; its hits are treated as the campaign was last known: update this server", error)
+        log.error("%s; hits are recorded with what is still known of the campaign: update this server", error)

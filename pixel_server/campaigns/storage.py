@@ -19,12 +19,12 @@ from pixel_server.campaigns.campaign import (
     Kind,
     UnreadableCampaign,
     Uses,
+    changes_fixed_field,
     decode,
     decode_readable_fields,
     encode,
     encode_change,
-    is_fixed_by_hits,
-    is_fixed_by_use,
+    raises_mode,
     refuse_unfit,
     report_unreadable,
 )
@@ -132,7 +132,7 @@ return 1
 
 def _change_call(record: bytes, before: Campaign, after: Campaign, *, is_announced: bool) -> ScriptCall:
     """Returns the call that replaces a record. record: the stored bytes of `before`."""
-    flags = (is_fixed_by_hits(before, after), is_fixed_by_use(before, after), not is_announced)
+    flags = (changes_fixed_field(before, after), raises_mode(before, after), not is_announced)
     return script_call(
         _CHANGE,
         keys=(keys.campaign(before.id), keys.CHANGES),
@@ -367,8 +367,8 @@ async def change(store: AsyncRedis, campaign: str, fields: dict[str, Any], who: 
     before, uses = await get_uses(store, campaign)
     after = msgspec.structs.replace(before, **fields)
     refuse_unfit(before.kind, fields, after)
-    if (uses.first_hit and is_fixed_by_hits(before, after)) or (
-        (uses.first_hit or uses.last_link) and is_fixed_by_use(before, after)
+    if (uses.first_hit and changes_fixed_field(before, after)) or (
+        (uses.first_hit or uses.last_link) and raises_mode(before, after)
     ):
         raise SealedField
     if after == before:

@@ -1,8 +1,8 @@
 """Kinds of sites that visitors come from, by the host of the referrer: search, social, mail.
 
 There are two files: `data/referrers.txt`, made from a public list (`data/make_referrers.py`), and
-`data/referrers-added.txt`, which overrides it. A line is a host and its kind: `bing.com search`. It holds for
-the host, and for all hosts below it that have no line of their own. The files are read at the first call.
+`data/referrers-added.txt`, which overrides it. A line is a host and its kind: `bing.com search`. It
+also applies to all subdomains that have no line of their own. The files are read at the first call.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Kind = Literal["search", "social", "mail", "other", "none"]
 
 LISTS = tuple(Path(__file__).parent / "data" / f"{name}.txt" for name in ("referrers", "referrers-added"))
 MAX_REMEMBERED = 4096
-"""Largest number of hosts that are remembered: under 2 MB, because longer hosts are not looked up."""
+"""Maximum number of hosts in the cache. Hosts have a maximum length, so the cache stays under 2 MB."""
 _MAX_HOST_LENGTH = 253
 _MAX_LABELS = 6
 _APP = "android-app://"

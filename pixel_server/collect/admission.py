@@ -78,9 +78,9 @@ class Admission:
     ) -> None:
         self._secrets = secrets
         self._campaigns = campaigns
-        self._default = consent.default
+        self._default_rule = consent.default
         self._withdrawn = withdrawn
-        self._keeps_all = consent.default.mode >= Mode.PSEUDONYMOUS
+        self._default_keeps_recipients = consent.default.mode >= Mode.PSEUDONYMOUS
         self._client_address = ClientAddress(settings)
         self._lifetime = settings.token_days * DAY
         self._shards = settings.shards
@@ -128,10 +128,14 @@ class Admission:
         if head.has_opted_out:
             self._drop(campaign, "out")
             return responses.OPTED_OUT
-        if head.requests_no_tracking or not self._keeps_all or campaign in self._campaigns.rules:
+        if (
+            head.requests_no_tracking
+            or not self._default_keeps_recipients
+            or campaign in self._campaigns.rules
+        ):
             mode = self._allowed(campaign, mode_of(flags), head)
             if mode == Mode.OFF:
-                return self._ignored(campaign, head, NO_PARAMS)
+                return self._ignore(campaign, head, NO_PARAMS)
             if mode == Mode.COUNT:  # record what a link made in mode `count` would carry
                 recipient, token_time = b"", token_time - token_time % DAY
             flags = with_mode(flags, mode)
@@ -176,7 +180,7 @@ class Admission:
             return responses.GONE if method == "POST" else responses.PREFLIGHT
         if not self._campaigns.is_web(campaign):
             return responses.NO_CAMPAIGN
-        if not beacon.is_welcome(head.headers.get(b"origin"), self._web(campaign).origins):
+        if not beacon.is_welcome(head.headers.get(b"origin"), self._web_campaign(campaign).origins):
             self.dropped[keys.dropped_field(campaign, "origin")] += 1
             return responses.BAD_ORIGIN
         return None if method == "POST" else responses.PREFLIGHT
@@ -190,7 +194,7 @@ class Admission:
             return responses.OPTED_OUT
         mode = self._allowed(campaign, Mode.IDENTIFIED, head)
         if mode == Mode.OFF:
-            return self._ignored(campaign, head, params)
+            return self._ignore(campaign, head, params)
         address = self._client_address.resolve(peer, head.headers)
         evidence, now = head.evidence, self._clock()
         fallback_shard = shard_of(self._secrets.routing_key(address, evidence[0].encode()), self._shards)
@@ -228,12 +232,12 @@ class Admission:
         fallback_shard: the shard of a hit without visitor key. Nobody has seen a page that was requested
         ahead of time or with HEAD, so such a request neither uses nor gets a cookie.
         """
-        web, name = self._web(campaign), campaign.encode()
+        web, name = self._web_campaign(campaign), campaign.encode()
         identity = web.identity
         if identity == "own" and params.own:
             key = self._secrets.visitor_key(b"own", name, params.own)
             return _Visitor(shard_of(key, self._shards), key)
-        if identity != "cookie" or not params.agrees or method == "HEAD" or head.is_ahead:
+        if identity != "cookie" or not params.agrees or method == "HEAD" or head.is_prefetch:
             return _Visitor(fallback_shard)
         signing, get = self._secrets.cookies, head.headers.get
         sent = visitor_cookie.read_cookie(get(b"cookie"), campaign, signing, now, self._shards)
@@ -251,16 +255,17 @@ class Admission:
         key = self._secrets.visitor_key(b"cookie", name, cookie.id)
         return _Visitor(cookie.shard, key, cookie.visits, sent is None, answer)
 
-    def _web(self, campaign: str) -> WebCampaign:
+    def _web_campaign(self, campaign: str) -> WebCampaign:
         return self._campaigns.web.get(campaign, DEFAULT_WEB)
 
-    def _allowed(self, campaign: str, linked: int, head: RequestHead) -> int:
+    def _allowed(self, campaign: str, link_mode: int, head: RequestHead) -> int:
         return allowed_mode(
-            linked, self._campaigns.rules.get(campaign, self._default), head.requests_no_tracking
+            link_mode, self._campaigns.rules.get(campaign, self._default_rule), head.requests_no_tracking
         )
 
-    def _ignored(self, campaign: str, head: RequestHead, params: PageParams) -> Answer:
-        rule = self._campaigns.rules.get(campaign, self._default)
+    def _ignore(self, campaign: str, head: RequestHead, params: PageParams) -> Answer:
+        """Returns the response to a request that is not recorded. Counts it if GPC or DNT forbids it."""
+        rule = self._campaigns.rules.get(campaign, self._default_rule)
         if rule.mode == Mode.OFF or not head.requests_no_tracking:
             return responses.OFF
         self._drop(campaign, "gpc", params)

@@ -91,15 +91,17 @@ class Misdirected:
     it to the wrong process.
     """
 
-    def __init__(self, app: ASGIApp, prefix: bytes, is_here: Callable[[bytes, bytes, bytes], bool]) -> None:
+    def __init__(
+        self, app: ASGIApp, prefix: bytes, is_served_here: Callable[[bytes, bytes, bytes], bool]
+    ) -> None:
         self._app = app
         self._prefix = prefix
-        self._is_here = is_here
+        self._is_served_here = is_served_here
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path = scope.get("raw_path") or scope["path"].encode()
-            if not self._is_here(scope["method"].encode(), path, self._prefix):
+            if not self._is_served_here(scope["method"].encode(), path, self._prefix):
                 answer: Response = PlainTextResponse(_MISDIRECTED, 421, _CLOSE)
                 if is_pixel(path, self._prefix):  # a pixel is always answered with the image
                     answer = Response(GIF, 421, {**_CLOSE, **_NO_PIXEL}, "image/gif")

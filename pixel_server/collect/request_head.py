@@ -16,11 +16,11 @@ class RequestHead:
     bound.
     requests_no_tracking: whether GPC or DNT asks not to be tracked.
     has_opted_out: whether the opt-out cookie forbids any recording.
-    is_ahead: whether the browser requests the page before anybody looks at it.
+    is_prefetch: whether the browser requests the page before anybody looks at it.
     is_last: whether the client closes the connection after this request (HTTP/1.1).
     """
 
-    __slots__ = ("evidence", "has_opted_out", "headers", "is_ahead", "is_last", "requests_no_tracking")
+    __slots__ = ("evidence", "has_opted_out", "headers", "is_last", "is_prefetch", "requests_no_tracking")
 
     def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Reads pairs of lower-case name and value. Joins the values of repeated names (RFC 9110, 5.3)."""
@@ -33,7 +33,7 @@ class RequestHead:
         self.headers = named
         self.evidence = _evidence(named)
         self.requests_no_tracking = consent.requests_no_tracking(self.evidence[3], self.evidence[4])
-        self.is_ahead = self.evidence[5] != ""
+        self.is_prefetch = self.evidence[5] != ""
         self.is_last = named.get(b"connection", b"").lower() == b"close"
         self.has_opted_out = opt_out_cookie.is_set(named.get(b"cookie"))
 

@@ -68,11 +68,11 @@ def create_share(
 def list_shares(campaign: str, as_json: bool) -> None:
     """List a campaign's share links, oldest first."""
 
-    async def listed(store: AsyncRedis, _: object) -> tuple[list[share_links.Share], float]:
+    async def read_links(store: AsyncRedis, _: object) -> tuple[list[share_links.Share], float]:
         await storage.get(store, campaign)
         return await share_links.list_shares(store, campaign), await clock.read_time(store)
 
-    links, now = with_store(listed)
+    links, now = with_store(read_links)
     if as_json:
         click.echo(json.dumps({"items": [share_links.to_json(link) for link in links], "next": None}))
         return

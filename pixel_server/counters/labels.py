@@ -11,19 +11,19 @@ from iptocc import country_code
 from pixel_server.addresses import unpack
 
 UNKNOWN = "(unknown)"
-"""Name of a client, country or device that cannot be told."""
+"""Name of an unknown client, country or device."""
 OTHER = "(other)"
-"""Name that stands for all names that are not counted by themselves."""
+"""Name under which all names without a count of their own are counted together."""
 
 CLIENT, DEVICE, COUNTRY, DELAY, PAGE, VISIT = "c", "d", "n", "t", "p", "v"
 """First letters of labels. The first three are followed by a name, the others by a bin of `histogram`: DELAY
-is the time to the first open, PAGE the time on a page, VISIT the length of a visit. Every stored label begins
-with such a letter: append only."""
+is the time to the first open, PAGE the time on a page, VISIT the length of a visit. Stored
+labels begin with these letters: letters may be added, but never changed."""
 
 
 def country_label(address: bytes) -> str:
     """Returns the label of an address's country, such as `nDE`. address: 4 or 16 bytes.
 
-    The country is that of the registry's allocation (the package iptocc).
+    The country is the one to which a registry allocated the address, as the package iptocc lists it.
     """
     return COUNTRY + (country_code(unpack(address)) or UNKNOWN)

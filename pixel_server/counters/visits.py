@@ -64,7 +64,7 @@ class Visit(msgspec.Struct, array_like=True):
     start, last: ms since 1970 of the first and the last hit. entry, exit: pages. exit_at: ms since 1970 at
     which the exit page was viewed. source: fields of `web_breakdown.Source`. days: views by local day
     (YYYYMMDD). time: bin of the visit's length that is counted. aliases: other hashes of the visitor.
-    is_told: the visit is counted as new or returning.
+    is_new_or_returning_counted: whether the visit is counted as new or returning.
 
     Append only: stored visits are read by the position of each field. Add a field at the end, with a default.
     """
@@ -81,7 +81,7 @@ class Visit(msgspec.Struct, array_like=True):
     time: int = 0
     seen: list[Seen] = []
     aliases: list[bytes] = []
-    is_told: bool = False
+    is_new_or_returning_counted: bool = False
 
 
 Entry = Visit | bytes

@@ -212,8 +212,8 @@ async def _breakdowns(
         name: rows for name, rows in breakdowns["by"].items() if any(row["name"] != "(none)" for row in rows)
     }
     if campaign_stats["totals"]["visits"] is None:  # visitors are not told apart
-        used = {name: rows for name, rows in used.items() if web_breakdowns.count_of(name) == "views"}
-    return {name: svg.ranked(rows, web_breakdowns.count_of(name)) for name, rows in used.items()}
+        used = {name: rows for name, rows in used.items() if web_breakdowns.ranking_count(name) == "views"}
+    return {name: svg.ranked(rows, web_breakdowns.ranking_count(name)) for name, rows in used.items()}
 
 
 def _more_figures(campaign_stats: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,8 @@
-"""The texts of all figures of a campaign, by their path in its stats, and their changes since the previous
-period. The page of a campaign, its live events and the comparison show the same texts."""
+"""Formats the figures of a campaign, and their changes since the previous period, as texts.
+
+Each text has its figure's path in the stats as key, such as `totals.opens`. The page of a campaign, its live
+events and the comparison show the same texts.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from pixel_server.figures import ranges, stats
 from pixel_server.figures.ranges import Range
 
 LONGEST_DAY_SECONDS = 25 * 3600
-"""Seconds of the day on which a clock is put back."""
+"""Seconds in the longest day, on which the clock is put back by an hour."""
 _SHARES = ("open_rate.low", "open_rate.high", "open_rate.estimate", "bounce_share")
 _DURATIONS = ("time_to_open", "time_on_page", "time_of_visit")
 _QUARTILES = ("quartile_1", "median", "quartile_3")
@@ -37,7 +40,7 @@ async def changes(
 ) -> dict[str, str]:
     """Returns the change of each figure since the previous period of the same length, by path.
 
-    There are no changes for all time, for a day that is not over, and if the previous period has no hits.
+    Returns {} if the period is all time or a day that is not over, or if the previous period has no hits.
     The time to open has no change, because it grows with the age of a mail.
     """
     if period.all_time or (period.end > now and period.end - period.start <= LONGEST_DAY_SECONDS):
@@ -80,7 +83,7 @@ def _text(path: str, value: float | None) -> str:
 
 
 def _previous(period: Range) -> Range:
-    """Returns the period before: as many days, or as many seconds for intervals shorter than a day."""
+    """Returns the period of the same length before this period. Counts in days if `interval` is `day`."""
     if period.interval != "day":
         return Range(2 * period.start - period.end, period.start, period.interval, period.zone, False)
     first = date.fromisoformat(ranges.show(period.start, period.zone)[:10])

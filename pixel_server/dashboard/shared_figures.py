@@ -109,7 +109,7 @@ async def _lists(api: Api, campaign: Campaign, shared: dict[str, Any]) -> dict[s
         by = await shared_stats.by_dimension(api.store, campaign, shared, names, api.settings.shards)
         # Leaves out unused dimensions: a web site without UTM links needs no UTM tables.
         used = {name: rows for name, rows in by.items() if any(row["name"] != "(none)" for row in rows)}
-        return {name: svg.ranked(rows, web_breakdowns.count_of(name)) for name, rows in used.items()}
+        return {name: svg.ranked(rows, web_breakdowns.ranking_count(name)) for name, rows in used.items()}
     # Breakdowns of opens are available for a limited number of days.
     today = datetime.fromtimestamp(api.clock(), campaign.zone).date()
     start = (today - timedelta(days=campaign_sums.MAX_BREAKDOWN_DAYS)).isoformat()

@@ -27,7 +27,7 @@ PLACES: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "IT": (2, "it-IT,it;q=0.9", ("80.180", "79.0")),
     "CA": (1, "en-CA,en;q=0.9,fr;q=0.5", ("70.24", "99.224")),
 }
-"""Weight, `Accept-Language` and first bytes of addresses, by country."""
+"""Weight, `Accept-Language` header and address prefixes, by country."""
 
 _WINDOWS = "Mozilla/5.0 (Windows NT 10.0; Win64; x64)"
 _MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)"
@@ -58,7 +58,7 @@ THUNDERBIRD: tuple[tuple[int, str], ...] = (
     (3, "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Thunderbird/140.{minor}.0"),
     (2, "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.{minor}.0"),
 )
-PHONES: tuple[tuple[int, str], ...] = (
+PHONE_APPS: tuple[tuple[int, str], ...] = (
     (4, f"Mozilla/5.0 (Linux; Android 14; SM-S911B) {_CHROME} SamsungEmail/6.1.9{{minor}}"),
     (2, "Mozilla/5.0 (Linux; Android 14) K-9 Mail/10.{minor}"),
     (1, "Spark/3.{minor} (iPhone; iOS 18.{minor})"),
@@ -73,9 +73,9 @@ YAHOO = "YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.htm
 APPLE = "Mozilla/5.0"
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 
-GMAIL_AT, YAHOO_AT, APPLE_AT, GOOGLEBOT_AT = "66.249.84", "98.137.1", "17.58.63", "66.249.66"
+GMAIL_PREFIX, YAHOO_PREFIX, APPLE_PREFIX, GOOGLEBOT_PREFIX = "66.249.84", "98.137.1", "17.58.63", "66.249.66"
 GATEWAYS = ("209.222.82", "148.163.133", "41.74.203", "40.92.10")
-"""First bytes of addresses of Barracuda, Proofpoint, Mimecast and Exchange Online Protection."""
+"""Address prefixes of Barracuda, Proofpoint, Mimecast and Exchange Online Protection."""
 
 
 class Person(NamedTuple):
@@ -91,10 +91,10 @@ def person(rng: Random, agents: Sequence[tuple[int, str]]) -> Person:
     """Returns a person from a random country, who uses one of these programs."""
     country = weighted(rng, [(place[0], name) for name, place in PLACES.items()])
     _, language, ranges = PLACES[country]
-    return Person(country, address(rng, rng.choice(ranges)), program(rng, agents), language)
+    return Person(country, address(rng, rng.choice(ranges)), user_agent(rng, agents), language)
 
 
-def program(rng: Random, agents: Sequence[tuple[int, str]]) -> str:
+def user_agent(rng: Random, agents: Sequence[tuple[int, str]]) -> str:
     """Returns a user agent with a random version."""
     template = weighted(rng, agents)
     major, minor, build = 138 + rng.randrange(5), rng.randrange(7), 17_000 + rng.randrange(900)

@@ -37,7 +37,7 @@ _OPENS = {
 }
 """Share of the readers who open the mail, by their client."""
 _AGENTS = {
-    **{"apple": cast.BROWSERS, "webmail": cast.BROWSERS, "phone": cast.PHONES},
+    **{"apple": cast.BROWSERS, "webmail": cast.BROWSERS, "phone": cast.PHONE_APPS},
     **{"outlook": cast.OUTLOOK, "thunderbird": cast.THUNDERBIRD},
 }
 _PREFETCHED_SHARE = 0.93
@@ -82,7 +82,7 @@ def openings(start: int, seed: int) -> list[Opening]:
 
 
 def _test_mails(rng: Random, start: int) -> Iterator[Opening]:
-    for agents in (cast.THUNDERBIRD, cast.OUTLOOK, cast.PHONES, cast.BROWSERS):
+    for agents in (cast.THUNDERBIRD, cast.OUTLOOK, cast.PHONE_APPS, cast.BROWSERS):
         who = cast.person(rng, agents)
         yield _by_person(who, start + SENT - rng.randrange(600, 3600), 0, "own")
 
@@ -91,7 +91,7 @@ def _openings_of_mail(rng: Random, reader: int, sent: int) -> Iterator[Opening]:
     """Yields all requests for the image of one mail."""
     client = cast.weighted(rng, _CLIENTS)
     if client == "apple" and rng.random() < _PREFETCHED_SHARE:
-        yield _machine(rng, sent + _spread(rng, 2400, 1.2), reader, "prefetch", cast.APPLE, cast.APPLE_AT)
+        yield _machine(rng, sent + _spread(rng, 2400, 1.2), reader, "prefetch", cast.APPLE, cast.APPLE_PREFIX)
     if client == "outlook" and rng.random() < _SCANNED_SHARE:
         yield from _scanned(rng, reader, sent)
     if rng.random() >= _OPENS[client]:
@@ -103,9 +103,9 @@ def _openings_of_mail(rng: Random, reader: int, sent: int) -> Iterator[Opening]:
     who = cast.person(rng, _AGENTS.get(client, cast.BROWSERS))
     while at < sent + MAX_SECONDS_TO_OPEN:
         if client == "gmail":
-            yield _machine(rng, at, reader, "proxy", cast.GMAIL, cast.GMAIL_AT)
+            yield _machine(rng, at, reader, "proxy", cast.GMAIL, cast.GMAIL_PREFIX)
         elif client == "yahoo":
-            yield _machine(rng, at, reader, "proxy", cast.YAHOO, cast.YAHOO_AT)
+            yield _machine(rng, at, reader, "proxy", cast.YAHOO, cast.YAHOO_PREFIX)
         elif unnamed:
             yield _by_person(who._replace(agent="", language=""), at, reader, "unknown")
         else:
@@ -115,7 +115,7 @@ def _openings_of_mail(rng: Random, reader: int, sent: int) -> Iterator[Opening]:
         at = _moment(rng, at, 9 * 3600, 1.8)  # the next look at the same mail
     if rng.random() < _FORWARDED_SHARE:
         for _ in range(rng.randrange(3, 9)):
-            other = cast.person(rng, rng.choice((cast.BROWSERS, cast.OUTLOOK, cast.PHONES)))
+            other = cast.person(rng, rng.choice((cast.BROWSERS, cast.OUTLOOK, cast.PHONE_APPS)))
             yield _by_person(other, _moment(rng, at, 20 * 3600, 1.0), reader, "person")
 
 
@@ -123,7 +123,7 @@ def _scanned(rng: Random, reader: int, sent: int) -> Iterator[Opening]:
     """Yields the requests of a gateway: a known network, a very early request, or several machines."""
     kind = rng.random()
     if kind < 0.5:
-        agent = cast.program(rng, cast.BROWSERS)
+        agent = cast.user_agent(rng, cast.BROWSERS)
         network = rng.choice(cast.GATEWAYS)
         yield _machine(rng, sent + rng.randrange(2, 90), reader, "scanner", agent, network)
     elif kind < 0.8:
@@ -137,7 +137,7 @@ def _scanned(rng: Random, reader: int, sent: int) -> Iterator[Opening]:
 
 
 def _prefetched_by_gmail(rng: Random, at: int, reader: int) -> Opening:
-    opening = _machine(rng, at, reader, "prefetch", cast.GMAIL_PREFETCH, cast.GMAIL_AT)
+    opening = _machine(rng, at, reader, "prefetch", cast.GMAIL_PREFETCH, cast.GMAIL_PREFIX)
     return opening._replace(referrer="http://mail.google.com/")
 
 

@@ -154,6 +154,6 @@ def _visit(
 def _crawled(rng: Random, start: int) -> Iterator[Step]:
     """Yields the pages that a search engine fetches in a day."""
     for _ in range(CRAWLED_PER_DAY):
-        who = Person("US", cast.address(rng, cast.GOOGLEBOT_AT), cast.GOOGLEBOT, "")
+        who = Person("US", cast.address(rng, cast.GOOGLEBOT_PREFIX), cast.GOOGLEBOT, "")
         at = (start + rng.randrange(DAY)) * 1000
         yield Step(at, -1, 0, -1, HOST + cast.weighted(rng, _PAGES), "", who)

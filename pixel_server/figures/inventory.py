@@ -152,7 +152,7 @@ SOURCES = {source.key.pattern: source for source in (
     Source(keys.TABLE[keys.AUDIT], "audit log", "ids of API keys and campaigns, counts", "lines", _STREAM),
     Source(keys.TABLE[keys.ACTIONS], "log of recipients",
         "what recipients did on the privacy page, not who", "lines", _STREAM),
-    Source(keys.TABLE[keys.ERASING], "owed erasures",
+    Source(keys.TABLE[keys.OWED_ERASURES], "owed erasures",
         "masked keys of recipients, and when each is due", "recipients", _MEMBERS),
 )}
 """Kinds of data in Redis, by the pattern of their keys, in the order of the inventory."""

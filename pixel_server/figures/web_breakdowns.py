@@ -28,7 +28,10 @@ _BATCH_DAYS = 200
 
 
 def parse(query: Mapping[str, str], default: Sequence[str] = SHOWN_DIMENSIONS) -> list[str]:
-    """Returns the dimensions of `by`, or `default` without it. Raises Problem 422 for an unknown one."""
+    """Returns the dimensions in the parameter `by`, or `default` if the query has no `by`.
+
+    Raises Problem 422 if a dimension is unknown.
+    """
     names = list(dict.fromkeys(query["by"].split(","))) if "by" in query else list(default)
     if any(name not in SHOWN_DIMENSIONS for name in names):
         message = f"must be some of these, with commas between: {', '.join(SHOWN_DIMENSIONS)}"
@@ -40,24 +43,24 @@ async def read(
     store: AsyncRedis,
     campaign: Campaign,
     time_range: Range,
-    names: list[str],
+    dimensions: list[str],
     settings: Settings,
     now: float,
 ) -> dict[str, Any]:
-    """Returns the answer of `GET /api/campaigns/{id}/breakdowns`, from the first day that is still kept on.
+    """Returns the response to `GET /api/campaigns/{id}/breakdowns`. It begins at the first day that is kept.
 
-    Raises Problem 409 if the campaign is of mail, or the range is not of days of its own zone.
+    Raises Problem 409 for a mail campaign, or if the range is not in days of the campaign's time zone.
     """
     refuse_mail(campaign)
     if time_range.interval != "day" or time_range.zone.key != campaign.time_zone:
-        raise Problem(409, "breakdowns are of days of the campaign's own zone")
+        raise Problem(409, "breakdowns need whole days in the campaign's own time zone")
     first = retention.oldest_day(campaign, retention.campaign_days(settings, campaign).days, now)
     zone = time_range.zone
     starts = {datetime.fromtimestamp(at, zone).strftime("%Y%m%d"): at for at in time_range.starts()}
     days = [day for day in starts if day >= first]
-    sums: dict[str, Names] = {name: {} for name in stored(names)}
-    viewed = await _viewed(store, campaign.id, days, settings.shards)
-    async for _, counts in by_day(store, campaign.id, viewed, names, settings.shards):
+    sums: dict[str, Names] = {name: {} for name in stored_dimensions(dimensions)}
+    viewed = await _days_with_views(store, campaign.id, days, settings.shards)
+    async for _, counts in by_day(store, campaign.id, viewed, dimensions, settings.shards):
         for name, day_counts in counts.items():
             _add(sums[name], day_counts)
     return {
@@ -66,7 +69,8 @@ async def read(
         "to": ranges.show(time_range.end, zone),
         "time_zone": zone.key,
         "by": {
-            name: rows(_by_kind(sums["referrer"]) if name == REFERRER_KIND else sums[name]) for name in names
+            name: rows(_by_kind(sums["referrer"]) if name == REFERRER_KIND else sums[name])
+            for name in dimensions
         },
     }
 
@@ -77,17 +81,17 @@ def refuse_mail(campaign: Campaign) -> None:
         raise Problem(409, "only web campaigns have breakdowns of views; see `opens_person_by` in stats")
 
 
-def count_of(dimension: str) -> str:
-    """Returns the count that names are ranked by. A page has many views, but few visits begin there."""
+def ranking_count(dimension: str) -> str:
+    """Returns the count by which the names of a dimension are ranked: "views" for pages, else "visits"."""
     return "views" if dimension == "page" else "visits"
 
 
-def stored(names: Iterable[str]) -> list[str]:
-    """Returns the stored dimensions that these are made of."""
+def stored_dimensions(names: Iterable[str]) -> list[str]:
+    """Returns the stored dimensions from which dimensions with these names are computed."""
     return list(dict.fromkeys("referrer" if name == REFERRER_KIND else name for name in names))
 
 
-async def _viewed(store: AsyncRedis, campaign: str, days: Sequence[str], shards: int) -> list[str]:
+async def _days_with_views(store: AsyncRedis, campaign: str, days: Sequence[str], shards: int) -> list[str]:
     """Returns the days (YYYYMMDD) on which anything was counted."""
     months = sorted({day[:6] for day in days})
     if not months:
@@ -109,7 +113,7 @@ async def by_day(
     store: AsyncRedis, campaign: str, days: Sequence[str], names: Iterable[str], shards: int
 ) -> AsyncIterator[tuple[str, dict[str, Names]]]:
     """Yields each day (YYYYMMDD) with its counts by dimension, over all shards."""
-    dimensions = stored(names)
+    dimensions = stored_dimensions(names)
     for i in range(0, len(days), _BATCH_DAYS):
         pipe = store.pipeline(transaction=False)
         for day in days[i : i + _BATCH_DAYS]:

@@ -9,7 +9,7 @@ from pixel_server.mail.html_tokens import MAX_DEPTH, TEXT_ELEMENTS, Token, attri
 
 _INERT = frozenset({b"template", b"noscript"})
 """Elements whose content is not shown, or not by every program."""
-_OF_HEAD = frozenset(b"html head meta link title base style script".split())
+_HEAD_ELEMENTS = frozenset(b"html head meta link title base style script".split())
 """Elements that may come before anything that is shown."""
 _BODY = (b"body", "start")
 _double_bytes = re.compile(rb"\x1b\$(?:[@AB]|\([@-D]).*?(?:\x1b\(|(\Z))", re.S)
@@ -27,8 +27,9 @@ class Image(NamedTuple):
 class Places(NamedTuple):
     """Offsets in the HTML.
 
-    top: before the first thing that is shown. bottom: before the last real `</body>`; without a `</body>`, at
-    the end, or before what is never closed. images: each `<img>` that is not in a comment or text.
+    top: before the first thing that is shown. bottom: before the last real `</body>`. If there is no real
+    `</body>`, bottom is before the first part that is never closed, or at the end of the HTML. images: each
+    `<img>` that is not in a comment or text.
     """
 
     top: int
@@ -39,7 +40,7 @@ class Places(NamedTuple):
 def places(html: bytes) -> Places:
     """Returns the places in a mail.
 
-    html: one byte a character; each character outside ASCII is any byte above 127.
+    html: one byte for each character. Any byte above 127 stands for a character outside ASCII.
     """
     html = _without_double_bytes(html)
     scan = _Scan(html)
@@ -49,12 +50,13 @@ def places(html: bytes) -> Places:
 
 
 class _Scan:
-    """What is known of a mail after the tokens so far.
+    """State of the scan after the tokens so far.
 
-    inert: open elements whose content is not shown, as (name, start), outermost first. in_condition: whether
-    this is a part that Outlook does not show. body_ends: real `</body>`. body_ends_in_condition: those in a
-    part that Outlook does not show; they are real if that part is never closed. top: after `<body>`, or after
-    the elements of the head, while nothing else has come.
+    at: end of the last token. inert: open elements whose content is not shown, as (name, start), outermost
+    first. in_condition: whether the scan is in a part that Outlook does not show. body_ends: offset of each
+    real `</body>`. body_ends_in_condition: offset of each `</body>` in the current part that Outlook does not
+    show; they are real if that part is never closed. top: `Places.top` as far as it is known. top_moves:
+    whether `top` still has to move behind the `<body>` tag.
     """
 
     def __init__(self, html: bytes) -> None:
@@ -73,7 +75,7 @@ class _Scan:
         if not self.has_content:
             is_blank = not self.html[self.at : start].strip(b"\t\n\x0c\r \xef\xbb\xbf\xff")
             self.has_content = not is_blank or not (
-                kind == "comment" or name in _OF_HEAD or (name, kind) == _BODY
+                kind == "comment" or name in _HEAD_ELEMENTS or (name, kind) == _BODY
             )
         self.at = token.end
         if kind == "open":
@@ -91,7 +93,10 @@ class _Scan:
             self.top, self.top_moves = self.at, False
 
     def _add_comment(self, text: bytes) -> None:
-        """Notes `<!--[if !mso]><!-->` and `<![if !mso]>`, which begin what Outlook hides, and `<![endif]`."""
+        """Notes where a part that Outlook does not show begins and ends.
+
+        `<!--[if !mso]><!-->` and `<![if !mso]>` begin such a part. `<![endif]` ends it.
+        """
         inside = text[4:] if text.startswith(b"<!--") else text[2:]
         begins, ends = inside[:3].lower() == b"[if", b"[endif]" in text.lower()
         if begins and not ends:
@@ -122,7 +127,7 @@ class _Scan:
 def _without_double_bytes(html: bytes) -> bytes:
     """Replaces two-byte characters of ISO-2022-JP, whose bytes look like ASCII, with `x` for each byte.
 
-    Cuts the mail where such characters begin and never end.
+    If a run of such characters never ends, cuts the HTML where the run begins.
     """
     end = len(html)
     for run in _double_bytes.finditer(html) if b"\x1b$" in html else ():

@@ -52,8 +52,8 @@ async def answer(api: Api, request: Request, campaign: str, action: str) -> Resp
                 log.error("privacy: the days that %s keeps data are not known: %s", campaign, error)
     view = BrowserView(
         is_out=opt_out_cookie.is_set(cookies),
-        answered=_OPTS_OUT.get(request.query_params.get("said", "")),
-        framed=framed,
+        form_opted_out=_OPTS_OUT.get(request.query_params.get("said", "")),
+        is_framed=framed,
         campaign=campaign if web else "",
         identity=web.identity if web else None,
         operator=api.settings.operator,

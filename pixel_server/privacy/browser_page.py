@@ -15,15 +15,15 @@ from pixel_server.privacy.texts import TEXTS, BrowserTexts
 class BrowserView(NamedTuple):
     """Values that the page shows.
 
-    is_out: whether the browser's cookie opts out. answered: whether the last form opted out; None if the page
-    does not follow a form. framed: whether the page stands in a frame. campaign, identity: of the web
-    campaign whose site shows the page, or "" and None. keep: days to keep, by kind: "buckets", "days",
-    "dead_letters".
+    is_out: whether the browser's cookie opts out. form_opted_out: whether the form that led to this page
+    opted out; None if no form did. is_framed: whether the page stands in a frame. campaign: id of the web
+    campaign whose site shows the page, or "". identity: that campaign's identity, or None. keep: days to keep
+    each kind of data: "buckets", "days" and "dead_letters".
     """
 
     is_out: bool
-    answered: bool | None
-    framed: bool
+    form_opted_out: bool | None
+    is_framed: bool
     campaign: str
     identity: Identity | None
     operator: str | None
@@ -35,7 +35,7 @@ def render(view: BrowserView, language: str) -> bytes:
     texts, shared = TEXTS[language].browser, TEXTS[language].shared
     title, lead = (texts.title_opted_out, texts.lead_opted_out) if view.is_out else (texts.title, texts.lead)
     heading = shared.recorded_if_allowed_heading if view.is_out else shared.recorded_heading
-    scope = texts.scope_framed if view.framed else texts.scope_alone
+    scope = texts.scope_framed if view.is_framed else texts.scope_alone
     parts = [
         f"<p>{escape(lead)}</p>",
         *_failed_answer(view, texts),
@@ -52,8 +52,8 @@ def render(view: BrowserView, language: str) -> bytes:
 
 def _failed_answer(view: BrowserView, texts: BrowserTexts) -> Iterator[str]:
     """Yields a note if the browser did not keep or drop the cookie as the last form asked."""
-    if view.answered not in (None, view.is_out):
-        note = texts.cookie_refused if view.answered else texts.still_opted_out
+    if view.form_opted_out not in (None, view.is_out):
+        note = texts.cookie_refused if view.form_opted_out else texts.still_opted_out
         yield f'<p role="status"><strong>{escape(note)}</strong></p>'
 
 

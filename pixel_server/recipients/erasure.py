@@ -1,10 +1,11 @@
 """Erasure: removes a recipient from all campaigns. The sums of campaigns stay as they are.
 
-The withdrawal comes first (`withdrawals`), so that nothing that waits can bring the recipient back, also in
-campaigns that are created meanwhile. Then all places are searched, which takes time for each campaign. The
-link of any mail is enough to ask for an erasure, so a recipient's data are searched once an hour at most:
-`request_erasure` notes that the erasure is owed. If there are many campaigns, or the hour is not over,
-`run_owed` does it later, a bounded number each minute. A recipient who was erased, and has not allowed
+An erasure first withdraws the recipient (`withdrawals`), so that hits in the backlog cannot store the
+recipient again, not even in campaigns that are created later. Then it searches all campaigns for the
+recipient's data, which takes longer the more campaigns there are. Anyone with a link from a mail can ask for
+an erasure, so a recipient's data are searched at most once an hour. `request_erasure` notes that the erasure
+is owed. If there are many campaigns, or the hour is not over, `run_owed` does the search later, for a limited
+number of erasures each minute. A recipient who was erased, and has not allowed
 recording since, has no data anywhere: then `request_erasure` changes nothing.
 """
 
@@ -33,7 +34,7 @@ MAX_OWED = 100
 """Owed erasures done in one round of maintenance, each minute."""
 _CHUNK = 1000
 """Commands in one commit, and dead letters read by one command."""
-_CAMPAIGNS = 250
+_CAMPAIGNS_PER_SCRIPT = 250
 """Campaigns searched by one script, which takes about a millisecond."""
 
 
@@ -57,8 +58,8 @@ class Outcome(Enum):
 _FIND_VALUES = """
 -- KEYS: checkpoint of the shard. ARGV: recipient key, number of its bucket, number of minutes, keys of the
 -- minutes' hashes, number of kinds, prefixes of the keys of the kinds' hashes, then campaigns.
--- Returns a triple for each value that the recipient has: position of the kind or minute (from 1), 1 for a
--- minute or 0 for a kind, campaign.
+-- Returns a triple for each value that the recipient has: position, whether it is of a minute, campaign.
+-- {2, 0, 'spring'} is a value of the second kind; {2, 1, 'spring'} is a value of the second minute.
 local call, recipient, out = redis.call, ARGV[1], {}
 local minutes = tonumber(ARGV[3])
 local kinds = tonumber(ARGV[4 + minutes])
@@ -90,77 +91,79 @@ def _find_values_call(
     prefixes: Sequence[str],
 ) -> ScriptCall:
     bucket = f"{recipient_record.people_bucket(recipient):03x}"
-    counted: list[Value] = [len(minutes), *minutes, len(prefixes), *prefixes]
+    counted_lists: list[Value] = [len(minutes), *minutes, len(prefixes), *prefixes]
     return script_call(
-        _FIND_VALUES, keys=(keys.checkpoint(shard),), arguments=(recipient, bucket, *counted, *campaigns)
+        _FIND_VALUES,
+        keys=(keys.checkpoint(shard),),
+        arguments=(recipient, bucket, *counted_lists, *campaigns),
     )
 
 
 async def erase(
-    store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float, count: int, who: str
+    store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float, shards: int, who: str
 ) -> Erased:
-    """Withdraws a recipient and removes the recipient's data. count: number of shards.
+    """Withdraws a recipient and removes the recipient's data. shards: number of shards.
 
-    who: for the audit log, which gets a line unless nothing changes.
+    who: name of the caller for the audit log. An erasure that changes nothing is not logged.
     """
     was_erased = await withdrawals.is_erased(store, secrets, recipient)
     if not was_erased:
         await audit_log.note(store, who, "recipient.erased")
-    await withdrawals.withdraw(store, secrets, [recipient], now, count, erase=True)
-    erased = await _remove(store, recipient, count)
+    await withdrawals.withdraw(store, secrets, [recipient], now, shards, erase=True)
+    erased = await _remove(store, recipient, shards)
     if was_erased and any(erased.removed.values()):
         await audit_log.note(store, who, "recipient.erased")
     return erased
 
 
 async def request_erasure(
-    store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float, count: int
+    store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float, shards: int
 ) -> Outcome:
     """Stops recording a recipient, and removes the recipient's data now or later.
 
-    count: number of shards. The number of commands does not depend on the number of campaigns.
+    shards: number of shards. The number of commands does not depend on the number of campaigns.
     """
     mark = secrets.withdrawal_mark(recipient)
-    owed = await store.zscore(keys.ERASING, _masked(secrets, recipient))
+    owed = await store.zscore(keys.OWED_ERASURES, _masked(secrets, recipient))
     if await withdrawals.is_erased(store, secrets, recipient):
         return Outcome.NOTHING if owed is None else Outcome.OWED
-    done = await store.zscore(keys.ERASURES, mark)
+    done = await store.zscore(keys.ERASURE_TIMES, mark)
     due = now if done is None else max(now, done + INTERVAL_SECONDS)
-    # The debt comes first: if this process dies in the middle, `run_owed` does the rest.
-    await even_if_full(store, "ZADD", keys.ERASING, "NX", due, _masked(secrets, recipient))
-    await withdrawals.withdraw(store, secrets, [recipient], now, count, erase=True)
+    # Notes the owed erasure first: if this process dies in the middle, `run_owed` does the rest.
+    await even_if_full(store, "ZADD", keys.OWED_ERASURES, "NX", due, _masked(secrets, recipient))
+    await withdrawals.withdraw(store, secrets, [recipient], now, shards, erase=True)
     await audit_log.note_recipient(store, "recipient.erased")
     if due > now or await store.zcard(keys.CAMPAIGNS) > MAX_CAMPAIGNS_AT_ONCE:
         return Outcome.OWED
-    await _settle(store, secrets, recipient, now, count)
+    await _settle(store, secrets, recipient, now, shards)
     return Outcome.DONE
 
 
 async def is_owed(store: AsyncRedis, secrets: Secrets, recipient: bytes) -> bool:
     """Returns whether an erasure was promised to a recipient and is not done yet."""
-    return await store.zscore(keys.ERASING, _masked(secrets, recipient)) is not None
+    return await store.zscore(keys.OWED_ERASURES, _masked(secrets, recipient)) is not None
 
 
-async def run_owed(store: AsyncRedis, secrets: Secrets, now: float, count: int) -> int:
-    """Does at most MAX_OWED owed erasures that are due. Returns their number. count: number of shards."""
-    due = await store.zrangebyscore(keys.ERASING, "-inf", now, start=0, num=MAX_OWED)
+async def run_owed(store: AsyncRedis, secrets: Secrets, now: float, shards: int) -> int:
+    """Does at most MAX_OWED owed erasures that are due. Returns their number. shards: number of shards."""
+    due = await store.zrangebyscore(keys.OWED_ERASURES, "-inf", now, start=0, num=MAX_OWED)
     for member in due:
-        await _settle(store, secrets, _unmasked(secrets, member), now, count)
-    await store.zremrangebyscore(keys.ERASURES, "-inf", now - INTERVAL_SECONDS)
+        await _settle(store, secrets, _unmasked(secrets, member), now, shards)
+    await store.zremrangebyscore(keys.ERASURE_TIMES, "-inf", now - INTERVAL_SECONDS)
     # A time in the future was written by a clock that was ahead.
-    await store.zremrangebyscore(keys.ERASURES, now + INTERVAL_SECONDS, "+inf")
+    await store.zremrangebyscore(keys.ERASURE_TIMES, now + INTERVAL_SECONDS, "+inf")
     return len(due)
 
 
-async def _settle(store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float, count: int) -> None:
+async def _settle(store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float, shards: int) -> None:
     """Does an owed erasure and records its time."""
-    await _remove(store, recipient, count)
-    await even_if_full(store, "ZADD", keys.ERASURES, now, secrets.withdrawal_mark(recipient))
-    await store.zrem(keys.ERASING, _masked(secrets, recipient))
+    await _remove(store, recipient, shards)
+    await even_if_full(store, "ZADD", keys.ERASURE_TIMES, now, secrets.withdrawal_mark(recipient))
+    await store.zrem(keys.OWED_ERASURES, _masked(secrets, recipient))
 
 
 def _masked(secrets: Secrets, recipient: bytes) -> bytes:
-    """Returns the recipient's mark and the masked key. The key itself must not come onto the disk."""
+    """Returns the recipient's mark, followed by the masked key. The plain key must not be written to disk."""
     mark = secrets.withdrawal_mark(recipient)
     return mark + _xor(recipient, secrets.withdrawal_mark(mark + b"erasing"))
 
@@ -175,9 +178,9 @@ def _xor(left: bytes, right: bytes) -> bytes:
     return bytes(a ^ b for a, b in zip(left, right, strict=True))
 
 
-async def _remove(store: AsyncRedis, recipient: bytes, count: int) -> Erased:
+async def _remove(store: AsyncRedis, recipient: bytes, shards: int) -> Erased:
     """Removes the data of a withdrawn recipient. Asks for a rewrite of the AOF if there were any."""
-    shard, bucket = shard_of(recipient, count), recipient_record.people_bucket(recipient)
+    shard, bucket = shard_of(recipient, shards), recipient_record.people_bucket(recipient)
     erased = Erased([], {"opens": 0, "listed": 0, "names": 0, "last_open_day": 0, "dead_letters": 0})
     commands: list[checkpoint.Command] = []
     async for names in _campaigns(store):
@@ -189,16 +192,16 @@ async def _remove(store: AsyncRedis, recipient: bytes, count: int) -> Erased:
         await aof_rewrite.request(store)
     for i in range(0, len(commands), _CHUNK):
         await checkpoint.commit_always(store, shard, commands[i : i + _CHUNK])
-    erased.removed["dead_letters"] = await _remove_dead_letters(store, recipient, count)
+    erased.removed["dead_letters"] = await _remove_dead_letters(store, recipient, shards)
     if commands or erased.removed["dead_letters"]:
         await aof_rewrite.request(store)
     return erased
 
 
 async def _campaigns(store: AsyncRedis) -> AsyncIterator[list[bytes]]:
-    """Yields the ids of all campaigns, _CAMPAIGNS at a time."""
+    """Yields the ids of all campaigns, _CAMPAIGNS_PER_SCRIPT at a time."""
     start = "-"
-    while names := await store.zrangebylex(keys.CAMPAIGNS, start, "+", start=0, num=_CAMPAIGNS):
+    while names := await store.zrangebylex(keys.CAMPAIGNS, start, "+", start=0, num=_CAMPAIGNS_PER_SCRIPT):
         yield names
         start = f"({names[-1].decode()}"
 
@@ -215,9 +218,9 @@ async def _removals(
     call = _find_values_call(shard, recipient, names, minutes=minutes, prefixes=prefixes)
     triples = await store.eval(*call)
     commands: list[checkpoint.Command] = []
-    for number, is_trace, name in triples:
+    for number, is_minute, name in triples:
         campaign = name.decode()
-        if is_trace:
+        if is_minute:
             commands.append(("HDEL", minutes[number - 1], burst_window.field(recipient, campaign)))
             continue
         kind = list(places)[number - 1]
@@ -228,13 +231,13 @@ async def _removals(
     return commands
 
 
-async def _remove_dead_letters(store: AsyncRedis, recipient: bytes, count: int) -> int:
+async def _remove_dead_letters(store: AsyncRedis, recipient: bytes, shards: int) -> int:
     """Removes the dead letters whose bytes contain a recipient key, and returns their number.
 
     Dead letters cannot be decoded, so the key is searched in their bytes.
     """
     removed = 0
-    for shard in range(count):
+    for shard in range(shards):
         first = "-"
         while letters := await store.xrange(keys.dead(shard), first, "+", _CHUNK):
             matching = [entry for entry, fields in letters if recipient in fields.get(b"data", b"")]

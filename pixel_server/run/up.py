@@ -38,11 +38,11 @@ log = logging.getLogger("pixel_server.run.up")
 REWRITE_MINUTES = "60"
 """PIXEL_REWRITE_MINUTES for the bundled Valkey, unless the operator sets it."""
 TIMEOUT_SECONDS = 60.0
-"""Seconds that web and workers have to answer after their start, and Valkey to end."""
+"""Timeout in seconds: for web and workers to answer after their start, and for Valkey to exit."""
 DEMO_STOP_SECONDS = 2.0
-"""Seconds that the process that adds the demo has to end."""
+"""Timeout in seconds for the demo process to exit after it is stopped."""
 PORT_TIMEOUT_SECONDS = 8.0
-"""Seconds that the children of an `up` that was killed may still hold the port."""
+"""Seconds to wait for the port after a restart: the children of a killed `up` may still hold the port."""
 
 
 def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bool) -> None:
@@ -85,7 +85,7 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
         def print_banner() -> None:
             path = asyncio.run(_sign_in_path(redis_url))
             urls = [base + path for base in sign_in_bases(address, state.base_url)]
-            key = new_key or _known_key(settings)
+            key = new_key or _where_key_is(settings)
             click.echo(banner(address, data, urls, key, has_no_campaign, with_demo))
 
         _watch(keeper, stop, address, redis_url, print_banner, demo)
@@ -191,9 +191,10 @@ def _address(host: str, port: int) -> str:
 async def _prepare_store(
     redis_url: str, settings: Settings, secrets: Secrets, data: Path
 ) -> tuple[str | None, bool]:
-    """Checks the store, and makes an API key if there is none.
+    """Checks the store, and makes an API key if the store has no key.
 
-    Returns (the new key in words, whether there never was a campaign). The key is None if there was a key.
+    Returns (text for the banner with the new key, whether there never was a campaign). The text is None if no
+    key was made.
     """
     client = connect_async(redis_url, timeout=5.0)
     try:
@@ -239,7 +240,7 @@ def _is_ready(address: str, redis_url: str) -> bool:
         return False
 
 
-def _known_key(settings: Settings) -> str:
+def _where_key_is(settings: Settings) -> str:
     """Returns where the operator finds an API key that was made before."""
     if settings.api_key:
         return "the one in PIXEL_API_KEY"

@@ -23,7 +23,7 @@ KEEPALIVE_INTERVAL_SECONDS = 2
 KEEPALIVE_PROBES = 3
 """Number of lost probes after which the kernel ends the connection."""
 UNANSWERED_MS = 5000
-"""Milliseconds after which the kernel ends a connection whose other side confirms nothing."""
+"""Milliseconds without an acknowledgement after which the kernel ends a TCP connection."""
 
 
 class StoreError(RuntimeError):
@@ -44,7 +44,7 @@ def connect(url: str, *, timeout: float = 5.0) -> Redis:
 
 
 def connect_queue(url: str, *, timeout: float) -> redis.Redis:
-    """Returns the same client under its own type, for RQ."""
+    """Returns a client like that of `connect`, with the type `redis.Redis` that RQ needs."""
     return redis.Redis.from_url(
         url,
         socket_timeout=timeout,
@@ -56,7 +56,7 @@ def connect_queue(url: str, *, timeout: float) -> redis.Redis:
 
 
 def connect_async(url: str, *, timeout: float = 2.0) -> AsyncRedis:
-    """Returns the same client for asyncio."""
+    """Returns a client like that of `connect`, for asyncio."""
     client = aioredis.Redis.from_url(
         url,
         socket_timeout=timeout,
@@ -66,7 +66,7 @@ def connect_async(url: str, *, timeout: float = 2.0) -> AsyncRedis:
         **_keepalive(url),
     )
     pool = client.connection_pool
-    pool.connection_class = type("ClosedIsAway", (_ClosedIsAway, pool.connection_class), {})
+    pool.connection_class = type("ConvertsCloseError", (_ConvertsCloseError, pool.connection_class), {})
     return cast(AsyncRedis, client)
 
 
@@ -97,10 +97,10 @@ def without_password(url: str) -> str:
     return f"{parts.hostname or '127.0.0.1'}:{parts.port or 6379}"
 
 
-class _ClosedIsAway:
-    """Makes a connection that is closed while it is used an error of Redis.
+class _ConvertsCloseError:
+    """Connection that raises redis.ConnectionError if it is closed during a command.
 
-    uvloop raises a bare RuntimeError for it, which redis-py passes on.
+    uvloop raises a bare RuntimeError in that case, and redis-py does not convert it.
     """
 
     async def connect(self) -> None:

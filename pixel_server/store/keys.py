@@ -57,9 +57,9 @@ WITHDRAWN = Key("px:{all}:withdrawn", "hash", "forever, so that the recipients s
     "periods of withdrawal, by recipient's mark", writer="privacy, api", reader="all").name
 WITHDRAWALS = Key("px:{all}:withdrawals", "stream", "the last 100,000",
     "marks whose withdrawal changed", writer="privacy, api", reader="web").name
-ERASING = Key("px:{all}:erasing", "zset", "until done",
+OWED_ERASURES = Key("px:{all}:erasing", "zset", "until done",
     "masked recipient keys, by the time their erasure is due", writer="privacy", reader="maintenance").name
-ERASURES = Key("px:{all}:erasures", "zset", "1 hour",
+ERASURE_TIMES = Key("px:{all}:erasures", "zset", "1 hour",
     "marks, by the time of erasure", writer="privacy, maintenance", reader="privacy").name
 ACTIONS = Key("px:{all}:actions", "stream", "the last 10,000",
     "what recipients did on the privacy page", writer="privacy", reader="api, cli").name

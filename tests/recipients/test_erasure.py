@@ -104,7 +104,7 @@ def test_erasure_repeated_leaves_no_trace(mail, link, press, site, client):
     assert "recipient.erased" not in client.dump(keys.AUDIT).decode("latin-1")
     assert [line["what"] for line in actions(site)["items"]] == ["recipient.erased"]
     assert not client.exists(keys.REWRITE)  # there were no data to remove from the disk
-    assert not client.exists(keys.ERASING)
+    assert not client.exists(keys.OWED_ERASURES)
 
 
 def run_owed(settings, secrets, clock):

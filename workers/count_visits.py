@@ -1,11 +1,13 @@
 """Visits: the views of one visitor without a pause of 30 minutes between them.
 
-Views are added in the order of the stream to the visits that are under way (`counters.visits`). All that a
-visit is counted under is counted at once, and moved by the next hit of the visit, in the same commit as that
-hit. So the outcome depends on the order of the stream, and neither on how the stream is cut nor on crashes.
+Views are added in the order of the stream to the visits that are under way (`counters.visits`). A visit is
+counted at its first view. Each later hit corrects the counts, in the same commit as that hit: for example, it
+takes the visit from its old exit page and counts it at the new exit page, which is called to move the visit.
+So the counts depend on the order of the stream only. They do not depend on how the stream is split into
+passes, or on crashes.
 
-A view more than PAUSE_MS behind the newest hit of its shard makes no visit; this goes by the hits' own times
-alone. Neither does a view of a visitor for whom the shard has no room left (`visits.MAX_VISITS`).
+A view does not begin a visit if its time is more than PAUSE_MS before the newest hit of its shard, or if the
+shard has no room for another visit (`visits.MAX_VISITS`). Only the times of hits count, not the clock.
 """
 
 from __future__ import annotations
@@ -39,11 +41,12 @@ than the view did."""
 
 @dataclass(slots=True)
 class VisitsUnderWay:
-    """The visits of a shard that are under way, as a pass goes on.
+    """The visits of a shard that are under way during a pass.
 
     known: visits and aliases by field. ends: heap of (last hit in ms, field) of visits that may end; a visit
-    that went on since stands in it twice. count: number of visits. by_campaign: number of visits of each
-    campaign. changes: how the numbers of the campaigns changed. changed, removed: fields to write, to remove.
+    with later hits has an entry for each of them. count: number of visits. by_campaign: number of visits of
+    each campaign. changes: change of `by_campaign` in this pass. changed: fields to write. removed: fields to
+    remove.
     """
 
     known: dict[bytes, Entry]
@@ -65,7 +68,8 @@ class VisitsUnderWay:
     def find(self, view: View) -> tuple[bytes, Visit] | None:
         """Returns the visit that a view or report belongs to, with its field. Returns None if there is none.
 
-        A report may come later than the next view could: its page was visible, so there was no pause.
+        A report may come up to KEPT_MS after the last hit, a view only up to PAUSE_MS: while the page of the
+        report was visible, the visitor did not pause.
         """
         pause = PAUSE_MS if view.spent_ms < 0 else KEPT_MS
         for visitor in (view.visitor, *view.other_visitors):
@@ -81,7 +85,7 @@ class VisitsUnderWay:
         return None
 
     def has_room(self, name: bytes) -> bool:
-        """Returns whether a visit may begin under this field. It may always replace an older visit there."""
+        """Returns whether a visit may begin under this field. A new visit may always replace an old visit."""
         free = visits.MAX_VISITS - self.count
         return self.by_campaign[visits.campaign_of(name)] < free or isinstance(self.known.get(name), Visit)
 
@@ -167,7 +171,10 @@ def count_visits(store: Redis, shard: int, tally: Tally, newest_ms: int) -> list
 
 
 def _ended(store: Redis, shard: int, before_ms: int) -> tuple[list[tuple[int, bytes]], int]:
-    """Returns ((last hit in ms, field) of visits that ended before a time, earliest first; number of all)."""
+    """Returns the visits that ended before a time, and the number of all visits of the shard.
+
+    A visit is (last hit in ms, field), the earliest first.
+    """
     pipe = store.pipeline(transaction=False)
     pipe.zrangebyscore(keys.visit_times(shard), "-inf", f"({before_ms}", withscores=True)
     pipe.zcard(keys.visit_times(shard))
@@ -259,7 +266,7 @@ def _begin(under_way: VisitsUnderWay, view: View) -> tuple[bytes, Visit] | None:
 
 
 def _continue(under_way: VisitsUnderWay, name: bytes, visit: Visit, view: View) -> None:
-    """Continues a visit with this view: moves its bounce, exit page and times."""
+    """Adds a view to a visit. Corrects the visit's bounce, exit page and duration."""
     sums, page = view.sums, view.page
     if visit.views == 1:
         sums.cell(series.bucket_start(visit.start))[series.BOUNCES] -= 1
@@ -315,8 +322,8 @@ def _report(under_way: VisitsUnderWay, name: bytes, visit: Visit, view: View) ->
 
 def _count_new_or_returning(visit: Visit, view: View, *, is_new: bool) -> None:
     """Counts a visit as new or returning, once, with its first hit that has a cookie."""
-    if view.visit_number and not visit.is_told:
-        visit.is_told = True
+    if view.visit_number and not visit.is_new_or_returning_counted:
+        visit.is_new_or_returning_counted = True
         cell = view.sums.cell(series.bucket_start(visit.start))
         cell[series.VISITS_NEW if is_new else series.VISITS_RETURNING] += 1
 
@@ -347,7 +354,7 @@ def _move_bin(sums: Sums, time_ms: int, letter: str, before: int, after: int) ->
 
 
 def _add_aliases(under_way: VisitsUnderWay, name: bytes, visit: Visit, view: View) -> None:
-    """Makes the hashes that the visitor is known by from now on lead to the visit."""
+    """Adds aliases of the visit for the visitor's hashes in this view, so that later hits find the visit."""
     for alias in (view.visitor, view.cookieless):
         if alias:
             under_way.add_alias(visits.field(alias, view.sums.id_bytes), name, visit)
