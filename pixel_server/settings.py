@@ -62,7 +62,7 @@ def _redis_url(value: str) -> str:
     if parts.scheme != "unix" and not re.fullmatch("/?[0-9]*", parts.path):
         raise ValueError("must end in the number of a database, such as /0, or have no path")
     if parse_qs(parts.query, keep_blank_values=True).keys() - _REDIS_OPTIONS:
-        raise ValueError(f"may have after a ? only {', '.join(sorted(_REDIS_OPTIONS))}")
+        raise ValueError(f"can have only these options after a ?: {', '.join(sorted(_REDIS_OPTIONS))}")
     return value
 
 
@@ -223,7 +223,8 @@ class Settings:
     own_networks: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "PIXEL_OWN_NETWORKS",
         (),
-        "The sender's own addresses or networks. Opens from there are shown separately, and are in no rate.",
+        "The sender's own addresses or networks. Opens from there are shown separately, and no "
+        "rate includes them.",
         _networks,
     )
     soon_seconds: int = _setting(
@@ -298,8 +299,8 @@ class Settings:
     rewrite_minutes: int = _setting(
         "PIXEL_REWRITE_MINUTES",
         0,
-        "Minutes after which the addresses of counted hits are also gone from the append-only file: Redis is "
-        "told to rewrite it. 0 leaves the time to Redis. `up` with its own Valkey uses 60.",
+        "Minutes for which the append-only file of Redis may keep the addresses of counted hits. A rewrite "
+        "removes them. 0 leaves rewrites to Redis. `up` with its own Valkey uses 60.",
         _number(0, 525_600),
     )
 
@@ -356,7 +357,7 @@ def _check(settings: Settings) -> None:
         raise SettingsError("PIXEL_RECIPIENT_SECRET: must have 16 characters or more")
 
 
-def unknown_names(environ: Mapping[str, str]) -> list[str]:
+def unknown_name_warnings(environ: Mapping[str, str]) -> list[str]:
     """Returns a line for each name in the environment that begins with PIXEL_ and is not a setting.
 
     Such a name is mistyped, and has no effect.
@@ -372,7 +373,7 @@ def unknown_names(environ: Mapping[str, str]) -> list[str]:
 
 
 def exported_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns what an environment sets, for other processes: without secrets and the places of data."""
+    """Returns an environment's settings for other processes, without secrets and addresses of data."""
     places = ("REDIS_URL", "PIXEL_QUEUE_URL", "PIXEL_DATA_DIR")
     values = {name: environ.get(name, "").strip() for name, _, _ in table() if name not in places}
     if path := values["PIXEL_RULES"]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pixel_server.settings import Settings, SettingsError, parse_base_url, table, unknown_names
+from pixel_server.settings import Settings, SettingsError, parse_base_url, table, unknown_name_warnings
 
 TABLE = (Path(__file__).parent.parent / "docs" / "operating.md").read_text()
 
@@ -22,14 +22,14 @@ def test_table_has_every_field_but_the_derived():
     assert len(table()) == len({name for name, _, _ in table()}) == len(fields(Settings)) - len(derived)
 
 
-def test_unknown_names_mistyped_name_suggests_a_setting():
-    assert unknown_names(
+def test_unknown_name_warnings_mistyped_name_suggests_a_setting():
+    assert unknown_name_warnings(
         {"PIXEL_TRUSTED_PROXY": "10.0.0.1", "PATH": "/", "PIXEL_SHARDS": "4", "PIXEL_ZZZZZZZZ": ""}
     ) == [
         "PIXEL_TRUSTED_PROXY is not a setting and has no effect; did you mean PIXEL_TRUSTED_PROXIES?",
         "PIXEL_ZZZZZZZZ is not a setting and has no effect",
     ]
-    assert unknown_names({name: "" for name, _, _ in table()}) == []
+    assert unknown_name_warnings({name: "" for name, _, _ in table()}) == []
 
 
 def test_from_env_empty_environment_gives_the_defaults():

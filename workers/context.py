@@ -25,6 +25,6 @@ def mark() -> StoreMark:
     return StoreMark(Settings.from_env().data)
 
 
-def is_known(store: Redis) -> bool:
+def is_known_store(store: Redis) -> bool:
     """Returns whether this is the store that the worker knows. Jobs change nothing in any other store."""
     return mark().is_known_store(store)

@@ -14,7 +14,7 @@ from pixel_server.store import checkpoint, producer
 from pixel_server.store.client import connect_async
 from pixel_server.store.clock import Clock, describe
 from pixel_server.store.protocols import Redis
-from workers.context import context, is_known
+from workers.context import context, is_known_store
 
 log = logging.getLogger("workers.maintenance")
 
@@ -22,7 +22,7 @@ log = logging.getLogger("workers.maintenance")
 def run() -> None:
     """Does the chores. This is the job. A worker with a wrong clock does none."""
     store, settings, secrets = context()
-    if not is_known(store):
+    if not is_known_store(store):
         return
     clock = Clock()
     clock.measure(store)

@@ -33,7 +33,7 @@ from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import even_if_full
 from pixel_server.times import DAY
 from workers import retention_campaign
-from workers.context import context, is_known
+from workers.context import context, is_known_store
 from workers.removals import Allowance, Removals, no_removals
 from workers.retention_shards import (
     LAST_OPEN_DAYS,
@@ -69,7 +69,7 @@ class Swept(NamedTuple):
 def run() -> None:
     """Goes on with the round. This is the job."""
     store, settings, _ = context()
-    if not is_known(store):
+    if not is_known_store(store):
         return
     asyncio.run(_run(settings))
 

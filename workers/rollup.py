@@ -18,7 +18,7 @@ from pixel_server.store import checkpoint, keys
 from pixel_server.store.checkpoint import read_checkpoint
 from pixel_server.store.clock import Clock
 from pixel_server.store.protocols import Redis
-from workers.context import context, is_known
+from workers.context import context, is_known_store
 from workers.rollup_pass import Outcome, Rollup
 
 log = logging.getLogger("workers.rollup")
@@ -30,9 +30,9 @@ ALIVE_SECONDS = 10.0
 MAX_SHARDS = 4
 """Shards that one job drains at most, each in a thread."""
 THREAD_SWITCH_SECONDS = 0.0003
-"""Seconds until a thread that has its answer from Redis may go on. A pass waits for many answers."""
+"""Seconds until Python switches threads. Short, so that a thread whose reply from Redis came goes on soon."""
 LEAD_AFTER_FAILURES = 2
-"""Failed commits in a row after which the roll-up takes a lead over other writers."""
+"""Failed commits in a row after which the roll-up makes other writers of the shard wait."""
 MAX_FAILURES = 8
 """Failed commits in a row after which the job gives up. Each retry reads a quarter of the entries."""
 
@@ -46,7 +46,7 @@ def drain(shard: int) -> int:
     the shard counted, and leaves it.
     """
     store, settings, secrets = context()
-    if not is_known(store):
+    if not is_known_store(store):
         return 0
     clock = Clock()
     clock.measure(store)
@@ -59,7 +59,7 @@ def drain(shard: int) -> int:
 def shards_of_job(shard: int, shards: int, workers: int) -> list[int]:
     """Returns the shards that one job drains. `shards_of_job(1, 4, 2)` is `[1, 3]`.
 
-    As many jobs as there are workers, for shards that follow each other, never drain the same shard.
+    The jobs of `workers` shards with consecutive numbers never drain the same shard.
     """
     return [(shard + i) % shards for i in range(0, max(1, shards - workers + 1), workers)][:MAX_SHARDS]
 
@@ -94,7 +94,7 @@ def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:
     # A pass whose commit failed is retried beyond the deadline: otherwise a long pass would never succeed.
     while time.monotonic() < deadline or failures:
         outcome = rollup.try_step(clock())
-        if outcome is Outcome.MOVED:
+        if outcome is Outcome.NOT_COMMITTED:
             if failures == MAX_FAILURES or _is_counted_elsewhere(rollup):
                 break
             failures += 1

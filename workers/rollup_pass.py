@@ -64,11 +64,11 @@ _TRANSIENT_ERRORS = re.compile(
 
 
 class Outcome(Enum):
-    """Result of a pass. MOVED: another writer raised the generation, so nothing was changed."""
+    """Result of a pass. NOT_COMMITTED: another writer raised the generation, so nothing changed."""
 
     COUNTED = "counted"
     EMPTY = "empty"
-    MOVED = "moved"
+    NOT_COMMITTED = "not committed"
     STOPPED = "stopped"
 
 
@@ -117,7 +117,7 @@ class Rollup:
                 raise
             reason = f"the store holds a value of another kind: {error}"[:300]
         except (ValueError, TypeError, LookupError, AttributeError, struct.error) as error:
-            log.error("rollup: shard %d: where it failed", self.shard, exc_info=error)
+            log.error("rollup: shard %d: traceback of this error", self.shard, exc_info=error)
             name = type(error).__name__
             reason = f"the store holds a value that this version cannot read: {name}: {error}"[:300]
         return self._stop(reason)
@@ -149,7 +149,7 @@ class Rollup:
             return self._stop(str(error))
         has_erased = _has_erased_hits(decoded.hits, lookups.withdrawn)
         if not self._commit(before.generation, last_entry, commands, records, has_erased):
-            return Outcome.MOVED
+            return Outcome.NOT_COMMITTED
         self._log(decoded, tally)
         self.counted += len(decoded.hits)
         self.is_behind, self.entries_read = is_behind, len(entries)
@@ -242,7 +242,7 @@ class Rollup:
         """Forgets the time of the newest hit, which lies in the future. The next pass counts what waits."""
         commands = burst_window.forget_commands(self.shard, before.newest_ms)
         if not checkpoint.commit(self.store, self.shard, before.generation, "", commands):
-            return Outcome.MOVED
+            return Outcome.NOT_COMMITTED
         log.warning("rollup: shard %d: the time of its newest hit lay in the future: forgotten", self.shard)
         self.is_behind = True
         self.known_checkpoint = Checkpoint(before.generation + 1, before.last_entry, 0)

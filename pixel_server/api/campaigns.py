@@ -41,7 +41,7 @@ async def create(api: Api, content: Any) -> Campaign:
         refuse_unfit(campaign.kind, values, campaign)
         await storage.create(api.store, campaign)
     except storage.CampaignExists as error:
-        errors = [{"field": "id", "message": "is taken, or was: ids are never given twice"}]
+        errors = [{"field": "id", "message": "is taken, or belonged to a deleted campaign"}]
         raise Problem(409, str(error), errors) from None
     except UnfitField as error:
         raise _unfit(error) from None

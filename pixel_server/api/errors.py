@@ -17,7 +17,7 @@ from pixel_server.problems import Problem, redis_unavailable
 log = logging.getLogger("pixel_server.api")
 
 _VALUE_ERRORS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
-"""Errors that a stored value may cause that this version does not expect."""
+"""Errors raised if this version reads a stored value of an unexpected form."""
 EXPECTED_ERRORS = (Problem, UnknownCampaign, redis.RedisError, OSError, NewerFormat, *_VALUE_ERRORS)
 """Errors that `problem_of` answers."""
 
@@ -39,8 +39,8 @@ def problem_of(error: BaseException, request: Request) -> Problem:
         return Problem(409, f"the record of campaign {error.campaign!r} cannot be read: update this server")
     if isinstance(error, _VALUE_ERRORS):
         path = _path_to_log(request)
-        log.error("api: %s cannot be answered: the store holds what this version cannot read", path)
-        log.error("api: where it failed", exc_info=error)
+        log.error("api: cannot answer %s: this version cannot read a value in the store", path)
+        log.error("api: traceback of this error", exc_info=error)
         return Problem(503, "the store holds something that this version cannot read; see the log")
     if isinstance(error, redis.RedisError) and not isinstance(
         error, (redis.ConnectionError, redis.TimeoutError)
@@ -50,8 +50,8 @@ def problem_of(error: BaseException, request: Request) -> Problem:
     return redis_unavailable()
 
 
-def not_found(request: Request, error: Exception) -> Response:
-    """Answers 404 and 405 of the router as problems."""
+def router_error(request: Request, error: Exception) -> Response:
+    """Returns the problem response for a 404 or 405 that the router raised."""
     assert isinstance(error, HTTPException)
     detail = "there is nothing at this address" if error.status_code == 404 else str(error.detail)
     return Problem(error.status_code, detail, headers=error.headers).response()

@@ -34,7 +34,7 @@ Lifespan = Callable[[Starlette], contextlib.AbstractAsyncContextManager[dict[str
 Begin = Callable[[], Awaitable[None]]
 
 RETRY_SECONDS = 0.5
-"""Seconds until a process whose Redis was away at the start tries again to read the store."""
+"""Seconds between attempts to read the store, if Redis was away at the start."""
 _AWAY_ERRORS = (StoreAwayError, RedisError)
 """Errors of a Redis that does not answer. Redis may also go away between two commands of a start."""
 
@@ -48,7 +48,7 @@ def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
         await common.redis_clock.measure_async(common.redis)
         await common.campaign_cache.load()
         await common.withdrawn.load()
-        await _begin_keys(common.redis, settings)
+        await _prepare_api_keys(common.redis, settings)
         await pixels.stream.settle()
 
     def restore() -> None:
@@ -61,7 +61,7 @@ def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
             begin,
             restore,
             may_wait=settings.spool_bytes > 0,
-            consequence="hits go to the spool, by what is known of campaigns from before",
+            consequence="hits go to the spool, and the saved campaigns and withdrawals apply",
         )
         pixels.recorder.start()  # after `begin`, which measures the time of Redis
         running = tasks.start(
@@ -105,7 +105,7 @@ def pages_lifespan(common: CommonParts) -> Lifespan:
         await check_store(common.redis, settings.redis_url, settings.shards, common.secrets, common.mark)
         await common.redis_clock.measure_async(common.redis)
         await common.campaign_cache.load()
-        await _begin_keys(common.redis, settings)
+        await _prepare_api_keys(common.redis, settings)
 
     def restore() -> None:
         common.campaign_cache.restore(common.saved_campaigns)
@@ -113,7 +113,7 @@ def pages_lifespan(common: CommonParts) -> Lifespan:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         retries = await _begin_or_restore(
-            begin, restore, may_wait=True, consequence="pages are answered 503 until it does"
+            begin, restore, may_wait=True, consequence="pages are answered 503 until Redis answers"
         )
         running = tasks.start(
             [common.campaign_cache.follow(), clocks.follow(common.redis_clock, common.redis), *retries]
@@ -133,7 +133,7 @@ async def _begin_or_restore(
 ) -> list[Coroutine[Any, Any, None]]:
     """Reads the store. If that fails, restores what is known from before, and returns a task that retries.
 
-    Raises the error of a store that this server must not use, and any error if the process may not wait.
+    Raises the error if this server must not use the store, or if `may_wait` is false.
     """
     try:
         await begin()
@@ -160,11 +160,14 @@ async def _begin_later(begin: Begin) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             return None
         except Exception as error:  # whatever the store holds, this process goes on
-            log.error("the store cannot be read, going by what is known: %r", error)
+            log.error("cannot read the store, going on with the saved data: %r", error)
 
 
-async def _begin_keys(redis: AsyncRedis, settings: Settings) -> None:
-    """Stores the API key of the environment. A stored key that cannot be read does not prevent the start."""
+async def _prepare_api_keys(redis: AsyncRedis, settings: Settings) -> None:
+    """Stores the API key of the environment, and warns if there is no key.
+
+    A stored key that cannot be read does not prevent the start.
+    """
     try:
         await api_keys.use_environment(redis, settings.api_key)
         if not await api_keys.list_keys(redis):

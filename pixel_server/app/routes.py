@@ -64,7 +64,7 @@ def make_starlette(
         routes=[*_pixel_routes(prefix, pixel), *_page_routes(prefix, api, health)],
         lifespan=lifespan,
         middleware=middleware,
-        exception_handlers={HTTPException: routes.not_found(api)},
+        exception_handlers={HTTPException: routes.router_error(api)},
     )
     app.router.redirect_slashes = False
     return app

@@ -28,9 +28,9 @@ MAX_SHARES = 100
 """Share links of a campaign."""
 ID_PATTERN = "[0-9a-f]{12}"
 TOKEN_BYTES = 24
-"""Random bytes of a token, which are 32 characters of its URL."""
+"""Random bytes of a token. A URL shows them as 32 characters."""
 MAX_TOKEN_CHARACTERS = 100
-"""Characters up to which a token is looked up."""
+"""Largest number of characters of a token that is looked up."""
 _HOUR = 3600
 
 
@@ -153,7 +153,7 @@ async def find(store: AsyncRedis, token: str, now: float) -> Share | None:
     fields = await store.hgetall(keys.share(digest[:12]))
     if fields.get(b"hash") != digest.encode():
         return None
-    share = _share(fields)
+    share = _decode_share(fields)
     if share is None or has_expired(share, now):
         return None
     hour = int(now) // _HOUR * _HOUR
@@ -168,11 +168,11 @@ def has_expired(share: Share, now: float) -> bool:
 
 
 async def list_shares(store: AsyncRedis, campaign: str) -> list[Share]:
-    """Returns the share links of a campaign, oldest first, with the expired links."""
+    """Returns the share links of a campaign, oldest first, including expired links."""
     pipe = store.pipeline(transaction=False)
     for share in await store.smembers(keys.shares(campaign)):
         pipe.hgetall(keys.share(share.decode(errors="replace")))
-    decoded = [_share(fields) for fields in await pipe.execute(raise_on_error=False) if fields]
+    decoded = [_decode_share(fields) for fields in await pipe.execute(raise_on_error=False) if fields]
     shares = [share for share in decoded if share is not None]
     return sorted(shares, key=lambda share: (share.created, share.id))
 
@@ -186,8 +186,11 @@ async def revoke(store: AsyncRedis, campaign: str, share: str, who: str = audit_
         raise UnknownShare(share)
 
 
-def _share(fields: Any) -> Share | None:
-    """Returns None if a newer version wrote the record: the share link then opens nothing."""
+def _decode_share(fields: Any) -> Share | None:
+    """Returns the share link in stored fields.
+
+    Returns None if this version cannot read them: the link then opens nothing.
+    """
     try:
         used = fields.get(b"used")
         share = msgspec.structs.replace(_decode(fields[b"record"]), last_used=int(used) if used else None)

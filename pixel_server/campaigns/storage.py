@@ -51,7 +51,7 @@ class CampaignExists(ValueError):
     """The id is taken, or belonged to a deleted campaign."""
 
     def __init__(self, campaign: str) -> None:
-        super().__init__(f"the id {campaign!r} is taken, or was: ids are never given twice")
+        super().__init__(f"the id {campaign!r} is taken, or belonged to a deleted campaign")
 
 
 class SealedField(ValueError):
@@ -59,14 +59,14 @@ class SealedField(ValueError):
 
     def __init__(self) -> None:
         super().__init__(
-            "after the first hit time zone and identity are fixed; "
-            "after that or the first link, the mode only falls"
+            "the time zone and the identity cannot change after the first hit; "
+            "the mode can only be lowered after the first hit or link"
         )
 
 
 _CREATE = """
 -- KEYS: campaign, campaigns, gone, changes. ARGV: id, record.
--- Returns 1, or 0 if the id is taken or was.
+-- Returns 1, or 0 if the id is taken, or belonged to a deleted campaign.
 if redis.call('SISMEMBER', KEYS[3], ARGV[1]) == 1 or redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('HSET', KEYS[1], 'record', ARGV[2])
 redis.call('ZADD', KEYS[2], 0, ARGV[1])
@@ -229,7 +229,7 @@ def _note_use_call(
 
 
 async def create(store: AsyncRedis, campaign: Campaign) -> None:
-    """Stores a new campaign. Raises CampaignExists if the id is taken, or was."""
+    """Stores a new campaign. Raises CampaignExists if the id is or was another campaign's."""
     if not await store.eval(*_create_call(campaign)):
         raise CampaignExists(campaign.id)
 
@@ -268,10 +268,10 @@ async def get_uses(store: AsyncRedis, campaign: str) -> tuple[Campaign, Uses]:
     record, *times = await store.hmget(keys.campaign(campaign), fields)
     if record is None:
         raise UnknownCampaign(campaign)
-    return decode(record, campaign), Uses(*(_time(at, campaign) for at in times))
+    return decode(record, campaign), Uses(*(_parse_time(at, campaign) for at in times))
 
 
-def _time(value: bytes | None, campaign: str) -> int:
+def _parse_time(value: bytes | None, campaign: str) -> int:
     try:
         return int(value or 0)
     except ValueError:
@@ -316,7 +316,7 @@ def unpack_page(
 
 
 async def ids_of_kind(store: AsyncRedis, kind: Kind) -> list[str]:
-    """Returns the ids of all campaigns of a kind, in order, with those whose record cannot be read."""
+    """Returns the ids of all campaigns of a kind and of all unreadable campaigns, sorted."""
     ids: list[str] = []
     after: str | None = None
     while True:
@@ -327,7 +327,7 @@ async def ids_of_kind(store: AsyncRedis, kind: Kind) -> list[str]:
 
 
 async def version(store: AsyncRedis) -> bytes:
-    """Returns a version that moves with each creation, change and deletion, but not when retention writes."""
+    """Returns a version that each creation, announced change and deletion of a campaign raises."""
     last = await store.xrevrange(keys.CHANGES, "+", "-", 1)
     return bytes(last[0][0]) if last else b""
 
@@ -372,7 +372,7 @@ async def change(store: AsyncRedis, campaign: str, fields: dict[str, Any], who: 
     ):
         raise SealedField
     if after == before:
-        return before  # else a key could fill the audit log, and wake all web processes, with nothing
+        return before  # an empty change must not fill the audit log or wake all web processes
     if audited := _AUDITED & fields.keys():
         shown = ",".join(sorted(audited))
         await audit_log.note(store, who, "campaign.changed", campaign=campaign, fields=shown)
@@ -413,9 +413,9 @@ def seal(
 ) -> dict[str, Campaign]:
     """Marks campaigns as having hits, which fixes their time zone, and returns them by id.
 
-    last_links: for each id, the time (s) at which the newest link that was opened was minted, or None if no
-    good link was opened. A good link creates a missing campaign. The result lacks campaigns that were deleted
-    or are unknown.
+    last_links: for each id, when the newest of the opened links was created (s), or None if no valid link was
+    opened. A valid link creates a missing campaign. The result lacks campaigns that were deleted or are
+    unknown.
     """
     records = store.eval(*_seal_call(last_links, now, settings))
     campaigns = {}

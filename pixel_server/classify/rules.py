@@ -31,10 +31,10 @@ _OTHER_REFERRER = "\n"
 class Verdict(msgspec.Struct, frozen=True, eq=False):
     """The verdict on a hit.
 
-    rule: the id of the rule. hides: the recipient's client loads all images by machine, read or not. trace:
-    the kind of the hit's trace (`burst_window`), or None if no burst can change this verdict. labels: what an
-    open of a person or proxy counts under (`counters.labels`); a proxy's device and address tell nothing of
-    the reader.
+    rule: the id of the rule. hides: the recipient's client loads all images by itself, whether or not the
+    mail is read. trace: the kind of the trace (`burst_window`), or None if no burst can change the verdict.
+    labels: the labels (`counters.labels`) under which an open by a person or proxy is counted. A proxy's open
+    has no device label, because the device is not the reader's.
 
     Equal verdicts are the same object: hits are counted by the identity of their verdict, which is fast.
     """
@@ -89,7 +89,8 @@ class Rules:
     ) -> Verdict:
         """Returns the same as `judge` for the fields of an Evidence. Nearly all verdicts are remembered.
 
-        Blanks around an agent are not part of it (RFC 9110, 5.5), and parsers leave those at its end.
+        Strips blanks around the agent. They are not part of it (RFC 9110, 5.5), but parsers leave those at
+        its end.
         """
         # Strangers choose referrer and purpose, so only the parts that rules mention are remembered.
         if referrer:
@@ -127,7 +128,7 @@ class Rules:
     def _trace(self, rule: Rule) -> int | None:
         """Returns the kind of trace of a rule's hits.
 
-        Returns None if a burst can neither contain such a hit, nor leave it as a person's open.
+        Returns None if such a hit can neither be part of a burst nor count as an open.
         """
         if self.burst is None:
             return None

@@ -8,7 +8,7 @@ import os
 from pixel_server.classify import rules
 from pixel_server.classify.networks import Networks
 from pixel_server.commands.support import with_store_at
-from pixel_server.settings import Settings, unknown_names
+from pixel_server.settings import Settings, unknown_name_warnings
 from pixel_server.store.client import StoreAwayError
 from pixel_server.store.compatibility import secrets_for
 from pixel_server.store.protocols import AsyncRedis
@@ -18,7 +18,7 @@ log = logging.getLogger("pixel_server.commands.startup")
 
 def warn_of_unknown_settings() -> None:
     """Logs a warning for each environment variable that looks like a setting and is not."""
-    for line in unknown_names(os.environ):
+    for line in unknown_name_warnings(os.environ):
         log.warning("%s", line)
 
 

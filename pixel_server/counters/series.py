@@ -83,7 +83,10 @@ def unpack(value: bytes | None) -> Cells:
 
 
 def add(cells: Cells, number: int, changes: Cell) -> None:
-    """Adds changes to a cell. A change may be negative, for a first open that moves; a count stops at 0."""
+    """Adds changes to a cell. No count falls below 0.
+
+    A change is negative if a first open moves to another bucket or day.
+    """
     cell = cells.setdefault(number, [])
     cell.extend([0] * (len(changes) - len(cell)))
     for position, change in enumerate(changes):

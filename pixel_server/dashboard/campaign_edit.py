@@ -88,7 +88,7 @@ async def delete(api: Api, request: Request) -> Response:
 
 
 def _initial_fields(api: Api) -> dict[str, str]:
-    """Returns the fields of a new campaign, of both kinds."""
+    """Returns the initial fields of the form for a new campaign, which has the fields of both kinds."""
     mode, zone = api.consent.default.mode.name.lower(), api.settings.time_zone
     return {
         **campaign_form.texts(new_campaign("", "", "web", mode=mode, time_zone=zone)),
@@ -110,13 +110,13 @@ def _form(
 ) -> Response:
     """Returns the form of a campaign. campaign: the campaign to change, None for a new campaign."""
     max_mode = min(api.consent.rule("identified", None).mode, Mode.IDENTIFIED)
-    is_lowered_only = campaign is not None and bool(uses.first_hit or uses.last_link)
-    limit = min(max_mode, Mode[campaign.mode.upper()]) if campaign and is_lowered_only else max_mode
+    can_only_lower_mode = campaign is not None and bool(uses.first_hit or uses.last_link)
+    limit = min(max_mode, Mode[campaign.mode.upper()]) if campaign and can_only_lower_mode else max_mode
     context = {
         **(_head_context(api, campaign) if campaign else {"campaign": None}),
         "labels": campaign_form.LABELS,
         "uses": uses,
-        "is_lowered_only": is_lowered_only,
+        "can_only_lower_mode": can_only_lower_mode,
         "modes": campaign_form.WEB_MODES if campaign and campaign.kind == "web" else campaign_form.MODES,
         "web_modes": campaign_form.WEB_MODES,
         "mail_only": () if campaign else campaign_form.MAIL_ONLY,

@@ -80,14 +80,14 @@ def routes(api: Api) -> list[Route]:
     return table.routes(api, (*PAGES, live, *sign_in.PAGES))
 
 
-def not_found(api: Api) -> Callable[[Request, Exception], Response]:
+def router_error(api: Api) -> Callable[[Request, Exception], Response]:
     """Returns the handler of 404 and 405: a page for browsers, problem details for the API and programs."""
 
     def answer(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         path = request.url.path.removeprefix(render.prefix(api.settings))
         if path.startswith("/api") or "text/html" not in request.headers.get("accept", ""):
-            return errors.not_found(request, error)
+            return errors.router_error(request, error)
         if error.status_code == 404:
             return render.error(api, request, 404, "There is nothing at this address.")
         return render.error(api, request, error.status_code, str(error.detail), more=error.headers)

@@ -125,7 +125,7 @@ async def _create(store: AsyncRedis, kind: Kind, mode: Mode, now: float) -> Camp
 async def _list_recipients(
     store: AsyncRedis, newsletter: Campaign, settings: Settings, secrets: Secrets
 ) -> None:
-    """Stores the list of the recipients, as a call of the API that creates links does."""
+    """Stores the list of recipients in the same way as the API call that creates links."""
     assert newsletter.sent_at is not None
     await storage.note_links(store, newsletter.id, newsletter.sent_at)
     try:
@@ -137,7 +137,7 @@ async def _list_recipients(
                 store, secrets, newsletter.id, part, settings.shards, False, mailed=newsletter.sent_at
             )
     except lists.ListClosed:
-        pass  # the mode of this server tells no recipients apart
+        pass  # this server's highest mode does not keep recipients
 
 
 async def _turn_back_newest(store: AsyncRedis, shards: int, first_ms: int) -> None:

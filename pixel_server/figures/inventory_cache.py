@@ -12,10 +12,10 @@ from pixel_server.settings import Settings
 from pixel_server.store.client import connect_async
 
 FRESH_SECONDS = 60
-"""Seconds for which an inventory is shown again: reading it reads the whole store."""
+"""Seconds until the inventory is read again. Each reading reads the whole store."""
 
 CountSpool = Callable[[], tuple[int, int | None]]
-"""Returns the hits in the spool, and when the oldest came (ms), or None."""
+"""Returns the number of hits in the spool, and when the oldest hit came (ms), None if the spool is empty."""
 
 
 class Snapshot(NamedTuple):

@@ -26,7 +26,7 @@ from pixel_server.mail.list_lines import (
 )
 
 MAX_ROW_BYTES = 1 << 20
-"""Bytes that a row may have, also a row whose fields go over several lines."""
+"""Largest number of bytes of a row, including all lines of its quoted fields."""
 MAX_ROW_LINES = 1000
 """Lines that a row with quoted fields may have."""
 

@@ -58,13 +58,14 @@ class Privacy:
             return Response(f"this form {error}; nothing was changed", error.status, error.headers)
         return await self._answer(request, fields.get("t", ""), fields.get("do", ""), fields.get("c", ""))
 
-    async def _answer(self, request: Request, token: str, action: str, site: str) -> Response:
-        """Answers with the page of a token, or the browser's page without one.
+    async def _answer(self, request: Request, token: str, action: str, web_campaign: str) -> Response:
+        """Answers with the page of a token, or with the browser's page if `token` is empty.
 
-        action: value of the pressed button, or "". site: web campaign whose page shows the browser's page.
+        action: value of the pressed button, or "". web_campaign: the web campaign whose site
+        links to the browser's page or frames it, any text.
         """
         if not token:
-            return await browser_endpoint.answer(self.api, request, site, action)
+            return await browser_endpoint.answer(self.api, request, web_campaign, action)
         try:
             # The link works whatever its age, and also if its campaign was deleted.
             flags, _, recipient, campaign = verify(token.encode("utf-8", "replace"), self.api.secrets.signing)
@@ -123,7 +124,7 @@ class Privacy:
     def _page(
         self, request: Request, state: State, token: str, mode: Mode, keep: KeepDays | None = None
     ) -> Response:
-        """Returns the page. keep: days of the campaign or the server; None to mention none."""
+        """Returns the page. keep: days for which data is kept; None if the page must not show them."""
         settings = self.api.settings
         days = {**(keep._asdict() if keep else {}), "dead_letters": settings.keep_dead_letters}
         view = View(state, "privacy", token, settings.operator, mode, days)

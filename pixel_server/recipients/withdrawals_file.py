@@ -6,9 +6,9 @@ change. The last line of a mark is in force. No line names a recipient: the mark
     PXWITHDRAWN 1
     3f0c9a71b2d4e586 1 1790000000000-
 
-Of the web processes of a data directory, the one that holds `withdrawals.lock` writes the file. It rewrites
-the file when it takes the lock, and when the changes have outgrown the rest. A line that was cut off is not
-read.
+Of the web processes of a data directory, only the process that holds `withdrawals.lock` writes the file. This
+process rewrites the whole file when it takes the lock, and when the lines of changes take more bytes than the
+other lines. A line that was cut off is not read.
 """
 
 from __future__ import annotations
@@ -60,22 +60,24 @@ class WithdrawalsFile:
         self._data = data
         self._lock = -1
         self._draft: Path | None = None
-        self._whole = self._appended = 0
+        self._whole_bytes = self._appended_bytes = 0
         self._failed_at: float | None = None
 
     @property
-    def leads(self) -> bool:
+    def is_writer(self) -> bool:
         """Returns whether this process writes the file."""
         return self._lock >= 0
 
     @property
     def is_due(self) -> bool:
         """Returns whether the file should be rewritten."""
-        return self.leads and self._appended > max(self._whole, _MIN_CHANGES_BYTES)
+        return self.is_writer and self._appended_bytes > max(self._whole_bytes, _MIN_CHANGES_BYTES)
 
-    def lead(self) -> bool:
+    def become_writer(self) -> bool:
         """Takes the lock if it is free. Returns whether this process has just become the writer."""
-        if self.leads or (self._failed_at is not None and time.monotonic() < self._failed_at + RETRY_SECONDS):
+        if self.is_writer or (
+            self._failed_at is not None and time.monotonic() < self._failed_at + RETRY_SECONDS
+        ):
             return False
         try:
             self._data.mkdir(parents=True, exist_ok=True)
@@ -109,7 +111,7 @@ class WithdrawalsFile:
             handle = os.open(self._draft, os.O_RDWR)
             try:
                 os.fsync(handle)
-                self._whole, self._appended = os.fstat(handle).st_size, 0
+                self._whole_bytes, self._appended_bytes = os.fstat(handle).st_size, 0
             finally:
                 os.close(handle)
             self._draft.replace(self._data / FILE_NAME)
@@ -121,13 +123,13 @@ class WithdrawalsFile:
 
     def append(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Adds lines of changes to the file, synced to disk."""
-        if self.leads and (lines := _lines(items)):
+        if self.is_writer and (lines := _lines(items)):
             self._write(self._data / FILE_NAME, lines, sync=True)
-            self._appended += len(lines)
+            self._appended_bytes += len(lines)
 
     def close(self) -> None:
         """Lets another process write the file."""
-        if self.leads:
+        if self.is_writer:
             os.close(self._lock)
             self._lock = -1
 

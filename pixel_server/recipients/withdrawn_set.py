@@ -105,12 +105,12 @@ class WithdrawnSet:
         Raises StoreEmptiedError, and changes nothing, if the store is not the known one.
         """
         if self._file is not None:
-            await asyncio.to_thread(self._file.lead)
+            await asyncio.to_thread(self._file.become_writer)
         last = await self._store.xrevrange(keys.WITHDRAWALS, "+", "-", 1)
         seen = last[0][0].decode() if last else "0-0"
         loaded = copy(self)
         loaded._clear()
-        file = self._file if self._file is not None and self._file.leads else None
+        file = self._file if self._file is not None and self._file.is_writer else None
         if file is not None:
             await asyncio.to_thread(file.begin)
         cursor = unreadable = 0
@@ -163,7 +163,7 @@ class WithdrawnSet:
                 self._store_mark.compare(store_mark)
                 for mark, value in zip(marks, values, strict=True):
                     self._learn_mark(mark, may_be_withdrawn(value))
-                if self._file is not None and self._file.leads:
+                if self._file is not None and self._file.is_writer:
                     lines = [(mark, value) for mark, value in zip(marks, values, strict=True) if value]
                     await asyncio.to_thread(self._file.append, lines)
             if entries:
@@ -181,7 +181,7 @@ class WithdrawnSet:
         """Keeps up with changes until it is cancelled. Writes the file if no other process does."""
 
         async def refresh() -> None:
-            if self._file is not None and await asyncio.to_thread(self._file.lead):
+            if self._file is not None and await asyncio.to_thread(self._file.become_writer):
                 await self.load()
             await self.refresh()
 

@@ -1,4 +1,4 @@
-"""A kind of key in Redis: how its names are made, and what is known of it. `keys` is the table of all."""
+"""A kind of key in Redis: its names, type, lifetime and use. The module `keys` defines all kinds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RedisType = Literal["string", "hash", "set", "zset", "stream", "hll"]
 class Key:
     """A kind of key. pattern: a name with placeholders, as `px:{s}:people:ID:BUCKET`.
 
-    lives: how long a key lives, in words. `{settings.keep_days:,} days` is by a setting of the server.
+    lives: how long a key lives, in words. `kept_for` fills in settings, as in `{settings.keep_days:,} days`.
     """
 
     TABLE: ClassVar[dict[str, Key]] = {}
@@ -39,8 +39,8 @@ class Key:
 class GlobalKey(Key):
     """A key for each id or minute: `px:{all}:campaign:spring`."""
 
-    def __call__(self, part: str | int) -> str:
-        return f"px:{{all}}:{self.kind}:{part}"
+    def __call__(self, id_or_minute: str | int) -> str:
+        return f"px:{{all}}:{self.kind}:{id_or_minute}"
 
 
 class ShardKey(Key):

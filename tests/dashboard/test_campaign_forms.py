@@ -226,7 +226,7 @@ def test_pixel_page_recipient_shows_tag_and_privacy_link(site, reader, send, mai
     assert (recipient, campaign) == (secrets.recipient_key("ada@example.org"), "mail")
     assert f"http://pixel.test/privacy?t={found[1]}" in page.text
     assert site.get(f"/o/{found[1]}.gif").headers["x-pixel"] == "recorded"
-    # A link is out: from now on the mode only falls.
+    # A link was created: from now on the mode can only be lowered.
     assert site.patch("/api/campaigns/mail", json={"mode": "identified"}).status_code == 409
 
 

@@ -402,7 +402,7 @@ def test_error_page_names_the_problem(mail, opened, clock, stats, reader, fields
     assert reader.get("/").status_code == 200
 
 
-def test_not_found_browser_gets_page_and_program_gets_problem(reader, visitor):
+def test_router_error_browser_gets_page_and_program_gets_problem(reader, visitor):
     for path in (
         "/nothing",
         "/campaigns/nothing",

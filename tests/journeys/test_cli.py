@@ -123,7 +123,7 @@ def test_cli_campaign_change_sets_fields(stack: Stack):
 
     assert stack.get(stack.run("link", "june", "ada").stdout.strip()) == (200, "recorded")
     until(lambda: stack.totals("june")["opens"] == 1)
-    assert_one_line(refused("june", "--mode", "identified"), "the mode only falls")
+    assert_one_line(refused("june", "--mode", "identified"), "the mode can only be lowered")
     assert stack.run("campaign", "set", "june", "--mode", "count").stdout == "changed mode of june\n"
 
     made = as_json(

@@ -165,7 +165,7 @@ async def play(
         client = race.sync_client(url, "roll-up")
         for shard in range(own.shards):
             rollup = Rollup(client, own, secrets, shard, max_entries=2, max_ahead_ms=ANY_YEAR)
-            while rollup.step(NOW) in (Outcome.COUNTED, Outcome.MOVED):
+            while rollup.step(NOW) in (Outcome.COUNTED, Outcome.NOT_COMMITTED):
                 pass
 
     async def erase() -> None:

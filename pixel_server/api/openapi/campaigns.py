@@ -31,7 +31,7 @@ OPERATIONS = {
     "create_campaign": Operation(
         "Create a campaign",
         {**_SHOWN, "headers": _CREATED},
-        "Its pixel works at once. 409: the id is taken, or was; or a field is for the other kind.",
+        "Its pixel works at once. 409: the id is or was another campaign's; or a field is for another kind.",
         status=201,
         body="NewCampaign",
         problems=(409,),
