@@ -135,7 +135,7 @@ def test_cli_campaign_change_sets_fields(stack: Stack):
     assert stack.get("/p/shop.gif") == (200, "recorded")
     until(lambda: stack.totals("shop")["views"] == 1)
     changes = stack.run("audit").stdout.count("campaign.changed")
-    assert_one_line(refused("shop", "--identity", "cookie"), "identity are fixed")
+    assert_one_line(refused("shop", "--identity", "cookie"), "identity cannot change")
     assert stack.run("audit").stdout.count("campaign.changed") == changes, "what is refused is not noted"
 
 
