@@ -472,7 +472,7 @@ def cut(monkeypatch):
         ("/campaigns/page", "web_breakdowns", "read"),
         ("/campaigns/mail/stats.json", "stats", "read"),
         ("/campaigns/mail/figures.json", "stats", "read"),
-        ("/campaigns/mail", "apikeys", "get"),
+        ("/campaigns/mail", "apikeys", "find_by_id"),
     ],
 )
 def test_pages_redis_lost_during_read_answer_503(story, reader, cut, path, module, name):
