@@ -89,7 +89,7 @@ def test_cli_campaign_create_show_list_and_delete(stack: Stack):
     left_over = {item["id"] for item in as_json(stack, "campaign", "list")["items"]}
     assert not left_over & {"site", "spring"}
     again = cli("campaign", "create", "spring", data=stack.data)
-    assert_one_line(again, "spring", "never given twice")
+    assert_one_line(again, "spring", "belonged to a deleted campaign")
 
 
 def test_cli_campaign_change_sets_fields(stack: Stack):
