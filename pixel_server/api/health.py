@@ -53,7 +53,7 @@ class NoRecorder:
 
 
 class ProcessState(NamedTuple):
-    """What a process knows of the store. losses: returns the losses that are not acknowledged."""
+    """A process's knowledge of the store. losses: returns the losses that are not acknowledged."""
 
     mark: StoreMark
     campaign_cache: CampaignCache

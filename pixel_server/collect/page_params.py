@@ -14,7 +14,7 @@ _MAX_QUERY_BYTES = 16_384
 
 
 class PageParams(NamedTuple):
-    """What a page says of a hit. page, referrer: URLs. own: the page's own id of its visitor.
+    """Parameters that a page sends with a hit. page, referrer: URLs. own: the page's own id of its visitor.
 
     agrees: whether the visitor agrees to a cookie. view: the page's name for this view, b"" if it gave none.
     spent: as in `hit.Hit`.

@@ -1,4 +1,4 @@
-"""What a check of `doctor` finds."""
+"""The findings of `doctor`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pixel_server.settings import Settings
 
 
 class Finding(NamedTuple):
-    """What a check says of a thing. level: `advice` can wait; a `problem` cannot."""
+    """The result of one check of a thing. level: `advice` can wait; a `problem` cannot."""
 
     check: str
     thing: str

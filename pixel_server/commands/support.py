@@ -1,4 +1,4 @@
-"""What commands share: --json, tables, the settings of this data directory, and its store."""
+"""The parts that commands share: --json, tables, the settings of this data directory, and its store."""
 
 from __future__ import annotations
 

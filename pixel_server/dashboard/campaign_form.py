@@ -18,7 +18,7 @@ MODES = {
     "pseudonymous": "A hash of each recipient, the first and last open, and the number of opens.",
     "identified": "The same as pseudonymous, and the recipients and names of a list that you upload.",
 }
-"""What is stored about a recipient, by mode."""
+"""Texts that say what is stored about a recipient, by mode."""
 WEB_MODES = {
     "off": "Nothing, and nothing is counted.",
     "count": "Only the number of views. Visitors are not told apart.",
@@ -26,7 +26,7 @@ WEB_MODES = {
     "pseudonymous": "Visitors are told apart, in the way that the identity sets.",
     "identified": "The same as pseudonymous: a web site has no list of names.",
 }
-"""What is stored about a visitor, by mode."""
+"""Texts that say what is stored about a visitor, by mode."""
 MAIL_ONLY = ("last", "identified")
 """Modes that are the same as another mode for a web site."""
 IDENTITIES = {

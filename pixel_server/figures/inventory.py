@@ -169,7 +169,7 @@ _BEGAN = {
 
 
 class _Tally:
-    """What was counted so far: numbers, oldest times and campaigns by pattern."""
+    """Counts so far: numbers, oldest times and campaigns by pattern."""
 
     def __init__(self) -> None:
         self.counts = dict.fromkeys(SOURCES, 0)

@@ -17,7 +17,7 @@ from pixel_server.tokens import Mode
 
 
 class State(Enum):
-    """What the server knows of the recipient whom a link names."""
+    """The server's knowledge of the recipient whom a link names."""
 
     FOREIGN = auto()
     """The token is not from this server."""

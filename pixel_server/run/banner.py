@@ -1,4 +1,4 @@
-"""What `pixel-server up` prints once everything runs: addresses, and what to do next."""
+"""The text that `pixel-server up` prints once everything runs: addresses, and the next commands."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ LIFELINE_TIMEOUT_SECONDS = 8.0
 
 
 class Service(Protocol):
-    """What a Keeper keeps running."""
+    """A process or processes that a Keeper keeps running."""
 
     name: str
 

@@ -1,4 +1,4 @@
-"""What `pixel-server up` writes to its data directory, so that other commands find its server."""
+"""The file that `pixel-server up` writes to its data directory, so that other commands find its server."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ MAY_SHARE = "A key of the scope `read:CAMPAIGN` may ask this of its own campaign
 
 
 class Operation(NamedTuple):
-    """What the document says about a call and the call's declaration does not.
+    """The parts of the document about a call that the call's declaration does not hold.
 
     response: of the good status; None if that is 204. body: the name of a schema, or the whole content.
     problems: statuses of errors, without those that follow from the declaration.
