@@ -68,10 +68,24 @@ class PixelProtocol(HandoverProtocol):
 
     # All connections of the process share these.
     _heads = HeadCache()
-    _answer_heads: dict[Answer, bytes] = {}  # noqa: RUF012 - shared on purpose
-    """Status lines and headers of answers, with the Date header of this second."""
+    _encoded: dict[Answer, bytes] = {}  # noqa: RUF012 - shared on purpose
+    """Whole answers to GET requests, with the Date header of this second."""
     _default_headers: list[Any] | None = None
-    """uvicorn's headers in `_answer_heads`: a new list each second."""
+    """uvicorn's headers in `_encoded`: a new list each second."""
+
+    __slots__ = (
+        "_admission",
+        "_answered_at",
+        "_fast",
+        "_get",
+        "_is_head",
+        "_open",
+        "_pixels",
+        "_prefix",
+        "_promised",
+        "_recorder",
+        "_token_at",
+    )
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -209,24 +223,28 @@ class PixelProtocol(HandoverProtocol):
         shared = PixelProtocol
         if shared._default_headers is not self.server_state.default_headers:
             shared._default_headers = self.server_state.default_headers
-            shared._answer_heads = {}
-        head = shared._answer_heads.get(answer) or self._head_of(answer)
+            shared._encoded = {}
+        encoded = shared._encoded.get(answer) or self._encode(answer)
+        if self._is_head:
+            encoded = encoded[: -len(GIF)]
         if not fast.keep_alive:
-            transport.write(head[:-2] + b"connection: close\r\n\r\n" + (b"" if self._is_head else GIF))
+            head, end, body = encoded.partition(b"\r\n\r\n")
+            transport.write(head + b"\r\nconnection: close" + end + body)
             transport.close()
             self.on_response_complete()
             return
-        transport.write(head if self._is_head else head + GIF)
+        transport.write(encoded)
         if self.pipeline or self.flow.read_paused or self.timeout_keep_alive_task is None:
             self.on_response_complete()
         else:
             self.server_state.total_requests += 1
         self._answered_at = self.loop.time()
 
-    def _head_of(self, answer: Answer) -> bytes:
-        """Returns the status line and headers of an answer."""
+    def _encode(self, answer: Answer) -> bytes:
+        """Returns the bytes of an answer to a GET request."""
         lines = [*self.server_state.default_headers, *answer.headers]
-        head = STATUS_LINE[answer.status] + b"".join(b"%b: %b\r\n" % line for line in lines) + b"\r\n"
+        head = STATUS_LINE[answer.status] + b"".join(b"%b: %b\r\n" % line for line in lines)
+        encoded = head + b"\r\n" + GIF
         if not answer.is_single_use:
-            PixelProtocol._answer_heads[answer] = head
-        return head
+            PixelProtocol._encoded[answer] = encoded
+        return encoded

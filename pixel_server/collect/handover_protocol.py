@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pixel_server.collect.handover import Channel, Side, side_of
 from pixel_server.collect.http_protocol import BoundedProtocol
@@ -24,10 +24,14 @@ class HandoverProtocol(BoundedProtocol):
     side: ClassVar[Side] = Side.PIXELS
     """The requests that this process answers."""
 
-    first_bytes = b""
-    """Bytes that the other process had read when it handed this connection over."""
-    _undecided = b""
-    """The first bytes of a request whose side is not known yet."""
+    __slots__ = ("_undecided", "first_bytes")
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.first_bytes = b""
+        """Bytes that the other process had read when it handed this connection over."""
+        self._undecided = b""
+        """The first bytes of a request whose side is not known yet."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

@@ -100,6 +100,46 @@ class Recorder:
     (gaps).
     """
 
+    __slots__ = (
+        "_clock",
+        "_departed_at",
+        "_departures",
+        "_failed",
+        "_gap_timer",
+        "_gathering",
+        "_groups",
+        "_hold_seconds",
+        "_idle_event",
+        "_in_flight",
+        "_in_spool",
+        "_is_closed",
+        "_is_ready",
+        "_last_group_at",
+        "_max_pending_bytes",
+        "_next_shard",
+        "_on_acknowledged",
+        "_on_stored",
+        "_producer",
+        "_renew_before_next",
+        "_resume_not_before",
+        "_resumed_at",
+        "_sequence",
+        "_shards",
+        "_single",
+        "_single_event",
+        "_sink",
+        "_spool",
+        "_spool_failing",
+        "_spool_writes",
+        "_task",
+        "counts",
+        "failing_since",
+        "is_away",
+        "last_error",
+        "pending_bytes",
+    )
+    """Slots, because CPython 3.11 looks attributes up slowly in an object that has more than 30 of them."""
+
     def __init__(
         self,
         sink: Sink,

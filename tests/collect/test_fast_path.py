@@ -11,6 +11,7 @@ from uvicorn.server import ServerState
 
 from pixel_server.campaigns.cache import CampaignCache
 from pixel_server.campaigns.campaign import new_campaign
+from pixel_server.collect import recorder as recorder_module
 from pixel_server.collect.admission import Admission
 from pixel_server.collect.fast_path import PixelProtocol
 from pixel_server.collect.head_cache import HeadCache
@@ -123,11 +124,11 @@ def test_fast_path_single_use_answer_is_not_cached():
         plain = request(b"/p/shop.gif")
         for _ in range(3):
             assert b"set-cookie" not in ask(connection, recorder, plain)
-        before = dict(PixelProtocol._answer_heads)
+        before = dict(PixelProtocol._encoded)
         answers = {ask(connection, recorder, request(b"/p/shop.gif?c=1")) for _ in range(20)}
         assert len(answers) == 20
         assert all(b"\r\nset-cookie: px_shop=" in answer for answer in answers)
-        assert before == PixelProtocol._answer_heads
+        assert before == PixelProtocol._encoded
         assert b"set-cookie" not in ask(connection, recorder, plain)
 
     serve(story)
@@ -197,3 +198,17 @@ def test_fast_path_client_that_does_not_read_is_closed():
         assert connection.timeout_keep_alive_task is not None
 
     serve(story)
+
+
+def test_fast_path_objects_keep_their_attributes_fast():
+    """CPython finds an attribute quickly if an object has slots, or at most 30 attributes without them."""
+
+    def story(connect, recorder):
+        connection = connect()
+        ask(connection, recorder, request(MAIL, b"User-Agent: A"))
+        ask(connection, recorder, b"GET /o/%2D.gif HTTP/1.1\r\nHost: a\r\n\r\n")  # read by the parser
+        for used in (connection, connection._fast, connection._admission):
+            assert len(getattr(used, "__dict__", ())) <= 30, type(used)
+
+    serve(story)
+    assert "__dict__" not in dir(recorder_module.Recorder)
