@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pixel_server.settings import Settings, Signals
+from pixel_server.settings import GpcEffect, Settings
 from pixel_server.tokens import MODES, Mode
 
 
@@ -16,7 +16,7 @@ class Rule(NamedTuple):
     """The mode of a campaign, and its answer to requests not to be tracked."""
 
     mode: Mode
-    signals: Signals
+    gpc_effect: GpcEffect
 
 
 def mode_named(name: str) -> Mode:
@@ -34,7 +34,7 @@ class Consent:
 
     def __init__(self, settings: Settings) -> None:
         self._max_mode = mode_named(settings.max_mode)
-        self._signals: Signals = settings.signals
+        self._gpc_effect: GpcEffect = settings.gpc_effect
         self.default = self.rule(settings.default_mode, None)
 
     def check(self, name: str) -> str:
@@ -48,14 +48,14 @@ class Consent:
             raise ValueError(f"is more than this server keeps, {self._max_mode.name.lower()}")
         return name
 
-    def rule(self, mode: str, signals: Signals | None) -> Rule:
-        """Returns the rule of a campaign. signals: the campaign's own setting, or None for PIXEL_GPC."""
-        return Rule(min(mode_named(mode), self._max_mode), signals or self._signals)
+    def rule(self, mode: str, gpc_effect: GpcEffect | None) -> Rule:
+        """Returns the rule of a campaign. gpc_effect: the campaign's own setting, or None for PIXEL_GPC."""
+        return Rule(min(mode_named(mode), self._max_mode), gpc_effect or self._gpc_effect)
 
 
 def allowed_mode(link_mode: int, rule: Rule, no_tracking: bool) -> int:
     """Returns the mode of one hit. no_tracking: whether the request asks not to be tracked."""
     mode = min(link_mode, rule.mode)
-    if no_tracking and rule.signals != "ignore":
-        return min(mode, Mode.COUNT) if rule.signals == "count" else Mode.OFF
+    if no_tracking and rule.gpc_effect != "ignore":
+        return min(mode, Mode.COUNT) if rule.gpc_effect == "count" else Mode.OFF
     return mode

@@ -16,9 +16,9 @@ from zoneinfo import available_timezones
 
 from pixel_server.tokens import MODES
 
-Signals = Literal["ignore", "count", "drop"]
+GpcEffect = Literal["ignore", "count", "drop"]
 """Effect of `Sec-GPC: 1` or `DNT: 1`: none, the hit is counted as in mode `count`, or it is not recorded."""
-SIGNALS: tuple[Signals, ...] = get_args(Signals)
+GPC_EFFECTS: tuple[GpcEffect, ...] = get_args(GpcEffect)
 
 MAX_DAYS = 3660
 """Largest number of days that a setting may keep data: ten years."""
@@ -164,7 +164,7 @@ class Settings:
     base_url: str | None = _setting(
         "PIXEL_BASE_URL", None, "Public address of this server. It may have a path.", parse_base_url
     )
-    signing: tuple[str, ...] = _setting(
+    signing_secrets: tuple[str, ...] = _setting(
         "PIXEL_SECRET",
         (),
         "Keys that sign links, newest first. Default: a key that is created in the data directory.",
@@ -200,12 +200,12 @@ class Settings:
     time_zone: str = _setting(
         "PIXEL_TIME_ZONE", "UTC", "Time zone of new campaigns. Their days are counted in it.", parse_time_zone
     )
-    signals: Signals = _setting(
+    gpc_effect: GpcEffect = _setting(
         "PIXEL_GPC",
         "count",
         "Effect of `Sec-GPC: 1` and `DNT: 1`: `ignore` (none), `count` (the hit is counted, and nothing is "
         "stored of the recipient or visitor) or `drop` (the hit is not recorded).",
-        _one_of(*SIGNALS),
+        _one_of(*GPC_EFFECTS),
     )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "PIXEL_TRUSTED_PROXIES",
@@ -305,7 +305,7 @@ class Settings:
     )
 
     @property
-    def networks(self) -> Path:
+    def networks_directory(self) -> Path:
         """The directory of the operator's lists of networks."""
         return self.data / "networks"
 
@@ -351,7 +351,7 @@ def _check(settings: Settings) -> None:
         )
     if settings.api_key is not None and not (len(settings.api_key) >= 16 and settings.api_key.isascii()):
         raise SettingsError("PIXEL_API_KEY: must have 16 characters or more, of ASCII")
-    if any(len(secret) < 16 for secret in settings.signing):
+    if any(len(secret) < 16 for secret in settings.signing_secrets):
         raise SettingsError("PIXEL_SECRET: each key must have 16 characters or more")
     if settings.recipient_secret is not None and len(settings.recipient_secret) < 16:
         raise SettingsError("PIXEL_RECIPIENT_SECRET: must have 16 characters or more")

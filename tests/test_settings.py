@@ -62,7 +62,7 @@ def test_from_env_values_set_are_parsed():
         queue_url="unix:///run/redis.sock?db=2",
         data=Path("/var/lib/pixel"),
         base_url="https://x.example/px",
-        signing=("the-newest-of-the-keys", "the-one-before-that"),
+        signing_secrets=("the-newest-of-the-keys", "the-one-before-that"),
         recipient_secret="sixteen-or-more-",
         api_key="an-api-key-of-one's-own",
         token_days=30,

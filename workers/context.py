@@ -15,7 +15,7 @@ from pixel_server.store.store_mark import StoreMark
 def context() -> tuple[Redis, Settings, Secrets]:
     """Returns (Redis, settings, secrets). Raises SettingsError or SecretsError if they cannot be used."""
     settings = Settings.from_env()
-    secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
+    secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
     return connect(settings.redis_url, timeout=5.0), settings, secrets
 
 

@@ -43,17 +43,16 @@ than the view did."""
 class VisitsUnderWay:
     """The visits of a shard that are under way during a pass.
 
-    known: visits and aliases by field. ends: heap of (last hit in ms, field) of visits that may end; a visit
-    with later hits has an entry for each of them. count: number of visits. by_campaign: number of visits of
-    each campaign. changes: change of `by_campaign` in this pass. changed: fields to write. removed: fields to
-    remove.
+    entries: visits and aliases, by field. ends: heap of (last hit in ms, field) of visits that may end. Each
+    later hit of a visit adds a pair. count: number of visits. by_campaign: number of visits, by campaign.
+    count_changes: changes of `by_campaign` in this pass. changed: fields to write. removed: fields to remove.
     """
 
-    known: dict[bytes, Entry]
+    entries: dict[bytes, Entry]
     ends: list[tuple[int, bytes]]
     count: int
     by_campaign: Counter[bytes]
-    changes: Counter[bytes] = field(default_factory=Counter)
+    count_changes: Counter[bytes] = field(default_factory=Counter)
     changed: dict[bytes, None] = field(default_factory=dict)
     removed: dict[bytes, None] = field(default_factory=dict)
 
@@ -61,7 +60,7 @@ class VisitsUnderWay:
         """Ends the visits whose last hit was before this time."""
         while self.ends and self.ends[0][0] < before_ms:
             last, name = heapq.heappop(self.ends)
-            visit = self.known.get(name)
+            visit = self.entries.get(name)
             if isinstance(visit, Visit) and visit.last == last:
                 self._remove(name, visit)
 
@@ -74,9 +73,9 @@ class VisitsUnderWay:
         pause = PAUSE_MS if view.spent_ms < 0 else KEPT_MS
         for visitor in (view.visitor, *view.other_visitors):
             name = visits.field(visitor, view.sums.id_bytes)
-            entry = self.known.get(name)
+            entry = self.entries.get(name)
             if isinstance(entry, bytes):
-                name, entry = entry, self.known.get(entry)
+                name, entry = entry, self.entries.get(entry)
             if not isinstance(entry, Visit):
                 continue
             latest = min(entry.last + pause, entry.start + MAX_VISIT_MS)
@@ -87,17 +86,17 @@ class VisitsUnderWay:
     def has_room(self, name: bytes) -> bool:
         """Returns whether a visit may begin under this field. A new visit may always replace an old visit."""
         free = visits.MAX_VISITS - self.count
-        return self.by_campaign[visits.campaign_of(name)] < free or isinstance(self.known.get(name), Visit)
+        return self.by_campaign[visits.campaign_of(name)] < free or isinstance(self.entries.get(name), Visit)
 
     def begin(self, name: bytes, visit: Visit) -> None:
         """Adds a visit, in place of a visit of the same visitor that has ended."""
-        old = self.known.get(name)
+        old = self.entries.get(name)
         if isinstance(old, Visit):
             self._remove(name, old)
         else:
             self._remove_alias(name)
         self._count(name, 1)
-        self.known[name] = visit
+        self.entries[name] = visit
         self.touch(name, visit)
 
     def touch(self, name: bytes, visit: Visit) -> None:
@@ -108,27 +107,27 @@ class VisitsUnderWay:
 
     def add_alias(self, alias: bytes, name: bytes, visit: Visit) -> None:
         """Makes another hash of the visitor lead to this visit."""
-        known = self.known.get(alias)
-        if name in (known, alias):
+        entry = self.entries.get(alias)
+        if name in (entry, alias):
             return
-        if isinstance(known, Visit):
-            if known.last + PAUSE_MS >= visit.last:
+        if isinstance(entry, Visit):
+            if entry.last + PAUSE_MS >= visit.last:
                 return  # another visit that may be under way
-            self._remove(alias, known)
+            self._remove(alias, entry)
         self._remove_alias(alias)
         if len(visit.aliases) >= MAX_ALIASES:  # keeps the first, which needs no cookie, and the newest
             self._remove_alias(visit.aliases[1])
-        self.known[alias] = name
+        self.entries[alias] = name
         visit.aliases.append(alias)
         self.removed.pop(alias, None)
         self.changed[alias] = None
 
     def _remove_alias(self, alias: bytes) -> None:
-        name = self.known.pop(alias, None)
+        name = self.entries.pop(alias, None)
         if name is not None:
             self.changed.pop(alias, None)
             self.removed[alias] = None
-        visit = self.known.get(name) if isinstance(name, bytes) else None
+        visit = self.entries.get(name) if isinstance(name, bytes) else None
         if isinstance(visit, Visit) and alias in visit.aliases:
             visit.aliases.remove(alias)
             self.changed[name] = None  # type: ignore[index]
@@ -137,12 +136,12 @@ class VisitsUnderWay:
         campaign = visits.campaign_of(name)
         self.count += change
         self.by_campaign[campaign] += change
-        self.changes[campaign] += change
+        self.count_changes[campaign] += change
 
     def _remove(self, name: bytes, visit: Visit) -> None:
         self._count(name, -1)
         for key in (name, *visit.aliases):
-            self.known.pop(key, None)
+            self.entries.pop(key, None)
             self.changed.pop(key, None)
             self.removed[key] = None
 
@@ -158,16 +157,16 @@ def count_visits(store: Redis, shard: int, tally: Tally, newest_ms: int) -> list
     if not tally.views and not ended:
         return []
     names = [*(name for _, name in ended), *_fields(tally.views)]
-    known = visits.read_entries(store, shard, names)
-    under_way = VisitsUnderWay(known, ended, count, visits.count_by_campaign(store, shard, names))
+    entries = visits.read_entries(store, shard, names)
+    under_way = VisitsUnderWay(entries, ended, count, visits.count_by_campaign(store, shard, names))
     for view in tally.views:
         newest_ms = max(newest_ms, view.newest_ms)
         under_way.end(newest_ms - KEPT_MS)
         _add(under_way, view, newest_ms)
     under_way.end(last_ms - KEPT_MS)
-    kept = {name: known[name] for name in under_way.changed if name in known}
-    removed = [name for name in under_way.removed if name not in kept]
-    return visits.store_commands(shard, kept, removed, under_way.changes)
+    changed = {name: entries[name] for name in under_way.changed if name in entries}
+    removed = [name for name in under_way.removed if name not in changed]
+    return visits.store_commands(shard, changed, removed, under_way.count_changes)
 
 
 def _ended(store: Redis, shard: int, before_ms: int) -> tuple[list[tuple[int, bytes]], int]:
@@ -252,7 +251,7 @@ def _begin(under_way: VisitsUnderWay, view: View) -> tuple[bytes, Visit] | None:
     cell = sums.cell(view.start)
     cell[series.VISITS] += 1
     cell[series.BOUNCES] += 1
-    _count_new_or_returning(visit, view, is_new=view.visit_number == 1 and name not in under_way.known)
+    _count_new_or_returning(visit, view, is_new=view.visit_number == 1 and name not in under_way.entries)
     counts = sums.web_counts_of(day)
     counts.pages[page][1] += 1
     counts.readers[view.reader][1] += 1

@@ -44,6 +44,6 @@ def is_counted(tally: Tally, sums: Sums, hit: Hit, mode: int, is_private: bool) 
     if mode == OFF:
         tally.drops["off" if sums.consent.mode == OFF else "gpc"] += 1
         return False
-    if is_private and sums.consent.signals != "ignore":
+    if is_private and sums.consent.gpc_effect != "ignore":
         sums.cell(series.bucket_start(hit.time))[series.HITS_GPC] += 1
     return True

@@ -71,7 +71,7 @@ class Direct:
 
     def _roll_up(self, shards: Sequence[int]) -> None:
         settings = self._settings
-        secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
+        secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
         with connect(settings.redis_url, timeout=REDIS_TIMEOUT_SECONDS) as store:
             clock = Clock()
             clock.measure(store)

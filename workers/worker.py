@@ -87,7 +87,7 @@ def run_worker(settings: Settings) -> None:
     StoreError if the store does not fit this server, as after its secrets were lost.
     """
     logging.getLogger("rq.worker").addFilter(_is_news)
-    secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
+    secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
     progress = Progress(settings)
     progress.start()
     is_failing = False

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from pixel_server import consent
-from pixel_server.settings import SIGNALS, Signals, cookie_path
+from pixel_server.settings import GPC_EFFECTS, GpcEffect, cookie_path
 from pixel_server.times import MAX_SECONDS, iso
 from pixel_server.tokens import MODES
 
@@ -61,7 +61,7 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     time_zone: str = "UTC"
     base_url: str | None = None
     mode: str = "pseudonymous"
-    gpc: Signals | None = None
+    gpc: GpcEffect | None = None
     identity: Identity = "cookieless"
     origins: tuple[str, ...] = ()
     min_cell: int = DEFAULT_MIN_CELL
@@ -159,7 +159,7 @@ FIELDS = (
         "choice",
         "Requests not to be tracked",
         "Effect of `Sec-GPC: 1` and `DNT: 1`. Replaces PIXEL_GPC.",
-        choices=SIGNALS,
+        choices=GPC_EFFECTS,
         is_nullable=True,
         is_audited=True,
     ),

@@ -26,11 +26,11 @@ def _load(settings: Settings) -> tuple[Rules, Networks]:
     """
     loaded = _loaded.get(settings)
     if loaded is None:
-        loaded = _loaded[settings] = load_rules(settings.rules), Networks.load(settings.networks)
+        loaded = _loaded[settings] = load_rules(settings.rules), Networks.load(settings.networks_directory)
     rules, networks = loaded
     try:
         if networks.have_changed():
-            loaded = _loaded[settings] = rules, Networks.load(settings.networks)
+            loaded = _loaded[settings] = rules, Networks.load(settings.networks_directory)
     except NetworksError as error:
         log.error("explain: using the lists of networks from before: %s", error)
     return loaded

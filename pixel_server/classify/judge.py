@@ -31,7 +31,7 @@ class Judge:
         self._names = networks.names
         self._own_networks = settings.own_networks
         self._soon_seconds = settings.soon_seconds
-        self._directory = settings.networks
+        self._directory = settings.networks_directory
 
     def __call__(self, hit: Hit, sent_at: int | None) -> Verdict:
         """Returns the verdict on a hit. sent_at: when its mail was sent, s since 1970; None if not known."""
@@ -56,4 +56,4 @@ class Judge:
 def load_judge(settings: Settings) -> Judge:
     """Returns the judge of these settings. Raises RulesError or NetworksError."""
     parse_user_agent("")  # compiles its patterns, which happens at its first use
-    return Judge(load_rules(settings.rules), Networks.load(settings.networks), settings)
+    return Judge(load_rules(settings.rules), Networks.load(settings.networks_directory), settings)

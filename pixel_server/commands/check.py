@@ -29,9 +29,9 @@ def check(ctx: click.Context, mail: Path, as_json: bool) -> None:
     """
     settings = Settings.from_env()
     keys = None
-    are_secrets_set = settings.signing and settings.recipient_secret
+    are_secrets_set = settings.signing_secrets and settings.recipient_secret
     if are_secrets_set or (settings.data / FILE).exists():  # a check must not make new secrets
-        keys = Secrets.load(settings.data, settings.signing, settings.recipient_secret).signing
+        keys = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret).signing
     base_url = settings.base_url or base_url_of_up(settings)
     content = sys.stdin.buffer.read() if str(mail) == "-" else mail.read_bytes()
     lines = preflight.check(content, keys, base_url)

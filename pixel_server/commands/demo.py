@@ -38,7 +38,7 @@ def add_demo(seed: int, as_json: bool) -> None:
     url = store_url(settings)
 
     async def add(store: AsyncRedis, settings: Settings) -> fill.Added:
-        secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
+        secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
         return await fill.add(store, url, settings, secrets, await clock.read_time(store), seed)
 
     try:

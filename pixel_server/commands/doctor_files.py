@@ -19,7 +19,7 @@ MAX_AGE_DAYS = 90
 
 def networks(settings: Settings, today: date) -> Iterator[Finding]:
     """Checks the age of each list of networks, and that each file has the name of a list."""
-    directory = settings.networks
+    directory = settings.networks_directory
     for path in sorted(directory.glob("*.txt")):
         if path.stem not in list_names():
             yield Finding("networks", path.stem, "problem", f"{path} is not read: no list has this name")

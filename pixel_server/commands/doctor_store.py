@@ -89,7 +89,7 @@ async def _read_health(url: str, settings: Settings) -> dict[str, Any]:
     try:
         await compatibility.check_store(client, url, settings.shards, None)
         if await client.exists(keys.STORE):
-            secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
+            secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
             await compatibility.check_store(client, url, settings.shards, secrets, StoreMark(settings.data))
         elif StoreMark(settings.data).known:
             raise StoreEmptiedError(f"Redis at {without_password(url)}: {EMPTIED_TEXT}")

@@ -42,7 +42,7 @@ def make_minter(campaign: str) -> Minter:
             f"no `pixel-server up` has run with {settings.data}: set PIXEL_DATA_DIR to the directory of an "
             "`up`, or PIXEL_BASE_URL to the public address of the server"
         )
-    secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
+    secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
     _require_secrets_of_up(settings, secrets)
     return Minter(base_url, secrets, _find_mode(campaign, settings, secrets))
 

@@ -33,7 +33,7 @@ def check_startup() -> None:
 
     settings = Settings.from_env()
     rules.load_rules(settings.rules)
-    Networks.load(settings.networks)
+    Networks.load(settings.networks_directory)
     url = settings.redis_url
     try:
         with_store_at(url, settings, secrets_for(settings, url), do_nothing)

@@ -31,7 +31,7 @@ def adopt_store(yes: bool, as_json: bool) -> None:
     """
     settings = settings_here()
     url = store_url(settings)
-    secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
+    secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
     if not yes:
         click.confirm("Use this store from now on, without the data of the one before?", abort=True, err=True)
     adopted = asyncio.run(_adopt(url, settings, secrets))

@@ -72,7 +72,7 @@ def with_store(act: Callable[[AsyncRedis, Settings], Awaitable[T]]) -> T:
     url = store_url(settings)
     if not is_redis_url_set():
         _require_running(url, settings)
-    secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
+    secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
     return with_store_at(url, settings, secrets, act)
 
 

@@ -41,7 +41,7 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
 
     async def read_list(store: AsyncRedis, settings: Settings) -> uploads.Upload:
         is_named = lists.keeps_names(await storage.get(store, id), Consent(settings))
-        secrets = Secrets.load(settings.data, settings.signing, settings.recipient_secret)
+        secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
         store_part = uploads.list_writer(
             store, secrets, settings, id, is_named, await clock.read_time(store), audit_log.COMMAND
         )

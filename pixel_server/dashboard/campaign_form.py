@@ -34,7 +34,7 @@ IDENTITIES = {
     "cookie": "By a signed cookie, for at most 13 months, after the page reports that the visitor agreed.",
     "own": "By the id that your page gives. Only a hash of the id is stored.",
 }
-SIGNALS = {
+GPC_EFFECTS = {
     "ignore": "Ignore",
     "count": "Count without personal data",
     "drop": "Do not count",

@@ -13,7 +13,7 @@ from pixel_server.settings import Settings
 
 SETTINGS = (
     *("keep_buckets", "keep_days", "keep_recipients", "keep_names", "keep_dead_letters", "rewrite_minutes"),
-    *("default_mode", "max_mode", "signals", "token_days"),
+    *("default_mode", "max_mode", "gpc_effect", "token_days"),
 )
 
 

@@ -111,7 +111,7 @@ async def _put_back_campaigns(client: AsyncRedis, settings: Settings) -> tuple[i
             name=name,
             kind=kind,
             mode=known.mode(name).name.lower(),
-            gpc=None if rule is None else rule.signals,
+            gpc=None if rule is None else rule.gpc_effect,
             identity=web.identity,
             origins=web.origins,
             time_zone=settings.time_zone,

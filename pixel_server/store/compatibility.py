@@ -105,7 +105,7 @@ def secrets_for(settings: Settings, url: str) -> Secrets:
     from starting. Raises SecretsError if the secrets cannot be read, or if there are none and the store
     belongs to a server.
     """
-    places = settings.data, settings.signing, settings.recipient_secret
+    places = settings.data, settings.signing_secrets, settings.recipient_secret
     with contextlib.suppress(SecretsError):
         return Secrets.load(*places)
     try:

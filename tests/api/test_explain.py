@@ -17,8 +17,8 @@ def test_explain_hit_of_a_mail_program_names_its_rule(site: TestClient):
 
 
 def test_explain_list_of_networks_is_unusable_answers_503(site: TestClient, settings: Settings):
-    settings.networks.mkdir(parents=True)
-    (settings.networks / "proofpoint.txt").write_text("nonsense\n")
+    settings.networks_directory.mkdir(parents=True)
+    (settings.networks_directory / "proofpoint.txt").write_text("nonsense\n")
     answer = site.post("/api/explain", json=HIT)
     assert answer.status_code == 503
     assert answer.json()["detail"].endswith("proofpoint.txt:1: 'nonsense' is not a network")

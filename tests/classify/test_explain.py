@@ -20,7 +20,7 @@ Rule = Callable[..., tuple[str, list[str]]]
 @pytest.fixture
 def lists(tmp_path: Path) -> Path:
     """The directory of the operator's lists of networks, which is empty."""
-    lists = Settings(data=tmp_path).networks
+    lists = Settings(data=tmp_path).networks_directory
     lists.mkdir(parents=True)
     return lists
 

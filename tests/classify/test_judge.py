@@ -19,7 +19,7 @@ LIST = "# source: x\n# date: 2026-01-01\n198.51.100.0/24\n"
 
 def judge(tmp_path: Path) -> Judge:
     settings = Settings(data=tmp_path, own_networks=(ip_network("203.0.113.0/24"),), soon_seconds=5)
-    return Judge(load_rules(), Networks.load(settings.networks), settings)
+    return Judge(load_rules(), Networks.load(settings.networks_directory), settings)
 
 
 def hit(address: str = "198.51.100.9", flags: int = 0) -> Hit:

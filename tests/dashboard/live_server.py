@@ -149,7 +149,7 @@ class Tab:
 def _app() -> Starlette:
     settings = Settings.from_env()
     return with_live(
-        settings, Secrets.load_or_create(settings.data, settings.signing, settings.recipient_secret)
+        settings, Secrets.load_or_create(settings.data, settings.signing_secrets, settings.recipient_secret)
     )[0]
 
 

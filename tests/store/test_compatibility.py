@@ -50,7 +50,7 @@ def test_secrets_for_known_secrets_does_not_ask_the_store(tmp_path, monkeypatch)
 
 
 def test_secrets_for_owned_store_raises(tmp_path, settings, secrets):
-    settings = replace(settings, data=tmp_path, signing=(), recipient_secret=None)
+    settings = replace(settings, data=tmp_path, signing_secrets=(), recipient_secret=None)
     created = compatibility.secrets_for(settings, settings.redis_url)
     assert compatibility.secrets_for(settings, settings.redis_url) == created
     check(settings, secrets)  # from now on the store belongs to other secrets
