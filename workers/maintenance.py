@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from pixel_server.campaigns import storage
+from pixel_server.campaigns import deletion
 from pixel_server.counters import visitor_salts
 from pixel_server.recipients import erasure
 from pixel_server.secret import Secrets
@@ -50,7 +50,7 @@ async def _finish(settings: Settings, secrets: Secrets, now: float) -> None:
     """Finishes deletions, removes old salts, and runs owed erasures. now: Redis's time, s."""
     store = connect_async(settings.redis_url, timeout=10.0)
     try:
-        for campaign in await storage.finish_deletions(store, settings.shards):
+        for campaign in await deletion.finish_deletions(store, settings.shards):
             log.info("chores: finished the deletion of %s", campaign)
         if removed := await visitor_salts.remove_old(store, settings.shards, now):
             log.info("chores: removed %d salts of visitors for good", removed)

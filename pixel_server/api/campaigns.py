@@ -12,7 +12,7 @@ from pixel_server.api.context import Api
 from pixel_server.api.openapi.schema import ref
 from pixel_server.api.request_body import check_fields, read_json
 from pixel_server.api.routing import Call, Parameter, reply
-from pixel_server.campaigns import storage
+from pixel_server.campaigns import deletion, storage
 from pixel_server.campaigns.campaign import (
     KINDS,
     Campaign,
@@ -109,7 +109,7 @@ async def delete(api: Api, name: str, who: str) -> None:
     """Deletes a campaign. name: its id. who: for the audit log. Raises Problem 404 if there is none."""
     await api.campaign(name)
     await audit_log.note(api.store, who, "campaign.deleted", campaign=name)
-    await storage.delete(api.store, name, api.settings.shards)
+    await deletion.delete(api.store, name, api.settings.shards)
     api.campaign_cache.forget(name)
 
 

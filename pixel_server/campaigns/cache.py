@@ -11,6 +11,7 @@ import msgspec
 import redis
 
 from pixel_server import files, tasks
+from pixel_server.campaigns import change_log
 from pixel_server.campaigns.campaign import (
     Campaign,
     Identity,
@@ -19,7 +20,7 @@ from pixel_server.campaigns.campaign import (
     decode,
     report_unreadable,
 )
-from pixel_server.campaigns.storage import page, queue_changes, queue_record, unpack_changes, version
+from pixel_server.campaigns.storage import page, queue_record
 from pixel_server.consent import Consent, Rule
 from pixel_server.settings import cookie_path
 from pixel_server.store import keys
@@ -135,7 +136,7 @@ class CampaignCache:
 
         Raises StoreEmptiedError, and changes nothing, if the store is not the known one.
         """
-        seen = await version(self._store)
+        seen = await change_log.read_version(self._store)
         deleted = {name.decode(errors="replace") for name in await self._store.smembers(keys.GONE)}
         loaded = CampaignCache(self._store, self._consent)
         after: str | None = None
@@ -162,11 +163,11 @@ class CampaignCache:
         if not self.loaded:
             return await self.load()
         pipe = self._store.pipeline(transaction=False)
-        queue_changes(pipe, self._seen_version)
+        change_log.queue_read(pipe, self._seen_version)
         self.mark.queue_read(pipe)
         entries, mark = await pipe.execute()
         self.mark.compare(mark)
-        changes = unpack_changes(entries, self._seen_version)
+        changes = change_log.unpack(entries, self._seen_version)
         if changes is None:
             return await self.load()
         changed, seen = changes

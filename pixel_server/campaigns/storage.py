@@ -1,9 +1,4 @@
-"""Campaigns in the store: created, read, changed, marked as used, deleted.
-
-A deleted campaign leaves a tombstone: its id is never given again. Deletion first sets the tombstone, then
-raises the generation of each shard, so that every roll-up that has not seen the tombstone fails to commit.
-After that nothing can bring a key back, and the keys are removed in bounded steps.
-"""
+"""Campaigns in the store: created, read, changed, and marked as used."""
 
 from __future__ import annotations
 
@@ -12,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from pixel_server.campaigns import purge
 from pixel_server.campaigns.campaign import (
     FIELDS,
     Campaign,
@@ -30,12 +24,10 @@ from pixel_server.campaigns.campaign import (
 )
 from pixel_server.settings import Settings
 from pixel_server.slug import is_slug
-from pixel_server.store import aof_rewrite, audit_log, checkpoint, keys
+from pixel_server.store import audit_log, keys
 from pixel_server.store.protocols import AsyncRedis, Pipeline, Redis, Value
 from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
 
-MAX_CHANGES = 1000
-"""Changes read at once. A cache that missed more reads all campaigns again."""
 _PAGE_SIZE = 1000
 _AUDITED = frozenset(field.name for field in FIELDS if field.is_audited)
 
@@ -80,36 +72,6 @@ def _create_call(campaign: Campaign) -> ScriptCall:
         _CREATE,
         keys=(keys.campaign(campaign.id), keys.CAMPAIGNS, keys.GONE, keys.CHANGES),
         arguments=(campaign.id, encode(campaign)),
-    )
-
-
-_DELETE = (
-    EVEN_IF_FULL
-    + """
--- KEYS: campaign, campaigns, gone, changes, deleting, dropped, notes, shares. ARGV: id, prefix of the keys of
--- shares. Returns 1, or 0 if there is no such campaign.
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-redis.call('SADD', KEYS[3], ARGV[1])
-redis.call('SADD', KEYS[5], ARGV[1])
-redis.call('DEL', KEYS[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('HDEL', KEYS[6], ARGV[1], ARGV[1] .. ':out', ARGV[1] .. ':origin')
-for _, share in ipairs(redis.call('SMEMBERS', KEYS[8])) do redis.call('DEL', ARGV[2] .. share) end
-redis.call('DEL', KEYS[7], KEYS[8])
-redis.call('XADD', KEYS[4], 'MAXLEN', '~', 10000, '*', 'id', ARGV[1])
-return 1
-"""
-)
-
-
-def _delete_call(campaign: str) -> ScriptCall:
-    return script_call(
-        _DELETE,
-        keys=(
-            *(keys.campaign(campaign), keys.CAMPAIGNS, keys.GONE, keys.CHANGES),
-            *(keys.DELETING, keys.DROPPED, keys.notes(campaign), keys.shares(campaign)),
-        ),
-        arguments=(campaign, keys.share("")),
     )
 
 
@@ -326,38 +288,6 @@ async def ids_of_kind(store: AsyncRedis, kind: Kind) -> list[str]:
             return sorted(ids)
 
 
-async def version(store: AsyncRedis) -> bytes:
-    """Returns a version that each creation, announced change and deletion of a campaign raises."""
-    last = await store.xrevrange(keys.CHANGES, "+", "-", 1)
-    return bytes(last[0][0]) if last else b""
-
-
-async def changes(store: AsyncRedis, since: bytes) -> tuple[set[str], bytes] | None:
-    """Returns the ids of campaigns created, changed or deleted since a version, and the version now.
-
-    Returns None if there are too many changes, or the log of changes no longer reaches back so far.
-    """
-    pipe = store.pipeline(transaction=False)
-    queue_changes(pipe, since)
-    (entries,) = await pipe.execute()
-    return unpack_changes(entries, since)
-
-
-def queue_changes(pipe: Pipeline, since: bytes) -> None:
-    """Queues the reading of changes since a version, for `unpack_changes`."""
-    pipe.xrange(keys.CHANGES, since or "-", "+", MAX_CHANGES)
-
-
-def unpack_changes(entries: Any, since: bytes) -> tuple[set[str], bytes] | None:
-    """Returns what `changes` returns, from the reply to `queue_changes`."""
-    if len(entries) == MAX_CHANGES or (since and (not entries or entries[0][0] != since)):
-        return None
-    if any(b"id" not in fields for _, fields in entries):
-        return None
-    changed = {fields[b"id"].decode(errors="replace") for entry, fields in entries if entry != since}
-    return changed, bytes(entries[-1][0]) if entries else since
-
-
 async def change(store: AsyncRedis, campaign: str, fields: dict[str, Any], who: str) -> Campaign:
     """Sets fields that a sender asked for, and returns the campaign. who: for the audit log.
 
@@ -428,26 +358,3 @@ def seal(
             kind: Kind = "web" if last_links[name] is None else "email"
             campaigns[name] = decode_readable_fields(record, name, kind)
     return campaigns
-
-
-async def delete(store: AsyncRedis, campaign: str, shards: int) -> None:
-    """Removes a campaign and all its keys except the tombstone. Raises UnknownCampaign."""
-    if not is_slug(campaign) or not await store.eval(*_delete_call(campaign)):
-        raise UnknownCampaign(campaign)
-    await _purge(store, campaign, shards)
-
-
-async def finish_deletions(store: AsyncRedis, shards: int) -> list[str]:
-    """Finishes deletions that a crash cut short. Returns the ids of their campaigns."""
-    unfinished = [name.decode() for name in await store.smembers(keys.DELETING)]
-    for campaign in unfinished:
-        await _purge(store, campaign, shards)
-    return unfinished
-
-
-async def _purge(store: AsyncRedis, campaign: str, shards: int) -> None:
-    for shard in range(shards):
-        await checkpoint.raise_generation(store, shard)
-        await purge.remove_all(store, shard, campaign)
-    await aof_rewrite.request(store)
-    await store.srem(keys.DELETING, campaign)

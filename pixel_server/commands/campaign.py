@@ -8,7 +8,7 @@ from typing import Any, Literal
 import click
 
 from pixel_server.api import fields as api_fields
-from pixel_server.campaigns import storage
+from pixel_server.campaigns import deletion, storage
 from pixel_server.campaigns.campaign import Campaign, campaign_json, new_campaign, refuse_unfit
 from pixel_server.commands.campaign_options import check_fields, field_options, read_options
 from pixel_server.commands.campaign_show import show_campaign
@@ -104,7 +104,7 @@ def delete_campaign(id: str, yes: bool, as_json: bool) -> None:  # noqa: A002
     async def delete(store: AsyncRedis, settings: Settings) -> None:
         await storage.get(store, id)
         await audit_log.note(store, audit_log.COMMAND, "campaign.deleted", campaign=id)
-        await storage.delete(store, id, settings.shards)
+        await deletion.delete(store, id, settings.shards)
 
     with_store(lambda store, _: storage.get(store, id))
     if not yes:

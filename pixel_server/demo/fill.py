@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from pixel_server import hit
-from pixel_server.campaigns import storage
+from pixel_server.campaigns import deletion, storage
 from pixel_server.campaigns.campaign import Campaign, Kind, new_campaign
 from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.redis_sink import RedisSink
@@ -86,7 +86,7 @@ async def remove(store: AsyncRedis, settings: Settings) -> list[str]:
     removed = []
     for campaign in await _demo_campaigns(store):
         await audit_log.note(store, audit_log.COMMAND, "campaign.deleted", campaign=campaign.id)
-        await storage.delete(store, campaign.id, settings.shards)
+        await deletion.delete(store, campaign.id, settings.shards)
         removed.append(campaign.id)
     return removed
 

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import redis
 
-from pixel_server.campaigns import storage
+from pixel_server.campaigns import change_log, storage
 from pixel_server.campaigns.campaign import Campaign, Kind
 from pixel_server.consent import Consent
 from pixel_server.figures import totals
@@ -48,7 +48,7 @@ class Entry(NamedTuple):
 class Order(NamedTuple):
     """All campaigns, the newest first. as_of: when their figures were read, seconds.
 
-    version: see `storage.version`. made_at: seconds of the monotonic clock.
+    version: see `change_log.read_version`. made_at: seconds of the monotonic clock.
     """
 
     entries: list[Entry]
@@ -88,13 +88,13 @@ async def _renew(cache: _Cache, store: AsyncRedis, shards: int, consent: Consent
 
 
 async def _read(store: AsyncRedis, shards: int, consent: Consent, now: float) -> Order:
-    made_at, version = time.monotonic(), await storage.version(store)
+    made_at, version = time.monotonic(), await change_log.read_version(store)
     return Order(await _read_entries(store, shards, consent), now, version, made_at)
 
 
 async def _apply_changes(store: AsyncRedis, shards: int, consent: Consent, order: Order) -> Order | None:
     """Returns the order with the campaigns that changed since it was read, or None if it cannot be told."""
-    changes = await storage.changes(store, order.version)
+    changes = await change_log.read(store, order.version)
     if changes is None:
         return None
     changed, version = changes

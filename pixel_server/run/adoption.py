@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from pixel_server.auth import api_keys
-from pixel_server.campaigns import storage
+from pixel_server.campaigns import deletion, storage
 from pixel_server.campaigns.cache import CACHE_FILE, DEFAULT_WEB, CampaignCache
 from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign
 from pixel_server.consent import Consent, mode_named
@@ -99,7 +99,7 @@ async def _put_back_campaigns(client: AsyncRedis, settings: Settings) -> tuple[i
     known.restore(settings.data / CACHE_FILE)
     for name in sorted(known.gone):
         try:
-            await storage.delete(client, name, settings.shards)
+            await deletion.delete(client, name, settings.shards)
         except storage.UnknownCampaign:
             await client.sadd(keys.GONE, name)
             await client.xadd(keys.CHANGES, {"id": name}, maxlen=10_000)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from pixel_server.campaigns import storage
+from pixel_server.campaigns import deletion, storage
 from pixel_server.campaigns.cache import REFRESH_SECONDS, CampaignCache
 from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.consent import Consent
@@ -64,7 +64,7 @@ def test_load_reads_campaigns_and_deleted_campaigns(tell: Callable[[Story], None
     async def story(client: AsyncRedis) -> None:
         await create(client, "one", "two", "three")
         await storage.create(client, new_campaign("mail", "Mail", "email"))
-        await storage.delete(client, "two", 4)
+        await deletion.delete(client, "two", 4)
         cache = CampaignCache(client, Consent(Settings()))
         assert not cache.loaded
         await cache.load()
@@ -89,7 +89,7 @@ def test_refresh_sees_campaigns_created_and_deleted_elsewhere(tell: Callable[[St
         await create(client, "one", "two")
         await cache.refresh()
         assert set(cache.kinds) == {"one", "two"}
-        await storage.delete(client, "one", 4)
+        await deletion.delete(client, "one", 4)
         await create(client, "three")
         await cache.refresh()
         assert (set(cache.kinds), cache.gone) == ({"two", "three"}, {"one"})
@@ -103,7 +103,7 @@ def test_follow_learns_of_a_change_within_a_second(tell: Callable[[Story], None]
         following = asyncio.create_task(cache.follow())
         await create(client, "one")
         await until(lambda: cache.is_web("one"))
-        await storage.delete(client, "one", 4)
+        await deletion.delete(client, "one", 4)
         await until(lambda: "one" in cache.gone)
         assert not cache.is_web("one")
         following.cancel()
@@ -130,7 +130,7 @@ def test_refresh_trimmed_log_reads_all_campaigns(tell: Callable[[Story], None]):
         await create(client, "one", "two")
         cache = CampaignCache(client, Consent(Settings()))
         await cache.load()
-        await storage.delete(client, "one", 4)
+        await deletion.delete(client, "one", 4)
         await create(client, "three")
         await create(client, "four")
         await client.xtrim(keys.CHANGES, maxlen=1, approximate=False)
@@ -178,7 +178,7 @@ def test_follow_redis_away_keeps_what_is_known(
 ):
     async def story(client: AsyncRedis) -> None:
         await create(client, "one", "two")
-        await storage.delete(client, "two", 4)
+        await deletion.delete(client, "two", 4)
         line = Line(client)
         cache = CampaignCache(line, Consent(Settings()))
         await cache.load()

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from pixel_server.campaigns import storage
+from pixel_server.campaigns import deletion, storage
 from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache
 from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.commands import minting
@@ -69,7 +69,7 @@ def test_minting_unknown_campaign_warns_and_makes_the_link(offline, act, tmp_pat
 def test_minting_deleted_campaign_warns_that_opens_do_not_count(offline, act, settings):
     async def make_and_delete(client):
         await storage.create(client, new_campaign("spring", "Spring", "email"))
-        await storage.delete(client, "spring", settings.shards)
+        await deletion.delete(client, "spring", settings.shards)
 
     done = offline("link", "spring", ADA, REDIS_URL=act(make_and_delete))
     assert done.exit_code == 0

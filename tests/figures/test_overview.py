@@ -7,7 +7,7 @@ import asyncio
 import pytest
 import redis
 
-from pixel_server.campaigns import storage
+from pixel_server.campaigns import change_log, storage
 from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.figures import campaign_order
 from pixel_server.mail.links import Minter
@@ -261,7 +261,7 @@ def test_overview_changed_campaign_is_seen_at_once(mail, opened, ask, site, kept
 
 
 def test_overview_many_changes_are_seen(mail, ask, kept, monkeypatch):
-    monkeypatch.setattr(storage, "MAX_CHANGES", 3)
+    monkeypatch.setattr(change_log, "MAX_CHANGES", 3)
     ask()
     for n in range(5):
         mail(id=f"c{n}")

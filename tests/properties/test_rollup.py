@@ -174,7 +174,7 @@ def test_rollup_any_cuts_crashes_and_races_count_each_hit_once(
 
     def delete() -> None:
         with contextlib.suppress(storage.UnknownCampaign):
-            asyncio.run(_with_store(valkey_url, lambda store: storage.delete(store, "doomed", 1)))
+            asyncio.run(_with_store(valkey_url, lambda store: deletion.delete(store, "doomed", 1)))
 
     for number, crash in enumerate([*crashes, None]):
         acts: dict[Step, Callable[[], None]] = {}

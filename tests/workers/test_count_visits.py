@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from pixel_server import hit
-from pixel_server.campaigns import storage
+from pixel_server.campaigns import deletion, storage
 from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.counters import histogram, open_breakdown, visitor_salts, visits, web_breakdown, web_names
 from pixel_server.hit import Hit
@@ -397,7 +397,7 @@ def test_visits_campaign_deleted_or_a_day_without_hits_are_removed(make_site, cl
         await work(store)
         await store.aclose()
 
-    asyncio.run(run(lambda store: storage.delete(store, "another", settings.shards)))
+    asyncio.run(run(lambda store: deletion.delete(store, "another", settings.shards)))
     held = (keys.visits(0), keys.visit_times(0), keys.visiting(0))
     assert [client.hlen(held[0]), client.zcard(held[1]), client.hlen(held[2])] == [1, 1, 1]
     asyncio.run(
