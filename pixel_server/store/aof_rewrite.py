@@ -1,12 +1,12 @@
 """Rewrites of Redis's append-only file, so that removed data also leaves the disk.
 
 The file holds all writes until it is rewritten. It is rewritten soon after an erasure, a deletion or a
-retention run (`request`), and before addresses that were judged are PIXEL_REWRITE_MINUTES old in it. A
-setting of 0 leaves all rewrites to Redis.
+retention run (`request`). It is also rewritten within PIXEL_REWRITE_MINUTES after hits were counted, because
+their removed entries held client addresses. A setting of 0 leaves all rewrites to Redis.
 
-Callers request a rewrite before they remove something, in case they crash, and again after they removed it,
-because a rewrite that began in between may still have seen it. Requests are counted; a rewrite answers the
-requests made before it began.
+Callers request a rewrite before they remove data, in case they crash, and again afterwards, because a rewrite
+that began in between may still have seen the data. Requests are counted; a rewrite answers the requests made
+before it began.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EARLY_SHARE = 0.9
 RETRY_SECONDS = 60.0
 """Seconds until a rewrite that failed is tried again."""
 MIN_PAUSE_SECONDS = 10.0
-"""Seconds between two rewrites at least."""
+"""Minimum number of seconds between two rewrites."""
 NO_FILE_RETRY_SECONDS = 3600
 """Seconds until a Redis without an append-only file is looked at again."""
 
@@ -47,72 +47,81 @@ def request_sync(store: Redis) -> None:
 class Rewriter:
     """Begins rewrites. The schedule calls `tick` each second.
 
-    Remembers how far the shards were counted at the last rewrite. If they are counted further now, addresses
-    were judged since then.
+    Remembers the last counted entry of each shard at the last rewrite. If entries were counted since then,
+    the file holds client addresses that Redis has removed: the file is dirty.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._period_seconds = settings.rewrite_minutes * 60.0
-        self._counted: Sequence[bytes | None] | None = None
+        self._last_entries: Sequence[bytes | None] | None = None
         self._dirty_since: float | None = None
         self._pause_until = 0.0
         self._is_running = False
 
-    def tick(self, store: Redis, counted: Sequence[bytes | None], now: float) -> bool:
+    def tick(self, store: Redis, last_entries: Sequence[bytes | None], now: float) -> bool:
         """Begins a rewrite if it is time (`now`, s). Returns whether a rewrite began.
 
-        counted: the id of the last entry counted, by shard. Raises redis.RedisError if Redis does not answer.
+        last_entries: the id of the last counted entry, by shard. Raises redis.RedisError if Redis does not
+        answer.
         """
         if not self._period_seconds:
             return False
         values = store.hmget(keys.REWRITE, ["asked", "answered", "begun"])
         requested, answered, begun_ms = (int(value or 0) for value in values)
-        if now * 1000 < begun_ms:  # a clock was ahead when the rewrite began; when it began is not known
+        if now * 1000 < begun_ms:  # a wrong clock stored the time at which the last rewrite began
             begun_ms, self._dirty_since, self._pause_until = 0, 0.0, 0.0
-        if self._dirty_since is None and list(counted) != self._counted:
+        if self._dirty_since is None and list(last_entries) != self._last_entries:
             # After a start it is not known when entries were counted. The last rewrite is the earliest time.
-            self._dirty_since = begun_ms / 1000 if self._counted is None else now
-        if now < self._pause_until or (self._is_running and not self._has_ended(store, now)):
+            self._dirty_since = begun_ms / 1000 if self._last_entries is None else now
+        if now < self._pause_until or (self._is_running and not self._has_succeeded(store, now)):
             return False
         due_seconds = self._period_seconds * EARLY_SHARE
         is_due = self._dirty_since is not None and now - self._dirty_since >= due_seconds
         if is_due or (requested != answered and now - begun_ms / 1000 >= MIN_PAUSE_SECONDS):
-            return self._begin(store, counted, (requested, answered), now)
+            return self._begin(store, last_entries, (requested, answered), now)
         return False
 
     def _begin(
-        self, store: Redis, counted: Sequence[bytes | None], requests: tuple[int, int], now: float
+        self, store: Redis, last_entries: Sequence[bytes | None], requests: tuple[int, int], now: float
     ) -> bool:
+        """Begins a rewrite. Returns whether it began. requests: numbers of requests made and answered."""
         requested, answered = requests
-        state = store.info("persistence")
-        if not int(state.get("aof_enabled", 0)):
+        persistence = store.info("persistence")
+        if not int(persistence.get("aof_enabled", 0)):
             log.warning("rewrite: Redis keeps no append-only file, so nothing can be rewritten")
             self._pause_until = now + NO_FILE_RETRY_SECONDS
             return False
-        if _is_rewriting(state):
+        if _is_rewriting(persistence):
             return False
         even_if_full(store, "HSET", keys.REWRITE, "answered", requested, "begun", int(now * 1000))
-        self._counted, self._dirty_since, self._is_running = list(counted), None, True
+        self._last_entries, self._dirty_since, self._is_running = list(last_entries), None, True
         try:
             store.bgrewriteaof()
         except redis.ResponseError as error:
-            log.error("rewrite: Redis does not rewrite its append-only file: %s", error)
+            log.error(
+                "rewrite: Redis refused to rewrite its append-only file, trying again in %.0f s: %s",
+                RETRY_SECONDS,
+                error,
+            )
             even_if_full(store, "HSET", keys.REWRITE, "answered", answered)
             self._dirty_since, self._pause_until, self._is_running = 0.0, now + RETRY_SECONDS, False
             return False
         except redis.TimeoutError:
-            pass  # a fork takes longer the more Redis holds; `_has_ended` sees how the rewrite went
+            pass  # Redis forks first, which takes long if it holds much; `_has_succeeded` sees the result
         return True
 
-    def _has_ended(self, store: Redis, now: float) -> bool:
+    def _has_succeeded(self, store: Redis, now: float) -> bool:
         """Returns whether the rewrite under way has ended well. Plans a retry if the rewrite failed."""
-        state = store.info("persistence")
-        if _is_rewriting(state):
+        persistence = store.info("persistence")
+        if _is_rewriting(persistence):
             return False
         self._is_running = False
-        if state.get("aof_last_bgrewrite_status", "ok") == "ok":
+        if persistence.get("aof_last_bgrewrite_status", "ok") == "ok":
             return True
-        log.error("rewrite: Redis could not rewrite its append-only file; see its log, trying again later")
+        log.error(
+            "rewrite: Redis could not rewrite its append-only file, trying again in %.0f s; see Redis's log",
+            RETRY_SECONDS,
+        )
         self._dirty_since, self._pause_until = 0.0, now + RETRY_SECONDS
         return False
 

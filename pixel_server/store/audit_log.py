@@ -1,11 +1,12 @@
 """The audit log: who did what to data on people, and when. No line names or describes a person.
 
-A line is written before the action, so a crash may leave one line too many and never one too few. Only the
-lines of retention are written after the action, because it is not known before whether there is something to
-remove. Redis keeps the last MAX_LINES; each line is also in the log of its process.
+A line is written before its action, so a crash may leave a line without an action, but never an action
+without a line. Only retention writes its line after the action, because it cannot know before whether there
+is data to remove. Redis keeps the last MAX_LINES; each line is also in the log of its process.
 
 Actions of recipients are in a log of their own with the same bound: anyone with the link of a mail can write
-to it, and could otherwise push out every other line. `recipient_counts` counts all actions.
+to it, and could otherwise push out every other line. `recipient_counts` also counts the lines that were
+pushed out.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ COMMAND, PAGE, RETENTION = "command line", "privacy page", "retention"
 
 
 async def note(store: AsyncRedis, who: str, what: str, **details: str | int) -> None:
-    """Writes a line. what: `thing.done`. details: the id of a campaign or of a key, and counts."""
+    """Writes a line. what: the action, for example `"key.revoked"`. details: ids and counts."""
     shown = " ".join(f"{name}={value}" for name, value in details.items())
     if who != COMMAND:  # a person who types a command sees what it does
         log.info("%s: %s %s", who, what, shown)
@@ -44,7 +45,7 @@ async def note(store: AsyncRedis, who: str, what: str, **details: str | int) -> 
 
 
 async def note_recipient(store: AsyncRedis, what: Action) -> None:
-    """Writes a line on what a recipient did on the privacy page, and not who the recipient is."""
+    """Writes a line on an action of a recipient on the privacy page. It does not say who the recipient is."""
     await even_if_full(store, "XADD", keys.ACTIONS, "MAXLEN", MAX_LINES, "*", "who", PAGE, "what", what)
     await even_if_full(store, "HINCRBY", keys.ACTION_COUNTS, what, 1)
 
@@ -58,9 +59,10 @@ async def recipient_counts(store: AsyncRedis) -> dict[str, int]:
 async def read_page(
     store: AsyncRedis, before: str | None, limit: int, name: Log = "audit"
 ) -> tuple[list[dict[str, str]], str | None]:
-    """Returns lines of a log, newest first, and the cursor of the next page.
+    """Returns (lines of a log, newest first; cursor of the next page, None after the last page).
 
-    Each line has an `id`, the id of its stream entry, for example `"1790000000000-0"`.
+    Each line has an `id`, the id of its stream entry, for example `"1790000000000-0"`. before: a cursor,
+    which is the id of the last line of the page before.
     """
     end = "+" if before is None else f"({before}"
     entries = await store.xrevrange(LOGS[name], end, "-", limit + 1)

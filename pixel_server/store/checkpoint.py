@@ -1,11 +1,12 @@
-"""The checkpoint of a shard: how the writers of a shard's counters keep out of each other's way.
+"""The checkpoint of a shard, by which its writers commit one at a time, and count each hit once.
 
-A checkpoint is (generation, last entry): a number that each writer raises, and the id of the last stream
-entry whose hits are in the counters. A writer reads the checkpoint, or knows it from its own last commit. The
-writer then reads all else that its commands depend on, and commits: one script, which does nothing if the
-generation has changed, and otherwise raises the generation and carries out the writer's commands. Scripts are
-atomic, also in the append-only file. A full Redis carries out this script too (`allow-oom`), because the
-script first removes the entries that it counts; a full Redis would stay full otherwise.
+A checkpoint is (generation, last entry): a number that each commit raises, and the id of the last stream
+entry whose hits are in the counters. A writer reads the checkpoint, or knows it from its own last commit.
+Then the writer reads all else that its commands depend on, and commits. A commit is one script: it does
+nothing if the generation has changed, and otherwise raises the generation and carries out the writer's
+commands. Scripts are atomic, also in the append-only file. A full Redis carries out this script too
+(`allow-oom`), because the script first removes the entries that it counts; a full Redis would stay full
+otherwise.
 
 If Redis refused a command in the middle of the script, the commands before it would stay done. So the script
 first checks the type of each command's key, and each number that a command raises. If somebody has put
@@ -35,13 +36,17 @@ from pixel_server.store.protocols import AsyncRedis, Redis
 from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
 
 LEAD_MS = 1500
-"""Milliseconds until a lead expires, and that another writer waits for its end at most."""
+"""Milliseconds until a lead expires. Another writer waits no longer than that."""
 _LEAD_POLL_SECONDS = 0.03
-"""Seconds between two looks of a writer that waits for a lead to end."""
+"""Seconds between two checks by a writer that waits for a lead to end."""
 
 
 class Checkpoint(NamedTuple):
-    """How far a shard is counted. last_entry: `0-0` before the first. newest_ms: 0 before the first hit."""
+    """The position up to which a shard is counted, and its generation.
+
+    last_entry: `0-0` before the first commit. newest_ms: the time of the shard's newest hit, 0 before the
+    first hit.
+    """
 
     generation: int
     last_entry: str
@@ -49,17 +54,18 @@ class Checkpoint(NamedTuple):
 
 
 Command = tuple[str | bytes, ...]
+"""A Redis command: its name and arguments."""
 Records = dict[str, list[bytes]]
-"""Recipients' records, by the beginning of the names of their hashes. The list repeats three items: recipient
-key, length of the value in one byte, value."""
+"""Recipients' records, by the prefix of their hashes' names, for example `px:{3}:people:spring:`. A list
+holds three items for each record: the recipient key (8 bytes), the record's length (1 byte), the record."""
 
 _COMMIT = (
     EVEN_IF_FULL
     + """
 -- KEYS: checkpoint, hits. ARGV: generation as read; id of the last entry counted, or ''; number of hashes
--- that records are spread over; number of pairs; pairs: the beginning of the names of these hashes, and
--- records, each a key of 8 bytes, the length of a value in 1 byte, and the value; then commands, each the
--- number of its arguments and the arguments.
+-- that records are spread over; number of pairs; pairs of the prefix of these hashes' names and the records,
+-- each a recipient key of 8 bytes, the record's length in 1 byte, and the record; then commands, each the
+-- number of its words and the words.
 -- Returns the new generation, or -1 if the generation has changed: then nothing was done. Fails, and does
 -- nothing, if a key holds another type, or a number to raise is not an integer.
 local call, byte, format, sub = redis.call, string.byte, string.format, string.sub
@@ -136,10 +142,10 @@ def commit(
     commands: Iterable[Command],
     records: Records | None = None,
 ) -> bool:
-    """Carries out commands if the shard still has this generation; returns whether it had.
+    """Carries out commands if the shard still has this generation. Returns whether it had.
 
-    last_entry: the id of the last entry that the commands count, or ''; entries up to it are trimmed.
-    records: recipients' records to set; they are many, and a command for each record would take longer.
+    last_entry: the id of the last entry that the commands count, or ''. Entries up to that id are removed.
+    records: recipients' records to set; this is faster than a command for each record.
     """
     call = _commit_call(
         shard, generation=generation, last_entry=last_entry, commands=commands, records=records
@@ -167,7 +173,7 @@ async def raise_generation(store: AsyncRedis, shard: int) -> None:
 
 
 async def commit_always(store: AsyncRedis, shard: int, commands: Iterable[Command]) -> None:
-    """Carries out commands that are right whatever others wrote; their commits under way then fail."""
+    """Carries out commands that do not depend on the shard's state. Other writers' open commits then fail."""
     fixed = list(commands)
 
     async def plan() -> list[Command]:

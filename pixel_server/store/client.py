@@ -71,7 +71,7 @@ def connect_async(url: str, *, timeout: float = 2.0) -> AsyncRedis:
 
 
 def keepalive_options() -> dict[int, int]:
-    """Returns the options of a TCP socket by which the kernel notices a connection that died in silence."""
+    """Returns the options of a TCP socket by which the kernel notices a dead connection."""
     idle = "TCP_KEEPIDLE" if hasattr(socket, "TCP_KEEPIDLE") else "TCP_KEEPALIVE"  # macOS
     options = {
         idle: KEEPALIVE_IDLE_SECONDS,
@@ -114,7 +114,7 @@ class _ConvertsCloseError:
 
 @contextlib.contextmanager
 def _as_connection_error() -> Iterator[None]:
-    """Raises redis.ConnectionError in place of RuntimeError."""
+    """Raises redis.ConnectionError instead of RuntimeError."""
     try:
         yield
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""The time of Redis, which everything goes by, whatever the clock of this machine says.
+"""The time of Redis, which all processes use, so that a wrong clock of a machine does no harm.
 
 A process measures how far its monotonic clock is from Redis `TIME`, each MEASURE_SECONDS and never for a hit.
 Between two measurements, and while Redis is away, it adds the last known offset to its monotonic clock. So a
@@ -34,6 +34,7 @@ MEASURE_SECONDS = 2.0
 FRESH_SECONDS = 15
 """Seconds for which a report on a clock holds."""
 FORMAT = 1
+"""Format version of a report."""
 
 _NOTE = (
     EVEN_IF_FULL
@@ -86,7 +87,7 @@ class Clock:
         self._note_reply(await store.time(), sent)
 
     def _note_reply(self, reply: tuple[int, int], sent: float) -> None:
-        """Takes a reply of Redis `TIME` (seconds, microseconds), which was requested at `sent`.
+        """Updates the offset by a reply of Redis `TIME` (seconds, microseconds), requested at `sent`.
 
         Redis read its clock in the middle of the round trip, give or take half of it. A new offset within
         that error is ignored, so the time does not jitter.

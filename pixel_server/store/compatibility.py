@@ -24,7 +24,9 @@ from pixel_server.store.store_mark import StoreMark
 log = logging.getLogger("pixel_server.store.compatibility")
 
 FORMAT = "1"
+"""Format version of the store."""
 MIN_VERSION = (7, 0)
+"""Oldest Redis that has all needed commands."""
 _NO_WRITES_ERRORS = (
     redis.exceptions.OutOfMemoryError,
     redis.exceptions.ReadOnlyError,
@@ -36,6 +38,7 @@ _NO_WRITES_ERRORS = (
 _NO_WRITES_WORDS = ("MISCONF", "NOREPLICAS")
 """First words of transient write errors without a class: disk full, too few replicas."""
 _CONFIG = ("appendonly", "appendfsync", "maxmemory-policy")
+"""Redis parameters that `Durability` holds, in its order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Durability:
         if self.aof == "unknown":
             return "unknown: CONFIG may not be read"
         if self.aof != "yes":
-            return "none: no append-only file, a crash of Redis loses what is not in its last snapshot"
+            return "none: no append-only file, a crash of Redis loses all hits since its last snapshot"
         if self.fsync == "always":
             return "every hit: synced to disk before it is answered"
         if self.fsync == "everysec":
@@ -68,9 +71,9 @@ async def check_store(
 ) -> None:
     """Makes a new store this server's own, and refuses a store that does not fit.
 
-    Only reads a store that is this server's already, so a full or read-only store can be looked at. Skips the
-    ownership check if `secrets` is None. mark: the mark of the store that this process knows; None to skip
-    the comparison.
+    Does not write to a store that is this server's already, so that the check works on a full or read-only
+    store. Skips the ownership check if `secrets` is None. mark: the mark of the store that this process
+    knows; None to skip the comparison.
 
     Raises StoreAwayError if the store does not answer or accepts no writes now, and StoreEmptiedError if it
     has another mark. Raises StoreError if it is too old, evicts keys, has another number of shards or a newer
@@ -86,7 +89,7 @@ async def check_store(
     except StoreError as error:
         raise type(error)(f"{where} {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreAwayError(f"{where} holds what cannot be read ({error!r:.100})") from None
+        raise StoreAwayError(f"{where} holds values that cannot be read ({error!r:.100})") from None
     except redis.AuthenticationError as error:
         raise StoreError(f"{where} refuses the password: {error}") from None
     except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError, OSError) as error:
@@ -170,13 +173,13 @@ async def _claim(store: AsyncRedis, shards: int, secrets: Secrets, mark: StoreMa
 
 
 async def _learn_mark(store: AsyncRedis, shards: int, stored: dict[str, str], mark: StoreMark) -> None:
-    """Learns the store's mark; gives the store a mark if it has none."""
+    """Tells `mark` the store's mark. Gives the store a mark if it has none."""
     stored_mark = stored.get("mark", "")
     is_marked = bool(stored_mark) and "marked" in stored
     try:
         mark.learn(await store_mark.ensure_mark(store, shards, stored_mark, is_marked))
     except redis.ResponseError as error:  # an old store that is full or read-only is marked later
-        log.warning("the store gets no mark, so it is not noticed if it is emptied: %s", error)
+        log.warning("the store cannot be marked now, so it is not noticed if it is emptied: %s", error)
     mark.is_checked = True
 
 

@@ -13,15 +13,16 @@ QUEUE = "pixel-rollup"
 ROLLUP = "workers.rollup.drain"
 CHORES = "workers.maintenance.run"
 RETENTION = "workers.retention.run"
+"""Dotted names of the functions that the jobs call."""
 
 PERIOD_SECONDS = {CHORES: 60, RETENTION: 30}
-"""Seconds between two runs of a job."""
+"""Seconds between two runs of a periodic job."""
 
 SLICE_SECONDS = 5
 """Seconds after which another roll-up of a shard can be queued although one is queued already.
 
-RQ lists a job for minutes after its worker was killed, so a shard waits this long for such a job at most. Two
-roll-ups at once do no harm: the one whose commit fails ends.
+RQ lists a job for minutes after its worker was killed; a shard waits only this long for such a job. Two
+roll-ups of a shard at once do no harm: the roll-up whose commit fails ends.
 """
 _MAX_WAIT_SECONDS = {ROLLUP: 60, CHORES: 600, RETENTION: 600}
 """Seconds after which a job that no worker took leaves the queue."""
@@ -44,7 +45,10 @@ def request_rollups(jobs: Queue, shards: Iterable[int], now: float) -> list[int]
 
 
 def request(jobs: Queue, function: str, now: float) -> None:
-    """Queues a job of PERIOD_SECONDS, unless the job of this period is queued already. now: s."""
+    """Queues a periodic job, unless the job of this period is queued already.
+
+    function: its dotted name, a key of PERIOD_SECONDS. now: s.
+    """
     with suppress(DuplicateJobError):
         _enqueue(jobs, function, f"{function.split('.')[1]}-{int(now) // PERIOD_SECONDS[function]}")
 

@@ -12,23 +12,23 @@ RedisType = Literal["string", "hash", "set", "zset", "stream", "hll"]
 class Key:
     """A kind of key. pattern: a name with placeholders, as `px:{s}:people:ID:BUCKET`.
 
-    lives: how long a key lives, in words. `kept_for` fills in settings, as in `{settings.keep_days:,} days`.
+    lifetime: words in which `kept_for` fills in settings, for example `{settings.keep_days:,} days`.
     """
 
     TABLE: ClassVar[dict[str, Key]] = {}
     """All kinds, by pattern."""
 
     def __init__(
-        self, pattern: str, redis_type: RedisType, lives: str, holds: str, *, writer: str, reader: str
+        self, pattern: str, redis_type: RedisType, lifetime: str, holds: str, *, writer: str, reader: str
     ) -> None:
-        self.pattern, self.redis_type, self.lives = pattern, redis_type, lives
+        self.pattern, self.redis_type, self.lifetime = pattern, redis_type, lifetime
         self.holds, self.writer, self.reader = holds, writer, reader
         self.kind = pattern.split(":")[2]
         self.TABLE[pattern] = self
 
     def kept_for(self, settings: Settings) -> str:
         """Returns how long a key lives, with the settings filled in: "400 days"."""
-        return self.lives.format(settings=settings)
+        return self.lifetime.format(settings=settings)
 
     @property
     def name(self) -> str:
@@ -37,7 +37,7 @@ class Key:
 
 
 class GlobalKey(Key):
-    """A key for each id or minute: `px:{all}:campaign:spring`."""
+    """A key for each id, or for each minute since 1970: `px:{all}:campaign:spring`."""
 
     def __call__(self, id_or_minute: str | int) -> str:
         return f"px:{{all}}:{self.kind}:{id_or_minute}"
@@ -51,7 +51,7 @@ class ShardKey(Key):
 
 
 class NumberKey(Key):
-    """A key for each shard and number, for example a minute: `px:{3}:evidence:29833333`."""
+    """A key for each shard and number, for example a minute since 1970: `px:{3}:evidence:29833333`."""
 
     def __call__(self, shard: int, number: int) -> str:
         return f"px:{{{shard}}}:{self.kind}:{number}"

@@ -2,11 +2,12 @@
 
 Call a kind to get the name of a key: `keys.people(3, "spring", 0x1f4)` is `px:{3}:people:spring:1f4`. In
 patterns {s} is a shard's number, ID is a campaign, and {all} is literal. A cluster keeps keys with the same
-braces together, and no command names keys with different braces. No part of a name is chosen by a stranger.
-The job queue's own keys are `rq:*`.
+hash tag (the part in braces) together, and no command names keys with different hash tags. A stranger can
+choose no part of a name. The job queue's own keys are `rq:*`.
 
 Writers and readers are processes and parts of them: `web` is any web process, `cli` a command, `stats` the
-figures, `all` everything; `readyz` includes `doctor`. A mark is a keyed hash of a recipient key.
+figures, `all` all parts; `readyz` includes `doctor`. A recipient's mark is a keyed hash of the recipient key.
+The store's mark is a random text by which an emptied store is noticed (`store_mark`).
 
 The inventory takes patterns and lifetimes from this table, the removal of campaigns takes its kinds, and a
 test compares a used store with it.
@@ -40,7 +41,7 @@ _AFTER_SENDING = "{settings.keep_recipients:,} days after sending"
 
 # Single keys. Each entry: pattern, type, lifetime; content, writer, reader.
 STORE = Key("px:{all}:store", "hash", "forever",
-    "format, number of shards, marks", writer="first start", reader="all").name
+    "format, number of shards, store's marks", writer="first start", reader="all").name
 SIGNERS = Key("px:{all}:signers", "set", "forever",
     "fingerprints of signing keys", writer="start", reader="start").name
 CAMPAIGNS = Key("px:{all}:campaigns", "zset", "forever",
@@ -56,11 +57,11 @@ DROPPED = Key("px:{all}:dropped", "hash", "until the campaign is deleted",
 WITHDRAWN = Key("px:{all}:withdrawn", "hash", "forever, so that the recipients stay unrecorded",
     "periods of withdrawal, by recipient's mark", writer="privacy, api", reader="all").name
 WITHDRAWALS = Key("px:{all}:withdrawals", "stream", "the last 100,000",
-    "marks whose withdrawal changed", writer="privacy, api", reader="web").name
+    "recipients' marks whose withdrawal changed", writer="privacy, api", reader="web").name
 OWED_ERASURES = Key("px:{all}:erasing", "zset", "until done",
     "masked recipient keys, by the time their erasure is due", writer="privacy", reader="maintenance").name
 ERASURE_TIMES = Key("px:{all}:erasures", "zset", "1 hour",
-    "marks, by the time of erasure", writer="privacy, maintenance", reader="privacy").name
+    "recipients' marks, by the time of erasure", writer="privacy, maintenance", reader="privacy").name
 ACTIONS = Key("px:{all}:actions", "stream", "the last 10,000",
     "what recipients did on the privacy page", writer="privacy", reader="api, cli").name
 ACTION_COUNTS = Key("px:{all}:acted", "hash", "forever",
@@ -72,7 +73,7 @@ API_KEYS = Key("px:{all}:apikeys", "set", "forever",
 REWRITE = Key("px:{all}:rewrite", "hash", "forever",
     "rewrites of the append-only file: asked, answered", writer="erasure, schedule", reader="schedule").name
 SWEEP = Key("px:{all}:sweep", "hash", "forever",
-    "position of the retention run, what waits", writer="retention", reader="retention, readyz").name
+    "position of the retention run, removals that wait", writer="retention", reader="retention, readyz").name
 LOSSES = Key("px:{all}:losses", "hash", "60 days",
     "batches that Redis lost", writer="web", reader="readyz, cli").name
 WORKERS = Key("px:{all}:workers", "zset", "10 seconds an entry",
@@ -96,17 +97,17 @@ sign_in = GlobalKey("px:{all}:signin:LINK", "string", "10 minutes, one use",
 signed_out = GlobalKey("px:{all}:signedout:SESSION", "string", "12 hours",
     "sessions that ended, by hash of the cookie", writer="pages", reader="pages")
 acts = GlobalKey("px:{all}:acts:MINUTE", "hash", "2 minutes",
-    "actions on the privacy page, by mark", writer="privacy", reader="privacy")
+    "number of actions on the privacy page, by recipient's mark", writer="privacy", reader="privacy")
 
 # A key for each shard. Some kinds have a key for each shard and minute, end of a day, or bucket.
 hits = ShardKey("px:{s}:hits", "stream", "until counted",
     "batches of hits", writer="recorder", reader="roll-up")
 producers = ShardKey("px:{s}:producers", "hash", "30 idle days an entry",
-    "last sequence and time of each producer; mark of the store", writer="recorder", reader="recorder")
+    "last sequence and time of each producer; store's mark", writer="recorder", reader="recorder")
 checkpoint = ShardKey("px:{s}:turn", "hash", "forever",
-    "checkpoint, time of the newest hit", writer="all its writers", reader="all its writers")
+    "checkpoint, time of the newest hit", writer="the shard's writers", reader="the shard's writers")
 lead = ShardKey("px:{s}:lead", "string", "1.5 seconds",
-    "set while other writers wait for the roll-up", writer="roll-up", reader="its other writers")
+    "set while other writers wait for the roll-up", writer="roll-up", reader="the shard's other writers")
 visits = ShardKey("px:{s}:visits", "hash", "an hour of hit time, at most a day",
     "packed visits under way", writer="roll-up", reader="roll-up")
 visit_times = ShardKey("px:{s}:lasts", "zset", "an hour of hit time, at most a day",
@@ -161,7 +162,7 @@ K = TypeVar("K", bound=Key)
 
 
 def kinds(shape: type[K]) -> list[K]:
-    """Returns the kinds of a shape, for example of `CampaignKey`: a key for each shard and campaign."""
+    """Returns the kinds that are of a class, for example `CampaignKey`: a key for each shard and campaign."""
     return [key for key in TABLE.values() if isinstance(key, shape)]
 
 

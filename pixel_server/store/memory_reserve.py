@@ -22,13 +22,14 @@ log = logging.getLogger("pixel_server.store.memory_reserve")
 LOOK_SECONDS = 1.0
 """Seconds between two looks at the memory of Redis."""
 MAX_RESERVE_SHARE = 0.25
-"""Part of `maxmemory` that the reserve can be at most."""
+"""Largest part of `maxmemory` that the reserve may take."""
 FULL_SHARE = 0.98
-"""Part of `maxmemory` above which Redis is called full: its use varies with what it is being sent."""
+"""Part of `maxmemory` above which Redis counts as full. It is below 1 because requests use memory too."""
 RESUME_FACTOR = 1.25
-"""Number of reserves that must be free until hits are written again."""
+"""Multiple of the reserve that must be free before hits are written again."""
 
 ADVICE = "hits go to the spool until there is room: raise maxmemory, or see what else uses this Redis"
+"""Words for the operator, after `MemoryUse.describe`."""
 
 
 class FullError(OSError):
@@ -65,7 +66,7 @@ class MemoryUse(NamedTuple):
 
 
 def explain(client: Redis | redis.Redis, error: Exception) -> str:
-    """Returns the text of an error: how full Redis is, if that is the error."""
+    """Returns the text of an error. If Redis is full, the text says how full, and what to do."""
     if isinstance(error, redis.exceptions.OutOfMemoryError):
         with contextlib.suppress(redis.RedisError, OSError):
             return f"{MemoryUse.parse(client.info('memory')).describe()}; raise maxmemory"
@@ -73,7 +74,7 @@ def explain(client: Redis | redis.Redis, error: Exception) -> str:
 
 
 class MemoryWatch:
-    """Looks at the memory of Redis each second, so that no hit has to ask."""
+    """Looks at the memory of Redis each second, so that a hit does not have to."""
 
     def __init__(self, store: AsyncRedis, reserve_bytes: int) -> None:
         self._store = store

@@ -10,8 +10,8 @@ taken for a duplicate, and its hits would be lost. The first batch names no numb
 its newest data, the batch is appended all the same, and the number that Redis had seen shows the gap.
 
 An id begins with the time at which it was made: 12 hexadecimal digits of milliseconds, then 16 random digits.
-A producer that is idle for 30 days is pruned, and the floor rises above its id. So an id that was pruned can
-be told from a new id: it lies below the floor.
+A producer that is idle for 30 days is pruned, and the shard's floor, the lowest id that may be new, rises
+above the pruned id. So an id that was pruned can be told from a new id: the pruned id lies below the floor.
 
 The time at which a producer was last seen is by Redis's clock. Other clocks may be wrong for a while. An id
 from the future is not pruned before its time, or the floor would lie above all ids that are made from then
@@ -29,19 +29,19 @@ from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
 IDLE_MS = 30 * 86_400_000
 """Milliseconds after which an idle producer is pruned."""
 MAX_PRODUCERS = 4096
-"""Producers that a shard keeps. Of more, those idle longest are pruned, if they are idle for
-CROWDED_IDLE_MS."""
+"""Producers that a shard keeps. If there are more, the producers that were idle longest are pruned, but none
+that was seen within CROWDED_IDLE_MS."""
 CROWDED_IDLE_MS = 7 * 86_400_000
-"""Milliseconds that a producer is kept at least: the spool may set aside a batch that waits longer."""
+"""Milliseconds for which every producer is kept. A batch that waits longer in the spool may be set aside."""
 
 APPEND = """
 -- KEYS: stream, producers. ARGV: producer id; sequence number; name of the field; batch; `after`, the number
 -- that must have been seen, or 0; the mark of the store as the producer knows it, or '' or nothing for any
 -- store. Fails with NOTOURS if the store has another mark: it was emptied or replaced, and nothing was
 -- appended.
--- Returns the number last seen from that producer before this batch, 0 for a new producer. Returns a number
--- below 0 if the producer is unknown and older than the floor (see `floor`). Appends only if the sequence
--- number is above the last number seen, and that number is not below `after`.
+-- Returns the last sequence number seen from that producer before this batch, 0 for a new producer. Returns a
+-- number below 0 if the producer is unknown and older than the floor (see `floor`). Appends the batch only if
+-- its sequence number is above the last number seen, and the last number seen is not below `after`.
 local known = redis.call('HGET', KEYS[2], ARGV[1])
 if not known then
   local mark = ARGV[6] or ''
@@ -106,7 +106,7 @@ def prune(store: Redis, shard: int, *, idle_since_ms: int, max_producers: int = 
 
 
 def prune_call(shard: int, *, idle_since_ms: int, max_producers: int = MAX_PRODUCERS) -> ScriptCall:
-    """Returns the call of the script of `prune`."""
+    """Returns the call of the script that `prune` runs."""
     crowded_since_ms = idle_since_ms + IDLE_MS - CROWDED_IDLE_MS
     arguments = idle_since_ms, max_producers, crowded_since_ms
     return script_call(_PRUNE, keys=(keys.producers(shard),), arguments=arguments)

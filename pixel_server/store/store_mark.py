@@ -1,13 +1,13 @@
 """The store's own mark, by which a process notices that its store was emptied or replaced.
 
 A store gets its mark, 16 random hexadecimal digits, when it is first used. The mark is in `px:{all}:store`
-and in each shard's hash of producers. A web process reads it with each refresh of what it knows, and its
-recorder sends it with each batch: a batch of a producer that the shard does not know is appended only if the
-marks are equal (`producer.APPEND`). So nothing is written to a store that was emptied a moment ago. The data
-directory keeps the mark for the next start.
+and in each shard's hash of producers. A web process reads the mark with each refresh of its caches, and its
+recorder sends the mark with each batch. An emptied shard does not know the producer of a batch, and a batch
+of an unknown producer is appended only if the marks are equal (`producer.APPEND`). So nothing is written to a
+store that was emptied a moment ago. The data directory keeps the mark for the next start.
 
-The field `formerly` holds the marks of stores that this store stands for. `pixel-server store adopt` writes
-it, and each process that knows one of these marks takes the new mark.
+The field `formerly` holds the marks of former stores that this store replaces. `pixel-server store adopt`
+writes this field, and each process that knows one of these marks takes the new mark.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger("pixel_server.store.store_mark")
 FILE = "store.json"
 FORMAT = 1
 MAX_FORMER = 16
-"""Former marks that a store keeps."""
+"""Number of former marks that a store keeps."""
 EMPTIED_TEXT = (
     "the store was emptied, or is another one than this server used: hits go to the spool and nothing is "
     "counted until its data are back, or until you run `pixel-server store adopt`"
@@ -62,7 +62,10 @@ class StoreMark:
         return self.known.encode()
 
     def queue_read(self, pipe: Pipeline) -> None:
-        """Queues the command whose reply `compare` takes. It must be the last, to vouch for all before it."""
+        """Queues the command whose reply `compare` takes.
+
+        It must be the last command: the store was the known store also for all commands before.
+        """
         pipe.hmget(keys.STORE, _FIELDS)
 
     async def check(self, store: AsyncRedis) -> None:
@@ -78,7 +81,10 @@ class StoreMark:
         return True
 
     def compare(self, reply: Any) -> None:
-        """Compares the store's mark with the known mark. Raises StoreEmptiedError if they differ."""
+        """Compares the store's mark with the known mark. Raises StoreEmptiedError if they differ.
+
+        reply: the store's mark and its former marks, as `queue_read` reads them.
+        """
         mark, formerly = (
             [value.decode(errors="replace") if isinstance(value, bytes) else "" for value in reply]
             if isinstance(reply, list | tuple) and len(reply) == len(_FIELDS)
@@ -110,7 +116,7 @@ class StoreMark:
 
 
 async def ensure_mark(store: AsyncRedis, shards: int, mark: str, is_marked: bool) -> str:
-    """Marks the store and its shards where they have no mark, and returns the mark. mark: '' if it has none.
+    """Marks the store and its shards if they have no mark. Returns the mark. mark: the store's, '' if none.
 
     is_marked: whether all shards had the mark before. Raises StoreEmptiedError if a shard has lost it since.
     """
@@ -133,7 +139,7 @@ async def ensure_mark(store: AsyncRedis, shards: int, mark: str, is_marked: bool
 
 
 async def adopt(store: AsyncRedis, shards: int, known: str) -> str:
-    """Makes the store stand for the store with the known mark, and returns its own mark.
+    """Makes the store the successor of the store with the known mark. Returns the store's own mark.
 
     Call it last: web processes and workers use the store from then on.
     """
@@ -154,7 +160,7 @@ async def _mark_shards(store: AsyncRedis, shards: Sequence[int], mark: str) -> N
 
 
 def _read_file(path: Path) -> str:
-    """Returns the mark that a data directory keeps, '' if no file can be read."""
+    """Returns the mark in the file of a data directory, '' if there is none that can be read."""
     try:
         content = json.loads(path.read_bytes())
         if content["format"] == FORMAT and isinstance(content["mark"], str):

@@ -64,7 +64,7 @@ def test_keys_lifetimes_name_settings_of_the_server():
     assert keys.people.kept_for(Settings(keep_recipients=400)) == "400 days after sending"
     assert all(key.kept_for(Settings()) for key in keys.TABLE.values())
     for log in audit_log.LOGS.values():
-        assert keys.TABLE[log].lives == f"the last {audit_log.MAX_LINES:,}"
+        assert keys.TABLE[log].lifetime == f"the last {audit_log.MAX_LINES:,}"
 
 
 async def sign_in_link_and_out(url):
