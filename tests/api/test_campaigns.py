@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pixel_server.campaigns import storage
+from pixel_server.campaigns import deletion, storage
 from pixel_server.settings import RESERVED_PATHS
 from pixel_server.store import checkpoint, keys
 from tests.api.answers import AT, bad_fields, links, make_client, names_of, problem
@@ -160,7 +160,7 @@ def test_campaigns_deletion_cut_short_is_finished(
         async def crashes(*_):
             raise ConnectionError
 
-        crash.setattr(storage, "_purge", crashes)
+        crash.setattr(deletion, "_remove_keys", crashes)
         problem(site.delete("/api/campaigns/mail"), 503)
     problem(site.get("/api/campaigns/mail"), 404)
     assert names_of(client, "mail")
@@ -177,7 +177,7 @@ def test_campaigns_deletion_failed_pixel_still_counts(mail, opened, site, monkey
     async def refused(*_):
         raise ConnectionError
 
-    monkeypatch.setattr(storage, "delete", refused)
+    monkeypatch.setattr(deletion, "delete", refused)
     problem(site.delete("/api/campaigns/mail"), 503)
     opened(AT)
 
