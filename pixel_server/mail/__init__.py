@@ -1,4 +1,4 @@
-"""Makes pixel links and puts them into mail. Needs neither Redis nor a running server."""
+"""Makes pixel links and puts pixels into mail. Needs neither Redis nor a running server."""
 
 from pixel_server.mail.links import Minter, embed
 from pixel_server.mail.message import add_pixel

@@ -1,10 +1,15 @@
-"""An email backend for Django that puts the pixel into each HTML mail and passes it to another backend.
+"""An email backend for Django that puts the pixel into each HTML mail, and sends the mail by another backend.
 
-Django's settings: PIXEL_MINTER is a `links.Minter`, and PIXEL_CAMPAIGN the id of a campaign. Optional are
-PIXEL_EMAIL_BACKEND, the other backend (default: Django's backend for SMTP), and PIXEL_TWIN, which adds a
-second pixel at the top if True. The attributes `pixel_campaign` (None for no pixel) and `pixel_recipient` of
-a message take precedence. The message itself is not changed. A mail that cannot have a pixel is sent without
-it, and the log says why.
+Django's settings:
+
+PIXEL_MINTER         a `links.Minter`
+PIXEL_CAMPAIGN       id of the campaign; optional, without it only messages with `pixel_campaign` get a pixel
+PIXEL_EMAIL_BACKEND  the backend that sends; optional, by default Django's backend for SMTP
+PIXEL_TWIN           adds a second pixel at the top if True; optional
+
+Two attributes of a message take precedence: `pixel_campaign` over PIXEL_CAMPAIGN (None for no pixel), and
+`pixel_recipient` over the only address of the message. The message itself is not changed. A mail that cannot
+have a pixel is sent without a pixel, and the log says why.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ _SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
 
 class EmailBackend:
-    """The backend that Django creates if its setting EMAIL_BACKEND names this class."""
+    """A backend for Django's setting EMAIL_BACKEND."""
 
     def __init__(self, fail_silently: bool = False, **options: Any) -> None:
         from django.conf import settings  # noqa: PLC0415 - Django is optional
@@ -34,17 +39,17 @@ class EmailBackend:
         self._minter: Minter = settings.PIXEL_MINTER
         self._campaign: str | None = getattr(settings, "PIXEL_CAMPAIGN", None)
         self._twin = bool(getattr(settings, "PIXEL_TWIN", False))
-        other = getattr(settings, "PIXEL_EMAIL_BACKEND", _SMTP)
-        self._other = get_connection(other, fail_silently=fail_silently, **options)
+        sending_backend = getattr(settings, "PIXEL_EMAIL_BACKEND", _SMTP)
+        self._connection = get_connection(sending_backend, fail_silently=fail_silently, **options)
 
     def open(self) -> Any:
-        return self._other.open()
+        return self._connection.open()
 
     def close(self) -> None:
-        self._other.close()
+        self._connection.close()
 
     def __enter__(self) -> EmailBackend:
-        self._other.__enter__()
+        self._connection.__enter__()
         return self
 
     def __exit__(
@@ -53,11 +58,12 @@ class EmailBackend:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._other.__exit__(kind, error, traceback)
+        self._connection.__exit__(kind, error, traceback)
 
     def send_messages(self, messages: Any) -> int:
         """Returns the number of messages that were sent."""
-        return int(self._other.send_messages([self._with_pixel(message) for message in messages]) or 0)
+        with_pixels = [self._with_pixel(message) for message in messages]
+        return int(self._connection.send_messages(with_pixels) or 0)
 
     def _with_pixel(self, message: Any) -> Any:
         campaign = getattr(message, "pixel_campaign", self._campaign)
@@ -74,8 +80,8 @@ class EmailBackend:
 def with_pixel(message: Any, minter: Minter, campaign: str, recipient: str, *, twin: bool = False) -> Any:
     """Returns a copy of a `django.core.mail.EmailMessage` with the pixel in its HTML.
 
-    Raises EmbedError if the message has no HTML or has a pixel, or if its text is signed or encrypted with
-    PGP. Raises ValueError as `Minter.url` does.
+    Raises EmbedError if the message has no HTML, has a pixel already, or has text that is signed or encrypted
+    with PGP. Raises ValueError if `Minter.url` does.
     """
 
     def add_to(html: Any) -> Any:
@@ -85,12 +91,12 @@ def with_pixel(message: Any, minter: Minter, campaign: str, recipient: str, *, t
     alternatives = list(getattr(message, "alternatives", None) or ())
     for content in (message.body, *(alternative[0] for alternative in alternatives)):
         if isinstance(content, str) and "-----BEGIN PGP " in content:
-            raise EmbedError("it is signed or encrypted with PGP in its text")
+            raise EmbedError("its text is signed or encrypted with PGP")
     for i, alternative in reversed(list(enumerate(alternatives))):
         if alternative[1] == "text/html":
             html = add_to(alternative[0])
-            is_named = hasattr(alternative, "_replace")  # a tuple in older releases of Django
-            alternatives[i] = alternative._replace(content=html) if is_named else (html, alternative[1])
+            is_named_tuple = hasattr(alternative, "_replace")  # older releases of Django have a plain tuple
+            alternatives[i] = alternative._replace(content=html) if is_named_tuple else (html, alternative[1])
             changed.alternatives = alternatives
             return changed
     if message.content_subtype != "html":
@@ -100,7 +106,7 @@ def with_pixel(message: Any, minter: Minter, campaign: str, recipient: str, *, t
 
 
 def _only_address(recipients: list[str]) -> str:
-    """Returns the address of the only recipient. Raises EmbedError if there are several, or none."""
+    """Returns the address of the only recipient. Raises EmbedError if there is not exactly one address."""
     addresses = list(dict.fromkeys(parseaddr(recipient)[1] for recipient in recipients))
     if len(addresses) != 1:
         raise EmbedError(f"it has {len(addresses)} recipients: name the recipient of the pixel")

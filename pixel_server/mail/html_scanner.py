@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from pixel_server.mail.html_tokens import MAX_DEPTH, TEXT_ELEMENTS, Token, attribute, tokens
+from pixel_server.mail.html_tokens import MAX_DEPTH, TEXT_ELEMENTS, HtmlToken, attribute, tokens
 
 _INERT = frozenset({b"template", b"noscript"})
-"""Elements whose content is not shown, or not by every program."""
+"""Elements whose content some or all mail programs do not show."""
 _HEAD_ELEMENTS = frozenset(b"html head meta link title base style script".split())
-"""Elements that may come before anything that is shown."""
+"""Elements that show nothing themselves, and so may stand before the first thing that is shown."""
 _BODY = (b"body", "start")
 _double_bytes = re.compile(rb"\x1b\$(?:[@AB]|\([@-D]).*?(?:\x1b\(|(\Z))", re.S)
 """A run of two-byte characters in ISO-2022-JP. Group 1 matches if the run never ends."""
 
 
 class Image(NamedTuple):
-    """An `<img>`. start, end: offsets of the tag in the HTML. source: `src` as written, b"" without."""
+    """An `<img>`. start, end: offsets of the tag in the HTML. source: `src` as written, b"" if absent."""
 
     start: int
     end: int
@@ -25,11 +25,12 @@ class Image(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Offsets in the HTML.
+    """The offsets for a top and a bottom pixel, and the images of the mail.
 
-    top: before the first thing that is shown. bottom: before the last real `</body>`. If there is no real
-    `</body>`, bottom is before the first part that is never closed, or at the end of the HTML. images: each
-    `<img>` that is not in a comment or text.
+    top: before the first thing that is shown. bottom: before the last real `</body>`, which is an end tag
+    outside comments, text and elements whose content is not shown. If there is no real `</body>`, bottom is
+    before the first part that is never closed, or at the end of the HTML. images: each `<img>` outside
+    comments and text.
     """
 
     top: int
@@ -38,7 +39,7 @@ class Places(NamedTuple):
 
 
 def places(html: bytes) -> Places:
-    """Returns the places in a mail.
+    """Returns the places for pixels in a mail, and its images.
 
     html: one byte for each character. Any byte above 127 stands for a character outside ASCII.
     """
@@ -52,11 +53,13 @@ def places(html: bytes) -> Places:
 class _Scan:
     """State of the scan after the tokens so far.
 
-    at: end of the last token. inert: open elements whose content is not shown, as (name, start), outermost
-    first. in_condition: whether the scan is in a part that Outlook does not show. body_ends: offset of each
-    real `</body>`. body_ends_in_condition: offset of each `</body>` in the current part that Outlook does not
-    show; they are real if that part is never closed. top: `Places.top` as far as it is known. top_moves:
-    whether `top` still has to move behind the `<body>` tag.
+    at: end of the last token. end: offset of the part that is never closed, or of the end of the HTML. inert:
+    open elements whose content is not shown, as (name, start), outermost first. in_condition: whether the
+    scan is in a part that Outlook does not show. body_ends: offset of each real `</body>`.
+    body_ends_in_condition: offset of each `</body>` in the current part that Outlook does not show; such tags
+    are real if that part is never closed. has_content: whether anything that is shown was met. has_body:
+    whether a `<body>` tag was met. top: `Places.top` as far as it is known. top_moves: whether `top` still
+    has to move behind the `<body>` tag.
     """
 
     def __init__(self, html: bytes) -> None:
@@ -70,7 +73,7 @@ class _Scan:
         self.images: list[Image] = []
         self.has_body = self.has_content = self.top_moves = False
 
-    def add(self, token: Token) -> None:
+    def add(self, token: HtmlToken) -> None:
         kind, start, name = token.kind, token.start, token.name
         if not self.has_content:
             is_blank = not self.html[self.at : start].strip(b"\t\n\x0c\r \xef\xbb\xbf\xff")
@@ -78,7 +81,7 @@ class _Scan:
                 kind == "comment" or name in _HEAD_ELEMENTS or (name, kind) == _BODY
             )
         self.at = token.end
-        if kind == "open":
+        if kind == "unclosed":
             self.end = start
         elif kind == "comment":
             self._add_comment(self.html[start : token.end])

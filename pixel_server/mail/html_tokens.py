@@ -2,12 +2,12 @@
 
 Finds tags as the tokenizer of the HTML standard does (html.spec.whatwg.org, 13.2.5), in one pass. Python's
 html.parser does not fit: it raises on an unknown `<![...`, a bare `<![endif]-->` makes it hide the text up to
-the next `]>`, it does not read titles as text, and it ends scripts and comments elsewhere. It also changes
-from one patch release to the next.
+the next `]>`, it does not read titles as text, and it ends scripts and comments at other places than the
+standard. Its results also change from one patch release to the next.
 
 Comments and expressions of template languages are not markup: {# #}, {% %}, {{ }}, <% %>, <?php ?>, and merge
-fields like <<NAME>>. An expression may have 2,000 bytes, and a comment of Django or Liquid 20,000. A longer
-one is read as HTML.
+fields like <<NAME>>. An expression has at most 2,000 bytes, and a comment of Django or Liquid
+(`{% comment %}...{% endcomment %}`) at most 20,000. Longer expressions and comments are read as HTML.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_S = rb"[\t\n\x0c\r ]"
+_BLANK = rb"[\t\n\x0c\r ]"
 _AFTER_NAME = rb"(?=[\t\n\x0c\r />])"
 _ATTRIBUTE = (
     rb"([^\t\n\x0c\r />=]++|=[^\t\n\x0c\r />=]*+)"
-    rb"(?:%b*+=%b*+(\"[^\"]*+\"|'[^']*+'|(?=>)|[^\t\n\x0c\r >\"'][^\t\n\x0c\r >]*+)|(?!%b*+=))" % (_S, _S, _S)
+    rb"(?:%b*+=%b*+(\"[^\"]*+\"|'[^']*+'|(?=>)|[^\t\n\x0c\r >\"'][^\t\n\x0c\r >]*+)|(?!%b*+=))"
+    % (_BLANK, _BLANK, _BLANK)
 )
 _attributes = re.compile(_ATTRIBUTE).findall
 _ATTRIBUTES = rb"(?:[\t\n\x0c\r /]++|%b)*+" % _ATTRIBUTE.replace(b"([^", b"(?:[^").replace(b'(\\"', b'(?:\\"')
@@ -32,7 +33,7 @@ _end_tags = {
 }
 _script = re.compile(rb"<!---*+>|<!--|-->|<(/?)script%b" % _AFTER_NAME, re.I).finditer
 MAX_DEPTH = 500
-"""Depth to which nested elements are followed, about the same as in browsers."""
+"""Number of open elements that are remembered, about the same as in browsers. Deeper elements are not."""
 _MAX_EXPRESSION_BYTES = 2000
 _MAX_COMMENT_BYTES = 20_000
 _opener = re.compile(rb"<\?(?:php|=)|<[%<]?|\{\{!--|\{[{%#]").search
@@ -46,7 +47,7 @@ _closers = {
     b"{#": b"#}",
 }
 _merge_field = re.compile(rb"<<[^<>]{1,100}+>>").match
-_comment = re.compile(rb"\{%-?\s*comment\b").match
+_template_comment = re.compile(rb"\{%-?\s*comment\b").match
 _end_of_template_comment = re.compile(rb"\{%-?\s*endcomment\s*-?%\}").search
 
 _FOREIGN = frozenset({b"svg", b"math"})
@@ -54,17 +55,18 @@ _OUT_OF_FOREIGN = frozenset(
     b"b big blockquote body br center code dd div dl dt em embed h1 h2 h3 h4 h5 h6 head hr i img li listing "
     b"menu meta nobr ol p pre ruby s small span strong strike sub sup table tt u ul var".split()
 )
-"""Elements that end SVG and MathML."""
+"""HTML elements whose start tag ends any open SVG and MathML."""
 TEXT_ELEMENTS = frozenset({*_end_tags, b"script", b"plaintext"})
 """Elements whose content is text, not markup."""
 
 
-class Token(NamedTuple):
-    """A piece of HTML.
+class HtmlToken(NamedTuple):
+    """A token of a mail. start, end: its offsets.
 
-    kind: "start" or "end" of an element, "comment", "text" of a template language, or "open", which is never
-    closed and reaches to the end of the mail. A "start" includes the text of an element whose content is not
-    markup. rest: the bytes of a tag after its name, such as ` src="a.gif" /`.
+    kind: "start" (a start tag), "end" (an end tag), "comment", "expression" (of a template language), or
+    "unclosed" (a tag, comment or text that never ends, and so reaches to the end of the mail). A "start"
+    includes the text of an element whose content is not markup. name: the tag's name in lower case. rest: the
+    bytes of a tag after its name, such as ` src="a.gif" /`.
     """
 
     kind: str
@@ -75,16 +77,16 @@ class Token(NamedTuple):
 
 
 def attribute(rest: bytes, name: bytes) -> bytes:
-    """Returns the value of a tag's attribute, or b"" if it has none. rest: as in Token."""
+    """Returns an attribute's value as written, or b"" if the tag lacks it. rest: as in HtmlToken."""
     values = (value for attribute_name, value in _attributes(rest) if attribute_name.lower() == name)
     value = next(values, b"")
     return value[1:-1] if value[:1] in (b"'", b'"') else value
 
 
-def tokens(html: bytes) -> Iterator[Token]:
+def tokens(html: bytes) -> Iterator[HtmlToken]:
     """Yields the tokens of a mail in order. Plain text between them is not a token.
 
-    html: the mail with one byte for each character. A byte above 127 is any character outside ASCII.
+    html: the mail with one byte for each character. Any byte above 127 stands for a character outside ASCII.
     """
     foreign: list[bytes] = []  # elements of SVG and MathML that are open
     missing_until: dict[bytes, int] = {}
@@ -95,7 +97,7 @@ def tokens(html: bytes) -> Iterator[Token]:
             end = _end_of_expression(html, start, begin[0], missing_until)
             if end >= 0:
                 at = end
-                yield Token("text", start, at)
+                yield HtmlToken("expression", start, at)
                 continue
             if begin[0].startswith(b"{"):
                 at = start + 1
@@ -105,16 +107,16 @@ def tokens(html: bytes) -> Iterator[Token]:
             if following != b"/" or not html[start + 2 : start + 3].isalpha():
                 at = _end_of_comment(html, start, bool(foreign) and foreign[-1] in _FOREIGN)
                 if at < 0:
-                    yield Token("open", start, len(html))
+                    yield HtmlToken("unclosed", start, len(html))
                     return
-                yield Token("comment", start, at)
+                yield HtmlToken("comment", start, at)
                 continue
         elif not following.isalpha():
             at = start + 1
             continue
         tag = _tag(html, start)
         if tag is None:
-            yield Token("open", start, len(html))
+            yield HtmlToken("unclosed", start, len(html))
             return
         at = tag.end()
         name = tag[2].lower()
@@ -123,21 +125,22 @@ def tokens(html: bytes) -> Iterator[Token]:
         if kind == "start" and not (foreign and foreign[-1] in _FOREIGN):
             at = _end_of_text(html, at, name)
             if at < 0:
-                yield Token("open", start, len(html))
+                yield HtmlToken("unclosed", start, len(html))
                 return
-        yield Token(kind, start, at, name, tag[3])
+        yield HtmlToken(kind, start, at, name, tag[3])
 
 
 def _end_of_expression(html: bytes, start: int, opener: bytes, missing_until: dict[bytes, int]) -> int:
-    """Returns the end of an expression of a template language, or -1 if this is not such an expression.
+    """Returns the end of an expression of a template language, or -1 if no such expression begins at `start`.
 
-    opener: such as `{{`. missing_until: for each closing mark, the offset up to which the mark was not found.
-    Later searches begin there, so that each byte is searched once. Changes this dict.
+    opener: its first bytes, such as `{{`. missing_until: for each closing mark, such as `}}`, the offset up
+    to which a search did not find the mark. Later searches begin there, so that each byte is searched once.
+    The function updates this dict.
     """
     if opener == b"<<":
         field = _merge_field(html, start)
         return field.end() if field else -1
-    if opener == b"{%" and _comment(html, start):
+    if opener == b"{%" and _template_comment(html, start):
         limit = start + _MAX_COMMENT_BYTES
         comment_end = _end_of_template_comment(html, max(start, missing_until.get(b"comment", 0)), limit)
         if comment_end is None:
@@ -154,7 +157,7 @@ def _end_of_expression(html: bytes, start: int, opener: bytes, missing_until: di
 def _follow_foreign(foreign: list[bytes], kind: str, name: bytes, rest: bytes) -> None:
     """Opens and closes elements of SVG and MathML, in which the rules for text and comments differ.
 
-    foreign: the open elements, outermost first. Changes this list.
+    foreign: the open elements, outermost first. The function updates this list.
     """
     if kind == "end":
         if name in foreign:
@@ -182,9 +185,9 @@ def _end_of_comment(html: bytes, start: int, is_foreign: bool) -> int:
 
 
 def _end_of_text(html: bytes, at: int, name: bytes) -> int:
-    """Returns the end of the text after a start tag such as `<style>`, or -1 if the text never ends.
+    """Returns the end of an element's text, such as that of `<style>`, or -1 if the text never ends.
 
-    Returns `at` if the content of the element is markup.
+    at: the end of the start tag, which is returned if the content of the element is markup.
     """
     if name == b"plaintext":
         return -1

@@ -1,4 +1,4 @@
-"""Makes pixel links and puts them into HTML. Works offline: needs neither Redis nor a server.
+"""Makes pixel links and puts pixels into HTML. Works offline: needs neither Redis nor a server.
 
 minter = Minter("https://mail.example.org", Secrets.load(Path("pixel-data")))
 minter.link("spring-sale", "ada@example.org").html
@@ -11,7 +11,7 @@ import re
 import time
 from dataclasses import dataclass
 from html import escape
-from typing import TypeVar
+from typing import TypedDict, TypeVar, Unpack
 
 from pixel_server.mail.placement import Tags, frame, put
 from pixel_server.secret import Secrets
@@ -28,7 +28,10 @@ _control = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 
 
 def check_recipient(recipient: str) -> str:
-    """Returns the recipient. Raises ValueError if a recipient cannot be this text."""
+    """Returns the recipient unchanged.
+
+    Raises ValueError if it has not 1 to 256 characters, or has a control character.
+    """
     if not 1 <= len(recipient) <= MAX_RECIPIENT_CHARACTERS:
         raise ValueError("must have 1 to 256 characters")
     if _control(recipient):
@@ -37,7 +40,7 @@ def check_recipient(recipient: str) -> str:
 
 
 def parse_mode(mode: Mode | str) -> Mode:
-    """Returns the mode of a name. Raises ValueError if no mode has this name."""
+    """Returns the mode with this name, such as `count`. Raises ValueError if no mode has this name."""
     if isinstance(mode, Mode):
         return mode
     if mode not in MODES:
@@ -45,11 +48,27 @@ def parse_mode(mode: Mode | str) -> Mode:
     return Mode[mode.upper()]
 
 
+class MintOptions(TypedDict, total=False):
+    """Options of the links in a mail, as `Minter.url` explains them."""
+
+    mode: Mode | str | None
+    sent_at: int | None
+    test: bool
+    now: float | None
+
+
+class LinkOptions(MintOptions, total=False):
+    """Options of one link, as `Minter.url` explains them."""
+
+    part: Part
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A pixel link of one mail. In mode off, all fields are None: the mail has no pixel.
+    """The links for one mail. In mode off, all fields are None: the mail has no pixel.
 
-    html: the image tag. privacy_url: the page on which the recipient sees what is recorded, and can stop it.
+    url: the address of the pixel. html: its image tag. privacy_url: the page on which the recipient sees what
+    is recorded, and can stop it.
     """
 
     url: str | None
@@ -58,10 +77,10 @@ class Link:
 
 
 class Minter:
-    """Makes links under one base URL."""
+    """Makes pixel links under the base URL of one server."""
 
     def __init__(self, base_url: str, secrets: Secrets, mode: Mode | str = Mode.PSEUDONYMOUS) -> None:
-        """mode: mode of the campaign, for links that are made without a mode.
+        """mode: used for links that are made without a mode of their own; best the campaign's mode.
 
         Raises ValueError if the base URL or the mode cannot be used.
         """
@@ -82,11 +101,11 @@ class Minter:
         test: bool = False,
         now: float | None = None,
     ) -> str | None:
-        """Returns the address of the pixel, or None in mode off.
+        """Returns the address of a pixel, or None in mode off.
 
-        sent_at: time of sending, in seconds since 1970; without it the link has the time of minting, `now`.
-        test: marks the sender's own trial mail. Raises ValueError if the campaign, recipient, mode or time
-        cannot be used.
+        part: the pixel's place in the mail. sent_at: time of sending, in seconds since 1970; without it, the
+        link holds the time `now`, by default the current time. test: marks the sender's own trial mail.
+        Raises ValueError if the campaign, recipient, mode or time cannot be used.
         """
         if not is_slug(campaign):
             raise ValueError(f"campaign: not an id: {campaign[:64]!r}")
@@ -94,13 +113,13 @@ class Minter:
         chosen_mode = self._mode if mode is None else parse_mode(mode)
         if chosen_mode is Mode.OFF:
             return None
-        at = int(time.time() if now is None else now) if sent_at is None else sent_at
-        if not isinstance(at, int) or not 0 <= at <= MAX_TIME:
+        seconds = int(time.time() if now is None else now) if sent_at is None else sent_at
+        if not isinstance(seconds, int) or not 0 <= seconds <= MAX_TIME:
             raise ValueError("sent_at: must be whole seconds since 1970")
         has_recipient = chosen_mode is not Mode.COUNT
         token = Token(
             campaign,
-            at if has_recipient else at - at % DAY,
+            seconds if has_recipient else seconds - seconds % DAY,
             self._secrets.recipient_key(recipient) if has_recipient else b"",
             chosen_mode,
             part,
@@ -109,19 +128,12 @@ class Minter:
         )
         return f"{self._open}{sign(token, self._secrets.signing[0])}.gif"
 
-    def link(
-        self,
-        campaign: str,
-        recipient: str,
-        *,
-        mode: Mode | str | None = None,
-        part: Part = Part.SINGLE,
-        sent_at: int | None = None,
-        test: bool = False,
-        now: float | None = None,
-    ) -> Link:
-        """Returns the address of the pixel with its image tag and privacy page; see `url`."""
-        url = self.url(campaign, recipient, mode=mode, part=part, sent_at=sent_at, test=test, now=now)
+    def link(self, campaign: str, recipient: str, **options: Unpack[LinkOptions]) -> Link:
+        """Returns the address of a pixel with its image tag and its privacy page.
+
+        Takes the options of `url`.
+        """
+        url = self.url(campaign, recipient, **options)
         if url is None:
             return Link(None, None, None)
         token = url.removeprefix(self._open).removesuffix(".gif")
@@ -129,7 +141,7 @@ class Minter:
 
 
 def img(url: str) -> str:
-    """Returns an image tag that shifts nothing in the mail. Gmail loads no image with `display:none`."""
+    """Returns the image tag of a pixel. It does not use `display:none`, because Gmail then loads no image."""
     return f'<img src="{escape(url)}" width="1" height="1" alt="" border="0">'
 
 
@@ -139,15 +151,15 @@ def make_tags(
     recipient: str,
     *,
     twin: bool = False,
-    mode: Mode | str | None = None,
-    sent_at: int | None = None,
-    test: bool = False,
-    now: float | None = None,
+    **options: Unpack[MintOptions],
 ) -> Tags:
-    """Returns the image tags of one mail; see `Minter.url`. twin: makes a second tag for the top."""
+    """Returns the image tags of one mail.
+
+    twin: makes a second tag, for the top. Takes options of `Minter.url`.
+    """
 
     def tag(part: Part) -> bytes:
-        link = minter.link(campaign, recipient, mode=mode, part=part, sent_at=sent_at, test=test, now=now)
+        link = minter.link(campaign, recipient, part=part, **options)
         return (link.html or "").encode("ascii")
 
     return Tags(tag(Part.BOTTOM), tag(Part.TOP)) if twin else Tags(tag(Part.SINGLE))
@@ -161,18 +173,16 @@ def embed(
     *,
     twin: bool = False,
     replace: bool = False,
-    mode: Mode | str | None = None,
-    sent_at: int | None = None,
-    test: bool = False,
-    now: float | None = None,
+    **options: Unpack[MintOptions],
 ) -> Html:
     """Returns the mail with a pixel before its last real `</body>`, or at its end. Changes nothing else.
 
-    Bytes may be in any charset that agrees with ASCII, or in UTF-16 or UTF-32. twin: adds a second pixel at
-    the top. replace: removes the pixels that the mail has. In mode off, the mail gets no pixel. Raises
-    AlreadyThere if the mail has a pixel, and ValueError as `Minter.url` does.
+    html: text, or bytes in UTF-16, UTF-32 or any charset that agrees with ASCII. twin: adds a second pixel at
+    the top. replace: removes the pixels that the mail has; without it, raises AlreadyThere if there are any.
+    options: mode, sent_at, test and now, as in `Minter.url`, which also says when ValueError is raised. In
+    mode off, the mail gets no pixel.
     """
-    tags = make_tags(minter, campaign, recipient, twin=twin, mode=mode, sent_at=sent_at, test=test, now=now)
+    tags = make_tags(minter, campaign, recipient, twin=twin, **options)
     if isinstance(html, bytes):
         return frame(html, replace=replace).fill(tags)
     return put(html, tags, replace=replace)

@@ -1,6 +1,6 @@
-"""Lines of a recipient list: the header and the rows of CSV, and the objects of NDJSON. Pure.
+"""Parses single lines of a recipient list: the header and the rows of CSV, and the objects of NDJSON. Pure.
 
-Both readers of such lists use it: uploads over the API, and the commands that add links to a file.
+Uploads over the API use it, and the commands that add links to a file.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def decode_object(text: str) -> dict[str, Any]:
 
 
 def split_fields(text: str, delimiter: str) -> list[str]:
-    """Returns the fields of one CSV row. Raises ValueError if its quotes are not those of CSV.
+    """Returns the fields of one CSV row. Raises ValueError if its quotes are not valid CSV.
 
-    A field in quotes may go over several lines, which are then all in `text`.
+    text: the whole row. It has several lines if a quoted field has.
     """
     try:
         return next(csv.reader([text], delimiter=delimiter, strict=True))
@@ -48,14 +48,14 @@ def split_fields(text: str, delimiter: str) -> list[str]:
 
 
 def split_names(header: str, delimiter: str) -> list[str]:
-    """Returns the names of the columns. Raises ValueError as `split_fields` does."""
+    """Returns the column names of a CSV header. Raises ValueError as `split_fields` does."""
     return [name.strip() for name in split_fields(header, delimiter)]
 
 
 def find_delimiter(header: str, column: str) -> str:
-    """Returns the first of DELIMITERS that makes `column` one of the columns.
+    """Returns the delimiter of a CSV header: the first of DELIMITERS that makes `column` one of its columns.
 
-    Returns the first that stands in the header if none does, and a comma if the header has no delimiter.
+    If no delimiter does, returns the first of DELIMITERS that the header contains, or else a comma.
     """
     candidates = [mark for mark in DELIMITERS if mark in header]
     for mark in candidates:
@@ -66,11 +66,11 @@ def find_delimiter(header: str, column: str) -> str:
 
 
 def find_column(names: Sequence[str], column: str) -> int | None:
-    """Returns the place of a column, or None if it is missing or ambiguous.
+    """Returns the index of a column, or None if the column is missing or ambiguous.
 
     A name that differs only in upper and lower case is accepted if it is the only such name.
     """
     if column in names:
         return names.index(column)
-    places = [place for place, name in enumerate(names) if name.casefold() == column.casefold()]
-    return places[0] if len(places) == 1 else None
+    positions = [i for i, name in enumerate(names) if name.casefold() == column.casefold()]
+    return positions[0] if len(positions) == 1 else None

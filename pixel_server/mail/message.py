@@ -2,8 +2,8 @@
 
 with_pixel = add_pixel(message, minter, "spring", "ada@example.org")
 
-The message itself is not changed. Keep that message in a Sent folder: reading it there counts no open.
-`transfer` explains which lines of the HTML part change in which transfer encoding.
+The given message is not changed. Keep it, and not the copy with the pixel, in a Sent folder: then reading it
+there counts no open. The module `transfer` explains which lines of the HTML part change.
 """
 
 from __future__ import annotations
@@ -12,33 +12,25 @@ import copy
 import logging
 from email.message import Message
 from email.utils import getaddresses
-from typing import NamedTuple, TypedDict, TypeVar, Unpack
+from typing import NamedTuple, TypeVar, Unpack
 
 from pixel_server.mail import mime, transfer
-from pixel_server.mail.links import Minter, make_tags
+from pixel_server.mail.links import Minter, MintOptions, make_tags
 from pixel_server.mail.mime import Part
-from pixel_server.mail.placement import Edit, EmbedError, frame, splice
+from pixel_server.mail.placement import Edit, EmbedError, Tags, frame, splice
 from pixel_server.mail.sealed import refuse_sealed
-from pixel_server.tokens import Mode
 
 log = logging.getLogger("pixel_server.mail.message")
 
 SomeMessage = TypeVar("SomeMessage", bound=Message)
 
 
-class EmbedOptions(TypedDict, total=False):
-    """Options of `links.embed`."""
-
-    twin: bool
-    replace: bool
-    mode: Mode | str | None
-    sent_at: int | None
-    test: bool
-    now: float | None
-
-
 class ChangedMessage(NamedTuple):
-    """A message with a pixel. why_unchanged: reason why it has no pixel, or ""."""
+    """A message with a pixel, as bytes. why_unchanged: the reason why it got no pixel, or "".
+
+    html_bytes: the size of its decoded HTML with the pixel; 0 if the message has no HTML part or no
+    recipient.
+    """
 
     raw: bytes
     why_unchanged: str
@@ -50,13 +42,16 @@ def add_pixel(
     minter: Minter,
     campaign: str,
     recipient: str | None = None,
-    **options: Unpack[EmbedOptions],
+    *,
+    twin: bool = False,
+    replace: bool = False,
+    **options: Unpack[MintOptions],
 ) -> SomeMessage:
     """Returns a copy of a message with the pixel in its HTML part. Changes nothing else.
 
     recipient: the recipient of the pixel; by default the only address in To, Cc and Bcc. Logs a warning, and
-    returns a copy without a pixel, if there are several addresses or the mail is text only. Raises Refused if
-    the message is signed or encrypted, AlreadyThere if it has a pixel, and ValueError as `Minter.url` does.
+    returns a copy without a pixel, if there is not exactly one address, or if the mail is text only. Raises
+    Refused if the message is signed or encrypted. The other parameters and errors are those of `links.embed`.
     """
     changed_message = copy.deepcopy(message)
     root = mime.from_message(changed_message)
@@ -66,23 +61,33 @@ def add_pixel(
         log.warning("no pixel: %s", why)
         return changed_message
     body = _body(part)
-    changes, _ = _edits(part, body, minter, campaign, recipient, options)
+    changes, _ = _edits(part, body, make_tags(minter, campaign, recipient, twin=twin, **options), replace)
     changed = transfer.change(body, part.transfer, changes, b"\n")
     part.headers.set_payload(changed.decode("ascii", "surrogateescape"))
     return changed_message
 
 
 def add_pixel_to_bytes(
-    raw: bytes, minter: Minter, campaign: str, recipient: str | None = None, **options: Unpack[EmbedOptions]
+    raw: bytes,
+    minter: Minter,
+    campaign: str,
+    recipient: str | None = None,
+    *,
+    twin: bool = False,
+    replace: bool = False,
+    **options: Unpack[MintOptions],
 ) -> ChangedMessage:
-    """Returns a message with the pixel, as `add_pixel` does. raw: as sent, or as in an `.eml` file."""
+    """Returns a message with the pixel. raw: the message as sent, or as in an `.eml` file.
+
+    Takes the parameters of `add_pixel` and raises the same errors. Logs nothing: the result has the reason.
+    """
     root = mime.from_bytes(raw)
     refuse_sealed(root, {id(part): raw[part.start : part.end] for part in root.walk() if part.is_text})
     part, recipient, why = _choose_part(root, recipient)
     if part is None or recipient is None:
         return ChangedMessage(raw, why, 0)
     body = raw[part.start : part.end]
-    changes, size = _edits(part, body, minter, campaign, recipient, options)
+    changes, size = _edits(part, body, make_tags(minter, campaign, recipient, twin=twin, **options), replace)
     newline = b"\r\n" if b"\r\n" in raw[: part.start] else b"\n"
     changed = transfer.change(body, part.transfer, changes, newline)
     return ChangedMessage(
@@ -90,30 +95,16 @@ def add_pixel_to_bytes(
     )
 
 
-def _edits(
-    part: Part, body: bytes, minter: Minter, campaign: str, recipient: str, options: EmbedOptions
-) -> tuple[list[Edit], int]:
-    """Returns (the changes of the decoded HTML, the bytes of the HTML with them)."""
-    tags = make_tags(
-        minter,
-        campaign,
-        recipient,
-        twin=options.get("twin", False),
-        mode=options.get("mode"),
-        sent_at=options.get("sent_at"),
-        test=options.get("test", False),
-        now=options.get("now"),
-    )
+def _edits(part: Part, body: bytes, tags: Tags, replace: bool) -> tuple[list[Edit], int]:
+    """Returns the changes of a part's decoded HTML, and the bytes of the HTML after them."""
     html = transfer.decode(body, part.transfer)
-    html_frame = frame(
-        html, replace=options.get("replace", False), charset=part.headers.get_content_charset() or ""
-    )
-    changes = html_frame.edits(tags)
+    charset = part.headers.get_content_charset() or ""
+    changes = frame(html, replace=replace, charset=charset).edits(tags)
     return changes, len(splice(html, changes))
 
 
 def _choose_part(root: Part, recipient: str | None) -> tuple[Part | None, str | None, str]:
-    """Returns (HTML part, recipient, ""), or (None, None, reason why the message gets no pixel)."""
+    """Returns (HTML part, recipient, ""), or (None, None, the reason why the message gets no pixel)."""
     part = html_part(root)
     if part is None:
         return None, None, "it has no HTML part, only text"
@@ -126,7 +117,7 @@ def _choose_part(root: Part, recipient: str | None) -> tuple[Part | None, str | 
 
 
 def html_part(part: Part, is_root: bool = True) -> Part | None:
-    """Returns the HTML part that a mail program shows. Skips attachments and attached messages."""
+    """Returns the HTML part that a mail program shows, or None. Skips attachments and attached messages."""
     headers = part.headers
     if headers.get_content_disposition() == "attachment" or (headers.get_filename() and not is_root):
         return None
@@ -143,9 +134,10 @@ def recipients(headers: Message) -> list[str]:
 
 
 def _body(part: Part) -> bytes:
-    """Returns the encoded payload of an `email.message.Message`: the attribute that `email.generator` reads.
+    """Returns the encoded body of a part of an `email.message.Message`.
 
-    Raises EmbedError if the message was parsed from text, and has characters that no byte stands for.
+    Reads the private attribute that `email.generator` reads, because no public method returns this body.
+    Raises EmbedError if the message was parsed from text with characters outside ASCII.
     """
     payload = getattr(part.headers, "_payload", None)
     try:

@@ -9,7 +9,7 @@ from email.message import Message
 from email.parser import BytesHeaderParser
 
 _MAX_DEPTH = 50
-"""Parts within each other that are followed."""
+"""Depth to which nested parts are read. A deeper part is read as one part without parts."""
 _blank_line = re.compile(rb"^\r?\n", re.M).search
 
 
@@ -34,18 +34,18 @@ class Part:
 
     @property
     def is_text(self) -> bool:
-        """Returns whether the part is text or HTML, and not a file."""
+        """Returns whether the part is text or HTML, and has no file name."""
         return self.kind.startswith("text/") and not self.headers.get_filename()
 
     def walk(self) -> Iterator[Part]:
-        """Yields this part and the parts within it, but not those of a message that is attached."""
+        """Yields this part and all parts within it. The parts of an attached message are not among them."""
         yield self
         for part in self.parts:
             yield from part.walk()
 
 
 def from_message(message: Message) -> Part:
-    """Returns the tree of parts of a parsed message. Its parts have no offsets."""
+    """Returns the tree of parts of a parsed message. The parts have no offsets."""
     root = Part(message)
     if message.get_content_maintype() == "multipart" and message.is_multipart():
         parts = message.get_payload()
@@ -54,24 +54,25 @@ def from_message(message: Message) -> Part:
 
 
 def from_bytes(raw: bytes, start: int = 0, end: int | None = None, depth: int = 0) -> Part:
-    """Returns the tree of parts of a message. start, end: offsets of the part to read."""
+    """Returns the tree of parts of a message. start, end: offsets of the message, or of a part in it."""
     end = len(raw) if end is None else end
     blank = _blank_line(raw, start, end)
-    begin = blank.end() if blank else end
-    part = Part(BytesHeaderParser().parsebytes(raw[start:begin]), begin, end)
+    body_start = blank.end() if blank else end
+    part = Part(BytesHeaderParser().parsebytes(raw[start:body_start]), body_start, end)
     boundary = part.headers.get_boundary()
     if part.headers.get_content_maintype() != "multipart" or not boundary or depth == _MAX_DEPTH:
         return part
-    line = rb"^--%b(--)?[ \t]*(?:\r?\n|\Z)" % re.escape(boundary.encode("utf-8", "surrogateescape"))
-    at: int | None = None
-    for delimiter in re.compile(line, re.M).finditer(raw, begin, end):
-        if at is not None:
-            part.parts.append(from_bytes(raw, at, _without_newline(raw, at, delimiter.start()), depth + 1))
-        at = None if delimiter[1] else delimiter.end()
+    delimiter_line = rb"^--%b(--)?[ \t]*(?:\r?\n|\Z)" % re.escape(boundary.encode("utf-8", "surrogateescape"))
+    child_start: int | None = None
+    for delimiter in re.compile(delimiter_line, re.M).finditer(raw, body_start, end):
+        if child_start is not None:
+            child_end = _without_newline(raw, child_start, delimiter.start())
+            part.parts.append(from_bytes(raw, child_start, child_end, depth + 1))
+        child_start = None if delimiter[1] else delimiter.end()
         if delimiter[1]:
             break
-    if at is not None and at < end:  # the message is cut off, without the last delimiter
-        part.parts.append(from_bytes(raw, at, end, depth + 1))
+    if child_start is not None and child_start < end:  # the message is cut off: its last delimiter is missing
+        part.parts.append(from_bytes(raw, child_start, end, depth + 1))
     return part
 
 

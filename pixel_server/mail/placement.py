@@ -1,4 +1,4 @@
-"""Puts pixels into a mail's HTML and finds the pixels it has. Changes no other byte."""
+"""Puts pixels into a mail's HTML, and finds the pixels that it has. Changes no other byte."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pixel_server.mail.html_scanner import Places, places
 from pixel_server.tokens import BadToken, Token, decode_unverified
 
 CLIP_BYTES = 102 * 1024
-"""Bytes of HTML that Gmail shows. A pixel below them is never loaded."""
+"""Bytes of HTML after which Gmail cuts a mail off. A pixel behind them is never loaded."""
 
 _pixel_path = re.compile(r"/o/([A-Za-z0-9_-]+)\.gif(?:[?#].*)?$", re.S).search
 
@@ -35,16 +35,16 @@ class Pixel(NamedTuple):
 
 
 class Edit(NamedTuple):
-    """A change: `put` replaces the bytes from `start` to `end`."""
+    """A change: `new` replaces the bytes from `start` to `end`."""
 
     start: int
     end: int
-    put: bytes
+    new: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """Image tags of one mail. top: b"" if the mail has one pixel only. Both are b"" in mode off."""
+    """Image tags to put into one mail. top: b"" if the mail gets one pixel only. Both are b"" in mode off."""
 
     bottom: bytes
     top: bytes = b""
@@ -52,9 +52,10 @@ class Tags:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A mail with the places of its tags, which `fill` fills for each recipient.
+    """A mail and the offsets of its tags, found once. `fill` then makes the mail of each recipient.
 
-    encoding: codec of the tags. removals: changes that remove the pixels that the mail has.
+    encoding: codec of the tags. top, bottom: offsets in `html`. removals: changes that remove the pixels that
+    the mail has.
     """
 
     html: bytes
@@ -64,10 +65,10 @@ class Frame:
     removals: tuple[Edit, ...]
 
     def edits(self, tags: Tags) -> list[Edit]:
-        """Returns the changes in order, for `splice`."""
-        places = [(self.top, tags.top), (self.bottom, tags.bottom)]
-        new = [Edit(at, at, tag.decode("ascii").encode(self.encoding)) for at, tag in places if tag]
-        return sorted([*self.removals, *new], key=lambda edit: (edit.start, edit.end))
+        """Returns the changes that put in these tags and remove the old pixels, in order, for `splice`."""
+        placed = [(self.top, tags.top), (self.bottom, tags.bottom)]
+        additions = [Edit(at, at, tag.decode("ascii").encode(self.encoding)) for at, tag in placed if tag]
+        return sorted([*self.removals, *additions], key=lambda edit: (edit.start, edit.end))
 
     def fill(self, tags: Tags) -> bytes:
         """Returns the mail with these tags."""
@@ -75,10 +76,10 @@ class Frame:
 
 
 def frame(html: bytes, *, replace: bool = False, charset: str = "") -> Frame:
-    """Returns the places of a mail. charset: as its header names it, or "".
+    """Returns the frame of a mail. charset: as the mail's header names it, or "".
 
-    Raises AlreadyThere if the mail has a pixel, unless `replace` is set. Raises EmbedError if the charset
-    does not agree with ASCII.
+    replace: removes the pixels that the mail has; without it, raises AlreadyThere if there are any. Raises
+    EmbedError if the charset does not agree with ASCII.
     """
     encoding, width = _encoding(html, charset)
     return _frame(html, _narrow(html, encoding, width), encoding, width, replace)
@@ -92,13 +93,13 @@ def put(html: str, tags: Tags, *, replace: bool = False) -> str:
     parts: list[str] = []
     at = 0
     for edit in _frame(narrow, narrow, "ascii", 1, replace).edits(tags):
-        parts += [html[at : edit.start], edit.put.decode("ascii")]
+        parts += [html[at : edit.start], edit.new.decode("ascii")]
         at = edit.end
     return "".join([*parts, html[at:]])
 
 
 def _frame(html: bytes, narrow: bytes, encoding: str, width: int, replace: bool) -> Frame:
-    """Returns the places of a mail. narrow: the mail with one byte a character. width: bytes a character."""
+    """Returns the frame of a mail. narrow: the mail with one byte a character. width: bytes a character."""
     offsets = places(narrow)
     old_pixels = _pixels(offsets)
     if old_pixels and not replace:
@@ -108,7 +109,7 @@ def _frame(html: bytes, narrow: bytes, encoding: str, width: int, replace: bool)
         offsets = places(splice(narrow, removals))
 
     def original_offset(at: int) -> int:
-        """Returns the offset in `html` of an offset in `narrow` without the old pixels."""
+        """Returns the offset in `html` for an offset in `narrow` without the old pixels."""
         for edit in removals:
             at += edit.end - edit.start if edit.start < at else 0
         return at * width
@@ -122,13 +123,13 @@ def splice(html: bytes, changes: list[Edit]) -> bytes:
     parts: list[bytes] = []
     at = 0
     for edit in changes:
-        parts += [html[at : edit.start], edit.put]
+        parts += [html[at : edit.start], edit.new]
         at = edit.end
     return b"".join([*parts, html[at:]])
 
 
 def pixels(html: bytes, charset: str = "") -> list[Pixel]:
-    """Returns the pixels of a mail: those of any pixel-server, known by the form of their links."""
+    """Returns the pixels of a mail. Recognises the links of any pixel-server by their form."""
     encoding, width = _encoding(html, charset)
     narrow = _narrow(html, encoding, width)
     return [
@@ -143,7 +144,7 @@ def images(html: bytes, charset: str = "") -> list[str]:
 
 
 def is_last(html: bytes, pixel: Pixel, charset: str = "") -> bool:
-    """Returns whether only blanks follow a pixel up to the end of the body."""
+    """Returns whether only whitespace follows a pixel up to the end of the body."""
     encoding, width = _encoding(html, charset)
     narrow = _narrow(html, encoding, width)
     return not narrow[pixel.end // width : places(narrow).bottom].strip()
@@ -160,7 +161,7 @@ def _pixels(offsets: Places) -> list[Pixel]:
     return all_pixels
 
 
-_FIRST_BYTES = (
+_ENCODINGS_BY_FIRST_BYTES = (
     (b"\xff\xfe\0\0", "utf-32-le"),
     (b"\0\0\xfe\xff", "utf-32-be"),
     (b"\xff\xfe", "utf-16-le"),
@@ -172,11 +173,12 @@ _utf_16 = re.compile(rb"<\0[^\0]\0|(\0<\0[^\0])").match
 
 
 def _encoding(html: bytes, charset: str) -> tuple[str, int]:
-    """Returns (codec of a tag, bytes of each of its characters), by the first bytes, then by the charset.
+    """Returns the codec for the tags of a mail, and the bytes of a character in it: ("utf-16-le", 2).
 
-    Raises EmbedError if the charset does not agree with ASCII.
+    Goes by the first bytes of the mail, then by the charset. Raises EmbedError if the charset does not agree
+    with ASCII.
     """
-    for first_bytes, encoding in _FIRST_BYTES:
+    for first_bytes, encoding in _ENCODINGS_BY_FIRST_BYTES:
         if html.startswith(first_bytes):
             return encoding, 4 if "32" in encoding else 2
     if begins_utf_16 := _utf_16(html):
@@ -188,16 +190,19 @@ def _encoding(html: bytes, charset: str) -> tuple[str, int]:
         if name in (f"utf-{bits}le", f"utf-{bits}-le"):
             return f"utf-{bits}-le", width
     try:
-        is_ascii = not name or "</body>".encode(name) == b"</body>"
+        agrees_with_ascii = not name or "</body>".encode(name) == b"</body>"
     except (LookupError, UnicodeError):
-        is_ascii = True  # an unknown charset: the charsets of mails agree with ASCII
-    if not is_ascii:
+        agrees_with_ascii = True  # the charset is unknown; nearly all charsets of mails agree with ASCII
+    if not agrees_with_ascii:
         raise EmbedError(f"its charset, {charset}, does not agree with ASCII")
     return "ascii", 1
 
 
 def _narrow(html: bytes, encoding: str, width: int) -> bytes:
-    """Returns one byte a character, 255 for each character outside ASCII. Drops a character cut in two."""
+    """Returns the mail with one byte a character: 255 for each character outside ASCII.
+
+    Drops a last character of which bytes are missing.
+    """
     if width == 1:
         return html
     low = 0 if encoding.endswith("le") else width - 1

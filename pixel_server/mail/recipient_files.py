@@ -1,7 +1,7 @@
-"""Adds columns to a list of recipients, CSV or NDJSON, for the merge fields of a mail service. Streams it.
+"""Adds columns to a list of recipients, CSV or NDJSON, for the merge fields of a mail service.
 
-A row is written as it was read, byte for byte, with the new fields at its end. Rows that cannot be used are
-left out, and named by line number in a file beside the output, FILE.bad.
+Streams the list. A row is written as it was read, byte for byte, with the new fields at its end. Rows that
+cannot be used are left out, and named by line number in a file beside the output, such as `list.csv.bad`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class ListError(ValueError):
 class ListRow(NamedTuple):
     """A row of a list. line: number of its first line, from 1. raw: its bytes without the newline.
 
-    recipient: checked, or "" if `error` says why the row cannot be used.
+    error: the reason why the row cannot be used, or "". recipient: the checked recipient, or "" if there is
+    an error.
     """
 
     line: int
@@ -48,7 +49,7 @@ class ListRow(NamedTuple):
 
 
 class RecipientFile:
-    """A list that is read row by row. bytes_read: number of bytes that were read so far."""
+    """A list that is read row by row. bytes_read: number of bytes that have been read."""
 
     def __init__(self, file: IO[bytes], column: str, add: Sequence[str]) -> None:
         """column: name of the column with the recipient. add: names of the columns that will be added.
@@ -65,23 +66,26 @@ class RecipientFile:
             raise ListError("it is UTF-16, not UTF-8")
         self.is_csv = not is_ndjson(first)
         self.newline = b"\r\n" if first.endswith(b"\r\n") else b"\n"
-        self._first = first
+        self._first_line = first
         if self.is_csv:
             self._read_header()
 
     def _next_line(self) -> bytes:
-        """Returns the next line with its newline, at most its first MAX_ROW_BYTES. Returns b"" at the end."""
-        line = rest = self._file.readline(MAX_ROW_BYTES)
-        while len(rest) == MAX_ROW_BYTES and not rest.endswith(b"\n"):
-            self.bytes_read += len(rest)
-            rest = self._file.readline(MAX_ROW_BYTES)
-        self.bytes_read += len(rest)
+        """Returns the next line with its newline, or b"" at the end of the list.
+
+        Returns the first MAX_ROW_BYTES of a longer line, and skips its rest.
+        """
+        line = piece = self._file.readline(MAX_ROW_BYTES)
+        while len(piece) == MAX_ROW_BYTES and not piece.endswith(b"\n"):
+            self.bytes_read += len(piece)
+            piece = self._file.readline(MAX_ROW_BYTES)
+        self.bytes_read += len(piece)
         self._line += 1
         return line
 
     def _read_header(self) -> None:
         try:
-            text = self._first.decode("utf-8-sig").rstrip("\r\n")
+            text = self._first_line.decode("utf-8-sig").rstrip("\r\n")
         except UnicodeDecodeError:
             raise ListError("its first line is not UTF-8") from None
         self.delimiter = find_delimiter(text, self._column)
@@ -97,27 +101,27 @@ class RecipientFile:
             if name in columns:
                 raise ListError(f"it has a column {name!r} already")
         self._position, self._width = position, len(columns)
-        self.header = self._first.rstrip(b"\r\n") + self.tail(list(self._add))
+        self.header = self._first_line.rstrip(b"\r\n") + self.tail(list(self._add))
 
     def rows(self) -> Iterator[ListRow]:
         """Yields the rows in order. Skips empty lines."""
-        line, number = (self._next_line(), 2) if self.is_csv else (self._first.removeprefix(BOM), 1)
+        line, number = (self._next_line(), 2) if self.is_csv else (self._first_line.removeprefix(BOM), 1)
         while line:
-            more: list[bytes] = []
+            separate_lines: list[bytes] = []
             if self.is_csv and line.count(b'"') % 2:
-                line, more = self._join_lines(line)
+                line, separate_lines = self._join_lines(line)
             raw = line.rstrip(b"\r\n")
             if raw.strip():
                 yield self._parse(number, raw)
-            for later_number, later_line in enumerate(more, number + 1):
+            for later_number, later_line in enumerate(separate_lines, number + 1):
                 yield self._parse(later_number, later_line.rstrip(b"\r\n"))
             line, number = self._next_line(), self._line
 
     def _join_lines(self, line: bytes) -> tuple[bytes, list[bytes]]:
-        """Returns a row with all lines of its quoted fields, and an empty list.
+        """Returns a row that begins with this line, whose last quote is open, and an empty list.
 
-        If a quote never closes, returns the line alone, and the lines that were read after it: they are rows
-        of their own.
+        The row has all lines of its quoted fields. If these lines make no valid row, returns the line alone,
+        and the lines that were read after it, which are then rows of their own.
         """
         lines, quotes = [line], line.count(b'"')
         while quotes % 2 and len(lines) < MAX_ROW_LINES and (next_line := self._next_line()):
@@ -164,7 +168,7 @@ class RecipientFile:
         return recipient
 
     def tail(self, values: Sequence[str]) -> bytes:
-        """Returns the end of a CSV row with these values in the new columns: `,"a, b",c` and a newline."""
+        """Returns the end of a CSV row: these values of the new columns, and a newline: `,"a, b",c`."""
         return "".join(self.delimiter + self._quoted(value) for value in values).encode() + self.newline
 
     def _quoted(self, value: str) -> str:
@@ -173,15 +177,15 @@ class RecipientFile:
         return '"' + value.replace('"', '""') + '"'
 
     def with_fields(self, row: ListRow, values: Sequence[str]) -> bytes:
-        """Returns a row with these values in the new columns, and a newline."""
+        """Returns the bytes of a row with these values in the new columns, and a newline."""
         if self.is_csv:
             return row.raw + self.tail(values)
-        more = json.dumps(dict(zip(self._add, values, strict=True)), ensure_ascii=False)
-        return row.raw.rstrip()[:-1] + b", " + more[1:].encode() + self.newline
+        new_fields = json.dumps(dict(zip(self._add, values, strict=True)), ensure_ascii=False)
+        return row.raw.rstrip()[:-1] + b", " + new_fields[1:].encode() + self.newline
 
 
 class Filled(NamedTuple):
-    """Number of rows that were written, and of rows that were left out."""
+    """Numbers of rows. rows: written. bad: left out."""
 
     rows: int
     bad: int
@@ -194,11 +198,13 @@ def fill(
     new_values: Callable[[str], Sequence[str]],
     on_progress: Callable[[int], None] = lambda bytes_read: None,
 ) -> Filled:
-    """Writes each good row with the new values of its recipient. Names bad rows in the file `bad`.
+    """Writes each good row to `out` with the new values of its recipient. Returns the numbers of rows.
 
-    on_progress: called now and then with the number of bytes that were read. Raises OSError.
+    bad: file for the line numbers of rows that are left out, and the reasons; removed if there are no such
+    rows. new_values: returns the values of the new columns for a recipient. on_progress: called every 1,000
+    rows with the number of bytes that have been read. Raises OSError if a file cannot be written.
     """
-    good = skipped = 0
+    written = skipped = 0
     with contextlib.ExitStack() as stack:
         bad_file: IO[bytes] | None = None
         if rows.is_csv:
@@ -210,9 +216,9 @@ def fill(
                 skipped += 1
             else:
                 out.write(rows.with_fields(row, new_values(row.recipient)))
-                good += 1
-            if (good + skipped) % 1000 == 0:
+                written += 1
+            if (written + skipped) % 1000 == 0:
                 on_progress(rows.bytes_read)
     if not skipped:
         bad.unlink(missing_ok=True)  # an earlier run may have left the file
-    return Filled(good, skipped)
+    return Filled(written, skipped)

@@ -22,7 +22,7 @@ _pgp = re.compile(rb"(?:^|>)-----BEGIN PGP (SIGNED )?MESSAGE-----", re.M).search
 
 
 class Refused(EmbedError):
-    """A pixel would break a signature or encrypted text. The message says which."""
+    """A pixel would break a signature or an encrypted text. The message says which."""
 
 
 def refuse_sealed(root: Part, bodies: dict[int, bytes]) -> None:
@@ -32,14 +32,14 @@ def refuse_sealed(root: Part, bodies: dict[int, bytes]) -> None:
     """
     for name in ("DKIM-Signature", "ARC-Message-Signature"):
         if name in root.headers:
-            raise Refused(f"it is signed already ({name}): put the pixel in before that is done")
+            raise Refused(f"it is signed already ({name}): add the pixel before that")
     for part in root.walk():
         if part.kind in _SEALED_TYPES:
             seal = _SEALED_TYPES[part.kind]
-            raise Refused(f"it is {seal} ({part.kind}): put the pixel in before that is done")
+            raise Refused(f"it is {seal} ({part.kind}): add the pixel before that")
         if id(part) in bodies and (header := _pgp(_decoded(bodies[id(part)], part.transfer))):
             seal = "signed" if header[1] else "encrypted"
-            raise Refused(f"it is {seal} with PGP in its text: put the pixel in before that is done")
+            raise Refused(f"it is {seal} with PGP in its text: add the pixel before that")
 
 
 def _decoded(body: bytes, encoding: str) -> bytes:

@@ -1,8 +1,8 @@
-"""Changes a part of a mail in its transfer encoding (RFC 2045, 6), and keeps as many bytes as possible.
+"""Changes the body of a mail part in its transfer encoding (RFC 2045, 6). Keeps all bytes that it can keep.
 
-7bit, 8bit, binary: inserts the tag. If its line would be longer than 998 bytes, blanks of the tag become line
+7bit, 8bit, binary: inserts the tag. If its line would be longer than 998 bytes, spaces in the tag become line
 ends. quoted-printable: inserts the tag, and soft line breaks around it. base64: keeps the lines before the
-tag, and wraps the rest anew, because its groups of three bytes shift.
+tag, and wraps the rest anew, because the groups of three bytes shift.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from bisect import bisect_right
 from pixel_server.mail.placement import Edit, EmbedError, splice
 
 MAX_LINE_BYTES = 998
-"""Bytes that a line may have without its end (RFC 5322, 2.1.1)."""
-_WIDTH = 76
-"""Characters of an encoded line (RFC 2045, 6.7 and 6.8)."""
+"""Largest number of bytes of a line, without its line end (RFC 5322, 2.1.1)."""
+_MAX_ENCODED_WIDTH = 76
+"""Largest number of characters of an encoded line (RFC 2045, 6.7 and 6.8)."""
 
-_special = re.compile(rb"=[0-9A-Fa-f]{2}|=[ \t]*(?:\r\n|\n|\r|\Z)").finditer
+_escape_or_soft_break = re.compile(rb"=[0-9A-Fa-f]{2}|=[ \t]*(?:\r\n|\n|\r|\Z)").finditer
 _newline = re.compile(rb"\r\n|\n|\r").search
 _line_of_base64 = re.compile(rb"[A-Za-z0-9+/]*[ \t]*(?:\r\n|\n|\r)").match
 
 
 def decode(body: bytes, encoding: str) -> bytes:
-    """Returns the decoded body. encoding: as in the header; "" is 7bit.
+    """Returns the decoded body. encoding: as in the header, such as `Base64`; "" is 7bit.
 
     Raises EmbedError if the body cannot be decoded.
     """
@@ -54,7 +54,7 @@ def change(body: bytes, encoding: str, changes: list[Edit], newline: bytes) -> b
         return _change_quoted(_QuotedPrintable(body), changes, newline)
     if encoding == "base64":
         return _change_base64(body, changes, newline)
-    return splice(body, [edit._replace(put=_fold(body, edit, newline)) for edit in changes])
+    return splice(body, [edit._replace(new=_fold(body, edit, newline)) for edit in changes])
 
 
 def _fold(body: bytes, edit: Edit, newline: bytes) -> bytes:
@@ -62,16 +62,17 @@ def _fold(body: bytes, edit: Edit, newline: bytes) -> bytes:
     line_start = max(body.rfind(b"\n", 0, edit.start), body.rfind(b"\r", 0, edit.start)) + 1
     next_newline = _newline(body, edit.end)
     line_end = next_newline.start() if next_newline else len(body)
-    if not edit.put or edit.start - line_start + len(edit.put) + line_end - edit.end <= MAX_LINE_BYTES:
-        return edit.put
-    first, *rest = edit.put.split(b" ")
+    if not edit.new or edit.start - line_start + len(edit.new) + line_end - edit.end <= MAX_LINE_BYTES:
+        return edit.new
+    first, *rest = edit.new.split(b" ")
     return newline.join([first, b" ".join(rest[:-1]), rest[-1]])
 
 
 class _QuotedPrintable:
-    """A body in quoted-printable, and a map from its decoded to its raw bytes.
+    """A body in quoted-printable, and a map from the offsets of its decoded to those of its raw bytes.
 
-    decoded_offsets, raw_offsets: the beginnings of each piece of plain text or code, in step.
+    decoded_offsets, raw_offsets: where each piece begins, decoded and raw, at the same index. A piece is
+    plain text, an escape such as `=3D`, or a soft line break.
     """
 
     def __init__(self, raw: bytes) -> None:
@@ -80,11 +81,11 @@ class _QuotedPrintable:
         self.raw_offsets = [0]
         parts: list[bytes] = []
         size = done = 0
-        for special in _special(raw):
-            start, end = special.span()
-            code = special[0]
-            is_code = len(code) == 3 and code[1:].isalnum()
-            byte = bytes([int(code[1:], 16)]) if is_code else b""
+        for match in _escape_or_soft_break(raw):
+            start, end = match.span()
+            code = match[0]
+            is_escape = len(code) == 3 and code[1:].isalnum()
+            byte = bytes([int(code[1:], 16)]) if is_escape else b""
             parts += [raw[done:start], byte]
             size += start - done
             self.decoded_offsets += [size, size + len(byte)]
@@ -96,7 +97,7 @@ class _QuotedPrintable:
         self.raw_offsets.append(len(raw))
 
     def raw_offset(self, offset: int) -> int:
-        """Returns the raw offset of a decoded byte: after a soft line break, if there is one before it."""
+        """Returns the raw offset of a decoded byte. It lies after any soft line break before the byte."""
         piece = bisect_right(self.decoded_offsets, offset) - 1
         return self.raw_offsets[piece] + offset - self.decoded_offsets[piece]
 
@@ -109,13 +110,13 @@ def _change_quoted(body: _QuotedPrintable, changes: list[Edit], newline: bytes) 
         start, end = body.raw_offset(edit.start), body.raw_offset(edit.end)
         changed += body.raw[done:start]
         column = len(changed) - 1 - max(changed.rfind(b"\n"), changed.rfind(b"\r"))
-        if edit.put and column >= _WIDTH:  # no room for a soft break here, but before the last character
+        if edit.new and column >= _MAX_ENCODED_WIDTH:  # a soft break has room only before the last character
             last = 3 if changed[-3:-2] == b"=" else 1
             changed[-last:-last] = b"=" + newline
             column = last
-        for byte in edit.put:
+        for byte in edit.new:
             letter = _quote(byte, column == 0)
-            if column + len(letter) >= _WIDTH:
+            if column + len(letter) >= _MAX_ENCODED_WIDTH:
                 changed += b"=" + newline
                 letter = _quote(byte, True)
                 column = 0
@@ -123,7 +124,7 @@ def _change_quoted(body: _QuotedPrintable, changes: list[Edit], newline: bytes) 
             column += len(letter)
         next_newline = _newline(body.raw, end)
         rest = (next_newline.start() if next_newline else len(body.raw)) - end
-        if rest and 0 < column < _WIDTH < column + rest:
+        if rest and 0 < column < _MAX_ENCODED_WIDTH < column + rest:
             changed += b"=" + newline
         done = end
     return bytes(changed + body.raw[done:])
@@ -146,9 +147,9 @@ def _change_base64(body: bytes, changes: list[Edit], newline: bytes) -> bytes:
         kept_decoded, kept_encoded, width = kept_decoded + letters // 4 * 3, line.end(), width or letters
     if not width:
         first = _newline(body)
-        width = first.start() if first and first.end() < len(body.rstrip()) else _WIDTH
+        width = first.start() if first and first.end() < len(body.rstrip()) else _MAX_ENCODED_WIDTH
     if width % 4 or not width:
-        width = _WIDTH
+        width = _MAX_ENCODED_WIDTH
     changed = splice(decoded, changes)
     rest = b64encode(changed[kept_decoded:])
     lines = [rest[i : i + width] for i in range(0, len(rest), width)]
