@@ -20,11 +20,13 @@ from pixel_server.times import iso_ms
 def audit(last: int, recipients: bool, as_json: bool) -> None:
     """Show who did what to data on people. The newest line comes first."""
 
-    async def read(store: AsyncRedis, settings: Settings) -> tuple[list[dict[str, str]], dict[str, int]]:
+    async def read_lines(
+        store: AsyncRedis, settings: Settings
+    ) -> tuple[list[dict[str, str]], dict[str, int]]:
         lines, _ = await audit_log.read_page(store, None, last, "recipients" if recipients else "audit")
         return lines, await audit_log.recipient_counts(store) if recipients else {}
 
-    lines, counts = with_store(read)
+    lines, counts = with_store(read_lines)
     for line in lines:
         line["at"] = iso_ms(int(line.pop("id").partition("-")[0]))
     if as_json:

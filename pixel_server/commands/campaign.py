@@ -33,7 +33,13 @@ campaign.add_command(upload)
 @campaign.command("create")
 @click.argument("id")
 @click.option("--name", help="Name for people.  [default: the id]")
-@click.option("--kind", type=click.Choice(["email", "web"]), default="email", show_default=True, help="Kind.")
+@click.option(
+    "--kind",
+    type=click.Choice(["email", "web"]),
+    default="email",
+    show_default=True,
+    help="Where its pixel is: in mails or in web pages.",
+)
 @field_options
 @as_json
 def create_campaign(id: str, kind: Literal["email", "web"], as_json: bool, **options: Any) -> None:  # noqa: A002
@@ -55,7 +61,7 @@ def create_campaign(id: str, kind: Literal["email", "web"], as_json: bool, **opt
     if as_json:
         click.echo(json.dumps(campaign_json(created)))
     else:
-        click.echo(f"made {created.kind} campaign {created.id}")
+        click.echo(f"created {created.kind} campaign {created.id}")
 
 
 @campaign.command("set")
@@ -67,7 +73,7 @@ def set_campaign(id: str, as_json: bool, **options: Any) -> None:  # noqa: A002
     """Change the given fields of a campaign. `none` unsets a field."""
     given_fields = read_options(options)
     if not given_fields:
-        raise click.UsageError("give what is to be changed, as --sent 1200")
+        raise click.UsageError("give the fields to change, for example --sent 1200")
     fields = check_fields(given_fields, settings_here())
     changed = with_store(lambda store, _: storage.change(store, id, fields, audit_log.COMMAND))
     click.echo(json.dumps(campaign_json(changed)) if as_json else f"changed {', '.join(fields)} of {id}")
@@ -79,9 +85,9 @@ def list_campaigns(as_json: bool) -> None:
     """List all campaigns."""
 
     async def read_all(store: AsyncRedis, _: Settings) -> list[Campaign]:
-        campaigns, after = await storage.page(store, None, 1000)
-        while after is not None:
-            more, after = await storage.page(store, after, 1000)
+        campaigns, cursor = await storage.page(store, None, 1000)
+        while cursor is not None:
+            more, cursor = await storage.page(store, cursor, 1000)
             campaigns += more
         return campaigns
 
@@ -96,7 +102,7 @@ def list_campaigns(as_json: bool) -> None:
 
 @campaign.command("delete")
 @click.argument("id")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_json
 def delete_campaign(id: str, yes: bool, as_json: bool) -> None:  # noqa: A002
     """Delete a campaign and everything that was counted for it. Its id can never be used again."""

@@ -20,6 +20,7 @@ _HIDDEN_IF_ZERO = (
     *("opens_anonymous", "hits_gpc", "dropped_gpc", "dropped_opted_out", "refused_origin"),
     *("views_bot", "views_no_visitor", "views_no_visit", "visits_new", "visits_returning"),
 )
+"""Totals that are shown only if they are not zero."""
 
 
 @click.command()
@@ -28,13 +29,13 @@ _HIDDEN_IF_ZERO = (
 def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
     """Show a campaign's figures of all time."""
 
-    async def read(store: AsyncRedis, settings: Settings) -> tuple[Campaign, dict[str, Any]]:
+    async def read_figures(store: AsyncRedis, settings: Settings) -> tuple[Campaign, dict[str, Any]]:
         campaign = await storage.get(store, id)
         now = await clock.read_time(store)
         all_time = ranges.parse({}, campaign.time_zone, now)
         return campaign, await stats.read(store, campaign, all_time, settings, now)
 
-    campaign, figures = with_store(read)
+    campaign, figures = with_store(read_figures)
     if as_json:
         click.echo(json.dumps({**campaign_json(campaign), "stats": figures}))
         return

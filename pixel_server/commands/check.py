@@ -13,7 +13,7 @@ from pixel_server.mail import preflight
 from pixel_server.secret import FILE, Secrets
 from pixel_server.settings import Settings
 
-_SIGNS = {True: "ok", False: "!!", None: "  "}
+_MARKS = {True: "ok", False: "!!", None: "  "}
 
 
 @click.command()
@@ -28,18 +28,20 @@ def check(ctx: click.Context, mail: Path, as_json: bool) -> None:
     whether it will be loaded. The exit code is 1 if something must be mended.
     """
     settings = Settings.from_env()
-    keys = None
+    signing_keys = None
     are_secrets_set = settings.signing_secrets and settings.recipient_secret
     if are_secrets_set or (settings.data / FILE).exists():  # a check must not make new secrets
-        keys = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret).signing
+        signing_keys = Secrets.load(
+            settings.data, settings.signing_secrets, settings.recipient_secret
+        ).signing
     base_url = settings.base_url or base_url_of_up(settings)
     content = sys.stdin.buffer.read() if str(mail) == "-" else mail.read_bytes()
-    lines = preflight.check(content, keys, base_url)
+    lines = preflight.check(content, signing_keys, base_url)
     is_ok = all(line.ok is not False for line in lines)
     if as_json:
         items = [{"ok": line.ok, "text": line.text} for line in lines]
         click.echo(json.dumps({"ok": is_ok, "lines": items}))
     else:
         for line in lines:
-            click.echo(f"{_SIGNS[line.ok]} {line.text}")
+            click.echo(f"{_MARKS[line.ok]} {line.text}")
     ctx.exit(0 if is_ok else 1)

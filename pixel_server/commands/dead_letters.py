@@ -12,6 +12,9 @@ from pixel_server.settings import Settings
 from pixel_server.store import aof_rewrite, audit_log, keys
 from pixel_server.store.protocols import AsyncRedis
 
+MAX_OF_A_SHARD = 1000
+"""Largest number of dead letters that are listed of each shard."""
+
 
 @click.group()
 def dead_letters() -> None:
@@ -21,22 +24,22 @@ def dead_letters() -> None:
 @dead_letters.command("list")
 @as_json
 def list_dead_letters(as_json: bool) -> None:
-    """List the dead letters of each shard, oldest first."""
+    """List the dead letters of each shard, at most 1,000 of a shard, oldest first."""
 
-    async def read(store: AsyncRedis, settings: Settings) -> list[dict[str, Any]]:
+    async def read_letters(store: AsyncRedis, settings: Settings) -> list[dict[str, Any]]:
         await audit_log.note(store, audit_log.COMMAND, "dead_letters.shown")
         return [
             {
                 "shard": shard,
-                "id": entry.decode(),
+                "id": entry_id.decode(),
                 "reason": fields[b"reason"].decode("utf-8", "replace"),
                 "data": fields[b"data"].hex(),
             }
             for shard in range(settings.shards)
-            for entry, fields in await store.xrange(keys.dead(shard), "-", "+", 1000)
+            for entry_id, fields in await store.xrange(keys.dead(shard), "-", "+", MAX_OF_A_SHARD)
         ]
 
-    letters = with_store(read)
+    letters = with_store(read_letters)
     if as_json:
         click.echo(json.dumps({"items": letters, "next": None}))
         return
@@ -45,7 +48,7 @@ def list_dead_letters(as_json: bool) -> None:
 
 
 @dead_letters.command("drop")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_json
 def drop_dead_letters(yes: bool, as_json: bool) -> None:
     """Drop all dead letters. A shard that has stopped because of them goes on."""
@@ -54,7 +57,7 @@ def drop_dead_letters(yes: bool, as_json: bool) -> None:
 
     async def drop(store: AsyncRedis, settings: Settings) -> int:
         await audit_log.note(store, audit_log.COMMAND, "dead_letters.dropped")
-        await aof_rewrite.request(store)
+        await aof_rewrite.request(store)  # in case this process ends before the second request
         counts = [
             await store.xtrim(keys.dead(shard), maxlen=0, approximate=False)
             for shard in range(settings.shards)

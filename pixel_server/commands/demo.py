@@ -25,16 +25,14 @@ def demo() -> None:
 
 
 @demo.command("add")
-@click.option(
-    "--seed", default=DEFAULT_SEED, show_default=True, help="A number; another seed makes up other figures."
-)
+@click.option("--seed", default=DEFAULT_SEED, show_default=True, help="Seed of the random figures.")
 @as_json
 def add_demo(seed: int, as_json: bool) -> None:
     """Add a newsletter and a web site, with two weeks of made-up hits."""
     hold_lifeline()
     settings = settings_here()
     if Consent(settings).rule("identified", None).mode == Mode.OFF:
-        raise Failure("no demo: PIXEL_MAX_MODE is off, so nothing is kept")
+        raise Failure("the demo cannot be added: PIXEL_MAX_MODE is off, so nothing is stored")
     url = store_url(settings)
 
     async def add(store: AsyncRedis, settings: Settings) -> fill.Added:
@@ -54,8 +52,8 @@ def add_demo(seed: int, as_json: bool) -> None:
         return
     if added.removed:
         click.echo(f"removed {' and '.join(added.removed)}: an unfinished demo")
-    what = f"{added.hits:,} made-up hits in" if added.hits else "there already:"
-    click.echo(f"demo: {what} {' and '.join(added.ids)}")
+    hits = f"{added.hits:,} made-up hits in" if added.hits else "there already:"
+    click.echo(f"demo: {hits} {' and '.join(added.ids)}")
 
 
 @demo.command("remove")

@@ -10,12 +10,12 @@ import click
 import redis
 
 from pixel_server.commands.doctor_files import networks, rules, spool
-from pixel_server.commands.doctor_store import lost, redis_and_workers
+from pixel_server.commands.doctor_store import losses, redis_and_workers
 from pixel_server.commands.findings import Check, Finding
 from pixel_server.commands.support import as_json, settings_here
 from pixel_server.settings import Settings, SettingsError
 
-CHECKS: tuple[Check, ...] = (networks, rules, spool, lost, redis_and_workers)
+CHECKS: tuple[Check, ...] = (networks, rules, spool, losses, redis_and_workers)
 
 
 @click.command()

@@ -36,25 +36,25 @@ def redis_and_workers(settings: Settings, today: date) -> Iterator[Finding]:
     except (StoreError, SecretsError) as error:
         yield Finding("store", "redis", "problem", str(error))
         return
-    texts = {
+    texts_without_warnings = {
         "redis": f"{without_password(url)}, durability: {report['redis']['durability']}",
         "workers": f"{counted(report['workers'], 'worker')}; "
         f"{counted(report['stream_entries'], 'batch')} of hits to be counted",
-        "clocks": "all agree with that of Redis",
-        "retention": "goes on by itself",
+        "clocks": "all agree with Redis's clock",
+        "retention": "removes expired data by itself",
     }
     all_warnings = store_health.warnings(report)
-    for thing, text in texts.items():
+    for thing, text in texts_without_warnings.items():
         if warnings := [warning for subject, warning in all_warnings if subject == thing]:
             yield from (Finding("store", thing, "problem", warning) for warning in warnings)
         else:
             yield Finding("store", thing, "ok", text)
 
 
-def lost(settings: Settings, today: date) -> Iterator[Finding]:
-    """Checks that Redis lost no acknowledged hits, and warns if a promoted replica could."""
+def losses(settings: Settings, today: date) -> Iterator[Finding]:
+    """Checks that Redis lost no acknowledged hits. Warns if a replica could lose hits when it is promoted."""
 
-    async def read() -> tuple[LossReport, dict[str, Any]]:
+    async def read_losses() -> tuple[LossReport, dict[str, Any]]:
         if not _is_store_known(settings):
             return loss_storage.report_file(settings.data), {}
         client = connect_async(store_url(settings))
@@ -66,7 +66,7 @@ def lost(settings: Settings, today: date) -> Iterator[Finding]:
         finally:
             await client.aclose()
 
-    report, replication = asyncio.run(read())
+    report, replication = asyncio.run(read_losses())
     if report.batches or report.commits:
         yield Finding("losses", "hits", "problem", report.describe())
     else:
@@ -81,7 +81,7 @@ def _is_store_known(settings: Settings) -> bool:
 
 
 async def _read_health(url: str, settings: Settings) -> dict[str, Any]:
-    """Returns the report of `store_health.read`. Does not claim a store that no server has used.
+    """Returns the report of `store_health.read`. Does not mark an unused store as this server's.
 
     Raises StoreError or SecretsError if this server cannot use the store.
     """

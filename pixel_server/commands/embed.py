@@ -24,7 +24,7 @@ NEW_COLUMNS = ("mail_file", "privacy_url")
 MAILS_PER_DIRECTORY = 1000
 
 MakeMail = Callable[[str | None], ChangedMessage]
-"""Makes the mail of a recipient. None: the only address of a whole message."""
+"""Returns the mail of a recipient. None stands for the only address that a whole message has."""
 
 
 @click.command()
@@ -49,9 +49,10 @@ def embed(
 ) -> None:
     """Put the pixel into a mail.
 
-    Reads the mail on standard input, and changes nothing else in it. Works offline. With --recipients, writes
-    a mail for each row, and a list of the mails, to the directory OUT. OUT is written when all rows are done,
-    or not at all. With --eml, RECIPIENT may be left out if the message goes to one address only.
+    Reads the mail on standard input, adds the pixel, and changes nothing else. Works offline. With
+    --recipients, writes a mail for each row, and a list of the mails, to the directory OUT. OUT is written
+    when all rows are done, or not at all. With --eml, RECIPIENT may be left out if the message goes to one
+    address only.
     """
     check_campaign(campaign_id)
     is_list = recipients is not None
@@ -87,7 +88,7 @@ def embed(
 def _check_kind(mail: bytes, is_eml: bool) -> None:
     """Raises Failure if the mail is HTML where --eml announced a message, or the reverse."""
     if is_surely_message(_decode_utf16(mail)):
-        raise Failure("this message is in UTF-16, as no mail is sent: give it as it was sent")
+        raise Failure("this message is in UTF-16, which mail does not use: give the message as it was sent")
     if is_eml and not is_message(mail):
         raise Failure("this is not a whole message, because it has no header: leave out --eml")
     if not is_eml and is_surely_message(mail):
@@ -95,7 +96,7 @@ def _check_kind(mail: bytes, is_eml: bool) -> None:
 
 
 def _decode_utf16(mail: bytes) -> bytes:
-    """Returns a mail that begins with a mark of UTF-16 in UTF-8, and b"" for any other mail."""
+    """Returns a mail in UTF-8 if it begins with a byte order mark of UTF-16, and b"" otherwise."""
     is_utf16 = mail.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
     return mail.decode("utf-16", "replace").encode("utf-8", "replace") if is_utf16 else b""
 
@@ -106,11 +107,11 @@ def _mail_maker(
     """Returns a function that makes each recipient's mail. Finds the place in HTML once for all of them."""
     if is_eml:
         bare = mail.removeprefix(BOM_UTF8)
-        mark = mail[: len(mail) - len(bare)]
+        byte_order_mark = mail[: len(mail) - len(bare)]
 
         def make_message(recipient: str | None) -> ChangedMessage:
             changed = add_pixel_to_bytes(bare, minter, campaign, recipient, twin=twin, replace=replace)
-            return changed._replace(raw=mark + changed.raw)
+            return changed._replace(raw=byte_order_mark + changed.raw)
 
         return make_message
     html_frame = frame(mail, replace=replace)

@@ -19,14 +19,14 @@ from pixel_server.commands.support import as_json, settings_here
 @as_json
 def explain(ua: str, ip: str, headers: tuple[str, ...], delay: float | None, as_json: bool) -> None:
     """Show how a hit would be classified, and by which rule. Needs no Redis."""
-    values = {}
+    other_headers = {}
     for header in headers:
         name, colon, value = header.partition(":")
         if not colon or not name.strip():
             raise Failure(f"--header {header!r} must have a name and a value, as `Referer: https://...`")
-        values[name.strip()] = value.strip()
+        other_headers[name.strip()] = value.strip()
     try:
-        explanation = explain_hit(settings_here(), ua, ip, values, delay)
+        explanation = explain_hit(settings_here(), ua, ip, other_headers, delay)
     except ValueError as error:
         raise Failure(str(error)) from None
     if as_json:

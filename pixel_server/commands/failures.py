@@ -41,4 +41,4 @@ def errors_in_one_line() -> Iterator[None]:
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise Failure(f"Redis does not answer: {error}; is `pixel-server up` running?") from None
     except redis.RedisError as error:
-        raise Failure(f"Redis refuses: {error}") from None
+        raise Failure(f"Redis refuses a command: {error}") from None

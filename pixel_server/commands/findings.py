@@ -10,7 +10,10 @@ from pixel_server.settings import Settings
 
 
 class Finding(NamedTuple):
-    """The result of one check of a thing. level: `advice` can wait; a `problem` cannot."""
+    """The result of a check of one thing: of `networks`, the list `apple`.
+
+    level: an `advice` can wait; a `problem` cannot.
+    """
 
     check: str
     thing: str

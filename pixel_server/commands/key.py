@@ -26,7 +26,7 @@ def key() -> None:
     "scopes",
     multiple=True,
     metavar="SCOPE",
-    help="read, write, people, or read:CAMPAIGN for what may be shared of a campaign. "
+    help="read, write, people, or read:CAMPAIGN for the shared figures of one campaign. "
     "[default: all of the first three]",
 )
 @as_json

@@ -44,7 +44,7 @@ class LazyGroup(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
         try:
             return super().main(*args, **options)
-        except OSError as error:  # not of a reader that closed the pipe: click ends quietly then
+        except OSError as error:  # click itself handles a reader that closes the pipe
             if error.filename is None:
                 _drop_output()
             click.echo(
@@ -54,6 +54,6 @@ class LazyGroup(click.Group):
 
 
 def _drop_output() -> None:
-    """Points standard output at nothing, so that Python does not write its rest again at exit."""
+    """Points standard output at /dev/null, so that Python does not write its rest again at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

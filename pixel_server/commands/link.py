@@ -25,7 +25,9 @@ NEW_COLUMNS = ("pixel_url", "pixel_html", "privacy_url")
 @click.option("--html", "as_html", is_flag=True, help="Print the image tag.")
 @list_options
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="File for the list with its links."
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write: the list with a link in each row.",
 )
 @as_json
 def link(
@@ -39,10 +41,10 @@ def link(
 ) -> None:
     """Make pixel links for recipients.
 
-    Prints the link of one RECIPIENT, or writes a list with a link in each row, in the campaign's mode. Works
-    offline. The list may be standard input, `-`. OUT has all columns of the list, and pixel_url, pixel_html
-    and privacy_url. OUT is written when all rows are done, or not at all. Rows that cannot be used are left
-    out and named in OUT.bad; the exit code is then 1.
+    Prints the link of one RECIPIENT, or writes a list with a link in each row. The links have the campaign's
+    mode. Works offline. The list may be standard input, `-`. OUT has all columns of the list, and pixel_url,
+    pixel_html and privacy_url. OUT is written when all rows are done, or not at all. Rows that cannot be used
+    are left out and named in OUT.bad; the exit code is then 1.
     """
     check_campaign(campaign_id)
     if recipients is not None:

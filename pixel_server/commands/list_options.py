@@ -1,4 +1,4 @@
-"""The options of commands that read a list of recipients, and the list with a progress bar."""
+"""Options of commands that read a list of recipients, and the reading of the list with a progress bar."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 STDIN = Path("-")
 
 column_option = click.option(
-    "--column", default="recipient", show_default=True, help="Column of the list that names the recipient."
+    "--column", default="recipient", show_default=True, help="Column that holds the recipient."
 )
 """The option --column."""
 
 
 def list_options(command: Command) -> Command:
     """Adds the options --recipients and --column to a command."""
-    file = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
+    existing_file = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
     recipients = click.option(
-        "--recipients", type=file, help="List: CSV with a first line of names, or NDJSON."
+        "--recipients", type=existing_file, help="List: CSV whose first line names the columns, or NDJSON."
     )
     return recipients(column_option(command))
 
 
 @contextlib.contextmanager
 def open_list(
-    source: Path, column: str, add: Sequence[str]
+    source: Path, column: str, added_columns: Sequence[str]
 ) -> Iterator[tuple[RecipientFile, Callable[[int], None]]]:
-    """Yields a list, and the function to call with the number of bytes that were read, for a progress bar.
+    """Yields an opened list, and a function that moves a progress bar to a number of bytes that were read.
 
-    add: names of the columns that will be added. Raises Failure if the list, or a file that the caller uses
-    meanwhile, cannot be used.
+    added_columns: names of the columns that the caller will add. Raises Failure if the list is bad, or if a
+    file fails while the list is open: the list's own or another.
     """
     try:
         with contextlib.nullcontext(sys.stdin.buffer) if source == STDIN else source.open("rb") as file:
-            recipients = RecipientFile(file, column, add)
+            recipients = RecipientFile(file, column, added_columns)
             size = 0 if source == STDIN else os.fstat(file.fileno()).st_size
             with click.progressbar(
                 length=size, file=sys.stderr, hidden=not size or not sys.stderr.isatty(), label=source.name
             ) as bar:
-                yield recipients, lambda read: bar.update(read - bar.pos)
+                yield recipients, lambda bytes_read: bar.update(bytes_read - bar.pos)
                 bar.update(size - bar.pos)
     except ListError as error:
         raise Failure(f"{'standard input' if source == STDIN else source}: {error}") from None
@@ -58,6 +58,6 @@ def open_list(
 
 
 def refuse_bad_rows(filled: Filled, bad: Path) -> None:
-    """Raises Failure if rows were left out. The other rows are done."""
+    """Raises Failure if bad rows were left out. The good rows are written already."""
     if filled.bad:
         raise Failure(f"{filled.rows} rows done, {filled.bad} left out: see {bad}")

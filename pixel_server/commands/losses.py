@@ -26,11 +26,11 @@ def losses() -> None:
 def list_losses(as_json: bool) -> None:
     """List the losses that are not acknowledged, oldest first."""
 
-    async def read(store: AsyncRedis, settings: Settings) -> list[Loss]:
+    async def read_losses(store: AsyncRedis, settings: Settings) -> list[Loss]:
         in_file, in_store = loss_storage.read_file(settings.data), await loss_storage.read_store(store)
         return unpack_losses(merge(in_file, in_store))
 
-    items = with_store(read)
+    items = with_store(read_losses)
     if as_json:
         click.echo(
             json.dumps({"items": [{**loss._asdict(), "at": iso_ms(loss.at)} for loss in items], "next": None})
@@ -39,10 +39,10 @@ def list_losses(as_json: bool) -> None:
     for loss in items:
         at_least = "" if loss.is_exact else "at least "
         if loss.batches:
-            what = f"{loss.batches} batches, {at_least}{loss.hits} hits"
+            text = f"{loss.batches} batches, {at_least}{loss.hits} hits"
         else:
-            what = f"counters went back by {loss.commits} commits"
-        click.echo(f"{iso_ms(loss.at)}  shard {loss.shard}  {what}")
+            text = f"counters went back by {loss.commits} commits"
+        click.echo(f"{iso_ms(loss.at)}  shard {loss.shard}  {text}")
 
 
 @losses.command("acknowledge")

@@ -1,4 +1,4 @@
-"""The minter of commands that make links. Its links are those that the `up` of this directory would make."""
+"""The minter of commands that make links. It makes the same links as the `up` of this data directory."""
 
 from __future__ import annotations
 
@@ -60,18 +60,18 @@ def _find_mode(campaign: str, settings: Settings, secrets: Secrets) -> Mode:
 
     Warns if the campaign does not exist: its id may be mistyped. Raises Failure if it is a web campaign.
     """
-    known = CampaignCache(client.connect_async(store_url(settings)), Consent(settings))
-    if not _learn_from_store(known, campaign, settings, secrets):
-        known.restore(settings.data / CACHE_FILE)
-        if not known.kinds:  # no campaign is known, so this id cannot be called mistyped
-            return known.mode(campaign)
-    if known.is_web(campaign):
+    cache = CampaignCache(client.connect_async(store_url(settings)), Consent(settings))
+    if not _learn_from_store(cache, campaign, settings, secrets):
+        cache.restore(settings.data / CACHE_FILE)
+        if not cache.kinds:  # nothing is known of any campaign, so no warning is due
+            return cache.mode(campaign)
+    if cache.is_web(campaign):
         raise Failure(f"{campaign!r} is a web campaign: its pixel is the same for all; see docs/web.md")
-    if campaign in known.gone:
+    if campaign in cache.gone:
         _warn(f"the campaign {campaign!r} was deleted: no open of it is counted")
-    elif campaign not in known.kinds:
+    elif campaign not in cache.kinds:
         _warn(f"{UnknownCampaign(campaign)} yet: its first open will create it")
-    mode = known.mode(campaign)
+    mode = cache.mode(campaign)
     if mode is Mode.OFF:
         _warn(f"the mode of {campaign!r} is off: no link is made")
     return mode
@@ -81,8 +81,11 @@ def _warn(text: str) -> None:
     click.echo(f"pixel-server: {text}", err=True)
 
 
-def _learn_from_store(known: CampaignCache, campaign: str, settings: Settings, secrets: Secrets) -> bool:
-    """Adds the campaign's record to `known`. Returns False if the store does not answer or is not ours."""
+def _learn_from_store(cache: CampaignCache, campaign: str, settings: Settings, secrets: Secrets) -> bool:
+    """Adds the campaign's record to the cache.
+
+    Returns False if the store does not answer or belongs to a server with other secrets.
+    """
     try:
         with client.connect(store_url(settings), timeout=STORE_TIMEOUT_SECONDS) as store:
             pipe = store.pipeline(transaction=False)
@@ -96,9 +99,9 @@ def _learn_from_store(known: CampaignCache, campaign: str, settings: Settings, s
         return False
     if record is not None:
         try:
-            known.learn(decode(record, campaign))
+            cache.learn(decode(record, campaign))
         except UnreadableCampaign as error:
             raise Failure(f"{error}; update this program") from None
     elif is_gone:
-        known.forget(campaign)
+        cache.forget(campaign)
     return True

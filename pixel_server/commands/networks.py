@@ -27,13 +27,14 @@ def list_networks(as_json: bool) -> None:
     """Show the ranges, date, owner and source of each list. Needs no Redis."""
     lists = Networks.load(Settings.from_env().data / "networks").lists
     if as_json:
-        items = [{**asdict(each), "date": str(each.date)} for each in lists]
+        items = [{**asdict(network_list), "date": str(network_list.date)} for network_list in lists]
         click.echo(json.dumps({"items": items, "next": None}))
         return
-    rows = [("NAME", "RANGES", "DATE", "WHOSE", "SOURCE")]
-    for each in lists:
-        owner = "the operator's" if each.own else "shipped"
-        rows.append((each.name, f"{each.ranges:,}", str(each.date), owner, each.source))
+    rows = [("NAME", "RANGES", "DATE", "OWNER", "SOURCE")]
+    for network_list in lists:
+        owner = "the operator's" if network_list.own else "shipped"
+        name, ranges = network_list.name, f"{network_list.ranges:,}"
+        rows.append((name, ranges, str(network_list.date), owner, network_list.source))
     print_table(rows)
 
 
@@ -45,7 +46,7 @@ def list_networks(as_json: bool) -> None:
     metavar="FILE",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Read the list of NAME from a file, as its source publishes it. Repeat this for several files.",
+    help="Read the list of NAME from a file, as its source publishes it. May be given several times.",
 )
 @as_json
 def refresh_networks(names: tuple[str, ...], files: tuple[Path, ...], as_json: bool) -> None:
@@ -62,13 +63,13 @@ def refresh_networks(names: tuple[str, ...], files: tuple[Path, ...], as_json: b
     errors = []
     for name in dict.fromkeys(names or sorted(PUBLISHED)):
         try:
-            taken = refresh(name, directory, files)
+            refreshed = refresh(name, directory, files)
         except NetworksError as error:
             errors.append(str(error))
             continue
-        items.append({**asdict(taken), "date": str(taken.date)})
+        items.append({**asdict(refreshed), "date": str(refreshed.date)})
         if not as_json:
-            click.echo(f"{name}: {taken.rows:,} rows, {taken.ranges:,} ranges of {taken.date}")
+            click.echo(f"{name}: {refreshed.rows:,} rows, {refreshed.ranges:,} ranges of {refreshed.date}")
     if as_json and items:
         click.echo(json.dumps({"items": items, "next": None}))
     if errors:

@@ -53,11 +53,11 @@ def add_note(campaign: str, text: str, at: str | None, as_json: bool) -> None:
 def list_notes(campaign: str, as_json: bool) -> None:
     """List a campaign's notes in order of time."""
 
-    async def listed(store: AsyncRedis, _: object) -> list[notes.Note]:
+    async def read_notes(store: AsyncRedis, _: object) -> list[notes.Note]:
         await storage.get(store, campaign)
         return await notes.list_notes(store, campaign)
 
-    items = [notes.to_json(note) for note in with_store(listed)]
+    items = [notes.to_json(note) for note in with_store(read_notes)]
     if as_json:
         click.echo(json.dumps({"items": items, "next": None}))
         return

@@ -23,11 +23,11 @@ def privacy() -> None:
 def report(as_json: bool) -> None:
     """Show each kind of stored data: how much, since when, how long it is kept, and where."""
 
-    async def read(store: AsyncRedis, settings: Settings) -> list[inventory.Kind]:
+    async def read_kinds(store: AsyncRedis, settings: Settings) -> list[inventory.Kind]:
         spool = read_status(settings.data / "spool")
         return await inventory.kinds(store, settings, spool.hits, spool.oldest_ms)
 
-    kinds = with_store(read)
+    kinds = with_store(read_kinds)
     if as_json:
         click.echo(json.dumps({"items": [kind._asdict() for kind in kinds], "next": None}))
         return

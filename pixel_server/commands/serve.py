@@ -21,16 +21,21 @@ from pixel_server.run.supervisor import Child, hold_lifeline, keep_running
     "--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes on the port."
 )
 @click.option(
-    "--only", type=click.Choice(["pixels", "pages"]), help="Answer only these, and the rest with 421."
+    "--only", type=click.Choice(["pixels", "pages"]), help="Answer only these requests, and others with 421."
 )
 @click.option("--handle", type=int, hidden=True, help="File descriptor of a socket that listens already.")
-@click.option("--beside", type=int, hidden=True, help="File descriptor of a channel from which pages come.")
+@click.option(
+    "--beside",
+    type=int,
+    hidden=True,
+    help="File descriptor of the channel that hands requests for pages over.",
+)
 def serve(
     host: str, port: int, processes: int, only: str | None, handle: int | None, beside: int | None
 ) -> None:
-    """Run the web process. A child of it answers pages and the API, so that they never delay pixels."""
+    """Run the web process. A child process answers pages and the API, so that they never delay pixels."""
     uvicorn_parts.check()
-    from pixel_server.run import listen, web_process  # noqa: PLC0415 - import what the check looks for
+    from pixel_server.run import listen, web_process  # noqa: PLC0415 - may be imported only after the check
 
     hold_lifeline()
     if beside is not None:
@@ -48,6 +53,6 @@ def serve(
         else:
             web_process.serve(listening, web_process.PLAIN_PROTOCOL, web_process.PAGES_APP)
         return
-    number = listening.fileno()
-    arguments = ["serve", "--handle", str(number), *([] if only is None else ["--only", only])]
-    keep_running([Child(f"web {i + 1}", arguments, os.environ, [number]) for i in range(processes)])
+    descriptor = listening.fileno()
+    arguments = ["serve", "--handle", str(descriptor), *([] if only is None else ["--only", only])]
+    keep_running([Child(f"web {i + 1}", arguments, os.environ, [descriptor]) for i in range(processes)])

@@ -16,7 +16,7 @@ from pixel_server.settings import Settings, shown_environment, table
 def settings(as_json: bool) -> None:
     """List every setting and its value.
 
-    A = marks a value that is set here, or by the `up` of this data directory. Other values are defaults.
+    `=` marks a value that the environment or the last `up` of this data directory sets. Others are defaults.
     """
     warn_of_unknown_settings()
     environ = environment()

@@ -26,7 +26,9 @@ def share() -> None:
 @click.argument("campaign")
 @click.argument("name")
 @click.option("--expires", help="When the link expires, as 2026-11-24T09:00:00Z.  [default: never]")
-@click.option("--frame", "frames", multiple=True, metavar="ORIGIN", help="Origin of pages that may frame it.")
+@click.option(
+    "--frame", "frames", multiple=True, metavar="ORIGIN", help="Origin of pages that may show it in a frame."
+)
 @as_json
 def create_share(
     campaign: str, name: str, expires: str | None, frames: tuple[str, ...], as_json: bool

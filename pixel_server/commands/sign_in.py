@@ -15,7 +15,7 @@ from pixel_server.store.protocols import AsyncRedis
 
 
 @click.command()
-@click.option("--key", metavar="ID", help="Sign in with this API key.  [default: the oldest that may do all]")
+@click.option("--key", metavar="ID", help="Sign in with this API key.  [default: the oldest with all scopes]")
 @as_json
 def sign_in(key: str | None, as_json: bool) -> None:
     """Print a link that signs in to the dashboard. The link works once, within ten minutes.
@@ -24,16 +24,16 @@ def sign_in(key: str | None, as_json: bool) -> None:
     standard error.
     """
 
-    async def make(store: AsyncRedis, settings: Settings) -> tuple[list[str], str]:
+    async def make_token(store: AsyncRedis, settings: Settings) -> tuple[list[str], str]:
         state = read_up_state(settings.data)
         base_url = settings.base_url or (state.base_url if state else None)
         if base_url is None:
-            raise Failure("set PIXEL_BASE_URL: a link needs an address")
+            raise Failure("set PIXEL_BASE_URL to the public address of this server")
         bases = sign_in_bases(state.address, base_url) if state else [base_url]
         return bases, await sign_in_links.make(store, key)
 
     try:
-        bases, token = with_store(make)
+        bases, token = with_store(make_token)
     except sign_in_links.NoApiKey:
         raise Failure(
             f"there is no key {key}"
@@ -49,4 +49,4 @@ def sign_in(key: str | None, as_json: bool) -> None:
         return
     click.echo(links[0])
     for other in links[1:]:
-        click.echo(f"pixel-server: or at {other} (the same, at its own address)", err=True)
+        click.echo(f"pixel-server: or at {other} (at the address that `up` listens on)", err=True)

@@ -61,5 +61,5 @@ def spool_drain(as_json: bool) -> None:
     try:
         batches = with_store(drain)
     except AWAY_ERRORS as error:
-        raise Failure(f"the spool waits: {str(error) or type(error).__name__}") from None
+        raise Failure(f"the hits stay in the spool: {str(error) or type(error).__name__}") from None
     click.echo(json.dumps({"batches": batches}) if as_json else f"drained {batches} batches")

@@ -1,4 +1,4 @@
-"""Checks before `serve` and `work` start anything, and before `up` and `settings`, of mistyped settings."""
+"""Checks that `serve` and `work` make before they start, and a warning about mistyped settings."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def warn_of_unknown_settings() -> None:
 
 
 def check_startup() -> None:
-    """Raises the error of a rule file, a list of networks, the secrets or the store that cannot be used.
+    """Raises an error if a rule file, a list of networks, the secrets or the store cannot be used.
 
-    Only logs that the store does not answer, if hits can wait in the spool until it does.
+    If the store does not answer and hits can wait in the spool, only logs an error.
     """
 
     async def do_nothing(store: AsyncRedis, settings: Settings) -> None:
@@ -40,4 +40,4 @@ def check_startup() -> None:
     except StoreAwayError as error:
         if not settings.spool_bytes:
             raise
-        log.error("%s; starting anyway", error)
+        log.error("%s; starting anyway: hits wait in the spool", error)

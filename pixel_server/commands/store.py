@@ -21,7 +21,7 @@ def store() -> None:
 
 
 @store.command("adopt")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_json
 def adopt_store(yes: bool, as_json: bool) -> None:
     """Use a store that was emptied or replaced, if its data will not come back.
@@ -33,10 +33,12 @@ def adopt_store(yes: bool, as_json: bool) -> None:
     url = store_url(settings)
     secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
     if not yes:
-        click.confirm("Use this store from now on, without the data of the one before?", abort=True, err=True)
+        click.confirm(
+            "Use this store from now on, without the data of the previous store?", abort=True, err=True
+        )
     adopted = asyncio.run(_adopt(url, settings, secrets))
     if adopted is None:
-        raise Failure("this is the store that was used before: there is nothing to adopt")
+        raise Failure("this is the store that this server already uses: there is nothing to adopt")
     if as_json:
         click.echo(json.dumps(adopted._asdict()))
         return

@@ -38,8 +38,8 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
 def environment() -> dict[str, str]:
     """Returns the environment variables, completed with those of the last `up` of this data directory."""
     state = read_up_state(Settings.from_env().data)
-    of_up = {**state.settings, "REDIS_URL": state.redis_url} if state else {}
-    return {**of_up, **{name: value for name, value in os.environ.items() if value.strip()}}
+    variables_of_up = {**state.settings, "REDIS_URL": state.redis_url} if state else {}
+    return {**variables_of_up, **{name: value for name, value in os.environ.items() if value.strip()}}
 
 
 def settings_here() -> Settings:
@@ -103,13 +103,13 @@ def with_store_at(
         finally:
             await store.aclose()
 
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:  # stays ignored where it is ignored
+    previous_handler = signal.getsignal(signal.SIGINT)
+    if previous_handler is signal.default_int_handler:  # an ignored SIGINT stays ignored
         signal.signal(signal.SIGINT, _abort)
     try:
         return asyncio.run(run())
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous_handler)
 
 
 def _abort(number: int, frame: FrameType | None) -> None:

@@ -23,10 +23,10 @@ from pixel_server.settings import Settings
 def up(host: str, port: int, data: Path | None, with_demo: bool) -> None:
     """Start Redis, the web process and the workers. Ctrl-C stops them."""
     uvicorn_parts.check()
-    from pixel_server.run import up as run_up  # noqa: PLC0415 - imports what the check looks for
+    from pixel_server.run import up as run_up  # noqa: PLC0415 - may be imported only after the check
 
     settings = Settings.from_env()
     warn_of_unknown_settings()
     settings = replace(settings, data=data or settings.data)
-    own_redis = not os.environ.get("REDIS_URL", "").strip()
-    run_up.run(host, port, settings, own_redis, with_demo)
+    starts_redis = not os.environ.get("REDIS_URL", "").strip()
+    run_up.run(host, port, settings, starts_redis, with_demo)

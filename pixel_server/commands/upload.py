@@ -31,13 +31,13 @@ CHUNK_BYTES = 64 << 10
 @column_option
 @as_json
 def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noqa: A002
-    """Upload the recipients of a campaign, so that those who did not open it can be listed.
+    """Upload the recipients of a campaign, so that the recipients who did not open it can be listed.
 
     FILE is CSV with a first line that names the columns, or NDJSON; `-` is standard input. The recipient is
     stored, and in mode `identified` the column `name`; other columns are ignored. A list can be uploaded
     again.
     """
-    first = file.read(CHUNK_BYTES)
+    first_chunk = file.read(CHUNK_BYTES)
 
     async def read_list(store: AsyncRedis, settings: Settings) -> uploads.Upload:
         is_named = lists.keeps_names(await storage.get(store, id), Consent(settings))
@@ -45,10 +45,10 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
         store_part = uploads.list_writer(
             store, secrets, settings, id, is_named, await clock.read_time(store), audit_log.COMMAND
         )
-        content_type = uploads.NDJSON if is_ndjson(first) else uploads.CSV
+        content_type = uploads.NDJSON if is_ndjson(first_chunk) else uploads.CSV
         upload = uploads.Upload(content_type, store_part, is_named, column)
         try:
-            await upload.read(_chunks(first, file))
+            await upload.read(_chunks(first_chunk, file))
         except lists.ListClosed as error:
             raise lists.ListClosed(f"{error}; {upload.progress}") from None
         finally:
@@ -56,25 +56,25 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
         return upload
 
     try:
-        done = with_store(read_list)
+        uploaded = with_store(read_list)
     except Problem as problem:
         raise Failure(f"{file.name}: {problem.detail}") from None
     except lists.ListClosed as error:
         raise Failure(str(error)) from None
-    if not (done.new or done.known or done.withdrawn or done.bad):
+    if not (uploaded.new or uploaded.known or uploaded.withdrawn or uploaded.bad):
         raise Failure(f"{file.name}: there is no recipient in it")
     if as_json:
-        click.echo(json.dumps({**done.counts, "errors": done.errors}))
+        click.echo(json.dumps({**uploaded.counts, "errors": uploaded.errors}))
     else:
-        click.echo(f"{done.new:,} new, {done.known:,} known, {done.withdrawn:,} withdrawn")
-    if done.bad:
-        bad = done.errors[0]
-        why = f"lines left out: {done.bad:,}, the first of them line {bad['line']}: {bad['message']}"
+        click.echo(f"{uploaded.new:,} new, {uploaded.known:,} known, {uploaded.withdrawn:,} withdrawn")
+    if uploaded.bad:
+        first_error = uploaded.errors[0]
+        why = f"lines left out: {uploaded.bad:,}; line {first_error['line']}: {first_error['message']}"
         raise Failure(f"{file.name}: {why}")
 
 
-async def _chunks(first: bytes, file: IO[bytes]) -> AsyncIterator[bytes]:
-    chunk = first
+async def _chunks(first_chunk: bytes, file: IO[bytes]) -> AsyncIterator[bytes]:
+    chunk = first_chunk
     while chunk:
         yield chunk
         chunk = file.read(CHUNK_BYTES)

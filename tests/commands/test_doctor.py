@@ -102,8 +102,8 @@ def test_doctor_redis_without_workers_is_a_problem(run, tmp_path, client, valkey
     assert redis.endswith(", durability: every hit: synced to disk before it is answered")
     assert workers == "ok       store workers: 1 worker; 1 batch of hits to be counted"
     assert others == [
-        "ok       store clocks: all agree with that of Redis",
-        "ok       store retention: goes on by itself",
+        "ok       store clocks: all agree with Redis's clock",
+        "ok       store retention: removes expired data by itself",
     ]
     assert not client.exists(keys.STORE), "a check does not claim the store"
 

@@ -24,7 +24,7 @@ def assert_one_line(done, *words: str) -> None:
 def test_networks_list_prints_a_table_or_json(run, lists):
     (lists / "google.txt").write_text(HEAD.format("2026-09-01") + "192.0.2.0/24\n")
     rows = run("networks", "list").stdout.splitlines()
-    assert rows[0].split() == ["NAME", "RANGES", "DATE", "WHOSE", "SOURCE"]
+    assert rows[0].split() == ["NAME", "RANGES", "DATE", "OWNER", "SOURCE"]
     assert [row.split()[0] for row in rows[1:]] == list(list_names())
     assert "google         1       2026-09-01  the operator's  a test" in rows
     items = json.loads(run("networks", "list", "--json").stdout)

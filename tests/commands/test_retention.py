@@ -30,7 +30,7 @@ def test_retention_run_shows_what_is_due_and_yes_removes_it(run, tmp_path, clien
     assert json.loads(done.stdout) == {"removed": {"dead letters": 2}}
     assert client.xlen(keys.dead(0)) == 1
     assert run("retention", "run", REDIS_URL=valkey_url).stdout == "due to be removed: nothing\n"
-    assert "retention: goes on by itself" in run("doctor", REDIS_URL=valkey_url).stdout
+    assert "retention: removes expired data by itself" in run("doctor", REDIS_URL=valkey_url).stdout
 
 
 def test_retention_run_wrong_clock_is_refused(run, tmp_path, client, valkey_url, monkeypatch):

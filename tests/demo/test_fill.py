@@ -278,5 +278,8 @@ def test_demo_add_max_mode_off_fails_with_one_line(redis_url: str, tmp_path: Pat
         [PROGRAM, "demo", "add"], env=environ, capture_output=True, text=True, check=False
     )
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == "pixel-server: no demo: PIXEL_MAX_MODE is off, so nothing is kept\n"
+    assert (
+        result.stderr
+        == "pixel-server: the demo cannot be added: PIXEL_MAX_MODE is off, so nothing is stored\n"
+    )
     assert not client.exists(keys.CAMPAIGNS)
