@@ -1,8 +1,9 @@
-"""The web process as an ASGI app. There are two: one answers pixels and pages, the other pages only.
+"""The web process as an ASGI app. There are two apps: one answers pixels and pages, the other pages only.
 
-`parts` makes what a process consists of, `lifespan` starts and ends it, and `routes` says which part answers
-which URL. `create_app` and `create_pages` put these together. The functions below them read the environment;
-uvicorn calls one of them by name, for example `uvicorn --factory pixel_server.app:app`.
+`parts` makes the parts of a process, `lifespan` starts and ends them, and `routes` says which part answers
+which URL. `create_app` and `create_pages` put these together. `app`, `beside_pages`, `pixels` and
+`pages_only` take the settings from the environment; uvicorn calls one of them by name, for example
+`uvicorn --factory pixel_server.app:app`.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ def create_app(
 ) -> Starlette:
     """Returns the app that answers pixels, and pages unless `is_served_here` leaves them to another process.
 
-    redis: is closed when the app ends. queue: takes jobs that ask for roll-ups. clock: returns seconds since
-    1970; None for Redis's clock. is_served_here: returns whether this process answers a request; other
-    requests get 421.
+    redis: a client, which the app closes when it ends. queue: receives the roll-up jobs. clock: returns
+    seconds since 1970; None for Redis's clock. is_served_here: returns whether this process answers a
+    request; other requests get 421.
     """
     common = make_common(settings, secrets, redis, clock)
     pixels = make_pixels(common, queue)
@@ -83,7 +84,7 @@ def app() -> Starlette:
 
 
 def beside_pages() -> Starlette:
-    """Returns the app of a process for pixels that hands pages to a process beside it, see `handover`."""
+    """Returns the app of a process for pixels that hands pages to a process beside it. See `handover`."""
     return _app_of_environment(lambda *request: handover.side_of_path(*request) is Side.PIXELS)
 
 

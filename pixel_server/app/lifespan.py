@@ -1,7 +1,7 @@
-"""The life of a web process: reads the store, runs the background tasks, and closes what must be closed.
+"""Starts and ends a web process: reads the store, runs background tasks, closes files and connections.
 
-If Redis is away at the start, the process goes on with what the data directory knows, and reads the store as
-soon as Redis answers.
+If Redis is away at the start, the process uses the campaigns and withdrawals that the data directory holds,
+and reads the store as soon as Redis answers.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ log = logging.getLogger("pixel_server.app")
 
 Lifespan = Callable[[Starlette], contextlib.AbstractAsyncContextManager[dict[str, Any]]]
 Begin = Callable[[], Awaitable[None]]
+"""Function that checks the store and reads what a process must know of it before it answers."""
 
 RETRY_SECONDS = 0.5
 """Seconds between attempts to read the store, if Redis was away at the start."""
 _AWAY_ERRORS = (StoreAwayError, RedisError)
-"""Errors of a Redis that does not answer. Redis may also go away between two commands of a start."""
+"""Errors of a Redis that does not answer, or goes away between two commands of `Begin`."""
 
 
 def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
@@ -78,9 +79,9 @@ def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
                 *retries,
             ]
         )
-        gc.freeze()  # the collector need not look again at what was made so far
+        gc.freeze()  # the garbage collector skips the objects made so far
         try:
-            # uvicorn's protocol gets this state; the fast path takes its parts from it.
+            # uvicorn passes this state to its protocol; the fast path takes these parts from it.
             yield {
                 "admission": pixels.admission,
                 "recorder": pixels.recorder,
@@ -131,9 +132,10 @@ def pages_lifespan(common: CommonParts) -> Lifespan:
 async def _begin_or_restore(
     begin: Begin, restore: Callable[[], None], *, may_wait: bool, consequence: str
 ) -> list[Coroutine[Any, Any, None]]:
-    """Reads the store. If that fails, restores what is known from before, and returns a task that retries.
+    """Reads the store. If that fails, restores the saved data, and returns a coroutine that retries.
 
-    Raises the error if this server must not use the store, or if `may_wait` is false.
+    consequence: words for the log line if that fails. Raises the error if this server must not use the store,
+    or if `may_wait` is false.
     """
     try:
         await begin()
@@ -159,7 +161,7 @@ async def _begin_later(begin: Begin) -> None:
             log.critical("%s", error)
             os.kill(os.getpid(), signal.SIGTERM)
             return None
-        except Exception as error:  # whatever the store holds, this process goes on
+        except Exception as error:  # data that nobody foresaw must not end this process
             log.error("cannot read the store, going on with the saved data: %r", error)
 
 

@@ -40,7 +40,11 @@ from pixel_server.store.store_mark import StoreMark
 
 @dataclass(frozen=True, slots=True)
 class CommonParts:
-    """Parts of every web process. prefix: the path of PIXEL_BASE_URL, '' if it has none."""
+    """Parts of every web process.
+
+    redis_clock: the time of Redis. clock: the same, except in tests. prefix: the path of PIXEL_BASE_URL, ''
+    if it has none. saved_campaigns: the file of `campaign_cache`.
+    """
 
     settings: Settings
     secrets: Secrets
@@ -78,7 +82,7 @@ class PixelParts:
 def make_common(
     settings: Settings, secrets: Secrets, redis: AsyncRedis, clock: Callable[[], float] | None
 ) -> CommonParts:
-    """Makes the parts of every web process. Reads the data directory's file of campaigns."""
+    """Makes the parts of every web process. Reads the data directory's copy of the campaigns."""
     redis_clock, consent, mark = Clock(), Consent(settings), StoreMark(settings.data)
     saved_campaigns = settings.data / CACHE_FILE
     campaign_cache = CampaignCache(redis, consent, mark)
@@ -198,7 +202,7 @@ def _oldest_spooled_ms(spool: Path) -> int | None:
 
 
 def _spooled_hits(spool: Path) -> tuple[int, int | None]:
-    """Returns the number of hits in the spool, and the time of the oldest (ms)."""
+    """Returns the number of hits in the spool, and the time (ms) of the oldest hit, if there is any."""
     status = read_status(spool)
     return status.hits, status.oldest_ms
 

@@ -24,11 +24,12 @@ from pixel_server.dashboard import busy, routes, static_files
 from pixel_server.privacy.endpoint import Privacy
 
 IsServedHere = Callable[[bytes, bytes, bytes], bool]
-"""Function that returns whether this process answers a request. Arguments: method, path and prefix."""
+"""Function that returns whether this process answers a request. Arguments: method, path and prefix of all
+URLs."""
 
 
 class _AnyPath(Convertor[str]):
-    """The rest of a path. Starlette's `path` does not match a line break, which a path may hold as %0a."""
+    """Matches the rest of a path. Starlette's `path` does not match a line break, written `%0a` in a URL."""
 
     regex = r"[\s\S]*"
 
@@ -51,9 +52,10 @@ def make_starlette(
     lifespan: Lifespan,
     is_served_here: IsServedHere | None,
 ) -> Starlette:
-    """Returns the app.
+    """Returns the app with its routes and middleware.
 
-    pixel: None if the process answers no pixels. is_served_here: None to answer all requests.
+    prefix: the path before all URLs, '' for none. pixel: None if the process answers no pixels.
+    is_served_here: None to answer all requests.
     """
     middleware = [Middleware(ReportSlots, prefix=prefix.encode(), busy=busy.answers(api))]
     if is_served_here is not None:

@@ -1,4 +1,4 @@
-"""The command line `pixel-server`. Lists the commands; loads the module of a command when it is called."""
+"""The command line `pixel-server`. It loads the module of a command only when the command is called."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COMMANDS = {
     "up": (f"{_COMMANDS}.up:up", "Start Redis, the web process and the workers."),
     "work": (f"{_HERE}.work:work", "Run the workers, which count hits, and their schedule."),
 }
-"""Each command's place, as `module:name`, and the first sentence of its help."""
+"""Place of each command, as `module:name`, and the first sentence of its help."""
 
 
 @click.group(cls=LazyGroup, commands_by_name=COMMANDS)

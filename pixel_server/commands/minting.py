@@ -51,7 +51,7 @@ def _require_secrets_of_up(settings: Settings, secrets: Secrets) -> None:
     """Raises Failure if the `up` of this directory has other secrets, and so would not count the links."""
     state = read_up_state(settings.data)
     recipient, signers = secrets.fingerprints()
-    if state and not (recipient in state.prints and signers[0] in state.prints):
+    if state and not {recipient, signers[0]} <= set(state.secret_fingerprints):
         raise Failure("`up` has other secrets: set the same PIXEL_SECRET and PIXEL_RECIPIENT_SECRET here")
 
 

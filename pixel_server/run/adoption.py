@@ -1,7 +1,7 @@
-"""Adopts a store that was emptied or replaced: puts back what the data directory knows, then marks the store.
+"""Adopts a store that was emptied or replaced: puts back the data directory's copies, then marks the store.
 
-The mark comes last: web processes and workers use the store as soon as they see the mark, and by then the
-store knows again who must not be recorded.
+The copies are of withdrawals and campaigns. The mark comes last: web processes and workers use the store as
+soon as they see the mark, and by then the store knows again who must not be recorded.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ _CHUNK = 1000
 """Withdrawals in one call of the script."""
 
 _PUT = """
--- KEYS: withdrawn, changes. ARGV: pairs of a mark and a value. Sets each value, except where the store has a
--- value that ends in "-": there the recipient has withdrawn already. Returns how many values it set.
+-- KEYS: withdrawn, withdrawals. ARGV: pairs of a recipient's mark and the periods of withdrawal. Sets the
+-- periods of each mark, unless the stored periods end in "-": that recipient has withdrawn already. Returns
+-- the number of marks that it set.
 local set = 0
 for i = 1, #ARGV, 2 do
   local stored = redis.call('HGET', KEYS[1], ARGV[i])
@@ -48,13 +49,13 @@ return set
 
 
 def _put_call(pairs: Iterable[tuple[bytes, bytes]]) -> ScriptCall:
-    """Returns the call that puts back withdrawals: marks with their periods."""
+    """Returns the call of _PUT. pairs: recipients' marks with their periods of withdrawal."""
     words = (word for pair in pairs for word in pair)
     return script_call(_PUT, keys=(keys.WITHDRAWN, keys.WITHDRAWALS), arguments=words)
 
 
 class Adopted(NamedTuple):
-    """Numbers of what was put back. deleted: deleted campaigns. has_key: whether an API key exists."""
+    """Numbers of records put back. deleted: deleted campaigns. has_key: whether an API key exists."""
 
     withdrawals: int
     campaigns: int
@@ -63,7 +64,7 @@ class Adopted(NamedTuple):
 
 
 async def adopt(client: AsyncRedis, url: str, settings: Settings, secrets: Secrets) -> Adopted | None:
-    """Returns what was put back, or None if the store is the known store.
+    """Adopts the store. Returns what was put back, or None if the store is the known store.
 
     Raises StoreError if this server cannot use the store.
     """
@@ -83,34 +84,34 @@ async def adopt(client: AsyncRedis, url: str, settings: Settings, secrets: Secre
 
 async def _put_back_withdrawals(client: AsyncRedis, settings: Settings) -> int:
     """Puts back the withdrawals. Returns how many of these recipients are withdrawn now."""
-    held = dict(withdrawals_file.read_file(settings.data))
-    pairs: Iterable[tuple[bytes, bytes]] = iter(held.items())
-    while part := list(islice(pairs, _CHUNK)):
-        await client.eval(*_put_call(part))
-    return sum(withdrawals.may_be_withdrawn(value) for value in held.values())
+    saved = dict(withdrawals_file.read_file(settings.data))
+    pairs: Iterable[tuple[bytes, bytes]] = iter(saved.items())
+    while chunk := list(islice(pairs, _CHUNK)):
+        await client.eval(*_put_call(chunk))
+    return sum(withdrawals.may_be_withdrawn(periods) for periods in saved.values())
 
 
 async def _put_back_campaigns(client: AsyncRedis, settings: Settings) -> tuple[int, int]:
-    """Puts back the deleted campaigns, then the others with what a web process knew of each.
+    """Deletes again the campaigns that were deleted, then creates the others as a web process saved them.
 
     Returns (campaigns created, campaigns deleted).
     """
-    known = CampaignCache(client, Consent(settings))
-    known.restore(settings.data / CACHE_FILE)
-    for name in sorted(known.gone):
+    saved = CampaignCache(client, Consent(settings))
+    saved.restore(settings.data / CACHE_FILE)
+    for name in sorted(saved.gone):
         try:
             await deletion.delete(client, name, settings.shards)
         except storage.UnknownCampaign:
             await client.sadd(keys.GONE, name)
             await client.xadd(keys.CHANGES, {"id": name}, maxlen=10_000)
     created = 0
-    for name, kind in sorted(known.kinds.items()):
-        rule, web = known.rules.get(name), known.web.get(name, DEFAULT_WEB)
+    for name, kind in sorted(saved.kinds.items()):
+        rule, web = saved.rules.get(name), saved.web.get(name, DEFAULT_WEB)
         campaign = Campaign(
             id=name,
             name=name,
             kind=kind,
-            mode=known.mode(name).name.lower(),
+            mode=saved.mode(name).name.lower(),
             gpc=None if rule is None else rule.gpc_effect,
             identity=web.identity,
             origins=web.origins,
@@ -122,11 +123,11 @@ async def _put_back_campaigns(client: AsyncRedis, settings: Settings) -> tuple[i
             created += 1
         except storage.CampaignExists:
             await _lower_mode(client, campaign)
-    return created, len(known.gone)
+    return created, len(saved.gone)
 
 
 async def _lower_mode(client: AsyncRedis, campaign: Campaign) -> None:
-    """Lowers the mode of a campaign that a hit has created meanwhile to the mode that was known before."""
+    """Lowers the mode of a campaign that a hit has created meanwhile to the saved mode."""
 
     def lower(before: Campaign) -> Campaign:
         lowest = min(before.mode, campaign.mode, key=mode_named)

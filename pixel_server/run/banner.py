@@ -8,7 +8,10 @@ from pathlib import Path
 
 
 def program(data: Path) -> str:
-    """Returns the command that calls this program on a data directory, from any working directory."""
+    """Returns the shell command of this program on a data directory, from any working directory.
+
+    For example `"PIXEL_DATA_DIR=/srv/pixel /opt/pixel/bin/pixel-server"`.
+    """
     here = Path(sys.argv[0]).absolute()
     command = [sys.executable, "-m", "pixel_server"] if here.name == "__main__.py" else [str(here)]
     return f"PIXEL_DATA_DIR={shlex.quote(str(data))} {shlex.join(command)}"
@@ -24,7 +27,7 @@ def banner(
     else:
         next_step = "see the campaigns"
         commands = ["campaign list"]
-    called = program(data)
+    shell_command = program(data)
     return "\n".join(
         [
             f"pixel-server is up at {address}",
@@ -33,8 +36,8 @@ def banner(
             f"  data     {data}",
             f"  API key  {key}",
             f"  next     {next_step}, in another terminal:",
-            *(f"           {called} {command}" for command in commands),
-            *([f"  demo     on its way; this takes it away: {called} demo remove"] if with_demo else []),
+            *(f"           {shell_command} {command}" for command in commands),
+            *([f"  demo     is being added; to remove it: {shell_command} demo remove"] if with_demo else []),
             "Ctrl-C stops it.",
         ]
     )

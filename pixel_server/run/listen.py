@@ -18,9 +18,10 @@ log = logging.getLogger("pixel_server.run.listen")
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
 MAX_FILES, MIN_FILES = 65_536, 1_024
-"""Open files, most of them connections: as many as this process asks for, and fewer than which it warns."""
+"""Limits of open files, most of them connections: this process asks for MAX_FILES, and warns if it gets fewer
+than MIN_FILES."""
 RESERVED_FILES = 32
-"""Open files that clients cannot take: they are for the spool, Redis, logs and pages."""
+"""Open files that are kept for the spool, Redis, logs and pages; clients cannot take them."""
 _RETRY_SECONDS = 0.1
 
 
@@ -43,8 +44,8 @@ def bind(host: str, port: int, timeout_seconds: float = 0.0) -> socket.socket:
                 continue
             number = error.errno or 0  # negative for a host name that cannot be resolved
             why = os.strerror(number) if number > 0 else error.strerror or error
-            other = "; `--port` takes another" if error.errno == errno.EADDRINUSE else ""
-            raise SettingsError(f"cannot listen on {host} port {port}: {why}{other}") from None
+            advice = "; choose another with `--port`" if error.errno == errno.EADDRINUSE else ""
+            raise SettingsError(f"cannot listen on {host} port {port}: {why}{advice}") from None
         except (OverflowError, UnicodeError):
             raise SettingsError(f"cannot listen on {host} port {port}: no such address") from None
 
@@ -63,5 +64,5 @@ def raise_file_limit() -> None:
     if soft == resource.RLIM_INFINITY:
         return
     if soft < MIN_FILES:
-        log.warning("only %d files may be open (ulimit -n): more connections at once are refused", soft)
+        log.warning("only %d files may be open, so further connections are refused: raise `ulimit -n`", soft)
     BoundedProtocol.max_clients = max(soft - RESERVED_FILES, soft // 4)

@@ -1,7 +1,7 @@
-"""Restarts child processes that end: those of `up`, `serve --processes` and `work --processes`.
+"""Restarts child processes that end, for `up`, `serve --processes` and `work --processes`.
 
 Each child holds the reading end of a pipe, its lifeline; only the parent holds the writing end. The pipe
-closes when the parent ends, however it ends, and then the child ends too.
+closes when the parent ends, even if the parent is killed, and then the child ends too.
 """
 
 from __future__ import annotations
@@ -20,27 +20,28 @@ from typing import Protocol
 log = logging.getLogger("pixel_server.run.supervisor")
 
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.3, 5.0
-"""Seconds before a child is restarted; each further failure doubles them."""
+"""Seconds before a child is restarted: at first, and at most. Each further failure doubles them."""
 STEADY_SECONDS = 10.0
 """Seconds that a child must run before its next failure counts as the first."""
 STOP_TIMEOUT_SECONDS = 15.0
 """Seconds that a child has to end when asked."""
 TICK_SECONDS = 0.1
+"""Seconds between two calls of `Keeper.restart_ended`."""
 LIFELINE = "PIXEL_LIFELINE"
 """Environment variable with the file descriptor of a child's lifeline."""
 LIFELINE_TIMEOUT_SECONDS = 8.0
-"""Seconds that a child has to end after its parent, as long as a worker may need."""
+"""Seconds that a child has to end after its parent has ended. A worker may need that long."""
 
 
 class Service(Protocol):
-    """A process or processes that a Keeper keeps running."""
+    """A process or a group of processes that a Keeper keeps running."""
 
     name: str
 
     def start(self) -> None: ...
 
     def ended(self) -> str | None:
-        """Returns how the service ended, or None while it runs."""
+        """Returns how the service ended (`"was killed by signal 9"`), or None while it runs."""
         ...
 
     def stop(self) -> None:
@@ -48,7 +49,7 @@ class Service(Protocol):
         ...
 
     def wait(self, timeout_seconds: float) -> None:
-        """Waits until the service has ended, and may kill it after the timeout."""
+        """Waits until the service has ended. May kill it after the timeout."""
         ...
 
 
@@ -111,7 +112,10 @@ def describe_exit(code: int) -> str:
 
 
 def hold_lifeline() -> bool:
-    """Ends this process when its parent ends. Returns whether a `Child` started this process."""
+    """Ends this process when its parent ends. Does nothing if this process is not a `Child`.
+
+    Returns whether it is a `Child`.
+    """
     handle = os.environ.pop(LIFELINE, "")
     if handle.isdigit():
         threading.Thread(target=_end_with_parent, args=(int(handle),), daemon=True, name="lifeline").start()
@@ -126,7 +130,7 @@ def _end_with_parent(handle: int) -> None:
 
 
 class Keeper:
-    """Starts services, and restarts each after it has ended: soon, then after longer pauses."""
+    """Starts services, and restarts a service that has ended, after a pause that grows with each failure."""
 
     def __init__(self, services: Sequence[Service]) -> None:
         self.services = services
@@ -175,7 +179,7 @@ class Keeper:
 
 
 class Stop:
-    """Whether this process was told to stop: by Ctrl-C, SIGTERM or SIGHUP, which a closed terminal sends.
+    """Notes that this process was told to stop: by Ctrl-C, SIGTERM or SIGHUP, which a closed terminal sends.
 
     SIGHUP stays ignored where it is ignored, as under `nohup`.
     """

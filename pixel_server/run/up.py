@@ -48,8 +48,8 @@ PORT_TIMEOUT_SECONDS = 8.0
 def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bool) -> None:
     """Runs everything until Ctrl-C.
 
-    own_redis: starts the bundled Valkey, because REDIS_URL is not set. with_demo: adds the demo, in a process
-    of its own, once everything runs.
+    own_redis: whether to start the bundled Valkey, because REDIS_URL is not set. with_demo: whether to add
+    the demo, in a process of its own, once everything runs.
     """
     os.umask(0o077)  # all files are for this user alone
     data = settings.data.resolve()
@@ -57,8 +57,8 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
     rules.load_rules(settings.rules)
     Networks.load(data / "networks")
     stop = Stop()
-    before = read_up_state(data)
-    is_restart = before is not None and before.address == _address(host, port)
+    last_state = read_up_state(data)
+    is_restart = last_state is not None and last_state.address == _address(host, port)
     listening = listen.bind(host, port, PORT_TIMEOUT_SECONDS if is_restart else 0.0)
     address = _address(host, listening.getsockname()[1])
     valkey = Valkey(data) if own_redis else None
@@ -79,7 +79,7 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
         for child in children:
             child.start()
         demo = Child("demo", ["demo", "add"], environ) if with_demo else None
-        # Stopped in this order: web stores its last hits, then the workers end, then the store they both use.
+        # The keeper stops them in this order: web stores its last hits, the workers end, then Valkey.
         keeper = Keeper([*children, *([valkey] if valkey else [])])
 
         def print_banner() -> None:
@@ -157,7 +157,7 @@ def _watch(
 
 
 def _lock(data: Path, with_demo: bool) -> int:
-    """Returns the file descriptor of a lock on the data directory, which this process holds while it runs.
+    """Locks the data directory for as long as this process runs. Returns the lock's file descriptor.
 
     Raises SettingsError if another `up` holds the lock, or if the directory cannot be written.
     """
@@ -178,7 +178,7 @@ def _lock(data: Path, with_demo: bool) -> int:
 
 
 def _address(host: str, port: int) -> str:
-    """Returns a URL of the web process on this machine: `http://127.0.0.1:8000` for host `0.0.0.0`."""
+    """Returns the URL of the web process for this machine: `http://127.0.0.1:8000` for host `0.0.0.0`."""
     if host in ("", "0.0.0.0"):  # noqa: S104
         shown = "127.0.0.1"
     elif host == "::":
@@ -193,7 +193,7 @@ async def _prepare_store(
 ) -> tuple[str | None, bool]:
     """Checks the store, and makes an API key if the store has no key.
 
-    Returns (text for the banner with the new key, whether there never was a campaign). The text is None if no
+    Returns (banner's text with the new key, whether the store never had a campaign). The text is None if no
     key was made.
     """
     client = connect_async(redis_url, timeout=5.0)
@@ -225,7 +225,7 @@ async def _sign_in_path(redis_url: str) -> str:
 
 
 _without_proxy = build_opener(ProxyHandler({}))
-"""Opens URLs of this machine, also where http_proxy is set."""
+"""Opens URLs of this machine, even if http_proxy is set."""
 
 
 def _is_ready(address: str, redis_url: str) -> bool:
@@ -241,7 +241,7 @@ def _is_ready(address: str, redis_url: str) -> bool:
 
 
 def _where_key_is(settings: Settings) -> str:
-    """Returns where the operator finds an API key that was made before."""
+    """Returns the banner's text on where the operator finds the API key, if no key was made at this start."""
     if settings.api_key:
         return "the one in PIXEL_API_KEY"
     return "as shown at the first start (another: pixel-server key create NAME)"

@@ -15,21 +15,23 @@ log = logging.getLogger("pixel_server.run.up_state")
 
 FILE = "up.json"
 """Name of the file in the data directory."""
+_FINGERPRINTS = "prints"
+"""Name of `UpState.secret_fingerprints` in the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpState:
     """The addresses and settings of an `up`.
 
-    address: of the web process, such as `http://127.0.0.1:8000`. base_url: what links begin with. prints: the
-    fingerprint of the recipient secret, then the fingerprint of each signing key. settings: by name; see
-    `settings.exported_environment`.
+    address: the URL of the web process, for example `http://127.0.0.1:8000`. base_url: the beginning of all
+    links. secret_fingerprints: the fingerprint of the recipient secret, then the fingerprint of each signing
+    key. settings: values by name; see `settings.exported_environment`.
     """
 
     address: str
     base_url: str
     redis_url: str
-    prints: list[str]
+    secret_fingerprints: list[str]
     settings: dict[str, str] = field(default_factory=dict)
 
 
@@ -40,10 +42,12 @@ def read_up_state(data: Path) -> UpState | None:
     """
     try:
         stored = json.loads((data / FILE).read_bytes())
-        prints = [str(name) for name in stored["prints"]]
-        settings = {str(name): str(value) for name, value in stored.get("settings", {}).items()}
         return UpState(
-            str(stored["address"]), str(stored["base_url"]), str(stored["redis_url"]), prints, settings
+            address=str(stored["address"]),
+            base_url=str(stored["base_url"]),
+            redis_url=str(stored["redis_url"]),
+            secret_fingerprints=[str(fingerprint) for fingerprint in stored[_FINGERPRINTS]],
+            settings={str(name): str(value) for name, value in stored.get("settings", {}).items()},
         )
     except PermissionError as error:
         raise SettingsError(
@@ -56,16 +60,19 @@ def read_up_state(data: Path) -> UpState | None:
 def write_up_state(data: Path, state: UpState) -> None:
     """Writes the state whole or not at all.
 
-    Only logs an error if the file cannot be written, as on a full disk: the server runs without it.
+    Only logs an error if the file cannot be written, for example on a full disk: the server runs without the
+    file.
     """
-    try:  # 0600: the address of a Redis may contain a password
-        files.write(data / FILE, json.dumps(asdict(state)).encode() + b"\n", 0o600)
+    stored = asdict(state)
+    stored[_FINGERPRINTS] = stored.pop("secret_fingerprints")
+    try:  # 0600: the URL of a Redis may contain a password
+        files.write(data / FILE, json.dumps(stored).encode() + b"\n", 0o600)
     except OSError as error:
         log.error("cannot write %s, so other commands may not find this server: %s", data / FILE, error)
 
 
 def sign_in_bases(address: str, base_url: str) -> list[str]:
-    """Returns the URLs at which a browser can sign in: the base URL, and `address` where that works too.
+    """Returns the URLs at which a browser can sign in: the base URL, and `address` if signing in works there.
 
     The session cookie is Secure if the base URL is https. Over plain http, browsers store a Secure cookie
     only from this machine itself (Chromium does, as a test shows; Safari does not).

@@ -16,7 +16,7 @@ from typing import Any
 from pixel_server.settings import SettingsError
 
 REQUIRED = "uvicorn[standard]>=0.50,<0.55"
-"""Releases that this server is tested with, as in pyproject.toml."""
+"""Releases that this server is tested with. pyproject.toml names the same."""
 
 _HTTPTOOLS = "uvicorn.protocols.http.httptools_impl"
 NAMES = {
@@ -45,7 +45,7 @@ STATE = ("connections", "default_headers", "total_requests")
 
 
 def check() -> None:
-    """Raises SettingsError if the installed uvicorn lacks one of these parts."""
+    """Raises SettingsError if the installed uvicorn lacks a part that this server needs."""
     parts = sorted(missing())
     if parts:
         raise SettingsError(
@@ -86,9 +86,9 @@ def _has(module: str, name: str) -> bool:
 
 
 def _make_with_nones(module: str, name: str) -> Any:
-    """Returns an object of a class, made with None for each argument."""
-    kind = getattr(import_module(module), name)
-    return kind(**dict.fromkeys(inspect.signature(kind).parameters))
+    """Returns an object of the class `name`, made with None for each argument."""
+    make = getattr(import_module(module), name)
+    return make(**dict.fromkeys(inspect.signature(make).parameters))
 
 
 async def _app(scope: Any, receive: Any, send: Any) -> None:
@@ -115,6 +115,6 @@ def _server() -> Any:
 
 def _protocol() -> Any:
     """Returns a protocol that is not connected."""
-    kind = import_module(_HTTPTOOLS).HttpToolsProtocol
+    make = import_module(_HTTPTOOLS).HttpToolsProtocol
     state = import_module("uvicorn.server").ServerState()
-    return kind(config=_config(), server_state=state, app_state={}, _loop=object())
+    return make(config=_config(), server_state=state, app_state={}, _loop=object())

@@ -1,4 +1,4 @@
-"""The bundled Valkey: finds, starts, adopts and stops the store of `up`.
+"""Finds, starts, adopts and stops the bundled Valkey, which is the store of `up`.
 
 Valkey runs in a session of its own, so that it outlives an `up` that is killed. Each Valkey inherits a lock
 on its data directory, so that two never run on one directory, even where one of them does not answer.
@@ -29,13 +29,13 @@ from pixel_server.store.client import StoreError, connect
 log = logging.getLogger("pixel_server.run.valkey")
 
 MAX_SOCKET_BYTES = 100
-"""Bytes that the path of a Unix socket may have on every system."""
+"""Longest path of a Unix socket, in bytes, that every system accepts."""
 LOAD_TIMEOUT_SECONDS = 120.0
 """Seconds that Valkey has to load its data."""
 MALLOC = "tcache_count=60000", "trim_threshold=33554432", "top_pad=16777216"
 """Tunables of glibc's allocator. The commit of a roll-up allocates many small objects and frees them at its
-end. These values keep that memory for the next commit, which then takes a fifth less time. They cost 30 MB
-at most."""
+end. With these values Valkey keeps that memory, at most 30 MB, for the next commit, which then takes a fifth
+less time."""
 
 
 def binary() -> Path:
@@ -52,7 +52,7 @@ def binary() -> Path:
 
 
 class Valkey:
-    """A Valkey on a data directory. A `supervisor.Service`."""
+    """A Valkey on a data directory. It is a `supervisor.Service`."""
 
     name = "valkey"
 
@@ -97,7 +97,7 @@ class Valkey:
             code = self._process.poll()
             how = None if code is None else describe_exit(code)
         else:
-            how = "ended" if self._is_free() else None
+            how = "ended" if self._is_unlocked() else None
         return None if how is None else f"{how} (see {self._home / 'valkey.log'})"
 
     def stop(self) -> None:
@@ -106,13 +106,13 @@ class Valkey:
         pid = self._process.pid if self._process is not None else self._adopted_pid()
         self._is_hung = pid is None
         if pid is None:
-            log.warning("valkey does not answer and is left running")
+            log.warning("valkey does not answer, so it cannot be stopped and is left running")
         else:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
     def wait(self, timeout_seconds: float) -> None:
-        """Waits until Valkey has ended. Never kills it; leaves it running if it could not be asked to end."""
+        """Waits until Valkey has ended. Never kills it, and does not wait if `stop` could not stop it."""
         deadline = time.monotonic() + (0.0 if self._is_hung else timeout_seconds)
         while self.ended() is None and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -146,7 +146,8 @@ class Valkey:
             umask=0o077,  # the files hold clients' addresses until their hits are counted
         )
 
-    def _is_free(self) -> bool:
+    def _is_unlocked(self) -> bool:
+        """Returns whether no Valkey runs on this data."""
         with open(self._home / "lock", "rb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -155,6 +156,7 @@ class Valkey:
             return True
 
     def _adopted_pid(self) -> int | None:
+        """Returns the process id of the adopted Valkey, or None if it does not answer."""
         try:
             with connect(self.url, timeout=1.0) as client:
                 return int(client.info("server")["process_id"])

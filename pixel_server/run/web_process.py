@@ -1,4 +1,4 @@
-"""The web process: uvicorn on a socket, and a process for pages beside the process for pixels."""
+"""Runs the web process: uvicorn on a socket, with a process for pages beside the process for pixels."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ NICENESS = 10
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server with a channel to the process that answers what this process does not."""
+    """A uvicorn server with a channel to the process beside it, which answers the other requests."""
 
     def __init__(
         self, config: uvicorn.Config, channel: Channel | None = None, keeper: Keeper | None = None
     ) -> None:
-        """keeper: keeps the other process running if that process is a child of this one."""
+        """keeper: keeps the other process running, if this process is its parent."""
         super().__init__(config)
         self._channel = channel
         self._keeper = keeper
