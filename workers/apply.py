@@ -94,7 +94,7 @@ class Stored:
     buckets: dict[str, Cells] = field(default_factory=dict)
     months: dict[str, Cells] = field(default_factory=dict)
     labels: dict[str, open_breakdown.Days] = field(default_factory=dict)
-    web_counts: dict[tuple[str, str], web_breakdown.Names] = field(default_factory=dict)
+    web_counts: dict[tuple[str, str], web_breakdown.CountsByName] = field(default_factory=dict)
     last_hit: int = 0
 
 

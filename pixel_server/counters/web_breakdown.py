@@ -30,11 +30,11 @@ MAX_NAMES, KEPT_NAMES = 400, 300
 NONE = "(none)"
 """Name of a page, referrer or UTM field that a view or visit does not have."""
 
-Names = dict[str, list[int]]
+CountsByName = dict[str, list[int]]
 """[views, visits] by name. Append only: stored counts are read by these two positions."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(tuple[int, Names]).decode
+_decode = msgspec.msgpack.Decoder(tuple[int, CountsByName]).decode
 
 
 class Reader(NamedTuple):
@@ -88,20 +88,20 @@ class DayCounts:
     entries: defaultdict[Entry, list[int]] = field(default_factory=lambda: defaultdict(_zeros))
 
 
-def pack(names: Names) -> bytes:
+def pack(counts_by_name: CountsByName) -> bytes:
     """Returns the stored bytes of a dimension."""
-    return _encode((FORMAT, names))
+    return _encode((FORMAT, counts_by_name))
 
 
-def unpack(value: bytes | None) -> Names:
-    """Returns the names of a stored dimension, and {} for None. Raises NewerFormat."""
+def unpack(value: bytes | None) -> CountsByName:
+    """Returns the counts in the stored bytes of a dimension, or {} for None. Raises NewerFormat."""
     if value is None:
         return {}
     refuse_newer(value, FORMAT, "breakdown of views")
     return _decode(value)[1]
 
 
-def add(names: Names, changes: Mapping[str, list[int]]) -> None:
+def add(counts_by_name: CountsByName, changes: Mapping[str, list[int]]) -> None:
     """Adds changes to views and visits, and keeps the number of names within MAX_NAMES.
 
     A change may be negative. What would take a count below 0 is taken from `(other)`: the name was merged
@@ -109,28 +109,31 @@ def add(names: Names, changes: Mapping[str, list[int]]) -> None:
     """
     rest = [0, 0]
     for name, (views, visits) in changes.items():
-        counts = names.get(name)
+        counts = counts_by_name.get(name)
         if counts is None:
-            counts = names[name] = [0, 0]
+            counts = counts_by_name[name] = [0, 0]
         counts[0] += views
         counts[1] += visits
         if counts[0] < 0 or counts[1] < 0:
             for i in (0, 1):
                 rest[i] += min(0, counts[i])
                 counts[i] = max(0, counts[i])
-    _add_to_other(names, rest)
+    _add_to_other(counts_by_name, rest)
     for name in (*changes, OTHER):
-        if names.get(name) == _NO_COUNTS:
-            del names[name]
-    if len(names) > MAX_NAMES:
-        order = sorted(names, key=lambda name: (name != OTHER, -names[name][0], -names[name][1], name))
-        merged = [names.pop(name) for name in order[KEPT_NAMES:]]
-        _add_to_other(names, [sum(counts) for counts in zip(*merged, strict=True)])
+        if counts_by_name.get(name) == _NO_COUNTS:
+            del counts_by_name[name]
+    if len(counts_by_name) > MAX_NAMES:
+        order = sorted(
+            counts_by_name,
+            key=lambda name: (name != OTHER, -counts_by_name[name][0], -counts_by_name[name][1], name),
+        )
+        merged = [counts_by_name.pop(name) for name in order[KEPT_NAMES:]]
+        _add_to_other(counts_by_name, [sum(counts) for counts in zip(*merged, strict=True)])
 
 
-def by_dimension(day: DayCounts) -> dict[str, Names]:
+def by_dimension(day: DayCounts) -> dict[str, CountsByName]:
     """Returns the counts of a day in each dimension, without names whose counts are both 0."""
-    dimensions: dict[str, Names] = {name: {} for name in DIMENSIONS}
+    dimensions: dict[str, CountsByName] = {name: {} for name in DIMENSIONS}
     dimensions[PAGE], dimensions[EXIT] = day.pages, day.exits
     for reader, counts in day.readers.items():
         _spread(dimensions, READER_DIMENSIONS, reader, counts)
@@ -138,27 +141,27 @@ def by_dimension(day: DayCounts) -> dict[str, Names]:
         if counts != _NO_COUNTS:
             _spread(dimensions, ENTRY_DIMENSIONS, (entry, *source), counts)
     return {
-        dimension: {name: counts for name, counts in names.items() if counts != _NO_COUNTS}
-        for dimension, names in dimensions.items()
+        dimension: {name: counts for name, counts in counts_by_name.items() if counts != _NO_COUNTS}
+        for dimension, counts_by_name in dimensions.items()
     }
 
 
 def _spread(
-    dimensions: dict[str, Names], fields: tuple[str, ...], names: tuple[str, ...], counts: list[int]
+    dimensions: dict[str, CountsByName], fields: tuple[str, ...], names: tuple[str, ...], counts: list[int]
 ) -> None:
     """Adds counts to one name in each of these dimensions."""
     views, visits = counts
     for dimension, name in zip(fields, names, strict=True):
-        known = dimensions[dimension]
-        sums = known.get(name)
+        counts_by_name = dimensions[dimension]
+        sums = counts_by_name.get(name)
         if sums is None:
-            known[name] = [views, visits]
+            counts_by_name[name] = [views, visits]
         else:
             sums[0] += views
             sums[1] += visits
 
 
-def _add_to_other(names: Names, changes: list[int]) -> None:
+def _add_to_other(counts_by_name: CountsByName, changes: list[int]) -> None:
     if changes != [0, 0]:
-        other = names.setdefault(OTHER, [0, 0])
-        names[OTHER] = [max(0, other[i] + changes[i]) for i in (0, 1)]
+        other = counts_by_name.setdefault(OTHER, [0, 0])
+        counts_by_name[OTHER] = [max(0, other[i] + changes[i]) for i in (0, 1)]

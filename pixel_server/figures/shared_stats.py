@@ -52,38 +52,38 @@ async def breakdowns(
     store: AsyncRedis,
     campaign: Campaign,
     query: Mapping[str, str],
-    names: list[str],
+    dimensions: list[str],
     settings: Settings,
     late_since: int | None,
     now: float,
 ) -> dict[str, Any]:
-    """Returns the answer of `GET /api/campaigns/{id}/breakdowns` to a shared key. names: of dimensions.
+    """Returns the answer of `GET /api/campaigns/{id}/breakdowns` to a shared key.
 
     Raises Problem 403 or 422 if a dimension or the range is not shared or is bad, and 409 for mail.
     """
-    disclosure.check(names)
+    disclosure.check(dimensions)
     refuse_mail(campaign)
     shown = await read(store, campaign, query, settings, late_since, now)
     return {
         **{name: shown[name] for name in ("campaign", "from", "to", "time_zone")},
-        "by": await by_dimension(store, campaign, shown, names, settings.shards),
+        "by": await by_dimension(store, campaign, shown, dimensions, settings.shards),
     }
 
 
 async def by_dimension(
-    store: AsyncRedis, campaign: Campaign, shown: Mapping[str, Any], names: list[str], shards: int
+    store: AsyncRedis, campaign: Campaign, shown: Mapping[str, Any], dimensions: list[str], shards: int
 ) -> dict[str, list[dict[str, Any]]]:
     """Returns the breakdowns of a web campaign over its published days. shown: from `read`."""
     whole = disclosure.wholes(shown, campaign.kind)
     days = {
         day: {
-            dimension: {name: (views, visits) for name, (views, visits) in names.items()}
-            for dimension, names in counts.items()
+            dimension: {name: (views, visits) for name, (views, visits) in by_name.items()}
+            for dimension, by_name in counts.items()
         }
-        async for day, counts in by_day(store, campaign.id, sorted(whole), names, shards)
+        async for day, counts in by_day(store, campaign.id, sorted(whole), dimensions, shards)
     }
     published = disclosure.breakdowns(days, whole, campaign.min_cell, kind_of)
-    return {name: rows(published.get(name, {})) for name in names}
+    return {dimension: rows(published.get(dimension, {})) for dimension in dimensions}
 
 
 async def _clients(

@@ -11,7 +11,7 @@ from pixel_server.campaigns.campaign import Campaign
 from pixel_server.classify import referrers
 from pixel_server.counters import series, web_breakdown
 from pixel_server.counters.labels import OTHER
-from pixel_server.counters.web_breakdown import DIMENSIONS, NONE, Names
+from pixel_server.counters.web_breakdown import DIMENSIONS, NONE, CountsByName
 from pixel_server.figures import ranges
 from pixel_server.figures.ranges import Range
 from pixel_server.problems import Problem
@@ -23,6 +23,7 @@ REFERRER_KIND = "referrer_kind"
 """Dimension that is not stored: the sum of the referrers of each kind."""
 SHOWN_DIMENSIONS = (*DIMENSIONS, REFERRER_KIND)
 MAX_NAMES = 1000
+"""Names of one dimension that an answer shows. `(other)` has the rest."""
 _BATCH_DAYS = 200
 """Days read in one round trip."""
 
@@ -32,11 +33,11 @@ def parse(query: Mapping[str, str], default: Sequence[str] = SHOWN_DIMENSIONS) -
 
     Raises Problem 422 if a dimension is unknown.
     """
-    names = list(dict.fromkeys(query["by"].split(","))) if "by" in query else list(default)
-    if any(name not in SHOWN_DIMENSIONS for name in names):
+    dimensions = list(dict.fromkeys(query["by"].split(","))) if "by" in query else list(default)
+    if any(dimension not in SHOWN_DIMENSIONS for dimension in dimensions):
         message = f"must be some of these, with commas between: {', '.join(SHOWN_DIMENSIONS)}"
         raise Problem(422, "some parameters cannot be used", [{"field": "by", "message": message}])
-    return names
+    return dimensions
 
 
 async def read(
@@ -58,7 +59,7 @@ async def read(
     zone = time_range.zone
     starts = {datetime.fromtimestamp(at, zone).strftime("%Y%m%d"): at for at in time_range.starts()}
     days = [day for day in starts if day >= first]
-    sums: dict[str, Names] = {name: {} for name in stored_dimensions(dimensions)}
+    sums: dict[str, CountsByName] = {name: {} for name in stored_dimensions(dimensions)}
     viewed = await _days_with_views(store, campaign.id, days, settings.shards)
     async for _, counts in by_day(store, campaign.id, viewed, dimensions, settings.shards):
         for name, day_counts in counts.items():
@@ -86,9 +87,9 @@ def ranking_count(dimension: str) -> str:
     return "views" if dimension == "page" else "visits"
 
 
-def stored_dimensions(names: Iterable[str]) -> list[str]:
-    """Returns the stored dimensions from which dimensions with these names are computed."""
-    return list(dict.fromkeys("referrer" if name == REFERRER_KIND else name for name in names))
+def stored_dimensions(shown: Iterable[str]) -> list[str]:
+    """Returns the stored dimensions from which the shown dimensions are computed."""
+    return list(dict.fromkeys("referrer" if name == REFERRER_KIND else name for name in shown))
 
 
 async def _days_with_views(store: AsyncRedis, campaign: str, days: Sequence[str], shards: int) -> list[str]:
@@ -110,10 +111,10 @@ async def _days_with_views(store: AsyncRedis, campaign: str, days: Sequence[str]
 
 
 async def by_day(
-    store: AsyncRedis, campaign: str, days: Sequence[str], names: Iterable[str], shards: int
-) -> AsyncIterator[tuple[str, dict[str, Names]]]:
+    store: AsyncRedis, campaign: str, days: Sequence[str], shown_dimensions: Iterable[str], shards: int
+) -> AsyncIterator[tuple[str, dict[str, CountsByName]]]:
     """Yields each day (YYYYMMDD) with its counts by dimension, over all shards."""
-    dimensions = stored_dimensions(names)
+    dimensions = stored_dimensions(shown_dimensions)
     for i in range(0, len(days), _BATCH_DAYS):
         pipe = store.pipeline(transaction=False)
         for day in days[i : i + _BATCH_DAYS]:
@@ -121,22 +122,22 @@ async def by_day(
                 pipe.hmget(keys.web(shard, campaign, day), dimensions)
         answers: Iterator[list[bytes | None]] = iter(await pipe.execute())
         for day in days[i : i + _BATCH_DAYS]:
-            counts: dict[str, Names] = {name: {} for name in dimensions}
+            counts: dict[str, CountsByName] = {name: {} for name in dimensions}
             for _ in range(shards):
                 for name, value in zip(dimensions, next(answers), strict=True):
                     _add(counts[name], web_breakdown.unpack(value))
             yield day, counts
 
 
-def _add(sums: Names, counts: Names) -> None:
+def _add(sums: CountsByName, counts: CountsByName) -> None:
     for name, (views, visits) in counts.items():
         sum_ = sums.setdefault(name, [0, 0])
         sum_[0] += views
         sum_[1] += visits
 
 
-def _by_kind(hosts: Names) -> Names:
-    sums: Names = {}
+def _by_kind(hosts: CountsByName) -> CountsByName:
+    sums: CountsByName = {}
     for host, counts in hosts.items():
         _add(sums, {kind_of(host): counts})
     return sums
@@ -147,12 +148,17 @@ def kind_of(host: str) -> str:
     return host if host in (NONE, OTHER) else referrers.kind(host)
 
 
-def rows(names: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
+def rows(counts_by_name: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
     """Returns the names with their counts: most visits first, then most views; `(other)` last."""
-    order = sorted(names, key=lambda name: (-names[name][1], -names[name][0], name))
+    order = sorted(
+        counts_by_name, key=lambda name: (-counts_by_name[name][1], -counts_by_name[name][0], name)
+    )
     order = [name for name in order if name != OTHER]
-    rest = [names[name] for name in [*order[MAX_NAMES:], OTHER] if name in names]
-    rows = [{"name": name, "views": names[name][0], "visits": names[name][1]} for name in order[:MAX_NAMES]]
+    rest = [counts_by_name[name] for name in [*order[MAX_NAMES:], OTHER] if name in counts_by_name]
+    rows = [
+        {"name": name, "views": counts_by_name[name][0], "visits": counts_by_name[name][1]}
+        for name in order[:MAX_NAMES]
+    ]
     if rest:
         views, visits = (sum(column) for column in zip(*rest, strict=True))
         rows.append({"name": OTHER, "views": views, "visits": visits})

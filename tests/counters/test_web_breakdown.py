@@ -37,7 +37,7 @@ def test_add_other_falls_to_zero_removes_it():
 
 
 def test_add_negative_count_of_a_name_in_other_is_taken_from_other():
-    names: web_breakdown.Names = {}
+    names: web_breakdown.CountsByName = {}
     many = {f"/{number}": [1, 1] for number in range(web_breakdown.MAX_NAMES + 1)}
     web_breakdown.add(names, many)
     assert len(names) == web_breakdown.KEPT_NAMES + 1
