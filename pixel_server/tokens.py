@@ -7,11 +7,15 @@
     n  campaign, 1 to 63 bytes
    10  tag: BLAKE2b under a signing key, over all bytes before it
 
-A token is base64url without padding. Only one spelling of a token verifies. It is signed, not secret.
+A token is base64url without padding. It is signed, not secret. Only one spelling of a token verifies. Readers
+of addresses first call `decode_unreserved`, because `%2D` and `-` are the same character of an address (RFC
+3986, 6.2.2.2). No other change is undone. A token must not verify with padding, with other bits at its end,
+with `+` and `/`, in another case, encoded twice (`%252D`), or with characters around it.
 """
 
 from __future__ import annotations
 
+import re
 from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,6 +63,21 @@ class Part(IntEnum):
     SINGLE = 0
     TOP = 1
     BOTTOM = 2
+
+
+_escaped_unreserved = re.compile(
+    rb"%(4[1-9A-Fa-f]|5[0-9Aa]|6[1-9A-Fa-f]|7[0-9Aa]|3[0-9]|2[DdEe]|5[Ff]|7[Ee])"
+).sub
+
+
+def decode_unreserved(path: bytes) -> bytes:
+    """Returns an address with its escaped unreserved characters decoded: `/o/a-b` for `/%6F/a%2Db`.
+
+    Call it once only: twice would decode the `%%32D` that nobody encoded.
+    """
+    if b"%" not in path:
+        return path
+    return _escaped_unreserved(lambda escape: bytes([int(escape[1], 16)]), path)
 
 
 def _unpackers(recipient: int) -> dict[int, Callable[[bytes], Any]]:

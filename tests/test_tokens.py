@@ -11,7 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixel_server.slug import PATTERN
-from pixel_server.tokens import MAX_TIME, BadToken, Mode, Part, Token, mode_of, part_of, sign, verify
+from pixel_server.tokens import (
+    MAX_TIME,
+    BadToken,
+    Mode,
+    Part,
+    Token,
+    decode_unreserved,
+    mode_of,
+    part_of,
+    sign,
+    verify,
+)
 
 KEY, OLD_KEY, OTHER_KEY = b"k" * 32, b"o" * 32, b"x" * 32
 TOKEN = Token("spring-sale", 1_790_000_000, b"8 bytes!")
@@ -45,6 +56,25 @@ def test_verify_signed_token_returns_its_content(token: Token, key: bytes):
     flags, time, recipient, campaign = verify(sign(token, key).encode(), (key,))
     assert (campaign, time, recipient) == (token.campaign, token.time, token.recipient)
     assert (mode_of(flags), part_of(flags), flags) == (token.mode, token.part, token.flags)
+
+
+@given(named | unnamed, st.data())
+def test_decode_unreserved_any_escapes_give_the_token_back(token: Token, data: st.DataObject):
+    text = sign(token, KEY).encode()
+    escapes = data.draw(
+        st.lists(st.sampled_from([b"%c", b"%%%02X", b"%%%02x"]), min_size=len(text), max_size=len(text))
+    )
+    escaped = b"".join(escape % byte for escape, byte in zip(escapes, text, strict=True))
+    assert decode_unreserved(escaped) == text
+
+
+def test_decode_unreserved_keeps_every_other_escape():
+    unreserved = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+    for byte in range(256):
+        for escape in (b"/%%%02x/" % byte, b"/%%%02X/" % byte):
+            assert decode_unreserved(escape) == (b"/%c/" % byte if byte in unreserved else escape)
+    for kept in (b"%", b"%4", b"%G1", b"%252D", b"%%", b"%u002D", b"%C2%AD"):
+        assert decode_unreserved(kept) == kept
 
 
 @given(st.binary(max_size=130) | st.text("-_+/=Aaz09", max_size=130).map(str.encode))

@@ -94,7 +94,7 @@ class Admission:
     ) -> Answer | Accepted:
         """Returns the response to a request under /o/ or /p/, or the hit to record.
 
-        path: as the client sent it, not decoded, without query.
+        path: as the client sent it, without query, with only its unreserved characters decoded.
         """
         name = path[3 : -len(SUFFIX)]
         if not path.endswith(SUFFIX) or not name:

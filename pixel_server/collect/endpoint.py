@@ -13,6 +13,7 @@ from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.request_head import RequestHead
 from pixel_server.collect.responses import Answer
 from pixel_server.slug import is_slug_bytes
+from pixel_server.tokens import decode_unreserved
 
 
 class PixelEndpoint:
@@ -28,8 +29,8 @@ class PixelEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
+        path = decode_unreserved(path.partition(b"?")[0])
         path = path.removeprefix(scope.get("root_path", "").encode()).removeprefix(self._prefix)
-        path = path.partition(b"?")[0]
         client = scope.get("client")
         peer = client[0] if client and client[0] else None
         method, head = scope["method"], RequestHead(scope["headers"])

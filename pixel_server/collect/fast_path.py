@@ -27,6 +27,7 @@ from pixel_server.collect.image import GIF
 from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.request_head import RequestHead
 from pixel_server.collect.responses import Answer
+from pixel_server.tokens import decode_unreserved
 
 _VERSION = b" HTTP/1.1"
 _TAIL = SUFFIX + _VERSION
@@ -119,7 +120,7 @@ class PixelProtocol(HandoverProtocol):
                 if len(url) <= MAX_PLAIN_URL_BYTES and _plain_url(url) is not None:
                     path, _, query = url.partition(b"?")
                     self._is_head = False
-                    answer = self._admission.admit("GET", path, query, head, self._peer)
+                    answer = self._admission.admit("GET", decode_unreserved(path), query, head, self._peer)
                     self._answer(answer, not head.is_last)
                     return
         if self.cycle is self._fast and not self._fast.keep_alive:  # type: ignore[comparison-overlap]
@@ -194,7 +195,7 @@ class PixelProtocol(HandoverProtocol):
         if not head.headers.keys().isdisjoint(NOT_PLAIN):
             return False
         path, _, query = url.partition(b"?")
-        answer = self._admission.admit(method.decode(), path, query, head, self._peer)
+        answer = self._admission.admit(method.decode(), decode_unreserved(path), query, head, self._peer)
         self._is_head = method == b"HEAD"
         self._answer(answer, self.parser.should_keep_alive())
         return True

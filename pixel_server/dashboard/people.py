@@ -17,6 +17,7 @@ from pixel_server.dashboard import forms, render
 from pixel_server.problems import Problem
 from pixel_server.recipients import withdrawals
 from pixel_server.store import audit_log
+from pixel_server.tokens import decode_unreserved
 
 PAGE_ROWS = 100
 """Withdrawals on a page, approximately."""
@@ -71,8 +72,10 @@ async def open_recipient(api: Api, request: Request) -> Response:
     """Redirects to the page of a recipient, whose address contains the key and not the recipient."""
     fields = {name: request.state.form.get(name, "").strip() for name in ("recipient", "token")}
     content = {name: text for name, text in fields.items() if text}
-    if "token" in content and (match := _token_in_url(content["token"])):
-        content["token"] = match[1] or match[2]
+    if "token" in content:
+        text = decode_unreserved(content["token"].encode("utf-8", "replace")).decode("utf-8", "replace")
+        match = _token_in_url(text)
+        content["token"] = match[1] or match[2] if match else text
     try:
         recipient = recipients.key_of_query(content, api.secrets)
     except Problem as problem:

@@ -9,12 +9,12 @@ from html import unescape
 from typing import NamedTuple
 
 from pixel_server.mail.html_scanner import Places, places
-from pixel_server.tokens import BadToken, Token, decode_unverified
+from pixel_server.tokens import BadToken, Token, decode_unreserved, decode_unverified
 
 CLIP_BYTES = 102 * 1024
 """Bytes of HTML after which Gmail cuts a mail off. A pixel behind them is never loaded."""
 
-_pixel_path = re.compile(r"/o/([A-Za-z0-9_-]+)\.gif(?:[?#].*)?$", re.S).search
+_pixel_path = re.compile(rb"/o/([A-Za-z0-9_-]+)\.gif(?:[?#].*)?$", re.S).search
 
 
 class EmbedError(ValueError):
@@ -154,10 +154,10 @@ def _pixels(offsets: Places) -> list[Pixel]:
     all_pixels = []
     for tag in offsets.images:
         url = unescape(tag.source.decode("latin-1")).strip()
-        match = _pixel_path(url)
+        match = _pixel_path(decode_unreserved(url.encode()))
         if match:
             with suppress(BadToken):
-                all_pixels.append(Pixel(tag.start, tag.end, url, decode_unverified(match[1].encode())))
+                all_pixels.append(Pixel(tag.start, tag.end, url, decode_unverified(match[1])))
     return all_pixels
 
 

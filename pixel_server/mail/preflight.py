@@ -16,7 +16,7 @@ from pixel_server.mail import mime, transfer
 from pixel_server.mail.message import html_part
 from pixel_server.mail.placement import CLIP_BYTES, EmbedError, Pixel, images, is_last, pixels
 from pixel_server.mail.sealed import refuse_sealed
-from pixel_server.tokens import BadToken, Part, verify
+from pixel_server.tokens import BadToken, Part, decode_unreserved, verify
 
 BLOCKED_IDS = frozenset({"analytics", "beacon", "pixel", "stats", "track", "tracker", "tracking", "visit"})
 """Campaign ids that filter lists block when they stand in an address, such as `/p/pixel.gif`."""
@@ -142,9 +142,9 @@ def _check_pixel(pixel: Pixel, keys: tuple[bytes, ...] | None, base_url: str | N
 
 
 def _is_signed(url: str, keys: tuple[bytes, ...]) -> bool:
-    match = re.search(r"/o/([A-Za-z0-9_-]+)\.gif", url)
+    match = re.search(rb"/o/([A-Za-z0-9_-]+)\.gif", decode_unreserved(url.encode()))
     try:
-        verify(match[1].encode() if match else b"", keys)
+        verify(match[1] if match else b"", keys)
     except BadToken:
         return False
     return True

@@ -177,6 +177,11 @@ def slices(data: bytes, size: int) -> tuple[bytes, ...]:
     return tuple(data[i : i + size] for i in range(0, len(data), size))
 
 
+def escaped(text: bytes) -> bytes:
+    """Returns a text with each of its characters percent-encoded."""
+    return b"".join(b"%%%02X" % byte for byte in text)
+
+
 class Case(NamedTuple):
     """A case. send: the parts, each sent on its own. stays: whether the connection stays open afterwards."""
 
@@ -353,14 +358,9 @@ PATHS = (
             b"/o/..",
             b"/o/%2e%2e/",
             b"/o/%252e%252e/",
-            b"/p/%73ite%2egif",
-            b"/o/" + T + b"%2egif",
-            b"/o/" + T + b"%2Egif",
             b"/o/" + T + b".gif%00",
             b"/o/" + T + b".gif%0d%0a",
             b"/o/" + T + b".gif;x=.png",
-            b"/%6f/" + T + b".gif",
-            b"/%70/site.gif",
             b"/o%2f" + T + b".gif",
         )
     ),
@@ -379,7 +379,11 @@ PATHS = (
             b"/o/" + T + b"=.gif",
             b"/o/" + T + b"%3D.gif",
             b"/o/" + T + b".gif.gif",
-            b"/o/%" + b"%02x" % T[0] + T[1:] + b".gif",
+            b"/o/%%341" + T[1:] + b".gif",
+            b"/o/" + T.swapcase() + b".gif",
+            b"/o/" + T + b"%3F.gif",
+            b"/o/" + T + b"%2B.gif",
+            b"/o/" + T + b"%2.gif",
             b"/o/%25" + b"%02x" % T[0] + T[1:] + b".gif",
             b"/o/" + T[:-1] + b".gif",
             b"/o/" + T + b"A.gif",
@@ -395,7 +399,6 @@ PATHS = (
             b"/p/./site.gif",
             b"/p//site.gif",
             b"/p/SITE.gif",
-            b"/p/%73ite.gif",
             b"/p/%2573ite.gif",
             b"/p/site%00.gif",
             b"/p/site%0a.gif",
@@ -417,6 +420,34 @@ PATHS = (
     not_found(b"/o/" + b"a" * 60_000 + b".gif", BAD_TOKEN),
     not_found(b"/o/" + b"/" * 60_000, NOT_FOUND),
     not_found(b"/p/" + b"%2e" * 20_000, NOT_FOUND),
+    *(
+        case(f"the same address: {target[:60]!r}", request(target), RECORDED, hits=(opened(),))
+        for target in (
+            b"/o/%" + b"%02x" % T[0] + T[1:] + b".gif",
+            b"/o/" + escaped(T) + b".gif",
+            b"/o/" + escaped(T).lower() + b".gif?x=%2D",
+            b"/o/" + T + b"%2egif",
+            b"/o/" + T + b"%2Egif",
+            b"/%6f/" + T + b".gif",
+            b"http://pixel.test/%6F/" + escaped(T) + b"%2Egif",
+        )
+    ),
+    case(
+        "HEAD of an escaped token",
+        request(b"/o/" + escaped(T) + b".gif", method=b"HEAD"),
+        bare(RECORDED),
+        hits=(opened(method="HEAD"),),
+    ),
+    case(
+        "escaped, with a body",
+        request(b"/o/" + escaped(T) + b".gif", b"Content-Length: 2") + b"{}",
+        RECORDED,
+        hits=(opened(),),
+    ),
+    *(
+        case(f"the same page: {target!r}", request(target), RECORDED, hits=(viewed(),))
+        for target in (b"/p/%73ite.gif", b"/p/%73ite%2egif", b"/%70/site.gif")
+    ),
     case("what is no request, behind one that is stored", request() + b"\0", BAD_REQUEST, hits=(opened(),)),
     ends("what is no request, behind two others", request(b"/x") + request(b"/y") + b"\0"),
     ends("a path of 70 KB", request(b"/o/" + b"a" * 70_000 + b".gif")),

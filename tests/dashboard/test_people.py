@@ -88,6 +88,12 @@ def ada(site, mail, opened, stats):
     return site.post("/api/recipients/find", json={"recipient": "ada@example.org"}).json()["key"]
 
 
+def test_recipient_page_found_by_escaped_link(send, ada, secrets):
+    url = Minter("http://pixel.test", secrets).url("mail", "ada@example.org")
+    url = url.replace("/o/A", "/%6F/%41").replace("-", "%2D")
+    assert send("/recipients", token=url).headers["location"] == f"/recipients/{ada}"
+
+
 def test_recipient_page_found_by_address_is_shown_and_erased(site, reader, send, ada):
     answer = send("/recipients", recipient=" ada@example.org ")
     assert (answer.status_code, answer.headers["location"]) == (303, f"/recipients/{ada}")

@@ -119,6 +119,7 @@ def test_pixels_tag_written_in_other_ways_is_found():
         f"<img data-src='x' src = '\n{url}'/>",
         f'<img alt="a > b" src="{url.replace("/", "&#47;").replace(":", "&#x3a;")}?a=1&amp;b">',
         f"<img alt=''src={url} >",
+        f"<img src='{url.replace('-', '%2D').replace('_', '%5f').replace('/o/A', '/%6F/%41')}'>",
     ):
         with pytest.raises(AlreadyThere):
             put(f"<p>{written}</p>")
