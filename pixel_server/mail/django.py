@@ -16,16 +16,18 @@ from __future__ import annotations
 
 import copy
 import logging
-from email.utils import parseaddr
 from types import TracebackType
 from typing import Any
 
 from pixel_server.mail.links import Minter, embed
+from pixel_server.mail.mailboxes import only_address
 from pixel_server.mail.placement import EmbedError
 
 log = logging.getLogger("pixel_server.mail.django")
 
 _SMTP = "django.core.mail.backends.smtp.EmailBackend"
+_TEXTS = frozenset({"body", "alternatives"})
+"""Attributes of a message that have the pixel in the copy."""
 
 
 class EmailBackend:
@@ -61,16 +63,26 @@ class EmailBackend:
         self._connection.__exit__(kind, error, traceback)
 
     def send_messages(self, messages: Any) -> int:
-        """Returns the number of messages that were sent."""
+        """Returns the number of messages that were sent.
+
+        What the other backend sets on a copy, such as `anymail_status`, is set on the message too.
+        """
+        messages = list(messages)
         with_pixels = [self._with_pixel(message) for message in messages]
-        return int(self._connection.send_messages(with_pixels) or 0)
+        before = [dict(vars(changed)) for changed in with_pixels]
+        try:
+            return int(self._connection.send_messages(with_pixels) or 0)
+        finally:
+            for message, changed, attributes in zip(messages, with_pixels, before, strict=True):
+                if changed is not message:
+                    _copy_changes(attributes, changed, message)
 
     def _with_pixel(self, message: Any) -> Any:
         campaign = getattr(message, "pixel_campaign", self._campaign)
         if campaign is None:
             return message
         try:
-            recipient = getattr(message, "pixel_recipient", None) or _only_address(message.recipients())
+            recipient = getattr(message, "pixel_recipient", None) or only_address(message.recipients())
             return with_pixel(message, self._minter, campaign, recipient, twin=self._twin)
         except ValueError as error:
             log.warning("no pixel: %s", error)
@@ -105,9 +117,11 @@ def with_pixel(message: Any, minter: Minter, campaign: str, recipient: str, *, t
     return changed
 
 
-def _only_address(recipients: list[str]) -> str:
-    """Returns the address of the only recipient. Raises EmbedError if there is not exactly one address."""
-    addresses = list(dict.fromkeys(parseaddr(recipient)[1] for recipient in recipients))
-    if len(addresses) != 1:
-        raise EmbedError(f"it has {len(addresses)} recipients: name the recipient of the pixel")
-    return addresses[0]
+def _copy_changes(before: dict[str, Any], changed: Any, message: Any) -> None:
+    """Makes the changes of the attributes of `changed` since `before` on the message, but not its texts."""
+    after = vars(changed)
+    for name in (before.keys() | after.keys()) - _TEXTS:
+        if name not in after:
+            vars(message).pop(name, None)
+        elif name not in before or after[name] is not before[name]:
+            setattr(message, name, after[name])

@@ -11,11 +11,11 @@ from __future__ import annotations
 import copy
 import logging
 from email.message import Message
-from email.utils import getaddresses
 from typing import NamedTuple, TypeVar, Unpack
 
 from pixel_server.mail import mime, transfer
 from pixel_server.mail.links import Minter, MintOptions, make_tags
+from pixel_server.mail.mailboxes import header_addresses, sole
 from pixel_server.mail.mime import Part
 from pixel_server.mail.placement import Edit, EmbedError, Tags, frame, splice
 from pixel_server.mail.sealed import refuse_sealed
@@ -109,10 +109,10 @@ def _choose_part(root: Part, recipient: str | None) -> tuple[Part | None, str | 
     if part is None:
         return None, None, "it has no HTML part, only text"
     if recipient is None:
-        addresses = recipients(root.headers)
-        if len(addresses) != 1:
-            return None, None, f"it has {len(addresses)} recipients: name the recipient of the pixel"
-        (recipient,) = addresses
+        try:
+            recipient = sole(header_addresses(root.headers))
+        except EmbedError as error:
+            return None, None, str(error)
     return part, recipient, ""
 
 
@@ -125,12 +125,6 @@ def html_part(part: Part, is_root: bool = True) -> Part | None:
         return part
     best_first = part.parts[::-1] if part.kind == "multipart/alternative" else part.parts
     return next((html for child in best_first if (html := html_part(child, False))), None)
-
-
-def recipients(headers: Message) -> list[str]:
-    """Returns the addresses in To, Cc and Bcc, each once."""
-    lines = [str(line) for name in ("to", "cc", "bcc") for line in headers.get_all(name, [])]
-    return list(dict.fromkeys(address for _, address in getaddresses(lines) if address))
 
 
 def _body(part: Part) -> bytes:

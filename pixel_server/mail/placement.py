@@ -169,6 +169,15 @@ _ENCODINGS_BY_FIRST_BYTES = (
     (b"<\0\0\0", "utf-32-le"),
     (b"\0\0\0<", "utf-32-be"),
 )
+_UTF_CODECS = {
+    **dict.fromkeys(("utf-16", "utf16", "utf-16le", "utf-16-le", "unicode", "unicodefeff"), "utf-16-le"),
+    **dict.fromkeys(("ucs-2", "iso-10646-ucs-2", "csunicode"), "utf-16-le"),
+    **dict.fromkeys(("utf-16be", "utf-16-be", "unicodefffe"), "utf-16-be"),
+    **dict.fromkeys(("utf-32le", "utf-32-le"), "utf-32-le"),
+    **dict.fromkeys(("utf-32", "utf32", "utf-32be", "utf-32-be"), "utf-32-be"),
+}
+"""Codecs by the charset of a header, for HTML without a mark. Mail programs and browsers read UTF-16 as
+little-endian (WHATWG Encoding Standard, 4.2), unlike RFC 2781. They do not read UTF-32."""
 _utf_16 = re.compile(rb"<\0[^\0]\0|(\0<\0[^\0])").match
 
 
@@ -184,11 +193,8 @@ def _encoding(html: bytes, charset: str) -> tuple[str, int]:
     if begins_utf_16 := _utf_16(html):
         return "utf-16-be" if begins_utf_16[1] else "utf-16-le", 2
     name = charset.strip().lower().replace("_", "-")
-    for bits, width in (("16", 2), ("32", 4)):
-        if name in (f"utf-{bits}", f"utf-{bits}be", f"utf-{bits}-be", f"utf{bits}"):
-            return f"utf-{bits}-be", width  # RFC 2781, 4.3: without a mark, big-endian
-        if name in (f"utf-{bits}le", f"utf-{bits}-le"):
-            return f"utf-{bits}-le", width
+    if name in _UTF_CODECS:
+        return _UTF_CODECS[name], 4 if "32" in name else 2
     try:
         agrees_with_ascii = not name or "</body>".encode(name) == b"</body>"
     except (LookupError, UnicodeError):

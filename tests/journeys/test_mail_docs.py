@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email
 import os
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pixel_server.mail.placement import pixels
+from pixel_server.mail.placement import EmbedError, pixels
 from pixel_server.secret import Secrets
 from pixel_server.tokens import Part
 from tests.mail.smtp import Mailbox
@@ -122,6 +123,54 @@ def test_mail_docs_django_example_sends_a_pixel(django, caplog):
     assert ["only text" in caplog.messages[0], "PGP" in caplog.messages[1]] == [True, True]
 
 
+def reporting_backend(error: Exception | None = None):
+    """Returns the class of a backend that reports on each message, as those of mail services do."""
+    from django.core.mail.backends.base import BaseEmailBackend
+
+    class Backend(BaseEmailBackend):
+        def send_messages(self, messages):
+            for mail in messages:
+                mail.anymail_status = {"message_id": mail.subject}
+                mail.extra_headers = {**mail.extra_headers, "X-Tag": "spring"}
+                mail.metadata["tries"] += 1
+                mail.body, mail.draft_of = f"{mail.body}!", None
+                del mail.queue
+            if error:
+                raise error
+            return len(messages)
+
+    return Backend
+
+
+@pytest.mark.parametrize("error", [None, OSError("refused")], ids=["sent", "failed"])
+@pytest.mark.parametrize("subtype", ["html", "plain"])
+def test_django_attributes_set_by_the_other_backend_are_on_the_message(django, monkeypatch, error, subtype):
+    from django.core.mail import EmailMultiAlternatives, get_connection
+    from django.test.utils import override_settings
+
+    monkeypatch.setitem(globals(), "Reporting", reporting_backend(error))
+    given = EmailMultiAlternatives("Hi", "<p>Hi", to=[ADA])
+    given.content_subtype, given.metadata, given.queue = subtype, {"tries": 0}, "slow"
+    if subtype == "plain":
+        given.attach_alternative("<p>Hi", "text/html")
+    with override_settings(PIXEL_EMAIL_BACKEND=f"{__name__}.Reporting"):
+        connection = get_connection()
+    with pytest.raises(OSError, match="refused") if error else contextlib.nullcontext():
+        assert connection.send_messages(mail for mail in [given]) == 1
+    assert given.anymail_status == {"message_id": "Hi"}
+    assert (given.extra_headers, given.metadata) == ({"X-Tag": "spring"}, {"tries": 1})
+    assert (given.draft_of, hasattr(given, "queue")) == (None, False)
+    assert "/o/" not in given.body + "".join(content for content, _ in given.alternatives)
+
+
+def test_django_two_mailboxes_in_one_text_get_no_pixel(django, caplog):
+    from django.core.mail import send_mail
+
+    send_mail("Hi", "text", None, [f"Ada <{ADA}>, Bob <bob@example.org>"], html_message="<p>Hi")
+    assert django.outbox[0].alternatives[0][0] == "<p>Hi"
+    assert "2 recipients" in caplog.messages[0]
+
+
 def test_django_html_only_twin_sends_two_pixels(django):
     from django.core.mail import EmailMessage, get_connection
     from django.test.utils import override_settings
@@ -146,6 +195,38 @@ def test_mail_docs_flask_mail_example_sends_a_pixel(names, mailbox):
     assert given.html == "<body>Hi</body>"
     (html,) = html_of(email.message_from_bytes(mailbox.mails[0]))
     assert [pixel.token.campaign for pixel in pixels(html)] == ["spring"]
+
+
+@pytest.mark.parametrize("who", [("Ada", ADA), f"Ada <{ADA}>", f'"Byron, Ada" <{ADA}>'])
+def test_mail_docs_flask_mail_example_recipient_with_a_name_has_the_key_of_the_address(names, who):
+    message, mail = flask_message([who]), FlaskOutbox()
+    exec(example("Flask-Mail"), {**names, "message": message, "mail": mail})
+    (pixel,) = pixels(mail.sent[0].html.encode())
+    assert pixel.token.recipient == Secrets.load(Path("pixel-data")).recipient_key(ADA)
+
+
+@pytest.mark.parametrize("more", [{"cc": ["eve@example.org"]}, {"bcc": [("Eve", "eve@example.org")]}])
+def test_mail_docs_flask_mail_example_several_recipients_are_refused(names, more):
+    mail = FlaskOutbox()
+    with pytest.raises(EmbedError, match="2 recipients"):
+        exec(example("Flask-Mail"), {**names, "message": flask_message([ADA], **more), "mail": mail})
+    assert mail.sent == []
+
+
+class FlaskOutbox:
+    """Stands where an app has its `Mail`. sent: the messages that were sent."""
+
+    def __init__(self) -> None:
+        self.sent: list = []
+
+    def send(self, message) -> None:
+        self.sent.append(message)
+
+
+def flask_message(recipients, **more):
+    from flask_mail import Message
+
+    return Message("Hi", recipients=recipients, sender="bob@example.org", html="<body>Hi</body>", **more)
 
 
 def test_mail_docs_shell_commands_run(names, tmp_path):

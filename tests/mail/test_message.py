@@ -11,7 +11,8 @@ from email.mime.text import MIMEText
 import pytest
 
 from pixel_server.mail.links import Minter, embed
-from pixel_server.mail.message import add_pixel, add_pixel_to_bytes, recipients
+from pixel_server.mail.mailboxes import header_addresses
+from pixel_server.mail.message import add_pixel, add_pixel_to_bytes
 from pixel_server.mail.placement import CLIP_BYTES, AlreadyThere, EmbedError, pixels
 from pixel_server.mail.sealed import Refused
 from pixel_server.secret import Secrets
@@ -173,7 +174,7 @@ def test_add_pixel_several_recipients_needs_a_named_recipient(caplog):
     given["Bcc"] = ADA
     assert html_of(put(given)) == html_of(put(message()))
     given["Cc"] = "Grüße <eve@example.org>, ADA@example.org"
-    assert recipients(given) == ["eve@example.org", "ADA@example.org", ADA]
+    assert header_addresses(given) == ["eve@example.org", "ADA@example.org", ADA]
     assert "3 recipients" in put_raw(given.as_bytes()).why_unchanged
 
 

@@ -144,6 +144,27 @@ def test_frame_charset_without_ascii_is_refused():
     assert frame(b"<p>Hi</p>", charset="x-unknown").bottom == 9
 
 
+@pytest.mark.parametrize(
+    ("charset", "codec"),
+    [
+        ("utf-16", "utf-16-le"),
+        ("UTF-16", "utf-16-le"),
+        ("utf_16", "utf-16-le"),
+        ("UTF-16LE", "utf-16-le"),
+        ("ucs-2", "utf-16-le"),
+        ("ISO-10646-UCS-2", "utf-16-le"),
+        ("unicode", "utf-16-le"),
+        ("utf-16be", "utf-16-be"),
+        ("unicodeFFFE", "utf-16-be"),
+    ],
+)
+def test_frame_utf16_without_mark_has_the_byte_order_that_mail_programs_read(charset, codec):
+    html = "Grüße, Ada! <b>Hi</b>\n</body>"
+    tags = make_tags(MINTER, "spring", ADA, now=NOW)
+    filled = frame(html.encode(codec), charset=charset).fill(tags)
+    assert filled.decode(codec) == html.replace("</body>", tags.bottom.decode() + "</body>")
+
+
 def test_frame_filled_for_each_recipient_gives_the_same_as_embed():
     html_frame = frame(b"<p>Hi</p>" + tag(), replace=True)
     for recipient in (ADA, "bob@example.org"):
