@@ -131,7 +131,7 @@ def make_pixels(common: CommonParts, queue: Queue) -> PixelParts:
         spool,
         ReserveSink(drain_stream, memory),
         is_away=lambda: recorder.is_away,
-        on_taken=recorder.resume,
+        on_accepted=recorder.resume,
         on_lost=recorder.count_lost,
         on_removed=recorder.count_removed,
         mark=recorder.spool_mark,

@@ -99,7 +99,7 @@ async def _record(
         spool,
         Flaky(draining, faults[1]),
         is_away=lambda: recorder.is_away,
-        on_taken=recorder.resume,
+        on_accepted=recorder.resume,
         on_lost=recorder.count_lost,
         mark=recorder.spool_mark,
         on_drained=recorder.note_drained,

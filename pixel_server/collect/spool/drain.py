@@ -35,7 +35,7 @@ class Drain:
     """Moves the batches of a spool to a sink, each producer's in order, until none is left.
 
     is_away: returns whether new hits go to the spool now.
-    on_taken: called each time that the sink has accepted batches.
+    on_accepted: called each time that the sink has accepted batches.
     on_lost: called with the number of batches that the sink turns out to have lost.
     on_removed: called with the number of hits whose files somebody removed from the spool.
     mark, on_drained: `on_drained` is called with a value of `mark` once all batches that were in the spool
@@ -51,7 +51,7 @@ class Drain:
         sink: Sink,
         *,
         is_away: Callable[[], bool] = lambda: False,
-        on_taken: Callable[[], None] = lambda: None,
+        on_accepted: Callable[[], None] = lambda: None,
         on_lost: Callable[[int], None] = lambda batches: None,
         on_removed: Callable[[int], None] = lambda hits: None,
         mark: Callable[[], int] = lambda: 0,
@@ -63,13 +63,13 @@ class Drain:
         self._thread = ThreadPoolExecutor(1, "drain")
         self._drained: dict[tuple[str, int], int] = {}
         self._damaged_at = -1
-        self._sink_takes = False
+        self._sink_accepts = False
         self._on_acknowledged = on_acknowledged
         self._spool = spool
         self._aside_days = aside_days
         self._sink = sink
         self._is_away = is_away
-        self._on_taken = on_taken
+        self._on_accepted = on_accepted
         self._on_lost = on_lost
         self._on_removed = on_removed
         self._mark = mark
@@ -116,8 +116,8 @@ class Drain:
                 self._drained.clear()
                 if mark != self._damaged_at:  # otherwise the producer would report a gap that is not Redis's
                     self._on_drained(mark)
-                if self._sink_takes and self._is_away():
-                    self._on_taken()
+                if self._sink_accepts and self._is_away():
+                    self._on_accepted()
                 return count
             damaged = self._spool.counts["damaged"]
             for segment in segments:
@@ -131,20 +131,20 @@ class Drain:
 
     def _next_segments(self) -> list[Segment]:
         """Returns the segments to drain. Seals the growing segment only if there is no other to try."""
-        segments = self._spool.segments()
+        segments = self._spool.drainable_segments()
         if not segments or not self._is_away():
             self._spool.seal()
-            segments = self._spool.segments()
+            segments = self._spool.drainable_segments()
         return segments
 
     async def _drain_segment(self, segment: Segment) -> int:
         batches = await self._in_thread(lambda: list(self._spool.read(segment)))
         count = 0
         for run in _runs(batches):
-            self._sink_takes = False
+            self._sink_accepts = False
             seen = await self._sink.append(run)
-            self._sink_takes = True
-            self._on_taken()
+            self._sink_accepts = True
+            self._on_accepted()
             acknowledged: list[int] = []
             for batch, last_seen in zip(run, seen, strict=True):
                 if last_seen < 0:

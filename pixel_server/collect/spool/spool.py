@@ -54,20 +54,20 @@ class SpoolFull(OSError):
 class Spool:
     """The spool of one process; not to be used across a fork. Any thread may call its methods.
 
-    limit: bytes of all segments in the directory. Any method may raise OSError.
+    limit_bytes: maximum size of all segments in the directory together. Any method may raise OSError.
     counts: damaged pieces and stale batches that were set aside, and segments of a newer format.
     """
 
     def __init__(
         self,
         directory: Path,
-        limit: int,
+        limit_bytes: int,
         *,
         clock: Callable[[], float] = time.time,
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self._directory = directory
-        self._limit = limit
+        self._limit_bytes = limit_bytes
         self._clock = clock
         self._segment_bytes = segment_bytes
         self._mutex = threading.RLock()
@@ -99,7 +99,7 @@ class Spool:
     def open(self) -> None:
         """Opens the files that an append needs. Otherwise the first append opens them."""
         with self._mutex:
-            if self._is_closed or not self._limit:
+            if self._is_closed or not self._limit_bytes:
                 return
             self._is_open = True
             if self._current is None:
@@ -145,7 +145,7 @@ class Spool:
                 os.close(self._directory_file)
                 self._directory_file = -1
 
-    def segments(self) -> list[Segment]:
+    def drainable_segments(self) -> list[Segment]:
         """Returns the segments that can be drained now, in the order of draining: oldest writer first."""
         with self._mutex:
             if self._is_closed:
@@ -171,7 +171,10 @@ class Spool:
             return ready
 
     def read(self, segment: Segment) -> Iterator[Batch]:
-        """Yields the batches of one of `segments()`, in order. Sets damage aside. Raises NewerFormat."""
+        """Yields the batches of a drainable segment, in order. Sets damaged bytes aside.
+
+        Raises NewerFormat at a record of a newer format. The batches before that record are good.
+        """
         if segment == self._current or segment.writer not in self._locks.held:
             raise ValueError(f"{segment.name} is still being written")
         if self._waits_for_newer_version(segment):
@@ -230,8 +233,8 @@ class Spool:
     def _append(self, payloads: list[bytes]) -> None:
         size = sum(RECORD.size + len(payload) for payload in payloads)
         self._cut_back()
-        if self._used_bytes() + size + HEAD.size > self._limit:
-            raise SpoolFull(errno.ENOSPC, f"the spool has reached its limit of {self._limit} bytes")
+        if self._used_bytes() + size + HEAD.size > self._limit_bytes:
+            raise SpoolFull(errno.ENOSPC, f"the spool has reached its limit of {self._limit_bytes} bytes")
         if self._length + size > self._segment_bytes:
             self.seal()
         current = self._current or self._begin_segment()

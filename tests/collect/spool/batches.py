@@ -22,7 +22,7 @@ def batch(sequence: int, hits: int = 2, shard: int = 0) -> Batch:
 
 def drain(spool: Spool) -> list[Batch]:
     drained = []
-    for segment in spool.segments():
+    for segment in spool.drainable_segments():
         drained += spool.read(segment)
         spool.delete(segment)
     return drained

@@ -21,7 +21,7 @@ def test_spool_damage_not_set_aside_keeps_its_segment(
     whole[40] ^= 1
     segment_file.write_bytes(whole)
     after = reader(home)
-    (segment,) = after.segments()
+    (segment,) = after.drainable_segments()
 
     def broken(file: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -105,7 +105,7 @@ def test_spool_segment_of_newer_format_stays_with_all_later(
     later.close()
     before = read_status(home)
     now = reader(home)
-    first, second, third = now.segments()
+    first, second, third = now.drainable_segments()
     assert list(now.read(first)) == [batch(1)]
     now.delete(first)
     for left in (second, third):  # later segments of the writer must not overtake it
@@ -113,12 +113,12 @@ def test_spool_segment_of_newer_format_stays_with_all_later(
             list(now.read(left))
         with pytest.raises(ValueError, match="not been drained"):
             now.delete(left)
-    assert now.segments() == []
+    assert now.drainable_segments() == []
     assert now.counts["newer"] == 1
     assert f"{second.name} has a newer format" in caplog.text
     assert read_status(home).segments == before.segments - 1
     newest = reader(home)  # the lock is free
-    assert [segment.number for segment in newest.segments()] == [2, 3]
+    assert [segment.number for segment in newest.drainable_segments()] == [2, 3]
     newest.close()
     now.close()
 
@@ -132,7 +132,7 @@ def test_spool_record_of_newer_format_holds_back_later_records(home: Path, monke
     later.append([batch(3)])
     later.close()
     now = reader(home)
-    (segment,) = now.segments()
+    (segment,) = now.drainable_segments()
     reading = now.read(segment)
     assert next(reading) == batch(1)
     with pytest.raises(NewerFormat):

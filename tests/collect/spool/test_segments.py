@@ -28,23 +28,23 @@ def test_spool_killed_writer_leaves_its_segments_to_others(home: Path):
         assert writer.stdout is not None
         assert writer.stdout.readline() == "kept\n"
         other = reader(home)
-        assert other.segments() == []
+        assert other.drainable_segments() == []
         assert read_status(home).hits == 1
     finally:
         writer.kill()
         writer.communicate()
     assert drain(other) == [Batch(0, PRODUCER, 1, b"\x91\x01")]
-    assert other.segments() == []
+    assert other.drainable_segments() == []
     assert list(home.iterdir()) == []
 
 
 def test_spool_two_processes_never_drain_one_segment(home: Path, segment_file: Path):
     one, two = reader(home), reader(home)
-    (segment,) = one.segments()
-    assert two.segments() == []
+    (segment,) = one.drainable_segments()
+    assert two.drainable_segments() == []
     list(one.read(segment))
     one.close()
-    assert two.segments() == [segment]
+    assert two.drainable_segments() == [segment]
     assert drain(two) == [batch(1), batch(2), batch(3)]
     two.close()
     assert list(home.iterdir()) == []
@@ -63,7 +63,7 @@ def test_spool_lock_on_a_removed_file_does_not_count(
     late = reader(home)
     with monkeypatch.context() as patch:
         patch.setattr(fcntl, "flock", another_was_first)
-        assert late.segments() == []
+        assert late.drainable_segments() == []
     assert drain(late) == [batch(1), batch(2), batch(3)]
     late.close()
 

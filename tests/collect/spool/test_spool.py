@@ -23,7 +23,7 @@ def test_spool_drain_appended_batches_come_once_in_order(home: Path, spool: Spoo
     given = [batch(number, hits=number, shard=number % 3) for number in (1, 2, 15, 16, 1000)]
     spool.append(given[:2])
     spool.append(given[2:])
-    assert spool.segments() == []
+    assert spool.drainable_segments() == []
     spool.seal()
     assert drain(spool) == given
     assert drain(spool) == []
@@ -32,7 +32,7 @@ def test_spool_drain_appended_batches_come_once_in_order(home: Path, spool: Spoo
 
 def test_spool_without_batches_leaves_nothing_on_disk(home: Path):
     spool = Spool(home, LIMIT)
-    assert spool.segments() == []
+    assert spool.drainable_segments() == []
     assert read_status(home) == SpoolStatus(0, 0, 0, None, 0)
     assert not home.exists()
     spool.append([batch(1)])
@@ -84,7 +84,7 @@ def test_spool_full_segment_begins_the_next(home: Path):
     for one in given:
         spool.append([one])
     spool.append(given[:12])  # a group larger than a segment gets its own segment
-    numbers = [segment.number for segment in spool.segments()]
+    numbers = [segment.number for segment in spool.drainable_segments()]
     assert numbers == list(range(1, len(numbers) + 1))
     assert len(numbers) > 4
     assert all(path.stat().st_size <= 1000 for path in files(home)[:-1])
@@ -109,7 +109,7 @@ def test_spool_growing_segment_is_neither_read_nor_deleted(home: Path, spool: Sp
 def test_spool_delete_segment_not_read_raises(spool: Spool):
     spool.append([batch(1), batch(2)])
     spool.seal()
-    (segment,) = spool.segments()
+    (segment,) = spool.drainable_segments()
     assert next(spool.read(segment)) == batch(1)
     with pytest.raises(ValueError, match="not been drained"):
         spool.delete(segment)
@@ -121,7 +121,7 @@ def test_spool_append_after_close_raises(home: Path, spool: Spool):
     spool.close()
     with pytest.raises(ValueError, match="closed"):
         spool.append([batch(2)])
-    assert spool.segments() == []
+    assert spool.drainable_segments() == []
     assert drain(reader(home)) == [batch(1)]
 
 
@@ -207,11 +207,11 @@ def test_spool_disk_that_does_not_sync_acknowledges_nothing(
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):
             spool.append([batch(2)])
         assert len(files(home)) == (1 if cut_fails else acknowledged)
-        assert len(spool.segments()) == acknowledged
+        assert len(spool.drainable_segments()) == acknowledged
         if cut_fails:
             with pytest.raises(OSError, match=os.strerror(errno.EIO)):
                 spool.append([batch(2)])
-    assert len(spool.segments()) == acknowledged
+    assert len(spool.drainable_segments()) == acknowledged
     spool.append([batch(2)])
     spool.seal()
     assert drain(spool) == [batch(1)] * acknowledged + [batch(2)]
@@ -254,7 +254,7 @@ def test_spool_uncut_segment_failed_removal_is_retried(
     def broken(file: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    (segment,) = uncut.segments()
+    (segment,) = uncut.drainable_segments()
     assert list(uncut.read(segment)) == [batch(1)]
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", broken)
@@ -292,7 +292,7 @@ def test_spool_open_without_hits_counts_for_nothing(home: Path):
     assert read_status(home) == SpoolStatus(0, 0, 0, None, 0)
     assert waiting_since(home) is None
     opened.seal()
-    assert opened.segments() == []
+    assert opened.drainable_segments() == []
     opened.close()
     assert list(home.iterdir()) == []
 
@@ -326,7 +326,7 @@ def test_spool_removed_while_idle_is_made_again(home: Path, what: str):
         home.rename(home.with_name("moved"))
     else:
         files(home)[0].unlink()
-    opened.segments()
+    opened.drainable_segments()
     opened.seal()
     assert drain(opened) == [batch(1)]
     assert opened.take_removed() == 0
