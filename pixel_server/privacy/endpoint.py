@@ -32,7 +32,7 @@ from pixel_server.tokens import BadToken, Mode, mode_of, verify
 log = logging.getLogger("pixel_server.privacy")
 
 _MAX_BODY_BYTES = 4096
-_STATUS = {State.FOREIGN: 404, State.AWAY: 503, State.LATER: 429}
+_STATUS = {State.FOREIGN: 404, State.UNAVAILABLE: 503, State.THROTTLED: 429}
 _ACTIONS = ("stop", "erase", "allow")
 
 
@@ -77,9 +77,9 @@ class Privacy:
             return self._page(request, State.ANONYMOUS, token, mode, keep)
         try:
             if self.api.campaign_cache.mark.trouble:
-                return self._page(request, State.AWAY, token, mode, keep)
+                return self._page(request, State.UNAVAILABLE, token, mode, keep)
             if wait_seconds := await self._act(recipient, action):
-                response = self._page(request, State.LATER, token, mode, keep)
+                response = self._page(request, State.THROTTLED, token, mode, keep)
                 response.headers["retry-after"] = str(wait_seconds)
                 return response
             state = await self._state(recipient)
@@ -88,7 +88,7 @@ class Privacy:
         except (redis.RedisError, OSError, NewerFormat) as error:
             # A Redis that hangs may still carry out the action later.
             log.error("privacy: %s is not done: %s", action or "look-up", error)
-            state = State.AWAY
+            state = State.UNAVAILABLE
         return self._page(request, state, token, mode, keep)
 
     async def _state(self, recipient: bytes) -> State:

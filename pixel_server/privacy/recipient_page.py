@@ -29,9 +29,9 @@ class State(Enum):
     """Recording is stopped and the data are erased."""
     ERASING = auto()
     """Recording is stopped and the data will be erased soon."""
-    LATER = auto()
+    THROTTLED = auto()
     """The recipient acted too often within a minute. Nothing was changed."""
-    AWAY = auto()
+    UNAVAILABLE = auto()
     """The store does not answer. Nothing was changed."""
 
     def text(self, texts: StateTexts) -> str:

@@ -54,8 +54,8 @@ class StateTexts(_Texts, frozen=True):
     stopped: str
     erased: str
     erasing: str
-    later: str
-    away: str
+    throttled: str
+    unavailable: str
 
 
 class RecordedOfRecipient(_Texts, frozen=True):

@@ -27,8 +27,8 @@ BUTTONS = {
     State.STOPPED: ["allow", "erase"],
     State.ERASED: ["allow"],
     State.ERASING: ["allow"],
-    State.LATER: [],
-    State.AWAY: [],
+    State.THROTTLED: [],
+    State.UNAVAILABLE: [],
 }
 
 
