@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pixel_server import times
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.classify.judge import Judge
-from pixel_server.classify.user_agents import reader
+from pixel_server.classify.user_agents import visitor_facets
 from pixel_server.consent import allowed_mode
 from pixel_server.counters import series, visitor_salts, visits, web_names
 from pixel_server.counters.labels import UNKNOWN, country_label
@@ -69,7 +69,7 @@ def add_web(tally: Tally, sums: Sums, hit: Hit, judge: Judge, salts: Salts) -> N
     if is_view and not is_report:
         is_unknown = is_others_address or not hit.address
         view.page = web_names.page(hit.page)
-        browser, system, device = reader(hit.agent)
+        browser, system, device = visitor_facets(hit.agent)
         view.reader = Reader(
             country=UNKNOWN if is_unknown else country_label(hit.address)[1:],
             browser=browser,

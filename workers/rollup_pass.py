@@ -207,7 +207,9 @@ class Rollup:
     ) -> tuple[list[Command], Records]:
         """Returns the commands and recipients' records of the commit."""
         judge, records = lookups.judge, Records()
-        commands = lookups.salt_commands + find_bursts(self.store, self.shard, tally, newest_ms, judge.burst)
+        commands = lookups.salt_commands + find_bursts(
+            self.store, self.shard, tally, newest_ms, judge.burst_rule_id
+        )
         commands += count_visits(self.store, self.shard, tally, newest_ms)
         for sums, stored in apply.read_stored(self.store, self.shard, tally):
             keep = retention.campaign_days(self.settings, sums.campaign)

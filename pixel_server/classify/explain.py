@@ -16,40 +16,40 @@ from pixel_server.settings import Settings
 
 log = logging.getLogger("pixel_server.classify.explain")
 
-_loaded: dict[Settings, tuple[Rules, Networks]] = {}
+_cache: dict[Settings, tuple[Rules, Networks]] = {}
 
 
 def _load(settings: Settings) -> tuple[Rules, Networks]:
-    """Returns the rules and lists as workers have them.
+    """Returns the rules and the lists of networks, the same as the workers use.
 
-    Loads lists that the operator has refreshed, and keeps the lists from before if it cannot.
+    Reloads the lists if the operator has refreshed them. Keeps the old lists if the new ones cannot be used.
     """
-    loaded = _loaded.get(settings)
-    if loaded is None:
-        loaded = _loaded[settings] = load_rules(settings.rules), Networks.load(settings.networks_directory)
-    rules, networks = loaded
+    cached = _cache.get(settings)
+    if cached is None:
+        cached = _cache[settings] = load_rules(settings.rules), Networks.load(settings.networks_directory)
+    rules, networks = cached
     try:
         if networks.have_changed():
-            loaded = _loaded[settings] = rules, Networks.load(settings.networks_directory)
+            cached = _cache[settings] = rules, Networks.load(settings.networks_directory)
     except NetworksError as error:
-        log.error("explain: using the lists of networks from before: %s", error)
-    return loaded
+        log.error("explain: using the old lists of networks until this is mended: %s", error)
+    return cached
 
 
 def explain(
     settings: Settings, user_agent: str, ip: str, headers: Mapping[str, str], delay: float | None
 ) -> dict[str, Any]:
-    """Returns the verdict on a hit with this agent, address and headers, and the rule behind it.
+    """Returns the verdict on a hit with this user agent, address and headers, and the rule that decided.
 
-    delay: seconds from sending to the hit, None if not known. Raises ValueError if `ip` is not an address,
+    delay: seconds from sending to the hit, or None if not known. Raises ValueError if `ip` is not an address,
     and RulesError or NetworksError if the operator's rules or lists cannot be used.
     """
     rules, networks = _load(settings)
     address = unmapped(ip_address(ip).packed)
-    sent_headers = {_sent(name.lower()): _sent(value) for name, value in headers.items()}
+    sent_headers = {_as_sent(name.lower()): _as_sent(value) for name, value in headers.items()}
     names = networks.names(address)
     evidence = Evidence(
-        hit.cut_text(_sent(user_agent), hit.MAX_AGENT),
+        hit.cut_text(_as_sent(user_agent), hit.MAX_AGENT),
         names,
         hit.cut_text(sent_headers.get(b"referer"), hit.MAX_URL),
         hit.purpose(sent_headers),
@@ -60,13 +60,13 @@ def explain(
     return {
         "verdict": verdict.verdict,
         "rule": verdict.rule,
-        "source": "no rule holds" if verdict.rule == NO_RULE else rules.by_id[verdict.rule].source,
+        "source": "no rule matches" if verdict.rule == NO_RULE else rules.by_id[verdict.rule].source,
         "ruleset": rules.ruleset,
         "networks": list(names),
         "soon_seconds": settings.soon_seconds,
     }
 
 
-def _sent(text: str) -> bytes:
-    """Returns the bytes that a client would send."""
+def _as_sent(text: str) -> bytes:
+    """Returns a header's text as the bytes that a client would send."""
     return text.encode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Judges a hit for the roll-up, by what the hit, its link and its campaign tell."""
+"""Judges a hit for the roll-up, by the hit itself and the time at which its mail was sent."""
 
 from __future__ import annotations
 
@@ -20,40 +20,48 @@ log = logging.getLogger("pixel_server.classify.judge")
 class Judge:
     """Returns the verdict on a hit when called.
 
-    ruleset: version of the rules. burst: id of the rule of bursts, or "".
+    ruleset: version of the rules. burst_rule_id: id of the rule about bursts, or "" if there is no such rule.
     """
 
     def __init__(self, rules: Rules, networks: Networks, settings: Settings) -> None:
         self.ruleset = rules.ruleset
-        self.burst = rules.burst.id if rules.burst else ""
-        self._verdict = rules.verdict
+        self.burst_rule_id = rules.burst_rule.id if rules.burst_rule else ""
+        self._find_verdict = rules.verdict
         self._networks = networks
-        self._names = networks.names
+        self._network_names = networks.names
         self._own_networks = settings.own_networks
         self._soon_seconds = settings.soon_seconds
         self._directory = settings.networks_directory
 
     def __call__(self, hit: Hit, sent_at: int | None) -> Verdict:
-        """Returns the verdict on a hit. sent_at: when its mail was sent, s since 1970; None if not known."""
-        own = hit.flags & tokens.TEST != 0
+        """Returns the verdict. sent_at: time of sending the mail, in s since 1970, or None if not known."""
+        is_own = hit.flags & tokens.TEST != 0
         soon = sent_at is not None and is_soon(hit.time // 1000 - sent_at, self._soon_seconds)
-        if self._own_networks and not own:
-            own = is_in_networks(hit.address, self._own_networks)
-        return self._verdict(hit.agent, self._names(hit.address), hit.referrer, hit.purpose, soon, own)
+        if self._own_networks and not is_own:
+            is_own = is_in_networks(hit.address, self._own_networks)
+        return self._find_verdict(
+            hit.agent, self._network_names(hit.address), hit.referrer, hit.purpose, soon, is_own
+        )
 
     def refresh(self) -> None:
-        """Loads lists of networks that the operator has refreshed. Keeps the old lists if it cannot."""
+        """Reloads the lists of networks if the operator has refreshed them.
+
+        Keeps the old lists, and logs an error, if the new ones cannot be used.
+        """
         try:
             if self._networks.have_changed():
                 self._networks = Networks.load(self._directory)
-                self._names = self._networks.names
+                self._network_names = self._networks.names
                 log.info("judge: using the refreshed lists of networks")
         except NetworksError as error:
-            log.error("judge: using the lists of networks from before: %s", error)
+            log.error("judge: using the old lists of networks until this is mended: %s", error)
 
 
 @lru_cache(8)
 def load_judge(settings: Settings) -> Judge:
-    """Returns the judge of these settings. Raises RulesError or NetworksError."""
-    parse_user_agent("")  # compiles its patterns, which happens at its first use
+    """Returns the judge for these settings.
+
+    Raises RulesError or NetworksError if the rules or the lists of networks cannot be used.
+    """
+    parse_user_agent("")  # the first call compiles the patterns, which takes long
     return Judge(load_rules(settings.rules), Networks.load(settings.networks_directory), settings)

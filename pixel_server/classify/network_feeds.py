@@ -1,7 +1,7 @@
-"""Lists of networks that their owners publish: where and in which form, and how such a list is refreshed.
+"""Refreshes lists of networks that their owners publish: where the lists are, and in which format.
 
-A list is refreshed whole or not at all. All of it is read and checked before the new file replaces the old
-one. If something is wrong with it, the error is one line, and the old list stays.
+A list is refreshed whole or not at all: the new list is read and checked before its file replaces the old
+file. If anything is wrong with the new list, the old list stays, and the error is one line.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from pixel_server import files
 from pixel_server.classify.networks import Family, NetworksError, Range, merge_ranges, parse_network
 
 MAX_BYTES = 64 << 20
-"""Largest number of bytes of an answer or file."""
+"""Largest number of bytes of a response or file."""
 SILENCE_TIMEOUT_SECONDS = 30.0
-"""Seconds for which a server may send nothing."""
+"""Seconds of silence after which a download fails."""
 ANSWER_TIMEOUT_SECONDS = 300.0
-"""Seconds that a whole answer may take."""
+"""Seconds after which a download fails, even if the server still sends."""
 
 MIN_PREFIX_LENGTH: Mapping[Family, int] = {4: 8, 6: 16}
-"""Prefix length of the widest network that a list may have. A whole list may hold no more addresses than such
-a network: a list that holds more is a mistake, and people in it would be taken for machines."""
+"""Prefix length of the widest network that a list may have, by family. A whole list may hold no more
+addresses than one such network. A larger list is a mistake, and would make people count as machines."""
 _ADDRESS_BITS: Mapping[Family, int] = {4: 32, 6: 128}
 
-_Texts = Iterator[tuple[str, str]]
-"""Networks as they are written, each with its place: `("row 7: ", "192.0.2.0/24")`."""
+_WrittenNetworks = Iterator[tuple[str, str]]
+"""Networks as text, each with its place in the response or file: `("row 7: ", "192.0.2.0/24")`."""
 _Row = tuple[str, Family, Range]
-"""A network as it is written, its family and its range."""
+"""A network as text, its family and its range."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedList:
     """A list that its owner publishes.
 
-    source: the origin that people are shown. urls: their contents together are the list. parse: yields the
-    networks of an answer. min_rows, max_rows: the number of rows to expect.
+    source: the origin that people are shown. urls: addresses whose contents together make the list. parse:
+    yields the networks of a response. min_rows, max_rows: bounds of a plausible number of rows.
     """
 
     source: str
     urls: tuple[str, ...]
-    parse: Callable[[bytes], _Texts]
+    parse: Callable[[bytes], _WrittenNetworks]
     min_rows: int
     max_rows: int
     licence: str
@@ -66,8 +66,8 @@ class RefreshedList:
     date: date
 
 
-def _parse_csv(data: bytes) -> _Texts:
-    """Yields the networks of a geofeed (RFC 8805), which are its first column."""
+def _parse_csv(data: bytes) -> _WrittenNetworks:
+    """Yields the networks of a geofeed (RFC 8805): its first column."""
     for number, line in enumerate(data.decode("utf-8-sig", errors="replace").split("\n"), 1):
         text = line.strip()
         if text and not text.startswith("#"):
@@ -83,7 +83,7 @@ class _Prefixes(msgspec.Struct):
     prefixes: list[_Prefix]
 
 
-def _parse_json(data: bytes) -> _Texts:
+def _parse_json(data: bytes) -> _WrittenNetworks:
     """Yields the networks of `{"prefixes": [{"ipv4Prefix": "192.0.2.0/24"}, {"ipv6Prefix": ...}]}`."""
     try:
         prefixes = msgspec.json.decode(data, type=_Prefixes).prefixes
@@ -103,7 +103,7 @@ PUBLISHED: Mapping[str, PublishedList] = {
         _APPLE,
         (_APPLE,),
         _parse_csv,
-        min_rows=50_000,  # it had some 285,000 in 2026
+        min_rows=50_000,  # some 285,000 in 2026
         max_rows=2_000_000,
         licence="as published by Apple",
     ),
@@ -116,7 +116,7 @@ PUBLISHED: Mapping[str, PublishedList] = {
             f"{_GOOGLE}user-triggered-fetchers-google.json",
         ),
         _parse_json,
-        min_rows=100,  # they had some 1,600 in 2026
+        min_rows=100,  # some 1,600 in 2026
         max_rows=100_000,
         licence="as published by Google",
     ),
@@ -127,18 +127,19 @@ PUBLISHED: Mapping[str, PublishedList] = {
 def refresh(
     name: str, directory: Path, files: Sequence[Path] = (), today: date | None = None
 ) -> RefreshedList:
-    """Refreshes the list of this name in the directory, from its URLs or from files of the same form.
+    """Refreshes a list in the directory, from its URLs, or from files of the same format if any are given.
 
-    today: the date of a list from URLs, in UTC. A list from files has the date of its oldest file. Raises
-    NetworksError with the reason if the list was not refreshed, and KeyError if no such list is published.
+    today: the date to give to a list from URLs, by default today in UTC. A list from files gets the date of
+    its oldest file. Raises NetworksError with the reason if the list was not refreshed, and KeyError if no
+    list of this name is published.
     """
     published = PUBLISHED[name]
-    day = today or datetime.now(UTC).date()
+    list_date = today or datetime.now(UTC).date()
     rows: list[_Row] = []
     for origin in files or published.urls:
         if isinstance(origin, Path):
-            data, written = _read_file(origin)
-            day = min(day, written)
+            data, file_date = _read_file(origin)
+            list_date = min(list_date, file_date)
         else:
             data = fetch(origin)
         rows += _parse_rows(str(origin), published, data)
@@ -147,38 +148,39 @@ def refresh(
         raise NetworksError(f"{name}: {len(rows):,} rows, where {expected} are expected")
     ranges = _count_ranges(name, rows)
     source = published.source + (" (from a file)" if files else "")
-    head = [f"# source: {source}", f"# date: {day}", f"# licence: {published.licence}"]
+    head = [f"# source: {source}", f"# date: {list_date}", f"# licence: {published.licence}"]
     _replace(directory / f"{name}.txt", "\n".join([*head, *(text for text, _, _ in rows), ""]))
-    return RefreshedList(name, len(rows), ranges, day)
+    return RefreshedList(name, len(rows), ranges, list_date)
 
 
 def fetch(url: str) -> bytes:
-    """Returns the answer of an https URL, without a proxy.
+    """Returns the body at an https URL. Does not use a proxy.
 
-    Raises NetworksError if there is no answer, or if it is too large, too late or incomplete.
+    Raises NetworksError if there is no response, or if the response is an error, too large, too late or
+    incomplete.
     """
-    request = urllib.request.Request(url, headers={"User-Agent": "pixel-server"})  # noqa: S310 - https alone
+    request = urllib.request.Request(url, headers={"User-Agent": "pixel-server"})  # noqa: S310 - the opener knows https only
     deadline = time.monotonic() + ANSWER_TIMEOUT_SECONDS
-    whole = bytearray()
+    body = bytearray()
     try:
-        with closing(_opener.open(request, timeout=SILENCE_TIMEOUT_SECONDS)) as answer:
-            while part := answer.read1(1 << 16):
-                whole += part
-                if len(whole) > MAX_BYTES:
+        with closing(_opener.open(request, timeout=SILENCE_TIMEOUT_SECONDS)) as response:
+            while chunk := response.read1(1 << 16):
+                body += chunk
+                if len(body) > MAX_BYTES:
                     raise ValueError(f"more than {MAX_BYTES >> 20} MB")
                 if time.monotonic() > deadline:
                     raise ValueError(f"took longer than {ANSWER_TIMEOUT_SECONDS:.0f} s")
-            if answer.length:  # read1 raises nothing if the connection ends early
-                raise ValueError("ended before all of it was there")
+            if response.length:  # read1 raises nothing if the connection ends early
+                raise ValueError("ended early")
     except (OSError, HTTPException, ValueError) as error:
         cause = error.reason if type(error) is URLError else error
         reason = " ".join(str(cause).split()) or type(cause).__name__
         raise NetworksError(f"{url}: {reason[:200]}") from None
-    return bytes(whole)
+    return bytes(body)
 
 
 def opener(handler: urllib.request.BaseHandler) -> urllib.request.OpenerDirector:
-    """Returns an opener for this handler's scheme alone, also after a redirect, and without a proxy."""
+    """Returns an opener that knows only this handler's scheme, also after a redirect, and uses no proxy."""
     director = urllib.request.OpenerDirector()
     for part in (
         handler,
@@ -195,7 +197,7 @@ _opener = opener(urllib.request.HTTPSHandler())
 
 
 def _replace(path: Path, text: str) -> None:
-    """Replaces a file whole or not at all. Raises NetworksError if it was not replaced."""
+    """Replaces a file whole or not at all. Raises NetworksError if the file was not replaced."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, text.encode())
@@ -204,22 +206,25 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _read_file(path: Path) -> tuple[bytes, date]:
-    """Returns the content of a file, and the UTC day on which it was written. Raises NetworksError."""
+    """Returns the content of a file, and the UTC day on which the file was last changed.
+
+    Raises NetworksError if the file cannot be read or is too large.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-            written = os.fstat(file.fileno()).st_mtime
+            changed_at = os.fstat(file.fileno()).st_mtime
     except OSError as error:
         raise NetworksError(f"{path}: {error.strerror}") from None
     if len(data) > MAX_BYTES:
         raise NetworksError(f"{path}: more than {MAX_BYTES >> 20} MB")
-    return data, datetime.fromtimestamp(written, UTC).date()
+    return data, datetime.fromtimestamp(changed_at, UTC).date()
 
 
 def _parse_rows(origin: str, published: PublishedList, data: bytes) -> list[_Row]:
-    """Returns the networks of an answer or file, at least one.
+    """Returns the networks of a response or file. origin: the URL or file, for errors.
 
-    Raises NetworksError if a network cannot be read or is too wide. origin: the URL or file, for errors.
+    Raises NetworksError if there are no networks or too many, or if a network cannot be read or is too wide.
     """
     rows: list[_Row] = []
     place = ""
@@ -239,15 +244,17 @@ def _parse_rows(origin: str, published: PublishedList, data: bytes) -> list[_Row
 
 
 def _count_ranges(name: str, rows: Sequence[_Row]) -> int:
-    """Returns the number of ranges after adjacent and overlapping rows are merged.
+    """Returns the number of ranges of a list, after adjacent and overlapping rows are merged.
 
     Raises NetworksError if the rows hold too many addresses in total.
     """
     count = 0
     for family in MIN_PREFIX_LENGTH:
-        merged = merge_ranges(ends for _, family_of_row, ends in rows if family_of_row == family)
+        merged = merge_ranges(row_range for _, row_family, row_range in rows if row_family == family)
         if sum(last - first + 1 for first, last in merged) > _max_addresses(family):
-            raise NetworksError(f"{name}: holds more of IPv{family} than a /{MIN_PREFIX_LENGTH[family]}")
+            raise NetworksError(
+                f"{name}: holds more IPv{family} addresses than a /{MIN_PREFIX_LENGTH[family]}"
+            )
         count += len(merged)
     return count
 

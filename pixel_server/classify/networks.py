@@ -1,14 +1,14 @@
-"""Named lists of IP networks, which tell whose machine an address belongs to.
+"""Named lists of IP networks. A list tells whose machines have the addresses in it, such as Apple's.
 
-A list is a file NAME.txt in UTF-8. Its head gives its source, its date and its licence:
+A list is a file NAME.txt in UTF-8. Its head gives the list's source, date and licence:
 
     # source: https://...
     # date: 2026-06-17
     # licence: CC BY 4.0
 
 Each further line is a network (`192.0.2.0/24`, `2001:db8::/32`) or an address. Text after a `#` is a comment.
-The lists are those in `data/networks`. A file of the same name in `<PIXEL_DATA_DIR>/networks`, from the
-operator, replaces a list.
+The lists are shipped in `data/networks`. The operator replaces a list by a file of the same name in
+`<PIXEL_DATA_DIR>/networks`.
 """
 
 from __future__ import annotations
@@ -39,21 +39,24 @@ Stamp = tuple[tuple[str, int, int], ...]
 """(name, mtime in ns, size in bytes) of each of the operator's files."""
 
 _Edges = tuple[list[int], list[tuple[str, ...]]]
-"""Addresses at which the set of lists changes, and the sets between them.
+"""(edges, sets). The edges are the addresses, as numbers, at which the set of lists that hold an address
+changes. The sets are the names of the lists before the first edge, between two edges, and after the last
+edge.
 
 With the edges `[10, 20]` and the sets `[(), ("apple",), ()]`, "apple" holds the addresses 10 to 19.
 """
 
 
 class NetworksError(ValueError):
-    """A list cannot be used. The message is one line that names the file, and the line in it."""
+    """A list cannot be used. The message is one line that names the file, and its line if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkList:
-    """A list without its networks.
+    """A description of a list, without its networks.
 
-    ranges: number of ranges, after ranges that touch were joined. own: the list is the operator's.
+    ranges: number of ranges, after adjacent and overlapping networks are merged. own: whether the list
+    is the operator's and not the shipped one.
     """
 
     name: str
@@ -63,14 +66,17 @@ class NetworkList:
     licence: str
     own: bool
 
-    def days(self, today: datetime.date) -> int:
+    def age_days(self, today: datetime.date) -> int:
         """Returns the age of the list in days."""
         return max(0, (today - self.date).days)
 
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """All lists, in memory. lists: by name. stamp: the operator's files when they were read."""
+    """All lists, in memory.
+
+    lists: their descriptions, sorted by name. stamp: of the operator's files as read.
+    """
 
     lists: tuple[NetworkList, ...]
     stamp: Stamp
@@ -80,25 +86,25 @@ class Networks:
 
     @classmethod
     def load(cls, directory: Path | None = None) -> Networks:
-        """Returns the shipped lists, with those replaced that the operator's directory has.
+        """Returns all lists: each from the operator's directory if that has it, else the shipped list.
 
         Raises NetworksError for the first list that cannot be used.
         """
         stamp = _stamp(directory)
-        own = {name for name, _, _ in stamp}
+        operators = {name for name, _, _ in stamp}
         lists = []
         ranges: dict[Family, dict[str, list[Range]]] = {4: {}, 6: {}}
         for name in list_names():
-            home = directory if directory and name in own else SHIPPED
-            about, ranges_of_list = _read_list(home / f"{name}.txt", name in own)
-            lists.append(about)
+            folder = directory if directory and name in operators else SHIPPED
+            description, ranges_of_list = _read_list(folder / f"{name}.txt", name in operators)
+            lists.append(description)
             ranges[4][name], ranges[6][name] = ranges_of_list[4], ranges_of_list[6]
         return cls(tuple(lists), stamp, directory, _edges(ranges[4]), _edges(ranges[6]))
 
     def have_changed(self) -> bool:
-        """Returns whether the operator's files have changed since they were read, by a stat of each file.
+        """Returns whether the operator's files have changed since they were read. Calls stat on each file.
 
-        Raises NetworksError if a file cannot be looked at.
+        Raises NetworksError if stat fails.
         """
         return _stamp(self._directory) != self.stamp
 
@@ -109,11 +115,11 @@ class Networks:
         """
         size = len(address)
         if size == 4 or (size == 16 and address.startswith(MAPPED)):
-            edges, names = self._v4
-            return names[bisect_right(edges, int.from_bytes(address[-4:], "big"))]
+            edges, sets = self._v4
+            return sets[bisect_right(edges, int.from_bytes(address[-4:], "big"))]
         if size == 16:
-            edges, names = self._v6
-            return names[bisect_right(edges, int.from_bytes(address, "big"))]
+            edges, sets = self._v6
+            return sets[bisect_right(edges, int.from_bytes(address, "big"))]
         return ()
 
 
@@ -126,33 +132,33 @@ def list_names() -> tuple[str, ...]:
 def parse_network(text: str) -> tuple[Family, int, int]:
     """Returns the family of a network or an address, and its first and last address as numbers.
 
-    Raises ValueError if the text is not a network, or has bits set beyond its length: the address or the
-    length is then mistyped.
+    Raises ValueError if the text is not a network, or has bits set beyond its prefix length, which shows that
+    the address or the length is mistyped.
     """
     address, slash, length = text.partition("/")
     try:
         packed = inet_pton(AF_INET6 if ":" in address else AF_INET, address)
     except (OSError, ValueError):
         raise ValueError(f"{text[:60]!r} is not a network") from None
-    size = len(packed) * 8
-    bits = size
+    address_bits = len(packed) * 8
+    prefix_bits = address_bits
     if slash:
-        bits = int(length) if re.fullmatch("[0-9]{1,3}", length) else 999
-    if bits > size:
+        prefix_bits = int(length) if re.fullmatch("[0-9]{1,3}", length) else 999
+    if prefix_bits > address_bits:
         raise ValueError(f"{text[:60]!r} is not a network")
     first = int.from_bytes(packed, "big")
-    rest = (1 << (size - bits)) - 1
-    if first & rest:
+    host_mask = (1 << (address_bits - prefix_bits)) - 1
+    if first & host_mask:
         raise ValueError(f"{text[:60]!r} has bits set beyond its length")
-    if size == 32:
-        return 4, first, first | rest
-    if bits >= 96 and packed.startswith(MAPPED):
-        return 4, first & 0xFFFFFFFF, (first | rest) & 0xFFFFFFFF
-    return 6, first, first | rest
+    if address_bits == 32:
+        return 4, first, first | host_mask
+    if prefix_bits >= 96 and packed.startswith(MAPPED):
+        return 4, first & 0xFFFFFFFF, (first | host_mask) & 0xFFFFFFFF
+    return 6, first, first | host_mask
 
 
 def merge_ranges(ranges: Iterable[Range]) -> list[Range]:
-    """Returns the ranges sorted, with ranges that overlap or touch joined."""
+    """Returns the ranges sorted, after adjacent and overlapping ranges are merged."""
     merged: list[Range] = []
     start, end = -1, -2
     for first, last in sorted(ranges):
@@ -168,7 +174,7 @@ def merge_ranges(ranges: Iterable[Range]) -> list[Range]:
 
 
 def _stamp(directory: Path | None) -> Stamp:
-    """Returns the stamp of the operator's files. Raises NetworksError."""
+    """Returns the stamp of the operator's files. Raises NetworksError if stat fails."""
     entries = []
     if directory is None:
         return ()
@@ -184,8 +190,8 @@ def _stamp(directory: Path | None) -> Stamp:
     return tuple(entries)
 
 
-def _read_list(path: Path, own: bool) -> tuple[NetworkList, dict[Family, list[Range]]]:
-    """Returns a list and its merged ranges. Raises NetworksError."""
+def _read_list(path: Path, is_operators: bool) -> tuple[NetworkList, dict[Family, list[Range]]]:
+    """Returns the description of a list and its merged ranges. Raises NetworksError if it cannot be used."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -193,29 +199,30 @@ def _read_list(path: Path, own: bool) -> tuple[NetworkList, dict[Family, list[Ra
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise NetworksError(f"{path}:{line}: must be UTF-8 text") from None
+        number = data.count(b"\n", 0, error.start) + 1
+        raise NetworksError(f"{path}:{number}: must be UTF-8 text") from None
     head: dict[str, str] = {}
-    day: datetime.date | None = None
+    list_date: datetime.date | None = None
     ranges: dict[Family, list[Range]] = {4: [], 6: []}
-    for number, written in enumerate(text.split("\n"), 1):
-        network, comment, _ = written.partition("#")
+    for number, line in enumerate(text.split("\n"), 1):
+        network, comment, _ = line.partition("#")
         try:
             if network := network.strip():
                 family, first, last = parse_network(network)
                 ranges[family].append((first, last))
-            elif comment and (match := _HEAD.match(written.strip())) and match[1] not in head:
+            elif comment and (match := _HEAD.match(line.strip())) and match[1] not in head:
                 head[match[1]] = match[2]
                 if match[1] == "date":
-                    day = _parse_day(match[2])
+                    list_date = _parse_day(match[2])
         except ValueError as error:
             raise NetworksError(f"{path}:{number}: {error}") from None
-    if not head.get("source") or day is None:
-        missing = "# date: YYYY-MM-DD" if day is None else "# source: ..."
+    if not head.get("source") or list_date is None:
+        missing = "# date: YYYY-MM-DD" if list_date is None else "# source: ..."
         raise NetworksError(f"{path}:1: its head has no line `{missing}`")
     ranges = {4: merge_ranges(ranges[4]), 6: merge_ranges(ranges[6])}
     count = len(ranges[4]) + len(ranges[6])
-    return NetworkList(path.stem, count, head["source"], day, head.get("licence", ""), own), ranges
+    licence = head.get("licence", "")
+    return NetworkList(path.stem, count, head["source"], list_date, licence, is_operators), ranges
 
 
 def _parse_day(text: str) -> datetime.date:
@@ -228,7 +235,10 @@ def _parse_day(text: str) -> datetime.date:
 
 
 def _edges(lists: Mapping[str, list[Range]]) -> _Edges:
-    """Returns the edges of all lists together, so that one search answers for all. lists: merged ranges."""
+    """Returns the edges of all lists together, so that one binary search answers for all lists.
+
+    lists: merged ranges, by the list's name.
+    """
     changes: defaultdict[int, int] = defaultdict(int)
     order = sorted(lists)
     for bit, name in enumerate(order):
@@ -238,10 +248,10 @@ def _edges(lists: Mapping[str, list[Range]]) -> _Edges:
     edges = sorted(changes)
     bits = 0
     sets: list[tuple[str, ...]] = [()]
-    known: dict[int, tuple[str, ...]] = {0: ()}
+    names_by_bits: dict[int, tuple[str, ...]] = {0: ()}
     for edge in edges:
         bits ^= changes[edge]
-        if bits not in known:
-            known[bits] = tuple(name for bit, name in enumerate(order) if bits >> bit & 1)
-        sets.append(known[bits])
+        if bits not in names_by_bits:
+            names_by_bits[bits] = tuple(name for bit, name in enumerate(order) if bits >> bit & 1)
+        sets.append(names_by_bits[bits])
     return edges, sets

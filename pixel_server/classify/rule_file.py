@@ -12,19 +12,22 @@ from pathlib import Path
 import msgspec
 
 from pixel_server.classify.networks import list_names
-from pixel_server.classify.user_agents import Client
+from pixel_server.classify.user_agents import ClientClass
 from pixel_server.verdicts import Class
 
 NO_RULE = "none"
-"""Id under which hits are counted that no rule matches. No rule has it."""
+"""Id under which hits are counted that no rule matches. No rule may have this id."""
 
 
 class RulesError(ValueError):
-    """Rules cannot be used. The message is one line that names the file and the line."""
+    """A file of rules cannot be used. The message is one line that names the file, and its line if known."""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A rule. The head of `data/rules.toml` explains the conditions; a condition that is not given holds."""
+    """A rule.
+
+    The head of `data/rules.toml` explains the fields. A condition that is left out always holds.
+    """
 
     id: str
     priority: int
@@ -34,7 +37,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     agent: str | None = None
     agent_contains: list[str] | None = None
     agent_words: list[str] | None = None
-    client: Client | None = None
+    client: ClientClass | None = None
     network: list[str] | None = None
     referrer: list[str] | None = None
     no_referrer: bool = False
@@ -58,53 +61,55 @@ class _Content(msgspec.Struct, forbid_unknown_fields=True):
     ruleset: str = ""
 
 
-def read_rules(operators: Path | None = None) -> tuple[list[Rule], str]:
-    """Returns the shipped rules with those of the operator's file, and their version.
+def read_rules(operator_file: Path | None = None) -> tuple[list[Rule], str]:
+    """Returns the shipped rules with those of the operator's file, and their version: `2026-11-26.1+own`.
 
-    A rule of the operator replaces the shipped rule of the same id. Raises RulesError.
+    A rule of the operator replaces the shipped rule of the same id. Raises RulesError if a file cannot be
+    used.
     """
     text = (files("pixel_server.classify") / "data" / "rules.toml").read_text()
     rules, version = _parse(text, "rules.toml", ())
-    if operators is not None:
+    if operator_file is not None:
         try:
-            text = operators.read_text()
+            text = operator_file.read_text()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise RulesError(f"PIXEL_RULES: {operators}: {reason}") from None
-        rules, own_version = _parse(text, str(operators), rules)
-        version = f"{version}+{own_version or 'own'}"
+            raise RulesError(f"PIXEL_RULES: {operator_file}: {reason}") from None
+        rules, operator_version = _parse(text, str(operator_file), rules)
+        version = f"{version}+{operator_version or 'own'}"
     return rules, version
 
 
-def _parse(text: str, name: str, others: Sequence[Rule]) -> tuple[list[Rule], str]:
-    """Returns the rules of a text after the other rules that it does not replace, and its version.
+def _parse(text: str, file_name: str, earlier: Sequence[Rule]) -> tuple[list[Rule], str]:
+    """Returns the earlier rules with those of a file, and the file's version.
 
-    name: the file, for errors. Raises RulesError.
+    A rule of the file replaces the earlier rule of the same id. text: content of the file. Raises RulesError
+    if the file cannot be used.
     """
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise RulesError(f"{name}: {error}") from None
+        raise RulesError(f"{file_name}: {error}") from None
     lines = [i for i, line in enumerate(text.splitlines(), 1) if re.match(r"\s*\[\[\s*rule\s*\]\]", line)]
     try:
         parsed = msgspec.convert(content, _Content)
     except msgspec.ValidationError as error:
         place = re.search(r"\$\.rule\[(\d+)\]", str(error))
         line = f" line {lines[int(place[1])]}" if place and int(place[1]) < len(lines) else ""
-        raise RulesError(f"{name}{line}: {error}") from None
+        raise RulesError(f"{file_name}{line}: {error}") from None
     if len(lines) != len(parsed.rule):
-        raise RulesError(f"{name}: each rule must begin with a line [[rule]] of its own")
+        raise RulesError(f"{file_name}: each rule must begin with a line [[rule]] of its own")
     ids = {rule.id for rule in parsed.rule}
-    rules = [rule for rule in others if rule.id not in ids]
+    rules = [rule for rule in earlier if rule.id not in ids]
     for rule, number in zip(parsed.rule, lines, strict=True):
-        if error_text := _conflict(rule, rules):
-            raise RulesError(f"{name} line {number}: {error_text}")
+        if conflict := _conflict(rule, rules):
+            raise RulesError(f"{file_name} line {number}: {conflict}")
         rules.append(rule)
     return rules, parsed.ruleset
 
 
 def _conflict(rule: Rule, others: Sequence[Rule]) -> str:
-    """Returns why a rule cannot be used beside the others, or "" if it can."""
+    """Returns the reason why a rule cannot be used together with the others, or ""."""
     is_used = rule.id in {other.id for other in others}
     if rule.id == NO_RULE or not re.fullmatch("[a-z0-9-]{1,40}", rule.id) or is_used:
         return f"id {rule.id!r} is used twice, or is not an id (a-z, 0-9, -)"
@@ -112,10 +117,10 @@ def _conflict(rule: Rule, others: Sequence[Rule]) -> str:
         name: getattr(rule, name) for name in _CONDITIONS if getattr(rule, name) not in (None, False)
     }
     if not conditions:
-        return "it has no condition, and would hold for every hit"
+        return "it has no condition, and would match every hit"
     for name, value in conditions.items():
         if isinstance(value, list) and ("" in value or not value):
-            return f"{name} must be a list of texts, none of them empty"
+            return f"{name} must be a list of texts that are not empty"
     if unknown := set(rule.network or ()).difference(list_names()):
         return f"network: there is no list {min(unknown)!r}; there are: {', '.join(list_names())}"
     if rule.burst and rule.verdict != "scanner":
@@ -124,7 +129,7 @@ def _conflict(rule: Rule, others: Sequence[Rule]) -> str:
         return f"burst must be the only condition, without {', '.join(sorted(conditions.keys() - {'burst'}))}"
     for other in others:
         if rule.burst and other.burst:
-            return f"there is already a rule of bursts, {other.id!r}: use its id to replace it"
+            return f"there is already a rule about bursts, {other.id!r}: use its id to replace it"
         if other.priority == rule.priority and other.verdict != rule.verdict:
             return (
                 f"priority {rule.priority} is that of {other.id!r}, whose verdict is {other.verdict}: "

@@ -1,6 +1,6 @@
 """The verdict on a hit: a person, a proxy, a prefetch, a scanner, the sender's own, or unknown.
 
-A verdict is a label with the id of its rule, and never deletes a hit. Rules are data, see `rule_file`. A hit
+A verdict is a label with the id of its rule. No verdict deletes a hit. Rules are data, see `rule_file`. A hit
 that no rule matches is `unknown`, by the rule `none`.
 """
 
@@ -15,15 +15,15 @@ from typing import NamedTuple
 import msgspec
 
 from pixel_server.classify.rule_file import NO_RULE, Rule, read_rules
-from pixel_server.classify.user_agents import client, facets
+from pixel_server.classify.user_agents import client_class, facets
 from pixel_server.counters import burst_window, labels
 from pixel_server.counters.labels import UNKNOWN
 from pixel_server.verdicts import ELIGIBLE, Class
 
 CLOCK_ERROR_SECONDS = 60
-"""Seconds by which the sender's clock may be ahead of the server's."""
-MAX_REMEMBERED = 50_000
-"""Largest number of verdicts that are remembered, by their evidence."""
+"""Seconds by which the sender's clock may be ahead of this server's clock."""
+MAX_CACHED = 50_000
+"""Largest number of verdicts in the cache of `Rules.verdict`."""
 _OTHER_REFERRER = "\n"
 """Stands for every referrer that no rule mentions."""
 
@@ -31,12 +31,13 @@ _OTHER_REFERRER = "\n"
 class Verdict(msgspec.Struct, frozen=True, eq=False):
     """The verdict on a hit.
 
-    rule: the id of the rule. hides: the recipient's client loads all images by itself, whether or not the
-    mail is read. trace: the kind of the trace (`burst_window`), or None if no burst can change the verdict.
-    labels: the labels (`counters.labels`) under which an open by a person or proxy is counted. A proxy's open
-    has no device label, because the device is not the reader's.
+    rule: the id of the rule. hides: the recipient's client loads all images by itself, and so hides whether
+    the mail is read. trace: the kind of trace (`burst_window`) that the hit leaves for the search for bursts,
+    or None if it leaves no trace. labels: the labels (`counters.labels`) under which an open by a person or
+    proxy is counted. A proxy's open has no device label, because the device is not the reader's.
 
-    Equal verdicts are the same object: hits are counted by the identity of their verdict, which is fast.
+    Equal verdicts are the same object, so that the roll-up can count hits by the identity of their verdict,
+    which is fast.
     """
 
     verdict: Class
@@ -47,10 +48,10 @@ class Verdict(msgspec.Struct, frozen=True, eq=False):
 
 
 class Evidence(NamedTuple):
-    """The evidence that a verdict follows from.
+    """The evidence that a verdict depends on.
 
-    networks: names of the lists that hold the address. purpose: `hit.purpose`. soon: see `is_soon`. own: the
-    hit is the sender's own.
+    networks: names of the lists that hold the hit's address. purpose: see `hit.purpose`. soon: see `is_soon`.
+    own: whether the hit is the sender's own.
     """
 
     agent: str
@@ -62,17 +63,17 @@ class Evidence(NamedTuple):
 
 
 class Rules:
-    """Rules, in any order. ruleset: their version."""
+    """A set of rules. burst_rule: the rule about bursts, or None. ruleset: version of the rules."""
 
     def __init__(self, rules: Iterable[Rule], ruleset: str) -> None:
         self.rules = sorted(rules, key=lambda rule: (-rule.priority, rule.id))
         self.ruleset = ruleset
-        self.burst = next((rule for rule in self.rules if rule.burst), None)
+        self.burst_rule = next((rule for rule in self.rules if rule.burst), None)
         self._tests = [(_test(rule), rule) for rule in self.rules if not rule.burst]
-        self._verdicts: dict[tuple[str, tuple[str, ...]], Verdict] = {}
-        self._remembered: dict[tuple[object, ...], Verdict] = {}
-        self._prefixes = _longest_first(rule.referrer for rule in self.rules)
-        self._purposes = _longest_first(rule.purpose for rule in self.rules)
+        self._unique_verdicts: dict[tuple[str, tuple[str, ...]], Verdict] = {}
+        self._cache: dict[tuple[object, ...], Verdict] = {}
+        self._referrer_prefixes = _longest_first(rule.referrer for rule in self.rules)
+        self._purpose_parts = _longest_first(rule.purpose for rule in self.rules)
 
     def judge(self, evidence: Evidence) -> Verdict:
         """Returns the verdict of the rule with the highest priority whose conditions all hold."""
@@ -87,52 +88,53 @@ class Rules:
         soon: bool,
         own: bool,
     ) -> Verdict:
-        """Returns the same as `judge` for the fields of an Evidence. Nearly all verdicts are remembered.
+        """Returns the same as `judge` for the fields of an Evidence. Finds nearly all verdicts in a cache.
 
-        Strips blanks around the agent. They are not part of it (RFC 9110, 5.5), but parsers leave those at
-        its end.
+        Strips whitespace around the agent. It is not part of the agent (RFC 9110, 5.5), but parsers leave it
+        at the end.
         """
-        # Strangers choose referrer and purpose, so only the parts that rules mention are remembered.
+        # Clients can send any referrer and purpose, so the cache's key has only the parts that rules mention.
         if referrer:
-            if referrer.startswith(self._prefixes):
-                referrer = next(prefix for prefix in self._prefixes if referrer.startswith(prefix))
+            if referrer.startswith(self._referrer_prefixes):
+                referrer = next(prefix for prefix in self._referrer_prefixes if referrer.startswith(prefix))
             else:
                 referrer = _OTHER_REFERRER
         if purpose:
             purpose = purpose.lower()
-            purpose = "\n".join(part for part in self._purposes if part in purpose)
+            purpose = "\n".join(part for part in self._purpose_parts if part in purpose)
         key = (agent, networks, referrer, purpose, soon, own)
-        verdict = self._remembered.get(key)
+        verdict = self._cache.get(key)
         if verdict is None:
-            if len(self._remembered) >= MAX_REMEMBERED:
-                self._remembered.clear()
-            verdict = self._remembered[key] = self._apply(Evidence(agent.strip(), *key[1:]))
+            if len(self._cache) >= MAX_CACHED:
+                self._cache.clear()
+            verdict = self._cache[key] = self._apply(Evidence(agent.strip(), *key[1:]))
         return verdict
 
     def _apply(self, evidence: Evidence) -> Verdict:
         for holds, rule in self._tests:
             if holds(evidence):
-                names = _labels(rule, evidence.agent)
-                return self._unique(rule.verdict, rule.id, rule.hides, self._trace(rule), names)
-        return self._unique("unknown", NO_RULE, False, burst_window.UNKNOWN if self.burst else None, ())
+                labels_of_open = _labels(rule, evidence.agent)
+                return self._unique(rule.verdict, rule.id, rule.hides, self._trace(rule), labels_of_open)
+        return self._unique("unknown", NO_RULE, False, burst_window.UNKNOWN if self.burst_rule else None, ())
 
     def _unique(
-        self, verdict: Class, rule: str, hides: bool, trace: int | None, names: tuple[str, ...]
+        self, verdict: Class, rule: str, hides: bool, trace: int | None, labels_of_open: tuple[str, ...]
     ) -> Verdict:
-        """Returns the only verdict of this rule with these labels."""
-        key = (rule, names)
-        if key not in self._verdicts:
-            self._verdicts[key] = Verdict(verdict, rule, hides, trace, names)
-        return self._verdicts[key]
+        """Returns the only Verdict object of this rule with these labels."""
+        key = (rule, labels_of_open)
+        if key not in self._unique_verdicts:
+            self._unique_verdicts[key] = Verdict(verdict, rule, hides, trace, labels_of_open)
+        return self._unique_verdicts[key]
 
     def _trace(self, rule: Rule) -> int | None:
-        """Returns the kind of trace of a rule's hits.
+        """Returns the kind of trace that a rule's hits leave.
 
-        Returns None if such a hit can neither be part of a burst nor count as an open.
+        Returns None if there is no rule about bursts, or if such a hit can neither be part of a burst nor
+        count as an open.
         """
-        if self.burst is None:
+        if self.burst_rule is None:
             return None
-        is_above_burst = rule.priority >= self.burst.priority
+        is_above_burst = rule.priority >= self.burst_rule.priority
         if rule.verdict in ELIGIBLE:
             is_apart = is_above_burst or rule.verdict == "proxy"
             return burst_window.APART if is_apart else burst_window.PERSON
@@ -146,13 +148,13 @@ class Rules:
         return {rule.id: rule for rule in self.rules}
 
 
-def load_rules(operators: Path | None = None) -> Rules:
-    """Returns the shipped rules with those of the operator's file. Raises RulesError."""
-    return Rules(*read_rules(operators))
+def load_rules(operator_file: Path | None = None) -> Rules:
+    """Returns the shipped rules with those of the operator's file. Raises RulesError as `read_rules` does."""
+    return Rules(*read_rules(operator_file))
 
 
 def is_soon(delay: float | None, soon_seconds: int) -> bool:
-    """Returns whether a hit came too soon after sending for anyone to have read the mail.
+    """Returns whether a hit came so soon after sending that no person can have opened the mail.
 
     delay: seconds from sending to the hit, or None if not known. soon_seconds: PIXEL_SOON_SECONDS.
     """
@@ -166,13 +168,13 @@ def _longest_first(lists: Iterable[Sequence[str] | None]) -> tuple[str, ...]:
 
 
 def _labels(rule: Rule, agent: str) -> tuple[str, ...]:
-    """Returns the labels that an open counts under by its rule and agent."""
+    """Returns the labels under which an open is counted that this rule decided. agent: of the open."""
     if rule.verdict == "proxy":
         return (labels.CLIENT + (rule.names or UNKNOWN),)
     if rule.verdict != "person":
         return ()
-    reader = facets(agent)
-    return labels.CLIENT + (rule.names or reader.client), labels.DEVICE + reader.device
+    of_agent = facets(agent)
+    return labels.CLIENT + (rule.names or of_agent.client), labels.DEVICE + of_agent.device
 
 
 def _test(rule: Rule) -> Callable[[Evidence], bool]:
@@ -197,7 +199,7 @@ def _test(rule: Rule) -> Callable[[Evidence], bool]:
     if (purposes := rule.purpose) is not None:
         conditions.append(lambda e: any(part in e.purpose.lower() for part in purposes))
     if rule.client is not None:
-        conditions.append(lambda e: client(e.agent) == rule.client)
+        conditions.append(lambda e: client_class(e.agent) == rule.client)
     return lambda evidence: all(condition(evidence) for condition in conditions)
 
 

@@ -1,9 +1,9 @@
-"""Recognises what a user agent is: a mail program, a bot or a browser.
+"""Recognises user agents: mail programs, bots and browsers.
 
-The order matters. Mail programs are first, because lists of bots contain some of them. The second is the
-agent that WebKit sends when a program shows a mail without naming itself (Apple Mail, Outlook for Mac). Then
-come isbot's patterns, by the package `is-bot`, and then browsers, by ua-parser. A new agent takes some
-0.1 ms, so the last agents are remembered.
+The order of the tests matters. Mail programs come first, because lists of bots contain some of them. Next
+comes the agent that WebKit sends when a program shows a mail without naming itself (Apple Mail, Outlook for
+Mac). Then come bots, by isbot's patterns from the package `is-bot`, and last browsers, by ua-parser. To
+classify an agent takes some 0.1 ms, so the results for the latest agents are cached.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from ua_parser import parse_user_agent
 
 from pixel_server.counters.labels import OTHER, UNKNOWN
 
-Client = Literal["mail", "webkit", "bot", "browser", ""]
-"""Class of a user agent; "" if it is not recognised."""
+ClientClass = Literal["mail", "webkit", "bot", "browser", ""]
+"""Class of a user agent. "webkit": a program that shows a mail by WebKit and does not name itself. "": an
+agent that is not recognised."""
 
-MAX_REMEMBERED = 20_000
-"""Largest number of agents that are remembered: some 10 MB, because a hit's agent has at most 512 bytes."""
+MAX_CACHED = 20_000
+"""Largest number of agents in a cache: some 10 MB, because a hit's agent has at most 512 bytes."""
 
-MAIL = re.compile(
+_mail_program = re.compile(
     r"\b(Thunderbird|Icedove|Betterbird|SeaMonkey|Iceape|Postbox|Spicebird|Eudora|Evolution/\d|KMail|kmail2"
     r"|Kontact|Claws Mail|Sylpheed|Geary|Balsa|Mutt|Trojita|Airmail|Mailspring|Mailbird|MailMate|eM ?Client"
     r"|The Bat!|Foxmail|Becky!|Barca|PocoMail|Pegasus Mail|IncrediMail|Lotus-Notes|HCL ?Notes|GroupWise"
@@ -37,25 +38,25 @@ MAIL = re.compile(
     r"(?:Pro)?(?![A-Za-z])",
     re.I,
 ).search
-_WEBKIT = re.compile(
+_bare_webkit = re.compile(
     r"Mozilla/5\.0 \([^()]*\) AppleWebKit/[\d.]+ \(KHTML, like Gecko\)(?: Mobile/\w+)?"
 ).fullmatch
 _is_bot = Bots().is_bot
 
 
-def client(agent: str) -> Client:
+def client_class(agent: str) -> ClientClass:
     """Returns the class of a user agent. agent: any text."""
     return _classify(agent)[0]
 
 
-@lru_cache(MAX_REMEMBERED)
-def _classify(agent: str) -> tuple[Client, str]:
-    """Returns the class of a user agent, and the family of a browser or ""."""
+@lru_cache(MAX_CACHED)
+def _classify(agent: str) -> tuple[ClientClass, str]:
+    """Returns the class of a user agent, and a browser's family, such as "Mobile Safari", or ""."""
     if not agent:
         return "", ""
-    if MAIL(agent):
+    if _mail_program(agent):
         return "mail", ""
-    if _WEBKIT(agent):
+    if _bare_webkit(agent):
         return "webkit", ""
     if _is_bot(agent):
         return "bot", ""
@@ -65,7 +66,7 @@ def _classify(agent: str) -> tuple[Client, str]:
 
 
 # fmt: off
-_NAMES = (
+_PROGRAM_NAMES = (
     "Thunderbird", "Betterbird", "SeaMonkey", "Postbox", "Evolution", "KMail", "Claws Mail", "Sylpheed",
     "Geary", "Airmail", "Mailspring", "Mailbird", "MailMate", "eM Client", "The Bat!", "Foxmail", "Spark",
     "Lotus Notes", "GroupWise", "Zimbra", "Superhuman", "Canary Mail", "Newton", "Mimestream", "K-9 Mail",
@@ -73,7 +74,7 @@ _NAMES = (
     "Proton Mail", "Windows Mail", "Apple Mail", "Mail Master",
 )
 # fmt: on
-_PROGRAMS = {re.sub("[^a-z0-9]", "", name.lower()): name for name in _NAMES} | {
+_PROGRAMS = {re.sub("[^a-z0-9]", "", name.lower()): name for name in _PROGRAM_NAMES} | {
     "icedove": "Thunderbird",
     "iceape": "SeaMonkey",
     "mail": "Apple Mail",
@@ -91,7 +92,7 @@ _PROGRAMS = {re.sub("[^a-z0-9]", "", name.lower()): name for name in _NAMES} | {
     "yahoo20mail": "Yahoo Mail",
     "gmailapp": "Gmail",
 }
-"""Mail programs by their names in lower case without other characters, as `_program` finds them in agents."""
+"""Names of mail programs to show, by their spelling in agents reduced to a-z and 0-9: `"clawsmail"`."""
 _OUTLOOK = re.compile("outlook(?!express)|office|entourage").search
 _BROWSERS = (
     *("Chrome", "Firefox", "Safari", "Edge", "Opera", "Samsung Internet", "Yandex Browser", "Vivaldi"),
@@ -100,19 +101,22 @@ _BROWSERS = (
 
 
 class Facets(NamedTuple):
-    """The client and the device that an open counts under.
+    """The client and the device under which an open is counted.
 
-    client: one of some 60 mail programs and browsers (of a webmail), UNKNOWN or OTHER. device: desktop,
-    phone, tablet or UNKNOWN.
+    client: one of some 60 mail programs and browsers (a browser shows webmail), UNKNOWN or OTHER. device:
+    "desktop", "phone", "tablet" or UNKNOWN.
     """
 
     client: str
     device: str
 
 
-@lru_cache(MAX_REMEMBERED)
-def reader(agent: str) -> tuple[str, str, str]:
-    """Returns the browser, system and device of a visitor: each is one of a few names, UNKNOWN or OTHER."""
+@lru_cache(MAX_CACHED)
+def visitor_facets(agent: str) -> tuple[str, str, str]:
+    """Returns (browser, operating system, device) of a visitor.
+
+    Each is one of a few names, UNKNOWN or OTHER.
+    """
     browser, device = facets(agent)
     return browser, next((name for word, name in _SYSTEMS if word in agent), UNKNOWN), device
 
@@ -127,19 +131,19 @@ _SYSTEMS = (
         ("X11", "Linux"),
     ),
 )
-"""Systems by a text in the agent. The first text that the agent contains decides."""
+"""Texts in agents, and the operating systems that they stand for. The first text in the agent decides."""
 
 
 def facets(agent: str) -> Facets:
-    """Returns the facets of a mail program's or browser's agent. The names come from fixed lists."""
-    kind, family = _classify(agent)
-    if kind == "mail":
+    """Returns the client and the device of an agent. The names come from fixed lists."""
+    agent_class, family = _classify(agent)
+    if agent_class == "mail":
         return Facets(_program(agent), _device(agent))
-    return Facets(_browser(family) if kind == "browser" else UNKNOWN, _device(agent))
+    return Facets(_browser(family) if agent_class == "browser" else UNKNOWN, _device(agent))
 
 
 def _program(agent: str) -> str:
-    match = MAIL(agent)
+    match = _mail_program(agent)
     name = re.sub("[^a-z0-9]", "", match[1].lower()) if match else ""
     if _OUTLOOK(name):
         return "Outlook"
@@ -152,7 +156,7 @@ def _browser(family: str) -> str:
 
 
 def _device(agent: str) -> str:
-    """Returns the class of device. `Tablet PC` does not count: it is a part of Windows on any desktop."""
+    """Returns "desktop", "phone", "tablet" or UNKNOWN. `Tablet PC` in an agent only means Windows."""
     if re.search(r"iPad|Tablet(?! PC)|Kindle|Silk/|Android(?!.*\bMobile\b).*AppleWebKit", agent):
         return "tablet"
     if re.search(r"iPhone|iPod|Android|Windows Phone|\biOS\b|\bMobile\b", agent):

@@ -29,7 +29,7 @@ def networks(settings: Settings, today: date) -> Iterator[Finding]:
         yield Finding("networks", "lists", "problem", str(error))
         return
     for each in lists:
-        days = each.days(today)
+        days = each.age_days(today)
         age = f"{counted(each.ranges, 'range')} of {each.date}, {counted(days, 'day')} old"
         refresh = f"run `pixel-server networks refresh {each.name}`"
         if each.name not in PUBLISHED:

@@ -153,8 +153,8 @@ def test_load_list_has_its_head_and_ranges(none):
     [cisco] = [each for each in Networks.load(none).lists if each.name == "cisco"]
     assert (cisco.ranges, cisco.source, cisco.licence, cisco.own) == (2, "a test", "none", True)
     assert cisco.date == datetime.date(2026, 9, 1)
-    assert cisco.days(datetime.date(2026, 9, 11)) == 10
-    assert cisco.days(datetime.date(2026, 8, 1)) == 0, "a clock that is behind"
+    assert cisco.age_days(datetime.date(2026, 9, 11)) == 10
+    assert cisco.age_days(datetime.date(2026, 8, 1)) == 0, "a clock that is behind"
 
 
 def test_load_own_list_replaces_the_shipped_list(tmp_path):

@@ -77,11 +77,11 @@ def test_kind_any_text_has_a_kind(host):
     assert kind(host) in (KINDS if host else {"none"})
 
 
-def test_kind_made_up_hosts_are_remembered_within_the_bound():
-    for number in range(referrers.MAX_REMEMBERED + 500):
+def test_kind_made_up_hosts_are_cached_within_the_bound():
+    for number in range(referrers.MAX_CACHED + 500):
         kind(f"{number}.example")
         kind(f"{number}" * 300)
-    assert referrers._kind.cache_info().currsize == referrers.MAX_REMEMBERED
+    assert referrers._kind.cache_info().currsize == referrers.MAX_CACHED
     assert kind("a." * 100_000 + "google.com") == "other"
     assert kind("a." * 100 + "google.com") == "search"
 

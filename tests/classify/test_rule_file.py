@@ -57,8 +57,8 @@ def test_read_rules_own_rule_with_a_shipped_id_replaces_it(tmp_path):
         (GOOD.replace("agent_words", "agents"), "line 2: Object contains unknown field `agents`"),
         (GOOD.replace('["OurScanner"]', '"OurScanner"'), "line 2: Expected `array"),
         ("[rule]\n", "Expected `array"),
-        (GOOD.replace('["OurScanner"]', "[]"), "line 2: agent_words must be a list of texts, none of them"),
-        (GOOD.replace('"OurScanner"', '""'), "line 2: agent_words must be a list of texts, none of them"),
+        (GOOD.replace('["OurScanner"]', "[]"), "line 2: agent_words must be a list of texts that are not"),
+        (GOOD.replace('"OurScanner"', '""'), "line 2: agent_words must be a list of texts that are not"),
         (GOOD.replace('agent_words = ["OurScanner"]', ""), "line 2: it has no condition"),
         (GOOD.replace('agent_words = ["OurScanner"]', "soon = false"), "line 2: it has no condition"),
         (
@@ -66,7 +66,7 @@ def test_read_rules_own_rule_with_a_shipped_id_replaces_it(tmp_path):
             "line 2: network: there is no list 'gogle'; there are: apple",
         ),
         (GOOD + "burst = true", "line 2: burst must be the only condition, without agent_words"),
-        (BURST, "line 2: there is already a rule of bursts, 'burst'"),
+        (BURST, "line 2: there is already a rule about bursts, 'burst'"),
         (GOOD.replace("650", "700"), "line 2: priority 700 is that of 'gmail-proxy', whose verdict is proxy"),
         (
             GOOD + GOOD.replace("ours", "more").replace("scanner", "person"),

@@ -11,7 +11,7 @@ import yaml
 
 from pixel_server.classify import rules as classify
 from pixel_server.classify.rules import Evidence, Rules, load_rules
-from pixel_server.classify.user_agents import client
+from pixel_server.classify.user_agents import client_class
 from pixel_server.verdicts import ELIGIBLE
 
 HERE = Path(__file__).parent
@@ -73,11 +73,11 @@ def test_judge_known_mail_programs_are_people():
 
 
 def test_verdict_memory_is_full_starts_again_within_its_bound(monkeypatch):
-    monkeypatch.setattr(classify, "MAX_REMEMBERED", 10)
+    monkeypatch.setattr(classify, "MAX_CACHED", 10)
     rules = load_rules()
     for n in range(100):
         assert rules.judge(Evidence(f"curl/{n}")).verdict == "scanner"
-    assert len(rules._remembered) <= 10
+    assert len(rules._cache) <= 10
 
 
 def test_verdict_texts_that_no_rule_mentions_are_not_remembered():
@@ -93,7 +93,7 @@ def test_verdict_texts_that_no_rule_mentions_are_not_remembered():
         assert rules.judge(Evidence(GMAIL_PREFETCH, (), f"https://{n}", f"purpose={n}")).rule == (
             "gmail-prefetch-probable"
         )
-    assert len(rules._remembered) == 3
+    assert len(rules._cache) == 3
 
 
 @pytest.mark.parametrize(
@@ -119,4 +119,4 @@ def test_is_soon_delay_within_the_limit_and_the_clock_error(delay, soon, found):
     [("", ""), ("\udcff", ""), ("(" * 512, ""), ("A" * 512, ""), ("Mozilla/5.0 (" + "a;" * 240, "")],
 )
 def test_client_any_text_is_a_class(agent, what):
-    assert client(agent) in ("", "bot", "browser")
+    assert client_class(agent) in ("", "bot", "browser")

