@@ -39,7 +39,7 @@ _CONNECTIONS_PER_TURN = 32
 _MISDIRECTED = "another process of this server answers this request; retry on a new connection"
 _CLOSE = {"Connection": "close"}
 _NO_PIXEL = {"X-Pixel": "failed; reason=elsewhere", "Cache-Control": "no-store"}
-_may_be_start = re.compile(rb"[A-Z]{0,20}(?: [!-~]*)?").fullmatch
+_may_be_start = re.compile(rb"[A-Z]{0,20}(?: [!-~\x80-\xff]*)?").fullmatch
 _match_start = re.compile(rb"([A-Z]+) (?:https?://[^/?# \r\n]*)?(/[^ ?#\r\n]*)").match
 _OTHER_PIXEL_PATHS = frozenset((b"/healthz", b"/readyz", b"/p.js", b"/o", b"/p"))
 

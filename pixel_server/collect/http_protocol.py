@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sys
 from typing import Any, ClassVar
 
@@ -28,6 +29,13 @@ MAX_UNREAD_BYTES = 32 << 20
 """Bytes that all clients of a process together may leave unread. Above it, the connections whose answers have
 been unread longest are cut off."""
 
+_replace_non_ascii = re.compile(rb"[^\0-\x7f]").sub
+
+
+def _percent_encode(line: bytes) -> bytes:
+    """Returns a line with its bytes beyond ASCII percent-encoded: `b"/caf%C3%A9"` for `b"/caf\\xc3\\xa9"`."""
+    return _replace_non_ascii(lambda match: b"%%%02X" % match[0][0], line)
+
 
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with bounds on heads, pipelined requests, time, and unread answers.
@@ -48,6 +56,7 @@ class BoundedProtocol(HttpToolsProtocol):
         "_head_timer",
         "_held",
         "_is_between_requests",
+        "_is_in_request_line",
         "_peer",
         "_running",
         "_unread_timer",
@@ -63,6 +72,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """Whether the head of the request being read is whole. Headers that follow it are trailers."""
         self._is_between_requests = True
         """Whether the next bytes begin a request."""
+        self._is_in_request_line = False
+        """Whether a request line has begun and is not whole. False after a request in the same read."""
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
@@ -98,12 +109,33 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _read(self, data: bytes) -> None:
         begins_head = self._head_bytes == 0
+        begins_request, continues_line = self._is_between_requests, self._is_in_request_line
         self._head_bytes += len(data)
-        super().data_received(data)
+        if data.isascii():
+            super().data_received(data)
+        else:
+            self._read_encoded(data)
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(b"431 Request Header Fields Too Large")
-        elif self._head_bytes and begins_head:
-            self._restart_head_timer()
+        elif self._head_bytes:
+            line = data.lstrip(b"\r\n") if begins_request else data
+            self._is_in_request_line = (begins_request or continues_line) and b"\n" not in line
+            if begins_head:
+                self._restart_head_timer()
+
+    def _read_encoded(self, data: bytes) -> None:
+        """Reads bytes that are not ASCII. Percent-encodes request lines: the parser refuses raw UTF-8.
+
+        A raw request line behind a body in the same read is refused.
+        """
+        while data and not self.transport.is_closing():
+            is_request_line = self._is_between_requests or self._is_in_request_line
+            end = len(data)
+            if is_request_line or not self._head_is_whole:
+                end = data.find(b"\n") + 1 or end
+            line, data = data[:end], data[end:]
+            super().data_received(_percent_encode(line) if is_request_line else line)
+            self._is_in_request_line = False
 
     def _restart_head_timer(self) -> None:
         if self._head_timer is not None:

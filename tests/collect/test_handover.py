@@ -57,7 +57,7 @@ def test_side_of_reads_and_sign_in_is_pages(start: bytes):
 
 
 @pytest.mark.parametrize(
-    "start", [b"G", b"GET", b"GET ", b"GET /", b"GET /o", b"GET /o/to", b"GET http://x/"]
+    "start", [b"G", b"GET", b"GET ", b"GET /", b"GET /o", b"GET /o/to", b"GET http://x/", b"GET /\xc3"]
 )
 def test_side_of_too_little_is_undecided(start: bytes):
     assert side_of(start, b"") is None
