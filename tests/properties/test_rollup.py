@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pixel_server import hit
-from pixel_server.campaigns import storage
+from pixel_server.campaigns import deletion, storage
 from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.counters import series
 from pixel_server.hit import Hit
@@ -152,7 +152,7 @@ def _opens_of(cell: list[int]) -> list[int]:
     cuts=cuts_of_a_stream,
     crashes=st.lists(steps(12), max_size=6),
     other_worker=st.none() | steps(12),
-    deletion=st.none() | steps(12),
+    deletion_step=st.none() | steps(12),
 )
 def test_rollup_any_cuts_crashes_and_races_count_each_hit_once(
     valkey_url: str,
@@ -161,7 +161,7 @@ def test_rollup_any_cuts_crashes_and_races_count_each_hit_once(
     cuts: list[int],
     crashes: list[Step],
     other_worker: Step | None,
-    deletion: Step | None,
+    deletion_step: Step | None,
 ):
     client = connect(valkey_url)
     client.flushall()
@@ -181,20 +181,20 @@ def test_rollup_any_cuts_crashes_and_races_count_each_hit_once(
         if number == 0 and other_worker is not None:
             # Another worker counts everything in the middle of this worker's pass.
             acts[other_worker] = lambda: count_all(client, own, secrets, 3)
-        if number == 0 and deletion is not None:
-            acts[deletion] = delete
+        if number == 0 and deletion_step is not None:
+            acts[deletion_step] = delete
         if crash is not None:
             acts[crash] = kill
         with contextlib.suppress(Killed):
             count_all(Wire(client, acts), own, secrets, 1 + number % 3)
-    if deletion is not None:
+    if deletion_step is not None:
         delete()
     count_all(client, own, secrets, 2)
 
     assert client.xlen(keys.hits(SHARD)) == 0
-    for name in ("kept", "new") if deletion else ("kept", "new", "doomed"):
+    for name in ("kept", "new") if deletion_step else ("kept", "new", "doomed"):
         assert stored_counts(client, name) == plain_counts(story, name)
-    if deletion is not None:
+    if deletion_step is not None:
         assert [key for key in client.keys("*") if b"doomed" in key] == []
     client.close()
 
