@@ -1,16 +1,16 @@
-"""Applies a tally: makes the commands of one commit from what is stored and what is new.
+"""Applies a tally: plans the commands of one commit from the stored counts and the new sums.
 
 Why each hit is counted exactly once:
 
 1. A stored batch is one stream entry. Its producer numbers it, and repeats it unchanged until it is answered.
-   The append script takes each number once. If several batches are on their way, the script takes each of
-   them but the first only behind the batch before it (`producer`): otherwise a batch could be overtaken, and
-   then be taken for a repeat. So each stored hit lies in exactly one entry.
+   The append script takes each number once. If several batches are on their way, the script takes a later
+   batch only after the batch before it (`producer`): otherwise a batch could be overtaken, and then be
+   mistaken for a repeat. So each stored hit lies in exactly one entry.
 2. A roll-up reads the checkpoint (generation, id) first, or knows it from its own commit just before. Then it
-   reads the entries after the id, and then everything else that it goes by: the campaigns, the recipients,
-   the packed counts. It commits counters, id and trim in one script, which does nothing if the generation has
-   changed. Every other writer of the shard's state raises the generation in the same way. So what was read
-   still holds at the commit, and the id moves only together with the counters that it stands for.
+   reads the entries after the id, and then all other data that it needs: the campaigns, the recipients, the
+   packed counts. It commits counters, id and trim in one script, which does nothing if the generation has
+   changed. Every other writer of the shard's state raises the generation in the same way. So the data that
+   was read still holds at the commit, and the id moves only together with the counters of its entries.
 3. If the roll-up is killed before the commit, nothing has happened, and the entries are read again. If it is
    killed after the commit, or the reply is lost, the id has moved, and the entries are gone. A worker that
    slept through the commits of others finds the generation raised, and changes nothing.
@@ -44,8 +44,8 @@ from pixel_server.store.script import ScriptCall, script_call
 from workers.sums import Sums, Tally
 
 _READ_PEOPLE = """
--- KEYS: the beginning of the names of the recipients' hashes. ARGV: recipient keys, 8 bytes each; number of
--- hashes. Returns for each recipient its packed record, or nil.
+-- KEYS: prefix of the keys of the recipients' hashes. ARGV: recipient keys, 8 bytes each; number of hashes.
+-- Returns the packed record of each recipient, or nil.
 local call, byte, format, sub = redis.call, string.byte, string.format, string.sub
 local out, prefix, recipients, buckets = {}, KEYS[1], ARGV[1], tonumber(ARGV[2])
 for i = 1, #recipients, 8 do
@@ -58,7 +58,8 @@ return out
 
 
 def _read_people_call(prefix: str, recipients: Iterable[bytes]) -> ScriptCall:
-    """Returns the call that reads a value of each recipient. prefix: the hashes' names without the bucket."""
+    """Returns the call that reads each recipient's value. prefix: the keys of the hashes without the
+    bucket."""
     return script_call(_READ_PEOPLE, keys=(prefix,), arguments=(b"".join(recipients), keys.PEOPLE_BUCKETS))
 
 
@@ -67,27 +68,28 @@ _TWO_PIXEL_FIELDS = {
     recipient_record.TOP: ("recipients_twins", "recipients_clipped"),
     recipient_record.TOP | recipient_record.SEEN: ("recipients_twins",),
 }
-"""Totals that a recipient of a mail with two pixels counts under, by `RecipientRecord.two_pixel`."""
+"""Totals that count a recipient of a mail with two pixels, by `RecipientRecord.two_pixel`."""
 _CLASS_FIELDS = {
     recipient_record.PERSON: "recipients_person",
     recipient_record.PREFETCH: "recipients_prefetch",
     recipient_record.SCANNER: "recipients_scanner",
     recipient_record.UNKNOWN: "recipients_unknown",
 }
-"""Totals that a recipient counts under, by class of its opens."""
+"""Total that counts a recipient, by class of its opens."""
 
 _CHUNK = 1000
-"""Items of one command at most."""
+"""Largest number of items in one command."""
 _SIZES = [bytes([size]) for size in range(256)]
-"""Lengths of 0 to 255 as one byte each, as `checkpoint.Records` has them."""
+"""The lengths 0 to 255 as one byte each, as `checkpoint.Records` needs them."""
 
 
 @dataclass(slots=True)
 class Stored:
-    """The stored counts of one campaign in one shard, as far as a tally changes them.
+    """The stored counts of one campaign in one shard that a tally changes.
 
-    people: by recipient key. buckets: by day of UTC. months: by month. labels: by month, and under
-    `open_breakdown.ALL`. web_counts: by (local day, dimension). last_hit: seconds.
+    people: records by recipient key. buckets: cells by UTC day. months: cells by month (`"202506"`). labels:
+    counts by month, and of all time under `open_breakdown.ALL`. web_counts: counts by (local day, dimension).
+    last_hit: seconds.
     """
 
     people: dict[bytes, RecipientRecord] = field(default_factory=dict)
@@ -99,9 +101,9 @@ class Stored:
 
 
 def read_stored(store: Redis, shard: int, tally: Tally) -> list[tuple[Sums, Stored]]:
-    """Returns the sums of each campaign with what they will change, in two round trips.
+    """Returns the sums of each campaign with the stored counts that they change. Makes two round trips.
 
-    Raises NewerFormat if a newer version wrote some of it.
+    Raises NewerFormat if a newer version wrote one of the counts.
     """
     pairs = [(sums, Stored()) for sums in tally.sums.values()]
     pipe = store.pipeline(transaction=False)
@@ -139,7 +141,7 @@ def read_stored(store: Redis, shard: int, tally: Tally) -> list[tuple[Sums, Stor
 
 
 def _touched_buckets(sums: Sums, stored: Stored) -> set[int]:
-    """Returns the buckets of the hits, and the buckets that a first open may move from or to."""
+    """Returns the starts (s) of the hits' buckets, and of those from or to which a first open may move."""
     starts = set(sums.cells)
     for retracted in sums.retracted.values():
         starts.update(series.bucket_start(at * 1000) for at, _ in retracted.remaining)
@@ -154,9 +156,9 @@ def _touched_buckets(sums: Sums, stored: Stored) -> set[int]:
 def plan(
     shard: int, sums: Sums, stored: Stored, keep: KeepDays, now: float, records: Records
 ) -> Iterator[Command]:
-    """Yields the commands that add a campaign's sums to what is stored. Adds recipients to `records`.
+    """Yields the commands that add a campaign's sums to its stored counts. Adds recipients to `records`.
 
-    keep: days. Hits of days that are not kept any more are added to the totals alone.
+    keep: how long each kind of data is kept. Hits of days that are no longer kept change only the totals.
     """
     campaign = sums.campaign.id
     first_bucket = retention.oldest_bucket(sums.campaign, keep.buckets, now)
@@ -195,10 +197,10 @@ def _merge_people(
     labels: dict[str, Counter[str]],
     records: Records,
 ) -> dict[str, int]:
-    """Merges what is new of each recipient into its stored record, and adds the record to `records`.
+    """Merges each recipient's new record into the stored record, and adds the result to `records`.
 
-    Moves unique opens between `cells`, and delays between `labels`. Returns the changes of the totals that
-    count recipients, by name.
+    Moves unique opens between `cells`, and delays between `labels`. Returns, by name, the changes of the
+    totals that count recipients.
     """
     totals: dict[str, int] = {}
     values = records.setdefault(keys.people.prefix(shard, sums.campaign.id), [])
@@ -231,7 +233,7 @@ def _merge_people(
 
 
 def plan_rulesets(shard: int, sums: Sums, ruleset: str, now: float) -> Iterator[Command]:
-    """Yields the commands that note which version of the rules judged a campaign's hits, and when (s)."""
+    """Yields the commands that note which version of the rules judged a campaign's hits. now: seconds."""
     if sums.rules:
         key = keys.rules(shard, sums.campaign.id)
         yield ("HSETNX", key, f"{ruleset} from", str(int(now)))
@@ -239,9 +241,10 @@ def plan_rulesets(shard: int, sums: Sums, ruleset: str, now: float) -> Iterator[
 
 
 def plan_last_open_days(store: Redis, shard: int, days: dict[bytes, int]) -> Iterator[Command]:
-    """Yields the commands that move the day of the last open of recipients in mode `last`, forward only.
+    """Yields the commands that store the day of the last open of recipients in mode `last`, if it is later.
 
-    Reads the stored days. Raises NewerFormat if a newer version wrote one of them.
+    days: days since 1970, by recipient key. Reads the stored days. Raises NewerFormat if a newer version
+    wrote one of them.
     """
     if not days:
         return
@@ -253,7 +256,10 @@ def plan_last_open_days(store: Redis, shard: int, days: dict[bytes, int]) -> Ite
 
 
 def plan_bookkeeping(shard: int, tally: Tally, newest_ms: int) -> Iterator[Command]:
-    """Yields the commands for the newest hit's time, dropped hits and dead letters. newest_ms: as stored."""
+    """Yields the commands for the newest hit's time, the dropped hits and the dead letters.
+
+    newest_ms: the stored time of the newest hit.
+    """
     if tally.newest_ms > newest_ms:
         yield ("HSET", keys.checkpoint(shard), "newest", str(tally.newest_ms))
     for reason, count in tally.drops.items():
@@ -264,7 +270,7 @@ def plan_bookkeeping(shard: int, tally: Tally, newest_ms: int) -> Iterator[Comma
 
 
 def _move_unique_open(cells: dict[int, Cell], position: int, before: int, after: int) -> None:
-    """Moves a recipient's first open from one time to another, seconds. A time of 0 stands for no open."""
+    """Moves a recipient's first open from `before` to `after`, seconds. 0 stands for no open."""
     if after:
         _add_to_cell(cells, after, position, 1)
     if before:
@@ -281,7 +287,7 @@ def _add_to_cell(cells: dict[int, Cell], time: int, position: int, change: int) 
 
 @cache
 def _class_fields(classes: int) -> tuple[str, ...]:
-    """Returns the totals that a recipient with these classes of opens counts under."""
+    """Returns the names of the totals that count a recipient with these classes of opens."""
     names = [name for bit, name in _CLASS_FIELDS.items() if classes & bit]
     if classes & recipient_record.HIDES:
         names.append("recipients_hidden")
@@ -321,7 +327,7 @@ def _months(
 
 
 def _count_delay(sums: Sums, labels: dict[str, Counter[str]], person: RecipientRecord, change: int) -> None:
-    """Adds to the count of recipients with this delay of the first open, on the day of that open."""
+    """Adds `change` to the count of recipients with this delay of the first open, on the day of that open."""
     if person.delay:
         day = sums.day(series.bucket_start(person.first_person * 1000))
         labels.setdefault(day, Counter())[f"{DELAY}{person.delay}"] += change

@@ -1,20 +1,21 @@
 """Bursts: three or more addresses on one link within 30 seconds are a gateway that checks a mail.
 
-Hits are judged in the order of the stream, each beside the traces of the hits before it (`burst_window`).
-When a hit completes a burst, every hit in the burst that was counted as a person's or as unknown becomes a
-scanner's: what the hit was counted under is taken back in the same commit. So the outcome depends neither on
-how the stream is cut nor on crashes. A later open by a person counts as usual, and its recipient is a person
+Each hit leaves a trace. Hits are judged in the order of the stream, each together with the traces of earlier
+hits (`burst_window`). When a hit completes a burst, every hit of the burst that was counted as a person's or
+as unknown becomes a scanner's: its counts are moved in the same commit. So the result depends neither on how
+the stream is cut nor on crashes. A later open by a person counts as usual, and makes its recipient a person
 again.
 
-Traces are bounded. Of a recipient and minute, the first MAX_TRACES hits are kept, and after them a hit of a
-new address if fewer than three other addresses are kept of its 15 seconds. So three addresses within 15
-seconds are seen however many hits there are. A hit that is not kept is still judged, but its verdict stays
-and it is no evidence for later hits. Of opens by people that no burst can take back any more, the earliest
-and the latest of the minute are kept, because one of them may be the recipient's first or last open that is
-left.
+Traces are bounded. For each recipient and minute, the traces of the first MAX_TRACES hits are kept. After
+them, the trace of a hit from a new address is kept if its 15 seconds have fewer than three addresses. So
+three addresses within 15 seconds are found however many hits there are. A hit whose trace is not kept is
+still judged, but its verdict stays, and later hits are judged without it. Of opens by people that no burst
+can take back any more, the earliest and the latest of each minute are kept: when other opens are taken back,
+one of them may become the recipient's first or last open.
 
-A hit more than `burst_window.KEPT_MINUTES` behind the newest of its shard is judged alone. This goes by the
-hits' own times, so after a hit from a clock that is ahead, hits from other clocks are judged alone.
+A hit more than `burst_window.KEPT_MINUTES` older than the newest hit of its shard is judged alone. Only the
+times of hits matter, not the clock. So after a hit from a clock that is ahead, hits from other clocks are
+judged alone.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from pixel_server.store.protocols import Redis
 from workers.sums import Sums, Tally
 
 BURST_MS = 30_000
-"""Milliseconds within which the hits of a burst lie."""
+"""Largest number of milliseconds from the first to the last hit of a burst."""
 NEARBY_MS = BURST_MS // 2
-"""Milliseconds of the part of a minute in which MIN_ADDRESSES are always kept."""
+"""Milliseconds of a quarter of a minute. Of each quarter, traces of MIN_ADDRESSES addresses are kept."""
 MIN_ADDRESSES = 3
-"""Different addresses that make a burst."""
+"""Smallest number of different addresses in a burst."""
 MAX_TRACES = 16
-"""Traces kept of a recipient and minute, before those of new addresses."""
+"""Traces of a recipient and minute that are kept whatever their addresses."""
 COUNTED_AS_PERSON = (PERSON, APART)
 """Kinds of traces that are counted as a person's."""
 
@@ -46,10 +47,10 @@ MinuteTrace = tuple[int, Trace]
 
 @dataclass(slots=True)
 class Evidence:
-    """The traces of a shard, as a pass goes on.
+    """The traces of a shard during a pass.
 
-    newest_ms: time of the shard's newest hit. changed: (minute, field) of traces to write. too_late: by
-    field, the hits of this pass that came too late to be kept.
+    newest_ms: time of the shard's newest hit so far. changed: (minute, field) of traces to write. too_late:
+    by field, the hits of this pass that came too late for their traces to be kept.
     """
 
     newest_ms: int
@@ -59,7 +60,7 @@ class Evidence:
 
     @property
     def oldest_minute(self) -> int:
-        """The first minute whose traces are kept."""
+        """The oldest minute whose traces are kept."""
         return burst_window.kept_minutes(self.newest_ms)[0]
 
 
@@ -67,7 +68,8 @@ class Evidence:
 class Retraction:
     """Opens of one recipient that a pass takes back.
 
-    name: field of the recipient's traces. person_times: times of opens by a person, seconds.
+    name: field of the recipient's traces. unknown: number of opens of unknown verdict. person_times: times of
+    opens by a person, seconds.
     """
 
     sums: Sums
@@ -76,14 +78,14 @@ class Retraction:
     person_times: list[int] = field(default_factory=list)
 
     def add(self, minute: int, trace: Trace) -> None:
-        """Adds one open that is taken back."""
+        """Adds an open that is taken back."""
         if trace.kind == PERSON:
             self.person_times.append(minute * 60 + trace.at // 1000)
         else:
             self.unknown += 1
 
     def summary(self, traces: Iterable[MinuteTrace], oldest_minute: int) -> ScannerOpens:
-        """Returns the change to the recipient's record. traces: all that are known of the recipient."""
+        """Returns the change to the recipient's record. traces: all known traces of the recipient."""
         remaining = [
             (minute * 60 + trace.at // 1000, trace.delay)
             for minute, trace in traces
@@ -96,9 +98,9 @@ class Retraction:
 def find_bursts(
     store: Redis, shard: int, tally: Tally, newest_ms: int, rule: str
 ) -> list[checkpoint.Command]:
-    """Turns hits of bursts into a scanner's, within the tally. Returns the commands that keep the traces.
+    """Counts the hits of bursts as a scanner's, in the tally. Returns the commands that store the traces.
 
-    rule: id of the rule that they are counted under, "" if bursts are not looked for. newest_ms: time of the
+    rule: id of the rule under which these hits are counted, or "" to do nothing. newest_ms: time of the
     shard's newest hit before this pass. Raises NewerFormat if a newer version wrote a trace.
     """
     if not rule:
@@ -106,10 +108,10 @@ def find_bursts(
     evidence = Evidence(newest_ms)
     kept_minutes = burst_window.kept_minutes(newest_ms)
     burst_window.read_traces(store, shard, _nearby_fields(tally, kept_minutes), evidence.traces)
-    retractions = _judge(tally, evidence, rule)
+    retractions = _take_back(tally, evidence, rule)
     evidence.newest_ms = max(newest_ms, tally.newest_ms)
     if retractions:
-        _retract(store, shard, kept_minutes, evidence, retractions)
+        _note_retractions(store, shard, kept_minutes, evidence, retractions)
     oldest = evidence.oldest_minute
     changed = (key for key in evidence.changed if key[0] >= oldest)
     commands = list(burst_window.store_commands(shard, evidence.traces, changed))
@@ -118,7 +120,7 @@ def find_bursts(
 
 
 def _nearby_fields(tally: Tally, kept_minutes: range) -> dict[int, set[bytes]]:
-    """Returns the fields whose traces may lie in a burst with hits of the tally, by minute."""
+    """Returns, by minute, the fields whose traces may be in a burst with hits of the tally."""
     fields: dict[int, set[bytes]] = {minute: set() for minute in kept_minutes}
     for hit in tally.traced_hits:
         minute = hit.time_ms // MINUTE_MS
@@ -129,8 +131,11 @@ def _nearby_fields(tally: Tally, kept_minutes: range) -> dict[int, set[bytes]]:
     return {minute: names for minute, names in fields.items() if names}
 
 
-def _judge(tally: Tally, evidence: Evidence, rule: str) -> list[Retraction]:
-    """Takes back what hits of bursts were counted under. Returns the opens among them, by recipient."""
+def _take_back(tally: Tally, evidence: Evidence, rule: str) -> list[Retraction]:
+    """Counts the hits of bursts as a scanner's, and keeps the traces of the tally's hits.
+
+    Returns the opens that are taken back, one retraction for each recipient.
+    """
     traces, changed, oldest = evidence.traces, evidence.changed, evidence.oldest_minute
     retractions: dict[bytes, Retraction] = {}
     for hit in tally.traced_hits:
@@ -146,7 +151,7 @@ def _judge(tally: Tally, evidence: Evidence, rule: str) -> list[Retraction]:
         if minutes is None:
             minutes = traces[name] = {}
         elif trace.kind != APART:
-            for burst_minute, member in _burst(minutes, minute, trace, oldest):
+            for burst_minute, member in _burst_members(minutes, minute, trace, oldest):
                 if member.kind in (PERSON, UNKNOWN):
                     _make_scanner(hit.sums, burst_minute, member, rule)
                     if member.is_open:
@@ -157,30 +162,30 @@ def _judge(tally: Tally, evidence: Evidence, rule: str) -> list[Retraction]:
                     member.kind = SCANNER
                     changed[burst_minute, name] = None
         minute_traces = minutes.setdefault(minute, [])
-        if _keep(minute_traces, trace):
+        if _keep_trace(minute_traces, trace):
             changed[minute, name] = None
     return list(retractions.values())
 
 
-def _retract(
+def _note_retractions(
     store: Redis, shard: int, kept_minutes: range, evidence: Evidence, retractions: list[Retraction]
 ) -> None:
-    """Notes in the sums what is taken back from each recipient, after reading all traces of the recipient."""
+    """Notes in the sums the opens taken back from each recipient. Reads all traces of these recipients."""
     fields = {minute: {retraction.name for retraction in retractions} for minute in kept_minutes}
     stored: Traces = {}
     burst_window.read_traces(store, shard, fields, stored)
     for retraction in retractions:
         name = retraction.name
         minutes = stored.get(name, {}) | evidence.traces[name]
-        known = [(minute, trace) for minute, traces in minutes.items() for trace in traces]
-        known += evidence.too_late.get(name, ())
-        retraction.sums.retracted[name[:8]] = retraction.summary(known, evidence.oldest_minute)
+        known_traces = [(minute, trace) for minute, traces in minutes.items() for trace in traces]
+        known_traces += evidence.too_late.get(name, ())
+        retraction.sums.retracted[name[:8]] = retraction.summary(known_traces, evidence.oldest_minute)
 
 
-def _keep(minute_traces: list[Trace], trace: Trace) -> bool:
-    """Adds a trace to those of its minute if it is to be kept. Returns whether anything has changed."""
+def _keep_trace(minute_traces: list[Trace], trace: Trace) -> bool:
+    """Adds a trace to the traces of its minute if it must be kept. Returns whether they have changed."""
     if trace.kind != APART:
-        if not minute_traces:  # nearly always
+        if not minute_traces:  # the usual case
             minute_traces.append(trace)
             return True
         others = [other for other in minute_traces if other.kind != APART]
@@ -194,7 +199,10 @@ def _keep(minute_traces: list[Trace], trace: Trace) -> bool:
 
 
 def _keep_open_apart(minute_traces: list[Trace], trace: Trace) -> bool:
-    """Keeps an open that no burst can take back, if it is the earliest or latest of its minute."""
+    """Adds an open that no burst can take back, if it is the earliest or latest such open of its minute.
+
+    Returns whether the traces of the minute have changed.
+    """
     if not minute_traces:
         minute_traces.append(trace)
         return True
@@ -207,7 +215,7 @@ def _keep_open_apart(minute_traces: list[Trace], trace: Trace) -> bool:
 
 
 def _first_open_order(trace: Trace) -> tuple[int, int]:
-    """Returns the order by which `recipient_record.merge` chooses the first open."""
+    """Returns a sort key: the first open in this order is the first open for `recipient_record.merge`."""
     return trace.at // 1000, -trace.delay
 
 
@@ -215,8 +223,10 @@ def _time(trace: Trace) -> int:
     return trace.at
 
 
-def _burst(minutes: dict[int, list[Trace]], minute: int, new: Trace, oldest: int) -> list[MinuteTrace]:
-    """Returns the hits of all bursts that a new hit completes or joins, the new hit included."""
+def _burst_members(
+    minutes: dict[int, list[Trace]], minute: int, new: Trace, oldest: int
+) -> list[MinuteTrace]:
+    """Returns the traces of all bursts that a new hit completes or joins, including its own trace."""
     nearby = [(0, minute, new)]
     addresses = {new.address}
     for near_minute in (minute - 1, minute, minute + 1):

@@ -21,10 +21,10 @@ def context() -> tuple[Redis, Settings, Secrets]:
 
 @cache
 def mark() -> StoreMark:
-    """Returns the mark of the store that this worker knows: the data directory's, or the first it saw."""
+    """Returns the mark of this worker's store: from the data directory, or else of the first store."""
     return StoreMark(Settings.from_env().data)
 
 
 def is_known_store(store: Redis) -> bool:
-    """Returns whether this is the store that the worker knows. Jobs change nothing in any other store."""
+    """Returns whether a store is this worker's store. Jobs change nothing in any other store."""
     return mark().is_known_store(store)

@@ -2,7 +2,7 @@
 
 Views are added in the order of the stream to the visits that are under way (`counters.visits`). A visit is
 counted at its first view. Each later hit corrects the counts, in the same commit as that hit: for example, it
-takes the visit from its old exit page and counts it at the new exit page, which is called to move the visit.
+takes the visit from its old exit page and counts it at the new exit page.
 So the counts depend on the order of the stream only. They do not depend on how the stream is split into
 passes, or on crashes.
 
@@ -65,7 +65,8 @@ class VisitsUnderWay:
                 self._remove(name, visit)
 
     def find(self, view: View) -> tuple[bytes, Visit] | None:
-        """Returns the visit that a view or report belongs to, with its field. Returns None if there is none.
+        """Returns the visit that a view or report belongs to, with its field. Returns None if it has no
+        visit.
 
         A report may come up to KEPT_MS after the last hit, a view only up to PAUSE_MS: while the page of the
         report was visible, the visitor did not pause.
@@ -84,7 +85,7 @@ class VisitsUnderWay:
         return None
 
     def has_room(self, name: bytes) -> bool:
-        """Returns whether a visit may begin under this field. A new visit may always replace an old visit."""
+        """Returns whether a visit may begin under this field. A new visit may always replace an old one."""
         free = visits.MAX_VISITS - self.count
         return self.by_campaign[visits.campaign_of(name)] < free or isinstance(self.entries.get(name), Visit)
 
@@ -100,7 +101,7 @@ class VisitsUnderWay:
         self.touch(name, visit)
 
     def touch(self, name: bytes, visit: Visit) -> None:
-        """Marks a visit as changed."""
+        """Notes that a visit has changed, and may end at another time."""
         self.removed.pop(name, None)
         self.changed[name] = None
         heapq.heappush(self.ends, (visit.last, name))
@@ -112,10 +113,10 @@ class VisitsUnderWay:
             return
         if isinstance(entry, Visit):
             if entry.last + PAUSE_MS >= visit.last:
-                return  # another visit that may be under way
+                return  # the alias is the field of another visit that may be under way
             self._remove(alias, entry)
         self._remove_alias(alias)
-        if len(visit.aliases) >= MAX_ALIASES:  # keeps the first, which needs no cookie, and the newest
+        if len(visit.aliases) >= MAX_ALIASES:  # keep the first, which needs no cookie, and the newest
             self._remove_alias(visit.aliases[1])
         self.entries[alias] = name
         visit.aliases.append(alias)
@@ -147,7 +148,7 @@ class VisitsUnderWay:
 
 
 def count_visits(store: Redis, shard: int, tally: Tally, newest_ms: int) -> list[Command]:
-    """Counts the views of a tally and the visits that they make. Returns the commands that keep the visits.
+    """Counts the views of a tally and their visits. Returns the commands that store the visits under way.
 
     newest_ms: time of the shard's newest hit before this pass. Raises NewerFormat if a newer version wrote a
     visit.
@@ -182,7 +183,7 @@ def _ended(store: Redis, shard: int, before_ms: int) -> tuple[list[tuple[int, by
 
 
 def _fields(views: Iterable[View]) -> Iterable[bytes]:
-    """Yields the fields under which visits of these views may be stored."""
+    """Yields the fields under which the visits of these views may be stored."""
     for view in views:
         for visitor in (view.visitor, *view.other_visitors, view.cookieless):
             if visitor:
@@ -199,7 +200,7 @@ def _add(under_way: VisitsUnderWay, view: View, newest_ms: int) -> None:
             _report(under_way, *current, view)
         return
     if current is not None and view.id and any(seen.view == view.id for seen in current[1].seen):
-        return  # the same beacon once more
+        return  # the same beacon again
     sums.cell(view.start)[series.VIEWS] += 1
     if current is not None:
         _continue(under_way, *current, view)
@@ -215,7 +216,7 @@ def _add(under_way: VisitsUnderWay, view: View, newest_ms: int) -> None:
 
 
 def _count_view(sums: Sums, day: str, view: View, visit: Visit | None) -> None:
-    """Counts a view under all dimensions but the exit page of its visit, which may still change."""
+    """Counts a view in all dimensions except the exit page of its visit, which may still change."""
     counts = sums.web_counts_of(day)
     if visit is None:
         sums.cell(view.start)[series.VIEWS_NO_VISIT if view.visitor else series.VIEWS_NO_VISITOR] += 1
@@ -265,7 +266,7 @@ def _begin(under_way: VisitsUnderWay, view: View) -> tuple[bytes, Visit] | None:
 
 
 def _continue(under_way: VisitsUnderWay, name: bytes, visit: Visit, view: View) -> None:
-    """Adds a view to a visit. Corrects the visit's bounce, exit page and duration."""
+    """Adds a view to a visit. Corrects the counts of the visit's bounce, exit page and duration."""
     sums, page = view.sums, view.page
     if visit.views == 1:
         sums.cell(series.bucket_start(visit.start))[series.BOUNCES] -= 1
@@ -282,7 +283,7 @@ def _continue(under_way: VisitsUnderWay, name: bytes, visit: Visit, view: View) 
     if not before.is_reported and not before.time and view.time_ms > before.at:
         _count_page_time(sums, before, histogram.span_bin(view.time_ms - before.at))
     if not before.view:
-        visit.seen.pop()  # without an id it cannot be recognised again
+        visit.seen.pop()  # a view without an id cannot be recognised again
     visit.seen.append(Seen(view.id, view.time_ms))
     del visit.seen[:-MAX_SEEN]
     _prolong(sums, visit, view.time_ms)
@@ -291,7 +292,7 @@ def _continue(under_way: VisitsUnderWay, name: bytes, visit: Visit, view: View) 
 
 
 def _move_exit(sums: Sums, visit: Visit, page: str) -> None:
-    """Moves the views of a visit, and the visit, from its exit page to another exit page."""
+    """Counts a visit and its views at another exit page instead of its present exit page."""
     first_day = sums.day(series.bucket_start(visit.start))
     for day, views in visit.days.items():
         exits, visits_begun = sums.web_counts_of(day).exits, int(day == first_day)
@@ -304,7 +305,7 @@ def _move_exit(sums: Sums, visit: Visit, page: str) -> None:
 
 
 def _report(under_way: VisitsUnderWay, name: bytes, visit: Visit, view: View) -> None:
-    """Counts how long a view was visible, as its page reports, in place of what was counted for it before."""
+    """Counts how long a view was visible, as its page reports. Replaces the view's earlier time."""
     for seen in visit.seen:
         if seen.view == view.id and view.id:
             spent_ms = min(view.spent_ms, max(0, view.time_ms - seen.at) + REPORT_SLACK_MS)
@@ -320,7 +321,7 @@ def _report(under_way: VisitsUnderWay, name: bytes, visit: Visit, view: View) ->
 
 
 def _count_new_or_returning(visit: Visit, view: View, *, is_new: bool) -> None:
-    """Counts a visit as new or returning, once, with its first hit that has a cookie."""
+    """Counts a visit as new or returning, at its first hit with a cookie. Later hits change nothing."""
     if view.visit_number and not visit.is_new_or_returning_counted:
         visit.is_new_or_returning_counted = True
         cell = view.sums.cell(series.bucket_start(visit.start))
@@ -328,7 +329,7 @@ def _count_new_or_returning(visit: Visit, view: View, *, is_new: bool) -> None:
 
 
 def _prolong(sums: Sums, visit: Visit, time_ms: int) -> None:
-    """Makes a visit last at least until this time, and moves its duration."""
+    """Makes a visit last at least until this time, and counts its new duration."""
     if time_ms <= visit.last:
         return
     visit.last = time_ms
@@ -344,7 +345,7 @@ def _count_page_time(sums: Sums, seen: Seen, time_bin: int) -> None:
 
 
 def _move_bin(sums: Sums, time_ms: int, letter: str, before: int, after: int) -> None:
-    """Counts a duration in the bin `after` instead of `before`. Bin 0 is not counted."""
+    """Counts a duration in the bin `after` instead of the bin `before`. Bin 0 is not counted."""
     counts = sums.labels_of(series.bucket_start(time_ms))
     if before:
         counts[f"{letter}{before}"] -= 1

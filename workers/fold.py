@@ -1,6 +1,7 @@
-"""Folds hits into a tally: drops what is not to be counted, sets aside what cannot be, and adds up the rest.
+"""Folds hits into a tally: drops hits that must not be counted, makes dead letters of hits that cannot be
+counted, and adds up all others.
 
-Pure code: all that it goes by was read before.
+Pure code: the arguments of `fold` hold all that it depends on.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ _KINDS = {EMAIL: "email", WEB: "web"}
 
 
 def campaign_token_times(hits: Iterable[Hit]) -> dict[str, int | None]:
-    """Returns the campaigns of these hits with the newest time (s) of a token that names them.
+    """Returns the newest time (s) of a token that names it, for each campaign of these hits.
 
-    The time is None for a campaign that no token names. Only a campaign with a time may be made.
+    The time is None for a campaign that no token names. Only a campaign with a time may be created.
     """
     times: dict[str, int | None] = {}
     for hit in hits:
         if hit.kind == EMAIL:
-            known = times.get(hit.campaign)
-            if known is None or hit.token_time > known:
+            newest = times.get(hit.campaign)
+            if newest is None or hit.token_time > newest:
                 times[hit.campaign] = hit.token_time
         else:
             times.setdefault(hit.campaign, None)
@@ -56,21 +57,18 @@ def fold(
 ) -> Tally:
     """Returns the tally of these hits. A hit of a campaign that is not in `campaigns` is dropped.
 
-    withdrawn: by recipient key, the periods in which hits of the recipient are not counted. salts: those of
+    withdrawn: by recipient key, the periods in which hits of the recipient are not counted. salts: salts of
     the `salt_days` of these hits.
     """
     tally = Tally()
-    hashing = secrets.evidence_hash()
+    trace_hash = secrets.evidence_hash()
     for hit in hits:
         try:
             sums = tally.sums.get(hit.campaign)
             if sums is None:
                 campaign = campaigns.get(hit.campaign)
                 if campaign is None:
-                    if is_slug(hit.campaign):
-                        tally.drops["gone"] += 1
-                    else:
-                        tally.dead_letters.append(UnreadableData(encode(hit), "campaign: not a slug"))
+                    _drop_without_campaign(tally, hit)
                     continue
                 sums = tally.sums[hit.campaign] = Sums(
                     campaign, consent.rule(campaign.mode, campaign.gpc), burst_window.field(b"", campaign.id)
@@ -92,18 +90,26 @@ def fold(
             elif sums.campaign.kind != _KINDS[hit.kind]:
                 tally.drops["kind"] += 1
             elif hit.kind == EMAIL:
-                add_mail(tally, sums, hit, token_mode, judge, hashing)
+                add_mail(tally, sums, hit, token_mode, judge, trace_hash)
             else:
                 add_web(tally, sums, hit, judge, salts)
         except Exception as error:  # otherwise one hit would stop its shard for good
-            _set_aside(tally, hit, error)
+            _add_dead_letter(tally, hit, error)
     for sums in tally.sums.values():
         sums.settle()
     return tally
 
 
-def _set_aside(tally: Tally, hit: Hit, error: Exception) -> None:
-    """Makes a dead letter of a hit that raised an exception.
+def _drop_without_campaign(tally: Tally, hit: Hit) -> None:
+    """Counts a hit of a deleted campaign as dropped. Makes a dead letter if its id is not a slug."""
+    if is_slug(hit.campaign):
+        tally.drops["gone"] += 1
+    else:
+        tally.dead_letters.append(UnreadableData(encode(hit), "campaign: not a slug"))
+
+
+def _add_dead_letter(tally: Tally, hit: Hit, error: Exception) -> None:
+    """Makes a dead letter of a hit that raised an exception. Raises a MemoryError again.
 
     The reason leaves out the exception's text, because that may quote the hit.
     """

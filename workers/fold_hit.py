@@ -11,24 +11,25 @@ from pixel_server.tokens import Mode
 from workers.sums import Sums, Tally
 
 OFF, COUNT, LAST, PSEUDONYMOUS, IDENTIFIED = (int(mode) for mode in Mode)
-"""Modes as plain numbers: enums would take a third of the time that a hit has."""
+"""Modes as plain integers: enums would take a third of the time in which a hit is folded."""
 BUCKET_MS = series.BUCKET_SECONDS * 1000
-"""Milliseconds of a bucket."""
+"""Length of a bucket in milliseconds."""
 FOREIGN_ADDRESS_VERDICTS = frozenset({"proxy", "prefetch"})
-"""Verdicts of hits that came from somebody else's machine. Its address says nothing of the reader."""
+"""Verdicts of hits whose address is not the reader's, but that of somebody else's machine."""
 
 
-def asks_privacy(hit: Hit) -> bool:
+def asks_no_tracking(hit: Hit) -> bool:
     """Returns whether the client asks not to be tracked (`Sec-GPC` or `DNT`)."""
     return bool(hit.gpc or hit.dnt) and requests_no_tracking(hit.gpc, hit.dnt)
 
 
-def judge_hit(sums: Sums, hit: Hit, start: int, sent: int | None, judge: Judge) -> Verdict:
-    """Returns the verdict on a hit. start: of its bucket, s. sent: when its mail was sent, s.
+def judge_hit(sums: Sums, hit: Hit, start: int, sent_at: int | None, judge: Judge) -> Verdict:
+    """Returns the verdict on a hit. start: start of its bucket, s. sent_at: when its mail was sent, s, or
+    None.
 
-    Raises an exception if `Sums.settle` could not count the hit.
+    Raises an exception for a hit that `Sums.settle` could not count.
     """
-    verdict = judge(hit, sent)
+    verdict = judge(hit, sent_at)
     if verdict.verdict not in series.HITS_BY_CLASS:
         raise KeyError(verdict.verdict)
     if start not in sums.local_days:
@@ -36,14 +37,15 @@ def judge_hit(sums: Sums, hit: Hit, start: int, sent: int | None, judge: Judge) 
     return verdict
 
 
-def is_counted(tally: Tally, sums: Sums, hit: Hit, mode: int, is_private: bool) -> bool:
-    """Returns whether a hit is counted in this mode. Counts a hit that is not as dropped.
+def apply_consent(tally: Tally, sums: Sums, hit: Hit, mode: int, no_tracking: bool) -> bool:
+    """Returns whether a hit may be counted in this mode. Counts it as dropped if not.
 
-    Call it when nothing can raise an exception any more: a hit that raises must not be counted anywhere.
+    Also counts a hit whose request not to be tracked was followed. Call this function when nothing can raise
+    an exception any more, because a hit that raises must not be counted anywhere.
     """
     if mode == OFF:
         tally.drops["off" if sums.consent.mode == OFF else "gpc"] += 1
         return False
-    if is_private and sums.consent.gpc_effect != "ignore":
+    if no_tracking and sums.consent.gpc_effect != "ignore":
         sums.cell(series.bucket_start(hit.time))[series.HITS_GPC] += 1
     return True

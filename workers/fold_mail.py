@@ -6,6 +6,7 @@ from hashlib import blake2b
 
 from pixel_server import tokens
 from pixel_server.classify.judge import Judge
+from pixel_server.classify.rules import Verdict
 from pixel_server.consent import allowed_mode
 from pixel_server.counters import histogram, recipient_record, series
 from pixel_server.counters.burst_window import MINUTE_MS, Trace
@@ -20,8 +21,8 @@ from workers.fold_hit import (
     FOREIGN_ADDRESS_VERDICTS,
     LAST,
     PSEUDONYMOUS,
-    asks_privacy,
-    is_counted,
+    apply_consent,
+    asks_no_tracking,
     judge_hit,
 )
 from workers.sums import ANONYMOUS_OPEN, LATE_OPEN, NO_OPEN, OPEN, Sums, Tally, TracedHit
@@ -29,24 +30,24 @@ from workers.sums import ANONYMOUS_OPEN, LATE_OPEN, NO_OPEN, OPEN, Sums, Tally, 
 PART_BITS = 0x18
 """Bits of a hit's flags that name the part of the mail."""
 TOP, BOTTOM = Part.TOP << 3, Part.BOTTOM << 3
-"""Values of PART_BITS of the top and the bottom pixel."""
+"""Values of PART_BITS for the top and the bottom pixel of a mail with two pixels."""
 
 
 def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, trace_hash: blake2b) -> None:
-    """Adds a hit of a mail pixel. token_mode: the mode that its link was made in.
+    """Adds a hit of a mail pixel to the sums. token_mode: the mode in which its link was made.
 
-    trace_hash: keyed hash for the addresses in traces. It is copied for each trace.
+    trace_hash: keyed hash of the addresses in traces, which is copied for each trace.
     """
     time, flags, recipient, address = hit.time, hit.flags, hit.recipient, hit.address
-    sent = None
+    sent_at = None
     if recipient:
-        sent = hit.token_time if flags & tokens.SENDING else sums.campaign.sent_at
+        sent_at = hit.token_time if flags & tokens.SENDING else sums.campaign.sent_at
     start = time // BUCKET_MS * series.BUCKET_SECONDS
-    judged = judge_hit(sums, hit, start, sent, judge)
+    judged = judge_hit(sums, hit, start, sent_at, judge)
     verdict = judged.verdict
     part = flags & PART_BITS
-    is_private = asks_privacy(hit)
-    mode = allowed_mode(token_mode, sums.consent, is_private)
+    no_tracking = asks_no_tracking(hit)
+    mode = allowed_mode(token_mode, sums.consent, no_tracking)
     is_open = hit.method == "GET" and part != BOTTOM and verdict != "own"
     is_closed = sums.campaign.closed_at is not None
     is_followed = mode >= PSEUDONYMOUS and not is_closed and verdict != "own"
@@ -54,10 +55,10 @@ def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, 
     if is_open and is_followed and labels:
         if address and verdict == "person":
             country = country_label(address)
-        if sent is not None:
-            delay = histogram.delay_bin(time // 1000 - sent)
+        if sent_at is not None:
+            delay = histogram.delay_bin(time // 1000 - sent_at)
     # The code below changes the sums, so it must not raise: a hit that raises becomes a dead letter.
-    if not is_counted(tally, sums, hit, mode, is_private):
+    if not apply_consent(tally, sums, hit, mode, no_tracking):
         return
     kind = NO_OPEN if not is_open else LATE_OPEN if is_closed else OPEN if is_followed else ANONYMOUS_OPEN
     key = (start, judged, kind)
@@ -76,20 +77,23 @@ def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, 
     if judged.trace is not None:
         hashed = trace_hash.copy()
         hashed.update(recipient + address)
-        number = int.from_bytes(hashed.digest())
-        trace = Trace(time % MINUTE_MS, number, judged.trace, judged.rule, is_open, delay, labels)
+        address_hash = int.from_bytes(hashed.digest())
+        trace = Trace(time % MINUTE_MS, address_hash, judged.trace, judged.rule, is_open, delay, labels)
         tally.traced_hits.append(TracedHit(sums, recipient + sums.id_bytes, time, trace, tally.newest_ms))
-    if hit.method != "GET":
-        return
-    loaded = recipient_record.TOP if part == TOP else recipient_record.BOTTOM if part == BOTTOM else 0
-    if loaded == recipient_record.BOTTOM and verdict in ELIGIBLE:
-        loaded |= recipient_record.SEEN
+    if hit.method == "GET":
+        _add_to_record(sums, hit, part, judged, delay, is_open)
+
+
+def _add_to_record(sums: Sums, hit: Hit, part: int, judged: Verdict, delay: int, is_open: bool) -> None:
+    """Merges a GET of a pixel into the recipient's record. part: the hit's PART_BITS. delay: a bin."""
+    flags = recipient_record.TOP if part == TOP else recipient_record.BOTTOM if part == BOTTOM else 0
+    if part == BOTTOM and judged.verdict in ELIGIBLE:
+        flags |= recipient_record.SEEN
     if judged.hides:
-        loaded |= recipient_record.HIDDEN
-    record = (
-        recipient_record.from_open(time // 1000, loaded, verdict, delay)
-        if is_open
-        else RecipientRecord(flags=loaded)
-    )
-    earlier = sums.people.get(recipient)
-    sums.people[recipient] = record if earlier is None else recipient_record.merge(earlier, record)
+        flags |= recipient_record.HIDDEN
+    if is_open:
+        record = recipient_record.from_open(hit.time // 1000, flags, judged.verdict, delay)
+    else:
+        record = RecipientRecord(flags=flags)
+    earlier = sums.people.get(hit.recipient)
+    sums.people[hit.recipient] = record if earlier is None else recipient_record.merge(earlier, record)

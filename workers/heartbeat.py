@@ -1,4 +1,4 @@
-"""Signs of life of a worker, for /readyz. They end if the worker makes no progress."""
+"""Heartbeats of a worker, for /readyz. They stop while the worker makes no progress."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pixel_server.store.protocols import Redis
 from pixel_server.store.script import even_if_full
 
 BEAT_SECONDS = 2.0
-"""Seconds between two signs of life. A worker that gives none for 10 s is not counted in /readyz."""
+"""Seconds between two heartbeats. /readyz counts a worker for 10 s after its last heartbeat."""
 STALLED_SECONDS = 6.0
-"""Seconds without progress after which a worker gives no more signs of life. Nearly every job is shorter."""
+"""Seconds without progress after which a worker sends no heartbeats. Nearly every job is shorter."""
 FORGET_SECONDS = 60
-"""Seconds after which the last sign of life of a worker is removed from the store."""
+"""Seconds after which the last heartbeat of a worker is removed from the store."""
 
 
 def name() -> str:
@@ -31,7 +31,7 @@ def name() -> str:
 
 
 def beat(store: Redis, now: float) -> None:
-    """Writes a sign of life, also into a full Redis. now: Redis's time, s.
+    """Writes a heartbeat, also into a full Redis, and removes old ones of all workers. now: Redis's time, s.
 
     Raises redis.RedisError or OSError if Redis does not answer.
     """
@@ -41,7 +41,7 @@ def beat(store: Redis, now: float) -> None:
 
 
 class Progress:
-    """Gives signs of life in a thread, as long as `note` was called in the last STALLED_SECONDS."""
+    """Sends heartbeats from a thread, as long as `note` was called in the last STALLED_SECONDS."""
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.redis_url
@@ -53,7 +53,7 @@ class Progress:
         threading.Thread(target=self._run, daemon=True).start()
 
     def note(self) -> None:
-        """Notes progress. Called whenever Redis has answered the worker, and after each job."""
+        """Notes progress. Call it whenever Redis has answered the worker, and after each job."""
         self._noted_at = time.monotonic()
 
     @property
@@ -61,11 +61,11 @@ class Progress:
         return time.monotonic() - self._noted_at > STALLED_SECONDS
 
     def step(self, store: Redis) -> None:
-        """Gives a sign of life, unless the worker is stalled or Redis does not answer.
+        """Sends a heartbeat unless the worker is stalled. Does nothing if Redis does not answer.
 
         Also reports to Redis whether this worker's clock is wrong.
         """
-        with contextlib.suppress(redis.RedisError, OSError):  # the worker logs it
+        with contextlib.suppress(redis.RedisError, OSError):  # the worker logs the error
             self._clock.measure(store)
             if not self.is_stalled:
                 beat(store, self._clock())

@@ -1,4 +1,4 @@
-"""The chores of each minute: remove old producers and salts, finish deletions, and run owed erasures."""
+"""The chores of each minute: remove idle producers and old salts, finish deletions, run owed erasures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger("workers.maintenance")
 
 
 def run() -> None:
-    """Does the chores. This is the job. A worker with a wrong clock does none."""
+    """Runs the job: all chores. A worker with a wrong clock does none of them."""
     store, settings, secrets = context()
     if not is_known_store(store):
         return
@@ -29,14 +29,15 @@ def run() -> None:
     if clock.is_wrong:
         log.warning("chores: not done: %s", describe("this worker", clock.ahead))
         return
-    tidy(store, settings, clock())
+    prune_producers(store, settings, clock())
     asyncio.run(_finish(settings, secrets, clock()))
 
 
-def tidy(store: Redis, settings: Settings, now: float) -> None:
+def prune_producers(store: Redis, settings: Settings, now: float) -> None:
     """Removes idle producers, in one bounded step a shard. now: Redis's time, s.
 
-    An idle producer is also IDLE_MS behind the shard's newest hit. So none is removed if Redis's clock jumps.
+    A producer is idle if it is IDLE_MS behind both Redis's time and the shard's newest hit. So no producer is
+    removed only because Redis's clock has jumped.
     """
     for shard in range(settings.shards):
         newest = checkpoint.read_checkpoint(store, shard).newest_ms

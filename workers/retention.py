@@ -1,11 +1,11 @@
-"""The retention job: removes what is older than it may be, in rounds over all campaigns.
+"""The retention job: removes data that is older than the settings allow, in rounds over all campaigns.
 
-A run takes on as many campaigns as its time allows. The next run continues after the last of them, until the
-round is complete.
+A run handles as many campaigns as its time allows. The next run continues after the last of these campaigns,
+until the round is complete.
 
-All goes by Redis's time. A worker whose own clock differs from it does nothing. If more than a day's worth of
-a kind of data is due at once, that data stays and is counted as waiting, until an operator allows its removal
-(`run_by_hand`).
+Redis's time alone decides what is due. A worker whose own clock differs from it does nothing. If more than a
+day's worth of a kind of data is due at once, that data stays and is counted as waiting, until an operator
+allows its removal (`run_by_hand`).
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ from workers.retention_shards import (
 log = logging.getLogger("workers.retention")
 
 RUN_SECONDS = 2.0
-"""Seconds after which a run begins no other campaign: roll-ups wait for the same worker. A run always takes
-on one campaign, or none would ever be taken on if Redis is far away."""
+"""Seconds after which a run begins no other campaign, because roll-ups wait for the same worker. Each run
+handles at least one campaign, so that a round also ends if Redis is slow."""
 ROUND_SECONDS = 600.0
 """Seconds from the beginning of one round to the beginning of the next."""
 PAGE = 100
@@ -58,8 +58,11 @@ class WrongClock(RuntimeError):
     """The clock of this process differs from that of Redis. The message is one line for the operator."""
 
 
-class Swept(NamedTuple):
-    """Result of a sweep. next_after: the last campaign taken on, None if no campaign is left."""
+class SweepResult(NamedTuple):
+    """Result of a sweep. next_after: id of the last campaign handled, or None if no campaign is left.
+
+    removed, waiting: as in `Removals`.
+    """
 
     next_after: str | None
     removed: Counter[str]
@@ -67,7 +70,7 @@ class Swept(NamedTuple):
 
 
 def run() -> None:
-    """Goes on with the round. This is the job."""
+    """Runs the job: continues the round."""
     store, settings, _ = context()
     if not is_known_store(store):
         return
@@ -94,36 +97,36 @@ async def _redis_time(store: AsyncRedis, process: str) -> float:
 
 
 async def step(store: AsyncRedis, settings: Settings, now: float) -> None:
-    """Goes on with the round, or begins a new round if it is time. now: Redis's time, s."""
+    """Continues the round, or begins a new round if it is due. now: Redis's time, s."""
     stored = await store.hmget(keys.SWEEP, ["begun", "after", "slice", "waits", "waiting"])
-    begun, after, part = int(stored[0] or 0), stored[1], int(stored[2] or 0)
-    if (
-        after is None and begun <= now < begun + ROUND_SECONDS
-    ):  # a beginning in the future: from a wrong clock
+    begun, after, slice_number = int(stored[0] or 0), stored[1], int(stored[2] or 0)
+    # A round whose beginning lies in the future was begun under a wrong clock: it does not count.
+    if after is None and begun <= now < begun + ROUND_SECONDS:
         return
     last_waiting, waiting = unpack_waiting(stored[3]), Counter(unpack_waiting(stored[4]))
     if after is None:
-        part += 1
-        # A round looks at one slice of the last-open days. What waits in the other slices still waits.
-        waiting = +Counter({LAST_OPEN_DAYS: last_waiting.get(LAST_OPEN_DAYS, 0) if part % SLICES else 0})
-        await even_if_full(store, "HSET", keys.SWEEP, "begun", int(now), "slice", part, "after", "")
-    name = after.decode() if after else None
+        slice_number += 1
+        # A round looks at one slice of the last-open days. Days that wait in the other slices still wait.
+        days_waiting = last_waiting.get(LAST_OPEN_DAYS, 0) if slice_number % SLICES else 0
+        waiting = +Counter({LAST_OPEN_DAYS: days_waiting})
+        await even_if_full(store, "HSET", keys.SWEEP, "begun", int(now), "slice", slice_number, "after", "")
+    after_campaign = after.decode() if after else None
     is_late = 0 < begun < now - DAY  # after an outage, or because Redis's clock jumped
     deadline = time.monotonic() + RUN_SECONDS
-    swept = await sweep(store, settings, now, deadline, name, part, is_late=is_late)
-    waiting += swept.waiting
-    if swept.next_after is None:
+    result = await sweep(store, settings, now, deadline, after_campaign, slice_number, is_late=is_late)
+    waiting += result.waiting
+    if result.next_after is None:
         await store.hdel(keys.SWEEP, "after", "waiting")
         await _store_waiting(store, waiting, last_waiting)
     else:
         packed = pack_waiting(waiting)
-        await even_if_full(store, "HSET", keys.SWEEP, "after", swept.next_after, "waiting", packed)
+        await even_if_full(store, "HSET", keys.SWEEP, "after", result.next_after, "waiting", packed)
 
 
 async def _store_waiting(
     store: AsyncRedis, waiting: Mapping[str, int], last_waiting: Mapping[str, int]
 ) -> None:
-    """Stores what a complete round left, for /readyz. Logs it if it has changed."""
+    """Stores the counts of data that a complete round left, for /readyz. Logs them if they have changed."""
     if waiting:
         await even_if_full(store, "HSET", keys.SWEEP, "waits", pack_waiting(waiting))
         if waiting != last_waiting:
@@ -132,17 +135,17 @@ async def _store_waiting(
         await store.hdel(keys.SWEEP, "waits")
 
 
-async def run_by_hand(store: AsyncRedis, settings: Settings, allowance: Allowance) -> Swept:
+async def run_by_hand(store: AsyncRedis, settings: Settings, allowance: Allowance) -> SweepResult:
     """Sweeps all campaigns and all slices, as an operator asks. Raises WrongClock."""
     now = await _redis_time(store, f"this command on {socket.gethostname()}")
-    swept = await sweep(store, settings, now, math.inf, allowance=allowance)
-    for part in range(1, SLICES):
-        removals = await remove_last_open_days(store, settings, now, part, allowance)
-        Removals(swept.removed, swept.waiting).add(removals)
+    result = await sweep(store, settings, now, math.inf, allowance=allowance)
+    for slice_number in range(1, SLICES):
+        removals = await remove_last_open_days(store, settings, now, slice_number, allowance)
+        Removals(result.removed, result.waiting).add(removals)
     if allowance == "all":
         await store.hdel(keys.SWEEP, "waits")
         await aof_rewrite.request(store)
-    return swept
+    return result
 
 
 async def sweep(
@@ -151,19 +154,20 @@ async def sweep(
     now: float,
     deadline: float,
     after: str | None = None,
-    part: int = 0,
+    slice_number: int = 0,
     allowance: Allowance = "a day",
     is_late: bool = False,
-) -> Swept:
-    """Removes what is too old, of the campaigns after `after`, until the deadline (monotonic clock).
+) -> SweepResult:
+    """Removes data that is due of the campaigns after `after`, until the deadline.
 
-    now: Redis's time, s. part: the slice of last-open days to look through. is_late: the last round was more
-    than a day ago; visits and traces are then left to the next round, in case Redis's clock jumped.
+    now: Redis's time, s. deadline: seconds of the monotonic clock. slice_number: the slice of last-open days
+    to look through. is_late: whether the last round was more than a day ago. Visits and traces are then left
+    to the next round, in case Redis's clock jumped.
     """
     removals = no_removals()
     if after is None:
         removals.add(await remove_dead_letters(store, settings, now, allowance))
-        removals.add(await remove_last_open_days(store, settings, now, part % SLICES, allowance))
+        removals.add(await remove_last_open_days(store, settings, now, slice_number % SLICES, allowance))
         if allowance != "nothing" and not is_late:
             removals.removed["traces"] += await remove_visits_and_traces(store, settings, now)
     next_after: str | None = after or ""
@@ -182,7 +186,7 @@ async def sweep(
             except storage.UnknownCampaign:
                 continue  # deleted meanwhile
             except (NewerFormat, UnreadableCampaign, ResponseError) as error:
-                log.error("retention: left campaign %s as it is: %s", campaign.id, error)
+                log.error("retention: campaign %s is left as it is: %s", campaign.id, error)
         else:
             next_after = following
     removed = +removals.removed
@@ -190,4 +194,4 @@ async def sweep(
         listed = ", ".join(f"{count} {kind}" for kind, count in sorted(removed.items()))
         log.info("retention: removed %s", listed)
         await aof_rewrite.request(store)
-    return Swept(next_after, removed, +removals.waiting)
+    return SweepResult(next_after, removed, +removals.waiting)

@@ -1,8 +1,8 @@
-"""Removes what is too old of one campaign, in steps that may be cut off.
+"""Removes the data of one campaign that is due, in steps that may be cut off.
 
-What is to be removed is first written into the campaign's record (`leaving`), which readers and the roll-up
-go by. Then the generation of each shard is raised, the keys are removed, and the record says so (`gone`). A
-run that was cut off goes on if `leaving` and `gone` differ.
+The campaign's record first names the data that will be removed (`leaving`). From then on readers and the
+roll-up leave this data out. Then the generation of each shard is raised, the keys are removed, and the record
+names the data as removed (`gone`). If `leaving` and `gone` differ, the next run continues the removal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from workers.removals import Allowance, Removals, no_removals
 async def remove_due(
     store: AsyncRedis, settings: Settings, name: str, now: float, allowance: Allowance
 ) -> Removals:
-    """Removes what is due of a campaign. now: Redis's time, s. Raises UnknownCampaign if it was deleted."""
+    """Removes a campaign's data that is due. now: Redis's time, s.
+
+    Raises UnknownCampaign if the campaign was deleted.
+    """
     campaign, uses = await storage.get_uses(store, name)
     days, mode = retention.campaign_days(settings, campaign), retention.effective_mode(settings, campaign)
     due = retention.due_removal(campaign, uses, days, mode, now)
@@ -53,7 +56,7 @@ async def remove_due(
 
 
 async def _announce(store: AsyncRedis, name: str, due: Removal, closed_at: int | None) -> Campaign:
-    """Writes into the record what is to be removed, and when the campaign was closed (s) if it closes now."""
+    """Writes into the record which data will be removed. closed_at: seconds, if it closes now."""
 
     def announce(stored: Campaign) -> Campaign:
         closed = stored.closed_at if closed_at is None else closed_at
@@ -65,9 +68,10 @@ async def _announce(store: AsyncRedis, name: str, due: Removal, closed_at: int |
 async def _count_due(
     store: AsyncRedis, shards: int, campaign: Campaign, due: Removal, kinds: Collection[str]
 ) -> Counter[str]:
-    """Returns how much of these kinds would be removed.
+    """Returns, for each of these kinds, how much data would be removed.
 
-    Counts keys of 15-minute series, days of each shard, and 1 for the recipients or names of the campaign.
+    Counts the keys of 15-minute series, the days of each shard, and 1 for the recipients or names of the
+    campaign.
     """
     before = campaign.leaving
     counts: Counter[str] = Counter()
@@ -84,7 +88,7 @@ async def _count_due(
 
 
 async def _remove(store: AsyncRedis, shards: int, campaign: Campaign) -> Counter[str]:
-    """Removes what is in `leaving` and not in `gone`. Returns the number of keys by kind."""
+    """Removes the data that `leaving` names and `gone` does not. Returns the number of keys by kind."""
     before, after = campaign.gone, campaign.leaving
     kinds = {kind for kind in DATA_KINDS if getattr(after, kind) > getattr(before, kind)}
     removed: Counter[str] = Counter()

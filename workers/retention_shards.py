@@ -1,5 +1,4 @@
-"""Removes what is too old of the shards, across campaigns: dead letters, last-open days, visits and
-traces."""
+"""Removes the data of shards that is due, across campaigns: dead letters, last-open days, visits, traces."""
 
 from __future__ import annotations
 
@@ -44,10 +43,10 @@ async def remove_dead_letters(
 async def remove_visits_and_traces(store: AsyncRedis, settings: Settings, now: float) -> int:
     """Removes visits and traces of shards that counted no hit for a day. Returns the number of keys removed.
 
-    While hits are counted, newer hits replace them. They are also removed if hits wait, because a shard may
-    stand still for long; those hits are then judged without traces. They are also removed, and the time of
-    the newest hit is forgotten, if that time is more than a day ahead: a wrong clock set it, and beside it
-    all hits are late and make no visits. now: Redis's time, s.
+    While hits are counted, the roll-up removes them. They are also removed if hits wait, because a shard may
+    stand still for long; the waiting hits are then judged without traces. They are also removed, and the time
+    of the newest hit is forgotten, if that time is more than a day ahead: it comes from a wrong clock, and
+    all other hits would be late beside it and make no visits. now: Redis's time, s.
     """
     removed = 0
     for shard in range(settings.shards):
@@ -63,13 +62,13 @@ async def remove_visits_and_traces(store: AsyncRedis, settings: Settings, now: f
 
 
 async def remove_last_open_days(
-    store: AsyncRedis, settings: Settings, now: float, part: int, allowance: Allowance
+    store: AsyncRedis, settings: Settings, now: float, slice_number: int, allowance: Allowance
 ) -> Removals:
-    """Removes old days of last opens (mode `last`), of one of the SLICES. now: Redis's time, s."""
+    """Removes old days of last opens (mode `last`) in one of the SLICES. now: Redis's time, s."""
     removals = no_removals()
     first_day = int(now) // DAY - settings.keep_recipients
     held_before = {"nothing": first_day, "a day": first_day - 1, "all": 0}[allowance]
-    for bucket in range(part, keys.PEOPLE_BUCKETS, SLICES):
+    for bucket in range(slice_number, keys.PEOPLE_BUCKETS, SLICES):
         pipe = store.pipeline(transaction=False)
         for shard in range(settings.shards):
             pipe.hgetall(keys.last(shard, bucket))
@@ -92,10 +91,12 @@ async def remove_last_open_days(
 
 
 def _recipients_before(key: str, days: dict[bytes, bytes], first_day: int) -> list[bytes]:
-    """Returns the recipients whose last open was before a day (days since 1970). Returns none if a newer
-    version wrote one of the values."""
+    """Returns the recipients whose last open was before a day (days since 1970).
+
+    Returns no recipient if a newer version wrote one of the values.
+    """
     try:
         return [recipient for recipient, day in days.items() if recipient_record.unpack_day(day) < first_day]
     except NewerFormat as error:
-        log.error("retention: left %s as it is: %s", key, error)
+        log.error("retention: %s is left as it is: %s", key, error)
         return []

@@ -24,13 +24,13 @@ from workers.rollup_pass import Outcome, Rollup
 log = logging.getLogger("workers.rollup")
 
 JOB_SECONDS = 2.0
-"""Seconds that a job drains at most: other shards wait for the same worker."""
+"""Largest number of seconds for which a job drains, because other shards wait for the same worker."""
 ALIVE_SECONDS = 10.0
-"""Seconds since its last sign of life for which a worker counts as alive."""
+"""Seconds after its last heartbeat for which a worker counts as alive."""
 MAX_SHARDS = 4
-"""Shards that one job drains at most, each in a thread."""
+"""Largest number of shards that one job drains, each in a thread."""
 THREAD_SWITCH_SECONDS = 0.0003
-"""Seconds until Python switches threads. Short, so that a thread whose reply from Redis came goes on soon."""
+"""Seconds until Python switches threads. Short, so that a thread goes on soon after its reply from Redis."""
 LEAD_AFTER_FAILURES = 2
 """Failed commits in a row after which the roll-up makes other writers of the shard wait."""
 MAX_FAILURES = 8
@@ -38,12 +38,12 @@ MAX_FAILURES = 8
 
 
 def drain(shard: int) -> int:
-    """Drains a shard. This is the job. Returns the number of hits counted.
+    """Runs the job: drains a shard. Returns the number of hits counted.
 
     Hits that arrive meanwhile are left to the next job, so that a shard with a steady flow does not keep the
-    worker. If there are fewer workers than shards, the job drains other shards beside this shard: while one
-    thread waits for Redis, another computes. If the job of such a shard runs elsewhere, one of the two finds
-    the shard counted, and leaves it.
+    worker. If there are fewer workers than shards, the job drains other shards too: while one thread waits
+    for Redis, another computes. If another worker drains such a shard at the same time, one of the two jobs
+    cannot commit, and leaves the shard.
     """
     store, settings, secrets = context()
     if not is_known_store(store):
@@ -74,9 +74,9 @@ def drain_shards(
 ) -> int:
     """Drains shards, each in a thread, until they are empty or the deadline. Returns the hits counted.
 
-    deadline: by the monotonic clock. clock: returns Redis's time, s.
+    deadline: seconds of the monotonic clock. clock: returns Redis's time, s.
     """
-    load_judge(settings).refresh()  # before the threads: msgspec crashes if two of them learn a type at once
+    load_judge(settings).refresh()  # here: msgspec crashes if two threads prepare the same type at once
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     gc.disable()  # a pass makes no cycles, and the search for them takes a tenth of its time
     try:
@@ -89,6 +89,7 @@ def drain_shards(
 
 
 def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:
+    """Makes passes over one shard until it is empty or the deadline. Returns the hits counted."""
     started = time.monotonic()
     failures, max_entries = 0, rollup.max_entries
     # A pass whose commit failed is retried beyond the deadline: otherwise a long pass would never succeed.

@@ -47,20 +47,20 @@ from workers.sums import Tally
 log = logging.getLogger("workers.rollup")
 
 COMPUTING = threading.Lock()
-"""Held by the one thread that computes, until its computation ends. Threads that took turns would all be done
-at the same time, and then would all wait for Redis."""
+"""Lock of the one thread that computes, held until its computation ends. Threads that took turns would all
+finish at the same time, and would then all wait for Redis."""
 
 PASS_HITS, PASS_ENTRIES = 4000, 512
 """Hits and entries at which a pass stops reading."""
-FORGET_MS = 600_000
-"""Milliseconds. A shard's newest hit that is further ahead of Redis's time got its time from a wrong clock,
-perhaps from Redis's clock before it was set right. Beside such a hit all other hits are late, and make no
-visits. So it is forgotten."""
+MAX_NEWEST_AHEAD_MS = 600_000
+"""Milliseconds that a shard's newest hit may be ahead of Redis's time. A hit further ahead got its time from
+a wrong clock, perhaps from Redis's clock before that was set right. All other hits would be late beside such
+a hit, and make no visits. So its time is forgotten."""
 _TRANSIENT_ERRORS = re.compile(
     r"\b(OOM|READONLY|MISCONF|NOREPLICAS|LOADING|BUSY|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|MOVED|ASK|NOSCRIPT"
     r"|NOAUTH|NOPERM|UNBLOCKED|EXECABORT)\b"
 )
-"""Redis errors that say nothing of the stored values. They pass by themselves, or are mended elsewhere."""
+"""Redis errors that say nothing about the stored values. They are transient, or are mended elsewhere."""
 
 
 class Outcome(Enum):
@@ -73,11 +73,15 @@ class Outcome(Enum):
 
 
 class StandstillError(Exception):
-    """A reason for which a shard must stand still until it is mended."""
+    """The shard must stand still until the cause is removed. The message is the cause, for the operator."""
 
 
 class Lookups(NamedTuple):
-    """All that hits are folded by. withdrawn: periods by recipient key. salt_commands: store new salts."""
+    """All that the folding of hits depends on, besides the hits.
+
+    withdrawn: periods in which hits are not counted, by recipient key. salt_commands: commands that store new
+    salts.
+    """
 
     campaigns: Mapping[str, Campaign]
     withdrawn: Mapping[bytes, Periods]
@@ -90,10 +94,10 @@ class Lookups(NamedTuple):
 class Rollup:
     """The roll-up of one shard, pass after pass.
 
-    max_entries: entries that a pass reads at most. counted: hits counted so far. is_behind: whether the last
-    pass stopped at its limit. began_after: id of the last entry counted when the last pass began.
-    known_checkpoint: the checkpoint as the last pass left it, so that it need not be read. entries_read:
-    those of the last pass. max_ahead_ms: see `decode_entries`.
+    max_entries: largest number of entries that a pass reads. counted: number of hits counted so far.
+    is_behind: whether the last pass stopped at its limit. began_after: id of the last counted entry when the
+    last pass began. known_checkpoint: the checkpoint as the last pass left it, so that the next pass need not
+    read it. entries_read: number of entries that the last pass read. max_ahead_ms: see `decode_entries`.
     """
 
     store: Redis
@@ -123,13 +127,13 @@ class Rollup:
         return self._stop(reason)
 
     def step(self, now: float) -> Outcome:
-        """Makes one pass: counts what waits, up to about PASS_HITS hits, or changes nothing.
+        """Makes one pass: counts up to about PASS_HITS waiting hits, or changes nothing.
 
         now: Redis's time, s.
         """
         before = self.known_checkpoint or read_checkpoint(self.store, self.shard)
         self.known_checkpoint, self.began_after = None, before.last_entry
-        if before.newest_ms > now * 1000 + FORGET_MS:
+        if before.newest_ms > now * 1000 + MAX_NEWEST_AHEAD_MS:
             return self._forget_newest(before)
         entries, is_behind = read_entries(
             self.store, self.shard, before.last_entry, PASS_HITS, self.max_entries, self.entries_read
@@ -168,7 +172,10 @@ class Rollup:
         return decoded, decoded.last_entry
 
     def _look_up(self, hits: list[Hit], now: float) -> Lookups:
-        """Reads what the hits are folded by. Makes campaigns that a token names, and marks all as used."""
+        """Reads what the folding depends on.
+
+        Creates missing campaigns that a token names, and marks all campaigns of the hits as having hits.
+        """
         with COMPUTING:
             token_times = campaign_token_times(hits)
             recipients = {hit.recipient for hit in hits} - {b""}
@@ -199,13 +206,14 @@ class Rollup:
         held = int(self.store.xlen(keys.dead(self.shard)))
         if held and held + len(tally.dead_letters) > self.settings.dead_letters:
             raise StandstillError(
-                f"dead letters are full ({self.settings.dead_letters}): look at them, drop them"
+                f"dead letters are full ({self.settings.dead_letters}): look at them with "
+                "`pixel-server dead-letters list`, then remove them with `pixel-server dead-letters drop`"
             )
 
     def _plan(
         self, tally: Tally, lookups: Lookups, newest_ms: int, now: float
     ) -> tuple[list[Command], Records]:
-        """Returns the commands and recipients' records of the commit."""
+        """Returns the commands and the recipients' records of the commit. newest_ms: of the checkpoint."""
         judge, records = lookups.judge, Records()
         commands = lookups.salt_commands + find_bursts(
             self.store, self.shard, tally, newest_ms, judge.burst_rule_id
@@ -241,7 +249,7 @@ class Rollup:
         return True
 
     def _forget_newest(self, before: Checkpoint) -> Outcome:
-        """Forgets the time of the newest hit, which lies in the future. The next pass counts what waits."""
+        """Forgets the time of the newest hit, which lies in the future. The next pass counts waiting hits."""
         commands = burst_window.forget_commands(self.shard, before.newest_ms)
         if not checkpoint.commit(self.store, self.shard, before.generation, "", commands):
             return Outcome.NOT_COMMITTED
@@ -252,13 +260,17 @@ class Rollup:
 
     def _log(self, decoded: Decoded, tally: Tally) -> None:
         if decoded.ahead:
-            text = "%d hits came from a clock that is ahead; they are counted when Redis stored them"
-            log.warning(f"rollup: shard %d: {text}", self.shard, decoded.ahead)
+            log.warning(
+                "rollup: shard %d: %d hits came from a web process whose clock is ahead; they are counted at "
+                "the time when Redis stored them; check the clocks",
+                self.shard,
+                decoded.ahead,
+            )
         for letter in tally.dead_letters:
-            log.error("rollup: shard %d: set a hit aside: %s", self.shard, letter.reason)
+            log.error("rollup: shard %d: stored a hit as a dead letter: %s", self.shard, letter.reason)
 
     def _stop(self, reason: str) -> Outcome:
-        """Notes why the shard stands still. Nothing of the shard is lost, and each job tries again."""
+        """Stores why the shard stands still, for /readyz. Each job tries again; no hit is lost."""
         try:
             is_new = self.store.get(keys.stop(self.shard)) != reason.encode()
         except redis.ResponseError:  # the key holds another type; SET replaces it
@@ -270,7 +282,7 @@ class Rollup:
 
 
 def _has_erased_hits(hits: Iterable[Hit], withdrawn: Mapping[bytes, Periods]) -> bool:
-    """Returns whether an erasure took one of these hits, so that nothing of it may stay on the disk."""
+    """Returns whether one of these hits was erased, so that nothing of it may stay on the disk."""
     return bool(withdrawn) and any(
         hit.recipient in withdrawn and withdrawals.was_erased(withdrawn[hit.recipient], hit.time)
         for hit in hits

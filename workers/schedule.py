@@ -19,15 +19,15 @@ from pixel_server.store.aof_rewrite import Rewriter
 from pixel_server.store.client import connect, connect_queue
 from pixel_server.store.memory_reserve import explain
 from pixel_server.store.protocols import Redis
-from workers.without_queue import Direct
+from workers.without_queue import JobThreads
 
 log = logging.getLogger("workers.schedule")
 
 LATE_SECONDS = 1.0
-"""Seconds after which a shard with hits is late if none of them was counted."""
-DIRECT_SECONDS = 10.0
-"""Seconds for which all shards are rolled up without the queue after one was late, or after the queue refused
-a job. A worker whose connection died needs about this long to come back."""
+"""Seconds after which a shard is late if it has hits and none of them was counted."""
+WITHOUT_QUEUE_SECONDS = 10.0
+"""Seconds for which all shards are rolled up without the queue after a shard was late, or after the queue
+refused a job. A worker whose connection died needs about this long to come back."""
 REDIS_TIMEOUT_SECONDS = 0.5
 """Seconds in which Redis must answer. The process that calls `tick` also supervises the workers."""
 
@@ -41,23 +41,23 @@ class Schedule:
         queue_url = settings.queue_url or settings.redis_url
         self._queue: Queue = jobs.queue(connect_queue(queue_url, timeout=REDIS_TIMEOUT_SECONDS))
         self._rewriter = Rewriter(settings)
-        self.direct = Direct(settings)
+        self.job_threads = JobThreads(settings)
         self._periods_done: dict[str, int] = {}
-        self._direct_until = 0.0
+        self._without_queue_until = 0.0
         self._last_progress: dict[int, tuple[bytes | None, float]] = {}
         self._store_fails = False
         self._queue_fails = False
 
     def tick(self) -> None:
-        """Asks for a roll-up of each shard with hits, for the chores and retention, and for an AOF rewrite.
+        """Enqueues a roll-up of each shard with hits, and the other jobs and the AOF rewrite if they are due.
 
-        Goes by Redis's time. Logs an error once, and tries again at the next tick.
+        All is due by Redis's time. An error is logged once, and the next tick tries again.
         """
         try:
-            lengths, counted, now = self._look()
+            lengths, last_counted, now = self._read_backlog()
             waiting = [shard for shard, length in enumerate(lengths) if length]
-            self._ask(waiting, self._is_late(waiting, counted), now)
-            self._rewriter.tick(self._store, counted, now)
+            self._enqueue(waiting, self._is_late(waiting, last_counted), now)
+            self._rewriter.tick(self._store, last_counted, now)
             if self._store_fails:
                 log.warning("schedule: Redis answers again")
             self._store_fails = False
@@ -70,8 +70,8 @@ class Schedule:
                 log.error("schedule: the store holds a value that this version cannot read: %r", error)
             self._store_fails = True
 
-    def _look(self) -> tuple[Sequence[int], Sequence[bytes | None], int]:
-        """Returns (entries that wait, by shard; id of the last entry counted, by shard; Redis's time, s)."""
+    def _read_backlog(self) -> tuple[Sequence[int], Sequence[bytes | None], int]:
+        """Returns (waiting entries by shard, id of the last counted entry by shard, Redis's time in s)."""
         pipe = self._store.pipeline(transaction=False)
         for shard in range(self._settings.shards):
             pipe.xlen(keys.hits(shard))
@@ -80,48 +80,52 @@ class Schedule:
         *answers, (now, _) = pipe.execute()
         return answers[::2], answers[1::2], now
 
-    def _ask(self, waiting: list[int], is_late: bool, now: int) -> None:
-        """Enqueues the jobs that are due. Runs them here if the queue refuses them."""
-        due = [
+    def _enqueue(self, waiting: list[int], is_late: bool, now: int) -> None:
+        """Enqueues the jobs that are due. Runs them here if the queue refuses them.
+
+        waiting: shards with hits. is_late: whether one of them is late.
+        """
+        due_jobs = [
             name
             for name, seconds in jobs.PERIOD_SECONDS.items()
             if self._periods_done.get(name) != now // seconds
         ]
         try:
             jobs.request_rollups(self._queue, waiting, now)
-            for function in due:
-                jobs.request(self._queue, function, now)
+            for name in due_jobs:
+                jobs.request(self._queue, name, now)
             if self._queue_fails:
                 log.warning("schedule: the job queue takes jobs again")
             self._queue_fails = False
             if is_late:
-                self._direct_until = time.monotonic() + DIRECT_SECONDS
-            if time.monotonic() < self._direct_until:
-                self.direct.roll_up(waiting)
+                self._without_queue_until = time.monotonic() + WITHOUT_QUEUE_SECONDS
+            if time.monotonic() < self._without_queue_until:
+                self.job_threads.roll_up(waiting)
         except (redis.RedisError, OSError) as error:
             if not self._queue_fails:
                 why = explain(self._queue.connection, error)
                 log.error("schedule: the job queue takes no jobs, so they are run here, slower: %s", why)
             self._queue_fails = True
-            self._direct_until = time.monotonic() + DIRECT_SECONDS
-            self.direct.roll_up(waiting)
-            if due and not self.direct.run(due):
+            self._without_queue_until = time.monotonic() + WITHOUT_QUEUE_SECONDS
+            self.job_threads.roll_up(waiting)
+            if due_jobs and not self.job_threads.run(due_jobs):
                 return
-        self._periods_done |= {name: now // jobs.PERIOD_SECONDS[name] for name in due}
+        self._periods_done |= {name: now // jobs.PERIOD_SECONDS[name] for name in due_jobs}
 
-    def _is_late(self, waiting: list[int], counted: Sequence[bytes | None]) -> bool:
-        """Returns whether some shard waited for LATE_SECONDS and nothing of it was counted.
+    def _is_late(self, waiting: list[int], last_counted: Sequence[bytes | None]) -> bool:
+        """Returns whether a shard has had hits for LATE_SECONDS, and none of them was counted.
 
-        A late shard is late again after another LATE_SECONDS. counted: ids of the last entries counted.
+        Such a shard is late again after another LATE_SECONDS. last_counted: id of the last counted entry of
+        each shard.
         """
         now = time.monotonic()
         is_late, progress = False, {}
         for shard in waiting:
             last, since = self._last_progress.get(shard, (None, now))
-            if last != counted[shard]:
+            if last != last_counted[shard]:
                 since = now
             elif now - since >= LATE_SECONDS:
                 is_late, since = True, now
-            progress[shard] = counted[shard], since
+            progress[shard] = last_counted[shard], since
         self._last_progress = progress
         return is_late

@@ -1,4 +1,4 @@
-"""The tally: the sums that a run of batches folds into. Pure data."""
+"""The tally: the sums of the hits of one pass, by campaign. Pure data."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from pixel_server.counters.web_breakdown import DayCounts, Reader, Source
 from pixel_server.hit import UnreadableData
 
 NO_OPEN, OPEN, ANONYMOUS_OPEN, LATE_OPEN = range(4)
-"""Kinds of hits. An anonymous open is counted and nothing of its recipient is kept. So is a late open, which
-came after the campaign's time to keep recipients was over."""
+"""Kinds of hits. An anonymous open is counted, and nothing about its recipient is stored. The same holds for
+a late open, which came after the time for which the campaign's recipients are stored."""
 
 HitKey = tuple[int, Verdict, int]
 """(start of the bucket in seconds, verdict, kind). Hits with one key are counted together until `settle`."""
@@ -32,11 +32,12 @@ class Sums:
     """Sums of one campaign. A bucket is named by its start in seconds, a local day as `"20250610"`.
 
     id_bytes: the campaign's id. hits, countries: counts that `settle` spreads over cells, rules and labels.
-    last_hit_ms: time of the newest hit. cells: counts by bucket. people: what is new of each recipient key.
-    addresses: those of hits that came from the reader's own machine. visitors: visitor hashes by local day.
-    labels: opens by people, by local day and label, as in `open_breakdown`. web_counts: views and visits by
-    local day, as in `web_breakdown`. rules: hits by id of the rule that judged them. retracted: opens that
-    turned out to be part of a burst, by recipient key. local_days, hashes: caches.
+    last_hit_ms: time of the newest hit. cells: counts by bucket. people: by recipient key, the record of the
+    new hits alone. addresses: addresses of hits that came from the reader's own machine. visitors: visitor
+    hashes by local day. labels: opens by people, by local day and label, as in `open_breakdown`. web_counts:
+    views and visits by local day, as in `web_breakdown`. rules: hits by id of the rule that judged them.
+    retracted: opens that turned out to be part of a burst, by recipient key. local_days: cache of the local
+    day of each bucket. hashes: cache of visitor hashes by salt.
     """
 
     campaign: Campaign
@@ -57,7 +58,7 @@ class Sums:
     hashes: dict[bytes, blake2b] = field(default_factory=dict)
 
     def cell(self, start: int) -> Cell:
-        """Returns the cell of a bucket. Makes it if it is missing."""
+        """Returns the cell of a bucket, a new cell if the bucket has none."""
         cell = self.cells.get(start)
         if cell is None:
             cell = self.cells[start] = [0] * len(series.COUNTS)
@@ -78,14 +79,14 @@ class Sums:
         return day
 
     def web_counts_of(self, day: str) -> DayCounts:
-        """Returns what views and visits of a local day break down into. Makes it if it is missing."""
+        """Returns the counts of views and visits of a local day, new counts if the day has none."""
         counts = self.web_counts.get(day)
         if counts is None:
             counts = self.web_counts[day] = DayCounts()
         return counts
 
     def labels_of(self, start: int) -> Counter[str]:
-        """Returns the counts by label of a bucket's local day. Makes them if they are missing."""
+        """Returns the counts by label of a bucket's local day, new counts if the day has none."""
         day = self.day(start)
         counts = self.labels.get(day)
         if counts is None:
@@ -113,9 +114,9 @@ class Sums:
 
 
 class TracedHit(msgspec.Struct, gc=False):
-    """A hit that may be part of a burst. field: its field in `burst_window`. time_ms: its time.
+    """A hit that may be part of a burst. field: the field of its traces in `burst_window`.
 
-    newest_ms: time of the shard's newest hit when this hit was folded.
+    newest_ms: time of the newest hit of the pass up to this hit.
     """
 
     sums: Sums
@@ -128,11 +129,11 @@ class TracedHit(msgspec.Struct, gc=False):
 class View(msgspec.Struct, gc=False):
     """A view of a page, or a report on a view.
 
-    time_ms: its time. start: start of its bucket, s. newest_ms: time of the shard's newest hit when this view
-    was folded. visitor: the visitor's hash, b"" if unknown. other_visitors: other hashes that the visit may
-    be stored under. cookieless: the hash that the visitor has without a cookie, b"" if it is the same or
-    unknown. id: names the view, b"" if it has no name. spent_ms: how long the view was visible, in a report;
-    -1 in a view. visit_number: the cookie's count of visits, 0 without a cookie.
+    start: start of its bucket, s. newest_ms: time of the newest hit of the pass up to this hit. visitor: the
+    visitor's hash, or b"" if unknown. other_visitors: other hashes under which the visit may be stored.
+    cookieless: the hash that the visitor has without a cookie, or b"" if that is the same or unknown. id: the
+    id that `p.js` gave the view, or b"". spent_ms: in a report, how long the view was visible; in a view, -1.
+    visit_number: the cookie's count of visits, 0 without a cookie.
     """
 
     sums: Sums
@@ -152,11 +153,11 @@ class View(msgspec.Struct, gc=False):
 
 @dataclass(slots=True)
 class Tally:
-    """Sums of a run of batches, by campaign.
+    """The sums of the hits of one pass.
 
-    drops: hits that are not counted, by reason. dead_letters: hits that cannot be counted. last_open_days:
-    day of the last open of recipients in mode `last`, in days since 1970. newest_ms: time of the newest hit.
-    traced_hits, views: in the order of the stream.
+    sums: by campaign id. drops: numbers of hits that must not be counted, by reason. dead_letters: hits that
+    cannot be counted. last_open_days: by recipient key, the day of the last open (days since 1970) in mode
+    `last`. newest_ms: time of the newest hit. traced_hits, views: in the order of the stream.
     """
 
     sums: dict[str, Sums] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Runs jobs without the queue, if RQ cannot write to it (a full Redis) or its workers do nothing."""
+"""Runs jobs without the queue, if RQ cannot write to it (as in a full Redis) or its workers do nothing."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ log = logging.getLogger("workers.without_queue")
 
 REDIS_TIMEOUT_SECONDS = 2.0
 """Seconds in which Redis must answer. Each roll-up opens a new connection: the old connections may have died
-in silence, which may be why the queue does not work."""
+silently, and that may be why the queue does not work."""
 
 
-class Direct:
+class JobThreads:
     """Runs jobs in threads of this process: at most one roll-up and one set of chores at a time."""
 
     def __init__(self, settings: Settings) -> None:
@@ -39,7 +39,7 @@ class Direct:
             self._start("roll-up", self._roll_up, shards)
 
     def run(self, functions: Sequence[str]) -> bool:
-        """Starts these jobs, given as dotted names. Returns False if the last jobs still run."""
+        """Starts these jobs, given as dotted names. Starts none and returns False if others run."""
         return self._start("chores", self._run, functions)
 
     def wait(self) -> None:
@@ -61,7 +61,7 @@ class Direct:
         except Exception as error:  # the schedule tries again, whatever the error
             if not self._is_failing:
                 stack = None if isinstance(error, redis.RedisError | SecretsError | OSError) else error
-                log.error("direct: jobs fail without the job queue, too: %s", error, exc_info=stack)
+                log.error("schedule: jobs fail without the job queue too: %s", error, exc_info=stack)
             self._is_failing = True
 
     def _run(self, functions: Sequence[str]) -> None:

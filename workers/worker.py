@@ -1,4 +1,4 @@
-"""A worker: takes jobs from the RQ queue, and begins anew when Redis comes back."""
+"""The RQ worker: runs jobs from the queue, and starts again when Redis comes back."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from workers.heartbeat import Progress
 log = logging.getLogger("workers.worker")
 
 JOB_WAIT_SECONDS = 2
-"""Seconds that one command of a worker waits for a job."""
+"""Seconds that one blocking read of the queue waits for a job."""
 REDIS_TIMEOUT_SECONDS = 4
-"""Seconds in which Redis must answer. After them a connection that died in silence is noticed."""
+"""Seconds in which Redis must answer. Without a limit, a dead connection would stay unnoticed."""
 STOP_TIMEOUT_SECONDS = 8.0
-"""Seconds that a worker has to stop, longer than any job takes. A job that is cut off then is done again."""
+"""Seconds after which a worker that should stop is ended. Every job is shorter."""
 RECONNECT_SECONDS = 0.5
 """Seconds until a worker that lost Redis connects again."""
 _EXPECTED_ERRORS = (
@@ -62,16 +62,17 @@ class Worker(SimpleWorker):
             self.progress.note()
 
     def subscribe(self) -> None:
-        """Does nothing. RQ would open a connection that nobody uses, and that could die in silence."""
+        """Does nothing. RQ would open a connection that nobody uses, and that could die silently."""
 
     def _set_ip_address(self, connection: redis.Redis) -> None:
-        """Leaves the address out. RQ asks Redis for it, and fails if the socket's path has a blank in it."""
+        """Leaves the address out. RQ asks Redis for it, and fails if the socket's path contains a space."""
         self.ip_address = "unknown"
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """Stops after the job in hand, and in any case after STOP_TIMEOUT_SECONDS.
 
-        RQ misses the signal if Redis comes or goes at that instant. It would then wait minutes for a job.
+        RQ misses the signal if its connection to Redis breaks or comes back at that instant. Without the
+        limit RQ would then wait minutes for a job.
         """
         self.has_stop_signal = True
         timer = threading.Timer(STOP_TIMEOUT_SECONDS, os._exit, (0,))
@@ -81,12 +82,12 @@ class Worker(SimpleWorker):
 
 
 def run_worker(settings: Settings) -> None:
-    """Works until a signal stops it. Finishes the job in hand first.
+    """Runs jobs until a signal stops the process. Finishes the job in hand first.
 
-    RQ's worker ends if Redis goes away in the middle of a job. A new one then takes its place here. Raises
+    RQ's worker ends if Redis goes away during a job. This function then starts a new worker. Raises
     StoreError if the store does not fit this server, as after its secrets were lost.
     """
-    logging.getLogger("rq.worker").addFilter(_is_news)
+    logging.getLogger("rq.worker").addFilter(_is_unexpected)
     secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
     progress = Progress(settings)
     progress.start()
@@ -94,15 +95,15 @@ def run_worker(settings: Settings) -> None:
     while True:
         connection = connect_queue(settings.queue_url or settings.redis_url, timeout=REDIS_TIMEOUT_SECONDS)
         try:
-            asyncio.run(_check(settings, secrets))
+            asyncio.run(_check_store(settings, secrets))
             worker = Worker([jobs.queue(connection)], connection=connection)
             worker.progress = progress
             worker.work(logging_level="WARNING")
             if worker.has_stop_signal:
                 return
-        except (redis.RedisError, StoreAwayError) as error:  # away, full, or a replica
+        except (redis.RedisError, StoreAwayError) as error:  # Redis is away, full, or a replica
             if not is_failing:
-                log.error("worker: cannot work with Redis: %s", explain(connection, error))
+                log.error("worker: cannot work with Redis, trying again: %s", explain(connection, error))
             is_failing = True
         except StoreError:
             raise
@@ -115,7 +116,7 @@ def run_worker(settings: Settings) -> None:
         time.sleep(RECONNECT_SECONDS)
 
 
-async def _check(settings: Settings, secrets: Secrets) -> None:
+async def _check_store(settings: Settings, secrets: Secrets) -> None:
     """Raises StoreError if this worker must not use the store."""
     store = connect_async(settings.redis_url, timeout=5.0)
     try:
@@ -124,11 +125,11 @@ async def _check(settings: Settings, secrets: Secrets) -> None:
         await store.aclose()
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Returns whether RQ's log record is worth a line: whether it is about no expected error of Redis.
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    """Returns False for RQ's log records about an expected error of Redis: it is away, full or a replica.
 
-    RQ logs a Redis that is away, full or a replica at each try, with the whole stack. The schedule and
-    `run_worker` report it once. RQ logs while it handles the exception, so that it can be seen here.
+    RQ logs such an error at each try, with the whole stack. The schedule and `run_worker` report it once. RQ
+    logs while it handles the exception, so `sys.exc_info` returns the exception here.
     """
     error = sys.exc_info()[1]
     is_role_change = isinstance(error, redis.ResponseError) and str(error).startswith("UNBLOCKED")

@@ -124,7 +124,7 @@ def test_chores_store_full_remove_what_is_old(site, mail, opened, client, settin
     client.hset(keys.checkpoint(0), "newest", int(clock.now * 1000))
     client.xadd(keys.dead(1), {"reason": "x", "data": b"x"}, id="1-1")
     with full(client):
-        maintenance.tidy(client, settings, time.time())
+        maintenance.prune_producers(client, settings, time.time())
         sweep = partial(retention.sweep, allowance="all")
         call(sweep, replace(settings, keep_recipients=1), clock.now + 10 * 86_400, math.inf)
         assert set(client.hkeys(keys.producers(0))) <= {b"floor", b"mark"}

@@ -119,7 +119,7 @@ def test_chores_redis_clock_far_ahead_prunes_no_producer(client, settings):
     known = producer.new_id(now)
     client.hset(keys.producers(0), known, f"1 {int(now * 1000)}")
     client.hset(keys.checkpoint(0), "newest", int(now * 1000))
-    maintenance.tidy(client, settings, now + DAYS)
+    maintenance.prune_producers(client, settings, now + DAYS)
     assert client.hexists(keys.producers(0), known)
 
 

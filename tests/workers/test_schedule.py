@@ -38,7 +38,7 @@ def uncounted(client, settings, monkeypatch):
 def tick(schedule: Schedule) -> None:
     """Runs one tick, and waits for the jobs that it runs itself."""
     schedule.tick()
-    schedule.direct.wait()
+    schedule.job_threads.wait()
 
 
 def test_schedule_redis_full_counts_and_does_the_chores(uncounted, client, settings, caplog):

@@ -16,7 +16,7 @@ def test_worker_log_expected_error_of_redis_is_left_out(
 ):
     """RQ logs within `except`: the error in a line, its stack, or a stack that RQ has written out."""
     log = logging.getLogger("rq.of.this.test")
-    log.addFilter(worker._is_news)
+    log.addFilter(worker._is_unexpected)
     for raised in (kind("away"), redis.ResponseError("a fault of ours")):
         try:
             raise raised
