@@ -31,16 +31,18 @@ _mail_program = re.compile(
     r"|Zimbra|Superhuman|Canary ?Mail|Spark(?:Desktop|/\d)|Newton|Polymail|Mimestream|Unibox|Inky"
     r"|K-9 Mail|FairEmail|AquaMail|BlueMail|TypeApp|Nine/\d|Edison ?Mail|myMail|Samsung ?Email|MailDroid"
     r"|YahooMobileMail|YahooMail(?!Proxy)|Yahoo%20Mail|GmailApp|ProtonMail|Tutanota|MailBar|NaverMailApp"
-    r"|MailMaster(?:PC|_Android_Mobile)?|(?:Mail|Outlook)/(?=[\d.]+ CFNetwork)|OneOutlook"
+    r"|MailMaster(?:PC|_Android_Mobile)?|(?:Mail|Outlook|Gmail)/(?=[\d.]+ CFNetwork)|OneOutlook"
     r"|Windows-?Live-?Mail|WindowsMail|Windows Mail|Outlook-Express|Outlook Express|MacOutlook"
     r"|Microsoft ?Outlook|Microsoft Office (?:Outlook|Mail)|Microsoft Office/\d|MSOffice|ms-office"
-    r"|Outlook-(?:iOS|Android)|com\.microsoft\.office\.outlook|ExchangeWebServices|Entourage)"
+    r"|Outlook-(?:iOS|Android|Mac|Windows)|(?:Android|iOS)-(?:Gmail|Mail|Email)|com\.microsoft\.office\.outlook|ExchangeWebServices|Entourage)"
     r"(?:Pro)?(?![A-Za-z])",
     re.I,
 ).search
 _bare_webkit = re.compile(
     r"Mozilla/5\.0 \([^()]*\) AppleWebKit/[\d.]+ \(KHTML, like Gecko\)(?: Mobile/\w+)?"
 ).fullmatch
+_browser_words = re.compile(r"\bWebAppManager\b|\bSogou(?:MSE|MobileBrowser|Search/(?:Android|iOS))").sub
+"""Removes names of browsers that isbot's patterns take for bots: LG's televisions, and Sogou's on phones."""
 _is_bot = Bots().is_bot
 
 
@@ -58,7 +60,7 @@ def _classify(agent: str) -> tuple[ClientClass, str]:
         return "mail", ""
     if _bare_webkit(agent):
         return "webkit", ""
-    if _is_bot(agent):
+    if _is_bot(_browser_words("", agent)):
         return "bot", ""
     if agent.startswith(("Mozilla/", "Opera/")) and (parsed := parse_user_agent(agent)) is not None:
         return "browser", parsed.family
@@ -91,6 +93,9 @@ _PROGRAMS = {re.sub("[^a-z0-9]", "", name.lower()): name for name in _PROGRAM_NA
     "yahoomail": "Yahoo Mail",
     "yahoo20mail": "Yahoo Mail",
     "gmailapp": "Gmail",
+    "gmail": "Gmail",
+    "androidgmail": "Gmail",
+    "iosgmail": "Gmail",
 }
 """Names of mail programs to show, by their spelling in agents reduced to a-z and 0-9: `"clawsmail"`."""
 _OUTLOOK = re.compile("outlook(?!express)|office|entourage").search
@@ -161,4 +166,6 @@ def _device(agent: str) -> str:
         return "tablet"
     if re.search(r"iPhone|iPod|Android|Windows Phone|\biOS\b|\bMobile\b", agent):
         return "phone"
-    return "desktop" if re.search(r"Windows|Macintosh|Mac OS X|X11|Linux|CrOS", agent) else UNKNOWN
+    return (
+        "desktop" if re.search(r"Windows|Macintosh|Mac OS X|Outlook-Mac|X11|Linux|CrOS", agent) else UNKNOWN
+    )
