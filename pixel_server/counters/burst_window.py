@@ -1,9 +1,9 @@
-"""Traces of the hits of the last minutes, in Redis, by which the roll-up recognises a burst.
+"""Traces of the hits of the last minutes. By them the roll-up recognises a burst (`workers.bursts`).
 
-Each shard has one hash for each minute of hit time. Its fields are recipient and campaign, see `field`; a
-value is msgpack of [format, traces]. A hash is removed when it is KEPT_MINUTES behind the newest hit of the
-shard. The clock does not matter: a roll-up that comes late has the traces that it would have had in time. If
-no hit is counted, retention removes all of them after a day, also while hits wait.
+Each shard has one hash for each minute of hit time. A field is recipient and campaign, see `field`. A value
+is msgpack of [format, traces]. A hash is removed when it is KEPT_MINUTES behind the newest hit of the shard.
+The clock does not matter: a late roll-up has the same traces as a roll-up in time. If no hit is counted for a
+day, retention removes all traces of the shard, even while hits wait.
 
 A trace holds no address, only a keyed hash of 4 bytes that differs from recipient to recipient.
 """
@@ -23,15 +23,15 @@ FORMAT = 1
 MINUTE_MS = 60_000
 KEPT_MINUTES = 5
 SCANNER, PERSON, UNKNOWN, APART = 0, 1, 2, 3
-"""Kinds of traces: what a hit is counted as. APART is a person's open that cannot be part of a burst. Stored
-in traces: append only."""
+"""Kinds of traces. SCANNER, PERSON, UNKNOWN: the hit is counted as such. APART: the open is counted as a
+person's, and cannot be part of a burst. Stored in traces: append only."""
 
 _FIELDS_PER_COMMAND = 1000
 
 
 class Trace(msgspec.Struct, array_like=True, gc=False):
-    """One hit. at: ms within its minute. address: a hash. kind: such as PERSON. rule, labels, delay: what the
-    hit is counted under. A trace of kind APART has only its time and delay.
+    """The trace of one hit. at: ms within its minute. address: hash of the address. kind: such as PERSON.
+    rule, labels, delay: the counts that include the hit. A trace of kind APART has only its time and delay.
 
     Append only: stored traces are read by the position of each field. Add a field at the end, with a default.
     """
@@ -71,7 +71,7 @@ def forget_commands(shard: int, newest_ms: int) -> list[Command]:
 
 
 def read_traces(store: Redis, shard: int, fields: dict[int, set[bytes]], traces: Traces) -> None:
-    """Adds the stored traces of some fields to `traces`. fields: fields by minute. Raises NewerFormat."""
+    """Adds the stored traces of these fields to `traces`. fields: fields by minute. Raises NewerFormat."""
     pipe = store.pipeline(transaction=False)
     requests: list[tuple[int, list[bytes]]] = []
     for minute, fields_of_minute in sorted(fields.items()):
@@ -87,7 +87,7 @@ def read_traces(store: Redis, shard: int, fields: dict[int, set[bytes]], traces:
 
 
 def store_commands(shard: int, traces: Traces, changed: Iterable[tuple[int, bytes]]) -> Iterator[Command]:
-    """Yields the commands that store the changed traces. changed: (minute, field)."""
+    """Yields the commands that store the changed traces. changed: (minute, field) of each change."""
     by_minute: dict[int, list[bytes]] = {}
     for minute, name in changed:
         by_minute.setdefault(minute, []).extend((name, _encode((FORMAT, traces[name][minute]))))

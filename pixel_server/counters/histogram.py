@@ -1,10 +1,10 @@
-"""Durations counted in bins, and the quantiles that are read from these bins.
+"""Histograms of durations, and the quantiles that are read from them.
 
-Each bin is about 9 % wider than the bin before it, and a duration doubles over 8 bins. A quantile is known
-only as far as its bin: it is off by at most RELATIVE_ERROR.
+Each bin is about 9 % wider than the bin before it, so the duration doubles over 8 bins. A quantile is the
+middle of its bin, and its error is at most RELATIVE_ERROR.
 
-There are two scales. Delays, from sending to the first open, start at 0 s. Spans, the time on a page and the
-length of a visit, start at 0.1 s.
+There are two scales. The scale of delays, from sending to the first open, starts at 0 s. The scale of spans,
+times on a page and lengths of visits, starts at 0.1 s.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from math import log2
 
 _BINS_PER_DOUBLING = 8
-"""Never change this: stored labels hold the number of a bin, such as `t48` for delays of 58 to 62 s."""
+"""Number of bins over which a duration doubles. Never change this: stored labels hold the number of a bin,
+such as `t48` for delays of 58 to 62 s."""
 MAX_BIN = 250
 RELATIVE_ERROR = 2 ** (0.5 / _BINS_PER_DOUBLING) - 1
 """Largest relative error of a duration that is read from its bin: 0.044."""
@@ -40,12 +41,12 @@ def span_seconds(number: int) -> float:
 
 
 def quantiles(
-    counts: Mapping[int, int], shares: Iterable[float], seconds: Callable[[int], float] = delay_seconds
+    counts: Mapping[int, int], shares: Iterable[float], bin_seconds: Callable[[int], float] = delay_seconds
 ) -> list[float] | None:
-    """Returns, for each share, the seconds below which this share of all durations lies.
+    """Returns, for each share, the seconds below which this share of all durations lies: the median for 0.5.
 
-    A share of 0.5 asks for the median. counts: number of durations by bin. seconds: the scale of the bins.
-    Returns None if no duration was counted.
+    counts: number of durations by bin. bin_seconds: returns the seconds of a bin, on its scale. Returns None
+    if no duration was counted.
     """
     total = sum(counts.values())
     if not total:
@@ -56,6 +57,6 @@ def quantiles(
         for number in sorted(counts):
             remaining -= counts[number]
             if remaining <= 0:
-                result.append(seconds(number))
+                result.append(bin_seconds(number))
                 break
     return result

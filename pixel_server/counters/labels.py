@@ -1,7 +1,7 @@
-"""Labels that opens, views and visits are counted under.
+"""Labels under which opens, views and visits are counted.
 
-In the breakdown of opens a label is a letter and a name or a bin: `cFirefox` is the client Firefox, `nDE`
-the country Germany, `t48` the bin 48 of the time to the first open.
+In the breakdown of opens a label is a letter and then a name or a bin: `cFirefox` is the client Firefox,
+`nDE` is the country Germany, `t48` is bin 48 of the time to the first open.
 """
 
 from __future__ import annotations
@@ -24,6 +24,6 @@ labels begin with these letters: letters may be added, but never changed."""
 def country_label(address: bytes) -> str:
     """Returns the label of an address's country, such as `nDE`. address: 4 or 16 bytes.
 
-    The country is the one to which a registry allocated the address, as the package iptocc lists it.
+    The country is the country of the registry's allocation, as the package iptocc lists it.
     """
     return COUNTRY + (country_code(unpack(address)) or UNKNOWN)

@@ -13,10 +13,10 @@ A stored record is msgpack of a list of numbers:
     opens by a scanner
     seconds from the last open of a person to the last open
 
-The list ends before its trailing zeros, behind the opens at the earliest. `[3, 320, 1790000000, 0, 1, 1]` is
-a single open, by a person, with a delay in bin 20. Format 1 had neither the delay nor the last number, and
-format 2 not the flag SEEN. Append only: a stored record is read by these positions, so a new number goes to
-the end of the list.
+The first five numbers are always stored. After them, zeros at the end are left out. `[3, 320, 1790000000, 0,
+1, 1]` is a single open, by a person, with a delay in bin 20. Format 1 lacks the delay and the last number,
+format 2 lacks the flag SEEN. Append only: a stored record is read by these positions, so a new number goes to
+the end.
 
 Records lie in small hashes (`keys.people`), by three hex digits of the recipient key.
 """
@@ -35,10 +35,10 @@ from pixel_server.verdicts import ELIGIBLE, Class
 FORMAT, DAY_FORMAT = 3, 1
 TOP, BOTTOM, HIDDEN, SEEN = 1, 2, 4, 8
 """Flags. TOP and BOTTOM: this pixel of a mail with two pixels was loaded. HIDDEN: the client loads images by
-machine, read or not. SEEN: the bottom pixel was loaded by a person or a proxy, unless other hits tell
-otherwise. Stored: append only. The next flag needs a new format: the bits above hold the delay."""
+machine, whether the mail is read or not. SEEN: a person or a proxy loaded the bottom pixel. Stored: append
+only. The next flag needs a new format, because the bits above hold the delay."""
 OLD = 16
-"""Flag of a record that was stored before the flag SEEN existed. It is never stored itself."""
+"""Flag of a record that was stored before the flag SEEN existed. This flag itself is never stored."""
 
 PERSON, PREFETCH, SCANNER, UNKNOWN, HIDES = 1, 2, 4, 8, 16
 """Bits of `RecipientRecord.classes`."""
@@ -52,8 +52,9 @@ class RecipientRecord(msgspec.Struct, frozen=True, gc=False):
     """The record of one recipient's opens.
 
     first, last, first_person, last_person: seconds since 1970, or 0 without such an open. opens: all opens.
-    person, prefetch, scanner: opens with such a verdict; a proxy's count as a person's, and the rest of
-    `opens` is unknown. delay: bin of the time to the first open of a person (`histogram`), 0 if not known.
+    person, prefetch, scanner: number of opens with such a verdict. An open through a proxy counts as a
+    person's. The rest of `opens` is of unknown verdict. delay: bin of the time to the first open of a person
+    (`histogram`), 0 if not known.
     """
 
     first: int = 0
@@ -69,7 +70,7 @@ class RecipientRecord(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def classes(self) -> int:
-        """The verdicts of the opens as bits: PERSON, PREFETCH, SCANNER, UNKNOWN and HIDES. 0: no open."""
+        """The verdicts of the opens as bits: PERSON, PREFETCH, SCANNER, UNKNOWN, HIDES. 0 if not opened."""
         opens, person = self.opens, self.person
         if not opens:
             return 0
@@ -82,7 +83,7 @@ class RecipientRecord(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def two_pixel(self) -> int:
-        """Flags of a mail with two pixels that a person opened: TOP, and SEEN if it was seen to its end.
+        """TOP for a mail with two pixels that a person opened, TOP | SEEN if its end was seen.
 
         0 for every other mail.
         """
@@ -96,9 +97,10 @@ NO_RECORD = RecipientRecord()
 class ScannerOpens(NamedTuple):
     """Opens of one recipient that turned out to be a scanner's.
 
-    person, unknown: how many of them were counted as such. person_times: seconds since 1970 of those that
-    were counted as a person's. remaining: (seconds since 1970, delay bin) of the person's other opens, as far
-    as they are known. known_from: seconds since 1970; the person's opens that are not known were before it.
+    person, unknown: number of these opens that were counted as a person's, and as unknown. person_times:
+    times of the opens that were counted as a person's, in seconds since 1970. remaining: (seconds since 1970,
+    delay bin) of each other known open of the person. known_from: seconds since 1970; every later open is
+    known.
     """
 
     person: int
@@ -109,14 +111,14 @@ class ScannerOpens(NamedTuple):
 
 
 def from_open(at: int, flags: int, verdict: Class, delay: int = 0) -> RecipientRecord:
-    """Returns the record of a single open. at: seconds since 1970."""
+    """Returns the record of a single open. at: seconds since 1970. delay: a bin."""
     if verdict in ELIGIBLE:
         return RecipientRecord(at, at, 1, flags, 1, at, 0, 0, delay, at)
     return RecipientRecord(at, at, 1, flags, 0, 0, int(verdict == "prefetch"), int(verdict == "scanner"))
 
 
 def merge(a: RecipientRecord, b: RecipientRecord) -> RecipientRecord:
-    """Returns one record of the opens of two records. The order of the two does not matter."""
+    """Returns the record of the opens of both records. The order of the two records does not matter."""
     if not a.opens or not b.opens:
         opened, other = (a, b) if a.opens else (b, a)
         return replace(opened, flags=a.flags | b.flags) if other.flags & ~opened.flags else opened
@@ -141,9 +143,8 @@ def reclassify(record: RecipientRecord, opens: ScannerOpens) -> RecipientRecord:
     """Returns the record with these opens counted as a scanner's.
 
     Only the person's opens of the last minutes are known one by one. If the first open is reclassified, it
-    was in these minutes, so every later open is known. If the last open is reclassified and some remaining
-    opens are not known, an unknown open may be later than the known ones: the end of the time before these
-    minutes (`known_from`) then stands for it.
+    was in these minutes, so every later open is known. If the last open is reclassified, and some remaining
+    opens are not known, the latest of those may be the last open: `known_from` then stands for its time.
     """
     person = record.person - opens.person
     result = replace(record, person=person, scanner=record.scanner + opens.person + opens.unknown)
@@ -166,7 +167,7 @@ def _by_time(at_and_delay: tuple[int, int]) -> tuple[int, int]:
 
 
 def pack(record: RecipientRecord) -> bytes:
-    """Returns the stored bytes: see the module."""
+    """Returns the stored bytes, in the form that the top of this file describes."""
     first, last, opens, persons = record.first, record.last, record.opens, record.person
     flags = record.flags & 15 | record.delay << 4
     if persons == opens and record.first_person == first:
@@ -203,19 +204,19 @@ def unpack(value: bytes | None) -> RecipientRecord:
 
 
 def pack_day(day: int) -> bytes:
-    """Returns the stored day of the last open, for mode `last`: `[1, 20781]`. day: days since 1970."""
+    """Returns the stored bytes of the day of a last open, msgpack of `[1, 20781]`. day: days since 1970."""
     return _encode((DAY_FORMAT, day))
 
 
 def unpack_day(value: bytes) -> int:
-    """Returns the days since 1970 of a stored day. Raises NewerFormat."""
+    """Returns the day, in days since 1970, from the bytes of `pack_day`. Raises NewerFormat."""
     refuse_newer(value, DAY_FORMAT, "day of the last open")
     _, day = _decode_day(value)
     return day
 
 
 def people_bucket(recipient: bytes) -> int:
-    """Returns which of a campaign's hashes of recipients holds this recipient key.
+    """Returns the number of the campaign's hash that holds this recipient key.
 
     The shard is chosen by other bits of the key, so each shard uses all hashes.
     """

@@ -1,8 +1,9 @@
-"""Counts over time, packed: buckets of 15 minutes in UTC, and days of the campaign's zone.
+"""Counts over time, packed: in buckets of 15 minutes (UTC), and by day of the campaign's time zone.
 
 A cell is a list of counts at their POSITIONS, without the zeros at its end: `[3, 2]` is 3 hits, 2 of them
 opens. A stored value is msgpack of [format, {number: cell}]. It holds the buckets of a UTC day, numbered 0 to
-95, or the days of a month, numbered 1 to 31: `[1, {40: [3, 2]}]` is the bucket that begins at 10:00 UTC.
+95, or the days of a month, numbered 1 to 31. In the buckets of a day, `[1, {40: [3, 2]}]` is the bucket that
+begins at 10:00 UTC.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ BOUNCES = POSITIONS["bounces"]
 VISITS_NEW = POSITIONS["visits_new"]
 VISITS_RETURNING = POSITIONS["visits_returning"]
 HITS_BY_CLASS = {name: POSITIONS[f"hits_{name}"] for name in CLASSES}
-"""Position of the count of hits by the class of their verdict."""
+"""Position of the count of hits, by the class of their verdict."""
 BUCKET_SECONDS = 900
 
 Cell = list[int]
@@ -69,7 +70,7 @@ _decode = msgspec.msgpack.Decoder(tuple[int, Cells]).decode
 
 
 def pack(cells: Cells) -> bytes:
-    """Returns the stored bytes."""
+    """Returns the stored bytes of cells."""
     return _encode((FORMAT, {number: _trim(cell) for number, cell in sorted(cells.items())}))
 
 
@@ -83,9 +84,9 @@ def unpack(value: bytes | None) -> Cells:
 
 
 def add(cells: Cells, number: int, changes: Cell) -> None:
-    """Adds changes to a cell. No count falls below 0.
+    """Adds changes to the counts of a cell. No count falls below 0.
 
-    A change is negative if a first open moves to another bucket or day.
+    A change may be negative, as when a first open moves to another bucket or day.
     """
     cell = cells.setdefault(number, [])
     cell.extend([0] * (len(changes) - len(cell)))

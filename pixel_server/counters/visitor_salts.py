@@ -1,11 +1,12 @@
-"""Salts for the hashes of visitors without a cookie: random, one for each local day, destroyed soon after it.
+"""Salts for the hashes of visitors without a cookie. Each local day has a random salt, destroyed soon after
+it.
 
-Such a visitor is a hash of campaign, address and user agent under the salt of the day. So nobody can tell who
-the visitor was, or recognise the same visitor on another day. No salt follows from a secret that is kept.
+Such a visitor is a hash of campaign, address and user agent with the salt of the day. So nobody can tell who
+the visitor was, or recognise the same visitor on another day. No salt can be computed from a stored secret.
 
-The name of a salt holds the instant at which its day ends, because days of several zones may end together.
-The salt is removed KEPT_SECONDS after that instant, first from the keys and then from the append-only file.
-If nothing removes it, it expires after EXPIRY_SECONDS.
+The key of a salt holds the instant at which its day ends. Days of several zones that end together share a
+salt. The salt is removed KEPT_SECONDS after that instant, first from the keys and then from the append-only
+file. If nothing removes it, Redis expires it after EXPIRY_SECONDS.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from pixel_server.store.script import even_if_full
 
 _HOUR = 3600
 KEPT_SECONDS, EXPIRY_SECONDS = 47 * _HOUR, 48 * _HOUR
-"""Seconds after the end of a salt's day. The hour between them is for the rewrite of the append-only file."""
+"""Seconds after the end of a salt's day at which it is removed, and at which it expires. The hour in between
+is for the rewrite of the append-only file."""
 
 Salts = Mapping[int, bytes]
 """Salts by the end of their day, in seconds since 1970."""
@@ -30,7 +32,7 @@ Salts = Mapping[int, bytes]
 def read_or_make(
     store: Redis, shard: int, ends: Iterable[int], now: float
 ) -> tuple[Salts, list[checkpoint.Command]]:
-    """Returns the salts of the days that end at these instants, and the commands that store the new ones.
+    """Returns the salts of the days that end at these instants, and the commands that store new salts.
 
     Leaves out days that ended more than KEPT_SECONDS ago: their salts are not made again. ends, now: seconds
     since 1970.
@@ -49,20 +51,20 @@ def read_or_make(
 
 
 def visitor_hash(salt: bytes, campaign: str) -> blake2b:
-    """Returns the hash of a day's visitors of a campaign, to copy and update with address and agent."""
+    """Returns the hash for visitors of a campaign on a day. Copy it, and update it with address and agent."""
     return blake2b(campaign.encode() + b"\0", digest_size=8, key=salt)
 
 
 async def remove_old(store: AsyncRedis, shards: int, now: float) -> int:
     """Removes salts older than KEPT_SECONDS and asks for a rewrite of the append-only file.
 
-    Returns how many salts were removed. Asks for one more rewrite if the call before was cut off, or was so
-    long ago that salts have expired since. now: seconds since 1970.
+    Returns the number of salts removed. Asks for another rewrite if the last call was cut off, or was so long
+    ago that salts have expired since. now: seconds since 1970.
     """
-    before = await store.hget(keys.REWRITE, "salts")
-    is_overdue = before is not None and int(before) < now - (EXPIRY_SECONDS - KEPT_SECONDS)
-    last = int(now - KEPT_SECONDS) // BUCKET_SECONDS * BUCKET_SECONDS
-    ends = range(last, int(now - EXPIRY_SECONDS) - BUCKET_SECONDS, -BUCKET_SECONDS)
+    last_call = await store.hget(keys.REWRITE, "salts")
+    is_overdue = last_call is not None and int(last_call) < now - (EXPIRY_SECONDS - KEPT_SECONDS)
+    newest = int(now - KEPT_SECONDS) // BUCKET_SECONDS * BUCKET_SECONDS
+    ends = range(newest, int(now - EXPIRY_SECONDS) - BUCKET_SECONDS, -BUCKET_SECONDS)
     removed = 0
     for shard in range(shards):
         names = [keys.salt(shard, end) for end in ends]

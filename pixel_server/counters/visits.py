@@ -1,10 +1,10 @@
-"""Visits that are under way, kept in Redis as long as the next hit may belong to them.
+"""Visits that are under way. Redis holds a visit as long as a next hit may belong to it.
 
 Each shard has three keys:
 
-- A hash. Its fields are visitor and campaign, see `field`. A value is msgpack of [format, visit]. If the same
-  visitor was seen under another hash, after midnight or before a cookie was accepted, the field of that hash
-  holds [format, field of the visit]: an alias.
+- A hash. A field is visitor and campaign, see `field`. A value is msgpack of [format, visit]. A visitor may
+  also be known by another hash: after midnight, or before a cookie was accepted. The field of that other hash
+  holds an alias: msgpack of [format, field of the visit].
 - A sorted set of the fields of visits, by the time of their last hit.
 - A hash with the number of visits of each campaign.
 
@@ -34,10 +34,10 @@ KEPT_MS = 2 * PAUSE_MS
 """Milliseconds for which an ended visit is kept. A hit that is PAUSE_MS behind the newest hit may still
 belong to a visit that ended PAUSE_MS before that hit."""
 MAX_VISITS = 32_000
-"""Largest number of visits of a shard. A campaign may have as many visits as are still free: a single
-campaign takes half of them, two campaigns a third each, and no campaign can take all."""
+"""Largest number of visits of a shard. A campaign begins a visit only while it has fewer visits than are
+still free. So one campaign alone can take half of them, two campaigns a third each, and no campaign all."""
 MAX_SEEN = 24
-"""Largest number of a visit's views that are recognised by their ids and may still report their time."""
+"""Largest number of views kept in a visit, to recognise them by their ids when they report their time."""
 MAX_ALIASES = 8
 MAX_BYTES = 4000
 """Largest number of bytes of Redis that a visit takes, with the longest names, all views and all aliases."""
@@ -46,8 +46,8 @@ _FIELDS_PER_COMMAND = 1000
 
 
 class Seen(msgspec.Struct, array_like=True, gc=False):
-    """A view of a visit. at: ms since 1970. time: bin of the time on its page that is counted, 0 for none.
-    is_reported: `p.js` has reported that time.
+    """A view of a visit. view: its id. at: ms since 1970. time: bin in which the time on its page is counted,
+    or 0. is_reported: whether `p.js` has reported that time.
 
     Append only: stored visits are read by the position of each field. Add a field at the end, with a default.
     """
@@ -63,8 +63,8 @@ class Visit(msgspec.Struct, array_like=True):
 
     start, last: ms since 1970 of the first and the last hit. entry, exit: pages. exit_at: ms since 1970 at
     which the exit page was viewed. source: fields of `web_breakdown.Source`. days: views by local day
-    (YYYYMMDD). time: bin of the visit's length that is counted. aliases: other hashes of the visitor.
-    is_new_or_returning_counted: whether the visit is counted as new or returning.
+    (`"20250610"`). time: bin in which the visit's length is counted, or 0. aliases: fields of its aliases.
+    is_new_or_returning_counted: whether the visit has been counted as new or returning.
 
     Append only: stored visits are read by the position of each field. Add a field at the end, with a default.
     """
@@ -102,9 +102,9 @@ def campaign_of(field: bytes) -> bytes:
 
 
 def read_entries(store: Redis, shard: int, fields: Iterable[bytes]) -> dict[bytes, Entry]:
-    """Returns the entries of these fields, and the visits that aliases among them lead to.
+    """Returns the entries of these fields, and the visits to which aliases among them lead.
 
-    A field without an entry is left out. Raises NewerFormat.
+    Leaves out a field without an entry. Raises NewerFormat.
     """
     entries: dict[bytes, Entry] = {}
     to_read = list(dict.fromkeys(fields))
@@ -125,7 +125,7 @@ def read_entries(store: Redis, shard: int, fields: Iterable[bytes]) -> dict[byte
 
 
 def count_by_campaign(store: Redis, shard: int, fields: Iterable[bytes]) -> Counter[bytes]:
-    """Returns the number of visits under way of each campaign in these fields."""
+    """Returns the number of visits under way, for each campaign that these fields name."""
     campaigns = list({campaign_of(name) for name in fields})
     values = store.hmget(keys.visiting(shard), campaigns) if campaigns else []
     return Counter({campaign: int(n or 0) for campaign, n in zip(campaigns, values, strict=True)})
@@ -137,14 +137,14 @@ def pack(entry: Entry) -> bytes:
 
 
 def store_commands(
-    shard: int, changed: dict[bytes, Entry], removed: Iterable[bytes], changes: Mapping[bytes, int]
+    shard: int, changed: dict[bytes, Entry], removed: Iterable[bytes], count_changes: Mapping[bytes, int]
 ) -> list[Command]:
     """Returns the commands that store changed entries and remove others.
 
-    changes: how many more visits each campaign has now; below 0, how many fewer.
+    removed: fields. count_changes: change of the number of visits, by campaign.
     """
     commands: list[Command] = [
-        ("HINCRBY", keys.visiting(shard), campaign, str(n)) for campaign, n in changes.items() if n
+        ("HINCRBY", keys.visiting(shard), campaign, str(n)) for campaign, n in count_changes.items() if n
     ]
     pairs = [(name, pack(entry)) for name, entry in changed.items()]
     for i in range(0, len(pairs), _FIELDS_PER_COMMAND):

@@ -1,15 +1,15 @@
 """Views and visits of a web campaign by page, country, referrer and other dimensions, packed by local day.
 
-Each campaign, shard and local day has one hash. Its fields are dimensions; a value is msgpack of
+Each campaign, shard and local day has one hash. A field is a dimension. A value is msgpack of
 [format, {name: [views, visits]}]: `[1, {"/about": [5, 2]}]`.
 
 In each dimension the counts add up to all views and all visits of the day. A view counts under its own page,
 country, browser, system, device and language, and under the entry page, exit page, referrer and UTM fields of
-its visit. A visit counts under what it began with, and under the page that it ended on.
+its visit. A visit counts under the page and the other names of its first view, and under its exit page.
 
 Strangers choose the names, so a dimension holds at most MAX_NAMES. If there are more, the names with the
-fewest views are merged into `(other)`. Such a name starts again from 0 when it comes back, so its count may
-lack what it had before.
+fewest views are merged into `(other)`. When such a name comes back, it starts again from 0, so its count
+lacks its earlier views.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pixel_server.counters.stored_format import refuse_newer
 
 FORMAT = 1
 MAX_NAMES, KEPT_NAMES = 400, 300
-"""Number of names of a dimension, day and shard. Beyond MAX_NAMES, KEPT_NAMES remain."""
+"""Largest number of names of a dimension, day and shard; and the number that is left when there are more."""
 NONE = "(none)"
 """Name of a page, referrer or UTM field that a view or visit does not have."""
 
@@ -38,7 +38,7 @@ _decode = msgspec.msgpack.Decoder(tuple[int, CountsByName]).decode
 
 
 class Reader(NamedTuple):
-    """A visitor's name in each of these dimensions. The fields are the names of the dimensions."""
+    """What is known of a visitor: a name in each of these dimensions. Each field is a dimension."""
 
     country: str = UNKNOWN
     browser: str = UNKNOWN
@@ -48,7 +48,7 @@ class Reader(NamedTuple):
 
 
 class Source(NamedTuple):
-    """The source of a visit. The fields are the names of the dimensions.
+    """The source of a visit: a name in each of these dimensions. Each field is a dimension.
 
     referrer: a host, or NONE if the referrer was missing or on the same site. Stored in visits: append only.
     """
@@ -104,8 +104,8 @@ def unpack(value: bytes | None) -> CountsByName:
 def add(counts_by_name: CountsByName, changes: Mapping[str, list[int]]) -> None:
     """Adds changes to views and visits, and keeps the number of names within MAX_NAMES.
 
-    A change may be negative. What would take a count below 0 is taken from `(other)`: the name was merged
-    into it.
+    A change may be negative. If a count would fall below 0, `(other)` is lowered instead, because the name
+    was merged into it.
     """
     rest = [0, 0]
     for name, (views, visits) in changes.items():
@@ -149,7 +149,7 @@ def by_dimension(day: DayCounts) -> dict[str, CountsByName]:
 def _spread(
     dimensions: dict[str, CountsByName], fields: tuple[str, ...], names: tuple[str, ...], counts: list[int]
 ) -> None:
-    """Adds counts to one name in each of these dimensions."""
+    """Adds counts to one name in each dimension of `fields`. names: in the order of `fields`."""
     views, visits = counts
     for dimension, name in zip(fields, names, strict=True):
         counts_by_name = dimensions[dimension]

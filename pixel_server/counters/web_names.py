@@ -1,6 +1,7 @@
-"""Names that a view counts under, out of what strangers send: addresses of pages, referrers, languages.
+"""Names under which a view counts, made from text that strangers send: page URLs, referrers, languages.
 
-The last results are remembered. `forget` drops them: addresses have queries, which are stored nowhere.
+The functions cache their last results. `forget` empties the caches, because URLs have queries, which must not
+stay in memory for long.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ MAX_NAME_BYTES = 160
 
 _DIRECT = Source()
 _RESERVED = (OTHER, NONE, UNKNOWN)
-"""Names that mean something else when a stranger sends them."""
+"""Names with a meaning of their own, which a stranger must not be able to send."""
 _replace_unprintable = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 ).sub
@@ -35,7 +36,7 @@ def page(url: str) -> str:
 
 @lru_cache(4096)
 def source(url: str, referrer: str) -> Source:
-    """Returns where a view came from: the host of its referrer, and the UTM fields of its own address."""
+    """Returns the source of a view: the host of its referrer, and the UTM fields of its own URL."""
     own_host, _, query = _parts(url)
     host, _, _ = _parts(referrer)
     shown = NONE if not host or host == own_host else host if host == OTHER else clean(host)
@@ -67,14 +68,14 @@ def clean(text: str) -> str:
 
 
 def forget() -> None:
-    """Drops the remembered results."""
+    """Empties the caches of all functions."""
     for function in (page, source, language, _parts):
         function.cache_clear()
 
 
 @lru_cache(4096)
 def _parts(url: str) -> tuple[str, str, str]:
-    """Returns host, path and query of an address, "" for a missing part. Accepts any text.
+    """Returns host, path and query of a URL, "" for a missing part. Accepts any text.
 
     The host is in lower case, without `www.`, and OTHER if it cannot be a host.
     """
