@@ -12,6 +12,8 @@ from starlette.responses import Response
 TYPE = "application/problem+json"
 MAX_ERRORS = 100
 """Largest number of errors in an answer. `errors_left_out` is the number of further errors."""
+BAD_CURSOR = {"field": "after", "message": "must be a cursor from `next`"}
+"""The error for a cursor of a list that no answer had in `next`."""
 
 
 class Problem(Exception):
@@ -51,6 +53,21 @@ class Problem(Exception):
             body["errors"] = self.errors
         # ASCII only: the rejected input may be text that cannot be encoded as UTF-8.
         return Response(json.dumps(body), self.status, dict(self.headers or {}), TYPE)
+
+
+def bad_parameters(errors: list[dict[str, Any]]) -> Problem:
+    """Returns the error for parameters of a query. errors: as in Problem."""
+    return Problem(422, "some parameters cannot be used", errors)
+
+
+def bad_parameter(name: str, message: str) -> Problem:
+    """Returns the error for one parameter of a query."""
+    return bad_parameters([{"field": name, "message": message}])
+
+
+def bad_fields(errors: list[dict[str, Any]]) -> Problem:
+    """Returns the error for fields of a body. errors: as in Problem."""
+    return Problem(422, "some fields cannot be used", errors)
 
 
 def redis_unavailable() -> Problem:

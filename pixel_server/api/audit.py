@@ -1,4 +1,4 @@
-"""Calls of the API on the audit log, and on the log of what recipients did themselves."""
+"""Calls of the API that read the audit log, and the log of what recipients did on the privacy page."""
 
 from __future__ import annotations
 
@@ -12,26 +12,25 @@ from pixel_server.api import fields
 from pixel_server.api.context import Api
 from pixel_server.api.openapi.schema import text
 from pixel_server.api.routing import Call, Parameter, reply
-from pixel_server.problems import Problem
+from pixel_server.problems import BAD_CURSOR, bad_parameters
 from pixel_server.store import audit_log
 from pixel_server.times import iso_ms
 
-CURSOR = "^[1-9][0-9]{0,14}-[0-9]{1,15}$"
-"""Pattern of a cursor: the id of a line, `ms-number`."""
+CURSOR_PATTERN = "^[1-9][0-9]{0,14}-[0-9]{1,15}$"
+"""Pattern of a cursor: the id of the last line of a page, `1796040000000-0` (ms-number)."""
 
 
 async def audit_page(
     api: Api, after: str | None, log: audit_log.Log = "audit"
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """Returns (lines of this log, newest first; the cursor of the next page or None).
+    """Returns (lines of a log, newest first; the cursor of the next page or None).
 
     Raises Problem 422 if `after` is not a cursor.
     """
-    if after is not None and not re.fullmatch(CURSOR, after, re.ASCII):
-        errors = [{"field": "after", "message": "must be a cursor from `next`"}]
-        raise Problem(422, "some parameters cannot be used", errors)
-    lines, following = await audit_log.read_page(api.store, after, fields.PAGE_SIZE, log)
-    return [_line_json(line) for line in lines], following
+    if after is not None and not re.fullmatch(CURSOR_PATTERN, after, re.ASCII):
+        raise bad_parameters([BAD_CURSOR])
+    lines, next_cursor = await audit_log.read_page(api.store, after, fields.PAGE_SIZE, log)
+    return [_line_json(line) for line in lines], next_cursor
 
 
 def _line_json(line: dict[str, str]) -> dict[str, Any]:
@@ -41,16 +40,16 @@ def _line_json(line: dict[str, str]) -> dict[str, Any]:
 
 
 async def list_audit(api: Api, request: Request) -> Response:
-    items, following = await audit_page(api, request.query_params.get("after"))
-    return reply({"items": items, "next": following})
+    items, next_cursor = await audit_page(api, request.query_params.get("after"))
+    return reply({"items": items, "next": next_cursor})
 
 
 async def list_actions(api: Api, request: Request) -> Response:
-    items, following = await audit_page(api, request.query_params.get("after"), "recipients")
-    return reply({"items": items, "next": following, "counts": await audit_log.recipient_counts(api.store)})
+    items, next_cursor = await audit_page(api, request.query_params.get("after"), "recipients")
+    return reply({"items": items, "next": next_cursor, "counts": await audit_log.recipient_counts(api.store)})
 
 
-_AFTER = Parameter("after", text("`next` of the page before.", pattern=CURSOR))
+_AFTER = Parameter("after", text("`next` of the page before.", pattern=CURSOR_PATTERN))
 
 CALLS = (
     Call("GET", "/api/audit", "people", list_audit, query=(_AFTER,)),

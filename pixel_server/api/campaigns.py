@@ -22,7 +22,7 @@ from pixel_server.campaigns.campaign import (
     refuse_unfit,
 )
 from pixel_server.figures import disclosure
-from pixel_server.problems import Problem
+from pixel_server.problems import BAD_CURSOR, Problem, bad_parameters
 from pixel_server.slug import is_slug
 from pixel_server.store import audit_log
 
@@ -30,9 +30,10 @@ from pixel_server.store import audit_log
 async def create(api: Api, content: Any) -> Campaign:
     """Creates a campaign from the JSON of a body.
 
-    Raises Problem 422 if fields are bad, and 409 if the id is taken or was, or a field does not fit.
+    Raises Problem 422 if fields are bad, and 409 if the id is taken or belonged to a deleted campaign, or if
+    a field is for the other kind.
     """
-    checks = {"id": fields.slug, "kind": fields.one_of(*KINDS), **fields.of_campaign(api.settings)}
+    checks = {"id": fields.slug, "kind": fields.one_of(*KINDS), **fields.campaign_checks(api.settings)}
     values = check_fields(content, checks, frozenset({"id", "name", "kind"}))
     values.setdefault("mode", api.consent.default.mode.name.lower())
     values.setdefault("time_zone", api.settings.time_zone)
@@ -44,12 +45,12 @@ async def create(api: Api, content: Any) -> Campaign:
         errors = [{"field": "id", "message": "is taken, or belonged to a deleted campaign"}]
         raise Problem(409, str(error), errors) from None
     except UnfitField as error:
-        raise _unfit(error) from None
+        raise _unfit_problem(error) from None
     api.campaign_cache.learn(campaign)
     return campaign
 
 
-def _unfit(error: UnfitField) -> Problem:
+def _unfit_problem(error: UnfitField) -> Problem:
     return Problem(409, str(error), [{"field": error.field, "message": str(error)}])
 
 
@@ -67,11 +68,11 @@ async def list_campaigns(api: Api, request: Request) -> Response:
         message = f"must be a whole number from 1 to {fields.MAX_PAGE_SIZE}"
         errors.append({"field": "limit", "message": message})
     if after is not None and not is_slug(after):
-        errors.append({"field": "after", "message": "must be a cursor from `next`"})
+        errors.append(BAD_CURSOR)
     if errors:
-        raise Problem(422, "some parameters cannot be used", errors)
-    campaigns, following = await storage.page(api.store, after, limit)
-    return reply({"items": [campaign_json(campaign) for campaign in campaigns], "next": following})
+        raise bad_parameters(errors)
+    campaigns, next_cursor = await storage.page(api.store, after, limit)
+    return reply({"items": [campaign_json(campaign) for campaign in campaigns], "next": next_cursor})
 
 
 async def show_campaign(api: Api, request: Request) -> Response:
@@ -81,18 +82,18 @@ async def show_campaign(api: Api, request: Request) -> Response:
     return reply(shown)
 
 
-async def change(api: Api, name: str, content: Any, who: str) -> Campaign:
-    """Sets fields of a campaign, and returns it. name: its id. who: for the audit log.
+async def change(api: Api, campaign_id: str, content: Any, who: str) -> Campaign:
+    """Sets fields of a campaign, and returns the campaign. who: name for the audit log.
 
-    Raises Problem 404 if there is no such campaign, 422 if fields are bad, and 409 if a field does not fit
-    the kind or is fixed.
+    Raises Problem 404 if there is no such campaign, 422 if fields are bad, and 409 if a field is for the
+    other kind or cannot be changed any more.
     """
-    await api.campaign(name)
-    values = check_fields(content, fields.of_campaign(api.settings))
+    await api.campaign(campaign_id)
+    values = check_fields(content, fields.campaign_checks(api.settings))
     try:
-        changed = await storage.change(api.store, name, values, who)
+        changed = await storage.change(api.store, campaign_id, values, who)
     except UnfitField as error:
-        raise _unfit(error) from None
+        raise _unfit_problem(error) from None
     except storage.SealedField as error:
         raise Problem(409, str(error)) from None
     api.campaign_cache.learn(changed)
@@ -105,12 +106,12 @@ async def change_campaign(api: Api, request: Request) -> Response:
     return reply(campaign_json(changed))
 
 
-async def delete(api: Api, name: str, who: str) -> None:
-    """Deletes a campaign. name: its id. who: for the audit log. Raises Problem 404 if there is none."""
-    await api.campaign(name)
-    await audit_log.note(api.store, who, "campaign.deleted", campaign=name)
-    await deletion.delete(api.store, name, api.settings.shards)
-    api.campaign_cache.forget(name)
+async def delete(api: Api, campaign_id: str, who: str) -> None:
+    """Deletes a campaign. who: name for the audit log. Raises Problem 404 if there is no such campaign."""
+    await api.campaign(campaign_id)
+    await audit_log.note(api.store, who, "campaign.deleted", campaign=campaign_id)
+    await deletion.delete(api.store, campaign_id, api.settings.shards)
+    api.campaign_cache.forget(campaign_id)
 
 
 async def delete_campaign(api: Api, request: Request) -> Response:

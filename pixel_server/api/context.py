@@ -1,4 +1,4 @@
-"""The context that handlers of the API and of the pages work with."""
+"""The context of handlers: the parts of the process that the API and the pages use."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from pixel_server.settings import Settings
 from pixel_server.store.protocols import AsyncRedis
 
 NO_BASE_URL = "set PIXEL_BASE_URL, or the campaign's base_url: links need an address"
+"""Detail of the problem that answers a call for links if no base URL is set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
     """The parts of this process that a handler may use.
 
-    late_since: returns when the oldest hit in the spool came (ms), or None. clock: returns seconds.
+    late_since: returns the time of the oldest hit in the spool (ms), or None. clock: returns seconds.
     """
 
     store: AsyncRedis
@@ -43,15 +44,18 @@ class Api:
     recent: RecentAnswers = field(default_factory=RecentAnswers)
 
     def minter(self, base_url: str | None) -> Minter:
-        """Returns a minter of links below this URL, or the server's. Raises Problem 409 without either."""
+        """Returns a minter of links below this URL, or below the server's if it is None.
+
+        Raises Problem 409 if the server has no base URL either.
+        """
         address = base_url or self.settings.base_url
         if address is None:
             raise Problem(409, NO_BASE_URL)
         return Minter(address, self.secrets)
 
-    async def campaign(self, name: str) -> Campaign:
-        """Returns a campaign by its id. Raises Problem 404 if there is no such campaign."""
+    async def campaign(self, campaign_id: str) -> Campaign:
+        """Returns the campaign with an id. Raises Problem 404 if there is no such campaign."""
         try:
-            return await storage.get(self.store, name)
+            return await storage.get(self.store, campaign_id)
         except UnknownCampaign as error:
             raise Problem(404, str(error)) from None

@@ -1,4 +1,4 @@
-"""Errors that handlers of the API and of the pages may raise, and the problem that answers each."""
+"""Errors that handlers of the API and of the pages may raise, and the problems that answer them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pixel_server.problems import Problem, redis_unavailable
 log = logging.getLogger("pixel_server.api")
 
 _VALUE_ERRORS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
-"""Errors raised if this version reads a stored value of an unexpected form."""
+"""Errors that are raised if a stored value has a form that this version does not expect."""
 EXPECTED_ERRORS = (Problem, UnknownCampaign, redis.RedisError, OSError, NewerFormat, *_VALUE_ERRORS)
-"""Errors that `problem_of` answers."""
+"""Errors for which `problem_of` has an answer."""
 
 
 def problem_of(error: BaseException, request: Request) -> Problem:
@@ -45,7 +45,7 @@ def problem_of(error: BaseException, request: Request) -> Problem:
     if isinstance(error, redis.RedisError) and not isinstance(
         error, (redis.ConnectionError, redis.TimeoutError)
     ):
-        # Redis is full, read-only or failing over: it answers, but refuses the command.
+        # Redis answers, but refuses the command: it is read-only or failing over.
         log.error("api: Redis refuses %s: %s", _path_to_log(request), error)
     return redis_unavailable()
 
@@ -58,7 +58,7 @@ def router_error(request: Request, error: Exception) -> Response:
 
 
 def _path_to_log(request: Request) -> str:
-    """Returns the path of a request without the token of a link and without a recipient's key."""
+    """Returns the path of a request, with `...` in place of a link's token and of a recipient's key."""
     path = request.url.path
     for name in ("token", "key"):
         if secret := request.path_params.get(name):

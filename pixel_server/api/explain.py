@@ -25,15 +25,15 @@ _CHECKS = {
 
 
 async def explain_hit(api: Api, request: Request) -> Response:
-    hit = check_fields(await read_json(request), _CHECKS, frozenset({"user_agent", "ip"}))
+    described_hit = check_fields(await read_json(request), _CHECKS, frozenset({"user_agent", "ip"}))
     try:
         explanation = await asyncio.to_thread(
             explain.explain,
             api.settings,
-            hit["user_agent"],
-            hit["ip"],
-            hit.get("headers", {}),
-            hit.get("delay"),
+            described_hit["user_agent"],
+            described_hit["ip"],
+            described_hit.get("headers", {}),
+            described_hit.get("delay"),
         )
     except (RulesError, NetworksError) as error:
         raise Problem(503, str(error)) from None

@@ -1,6 +1,7 @@
-"""Fields of requests: functions that check a value and return it as it is used.
+"""Checks of the fields of requests.
 
-Each raises ValueError that says what is wrong with the value: `"must be true or false"`.
+A check returns the value, converted if the code needs another type. It raises ValueError if the value is bad.
+The text of the error is the end of a sentence about the field: `"must be true or false"`.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ from pixel_server.mail.links import check_recipient
 from pixel_server.settings import Settings, parse_base_url, parse_time_zone
 from pixel_server.slug import SLUG_RULE, is_slug
 
-MAX_NAME, MAX_ORIGINS = campaigns.MAX_NAME_CHARACTERS, campaigns.MAX_ORIGINS
+MAX_NAME_CHARACTERS, MAX_ORIGINS = campaigns.MAX_NAME_CHARACTERS, campaigns.MAX_ORIGINS
 PAGE_SIZE, MAX_PAGE_SIZE = 100, 1000
-"""Items of a page of a list: by default, and at most."""
+"""Number of items on a page of a list: the default, and the largest."""
 MAX_RECIPIENTS = 10_000
-"""Recipients in one JSON body."""
-MAX_TEXT, MAX_DELAY = 2048, 10**9
-"""Characters of a text, seconds of a delay."""
-ORIGIN = r"^https?://([a-z0-9_.-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?$"
+"""Largest number of recipients in one JSON body."""
+MAX_TEXT_CHARACTERS = 2048
+MAX_HEADERS = 100
+MAX_DELAY_SECONDS = 10**9
+ORIGIN_PATTERN = r"^https?://([a-z0-9_.-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?$"
 """An origin as browsers write it: in lower case, without a slash at its end."""
 
 _has_surrogates = re.compile("[\ud800-\udfff]").search
@@ -42,16 +44,16 @@ def slug(value: Any) -> str:
 
 
 def name(value: Any) -> str:
-    if not isinstance(value, str) or not 1 <= len(value.strip()) <= len(value) <= MAX_NAME:
-        raise ValueError(f"must be text of 1 to {MAX_NAME} characters")
+    if not isinstance(value, str) or not 1 <= len(value.strip()) <= len(value) <= MAX_NAME_CHARACTERS:
+        raise ValueError(f"must be text of 1 to {MAX_NAME_CHARACTERS} characters")
     if _has_control_characters(value):
         raise ValueError("must not contain control characters")
     return value
 
 
 def text(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > MAX_TEXT or _has_surrogates(value):
-        raise ValueError(f"must be text of at most {MAX_TEXT} characters")
+    if not isinstance(value, str) or len(value) > MAX_TEXT_CHARACTERS or _has_surrogates(value):
+        raise ValueError(f"must be text of at most {MAX_TEXT_CHARACTERS} characters")
     return value
 
 
@@ -66,7 +68,7 @@ def recipient(value: Any) -> str:
 
 
 def recipients(value: Any) -> list[Any]:
-    """Returns the list without checking its items."""
+    """Checks that the value is a list, but not the items of the list."""
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_RECIPIENTS:
         raise ValueError(f"must be a list of 1 to {MAX_RECIPIENTS} recipients")
     return value
@@ -125,11 +127,11 @@ def origins(value: Any) -> tuple[str, ...]:
 
 
 def _is_origin(value: Any) -> bool:
-    return isinstance(value, str) and not value.endswith("\n") and re.match(ORIGIN, value) is not None
+    return isinstance(value, str) and not value.endswith("\n") and re.match(ORIGIN_PATTERN, value) is not None
 
 
 def instant(value: Any) -> int:
-    """Returns the seconds since 1970 of an RFC 3339 date and time."""
+    """Converts an RFC 3339 date and time with an offset to seconds since 1970."""
     try:
         if not isinstance(value, str):
             raise ValueError
@@ -146,7 +148,7 @@ instant_or_null = or_null(instant)
 
 
 def day(value: Any) -> int:
-    """Returns where a day of UTC begins, in seconds since 1970: 1795478400 for `"2026-11-24"`."""
+    """Converts a day to the seconds from 1970 to its begin in UTC: `"2026-11-24"` to 1795478400."""
     try:
         if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
             raise ValueError
@@ -156,7 +158,7 @@ def day(value: Any) -> int:
 
 
 def days_by_kind(limits: KeepDays) -> Check:
-    """Returns the check of `keep`: days by kind of data, each at most the server's."""
+    """Returns the check of `keep`, `{"days": 30}`. limits: the days for which the server keeps each kind."""
 
     def check(value: Any) -> dict[str, int]:
         if not isinstance(value, dict):
@@ -180,20 +182,20 @@ def address(value: Any) -> str:
 
 
 def headers(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict) or len(value) > 100:
+    if not isinstance(value, dict) or len(value) > MAX_HEADERS:
         raise ValueError("must be an object of headers")
     return {text(name): text(content) for name, content in value.items()}
 
 
 def delay(value: Any) -> float:
-    """Returns seconds."""
-    if type(value) not in (int, float) or not 0 <= value <= MAX_DELAY:
-        raise ValueError(f"must be seconds from 0 to {MAX_DELAY}")
+    """Checks a number of seconds."""
+    if type(value) not in (int, float) or not 0 <= value <= MAX_DELAY_SECONDS:
+        raise ValueError(f"must be seconds from 0 to {MAX_DELAY_SECONDS}")
     return float(value)
 
 
 def scopes(value: Any) -> list[str]:
-    """Returns the scopes of an API key without duplicates, those of campaigns last."""
+    """Checks the scopes of an API key. Removes duplicates and moves the scopes of campaigns to the end."""
     if not isinstance(value, list) or not 1 <= len(value) <= api_keys.MAX_SCOPES:
         raise ValueError(f"must be a list of 1 to {api_keys.MAX_SCOPES} scopes")
     if not all(isinstance(item, str) and api_keys.is_scope(item) for item in value):
@@ -206,8 +208,8 @@ def scopes(value: Any) -> list[str]:
     ]
 
 
-def of_campaign(settings: Settings) -> dict[str, Check]:
-    """Returns the checks of the fields that a campaign's sender sets, by name."""
+def campaign_checks(settings: Settings) -> dict[str, Check]:
+    """Returns the check of each field of a campaign that a sender can set, by the field's name."""
     return {field.name: _check_of(field, settings) for field in campaigns.FIELDS}
 
 

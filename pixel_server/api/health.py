@@ -24,12 +24,13 @@ from pixel_server.store.store_mark import StoreMark
 from pixel_server.times import iso_ms
 
 MIN_HITS_FOR_PROXY_WARNING = 50
+"""Recent hits of this process without which no proxy is suspected."""
 MIN_SHARE_FOR_PROXY_WARNING = 0.95
-"""Share of hits from one address, or from private ones, above which a proxy is suspected."""
+"""Share of hits from one address, or from private addresses, from which on a proxy is suspected."""
 
 
 class RecorderHealth(Protocol):
-    """The health of a recorder."""
+    """The health of a recorder. failing_since: seconds since 1970, or None if it can store hits."""
 
     failing_since: float | None
     last_error: str
@@ -53,7 +54,10 @@ class NoRecorder:
 
 
 class ProcessState(NamedTuple):
-    """A process's knowledge of the store. losses: returns the losses that are not acknowledged."""
+    """The parts of a process that know of bad data in the store.
+
+    losses: returns the lost hits that the operator has not acknowledged.
+    """
 
     mark: StoreMark
     campaign_cache: CampaignCache
@@ -62,10 +66,10 @@ class ProcessState(NamedTuple):
 
 
 class Health:
-    """Both endpoints.
+    """The endpoints `/healthz` and `/readyz`.
 
     spool_status: returns (segments, hits, bytes, time of the oldest hit in ms, files set aside), or raises
-    OSError. spool_trouble: returns why the spool could take no hits, or "". recent_addresses: returns the
+    OSError. spool_trouble: returns why the spool cannot take hits, or "". recent_addresses: returns the
     packed client addresses of the last hits of this process.
     """
 
@@ -119,7 +123,7 @@ class Health:
         return reply({"status": status, "warnings": warnings, **health}, 200 if can_store else 503)
 
     async def _add_store(self, health: dict[str, Any]) -> tuple[str, list[str]]:
-        """Adds what the store says. Returns why Redis does not answer, or "", and the warnings."""
+        """Adds the report on the store. Returns (why Redis does not answer, or ""; the warnings)."""
         settings = self._settings
         try:
             store = await store_health.read(
@@ -176,12 +180,9 @@ def _process_warnings(process: ProcessState) -> list[str]:
     if losses.batches or losses.commits:
         warnings.append(losses.describe())
     if unreadable := sorted(process.campaign_cache.unreadable):
-        names = ", ".join(unreadable[:5]) + (
-            f" and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
-        )
-        warnings.append(
-            f"the records of campaigns {names} cannot be read, and are left as they are: update this server"
-        )
+        rest = f" and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
+        campaigns = ", ".join(unreadable[:5]) + rest
+        warnings.append(f"the records of campaigns {campaigns} cannot be read: update this server")
     if process.withdrawn.unreadable:
         warnings.append(
             f"{process.withdrawn.unreadable} withdrawals are of a newer version: update this server"
@@ -190,7 +191,7 @@ def _process_warnings(process: ProcessState) -> list[str]:
 
 
 def _own_warnings(health: dict[str, Any], recent_addresses: list[bytes]) -> list[str]:
-    """Returns the warnings about this process's own spool, recorder and clients."""
+    """Returns the warnings about this process's spool, recorder and clients."""
     warnings = []
     if trouble := health["spool"].get("trouble"):
         warnings.append(f"{trouble}: while Redis is away, hits may be lost")

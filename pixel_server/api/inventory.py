@@ -1,4 +1,4 @@
-"""Call of the API on the inventory of stored data."""
+"""Call of the API that shows the inventory of stored data."""
 
 from __future__ import annotations
 

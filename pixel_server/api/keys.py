@@ -1,4 +1,4 @@
-"""API calls that list, create and revoke API keys."""
+"""Calls of the API on API keys: list, create, revoke."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pixel_server.api.request_body import check_fields, read_json
 from pixel_server.api.routing import Call, reply
 from pixel_server.auth import api_keys
 from pixel_server.campaigns.storage import UnknownCampaign
-from pixel_server.problems import Problem
+from pixel_server.problems import Problem, bad_fields
 
 
 async def list_keys(api: Api, request: Request) -> Response:
@@ -25,8 +25,8 @@ async def list_keys(api: Api, request: Request) -> Response:
 async def create(api: Api, content: Any, who: str, own_scopes: Set[str]) -> tuple[api_keys.ApiKey, str]:
     """Creates an API key from the JSON of a body. Returns its record, and the key.
 
-    who: for the audit log. own_scopes: the scopes of the caller's key. Raises Problem 422 if fields are bad,
-    and 403 if the new key would have a scope that the caller's key lacks.
+    who: name for the audit log. own_scopes: the scopes of the caller's key. Raises Problem 422 if fields are
+    bad, and 403 if the new key would have a scope that the caller's key lacks.
     """
     checks = {"name": fields.name, "scopes": fields.scopes}
     values = check_fields(content, checks, frozenset(checks))
@@ -37,12 +37,12 @@ async def create(api: Api, content: Any, who: str, own_scopes: Set[str]) -> tupl
         raise Problem(403, "an API key cannot create a key with scopes that it lacks", errors)
     if missing := await api_keys.missing_campaigns(api.store, scopes):
         errors = [{"field": "scopes", "message": str(UnknownCampaign(missing[0]))}]
-        raise Problem(422, "some fields cannot be used", errors)
+        raise bad_fields(errors)
     try:
         return await api_keys.create(api.store, name, scopes, who=who)
     except ValueError as error:
         errors = [{"field": "name", "message": str(error)}]
-        raise Problem(422, "some fields cannot be used", errors) from None
+        raise bad_fields(errors) from None
 
 
 async def create_key(api: Api, request: Request) -> Response:
@@ -51,7 +51,7 @@ async def create_key(api: Api, request: Request) -> Response:
 
 
 async def revoke(api: Api, key_id: str, who: str) -> None:
-    """Revokes the key of an id. who: for the audit log. Raises Problem 404 if there is no such key."""
+    """Revokes the key with an id. who: name for the audit log. Raises Problem 404 if there is no such key."""
     try:
         if not (key_id.isascii() and key_id.isalnum()):
             raise api_keys.UnknownApiKey(key_id)

@@ -1,5 +1,4 @@
-"""Call of the API that makes the links of recipients. If one row is bad, every bad row is named, and no link
-is made."""
+"""Call of the API that makes links for recipients. If rows are bad, it names them all and makes no link."""
 
 from __future__ import annotations
 
@@ -23,11 +22,11 @@ from pixel_server.times import DAY
 from pixel_server.tokens import MODES, Mode, Part
 
 PARTS = tuple(part.name.lower() for part in Part)
-BATCH = 200
-"""Links made between two turns of the event loop, so that pixels do not wait for a long list."""
+BATCH_ROWS = 200
+"""Rows handled between two turns of the event loop, so that pixels do not wait for a long list."""
 
 LinkRow = dict[str, Any]
-"""The checked fields of one link: recipient, mode, and perhaps part, sent_at and test."""
+"""The checked fields of a row: recipient and mode, and optionally part, sent_at and test."""
 
 _json = msgspec.json.Encoder().encode
 
@@ -41,12 +40,12 @@ _CHECKS: dict[str, Check] = {
 
 
 async def make(api: Api, campaign: Campaign, content: Any) -> list[dict[str, Any]]:
-    """Makes the links of the JSON of a body: `{recipients: [...], sent}`. Returns them as `mint` does.
+    """Makes links from the JSON of a body, `{recipients: [...], sent}`. Returns them as `mint` does.
 
-    Raises Problem 409 if the campaign has no links, and 422 if rows are bad.
+    Raises Problem 409 if the campaign cannot have links, and 422 if rows are bad.
     """
     if campaign.kind != "email":
-        raise Problem(409, "a web campaign has one pixel for all: /p/" + campaign.id + ".gif")
+        raise Problem(409, f"a web campaign has one pixel for all: /p/{campaign.id}.gif")
     if campaign.closed_at is not None:
         raise Problem(409, "this campaign is closed: its time to keep recipients is over")
     minter = api.minter(campaign.base_url)
@@ -55,8 +54,8 @@ async def make(api: Api, campaign: Campaign, content: Any) -> list[dict[str, Any
     if are_sent:
         await _note_mails(api, campaign.id, rows)
     links: list[dict[str, Any]] = []
-    for i in range(0, len(rows), BATCH):
-        links += [mint(minter, campaign.id, row, api.clock()) for row in rows[i : i + BATCH]]
+    for i in range(0, len(rows), BATCH_ROWS):
+        links += [mint(minter, campaign.id, row, api.clock()) for row in rows[i : i + BATCH_ROWS]]
         await asyncio.sleep(0)
     return links
 
@@ -73,7 +72,8 @@ async def make_links(api: Api, request: Request) -> Response:
 def parse_rows(content: Any, campaign_mode: Mode) -> tuple[list[LinkRow], bool]:
     """Returns the rows of a body, each with a mode, and whether their mails are sent.
 
-    campaign_mode: the mode of rows without one, and the highest. Raises Problem 422 that names each bad row.
+    campaign_mode: the mode of rows without a mode, and the highest mode of a row. Raises Problem 422 that
+    names each bad row.
     """
     body = check_fields(
         content, {"recipients": fields.recipients, "sent": fields.flag}, frozenset({"recipients"})
@@ -98,26 +98,26 @@ def parse_rows(content: Any, campaign_mode: Mode) -> tuple[list[LinkRow], bool]:
 
 
 async def _note_mails(api: Api, campaign: str, rows: list[LinkRow]) -> None:
-    """Puts the recipients of sent mails on the campaign's list, and counts those not told apart."""
+    """Puts the recipients of sent mails on the campaign's list. Only counts those who are not told apart."""
     now, settings = api.clock(), api.settings
-    by_day, others = mailed_recipients(rows, now)
+    recipients_by_day, other_count = mailed_recipients(rows, now)
     try:
-        if by_day:
+        if recipients_by_day:
             await lists.begin(api.store, campaign, False, settings, now)
-        for day, recipients in by_day.items():
-            for i in range(0, len(recipients), BATCH):
-                part = [lists.ListEntry(recipient, None) for recipient in recipients[i : i + BATCH]]
+        for day, recipients in recipients_by_day.items():
+            for i in range(0, len(recipients), BATCH_ROWS):
+                part = [lists.ListEntry(recipient, None) for recipient in recipients[i : i + BATCH_ROWS]]
                 await lists.put(api.store, api.secrets, campaign, part, settings.shards, False, mailed=day)
-        if others:
-            await lists.count_mails(api.store, campaign, others)
+        if other_count:
+            await lists.count_mails(api.store, campaign, other_count)
     except lists.ListClosed as error:
         raise Problem(409, f"{error}; no links were made") from None
 
 
 def mailed_recipients(rows: list[LinkRow], now: float) -> tuple[dict[int, list[str]], int]:
-    """Returns (the recipients that may be told apart, by day of sending; the number of the others).
+    """Returns (the recipients that may be told apart, by day of sending; the number of other recipients).
 
-    A day is its first second in UTC. Leaves out the sender's own test mails, and mails without a pixel.
+    A day is given by its first second in UTC. Leaves out test mails of the sender, and mails without a pixel.
     """
     days: dict[str, int] = {}
     others: set[str] = set()
@@ -137,7 +137,7 @@ def mailed_recipients(rows: list[LinkRow], now: float) -> tuple[dict[int, list[s
 
 
 def mint(minter: Minter, campaign: str, row: LinkRow, now: float) -> dict[str, str | None]:
-    """Returns {recipient, url, html, privacy_url} of one row."""
+    """Makes the link of a row. Returns {recipient, url, html, privacy_url}."""
     link = minter.link(
         campaign,
         row["recipient"],

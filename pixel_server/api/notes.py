@@ -29,7 +29,7 @@ async def add_note(api: Api, request: Request) -> Response:
 
 
 async def add(api: Api, campaign: Campaign, content: Any) -> Note:
-    """Adds a note from the JSON of a body.
+    """Adds a note from the JSON of a body, and returns the note.
 
     Raises Problem 422 if fields are bad, and 409 if the campaign has too many notes.
     """

@@ -1,4 +1,4 @@
-"""Call of the API on the figures of many campaigns."""
+"""Call of the API that shows the figures of many campaigns."""
 
 from __future__ import annotations
 

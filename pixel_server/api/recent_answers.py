@@ -1,4 +1,4 @@
-"""A cache of answers that are read once and given to everyone who asks for the same within a short time."""
+"""A cache of answers, so that many equal requests within a short time read the store once."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 
 MAX_ANSWERS = 64
-"""Answers kept in a process. The largest, three years of days, have about 400 KB each."""
+"""Largest number of answers in a process. The largest answers, three years of days, have 400 KB each."""
 
 
 class RecentAnswers:
-    """Keeps answers under a key that names everything they depend on, including their minute."""
+    """The cache. The key of an answer names all that it depends on, such as campaign, range and minute."""
 
     def __init__(self) -> None:
         self._answers: OrderedDict[Hashable, asyncio.Task[Any]] = OrderedDict()
 
     async def get(self, key: Hashable, read: Callable[[], Awaitable[Any]]) -> Any:
-        """Returns the answer of `read`, which runs once for all callers that wait. Does not keep errors."""
+        """Returns the answer with a key. Reads a missing answer, once for all callers. Keeps no errors."""
         task = self._answers.get(key)
         if task is None:
             task = self._answers[key] = asyncio.ensure_future(_run(read))

@@ -1,4 +1,4 @@
-"""Calls of the API on recipients: the lists of campaigns, and single recipients found, shown and erased."""
+"""Calls of the API on recipients: lists of a campaign or of all, and finding, showing and erasing one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign
 from pixel_server.figures import inactive_recipients, recipient, recipients
 from pixel_server.figures.recipients import Parts
-from pixel_server.problems import Problem
+from pixel_server.problems import BAD_CURSOR, Problem, bad_fields, bad_parameters
 from pixel_server.recipients import erasure, lists, withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.store import audit_log
@@ -37,26 +37,30 @@ KEY_DIGITS = 16
 
 async def upload_recipients(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    is_named = _may_name(api, campaign)
+    is_named = _keeps_names(api, campaign)
     who = request.state.who
-    write = uploads.list_writer(api.store, api.secrets, api.settings, campaign.id, is_named, api.clock(), who)
-    upload = Upload(request.headers.get("content-type", ""), write, is_named)
+    store_part = uploads.list_writer(
+        api.store, api.secrets, api.settings, campaign.id, is_named, api.clock(), who
+    )
+    upload = Upload(request.headers.get("content-type", ""), store_part, is_named)
     try:
         await upload.read(request.stream())
     except ClientDisconnect:
-        log.warning("api: a list of %s was cut off; lines 1 to %d are stored", campaign.id, upload.lines)
+        log.warning(
+            "api: the upload of a list of %s was cut off; lines 1 to %d are stored", campaign.id, upload.lines
+        )
         return Response(status_code=400)  # nobody reads it
     except lists.ListClosed as error:
         raise Problem(409, f"{error}; {upload.progress}") from None
     finally:
         await uploads.log_end(api.store, upload, campaign.id, who)
     if upload.bad:
-        detail = f"{upload.bad} lines cannot be used and are left out; the others are taken"
+        detail = f"{upload.bad} lines cannot be used and are left out; the others are stored"
         raise Problem(422, detail, upload.errors, more=upload.counts)
     return reply(upload.counts)
 
 
-def _may_name(api: Api, campaign: Campaign) -> bool:
+def _keeps_names(api: Api, campaign: Campaign) -> bool:
     """Returns what `lists.keeps_names` returns. Raises Problem 409 if recipients are not told apart."""
     try:
         return lists.keeps_names(campaign, api.consent)
@@ -80,19 +84,20 @@ async def read_recipients(
     who: str,
     first_places: int = recipients.FIRST_PLACES,
 ) -> Parts:
-    """Returns a campaign's recipients in a state from a place on, and notes the reading in the audit log.
+    """Returns a campaign's recipients in a state, and notes the reading in the audit log.
 
-    who: for the audit log. first_places: see `recipients.rows`. Raises Problem 422 if the state or the place
-    is bad, and 409 if the campaign keeps no recipients, or not any more.
+    after: the cursor to begin at, the number of a place (see `figures.recipients`). who: name for the audit
+    log. first_places: see `recipients.rows`. Raises Problem 422 if the state or the cursor is bad, and 409 if
+    the campaign does not or no longer keep recipients.
     """
     errors = []
     if state not in recipients.STATES:
         errors.append({"field": "state", "message": f"must be one of: {', '.join(recipients.STATES)}"})
-    if not _is_place(after, place_count(api)):
-        errors.append({"field": "after", "message": "must be a cursor from `next`"})
+    if not _is_cursor(after, place_count(api)):
+        errors.append(BAD_CURSOR)
     if errors:
-        raise Problem(422, "some parameters cannot be used", errors)
-    is_named = _may_name(api, campaign)
+        raise bad_parameters(errors)
+    is_named = _keeps_names(api, campaign)
     if campaign.closed_at is not None:
         raise Problem(409, "this campaign is closed: its recipients are gone")
     shards = api.settings.shards
@@ -107,7 +112,7 @@ async def read_recipients(
 
 
 def place_count(api: Api) -> int:
-    """Returns the number of places in lists of recipients."""
+    """Returns the number of places of a list of recipients, which cursors are below."""
     return recipients.place_count(api.settings.shards)
 
 
@@ -118,36 +123,36 @@ async def list_quiet(api: Api, request: Request) -> Response:
         since = fields.day(query.get("quiet_since"))
     except ValueError as error:
         errors.append({"field": "quiet_since", "message": str(error)})
-    if not _is_place(after, end):
-        errors.append({"field": "after", "message": "must be a cursor from `next`"})
+    if not _is_cursor(after, end):
+        errors.append(BAD_CURSOR)
     if errors:
-        raise Problem(422, "some parameters cannot be used", errors)
+        raise bad_parameters(errors)
     await audit_log.note(api.store, request.state.who, "recipients.read", state="quiet")
     span = inactive_recipients.Span(since, int(api.clock()))
-    sources = await _sources(api)
+    sources = await _inactive_sources(api)
     parts = inactive_recipients.rows(api.store, api.secrets, sources, api.settings.shards, span, int(after))
     return await _list_response(request, parts, inactive_recipients.FIELDS, end)
 
 
-async def _sources(api: Api) -> list[inactive_recipients.Source]:
-    """Returns the open campaigns that keep recipients."""
+async def _inactive_sources(api: Api) -> list[inactive_recipients.Source]:
+    """Returns the campaigns from which inactive recipients are read: open campaigns that keep recipients."""
     sources = []
-    for name in await storage.ids_of_kind(api.store, "email"):
+    for campaign_id in await storage.ids_of_kind(api.store, "email"):
         with suppress(storage.UnknownCampaign, UnreadableCampaign):
-            campaign, uses = await storage.get_uses(api.store, name)
+            campaign, uses = await storage.get_uses(api.store, campaign_id)
             if campaign.closed_at is None and lists.keeps_recipients(campaign, api.consent):
                 is_named = lists.keeps_names(campaign, api.consent)
                 sent = retention.sending_time(campaign, uses)
-                sources.append(inactive_recipients.Source(name, sent, is_named))
+                sources.append(inactive_recipients.Source(campaign_id, sent, is_named))
     return sources
 
 
-def _is_place(text: str, end: int) -> bool:
+def _is_cursor(text: str, end: int) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 10 and int(text) < end
 
 
 async def _list_response(request: Request, parts: Parts, columns: Sequence[str], end: int) -> Response:
-    """Returns all rows as NDJSON or CSV if the caller accepts one of these, else a page. end: last place."""
+    """Returns all rows as NDJSON or CSV if the caller accepts one of these, else a page. end: of cursors."""
     accept = request.headers.get("accept", "")
     if NDJSON in accept:
         return StreamingResponse(recipients.ndjson(parts), 200, NO_STORE, NDJSON)
@@ -155,13 +160,13 @@ async def _list_response(request: Request, parts: Parts, columns: Sequence[str],
         lines = recipients.as_csv(parts, columns)
         return StreamingResponse(lines, 200, NO_STORE, "text/csv; charset=utf-8")
     items: list[recipients.Row] = []
-    following = end
+    cursor = end
     async for place, rows in parts:
         items += rows
-        following = place
+        cursor = place
         if len(items) >= fields.MAX_PAGE_SIZE:
             break
-    return reply({"items": items, "next": str(following) if following < end else None})
+    return reply({"items": items, "next": str(cursor) if cursor < end else None})
 
 
 def key_of_query(content: Any, secrets: Secrets) -> bytes:
@@ -178,7 +183,7 @@ def key_of_query(content: Any, secrets: Secrets) -> bytes:
         _, _, key, _ = verify_token(query["token"].encode("utf-8", "replace"), secrets.signing)
     except BadToken:
         errors = [{"field": "token", "message": "is not of this server"}]
-        raise Problem(422, "some fields cannot be used", errors) from None
+        raise bad_fields(errors) from None
     if not key:
         raise Problem(422, "this token names nobody")
     return key
@@ -201,7 +206,7 @@ async def find_recipient(api: Api, request: Request) -> Response:
 async def show(api: Api, key: str, who: str) -> dict[str, Any]:
     """Returns everything that is stored of one recipient, and notes it in the audit log.
 
-    who: for the audit log. Raises Problem 404 if `key` is not a recipient key.
+    who: name for the audit log. Raises Problem 404 if `key` is not a recipient key.
     """
     recipient_key = parse_key(key)
     await audit_log.note(api.store, who, "recipient.shown")
@@ -215,7 +220,7 @@ async def show_recipient(api: Api, request: Request) -> Response:
 
 
 async def erase(api: Api, key: str, who: str) -> erasure.Erased:
-    """Erases one recipient, who is not recorded any more. who: for the audit log.
+    """Erases one recipient, who is not recorded any more. who: name for the audit log.
 
     Raises Problem 404 if `key` is not a recipient key.
     """

@@ -1,9 +1,8 @@
-"""Slots for reports: a bounded number of requests is worked on at a time, so that readers cannot occupy a
-process.
+"""Slots for reports. They bound the requests that a process works on at a time, so that pixels do not wait.
 
-MAX_RUNNING requests are worked on. MAX_WAITING wait, in the order in which they came. Further requests are
-answered 503 at once. A request gives its slot up when its answer begins, and while its body is awaited. So
-neither a client that sends slowly nor a client that does not read keeps others waiting.
+MAX_RUNNING requests are worked on. MAX_WAITING wait, in the order of arrival. Further requests are answered
+503 at once. A request releases its slot when its answer begins, and while it waits for its body. So neither
+a client that sends slowly nor a client that reads slowly keeps others waiting.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pixel_server.collect.handover import is_pixel
 
 MAX_RUNNING = 2
-"""Requests that a process works on at a time."""
+"""Largest number of requests that a process works on at a time."""
 MAX_WAITING = 256
-"""Requests that may wait for a slot. Each takes about 10 KB of memory."""
+"""Largest number of requests that wait for a slot. Each takes about 10 KB of memory."""
 WAIT_TIMEOUT_SECONDS = 10.0
 """Seconds that a request waits for a slot before it is answered 503."""
 
@@ -28,7 +27,7 @@ BusyAnswer = Callable[[Scope], ASGIApp]
 
 
 class ReportSlots:
-    """ASGI middleware. busy: returns the app that answers a request for which there is no slot.
+    """ASGI middleware that gives slots to requests. busy: returns the app that answers if no slot is free.
 
     Pixels, health checks and files that never change need no slot.
     """
@@ -44,7 +43,7 @@ class ReportSlots:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or self._needs_no_slot(scope):
             await self._app(scope, receive, send)
-        elif await self._has_acquired():
+        elif await self._acquire_in_time():
             await self._run_in_slot(scope, receive, send)
         else:
             await self._busy(scope)(scope, receive, send)
@@ -80,7 +79,7 @@ class ReportSlots:
             if has_slot:
                 self._release()
 
-    async def _has_acquired(self) -> bool:
+    async def _acquire_in_time(self) -> bool:
         """Waits for a slot. Returns False if too many requests wait, or the wait takes too long."""
         if len(self._waiting) >= MAX_WAITING:
             return False
@@ -101,7 +100,7 @@ class ReportSlots:
             await slot
         except asyncio.CancelledError:
             if slot.done() and not slot.cancelled():
-                self._release()  # the slot was given just now
+                self._release()  # `_release` has just passed the slot to this request
             with contextlib.suppress(ValueError):  # `_release` may have removed it already
                 self._waiting.remove(slot)
             raise

@@ -9,19 +9,20 @@ from typing import Any, NoReturn
 from starlette.requests import Request
 
 from pixel_server.api.request_stream import BodyError, read_body
-from pixel_server.problems import Problem
+from pixel_server.problems import Problem, bad_fields
 
 MAX_BODY_BYTES = 2 << 20
 MAX_UNKNOWN_FIELDS = 100
-"""Unknown fields of an object up to which each is named."""
+"""Largest number of unknown fields of an object that are named one by one."""
 _MAX_DIGITS = 30
+"""Digits of an integer. Python takes long to parse very long integers."""
 
 Check = Callable[[Any], Any]
-"""Takes the value of a field and returns it as it is used. Raises ValueError that says what is wrong."""
+"""Checks the value of a field and returns it, perhaps converted. Raises ValueError if it is bad."""
 
 
 async def read_json(request: Request) -> Any:
-    """Returns the JSON of a request.
+    """Returns the parsed JSON of a request's body.
 
     Raises Problem 400, 408, 413 or 415 if the body is not JSON, late, too large or of another type.
     """
@@ -44,7 +45,7 @@ async def read_json(request: Request) -> Any:
     except RecursionError:
         raise Problem(400, "the JSON is nested too deeply") from None
     except ValueError as error:
-        raise Problem(400, f"the body is not JSON as it is accepted: {error}") from None
+        raise Problem(400, f"the body cannot be used as JSON: {error}") from None
 
 
 def check_fields(
@@ -53,7 +54,7 @@ def check_fields(
     """Returns the checked fields of an object. Raises Problem 422 that names each bad or missing field."""
     fields, errors = collect_errors(body, checks, required)
     if errors:
-        raise Problem(422, "some fields cannot be used", errors)
+        raise bad_fields(errors)
     return fields
 
 
@@ -64,7 +65,7 @@ def collect_errors(
     if not isinstance(body, dict):
         raise Problem(422, "send a JSON object")
     if len(body) > len(checks) + MAX_UNKNOWN_FIELDS:
-        raise Problem(422, f"an object has {len(body)} fields; {len(checks)} are known")
+        raise Problem(422, f"an object has {len(body)} fields, but only {len(checks)} are known")
     fields: dict[str, Any] = {}
     errors = [{"field": name, "message": "is missing"} for name in sorted(required - body.keys())]
     for name, value in body.items():

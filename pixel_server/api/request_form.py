@@ -1,4 +1,4 @@
-"""Forms that browsers send from this server's pages: their fields, and whether another site sent them."""
+"""Forms of this server's pages: reads their fields, and tells whether another site sent them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pixel_server.api.request_stream import BodyError, read_body
 from pixel_server.problems import Problem
 
 MAX_FIELDS = 200
+"""Largest number of fields of a form, and of parameters of a query."""
 
 
 async def read_form(request: Request, max_bytes: int) -> dict[str, str]:
-    """Returns the first value of each field, empty ones too. Bytes that are not UTF-8 become U+FFFD.
+    """Returns the first value of each field, even if it is empty. Bytes that are not UTF-8 become U+FFFD.
 
     Raises BodyError if the form has more than `max_bytes` or MAX_FIELDS, is late, or is cut off.
     """
@@ -34,9 +35,9 @@ def check_query(request: Request) -> None:
 
 
 def is_cross_site(request: Request, base_url: str | None) -> bool:
-    """Returns whether another site sent the form, by the headers that browsers set.
+    """Returns whether another site sent a form, judged by headers that browsers set.
 
-    A page with a policy of no referrer sends no origin, so a missing origin is not cross-site.
+    A missing origin is accepted, because pages with the policy `no-referrer` send none.
     """
     site = request.headers.get("sec-fetch-site")
     if site is not None:

@@ -12,7 +12,7 @@ BODY_TIMEOUT_SECONDS = 30.0
 class BodyError(Exception):
     """A body that is too long, late or cut off.
 
-    The message is the end of a sentence that begins "the body": `"has more than 100 bytes"`.
+    The text is the end of a sentence that begins with "the body": `"has more than 100 bytes"`.
     status: 413, 408 or 400. headers: response headers.
     """
 

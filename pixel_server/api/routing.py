@@ -15,11 +15,11 @@ from pixel_server.api.context import Api
 from pixel_server.api.errors import EXPECTED_ERRORS, problem_of
 from pixel_server.api.openapi.schema import Schema
 from pixel_server.auth import api_keys, throttle
-from pixel_server.problems import Problem
+from pixel_server.problems import Problem, bad_parameters
 
 
 class Parameter(NamedTuple):
-    """A parameter of a query. schema: for the OpenAPI document."""
+    """A parameter of a query. schema: its schema in the OpenAPI document."""
 
     name: str
     schema: Schema
@@ -30,11 +30,11 @@ Handler = Callable[[Api, Request], Awaitable[Response]]
 
 
 class Call(NamedTuple):
-    """One call of the API. scope: what its API key must have; None: it needs no key.
+    """One call of the API. scope: the scope that the API key needs; None if the call needs no key.
 
-    shared: whether a key of the scope `read:CAMPAIGN` may make the call for its own campaign. The handler
-    then finds `request.state.shared` true, and shows less. query: the parameters that the call takes. Others
-    are refused, because a mistyped `from` would return the figures of all time.
+    shared: whether a key with only `read:CAMPAIGN` may make the call for its own campaign.
+    `request.state.shared` is then true, and the handler shows less. query: the parameters that the call
+    takes. Others are refused, because a mistyped `from` would return the figures of all time.
     """
 
     method: str
@@ -100,10 +100,12 @@ async def _check_key(api: Api, request: Request, scope: str, may_share: bool) ->
         raise Problem(401, "send an API key: Authorization: Bearer KEY", headers=challenge)
     record = await api_keys.find_by_key(api.store, key.strip())
     if record is None:
-        if await api.throttle.failed(request, api.clock()):
+        if await api.throttle.delay_failure(request, api.clock()):
             raise Problem(401, "this API key is not known", headers=challenge)
         later = {**challenge, "Retry-After": str(throttle.RETRY_SECONDS)}
-        raise Problem(429, "this API key is not known; too many wrong ones come at the moment", headers=later)
+        raise Problem(
+            429, "this API key is not known, and too many wrong keys come at the moment", headers=later
+        )
     request.state.who = f"key {record.id}"
     request.state.scopes = frozenset(record.scopes)
     request.state.shared = scope not in record.scopes
@@ -111,7 +113,7 @@ async def _check_key(api: Api, request: Request, scope: str, may_share: bool) ->
         return
     own = api_keys.shared_campaigns(record.scopes)
     if not (may_share and request.path_params.get("id") in own):
-        more = "; of its own campaigns it reads what is shared" if own else ""
+        more = "; it reads only the shared figures of its own campaigns" if own else ""
         raise Problem(403, f"this API key has no scope {scope!r}{more}")
 
 
@@ -120,9 +122,9 @@ def _check_parameters(request: Request, parameters: tuple[Parameter, ...]) -> No
     known = {parameter.name for parameter in parameters}
     names = [name for name, _ in request.query_params.multi_items()]
     errors = [
-        {"field": name[:100], "message": "is there twice" if name in known else "is not known"}
+        {"field": name[:100], "message": "is given twice" if name in known else "is not known"}
         for name in dict.fromkeys(names)
         if name not in known or names.count(name) > 1
     ]
     if errors:
-        raise Problem(422, "some parameters cannot be used", errors)
+        raise bad_parameters(errors)

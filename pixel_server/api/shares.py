@@ -30,9 +30,10 @@ async def make_share(api: Api, request: Request) -> Response:
 
 
 async def make(api: Api, campaign: Campaign, content: Any, who: str) -> tuple[Share, str]:
-    """Makes a share link from the JSON of a body. Returns its record, and the link. who: for the audit log.
+    """Makes a share link from the JSON of a body. Returns its record, and the link.
 
-    Raises Problem 422 if fields are bad, and 409 if there is no base URL or the campaign has too many links.
+    who: name for the audit log. Raises Problem 422 if fields are bad, and 409 if no base URL is set or the
+    campaign has too many links.
     """
     now = api.clock()
 
@@ -55,7 +56,7 @@ async def make(api: Api, campaign: Campaign, content: Any, who: str) -> tuple[Sh
 
 
 def link_base(api: Api, campaign: Campaign) -> str | None:
-    """Returns the base URL of the campaign's share links, or None if there is none."""
+    """Returns the base URL of the campaign's share links, or None if no base URL is set."""
     return api.settings.base_url or campaign.base_url
 
 
@@ -66,7 +67,7 @@ async def revoke_share(api: Api, request: Request) -> Response:
 
 
 async def revoke(api: Api, campaign: Campaign, share: str, who: str) -> None:
-    """Revokes a share link by its id. who: for the audit log. Raises Problem 404 if there is no such link."""
+    """Revokes a share link by its id. who: name for the audit log. Raises Problem 404 if it is unknown."""
     try:
         await share_links.revoke(api.store, campaign.id, share, who)
     except share_links.UnknownShare:

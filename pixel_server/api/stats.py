@@ -14,11 +14,12 @@ from pixel_server.api.openapi.schema import Schema, choice, ref, text
 from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.figures import compare, csv_export, disclosure, ranges, shared_stats, stats, web_breakdowns
-from pixel_server.problems import Problem
+from pixel_server.problems import bad_parameter
 from pixel_server.slug import is_slug
 from pixel_server.times import iso_ms
 
 MAX_COMPARED = 20
+"""Largest number of campaigns that one call compares."""
 
 
 async def show_stats(api: Api, request: Request) -> Response:
@@ -48,24 +49,24 @@ async def show_breakdowns(api: Api, request: Request) -> Response:
     now, query = api.clock(), request.query_params
     if request.state.shared:
         late = await asyncio.to_thread(api.late_since)
-        names = web_breakdowns.parse(query, disclosure.DIMENSIONS)
+        dimensions = web_breakdowns.parse(query, disclosure.DIMENSIONS)
         return reply(
-            await shared_stats.breakdowns(api.store, campaign, query, names, api.settings, late, now)
+            await shared_stats.breakdowns(api.store, campaign, query, dimensions, api.settings, late, now)
         )
     time_range = ranges.parse(query, campaign.time_zone, now)
-    names = web_breakdowns.parse(query)
-    return reply(await web_breakdowns.read(api.store, campaign, time_range, names, api.settings, now))
+    dimensions = web_breakdowns.parse(query)
+    return reply(await web_breakdowns.read(api.store, campaign, time_range, dimensions, api.settings, now))
 
 
 async def compare_campaigns(api: Api, request: Request) -> Response:
     ids = request.query_params.get("ids", "").split(",")
     if not 2 <= len(ids) <= MAX_COMPARED or len(set(ids)) != len(ids) or not all(map(is_slug, ids)):
         message = f"must be 2 to {MAX_COMPARED} ids of campaigns, with commas between"
-        raise Problem(422, "some parameters cannot be used", [{"field": "ids", "message": message}])
+        raise bad_parameter("ids", message)
     now = api.clock()
     compared = []
-    for name in ids:
-        campaign = await api.campaign(name)
+    for campaign_id in ids:
+        campaign = await api.campaign(campaign_id)
         time_range = ranges.parse({}, campaign.time_zone, now)
         figures = await stats.read(api.store, campaign, time_range, api.settings, now)
         compared.append((campaign, figures))

@@ -1,5 +1,4 @@
-"""Health of the store: what Redis says about itself and the hits in it, and what an operator should look
-after."""
+"""Health of the store: figures on Redis and on the hits in it, and warnings for the operator."""
 
 from __future__ import annotations
 
@@ -15,18 +14,19 @@ from pixel_server.store.memory_reserve import ADVICE, MemoryUse
 from pixel_server.store.protocols import AsyncRedis
 
 WORKER_SEEN_SECONDS = 10
-"""Seconds since its last beat for which a worker counts as running."""
+"""Seconds after its last heartbeat for which a worker counts as running."""
 MAX_WAIT_SECONDS = 60
-"""Seconds that a hit may wait to be counted before a warning."""
+"""Seconds that a hit may wait to be counted without a warning."""
 ASYNCHRONOUS = (
     "asynchronous: a replica that is promoted may lack the last hits that were answered as recorded"
 )
+"""Text on what the promotion of a replica may lose."""
 
 
 async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 0) -> dict[str, Any]:
-    """Returns the store's part of `/readyz`. now: Redis's time, seconds.
+    """Returns the store's part of `/readyz`. now: Redis's time in seconds.
 
-    reserve_bytes: memory below which Redis counts as full, see PIXEL_MEMORY_RESERVE.
+    reserve_bytes: free memory below which Redis counts as full, see PIXEL_MEMORY_RESERVE.
     """
     pipe = store.pipeline(transaction=False)
     pipe.hgetall(keys.CLOCKS)
@@ -44,16 +44,16 @@ async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 
     for counts in drops:
         dropped.update({reason.decode(): int(count) for reason, count in counts.items() if count.isdigit()})
     ages = [now - int(entry.partition(b"-")[0]) / 1000 for entry in oldest_entries if entry]
-    kept = await durability(store)
+    persistence = await durability(store)
     memory = MemoryUse.parse(await store.info("memory"))
     return {
         "redis": {
             **await replicas(store),
             "answers": True,
-            "durability": kept.text,
-            "aof": kept.aof,
-            "fsync": kept.fsync,
-            "eviction": kept.eviction,
+            "durability": persistence.text,
+            "aof": persistence.aof,
+            "fsync": persistence.fsync,
+            "eviction": persistence.eviction,
             "used_memory": memory.used,
             "maxmemory": memory.maximum,
             **({"full": memory.describe()} if memory.is_short(reserve_bytes) else {}),
@@ -70,30 +70,30 @@ async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 
 
 
 async def replicas(store: AsyncRedis) -> dict[str, Any]:
-    """Returns the replicas that are connected to this Redis, and what their promotion may lose."""
+    """Returns {role, replication, replicas}: the connected replicas, and what their promotion may lose."""
     try:
         info = await store.info("replication")
     except redis.ResponseError:
-        return {"replication": "unknown: INFO may not be read"}
-    names = sorted(
-        name
-        for name in info
-        if name.startswith("slave") and name[5:].isdigit() and isinstance(info[name], dict)
+        return {"replication": "unknown: this user of Redis cannot use INFO"}
+    fields = sorted(
+        field
+        for field in info
+        if field.startswith("slave") and field[5:].isdigit() and isinstance(info[field], dict)
     )
     listed = [
         {
-            "address": f"{info[name].get('ip', '?')}:{info[name].get('port', '?')}",
-            "state": str(info[name].get("state", "unknown")),
-            "lag_seconds": info[name].get("lag"),
+            "address": f"{info[field].get('ip', '?')}:{info[field].get('port', '?')}",
+            "state": str(info[field].get("state", "unknown")),
+            "lag_seconds": info[field].get("lag"),
         }
-        for name in names
+        for field in fields
     ]
     text = ASYNCHRONOUS if listed else "none: no replica is connected"
     return {"role": str(info.get("role", "unknown")), "replication": text, "replicas": listed}
 
 
 def warnings(health: dict[str, Any]) -> list[tuple[str, str]]:
-    """Returns (part, text) of what an operator should look after. health: from `read`.
+    """Returns the warnings for the operator, as (part, text). health: from `read`.
 
     A part is `redis`, `workers`, `clocks` or `retention`.
     """
@@ -113,10 +113,12 @@ def warnings(health: dict[str, Any]) -> list[tuple[str, str]]:
         texts.append(("workers", text))
     eviction = health["redis"]["eviction"]
     if eviction not in ("noeviction", "unknown"):
-        text = f"Redis throws counts away when it is full: set maxmemory-policy {eviction} to noeviction"
+        text = f"Redis throws counts away when it is full: set maxmemory-policy to noeviction, not {eviction}"
         texts.append(("redis", text))
     if full := health["redis"].get("full"):
         texts.append(("redis", f"{full}; {ADVICE}"))
     if health["redis"]["aof"] == "no":
-        texts.append(("redis", "Redis keeps no append-only file: what it is given can be lost"))
+        texts.append(
+            ("redis", "Redis keeps no append-only file: a crash of Redis can lose data; set appendonly yes")
+        )
     return texts

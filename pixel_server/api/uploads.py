@@ -1,7 +1,7 @@
 """Uploads of recipient lists: NDJSON or CSV, read as a stream of any length.
 
-A line that cannot be used is left out and named by its number; the other lines are stored as they arrive.
-If the body is cut off, its whole lines stay stored. The same list can be sent again without harm.
+A bad line is left out and named by its number; the other lines are stored as they arrive. If the body is cut
+off, its whole lines stay stored. The same list can be sent again without harm.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ from pixel_server.store import audit_log
 from pixel_server.store.protocols import AsyncRedis
 
 NDJSON, CSV = "application/x-ndjson", "text/csv"
-MAX_LINE = 16 << 10
-"""Bytes of a line. The longest good line, with every character escaped, has about 5,600."""
+MAX_LINE_BYTES = 16 << 10
+"""Largest length of a line. The longest good line, with every character escaped, has about 5,600 bytes."""
 
 Parse = Callable[[bytes], ListEntry | None]
 """Parses one line. Returns None if the line is blank. Raises ValueError that says what is wrong with it."""
 StorePart = Callable[[list[ListEntry]], Awaitable[PutResult]]
-"""Stores some rows and returns how many of them are new, known and withdrawn."""
+"""Stores some rows. Returns the numbers of new, known and withdrawn recipients among them."""
 
 
 async def split_lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes | None]]:
-    """Yields each line's number, from 1, and the line without its end.
+    """Yields the number of each line, from 1, and the line without its end.
 
-    Yields None in place of a line longer than MAX_LINE, which is never held in memory.
+    A line longer than MAX_LINE_BYTES is never held in memory: None is yielded in its place.
     """
     number, held, is_too_long = 1, b"", False
     async for chunk in chunks:
         *ended, rest = chunk.split(b"\n")
         for part in ended:
             line = held + part
-            yield number, None if is_too_long or len(line) > MAX_LINE else line.removesuffix(b"\r")
+            yield number, None if is_too_long or len(line) > MAX_LINE_BYTES else line.removesuffix(b"\r")
             number, held, is_too_long = number + 1, b"", False
-        is_too_long = is_too_long or len(held) + len(rest) > MAX_LINE
+        is_too_long = is_too_long or len(held) + len(rest) > MAX_LINE_BYTES
         held = b"" if is_too_long else held + rest
     if held or is_too_long:
         yield number, None if is_too_long else held.removesuffix(b"\r")
@@ -127,9 +127,9 @@ def _split_line(text: str, delimiter: str) -> list[str]:
     try:
         values = split_fields(text, delimiter)
     except ValueError:
-        raise ValueError("is not CSV: a quote, or the end of a line, stands where none can") from None
+        raise ValueError("is not CSV: a quote or the end of the line is at a wrong place") from None
     if '""' not in text and any('"' in value for value in values):
-        raise ValueError("is not CSV: a quote within a field, perhaps of one that began on a line before")
+        raise ValueError("is not CSV: a field contains a quote; it may have begun on an earlier line")
     return values
 
 
@@ -158,9 +158,9 @@ def list_writer(
     now: float,
     who: str,
 ) -> StorePart:
-    """Returns the function that stores rows on a campaign's list. Its first call begins the list.
+    """Returns a function that stores rows on a campaign's list. Its first call begins the list.
 
-    who: the caller's name in the audit log. The function raises what `lists.begin` and `lists.put` raise.
+    who: name for the audit log. The function raises what `lists.begin` and `lists.put` raise.
     """
     has_begun = False
 
@@ -183,16 +183,16 @@ async def log_end(store: AsyncRedis, upload: Upload, campaign: str, who: str) ->
 
 
 class Upload:
-    """One recipient list while it is read.
+    """The reading of one recipient list.
 
-    lines: the number of the last line that was handled. errors: what is wrong with the first MAX_ERRORS bad
-    lines; bad: the number of all bad lines.
+    lines: number of the last line that was handled. bad: number of bad lines. errors: the errors of the first
+    MAX_ERRORS bad lines.
     """
 
     COUNTS = ("lines", "new", "known", "withdrawn", "bad")
 
     BATCH_ROWS = 200
-    """Rows stored at once. Pixels of the same process wait while they are parsed, about 2 ms."""
+    """Rows stored at once. Pixels of the same process wait while the rows are parsed, about 2 ms."""
     MAX_ERRORS = 100
 
     def __init__(
@@ -237,24 +237,24 @@ class Upload:
             raise
         await self._store(rows, number)
 
-    def _begin(self, first: bytes | None) -> Parse:
-        if first is not None and is_utf16(first):
+    def _begin(self, first_line: bytes | None) -> Parse:
+        if first_line is not None and is_utf16(first_line):
             raise _bad_first_line("is UTF-16, not UTF-8")
-        return csv_parser(first, self._column) if self._is_csv else ndjson_parser(self._column)
+        return csv_parser(first_line, self._column) if self._is_csv else ndjson_parser(self._column)
 
     async def _store(self, rows: list[ListEntry], number: int) -> None:
         if rows:
-            done = await self._store_part(rows)
-            self.new += done.new
-            self.known += done.known
-            self.withdrawn += done.withdrawn
+            result = await self._store_part(rows)
+            self.new += result.new
+            self.known += result.known
+            self.withdrawn += result.withdrawn
             rows.clear()
         self.lines = number
 
     def _parse_into(self, rows: list[ListEntry], parse: Parse, number: int, line: bytes | None) -> None:
         try:
             if line is None:
-                raise ValueError(f"has more than {MAX_LINE} bytes")
+                raise ValueError(f"has more than {MAX_LINE_BYTES} bytes")
             row = parse(line)
             if row is None:
                 return

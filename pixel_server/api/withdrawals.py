@@ -12,18 +12,19 @@ from pixel_server.api.context import Api
 from pixel_server.api.openapi.schema import text
 from pixel_server.api.request_body import check_fields, read_json
 from pixel_server.api.routing import Call, Parameter, reply
-from pixel_server.problems import Problem
+from pixel_server.problems import BAD_CURSOR, Problem, bad_parameters
 from pixel_server.recipients import withdrawals
 from pixel_server.recipients.withdrawals import Periods
 from pixel_server.secret import Secrets
 from pixel_server.store import audit_log
 from pixel_server.times import iso_ms
 
-_MAX_CURSOR = 1 << 64
+_END_OF_CURSORS = 1 << 64
+"""First number that cannot be a cursor: those of Redis have 64 bits."""
 
 
 def periods_json(periods: Periods) -> list[dict[str, str | None]]:
-    """Returns periods as the API shows them. An erasure has no start: it drops hits of any earlier time."""
+    """Returns periods as the API shows them. The start of an erasure is null: it drops all earlier hits."""
     return [
         {"from": iso_ms(start) if start else None, "until": None if end is None else iso_ms(end)}
         for start, end in periods
@@ -31,7 +32,7 @@ def periods_json(periods: Periods) -> list[dict[str, str | None]]:
 
 
 def recipient_keys(content: Any, secrets: Secrets) -> list[bytes]:
-    """Returns the recipient keys of `{recipients: [...]}`. Raises Problem 422 that names each bad row."""
+    """Returns the keys of `{recipients: [...]}`. Raises Problem 422 that names each bad row."""
     body = check_fields(content, {"recipients": fields.recipients}, frozenset({"recipients"}))
     keys, errors = [], []
     for number, row in enumerate(body["recipients"]):
@@ -49,24 +50,23 @@ async def withdrawals_page(api: Api, after: str, limit: int) -> tuple[list[dict[
 
     Raises Problem 422 if `after` is not a cursor.
     """
-    if not (after.isascii() and after.isdigit() and len(after) <= 20 and int(after) < _MAX_CURSOR):
-        errors = [{"field": "after", "message": "must be a cursor from `next`"}]
-        raise Problem(422, "some parameters cannot be used", errors)
-    page, following = await withdrawals.page(api.store, int(after), limit)
+    if not (after.isascii() and after.isdigit() and len(after) <= 20 and int(after) < _END_OF_CURSORS):
+        raise bad_parameters([BAD_CURSOR])
+    page, next_cursor = await withdrawals.page(api.store, int(after), limit)
     items = [{"mark": mark.hex(), "periods": periods_json(periods)} for mark, periods in page]
-    return items, str(following) if following else None
+    return items, str(next_cursor) if next_cursor else None
 
 
 async def list_withdrawals(api: Api, request: Request) -> Response:
     after = request.query_params.get("after", "0")
-    items, following = await withdrawals_page(api, after, fields.MAX_PAGE_SIZE)
-    return reply({"items": items, "next": following})
+    items, next_cursor = await withdrawals_page(api, after, fields.MAX_PAGE_SIZE)
+    return reply({"items": items, "next": next_cursor})
 
 
 async def withdraw(api: Api, content: Any, who: str) -> dict[str, int]:
-    """Stops the recording of recipients. who: for the audit log. Raises Problem 422 if rows are bad.
+    """Stops the recording of recipients. who: name for the audit log. Raises Problem 422 if rows are bad.
 
-    Returns how many recipients are not recorded now, and how many of them were recorded until now.
+    Returns {withdrawn, new}: the number of these recipients, and of those that were recorded until now.
     """
     recipients = recipient_keys(content, api.secrets)
     await audit_log.note(api.store, who, "withdrawals.added", recipients=len(recipients))
@@ -81,9 +81,9 @@ async def add_withdrawals(api: Api, request: Request) -> Response:
 
 
 async def allow(api: Api, content: Any, who: str) -> dict[str, int]:
-    """Records recipients again. who: for the audit log. Raises Problem 422 if rows are bad.
+    """Records recipients again. who: name for the audit log. Raises Problem 422 if rows are bad.
 
-    Returns how many of them had not been recorded.
+    Returns {allowed}: the number of these recipients that were not recorded until now.
     """
     recipients = recipient_keys(content, api.secrets)
     await audit_log.note(api.store, who, "withdrawals.ended", recipients=len(recipients))

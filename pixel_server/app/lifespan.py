@@ -171,7 +171,7 @@ async def _prepare_api_keys(redis: AsyncRedis, settings: Settings) -> None:
     A stored key that cannot be read does not prevent the start.
     """
     try:
-        await api_keys.use_environment(redis, settings.api_key)
+        await api_keys.store_environment_key(redis, settings.api_key)
         if not await api_keys.list_keys(redis):
             log.warning("there is no API key yet: make one with `pixel-server key create NAME`")
     except (ResponseError, ValueError, TypeError, LookupError) as error:

@@ -1,4 +1,4 @@
-"""API keys: stored and looked up by their hash. The key itself is shown once, when it is created."""
+"""API keys. The store holds a hash of each key; the key itself is shown once, when it is created."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ log = logging.getLogger("pixel_server.auth.api_keys")
 SCOPES = ("read", "write", "people")
 """Scopes of a whole server. Only `people` allows calls on single recipients and withdrawals."""
 CAMPAIGN_SCOPE = "read:"
-"""Prefix of a scope that shows only the shared figures of a campaign: `read:docs` of the campaign `docs`."""
+"""Prefix of a scope that shows only the shared figures of a campaign: `read:docs` shows those of `docs`."""
 MAX_SCOPES = 100
 """Largest number of scopes of one key."""
 ENVIRONMENT_KEY_NAME = "PIXEL_API_KEY"
 """Name of the setting PIXEL_API_KEY, and the name under which the key of this setting is stored."""
-_USE_STEP_SECONDS = 60
-"""Seconds between two updates of `last_used`."""
+_USE_INTERVAL_SECONDS = 60
+"""Shortest time between two updates of `last_used`, in seconds."""
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,8 +49,10 @@ def shared_campaigns(scopes: Iterable[str]) -> list[str]:
 
 
 def is_scope(text: str) -> bool:
-    """Returns whether a text is spelt as a scope. Does not look up the campaign."""
-    return text in SCOPES or all(map(is_slug, shared_campaigns([text]) or [""]))
+    """Returns whether a text has the form of a scope. Does not check that the campaign exists."""
+    return text in SCOPES or (
+        text.startswith(CAMPAIGN_SCOPE) and is_slug(text.removeprefix(CAMPAIGN_SCOPE)) is not None
+    )
 
 
 class UnknownApiKey(LookupError):
@@ -66,8 +68,8 @@ async def create(
 ) -> tuple[ApiKey, str]:
     """Creates an API key. Returns its record and the key.
 
-    key: the operator's own key, or None for a random key. who: for the audit log. Raises ValueError if the
-    name is reserved for the key that the environment sets.
+    key: the operator's own key, or None for a random key. who: name for the audit log. Raises ValueError if
+    the name is reserved for the key that the environment sets.
     """
     if key is None and name == ENVIRONMENT_KEY_NAME:
         raise ValueError("is reserved for the key that the environment sets")
@@ -119,7 +121,7 @@ async def find_by_id(store: AsyncRedis, key_id: str) -> ApiKey | None:
 
 async def _note_use(store: AsyncRedis, record: ApiKey) -> None:
     now = int(time.time())
-    if record.last_used is None or now - record.last_used >= _USE_STEP_SECONDS:
+    if record.last_used is None or now - record.last_used >= _USE_INTERVAL_SECONDS:
         with suppress(redis.ResponseError):  # a full store can still be read
             await store.eval(*_note_use_call(record.id, now))
 
@@ -145,7 +147,7 @@ async def list_keys(store: AsyncRedis) -> list[ApiKey]:
 
 
 async def revoke(store: AsyncRedis, key_id: str, who: str = audit_log.COMMAND) -> None:
-    """Revokes the key with an id. who: for the audit log. Raises UnknownApiKey."""
+    """Revokes the key with an id. who: name for the audit log. Raises UnknownApiKey."""
     if not await store.exists(keys.api_key(key_id)):
         raise UnknownApiKey(key_id)
     await audit_log.note(store, who, "key.revoked", key=key_id)
@@ -156,36 +158,40 @@ async def revoke(store: AsyncRedis, key_id: str, who: str = audit_log.COMMAND) -
         raise UnknownApiKey(key_id)
 
 
-async def use_environment(store: AsyncRedis, key: str | None) -> None:
-    """Creates the key that PIXEL_API_KEY sets, and revokes the key that it set before."""
+async def store_environment_key(store: AsyncRedis, key: str | None) -> None:
+    """Creates the key that PIXEL_API_KEY sets, and revokes the key of an earlier value of PIXEL_API_KEY."""
     key_id = _hash(key)[:12] if key else None
-    known = await list_keys(store)
-    for record in known:
+    records = await list_keys(store)
+    for record in records:
         if record.name == ENVIRONMENT_KEY_NAME and (record.id != key_id or record.scopes != list(SCOPES)):
             with suppress(UnknownApiKey):  # another process was first
                 await revoke(store, record.id, ENVIRONMENT_KEY_NAME)
-            known = [other for other in known if other is not record]
-    if key and key_id not in {record.id for record in known}:
+            records = [other for other in records if other is not record]
+    if key and key_id not in {record.id for record in records}:
         await create(store, ENVIRONMENT_KEY_NAME, list(SCOPES), key, who=ENVIRONMENT_KEY_NAME)
 
 
 def _record(key_id: str, fields: Any) -> ApiKey | None:
-    """Returns the record, or None if it cannot be read: a newer version wrote it. The key is then refused."""
+    """Returns the record in stored fields. Returns None if it cannot be read: the key is then refused."""
     try:
-        used = fields.get(b"last_used")
+        last_used = fields.get(b"last_used")
         return ApiKey(
             id=key_id,
             name=fields[b"name"].decode(),
             scopes=fields[b"scopes"].decode().split(),
-            created=_time(fields[b"created"]),
-            last_used=_time(used) if used else None,
+            created=_seconds(fields[b"created"]),
+            last_used=_seconds(last_used) if last_used else None,
         )
     except (ValueError, LookupError, AttributeError, TypeError) as error:
-        log.error("the API key %s cannot be read and is left as it is: %s", key_id, type(error).__name__)
+        log.error(
+            "the API key %s is refused, because its record cannot be read (%s): update this server",
+            key_id,
+            type(error).__name__,
+        )
         return None
 
 
-def _time(value: bytes) -> int:
+def _seconds(value: bytes) -> int:
     """Returns a stored time in seconds. Raises ValueError if no date can show it."""
     if not 0 <= (at := int(value)) <= MAX_SECONDS:
         raise ValueError("a time out of range")

@@ -20,6 +20,7 @@ from pixel_server.store.script import even_if_full
 
 COOKIE = "px_session"
 FORMAT = 1
+"""Version of the layout of a cookie's body."""
 LIFETIME_SECONDS = 12 * 3600
 _BODY = Struct(">B6s8sQ")
 """Format, id of the API key, random bytes, time of expiry (s)."""
@@ -28,7 +29,7 @@ _TAG_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session. name: name of its API key. csrf: token that the forms of the session carry."""
+    """A session. key_id, name, scopes: of its API key. csrf: the token that the session's forms carry."""
 
     key_id: str
     name: str
@@ -41,16 +42,16 @@ class Session:
         return api_keys.shared_campaigns(sorted(self.scopes))
 
 
-def issue(secrets: Secrets, key_id: str, now: float) -> str:
+def issue_cookie(secrets: Secrets, key_id: str, now: float) -> str:
     """Returns the value of a new session's cookie. key_id: 12 hexadecimal digits."""
     body = _BODY.pack(FORMAT, bytes.fromhex(key_id), token_bytes(8), int(now) + LIFETIME_SECONDS)
     return signed_cookie.sign(body, secrets.sessions[0], _TAG_BYTES).decode()
 
 
 def api_key_id(secrets: Secrets, cookie: str, now: float) -> str | None:
-    """Returns the id of the API key that signed in.
+    """Returns the id of the API key that signed in and got this cookie.
 
-    Returns None if the cookie is forged, cut, expired or of another format.
+    Returns None if the cookie is forged, cut off, expired or of another format.
     """
     body = signed_cookie.verify(cookie.encode(errors="replace"), secrets.sessions, _TAG_BYTES)
     if body is None or len(body) != _BODY.size:
@@ -75,31 +76,27 @@ async def find_session(store: AsyncRedis, secrets: Secrets, cookie: str, now: fl
 
 
 async def end(store: AsyncRedis, cookie: str) -> None:
-    """Ends the session of a cookie, so that no copy of the cookie signs anyone in."""
+    """Ends the session of a cookie: no copy of the cookie is accepted from now on."""
     await even_if_full(store, "SET", keys.signed_out(_hash(cookie)), b"1", "EX", LIFETIME_SECONDS)
 
 
 def csrf(secrets: Secrets, cookie: str) -> str:
-    """Returns the token that the forms of a session carry. No other site or session knows it."""
+    """Returns the token that the forms of a session carry, so that no other site can send them."""
     digest = blake2b(cookie.encode(), digest_size=16, key=secrets.sessions[0], person=b"px-csrf")
-    return _base64url(digest.digest())
+    return urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
 
 
-def remember(response: Response, cookie: str, path: str, secure: bool) -> None:
-    """Sets the session's cookie in a response."""
+def set_cookie(response: Response, cookie: str, path: str, secure: bool) -> None:
+    """Adds the session's cookie to a response. path: where browsers send it. secure: over HTTPS only."""
     response.set_cookie(
         COOKIE, cookie, max_age=LIFETIME_SECONDS, path=path, secure=secure, httponly=True, samesite="lax"
     )
 
 
-def forget(response: Response, path: str, secure: bool) -> None:
-    """Deletes the session's cookie in a response."""
+def delete_cookie(response: Response, path: str, secure: bool) -> None:
+    """Makes a response delete the session's cookie. path, secure: as when the cookie was set."""
     response.delete_cookie(COOKIE, path=path, secure=secure, httponly=True, samesite="lax")
 
 
 def _hash(cookie: str) -> str:
     return token_hash(cookie, b"px-signed-out")
-
-
-def _base64url(value: bytes) -> str:
-    return urlsafe_b64encode(value).rstrip(b"=").decode()

@@ -1,7 +1,7 @@
 """Share links: a link shows the shared figures of a campaign without an API key.
 
-A link is `BASE/s/TOKEN`. The store holds the token's hash; the token itself is shown once. An expired link
-opens nothing, and stays listed until it is revoked. The links of a campaign are deleted with the campaign.
+A link is `BASE/s/TOKEN`. The store holds a hash of the token; the token itself is shown once. An expired link
+opens nothing, but stays listed until it is revoked. The links of a campaign are deleted with the campaign.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pixel_server.times import MAX_SECONDS, iso
 log = logging.getLogger("pixel_server.auth.share_links")
 
 MAX_SHARES = 100
-"""Share links of a campaign."""
+"""Largest number of share links of a campaign."""
 ID_PATTERN = "[0-9a-f]{12}"
 TOKEN_BYTES = 24
 """Random bytes of a token. A URL shows them as 32 characters."""
@@ -37,8 +37,8 @@ _HOUR = 3600
 class Share(msgspec.Struct, frozen=True, kw_only=True):
     """The record of a share link, without its token. Times are seconds since 1970.
 
-    expires_at: None if never. last_used: start of the hour. frames: origins whose pages may frame the link.
-    made_by: as in the audit log.
+    expires_at: None if the link never expires. last_used: start of the hour of the last use. frames: origins
+    whose pages may show the link in a frame. made_by: name of the creator in the audit log.
     """
 
     id: str
@@ -66,7 +66,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Share).decode
 
 _MAKE = """
--- KEYS: campaign, shares, share. ARGV: id, hash of the token, record, most share links of a campaign.
+-- KEYS: campaign, shares, share. ARGV: id, hash of the token, record, MAX_SHARES.
 -- Returns 1; 0 if there is no campaign; -1 if it has too many share links.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 if redis.call('SCARD', KEYS[2]) >= tonumber(ARGV[4]) then return -1 end
@@ -121,7 +121,7 @@ async def make(
 ) -> tuple[Share, str]:
     """Creates a share link. Returns its record and its token.
 
-    who: for the audit log. Raises TooManyShares or UnknownCampaign.
+    who: name for the audit log. Raises TooManyShares or UnknownCampaign.
     """
     token = secrets.token_urlsafe(TOKEN_BYTES)
     digest = _hash(token)
@@ -178,7 +178,7 @@ async def list_shares(store: AsyncRedis, campaign: str) -> list[Share]:
 
 
 async def revoke(store: AsyncRedis, campaign: str, share: str, who: str = audit_log.COMMAND) -> None:
-    """Revokes the share link with an id. who: for the audit log. Raises UnknownShare."""
+    """Revokes the share link with an id. who: name for the audit log. Raises UnknownShare."""
     if not re.fullmatch(ID_PATTERN, share) or not await store.sismember(keys.shares(campaign), share):
         raise UnknownShare(share)
     await audit_log.note(store, who, "share.revoked", campaign=campaign, share=share)
@@ -192,19 +192,24 @@ def _decode_share(fields: Any) -> Share | None:
     Returns None if this version cannot read them: the link then opens nothing.
     """
     try:
-        used = fields.get(b"used")
-        share = msgspec.structs.replace(_decode(fields[b"record"]), last_used=int(used) if used else None)
+        last_used = fields.get(b"used")
+        share = msgspec.structs.replace(
+            _decode(fields[b"record"]), last_used=int(last_used) if last_used else None
+        )
         times = (share.created, share.expires_at or 0, share.last_used or 0)
         if not all(0 <= at <= MAX_SECONDS for at in times):
             raise ValueError("a time out of range")
     except (ValueError, LookupError, AttributeError, TypeError) as error:
-        log.error("a share link cannot be read and is left as it is: %s", type(error).__name__)
+        log.error(
+            "a share link opens nothing, because its record cannot be read (%s): update this server",
+            type(error).__name__,
+        )
         return None
     return share
 
 
 def url(base_url: str, token: str) -> str:
-    """Returns the link. base_url: without a slash at its end."""
+    """Returns the link with a token. base_url: without a slash at its end."""
     return f"{base_url}/s/{token}"
 
 

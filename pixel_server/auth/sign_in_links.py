@@ -1,4 +1,4 @@
-"""Links that sign in once, within ten minutes. The store holds the hash of a link's random token."""
+"""Sign-in links: each works once, within ten minutes. The store holds a hash of the link's random token."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ LIFETIME_SECONDS = 600
 
 
 class NoApiKey(LookupError):
-    """No API key exists that a link could sign in with."""
+    """No API key has the given id, or no API key has all scopes."""
 
 
 async def make(store: AsyncRedis, key: str | None = None) -> str:
     """Returns the token of a new link.
 
-    key: id of the API key that signs in. None stands for the oldest key that has all scopes. Raises NoApiKey.
+    key: id of the API key that the link signs in with. None stands for the oldest key with all scopes. Raises
+    NoApiKey.
     """
     ids = [
         record.id
@@ -35,7 +36,7 @@ async def make(store: AsyncRedis, key: str | None = None) -> str:
 
 
 async def redeem(store: AsyncRedis, token: str) -> str | None:
-    """Uses up a token. Returns the id of the API key that signs in.
+    """Uses up a token. Returns the id of the API key that the link signs in with.
 
     Returns None if the token was used before, has expired or is unknown.
     """

@@ -1,8 +1,9 @@
 """A throttle for wrong API keys and sign-in links. It never refuses a right key.
 
 A key is checked first. Only the answer to a wrong key is delayed, and the delay grows with the number of
-wrong keys from the same address. So a stranger who shares the operator's address, as all clients do behind a
-proxy that the settings do not name, cannot lock anyone out. Each process counts for itself.
+wrong keys from the same address. So a stranger who seems to have the operator's address cannot lock the
+operator out. (All clients seem to have one address behind a proxy that PIXEL_TRUSTED_PROXIES does not name.)
+Each process counts for itself.
 """
 
 from __future__ import annotations
@@ -14,23 +15,23 @@ from collections.abc import Callable
 from starlette.requests import Request
 
 FREE_FAILURES = 5
-"""Failures of an address that are answered without delay."""
+"""Failures of an address that are answered without a delay."""
 STEP_SECONDS, MAX_DELAY_SECONDS = 0.25, 2.0
-"""Seconds of delay for each further failure, and at most."""
+"""Seconds that each further failure adds to the delay, and the longest delay."""
 FORGET_SECONDS = 60.0
-"""Seconds after its last failure until an address is forgotten."""
+"""Seconds from the last failure of an address until the address is forgotten."""
 MAX_ADDRESSES = 10_000
-"""Addresses remembered, some 2 MB. Beyond it, the address that failed longest ago is forgotten."""
+"""Largest number of remembered addresses, about 2 MB. The one that failed longest ago is forgotten first."""
 MAX_DELAYED = 100
-"""Answers delayed at the same time. Further failures are answered at once, with 429."""
+"""Largest number of answers delayed at the same time. Further failures are answered 429 at once."""
 RETRY_SECONDS = 2
 """Seconds that an answer with 429 says to wait."""
 
 AddressOf = Callable[[Request], bytes]
-delay = asyncio.sleep
+delay = asyncio.sleep  # tests replace it
 
 
-def _peer(request: Request) -> bytes:
+def _peer_address(request: Request) -> bytes:
     return request.client.host.encode() if request.client else b""
 
 
@@ -40,17 +41,17 @@ class Throttle:
     address_of: returns the client's address, packed, honouring trusted proxies.
     """
 
-    def __init__(self, address_of: AddressOf = _peer) -> None:
+    def __init__(self, address_of: AddressOf = _peer_address) -> None:
         self._address_of = address_of
         self._failures: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
         self._delayed = 0
 
-    async def failed(self, request: Request, now: float) -> bool:
-        """Notes a failure at a time (s), and waits as long as its answer must be delayed.
+    async def delay_failure(self, request: Request, now: float) -> bool:
+        """Counts a failure, and waits for as long as its answer must be delayed. now: seconds.
 
-        Returns False if too many answers are being delayed. The caller then answers 429 at once.
+        Returns False, without a wait, if too many answers are being delayed. The caller then answers 429.
         """
-        seconds = self.note(self._address_of(request), now)
+        seconds = self.count_failure(self._address_of(request), now)
         if not seconds:
             return True
         if self._delayed >= MAX_DELAYED:
@@ -62,12 +63,12 @@ class Throttle:
             self._delayed -= 1
         return True
 
-    def note(self, address: bytes, now: float) -> float:
-        """Notes a failure of an address. Returns the seconds that its answer must be delayed."""
-        household = address[:8] if len(address) == 16 else address
-        count, last = self._failures.pop(household, (0, now))
+    def count_failure(self, address: bytes, now: float) -> float:
+        """Counts a failure of an address. Returns the seconds that its answer must be delayed."""
+        network = address[:8] if len(address) == 16 else address
+        count, last = self._failures.pop(network, (0, now))
         count = 1 if abs(now - last) >= FORGET_SECONDS else count + 1
-        self._failures[household] = count, now
+        self._failures[network] = count, now
         if len(self._failures) > MAX_ADDRESSES:
             self._failures.popitem(last=False)
         return min(MAX_DELAY_SECONDS, STEP_SECONDS * max(0, count - FREE_FAILURES))

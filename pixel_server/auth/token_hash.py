@@ -6,5 +6,8 @@ from hashlib import blake2b
 
 
 def token_hash(token: str, purpose: bytes) -> str:
-    """Returns 32 hexadecimal digits. A token has another hash for each purpose (up to 16 bytes)."""
+    """Returns the hash of a token, 32 hexadecimal digits.
+
+    purpose: up to 16 bytes, such as `b"px-share"`. A token has a different hash for each purpose.
+    """
     return blake2b(token.encode("utf-8", "surrogatepass"), digest_size=16, person=purpose).hexdigest()

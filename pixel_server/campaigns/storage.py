@@ -289,7 +289,7 @@ async def ids_of_kind(store: AsyncRedis, kind: Kind) -> list[str]:
 
 
 async def change(store: AsyncRedis, campaign: str, fields: dict[str, Any], who: str) -> Campaign:
-    """Sets fields that a sender asked for, and returns the campaign. who: for the audit log.
+    """Sets fields that a sender asked for, and returns the campaign. who: name for the audit log.
 
     Raises UnknownCampaign, UnfitField if a field does not fit the kind or the other fields, or SealedField if
     hits or links have fixed a field.

@@ -65,7 +65,7 @@ def read_options(options: dict[str, Any]) -> dict[str, Any]:
 
 def check_fields(fields: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """Returns the fields as a Campaign holds them. Raises Failure, which names the option, if one is bad."""
-    checks = api_fields.of_campaign(settings)
+    checks = api_fields.campaign_checks(settings)
     checked = {}
     for name, value in fields.items():
         try:

@@ -126,7 +126,7 @@ def sign_in_first(api: Api, request: Request) -> Response:
     query = f"?next={quote(here, safe='')}" if here and request.method in ("GET", "HEAD") else ""
     response = render.redirect(api, f"sign-in{query}")
     if sessions.COOKIE in request.cookies:
-        sessions.forget(response, *cookie_scope(api))
+        sessions.delete_cookie(response, *cookie_scope(api))
     return response
 
 

@@ -56,12 +56,12 @@ async def by_link(api: Api, request: Request) -> Response:
 async def leave(api: Api, request: Request) -> Response:
     await sessions.end(api.store, request.cookies[sessions.COOKIE])
     response = render.redirect(api, "sign-in")
-    sessions.forget(response, *routing.cookie_scope(api))
+    sessions.delete_cookie(response, *routing.cookie_scope(api))
     return response
 
 
 async def _failed(api: Api, request: Request, target: str, message: str) -> Response:
-    if await api.throttle.failed(request, api.clock()):
+    if await api.throttle.delay_failure(request, api.clock()):
         return _form(api, request, target, message, 403)
     response = _form(
         api, request, target, f"{message} There are too many failed attempts; wait a moment.", 429
@@ -75,8 +75,8 @@ def _entered(api: Api, request: Request, record: ApiKey, target: str) -> Respons
         message = "This API key does not have the scope “read”, so it cannot see any page."
         return _form(api, request, target, message, 403)
     response = render.redirect(api, target if _is_own_path(target) else "")
-    cookie = sessions.issue(api.secrets, record.id, api.clock())
-    sessions.remember(response, cookie, *routing.cookie_scope(api))
+    cookie = sessions.issue_cookie(api.secrets, record.id, api.clock())
+    sessions.set_cookie(response, cookie, *routing.cookie_scope(api))
     return response
 
 

@@ -16,7 +16,7 @@ from pixel_server.campaigns.campaign import Campaign, campaign_json
 from pixel_server.consent import Consent
 from pixel_server.counters import series
 from pixel_server.figures import campaign_order, hyperloglog, open_rate, totals
-from pixel_server.problems import Problem
+from pixel_server.problems import bad_parameters
 from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
@@ -82,7 +82,7 @@ def _check(query: str, sort: str, page: int) -> None:
     if not 1 <= page <= MAX_PAGES:
         errors.append({"field": "page", "message": f"must be a whole number from 1 to {MAX_PAGES}"})
     if errors:
-        raise Problem(422, "some parameters cannot be used", errors)
+        raise bad_parameters(errors)
 
 
 async def read(

@@ -9,7 +9,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from pixel_server.counters.series import BUCKET_SECONDS
-from pixel_server.problems import Problem
+from pixel_server.problems import bad_parameter, bad_parameters
 from pixel_server.settings import time_zones
 from pixel_server.times import DAY
 
@@ -75,17 +75,17 @@ def parse(query: Mapping[str, str], own_zone: str, now: float) -> Range:
             except ValueError as error:
                 errors.append({"field": field, "message": str(error)})
     if errors:
-        raise Problem(422, "some parameters cannot be used", errors)
+        raise bad_parameters(errors)
     start, end = ends["from"], ends["to"]
     if end is None:
         end = _after(now, interval, zone)
     if start is None:
         start = midnight(_date(end - 1, zone) - timedelta(days=DEFAULT_DAYS - 1), zone)
     if start >= end:
-        raise _bad_parameter("from", "must lie before `to`")
+        raise bad_parameter("from", "must lie before `to`")
     most = MAX_DAYS if interval == "day" and name == own_zone else MAX_FINE_DAYS
     if end - start > most * DAY + DAY:
-        raise _bad_parameter("from", f"the range may have {most} days at most at this interval and zone")
+        raise bad_parameter("from", f"the range may have {most} days at most at this interval and zone")
     return Range(start, end, interval, zone, "from" not in query and "to" not in query)
 
 
@@ -103,10 +103,6 @@ def midnight(day: date, zone: ZoneInfo) -> int:
 
 def show(at: int, zone: ZoneInfo) -> str:
     return datetime.fromtimestamp(at, zone).isoformat()
-
-
-def _bad_parameter(field: str, message: str) -> Problem:
-    return Problem(422, "some parameters cannot be used", [{"field": field, "message": message}])
 
 
 def _date(at: float, zone: ZoneInfo) -> date:

@@ -14,7 +14,7 @@ from pixel_server.counters.labels import OTHER
 from pixel_server.counters.web_breakdown import DIMENSIONS, NONE, CountsByName
 from pixel_server.figures import ranges
 from pixel_server.figures.ranges import Range
-from pixel_server.problems import Problem
+from pixel_server.problems import Problem, bad_parameter
 from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
@@ -36,7 +36,7 @@ def parse(query: Mapping[str, str], default: Sequence[str] = SHOWN_DIMENSIONS) -
     dimensions = list(dict.fromkeys(query["by"].split(","))) if "by" in query else list(default)
     if any(dimension not in SHOWN_DIMENSIONS for dimension in dimensions):
         message = f"must be some of these, with commas between: {', '.join(SHOWN_DIMENSIONS)}"
-        raise Problem(422, "some parameters cannot be used", [{"field": "by", "message": message}])
+        raise bad_parameter("by", message)
     return dimensions
 
 

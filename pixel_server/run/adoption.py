@@ -76,7 +76,7 @@ async def adopt(client: AsyncRedis, url: str, settings: Settings, secrets: Secre
         await check_store(client, url, settings.shards, secrets)
     withdrawn = await _put_back_withdrawals(client, settings)
     created, deleted = await _put_back_campaigns(client, settings)
-    await api_keys.use_environment(client, settings.api_key)
+    await api_keys.store_environment_key(client, settings.api_key)
     await audit_log.note(client, audit_log.COMMAND, "store.adopted")
     mark.learn(await store_mark.adopt(client, settings.shards, mark.known))
     return Adopted(withdrawn, created, deleted, bool(await api_keys.list_keys(client)))

@@ -203,7 +203,7 @@ async def _prepare_store(
         except StoreEmptiedError as error:
             log.error("%s; starting anyway", error)
             return None, False
-        await api_keys.use_environment(client, settings.api_key)
+        await api_keys.store_environment_key(client, settings.api_key)
         has_no_campaign = not await client.exists(keys.CAMPAIGNS, keys.GONE)
         if await api_keys.list_keys(client):
             return None, has_no_campaign

@@ -21,7 +21,7 @@ def test_routing_unknown_parameter_is_422(web, call):
     assert bad_fields(web.get(path, params={"form": "2026-11-01"})) == ["form"]
     first = call.query[0].name
     twice = problem(web.get(f"{path}?{first}=a&{first}=b"), 422)["errors"]
-    assert twice == [{"field": first, "message": "is there twice"}]
+    assert twice == [{"field": first, "message": "is given twice"}]
 
 
 @pytest.mark.parametrize("prefix", ["", "/under/here"])

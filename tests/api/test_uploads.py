@@ -8,7 +8,7 @@ import json
 import pytest
 from starlette.requests import ClientDisconnect
 
-from pixel_server.api.uploads import CSV, MAX_LINE, NDJSON, Upload, split_lines
+from pixel_server.api.uploads import CSV, MAX_LINE_BYTES, NDJSON, Upload, split_lines
 from pixel_server.problems import Problem
 from pixel_server.recipients import lists
 from pixel_server.recipients.lists import ListEntry, PutResult
@@ -97,7 +97,7 @@ def test_uploads_csv_of_common_programs_is_stored(mail, put, shown, text):
         (b'{"recipient": ""}', "recipient must have 1 to 256 characters"),
         (b'{"recipient": "a\\u0000"}', "recipient must not contain control characters"),
         (b'{"recipient": "a", "name": " "}', "name must be text of 1 to 200 characters"),
-        (b'{"recipient": "' + b"a" * MAX_LINE + b'"}', f"has more than {MAX_LINE} bytes"),
+        (b'{"recipient": "' + b"a" * MAX_LINE_BYTES + b'"}', f"has more than {MAX_LINE_BYTES} bytes"),
         (b'{"recipient": ' + b"[" * 10_000, "is not a JSON object in UTF-8"),
     ],
 )
@@ -114,7 +114,7 @@ def test_uploads_bad_ndjson_line_is_left_out_and_named(mail, put, shown, line, m
     ("line", "message"),
     [
         (b"a,b,c", "has 3 columns, and the first line 2"),
-        (b'"a', "is not CSV: a quote, or the end of a line, stands where none can"),
+        (b'"a', "is not CSV: a quote or the end of the line is at a wrong place"),
         (b"\xff,Ada", "is not UTF-8"),
         (b",Ada", "recipient must have 1 to 256 characters"),
         (b"a" * 257 + b",", "recipient must have 1 to 256 characters"),
@@ -137,7 +137,7 @@ def test_uploads_bad_csv_line_is_left_out_and_named(mail, put, line, message):
         (b'"recipient\nada\n', CSV, 422),
         ("recipient\nada\n".encode("utf-16"), CSV, 422),
         ('{"recipient": "ada"}\n'.encode("utf-16"), NDJSON, 422),
-        (b"x" * (MAX_LINE + 1) + b"\nada\n", CSV, 422),
+        (b"x" * (MAX_LINE_BYTES + 1) + b"\nada\n", CSV, 422),
         (b"recipient\nada\n", "text/csv; charset=latin-1", 415),
         (b'{"recipient": "ada"}', "application/json", 415),
         (b'{"recipient": "ada"}', "", 415),
@@ -277,13 +277,13 @@ def test_uploads_body_cut_off_stores_whole_lines():
 
 @pytest.mark.parametrize("size", [1, 2, 7, 4096])
 def test_uploads_chunk_size_does_not_change_lines(size):
-    body = b"a\r\n\nb" + b"c" * MAX_LINE + b"\n" + b"d" * MAX_LINE + b"\ne"
+    body = b"a\r\n\nb" + b"c" * MAX_LINE_BYTES + b"\n" + b"d" * MAX_LINE_BYTES + b"\ne"
     pieces = [body[i : i + size] for i in range(0, len(body), size)]
 
     async def read():
         return [line async for line in split_lines(whole(*pieces))]
 
-    wanted = [(1, b"a"), (2, b""), (3, None), (4, b"d" * MAX_LINE), (5, b"e")]
+    wanted = [(1, b"a"), (2, b""), (3, None), (4, b"d" * MAX_LINE_BYTES), (5, b"e")]
     assert asyncio.run(read()) == wanted
 
 

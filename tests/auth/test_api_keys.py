@@ -170,7 +170,7 @@ def test_create_bad_field_is_422(web, sent, fields):
     assert len(web.get("/api/keys").json()["items"]) == 1
 
 
-def test_use_environment_key_replaces_the_previous_key(web, settings, secrets):
+def test_store_environment_key_replaces_the_previous_key(web, settings, secrets):
     kept = create_key(web, "read")["key"]
     old = web.headers["authorization"].removeprefix("Bearer ")
     for key, works in ((ANOTHER, {ANOTHER, kept}), (None, {kept}), (old, {old, kept})):

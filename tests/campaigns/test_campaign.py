@@ -66,7 +66,7 @@ def test_fields_keep_has_each_kind_of_data():
 
 
 def test_fields_api_checks_each_field():
-    assert api_fields.of_campaign(Settings()).keys() == NAMES
+    assert api_fields.campaign_checks(Settings()).keys() == NAMES
 
 
 @pytest.mark.parametrize("schema", ["Campaign", "NewCampaign", "CampaignChange"])

@@ -499,7 +499,7 @@ def test_pages_redis_absent_answer_503(settings, secrets, tmp_path):
         assert visitor.get("/sign-in").status_code == 200
         assert visitor.post("/sign-in", data={"key": API_KEY}).status_code == 503
         assert visitor.get("/sign-in/a-token").status_code == 503
-        visitor.cookies.set(sessions.COOKIE, sessions.issue(secrets, "0" * 12, 9e9))
+        visitor.cookies.set(sessions.COOKIE, sessions.issue_cookie(secrets, "0" * 12, 9e9))
         for path in ("/", "/campaigns/mail", "/campaigns/mail/recipients", "/campaigns/mail/recipients.csv"):
             answer = visitor.get(path)
             assert answer.status_code == 503

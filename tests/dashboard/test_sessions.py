@@ -122,7 +122,7 @@ def test_session_forged_cookie_is_refused(visitor, sign_in, secrets, clock):
         spelt,
         good[:-4],
         good + "AAAA",
-        sessions.issue(other, key, clock.now),
+        sessions.issue_cookie(other, key, clock.now),
         "",
         "%",
         "a" * 41,
@@ -225,12 +225,12 @@ def test_throttle_too_many_held_answers_at_once(site, visitor, monkeypatch, held
 def test_throttle_memory_is_bounded():
     found = throttle.Throttle()
     for n in range(throttle.MAX_ADDRESSES + 50):
-        found.note(n.to_bytes(4, "big"), 0.0)
+        found.count_failure(n.to_bytes(4, "big"), 0.0)
     assert len(found._failures) == throttle.MAX_ADDRESSES
     for n in range(throttle.FREE_FAILURES):
-        assert found.note(bytes.fromhex("20010db8000000aa") + n.to_bytes(8, "big"), 0.0) == 0
-    assert found.note(bytes.fromhex("20010db8000000aa") + bytes(8), 0.0) > 0
-    assert found.note(bytes.fromhex("20010db8000000ab") + bytes(8), 1.0) == 0
+        assert found.count_failure(bytes.fromhex("20010db8000000aa") + n.to_bytes(8, "big"), 0.0) == 0
+    assert found.count_failure(bytes.fromhex("20010db8000000aa") + bytes(8), 0.0) > 0
+    assert found.count_failure(bytes.fromhex("20010db8000000ab") + bytes(8), 1.0) == 0
 
 
 # Links that sign in once

@@ -16,19 +16,19 @@ OPERATIONS = {
 SCHEMAS = {
     "HitToExplain": body(
         ("user_agent", "ip"),
-        user_agent=text("The user agent as sent.", maxLength=fields.MAX_TEXT),
+        user_agent=text("The user agent as sent.", maxLength=fields.MAX_TEXT_CHARACTERS),
         ip=text("The client's address.", anyOf=[{"format": "ipv4"}, {"format": "ipv6"}]),
         headers={
             "type": "object",
-            "maxProperties": 100,
-            "propertyNames": {"maxLength": fields.MAX_TEXT},
-            "additionalProperties": {"type": "string", "maxLength": fields.MAX_TEXT},
+            "maxProperties": fields.MAX_HEADERS,
+            "propertyNames": {"maxLength": fields.MAX_TEXT_CHARACTERS},
+            "additionalProperties": {"type": "string", "maxLength": fields.MAX_TEXT_CHARACTERS},
             "description": "Other headers; `Referer` and `Sec-Purpose` matter.",
         },
         delay={
             "type": ["number", "null"],
             "minimum": 0,
-            "maximum": fields.MAX_DELAY,
+            "maximum": fields.MAX_DELAY_SECONDS,
             "description": "Seconds from sending to this open; null if not known.",
         },
     ),

@@ -108,7 +108,7 @@ _ONE_LINE = r"[^\x00-\x1f\x7f-\x9f]"
 NAME = text(
     "A text for people, not only blanks, without control characters.",
     minLength=1,
-    maxLength=fields.MAX_NAME,
+    maxLength=fields.MAX_NAME_CHARACTERS,
     pattern=rf"^{_ONE_LINE}*[^\s\x00-\x1f\x7f-\x9f]{_ONE_LINE}*$",
 )
 RECIPIENT = text(
@@ -117,4 +117,4 @@ RECIPIENT = text(
     maxLength=MAX_RECIPIENT_CHARACTERS,
     pattern=rf"^{_ONE_LINE}+$",
 )
-ORIGINS = array({"type": "string", "pattern": fields.ORIGIN}, maxItems=fields.MAX_ORIGINS)
+ORIGINS = array({"type": "string", "pattern": fields.ORIGIN_PATTERN}, maxItems=fields.MAX_ORIGINS)
