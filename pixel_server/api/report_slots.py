@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pixel_server.collect.handover import is_pixel
+from pixel_server.collect.handover import is_for_pixel_process
 
 MAX_RUNNING = 2
 """Largest number of requests that a process works on at a time."""
@@ -50,7 +50,7 @@ class ReportSlots:
 
     def _needs_no_slot(self, scope: Scope) -> bool:
         path = scope.get("raw_path") or scope["path"].encode()
-        return path.startswith(self._static) or is_pixel(path, self._prefix)
+        return path.startswith(self._static) or is_for_pixel_process(path, self._prefix)
 
     async def _run_in_slot(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_slot = True

@@ -90,7 +90,7 @@ def beside_pages() -> Starlette:
 
 def pixels() -> Starlette:
     """Returns the app of `serve --only pixels`."""
-    return _app_of_environment(lambda method, path, prefix: handover.is_pixel(path, prefix))
+    return _app_of_environment(lambda method, path, prefix: handover.is_for_pixel_process(path, prefix))
 
 
 def pages_only() -> Starlette:
@@ -109,4 +109,4 @@ def _app_of_environment(is_served_here: IsServedHere | None) -> Starlette:
 
 
 def _is_page_or_health(method: bytes, path: bytes, prefix: bytes) -> bool:
-    return not handover.is_pixel(path, prefix) or path.endswith((b"/healthz", b"/readyz"))
+    return not handover.is_for_pixel_process(path, prefix) or path.endswith((b"/healthz", b"/readyz"))

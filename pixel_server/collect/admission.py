@@ -28,7 +28,9 @@ from pixel_server.times import DAY
 from pixel_server.tokens import BadToken, Mode, mode_of, verify, with_mode
 
 OPEN, PAGE = b"/o/", b"/p/"
+"""Beginnings of the paths of pixels in mails and on web pages."""
 SUFFIX = b".gif"
+"""End of the path of every pixel."""
 _METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -45,9 +47,9 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Visitor(NamedTuple):
-    """The visitor of a view: the shard of the hit, and fields of `hit.Hit`.
+    """The visitor of a view. shard: the shard of the hit. key: `visitor` of `hit.Hit`, b"" if unknown.
 
-    answer: the response once the hit is stored.
+    visits, is_new: as in `hit.Hit`. answer: the response once the hit is stored.
     """
 
     shard: int
@@ -58,12 +60,12 @@ class _Visitor(NamedTuple):
 
 
 class Admission:
-    """Decides on pixel requests from what this process knows.
+    """Decides on pixel requests by this process's copies of the campaigns and withdrawals.
 
     recent: client addresses of the last 1000 hits. `/readyz` reads them to notice a proxy that is not
     trusted.
-    dropped: numbers of requests that were not recorded, by campaign and reason (`keys.dropped`). They are
-    opens and views that GPC, DNT or the opt-out cookie forbids, and beacons from origins that are not
+    dropped: numbers of requests that were not recorded, by campaign and reason (`keys.dropped_field`). They
+    are opens and views that GPC, DNT or the opt-out cookie forbids, and beacons from origins that are not
     allowed.
     """
 
@@ -82,9 +84,9 @@ class Admission:
         self._withdrawn = withdrawn
         self._default_keeps_recipients = consent.default.mode >= Mode.PSEUDONYMOUS
         self._client_address = ClientAddress(settings)
-        self._lifetime = settings.token_days * DAY
+        self._token_seconds = settings.token_days * DAY
         self._shards = settings.shards
-        self._path = cookie_path(settings.base_url)
+        self._cookie_path = cookie_path(settings.base_url)
         self._clock = clock
         self.recent: deque[bytes] = deque(maxlen=1000)
         self.dropped: Counter[str] = Counter()
@@ -108,7 +110,7 @@ class Admission:
     def admit_open(self, method: str, name: bytes, head: RequestHead, peer: str | None) -> Answer | Accepted:
         """Returns the response to a request for a mail's pixel, or the hit to record.
 
-        name: the text in the token's place, a token or not.
+        name: the part of the path between /o/ and .gif. It is a token if the link is good.
         """
         try:
             flags, token_time, recipient, campaign = verify(name, self._secrets.signing)
@@ -121,7 +123,7 @@ class Admission:
         if self._campaigns.is_web(campaign):
             return responses.WRONG_KIND
         now = self._clock()
-        if token_time + self._lifetime < now:
+        if token_time + self._token_seconds < now:
             return responses.EXPIRED
         if recipient and recipient in self._withdrawn:
             return responses.WITHDRAWN
@@ -133,7 +135,7 @@ class Admission:
             or not self._default_keeps_recipients
             or campaign in self._campaigns.rules
         ):
-            mode = self._allowed(campaign, mode_of(flags), head)
+            mode = self._allowed_mode(campaign, mode_of(flags), head)
             if mode == Mode.OFF:
                 return self._ignore(campaign, head, NO_PARAMS)
             if mode == Mode.COUNT:  # record what a link made in mode `count` would carry
@@ -174,13 +176,13 @@ class Admission:
     def check_beacon(self, method: str, campaign: str, head: RequestHead) -> Answer | None:
         """Returns the response to a POST to `/p/{campaign}`, or to the OPTIONS before it.
 
-        Returns None if the POST is allowed: its body then decides. campaign: a slug.
+        Returns None if the POST is allowed, so that its body must be read. campaign: a slug.
         """
         if campaign in self._campaigns.gone:
             return responses.GONE if method == "POST" else responses.PREFLIGHT
         if not self._campaigns.is_web(campaign):
             return responses.NO_CAMPAIGN
-        if not beacon.is_welcome(head.headers.get(b"origin"), self._web_campaign(campaign).origins):
+        if not beacon.is_allowed_origin(head.headers.get(b"origin"), self._web_campaign(campaign).origins):
             self.dropped[keys.dropped_field(campaign, "origin")] += 1
             return responses.BAD_ORIGIN
         return None if method == "POST" else responses.PREFLIGHT
@@ -192,7 +194,7 @@ class Admission:
         if head.has_opted_out:
             self._drop(campaign, "out", params)
             return responses.OPTED_OUT
-        mode = self._allowed(campaign, Mode.IDENTIFIED, head)
+        mode = self._allowed_mode(campaign, Mode.IDENTIFIED, head)
         if mode == Mode.OFF:
             return self._ignore(campaign, head, params)
         address = self._client_address.resolve(peer, head.headers)
@@ -247,7 +249,7 @@ class Admission:
             cookie = visitor_cookie.with_hit(sent, now)
         answer = responses.RECORDED
         if sent is None or visitor_cookie.is_renewal_due(sent, cookie):
-            path = (self._path if web.path is None else web.path) + "/p/"
+            path = (self._cookie_path if web.path is None else web.path) + "/p/"
             header = visitor_cookie.set_cookie_header(
                 cookie, campaign, signing[0], path, now, get(b"sec-fetch-site")
             )
@@ -258,7 +260,7 @@ class Admission:
     def _web_campaign(self, campaign: str) -> WebCampaign:
         return self._campaigns.web.get(campaign, DEFAULT_WEB)
 
-    def _allowed(self, campaign: str, link_mode: int, head: RequestHead) -> int:
+    def _allowed_mode(self, campaign: str, link_mode: int, head: RequestHead) -> int:
         return allowed_mode(
             link_mode, self._campaigns.rules.get(campaign, self._default_rule), head.requests_no_tracking
         )
@@ -271,13 +273,13 @@ class Admission:
         self._drop(campaign, "gpc", params)
         return responses.TRACKING_REFUSED
 
-    def _drop(self, campaign: str, why: Literal["gpc", "out"], params: PageParams = NO_PARAMS) -> None:
+    def _drop(self, campaign: str, reason: Literal["gpc", "out"], params: PageParams = NO_PARAMS) -> None:
         """Counts a request that is not recorded.
 
         A view counts once, however often its duration is reported.
         """
         if params.spent < 0:
-            self.dropped[keys.dropped_field(campaign, why)] += 1
+            self.dropped[keys.dropped_field(campaign, reason)] += 1
 
 
 def _other_method(method: str) -> Answer:

@@ -10,10 +10,11 @@ log = logging.getLogger("pixel_server.recorder")
 
 
 class Batch(NamedTuple):
-    """The hits of one shard that one group commit stores as one entry. Never changes once it has a number.
+    """The hits of one shard that one group commit stores as one entry. They never change.
 
-    after: the number that Redis must have seen before it accepts this batch, 0 if it need not have seen any.
-    It belongs to one try, not to the batch.
+    sequence: the number of this batch, by producer and shard. data: the encoded hits. after: the sequence
+    number that Redis must have seen before it accepts this batch, 0 for any. Another attempt to store the
+    same batch may have another `after`.
     """
 
     shard: int
@@ -24,7 +25,7 @@ class Batch(NamedTuple):
 
     @property
     def hits(self) -> int:
-        """The number of hits in the batch, by the head of its msgpack array (`hit.encode_batch`)."""
+        """The number of hits in the batch, read from the head of its msgpack array (`hit.encode_batch`)."""
         data = self.data
         return int.from_bytes(data[1:3], "big") if data[:1] == b"\xdc" else data[0] & 0x0F if data else 0
 
@@ -33,18 +34,19 @@ class Sink(Protocol):
     """A place that stores batches: Redis, the spool, or a list in tests."""
 
     def append(self, batches: Sequence[Batch]) -> Awaitable[list[int]]:
-        """Stores all batches, each once. Returns for each what `producer.APPEND` returns. Calls may overlap.
+        """Stores all batches, each once. Returns the reply of `producer.APPEND` to each. Calls may overlap.
 
-        After an exception it is unknown which batches are stored. The same batches are then appended again.
+        After an exception it is unknown which batches are stored. The caller then appends the same batches
+        again.
         """
         ...
 
 
 def report_gap(batch: Batch, seen: int, previous: int | None = None) -> int:
-    """Returns how many batches of this producer and shard, before this batch, Redis has lost. Logs them.
+    """Returns how many batches of this producer and shard, before this batch, Redis has lost. Logs a loss.
 
-    seen: the last number that Redis had seen. previous: the last number before this batch that Redis was
-    given, None if it is the number just before.
+    seen: the last sequence number that Redis had seen. previous: the last number before this batch that was
+    sent to Redis, None if it is the number just before.
     """
     lost = max(0, (batch.sequence - 1 if previous is None else previous) - seen)
     if lost:

@@ -25,7 +25,7 @@ _is_origin = re.compile(rb"https?://[!-~]{1,300}").fullmatch
 
 
 class _Body(msgspec.Struct):
-    """The body. i: the page's name for this view. u, r, v: as in a pixel's query.
+    """The body of a beacon. i: the page's id of this view. u, r, v: as in a pixel's query (`page_params`).
 
     c: 1 if the visitor agrees to a cookie. t: ms that the view was visible so far, None in the first beacon.
     """
@@ -42,7 +42,7 @@ _decode = msgspec.json.Decoder(_Body).decode
 
 
 async def read_body(headers: dict[bytes, bytes], receive: Receive) -> PageParams | Answer | None:
-    """Returns the parameters in a body, or the answer that refuses it.
+    """Reads a body. Returns the parameters in it, or the answer that refuses it.
 
     Returns None if the client has gone.
     """
@@ -83,7 +83,7 @@ def parse(body: bytes) -> PageParams | None:
     )
 
 
-def is_welcome(origin: bytes | None, origins: tuple[str, ...]) -> bool:
+def is_allowed_origin(origin: bytes | None, origins: tuple[str, ...]) -> bool:
     """Returns whether a page of this origin may send beacons.
 
     origin: the header `Origin`, as sent. origins: the campaign's allow list, () for all origins.
@@ -92,9 +92,9 @@ def is_welcome(origin: bytes | None, origins: tuple[str, ...]) -> bool:
 
 
 def for_origin(answer: Answer, origin: bytes | None) -> Answer:
-    """Returns the answer in a form that a page of this origin may read.
+    """Returns the answer with CORS headers, so that a page of this origin may read it.
 
-    The page may then also send cookies, unless its origin is refused.
+    They allow the page to send cookies too, unless its origin is refused.
     """
     may_send_cookies = answer.status != responses.BAD_ORIGIN.status and origin and _is_origin(origin)
     return responses.to_origin(answer, origin if may_send_cookies else None)

@@ -1,4 +1,4 @@
-"""The client's address of a request: the peer's, unless the peer is a trusted proxy."""
+"""The client's address of a request: the address of the peer, unless the peer is a trusted proxy."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _MAX_FORWARDED_BYTES = 2048
 class ClientAddress:
     """Finds the client's address of a request, honouring trusted proxies.
 
-    X-Forwarded-For is read from the right, past trusted proxies, to the first address that is not a trusted
-    proxy's. An entry that is not an address ends the search. If `PIXEL_CLIENT_IP_HEADER` is set, the client's
-    address is read from that header instead. Headers count only if the peer is a trusted proxy.
+    Headers are read only if the peer is a trusted proxy. X-Forwarded-For is read from the right, past trusted
+    proxies, to the first address that is not a trusted proxy's. An entry that is not an address ends the
+    search. If `PIXEL_CLIENT_IP_HEADER` is set, the client's address is read from that header instead.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._networks = settings.trusted_proxies
-        self._unix = settings.trust_unix
+        self._trusts_unix = settings.trust_unix
         self._header = settings.client_ip_header.lower().encode() if settings.client_ip_header else None
-        self._trusts_any = bool(self._networks) or self._unix
+        self._trusts_any = bool(self._networks) or self._trusts_unix
         self._is_trusted_cached = lru_cache(4096)(self._is_trusted)
         self._pack_cached = lru_cache(4096)(pack)
 
     def resolve(self, peer: str | None, headers: Mapping[bytes, bytes]) -> bytes:
         """Returns the client's address, 4 or 16 bytes, b"" if there is none.
 
-        peer: the connection's address, None on a Unix socket. headers: by lower-case name.
+        peer: the connection's address, None on a Unix socket. headers: values by lower-case name.
         """
         packed = self._pack_cached(peer) if peer else b""
-        if not self._trusts_any or not (self._is_trusted_cached(packed) if peer else self._unix):
+        if not self._trusts_any or not (self._is_trusted_cached(packed) if peer else self._trusts_unix):
             return packed
         if self._header is not None:
             return _parse_entry(headers.get(self._header, b"")) or packed
@@ -51,9 +51,12 @@ class ClientAddress:
         return is_in_networks(packed, self._networks)
 
 
-def _parse_entry(value: bytes) -> bytes:
-    """Returns the address in an entry that a proxy wrote: `1.2.3.4`, `1.2.3.4:567`, `[::1]`, `[::1]:567`."""
-    text = value.strip().decode("latin-1").strip('"')
+def _parse_entry(entry: bytes) -> bytes:
+    """Returns the address in an entry that a proxy wrote, b"" if there is none.
+
+    An entry is for example `1.2.3.4`, `1.2.3.4:567`, `[::1]` or `[::1]:567`.
+    """
+    text = entry.strip().decode("latin-1").strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

@@ -1,4 +1,4 @@
-"""Stores how many requests were dropped, by campaign and reason. Nothing else of these requests is stored."""
+"""Stores the numbers of dropped requests, by campaign and reason, and nothing else of these requests."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pixel_server.store.store_mark import StoreMark
 
 log = logging.getLogger("pixel_server.dropped")
 
-_AWAY = (redis.ConnectionError, redis.TimeoutError, OSError, StoreEmptiedError)
-"""Errors that are logged elsewhere."""
+_UNREPORTED = (redis.ConnectionError, redis.TimeoutError, OSError, StoreEmptiedError)
+"""Errors that other parts of this process log."""
 PAUSE_SECONDS = 1.0
-"""Seconds between two writes. A process that is killed loses the numbers since the last write."""
+"""Seconds between two writes. A process that is killed loses the numbers since its last write."""
 
 
 async def follow(store: AsyncRedis, dropped: Counter[str], mark: StoreMark) -> None:
-    """Adds the numbers to the store, and clears them, until cancelled. dropped: numbers by `keys.dropped`.
+    """Adds the numbers in `dropped` to the store, and clears them, until cancelled.
 
-    Writes nothing while the store is not the known store (`mark`).
+    dropped: numbers by `keys.dropped_field`. Writes nothing while the store is not the known store (`mark`).
     """
 
     async def write() -> None:
@@ -43,7 +43,7 @@ async def follow(store: AsyncRedis, dropped: Counter[str], mark: StoreMark) -> N
             dropped.update(counts)
             raise
 
-    await tasks.repeat(write, PAUSE_SECONDS, _report_failed_write, unreported=_AWAY, pauses_first=True)
+    await tasks.repeat(write, PAUSE_SECONDS, _report_failed_write, unreported=_UNREPORTED, pauses_first=True)
 
 
 def _report_failed_write(error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""The ASGI endpoint of pixels, under /o/ and /p/. It also works on other servers than uvicorn."""
+"""The ASGI endpoint of pixels, under /o/ and /p/. It works on every ASGI server, not only on uvicorn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pixel_server.tokens import decode_unreserved
 class PixelEndpoint:
     """Answers each request with the image, once its hit is stored.
 
-    prefix: a path that a proxy in front may or may not remove from the URL.
+    prefix: the path before /o/ and /p/, which a proxy in front may remove.
     """
 
     def __init__(self, admission: Admission, recorder: Recorder, prefix: bytes = b"") -> None:
@@ -52,7 +52,10 @@ class PixelEndpoint:
     async def _beacon(
         self, method: str, campaign: str, head: RequestHead, peer: str | None, receive: Receive
     ) -> Answer | Accepted | None:
-        """Returns None if the client has gone before it sent the whole body."""
+        """Returns the response to a beacon, or the hit to record.
+
+        Returns None if the client has gone before it sent the whole body.
+        """
         if (refused := self._admission.check_beacon(method, campaign, head)) is not None:
             return refused
         params = await beacon.read_body(head.headers, receive)
@@ -61,7 +64,7 @@ class PixelEndpoint:
         return self._admission.admit_view(method, campaign, params, head, peer)
 
     async def _record(self, hit: Accepted) -> Answer:
-        """Returns the answer once the hit is stored, or cannot be stored in time."""
+        """Records a hit. Returns the answer once the hit is stored, or its time is up."""
         stored_future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def answered(stored: bool) -> None:

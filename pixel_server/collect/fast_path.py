@@ -8,8 +8,8 @@ Recorder, and give the same bytes.
 If a read is exactly one GET with plain headers, the parser is not called at all; see `head_cache`. Other
 plain requests are answered from the parser's callbacks.
 
-A request on the fast path takes the place of the request that uvicorn is answering (`cycle`). So uvicorn
-handles pipelined requests, graceful stop and lost connections as always.
+While a request is on the fast path, it is the connection's `cycle`, which is uvicorn's name for the request
+being answered. So uvicorn handles pipelined requests, graceful stop and lost connections as always.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _VERSION = b" HTTP/1.1"
 _TAIL = SUFFIX + _VERSION
 _TAIL_LENGTH = len(_TAIL)
 MAX_PLAIN_URL_BYTES = 4096
-"""Bytes of a URL that is read here. The parser reads longer URLs, and may refuse them as too long."""
+"""Longest URL in bytes that is read here. The parser reads longer URLs, and may refuse them as too long."""
 
 _plain_url = re.compile(rb"/[op]/[\w.~!$&'()*+,;=:@%/?-]*").fullmatch
 
@@ -64,27 +64,28 @@ class _FastCycle:
 class PixelProtocol(HandoverProtocol):
     """The server's protocol with the fast path in front.
 
-    Admission, recorder and prefix come with the lifespan's state.
+    Admission, recorder and prefix come with the lifespan's state. `_open_start` and `_pixel_starts` are the
+    beginnings of a request: `GET /o/`, after it the token at `_token_at`, and `GET /p/`.
     """
 
     # All connections of the process share these.
-    _heads = HeadCache()
+    _head_cache = HeadCache()
     _encoded: dict[Answer, bytes] = {}  # noqa: RUF012 - shared on purpose
     """Whole answers to GET requests, with the Date header of this second."""
     _default_headers: list[Any] | None = None
-    """uvicorn's headers in `_encoded`: a new list each second."""
+    """uvicorn's headers in `_encoded`. uvicorn makes a new list each second."""
 
     __slots__ = (
         "_admission",
         "_answered_at",
         "_fast",
-        "_get",
+        "_get_start",
         "_is_head",
-        "_open",
-        "_pixels",
+        "_open_start",
+        "_pixel_starts",
         "_prefix",
-        "_promised",
         "_recorder",
+        "_stored_answer",
         "_token_at",
     )
 
@@ -93,30 +94,30 @@ class PixelProtocol(HandoverProtocol):
         self._admission: Admission = self.app_state["admission"]
         self._recorder: Recorder = self.app_state["recorder"]
         self._prefix: bytes = self.app_state["prefix"]
-        self._get = b"GET " + self._prefix
-        self._open = self._get + OPEN
-        self._token_at = len(self._open)
-        self._pixels = self._open, self._get + PAGE
+        self._get_start = b"GET " + self._prefix
+        self._open_start = self._get_start + OPEN
+        self._token_at = len(self._open_start)
+        self._pixel_starts = self._open_start, self._get_start + PAGE
         self._fast = _FastCycle()
         self._is_head = False
         self._answered_at = 0.0
-        self._promised = responses.RECORDED
+        self._stored_answer = responses.RECORDED
 
     def data_received(self, data: bytes) -> None:
-        if self._is_between_requests and data.startswith(self._pixels) and self._is_free():
+        if self._is_between_requests and data.startswith(self._pixel_starts) and self._is_free():
             line = data.find(b"\r\n")
             rest = data[line:]
-            head = self._heads.known.get(rest) or self._heads.read(rest)
-            if head is not None and data.endswith(_TAIL, 0, line) and data.startswith(self._open):
+            head = self._head_cache.heads.get(rest) or self._head_cache.read(rest)
+            if head is not None and data.endswith(_TAIL, 0, line) and data.startswith(self._open_start):
                 answer = self._admission.admit_open(
                     "GET", data[self._token_at : line - _TAIL_LENGTH], head, self._peer
                 )
-                if answer is not responses.BAD_TOKEN:  # a bad token may not even be a URL: the parser decides
+                if answer is not responses.BAD_TOKEN:  # the parser decides whether it is a URL at all
                     self._is_head = False
                     self._answer(answer, not head.is_last)
                     return
             elif head is not None and data.endswith(_VERSION, 0, line):
-                url = data[len(self._get) : line - len(_VERSION)]
+                url = data[len(self._get_start) : line - len(_VERSION)]
                 if len(url) <= MAX_PLAIN_URL_BYTES and _plain_url(url) is not None:
                     path, _, query = url.partition(b"?")
                     self._is_head = False
@@ -124,7 +125,7 @@ class PixelProtocol(HandoverProtocol):
                     self._answer(answer, not head.is_last)
                     return
         if self.cycle is self._fast and not self._fast.keep_alive:  # type: ignore[comparison-overlap]
-            return  # bytes after `Connection: close` are ignored, as the parser does once it has read it
+            return  # bytes after `Connection: close` are ignored, as the parser ignores them
         if self.channel is not None and (self._is_between_requests or self._undecided) and self._is_free():
             own = self._decide(data)
             self._is_between_requests = own is not None
@@ -164,10 +165,10 @@ class PixelProtocol(HandoverProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """Closes an idle connection.
 
-        Waits on if a request came since: the timer is not set for each request.
+        Waits longer if a request came since the timer was set: to save time, a request does not set it again.
         """
         if self.cycle is self._fast and not self._fast.response_complete:  # type: ignore[comparison-overlap]
-            self.timeout_keep_alive_task = None  # the answer starts it again
+            self.timeout_keep_alive_task = None  # the answer sets the timer again
             return
         left_seconds = self._answered_at + self.timeout_keep_alive - self.loop.time()
         if left_seconds > 0:
@@ -184,7 +185,10 @@ class PixelProtocol(HandoverProtocol):
         )
 
     def _answer_pixel(self) -> bool:
-        """Answers a plain pixel request, now or when its hit is stored. Returns False if it is not one."""
+        """Answers a plain pixel request, now or when its hit is stored.
+
+        Returns False if the request is not a plain pixel request.
+        """
         url = self.url.removeprefix(self._prefix) if self._prefix else self.url
         if url[:3] not in (OPEN, PAGE) or b"#" in url or not url.isascii():
             return False
@@ -209,12 +213,12 @@ class PixelProtocol(HandoverProtocol):
         if isinstance(answer, Answer):
             self._write(answer)
             return
-        self._promised = answer.answer
+        self._stored_answer = answer.answer
         if not self._recorder.record(answer.shard, answer.data, self._answered):
             self._write(responses.FULL)
 
     def _answered(self, stored: bool) -> None:
-        self._write(self._promised if stored else responses.NOT_STORED)
+        self._write(self._stored_answer if stored else responses.NOT_STORED)
 
     def _write(self, answer: Answer) -> None:
         fast, transport = self._fast, self.transport

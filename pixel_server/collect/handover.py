@@ -30,10 +30,11 @@ from pixel_server.collect.image import GIF
 log = logging.getLogger("pixel_server.collect.handover")
 
 INLINE_BYTES = 32 << 10
-"""Bytes of a request that fit into one message. Longer requests travel as a file in memory."""
+"""Bytes of a request that fit into one message. Longer requests are sent as a file in memory."""
 MAX_START_BYTES = 4096
-"""Bytes of a request line after which the side is decided, even if the line is not whole."""
+"""Bytes of a request line after which its side is decided, even if the line is not whole."""
 _BUFFER_BYTES = 1 << 20
+"""Size of the socket buffers between the two processes."""
 _CONNECTIONS_PER_TURN = 32
 """Connections received in one turn of the event loop."""
 _MISDIRECTED = "another process of this server answers this request; retry on a new connection"
@@ -45,14 +46,14 @@ _OTHER_PIXEL_PATHS = frozenset((b"/healthz", b"/readyz", b"/p.js", b"/o", b"/p")
 
 
 class Side(Enum):
-    """The process that answers a request."""
+    """One of the two processes: the one for pixels, or the one for pages."""
 
     PIXELS = "pixels"
     PAGES = "pages"
 
 
-def is_pixel(path: bytes, prefix: bytes) -> bool:
-    """Returns whether a path belongs to the process for pixels: a pixel, the script, or a health check."""
+def is_for_pixel_process(path: bytes, prefix: bytes) -> bool:
+    """Returns whether the process for pixels answers this path: a pixel, the script, or a health check."""
     if b"%" in path:
         path = unquote_to_bytes(path)
     if prefix and path.startswith(prefix + b"/"):
@@ -62,7 +63,7 @@ def is_pixel(path: bytes, prefix: bytes) -> bool:
 
 def side_of_path(method: bytes, path: bytes, prefix: bytes) -> Side:
     """Returns the side that answers this method and this path, which may be percent-encoded."""
-    if is_pixel(path, prefix):
+    if is_for_pixel_process(path, prefix):
         return Side.PIXELS
     is_sign_in = method == b"POST" and path.endswith(b"/sign-in")
     return Side.PAGES if is_sign_in or method in (b"GET", b"HEAD") else Side.PIXELS
@@ -87,8 +88,8 @@ def side_of(data: bytes, prefix: bytes) -> Side | None:
 class Misdirected:
     """Answers 421 to requests for the other process, and ends the connection.
 
-    Such a request comes if a client sends it before the request ahead of it is answered, or if a proxy sends
-    it to the wrong process.
+    Such a request comes if a client sends two requests at once for different processes, or if a proxy sends a
+    request to the wrong process.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Misdirected:
             path = scope.get("raw_path") or scope["path"].encode()
             if not self._is_served_here(scope["method"].encode(), path, self._prefix):
                 answer: Response = PlainTextResponse(_MISDIRECTED, 421, _CLOSE)
-                if is_pixel(path, self._prefix):  # a pixel is always answered with the image
+                if is_for_pixel_process(path, self._prefix):  # every answer to a pixel has the image
                     answer = Response(GIF, 421, {**_CLOSE, **_NO_PIXEL}, "image/gif")
                 await answer(scope, receive, send)
                 return
@@ -186,7 +187,9 @@ class Channel:
                 received = self.receive()
             except (EOFError, OSError) as error:
                 log.error(
-                    "handover: the other process has closed its end (%s); no connections come from it", error
+                    "handover: the other process is gone (%s); no connections come from it until it is "
+                    "restarted",
+                    error,
                 )
                 self.ignore()
                 return

@@ -10,7 +10,7 @@ from pixel_server.collect.handover import Channel, Side, side_of
 from pixel_server.collect.http_protocol import BoundedProtocol
 
 GIVE_BACK_SECONDS = 0.02
-"""Seconds between two looks whether an answer was read, so that its connection can go back."""
+"""Seconds between two checks whether the client has read its answer, so that the connection can go back."""
 
 
 class HandoverProtocol(BoundedProtocol):
@@ -52,10 +52,10 @@ class HandoverProtocol(BoundedProtocol):
         self._read(data)
 
     def _decide(self, data: bytes) -> bytes | None:
-        """Returns the bytes for this process to read. Returns None if it has none to read.
+        """Returns the bytes that this process must read. Returns None if there are none.
 
-        Then the side is not known yet, or the connection was handed over. data: read between two requests,
-        while none is being answered.
+        There are none while the side is not known, and when the connection was handed over or refused. data:
+        bytes that came between two requests, while no request is being answered.
         """
         if self.channel is None:
             return data
@@ -76,7 +76,7 @@ class HandoverProtocol(BoundedProtocol):
         return None
 
     def _hand_over(self, channel: Channel, data: bytes) -> bool:
-        """Returns whether the other process now has the connection."""
+        """Hands the connection over. Returns whether the other process has it now."""
         handle = os.dup(self.transport.get_extra_info("socket").fileno())
         try:
             is_sent = channel.send(handle, data)

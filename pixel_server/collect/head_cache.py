@@ -1,7 +1,8 @@
 """Reads the heads of requests without the parser, and caches the heads that hold nothing personal.
 
 A browser sends the same headers each time, and most mail is opened through a few clients and proxies. So a
-head that came before, byte for byte, is not read again. Of another head, only the new lines are read.
+head that came before, byte for byte, is not read again. Lines that came before, in another head, are not read
+again either.
 
 A head that is not plain is left to the parser. A plain head is read exactly as the parser would read it.
 """
@@ -13,14 +14,15 @@ import re
 from pixel_server.collect.request_head import RequestHead
 
 MAX_HEADS, MAX_LINES = 1024, 4096
-"""Heads and lines in the cache."""
+"""Maximum numbers of heads and lines in the cache."""
 MAX_HEAD_BYTES, MAX_LINE_BYTES = 2048, 512
-"""Bytes of a cached head or line, as it was received."""
+"""Maximum sizes of a cached head and a cached line, as received."""
 
 _match_header = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ?([!-~](?:[ -~]*[!-~])?)?").fullmatch
 NOT_PLAIN = frozenset((b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"proxy-connection"))
 """Headers that make a head not plain."""
 _CONNECTIONS = b"", b"keep-alive", b"close"
+"""Values of the header `Connection` in a plain head, b"" if it is absent."""
 _IMPERSONAL = frozenset(
     (
         *(b"host", b"user-agent", b"accept", b"accept-encoding", b"accept-language", b"accept-charset"),
@@ -31,26 +33,26 @@ _IMPERSONAL = frozenset(
         *(b"x-forwarded-host", b"x-forwarded-port"),
     )
 )
-"""Headers whose values do not belong to one person. Other headers, such as cookies, are never cached. Nor is
-a `Referer` with a query, which may name the reader or hold an access token."""
+"""Headers whose values do not belong to one person. Other headers, such as cookies, are never cached. A
+`Referer` with a query is not cached either: it may name the reader or hold an access token."""
 
 _Header = tuple[bytes, bytes]
 
 
 class HeadCache:
-    """The cache of one process.
+    """The cache of one process. heads: by the bytes after the first line of the request. lines: headers.
 
     It takes at most MAX_HEADS * (MAX_HEAD_BYTES + 7 KB) + MAX_LINES * (2 * MAX_LINE_BYTES + 200) bytes.
     """
 
     def __init__(self) -> None:
-        self.known: dict[bytes, RequestHead] = {}
+        self.heads: dict[bytes, RequestHead] = {}
         self.lines: dict[bytes, _Header] = {}
 
     def read(self, rest: bytes) -> RequestHead | None:
         """Returns the head of a request, None if the parser must read it.
 
-        rest: the bytes after the first line.
+        rest: the bytes from the end of the first line on.
         """
         lines = rest.split(b"\r\n")
         if len(lines) < 3 or lines[0] or lines[-1] or lines[-2]:
@@ -72,9 +74,9 @@ class HeadCache:
         if head.headers.get(b"connection", b"").lower() not in _CONNECTIONS:
             return None
         if is_impersonal:
-            if len(self.known) >= MAX_HEADS:
-                self.known.clear()  # frequent heads are soon cached again
-            self.known[rest] = head
+            if len(self.heads) >= MAX_HEADS:
+                self.heads.clear()  # frequent heads are soon cached again
+            self.heads[rest] = head
         return head
 
     def _keep(self, line: bytes, header: _Header) -> None:

@@ -21,13 +21,14 @@ MAX_WAITING_REQUESTS = 256
 """Requests of one connection that may wait behind the request being answered. Each takes some KB of memory.
 uvicorn itself queues all requests that it has read."""
 KEEP_ALIVE_SECONDS = 30
+"""Seconds until an idle connection is closed."""
 HEAD_TIMEOUT_SECONDS = 30.0
 """Seconds that a client may take to send the head of a request, or be silent on a new connection."""
 READ_TIMEOUT_SECONDS = 30.0
 """Seconds in which a client must read some 50 KB of its answer."""
 MAX_UNREAD_BYTES = 32 << 20
-"""Bytes that all clients of a process together may leave unread. Above it, the connections whose answers have
-been unread longest are cut off."""
+"""Bytes that all clients of a process together may leave unread. Above this bound, the connections whose
+answers have been unread longest are closed."""
 
 _replace_non_ascii = re.compile(rb"[^\0-\x7f]").sub
 
@@ -44,9 +45,9 @@ class BoundedProtocol(HttpToolsProtocol):
     """
 
     max_clients: ClassVar[int] = sys.maxsize
-    """Connections of clients at once; see `listen.raise_file_limit`."""
+    """Maximum number of clients' connections at once; see `listen.raise_file_limit`."""
     _unread_bytes: ClassVar[dict[BoundedProtocol, int]] = {}
-    """Unread bytes of connections whose clients do not read. The client that stopped first comes first."""
+    """Unread bytes of connections whose clients do not read, in the order in which they stopped reading."""
 
     # Slots, because CPython 3.11 looks attributes up slowly in an object that has more than 30 of them, and
     # uvicorn's protocol has 27.
@@ -67,7 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._peer: str | None = None
         """Address of the client. None on a Unix socket."""
         self._head_bytes = 0
-        """Bytes of a head that has begun and is not whole."""
+        """Number of bytes of a head that has begun and is not whole."""
         self._head_is_whole = False
         """Whether the head of the request being read is whole. Headers that follow it are trailers."""
         self._is_between_requests = True
@@ -79,7 +80,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None
         """The request that the app is answering."""
         self._held: tuple[RequestResponseCycle, ASGI3Application] | None = None
-        """The next request of a client that has not read the answers before it."""
+        """The next request, and the app, of a client that has not read the answers before."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -221,7 +222,7 @@ class BoundedProtocol(HttpToolsProtocol):
             raise ValueError("URL too long")  # the parser then answers 400
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._head_is_whole:  # a trailer could override what a proxy in front says of its client
+        if not self._head_is_whole:  # a trailer could override a header that a proxy in front has set
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:

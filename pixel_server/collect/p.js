@@ -1,6 +1,10 @@
+// to: URL of the beacons. no: the page forbids sending. yes: the visitor agrees to a cookie. from: the referrer.
+// id: of this view, 0 before it is sent. spent: ms that the view was visible before `since`. since: time at
+// which the page became visible, 0 while it is hidden.
 (function (w, d, h) {
   var data, to, no, yes, page, path, from, id, before, spent, since = 0, script = d.currentScript;
 
+  // Returns a function that never throws, so that the page sees no error.
   function safe(run) {
     return function (event) {
       try { run(event); } catch (e) {}
@@ -21,7 +25,8 @@
     if (yes) body.c = 1;
     body = JSON.stringify(body);
     if (!navigator.sendBeacon || !navigator.sendBeacon(to, body))
-      fetch(to, { method: "POST", body: body, keepalive: true, credentials: "include" }).catch(safe);
+      fetch(to, { method: "POST", body: body, keepalive: true, credentials: "include" })
+        .catch(safe); // ignores a failure
   }
   function report() {
     if (since) spent += performance.now() - since;

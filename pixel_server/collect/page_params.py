@@ -16,8 +16,8 @@ _MAX_QUERY_BYTES = 16_384
 class PageParams(NamedTuple):
     """Parameters that a page sends with a hit. page, referrer: URLs. own: the page's own id of its visitor.
 
-    agrees: whether the visitor agrees to a cookie. view: the page's name for this view, b"" if it gave none.
-    spent: as in `hit.Hit`.
+    agrees: whether the visitor agrees to a cookie. view: the page's id of this view, b"" if it gave none.
+    spent: ms that the view was visible so far, if the hit reports that; -1 if the hit is a view.
     """
 
     page: str = ""

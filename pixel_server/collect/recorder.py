@@ -1,10 +1,10 @@
 """The recorder: gathers hits into groups, stores each group at once, then answers its requests.
 
-While a group is in flight, arriving hits gather into the next group. If Redis does not answer the group in
-flight within FLIGHT_GAP_SECONDS, as when it is far away, the next group leaves anyway. Up to MAX_IN_FLIGHT
-groups are in flight. Redis accepts each group but the first only if it has accepted the group before
-(`Batch.after`). When a group fails, no other group leaves until all groups in flight have ended. Then the
-failed groups are retried, in order and one at a time.
+A group is in flight from its departure (the write to Redis) to the reply. Meanwhile arriving hits gather into
+the next group. If Redis does not reply within FLIGHT_GAP_SECONDS, for example because it is far away, the
+next group departs anyway. Up to MAX_IN_FLIGHT groups are in flight. Redis accepts each group but the first
+only if it has accepted the group before (`Batch.after`). When a group fails, no other group departs until all
+groups in flight have ended. Then the failed groups are retried, in order and one at a time.
 
 A group is retried, unchanged, until it is stored; nothing is cleared before. A request waits at most
 ANSWER_TIMEOUT_SECONDS, then it is answered 503. Its hit may still be stored: only a 2xx is a promise. Memory
@@ -13,11 +13,11 @@ refused.
 
 When Redis fails, the group goes to the spool under its sequence numbers. So do all later groups, without
 waiting for Redis (`is_away`), until the drain finds that Redis accepts batches and calls `resume`. The
-recorder resumes only if round trips are good (`is_ready`), and waits longer each time that Redis soon failed
-again. If anything is still in the spool, the recorder then uses a new producer id. Otherwise a later number
-of the old id could reach Redis first, and the batches in the spool would be taken for repeats. So a producer
-with batches in the spool never writes to Redis directly, except when all of them are known to be in Redis
-(`note_drained`).
+recorder resumes only if round trips are good (`is_ready`), and waits longer each time that Redis failed soon
+after it had resumed. If batches are still in the spool, the recorder resumes under a new producer id.
+Otherwise a later number of the old id could reach Redis first, and the batches in the spool would be taken
+for repeats. So a producer with batches in the spool never writes to Redis directly, except when all of these
+batches are known to be in Redis (`note_drained`).
 """
 
 from __future__ import annotations
@@ -38,36 +38,36 @@ from pixel_server.times import DAY
 log = logging.getLogger("pixel_server.recorder")
 
 ANSWER_TIMEOUT_SECONDS = 0.25
-"""Seconds that a request waits until its hit is stored."""
+"""Seconds that a request waits at most for its hit to be stored."""
 OVERHEAD_BYTES = 400
-"""Bytes of Python objects around one waiting hit, its request included."""
+"""Memory in bytes that one waiting hit and its request take beside the encoded hit."""
 GROUP_BYTES = 640 << 10
 """Pending bytes at which a group accepts no more hits: a thousand ordinary hits, or thirty of the longest
-that strangers send (20 KB). A group must reach Redis, and leave the spool, within a fixed time."""
+(20 KB). The bound is needed because a group must reach Redis, and leave the spool, within a fixed time."""
 RENEW_SECONDS = DAY
 """Seconds without a hit after which the recorder takes a new producer id. Redis prunes ids after 30 days."""
 FLIGHT_GAP_SECONDS = 0.02
-"""Seconds that a group waits at most for the group before it. Two round trips in turn would take too long if
-a round trip takes 150 ms."""
+"""Seconds that a group waits at most for the reply to the group before. If a round trip takes 150 ms, a hit
+cannot wait for two round trips."""
 MAX_IN_FLIGHT = 12
-"""Groups in flight at once. So many leave in the time that one group may take."""
+"""Maximum number of groups in flight: one each FLIGHT_GAP_SECONDS within the longest timeout of a group."""
 HOLD_SECONDS, MAX_HOLD_SECONDS = 0.25, 30.0
-"""Seconds that hits go to the spool at least after a failure of Redis: the first value, and the bound to
-which repeated failures double it."""
+"""Minimum seconds for which hits go to the spool after a failure of Redis. Each failure soon after another
+doubles them, from the first value up to the second."""
 STEADY_SECONDS = 60.0
 """Seconds without a failure after which HOLD_SECONDS applies again."""
 _RETRY_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds before each retry of a group. The last value repeats."""
 
 AnswerCallback = Callable[[bool], None]
-"""Called once for each hit, with whether it is stored."""
+"""Function that is called once for each hit, with whether the hit is stored."""
 
 
 class _Group:
     """Hits that are stored together, and the callbacks of their requests.
 
-    shards: encoded hits by shard. count, size: number of hits, and their pending bytes.
-    order: number of the departure to Redis. timer: answers the requests 503, None once it has.
+    shards: encoded hits by shard. count: number of hits. size: their pending bytes.
+    order: number of the group's departure. timer: answers the requests 503; None once it has done so.
     """
 
     __slots__ = ("batches", "callbacks", "count", "order", "shards", "size", "timer")
@@ -82,10 +82,10 @@ class _Group:
         self.timer: asyncio.TimerHandle | None = None
 
     def answer(self, stored: bool) -> int:
-        """Calls the callbacks that still wait. Returns their number."""
+        """Calls the callbacks that were not called yet. Returns their number."""
         waiting, self.callbacks = self.callbacks, []
-        for answered in waiting:
-            answered(stored)
+        for callback in waiting:
+            callback(stored)
         return len(waiting)
 
 
@@ -95,8 +95,9 @@ class Recorder:
     spool: the sink for batches that Redis does not accept, None if there is no spool.
     on_stored: called with the shards that have new hits in Redis.
     is_ready: returns whether Redis may be used again after a failure.
-    on_acknowledged: called with batches that Redis has, and the numbers that it had seen before each.
-    counts: numbers of hits since the start (stored, spooled, late, refused, removed), and of lost batches
+    on_acknowledged: called with batches that Redis has, and the last sequence number that it had seen before
+    each batch.
+    counts: numbers since the start: of hits (stored, spooled, late, refused, removed), and of lost batches
     (gaps).
     """
 
@@ -167,8 +168,10 @@ class Recorder:
         self._single: _Group | None = None
         """The group that is being stored while no other may be in flight."""
         self._departed_at = 0.0
+        """Time of the event loop (s) at which the last group departed."""
         self._departures = 0
         self._gap_timer: asyncio.TimerHandle | None = None
+        """Calls `_depart` FLIGHT_GAP_SECONDS after the last departure."""
         self._is_closed = False
         self._single_event = asyncio.Event()
         self._idle_event = asyncio.Event()
@@ -183,8 +186,10 @@ class Recorder:
         self._spool_writes = 0
         self._spool_failing = False
         self._renew_before_next = False
+        """Whether the next group takes a new producer id."""
         self._hold_seconds = HOLD_SECONDS
         self._resume_not_before = self._resumed_at = 0.0
+        """Times of the event loop (s)."""
         self.is_away = False
         self.pending_bytes = 0
         self.failing_since: float | None = None
@@ -241,7 +246,7 @@ class Recorder:
         return True
 
     def _begin_group(self) -> _Group:
-        """Begins a group, and sees to it that it departs."""
+        """Begins a group, and plans its departure."""
         loop = asyncio.get_running_loop()
         self._gathering = group = _Group()
         group.timer = loop.call_later(ANSWER_TIMEOUT_SECONDS, self._answer_late, group)
@@ -264,7 +269,7 @@ class Recorder:
         self._depart()
 
     def _depart(self) -> None:
-        """Sends the waiting groups that may leave now."""
+        """Sends the waiting groups that may depart now."""
         while self._groups and not self._is_closed:
             if not self._may_overlap:
                 if not self._in_flight:
@@ -281,7 +286,7 @@ class Recorder:
 
     @property
     def _may_overlap(self) -> bool:
-        """Whether groups may leave for Redis, several at a time."""
+        """Whether several groups may be in flight at once."""
         if self.is_away or self._failed or self._single is not None:
             return False
         return not self._in_spool or self._renew_before_next
@@ -322,7 +327,7 @@ class Recorder:
             self._single_event.set()
 
     def _is_accepted(self, batches: Sequence[Batch], seen: Sequence[int]) -> bool:
-        """Returns whether Redis accepted all batches. Reports gaps before accepted batches."""
+        """Returns whether Redis accepted all batches. Counts and logs the batches that it has lost."""
         accepted = 0
         for batch, last_seen in zip(batches, seen, strict=True):
             if last_seen >= max(0, batch.after):
@@ -384,7 +389,7 @@ class Recorder:
         self._resumed_at = asyncio.get_running_loop().time()
 
     def spool_mark(self) -> int:
-        """Returns how many groups were given to the spool so far."""
+        """Returns the number of groups that were sent to the spool so far."""
         return self._spool_writes
 
     def note_drained(self, mark: int) -> None:
@@ -401,7 +406,7 @@ class Recorder:
         self.counts["gaps"] += batches
 
     async def _store(self, group: _Group) -> bool:
-        """Stores a group, with as many retries as it takes.
+        """Stores a group. Retries until it is stored.
 
         Returns True if the group is in Redis, False if it is in the spool.
         """
@@ -424,7 +429,8 @@ class Recorder:
     async def _to_redis(self, batches: list[Batch], group: _Group) -> list[Batch]:
         """Tries to store batches in Redis.
 
-        Returns the batches that are still to be stored: none, the same batches, or some under new numbers.
+        Returns the batches that are still to be stored: none; `batches` itself after a failure; or some of
+        them under a new producer id.
         """
         try:
             seen = await self._sink.append(batches)
@@ -432,7 +438,7 @@ class Recorder:
             self._note_failure(error, group)
             return batches
         if min(seen) < 0:
-            # Redis stored nothing under this id lately, so a new number cannot store a hit twice.
+            # Redis does not know this producer, so it has none of these batches, and a new id is safe.
             stale = {batch.shard for batch, last_seen in zip(batches, seen, strict=True) if last_seen < 0}
             if self._producer == batches[0].producer:
                 log.warning(
@@ -464,7 +470,7 @@ class Recorder:
         return True
 
     def _number(self, group: _Group, only: Iterable[int] | None = None) -> list[Batch]:
-        """Returns the batches of a group under new numbers, of the shards in `only` if it is given."""
+        """Returns the batches of a group under new sequence numbers. only: shards to number, None for all."""
         batches = []
         for shard, hits in group.shards.items():
             if only is None or shard in only:

@@ -15,7 +15,7 @@ import hiredis
 from pixel_server.collect.round_trips import RoundTrips
 
 _LATE_SECONDS = 0.005
-"""Seconds that a reply gets after its timeout: perhaps this process is late, and not Redis."""
+"""Seconds that a reply gets beyond its timeout, because this process may be late, not Redis."""
 
 
 class _Request(NamedTuple):
@@ -28,11 +28,11 @@ class _Request(NamedTuple):
 
 
 class RedisConnection(asyncio.Protocol):
-    """One connection. Redis replies in the order of the requests. If one request fails, all later ones fail.
+    """One connection. Redis replies in order. If a request fails, all later requests fail.
 
-    trips: number of answered requests. good_trips: number of the newest round trips in a row that were in
-    time.
-    last_reply_at: time of the event loop (s) of the last reply, or of the connection's beginning.
+    trips: number of answered requests. good_trips: number of round trips in a row, up to the last, that were
+    in time.
+    last_reply_at: time of the event loop (s) of the last reply, at first of the connection's beginning.
     """
 
     def __init__(self, round_trips: RoundTrips) -> None:
@@ -54,9 +54,10 @@ class RedisConnection(asyncio.Protocol):
         return bool(self._requests)
 
     def send(self, data: bytes, replies: int, timeout_seconds: float) -> asyncio.Future[list[Any]]:
-        """Sends commands and returns their replies.
+        """Sends commands. Returns a future of their replies.
 
-        An error among the replies, or a timeout, is raised and ends the connection.
+        data: the encoded commands. replies: their number. The future raises an error among the replies, or a
+        timeout, and the connection ends.
         """
         done: asyncio.Future[list[Any]] = self._loop.create_future()
         if self.is_closed or self._transport is None:
@@ -118,10 +119,10 @@ class RedisConnection(asyncio.Protocol):
         return []
 
     def _check_deadlines(self) -> None:
-        """Ends the connection if a request is over its deadline. Else sets the timer for the next deadline.
+        """Ends the connection if a request is over its deadline. Sets the timer for the next deadline.
 
-        There is one timer for all requests, which costs less than one for each. An overdue request gets
-        _LATE_SECONDS more: after a standstill of this process its reply may have arrived and be unread.
+        There is one timer for all requests, because a timer for each would cost more. An overdue request gets
+        _LATE_SECONDS more: if this process stood still, the reply may have arrived and be unread.
         """
         self._timer = None
         if not self._requests:

@@ -46,7 +46,7 @@ WITHDRAWN = _answer(200, b"ignored; reason=withdrawn")
 TRACKING_REFUSED = _answer(200, b"ignored; reason=gpc")
 GONE = _answer(200, b"ignored; reason=gone")
 WRONG_KIND = _answer(200, b"ignored; reason=kind")
-"""Answers a mail's link whose campaign counts web pages."""
+"""Answer to a mail's link whose campaign counts web pages."""
 OPTED_OUT = _answer(200, b"ignored; reason=opted-out")
 OPTIONS = _answer(
     200,
@@ -82,9 +82,9 @@ def with_cookie(cookie: tuple[bytes, bytes]) -> Answer:
 
 
 def to_origin(answer: Answer, origin: bytes | None) -> Answer:
-    """Returns an answer that a page of `origin` may read, which may also send cookies.
+    """Returns an answer that allows a page of `origin` to read it, and to send cookies.
 
-    If `origin` is None, pages of every origin may read it, and cannot send cookies.
+    If `origin` is None, pages of every origin may read the answer, and none may send cookies.
     """
     if origin is None:
         allowed = [_ANY_ORIGIN]

@@ -1,4 +1,4 @@
-"""Enqueues a roll-up of the shards that have new hits, seldom enough to cost little."""
+"""Enqueues roll-ups of the shards that have new hits, at most once each PAUSE_SECONDS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pixel_server.store import jobs
 log = logging.getLogger("pixel_server.rollup_trigger")
 
 PAUSE_SECONDS = 0.25
-"""Seconds between two requests to the queue at least."""
+"""Minimum number of seconds between two requests to the queue."""
 
 
 class RollupTrigger:
@@ -40,7 +40,7 @@ class RollupTrigger:
     async def run(self) -> None:
         """Enqueues roll-ups until cancelled.
 
-        Without a queue, the workers' schedule finds the hits each second.
+        If the queue's Redis fails, hits are still counted: the workers' schedule looks for hits each second.
         """
         await tasks.repeat(self._enqueue, PAUSE_SECONDS, _report_failure)
 

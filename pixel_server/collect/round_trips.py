@@ -1,16 +1,15 @@
-"""The time that a round trip to Redis takes, and may take: TCP's smoothed estimate (RFC 6298)."""
+"""The timeout of a round trip to Redis, from measured round trips, by TCP's estimate (RFC 6298)."""
 
 from __future__ import annotations
 
 MIN_MARGIN_SECONDS = 0.05
-"""Seconds above the smoothed round trip that are allowed at least, for a busy disk or machine."""
+"""Minimum number of seconds that the timeout exceeds a smoothed round trip, for a busy disk or machine."""
 
 
 class RoundTrips:
     """Measured round trips to one Redis.
 
-    timeout_seconds: seconds that the next round trip may take, between `min_seconds` and
-    `max_seconds`.
+    timeout_seconds: seconds that the next round trip may take, between `min_seconds` and `max_seconds`.
     smoothed_seconds: smoothed time of a round trip, 0 before the first.
     """
 

@@ -1,9 +1,9 @@
 """`/p.js`, the script of web pages.
 
-The script sends a view once the page is seen. When the page is hidden, it sends for how long the page was
-visible; these times add up over a view. Another path within one page (history) is a new view. The script
-sends nothing if the page forbids it, stores nothing in the browser, and raises no error in the page. Each
-body fits into `beacon.MAX_BODY_BYTES`.
+The script sends a view once the page is visible. Each time that the page is hidden, the script sends the
+milliseconds for which it was visible in this view so far. A new path in the browser's history, set by the
+page's own script, is a new view. The script sends nothing if the page forbids it, stores nothing in the
+browser, and raises no error in the page. Each body fits into `beacon.MAX_BODY_BYTES`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 
 def minify(source: bytes) -> bytes:
-    """Returns a script without comments, and without blanks that no two words need between them.
+    """Returns a script without comments, and without blanks that do not separate two words.
 
     Each statement of the script must end with `;` or `}`, and no string may hold a blank or `//`.
     """
@@ -27,7 +27,7 @@ def minify(source: bytes) -> bytes:
 
 
 SOURCE = minify(Path(__file__).with_name("p.js").read_bytes())
-PACKED = gzip.compress(SOURCE, 9, mtime=0)
+GZIPPED = gzip.compress(SOURCE, 9, mtime=0)
 HEADERS = {
     "Content-Type": "text/javascript; charset=utf-8",
     "Cache-Control": "public, max-age=86400",
@@ -36,19 +36,19 @@ HEADERS = {
     "Vary": "Accept-Encoding",
 }
 _TAG = blake2b(SOURCE, digest_size=8).hexdigest()
-_takes_gzip = re.compile(r"(?:^|,)\s*(?:gzip|\*)\s*(?:$|,|;\s*q=(?!0(?:\.0*)?\s*(?:$|,)))", re.I).search
+_accepts_gzip = re.compile(r"(?:^|,)\s*(?:gzip|\*)\s*(?:$|,|;\s*q=(?!0(?:\.0*)?\s*(?:$|,)))", re.I).search
 
 
 async def script(request: Request) -> Response:
     """Answers with the script, or 304 if the client has it."""
-    packed = _takes_gzip(request.headers.get("accept-encoding", "")) is not None
-    tag = f'"{_TAG}-gzip"' if packed else f'"{_TAG}"'
+    is_gzipped = _accepts_gzip(request.headers.get("accept-encoding", "")) is not None
+    tag = f'"{_TAG}-gzip"' if is_gzipped else f'"{_TAG}"'
     headers = {**HEADERS, "ETag": tag}
     sent_tags = request.headers.get("if-none-match", "").split(",")
     known_tags = [sent.strip().removeprefix("W/") for sent in sent_tags]
     if tag in known_tags or known_tags == ["*"]:
         del headers["Content-Type"]
         return Response(status_code=304, headers=headers)
-    if packed:
+    if is_gzipped:
         headers["Content-Encoding"] = "gzip"
-    return Response(PACKED if packed else SOURCE, headers=headers)
+    return Response(GZIPPED if is_gzipped else SOURCE, headers=headers)

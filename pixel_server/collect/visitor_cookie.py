@@ -1,9 +1,9 @@
 """The visitor cookie of a web campaign with identity `cookie`: visitor, number of visits, and shard.
 
-Each campaign has its own cookie. The cookie is signed, so the server stores nothing about it. A request whose
-cookie was not signed here comes from a new visitor. The value has 40 characters: base64url of format (1
-byte), id (8), shard (1), first and last hit (4 each, s), number of visits (2), and a tag of 10 bytes over
-these and the campaign.
+Each campaign has its own cookie. The cookie is signed, so the server stores nothing about it. A request
+without a cookie that this server signed comes from a new visitor. The value has 40 characters: base64url of
+format (1 byte), id (8), shard (1), first and last hit (4 each, s), number of visits (2), and a tag of 10
+bytes over these fields and the campaign.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LIFETIME_SECONDS = 395 * DAY
 VISIT_PAUSE_SECONDS = 30 * 60
 """Seconds without a hit that end a visit."""
 RENEW_SECONDS = 60
-"""Seconds that the last hit in the cookie may be behind before the cookie is set again."""
+"""Seconds that a hit must be later than the last hit in the cookie, so that the cookie is set again."""
 MAX_SKEW_SECONDS = 300
 """Seconds that the clock of another web process may be ahead."""
 MAX_VISITS = 0xFFFF
@@ -31,9 +31,9 @@ _BODY = Struct(">B8sBIIH")
 _TAG_BYTES = 10
 _LENGTH = (_BODY.size + _TAG_BYTES) * 4 // 3
 _MAX_TRIED = 4
-"""Cookies of one name that are tried: a browser sends one for each path and partition."""
+"""Number of cookies of one name that are tried. A browser sends a cookie for each path and partition."""
 _SAME_SITE = (None, b"same-origin", b"same-site", b"none")
-"""Values of `Sec-Fetch-Site` for which the page belongs to this site."""
+"""Values of `Sec-Fetch-Site` for which the page belongs to the same site as the pixel."""
 
 
 class Cookie(NamedTuple):
@@ -85,8 +85,9 @@ def set_cookie_header(
 ) -> tuple[bytes, bytes]:
     """Returns the name and value of the header `Set-Cookie`.
 
-    path: of the pixels of web pages, such as `/p/`. site: the header `Sec-Fetch-Site`. A page of another site
-    gets a partitioned cookie, which the browser sends from that site only (CHIPS, `Partitioned`).
+    path: the common path of web pixels, for example `/p/`. site: the header `Sec-Fetch-Site`. A page of
+    another site gets a partitioned cookie, which the browser sends from that site only (CHIPS,
+    `Partitioned`).
     """
     scope = "SameSite=Lax" if site in _SAME_SITE else "SameSite=None; Partitioned"
     age = min(cookie.first + LIFETIME_SECONDS - now, LIFETIME_SECONDS)
@@ -110,11 +111,11 @@ def _verify(value: bytes, campaign: str, keys: Sequence[bytes]) -> Cookie | None
 
 def _values(header: bytes, name: bytes) -> Iterator[bytes]:
     """Yields the first few values of this name that have the right length."""
-    left = _MAX_TRIED
+    tries_left = _MAX_TRIED
     for pair in header.replace(b",", b";").split(b";"):
         pair_name, _, value = pair.strip().partition(b"=")
         if pair_name == name and len(value) == _LENGTH:
             yield value
-            left -= 1
-            if not left:
+            tries_left -= 1
+            if not tries_left:
                 return

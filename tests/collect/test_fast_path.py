@@ -79,7 +79,7 @@ async def _serve(story: Callable[[Callable[[], PixelProtocol], Recorder], None])
     config = uvicorn.Config(app, http=PixelProtocol, ws="none", lifespan="off", log_config=None)
     config.load()
     parts = {"admission": admission, "recorder": recorder, "prefix": b""}
-    PixelProtocol._heads = HeadCache()
+    PixelProtocol._head_cache = HeadCache()
 
     def connect() -> PixelProtocol:
         connection = PixelProtocol(config=config, server_state=state, app_state=parts)
@@ -110,10 +110,10 @@ def test_fast_path_head_with_cookie_is_not_cached(header: bytes):
         for _ in range(4):
             says = ask(connection, recorder, request(MAIL, b"User-Agent: A", header))
             assert (b"reason=opted-out" in says) == header.endswith(b"=1")
-        assert PixelProtocol._heads.known == {}
+        assert PixelProtocol._head_cache.heads == {}
         for _ in range(4):
             assert b"recorded" in ask(connection, recorder, request(MAIL, b"User-Agent: A"))
-        assert len(PixelProtocol._heads.known) == 1, "others are, or this test shows nothing"
+        assert len(PixelProtocol._head_cache.heads) == 1, "others are, or this test shows nothing"
 
     serve(story)
 

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from pixel_server.collect.handover import INLINE_BYTES, Channel, Side, is_pixel, side_of
+from pixel_server.collect.handover import INLINE_BYTES, Channel, Side, is_for_pixel_process, side_of
 
 HTTP = b" HTTP/1.1\r\n"
 
@@ -64,8 +64,8 @@ def test_side_of_too_little_is_undecided(start: bytes):
 
 
 def test_is_pixel_of_a_page_that_begins_alike_is_false():
-    assert not is_pixel(b"/overview", b"")
-    assert not is_pixel(b"/healthz/more", b"")
+    assert not is_for_pixel_process(b"/overview", b"")
+    assert not is_for_pixel_process(b"/healthz/more", b"")
 
 
 @pytest.fixture

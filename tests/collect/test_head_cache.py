@@ -72,9 +72,9 @@ ends = st.sampled_from([END] * 6 + [b"\r\n", b"\n\n", b"\r\n\n", END + b"x", END
 @example([b"Connection: keep-alive", b"Connection: close"], END)
 def test_head_cache_any_head_is_read_as_by_the_parser(lines: list[bytes], end: bytes):
     rest = b"".join(b"\r\n" + line for line in lines) + end
-    heads = HeadCache()
+    cache = HeadCache()
     for _ in range(2):  # first as a new head, then with known lines
-        head = heads.read(rest)
+        head = cache.read(rest)
         if head is None:
             return
         parsed = Parsed(LINE + rest)
@@ -107,45 +107,45 @@ def test_head_cache_head_of_a_browser_or_proxy_is_read(rest: bytes):
     ],
 )
 def test_head_cache_personal_header_is_not_cached(header: bytes):
-    heads = HeadCache()
+    cache = HeadCache()
     rest = b"\r\nHost: a\r\n" + header + END
-    assert heads.read(rest) is not None
-    assert heads.known == {}
-    assert list(heads.lines) == [b"Host: a"]
+    assert cache.read(rest) is not None
+    assert cache.heads == {}
+    assert list(cache.lines) == [b"Host: a"]
 
 
 def test_head_cache_many_heads_stay_within_the_bounds():
-    heads = HeadCache()
+    cache = HeadCache()
     for number in range(3 * MAX_LINES):
-        heads.read(b"\r\nUser-Agent: %d%b" % (number, END))
-        assert len(heads.known) <= MAX_HEADS
-        assert len(heads.lines) <= MAX_LINES
-    heads = HeadCache()
-    assert heads.read(b"\r\nReferer: " + b"a" * MAX_LINE_BYTES + END) is not None
-    assert heads.read(b"".join(b"\r\nAccept: %d" % i for i in range(MAX_HEAD_BYTES)) + END) is not None
-    assert heads.known == {}
-    assert max(map(len, heads.lines)) <= MAX_LINE_BYTES
+        cache.read(b"\r\nUser-Agent: %d%b" % (number, END))
+        assert len(cache.heads) <= MAX_HEADS
+        assert len(cache.lines) <= MAX_LINES
+    cache = HeadCache()
+    assert cache.read(b"\r\nReferer: " + b"a" * MAX_LINE_BYTES + END) is not None
+    assert cache.read(b"".join(b"\r\nAccept: %d" % i for i in range(MAX_HEAD_BYTES)) + END) is not None
+    assert cache.heads == {}
+    assert max(map(len, cache.lines)) <= MAX_LINE_BYTES
 
 
 def test_head_cache_memory_is_within_the_stated_bound():
     names = sorted(_IMPERSONAL - {b"connection"})
-    heads = HeadCache()
+    cache = HeadCache()
     tracemalloc.start()
     for number in range(MAX_HEADS):
         sent = b"".join(b"\r\n%b:%06d%b" % (name, number, b"x" * 40) for name in names) + END
         assert len(sent) <= MAX_HEAD_BYTES
-        heads.read(sent)
-    assert len(heads.known) == MAX_HEADS
-    heads.lines.clear()  # lines and heads share their strings
+        cache.read(sent)
+    assert len(cache.heads) == MAX_HEADS
+    cache.lines.clear()  # lines and heads share their strings
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert MAX_HEAD_BYTES < held / MAX_HEADS < MAX_HEAD_BYTES + 7 * 1024
 
 
 def test_head_cache_known_head_is_not_read_again():
-    heads = HeadCache()
+    cache = HeadCache()
     rest = b"\r\nHost: a" + END
-    assert heads.read(rest) is heads.known[rest]
+    assert cache.read(rest) is cache.heads[rest]
 
 
 def test_head_cache_bad_line_is_left_to_the_parser():
