@@ -1,4 +1,7 @@
-"""The limit of a recipient's actions on the privacy page, counted in Redis for all web processes together."""
+"""Limits a recipient's actions on the privacy page.
+
+Redis counts the actions of all web processes together.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,17 @@ from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
 
 MAX_ACTIONS = 10
-"""Actions of a recipient in a minute, with any of the recipient's links."""
+"""Largest number of actions of a recipient in a minute, over all of the recipient's links."""
 MAX_RECIPIENTS = 100_000
-"""Recipients counted in a minute, some 8 MB. Other recipients must wait for the next minute."""
+"""Largest number of recipients that are counted in a minute: some 8 MB.
+
+Others must wait for the next minute.
+"""
 
 _COUNT = (
     EVEN_IF_FULL
     + """
--- KEYS: actions of this minute. ARGV: mark, MAX_ACTIONS, MAX_RECIPIENTS.
+-- KEYS: hash of this minute's actions, by the recipient's mark. ARGV: mark, MAX_ACTIONS, MAX_RECIPIENTS.
 -- Returns 1 and counts the action if it is within both limits. Otherwise returns 0 and writes nothing.
 local n = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0')
 if n >= tonumber(ARGV[2]) then return 0 end
@@ -27,11 +33,17 @@ return 1
 
 
 def _count_call(mark: bytes, minute: int) -> ScriptCall:
-    """Returns the call that counts an action. mark: of the recipient. minute: since 1970."""
+    """Returns the call that counts an action.
+
+    mark: the recipient's. minute: number of the minute since 1970.
+    """
     return script_call(_COUNT, keys=(keys.acts(minute),), arguments=(mark, MAX_ACTIONS, MAX_RECIPIENTS))
 
 
 async def count_action(store: AsyncRedis, mark: bytes, now: float) -> int:
-    """Counts an action. Returns 0 if it is allowed, else the seconds until the next action is."""
+    """Counts an action, and returns 0, if it is allowed. Else returns the seconds until it will be allowed.
+
+    mark: `Secrets.withdrawal_mark` of the recipient. now: seconds since 1970.
+    """
     is_allowed = await store.eval(*_count_call(mark, int(now // 60)))
     return 0 if is_allowed else 60 - int(now) % 60

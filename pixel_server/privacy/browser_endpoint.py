@@ -1,8 +1,8 @@
 """`/privacy` without a token: a browser opts out of recording, or allows it again.
 
-The opt-out is a cookie (`opt_out_cookie`), so nothing is stored, and this works while Redis is away. GET
-changes nothing. POST sets or deletes the cookie and redirects the browser to GET. The page then shows what
-the browser really sends, whether it kept the cookie or not.
+The opt-out is a cookie (`opt_out_cookie`). The server stores nothing, so this works while Redis is away. GET
+changes nothing. POST sets or deletes the cookie and redirects the browser to GET, whose page shows whether
+the browser really kept or dropped the cookie.
 """
 
 from __future__ import annotations
@@ -28,20 +28,22 @@ from pixel_server.settings import cookie_path
 
 log = logging.getLogger("pixel_server.privacy")
 
-_FRAMES = ("iframe", "frame")
+_FRAME_DESTINATIONS = ("iframe", "frame")
+"""Values of `Sec-Fetch-Dest` for a page in a frame."""
 _OPTS_OUT = {"no": True, "yes": False}
-"""Whether an action of the form opts out, by the action."""
+"""True if an action of the form opts out, False if it ends the opt-out. Both are by the action."""
 
 
 async def answer(api: Api, request: Request, campaign: str, action: str) -> Response:
-    """Answers with the browser's page. campaign: web campaign whose page shows it, any text.
+    """Answers GET with the browser's page, and POST with a redirect to that page.
 
-    action: value of the pressed button, "no" or "yes".
+    campaign: id of the web campaign whose site links to the page, as sent: any text. action: value of the
+    pressed button, "no" or "yes".
     """
-    web = _known_web(api, campaign)
-    framed = request.headers.get("sec-fetch-dest") in _FRAMES
+    web = _find_web_campaign(api, campaign)
+    is_framed = request.headers.get("sec-fetch-dest") in _FRAME_DESTINATIONS
     if request.method == "POST":
-        return _set_cookie(api, action, campaign, web, framed)
+        return _set_cookie(api, action, campaign, web, is_framed)
     cookies = b"; ".join(value for name, value in request.headers.raw if name == b"cookie")
     keep = retention.server_days(api.settings)
     if web:
@@ -49,11 +51,15 @@ async def answer(api: Api, request: Request, campaign: str, action: str) -> Resp
             try:
                 keep = retention.campaign_days(api.settings, await storage.get(api.store, campaign))
             except (redis.RedisError, OSError, NewerFormat) as error:
-                log.error("privacy: the days that %s keeps data are not known: %s", campaign, error)
+                log.error(
+                    "privacy: cannot read for how long %s keeps data, showing the server's days: %s",
+                    campaign,
+                    error,
+                )
     view = BrowserView(
         is_out=opt_out_cookie.is_set(cookies),
         form_opted_out=_OPTS_OUT.get(request.query_params.get("said", "")),
-        is_framed=framed,
+        is_framed=is_framed,
         campaign=campaign if web else "",
         identity=web.identity if web else None,
         operator=api.settings.operator,
@@ -63,13 +69,13 @@ async def answer(api: Api, request: Request, campaign: str, action: str) -> Resp
     return Response(page, 200, headers(web.origins if web else ()), "text/html; charset=utf-8")
 
 
-def _known_web(api: Api, campaign: str) -> WebCampaign | None:
-    """Returns a web campaign from the cache, or None if there is no web campaign with this id."""
+def _find_web_campaign(api: Api, campaign: str) -> WebCampaign | None:
+    """Returns a web campaign from the cache, or None if the cache has no web campaign with this id."""
     return api.campaign_cache.web.get(campaign, DEFAULT_WEB) if api.campaign_cache.is_web(campaign) else None
 
 
-def _set_cookie(api: Api, action: str, campaign: str, web: WebCampaign | None, framed: bool) -> Response:
-    """Redirects to the page, and sets or deletes the cookie if the action is known."""
+def _set_cookie(api: Api, action: str, campaign: str, web: WebCampaign | None, is_framed: bool) -> Response:
+    """Returns a redirect to the page, which sets or deletes the cookie if the action is "no" or "yes"."""
     is_out = _OPTS_OUT.get(action)
     query = urlencode([("c", campaign)] * (web is not None) + [("said", action)] * (is_out is not None))
     # The address is relative, as the form's action is, because a proxy may have removed a prefix.
@@ -77,5 +83,5 @@ def _set_cookie(api: Api, action: str, campaign: str, web: WebCampaign | None, f
     response = RedirectResponse(address, 303, headers(web.origins if web else ()))
     if is_out is not None:
         path = cookie_path(api.settings.base_url) if web is None or web.path is None else web.path
-        response.headers["set-cookie"] = opt_out_cookie.set_cookie(path or "/", out=is_out, framed=framed)
+        response.headers["set-cookie"] = opt_out_cookie.set_cookie(path or "/", out=is_out, framed=is_framed)
     return response

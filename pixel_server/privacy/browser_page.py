@@ -1,4 +1,4 @@
-"""The privacy page of a browser, which opts the browser out of recording or allows recording again."""
+"""Renders the privacy page of a browser, which opts the browser out of recording or allows it again."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pixel_server.privacy.texts import TEXTS, BrowserTexts
 
 
 class BrowserView(NamedTuple):
-    """Values that the page shows.
+    """The data of one page.
 
     is_out: whether the browser's cookie opts out. form_opted_out: whether the form that led to this page
     opted out; None if no form did. is_framed: whether the page stands in a frame. campaign: id of the web
-    campaign whose site shows the page, or "". identity: that campaign's identity, or None. keep: days to keep
-    each kind of data: "buckets", "days" and "dead_letters".
+    campaign whose site links to the page, or "". identity: that campaign's identity, or None. keep: days for
+    which each kind of data is kept: "buckets", "days" and "dead_letters".
     """
 
     is_out: bool
@@ -38,7 +38,7 @@ def render(view: BrowserView, language: str) -> bytes:
     scope = texts.scope_framed if view.is_framed else texts.scope_alone
     parts = [
         f"<p>{escape(lead)}</p>",
-        *_failed_answer(view, texts),
+        *_cookie_failure(view, texts),
         *_form(view, texts),
         f"<h2>{escape(texts.scope_heading)}</h2>\n<p>{escape(scope)}</p>",
         f"<h2>{escape(heading)}</h2>\n<ul>",
@@ -50,8 +50,8 @@ def render(view: BrowserView, language: str) -> bytes:
     return document(language, title, parts)
 
 
-def _failed_answer(view: BrowserView, texts: BrowserTexts) -> Iterator[str]:
-    """Yields a note if the browser did not keep or drop the cookie as the last form asked."""
+def _cookie_failure(view: BrowserView, texts: BrowserTexts) -> Iterator[str]:
+    """Yields a note if the browser did not set or delete the cookie as the last form asked."""
     if view.form_opted_out not in (None, view.is_out):
         note = texts.cookie_refused if view.form_opted_out else texts.still_opted_out
         yield f'<p role="status"><strong>{escape(note)}</strong></p>'

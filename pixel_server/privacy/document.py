@@ -1,7 +1,7 @@
-"""The HTML document of the privacy pages: its frame and style, its headers, and the parts both pages have.
+"""The HTML document of the privacy pages: its frame, style and headers, and the parts that both pages have.
 
-A page is one file of HTML without script or anything to load, small enough for any mail program's browser.
-Send it with `headers`; the policy allows the style by its hash.
+A page is one HTML file. It has no script, loads nothing, and is small enough for the browser of any mail
+program. Send it with `headers`, whose content security policy allows the style by its hash.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _URL = re.compile(r"https?://[^\s\x00-\x1f\x7f\\@]+", re.I)
 
 
 def csp(origins: Iterable[str] = ()) -> str:
-    """Returns the page's content security policy. origins: sites whose pages may frame the page."""
+    """Returns the page's content security policy. origins: those whose pages may frame the page."""
     ancestors = " ".join(origins) or "'none'"
     return (
         f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; "
@@ -72,7 +72,7 @@ def document(language: str, title: str, parts: Iterable[str]) -> bytes:
 
 
 def button(action: str, label: str, hint: str) -> str:
-    """Returns a button that posts `do=action`, and the paragraph that describes it."""
+    """Returns a button that posts `do=action`, and a paragraph that describes the button."""
     return (
         f'<button type="submit" name="do" value="{action}" aria-describedby="{action}-hint">'
         f'{escape(label)}</button>\n<p id="{action}-hint">{escape(hint)}</p>'
@@ -80,7 +80,10 @@ def button(action: str, label: str, hint: str) -> str:
 
 
 def controller(heading: str, operator: str | None, fallback: str) -> Iterator[str]:
-    """Yields the part that says who records. operator: a name or an http(s) URL; without it, `fallback`."""
+    """Yields the part that says who records: the operator, or `fallback` without an operator.
+
+    operator: a name or an http(s) URL.
+    """
     operator = (operator or "").strip()
     shown = f"<bdi>{escape(operator)}</bdi>" if operator else escape(fallback)
     if _is_link(operator):
@@ -96,7 +99,10 @@ def _is_link(operator: str) -> bool:
 
 
 def retention_times(days_by_kind: Mapping[str, int], texts: SharedTexts) -> Iterator[str]:
-    """Yields the part that says how many days each kind of data is kept. Leaves out kinds without a text."""
+    """Yields the part that says for how many days each kind of data is kept.
+
+    Leaves out kinds that are not in `RetentionTexts`.
+    """
     kinds = [kind for kind in texts.retention.__struct_fields__ if kind in days_by_kind]
     if not kinds:
         return

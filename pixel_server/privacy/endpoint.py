@@ -1,6 +1,6 @@
-"""`/privacy`: the page on which a recipient stops being recorded, reached by the link of any mail.
+"""`/privacy`: the page on which a recipient stops the recording. The privacy link of any mail leads there.
 
-Without a link's token, the page is for the browser that shows it: see `browser_endpoint`.
+Without a token, as in such a link, the page is about the browser that shows it: see `browser_endpoint`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ _ACTIONS = ("stop", "erase", "allow")
 
 @dataclass(frozen=True, slots=True)
 class Privacy:
-    """The handler. GET changes nothing, because scanners follow links. POST acts if the page sent it."""
+    """Handler of `/privacy`.
+
+    GET changes nothing, because scanners follow links. POST acts on the page's form.
+    """
 
     api: Api
 
@@ -59,39 +62,42 @@ class Privacy:
         return await self._answer(request, fields.get("t", ""), fields.get("do", ""), fields.get("c", ""))
 
     async def _answer(self, request: Request, token: str, action: str, web_campaign: str) -> Response:
-        """Answers with the page of a token, or with the browser's page if `token` is empty.
+        """Answers with the recipient's page of a token, or with the browser's page if `token` is empty.
 
-        action: value of the pressed button, or "". web_campaign: the web campaign whose site
-        links to the browser's page or frames it, any text.
+        action: value of the pressed button, or "". web_campaign: id of the web campaign whose site links to
+        the browser's page or frames that page, as sent: any text.
         """
         if not token:
             return await browser_endpoint.answer(self.api, request, web_campaign, action)
         try:
-            # The link works whatever its age, and also if its campaign was deleted.
+            # Links of any age work here, and links of deleted campaigns too.
             flags, _, recipient, campaign = verify(token.encode("utf-8", "replace"), self.api.secrets.signing)
         except BadToken:
             return self._page(request, State.FOREIGN, "", Mode.COUNT)
         mode = Mode(mode_of(flags))
-        keep = retention.server_days(self.api.settings)
+        keep_days = retention.server_days(self.api.settings)
         if not recipient:
-            return self._page(request, State.ANONYMOUS, token, mode, keep)
+            return self._page(request, State.ANONYMOUS, token, mode, keep_days)
         try:
             if self.api.campaign_cache.mark.trouble:
-                return self._page(request, State.UNAVAILABLE, token, mode, keep)
+                return self._page(request, State.UNAVAILABLE, token, mode, keep_days)
             if wait_seconds := await self._act(recipient, action):
-                response = self._page(request, State.THROTTLED, token, mode, keep)
+                response = self._page(request, State.THROTTLED, token, mode, keep_days)
                 response.headers["retry-after"] = str(wait_seconds)
                 return response
             state = await self._state(recipient)
             with suppress(UnknownCampaign, UnreadableCampaign):
-                keep = retention.campaign_days(self.api.settings, await get(self.api.store, campaign))
+                keep_days = retention.campaign_days(self.api.settings, await get(self.api.store, campaign))
         except (redis.RedisError, OSError, NewerFormat) as error:
             # A Redis that hangs may still carry out the action later.
-            log.error("privacy: %s is not done: %s", action or "look-up", error)
+            log.error(
+                "privacy: %s failed, the recipient is asked to try again: %s", action or "look-up", error
+            )
             state = State.UNAVAILABLE
-        return self._page(request, state, token, mode, keep)
+        return self._page(request, state, token, mode, keep_days)
 
     async def _state(self, recipient: bytes) -> State:
+        """Returns the state of a recipient's withdrawal and erasure. recipient: the recipient key."""
         periods = await withdrawals.get_periods(self.api.store, self.api.secrets, recipient)
         is_owed = await erasure.is_owed(self.api.store, self.api.secrets, recipient)
         if not withdrawals.is_withdrawn(periods):
@@ -101,16 +107,16 @@ class Privacy:
         return State.ERASED if periods[-1][0] == 0 else State.STOPPED
 
     async def _act(self, recipient: bytes, action: str) -> int:
-        """Carries out a recipient's action.
+        """Carries out a recipient's action, and returns 0.
 
-        Returns the seconds to wait if there were too many actions, else 0.
+        If there were too many actions, changes nothing, and returns the seconds to wait.
         """
         api = self.api
         store, secrets, now = api.store, api.secrets, api.clock()
         if action not in _ACTIONS:
             return 0
-        if wait := await action_limit.count_action(store, secrets.withdrawal_mark(recipient), now):
-            return wait
+        if wait_seconds := await action_limit.count_action(store, secrets.withdrawal_mark(recipient), now):
+            return wait_seconds
         if action == "stop":
             if await withdrawals.withdraw(store, secrets, [recipient], now, api.settings.shards):
                 await audit_log.note_recipient(store, "recipient.stopped")
@@ -122,11 +128,14 @@ class Privacy:
         return 0
 
     def _page(
-        self, request: Request, state: State, token: str, mode: Mode, keep: KeepDays | None = None
+        self, request: Request, state: State, token: str, mode: Mode, keep_days: KeepDays | None = None
     ) -> Response:
-        """Returns the page. keep: days for which data is kept; None if the page must not show them."""
+        """Returns the page.
+
+        keep_days: days for which data is kept; None if the page must not show the days.
+        """
         settings = self.api.settings
-        days = {**(keep._asdict() if keep else {}), "dead_letters": settings.keep_dead_letters}
+        days = {**(keep_days._asdict() if keep_days else {}), "dead_letters": settings.keep_dead_letters}
         view = View(state, "privacy", token, settings.operator, mode, days)
         return Response(
             render(view, choose_language(request.headers.get("accept-language", ""))),

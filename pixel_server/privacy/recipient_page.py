@@ -1,7 +1,7 @@
-"""The privacy page of a recipient, which shows what a mail records, stops recording and erases data.
+"""Renders the privacy page of a recipient. It shows what is recorded, stops the recording, and erases data.
 
-The page sends no referrer, so browsers post its form with `Origin: null`. The token, not the origin,
-authorizes the request.
+The page sends no referrer, so browsers post its form with `Origin: null`. So the token authorizes the
+request, and not the origin.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pixel_server.tokens import Mode
 
 
 class State(Enum):
-    """The server's knowledge of the recipient whom a link names."""
+    """The state of the recipient whom a link names, or the reason why the state cannot be shown."""
 
     FOREIGN = auto()
     """The token is not from this server."""
@@ -26,9 +26,9 @@ class State(Enum):
     RECORDED = auto()
     STOPPED = auto()
     ERASED = auto()
-    """Recording is stopped and the data are erased."""
+    """Recording is stopped, and the data is erased."""
     ERASING = auto()
-    """Recording is stopped and the data will be erased soon."""
+    """Recording is stopped, and the data will be erased soon."""
     THROTTLED = auto()
     """The recipient acted too often within a minute. Nothing was changed."""
     UNAVAILABLE = auto()
@@ -41,10 +41,10 @@ class State(Enum):
 
 
 class View(NamedTuple):
-    """Values that the page shows. action: URL that the form posts to. operator: a name or an http(s) URL.
+    """The data of one page. action: URL that the form posts to. operator: a name or an http(s) URL.
 
-    keep: days to keep, by kind: "buckets", "days", "recipients", "names", "dead_letters". The page leaves out
-    missing kinds.
+    mode: the link's. keep: days for which each kind of data is kept: "buckets", "days", "recipients", "names"
+    and "dead_letters". The page leaves out kinds that are missing.
     """
 
     state: State
@@ -130,9 +130,9 @@ def _controller(view: View, texts: Texts) -> Iterator[str]:
 
 
 def _concerns(kind: str, view: View) -> bool:
-    """Returns whether data of a kind may exist. An earlier mode may have left data of a recipient."""
+    """Returns whether data of a kind may exist for the recipient."""
     if view.state == State.FOREIGN:
         return False
-    if kind == "recipients":
+    if kind == "recipients":  # in any mode, because an earlier mode may have left such data
         return view.state != State.ANONYMOUS
     return view.mode >= (Mode.IDENTIFIED if kind == "names" else Mode.COUNT)

@@ -1,4 +1,4 @@
-"""The texts of the privacy pages: read from `locales/`, one file a language, and checked when loaded."""
+"""Loads and checks the texts of the privacy pages. `locales/` has one file for each language."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ LANGUAGES = ("en", "de", "fr", "es", "it")
 DEFAULT_LANGUAGE = "en"
 FOLDER = Path(__file__).parent / "locales"
 _MAX_ACCEPT_CHARACTERS = 1000
-"""Characters of an Accept-Language header that are read."""
-_RANGE = re.compile(
+"""Characters of an Accept-Language header that are read; the rest is ignored."""
+_LANGUAGE_RANGE = re.compile(
     r"([a-z]{1,8}|\*)(?:-[a-z0-9-]*)?(?:\s*;\s*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?", re.I | re.A
 )
-"""A language with its weight: `de-CH;q=0.8` (RFC 9110, 12.4.2 and 12.5.4, June 2022)."""
+"""A language range with its weight: `de-CH;q=0.8` (RFC 9110, 12.4.2 and 12.5.4, June 2022)."""
 
 
 class _Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A table of a language's file: it has exactly the fields of its class."""
+    """A table of a language's file. The file must have exactly the fields of the class."""
 
 
 class RetentionTexts(_Texts, frozen=True):
-    """Names of kinds of data, in the order in which the pages show them."""
+    """Names of the kinds of data that are removed after some days, in the order of the pages."""
 
     buckets: str
     days: str
@@ -90,7 +90,7 @@ class RecipientTexts(_Texts, frozen=True):
 
 
 class RecordedOfBrowser(_Texts, frozen=True):
-    """Items of the list of what is recorded of a view."""
+    """Items of the list of what is recorded of the view of a web page."""
 
     page: str
     came_from: str
@@ -100,7 +100,7 @@ class RecordedOfBrowser(_Texts, frozen=True):
 
 
 class VisitorTexts(_Texts, frozen=True):
-    """How a visitor is recognised, by the identity of the campaign; `any` if no campaign is named."""
+    """Explanations how a visitor is recognised, by the campaign's identity; `any` if no campaign is named."""
 
     cookieless: str
     cookie: str
@@ -146,14 +146,17 @@ def load_texts(path: Path) -> Texts:
 
 
 TEXTS = {language: load_texts(FOLDER / f"{language}.toml") for language in LANGUAGES}
-"""Texts by language, as `"de"`."""
+"""Texts by language, such as `"de"`."""
 
 
 def choose_language(accept: str) -> str:
-    """Returns the language of TEXTS that an Accept-Language header prefers. Skips what cannot be read."""
+    """Returns the language of TEXTS that an Accept-Language header prefers, by default English.
+
+    Skips parts of the header that are not valid.
+    """
     best, best_weight = DEFAULT_LANGUAGE, 0.0
     for part in accept[:_MAX_ACCEPT_CHARACTERS].split(","):
-        match = _RANGE.fullmatch(part.strip())
+        match = _LANGUAGE_RANGE.fullmatch(part.strip())
         if match is None:
             continue
         language, weight = match[1].lower(), float(match[2] or 1)
