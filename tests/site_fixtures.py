@@ -64,15 +64,17 @@ def clock() -> Clock:
 
 @pytest.fixture
 def sweep(settings: Settings, clock: Clock) -> Callable[..., Counter[str]]:
-    """A retention run at this clock's time; what it took, or would take. deadline, may: see there."""
+    """Runs `retention.sweep` at this clock's time. Returns what it removed, or would remove."""
 
-    def sweep(deadline: float = math.inf, may: Allowance = "all") -> Counter[str]:
+    def sweep(deadline: float = math.inf, allowance: Allowance = "all") -> Counter[str]:
         async def run() -> Counter[str]:
             client = connect_async(settings.redis_url)
             try:
-                part = int(clock.now) // 3600
-                swept = await retention.sweep(client, settings, clock.now, deadline, part=part, allowance=may)
-                return swept.waiting if may == "nothing" else swept.removed
+                slice_number = int(clock.now) // 3600
+                result = await retention.sweep(
+                    client, settings, clock.now, deadline, slice_number=slice_number, allowance=allowance
+                )
+                return result.waiting if allowance == "nothing" else result.removed
             finally:
                 await client.aclose()
 

@@ -436,16 +436,16 @@ def test_retention_more_than_a_day_is_due_waits(mail, opened, stats, sweep, cloc
     stats("mail")
     for day in ("01", "02", "03", "04"):
         clock.at(f"2026-03-{day}T10:00Z")
-        assert sweep(may="a day").keys() <= {"traces"}
+        assert sweep(allowance="a day").keys() <= {"traces"}
     clock.at("2026-03-05T10:00Z")
-    assert sweep(may="a day") == {"buckets": 1}, "it became due this midnight"
+    assert sweep(allowance="a day") == {"buckets": 1}, "it became due this midnight"
     clock.at("2027-09-01T10:00Z")
     for _ in range(2):
-        assert sweep(may="a day").keys() <= {"traces"}
-    assert sweep(may="nothing") == {"days": 1, "recipients": 1}
+        assert sweep(allowance="a day").keys() <= {"traces"}
+    assert sweep(allowance="nothing") == {"days": 1, "recipients": 1}
     assert key_names(client, "people:*") != []
     assert sweep() == {"days": 1, "recipients": 1}
-    assert sweep(may="nothing") == {}
+    assert sweep(allowance="nothing") == {}
 
 
 def test_retention_redis_clock_far_ahead_closes_nothing(mail, opened, stats, sweep, clock, site):
@@ -453,7 +453,7 @@ def test_retention_redis_clock_far_ahead_closes_nothing(mail, opened, stats, swe
     opened("2026-03-01T09:00Z", "ada")
     stats("mail")
     clock.at("2027-08-01T09:00Z")
-    assert sweep(may="a day").keys() <= {"traces"}
+    assert sweep(allowance="a day").keys() <= {"traces"}
     assert site.get("/api/campaigns/mail").json()["closed_at"] is None
     clock.at("2026-03-01T10:00Z")
     opened("2026-03-01T10:00Z", "bob")
@@ -464,7 +464,7 @@ def test_retention_empty_campaign_swept_by_a_clock_ahead_counts_again(mail, open
     """The first kept day then lies in the future, and must not count as a removal."""
     mail()
     clock.at("2027-08-01T09:00Z")
-    sweep(may="a day")
+    sweep(allowance="a day")
     opened("2026-03-01T10:00Z", "bob")
     figures = stats("mail", interval="hour", from_="2026-03-01", to="2026-03-02")
     assert (figures["totals"]["hits"], sum(row["hits"] for row in figures["series"])) == (1, 1)
@@ -477,21 +477,21 @@ def test_retention_lowered_setting_waits_and_lowered_mode_does_not(mail, opened,
         stats("mail")
     sweep()
     site.patch("/api/campaigns/mail", json={"keep": {"days": 1}})
-    assert sweep(may="a day") == {}
-    assert sweep(may="nothing")["days"] == 2
+    assert sweep(allowance="a day") == {}
+    assert sweep(allowance="nothing")["days"] == 2
     site.patch("/api/campaigns/mail", json={"mode": "count"})
-    assert sweep(may="a day") == {"recipients": 3}
+    assert sweep(allowance="a day") == {"recipients": 3}
 
 
 def test_retention_old_dead_letters_wait(client, sweep, clock):
     clock.at("2026-03-20T00:00Z")
     for ms in (clock.now - 9 * 86_400, clock.now - 7.5 * 86_400, clock.now):
         client.xadd(keys.dead(0), {"reason": "x", "data": b""}, f"{int(ms * 1000)}-1")
-    assert sweep(may="a day") == {}
-    assert sweep(may="nothing") == {"dead letters": 2}
+    assert sweep(allowance="a day") == {}
+    assert sweep(allowance="nothing") == {"dead letters": 2}
     assert sweep() == {"dead letters": 2}
     client.xadd(keys.dead(1), {"reason": "x", "data": b""}, f"{int((clock.now - 7.5 * 86_400) * 1000)}-1")
-    assert sweep(may="a day") == {"dead letters": 1}
+    assert sweep(allowance="a day") == {"dead letters": 1}
 
 
 def test_retention_waiting_kinds_are_reported_until_removed(
