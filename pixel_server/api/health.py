@@ -170,15 +170,14 @@ def _process_json(process: ProcessState) -> dict[str, Any]:
             "since": None if losses.since is None else iso_ms(losses.since),
             "shards": {str(shard): batches for shard, batches in sorted(losses.shards.items())},
             "commits": losses.commits,
+            "removed_hits": losses.removed_hits,
         },
     }
 
 
 def _process_warnings(process: ProcessState) -> list[str]:
     warnings = [process.mark.trouble] if process.mark.trouble else []
-    losses = process.losses()
-    if losses.batches or losses.commits:
-        warnings.append(losses.describe())
+    warnings += process.losses().describe()
     if unreadable := sorted(process.campaign_cache.unreadable):
         rest = f" and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
         campaigns = ", ".join(unreadable[:5]) + rest
@@ -197,8 +196,6 @@ def _own_warnings(health: dict[str, Any], recent_addresses: list[bytes]) -> list
         warnings.append(f"{trouble}: while Redis is away, hits may be lost")
     if health["spool"].get("set_aside"):
         warnings.append("the spool has set batches aside: see its folder `aside` and the log")
-    if removed := health["recorder"]["removed"]:
-        warnings.append(f"{removed} hits were lost: files were removed from the spool before Redis had them")
     return warnings + _proxy_warning(recent_addresses)
 
 

@@ -64,6 +64,7 @@ def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
             may_wait=settings.spool_bytes > 0,
             consequence="hits go to the spool, and the saved campaigns and withdrawals apply",
         )
+        pixels.reserve.open()
         pixels.recorder.start()  # after `begin`, which measures the time of Redis
         running = tasks.start(
             [
@@ -93,6 +94,9 @@ def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
             pixels.stream.close()
             pixels.drain_stream.close()
             pixels.spool.close()
+            pixels.loss_watch.note_removed(pixels.spool.take_removed())
+            pixels.loss_watch.close()
+            pixels.reserve.close()
             await common.redis.aclose()
 
     return lifespan

@@ -16,8 +16,9 @@ from pixel_server.auth.throttle import Throttle
 from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache
 from pixel_server.collect.admission import Admission
 from pixel_server.collect.client_address import ClientAddress
+from pixel_server.collect.descriptor_reserve import DescriptorReserve
 from pixel_server.collect.loss_watch import LossWatch
-from pixel_server.collect.losses import LossReport
+from pixel_server.collect.losses import LossReport, RemovedFile
 from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.collect.reserve_sink import ReserveSink
@@ -77,6 +78,7 @@ class PixelParts:
     rollup_trigger: RollupTrigger
     memory: MemoryWatch
     loss_watch: LossWatch
+    reserve: DescriptorReserve
 
 
 def make_common(
@@ -111,12 +113,17 @@ def make_pixels(common: CommonParts, queue: Queue) -> PixelParts:
     )
     rollup_trigger = RollupTrigger(queue, clock)
     memory = MemoryWatch(common.redis, settings.memory_reserve)
-    loss_watch = LossWatch(common.redis, settings.data, settings.shards, common.mark, clock)
-    stream = RedisSink(settings.redis_url, mark=common.mark.current)
+    reserve = DescriptorReserve()
+    loss_watch = LossWatch(common.redis, settings.data, settings.shards, common.mark, reserve, clock)
+    stream = RedisSink(settings.redis_url, mark=common.mark.current, reserve=reserve)
     drain_stream = RedisSink(
-        settings.redis_url, timeout_seconds=1.0, max_timeout_seconds=5.0, mark=common.mark.current
+        settings.redis_url,
+        timeout_seconds=1.0,
+        max_timeout_seconds=5.0,
+        mark=common.mark.current,
+        reserve=reserve,
     )
-    spool = Spool(common.spool_directory, settings.spool_bytes, clock=clock)
+    spool = Spool(common.spool_directory, settings.spool_bytes, clock=clock, reserve=reserve)
     recorder = Recorder(
         ReserveSink(stream, memory),
         settings.shards,
@@ -127,13 +134,18 @@ def make_pixels(common: CommonParts, queue: Queue) -> PixelParts:
         on_acknowledged=loss_watch.note,
         clock=clock,
     )
+
+    def note_removed(removed: list[RemovedFile]) -> None:
+        recorder.count_removed(sum(file.hits for file in removed))
+        loss_watch.note_removed(removed)
+
     drain = Drain(
         spool,
         ReserveSink(drain_stream, memory),
         is_away=lambda: recorder.is_away,
         on_accepted=recorder.resume,
         on_lost=recorder.count_lost,
-        on_removed=recorder.count_removed,
+        on_removed=note_removed,
         mark=recorder.spool_mark,
         on_drained=recorder.note_drained,
         on_stored=rollup_trigger.request,
@@ -150,6 +162,7 @@ def make_pixels(common: CommonParts, queue: Queue) -> PixelParts:
         rollup_trigger=rollup_trigger,
         memory=memory,
         loss_watch=loss_watch,
+        reserve=reserve,
     )
 
 

@@ -19,7 +19,7 @@ COMMANDS = {
     "explain": (f"{_COMMANDS}.explain:explain", "Show how a hit would be classified, and by which rule."),
     "key": (f"{_COMMANDS}.key:key", "Create, list and revoke API keys."),
     "link": (f"{_COMMANDS}.link:link", "Make pixel links for recipients."),
-    "losses": (f"{_COMMANDS}.losses:losses", "List hits that Redis stored and then lost."),
+    "losses": (f"{_COMMANDS}.losses:losses", "List hits that were recorded and then lost."),
     "networks": (f"{_COMMANDS}.networks:networks", "List and refresh the lists of machines' networks."),
     "note": (f"{_COMMANDS}.note:note", "Add, list and remove notes on dates."),
     "privacy": (f"{_COMMANDS}.privacy:privacy", "Report the data that is stored on people."),

@@ -24,6 +24,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from pixel_server import files
+from pixel_server.collect.descriptor_reserve import DescriptorReserve
 from pixel_server.times import DAY
 
 FORMAT = 1
@@ -72,10 +73,12 @@ class MissingBatches(NamedTuple):
 class AcknowledgedFiles:
     """The files of one data directory. newest: newest sequence number by producer and shard.
 
+    reserve: has a descriptor for a file if no other is free.
     Methods block and may raise OSError. Only one thread may use them at a time.
     """
 
-    def __init__(self, data: Path, shards: int) -> None:
+    def __init__(self, data: Path, shards: int, reserve: DescriptorReserve | None = None) -> None:
+        self._reserve = reserve or DescriptorReserve()
         self._folder = data / FOLDER
         self._shards = shards
         self._ring_size = max(64, RECORDS_PER_FILE // shards)
@@ -198,8 +201,9 @@ class AcknowledgedFiles:
                 os.close(self._open.pop(oldest))
                 self._unsynced.discard(oldest)
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._tidy()
-            file = os.open(self._folder / f"{producer}.ack", os.O_RDWR | os.O_CREAT, 0o600)
+            self._reserve.run(self._tidy)
+            path, flags = self._folder / f"{producer}.ack", os.O_RDWR | os.O_CREAT
+            file = self._reserve.run(lambda: os.open(path, flags, 0o600))
             os.pwrite(file, _HEAD.pack(_MAGIC, FORMAT, self._shards, self._ring_size), 0)
             self._open[producer] = file
         return file

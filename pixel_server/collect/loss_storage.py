@@ -24,6 +24,7 @@ from pixel_server.collect.losses import (
     summarize,
     unpack_losses,
 )
+from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import ScriptCall, script_call
@@ -83,21 +84,39 @@ async def acknowledge(store: AsyncRedis, data: Path, now: int) -> int:
 def read_file(data: Path) -> StoredLosses:
     """Returns the losses in the data directory, {} if there is no file that can be read."""
     try:
-        content = json.loads((data / FILE).read_bytes())
-        if content["format"] == FORMAT:
-            return {str(name): str(text) for name, text in content["items"].items()}
-        log.error("%s is of a newer version; the losses in it are not shown", data / FILE)
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return _read_file(data)
+    except (OSError, NewerFormat) as error:
         log.error("cannot read %s, so earlier losses are not shown: %s", data / FILE, error)
     return {}
 
 
+def _read_file(data: Path) -> StoredLosses:
+    """Returns the losses in the data directory, {} if there is no file, or a damaged file.
+
+    Raises OSError if the file cannot be read now, NewerFormat if a newer version wrote it: then it must not
+    be replaced.
+    """
+    try:
+        content = json.loads((data / FILE).read_bytes())
+        form, items = content["format"], content["items"]
+        stored = {str(name): str(text) for name, text in items.items()} if form == FORMAT else {}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        log.error("%s is damaged, so the losses in it are not shown: %s", data / FILE, error)
+        return {}
+    if form != FORMAT:
+        raise NewerFormat(f"format {form!r}, this version reads {FORMAT}")
+    return stored
+
+
 def add_to_file(data: Path, losses: StoredLosses) -> None:
-    """Adds losses, or an acknowledgement, to the file in the data directory. Raises OSError."""
+    """Adds losses, or an acknowledgement, to the file in the data directory.
+
+    Raises OSError, or NewerFormat if a newer version wrote the file.
+    """
     with _locked(data):
-        before = read_file(data)
+        before = _read_file(data)
         until = max(reported_until(before), reported_until(losses))
         remembered = {
             name: text

@@ -1,7 +1,8 @@
-"""Watches for losses: batches that Redis had acknowledged and then lost.
+"""Watches for losses, and stores them: batches that Redis had acknowledged and then lost, and files that were
+removed from the spool.
 
-A loss is noticed with the next batch of the same producer, otherwise within COMPARE_SECONDS, and also after a
-restart of this process.
+A loss of Redis is noticed with the next batch of the same producer, otherwise within COMPARE_SECONDS, and
+also after a restart of this process.
 """
 
 from __future__ import annotations
@@ -9,15 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import redis
 
 from pixel_server.collect import loss_storage, losses
 from pixel_server.collect.acknowledged import AcknowledgedFiles, MissingBatches
 from pixel_server.collect.batch import Batch
-from pixel_server.collect.losses import LossReport, StoredLosses
+from pixel_server.collect.descriptor_reserve import DescriptorReserve
+from pixel_server.collect.losses import LossReport, RemovedFile, StoredLosses
+from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
@@ -30,12 +36,18 @@ COMPARE_SECONDS = 1.0
 """Seconds between two comparisons with the store, and between two syncs of the files."""
 ALL_FILES_EVERY = 30
 """Comparisons after which the files of other processes are compared again."""
+T = TypeVar("T")
+
 MAX_NOTED = 100_000
 """Batches in memory while the disk hangs. Further batches are not remembered."""
 
 
 class LossWatch:
-    """Remembers acknowledged batches (`note`), then writes, compares and reports them (`run`)."""
+    """Remembers acknowledged batches (`note`), then writes, compares and reports them (`run`).
+
+    Its files are used by a thread of its own, and have descriptors in reserve. If they cannot be written, a
+    loss is still stored in the store; if Redis is away, it is still stored in the data directory.
+    """
 
     def __init__(
         self,
@@ -43,18 +55,23 @@ class LossWatch:
         data: Path,
         shards: int,
         mark: StoreMark,
+        reserve: DescriptorReserve,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._data = data
         self._mark = mark
+        self._reserve = reserve
         self._clock = clock
-        self._files = AcknowledgedFiles(data, shards)
+        self._thread = ThreadPoolExecutor(1, "losses")
+        self._thread.submit(int)  # starts the thread now: later there may be no memory for it
+        self._files = AcknowledgedFiles(data, shards, reserve)
         self._noted: list[tuple[str, int, int, int]] = []
         self._gaps: list[tuple[Batch, int]] = []
+        self._removed: list[RemovedFile] = []
         self._earlier: dict[tuple[str, int], int] | None = None
         self._unsaved: StoredLosses = {}
-        self._failure = ""
+        self._failures = {"disk": "", "store": ""}
         self._shards = shards
         self._generations: list[int] = []
         self._comparisons = 0
@@ -69,56 +86,79 @@ class LossWatch:
                 if batch.sequence - 1 > last_seen:
                     self._gaps.append((batch, last_seen))
 
+    def note_removed(self, removed: Sequence[RemovedFile]) -> None:
+        """Remembers that these files were removed from the spool with hits that Redis does not have."""
+        self._removed += removed
+
     def report(self) -> LossReport:
         """Returns the sum of the losses that are not acknowledged, as last known."""
-        return losses.summarize(losses.unpack_losses(self._losses))
+        return losses.summarize(losses.unpack_losses(dict(self._losses)))
 
     async def run(self) -> None:
-        """Writes, compares and reports until cancelled. Then all noted batches are put on disk."""
-        self._losses = await asyncio.to_thread(loss_storage.read_file, self._data)
+        """Writes, compares and reports until cancelled."""
+        self._losses |= await self._in_thread(lambda: loss_storage.read_file(self._data))
         compared_at = 0.0
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            await self._try("disk", self._in_thread(self._flush))
+            if time.monotonic() - compared_at >= COMPARE_SECONDS:
+                compared_at = time.monotonic()
+                await self._try("disk", self._in_thread(lambda: self._files.sync(self._generations)))
+                if not self._mark.trouble:
+                    await self._try("store", self._compare_and_share())
+
+    def close(self) -> None:
+        """Writes what is not written yet, and closes the files. `run` must have ended."""
         try:
-            while True:
-                await asyncio.sleep(FLUSH_SECONDS)
-                try:
-                    await asyncio.to_thread(self._flush)
-                    if time.monotonic() - compared_at >= COMPARE_SECONDS:
-                        compared_at = time.monotonic()
-                        await asyncio.to_thread(self._files.sync, self._generations)
-                        if not self._mark.trouble:
-                            await self._compare()
-                            await self._share()
-                    self._failure = ""
-                except Exception as error:  # no answer of disk or store may end this process
-                    self._report_failure(error)
-        finally:
-            self._flush_at_end()
+            self._thread.submit(self._reserve.run, self._flush).result()
+        except (OSError, NewerFormat) as error:
+            self._report_failure("disk", error)
+        self._files.close(self._generations)
+        self._thread.shutdown()
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """Returns what `work` returns. It runs in the thread of the files, and may have a reserve's file."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._reserve.run, work)
+
+    async def _try(self, subject: str, work: Awaitable[None]) -> None:
+        """Awaits `work`, and logs its failure. No answer of disk or store may end this process."""
+        try:
+            await work
+            self._failures[subject] = ""
+        except Exception as error:
+            self._report_failure(subject, error)
 
     def _flush(self) -> None:
-        """Writes the noted batches to their files, and reports gaps between them."""
+        """Writes the noted batches to their files, and stores gaps between them and removed files.
+
+        If a file cannot be written, the next call writes it again.
+        """
         noted, self._noted = self._noted, []
         gaps, self._gaps = self._gaps, []
+        removed, self._removed = self._removed, []
         try:
             if noted:
                 self._files.note(noted)
+        except OSError:
+            self._noted = (noted + self._noted)[:MAX_NOTED]
+            raise
         finally:
             for batch, last_seen in gaps:
                 missing = self._files.missing(batch.producer, batch.shard, last_seen, batch.sequence - 1)
-                self._add_loss(missing)
+                self._add_missing(missing)
+            for file in removed:
+                self._add(*losses.pack_removed_file(file, int(self._clock() * 1000)))
             self._save()
 
-    def _flush_at_end(self) -> None:
-        try:
-            self._flush()
-        except OSError as error:
-            self._report_failure(error)
-        self._files.close(self._generations)
+    async def _compare_and_share(self) -> None:
+        await self._compare()
+        await self._share()
 
     async def _compare(self) -> None:
         """Compares the acknowledged batches, of this process and of earlier ones, with the store."""
         if self._earlier is None:
-            self._earlier = await asyncio.to_thread(self._files.read_newest)
-            self._generations = await asyncio.to_thread(self._files.read_generations)
+            self._earlier = await self._in_thread(self._files.read_newest)
+            self._generations = await self._in_thread(self._files.read_generations)
         self._comparisons += 1
         newest = dict(self._files.newest)
         if self._comparisons % ALL_FILES_EVERY == 1:
@@ -137,53 +177,61 @@ class LossWatch:
         for ((producer, shard), last), value in zip(newest.items(), of_producers, strict=True):
             seen = int(value.partition(b" ")[0]) if value else 0
             if seen < last and (value or producer >= floors[shard]):  # otherwise it was pruned
-                self._add_loss(await asyncio.to_thread(self._files.missing, producer, shard, seen, last))
+                arguments = producer, shard, seen, last
+                self._add_missing(await self._in_thread(partial(self._files.missing, *arguments)))
         self._compare_generations([int(n or 0) for n in of_shards[::2]])
-        await asyncio.to_thread(self._save)
 
     def _compare_generations(self, generations: list[int]) -> None:
         """Reports shards whose generation fell since the last comparison."""
         now = int(self._clock() * 1000)
         for shard, (before, generation) in enumerate(zip(self._generations, generations, strict=False)):
-            name, loss = losses.pack_fallen_generation(shard, before, generation, now)
-            if generation < before and name not in self._losses:
-                self._losses[name] = self._unsaved[name] = loss
+            if generation < before and self._add(
+                *losses.pack_fallen_generation(shard, before, generation, now)
+            ):
                 log.error(
                     "losses: the counters of shard %d went back by %d commits", shard, before - generation
                 )
         self._generations = generations
 
-    def _add_loss(self, missing: MissingBatches) -> None:
-        """Adds and logs a loss that is not known yet."""
-        name, loss = losses.pack_missing(missing, int(self._clock() * 1000))
+    def _add_missing(self, missing: MissingBatches) -> None:
+        """Adds and logs a loss of Redis that is not known yet."""
+        if self._add(*losses.pack_missing(missing, int(self._clock() * 1000))):
+            at_least = "" if missing.is_exact else "at least "
+            log.error(
+                "losses: shard %d lost %d batches of producer %s with %s hits: Redis came back without them",
+                *(missing.shard, missing.last - missing.first + 1, missing.producer),
+                f"{at_least}{missing.hits}",
+            )
+
+    def _add(self, name: str, loss: str) -> bool:
+        """Adds a loss. Returns whether it was not known yet."""
         if name in self._losses:
-            return
+            return False
         self._losses[name] = self._unsaved[name] = loss
-        log.error(
-            "losses: shard %d lost %d batches of producer %s with %s%d hits: Redis came back without them",
-            *(missing.shard, missing.last - missing.first + 1, missing.producer),
-            *("" if missing.is_exact else "at least ", missing.hits),
-        )
+        return True
 
     def _save(self) -> None:
-        if self._unsaved:
-            loss_storage.add_to_file(self._data, self._unsaved)
-            self._unsaved = {}
+        unsaved = dict(self._unsaved)
+        if unsaved:
+            loss_storage.add_to_file(self._data, unsaved)
+            for name, text in unsaved.items():
+                if self._unsaved[name] == text:
+                    del self._unsaved[name]
 
     async def _share(self) -> None:
         """Adds new losses to the store. Takes over losses and acknowledgements that the store has."""
         stored = await loss_storage.read_store(self._store)
-        missing_there = {name: loss for name, loss in self._losses.items() if name not in stored}
-        merged = losses.merge(self._losses, stored)
-        until = losses.reported_until(merged)
-        if until > losses.reported_until(self._losses):
-            await asyncio.to_thread(loss_storage.add_to_file, self._data, {losses.REPORTED_UNTIL: str(until)})
-        self._losses = merged
+        known = dict(self._losses)  # the thread of the files may add losses meanwhile
+        merged = losses.merge(known, stored)
+        if losses.reported_until(merged) > losses.reported_until(known):
+            self._unsaved[losses.REPORTED_UNTIL] = merged[losses.REPORTED_UNTIL]
+        self._losses |= merged
+        missing_there = {name: loss for name, loss in known.items() if name not in stored}
         await loss_storage.add_to_store(self._store, missing_there)
 
-    def _report_failure(self, error: Exception) -> None:
+    def _report_failure(self, subject: str, error: Exception) -> None:
         """Logs a new failure. Failures of Redis are logged elsewhere."""
         failure = "Redis" if isinstance(error, redis.RedisError) else type(error).__name__
-        if failure not in (self._failure, "Redis"):
+        if failure not in (self._failures[subject], "Redis"):
             log.warning("losses: cannot write or compare the acknowledged batches: %r", error)
-        self._failure = failure
+        self._failures[subject] = failure

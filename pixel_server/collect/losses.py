@@ -1,8 +1,10 @@
-"""Losses: batches that Redis had acknowledged and then lost, as when a replica is promoted.
+"""Losses: hits that were answered as recorded and then lost.
 
-Each loss is stored in the store (`px:{all}:losses`) and in `losses.json` in the data directory, so that it is
-reported after a restart of either, until `pixel-server losses acknowledge`. A loss is named after the missing
-batches, so every process that finds it stores it under the same name; see `loss_storage`.
+Redis may lose batches that it had acknowledged, as when a replica is promoted. Somebody may remove files from
+the spool before Redis has their batches. Each loss is stored in the store (`px:{all}:losses`) and in
+`losses.json` in the data directory, so that it is reported after a restart of either, until `pixel-server
+losses acknowledge`. A loss is named after the missing batches or the removed file, so every process that
+finds it stores it under the same name; see `loss_storage`.
 """
 
 from __future__ import annotations
@@ -10,35 +12,51 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pixel_server.collect.acknowledged import MissingBatches
 
 FORMAT = 1
+BY_REDIS, BY_REMOVAL = "redis", "removed"
+"""Causes of a loss: Redis came back without batches or commits; files were removed from the spool."""
 REPORTED_UNTIL = "acknowledged"
 """A field beside the stored losses: losses found until this time (ms) are not reported any more."""
 
+_SEE = "see `pixel-server losses list`"
+
 StoredLosses = dict[str, str]
-"""Losses as JSON, by name, and REPORTED_UNTIL. Example of a name: `"01a0...b2:3:391-400"` for batches 391 to
-400 of producer `01a0...b2` in shard 3."""
+"""Losses as JSON, by name, and REPORTED_UNTIL. Examples of names: `"01a0...b2:3:391-400"` for batches 391
+to 400 of producer `01a0...b2` in shard 3, `"spool:01a0...b2-00000001.seg"` for a file of the spool."""
 
 
 class Loss(NamedTuple):
     """A loss. at: ms at which it was found. hits: at least so many, unless `is_exact`.
 
-    commits: commits of the roll-up by which the shard's counters went back.
+    shard: None if the hits are of several shards, as those of a file of the spool. commits: commits of the
+    roll-up by which the shard's counters went back. cause: BY_REDIS or BY_REMOVAL.
     """
 
     at: int
-    shard: int
+    shard: int | None
     batches: int
     hits: int
     is_exact: bool
     commits: int = 0
+    cause: str = BY_REDIS
+
+
+class RemovedFile(NamedTuple):
+    """A file that somebody removed from the spool, and the number of hits that were lost with it."""
+
+    name: str
+    hits: int
 
 
 class LossReport(NamedTuple):
-    """The sum of losses that are not acknowledged. since: ms of the first loss. shards: batches by shard."""
+    """The sum of losses that are not acknowledged. since: ms of the first loss. shards: batches by shard.
+
+    batches, hits, shards, commits: lost by Redis. removed_hits: lost with files of the spool.
+    """
 
     batches: int = 0
     hits: int = 0
@@ -46,21 +64,30 @@ class LossReport(NamedTuple):
     since: int | None = None
     shards: Mapping[int, int] = {}
     commits: int = 0
+    removed_hits: int = 0
 
-    def describe(self) -> str:
-        """Returns one line for the operator."""
+    def describe(self) -> list[str]:
+        """Returns lines for the operator, [] if nothing was lost."""
+        lines = []
         shards = ", ".join(f"{shard}" for shard in sorted(self.shards))
-        if not self.batches:
-            return (
-                f"the counters of shards {shards} went back by {self.commits} commits: Redis came back as it "
-                "was before; see `pixel-server losses list`"
+        if self.batches:
+            at_least = "" if self.is_exact else "at least "
+            hits = f"{at_least}{self.hits} hits" if self.hits else "with an unknown number of hits"
+            lines.append(
+                f"{self.batches} batches were lost, {hits} (shards {shards}): Redis came back without them; "
+                f"{_SEE}"
             )
-        at_least = "" if self.is_exact else "at least "
-        hits = f"{at_least}{self.hits} hits" if self.hits else "with an unknown number of hits"
-        return (
-            f"{self.batches} batches were lost, {hits} (shards {shards}): Redis came back without them; see "
-            "`pixel-server losses list`"
-        )
+        elif self.commits:
+            lines.append(
+                f"the counters of shards {shards} went back by {self.commits} commits: Redis came back as it "
+                f"was before; {_SEE}"
+            )
+        if self.removed_hits:
+            lines.append(
+                f"{self.removed_hits} hits were lost: files were removed from the spool before Redis had "
+                f"them; {_SEE}"
+            )
+        return lines
 
 
 def pack_missing(missing: MissingBatches, at: int) -> tuple[str, str]:
@@ -78,21 +105,20 @@ def pack_fallen_generation(shard: int, before: int, now: int, at: int) -> tuple[
     return f"turn:{shard}:{now}-{before}", _pack(Loss(at, shard, 0, 0, True, before - now))
 
 
+def pack_removed_file(removed: RemovedFile, at: int) -> tuple[str, str]:
+    """Returns the name and the stored form of the loss of a file of the spool. at: ms."""
+    return f"spool:{removed.name}", _pack(Loss(at, None, 0, removed.hits, True, cause=BY_REMOVAL))
+
+
 def unpack_losses(stored: StoredLosses) -> list[Loss]:
     """Returns the losses that are not acknowledged, oldest first. Leaves out losses that cannot be read."""
     until = reported_until(stored)
     losses = []
     for name, text in stored.items():
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            if name != REPORTED_UNTIL:
-                fields = json.loads(text)
-                at, shard, batches, hits = (
-                    int(fields[field]) for field in ("at", "shard", "batches", "hits")
-                )
-                loss = Loss(at, shard, batches, hits, bool(fields["is_exact"]), int(fields.get("commits", 0)))
-                if loss.at > until:
-                    losses.append(loss)
-    return sorted(losses)
+            if name != REPORTED_UNTIL and (loss := _unpack(json.loads(text))).at > until:
+                losses.append(loss)
+    return sorted(losses, key=lambda loss: loss.at)
 
 
 def merge(first: StoredLosses, second: StoredLosses) -> StoredLosses:
@@ -103,16 +129,20 @@ def merge(first: StoredLosses, second: StoredLosses) -> StoredLosses:
 def summarize(losses: Iterable[Loss]) -> LossReport:
     """Returns the sum of losses."""
     shards: dict[int, int] = {}
-    batches = hits = commits = 0
+    batches = hits = commits = removed_hits = 0
     is_exact, since = True, None
     for loss in losses:
+        since = loss.at if since is None else min(since, loss.at)
+        if loss.cause == BY_REMOVAL:
+            removed_hits += loss.hits
+            continue
         batches += loss.batches
         hits += loss.hits
         commits += loss.commits
         is_exact &= loss.is_exact
-        since = loss.at if since is None else min(since, loss.at)
-        shards[loss.shard] = shards.get(loss.shard, 0) + loss.batches
-    return LossReport(batches, hits, is_exact, since, shards, commits)
+        if loss.shard is not None:
+            shards[loss.shard] = shards.get(loss.shard, 0) + loss.batches
+    return LossReport(batches, hits, is_exact, since, shards, commits, removed_hits)
 
 
 def reported_until(stored: StoredLosses) -> int:
@@ -133,3 +163,19 @@ def found_at(text: str) -> int:
 
 def _pack(loss: Loss) -> str:
     return json.dumps({"format": FORMAT, **loss._asdict()})
+
+
+def _unpack(fields: dict[str, Any]) -> Loss:
+    """Returns a loss. Raises ValueError, KeyError or TypeError if it cannot be read.
+
+    The fields `commits` and `cause` came later than the others.
+    """
+    return Loss(
+        at=int(fields["at"]),
+        shard=None if fields["shard"] is None else int(fields["shard"]),
+        batches=int(fields["batches"]),
+        hits=int(fields["hits"]),
+        is_exact=bool(fields["is_exact"]),
+        commits=int(fields.get("commits", 0)),
+        cause=str(fields.get("cause", BY_REDIS)),
+    )

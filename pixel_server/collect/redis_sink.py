@@ -20,6 +20,7 @@ from redis.asyncio.connection import parse_url
 
 from pixel_server import hit
 from pixel_server.collect.batch import Batch
+from pixel_server.collect.descriptor_reserve import DescriptorReserve
 from pixel_server.collect.redis_connection import RedisConnection, encode_command, encode_word
 from pixel_server.collect.round_trips import RoundTrips
 from pixel_server.store import keys, producer
@@ -55,6 +56,7 @@ class RedisSink:
     Calls of `append` may overlap: groups are written in the order of the calls.
     timeout_seconds, max_timeout_seconds: bounds of a group's timeout.
     mark: returns the mark of the store that batches are meant for, b"" for any store; see `store_mark`.
+    reserve: has a descriptor for the connection if no other is free.
     """
 
     def __init__(
@@ -63,7 +65,9 @@ class RedisSink:
         timeout_seconds: float = MIN_TIMEOUT_SECONDS,
         max_timeout_seconds: float = MAX_TIMEOUT_SECONDS,
         mark: Callable[[], bytes] = bytes,
+        reserve: DescriptorReserve | None = None,
     ) -> None:
+        self._reserve = reserve or DescriptorReserve()
         self._mark = mark
         self._options: dict[str, Any] = dict(parse_url(url))
         self._round_trips = RoundTrips(timeout_seconds, max(timeout_seconds, max_timeout_seconds))
@@ -203,10 +207,14 @@ class RedisSink:
         loop = asyncio.get_running_loop()
         make = lambda: RedisConnection(self._round_trips)  # noqa: E731
         if "path" in options:
-            _, connection = await loop.create_unix_connection(make, options["path"])
+            path = options["path"]
+            _, connection = await self._reserve.run_async(lambda: loop.create_unix_connection(make, path))
         else:
             host, port = options.get("host", "localhost"), options.get("port", 6379)
-            transport, connection = await loop.create_connection(make, host, port, ssl=_tls_context(options))
+            tls = _tls_context(options)
+            transport, connection = await self._reserve.run_async(
+                lambda: loop.create_connection(make, host, port, ssl=tls)
+            )
             keep_alive(transport.get_extra_info("socket"))
         commands = [encode_command(b"SCRIPT", b"LOAD", producer.APPEND.encode())]
         if options.get("db"):

@@ -8,7 +8,7 @@ import time
 import click
 
 from pixel_server.collect import loss_storage
-from pixel_server.collect.losses import Loss, merge, unpack_losses
+from pixel_server.collect.losses import BY_REMOVAL, Loss, merge, unpack_losses
 from pixel_server.commands.support import as_json, with_store
 from pixel_server.settings import Settings
 from pixel_server.store import audit_log
@@ -18,7 +18,7 @@ from pixel_server.times import iso_ms
 
 @click.group()
 def losses() -> None:
-    """List hits that Redis stored and then lost. A replica that becomes the primary can lose some."""
+    """List hits that were recorded and then lost, by Redis or with files removed from the spool."""
 
 
 @losses.command("list")
@@ -37,12 +37,16 @@ def list_losses(as_json: bool) -> None:
         )
         return
     for loss in items:
-        at_least = "" if loss.is_exact else "at least "
-        if loss.batches:
-            text = f"{loss.batches} batches, {at_least}{loss.hits} hits"
-        else:
-            text = f"counters went back by {loss.commits} commits"
-        click.echo(f"{iso_ms(loss.at)}  shard {loss.shard}  {text}")
+        click.echo(f"{iso_ms(loss.at)}  {_describe(loss)}")
+
+
+def _describe(loss: Loss) -> str:
+    if loss.cause == BY_REMOVAL:
+        return f"spool    {loss.hits} hits, with a file that was removed before Redis had them"
+    at_least = "" if loss.is_exact else "at least "
+    if loss.batches:
+        return f"shard {loss.shard}  {loss.batches} batches, {at_least}{loss.hits} hits"
+    return f"shard {loss.shard}  counters went back by {loss.commits} commits"
 
 
 @losses.command("acknowledge")

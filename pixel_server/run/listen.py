@@ -20,8 +20,9 @@ BACKLOG = 2048
 MAX_FILES, MIN_FILES = 65_536, 1_024
 """Limits of open files, most of them connections: this process asks for MAX_FILES, and warns if it gets fewer
 than MIN_FILES."""
-RESERVED_FILES = 32
-"""Open files that are kept for the spool, Redis, logs and pages; clients cannot take them."""
+RESERVED_FILES = 64
+"""Open files that are kept for the spool, Redis, logs and pages; clients cannot take them. A process without
+clients has about 35 open."""
 _RETRY_SECONDS = 0.1
 
 

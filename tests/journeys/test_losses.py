@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import contextmanager
 
+import pytest
+
+from pixel_server.collect.spool.status import read_status
 from pixel_server.store import keys
-from tests.journeys.test_emptied_store import ask, serving, warnings
+from tests.journeys.test_emptied_store import ask, run_command, serving, warnings
 from tests.stack import until
 
 
@@ -54,3 +59,77 @@ def test_losses_counters_that_went_back_are_reported(settings, secrets, client, 
             client.hset(keys.checkpoint(shard), "n", 0)
     with serving(settings, secrets) as web:
         until(lambda: "went back by 1 commits" in warnings(web))
+
+
+@contextmanager
+def emptied(client):
+    """Empties the store, so that hits go to the spool. Puts the data back at the end."""
+    kept = {key: client.dump(key) for key in client.scan_iter("px:*")}
+    client.flushall()
+    yield
+    for key, value in kept.items():
+        client.restore(key, 0, value)
+
+
+def all_are_sealed(spool, hits):
+    """Returns whether so many hits wait in the spool, and none of them in a growing segment."""
+    newest = {path.name.partition("-")[0]: path for path in sorted(spool.glob("*.seg"))}
+    return not any(path.stat().st_size for path in newest.values()) and read_status(spool).hits == hits
+
+
+@pytest.mark.parametrize("what", ["directory", "files"])
+def test_losses_files_removed_from_spool_are_reported_until_acknowledged(
+    settings, secrets, client, monkeypatch, what
+):
+    lost = "3 hits were lost: files were removed from the spool"
+    spool = settings.data / "spool"
+    with serving(settings, secrets) as web, serving(settings, secrets) as other:
+        assert ask(web, secrets, "mail", "ada") == "recorded"
+        with emptied(client):
+            assert [ask(web, secrets, "mail", "ada") for _ in range(3)] == ["recorded"] * 3
+            until(lambda: all_are_sealed(spool, 3))
+            if what == "directory":
+                shutil.rmtree(spool)
+            else:
+                for segment in spool.glob("*.seg"):
+                    if segment.stat().st_size:
+                        segment.unlink()
+            until(lambda: lost in warnings(web))
+        until(lambda: lost in warnings(other))  # by way of the store
+        assert web.get("/readyz").json()["losses"]["removed_hits"] == 3
+        names = client.hkeys(keys.LOSSES)
+    for _ in range(2):
+        with serving(settings, secrets) as web:
+            until(lambda: lost in warnings(web))
+    client.delete(keys.LOSSES)
+    with serving(settings, secrets) as web:
+        until(lambda: client.hkeys(keys.LOSSES) == names)
+    (settings.data / "losses.json").unlink()
+    with serving(settings, secrets) as web:
+        until(lambda: lost in warnings(web))
+        for name, value in (
+            ("REDIS_URL", settings.redis_url),
+            ("PIXEL_DATA_DIR", str(settings.data)),
+            ("PIXEL_SECRET", "signing-key-of-the-tests"),
+            ("PIXEL_RECIPIENT_SECRET", "recipient-secret-of-the-tests"),
+        ):
+            monkeypatch.setenv(name, value)
+        assert "hits, with a file that was removed" in run_command("losses", "list").output
+        assert lost in run_command("doctor").output
+        assert run_command("losses", "acknowledge").exit_code == 0
+        until(lambda: lost not in warnings(web))
+    with serving(settings, secrets) as web:
+        assert lost not in warnings(web)
+
+
+def test_losses_data_directory_not_writable_are_stored_in_the_store(settings, secrets, client):
+    with serving(settings, secrets) as web:
+        assert [ask(web, secrets, "mail", "ada") for _ in range(3)] == ["recorded"] * 3
+        until(lambda: list((settings.data / "acknowledged").glob("*.ack")))
+        (settings.data / "losses.json.lock").mkdir()
+        set_back(client, settings.shards, 1)
+        until(lambda: client.hlen(keys.LOSSES) == 1)
+        assert "1 batches were lost, 1 hits" in warnings(web)
+    (settings.data / "losses.json.lock").rmdir()
+    with serving(settings, secrets) as web:
+        until(lambda: "1 batches were lost, 1 hits" in warnings(web))

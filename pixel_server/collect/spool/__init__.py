@@ -19,10 +19,11 @@ length.
 
 Writer. A process becomes a writer when it opens the spool, otherwise at its first append. A writer's name is
 made like a producer's id: 12 hex digits of the time in ms, then 16 random digits. Before that, nothing is on
-disk. An open spool always has an empty segment ready, and some file descriptors in reserve: hits can be
-appended even when connections have used up all other descriptors. An empty segment counts for nothing. Only
-its writer writes to a segment, at the end, and a writer has one growing segment at a time. A sealed segment
-never grows again. A segment is sealed when it is full (8 MiB), on request, at close, and after any failure.
+disk. An open spool always has an empty segment ready, and its process has file descriptors in reserve: hits
+can be appended even when connections have used up all other descriptors. An empty segment counts for nothing.
+Only its writer writes to a segment, at the end, and a writer has one growing segment at a time. A sealed
+segment never grows again. A segment is sealed when it is full (8 MiB), on request, at close, and after any
+failure.
 All records of a producer are in segments of one writer, in the order of their sequence numbers.
 
 Append. The batches of a group are one write, then one fdatasync, and for a new file an fsync of the
@@ -46,7 +47,7 @@ bytes are in aside/, fsynced. Late deletion is harmless: a second draining only 
 Removal. Somebody may remove or move the directory, or the growing segment, during use. The next append sees
 that the file has lost its name. A new writer then makes the spool anew, and appends again the acknowledged
 batches of the lost file, before the group in hand. Segments that disappear before they are drained are
-reported.
+reported as losses, also those of a writer that has ended (`losses`).
 
 Torn tail: bytes at the end of a segment that are shorter than a record's head, or a good head whose payload
 is cut short. The write was interrupted there, so the record was never acknowledged: it is logged and skipped.

@@ -14,6 +14,7 @@ import hiredis
 
 from pixel_server import tasks
 from pixel_server.collect.batch import Batch, Sink, report_gap
+from pixel_server.collect.losses import RemovedFile
 from pixel_server.collect.spool.format import NewerFormat, Segment
 from pixel_server.collect.spool.spool import Spool
 
@@ -37,7 +38,7 @@ class Drain:
     is_away: returns whether new hits go to the spool now.
     on_accepted: called each time that the sink has accepted batches.
     on_lost: called with the number of batches that the sink turns out to have lost.
-    on_removed: called with the number of hits whose files somebody removed from the spool.
+    on_removed: called with the files that somebody removed from the spool.
     mark, on_drained: `on_drained` is called with a value of `mark` once all batches that were in the spool
     when `mark` returned it are in the sink.
     on_stored: called with the shards of stored batches.
@@ -53,7 +54,7 @@ class Drain:
         is_away: Callable[[], bool] = lambda: False,
         on_accepted: Callable[[], None] = lambda: None,
         on_lost: Callable[[int], None] = lambda batches: None,
-        on_removed: Callable[[int], None] = lambda hits: None,
+        on_removed: Callable[[list[RemovedFile]], None] = lambda removed: None,
         mark: Callable[[], int] = lambda: 0,
         on_drained: Callable[[int], None] = lambda mark: None,
         on_stored: Callable[[Iterable[int]], None] = lambda shards: None,

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pixel_server import files
+from pixel_server.collect.descriptor_reserve import DescriptorReserve
 from pixel_server.collect.spool.format import Segment
-from pixel_server.collect.spool.reserve import DescriptorReserve
 
 _NAME = re.compile(r"([0-9a-f]{28})(?:-([0-9]{8,})\.seg|\.lock)")
 

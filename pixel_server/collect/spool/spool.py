@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pixel_server.collect.batch import Batch
+from pixel_server.collect.descriptor_reserve import DescriptorReserve
+from pixel_server.collect.losses import RemovedFile
 from pixel_server.collect.spool.aside import Aside
 from pixel_server.collect.spool.format import (
     HEAD,
@@ -28,9 +30,9 @@ from pixel_server.collect.spool.format import (
     pack_payload,
     pack_record,
     pieces,
+    survey,
     unpack_payload,
 )
-from pixel_server.collect.spool.reserve import DescriptorReserve
 from pixel_server.collect.spool.segments import (
     WriterLocks,
     list_segments,
@@ -54,7 +56,8 @@ class SpoolFull(OSError):
 class Spool:
     """The spool of one process; not to be used across a fork. Any thread may call its methods.
 
-    limit_bytes: maximum size of all segments in the directory together. Any method may raise OSError.
+    limit_bytes: maximum size of all segments in the directory together. reserve: has descriptors for files
+    if no others are free. Any method may raise OSError.
     counts: damaged pieces and stale batches that were set aside, and segments of a newer format.
     """
 
@@ -65,6 +68,7 @@ class Spool:
         *,
         clock: Callable[[], float] = time.time,
         segment_bytes: int = SEGMENT_BYTES,
+        reserve: DescriptorReserve | None = None,
     ) -> None:
         self._directory = directory
         self._limit_bytes = limit_bytes
@@ -73,7 +77,7 @@ class Spool:
         self._mutex = threading.RLock()
         self._is_open = self._is_closed = False
         self._directory_file = -1
-        self._reserve = DescriptorReserve(self._reserve_source)
+        self._reserve = reserve or DescriptorReserve()
         self._locks = WriterLocks(directory, self._reserve)
         self._aside = Aside(directory, clock)
         self._writer = ""
@@ -88,9 +92,11 @@ class Spool:
         self._other_bytes = 0
         self._measured_at: float | None = None
         self._acknowledged_hits: dict[Segment, int] = {}
+        """Hits by segment, also of segments that were taken over from a writer that ended."""
         self._rescued: list[bytes] = []
         """Acknowledged payloads of a removed file, which the next append writes again."""
-        self._removed_hits = 0
+        self._rescued_from: Segment | None = None
+        self._removed: list[RemovedFile] = []
         self._read_to_end: set[Segment] = set()
         self._newer: dict[str, Segment] = {}
         """The first segment of a newer format, by writer."""
@@ -104,7 +110,6 @@ class Spool:
             self._is_open = True
             if self._current is None:
                 self._begin_segment()
-            self._reserve.fill()
 
     def append(self, batches: Sequence[Batch]) -> None:
         """Writes batches, and returns when all are on disk.
@@ -131,8 +136,16 @@ class Spool:
                 self._end_segment()
 
     def close(self) -> None:
-        """Seals the current segment and releases every lock. Further batches are refused."""
+        """Seals the current segment and releases every lock. Further batches are refused.
+
+        Batches of a removed file that could not be written anew are lost; `take_removed` returns the file.
+        """
         with self._mutex:
+            with contextlib.suppress(OSError):
+                self._look_for_removed()
+            if self._rescued and self._rescued_from is not None:
+                self._note_removed(self._rescued_from, sum(map(count_hits, self._rescued)))
+                self._rescued = []
             self._is_closed = True
             if self._current is not None:
                 if not self._length:
@@ -140,13 +153,22 @@ class Spool:
                 self._end_segment()
             for writer in list(self._locks.held):
                 self._locks.release(writer)
-            self._reserve.close()
             if self._directory_file >= 0:
                 os.close(self._directory_file)
                 self._directory_file = -1
 
     def drainable_segments(self) -> list[Segment]:
         """Returns the segments that can be drained now, in the order of draining: oldest writer first."""
+        ready = self._find_ready()
+        uncounted = next((segment for segment in ready if segment not in self._acknowledged_hits), None)
+        if uncounted is not None:  # only one segment, and without the mutex, as it may have many records
+            hits = self._count_hits(uncounted)
+            with self._mutex:
+                self._acknowledged_hits.setdefault(uncounted, hits)
+        return ready
+
+    def _find_ready(self) -> list[Segment]:
+        """Returns the segments that can be drained now. Takes the locks of writers that have ended."""
         with self._mutex:
             if self._is_closed:
                 return []
@@ -167,6 +189,8 @@ class Spool:
                 and not self._waits_for_newer_version(segment)
             ]
             for writer in self._locks.held.keys() - {self._writer} - {segment.writer for segment in ready}:
+                self._report_removed()
+                self._forget_hits(writer)
                 self._locks.release(writer)
             return ready
 
@@ -210,10 +234,10 @@ class Spool:
                 self._uncut_length = 0
                 self._cut_back()
 
-    def take_removed(self) -> int:
-        """Returns how many hits were lost because their files were removed, since the last call."""
+    def take_removed(self) -> list[RemovedFile]:
+        """Returns the files that were removed with acknowledged hits, since the last call."""
         with self._mutex:
-            removed, self._removed_hits = self._removed_hits, 0
+            removed, self._removed = self._removed, []
             return removed
 
     def has_damage(self, writer: str) -> bool:
@@ -325,6 +349,7 @@ class Spool:
         current, acknowledged = self._current, self._acknowledged_hits.pop(self._current, 0)
         if acknowledged and not self._rescued:
             data = os.pread(self._file, self._length, 0)
+            self._rescued_from = current
             self._rescued = [
                 data[start + RECORD.size : end]
                 for start, end, fault in pieces(data, current.seed)
@@ -334,8 +359,9 @@ class Spool:
         os.close(self._directory_file)
         self._locks.abandon(self._writer)
         self._current, self._file, self._directory_file, self._length = None, -1, -1, 0
-        self._writer, self._number, self._measured_at = "", 0, None
         self._report_removed()
+        self._forget_hits(self._writer)
+        self._writer, self._number, self._measured_at = "", 0, None
 
     def _look_for_removed(self) -> None:
         """Makes a new spool if the directory was removed. Works also while nothing is appended."""
@@ -355,19 +381,30 @@ class Spool:
             for segment in self._acknowledged_hits
             if segment != self._current and not (self._directory / segment.name).exists()
         ]
-        hits = sum(self._acknowledged_hits.pop(segment) for segment in removed)
+        for segment in removed:
+            self._note_removed(segment, self._acknowledged_hits.pop(segment))
+
+    def _note_removed(self, segment: Segment, hits: int) -> None:
+        """Reports the loss of a removed file, if it had hits."""
         if hits:
             log.error(
-                "spool: %d hits that were answered as recorded are lost: their files were removed from %s "
-                "before Redis had them",
-                hits,
-                self._directory,
+                "spool: %d hits that were answered as recorded are lost: %s was removed from %s before Redis "
+                "had them",
+                *(hits, segment.name, self._directory),
             )
-            self._removed_hits += hits
+            self._removed.append(RemovedFile(segment.name, hits))
 
-    def _reserve_source(self) -> int:
-        """Returns the descriptor that fills the reserve, or -1 if the spool is not open."""
-        return self._directory_file if self._is_open and not self._is_closed else -1
+    def _forget_hits(self, writer: str) -> None:
+        """Forgets the hits of a writer whose segments are now another process's concern."""
+        for segment in [segment for segment in self._acknowledged_hits if segment.writer == writer]:
+            del self._acknowledged_hits[segment]
+
+    def _count_hits(self, segment: Segment) -> int:
+        """Returns the number of hits in a segment, 0 if it cannot be read."""
+        path = self._directory / segment.name
+        with contextlib.suppress(OSError), self._reserve.run(lambda: open(path, "rb")) as file:
+            return survey(file, segment, os.fstat(file.fileno()).st_size)[1]
+        return 0
 
     def _waits_for_newer_version(self, segment: Segment) -> bool:
         newer = self._newer.get(segment.writer)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pixel_server.collect.losses import RemovedFile
 from pixel_server.collect.spool import spool as spool_module
 from pixel_server.collect.spool.format import Segment
 from pixel_server.collect.spool.spool import Spool, SpoolFull
@@ -304,12 +305,13 @@ def test_spool_removed_directory_keeps_new_and_reports_lost_hits(
     opened.open()
     opened.append([batch(1, hits=3)])
     opened.seal()
+    sealed = files(home)[0].name
     opened.append([batch(2)])
     shutil.rmtree(home)
     opened.append([batch(3)])
-    assert opened.take_removed() == 3
+    assert opened.take_removed() == [RemovedFile(sealed, 3)]
     assert "3 hits that were answered as recorded are lost" in caplog.text
-    assert opened.take_removed() == 0
+    assert opened.take_removed() == []
     opened.seal()
     assert drain(opened) == [batch(2), batch(3)]  # the file of the growing segment was still open
     opened.close()
@@ -329,7 +331,7 @@ def test_spool_removed_while_idle_is_made_again(home: Path, what: str):
     opened.drainable_segments()
     opened.seal()
     assert drain(opened) == [batch(1)]
-    assert opened.take_removed() == 0
+    assert opened.take_removed() == []
     opened.close()
 
 
@@ -345,4 +347,40 @@ def test_spool_removed_and_not_writable_keeps_batches_in_memory(home: Path):
     opened.append([batch(2)])
     opened.seal()
     assert drain(opened) == [batch(1), batch(2)]
+    opened.close()
+
+
+def test_spool_closed_before_removed_file_is_written_anew_reports_it(home: Path):
+    opened = Spool(home, LIMIT)
+    opened.open()
+    opened.append([batch(1, hits=3)])
+    growing = files(home)[0].name
+    shutil.rmtree(home)
+    home.write_text("in the way")
+    with pytest.raises(OSError):  # noqa: PT011 - which of them differs by platform
+        opened.append([batch(2)])
+    opened.close()
+    assert opened.take_removed() == [RemovedFile(growing, 3)]
+
+
+def test_spool_segment_of_ended_writer_removed_is_reported(home: Path, segment_file: Path):
+    opened = reader(home)
+    assert [segment.name for segment in opened.drainable_segments()] == [segment_file.name]
+    segment_file.unlink()
+    assert opened.drainable_segments() == []
+    assert opened.take_removed() == [RemovedFile(segment_file.name, 6)]
+
+
+def test_spool_segment_that_another_process_drained_is_not_reported(home: Path):
+    """A writer that lost its growing segment gives up its lock, so another process drains its sealed ones."""
+    opened, other = Spool(home, LIMIT), reader(home)
+    opened.open()
+    opened.append([batch(1)])
+    opened.seal()
+    files(home)[-1].unlink()
+    opened.append([batch(2)])
+    assert drain(other) == [batch(1)]
+    opened.seal()
+    assert drain(opened) == [batch(2)]
+    assert opened.take_removed() == []
     opened.close()

@@ -1,0 +1,93 @@
+"""File descriptors in reserve, for files and connections that hits need, when all others are used up.
+
+The bound on clients keeps descriptors free (`run.listen`). But the event loop accepts all waiting connections
+before it closes those beyond the bound. So for a moment there may be no free descriptor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+SIZE = 8
+"""Descriptors in reserve. Storing a loss takes three at once."""
+
+T = TypeVar("T")
+
+
+class DescriptorReserve:
+    """Descriptors that are closed when work needs a free descriptor. Any thread may use it.
+
+    The work is repeated whole, so it must have the same effect when it is done twice.
+    """
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._is_open = False
+        self.files: list[int] = []
+
+    def open(self) -> None:
+        """Fills the reserve. From now on it is filled again after use."""
+        self._is_open = True
+        self.fill()
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Returns what `work` returns.
+
+        If it finds no free descriptor, closes one in reserve and repeats it.
+        """
+        while True:
+            try:
+                result = work()
+            except OSError as error:
+                if not self._give(error):
+                    raise
+            else:
+                self.fill()
+                return result
+
+    async def run_async(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Does what `run` does, for work that is awaited."""
+        while True:
+            try:
+                result = await work()
+            except OSError as error:
+                if not self._give(error):
+                    raise
+            else:
+                self.fill()
+                return result
+
+    def fill(self) -> None:
+        """Fills the reserve, as far as descriptors are free. Does nothing if it is not open."""
+        with self._mutex, contextlib.suppress(OSError):
+            while self._is_open and len(self.files) < SIZE:
+                self.files.append(os.open(os.devnull, os.O_RDONLY))
+
+    def close(self) -> None:
+        with self._mutex:
+            self._is_open = False
+            for file in self.files:
+                os.close(file)
+            self.files = []
+
+    def _give(self, error: OSError) -> bool:
+        """Closes a descriptor in reserve. Returns False if `error` has another cause, or none is left."""
+        with self._mutex:
+            if not self.files or not _lacks_descriptor(error):
+                return False
+            os.close(self.files.pop())
+            return True
+
+
+def _lacks_descriptor(error: OSError) -> bool:
+    """Returns whether an error comes from a lack of descriptors.
+
+    asyncio joins the errors of several addresses of a host to one error, whose text alone says so.
+    """
+    numbers = (errno.EMFILE, errno.ENFILE)
+    return error.errno in numbers or any(os.strerror(number) in str(error) for number in numbers)
