@@ -1,8 +1,9 @@
 """A web process may open 64 files, clients use up as many as they can, and Redis goes away.
 
 Clients open more connections than there are descriptors, and keep them open. Then Redis is stopped, and hits
-come over the accepted connections. Each must be answered `recorded`, by way of the spool. The process must
-not burn its processor on connections that it cannot accept."""
+come over the accepted connections. Each must be answered `recorded`, by way of the spool. Then Redis goes on,
+and the process must connect to it although the clients hold on. The process must not burn its processor on
+connections that it cannot accept, and must never lack a descriptor for its own files."""
 
 from __future__ import annotations
 
@@ -94,8 +95,11 @@ def _tell(
     outcome.expect(share < 0.3, f"an idle process used {100 * share:.0f} % of a processor")
     outcome.figures["seconds"] = round(time.monotonic() - started, 1)
     _signal_valkey(data, signal.SIGCONT)
+    until(lambda: "Redis stores again" in (data / "log").read_text(), within=60)  # the clients still hold on
     for client in clients:
         client.close()
+    lacking = (data / "log").read_text().count("Too many open files")
+    outcome.expect(not lacking, f"{lacking} lines of the log say that files could not be opened")
     with connect(valkey.url) as client:
         until(lambda: is_quiet(client, port), within=60, every=0.3)
         totals = [client.hgetall(keys.total(shard, CAMPAIGN)) for shard in range(SHARDS)]
