@@ -1,19 +1,33 @@
-"""Tells the kind of site that a visitor comes from, by the referrer's host: search, social, mail or other.
+"""Tells the kind of site that a visitor comes from, by the host of the referrer.
 
 There are two lists: `data/referrers.txt`, made from a public list by `data/make_referrers.py`, and
 `data/referrers-added.txt`, which overrides the first. A line is a host and its kind: `bing.com search`. The
-line also holds for all subdomains that have no line of their own. The lists are read at the first call.
+line also holds for all subdomains that have no line of their own, except sign-in pages and consoles
+(`SERVICE_LABELS`). `*.yahoo.com website` holds for the subdomains only. `*.google.* website` holds for
+`*.google.de` too, and for every other country that the lines before it name. The lists are read at the first
+call.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
-Kind = Literal["search", "social", "mail", "other", "none"]
+Kind = Literal["search", "social", "mail", "ai", "website", "none"]
+"""`website` is a site of no other kind, `none` a missing referrer."""
 
+_KINDS: dict[str, Kind] = {name: name for name in get_args(Kind)}
 LISTS = tuple(Path(__file__).parent / "data" / f"{name}.txt" for name in ("referrers", "referrers-added"))
+SERVICE_LABELS = frozenset(
+    (
+        *("account", "accounts", "admin", "ads", "adsmanager", "api", "auth", "console", "dashboard", "dev"),
+        *("developer", "developers", "login", "myaccount", "oauth", "passport", "platform", "signin", "sso"),
+        *("status", "support"),
+    )
+)
+"""Labels of hosts where people sign in or manage something: `ads.tiktok.com` is not a social site."""
 MAX_CACHED = 4096
 """Largest number of hosts in the cache. As hosts have a maximum length, the cache stays under 2 MB."""
 _MAX_HOST_LENGTH = 253
@@ -22,7 +36,7 @@ _APP = "android-app://"
 
 
 def kind(host: str) -> Kind:
-    """Returns the kind of a host, "none" if the host is empty, and "other" if no list has it.
+    """Returns the kind of a host, "none" if the host is empty, and "website" if no list has it.
 
     host: any text. Upper case, `www.`, a port and a final dot do not matter. An Android app is written
     `android-app://PACKAGE` or `PACKAGE`.
@@ -30,28 +44,42 @@ def kind(host: str) -> Kind:
     if not host:
         return "none"
     host = host.removeprefix(_APP)
-    return _kind(host) if len(host) <= _MAX_HOST_LENGTH else "other"
+    return _kind(host) if len(host) <= _MAX_HOST_LENGTH else "website"
 
 
 @lru_cache(MAX_CACHED)
 def _kind(host: str) -> Kind:
     kinds = _read_lists()
-    labels = host.partition("/")[0].partition(":")[0].rstrip(".").lower().split(".")[-_MAX_LABELS:]
+    name = host.partition("/")[0].partition(":")[0].rstrip(".").lower().removeprefix("www.")
+    labels = name.split(".")[-_MAX_LABELS:]
     for start in range(len(labels) - 1):
-        listed_kind = kinds.get(".".join(labels[start:]))
-        if listed_kind is not None:
-            return listed_kind
-    return "other"
+        domain = ".".join(labels[start:])
+        listed = (kinds.get(f"*.{domain}") if start else None) or kinds.get(domain)
+        if listed is not None:
+            return listed
+        if labels[start] in SERVICE_LABELS:
+            break
+    return "website"
 
 
 @cache
 def _read_lists() -> dict[str, Kind]:
-    """Returns the kinds of all listed hosts, by host."""
+    """Returns the kinds of all hosts. A host `*.yahoo.com` stands for the subdomains of `yahoo.com`."""
     kinds: dict[str, Kind] = {}
     for path in LISTS:
         for line in path.read_text("utf-8").splitlines():
             host, _, name = line.partition(" ")
-            for kind_name in get_args(Kind):
-                if name == kind_name:
-                    kinds[host] = kind_name
+            if name in _KINDS:
+                kinds.update(dict.fromkeys(_in_countries(host, kinds), _KINDS[name]))
     return kinds
+
+
+def _in_countries(host: str, listed: Iterable[str]) -> list[str]:
+    """Returns `["images.google.com", "images.google.de"]` for `images.google.*`, and any other host alone.
+
+    listed: the hosts of the lines before, such as `google.com` and `google.de`.
+    """
+    if not host.endswith(".*"):
+        return [host]
+    subdomain, _, brand = host.removesuffix(".*").rpartition(".")
+    return [f"{subdomain}.{known}" for known in listed if known.startswith(f"{brand}.")]

@@ -13,7 +13,7 @@ from pixel_server.classify import referrers
 from pixel_server.classify.data import make_referrers
 from pixel_server.classify.referrers import kind
 
-KINDS = {"search", "social", "mail", "other"}
+KINDS = {"search", "social", "mail", "ai", "website"}
 
 
 @pytest.mark.parametrize(
@@ -55,17 +55,53 @@ KINDS = {"search", "social", "mail", "other"}
         ("com.google.android.gm", "mail"),
         ("android-app://com.google.android.googlequicksearchbox/", "search"),
         ("android-app://com.linkedin.android", "social"),
-        ("android-app://", "other"),
-        ("android-app://org.example.notes", "other"),
-        ("docs.google.com", "other"),
-        ("support.google.com", "other"),
-        ("unknown.example", "other"),
-        ("google.com.evil.example", "other"),
-        ("notgoogle.com", "other"),
-        ("com", "other"),
-        ("localhost", "other"),
-        ("192.0.2.1", "other"),
-        ("[2001:db8::1]:80", "other"),
+        ("android-app://", "website"),
+        ("android-app://org.example.notes", "website"),
+        ("docs.google.com", "website"),
+        ("support.google.com", "website"),
+        ("gemini.google.com", "ai"),
+        ("copilot.microsoft.com", "ai"),
+        ("www.perplexity.ai", "ai"),
+        ("chat.openai.com", "ai"),
+        ("claude.ai", "ai"),
+        ("android-app://com.openai.chatgpt/", "ai"),
+        ("search.google.com", "website"),
+        ("maps.google.pl", "website"),
+        ("console.cloud.google.com", "website"),
+        ("images.google.pl", "search"),
+        ("mail.google.co.uk", "website"),
+        ("login.yahoo.com", "website"),
+        ("id.search.yahoo.com", "search"),
+        ("login.live.com", "website"),
+        ("passport.yandex.ru", "website"),
+        ("m.yandex.kz", "search"),
+        ("mail.yandex.com", "mail"),
+        ("www2.bing.com", "search"),
+        ("account.bing.com", "website"),
+        ("ads.tiktok.com", "website"),
+        ("developers.facebook.com", "website"),
+        ("accounts.snapchat.com", "website"),
+        ("vm.tiktok.com", "social"),
+        ("www.threads.net", "social"),
+        ("ptb.discord.com", "social"),
+        ("t.me", "social"),
+        ("web.telegram.org", "social"),
+        ("fosstodon.org", "social"),
+        ("kagi.com", "search"),
+        ("eu.startpage.com", "search"),
+        ("ya.ru", "search"),
+        ("www.mojeek.com", "search"),
+        ("naver.com", "search"),
+        ("m.search.naver.com", "search"),
+        ("m.blog.naver.com", "social"),
+        ("nid.naver.com", "website"),
+        ("unknown.example", "website"),
+        ("google.com.evil.example", "website"),
+        ("notgoogle.com", "website"),
+        ("com", "website"),
+        ("localhost", "website"),
+        ("192.0.2.1", "website"),
+        ("[2001:db8::1]:80", "website"),
     ],
 )
 def test_kind_well_known_host_is_recognised(host, is_a):
@@ -82,8 +118,8 @@ def test_kind_made_up_hosts_are_cached_within_the_bound():
         kind(f"{number}.example")
         kind(f"{number}" * 300)
     assert referrers._kind.cache_info().currsize == referrers.MAX_CACHED
-    assert kind("a." * 100_000 + "google.com") == "other"
-    assert kind("a." * 100 + "google.com") == "search"
+    assert kind("a." * 100_000 + "google.com") == "website"
+    assert kind("a." * 100 + "mojeek.com") == "search"
 
 
 def test_lists_heads_and_lines_have_their_form():
@@ -95,7 +131,7 @@ def test_lists_heads_and_lines_have_their_form():
         for host, name in entries:
             assert name in KINDS
             assert host == host.lower()
-            assert not set(host) & set("/*:")
+            assert not set(host.removeprefix("*.").removesuffix(".*")) & set("/*:")
             assert "." in host
         assert len({host for host, _ in entries}) == len(entries)
     assert "# licence: MIT" in referrers.LISTS[0].read_text()
@@ -115,7 +151,7 @@ def test_make_referrers_host_of_its_parents_kind_is_left_out():
             "buffer": {"medium": "social"},
         }
     )
-    assert found == {"find.example": "search", "help.find.example": "other", "post.example": "mail"}
+    assert found == {"find.example": "search", "help.find.example": "website", "post.example": "mail"}
 
 
 def test_import_reads_no_list():

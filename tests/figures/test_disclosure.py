@@ -309,7 +309,7 @@ def test_disclosure_publish_small_rest_goes_to_other(whole, published):
     assert found == {name: (n, n) for name, n in published.items()}
 
 
-KIND = {"google": "search", "bing": "search", "mastodon": "social", "blog": "other"}
+KIND = {"google": "search", "bing": "search", "mastodon": "social", "blog": "website"}
 
 
 def test_disclosure_kinds_are_sums_of_published_hosts():

