@@ -1,8 +1,8 @@
-"""The made-up people and machines of the demo: their countries, addresses and programs.
+"""The made-up people and machines of the demo: their countries, IP addresses and programs.
 
-Addresses are drawn at random from networks that the registries assigned to a country, and from networks of
-Gmail, Yahoo, Apple and mail gateways, so that the rules classify them. No address is kept after its hit is
-counted.
+Addresses are random. They lie in networks that the registries assigned to a country, and in networks of
+Gmail, Yahoo, Apple and mail gateways, so that the server classifies them. Like any address, they are not kept
+after their hits are counted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PLACES: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "IT": (2, "it-IT,it;q=0.9", ("80.180", "79.0")),
     "CA": (1, "en-CA,en;q=0.9,fr;q=0.5", ("70.24", "99.224")),
 }
-"""Weight, `Accept-Language` header and address prefixes, by country."""
+"""Weight, `Accept-Language` header and address prefixes of each country. A weight is a relative frequency."""
 
 _WINDOWS = "Mozilla/5.0 (Windows NT 10.0; Win64; x64)"
 _MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)"
@@ -47,7 +47,7 @@ BROWSERS: tuple[tuple[int, str], ...] = (
         "Version/18.{minor} Mobile/15E148 Safari/604.1"),
     (13, f"Mozilla/5.0 (Linux; Android 10; K) {_CHROME} Mobile Safari/537.36"),
 )  # fmt: skip
-"""Weight and user agent of each browser."""
+"""Weight and user agent of each browser. `user_agent` fills in the versions."""
 
 OUTLOOK: tuple[tuple[int, str], ...] = (
     (7, "Microsoft Office/16.0 (Windows NT 10.0; Microsoft Outlook 16.0.{build}; Pro)"),
@@ -79,7 +79,7 @@ GATEWAYS = ("209.222.82", "148.163.133", "41.74.203", "40.92.10")
 
 
 class Person(NamedTuple):
-    """A person, with one program. address: packed bytes. language: an `Accept-Language` header."""
+    """A person who uses one program. address: packed bytes. language: an `Accept-Language` header."""
 
     country: str
     address: bytes
@@ -88,25 +88,28 @@ class Person(NamedTuple):
 
 
 def person(rng: Random, agents: Sequence[tuple[int, str]]) -> Person:
-    """Returns a person from a random country, who uses one of these programs."""
+    """Returns a person from a random country who uses one of these programs.
+
+    agents: weights and user agents.
+    """
     country = weighted(rng, [(place[0], name) for name, place in PLACES.items()])
-    _, language, ranges = PLACES[country]
-    return Person(country, address(rng, rng.choice(ranges)), user_agent(rng, agents), language)
+    _, language, prefixes = PLACES[country]
+    return Person(country, address(rng, rng.choice(prefixes)), user_agent(rng, agents), language)
 
 
 def user_agent(rng: Random, agents: Sequence[tuple[int, str]]) -> str:
-    """Returns a user agent with a random version."""
+    """Returns a random user agent with a random version. agents: weights and user agents."""
     template = weighted(rng, agents)
     major, minor, build = 138 + rng.randrange(5), rng.randrange(7), 17_000 + rng.randrange(900)
     return template.format(major=major, minor=minor, build=build)
 
 
-def address(rng: Random, start: str) -> bytes:
-    """Returns a random address that begins with these bytes: `"91.64"`."""
-    prefix = [int(number) for number in start.split(".")]
-    return bytes([*prefix, *(1 + rng.randrange(254) for _ in range(4 - len(prefix)))])
+def address(rng: Random, prefix: str) -> bytes:
+    """Returns a random IPv4 address, as 4 bytes. prefix: its first numbers, such as `"91.64"`."""
+    numbers = [int(number) for number in prefix.split(".")]
+    return bytes([*numbers, *(1 + rng.randrange(254) for _ in range(4 - len(numbers)))])
 
 
 def weighted(rng: Random, choices: Sequence[tuple[int, T]]) -> T:
-    """Returns one of the choices, drawn by weight."""
-    return rng.choices([value for _, value in choices], [weight for weight, _ in choices])[0]
+    """Returns a random choice. choices: each with its weight, such as `(30, "DE")`."""
+    return rng.choices([choice for _, choice in choices], [weight for weight, _ in choices])[0]

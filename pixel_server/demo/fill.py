@@ -28,15 +28,20 @@ IDS_AND_NAMES: dict[Kind, tuple[str, str]] = {
     "email": ("demo-newsletter", "Demo: newsletter"),
     "web": ("demo-site", "Demo: web site"),
 }
-"""Id and name by kind. An id is never used twice, so the ids of a later demo end in -2, -3 and so on."""
+"""Id and name of each campaign.
+
+No id can be used twice, so the ids of later demos end in -2, -3 and so on.
+"""
 UNFINISHED = " (unfinished)"
 """Suffix of the names of a demo's campaigns until all hits of the demo are stored."""
 STORE_TIMEOUT_SECONDS = 60.0
-"""Seconds within which all hits must be stored."""
+"""Seconds after which storing the hits is given up."""
 REDIS_TIMEOUT_SECONDS = 5.0
+"""Seconds that Redis may take to answer one command."""
 LIST_ROWS = 500
-"""Recipients that are written to the list in one call."""
+"""Number of recipients that are written to the list in one call."""
 RECORDER_BYTES = 1 << 26
+"""Largest number of bytes of hits that wait to be stored: more than all hits of the demo."""
 
 
 class NotStored(Exception):
@@ -46,8 +51,8 @@ class NotStored(Exception):
 class Added(NamedTuple):
     """The result of `add`.
 
-    ids: the two campaigns, the newsletter first. hits: how many hits were stored, 0 if there was a demo
-    already. removed: ids of an unfinished demo that was removed first.
+    ids: ids of the two campaigns, the newsletter first. hits: number of hits that were stored, 0 if there was
+    a demo already. removed: ids of the campaigns of an unfinished demo, which was removed first.
     """
 
     ids: list[str]
@@ -58,11 +63,11 @@ class Added(NamedTuple):
 async def add(
     store: AsyncRedis, url: str, settings: Settings, secrets: Secrets, now: float, seed: int
 ) -> Added:
-    """Creates both campaigns and stores their hits. Does nothing if there is a whole demo already.
+    """Creates both campaigns and stores their hits. Does nothing if there is a finished demo already.
 
-    An unfinished demo is removed first, because it is not known which of its hits are stored.
-    url: the address of the store, for the recorder's own connection. Raises storage.UnknownCampaign if the
-    demo is removed at the same time, NotStored if some hits could not be stored.
+    Removes an unfinished demo first, because it is not known which of its hits are stored. url: the address
+    of the store, for the recorder's own connection. Raises storage.UnknownCampaign if the demo is removed at
+    the same time, and NotStored if some hits could not be stored.
     """
     existing = await _demo_campaigns(store)
     if existing and not any(campaign.name.endswith(UNFINISHED) for campaign in existing):
@@ -72,13 +77,13 @@ async def add(
     newsletter = await _create(store, "email", mode, now)
     web_site = await _create(store, "web", mode, now)
     await _list_recipients(store, newsletter, settings, secrets)
-    routed = list(hits.make_hits(newsletter.id, web_site.id, now, seed, secrets, mode, settings.shards))
-    await _turn_back_newest(store, settings.shards, routed[0][1].time)
-    await _record(url, settings.shards, routed)
+    routed_hits = list(hits.make_hits(newsletter.id, web_site.id, now, seed, secrets, mode, settings.shards))
+    await _turn_back_newest(store, settings.shards, routed_hits[0][1].time)
+    await _record(url, settings.shards, routed_hits)
     for campaign in (newsletter, web_site):
         name = IDS_AND_NAMES[campaign.kind][1]
         await storage.change(store, campaign.id, {"name": name}, audit_log.COMMAND)
-    return Added([newsletter.id, web_site.id], len(routed), removed)
+    return Added([newsletter.id, web_site.id], len(routed_hits), removed)
 
 
 async def remove(store: AsyncRedis, settings: Settings) -> list[str]:
@@ -103,7 +108,7 @@ async def _demo_campaigns(store: AsyncRedis) -> list[Campaign]:
 
 
 async def _create(store: AsyncRedis, kind: Kind, mode: Mode, now: float) -> Campaign:
-    """Creates a campaign of this kind, under the first id that was never used."""
+    """Creates the campaign of this kind, under the first id that was never used. Returns the campaign."""
     first_id, name = IDS_AND_NAMES[kind]
     for number in itertools.count(1):
         campaign = new_campaign(first_id if number == 1 else f"{first_id}-{number}", name + UNFINISHED, kind)
@@ -125,7 +130,7 @@ async def _create(store: AsyncRedis, kind: Kind, mode: Mode, now: float) -> Camp
 async def _list_recipients(
     store: AsyncRedis, newsletter: Campaign, settings: Settings, secrets: Secrets
 ) -> None:
-    """Stores the list of recipients in the same way as the API call that creates links."""
+    """Stores the list of the newsletter's recipients, as the API call that creates links does."""
     assert newsletter.sent_at is not None
     await storage.note_links(store, newsletter.id, newsletter.sent_at)
     try:
@@ -137,14 +142,14 @@ async def _list_recipients(
                 store, secrets, newsletter.id, part, settings.shards, False, mailed=newsletter.sent_at
             )
     except lists.ListClosed:
-        pass  # this server's highest mode does not keep recipients
+        pass  # PIXEL_MAX_MODE forbids lists of recipients
 
 
 async def _turn_back_newest(store: AsyncRedis, shards: int, first_ms: int) -> None:
-    """Sets each shard's newest hit back to the demo's first hit, if the shard has counted a newer hit.
+    """Sets the time of each shard's newest hit back to that of the demo's first hit, if it is later.
 
-    Otherwise the demo's hits would be late: their views would be counted, and their visits would not.
-    The burst windows of the minutes before the newest hit would then be out of reach, so they are deleted.
+    Otherwise the demo's hits would be late: their views would be counted, but not their visits. Also deletes
+    the traces of bursts of the minutes before the newest hit, because the roll-up cannot reach them later.
     """
     for shard in range(shards):
 
@@ -152,18 +157,20 @@ async def _turn_back_newest(store: AsyncRedis, shards: int, first_ms: int) -> No
             newest = await checkpoint.read_newest_ms(store, shard)
             if newest < first_ms:
                 return []
-            windows = [keys.evidence(shard, minute) for minute in burst_window.kept_minutes(newest)]
-            return [("HSET", keys.checkpoint(shard), "newest", str(first_ms)), ("UNLINK", *windows)]
+            traces = [keys.evidence(shard, minute) for minute in burst_window.kept_minutes(newest)]
+            return [("HSET", keys.checkpoint(shard), "newest", str(first_ms)), ("UNLINK", *traces)]
 
         await checkpoint.plan_and_commit(store, shard, commands)
 
 
-async def _record(url: str, shards: int, routed: Sequence[RoutedHit]) -> None:
-    """Stores the hits in their order, as a web process does. Raises NotStored if some were not stored."""
+async def _record(url: str, shards: int, routed_hits: Sequence[RoutedHit]) -> None:
+    """Stores the hits in their order, as a web process does. Raises NotStored if a hit was not stored."""
     sink = RedisSink(url, timeout_seconds=REDIS_TIMEOUT_SECONDS)
     recorder = Recorder(sink, shards, RECORDER_BYTES)
     recorder.start()
-    accepted = [recorder.record(shard, hit.encode(record), lambda stored: None) for shard, record in routed]
+    accepted = [
+        recorder.record(shard, hit.encode(record), lambda stored: None) for shard, record in routed_hits
+    ]
     await recorder.close(STORE_TIMEOUT_SECONDS)
     sink.close()
     if not all(accepted) or recorder.counts["stored"] < len(accepted):

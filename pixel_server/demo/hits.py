@@ -17,16 +17,19 @@ from pixel_server.times import DAY
 from pixel_server.tokens import Mode
 
 RoutedHit = tuple[int | None, Hit]
-"""A shard and a hit to store in it. The shard is None if the hit may go to any shard."""
+"""(shard, hit). The shard is None if the hit may go to any shard."""
 
 
 def first_day(now: float) -> int:
-    """Returns the start (s, UTC) of the demo's first day. The demo's last day is today."""
+    """Returns the start of the demo's first day, in s since 1970, UTC.
+
+    The demo's last day is the day of `now`.
+    """
     return int(now) // DAY * DAY - (site.DAYS - 1) * DAY
 
 
 def recipient_address(reader: int) -> str:
-    """Returns the address of a reader: `reader-0001@example.org` of reader 0."""
+    """Returns the mail address of a reader: `reader-0001@example.org` for reader 0."""
     return f"reader-{reader + 1:04d}@example.org"
 
 
@@ -35,16 +38,16 @@ def make_hits(
 ) -> Iterator[RoutedHit]:
     """Yields all hits up to now, ordered by time.
 
-    newsletter, web_site: ids of the campaigns. mode: the mode of the newsletter.
+    newsletter, web_site: ids of the campaigns. now: seconds since 1970. mode: the newsletter's.
     """
     start = first_day(now)
-    mails = _mails(newsletter, start, mailing.openings(start, seed), secrets, mode, shard_count)
+    opens = _opens(newsletter, start, mailing.openings(start, seed), secrets, mode, shard_count)
     views = _views(web_site, site.steps(start, seed), secrets, shard_count)
-    merged = heapq.merge(mails, views, key=lambda routed: routed[1].time)
+    merged = heapq.merge(opens, views, key=lambda routed: routed[1].time)
     return (routed for routed in merged if routed[1].time <= now * 1000)
 
 
-def _mails(
+def _opens(
     campaign: str, start: int, openings: Iterable[Opening], secrets: Secrets, mode: Mode, shard_count: int
 ) -> Iterator[RoutedHit]:
     minter = Minter("https://pixel.example", secrets)  # only the token of each link is used
@@ -58,7 +61,7 @@ def _mails(
         token = url.rpartition("/")[2].removesuffix(".gif").encode()
         flags, token_time, key, _ = tokens.verify(token, secrets.signing)
         record = Hit(
-            *(opening.at, campaign, hit.EMAIL, "GET", flags, token_time, key, b"", opening.address),
+            *(opening.at_ms, campaign, hit.EMAIL, "GET", flags, token_time, key, b"", opening.address),
             *(opening.agent, opening.referrer, opening.language),
         )
         yield shard_of(key, shard_count) if key else None, record
@@ -67,27 +70,27 @@ def _mails(
 def _views(campaign: str, steps: Iterable[Step], secrets: Secrets, shard_count: int) -> Iterator[RoutedHit]:
     name = campaign.encode()
     for step in steps:
-        who = step.who
-        shard = shard_of(secrets.routing_key(who.address, who.agent.encode()), shard_count)
+        person = step.person
+        shard = shard_of(secrets.routing_key(person.address, person.agent.encode()), shard_count)
         visitor = view = b""
         if step.visitor >= 0:
             visitor = secrets.visitor_key(b"cookie", name, step.visitor.to_bytes(8))
         if step.view >= 0:
             view = secrets.visitor_key(b"view", name, step.view.to_bytes(8))
         record = Hit(
-            time=step.at,
+            time=step.at_ms,
             campaign=campaign,
             kind=hit.WEB,
             method="GET" if step.view < 0 else "POST",
             visitor=visitor,
-            address=who.address,
-            agent=who.agent,
+            address=person.address,
+            agent=person.agent,
             referrer=step.page,
-            language=who.language,
+            language=person.language,
             page=step.page,
             page_referrer=step.referrer,
             view=view,
-            spent=step.spent,
+            spent=step.spent_ms,
             visits=step.visit,
             is_new=step.is_new,
         )

@@ -1,4 +1,4 @@
-"""The made-up web site: a tea shop with a dozen pages, and its visits of two weeks."""
+"""The made-up web site: a tea shop with a dozen pages, and two weeks of visits to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pixel_server.times import DAY
 
 DAYS, VISITS = 14, 720
 CRAWLED_PER_DAY = 4
-"""Pages that a search engine fetches in a day."""
+"""Number of pages that a search engine fetches in a day."""
 HOST = "https://tea.example"
 
 _PAGES = (
@@ -22,6 +22,7 @@ _PAGES = (
     *((10, "/brewing"), (5, "/brewing/cold"), (5, "/journal"), (9, "/journal/first-flush")),
     *((3, "/about"), (3, "/delivery"), (1, "/contact")),
 )
+"""Weight and path of each page."""
 _NEWSLETTER_QUERY = "?utm_source=newsletter&utm_medium=email&utm_campaign=demo-newsletter"
 _SOURCES = (
     *((30, ("https://www.google.com/", "")), (4, ("https://www.bing.com/", ""))),
@@ -35,62 +36,64 @@ _SOURCES = (
         (2, ("https://mail.google.com/", _NEWSLETTER_QUERY)),
     ),
 )
-"""Weight, referrer and query of each kind of link to the site."""
+"""Weight of each source of visits, with the referrer and the query of the first view."""
 _NEWSLETTER_SHARES = (0.34, 0.16, 0.08)
-"""Share of the visits that the newsletter brings, on the first, second and third day."""
+"""Share of the visits that come from the newsletter, on the first, second and third day."""
 _WEEKDAYS = (1.1, 1.15, 1.1, 1.05, 0.95, 0.6, 0.7)
+"""Relative number of visits by weekday, from Monday."""
 _HOURS = (2, 1, 1, 1, 1, 3, 7, 12, 15, 16, 15, 14, 16, 15, 14, 14, 14, 13, 14, 17, 18, 15, 9, 5)
+"""Relative number of visits by hour of the day, in UTC."""
 _BOUNCE_SHARE = 0.46
-"""Share of the visits that see one page."""
+"""Share of the visits with one page only."""
 _NO_SCRIPT_SHARE = 0.04
 """Share of the visits without JavaScript."""
 _RETURN_SHARE = 0.32
-"""Share of the visits by visitors who were there before."""
+"""Share of the visits by visitors who visited the site before, if any of them are away."""
 _UNREPORTED_SHARE = 0.08
 """Share of the visits whose last page does not report how long it was seen."""
 _MIN_SECONDS_BETWEEN_VISITS = 3 * 3600
-"""Seconds between the visits of one visitor, at least."""
+"""Smallest number of seconds between two visits of the same visitor."""
 
 
 class Step(NamedTuple):
-    """One view of a page, or the report of how long the page was seen.
+    """A view of a page, or a report of the time for which the page was seen.
 
-    at: ms. visitor: a number, -1 for a crawler. visit: a number for each visitor, from 1. view: a number, -1
-    without JavaScript. spent: ms for a report, -1 for a view. is_new: whether this is the visitor's first
-    view.
+    at_ms: ms since 1970. visitor: number of the visitor, -1 for a crawler. visit: number of the visit, from 1
+    for each visitor. view: number of the view, -1 without JavaScript. page: its URL. spent_ms: reported time,
+    -1 for a view. is_new: whether this is the visitor's first view.
     """
 
-    at: int
+    at_ms: int
     visitor: int
     visit: int
     view: int
     page: str
     referrer: str
-    who: Person
-    spent: int = -1
+    person: Person
+    spent_ms: int = -1
     is_new: bool = False
 
 
 class _Visitor(NamedTuple):
-    """A visitor so far. visits: their number. last: seconds of the last step."""
+    """A visitor so far. visits: number of visits. last_seconds: time of the last step, in s since 1970."""
 
-    who: Person
+    person: Person
     visits: int
-    last: int
+    last_seconds: int
 
 
 def steps(start: int, seed: int) -> list[Step]:
-    """Returns all steps, ordered by time. start: midnight of the first day in UTC, seconds."""
+    """Returns all steps, ordered by time. start: of the first day, in s since 1970."""
     rng = Random(f"site {seed}")  # noqa: S311 - no secret
-    known: list[_Visitor] = []
+    visitors: list[_Visitor] = []
     steps: list[Step] = []
     views = 0
     for day, visits in enumerate(_visits_by_day(rng, start)):
         for at in sorted(start + day * DAY + _second_of_day(rng) for _ in range(visits)):
-            visitor = _visitor(rng, known, at)
-            known[visitor] = known[visitor]._replace(visits=known[visitor].visits + 1)
-            visit = list(_visit(rng, at, visitor, known[visitor], _source(rng, day), views))
-            known[visitor] = known[visitor]._replace(last=visit[-1].at // 1000)
+            number = _choose_visitor(rng, visitors, at)
+            visitor = visitors[number]._replace(visits=visitors[number].visits + 1)
+            visit = list(_visit(rng, at, number, visitor, _source(rng, day), views))
+            visitors[number] = visitor._replace(last_seconds=visit[-1].at_ms // 1000)
             views += len(visit)
             steps += visit
         steps += _crawled(rng, start + day * DAY)
@@ -99,8 +102,8 @@ def steps(start: int, seed: int) -> list[Step]:
 
 def _visits_by_day(rng: Random, start: int) -> list[int]:
     """Returns the number of visits of each day."""
-    first = datetime.fromtimestamp(start, UTC).weekday()
-    weights = [_WEEKDAYS[(first + day) % 7] * rng.uniform(0.85, 1.15) for day in range(DAYS)]
+    first_weekday = datetime.fromtimestamp(start, UTC).weekday()
+    weights = [_WEEKDAYS[(first_weekday + day) % 7] * rng.uniform(0.85, 1.15) for day in range(DAYS)]
     return [round(VISITS * weight / sum(weights)) for weight in weights]
 
 
@@ -109,51 +112,60 @@ def _second_of_day(rng: Random) -> int:
 
 
 def _source(rng: Random, day: int) -> tuple[str, str]:
+    """Returns (referrer, query) of the first view of a visit."""
     if day < len(_NEWSLETTER_SHARES) and rng.random() < _NEWSLETTER_SHARES[day]:
         return "", _NEWSLETTER_QUERY
     return cast.weighted(rng, _SOURCES)
 
 
-def _visitor(rng: Random, known: list[_Visitor], at: int) -> int:
-    """Returns the number of a known visitor, or adds one whose address and browser no other visitor has."""
-    away = [i for i, visitor in enumerate(known) if visitor.last < at - _MIN_SECONDS_BETWEEN_VISITS]
+def _choose_visitor(rng: Random, visitors: list[_Visitor], at: int) -> int:
+    """Returns the number of a visitor who is away, or of a new visitor, whom it adds to the list.
+
+    at: seconds since 1970. A new visitor has an address and browser that no other visitor has.
+    """
+    latest = at - _MIN_SECONDS_BETWEEN_VISITS
+    away = [number for number, visitor in enumerate(visitors) if visitor.last_seconds < latest]
     if away and rng.random() < _RETURN_SHARE:
         return rng.choice(away)
-    taken = {visitor.who[1:3] for visitor in known}
-    who = cast.person(rng, cast.BROWSERS)
-    while who[1:3] in taken:
-        who = cast.person(rng, cast.BROWSERS)
-    known.append(_Visitor(who, 0, 0))
-    return len(known) - 1
+    taken = {(visitor.person.address, visitor.person.agent) for visitor in visitors}
+    person = cast.person(rng, cast.BROWSERS)
+    while (person.address, person.agent) in taken:
+        person = cast.person(rng, cast.BROWSERS)
+    visitors.append(_Visitor(person, 0, 0))
+    return len(visitors) - 1
 
 
 def _visit(
-    rng: Random, at: int, visitor: int, seen: _Visitor, source: tuple[str, str], views: int
+    rng: Random, at: int, number: int, visitor: _Visitor, source: tuple[str, str], views: int
 ) -> Iterator[Step]:
-    """Yields the views and reports of a visit. at: seconds. views: the number of earlier views."""
+    """Yields the views and reports of a visit.
+
+    at: seconds since 1970. number: the visitor's. source: see `_source`. views: number of earlier views.
+    """
     referrer, query = source
-    ms = at * 1000 + rng.randrange(1000)
+    at_ms = at * 1000 + rng.randrange(1000)
     pages = 1 if rng.random() < _BOUNCE_SHARE else min(9, 2 + int(rng.expovariate(0.7)))
     has_no_script = rng.random() < _NO_SCRIPT_SHARE
     page = cast.weighted(rng, _PAGES)
-    for number in range(pages):
-        view = -1 if has_no_script else views + number
-        url = HOST + page + (query if number == 0 else "")
-        is_new = seen.visits == 1 and number == 0
-        yield Step(ms, visitor, seen.visits, view, url, referrer, seen.who, is_new=is_new)
-        stayed = int(min(max(3.0, rng.lognormvariate(log(38), 1.0)), 900) * 1000)
-        spent = int(stayed * rng.uniform(0.7, 1.0))
-        is_reported = number < pages - 1 or rng.random() >= _UNREPORTED_SHARE
+    for position in range(pages):
+        view = -1 if has_no_script else views + position
+        url = HOST + page + (query if position == 0 else "")
+        is_new = visitor.visits == 1 and position == 0
+        yield Step(at_ms, number, visitor.visits, view, url, referrer, visitor.person, is_new=is_new)
+        stayed_ms = int(min(max(3.0, rng.lognormvariate(log(38), 1.0)), 900) * 1000)
+        spent_ms = int(stayed_ms * rng.uniform(0.7, 1.0))
+        is_reported = position < pages - 1 or rng.random() >= _UNREPORTED_SHARE
         if not has_no_script and is_reported:
-            yield Step(ms + stayed, visitor, seen.visits, view, url, "", seen.who, spent=spent)
-        ms += stayed + 200
+            report_ms = at_ms + stayed_ms
+            yield Step(report_ms, number, visitor.visits, view, url, "", visitor.person, spent_ms=spent_ms)
+        at_ms += stayed_ms + 200
         referrer = url
-        page = rng.choice([name for _, name in _PAGES if name != page])
+        page = rng.choice([path for _, path in _PAGES if path != page])
 
 
 def _crawled(rng: Random, start: int) -> Iterator[Step]:
     """Yields the pages that a search engine fetches in a day."""
     for _ in range(CRAWLED_PER_DAY):
-        who = Person("US", cast.address(rng, cast.GOOGLEBOT_PREFIX), cast.GOOGLEBOT, "")
-        at = (start + rng.randrange(DAY)) * 1000
-        yield Step(at, -1, 0, -1, HOST + cast.weighted(rng, _PAGES), "", who)
+        crawler = Person("US", cast.address(rng, cast.GOOGLEBOT_PREFIX), cast.GOOGLEBOT, "")
+        at_ms = (start + rng.randrange(DAY)) * 1000
+        yield Step(at_ms, -1, 0, -1, HOST + cast.weighted(rng, _PAGES), "", crawler)

@@ -92,8 +92,8 @@ def assert_figures(demos: Demos, newsletter: str, web_site: str, seed: int = DEF
     assert rate["low"] == pytest.approx(len(people) / figures["delivered"], abs=1e-6)
     assert figures["over"] is False
 
-    steps = [step for step in site.steps(START, seed) if step.at <= NOW * 1000]
-    views = [step for step in steps if step.spent < 0 and step.visitor >= 0]
+    steps = [step for step in site.steps(START, seed) if step.at_ms <= NOW * 1000]
+    views = [step for step in steps if step.spent_ms < 0 and step.visitor >= 0]
     visits = Counter((step.visitor, step.visit) for step in views)
     figures = demos.stats(web_site)
     totals = figures["totals"]
@@ -133,8 +133,8 @@ def test_demo_events_same_seed_and_day_are_equal(secrets):
     assert mailing.openings(START, 1) == mailing.openings(START, 1) != mailing.openings(START, 2)
     assert site.steps(START, 1) == site.steps(START, 1) != site.steps(START, 2)
     later = mailing.openings(START + 86_400, 1)
-    assert [opening.at - 86_400_000 for opening in later] == [
-        opening.at for opening in mailing.openings(START, 1)
+    assert [opening.at_ms - 86_400_000 for opening in later] == [
+        opening.at_ms for opening in mailing.openings(START, 1)
     ]
     early, late = (
         [record for _, record in hits.make_hits("a", "b", now, 1, secrets, mode, 4)]
