@@ -26,7 +26,7 @@ from pixel_server.collect.rollup_trigger import RollupTrigger
 from pixel_server.collect.spool.drain import Drain
 from pixel_server.collect.spool.sink import SpoolSink
 from pixel_server.collect.spool.spool import Spool
-from pixel_server.collect.spool.status import find_trouble, read_status, waiting_since
+from pixel_server.collect.spool.status import find_trouble, read_status, waiting_since_ms
 from pixel_server.consent import Consent
 from pixel_server.figures.inventory_cache import InventoryCache
 from pixel_server.recipients.withdrawals_file import WithdrawalsFile
@@ -209,7 +209,7 @@ def _oldest_spooled_ms(spool: Path) -> int | None:
     /readyz reports a spool that cannot be read.
     """
     try:
-        return waiting_since(spool)
+        return waiting_since_ms(spool)
     except OSError:
         return None
 

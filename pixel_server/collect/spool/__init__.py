@@ -2,29 +2,28 @@
 
 Files (directories have mode 0700, files 0600; numbers are big-endian):
 
-    <data>/spool/<writer>.lock              locked (flock) by the writer while it lives, or by who drains it
+    <data>/spool/<writer>.lock              locked (flock) by the writer, or by the process that drains it
                  <writer>-<8 digits>.seg    a segment; a writer numbers its segments upwards
                  aside/<segment>-<offset>.bad                    damaged bytes, as they were read
                  aside/<producer>-<shard>-<sequence>.batch       the payload of a batch that Redis refused
 
     segment = head, record...
-    head    = "PXSPOOL\\n", u32 format, u64 ms of its beginning, u32 checksum of these
-    record  = marker, u32 length, u32 checksum of the payload, u32 checksum of these; payload
+    head    = "PXSPOOL\\n", u32 format, u64 ms since 1970 at its beginning, u32 checksum of these fields
+    record  = marker, u32 length, u32 checksum of the payload, u32 checksum of these fields; payload
     payload = u8 format, u16 shard, u32 hits, u64 sequence, u8 length of producer; producer; batch
 
 Checksums. Every checksum is a CRC-32 that begins with the CRC-32 of the segment's name. So bytes inside a
-batch cannot pass for a record: a stranger chose some of these bytes, but cannot know the name. Nor can bytes
-of another segment. A record's head has a checksum of its own, so that a torn tail can be told from a damaged
-length.
+batch cannot pass for a record: a stranger chose some of these bytes, but cannot know the name. Bytes of
+another segment cannot pass for a record either. A record's head has a checksum of its own, so that a torn
+tail can be told from a damaged length.
 
-Writer. A process becomes a writer when it opens the spool, otherwise at its first append. A writer's name is
-made like a producer's id: 12 hex digits of the time in ms, then 16 random digits. Before that, nothing is on
-disk. An open spool always has an empty segment ready, and its process has file descriptors in reserve: hits
-can be appended even when connections have used up all other descriptors. An empty segment counts for nothing.
-Only its writer writes to a segment, at the end, and a writer has one growing segment at a time. A sealed
-segment never grows again. A segment is sealed when it is full (8 MiB), on request, at close, and after any
-failure.
-All records of a producer are in segments of one writer, in the order of their sequence numbers.
+Writer. A process becomes a writer when it opens the spool, otherwise at its first append. Before that, it has
+no files. A writer's name is made like a producer's id: 12 hex digits of the time in ms, then 16 random
+digits. An open spool always has an empty segment ready, and its process has file descriptors in reserve: hits
+can be appended even when connections have used up all other descriptors. Status and bounds ignore empty
+segments. Only its writer writes to a segment, at the end, and a writer has one growing segment at a time. A
+sealed segment never grows again. A segment is sealed when it is full (8 MiB), on request, at close, and after
+any failure. All records of a producer are in segments of one writer, in the order of their sequence numbers.
 
 Append. The batches of a group are one write, then one fdatasync, and for a new file an fsync of the
 directory. Only then are the batches acknowledged: their hits may be answered 2xx. If any step fails, the
@@ -37,9 +36,9 @@ are never used for other hits. A repeat is harmless, as Redis accepts each (prod
 
 Draining. A writer drains its own sealed segments. Any process drains segments of a writer whose lock is
 free, and holds that lock meanwhile. So processes that share a directory never drain the same segment. The
-holder of a lock removes the lock file if it finds no segments. Whoever gets a lock checks that the lock file
-still has its name. Segments are drained in the order given. A failure stops the draining of its writer:
-otherwise a producer's later number would overtake an earlier number.
+holder of a lock removes the lock file if it finds no segments. A process that gets a lock checks that the
+lock file still has its name. Segments of a writer are drained in the order of their numbers. A failure stops
+the draining of its writer: otherwise a producer's later number would overtake an earlier number.
 
 Deletion. A segment may be deleted when each of its batches is in Redis or in aside/, and all of its damaged
 bytes are in aside/, fsynced. Late deletion is harmless: a second draining only repeats batches.
@@ -57,13 +56,12 @@ Damage: any other bytes that are not a good record. The bytes up to the next goo
 set aside whole, logged and counted; all other records are kept. A damaged head of a segment costs no record.
 Blocks that a crash left empty at the end look like damage, too.
 
-Later formats. The places of magic, format and checksum never change, nor does a record's head, nor the first
-byte of its payload. Both formats also rise when `hit.FORMAT` rises. A segment or record of an unknown format
-stops the draining of its writer: everything from there on stays, is reported, and waits for a version that
-knows the format.
+Later formats. The places of magic ("PXSPOOL\\n"), format and checksum never change, nor does a record's head,
+nor the first byte of its payload. Both formats also rise when `hit.FORMAT` rises. A segment or record of an
+unknown format stops the draining of its writer: everything from there on stays, is reported, and waits for a
+version that knows the format.
 
 Bounds. The segments of all writers together stay below the limit. Each process measures the segments of other
-processes once a second, so the limit can be exceeded by what they add within that second. The files in aside/
-are not counted: a person looks at them. They are deleted when dead letters of their age are
-(`Spool.drop_aside`).
+processes once a second, so the limit can be exceeded by the bytes that they add within that second. The files
+in aside/ are not counted. They are kept for the operator as long as dead letters are (`Spool.drop_aside`).
 """

@@ -23,7 +23,7 @@ class Aside:
         self._clock = clock
 
     def keep(self, name: str, data: bytes) -> bool:
-        """Stores a file, and returns when it is on disk. Returns whether the name is new."""
+        """Stores a file. Returns, once it is on disk, whether the name is new."""
         make_directory(self._directory)
         path = self.path(name)
         is_new = not path.exists()
@@ -43,11 +43,12 @@ class Aside:
     def drop(self, days: int) -> int:
         """Deletes files that were set aside more than `days` days ago. Returns their number.
 
-        The files may hold addresses. Both this machine's clock and that of Redis must give them this age.
+        The files may hold client addresses. A file is deleted only if it has this age both by this machine's
+        clock and by that of Redis.
         """
-        dropped, before = 0, min(self._clock(), time.time()) - days * DAY
+        dropped, kept_since = 0, min(self._clock(), time.time()) - days * DAY
         for path in self._directory.glob("*") if self._directory.is_dir() else ():
-            if path.stat().st_mtime < before:
+            if path.stat().st_mtime < kept_since:
                 path.unlink()
                 dropped += 1
         if dropped:

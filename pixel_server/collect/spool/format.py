@@ -17,13 +17,15 @@ MAGIC = b"PXSPOOL\n"
 MARKER = b"\xffHIT"
 HEAD = struct.Struct(">8sIQI")
 RECORD = struct.Struct(">4sIII")
+"""Head of a record."""
 PAYLOAD = struct.Struct(">BHIQB")
+"""Head of a payload."""
 TORN = "torn"
 """The fault of a piece that is a torn tail."""
 
 
 class NewerFormat(Exception):
-    """A segment or record has a later format: it and its writer's later records stay where they are."""
+    """A segment or record has a later format. It stays on disk, with all later records of its writer."""
 
 
 class Segment(NamedTuple):
@@ -43,12 +45,12 @@ class Segment(NamedTuple):
 
     @property
     def writer_begun_ms(self) -> int:
-        """Milliseconds at which the writer was named."""
+        """Milliseconds since 1970 at which the writer was named."""
         return int(self.writer[:12], 16)
 
 
 class Piece(NamedTuple):
-    """Bytes `start` to `end` of a segment. fault: the reason why they are not good, "" if they are."""
+    """Bytes `start` to `end` of a segment. fault: why they are not a good head or record, "" if they are."""
 
     start: int
     end: int
@@ -108,14 +110,14 @@ def is_known_format(data: bytes, start: int) -> bool:
 
 
 def begun_ms(head: bytes, segment: Segment) -> int:
-    """Returns when a segment was begun, by its head; by its writer's name if the head is damaged."""
+    """Returns the ms at which a segment was begun: from its head, or from its name if the head is damaged."""
     if is_good_head(head, HEAD, MAGIC, segment.seed):
         return int(HEAD.unpack(head)[2])
     return segment.writer_begun_ms
 
 
 def survey(file: BinaryIO, segment: Segment, size: int) -> tuple[int, int]:
-    """Returns when a segment was begun (ms) and its hits, by the heads of its records.
+    """Returns (ms at which a segment was begun, number of its hits). Reads only the heads of its records.
 
     Stops at the first damaged record, so hits behind it are not counted. size: bytes of the file.
     """
@@ -134,19 +136,19 @@ def survey(file: BinaryIO, segment: Segment, size: int) -> tuple[int, int]:
     return begun, hits
 
 
-def is_good_head(head: bytes, shape: struct.Struct, mark: bytes, seed: int) -> bool:
+def is_good_head(head: bytes, layout: struct.Struct, magic: bytes, seed: int) -> bool:
     """Returns whether the head of a segment or record is whole, and its checksum right."""
-    is_whole = len(head) == shape.size and head.startswith(mark)
+    is_whole = len(head) == layout.size and head.startswith(magic)
     return is_whole and zlib.crc32(head[:-4], seed) == int.from_bytes(head[-4:], "big")
 
 
 def _piece(data: bytes, start: int, seed: int) -> tuple[int, str]:
-    """Returns the end of the segment's head, or of the record at `start`, and its fault, "" if it is good."""
-    shape, mark = (RECORD, MARKER) if start else (HEAD, MAGIC)
-    body = start + shape.size
+    """Returns (end of the head or record at `start`, its fault, which is "" if it is good)."""
+    layout, magic = (RECORD, MARKER) if start else (HEAD, MAGIC)
+    body = start + layout.size
     if body > len(data):
         return len(data), TORN
-    if not is_good_head(data[start:body], shape, mark, seed):
+    if not is_good_head(data[start:body], layout, magic, seed):
         return body, "no good head"
     if not start:
         return body, ""
@@ -158,5 +160,5 @@ def _piece(data: bytes, start: int, seed: int) -> tuple[int, str]:
 
 
 def _with_checksum(head: bytes, seed: int) -> bytes:
-    """Replaces the last four bytes of a head by the checksum of the others."""
+    """Returns a head whose last four bytes are replaced by the checksum of the other bytes."""
     return head[:-4] + zlib.crc32(head[:-4], seed).to_bytes(4, "big")

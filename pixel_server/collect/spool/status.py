@@ -12,13 +12,14 @@ from pixel_server.collect.spool.format import HEAD, begun_ms, survey
 from pixel_server.collect.spool.segments import list_segments
 
 MIN_FREE_BYTES = 64 << 20
-"""Bytes free on a disk below which it is reported as nearly full."""
+"""Free bytes of a disk below which the disk is reported as nearly full."""
 
 
 class SpoolStatus(NamedTuple):
-    """The segments that wait, with their hits and bytes. aside: number of files that are set aside.
+    """Numbers of waiting segments, of their hits, and of their bytes. Hits behind damage are not counted.
 
-    oldest_ms: ms at which the oldest segment was begun. Hits behind damage are not counted.
+    oldest_ms: ms at which the oldest segment was begun, None if no segment waits. aside: number of files that
+    are set aside.
     """
 
     segments: int
@@ -29,13 +30,13 @@ class SpoolStatus(NamedTuple):
 
 
 def read_status(directory: Path) -> SpoolStatus:
-    """Returns what waits in a spool's directory, while others may write and drain. Raises OSError."""
+    """Returns the status of a spool's directory, which others may use at the same time. Raises OSError."""
     segments = hits = size = 0
     oldest_ms = None
     for segment in list_segments(directory):
         with contextlib.suppress(FileNotFoundError), open(directory / segment.name, "rb") as file:
             length = os.fstat(file.fileno()).st_size
-            if not length:  # an empty segment is only opened ahead of need
+            if not length:  # an open spool has an empty segment ready
                 continue
             begun, segment_hits = survey(file, segment, length)
             segments += 1
@@ -46,7 +47,7 @@ def read_status(directory: Path) -> SpoolStatus:
 
 
 def find_trouble(directory: Path) -> str:
-    """Returns why the spool could hardly take hits if Redis went away now, or "" if it could.
+    """Returns why the spool could not accept many hits if Redis went away now, "" if it could.
 
     Writes nothing. Without this check a full or read-only disk would be noticed only when Redis is away.
     """
@@ -61,10 +62,10 @@ def find_trouble(directory: Path) -> str:
     return f"the disk of {ancestor} has {free_bytes >> 20} MB left" if free_bytes < MIN_FREE_BYTES else ""
 
 
-def waiting_since(directory: Path) -> int | None:
-    """Returns when the oldest segment was begun (ms). Returns None if the spool is empty. Raises OSError.
+def waiting_since_ms(directory: Path) -> int | None:
+    """Returns the ms at which the oldest segment was begun, None if the spool is empty. Raises OSError.
 
-    Reads the names of the files and one head.
+    Reads only the names of the files and one head.
     """
     for segment in list_segments(directory):
         with contextlib.suppress(FileNotFoundError), open(directory / segment.name, "rb") as file:

@@ -15,7 +15,7 @@ from pixel_server.collect.losses import RemovedFile
 from pixel_server.collect.spool import spool as spool_module
 from pixel_server.collect.spool.format import Segment
 from pixel_server.collect.spool.spool import Spool, SpoolFull
-from pixel_server.collect.spool.status import SpoolStatus, read_status, waiting_since
+from pixel_server.collect.spool.status import SpoolStatus, read_status, waiting_since_ms
 from tests.collect.spool.batches import LIMIT, batch, drain, files, reader
 from tests.conftest import NOW
 
@@ -291,7 +291,7 @@ def test_spool_open_without_hits_counts_for_nothing(home: Path):
     opened.open()
     assert len(files(home)) == 1
     assert read_status(home) == SpoolStatus(0, 0, 0, None, 0)
-    assert waiting_since(home) is None
+    assert waiting_since_ms(home) is None
     opened.seal()
     assert opened.drainable_segments() == []
     opened.close()
