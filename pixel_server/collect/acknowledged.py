@@ -2,9 +2,9 @@
 
 The folder `acknowledged` of the data directory has one file a producer: `<producer>.ack`. The head of a file
 names the format, the number of shards and the size of a ring. Each shard has a ring of records. The record of
-the batch with the sequence number n lies at place n modulo the ring's size. A record is (sequence number,
-hits, checksum). So the newest number, and the hits of the batches before it, can be read back as far as the
-ring reaches.
+the batch with the sequence number n lies at place n modulo the ring's size, over the record of an older
+batch. A record is (sequence number, hits, checksum). So the newest number can be read back, and the hits of
+as many batches as the ring holds.
 
 A record is in its file after `loss_watch.FLUSH_SECONDS`, and on the disk after `loss_watch.COMPARE_SECONDS`.
 Batches acknowledged later are forgotten if the process is killed, or the machine fails. The newest MAX_FILES
@@ -30,15 +30,16 @@ from pixel_server.times import DAY
 FORMAT = 1
 FOLDER = "acknowledged"
 GENERATIONS = "turns.json"
-"""The file in this folder that holds the generations of the shards, which never fall."""
+"""Name of the file in this folder that holds the generations of the shards. A generation falls only if Redis
+loses commits."""
 RECORDS_PER_FILE = 65_536
-"""Records of a file, over all shards: 1 MB at most."""
+"""Maximum number of records of a file, over all shards. They take 1 MB."""
 MAX_FILES = 32
 MAX_OPEN_FILES = 8
 MAX_NEWEST = 4096
-"""Pairs of producer and shard that are compared with the store, newest producers first."""
+"""Maximum number of pairs of producer and shard in `newest`. The newest producers stay."""
 MAX_IDLE_DAYS = 29
-"""Days after its last change until a file is removed. Redis forgets an idle producer after 30 days."""
+"""Days after its last change until a file is removed. Redis prunes an idle producer after 30 days."""
 
 _HEAD = struct.Struct(">8sIII")
 _MAGIC = b"PXACKED\n"
@@ -59,7 +60,7 @@ class AcknowledgedBatch(NamedTuple):
 class MissingBatches(NamedTuple):
     """Batches, from first to last, that were acknowledged and are not in the store.
 
-    hits: their hits at least. is_exact: whether `hits` is the exact number.
+    hits: the number of their hits, or a lower bound if `is_exact` is false.
     """
 
     producer: str
@@ -88,20 +89,20 @@ class AcknowledgedFiles:
         self.newest: dict[tuple[str, int], int] = {}
 
     def note(self, batches: Sequence[tuple[str, int, int, int]]) -> None:
-        """Writes a record of each `AcknowledgedBatch`, unsynced. Neighbours in a ring are one write."""
+        """Writes a record of each `AcknowledgedBatch`, unsynced. Records side by side are one write."""
         rings: dict[tuple[str, int], list[tuple[int, int]]] = {}
         for producer, shard, sequence, hits in batches:
             rings.setdefault((producer, shard), []).append((sequence, hits))
-        for key, numbers in rings.items():
-            self.newest[key] = max(self.newest.get(key, 0), numbers[-1][0])
+        for key, ring in rings.items():
+            self.newest[key] = max(self.newest.get(key, 0), ring[-1][0])
         if len(self.newest) > MAX_NEWEST:
             for key in sorted(self.newest)[: len(self.newest) - MAX_NEWEST]:
                 del self.newest[key]
-        for (producer, shard), numbers in rings.items():
+        for (producer, shard), ring in rings.items():
             file = self._file(producer)
             self._unsynced.add(producer)
             first, records = 0, bytearray()
-            for sequence, hits in numbers:
+            for sequence, hits in ring:
                 if records and (
                     sequence != first + len(records) // _RECORD.size or not sequence % self._ring_size
                 ):
@@ -113,7 +114,7 @@ class AcknowledgedFiles:
             os.pwrite(file, records, self._place(shard, first))
 
     def sync(self, generations: list[int]) -> None:
-        """Syncs the written records to disk. Stores the generations of the shards if any is new."""
+        """Syncs the written records to disk. Stores the generations of the shards if one has changed."""
         if generations and generations != self._generations and self._open:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             content = json.dumps({"format": FORMAT, "turns": generations}).encode()
@@ -139,20 +140,20 @@ class AcknowledgedFiles:
             os.close(file)
         self._open.clear()
 
-    def missing(self, producer: str, shard: int, seen: int, last: int) -> MissingBatches:
-        """Returns the batches after `seen`, up to `last`, with their hits as far as the ring reaches."""
-        hits = known = 0
+    def find_missing(self, producer: str, shard: int, seen: int, last: int) -> MissingBatches:
+        """Returns the batches after `seen`, up to `last`, with the hits of those whose records are left."""
+        hits = records = 0
         with contextlib.suppress(OSError):
             file = self._file(producer)
             for sequence in range(max(seen + 1, last - self._ring_size + 1), last + 1):
                 record = _unpack_record(os.pread(file, _RECORD.size, self._place(shard, sequence)))
                 if record is not None and record[0] == sequence:
                     hits += record[1]
-                    known += 1
-        return MissingBatches(producer, shard, seen + 1, last, hits, known == last - seen)
+                    records += 1
+        return MissingBatches(producer, shard, seen + 1, last, hits, records == last - seen)
 
     def read_newest(self) -> dict[tuple[str, int], int]:
-        """Returns the newest sequence number by producer and shard, of all files. Tidies the folder."""
+        """Returns the newest sequence numbers in all files, by producer and shard. Removes files too old."""
         newest_by_shard: dict[tuple[str, int], int] = {}
         for path in self._tidy():
             with contextlib.suppress(OSError):
@@ -193,6 +194,7 @@ class AcknowledgedFiles:
         return _HEAD.size + (shard * self._ring_size + sequence % self._ring_size) * _RECORD.size
 
     def _file(self, producer: str) -> int:
+        """Returns the open file of a producer. Closes another file if too many are open."""
         file = self._open.get(producer)
         if file is None:
             if len(self._open) >= MAX_OPEN_FILES:

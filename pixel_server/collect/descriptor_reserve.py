@@ -14,15 +14,16 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 SIZE = 8
-"""Descriptors in reserve. Storing a loss takes three at once."""
+"""Number of descriptors in reserve. Storing a loss takes three at once."""
 
 T = TypeVar("T")
 
 
 class DescriptorReserve:
-    """Descriptors that are closed when work needs a free descriptor. Any thread may use it.
+    """Open descriptors. When a function finds no free descriptor, one of them is closed.
 
-    The work is repeated whole, so it must have the same effect when it is done twice.
+    The function is then called again, so a call that failed half-way must do no harm. Any thread may use the
+    reserve.
     """
 
     def __init__(self) -> None:
@@ -36,27 +37,27 @@ class DescriptorReserve:
         self.fill()
 
     def run(self, work: Callable[[], T]) -> T:
-        """Returns what `work` returns.
+        """Calls `work` and returns its result.
 
-        If it finds no free descriptor, closes one in reserve and repeats it.
+        If `work` finds no free descriptor, closes a descriptor in reserve and calls `work` again.
         """
         while True:
             try:
                 result = work()
             except OSError as error:
-                if not self._give(error):
+                if not self._release_one(error):
                     raise
             else:
                 self.fill()
                 return result
 
     async def run_async(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Does what `run` does, for work that is awaited."""
+        """Awaits `work` as `run` calls it."""
         while True:
             try:
                 result = await work()
             except OSError as error:
-                if not self._give(error):
+                if not self._release_one(error):
                     raise
             else:
                 self.fill()
@@ -75,7 +76,7 @@ class DescriptorReserve:
                 os.close(file)
             self.files = []
 
-    def _give(self, error: OSError) -> bool:
+    def _release_one(self, error: OSError) -> bool:
         """Closes a descriptor in reserve. Returns False if `error` has another cause, or none is left."""
         with self._mutex:
             if not self.files or not _lacks_descriptor(error):
@@ -87,7 +88,7 @@ class DescriptorReserve:
 def _lacks_descriptor(error: OSError) -> bool:
     """Returns whether an error comes from a lack of descriptors.
 
-    asyncio joins the errors of several addresses of a host to one error, whose text alone says so.
+    If asyncio cannot connect to any address of a host, it joins the errors into one error without errno.
     """
     numbers = (errno.EMFILE, errno.ENFILE)
     return error.errno in numbers or any(os.strerror(number) in str(error) for number in numbers)

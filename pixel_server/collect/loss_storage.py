@@ -1,4 +1,4 @@
-"""Stores losses, in the store and in `losses.json` in the data directory; see `losses`."""
+"""Stores losses in the store, and in `losses.json` in the data directory; see `losses`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import redis
 
 from pixel_server import files
 from pixel_server.collect.losses import (
+    ACKNOWLEDGED_AT,
     FORMAT,
-    REPORTED_UNTIL,
     LossReport,
     StoredLosses,
+    acknowledged_at,
     found_at,
     merge,
-    reported_until,
     summarize,
     unpack_losses,
 )
@@ -34,7 +34,7 @@ log = logging.getLogger("pixel_server.collect.losses")
 
 FILE = "losses.json"
 MAX_LOSSES = 1000
-"""Losses that are stored at most. Further losses are only logged."""
+"""Maximum number of stored losses. Further losses are only logged."""
 FORGET_MS = 60 * DAY_MS
 """Milliseconds that an acknowledged loss stays stored, so that it is not found and reported again."""
 
@@ -61,8 +61,8 @@ async def read_store(store: AsyncRedis) -> StoredLosses:
 
 
 async def add_to_store(store: AsyncRedis, losses: StoredLosses) -> None:
-    """Adds the losses that the store does not have."""
-    pairs = [text for pair in losses.items() if pair[0] != REPORTED_UNTIL for text in pair]
+    """Adds losses to the store. Leaves losses that the store has already."""
+    pairs = [text for pair in losses.items() if pair[0] != ACKNOWLEDGED_AT for text in pair]
     if pairs:
         await store.eval(*_add_call(keys.LOSSES, pairs=pairs))
 
@@ -71,13 +71,13 @@ async def acknowledge(store: AsyncRedis, data: Path, now: int) -> int:
     """Stops the reports of losses found until `now` (ms). Returns the number of these losses."""
     stored = merge(read_file(data), await read_store(store))
     forgotten = [
-        name for name, text in stored.items() if name != REPORTED_UNTIL and found_at(text) < now - FORGET_MS
+        name for name, text in stored.items() if name != ACKNOWLEDGED_AT and found_at(text) < now - FORGET_MS
     ]
     reported = len(unpack_losses(stored))
-    await store.hset(keys.LOSSES, REPORTED_UNTIL, str(now))
+    await store.hset(keys.LOSSES, ACKNOWLEDGED_AT, str(now))
     if forgotten:
         await store.hdel(keys.LOSSES, *forgotten)
-    add_to_file(data, {REPORTED_UNTIL: str(now)})
+    add_to_file(data, {ACKNOWLEDGED_AT: str(now)})
     return reported
 
 
@@ -93,39 +93,39 @@ def read_file(data: Path) -> StoredLosses:
 def _read_file(data: Path) -> StoredLosses:
     """Returns the losses in the data directory, {} if there is no file, or a damaged file.
 
-    Raises OSError if the file cannot be read now, NewerFormat if a newer version wrote it: then it must not
-    be replaced.
+    Raises OSError if the file cannot be read now, NewerFormat if a newer version wrote it. The file must not
+    be replaced then.
     """
     try:
         content = json.loads((data / FILE).read_bytes())
-        form, items = content["format"], content["items"]
-        stored = {str(name): str(text) for name, text in items.items()} if form == FORMAT else {}
+        version, items = content["format"], content["items"]
+        stored = {str(name): str(text) for name, text in items.items()} if version == FORMAT else {}
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         log.error("%s is damaged, so the losses in it are not shown: %s", data / FILE, error)
         return {}
-    if form != FORMAT:
-        raise NewerFormat(f"format {form!r}, this version reads {FORMAT}")
+    if version != FORMAT:
+        raise NewerFormat(f"format {version!r}, this version reads {FORMAT}")
     return stored
 
 
 def add_to_file(data: Path, losses: StoredLosses) -> None:
-    """Adds losses, or an acknowledgement, to the file in the data directory.
+    """Adds losses, or an acknowledgement, to the file in the data directory. Drops old acknowledged losses.
 
     Raises OSError, or NewerFormat if a newer version wrote the file.
     """
     with _locked(data):
         before = _read_file(data)
-        until = max(reported_until(before), reported_until(losses))
-        remembered = {
+        acknowledged_ms = max(acknowledged_at(before), acknowledged_at(losses))
+        kept = {
             name: text
             for name, text in {**before, **losses}.items()
-            if name != REPORTED_UNTIL and found_at(text) > until - FORGET_MS
+            if name != ACKNOWLEDGED_AT and found_at(text) > acknowledged_ms - FORGET_MS
         }
-        after = dict(list(remembered.items())[:MAX_LOSSES])
-        if until:
-            after[REPORTED_UNTIL] = str(until)
+        after = dict(list(kept.items())[:MAX_LOSSES])
+        if acknowledged_ms:
+            after[ACKNOWLEDGED_AT] = str(acknowledged_ms)
         if after != before:
             content = json.dumps({"format": FORMAT, "items": after}, indent=1)
             files.write(data / FILE, content.encode() + b"\n", 0o600)
@@ -139,7 +139,7 @@ def report_file(data: Path) -> LossReport:
 async def report_all(store: AsyncRedis, data: Path) -> LossReport:
     """Returns the sum of the losses in store and data directory that are not acknowledged.
 
-    If the store cannot be read, returns the sum of the data directory's.
+    If the store cannot be read, only the losses in the data directory count.
     """
     stored = read_file(data)
     with contextlib.suppress(redis.RedisError, OSError):

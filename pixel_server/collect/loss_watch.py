@@ -1,5 +1,5 @@
-"""Watches for losses, and stores them: batches that Redis had acknowledged and then lost, and files that were
-removed from the spool.
+"""Notices and stores losses: batches that Redis had acknowledged and then lost, and files that were removed
+from the spool.
 
 A loss of Redis is noticed with the next batch of the same producer, otherwise within COMPARE_SECONDS, and
 also after a restart of this process.
@@ -35,18 +35,18 @@ FLUSH_SECONDS = 0.1
 COMPARE_SECONDS = 1.0
 """Seconds between two comparisons with the store, and between two syncs of the files."""
 ALL_FILES_EVERY = 30
-"""Comparisons after which the files of other processes are compared again."""
-T = TypeVar("T")
-
+"""Number of comparisons after which the batches of other and ended processes are compared again."""
 MAX_NOTED = 100_000
-"""Batches in memory while the disk hangs. Further batches are not remembered."""
+"""Maximum number of batches in memory while the disk hangs. Further batches are not remembered."""
+
+T = TypeVar("T")
 
 
 class LossWatch:
     """Remembers acknowledged batches (`note`), then writes, compares and reports them (`run`).
 
-    Its files are used by a thread of its own, and have descriptors in reserve. If they cannot be written, a
-    loss is still stored in the store; if Redis is away, it is still stored in the data directory.
+    A thread of its own uses the files. If the files cannot be written, a loss is still stored in the store.
+    If Redis is away, a loss is still stored in the data directory.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class LossWatch:
         self._gaps: list[tuple[Batch, int]] = []
         self._removed: list[RemovedFile] = []
         self._earlier: dict[tuple[str, int], int] | None = None
+        """Newest sequence numbers in all files at the start, by producer and shard. None before that."""
         self._unsaved: StoredLosses = {}
         self._failures = {"disk": "", "store": ""}
         self._shards = shards
@@ -78,7 +79,7 @@ class LossWatch:
         self._losses: StoredLosses = {}
 
     def note(self, batches: Sequence[Batch], seen: Sequence[int]) -> None:
-        """Remembers that Redis has these batches. seen: what `producer.APPEND` returned for each."""
+        """Remembers that Redis has these batches. seen: the reply of `producer.APPEND` to each."""
         noted = self._noted
         for batch, last_seen in zip(batches, seen, strict=True):
             if last_seen >= 0 and len(noted) < MAX_NOTED:
@@ -117,11 +118,14 @@ class LossWatch:
         self._thread.shutdown()
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Returns what `work` returns. It runs in the thread of the files, and may have a reserve's file."""
+        """Calls `work` in the thread of the files, with descriptors in reserve. Returns its result."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._reserve.run, work)
 
     async def _try(self, subject: str, work: Awaitable[None]) -> None:
-        """Awaits `work`, and logs its failure. No answer of disk or store may end this process."""
+        """Awaits `work`, and logs its failure. No answer of disk or store may end this process.
+
+        subject: a key of `_failures`.
+        """
         try:
             await work
             self._failures[subject] = ""
@@ -144,7 +148,7 @@ class LossWatch:
             raise
         finally:
             for batch, last_seen in gaps:
-                missing = self._files.missing(batch.producer, batch.shard, last_seen, batch.sequence - 1)
+                missing = self._files.find_missing(batch.producer, batch.shard, last_seen, batch.sequence - 1)
                 self._add_missing(missing)
             for file in removed:
                 self._add(*losses.pack_removed_file(file, int(self._clock() * 1000)))
@@ -172,14 +176,14 @@ class LossWatch:
         self._mark.queue_read(pipe)
         *replies, mark = await pipe.execute()
         self._mark.compare(mark)
-        of_shards, of_producers = replies[: 2 * self._shards], replies[2 * self._shards :]
-        floors = [(floor or b"").decode(errors="replace") for floor in of_shards[1::2]]
-        for ((producer, shard), last), value in zip(newest.items(), of_producers, strict=True):
-            seen = int(value.partition(b" ")[0]) if value else 0
-            if seen < last and (value or producer >= floors[shard]):  # otherwise it was pruned
+        shard_replies, producer_replies = replies[: 2 * self._shards], replies[2 * self._shards :]
+        floors = [(floor or b"").decode(errors="replace") for floor in shard_replies[1::2]]
+        for ((producer, shard), last), reply in zip(newest.items(), producer_replies, strict=True):
+            seen = int(reply.partition(b" ")[0]) if reply else 0  # b"400 1790000000000": last number, time
+            if seen < last and (reply or producer >= floors[shard]):  # otherwise the producer was pruned
                 arguments = producer, shard, seen, last
-                self._add_missing(await self._in_thread(partial(self._files.missing, *arguments)))
-        self._compare_generations([int(n or 0) for n in of_shards[::2]])
+                self._add_missing(await self._in_thread(partial(self._files.find_missing, *arguments)))
+        self._compare_generations([int(generation or 0) for generation in shard_replies[::2]])
 
     def _compare_generations(self, generations: list[int]) -> None:
         """Reports shards whose generation fell since the last comparison."""
@@ -211,6 +215,7 @@ class LossWatch:
         return True
 
     def _save(self) -> None:
+        """Writes new losses and acknowledgements to the file in the data directory."""
         unsaved = dict(self._unsaved)
         if unsaved:
             loss_storage.add_to_file(self._data, unsaved)
@@ -223,8 +228,8 @@ class LossWatch:
         stored = await loss_storage.read_store(self._store)
         known = dict(self._losses)  # the thread of the files may add losses meanwhile
         merged = losses.merge(known, stored)
-        if losses.reported_until(merged) > losses.reported_until(known):
-            self._unsaved[losses.REPORTED_UNTIL] = merged[losses.REPORTED_UNTIL]
+        if losses.acknowledged_at(merged) > losses.acknowledged_at(known):
+            self._unsaved[losses.ACKNOWLEDGED_AT] = merged[losses.ACKNOWLEDGED_AT]
         self._losses |= merged
         missing_there = {name: loss for name, loss in known.items() if name not in stored}
         await loss_storage.add_to_store(self._store, missing_there)
@@ -233,5 +238,8 @@ class LossWatch:
         """Logs a new failure. Failures of Redis are logged elsewhere."""
         failure = "Redis" if isinstance(error, redis.RedisError) else type(error).__name__
         if failure not in (self._failures[subject], "Redis"):
-            log.warning("losses: cannot write or compare the acknowledged batches: %r", error)
+            log.warning(
+                "losses: cannot write or compare the acknowledged batches, so a loss may go unnoticed: %r",
+                error,
+            )
         self._failures[subject] = failure

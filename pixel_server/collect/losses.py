@@ -1,10 +1,10 @@
 """Losses: hits that were answered as recorded and then lost.
 
-Redis may lose batches that it had acknowledged, as when a replica is promoted. Somebody may remove files from
-the spool before Redis has their batches. Each loss is stored in the store (`px:{all}:losses`) and in
-`losses.json` in the data directory, so that it is reported after a restart of either, until `pixel-server
-losses acknowledge`. A loss is named after the missing batches or the removed file, so every process that
-finds it stores it under the same name; see `loss_storage`.
+Redis may lose batches that it had acknowledged, for example when a replica is promoted. Somebody may remove
+files from the spool before Redis has their batches. Each loss is stored in the store (`px:{all}:losses`) and
+in `losses.json` in the data directory, so that it is reported until `pixel-server losses acknowledge`, also
+after a restart. A loss is named after the missing batches or the removed file, so every process that finds it
+stores it under the same name; see `loss_storage`.
 """
 
 from __future__ import annotations
@@ -19,21 +19,23 @@ from pixel_server.collect.acknowledged import MissingBatches
 FORMAT = 1
 BY_REDIS, BY_REMOVAL = "redis", "removed"
 """Causes of a loss: Redis came back without batches or commits; files were removed from the spool."""
-REPORTED_UNTIL = "acknowledged"
-"""A field beside the stored losses: losses found until this time (ms) are not reported any more."""
+ACKNOWLEDGED_AT = "acknowledged"
+"""Name of an entry beside the stored losses: the time (ms) of the last acknowledgement. Losses that were
+found before are not reported any more."""
 
 _SEE = "see `pixel-server losses list`"
 
 StoredLosses = dict[str, str]
-"""Losses as JSON, by name, and REPORTED_UNTIL. Examples of names: `"01a0...b2:3:391-400"` for batches 391
-to 400 of producer `01a0...b2` in shard 3, `"spool:01a0...b2-00000001.seg"` for a file of the spool."""
+"""Losses as JSON, by name, and ACKNOWLEDGED_AT. The name `"01a0...b2:3:391-400"` is of batches 391 to 400 of
+producer `01a0...b2` in shard 3, `"spool:01a0...b2-00000001.seg"` is of a file of the spool, and
+`"turn:3:70-75"` is of shard 3, whose generation fell from 75 to 70."""
 
 
 class Loss(NamedTuple):
-    """A loss. at: ms at which it was found. hits: at least so many, unless `is_exact`.
+    """A loss. at: ms at which it was found. hits: their number, or a lower bound if `is_exact` is false.
 
-    shard: None if the hits are of several shards, as those of a file of the spool. commits: commits of the
-    roll-up by which the shard's counters went back. cause: BY_REDIS or BY_REMOVAL.
+    shard: None if the hits are of several shards, as the hits of a file are. commits: commits of the roll-up
+    by which the shard's counters went back. cause: BY_REDIS or BY_REMOVAL.
     """
 
     at: int
@@ -53,9 +55,10 @@ class RemovedFile(NamedTuple):
 
 
 class LossReport(NamedTuple):
-    """The sum of losses that are not acknowledged. since: ms of the first loss. shards: batches by shard.
+    """The sum of losses that are not acknowledged. since: ms at which the first loss was found.
 
-    batches, hits, shards, commits: lost by Redis. removed_hits: lost with files of the spool.
+    batches, hits, commits: numbers that Redis lost. shards: lost batches by shard. removed_hits: number of
+    hits that were lost with files of the spool. is_exact: whether `hits` is exact, not a lower bound.
     """
 
     batches: int = 0
@@ -97,12 +100,12 @@ def pack_missing(missing: MissingBatches, at: int) -> tuple[str, str]:
     return name, _pack(Loss(at, missing.shard, batches, missing.hits, missing.is_exact))
 
 
-def pack_fallen_generation(shard: int, before: int, now: int, at: int) -> tuple[str, str]:
+def pack_fallen_generation(shard: int, before: int, after: int, at: int) -> tuple[str, str]:
     """Returns the name and the stored form of the loss when a shard's generation fell. at: ms.
 
-    The generation fell from `before` to `now`, so the counters went back by their difference.
+    The generation fell from `before` to `after`, so the counters went back by their difference.
     """
-    return f"turn:{shard}:{now}-{before}", _pack(Loss(at, shard, 0, 0, True, before - now))
+    return f"turn:{shard}:{after}-{before}", _pack(Loss(at, shard, 0, 0, True, before - after))
 
 
 def pack_removed_file(removed: RemovedFile, at: int) -> tuple[str, str]:
@@ -112,18 +115,18 @@ def pack_removed_file(removed: RemovedFile, at: int) -> tuple[str, str]:
 
 def unpack_losses(stored: StoredLosses) -> list[Loss]:
     """Returns the losses that are not acknowledged, oldest first. Leaves out losses that cannot be read."""
-    until = reported_until(stored)
+    acknowledged_ms = acknowledged_at(stored)
     losses = []
     for name, text in stored.items():
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            if name != REPORTED_UNTIL and (loss := _unpack(json.loads(text))).at > until:
+            if name != ACKNOWLEDGED_AT and (loss := _unpack(json.loads(text))).at > acknowledged_ms:
                 losses.append(loss)
     return sorted(losses, key=lambda loss: loss.at)
 
 
 def merge(first: StoredLosses, second: StoredLosses) -> StoredLosses:
     """Returns the losses of both, with the later of the two acknowledgements."""
-    return {**first, **second, REPORTED_UNTIL: str(max(reported_until(first), reported_until(second)))}
+    return {**first, **second, ACKNOWLEDGED_AT: str(max(acknowledged_at(first), acknowledged_at(second)))}
 
 
 def summarize(losses: Iterable[Loss]) -> LossReport:
@@ -145,16 +148,16 @@ def summarize(losses: Iterable[Loss]) -> LossReport:
     return LossReport(batches, hits, is_exact, since, shards, commits, removed_hits)
 
 
-def reported_until(stored: StoredLosses) -> int:
+def acknowledged_at(stored: StoredLosses) -> int:
     """Returns the time (ms) of the last acknowledgement, 0 if there is none."""
     try:
-        return int(stored.get(REPORTED_UNTIL) or 0)
+        return int(stored.get(ACKNOWLEDGED_AT) or 0)
     except ValueError:
         return 0
 
 
 def found_at(text: str) -> int:
-    """Returns when a stored loss was found (ms), 0 if it cannot be read."""
+    """Returns the ms at which a stored loss was found, 0 if the loss cannot be read."""
     try:
         return int(json.loads(text)["at"])
     except (ValueError, KeyError, TypeError):

@@ -1,8 +1,8 @@
-"""The sink that is Redis: all batches of a group in one write, each appended once.
+"""The sink that stores batches in Redis: it sends all batches of a group in one write.
 
-Redis may be far away. So the time to connect is not part of a group's time: `keep_connected` connects ahead
-of need, and again as soon as a connection ends. Several groups may be in flight on the one connection; see
-`recorder`. The timeout of a group follows the measured round trips, between two bounds.
+Redis may be far away. So a group does not wait for a connection: `keep_connected` connects ahead of need, and
+again as soon as a connection ends. Several groups may be in flight on the one connection; see `recorder`. The
+timeout of a group follows the measured round trips, between two bounds.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from pixel_server.store.client import keep_alive
 log = logging.getLogger("pixel_server.redis_sink")
 
 MIN_TIMEOUT_SECONDS = 0.12
-"""Seconds that a group may always take, however near Redis is."""
+"""Minimum timeout of a group, however near Redis is."""
 MAX_TIMEOUT_SECONDS = 0.2
-"""Seconds that a group may take at most. The rest of `recorder.ANSWER_TIMEOUT_SECONDS` is for the spool."""
+"""Maximum timeout of a group. The rest of `recorder.ANSWER_TIMEOUT_SECONDS` is for the spool."""
 CONNECT_TIMEOUT_SECONDS = 3.0
 """Seconds that connecting may take, TLS and sign-in included."""
 PING_TIMEOUT_SECONDS = 2.0
@@ -41,8 +41,9 @@ IDLE_SECONDS = 1.0
 RETRY_SECONDS = 0.2
 """Seconds between two tries to connect."""
 GOOD_TRIPS = 3
-"""Round trips in a row, each in time, that make a new connection ready."""
+"""Number of round trips in a row, each in time, that make a new connection ready."""
 MAX_WARM_UP_TRIPS = 10
+"""Number of round trips after which `warm_up` ends, even if the connection is not ready."""
 
 _SHA = sha1(producer.APPEND.encode(), usedforsecurity=False).hexdigest().encode()
 _FIELD = str(hit.FORMAT).encode()
@@ -115,7 +116,7 @@ class RedisSink:
             await self._ping()
 
     async def settle(self) -> None:
-        """Waits some seconds for a connection to become ready. Earlier hits would go to the spool."""
+        """Waits up to CONNECT_TIMEOUT_SECONDS until a connection is ready, so that hits need no spool."""
         with contextlib.suppress(OSError, hiredis.HiredisError):
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
                 await self.warm_up()
@@ -149,7 +150,7 @@ class RedisSink:
                     await connection.ended.wait()
 
     def _report_far(self, was_far: bool) -> bool:
-        """Returns whether Redis is too far away. Logs it once."""
+        """Returns whether Redis is too far away. Logs it if it was not too far before."""
         trip, limit = self._round_trips.smoothed_seconds, self._round_trips.max_seconds
         is_far = trip > limit and not self.is_ready
         if is_far and not was_far:
@@ -231,7 +232,7 @@ class RedisSink:
 
 
 def _retrieve_exception(task: asyncio.Task[RedisConnection]) -> None:
-    """Marks a failure as seen, also if no caller waited for the task to its end."""
+    """Keeps asyncio from logging a failure that no caller waited for."""
     if not task.cancelled():
         task.exception()
 

@@ -13,6 +13,6 @@ def test_acknowledged_long_loss_counts_hits_as_far_as_the_ring(tmp_path):
     held.close([])
     again = AcknowledgedFiles(tmp_path, 256)
     assert again.read_newest() == {(PRODUCER, 7): 400}
-    assert again.missing(PRODUCER, 7, 390, 400) == MissingBatches(PRODUCER, 7, 391, 400, 20, True)
-    assert again.missing(PRODUCER, 7, 0, 400) == MissingBatches(PRODUCER, 7, 1, 400, 512, False)
+    assert again.find_missing(PRODUCER, 7, 390, 400) == MissingBatches(PRODUCER, 7, 391, 400, 20, True)
+    assert again.find_missing(PRODUCER, 7, 0, 400) == MissingBatches(PRODUCER, 7, 1, 400, 512, False)
     assert AcknowledgedFiles(tmp_path, 4).read_newest() == {}, "a file for 256 shards is not read"

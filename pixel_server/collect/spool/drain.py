@@ -27,17 +27,17 @@ ASIDE_SECONDS = 3600.0
 AWAY_ERRORS = (OSError, TimeoutError, hiredis.HiredisError)
 """Errors that mean that Redis, or the disk, cannot be used now."""
 RUN_BYTES, RUN_BATCHES = 256 << 10, 256
-"""Bytes and batches that the sink gets at once, at most."""
+"""Maximum bytes and batches of a run. The batches of a run are sent to the sink at once."""
 
 T = TypeVar("T")
 
 
 class Drain:
-    """Moves the batches of a spool to a sink, each producer's in order, until none is left.
+    """Moves the batches of a spool to a sink, the batches of each producer in order.
 
     is_away: returns whether new hits go to the spool now.
     on_accepted: called each time that the sink has accepted batches.
-    on_lost: called with the number of batches that the sink turns out to have lost.
+    on_lost: called with the number of earlier batches that the sink has lost.
     on_removed: called with the files that somebody removed from the spool.
     mark, on_drained: `on_drained` is called with a value of `mark` once all batches that were in the spool
     when `mark` returned it are in the sink.
@@ -103,9 +103,9 @@ class Drain:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def drain(self) -> int:
-        """Drains the spool.
+        """Drains the spool until it is empty.
 
-        Returns how many batches the sink accepted. Raises one of AWAY_ERRORS if some wait.
+        Returns how many batches the sink accepted. Raises one of AWAY_ERRORS if batches must wait longer.
         """
         count = 0
         while True:
@@ -115,15 +115,14 @@ class Drain:
                 self._on_removed(removed)
             if not segments:
                 self._drained.clear()
-                if mark != self._damaged_at:  # otherwise the producer would report a gap that is not Redis's
+                if mark != self._damaged_at:  # else batches lost to damage would be reported as lost by Redis
                     self._on_drained(mark)
                 if self._sink_accepts and self._is_away():
                     self._on_accepted()
                 return count
             damaged = self._spool.counts["damaged"]
             for segment in segments:
-                # `read` raises it for all later segments of this writer, too.
-                with contextlib.suppress(NewerFormat):
+                with contextlib.suppress(NewerFormat):  # also raised for all later segments of this writer
                     count += await self._drain_segment(segment)
             if self._spool.counts["damaged"] != damaged:
                 self._damaged_at = self._mark()
@@ -131,7 +130,7 @@ class Drain:
                 await asyncio.sleep(PAUSE_SECONDS)  # so that the next segment holds more than one group
 
     def _next_segments(self) -> list[Segment]:
-        """Returns the segments to drain. Seals the growing segment only if there is no other to try."""
+        """Returns the segments to drain. While Redis is away, the growing segment is drained last."""
         segments = self._spool.drainable_segments()
         if not segments or not self._is_away():
             self._spool.seal()
@@ -139,6 +138,7 @@ class Drain:
         return segments
 
     async def _drain_segment(self, segment: Segment) -> int:
+        """Drains and deletes a segment. Returns how many batches the sink accepted."""
         batches = await self._in_thread(lambda: list(self._spool.read(segment)))
         count = 0
         for run in _runs(batches):
@@ -162,27 +162,28 @@ class Drain:
         return count
 
     async def _set_aside(self, batch: Batch) -> None:
-        reason = "its producer is older than what Redis remembers"
+        reason = "Redis does not know its producer any more"
         await self._in_thread(lambda: self._spool.set_aside(batch, reason))
 
     async def _note_gap(self, segment: Segment, batch: Batch, seen: int) -> int:
         """Reports batches that Redis has lost, except batches lost to damage of the spool.
 
-        Returns the number last seen, as if batches lost to damage had never been numbered.
+        Returns `seen` if Redis has lost batches, otherwise the number before this batch, as if Redis had seen
+        the batches lost to damage.
         """
         key = batch.producer, batch.shard
-        before = batch.sequence - 1
-        if seen < before and await self._in_thread(lambda: self._spool.has_damage(segment.writer)):
-            before = min(before, self._drained.get(key, 0))
-        self._on_lost(report_gap(batch, seen, before))
+        previous = batch.sequence - 1
+        if seen < previous and await self._in_thread(lambda: self._spool.has_damage(segment.writer)):
+            previous = min(previous, self._drained.get(key, 0))
+        self._on_lost(report_gap(batch, seen, previous))
         self._drained[key] = max(batch.sequence, self._drained.get(key, 0))
-        return batch.sequence - 1 if seen >= before else seen
+        return batch.sequence - 1 if seen >= previous else seen
 
 
 def _runs(batches: Sequence[Batch]) -> list[list[Batch]]:
     """Cuts batches into runs that are sent at once.
 
-    In a run, `after` of each batch is the number of the batch of its producer and shard before it, 0 if none.
+    In a run, `after` of each batch is the number of the last batch before of its producer and shard, or 0.
     """
     runs: list[list[Batch]] = []
     last: dict[tuple[str, int], int] = {}
@@ -202,6 +203,9 @@ def _runs(batches: Sequence[Batch]) -> list[list[Batch]]:
 
 def _report_failure(error: Exception) -> None:
     if isinstance(error, AWAY_ERRORS):
-        log.warning("drain: the spool waits: %s: %s", type(error).__name__, str(error) or "no answer in time")
+        log.warning(
+            "drain: hits stay in the spool for now: %s: %s",
+            *(type(error).__name__, str(error) or "no answer in time"),
+        )
     else:
-        log.exception("drain: the spool waits, and is tried again")
+        log.exception("drain: hits stay in the spool for now; the drain tries again")

@@ -50,8 +50,8 @@ class WriterLocks:
         self._reserve = reserve
         self.held: dict[str, int] = {}
 
-    def take(self, writer: str) -> bool:
-        """Takes the lock of a writer. Returns False if another process holds it. Raises OSError."""
+    def acquire(self, writer: str) -> bool:
+        """Acquires the lock of a writer. Returns False if another process holds it. Raises OSError."""
         path = self._directory / f"{writer}.lock"
         lock = self._reserve.run(lambda: os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         try:

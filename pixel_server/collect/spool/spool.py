@@ -178,7 +178,7 @@ class Spool:
             with contextlib.suppress(OSError):
                 self._cut_back()
             for writer in self._reserve.run(lambda: list_writers(self._directory)) - self._locks.held.keys():
-                self._locks.take(writer)
+                self._locks.acquire(writer)
             unready = {self._current, None if self._uncut_length else self._uncut}
             ready = [
                 segment
@@ -308,7 +308,7 @@ class Spool:
         if not self._writer:
             self._reserve.run(lambda: make_directory(self._directory))
             writer = producer.new_id(self._clock())
-            while not self._locks.take(writer):  # another process locked and removed the new lock file
+            while not self._locks.acquire(writer):  # another process locked and removed the new lock file
                 writer = producer.new_id(self._clock())
             self._writer = writer
         if self._directory_file < 0:
@@ -395,7 +395,7 @@ class Spool:
             self._removed.append(RemovedFile(segment.name, hits))
 
     def _forget_hits(self, writer: str) -> None:
-        """Forgets the hits of a writer whose segments are now another process's concern."""
+        """Forgets the hits of a writer whose segments other processes may drain from now on."""
         for segment in [segment for segment in self._acknowledged_hits if segment.writer == writer]:
             del self._acknowledged_hits[segment]
 
