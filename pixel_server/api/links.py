@@ -107,7 +107,7 @@ async def _note_mails(api: Api, campaign: str, rows: list[LinkRow]) -> None:
         for day, recipients in recipients_by_day.items():
             for i in range(0, len(recipients), BATCH_ROWS):
                 part = [lists.ListEntry(recipient, None) for recipient in recipients[i : i + BATCH_ROWS]]
-                await lists.put(api.store, api.secrets, campaign, part, settings.shards, False, mailed=day)
+                await lists.put(api.store, api.secrets, campaign, part, settings.shards, False, mailed_at=day)
         if other_count:
             await lists.count_mails(api.store, campaign, other_count)
     except lists.ListClosed as error:

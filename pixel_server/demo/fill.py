@@ -139,7 +139,7 @@ async def _list_recipients(
         for start in range(0, len(rows), LIST_ROWS):
             part = rows[start : start + LIST_ROWS]
             await lists.put(
-                store, secrets, newsletter.id, part, settings.shards, False, mailed=newsletter.sent_at
+                store, secrets, newsletter.id, part, settings.shards, False, mailed_at=newsletter.sent_at
             )
     except lists.ListClosed:
         pass  # PIXEL_MAX_MODE forbids lists of recipients

@@ -2,11 +2,11 @@
 
 An erasure first withdraws the recipient (`withdrawals`), so that hits in the backlog cannot store the
 recipient again, not even in campaigns that are created later. Then it searches all campaigns for the
-recipient's data, which takes longer the more campaigns there are. Anyone with a link from a mail can ask for
-an erasure, so a recipient's data are searched at most once an hour. `request_erasure` notes that the erasure
-is owed. If there are many campaigns, or the hour is not over, `run_owed` does the search later, for a limited
-number of erasures each minute. A recipient who was erased, and has not allowed
-recording since, has no data anywhere: then `request_erasure` changes nothing.
+recipient's data. The search takes longer the more campaigns exist. Anyone with a link from a mail can ask for
+an erasure, so the data of a recipient is searched at most once an hour. `request_erasure` notes that the
+erasure is owed. If there are many campaigns, or the hour is not over, `run_owed` does the search later, for a
+limited number of erasures each minute. A recipient who was erased, and has not allowed recording since, has
+no data anywhere: `request_erasure` then changes nothing.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from pixel_server.store.shards import shard_of
 log = logging.getLogger("pixel_server.recipients.erasure")
 
 INTERVAL_SECONDS = 3600
-"""Seconds between two erasures that a recipient asks for."""
+"""Smallest number of seconds between two searches that a recipient asks for."""
 MAX_CAMPAIGNS_AT_ONCE = 200
-"""Number of campaigns up to which an erasure is done while the recipient waits for the answer."""
+"""Largest number of campaigns with which an erasure is done while the recipient waits for the answer."""
 MAX_OWED = 100
-"""Owed erasures done in one round of maintenance, each minute."""
+"""Largest number of owed erasures done in one round of maintenance, which runs each minute."""
 _CHUNK = 1000
-"""Commands in one commit, and dead letters read by one command."""
+"""Largest number of commands in one commit, and of dead letters read by one command."""
 _CAMPAIGNS_PER_SCRIPT = 250
 """Campaigns searched by one script, which takes about a millisecond."""
 
 
 class Erased(NamedTuple):
-    """Result of an erasure. campaigns: ids of those that held data. removed: number of values, by kind."""
+    """Result of an erasure. campaigns: ids of campaigns with data. removed: values by kind."""
 
     campaigns: list[str]
     removed: dict[str, int]
@@ -49,17 +49,17 @@ class Outcome(Enum):
     """Outcome of a recipient's request to be erased."""
 
     NOTHING = "nothing"
-    """The recipient had been erased before, and nothing was kept since."""
+    """The recipient was erased before, and nothing has been stored since."""
     DONE = "done"
     OWED = "owed"
-    """Recording has stopped; the erasure follows."""
+    """Recording has stopped. The stored data will be removed later."""
 
 
 _FIND_VALUES = """
 -- KEYS: checkpoint of the shard. ARGV: recipient key, number of its bucket, number of minutes, keys of the
 -- minutes' hashes, number of kinds, prefixes of the keys of the kinds' hashes, then campaigns.
--- Returns a triple for each value that the recipient has: position, whether it is of a minute, campaign.
--- {2, 0, 'spring'} is a value of the second kind; {2, 1, 'spring'} is a value of the second minute.
+-- Returns a triple for each value of a recipient: position from 1; 1 for a minute, 0 for a kind; campaign.
+-- {2, 0, 'spring'} is a value of the second kind. {2, 1, 'spring'} is a value of the second minute.
 local call, recipient, out = redis.call, ARGV[1], {}
 local minutes = tonumber(ARGV[3])
 local kinds = tonumber(ARGV[4 + minutes])
@@ -102,9 +102,9 @@ def _find_values_call(
 async def erase(
     store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float, shards: int, who: str
 ) -> Erased:
-    """Withdraws a recipient and removes the recipient's data. shards: number of shards.
+    """Withdraws a recipient and removes the recipient's data. now: seconds. shards: number of shards.
 
-    who: name of the caller for the audit log. An erasure that changes nothing is not logged.
+    who: name of the caller, for the audit log. An erasure that changes nothing is not logged there.
     """
     was_erased = await withdrawals.is_erased(store, secrets, recipient)
     if not was_erased:
@@ -121,7 +121,7 @@ async def request_erasure(
 ) -> Outcome:
     """Stops recording a recipient, and removes the recipient's data now or later.
 
-    shards: number of shards. The number of commands does not depend on the number of campaigns.
+    now: seconds. shards: number of shards. The number of commands does not grow with the number of campaigns.
     """
     mark = secrets.withdrawal_mark(recipient)
     owed = await store.zscore(keys.OWED_ERASURES, _masked(secrets, recipient))
@@ -129,13 +129,13 @@ async def request_erasure(
         return Outcome.NOTHING if owed is None else Outcome.OWED
     done = await store.zscore(keys.ERASURE_TIMES, mark)
     due = now if done is None else max(now, done + INTERVAL_SECONDS)
-    # Notes the owed erasure first: if this process dies in the middle, `run_owed` does the rest.
+    # Note the owed erasure first: if this process dies after that, `run_owed` does the rest.
     await even_if_full(store, "ZADD", keys.OWED_ERASURES, "NX", due, _masked(secrets, recipient))
     await withdrawals.withdraw(store, secrets, [recipient], now, shards, erase=True)
     await audit_log.note_recipient(store, "recipient.erased")
     if due > now or await store.zcard(keys.CAMPAIGNS) > MAX_CAMPAIGNS_AT_ONCE:
         return Outcome.OWED
-    await _settle(store, secrets, recipient, now, shards)
+    await _remove_owed(store, secrets, recipient, now, shards)
     return Outcome.DONE
 
 
@@ -148,22 +148,24 @@ async def run_owed(store: AsyncRedis, secrets: Secrets, now: float, shards: int)
     """Does at most MAX_OWED owed erasures that are due. Returns their number. shards: number of shards."""
     due = await store.zrangebyscore(keys.OWED_ERASURES, "-inf", now, start=0, num=MAX_OWED)
     for member in due:
-        await _settle(store, secrets, _unmasked(secrets, member), now, shards)
+        await _remove_owed(store, secrets, _unmasked(secrets, member), now, shards)
     await store.zremrangebyscore(keys.ERASURE_TIMES, "-inf", now - INTERVAL_SECONDS)
     # A time in the future was written by a clock that was ahead.
     await store.zremrangebyscore(keys.ERASURE_TIMES, now + INTERVAL_SECONDS, "+inf")
     return len(due)
 
 
-async def _settle(store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float, shards: int) -> None:
-    """Does an owed erasure and records its time."""
+async def _remove_owed(
+    store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float, shards: int
+) -> None:
+    """Removes the data of a recipient whose erasure is owed, and records the time of the erasure."""
     await _remove(store, recipient, shards)
     await even_if_full(store, "ZADD", keys.ERASURE_TIMES, now, secrets.withdrawal_mark(recipient))
     await store.zrem(keys.OWED_ERASURES, _masked(secrets, recipient))
 
 
 def _masked(secrets: Secrets, recipient: bytes) -> bytes:
-    """Returns the recipient's mark, followed by the masked key. The plain key must not be written to disk."""
+    """Returns the recipient's mark and the masked recipient key. The plain key must not be on disk."""
     mark = secrets.withdrawal_mark(recipient)
     return mark + _xor(recipient, secrets.withdrawal_mark(mark + b"erasing"))
 
@@ -179,7 +181,7 @@ def _xor(left: bytes, right: bytes) -> bytes:
 
 
 async def _remove(store: AsyncRedis, recipient: bytes, shards: int) -> Erased:
-    """Removes the data of a withdrawn recipient. Asks for a rewrite of the AOF if there were any."""
+    """Removes the data of a withdrawn recipient. Asks for a rewrite of the AOF if there was any data."""
     shard, bucket = shard_of(recipient, shards), recipient_record.people_bucket(recipient)
     erased = Erased([], {"opens": 0, "listed": 0, "names": 0, "last_open_day": 0, "dead_letters": 0})
     commands: list[checkpoint.Command] = []
@@ -234,7 +236,7 @@ async def _removals(
 async def _remove_dead_letters(store: AsyncRedis, recipient: bytes, shards: int) -> int:
     """Removes the dead letters whose bytes contain a recipient key, and returns their number.
 
-    Dead letters cannot be decoded, so the key is searched in their bytes.
+    A dead letter cannot be decoded, so its bytes are searched for the key.
     """
     removed = 0
     for shard in range(shards):

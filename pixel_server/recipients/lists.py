@@ -1,13 +1,13 @@
-"""Lists of recipients: who a campaign went to, by upload or as stated when links are made.
+"""Lists of recipients: to whom a campaign was sent, by upload or as stated when links are made.
 
 A list has an entry for each recipient. Its value is the day of the recipient's last mail, in days since 1970
 (`20781` is 2026-11-24), or empty if no mail is known. In mode `identified` an upload also stores names. The
-total `mailed` counts the entries with a day, and the mails to recipients who are not told apart.
+total `mailed` counts the entries with a day, and the mails of campaigns that do not tell recipients apart.
 
 Upload and roll-up never write the same key, so an upload does not raise the shard's generation. It reads the
 generation, then the campaign and the withdrawals, and writes only if the generation is still the same.
-Erasure, retention and deletion first record what they will remove, then raise the generation, then remove: so
-an upload cannot bring anything back.
+Erasure, retention and deletion first record what they will remove, then raise the generation, then remove the
+data. So an upload cannot bring removed data back.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _decode = msgspec.msgpack.Decoder(tuple[int, str, str | None]).decode
 
 
 class ListEntry(NamedTuple):
-    """A recipient on a list. Stored with a name after the format, in this order: append only."""
+    """A recipient on a list. With names, stored as msgpack of [format, recipient, name]: append only."""
 
     recipient: str
     name: str | None
 
 
 class PutResult(NamedTuple):
-    """Numbers of entries that were new on the list, known before, and left out as withdrawn."""
+    """Numbers of entries that were new on the list, were known before, and were left out as withdrawn."""
 
     new: int
     known: int
@@ -53,7 +53,7 @@ class PutResult(NamedTuple):
 
 
 class ListClosed(ValueError):
-    """The campaign does not keep recipients or names, or no longer. The message says which."""
+    """The campaign does not keep, or no longer keeps, recipients or names. The message says which."""
 
 
 KEEPS_NONE = "only an email campaign of mode `pseudonymous` or `identified` keeps recipients"
@@ -75,7 +75,7 @@ _PUT = """
 -- KEYS: checkpoint, total. ARGV: generation as read, prefixes of the keys of list hashes and of name hashes,
 -- number of hashes, day of the mails or '', recipient keys of 8 bytes each, then a packed name for each of
 -- these recipients, or no names at all.
--- Returns how many are new on the list; -1 if the generation has changed: then nothing was done.
+-- Returns how many recipients are new on the list, or -1 and changes nothing if the generation has changed.
 if tonumber(redis.call('HGET', KEYS[1], 'n') or '0') ~= tonumber(ARGV[1]) then return -1 end
 local new, mailed, day = 0, 0, ARGV[5]
 for i = 1, #ARGV[6], 8 do
@@ -121,19 +121,19 @@ def _put_call(
 
 
 def pack(entry: ListEntry) -> bytes:
-    """Returns the stored value of a recipient with a name."""
+    """Returns the stored bytes of an entry and its name."""
     return _encode((FORMAT, entry.recipient, entry.name))
 
 
 def unpack(value: bytes) -> ListEntry:
-    """Returns the entry of a stored value. Raises NewerFormat if a newer version wrote it."""
+    """Returns the entry in stored bytes. Raises NewerFormat if a newer version wrote them."""
     refuse_newer(value, FORMAT, "name")
     _, recipient, name = _decode(value)
     return ListEntry(recipient, name)
 
 
 def refuse_closed(campaign: Campaign, is_named: bool) -> None:
-    """Raises ListClosed if the campaign takes no list, or no names while `is_named`."""
+    """Raises ListClosed if the campaign takes no list, or if `is_named` and it takes no names."""
     if campaign.closed_at is not None:
         raise ListClosed("this campaign is closed: its time to keep recipients is over")
     if mode_named(campaign.mode) < Mode.PSEUDONYMOUS:
@@ -151,16 +151,17 @@ async def count_listed(store: AsyncRedis, campaign: str, shards: int) -> int:
 
 
 async def begin(store: AsyncRedis, campaign: str, is_named: bool, settings: Settings, now: float) -> None:
-    """Opens the list for entries, before the first `put`, and records the upload.
+    """Opens the list for entries, and records the upload. Call it before the first `put`.
 
-    Raises ListClosed if the campaign takes no list, or UnknownCampaign.
+    is_named: whether entries may have names. Raises ListClosed if the campaign takes no list, or
+    UnknownCampaign.
     """
-    record, uses = await storage.get_uses(store, campaign)
-    refuse_closed(record, is_named=False)
-    days, sent_at = retention.campaign_days(settings, record), retention.sending_time(record, uses)
+    stored, uses = await storage.get_uses(store, campaign)
+    refuse_closed(stored, is_named=False)
+    days, sent_at = retention.campaign_days(settings, stored), retention.sending_time(stored, uses)
     if retention.is_over(sent_at, days.recipients, now):
         raise ListClosed("this campaign's time to keep recipients is over")
-    if is_named and retention.is_over(record.sent_at, days.names, now):
+    if is_named and retention.is_over(stored.sent_at, days.names, now):
         raise ListClosed("this campaign's time to keep names is over")
     await storage.note_upload(store, campaign, now)
     await storage.amend(store, campaign, _reopen if is_named else _reopen_unnamed, is_announced=False)
@@ -196,29 +197,29 @@ async def put(
     secrets: Secrets,
     campaign: str,
     entries: Sequence[ListEntry],
-    count: int,
+    shards: int,
     is_named: bool,
     *,
-    mailed: float | None = None,
+    mailed_at: float | None = None,
 ) -> PutResult:
     """Puts entries on a campaign's list.
 
-    A new name replaces the known name; an entry without a name leaves it. count: number of shards. mailed:
+    A new name replaces the stored name. An entry without a name does not change the stored name. mailed_at:
     time (s) at which mails to these recipients went out, if known. Raises ListClosed if the campaign takes no
     list, or UnknownCampaign.
     """
     keyed = [(secrets.recipient_key(entry.recipient), entry) for entry in entries]
-    by_key = dict(sorted(keyed, key=_has_name))  # of several entries of a recipient, one with a name wins
-    waiting: dict[int, list[bytes]] = {}
+    by_key = dict(sorted(keyed, key=_has_name))  # of a recipient's entries, the last entry with a name wins
+    waiting: dict[int, list[bytes]] = {}  # recipient keys by shard
     for key in by_key:
-        waiting.setdefault(shard_of(key, count), []).append(key)
+        waiting.setdefault(shard_of(key, shards), []).append(key)
     new = 0
     left_out: set[bytes] = set()
     while waiting:
         generations = {shard: await checkpoint.read_generation(store, shard) for shard in waiting}
-        record = await storage.get(store, campaign)
-        refuse_closed(record, is_named)
-        if record.leaving.recipients or (is_named and record.leaving.names):
+        stored = await storage.get(store, campaign)
+        refuse_closed(stored, is_named)
+        if stored.leaving.recipients or (is_named and stored.leaving.names):
             raise ListClosed("this campaign's time to keep recipients or names is over")
         waiting_keys = [key for shard_keys in waiting.values() for key in shard_keys]
         withdrawn = await withdrawals.withdrawn_now(store, secrets, waiting_keys)
@@ -226,7 +227,7 @@ async def put(
         for shard, shard_keys in waiting.items():
             allowed = [key for key in shard_keys if key not in withdrawn]
             names = [pack(by_key[key]) for key in allowed] if is_named else []
-            day = "" if mailed is None else str(int(mailed // DAY))
+            day = "" if mailed_at is None else str(int(mailed_at // DAY))
             generation = generations[shard]
             pipe.eval(*_put_call(shard, campaign, allowed, names, generation=generation, mail_day=day))
         for shard, status in zip(list(waiting), await pipe.execute(), strict=True):
@@ -243,7 +244,7 @@ def _has_name(keyed: tuple[bytes, ListEntry]) -> bool:
 
 _COUNT_MAILS = """
 -- KEYS: checkpoint, total. ARGV: generation as read, number of mails.
--- Returns the new total of mails; -1 if the generation has changed.
+-- Returns the new total of mails, or -1 and changes nothing if the generation has changed.
 if tonumber(redis.call('HGET', KEYS[1], 'n') or '0') ~= tonumber(ARGV[1]) then return -1 end
 return redis.call('HINCRBY', KEYS[2], 'mailed', ARGV[2])
 """
@@ -255,14 +256,14 @@ def _count_mails_call(shard: int, campaign: str, number: int, *, generation: int
 
 
 async def count_mails(store: AsyncRedis, campaign: str, number: int) -> None:
-    """Adds mails to recipients who are not told apart. Raises UnknownCampaign."""
-    mailed = -1
-    while mailed < 0:
+    """Adds mails to the total of a campaign without a list. Raises UnknownCampaign."""
+    total = -1
+    while total < 0:
         generation = await checkpoint.read_generation(store, 0)
         await storage.get(store, campaign)
-        mailed = await store.eval(*_count_mails_call(0, campaign, number, generation=generation))
+        total = await store.eval(*_count_mails_call(0, campaign, number, generation=generation))
 
 
 def mail_day(value: bytes) -> int | None:
-    """Returns the day of a recipient's last mail, in days since 1970, from the list's stored value."""
+    """Returns the day of a recipient's last mail, in days since 1970, from the stored value of the list."""
     return int(value) if value else None

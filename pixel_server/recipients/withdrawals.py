@@ -1,14 +1,16 @@
-"""Withdrawals: recipients who are not to be recorded, in all campaigns, also by links already sent.
+"""Withdrawals: recipients who must not be recorded, in any campaign, even by links in mails already sent.
 
-The store holds one field for such a recipient. The field's name is a mark: a keyed hash of the recipient key,
-made with a secret that serves only for marks. The value is text, a format and then periods in ms:
-`1 1790000000000-1790000600000 1790003600000-` is a withdrawal of ten minutes, and a withdrawal that is still
-in force. An erasure is a period from 0: a hit from before the erasure is never counted, even if it waits in a
-spool or stream.
+The store holds one field for each such recipient. The field's name is a mark: a keyed hash of the recipient
+key, made with a secret that is used only for marks. The value is text, a format and then periods in ms:
 
-A web process checks only the marks (`withdrawn_set`). The roll-up checks the periods and drops a hit if the
-hit's time lies in one of them, so totals do not depend on when a roll-up runs. Each withdrawal raises the
-generation of the recipient's shard: a roll-up that read the withdrawals before cannot commit.
+    1 1790000000000-1790000600000 1790003600000-
+
+These are a withdrawal of ten minutes, and a withdrawal that is still in force. An erasure is a period from 0,
+so a hit from before the erasure is never counted, even if it waits in a spool or stream.
+
+A web process checks only the marks (`withdrawn_set`). The roll-up checks the periods, and drops a hit whose
+time lies in a period. So totals do not depend on when a roll-up runs. Each withdrawal raises the generation
+of the recipient's shard, so that a roll-up that has read the earlier withdrawals cannot commit.
 """
 
 from __future__ import annotations
@@ -26,15 +28,15 @@ from pixel_server.store.shards import shard_of
 
 FORMAT = "1"
 ERASED = b"1 0-"
-"""Value of a recipient who was erased and has not allowed recording since."""
+"""Stored value of a recipient who was erased and has not allowed recording since."""
 MARK_BYTES = 8
 _MAX_LOGGED = 100_000
-"""Changes kept in the log. A process that missed more reads all withdrawals again."""
+"""Number of changes kept in the log. A process that missed more of them reads all withdrawals again."""
 _MAX_PERIODS = 16
-"""Periods kept of a recipient."""
+"""Largest number of periods kept of a recipient."""
 _KNOWN_FORMAT = b"%b " % FORMAT.encode()
 _CHUNK = 1000
-"""Recipients handled by one command."""
+"""Largest number of recipients handled by one command."""
 
 Periods = list[tuple[int, int | None]]
 """Withdrawals of a recipient, oldest first: (start, end) in ms since 1970; the end is None while in force."""
@@ -44,7 +46,8 @@ _WITHDRAW = (
     EVEN_IF_FULL
     + f"""
 -- KEYS: withdrawn, changes. ARGV: start (ms), '1' for an erasure, then marks.
--- Returns how many recipients were not withdrawn before, then the positions (from 0) of marks that changed.
+-- Returns the number of recipients who were not withdrawn before, then the positions (from 0) of marks whose
+-- value changed.
 local out = {{0}}
 for i = 3, #ARGV do
   local kept = redis.call('HGET', KEYS[1], ARGV[i])
@@ -53,7 +56,7 @@ for i = 3, #ARGV do
   local value = nil
   if ARGV[2] == '1' then value = '{FORMAT} 0-'
   elseif not open then value = (kept or '{FORMAT}') .. ' ' .. ARGV[1] .. '-' end
-  -- Joins the oldest two of too many periods: hits between these two have long been counted.
+  -- Join the oldest two of too many periods. Hits from between these two were counted long ago.
   if value and select(2, string.gsub(value, ' ', '')) > {_MAX_PERIODS} then
     value = string.gsub(value, '^(%S+) (%d+)%-%d+ %d+%-', '%1 %2-', 1)
   end
@@ -77,7 +80,7 @@ _ALLOW = (
     EVEN_IF_FULL
     + f"""
 -- KEYS: withdrawn, changes. ARGV: end (ms), then marks.
--- Returns how many recipients were withdrawn, then the positions (from 0) of their marks.
+-- Returns the number of recipients who were withdrawn, then the positions (from 0) of their marks.
 local out = {{0}}
 for i = 2, #ARGV do
   local kept = redis.call('HGET', KEYS[1], ARGV[i])
@@ -106,7 +109,7 @@ async def withdraw(
     *,
     erase: bool = False,
 ) -> int:
-    """Stops recording these recipient keys from `now` (s). Returns how many were recorded until now.
+    """Stops recording these recipient keys from `now` (s). Returns how many of them were recorded until now.
 
     Raises the generation only of shards in which something changed. Otherwise anyone with the link of a mail
     could keep roll-ups from committing.
@@ -119,7 +122,7 @@ async def withdraw(
 
 
 async def allow(store: AsyncRedis, secrets: Secrets, recipients: Sequence[bytes], now: float) -> int:
-    """Records these recipient keys again from `now` (s). Returns how many were withdrawn."""
+    """Records these recipient keys again from `now` (s). Returns how many of them were withdrawn."""
     ended, _ = await _change(store, secrets, recipients, partial(_allow_call, end_ms=int(now * 1000)))
     return ended
 
@@ -130,7 +133,7 @@ async def _change(
     recipients: Sequence[bytes],
     call: Callable[[Sequence[bytes]], ScriptCall],
 ) -> tuple[int, list[bytes]]:
-    """Makes the call for the recipients' marks, a chunk at a time.
+    """Runs the script `call` on the recipients' marks, a chunk at a time.
 
     Returns how many recipients were withdrawn or allowed, and the recipients whose value changed.
     """
@@ -171,7 +174,7 @@ async def page(store: AsyncRedis, cursor: int, limit: int) -> tuple[list[tuple[b
 
 
 def _shown_periods(value: bytes) -> Periods:
-    """Returns the periods of a value. An unreadable value counts as withdrawn since 1970."""
+    """Returns the periods of a stored value. An unreadable value counts as withdrawn since 1970."""
     try:
         return parse_periods(value)
     except NewerFormat:
@@ -179,7 +182,7 @@ def _shown_periods(value: bytes) -> Periods:
 
 
 def periods_by_recipient(store: Redis, secrets: Secrets, recipients: Iterable[bytes]) -> dict[bytes, Periods]:
-    """Returns the withdrawals of recipient keys, without the keys that have none."""
+    """Returns the periods of those of the recipient keys that were ever withdrawn. Raises NewerFormat."""
     recipient_keys = list(recipients)
     if not recipient_keys or not store.exists(keys.WITHDRAWN):
         return {}
@@ -189,7 +192,7 @@ def periods_by_recipient(store: Redis, secrets: Secrets, recipients: Iterable[by
 
 
 def covers(periods: Periods, time: int) -> bool:
-    """Returns whether a hit of this time (ms) lies in one of the periods."""
+    """Returns whether a time (ms) lies in one of the periods."""
     return any(start <= time and (end is None or time < end) for start, end in periods)
 
 
@@ -204,7 +207,7 @@ def is_withdrawn(periods: Periods) -> bool:
 
 
 def parse_periods(value: bytes | None) -> Periods:
-    """Returns the periods of a stored value, [] if it is None. Raises NewerFormat if it cannot be read."""
+    """Returns the periods of a stored value, and [] for None. Raises NewerFormat for an unreadable value."""
     if value is None:
         return []
     form, *parts = value.decode(errors="replace").split() or [""]
@@ -218,12 +221,12 @@ def parse_periods(value: bytes | None) -> Periods:
 
 
 def may_be_withdrawn(value: Any) -> bool:
-    """Returns whether a stored value says that the recipient is withdrawn now. True if it cannot be read."""
+    """Returns whether a recipient with this stored value counts as withdrawn: True if unreadable."""
     if not isinstance(value, bytes):
         return value is not None
     return value.endswith(b"-") or is_newer(value)
 
 
 def is_newer(value: bytes) -> bool:
-    """Returns whether a stored value is of a format that this version does not know."""
+    """Returns whether a stored value has a format that this version does not know."""
     return not value.startswith(_KNOWN_FORMAT)

@@ -1,14 +1,14 @@
-"""The withdrawals in the data directory, so that a web process that starts without Redis knows them.
+"""A file of the withdrawals in the data directory, for a web process that starts while Redis is away.
 
 `withdrawals.log` holds a line for each mark and value of `px:{all}:withdrawn`, and then a line for each
-change. The last line of a mark is in force. No line names a recipient: the mark is a keyed hash.
+change. The last line of a mark holds. No line names a recipient, because a mark is a keyed hash.
 
     PXWITHDRAWN 1
     3f0c9a71b2d4e586 1 1790000000000-
 
 Of the web processes of a data directory, only the process that holds `withdrawals.lock` writes the file. This
 process rewrites the whole file when it takes the lock, and when the lines of changes take more bytes than the
-other lines. A line that was cut off is not read.
+other lines. Readers skip a line that was cut off.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ log = logging.getLogger("pixel_server.recipients.withdrawals_file")
 FILE_NAME = "withdrawals.log"
 HEAD = b"PXWITHDRAWN 1\n"
 RETRY_SECONDS = 60.0
-"""Seconds until the next attempt after the file could not be written."""
+"""Seconds after a failed write until the next attempt."""
 _MIN_CHANGES_BYTES = 1 << 20
-"""Bytes of changes below which the file is not rewritten."""
+"""Number of bytes of changes below which the file is not rewritten."""
 _line = re.compile(rb"([0-9a-f]{16}) ([!-~ ]{1,4096})\n").fullmatch
 
 
@@ -40,7 +40,10 @@ def read_file(data: Path) -> Iterator[tuple[bytes, bytes]]:
     try:
         with open(data / FILE_NAME, "rb") as file:
             if file.readline() != HEAD:
-                log.error("%s is of a newer version or damaged, and is ignored", data / FILE_NAME)
+                log.error(
+                    "%s is damaged or of a newer version, and is ignored until Redis answers",
+                    data / FILE_NAME,
+                )
                 return
             for line in file:
                 if match := _line(line):
@@ -54,7 +57,7 @@ def read_file(data: Path) -> Iterator[tuple[bytes, bytes]]:
 
 
 class WithdrawalsFile:
-    """Writes the file. Its methods may block. They log an OSError and do not raise it."""
+    """Writes the file. The methods may block. They log an OSError, and do not raise it."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -69,8 +72,8 @@ class WithdrawalsFile:
         return self._lock >= 0
 
     @property
-    def is_due(self) -> bool:
-        """Returns whether the file should be rewritten."""
+    def is_rewrite_due(self) -> bool:
+        """Returns whether the changes in the file take more bytes than its other lines."""
         return self.is_writer and self._appended_bytes > max(self._whole_bytes, _MIN_CHANGES_BYTES)
 
     def become_writer(self) -> bool:
@@ -99,12 +102,12 @@ class WithdrawalsFile:
         self._write(self._draft, HEAD, os.O_TRUNC)
 
     def add(self, items: Iterable[tuple[bytes, bytes]]) -> None:
-        """Adds lines to the draft."""
+        """Adds a line to the draft for each (mark, value)."""
         if self._draft is not None:
             self._write(self._draft, _lines(items))
 
     def finish(self) -> None:
-        """Replaces the file by the draft, synced to disk."""
+        """Syncs the draft to disk, and replaces the file with it."""
         if self._draft is None:
             return
         try:
@@ -122,13 +125,13 @@ class WithdrawalsFile:
         self._draft = None
 
     def append(self, items: Iterable[tuple[bytes, bytes]]) -> None:
-        """Adds lines of changes to the file, synced to disk."""
+        """Adds a line to the file for each changed (mark, value), and syncs the file to disk."""
         if self.is_writer and (lines := _lines(items)):
             self._write(self._data / FILE_NAME, lines, sync=True)
             self._appended_bytes += len(lines)
 
     def close(self) -> None:
-        """Lets another process write the file."""
+        """Releases the lock, so that another process can write the file."""
         if self.is_writer:
             os.close(self._lock)
             self._lock = -1

@@ -1,4 +1,4 @@
-"""The withdrawn recipients in the memory of a web process, so that no pixel asks Redis for them."""
+"""The withdrawn recipients in the memory of a web process, so that no pixel request reads them from Redis."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from pixel_server.store.store_mark import StoreMark
 log = logging.getLogger("pixel_server.recipients.withdrawn_set")
 
 REFRESH_SECONDS = 0.25
-"""Seconds between two looks of a web process at changes made elsewhere."""
+"""Seconds until a web process reads again the changes that other processes made."""
 PARTS = 1024
 _CHUNK = 1000
-"""Withdrawals or changes read by one command."""
+"""Largest number of withdrawals or changes read by one command."""
 _first_32_bits = Struct(">I4x").unpack
 
 
@@ -37,9 +37,9 @@ class WithdrawnSet:
     """The marks of recipients who are withdrawn now: 8 bytes each, sorted in PARTS short arrays.
 
     A bitmap of 2 MB has a bit for the first 24 bits of each mark. Most recipients are not in the bitmap, and
-    need no search. The set learns of changes within REFRESH_SECONDS. While Redis is away, or its store is not
-    the known one (`StoreMark`), the set keeps what it has. file: holds the marks for a start without Redis.
-    unreadable: number of values that this version cannot read; their recipients count as withdrawn.
+    need no search. The set learns of changes within REFRESH_SECONDS. While Redis is away, or holds another
+    store (`StoreMark`), the set does not change. file: the file that this process writes if no other process
+    does. unreadable: number of values that this version cannot read. Their recipients count as withdrawn.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class WithdrawnSet:
             return False
         digest = self._hash.copy()
         digest.update(recipient)
-        data = digest.digest()
-        (first,) = _first_32_bits(data)
+        mark_bytes = digest.digest()
+        (first,) = _first_32_bits(mark_bytes)
         if not self._bits[first >> 11] >> (first >> 8 & 7) & 1:
             return False
-        mark = int.from_bytes(data, "big")
+        mark = int.from_bytes(mark_bytes, "big")
         part = self._parts[mark % PARTS]
         at = bisect_left(part, mark)
         return at < len(part) and part[at] == mark
@@ -83,26 +83,26 @@ class WithdrawnSet:
         """Bytes of memory of the arrays and the bitmap."""
         return sum(map(sys.getsizeof, self._parts)) + len(self._bits)
 
-    def learn(self, recipient: bytes, withdrawn: bool) -> None:
-        """Notes a change of a recipient key that this process has just made."""
-        self._learn_mark(self._mark(recipient), withdrawn)
+    def learn(self, recipient: bytes, is_withdrawn: bool) -> None:
+        """Notes that this process has just withdrawn or allowed a recipient key."""
+        self._learn_mark(self._mark(recipient), is_withdrawn)
 
-    def _learn_mark(self, data: bytes, withdrawn: bool) -> None:
-        mark = int.from_bytes(data, "big")
+    def _learn_mark(self, mark_bytes: bytes, is_withdrawn: bool) -> None:
+        mark = int.from_bytes(mark_bytes, "big")
         part = self._parts[mark % PARTS]
         at = bisect_left(part, mark)
-        known = at < len(part) and part[at] == mark
-        if withdrawn and not known:
+        is_listed = at < len(part) and part[at] == mark
+        if is_withdrawn and not is_listed:
             part.insert(at, mark)
             self._bits = self._bits or bytearray(1 << 21)
             self._bits[mark >> 43] |= 1 << (mark >> 40 & 7)
-        elif known and not withdrawn:
-            del part[at]  # its bit stays: another mark may share it
+        elif is_listed and not is_withdrawn:
+            del part[at]  # the mark's bit stays set, because another mark may share it
 
     async def load(self) -> None:
-        """Reads all withdrawals, in short steps. The old set stays in use until all are read.
+        """Reads all withdrawals, in short steps. The old set stays in use until all of them are read.
 
-        Raises StoreEmptiedError, and changes nothing, if the store is not the known one.
+        Raises StoreEmptiedError, and changes nothing, if Redis holds another store.
         """
         if self._file is not None:
             await asyncio.to_thread(self._file.become_writer)
@@ -130,20 +130,20 @@ class WithdrawnSet:
             await asyncio.to_thread(file.finish)
         if unreadable and unreadable != self.unreadable:
             log.error(
-                "withdrawals: %d are of a newer version; nothing of their recipients is recorded: "
+                "withdrawals: %d were written by a newer version; their recipients are not recorded: "
                 "update this server",
                 unreadable,
             )
-        # Changes made meanwhile are in the log after `seen`, and `refresh` reads them from there.
+        # Changes made meanwhile are in the log after `seen`, where `refresh` reads them.
         self._parts, self._bits = loaded._parts, loaded._bits
         self._seen, self.loaded, self.unreadable = seen, True, unreadable
 
     async def refresh(self) -> None:
-        """Reads the changes since the last look, or all withdrawals if the log no longer reaches back so far.
+        """Reads the changes since the last call, or all withdrawals if the log no longer reaches back to it.
 
-        Raises StoreEmptiedError, and changes nothing, if the store is not the known one.
+        Raises StoreEmptiedError, and changes nothing, if Redis holds another store.
         """
-        if not self.loaded or (self._file is not None and self._file.is_due):
+        if not self.loaded or (self._file is not None and self._file.is_rewrite_due):
             return await self.load()
         while True:
             first = "-" if self._seen == "0-0" else self._seen
@@ -196,6 +196,8 @@ def _report_failed_refresh(error: Exception) -> None:
     if isinstance(error, StoreEmptiedError):
         return  # `StoreMark.compare` has logged it
     if isinstance(error, redis.RedisError | OSError):
-        log.warning("withdrawals: Redis does not answer, the last known ones stay in force: %s", error)
+        log.warning(
+            "withdrawals: Redis does not answer; the withdrawals known so far stay in force: %s", error
+        )
     else:  # whatever the store holds, this process goes on
-        log.error("withdrawals: cannot be read, the last known ones stay in force: %r", error)
+        log.error("withdrawals: cannot be read; the withdrawals known so far stay in force: %r", error)
