@@ -125,7 +125,7 @@ HIT_FIELDS = {
 
 VISIT = [
     *(1000, 2000, b"visitor!", "/in", "/out", 1900, ["host", "source", "medium", "campaign"]),
-    *({"20260921": 4}, 4, 57, [[b"the view", 1100, 31, True]], [b"alias"], True),
+    *({"20260921": 4}, 4, 57, [[b"the view", 1100, 31, True]], [b"alias"], True, ["term", "content"]),
 ]
 VISIT_FIELDS = {
     "start": 1000,
@@ -141,6 +141,7 @@ VISIT_FIELDS = {
     "seen": [Seen(view=b"the view", at=1100, time=31, is_reported=True)],
     "aliases": [b"alias"],
     "is_new_or_returning_counted": True,
+    "more_source": ("term", "content"),
 }
 
 TRACE = [59_123, 0x01020304, 1, "rule", True, 9, ["cFirefox", "nDE"]]
@@ -242,9 +243,21 @@ def test_web_breakdown_stored_day_is_format_then_views_and_visits_by_name():
 def test_web_breakdown_names_of_stored_fields_are_fixed():
     assert (
         *("page", "country", "browser", "system", "device", "language"),
-        *("entry_page", "referrer", "utm_source", "utm_medium", "utm_campaign", "exit_page"),
+        *(
+            "entry_page",
+            "referrer",
+            "utm_source",
+            "utm_medium",
+            "utm_campaign",
+            "utm_term",
+            "utm_content",
+            "exit_page",
+        ),
     ) == web_breakdown.DIMENSIONS
-    assert web_breakdown.Source._fields == ("referrer", "utm_source", "utm_medium", "utm_campaign")
+    assert web_breakdown.Source._fields == (
+        *("referrer", "utm_source", "utm_medium", "utm_campaign"),
+        *("utm_term", "utm_content"),
+    )
 
 
 def test_people_flags_and_day_of_mode_last_are_fixed():

@@ -2,12 +2,12 @@
 
 Views are added in the order of the stream to the visits that are under way (`counters.visits`). A visit is
 counted at its first view. Each later hit corrects the counts, in the same commit as that hit: for example, it
-takes the visit from its old exit page and counts it at the new exit page.
-So the counts depend on the order of the stream only. They do not depend on how the stream is split into
-passes, or on crashes.
+takes the visit from its old exit page and counts it at the new exit page. So the counts depend on the order
+of the stream only. They do not depend on how the stream is split into passes, or on crashes.
 
-A view does not begin a visit if its time is more than PAUSE_MS before the newest hit of its shard, or if the
-shard has no room for another visit (`visits.MAX_VISITS`). Only the times of hits count, not the clock.
+A view with other UTM fields than its visit's begins a new visit. A view does not begin a visit if its time is
+more than PAUSE_MS before the newest hit of its shard, or if the shard has no room for another visit
+(`visits.MAX_VISITS`). Only the times of hits count, not the clock.
 """
 
 from __future__ import annotations
@@ -201,6 +201,8 @@ def _add(under_way: VisitsUnderWay, view: View, newest_ms: int) -> None:
         return
     if current is not None and view.id and any(seen.view == view.id for seen in current[1].seen):
         return  # the same beacon again
+    if current is not None and _is_new_source(current[1], view):
+        current = None
     sums.cell(view.start)[series.VIEWS] += 1
     if current is not None:
         _continue(under_way, *current, view)
@@ -215,6 +217,12 @@ def _add(under_way: VisitsUnderWay, view: View, newest_ms: int) -> None:
         sums.visitors.setdefault(day, set()).add(visitor)
 
 
+def _is_new_source(visit: Visit, view: View) -> bool:
+    """Returns whether a view has UTM fields, and others than its visit began with."""
+    named = view.source.campaign
+    return named not in ((NONE, NONE, NONE), visit.whole_source.campaign)
+
+
 def _count_view(sums: Sums, day: str, view: View, visit: Visit | None) -> None:
     """Counts a view in all dimensions except the exit page of its visit, which may still change."""
     counts = sums.web_counts_of(day)
@@ -223,7 +231,7 @@ def _count_view(sums: Sums, day: str, view: View, visit: Visit | None) -> None:
         counts.entries[NONE, view.source][0] += 1
         counts.exits[NONE][0] += 1
     else:
-        counts.entries[visit.entry, visit.source][0] += 1
+        counts.entries[visit.entry, visit.whole_source][0] += 1
     counts.pages[view.page][0] += 1
     counts.readers[view.reader][0] += 1
 
@@ -242,7 +250,8 @@ def _begin(under_way: VisitsUnderWay, view: View) -> tuple[bytes, Visit] | None:
         entry=page,
         exit=page,
         exit_at=view.time_ms,
-        source=view.source,
+        source=view.source[:4],
+        more_source=view.source[4:],
         days={day: 1},
         views=1,
         time=0,

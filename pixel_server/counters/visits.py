@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from pixel_server.counters.stored_format import refuse_newer
+from pixel_server.counters.web_breakdown import NONE, Source
 from pixel_server.store import keys
 from pixel_server.store.checkpoint import Command
 from pixel_server.store.protocols import Redis
@@ -39,7 +40,7 @@ still free. So one campaign alone can take half of them, two campaigns a third e
 MAX_SEEN = 24
 """Largest number of views kept in a visit, to recognise them by their ids when they report their time."""
 MAX_ALIASES = 8
-MAX_BYTES = 4000
+MAX_BYTES = 4500
 """Largest number of bytes of Redis that a visit takes, with the longest names, all views and all aliases."""
 
 _FIELDS_PER_COMMAND = 1000
@@ -62,9 +63,9 @@ class Visit(msgspec.Struct, array_like=True):
     """A visit. It is counted in the bucket and the day of its start.
 
     start, last: ms since 1970 of the first and the last hit. entry, exit: pages. exit_at: ms since 1970 at
-    which the exit page was viewed. source: fields of `web_breakdown.Source`. days: views by local day
-    (`"20250610"`). time: bin in which the visit's length is counted, or 0. aliases: fields of its aliases.
-    is_new_or_returning_counted: whether the visit has been counted as new or returning.
+    which the exit page was viewed. source, more_source: fields of `web_breakdown.Source`. days: views by
+    local day (`"20250610"`). time: bin in which the visit's length is counted, or 0. aliases: fields of its
+    aliases. is_new_or_returning_counted: whether the visit has been counted as new or returning.
 
     Append only: stored visits are read by the position of each field. Add a field at the end, with a default.
     """
@@ -82,6 +83,11 @@ class Visit(msgspec.Struct, array_like=True):
     seen: list[Seen] = []
     aliases: list[bytes] = []
     is_new_or_returning_counted: bool = False
+    more_source: tuple[str, str] = (NONE, NONE)
+
+    @property
+    def whole_source(self) -> Source:
+        return Source(*self.source, *self.more_source)
 
 
 Entry = Visit | bytes

@@ -57,9 +57,16 @@ class Source(NamedTuple):
     utm_source: str = NONE
     utm_medium: str = NONE
     utm_campaign: str = NONE
+    utm_term: str = NONE
+    utm_content: str = NONE
+
+    @property
+    def campaign(self) -> tuple[str, str, str]:
+        """The UTM fields of which another value begins a new visit."""
+        return self.utm_source, self.utm_medium, self.utm_campaign
 
 
-Entry = tuple[str, tuple[str, str, str, str]]
+Entry = tuple[str, Source]
 """An entry page and its source."""
 READER_DIMENSIONS = Reader._fields
 ENTRY_DIMENSIONS = ("entry_page", *Source._fields)

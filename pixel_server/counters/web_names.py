@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote, unquote_plus
 
 from pixel_server.counters.labels import OTHER, UNKNOWN
 from pixel_server.counters.web_breakdown import NONE, Source
@@ -17,6 +17,25 @@ MAX_NAME_BYTES = 160
 """Largest number of bytes of a name. A longer name is cut."""
 
 _DIRECT = Source()
+_REF = "utm_source", 5
+_PARAMETERS = {
+    **{
+        name.replace("utm_", prefix): (field, rank)
+        for field, names in {
+            "utm_source": ("utm_source",),
+            "utm_medium": ("utm_medium",),
+            "utm_campaign": ("utm_campaign",),
+            "utm_term": ("utm_term", "utm_keyword", "utm_kwd"),
+            "utm_content": ("utm_content",),
+        }.items()
+        for rank, prefix in enumerate(("utm_", "mtm_", "matomo_", "pk_", "piwik_"))
+        for name in names
+    },
+    "ref": _REF,
+}
+"""Field and rank of each parameter of a query that names a source. A field has the value of lowest rank. The
+names `mtm_` and so on are Matomo's (https://matomo.org/faq/reports/campaign-tracking,
+2026-11-30)."""
 _RESERVED = (OTHER, NONE, UNKNOWN)
 """Names with a meaning of their own, which a stranger must not be able to send."""
 _replace_unprintable = re.compile(
@@ -24,29 +43,51 @@ _replace_unprintable = re.compile(
 ).sub
 """Replaces control characters, line ends, surrogates and characters that change the direction of text."""
 _match_language = re.compile(r"\s*([A-Za-z]{2,3})(?![A-Za-z])").match
+_split_query = re.compile(r"[&?]").split
+_is_off_the_web = re.compile(r"(?!https?:)[a-z][a-z0-9+.-]*:", re.I).match
+"""Matches addresses of other schemes: `file:`, `blob:`, `data:`, `about:`, those of apps and extensions."""
 _is_host = re.compile(r"[a-z0-9._~-]{1,253}|\[[0-9a-f:.]{2,45}\]").fullmatch
 
 
 @lru_cache(4096)
 def page(url: str) -> str:
-    """Returns the path of a page: `"/a"` for `"https://site.example/a?q=1#top"`."""
-    _, path, _ = _parts(url)
+    """Returns the path of a page: `"/a"` for `"https://site.example/a?q=1#top"`.
+
+    A page that is not on the web, such as a saved file, has no path that may be kept.
+    """
+    _, path, _ = _page_parts(url)
     return clean(path) if path else UNKNOWN
 
 
 @lru_cache(4096)
 def source(url: str, referrer: str) -> Source:
     """Returns the source of a view: the host of its referrer, and the UTM fields of its own URL."""
-    own_host, _, query = _parts(url)
+    own_host, _, query = _page_parts(url)
     host, _, _ = _parts(referrer)
-    shown = NONE if not host or host == own_host else host if host == OTHER else clean(host)
-    if "utm_" not in query:
-        return Source(shown) if shown != NONE else _DIRECT
-    try:
-        fields = dict(reversed(parse_qsl(query, max_num_fields=100)))
-    except ValueError:
-        fields = {}
-    return Source(shown, *(clean(fields.get(name, "").strip()) or NONE for name in Source._fields[1:]))
+    is_internal = bool(host) and host == own_host
+    shown = NONE if not host or is_internal else host if host == OTHER else clean(host)
+    fields = _utm_fields(query, is_internal) if "=" in query else {}
+    return Source(shown, **fields) if fields or shown != NONE else _DIRECT
+
+
+def _utm_fields(query: str, is_internal: bool) -> dict[str, str]:
+    """Returns the UTM fields that a query has a value for: `{"utm_source": "news"}` for `"utm_source=news"`.
+
+    is_internal: whether a page of the same site leads to the page; then `ref` names a place on that page.
+    """
+    fields: dict[str, tuple[int, str]] = {}
+    for pair in _split_query(query):  # a second `?` is a common mistake for `&`
+        name, _, value = pair.partition("=")
+        if "%" in name:
+            name = unquote(name)
+        known = _PARAMETERS.get(name.strip().lower().rpartition("amp;")[2])
+        if known is None or not value or (is_internal and known == _REF):
+            continue
+        field, rank = known
+        text = clean(unquote_plus(value).strip())
+        if text and (field not in fields or rank < fields[field][0]):
+            fields[field] = rank, text
+    return {field: text for field, (_, text) in fields.items()}
 
 
 @lru_cache(1024)
@@ -71,6 +112,10 @@ def forget() -> None:
     """Empties the caches of all functions."""
     for function in (page, source, language, _parts):
         function.cache_clear()
+
+
+def _page_parts(url: str) -> tuple[str, str, str]:
+    return ("", "", "") if _is_off_the_web(url) else _parts(url)
 
 
 @lru_cache(4096)

@@ -29,7 +29,8 @@ MAX_TABLE_ROWS = 750
 """Rows of the table below a chart. Rows without hits are left out first, then the oldest rows."""
 WEB_DIMENSIONS = (
     *("page", "entry_page", "exit_page", "referrer", "referrer_kind"),
-    *("utm_source", "utm_medium", "utm_campaign", "country", "browser", "system", "device", "language"),
+    *("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"),
+    *("country", "browser", "system", "device", "language"),
 )
 NOTE_FIELDS = {"at": "", "time": "", "text": ""}
 """The empty fields of the form for a note."""

@@ -102,6 +102,8 @@ DIMENSION_TITLES = {
     "utm_source": "UTM source",
     "utm_medium": "UTM medium",
     "utm_campaign": "UTM campaign",
+    "utm_term": "UTM term",
+    "utm_content": "UTM content",
     "country": "Countries",
     "browser": "Browsers",
     "system": "Systems",

@@ -54,7 +54,7 @@ def test_by_dimension_day_spreads_readers_and_entries_without_zeros():
     day.pages["/b"] = [0, 0]
     day.readers[web_breakdown.Reader("DE", "Firefox", "Linux", "desktop", "de")] = [1, 1]
     day.readers[web_breakdown.Reader("DE", "Safari", "iOS", "phone", "de")] = [1, 0]
-    day.entries["/a", ("b.example", "(none)", "(none)", "(none)")] = [2, 1]
+    day.entries["/a", web_breakdown.Source("b.example")] = [2, 1]
     dimensions = web_breakdown.by_dimension(day)
     assert dimensions["page"] == {"/a": [2, 1]}
     assert dimensions["country"] == {"DE": [2, 1]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pixel_server.counters import web_names
+from pixel_server.counters.web_breakdown import Source
 
 
 @pytest.mark.parametrize("given", ["(other)", "(none)", "(unknown)"])
@@ -36,23 +37,82 @@ def test_page_returns_the_path(url, page):
 @pytest.mark.parametrize(
     ("url", "referrer", "source"),
     [
-        ("https://a.example/", "https://www.b.example/x?y", ("b.example", "(none)", "(none)", "(none)")),
-        ("https://a.example/", "https://a.example/x", ("(none)",) * 4),
-        ("https://www.a.example/", "https://a.example/x", ("(none)",) * 4),
-        ("https://a.example/", "https://u:p@B.Example.:99/", ("b.example", "(none)", "(none)", "(none)")),
-        ("https://a.example/", "https://<script>/", ("(other)", "(none)", "(none)", "(none)")),
+        ("https://a.example/", "https://www.b.example/x?y", ("b.example",)),
+        ("https://a.example/", "https://a.example/x", ("(none)",)),
+        ("https://www.a.example/", "https://a.example/x", ("(none)",)),
+        ("https://a.example/", "https://u:p@B.Example.:99/", ("b.example",)),
+        ("https://a.example/", "https://<script>/", ("(other)",)),
         (
             "https://a.example/?utm_source=N%20L&utm_medium=e&utm_campaign=c&utm_source=2",
             "",
             ("(none)", "N L", "e", "c"),
         ),
-        ("https://a.example/?utm_source=", "", ("(none)",) * 4),
-        ("https://a.example/?" + "&".join(["utm_source=a"] * 200), "", ("(none)",) * 4),
-        ("", "android-app://com.google.android.gm/", ("com.google.android.gm", "(none)", "(none)", "(none)")),
+        ("https://a.example/?utm_source=", "", ("(none)",)),
+        ("file:///home/jane/a.html?utm_source=x", "", ("(none)",)),
+        ("", "android-app://com.google.android.gm/", ("com.google.android.gm",)),
     ],
 )
 def test_source_returns_referrer_and_utm_fields(url, referrer, source):
-    assert web_names.source(url, referrer) == source
+    assert web_names.source(url, referrer) == Source(*source)
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        ("UTM_SOURCE=Brief&Utm_Medium=mail", {"utm_source": "Brief", "utm_medium": "mail"}),
+        ("x=1&amp;utm_source=brief&amp;amp;utm_medium=mail", {"utm_source": "brief", "utm_medium": "mail"}),
+        ("x=1&amp%3Butm_source=brief", {"utm_source": "brief"}),
+        ("utm%5Fsource=brief&utm%5fmedium=mail", {"utm_source": "brief", "utm_medium": "mail"}),
+        ("id=3?utm_source=brief", {"utm_source": "brief"}),
+        (
+            "utm_source=a&utm_source=b&utm_campaign=c" + "&x=1" * 150 + "&utm_medium=d",
+            {"utm_source": "a", "utm_campaign": "c", "utm_medium": "d"},
+        ),
+        ("utm_source=&utm_source=+&utm_source=b", {"utm_source": "b"}),
+        (
+            "utm_term=green+tea&utm_content=top%20banner",
+            {"utm_term": "green tea", "utm_content": "top banner"},
+        ),
+        (
+            "mtm_source=s&mtm_medium=m&mtm_campaign=c&mtm_keyword=k&mtm_content=t",
+            dict(zip(Source._fields[1:], "smckt", strict=True)),
+        ),
+        ("pk_campaign=c&pk_kwd=k", {"utm_campaign": "c", "utm_term": "k"}),
+        ("mtm_source=late&utm_source=first", {"utm_source": "first"}),
+        ("ref=friends.example", {"utm_source": "friends.example"}),
+        ("ref=late&mtm_source=first", {"utm_source": "first"}),
+        ("href=a&prefix_utm_source=b&utm_sources=c&utm=d", {}),
+    ],
+)
+def test_source_spellings_of_utm_fields_are_read(query, fields):
+    assert web_names.source(f"https://a.example/x?{query}", "") == Source(**fields)
+
+
+def test_source_ref_of_a_page_of_the_same_site_is_not_a_source():
+    assert web_names.source("https://a.example/x?ref=footer", "https://a.example/y") == Source()
+    assert web_names.source("https://a.example/x?ref=b", "https://b.example/y") == Source("b.example", "b")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///C:/Users/Jane%20Doe/page.html",
+        "FILE:///home/jane/a.html",
+        "file:/home/jane/a.html",
+        "C:\\Users\\Jane\\a.html",
+        "blob:https://site.example/0123",
+        "blob:null/0123",
+        "data:text/html;x://y/jane",
+        "about:srcdoc",
+        "about://x/jane",
+        "chrome-extension://abcdef/jane.html",
+        "content://com.android.providers/jane.html",
+        "capacitor://localhost/jane",
+        "view-source:https://site.example/jane",
+    ],
+)
+def test_page_off_the_web_keeps_no_path(url):
+    assert web_names.page(url) == "(unknown)"
 
 
 @pytest.mark.parametrize(
