@@ -1,4 +1,4 @@
-"""What tests share: a real Valkey, settings and secrets that never change, an app, and a whole stack."""
+"""Fixtures of all tests: a real Valkey, settings, secrets that never change, an app, and a whole stack."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -27,12 +28,14 @@ from workers.rollup_pass import Outcome, Rollup
 
 API_KEY = "an-api-key-for-tests"
 NOW = 1_790_000_000.0
-"""2026-09-21T14:13:20Z: the instant that tests run on."""
+"""Seconds since 1970 of 2026-09-21T14:13:20Z, the time in most tests."""
 ANY_YEAR = 10**14
-"""ms that a hit may be ahead of Redis's time, in tests that tell of other years than Redis lives in."""
+"""ms by which a hit may be ahead of Redis's time, in tests whose hits are of another year."""
 
-LONGEST, AGAIN = 240, 20
-"""Seconds that a test may take, and that what it leaves may take to be cleared away."""
+MAX_TEST_SECONDS, MAX_TEARDOWN_SECONDS = 240, 20
+"""Seconds after which a test fails, and then after which each step of its teardown fails."""
+
+pytest_plugins = ("tests.site_fixtures", "tests.privacy_form")
 
 hypothesis.settings.register_profile("project", deadline=None)  # no test is timed
 hypothesis.settings.load_profile("project")
@@ -46,23 +49,23 @@ leftovers.begin()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """A test that hangs fails where it stands, so that a run always ends."""
+    """Fails a test that hangs, so that a run always ends."""
 
     def give_up(number: int, frame: FrameType | None) -> None:
         raise TimeoutError(f"{item.nodeid} hangs")
 
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, LONGEST, AGAIN)
+    earlier_handler = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, MAX_TEST_SECONDS, MAX_TEARDOWN_SECONDS)
     try:
         return (yield)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, earlier_handler)
 
 
 @pytest.fixture(scope="session")
 def valkey_url() -> Iterator[str]:
-    """A Valkey of this run's own, as `up` starts it."""
+    """Returns the URL of a Valkey that `up` could have started. Each test process has its own."""
     home = Path(tempfile.mkdtemp(prefix="px-"))
     valkey = Valkey(home)
     valkey.start()
@@ -75,7 +78,7 @@ def valkey_url() -> Iterator[str]:
 
 @pytest.fixture
 def redis_url(valkey_url: str) -> str:
-    """That Valkey, empty."""
+    """Returns the URL of the Valkey, which is emptied for the test."""
     with connect(valkey_url) as client:
         client.flushall()
     return valkey_url
@@ -83,9 +86,9 @@ def redis_url(valkey_url: str) -> str:
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    """A redis-py client of the empty store; answers in bytes."""
-    with connect(redis_url) as made:
-        yield made
+    """Returns a Redis client of the emptied Valkey. It answers in bytes."""
+    with connect(redis_url) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")
@@ -94,25 +97,37 @@ def secrets() -> Secrets:
 
 
 @pytest.fixture
-def settings(redis_url: str, tmp_path: Path) -> Settings:
-    return Settings(redis_url=redis_url, data=tmp_path, base_url="http://pixel.test", api_key=API_KEY)
+def keep_buckets() -> int:
+    """Returns the days for which buckets are kept: a century, so that hits may be of any year."""
+    return 36_500
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path, keep_buckets: int) -> Settings:
+    return Settings(
+        redis_url=redis_url,
+        data=tmp_path,
+        base_url="http://pixel.test",
+        api_key=API_KEY,
+        keep_buckets=keep_buckets,
+        keep_days=36_500,
+    )
 
 
 @pytest.fixture
 def web(settings: Settings, secrets: Secrets) -> Iterator[TestClient]:
-    """The app behind a test client that carries the API key; time is what it is."""
+    """Returns a test client of the app. It sends the API key. The app uses the real time."""
     queue = jobs.queue(connect(settings.redis_url))
     app = create_app(settings, secrets, connect_async(settings.redis_url), queue)
     with TestClient(
         app, base_url="http://pixel.test", headers={"Authorization": f"Bearer {API_KEY}"}
-    ) as made:
-        yield made
+    ) as client:
+        yield client
 
 
 @pytest.fixture
 def count(client: redis.Redis, settings: Settings, secrets: Secrets) -> Callable[..., int]:
-    """Rolls all shards up, in this process, until they are empty; gives the number of hits counted."""
-    import time
+    """Returns a function that rolls up all waiting hits in this process, and returns their number."""
 
     def roll_up(now: float | None = None) -> int:
         counted = 0
@@ -128,10 +143,10 @@ def count(client: redis.Redis, settings: Settings, secrets: Secrets) -> Callable
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
-    """`pixel-server up`, all of it, on a free port and an empty data directory."""
-    made = Stack(Path(tempfile.mkdtemp(prefix="px-")))
-    made.start()
-    yield made
-    made.stop()
-    shutil.rmtree(made.data)
-    made.log.unlink(missing_ok=True)
+    """Returns a running `pixel-server up` with an empty data directory, on a free port."""
+    stack = Stack(Path(tempfile.mkdtemp(prefix="px-")))
+    stack.start()
+    yield stack
+    stack.stop()
+    shutil.rmtree(stack.data)
+    stack.log.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """Ends every process of a test run when the run itself is ended by SIGTERM.
 
-All processes of a run inherit one variable in their environment, also Redis servers and browsers, which are
-detached from their parent. SIGTERM ends a run at once, so fixtures cannot stop these processes.
+All processes of a run inherit one environment variable, also Redis servers and browsers, which are detached
+from their parent. After SIGTERM no fixture runs, so this file kills the processes that have the variable.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 from types import FrameType
 
 MARK = "TEST_RUN_MARK"
-"""Environment variable with the process id of the run and the time of its start."""
+"""Environment variable with the process id of the run and its start in ns: `4711-1790000000000000000`."""
 
 
 def begin() -> None:
-    """Marks this process as a run, unless the process is a worker of a run."""
+    """Sets the mark and handles SIGTERM. Does nothing in a worker of a run, which has inherited the mark."""
     if MARK in os.environ:
         return
     os.environ[MARK] = f"{os.getpid()}-{time.time_ns()}"
@@ -38,9 +38,9 @@ def processes(mark: str) -> list[int]:
 
 
 def _end_run(number: int, frame: FrameType | None) -> None:
-    if not os.environ[MARK].startswith(f"{os.getpid()}-"):  # a fork of the run, which ends alone
+    if not os.environ[MARK].startswith(f"{os.getpid()}-"):  # a child of the run: only the child ends
         os._exit(128 + number)
-    while pids := processes(os.environ[MARK]):  # again, because a process may start another at this moment
+    while pids := processes(os.environ[MARK]):  # repeated, because a process may just have started another
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,7 @@
-"""Links of mails and the form of the privacy page, for the tests of withdrawals and of the page."""
+"""Fixtures and functions for tests of the privacy page: links of mails, the page's form, and what is stored.
+
+A pytest plugin, which tests/conftest.py loads, so that every test can use the fixtures.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ def link(secrets, clock):
 
 @pytest.fixture
 def press(site):
-    """Returns a function that presses a button of a link's page and returns the page that follows."""
+    """Returns a function that presses a button on a link's privacy page, and returns the next page."""
 
     def press(link, action, **headers):
         token = link.privacy_url.partition("t=")[2]
@@ -34,7 +37,7 @@ def press(site):
 
 
 def store_bytes(client):
-    """Returns every byte that the store holds."""
+    """Returns all keys of the store, each with its dumped value."""
     return b"".join(key + client.dump(key) for key in client.keys("px:*"))
 
 

@@ -1,4 +1,4 @@
-"""States of Redis in which it takes no writes."""
+"""States of Redis in which it refuses writes: full and read-only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import redis
 
 @contextlib.contextmanager
 def full(client: redis.Redis) -> Iterator[None]:
-    """Makes Redis full for the time of the block."""
+    """Makes Redis refuse writes as if it were full, until the block ends."""
     client.config_set("maxmemory", 1)
     try:
         yield
@@ -20,7 +20,7 @@ def full(client: redis.Redis) -> Iterator[None]:
 
 @contextlib.contextmanager
 def read_only(client: redis.Redis) -> Iterator[None]:
-    """Makes Redis a replica for the time of the block."""
+    """Makes Redis a read-only replica, until the block ends."""
     client.replicaof("127.0.0.1", "1")
     try:
         yield

@@ -1,4 +1,7 @@
-"""A site whose clock stands where a test puts it: hits in, one query, one answer out."""
+"""Fixtures of an app whose clock stands still until a test sets it, with its campaigns, hits and figures.
+
+A pytest plugin, which tests/conftest.py loads, so that every test can use these fixtures.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +30,7 @@ from workers.removals import Allowance
 
 
 class Clock:
-    """Call it for the seconds; `at` sets it."""
+    """A clock that stands still. Calling it returns the seconds since 1970."""
 
     now = NOW
 
@@ -36,25 +38,8 @@ class Clock:
         return self.now
 
     def at(self, text: str) -> None:
+        """Sets the clock. text: in ISO format, such as `2026-03-01T09:00Z`."""
         self.now = datetime.fromisoformat(text).timestamp()
-
-
-@pytest.fixture
-def keep_buckets() -> int:
-    """A century: a test may tell of any year, whatever the day that it runs on."""
-    return 36_500
-
-
-@pytest.fixture
-def settings(redis_url: str, tmp_path: Path, keep_buckets: int) -> Settings:
-    return Settings(
-        redis_url=redis_url,
-        data=tmp_path,
-        base_url="http://pixel.test",
-        api_key=API_KEY,
-        keep_buckets=keep_buckets,
-        keep_days=36_500,
-    )
 
 
 @pytest.fixture
@@ -64,7 +49,10 @@ def clock() -> Clock:
 
 @pytest.fixture
 def sweep(settings: Settings, clock: Clock) -> Callable[..., Counter[str]]:
-    """Runs `retention.sweep` at this clock's time. Returns what it removed, or would remove."""
+    """Returns a function that runs `retention.sweep` at the clock's time.
+
+    The function returns the counts of what was removed, or of what is due if nothing may be removed.
+    """
 
     def sweep(deadline: float = math.inf, allowance: Allowance = "all") -> Counter[str]:
         async def run() -> Counter[str]:
@@ -87,8 +75,10 @@ def sweep(settings: Settings, clock: Clock) -> Callable[..., Counter[str]]:
 def site(
     settings: Settings, secrets: Secrets, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[TestClient]:
-    """The app on that clock, behind a client with the API key and an address. On a busy machine Redis may be
-    late: it waits, so that each hit is recorded at its first try."""
+    """Returns a test client of the app. It sends the API key, and has an address.
+
+    The app waits 10 s for Redis, so that each hit is recorded at the first try, also on a busy machine.
+    """
     monkeypatch.setattr(
         app.parts, "RedisSink", lambda url, mark=bytes, **_: RedisSink(url, timeout_seconds=10.0, mark=mark)
     )
@@ -99,35 +89,35 @@ def site(
         base_url="http://pixel.test",
         headers={"Authorization": f"Bearer {API_KEY}", "User-Agent": READER},
         client=("203.0.113.7", 5000),
-    ) as made:
-        yield made
+    ) as client:
+        yield client
 
 
 @pytest.fixture
 def mail(site: TestClient) -> Callable[..., str]:
-    """Makes an email campaign; its id."""
-    return _maker(site, "email", "mail")
+    """Returns a function that creates an email campaign, and returns its id."""
+    return _campaign_maker(site, "email", "mail")
 
 
 @pytest.fixture
 def page(site: TestClient) -> Callable[..., str]:
-    """Makes a web campaign whose page names its visitors; its id."""
-    return _maker(site, "web", "page", identity="own")
+    """Returns a function that creates a web campaign with the identity `own`, and returns its id."""
+    return _campaign_maker(site, "web", "page", identity="own")
 
 
-def _maker(site: TestClient, kind: str, name: str, **usual: Any) -> Callable[..., str]:
+def _campaign_maker(site: TestClient, kind: str, name: str, **defaults: Any) -> Callable[..., str]:
     def make(**fields: Any) -> str:
-        body = {"id": name, "name": name, "kind": kind, **usual, **fields}
-        made = site.post("/api/campaigns", json=body)
-        assert made.status_code == 201, made.text
-        return str(made.json()["id"])
+        body = {"id": name, "name": name, "kind": kind, **defaults, **fields}
+        answer = site.post("/api/campaigns", json=body)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
 
     return make
 
 
 @pytest.fixture
 def opened(site: TestClient, secrets: Secrets, clock: Clock) -> Callable[..., None]:
-    """At this time, who opens a mail; X-Pixel must say this of it."""
+    """Returns a function that sets the clock and opens a recipient's mail. X-Pixel must be `says`."""
     minter = Minter("http://pixel.test", secrets)
 
     def hit(
@@ -143,7 +133,7 @@ def opened(site: TestClient, secrets: Secrets, clock: Clock) -> Callable[..., No
 
 @pytest.fixture
 def viewed(site: TestClient, clock: Clock) -> Callable[..., None]:
-    """At this time, who looks at a page; X-Pixel must say this of it."""
+    """Returns a function that sets the clock and views a page as a visitor. X-Pixel must be `says`."""
 
     def hit(at: str, who: str = "ada", campaign: str = "page", says: str = "recorded") -> None:
         clock.at(at)
@@ -154,14 +144,17 @@ def viewed(site: TestClient, clock: Clock) -> Callable[..., None]:
 
 @pytest.fixture
 def stats(site: TestClient, clock: Clock, count: Callable[..., int]) -> Callable[..., dict[str, Any]]:
-    """Counts all there is, then asks. `from_` stands for `from`."""
+    """Returns a function that counts all waiting hits, and returns the stats of a campaign.
+
+    query: parameters of the API; `from_` stands for `from`.
+    """
 
     def ask(campaign: str, **query: str) -> dict[str, Any]:
         count(clock.now)
         params = {name.rstrip("_"): value for name, value in query.items()}
         answer = site.get(f"/api/campaigns/{campaign}/stats", params=params)
         assert answer.status_code == 200, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
+        stats: dict[str, Any] = answer.json()
+        return stats
 
     return ask

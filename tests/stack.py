@@ -1,4 +1,4 @@
-"""`pixel-server up` as a process of its own, for tests that use the whole."""
+"""`pixel-server up` as a process, for tests of the whole server."""
 
 from __future__ import annotations
 
@@ -26,14 +26,17 @@ def free_port() -> int:
         return port
 
 
-def until(found: Callable[[], Any], within: float = 20.0, every: float = 0.05) -> Any:
-    """What `found` gives as soon as it is true. AssertionError: it never was."""
+def until(condition: Callable[[], Any], within: float = 20.0, every: float = 0.05) -> Any:
+    """Returns the result of `condition` as soon as it is true. Calls it every `every` seconds.
+
+    Raises AssertionError if it is not true within `within` seconds.
+    """
     deadline = time.monotonic() + within
     while True:
-        value = found()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"not within {within} s: {found}"
+        result = condition()
+        if result:
+            return result
+        assert time.monotonic() < deadline, f"not within {within} s: {condition}"
         time.sleep(every)
 
 
@@ -41,11 +44,11 @@ READER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/1
 """The user agent of a person's mail program."""
 
 NOBODY_ASKED = {"opens_anonymous": 0, "hits_gpc": 0, "dropped_gpc": 0, "dropped_opted_out": 0}
-"""In totals: everyone is told apart, and nobody asked not to be followed."""
+"""Fields of totals if every recipient is distinguished, and nobody sent `Sec-GPC` or opted out."""
 
 
 class Stack:
-    """One `up`. Start and stop it as often as you like; the data stays."""
+    """A `pixel-server up`. It can be started and stopped again and again; its data stays."""
 
     def __init__(self, data: Path, port: int | None = None, **environ: str) -> None:
         self.data = data
@@ -56,11 +59,11 @@ class Stack:
         self.environ = {**os.environ, "PIXEL_DATA_DIR": str(data), **environ}
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *more: str) -> None:
-        """Returns when it has printed that it is up. more: options of `up`."""
+    def start(self, *options: str) -> None:
+        """Starts `up`, and returns when it accepts requests. options: of the command, such as `--demo`."""
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
-                [PROGRAM, "up", "--port", str(self.port), "--data", str(self.data), *more],
+                [PROGRAM, "up", "--port", str(self.port), "--data", str(self.data), *options],
                 env=self.environ,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -75,7 +78,10 @@ class Stack:
             self.key = shown[1]
 
     def stop(self, number: int = signal.SIGINT) -> int:
-        """As Ctrl-C does, also where a test has stopped a process and failed; the exit code."""
+        """Stops `up` by a signal, by default as Ctrl-C does, and returns its exit code.
+
+        Continues the processes that a failed test has left stopped (SIGSTOP).
+        """
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -88,13 +94,13 @@ class Stack:
         return self.log.read_text()
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """The command line, on this data."""
+        """Runs a command of `pixel-server` with this data directory."""
         return subprocess.run(
             [PROGRAM, *arguments], env=self.environ, capture_output=True, text=True, check=check, timeout=60
         )
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """(status, JSON) of an API call with the API key."""
+        """Calls the API with the API key. Returns (status, JSON of the answer)."""
         request = urllib.request.Request(
             self.address + path,
             method=method,
@@ -109,7 +115,7 @@ class Stack:
             return error.code, json.loads(error.read() or b"null")
 
     def get(self, url: str, **headers: str) -> tuple[int, str]:
-        """(status, X-Pixel) of a pixel. url: whole, or a path."""
+        """Requests a pixel. Returns (status, X-Pixel). url: a whole URL, or a path."""
         request = urllib.request.Request(
             url if url.startswith("http") else self.address + url, headers={"User-Agent": READER, **headers}
         )
@@ -126,8 +132,11 @@ class Stack:
         return totals
 
     def pids(self, words: str) -> list[int]:
-        """Processes of this stack whose command line, without its folders, contains these words."""
-        found = []
+        """Returns the ids of the processes of this stack whose command line contains these words.
+
+        Paths in the command line are reduced to their last part: `pixel-server serve --port 8000`.
+        """
+        pids = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
@@ -135,7 +144,7 @@ class Stack:
                     environ = (entry / "environ").read_bytes()
                 except OSError:
                     continue
-                mine = str(self.data) in line or f"PIXEL_DATA_DIR={self.data}".encode() in environ
-                if mine and words in " ".join(Path(word).name for word in re.split("[ \0]", line)):
-                    found.append(int(entry.name))
-        return found
+                is_own = str(self.data) in line or f"PIXEL_DATA_DIR={self.data}".encode() in environ
+                if is_own and words in " ".join(Path(word).name for word in re.split("[ \0]", line)):
+                    pids.append(int(entry.name))
+        return pids

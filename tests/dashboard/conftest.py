@@ -10,18 +10,6 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from tests.conftest import API_KEY
-from tests.site_fixtures import (  # noqa: F401 - fixtures of this folder
-    clock,
-    keep_buckets,
-    mail,
-    opened,
-    page,
-    settings,
-    site,
-    stats,
-    sweep,
-    viewed,
-)
 
 
 @pytest.fixture

@@ -11,16 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.site_fixtures import (  # noqa: F401 - fixtures of this folder
-    clock,
-    mail,
-    opened,
-    page,
-    site,
-    stats,
-    viewed,
-)
-
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
