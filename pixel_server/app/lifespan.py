@@ -50,7 +50,7 @@ def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
         await common.campaign_cache.load()
         await common.withdrawn.load()
         await _prepare_api_keys(common.redis, settings)
-        await pixels.stream.settle()
+        await pixels.redis_sink.settle()
 
     def restore() -> None:
         common.campaign_cache.restore(common.saved_campaigns)
@@ -66,21 +66,8 @@ def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
         )
         pixels.reserve.open()
         pixels.recorder.start()  # after `begin`, which measures the time of Redis
-        running = tasks.start(
-            [
-                pixels.stream.keep_connected(),
-                pixels.rollup_trigger.run(),
-                pixels.drain.run(),
-                pixels.memory.follow(),
-                pixels.loss_watch.run(),
-                common.campaign_cache.follow(common.saved_campaigns),
-                common.withdrawn.follow(),
-                dropped_counts.follow(common.redis, pixels.admission.dropped, common.mark),
-                clocks.follow(common.redis_clock, common.redis),
-                *retries,
-            ]
-        )
-        gc.freeze()  # the garbage collector skips the objects made so far
+        running = tasks.start([*_pixel_tasks(common, pixels), *retries])
+        gc.freeze()  # the garbage collector then skips the objects made so far
         try:
             # uvicorn passes this state to its protocol; the fast path takes these parts from it.
             yield {
@@ -91,15 +78,35 @@ def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
         finally:
             await pixels.recorder.close()
             await tasks.end(running)
-            pixels.stream.close()
-            pixels.drain_stream.close()
-            pixels.spool.close()
-            pixels.loss_watch.note_removed(pixels.spool.take_removed())
-            pixels.loss_watch.close()
-            pixels.reserve.close()
+            _close(pixels)
             await common.redis.aclose()
 
     return lifespan
+
+
+def _pixel_tasks(common: CommonParts, pixels: PixelParts) -> list[Coroutine[Any, Any, None]]:
+    """Returns the background tasks of a process that answers pixels."""
+    return [
+        pixels.redis_sink.keep_connected(),
+        pixels.rollup_trigger.run(),
+        pixels.drain.run(),
+        pixels.memory.follow(),
+        pixels.loss_watch.run(),
+        common.campaign_cache.follow(common.saved_campaigns),
+        common.withdrawn.follow(),
+        dropped_counts.follow(common.redis, pixels.admission.dropped, common.mark),
+        clocks.follow(common.redis_clock, common.redis),
+    ]
+
+
+def _close(pixels: PixelParts) -> None:
+    """Closes connections and files, once the recorder is closed and the tasks have ended."""
+    pixels.redis_sink.close()
+    pixels.drain_sink.close()
+    pixels.spool.close()
+    pixels.loss_watch.note_removed(pixels.spool.take_removed())
+    pixels.loss_watch.close()
+    pixels.reserve.close()
 
 
 def pages_lifespan(common: CommonParts) -> Lifespan:

@@ -15,13 +15,14 @@ from pixel_server.api.health import Health, ProcessState, RecorderHealth
 from pixel_server.auth.throttle import Throttle
 from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache
 from pixel_server.collect.admission import Admission
+from pixel_server.collect.batch import Sink
 from pixel_server.collect.client_address import ClientAddress
 from pixel_server.collect.descriptor_reserve import DescriptorReserve
 from pixel_server.collect.loss_watch import LossWatch
 from pixel_server.collect.losses import LossReport, RemovedFile
+from pixel_server.collect.memory_reserve_sink import MemoryReserveSink
 from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.redis_sink import RedisSink
-from pixel_server.collect.reserve_sink import ReserveSink
 from pixel_server.collect.rollup_trigger import RollupTrigger
 from pixel_server.collect.spool.drain import Drain
 from pixel_server.collect.spool.sink import SpoolSink
@@ -65,16 +66,16 @@ class CommonParts:
 class PixelParts:
     """Parts of a process that answers pixel requests.
 
-    A hit goes through admission and recorder to the stream; if Redis is away, to the spool, and from there
-    through drain and drain_stream.
+    A hit goes through admission, recorder and redis_sink; if Redis is away, to the spool, and from there
+    through drain and drain_sink. reserve: file descriptors for all these parts.
     """
 
     admission: Admission
     recorder: Recorder
-    stream: RedisSink
+    redis_sink: RedisSink
     spool: Spool
     drain: Drain
-    drain_stream: RedisSink
+    drain_sink: RedisSink
     rollup_trigger: RollupTrigger
     memory: MemoryWatch
     loss_watch: LossWatch
@@ -115,8 +116,8 @@ def make_pixels(common: CommonParts, queue: Queue) -> PixelParts:
     memory = MemoryWatch(common.redis, settings.memory_reserve)
     reserve = DescriptorReserve()
     loss_watch = LossWatch(common.redis, settings.data, settings.shards, common.mark, reserve, clock)
-    stream = RedisSink(settings.redis_url, mark=common.mark.current, reserve=reserve)
-    drain_stream = RedisSink(
+    redis_sink = RedisSink(settings.redis_url, mark=common.mark.current, reserve=reserve)
+    drain_sink = RedisSink(
         settings.redis_url,
         timeout_seconds=1.0,
         max_timeout_seconds=5.0,
@@ -125,23 +126,49 @@ def make_pixels(common: CommonParts, queue: Queue) -> PixelParts:
     )
     spool = Spool(common.spool_directory, settings.spool_bytes, clock=clock, reserve=reserve)
     recorder = Recorder(
-        ReserveSink(stream, memory),
+        MemoryReserveSink(redis_sink, memory),
         settings.shards,
         settings.pending_bytes,
         spool=SpoolSink(spool) if settings.spool_bytes else None,
-        is_ready=lambda: stream.is_ready,
+        is_ready=lambda: redis_sink.is_ready,
         on_stored=rollup_trigger.request,
         on_acknowledged=loss_watch.note,
         clock=clock,
     )
+    drain = _make_drain(
+        settings, spool, MemoryReserveSink(drain_sink, memory), recorder, rollup_trigger, loss_watch
+    )
+    return PixelParts(
+        admission=admission,
+        recorder=recorder,
+        redis_sink=redis_sink,
+        spool=spool,
+        drain=drain,
+        drain_sink=drain_sink,
+        rollup_trigger=rollup_trigger,
+        memory=memory,
+        loss_watch=loss_watch,
+        reserve=reserve,
+    )
+
+
+def _make_drain(
+    settings: Settings,
+    spool: Spool,
+    sink: Sink,
+    recorder: Recorder,
+    rollup_trigger: RollupTrigger,
+    loss_watch: LossWatch,
+) -> Drain:
+    """Makes the drain, and connects it to the parts that it informs."""
 
     def note_removed(removed: list[RemovedFile]) -> None:
         recorder.count_removed(sum(file.hits for file in removed))
         loss_watch.note_removed(removed)
 
-    drain = Drain(
+    return Drain(
         spool,
-        ReserveSink(drain_stream, memory),
+        sink,
         is_away=lambda: recorder.is_away,
         on_accepted=recorder.resume,
         on_lost=recorder.count_lost,
@@ -151,18 +178,6 @@ def make_pixels(common: CommonParts, queue: Queue) -> PixelParts:
         on_stored=rollup_trigger.request,
         on_acknowledged=loss_watch.note,
         aside_days=settings.keep_dead_letters,
-    )
-    return PixelParts(
-        admission=admission,
-        recorder=recorder,
-        stream=stream,
-        spool=spool,
-        drain=drain,
-        drain_stream=drain_stream,
-        rollup_trigger=rollup_trigger,
-        memory=memory,
-        loss_watch=loss_watch,
-        reserve=reserve,
     )
 
 

@@ -162,6 +162,7 @@ class Admission:
     def _admit_page(
         self, method: str, name: bytes, query: bytes, head: RequestHead, peer: str | None
     ) -> Answer | Accepted:
+        """Returns the response to a request for a page's pixel, or the hit to record."""
         if not is_slug_bytes(name):
             return responses.NO_CAMPAIGN
         campaign = name.decode()
@@ -283,4 +284,5 @@ class Admission:
 
 
 def _other_method(method: str) -> Answer:
+    """Returns the response to a method that is neither GET nor HEAD."""
     return responses.OPTIONS if method == "OPTIONS" else responses.BAD_METHOD

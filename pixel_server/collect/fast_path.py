@@ -104,6 +104,7 @@ class PixelProtocol(HandoverProtocol):
         self._stored_answer = responses.RECORDED
 
     def data_received(self, data: bytes) -> None:
+        """Answers a read that is exactly one plain GET of a pixel. Passes other reads on."""
         if self._is_between_requests and data.startswith(self._pixel_starts) and self._is_free():
             line = data.find(b"\r\n")
             rest = data[line:]
@@ -221,6 +222,7 @@ class PixelProtocol(HandoverProtocol):
         self._write(self._stored_answer if stored else responses.NOT_STORED)
 
     def _write(self, answer: Answer) -> None:
+        """Writes an answer, from the cache of this second if it is in it."""
         fast, transport = self._fast, self.transport
         fast.response_complete = True
         if fast.disconnected or transport.is_closing():

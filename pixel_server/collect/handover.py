@@ -46,7 +46,7 @@ _OTHER_PIXEL_PATHS = frozenset((b"/healthz", b"/readyz", b"/p.js", b"/o", b"/p")
 
 
 class Side(Enum):
-    """One of the two processes: the one for pixels, or the one for pages."""
+    """One of the two processes."""
 
     PIXELS = "pixels"
     PAGES = "pages"
@@ -206,6 +206,7 @@ async def _serve(
     connection: socket.socket,
     data: bytes,
 ) -> None:
+    """Serves a connection from the other process. data: the bytes that the other process read from it."""
     try:
         connection.setblocking(False)
         await loop.connect_accepted_socket(lambda: make(data), connection)

@@ -109,6 +109,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._read(data)
 
     def _read(self, data: bytes) -> None:
+        """Lets the parser read, and bounds the size and the time of the head."""
         begins_head = self._head_bytes == 0
         begins_request, continues_line = self._is_between_requests, self._is_in_request_line
         self._head_bytes += len(data)

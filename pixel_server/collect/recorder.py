@@ -312,6 +312,7 @@ class Recorder:
         flight.add_done_callback(functools.partial(self._on_reply, group))
 
     def _on_reply(self, group: _Group, flight: asyncio.Future[list[int]]) -> None:
+        """Finishes a group that Redis accepted. Keeps any other group for a retry."""
         if self._is_closed:
             return
         del self._in_flight[group]
@@ -486,13 +487,15 @@ class Recorder:
         self._in_spool = self._renew_before_next = False
 
     def _note_failure(self, error: BaseException, group: _Group) -> None:
+        """Notes that Redis failed. From now on hits go to the spool, for at least `_hold_seconds`."""
         self.last_error = f"{type(error).__name__}: {str(error) or 'no answer in time'}"
         self.is_away = True
         if self.failing_since is None:
             self.failing_since = self._clock()
             now = asyncio.get_running_loop().time()
-            is_often = self._resumed_at and now - self._resumed_at < STEADY_SECONDS
-            self._hold_seconds = min(2 * self._hold_seconds, MAX_HOLD_SECONDS) if is_often else HOLD_SECONDS
+            is_repeated = self._resumed_at and now - self._resumed_at < STEADY_SECONDS
+            longer_seconds = min(2 * self._hold_seconds, MAX_HOLD_SECONDS)
+            self._hold_seconds = longer_seconds if is_repeated else HOLD_SECONDS
             self._resume_not_before = now + self._hold_seconds
             where = "wait" if self._spool is None else "go to the spool"
             log.error("recorder: Redis does not store, %d hits %s: %s", group.count, where, self.last_error)

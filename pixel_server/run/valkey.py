@@ -118,6 +118,7 @@ class Valkey:
             time.sleep(0.02)
 
     def _spawn(self, lock: int) -> subprocess.Popen[bytes]:
+        """Starts the Valkey binary. lock: file descriptor of the lock, which Valkey inherits."""
         _make_private(self._home)
         settings = {
             "port": "0",

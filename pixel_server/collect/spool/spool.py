@@ -255,6 +255,7 @@ class Spool:
         return self._aside.drop(days)
 
     def _append(self, payloads: list[bytes]) -> None:
+        """Writes records with these payloads. If that fails, cuts the segment back and seals it."""
         size = sum(RECORD.size + len(payload) for payload in payloads)
         self._cut_back()
         if self._used_bytes() + size + HEAD.size > self._limit_bytes:
@@ -305,6 +306,7 @@ class Spool:
         return self._other_bytes + self._length
 
     def _begin_segment(self) -> Segment:
+        """Begins an empty segment, as the current segment. Makes this process a writer before the first."""
         if not self._writer:
             self._reserve.run(lambda: make_directory(self._directory))
             writer = producer.new_id(self._clock())
@@ -321,6 +323,7 @@ class Spool:
         return segment
 
     def _end_segment(self) -> None:
+        """Seals the current segment. Begins the next segment if the spool is open."""
         file, self._current, self._file, self._length = self._file, None, -1, 0
         self._measured_at = None
         os.close(file)
@@ -376,6 +379,7 @@ class Spool:
         self._reserve.fill()
 
     def _report_removed(self) -> None:
+        """Reports the segments with acknowledged hits whose files have disappeared."""
         removed = [
             segment
             for segment in self._acknowledged_hits
@@ -407,6 +411,7 @@ class Spool:
         return 0
 
     def _waits_for_newer_version(self, segment: Segment) -> bool:
+        """Returns whether this segment, or an earlier segment of its writer, has a newer format."""
         newer = self._newer.get(segment.writer)
         return newer is not None and segment >= newer
 

@@ -10,8 +10,8 @@ from pixel_server.collect.batch import Batch, Sink
 from pixel_server.store.memory_reserve import MemoryWatch
 
 
-class ReserveSink:
-    """A `Sink`. Raises FullError if Redis is full, or if less than the reserve is free."""
+class MemoryReserveSink:
+    """A `Sink` before another `Sink`. Raises FullError while less than the reserve of memory is free."""
 
     def __init__(self, sink: Sink, watch: MemoryWatch) -> None:
         self._sink = sink
