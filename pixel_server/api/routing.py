@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -55,20 +55,46 @@ def reply(content: Any, status: int = 200, headers: dict[str, str] | None = None
     )
 
 
-def routes(api: Api, calls: Iterable[Call]) -> list[Route]:
-    """Returns one Starlette route a path, so that a wrong method is answered 405 with the allowed ones."""
-    by_path: dict[str, dict[str, Call]] = {}
-    for call in calls:
-        by_path.setdefault(call.path, {})[call.method] = call
+class Routed(Protocol):
+    """A call of the API or a page, to be routed by its method and path."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def path(self) -> str: ...
+
+
+RoutedType = TypeVar("RoutedType", bound=Routed)
+
+
+def routes_by_path(
+    kind: str, items: Iterable[RoutedType], answer: Callable[[RoutedType, Request], Awaitable[Response]]
+) -> list[Route]:
+    """Returns one route per path, so that a wrong method is answered with 405 and the allowed methods.
+
+    kind: prefix of the routes' names. answer: answers a request for one of the items. GET also answers HEAD.
+    """
+    by_path: dict[str, dict[str, RoutedType]] = {}
+    for item in items:
+        by_path.setdefault(item.path, {})[item.method] = item
+
+    def endpoint(by_method: dict[str, RoutedType]) -> Callable[[Request], Awaitable[Response]]:
+        async def answer_method(request: Request) -> Response:
+            return await answer(by_method["GET" if request.method == "HEAD" else request.method], request)
+
+        return answer_method
+
     return [
-        Route(path, _endpoint(api, methods), methods=list(methods), name=f"api:{path}")
-        for path, methods in by_path.items()
+        Route(path, endpoint(by_method), methods=list(by_method), name=f"{kind}:{path}")
+        for path, by_method in by_path.items()
     ]
 
 
-def _endpoint(api: Api, calls: dict[str, Call]) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        call = calls["GET" if request.method == "HEAD" else request.method]
+def routes(api: Api, calls: Iterable[Call]) -> list[Route]:
+    """Returns the routes of the API."""
+
+    async def answer(call: Call, request: Request) -> Response:
         try:
             request_form.check_query(request)
             if call.scope is not None:
@@ -80,7 +106,7 @@ def _endpoint(api: Api, calls: dict[str, Call]) -> Callable[[Request], Awaitable
         except EXPECTED_ERRORS as error:
             return problem_of(error, request).response()
 
-    return endpoint
+    return routes_by_path("api", calls, answer)
 
 
 def refuse_emptied(api: Api) -> None:

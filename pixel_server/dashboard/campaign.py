@@ -51,8 +51,8 @@ async def page(api: Api, request: Request) -> Response:
         range_query = range_picker.query(params)
         ranges.parse(range_query, campaign.time_zone, api.clock())
     except Problem as problem:  # shows all time, with the error beside the form
-        wrong = range_picker.refused(problem)
-        response = await show(api, request, campaign, {}, wrong=wrong, submitted=params)
+        range_errors = range_picker.error_messages(problem)
+        response = await show(api, request, campaign, {}, range_errors=range_errors, submitted=params)
         response.status_code = problem.status
         return response
     return await show(api, request, campaign, range_query)
@@ -65,19 +65,19 @@ async def show(
     range_query: Mapping[str, str],
     note: Mapping[str, str] | None = None,
     problem: Problem | None = None,
-    wrong: Sequence[str] = (),
+    range_errors: Sequence[str] = (),
     submitted: Mapping[str, str] | None = None,
 ) -> Response:
     """Returns the page of a campaign.
 
-    note, problem: the submitted form of a note that was refused, and the reason. wrong, submitted: the errors
-    of a range that was refused, and its fields as they were submitted.
+    note, problem: the form of a note that was refused, and the reason. range_errors, submitted: the messages
+    on a range that was refused, and the fields of the range as they were submitted.
     """
     now = api.clock()
     period = ranges.parse(range_query, campaign.time_zone, now)
     late = await asyncio.to_thread(api.late_since)
     campaign_stats = await _stats_of_page(api, campaign, period, now)
-    form = range_picker.shown(range_query, campaign.zone, period, now)
+    picker = range_picker.context(range_query, campaign.zone, period, now)
     context: dict[str, Any] = {
         "campaign": campaign,
         "submitted": submitted or {},
@@ -87,9 +87,9 @@ async def show(
         "changes": await figure_texts.changes(api, campaign, period, campaign_stats, now),
         "rate": svg.open_rate_bar(campaign_stats["open_rate"]),
         "parts": svg.stack({name: counts["hits"] for name, counts in campaign_stats["verdicts"].items()}),
-        "asked": urlencode(range_query),
-        "form": form,
-        "wrong": wrong,
+        "range_query": urlencode(range_query),
+        "picker": picker,
+        "range_errors": range_errors,
         "default_days": ranges.DEFAULT_DAYS,
         "chart": _chart(campaign_stats, campaign),
         "notes_elsewhere": len(await notes.list_notes(api.store, campaign.id)) - len(campaign_stats["notes"]),
@@ -98,7 +98,7 @@ async def show(
         "keeps_recipients": keeps_recipients(api, campaign),
         "rows": dict(_more_figures(campaign_stats)),
     }
-    note = note or {**NOTE_FIELDS, "at": form["today"]}
+    note = note or {**NOTE_FIELDS, "at": picker["today"]}
     return forms.page(api, request, "campaign.html", note, context, problem)
 
 
@@ -119,7 +119,7 @@ async def series(api: Api, request: Request) -> Response:
 
 
 async def figures_json(api: Api, request: Request) -> Response:
-    """Returns the texts of all figures, for a page that receives no live events."""
+    """Returns the texts of all figures, for pages that poll because they receive no live events."""
     campaign = await api.campaign(request.path_params["id"])
     texts, as_of = await texts_and_as_of(api, campaign, request.query_params)
     return reply({"figures": texts, "as_of": as_of})
@@ -186,7 +186,7 @@ def _with_notes(series: Sequence[dict[str, Any]], notes: Sequence[dict[str, Any]
         index = bisect_right(starts, datetime.fromisoformat(note["at"])) - 1
         if index >= 0:
             texts[index].append(note["text"])
-    return [{**item, "notes": of_item} for item, of_item in zip(series, texts, strict=True)]
+    return [{**item, "notes": note_texts} for item, note_texts in zip(series, texts, strict=True)]
 
 
 async def _breakdowns(
@@ -198,8 +198,8 @@ async def _breakdowns(
 ) -> dict[str, list[dict[str, Any]]] | None:
     """Returns the rows of each dimension. Returns None if this range has no breakdowns."""
     if campaign.kind == "email":
-        by = campaign_stats["opens_person_by"]
-        return None if by is None else {name: svg.ranked(by[name], "opens") for name in by}
+        opens_by = campaign_stats["opens_person_by"]
+        return None if opens_by is None else {name: svg.ranked(opens_by[name], "opens") for name in opens_by}
     try:
         days = {name: value for name, value in range_query.items() if name in ("from", "to", "tz")}
         period = ranges.parse(days, campaign.time_zone, now)

@@ -123,9 +123,9 @@ def _value_of(field: Field, text: str, zone: str) -> Any:
 
 def of_kind(fields: Mapping[str, str], kind: str) -> dict[str, str]:
     """Returns the fields without those of the other kind. A new form has the fields of both."""
-    kept = tuple(f"keep_{data}" for data in _EMAIL_KEPT)
-    other = {"email": WEB_ONLY, "web": (*EMAIL_ONLY, *kept)}.get(kind, ())
-    return {name: text for name, text in fields.items() if name not in other}
+    mail_retention = tuple(f"keep_{data}" for data in _EMAIL_KEPT)
+    other_fields = {"email": WEB_ONLY, "web": (*EMAIL_ONLY, *mail_retention)}.get(kind, ())
+    return {name: text for name, text in fields.items() if name not in other_fields}
 
 
 def changes(campaign: Campaign, fields: Mapping[str, str]) -> dict[str, Any]:

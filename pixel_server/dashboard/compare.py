@@ -1,4 +1,4 @@
-"""`/compare`: compares campaigns, in one table of mailings and one of web sites."""
+"""`/compare`: compares campaigns, in a table of mailings and a table of web sites."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from pixel_server.figures.overview import MAX_QUERY_CHARACTERS
 from pixel_server.problems import Problem
 
 MAX_MATCHES = 20
-"""Campaigns that a search offers."""
+"""Largest number of campaigns that a search offers."""
 MAX_CLIENTS = 6
-"""Columns of mail programs. One more column has all others."""
+"""Largest number of mail programs with a column. One more column has all other programs."""
 _SCALE_TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Possible right ends of the scale of open rates."""
 
 
 async def page(api: Api, request: Request) -> Response:
     query = request.query_params.get("q", "").strip()[:MAX_QUERY_CHARACTERS]
-    chosen, wrong = await _chosen(api, _ids(request.query_params))
-    status = 422 if len(chosen) > MAX_COMPARED else 404 if wrong else 200
+    chosen, errors = await _chosen(api, _ids(request.query_params))
+    status = 422 if len(chosen) > MAX_COMPARED else 404 if errors else 200
     if len(chosen) > MAX_COMPARED:
-        wrong.append(f"At most {MAX_COMPARED} campaigns can be compared.")
+        errors.append(f"At most {MAX_COMPARED} campaigns can be compared.")
     submitted = {
         name: value for name, value in request.query_params.items() if name in ("from", "until", "to")
     }
@@ -44,7 +44,7 @@ async def page(api: Api, request: Request) -> Response:
         periods = [ranges.parse(range_query, campaign.time_zone, api.clock()) for campaign in chosen]
     except Problem as problem:
         range_query, periods, status = {}, [], problem.status
-        wrong += [f"{text}." for text in range_picker.refused(problem)]
+        errors += [f"{text}." for text in range_picker.error_messages(problem)]
     is_shown = len(chosen) > 1 and status in (200, 404) and len(periods) == len(chosen)
     late = await asyncio.to_thread(api.late_since)
     tables = [await _table(api, chosen, range_query, kind) if is_shown else None for kind in ("email", "web")]
@@ -56,8 +56,8 @@ async def page(api: Api, request: Request) -> Response:
         "chosen": chosen,
         "query": query,
         "matches": await _search(api, query, chosen) if query or not is_shown else [],
-        "wrong": wrong,
-        "form": _form(api, chosen, range_query),
+        "errors": errors,
+        "picker": _picker(api, chosen, range_query),
         "submitted": submitted,
         "mails": tables[0],
         "sites": tables[1],
@@ -72,15 +72,15 @@ def _ids(params: QueryParams) -> list[str]:
 
 async def _chosen(api: Api, ids: Sequence[str]) -> tuple[list[Campaign], list[str]]:
     """Returns the campaigns without duplicates, and error messages for unknown ids."""
-    campaigns, wrong = [], []
-    for name in list(dict.fromkeys(ids))[: MAX_COMPARED + 1]:
+    campaigns, errors = [], []
+    for campaign_id in list(dict.fromkeys(ids))[: MAX_COMPARED + 1]:
         try:
-            campaigns.append(await storage.get(api.store, name))
+            campaigns.append(await storage.get(api.store, campaign_id))
         except storage.UnknownCampaign:
-            wrong.append(f"There is no campaign “{name[:64]}”.")
+            errors.append(f"There is no campaign “{campaign_id[:64]}”.")
         except UnreadableCampaign:
-            wrong.append(f"The campaign “{name[:64]}” cannot be read: update this server.")
-    return campaigns, wrong
+            errors.append(f"The campaign “{campaign_id[:64]}” cannot be read: update this server.")
+    return campaigns, errors
 
 
 async def _search(api: Api, query: str, chosen: Sequence[Campaign]) -> list[Campaign]:
@@ -90,25 +90,25 @@ async def _search(api: Api, query: str, chosen: Sequence[Campaign]) -> list[Camp
     return others[:MAX_MATCHES]
 
 
-def _form(api: Api, chosen: Sequence[Campaign], range_query: dict[str, str]) -> dict[str, Any]:
+def _picker(api: Api, chosen: Sequence[Campaign], range_query: dict[str, str]) -> dict[str, Any]:
     """Returns the range picker. Presets are days in the time zone of the first campaign."""
     zone = chosen[0].zone if chosen else ZoneInfo("UTC")
     period = ranges.parse(range_query, zone.key, api.clock())
     more = [("id", campaign.id) for campaign in chosen]
-    return range_picker.shown(range_query, zone, period, api.clock(), more)
+    return range_picker.context(range_query, zone, period, api.clock(), more)
 
 
 async def _table(api: Api, chosen: Sequence[Campaign], range_query: dict[str, str], kind: str) -> Any:
     """Returns the table of the campaigns of a kind, with their figures. Returns None if there are none."""
     now = api.clock()
-    reads: list[CampaignStats] = []
+    campaign_figures: list[CampaignStats] = []
     rows: list[dict[str, Any]] = []
     for campaign in chosen:
         if campaign.kind != kind:
             continue
         period = ranges.parse(range_query, campaign.time_zone, now)
         campaign_stats = await stats.read(api.store, campaign, period, api.settings, now)
-        reads.append((campaign, campaign_stats))
+        campaign_figures.append((campaign, campaign_stats))
         rows.append(
             {
                 "campaign": campaign,
@@ -117,23 +117,25 @@ async def _table(api: Api, chosen: Sequence[Campaign], range_query: dict[str, st
                 "changes": await figure_texts.changes(api, campaign, period, campaign_stats, now),
             }
         )
-    if not reads:
+    if not campaign_figures:
         return None
     counts = compare.openers if kind == "email" else compare.bounces
-    top = _scale_top(reads)
-    for row, difference in zip(rows, compare.to_first(reads, counts), strict=True):
+    top = _scale_top(campaign_figures)
+    for row, difference in zip(rows, compare.to_first(campaign_figures, counts), strict=True):
         row["rate"] = svg.open_rate_bar(row["stats"]["open_rate"], top)
         row["to_first"] = _difference_texts(difference)
     return {
         "rows": rows,
         "top": top,
-        "clients": client_shares(reads),
+        "clients": client_shares(campaign_figures),
     }
 
 
-def _scale_top(reads: Sequence[CampaignStats]) -> float:
+def _scale_top(campaign_figures: Sequence[CampaignStats]) -> float:
     """Returns the right end of the scale that all open rates share."""
-    highest = max((read["open_rate"]["high"] for _, read in reads if read["open_rate"]), default=0)
+    highest = max(
+        (figures["open_rate"]["high"] for _, figures in campaign_figures if figures["open_rate"]), default=0
+    )
     return next(top for top in _SCALE_TOPS if top >= highest)
 
 
@@ -148,23 +150,25 @@ def _difference_texts(difference: open_rate.Difference | None) -> dict[str, Any]
     }
 
 
-def client_shares(reads: Sequence[CampaignStats]) -> dict[str, Any] | None:
-    """Returns the names of mail programs, and a row per campaign with each program's share of opens. Pure.
+def client_shares(campaign_figures: Sequence[CampaignStats]) -> dict[str, Any] | None:
+    """Returns {programs, rows}: a row per campaign with each mail program's share of opens. Pure.
 
-    A row is None if the shares are not known. Returns None if no row is known.
+    A row is None if its shares are not known. Returns None if no shares are known.
     """
-    shares = [_shares((read["opens_person_by"] or {"client": []})["client"]) for _, read in reads]
+    shares = [
+        _shares((figures["opens_person_by"] or {"client": []})["client"]) for _, figures in campaign_figures
+    ]
     order = sorted(
         {name for by_name in shares for name in by_name}, key=lambda name: (-_sum(shares, name), name)
     )
-    names = [name for name in order if name != OTHER][:MAX_CLIENTS]
-    if not names:
+    programs = [name for name in order if name != OTHER][:MAX_CLIENTS]
+    if not programs:
         return None
     rows = []
     for by_name in shares:
-        of_names = [by_name.get(name, 0.0) for name in names]
-        rows.append([*of_names, abs(round(1 - sum(of_names), 6))] if by_name else None)
-    return {"names": [*names, OTHER], "rows": rows}
+        row = [by_name.get(name, 0.0) for name in programs]
+        rows.append([*row, abs(round(1 - sum(row), 6))] if by_name else None)
+    return {"programs": [*programs, OTHER], "rows": rows}
 
 
 def _shares(rows: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -48,9 +48,9 @@ async def changes(
     before = await stats.read(api.store, campaign, _previous(period), api.settings, now)
     if not before["totals"]["hits"]:
         return {}
-    old = dict(_values(before))
+    values_before = dict(_values(before))
     texts = {
-        path: (formatting.points if path in _SHARES else formatting.change)(value, old.get(path))
+        path: (formatting.points if path in _SHARES else formatting.change)(value, values_before.get(path))
         for path, value in _values(campaign_stats)
         if not path.startswith("time_to_open")
     }

@@ -34,10 +34,10 @@ def span(seconds: float | None) -> str:
     whole = round(seconds)
     if whole < _MINUTE:
         return f"{whole} s"
-    for unit, size, below, part in (("min", _MINUTE, "s", 1), ("h", _HOUR, "min", _MINUTE)):
+    for unit, size, smaller_unit, smaller_size in (("min", _MINUTE, "s", 1), ("h", _HOUR, "min", _MINUTE)):
         if whole < (_HOUR if unit == "min" else DAY):
-            rest = whole % size // part
-            return f"{whole // size} {unit}" + (f" {rest} {below}" if rest else "")
+            rest = whole % size // smaller_size
+            return f"{whole // size} {unit}" + (f" {rest} {smaller_unit}" if rest else "")
     hours = whole % DAY // _HOUR
     return f"{whole // DAY} d" + (f" {hours} h" if hours else "")
 
@@ -69,7 +69,7 @@ def day(at: str | float, zone: str) -> str:
 
 
 def iso(at: str | float) -> str:
-    """Returns the `datetime` attribute of a `<time>` element."""
+    """Returns an instant for the `datetime` attribute of a `<time>` element: `2026-11-26T10:54:07+00:00`."""
     utc = _parse(at)
     assert utc is not None
     return utc.isoformat(timespec="seconds")

@@ -32,7 +32,7 @@ MAX_RANGES = 20
 """Ranges of one campaign that can be live at the same time."""
 
 ReadTexts = Callable[[Api, Campaign, Mapping[str, str]], Awaitable[tuple[Mapping[str, str], str]]]
-"""Reads the text of each figure by its path, and `as_of`, for a campaign and the range of a page's query."""
+"""Returns (the text of each figure by its path, `as_of`) for a campaign and the range of a page's query."""
 Query = tuple[tuple[str, str], ...]
 """The parameters of a range. Equal queries request the same range."""
 
@@ -47,7 +47,7 @@ class Event(NamedTuple):
 AWAY = Event("away", "{}")
 REVOKED = Event("end", '{"why":"revoked"}')
 DELETED = Event("end", '{"why":"deleted"}')
-AGAIN = Event("end", '{"why":"again"}')
+RECONNECT = Event("end", '{"why":"again"}')
 """Tells the page to connect again. If something is wrong, the new request reports the error."""
 
 _encode = msgspec.json.Encoder().encode
@@ -142,7 +142,7 @@ class Watch:
             pass  # the new request of each listener reports the error
         finally:
             for listener in list(self.listeners):
-                self._end(listener, AGAIN)
+                self._end(listener, RECONNECT)
 
     async def _check(self) -> None:
         key_ids = sorted({listener.key for listener in self.listeners})

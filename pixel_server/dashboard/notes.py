@@ -38,8 +38,8 @@ async def remove(api: Api, request: Request) -> Response:
 
 
 def _range_query(request: Request) -> dict[str, str]:
-    """Returns the range that the page showed, to return to the same range."""
-    return range_picker.query(dict(parse_qsl(request.state.form.get("asked", ""))))
+    """Returns the range that the page showed, so that the redirect shows it again."""
+    return range_picker.query(dict(parse_qsl(request.state.form.get("range", ""))))
 
 
 def _iso_instant(day: str, time: str, zone: ZoneInfo) -> str:

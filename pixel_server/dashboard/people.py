@@ -51,16 +51,21 @@ async def _change(api: Api, request: Request, field: str) -> Response:
     except Problem as problem:
         # All rows are in one field, so each error of a row is an error of this field.
         errors = [{**error, "field": field} for error in problem.errors or []]
-        of_field = Problem(problem.status, problem.detail, errors)
-        return await _withdrawals(api, request, {field: fields.get(field, "")}, of_field)
+        problem_of_field = Problem(problem.status, problem.detail, errors)
+        return await _withdrawals(api, request, {field: fields.get(field, "")}, problem_of_field)
 
 
 async def _withdrawals(
     api: Api, request: Request, fields: Mapping[str, str], problem: Problem | None = None
 ) -> Response:
     after = request.query_params.get("after", "0")
-    items, following = await withdrawal_calls.withdrawals_page(api, after, PAGE_ROWS)
-    context = {"items": items, "next": following, "after": after, "max_recipients": api_fields.MAX_RECIPIENTS}
+    items, next_cursor = await withdrawal_calls.withdrawals_page(api, after, PAGE_ROWS)
+    context = {
+        "items": items,
+        "next": next_cursor,
+        "after": after,
+        "max_recipients": api_fields.MAX_RECIPIENTS,
+    }
     return forms.page(api, request, "withdrawals.html", fields, context, problem)
 
 
@@ -80,8 +85,8 @@ async def open_recipient(api: Api, request: Request) -> Response:
         recipient = recipients.key_of_query(content, api.secrets)
     except Problem as problem:
         detail = problem.detail.replace("send either `recipient` or `token`", "fill in one of the two fields")
-        of_form = Problem(problem.status, detail, problem.errors)
-        return forms.page(api, request, "recipient_find.html", fields, {}, of_form)
+        problem_of_form = Problem(problem.status, detail, problem.errors)
+        return forms.page(api, request, "recipient_find.html", fields, {}, problem_of_form)
     return render.redirect(api, f"recipients/{recipient.hex()}")
 
 
@@ -103,8 +108,8 @@ async def _recipient_context(api: Api, request: Request) -> dict[str, Any]:
     """Returns everything stored about the recipient in the path, and whether the recipient withdrew."""
     stored = await recipients.show(api, request.path_params["key"], request.state.who)
     recipient = recipients.parse_key(request.path_params["key"])
-    when = await withdrawals.get_periods(api.store, api.secrets, recipient)
-    return {**stored, "is_withdrawn": withdrawals.is_withdrawn(when)}
+    periods = await withdrawals.get_periods(api.store, api.secrets, recipient)
+    return {**stored, "is_withdrawn": withdrawals.is_withdrawn(periods)}
 
 
 async def list_audit(api: Api, request: Request) -> Response:
@@ -115,9 +120,9 @@ async def list_actions(api: Api, request: Request) -> Response:
     return await _audit(api, request, "recipients")
 
 
-async def _audit(api: Api, request: Request, name: audit_log.Log) -> Response:
+async def _audit(api: Api, request: Request, log: audit_log.Log) -> Response:
     after = request.query_params.get("after")
-    items, following = await audit.audit_page(api, after, name)
-    counts = await audit_log.recipient_counts(api.store) if name == "recipients" else {}
-    context = {"items": items, "next": following, "after": after, "counts": counts, "log": name}
+    items, next_cursor = await audit.audit_page(api, after, log)
+    counts = await audit_log.recipient_counts(api.store) if log == "recipients" else {}
+    context = {"items": items, "next": next_cursor, "after": after, "counts": counts, "log": log}
     return render.page(api, request, "audit.html", context)

@@ -39,7 +39,7 @@ async def create(api: Api, request: Request) -> Response:
     try:
         [context["link"]] = await links.make(api, campaign, {"recipients": [row]})
     except Problem as problem:
-        errors = [{"field": each["field"], "message": each["message"]} for each in problem.errors or []]
+        errors = [{"field": error["field"], "message": error["message"]} for error in problem.errors or []]
         detail = "no link was created" if errors else problem.detail
         return forms.page(
             api, request, "pixel.html", fields, context, Problem(problem.status, detail, errors)

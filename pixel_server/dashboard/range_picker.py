@@ -1,4 +1,4 @@
-"""The range picker: parses the range of a query, and gives the picker's links and dates."""
+"""The range picker of a page: reads the range of a query, and makes the links and dates of the picker."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def query(params: Mapping[str, str]) -> dict[str, str]:
     return api_query
 
 
-_NAMES = {
+_FIELD_LABELS = {
     "from": "The first day",
     "to": "The last day",
     "until": "The last day",
@@ -40,23 +40,25 @@ _NAMES = {
 }
 
 
-def refused(problem: Problem) -> list[str]:
-    """Returns the error messages of a range, with the labels of its form."""
+def error_messages(problem: Problem) -> list[str]:
+    """Returns the error messages of a refused range: `"The first day must be a date"`."""
     messages = []
     for error in problem.errors or ():
         text = error["message"].replace("must lie before `to`", "must not be after the last")
-        messages.append(text.capitalize() if text.startswith("the ") else f"{_NAMES[error['field']]} {text}")
+        messages.append(
+            text.capitalize() if text.startswith("the ") else f"{_FIELD_LABELS[error['field']]} {text}"
+        )
     return messages
 
 
-def shown(
+def context(
     range_query: Mapping[str, str],
     zone: ZoneInfo,
     period: Range,
     now: float,
     more: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
-    """Returns what the picker shows: dates, interval, presets. more: other parameters of the links."""
+    """Returns the dates, interval and presets that the picker shows. more: other parameters of its links."""
     today = date.fromisoformat(ranges.show(int(now), zone)[:10])
     first, last = (ranges.show(at, period.zone)[:10] for at in (period.start, period.end - 1))
     presets = []
@@ -76,5 +78,5 @@ def shown(
         "last": period.end - 1,
         "zone": period.zone.key,
         "today": today.isoformat(),
-        "of": urlencode(range_query),
+        "query": urlencode(range_query),
     }

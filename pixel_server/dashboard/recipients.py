@@ -17,9 +17,9 @@ from pixel_server.problems import Problem
 from pixel_server.tokens import Mode
 
 PAGE_ROWS = 100
-"""Rows of a page, at least, unless the recipients end. A page ends at the end of a hash of recipients."""
+"""Smallest number of rows of a page, except the last. A page ends where a stored hash of recipients ends."""
 FIRST_HASHES = 2
-"""Hashes of recipients that are read first: about 120 recipients of a million."""
+"""Stored hashes of recipients that are read first. Two hold about 120 of a million recipients."""
 STATES = {
     "opened": ("Opened", "Recipients with an open by a person or by a machine."),
     "person": (
@@ -55,13 +55,13 @@ async def page(api: Api, request: Request) -> Response:
         if problem.status != 409:
             raise
         return render.page(api, request, "recipients.html", {**context, "refused": problem.detail}, 409)
-    following, rows = 0, context["rows"]
+    next_place, rows = 0, context["rows"]
     async for place, part in parts:
         rows += part
-        following = place
+        next_place = place
         if len(rows) >= PAGE_ROWS:
             break
-    context["next"] = following if following < place_count(api) else None
+    context["next"] = next_place if next_place < place_count(api) else None
     return render.page(api, request, "recipients.html", context)
 
 

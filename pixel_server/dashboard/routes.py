@@ -24,10 +24,10 @@ from pixel_server.dashboard import (
     public_share,
     recipients,
     render,
+    routing,
     share_links,
     sign_in,
 )
-from pixel_server.dashboard import routing as table
 from pixel_server.dashboard.live import Live
 from pixel_server.dashboard.routing import Page
 
@@ -77,7 +77,7 @@ PAGES = (
 def routes(api: Api) -> list[Route]:
     """Returns the routes of all pages."""
     live = Page("GET", "/campaigns/{id}/live", "read", Live(campaign.texts_and_as_of).answer)
-    return table.routes(api, (*PAGES, live, *sign_in.PAGES))
+    return routing.routes(api, (*PAGES, live, *sign_in.PAGES))
 
 
 def router_error(api: Api) -> Callable[[Request, Exception], Response]:

@@ -1,9 +1,9 @@
-"""Turns a table of pages into routes, checks who may see a page, and turns problems into error pages."""
+"""Routes of the pages: who may see a page, the forms that it accepts, and its error pages."""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -14,7 +14,7 @@ from starlette.routing import Route
 from pixel_server.api import request_form, request_stream
 from pixel_server.api.context import Api
 from pixel_server.api.errors import EXPECTED_ERRORS, problem_of
-from pixel_server.api.routing import Handler, refuse_emptied
+from pixel_server.api.routing import Handler, refuse_emptied, routes_by_path
 from pixel_server.auth import sessions
 from pixel_server.dashboard import render
 from pixel_server.problems import Problem
@@ -24,11 +24,12 @@ ANY = "any"
 
 
 class Page(NamedTuple):
-    """A page. scope: the scope that the session needs, None if everybody may see the page.
+    """A page. scope: the scope that the session needs, None if everyone may see the page.
 
     shared: whether a key with only `read:CAMPAIGN` may see the page, for its own campaign or if the path
     has no campaign. `request.state.shared` is then true, and the handler shows shared figures only.
-    max_bytes: of a form. The handler gets `request.state.session`, and `request.state.form` of a POST.
+    max_bytes: largest size of its form. The handler finds the session in `request.state.session`, and the
+    fields of a POST in `request.state.form`.
     """
 
     method: str
@@ -40,23 +41,13 @@ class Page(NamedTuple):
 
 
 class _SignedOut(Exception):
-    """The session is missing or has ended."""
+    """The request has no session, or its session has ended."""
 
 
 def routes(api: Api, pages: Iterable[Page]) -> list[Route]:
-    """Returns one route per path, so that a wrong method is answered with 405 and the allowed methods."""
-    by_path: dict[str, dict[str, Page]] = {}
-    for page in pages:
-        by_path.setdefault(page.path, {})[page.method] = page
-    return [
-        Route(path, _endpoint(api, methods), methods=list(methods), name=f"page:{path}")
-        for path, methods in by_path.items()
-    ]
+    """Returns the routes of the pages."""
 
-
-def _endpoint(api: Api, pages: dict[str, Page]) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        page = pages["GET" if request.method == "HEAD" else request.method]
+    async def answer(page: Page, request: Request) -> Response:
         is_json = page.path.endswith(".json")
         try:
             request_form.check_query(request)
@@ -74,7 +65,7 @@ def _endpoint(api: Api, pages: dict[str, Page]) -> Callable[[Request], Awaitable
                 return problem.response()
             return render.error(api, request, problem.status, problem.detail, problem.errors or ())
 
-    return endpoint
+    return routes_by_path("page", pages, answer)
 
 
 async def _admit(api: Api, request: Request, page: Page, scope: str) -> None:
@@ -119,11 +110,11 @@ async def _read_form(api: Api, request: Request, max_bytes: int, csrf: str) -> d
 
 
 def sign_in_first(api: Api, request: Request) -> Response:
-    """Redirects to the sign-in page, which leads back to this page."""
-    here = request.url.path.removeprefix(render.prefix(api.settings)).lstrip("/")
+    """Redirects to the sign-in page, which redirects back to this page."""
+    page_path = request.url.path.removeprefix(render.prefix(api.settings)).lstrip("/")
     if request.method == "GET" and request.url.query:
-        here += f"?{request.url.query}"
-    query = f"?next={quote(here, safe='')}" if here and request.method in ("GET", "HEAD") else ""
+        page_path += f"?{request.url.query}"
+    query = f"?next={quote(page_path, safe='')}" if page_path and request.method in ("GET", "HEAD") else ""
     response = render.redirect(api, f"sign-in{query}")
     if sessions.COOKIE in request.cookies:
         sessions.delete_cookie(response, *cookie_scope(api))

@@ -73,19 +73,19 @@ async def show(
     shared, lists = await api.recent.get(
         ("page", msgspec.json.encode(campaign), api.clock() // 60), stats_and_lists
     )
-    names = list(shared["totals"])
-    main = names[0]
+    figure_names = list(shared["totals"])
+    main_figure = figure_names[0]
     # The chart begins with the first day that is shown, and ends with the last.
-    shown = [index for index, item in enumerate(shared["series"]) if item[main] is not None]
-    span = shared["series"][shown[0] : shown[-1] + 1] if shown else []
-    path, highest = svg.bars([item[main] for item in span], 800, 160)
+    published = [i for i, item in enumerate(shared["series"]) if item[main_figure] is not None]
+    span = shared["series"][published[0] : published[-1] + 1] if published else []
+    path, highest = svg.bars([item[main_figure] for item in span], 800, 160)
     context = {
         "campaign": campaign,
         "stats": shared,
-        "labels": {name: LABELS[name] for name in names},
+        "labels": {name: LABELS[name] for name in figure_names},
         "path": path,
         "highest": highest,
-        "days": [item for item in span if item[main] is not None],
+        "days": [item for item in span if item[main_figure] is not None],
         "chart": f"{chart}?{_range(span)}",
         "lists": lists,
         "titles": DIMENSION_TITLES,
@@ -103,15 +103,18 @@ def _range(span: Sequence[Mapping[str, Any]]) -> str:
 
 
 async def _lists(api: Api, campaign: Campaign, shared: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Returns the rows of each dimension that has shared rows."""
+    """Returns the ranked rows of each dimension of which anything is shared."""
     if campaign.kind == "web":
-        names = list(disclosure.DIMENSIONS)
-        by = await shared_stats.by_dimension(api.store, campaign, shared, names, api.settings.shards)
+        breakdowns = await shared_stats.by_dimension(
+            api.store, campaign, shared, list(disclosure.DIMENSIONS), api.settings.shards
+        )
         # Leaves out unused dimensions: a web site without UTM links needs no UTM tables.
-        used = {name: rows for name, rows in by.items() if any(row["name"] != "(none)" for row in rows)}
+        used = {
+            name: rows for name, rows in breakdowns.items() if any(row["name"] != "(none)" for row in rows)
+        }
         return {name: svg.ranked(rows, web_breakdowns.ranking_count(name)) for name, rows in used.items()}
     # Breakdowns of opens are available for a limited number of days.
     today = datetime.fromtimestamp(api.clock(), campaign.zone).date()
     start = (today - timedelta(days=campaign_sums.MAX_BREAKDOWN_DAYS)).isoformat()
-    by = (await read_shared(api, campaign, {"from": start})).get("opens_person_by") or {}
-    return {name: svg.ranked(rows, "opens") for name, rows in by.items() if rows}
+    opens_by = (await read_shared(api, campaign, {"from": start})).get("opens_person_by") or {}
+    return {name: svg.ranked(rows, "opens") for name, rows in opens_by.items() if rows}

@@ -23,7 +23,7 @@ async def show(api: Api, request: Request) -> Response:
     return _form(api, request, request.query_params.get("next", ""))
 
 
-async def enter(api: Api, request: Request) -> Response:
+async def submit_key(api: Api, request: Request) -> Response:
     if request_form.is_cross_site(request, api.settings.base_url):
         raise Problem(403, "this form was sent by another web site; you were not signed in")
     try:
@@ -36,10 +36,10 @@ async def enter(api: Api, request: Request) -> Response:
     record = await api_keys.find_by_key(api.store, key)
     if record is None:
         return await _failed(api, request, target, "This API key does not exist or was revoked.")
-    return _entered(api, request, record, target)
+    return _signed_in(api, request, record, target)
 
 
-async def by_link(api: Api, request: Request) -> Response:
+async def use_link(api: Api, request: Request) -> Response:
     if request.method == "HEAD":
         return Response(headers=render.headers())  # link previews must not use up the link
     key = await sign_in_links.redeem(api.store, request.path_params["token"])
@@ -50,10 +50,10 @@ async def by_link(api: Api, request: Request) -> Response:
             "“pixel-server sign-in” prints a new link."
         )
         return await _failed(api, request, "", message)
-    return _entered(api, request, record, "")
+    return _signed_in(api, request, record, "")
 
 
-async def leave(api: Api, request: Request) -> Response:
+async def sign_out(api: Api, request: Request) -> Response:
     await sessions.end(api.store, request.cookies[sessions.COOKIE])
     response = render.redirect(api, "sign-in")
     sessions.delete_cookie(response, *routing.cookie_scope(api))
@@ -70,7 +70,7 @@ async def _failed(api: Api, request: Request, target: str, message: str) -> Resp
     return response
 
 
-def _entered(api: Api, request: Request, record: ApiKey, target: str) -> Response:
+def _signed_in(api: Api, request: Request, record: ApiKey, target: str) -> Response:
     if "read" not in record.scopes and not api_keys.shared_campaigns(record.scopes):
         message = "This API key does not have the scope “read”, so it cannot see any page."
         return _form(api, request, target, message, 403)
@@ -87,7 +87,7 @@ def _form(api: Api, request: Request, target: str, message: str = "", status: in
 
 PAGES = (
     Page("GET", "/sign-in", None, show),
-    Page("POST", "/sign-in", None, enter),
-    Page("GET", "/sign-in/{token}", None, by_link),
-    Page("POST", "/sign-out", routing.ANY, leave),
+    Page("POST", "/sign-in", None, submit_key),
+    Page("GET", "/sign-in/{token}", None, use_link),
+    Page("POST", "/sign-out", routing.ANY, sign_out),
 )

@@ -245,9 +245,9 @@ def read(**opens):
 def test_client_shares_rare_programs_become_other():
     many = {f"c{n}": 1 for n in range(9)}
     found = compare.client_shares([read(a=3, b=1), read(b=5), (None, {"opens_person_by": None}), read()])
-    assert found == {"names": ["b", "a", "(other)"], "rows": [[0.25, 0.75, 0], [1, 0, 0], None, None]}
+    assert found == {"programs": ["b", "a", "(other)"], "rows": [[0.25, 0.75, 0], [1, 0, 0], None, None]}
     rest = compare.client_shares([read(**many, **{"(other)": 1})])
-    assert rest["names"] == ["c0", "c1", "c2", "c3", "c4", "c5", "(other)"]
+    assert rest["programs"] == ["c0", "c1", "c2", "c3", "c4", "c5", "(other)"]
     assert rest["rows"][0][-1] == pytest.approx(0.4)
     assert compare.client_shares([(None, {"opens_person_by": None})]) is None
 

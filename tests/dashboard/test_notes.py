@@ -64,12 +64,12 @@ def test_notes_are_in_the_stats_of_the_chart(send, reader):
 
 
 def test_notes_add_returns_to_the_same_range(send, reader):
-    asked = urlencode({"from": "2026-09-20", "to": "2026-09-21", "interval": "hour"})
-    answer = send(reader, time="10:40", asked=f"{asked}&next=//evil.example")
-    assert answer.headers["location"] == f"{PAGE}?{asked}&done=noted#notes"
+    range_query = urlencode({"from": "2026-09-20", "to": "2026-09-21", "interval": "hour"})
+    answer = send(reader, time="10:40", range=f"{range_query}&next=//evil.example")
+    assert answer.headers["location"] == f"{PAGE}?{range_query}&done=noted#notes"
     shown = reader.get(answer.headers["location"])
     assert numbers(shown) == {"2026-09-20 10:00": "Mail sent"}
-    refused = send(reader, 422, text=" ", asked=asked)
+    refused = send(reader, 422, text=" ", range=range_query)
     assert "Opens by hour" in refused.text
 
 
@@ -89,7 +89,7 @@ def test_notes_remove_deletes_the_note(send, reader, site):
     names = [button["aria-label"] for button in page.all("button") if "aria-label" in button]
     path = paths[names.index("Remove the note Mail sent")]
     assert reader.post(path).status_code == 403
-    form = {"csrf": csrf(reader), "asked": "from=2026-09-01"}
+    form = {"csrf": csrf(reader), "range": "from=2026-09-01"}
     answer = reader.post(path, data=form)
     assert answer.headers["location"] == f"{PAGE}?from=2026-09-01&done=removed#notes"
     assert [text for _, text in kept(site)] == ["Stays"]

@@ -137,7 +137,7 @@ def test_chart_draws_and_reads_out_both_series(open_page: Callable[..., Page], s
     canvas = page.get_by_role("img")
     label = canvas.get_attribute("aria-label") or ""
     assert label.startswith("Chart of opens and unique opens, 28 Oct 2026 to 26 Nov 2026, Europe/Berlin.")
-    assert "Opens: 3,919 in all, at most 900 on Wed 28 Oct 2026" in label
+    assert "Opens: 3,919 in total, at most 900 on Wed 28 Oct 2026" in label
     assert readout(page) == "Opens 3,919 Unique opens 2,434"
     point_at(page, 0.01)
     assert readout(page) == "Opens 900 Unique opens 562 Wed 28 Oct 2026"

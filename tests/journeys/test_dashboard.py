@@ -83,6 +83,7 @@ FITS = """() => {
 
 def assert_fits(page: Page) -> None:
     """Checks that nothing is cut off at the right, also while a definition is shown."""
+    page.wait_for_selector("main", state="attached")  # a page that is still loading may have no element
     assert page.evaluate(FITS) == [], page.url
 
 

@@ -17,11 +17,11 @@
   const MAX_NOTES = 4; // notes shown at one mark
   const UNKNOWN = "\u2013";
   const FAILED = "The chart could not be loaded. The numbers are in the table below.";
-  const whole = new Intl.NumberFormat("en-US");
-  const short = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
+  const fullNumber = new Intl.NumberFormat("en-US");
+  const shortNumber = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
 
-  const number = (value) => (value == null ? UNKNOWN : whole.format(value));
-  const known = (values) => values.some((value) => value != null);
+  const number = (value) => (value == null ? UNKNOWN : fullNumber.format(value));
+  const hasValue = (values) => values.some((value) => value != null);
 
   function element(name, kind, parent, text) {
     const node = document.createElement(name);
@@ -61,11 +61,11 @@
   }
 
   // Converts stats to columns for uPlot. Series without any known value are left out.
-  function read(stats, unit) {
+  function toColumns(stats, unit) {
     const starts = stats.series.map((item) => Date.parse(item.start) / 1000);
     const series = (SERIES[unit] || SERIES.views)
       .map(([name, label]) => ({ label, values: stats.series.map((item) => item[name] ?? null) }))
-      .filter((each) => known(each.values));
+      .filter((each) => hasValue(each.values));
     const step = STEP[stats.interval] || DAY;
     const end = (starts.at(-1) || 0) + step;
     const notes = (stats.notes || [])
@@ -82,6 +82,7 @@
     };
   }
 
+  // Returns the sum of each series from one instant to another, null if nothing is known there.
   function sums(shown, from, to) {
     return shown.series.map((each) =>
       each.values.reduce((sum, value, i) => {
@@ -90,20 +91,21 @@
       }, null));
   }
 
+  // Returns the text of a chart for screen readers.
   function describe(shown) {
     const { starts, series, calendar } = shown, last = starts.length - 1;
     const texts = series.map(({ label, values }) => {
-      const most = values.reduce((a, b) => Math.max(a, b), 0);
-      if (!most) return `${label}: none`;
-      return `${label}: ${number(values.reduce((a, b) => a + b, 0))} in all, ` +
-        `at most ${number(most)} on ${calendar.exact(starts[values.indexOf(most)], shown.step)}`;
+      const highest = values.reduce((a, b) => Math.max(a, b), 0);
+      if (!highest) return `${label}: none`;
+      return `${label}: ${number(values.reduce((a, b) => a + b, 0))} in total, ` +
+        `at most ${number(highest)} on ${calendar.exact(starts[values.indexOf(highest)], shown.step)}`;
     });
     return `Chart of ${series.map((each) => each.label.toLowerCase()).join(" and ")}, ` +
       `${calendar.date(starts[0])} to ${calendar.date(starts[last])}, ${calendar.zone}. ${texts.join(". ")}.`;
   }
 
   // Points without a known neighbour make no line, so they are drawn as dots.
-  function lone(u, index, show, gaps) {
+  function isolatedPoints(u, index, show, gaps) {
     const values = u.data[index];
     const indexes = [];
     values.forEach((value, i) => {
@@ -112,10 +114,11 @@
     return indexes;
   }
 
-  function ceiling(most) {
-    if (!(most > 4)) return 4;
-    const unit = 10 ** Math.floor(Math.log10(most));
-    return [1, 1.2, 1.6, 2, 2.5, 3, 4, 5, 6, 8, 10].map((each) => each * unit).find((each) => each >= most);
+  // Returns the top of the vertical axis: a round number not below the highest value.
+  function axisTop(highest) {
+    if (!(highest > 4)) return 4;
+    const unit = 10 ** Math.floor(Math.log10(highest));
+    return [1, 1.2, 1.6, 2, 2.5, 3, 4, 5, 6, 8, 10].map((each) => each * unit).find((each) => each >= highest);
   }
 
   class Chart {
@@ -127,8 +130,8 @@
       const caption = figure.querySelector("figcaption");
       if (caption) caption.after(this.readout, this.plot);
       else figure.prepend(this.readout, this.plot);
-      this.words = element("p", "words", this.plot);
-      this.words.setAttribute("role", "status");
+      this.message = element("p", "words", this.plot);
+      this.message.setAttribute("role", "status");
       this.load();
     }
 
@@ -140,29 +143,29 @@
       try {
         const answer = await fetch(this.figure.dataset.chart, { headers: { Accept: "application/json" } });
         if (!answer.ok) throw new Error(answer.status);
-        this.show(read(await answer.json(), this.unit));
+        this.show(toColumns(await answer.json(), this.unit));
       } catch (error) {
         if (!this.u) this.showMessage(FAILED); // else the old chart stays; the page shows how old it is
       }
     }
 
     showMessage(text) {
-      this.words.textContent = text;
+      this.message.textContent = text;
     }
 
     show(shown) {
       const labels = (each) => each.series.map(({ label }) => label).join();
-      const fits = this.u && labels(shown) === labels(this.shown) && shown.step === this.shown.step &&
+      const canUpdate = this.u && labels(shown) === labels(this.shown) && shown.step === this.shown.step &&
         shown.calendar.zone === this.shown.calendar.zone;
       this.shown = shown;
       if (!shown.series.length) {
-        this.end();
+        this.clear();
         this.showMessage(shown.starts.length ? "No longer stored for this range." : "There is no data in this range.");
         return;
       }
-      const none = shown.series.every(({ values }) => !values.some(Boolean));
-      this.showMessage(none ? `No ${this.unit} in this range.` : "");
-      if (fits) this.u.setData(shown.data, !this.zoomed);
+      const isEmpty = shown.series.every(({ values }) => !values.some(Boolean));
+      this.showMessage(isEmpty ? `No ${this.unit} in this range.` : "");
+      if (canUpdate) this.u.setData(shown.data, !this.zoomed);
       else this.draw();
       this.u.root.querySelector("canvas").setAttribute("aria-label", describe(shown));
       // Reserves the width of the widest value.
@@ -172,33 +175,34 @@
       this.showValues();
     }
 
-    end() {
+    clear() {
       if (this.u) this.u.destroy();
       this.u = null;
+      this.drawnMarks = "";
       this.zoomed = false;
       this.readout.replaceChildren();
     }
 
     draw() {
-      this.end();
+      this.clear();
       this.legend();
-      this.notes = element("div", "marks");
+      this.noteLayer = element("div", "marks");
       this.u = new uPlot(this.options(), this.shown.data, this.plot);
-      this.u.over.append(this.notes);
+      this.u.over.append(this.noteLayer);
       const canvas = this.u.root.querySelector("canvas");
       canvas.setAttribute("role", "img");
-      this.mark(this.u);
+      this.drawNotes(this.u);
     }
 
     legend() {
       this.values = this.shown.series.map(({ label }, i) =>
         element("b", "", element("span", i ? "series" : "series filled", this.readout, `${label} `)));
-      this.whole = element("button", "", this.readout, "Whole range");
-      this.whole.type = "button";
-      this.whole.hidden = true;
-      this.whole.addEventListener("click", safe(() => this.zoom(this.shown.starts[0], this.shown.starts.at(-1))));
+      this.wholeRange = element("button", "", this.readout, "Whole range");
+      this.wholeRange.type = "button";
+      this.wholeRange.hidden = true;
+      this.wholeRange.addEventListener("click", safe(() => this.zoom(this.shown.starts[0], this.shown.starts.at(-1))));
       this.when = element("span", "when", this.readout);
-      this.readout.insertBefore(this.when, this.whole);
+      this.readout.insertBefore(this.when, this.wholeRange);
     }
 
     options() {
@@ -206,7 +210,7 @@
       const { step } = this.shown;
       const stroke = () => this.colour("--chart-text");
       const grid = { stroke: () => this.colour("--chart-grid"), width: 1 };
-      const line = { points: { show: true, filter: lone, size: 5, width: 0 }, spanGaps: false };
+      const line = { points: { show: true, filter: isolatedPoints, size: 5, width: 0 }, spanGaps: false };
       return {
         ...this.size(),
         padding: [10, 24, 0, 0],
@@ -214,7 +218,7 @@
         tzDate: (at) => uPlot.tzDate(new Date(at * 1000), this.shown.calendar.zone),
         scales: {
           x: { range: (u, from, to) => (u.data[0].length > 1 ? [from, to] : [from - step, from + step]) },
-          y: { range: (u, least, most) => [0, ceiling(most)] },
+          y: { range: (u, lowest, highest) => [0, axisTop(highest)] },
         },
         series: [{}, ...this.shown.series.map(({ label }, i) => {
           const colour = () => this.colour(i ? "--chart-2" : "--chart-1");
@@ -231,7 +235,7 @@
             stroke, font, space: 44, size: 46, gap: 6, grid, ticks: { show: false },
             incrs: [1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000].flatMap((each) => [each, each * 1e3, each * 1e6])
               .sort((a, b) => a - b),
-            values: (u, values) => values.map((value) => (value < 10000 ? whole : short).format(value)),
+            values: (u, values) => values.map((value) => (value < 10000 ? fullNumber : shortNumber).format(value)),
           },
         ],
         cursor: {
@@ -244,7 +248,7 @@
           setCursor: [safe(() => this.showValues())],
           setSelect: [safe((u) => this.selected(u))],
           setScale: [safe((u, scale) => scale === "x" && this.scaled(u))],
-          draw: [safe((u) => this.mark(u))],
+          draw: [safe((u) => this.drawNotes(u))],
         },
       };
     }
@@ -285,9 +289,9 @@
     scaled(u) {
       const { starts } = this.shown, { min, max } = u.scales.x;
       this.zoomed = min > starts[0] || max < starts.at(-1);
-      if (this.zoomed === !this.whole.hidden) return this.showValues();
-      if (!this.zoomed && document.activeElement === this.whole) this.figure.querySelector("summary")?.focus();
-      this.whole.hidden = !this.zoomed;
+      if (this.zoomed === !this.wholeRange.hidden) return this.showValues();
+      if (!this.zoomed && document.activeElement === this.wholeRange) this.figure.querySelector("summary")?.focus();
+      this.wholeRange.hidden = !this.zoomed;
       this.showValues();
     }
 
@@ -301,20 +305,20 @@
       const values = inside ? series.map(({ values }) => values[i]) : sums(this.shown, min, max);
       this.values.forEach((value, at) => { value.textContent = number(values[at]); });
       if (inside) {
-        const open = starts[i] + step > upTo ? ", so far" : "";
-        this.when.textContent = calendar.exact(starts[i], step) + open;
+        const suffix = starts[i] + step > upTo ? ", so far" : "";
+        this.when.textContent = calendar.exact(starts[i], step) + suffix;
       } else if (!this.zoomed) {
         this.when.textContent = ""; // the caption shows the range
       } else {
-        const seen = starts.filter((at) => at >= min && at <= max);
-        const days = [seen[0], seen.at(-1)].map((at) => calendar.date(at ?? min));
+        const visible = starts.filter((at) => at >= min && at <= max);
+        const days = [visible[0], visible.at(-1)].map((at) => calendar.date(at ?? min));
         this.when.textContent = days[0] === days[1] ? days[0] : `${days[0]} to ${days[1]}`;
       }
     }
 
-    // Draws the notes. Notes too close to each other share a mark.
-    mark(u) {
-      if (!this.notes) return;
+    // Draws a mark for each note. Notes too close to each other share a mark.
+    drawNotes(u) {
+      if (!this.noteLayer) return;
       const width = u.over.clientWidth, marks = [];
       for (const note of this.shown.notes) {
         const left = u.valToPos(note.at, "x");
@@ -323,9 +327,9 @@
         else marks.push({ left, notes: [note] });
       }
       const key = JSON.stringify([width, marks]);
-      if (key === this.marked) return;
-      this.marked = key;
-      this.notes.replaceChildren(...marks.map(({ left, notes }) => {
+      if (key === this.drawnMarks) return;
+      this.drawnMarks = key;
+      this.noteLayer.replaceChildren(...marks.map(({ left, notes }) => {
         const mark = element("div", left > width / 2 ? "note late" : "note");
         mark.style.left = `${Math.round(left)}px`;
         const button = element("button", "", mark);
@@ -343,6 +347,7 @@
     }
   }
 
+  // Returns a function that calls `run` and ignores its errors: a failed chart must not break the page.
   function safe(run) {
     return (...args) => {
       try {

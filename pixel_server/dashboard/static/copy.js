@@ -21,7 +21,7 @@ for (const area of document.querySelectorAll("textarea[data-copy]")) {
       await navigator.clipboard.writeText(area.value);
       status.textContent = "Copied";
     } catch {
-      // Browsers allow the clipboard only over HTTPS.
+      // Browsers refuse access to the clipboard unless the page came over HTTPS.
       area.focus();
       area.select();
       status.textContent = "Selected: press Ctrl+C to copy";

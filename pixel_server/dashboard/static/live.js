@@ -3,7 +3,7 @@
 (function () {
   "use strict";
 
-  const POLL_MS = 2000, CHART_INTERVAL_MS = 10000, SPEAK_INTERVAL_MS = 30000;
+  const POLL_MS = 2000, CHART_INTERVAL_MS = 10000, ANNOUNCE_INTERVAL_MS = 30000;
   const FIRST_EVENT_TIMEOUT_MS = 5000; // the server sends the first event at once
   const EVENT_TIMEOUT_MS = 25000; // the server sends an event at least every 15 s
   const RETRY_MS = 30000; // until the next attempt to receive events, after a failed attempt
@@ -17,14 +17,15 @@
 
   const main = document.querySelector("main[data-live]");
   if (!main) return;
-  const address = main.dataset.figures || main.dataset.live.replace(/live(?=$|\?)/, "figures.json");
-  const line = main.querySelector(".fresh");
-  const shown = document.createElement("span");
-  const spoken = document.createElement("p");
-  let source = null, heard = 0, opened = 0, over = false, polling = false, chartsAt = -CHART_INTERVAL_MS, chartsDue = 0, spokeAt = 0;
+  const figuresUrl = main.dataset.figures || main.dataset.live.replace(/live(?=$|\?)/, "figures.json");
+  const freshLine = main.querySelector(".fresh");
+  const stateText = document.createElement("span");
+  const announcement = document.createElement("p");
+  let source = null, lastEventAt = 0, openedAt = 0, hasEnded = false, isPolling = false, chartsReloadedAt = -CHART_INTERVAL_MS, reloadTimer = 0, announcedAt = 0;
 
   const now = () => performance.now();
 
+  // Returns a function that calls `run` and ignores its errors: a failed update must not break the page.
   function safe(run) {
     return async (arg) => {
       try {
@@ -35,50 +36,50 @@
     };
   }
 
-  function state(name) {
+  function setState(name) {
     if (main.dataset.state === name) return;
     const before = main.dataset.state;
     main.dataset.state = name;
-    shown.textContent = ` ${STATES[name]}`;
-    if (before || name !== "live") speak(STATES[name]);
+    stateText.textContent = ` ${STATES[name]}`;
+    if (before || name !== "live") announce(STATES[name]);
   }
 
-  function speak(text) {
-    spokeAt = now();
-    spoken.textContent = text;
+  function announce(text) {
+    announcedAt = now();
+    announcement.textContent = text;
   }
 
   function update({ figures, as_of: asOf }) {
     let changed = false;
-    for (const each of main.querySelectorAll("[data-figure]")) {
-      const path = each.dataset.figure, text = figures[path];
-      if (text == null || text === each.textContent) continue;
-      each.textContent = text;
+    for (const node of main.querySelectorAll("[data-figure]")) {
+      const path = node.dataset.figure, text = figures[path];
+      if (text == null || text === node.textContent) continue;
+      node.textContent = text;
       if (path !== "as_of") changed = true;
     }
     for (const time of main.querySelectorAll('time[data-figure="as_of"]')) time.dateTime = asOf;
-    state("live");
+    setState("live");
     if (!changed) return;
-    if (now() - spokeAt >= SPEAK_INTERVAL_MS) speak(`Figures have changed. ${line ? line.textContent.trim() : ""}`);
-    charts();
+    if (now() - announcedAt >= ANNOUNCE_INTERVAL_MS) announce(`Figures have changed. ${freshLine ? freshLine.textContent.trim() : ""}`);
+    reloadCharts();
   }
 
   // Reloads the charts at once, but not more often than every 10 s.
-  function charts() {
-    if (chartsDue) return;
-    chartsDue = setTimeout(() => {
-      chartsDue = 0;
-      chartsAt = now();
-      document.querySelectorAll("figure.chart").forEach((each) => each.dispatchEvent(new Event("reload")));
-      redraw();
-    }, Math.max(0, chartsAt + CHART_INTERVAL_MS - now()));
+  function reloadCharts() {
+    if (reloadTimer) return;
+    reloadTimer = setTimeout(() => {
+      reloadTimer = 0;
+      chartsReloadedAt = now();
+      document.querySelectorAll("figure.chart").forEach((chart) => chart.dispatchEvent(new Event("reload")));
+      redrawSections();
+    }, Math.max(0, chartsReloadedAt + CHART_INTERVAL_MS - now()));
   }
 
   // Replaces bars and lists with those of a newly loaded page, except under the pointer or the focus.
-  const redraw = safe(async () => {
+  const redrawSections = safe(async () => {
     if (!main.querySelector("[data-redraw]")) return;
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
-    if (!answer.ok || over) return;
+    if (!answer.ok || hasEnded) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const old of main.querySelectorAll("[data-redraw]")) {
       const fresh = page.querySelector(`[data-redraw="${old.dataset.redraw}"]`);
@@ -88,9 +89,9 @@
   });
 
   function end(why) {
-    over = true;
+    hasEnded = true;
     close();
-    state(why);
+    setState(why);
   }
 
   function close() {
@@ -100,58 +101,58 @@
 
   function listen() {
     close();
-    opened = now();
-    heard = 0;
+    openedAt = now();
+    lastEventAt = 0;
     if (!window.EventSource) return;
-    const mine = source = new EventSource(main.dataset.live);
-    const on = (name, run) => mine.addEventListener(name, safe((event) => {
-      if (mine !== source) return;
-      heard = now();
+    const thisSource = source = new EventSource(main.dataset.live);
+    const on = (name, run) => thisSource.addEventListener(name, safe((event) => {
+      if (thisSource !== source) return;
+      lastEventAt = now();
       run(JSON.parse(event.data));
     }));
     on("figures", update);
-    on("away", () => state("away"));
+    on("away", () => setState("away"));
     on("end", ({ why }) => (why === "again" ? listen() : end(why)));
   }
 
   async function poll() {
-    if (polling) return;
-    polling = true;
+    if (isPolling) return;
+    isPolling = true;
     try {
-      const answer = await fetch(address, { headers: { Accept: "application/json" }, redirect: "manual" });
-      if (over || document.hidden) return;
+      const answer = await fetch(figuresUrl, { headers: { Accept: "application/json" }, redirect: "manual" });
+      if (hasEnded || document.hidden) return;
       if (answer.ok) update(await answer.json());
       else if (answer.status === 404) end("deleted");
       else if (answer.status === 401 || answer.status === 403 || answer.type === "opaqueredirect") end("revoked");
-      else state("away");
+      else setState("away");
     } catch (error) {
-      if (!over) state("lost");
+      if (!hasEnded) setState("lost");
     } finally {
-      polling = false;
+      isPolling = false;
     }
   }
 
   const tick = safe(() => {
-    if (over || document.hidden) return;
-    const works = source && source.readyState !== 2 &&
-      (heard ? now() - heard < EVENT_TIMEOUT_MS && source.readyState === 1 : now() - opened < FIRST_EVENT_TIMEOUT_MS);
-    if (works) return;
-    if (now() - opened >= RETRY_MS) listen();
+    if (hasEnded || document.hidden) return;
+    const isConnected = source && source.readyState !== 2 &&
+      (lastEventAt ? now() - lastEventAt < EVENT_TIMEOUT_MS && source.readyState === 1 : now() - openedAt < FIRST_EVENT_TIMEOUT_MS);
+    if (isConnected) return;
+    if (now() - openedAt >= RETRY_MS) listen();
     return poll();
   });
 
   const reconnect = safe(() => {
-    if (over) return;
+    if (hasEnded) return;
     if (document.hidden) close();
     else listen();
   });
 
   safe(() => {
-    spoken.className = "hidden";
-    spoken.setAttribute("role", "status");
-    main.append(spoken);
-    shown.className = "state";
-    if (line) line.append(shown);
+    announcement.className = "hidden";
+    announcement.setAttribute("role", "status");
+    main.append(announcement);
+    stateText.className = "state";
+    if (freshLine) freshLine.append(stateText);
     document.addEventListener("visibilitychange", reconnect);
     addEventListener("online", reconnect); // after a sleep, the old connection is dead without an error
     addEventListener("pagehide", safe(close));
