@@ -78,7 +78,10 @@ class _Scan:
         if not self.has_content:
             is_blank = not self.html[self.at : start].strip(b"\t\n\x0c\r \xef\xbb\xbf\xff")
             self.has_content = not is_blank or not (
-                kind == "comment" or name in _HEAD_ELEMENTS or (name, kind) == _BODY
+                kind == "comment"
+                or (kind == "expression" and self.html[start : token.end].lstrip(b" \t").startswith(b"##"))
+                or name in _HEAD_ELEMENTS
+                or (name, kind) == _BODY
             )
         self.at = token.end
         if kind == "unclosed":

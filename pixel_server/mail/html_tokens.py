@@ -5,9 +5,7 @@ html.parser does not fit: it raises on an unknown `<![...`, a bare `<![endif]-->
 the next `]>`, it does not read titles as text, and it ends scripts and comments at other places than the
 standard. Its results also change from one patch release to the next.
 
-Comments and expressions of template languages are not markup: {# #}, {% %}, {{ }}, <% %>, <?php ?>, and merge
-fields like <<NAME>>. An expression has at most 2,000 bytes, and a comment of Django or Liquid
-(`{% comment %}...{% endcomment %}`) at most 20,000. Longer expressions and comments are read as HTML.
+Comments and expressions of template languages are not markup; see `template_text`.
 """
 
 from __future__ import annotations
@@ -15,6 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from pixel_server.mail.template_text import TemplateText, search_opener
 
 _BLANK = rb"[\t\n\x0c\r ]"
 _AFTER_NAME = rb"(?=[\t\n\x0c\r />])"
@@ -34,21 +34,6 @@ _end_tags = {
 _script = re.compile(rb"<!---*+>|<!--|-->|<(/?)script%b" % _AFTER_NAME, re.I).finditer
 MAX_DEPTH = 500
 """Number of open elements that are remembered, about the same as in browsers. Deeper elements are not."""
-_MAX_EXPRESSION_BYTES = 2000
-_MAX_COMMENT_BYTES = 20_000
-_opener = re.compile(rb"<\?(?:php|=)|<[%<]?|\{\{!--|\{[{%#]").search
-_closers = {
-    b"<%": b"%>",
-    b"<?php": b"?>",
-    b"<?=": b"?>",
-    b"{{!--": b"--}}",
-    b"{{": b"}}",
-    b"{%": b"%}",
-    b"{#": b"#}",
-}
-_merge_field = re.compile(rb"<<[^<>]{1,100}+>>").match
-_template_comment = re.compile(rb"\{%-?\s*comment\b").match
-_end_of_template_comment = re.compile(rb"\{%-?\s*endcomment\s*-?%\}").search
 
 _FOREIGN = frozenset({b"svg", b"math"})
 _OUT_OF_FOREIGN = frozenset(
@@ -89,19 +74,21 @@ def tokens(html: bytes) -> Iterator[HtmlToken]:
     html: the mail with one byte for each character. Any byte above 127 stands for a character outside ASCII.
     """
     foreign: list[bytes] = []  # elements of SVG and MathML that are open
-    missing_until: dict[bytes, int] = {}
+    template_text = TemplateText(html)
     at = 0
-    while (begin := _opener(html, at)) is not None:
+    while (begin := search_opener(html, at)) is not None:
         start = begin.start()
+        end = template_text.end(start)
+        if end >= 0:
+            at = end
+            if begin[0].endswith(b"##") and html[end - 1 : end] not in (b"\r", b"\n"):  # the last line
+                yield HtmlToken("unclosed", len(html[:start].removesuffix(b"\n").removesuffix(b"\r")), end)
+                return
+            yield HtmlToken("expression", start, at)
+            continue
         if begin[0] != b"<":
-            end = _end_of_expression(html, start, begin[0], missing_until)
-            if end >= 0:
-                at = end
-                yield HtmlToken("expression", start, at)
-                continue
-            if begin[0].startswith(b"{"):
-                at = start + 1
-                continue
+            at = start + 1
+            continue
         following = html[start + 1 : start + 2]
         if following in (b"!", b"?") or (following == b"/" and html[start + 2 : start + 3] != b">"):
             if following != b"/" or not html[start + 2 : start + 3].isalpha():
@@ -128,30 +115,6 @@ def tokens(html: bytes) -> Iterator[HtmlToken]:
                 yield HtmlToken("unclosed", start, len(html))
                 return
         yield HtmlToken(kind, start, at, name, tag[3])
-
-
-def _end_of_expression(html: bytes, start: int, opener: bytes, missing_until: dict[bytes, int]) -> int:
-    """Returns the end of an expression of a template language, or -1 if no such expression begins at `start`.
-
-    opener: its first bytes, such as `{{`. missing_until: for each closing mark, such as `}}`, the offset up
-    to which a search did not find the mark. Later searches begin there, so that each byte is searched once.
-    The function updates this dict.
-    """
-    if opener == b"<<":
-        field = _merge_field(html, start)
-        return field.end() if field else -1
-    if opener == b"{%" and _template_comment(html, start):
-        limit = start + _MAX_COMMENT_BYTES
-        comment_end = _end_of_template_comment(html, max(start, missing_until.get(b"comment", 0)), limit)
-        if comment_end is None:
-            missing_until[b"comment"] = limit - _MAX_EXPRESSION_BYTES
-        return comment_end.end() if comment_end else -1
-    close = _closers[opener]
-    limit = start + _MAX_EXPRESSION_BYTES
-    end = html.find(close, max(start + len(opener), missing_until.get(close, 0)), limit)
-    if end < 0:
-        missing_until[close] = limit - len(close)
-    return end + len(close) if end >= 0 else -1
 
 
 def _follow_foreign(foreign: list[bytes], kind: str, name: bytes, rest: bytes) -> None:

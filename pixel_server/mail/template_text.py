@@ -1,0 +1,99 @@
+"""Finds the comments and expressions of template languages in the HTML of a mail. They are not markup.
+
+Knows the languages in which mails are written: Django, Jinja, Twig, Liquid, Handlebars, Mustache, Go, Blade,
+Smarty, Latte, ERB, EJS, JSP, ASP.NET, Razor, PHP, Mako, FreeMarker, Velocity, Thymeleaf, AMPscript, and merge
+fields like <<NAME>>. Not known are comments of ColdFusion with another comment inside (`<!--- --->`), because
+other mails have such dashes for decoration.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+MAX_COMMENT_BYTES, MAX_EXPRESSION_BYTES = 20_000, 2000
+"""Sizes up to which comments and expressions are recognised. Longer ones are read as HTML."""
+
+
+class _Form(NamedTuple):
+    """A form of comment or expression. opener, closer: patterns. limit: bytes that it may have."""
+
+    opener: re.Pattern[bytes]
+    closer: re.Pattern[bytes]
+    limit: int
+
+
+_COMMENTS = (
+    (rb"<%--", rb"--%>"),
+    (rb"<%doc>", rb"</%doc>"),
+    (rb"<#--", rb"-->"),
+    (rb"\[#--", rb"--\]"),
+    (rb"<!--/\*-->", rb"<!--\*/-->"),
+    (rb"\{\{~?!--", rb"--~?\}\}"),
+    (rb"\{\{--", rb"--\}\}"),
+    (rb"\{\{-?\s{0,9}/\*", rb"\*/\s{0,9}-?\}\}"),
+    (rb"\{\{~?!", rb"\}\}"),
+    (rb"\{%[-+]?\s{0,9}comment\b", rb"\{%[-+]?\s{0,9}endcomment\s{0,9}[-+]?%\}"),
+    (rb"\{%[-+]?\s{0,9}doc\b", rb"\{%[-+]?\s{0,9}enddoc\s{0,9}[-+]?%\}"),
+    (rb"\{#", rb"#\}"),
+    (rb"\{\*", rb"\*\}"),
+    (rb"@\*", rb"\*@"),
+    (rb"#\*", rb"\*#"),
+    (rb"%%\[", rb"\]%%"),
+    (rb"(?<![^\r\n])[ \t]{0,99}##(?!#)", rb"(?>\r\n?|\n)(?![ \t]{0,99}##(?!#))|\Z"),
+)
+_EXPRESSIONS = (
+    (rb"<%", rb"%>"),
+    (rb"\{\{", rb"\}\}"),
+    (rb"\{%", rb"%\}"),
+    (rb"%%=", rb"=%%"),
+    (rb"<<(?=[^<>]{1,100}>>)", rb">>"),
+)
+_FORMS = [
+    _Form(re.compile(opener), re.compile(closer), limit)
+    for forms, limit in ((_COMMENTS, MAX_COMMENT_BYTES), (_EXPRESSIONS, MAX_EXPRESSION_BYTES))
+    for opener, closer in forms
+]
+_php = re.compile(rb"<\?(?:php\b|=)").match
+_php_mark = re.compile(rb"/\*|\?>").search
+search_opener = re.compile(
+    b"|".join((*(opener for opener, _ in (*_COMMENTS, *_EXPRESSIONS) if not opener.startswith(b"<")), b"<"))
+).search
+"""Searches the next place at which a tag, a comment or an expression may begin."""
+
+
+class TemplateText:
+    """Finds the ends of comments and expressions in one mail.
+
+    Notes up to where each closing mark was not found, so that each byte is searched once for each form.
+    """
+
+    def __init__(self, html: bytes) -> None:
+        self._html = html
+        self._missing_until = dict.fromkeys(range(len(_FORMS)), 0)
+
+    def end(self, start: int) -> int:
+        """Returns the end of the comment or expression that begins at `start`, or -1 if none begins there."""
+        if self._html.startswith(b"<", start) and self._html[start + 1 : start + 2] not in (
+            *(b"%", b"?", b"#", b"!", b"<"),
+        ):
+            return -1  # a tag: nearly always
+        if opener := _php(self._html, start):
+            return self._end_of_php(opener.end(), start + MAX_COMMENT_BYTES)
+        for number, form in enumerate(_FORMS):
+            if opener := form.opener.match(self._html, start):
+                limit = start + form.limit
+                begin = max(opener.end(), self._missing_until[number])
+                if begin < limit and (closer := form.closer.search(self._html, begin, limit)):
+                    return closer.end()
+                self._missing_until[number] = limit - 40  # longer than any closing mark
+        return -1
+
+    def _end_of_php(self, at: int, limit: int) -> int:
+        """Returns the end of a block of PHP, or -1. Passes over `?>` in `/* */`, as PHP does."""
+        while mark := _php_mark(self._html, at, limit):
+            if mark[0] == b"?>":
+                return mark.end()
+            comment_end = self._html.find(b"*/", mark.end(), limit)
+            at = comment_end + 2 if comment_end >= 0 else mark.end()
+        return -1
