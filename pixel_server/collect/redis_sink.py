@@ -123,7 +123,7 @@ class RedisSink:
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is a connection whose last round trips were in time."""
+        """Returns whether there is a connection whose last round trips were in time."""
         connection = self._connection
         return connection is not None and not connection.is_closed and connection.good_trips >= GOOD_TRIPS
 
