@@ -20,6 +20,7 @@ from pixel_server.campaigns.campaign import (
     decode,
     report_unreadable,
 )
+from pixel_server.campaigns.origins import normalise_stored
 from pixel_server.campaigns.storage import page, queue_record
 from pixel_server.consent import Consent, Rule
 from pixel_server.settings import cookie_path
@@ -102,7 +103,7 @@ class CampaignCache:
         else:
             self.rules[campaign.id] = rule
         path = None if campaign.base_url is None else cookie_path(campaign.base_url)
-        web = WebCampaign(campaign.identity, campaign.origins, path)
+        web = WebCampaign(campaign.identity, normalise_stored(campaign.origins), path)
         if campaign.kind == "email" or web == DEFAULT_WEB:
             self.web.pop(campaign.id, None)
         else:

@@ -194,7 +194,8 @@ FIELDS = (
         "origins",
         "origins",
         "Origins",
-        "Origins of pages that may send with p.js, as https://www.example.org. None: all pages may.",
+        "Origins of pages that may send with p.js, as https://www.example.org, or https://*.example.org for "
+        "all subdomains. None: all pages may.",
         kinds=("web",),
     ),
 )
