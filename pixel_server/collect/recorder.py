@@ -443,7 +443,8 @@ class Recorder:
             stale = {batch.shard for batch, last_seen in zip(batches, seen, strict=True) if last_seen < 0}
             if self._producer == batches[0].producer:
                 log.warning(
-                    "recorder: producer %s is no longer known; continuing under a new id", self._producer
+                    "recorder: Redis does not know producer %s any more; going on under a new id",
+                    self._producer,
                 )
                 self._renew(producer.floor(min(seen)))
             return self._number(group, only=stale)

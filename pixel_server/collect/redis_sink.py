@@ -155,7 +155,7 @@ class RedisSink:
         is_far = trip > limit and not self.is_ready
         if is_far and not was_far:
             log.error(
-                "redis sink: Redis answers after %.0f ms; above %.0f ms all hits go by way of the spool: "
+                "redis sink: Redis answers after %.0f ms; above %.0f ms all hits go through the spool: "
                 "run this process nearer to Redis",
                 trip * 1000,
                 limit * 1000,
