@@ -1,15 +1,16 @@
 """The checkpoint of a shard, by which its writers commit one at a time, and count each hit once.
 
-A checkpoint is (generation, last entry): a number that each commit raises, with a random mark that the
-commit leaves, and the id of the last stream entry whose hits are in the counters. The mark tells two commits
-of one number apart: a store that lost its newest commits, as when a replica takes over, comes to their
-numbers again. A store that lost its newest entries, but no commit, is noticed because the last entry must be
-in the stream. A writer reads the checkpoint, or knows it from its own last commit.
-Then the writer reads all else that its commands depend on, and commits. A commit is one script: it does
-nothing if the generation has changed, and otherwise raises the generation and carries out the writer's
-commands. Scripts are atomic, also in the append-only file. A full Redis carries out this script too
-(`allow-oom`), because the script first removes the entries that it counts; a full Redis would stay full
-otherwise.
+A checkpoint is (generation, last entry). The generation is a number that each commit raises, and a random
+mark that each commit leaves. The last entry is the id of the last stream entry whose hits are in the
+counters. A writer reads the checkpoint, or knows it from its own last commit. Then the writer reads all else
+that its commands depend on, and commits. A commit is one script: it does nothing if the generation has
+changed, and otherwise raises the generation and carries out the writer's commands. Scripts are atomic, also
+in the append-only file. A full Redis carries out this script too (`allow-oom`), because the script removes
+the entries that it counts; a full Redis would stay full otherwise.
+
+A store that lost its newest commits, for example when a replica takes over, reaches their numbers again. The
+mark tells two commits with the same number apart. A store that lost its newest entries, but no commit, is
+noticed because the last entry that a commit counts must be in the stream.
 
 If Redis refused a command in the middle of the script, the commands before it would stay done. So the script
 first checks the type of each command's key, and each number that a command raises. If somebody has put
@@ -47,9 +48,9 @@ _LEAD_POLL_SECONDS = 0.03
 
 
 class Generation(NamedTuple):
-    """A state of a shard: the number of commits before it, and the mark of the last of these commits.
+    """The number of a shard's commits so far, and the mark of the last commit.
 
-    number: 0 before the first commit. mark: 16 hexadecimal digits, "" if the commit left no mark.
+    mark: 16 hexadecimal digits, "" if the commit left no mark.
     """
 
     number: int
@@ -85,10 +86,10 @@ holds three items for each record: the recipient key (8 bytes), the record's len
 IF_SAME_GENERATION = """
 -- KEYS: checkpoint, ... ARGV: generation as read, see `Generation.word`, ...
 -- Returns -1, and does nothing, if the generation has changed.
-local is_read = redis.call('HMGET', KEYS[1], 'n', 'mark')
-if (is_read[1] or '0') .. ' ' .. (is_read[2] or '') ~= ARGV[1] then return -1 end
+local stored = redis.call('HMGET', KEYS[1], 'n', 'mark')
+if (stored[1] or '0') .. ' ' .. (stored[2] or '') ~= ARGV[1] then return -1 end
 """
-"""Beginning of each script that changes a shard by what its caller has read."""
+"""Beginning of each script whose changes depend on what its caller has read of the shard."""
 
 _COMMIT = (
     EVEN_IF_FULL
