@@ -11,17 +11,16 @@ from starlette.responses import Response
 
 TYPE = "application/problem+json"
 MAX_ERRORS = 100
-"""Largest number of errors in a response. Its member `errors_left_out` is the number of further errors."""
+"""Largest number of errors in an answer. `errors_left_out` is the number of further errors."""
 BAD_CURSOR = {"field": "after", "message": "must be a cursor from `next`"}
-"""Error for a list's cursor that is not the `next` of an earlier response."""
+"""The error for a cursor of a list that no answer had in `next`."""
 
 
 class Problem(Exception):
-    """An error that becomes the response.
+    """An error to be answered.
 
     status: HTTP status. detail: a sentence for people. errors: the errors of single fields, such as
-    `{"field": "to", "message": "must be a date"}`; the first MAX_ERRORS are kept. more: other members of the
-    response.
+    `{"field": "to", "message": "must be a date"}`; the first MAX_ERRORS are kept. more: further members.
     """
 
     def __init__(
@@ -42,7 +41,7 @@ class Problem(Exception):
             self.more["errors_left_out"] = len(errors) - MAX_ERRORS
 
     def response(self) -> Response:
-        """Returns the JSON response."""
+        """Returns the answer, as JSON."""
         body: dict[str, Any] = {
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,

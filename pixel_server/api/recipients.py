@@ -42,7 +42,8 @@ async def upload_recipients(api: Api, request: Request) -> Response:
     store_part = uploads.list_writer(
         api.store, api.secrets, api.settings, campaign.id, is_named, api.clock(), who
     )
-    upload = Upload(request.headers.get("content-type", ""), store_part, is_named)
+    is_csv = uploads.is_csv_type(request.headers.get("content-type", ""))
+    upload = Upload(store_part, is_csv=is_csv, is_named=is_named)
     try:
         await upload.read(request.stream())
     except ClientDisconnect:
@@ -56,8 +57,9 @@ async def upload_recipients(api: Api, request: Request) -> Response:
         await uploads.log_end(api.store, upload, campaign.id, who)
     if upload.bad:
         detail = f"{upload.bad} lines cannot be used and are left out; the others are stored"
-        raise Problem(422, detail, upload.errors, more=upload.counts)
-    return reply(upload.counts)
+        more = {**upload.counts, "warnings": upload.warnings}
+        raise Problem(422, detail, upload.errors, more=more)
+    return reply({**upload.counts, "warnings": upload.warnings})
 
 
 def _keeps_names(api: Api, campaign: Campaign) -> bool:

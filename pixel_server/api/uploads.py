@@ -6,7 +6,7 @@ off, its whole lines stay stored. The same list can be sent again without harm.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -14,15 +14,8 @@ import redis
 from starlette.requests import ClientDisconnect
 
 from pixel_server.api import fields
-from pixel_server.mail.links import check_recipient
-from pixel_server.mail.list_lines import (
-    BOM,
-    decode_object,
-    find_delimiter,
-    is_utf16,
-    split_fields,
-    split_names,
-)
+from pixel_server.mail.list_reader import ListReader
+from pixel_server.mail.list_rows import Columns, ListError, ListRow
 from pixel_server.problems import Problem
 from pixel_server.recipients import lists
 from pixel_server.recipients.lists import ListEntry, PutResult
@@ -32,121 +25,19 @@ from pixel_server.store import audit_log
 from pixel_server.store.protocols import AsyncRedis
 
 NDJSON, CSV = "application/x-ndjson", "text/csv"
-MAX_LINE_BYTES = 16 << 10
-"""Largest length of a line. The longest good line, with every character escaped, has about 5,600 bytes."""
-
-Parse = Callable[[bytes], ListEntry | None]
-"""Parses one line. Returns None if the line is blank. Raises ValueError that says what is wrong with it."""
+CHARSETS = frozenset({"utf-8", "us-ascii", "utf-16", "utf-16le", "utf-16be", "windows-1252"})
+"""Charsets that a `Content-Type` may name. The list itself tells which of them it is in."""
 StorePart = Callable[[list[ListEntry]], Awaitable[PutResult]]
 """Stores some rows. Returns the numbers of new, known and withdrawn recipients among them."""
-
-
-async def split_lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes | None]]:
-    """Yields the number of each line, from 1, and the line without its end.
-
-    A line longer than MAX_LINE_BYTES is never held in memory: None is yielded in its place.
-    """
-    number, held, is_too_long = 1, b"", False
-    async for chunk in chunks:
-        *ended, rest = chunk.split(b"\n")
-        for part in ended:
-            line = held + part
-            yield number, None if is_too_long or len(line) > MAX_LINE_BYTES else line.removesuffix(b"\r")
-            number, held, is_too_long = number + 1, b"", False
-        is_too_long = is_too_long or len(held) + len(rest) > MAX_LINE_BYTES
-        held = b"" if is_too_long else held + rest
-    if held or is_too_long:
-        yield number, None if is_too_long else held.removesuffix(b"\r")
 
 
 def is_csv_type(content_type: str) -> bool:
     """Returns whether a `Content-Type` is CSV. Raises Problem 415 if it is neither CSV nor NDJSON."""
     kind, *more = (part.strip().lower() for part in content_type.split(";"))
     charsets = [part.partition("=")[2].strip('"') for part in more if part.startswith("charset=")]
-    if kind not in (NDJSON, CSV) or any(charset not in ("utf-8", "us-ascii") for charset in charsets):
+    if kind not in (NDJSON, CSV) or not set(charsets) <= CHARSETS:
         raise Problem(415, f"send lines in UTF-8, with Content-Type: {NDJSON} or {CSV}")
     return kind == CSV
-
-
-def ndjson_parser(column: str) -> Parse:
-    """Returns the parser of NDJSON lines. column: the field that names the recipient."""
-
-    def parse(line: bytes) -> ListEntry | None:
-        line = line.removeprefix(BOM)
-        if not line.strip():
-            return None
-        try:
-            content = decode_object(line.decode())
-        except ValueError:
-            raise ValueError("is not a JSON object in UTF-8") from None
-        recipient, name = content.get(column), content.get("name") if column != "name" else None
-        if not isinstance(recipient, str):
-            raise ValueError(f"`{column}` must be text" if column in content else f"has no `{column}`")
-        if name is not None and not isinstance(name, str):
-            raise ValueError("`name` must be text")
-        return _checked_row(recipient, name)
-
-    return parse
-
-
-def csv_parser(header: bytes | None, column: str) -> Parse:
-    """Returns the parser of the CSV lines below this header. column: the column that names the recipient.
-
-    Raises Problem 422 if the header is not CSV in UTF-8, is too long (None), or lacks the column.
-    """
-    try:
-        text = (header or b"").decode("utf-8-sig")
-        delimiter = find_delimiter(text, column)
-        names = [name.lower() for name in split_names(text, delimiter)]
-    except ValueError:
-        raise _bad_first_line("is not CSV in UTF-8") from None
-    column = column.lower()
-    if names.count(column) != 1 or names.count("name") > 1:
-        raise _bad_first_line(f"must name the columns: one `{column}`, and at most one `name`")
-    recipient_at = names.index(column)
-    name_at = names.index("name") if "name" in names and column != "name" else None
-
-    def parse(line: bytes) -> ListEntry | None:
-        try:
-            text = line.decode()
-        except UnicodeDecodeError:
-            raise ValueError("is not UTF-8") from None
-        if not text.strip():
-            return None
-        values = _split_line(text, delimiter)
-        if len(values) != len(names):
-            raise ValueError(f"has {len(values)} columns, and the first line {len(names)}")
-        name = "" if name_at is None else values[name_at].strip()
-        return _checked_row(values[recipient_at].strip(), name or None)
-
-    return parse
-
-
-def _split_line(text: str, delimiter: str) -> list[str]:
-    """Returns the fields of a line. A row must be one line, so a field cannot contain a line break."""
-    try:
-        values = split_fields(text, delimiter)
-    except ValueError:
-        raise ValueError("is not CSV: a quote or the end of the line is at a wrong place") from None
-    if '""' not in text and any('"' in value for value in values):
-        raise ValueError("is not CSV: a field contains a quote; it may have begun on an earlier line")
-    return values
-
-
-def _bad_first_line(message: str) -> Problem:
-    errors = [{"line": 1, "field": "line", "message": message}]
-    return Problem(422, f"the first line {message}; nothing was taken", errors)
-
-
-def _checked_row(recipient: str, name: str | None) -> ListEntry:
-    try:
-        check_recipient(recipient)
-    except ValueError as error:
-        raise ValueError(f"recipient {error}") from None
-    try:
-        return ListEntry(recipient, None if name is None else fields.name(name))
-    except ValueError as error:
-        raise ValueError(f"name {error}") from None
 
 
 def list_writer(
@@ -185,8 +76,8 @@ async def log_end(store: AsyncRedis, upload: Upload, campaign: str, who: str) ->
 class Upload:
     """The reading of one recipient list.
 
-    lines: number of the last line that was handled. bad: number of bad lines. errors: the errors of the first
-    MAX_ERRORS bad lines.
+    lines: number of the last line that was handled. bad: number of bad lines. errors, warnings: the errors of
+    the first MAX_ERRORS bad lines, and the first as many warnings about lines that are stored.
     """
 
     COUNTS = ("lines", "new", "known", "withdrawn", "bad")
@@ -196,14 +87,17 @@ class Upload:
     MAX_ERRORS = 100
 
     def __init__(
-        self, content_type: str, store_part: StorePart, is_named: bool, column: str = "recipient"
+        self, store_part: StorePart, *, is_csv: bool | None, is_named: bool, column: str = "recipient"
     ) -> None:
-        self._is_csv = is_csv_type(content_type)
-        self._column = column
+        """is_csv: None to find out. is_named: whether names are kept."""
         self._store_part = store_part
         self._is_named = is_named
+        self._reader = ListReader(Columns(column, takes_names=is_named), self._warn, is_csv)
+        self._rows: list[ListEntry] = []
         self.lines = self.new = self.known = self.withdrawn = self.bad = 0
         self.errors: list[dict[str, Any]] = []
+        self.warnings: list[dict[str, Any]] = []
+        self._has_told_names = False
 
     @property
     def counts(self) -> dict[str, int]:
@@ -218,50 +112,62 @@ class Upload:
     async def read(self, chunks: AsyncIterator[bytes]) -> None:
         """Reads and stores the whole list.
 
-        Raises ClientDisconnect if the body was cut off; its whole lines are stored.
+        Raises Problem 422 if the list cannot be read. Raises ClientDisconnect if the body was cut off; its
+        whole lines are stored.
         """
-        parse: Parse | None = None
-        rows: list[ListEntry] = []
-        number = 0
+        is_empty = True
         try:
-            async for number, line in split_lines(chunks):
-                if parse is None:
-                    parse = self._begin(line)
-                    if self._is_csv:
-                        continue
-                self._parse_into(rows, parse, number, line)
-                if len(rows) >= self.BATCH_ROWS:
-                    await self._store(rows, number)
+            async for chunk in chunks:
+                is_empty = is_empty and not chunk
+                self._reader.add(chunk)
+                await self._take(self._reader.rows())
+            if not is_empty:
+                self._reader.add(b"", is_final=True)
+                await self._take(self._reader.rows())
+        except ListError as error:
+            errors = [{"line": 1, "field": "line", "message": str(error)}]
+            raise Problem(422, f"this list cannot be read: {error}; nothing was taken", errors) from None
         except ClientDisconnect:
-            await self._store(rows, number)
+            await self._take(self._reader.rows_before_cut())
+            await self._store(self._reader.line)
             raise
-        await self._store(rows, number)
+        await self._store(self._reader.line)
 
-    def _begin(self, first_line: bytes | None) -> Parse:
-        if first_line is not None and is_utf16(first_line):
-            raise _bad_first_line("is UTF-16, not UTF-8")
-        return csv_parser(first_line, self._column) if self._is_csv else ndjson_parser(self._column)
+    async def _take(self, rows: Iterator[ListRow]) -> None:
+        for row in rows:
+            self._check(row)
+            if len(self._rows) >= self.BATCH_ROWS:
+                await self._store(row.last_line)
+        content = self._reader.content
+        if content and content.has_names and not self._is_named and not self._has_told_names:
+            self._has_told_names = True
+            self._warn(1, "names are not stored: only campaigns of mode `identified` keep them", "name")
 
-    async def _store(self, rows: list[ListEntry], number: int) -> None:
-        if rows:
-            result = await self._store_part(rows)
+    async def _store(self, line: int) -> None:
+        if self._rows:
+            result = await self._store_part(self._rows)
             self.new += result.new
             self.known += result.known
             self.withdrawn += result.withdrawn
-            rows.clear()
-        self.lines = number
+            self._rows.clear()
+        self.lines = line
 
-    def _parse_into(self, rows: list[ListEntry], parse: Parse, number: int, line: bytes | None) -> None:
-        try:
-            if line is None:
-                raise ValueError(f"has more than {MAX_LINE_BYTES} bytes")
-            row = parse(line)
-            if row is None:
-                return
-            if row.name is not None and not self._is_named:
-                raise ValueError("has a name, which only a campaign of mode `identified` keeps")
-            rows.append(row)
-        except ValueError as error:
+    def _check(self, row: ListRow) -> None:
+        error = row.error
+        if not error:
+            try:
+                self._rows.append(
+                    ListEntry(row.recipient, None if row.name is None else fields.name(row.name))
+                )
+            except ValueError as name_error:
+                error = f"name {name_error}"
+        if error:
             self.bad += 1
-            if len(self.errors) < self.MAX_ERRORS:
-                self.errors.append({"line": number, "field": "line", "message": str(error)})
+            self._note(self.errors, row.line, "line", error)
+
+    def _warn(self, line: int, message: str, field: str = "recipient") -> None:
+        self._note(self.warnings, line, field, message)
+
+    def _note(self, notes: list[dict[str, Any]], line: int, field: str, message: str) -> None:
+        if len(notes) < self.MAX_ERRORS:
+            notes.append({"line": line, "field": field, "message": message})

@@ -6,16 +6,16 @@ import secrets
 import shutil
 import sys
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
 from pixel_server.commands.failures import Failure
-from pixel_server.commands.list_options import STDIN, list_options, open_list, refuse_bad_rows
+from pixel_server.commands.list_options import STDIN, list_options, open_list, refuse_bad_rows, refuse_or_warn
 from pixel_server.commands.minting import check_campaign, make_minter
 from pixel_server.mail import recipient_files
-from pixel_server.mail.links import Minter, check_recipient, make_tags
+from pixel_server.mail.links import Minter, make_tags
 from pixel_server.mail.message import ChangedMessage, add_pixel_to_bytes
 from pixel_server.mail.placement import CLIP_BYTES, EmbedError, frame
 from pixel_server.mail.preflight import is_message, is_surely_message
@@ -66,10 +66,7 @@ def embed(
     if not mail.strip():
         raise Failure("give the mail on standard input")
     if recipient is not None:
-        try:
-            check_recipient(recipient)
-        except ValueError as error:
-            raise Failure(f"recipient {error}") from None
+        refuse_or_warn(recipient)
     _check_kind(mail, eml)
     try:
         minter = make_minter(campaign_id)
@@ -143,6 +140,9 @@ def _embed_list(
         raise Failure(f"{out} exists, and is not empty")
     count = 0
 
+    def write_mails(recipients: Sequence[str]) -> list[tuple[str, str]]:
+        return [write_mail(recipient) for recipient in recipients]
+
     def write_mail(recipient: str) -> tuple[str, str]:
         nonlocal count
         name = f"{count // MAILS_PER_DIRECTORY:04}/{count:07}.{kind}"
@@ -162,7 +162,7 @@ def _embed_list(
             draft.mkdir()
             list_file = draft / f"mails.{'csv' if recipients.is_csv else 'ndjson'}"
             with list_file.open("xb") as file:
-                filled = recipient_files.fill(recipients, file, bad, write_mail, on_progress)
+                filled = recipient_files.fill(recipients, file, bad, write_mails, on_progress)
             draft.replace(out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

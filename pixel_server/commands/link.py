@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from pixel_server import files
-from pixel_server.commands.failures import Failure
-from pixel_server.commands.list_options import list_options, open_list, refuse_bad_rows
+from pixel_server.commands.list_options import list_options, open_list, refuse_bad_rows, refuse_or_warn
 from pixel_server.commands.minting import check_campaign, make_minter
 from pixel_server.commands.support import as_json
 from pixel_server.mail import recipient_files
-from pixel_server.mail.links import check_recipient
 
 NEW_COLUMNS = ("pixel_url", "pixel_html", "privacy_url")
 
@@ -54,10 +53,7 @@ def link(
         return
     if recipient is None or out is not None:
         raise click.UsageError("give a RECIPIENT, or --recipients FILE and --out FILE")
-    try:
-        check_recipient(recipient)
-    except ValueError as error:
-        raise Failure(f"recipient {error}") from None
+    refuse_or_warn(recipient)
     pixel_link = make_minter(campaign_id).link(campaign_id, recipient)
     if as_json:
         click.echo(json.dumps({"recipient": recipient, **asdict(pixel_link)}))
@@ -68,9 +64,9 @@ def link(
 def _link_list(campaign: str, source: Path, column: str, out: Path, as_json: bool) -> None:
     minter = make_minter(campaign)
 
-    def make_columns(recipient: str) -> tuple[str, str, str]:
-        pixel_link = minter.link(campaign, recipient)
-        return pixel_link.url or "", pixel_link.html or "", pixel_link.privacy_url or ""
+    def make_columns(recipients: Sequence[str]) -> list[tuple[str, str, str]]:
+        links = [minter.link(campaign, recipient) for recipient in recipients]
+        return [(link.url or "", link.html or "", link.privacy_url or "") for link in links]
 
     bad = out.with_name(f"{out.name}.bad")
     with open_list(source, column, NEW_COLUMNS) as (recipients, on_progress), files.open_whole(out) as file:

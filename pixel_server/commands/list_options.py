@@ -12,7 +12,10 @@ from typing import Any, TypeVar
 import click
 
 from pixel_server.commands.failures import Failure
-from pixel_server.mail.recipient_files import Filled, ListError, RecipientFile
+from pixel_server.mail.links import check_recipient
+from pixel_server.mail.list_rows import ListError
+from pixel_server.mail.recipient_doubts import doubt
+from pixel_server.mail.recipient_files import Filled, RecipientFile
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -33,6 +36,29 @@ def list_options(command: Command) -> Command:
     return recipients(column_option(command))
 
 
+class ListWarnings:
+    """What the sender of a list should know of its lines. Shown when the list is done."""
+
+    MAX_SHOWN = 20
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._first: list[str] = []
+        self._count = 0
+
+    def add(self, line: int, message: str) -> None:
+        self._count += 1
+        if len(self._first) < self.MAX_SHOWN:
+            self._first.append(f"pixel-server: {self._source}: line {line}: {message}")
+
+    def show(self) -> None:
+        """Writes the first warnings, and the number of the others, to standard error."""
+        for text in self._first:
+            click.echo(text, err=True)
+        if self._count > len(self._first):
+            click.echo(f"pixel-server: and {self._count - len(self._first):,} more such lines", err=True)
+
+
 @contextlib.contextmanager
 def open_list(
     source: Path, column: str, added_columns: Sequence[str]
@@ -42,19 +68,31 @@ def open_list(
     added_columns: names of the columns that the caller will add. Raises Failure if the list is bad, or if a
     file fails while the list is open: the list's own or another.
     """
+    warnings = ListWarnings("standard input" if source == STDIN else str(source))
     try:
         with contextlib.nullcontext(sys.stdin.buffer) if source == STDIN else source.open("rb") as file:
-            recipients = RecipientFile(file, column, added_columns)
+            recipients = RecipientFile(file, column, added_columns, warnings.add)
             size = 0 if source == STDIN else os.fstat(file.fileno()).st_size
             with click.progressbar(
                 length=size, file=sys.stderr, hidden=not size or not sys.stderr.isatty(), label=source.name
             ) as bar:
                 yield recipients, lambda bytes_read: bar.update(bytes_read - bar.pos)
                 bar.update(size - bar.pos)
+        warnings.show()
     except ListError as error:
         raise Failure(f"{'standard input' if source == STDIN else source}: {error}") from None
     except OSError as error:
         raise Failure(f"{error.filename or source}: {error.strerror}") from None
+
+
+def refuse_or_warn(recipient: str) -> None:
+    """Warns of a recipient that is perhaps misspelled. Raises Failure if a recipient cannot be this text."""
+    try:
+        check_recipient(recipient)
+    except ValueError as error:
+        raise Failure(f"recipient {error}") from None
+    if text := doubt(recipient):
+        click.echo(f"pixel-server: {text}", err=True)
 
 
 def refuse_bad_rows(filled: Filled, bad: Path) -> None:

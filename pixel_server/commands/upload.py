@@ -14,7 +14,6 @@ from pixel_server.commands.failures import Failure
 from pixel_server.commands.list_options import column_option
 from pixel_server.commands.support import as_json, with_store
 from pixel_server.consent import Consent
-from pixel_server.mail.list_lines import is_ndjson
 from pixel_server.problems import Problem
 from pixel_server.recipients import lists
 from pixel_server.secret import Secrets
@@ -37,7 +36,6 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
     stored, and in mode `identified` the column `name`; other columns are ignored. A list can be uploaded
     again.
     """
-    first_chunk = file.read(CHUNK_BYTES)
 
     async def read_list(store: AsyncRedis, settings: Settings) -> uploads.Upload:
         is_named = lists.keeps_names(await storage.get(store, id), Consent(settings))
@@ -45,10 +43,9 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
         store_part = uploads.list_writer(
             store, secrets, settings, id, is_named, await clock.read_time(store), audit_log.COMMAND
         )
-        content_type = uploads.NDJSON if is_ndjson(first_chunk) else uploads.CSV
-        upload = uploads.Upload(content_type, store_part, is_named, column)
+        upload = uploads.Upload(store_part, is_csv=None, is_named=is_named, column=column)
         try:
-            await upload.read(_chunks(first_chunk, file))
+            await upload.read(_chunks(file))
         except lists.ListClosed as error:
             raise lists.ListClosed(f"{error}; {upload.progress}") from None
         finally:
@@ -61,10 +58,12 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
         raise Failure(f"{file.name}: {problem.detail}") from None
     except lists.ListClosed as error:
         raise Failure(str(error)) from None
+    for warning in uploaded.warnings:
+        click.echo(f"pixel-server: {file.name}: line {warning['line']}: {warning['message']}", err=True)
     if not (uploaded.new or uploaded.known or uploaded.withdrawn or uploaded.bad):
         raise Failure(f"{file.name}: there is no recipient in it")
     if as_json:
-        click.echo(json.dumps({**uploaded.counts, "errors": uploaded.errors}))
+        click.echo(json.dumps({**uploaded.counts, "errors": uploaded.errors, "warnings": uploaded.warnings}))
     else:
         click.echo(f"{uploaded.new:,} new, {uploaded.known:,} known, {uploaded.withdrawn:,} withdrawn")
     if uploaded.bad:
@@ -73,8 +72,6 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
         raise Failure(f"{file.name}: {why}")
 
 
-async def _chunks(first_chunk: bytes, file: IO[bytes]) -> AsyncIterator[bytes]:
-    chunk = first_chunk
-    while chunk:
+async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
+    while chunk := file.read(CHUNK_BYTES):
         yield chunk
-        chunk = file.read(CHUNK_BYTES)

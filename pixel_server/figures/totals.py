@@ -1,4 +1,4 @@
-"""A campaign's totals of all time: its sums, its mails sent and delivered, and its open rate.
+"""A campaign's totals of all time: its sums, how many mails it sent, its open rate, and what is not known.
 
 `stats` shows them for one campaign, `overview` for many.
 """
@@ -26,20 +26,19 @@ COUNTS = {
         *("views_no_visitor", "views_no_visit", "hits_gpc"),
     ),
 }
-"""Names of the sums that are shown, by kind of campaign. Each sum is stored for all time and by day."""
+"""Sums that are shown, by kind of campaign. Each is stored for all time and by day."""
 PEOPLE_FIGURES = (
     *("unique_opens", "unique_opens_person", "unique_visitors", "unique_ips"),
     *("visits", "bounces", "visits_new", "visits_returning"),
 )
-"""Names of the figures that are null if the campaign does not tell people apart."""
+"""Figures that are null if the campaign does not tell people apart."""
 UNIQUES = {"email": "unique_opens_person", "web": "unique_visitors"}
-"""Name of the figure that counts different people, by kind of campaign. It leaves machines out."""
+"""The figure that counts different people, by kind of campaign. Machines are not counted."""
 OVERVIEW_FIELDS = (
     *("last_hit", "mailed", "unique_opens", "unique_opens_person", "opens_anonymous"),
     *("recipients_hidden", "recipients_hidden_person"),
 )
-"""Fields of `keys.total` that are read for many campaigns at once. The first is a time, the others are
-sums."""
+"""Fields of `keys.total` that are read for many campaigns at once. All but the first, a time, are sums."""
 
 Figures = dict[str, int | None]
 
@@ -53,7 +52,7 @@ class Sums:
     last_hit: int | None = None
 
     def add(self, counts: Mapping[str, int], visitors: int) -> None:
-        """Adds the sums of a shard. counts: fields of `keys.total`. Each visitor is in one shard only."""
+        """Adds one shard. counts: the fields of `keys.total`. A visitor is in one shard only."""
         for name, value in counts.items():
             if name == "last_hit":
                 self.last_hit = max(value, self.last_hit or 0) or None
@@ -68,12 +67,12 @@ def tells_people_apart(campaign: Campaign, consent: Consent) -> bool:
 
 
 def sent(campaign: Campaign, sums: Sums) -> int | None:
-    """Returns the number of mails sent: as the sender stated it, or else the sum of the lists (`mailed`)."""
+    """Returns the mails sent, as the sender says; else the recipients whose links were made with `sent`."""
     return campaign.sent if campaign.sent is not None else sums.counts.get("mailed") or None
 
 
 def delivered(campaign: Campaign, sums: Sums) -> int | None:
-    """Returns the mails sent less the mails that bounced, or None if the mails sent are not known."""
+    """Returns the mails sent less the mails that bounced, or None if it is not known how many were sent."""
     mails = sent(campaign, sums)
     return None if mails is None else max(0, mails - campaign.bounced)
 
@@ -90,13 +89,13 @@ def figures(campaign: Campaign, sums: Sums, are_people_told_apart: bool) -> Figu
 def figures_and_rate(
     campaign: Campaign, sums: Sums, are_people_told_apart: bool
 ) -> tuple[Figures, open_rate.Rate | None, bool]:
-    """Returns (sums, open rate, whether more recipients opened than mails were delivered), of all time."""
+    """Returns (sums, open rate, whether more opened than were delivered), of all time."""
     shown = figures(campaign, sums, are_people_told_apart)
     return shown, *rate(shown, delivered(campaign, sums), sums.counts)
 
 
 def hide_unknown(figures: dict[str, Any], campaign: Campaign, are_people_told_apart: bool) -> None:
-    """Sets figures to None that need people told apart, or a cookie, if the campaign lacks that."""
+    """Sets figures to None that are not known, because nobody is told apart, or not by a cookie."""
     if not are_people_told_apart:
         for name in PEOPLE_FIGURES:
             if name in figures:
@@ -108,9 +107,9 @@ def hide_unknown(figures: dict[str, Any], campaign: Campaign, are_people_told_ap
 def rate(
     figures: Figures, delivered: int | None, counts: Mapping[str, int]
 ) -> tuple[open_rate.Rate | None, bool]:
-    """Returns (open rate, whether more recipients opened than mails were delivered).
+    """Returns (open rate, whether more opened than were delivered).
 
-    counts: the sums of all time, or {} for a range, because hidden recipients are counted for all time only.
+    counts: the sums of all time, which alone say who is hidden; empty for a range.
     """
     opened, person = figures.get("unique_opens"), figures.get("unique_opens_person")
     anonymous = figures.get("opens_anonymous")
@@ -141,7 +140,7 @@ _unpack_numbers = msgspec.msgpack.Decoder(list[int]).decode
 
 
 class HasSums(Protocol):
-    """A campaign or another value with the id and kind of a campaign."""
+    """A campaign, or an entry of a list of campaigns, whose sums can be read."""
 
     @property
     def id(self) -> str: ...
@@ -150,7 +149,7 @@ class HasSums(Protocol):
 
 
 def queue_many(pipe: Pipeline, campaigns: Sequence[HasSums], shards: int) -> None:
-    """Queues the commands for `unpack_many`: one for each shard."""
+    """Queues the commands whose answers `unpack_many` takes: one a shard."""
     for shard in range(shards):
         pipe.eval(*_read_many_call(shard, campaigns, OVERVIEW_FIELDS))
 
@@ -163,7 +162,7 @@ def _read_many_call(shard: int, campaigns: Sequence[HasSums], fields: Sequence[s
 
 
 def unpack_many(answers: Sequence[bytes], campaigns: Sequence[HasSums]) -> dict[str, Sums]:
-    """Returns the sums of OVERVIEW_FIELDS by campaign id. answers: one for each shard."""
+    """Returns the sums of OVERVIEW_FIELDS by campaign. answers: one a shard."""
     width = len(OVERVIEW_FIELDS) + 1
     shards = [_unpack_numbers(answer) for answer in answers]
     last_hits = list(map(max, zip(*(numbers[::width] for numbers in shards), strict=True)))
@@ -177,14 +176,14 @@ def unpack_many(answers: Sequence[bytes], campaigns: Sequence[HasSums]) -> dict[
 
 
 def queue_as_of(pipe: Pipeline, shards: int) -> None:
-    """Queues 1 + `shards` commands for `unpack_as_of`. They must come first in the pipeline."""
+    """Queues the commands whose 1 + `shards` answers `unpack_as_of` takes. They must be read first."""
     pipe.time()
     for shard in range(shards):
         producer.queue_oldest_entry(pipe, shard)
 
 
 def unpack_as_of(answers: list[Any]) -> int:
-    """Returns an instant in ms. Sums read afterwards include every hit that reached the stream before it."""
+    """Returns an instant in ms: every hit that reached the stream before it is in what is read afterwards."""
     (seconds, micros), *oldest = answers
     waiting = [int(entry.partition(b"-")[0]) for entry in oldest if entry]
     return int(min([seconds * 1000 + micros // 1000, *waiting]))

@@ -13,212 +13,118 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from pixel_server import files
-from pixel_server.mail.links import check_recipient
-from pixel_server.mail.list_lines import (
-    BOM,
-    decode_object,
-    find_column,
-    find_delimiter,
-    is_ndjson,
-    is_utf16,
-    split_fields,
-    split_names,
-)
+from pixel_server.mail.csv_list import CsvList
+from pixel_server.mail.list_charset import BOM
+from pixel_server.mail.list_reader import ListReader
+from pixel_server.mail.list_rows import Columns, ListRow, Warn
 
-MAX_ROW_BYTES = 1 << 20
-"""Largest number of bytes of a row, including all lines of its quoted fields."""
-MAX_ROW_LINES = 1000
-"""Lines that a row with quoted fields may have."""
+CHUNK_BYTES = 64 << 10
+BATCH_ROWS = 500
+"""Rows that are filled at once."""
 
-
-class ListError(ValueError):
-    """A list cannot be read. The message says why."""
-
-
-class ListRow(NamedTuple):
-    """A row of a list. line: number of its first line, from 1. raw: its bytes without the newline.
-
-    error: the reason why the row cannot be used, or "". recipient: the checked recipient, or "" if there is
-    an error.
-    """
-
-    line: int
-    raw: bytes
-    recipient: str
-    error: str = ""
+NewValues = Callable[[Sequence[str]], Sequence[Sequence[str]]]
+"""Returns the values of the new columns of some recipients."""
 
 
 class RecipientFile:
     """A list that is read row by row. bytes_read: number of bytes that have been read."""
 
-    def __init__(self, file: IO[bytes], column: str, add: Sequence[str]) -> None:
-        """column: name of the column with the recipient. add: names of the columns that will be added.
+    def __init__(self, file: IO[bytes], column: str, added: Sequence[str], warn: Warn) -> None:
+        """column: name of the column with the recipient. added: names of the columns that will be added.
 
-        Raises ListError if the list is not UTF-8, lacks the column, or has one of the columns to add.
+        warn: called with what the sender should know. Raises ListError if the list lacks the column, has one
+        of the columns to add, or cannot be read.
         """
-        self._file = file
-        self._column = column
-        self._add = add
+        self._file, self._added = file, added
+        self._reader = ListReader(Columns(column, added), warn)
         self.bytes_read = 0
-        self._line = 0
-        first = self._next_line()
-        if is_utf16(first):
-            raise ListError("it is UTF-16, not UTF-8")
-        self.is_csv = not is_ndjson(first)
-        self.newline = b"\r\n" if first.endswith(b"\r\n") else b"\n"
-        self._first_line = first
-        if self.is_csv:
-            self._read_header()
+        while self._reader.content is None:
+            self._read_chunk()
+        content = self._reader.content
+        self.is_csv = isinstance(content, CsvList)
+        self.header = b""
+        if isinstance(content, CsvList):
+            self._delimiter = content.dialect.delimiter.decode()
+            mark = BOM if self._reader.has_mark else b""
+            header = content.header + self._tail(list(added))
+            self.header = self._reader.restore(mark + content.preamble + header)
 
-    def _next_line(self) -> bytes:
-        """Returns the next line with its newline, or b"" at the end of the list.
-
-        Returns the first MAX_ROW_BYTES of a longer line, and skips its rest.
-        """
-        line = piece = self._file.readline(MAX_ROW_BYTES)
-        while len(piece) == MAX_ROW_BYTES and not piece.endswith(b"\n"):
-            self.bytes_read += len(piece)
-            piece = self._file.readline(MAX_ROW_BYTES)
-        self.bytes_read += len(piece)
-        self._line += 1
-        return line
-
-    def _read_header(self) -> None:
-        try:
-            text = self._first_line.decode("utf-8-sig").rstrip("\r\n")
-        except UnicodeDecodeError:
-            raise ListError("its first line is not UTF-8") from None
-        self.delimiter = find_delimiter(text, self._column)
-        try:
-            columns = split_names(text, self.delimiter)
-        except ValueError as error:
-            raise ListError(f"its first line {error}") from None
-        position = find_column(columns, self._column)
-        if position is None:
-            names = ", ".join(columns)[:200]
-            raise ListError(f"its first line has no column {self._column!r}; it names {names}")
-        for name in self._add:
-            if name in columns:
-                raise ListError(f"it has a column {name!r} already")
-        self._position, self._width = position, len(columns)
-        self.header = self._first_line.rstrip(b"\r\n") + self.tail(list(self._add))
+    def _read_chunk(self) -> bool:
+        """Reads the next piece of the file. Returns False at its end."""
+        chunk = self._file.read(CHUNK_BYTES)
+        self.bytes_read += len(chunk)
+        self._reader.add(chunk, is_final=not chunk)
+        return bool(chunk)
 
     def rows(self) -> Iterator[ListRow]:
         """Yields the rows in order. Skips empty lines."""
-        line, number = (self._next_line(), 2) if self.is_csv else (self._first_line.removeprefix(BOM), 1)
-        while line:
-            separate_lines: list[bytes] = []
-            if self.is_csv and line.count(b'"') % 2:
-                line, separate_lines = self._join_lines(line)
-            raw = line.rstrip(b"\r\n")
-            if raw.strip():
-                yield self._parse(number, raw)
-            for later_number, later_line in enumerate(separate_lines, number + 1):
-                yield self._parse(later_number, later_line.rstrip(b"\r\n"))
-            line, number = self._next_line(), self._line
+        yield from self._reader.rows()
+        while self._read_chunk():
+            yield from self._reader.rows()
+        yield from self._reader.rows()
 
-    def _join_lines(self, line: bytes) -> tuple[bytes, list[bytes]]:
-        """Returns a row that begins with this line, whose last quote is open, and an empty list.
-
-        The row has all lines of its quoted fields. If these lines make no valid row, returns the line alone,
-        and the lines that were read after it, which are then rows of their own.
-        """
-        lines, quotes = [line], line.count(b'"')
-        while quotes % 2 and len(lines) < MAX_ROW_LINES and (next_line := self._next_line()):
-            lines.append(next_line)
-            quotes += next_line.count(b'"')
-        row = b"".join(lines)
-        if quotes % 2 == 0 and len(row) <= MAX_ROW_BYTES:
-            with contextlib.suppress(ValueError):
-                if len(split_fields(row.decode().rstrip("\r\n"), self.delimiter)) == self._width:
-                    return row, []
-        return line, lines[1:]
-
-    def _parse(self, number: int, raw: bytes) -> ListRow:
-        if len(raw) > MAX_ROW_BYTES - 3:
-            return ListRow(number, b"", "", "has more than 1 MB")
-        try:
-            text = raw.decode()
-            recipient = self._csv_recipient(text) if self.is_csv else self._json_recipient(text)
-            return ListRow(number, raw, check_recipient(recipient))
-        except UnicodeDecodeError:
-            return ListRow(number, raw, "", "is not UTF-8")
-        except ValueError as error:
-            message = str(error)
-            if message.startswith("must"):  # the message is about the field, not the row
-                message = f"{self._column} {message}"
-            return ListRow(number, raw, "", message)
-
-    def _csv_recipient(self, text: str) -> str:
-        fields = text.split(self.delimiter) if '"' not in text else split_fields(text, self.delimiter)
-        if len(fields) != self._width:
-            raise ValueError(f"has {len(fields)} fields, not {self._width}")
-        return fields[self._position].strip()
-
-    def _json_recipient(self, text: str) -> str:
-        row = decode_object(text)
-        if self._column not in row:
-            raise ValueError(f"has no {self._column}")
-        for name in self._add:
-            if name in row:
-                raise ValueError(f"has {name} already")
-        recipient = row[self._column]
-        if not isinstance(recipient, str):
-            raise ValueError("must be text")
-        return recipient
-
-    def tail(self, values: Sequence[str]) -> bytes:
-        """Returns the end of a CSV row: these values of the new columns, and a newline: `,"a, b",c`."""
-        return "".join(self.delimiter + self._quoted(value) for value in values).encode() + self.newline
+    def _tail(self, values: Sequence[str]) -> bytes:
+        """Returns the end of a CSV row with these values in the new columns: `,"a, b",c` and a newline."""
+        fields = "".join(self._delimiter + self._quoted(value) for value in values)
+        return fields.encode() + self._reader.newline
 
     def _quoted(self, value: str) -> str:
-        if '"' not in value and self.delimiter not in value:
+        if '"' not in value and self._delimiter not in value:
             return value
         return '"' + value.replace('"', '""') + '"'
 
     def with_fields(self, row: ListRow, values: Sequence[str]) -> bytes:
-        """Returns the bytes of a row with these values in the new columns, and a newline."""
+        """Returns a row with these values in the new columns, and a newline."""
         if self.is_csv:
-            return row.raw + self.tail(values)
-        new_fields = json.dumps(dict(zip(self._add, values, strict=True)), ensure_ascii=False)
-        return row.raw.rstrip()[:-1] + b", " + new_fields[1:].encode() + self.newline
+            return self._reader.restore(row.raw + self._tail(values))
+        more = json.dumps(dict(zip(self._added, values, strict=True)), ensure_ascii=False)
+        return self._reader.restore(row.raw.rstrip()[:-1] + b", " + more[1:].encode() + self._reader.newline)
 
 
 class Filled(NamedTuple):
-    """Numbers of rows. rows: written. bad: left out."""
+    """Number of rows that were written, and of rows that were left out."""
 
     rows: int
     bad: int
 
 
 def fill(
-    rows: RecipientFile,
+    recipients: RecipientFile,
     out: IO[bytes],
     bad: Path,
-    new_values: Callable[[str], Sequence[str]],
+    new_values: NewValues,
     on_progress: Callable[[int], None] = lambda bytes_read: None,
 ) -> Filled:
-    """Writes each good row to `out` with the new values of its recipient. Returns the numbers of rows.
+    """Writes each good row with the new values of its recipient. Names bad rows in the file `bad`.
 
-    bad: file for the line numbers of rows that are left out, and the reasons; removed if there are no such
-    rows. new_values: returns the values of the new columns for a recipient. on_progress: called every 1,000
-    rows with the number of bytes that have been read. Raises OSError if a file cannot be written.
+    on_progress: called now and then with the number of bytes that have been read. Raises OSError.
     """
-    written = skipped = 0
+    good = skipped = 0
     with contextlib.ExitStack() as stack:
         bad_file: IO[bytes] | None = None
-        if rows.is_csv:
-            out.write(rows.header)
-        for row in rows.rows():
-            if row.error:
-                bad_file = bad_file or stack.enter_context(files.open_whole(bad))
-                bad_file.write(f"{row.line}: {row.error}\n".encode())
-                skipped += 1
-            else:
-                out.write(rows.with_fields(row, new_values(row.recipient)))
-                written += 1
-            if (written + skipped) % 1000 == 0:
-                on_progress(rows.bytes_read)
+        out.write(recipients.header)
+        for batch in _batches(recipients.rows()):
+            rows = [row for row in batch if not row.error]
+            values = new_values([row.recipient for row in rows])
+            out.writelines(map(recipients.with_fields, rows, values))
+            good += len(rows)
+            for row in batch:
+                if row.error:
+                    bad_file = bad_file or stack.enter_context(files.open_whole(bad))
+                    bad_file.write(f"{row.line}: {row.error}\n".encode())
+                    skipped += 1
+            on_progress(recipients.bytes_read)
     if not skipped:
         bad.unlink(missing_ok=True)  # an earlier run may have left the file
-    return Filled(written, skipped)
+    return Filled(good, skipped)
+
+
+def _batches(rows: Iterator[ListRow]) -> Iterator[list[ListRow]]:
+    batch: list[ListRow] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == BATCH_ROWS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from pixel_server.mail.recipient_files import MAX_ROW_BYTES
+from pixel_server.mail.csv_rows import MAX_ROW_BYTES
 from pixel_server.secret import Secrets
 from pixel_server.tokens import decode_unverified
 from tests.commands.conftest import BASE_URL
@@ -73,8 +73,12 @@ def test_link_list_delimiter_of_a_spreadsheet_is_found(link, delimiter, mark):
 
 def test_link_list_column_in_other_case_is_found(link):
     assert link(b"Name,Recipient\nAda,ada@example.org\n")[0].exit_code == 0
-    assert link(b"RECIPIENT,recipient\nno,ada@example.org\n")[1].count(b"no,ada@example.org,") == 1
-    assert "no column 'recipient'" in link(b"RECIPIENT,Recipient\nada,ada\n")[0].stderr
+
+
+@pytest.mark.parametrize("header", ["RECIPIENT,recipient", "recipient,recipient", "recipient,a,A"])
+def test_link_list_two_columns_of_one_name_are_refused(link, header):
+    done, out, _ = link(f"{header}\nada@example.org,b,c\n".encode())
+    assert (done.exit_code, out, "two columns" in done.stderr) == (1, None, True)
 
 
 @pytest.mark.parametrize("header", ['"recipient";"name, first"', "recipient;Name, Vorname", "a,b\trecipient"])
@@ -98,21 +102,24 @@ def test_link_list_from_standard_input(offline, tmp_path):
 def test_link_list_bad_rows_are_named_and_left_out(link):
     long = b"x" * MAX_ROW_BYTES
     content = (
-        b'recipient,note\nada@example.org,a\n,empty\nbob@example.org\n\xff,b\n\nEve,"two\nlines"\n'
-        b'Jim,"never closed\nJoe,"a, b"\nKim,c\n' + long * 2 + b"\na\x07b,d\nLeo,e\n"
+        b"recipient,note\nada@example.org,a\n,empty\nbob@example.org,a,b\n\xc3\xa4@example.org,c\n\xff,b\n\n"
+        b'eve@example.org,"two\nlines"\njim@example.org,"never closed\njoe@example.org,"a, b"\n'
+        b"kim@example.org,c\n" + long * 2 + b"\na\x07b,d\nleo@example.org\n"
     )
     done, out, bad = link(content)
     assert done.exit_code == 1
-    assert done.stderr.startswith("pixel-server: 5 rows done, 6 left out: see ")
-    rows = list(csv.reader(io.StringIO(out.decode(), newline="")))
-    assert [row[0] for row in rows] == ["recipient", "ada@example.org", "Eve", "Joe", "Kim", "Leo"]
+    assert done.stderr.startswith("pixel-server: 6 rows done, 6 left out: see ")
+    rows = list(csv.DictReader(io.StringIO(out.decode(), newline="")))
+    assert [row["recipient"][:3] for row in rows] == ["ada", "ä@e", "eve", "joe", "kim", "leo"]
+    assert [row["note"] for row in rows] == ["a", "c", "two\nlines", "a, b", "c", ""]
+    assert all(row["pixel_url"].startswith(BASE_URL) for row in rows)
     assert bad.decode().splitlines() == [
         "3: recipient must have 1 to 256 characters",
-        "4: has 1 fields, not 2",
-        "5: is not UTF-8",
-        "9: is not CSV: unexpected end of data",
-        "12: has more than 1 MB",
-        "13: recipient must not contain control characters",
+        "4: has 3 fields, not 2",
+        "6: is not in UTF-8",
+        "10: is not CSV: its quotes are broken",
+        "13: has more than 1 MB",
+        "14: recipient must not contain control characters",
     ]
     content = b'{"recipient":"ada"}\n[1]\n{"recipient":1}\n{"a":1}\n{"recipient":"b","pixel_url":""}\nnot\n'
     done, out, bad = link(content, "--json")
@@ -127,8 +134,8 @@ def test_link_list_bad_rows_are_named_and_left_out(link):
         (b"", "no column 'recipient'"),
         (b"email\nada@example.org\n", "no column 'recipient'; it names email"),
         (b"recipient,pixel_url\n", "a column 'pixel_url' already"),
-        ("recipient\n".encode("utf-16"), "UTF-16"),
-        (b"recipient\xff\n", "not UTF-8"),
+        ("mail\n".encode("utf-16"), "no column 'recipient'; it names mail"),
+        (b"recipient\xff\n", "no column 'recipient'"),
         (b'"recipient\nada\n', "is not CSV"),
     ],
 )
@@ -186,3 +193,21 @@ def test_link_list_shows_progress_on_a_terminal_only(tmp_path):
     assert b"100%" in shown
     done = subprocess.run(arguments, env={**os.environ, **environ}, capture_output=True, check=True)
     assert (done.stdout, done.stderr) == (b"", b"")
+
+
+@pytest.mark.parametrize(
+    "recipient", ["Eve@example.org", "mailto:eve@example.org", "Eve <eve@example.org>", "eve\u200b"]
+)
+def test_link_odd_recipient_is_made_and_told(offline, link, recipient):
+    done = offline("link", "spring", recipient)
+    assert (done.exit_code, "another recipient" in done.stderr) == (0, True)
+    assert "another recipient" in offline("embed", "spring", recipient, stdin=b"<p>Hi").stderr
+    done, out, bad = link(f"recipient\neve@example.org\n{recipient}\n".encode())
+    assert (done.exit_code, bad, len(out.splitlines())) == (0, None, 3)
+    assert "list.csv: line 3: the recipient has" in done.stderr
+
+
+def test_link_list_many_odd_recipients_first_are_told(link):
+    done, _, _ = link(b"recipient\n" + b"Eve@example.org\n" * 100)
+    assert len(done.stderr.splitlines()) == 21
+    assert done.stderr.endswith("and 80 more such lines\n")

@@ -149,7 +149,7 @@ def test_cli_campaign_upload_stores_the_list(stack: Stack, tmp_path: Path):
     upload = ("campaign", "upload", "listed")
     assert stack.run(*upload, str(tmp_path / "list.csv")).stdout == "2 new, 0 known, 0 withdrawn\n"
     done = as_json(stack, *upload, str(tmp_path / "more.ndjson"))
-    assert done == {"lines": 2, "new": 1, "known": 1, "withdrawn": 0, "bad": 0, "errors": []}
+    assert done == {"lines": 2, "new": 1, "known": 1, "withdrawn": 0, "bad": 0, "errors": [], "warnings": []}
     _, unopened = stack.call("GET", "/api/campaigns/listed/recipients?state=unopened")
     assert {item["name"] for item in unopened["items"]} == {None, "Ada", "Bob"}, "Bob came again without"
     rows = [f"person-{i}" for i in range(20_000)]
@@ -171,7 +171,7 @@ def test_cli_campaign_upload_stores_the_list(stack: Stack, tmp_path: Path):
 
     (tmp_path / "bad.csv").write_text("mail\nada@example.org\n")
     assert_one_line(
-        cli(*upload, str(tmp_path / "bad.csv"), data=stack.data), "bad.csv", "`recipient`", "nothing"
+        cli(*upload, str(tmp_path / "bad.csv"), data=stack.data), "bad.csv", "'recipient'", "nothing"
     )
     none = cli("campaign", "upload", "nobody", str(tmp_path / "list.csv"), data=stack.data)
     assert_one_line(none, "there is no campaign 'nobody'")

@@ -48,8 +48,9 @@ OPERATIONS = {
         "Upload the recipients of a campaign",
         ok("All lines are stored.", ref("Uploaded")),
         "A line for each recipient: NDJSON of `{recipient, name}`, or CSV whose first line names the columns "
-        "`recipient` and, optionally, `name`. UTF-8, any number of lines. An upload adds to the list; the "
-        "same list can be sent again without harm. Names are stored in mode `identified` only. 422: some "
+        "`recipient` and, optionally, `name`. Any number of lines, in UTF-8 or as spreadsheets write. An "
+        "upload adds to the list; the same list can be sent again without harm. Names are stored in mode "
+        "`identified` only, and dropped in others. 422: some "
         f"lines cannot be used, and `errors` names the first {uploads.Upload.MAX_ERRORS}; the others are "
         "stored. If the body is cut off, its whole lines are stored.",
         body={**content({"type": "string"}, uploads.NDJSON), **content({"type": "string"}, uploads.CSV)},
@@ -115,6 +116,13 @@ SCHEMAS = {
         known=count("Recipients that were on the list; their newest names are stored."),
         withdrawn=count("Recipients who withdrew; they are left out."),
         bad=count("Lines that cannot be used; they are left out."),
+        warnings=array(
+            answer(
+                line=count("Number of the line, from 1."),
+                field={"enum": ["recipient", "name"]},
+                message=text("What the sender of the list should know."),
+            )
+        ),
     ),
     "RecipientKey": text("The keyed hash of a recipient.", pattern="^[0-9a-f]{16}$"),
     "RecipientQuery": {

@@ -1,0 +1,250 @@
+"""Reads recipient lists in CSV.
+
+Missing cells at the end of a row are empty, and empty cells beyond the header are dropped. No part of a field
+is ever read as a recipient: a row that may be part of a field is left out, with an error.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from pixel_server.mail.csv_rows import MAX_ROW_BYTES, BrokenQuotes, Dialect, Row
+from pixel_server.mail.list_charset import BOM, CharsetGuess
+from pixel_server.mail.list_rows import (
+    NAME_COLUMN,
+    Columns,
+    ListError,
+    ListRow,
+    Unread,
+    Warn,
+    checked_recipient,
+    tell_doubts,
+)
+
+DELIMITERS = ",;\t|"
+
+_blank_lines = re.compile(rb'(?:[ \t",;|\x1a]*+(?:\r*\n|\r))*+').match
+_separator_line = re.compile(rb'"?sep=([^\w\r\n"])"?[^\w\r\n]*(?:\r*\n|\r)', re.I).match
+_is_address = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+").fullmatch
+
+
+class CsvList:
+    """A list in CSV below its header. preamble: a line `sep=;` above the header. header: its bytes."""
+
+    def __init__(
+        self,
+        unread: Unread,
+        columns: Columns,
+        charset: CharsetGuess,
+        warn: Warn,
+        *,
+        dialect: Dialect,
+        names: list[str],
+    ) -> None:
+        """names: names of the columns. Raises ListError if a name is there twice, or is to be added."""
+        self._unread, self._charset, self._warn, self.dialect = unread, charset, warn, dialect
+        self.preamble = self.header = b""
+        places: dict[str, int] = {}
+        for place, name in enumerate(names):
+            if places.setdefault(_folded(name), place) != place and name:
+                raise ListError(f"it has two columns {name!r}, if upper and lower case are the same")
+        for name in columns.added:
+            if _folded(name) in places:
+                raise ListError(f"it has a column {name!r} already")
+        self._column, self._width = columns.recipient, len(names)
+        self._position = places[_folded(columns.recipient)]
+        self._column_name = names[self._position]
+        name_position = places.get(NAME_COLUMN)
+        self.has_names = name_position not in (None, self._position)
+        self._name_position = name_position if self.has_names and columns.takes_names else None
+        self._broken_line = self._doubtful_until = 0
+        self._is_below_broken_row = self._is_quote_below = self._has_told_charset = False
+        self._addresses = self._others = 0
+
+    def rows(self) -> Iterator[ListRow]:
+        """Yields the rows whose end has been read."""
+        unread, dialect = self._unread, self.dialect
+        data = unread.data
+        while data or unread.is_skipping:
+            self._skip_marks()
+            if self._is_below_broken_row:
+                in_doubt = dialect.lines_in_doubt(data, 0, unread.is_final)
+                if in_doubt is None:
+                    return
+                self._is_below_broken_row = False
+                yield from self._fragments(in_doubt.fragments)
+                self._doubtful_until = unread.line + in_doubt.doubtful
+                self._is_quote_below = in_doubt.has_quote
+                continue
+            if unread.is_skipping or (len(data) > MAX_ROW_BYTES and data.find(dialect.newline) < 0):
+                too_long = unread.take_long_line()
+                if too_long is None:
+                    return
+                self._broken_line, self._is_below_broken_row = too_long.line, unread.has_skipped_quote
+                yield too_long
+                continue
+            line = unread.line + 1
+            try:
+                row = dialect.read_row(data, unread.is_final)
+                is_broken = row is not None and self._swallows_rows(row)
+            except BrokenQuotes:
+                row, is_broken = None, True
+            if is_broken and unread.take_line() is not None:
+                self._broken_line, self._is_below_broken_row = line, True
+                yield ListRow(line, line, b"", "", None, "is not CSV: its quotes are broken")
+                continue
+            if row is None or is_broken:
+                return
+            raw = unread.take(row.next)[: row.ends[-1]]
+            if not dialect.is_blank(raw):
+                yield self._parse(line, row, raw)
+
+    def _skip_marks(self) -> None:
+        """Drops what stands before a row where lists were joined, and LF after CR."""
+        data = self._unread.data
+        while data.startswith(BOM):
+            del data[: len(BOM)]
+        if self.dialect.newline == b"\r" and data.startswith(b"\n"):
+            del data[:1]
+
+    def _fragments(self, lines: int) -> Iterator[ListRow]:
+        for _ in range(lines):
+            self._unread.take_line()
+            line = self._unread.line
+            yield ListRow(line, line, b"", "", None, self._fragment_error)
+
+    @property
+    def _fragment_error(self) -> str:
+        return f"may be part of a field of line {self._broken_line}"
+
+    def _swallows_rows(self, row: Row) -> bool:
+        """Returns whether a row lacks fields, and has lines in quotes that look like rows of the list."""
+        size = row.ends[-1]
+        if len(row.values) >= self._width or self._unread.data.find(self.dialect.newline, 0, size) < 0:
+            return False
+        return self._has_rows_inside(bytes(self._unread.data[:size]))
+
+    def _has_rows_inside(self, raw: bytes) -> bool:
+        _, *lines = raw.split(self.dialect.newline)
+        rows = (line.split(self.dialect.delimiter) for line in lines)
+        recipients = (cells[self._position] for cells in rows if len(cells) == self._width)
+        return any(self._is_plausible(cell.decode("utf-8", "replace").strip()) for cell in recipients)
+
+    def _is_plausible(self, recipient: str) -> bool:
+        """Returns whether a text is like the recipients above: an address, or a word if they are words."""
+        if _is_address(recipient):
+            return True
+        return self._others > self._addresses and len(recipient.split()) == 1
+
+    def _parse(self, line: int, row: Row, raw: bytes) -> ListRow:
+        last_line = self._unread.line
+        try:
+            codec = self._charset.codec(raw)
+            if row.has_line_break:
+                raise ValueError("has a line break outside quotes")
+            raw = self._fit(row, raw)
+            recipient = row.values[self._position].decode(codec).strip()
+            checked_recipient(recipient, self._column)
+            self._refuse_prose(line, row, recipient)
+            if recipient == self._column_name and raw.strip() == self.header.strip():
+                raise ValueError("is the header once more")
+        except ValueError as error:
+            return ListRow(line, last_line, b"", "", None, str(error))
+        if _is_address(recipient):
+            self._addresses += 1
+        else:
+            if self._addresses > self._others and "@" not in recipient:
+                self._warn(line, "the recipient is not an address, as most above are")
+            self._others += 1
+        tell_doubts(recipient, line, self._warn)
+        if not self._has_told_charset and self._charset.older:
+            self._has_told_charset = True
+            self._warn(line, f"the list is not UTF-8, and is read as {self._charset.older}")
+        if last_line > line and self._has_rows_inside(raw):
+            self._warn(line, "a field in quotes has a line that looks like a row of the list")
+        return ListRow(line, last_line, raw, recipient, self._name(row, codec))
+
+    def _fit(self, row: Row, raw: bytes) -> bytes:
+        """Returns a row with as many fields as the header. Raises ValueError if the row has more."""
+        number = len(row.values)
+        if number > self._width:
+            if any(value.strip() for value in row.values[self._width :]):
+                raise ValueError(f"has {number} fields, not {self._width}")
+            return raw[: row.ends[self._width - 1]]
+        if self._position >= number:
+            raise ValueError(f"has {number} fields, not {self._width}")
+        return raw + self.dialect.delimiter * (self._width - number)
+
+    def _refuse_prose(self, line: int, row: Row, recipient: str) -> None:
+        """Raises ValueError if a row may be part of a field of another row."""
+        if self._is_plausible(recipient):
+            if line <= self._doubtful_until and len(row.values) < self._width:
+                raise ValueError(self._fragment_error)
+            return
+        is_first_word = not self._addresses and len(recipient.split()) == 1
+        if line <= self._doubtful_until:
+            if not is_first_word or self._is_quote_below or len(row.values) < self._width:
+                raise ValueError(self._fragment_error)
+        elif len(row.values) < self._width:
+            if not is_first_word:
+                raise ValueError(f"has {len(row.values)} fields, not {self._width}")
+        elif self._addresses > self._others and "@" not in recipient and len(recipient.split()) > 1:
+            raise ValueError(f"{self._column} is not an address, as most above are, but text")
+
+    def _name(self, row: Row, codec: str) -> str | None:
+        if self._name_position is None or self._name_position >= len(row.values):
+            return None
+        return " ".join(row.values[self._name_position].decode(codec).split()) or None
+
+
+def read_header(unread: Unread, columns: Columns, charset: CharsetGuess, warn: Warn) -> CsvList | None:
+    """Reads the header of a list. Returns None if its end is not here yet.
+
+    Raises ListError if the list cannot be used.
+    """
+    data = unread.data
+    start = _end(_blank_lines(data))
+    separator = _separator_line(data, start)
+    header_start = _end(_blank_lines(data, separator.end())) if separator else start
+    header = bytearray(data[header_start:])
+    all_names: list[list[str]] = []
+    for delimiter in separator[1].decode("latin-1") if separator else DELIMITERS:
+        dialect = Dialect(delimiter, unread.newline)
+        try:
+            row = dialect.read_row(header, unread.is_final)
+        except BrokenQuotes:
+            continue
+        if row is None:
+            return None
+        raw = bytes(header[: row.ends[-1]])
+        names = _names(row, charset, raw)
+        all_names.append(names)
+        if any(_folded(name) == _folded(columns.recipient) for name in names):
+            found = CsvList(unread, columns, charset, warn, dialect=dialect, names=names)
+            found.header = raw
+            found.preamble = bytes(separator[0]) if separator else b""
+            unread.take(header_start + row.next)
+            return found
+    if not all_names:
+        raise ListError("its first line is not CSV: its quotes are broken")
+    listed = ", ".join(next((names for names in all_names if len(names) > 1), all_names[0]))
+    raise ListError(f"its first line has no column {columns.recipient!r}; it names {listed[:200]}")
+
+
+def _end(match: re.Match[bytes] | None) -> int:
+    return match.end() if match else 0
+
+
+def _names(row: Row, charset: CharsetGuess, raw: bytes) -> list[str]:
+    try:
+        codec = charset.codec(raw)
+    except ValueError as error:
+        raise ListError(f"its first line {error}") from None
+    return [" ".join(value.decode(codec).strip("\ufeff\u200b \t\r\n\xa0").split()) for value in row.values]
+
+
+def _folded(name: str) -> str:
+    """Returns a name of a column in the form in which names are compared."""
+    return unicodedata.normalize("NFC", name).casefold()

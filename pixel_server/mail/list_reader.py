@@ -1,0 +1,125 @@
+"""Reads a recipient list, CSV or NDJSON, in pieces of any size. Every command and call that takes a list
+reads it here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pixel_server.mail.csv_list import CsvList, read_header
+from pixel_server.mail.csv_rows import MAX_ROW_BYTES
+from pixel_server.mail.list_charset import BOM, FIRST_BYTES, CharsetGuess, Recoder
+from pixel_server.mail.list_rows import Columns, ListError, ListRow, Unread, Warn
+from pixel_server.mail.ndjson_list import NdjsonList
+
+_first_newline = re.compile(rb'(?:[^"\r\n]++|"[^"]*+")*+(\r*\n|\r)').match
+_any_newline = re.compile(rb"(\r*\n|\r)").search
+
+
+class ListReader:
+    """A list while it is read.
+
+    content: the list, once its first line has been read. newline: line end of the first line. has_mark:
+    whether the list begins with a mark of UTF-8 or UTF-16.
+    """
+
+    def __init__(self, columns: Columns, warn: Warn, is_csv: bool | None = None) -> None:
+        """warn: called with what the sender should know. is_csv: None to find out."""
+        self._columns, self._warn, self._is_csv = columns, warn, is_csv
+        self._first = b""
+        self._recoder: Recoder | None = None
+        self._unread = Unread()
+        self._enough = 0
+        self.content: CsvList | NdjsonList | None = None
+        self.newline, self.has_mark = b"\n", False
+
+    @property
+    def line(self) -> int:
+        """Returns the number of the last line that was read."""
+        return self._unread.line
+
+    def add(self, chunk: bytes, is_final: bool = False) -> None:
+        """Takes the next piece of the list. Raises ListError if the list cannot be used."""
+        if self._recoder is None:
+            chunk = self._first = self._first + chunk
+            if len(chunk) < FIRST_BYTES and not is_final:
+                return
+            self._recoder = Recoder(chunk[:FIRST_BYTES])
+        self._unread.data += self._recoder.recode(chunk, is_final)
+        self._unread.is_final = is_final
+        if is_final:
+            self._drop_ctrl_z()
+        if self.content is None and self._has_enough():
+            self.content = self._begin(self._recoder)
+            if self.content is None:
+                self._wait_for_more()
+
+    def _drop_ctrl_z(self) -> None:
+        """Drops the mark with which DOS ends a text."""
+        data = self._unread.data
+        while data.endswith(b"\x1a"):
+            del data[-1:]
+
+    def rows(self) -> Iterator[ListRow]:
+        """Yields the rows whose end has been added."""
+        if self.content is not None and self._has_enough():
+            yield from self.content.rows()
+            self._wait_for_more()
+
+    def rows_before_cut(self) -> Iterator[ListRow]:
+        """Yields the rows whose end has been added, where the list is cut off."""
+        self._enough = 0
+        self.add(b"")
+        yield from self.rows()
+
+    def _has_enough(self) -> bool:
+        return self._unread.is_final or len(self._unread.data) >= self._enough
+
+    def _wait_for_more(self) -> None:
+        """Waits until the rest has doubled, so that a long row in small pieces is not read for each piece."""
+        self._enough = 2 * len(self._unread.data)
+
+    def restore(self, text: bytes) -> bytes:
+        """Returns UTF-8 in the charset of the list, if that is UTF-16. Other bytes stay as they are."""
+        assert self._recoder
+        return self._recoder.restore(text)
+
+    def _begin(self, recoder: Recoder) -> CsvList | NdjsonList | None:
+        """Returns the list, or None if its first line is not complete yet."""
+        unread = self._unread
+        while unread.data.startswith(BOM):
+            del unread.data[: len(BOM)]
+            self.has_mark = True
+        start = bytes(unread.data[:MAX_ROW_BYTES]).lstrip()
+        if not start and not unread.is_final:
+            return None
+        is_csv = self._is_csv if self._is_csv is not None else not start.startswith(b"{")
+        newline = self._find_newline(is_csv)
+        if newline is None:
+            return None
+        self.newline, unread.newline = newline, newline[-1:]
+        if not is_csv:
+            return NdjsonList(unread, self._columns, self._warn)
+        charset = CharsetGuess(self.has_mark or recoder.codec is not None, unread.newline)
+        content = read_header(unread, self._columns, charset, self._warn)
+        if content is None:
+            self._refuse_too_long()
+        return content
+
+    def _find_newline(self, is_csv: bool) -> bytes | None:
+        """Returns the first line end of the list outside quotes, or None if it is not complete yet."""
+        data, is_final = self._unread.data, self._unread.is_final
+        newline = _first_newline(data) if is_csv else _any_newline(data)
+        if newline is None and (is_final or len(data) > MAX_ROW_BYTES):
+            newline = _any_newline(data)
+        if newline is None:
+            if is_csv:
+                self._refuse_too_long()
+            return b"\n" if is_final or len(data) > MAX_ROW_BYTES else None
+        if not is_final and not bytes(data[newline.start(1) :]).strip(b"\r"):
+            return None  # an LF may follow
+        return b"\r\n" if newline[1].endswith(b"\r\n") else bytes(newline[1])
+
+    def _refuse_too_long(self) -> None:
+        if len(self._unread.data) > MAX_ROW_BYTES:
+            raise ListError("its first line has more than 1 MB")

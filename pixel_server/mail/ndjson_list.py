@@ -1,0 +1,103 @@
+"""Reads recipient lists in NDJSON: a JSON object on each line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pixel_server.mail.csv_rows import MAX_ROW_BYTES
+from pixel_server.mail.list_charset import BOM
+from pixel_server.mail.list_rows import (
+    NAME_COLUMN,
+    TOO_LONG,
+    Columns,
+    ListRow,
+    Unread,
+    Warn,
+    checked_recipient,
+    tell_doubts,
+)
+
+
+class NdjsonList:
+    """A list in NDJSON. has_names: whether a row so far has a name."""
+
+    def __init__(self, unread: Unread, columns: Columns, warn: Warn) -> None:
+        self._unread, self._columns, self._warn = unread, columns, warn
+        self._can_have_names = columns.recipient != NAME_COLUMN
+        self.has_names = False
+
+    def rows(self) -> Iterator[ListRow]:
+        """Yields the rows whose end has been read."""
+        unread = self._unread
+        while unread.data or unread.is_skipping:
+            if unread.is_skipping:
+                too_long = unread.take_long_line()
+                if too_long is None:
+                    return
+                yield too_long
+                continue
+            raw = unread.take_line()
+            if raw is None:
+                return
+            while raw.startswith(BOM):
+                raw = raw.removeprefix(BOM)
+            raw = raw.strip(b" \t\r\n\x1a")
+            if raw:
+                yield self._parse(unread.line, raw)
+
+    def _parse(self, line: int, raw: bytes) -> ListRow:
+        try:
+            if len(raw) > MAX_ROW_BYTES:
+                raise ValueError(TOO_LONG)
+            row = _decode_object(raw)
+            if self._columns.recipient not in row:
+                raise ValueError(f"has no {self._columns.recipient}")
+            for added in self._columns.added:
+                if added in row:
+                    raise ValueError(f"has {added} already")
+            recipient = row[self._columns.recipient]
+            if not isinstance(recipient, str):
+                raise ValueError(f"{self._columns.recipient} must be text")
+            checked_recipient(recipient, self._columns.recipient)
+            name = self._name(row)
+        except ValueError as error:
+            return ListRow(line, line, raw, "", None, str(error))
+        tell_doubts(recipient, line, self._warn)
+        return ListRow(line, line, raw, recipient, name)
+
+    def _name(self, row: dict[str, Any]) -> str | None:
+        name = row.get(NAME_COLUMN) if self._can_have_names else None
+        if name is None:
+            return None
+        self.has_names = True
+        if not self._columns.takes_names:
+            return None
+        if not isinstance(name, str):
+            raise ValueError("name must be text")
+        return name
+
+
+def _decode_object(raw: bytes) -> dict[str, Any]:
+    """Returns the JSON object of a line. Raises ValueError if the line has none, or names a field twice."""
+    try:
+        content = json.loads(raw.decode(), object_pairs_hook=_unique_fields)
+    except _FieldTwiceError:
+        raise
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise ValueError("is not a JSON object in UTF-8")
+    return content
+
+
+class _FieldTwiceError(ValueError):
+    """An object has two fields of one name."""
+
+
+def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise _FieldTwiceError("has two fields of one name")
+    return fields

@@ -1,0 +1,49 @@
+"""Says what is odd about a recipient, whose opens are then counted apart from those of the usual spelling."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_is_usual = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]+@[a-z0-9.-]+[a-z0-9]|[\w-]+", re.ASCII).fullmatch
+_invisible_categories = frozenset({"Cf", "Zl", "Zp", "Cn", "Co"})
+_joiners = "\u200c\u200d"
+"""Characters that some scripts need between letters."""
+
+
+def doubt(recipient: str) -> str:
+    """Returns what is odd about a recipient, as `has capital letters`, or "".
+
+    An exact other spelling of the same address is another recipient.
+    """
+    if _is_usual(recipient):
+        return ""
+    odd = [text for text, is_so in _checks(recipient) if is_so]
+    return f"the recipient has {', '.join(odd)}: without, it is another recipient" if odd else ""
+
+
+def _checks(recipient: str) -> list[tuple[str, bool]]:
+    checks = [
+        ("invisible characters", any(map(_is_invisible, recipient))),
+        ("blanks at its ends", recipient != recipient.strip()),
+        ("letters that are not composed (NFC)", not unicodedata.is_normalized("NFC", recipient)),
+    ]
+    if "@" in recipient:
+        text = recipient.strip().lower()
+        checks += [
+            ("`mailto:`", text.startswith("mailto:")),
+            ("a name or brackets beside the address", "<" in text or ">" in text),
+            ("several addresses", text.count("@") > 1 and '"' not in text),
+            ("quotes", '"' in text or text[:1] == text[-1:] == "'"),
+            ("a blank, comma or semicolon", re.search(r"[\s,;]", text) is not None),
+            ("a dot at its end", text.endswith(".")),
+            ("capital letters", recipient != recipient.lower()),
+        ]
+    return checks
+
+
+def _is_invisible(character: str) -> bool:
+    if character in _joiners:
+        return True
+    category = unicodedata.category(character)
+    return category in _invisible_categories or (category == "Zs" and character != " ")
