@@ -173,7 +173,7 @@ def _make_drain(
         on_accepted=recorder.resume,
         on_lost=recorder.count_lost,
         on_removed=note_removed,
-        mark=recorder.spool_mark,
+        count_spooled=recorder.count_spooled,
         on_drained=recorder.note_drained,
         on_stored=rollup_trigger.request,
         on_acknowledged=loss_watch.note,

@@ -389,13 +389,16 @@ class Recorder:
         self._renew_before_next = self._in_spool
         self._resumed_at = asyncio.get_running_loop().time()
 
-    def spool_mark(self) -> int:
+    def count_spooled(self) -> int:
         """Returns the number of groups that were sent to the spool so far."""
         return self._spool_writes
 
-    def note_drained(self, mark: int) -> None:
-        """Notes that all batches that were in the spool at this mark are in Redis."""
-        if mark == self._spool_writes:
+    def note_drained(self, groups: int) -> None:
+        """Notes that all batches of the first groups that were sent to the spool are in Redis.
+
+        groups: the number of these groups, as `count_spooled` returned it.
+        """
+        if groups == self._spool_writes:
             self._in_spool = False
 
     def count_removed(self, hits: int) -> None:

@@ -39,8 +39,9 @@ class Drain:
     on_accepted: called each time that the sink has accepted batches.
     on_lost: called with the number of earlier batches that the sink has lost.
     on_removed: called with the files that somebody removed from the spool.
-    mark, on_drained: `on_drained` is called with a value of `mark` once all batches that were in the spool
-    when `mark` returned it are in the sink.
+    count_spooled: returns the number of groups that the recorder has sent to the spool so far.
+    on_drained: called with a number that `count_spooled` returned, once the batches of all these groups are
+    in the sink.
     on_stored: called with the shards of stored batches.
     on_acknowledged: as in `Recorder`.
     aside_days: days until files that were set aside are deleted; None to keep them for ever.
@@ -55,8 +56,8 @@ class Drain:
         on_accepted: Callable[[], None] = lambda: None,
         on_lost: Callable[[int], None] = lambda batches: None,
         on_removed: Callable[[list[RemovedFile]], None] = lambda removed: None,
-        mark: Callable[[], int] = lambda: 0,
-        on_drained: Callable[[int], None] = lambda mark: None,
+        count_spooled: Callable[[], int] = lambda: 0,
+        on_drained: Callable[[int], None] = lambda groups: None,
         on_stored: Callable[[Iterable[int]], None] = lambda shards: None,
         on_acknowledged: Callable[[Sequence[Batch], Sequence[int]], None] = lambda batches, seen: None,
         aside_days: int | None = None,
@@ -64,6 +65,7 @@ class Drain:
         self._thread = ThreadPoolExecutor(1, "drain")
         self._drained: dict[tuple[str, int], int] = {}
         self._damaged_at = -1
+        """Number of groups sent to the spool when damage was last found."""
         self._sink_accepts = False
         self._on_acknowledged = on_acknowledged
         self._spool = spool
@@ -73,7 +75,7 @@ class Drain:
         self._on_accepted = on_accepted
         self._on_lost = on_lost
         self._on_removed = on_removed
-        self._mark = mark
+        self._count_spooled = count_spooled
         self._on_drained = on_drained
         self._on_stored = on_stored
 
@@ -109,14 +111,16 @@ class Drain:
         """
         count = 0
         while True:
-            mark = self._mark()
+            spooled = self._count_spooled()
             segments = await self._in_thread(self._next_segments)
             if removed := self._spool.take_removed():
                 self._on_removed(removed)
             if not segments:
                 self._drained.clear()
-                if mark != self._damaged_at:  # else batches lost to damage would be reported as lost by Redis
-                    self._on_drained(mark)
+                # After damage the recorder must not go on under its producer id: Redis would miss the numbers
+                # of the damaged batches, and they would be reported as lost by Redis.
+                if spooled != self._damaged_at:
+                    self._on_drained(spooled)
                 if self._sink_accepts and self._is_away():
                     self._on_accepted()
                 return count
@@ -125,7 +129,7 @@ class Drain:
                 with contextlib.suppress(NewerFormat):  # also raised for all later segments of this writer
                     count += await self._drain_segment(segment)
             if self._spool.counts["damaged"] != damaged:
-                self._damaged_at = self._mark()
+                self._damaged_at = self._count_spooled()
             if self._is_away():
                 await asyncio.sleep(PAUSE_SECONDS)  # so that the next segment holds more than one group
 

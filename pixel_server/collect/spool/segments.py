@@ -20,12 +20,12 @@ sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS h
 
 def list_segments(directory: Path) -> list[Segment]:
     """Returns the segments of a directory, oldest writer first; [] if there is no directory."""
-    return sorted(Segment(name[1], int(name[2])) for name in _names(directory) if name[2])
+    return sorted(Segment(name[1], int(name[2])) for name in _match_names(directory) if name[2])
 
 
 def list_writers(directory: Path) -> set[str]:
     """Returns the writers that have a lock file or a segment in a directory."""
-    return {name[1] for name in _names(directory)}
+    return {name[1] for name in _match_names(directory)}
 
 
 def write_at(file: int, data: bytes, offset: int) -> None:
@@ -80,7 +80,7 @@ class WriterLocks:
         os.close(self.held.pop(writer))
 
 
-def _names(directory: Path) -> list[re.Match[str]]:
-    """Returns the names of lock files and segments."""
+def _match_names(directory: Path) -> list[re.Match[str]]:
+    """Returns the matches of the names of lock files and segments."""
     names = os.listdir(directory) if directory.exists() else []
     return [match for match in map(_NAME.fullmatch, names) if match]
