@@ -1,4 +1,4 @@
-"""IP addresses: text, packed bytes and networks."""
+"""IP addresses as text and as packed bytes, and whether they lie in networks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def pack(text: str) -> bytes:
     """Returns the 4 or 16 bytes of an address, and b"" if the text is not an address.
 
     An IPv4-mapped address becomes IPv4: both `"192.0.2.1"` and `"::ffff:192.0.2.1"` give `b"\\xc0\\0\\2\\1"`.
-    A zone is left out: `"fe80::1%eth0"` is `fe80::1`.
+    An IPv6 zone is left out: `"fe80::1%eth0"` becomes `fe80::1`.
     """
     try:
         if ":" in text:
@@ -35,7 +35,7 @@ def unmapped(packed: bytes) -> bytes:
 
 
 def is_in_networks(packed: bytes, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
-    """Returns whether an address of 4 or 16 bytes lies in one of a few networks. Returns False for b""."""
+    """Returns whether an address of 4 or 16 bytes lies in one of the networks. Returns False for b""."""
     if not networks or not packed:
         return False
     number, bits = int.from_bytes(packed), len(packed) * 8

@@ -1,7 +1,7 @@
 """Consent: how much may be stored of a recipient or visitor, by link, campaign, server and request.
 
-The strictest of them holds. A web process applies it when it admits a hit, and the roll-up applies it again,
-so that a change also reaches hits that wait.
+The strictest of the four holds. A web process applies it when it admits a hit. The roll-up applies it again,
+so that a change also affects waiting hits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pixel_server.tokens import MODES, Mode
 
 
 class Rule(NamedTuple):
-    """The mode of a campaign, and its answer to requests not to be tracked."""
+    """The mode of a campaign, and the effect of requests not to be tracked."""
 
     mode: Mode
     gpc_effect: GpcEffect
@@ -30,7 +30,7 @@ def requests_no_tracking(gpc: str, dnt: str) -> bool:
 
 
 class Consent:
-    """The rules of this server. default: the rule of a campaign that is not known."""
+    """The rules of this server. default: the rule of an unknown campaign."""
 
     def __init__(self, settings: Settings) -> None:
         self._max_mode = mode_named(settings.max_mode)
@@ -38,7 +38,7 @@ class Consent:
         self.default = self.rule(settings.default_mode, None)
 
     def check(self, name: str) -> str:
-        """Returns the mode's name if a campaign may have this mode.
+        """Returns `name` if a campaign may have the mode with this name.
 
         Raises ValueError if no mode has this name, or if the mode is above PIXEL_MAX_MODE.
         """
@@ -54,7 +54,7 @@ class Consent:
 
 
 def allowed_mode(link_mode: int, rule: Rule, no_tracking: bool) -> int:
-    """Returns the mode of one hit. no_tracking: whether the request asks not to be tracked."""
+    """Returns the mode of one hit. no_tracking: whether its request asks not to be tracked."""
     mode = min(link_mode, rule.mode)
     if no_tracking and rule.gpc_effect != "ignore":
         return min(mode, Mode.COUNT) if rule.gpc_effect == "count" else Mode.OFF

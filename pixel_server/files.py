@@ -11,10 +11,10 @@ from typing import IO
 
 @contextlib.contextmanager
 def open_whole(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
-    """Opens a draft that replaces the file of this name at the end of the block.
+    """Opens a draft that replaces the file at `path` at the end of the block.
 
-    After a crash, or an exception in the block, the file is as it was before. mode: permissions, before the
-    umask. Raises OSError.
+    After a crash, or an exception in the block, the file is unchanged. mode: permissions before the umask.
+    Raises OSError.
     """
     with _draft(path, mode) as (draft, file):
         yield file
@@ -30,7 +30,7 @@ def write(path: Path, data: bytes, mode: int = 0o666) -> None:
 
 
 def create(path: Path, data: bytes, mode: int = 0o666) -> bool:
-    """Writes a file whole or not at all if no file has its name. Returns whether it did. Raises OSError."""
+    """Does what `write` does, unless the file exists. Returns whether it did. Raises OSError."""
     with _draft(path, mode) as (draft, file):
         file.write(data)
         _sync(file)
@@ -43,7 +43,7 @@ def create(path: Path, data: bytes, mode: int = 0o666) -> bool:
 
 
 def sync_directory(path: Path) -> None:
-    """Writes the names in a directory to the disk. Raises OSError."""
+    """Syncs a directory, so that the names of its files are on the disk. Raises OSError."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

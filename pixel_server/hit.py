@@ -1,4 +1,4 @@
-"""A hit: one recorded request for a pixel, and the bytes that it is stored as."""
+"""A hit: one recorded request for a pixel, and its stored bytes."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 FORMAT = 1
-"""Version of a batch's bytes. It is the name of the single field of a stream entry."""
+"""Format of a batch. A stream entry has a single field, whose name is this number."""
 
 EMAIL, WEB = "o", "p"
-"""Kinds of hits: an open of a mail, and a view of a web page."""
+"""Kinds of hits: of a mail pixel, and of a web pixel."""
 
 MAX_AGENT, MAX_URL, MAX_LANGUAGE, MAX_SIGNAL = 512, 2048, 128, 64
-"""Largest number of bytes that are recorded of a text that strangers choose. The rest is cut off."""
+"""Largest number of bytes that are recorded of a text that a stranger chooses. The rest is cut off."""
 PURPOSES = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
+"""Headers by which a browser says that it prefetches."""
 
 
 def cut_text(value: bytes | None, max_bytes: int) -> str:
-    """Returns the first bytes of a stranger's text, and "" for None. Invalid UTF-8 is replaced."""
+    """Returns at most `max_bytes` bytes of a stranger's text, and "" for None. Replaces invalid UTF-8."""
     return value[:max_bytes].decode("utf-8", "replace") if value else ""
 
 
 def purpose(headers: Mapping[bytes, bytes]) -> str:
-    """Returns the headers that say why a request was sent: `"sec-purpose=prefetch;"`.
+    """Returns the PURPOSES among these headers, with their values: `"sec-purpose=prefetch;"`.
 
     headers: values by lower-case name.
     """
@@ -38,13 +39,14 @@ class Hit(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One recorded request. It is a fact and never changes.
 
     time: ms since 1970. kind: EMAIL or WEB. method: GET, HEAD, or POST from `p.js`. flags, token_time (s),
-    recipient (8 bytes or b""): as in the token. address: 4 or 16 bytes, or b"".
+    recipient (8 bytes or b""): as in the token. address: 4 or 16 bytes, or b"". agent, referrer, language,
+    gpc, dnt: values of headers. purpose: see the function `purpose`.
 
-    The other fields belong to views of pages. visitor: 8 bytes, a hash of the id that the page sent or the
-    cookie holds; b"" without such an id. view: 8 bytes that identify a view, if `p.js` sent them. spent: ms
-    for which the view was visible so far, if the hit is a report of `p.js`; -1 if it is a view. visits: the
-    number of visits in the cookie, this visit included; 0 without a cookie. is_new: the cookie's id was made
-    for this request.
+    Only views of pages have the following fields. visitor: hash (8 bytes) of the id that the page sent or the
+    cookie holds, or b"" without an id. page, page_referrer: URLs. view: 8 bytes that identify a view, if
+    `p.js` sent them. spent: in a report of `p.js`, ms for which the view was visible so far; in a view, -1.
+    visits: the cookie's number of visits including this visit, 0 without a cookie. is_new: whether the
+    cookie's id was made for this request.
 
     Append only: stored hits are read by the position of each field. Add a field at the end, with a default.
     """
@@ -89,14 +91,14 @@ class UnreadableData(msgspec.Struct, frozen=True):
 
 
 def encode_batch(hits: Sequence[bytes]) -> bytes:
-    """Returns the bytes of a batch: a msgpack array of encoded hits, at most 65,535."""
+    """Returns the bytes of a batch: a msgpack array of encoded hits. Takes at most 65,535 hits."""
     count = len(hits)
     head = bytes([0x90 | count]) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
     return head + b"".join(hits)
 
 
 def decode_batch(data: bytes) -> tuple[list[Hit], list[UnreadableData]]:
-    """Returns the hits of a stored batch, and the parts that cannot be read. Leaves out nothing."""
+    """Returns the hits of a stored batch, and its parts that cannot be read."""
     try:
         return _decode_batch(data), []
     except _BAD:

@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 BURST = 10
-"""Number of lines of a kind that may be written at once."""
+"""Number of lines of one kind that may be written at once."""
 REFILL_SECONDS = 60.0
-"""Seconds after which one more line of a kind may be written."""
+"""Seconds after which one more line of the same kind may be written."""
 
 
 def configure() -> None:
-    """Configures the log of this process: INFO and above, and WARNING and above for uvicorn and RQ."""
+    """Configures the log of this process: INFO and above, but for uvicorn and RQ only WARNING and above."""
     logging.basicConfig(level=logging.INFO, format=FORMAT, stream=sys.stderr)
     for handler in logging.getLogger().handlers:
         handler.addFilter(RateLimit())
@@ -24,10 +24,10 @@ def configure() -> None:
 
 
 class RateLimit(logging.Filter):
-    """Limits how many lines of a kind are written, for a Redis that comes and goes for a day.
+    """Limits the lines of each kind, so that an unstable Redis cannot fill the disk with log lines.
 
     A kind is a logger and a message before its values are filled in. INFO and below is not limited. The next
-    line of a kind that is written says how many lines were left out. clock: returns seconds.
+    line of a kind names the number of lines that were left out before it. clock: returns seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,7 +36,7 @@ class RateLimit(logging.Filter):
         self._kinds: dict[tuple[str, str], tuple[float, float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Returns whether a line is written. Adds the number of lines that were left out before it."""
+        """Returns whether a line is written. Adds to the line the number of lines left out before it."""
         if record.levelno <= logging.INFO:
             return True
         kind, now = (record.name, str(record.msg)), self._clock()

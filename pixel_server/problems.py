@@ -11,16 +11,17 @@ from starlette.responses import Response
 
 TYPE = "application/problem+json"
 MAX_ERRORS = 100
-"""Largest number of errors in an answer. `errors_left_out` is the number of further errors."""
+"""Largest number of errors in a response. Its member `errors_left_out` is the number of further errors."""
 BAD_CURSOR = {"field": "after", "message": "must be a cursor from `next`"}
-"""The error for a cursor of a list that no answer had in `next`."""
+"""Error for a list's cursor that is not the `next` of an earlier response."""
 
 
 class Problem(Exception):
-    """An error to be answered.
+    """An error that becomes the response.
 
     status: HTTP status. detail: a sentence for people. errors: the errors of single fields, such as
-    `{"field": "to", "message": "must be a date"}`; the first MAX_ERRORS are kept. more: further members.
+    `{"field": "to", "message": "must be a date"}`; the first MAX_ERRORS are kept. more: other members of the
+    response.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Problem(Exception):
             self.more["errors_left_out"] = len(errors) - MAX_ERRORS
 
     def response(self) -> Response:
-        """Returns the answer, as JSON."""
+        """Returns the JSON response."""
         body: dict[str, Any] = {
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,

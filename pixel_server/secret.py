@@ -21,9 +21,10 @@ class SecretsError(ValueError):
 class Secrets:
     """Keys of 32 bytes, each derived for one purpose.
 
-    signing, cookies, sessions: keys that sign links, visitors' cookies and sessions of the dashboard, newest
-    first; the first key signs, and all of them verify. The other keys hash: recipients, web visitors, hits to
-    their shards, withdrawn recipients, and the addresses in traces of bursts (`evidence`).
+    signing, cookies, sessions: keys that sign links, visitors' cookies and dashboard sessions, newest first.
+    The first key signs, and all of them verify. recipient, visitor, withdrawn: keys that hash recipients, web
+    visitors and withdrawn recipients. routing: key that hashes a web hit to its shard. evidence: key that
+    hashes the addresses in traces (`counters.burst_window`).
     """
 
     signing: tuple[bytes, ...]
@@ -55,8 +56,8 @@ class Secrets:
     def load(cls, data: Path, signing: tuple[str, ...] = (), recipient: str | None = None) -> Secrets:
         """Returns the given secrets, and takes missing ones from the server's data directory.
 
-        Raises SecretsError if the directory has none. It does not create any: a link signed with new secrets
-        would not be a link of the server.
+        Raises SecretsError if the directory has no secrets. Does not create secrets, because the server would
+        not accept links signed with them.
         """
         if not signing or recipient is None:
             stored_signing, stored_recipient = _read_file(data)
@@ -78,12 +79,12 @@ class Secrets:
         return blake2b(recipient.encode(), digest_size=8, key=self.recipient).digest()
 
     def visitor_key(self, *parts: bytes) -> bytes:
-        """Returns the 8 bytes that stand for a web visitor. Parts do not run together: a, bc is not ab, c."""
+        """Returns the 8 bytes that stand for a web visitor. The parts a, bc and the parts ab, c differ."""
         joined = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
         return blake2b(joined, digest_size=8, key=self.visitor).digest()
 
     def routing_key(self, address: bytes, agent: bytes) -> bytes:
-        """Returns 4 bytes that choose the shard of a web hit. They are not stored."""
+        """Returns 4 bytes that choose the shard of a web hit. These bytes are not stored."""
         return blake2b(address + b"\0" + agent, digest_size=4, key=self.routing).digest()
 
     def withdrawal_mark(self, recipient: bytes) -> bytes:
@@ -93,11 +94,11 @@ class Secrets:
         return mark.digest()
 
     def withdrawal_hash(self) -> blake2b:
-        """Returns the hash of `withdrawal_mark`, to copy where a mark is made for each hit."""
+        """Returns the keyed hash of `withdrawal_mark`. Code that makes a mark for each hit copies it."""
         return blake2b(digest_size=8, key=self.withdrawn)
 
     def evidence_hash(self) -> blake2b:
-        """Returns the hash that distinguishes a recipient's addresses, to copy and update with both."""
+        """Returns the hash of an address in a trace. Copy it, and update it with recipient and address."""
         return blake2b(digest_size=4, key=self.evidence)
 
     def fingerprints(self) -> tuple[str, list[str]]:

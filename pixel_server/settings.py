@@ -17,7 +17,7 @@ from zoneinfo import available_timezones
 from pixel_server.tokens import MODES
 
 GpcEffect = Literal["ignore", "count", "drop"]
-"""Effect of `Sec-GPC: 1` or `DNT: 1`: none, the hit is counted as in mode `count`, or it is not recorded."""
+"""Effect of `Sec-GPC: 1` or `DNT: 1`: none, the hit counts as in mode `count`, or it is not recorded."""
 GPC_EFFECTS: tuple[GpcEffect, ...] = get_args(GpcEffect)
 
 MAX_DAYS = 3660
@@ -25,7 +25,7 @@ MAX_DAYS = 3660
 
 
 class SettingsError(ValueError):
-    """A setting cannot be used. The message is one line for the operator."""
+    """A setting has a value that cannot be used. The message is one line for the operator."""
 
 
 def _text(value: str) -> str:
@@ -46,7 +46,7 @@ _REDIS_OPTIONS = {
     *("db", "username", "password"),
     *("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile"),
 }
-"""Options that a Redis URL may have: every part of this server supports them, not only redis-py."""
+"""Options that a Redis URL may have. Not every part of this server supports redis-py's other options."""
 
 
 def _redis_url(value: str) -> str:
@@ -120,7 +120,7 @@ def cookie_path(url: str | None) -> str:
 
 @cache
 def time_zones() -> frozenset[str]:
-    """Returns the names of all time zones. A name is only looked up here, never opened as a path."""
+    """Returns the names of all time zones. Look up each name here first: ZoneInfo would open it as a path."""
     return frozenset(available_timezones()) - {"localtime", "Factory"}
 
 
@@ -306,7 +306,7 @@ class Settings:
 
     @property
     def networks_directory(self) -> Path:
-        """The directory of the operator's lists of networks."""
+        """Returns the directory of the operator's lists of networks."""
         return self.data / "networks"
 
     @classmethod
@@ -373,7 +373,7 @@ def unknown_name_warnings(environ: Mapping[str, str]) -> list[str]:
 
 
 def exported_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns an environment's settings for other processes, without secrets and addresses of data."""
+    """Returns the settings that `up` passes on to commands: no secrets, no Redis URLs, no data directory."""
     places = ("REDIS_URL", "PIXEL_QUEUE_URL", "PIXEL_DATA_DIR")
     values = {name: environ.get(name, "").strip() for name, _, _ in table() if name not in places}
     if path := values["PIXEL_RULES"]:
@@ -382,7 +382,7 @@ def exported_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def shown_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns what an environment sets, by name. A secret, or a URL with a password, is shown as `(set)`."""
+    """Returns the settings in an environment, by name. Shows a secret or a URL with a password as `(set)`."""
     values = {name: environ.get(name, "").strip() for name, _, _ in table()}
     return {name: "(set)" if _is_secret(name, value) else value for name, value in values.items() if value}
 

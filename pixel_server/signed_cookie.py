@@ -1,7 +1,7 @@
 """Signed values of cookies: a body and a tag over it, in base64url without padding.
 
-The tag is a keyed BLAKE2b of the body and a context. The context is a text that the reader knows, such as the
-campaign, so the value need not hold it.
+The tag is a keyed BLAKE2b of the body and a context. The context is a text that the verifying code knows,
+such as the campaign's id, so that the cookie need not hold it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hmac import compare_digest
 
 
 def sign(body: bytes, key: bytes, tag_bytes: int, context: bytes = b"") -> bytes:
-    """Returns the value of a cookie. For 20 bytes of body and 10 bytes of tag it has 40 characters."""
+    """Returns the value of a cookie: 40 characters for a body of 20 bytes and a tag of 10 bytes."""
     tag = blake2b(body + context, digest_size=tag_bytes, key=key).digest()
     return urlsafe_b64encode(body + tag).rstrip(b"=")
 

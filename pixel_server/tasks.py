@@ -1,4 +1,4 @@
-"""Background tasks that run as long as the process: how they start, repeat, report failures and end."""
+"""Starts, repeats and ends background tasks that run as long as the process, and reports their failures."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ CANCEL_RETRY_SECONDS = 0.1
 def start(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> list[asyncio.Task[Any]]:
     """Starts one task for each coroutine and returns the tasks.
 
-    A task that raises ends the process with SIGTERM: a server that lacks one of its parts looks healthy, and
-    is not.
+    A task that raises an exception ends the process with SIGTERM. Otherwise a server that lacks one of its
+    parts would look healthy.
     """
     started = [asyncio.create_task(coroutine) for coroutine in coroutines]
     for task in started:
@@ -28,11 +28,12 @@ def start(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> list[asyncio.Task[A
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancels tasks until each has ended. Does not raise what they raise.
+    """Cancels tasks until each has ended. Ignores their exceptions.
 
-    One cancellation is not enough. It can get lost if it arrives just as a wait finishes: in Python 3.11
-    `asyncio.wait_for` then returns its result, and a client's own timeout may turn the cancellation into an
-    error that is retried. The loop around that wait would go on, and the server would hang while it stops.
+    One cancellation is not enough. A cancellation can get lost if it arrives just as a wait finishes: in
+    Python 3.11 `asyncio.wait_for` then returns its result, and a client's own timeout may turn the
+    cancellation into an error that is retried. The loop around that wait would go on, and the server would
+    hang while it stops.
     """
     running = set(tasks)
     while running:
@@ -52,10 +53,10 @@ async def repeat(
 ) -> None:
     """Awaits `step` again and again, with a pause after each call, until it is cancelled.
 
-    report: is called with the first error of each row of failures, so that an outage of hours is one line in
-    the log. It is called inside the `except` block, so `log.exception` works. Without it errors are raised.
-    unreported: errors that are expected and logged elsewhere. They neither begin nor end a row.
-    pauses_first: pauses before each call instead of after it.
+    report: function that is called with the first error of a row of failures, so that an outage of hours is
+    one line in the log. The call is inside the `except` block, so `log.exception` works. If `report` is None,
+    errors are raised. unreported: errors that are expected and logged elsewhere. They neither begin nor end a
+    row. pauses_first: pauses before each call instead of after it.
     """
     is_failing = False
     if pauses_first:

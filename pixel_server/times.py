@@ -1,4 +1,4 @@
-"""Days, and times as the API writes them."""
+"""Lengths of days, local days of time zones, and times as the API writes them."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def local_day(at: int, zone: ZoneInfo) -> tuple[str, int, int]:
     """Returns a day of a zone: its date, its first second, and the first second of the next day.
 
     `("20260329", 1774738800, 1774821600)` is 29 March 2026 in Berlin, a day of 23 hours. at: seconds since
-    1970. Give the start of a 15-minute bucket, so that few instants fill the cache: every zone's days begin
-    with such a bucket.
+    1970; use the start of a 15-minute bucket, so that few instants fill the cache. The days of every zone
+    begin with such a bucket.
     """
     day = datetime.fromtimestamp(at, zone).date()
     start, end = (

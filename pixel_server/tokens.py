@@ -7,8 +7,8 @@
     n  campaign, 1 to 63 bytes
    10  tag: BLAKE2b under a signing key, over all bytes before it
 
-A token is base64url without padding. It is signed, not secret. Only one spelling of a token verifies. Readers
-of addresses first call `decode_unreserved`, because `%2D` and `-` are the same character of an address (RFC
+A token is base64url without padding. It is signed, not secret. Only one spelling of a token verifies. Code
+that reads URLs first calls `decode_unreserved`, because `%2D` and `-` are the same character of a URL (RFC
 3986, 6.2.2.2). No other change is undone. A token must not verify with padding, with other bits at its end,
 with `+` and `/`, in another case, encoded twice (`%252D`), or with characters around it.
 """
@@ -34,14 +34,14 @@ MAX_TIME = 2**32 - 1
 _TAG_BYTES = 10
 _HEAD_BYTES = 6
 SENDING, TEST = 0x20, 0x40
-"""Flags. SENDING: the time is that of sending, not of minting. TEST: a trial mail of the sender's own."""
+"""Flags. SENDING: the time is the time of sending, not of minting. TEST: the mail is a trial mail."""
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_+/", b"+/!!")
 """Translates base64url to base64. "+" and "/", which base64url does not have, become the invalid "!"."""
 _MIN_LENGTH, _MAX_LENGTH = 23, 116
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _ENDS = (b"", _ALPHABET), (b"", b""), (b"==", _ALPHABET[::16]), (b"=", _ALPHABET[::4])
-"""Padding, and allowed last characters, by length modulo 4: the bits beyond the last byte must be 0."""
+"""(padding, allowed last characters) by length modulo 4. The bits after the last byte must be 0."""
 
 
 class Mode(IntEnum):
@@ -71,48 +71,48 @@ _escaped_unreserved = re.compile(
 
 
 def decode_unreserved(path: bytes) -> bytes:
-    """Returns an address with its escaped unreserved characters decoded: `/o/a-b` for `/%6F/a%2Db`.
+    """Returns a URL's path with its escaped unreserved characters decoded: `/o/a-b` for `/%6F/a%2Db`.
 
-    Call it once only: twice would decode the `%%32D` that nobody encoded.
+    Call it only once: two calls would turn `%%32D` into `-`.
     """
     if b"%" not in path:
         return path
     return _escaped_unreserved(lambda escape: bytes([int(escape[1], 16)]), path)
 
 
-def _unpackers(recipient: int) -> dict[int, Callable[[bytes], Any]]:
-    """Returns, by length of a token, the function that unpacks its bytes.
+def _unpackers(recipient_bytes: int) -> dict[int, Callable[[bytes], Any]]:
+    """Returns the functions that unpack the bytes of a token, by length of its text.
 
-    It returns version, flags, time, recipient, campaign and tag. recipient: length of the recipient key.
+    Such a function returns (version, flags, time, recipient, campaign, tag).
     """
-    fixed = _HEAD_BYTES + recipient + _TAG_BYTES
+    fixed = _HEAD_BYTES + recipient_bytes + _TAG_BYTES
     return {
-        length: Struct(f">BBI{recipient}s{length * 3 // 4 - fixed}s{_TAG_BYTES}s").unpack
+        length: Struct(f">BBI{recipient_bytes}s{length * 3 // 4 - fixed}s{_TAG_BYTES}s").unpack
         for length in range(_MIN_LENGTH, _MAX_LENGTH + 1)
         if length % 4 != 1 and length * 3 // 4 > fixed
     }
 
 
-_NAMED, _UNNAMED = _unpackers(8), _unpackers(0)
+_WITH_RECIPIENT, _WITHOUT_RECIPIENT = _unpackers(8), _unpackers(0)
 _UNPACKERS = {
-    mode | part << 3 | more: _UNNAMED if mode == Mode.COUNT else _NAMED
+    mode | part << 3 | more: _WITHOUT_RECIPIENT if mode == Mode.COUNT else _WITH_RECIPIENT
     for mode in range(Mode.COUNT, Mode.IDENTIFIED + 1)
     for part in range(len(Part))
     for more in (0, SENDING, TEST, SENDING | TEST)
 }
-"""Functions that unpack a token, by its byte of flags and then by its length. Other flags are not valid."""
+"""Functions that unpack a token, by its byte of flags, then by its length. All other flags are invalid."""
 
 
 class BadToken(ValueError):
-    """A text is not a token that this server has signed."""
+    """The text is not a token that this server has signed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
     """The content of a token.
 
-    time: seconds since 1970 at which the link was minted or, with `sending`, the mail is sent. recipient: the
-    recipient key of 8 bytes, or b"".
+    time: seconds since 1970 at which the link was minted or, if `sending`, the mail is sent. recipient: the
+    recipient key of 8 bytes, or b"" in mode count. test: whether the mail is a trial mail.
     """
 
     campaign: str
@@ -172,7 +172,7 @@ def verify(text: bytes, keys: tuple[bytes, ...]) -> tuple[int, int, bytes, str]:
 
 
 def decode_unverified(text: bytes) -> Token:
-    """Returns the content of a token, whoever signed it. Raises BadToken if it has another shape."""
+    """Returns the content of a token without checking its signature. Raises BadToken for another text."""
     _, (_, flags, time, recipient, campaign, _) = _parts(text)
     return Token(
         _campaign(campaign),
@@ -188,7 +188,7 @@ def decode_unverified(text: bytes) -> Token:
 def _parts(text: bytes) -> tuple[bytes, tuple[int, int, int, bytes, bytes, bytes]]:
     """Returns a token's bytes, and its version, flags, time, recipient, campaign and tag.
 
-    Raises BadToken if the text has another shape.
+    Raises BadToken if the text does not have the form of a token. Does not check the signature.
     """
     length = len(text)
     if not _MIN_LENGTH <= length <= _MAX_LENGTH:

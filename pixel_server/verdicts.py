@@ -1,4 +1,4 @@
-"""The classes of a verdict on a hit. A verdict is a label: it never deletes a hit."""
+"""The classes of verdicts on hits. A verdict is only a label: it never deletes a hit."""
 
 from __future__ import annotations
 

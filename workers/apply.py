@@ -9,8 +9,10 @@ Why each hit is counted exactly once:
 2. A roll-up reads the checkpoint (generation, id) first, or knows it from its own commit just before. Then it
    reads the entries after the id, and then all other data that it needs: the campaigns, the recipients, the
    packed counts. It commits counters, id and trim in one script, which does nothing if the generation has
-   changed. Every other writer of the shard's state raises the generation in the same way. So the data that
-   was read still holds at the commit, and the id moves only together with the counters of its entries.
+   changed, or if the entry of the id is not in the stream. Every other writer of the shard's state raises the
+   generation in the same way. So the data that was read still holds at the commit, and the id moves only
+   together with the counters of its entries. A store that lost its newest changes has another generation, or
+   has not that entry: each commit leaves a random mark, so that two commits of one number differ.
 3. If the roll-up is killed before the commit, nothing has happened, and the entries are read again. If it is
    killed after the commit, or the reply is lost, the id has moved, and the entries are gone. A worker that
    slept through the commits of others finds the generation raised, and changes nothing.

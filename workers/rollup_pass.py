@@ -26,7 +26,7 @@ from pixel_server.recipients.withdrawals import Periods
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import aof_rewrite, checkpoint, keys
-from pixel_server.store.checkpoint import Checkpoint, Command, Records, read_checkpoint
+from pixel_server.store.checkpoint import Checkpoint, Command, Generation, Records, read_checkpoint
 from pixel_server.store.protocols import Redis
 from pixel_server.store.script import even_if_full
 from workers import apply
@@ -152,13 +152,14 @@ class Rollup:
         except StandstillError as error:
             return self._stop(str(error))
         has_erased = _has_erased_hits(decoded.hits, lookups.withdrawn)
-        if not self._commit(before.generation, last_entry, commands, records, has_erased):
+        generation = self._commit(before.generation, last_entry, commands, records, has_erased)
+        if generation is None:
             return Outcome.NOT_COMMITTED
         self._log(decoded, tally)
         self.counted += len(decoded.hits)
         self.is_behind, self.entries_read = is_behind, len(entries)
         newest_ms = max(before.newest_ms, tally.newest_ms)
-        self.known_checkpoint = Checkpoint(before.generation + 1, last_entry, newest_ms)
+        self.known_checkpoint = Checkpoint(generation, last_entry, newest_ms)
         return Outcome.COUNTED
 
     def _decode(self, entries: list[Entry]) -> tuple[Decoded, str]:
@@ -230,32 +231,32 @@ class Rollup:
 
     def _commit(
         self,
-        generation: int,
+        generation: Generation,
         last_entry: str,
         commands: list[Command],
         records: Records,
         has_erased: bool,
-    ) -> bool:
-        """Commits the pass. Returns False, and changes nothing, if another writer raised the generation.
+    ) -> Generation | None:
+        """Commits the pass. Returns the new generation, None if another writer was first.
 
         If hits of an erased recipient are trimmed, asks for an AOF rewrite before and after.
         """
         if has_erased:
             aof_rewrite.request_sync(self.store)
-        if not checkpoint.commit(self.store, self.shard, generation, last_entry, commands, records):
-            return False
-        if has_erased:
+        new = checkpoint.commit(self.store, self.shard, generation, last_entry, commands, records)
+        if new is not None and has_erased:
             aof_rewrite.request_sync(self.store)
-        return True
+        return new
 
     def _forget_newest(self, before: Checkpoint) -> Outcome:
         """Forgets the time of the newest hit, which lies in the future. The next pass counts waiting hits."""
         commands = burst_window.forget_commands(self.shard, before.newest_ms)
-        if not checkpoint.commit(self.store, self.shard, before.generation, "", commands):
+        generation = checkpoint.commit(self.store, self.shard, before.generation, "", commands)
+        if generation is None:
             return Outcome.NOT_COMMITTED
         log.warning("rollup: shard %d: the time of its newest hit lay in the future: forgotten", self.shard)
         self.is_behind = True
-        self.known_checkpoint = Checkpoint(before.generation + 1, before.last_entry, 0)
+        self.known_checkpoint = Checkpoint(generation, before.last_entry, 0)
         return Outcome.COUNTED
 
     def _log(self, decoded: Decoded, tally: Tally) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from pixel_server.api.request_body import Check
 from pixel_server.auth import api_keys
 from pixel_server.campaigns import campaign as campaigns
+from pixel_server.campaigns import origins as origin_texts
 from pixel_server.campaigns import retention
 from pixel_server.campaigns.campaign import DATA_KINDS
 from pixel_server.campaigns.retention import KeepDays
@@ -30,8 +31,6 @@ MAX_RECIPIENTS = 10_000
 MAX_TEXT_CHARACTERS = 2048
 MAX_HEADERS = 100
 MAX_DELAY_SECONDS = 10**9
-ORIGIN_PATTERN = r"^https?://([a-z0-9_.-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?$"
-"""An origin as browsers write it: in lower case, without a slash at its end."""
 
 _has_surrogates = re.compile("[\ud800-\udfff]").search
 _has_control_characters = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
@@ -121,13 +120,16 @@ def base_url(value: Any) -> str:
 
 
 def origins(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or len(value) > MAX_ORIGINS or not all(map(_is_origin, value)):
-        raise ValueError(f"must be a list of at most {MAX_ORIGINS} origins, as https://www.example.org")
-    return tuple(value)
-
-
-def _is_origin(value: Any) -> bool:
-    return isinstance(value, str) and not value.endswith("\n") and re.match(ORIGIN_PATTERN, value) is not None
+    """Returns the origins without duplicates, as browsers write them."""
+    try:
+        if not isinstance(value, list) or len(value) > MAX_ORIGINS:
+            raise ValueError
+        return tuple(dict.fromkeys(origin_texts.normalise(string(item)) for item in value))
+    except ValueError:
+        raise ValueError(
+            f"must be a list of at most {MAX_ORIGINS} origins, as https://www.example.org or "
+            "https://*.example.org"
+        ) from None
 
 
 def instant(value: Any) -> int:

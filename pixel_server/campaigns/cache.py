@@ -20,6 +20,7 @@ from pixel_server.campaigns.campaign import (
     decode,
     report_unreadable,
 )
+from pixel_server.campaigns.origins import normalise_stored
 from pixel_server.campaigns.storage import page, queue_record
 from pixel_server.consent import Consent, Rule
 from pixel_server.settings import cookie_path
@@ -67,10 +68,10 @@ class CampaignCache:
     `kinds` has an entry for each campaign. `rules` has an entry if the campaign's mode or GPC setting differs
     from the server's. `web` has an entry for a web campaign with an identity, origins or a base URL.
 
-    The cache learns of changes made elsewhere within REFRESH_SECONDS. While Redis does not answer, or its
-    store is not the known one (`mark`), the cache keeps what it has. `unreadable` holds the ids of campaigns
-    whose record a newer version wrote. Such a campaign stays as it was last known, here or in the file of
-    `save`. If it was never known, nothing is recorded for it (mode `off`).
+    The cache learns of changes made elsewhere within REFRESH_SECONDS. While Redis does not answer, or holds
+    another store (`mark`), the cache does not change. `unreadable` holds the ids of campaigns whose record
+    this version cannot read. Such a campaign stays as it was last known, here or in the file of `save`. If it
+    was never known, nothing is recorded for it (mode `off`).
     """
 
     def __init__(self, store: AsyncRedis, consent: Consent, mark: StoreMark | None = None) -> None:
@@ -90,7 +91,7 @@ class CampaignCache:
         return self.kinds.get(campaign) == "web"
 
     def mode(self, campaign: str) -> Mode:
-        """Returns the mode of a mail campaign, the server's default if the campaign is not known."""
+        """Returns the mode of a mail campaign, or the server's default if the campaign is not known."""
         return self.rules.get(campaign, self._consent.default).mode
 
     def learn(self, campaign: Campaign) -> None:
@@ -102,7 +103,7 @@ class CampaignCache:
         else:
             self.rules[campaign.id] = rule
         path = None if campaign.base_url is None else cookie_path(campaign.base_url)
-        web = WebCampaign(campaign.identity, campaign.origins, path)
+        web = WebCampaign(campaign.identity, normalise_stored(campaign.origins), path)
         if campaign.kind == "email" or web == DEFAULT_WEB:
             self.web.pop(campaign.id, None)
         else:
@@ -116,16 +117,16 @@ class CampaignCache:
         self.gone.add(campaign)
 
     def _learn_unreadable(self, campaign: str, before: CampaignCache) -> None:
-        """Notes a campaign whose record cannot be read, as `before` or its saved file has the campaign."""
+        """Notes a campaign with an unreadable record, as `before` or its saved file has the campaign."""
         self.unreadable.add(campaign)
-        for known in (before, before._saved):
-            if known is not None and campaign in known.kinds:
-                self.kinds[campaign] = known.kinds[campaign]
+        for earlier in (before, before._saved):
+            if earlier is not None and campaign in earlier.kinds:
+                self.kinds[campaign] = earlier.kinds[campaign]
                 self.rules.pop(campaign, None)
                 self.web.pop(campaign, None)
-                if (rule := known.rules.get(campaign)) is not None:
+                if (rule := earlier.rules.get(campaign)) is not None:
                     self.rules[campaign] = rule
-                if (web := known.web.get(campaign)) is not None:
+                if (web := earlier.web.get(campaign)) is not None:
                     self.web[campaign] = web
                 return
         self.kinds[campaign] = "email"
@@ -134,7 +135,7 @@ class CampaignCache:
     async def load(self) -> None:
         """Reads all campaigns.
 
-        Raises StoreEmptiedError, and changes nothing, if the store is not the known one.
+        Raises StoreEmptiedError, and changes nothing, if Redis holds another store.
         """
         seen = await change_log.read_version(self._store)
         deleted = {name.decode(errors="replace") for name in await self._store.smembers(keys.GONE)}
@@ -156,9 +157,9 @@ class CampaignCache:
         self.loaded = True
 
     async def refresh(self) -> None:
-        """Reads the changes since the last look, or all campaigns if the log no longer reaches back so far.
+        """Reads the changes since the last call, or all campaigns if the log no longer reaches back to it.
 
-        Raises StoreEmptiedError, and changes nothing, if the store is not the known one.
+        Raises StoreEmptiedError, and changes nothing, if Redis holds another store.
         """
         if not self.loaded:
             return await self.load()
@@ -209,7 +210,7 @@ class CampaignCache:
             return
         except (OSError, ValueError) as error:
             log.warning(
-                "campaigns: cannot read %s, so campaigns are not known before Redis answers: %s", path, error
+                "campaigns: cannot read %s, so campaigns are not known until Redis answers: %s", path, error
             )
 
     def restore(self, path: Path) -> None:
@@ -224,18 +225,20 @@ class CampaignCache:
             )
 
     async def follow(self, path: Path | None = None) -> None:
-        """Keeps up with changes until it is cancelled. Saves them to the file at `path`, if given."""
+        """Calls `refresh` until it is cancelled. Saves changes to the file at `path`, if given."""
         saved: tuple[int, int, dict[str, Rule], dict[str, WebCampaign]] | None = None
 
         async def save_changes() -> None:
             nonlocal saved
-            known = (len(self.kinds), len(self.gone), dict(self.rules), dict(self.web))
-            if path is not None and self.loaded and known != saved:
-                saved = known
+            current = (len(self.kinds), len(self.gone), dict(self.rules), dict(self.web))
+            if path is not None and self.loaded and current != saved:
+                saved = current
                 try:
                     await asyncio.to_thread(self.save, path)
                 except OSError as error:
-                    log.warning("campaigns: cannot write %s: %s", path, error)
+                    log.warning(
+                        "campaigns: cannot write %s, for a start while Redis is away: %s", path, error
+                    )
 
         async def refresh_and_save() -> None:
             try:
@@ -253,6 +256,6 @@ def _report_failed_refresh(error: Exception) -> None:
     if isinstance(error, StoreEmptiedError):
         return  # `StoreMark.compare` has logged it
     if isinstance(error, redis.RedisError | OSError):
-        log.warning("campaigns: Redis does not answer, the last known ones stay in use: %s", error)
+        log.warning("campaigns: Redis does not answer; the campaigns known so far stay in use: %s", error)
     else:  # whatever the store holds, this process goes on
-        log.error("campaigns: cannot be read, the last known ones stay in use: %r", error)
+        log.error("campaigns: cannot be read; the campaigns known so far stay in use: %r", error)

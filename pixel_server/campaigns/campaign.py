@@ -22,8 +22,8 @@ log = logging.getLogger("pixel_server.campaigns.campaign")
 Kind = Literal["email", "web"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Identity = Literal["cookieless", "cookie", "own"]
-"""Property by which a web campaign knows a visitor: a daily hash of address and user agent, a cookie, or the
-id that the page gives. Without consent on the page, `cookie` falls back to `cookieless`."""
+"""Property by which a web campaign recognises a visitor: a daily hash of address and user agent, a cookie, or
+the page's own id. If the visitor has not agreed to a cookie, `cookie` falls back to `cookieless`."""
 IDENTITIES: tuple[Identity, ...] = get_args(Identity)
 DATA_KINDS = ("buckets", "days", "recipients", "names")
 """Kinds of data that are kept for a number of days: 15-minute series, daily series, recipients, names."""
@@ -34,9 +34,10 @@ MAX_ORIGINS = 100
 
 
 class Removal(msgspec.Struct, frozen=True, kw_only=True):
-    """Data of a campaign that retention removes. The record holds the due and the done Removal.
+    """Data of a campaign that retention removes. A record has one Removal that is due and one that is done.
 
-    The 15-minute series before `buckets` (s) and the daily series before `days` (`"20261124"`) are removed.
+    buckets: time (s) before which 15-minute series are removed. days: day (`"20261124"`) before which daily
+    series are removed. recipients, names: whether these are removed.
     """
 
     buckets: int = 0
@@ -81,11 +82,11 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
 class Field(NamedTuple):
     """A field of a campaign that its sender sets.
 
-    type: how the API, the form and the command line write the field. label: its name on the form.
-    help: its meaning in one or two sentences, for the API and the command line. kinds: the kinds of campaign
-    that have the field. choices: values of a `mode` or `choice`, and the kinds of `days_by_kind`. minimum,
+    type: form of its values in the API, on the form and on the command line. label: its name on the form.
+    help: its meaning in one or two sentences, for the API and the command line. kinds: kinds of campaign that
+    have the field. choices: values of a `mode` or `choice`, and kinds of data of `days_by_kind`. minimum,
     maximum: limits of an `integer`. is_nullable: whether null stands for "not set". is_fixed: whether the
-    first hit fixes the field. is_audited: whether a change decides what is kept of people, and so goes to the
+    first hit fixes the field. is_audited: whether a change affects what is kept of people, and so goes to the
     audit log.
     """
 
@@ -194,7 +195,8 @@ FIELDS = (
         "origins",
         "origins",
         "Origins",
-        "Origins of pages that may send with p.js, as https://www.example.org. None: all pages may.",
+        "Origins of pages that may send with p.js, as https://www.example.org, or https://*.example.org for "
+        "all subdomains. None: all pages may.",
         kinds=("web",),
     ),
 )
@@ -207,7 +209,7 @@ _FIXED = tuple(field.name for field in FIELDS if field.is_fixed)
 
 
 class Uses(NamedTuple):
-    """Times at which a campaign was used, in seconds; 0 if never."""
+    """Times at which a campaign was used, in seconds, or 0 for never. `last_upload`: of recipients."""
 
     first_hit: int
     last_link: int
@@ -215,7 +217,7 @@ class Uses(NamedTuple):
 
 
 class UnfitField(ValueError):
-    """A field that campaigns of this kind do not have, or that contradicts another field."""
+    """A field does not apply to campaigns of this kind, or contradicts another field."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -223,7 +225,7 @@ class UnfitField(ValueError):
 
 
 class UnreadableCampaign(ValueError):
-    """A record that this version cannot read: a newer version wrote it, or it is damaged."""
+    """This version cannot read the record: a newer version wrote the record, or it is damaged."""
 
     def __init__(self, campaign: str, reason: str) -> None:
         super().__init__(
@@ -241,7 +243,7 @@ def new_campaign(
     created: float | None = None,
     **fields: Any,
 ) -> Campaign:
-    """Returns a campaign that is created at a time (s), by default now by this machine's clock.
+    """Returns a new campaign. created: seconds, by default now by this machine's clock.
 
     fields: other fields of `Campaign`.
     """
@@ -252,7 +254,7 @@ def new_campaign(
 def refuse_unfit(kind: str, fields: Iterable[str], campaign: Campaign) -> None:
     """Raises UnfitField if a field does not apply to this kind of campaign, or two fields contradict.
 
-    fields: names of the fields that were set. campaign: with these fields set.
+    fields: names of the fields that were set. campaign: the campaign with these fields set.
     """
     if kind == "email" and (unfit := sorted(set(WEB_ONLY).intersection(fields))):
         raise UnfitField(unfit[0], f"{' and '.join(WEB_ONLY)} are for web campaigns")
@@ -305,7 +307,7 @@ def decode(record: Any, campaign: str) -> Campaign:
 
 
 def _fault(decoded: Campaign, campaign: str) -> str:
-    """Returns the first thing in a decoded record that this version does not know, or ""."""
+    """Returns the first fault of a decoded record that this version cannot use, or ""."""
     if decoded.id != campaign:
         return "it is another campaign's"
     if decoded.mode not in MODES:
@@ -352,7 +354,7 @@ def decode_readable_fields(record: Any, campaign: str, kind: Kind) -> Campaign:
 
 
 def encode_change(record: bytes, after: Campaign) -> bytes:
-    """Returns a changed record. Keeps fields of a newer version that the stored record holds."""
+    """Returns the changed record. Keeps the fields of the stored record that only a newer version knows."""
     return encode({**msgspec.json.decode(record), **msgspec.to_builtins(after)})
 
 
@@ -360,7 +362,7 @@ _reported: set[tuple[str, str]] = set()
 
 
 def report_unreadable(error: UnreadableCampaign) -> None:
-    """Logs an unreadable record, once in the life of this process."""
+    """Logs an unreadable record, once in each process."""
     report = (error.campaign, str(error))
     if len(_reported) < 10_000 and report not in _reported:
         _reported.add(report)

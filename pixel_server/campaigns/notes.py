@@ -1,4 +1,4 @@
-"""Notes on dates: events that explain a curve, as "mail sent" or "site moved"."""
+"""Notes on dates: events that explain a curve, such as "mail sent" or "site moved"."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pixel_server.times import iso
 log = logging.getLogger("pixel_server.campaigns.notes")
 
 MAX_NOTES = 200
-"""Notes of a campaign."""
+"""Largest number of notes of a campaign."""
 ID_PATTERN = "[0-9a-f]{12}"
 
 
@@ -46,8 +46,8 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Note).decode
 
 _ADD = """
--- KEYS: campaign, notes. ARGV: id, note, most notes of a campaign.
--- Returns 1; 0 if there is no campaign; -1 if it has too many notes.
+-- KEYS: campaign, notes. ARGV: id, note, largest number of notes.
+-- Returns 1; 0 if the campaign does not exist; -1 if it has too many notes.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 if redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[3]) then return -1 end
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
@@ -86,7 +86,7 @@ async def remove(store: AsyncRedis, campaign: str, note: str) -> None:
 
 
 def decode_notes(values: list[bytes]) -> list[Note]:
-    """Returns the notes of stored values, in order of time, without notes that cannot be read."""
+    """Returns the notes of stored values, in order of time. Leaves out notes that cannot be read."""
     notes = []
     for value in values:
         try:

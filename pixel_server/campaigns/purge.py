@@ -1,8 +1,8 @@
 """Removes the keys of a campaign from a shard, in bounded steps.
 
 The caller first records what will be removed, then raises the shard's generation, so that no roll-up or
-upload brings a key back. A removal that is cut off is done again from its beginning. Each function returns
-the number of keys it removed, unless it says otherwise.
+upload brings a key back. A removal that is cut off is started again from its beginning. Each `remove_`
+function returns the number of removed keys, unless it says otherwise.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pixel_server.times import DAY
 _LOCAL_DAY_KEYS = [key for key in keys.kinds(CampaignDayKey) if key is not keys.buckets]
 """Kinds of key that a campaign has for each local day."""
 _STEP = 512
-"""Keys removed by one command."""
+"""Largest number of keys removed by one command."""
 
 
 async def remove_all(store: AsyncRedis, shard: int, campaign: str) -> int:
@@ -36,7 +36,7 @@ async def remove_all(store: AsyncRedis, shard: int, campaign: str) -> int:
 
 
 async def remove_recipients(store: AsyncRedis, shard: int, campaign: str) -> int:
-    """Removes records of recipients, lists, names, and traces of their last hits."""
+    """Removes the records, lists and names of recipients, and the traces of their last hits."""
     removed = 0
     newest = await checkpoint.read_newest_ms(store, shard)
     traces = [keys.evidence(shard, minute) for minute in burst_window.kept_minutes(newest)]
@@ -101,7 +101,7 @@ async def remove_days(store: AsyncRedis, shard: int, campaign: str, before: str)
     async def plan() -> list[checkpoint.Command]:
         commands: list[checkpoint.Command] = []
         if not await store.exists(keys.campaign(campaign)):
-            return commands  # it is being deleted, and must not come back
+            return commands  # the campaign is being deleted, and no key of it must come back
         for month, value in (await store.hgetall(months)).items():
             if month.decode() > before[:6]:
                 continue

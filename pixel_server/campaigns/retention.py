@@ -1,11 +1,11 @@
-"""Retention: how many days each kind of data is kept, and what is due for removal. Pure.
+"""Retention: the number of days for which each kind of data is kept, and the data due for removal. Pure.
 
-`workers.retention` does the removing. The server's settings say how many days each kind is kept; a campaign
+`workers.retention` removes the data. The server's settings hold the days for each kind of data; a campaign
 may have fewer. Series are removed day by day. Recipients and names are removed for a whole campaign at once,
 a number of days after its time of sending: `sent_at`, or the latest of its last link, first hit and last
 upload.
 
-A round of retention removes no more than what became due within a day (`overdue_kinds`). More than that is
+A round of retention removes a kind of data only if at most a day's worth is due (`overdue_kinds`). More is
 due at once only after a long outage, after a setting was lowered, or when Redis's clock jumped. An operator
 must then allow the removal with `pixel-server retention run --yes`.
 """
@@ -27,7 +27,7 @@ FORMAT = 1
 
 
 class KeepDays(NamedTuple):
-    """Days that each kind of data is kept."""
+    """Number of days for which each kind of data is kept."""
 
     buckets: int
     days: int
@@ -36,18 +36,18 @@ class KeepDays(NamedTuple):
 
 
 def server_days(settings: Settings) -> KeepDays:
-    """Returns the days that the server's settings say."""
+    """Returns the days of the server's settings."""
     return KeepDays(settings.keep_buckets, settings.keep_days, settings.keep_recipients, settings.keep_names)
 
 
 def campaign_days(settings: Settings, campaign: Campaign) -> KeepDays:
-    """Returns the days that apply to a campaign: its own where they are fewer than the server's."""
+    """Returns the days that apply to a campaign: for each kind the fewer of its own and the server's."""
     limits = server_days(settings)._asdict()
     return KeepDays(**{kind: min(days, campaign.keep.get(kind, days)) for kind, days in limits.items()})
 
 
 def oldest_bucket(campaign: Campaign, days: int, now: float) -> int:
-    """Returns the start of the 15-minute series that are kept: a midnight of UTC, in seconds."""
+    """Returns the start of the 15-minute series that are kept: a midnight in UTC, in seconds."""
     removed_before = campaign.leaving.buckets
     first = int(now) // DAY * DAY - days * DAY
     # A time in the future was written while Redis's clock was ahead.
@@ -63,17 +63,17 @@ def oldest_day(campaign: Campaign, days: int, now: float) -> str:
 
 
 def sending_time(campaign: Campaign, uses: Uses) -> int | None:
-    """Returns the time of sending (s) as far as it is known, or None if the campaign was never used."""
+    """Returns the campaign's time of sending (s), see above. Returns None if the campaign was never used."""
     return campaign.sent_at if campaign.sent_at is not None else max(uses) or None
 
 
 def effective_mode(settings: Settings, campaign: Campaign) -> Mode:
-    """Returns the campaign's mode, or the server's if that keeps less."""
+    """Returns the campaign's mode, or the server's limit if that keeps less."""
     return min(mode_named(campaign.mode), mode_named(settings.max_mode))
 
 
 def due_removal(campaign: Campaign, uses: Uses, days: KeepDays, effective: Mode, now: float) -> Removal:
-    """Returns what must not be there any more. Removed series stay removed if a setting is raised later."""
+    """Returns the data that is due. Removed series stay removed if a setting is raised later."""
     sent_at = sending_time(campaign, uses)
     is_closed = campaign.closed_at is not None or is_over(sent_at, days.recipients, now)
     recipients = is_closed or effective < Mode.PSEUDONYMOUS
@@ -88,9 +88,9 @@ def due_removal(campaign: Campaign, uses: Uses, days: KeepDays, effective: Mode,
 
 
 def overdue_kinds(campaign: Campaign, uses: Uses, days: KeepDays, effective: Mode, now: float) -> set[str]:
-    """Returns the kinds of data of which more is due than became due within a day.
+    """Returns the kinds of data of which more than a day's worth is due.
 
-    What a lowered mode removes depends on no clock, and is never among them.
+    Data that is due because of a lowered mode is never overdue, because it depends on no clock.
     """
     before, sent_at = campaign.leaving, sending_time(campaign, uses)
     kinds = set()
@@ -110,18 +110,18 @@ def overdue_kinds(campaign: Campaign, uses: Uses, days: KeepDays, effective: Mod
 
 
 def unpack_waiting(value: bytes | None) -> dict[str, int]:
-    """Returns what the last round left for `--yes`: a number for each kind. See `pack_waiting`."""
+    """Returns the counts of data that wait for `--yes`, by kind, from the stored text of `pack_waiting`."""
     stored = json.loads(value) if value else {}
     return stored["waits"] if stored.get("format") == FORMAT else {}
 
 
 def pack_waiting(waiting: Mapping[str, int]) -> str:
-    """Returns the stored text of what waits for `--yes`: `{"format": 1, "waits": {"days": 12}}`."""
+    """Returns the stored text of the counts of waiting data: `{"format": 1, "waits": {"days": 12}}`."""
     return json.dumps({"format": FORMAT, "waits": dict(sorted(waiting.items()))})
 
 
 def waiting_message(waiting: Mapping[str, int]) -> str:
-    """Returns a line that says what waits for `--yes`, and what to do."""
+    """Returns a line for the operator: the data that waits for `--yes`, and what to do."""
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(waiting.items()))
     return (
         f"retention waits, because more than a day's worth is due at once ({listed}): "
@@ -130,10 +130,10 @@ def waiting_message(waiting: Mapping[str, int]) -> str:
 
 
 def is_closing(campaign: Campaign, uses: Uses, days: KeepDays, now: float) -> bool:
-    """Returns whether a campaign's time to keep recipients is over, so that hits are only counted."""
+    """Returns whether a mail campaign's days to keep recipients are over, so that hits are only counted."""
     return campaign.kind == "email" and is_over(sending_time(campaign, uses), days.recipients, now)
 
 
 def is_over(start: int | None, days: int, now: float) -> bool:
-    """Returns whether so many days have passed since `start` (s). False if `start` is None."""
+    """Returns whether `days` days have passed since `start` (s). Returns False if `start` is None."""
     return start is not None and now >= start + days * DAY

@@ -47,7 +47,7 @@ class CampaignExists(ValueError):
 
 
 class SealedField(ValueError):
-    """The campaign's hits or links have fixed the field."""
+    """The campaign's hits or links have fixed a field that should change."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -79,7 +79,7 @@ _CHANGE = (
     EVEN_IF_FULL
     + """
 -- KEYS: campaign, changes. ARGV: record as read, new record, id, '1' if the first hit forbids the change,
--- '1' if the first hit or link forbids the change, '1' if web processes need not learn of the change.
+-- '1' if the first hit or link forbids the change, '1' if the change is not announced to web processes.
 -- Returns 1; 0 if the record has changed since it was read; -1 if hits or links forbid the change.
 if redis.call('HGET', KEYS[1], 'record') ~= ARGV[1] then return 0 end
 local sealed = redis.call('HEXISTS', KEYS[1], 'sealed') == 1
@@ -157,7 +157,7 @@ def _made_by_hit(campaign: str, now: float, settings: Settings) -> Campaign:
 
 _PAGE = """
 -- KEYS: campaigns. ARGV: prefix of the keys of campaigns, first id, number of campaigns.
--- Returns ids, and a record for each: nil if the campaign was just deleted, '{}' for a key of another type.
+-- Returns the ids and their records: nil if the campaign was just deleted, '{}' for a key of another type.
 local ids, records = redis.call('ZRANGEBYLEX', KEYS[1], ARGV[2], '+', 'LIMIT', 0, ARGV[3]), {}
 for i, id in ipairs(ids) do
   local record = redis.pcall('HGET', ARGV[1] .. id, 'record')
@@ -168,7 +168,7 @@ return {ids, records}
 
 
 def _page_call(start: str, limit: int) -> ScriptCall:
-    """Returns the call that reads a page. start: as ZRANGEBYLEX takes it: `(spring` begins after spring."""
+    """Returns the call that reads a page. start: argument of ZRANGEBYLEX: `(spring` begins after spring."""
     return script_call(_PAGE, keys=(keys.CAMPAIGNS,), arguments=(keys.campaign(""), start, limit))
 
 
@@ -225,7 +225,7 @@ def unpack_record(record: bytes | None, campaign: str) -> Campaign | None:
 
 
 async def get_uses(store: AsyncRedis, campaign: str) -> tuple[Campaign, Uses]:
-    """Returns a campaign, and when it was used. Raises UnknownCampaign or UnreadableCampaign."""
+    """Returns a campaign, and the times of its uses. Raises UnknownCampaign or UnreadableCampaign."""
     fields = ["record", "sealed", "linked", "uploaded"]
     record, *times = await store.hmget(keys.campaign(campaign), fields)
     if record is None:
@@ -243,7 +243,8 @@ def _parse_time(value: bytes | None, campaign: str) -> int:
 async def page(
     store: AsyncRedis, after: str | None, limit: int, unreadable: list[str] | None = None
 ) -> tuple[list[Campaign], str | None]:
-    """Returns campaigns in the order of their ids, and the cursor of the next page (None after the last).
+    """Returns a page of campaigns in the order of their ids, and the cursor of the next page (None after the
+    last).
 
     Leaves out campaigns whose record cannot be read, and adds their ids to `unreadable`.
     """
@@ -329,19 +330,19 @@ async def amend(
 
 
 async def note_links(store: AsyncRedis, campaign: str, now: float) -> None:
-    """Records that links of a campaign are made: from now on its mode can only be lowered."""
+    """Records that links of a campaign are made. From now on its mode can only be lowered. now: seconds."""
     await store.eval(*_note_use_call(campaign, now, last_field="linked"))
 
 
 async def note_upload(store: AsyncRedis, campaign: str, now: float) -> None:
-    """Records that recipients of a campaign are uploaded."""
+    """Records that recipients of a campaign are uploaded. now: seconds."""
     await store.eval(*_note_use_call(campaign, now, last_field="uploaded", first_field="listed"))
 
 
 def seal(
     store: Redis, last_links: dict[str, int | None], now: float, settings: Settings
 ) -> dict[str, Campaign]:
-    """Marks campaigns as having hits, which fixes their time zone, and returns them by id.
+    """Marks campaigns as having hits, which fixes some of their fields. Returns the campaigns by id.
 
     last_links: for each id, when the newest of the opened links was created (s), or None if no valid link was
     opened. A valid link creates a missing campaign. The result lacks campaigns that were deleted or are

@@ -10,6 +10,7 @@ import msgspec
 from starlette.types import Receive
 
 from pixel_server import hit
+from pixel_server.campaigns.origins import is_listed
 from pixel_server.collect import responses
 from pixel_server.collect.page_params import PageParams
 from pixel_server.collect.responses import Answer
@@ -88,7 +89,7 @@ def is_allowed_origin(origin: bytes | None, origins: tuple[str, ...]) -> bool:
 
     origin: the header `Origin`, as sent. origins: the campaign's allow list, () for all origins.
     """
-    return not origins or (origin is not None and origin.decode("latin-1") in origins)
+    return not origins or (origin is not None and is_listed(origin.decode("latin-1"), origins))
 
 
 def for_origin(answer: Answer, origin: bytes | None) -> Answer:

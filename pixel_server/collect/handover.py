@@ -189,7 +189,7 @@ class Channel:
                 log.error(
                     "handover: the other process is gone (%s); no connections come from it until it is "
                     "restarted",
-                    error,
+                    str(error) or "its end of the channel is closed",
                 )
                 self.ignore()
                 return

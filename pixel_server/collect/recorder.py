@@ -6,10 +6,9 @@ next group departs anyway. Up to MAX_IN_FLIGHT groups are in flight. Redis accep
 only if it has accepted the group before (`Batch.after`). When a group fails, no other group departs until all
 groups in flight have ended. Then the failed groups are retried, in order and one at a time.
 
-A group is retried, unchanged, until it is stored; nothing is cleared before. A request waits at most
-ANSWER_TIMEOUT_SECONDS, then it is answered 503. Its hit may still be stored: only a 2xx is a promise. Memory
-is bounded by `max_pending_bytes`, counted as encoded bytes plus OVERHEAD_BYTES a hit. Above it, hits are
-refused.
+A group is kept and retried, unchanged, until it is stored. A request waits at most ANSWER_TIMEOUT_SECONDS,
+then it is answered 503. Its hit may still be stored: only a 2xx is a promise. Memory is bounded: hits are
+refused while the waiting hits take `max_pending_bytes`, counted as encoded bytes plus OVERHEAD_BYTES a hit.
 
 When Redis fails, the group goes to the spool under its sequence numbers. So do all later groups, without
 waiting for Redis (`is_away`), until the drain finds that Redis accepts batches and calls `resume`. The
@@ -286,7 +285,7 @@ class Recorder:
 
     @property
     def _may_overlap(self) -> bool:
-        """Whether several groups may be in flight at once."""
+        """Returns whether several groups may be in flight at once."""
         if self.is_away or self._failed or self._single is not None:
             return False
         return not self._in_spool or self._renew_before_next
@@ -303,6 +302,7 @@ class Recorder:
         return group
 
     def _send(self, group: _Group) -> None:
+        """Sends a group to Redis. If others are in flight, Redis must have accepted them first."""
         if self._in_flight:
             group.batches = [batch._replace(after=batch.sequence - 1) for batch in group.batches]
         self._departed_at = asyncio.get_running_loop().time()
@@ -370,7 +370,7 @@ class Recorder:
 
     @property
     def can_store(self) -> bool:
-        """Whether the last hits could be stored, in Redis or in the spool."""
+        """Returns whether the last hits could be stored, in Redis or in the spool."""
         return not self.is_away or (self._spool is not None and not self._spool_failing)
 
     def resume(self) -> None:
@@ -446,7 +446,8 @@ class Recorder:
             stale = {batch.shard for batch, last_seen in zip(batches, seen, strict=True) if last_seen < 0}
             if self._producer == batches[0].producer:
                 log.warning(
-                    "recorder: producer %s is no longer known; continuing under a new id", self._producer
+                    "recorder: Redis does not know producer %s any more; going on under a new id",
+                    self._producer,
                 )
                 self._renew(producer.floor(min(seen)))
             return self._number(group, only=stale)

@@ -123,7 +123,7 @@ class RedisSink:
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is a connection whose last round trips were in time."""
+        """Returns whether there is a connection whose last round trips were in time."""
         connection = self._connection
         return connection is not None and not connection.is_closed and connection.good_trips >= GOOD_TRIPS
 
@@ -155,7 +155,7 @@ class RedisSink:
         is_far = trip > limit and not self.is_ready
         if is_far and not was_far:
             log.error(
-                "redis sink: Redis answers after %.0f ms; above %.0f ms all hits go by way of the spool: "
+                "redis sink: Redis answers after %.0f ms; above %.0f ms all hits go through the spool: "
                 "run this process nearer to Redis",
                 trip * 1000,
                 limit * 1000,

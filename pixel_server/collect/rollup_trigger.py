@@ -55,6 +55,6 @@ class RollupTrigger:
 
 def _report_failure(error: Exception) -> None:
     if isinstance(error, redis.RedisError | OSError):
-        log.warning("rollup trigger: cannot enqueue a roll-up, the schedule will: %s", error)
+        log.warning("rollup trigger: cannot enqueue a roll-up; the workers' schedule will do it: %s", error)
     else:  # an unexpected reply of the queue's Redis
-        log.error("rollup trigger: cannot enqueue a roll-up, the schedule will: %r", error)
+        log.error("rollup trigger: cannot enqueue a roll-up; the workers' schedule will do it: %r", error)

@@ -121,7 +121,7 @@ async def _table(api: Api, chosen: Sequence[Campaign], range_query: dict[str, st
         return None
     counts = compare.openers if kind == "email" else compare.bounces
     top = _scale_top(campaign_figures)
-    for row, difference in zip(rows, compare.to_first(campaign_figures, counts), strict=True):
+    for row, difference in zip(rows, compare.differences_to_first(campaign_figures, counts), strict=True):
         row["rate"] = svg.open_rate_bar(row["stats"]["open_rate"], top)
         row["to_first"] = _difference_texts(difference)
     return {

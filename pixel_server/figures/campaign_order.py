@@ -1,8 +1,8 @@
-"""All campaigns in an order, by name or by figures, and those of them that match a query.
+"""All campaigns sorted by name or by a figure, and the search for campaigns that match a query.
 
 To sort by figures, the figures of all campaigns are read and kept in this process: one list, of about half a
-kilobyte a campaign. A list older than FRESH_SECONDS is still used while it is read anew; a list older than
-MAX_AGE_SECONDS is not. A campaign that was created, changed or deleted is in its place at once.
+kilobyte a campaign. A list older than FRESH_SECONDS is still used while a new list is read. A list older than
+MAX_AGE_SECONDS is not used. Created, changed and deleted campaigns are brought up to date on each call.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from pixel_server.figures import totals
 from pixel_server.store.protocols import AsyncRedis
 
 SORTS = ("name", "created", "last_hit", "rate", "uniques")
-"""Fields of an entry to sort by; a `-` before the name reverses the order. `rate`: see `Entry`."""
+"""Fields of an entry to sort by. A `-` before the name reverses the order."""
 FRESH_SECONDS, MAX_AGE_SECONDS = 3.0, 60.0
+"""Seconds after which an order is read anew in the background, and after which it is not used any more."""
 BATCH = 250
-"""Campaigns read in one command and handled in one turn of the event loop: 2 ms of a shard, 5 ms here."""
+"""Campaigns read by one command, and handled in one turn of the event loop: 2 ms of Redis, 5 ms of Python."""
 
 
 class Entry(NamedTuple):
     """The fields by which a campaign is found and sorted. name: in lower case. last_hit, created: seconds.
 
-    rate: the estimated open rate, or its lower bound without an estimate.
+    rate: the estimated open rate, or without an estimate its lower bound. uniques: see `totals.UNIQUES`.
     """
 
     id: str
@@ -46,9 +47,9 @@ class Entry(NamedTuple):
 
 
 class Order(NamedTuple):
-    """All campaigns, the newest first. as_of: when their figures were read, seconds.
+    """All campaigns, the newest first. as_of: time at which their figures were read, seconds.
 
-    version: see `change_log.read_version`. made_at: seconds of the monotonic clock.
+    version: see `change_log.read_version`. made_at: the same time by the monotonic clock, seconds.
     """
 
     entries: list[Entry]
@@ -68,7 +69,7 @@ _caches: WeakKeyDictionary[AsyncRedis, _Cache] = WeakKeyDictionary()
 
 
 async def read(store: AsyncRedis, shards: int, consent: Consent, now: float) -> Order:
-    """Returns the order as it is, or as it was at most MAX_AGE_SECONDS ago."""
+    """Returns the order. Its figures are at most MAX_AGE_SECONDS old. now: seconds."""
     cache = _caches.setdefault(store, _Cache())
     async with cache.lock:  # other callers wait for the order that is being read
         order = cache.order
@@ -93,7 +94,7 @@ async def _read(store: AsyncRedis, shards: int, consent: Consent, now: float) ->
 
 
 async def _apply_changes(store: AsyncRedis, shards: int, consent: Consent, order: Order) -> Order | None:
-    """Returns the order with the campaigns that changed since it was read, or None if it cannot be told."""
+    """Returns the order with the changes of campaigns since it was read, or None if the log lacks some."""
     changes = await change_log.read(store, order.version)
     if changes is None:
         return None
@@ -125,7 +126,7 @@ async def _read_entries(store: AsyncRedis, shards: int, consent: Consent) -> lis
     while following or after:
         pipe = store.pipeline(transaction=False)
         totals.queue_many(pipe, following, shards)
-        storage.queue_page(pipe, after or "~", BATCH)  # "~" is behind all ids: an empty page
+        storage.queue_page(pipe, after or "~", BATCH)  # "~" sorts after all ids: an empty page
         reading = asyncio.ensure_future(pipe.execute())
         await asyncio.sleep(0)  # the commands are sent: Redis works on them while the last batch is handled
         entries += [_entry(campaign, sums[campaign.id], consent) for campaign in batch]
@@ -148,12 +149,12 @@ def _entry(campaign: Campaign, sums: totals.Sums, consent: Consent) -> Entry:
 def find(order: Order, query: str, sort: str) -> list[Entry]:
     """Returns the campaigns whose id or name contains the query, sorted.
 
-    sort: one of SORTS, perhaps with a `-` before it. Campaigns without a value come last; of equal values the
-    newest campaign comes first.
+    sort: one of SORTS, perhaps with a `-` before it. Campaigns without a value come last. Of campaigns with
+    the same value, the newest comes first.
     """
     text = query.strip().casefold()
     matches = [entry for entry in order.entries if text in entry.id or text in entry.name]
-    value = attrgetter(sort.removeprefix("-"))
-    known = [entry for entry in matches if value(entry) is not None]
-    unknown = [entry for entry in matches if value(entry) is None]
-    return [*sorted(known, key=value, reverse=sort.startswith("-")), *unknown]
+    sort_value = attrgetter(sort.removeprefix("-"))
+    with_value = [entry for entry in matches if sort_value(entry) is not None]
+    without_value = [entry for entry in matches if sort_value(entry) is None]
+    return [*sorted(with_value, key=sort_value, reverse=sort.startswith("-")), *without_value]

@@ -16,18 +16,20 @@ from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis, Pipeline
 
 MAX_BREAKDOWN_DAYS = 31
-"""Days whose breakdowns of opens are added up: some hundred labels a day and shard, 0.1 ms."""
+"""Largest number of days whose breakdowns of opens are added up. A day of a shard has some hundred labels,
+and takes 0.1 ms."""
 VISITORS_BATCH = 400
-"""Visitor counts read in one round trip, so that they do not keep Redis from storing hits."""
+"""Visitor counts read in one round trip. With more, Redis would be slow to store hits meanwhile."""
 
 
 class CampaignSums:
-    """The sums of a campaign. `queue` queues the commands, `unpack` takes their answers in the same order.
+    """The sums of a campaign. `queue` queues the commands. `unpack` takes their answers in the same order.
 
-    cells: the counts of each interval, at the positions of `series`. visitors: those of each interval.
-    addresses, range_visitors: estimates, of all time and of the range. opens: by label. rules: hits by rule;
-    and `NAME from` and `NAME to`, the first and last use of a ruleset (s). dropped: requests that were not
-    recorded, for GPC or DNT, for the opt-out cookie, and for the page's origin.
+    starts, ends: the intervals, in seconds. cells: counts of each interval, at the positions of `series`.
+    visitors: estimated visitors of each interval. range_visitors: estimated visitors of the range. addresses:
+    estimated addresses of all time. opens: opens by label. rules: hits by rule, and under `NAME from` and
+    `NAME to` the first and last use of a ruleset (s). dropped: number of requests that were not recorded,
+    because of GPC or DNT, of the opt-out cookie, and of the page's origin.
     """
 
     def __init__(self, campaign: Campaign, time_range: Range, shards: int) -> None:
@@ -51,13 +53,13 @@ class CampaignSums:
 
     @property
     def has_opens(self) -> bool:
-        """Whether `opens` is read: for all time, and for a short range of local days."""
+        """Returns whether `opens` is read: for all time, and for a short range of local days."""
         is_short = self.is_by_local_day and len(self.starts) <= MAX_BREAKDOWN_DAYS
         return is_short or self.range.all_time
 
     @property
     def has_visitors(self) -> bool:
-        """Whether `visitors` and `range_visitors` are read: for pages, by local day."""
+        """Returns whether `visitors` and `range_visitors` are read: for web campaigns, by local day."""
         return self.campaign.kind == "web" and self.is_by_local_day
 
     def queue(self, pipe: Pipeline) -> None:
@@ -123,7 +125,7 @@ class CampaignSums:
             self.range_visitors = sum(await pipe.execute())
 
     def count(self, interval: int, name: str) -> int:
-        """Returns one count of an interval. interval: its place in `starts`."""
+        """Returns a count of an interval. interval: its index in `starts`. name: of `series.POSITIONS`."""
         cell, position = self.cells[interval], series.POSITIONS[name]
         return cell[position] if position < len(cell) else 0
 
@@ -166,7 +168,7 @@ def _add_cell(cell: Cell, changes: Cell) -> None:
 
 
 def _utc_days(start: int, end: int) -> list[str]:
-    """Returns the UTC days, YYYYMMDD, that a range touches."""
+    """Returns the UTC days that a range overlaps, such as `"20261124"`."""
     first = datetime.fromtimestamp(start, UTC).date()
     last = datetime.fromtimestamp(end - 1, UTC).date()
     return [(first + timedelta(days=n)).strftime("%Y%m%d") for n in range((last - first).days + 1)]

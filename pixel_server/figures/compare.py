@@ -1,4 +1,4 @@
-"""Campaigns side by side: their rates, and whether each differs from the first by more than chance. Pure."""
+"""Compares campaigns: their rates, and whether each rate differs from the first by more than chance. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Counts = Callable[[CampaignStats], tuple[int, int] | None]
 
 
 def side_by_side(campaigns: Sequence[CampaignStats]) -> dict[str, Any]:
-    """Returns the answer of `GET /api/compare`."""
+    """Returns the response to `GET /api/compare`."""
     return {
         "items": [
             {
@@ -27,16 +27,21 @@ def side_by_side(campaigns: Sequence[CampaignStats]) -> dict[str, Any]:
                 "closed_at": stats["closed_at"],
                 "to_first": difference,
             }
-            for (campaign, stats), difference in zip(campaigns, to_first(campaigns, openers), strict=True)
+            for (campaign, stats), difference in zip(
+                campaigns, differences_to_first(campaigns, openers), strict=True
+            )
         ],
         "next": None,
     }
 
 
-def to_first(campaigns: Sequence[CampaignStats], counts: Counts) -> list[open_rate.Difference | None]:
-    """Returns how each campaign differs from the first by these counts.
+def differences_to_first(
+    campaigns: Sequence[CampaignStats], counts: Counts
+) -> list[open_rate.Difference | None]:
+    """Returns the difference of each campaign's rate to the first campaign's rate.
 
-    Returns None for the first, and for a campaign if its counts or the first's are not known.
+    counts: returns the successes and trials of a campaign's rate. The difference is None for the first
+    campaign, and if the counts of the campaign or of the first campaign are not known.
     """
     first = counts(campaigns[0])
     differences: list[open_rate.Difference | None] = [None]
@@ -47,10 +52,11 @@ def to_first(campaigns: Sequence[CampaignStats], counts: Counts) -> list[open_ra
 
 
 def openers(campaign_stats: CampaignStats) -> tuple[int, int] | None:
-    """Returns (recipients with an open by a person, recipients), without those whose client hides them.
+    """Returns (visible recipients with an open by a person, visible recipients); see `open_rate` for visible.
 
-    Among all delivered, the campaign with more hidden recipients would have fewer openers, read or not.
-    Returns None if there are anonymous opens: visible recipients may have made them.
+    Hidden recipients are left out: a campaign with more of them would seem to have fewer openers, whether
+    they read or not. Returns None if there are anonymous opens, because visible recipients may have made
+    them.
     """
     _, stats = campaign_stats
     hidden = stats["hidden"]
@@ -61,7 +67,7 @@ def openers(campaign_stats: CampaignStats) -> tuple[int, int] | None:
 
 
 def bounces(campaign_stats: CampaignStats) -> tuple[int, int] | None:
-    """Returns (visits of one view, visits), or None if not known.
+    """Returns (visits of one view, visits), or None if these are not known.
 
     Visits of one visitor resemble each other, so a difference in bounces is a rough guide.
     """

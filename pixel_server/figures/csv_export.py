@@ -1,4 +1,4 @@
-"""Tables for spreadsheets, in CSV (RFC 4180). Text that a spreadsheet would run as a formula is defused."""
+"""Tables for spreadsheets, in CSV (RFC 4180). Text that a spreadsheet would run as a formula is escaped."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 MEDIA = "text/csv"
 _FORMULA_STARTS = frozenset("=+-@\u2010\u2011\u2012\u2013\u2212")
-"""Characters that begin a formula: also the hyphens, dash and minus sign that are read as a minus."""
+"""Characters that begin a formula. Unicode hyphens, the dash and the minus sign are read as a minus."""
 _INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f")
-"""Letters and marks that are not seen: Hangul fillers, the empty Braille pattern, the grapheme joiner."""
+"""Invisible letters and marks: Hangul fillers, the empty Braille pattern, the grapheme joiner."""
 
 
 def lines(rows: Iterable[Sequence[Any]]) -> bytes:
-    """Returns rows as CSV. None is an empty cell. Text that may be a formula gets an apostrophe before it."""
+    """Returns rows as CSV. None becomes an empty cell. An apostrophe precedes text that may be a formula."""
     out = io.StringIO()
     csv.writer(out).writerows([_cell(value) for value in row] for row in rows)
     return out.getvalue().encode()
@@ -35,8 +35,8 @@ def _cell(value: Any) -> Any:
 def _is_formula(text: str) -> bool:
     """Returns whether a spreadsheet may take this text for a formula.
 
-    Spreadsheets skip blanks and characters that are not seen (byte order marks, zero-width characters) at the
-    beginning, and take full-width and small forms, as \"\uff1d\", for plain ones.
+    At the beginning of a text, spreadsheets skip blanks and invisible characters, such as byte order marks.
+    They take full-width and small forms of characters, such as \"\uff1d\", for the plain characters.
     """
     if text.startswith(("\t", "\r", "\n")):
         return True

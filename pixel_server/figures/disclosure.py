@@ -1,18 +1,19 @@
-"""Disclosure control: the sums of whole days that a key of the scope `read:CAMPAIGN` is shown. Pure.
+"""Disclosure control: the figures that a key of the scope `read:CAMPAIGN` may read. Pure.
 
-A day of the campaign's zone is published an hour after its end, if it is counted by then and has at least
-`min_cell` visits (of mail: opens). Every figure shown is a sum of published days. So the difference of two
-answers is a sum of published days too, and a withheld figure cannot be computed from answers. Two things
-are not prevented: hits that come later, from a spool, change a published day; and whoever can make hits can
-make a cell as large as they like. From this follows:
+A day of the campaign's zone is published an hour after its end, if all its hits are counted by then, and if
+it has at least `min_cell` visits (mail: opens). Every figure shown is a sum of published days. So the
+difference of two answers is a sum of published days too, and a withheld figure cannot be computed from
+answers. Two things are not prevented: late hits, from a spool, change a published day; and a client that
+sends hits can make a cell as large as it likes. This gives the rules for a day and its cells (the counts of
+one name):
 
-- A day's cells below `min_cell` go into `(other)`, and so does a small rest that is in no cell.
-- If a figure is part of another, neither the part nor the rest may be small.
+- Cells below `min_cell` go into `(other)`, and so does a small rest that is in no cell.
+- If a figure is part of another figure, neither the part nor the rest may be small.
 - No dimension may reveal what another withholds. The kind of a referrer follows from its host, so kinds are
   summed from published hosts. Many systems and browsers imply a device, and a page nearly implies an entry
   page. In mails a client implies a device, and a missing country implies a proxy, which is a client. Of such
   dimensions only one is shown.
-- Nothing else is shown: figures are named here, and a new figure is not shared until it is added.
+- This file names every figure that is shown. A new figure is not shared until it is added here.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from pixel_server.figures.ranges import Range
 from pixel_server.problems import Problem
 
 PUBLISH_DELAY_SECONDS = 3600
-"""Seconds from the end of a day until it is published. By then it has the hits that wait in web processes."""
+"""Seconds from the end of a day until it is published. By then the hits of web processes are stored."""
 DEFAULT_DAYS = 365
-"""Days of totals if the query has no range."""
+"""Number of days of totals if the query has no range."""
 DIMENSIONS = ("page", "referrer", "referrer_kind", "utm_source", "country", "device")
 """Dimensions of breakdowns of pages that are shared."""
 FIELDS = ("id", "name", "kind", "time_zone")
@@ -38,20 +39,20 @@ FIELDS = ("id", "name", "kind", "time_zone")
 _FIGURES = {"email": ("opens", "unique_opens"), "web": ("views", "visits", "unique_visitors")}
 """Figures that are shared, by kind of campaign."""
 _WHOLE = {"email": "opens", "web": "visits"}
-"""Figure that makes up the whole of a day, by kind of campaign."""
+"""Figure that is the whole of a day, of which other figures are parts, by kind of campaign."""
 _PARTS = ("unique_opens", "unique_visitors")
 """Figures that are part of the whole."""
 
 Cell = tuple[int, int]
-"""(views, visits) of a name; for mail, the opens twice."""
+"""(views, visits) of a name; for mail, (opens, opens)."""
 Cells = Mapping[str, Cell]
 
 
 def parse(query: Mapping[str, str], campaign: Campaign, oldest: str, now: float) -> Range:
-    """Returns the range of a query: days, up to yesterday; by default the last DEFAULT_DAYS that are kept.
+    """Returns the range of a query: whole days up to yesterday, by default the last DEFAULT_DAYS.
 
-    oldest: the first day kept, YYYYMMDD. Raises Problem 403 for another interval or zone, and 422 as
-    `ranges.parse` does.
+    oldest: the first day kept, such as `"20261124"`. Raises Problem 403 for another interval or zone, and 422
+    as `ranges.parse` does.
     """
     if query.get("interval", "day") != "day" or query.get("tz", campaign.time_zone) != campaign.time_zone:
         raise Problem(403, f"a shared key reads whole days in {campaign.time_zone} only")
@@ -70,9 +71,9 @@ def check(dimensions: Collection[str]) -> None:
 
 
 def figures(answer: Mapping[str, Any], campaign: Campaign, time_range: Range, until: float) -> dict[str, Any]:
-    """Returns an answer of `stats.read`, for a range of days, as it is shared.
+    """Returns the shared part of an answer of `stats.read` for a range of days.
 
-    until: seconds; every hit that came before is counted. Withholds days that end later.
+    until: seconds. Every hit that came before it is counted. Days that end later are withheld.
     """
     ends = [*time_range.starts()[1:], time_range.end]
     series = [
@@ -81,7 +82,7 @@ def figures(answer: Mapping[str, Any], campaign: Campaign, time_range: Range, un
     ]
     totals = {name: _total([item[name] for item in series]) for name in _FIGURES[campaign.kind]}
     if campaign.kind == "web" and campaign.identity != "cookieless":
-        totals["unique_visitors"] = None  # a visitor of two days is one
+        totals["unique_visitors"] = None  # the sum would count a visitor of two days twice
     return {
         "campaign": campaign.id,
         "from": ranges.show(time_range.start, time_range.zone),
@@ -96,7 +97,7 @@ def figures(answer: Mapping[str, Any], campaign: Campaign, time_range: Range, un
 
 
 def _day(item: Mapping[str, Any], campaign: Campaign, is_over: bool) -> dict[str, int | None]:
-    """Returns a day's figures. All are None if the day is withheld or not known."""
+    """Returns the figures of a day. All of them are None if the day is withheld or not known."""
     names = _FIGURES[campaign.kind]
     whole: int | None = item[_WHOLE[campaign.kind]]
     if whole is None or whole < campaign.min_cell or not is_over:
@@ -110,7 +111,7 @@ def _day(item: Mapping[str, Any], campaign: Campaign, is_over: bool) -> dict[str
 
 
 def _is_small(rest: int, min_cell: int) -> bool:
-    """Returns whether a rest is small. The rest beside an estimate may be negative."""
+    """Returns whether a rest is small but not 0. The rest beside an estimate may be negative."""
     return rest != 0 and abs(rest) < min_cell
 
 
@@ -120,7 +121,7 @@ def _total(days: Sequence[int | None]) -> int | None:
 
 
 def wholes(shown: Mapping[str, Any], kind: str) -> dict[str, Cell]:
-    """Returns the sum of a dimension's cells of each published day (YYYYMMDD). shown: from `figures`."""
+    """Returns the sum of all cells of a dimension, by published day (`"20261124"`). shown: from `figures`."""
     wholes_by_day: dict[str, Cell] = {}
     for item in shown["series"]:
         whole = item[_WHOLE[kind]]
@@ -132,21 +133,21 @@ def wholes(shown: Mapping[str, Any], kind: str) -> dict[str, Cell]:
 
 def breakdowns(
     days: Mapping[str, Mapping[str, Cells]],
-    whole: Mapping[str, Cell],
+    whole_of_day: Mapping[str, Cell],
     min_cell: int,
     kind_of: Callable[[str], str],
 ) -> dict[str, dict[str, Cell]]:
     """Returns the cells of the published days by dimension.
 
-    days: {YYYYMMDD: {dimension: cells}}; `referrer_kind` is made of `referrer`. whole: from `wholes`; other
-    days are withheld. kind_of: returns the kind of a host.
+    days: `{"20261124": {dimension: cells}}`; `referrer_kind` is computed from `referrer`. whole_of_day: from
+    `wholes`; all other days are withheld. kind_of: returns the kind of a host.
     """
     parts: dict[str, list[Cells]] = {}
-    for day in sorted(days.keys() & whole.keys()):
+    for day in sorted(days.keys() & whole_of_day.keys()):
         for dimension in DIMENSIONS:
             if dimension == "referrer_kind" or dimension not in days[day]:
                 continue
-            cells = publish(days[day][dimension], min_cell, whole[day])
+            cells = publish(days[day][dimension], min_cell, whole_of_day[day])
             parts.setdefault(dimension, []).append(cells)
             if dimension == "referrer":
                 parts.setdefault("referrer_kind", []).append(kinds(cells, kind_of))
@@ -156,7 +157,7 @@ def breakdowns(
 def publish(cells: Cells, min_cell: int, whole: Cell | None = None) -> dict[str, Cell]:
     """Returns the cells of one dimension and day that may be shown: each has `min_cell` visits or more.
 
-    whole: of the day. The rest of the day that is in no cell goes into `(other)` if it is small.
+    whole: cell of the whole day. The rest of the day that is in no cell goes into `(other)` if it is small.
     """
     shown = {name: cell for name, cell in cells.items() if name != OTHER and cell[1] >= min_cell}
     rest = _sum(cell for name, cell in cells.items() if name not in shown)
@@ -176,7 +177,7 @@ def publish(cells: Cells, min_cell: int, whole: Cell | None = None) -> dict[str,
 
 
 def kinds(hosts: Cells, kind_of: Callable[[str], str]) -> dict[str, Cell]:
-    """Returns published hosts summed by kind. `(other)` stays."""
+    """Returns the cells of published hosts summed by kind. `(other)` stays a name of its own."""
     return add_up({name if name == OTHER else kind_of(name): cell} for name, cell in hosts.items())
 
 
@@ -189,11 +190,11 @@ def add_up(days: Iterable[Cells]) -> dict[str, Cell]:
     return sums
 
 
-def ranked(cells: Cells, most: int) -> list[tuple[str, Cell]]:
-    """Returns the `most` cells with most visits, most first, then `(other)` with the rest."""
+def ranked(cells: Cells, max_names: int) -> list[tuple[str, Cell]]:
+    """Returns the `max_names` cells with the most visits, in falling order, then `(other)` with the rest."""
     order = sorted((name for name in cells if name != OTHER), key=lambda name: (-cells[name][1], name))
-    rest = _sum([cells.get(OTHER, (0, 0)), *(cells[name] for name in order[most:])])
-    first = [(name, cells[name]) for name in order[:most]]
+    rest = _sum([cells.get(OTHER, (0, 0)), *(cells[name] for name in order[max_names:])])
+    first = [(name, cells[name]) for name in order[:max_names]]
     return [*first, (OTHER, rest)] if any(rest) else first
 
 

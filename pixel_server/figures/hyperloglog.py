@@ -1,10 +1,10 @@
-"""The union of Redis HyperLogLogs that are under different hash tags.
+"""The size of the union of Redis HyperLogLogs that lie under different hash tags.
 
-PFCOUNT of several keys needs them on one node, and this project's commands name keys of one shard only. So
-the values are read and united here: each of the 16,384 registers gets the greatest value. Layout, from Redis
-`hyperloglog.c`: 4 bytes `HYLL`, 1 byte encoding (0 dense, 1 sparse), 3 unused bytes, 8 bytes of cached count,
-then the registers. Estimator, as in Redis since 4.0: Otmar Ertl, "New cardinality estimation algorithms for
-HyperLogLog sketches", 2017. The standard error is 0.81 %.
+PFCOUNT of several keys needs these keys on one node, and no command of this server names keys of two shards.
+So the values are read and united here: each of the 16,384 registers gets the greatest of its values. The
+layout is that of Redis `hyperloglog.c`: 4 bytes `HYLL`, 1 byte encoding (0 dense, 1 sparse), 3 unused bytes,
+8 bytes of cached count, then the registers. The estimator is that of Redis since 4.0: Otmar Ertl, "New
+cardinality estimation algorithms for HyperLogLog sketches", 2017. The standard error is 0.81 %.
 """
 
 from __future__ import annotations
@@ -15,23 +15,26 @@ from math import log, sqrt
 REGISTERS = 16_384
 STANDARD_ERROR = 0.0081
 ESTIMATE = {"method": "HyperLogLog", "standard_error": STANDARD_ERROR}
-"""The estimate as answers describe it."""
+"""Description of the estimate, as API responses give it."""
 _Q = 50
 _HIGH = int.from_bytes(b"\x80" * REGISTERS, "little")
 _LOW = _HIGH >> 7
 
 
 def count_union(values: Iterable[bytes | None]) -> int:
-    """Returns the number of different elements in these. Raises ValueError if one is not a HyperLogLog."""
+    """Returns the estimated number of different elements in all these HyperLogLogs. Skips None.
+
+    Raises ValueError if a value is not a HyperLogLog.
+    """
     united = 0
     for value in values:
         if value is not None:
-            united = _greatest(united, int.from_bytes(_registers(value), "little"))
+            united = _greater_bytes(united, int.from_bytes(_registers(value), "little"))
     return _estimate(united.to_bytes(REGISTERS, "little")) if united else 0
 
 
-def _greatest(a: int, b: int) -> int:
-    """Returns the greater of each pair of bytes, all at once. Registers are below 128, so bit 7 is free."""
+def _greater_bytes(a: int, b: int) -> int:
+    """Returns the greater byte of each pair, all at once. Registers are below 128, so bit 7 is free."""
     not_less = (((a | _HIGH) - b) & _HIGH) >> 7  # 1 in each byte where a >= b
     mask = not_less * 0xFF
     return (a & mask) | (b & ~mask & (_LOW * 0xFF))
@@ -44,7 +47,7 @@ def _registers(value: bytes) -> bytes:
 
 
 def _shift_table(move: int) -> bytes:
-    """Returns the translation of bytes that shifts them left by `move` bits, or right if negative."""
+    """Returns a `bytes.translate` table that shifts left by `move` bits (right if negative), and keeps 6."""
     return bytes((byte << move if move >= 0 else byte >> -move) & 0x3F for byte in range(256))
 
 
@@ -52,7 +55,7 @@ _KEEP, _DOWN6, _UP2, _DOWN4, _UP4, _DOWN2 = (_shift_table(move) for move in (0, 
 
 
 def _dense(packed: bytes) -> bytes:
-    """Unpacks four registers of 6 bits from each three bytes, least significant bits first."""
+    """Returns the registers: each three bytes hold four registers of 6 bits, least significant bits first."""
     if len(packed) < REGISTERS * 3 // 4:
         raise ValueError("a HyperLogLog cut short")
     packed = packed[: REGISTERS * 3 // 4]
@@ -70,7 +73,8 @@ def _or(a: bytes, b: bytes) -> bytes:
 
 
 def _sparse(codes: bytes) -> bytes:
-    """Unpacks runs. 00xxxxxx: zeros. 01xxxxxx and a byte: more zeros. 1vvvvvxx: a value."""
+    """Returns the registers of runs: 00xxxxxx is x+1 zeros, 01xxxxxx and a byte is a longer run of zeros,
+    1vvvvvxx is x+1 times the value v+1."""
     registers = bytearray()
     i = 0
     while i < len(codes):

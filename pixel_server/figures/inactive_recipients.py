@@ -1,5 +1,5 @@
-"""Recipients who had mail and have not opened any since, over all campaigns: to write to once more, or to
-stop writing to."""
+"""Recipients who got mail in a span of time and opened none, over all campaigns. The sender may write to them
+once more, or stop."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from pixel_server.times import DAY, iso_ms
 FIELDS = ("key", "recipient", "name", "campaigns", "last_open_person")
 
 Key = Callable[[int, str, int], str]
-"""Returns the name of a campaign's hash for a shard, a campaign and a bucket."""
+"""Returns the key of a campaign's hash. Arguments: shard, campaign, bucket."""
 
 
 class Source(NamedTuple):
     """A campaign that tells recipients apart.
 
-    sent: when, in seconds, if known. is_named: whether names may be shown.
+    sent_at: time of sending, seconds, or None if not known. is_named: whether names may be shown.
     """
 
     id: str
-    sent: int | None
+    sent_at: int | None
     is_named: bool
 
 
 class Span(NamedTuple):
-    """The time, in seconds, in which a recipient had mail and opened none: from `since` to `now`."""
+    """The span in which a recipient got mail and opened none: from `since` to `now`, seconds."""
 
     since: int
     now: int
 
 
 class Inactive(NamedTuple):
-    """An inactive recipient. mails: campaigns that sent one. last_open: seconds, 0 if never."""
+    """An inactive recipient. mails: number of campaigns that sent a mail. last_open: seconds, 0 if never."""
 
     place: int
     recipient: bytes
@@ -55,10 +55,10 @@ async def rows(
     span: Span,
     start: int = 0,
 ) -> Parts:
-    """Yields the inactive recipients from a place on.
+    """Yields the inactive recipients from a place on (see `figures.recipients`).
 
-    A recipient had mail if the list says that one was sent on a day of the span, or if the list has no day
-    and its campaign was sent in the span. Leaves out recipients who withdrew: their opens are dropped.
+    A recipient got mail if the list has a day in the span, or if the list has no day and its campaign was
+    sent in the span. Leaves out recipients who withdrew, because their opens are dropped.
     """
     end = place_count(shards)
     max_places = max(1, MAX_PLACES // max(1, len(sources)))
@@ -84,7 +84,7 @@ async def rows(
 async def _sources_with(
     store: AsyncRedis, key: Key, sources: Sequence[Source], places: Iterable[int]
 ) -> list[Source]:
-    """Returns the campaigns with a hash at any of these places. Most of many campaigns have none."""
+    """Returns the campaigns that have a hash at one of these places. Of many campaigns, most have none."""
     buckets_of: dict[int, list[int]] = {}
     for place in places:
         shard, bucket = divmod(place, keys.PEOPLE_BUCKETS)
@@ -118,12 +118,12 @@ async def _read_mails(
     for place in places:
         counts: dict[bytes, int] = {}
         for source in used:
-            is_sent = source.sent is not None and since <= source.sent <= now
+            is_sent_in_span = source.sent_at is not None and since <= source.sent_at <= now
             entries = next(hashes)
             rows_read += len(entries)
             for recipient, value in entries.items():
                 day = lists.mail_day(value)
-                if is_sent if day is None else since // DAY <= day <= now // DAY:
+                if is_sent_in_span if day is None else since // DAY <= day <= now // DAY:
                     counts[recipient] = counts.get(recipient, 0) + 1
         if counts:
             mails[place] = counts
@@ -133,7 +133,7 @@ async def _read_mails(
 async def _read_last_opens(
     store: AsyncRedis, sources: Sequence[Source], mails: Mapping[int, Mapping[bytes, int]]
 ) -> dict[bytes, int]:
-    """Returns when a person last opened a mail (s), by recipient, without recipients nobody opened for."""
+    """Returns the time (s) of the last open by a person, by recipient. Leaves out those without an open."""
     used = await _sources_with(store, keys.people, sources, mails)
     pipe = store.pipeline(transaction=False)
     reads = [(place, source, list(counts)) for place, counts in mails.items() for source in used]
@@ -151,7 +151,7 @@ async def _read_last_opens(
 async def _read_names(
     store: AsyncRedis, sources: Sequence[Source], inactive: Sequence[Inactive]
 ) -> dict[bytes, lists.ListEntry]:
-    """Returns the recipients that any campaign has a name of."""
+    """Returns the list entries of these recipients that have a name in one of the campaigns."""
     by_place: dict[int, list[bytes]] = {}
     for item in inactive:
         by_place.setdefault(item.place, []).append(item.recipient)

@@ -1,6 +1,7 @@
-"""The inventory: how much is stored now of each kind of data, since when, and for how long.
+"""The inventory of stored data: of each kind of data how much there is, how old it is, and how long it is
+kept.
 
-It is the table that a data protection officer asks for. It counts data and shows none.
+A data protection officer asks for this table. It counts data, and shows none of it.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import iso_day, iso_ms
 
 _BATCH = 500
-"""Keys, or campaigns, read in one round trip."""
+"""Number of keys, or of campaigns, read in one round trip."""
 
 
 class Kind(NamedTuple):
     """One kind of data, as the API shows it.
 
-    number: how many there are, in `unit`. oldest: a day or an instant of UTC; None if the kind is empty or
-    has no times.
+    holds: description of an entry. number: number of entries, in `unit`. oldest: day or instant (UTC) of the
+    oldest entry, or None if the kind is empty or has no times. where: pattern of its keys, or its directory.
     """
 
     data: str
@@ -39,18 +40,18 @@ class Kind(NamedTuple):
 
 
 Age = tuple[int, str | None]
-"""The number of entries in one key, and the day or instant of the oldest."""
+"""(number of entries in one key, day or instant of the oldest entry or None)."""
 
 
 class Reading(NamedTuple):
-    """How a key is counted. command: the Redis command that reads it. parse: takes the key and the answer."""
+    """The way to count a key. command: the command that reads it. parse: takes key and reply."""
 
     command: str
     parse: Callable[[str, Any], Age]
 
 
 class Source(NamedTuple):
-    """A kind of data in Redis. data, holds, unit: see Kind. key: says where it is, and how long it lives."""
+    """A kind of data in Redis. key: its entry in the table of keys. data, holds, unit: as in Kind."""
 
     key: Key
     data: str
@@ -165,11 +166,12 @@ _BEGAN = {
     keys.visitors.pattern: "sealed",
     keys.total.pattern: "sealed",
 }
-"""Kinds without times of their own, and the field of a campaign's record that says when they began."""
+"""Field of a campaign's key with the time when its data of a kind began, for kinds without times of their
+own."""
 
 
 class _Tally:
-    """Counts so far: numbers, oldest times and campaigns by pattern."""
+    """The counts, oldest times and campaigns so far, by pattern of the keys."""
 
     def __init__(self) -> None:
         self.counts = dict.fromkeys(SOURCES, 0)
@@ -193,9 +195,9 @@ class _Tally:
 
 
 async def kinds(store: AsyncRedis, settings: Settings, spooled: int, spooled_since: int | None) -> list[Kind]:
-    """Counts all kinds of data. Reads the whole store, in parts.
+    """Returns the counts of all kinds of data. Reads the whole store, in parts.
 
-    spooled: hits in the spool. spooled_since: when the oldest came, ms.
+    spooled: number of hits in the spool. spooled_since: time of the oldest of these hits, ms.
     """
     tally = _Tally()
     async for batch in _batches(store):
@@ -230,7 +232,7 @@ def _spool(settings: Settings, hits: int, since: int | None) -> Kind:
 
 
 async def _batches(store: AsyncRedis) -> AsyncIterator[list[tuple[str, str]]]:
-    """Yields names of keys, each with its pattern: `("px:{s}:hits", "px:{0}:hits")`."""
+    """Yields batches of keys, each as (pattern, key): `("px:{s}:hits", "px:{0}:hits")`."""
     batch: list[tuple[str, str]] = []
     async for key in store.scan_iter(match="px:*", count=1000):
         name = key.decode()
@@ -244,7 +246,7 @@ async def _batches(store: AsyncRedis) -> AsyncIterator[list[tuple[str, str]]]:
 
 
 async def _read_beginnings(store: AsyncRedis, tally: _Tally) -> None:
-    """Reads when the kinds of _BEGAN began, from the records of the campaigns that have such data."""
+    """Reads the times of _BEGAN from the keys of the campaigns that have such data."""
     for pattern, field in _BEGAN.items():
         campaigns = sorted(tally.campaigns[pattern])
         for i in range(0, len(campaigns), _BATCH):
@@ -257,7 +259,7 @@ async def _read_beginnings(store: AsyncRedis, tally: _Tally) -> None:
 
 
 def _starts(periods: bytes) -> list[str]:
-    """Returns when a recipient withdrew. An erasure begins at 0, so it has no time of its own."""
+    """Returns the times at which a recipient withdrew. An erasure has none: its period begins at 0."""
     try:
         return [iso_ms(start) for start, _ in withdrawals.parse_periods(periods) if start]
     except NewerFormat:

@@ -12,21 +12,21 @@ from pixel_server.settings import Settings
 from pixel_server.store.client import connect_async
 
 FRESH_SECONDS = 60
-"""Seconds until the inventory is read again. Each reading reads the whole store."""
+"""Seconds for which an inventory is used. Making a new inventory reads the whole store."""
 
 CountSpool = Callable[[], tuple[int, int | None]]
-"""Returns the number of hits in the spool, and when the oldest hit came (ms), None if the spool is empty."""
+"""Returns (number of hits in the spool, time of the oldest hit in ms or None)."""
 
 
 class Snapshot(NamedTuple):
-    """An inventory. at: when it was read, seconds."""
+    """An inventory. at: time at which it was read, seconds."""
 
     kinds: list[Kind]
     at: float
 
 
 class InventoryCache:
-    """Reads the inventory in a thread of its own, because millions of recipients take a while."""
+    """Reads the inventory in a thread of its own, because reading millions of recipients takes a while."""
 
     def __init__(self, settings: Settings, count_spool: CountSpool) -> None:
         self._settings = settings

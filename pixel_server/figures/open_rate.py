@@ -1,13 +1,14 @@
 """The open rate of a campaign with its uncertainty, and whether two rates differ by more than chance.
 
-`delivered` is mails sent less mails bounced. It includes mails whose opens are not recorded: of recipients
-who withdrew, of clients that send GPC or DNT if the campaign drops their hits, and of links of mode `off`.
-These recipients read as others do but are not counted as openers, so all figures are too low by their share.
-Their number is not stored. To read means to see the mail with its images: a reader without images is not
-seen, and is in no figure here. Apple Mail Privacy Protection fetches the images of a mail by machine, read or
-not, so it hides whether its users read. Recipients with such a fetch are hidden; the others are visible.
+`delivered` is mails sent less mails bounced. It includes mails whose opens are not recorded: mails to
+recipients who withdrew, mails read in clients that send GPC or DNT if the campaign drops their hits, and
+mails of mode `off`. Their recipients read as others do but are not counted as openers, so all figures are too
+low by their share. Their number is not stored. To read means to see the mail with its images: a reader
+without images cannot be seen, and is in no figure here. Apple Mail Privacy Protection fetches the images of a
+mail by machine, whether the mail is read or not, so it hides whether its users read. Recipients with such a
+fetch are hidden; all others are visible.
 
-    low       recipients with a human-eligible open / delivered: they read, except for machines in disguise
+    low       recipients with an open by a person or proxy / delivered: they read, except machines in disguise
     high      (recipients with any open + anonymous opens) / delivered, at most 1: no more than these read
     estimate  (visible openers + hidden * p) / delivered, where p = visible openers / visible; at least low
     interval  contains the true share of delivered who read 95 times in 100
@@ -40,7 +41,8 @@ There is no estimate if
 - fewer than 30 are visible: its interval would be up to 35 points wide. The number of openers has no minimum:
   with a minimum, small campaigns would show an estimate only if chance had made it high.
 - there are anonymous opens: visible recipients may have made them, so p is not known.
-- known readers alone exceed the interval: then hidden recipients read more, and the assumption is refuted.
+- the recipients who surely read exceed the interval: hidden recipients then read more than visible ones, and
+  the assumption is refuted.
 
 If nobody is hidden and no open is anonymous, nothing is estimated: estimate and interval equal low.
 """
@@ -65,7 +67,7 @@ class Openers(NamedTuple):
     any: int
     """Recipients with any open."""
     person: int
-    """Recipients with a human-eligible open."""
+    """Recipients with an open by a person or a proxy."""
     hidden: int
     """Recipients with an open by a client that loads all images by machine (Apple's)."""
     hidden_person: int
@@ -85,7 +87,7 @@ class Rate(TypedDict):
 
 
 class Difference(TypedDict):
-    """The rate of a less the rate of b, -1 to 1."""
+    """The rate of a less the rate of b, from -1 to 1. `interval` is of 95 %."""
 
     difference: float
     interval: tuple[float, float]
@@ -95,10 +97,10 @@ class Difference(TypedDict):
 
 
 def open_rate(openers: Openers) -> tuple[Rate | None, bool]:
-    """Returns (the rate, whether more opened than were delivered).
+    """Returns (the rate, whether more recipients opened than mails were delivered).
 
-    The rate is None if it is not known how many were delivered, none were, or more opened. Raises ValueError
-    if the counts contradict each other.
+    The rate is None if the number of delivered mails is not known, is 0, or is less than the openers. Raises
+    ValueError if the counts contradict each other.
     """
     delivered, opened, person, hidden, hidden_person, anonymous = openers
     if delivered is None or (delivered == 0 and not opened):

@@ -1,7 +1,7 @@
-"""Figures of many campaigns at once: the campaigns that match a query, in an order, a page at a time.
+"""Figures of many campaigns at once: a page of the campaigns that match a query, sorted.
 
-The figures shown are read anew each time. The order is made of figures that may be some seconds old, see
-`campaign_order`.
+The figures shown are read anew each time. The figures by which the campaigns are sorted may be some seconds
+old, see `campaign_order`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import iso_ms
 
 PAGE_SIZE = 50
-"""Campaigns of a page."""
+"""Largest number of campaigns on a page."""
 DAYS = 14
-"""Days whose counts are shown of each campaign."""
+"""Number of days whose counts are shown of each campaign."""
 DEFAULT_SORT = "-last_hit"
 MAX_QUERY_CHARACTERS = 200
 MAX_PAGES = 1_000_000
@@ -33,10 +33,10 @@ MAX_PAGES = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One campaign. sent, rate, over, uniques: of all time, as in `stats`; None if not known.
+    """A campaign. sent, rate, uniques: of all time, as in `stats`; None if not known.
 
-    days: opens, or views of pages, of its last DAYS local days, oldest first; None if the day is not kept.
-    last_hit: seconds.
+    over: whether more recipients opened than mails were delivered. days: opens (mail) or views (web) of the
+    last DAYS local days, oldest first; None for a day that is not kept. last_hit: seconds.
     """
 
     campaign: Campaign
@@ -50,10 +50,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A page of campaigns. total: all campaigns that match. page: its number, from 1.
+    """A page of campaigns. total: number of all campaigns that match. page: number of the page, from 1.
 
-    as_of: every hit that reached the stream before it is counted in the rows. ordered_as_of: when the figures
-    of the order were read. Both in seconds.
+    as_of: time, s; every hit that reached the stream before it is counted in the rows. ordered_as_of: time,
+    s, at which the figures of the order were read.
     """
 
     rows: list[Row]
@@ -64,7 +64,7 @@ class Overview:
 
 
 def parse(query: Mapping[str, str]) -> tuple[str, str, int]:
-    """Returns (q, sort, page) of a query, as `read` takes them. Raises Problem 422 if one is bad."""
+    """Returns (q, sort, page) of a query, as `read` takes them. Raises Problem 422 if one of them is bad."""
     text = query.get("page", "1")
     page = int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 0
     part, sort = query.get("q", ""), query.get("sort", DEFAULT_SORT)
@@ -90,8 +90,8 @@ async def read(
 ) -> Overview:
     """Returns a page of the campaigns that match a query.
 
-    query: part of an id or a name, in upper or lower case. sort: see `campaign_order.SORTS`; "": the newest
-    hit first. Leaves a campaign out that is deleted meanwhile. Raises Problem 422 if one of these is bad.
+    query: part of an id or a name, in upper or lower case. sort: see `campaign_order.SORTS`; "" sorts by the
+    newest hit. Leaves out a campaign that is deleted meanwhile. Raises Problem 422 if an argument is bad.
     """
     sort = sort or DEFAULT_SORT
     _check(query, sort, page)
@@ -123,7 +123,7 @@ def _row(campaign: Campaign, sums: totals.Sums, days: list[int | None], consent:
 async def _read_days(
     store: AsyncRedis, settings: Settings, campaigns: list[Campaign], now: float
 ) -> dict[str, list[int | None]]:
-    """Returns the last days of each campaign, by its id."""
+    """Returns the counts of the last days, as in `Row.days`, by campaign id."""
     dates = {campaign.id: _dates(campaign, now) for campaign in campaigns}
     pipe = store.pipeline(transaction=False)
     for campaign in campaigns:
@@ -146,7 +146,7 @@ async def _read_days(
 
 
 def _dates(campaign: Campaign, now: float) -> list[str]:
-    """Returns the last DAYS local days, YYYYMMDD, oldest first."""
+    """Returns the last DAYS local days (`"20261124"`), oldest first."""
     today = datetime.fromtimestamp(now, campaign.zone).date()
     return [(today - timedelta(days=DAYS - 1 - n)).strftime("%Y%m%d") for n in range(DAYS)]
 

@@ -16,20 +16,22 @@ from pixel_server.times import DAY
 Interval = Literal["15m", "hour", "day"]
 INTERVALS: tuple[Interval, ...] = ("15m", "hour", "day")
 DEFAULT_DAYS = 30
-"""Days of a range whose query does not say where it begins."""
+"""Number of days of a range whose query has no beginning."""
 MAX_DAYS = 3660
-"""Days of the widest range by day in the campaign's own zone."""
+"""Largest number of days of a range by day in the campaign's own zone."""
 MAX_FINE_DAYS = 40
-"""Days of the widest range by 15 minutes or hours, or in another zone. It is read from 15-minute buckets."""
+"""Largest number of days of a range that is read from 15-minute buckets: by 15 minutes or hours, or in
+another time zone."""
 FIRST_YEAR, END_YEAR = 2000, 2100
-"""Years that ranges may lie in; END_YEAR is excluded."""
+"""Years in which ranges may lie. END_YEAR is excluded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A range of time, in seconds since 1970: includes `start`, excludes `end`, both on interval boundaries.
+    """A range of time in seconds since 1970. It includes `start` and excludes `end`, both interval
+    boundaries.
 
-    all_time: the query has no range, so totals are of all time and the series is of the last days.
+    all_time: whether the query has no range. Totals are then of all time, and the series is of the last days.
     """
 
     start: int
@@ -39,7 +41,7 @@ class Range:
     all_time: bool
 
     def starts(self) -> list[int]:
-        """Returns where each interval begins."""
+        """Returns the start of each interval, in seconds."""
         if self.interval == "15m":
             return list(range(self.start, self.end, BUCKET_SECONDS))
         if self.interval == "hour":
@@ -54,7 +56,7 @@ class Range:
 
 
 def parse(query: Mapping[str, str], own_zone: str, now: float) -> Range:
-    """Returns the range of a query: from, to, interval, tz. Raises Problem 422 that names each bad one."""
+    """Returns the range of the parameters from, to, interval and tz. Raises Problem 422 with all errors."""
     errors: list[dict[str, str]] = []
     interval: Interval = "day"
     for choice in INTERVALS:
@@ -83,14 +85,14 @@ def parse(query: Mapping[str, str], own_zone: str, now: float) -> Range:
         start = midnight(_date(end - 1, zone) - timedelta(days=DEFAULT_DAYS - 1), zone)
     if start >= end:
         raise bad_parameter("from", "must lie before `to`")
-    most = MAX_DAYS if interval == "day" and name == own_zone else MAX_FINE_DAYS
-    if end - start > most * DAY + DAY:
-        raise bad_parameter("from", f"the range may have {most} days at most at this interval and zone")
+    max_days = MAX_DAYS if interval == "day" and name == own_zone else MAX_FINE_DAYS
+    if end - start > max_days * DAY + DAY:
+        raise bad_parameter("from", f"the range may have {max_days} days at most at this interval and zone")
     return Range(start, end, interval, zone, "from" not in query and "to" not in query)
 
 
 def by_days(time_range: Range) -> Range | None:
-    """Returns the same range by whole days, or None if it does not begin and end with a day."""
+    """Returns the same range with interval `day`, or None if it does not begin and end at midnight."""
     if not all(_is_boundary(at, "day", time_range.zone) for at in (time_range.start, time_range.end)):
         return None
     return replace(time_range, interval="day")
@@ -102,6 +104,7 @@ def midnight(day: date, zone: ZoneInfo) -> int:
 
 
 def show(at: int, zone: ZoneInfo) -> str:
+    """Returns an instant in a zone: `"2026-11-24T09:00:00+01:00"`. at: seconds."""
     return datetime.fromtimestamp(at, zone).isoformat()
 
 
@@ -141,7 +144,7 @@ def _is_hour(at: int, zone: ZoneInfo) -> bool:
 
 
 def _after(now: float, interval: Interval, zone: ZoneInfo) -> int:
-    """Returns the first boundary after now."""
+    """Returns the first interval boundary after now, in seconds."""
     if interval == "day":
         return midnight(_date(now, zone) + timedelta(days=1), zone)
     at = (int(now) // BUCKET_SECONDS + 1) * BUCKET_SECONDS

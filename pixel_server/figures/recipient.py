@@ -1,4 +1,4 @@
-"""Everything that is stored for long of one recipient, over all campaigns."""
+"""All data that is stored of one recipient in all campaigns, except data that is kept for minutes only."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from pixel_server.store.shards import shard_of
 from pixel_server.times import iso_day, iso_ms
 
 _BATCH = 1000
-"""Campaigns read in one round trip."""
+"""Number of campaigns read in one round trip."""
 
 
-async def read(store: AsyncRedis, shard_count: int, recipient: bytes) -> dict[str, Any]:
-    """Returns what is stored of a recipient key: its campaigns, in the order of their ids, and its last day.
+async def read(store: AsyncRedis, shards: int, recipient: bytes) -> dict[str, Any]:
+    """Returns the data of a recipient key: its campaigns, in the order of their ids, and the day of its last
+    open.
 
-    Leaves out hits that wait or were set aside; `waiting` says whether there may be some. Leaves out the
-    traces of the last minutes too: they say no more than these, except for a hash of the address.
+    Leaves out waiting hits and dead letters. `waiting` says whether there may be waiting hits. Leaves out the
+    traces of the last minutes too: except for a hash of the address, they hold nothing more.
     """
-    shard, bucket = shard_of(recipient, shard_count), recipient_record.people_bucket(recipient)
+    shard, bucket = shard_of(recipient, shards), recipient_record.people_bucket(recipient)
     campaigns = []
     names = await storage.ids_of_kind(store, "email")
     for i in range(0, len(names), _BATCH):

@@ -1,6 +1,6 @@
-"""The recipients of a campaign, by what they did: read a few hashes at a time, however many there are.
+"""The recipients of a campaign in a state, such as opened. Reads a few hashes at a time.
 
-A place is one hash of recipients, numbered shard * PEOPLE_BUCKETS + bucket. It is the cursor of lists.
+A place is the number of a hash of recipients: shard * PEOPLE_BUCKETS + bucket. Lists use it as their cursor.
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ FIELDS = (
     *("opens", "opens_person", "first_open", "last_open", "last_open_person"),
 )
 FIRST_PLACES, MAX_PLACES = 64, 1024
-"""Places read in the first round trip, about 4,000 recipients of a million; and at most, if few are found."""
+"""Places read in the first round trip (about 4,000 recipients of a million), and largest number in a round
+trip."""
 PLACES_IN_CHECK = 4
-"""Neighbouring places of one shard that one EXISTS command checks."""
+"""Number of neighbouring places that one EXISTS command checks."""
 TARGET_ROWS = 4000
-"""Recipients that a round trip aims at. Pixels of the same process wait for them, about 10 ms."""
+"""Number of recipients that a round trip should read. Pixels of the same process wait about 10 ms."""
 
 Row = dict[str, Any]
 Parts = AsyncIterator[tuple[int, list[Row]]]
-"""Parts of a list: (the place after the part, its rows)."""
+"""Parts of a list: (place after the part, rows of the part)."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -61,8 +62,8 @@ async def rows(
 ) -> Parts:
     """Yields the recipients in a state, from a place on.
 
-    is_named: whether names may be shown. first_places: places read first; a small number gives a short first
-    part. Raises NewerFormat if a newer version wrote a record.
+    state: one of STATES. is_named: whether names may be shown. first_places: number of places read first.
+    Raises NewerFormat if a newer version wrote a record.
     """
     kinds = (keys.people, keys.listed, keys.names) if is_named else (keys.people, keys.listed)
     end = place_count(shards)
@@ -70,7 +71,7 @@ async def rows(
     while start < end:
         places: Sequence[int] = range(start, min(start + step, end))
         start = places[-1] + 1
-        if step > FIRST_PLACES:  # few recipients are found: most places are empty
+        if step > FIRST_PLACES:  # few recipients were found, so most places are empty
             places = await _used_places(store, campaign, places)
         pipe = store.pipeline(transaction=False)
         for place in places:
@@ -104,7 +105,7 @@ async def _used_places(store: AsyncRedis, campaign: str, places: Sequence[int]) 
 
 
 def next_step(step: int, rows_read: int, max_places: int = MAX_PLACES) -> int:
-    """Returns how many places to read next, if `step` places held `rows_read` rows."""
+    """Returns the number of places to read next, after `step` places held `rows_read` rows."""
     if rows_read > 2 * TARGET_ROWS:
         return max(1, step // 2)
     return min(2 * step, max_places) if rows_read < TARGET_ROWS // 2 else step

@@ -1,4 +1,4 @@
-"""The figures of one campaign for a shared key: what `stats` reads, published as `disclosure` says."""
+"""The figures of one campaign for a shared key: the figures of `stats`, limited by `disclosure`."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ async def read(
     late_since: int | None,
     now: float,
 ) -> dict[str, Any]:
-    """Returns the answer of `GET /api/campaigns/{id}/stats` to a shared key.
+    """Returns the response to `GET /api/campaigns/{id}/stats` for a shared key.
 
-    late_since: when the oldest hit in the spool came (ms), or None. Raises Problem 403 or 422 if the range is
-    not shared or is bad.
+    late_since: time of the oldest hit in the spool (ms), or None. Raises Problem 403 if the range is not
+    shared, or 422 if it is bad.
     """
     oldest = retention.oldest_day(campaign, retention.campaign_days(settings, campaign).days, now)
     time_range = disclosure.parse(query, campaign, oldest, now)
@@ -57,9 +57,9 @@ async def breakdowns(
     late_since: int | None,
     now: float,
 ) -> dict[str, Any]:
-    """Returns the answer of `GET /api/campaigns/{id}/breakdowns` to a shared key.
+    """Returns the response to `GET /api/campaigns/{id}/breakdowns` for a shared key.
 
-    Raises Problem 403 or 422 if a dimension or the range is not shared or is bad, and 409 for mail.
+    Raises Problem 403 if a dimension or the range is not shared, 422 if one of them is bad, and 409 for mail.
     """
     disclosure.check(dimensions)
     refuse_mail(campaign)
@@ -89,7 +89,7 @@ async def by_dimension(
 async def _clients(
     store: AsyncRedis, campaign: str, days: list[str], shards: int
 ) -> dict[str, dict[str, disclosure.Cell]]:
-    """Returns the opens by people by day (YYYYMMDD) and mail client. A cell has the opens twice."""
+    """Returns the opens by people, by day (`"20261124"`) and mail client. A cell is (opens, opens)."""
     months = sorted({day[:6] for day in days})
     if not months:
         return {}

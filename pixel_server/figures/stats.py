@@ -1,4 +1,4 @@
-"""The figures of one campaign, as `GET /api/campaigns/{id}/stats` answers them."""
+"""The figures of one campaign: the response to `GET /api/campaigns/{id}/stats`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from pixel_server.times import iso_ms
 from pixel_server.verdicts import CLASSES
 
 MAX_NAMES = 20
-"""Clients, devices or countries that are shown by name; the rest is summed."""
+"""Largest number of clients, devices or countries shown by name. The others are summed as `(other)`."""
 _RECIPIENT_CLASSES = ("person", "prefetch", "scanner", "unknown")
-"""Classes whose recipients are counted. `proxy` counts under `person`."""
+"""Classes of which recipients are counted. `proxy` counts under `person`."""
 _HISTOGRAM = {"method": "histogram", "relative_error": round(histogram.RELATIVE_ERROR, 3)}
 
 
@@ -89,7 +89,7 @@ async def read(
 
 
 def _kept_since(campaign: Campaign, days: KeepDays, sums: CampaignSums, now: float) -> int:
-    """Returns where the series that are read begin, in seconds."""
+    """Returns the start (s) of the stored series that the range is read from."""
     if not sums.is_by_local_day:
         return retention.oldest_bucket(campaign, days.buckets, now)
     first = retention.oldest_day(campaign, days.days, now)
@@ -99,7 +99,7 @@ def _kept_since(campaign: Campaign, days: KeepDays, sums: CampaignSums, now: flo
 class _Stats:
     """Figures made of sums. Pure.
 
-    kept_since: where the series that are read begin (s). are_people_told_apart: by the campaign's mode.
+    kept_since: see `_kept_since`. are_people_told_apart: whether the campaign's mode tells people apart.
     """
 
     def __init__(self, sums: CampaignSums, kept_since: int, are_people_told_apart: bool) -> None:
@@ -115,7 +115,7 @@ class _Stats:
         return self.range.all_time or self.range.start >= self.kept_since
 
     def series(self) -> list[dict[str, Any]]:
-        """Returns each interval. Its figures are None if its series are no longer kept."""
+        """Returns the figures of each interval. They are None if its series are no longer kept."""
         sums = self.sums
         items: list[dict[str, Any]] = []
         for i, (start, end) in enumerate(zip(sums.starts, sums.ends, strict=True)):
@@ -152,7 +152,7 @@ class _Stats:
         return {"dropped_gpc": gpc, "dropped_opted_out": opted_out, **refused}
 
     def verdicts(self) -> dict[str, dict[str, int | None]]:
-        """Returns {class: {hits, recipients}}. Recipients are counted for all time only."""
+        """Returns the number of hits and recipients by class. Recipients are counted for all time only."""
         sums, counts = self.sums, self.sums.all_time.counts
         has_recipients = self.range.all_time and self.are_people_told_apart and not self.is_web
         verdicts: dict[str, dict[str, int | None]] = {}
@@ -168,9 +168,11 @@ class _Stats:
         return verdicts
 
     def hidden(self) -> dict[str, int] | None:
-        """Returns the recipients whose client loads all by machine, and how many a person opened for too.
+        """Returns the number of hidden recipients (see `open_rate`), and of those with an open by a person
+        too.
 
-        Returns None for pages and if nobody is told apart; in a range too, unless there are none of all time.
+        Returns None for web campaigns and if nobody is told apart. Also returns None for a range, unless the
+        campaign never had hidden recipients.
         """
         counts = self.sums.all_time.counts
         hidden = counts.get("recipients_hidden", 0)
@@ -179,9 +181,10 @@ class _Stats:
         return {"recipients": hidden, "person": counts.get("recipients_hidden_person", 0)}
 
     def clipped(self) -> dict[str, float] | None:
-        """Returns the share of two-pixel mails, with the upper pixel loaded, whose lower pixel never came.
+        """Returns the share of two-pixel mails whose upper pixel was loaded and whose lower pixel never was.
 
-        Returns None in a range, for pages, if nobody is told apart, and while no upper pixel was loaded.
+        Returns None for a range, for web campaigns, if nobody is told apart, and if no upper pixel was
+        loaded.
         """
         counts = self.sums.all_time.counts
         two_pixel = counts.get("recipients_twins", 0)
@@ -190,13 +193,13 @@ class _Stats:
         return {"share": round(counts.get("recipients_clipped", 0) / two_pixel, 4), "of": two_pixel}
 
     def rules(self) -> dict[str, int] | None:
-        """Returns the hits by the id of the rule that judged them, or None in a range."""
+        """Returns the number of hits by id of the rule that judged them, or None for a range."""
         if not self.range.all_time:
             return None
         return {name: hits for name, hits in sorted(self.sums.rules.items()) if " " not in name and hits}
 
     def rulesets(self) -> list[dict[str, str]] | None:
-        """Returns the versions of the rules that judged hits, and when, or None in a range."""
+        """Returns the versions of the rules, with their first and last use, or None for a range."""
         if not self.range.all_time:
             return None
         rules = self.sums.rules
@@ -207,20 +210,20 @@ class _Stats:
         return rulesets
 
     def opens_by_name(self) -> dict[str, Any] | None:
-        """Returns the opens of people by client, device and country, or None if not known."""
+        """Returns the opens by people by client, device and country, or None if not known."""
         if self.is_web or not self._knows_opens():
             return None
         letters = {"client": labels.CLIENT, "device": labels.DEVICE, "country": labels.COUNTRY}
         return {name: _most_frequent(self.sums.opens, letter) for name, letter in letters.items()}
 
     def open_times(self) -> dict[str, Any]:
-        """Returns how long recipients took to open (s), or None if not known."""
+        """Returns the quartiles of the time from sending to the first open (s), or None if not known."""
         if self.is_web or not self._knows_opens():
             return {"time_to_open": None}
         return {"time_to_open": self._quartiles(labels.DELAY, "recipients", histogram.delay_seconds)}
 
     def page_times(self) -> dict[str, Any]:
-        """Returns how long pages were looked at and visits lasted (s), or None if not known."""
+        """Returns the quartiles of time on page and length of visit (s), or None if not known."""
         if not self.is_web or not self._knows_opens():
             return {"time_on_page": None, "time_of_visit": None}
         return {
@@ -235,7 +238,10 @@ class _Stats:
     def _quartiles(
         self, letter: str, unit: str, bin_seconds: Callable[[int], float]
     ) -> dict[str, float] | None:
-        """Returns the quartiles in seconds, or None if nothing was measured. unit: what was measured."""
+        """Returns the quartiles in seconds, or None if nothing was measured.
+
+        letter: first letter of the labels. unit: field of the number of measured values.
+        """
         bins = {int(label[1:]): n for label, n in self.sums.opens.items() if label[0] == letter and n}
         quartiles = histogram.quantiles(bins, (0.25, 0.5, 0.75), bin_seconds)
         if quartiles is None:
@@ -248,9 +254,9 @@ class _Stats:
         return self.campaign.closed_at is None or end <= self.campaign.closed_at
 
     def open_rate(self, totals: Figures) -> tuple[open_rate.Rate | None, bool]:
-        """Returns the open rate, and whether more opened than were delivered.
+        """Returns (open rate, whether more recipients opened than mails were delivered).
 
-        In a range there is no estimate, because it is only known for all time who is hidden.
+        A range has no estimate, because hidden recipients are counted for all time only.
         """
         counts = self.sums.all_time.counts if self.range.all_time else {}
         delivered = all_time.delivered(self.campaign, self.sums.all_time)
@@ -260,13 +266,13 @@ class _Stats:
         return rate, has_more_openers
 
     def _hide_unknown(self, figures: dict[str, Any], end: int) -> None:
-        """Sets figures to None that need people told apart, if they are not, or not until `end` (s)."""
+        """Sets figures of people to None if people are not told apart, or not until `end` (s)."""
         is_known = self.are_people_told_apart and self._is_open_at(end)
         all_time.hide_unknown(figures, self.campaign, is_known)
 
 
 def _visitor_unit(campaign: Campaign) -> str | None:
-    """Returns the unit of unique visitors. Without a cookie a visitor is another one each day."""
+    """Returns the unit of unique visitors. Without a cookie, a visitor counts anew each day."""
     if campaign.kind == "email":
         return None
     return "visitor-days" if campaign.identity == "cookieless" else "visitors"
@@ -277,7 +283,7 @@ def _share(part: int | None, whole: int | None) -> float | None:
 
 
 def _most_frequent(opens: Mapping[str, int], letter: str) -> list[dict[str, Any]]:
-    """Returns the names with most opens of one kind of label, and `(other)` for the rest."""
+    """Returns the names with the most opens, and `(other)` for the rest. letter: begins the labels."""
     counts = {label[1:]: n for label, n in opens.items() if label[0] == letter and n}
     rest = counts.pop(OTHER, 0)
     order = sorted(counts, key=lambda name: (-counts[name], name))

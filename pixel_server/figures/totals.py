@@ -1,4 +1,4 @@
-"""A campaign's totals of all time: its sums, how many mails it sent, its open rate, and what is not known.
+"""A campaign's totals of all time: its sums, its mails sent and delivered, and its open rate.
 
 `stats` shows them for one campaign, `overview` for many.
 """
@@ -26,19 +26,20 @@ COUNTS = {
         *("views_no_visitor", "views_no_visit", "hits_gpc"),
     ),
 }
-"""Sums that are shown, by kind of campaign. Each is stored for all time and by day."""
+"""Names of the sums that are shown, by kind of campaign. Each sum is stored for all time and by day."""
 PEOPLE_FIGURES = (
     *("unique_opens", "unique_opens_person", "unique_visitors", "unique_ips"),
     *("visits", "bounces", "visits_new", "visits_returning"),
 )
-"""Figures that are null if the campaign does not tell people apart."""
+"""Names of the figures that are null if the campaign does not tell people apart."""
 UNIQUES = {"email": "unique_opens_person", "web": "unique_visitors"}
-"""The figure that counts different people, by kind of campaign. Machines are not counted."""
+"""Name of the figure that counts different people, by kind of campaign. It leaves machines out."""
 OVERVIEW_FIELDS = (
     *("last_hit", "mailed", "unique_opens", "unique_opens_person", "opens_anonymous"),
     *("recipients_hidden", "recipients_hidden_person"),
 )
-"""Fields of `keys.total` that are read for many campaigns at once. All but the first, a time, are sums."""
+"""Fields of `keys.total` that are read for many campaigns at once. The first is a time, the others are
+sums."""
 
 Figures = dict[str, int | None]
 
@@ -52,7 +53,7 @@ class Sums:
     last_hit: int | None = None
 
     def add(self, counts: Mapping[str, int], visitors: int) -> None:
-        """Adds one shard. counts: the fields of `keys.total`. A visitor is in one shard only."""
+        """Adds the sums of a shard. counts: fields of `keys.total`. Each visitor is in one shard only."""
         for name, value in counts.items():
             if name == "last_hit":
                 self.last_hit = max(value, self.last_hit or 0) or None
@@ -67,12 +68,12 @@ def tells_people_apart(campaign: Campaign, consent: Consent) -> bool:
 
 
 def sent(campaign: Campaign, sums: Sums) -> int | None:
-    """Returns the mails sent, as the sender says; else the recipients whose links were made with `sent`."""
+    """Returns the number of mails sent: as the sender stated it, or else the sum of the lists (`mailed`)."""
     return campaign.sent if campaign.sent is not None else sums.counts.get("mailed") or None
 
 
 def delivered(campaign: Campaign, sums: Sums) -> int | None:
-    """Returns the mails sent less the mails that bounced, or None if it is not known how many were sent."""
+    """Returns the mails sent less the mails that bounced, or None if the mails sent are not known."""
     mails = sent(campaign, sums)
     return None if mails is None else max(0, mails - campaign.bounced)
 
@@ -89,13 +90,13 @@ def figures(campaign: Campaign, sums: Sums, are_people_told_apart: bool) -> Figu
 def figures_and_rate(
     campaign: Campaign, sums: Sums, are_people_told_apart: bool
 ) -> tuple[Figures, open_rate.Rate | None, bool]:
-    """Returns (sums, open rate, whether more opened than were delivered), of all time."""
+    """Returns (sums, open rate, whether more recipients opened than mails were delivered), of all time."""
     shown = figures(campaign, sums, are_people_told_apart)
     return shown, *rate(shown, delivered(campaign, sums), sums.counts)
 
 
 def hide_unknown(figures: dict[str, Any], campaign: Campaign, are_people_told_apart: bool) -> None:
-    """Sets figures to None that are not known, because nobody is told apart, or not by a cookie."""
+    """Sets figures to None that need people told apart, or a cookie, if the campaign lacks that."""
     if not are_people_told_apart:
         for name in PEOPLE_FIGURES:
             if name in figures:
@@ -107,9 +108,9 @@ def hide_unknown(figures: dict[str, Any], campaign: Campaign, are_people_told_ap
 def rate(
     figures: Figures, delivered: int | None, counts: Mapping[str, int]
 ) -> tuple[open_rate.Rate | None, bool]:
-    """Returns (open rate, whether more opened than were delivered).
+    """Returns (open rate, whether more recipients opened than mails were delivered).
 
-    counts: the sums of all time, which alone say who is hidden; empty for a range.
+    counts: the sums of all time, or {} for a range, because hidden recipients are counted for all time only.
     """
     opened, person = figures.get("unique_opens"), figures.get("unique_opens_person")
     anonymous = figures.get("opens_anonymous")
@@ -140,7 +141,7 @@ _unpack_numbers = msgspec.msgpack.Decoder(list[int]).decode
 
 
 class HasSums(Protocol):
-    """A campaign, or an entry of a list of campaigns, whose sums can be read."""
+    """A campaign or another value with the id and kind of a campaign."""
 
     @property
     def id(self) -> str: ...
@@ -149,7 +150,7 @@ class HasSums(Protocol):
 
 
 def queue_many(pipe: Pipeline, campaigns: Sequence[HasSums], shards: int) -> None:
-    """Queues the commands whose answers `unpack_many` takes: one a shard."""
+    """Queues the commands for `unpack_many`: one for each shard."""
     for shard in range(shards):
         pipe.eval(*_read_many_call(shard, campaigns, OVERVIEW_FIELDS))
 
@@ -162,7 +163,7 @@ def _read_many_call(shard: int, campaigns: Sequence[HasSums], fields: Sequence[s
 
 
 def unpack_many(answers: Sequence[bytes], campaigns: Sequence[HasSums]) -> dict[str, Sums]:
-    """Returns the sums of OVERVIEW_FIELDS by campaign. answers: one a shard."""
+    """Returns the sums of OVERVIEW_FIELDS by campaign id. answers: one for each shard."""
     width = len(OVERVIEW_FIELDS) + 1
     shards = [_unpack_numbers(answer) for answer in answers]
     last_hits = list(map(max, zip(*(numbers[::width] for numbers in shards), strict=True)))
@@ -176,14 +177,14 @@ def unpack_many(answers: Sequence[bytes], campaigns: Sequence[HasSums]) -> dict[
 
 
 def queue_as_of(pipe: Pipeline, shards: int) -> None:
-    """Queues the commands whose 1 + `shards` answers `unpack_as_of` takes. They must be read first."""
+    """Queues 1 + `shards` commands for `unpack_as_of`. They must come first in the pipeline."""
     pipe.time()
     for shard in range(shards):
         producer.queue_oldest_entry(pipe, shard)
 
 
 def unpack_as_of(answers: list[Any]) -> int:
-    """Returns an instant in ms: every hit that reached the stream before it is in what is read afterwards."""
+    """Returns an instant in ms. Sums read afterwards include every hit that reached the stream before it."""
     (seconds, micros), *oldest = answers
     waiting = [int(entry.partition(b"-")[0]) for entry in oldest if entry]
     return int(min([seconds * 1000 + micros // 1000, *waiting]))

@@ -25,6 +25,7 @@ from pixel_server.recipients import withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import checkpoint, keys
+from pixel_server.store.checkpoint import IF_SAME_GENERATION, Generation
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import ScriptCall, script_call
 from pixel_server.store.shards import shard_of
@@ -71,12 +72,13 @@ def keeps_names(campaign: Campaign, consent: Consent) -> bool:
     return consent.rule(campaign.mode, None).mode == Mode.IDENTIFIED
 
 
-_PUT = """
+_PUT = (
+    IF_SAME_GENERATION
+    + """
 -- KEYS: checkpoint, total. ARGV: generation as read, prefixes of the keys of list hashes and of name hashes,
 -- number of hashes, day of the mails or '', recipient keys of 8 bytes each, then a packed name for each of
 -- these recipients, or no names at all.
--- Returns how many recipients are new on the list, or -1 and changes nothing if the generation has changed.
-if tonumber(redis.call('HGET', KEYS[1], 'n') or '0') ~= tonumber(ARGV[1]) then return -1 end
+-- Returns how many recipients are new on the list.
 local new, mailed, day = 0, 0, ARGV[5]
 for i = 1, #ARGV[6], 8 do
   local key = string.sub(ARGV[6], i, i + 7)
@@ -99,6 +101,7 @@ if new > 0 then redis.call('HINCRBY', KEYS[2], 'listed', new) end
 if mailed > 0 then redis.call('HINCRBY', KEYS[2], 'mailed', mailed) end
 return new
 """
+)
 
 
 def _put_call(
@@ -107,7 +110,7 @@ def _put_call(
     recipients: Sequence[bytes],
     names: Sequence[bytes],
     *,
-    generation: int,
+    generation: Generation,
     mail_day: str,
 ) -> ScriptCall:
     """Returns the call that puts recipients on a list. names: packed names, or none at all."""
@@ -116,7 +119,7 @@ def _put_call(
     return script_call(
         _PUT,
         keys=(keys.checkpoint(shard), keys.total(shard, campaign)),
-        arguments=(generation, *prefixes, keys.PEOPLE_BUCKETS, mail_day, packed_keys, *names),
+        arguments=(generation.word(), *prefixes, keys.PEOPLE_BUCKETS, mail_day, packed_keys, *names),
     )
 
 
@@ -242,17 +245,18 @@ def _has_name(keyed: tuple[bytes, ListEntry]) -> bool:
     return keyed[1].name is not None
 
 
-_COUNT_MAILS = """
--- KEYS: checkpoint, total. ARGV: generation as read, number of mails.
--- Returns the new total of mails, or -1 and changes nothing if the generation has changed.
-if tonumber(redis.call('HGET', KEYS[1], 'n') or '0') ~= tonumber(ARGV[1]) then return -1 end
+_COUNT_MAILS = (
+    IF_SAME_GENERATION
+    + """
+-- KEYS: checkpoint, total. ARGV: generation as read, number of mails. Returns the new total of mails.
 return redis.call('HINCRBY', KEYS[2], 'mailed', ARGV[2])
 """
+)
 
 
-def _count_mails_call(shard: int, campaign: str, number: int, *, generation: int) -> ScriptCall:
+def _count_mails_call(shard: int, campaign: str, number: int, *, generation: Generation) -> ScriptCall:
     names = (keys.checkpoint(shard), keys.total(shard, campaign))
-    return script_call(_COUNT_MAILS, keys=names, arguments=(generation, number))
+    return script_call(_COUNT_MAILS, keys=names, arguments=(generation.word(), number))
 
 
 async def count_mails(store: AsyncRedis, campaign: str, number: int) -> None:

@@ -1,12 +1,16 @@
 """The checkpoint of a shard, by which its writers commit one at a time, and count each hit once.
 
-A checkpoint is (generation, last entry): a number that each commit raises, and the id of the last stream
-entry whose hits are in the counters. A writer reads the checkpoint, or knows it from its own last commit.
-Then the writer reads all else that its commands depend on, and commits. A commit is one script: it does
-nothing if the generation has changed, and otherwise raises the generation and carries out the writer's
-commands. Scripts are atomic, also in the append-only file. A full Redis carries out this script too
-(`allow-oom`), because the script first removes the entries that it counts; a full Redis would stay full
-otherwise.
+A checkpoint is (generation, last entry). The generation is a number that each commit raises, and a random
+mark that each commit leaves. The last entry is the id of the last stream entry whose hits are in the
+counters. A writer reads the checkpoint, or knows it from its own last commit. Then the writer reads all else
+that its commands depend on, and commits. A commit is one script: it does nothing if the generation has
+changed, and otherwise raises the generation and carries out the writer's commands. Scripts are atomic, also
+in the append-only file. A full Redis carries out this script too (`allow-oom`), because the script removes
+the entries that it counts; a full Redis would stay full otherwise.
+
+A store that lost its newest commits, for example when a replica takes over, reaches their numbers again. The
+mark tells two commits with the same number apart. A store that lost its newest entries, but no commit, is
+noticed because the last entry that a commit counts must be in the stream.
 
 If Redis refused a command in the middle of the script, the commands before it would stay done. So the script
 first checks the type of each command's key, and each number that a command raises. If somebody has put
@@ -17,15 +21,17 @@ A roll-up whose commits failed several times takes a short lead (`take_lead`). O
 most LEAD_MS, so that many small writes cannot keep the roll-up from counting. The lead is advice, not a lock:
 nothing goes wrong if a writer ignores it, and it expires if its holder dies.
 
-The fields keep the names that they were first stored under: `n` is the generation, `id` is the last entry and
-`newest` is the time of the shard's newest hit.
+The fields keep the names that they were first stored under: `n` is the generation's number, `mark` is its
+mark, `id` is the last entry and `newest` is the time of the shard's newest hit. Earlier versions stored no
+mark.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -41,6 +47,24 @@ _LEAD_POLL_SECONDS = 0.03
 """Seconds between two checks by a writer that waits for a lead to end."""
 
 
+class Generation(NamedTuple):
+    """The number of a shard's commits so far, and the mark of the last commit.
+
+    mark: 16 hexadecimal digits, "" if the commit left no mark.
+    """
+
+    number: int
+    mark: str
+
+    def next(self) -> Generation:
+        """Returns a generation for the next commit, with a new mark."""
+        return Generation(self.number + 1, secrets.token_hex(8))
+
+    def word(self) -> str:
+        """Returns the generation as the scripts compare it: `"7 9f86d081884c7d65"`."""
+        return f"{self.number} {self.mark}"
+
+
 class Checkpoint(NamedTuple):
     """The position up to which a shard is counted, and its generation.
 
@@ -48,7 +72,7 @@ class Checkpoint(NamedTuple):
     first hit.
     """
 
-    generation: int
+    generation: Generation
     last_entry: str
     newest_ms: int
 
@@ -59,19 +83,27 @@ Records = dict[str, list[bytes]]
 """Recipients' records, by the prefix of their hashes' names, for example `px:{3}:people:spring:`. A list
 holds three items for each record: the recipient key (8 bytes), the record's length (1 byte), the record."""
 
+IF_SAME_GENERATION = """
+-- KEYS: checkpoint, ... ARGV: generation as read, see `Generation.word`, ...
+-- Returns -1, and does nothing, if the generation has changed.
+local stored = redis.call('HMGET', KEYS[1], 'n', 'mark')
+if (stored[1] or '0') .. ' ' .. (stored[2] or '') ~= ARGV[1] then return -1 end
+"""
+"""Beginning of each script whose changes depend on what its caller has read of the shard."""
+
 _COMMIT = (
     EVEN_IF_FULL
+    + IF_SAME_GENERATION
     + """
--- KEYS: checkpoint, hits. ARGV: generation as read; id of the last entry counted, or ''; number of hashes
--- that records are spread over; number of pairs; pairs of the prefix of these hashes' names and the records,
--- each a recipient key of 8 bytes, the record's length in 1 byte, and the record; then commands, each the
--- number of its words and the words.
--- Returns the new generation, or -1 if the generation has changed: then nothing was done. Fails, and does
--- nothing, if a key holds another type, or a number to raise is not an integer.
+-- KEYS: checkpoint, hits. ARGV: generation as read; number and mark of the new generation; id of the last
+-- entry counted, or ''; number of hashes that records are spread over; number of pairs; pairs of the prefix
+-- of these hashes' names and the records, each a recipient key of 8 bytes, the record's length in 1 byte, and
+-- the record; then commands, each the number of its words and the words.
+-- Returns 1, or -1 if the last entry is not in the stream: then the store has lost entries, and nothing was
+-- done. Fails, and does nothing, if a key holds another type, or a number to raise is not an integer.
 local call, byte, format, sub = redis.call, string.byte, string.format, string.sub
-local generation = tonumber(call('HGET', KEYS[1], 'n') or '0')
-if generation ~= tonumber(ARGV[1]) then return -1 end
-local first = 5 + 2 * tonumber(ARGV[4])
+if ARGV[4] ~= '' and #call('XRANGE', KEYS[2], ARGV[4], ARGV[4]) == 0 then return -1 end
+local first = 7 + 2 * tonumber(ARGV[6])
 local type_checks = {
   HSET = 'HLEN', HSETNX = 'HLEN', HDEL = 'HLEN', XADD = 'XLEN', ZADD = 'ZCARD', ZREM = 'ZCARD',
 }
@@ -91,14 +123,14 @@ while at < #ARGV do
   end
   at = at + 1 + tonumber(ARGV[at])
 end
-if ARGV[2] ~= '' then
-  local ms, number = string.match(ARGV[2], '^(%d+)-(%d+)$')
+if ARGV[4] ~= '' then
+  local ms, number = string.match(ARGV[4], '^(%d+)-(%d+)$')
   call('XTRIM', KEYS[2], 'MINID', ms .. '-' .. format('%.0f', number + 1))
-  call('HSET', KEYS[1], 'id', ARGV[2])
+  call('HSET', KEYS[1], 'id', ARGV[4])
 end
-call('HSET', KEYS[1], 'n', generation + 1)
-local buckets = tonumber(ARGV[3])
-for i = 5, first - 1, 2 do
+call('HSET', KEYS[1], 'n', ARGV[2], 'mark', ARGV[3])
+local buckets = tonumber(ARGV[5])
+for i = 7, first - 1, 2 do
   local prefix, records, from = ARGV[i], ARGV[i + 1], 1
   while from < #records do
     local a, b, _, _, size = byte(records, from + 4, from + 8)
@@ -113,20 +145,26 @@ while at < #ARGV do
   call(unpack(ARGV, at + 1, last))
   at = last + 1
 end
-return generation + 1
+return 1
 """
 )
 
 
 def read_checkpoint(store: Redis, shard: int) -> Checkpoint:
     """Returns the checkpoint of a shard."""
-    generation, last_entry, newest_ms = store.hmget(keys.checkpoint(shard), ["n", "id", "newest"])
-    return Checkpoint(int(generation or 0), (last_entry or b"0-0").decode(), int(newest_ms or 0))
+    fields = store.hmget(keys.checkpoint(shard), ["n", "mark", "id", "newest"])
+    last_entry, newest_ms = fields[2:]
+    return Checkpoint(_generation(fields), (last_entry or b"0-0").decode(), int(newest_ms or 0))
 
 
-async def read_generation(store: AsyncRedis, shard: int) -> int:
-    """Returns the generation of a shard's checkpoint, 0 before the first commit."""
-    return int(await store.hget(keys.checkpoint(shard), "n") or 0)
+async def read_generation(store: AsyncRedis, shard: int) -> Generation:
+    """Returns the generation of a shard's checkpoint."""
+    return _generation(await store.hmget(keys.checkpoint(shard), ["n", "mark"]))
+
+
+def _generation(fields: Sequence[bytes | None]) -> Generation:
+    """Returns the generation. fields: the values of `n` and `mark`, perhaps followed by others."""
+    return Generation(int(fields[0] or 0), (fields[1] or b"").decode())
 
 
 async def read_newest_ms(store: AsyncRedis, shard: int) -> int:
@@ -137,20 +175,23 @@ async def read_newest_ms(store: AsyncRedis, shard: int) -> int:
 def commit(
     store: Redis,
     shard: int,
-    generation: int,
+    generation: Generation,
     last_entry: str,
     commands: Iterable[Command],
     records: Records | None = None,
-) -> bool:
-    """Carries out commands if the shard still has this generation. Returns whether it had.
+) -> Generation | None:
+    """Carries out commands if the shard still has this generation.
 
+    Returns the new generation. Returns None, and does nothing, if another writer was first, or if the store
+    has lost entries.
     last_entry: the id of the last entry that the commands count, or ''. Entries up to that id are removed.
     records: recipients' records to set; this is faster than a command for each record.
     """
+    new = generation.next()
     call = _commit_call(
-        shard, generation=generation, last_entry=last_entry, commands=commands, records=records
+        shard, generation=generation, new=new, last_entry=last_entry, commands=commands, records=records
     )
-    return int(store.eval(*call)) > 0
+    return new if int(store.eval(*call)) > 0 else None
 
 
 def take_lead(store: Redis, shard: int) -> None:
@@ -169,7 +210,8 @@ async def raise_generation(store: AsyncRedis, shard: int) -> None:
 
     Another writer may raise the generation between the two commands: the effect is the same.
     """
-    await store.eval(*_commit_call(shard, generation=await _await_generation(store, shard)))
+    generation = await _await_generation(store, shard)
+    await store.eval(*_commit_call(shard, generation=generation, new=generation.next()))
 
 
 async def commit_always(store: AsyncRedis, shard: int, commands: Iterable[Command]) -> None:
@@ -188,28 +230,29 @@ async def plan_and_commit(
     """Carries out the commands that `plan` returns; calls `plan` again if another writer was first."""
     while True:
         generation = await _await_generation(store, shard)
-        call = _commit_call(shard, generation=generation, commands=await plan())
+        call = _commit_call(shard, generation=generation, new=generation.next(), commands=await plan())
         if int(await store.eval(*call)) > 0:
             return
 
 
-async def _await_generation(store: AsyncRedis, shard: int) -> int:
+async def _await_generation(store: AsyncRedis, shard: int) -> Generation:
     """Returns the generation once no roll-up has the lead, or after LEAD_MS."""
     deadline = time.monotonic() + LEAD_MS / 1000
     while True:
         pipe = store.pipeline(transaction=False)
         pipe.exists(keys.lead(shard))
-        pipe.hget(keys.checkpoint(shard), "n")
-        is_led, generation = await pipe.execute()
+        pipe.hmget(keys.checkpoint(shard), ["n", "mark"])
+        is_led, fields = await pipe.execute()
         if not is_led or time.monotonic() >= deadline:
-            return int(generation or 0)
+            return _generation(fields)
         await asyncio.sleep(_LEAD_POLL_SECONDS)
 
 
 def _commit_call(
     shard: int,
     *,
-    generation: int,
+    generation: Generation,
+    new: Generation,
     last_entry: str = "",
     commands: Iterable[Command] = (),
     records: Records | None = None,
@@ -226,5 +269,5 @@ def _commit_call(
     return script_call(
         _COMMIT,
         keys=(keys.checkpoint(shard), keys.hits(shard)),
-        arguments=(generation, last_entry, *counts, *pairs, *words),
+        arguments=(generation.word(), *new, last_entry, *counts, *pairs, *words),
     )

@@ -105,7 +105,7 @@ hits = ShardKey("px:{s}:hits", "stream", "until counted",
 producers = ShardKey("px:{s}:producers", "hash", "30 idle days an entry",
     "last sequence and time of each producer; store's mark", writer="recorder", reader="recorder")
 checkpoint = ShardKey("px:{s}:turn", "hash", "forever",
-    "checkpoint, time of the newest hit", writer="the shard's writers", reader="the shard's writers")
+    "checkpoint, mark, time of newest hit", writer="the shard's writers", reader="the shard's writers")
 lead = ShardKey("px:{s}:lead", "string", "1.5 seconds",
     "set while other writers wait for the roll-up", writer="roll-up", reader="the shard's other writers")
 visits = ShardKey("px:{s}:visits", "hash", "an hour of hit time, at most a day",

@@ -1,20 +1,16 @@
 """Strangers with links of mails post to the privacy page without end, while pixels are requested.
 
-PARTS has the numbers of links. They post over CONNECTIONS connections. Counting must go on, each answered hit
-must be counted once, and the audit log must keep its lines.
+PARTS has the numbers of links. The strangers post over CONNECTIONS connections. Counting must go on, each
+answered hit must be counted once, and the audit log must keep its lines.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import shutil
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from pixel_server.mail.links import Minter
@@ -25,66 +21,48 @@ from pixel_server.store.protocols import Redis
 from pixel_server.store.shards import shard_of
 from tests.chaos.ledger import CAMPAIGN, SHARDS, Ledger
 from tests.chaos.outcome import Outcome
+from tests.chaos.scenario import own_redis_url, whole_server
 from tests.chaos.standstill import StandstillWatch
-from tests.stack import Stack, until
+from tests.stack import until
 
 SECONDS = 12.0
 """Seconds that each part of the attack takes."""
 LINKS, CONNECTIONS = 400, 16
-LONGEST = 5.0
-"""Seconds that counting may stand still."""
-WISHES = ("stop", "allow", "erase", "allow")
+MAX_STANDSTILL_SECONDS = 5.0
+ACTIONS = ("stop", "allow", "erase", "allow")
 PARTS = {
     "4 links, stop": (SHARDS, ("stop",)),
-    "4 links": (SHARDS, WISHES),
-    "400 links": (LINKS, WISHES),
+    "4 links": (SHARDS, ACTIONS),
+    "400 links": (LINKS, ACTIONS),
 }
 """Parts of the attack: (number of links, actions repeated with each link)."""
-ANSWERED = 20.0
-"""Seconds after which a client gives up an answer."""
+ANSWER_TIMEOUT_SECONDS = 20.0
 
 
 def run(seed: int, log: bool = False, seconds: float = SECONDS) -> Outcome:
     outcome = Outcome("hostile-privacy", seed)
-    data = Path(tempfile.mkdtemp(prefix="px-"))
-    stack = Stack(data, PIXEL_API_KEY="key-of-the-chaos-test")
-    ledger: Ledger | None = None
-    try:
-        stack.start()
-        url = json.loads((data / "up.json").read_text())["redis_url"]
-        secrets = Secrets.load(data)
-        ledger = Ledger(seed, stack.address, secrets, lambda: (stack.port,))
+    with whole_server() as stack:
+        url, secrets = own_redis_url(stack), Secrets.load(stack.data)
         with connect(url, timeout=10.0) as client:
             stack.call("POST", "/api/keys", {"name": "made before", "scopes": ["read"]})
-            before = client.xrange(keys.AUDIT)
-            ledger.start()
+            audit_log_before = client.xrange(keys.AUDIT)
             longest = 0.0
-            for part, (count, wishes) in PARTS.items():
-                watch = StandstillWatch(url)
-                watch.start()
-                attack = Attack(stack.port, _tokens(stack.address, secrets, part, count), wishes)
-                attack.start()
-                time.sleep(seconds)
-                outcome.events.update(attack.stop(part))
-                longest = max(longest, _note(outcome, part, watch.stop(), client))
-                if log:
-                    print(f"{part}: {outcome.figures}", flush=True)
+            with Ledger(seed, stack.address, secrets, lambda: (stack.port,)) as ledger:
+                for part, (count, actions) in PARTS.items():
+                    watch = StandstillWatch(url)
+                    watch.start()
+                    attack = Attack(stack.port, _tokens(stack.address, secrets, part, count), actions)
+                    attack.start()
+                    time.sleep(seconds)
+                    outcome.events.update(attack.stop(part))
+                    longest = max(longest, _note(outcome, part, watch.stop(), client))
+                    if log:
+                        print(f"{part}: {outcome.figures}", flush=True)
             outcome.standstill = longest
-            outcome.expect(longest < LONGEST, f"counting stood still for {longest:.1f} s")
-            ledger.stop()
+            outcome.expect(longest < MAX_STANDSTILL_SECONDS, f"counting stood still for {longest:.1f} s")
             until(lambda: not any(client.xlen(keys.hits(shard)) for shard in range(SHARDS)), 60, 0.2)
             ledger.compare(url, outcome)
-            _compare_logs(client, before, outcome)
-    except BaseException:
-        print(stack.output()[-5000:])
-        raise
-    finally:
-        if ledger is not None:
-            ledger.stop()
-        if stack.process is not None:
-            stack.stop()
-        shutil.rmtree(data, ignore_errors=True)
-        stack.log.unlink(missing_ok=True)
+            _compare_logs(client, audit_log_before, outcome)
     return outcome
 
 
@@ -96,16 +74,16 @@ def _note(outcome: Outcome, part: str, longest: float, client: Redis) -> float:
     return longest
 
 
-def _compare_logs(client: Redis, before: list[object], outcome: Outcome) -> None:
+def _compare_logs(client: Redis, lines_before: list[object], outcome: Outcome) -> None:
     kept = client.xrange(keys.AUDIT)
-    outcome.expect(kept[: len(before)] == before, "lines of the audit log were pushed out")
+    outcome.expect(kept[: len(lines_before)] == lines_before, "lines of the audit log were pushed out")
     pages = [fields for _, fields in kept if fields[b"who"] == audit_log.PAGE.encode()]
     outcome.expect(not pages, f"recipients wrote {len(pages)} lines into the audit log")
     outcome.figures["lines in the log of recipients"] = client.xlen(keys.ACTIONS)
     counted = sum(map(int, client.hvals(keys.ACTION_COUNTS)))
     outcome.figures["actions that changed something"] = counted
     outcome.expect(client.xlen(keys.ACTIONS) <= audit_log.MAX_LINES, "the log of recipients is not bounded")
-    outcome.figures["rewrites asked for"] = int(client.hget(keys.REWRITE, "asked") or 0)
+    outcome.figures["rewrites requested"] = int(client.hget(keys.REWRITE, "asked") or 0)
 
 
 def _tokens(address: str, secrets: Secrets, part: str, count: int) -> list[str]:
@@ -125,9 +103,9 @@ def _tokens(address: str, secrets: Secrets, part: str, count: int) -> list[str]:
 class Attack:
     """Posts to the privacy page over CONNECTIONS connections, from `start` to `stop`."""
 
-    def __init__(self, port: int, tokens: Sequence[str], wishes: Sequence[str]) -> None:
+    def __init__(self, port: int, tokens: Sequence[str], actions: Sequence[str]) -> None:
         self._port = port
-        self._wishes = wishes
+        self._actions = actions
         self._tokens = tokens
         self._over = threading.Event()
         self._answers: Counter[int] = Counter()
@@ -153,12 +131,12 @@ class Attack:
                 try:
                     while not self._over.is_set():
                         token = self._tokens[step % len(self._tokens)]
-                        wish = self._wishes[step // len(self._tokens) % len(self._wishes)]
-                        writer.write(_post(token, wish))
-                        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), ANSWERED)
+                        action = self._actions[step // len(self._tokens) % len(self._actions)]
+                        writer.write(_post(token, action))
+                        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), ANSWER_TIMEOUT_SECONDS)
                         self._answers[int(head.split(b" ", 2)[1])] += 1
                         length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-                        await asyncio.wait_for(reader.readexactly(length), ANSWERED)
+                        await asyncio.wait_for(reader.readexactly(length), ANSWER_TIMEOUT_SECONDS)
                         step += CONNECTIONS + 1  # each request takes the next link, over all connections
                 finally:
                     writer.close()
@@ -167,8 +145,8 @@ class Attack:
                 await asyncio.sleep(0.05)
 
 
-def _post(token: str, wish: str) -> bytes:
-    body = f"t={token}&do={wish}"
+def _post(token: str, action: str) -> bytes:
+    body = f"t={token}&do={action}"
     return (
         "POST /privacy HTTP/1.1\r\nHost: pixel.test\r\nContent-Type: application/x-www-form-urlencoded\r\n"
         f"Content-Length: {len(body)}\r\n\r\n{body}"

@@ -42,7 +42,7 @@ class Pixels(Ledger):
         super().__init__(*args, **options)
         self.latencies: list[float] = []
 
-    async def _ask(self) -> None:
+    async def _request_bursts(self) -> None:
         await asyncio.gather(*(self._connection() for _ in range(CONNECTIONS)))
 
     async def _connection(self) -> None:

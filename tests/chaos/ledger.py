@@ -1,4 +1,4 @@
-"""Notes the requests of a client and their answers, and compares them with the counters."""
+"""A client that notes its requests and their answers, and compares both with the counters."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Self
 from urllib.parse import urlsplit
 
 from pixel_server.counters import recipient_record
@@ -22,15 +23,16 @@ from tests.load import Request, flood
 CAMPAIGN = "chaos"
 RECIPIENTS = 500
 CONNECTIONS = 6
-BURST = 60
+"""Connections to each web process."""
+BURST_REQUESTS = 60
 SHARDS = 4
 
 
 class Ledger:
-    """A client that requests pixels of RECIPIENTS recipients, in bursts, until `stop`.
+    """A client that requests pixels of RECIPIENTS recipients, in bursts, from `start` to `stop`.
 
-    ports: returns the local ports of the web processes; called before each burst.
-    pause: seconds between bursts.
+    As a context manager, it starts and stops with the block. ports: returns the local ports of the web
+    processes; called before each burst. pause: seconds between bursts.
     """
 
     def __init__(
@@ -41,28 +43,35 @@ class Ledger:
         ports: Callable[[], Sequence[int]],
         pause: float = 0.01,
     ) -> None:
-        self._draw = random.Random(seed + 1)
+        self._random = random.Random(seed + 1)
         self._secrets = secrets
         self._minter = Minter(address, secrets)
         self._ports = ports
         self._pause = pause
         self._over = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._ask()))
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._request_bursts()))
         self.requests: list[Request] = []
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the client. May be called twice."""
+        """Ends the client. Does nothing if the client has ended or has not started."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
 
-    def compare(self, redis_url: str, outcome: Outcome) -> None:
-        """Adds the hits sent, answered, counted, lost and doubled to the outcome.
+    def __enter__(self) -> Self:
+        self.start()
+        return self
 
-        Call it once nothing waits. For each recipient, answered <= counted <= sent must hold.
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def compare(self, redis_url: str, outcome: Outcome) -> None:
+        """Adds the numbers of hits sent, answered, counted, lost and doubled to the outcome.
+
+        Call it when all hits are counted. For each recipient, answered <= counted <= sent must hold.
         """
         sent: Counter[bytes] = Counter()
         answered: Counter[bytes] = Counter()
@@ -75,8 +84,8 @@ class Ledger:
             refused += request.answer.status == 503
         with connect(redis_url) as client:
             for key in sent:
-                name = keys.people(shard_of(key, SHARDS), CAMPAIGN, recipient_record.people_bucket(key))
-                opens = recipient_record.unpack(client.hget(name, key)).opens
+                people = keys.people(shard_of(key, SHARDS), CAMPAIGN, recipient_record.people_bucket(key))
+                opens = recipient_record.unpack(client.hget(people, key)).opens
                 counted += opens
                 outcome.lost += max(0, answered[key] - opens)
                 outcome.doubled += max(0, opens - sent[key])
@@ -86,7 +95,7 @@ class Ledger:
         outcome.sent, outcome.answered = sent.total(), answered.total()
         outcome.counted, outcome.refused = counted, refused
 
-    async def _ask(self) -> None:
+    async def _request_bursts(self) -> None:
         while not self._over.is_set():
             bursts = [(port, self._burst(port)) for port in self._ports()]
             for _, burst in bursts:
@@ -96,7 +105,7 @@ class Ledger:
 
     def _burst(self, port: int) -> list[Request]:
         requests = []
-        for _ in range(BURST):
-            url = self._minter.url(CAMPAIGN, f"r{self._draw.randrange(RECIPIENTS)}")
+        for _ in range(BURST_REQUESTS):
+            url = self._minter.url(CAMPAIGN, f"r{self._random.randrange(RECIPIENTS)}")
             requests.append(Request(f"http://127.0.0.1:{port}{urlsplit(url).path}"))
         return requests

@@ -1,92 +1,106 @@
-"""A campaign record of a newer version, and a record that cannot be read, under a flood and restarts."""
+"""A campaign's record is unreadable, as of a newer version, while hits arrive and processes are killed."""
 
 from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
-import tempfile
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
 from pixel_server.store.client import connect
-from tests.chaos.emptied_redis import KEY, readyz, say
+from pixel_server.store.protocols import Redis
 from tests.chaos.ledger import CAMPAIGN, SHARDS, Ledger
 from tests.chaos.outcome import Outcome
+from tests.chaos.scenario import own_redis_url, readyz, say, whole_server
 from tests.chaos.standstill import StandstillWatch
 from tests.stack import Stack, until
 
-ODD = {
+CHANGES: dict[str, Callable[[bytes], bytes]] = {
     "a newer kind": lambda record: record.replace(b'"email"', b'"push"'),
     "an odd time zone": lambda record: record.replace(b'"UTC"', b'"Mars/Olympus"'),
 }
+"""Changes that make a record unreadable, by name."""
 
 
 def run(seed: int, log: bool = False) -> Outcome:
     outcome = Outcome("newer-record", seed)
-    draw = random.Random(seed)
-    data = Path(tempfile.mkdtemp(prefix="px-"))
-    stack = Stack(data, PIXEL_API_KEY=KEY)
-    ledger: Ledger | None = None
-    try:
-        stack.start()
-        url = (data / "up.json").read_text().split('"redis_url": "')[1].split('"')[0]
+    with whole_server() as stack:
+        url = own_redis_url(stack)
         stack.call("POST", "/api/campaigns", {"id": CAMPAIGN, "name": "Chaos", "kind": "email"})
         stack.call("POST", "/api/campaigns", {"id": "other", "name": "Other", "kind": "email"})
-        until(lambda: CAMPAIGN.encode() in (data / "campaigns.json").read_bytes())
-        ledger = Ledger(seed, stack.address, Secrets.load(data), lambda: (stack.port,))
-        ledger.start()
+        until(lambda: CAMPAIGN.encode() in (stack.data / "campaigns.json").read_bytes())
         watch = StandstillWatch(url)
-        watch.start()
-        with connect(url) as client:
-            record = client.hget(keys.campaign(CAMPAIGN), "record")
-            for name, change in ODD.items():
-                say(log, name)
-                odd = change(record)
-                client.hset(keys.campaign(CAMPAIGN), "record", odd)
-                client.xadd(keys.CHANGES, {"id": CAMPAIGN})
-                until(lambda: readyz(stack).get("store", {}).get("unreadable_campaigns") == [CAMPAIGN])
-                time.sleep(draw.uniform(1, 2))
-                watch.paused = True  # while no worker lives
-                for words in (" serve", "work --one"):
-                    for pid in stack.pids(words)[:1]:
-                        say(log, f"kill -9 of {words.strip()}")
-                        os.kill(pid, signal.SIGKILL)
-                        outcome.events["kill -9"] += 1
-                until(lambda: readyz(stack).get("store", {}).get("unreadable_campaigns") == [CAMPAIGN], 30)
-                until(lambda: readyz(stack)["workers"], within=30)
-                time.sleep(5)  # RQ keeps the job of a killed worker listed for this long
-                watch.paused = False
-                time.sleep(draw.uniform(1, 2))
-                status, _ = stack.call("GET", f"/api/campaigns/{CAMPAIGN}/stats")
-                outcome.expect(status == 409, f"stats of an unreadable campaign answer {status}")
-                _, listed = stack.call("GET", "/api/campaigns")
-                outcome.expect(
-                    [item["id"] for item in listed["items"]] == ["other"], "the list shows not others"
-                )
-                kept = client.hget(keys.campaign(CAMPAIGN), "record")
-                outcome.expect(kept == odd, "the record was changed")
-                client.hset(keys.campaign(CAMPAIGN), "record", record)
-                client.xadd(keys.CHANGES, {"id": CAMPAIGN})
-                outcome.events["records of a newer version"] += 1
-            until(lambda: readyz(stack).get("store", {}).get("unreadable_campaigns") == [])
+        with (
+            Ledger(seed, stack.address, Secrets.load(stack.data), lambda: (stack.port,)) as ledger,
+            connect(url) as client,
+        ):
+            watch.start()
+            scenario = _NewerRecord(stack, client, watch, outcome, log)
+            for name, change in CHANGES.items():
+                scenario.store_unreadable_record(name, change)
+            until(lambda: _unreadable(stack) == [])
             ledger.stop()
             until(lambda: not sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS)), within=60)
             stopped = [shard for shard in range(SHARDS) if client.exists(keys.stop(shard))]
             outcome.expect(not stopped, f"shards {stopped} stand still")
         outcome.standstill = watch.stop()
         ledger.compare(url, outcome)
-    except BaseException:
-        print(stack.output()[-5000:])
-        raise
-    finally:
-        if ledger is not None:
-            ledger.stop()
-        if stack.process is not None:
-            stack.stop()
-        shutil.rmtree(data, ignore_errors=True)
-        stack.log.unlink(missing_ok=True)
     return outcome
+
+
+class _NewerRecord:
+    def __init__(
+        self, stack: Stack, client: Redis, watch: StandstillWatch, outcome: Outcome, log: bool
+    ) -> None:
+        self._stack, self._client, self._watch = stack, client, watch
+        self._outcome, self._log = outcome, log
+        self._random = random.Random(outcome.seed)
+
+    def store_unreadable_record(self, name: str, change: Callable[[bytes], bytes]) -> None:
+        """Changes the campaign's record, kills processes, checks the answers, and puts the record back."""
+        say(self._log, name)
+        record = self._client.hget(keys.campaign(CAMPAIGN), "record")
+        assert record is not None
+        self._store(change(record))
+        until(lambda: _unreadable(self._stack) == [CAMPAIGN])
+        time.sleep(self._random.uniform(1, 2))
+        self._kill_processes()
+        time.sleep(self._random.uniform(1, 2))
+        self._check_answers()
+        stored = self._client.hget(keys.campaign(CAMPAIGN), "record")
+        self._outcome.expect(stored == change(record), "the record was changed")
+        self._store(record)
+        self._outcome.events["records of a newer version"] += 1
+
+    def _store(self, record: bytes) -> None:
+        self._client.hset(keys.campaign(CAMPAIGN), "record", record)
+        self._client.xadd(keys.CHANGES, {"id": CAMPAIGN})
+
+    def _kill_processes(self) -> None:
+        """Kills a web process and a worker, and returns when both run again."""
+        self._watch.paused = True  # no worker runs for a while
+        for words in (" serve", "work --one"):
+            for pid in self._stack.pids(words)[:1]:
+                say(self._log, f"kill -9 of {words.strip()}")
+                os.kill(pid, signal.SIGKILL)
+                self._outcome.events["kill -9"] += 1
+        until(lambda: _unreadable(self._stack) == [CAMPAIGN], 30)
+        until(lambda: readyz(self._stack)["workers"], within=30)
+        time.sleep(5)  # RQ keeps the job of a killed worker listed for this long
+        self._watch.paused = False
+
+    def _check_answers(self) -> None:
+        status, _ = self._stack.call("GET", f"/api/campaigns/{CAMPAIGN}/stats")
+        self._outcome.expect(status == 409, f"stats of an unreadable campaign answer {status}")
+        _, listed = self._stack.call("GET", "/api/campaigns")
+        ids = [item["id"] for item in listed["items"]]
+        self._outcome.expect(ids == ["other"], f"the list shows {ids}, and not the other campaign alone")
+
+
+def _unreadable(stack: Stack) -> list[str] | None:
+    """Returns the ids of the unreadable campaigns by /readyz, or None while it does not answer."""
+    ids: list[str] | None = readyz(stack).get("store", {}).get("unreadable_campaigns")
+    return ids

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Outcome:
-    """The outcome of one scenario. It failed if it has failures, or if a hit was lost or doubled.
+    """The outcome of one scenario.
 
-    events: numbers of events by name. figures: measurements, in the order of the table. failures: a sentence
-    for each promise that was broken. reported: hits that the store lost and the server reported.
-    standstill: the longest time that counting stood still while workers and Redis lived, seconds.
+    events: numbers of events by name. figures: measurements by name, in the order of the table. failures: a
+    sentence for each broken promise. sent, answered, refused, counted, lost, doubled: numbers of requests for
+    pixels: sent, answered `recorded`, answered 503, counted, answered but not counted, counted but not sent.
+    reported: lost hits that the server itself reported. standstill: the most seconds for which counting stood
+    still while workers and Redis ran.
     """
 
     scenario: str
@@ -30,12 +32,13 @@ class Outcome:
     standstill: float | None = None
 
     def expect(self, holds: bool, sentence: str) -> None:
-        """Notes the sentence as a failure unless the condition holds."""
+        """Notes the sentence as a failure if the condition does not hold."""
         if not holds:
             self.failures.append(sentence)
 
     @property
     def failed(self) -> bool:
+        """Whether a promise was broken, or a hit was doubled, or lost without a report."""
         return bool(self.failures) or self.lost > self.reported or self.doubled > 0
 
     def table(self) -> str:
@@ -47,5 +50,9 @@ class Outcome:
         rows += [("lost", self.lost), ("of them reported", self.reported), ("doubled", self.doubled)]
         if self.standstill is not None:
             rows.append(("counting stood still, s at most", round(self.standstill, 1)))
-        lines = [f"| {self.scenario} | how many |", "| --- | ---: |", *(f"| {n} | {c} |" for n, c in rows)]
+        lines = [
+            f"| {self.scenario} | how many |",
+            "| --- | ---: |",
+            *(f"| {name} | {figure} |" for name, figure in rows),
+        ]
         return "\n".join([*lines, *(f"FAILED: {sentence}" for sentence in self.failures)])

@@ -15,8 +15,8 @@ from tests.chaos.ledger import SHARDS
 class StandstillWatch:
     """Samples the shards ten times a second, from `start` to `stop`.
 
-    Set `paused` while the scenario keeps Redis or all workers dead: that time does not count.
-    A shard stands still while the id of its last counted entry is unchanged and its stream is not empty.
+    A shard stands still while its stream is not empty and the id of its last counted entry does not change.
+    Time does not count while `paused` is set. Set it while the scenario keeps Redis or all workers dead.
     """
 
     def __init__(self, redis_url: str) -> None:

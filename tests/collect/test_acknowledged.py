@@ -7,7 +7,7 @@ from pixel_server.collect.acknowledged import AcknowledgedBatch, AcknowledgedFil
 PRODUCER = "01a0c4506c0059ab351f1c6117b2"
 
 
-def test_acknowledged_long_loss_counts_hits_as_far_as_the_ring(tmp_path):
+def test_acknowledged_long_loss_counts_the_hits_in_the_ring(tmp_path):
     held = AcknowledgedFiles(tmp_path, 256)
     held.note([AcknowledgedBatch(PRODUCER, 7, n, 2) for n in range(1, 401)])
     held.close([])

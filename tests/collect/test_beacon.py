@@ -61,7 +61,7 @@ def test_beacon_late_body_is_refused(monkeypatch: pytest.MonkeyPatch):
     assert asyncio.run(beacon.read_body(TEXT, receive)) is responses.SLOW_BODY
 
 
-SAID = {
+FIELDS = {
     "i": st.text(max_size=40) | st.integers(),
     "u": st.text(max_size=3000) | st.none(),
     "r": st.text(max_size=20),
@@ -72,14 +72,15 @@ SAID = {
 
 
 @given(
-    st.binary(max_size=200) | st.fixed_dictionaries({}, optional=SAID).map(lambda it: json.dumps(it).encode())
+    st.binary(max_size=200)
+    | st.fixed_dictionaries({}, optional=FIELDS).map(lambda it: json.dumps(it).encode())
 )
 def test_beacon_any_body_gets_an_answer(body: bytes):
-    said = beacon.parse(body)
-    if said is not None:
-        assert 1 <= len(said.view) <= 32
-        assert -1 <= said.spent <= DAY_MS
-        assert len(said.page.encode()) <= hit.MAX_URL + 3
+    params = beacon.parse(body)
+    if params is not None:
+        assert 1 <= len(params.view) <= 32
+        assert -1 <= params.spent <= DAY_MS
+        assert len(params.page.encode()) <= hit.MAX_URL + 3
 
 
 def test_beacon_other_origin_is_refused_and_counted(web, client):

@@ -27,10 +27,10 @@ from tests.collect.spool.batches import LIMIT, PRODUCER, batch, drain, reader
 
 @pytest.fixture
 def reserve() -> Iterator[DescriptorReserve]:
-    made = DescriptorReserve()
-    made.open()
-    yield made
-    made.close()
+    reserve = DescriptorReserve()
+    reserve.open()
+    yield reserve
+    reserve.close()
 
 
 @contextlib.contextmanager
@@ -96,7 +96,7 @@ def test_losses_file_unreadable_for_a_moment_keeps_earlier_losses(
     loss_storage.add_to_file(tmp_path, earlier)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", lambda path: os.open("/", os.O_WRONLY))  # raises OSError
-        with pytest.raises(OSError):  # noqa: PT011 - which of them differs by platform
+        with pytest.raises(OSError):  # noqa: PT011 - the class differs by platform
             loss_storage.add_to_file(tmp_path, later)
     loss_storage.add_to_file(tmp_path, later)
     assert loss_storage.report_file(tmp_path).removed_hits == 6

@@ -230,7 +230,7 @@ def test_endpoint_unknown_pixel_sends_no_command(site: TestClient, client: redis
     assert sum(calls.values()) < 150  # four a second look for changes made elsewhere
 
 
-def test_endpoint_new_and_deleted_campaign_holds_at_once(web: TestClient):
+def test_endpoint_new_or_deleted_campaign_is_noticed_at_once(web: TestClient):
     assert web.get("/p/new.gif").status_code == 404
     web.post("/api/campaigns", json={"id": "new", "name": "New", "kind": "web"})
     assert web.get("/p/new.gif").headers["x-pixel"] == "recorded"

@@ -165,9 +165,9 @@ def test_fast_path_bytes_after_the_last_request_are_ignored(method: bytes):
         connection.data_received(request(MAIL, b"Connection: close", method=method))
         connection.data_received(b"noise\r\n\r\n")
         recorder.stored()
-        said = connection.transport.take()
-        assert said.startswith(b"HTTP/1.1 200 ")
-        assert b"connection: close" in said
+        received = connection.transport.take()
+        assert received.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in received
 
     serve(story)
 

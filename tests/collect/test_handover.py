@@ -63,7 +63,7 @@ def test_side_of_too_little_is_undecided(start: bytes):
     assert side_of(start, b"") is None
 
 
-def test_is_pixel_of_a_page_that_begins_alike_is_false():
+def test_is_for_pixel_process_page_with_similar_path_is_false():
     assert not is_for_pixel_process(b"/overview", b"")
     assert not is_for_pixel_process(b"/healthz/more", b"")
 

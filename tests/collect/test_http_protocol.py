@@ -211,7 +211,7 @@ def test_protocol_unread_answer_holds_the_next_request(tell, monkeypatch):
     tell(story)
 
 
-def test_protocol_too_much_unread_cuts_the_longest_unread(tell, monkeypatch):
+def test_protocol_too_much_unread_closes_the_longest_unread(tell, monkeypatch):
     monkeypatch.setattr(http_protocol, "MAX_UNREAD_BYTES", 40 << 20)
 
     async def story(reader, writer):

@@ -28,15 +28,15 @@ def test_redis_sink_useless_connection_is_closed(tmp_path: Path, says: bytes):
             listening.listen()
             listening.setblocking(False)
             loop = asyncio.get_running_loop()
-            stream = RedisSink(f"unix://{path}", timeout_seconds=0.2)
-            trying = asyncio.create_task(stream.append([Batch(0, "0" * 28, 1, b"\x90")]))
-            taken, _ = await loop.sock_accept(listening)
-            with taken:
-                said = await loop.sock_recv(taken, 1 << 16)
-                await loop.sock_sendall(taken, says)
+            sink = RedisSink(f"unix://{path}", timeout_seconds=0.2)
+            trying = asyncio.create_task(sink.append([Batch(0, "0" * 28, 1, b"\x90")]))
+            connection, _ = await loop.sock_accept(listening)
+            with connection:
+                received = await loop.sock_recv(connection, 1 << 16)
+                await loop.sock_sendall(connection, says)
                 with pytest.raises(AWAY_ERRORS):
                     await trying
-                assert b"SCRIPT" in said
-                return await asyncio.wait_for(loop.sock_recv(taken, 1), 5)
+                assert b"SCRIPT" in received
+                return await asyncio.wait_for(loop.sock_recv(connection, 1), 5)
 
     assert asyncio.run(story()) == b""

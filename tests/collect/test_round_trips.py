@@ -15,13 +15,15 @@ def measured(seconds: float, times: int = 30) -> RoundTrips:
 
 
 @pytest.mark.parametrize(
-    ("trip", "within"), [(0.0005, 0.12), (0.06, 0.12), (0.1, 0.15), (0.15, 0.2), (0.4, 0.2)]
+    ("trip_seconds", "timeout_seconds"), [(0.0005, 0.12), (0.06, 0.12), (0.1, 0.15), (0.15, 0.2), (0.4, 0.2)]
 )
-def test_trips_steady_round_trip_gives_a_limit_between_both_bounds(trip: float, within: float):
-    assert measured(trip).timeout_seconds == pytest.approx(within, abs=0.002)
+def test_round_trips_steady_time_gives_a_timeout_between_the_bounds(
+    trip_seconds: float, timeout_seconds: float
+):
+    assert measured(trip_seconds).timeout_seconds == pytest.approx(timeout_seconds, abs=0.002)
 
 
-def test_trips_slower_than_the_bound_is_not_in_time():
+def test_round_trips_slower_than_the_bound_is_not_in_time():
     trips = RoundTrips(0.12, 0.2)
     assert trips.add(0.19)
     assert not trips.add(0.21)

@@ -30,7 +30,7 @@ def get(web, method: str = "GET", **headers: str):
     )
 
 
-def test_script_packed_is_below_a_kilobyte():
+def test_script_gzipped_is_below_a_kilobyte():
     assert len(gzip.compress(SOURCE, 9)) < 1024
     assert SOURCE.isascii()
 
@@ -59,7 +59,7 @@ def test_script_answer_lasts_a_day_and_has_a_tag(web):
 
 
 @pytest.mark.parametrize("accepts", ["gzip", "br, gzip", "*", "GZIP;q=0.5", "gzip, deflate, br"])
-def test_script_client_with_gzip_gets_it_packed(web, accepts: str):
+def test_script_client_that_accepts_gzip_gets_gzip(web, accepts: str):
     answer = get(web, accept_encoding=accepts)
     assert answer.headers["content-encoding"] == "gzip"
     assert int(answer.headers["content-length"]) < 1024
@@ -69,7 +69,7 @@ def test_script_client_with_gzip_gets_it_packed(web, accepts: str):
 
 
 @pytest.mark.parametrize("accepts", ["", "br", "gzip;q=0", "gzip; q=0.000", "xgzip", "gzipped", "identity"])
-def test_script_client_without_gzip_gets_it_plain(web, accepts: str):
+def test_script_client_that_refuses_gzip_gets_plain_text(web, accepts: str):
     answer = get(web, accept_encoding=accepts)
     assert "content-encoding" not in answer.headers
     assert answer.headers["content-length"] == str(len(SOURCE))

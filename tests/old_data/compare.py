@@ -1,10 +1,11 @@
-"""Starts the code that it is run with on a directory of `tests.old_data.make`, and compares every answer.
+"""Starts the current code on a directory of `tests.old_data.make`, and compares every answer.
 
     python -m tests.old_data.compare OUT [--figures] [--steady]
 
-Prints each answer that differs, line by line, and exits with 1 if there are any. OUT stays as it is: a copy
-is read. --figures: of pages only what has a digit in it is compared, for when their words have changed.
---steady: only what does not depend on the day, for a directory that was made long ago (see `is_steady`).
+Prints each difference, line by line. Exits with 1 if there are differences. Reads a copy of OUT, so OUT does
+not change. --figures: compares only the words of pages that contain a digit, for pages whose words have
+changed. --steady: compares only answers that do not depend on the day, for a directory that was made long ago
+(see `answers.is_steady`).
 """
 
 from __future__ import annotations
@@ -26,24 +27,23 @@ MAX_LINES = 40
 
 
 def compare(out: Path, figures: bool = False, steady: bool = False) -> tuple[int, list[str]]:
-    """(number of answers that were compared, each difference in readable form)."""
-    kept = [Answer(**one) for one in json.loads((out / "answers.json").read_text())["answers"]]
-    wanted = answers.is_steady if steady else lambda path: True
+    """Returns the number of answers that were compared, and each difference in readable form."""
+    stored = [Answer(**fields) for fields in json.loads((out / "answers.json").read_text())["answers"]]
+    before = [answer for answer in stored if not steady or answers.is_steady(answer.path)]
     with started(out / "data", is_old=steady) as (client, _):
-        found = list(answers.again(client, kept, wanted))
-    before = [one for one in kept if wanted(one.path)]
-    pairs = list(zip(before, found, strict=True))
+        after = list(answers.repeat(client, before))
+    pairs = list(zip(before, after, strict=True))
     return len(pairs), list(differences(pairs, figures))
 
 
 def differences(pairs: list[tuple[Answer, Answer]], figures: bool) -> Iterator[str]:
-    """Returns a unified diff for each pair of answers that differ."""
+    """Yields a unified diff for each pair of answers that differ."""
     for before, after in pairs:
         old, new = _lines(before, figures), _lines(after, figures)
         if old != new:
             lines = list(difflib.unified_diff(old, new, "before", "after", n=2, lineterm=""))
-            more = [f"... and {len(lines) - MAX_LINES} more lines"] if len(lines) > MAX_LINES else []
-            yield "\n".join([f"{before.who} {before.path}", *lines[:MAX_LINES], *more])
+            rest = [f"... and {len(lines) - MAX_LINES} more lines"] if len(lines) > MAX_LINES else []
+            yield "\n".join([f"{before.who} {before.path}", *lines[:MAX_LINES], *rest])
 
 
 def _lines(answer: Answer, figures: bool) -> list[str]:

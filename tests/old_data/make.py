@@ -1,17 +1,16 @@
-"""Makes a data directory with the code that it is run with, and stores all answers about it.
+"""Makes a data directory with the current code, and stores all answers about the directory.
 
     python -m tests.old_data.make OUT [--demo] [--few] [--pack FILE.tar.gz]
 
-Gives OUT/data, a data directory of a server that was killed while hits waited in its stream and its spool,
-and OUT/answers.json: what the same code answers once it has been started on a copy. `tests.old_data.compare`
-puts the same questions to another version. Copy this folder into an older commit to make one there: besides
-`tests.stack` it knows of the code only HTTP, the command line, and in `_store` and `_recipient` the stored
-format of a hit and of a token, which never change.
+OUT/data is the data directory of a server that was killed while hits waited in its stream and in its spool.
+OUT/answers.json has the answers of the same code after a start on a copy of that directory.
+`tests.old_data.compare` sends the same requests to another version. To make a directory with an older commit,
+copy this folder and `tests/stack.py` into that commit. They use only HTTP, the command line and, in `_store`
+and `_recipient`, the stored formats of a hit and of a token, which never change.
 
---pack keeps a directory for years, in one file. A frozen directory is read under a clock that has gone on,
-and nothing shifts the clocks of Valkey and of all processes alike. So only what does not depend on the day is
-kept of its answers (`answers.is_steady`): records, and figures of ranges that are named. All data is made
-with retention of ten years, so it can be read as long.
+--pack keeps a directory for years, in one file. Such a directory is read on a later day than it was made, so
+only its answers that do not depend on the day are kept (`answers.is_steady`): records, and figures whose
+range is named. All data is made with a retention of ten years, so it can be read for that long.
 """
 
 from __future__ import annotations
@@ -48,12 +47,12 @@ ENVIRON = {
     "PIXEL_TIME_ZONE": "Europe/Berlin",
     "PIXEL_TOKEN_DAYS": "36500",
     **{
-        f"PIXEL_KEEP_DAYS_{name}": "3650"  # so that retention takes nothing for ten years
+        f"PIXEL_KEEP_DAYS_{name}": "3650"  # retention removes nothing for ten years
         for name in ("BUCKETS", "DAYS", "RECIPIENTS", "NAMES", "DEAD_LETTERS")
     },
 }
 MADE_AT_START = ("lock", "up.json", "valkey.log")
-"""Files of a data directory that each start makes anew."""
+"""Files of a data directory that each start creates again."""
 SHARDS = 4
 DAY = 86_400
 THUNDERBIRD = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.3.0"
@@ -66,21 +65,21 @@ YAHOO = "YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.htm
 APPLE = "Mozilla/5.0"
 BOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 WAITING, SPOOLED = 5, 7
-"""Hits of LATER that wait in the stream, and in the spool."""
+"""Numbers of hits of LATER that wait in the stream and in the spool."""
 
 
-class Past(NamedTuple):
-    """A hit of the past, with the fields of a stored hit at their positions. shard: where it is counted."""
+class PastHit(NamedTuple):
+    """A hit of an earlier day, to store in a shard. fields: those of a stored hit, at their positions."""
 
     shard: int
     fields: list[Any]
 
 
-def _store(url: str, hits: list[Past], bad: list[bytes]) -> None:
-    """Puts hits into the streams as a web process stores them, and bytes that are no hits."""
+def _store(url: str, hits: list[PastHit], bad: list[bytes]) -> None:
+    """Stores hits in the streams, as a web process does, and bytes that are not hits."""
     by_shard: dict[int, list[list[Any]]] = defaultdict(list)
-    for one in sorted(hits, key=lambda past: past.fields[0]):
-        by_shard[one.shard].append(one.fields)
+    for past_hit in sorted(hits, key=lambda past_hit: past_hit.fields[0]):
+        by_shard[past_hit.shard].append(past_hit.fields)
     with redis.Redis.from_url(url) as client:
         for shard, fields in by_shard.items():
             client.xadd(f"px:{{{shard}}}:hits", {"1": msgspec.msgpack.encode(fields)})
@@ -89,7 +88,7 @@ def _store(url: str, hits: list[Past], bad: list[bytes]) -> None:
 
 
 def _recipient(url: str) -> tuple[int, int, bytes]:
-    """(flags, time, recipient key) of a link: see `pixel_server/tokens.py` for the layout of a token."""
+    """Returns (flags, time, recipient key) of a link. `pixel_server/tokens.py` has the layout of a token."""
     token = url.rpartition("/")[2].removesuffix(".gif")
     body = urlsafe_b64decode(token + "=" * (-len(token) % 4))
     return body[1], int.from_bytes(body[2:6]), body[6:14] if body[1] & 7 > 1 else b""
@@ -102,7 +101,7 @@ def make(out: Path, with_demo: bool = False, few: bool = False) -> None:
     stack = Stack(data, **ENVIRON)
     stack.start()
     try:
-        places = Filling(stack, made_at).fill(with_demo)
+        unlinked = Filling(stack, made_at).fill(with_demo)
         _kill(stack)
     finally:
         stack.stop(signal.SIGKILL)
@@ -111,18 +110,18 @@ def make(out: Path, with_demo: bool = False, few: bool = False) -> None:
     shutil.rmtree(data)
     stack.log.unlink()
     with started(out / "data") as (server, _):
-        found = list(answers.every(server, places, made_at, few))
-    kept = {"made_at": made_at, "answers": [one._asdict() for one in found]}
-    (out / "answers.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+        found = [answer._asdict() for answer in answers.every(server, unlinked, made_at, few)]
+    content = {"made_at": made_at, "answers": found}
+    (out / "answers.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def pack(out: Path, into: Path) -> None:
-    """Keeps a directory made by `make` in one file, with those of its answers that are steady."""
-    kept = json.loads((out / "answers.json").read_text())
-    kept["answers"] = [one for one in kept["answers"] if answers.is_steady(one["path"])]
+    """Packs a directory of `make` into one file, with only those answers that are steady."""
+    content = json.loads((out / "answers.json").read_text())
+    content["answers"] = [answer for answer in content["answers"] if answers.is_steady(answer["path"])]
     with tempfile.TemporaryDirectory() as folder, tarfile.open(into, "w:gz", compresslevel=9) as file:
         steady = Path(folder) / "answers.json"
-        steady.write_text(json.dumps(kept, ensure_ascii=False) + "\n")
+        steady.write_text(json.dumps(content, ensure_ascii=False) + "\n")
         file.add(steady, "answers.json")
         for part in sorted((out / "data").rglob("*")):
             if part.is_file() and part.name not in MADE_AT_START:
@@ -134,9 +133,10 @@ def _no_sockets(folder: str, names: list[str]) -> list[str]:
 
 
 class started:  # noqa: N801 - used as a function
-    """The current code on a copy of a data directory, once it has counted what waited: (client, stack).
+    """A context manager that runs the current code on a copy of a data directory: gives (client, stack).
 
-    is_old: the directory may be so old that what lies in its spool is set aside.
+    Waits until the waiting hits are counted. is_old: the directory may be so old that the hits in its spool
+    are set aside instead.
     """
 
     def __init__(self, data: Path, is_old: bool = False) -> None:
@@ -167,85 +167,93 @@ class started:  # noqa: N801 - used as a function
 
 
 class Filling:
-    """Puts everything that there is into a server that has just been started. now: seconds."""
+    """Fills a new server with data of every kind. now: seconds since 1970."""
 
     def __init__(self, stack: Stack, now: float) -> None:
         self._stack = stack
         self._now = now
         self._url: str = json.loads((stack.data / "up.json").read_text())["redis_url"]
-        self._past: list[Past] = []
-        self._present: list[tuple[str, dict[str, str]]] = []
-        """(URL, headers) of pixels that are asked for."""
+        self._past_hits: list[PastHit] = []
+        self._requests: list[tuple[str, dict[str, str]]] = []
+        """(URL, headers) of requests for pixels that `_send_requests` sends."""
 
     def fill(self, with_demo: bool) -> list[str]:
-        """Returns the paths of pages that anyone may see."""
-        places = self._mail()
+        """Adds all data. Returns the paths of public pages."""
+        public_pages = self._mail()
         self._modes()
-        places += self._web()
-        # Old hits first: bursts and visits go by the newest hit of a shard.
-        _store(self._url, self._past, [b"\xc1 not a batch", msgspec.msgpack.encode([["late", "spring"]])])
-        self._until_counted()
+        public_pages += self._web()
+        # Hits of earlier days come first, because bursts and visits depend on a shard's newest hit.
+        _store(
+            self._url, self._past_hits, [b"\xc1 not a batch", msgspec.msgpack.encode([["late", "spring"]])]
+        )
+        self._wait_until_counted()
         if with_demo:
             self._stack.run("demo", "add")
-        self._ask()
+        self._send_requests()
         self._people()
         self._records()
-        self._until_counted()
-        self._call("DELETE", "/api/campaigns/doomed", wanted=204)
+        self._wait_until_counted()
+        self._call("DELETE", "/api/campaigns/doomed", expected=204)
         until(lambda: self._stack.call("GET", "/api/campaigns/doomed")[0] == 404)
         self._wait_in_stream_and_spool()
-        return places
+        return public_pages
 
-    def _call(self, method: str, path: str, body: Any = None, wanted: int = 201) -> Any:
-        """The answer. A campaign that retention is looking at just now is asked for again."""
+    def _call(self, method: str, path: str, body: Any = None, expected: int = 201) -> Any:
+        """Calls the API, and returns the JSON of the answer.
+
+        Repeats a call while retention holds the campaign.
+        """
 
         def ask() -> tuple[int, Any] | None:
-            found = self._stack.call(method, path, body)
-            return None if found[0] == 409 and "try again" in found[1]["detail"] else found
+            status, answer = self._stack.call(method, path, body)
+            return None if status == 409 and "try again" in answer["detail"] else (status, answer)
 
         status, answer = until(ask)
-        assert status == wanted, (method, path, status, answer)
+        assert status == expected, (method, path, status, answer)
         return answer
 
     def _campaign(self, name: str, kind: str, **fields: Any) -> None:
-        shown = f"{name.capitalize()} & “friends”"
-        self._call("POST", "/api/campaigns", {"id": name, "kind": kind, "name": shown, **fields})
+        full_name = f"{name.capitalize()} & “friends”"
+        self._call("POST", "/api/campaigns", {"id": name, "kind": kind, "name": full_name, **fields})
 
-    def _links(self, campaign: str, rows: list[Any], **more: Any) -> list[str]:
-        """Pixel URLs, of this server's own address."""
-        body = {"recipients": rows, **more}
-        made = self._call("POST", f"/api/campaigns/{campaign}/links", body, 200)["links"]
-        return [(one["url"] or "").replace("http://pixel.example", self._stack.address) for one in made]
+    def _links(self, campaign: str, rows: list[Any], **fields: Any) -> list[str]:
+        """Makes links, and returns the pixels' URLs at the server's own address; "" in mode off."""
+        body = {"recipients": rows, **fields}
+        links = self._call("POST", f"/api/campaigns/{campaign}/links", body, 200)["links"]
+        return [(link["url"] or "").replace("http://pixel.example", self._stack.address) for link in links]
 
     def _open(self, url: str, address: str, agent: str, **headers: str) -> None:
-        """A hit of now: asked for by `_ask`."""
-        more = {name.replace("_", "-"): value for name, value in headers.items()}
-        self._present.append((url, {"X-Forwarded-For": address, "User-Agent": agent, **more}))
+        """Adds a request for a pixel, which `_send_requests` sends."""
+        renamed = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._requests.append((url, {"X-Forwarded-For": address, "User-Agent": agent, **renamed}))
 
-    def _ask(self) -> None:
-        for url, headers in self._present:
+    def _send_requests(self) -> None:
+        for url, headers in self._requests:
             assert self._stack.get(url, **headers)[0] == 200
-        self._present.clear()
+        self._requests.clear()
 
     def _opened(self, url: str, at: float, address: bytes, agent: str, **more: Any) -> None:
-        """A hit of the past. at: seconds."""
+        """Adds a hit of an earlier day. at: seconds since 1970."""
         flags, time_of, key = _recipient(url)
         campaign = more.pop("campaign", "spring")
         fields = [int(at * 1000), campaign, "o", "GET", flags, time_of, key, b"", address, agent]
-        self._past.append(Past(int.from_bytes(key[:4]) % SHARDS if key else 0, [*fields, *more.values()]))
+        self._past_hits.append(
+            PastHit(int.from_bytes(key[:4]) % SHARDS if key else 0, [*fields, *more.values()])
+        )
 
     def _mail(self) -> list[str]:
-        """A mail campaign with opens of all verdicts, on several days; and its links that anyone may see."""
+        """Adds mail campaigns with opens of all verdicts, on several days. Returns paths of public pages."""
         sent = int(self._now) - 6 * DAY
         self._campaign("spring", "email", sent=40, bounced=2, sent_at=_iso(sent))
-        people = [f"reader-{n:02}@example.org" for n in range(30)]
-        urls = self._links("spring", [{"recipient": one, "sent_at": _iso(sent)} for one in people], sent=True)
+        readers = [f"reader-{n:02}@example.org" for n in range(30)]
+        rows = [{"recipient": reader, "sent_at": _iso(sent)} for reader in readers]
+        urls = self._links("spring", rows, sent=True)
         for n, url in enumerate(urls[:12]):
             at = sent + 3600 * (n + 1) ** 2 * 0.6
             agents = (THUNDERBIRD, SAFARI, YAHOO, APPLE, BOT, "")
             self._opened(url, at, bytes([91, 64, 7, n]), agents[n % 6])
             self._opened(url, at + 600 + n * DAY / 8, bytes([79, 192, 3, n]), agents[(n + 1) % 6])
-        for n in range(4):  # one mail at three addresses within 30 seconds
+        for n in range(4):  # a burst: one mail opened from several addresses within 30 seconds
             self._opened(urls[20], sent + DAY + 5 * n, bytes([24, 5, n, n]), THUNDERBIRD)
         self._opened(urls[20], sent + 2 * DAY, bytes([24, 5, 9, 9]), THUNDERBIRD)
         self._opened(urls[21], sent + 2, b"\x49\x0a\x01\x01", FIREFOX)  # at once
@@ -265,7 +273,7 @@ class Filling:
         return [_path(shared), _path(privacy), "/privacy", "/sign-in"]
 
     def _modes(self) -> None:
-        """A campaign of each mode; one of them is deleted later."""
+        """Adds a campaign of each mode. The campaign `doomed` is deleted later."""
         for mode in ("off", "count", "last", "pseudonymous", "identified"):
             name = "doomed" if mode == "pseudonymous" else f"mode-{mode}"
             self._campaign(name, "email", mode=mode, sent=4, gpc="drop" if mode == "last" else None)
@@ -283,7 +291,10 @@ class Filling:
             assert answer.status == 200
 
     def _web(self) -> list[str]:
-        """A web campaign of each identity, with visits over midnight, referrers, and UTM fields."""
+        """Adds a web campaign of each identity, with visits over midnight, referrers and UTM fields.
+
+        Returns paths of public pages.
+        """
         midnight = int(self._now) // DAY * DAY
         for identity in ("cookieless", "cookie", "own"):
             self._campaign(f"site-{identity}", "web", identity=identity, time_zone="UTC", min_cell=1)
@@ -301,7 +312,7 @@ class Filling:
         return [_path(shared["url"]), _path(shared["url"]) + "/stats.json"]
 
     def _viewed(self, campaign: str, at: float, who: int, step: int, visitor: bytes) -> None:
-        """A view of the past and, of every second one, the report on its time."""
+        """Adds a view of an earlier day and, if `step` is odd, the report of its visible time."""
         page = "https://shop.example/"
         if who:
             page += f"page-{step}?utm_source=news&utm_campaign=c{who}"
@@ -311,56 +322,61 @@ class Filling:
         hit = [int(at * 1000), campaign, "p", "GET", 0, 0, b"", visitor, bytes([80, 56, 0, who])]
         hit += [FIREFOX if who % 2 else SAFARI, page, "nl-NL,nl", "", "", "", page, referrer]
         view = bytes([who, step]) * 4
-        seen = [view, -1, 1 + who % 2 if campaign == "site-cookie" else 0, step == 0 and who == 0]
+        view_fields = [view, -1, 1 + who % 2 if campaign == "site-cookie" else 0, step == 0 and who == 0]
         shard = who % SHARDS
-        self._past.append(Past(shard, [*hit, *seen]))
+        self._past_hits.append(PastHit(shard, [*hit, *view_fields]))
         if step % 2:
-            self._past.append(Past(shard, [hit[0] + 40_000, *hit[1:], view, 30_000, *seen[2:]]))
+            self._past_hits.append(
+                PastHit(shard, [hit[0] + 40_000, *hit[1:], view, 30_000, *view_fields[2:]])
+            )
 
     def _people(self) -> None:
-        """Withdrawals, one of them ended, and an erasure."""
+        """Adds withdrawals, ends one of the withdrawals, and erases a recipient."""
         for n in (2, 3, 4):
             self._call("POST", "/api/withdrawals", {"recipients": [f"reader-{n:02}@example.org"]}, 200)
         self._call("DELETE", "/api/withdrawals", {"recipients": ["reader-03@example.org"]}, 200)
         key = self._call("POST", "/api/recipients/find", {"recipient": "reader-05@example.org"}, 200)["key"]
-        self._call("DELETE", f"/api/recipients/{key}", wanted=200)
+        self._call("DELETE", f"/api/recipients/{key}", expected=200)
 
     def _records(self) -> None:
-        """Notes, API keys, a change, and a note and a share link that are removed."""
+        """Adds notes and API keys, changes a campaign, and removes a note, a key and a share link."""
         for n, campaign in enumerate(("spring", "spring", "site-cookie", "mode-count")):
             at = _iso(self._now - n * DAY)
             note = self._call("POST", f"/api/campaigns/{campaign}/notes", {"text": f"Note <{n}>", "at": at})
-        self._call("DELETE", f"/api/campaigns/mode-count/notes/{note['id']}", wanted=204)
+        self._call("DELETE", f"/api/campaigns/mode-count/notes/{note['id']}", expected=204)
         for name, scopes in (
             ("Reader", ["read"]),
             ("Partner", ["read:spring"]),
             ("Gone", ["read", "people"]),
         ):
             key = self._call("POST", "/api/keys", {"name": name, "scopes": scopes})
-        self._call("DELETE", f"/api/keys/{key['id']}", wanted=204)
+        self._call("DELETE", f"/api/keys/{key['id']}", expected=204)
         share = self._call("POST", "/api/campaigns/spring/shares", {"name": "Gone"})
-        self._call("DELETE", f"/api/campaigns/spring/shares/{share['id']}", wanted=204)
+        self._call("DELETE", f"/api/campaigns/spring/shares/{share['id']}", expected=204)
         self._call("PATCH", "/api/campaigns/twins", {"name": "Twins", "keep": {"names": 30}}, 200)
 
-    def _until_counted(self) -> None:
+    def _wait_until_counted(self) -> None:
         def is_counted() -> bool:
-            state = self._stack.call("GET", "/readyz")[1]
-            return bool(state["stream_entries"] == 0 and state["dead_letters"] == 2)
+            readyz = self._stack.call("GET", "/readyz")[1]
+            return bool(readyz["stream_entries"] == 0 and readyz["dead_letters"] == 2)
 
         until(is_counted, 60)
 
     def _wait_in_stream_and_spool(self) -> None:
-        """Hits that are not counted: first the workers stand still, then the store too."""
+        """Adds hits that are not counted.
+
+        Stops the workers, so that hits wait in the stream, and then Redis, so that hits wait in the spool.
+        """
         self._campaign(LATER, "email", sent=20)
         urls = self._links(LATER, [f"later-{n}@example.org" for n in range(WAITING + SPOOLED)])
         _signal(self._stack, "work", signal.SIGSTOP)
         for n, url in enumerate(urls[:WAITING]):
             self._open(url, f"81.224.0.{n}", THUNDERBIRD)
-        self._ask()
+        self._send_requests()
         _signal(self._stack, "valkey-server", signal.SIGSTOP)
         for n, url in enumerate(urls[WAITING:]):
             self._open(url, f"78.64.0.{n}", FIREFOX)
-        self._ask()
+        self._send_requests()
 
 
 def _signal(stack: Stack, words: str, number: int) -> None:
@@ -369,7 +385,7 @@ def _signal(stack: Stack, words: str, number: int) -> None:
 
 
 def _kill(stack: Stack) -> None:
-    """Kills all of it at once, `up` first, so that nothing can be put away."""
+    """Kills all processes at once, `up` first, so that no process can stop in order."""
     assert stack.process is not None
     stack.process.kill()
     _signal(stack, "", signal.SIGKILL)
@@ -388,9 +404,9 @@ def _path(url: str) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--demo", action="store_true", help="also the demo, with some ten thousand hits")
-    parser.add_argument("--few", action="store_true", help="fewer questions")
-    parser.add_argument("--pack", type=Path, metavar="FILE", help="keep it in this file too")
+    parser.add_argument("--demo", action="store_true", help="add the demo too, with some ten thousand hits")
+    parser.add_argument("--few", action="store_true", help="send fewer requests")
+    parser.add_argument("--pack", type=Path, metavar="FILE", help="pack the directory into this file too")
     chosen = parser.parse_args()
     make(chosen.out, chosen.demo, chosen.few)
     if chosen.pack:

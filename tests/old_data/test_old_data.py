@@ -14,12 +14,13 @@ from tests.old_data.answers import KEY, Answer
 from tests.old_data.make import SPOOLED, make
 
 FROZEN = sorted(Path(__file__).parent.glob("*.tar.gz"))
-"""Directories that earlier versions made: see `make.pack`."""
+"""Data directories of earlier versions, packed by `make.pack`."""
 
 
 def test_data_directory_read_after_a_restart_gives_the_same_answers(tmp_path: Path):
     make(tmp_path, few=True)
-    kept = {one["path"]: one for one in json.loads((tmp_path / "answers.json").read_text())["answers"]}
+    answers_made = json.loads((tmp_path / "answers.json").read_text())["answers"]
+    kept = {answer["path"]: answer for answer in answers_made}
     assert list((tmp_path / "data" / "spool").glob("*.seg")), "no hits wait in the spool"
     assert json.loads(kept["/readyz"]["body"])["dead_letters"] == 2
     assert json.loads(kept["/api/campaigns/later/stats"]["body"])["totals"]["hits"] > SPOOLED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,19 @@ def test_up_state_disk_full_keeps_the_file_before(
 def test_up_state_file_is_private_to_this_user(tmp_path: Path):
     write_up_state(tmp_path, UpState("one", "http://pixel.test", "redis://:password@redis/0", []))
     assert (tmp_path / "up.json").stat().st_mode & 0o77 == 0
+
+
+def test_up_state_fingerprints_are_stored_under_their_first_name(tmp_path: Path):
+    state = UpState("one", "http://pixel.test", "unix:///one", ["recipient", "signer"], {"PIXEL_SHARDS": "4"})
+    write_up_state(tmp_path, state)
+    assert json.loads((tmp_path / "up.json").read_bytes()) == {
+        "address": "one",
+        "base_url": "http://pixel.test",
+        "redis_url": "unix:///one",
+        "settings": {"PIXEL_SHARDS": "4"},
+        "prints": ["recipient", "signer"],
+    }
+    assert read_up_state(tmp_path) == state
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"address": "one", "prints": 1}'])

@@ -89,8 +89,8 @@ def test_uvicorn_module_missing_is_named(monkeypatch):
 def test_uvicorn_constructor_with_other_arguments_is_named(monkeypatch):
     monkeypatch.setattr(httptools_impl, "HttpToolsProtocol", SimpleNamespace)
     monkeypatch.setattr(httptools_impl, "RequestResponseCycle", lambda first, /: first)
-    found = set(uvicorn_parts.missing())
-    assert {"HttpToolsProtocol.cycle", "RequestResponseCycle"} <= found
+    missing = set(uvicorn_parts.missing())
+    assert {"HttpToolsProtocol.cycle", "RequestResponseCycle"} <= missing
 
 
 @pytest.mark.parametrize("command", ["up", "serve"])

@@ -28,9 +28,9 @@ def test_valkey_files_are_private_to_this_user():
             client.bgrewriteaof()
             until(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
             until(lambda: any(path.name.endswith(".2.base.rdb") for path in kept.iterdir()))
-        found = {path: path.stat().st_mode & 0o777 for path in (data / "valkey").rglob("*")}
-        assert {path.name: oct(mode) for path, mode in found.items() if mode & 0o077} == {}
-        assert {mode for path, mode in found.items() if path.is_file()} == {0o600}
+        modes = {path: path.stat().st_mode & 0o777 for path in (data / "valkey").rglob("*")}
+        assert {path.name: oct(mode) for path, mode in modes.items() if mode & 0o077} == {}
+        assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
     finally:
         os.umask(before)
         valkey.stop()

@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from pixel_server.store import checkpoint, keys
+from pixel_server.store.checkpoint import Generation
 from pixel_server.store.client import connect_async
 
 PEOPLE = keys.people.prefix(0, "mail")
@@ -23,11 +24,11 @@ COMMANDS = {
 }
 
 
-def commit(client, commands) -> bool:
+def commit(client, commands) -> Generation | None:
     """Commits commands and one record, and counts one stream entry."""
     entry = client.xrange(keys.hits(0))[0][0].decode()
     records = {PEOPLE: [b"12345678", b"\x06", b"record"]}
-    return checkpoint.commit(client, 0, 0, entry, commands, records)
+    return checkpoint.commit(client, 0, Generation(0, ""), entry, commands, records)
 
 
 def contents(client) -> dict[bytes, bytes]:

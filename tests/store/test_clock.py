@@ -123,7 +123,7 @@ def test_chores_redis_clock_far_ahead_prunes_no_producer(client, settings):
     assert client.hexists(keys.producers(0), known)
 
 
-def test_append_notes_the_time_of_redis(client):
+def test_append_batch_stores_the_time_of_redis(client):
     name = producer.new_id(time.time() + DAYS)
     names = keys.hits(0), keys.producers(0)
     assert client.eval(producer.APPEND, 2, *names, name, 1, "1", b"\x90", 0) == 0
@@ -142,7 +142,7 @@ def test_rollup_newest_hit_of_the_future_is_forgotten(client, settings, secrets)
     assert not client.exists(keys.visits(0))
 
 
-def test_follow_measures_and_reports(settings, client, ahead, monkeypatch):
+def test_follow_wrong_clock_is_measured_and_reported(settings, client, ahead, monkeypatch):
     monkeypatch.setattr(clocks, "MEASURE_SECONDS", 0.01)
     clock = Clock()
 

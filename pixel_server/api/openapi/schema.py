@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from pixel_server.api import fields
+from pixel_server.campaigns import origins
 from pixel_server.mail.links import MAX_RECIPIENT_CHARACTERS
 
 Schema = dict[str, Any]
@@ -117,4 +118,4 @@ RECIPIENT = text(
     maxLength=MAX_RECIPIENT_CHARACTERS,
     pattern=rf"^{_ONE_LINE}+$",
 )
-ORIGINS = array({"type": "string", "pattern": fields.ORIGIN_PATTERN}, maxItems=fields.MAX_ORIGINS)
+ORIGINS = array({"type": "string", "pattern": origins.PATTERN}, maxItems=fields.MAX_ORIGINS)

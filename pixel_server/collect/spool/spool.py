@@ -209,7 +209,10 @@ class Spool:
                 data = data[: self._uncut_length]
         for start, end, fault in pieces(data, segment.seed):
             if fault == TORN:
-                log.warning("spool: %s ends in %d bytes of a record cut off", segment.name, end - start)
+                log.warning(
+                    "spool: the last record of %s is cut short (%d bytes); none of its hits was confirmed",
+                    *(segment.name, end - start),
+                )
             elif fault:
                 self._set_damage_aside(segment, start, data[start:end], fault)
             elif not is_known_format(data, start):
@@ -418,7 +421,10 @@ class Spool:
     def _stop_at_newer_format(self, segment: Segment, offset: int) -> None:
         self._newer[segment.writer] = segment
         self.counts["newer"] += 1
-        log.error("spool: %s has a newer format from byte %d on; it stays on disk", segment.name, offset)
+        log.error(
+            "spool: %s has a newer format from byte %d on; it waits for a newer version of this server",
+            *(segment.name, offset),
+        )
         raise NewerFormat(segment.name)
 
     def _set_damage_aside(self, segment: Segment, offset: int, data: bytes, fault: str) -> None:

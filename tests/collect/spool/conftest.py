@@ -19,15 +19,15 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def spool(home: Path) -> Iterator[Spool]:
-    made = Spool(home, LIMIT, clock=lambda: NOW)
-    yield made
-    made.close()
+    opened = Spool(home, LIMIT, clock=lambda: NOW)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
 def segment_file(home: Path) -> Path:
     """Returns a segment of three batches whose writer has closed."""
-    made = Spool(home, LIMIT, clock=lambda: NOW)
-    made.append([batch(1), batch(2), batch(3)])
-    made.close()
+    writer = Spool(home, LIMIT, clock=lambda: NOW)
+    writer.append([batch(1), batch(2), batch(3)])
+    writer.close()
     return files(home)[0]

@@ -30,23 +30,23 @@ def drained(home: Path, url: str) -> tuple[int, int]:
 
     async def story() -> tuple[int, int]:
         lost: list[int] = []
-        spool, stream = Spool(home, 1 << 20), RedisSink(url, timeout_seconds=10.0)
+        spool, sink = Spool(home, 1 << 20), RedisSink(url, timeout_seconds=10.0)
         try:
-            return await Drain(spool, stream, on_lost=lost.append).drain(), sum(lost)
+            return await Drain(spool, sink, on_lost=lost.append).drain(), sum(lost)
         finally:
-            stream.close()
+            sink.close()
             spool.close()
 
     return asyncio.run(story())
 
 
-@pytest.mark.parametrize("hurt", [1, 2])
-def test_drain_damaged_batch_is_not_reported_as_lost_by_redis(tmp_path: Path, redis_url: str, hurt: int):
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_drain_damaged_batch_is_not_reported_as_lost_by_redis(tmp_path: Path, redis_url: str, damaged: int):
     home = tmp_path / "spool"
     fill(home, [1, 2, 3])
     (segment,) = files(home)
     data = bytearray(segment.read_bytes())
-    data[data.index(f"agent of batch {hurt}".encode())] ^= 1
+    data[data.index(f"agent of batch {damaged}".encode())] ^= 1
     segment.write_bytes(data)
     assert drained(home, redis_url) == (2, 0)
     assert read_status(home).aside == 1
@@ -75,7 +75,7 @@ def test_drain_many_batches_go_in_one_write_in_order(tmp_path: Path):
     home = tmp_path / "spool"
     fill(home, range(1, 6))
 
-    class Noted:
+    class ListSink:
         def __init__(self) -> None:
             self.writes: list[list[tuple[int, int]]] = []
 
@@ -84,7 +84,7 @@ def test_drain_many_batches_go_in_one_write_in_order(tmp_path: Path):
             return [batch.sequence - 1 for batch in batches]
 
     async def story() -> list[list[tuple[int, int]]]:
-        sink, spool = Noted(), Spool(home, 1 << 20)
+        sink, spool = ListSink(), Spool(home, 1 << 20)
         assert await Drain(spool, sink).drain() == 5
         spool.close()
         return sink.writes

@@ -28,8 +28,8 @@ def test_spool_tail_torn_at_any_byte_is_skipped(
         after = reader(home)
         assert drain(after) == [batch(n) for n in (1, 2, 3) if ends[n] <= cut]
         after.close()
-        told = [record.levelno for record in caplog.records]
-        assert told == ([] if cut in (0, *ends) else [logging.WARNING])
+        levels = [record.levelno for record in caplog.records]
+        assert levels == ([] if cut in (0, *ends) else [logging.WARNING])
         assert list(home.iterdir()) == []  # no folder aside, no lock
 
 
@@ -51,10 +51,10 @@ def test_spool_damaged_byte_costs_its_record_only(
         (aside,) = (home / "aside").iterdir()
         assert aside.name == f"{segment_file.name}-{start}.bad"
         assert aside.read_bytes() == damaged[start : ends[hurt]]
-        (told,) = caplog.records
-        assert told.levelno == logging.ERROR
-        assert f"{segment_file.name} is damaged at byte {start}" in told.message
-        assert f"{ends[hurt] - start} bytes" in told.message
+        (record,) = caplog.records
+        assert record.levelno == logging.ERROR
+        assert f"{segment_file.name} is damaged at byte {start}" in record.message
+        assert f"{ends[hurt] - start} bytes" in record.message
         shutil.rmtree(home / "aside")
 
 
@@ -91,7 +91,7 @@ def test_spool_record_inside_a_hit_is_not_drained(home: Path, spool: Spool):
     assert drain(spool) == [batch(2)]
 
 
-def test_spool_segment_of_newer_format_stays_with_all_later(
+def test_spool_segment_of_newer_format_stays_with_all_later_segments(
     home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     later = Spool(home, LIMIT, clock=lambda: NOW)

@@ -59,8 +59,8 @@ def test_spool_append_returns_after_sync_of_bytes_and_names(
     def noted(sync: Callable[[int], None]) -> Callable[[int], None]:
         def note(file: int) -> None:
             sync(file)
-            found = os.fstat(file)
-            synced.append((found.st_ino, found.st_size if stat.S_ISREG(found.st_mode) else None))
+            status = os.fstat(file)
+            synced.append((status.st_ino, status.st_size if stat.S_ISREG(status.st_mode) else None))
 
         return note
 
@@ -286,7 +286,7 @@ def test_spool_directory_that_does_not_sync_acknowledges_nothing(
     assert drain(spool) == [batch(1)]
 
 
-def test_spool_open_without_hits_counts_for_nothing(home: Path):
+def test_spool_open_without_hits_has_an_empty_status(home: Path):
     opened = Spool(home, LIMIT)
     opened.open()
     assert len(files(home)) == 1
@@ -341,7 +341,7 @@ def test_spool_removed_and_not_writable_keeps_batches_in_memory(home: Path):
     opened.append([batch(1)])
     shutil.rmtree(home)
     home.write_text("in the way")
-    with pytest.raises(OSError):  # noqa: PT011 - which of them differs by platform
+    with pytest.raises(OSError):  # noqa: PT011 - the class differs by platform
         opened.append([batch(2)])
     home.unlink()
     opened.append([batch(2)])
@@ -357,7 +357,7 @@ def test_spool_closed_before_removed_file_is_written_anew_reports_it(home: Path)
     growing = files(home)[0].name
     shutil.rmtree(home)
     home.write_text("in the way")
-    with pytest.raises(OSError):  # noqa: PT011 - which of them differs by platform
+    with pytest.raises(OSError):  # noqa: PT011 - the class differs by platform
         opened.append([batch(2)])
     opened.close()
     assert opened.take_removed() == [RemovedFile(growing, 3)]

@@ -1,0 +1,78 @@
+"""Origins of pages: written as browsers write them, with `*.` for all subdomains, and compared."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from ipaddress import IPv6Address
+
+_PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+PATTERN = rf"^(https?://(\*\.)?|\*\.)[a-z0-9_-]([a-z0-9_.-]{{0,250}}[a-z0-9_-])?(:({_PORT}))?$"
+"""Pattern of the usual spelling, for documents. `normalise` accepts more spellings, and IPv6 addresses."""
+_SCHEMES = {"http": "80", "https": "443"}
+"""Default port of each scheme."""
+_match_origin = re.compile(
+    r"(?:(https?)://)?(\*\.)?(?:\[([0-9a-f:.]{2,45})\]|([^\s/?#@\\:\[\]*]{1,253}))(?::([0-9]{1,5}))?/?", re.I
+).fullmatch
+_is_host = re.compile(r"[a-z0-9_.-]{1,253}").fullmatch
+
+
+def normalise(text: str) -> str:
+    """Returns an origin as browsers send it: `"https://xn--bcher-kva.example"` for `"HTTPS://Bücher.example:443/"`.
+
+    `https://*.example.org` stands for the subdomains of `example.org`, and `*.example.org` for their pages
+    over HTTP too. Raises ValueError if the text is not an origin.
+    """
+    match = _match_origin(text.strip())
+    if match is None:
+        raise ValueError("must be an origin, as https://www.example.org")
+    scheme, wildcard, address, name, port = match.groups(default="")
+    scheme, port = scheme.lower(), port.lstrip("0")
+    host = _ip_host(address) if address else _ascii(name)
+    if not host or (wildcard and address) or not (scheme or wildcard) or int(port or 0) > 65_535:
+        raise ValueError("must be an origin, as https://www.example.org")
+    start = f"{scheme}://" if scheme else ""
+    return start + wildcard + host + (f":{port}" if port and port != _SCHEMES.get(scheme) else "")
+
+
+def normalise_stored(origins: Iterable[str]) -> tuple[str, ...]:
+    """Returns the origins of a stored campaign, which earlier versions stored as they were sent."""
+    normal = []
+    for origin in origins:
+        try:
+            normal.append(normalise(origin))
+        except ValueError:
+            normal.append(origin)
+    return tuple(normal)
+
+
+def is_listed(origin: str, origins: Iterable[str]) -> bool:
+    """Returns whether an origin, as a browser sends it, is one of these or matches a wildcard among them."""
+    if origin in origins:
+        return True
+    scheme, _, host = origin.partition("://")
+    return scheme in _SCHEMES and any(
+        known_host.startswith("*.") and known_scheme in ("", scheme) and host.endswith(known_host[1:])
+        for known_scheme, _, known_host in (known.rpartition("://") for known in origins)
+    )
+
+
+def _ip_host(address: str) -> str:
+    """Returns an IPv6 address in brackets, and "" if the text is not an address."""
+    try:
+        return f"[{IPv6Address(address)}]"
+    except ValueError:
+        return ""
+
+
+def _ascii(name: str) -> str:
+    """Returns a host name in lower case, with labels beyond ASCII in Punycode (RFC 5891).
+
+    Returns "" if the text is not a host name.
+    """
+    labels = unicodedata.normalize("NFKC", name.lower()).replace("\u3002", ".").split(".")
+    host = ".".join(
+        label if label.isascii() else "xn--" + label.encode("punycode").decode() for label in labels
+    )
+    return host if _is_host(host) and host.strip(".") else ""
