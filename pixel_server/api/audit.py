@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from pixel_server.api import fields
 from pixel_server.api.context import Api
-from pixel_server.api.openapi.schema import text
+from pixel_server.api.openapi.values import text
 from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.problems import BAD_CURSOR, bad_parameters
 from pixel_server.store import audit_log

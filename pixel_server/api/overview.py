@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server.api.context import Api
-from pixel_server.api.openapi.schema import choice, text
+from pixel_server.api.openapi.values import choice, text
 from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.figures import campaign_order, overview
 

@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from pixel_server.api import fields, uploads
 from pixel_server.api.context import Api
-from pixel_server.api.openapi.schema import choice, text
+from pixel_server.api.openapi.values import choice, text
 from pixel_server.api.request_body import check_fields, read_json
 from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.api.uploads import CSV, NDJSON, Upload

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from pixel_server.api import request_form
 from pixel_server.api.context import Api
 from pixel_server.api.errors import EXPECTED_ERRORS, problem_of
-from pixel_server.api.openapi.schema import Schema
+from pixel_server.api.openapi.values import Schema
 from pixel_server.auth import api_keys, throttle
 from pixel_server.problems import Problem, bad_parameters
 

@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server.api.context import Api
-from pixel_server.api.openapi.schema import Schema, choice, ref, text
+from pixel_server.api.openapi.schema import ref
+from pixel_server.api.openapi.values import Schema, choice, text
 from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.figures import compare, csv_export, disclosure, ranges, shared_stats, stats, web_breakdowns

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from pixel_server.api import fields
 from pixel_server.api.context import Api
-from pixel_server.api.openapi.schema import text
+from pixel_server.api.openapi.values import text
 from pixel_server.api.request_body import check_fields, read_json
 from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.problems import BAD_CURSOR, Problem, bad_parameters

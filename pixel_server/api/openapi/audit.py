@@ -1,11 +1,12 @@
-"""The audit log, and the log of what recipients did themselves."""
+"""The audit log, and the log of what recipients did on the privacy page."""
 
 from __future__ import annotations
 
 from typing import get_args
 
 from pixel_server.api.openapi.operation import Operation, ok
-from pixel_server.api.openapi.schema import answer, count, instant, mapping, page, text
+from pixel_server.api.openapi.schema import answer, mapping, page
+from pixel_server.api.openapi.values import count, instant, text
 from pixel_server.store import audit_log
 
 _PAGE = page("AuditLine")
@@ -14,9 +15,9 @@ _COUNTS = answer(
 )
 
 OPERATIONS = {
-    "list_audit": Operation("Who did what to data on people, newest first", ok("A page of lines.", _PAGE)),
+    "list_audit": Operation("Who did what with data on people, newest first", ok("A page of lines.", _PAGE)),
     "list_actions": Operation(
-        "What recipients did on the privacy page, newest first; not who",
+        "What recipients did on the privacy page, newest first, without their names",
         ok("A page of lines.", {**_PAGE, "properties": {**_PAGE["properties"], "counts": _COUNTS}}),
     ),
 }

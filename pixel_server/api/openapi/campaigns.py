@@ -1,20 +1,17 @@
-"""Campaigns."""
+"""Campaigns, and the schema of each of their fields."""
 
 from __future__ import annotations
 
 from pixel_server.api.openapi.operation import MAY_SHARE, Operation, header, ok
-from pixel_server.api.openapi.schema import (
+from pixel_server.api.openapi.schema import body, page, record, ref
+from pixel_server.api.openapi.values import (
     NAME,
     ORIGINS,
     Schema,
-    body,
     choice,
     instant,
     instant_or_null,
     or_null,
-    page,
-    record,
-    ref,
     text,
 )
 from pixel_server.campaigns.campaign import DATA_KINDS, FIELDS, KINDS, WEB_ONLY, Campaign, Field
@@ -31,7 +28,8 @@ OPERATIONS = {
     "create_campaign": Operation(
         "Create a campaign",
         {**_SHOWN, "headers": _CREATED},
-        "Its pixel works at once. 409: the id is or was another campaign's; or a field is for another kind.",
+        "Its pixel works at once. 409: another campaign has or had this id, or a field is "
+        "for the other kind.",
         status=201,
         body="NewCampaign",
         problems=(409,),
@@ -51,11 +49,11 @@ OPERATIONS = {
     ),
     "delete_campaign": Operation(
         "Delete a campaign and all its figures",
-        description="Its id is never given again. Its pixels are answered 200 and counted no more.",
+        description="Its id can never be used again. Its pixels are still answered 200, but not counted.",
     ),
 }
 
-KIND = choice(KINDS, "Whether its pixel is in mails or in pages.")
+KIND = choice(KINDS, "Whether its pixel is in mails or in web pages.")
 
 
 def _schema_of(field: Field) -> Schema:
@@ -103,10 +101,12 @@ SCHEMAS = {
         kind=KIND,
         **_SHOWN_FIELDS,
         created=instant("Time of creation."),
-        closed_at=instant_or_null("Time from which hits are only counted, because its recipients are gone."),
+        closed_at=instant_or_null(
+            "Time from which hits are only counted, because its recipients were removed."
+        ),
         made_by=choice(
             ("api", "hit", "demo"),
-            "`hit`: by a good link of a campaign that nobody had created yet. `demo`: all of it is made up.",
+            "`hit`: by the first hit of a link, as nobody had created it. `demo`: all its data is made up.",
         ),
     ),
     "NewCampaign": body(("id", "name", "kind"), id=ref("CampaignId"), kind=KIND, **_FIELDS),

@@ -1,6 +1,6 @@
-"""The OpenAPI 3.1 document, put together from the calls and from what each resource says about its own.
+"""The OpenAPI 3.1 document, made from the declarations of the calls and the texts on each resource.
 
-A test compares it with the routes and with what they answer.
+A test compares it with the routes and with their answers.
 """
 
 from __future__ import annotations
@@ -30,20 +30,21 @@ from pixel_server.api.openapi import (
     withdrawals,
 )
 from pixel_server.api.openapi.operation import Operation, describe, ok, path
-from pixel_server.api.openapi.schema import Schema, ref
+from pixel_server.api.openapi.schema import ref
+from pixel_server.api.openapi.values import Schema
 from pixel_server.api.request_body import MAX_BODY_BYTES
 from pixel_server.api.routing import Call
 
 _ABOUT = f"""\
 JSON is UTF-8, {MAX_BODY_BYTES} bytes at most, without duplicate keys. Unknown fields of a body are refused,
 and so are unknown parameters of a query. Errors are problem details (RFC 9457). Ranges are half-open: they
-include `from` and exclude `to`. A figure that is not known is `null`; no figure is a guess."""
+include `from` and exclude `to`. A figure that is not known is `null`, never a guess."""
 
 _RESOURCES: tuple[ModuleType, ...] = (
     *(campaigns, links, stats, overview, explain, notes, shares, recipients, audit, withdrawals),
     *(inventory, keys),
 )
-"""Modules with the OPERATIONS, by handler, and the SCHEMAS of a resource."""
+"""Modules with the OPERATIONS of a resource, by the name of the handler, and its SCHEMAS."""
 _OPERATIONS: dict[str, Operation] = {
     "describe": Operation("This document", ok("The document.", {"type": "object"})),
     **{name: operation for module in _RESOURCES for name, operation in module.OPERATIONS.items()},
@@ -60,11 +61,11 @@ _PATH_PARAMETERS: dict[str, Schema] = {
     "recipients/{key}": path("key", "A recipient's key.", ref("RecipientKey")),
     "keys/{id}": path("id", "An API key's id, not the key.", ref("ApiKeyId")),
 }
-"""Parameters of paths, by the part of the path that they stand in."""
+"""Parameters of paths, by the part of the path that contains them."""
 
 
 def document(base_url: str | None, calls: Iterable[Call]) -> dict[str, Any]:
-    """Returns the whole document. base_url: public address of this server; None leaves it out."""
+    """Returns the whole document. base_url: public address of this server, or None if it is not known."""
     paths: dict[str, Schema] = {}
     for call in calls:
         item = paths.setdefault(call.path, {})
@@ -77,7 +78,7 @@ def document(base_url: str | None, calls: Iterable[Call]) -> dict[str, Any]:
         "info": {
             "title": "pixel-server",
             "version": __version__,
-            "summary": "Counts what tracking pixels in mails and pages tell.",
+            "summary": "Counts opens of mails and views of web pages by tracking pixels.",
             "description": _ABOUT,
             "license": {"name": "MIT", "identifier": "MIT"},
         },

@@ -1,10 +1,11 @@
-"""The verdict on a hit, and its reasons."""
+"""The call that explains the verdict on a hit."""
 
 from __future__ import annotations
 
 from pixel_server.api import fields
 from pixel_server.api.openapi.operation import Operation, ok
-from pixel_server.api.openapi.schema import answer, array, body, choice, count, ref, text
+from pixel_server.api.openapi.schema import answer, array, body, ref
+from pixel_server.api.openapi.values import choice, count, text
 from pixel_server.verdicts import CLASSES
 
 OPERATIONS = {
@@ -37,7 +38,7 @@ SCHEMAS = {
         rule=text("Id of the rule that decided; `none` if no rule did."),
         source=text("Origin of the rule."),
         ruleset=text("Version of the rules."),
-        networks=array(text("A list that holds the address.")),
-        soon_seconds=count("Seconds after sending within which an open is a scanner's."),
+        networks=array(text("A list of networks that contains the address.")),
+        soon_seconds=count("Seconds after sending within which an open counts as a scanner's."),
     ),
 }

@@ -1,23 +1,12 @@
-"""Health of this server."""
+"""Health of this server: `/healthz` and `/readyz`."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pixel_server.api.openapi.operation import ok
-from pixel_server.api.openapi.schema import (
-    Schema,
-    answer,
-    array,
-    choice,
-    count,
-    flag,
-    instant_or_null,
-    mapping,
-    or_null,
-    ref,
-    text,
-)
+from pixel_server.api.openapi.schema import answer, array, mapping, ref
+from pixel_server.api.openapi.values import Schema, choice, count, flag, instant_or_null, or_null, text
 
 
 def _get(name: str, summary: str, responses: dict[str, Any]) -> Schema:
@@ -32,7 +21,7 @@ PATHS = {
     ),
     "/readyz": _get(
         "readyz",
-        "Whether everything behind this process is well",
+        "Whether this process can store hits, and what needs attention",
         {
             "200": ok("Hits can be stored.", ref("Readiness")),
             "503": ok("Hits cannot be stored anywhere.", ref("Readiness")),
@@ -50,7 +39,7 @@ SCHEMAS = {
         warnings=array(text("A line for the operator.")),
         recorder=answer(
             failing_since=instant_or_null("Null if the recorder is not failing."),
-            pending_bytes=count("Memory of hits that are not stored yet."),
+            pending_bytes=count("Bytes of memory that hits take which are not stored yet."),
         ),
         redis=answer(
             ("durability", "eviction", "used_memory", "maxmemory", "full", "error"),
@@ -58,7 +47,7 @@ SCHEMAS = {
             durability=text("What a crash of Redis may cost."),
             eviction=text("Its `maxmemory-policy`; it should be `noeviction`."),
             used_memory=count("Bytes of memory that it uses."),
-            maxmemory=count("Bytes of memory that it may use; 0: it has no limit of its own."),
+            maxmemory=count("Bytes of memory that it may use; 0 if it has no limit of its own."),
             full=text("How full it is, if too little is free; hits then go to the spool."),
             error=text("Why it does not answer."),
         ),
@@ -82,7 +71,8 @@ SCHEMAS = {
             count("Number of entries."), "Data that only `pixel-server retention run --yes` removes, by kind."
         ),
         oldest_uncounted_seconds=or_null(
-            {"type": "number"}, "Age of the oldest hit that is not counted; null if all are counted."
+            {"type": "number"},
+            "Seconds since the oldest hit that is not counted came; null if all are counted.",
         ),
         stream_entries=count("Batches of hits that wait to be counted."),
         dead_letters=count("Hits set aside because they cannot be read."),

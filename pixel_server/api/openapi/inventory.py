@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pixel_server.api.openapi.operation import Operation, ok
-from pixel_server.api.openapi.schema import answer, array, count, instant, ref, text, text_or_null
+from pixel_server.api.openapi.schema import answer, array, ref
+from pixel_server.api.openapi.values import count, instant, text, text_or_null
 from pixel_server.figures import inventory_cache
 
 OPERATIONS = {

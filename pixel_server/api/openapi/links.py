@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from pixel_server.api import fields, links
 from pixel_server.api.openapi.operation import Operation, content
-from pixel_server.api.openapi.schema import (
-    RECIPIENT,
-    answer,
-    array,
-    body,
-    choice,
-    flag,
-    instant,
-    ref,
-    text,
-    text_or_null,
-)
+from pixel_server.api.openapi.schema import answer, array, body, ref
+from pixel_server.api.openapi.values import RECIPIENT, choice, flag, instant, text, text_or_null
 from pixel_server.tokens import MODES
 
 OPERATIONS = {
@@ -40,8 +30,8 @@ _ROW = body(
     recipient=RECIPIENT,
     mode=choice(
         MODES,
-        "How much is kept of the recipient; `off`: no pixel. The campaign's mode is the default and the "
-        "most.",
+        "What is stored about the recipient; `off`: no pixel. The default and the highest is the campaign's "
+        "mode.",
     ),
     part=choice(links.PARTS, "Which pixel of the mail; `bottom` counts no open.", default="single"),
     sent_at=instant("Time of sending, to the second, 1970 to 2106. Default: not known."),
@@ -55,7 +45,7 @@ SCHEMAS = {
         sent={
             **flag(
                 "Whether the mails are sent. Then the recipients are put on the campaign's list, and each is "
-                "counted once as sent to. Modes that tell none apart count them at each call instead."
+                "counted once as sent to. Modes that do not tell recipients apart count them at each call."
             ),
             "default": False,
         },
@@ -64,6 +54,6 @@ SCHEMAS = {
         recipient=RECIPIENT,
         url=text_or_null("The pixel's address; null in mode `off`."),
         html=text_or_null("The image tag for the mail; null in mode `off`."),
-        privacy_url=text_or_null("The page that shows its recipient what is recorded, and can stop it."),
+        privacy_url=text_or_null("The page that shows the recipient what is recorded, and can stop it."),
     ),
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pixel_server.api.openapi.operation import Operation, ok
-from pixel_server.api.openapi.schema import NAME, body, instant, page, record, ref, text
+from pixel_server.api.openapi.schema import body, page, record, ref
+from pixel_server.api.openapi.values import NAME, instant, text
 from pixel_server.campaigns import notes
 
 OPERATIONS = {

@@ -1,10 +1,11 @@
-"""Operations of the OpenAPI document: a call as it is declared, and what its resource says about it."""
+"""Operations of the OpenAPI document: the declaration of a call, and the texts on it."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pixel_server.api.openapi.schema import Schema, ref
+from pixel_server.api.openapi.schema import ref
+from pixel_server.api.openapi.values import Schema
 from pixel_server.api.routing import Call
 
 KEY_STATUSES, BODY_STATUSES = (400, 401, 403, 429, 503), (400, 408, 413, 415, 422)
@@ -14,9 +15,9 @@ MAY_SHARE = "A key of the scope `read:CAMPAIGN` may ask this of its own campaign
 
 
 class Operation(NamedTuple):
-    """The parts of the document about a call that the call's declaration does not hold.
+    """The parts of an operation that do not follow from the declaration of its call.
 
-    response: of the good status; None if that is 204. body: the name of a schema, or the whole content.
+    response: of the success status; None if that is 204. body: the name of a schema, or the whole content.
     problems: statuses of errors, without those that follow from the declaration.
     """
 
@@ -29,7 +30,7 @@ class Operation(NamedTuple):
 
 
 def describe(call: Call, operation: Operation) -> Schema:
-    """Returns the operation of a call."""
+    """Returns the operation of a call as the document shows it."""
     statuses = set(operation.problems)
     shown: Schema = {"operationId": call.handler.__name__, "summary": operation.summary}
     if operation.description:
@@ -49,9 +50,9 @@ def describe(call: Call, operation: Operation) -> Schema:
             "content": content(ref(operation.body)) if isinstance(operation.body, str) else operation.body,
         }
         statuses.update(BODY_STATUSES if is_json else ())
-    good = operation.response or {"description": "It is gone."}
+    success = operation.response or {"description": "It is removed."}
     shown["responses"] = {
-        str(operation.status if operation.response else 204): good,
+        str(operation.status if operation.response else 204): success,
         **{str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(statuses)},
     }
     return shown
@@ -76,5 +77,5 @@ def query(name: str, schema: Schema, required: bool = False) -> Schema:
 
 
 def ok(description: str, schema: Schema, **more: Any) -> Schema:
-    """Returns a good response in JSON."""
+    """Returns a success response in JSON."""
     return {"description": description, "content": content(schema), **more}

@@ -3,19 +3,8 @@
 from __future__ import annotations
 
 from pixel_server.api.openapi.operation import Operation, ok
-from pixel_server.api.openapi.schema import (
-    answer,
-    array,
-    choice,
-    count,
-    flag,
-    instant,
-    instant_or_null,
-    mapping,
-    or_null,
-    ref,
-    text,
-)
+from pixel_server.api.openapi.schema import answer, array, mapping, ref
+from pixel_server.api.openapi.values import choice, count, flag, instant, instant_or_null, or_null, text
 from pixel_server.figures import campaign_order, overview
 
 OPERATIONS = {
@@ -48,8 +37,8 @@ SCHEMAS = {
         sent=or_null(count(""), "As in `Stats`."),
         open_rate=or_null({"type": "object"}, "As in `Stats`."),
         over=flag("As in `Stats`."),
-        unique_opens_person=or_null(count(""), "Of mail, of all time, as in `Stats`."),
-        unique_visitors=or_null(count(""), "Of pages, of all time, as in `Stats`."),
+        unique_opens_person=or_null(count(""), "Of all time, of mail only, as in `Stats`."),
+        unique_visitors=or_null(count(""), "Of all time, of web pages only, as in `Stats`."),
         days=array(
             or_null(count(""), "Null if the day is not kept any more."),
             minItems=overview.DAYS,

@@ -1,9 +1,10 @@
-"""Pixels, and the beacon of pages. They need no API key."""
+"""Pixels, and the beacon that the script of web pages sends. They need no API key."""
 
 from __future__ import annotations
 
 from pixel_server.api.openapi.operation import content, header, path, query
-from pixel_server.api.openapi.schema import Schema, ref, text
+from pixel_server.api.openapi.schema import ref
+from pixel_server.api.openapi.values import Schema, text
 
 
 def _pixel(parameter: Schema, summary: str, *parameters: Schema) -> Schema:
@@ -18,11 +19,15 @@ def _pixel(parameter: Schema, summary: str, *parameters: Schema) -> Schema:
 
 def _images(**more: str) -> Schema:
     """Returns the responses of a pixel, each with the image. more: descriptions of other statuses."""
-    result = {"X-Pixel": header({"type": "string"}, "What became of the hit: a word, then `; reason=...`.")}
+    result = {
+        "X-Pixel": header(
+            {"type": "string"}, "Result for the hit: one word, sometimes followed by `; reason=...`."
+        )
+    }
     image = {"headers": result, "content": {"image/gif": {}}}
     descriptions = {
         "200": "`recorded`: the hit is stored. `ignored`: the hit is not to be counted.",
-        "404": "`refused`: not a good pixel.",
+        "404": "`refused`: not a pixel of this server.",
         "503": "`failed`: the hit could not be stored in time.",
         **more,
     }
@@ -33,7 +38,7 @@ _BEACON = {
     "type": "object",
     "required": ["i"],
     "properties": {
-        "i": text("Name of one view, which the page makes up.", pattern="^[A-Za-z0-9_-]{1,32}$"),
+        "i": text("Id of one view, which the page makes up.", pattern="^[A-Za-z0-9_-]{1,32}$"),
         "u": text("URL of the page. Default: `Referer`."),
         "r": text("URL that the visitor came from."),
         "v": text("The page's own id of its visitor, with identity `own`."),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pixel_server.api import request_body, request_stream
 from pixel_server.api.openapi.operation import content, header
-from pixel_server.api.openapi.schema import Schema, answer, array, count, ref, text
+from pixel_server.api.openapi.schema import answer, array, ref
+from pixel_server.api.openapi.values import Schema, count, text
 from pixel_server.problems import TYPE
 
 _STATUSES = {
@@ -12,14 +13,14 @@ _STATUSES = {
     "are more than 200 parameters.",
     401: "No API key was sent, or the key is not known.",
     403: "The API key lacks the scope that this call needs.",
-    404: "Nothing has this id, or nothing has it any more.",
+    404: "Nothing has this id, or it was deleted.",
     408: f"The body did not come within {request_stream.BODY_TIMEOUT_SECONDS:.0f} seconds.",
-    409: "The state does not allow it; `detail` says why.",
+    409: "The present state does not allow the call; `detail` says why.",
     413: f"The body has more than {request_body.MAX_BODY_BYTES} bytes.",
     415: "The body is not sent as `application/json`.",
     422: "The input cannot be used; `errors` names each bad field, up to 100 of them.",
     429: "The API key is not known, and many wrong keys come at the moment. A known key never gets this.",
-    503: "Redis does not answer, or refuses. It is not known whether anything was done: try again.",
+    503: "Redis does not answer, or refuses. It is not known whether the call had an effect: try again.",
 }
 
 

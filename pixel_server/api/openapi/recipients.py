@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from pixel_server.api import fields, uploads
 from pixel_server.api.openapi.operation import Operation, content, ok
-from pixel_server.api.openapi.schema import (
+from pixel_server.api.openapi.schema import answer, array, body, mapping, page, ref
+from pixel_server.api.openapi.values import (
     RECIPIENT,
     Schema,
-    answer,
-    array,
-    body,
     count,
     flag,
     instant_or_null,
-    mapping,
     or_null,
-    page,
-    ref,
     text,
     text_or_null,
 )
@@ -25,7 +20,7 @@ from pixel_server.api.openapi.withdrawals import PERIOD
 
 def _page_or_lines(item: str) -> Schema:
     return {
-        "description": "A page, in no particular order; or all recipients as lines, if `Accept` asks so.",
+        "description": "A page, in no particular order; all recipients if `Accept` names NDJSON or CSV.",
         "content": {
             **content(page(item)),
             **content(text("A recipient as JSON on each line."), uploads.NDJSON),
@@ -59,10 +54,10 @@ OPERATIONS = {
     "list_quiet": Operation(
         "Recipients who had mail since a day, and no open by a person since, over all campaigns",
         _page_or_lines("QuietRecipient"),
-        "Recipients to write to once more, or to stop writing to. Only lists tell who had mail: links made "
+        "Recipients to write to once more, or not any more. Only lists tell who had mail: links made "
         "with `sent`, from that day to today; an upload, if its campaign was sent in that time. Without "
-        "lists the answer is empty. Campaigns that are closed or tell no recipients apart are left out, and "
-        "so are recipients who withdrew.",
+        "lists the answer is empty. Campaigns that are closed or do not tell recipients apart are left out, "
+        "and so are recipients who withdrew.",
     ),
     "find_recipient": Operation(
         "The key of a recipient, by the recipient or by the token of a link",
@@ -70,10 +65,10 @@ OPERATIONS = {
         body="RecipientQuery",
     ),
     "show_recipient": Operation(
-        "Everything that is stored of one recipient", ok("The stored data.", ref("KeptOfRecipient"))
+        "Everything that is stored about one recipient", ok("The stored data.", ref("KeptOfRecipient"))
     ),
     "erase_recipient": Operation(
-        "Erase one recipient, and stop its recording",
+        "Erase one recipient, and stop the recording",
         ok(
             "The recipient is erased.",
             answer(
@@ -93,7 +88,9 @@ _LISTED = {
     "recipient": text_or_null("The recipient as uploaded, in mode `identified`; null if not stored."),
     "name": text_or_null("The name as uploaded, in mode `identified`; null if there is none."),
 }
-_IS_LISTED = flag("Whether it is on the campaign's list: by an upload, or by links made with `sent`.")
+_IS_LISTED = flag(
+    "Whether the recipient is on the campaign's list: by an upload, or by links made with `sent`."
+)
 _OPENS = {
     "opens": count("All opens."),
     "opens_person": count("Opens by a person, or by an image proxy for a person."),
@@ -107,7 +104,7 @@ SCHEMAS = {
     "QuietRecipient": answer(
         key=ref("RecipientKey"),
         **_LISTED,
-        campaigns=count("Campaigns of which it had mail since that day."),
+        campaigns=count("Campaigns whose mail the recipient had since that day."),
         last_open_person=instant_or_null("Last open by a person or a proxy for a person; null if none."),
     ),
     "Uploaded": answer(
@@ -145,14 +142,14 @@ SCHEMAS = {
                     text("", format="date"), "Day of the last mail that is known to be sent; null if none."
                 ),
                 **_OPENS,
-                opens_prefetch=count("Opens by a machine, ahead of a reader."),
+                opens_prefetch=count("Opens by a machine that loads images before or without a reader."),
                 opens_scanner=count("Opens by a scanner."),
                 first_open_person=instant_or_null("Null if no person opened."),
                 time_to_open=or_null(
                     {"type": "number", "minimum": 0},
                     "Seconds from sending to `first_open_person`, to within 5 %; null if not known.",
                 ),
-                hidden=flag("Whether its mail program loads all images by machine."),
+                hidden=flag("Whether the mail program loads all images by machine."),
                 top=flag("Whether the mail's upper pixel was loaded."),
                 bottom=flag("Whether the mail's lower pixel was loaded."),
             )

@@ -1,9 +1,10 @@
-"""The campaign and figures that a key of the scope `read:CAMPAIGN` is shown."""
+"""The campaign and the figures that a key with only `read:CAMPAIGN` sees."""
 
 from __future__ import annotations
 
 from pixel_server.api.openapi.campaigns import KIND
-from pixel_server.api.openapi.schema import Schema, answer, array, count, instant, mapping, or_null, ref, text
+from pixel_server.api.openapi.schema import answer, array, mapping, ref
+from pixel_server.api.openapi.values import Schema, count, instant, or_null, text
 from pixel_server.figures import campaign_sums
 
 
@@ -33,7 +34,7 @@ SCHEMAS = {
         to=instant("End of the range, not in it."),
         interval={"const": "day"},
         time_zone=ref("TimeZone"),
-        min_cell=count("Visits (of mail: opens) of a day below which a figure is withheld."),
+        min_cell=count("Smallest number of visits (for mail: opens) of a day whose figures are shown."),
         totals={
             "anyOf": [answer(**_EMAIL), answer(("visits",), **_WEB)],
             "description": "Sums of the days of `series` that are shown.",

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from pixel_server.api.openapi.operation import Operation, ok
-from pixel_server.api.openapi.schema import (
-    NAME,
-    ORIGINS,
-    body,
-    instant,
-    instant_or_null,
-    page,
-    record,
-    ref,
-    text,
-    with_field,
-)
+from pixel_server.api.openapi.schema import body, page, record, ref, with_field
+from pixel_server.api.openapi.values import NAME, ORIGINS, instant, instant_or_null, text
 from pixel_server.auth import share_links
 
 OPERATIONS = {
     "list_shares": Operation(
-        "Share links of a campaign, oldest first, also the expired ones",
+        "Share links of a campaign, oldest first, including expired links",
         ok("All links, on one page.", page("Share")),
     ),
     "make_share": Operation(

@@ -5,23 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from pixel_server.api.openapi.operation import MAY_SHARE, Operation, ok
-from pixel_server.api.openapi.schema import (
+from pixel_server.api.openapi.schema import answer, array, mapping, page, ref
+from pixel_server.api.openapi.totals import figure
+from pixel_server.api.openapi.values import (
     Schema,
-    answer,
-    array,
     choice,
     count,
     flag,
     instant,
     instant_or_null,
-    mapping,
     or_null,
-    page,
-    ref,
     text,
     text_or_null,
 )
-from pixel_server.api.openapi.totals import figure
 from pixel_server.counters import web_breakdown, web_names
 from pixel_server.figures import campaign_sums, disclosure, hyperloglog, ranges, stats, web_breakdowns
 from pixel_server.verdicts import CLASSES
@@ -103,7 +99,7 @@ _STATS: dict[str, Any] = {
     ),
     "rulesets": or_null(
         array(answer(ruleset=text(""), **{"from": instant("First use.")}, to=instant("Last use."))),
-        "Versions of the rules that judged the hits. Null in a range.",
+        "Versions of the rules that judged hits. Null in a range.",
     ),
     "opens_person_by": or_null(
         answer(
@@ -113,13 +109,13 @@ _STATS: dict[str, Any] = {
         ),
         f"Opens by people, or by proxies for people; the {stats.MAX_NAMES} most frequent of each. They are "
         "kept by day of the campaign's zone. Null in a range of over "
-        f"{campaign_sums.MAX_BREAKDOWN_DAYS} days or by another interval, in a mode that tells recipients "
-        "not apart, and for pages.",
+        f"{campaign_sums.MAX_BREAKDOWN_DAYS} days or by another interval, in a mode that does not "
+        "tell recipients apart, and for web pages.",
     ),
     "time_on_page": or_null(
         _quartiles(views=count("Views that were measured.")),
-        "Seconds, of a web campaign: what `p.js` reported visible, else the time to the next view of the "
-        "visit. Null as `opens_person_by`, or if nothing was measured.",
+        "Seconds, of a web campaign: the time for which `p.js` reported the page visible, else the time to "
+        "the next view of the visit. Null as `opens_person_by`, or if nothing was measured.",
     ),
     "time_of_visit": or_null(
         _quartiles(visits=count("Visits of more than one instant.")),
@@ -147,7 +143,7 @@ _STATS: dict[str, Any] = {
         "Time of the last hit of all time, whatever the range; null if there is none, or if it was counted "
         "by an old version."
     ),
-    "closed_at": instant_or_null("Time from which opens add to no unique figure; null: they add."),
+    "closed_at": instant_or_null("Time from which opens change no unique figure; null if they do."),
     "over": flag("Whether more recipients opened than mails were `delivered`."),
     "hidden": or_null(
         answer(
@@ -159,7 +155,8 @@ _STATS: dict[str, Any] = {
     ),
     "clipped": or_null(
         answer(
-            share=_RATE, of=count("Recipients for whom a person, or a proxy for a person, loaded the upper.")
+            share=_RATE,
+            of=count("Recipients for whom a person, or a proxy for a person, loaded the upper pixel."),
         ),
         "Share of mails with two pixels whose lower pixel never came: Gmail shows 102 KB of a mail. Null in "
         "a range, for pages, if recipients are not told apart, and while no upper pixel was loaded.",
@@ -178,10 +175,10 @@ _COMPARED_TO_FIRST = or_null(
         },
         interval=array({"type": "number"}, minItems=2, maxItems=2, description="95 %."),
         p_value={"type": "number", "minimum": 0, "maximum": 1},
-        significant=flag("Whether it is more than chance: a p-value below 0.05."),
+        significant=flag("Whether chance is unlikely to be the cause: a p-value below 0.05."),
         method=text("Method of interval and test."),
     ),
-    "Null: the first campaign itself, or a campaign without a rate or with anonymous opens.",
+    "Null for the first campaign itself, and for a campaign without a rate or with anonymous opens.",
 )
 
 SCHEMAS = {
@@ -213,7 +210,7 @@ SCHEMAS = {
     "Breakdowns": answer(
         campaign=ref("CampaignId"),
         **{
-            "from": instant("First instant of the range, or of the first day that is still kept."),
+            "from": instant("First instant of the range, or of the first day in it that is still kept."),
             "to": instant("End of the range, not in it."),
         },
         time_zone=ref("TimeZone"),
@@ -226,8 +223,8 @@ SCHEMAS = {
     ),
     "ViewsOf": answer(
         name=text("A text that strangers sent, never HTML. `(none)`, `(unknown)`, `(other)`."),
-        views=count("Views under this page, country, ...; or views of visits that began or ended so."),
-        visits=count("Visits that began so; of `exit_page`, visits that ended there."),
+        views=count("Views of this page or country; or views in visits that began or ended with this name."),
+        visits=count("Visits that began with this name; of `exit_page`, visits that ended there."),
     ),
     "Compared": answer(
         campaign=ref("CampaignId"),

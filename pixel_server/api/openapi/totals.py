@@ -1,12 +1,14 @@
-"""Totals and intervals of both kinds of campaign. An interval has a start, and lacks some totals."""
+"""Totals, and intervals of a series, of both kinds of campaign. An interval lacks some of the totals."""
 
 from __future__ import annotations
 
-from pixel_server.api.openapi.schema import Schema, answer, count, or_null, text
+from pixel_server.api.openapi.schema import answer
+from pixel_server.api.openapi.values import Schema, count, or_null, text
 
 
-def figure(what: str) -> Schema:
-    return or_null(count(""), f"{what} Null if the 15-minute series are no longer kept.")
+def figure(description: str) -> Schema:
+    """Returns the schema of a figure that is read from the 15-minute series in a range."""
+    return or_null(count(""), f"{description} Null if the 15-minute series are no longer kept.")
 
 
 _HITS = figure("All recorded requests, HEAD included.")
@@ -25,8 +27,8 @@ _EMAIL = {
     "hits": _HITS,
     "opens": figure("GETs of a pixel that counts as an open."),
     "unique_opens": figure(
-        "Recipients whose first open lies in the range, exact. Null in a mode that tells recipients not "
-        "apart."
+        "Recipients whose first open lies in the range, exact. Null in a mode that does not tell "
+        "recipients apart."
     ),
     "unique_opens_person": figure(
         "Recipients whose first open by a person, or a proxy for a person, lies in the range. Null likewise."
@@ -40,9 +42,9 @@ _WEB = {
     "views_bot": figure("Views by scanners and prefetches. No other figure but `hits` has them."),
     "visits": figure(
         "Views of one visitor without a pause of 30 minutes between them, at most a day. Null in a mode that "
-        "tells visitors not apart."
+        "does not tell visitors apart."
     ),
-    "bounces": figure("Visits of one view. Null likewise."),
+    "bounces": figure("Visits with one view. Null likewise."),
     "visits_new": figure("Visits that are a visitor's first, by its cookie. Null without identity `cookie`."),
     "visits_returning": figure("Later visits. Null likewise. Visits without a cookie are in neither figure."),
     "views_no_visitor": figure(
@@ -50,8 +52,8 @@ _WEB = {
         "late that the salt of their day was gone."
     ),
     "views_no_visit": figure(
-        "Views of a known visitor that are in no visit: 30 minutes or more behind other views, or beyond the "
-        "visits that there is room for."
+        "Views of a known visitor that are in no visit: they came 30 minutes or more after later views, or "
+        "there was no room for further visits."
     ),
     "unique_visitors": or_null(
         count(""), "Estimate. Each day counts its own visitors. Null except for `day` in the campaign's zone."

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pixel_server.api.openapi.operation import Operation, ok
-from pixel_server.api.openapi.schema import answer, array, count, instant_or_null, page, text
+from pixel_server.api.openapi.schema import answer, array, page
+from pixel_server.api.openapi.values import count, instant_or_null, text
 
 OPERATIONS = {
     "list_withdrawals": Operation(
