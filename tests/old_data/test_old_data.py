@@ -17,7 +17,7 @@ FROZEN = sorted(Path(__file__).parent.glob("*.tar.gz"))
 """Data directories of earlier versions, packed by `make.pack`."""
 
 
-def test_data_directory_read_after_a_restart_gives_the_same_answers(tmp_path: Path):
+def test_compare_directory_read_after_a_restart_gives_the_same_answers(tmp_path: Path):
     make(tmp_path, few=True)
     answers_made = json.loads((tmp_path / "answers.json").read_text())["answers"]
     kept = {answer["path"]: answer for answer in answers_made}
@@ -37,7 +37,7 @@ def test_data_directory_read_after_a_restart_gives_the_same_answers(tmp_path: Pa
 
 
 @pytest.mark.parametrize("packed", FROZEN, ids=lambda path: path.name)
-def test_data_directory_of_an_earlier_version_gives_the_same_answers(packed: Path, tmp_path: Path):
+def test_compare_directory_of_an_earlier_version_gives_the_same_answers(packed: Path, tmp_path: Path):
     with tarfile.open(packed) as file:
         file.extractall(tmp_path, filter="data")
     made_at = json.loads((tmp_path / "answers.json").read_text())["made_at"]
@@ -48,7 +48,7 @@ def test_data_directory_of_an_earlier_version_gives_the_same_answers(packed: Pat
     assert number > 50
 
 
-def test_comparison_shows_what_differs():
+def test_differences_changed_json_shows_the_changed_lines():
     before = Answer("/api/x", KEY, 200, "application/json", '{\n "hits": 1,\n "opens": 1\n}')
     after = before._replace(body='{\n "hits": 2,\n "opens": 1\n}')
     [shown] = compare.differences([(before, before), (before, after)], figures=False)
@@ -56,7 +56,7 @@ def test_comparison_shows_what_differs():
     assert {'- "hits": 1,', '+ "hits": 2,'} <= set(shown.splitlines())
 
 
-def test_comparison_of_figures_leaves_words_out():
+def test_differences_of_figures_leave_words_out():
     before = Answer("/", KEY, 200, "text/html", '<style>p {top: 1px}</style><p class="c1">Hits <b>12</b></p>')
     after = before._replace(body="<div>Requests: <i>12</i></div>")
     assert list(compare.differences([(before, after)], figures=True)) == []
@@ -78,11 +78,18 @@ def test_comparison_of_figures_leaves_words_out():
         ("/", False),
     ],
 )
-def test_answers_steady_are_those_that_name_their_range(path: str, steady: bool):
+def test_is_steady_holds_for_records_and_named_ranges(path: str, steady: bool):
     assert answers.is_steady(path) is steady
 
 
-def test_comparison_of_problems_leaves_their_wording_out():
-    before = Answer("/api/x", KEY, 409, "application/problem+json", '{\n "detail": "no",\n "status": 409\n}')
-    after = before._replace(body='{\n "detail": "not now",\n "status": 409\n}')
+def test_differences_of_problems_leave_their_wording_out():
+    body = '{\n "detail": "no",\n "errors": [{\n "message": "must be a"\n }],\n "status": 409\n}'
+    before = Answer("/api/x", KEY, 409, "application/problem+json", body)
+    after = before._replace(body=body.replace("no", "not now").replace("must be a", "must be a or b"))
     assert list(compare.differences([(before, after)], figures=False)) == []
+
+
+def test_as_earlier_version_new_field_is_left_out_and_changes_stay():
+    before = Answer("/api/x", KEY, 200, "application/json", '{"by": [{"views": 1, "visits": 2}], "to": 3}')
+    after = before._replace(body='{"by": [{"new": 0, "views": 9}], "new": [], "to": 3}')
+    assert json.loads(compare.as_earlier_version(before, after).body) == {"by": [{"views": 9}], "to": 3}
