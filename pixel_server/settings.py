@@ -96,11 +96,12 @@ def parse_base_url(value: str) -> str:
     """
     try:
         parts = urlsplit(value)
-        port_ok = parts.port is None or parts.port > 0
+        has_valid_port = parts.port is None or parts.port > 0
     except ValueError:
         raise ValueError("must be an http or https address") from None
-    plain = value.isascii() and value.isprintable() and not set(value) & set(" \"'<>\\^`{|}")
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_ok or not plain:
+    has_valid_characters = value.isascii() and value.isprintable() and not set(value) & set(" \"'<>\\^`{|}")
+    is_valid = has_valid_port and has_valid_characters
+    if parts.scheme not in ("http", "https") or not parts.hostname or not is_valid:
         raise ValueError("must be an http or https address")
     if "?" in value or "#" in value or "@" in parts.netloc:
         raise ValueError("must have no user, query or fragment")
@@ -362,11 +363,11 @@ def unknown_name_warnings(environ: Mapping[str, str]) -> list[str]:
 
     Such a name is mistyped, and has no effect.
     """
-    known = [name for name, _, _ in table()]
+    setting_names = [name for name, _, _ in table()]
     lines = []
     for name in sorted(environ):
-        if name.startswith("PIXEL_") and name not in known:
-            similar = get_close_matches(name, known, 1)
+        if name.startswith("PIXEL_") and name not in setting_names:
+            similar = get_close_matches(name, setting_names, 1)
             hint = f"; did you mean {similar[0]}?" if similar else ""
             lines.append(f"{name} is not a setting and has no effect{hint}")
     return lines

@@ -13,10 +13,10 @@ A stored record is msgpack of a list of numbers:
     opens by a scanner
     seconds from the last open of a person to the last open
 
-The first five numbers are always stored. After them, zeros at the end are left out. `[3, 320, 1790000000, 0,
-1, 1]` is a single open, by a person, with a delay in bin 20. Format 1 lacks the delay and the last number,
-format 2 lacks the flag SEEN. Append only: a stored record is read by these positions, so a new number goes to
-the end.
+The first five numbers are always stored. After them, zeros at the end are left out. For example, `[3, 320,
+1790000000, 0, 1, 1]` is a single open, by a person, with a delay in bin 20. Format 1 lacks the delay and the
+last number, format 2 lacks the flag SEEN. Append only: a stored record is read by these positions, so a new
+number goes to the end.
 
 Records lie in small hashes (`keys.people`), by three hex digits of the recipient key.
 """

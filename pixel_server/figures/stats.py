@@ -37,18 +37,7 @@ async def read(
 
     `as_of` is read before everything else: every hit that reached the stream before it is counted.
     """
-    shards = settings.shards
-    sums = CampaignSums(campaign, time_range, shards)
-    pipe = store.pipeline(transaction=False)
-    all_time.queue_as_of(pipe, shards)
-    pipe.hvals(keys.notes(campaign.id))
-    sums.queue(pipe)
-    answers = iter(await pipe.execute())
-    as_of = all_time.unpack_as_of([next(answers) for _ in range(1 + shards)])
-    all_notes = notes.decode_notes(next(answers))
-    sums.unpack(answers)
-    await sums.read_visitors(store)
-
+    as_of, all_notes, sums = await _read_sums(store, campaign, time_range, settings.shards)
     kept_since = _kept_since(campaign, retention.campaign_days(settings, campaign), sums, now)
     shown = _Stats(sums, kept_since, all_time.tells_people_apart(campaign, Consent(settings)))
     series = shown.series()
@@ -86,6 +75,23 @@ async def read(
             **{name: _HISTOGRAM for name, quartiles in times.items() if quartiles},
         },
     }
+
+
+async def _read_sums(
+    store: AsyncRedis, campaign: Campaign, time_range: Range, shards: int
+) -> tuple[int, list[notes.Note], CampaignSums]:
+    """Returns `as_of` (ms), all notes of the campaign, and its sums in the range."""
+    sums = CampaignSums(campaign, time_range, shards)
+    pipe = store.pipeline(transaction=False)
+    all_time.queue_as_of(pipe, shards)
+    pipe.hvals(keys.notes(campaign.id))
+    sums.queue(pipe)
+    answers = iter(await pipe.execute())
+    as_of = all_time.unpack_as_of([next(answers) for _ in range(1 + shards)])
+    all_notes = notes.decode_notes(next(answers))
+    sums.unpack(answers)
+    await sums.read_visitors(store)
+    return as_of, all_notes, sums
 
 
 def _kept_since(campaign: Campaign, days: KeepDays, sums: CampaignSums, now: float) -> int:
