@@ -23,7 +23,7 @@ Story = Callable[[AsyncRedis], Awaitable[None]]
 
 
 @pytest.fixture
-def tell(redis_url: str) -> Callable[[Story], None]:
+def run_story(redis_url: str) -> Callable[[Story], None]:
     """Returns a function that runs a story with a client of the empty store."""
 
     def run(story: Story) -> None:
@@ -60,7 +60,7 @@ class Line:
         return getattr(self._client, name)
 
 
-def test_load_reads_campaigns_and_deleted_campaigns(tell: Callable[[Story], None]):
+def test_load_reads_campaigns_and_deleted_campaigns(run_story: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         await create(client, "one", "two", "three")
         await storage.create(client, new_campaign("mail", "Mail", "email"))
@@ -78,10 +78,10 @@ def test_load_reads_campaigns_and_deleted_campaigns(tell: Callable[[Story], None
             False,
         ]
 
-    tell(story)
+    run_story(story)
 
 
-def test_refresh_sees_campaigns_created_and_deleted_elsewhere(tell: Callable[[Story], None]):
+def test_refresh_sees_campaigns_created_and_deleted_elsewhere(run_story: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         cache = CampaignCache(client, Consent(Settings()))
         await cache.refresh()
@@ -94,10 +94,10 @@ def test_refresh_sees_campaigns_created_and_deleted_elsewhere(tell: Callable[[St
         await cache.refresh()
         assert (set(cache.kinds), cache.gone) == ({"two", "three"}, {"one"})
 
-    tell(story)
+    run_story(story)
 
 
-def test_follow_learns_of_a_change_within_a_second(tell: Callable[[Story], None]):
+def test_follow_learns_of_a_change_within_a_second(run_story: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         cache = CampaignCache(client, Consent(Settings()))
         following = asyncio.create_task(cache.follow())
@@ -109,10 +109,10 @@ def test_follow_learns_of_a_change_within_a_second(tell: Callable[[Story], None]
         following.cancel()
 
     assert REFRESH_SECONDS <= 0.5
-    tell(story)
+    run_story(story)
 
 
-def test_refresh_many_campaigns_takes_one_request(tell: Callable[[Story], None]):
+def test_refresh_many_campaigns_takes_one_request(run_story: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         await create(client, *(f"c{i}" for i in range(20)))
         line = Line(client)
@@ -122,10 +122,10 @@ def test_refresh_many_campaigns_takes_one_request(tell: Callable[[Story], None])
         await cache.refresh()
         assert line.tries == 1
 
-    tell(story)
+    run_story(story)
 
 
-def test_refresh_trimmed_log_reads_all_campaigns(tell: Callable[[Story], None]):
+def test_refresh_trimmed_log_reads_all_campaigns(run_story: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         await create(client, "one", "two")
         cache = CampaignCache(client, Consent(Settings()))
@@ -141,10 +141,10 @@ def test_refresh_trimmed_log_reads_all_campaigns(tell: Callable[[Story], None]):
         await cache.refresh()
         assert cache.is_web("five")
 
-    tell(story)
+    run_story(story)
 
 
-def test_refresh_too_many_changes_reads_all_campaigns(tell: Callable[[Story], None]):
+def test_refresh_too_many_changes_reads_all_campaigns(run_story: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         await create(client, "first")
         cache = CampaignCache(client, Consent(Settings()))
@@ -155,10 +155,10 @@ def test_refresh_too_many_changes_reads_all_campaigns(tell: Callable[[Story], No
         await cache.refresh()
         assert set(cache.kinds) == {"first", *names}
 
-    tell(story)
+    run_story(story)
 
 
-def test_refresh_another_store_reads_all_campaigns(tell: Callable[[Story], None]):
+def test_refresh_another_store_reads_all_campaigns(run_story: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         await create(client, "one")
         cache = CampaignCache(client, Consent(Settings()))
@@ -170,11 +170,11 @@ def test_refresh_another_store_reads_all_campaigns(tell: Callable[[Story], None]
         await cache.refresh()
         assert set(cache.kinds) == {"two"}
 
-    tell(story)
+    run_story(story)
 
 
 def test_follow_redis_away_keeps_what_is_known(
-    tell: Callable[[Story], None], caplog: pytest.LogCaptureFixture
+    run_story: Callable[[Story], None], caplog: pytest.LogCaptureFixture
 ):
     async def story(client: AsyncRedis) -> None:
         await create(client, "one", "two")
@@ -194,11 +194,11 @@ def test_follow_redis_away_keeps_what_is_known(
         following.cancel()
 
     with caplog.at_level(logging.WARNING):
-        tell(story)
+        run_story(story)
     assert [record.name for record in caplog.records] == ["pixel_server.campaigns.cache"]
 
 
-def test_learn_and_forget_take_effect_at_once(tell: Callable[[Story], None]):
+def test_learn_and_forget_take_effect_at_once(run_story: Callable[[Story], None]):
     async def story(client: AsyncRedis) -> None:
         cache = CampaignCache(client, Consent(Settings()))
         await cache.load()
@@ -208,4 +208,4 @@ def test_learn_and_forget_take_effect_at_once(tell: Callable[[Story], None]):
         assert not cache.is_web("one")
         assert cache.gone == {"one"}
 
-    tell(story)
+    run_story(story)

@@ -1,4 +1,4 @@
-"""What views and visits of a web campaign break down into."""
+"""Breakdowns of the views and visits of a web campaign."""
 
 from __future__ import annotations
 

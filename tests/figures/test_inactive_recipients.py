@@ -27,19 +27,21 @@ def send(site, clock):
 
 
 @pytest.fixture
-def quiet(site, secrets):
+def inactive_since(site, secrets):
     """Returns the inactive recipients since a day: {recipient: row}."""
     known = {secrets.recipient_key(who).hex(): who for who in ("ada", "bob", "cyd", "dan", "eve", "fay")}
 
-    def quiet(since):
+    def inactive_since(since):
         answer = site.get("/api/recipients", params={"quiet_since": since})
         assert answer.status_code == 200, answer.text
         return {known[row["key"]]: row for row in answer.json()["items"]}
 
-    return quiet
+    return inactive_since
 
 
-def test_inactive_recipients_mailed_without_open_are_listed(site, send, stats, quiet, secrets, clock):
+def test_inactive_recipients_mailed_without_open_are_listed(
+    site, send, stats, inactive_since, secrets, clock
+):
     for name, mode in (("old", "pseudonymous"), ("new", "identified"), ("dim", "count")):
         site.post("/api/campaigns", json={"id": name, "name": name, "kind": "email", "mode": mode})
     minter = Minter("http://pixel.test", secrets)
@@ -61,13 +63,13 @@ def test_inactive_recipients_mailed_without_open_are_listed(site, send, stats, q
     clock.at("2026-03-06T00:00Z")
     for name in ("old", "new"):
         stats(name)
-    found = quiet("2026-03-01")
+    found = inactive_since("2026-03-01")
     assert found.keys() == {"ada", "cyd"}
     assert (found["ada"]["campaigns"], found["ada"]["last_open_person"]) == (1, "2026-01-10T09:00:00.000Z")
     assert (found["cyd"]["name"], found["cyd"]["last_open_person"]) == ("Cyd", None)
-    assert quiet("2026-01-01").keys() == {"cyd", "eve"}
-    assert quiet("2026-01-01")["cyd"]["campaigns"] == 2
-    assert quiet("2026-03-02") == {}
+    assert inactive_since("2026-01-01").keys() == {"cyd", "eve"}
+    assert inactive_since("2026-01-01")["cyd"]["campaigns"] == 2
+    assert inactive_since("2026-03-02") == {}
     text = site.get(
         "/api/recipients", params={"quiet_since": "2026-03-01"}, headers={"Accept": "text/csv"}
     ).text
@@ -75,16 +77,16 @@ def test_inactive_recipients_mailed_without_open_are_listed(site, send, stats, q
     assert len(text.splitlines()) == 3
     site.post("/api/recipients/find", json={"recipient": "cyd"})
     site.delete(f"/api/recipients/{secrets.recipient_key('cyd').hex()}")
-    assert quiet("2026-03-01").keys() == {"ada"}
+    assert inactive_since("2026-03-01").keys() == {"ada"}
 
 
-def test_inactive_recipients_future_mail_does_not_count(site, mail, send, quiet, clock):
+def test_inactive_recipients_future_mail_does_not_count(site, mail, send, inactive_since, clock):
     mail(sent_at="2026-03-02T00:00:00Z")
     site.put("/api/campaigns/mail/recipients", content=b'{"recipient": "ada"}\n', headers=LIST)
     send("mail", {"recipient": "bob", "sent_at": "2026-03-02T08:00:00Z"}, at="2026-03-01T08:00Z")
-    assert quiet("2026-03-01") == {}
+    assert inactive_since("2026-03-01") == {}
     clock.at("2026-03-02T00:00Z")
-    assert quiet("2026-03-01").keys() == {"ada", "bob"}
+    assert inactive_since("2026-03-01").keys() == {"ada", "bob"}
 
 
 def test_inactive_recipients_names_come_from_any_campaign(site, clock):
@@ -102,10 +104,10 @@ def test_inactive_recipients_names_come_from_any_campaign(site, clock):
     assert len(items) == 200
 
 
-def test_inactive_recipients_upload_counts_by_campaign_time(site, mail, quiet, clock):
+def test_inactive_recipients_upload_counts_by_campaign_time(site, mail, inactive_since, clock):
     mail(sent_at="2026-02-01T00:00:00Z")
     site.put("/api/campaigns/mail/recipients", content=b'{"recipient": "ada"}\n', headers=LIST)
-    assert (quiet("2026-02-01").keys(), quiet("2026-02-02")) == ({"ada"}, {})
+    assert (inactive_since("2026-02-01").keys(), inactive_since("2026-02-02")) == ({"ada"}, {})
 
 
 @pytest.mark.parametrize(

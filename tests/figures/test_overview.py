@@ -18,16 +18,16 @@ from tests.stack import until
 
 
 @pytest.fixture
-def ask(site, clock, count):
+def read_overview(site, clock, count):
     """Counts all hits, then reads the overview."""
 
-    def ask(status=200, **query):
+    def read_overview(status=200, **query):
         count(clock.now)
         answer = site.get("/api/overview", params=query)
         assert answer.status_code == status, answer.text
         return answer.json()
 
-    return ask
+    return read_overview
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def always_new(monkeypatch):
 
 
 @pytest.fixture
-def kept(monkeypatch):
+def keep_order(monkeypatch):
     """Keeps the order that was read. Takes FRESH_SECONDS and MAX_AGE_SECONDS."""
 
     def keep(fresh=1000.0, old=1000.0):
@@ -52,7 +52,9 @@ def ids(found):
     return [item["campaign"] for item in found["items"]]
 
 
-def test_overview_figures_agree_with_stats(site, mail, page, opened, viewed, ask, stats, clock, secrets):
+def test_overview_figures_agree_with_stats(
+    site, mail, page, opened, viewed, read_overview, stats, clock, secrets
+):
     clock.at("2025-06-01T00:00Z")
     mail(sent=4)
     mail(id="linked")
@@ -72,7 +74,7 @@ def test_overview_figures_agree_with_stats(site, mail, page, opened, viewed, ask
     site.get(machine, headers={"User-Agent": "curl/8.0"})
     viewed("2025-06-10T11:00Z")
     viewed("2025-06-10T11:00Z", campaign="cookieless")
-    found = ask()
+    found = read_overview()
     assert (found["total"], found["next"], len(found["items"])) == (7, None, 7)
     for item in found["items"]:
         one = stats(item["campaign"])
@@ -92,14 +94,14 @@ def test_overview_figures_agree_with_stats(site, mail, page, opened, viewed, ask
     assert (shown["page"]["unique_visitors"], shown["unused"]["last_hit"]) == (1, None)
 
 
-def test_overview_closed_campaign_keeps_figures(mail, opened, ask, stats, sweep, clock):
+def test_overview_closed_campaign_keeps_figures(mail, opened, read_overview, stats, sweep, clock):
     mail(sent=4, keep={"recipients": 10})
     opened("2025-06-01T09:00Z")
-    ask()
+    read_overview()
     clock.at("2025-06-12T09:00Z")
     sweep()
     opened("2025-06-12T10:00Z", "bob")
-    (item,) = ask()["items"]
+    (item,) = read_overview()["items"]
     one = stats("mail")
     assert one["closed_at"] is not None
     assert (item["unique_opens_person"], item["open_rate"]) == (
@@ -109,30 +111,30 @@ def test_overview_closed_campaign_keeps_figures(mail, opened, ask, stats, sweep,
     assert (item["days"][-1], item["last_hit"]) == (1, "2025-06-12T10:00:00.000Z")
 
 
-def test_overview_days_are_local_and_null_once_removed(mail, opened, ask, clock):
+def test_overview_days_are_local_and_null_once_removed(mail, opened, read_overview, clock):
     mail(time_zone="Asia/Tokyo", keep={"days": 3})
     opened("2025-06-08T12:00Z")
     opened("2025-06-09T15:00Z")  # the tenth in Tokyo
     opened("2025-06-10T14:59Z")
-    (item,) = ask()["items"]
+    (item,) = read_overview()["items"]
     assert item["days"] == [None] * 10 + [0, 1, 0, 2]
 
 
-def test_overview_query_matches_ids_and_names(mail, ask):
+def test_overview_query_matches_ids_and_names(mail, read_overview):
     mail(id="spring", name="Frühling & More")
     mail(id="summer", name="Sommer")
     mail(id="spring-2", name="x")
-    assert sorted(ids(ask(q="SPRING"))) == ["spring", "spring-2"]
-    assert ids(ask(q=" früh")) == ids(ask(q="FRÜH")) == ["spring"]
-    assert ids(ask(q="mmer")) == ["summer"]
+    assert sorted(ids(read_overview(q="SPRING"))) == ["spring", "spring-2"]
+    assert ids(read_overview(q=" früh")) == ids(read_overview(q="FRÜH")) == ["spring"]
+    assert ids(read_overview(q="mmer")) == ["summer"]
     for query in ("*", ".", "%", "\\", "spring\nFr", "\x00", "\u202e", "\U0001f600" * 200):
-        assert ask(q=query) | {"as_of": 0, "ordered_as_of": 0} == {
+        assert read_overview(q=query) | {"as_of": 0, "ordered_as_of": 0} == {
             **{"items": [], "next": None, "total": 0, "as_of": 0, "ordered_as_of": 0},
             "estimates": {"unique_visitors": {"method": "HyperLogLog", "standard_error": 0.0081}},
         }
 
 
-def test_overview_sorts_are_in_order(mail, page, opened, viewed, ask, clock):
+def test_overview_sorts_are_in_order(mail, page, opened, viewed, read_overview, clock):
     for day, name, sent in (("01", "b", 10), ("02", "a", 2), ("03", "c", None), ("04", "d", 5)):
         clock.at(f"2025-06-{day}T00:00Z")
         mail(id=f"mail-{name}", name=f"{name.upper()} mail", sent=sent)
@@ -151,11 +153,11 @@ def test_overview_sorts_are_in_order(mail, page, opened, viewed, ask, clock):
         "-uniques": ["mail-b", "page", "mail-c", "mail-a", "mail-d"],
     }
     for sort, wanted in asked.items():
-        assert ids(ask(sort=sort))[: len(wanted)] == wanted, sort
-    assert ids(ask()) == asked["-last_hit"]
+        assert ids(read_overview(sort=sort))[: len(wanted)] == wanted, sort
+    assert ids(read_overview()) == asked["-last_hit"]
 
 
-def test_overview_pages_have_each_campaign_once(ask, settings):
+def test_overview_pages_have_each_campaign_once(read_overview, settings):
     async def make():
         made = connect_async(settings.redis_url)
         for n in range(120):
@@ -163,14 +165,14 @@ def test_overview_pages_have_each_campaign_once(ask, settings):
         await made.aclose()
 
     asyncio.run(make())
-    pages = [ask(sort="-name", page=n) for n in (1, 2, 3, 4)]
+    pages = [read_overview(sort="-name", page=n) for n in (1, 2, 3, 4)]
     assert [name for found in pages for name in ids(found)] == [f"c{n:03}" for n in range(119, -1, -1)]
     assert [found["next"] for found in pages] == [2, 3, None, None]
     assert {found["total"] for found in pages} == {120}
 
 
-def test_overview_no_campaigns_is_an_empty_page(ask):
-    assert ask()["items"] == []
+def test_overview_no_campaigns_is_an_empty_page(read_overview):
+    assert read_overview()["items"] == []
 
 
 @pytest.mark.parametrize(
@@ -186,44 +188,48 @@ def test_overview_no_campaigns_is_an_empty_page(ask):
         ({"q": "x" * 201}, "q"),
     ],
 )
-def test_overview_bad_parameters_are_422(ask, query, field):
-    assert [error["field"] for error in ask(422, **query)["errors"]] == [field]
+def test_overview_bad_parameters_are_422(read_overview, query, field):
+    assert [error["field"] for error in read_overview(422, **query)["errors"]] == [field]
 
 
-def test_overview_figures_are_new_and_order_has_an_age(mail, opened, ask, kept):
+def test_overview_figures_are_new_and_order_has_an_age(mail, opened, read_overview, keep_order):
     mail(sent=2)
     mail(id="other")
     opened("2025-06-10T09:00Z")
-    first = ask()
+    first = read_overview()
     assert ids(first) == ["mail", "other"]
     opened("2025-06-10T09:00:02Z", "bob")
     opened("2025-06-10T09:00:03Z", "bob", "other")
-    later = ask()
+    later = read_overview()
     assert ids(later) == ["mail", "other"]
     assert [item["unique_opens_person"] for item in later["items"]] == [2, 1]
     assert later["ordered_as_of"] == first["ordered_as_of"] == "2025-06-10T09:00:00.000Z"
-    kept(fresh=-1.0)
-    assert ids(ask()) == ["mail", "other"], "no one waits for a new order while the old one is not too old"
-    until(lambda: ids(ask()) == ["other", "mail"], 10)
+    keep_order(fresh=-1.0)
+    assert ids(read_overview()) == ["mail", "other"], (
+        "no one waits for a new order while the old one is not too old"
+    )
+    until(lambda: ids(read_overview()) == ["other", "mail"], 10)
     opened("2025-06-10T09:00:05Z", "bob", "mail")
-    kept(old=-1.0)
-    assert ids(ask()) == ["mail", "other"]
+    keep_order(old=-1.0)
+    assert ids(read_overview()) == ["mail", "other"]
 
 
-def test_overview_old_order_is_read_after_failed_renewal(mail, opened, ask, kept, monkeypatch):
+def test_overview_old_order_is_read_after_failed_renewal(
+    mail, opened, read_overview, keep_order, monkeypatch
+):
     mail()
     opened("2025-06-10T09:00Z")
     mail(id="other")
-    assert ids(ask()) == ["mail", "other"]
+    assert ids(read_overview()) == ["mail", "other"]
     opened("2025-06-10T09:00:03Z", "bob", "other")
-    kept(fresh=-1.0)
+    keep_order(fresh=-1.0)
     with monkeypatch.context() as broken:
         broken.setattr(campaign_order, "_read_entries", failing := Failing())
         for _ in range(3):
-            assert ids(ask()) == ["mail", "other"]
+            assert ids(read_overview()) == ["mail", "other"]
         until(lambda: failing.calls >= 2, 10)
-    kept(old=-1.0)
-    assert ids(ask()) == ["other", "mail"]
+    keep_order(old=-1.0)
+    assert ids(read_overview()) == ["other", "mail"]
 
 
 class Failing:
@@ -236,13 +242,13 @@ class Failing:
         raise redis.ConnectionError
 
 
-def test_overview_changed_campaign_is_seen_at_once(mail, opened, ask, site, kept):
+def test_overview_changed_campaign_is_seen_at_once(mail, opened, read_overview, site, keep_order):
     mail()
-    assert ids(ask()) == ["mail"]
+    assert ids(read_overview()) == ["mail"]
     mail(id="new")
-    assert sorted(ids(ask())) == ["mail", "new"]
+    assert sorted(ids(read_overview())) == ["mail", "new"]
     site.patch("/api/campaigns/new", json={"name": "Renamed"})
-    assert ids(ask(q="renamed")) == ["new"]
+    assert ids(read_overview(q="renamed")) == ["new"]
     mail(id="third")
     opened("2025-06-10T09:00Z", "ada", "third")
     opened("2025-06-10T09:00:01Z", "ada", "new")
@@ -250,41 +256,41 @@ def test_overview_changed_campaign_is_seen_at_once(mail, opened, ask, site, kept
         site.patch(f"/api/campaigns/{one}", json={"name": "Again"})
     for sort in campaign_order.SORTS:
         for way in (sort, f"-{sort}"):
-            kept()
-            changed = ids(ask(sort=way))
-            kept(old=-1.0)
-            assert changed == ids(ask(sort=way)), way
-    kept()
-    ask()
+            keep_order()
+            changed = ids(read_overview(sort=way))
+            keep_order(old=-1.0)
+            assert changed == ids(read_overview(sort=way)), way
+    keep_order()
+    read_overview()
     site.delete("/api/campaigns/mail")
-    assert ids(ask()) == ["new", "third"]
+    assert ids(read_overview()) == ["new", "third"]
 
 
-def test_overview_many_changes_are_seen(mail, ask, kept, monkeypatch):
+def test_overview_many_changes_are_seen(mail, read_overview, keep_order, monkeypatch):
     monkeypatch.setattr(change_log, "MAX_CHANGES", 3)
-    ask()
+    read_overview()
     for n in range(5):
         mail(id=f"c{n}")
-    assert sorted(ids(ask())) == [f"c{n}" for n in range(5)]
+    assert sorted(ids(read_overview())) == [f"c{n}" for n in range(5)]
 
 
-def test_overview_campaign_deleted_meanwhile_is_left_out(mail, ask, client, kept):
+def test_overview_campaign_deleted_meanwhile_is_left_out(mail, read_overview, client, keep_order):
     mail()
     mail(id="new")
-    ask()
+    read_overview()
     client.delete(keys.campaign("mail"))
-    assert ids(ask()) == ["new"]
+    assert ids(read_overview()) == ["new"]
 
 
-def test_overview_as_of_is_before_uncounted_hits(mail, opened, ask, site, clock):
+def test_overview_as_of_is_before_uncounted_hits(mail, opened, read_overview, site, clock):
     mail()
-    first = ask()["as_of"]
+    first = read_overview()["as_of"]
     opened("2025-06-10T09:00Z")
     waiting = site.get("/api/overview").json()["as_of"]
-    assert first < waiting < ask()["as_of"]
+    assert first < waiting < read_overview()["as_of"]
 
 
-def test_overview_many_campaigns_are_read_in_batches(ask, client, settings, monkeypatch):
+def test_overview_many_campaigns_are_read_in_batches(read_overview, client, settings, monkeypatch):
     """Also if a whole batch is deleted while it is read."""
     monkeypatch.setattr(campaign_order, "BATCH", 3)
 
@@ -295,6 +301,6 @@ def test_overview_many_campaigns_are_read_in_batches(ask, client, settings, monk
         await made.aclose()
 
     asyncio.run(make())
-    assert ids(ask(sort="name")) == [f"c{n}" for n in range(10)]
+    assert ids(read_overview(sort="name")) == [f"c{n}" for n in range(10)]
     client.delete(*(keys.campaign(f"c{n}") for n in (3, 4, 5, 9)))
-    assert ids(ask(sort="name")) == ["c0", "c1", "c2", "c6", "c7", "c8"]
+    assert ids(read_overview(sort="name")) == ["c0", "c1", "c2", "c6", "c7", "c8"]

@@ -18,10 +18,10 @@ def person(n):
 
 
 @pytest.fixture
-def tell(redis_url):
+def run_story(redis_url):
     """Returns a function that runs a story with an asyncio client."""
 
-    def tell(story):
+    def run_story(story):
         async def run():
             client = connect_async(redis_url)
             try:
@@ -31,14 +31,14 @@ def tell(redis_url):
 
         asyncio.run(run())
 
-    return tell
+    return run_story
 
 
 async def withdraw(client, secrets, *numbers, now=100.0):
     await withdrawals.withdraw(client, secrets, [person(n) for n in numbers], now, 4)
 
 
-def test_refresh_sees_changes_made_elsewhere(tell, secrets):
+def test_refresh_sees_changes_made_elsewhere(run_story, secrets):
     async def story(client):
         known = WithdrawnSet(client, secrets)
         await known.refresh()
@@ -53,10 +53,10 @@ def test_refresh_sees_changes_made_elsewhere(tell, secrets):
         await again.load()
         assert [person(n) in again for n in range(4)] == [False, False, True, False]
 
-    tell(story)
+    run_story(story)
 
 
-def test_refresh_trimmed_log_reads_all_withdrawals(tell, secrets):
+def test_refresh_trimmed_log_reads_all_withdrawals(run_story, secrets):
     async def story(client):
         await withdraw(client, secrets, 1)
         known = WithdrawnSet(client, secrets)
@@ -67,10 +67,10 @@ def test_refresh_trimmed_log_reads_all_withdrawals(tell, secrets):
         await known.refresh()
         assert [person(n) in known for n in range(5)] == [False, True, True, True, False]
 
-    tell(story)
+    run_story(story)
 
 
-def test_refresh_reads_any_number_of_changes(tell, secrets):
+def test_refresh_reads_any_number_of_changes(run_story, secrets):
     async def story(client):
         known = WithdrawnSet(client, secrets)
         await known.load()
@@ -78,7 +78,7 @@ def test_refresh_reads_any_number_of_changes(tell, secrets):
         await known.refresh()
         assert all(person(n) in known for n in range(2500))
 
-    tell(story)
+    run_story(story)
 
 
 def test_learn_many_changes_keeps_each_recipient(secrets):

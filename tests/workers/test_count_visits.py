@@ -1,4 +1,4 @@
-"""Views of pages: what becomes a visit, whose visit it is, and what it breaks down into."""
+"""Views of pages: their visits, their visitors, and their breakdowns."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ rules_verdict = Rules.verdict
 
 
 def verdict_of_no_class(rules, agent, *more):
-    """Returns a verdict that no count stands for, for the agent BAD."""
+    """Returns a verdict of an unknown class, for the agent BAD."""
     verdict = rules_verdict(rules, agent, *more)
     return Verdict("robot", NO_RULE, False, None, ()) if agent == BAD else verdict
 
@@ -98,7 +98,7 @@ PARTS = [
 
 
 @pytest.mark.parametrize(("name", "owner", "part", "good", "fields"), PARTS, ids=[part[0] for part in PARTS])
-def test_fold_part_raises_for_one_hit_sets_that_hit_aside(
+def test_fold_part_raises_for_one_hit_makes_it_a_dead_letter(
     store, settings, secrets, monkeypatch, name, owner, part, good, fields
 ):
     monkeypatch.setattr(owner, part, raising(getattr(owner, part)))
@@ -112,7 +112,7 @@ def test_fold_part_raises_for_one_hit_sets_that_hit_aside(
 
 
 @pytest.mark.parametrize("good", [MAIL_HIT, WEB_HIT], ids=["mail", "page"])
-def test_fold_verdict_without_a_position_sets_the_hit_aside(store, settings, secrets, monkeypatch, good):
+def test_fold_verdict_without_a_position_makes_it_a_dead_letter(store, settings, secrets, monkeypatch, good):
     monkeypatch.setattr(Rules, "verdict", verdict_of_no_class)
     bad = replace_hit(good, agent=BAD)
     assert roll_up(store, settings, secrets, [bad, good]) == 2
@@ -120,7 +120,7 @@ def test_fold_verdict_without_a_position_sets_the_hit_aside(store, settings, sec
     assert store.hget(keys.total(0, good.campaign), "hits") == b"1"
 
 
-def test_fold_day_of_a_hit_raises_sets_the_hit_aside(store, settings, secrets, monkeypatch):
+def test_fold_day_of_a_hit_raises_makes_it_a_dead_letter(store, settings, secrets, monkeypatch):
     day = times.local_day
     monkeypatch.setattr(times, "local_day", lambda start, zone: day(start, zone) if start else 1 // 0)
     bad = [replace_hit(MAIL_HIT, time=1), replace_hit(WEB_HIT, time=1)]
@@ -150,7 +150,7 @@ any_hits = st.builds(
 
 @options(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(any_hits, min_size=1, max_size=30))
-def test_fold_any_hits_are_counted_dropped_or_set_aside(valkey_url, secrets, hits):
+def test_fold_any_hits_are_counted_dropped_or_dead_letters(valkey_url, secrets, hits):
     with connect(valkey_url) as client:
         client.flushall()
         asyncio.run(create_campaigns(valkey_url))

@@ -1,4 +1,4 @@
-"""Signs of life of a worker."""
+"""Heartbeats of a worker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.redis_states import full
 from workers import heartbeat
 
 
-def test_progress_worker_stalled_gives_no_sign_of_life(client, settings, monkeypatch):
+def test_progress_worker_stalled_sends_no_heartbeat(client, settings, monkeypatch):
     progress = heartbeat.Progress(settings)
     with full(client):
         progress.step(client)

@@ -63,7 +63,7 @@ def test_schedule_queue_with_its_own_redis_away_counts(uncounted, settings):
 
 
 def test_schedule_jobs_taken_and_never_done_counts(uncounted, client, settings, monkeypatch):
-    """A worker whose connection died in silence leaves its jobs like this."""
+    """A worker whose connection died silently leaves its jobs like this."""
     schedule = Schedule(settings)
     tick(schedule)
     assert uncounted() == 2
