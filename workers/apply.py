@@ -6,13 +6,13 @@ Why each hit is counted exactly once:
    The append script takes each number once. If several batches are on their way, the script takes a later
    batch only after the batch before it (`producer`): otherwise a batch could be overtaken, and then be
    mistaken for a repeat. So each stored hit lies in exactly one entry.
-2. A roll-up reads the checkpoint (generation, id) first, or knows it from its own commit just before. Then it
-   reads the entries after the id, and then all other data that it needs: the campaigns, the recipients, the
-   packed counts. It commits counters, id and trim in one script, which does nothing if the generation has
-   changed, or if the entry of the id is not in the stream. Every other writer of the shard's state raises the
-   generation in the same way. So the data that was read still holds at the commit, and the id moves only
-   together with the counters of its entries. A store that lost its newest changes has another generation, or
-   has not that entry: each commit leaves a random mark, so that two commits of one number differ.
+2. A roll-up reads the checkpoint (generation, id) and the entries after the id at one instant. Then it reads
+   all other data that it needs: the campaigns, the recipients, the packed counts. It commits counters, id and
+   trim in one script, which does nothing if the generation has changed, or if the entry of the id is not in
+   the stream. Every other writer of the shard's state raises the generation in the same way. So the data that
+   was read still holds at the commit, and the id moves only together with the counters of its entries. A
+   store that lost its newest changes has another generation, or has not that entry: each commit leaves a
+   random mark, so that two commits of one number differ.
 3. If the roll-up is killed before the commit, nothing has happened, and the entries are read again. If it is
    killed after the commit, or the reply is lost, the id has moved, and the entries are gone. A worker that
    slept through the commits of others finds the generation raised, and changes nothing.
@@ -41,7 +41,8 @@ from pixel_server.counters.series import Cell, Cells
 from pixel_server.counters.web_breakdown import DIMENSIONS
 from pixel_server.store import keys
 from pixel_server.store.checkpoint import Command, Records
-from pixel_server.store.protocols import Redis
+from pixel_server.store.protocols import Pipeline
+from pixel_server.store.readers import Reader
 from pixel_server.store.script import ScriptCall, script_call
 from workers.sums import Sums, Tally
 
@@ -85,6 +86,10 @@ _SIZES = [bytes([size]) for size in range(256)]
 """The lengths 0 to 255 as one byte each, as `checkpoint.Records` needs them."""
 
 
+People = dict[str, dict[bytes, RecipientRecord]]
+"""Stored records of recipients, by campaign and recipient key."""
+
+
 @dataclass(slots=True)
 class Stored:
     """The stored counts of one campaign in one shard that a tally changes.
@@ -102,19 +107,35 @@ class Stored:
     last_hit: int = 0
 
 
-def read_stored(store: Redis, shard: int, tally: Tally) -> list[tuple[Sums, Stored]]:
-    """Returns the sums of each campaign with the stored counts that they change. Makes two round trips.
+def read_people(pipe: Pipeline, shard: int, tally: Tally, people: People) -> Reader[None]:
+    """Adds the stored records of a tally's recipients to `people`, as far as they are not there.
 
-    Raises NewerFormat if a newer version wrote one of the counts.
+    Raises NewerFormat if a newer version wrote one of the records.
     """
-    pairs = [(sums, Stored()) for sums in tally.sums.values()]
-    pipe = store.pipeline(transaction=False)
-    for sums, _ in pairs:
-        pipe.eval(*_read_people_call(keys.people.prefix(shard, sums.campaign.id), sums.people))
-    for (sums, stored), values in zip(pairs, pipe.execute(), strict=True):
-        stored.people = {
-            key: recipient_record.unpack(value) for key, value in zip(sums.people, values, strict=True)
+    requests: list[tuple[str, list[bytes]]] = []
+    for sums in tally.sums.values():
+        campaign = sums.campaign.id
+        known = people.setdefault(campaign, {})
+        if recipients := [key for key in sums.people if key not in known]:
+            requests.append((campaign, recipients))
+            pipe.eval(*_read_people_call(keys.people.prefix(shard, campaign), recipients))
+    replies = (yield) if requests else []
+    for (campaign, recipients), values in zip(requests, replies, strict=True):
+        people[campaign] |= {
+            key: recipient_record.unpack(value) for key, value in zip(recipients, values, strict=True)
         }
+
+
+def read_stored(
+    pipe: Pipeline, shard: int, tally: Tally, people: People
+) -> Reader[list[tuple[Sums, Stored]]]:
+    """Returns the sums of each campaign with the stored counts that they change.
+
+    people: the records that `read_people` has read; bursts may have added recipients since. Raises
+    NewerFormat if a newer version wrote one of the counts.
+    """
+    yield from read_people(pipe, shard, tally, people)
+    pairs = [(sums, Stored(people[sums.campaign.id])) for sums in tally.sums.values()]
     dates = []
     for sums, stored in pairs:
         starts = _touched_buckets(sums, stored)
@@ -128,7 +149,7 @@ def read_stored(store: Redis, shard: int, tally: Tally) -> list[tuple[Sums, Stor
         pipe.hget(keys.total(shard, sums.campaign.id), "last_hit")
         for day in sums.web_counts:
             pipe.hmget(keys.web(shard, sums.campaign.id, day), DIMENSIONS)
-    answers = iter(pipe.execute())
+    answers = iter((yield) if pairs else ())
     for (sums, stored), (days, months) in zip(pairs, dates, strict=True):
         stored.buckets = {day: series.unpack(next(answers)) for day in days}
         stored.months = dict(zip(months, map(series.unpack, next(answers)[1:]), strict=True))
@@ -242,19 +263,22 @@ def plan_rulesets(shard: int, sums: Sums, ruleset: str, now: float) -> Iterator[
         yield ("HSET", key, f"{ruleset} to", str(int(now)))
 
 
-def plan_last_open_days(store: Redis, shard: int, days: dict[bytes, int]) -> Iterator[Command]:
-    """Yields the commands that store the day of the last open of recipients in mode `last`, if it is later.
+def plan_last_open_days(pipe: Pipeline, shard: int, days: dict[bytes, int]) -> Reader[list[Command]]:
+    """Returns the commands that store the day of the last open of recipients in mode `last`, if it is later.
 
     days: days since 1970, by recipient key. Reads the stored days. Raises NewerFormat if a newer version
     wrote one of them.
     """
     if not days:
-        return
-    values = store.eval(*_read_people_call(keys.last.prefix(shard), days))
+        return []
+    pipe.eval(*_read_people_call(keys.last.prefix(shard), days))
+    (values,) = yield
+    commands: list[Command] = []
     for (recipient, day), value in zip(days.items(), values, strict=True):
         if value is None or day > recipient_record.unpack_day(value):
             key = keys.last(shard, recipient_record.people_bucket(recipient))
-            yield ("HSET", key, recipient, recipient_record.pack_day(day))
+            commands.append(("HSET", key, recipient, recipient_record.pack_day(day)))
+    return commands
 
 
 def plan_bookkeeping(shard: int, tally: Tally, newest_ms: int) -> Iterator[Command]:

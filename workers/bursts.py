@@ -27,7 +27,8 @@ from pixel_server.counters import burst_window, series
 from pixel_server.counters.burst_window import APART, MINUTE_MS, PERSON, SCANNER, UNKNOWN, Trace, Traces
 from pixel_server.counters.recipient_record import NO_RECORD, ScannerOpens
 from pixel_server.store import checkpoint, keys
-from pixel_server.store.protocols import Redis
+from pixel_server.store.protocols import Pipeline
+from pixel_server.store.readers import Reader
 from workers.sums import Sums, Tally
 
 BURST_MS = 30_000
@@ -96,8 +97,8 @@ class Retraction:
 
 
 def find_bursts(
-    store: Redis, shard: int, tally: Tally, newest_ms: int, rule: str
-) -> list[checkpoint.Command]:
+    pipe: Pipeline, shard: int, tally: Tally, newest_ms: int, rule: str
+) -> Reader[list[checkpoint.Command]]:
     """Counts the hits of bursts as a scanner's, in the tally. Returns the commands that store the traces.
 
     rule: id of the rule under which these hits are counted, or "" to do nothing. newest_ms: time of the
@@ -107,11 +108,11 @@ def find_bursts(
         return []
     evidence = Evidence(newest_ms)
     kept_minutes = burst_window.kept_minutes(newest_ms)
-    burst_window.read_traces(store, shard, _nearby_fields(tally, kept_minutes), evidence.traces)
+    yield from burst_window.read_traces(pipe, shard, _nearby_fields(tally, kept_minutes), evidence.traces)
     retractions = _take_back(tally, evidence, rule)
     evidence.newest_ms = max(newest_ms, tally.newest_ms)
     if retractions:
-        _note_retractions(store, shard, kept_minutes, evidence, retractions)
+        yield from _note_retractions(pipe, shard, kept_minutes, evidence, retractions)
     oldest = evidence.oldest_minute
     changed = (key for key in evidence.changed if key[0] >= oldest)
     commands = list(burst_window.store_commands(shard, evidence.traces, changed))
@@ -168,12 +169,12 @@ def _take_back(tally: Tally, evidence: Evidence, rule: str) -> list[Retraction]:
 
 
 def _note_retractions(
-    store: Redis, shard: int, kept_minutes: range, evidence: Evidence, retractions: list[Retraction]
-) -> None:
+    pipe: Pipeline, shard: int, kept_minutes: range, evidence: Evidence, retractions: list[Retraction]
+) -> Reader[None]:
     """Notes in the sums the opens taken back from each recipient. Reads all traces of these recipients."""
     fields = {minute: {retraction.name for retraction in retractions} for minute in kept_minutes}
     stored: Traces = {}
-    burst_window.read_traces(store, shard, fields, stored)
+    yield from burst_window.read_traces(pipe, shard, fields, stored)
     for retraction in retractions:
         name = retraction.name
         minutes = stored.get(name, {}) | evidence.traces[name]

@@ -31,7 +31,8 @@ from pixel_server.counters.visits import (
 from pixel_server.counters.web_breakdown import NONE
 from pixel_server.store import keys
 from pixel_server.store.checkpoint import Command
-from pixel_server.store.protocols import Redis
+from pixel_server.store.protocols import Pipeline
+from pixel_server.store.readers import Reader, together
 from workers.sums import Sums, Tally, View
 
 REPORT_SLACK_MS = 5000
@@ -147,19 +148,30 @@ class VisitsUnderWay:
             self.removed[key] = None
 
 
-def count_visits(store: Redis, shard: int, tally: Tally, newest_ms: int) -> list[Command]:
+def count_visits(pipe: Pipeline, shard: int, tally: Tally, newest_ms: int) -> Reader[list[Command]]:
     """Counts the views of a tally and their visits. Returns the commands that store the visits under way.
 
     newest_ms: time of the shard's newest hit before this pass. Raises NewerFormat if a newer version wrote a
     visit.
     """
     last_ms = max(newest_ms, tally.newest_ms)
-    ended, count = _ended(store, shard, last_ms - KEPT_MS)
+    names = list(_fields(tally.views))
+    (ended, count), entries, by_campaign = yield from together(
+        pipe,
+        _ended(pipe, shard, last_ms - KEPT_MS),
+        visits.read_entries(pipe, shard, names),
+        visits.count_by_campaign(pipe, shard, names),
+    )
     if not tally.views and not ended:
         return []
-    names = [*(name for _, name in ended), *_fields(tally.views)]
-    entries = visits.read_entries(store, shard, names)
-    under_way = VisitsUnderWay(entries, ended, count, visits.count_by_campaign(store, shard, names))
+    ended_names = [name for _, name in ended if name not in entries]
+    more_entries, more_by_campaign = yield from together(
+        pipe,
+        visits.read_entries(pipe, shard, ended_names),
+        visits.count_by_campaign(pipe, shard, ended_names),
+    )
+    under_way = VisitsUnderWay(entries | more_entries, ended, count, by_campaign | more_by_campaign)
+    entries = under_way.entries
     for view in tally.views:
         newest_ms = max(newest_ms, view.newest_ms)
         under_way.end(newest_ms - KEPT_MS)
@@ -170,15 +182,14 @@ def count_visits(store: Redis, shard: int, tally: Tally, newest_ms: int) -> list
     return visits.store_commands(shard, changed, removed, under_way.count_changes)
 
 
-def _ended(store: Redis, shard: int, before_ms: int) -> tuple[list[tuple[int, bytes]], int]:
+def _ended(pipe: Pipeline, shard: int, before_ms: int) -> Reader[tuple[list[tuple[int, bytes]], int]]:
     """Returns the visits that ended before a time, and the number of all visits of the shard.
 
     A visit is (last hit in ms, field), the earliest first.
     """
-    pipe = store.pipeline(transaction=False)
     pipe.zrangebyscore(keys.visit_times(shard), "-inf", f"({before_ms}", withscores=True)
     pipe.zcard(keys.visit_times(shard))
-    ended, count = pipe.execute()
+    ended, count = yield
     return [(int(last), name) for name, last in ended], int(count)
 
 

@@ -15,7 +15,7 @@ from pixel_server.store import keys
 from pixel_server.store.client import connect
 from pixel_server.store.clock import Clock, ClockReport
 from pixel_server.store.protocols import Redis
-from pixel_server.store.script import even_if_full
+from pixel_server.store.script import even_if_full_call
 
 BEAT_SECONDS = 2.0
 """Seconds between two heartbeats. /readyz counts a worker for 10 s after its last heartbeat."""
@@ -35,9 +35,11 @@ def beat(store: Redis, now: float) -> None:
 
     Raises redis.RedisError or OSError if Redis does not answer.
     """
-    even_if_full(store, "ZADD", keys.WORKERS, now, name())
-    store.zremrangebyscore(keys.WORKERS, 0, now - FORGET_SECONDS)
-    store.zremrangebyscore(keys.WORKERS, now + keys.MAX_BEAT_SKEW_SECONDS, "+inf")
+    pipe = store.pipeline(transaction=False)
+    pipe.eval(*even_if_full_call("ZADD", keys.WORKERS, now, name()))
+    pipe.zremrangebyscore(keys.WORKERS, 0, now - FORGET_SECONDS)
+    pipe.zremrangebyscore(keys.WORKERS, now + keys.MAX_BEAT_SKEW_SECONDS, "+inf")
+    pipe.execute()
 
 
 class Progress:

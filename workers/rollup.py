@@ -16,9 +16,10 @@ from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import checkpoint, keys
 from pixel_server.store.checkpoint import read_checkpoint
+from pixel_server.store.client import StoreEmptiedError
 from pixel_server.store.clock import Clock
 from pixel_server.store.protocols import Redis
-from workers.context import context, is_known_store
+from workers.context import context, mark
 from workers.rollup_pass import Outcome, Rollup
 
 log = logging.getLogger("workers.rollup")
@@ -31,6 +32,9 @@ MAX_SHARDS = 4
 """Largest number of shards that one job drains, each in a thread."""
 THREAD_SWITCH_SECONDS = 0.0003
 """Seconds until Python switches threads. Short, so that a thread goes on soon after its reply from Redis."""
+AGAIN_SECONDS = 0.25
+"""Seconds of a pass after which the job makes another pass. Meanwhile hits have arrived, and if Redis is far
+away, RQ takes seconds to begin the next job."""
 LEAD_AFTER_FAILURES = 2
 """Failed commits in a row after which the roll-up makes other writers of the shard wait."""
 MAX_FAILURES = 8
@@ -41,19 +45,35 @@ def drain(shard: int) -> int:
     """Runs the job: drains a shard. Returns the number of hits counted.
 
     Hits that arrive meanwhile are left to the next job, so that a shard with a steady flow does not keep the
-    worker. If there are fewer workers than shards, the job drains other shards too: while one thread waits
-    for Redis, another computes. If another worker drains such a shard at the same time, one of the two jobs
-    cannot commit, and leaves the shard.
+    worker, unless a pass took long (AGAIN_SECONDS). If there are fewer workers than shards, the job drains
+    other shards too: while one thread waits for Redis, another computes. If another worker drains such a
+    shard at the same time, one of the two jobs cannot commit, and leaves the shard.
     """
     store, settings, secrets = context()
-    if not is_known_store(store):
-        return 0
     clock = Clock()
-    clock.measure(store)
-    now = clock()
-    workers = max(1, int(store.zcount(keys.WORKERS, now - ALIVE_SECONDS, now + keys.MAX_BEAT_SKEW_SECONDS)))
+    try:
+        workers = _count_workers(store, clock)
+    except StoreEmptiedError:
+        return 0
     shards = shards_of_job(shard, settings.shards, workers)
     return drain_shards(store, settings, secrets, shards, time.monotonic() + JOB_SECONDS, clock)
+
+
+def _count_workers(store: Redis, clock: Clock) -> int:
+    """Returns the number of live workers, at least 1, and sets the clock to Redis's time.
+
+    Makes one round trip. Raises StoreEmptiedError if this is not the store that the worker knows.
+    """
+    pipe, sent = store.pipeline(transaction=False), time.monotonic()
+    pipe.time()
+    pipe.zrangebyscore(keys.WORKERS, "-inf", "+inf", withscores=True)
+    mark().queue_read(pipe)
+    redis_time, beats, stored_mark = pipe.execute()
+    mark().compare(stored_mark)
+    clock.note_reply(redis_time, sent)
+    now = clock()
+    oldest, newest = now - ALIVE_SECONDS, now + keys.MAX_BEAT_SKEW_SECONDS
+    return max(1, len([beat for _, beat in beats if oldest <= beat <= newest]))
 
 
 def shards_of_job(shard: int, shards: int, workers: int) -> list[int]:
@@ -94,6 +114,7 @@ def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:
     failures, max_entries = 0, rollup.max_entries
     # A pass whose commit failed is retried beyond the deadline: otherwise a long pass would never succeed.
     while time.monotonic() < deadline or failures:
+        begun = time.monotonic()
         outcome = rollup.try_step(clock())
         if outcome is Outcome.NOT_COMMITTED:
             if failures == MAX_FAILURES or _is_counted_elsewhere(rollup):
@@ -106,7 +127,8 @@ def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:
         if failures >= LEAD_AFTER_FAILURES:
             checkpoint.end_lead(rollup.store, rollup.shard)
         failures, rollup.max_entries = 0, max_entries
-        if outcome is not Outcome.COUNTED or not rollup.is_behind:
+        took_long = time.monotonic() - begun >= AGAIN_SECONDS
+        if outcome is not Outcome.COUNTED or not (rollup.is_behind or took_long):
             break
     if rollup.counted:
         seconds = time.monotonic() - started

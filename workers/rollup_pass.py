@@ -26,8 +26,9 @@ from pixel_server.recipients.withdrawals import Periods
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import aof_rewrite, checkpoint, keys
-from pixel_server.store.checkpoint import Checkpoint, Command, Generation, Records, read_checkpoint
-from pixel_server.store.protocols import Redis
+from pixel_server.store.checkpoint import Checkpoint, Command, Generation, Records
+from pixel_server.store.protocols import Pipeline, Redis
+from pixel_server.store.readers import Reader, read, together
 from pixel_server.store.script import even_if_full
 from workers import apply
 from workers.bursts import find_bursts
@@ -35,12 +36,11 @@ from workers.count_visits import count_visits
 from workers.fold import campaign_token_times, fold
 from workers.fold_web import salt_days
 from workers.stream_reader import (
-    FIRST_ENTRIES,
     MAX_AHEAD_MS,
     Decoded,
     Entry,
     decode_entries,
-    read_entries,
+    read_pass,
 )
 from workers.sums import Tally
 
@@ -96,8 +96,7 @@ class Rollup:
 
     max_entries: largest number of entries that a pass reads. counted: number of hits counted so far.
     is_behind: whether the last pass stopped at its limit. began_after: id of the last counted entry when the
-    last pass began. known_checkpoint: the checkpoint as the last pass left it, so that the next pass need not
-    read it. entries_read: number of entries that the last pass read. max_ahead_ms: see `decode_entries`.
+    last pass began. max_ahead_ms: see `decode_entries`.
     """
 
     store: Redis
@@ -108,8 +107,6 @@ class Rollup:
     counted: int = 0
     is_behind: bool = False
     began_after: str = ""
-    known_checkpoint: Checkpoint | None = None
-    entries_read: int = FIRST_ENTRIES
     max_ahead_ms: int = MAX_AHEAD_MS
 
     def try_step(self, now: float) -> Outcome:
@@ -131,13 +128,10 @@ class Rollup:
 
         now: Redis's time, s.
         """
-        before = self.known_checkpoint or read_checkpoint(self.store, self.shard)
-        self.known_checkpoint, self.began_after = None, before.last_entry
+        before, entries, is_behind = read_pass(self.store, self.shard, PASS_HITS, self.max_entries)
+        self.began_after = before.last_entry
         if before.newest_ms > now * 1000 + MAX_NEWEST_AHEAD_MS:
             return self._forget_newest(before)
-        entries, is_behind = read_entries(
-            self.store, self.shard, before.last_entry, PASS_HITS, self.max_entries, self.entries_read
-        )
         if not entries:
             self.store.delete(keys.stop(self.shard))
             return Outcome.EMPTY
@@ -145,7 +139,6 @@ class Rollup:
             decoded, last_entry = self._decode(entries)
             lookups = self._look_up(decoded.hits, now)
             tally = self._fold(decoded, lookups)
-            self._require_room_for_dead_letters(tally)
             commands, records = self._plan(tally, lookups, before.newest_ms, now)
         except NewerFormat as error:
             return self._stop(f"{error}; update the workers")
@@ -157,9 +150,7 @@ class Rollup:
             return Outcome.NOT_COMMITTED
         self._log(decoded, tally)
         self.counted += len(decoded.hits)
-        self.is_behind, self.entries_read = is_behind, len(entries)
-        newest_ms = max(before.newest_ms, tally.newest_ms)
-        self.known_checkpoint = Checkpoint(generation, last_entry, newest_ms)
+        self.is_behind = is_behind
         return Outcome.COUNTED
 
     def _decode(self, entries: list[Entry]) -> tuple[Decoded, str]:
@@ -180,13 +171,22 @@ class Rollup:
         with COMPUTING:
             token_times = campaign_token_times(hits)
             recipients = {hit.recipient for hit in hits} - {b""}
-        campaigns = storage.seal(self.store, token_times, now, self.settings) if hits else {}
-        withdrawn = withdrawals.periods_by_recipient(self.store, self.secrets, recipients)
-        judge = load_judge(self.settings)
-        with COMPUTING:
-            day_ends = salt_days(hits, campaigns)
-        salts, salt_commands = visitor_salts.read_or_make(self.store, self.shard, day_ends, now)
-        return Lookups(campaigns, withdrawn, judge, salts, salt_commands)
+
+        def campaigns_and_salts(pipe: Pipeline) -> Reader[tuple[dict[str, Campaign], Salts, list[Command]]]:
+            campaigns = yield from storage.seal(pipe, token_times, now, self.settings)
+            with COMPUTING:
+                day_ends = salt_days(hits, campaigns)
+            return campaigns, *(yield from visitor_salts.read_or_make(pipe, self.shard, day_ends, now))
+
+        (campaigns, salts, salt_commands), withdrawn = read(
+            self.store,
+            lambda pipe: together(
+                pipe,
+                campaigns_and_salts(pipe),
+                withdrawals.periods_by_recipient(pipe, self.secrets, recipients),
+            ),
+        )
+        return Lookups(campaigns, withdrawn, load_judge(self.settings), salts, salt_commands)
 
     def _fold(self, decoded: Decoded, lookups: Lookups) -> Tally:
         """Classifies the hits, and adds them up."""
@@ -197,14 +197,15 @@ class Rollup:
         tally.dead_letters.extend(decoded.unreadable)
         return tally
 
-    def _require_room_for_dead_letters(self, tally: Tally) -> None:
+    def _require_room_for_dead_letters(self, pipe: Pipeline, tally: Tally) -> Reader[None]:
         """Raises StandstillError if the dead-letter queue would become too long.
 
         An empty queue accepts one whole pass, so that a full queue can be cleared.
         """
         if not tally.dead_letters:
             return
-        held = int(self.store.xlen(keys.dead(self.shard)))
+        pipe.xlen(keys.dead(self.shard))
+        (held,) = yield
         if held and held + len(tally.dead_letters) > self.settings.dead_letters:
             raise StandstillError(
                 f"dead letters are full ({self.settings.dead_letters}): look at them with "
@@ -215,17 +216,26 @@ class Rollup:
         self, tally: Tally, lookups: Lookups, newest_ms: int, now: float
     ) -> tuple[list[Command], Records]:
         """Returns the commands and the recipients' records of the commit. newest_ms: of the checkpoint."""
-        judge, records = lookups.judge, Records()
-        commands = lookups.salt_commands + find_bursts(
-            self.store, self.shard, tally, newest_ms, judge.burst_rule_id
+        judge, shard, records = lookups.judge, self.shard, Records()
+        people: apply.People = {}
+        _, bursts, visits, last_open_days, _ = read(
+            self.store,
+            lambda pipe: together(
+                pipe,
+                self._require_room_for_dead_letters(pipe, tally),
+                find_bursts(pipe, shard, tally, newest_ms, judge.burst_rule_id),
+                count_visits(pipe, shard, tally, newest_ms),
+                apply.plan_last_open_days(pipe, shard, tally.last_open_days),
+                apply.read_people(pipe, shard, tally, people),
+            ),
         )
-        commands += count_visits(self.store, self.shard, tally, newest_ms)
-        for sums, stored in apply.read_stored(self.store, self.shard, tally):
+        commands = lookups.salt_commands + bursts + visits
+        for sums, stored in read(self.store, lambda pipe: apply.read_stored(pipe, shard, tally, people)):
             keep = retention.campaign_days(self.settings, sums.campaign)
             with COMPUTING:
                 commands += apply.plan(self.shard, sums, stored, keep, now, records)
             commands += apply.plan_rulesets(self.shard, sums, judge.ruleset, now)
-        commands += apply.plan_last_open_days(self.store, self.shard, tally.last_open_days)
+        commands += last_open_days
         commands += apply.plan_bookkeeping(self.shard, tally, newest_ms)
         return commands, records
 
@@ -256,7 +266,6 @@ class Rollup:
             return Outcome.NOT_COMMITTED
         log.warning("rollup: shard %d: the time of its newest hit lay in the future: forgotten", self.shard)
         self.is_behind = True
-        self.known_checkpoint = Checkpoint(generation, before.last_entry, 0)
         return Outcome.COUNTED
 
     def _log(self, decoded: Decoded, tally: Tally) -> None:

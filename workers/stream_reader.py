@@ -8,20 +8,51 @@ import msgspec
 
 from pixel_server.hit import FORMAT, Hit, UnreadableData, decode_batch
 from pixel_server.store import keys
+from pixel_server.store.checkpoint import Checkpoint, unpack_checkpoint
 from pixel_server.store.protocols import Redis
+from pixel_server.store.script import ScriptCall, script_call
 
 Entry = tuple[bytes, dict[bytes, bytes]]
 """(id, fields) of a stream entry: `(b"1749546000000-0", {b"1": batch})`. A field's name is its format."""
 
+READ_BYTES = 1 << 20
+"""Bytes of entries after which one round trip reads no more. A recorder writes up to 640 KB in one entry."""
 FIRST_ENTRIES, MAX_ENTRIES = 8, 128
-"""Entries read in the first round trip, and largest number of entries read in one round trip. A recorder
-writes up to some thousand hits in one entry."""
+"""Entries that the script reads first, and reads at once at most."""
 LONG_HIT_BYTES = 1024
 """Bytes of a batch that count as at least one hit. So the memory of a pass is bounded, too."""
 MAX_AHEAD_MS = 60_000
 """Milliseconds that a hit's time may be ahead of Redis's time when Redis stored the hit."""
 _ARRAY_16 = 0xDC
 """First byte of a msgpack array whose length follows in 2 bytes."""
+
+_READ = f"""
+-- KEYS: checkpoint, hits. ARGV: id to read after, '' for the id of the checkpoint; largest number of entries.
+-- Returns the checkpoint's fields n, mark, id and newest; entries of about READ_BYTES; 1 if more may wait.
+local call, min = redis.call, math.min
+local fields = call('HMGET', KEYS[1], 'n', 'mark', 'id', 'newest')
+local after = ARGV[1] ~= '' and ARGV[1] or fields[3] or '0-0'
+local most, entries, size, step, has_more = tonumber(ARGV[2]), {{}}, 0, {FIRST_ENTRIES}, 1
+while #entries < most and size < {READ_BYTES} do
+  local count = min(step, most - #entries)
+  local part = call('XRANGE', KEYS[2], '(' .. after, '+', 'COUNT', count)
+  for _, entry in ipairs(part) do
+    entries[#entries + 1] = entry
+    for _, word in ipairs(entry[2]) do size = size + #word end
+  end
+  if #part < count then
+    has_more = 0
+    break
+  end
+  after = entries[#entries][1]
+  step = min({MAX_ENTRIES}, 1 + math.floor(({READ_BYTES} - size) * #entries / size))
+end
+return {{fields, entries, has_more}}
+"""
+
+
+def _read_call(shard: int, *, after: str, max_entries: int) -> ScriptCall:
+    return script_call(_READ, keys=(keys.checkpoint(shard), keys.hits(shard)), arguments=(after, max_entries))
 
 
 class Decoded(NamedTuple):
@@ -39,28 +70,29 @@ class Decoded(NamedTuple):
     ahead: int
 
 
-def read_entries(
-    store: Redis, shard: int, after: str, max_hits: int, max_entries: int, first_count: int = FIRST_ENTRIES
-) -> tuple[list[Entry], bool]:
-    """Returns the entries after an id, and whether the reading stopped at `max_hits` or `max_entries`.
+def read_pass(
+    store: Redis, shard: int, max_hits: int, max_entries: int
+) -> tuple[Checkpoint, list[Entry], bool]:
+    """Returns the checkpoint of a shard, the entries after it, and whether it stopped at a limit.
 
-    The last entry may go beyond `max_hits`. first_count: entries to read in the first round trip, best as
-    many as the last pass read.
+    The last entry may go beyond `max_hits`. See LONG_HIT_BYTES.
     """
+    checkpoint, after = None, ""
     entries: list[Entry] = []
-    hits, step = 0, min(first_count, MAX_ENTRIES)
-    while hits < max_hits and len(entries) < max_entries:
-        count = min(step, max_entries - len(entries))
-        reply = store.xrange(keys.hits(shard), f"({after}", "+", count)
-        for entry in reply:
+    hits = 0
+    while True:
+        fields, part, has_more = store.eval(
+            *_read_call(shard, after=after, max_entries=max_entries - len(entries))
+        )
+        checkpoint = checkpoint or unpack_checkpoint(fields)
+        for entry, words in part:
             if hits < max_hits:
-                entries.append(entry)
-                hits += sum(map(_estimate_hits, entry[1].values()))
-        if len(reply) < count:
-            break
-        after = reply[-1][0].decode()
-        step = min(MAX_ENTRIES, 1 + (max_hits - hits) * len(entries) // hits)
-    return entries, hits >= max_hits or len(entries) >= max_entries
+                entries.append((entry, dict(zip(words[::2], words[1::2], strict=True))))
+                hits += sum(map(_estimate_hits, words[1::2]))
+        is_limited = hits >= max_hits or len(entries) >= max_entries
+        if is_limited or not has_more:
+            return checkpoint, entries, is_limited
+        after = part[-1][0].decode()
 
 
 def _estimate_hits(batch: bytes) -> int:

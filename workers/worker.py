@@ -56,10 +56,17 @@ class Worker(SimpleWorker):
     progress: Progress
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Notes progress. RQ calls this after each wait for a job and after each job."""
-        super().heartbeat(timeout, pipeline)
-        if pipeline is None:
-            self.progress.note()
+        """Notes progress. RQ calls this after each wait for a job and after each job.
+
+        RQ by itself writes in three round trips.
+        """
+        if pipeline is not None:
+            super().heartbeat(timeout, pipeline)
+            return
+        with self.connection.pipeline() as own_pipeline:
+            super().heartbeat(timeout, own_pipeline)
+            own_pipeline.execute()
+        self.progress.note()
 
     def subscribe(self) -> None:
         """Does nothing. RQ would open a connection that nobody uses, and that could die silently."""

@@ -25,7 +25,8 @@ from pixel_server.campaigns.campaign import (
 from pixel_server.settings import Settings
 from pixel_server.slug import is_slug
 from pixel_server.store import audit_log, keys
-from pixel_server.store.protocols import AsyncRedis, Pipeline, Redis, Value
+from pixel_server.store.protocols import AsyncRedis, Pipeline, Value
+from pixel_server.store.readers import Reader
 from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
 
 _PAGE_SIZE = 1000
@@ -340,15 +341,18 @@ async def note_upload(store: AsyncRedis, campaign: str, now: float) -> None:
 
 
 def seal(
-    store: Redis, last_links: dict[str, int | None], now: float, settings: Settings
-) -> dict[str, Campaign]:
+    pipe: Pipeline, last_links: dict[str, int | None], now: float, settings: Settings
+) -> Reader[dict[str, Campaign]]:
     """Marks campaigns as having hits, which fixes some of their fields. Returns the campaigns by id.
 
     last_links: for each id, when the newest of the opened links was created (s), or None if no valid link was
     opened. A valid link creates a missing campaign. The result lacks campaigns that were deleted or are
     unknown.
     """
-    records = store.eval(*_seal_call(last_links, now, settings))
+    if not last_links:
+        return {}
+    pipe.eval(*_seal_call(last_links, now, settings))
+    (records,) = yield
     campaigns = {}
     for name, record in zip(last_links, records, strict=True):
         try:

@@ -17,7 +17,8 @@ import msgspec
 from pixel_server.counters.stored_format import refuse_newer
 from pixel_server.store import keys
 from pixel_server.store.checkpoint import Command
-from pixel_server.store.protocols import Redis
+from pixel_server.store.protocols import Pipeline
+from pixel_server.store.readers import Reader
 
 FORMAT = 1
 MINUTE_MS = 60_000
@@ -70,16 +71,16 @@ def forget_commands(shard: int, newest_ms: int) -> list[Command]:
     return [*(("UNLINK", name) for name in names), ("HDEL", keys.checkpoint(shard), "newest")]
 
 
-def read_traces(store: Redis, shard: int, fields: dict[int, set[bytes]], traces: Traces) -> None:
+def read_traces(pipe: Pipeline, shard: int, fields: dict[int, set[bytes]], traces: Traces) -> Reader[None]:
     """Adds the stored traces of these fields to `traces`. fields: fields by minute. Raises NewerFormat."""
-    pipe = store.pipeline(transaction=False)
     requests: list[tuple[int, list[bytes]]] = []
     for minute, fields_of_minute in sorted(fields.items()):
         names = list(fields_of_minute)
         for i in range(0, len(names), _FIELDS_PER_COMMAND):
             requests.append((minute, names[i : i + _FIELDS_PER_COMMAND]))
             pipe.hmget(keys.evidence(shard, minute), requests[-1][1])
-    for (minute, names), values in zip(requests, pipe.execute(), strict=True):
+    replies = (yield) if requests else []
+    for (minute, names), values in zip(requests, replies, strict=True):
         for name, value in zip(names, values, strict=True):
             if value is not None:
                 refuse_newer(value, FORMAT, "evidence")

@@ -17,7 +17,8 @@ from hashlib import blake2b
 
 from pixel_server.counters.series import BUCKET_SECONDS
 from pixel_server.store import aof_rewrite, checkpoint, keys
-from pixel_server.store.protocols import AsyncRedis, Redis
+from pixel_server.store.protocols import AsyncRedis, Pipeline
+from pixel_server.store.readers import Reader
 from pixel_server.store.script import even_if_full
 
 _HOUR = 3600
@@ -30,8 +31,8 @@ Salts = Mapping[int, bytes]
 
 
 def read_or_make(
-    store: Redis, shard: int, ends: Iterable[int], now: float
-) -> tuple[Salts, list[checkpoint.Command]]:
+    pipe: Pipeline, shard: int, ends: Iterable[int], now: float
+) -> Reader[tuple[Salts, list[checkpoint.Command]]]:
     """Returns the salts of the days that end at these instants, and the commands that store new salts.
 
     Leaves out days that ended more than KEPT_SECONDS ago: their salts are not made again. ends, now: seconds
@@ -42,7 +43,9 @@ def read_or_make(
         return {}, []
     salts: dict[int, bytes] = {}
     commands: list[checkpoint.Command] = []
-    for end, stored in zip(usable, store.mget([keys.salt(shard, end) for end in usable]), strict=True):
+    pipe.mget([keys.salt(shard, end) for end in usable])
+    (stored_salts,) = yield
+    for end, stored in zip(usable, stored_salts, strict=True):
         salts[end] = stored or secrets.token_bytes(32)
         if stored is None:
             expiry = str(int(end + EXPIRY_SECONDS - now))

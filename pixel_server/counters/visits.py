@@ -24,7 +24,8 @@ from pixel_server.counters.stored_format import refuse_newer
 from pixel_server.counters.web_breakdown import NONE, Source
 from pixel_server.store import keys
 from pixel_server.store.checkpoint import Command
-from pixel_server.store.protocols import Redis
+from pixel_server.store.protocols import Pipeline
+from pixel_server.store.readers import Reader
 
 FORMAT = 1
 PAUSE_MS = 30 * 60_000
@@ -107,7 +108,7 @@ def campaign_of(field: bytes) -> bytes:
     return field[8:]
 
 
-def read_entries(store: Redis, shard: int, fields: Iterable[bytes]) -> dict[bytes, Entry]:
+def read_entries(pipe: Pipeline, shard: int, fields: Iterable[bytes]) -> Reader[dict[bytes, Entry]]:
     """Returns the entries of these fields, and the visits to which aliases among them lead.
 
     Leaves out a field without an entry. Raises NewerFormat.
@@ -117,10 +118,10 @@ def read_entries(store: Redis, shard: int, fields: Iterable[bytes]) -> dict[byte
     requested: set[bytes] = set()
     while to_read:
         requested.update(to_read)
-        pipe = store.pipeline(transaction=False)
         for i in range(0, len(to_read), _FIELDS_PER_COMMAND):
             pipe.hmget(keys.visits(shard), to_read[i : i + _FIELDS_PER_COMMAND])
-        values = [value for answer in pipe.execute() for value in answer]
+        replies = yield
+        values = [value for reply in replies for value in reply]
         for name, value in zip(to_read, values, strict=True):
             if value is not None:
                 refuse_newer(value, FORMAT, "visit")
@@ -130,10 +131,13 @@ def read_entries(store: Redis, shard: int, fields: Iterable[bytes]) -> dict[byte
     return entries
 
 
-def count_by_campaign(store: Redis, shard: int, fields: Iterable[bytes]) -> Counter[bytes]:
+def count_by_campaign(pipe: Pipeline, shard: int, fields: Iterable[bytes]) -> Reader[Counter[bytes]]:
     """Returns the number of visits under way, for each campaign that these fields name."""
     campaigns = list({campaign_of(name) for name in fields})
-    values = store.hmget(keys.visiting(shard), campaigns) if campaigns else []
+    if not campaigns:
+        return Counter()
+    pipe.hmget(keys.visiting(shard), campaigns)
+    (values,) = yield
     return Counter({campaign: int(n or 0) for campaign, n in zip(campaigns, values, strict=True)})
 
 

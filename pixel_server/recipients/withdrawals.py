@@ -22,7 +22,8 @@ from typing import Any
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.secret import Secrets
 from pixel_server.store import checkpoint, keys
-from pixel_server.store.protocols import AsyncRedis, Redis
+from pixel_server.store.protocols import AsyncRedis, Pipeline
+from pixel_server.store.readers import Reader
 from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
 from pixel_server.store.shards import shard_of
 
@@ -181,12 +182,19 @@ def _shown_periods(value: bytes) -> Periods:
         return [(0, None)]
 
 
-def periods_by_recipient(store: Redis, secrets: Secrets, recipients: Iterable[bytes]) -> dict[bytes, Periods]:
+def periods_by_recipient(
+    pipe: Pipeline, secrets: Secrets, recipients: Iterable[bytes]
+) -> Reader[dict[bytes, Periods]]:
     """Returns the periods of those of the recipient keys that were ever withdrawn. Raises NewerFormat."""
     recipient_keys = list(recipients)
-    if not recipient_keys or not store.exists(keys.WITHDRAWN):
+    if not recipient_keys:
         return {}
-    values = store.hmget(keys.WITHDRAWN, [secrets.withdrawal_mark(key) for key in recipient_keys])
+    pipe.exists(keys.WITHDRAWN)
+    (exists,) = yield
+    if not exists:
+        return {}
+    pipe.hmget(keys.WITHDRAWN, [secrets.withdrawal_mark(key) for key in recipient_keys])
+    (values,) = yield
     pairs = zip(recipient_keys, values, strict=True)
     return {key: parse_periods(value) for key, value in pairs if value is not None}
 

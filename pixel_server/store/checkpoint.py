@@ -2,11 +2,11 @@
 
 A checkpoint is (generation, last entry). The generation is a number that each commit raises, and a random
 mark that each commit leaves. The last entry is the id of the last stream entry whose hits are in the
-counters. A writer reads the checkpoint, or knows it from its own last commit. Then the writer reads all else
-that its commands depend on, and commits. A commit is one script: it does nothing if the generation has
-changed, and otherwise raises the generation and carries out the writer's commands. Scripts are atomic, also
-in the append-only file. A full Redis carries out this script too (`allow-oom`), because the script removes
-the entries that it counts; a full Redis would stay full otherwise.
+counters. A writer reads the checkpoint. Then it reads all else that its commands depend on, and commits. A
+commit is one script: it does nothing if the generation has changed, and otherwise raises the generation and
+carries out the writer's commands. Scripts are atomic, also in the append-only file. A full Redis carries out
+this script too (`allow-oom`), because the script removes the entries that it counts; a full Redis would stay
+full otherwise.
 
 A store that lost its newest commits, for example when a replica takes over, reaches their numbers again. The
 mark tells two commits with the same number apart. A store that lost its newest entries, but no commit, is
@@ -152,7 +152,11 @@ return 1
 
 def read_checkpoint(store: Redis, shard: int) -> Checkpoint:
     """Returns the checkpoint of a shard."""
-    fields = store.hmget(keys.checkpoint(shard), ["n", "mark", "id", "newest"])
+    return unpack_checkpoint(store.hmget(keys.checkpoint(shard), ["n", "mark", "id", "newest"]))
+
+
+def unpack_checkpoint(fields: Sequence[bytes | None]) -> Checkpoint:
+    """Returns the checkpoint with these values of the fields `n`, `mark`, `id` and `newest`."""
     last_entry, newest_ms = fields[2:]
     return Checkpoint(_generation(fields), (last_entry or b"0-0").decode(), int(newest_ms or 0))
 

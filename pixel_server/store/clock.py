@@ -79,14 +79,14 @@ class Clock:
     def measure(self, store: Redis) -> None:
         """Asks Redis for its time. Raises redis.RedisError or OSError if Redis does not answer."""
         sent = time.monotonic()
-        self._note_reply(store.time(), sent)
+        self.note_reply(store.time(), sent)
 
     async def measure_async(self, store: AsyncRedis) -> None:
         """Asks Redis for its time, as `measure` does."""
         sent = time.monotonic()
-        self._note_reply(await store.time(), sent)
+        self.note_reply(await store.time(), sent)
 
-    def _note_reply(self, reply: tuple[int, int], sent: float) -> None:
+    def note_reply(self, reply: tuple[int, int], sent: float) -> None:
         """Updates the offset by a reply of Redis `TIME` (seconds, microseconds), requested at `sent`.
 
         Redis read its clock in the middle of the round trip, give or take half of it. A new offset within

@@ -42,4 +42,9 @@ def even_if_full(store: Redis, command: str, key: str, *arguments: Value) -> Any
 def even_if_full(store: AsyncRedis, command: str, key: str, *arguments: Value) -> Awaitable[Any]: ...
 def even_if_full(store: Redis | AsyncRedis, command: str, key: str, *arguments: Value) -> Any:
     """Carries out a command on one key, even if Redis is full. Returns the reply, or an awaitable of it."""
-    return store.eval(*script_call(_ANY_COMMAND, keys=(key,), arguments=(command, *arguments)))
+    return store.eval(*even_if_full_call(command, key, *arguments))
+
+
+def even_if_full_call(command: str, key: str, *arguments: Value) -> ScriptCall:
+    """Returns the call that carries out a command on one key, even if Redis is full."""
+    return script_call(_ANY_COMMAND, keys=(key,), arguments=(command, *arguments))

@@ -9,6 +9,7 @@ import pytest
 from pixel_server.campaigns import deletion, storage
 from pixel_server.settings import RESERVED_PATHS
 from pixel_server.store import checkpoint, keys
+from pixel_server.store.readers import read
 from tests.api.answers import AT, bad_fields, links, make_client, names_of, problem
 from tests.conftest import API_KEY
 from workers import maintenance
@@ -100,7 +101,7 @@ def test_campaigns_created_without_zone_has_the_servers(settings, secrets, clien
             "/sign-in", data={"key": API_KEY}, headers={"Sec-Fetch-Site": "same-origin"}
         ).is_success
         assert 'value="Asia/Tokyo"' in web.get("/new").text
-    by_hit = storage.seal(client, {"three": 0}, clock.now, settings)
+    by_hit = read(client, lambda pipe: storage.seal(pipe, {"three": 0}, clock.now, settings))
     assert by_hit["three"].time_zone == "Asia/Tokyo"
 
 

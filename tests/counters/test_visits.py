@@ -7,6 +7,7 @@ import redis
 from pixel_server.counters import visits
 from pixel_server.counters.visits import Entry, Visit
 from pixel_server.store import keys
+from pixel_server.store.readers import read
 
 SOURCE = ("(none)",) * 4
 
@@ -23,18 +24,18 @@ def store(client: redis.Redis, changed: dict[bytes, Entry], removed: tuple[bytes
 def test_read_entries_alias_of_a_missing_visit_ends_the_search(client):
     stored = {b"x": b"a", b"y": b"b", b"b": b"c"}
     client.hset(keys.visits(0), mapping={name: visits.pack(entry) for name, entry in stored.items()})
-    assert visits.read_entries(client, 0, [b"x", b"y"]) == stored
+    assert read(client, lambda pipe: visits.read_entries(pipe, 0, [b"x", b"y"])) == stored
 
 
 def test_store_commands_visit_and_alias_are_read_again_and_removed(client):
     name, alias = visits.field(b"visitor1", b"spring"), visits.field(b"another1", b"spring")
     store(client, {name: visit(5000), alias: name}, (), 1)
-    entries = visits.read_entries(client, 0, [alias])
+    entries = read(client, lambda pipe: visits.read_entries(pipe, 0, [alias]))
     assert entries[alias] == name
     assert entries[name] == visit(5000)
     assert client.zrange(keys.visit_times(0), 0, -1, withscores=True) == [(name, 5000.0)]
-    assert visits.count_by_campaign(client, 0, [name]) == {b"spring": 1}
+    assert read(client, lambda pipe: visits.count_by_campaign(pipe, 0, [name])) == {b"spring": 1}
     store(client, {}, (name, alias), -1)
-    assert visits.read_entries(client, 0, [name, alias]) == {}
+    assert read(client, lambda pipe: visits.read_entries(pipe, 0, [name, alias])) == {}
     assert not client.exists(keys.visits(0), keys.visit_times(0))
-    assert visits.count_by_campaign(client, 0, [name]) == {b"spring": 0}
+    assert read(client, lambda pipe: visits.count_by_campaign(pipe, 0, [name])) == {b"spring": 0}

@@ -51,7 +51,7 @@ def test_erasure_during_a_roll_up_prevents_its_commit(
     read_stored = apply.read_stored
 
     def erased_meanwhile(*arguments):
-        stored = read_stored(*arguments)
+        stored = yield from read_stored(*arguments)
         monkeypatch.setattr(apply, "read_stored", read_stored)
         press(link(), "erase")
         return stored

@@ -54,7 +54,7 @@ def test_withdraw_during_a_roll_up_prevents_its_commit(
     read_periods = withdrawals.periods_by_recipient
 
     def withdrawn_meanwhile(*arguments):
-        periods = read_periods(*arguments)
+        periods = yield from read_periods(*arguments)
         monkeypatch.setattr(withdrawals, "periods_by_recipient", read_periods)
         press(link(), "stop")  # at the very instant of the hit
         return periods

@@ -19,6 +19,7 @@ from pixel_server.hit import Hit
 from pixel_server.store import keys
 from pixel_server.store.client import connect_async
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.readers import read
 from workers import retention_shards
 from workers.rollup_pass import Outcome, Rollup
 
@@ -385,7 +386,7 @@ def test_visit_largest_stays_within_its_bound(make_site, client):
     held = (keys.visits(0), keys.visit_times(0))
     size = sum(client.memory_usage(key, samples=0) for key in held)
     assert 2000 < size <= visits.MAX_BYTES, f"{size} bytes"
-    entries = visits.read_entries(client, 0, client.hkeys(keys.visits(0))).values()
+    entries = read(client, lambda pipe: visits.read_entries(pipe, 0, client.hkeys(keys.visits(0)))).values()
     (visit,) = [entry for entry in entries if isinstance(entry, visits.Visit)]
     assert (len(visit.seen), len(visit.aliases)) == (visits.MAX_SEEN, visits.MAX_ALIASES)
     site.view("2025-06-10T09:01:30Z", "b", visitor=b"id000059", visits=1)

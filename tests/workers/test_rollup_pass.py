@@ -16,7 +16,9 @@ from pixel_server.hit import Hit
 from pixel_server.store import checkpoint, keys
 from pixel_server.store.client import connect_async
 from pixel_server.tokens import Mode, Token
+from workers import rollup_pass
 from workers.rollup_pass import PASS_ENTRIES, PASS_HITS, Outcome, Rollup
+from workers.stream_reader import read_pass
 
 
 def batch(hits):
@@ -68,12 +70,19 @@ def test_pass_hit_of_the_future_counts_at_the_time_redis_stored_it(client, setti
     assert int(salt.rpartition(b":")[2]) - stored_ms / 1000 < 2 * 86_400
 
 
-def test_pass_generation_raised_since_the_last_pass_changes_nothing(client, settings, secrets):
+def test_pass_generation_raised_since_its_read_changes_nothing(client, settings, secrets, monkeypatch):
     for _ in range(2):
         client.xadd(keys.hits(0), batch(1))
     rollup = Rollup(client, settings, secrets, 0, max_entries=1)
     assert rollup.step(0) is Outcome.COUNTED
-    client.hincrby(keys.checkpoint(0), "n", 1)
+
+    def raised_meanwhile(*arguments):
+        read = read_pass(*arguments)
+        monkeypatch.undo()
+        client.hincrby(keys.checkpoint(0), "n", 1)
+        return read
+
+    monkeypatch.setattr(rollup_pass, "read_pass", raised_meanwhile)
     assert [rollup.step(0) for _ in range(3)] == [Outcome.NOT_COMMITTED, Outcome.COUNTED, Outcome.EMPTY]
     assert rollup.counted == 2
 
@@ -139,3 +148,28 @@ def test_pass_hit_that_cannot_be_counted_becomes_a_dead_letter(
     assert b"hits_gpc" not in client.hgetall(keys.total(0, "mail"))
     assert sorted(client.zrange(keys.CAMPAIGNS, 0, -1)) == [b"mail", b"page"]
     load_judge.cache_clear()
+
+
+@pytest.mark.parametrize(("kind", "most"), [("mail", 5), ("page", 6)])
+def test_pass_makes_few_round_trips(client, settings, secrets, monkeypatch, kind, most):
+    """If Redis is 150 ms away, each round trip more makes figures 150 ms older."""
+    asyncio.run(create_campaigns(settings.redis_url))
+    given = {
+        "mail": [mailed(time=5000 + n, recipient=b"%08d" % n, address=bytes(4)) for n in range(50)],
+        "page": [Hit(5000 + n, "page", hit.WEB, "GET", address=bytes(4), agent=f"x{n}") for n in range(50)],
+    }[kind]
+    for each in given:
+        client.xadd(keys.hits(0), {"1": hit.encode_batch([hit.encode(each)])})
+    trips = 0
+    get_connection = client.connection_pool.get_connection
+
+    def counted(*arguments, **options):
+        nonlocal trips
+        trips += 1
+        return get_connection(*arguments, **options)
+
+    monkeypatch.setattr(client.connection_pool, "get_connection", counted)
+    rollup = Rollup(client, settings, secrets, 0)
+    assert rollup.step(5) is Outcome.COUNTED
+    assert rollup.counted == 50
+    assert trips <= most

@@ -7,7 +7,9 @@ import pytest
 from pixel_server import hit
 from pixel_server.hit import Hit
 from pixel_server.store import keys
-from workers.stream_reader import FIRST_ENTRIES, decode_entries, read_entries
+from pixel_server.store.checkpoint import Checkpoint, Generation
+from workers import stream_reader
+from workers.stream_reader import decode_entries, read_pass
 
 
 def batch(hits):
@@ -26,28 +28,41 @@ def batch(hits):
         ([99], 1, False),
     ],
 )
-@pytest.mark.parametrize("first", [1, FIRST_ENTRIES, 12, 1000])
-def test_read_entries_limit_of_100_hits_stops_at_the_entry_that_reaches_it(
-    client, sizes, count, is_limited, first
+@pytest.mark.parametrize("read_bytes", [1, 4000, 1 << 20])
+def test_read_pass_limit_of_100_hits_stops_at_the_entry_that_reaches_it(
+    client, monkeypatch, sizes, count, is_limited, read_bytes
 ):
+    """A round trip may read fewer entries than the pass, so that a pass takes several."""
+    monkeypatch.setattr(
+        stream_reader, "_READ", stream_reader._READ.replace(f"{stream_reader.READ_BYTES}", f"{read_bytes}")
+    )
     for size in sizes:
         client.xadd(keys.hits(0), batch(size))
-    entries, stopped = read_entries(client, 0, "0-0", 100, 50, first)
+    _, entries, stopped = read_pass(client, 0, 100, 50)
     assert (len(entries), stopped) == (count, is_limited)
     assert len(decode_entries(entries).hits) == sum(sizes[:count])
 
 
-def test_read_entries_long_hits_are_fewer(client):
+def test_read_pass_long_hits_are_fewer(client):
     client.xadd(keys.hits(0), {"1": hit.encode_batch([bytes([0xC5, 78, 30]) + bytes(19_998)] * 4)})
     client.xadd(keys.hits(0), batch(1))
     client.xadd(keys.hits(0), batch(1))
-    entries, stopped = read_entries(client, 0, "0-0", 79, 50)
+    _, entries, stopped = read_pass(client, 0, 79, 50)
     assert (len(entries), stopped) == (2, True)
 
 
-def test_read_entries_value_that_is_not_a_batch_is_read(client):
+def test_read_pass_value_that_is_not_a_batch_is_read(client):
     for n in range(20):
         client.xadd(keys.hits(0), {"1": b"\xdc" if n % 2 else b"", "x": b"y"})
-    entries, stopped = read_entries(client, 0, "0-0", 8, 50)
+    _, entries, stopped = read_pass(client, 0, 8, 50)
     assert (len(entries), stopped) == (4, True)
     assert len(decode_entries(entries).unreadable) == 8
+
+
+def test_read_pass_entries_before_the_checkpoint_are_left_out(client):
+    client.hset(keys.checkpoint(0), mapping={"n": 7, "mark": "abc", "id": "5-1", "newest": 9})
+    for entry in ("5-0", "5-1", "5-2", "6-0"):
+        client.xadd(keys.hits(0), batch(1), id=entry)
+    checkpoint, entries, _ = read_pass(client, 0, 100, 50)
+    assert checkpoint == Checkpoint(Generation(7, "abc"), "5-1", 9)
+    assert [entry for entry, _ in entries] == [b"5-2", b"6-0"]
