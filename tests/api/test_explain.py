@@ -16,7 +16,7 @@ def test_explain_hit_of_a_mail_program_names_its_rule(site: TestClient):
     assert (answer.json()["rule"], answer.json()["networks"]) == ("mail-client", [])
 
 
-def test_explain_list_of_networks_is_unusable_answers_503(site: TestClient, settings: Settings):
+def test_explain_unusable_list_of_networks_answers_503(site: TestClient, settings: Settings):
     settings.networks_directory.mkdir(parents=True)
     (settings.networks_directory / "proofpoint.txt").write_text("nonsense\n")
     answer = site.post("/api/explain", json=HIT)

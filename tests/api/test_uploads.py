@@ -187,7 +187,7 @@ def test_uploads_line_without_name_keeps_the_name(mail, put, shown):
 
 
 @pytest.mark.parametrize("kind", [CSV, NDJSON])
-def test_uploads_name_in_other_mode_is_dropped_and_told_once(mail, put, shown, client, kind):
+def test_uploads_name_in_other_mode_is_dropped_and_reported_once(mail, put, shown, client, kind):
     mail(mode="pseudonymous")
     content: list | bytes = [{"recipient": "ada", "name": "Ada"}, {"recipient": "bob", "name": 7}]
     if kind == CSV:
@@ -334,7 +334,7 @@ def test_uploads_utf16_of_a_spreadsheet_is_stored(mail, put, shown, charset):
     assert shown()["name"] == "Zoë"
 
 
-def test_uploads_odd_recipients_are_told_by_line(mail, put, shown):
+def test_uploads_odd_recipients_are_named_by_line(mail, put, shown):
     mail()
     answer = put("recipient;note\nada@example.org;Zoë\nAda@example.org;\n".encode("cp1252"), CSV)
     assert (answer.status_code, of(answer)) == (200, counts(3, new=2))

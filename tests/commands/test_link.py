@@ -90,7 +90,7 @@ def test_link_list_comma_in_a_column_name_is_kept(link, header):
     assert out.startswith(f"{header}{mark}pixel_url".encode())
 
 
-def test_link_list_from_standard_input(offline, tmp_path):
+def test_link_list_from_standard_input_gets_links(offline, tmp_path):
     out = tmp_path / "out"
     done = offline("link", "spring", "--recipients", "-", "--out", out, stdin=b"recipient\nada\n")
     assert (done.exit_code, done.output) == (0, "")
@@ -146,7 +146,7 @@ def test_link_list_unreadable_is_one_line(link, content, why):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_link_list_failure_keeps_the_file_before(link, offline, tmp_path, monkeypatch):
+def test_link_list_failure_keeps_the_previous_file(link, offline, tmp_path, monkeypatch):
     (tmp_path / "out").write_text("from an earlier run")
     monkeypatch.setattr("pixel_server.mail.recipient_files.RecipientFile.with_fields", lambda *_: 1 / 0)
     done, out, _ = link(b"recipient\nada\n")
@@ -198,7 +198,7 @@ def test_link_list_shows_progress_on_a_terminal_only(tmp_path):
 @pytest.mark.parametrize(
     "recipient", ["Eve@example.org", "mailto:eve@example.org", "Eve <eve@example.org>", "eve\u200b"]
 )
-def test_link_odd_recipient_is_made_and_told(offline, link, recipient):
+def test_link_odd_recipient_gets_a_link_and_a_warning(offline, link, recipient):
     done = offline("link", "spring", recipient)
     assert (done.exit_code, "another recipient" in done.stderr) == (0, True)
     assert "another recipient" in offline("embed", "spring", recipient, stdin=b"<p>Hi").stderr
@@ -207,7 +207,7 @@ def test_link_odd_recipient_is_made_and_told(offline, link, recipient):
     assert "list.csv: line 3: the recipient has" in done.stderr
 
 
-def test_link_list_many_odd_recipients_first_are_told(link):
+def test_link_list_many_odd_recipients_warns_of_the_first(link):
     done, _, _ = link(b"recipient\n" + b"Eve@example.org\n" * 100)
     assert len(done.stderr.splitlines()) == 21
     assert done.stderr.endswith("and 80 more such lines\n")

@@ -1,4 +1,4 @@
-"""What `link` and `embed` know of a campaign, and their warnings about unknown campaigns."""
+"""The campaigns that `link` and `embed` find, and their warnings about unknown campaigns."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_networks_list_unreadable_is_one_line(run, lists):
     assert_one_line(run("networks", "list"), f"{lists}/google.txt:1: 'nonsense' is not a network")
 
 
-def test_networks_refresh_from_a_file(run, lists, tmp_path):
+def test_networks_refresh_from_a_file_replaces_the_list(run, lists, tmp_path):
     path = str(csv(tmp_path / "egress.csv", ROWS))
     day = datetime.datetime.now(datetime.UTC).date()
     done = run("networks", "refresh", "apple", "--from", path)
@@ -65,7 +65,7 @@ def test_networks_refresh_replaces_an_unreadable_list(run, lists, tmp_path):
     assert run("networks", "list").exit_code == 0
 
 
-def test_networks_refresh_from_several_files(run, tmp_path):
+def test_networks_refresh_from_several_files_joins_them(run, tmp_path):
     for number in range(2):
         networks = [f"66.249.{n}.{32 * number}/27" for n in range(64)]
         (tmp_path / f"{number}.json").write_bytes(google(*networks))

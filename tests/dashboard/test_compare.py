@@ -252,6 +252,6 @@ def test_client_shares_rare_programs_become_other():
     assert compare.client_shares([(None, {"opens_person_by": None})]) is None
 
 
-def test_interval_with_top_fills_the_scale():
+def test_open_rate_bar_with_top_fills_the_scale():
     rate = {"low": 0.05, "high": 0.1, "estimate": 0.06}
     assert svg.open_rate_bar(rate, 0.2) == {"low": 25, "width": 25, "estimate": 30}

@@ -46,7 +46,7 @@ def csrf(visitor):
     return found[1]
 
 
-def test_sign_in_and_sign_out(visitor, sign_in):
+def test_sign_in_with_key_opens_pages_until_sign_out(visitor, sign_in):
     assert_signed_out(visitor)
     sign_in()
     page = visitor.get("/")

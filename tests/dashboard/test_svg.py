@@ -42,12 +42,12 @@ def test_spark_draws_each_day_above_zero():
         (1, 1, None, {"low": 99, "width": 1, "estimate": -1}),
     ],
 )
-def test_interval_is_at_least_one_percent_wide(low, high, estimate, drawn):
+def test_open_rate_bar_is_at_least_one_percent_wide(low, high, estimate, drawn):
     rate = {"low": low, "high": high, "estimate": estimate}
     assert svg.open_rate_bar(rate) == pytest.approx(drawn)
 
 
-def test_interval_without_rate_is_none():
+def test_open_rate_bar_without_rate_is_none():
     assert svg.open_rate_bar(None) is None
 
 
