@@ -2,10 +2,10 @@
 
 python -m tests.screenshots [DIR]
 
-It starts `pixel-server up`, looks at it while it is empty, adds the demo and a few campaigns more, and at
-last stops its Redis. Files are DIR/NAME-{desk,phone}-{light,dark}.png (default: screenshots); names are those
-of tests/journeys/every_page.py. It needs a Chromium on the path, and takes some two minutes. `--docs` makes
-only the two that the README shows.
+Starts `pixel-server up`, takes pictures while it is empty, adds the demo and a few more campaigns, and at
+last stops Redis. Files are DIR/NAME-{desk,phone}-{light,dark}.png (DIR is by default `screenshots`); NAME is
+a name in tests/journeys/every_page.py. Needs Chromium on the path, and takes some two minutes. `--docs` makes
+only the two pictures of the README.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent.parent / "docs"
 SIZES = {"desk": (1280, 800), "phone": (390, 844)}
 IN_DOCS = {"list": "campaigns.png", "campaign-email": "campaign.png"}
-MOST_HIGH = 870
-"""px of a picture of the README."""
-SETTLED = 250
-"""ms that a chart takes to be drawn anew for another width, and then some."""
+MAX_README_HEIGHT = 870
+"""Largest height of a picture of the README, in px."""
+REDRAW_MS = 250
+"""More than the time that a chart needs to be drawn again in another width."""
 
 
 def take(page: Page, name: str, directory: Path) -> None:
-    """The whole page as it is, in each size and scheme."""
+    """Takes pictures of the whole page in each size and color scheme."""
     for size, (width, height) in SIZES.items():
         page.set_viewport_size({"width": width, "height": height})
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
-            page.wait_for_timeout(SETTLED)
+            page.wait_for_timeout(REDRAW_MS)
             page.screenshot(path=directory / f"{name}-{size}-{scheme}.png", full_page=True)
 
 
 def take_for_readme(page: Page, path: Path) -> None:
-    """Its upper part, without the empty rest of a short page."""
-    page.wait_for_timeout(SETTLED)
+    """Takes a picture of the page's upper part, without the empty rest of a short page."""
+    page.wait_for_timeout(REDRAW_MS)
     box = page.locator("main").bounding_box()
     assert box is not None
-    height = min(round(box["y"] + box["height"]), MOST_HIGH)
+    height = min(round(box["y"] + box["height"]), MAX_README_HEIGHT)
     page.screenshot(
         path=path, full_page=True, clip={"x": 0, "y": 0, "width": SIZES["desk"][0], "height": height}
     )
@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("directory", type=Path, nargs="?", default=Path("screenshots"))
     parser.add_argument("--only", nargs="+", default=[], help="names of pages")
-    parser.add_argument("--docs", action="store_true", help="make the two of the README anew, and no others")
+    parser.add_argument("--docs", action="store_true", help="make only the two pictures of the README")
     chosen = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:

@@ -2,8 +2,8 @@
 
 python -m tests.bench.flood [--minutes 1] [--connections 512]
 
-The bound is the memory after five seconds of the same flood with Redis, plus PIXEL_PENDING_BYTES, plus
-SLACK_MB. The store is stopped with SIGSTOP, so that it neither answers nor refuses.
+The limit is the memory after five seconds of the same flood with Redis, plus PIXEL_PENDING_BYTES, plus
+SLACK_MB. Redis is stopped with SIGSTOP, so that it neither answers nor refuses connections.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tests.bench.sides import Bench, server
 from tests.bench.wrk import Load
 
 SLACK_MB = 32
-SPOOL = 512 << 20
-"""Bytes of the spool: few enough that it is full within ten minutes."""
+SPOOL_BYTES = 512 << 20
+"""Size of the spool: so small that it is full within ten minutes."""
 
 
 def measure(bench: Bench, minutes: float = 1.0, connections: int = 512) -> list[Figure]:
-    with server(bench, PIXEL_SPOOL_BYTES=str(SPOOL)) as side:
+    with server(bench, PIXEL_SPOOL_BYTES=str(SPOOL_BYTES)) as side:
         assert side.store is not None
         pid = side.process.pid
         started = resident_mb(pid)

@@ -2,8 +2,9 @@
 
 python -m tests.bench.freshness [--seconds 20]
 
-The rate is as in latency.py. `pixel-server work` runs wherever the kernel puts it. Beside that load, one
-recipient of another campaign opens a mail ten times a second. Its figures are read every 25 ms.
+The rate is measured as in latency.py. `pixel-server work` runs on any core. Besides that load, one recipient
+of another campaign opens a mail ten times a second (a probe), and the figures of that campaign are read every
+25 ms.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from tests.bench.program import Figure, alone, percentile
 from tests.bench.sides import SECRETS, Bench, Side, server, workers
 
 CAMPAIGN = "probe"
-EVERY, READ_EVERY = 0.1, 0.025
-LAST = 10.0
+PROBE_SECONDS, READ_SECONDS = 0.1, 0.025
+"""Seconds between two probes, and between two reads of the figures."""
+MAX_SECONDS = 10.0
+"""Seconds after which a probe counts as not shown."""
 
 
 def measure(bench: Bench, seconds: float = 20.0) -> list[Figure]:
@@ -34,10 +37,10 @@ def measure(bench: Bench, seconds: float = 20.0) -> list[Figure]:
             answers = wrk.result(running)
     return [
         Figure("rate", answers.rate, "hits/s"),
-        Figure("p50", percentile(took, 0.5) if took else LAST, "s"),
-        Figure("p99", percentile(took, 0.99) if took else LAST, "s", most=2.0),
+        Figure("p50", percentile(took, 0.5) if took else MAX_SECONDS, "s"),
+        Figure("p99", percentile(took, 0.99) if took else MAX_SECONDS, "s", most=2.0),
         Figure("probes", probes),
-        Figure(f"probes not shown within {LAST:.0f} s", probes - len(took), most=0.0),
+        Figure(f"probes not shown within {MAX_SECONDS:.0f} s", probes - len(took), most=0.0),
     ]
 
 
@@ -55,17 +58,17 @@ def _probe(side: Side, seconds: float) -> tuple[list[float], int]:
             status, _ = side.get(path)
             assert status == 200
             answered.append(time.monotonic())
-            time.sleep(EVERY)
+            time.sleep(PROBE_SECONDS)
 
     opening = threading.Thread(target=open_mails)
     opening.start()
-    # All probes are of one recipient, so of one shard: they are counted in the order of their answers.
-    while opening.is_alive() or (len(took) < len(answered) and time.monotonic() < end + LAST):
+    # One recipient is in one shard, so the probes are counted in the order of their answers.
+    while opening.is_alive() or (len(took) < len(answered) and time.monotonic() < end + MAX_SECONDS):
         status, content = side.get(f"/api/campaigns/{CAMPAIGN}/stats")
         shown = json.loads(content)["totals"]["hits"] if status == 200 else 0
         now = time.monotonic()
         took += [max(0.0, now - at) for at in answered[len(took) : shown]]
-        time.sleep(READ_EVERY)
+        time.sleep(READ_SECONDS)
     opening.join()
     return took, len(answered)
 

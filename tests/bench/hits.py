@@ -1,4 +1,4 @@
-"""Stored hits as a web process would leave them, made without a web process."""
+"""Writes made-up hits to the streams, as a web process does."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def mail(draw: random.Random, campaign: str, recipient: bytes, at_ms: int) -> tu
         flags=FLAGS,
         token_time=at_ms // 1000 - 3600,
         recipient=recipient,
-        address=recipient[:4],  # each reader has an address; several addresses at once would be a gateway
+        address=recipient[:4],  # one address a reader, because several at once would be a burst
         agent=AGENTS[recipient[4] % len(AGENTS)],
         referrer="https://mail.example.org/",
         language=LANGUAGE,
@@ -80,9 +80,9 @@ def page(draw: random.Random, at_ms: int) -> tuple[int, bytes]:
 def realistic(
     draw: random.Random, people: list[bytes], count: int, ago: int = 60
 ) -> Iterator[tuple[int, bytes]]:
-    """Returns hits of these recipients: 50 user agents, 2,000 paths, four mails and a web site.
+    """Yields hits of four mails and a web site, with 50 user agents and 2,000 paths.
 
-    The hits came at 50,000 a second. ago: seconds since the first of them.
+    people: recipient keys. The hits are 50,000 a second. ago: seconds from the first hit until now.
     """
     at = int((time.time() - ago) * 1000)
     for i in range(count):

@@ -2,9 +2,9 @@
 
 python -m tests.bench.latency [--rounds 3] [--seconds 5]
 
-The maximum is the rate of 256 keep-alive connections. Then 256 connections send half that rate together, each
-with pauses of random length, so that requests arrive as from many independent people; see `wrk.paced`.
-Latency counts from the sending of a request.
+The maximum is the rate of 256 keep-alive connections. Then 256 connections together send half of that rate.
+Each connection pauses for random times, so that requests arrive as from many independent people; see
+`wrk.paced`. Latency is measured from the sending of a request.
 """
 
 from __future__ import annotations

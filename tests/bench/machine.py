@@ -1,4 +1,4 @@
-"""The machine: its cores, its tools, and the time and memory that processes take."""
+"""The machine: its cores, its programs, and the CPU time and memory of processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ ROOT = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True)
 class Cores:
-    """serving: cores of the process that answers. other: cores of the load generator and the store."""
+    """Numbers of two cores.
+
+    serving: of the process that answers. other: of the load generator and the store.
+    """
 
     serving: int
     other: int
@@ -44,7 +47,7 @@ def on(*cores: int) -> Iterator[None]:
 
 
 def tree(pid: int) -> list[int]:
-    """Returns a process and all its descendants."""
+    """Returns the ids of a process and of all its descendants."""
     pids = [pid]
     for parent in pids:
         for task in Path(f"/proc/{parent}/task").glob("*/children"):
@@ -53,7 +56,7 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_us(pids: Sequence[int]) -> float:
-    """Returns user and system time of these processes so far, in us. It grows in steps of 10 ms."""
+    """Returns the CPU time (user and system) of these processes so far, in us, in steps of 10 ms."""
     ticks = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -62,7 +65,7 @@ def cpu_us(pids: Sequence[int]) -> float:
 
 
 def resident_mb(pid: int) -> float:
-    """Returns the resident memory now."""
+    """Returns the current resident memory of a process, in MB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
@@ -70,8 +73,10 @@ def resident_mb(pid: int) -> float:
 
 
 def tool(name: str, *packages: str) -> str:
-    """Returns the path of a program. Installs its Debian packages if it is missing. Raises SystemExit if it
-    cannot be installed."""
+    """Returns the path of a program. Installs these Debian packages if the program is missing.
+
+    Raises SystemExit if the program cannot be installed.
+    """
     search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     path = shutil.which(name, path=search)
     if path is None and os.geteuid() == 0 and shutil.which("apt-get"):
@@ -87,7 +92,7 @@ def tool(name: str, *packages: str) -> str:
 
 
 def npm_program(package: str) -> Path:
-    """Returns the program of that name in an npm package. Installs it inside the virtual environment."""
+    """Returns the path of an npm package's program. Installs the package inside the virtual environment."""
     home = Path(sys.prefix if sys.prefix != sys.base_prefix else tempfile.gettempdir()) / "bench"
     program = home / "node_modules" / ".bin" / package
     if not program.exists():
@@ -99,7 +104,7 @@ def npm_program(package: str) -> Path:
 
 
 def describe(data: Path) -> str:
-    """Returns one line: cores, versions, and the time of a sync on the disk under `data`."""
+    """Returns a line with the cores, the version of Python, and the time of a sync on the disk of `data`."""
     model = next(
         (
             line.partition(":")[2].strip()

@@ -1,8 +1,8 @@
-"""Redis memory per recipient: a million people open a mail within 90 days; 30 of 100 open it again.
+"""Redis memory per recipient: a million people open a mail within 90 days; 30 of 100 open the mail again.
 
 python -m tests.bench.memory [--recipients 1000000]
 
-Measures `used_memory_dataset` beyond that of an empty store. The real roll-up counts the hits.
+Measures how much `used_memory_dataset` grows from an empty store. The real roll-up counts the hits.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from tests.bench.sides import Bench, Side, server
 CAMPAIGN = "million"
 DAY_MS = 86_400_000
 DAYS = 90
-OPENED_TWICE = 0.3
-PART = 50_000
+OPENED_TWICE_SHARE = 0.3
+PART_HITS = 50_000
+"""Number of hits that are written before they are counted."""
 
 
 def fill(bench: Bench, side: Side, people: int) -> int:
-    """Makes the campaign. Returns its hits."""
+    """Fills the campaign with hits. Returns their number."""
     assert side.store is not None
     writer = Writer(side.store.client)
     waiting, total = _opens(people), 0
-    while part := list(itertools.islice(waiting, PART)):
+    while part := list(itertools.islice(waiting, PART_HITS)):
         writer.write(part)
         total += count(bench, side).hits
     side.tidy()
@@ -43,7 +44,7 @@ def _opens(people: int) -> Iterator[tuple[int, bytes]]:
     begin = end - DAYS * DAY_MS + DAY_MS
     for i, key in enumerate(keys):
         yield mail(draw, CAMPAIGN, key, begin + (end - begin) * i // people)
-    again = draw.sample(keys, int(OPENED_TWICE * people))
+    again = draw.sample(keys, int(OPENED_TWICE_SHARE * people))
     for i, key in enumerate(again):
         yield mail(draw, CAMPAIGN, key, end - DAY_MS + DAY_MS * i // len(again))
 

@@ -2,10 +2,10 @@
 
 python -m tests.bench.overview [--campaigns 5000] [--requests 40]
 
-Four of five campaigns are mails, with some 20 recipients who opened. The others are pages, with some 20
-visitors. The hits lie within 14 days, and the real roll-up counts them. The ordinary server answers over
-HTTP, one request after the other. The first request reads the figures of all campaigns. So does a request
-after a minute without requests. `changed`: a campaign was changed just before.
+Four of five campaigns are mails that some 20 recipients opened. The others are web sites with some 20
+visitors. The hits lie within 14 days, and the real roll-up counts them. A normal server answers over HTTP,
+one request after the other. The first request reads the figures of all campaigns, and so does a request after
+a minute without requests. `changed`: a campaign was changed just before.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from tests.bench.sides import API_KEY, SECRETS, Bench, Side, server
 
 DAY_MS = 86_400_000
 DAYS = 14
-EACH = 20
-PART = 20_000
+HITS_PER_CAMPAIGN = 20
+PART_HITS = 20_000
+"""Number of hits that are written before they are counted."""
 SORTS = ("-last_hit", "name", "-rate", "-uniques")
 
 
 def fill(bench: Bench, side: Side, number: int) -> int:
-    """Makes the campaigns. Returns their hits."""
+    """Creates the campaigns and fills them with hits. Returns the number of hits."""
     assert side.store is not None
 
     async def make() -> None:
@@ -51,7 +52,7 @@ def fill(bench: Bench, side: Side, number: int) -> int:
 
     asyncio.run(make())
     writer, waiting, total = Writer(side.store.client), _hits(number), 0
-    while part := list(itertools.islice(waiting, PART)):
+    while part := list(itertools.islice(waiting, PART_HITS)):
         writer.write(part)
         total += count(bench, side).hits
     side.tidy()
@@ -63,12 +64,12 @@ def _id(number: int) -> str:
 
 
 def _hits(number: int) -> Iterator[tuple[int, bytes]]:
-    """Stores one campaign after the other, so that a pass of the roll-up has few campaigns."""
+    """Yields hits of one campaign after the other, so that each pass of the roll-up has few campaigns."""
     draw = random.Random(13)
     people = recipients(2000)
     end = int(time.time() * 1000)
     for i in range(number):
-        for _ in range(EACH):
+        for _ in range(HITS_PER_CAMPAIGN):
             at = end - draw.randrange(DAYS * DAY_MS)
             yield mail(draw, _id(i), draw.choice(people), at) if i % 5 else _view(draw, _id(i), at)
 
@@ -112,7 +113,7 @@ def measure_on(side: Side, number: int, requests: int) -> list[Figure]:
         assert page["total"] == number or query == "q=99"
         assert all(sum(item["days"]) and item["last_hit"] for item in page["items"])
         if not figures:
-            figures.append(Figure("the first look", took[0], "ms", most=300.0))
+            figures.append(Figure("the first request", took[0], "ms", most=300.0))
         name = f"{query}{', changed' * changed}"
         figures += [
             Figure(f"{name}: p50", percentile(took[1:], 0.5), "ms"),

@@ -2,10 +2,10 @@
 
 python -m tests.bench.pages [--campaigns 5000] [--requests 40]
 
-The campaigns are those of tests.bench.overview. The ordinary server answers a signed-in client over HTTP, one
+The campaigns are those of tests.bench.overview. A normal server answers a signed-in client over HTTP, one
 request after the other. `cold`: a campaign was changed just before, so that the figures of all campaigns are
-read. Bytes are those that a browser without a cache receives: the page, all that its head names in `src` and
-`href`, and the JSON of a campaign's chart, each compressed if the server compresses it.
+read. The size of a page is what a browser without a cache receives: the page, the files that its head names
+in `src` and `href`, and the JSON of a campaign's chart, each compressed if the server compresses it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Reader:
         return content
 
     def weigh(self, path: str) -> int:
-        """Returns the bytes of a page with all that it loads."""
+        """Returns the size of a page with all that it loads, in bytes."""
         page = self.get(path)
         text = page.decode()
         head = text.partition("</head>")[0]

@@ -1,6 +1,6 @@
-"""The simplest server: a Starlette endpoint, and one XADD a hit.
+"""The simplest server: a Starlette endpoint that calls XADD for each hit, without a token check or batches.
 
-Run `uvicorn tests.bench.plain:app` with REDIS_URL in the environment. It checks no token and makes no batch.
+Run `uvicorn tests.bench.plain:app` with REDIS_URL in the environment.
 """
 
 from __future__ import annotations

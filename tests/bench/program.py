@@ -1,5 +1,4 @@
-"""The common parts of the programs here: options, a temporary directory, and figures that print
-themselves."""
+"""What the programs of this folder share: options, a temporary directory, and figures with limits."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from tests.bench.sides import Bench
 
 @dataclass(frozen=True)
 class Figure:
-    """One result. most, least: its limits, if it has limits."""
+    """One result. most, least: its largest and smallest allowed value, or None."""
 
     name: str
     value: float
@@ -67,7 +66,7 @@ def options(description: str | None) -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--cores", type=Cores.parse, default=Cores(0, 1), help="serving core, other core")
-    parser.add_argument("--dir", type=Path, help="where data is kept meanwhile: a disk, no tmpfs")
+    parser.add_argument("--dir", type=Path, help="directory for data, on a disk and not on a tmpfs")
     parser.add_argument("--json", type=Path, help="write all figures to this file too")
     return parser
 

@@ -1,10 +1,10 @@
-"""The roll-up: hits a second that one worker counts, against the hits that one web process stores.
+"""The roll-up: hits a second that one worker counts, compared with the hits that one web process stores.
 
 python -m tests.bench.rollup [--rounds 3] [--hits 200000] [--seconds 5] [--group 32]
 
-Hits are realistic (see hits.py). The hits of each round come ten minutes after the hits of the round before.
-They are written in groups as a recorder makes them at 64 connections: about 32 hits, so eight a batch. Worker
-and web process run on the serving core, in turn. The store runs on the other core.
+Hits are realistic (see hits.py). The hits of a round are ten minutes later than those of the previous round.
+They are written in groups, as a recorder does with 64 connections: about 32 hits a group, so eight a batch.
+Worker and web process run in turn on the serving core. The store runs on the other core.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Counted:
 
 
 def count(bench: Bench, side: Side, core: int | None = None) -> Counted:
-    """Rolls up all shards at once, as a worker does, in this process, on the serving core."""
+    """Rolls up all shards at once, as a worker does, in this process. core: by default the serving core."""
     assert side.store is not None
     hits, store = 0, cpu_us([side.store.pid])
     gc.collect()
@@ -57,7 +57,7 @@ def count(bench: Bench, side: Side, core: int | None = None) -> Counted:
 
 
 def make_site(side: Side) -> None:
-    """Makes the web campaign that the hits of pages belong to."""
+    """Creates the web campaign to which the hits of web pages belong."""
 
     async def make() -> None:
         store = connect_async(side.settings.redis_url)

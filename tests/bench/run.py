@@ -1,13 +1,12 @@
-"""Measures all sides in turn, on stated cores, and then every other promise of speed.
+"""Measures all servers in turn, on given cores, and then every other promise of speed.
 
 make bench
 make bench BENCH="--rounds 3 --seconds 3 --json bench.json"
 make bench BENCH="--only hits latency --processes 1 --cores 2,3 --dir /some/disk"
 
-It installs what is missing: wrk and nginx as Debian packages if it runs as root, pixel-ping from npm into the
-virtual environment. Each part is also a separate program: `python -m tests.bench.rollup`, and latency,
-withdrawals, site, memory, stats, overview, pages, upload, links, freshness, flood. The defaults take some 20
-minutes. docs/proof.md has the output.
+Installs missing programs: wrk and nginx as Debian packages if it runs as root, and pixel-ping from npm into
+the virtual environment. Each part but `hits` is also a program of its own, such as `python -m
+tests.bench.rollup`. A run with the defaults takes some 20 minutes. docs/proof.md has the results.
 """
 
 from __future__ import annotations
@@ -69,11 +68,12 @@ NGINX, PING, OURS = "nginx empty_gif", "pixel-ping", "pixel-server"
 
 @dataclass(frozen=True)
 class Round:
-    """Result of one side in one case.
+    """Result of one server in one case.
 
-    p50, p99: latency, ms. cpu: CPU of the serving processes per hit, us. store: the same of the Valkey. busy:
-    cores that the serving processes kept busy. bad: answers that are not 2xx, and errors of sockets. lost:
-    hits answered but not stored. extra: hits stored and never answered, beyond the open requests.
+    rate: hits a second. p50, p99: latency in ms. cpu: CPU of the serving processes in us a hit. store: CPU of
+    the Valkey in us a hit. busy: number of cores that the serving processes kept busy. bad: number of answers
+    that are not 2xx, and of socket errors. lost: hits that were answered but not stored. extra: hits that
+    were stored but not answered, without the requests that were open at the end.
     """
 
     rate: float
@@ -164,7 +164,7 @@ def table(case: str, sides: dict[str, Any]) -> None:
 
 
 def ratios(cases: dict[str, Any]) -> list[Figure]:
-    """Returns the limits that the medians of one run must keep."""
+    """Returns the ratios of the medians of one run, with their limits."""
     figures = []
     for (case, sides), floor in zip(cases.items(), (0.40, 0.50, None, None), strict=True):
         ours, limit, ping = (sides[name]["median"] for name in (OURS, NGINX, PING))
@@ -184,9 +184,11 @@ def ratios(cases: dict[str, Any]) -> list[Figure]:
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="of each side and case")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each side in a round")
-    parser.add_argument("--processes", type=int, default=2, help="of one more side, on both cores; 1: none")
+    parser.add_argument("--rounds", type=int, default=5, help="of each server and case")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each server in a round")
+    parser.add_argument(
+        "--processes", type=int, default=2, help="of one more server, on both cores; 1 leaves it out"
+    )
     parser.add_argument("--recipients", type=int, default=1_000_000, help="of the campaign that is read")
     parser.add_argument("--minutes", type=float, default=1.0, help="of flood while Redis is stopped")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run")
@@ -239,7 +241,7 @@ def main() -> None:
         report["figures"] = {title: [asdict(figure) for figure in part] for title, part in figures.items()}
         write(chosen.json, report)
     missed = [figure for part in figures.values() for figure in part if not figure.met]
-    print("\nAll that is asked is met." if not missed else f"\n{len(missed)} figures are NOT as asked.")
+    print("\nAll limits are met." if not missed else f"\n{len(missed)} limits are NOT met.")
 
 
 if __name__ == "__main__":

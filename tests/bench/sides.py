@@ -1,4 +1,7 @@
-"""The servers that are compared. Each starts on its own core, and with its own store if it uses a store."""
+"""The servers that are compared ("sides").
+
+Each starts on the serving core, with a store of its own if it needs one.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ CAMPAIGN = "spring-sale"
 
 @dataclass
 class Bench:
-    """The common ground of all sides: a directory, the cores, and a file with one token a line."""
+    """What all sides share: a directory, the cores, and a file with a token on each line."""
 
     home: Path
     cores: Cores
@@ -59,7 +62,7 @@ class Bench:
         return first
 
     def directory(self, name: str) -> Path:
-        """Makes a new, empty directory."""
+        """Creates and returns a new directory."""
         path, number = self.home / name, 2
         while path.exists():
             path, number = self.home / f"{name}-{number}", number + 1
@@ -87,7 +90,8 @@ class Store:
 class Side:
     """A running server. before, after: the parts of a path before and after the token.
 
-    stored: returns the number of hits stored since `tidy`; None if the server keeps nothing to count.
+    stored: returns the number of hits that were stored since `tidy`; None if the server stores no hits.
+    floating: whether the server runs on both cores.
     """
 
     name: str
@@ -147,7 +151,7 @@ def valkey(bench: Bench, *cores: int) -> Iterator[Store]:
 def running(
     command: Sequence[str | Path], cores: Sequence[int], log: Path, **environ: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a program on these cores, with these settings alone. Stops it at the end."""
+    """Runs a program on these cores until the block ends. environ: its only settings."""
     clean = {
         name: value
         for name, value in os.environ.items()
@@ -222,7 +226,7 @@ def nginx(bench: Bench) -> Iterator[Side]:
 
 @contextlib.contextmanager
 def pixel_ping(bench: Bench) -> Iterator[Side]:
-    """Runs pixel-ping, which counts in memory and keeps nothing. Its flush comes after the measurement."""
+    """Runs pixel-ping, which counts in memory. It flushes its counts only after the measurement."""
     program, node = npm_program("pixel-ping"), tool("node", "nodejs")
     home, port = bench.directory("pixel-ping"), free_port()
     (home / "conf").write_text(json.dumps({"host": "127.0.0.1", "port": port, "interval": 86_400}))
@@ -277,7 +281,7 @@ def server(bench: Bench, processes: int = 1, **environ: str) -> Iterator[Side]:
 
 @contextlib.contextmanager
 def workers(bench: Bench, side: Side) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs `pixel-server work` for a running server, wherever the kernel puts it."""
+    """Runs `pixel-server work` for a running server, on any core."""
     settings = side.settings
     environ = {
         "REDIS_URL": settings.redis_url,
@@ -306,7 +310,10 @@ def _hits(client: Redis, streams: Sequence[str]) -> int:
 
 
 def settled(count: Callable[[], int], expected: int, within: float = 10.0) -> int:
-    """Returns the number of hits once it no longer grows. Waits for hits that lie in the spool."""
+    """Returns the number of stored hits as soon as it no longer grows. Waits for hits in the spool.
+
+    count: returns the number. expected: number to wait for, at most `within` seconds.
+    """
     deadline = time.monotonic() + within
     before, now = -1, count()
     while now != before or (now < expected and time.monotonic() < deadline):

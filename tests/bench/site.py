@@ -1,9 +1,9 @@
-"""A web site: views that one worker counts, against views that one web process stores, and their figures.
+"""A web site: views a second that one worker counts, compared with those that one web process stores.
 
 python -m tests.bench.site [--views 1000000] [--visitors 200000] [--days 30] [--seconds 5] [--group 32]
 
-Views of 2,000 pages, with 50 user agents, in visits of a few views each, as a recorder writes them at 64
-connections. In one round the page names its visitors (`own`), in another round a cookie does.
+The views are of 2,000 pages and 50 user agents, in visits of a few views each. They are written as a recorder
+does with 64 connections. One campaign has the identity `own`, the other `cookie`. Also checks the figures.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ CAMPAIGNS: dict[str, Identity] = {"named": "own", "cookies": "cookie"}
 
 @dataclass(frozen=True)
 class Made:
-    """The views and visitors that were made of a site, counted by hand."""
+    """Numbers of views and visitors of a made-up site, which the figures must show."""
 
     views: int
     visitors: int
 
 
 def make(redis_url: str) -> None:
-    """Makes the campaigns."""
+    """Creates the campaigns."""
 
     async def create() -> None:
         store = connect_async(redis_url)
@@ -60,7 +60,7 @@ def make(redis_url: str) -> None:
 def site(
     draw: random.Random, views: int, visitors: int, days: int, now: float
 ) -> tuple[list[tuple[int, int]], Made]:
-    """Returns ((ms, visitor) of each view, in order; the figures to expect)."""
+    """Returns (time in ms, visitor) of each view, in order, and the numbers that the figures must show."""
     begin = int(now * 1000) // DAY * DAY - (days - 1) * DAY
     seconds = int(now) - begin // 1000 - 3600
     views_made: list[tuple[int, int]] = []
@@ -81,7 +81,7 @@ def site(
 def hits(
     draw: random.Random, campaign: str, views: list[tuple[int, int]]
 ) -> Iterator[tuple[int, int, bytes]]:
-    """Returns (ms, shard, encoded hit) of each view."""
+    """Yields (time in ms, shard, encoded hit) of each view."""
     cookie = CAMPAIGNS[campaign] == "cookie"
     visits: dict[int, tuple[int, int]] = {}
     for at, number in views:
@@ -109,7 +109,7 @@ def hits(
 
 
 def _requests(bench: Bench) -> Bench:
-    """Returns the bench with the paths of pages' pixels in place of tokens."""
+    """Returns the bench with paths of web pixels in place of tokens."""
     path = bench.home / "pages"
     if not path.exists():
         draw = random.Random(3)
@@ -148,7 +148,9 @@ def measure(
         both = heapq.merge(*(hits(draw, name, story) for name, (story, _) in stories.items()), key=_time)
         rates: list[float] = []
         cpu, total = 0.0, 0
-        while part := list(itertools.islice(both, 200_000)):  # otherwise the store would keep all views twice
+        while part := list(
+            itertools.islice(both, 200_000)
+        ):  # in parts, so that the store never holds all hits
             writer.write((shard, data) for _, shard, data in part)
             gc.collect()
             counted = count(bench, side)

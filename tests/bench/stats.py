@@ -1,8 +1,8 @@
-"""Reading: `stats` over 90 days, by day, of a campaign of a million recipients.
+"""Latency of `stats` over 90 days, by day, of a campaign with a million recipients.
 
 python -m tests.bench.stats [--requests 500] [--recipients 1000000]
 
-The ordinary server answers over HTTP, on one keep-alive connection, one request after the other.
+A normal server answers over HTTP, on one keep-alive connection, one request after the other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.bench.memory import CAMPAIGN, DAYS, fill
 from tests.bench.program import Figure, alone, percentile
 from tests.bench.sides import API_KEY, Bench, Side, server
 
-WARM = 20
+WARM_UP_REQUESTS = 20
 
 
 def measure_on(side: Side, requests: int = 500) -> list[Figure]:
@@ -25,7 +25,7 @@ def measure_on(side: Side, requests: int = 500) -> list[Figure]:
     query = f"from={tomorrow - timedelta(days=DAYS)}&to={tomorrow}&interval=day"
     connection = http.client.HTTPConnection("127.0.0.1", side.port, timeout=10)
     took = []
-    for _ in range(WARM + requests):
+    for _ in range(WARM_UP_REQUESTS + requests):
         began = time.perf_counter()
         connection.request(
             "GET",
@@ -41,8 +41,8 @@ def measure_on(side: Side, requests: int = 500) -> list[Figure]:
     assert len(read["series"]) == DAYS
     assert all(item["opens"] for item in read["series"][1:])
     return [
-        Figure("p50", percentile(took[WARM:], 0.5), "ms"),
-        Figure("p99", percentile(took[WARM:], 0.99), "ms", most=10.0),
+        Figure("p50", percentile(took[WARM_UP_REQUESTS:], 0.5), "ms"),
+        Figure("p99", percentile(took[WARM_UP_REQUESTS:], 0.99), "ms", most=10.0),
         Figure("unique opens shown", read["totals"]["unique_opens"]),
     ]
 

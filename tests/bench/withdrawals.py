@@ -1,10 +1,10 @@
-"""The cost of a hit while a million recipients have withdrawn, against the cost while nobody has.
+"""CPU of a hit after a million recipients have withdrawn, compared with the CPU without withdrawals.
 
 python -m tests.bench.withdrawals [--rounds 7] [--seconds 3]
 
-Two servers answer in turn, on 256 keep-alive connections. The million came in over the API, 10,000 a request.
-Nobody who opens a mail is among them, so each hit is looked up and stored. CPU is that of the serving
-process.
+Two servers answer in turn, on 256 keep-alive connections. The withdrawals are sent to the API, 10,000 a
+request. No recipient who opens a mail has withdrawn, so each hit is looked up and stored. CPU is that of the
+serving process.
 """
 
 from __future__ import annotations

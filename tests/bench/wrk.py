@@ -1,4 +1,4 @@
-"""Load: wrk with one thread, on the core that does not serve."""
+"""Load from wrk with one thread, by default on the core that does not serve."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ SCRIPT = Path(__file__).with_name("wrk.lua")
 
 @dataclass(frozen=True)
 class Load:
-    """One load. close: opens a new connection for each request. forwarded: sends another head each time, as a
-    reverse proxy does. pause: ms that a connection waits on average before each request."""
+    """A load. close: opens a new connection for each request. pause: mean ms before a connection's request.
+
+    forwarded: sends a different head with each request, as a reverse proxy does.
+    """
 
     connections: int
     seconds: float
@@ -29,8 +31,10 @@ class Load:
 
 @dataclass(frozen=True)
 class Answers:
-    """Result of a load. p50, p99: ms. bad: answers that are not 2xx. errors: socket errors, and answers
-    later than 2 s."""
+    """Result of a load. p50, p99: latency in ms. bad: number of answers that are not 2xx.
+
+    errors: number of socket errors, and of answers after more than 2 s.
+    """
 
     requests: int
     seconds: float

@@ -1,8 +1,8 @@
 """Gives a process a wrong clock: Python imports this at its start if this folder is in PYTHONPATH.
 
-The file named by WRONG_CLOCK_FILE holds the seconds that the clock is ahead; a test may write another number
-while the process runs. `time.time`, `time.time_ns` and `datetime.now` are shifted. `time.monotonic` is not:
-so is a clock that was set wrong.
+The file WRONG_CLOCK_FILE holds the seconds by which the clock is ahead. A test may change the file while the
+process runs. `time.time`, `time.time_ns` and `datetime.now` are shifted. `time.monotonic` is not, as on a
+machine whose clock was set wrong.
 """
 
 from __future__ import annotations
