@@ -18,7 +18,7 @@ from pixel_server.times import iso_ms
 
 @click.group()
 def losses() -> None:
-    """List hits that were recorded and then lost, by Redis or with files removed from the spool."""
+    """List hits that were recorded and then lost. Redis lost them, or files were removed from the spool."""
 
 
 @losses.command("list")
