@@ -235,6 +235,14 @@ class Settings:
         "noticed. So is an open up to a minute before sending, because clocks differ. 0 turns this off.",
         _number(0, 3600),
     )
+    delivery_seconds: int = _setting(
+        "PIXEL_DELIVERY_SECONDS",
+        600,
+        "Seconds after sending within which mail gateways fetch images. Within them, or if the time of "
+        "sending is not known, every open from the networks of Proofpoint, Mimecast and Cisco is a "
+        "scanner's; later, a browser there is a person's. Within them, different browsers also make a burst.",
+        _number(0, 86_400),
+    )
     rules: Path | None = _setting(
         "PIXEL_RULES",
         None,

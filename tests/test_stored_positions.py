@@ -144,7 +144,7 @@ VISIT_FIELDS = {
     "more_source": ("term", "content"),
 }
 
-TRACE = [59_123, 0x01020304, 1, "rule", True, 9, ["cFirefox", "nDE"]]
+TRACE = [59_123, 0x01020304, 1, "rule", True, 9, ["cFirefox", "nDE"], 7_160_000_001, 0x05060708]
 TRACE_FIELDS = {
     "at": 59_123,
     "address": 0x01020304,
@@ -153,6 +153,8 @@ TRACE_FIELDS = {
     "is_open": True,
     "delay": 9,
     "labels": ("cFirefox", "nDE"),
+    "link": 7_160_000_001,
+    "source": 0x05060708,
 }
 
 # [format, flags + 16 * delay, first, last - first, opens, opens of a person, first of a person - first,

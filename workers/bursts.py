@@ -1,4 +1,8 @@
-"""Bursts: three or more addresses on one link within 30 seconds are a gateway that checks a mail.
+"""Bursts: a gateway checks a mail from several machines, or as several browsers, at about the same time.
+
+A burst is three or more addresses on one link within 30 seconds. Among hits that came at delivery
+(`classify.rules.is_at_delivery`) after a known time of sending, three or more pairs of address and agent are
+a burst too. The top and the bottom pixel of a mail are two links.
 
 Each hit leaves a trace. Hits are judged in the order of the stream, each together with the traces of earlier
 hits (`burst_window`). When a hit completes a burst, every hit of the burst that was counted as a person's or
@@ -7,8 +11,9 @@ the stream is cut nor on crashes. A later open by a person counts as usual, and 
 again.
 
 Traces are bounded. For each recipient and minute, the traces of the first MAX_TRACES hits are kept. After
-them, the trace of a hit from a new address is kept if its 15 seconds have fewer than three addresses. So
-three addresses within 15 seconds are found however many hits there are. A hit whose trace is not kept is
+them, the trace of a hit from a new address is kept if the traces of its link within its 15 seconds have fewer
+than three addresses; the same holds for pairs of address and agent. So three addresses on a link within 15
+seconds are found however many hits there are. A hit whose trace is not kept is
 still judged, but its verdict stays, and later hits are judged without it. Of opens by people that no burst
 can take back any more, the earliest and the latest of each minute are kept: when other opens are taken back,
 one of them may become the recipient's first or last open.
@@ -36,7 +41,7 @@ BURST_MS = 30_000
 NEARBY_MS = BURST_MS // 2
 """Milliseconds of a quarter of a minute. Of each quarter, traces of MIN_ADDRESSES addresses are kept."""
 MIN_ADDRESSES = 3
-"""Smallest number of different addresses in a burst."""
+"""Smallest number of different addresses, or of pairs of address and agent, in a burst."""
 MAX_TRACES = 16
 """Traces of a recipient and minute that are kept whatever their addresses."""
 COUNTED_AS_PERSON = (PERSON, APART)
@@ -190,13 +195,26 @@ def _keep_trace(minute_traces: list[Trace], trace: Trace) -> bool:
             minute_traces.append(trace)
             return True
         others = [other for other in minute_traces if other.kind != APART]
-        nearby = {other.address for other in others if other.at // NEARBY_MS == trace.at // NEARBY_MS}
-        if len(others) < MAX_TRACES or (len(nearby) < MIN_ADDRESSES and trace.address not in nearby):
+        if len(others) < MAX_TRACES or _is_new_evidence(others, trace):
             minute_traces.append(trace)
             return True
     if not trace.is_open or trace.kind not in COUNTED_AS_PERSON:
         return False
     return _keep_open_apart(minute_traces, Trace(trace.at, 0, APART, "", True, trace.delay, ()))
+
+
+def _is_new_evidence(others: list[Trace], trace: Trace) -> bool:
+    """Returns whether a burst may need this trace beside the others of its minute. others: not APART."""
+    nearby = [
+        other
+        for other in others
+        if other.at // NEARBY_MS == trace.at // NEARBY_MS and other.link == trace.link
+    ]
+    addresses = {other.address for other in nearby}
+    if len(addresses) < MIN_ADDRESSES and trace.address not in addresses:
+        return True
+    sources = {other.source for other in nearby if other.source}
+    return trace.source != 0 and len(sources) < MIN_ADDRESSES and trace.source not in sources
 
 
 def _keep_open_apart(minute_traces: list[Trace], trace: Trace) -> bool:
@@ -229,22 +247,30 @@ def _burst_members(
 ) -> list[MinuteTrace]:
     """Returns the traces of all bursts that a new hit completes or joins, including its own trace."""
     nearby = [(0, minute, new)]
-    addresses = {new.address}
     for near_minute in (minute - 1, minute, minute + 1):
         for trace in minutes.get(near_minute, ()) if near_minute >= oldest else ():
             distance_ms = (near_minute - minute) * MINUTE_MS + trace.at - new.at
-            if trace.kind != APART and -BURST_MS <= distance_ms <= BURST_MS:
+            if trace.kind != APART and trace.link == new.link and -BURST_MS <= distance_ms <= BURST_MS:
                 nearby.append((distance_ms, near_minute, trace))
-                addresses.add(trace.address)
-    if len(addresses) < MIN_ADDRESSES:
+    if not _is_burst(nearby):
         return []
     nearby.sort(key=_distance)
     members: dict[int, MinuteTrace] = {}
     for start, _, _ in nearby:
         window = [item for item in nearby if start <= item[0] <= start + BURST_MS] if start <= 0 else []
-        if len({trace.address for _, _, trace in window}) >= MIN_ADDRESSES:
+        if _is_burst(window):
             members |= {id(trace): (near_minute, trace) for _, near_minute, trace in window}
     return list(members.values())
+
+
+def _is_burst(items: list[tuple[int, int, Trace]]) -> bool:
+    """Returns whether traces on one link within 30 seconds, as (distance, minute, trace), are a burst."""
+    if len(items) < MIN_ADDRESSES:  # the usual case
+        return False
+    return (
+        len({trace.address for _, _, trace in items}) >= MIN_ADDRESSES
+        or len({trace.source for _, _, trace in items if trace.source}) >= MIN_ADDRESSES
+    )
 
 
 def _distance(item: tuple[int, int, Trace]) -> int:

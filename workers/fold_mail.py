@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 from pixel_server import tokens
 from pixel_server.classify.judge import Judge
-from pixel_server.classify.rules import Verdict
+from pixel_server.classify.rules import Verdict, is_at_delivery
 from pixel_server.consent import allowed_mode
 from pixel_server.counters import histogram, recipient_record, series
 from pixel_server.counters.burst_window import MINUTE_MS, Trace
@@ -78,7 +78,14 @@ def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, 
         hashed = trace_hash.copy()
         hashed.update(recipient + address)
         address_hash = int.from_bytes(hashed.digest())
-        trace = Trace(time % MINUTE_MS, address_hash, judged.trace, judged.rule, is_open, delay, labels)
+        source = 0
+        if sent_at is not None and is_at_delivery(time // 1000 - sent_at, judge.delivery_seconds):
+            hashed.update(hit.agent.encode("utf-8", "surrogatepass"))
+            source = int.from_bytes(hashed.digest())
+        link = hit.token_time << 2 | part >> 3
+        trace = Trace(
+            *(time % MINUTE_MS, address_hash, judged.trace, judged.rule, is_open, delay, labels), link, source
+        )
         tally.traced_hits.append(TracedHit(sums, recipient + sums.id_bytes, time, trace, tally.newest_ms))
     if hit.method == "GET":
         _add_to_record(sums, hit, part, judged, delay, is_open)

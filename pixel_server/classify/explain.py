@@ -11,7 +11,7 @@ from pixel_server import hit
 from pixel_server.addresses import is_in_networks, unmapped
 from pixel_server.classify.networks import Networks, NetworksError
 from pixel_server.classify.rule_file import NO_RULE
-from pixel_server.classify.rules import Evidence, Rules, is_soon, load_rules
+from pixel_server.classify.rules import Evidence, Rules, is_at_delivery, is_soon, load_rules
 from pixel_server.settings import Settings
 
 log = logging.getLogger("pixel_server.classify.explain")
@@ -55,6 +55,7 @@ def explain(
         hit.purpose(sent_headers),
         is_soon(delay, settings.soon_seconds),
         is_in_networks(address, settings.own_networks),
+        is_at_delivery(delay, settings.delivery_seconds),
     )
     verdict = rules.judge(evidence)
     return {
@@ -64,6 +65,7 @@ def explain(
         "ruleset": rules.ruleset,
         "networks": list(names),
         "soon_seconds": settings.soon_seconds,
+        "delivery_seconds": settings.delivery_seconds,
     }
 
 

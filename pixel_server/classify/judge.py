@@ -10,7 +10,7 @@ from ua_parser import parse_user_agent
 from pixel_server import tokens
 from pixel_server.addresses import is_in_networks
 from pixel_server.classify.networks import Networks, NetworksError
-from pixel_server.classify.rules import Rules, Verdict, is_soon, load_rules
+from pixel_server.classify.rules import Rules, Verdict, is_at_delivery, is_soon, load_rules
 from pixel_server.hit import Hit
 from pixel_server.settings import Settings
 
@@ -20,7 +20,8 @@ log = logging.getLogger("pixel_server.classify.judge")
 class Judge:
     """Returns the verdict on a hit when called.
 
-    ruleset: version of the rules. burst_rule_id: id of the rule about bursts, or "" if there is no such rule.
+    delivery_seconds: PIXEL_DELIVERY_SECONDS. ruleset: version of the rules. burst_rule_id: id of the rule
+    about bursts, or "" if there is no such rule.
     """
 
     def __init__(self, rules: Rules, networks: Networks, settings: Settings) -> None:
@@ -31,16 +32,25 @@ class Judge:
         self._network_names = networks.names
         self._own_networks = settings.own_networks
         self._soon_seconds = settings.soon_seconds
+        self.delivery_seconds = settings.delivery_seconds
         self._directory = settings.networks_directory
 
     def __call__(self, hit: Hit, sent_at: int | None) -> Verdict:
         """Returns the verdict. sent_at: time of sending the mail, in s since 1970, or None if not known."""
         is_own = hit.flags & tokens.TEST != 0
-        soon = sent_at is not None and is_soon(hit.time // 1000 - sent_at, self._soon_seconds)
+        delay = None if sent_at is None else hit.time // 1000 - sent_at
+        soon = is_soon(delay, self._soon_seconds)
+        at_delivery = is_at_delivery(delay, self.delivery_seconds)
         if self._own_networks and not is_own:
             is_own = is_in_networks(hit.address, self._own_networks)
         return self._find_verdict(
-            hit.agent, self._network_names(hit.address), hit.referrer, hit.purpose, soon, is_own
+            hit.agent,
+            self._network_names(hit.address),
+            hit.referrer,
+            hit.purpose,
+            soon,
+            is_own,
+            at_delivery,
         )
 
     def refresh(self) -> None:

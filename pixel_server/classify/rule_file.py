@@ -43,6 +43,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     no_referrer: bool = False
     purpose: list[str] | None = None
     soon: bool = False
+    at_delivery: bool = False
     own: bool = False
     burst: bool = False
     hides: bool = False

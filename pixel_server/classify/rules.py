@@ -51,7 +51,7 @@ class Evidence(NamedTuple):
     """The evidence that a verdict depends on.
 
     networks: names of the lists that hold the hit's address. purpose: see `hit.purpose`. soon: see `is_soon`.
-    own: whether the hit is the sender's own.
+    own: whether the hit is the sender's own. at_delivery: see `is_at_delivery`.
     """
 
     agent: str
@@ -60,6 +60,7 @@ class Evidence(NamedTuple):
     purpose: str = ""
     soon: bool = False
     own: bool = False
+    at_delivery: bool = True
 
 
 class Rules:
@@ -87,6 +88,7 @@ class Rules:
         purpose: str,
         soon: bool,
         own: bool,
+        at_delivery: bool,
     ) -> Verdict:
         """Returns the same as `judge` for the fields of an Evidence. Finds nearly all verdicts in a cache.
 
@@ -102,7 +104,7 @@ class Rules:
         if purpose:
             purpose = purpose.lower()
             purpose = "\n".join(part for part in self._purpose_parts if part in purpose)
-        key = (agent, networks, referrer, purpose, soon, own)
+        key = (agent, networks, referrer, purpose, soon, own, at_delivery)
         verdict = self._cache.get(key)
         if verdict is None:
             if len(self._cache) >= MAX_CACHED:
@@ -161,6 +163,14 @@ def is_soon(delay: float | None, soon_seconds: int) -> bool:
     return delay is not None and -CLOCK_ERROR_SECONDS <= delay < soon_seconds and soon_seconds > 0
 
 
+def is_at_delivery(delay: float | None, delivery_seconds: int) -> bool:
+    """Returns whether a mail gateway may have fetched the image while it delivered the mail.
+
+    delay: seconds from sending to the hit, or None if not known. delivery_seconds: PIXEL_DELIVERY_SECONDS.
+    """
+    return delay is None or delay < delivery_seconds
+
+
 def _longest_first(lists: Iterable[Sequence[str] | None]) -> tuple[str, ...]:
     """Returns all texts of these lists without duplicates, the longest first."""
     texts = {text for texts in lists for text in texts or ()}
@@ -184,6 +194,8 @@ def _test(rule: Rule) -> Callable[[Evidence], bool]:
         conditions.append(lambda e: e.own)
     if rule.soon:
         conditions.append(lambda e: e.soon)
+    if rule.at_delivery:
+        conditions.append(lambda e: e.at_delivery)
     if rule.no_referrer:
         conditions.append(lambda e: not e.referrer)
     if rule.agent is not None:

@@ -32,7 +32,9 @@ _FIELDS_PER_COMMAND = 1000
 
 class Trace(msgspec.Struct, array_like=True, gc=False):
     """The trace of one hit. at: ms within its minute. address: hash of the address. kind: such as PERSON.
-    rule, labels, delay: the counts that include the hit. A trace of kind APART has only its time and delay.
+    rule, labels, delay: the counts that include the hit. link: a number that differs for each link of
+    the recipient in the campaign. source: hash of the address and the agent if the hit came at delivery, else
+    0. A trace of kind APART has only its time and delay.
 
     Append only: stored traces are read by the position of each field. Add a field at the end, with a default.
     """
@@ -44,6 +46,8 @@ class Trace(msgspec.Struct, array_like=True, gc=False):
     is_open: bool
     delay: int
     labels: tuple[str, ...]
+    link: int = 0
+    source: int = 0
 
 
 Traces = dict[bytes, dict[int, list[Trace]]]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+import msgspec
+
 from pixel_server import tokens
 from pixel_server.classify.judge import Judge
 from pixel_server.classify.networks import Networks
@@ -14,6 +16,7 @@ from pixel_server.settings import Settings
 from tests.stack import READER
 
 NOW = 1_790_000_000
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 LIST = "# source: x\n# date: 2026-01-01\n198.51.100.0/24\n"
 
 
@@ -33,6 +36,21 @@ def test_judge_hit_of_a_mail_program_is_a_person(tmp_path: Path):
 
 def test_judge_hit_soon_after_sending_is_a_scanner(tmp_path: Path):
     assert judge(tmp_path)(hit(), NOW - 4).rule == "at-once"
+
+
+def test_judge_browser_behind_an_isolating_network_is_a_person_after_delivery(tmp_path: Path):
+    path = tmp_path / "networks" / "mimecast.txt"
+    path.parent.mkdir()
+    path.write_text(LIST)
+    judged = judge(tmp_path)
+    browser = msgspec.structs.replace(hit(), agent=BROWSER)
+    for sent_at, rule in (
+        *((None, "mimecast"), (NOW + 3600, "mimecast"), (NOW - 599, "mimecast")),
+        *((NOW - 600, "isolated"), (NOW - 86_400, "isolated")),
+    ):
+        assert judged(browser, sent_at).rule == rule
+    assert judged(hit(), NOW - 600).rule == "gateway-later", "a mail program"
+    assert judged(msgspec.structs.replace(hit(), agent=""), NOW - 600).rule == "gateway-later"
 
 
 def test_judge_test_link_or_own_network_is_the_senders_own(tmp_path: Path):

@@ -28,6 +28,7 @@ def evidence(case):
         case.get("purpose", ""),
         case.get("soon", False),
         case.get("own", False),
+        case.get("at_delivery", True),
     )
 
 
@@ -120,3 +121,18 @@ def test_is_soon_delay_within_the_limit_and_the_clock_error(delay, soon, found):
 )
 def test_client_any_text_is_a_class(agent, what):
     assert client_class(agent) in ("", "bot", "browser")
+
+
+@pytest.mark.parametrize(
+    ("delay", "seconds", "found"),
+    [
+        (None, 600, True),
+        (None, 0, True),
+        (-3600, 600, True),
+        (599.9, 600, True),
+        (600, 600, False),
+        (0, 0, False),
+    ],
+)
+def test_is_at_delivery_delay_within_the_window_or_unknown(delay, seconds, found):
+    assert classify.is_at_delivery(delay, seconds) is found

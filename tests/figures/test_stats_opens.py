@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from ipaddress import ip_network
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from pixel_server.counters import histogram
 from pixel_server.mail.links import Minter
 from pixel_server.settings import Settings
-from pixel_server.tokens import Mode
+from pixel_server.tokens import Mode, Part
 from tests.conftest import API_KEY
 from tests.stack import READER
 
@@ -20,6 +21,8 @@ PHONE = (
 )
 CURL = "curl/8.5.0"
 US, NOWHERE = "8.8.8.8", "198.51.100.9"
+MINTED = datetime(2026, 2, 28, tzinfo=UTC).timestamp()
+"""Seconds since 1970 at which the links are made: each recipient has one link."""
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def opens(site, clock, secrets):
 
     def opens(at, who, agent=READER, address=NOWHERE, **link):
         clock.at(at)
-        url = Minter("http://pixel.test", secrets).url("mail", who, now=clock.now, **link)
+        url = Minter("http://pixel.test", secrets).url("mail", who, **{"now": MINTED, **link})
         answer = site.get(url, headers={"User-Agent": agent, "X-Forwarded-For": address})
         assert answer.headers["x-pixel"] == "recorded"
 
@@ -186,6 +189,42 @@ def test_bursts_need_one_address_and_no_proxy(mail, opens, stats):
         opens(f"2026-03-01T09:00:0{n}Z", "bob", GMAIL, f"66.249.84.{n}")
         opens(f"2026-03-01T09:00:0{n}Z", "cyd", READER, f"198.51.100.{n}", mode=Mode.COUNT)
     assert stats("mail")["verdicts"]["scanner"]["hits"] == 0
+
+
+def test_bursts_need_one_link(mail, opens, stats):
+    """The top and the bottom pixel of a mail are two links, and so are the pixels of two mails."""
+    mail()
+    opens("2026-03-01T09:00:00Z", "ada", READER, "198.51.100.1", part=Part.TOP)
+    opens("2026-03-01T09:00:05Z", "ada", READER, "198.51.100.2", part=Part.BOTTOM)
+    opens("2026-03-01T09:00:10Z", "ada", READER, "198.51.100.3", part=Part.TOP)
+    for n in range(4):
+        opens("2026-03-01T09:00:10Z", "bob", READER, f"198.51.100.{n}", now=MINTED + n // 2)
+    assert stats("mail")["verdicts"]["scanner"]["hits"] == 0
+    opens("2026-03-01T09:00:20Z", "ada", READER, "198.51.100.4", part=Part.TOP)
+    opens("2026-03-01T09:00:20Z", "bob", READER, "198.51.100.4", now=MINTED)
+    found = stats("mail")["verdicts"]
+    assert (found["scanner"]["hits"], found["person"]["hits"]) == (6, 3)
+
+
+def test_bursts_at_delivery_several_agents_are_found(mail, opens, stats):
+    """At delivery, three pairs of address and agent make a burst; later, only three addresses do."""
+    mail(sent_at="2026-03-01T09:00:00Z")
+    agents = [READER, PHONE, PHONE.replace("137", "138")]
+    for at, who in (("09:09:59", "ada"), ("09:10:00", "bob")):
+        for agent in agents:
+            opens(f"2026-03-01T{at}Z", who, agent)
+    opens("2026-03-01T09:09:50Z", "cyd", READER, "198.51.100.1")
+    opens("2026-03-01T09:09:50Z", "cyd", READER, "198.51.100.1")
+    opens("2026-03-01T09:09:50Z", "cyd", PHONE, "198.51.100.2")
+    opens("2026-03-01T09:10:05Z", "cyd", PHONE, "198.51.100.2")  # a device on both sides of the end
+    assert stats("mail")["rules"] == {"burst": 3, "mail-client": 3, "browser": 4}
+
+
+def test_bursts_without_time_of_sending_count_addresses_only(mail, opens, stats):
+    mail()
+    for agent in (READER, PHONE, PHONE.replace("137", "138"), CURL):
+        opens("2026-03-01T09:00:00Z", "ada", agent)
+    assert "burst" not in stats("mail")["rules"]
 
 
 def test_bursts_traces_go_with_the_shards_hits(mail, page, opens, stats, site, clock, client, secrets):

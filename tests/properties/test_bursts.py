@@ -19,7 +19,7 @@ from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.client import connect, connect_async
-from pixel_server.tokens import Mode, Token
+from pixel_server.tokens import Mode, Part, Token
 from tests.conftest import NOW
 from tests.properties import examples
 from tests.properties.crashing_rollup import (
@@ -41,29 +41,47 @@ SENT = BEGIN - 100
 
 @dataclass(frozen=True)
 class MailHit:
-    """A hit of a story. at: seconds after BEGIN."""
+    """A hit of a story. at: seconds after BEGIN. minted: when its link was made, seconds since 1970."""
 
     at: int
     recipient: int
     address: int
     agent: str
     method: str
+    part: Part
+    minted: int
+
+    @property
+    def link(self) -> tuple[int, Part]:
+        return self.minted, self.part
+
+    @property
+    def is_open(self) -> bool:
+        return self.method == "GET" and self.part != Part.BOTTOM
+
+    @property
+    def source(self) -> tuple[int, str] | None:
+        """The address and the agent at delivery, None later."""
+        is_at_delivery = BEGIN + self.at - SENT < Settings().delivery_seconds
+        return (self.address, self.agent) if is_at_delivery else None
 
     def hit(self) -> Hit:
         key = self.recipient.to_bytes(8, "big")
-        flags = Token("mail", 0, key, Mode.PSEUDONYMOUS).flags
+        flags = Token("mail", 0, key, Mode.PSEUDONYMOUS, self.part).flags
         ms = (BEGIN + self.at) * 1000
         address = bytes([203, 0, 113, self.address])
-        return Hit(ms, "mail", hit.EMAIL, self.method, flags, 0, key, b"", address, self.agent)
+        return Hit(ms, "mail", hit.EMAIL, self.method, flags, self.minted, key, b"", address, self.agent)
 
 
 mail_hits = st.builds(
     MailHit,
-    at=st.sampled_from([0, 10, 20, 29, 30, 31, 40, 50, 61, 70, 200, 330, 345, 360, 700]),
+    at=st.sampled_from([0, 10, 20, 29, 30, 31, 40, 50, 61, 70, 200, 330, 345, 360, 480, 499, 500, 510, 700]),
     recipient=st.sampled_from([1, 1, 1, 2]),
     address=st.integers(1, 4),
     agent=st.sampled_from([READER, READER, READER, *VERDICTS]),
     method=st.sampled_from(["GET", "GET", "GET", "HEAD"]),
+    part=st.sampled_from([Part.SINGLE, Part.SINGLE, Part.SINGLE, Part.TOP, Part.BOTTOM]),
+    minted=st.sampled_from([0, 0, 0, 1]),
 )
 
 repeats = st.sampled_from([1, 1, 1, 1, 1, 2, 17, 20])
@@ -71,6 +89,12 @@ stories = st.lists(st.tuples(mail_hits, repeats), min_size=3, max_size=16).map(
     lambda parts: [mail_hit for mail_hit, n in parts for _ in range(n)]
 )
 """Lists of hits. Some have more hits in a minute than traces are kept."""
+
+
+def is_evidence(hits: list[MailHit]) -> bool:
+    """Returns whether hits on one link are a burst."""
+    sources = {mail_hit.source for mail_hit in hits} - {None}
+    return len({mail_hit.address for mail_hit in hits}) >= 3 or len(sources) >= 3
 
 
 def verdicts_in_a_list(story: list[MailHit]) -> list[str]:
@@ -86,15 +110,21 @@ def verdicts_in_a_list(story: list[MailHit]) -> list[str]:
         if verdicts[i] == "proxy":
             continue
         others = [j for j in kept if story[j].recipient == new.recipient]
-        nearby = [*others, i]
+        nearby = [j for j in [*others, i] if story[j].link == new.link]
         for start in {story[j].at for j in nearby}:
             within = [j for j in nearby if start <= story[j].at <= start + 30]
-            if i in within and len({story[j].address for j in within}) >= 3:
+            if i in within and is_evidence([story[j] for j in within]):
                 for j in within:
                     verdicts[j] = "scanner"
         minute = [j for j in others if story[j].at // 60 == new.at // 60]
-        addresses = {story[j].address for j in minute if story[j].at // 15 == new.at // 15}
-        if len(minute) < 16 or (len(addresses) < 3 and new.address not in addresses):
+        quarter = [
+            story[j] for j in minute if story[j].at // 15 == new.at // 15 and story[j].link == new.link
+        ]
+        addresses = {mail_hit.address for mail_hit in quarter}
+        sources = {mail_hit.source for mail_hit in quarter} - {None}
+        is_new_address = len(addresses) < 3 and new.address not in addresses
+        is_new_source = new.source is not None and len(sources) < 3 and new.source not in sources
+        if len(minute) < 16 or is_new_address or is_new_source:
             kept.append(i)
     return verdicts
 
@@ -104,7 +134,7 @@ def counts_in_a_list(story: list[MailHit]) -> dict[str, Any]:
     verdicts = verdicts_in_a_list(story)
     opens: dict[int, list[tuple[int, str]]] = {}
     for mail_hit, verdict in zip(story, verdicts, strict=True):
-        if mail_hit.method == "GET":
+        if mail_hit.is_open:
             opens.setdefault(mail_hit.recipient, []).append((BEGIN + mail_hit.at, verdict))
     persons = {who: [o for o in of_one if o[1] in ("person", "proxy")] for who, of_one in opens.items()}
     clients: Counter[str] = Counter()

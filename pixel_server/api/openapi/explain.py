@@ -40,5 +40,6 @@ SCHEMAS = {
         ruleset=text("Version of the rules."),
         networks=array(text("A list of networks that contains the address.")),
         soon_seconds=count("Seconds after sending within which an open counts as a scanner's."),
+        delivery_seconds=count("Seconds after sending within which mail gateways fetch images."),
     ),
 }
