@@ -1,9 +1,9 @@
-"""The clocks of a web process and of all workers are hours and years wrong, and jump while hits arrive.
+"""The clocks of a web process and of all workers jump by hours and years while hits arrive.
 
 `pixel-server up` runs with a clock that is set again and again (`tests/wrong_clock`). Its Valkey and a second
 web process have the right clock. A client opens mails, and visitors view pages at both web processes in turn.
-Retention and chores are requested in each phase. Nothing may be removed, each visitor makes one visit, and
-/readyz names the processes whose clocks are wrong.
+Each phase requests retention and chores. Nothing may be removed, each visitor must make one visit, and
+/readyz must name the processes whose clocks are wrong.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ KINDS = ("total", "people", "listed", "months", "buckets", "web", "visitors", "s
 
 
 def run(seed: int, log: bool = False) -> Outcome:
-    return _Clocks(seed, log).tell()
+    return _Clocks(seed, log).run()
 
 
 class _Clocks:
@@ -63,7 +63,7 @@ class _Clocks:
         self._views = threading.Thread(target=self._view)
         self._viewed = 0
 
-    def tell(self) -> Outcome:
+    def run(self) -> Outcome:
         ledger: Ledger | None = None
         try:
             self._stack.start()
@@ -82,7 +82,7 @@ class _Clocks:
             before = _kept(url)
             for name, ahead in PHASES:
                 self._phase(name, ahead, url, watch)
-            self._say("right again")
+            self._say("the clock is right again")
             self._set(0)
             self._expect_soon(lambda: not self._wrong(), "a clock that was set right is still called wrong")
             self._over.set()
@@ -111,8 +111,7 @@ class _Clocks:
         return self._outcome
 
     def _phase(self, name: str, ahead: int, url: str, watch: StandstillWatch) -> None:
-        """Lets the clock jump while hits arrive, then restarts web process and workers with the wrong
-        clock."""
+        """Lets the clock jump while hits arrive, and restarts the processes with the wrong clock."""
         self._say(f"{ahead / HOUR:+.0f} hours")
         self._set(ahead)
         self._outcome.events[f"jumps of {name}"] += 1
@@ -126,10 +125,12 @@ class _Clocks:
         self._ask(url)
         time.sleep(2)
         doctor = self._stack.run("doctor", check=False).stdout
-        self._outcome.expect("store clocks: the clock of" in doctor, "doctor does not tell of the clocks")
+        self._outcome.expect("store clocks: the clock of" in doctor, "doctor does not report the clocks")
         if name == "years":
             self._hang(watch)
-        self._outcome.expect("the clock of worker" in self._stack.output(), "no log line tells of a worker")
+        self._outcome.expect(
+            "the clock of worker" in self._stack.output(), "no log line names a worker's clock"
+        )
 
     def _restart(self, watch: StandstillWatch) -> None:
         watch.paused = True
@@ -144,7 +145,7 @@ class _Clocks:
         watch.paused = False
 
     def _hang(self, watch: StandstillWatch) -> None:
-        """Sends hits through the spool to Redis."""
+        """Makes Redis hang for 2 s, so that hits go through the spool."""
         watch.paused = True
         pids = self._stack.pids("valkey-server")
         for pid in pids:
@@ -157,8 +158,7 @@ class _Clocks:
         self._outcome.events["hangs of redis, 2 s"] += 1
 
     def _fill(self, url: str) -> None:
-        """Adds data that a clock years ahead would remove: recipients, producers, dead letters, files set
-        aside."""
+        """Adds data that a process with a clock years ahead would remove."""
         now = int(time.time())
         for campaign in (
             {"id": "old", "name": "Old", "kind": "email", "sent_at": _shown(now - 300 * DAY)},
@@ -203,7 +203,7 @@ class _Clocks:
             self._viewed += answer == (200, "recorded")
 
     def _wrong(self) -> dict[str, int]:
-        """Returns the processes with a wrong clock, as the other web process reports them in /readyz."""
+        """Returns the seconds of difference by process, as the other web process reports them in /readyz."""
         with urlopen(f"http://127.0.0.1:{self._right_port}/readyz", timeout=10) as answer:
             processes: dict[str, int] = json.load(answer).get("wrong_clocks", {})
         return processes
@@ -212,7 +212,7 @@ class _Clocks:
         after = _kept(url)
         gone = sorted(before - after)
         self._outcome.figures["keys that must stay"] = len(before)
-        self._outcome.figures["of them gone"] = len(gone)
+        self._outcome.figures["keys that are gone"] = len(gone)
         self._outcome.expect(not gone, f"gone: {gone[:10]}")
         aside = self._data / "spool" / "aside" / "kept"
         self._outcome.expect(aside.exists(), "a file set aside in the spool is gone")
@@ -223,7 +223,7 @@ class _Clocks:
         self._outcome.figures |= {name: totals[name] for name in names}
         self._outcome.figures["views answered `recorded`"] = self._viewed
         self._outcome.expect(totals["views"] >= self._viewed, "views were lost")
-        self._outcome.expect(totals["views_no_visit"] == 0, "views were no visit's")
+        self._outcome.expect(totals["views_no_visit"] == 0, "views were counted without a visit")
         self._outcome.expect(
             totals["visits"] == VISITORS, f"{totals['visits']} visits of {VISITORS} visitors"
         )
@@ -259,7 +259,7 @@ class _Clocks:
 
 
 def _kept(url: str) -> set[str]:
-    """Returns the keys of KINDS, and the ids of the producers."""
+    """Returns all keys of KINDS, and the ids of the producers."""
     names = set()
     with connect(url) as client:
         for key in client.scan_iter("px:*", count=1000):

@@ -1,6 +1,6 @@
-"""Redis is far away: 45 ms, then 150 ms of round trip, for the web process, the workers and the schedule.
+"""Redis is far away from the web process, the workers and the schedule: 45 ms, then 150 ms of round trip.
 
-All of them reach Redis through a proxy that delays both directions. Hits come in a steady flow. At 45 ms and
+All of them reach Redis through a proxy that delays both directions. Hits arrive steadily. At 45 ms and
 at 150 ms, no hit may go to the spool or be answered 503. Then replies are lost at 150 ms.
 """
 
@@ -32,15 +32,16 @@ from tests.chaos.standstill import StandstillWatch
 from tests.stack import PROGRAM, free_port, until
 
 ROUND_TRIPS = (0.045, 0.15)
-FLOW = 8.0
-"""Seconds of hits at each round trip."""
+"""Seconds of round trip."""
+FLOW_SECONDS = 8.0
+"""Seconds for which hits are measured at each round trip."""
 LOST_REPLIES = 5
-STANDSTILL = 5.0
-"""Seconds. RQ takes 20 round trips and more to begin a job, so figures are older if Redis is far away."""
+MAX_STANDSTILL_SECONDS = 5.0
+"""RQ needs 20 round trips and more to begin a job, so figures are older if Redis is far away."""
 
 
 def run(seed: int, log: bool = False) -> Outcome:
-    """Runs the scenario; takes about a minute."""
+    """Runs the scenario in about a minute."""
     outcome = Outcome("far-redis", seed)
     data = Path(tempfile.mkdtemp(prefix="px-"))
     valkey = Valkey(data)
@@ -67,17 +68,19 @@ def _tell(outcome: Outcome, data: Path, proxy: Proxy, url: str, port: int, log: 
         for trip in ROUND_TRIPS:
             watch.paused = True
             proxy.delay = trip / 2
-            time.sleep(3)  # the delay changes once; hits that were on their way may be late
+            time.sleep(3)  # the delay has just changed, so hits on their way may be late
             watch.paused = False
             before, sent = ready(), len(ledger.requests)
-            time.sleep(FLOW)
+            time.sleep(FLOW_SECONDS)
             after = ready()
             refused = sum(request.answer.status == 503 for request in ledger.requests[sent:])
             spooled = after["spooled"] - before["spooled"]
             name = f"{trip * 1000:.0f} ms"
             outcome.figures[f"{name}: spooled"] = spooled
             outcome.figures[f"{name}: 503"] = refused
-            outcome.figures[f"{name}: stored a second"] = round((after["stored"] - before["stored"]) / FLOW)
+            outcome.figures[f"{name}: stored a second"] = round(
+                (after["stored"] - before["stored"]) / FLOW_SECONDS
+            )
             outcome.expect(not spooled and not refused, f"{name}: {spooled} hits spooled, {refused} refused")
         draw = random.Random(outcome.seed)
         cuts = proxy.cuts
@@ -92,7 +95,10 @@ def _tell(outcome: Outcome, data: Path, proxy: Proxy, url: str, port: int, log: 
                 client.hlen(keys.producers(shard)) for shard in range(SHARDS)
             )
         outcome.standstill = watch.stop()
-        outcome.expect(outcome.standstill <= STANDSTILL, f"counting stood still for over {STANDSTILL:.0f} s")
+        outcome.expect(
+            outcome.standstill <= MAX_STANDSTILL_SECONDS,
+            f"counting stood still for over {MAX_STANDSTILL_SECONDS:.0f} s",
+        )
         outcome.expect(ready()["gaps"] == 0, f"reported as lost by Redis: {ready()['gaps']} batches")
         ledger.compare(url, outcome)
     finally:

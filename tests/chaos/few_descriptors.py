@@ -1,9 +1,11 @@
-"""A web process may open 64 files, clients use up as many as they can, and Redis goes away.
+"""A web process can open 64 files, clients use as many of them as they can, and Redis hangs.
 
-Clients open more connections than there are descriptors, and keep them open. Then Redis is stopped, and hits
-come over the accepted connections. Each must be answered `recorded`, by way of the spool. Then Redis goes on,
-and the process must connect to it although the clients hold on. The process must not burn its processor on
-connections that it cannot accept, and must never lack a descriptor for its own files."""
+Clients open more connections than there are descriptors, and keep the connections open. Then Redis is
+stopped, and hits arrive over the accepted connections. Each hit must be answered `recorded`, by way of the
+spool. Then Redis continues, and the process must connect to Redis although the clients keep their
+connections. The process must not waste CPU on connections that it cannot accept, and must never lack a
+descriptor for its own files.
+"""
 
 from __future__ import annotations
 
@@ -62,12 +64,12 @@ def _tell(
 ) -> None:
     minter = Minter(f"http://127.0.0.1:{port}", Secrets.load(data))
     path = urlsplit(minter.url(CAMPAIGN, "r1")).path
-    let_in = [client for client in clients if _ask(client, path) == "recorded"]
-    outcome.events["clients that were let in"] = len(let_in)
-    outcome.events["clients that were refused"] = len(clients) - len(let_in)
-    outcome.expect(len(let_in) >= FILES // 4, f"only {len(let_in)} clients were let in")
-    outcome.expect(len(let_in) < FILES, "more clients than descriptors: the limit was not in force")
-    answered = len(let_in)
+    accepted = [client for client in clients if _ask(client, path) == "recorded"]
+    outcome.events["clients that were accepted"] = len(accepted)
+    outcome.events["clients that were refused"] = len(clients) - len(accepted)
+    outcome.expect(len(accepted) >= FILES // 4, f"only {len(accepted)} clients were accepted")
+    outcome.expect(len(accepted) < FILES, "more clients than descriptors: the limit was not in force")
+    answered = len(accepted)
     _signal_valkey(data, signal.SIGSTOP)
     before = _cpu(web)
     started = time.monotonic()
@@ -75,13 +77,13 @@ def _tell(
     for _ in range(ROUNDS):
         for client in _connect(port, 10):  # the others are refused, or wait
             client.close()
-        for client in let_in:
+        for client in accepted:
             started = time.monotonic()
             answer = _ask(client, path)
             slowest = max(slowest, time.monotonic() - started)
             answered += answer == "recorded"
             refused += answer != "recorded"
-    outcome.figures["hits while Redis was away"] = ROUNDS * len(let_in)
+    outcome.figures["hits while Redis was away"] = ROUNDS * len(accepted)
     outcome.figures["slowest answer, ms"] = round(slowest * 1000)
     idle = time.monotonic()
     idle_cpu = _cpu(web)
@@ -89,7 +91,7 @@ def _tell(
     share = (_cpu(web) - idle_cpu) / (time.monotonic() - idle)
     outcome.figures["processor while idle, %"] = round(100 * share)
     outcome.figures["processor a hit, ms"] = round(
-        1000 * (idle_cpu - before) / max(1, ROUNDS * len(let_in)), 2
+        1000 * (idle_cpu - before) / max(1, ROUNDS * len(accepted)), 2
     )
     outcome.expect(not refused, f"{refused} hits were not recorded")
     outcome.expect(share < 0.3, f"an idle process used {100 * share:.0f} % of a processor")
@@ -104,7 +106,7 @@ def _tell(
         until(lambda: is_quiet(client, port), within=60, every=0.3)
         totals = [client.hgetall(keys.total(shard, CAMPAIGN)) for shard in range(SHARDS)]
     outcome.counted = sum(int(total.get(b"opens", 0)) for total in totals)
-    outcome.sent = len(clients) + ROUNDS * len(let_in)
+    outcome.sent = len(clients) + ROUNDS * len(accepted)
     outcome.answered, outcome.refused = answered, refused
     outcome.lost = max(0, answered - outcome.counted)
     outcome.doubled = max(0, outcome.counted - outcome.sent)

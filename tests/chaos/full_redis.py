@@ -1,7 +1,7 @@
-"""Redis is filled by its own backlog while no workers run; then they start, and it must drain by itself.
+"""Waiting hits fill Redis while no workers run. Then workers start, and must count all hits.
 
-At first hits may use all of its memory (no reserve), so that Redis is full to the last byte. Then other data
-fills it: Redis stays full, even if nothing waits. At last hits leave the reserve free, as by default.
+At first hits may use all memory of Redis (no reserve), so that Redis is full to the last byte. Then other
+data keeps Redis full, even when no hits wait. At last hits leave a reserve free, as by default.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from tests.chaos.outcome import Outcome
 from tests.chaos.parts import Parts
 from tests.stack import until
 
-ROOM = 2_000_000
-"""Bytes of memory that hits may take."""
-DRAINED = 20.0
-"""Seconds in which a full Redis must be drained."""
+ROOM_BYTES = 2_000_000
+"""Bytes of memory that hits may use."""
+MAX_DRAIN_SECONDS = 20.0
+"""Seconds within which the hits in a full Redis must be counted."""
 
 
 def run(seed: int, log: bool = False) -> Outcome:
@@ -31,7 +31,7 @@ def run(seed: int, log: bool = False) -> Outcome:
             parts.start_web(PIXEL_MEMORY_RESERVE="0", PIXEL_SPOOL_BYTES="2000000")
             ledger = Ledger(seed, parts.address, parts.secrets, lambda: [parts.port], pause=0.02)
             ledger.start()
-            client.config_set("maxmemory", _used(client) + ROOM)
+            client.config_set("maxmemory", _used(client) + ROOM_BYTES)
             until(lambda: _warns(parts, "Redis is full: used"), 60, every=0.3)
             outcome.figures["entries that filled Redis"] = parts.waiting(client)
             _start_workers(parts, client, outcome, "the backlog of a full Redis, drained in s")
@@ -40,7 +40,7 @@ def run(seed: int, log: bool = False) -> Outcome:
             filled = parts.waiting(client)
             until(lambda: parts.waiting(client) > filled + 50, 30)
             client.config_set("maxmemory", 1)
-            _start_workers(parts, client, outcome, "the same while others keep it full, in s")
+            _start_workers(parts, client, outcome, "the same while other data keeps it full, in s")
             client.config_set("maxmemory", 0)
 
             parts.stop("web")
@@ -70,7 +70,10 @@ def run(seed: int, log: bool = False) -> Outcome:
 
 
 def _start_workers(parts: Parts, client: Redis, outcome: Outcome, figure: str) -> None:
-    """Notes how long the hits that wait now take to be counted, while more hits come."""
+    """Starts workers, and notes the seconds until the now waiting hits are counted.
+
+    More hits arrive meanwhile.
+    """
     last = {shard: client.xrevrange(f"px:{{{shard}}}:hits", count=1) for shard in range(4)}
     started = time.monotonic()
     parts.start("work", "work")
@@ -82,7 +85,7 @@ def _start_workers(parts: Parts, client: Redis, outcome: Outcome, figure: str) -
     until(is_counted, 60, every=0.1)
     took = time.monotonic() - started
     outcome.figures[figure] = round(took, 1)
-    outcome.expect(took <= DRAINED, f"a full Redis was not drained in {DRAINED:.0f} s")
+    outcome.expect(took <= MAX_DRAIN_SECONDS, f"a full Redis was not drained in {MAX_DRAIN_SECONDS:.0f} s")
 
 
 def _used(client: Redis) -> int:

@@ -1,10 +1,10 @@
-"""A process of hostile clients, who request the most expensive pages that they may, without end.
+"""A process with hostile clients, which request the most expensive pages that they can, without end.
 
 python -m tests.chaos.hostile PORT KEY COOKIE SHARE READERS MUTES SECONDS
 
-KEY has the scope `read`; COOKIE is of a session of that key; SHARE is the token of a share link. READERS
-clients read their answers, MUTES clients send requests and never read. Prints the numbers of answers by
-status as JSON: `{"200": 51}`.
+KEY has the scope `read`, COOKIE is the cookie of a session with that key, and SHARE is the token of a share
+link. READERS clients read their answers; MUTES clients send requests and never read. Prints the numbers of
+answers by status as JSON: `{"200": 51}`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ SIGN_IN = b"key=px_wrong_key_of_a_stranger"
 
 
 def requests(key: str, cookie: str, share: str) -> list[bytes]:
-    """Expensive requests of a stranger, of a share link, of a key with the scope `read`, and of its
-    session."""
+    """Returns expensive requests of a stranger, with a share link, with a `read` key, and in its session."""
     bearer, session = f"Authorization: Bearer {key}\r\n", f"Cookie: px_session={cookie}\r\n"
     compared = ",".join(f"c{i}" for i in range(20))
     requests = [
@@ -57,7 +56,7 @@ def requests(key: str, cookie: str, share: str) -> list[bytes]:
 async def read_answers(
     port: int, requests: itertools.cycle[bytes], end: float, answers: Counter[str]
 ) -> None:
-    """Sends one request after the other, and reads each answer. A tenth of the clients reads live figures."""
+    """Sends one request after the other, and reads each answer."""
     while time.monotonic() < end:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
@@ -124,13 +123,18 @@ async def stay_mute(port: int, requests: itertools.cycle[bytes], end: float, ans
 async def run(port: int, key: str, cookie: str, share: str, readers: int, mutes: int, seconds: float) -> None:
     answers: Counter[str] = Counter()
     end = time.monotonic() + seconds
-    dear = requests(key, cookie, share)
+    expensive = requests(key, cookie, share)
     clients = [
-        read_answers(port, itertools.cycle(dear[i % len(dear) :] + dear[: i % len(dear)]), end, answers)
+        read_answers(
+            port,
+            itertools.cycle(expensive[i % len(expensive) :] + expensive[: i % len(expensive)]),
+            end,
+            answers,
+        )
         for i in range(readers - readers // 10)
     ]
     clients += [listen(port, cookie, end, answers) for _ in range(readers // 10)]
-    clients += [stay_mute(port, itertools.cycle(dear), end, answers) for _ in range(mutes)]
+    clients += [stay_mute(port, itertools.cycle(expensive), end, answers) for _ in range(mutes)]
     tasks = [asyncio.ensure_future(client) for client in clients]
     await asyncio.wait(tasks, timeout=seconds + 1)
     for task in tasks:
@@ -140,6 +144,6 @@ async def run(port: int, key: str, cookie: str, share: str, readers: int, mutes:
 
 if __name__ == "__main__":
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # asyncio warns of each connection that was cut
-    os.nice(19)  # hostile clients have processors of their own; here they share the server's
+    os.nice(19)  # real hostile clients would not use the server's processor
     port, key, cookie, share, readers, mutes, seconds = sys.argv[1:]
     asyncio.run(run(int(port), key, cookie, share, int(readers), int(mutes), float(seconds)))

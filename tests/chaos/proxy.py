@@ -1,4 +1,4 @@
-"""A small TCP proxy in front of a Redis. It can lose a reply, go silent, or delay."""
+"""A small TCP proxy in front of a Redis. It can lose a reply, go silent, or delay data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Proxy:
         self._cut = True
 
     def go_silent(self, *, new: bool = False) -> int:
-        """Makes all open connections silent, as a NAT does that forgets them. Returns their number.
+        """Makes all open connections silent, as a NAT that forgets them does. Returns their number.
 
         Neither data nor the end of a connection is passed on. new: connections that are made from now on are
         silent too, until this is called again.

@@ -1,8 +1,8 @@
-"""Connections to Redis die in silence, as behind a NAT that forgets them: no FIN, no RST.
+"""Connections to Redis die silently, without FIN or RST, as behind a NAT that forgets them.
 
-A web process and the workers reach Redis through a proxy. Again and again all open connections die, and
-new connections work. Then nothing goes through for a while, not even over new connections. Counting must go
-on within 5 s.
+A web process and the workers reach Redis through a proxy. Again and again all open connections die, while new
+connections work. Then nothing goes through for a while, not even over new connections. Counting must go on
+within 5 s.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from tests.chaos.standstill import StandstillWatch
 from tests.stack import until
 
 ROUNDS = 5
-OUTAGE = 8.0
-LIMIT = 5.0
-"""Seconds that counting may stand still."""
+OUTAGE_SECONDS = 8.0
+MAX_STANDSTILL_SECONDS = 5.0
 
 
 def run(seed: int, log: bool = False) -> Outcome:
@@ -42,16 +41,16 @@ def run(seed: int, log: bool = False) -> Outcome:
             watch.start()
             for _ in range(ROUNDS):
                 time.sleep(draw.uniform(4, 6))
-                outcome.events["connections that died in silence"] += proxy.go_silent()
+                outcome.events["connections that died silently"] += proxy.go_silent()
                 if log:
                     print(f"{time.strftime('%X')} connections die; still {watch.longest:.1f}", flush=True)
             time.sleep(6)
             if log:
                 print(f"{time.strftime('%X')} outage; still {watch.longest:.1f}", flush=True)
             watch.paused = True
-            outcome.events["connections that died in silence"] += proxy.go_silent(new=True)
-            time.sleep(OUTAGE)
-            outcome.events["connections that died in silence"] += proxy.go_silent()
+            outcome.events["connections that died silently"] += proxy.go_silent(new=True)
+            time.sleep(OUTAGE_SECONDS)
+            outcome.events["connections that died silently"] += proxy.go_silent()
             watch.paused = False
             time.sleep(8)
             outcome.standstill = watch.stop()
@@ -59,7 +58,10 @@ def run(seed: int, log: bool = False) -> Outcome:
             until(lambda: parts.is_quiet(client), 60, every=0.3)
             until(lambda: json.loads(parts.get("/readyz") or "{}").get("workers"), 20)
         ledger.compare(parts.redis_url, outcome)
-        outcome.expect(outcome.standstill <= LIMIT, f"counting stood still for more than {LIMIT:.0f} s")
+        outcome.expect(
+            outcome.standstill <= MAX_STANDSTILL_SECONDS,
+            f"counting stood still for more than {MAX_STANDSTILL_SECONDS:.0f} s",
+        )
         outcome.expect(outcome.refused == 0, "hits were refused")
         outcome.expect("Traceback" not in parts.log("work") + parts.log("web"), "a traceback in the log")
     except BaseException:

@@ -1,9 +1,9 @@
-"""Everything is killed, stopped, cut off and filled up, by a seed, while pixels are requested.
+"""Everything is killed, stopped, cut off and filled up at random, while pixels are requested.
 
 `pixel-server up` (Valkey with AOF, a web process, workers) and a second web process on the same data, which
-reaches Redis through a proxy that loses replies. The spool lies on a small tmpfs, if a tmpfs can be mounted.
-A client notes its requests and their answers. At the end everything is started again, and all that waits is
-counted. For each recipient, answered 2xx <= counted <= sent must hold.
+reaches Redis through a proxy that loses replies, run. The spool lies on a small tmpfs, if a tmpfs can be
+mounted. A client notes its requests and their answers. At the end everything is started again, and all
+waiting hits are counted. For each recipient, answered 2xx <= counted <= sent must hold.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Story:
         return sum(count for event, count in self._result.events.items() if event.startswith("kill -9 of"))
 
     def _act(self) -> None:
-        """Makes one event happen, then pauses."""
+        """Makes one random event happen, and then pauses."""
         act = self._draw.choices(
             [
                 lambda: self._kill("web", " serve"),
@@ -205,7 +205,7 @@ class Story:
             self._second.wait(30)
 
     def _settle(self) -> None:
-        """Starts everything again, and returns once all that waits is counted."""
+        """Starts the second web process again, and returns when all waiting hits are counted."""
         self._start_second()
         with connect(self._redis_url, timeout=10) as client:
             until(lambda: _quiet(client, self._spool), within=90, every=0.3)
@@ -218,7 +218,7 @@ class Story:
             check=False,
         )
         if done.returncode:
-            print(f"no tmpfs can be mounted here, so no disk is filled: {done.stderr.decode().strip()}")
+            print(f"cannot mount a tmpfs here, so no disk is filled: {done.stderr.decode().strip()}")
         return done.returncode == 0
 
     def _end(self) -> None:
