@@ -1,4 +1,4 @@
-"""A list of all pages in all their states, for the tests that visit every page."""
+"""Lists all pages in all their states, for the tests that visit every page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ NOBODY, READER, PARTNER, OWNER = "nobody", "reader", "partner", "owner"
 
 
 class Shown(NamedTuple):
-    """A page. path: with names of `Filled.facts`. act: what to do on the page before the test looks at it."""
+    """A page in one state. path: may have names of `Filled.facts` in braces. who: the visitor.
+
+    act: function that brings the loaded page into the state, or None.
+    """
 
     name: str
     path: str
@@ -34,8 +37,8 @@ def _send(button: str, **filled: str) -> Callable[[Page], None]:
     """Returns a function that fills fields by id and presses a button, without the browser's validation."""
 
     def act(page: Page) -> None:
-        page.evaluate("document.querySelectorAll('form').forEach((one) => { one.noValidate = true })")
-        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
+        page.evaluate("document.querySelectorAll('form').forEach((form) => { form.noValidate = true })")
+        page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true })")
         for name, value in filled.items():
             page.locator(f"#{name}").fill(value)
         with page.expect_navigation():
@@ -116,7 +119,7 @@ BROKEN = (
 
 
 class Filled:
-    """A server with the demo. facts: values for the paths of pages."""
+    """A server and the data for all pages. facts: values for the paths of pages. keys: API key by visitor."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -163,8 +166,8 @@ class Filled:
             assert answer.status == 200
 
     def _all_counted(self) -> bool:
-        state = self.stack.call("GET", "/readyz")[1]
-        return state["stream_entries"] == 0 and state["oldest_uncounted_seconds"] is None
+        readyz = self.stack.call("GET", "/readyz")[1]
+        return readyz["stream_entries"] == 0 and readyz["oldest_uncounted_seconds"] is None
 
     def sign_in(self, page: Page, who: str) -> None:
         if who != NOBODY:
@@ -173,6 +176,7 @@ class Filled:
             assert not page.url.endswith("/sign-in"), page.inner_text("main")
 
     def show(self, page: Page, shown: Shown) -> None:
+        """Opens a page, brings it into its state, and waits until its charts are drawn."""
         page.goto(self.stack.address + shown.path.format(**self.facts))
         if shown.act is not None:
             shown.act(page)
@@ -193,7 +197,7 @@ class Filled:
 
 @contextlib.contextmanager
 def started() -> Iterator[Filled]:
-    """Starts an empty server."""
+    """Yields a new, empty server."""
     stack = Stack(Path(tempfile.mkdtemp(prefix="px-")))
     stack.start()
     try:

@@ -12,7 +12,7 @@ from tests.journeys.test_campaign_of_thousands import APPLE, BOT, CHROME, GATEWA
 from tests.load import Request, flood
 from tests.stack import Stack, until
 
-MIX = {"gmail": 34, "apple": 28, "outlook": 20, "gateway": 6, "burst": 5, "at once": 4, "bot": 3}
+PROGRAM_WEIGHTS = {"gmail": 34, "apple": 28, "outlook": 20, "gateway": 6, "burst": 5, "at once": 4, "bot": 3}
 RECIPIENTS = 10_000
 Hit = tuple[str, str]
 """User agent and address of a request."""
@@ -41,7 +41,7 @@ def test_mailing_known_opens_give_the_expected_rates(stack: Stack):
     stack.start()
     draw = random.Random(2026)
     now = datetime.now(UTC).replace(microsecond=0)
-    programs = draw.choices(list(MIX), list(MIX.values()), k=RECIPIENTS)
+    programs = draw.choices(list(PROGRAM_WEIGHTS), list(PROGRAM_WEIGHTS.values()), k=RECIPIENTS)
     rows = [
         {"recipient": f"r{n}", "sent_at": (now - timedelta(hours=program != "at once")).isoformat()}
         for n, program in enumerate(programs)

@@ -1,4 +1,4 @@
-"""A campaign with a stated mix of readers and machines, through the real door, recorder and roll-up."""
+"""A campaign with a known mix of readers and machines, through the real admission, recorder and roll-up."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHROME = (
 )
 APPLE = "Mozilla/5.0"
 BOT = "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)"
-MIX = {"gmail": 35, "apple": 30, "outlook": 20, "behind a gateway": 10, "bot": 5}
+PROGRAM_WEIGHTS = {"gmail": 35, "apple": 30, "outlook": 20, "behind a gateway": 10, "bot": 5}
 HOME, GATEWAY = "198.51.100.9", "207.211.30.1"
 
 
@@ -43,9 +43,12 @@ def settings(redis_url: str, tmp_path) -> Settings:
 
 
 def story(draw):
-    """For each recipient: its program, whether a person read, and opens: (after s, agent, address)."""
+    """Yields (recipient, program, whether the recipient reads, opens) of each recipient.
+
+    An open is (seconds after sending, agent, address).
+    """
     for n in range(SENT):
-        program = draw.choices(list(MIX), list(MIX.values()))[0]
+        program = draw.choices(list(PROGRAM_WEIGHTS), list(PROGRAM_WEIGHTS.values()))[0]
         reads = program != "bot" and draw.random() < 0.3
         later = draw.randrange(600, 86_400)
         opens = []
@@ -67,41 +70,47 @@ def test_rates_of_thousands_follow_their_definitions(site, mail, clock, secrets,
     clock.now = SENDING
     mail(sent=SENT + 10, bounced=10)
     minter = Minter("http://pixel.test", secrets)
-    told: Counter[str] = Counter()
+    expected: Counter[str] = Counter()
     hits: list[tuple[int, str, str, str]] = []
     for who, program, reads, opens in story(random.Random(2026)):
         url = minter.url("mail", who, sent_at=SENDING)
-        told[program] += 1
-        told[f"{program} read"] += reads
-        told["opens"] += len(opens)
+        expected[program] += 1
+        expected[f"{program} read"] += reads
+        expected["opens"] += len(opens)
         hits += [(SENDING + after, url, agent, address) for after, agent, address in opens]
     for at, url, agent, address in sorted(hits):
         clock.now = at
         headers = {"User-Agent": agent, "X-Forwarded-For": address}
         assert site.get(url, headers=headers).headers["x-pixel"] == "recorded"
     clock.now = SENDING + 90_000
-    found = stats("mail")
+    figures = stats("mail")
 
-    person = told["gmail read"] + told["outlook read"] + told["behind a gateway read"]
-    opened = person + told["apple"] + told["behind a gateway"] - told["behind a gateway read"] + told["bot"]
-    totals, verdicts, rate = found["totals"], found["verdicts"], found["open_rate"]
-    assert (totals["opens"], totals["unique_opens"]) == (told["opens"], opened)
+    person = expected["gmail read"] + expected["outlook read"] + expected["behind a gateway read"]
+    opened = (
+        person
+        + expected["apple"]
+        + expected["behind a gateway"]
+        - expected["behind a gateway read"]
+        + expected["bot"]
+    )
+    totals, verdicts, rate = figures["totals"], figures["verdicts"], figures["open_rate"]
+    assert (totals["opens"], totals["unique_opens"]) == (expected["opens"], opened)
     assert totals["unique_opens_person"] == person
-    recipients = {name: one["recipients"] for name, one in verdicts.items() if one["recipients"] is not None}
+    recipients = {name: row["recipients"] for name, row in verdicts.items() if row["recipients"] is not None}
     assert recipients == {
         "person": person,
-        "prefetch": told["apple"],
-        "scanner": told["behind a gateway"] + told["bot"],
+        "prefetch": expected["apple"],
+        "scanner": expected["behind a gateway"] + expected["bot"],
         "unknown": 0,
     }
-    assert verdicts["prefetch"]["hits"] == told["apple"]
-    assert verdicts["scanner"]["hits"] == told["behind a gateway"] + told["bot"]
-    assert sum(one["hits"] for one in verdicts.values()) == totals["hits"] == told["opens"]
+    assert verdicts["prefetch"]["hits"] == expected["apple"]
+    assert verdicts["scanner"]["hits"] == expected["behind a gateway"] + expected["bot"]
+    assert sum(row["hits"] for row in verdicts.values()) == totals["hits"] == expected["opens"]
     assert rate["low"] == round(person / SENT, 6)
     assert rate["high"] == round(opened / SENT, 6)
-    visible = SENT - told["apple"]
+    visible = SENT - expected["apple"]
     assert rate["estimate"] == round(person / visible, 6)
-    truth = sum(count for name, count in told.items() if name.endswith(" read")) / SENT
+    truth = sum(count for name, count in expected.items() if name.endswith(" read")) / SENT
     assert rate["interval"][0] <= truth <= rate["interval"][1]
 
 
@@ -112,12 +121,12 @@ def test_stats_gmail_opened_twice_is_one_person(site, mail, clock, secrets, stat
     for after in (3, 4000):
         clock.now = SENDING + after
         site.get(url, headers={"User-Agent": GMAIL, "X-Forwarded-For": "66.249.84.1"})
-    found = stats("mail")
-    assert (found["totals"]["opens"], found["totals"]["unique_opens_person"]) == (2, 1)
-    assert (found["verdicts"]["proxy"]["hits"], found["open_rate"]["low"]) == (2, 1.0)
+    figures = stats("mail")
+    assert (figures["totals"]["opens"], figures["totals"]["unique_opens_person"]) == (2, 1)
+    assert (figures["verdicts"]["proxy"]["hits"], figures["open_rate"]["low"]) == (2, 1.0)
 
 
-def test_verdicts_gateways_are_no_persons(site, mail, clock, secrets, stats):
+def test_verdicts_gateways_are_not_persons(site, mail, clock, secrets, stats):
     clock.now = SENDING
     mail(sent=4)
     minter = Minter("http://pixel.test", secrets)
@@ -127,10 +136,10 @@ def test_verdicts_gateways_are_no_persons(site, mail, clock, secrets, stats):
         for agent in (CHROME, OUTLOOK, READER):
             url = minter.url("mail", f"r{n}", sent_at=SENDING)
             site.get(url, headers={"User-Agent": agent, "X-Forwarded-For": address})
-    found = stats("mail")
-    assert (found["totals"]["unique_opens"], found["totals"]["unique_opens_person"]) == (4, 0)
-    assert found["open_rate"] is not None
-    assert (found["open_rate"]["low"], found["open_rate"]["high"]) == (0.0, 1.0)
+    figures = stats("mail")
+    assert (figures["totals"]["unique_opens"], figures["totals"]["unique_opens_person"]) == (4, 0)
+    assert figures["open_rate"] is not None
+    assert (figures["open_rate"]["low"], figures["open_rate"]["high"]) == (0.0, 1.0)
 
 
 def test_rates_test_mails_are_not_counted(site, mail, clock, secrets, stats):
@@ -139,41 +148,47 @@ def test_rates_test_mails_are_not_counted(site, mail, clock, secrets, stats):
     trial = Minter("http://pixel.test", secrets).url("mail", "me", sent_at=SENDING, test=True)
     clock.now = SENDING + 600
     site.get(trial)
-    found = stats("mail")
-    assert (found["totals"]["hits"], found["totals"]["opens"], found["totals"]["unique_opens"]) == (1, 0, 0)
-    assert (found["verdicts"]["own"]["hits"], found["open_rate"]["high"]) == (1, 0.0)
+    figures = stats("mail")
+    assert (figures["totals"]["hits"], figures["totals"]["opens"], figures["totals"]["unique_opens"]) == (
+        1,
+        0,
+        0,
+    )
+    assert (figures["verdicts"]["own"]["hits"], figures["open_rate"]["high"]) == (1, 0.0)
 
 
-@pytest.mark.parametrize("knows", ["link", "campaign", "nobody"])
+@pytest.mark.parametrize("sent_at_of", ["link", "campaign", "nothing"])
 @pytest.mark.parametrize(("after", "person"), [(0, 0), (4, 0), (5, 1)])
 def test_verdicts_open_right_after_sending_is_a_scanner(
-    site, mail, clock, secrets, stats, knows, after, person
+    site, mail, clock, secrets, stats, sent_at_of, after, person
 ):
     clock.now = SENDING
-    mail(sent_at="2026-03-01T08:00:00Z" if knows == "campaign" else None)
+    mail(sent_at="2026-03-01T08:00:00Z" if sent_at_of == "campaign" else None)
     minter = Minter("http://pixel.test", secrets)
-    url = minter.url("mail", "ada", sent_at=SENDING if knows == "link" else None, now=SENDING)
+    url = minter.url("mail", "ada", sent_at=SENDING if sent_at_of == "link" else None, now=SENDING)
     clock.now = SENDING + after
     site.get(url, headers={"User-Agent": CHROME})
-    assert stats("mail")["totals"]["unique_opens_person"] == (1 if knows == "nobody" else person)
+    assert stats("mail")["totals"]["unique_opens_person"] == (1 if sent_at_of == "nothing" else person)
 
 
 def test_compare_uses_visible_recipients_only(site, mail, clock, secrets, stats):
-    """Of 200 each, one in four of those without Apple's mail reads, and 40 or 120 have it: no difference."""
+    """Compares campaigns of 200 recipients, of whom 40 or 120 are hidden. Of the others a quarter reads."""
     minter = Minter("http://pixel.test", secrets)
     clock.now = SENDING + 3600
     agents = {"gmail": GMAIL, "apple": APPLE, "outlook": OUTLOOK}
     for name, hidden, readers in (("few", 40, 40), ("many", 120, 20), ("better", 120, 40)):
         mail(id=name, sent=200)
-        told = [("apple", n) for n in range(hidden)] + [("outlook", 100 + hidden + n) for n in range(readers)]
-        for program, n in [*told, ("gmail", 0)]:  # one who is hidden reads elsewhere too
+        openers = [("apple", n) for n in range(hidden)] + [
+            ("outlook", 100 + hidden + n) for n in range(readers)
+        ]
+        for program, n in [*openers, ("gmail", 0)]:  # one hidden recipient reads in Gmail too
             url = minter.url(name, f"r{n}", now=SENDING)
             headers = {"User-Agent": agents[program], "X-Forwarded-For": HOME}
             assert site.get(url, headers=headers).headers["x-pixel"] == "recorded"
-        found = stats(name)
-        assert found["hidden"] == {"recipients": hidden, "person": 1}
-        visible = 200 - found["hidden"]["recipients"]
-        assert found["open_rate"]["estimate"] == round(readers / visible, 6)
+        figures = stats(name)
+        assert figures["hidden"] == {"recipients": hidden, "person": 1}
+        visible = 200 - figures["hidden"]["recipients"]
+        assert figures["open_rate"]["estimate"] == round(readers / visible, 6)
 
     def against_the_first(*ids):
         answer = site.get("/api/compare?ids=" + ",".join(ids))

@@ -1,4 +1,4 @@
-"""A full Redis: hits go to the spool, and writes that free memory or are owed to somebody succeed."""
+"""A full Redis: hits go to the spool. Writes that free memory, or that a recipient requests, succeed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def call(settings):
 
 
 def test_rollup_store_full_counts_and_frees_the_stream(mail, page, opened, viewed, client, count, clock):
-    """Also what needs a campaign, a salt or a record of its own: all of it is new."""
+    """Counts hits that need a new campaign, a new salt and new records."""
     mail()
     page(identity="cookieless")
     for who in ("ada", "bob"):
@@ -69,7 +69,6 @@ def test_rollup_store_full_and_shard_stopped_says_why(client, settings, secrets)
 
 
 def test_append_store_full_stores_nothing(client):
-    """Else a full store would be filled further."""
     name = producer.new_id(time.time())
     with full(client), pytest.raises(redis.exceptions.OutOfMemoryError):
         client.eval(producer.APPEND, 2, keys.hits(0), keys.producers(0), name, 1, "1", b"", 0)

@@ -1,4 +1,4 @@
-"""How much is kept of whom: requests in, figures out, and what then lies in the store."""
+"""Modes: how much each mode stores of a recipient, checked in the figures and in the store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GPC, DNT = {"Sec-GPC": "1"}, {"DNT": "1"}
 
 @pytest.fixture
 def ask(site, secrets, clock):
-    """Opens the mail of one recipient with a link of this mode; what X-Pixel says."""
+    """Returns a function that opens a recipient's mail by a link of this mode, and returns X-Pixel."""
     minter = Minter("http://pixel.test", secrets)
     clock.at(f"{DAY}T09:00Z")
 
