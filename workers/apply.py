@@ -60,10 +60,13 @@ return out
 """
 
 
-def _read_people_call(prefix: str, recipients: Iterable[bytes]) -> ScriptCall:
-    """Returns the call that reads each recipient's value. prefix: the keys of the hashes without the
-    bucket."""
-    return script_call(_READ_PEOPLE, keys=(prefix,), arguments=(b"".join(recipients), keys.PEOPLE_BUCKETS))
+def _read_people_call(shard: int, prefix: str, recipients: Iterable[bytes]) -> ScriptCall:
+    """Returns the call that reads each recipient's value.
+
+    prefix: the keys of the hashes without the bucket.
+    """
+    arguments = b"".join(recipients), keys.PEOPLE_BUCKETS
+    return script_call(_READ_PEOPLE, keys=(prefix,), arguments=arguments, undeclared=shard)
 
 
 _TWO_PIXEL_FIELDS = {
@@ -118,7 +121,7 @@ def read_people(pipe: Pipeline, shard: int, tally: Tally, people: People) -> Rea
         known = people.setdefault(campaign, {})
         if recipients := [key for key in sums.people if key not in known]:
             requests.append((campaign, recipients))
-            pipe.eval(*_read_people_call(keys.people.prefix(shard, campaign), recipients))
+            pipe.eval(*_read_people_call(shard, keys.people.prefix(shard, campaign), recipients))
     replies = (yield) if requests else []
     for (campaign, recipients), values in zip(requests, replies, strict=True):
         people[campaign] |= {
@@ -271,7 +274,7 @@ def plan_last_open_days(pipe: Pipeline, shard: int, days: dict[bytes, int]) -> R
     """
     if not days:
         return []
-    pipe.eval(*_read_people_call(keys.last.prefix(shard), days))
+    pipe.eval(*_read_people_call(shard, keys.last.prefix(shard), days))
     (values,) = yield
     commands: list[Command] = []
     for (recipient, day), value in zip(days.items(), values, strict=True):

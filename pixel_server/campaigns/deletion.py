@@ -12,7 +12,7 @@ from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.slug import is_slug
 from pixel_server.store import aof_rewrite, checkpoint, keys
 from pixel_server.store.protocols import AsyncRedis
-from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
+from pixel_server.store.script import EVEN_IF_FULL, GLOBAL, ScriptCall, script_call
 
 _DELETE = (
     EVEN_IF_FULL
@@ -41,6 +41,7 @@ def _delete_call(campaign: str) -> ScriptCall:
             *(keys.DELETING, keys.DROPPED, keys.notes(campaign), keys.shares(campaign)),
         ),
         arguments=(campaign, keys.share("")),
+        undeclared=GLOBAL,
     )
 
 

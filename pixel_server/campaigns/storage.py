@@ -27,7 +27,7 @@ from pixel_server.slug import is_slug
 from pixel_server.store import audit_log, keys
 from pixel_server.store.protocols import AsyncRedis, Pipeline, Value
 from pixel_server.store.readers import Reader
-from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
+from pixel_server.store.script import EVEN_IF_FULL, GLOBAL, ScriptCall, script_call
 
 _PAGE_SIZE = 1000
 _AUDITED = frozenset(field.name for field in FIELDS if field.is_audited)
@@ -170,7 +170,9 @@ return {ids, records}
 
 def _page_call(start: str, limit: int) -> ScriptCall:
     """Returns the call that reads a page. start: argument of ZRANGEBYLEX: `(spring` begins after spring."""
-    return script_call(_PAGE, keys=(keys.CAMPAIGNS,), arguments=(keys.campaign(""), start, limit))
+    return script_call(
+        _PAGE, keys=(keys.CAMPAIGNS,), arguments=(keys.campaign(""), start, limit), undeclared=GLOBAL
+    )
 
 
 _NOTE_USE = (

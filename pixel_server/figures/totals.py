@@ -159,7 +159,7 @@ def _read_many_call(shard: int, campaigns: Sequence[HasSums], fields: Sequence[s
     """Returns the call that reads these fields of totals, and the visitors, of each campaign."""
     names = " ".join(f"{campaign.kind[0]}:{campaign.id}" for campaign in campaigns)
     prefixes = keys.total(shard, ""), keys.visitors(shard, "")
-    return script_call(_READ_MANY, keys=prefixes, arguments=(names, *fields))
+    return script_call(_READ_MANY, keys=prefixes, arguments=(names, *fields), undeclared=shard)
 
 
 def unpack_many(answers: Sequence[bytes], campaigns: Sequence[HasSums]) -> dict[str, Sums]:

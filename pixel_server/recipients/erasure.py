@@ -96,6 +96,7 @@ def _find_values_call(
         _FIND_VALUES,
         keys=(keys.checkpoint(shard),),
         arguments=(recipient, bucket, *counted_lists, *campaigns),
+        undeclared=shard,
     )
 
 

@@ -120,6 +120,7 @@ def _put_call(
         _PUT,
         keys=(keys.checkpoint(shard), keys.total(shard, campaign)),
         arguments=(generation.word(), *prefixes, keys.PEOPLE_BUCKETS, mail_day, packed_keys, *names),
+        undeclared=shard,
     )
 
 

@@ -274,4 +274,5 @@ def _commit_call(
         _COMMIT,
         keys=(keys.checkpoint(shard), keys.hits(shard)),
         arguments=(generation.word(), *new, last_entry, *counts, *pairs, *words),
+        undeclared=shard,
     )

@@ -78,6 +78,8 @@ LOSSES = Key("px:{all}:losses", "hash", "60 days",
     "batches that Redis lost", writer="web", reader="readyz, cli").name
 WORKERS = Key("px:{all}:workers", "zset", "10 seconds an entry",
     "workers, by the time of their last beat", writer="workers", reader="readyz, roll-up").name
+NONE = Key("px:{all}:none", "string", "never made",
+    "nothing, see `script.script_call`", writer="none", reader="scripts").name
 CLOCKS = Key("px:{all}:clocks", "hash", "a minute",
     "processes with a wrong clock", writer="web, workers", reader="readyz, cli").name
 
@@ -124,6 +126,8 @@ evidence = NumberKey("px:{s}:evidence:MINUTE", "hash", "6 minutes of hit time, a
     "hits that may belong to a burst, by minute since 1970", writer="roll-up", reader="roll-up")
 salt = NumberKey("px:{s}:salt:END", "string", "48 hours after their day",
     "salt of visitors' hashes, by the end (s) of a local day", writer="roll-up", reader="roll-up")
+none = ShardKey("px:{s}:none", "string", "never made",
+    "nothing, see `script.script_call`", writer="none", reader="scripts")
 last = BucketKey("px:{s}:last:BUCKET", "hash", "{settings.keep_recipients:,} days",
     "day of the last open, mode `last`", writer="roll-up", reader="api, retention")
 

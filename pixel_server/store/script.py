@@ -16,10 +16,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, overload
 
+from pixel_server.store import keys as table
 from pixel_server.store.protocols import AsyncRedis, Redis, Value
 
 ScriptCall = tuple[str, int, *tuple[Value, ...]]
 """Arguments of a client's `eval`: text, number of keys, keys, arguments."""
+
+GLOBAL = -1
+"""Number in place of a shard's for the keys of {all}."""
 
 EVEN_IF_FULL = "#!lua flags=allow-oom\n"
 """First line of a script that Redis (7.0 and newer, and Valkey) carries out although it is full.
@@ -30,10 +34,23 @@ Scripts that free memory have this line, and scripts that write little and must 
 _ANY_COMMAND = EVEN_IF_FULL + "return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))"
 
 
-def script_call(text: str, *, keys: Sequence[str], arguments: Iterable[Value] = ()) -> ScriptCall:
-    """Returns the arguments of `eval` for a script."""
-    words: tuple[Value, ...] = (*keys, *arguments)
-    return text, len(keys), *words
+def script_call(
+    text: str, *, keys: Sequence[str], arguments: Iterable[Value] = (), undeclared: int | None = None
+) -> ScriptCall:
+    """Returns the arguments of `eval` for a script.
+
+    undeclared: the shard whose keys the script names without having them in `keys`, GLOBAL for keys of {all}.
+    Such a script also declares `px:{s}:none`, a key that never exists. While a cluster moves the shard to
+    another node, key by key, the node then refuses the whole script. Otherwise the script could end at a key
+    that has moved, with half of its changes made.
+    """
+    declared = keys if undeclared is None else (*keys, _guard(undeclared))
+    words: tuple[Value, ...] = (*declared, *arguments)
+    return text, len(declared), *words
+
+
+def _guard(shard: int) -> str:
+    return table.NONE if shard == GLOBAL else table.none(shard)
 
 
 @overload

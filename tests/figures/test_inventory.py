@@ -109,7 +109,17 @@ def test_inventory_sources_have_every_key_of_people():
     """Compares with the keys of the table that hold data on people, or sums of it."""
     known = {key.kind for key in keys.TABLE.values() if key.pattern.startswith("px:{s}:")}
     told = {source.key.kind for source in inventory.SOURCES.values()}
-    assert known - told == {"producers", "turn", "lead", "drops", "stop", "rules", "lasts", "visiting"}
+    assert known - told == {
+        "producers",
+        "turn",
+        "lead",
+        "drops",
+        "stop",
+        "rules",
+        "lasts",
+        "visiting",
+        "none",
+    }
 
 
 # Over HTTP

@@ -131,4 +131,6 @@ def test_keys_used_store_has_no_key_outside_the_table(web, client, count, settin
         used.add(key.pattern)
     rare = {keys.SWEEP, keys.CLOCKS, keys.DELETING, keys.WORKERS, keys.LOSSES}
     rare |= {keys.stop.pattern, keys.hits.pattern, keys.lead.pattern}
-    assert keys.TABLE.keys() - used <= rare
+    never = {keys.NONE, keys.none.pattern}
+    assert not used & never
+    assert keys.TABLE.keys() - used <= rare | never
