@@ -1,4 +1,4 @@
-"""Why a hit would get its verdict: the same answer as the roll-up's, of the same parts that are recorded."""
+"""Explanations of verdicts: the same verdict as the roll-up's, from the parts of a hit that are recorded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Rule = Callable[..., tuple[str, list[str]]]
 
 @pytest.fixture
 def lists(tmp_path: Path) -> Path:
-    """The directory of the operator's lists of networks, which is empty."""
+    """Returns the empty directory for the operator's lists of networks."""
     lists = Settings(data=tmp_path).networks_directory
     lists.mkdir(parents=True)
     return lists

@@ -1,4 +1,4 @@
-"""The roll-up's judge of hits."""
+"""The judge, which gives each hit its verdict in the roll-up."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_shipped_rules_each_has_a_fixture():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_judge_rules_in_any_order_gives_the_same_verdicts(seed):
-    """Rules of the same priority are shuffled too: they do not disagree."""
+    """Shuffles rules of the same priority too, because such rules have the same verdict."""
     rules = list(SHIPPED.rules)
     random.Random(seed).shuffle(rules)
     shuffled = Rules(rules, "")
@@ -58,7 +58,7 @@ def test_judge_rules_in_any_order_gives_the_same_verdicts(seed):
 
 
 def test_judge_known_crawlers_are_not_people():
-    """At most 2 % of a public list of crawlers count as people."""
+    """Allows 2 % of a public list of crawlers to count as people."""
     agents = json.loads((HERE / "crawlers.json").read_text())["agents"]
     assert len(agents) > 1000
     wrong = [agent for agent in agents if SHIPPED.judge(Evidence(agent)).verdict in ELIGIBLE]
@@ -66,7 +66,7 @@ def test_judge_known_crawlers_are_not_people():
 
 
 def test_judge_known_mail_programs_are_people():
-    """At most 2 % of the mail programs in ua-parser's tests count as anything else."""
+    """Allows 2 % of the mail programs in ua-parser's tests to count as anything else."""
     agents = json.loads((HERE / "mail_clients.json").read_text())["agents"]
     assert len(agents) > 30
     wrong = [one for one in agents if SHIPPED.judge(Evidence(one["agent"])).verdict != "person"]
@@ -111,7 +111,7 @@ def test_verdict_texts_that_no_rule_mentions_are_not_remembered():
     ],
 )
 def test_is_soon_delay_within_the_limit_and_the_clock_error(delay, soon, found):
-    """A hit shortly before the time of sending counts too, because clocks differ."""
+    """Counts a hit shortly before the time of sending too, because clocks differ."""
     assert classify.is_soon(delay, soon) is found
 
 

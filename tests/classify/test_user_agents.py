@@ -1,4 +1,4 @@
-"""Client and device of an open, out of fixed lists."""
+"""Client and device of an open, by its user agent. The names come from fixed lists."""
 
 from __future__ import annotations
 
