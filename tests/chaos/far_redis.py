@@ -78,6 +78,7 @@ def _tell(outcome: Outcome, data: Path, proxy: Proxy, url: str, port: int, log: 
             name = f"{trip * 1000:.0f} ms"
             outcome.figures[f"{name}: spooled"] = spooled
             outcome.figures[f"{name}: 503"] = refused
+            outcome.figures[f"{name}: counting stood still so far, s"] = round(watch.longest, 1)
             outcome.figures[f"{name}: stored a second"] = round(
                 (after["stored"] - before["stored"]) / FLOW_SECONDS
             )
