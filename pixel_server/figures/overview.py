@@ -104,7 +104,7 @@ async def read(
         storage.queue_record(pipe, entry.id)
     totals.queue_many(pipe, entries, settings.shards)
     answers = iter(await pipe.execute())
-    as_of = totals.unpack_as_of([next(answers) for _ in range(1 + settings.shards)])
+    as_of = totals.as_of([next(answers) for _ in range(settings.shards)])
     records = [storage.unpack_record(next(answers), entry.id) for entry in entries]
     sums = totals.unpack_many(list(answers), entries)
     campaigns = [campaign for campaign in records if campaign is not None]

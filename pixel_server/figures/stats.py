@@ -87,7 +87,7 @@ async def _read_sums(
     pipe.hvals(keys.notes(campaign.id))
     sums.queue(pipe)
     answers = iter(await pipe.execute())
-    as_of = all_time.unpack_as_of([next(answers) for _ in range(1 + shards)])
+    as_of = all_time.as_of([next(answers) for _ in range(shards)])
     all_notes = notes.decode_notes(next(answers))
     sums.unpack(answers)
     await sums.read_visitors(store)

@@ -177,14 +177,11 @@ def unpack_many(answers: Sequence[bytes], campaigns: Sequence[HasSums]) -> dict[
 
 
 def queue_as_of(pipe: Pipeline, shards: int) -> None:
-    """Queues 1 + `shards` commands for `unpack_as_of`. They must come first in the pipeline."""
-    pipe.time()
+    """Queues a command of each shard for `as_of`. They must come first in the pipeline."""
     for shard in range(shards):
-        producer.queue_oldest_entry(pipe, shard)
+        producer.queue_counted_until(pipe, shard)
 
 
-def unpack_as_of(answers: list[Any]) -> int:
+def as_of(answers: list[Any]) -> int:
     """Returns an instant in ms. Sums read afterwards include every hit that reached the stream before it."""
-    (seconds, micros), *oldest = answers
-    waiting = [int(entry.partition(b"-")[0]) for entry in oldest if entry]
-    return int(min([seconds * 1000 + micros // 1000, *waiting]))
+    return int(min(answers))

@@ -99,6 +99,14 @@ local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 return first and first[1] or ''
 """
 
+_COUNTED_UNTIL = """
+-- KEYS: stream. Returns an instant (ms): the time of its first entry, or else the time of this node.
+local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+if first then return tonumber(string.match(first[1], '^%d+')) end
+local now = redis.call('TIME')
+return now[1] * 1000 + math.floor(now[2] / 1000)
+"""
+
 
 def prune(store: Redis, shard: int, *, idle_since_ms: int, max_producers: int = MAX_PRODUCERS) -> int:
     """Removes a shard's producers that were last seen before `idle_since_ms`. Returns how many."""
@@ -115,6 +123,14 @@ def prune_call(shard: int, *, idle_since_ms: int, max_producers: int = MAX_PRODU
 def queue_oldest_entry(pipe: Pipeline, shard: int) -> None:
     """Queues a command whose reply is the id of the oldest entry that a shard has not counted, or `b""`."""
     pipe.eval(*script_call(_OLDEST_ENTRY, keys=(keys.hits(shard),)))
+
+
+def queue_counted_until(pipe: Pipeline, shard: int) -> None:
+    """Queues a command whose reply is an instant (ms). Every hit that reached the shard before it is counted.
+
+    The instant is by the clock of the shard's own node, as are the ids of the entries.
+    """
+    pipe.eval(*script_call(_COUNTED_UNTIL, keys=(keys.hits(shard),)))
 
 
 def new_id(now: float, floor: int = 0) -> str:
