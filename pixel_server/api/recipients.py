@@ -39,8 +39,9 @@ async def upload_recipients(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     is_named = _keeps_names(api, campaign)
     who = request.state.who
+    mailed = _mailed_at(campaign, request.query_params.get("sent", "true"), api.clock())
     store_part = uploads.list_writer(
-        api.store, api.secrets, api.settings, campaign.id, is_named, api.clock(), who
+        api.store, api.secrets, api.settings, campaign.id, is_named, api.clock(), who, mailed=mailed
     )
     is_csv = uploads.is_csv_type(request.headers.get("content-type", ""))
     upload = Upload(store_part, is_csv=is_csv, is_named=is_named)
@@ -60,6 +61,14 @@ async def upload_recipients(api: Api, request: Request) -> Response:
         more = {**upload.counts, "warnings": upload.warnings}
         raise Problem(422, detail, upload.errors, more=more)
     return reply({**upload.counts, "warnings": upload.warnings})
+
+
+def _mailed_at(campaign: Campaign, sent: str, now: float) -> float | None:
+    """Returns the time (s) of the mails of an uploaded list, or None if they do not count as sent."""
+    if sent not in ("true", "false"):
+        errors = [{"field": "sent", "message": "must be true or false"}]
+        raise Problem(422, "some parameters cannot be used", errors)
+    return uploads.mailed_at(campaign, now) if sent == "true" else None
 
 
 def _keeps_names(api: Api, campaign: Campaign) -> bool:
@@ -246,12 +255,15 @@ async def erase_recipient(api: Api, request: Request) -> Response:
     )
 
 
+_SENT = Parameter(
+    "sent", choice(("true", "false"), "Whether the mails of the list count as sent.", default="true")
+)
 _AFTER = Parameter("after", text("`next` of the page before.", pattern="^[0-9]{1,9}$"))
 _STATE = Parameter("state", choice(recipients.STATES, "State of the recipients.", default="opened"))
 _QUIET_SINCE = Parameter("quiet_since", text("A day of UTC.", format="date"), is_required=True)
 
 CALLS = (
-    Call("PUT", "/api/campaigns/{id}/recipients", "people", upload_recipients),
+    Call("PUT", "/api/campaigns/{id}/recipients", "people", upload_recipients, query=(_SENT,)),
     Call("GET", "/api/campaigns/{id}/recipients", "people", list_recipients, query=(_STATE, _AFTER)),
     Call("GET", "/api/recipients", "people", list_quiet, query=(_QUIET_SINCE, _AFTER)),
     Call("POST", "/api/recipients/find", "people", find_recipient),

@@ -14,6 +14,7 @@ import redis
 from starlette.requests import ClientDisconnect
 
 from pixel_server.api import fields
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.mail.list_reader import ListReader
 from pixel_server.mail.list_rows import Columns, ListError, ListRow
 from pixel_server.problems import Problem
@@ -48,10 +49,13 @@ def list_writer(
     is_named: bool,
     now: float,
     who: str,
+    *,
+    mailed: float | None,
 ) -> StorePart:
     """Returns a function that stores rows on a campaign's list. Its first call begins the list.
 
-    who: name for the audit log. The function raises what `lists.begin` and `lists.put` raise.
+    who: name for the audit log. mailed: time (s) at which the mails went out, or None if they do not count as
+    sent. The function raises what `lists.begin` and `lists.put` raise.
     """
     has_begun = False
 
@@ -61,9 +65,14 @@ def list_writer(
             await audit_log.note(store, who, "recipients.upload_begun", campaign=campaign)
             await lists.begin(store, campaign, is_named, settings, now)
             has_begun = True
-        return await lists.put(store, secrets, campaign, rows, settings.shards, is_named)
+        return await lists.put(store, secrets, campaign, rows, settings.shards, is_named, mailed_at=mailed)
 
     return store_part
+
+
+def mailed_at(campaign: Campaign, now: float) -> float:
+    """Returns the time (s) at which the mails of an uploaded list went out: the campaign's, or now."""
+    return now if campaign.sent_at is None else campaign.sent_at
 
 
 async def log_end(store: AsyncRedis, upload: Upload, campaign: str, who: str) -> None:

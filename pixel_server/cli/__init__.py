@@ -23,6 +23,10 @@ COMMANDS = {
     "networks": (f"{_COMMANDS}.networks:networks", "List and refresh the lists of machines' networks."),
     "note": (f"{_COMMANDS}.note:note", "Add, list and remove notes on dates."),
     "privacy": (f"{_COMMANDS}.privacy:privacy", "Report the data that is stored on people."),
+    "recipients": (
+        f"{_COMMANDS}.recipients:recipients",
+        "Write what the recipients of a campaign did to a file.",
+    ),
     "retention": (f"{_HERE}.retention:retention", "Remove data that has been kept long enough."),
     "serve": (f"{_COMMANDS}.serve:serve", "Run the web process."),
     "settings": (f"{_COMMANDS}.settings:settings", "List every setting and its value."),

@@ -14,11 +14,13 @@ import click
 from pixel_server.commands.failures import Failure
 from pixel_server.commands.list_options import STDIN, list_options, open_list, refuse_bad_rows, refuse_or_warn
 from pixel_server.commands.minting import check_campaign, make_minter
+from pixel_server.commands.sent_mails import CountSent, count_sent, sending_options
 from pixel_server.mail import recipient_files
-from pixel_server.mail.links import Minter, make_tags
+from pixel_server.mail.links import Minter, MintOptions, make_tags
 from pixel_server.mail.message import ChangedMessage, add_pixel_to_bytes
 from pixel_server.mail.placement import CLIP_BYTES, EmbedError, frame
 from pixel_server.mail.preflight import is_message, is_surely_message
+from pixel_server.mail.recipient_files import Filled
 
 NEW_COLUMNS = ("mail_file", "privacy_url")
 MAILS_PER_DIRECTORY = 1000
@@ -36,6 +38,7 @@ MakeMail = Callable[[str | None], ChangedMessage]
 )
 @click.option("--replace", is_flag=True, help="Remove the pixels that the mail has.")
 @list_options
+@sending_options
 @click.option("--out", type=click.Path(path_type=Path), help="New directory for the mails of a list.")
 def embed(
     campaign_id: str,
@@ -45,6 +48,9 @@ def embed(
     replace: bool,
     recipients: Path | None,
     column: str,
+    sent_at: int | None,
+    test: bool,
+    sent: bool | None,
     out: Path | None,
 ) -> None:
     """Put the pixel into a mail.
@@ -52,7 +58,8 @@ def embed(
     Reads the mail on standard input, adds the pixel, and changes nothing else. Works offline. With
     --recipients, writes a mail for each row, and a list of the mails, to the directory OUT. OUT is written
     when all rows are done, or not at all. With --eml, RECIPIENT may be left out if the message goes to one
-    address only.
+    address only. If Redis answers, the recipients of a list are put on the campaign's list, and their mails
+    count as sent.
     """
     check_campaign(campaign_id)
     is_list = recipients is not None
@@ -70,12 +77,21 @@ def embed(
     _check_kind(mail, eml)
     try:
         minter = make_minter(campaign_id)
-        make_mail = _mail_maker(mail, minter, campaign_id, eml, twin, replace)
+        options = MintOptions(sent_at=sent_at, test=test)
+        make_mail = _mail_maker(mail, minter, campaign_id, eml, twin, replace, options)
         if recipients is not None and out is not None:
             kind = "eml" if eml else "html"
-            _embed_list(make_mail, minter, campaign_id, recipients, column, out, kind)
+
+            def privacy_url(recipient: str) -> str:
+                return minter.link(campaign_id, recipient, **options).privacy_url or ""
+
+            with count_sent(campaign_id, sent, options) as count:
+                bad = _embed_list(make_mail, recipients, column, out, kind, privacy_url, count)
+            refuse_bad_rows(*bad)
             return
         changed = make_mail(recipient)
+        with count_sent(campaign_id, bool(sent and recipient), options) as count:
+            count([recipient or ""])
     except (EmbedError, ValueError) as error:
         raise Failure(str(error)) from None
     _warn_sender(changed)
@@ -99,7 +115,13 @@ def _decode_utf16(mail: bytes) -> bytes:
 
 
 def _mail_maker(
-    mail: bytes, minter: Minter, campaign: str, is_eml: bool, twin: bool, replace: bool
+    mail: bytes,
+    minter: Minter,
+    campaign: str,
+    is_eml: bool,
+    twin: bool,
+    replace: bool,
+    options: MintOptions,
 ) -> MakeMail:
     """Returns a function that makes each recipient's mail. Finds the place in HTML once for all of them."""
     if is_eml:
@@ -107,14 +129,16 @@ def _mail_maker(
         byte_order_mark = mail[: len(mail) - len(bare)]
 
         def make_message(recipient: str | None) -> ChangedMessage:
-            changed = add_pixel_to_bytes(bare, minter, campaign, recipient, twin=twin, replace=replace)
+            changed = add_pixel_to_bytes(
+                bare, minter, campaign, recipient, twin=twin, replace=replace, **options
+            )
             return changed._replace(raw=byte_order_mark + changed.raw)
 
         return make_message
     html_frame = frame(mail, replace=replace)
 
     def make_html(recipient: str | None) -> ChangedMessage:
-        html = html_frame.fill(make_tags(minter, campaign, recipient or "", twin=twin))
+        html = html_frame.fill(make_tags(minter, campaign, recipient or "", twin=twin, **options))
         return ChangedMessage(html, "", len(html))
 
     return make_html
@@ -133,14 +157,24 @@ def _warn_sender(changed: ChangedMessage) -> None:
 
 
 def _embed_list(
-    make_mail: MakeMail, minter: Minter, campaign: str, source: Path, column: str, out: Path, kind: str
-) -> None:
-    """Writes the mails as `0000/0000000.html` and so on. kind: `html` or `eml`."""
+    make_mail: MakeMail,
+    source: Path,
+    column: str,
+    out: Path,
+    kind: str,
+    privacy_url: Callable[[str], str],
+    count_mails: CountSent,
+) -> tuple[Filled, Path]:
+    """Writes the mails as `0000/0000000.html` and so on. kind: `html` or `eml`.
+
+    Returns the numbers of rows, and the file that names the rows that were left out.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise Failure(f"{out} exists, and is not empty")
     count = 0
 
     def write_mails(recipients: Sequence[str]) -> list[tuple[str, str]]:
+        count_mails(recipients)
         return [write_mail(recipient) for recipient in recipients]
 
     def write_mail(recipient: str) -> tuple[str, str]:
@@ -153,7 +187,7 @@ def _embed_list(
         path = draft / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(changed.raw)
-        return name, minter.link(campaign, recipient).privacy_url or ""
+        return name, privacy_url(recipient)
 
     bad = out.with_name(f"{out.name}.bad")
     draft = out.with_name(f".{out.name}.{secrets.token_hex(8)}")
@@ -166,4 +200,4 @@ def _embed_list(
             draft.replace(out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    refuse_bad_rows(filled, bad)
+    return filled, bad

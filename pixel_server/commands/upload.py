@@ -28,9 +28,12 @@ CHUNK_BYTES = 64 << 10
 @click.argument("id")
 @click.argument("file", type=click.File("rb"))
 @column_option
+@click.option("--sent/--no-sent", default=True, show_default=True, help="Whether its mails count as sent.")
 @as_json
-def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noqa: A002
+def upload(id: str, file: IO[bytes], column: str, sent: bool, as_json: bool) -> None:  # noqa: A002
     """Upload the recipients of a campaign, so that the recipients who did not open it can be listed.
+
+    Their number is the campaign's `sent`, unless the campaign has another number.
 
     FILE is CSV with a first line that names the columns, or NDJSON; `-` is standard input. The recipient is
     stored, and in mode `identified` the column `name`; other columns are ignored. A list can be uploaded
@@ -38,10 +41,13 @@ def upload(id: str, file: IO[bytes], column: str, as_json: bool) -> None:  # noq
     """
 
     async def read_list(store: AsyncRedis, settings: Settings) -> uploads.Upload:
-        is_named = lists.keeps_names(await storage.get(store, id), Consent(settings))
+        campaign = await storage.get(store, id)
+        is_named = lists.keeps_names(campaign, Consent(settings))
+        now = await clock.read_time(store)
         secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
+        mailed = uploads.mailed_at(campaign, now) if sent else None
         store_part = uploads.list_writer(
-            store, secrets, settings, id, is_named, await clock.read_time(store), audit_log.COMMAND
+            store, secrets, settings, id, is_named, now, audit_log.COMMAND, mailed=mailed
         )
         upload = uploads.Upload(store_part, is_csv=None, is_named=is_named, column=column)
         try:

@@ -19,6 +19,7 @@ from pixel_server.recipients import lists, withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.shards import shard_of
 from pixel_server.times import iso_ms
 
 STATES = ("opened", "person", "machine_only", "unopened")
@@ -84,12 +85,26 @@ async def rows(
         for opened, listed, *named in zip(*(hashes[i :: len(kinds)] for i in range(len(kinds))), strict=True):
             for recipient in sorted(opened.keys() | listed.keys()):
                 person = recipient_record.unpack(opened.get(recipient))
-                if _has_state(state, person, recipient in listed):
+                if has_state(state, person, recipient in listed):
                     part[recipient] = _row(recipient, person, recipient in listed, *named)
         if state == "unopened":
             for recipient in await withdrawals.withdrawn_now(store, secrets, part):
                 del part[recipient]
         yield start, list(part.values())
+
+
+async def read_some(
+    store: AsyncRedis, campaign: str, shards: int, recipients: Sequence[bytes]
+) -> list[RecipientRecord]:
+    """Returns the record of each of some recipients. Makes one round trip.
+
+    Raises NewerFormat if a newer version wrote a record.
+    """
+    pipe = store.pipeline(transaction=False)
+    for recipient in recipients:
+        shard, bucket = shard_of(recipient, shards), recipient_record.people_bucket(recipient)
+        pipe.hget(keys.people(shard, campaign, bucket), recipient)
+    return [recipient_record.unpack(value) for value in await pipe.execute()]
 
 
 async def _used_places(store: AsyncRedis, campaign: str, places: Sequence[int]) -> list[int]:
@@ -111,7 +126,8 @@ def next_step(step: int, rows_read: int, max_places: int = MAX_PLACES) -> int:
     return min(2 * step, max_places) if rows_read < TARGET_ROWS // 2 else step
 
 
-def _has_state(state: str, person: RecipientRecord, is_listed: bool) -> bool:
+def has_state(state: str, person: RecipientRecord, is_listed: bool) -> bool:
+    """Returns whether a recipient is in one of STATES. Does not know of withdrawals."""
     if state == "unopened":
         return is_listed and not person.opens
     if state == "person":

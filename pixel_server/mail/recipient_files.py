@@ -10,7 +10,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from pixel_server import files
 from pixel_server.mail.csv_list import CsvList
@@ -19,11 +19,11 @@ from pixel_server.mail.list_reader import ListReader
 from pixel_server.mail.list_rows import Columns, ListRow, Warn
 
 CHUNK_BYTES = 64 << 10
-BATCH_ROWS = 500
-"""Rows that are filled at once."""
+BATCH_ROWS, BATCH_BYTES = 2000, 4 << 20
+"""Largest number of rows that are filled at once, and number of bytes after which a batch ends."""
 
-NewValues = Callable[[Sequence[str]], Sequence[Sequence[str]]]
-"""Returns the values of the new columns of some recipients."""
+Values = Sequence[str | int | None]
+"""Values of the new columns of a row. None is an empty cell."""
 
 
 class RecipientFile:
@@ -63,17 +63,31 @@ class RecipientFile:
             yield from self._reader.rows()
         yield from self._reader.rows()
 
-    def _tail(self, values: Sequence[str]) -> bytes:
+    def batches(self) -> Iterator[list[ListRow]]:
+        """Yields the rows in order, many at once."""
+        batch: list[ListRow] = []
+        size = 0
+        for row in self.rows():
+            batch.append(row)
+            size += len(row.raw)
+            if len(batch) == BATCH_ROWS or size > BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+    def _tail(self, values: Values) -> bytes:
         """Returns the end of a CSV row with these values in the new columns: `,"a, b",c` and a newline."""
-        fields = "".join(self._delimiter + self._quoted(value) for value in values)
+        fields = "".join(self._delimiter + self._cell(value) for value in values)
         return fields.encode() + self._reader.newline
 
-    def _quoted(self, value: str) -> str:
-        if '"' not in value and self._delimiter not in value:
-            return value
-        return '"' + value.replace('"', '""') + '"'
+    def _cell(self, value: str | int | None) -> str:
+        text = "" if value is None else str(value)
+        if '"' not in text and self._delimiter not in text:
+            return text
+        return '"' + text.replace('"', '""') + '"'
 
-    def with_fields(self, row: ListRow, values: Sequence[str]) -> bytes:
+    def with_fields(self, row: ListRow, values: Values) -> bytes:
         """Returns a row with these values in the new columns, and a newline."""
         if self.is_csv:
             return self._reader.restore(row.raw + self._tail(values))
@@ -88,43 +102,65 @@ class Filled(NamedTuple):
     bad: int
 
 
+class Filling:
+    """The writing of a list with its new columns, batch by batch. A context manager. Raises OSError."""
+
+    def __init__(
+        self,
+        recipients: RecipientFile,
+        out: IO[bytes],
+        bad: Path,
+        on_progress: Callable[[int], None] = lambda bytes_read: None,
+    ) -> None:
+        """bad: file that names the bad rows. It is removed if there are none.
+
+        on_progress: called now and then with the number of bytes that have been read.
+        """
+        self._recipients, self._out, self._bad, self._on_progress = recipients, out, bad, on_progress
+        self._stack = contextlib.ExitStack()
+        self._bad_file: IO[bytes] | None = None
+        self._rows = self._bad_rows = 0
+
+    @property
+    def filled(self) -> Filled:
+        return Filled(self._rows, self._bad_rows)
+
+    def __enter__(self) -> Filling:
+        self._out.write(self._recipients.header)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+        if error[0] is None and not self._bad_rows:
+            self._bad.unlink(missing_ok=True)  # an earlier run may have left the file
+
+    def write(self, batch: Sequence[ListRow], values: Sequence[Values | None]) -> None:
+        """Writes the good rows of a batch with their values, but not the rows whose values are None."""
+        good = (row for row in batch if not row.error)
+        for row, row_values in zip(good, values, strict=True):
+            if row_values is not None:
+                self._out.write(self._recipients.with_fields(row, row_values))
+                self._rows += 1
+        for row in batch:
+            if row.error:
+                self._bad_file = self._bad_file or self._stack.enter_context(files.open_whole(self._bad))
+                self._bad_file.write(f"{row.line}: {row.error}\n".encode())
+                self._bad_rows += 1
+        self._on_progress(self._recipients.bytes_read)
+
+
 def fill(
     recipients: RecipientFile,
     out: IO[bytes],
     bad: Path,
-    new_values: NewValues,
+    new_values: Callable[[Sequence[str]], Sequence[Values]],
     on_progress: Callable[[int], None] = lambda bytes_read: None,
 ) -> Filled:
-    """Writes each good row with the new values of its recipient. Names bad rows in the file `bad`.
+    """Writes each good row with the new values of its recipient; see `Filling`.
 
-    on_progress: called now and then with the number of bytes that have been read. Raises OSError.
+    new_values: returns the values of the new columns of some recipients. Raises OSError.
     """
-    good = skipped = 0
-    with contextlib.ExitStack() as stack:
-        bad_file: IO[bytes] | None = None
-        out.write(recipients.header)
-        for batch in _batches(recipients.rows()):
-            rows = [row for row in batch if not row.error]
-            values = new_values([row.recipient for row in rows])
-            out.writelines(map(recipients.with_fields, rows, values))
-            good += len(rows)
-            for row in batch:
-                if row.error:
-                    bad_file = bad_file or stack.enter_context(files.open_whole(bad))
-                    bad_file.write(f"{row.line}: {row.error}\n".encode())
-                    skipped += 1
-            on_progress(recipients.bytes_read)
-    if not skipped:
-        bad.unlink(missing_ok=True)  # an earlier run may have left the file
-    return Filled(good, skipped)
-
-
-def _batches(rows: Iterator[ListRow]) -> Iterator[list[ListRow]]:
-    batch: list[ListRow] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == BATCH_ROWS:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    with Filling(recipients, out, bad, on_progress) as filling:
+        for batch in recipients.batches():
+            filling.write(batch, new_values([row.recipient for row in batch if not row.error]))
+    return filling.filled

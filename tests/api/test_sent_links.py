@@ -41,18 +41,28 @@ def test_links_sent_count_each_recipient_once(mail, send, site, stats, clock):
     assert stats("mail")["delivered"] == 10
 
 
-def test_uploads_do_not_count_as_sent(mail, send, site, stats):
+def upload(site, *recipients, query=""):
+    content = "".join(f'{{"recipient": "{recipient}"}}\n' for recipient in recipients)
+    done = site.put(f"/api/campaigns/mail/recipients{query}", content=content.encode(), headers=LIST)
+    assert done.status_code == 200, done.text
+    return done.json()
+
+
+def test_uploads_count_as_sent_unless_told(mail, send, site, stats):
     mail()
-    site.put(
-        "/api/campaigns/mail/recipients",
-        content=b'{"recipient": "ada"}\n{"recipient": "bob"}\n',
-        headers=LIST,
-    )
-    assert stats("mail")["sent"] is None
-    send("mail", "ada")
-    again = site.put("/api/campaigns/mail/recipients", content=b'{"recipient": "ada"}\n', headers=LIST)
-    assert again.json()["known"] == 1
-    assert stats("mail")["sent"] == 1
+    upload(site, "ada", "bob", query="?sent=false")
+    assert (stats("mail")["sent"], stats("mail")["open_rate"]) == (None, None)
+    upload(site, "ada", "cyd")
+    assert stats("mail")["sent"] == 2
+    assert upload(site, "ada", "cyd", "bob", query="?sent=true")["known"] == 3
+    assert stats("mail")["sent"] == 3
+    site.get(send("mail", "ada")[0]["url"])
+    assert (stats("mail")["sent"], stats("mail")["open_rate"]["low"]) == (3, round(1 / 3, 6))
+    site.patch("/api/campaigns/mail", json={"sent": 12})
+    assert stats("mail")["sent"] == 12
+    for query in ("?sent=yes", "?sent=", "?send=true", "?sent=true&sent=false"):
+        refused = site.put(f"/api/campaigns/mail/recipients{query}", content=b"", headers=LIST)
+        assert refused.status_code == 422
 
 
 def test_links_sent_in_mode_count_keep_a_number(mail, send, site, stats, client):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
+import io
 import json
 import os
 import shutil
@@ -11,6 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +21,13 @@ from typing import Any
 import pytest
 
 from pixel_server import settings
+from pixel_server.commands.recipients import verdict_of
+from pixel_server.counters.recipient_record import RecipientRecord
 from pixel_server.run.up_state import read_up_state
 from pixel_server.secret import Secrets, SecretsError
 from pixel_server.store import keys
 from pixel_server.store.client import connect
+from pixel_server.tokens import decode_unverified
 from tests.stack import NOBODY_ASKED, PROGRAM, Stack, until
 
 
@@ -338,6 +344,113 @@ def test_cli_commands_use_the_settings_of_up(tmp_path: Path):
     finally:
         made.stop()
         shutil.rmtree(made.data)
+
+
+def sent(stack: Stack, campaign: str) -> int | None:
+    return stack.call("GET", f"/api/campaigns/{campaign}/stats")[1]["sent"]
+
+
+def test_cli_lists_give_the_campaign_its_sent_unless_told(stack: Stack, tmp_path: Path):
+    source, out = tmp_path / "list.csv", tmp_path / "out.csv"
+    source.write_text("recipient,name\n" + "".join(f"p{n}@example.org,P {n}\n" for n in range(5)) + ",x\n")
+    take = ("--recipients", str(source), "--out", str(out))
+    for campaign in ("linked", "uploaded"):
+        stack.run("campaign", "create", campaign)
+    for more in (("--no-sent",), ("--test",)):
+        assert cli("link", "linked", *take, *more, data=stack.data).returncode == 1, "a row is bad"
+        assert sent(stack, "linked") is None
+    for more in ((), ("--sent",), ("--sent-at", "2026-11-29")):
+        assert "5 rows done" in cli("link", "linked", *take, *more, data=stack.data).stderr
+        assert sent(stack, "linked") == 5, "the same mails count once"
+    stack.run("link", "linked", "another@example.org", "--sent")
+    stack.run("link", "linked", "trial@example.org")
+    assert sent(stack, "linked") == 6
+    with out.open(newline="") as file:
+        url = next(csv.DictReader(file))["pixel_url"]
+    token = decode_unverified(url.partition("/o/")[2].removesuffix(".gif").encode())
+    assert (token.sending, token.time) == (True, 1795910400)
+
+    taken = cli("campaign", "upload", "uploaded", str(source), data=stack.data)
+    assert "5 new" in taken.stdout
+    assert taken.stderr.count("names are not stored") == 1
+    assert sent(stack, "uploaded") == 5
+    refused = cli("link", "linked", *take, "--test", "--sent", data=stack.data)
+    assert (refused.returncode, "leave out --sent" in refused.stderr) == (2, True)
+    assert cli("link", "nobody", *take, "--sent", data=stack.data).returncode == 1
+    assert "are not counted as sent" in cli("link", "nobody", *take, data=stack.data).stderr
+
+
+@pytest.mark.parametrize(("mode", "wanted"), [("count", 3), ("pseudonymous", 2), ("off", None)])
+def test_cli_embed_list_counts_mails_as_the_mode_says(
+    stack: Stack, tmp_path: Path, mode: str, wanted: int | None
+):
+    campaign = f"embedded-{mode}"
+    stack.run("campaign", "create", campaign, "--mode", mode)
+    source = tmp_path / "list.csv"
+    source.write_text("recipient\nann@example.org\nann@example.org\nben@example.org\n")
+    arguments = [PROGRAM, "embed", campaign, "--recipients", str(source), "--out", str(tmp_path / "mails")]
+    for more in (["--test"], []):
+        subprocess.run(
+            [*arguments, *more], env=stack.environ, input=b"<p>Hi", check=True, capture_output=True
+        )
+        shutil.rmtree(tmp_path / "mails")
+    assert sent(stack, campaign) == wanted
+
+
+def test_cli_recipients_join_writes_the_opens_beside_each_row(stack: Stack, tmp_path: Path):
+    stack.run("campaign", "create", "joined")
+    people = ["ann", "ben", "cat", "dan", "eve"]
+    source, out = tmp_path / "list.csv", tmp_path / "out.csv"
+    source.write_bytes(
+        b"Kunde;recipient\r\n" + b"".join(b"Zo\xeb;%b\r\n" % person.encode() for person in people)
+    )
+    links = tmp_path / "links.csv"
+    cli("link", "joined", "--recipients", str(source), "--out", str(links), data=stack.data)
+    rows = list(csv.DictReader(io.StringIO(links.read_bytes().decode("cp1252"), newline=""), delimiter=";"))
+    thunderbird = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.0"
+    for row, agent in zip(rows, (thunderbird, "curl/8.5", "no such program"), strict=False):
+        request = urllib.request.Request(row["pixel_url"], headers={"User-Agent": agent})
+        urllib.request.urlopen(request, timeout=10).close()
+    stack.call("POST", "/api/withdrawals", {"recipients": ["dan"]})
+    until(lambda: stack.totals("joined")["unique_opens"] == 3)
+
+    def join(*more: str) -> list[dict[str, str]]:
+        done = cli("recipients", "joined", "--join", str(source), "--out", str(out), *more, data=stack.data)
+        assert done.returncode == 0, done.stderr
+        text = out.read_bytes().decode("cp1252")
+        assert text.startswith("Kunde;recipient;first_open;last_open;opens;verdict\r\n")
+        return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=";"))
+
+    found = join()
+    assert [(row["Kunde"], row["recipient"]) for row in found] == [("Zoë", person) for person in people]
+    assert [row["opens"] for row in found] == ["1", "1", "1", "0", "0"]
+    verdicts = [row["verdict"] for row in found]
+    assert verdicts == ["person", "machine_only", "machine_only", "withdrawn", "unopened"]
+    assert verdict_of(RecipientRecord(opens=2, prefetch=1)) == "opened"
+    _, listed = stack.call("GET", "/api/campaigns/joined/recipients?state=opened")
+    times = {item["key"]: (item["first_open"], item["last_open"]) for item in listed["items"]}
+    assert sorted((row["first_open"], row["last_open"]) for row in found[:3]) == sorted(times.values())
+    assert (found[3]["first_open"], found[4]["last_open"]) == ("", "")
+    by_state = {"person": ["ann"], "machine_only": ["ben", "cat"], "opened": ["ann", "ben", "cat"]}
+    for state, wanted in {**by_state, "unopened": ["eve"]}.items():
+        assert [row["recipient"] for row in join("--state", state)] == wanted
+
+    lines = tmp_path / "list.ndjson"
+    lines.write_text('{"recipient": "ann", "n": [1]}\n{"recipient": "eve"}\n')
+    stack.run("recipients", "joined", "--join", str(lines), "--out", str(out))
+    ann, eve = (json.loads(line) for line in out.read_text().splitlines())
+    assert (ann["n"], ann["opens"], ann["verdict"]) == ([1], 1, "person")
+    assert (eve["first_open"], eve["opens"], eve["verdict"]) == (None, 0, "unopened")
+
+    stack.run("recipients", "joined", "--out", str(out))
+    assert len(list(csv.DictReader(out.open(newline="")))) == 3
+    stack.run("recipients", "joined", "--state", "unopened", "--out", str(out))
+    assert len(list(csv.DictReader(out.open(newline="")))) == 1
+    assert stack.run("audit").stdout.count("recipients.read") >= 7
+    stack.run("campaign", "create", "only-counted", "--mode", "count")
+    for campaign in ("only-counted", "none"):
+        refused = cli("recipients", campaign, "--join", str(source), "--out", str(out), data=stack.data)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
 
 
 def test_cli_upload_ctrl_c_ends_at_once(stack: Stack, tmp_path: Path):

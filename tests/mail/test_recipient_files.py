@@ -75,4 +75,4 @@ def test_fill_long_list_takes_no_more_memory(tmp_path):
         return peak_bytes
 
     peak(10)
-    assert peak(10_000) < peak(1_000) + 50_000
+    assert peak(20_000) < peak(5_000) + 100_000

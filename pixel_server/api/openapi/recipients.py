@@ -44,8 +44,9 @@ OPERATIONS = {
         ok("All lines are stored.", ref("Uploaded")),
         "A line for each recipient: NDJSON of `{recipient, name}`, or CSV whose first line names the columns "
         "`recipient` and, optionally, `name`. Any number of lines, in UTF-8 or as spreadsheets write. An "
-        "upload adds to the list; the same list can be sent again without harm. Names are stored in mode "
-        "`identified` only, and dropped in others. 422: some "
+        "upload adds to the list; the same list can be sent again without harm. The mails to its recipients "
+        "count as sent, each once, unless `sent` is false. Names are stored in mode `identified` only, and "
+        "dropped in others. 422: some "
         f"lines cannot be used, and `errors` names the first {uploads.Upload.MAX_ERRORS}; the others are "
         "stored. If the body is cut off, its whole lines are stored.",
         body={**content({"type": "string"}, uploads.NDJSON), **content({"type": "string"}, uploads.CSV)},
@@ -55,7 +56,7 @@ OPERATIONS = {
         "Recipients who had mail since a day, and no open by a person since, over all campaigns",
         _page_or_lines("QuietRecipient"),
         "Recipients to write to once more, or not any more. Only lists tell who had mail: links made "
-        "with `sent`, from that day to today; an upload, if its campaign was sent in that time. Without "
+        "with `sent`, and uploads, on the day of the campaign's `sent_at` or else of the upload. Without "
         "lists the answer is empty. Campaigns that are closed or do not tell recipients apart are left out, "
         "and so are recipients who withdrew.",
     ),
