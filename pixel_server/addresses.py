@@ -9,6 +9,10 @@ from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 MAPPED = b"\0" * 10 + b"\xff\xff"
 """First 12 bytes of an IPv4-mapped IPv6 address: `::ffff:192.0.2.1` (RFC 4291, 2.5.5.2)."""
 
+HOUSEHOLD_BYTES = 8
+"""First bytes of an address that stand for a visitor: all 4 of IPv4, and the /64 network of IPv6, because a
+device takes another address of its /64 each day (RFC 8981)."""
+
 
 def pack(text: str) -> bytes:
     """Returns the 4 or 16 bytes of an address, and b"" if the text is not an address.

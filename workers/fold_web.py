@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 
 from pixel_server import times
+from pixel_server.addresses import HOUSEHOLD_BYTES
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.classify.judge import Judge
 from pixel_server.classify.user_agents import visitor_facets
@@ -68,7 +69,7 @@ def add_web(tally: Tally, sums: Sums, hit: Hit, judge: Judge, salts: Salts) -> N
     view = View(sums, hit.time, start, tally.newest_ms, *visitor, hit.view, hit.spent, hit.visits)
     if is_from_visitor and not is_report:
         is_country_unknown = is_foreign_address or not hit.address
-        view.page = web_names.page(hit.page)
+        view.page = web_names.page(hit.page, is_folded=sums.campaign.paths == "folded")
         browser, system, device = visitor_facets(hit.agent)
         view.reader = Reader(
             country=UNKNOWN if is_country_unknown else country_label(hit.address)[1:],
@@ -120,5 +121,6 @@ def _hash(sums: Sums, hit: Hit, salt: bytes | None) -> bytes:
     if salted_hash is None:
         salted_hash = sums.hashes[salt] = visitor_salts.visitor_hash(salt, sums.campaign.id)
     hashed = salted_hash.copy()
-    hashed.update(len(hit.address).to_bytes() + hit.address + hit.agent.encode("utf-8", "replace"))
+    network = hit.address[:HOUSEHOLD_BYTES]
+    hashed.update(len(hit.address).to_bytes() + network + hit.agent.encode("utf-8", "replace"))
     return hashed.digest()

@@ -25,6 +25,9 @@ Identity = Literal["cookieless", "cookie", "own"]
 """Property by which a web campaign recognises a visitor: a daily hash of address and user agent, a cookie, or
 the page's own id. If the visitor has not agreed to a cookie, `cookie` falls back to `cookieless`."""
 IDENTITIES: tuple[Identity, ...] = get_args(Identity)
+Paths = Literal["exact", "folded"]
+"""Names of a web campaign's pages: the path as it is, or without a slash and `index.html` at its end."""
+PATHS: tuple[Paths, ...] = get_args(Paths)
 DATA_KINDS = ("buckets", "days", "recipients", "names")
 """Kinds of data that are kept for a number of days: 15-minute series, daily series, recipients, names."""
 DEFAULT_MIN_CELL = 5
@@ -65,6 +68,7 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     gpc: GpcEffect | None = None
     identity: Identity = "cookieless"
     origins: tuple[str, ...] = ()
+    paths: Paths = "exact"
     min_cell: int = DEFAULT_MIN_CELL
     sent_at: int | None = None
     keep: dict[str, int] = {}
@@ -198,6 +202,15 @@ FIELDS = (
         "Origins of pages that may send with p.js, as https://www.example.org, or https://*.example.org for "
         "all subdomains. None: all pages may.",
         kinds=("web",),
+    ),
+    Field(
+        "paths",
+        "choice",
+        "Paths",
+        "Names under which pages are counted from now on: the path as it is (exact), or without a slash, "
+        "index.html, index.htm or index.php at its end (folded).",
+        kinds=("web",),
+        choices=PATHS,
     ),
 )
 """Table of the fields that a sender sets. The API, its OpenAPI document, the form and the commands follow it;

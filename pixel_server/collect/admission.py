@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from pixel_server import hit
+from pixel_server.addresses import HOUSEHOLD_BYTES
 from pixel_server.campaigns.cache import DEFAULT_WEB, CampaignCache, WebCampaign
 from pixel_server.collect import beacon, responses, visitor_cookie
 from pixel_server.collect.client_address import ClientAddress
@@ -200,7 +201,8 @@ class Admission:
             return self._ignore(campaign, head, params)
         address = self._client_address.resolve(peer, head.headers)
         evidence, now = head.evidence, self._clock()
-        fallback_shard = shard_of(self._secrets.routing_key(address, evidence[0].encode()), self._shards)
+        routing_key = self._secrets.routing_key(address[:HOUSEHOLD_BYTES], evidence[0].encode())
+        fallback_shard = shard_of(routing_key, self._shards)
         visitor = _Visitor(fallback_shard)
         if mode >= Mode.PSEUDONYMOUS:
             visitor = self._visitor(method, campaign, params, head, fallback_shard, int(now))

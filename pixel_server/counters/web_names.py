@@ -43,6 +43,7 @@ _replace_unprintable = re.compile(
 ).sub
 """Replaces control characters, line ends, surrogates and characters that change the direction of text."""
 _match_language = re.compile(r"\s*([A-Za-z]{2,3})(?![A-Za-z])").match
+_INDEX_NAMES = ("index.html", "index.htm", "index.php")
 _split_query = re.compile(r"[&?]").split
 _is_off_the_web = re.compile(r"(?!https?:)[a-z][a-z0-9+.-]*:", re.I).match
 """Matches addresses of other schemes: `file:`, `blob:`, `data:`, `about:`, those of apps and extensions."""
@@ -50,13 +51,24 @@ _is_host = re.compile(r"[a-z0-9._~-]{1,253}|\[[0-9a-f:.]{2,45}\]").fullmatch
 
 
 @lru_cache(4096)
-def page(url: str) -> str:
+def page(url: str, *, is_folded: bool = False) -> str:
     """Returns the path of a page: `"/a"` for `"https://site.example/a?q=1#top"`.
 
-    A page that is not on the web, such as a saved file, has no path that may be kept.
+    A page that is not on the web, such as a saved file, has no path that may be kept. is_folded: whether
+    `/a/` and `/a/index.html` become `/a`.
     """
     _, path, _ = _page_parts(url)
+    if path and is_folded:
+        path = _fold(path)
     return clean(path) if path else UNKNOWN
+
+
+def _fold(path: str) -> str:
+    path = path.rstrip("/")
+    folder, _, name = path.rpartition("/")
+    if name.lower() in _INDEX_NAMES:
+        path = folder.rstrip("/")
+    return path or "/"
 
 
 @lru_cache(4096)

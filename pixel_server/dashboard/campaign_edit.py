@@ -123,6 +123,7 @@ def _form(
         "allowed_modes": {name for name in MODES if Mode[name.upper()] <= limit},
         "max_mode": max_mode.name.lower(),
         "identities": campaign_form.IDENTITIES,
+        "paths": campaign_form.PATHS,
         "gpc_effects": campaign_form.GPC_EFFECTS,
         "server_gpc_effect": campaign_form.GPC_EFFECTS[api.settings.gpc_effect],
         "keeps": campaign_form.KEEP_LABELS,

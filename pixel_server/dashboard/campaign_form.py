@@ -29,6 +29,10 @@ WEB_MODES = {
 """Texts that say what is stored about a visitor, by mode."""
 MAIL_ONLY = ("last", "identified")
 """Modes that are the same as another mode for a web site."""
+PATHS = {
+    "exact": "As they are: /tea, /tea/ and /tea/index.html are three pages.",
+    "folded": "Folded: /tea, /tea/ and /tea/index.html are one page, /tea.",
+}
 IDENTITIES = {
     "cookieless": "By IP address and browser, for one day. Nothing is stored in the browser.",
     "cookie": "By a signed cookie, for at most 13 months, after the page reports that the visitor agreed.",

@@ -250,6 +250,16 @@ def test_admission_visitor_without_id_keeps_its_shard(campaign: str):
     assert set(first) == {0, 1, 2, 3}
 
 
+def test_admission_ipv6_visitor_keeps_its_shard_within_its_64():
+    networks = [f"2001:db8:0:{number:x}" for number in range(20)]
+    shards = [
+        {check("/p/site.gif", peer=f"{network}::{last}").shard for last in ("1", "2:3:4", "ffff:fff0")}
+        for network in networks
+    ]
+    assert all(len(of_network) == 1 for of_network in shards)
+    assert set().union(*shards) == {0, 1, 2, 3}
+
+
 def test_admission_new_cookie_names_the_fallback_shard():
     for address in ADDRESSES:
         plain = check("/p/shop.gif", peer=address)

@@ -35,6 +35,26 @@ def test_page_returns_the_path(url, page):
 
 
 @pytest.mark.parametrize(
+    ("path", "page"),
+    [
+        ("/", "/"),
+        ("/index.html", "/"),
+        ("/tea/", "/tea"),
+        ("/tea//", "/tea"),
+        ("/tea/index.html", "/tea"),
+        ("/tea/Index.HTM?x=1#y", "/tea"),
+        ("/tea/index.php/", "/tea"),
+        ("/tea/%69ndex.html", "/tea"),
+        ("/tea/my-index.html", "/tea/my-index.html"),
+        ("/tea/index.html5", "/tea/index.html5"),
+        ("/app%23/cart/", "/app#/cart"),
+    ],
+)
+def test_page_folded_is_without_slash_and_index(path, page):
+    assert web_names.page(f"https://site.example{path}", is_folded=True) == page
+
+
+@pytest.mark.parametrize(
     ("url", "referrer", "source"),
     [
         ("https://a.example/", "https://www.b.example/x?y", ("b.example",)),

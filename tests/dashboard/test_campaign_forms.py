@@ -44,7 +44,8 @@ def test_campaign_form_mail_fields_create_campaign(site, reader, send):
         **{"id": "spring", "name": "Spring", "kind": "email", "sent": 1200, "bounced": 4},
         **{"time_zone": "Europe/Berlin", "sent_at": "2026-09-21T07:30:00Z", "min_cell": 7},
         **{"base_url": "https://pixel.example.org/px", "mode": "identified", "gpc": "drop"},
-        **{"keep": {"names": 30}, "identity": None, "origins": None, "closed_at": None, "made_by": "api"},
+        **{"keep": {"names": 30}, "identity": None, "origins": None, "paths": None},
+        **{"closed_at": None, "made_by": "api"},
     }
     assert "The campaign was created." in reader.get(answer.headers["location"]).text
     assert "The campaign was created." not in reader.get("/campaigns/spring/pixel?done=<b>").text
@@ -79,10 +80,10 @@ def test_campaign_form_empty_fields_get_the_api_defaults(site, send):
 def test_campaign_form_web_fields_create_campaign(site, send):
     origins = "https://www.example.org\r\n\r\n  https://example.org  \r\n"
     # Fields that only a mail has are not shown for a site, whatever stands in them.
-    answer = send("/new", **START, kind="web", identity="own", origins=origins, sent="many")
+    answer = send("/new", **START, kind="web", identity="own", paths="folded", origins=origins, sent="many")
     assert answer.status_code == 303
     found = shown(site, "spring")
-    assert (found["kind"], found["identity"], found["sent"]) == ("web", "own", None)
+    assert (found["kind"], found["identity"], found["paths"], found["sent"]) == ("web", "own", "folded", None)
     assert found["origins"] == ["https://www.example.org", "https://example.org"]
 
 

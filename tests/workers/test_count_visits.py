@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import redis
 
-from pixel_server import hit
+from pixel_server import addresses, hit
 from pixel_server.campaigns import deletion, storage
 from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.counters import histogram, open_breakdown, visitor_salts, visits, web_breakdown, web_names
@@ -35,23 +35,29 @@ class Site:
     """One web campaign in one shard. `view` stores a view; `count` rolls up at the latest view's time."""
 
     def __init__(
-        self, client: redis.Redis, settings: Any, secrets: Any, identity: str, name: str, zone: str
+        self, client: redis.Redis, settings: Any, secrets: Any, name: str, zone: str, **fields: Any
     ) -> None:
         self.client, self.settings, self.secrets, self.name = client, settings, secrets, name
         self.now = 0.0
 
         async def create() -> None:
             store = connect_async(settings.redis_url)
-            campaign = new_campaign(name, "Site", "web", identity=identity, time_zone=zone)
+            campaign = new_campaign(name, "Site", "web", time_zone=zone, **fields)
             await storage.create(store, campaign)
             await store.aclose()
 
         asyncio.run(create())
 
-    def view(self, at: str, page: str = "a", address: int = 1, agent: str = FIREFOX, **more: Any) -> None:
+    def view(
+        self, at: str, page: str = "a", address: int = 1, agent: str = FIREFOX, ip: str = "", **more: Any
+    ) -> None:
         seconds = datetime.fromisoformat(at).timestamp()
         self.now = max(self.now, seconds)
-        fields = {"page": f"https://site.example/{page}", "address": bytes([203, 0, 113, address]), **more}
+        fields = {
+            "page": f"https://site.example/{page}",
+            "address": addresses.pack(ip or f"203.0.113.{address}"),
+            **more,
+        }
         view = Hit(int(seconds * 1000), self.name, hit.WEB, "GET", agent=agent, **fields)
         self.client.xadd(keys.hits(0), {"1": hit.encode_batch([hit.encode(view)])})
 
@@ -74,8 +80,8 @@ class Site:
 
 @pytest.fixture
 def make_site(client: redis.Redis, settings: Any, secrets: Any) -> Callable[..., Site]:
-    def make(identity: str = "cookieless", name: str = "site", zone: str = "UTC") -> Site:
-        return Site(client, settings, secrets, identity, name, zone)
+    def make(identity: str = "cookieless", name: str = "site", zone: str = "UTC", **fields: Any) -> Site:
+        return Site(client, settings, secrets, name, zone, identity=identity, **fields)
 
     return make
 
@@ -100,6 +106,23 @@ def test_visit_of_three_pages_counts_entry_exit_and_source(make_site):
     assert site.names("system") == {"Linux": (4, 2)}
     assert site.names("device") == {"desktop": (4, 2)}
     assert site.names("language") == {"de": (4, 2)}
+
+
+def test_visitor_of_ipv6_is_its_64(make_site):
+    site = make_site()
+    for last in ("2001:db8:1:2::1", "2001:db8:1:2:fedc:ba98::7", "2001:db8:1:3::1"):
+        site.view("2025-06-10T09:00Z", ip=last)
+    assert site.count()["visits"] == site.visitors(DAY) == 2
+
+
+def test_page_of_a_campaign_with_folded_paths_has_one_name(make_site):
+    site, exact = make_site(paths="folded"), make_site(name="exact")
+    for of_kind in (site, exact):
+        for path in ("tea", "tea/", "tea/index.html"):
+            of_kind.view("2025-06-10T09:00Z", path)
+        of_kind.count()
+    assert site.names("page") == {"/tea": (3, 1)}
+    assert exact.names("page") == {"/tea": (1, 1), "/tea/": (1, 0), "/tea/index.html": (1, 0)}
 
 
 def test_visit_other_utm_fields_begin_a_new_visit(make_site):
