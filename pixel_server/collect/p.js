@@ -1,98 +1,137 @@
-// to: URL of the beacons. no: the page forbids sending. yes: the visitor agrees to a cookie. from: the referrer.
-// id: of this view, 0 before it is sent. spent: ms that the view was visible before `since`. since: time at
-// which the page became visible, 0 while it is hidden.
-(function (w, d, h) {
-  var data, to, no, yes, page, path, from, id, before, spent, since = 0, script = d.currentScript;
+((w, d, h, at) => {
+  let data, to, no, yes, page, path, from, id, spent, warned, since = 0;
+  // The instances of this window, by campaign.
+  const px = Symbol.for("px"), all = w[px] || Object.create(null);
 
-  // Returns a function that never throws, so that the page sees no error.
-  function safe(run) {
-    return function (event) {
-      try { run(event); } catch (e) {}
-    };
-  }
+  const safe = run => event => {
+    try { run(event); } catch (e) {}
+  };
+  const each = name => value => {
+    for (const campaign in all) safe(all[campaign][name])(value);
+  };
+  const on = (target, type, run) => target.addEventListener(type, safe(run), true);
+  const warn = why => {
+    if (!warned) console.warn("p.js counts nothing: " + why);
+    warned = 1;
+  };
+  // Reads a property of the document. An element such as <form name="hidden"> shadows d.hidden.
+  const get = name => (name = Object.getOwnPropertyDescriptor(Document.prototype, name)) && name.get.call(d);
+  const resolve = url => url && new URL(url, at).href;
+
   // Cuts a text to a number of bytes of JSON: the server accepts bodies of 4096 bytes. Half of a surrogate pair
   // takes more bytes in JSON (\ud83d) than the whole pair, so the loop never leaves a half at the end.
-  function cut(text, max_bytes) {
+  const cut = (text, max_bytes) => {
     text = (text || "").slice(0, max_bytes);
     while (text && new TextEncoder().encode(JSON.stringify(text)).length > max_bytes) text = text.slice(0, -1);
     return text;
-  }
+  };
 
-  function send(body) {
+  // Block lists cancel beacons to other sites, and sendBeacon does not tell.
+  const send = body => {
     if (no) return;
     body.i = id;
     body.v = cut(data.visitor, 800);
     if (yes) body.c = 1;
     body = JSON.stringify(body);
-    if (!navigator.sendBeacon || !navigator.sendBeacon(to, body))
-      fetch(to, { method: "POST", body: body, keepalive: true, credentials: "include" })
-        .catch(safe); // ignores a failure
-  }
-  function report() {
+    if (w.fetch && "keepalive" in Request.prototype)
+      fetch(to, { method: "POST", body, keepalive: true, credentials: "include" }).then(answer => answer.ok ? answer.text() : warn(answer.status)).catch(warn);
+    else navigator.sendBeacon(to, body);
+  };
+  const report = () => {
     if (since) spent += performance.now() - since;
     since = 0;
     send({ t: Math.round(spent) });
-  }
-  function look() {
-    if (d.prerendering || d.hidden) return since && report();
-    if (no) return;
+  };
+  const look = () => {
+    if (get("prerendering") || get("hidden")) return since && report();
+    if (no || !page) return;
     if (!id) {
       id = 1 + Math.random().toString(36).slice(2);
       spent = since = 0;
       send({ u: cut(page, 2000), r: cut(from, 1000) });
     }
     since = since || performance.now();
-  }
-  function begin(referrer) {
+  };
+  // Returns the page's address. The route of a hash router is put into the path: "/a#/b?c" becomes "/a%23/b?&c".
+  const address = () => {
+    if ("page" in data) return page;
+    const [base, hash] = at.href.split("#"), [route, query] = (hash || "").split("?");
+    return "hash" in data && route ? at.origin + at.pathname + "%23" + route + (at.search || "?") + "&" + (query || "") : base;
+  };
+  const begin = (referrer, url) => {
     id = 0;
     from = referrer;
-    page = location.href.split("#")[0];
-    path = location.pathname;
+    page = url || address();
+    path = address().split("?")[0];
     look();
-  }
-  function moved() {
-    if (location.pathname == path) return;
+  };
+  const next = url => {
     if (since) report();
-    begin(id ? page : from);
-  }
-  function on(target, type, run) { target.addEventListener(type, safe(run)); }
-  function watch(name) {
-    var original = h[name];
-    h[name] = function () {
-      var result = original.apply(h, arguments);
-      safe(moved)();
+    begin(id ? page : from, url);
+  };
+  const moved = () => address().split("?")[0] == path || next();
+  const view = url => {
+    page = page || " ";
+    next(resolve(url));
+  };
+  const watch = name => {
+    const original = h[name];
+    h[name] = function (...given) {
+      const result = original.apply(h, given);
+      each("moved")();
       return result;
     };
-  }
+  };
 
-  safe(function () {
-    data = script.dataset;
-    if (!data.campaign) return;
-    to = script.src.replace(/p\.js([?#].*)?$/, "p/" + data.campaign);
+  safe(() => {
+    let script = get("currentScript");
+    // A module has no currentScript.
+    if (!script) Document.prototype.querySelectorAll.call(d, "script[data-campaign]").forEach(tag => {
+      script = script || !all[tag.dataset.campaign] && tag;
+    });
+    data = script ? script.dataset : {};
+    const name = data.campaign, skip = data.skip;
+    if (!name) return warn("no data-campaign");
+    if (all[name]) return all[name].again(data);
+    to = data.api || (/^(.*)\/p\.js([?#]|$)/.exec(script.src) || 0)[1];
+    if (!to) return warn("no data-api");
+    to = to.replace(/\/*$/, "/p/" + name);
+    if (!/^http/.test(at.protocol)) return warn("no web page");
+    if (/framed/.test(skip) && w != w.top || /local/.test(skip) && /^127\.|^\[::1]|(^|\.)local(host)?$/.test(at.hostname)) return warn("data-skip");
     no = "off" in data || /^no$/i.test(data.consent);
     yes = /^(yes)?$/i.test(data.consent);
-    before = w.pixel; // set by another campaign's script, or by the page itself, whose object stays
-    if (!before || before.px) w.pixel = {
-      px: 1,
-      consent: safe(function () {
-        if (before) before.consent();
+    if (no) warn("data-off or data-consent");
+    all[name] = {
+      moved,
+      view,
+      again: now => {
+        data = Object.assign({}, data, now);
+        if (data.page && resolve(data.page) != page) view(data.page);
+      },
+      consent: () => {
         no = 0;
         yes = 1;
         if (id) report();
         look();
-      }),
-      stop: safe(function () {
-        if (before) before.stop();
+      },
+      stop: () => {
         no = 1;
         report();
-      })
+      }
     };
-    watch("pushState");
-    watch("replaceState");
-    on(w, "popstate", moved);
-    on(w, "pageshow", function (event) { if (event.persisted) begin(d.referrer); });
-    on(d, "prerenderingchange", look);
-    on(d, "visibilitychange", look);
-    begin(d.referrer);
+    if (!w[px]) {
+      w[px] = all;
+      watch("pushState");
+      watch("replaceState");
+      on(w, "popstate", each("moved"));
+      if (w.navigation) on(w.navigation, "currententrychange", each("moved"));
+      // An element such as <iframe name="pixel"> is not a property of the window itself.
+      if (!Object.getOwnPropertyDescriptor(w, "pixel")) w.pixel = { consent: each("consent"), stop: each("stop"), view: each("view") };
+    }
+    on(w, "pageshow", event => event.persisted && begin(get("referrer")));
+    on(w, "prerenderingchange", look);
+    on(w, "visibilitychange", look);
+    page = resolve(data.page);
+    begin(get("referrer"));
   })();
-})(window, document, history);
+})(window, document, history, location);

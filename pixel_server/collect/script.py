@@ -20,10 +20,11 @@ from starlette.responses import Response
 def minify(source: bytes) -> bytes:
     """Returns a script without comments, and without blanks that do not separate two words.
 
-    Each statement of the script must end with `;` or `}`, and no string may hold a blank or `//`.
+    Each statement of the script must end with `;` or `}`. No string and no regular expression may hold `//`,
+    and no regular expression a blank.
     """
     lines = (line.partition(b"//")[0].strip() for line in source.splitlines())
-    return re.sub(rb" ?([^\w\s\"/$]) ?", rb"\1", b"".join(lines))
+    return re.sub(rb"(\"[^\"]*\")| ?([^\w\s\"/$]) ?", lambda match: match[1] or match[2], b"".join(lines))
 
 
 SOURCE = minify(Path(__file__).with_name("p.js").read_bytes())
@@ -31,6 +32,7 @@ GZIPPED = gzip.compress(SOURCE, 9, mtime=0)
 HEADERS = {
     "Content-Type": "text/javascript; charset=utf-8",
     "Cache-Control": "public, max-age=86400",
+    "Access-Control-Allow-Origin": "*",
     "Cross-Origin-Resource-Policy": "cross-origin",
     "X-Content-Type-Options": "nosniff",
     "Vary": "Accept-Encoding",

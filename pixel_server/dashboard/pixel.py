@@ -48,9 +48,12 @@ async def create(api: Api, request: Request) -> Response:
 
 
 def image(base_url: str, campaign: str) -> str:
-    """Returns the image tag of a web campaign. Without the policy, browsers send only the page's origin."""
+    """Returns the image tag of a web campaign.
+
+    Without the policy, browsers send only the page's origin. Without `eager`, a CMS may make the image lazy.
+    """
     return (
-        f'<img src="{escape(base_url)}/p/{campaign}.gif" width="1" height="1" alt="" '
+        f'<img src="{escape(base_url)}/p/{campaign}.gif" width="1" height="1" alt="" loading="eager" '
         'referrerpolicy="no-referrer-when-downgrade">'
     )
 

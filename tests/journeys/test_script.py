@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
+from hashlib import sha384
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pixel_server import hit
+from pixel_server.collect.script import SOURCE
+from pixel_server.counters import web_names
 from pixel_server.hit import Hit
 from pixel_server.store import keys
 from tests.collect.corpus import FENCED, SHOP, SITE
@@ -19,15 +24,22 @@ from tests.stack import until
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
+COPY = "/assets/bundle.js"
+"""Path at which the site serves a copy of `p.js`."""
 WATCH = """<script>
   errors = [];
   window.onerror = function (message) { errors.push(String(message)); };
   window.addEventListener("unhandledrejection", function (event) { errors.push(String(event.reason)); });
 </script>"""
 HIDE = """hidden => {
-  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  Object.defineProperty(Document.prototype, "hidden", { get: () => hidden, configurable: true });
   document.dispatchEvent(new Event("visibilitychange"));
 }"""
+
+PRERENDER = (
+    "Object.defineProperty(Document.prototype, 'prerendering', { get: () => true, configurable: true })"
+)
+END_PRERENDER = PRERENDER.replace("true,", "false,")
 
 
 class _Site(ThreadingHTTPServer):
@@ -44,9 +56,12 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Site
 
     def do_GET(self) -> None:
-        body = f"<!doctype html><title>A page</title>{WATCH}{self.server.body}".encode()
+        is_copy = self.path == COPY
+        body = (
+            SOURCE if is_copy else f"<!doctype html><title>A page</title>{WATCH}{self.server.body}".encode()
+        )
         self.send_response(200)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Type", "text/javascript" if is_copy else "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
         if self.server.csp:
@@ -90,6 +105,11 @@ class Reader:
         self.context: BrowserContext = browser.new_context()
         self.page: Page = self.context.new_page()
         self.sent: list[str] = []
+        self.warnings: list[str] = []
+        """What `p.js` has written to the console."""
+        self.page.on(
+            "console", lambda line: self.warnings.append(line.text) if line.text.startswith("p.js") else 0
+        )
         start = f"http://127.0.0.1:{server.port}/p/"
         self.context.on(
             "request",
@@ -124,6 +144,19 @@ class Reader:
             for record in hit.decode_batch(batch)[0]
             if port in record.referrer or port in record.page
         ]
+
+    def settle(self) -> None:
+        """Waits for one more request of the page, so that all requests before it have been sent.
+
+        The browser does not tell when a request of `fetch` with `keepalive` has ended.
+        """
+        self.page.evaluate(
+            """() => new Promise(done => {
+              const image = new Image();
+              image.onload = image.onerror = () => done();
+              image.src = "/settle.png?" + Math.random();
+            })"""
+        )
 
     def errors(self) -> list[str]:
         messages: list[str] = self.page.evaluate("errors")
@@ -210,7 +243,8 @@ def test_script_single_page_app_navigation_is_a_view(reader: Reader, server: Ser
 
 def test_script_change_of_query_is_no_new_view(reader: Reader, server: Server, site: _Site):
     site.body = script(server) + "<script>onload = () => history.replaceState(1, '', '/a')</script>"
-    reader.page.goto(site.at("/a?utm_source=news&x=1"), wait_until="networkidle")
+    reader.page.goto(site.at("/a?utm_source=news&x=1"))
+    reader.settle()
     for call in (
         "history.replaceState(2, '', '/a?page=2')",
         "history.pushState(3, '', '?page=3')",
@@ -229,12 +263,10 @@ def test_script_change_of_query_is_no_new_view(reader: Reader, server: Server, s
 
 def test_script_prerendered_page_keeps_its_first_address(reader: Reader, server: Server, site: _Site):
     site.body = script(server)
-    reader.page.add_init_script(
-        "Object.defineProperty(document, 'prerendering', { value: true, configurable: true })"
-    )
+    reader.page.add_init_script(PRERENDER)
     reader.page.goto(site.at("/a?utm_source=news"))
     reader.page.evaluate("history.replaceState(1, '', '/a')")
-    reader.page.evaluate("Object.defineProperty(document, 'prerendering', { value: false })")
+    reader.page.evaluate(END_PRERENDER)
     reader.page.evaluate("document.dispatchEvent(new Event('prerenderingchange'))")
     assert reader.hits(1)[0].page == site.at("/a?utm_source=news")
 
@@ -277,15 +309,13 @@ def test_script_cuts_between_characters(reader: Reader, server: Server, site: _S
 
 def test_script_prerendered_page_is_viewed_when_visible(reader: Reader, server: Server, site: _Site):
     site.body = script(server)
-    reader.page.add_init_script(
-        "Object.defineProperty(document, 'prerendering', { value: true, configurable: true })"
-    )
+    reader.page.add_init_script(PRERENDER)
     reader.page.goto(site.at("/a"))
     reader.page.evaluate("history.pushState(1, '', '/b')")
     reader.page.evaluate(HIDE, False)
     reader.page.evaluate(HIDE, True)
     assert reader.sent == []
-    reader.page.evaluate("Object.defineProperty(document, 'prerendering', { value: false })")
+    reader.page.evaluate(END_PRERENDER)
     reader.page.evaluate("document.dispatchEvent(new Event('prerenderingchange'))")
     assert reader.sent == []
     reader.page.evaluate(HIDE, False)
@@ -398,10 +428,12 @@ def test_script_existing_global_pixel_is_kept(reader: Reader, server: Server, si
 )
 def test_script_data_off_sends_nothing(reader: Reader, server: Server, site: _Site, says: str):
     site.body = script(server, SHOP, says)
-    reader.page.goto(site.at("/a"), wait_until="networkidle")
+    reader.page.goto(site.at("/a"))
+    reader.settle()
     reader.page.evaluate(HIDE, True)
     reader.page.evaluate(HIDE, False)
-    reader.page.goto(site.at("/b"), wait_until="networkidle")
+    reader.page.goto(site.at("/b"))
+    reader.settle()
     assert reader.sent == []
     reader.page.evaluate("pixel.consent()")
     [view] = reader.hits(1)
@@ -433,9 +465,8 @@ def test_script_third_party_cookie_is_partitioned(reader: Reader, server: Server
 def test_script_other_origins_are_refused(reader: Reader, server: Server, site: _Site):
     server.api("PATCH", f"/{FENCED}", {"origins": [site.at("")]})
     site.body = script(server, FENCED)
-    with reader.page.expect_response(lambda answer: answer.request.method == "POST") as refused:
+    with reader.page.expect_console_message(lambda line: line.text.startswith("p.js")):
         reader.page.goto(site.at("/a", "localhost"))
-    assert refused.value.status == 403
     assert reader.errors() == []
     reader.page.goto(site.at("/b"))
     assert reader.hits(1)[0].page == site.at("/b")
@@ -452,18 +483,24 @@ def test_script_gpc_and_dnt_still_send_the_view(reader: Reader, server: Server, 
     assert reader.cookies() == []
 
 
+NO_FETCH = "fetch = undefined;"
 NO_BEACON = "navigator.sendBeacon = undefined;"
+BLOCKED_BEACON = "navigator.sendBeacon = () => true;"
+"""A block list cancels beacons, and `sendBeacon` returns true all the same."""
 
 
-def test_script_without_beacon_uses_fetch(reader: Reader, server: Server, site: _Site):
-    site.body = f"<script>{NO_BEACON}</script>" + script(server, SHOP, "data-consent")
+@pytest.mark.parametrize(
+    "browser_has", [NO_FETCH, NO_BEACON, BLOCKED_BEACON, "delete Request.prototype.keepalive;"]
+)
+def test_script_fetch_or_beacon_alone_sends(reader: Reader, server: Server, site: _Site, browser_has: str):
+    site.body = f"<script>{browser_has}</script>" + script(server, SHOP, "data-consent")
     with reader.page.expect_response(lambda answer: "/p/" in answer.url):  # its answer sets the cookie
-        reader.page.goto(site.at("/a"))
+        reader.page.goto(site.at("/a", "localhost"))
     reader.page.evaluate(HIDE, True)
     view, report = reader.hits(2)
-    assert (view.method, view.page, view.is_new) == ("POST", site.at("/a"), True)
+    assert (view.method, view.page, view.is_new) == ("POST", site.at("/a", "localhost"), True)
     assert report.visitor == view.visitor
-    assert reader.errors() == []
+    assert (reader.errors(), reader.warnings) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -483,29 +520,239 @@ def test_script_without_beacon_uses_fetch(reader: Reader, server: Server, site: 
 )
 def test_script_broken_browser_apis_raise_nothing(reader: Reader, server: Server, site: _Site, breaks: str):
     site.body = f"<script>{breaks}</script>{script(server, SHOP)}"
-    reader.page.goto(site.at("/a"), wait_until="networkidle")
+    reader.page.goto(site.at("/a"))
+    reader.settle()
     reader.page.evaluate("history.pushState(1, '', '/b')")
     for hidden in (True, False, True):
         reader.page.evaluate(HIDE, hidden)
     reader.page.evaluate("window.pixel && pixel.consent && (pixel.consent(), pixel.stop())")
-    reader.page.wait_for_load_state("networkidle")
+    reader.settle()
     assert reader.errors() == []
     assert reader.page.evaluate("location.pathname") == "/b"
 
 
-def test_script_without_campaign_does_nothing(reader: Reader, server: Server, site: _Site):
-    source = f"http://127.0.0.1:{server.port}/p.js"
-    site.body = (
-        f'<script src="{source}"></script><script type="module" src="{source}" data-campaign="x"></script>'
-    )
-    reader.page.goto(site.at("/a"), wait_until="networkidle")
+def check_silent(reader: Reader, page: str, reason: str) -> None:
+    """Checks that a page sends nothing, and that one warning says so."""
+    reader.warnings.clear()
+    reader.page.goto(page)
+    reader.settle()
+    if page.startswith("http"):
+        reader.page.evaluate("history.pushState(1, '', location.pathname + 'x')")
+    for hidden in (True, False):
+        reader.page.evaluate(HIDE, hidden)
     assert (reader.sent, reader.errors()) == ([], [])
+    assert reader.warnings == [f"p.js counts nothing: {reason}"]
+
+
+def test_script_that_sends_nothing_warns_once(reader: Reader, server: Server, site: _Site):
+    source = f"http://127.0.0.1:{server.port}/p.js"
+    inline = f"<script data-campaign={SITE}>{SOURCE.decode()}</script>"
+    for body, reason in (
+        (f'<script src="{source}"></script>', "no data-campaign"),
+        (f'<script src="{source}" type="module"></script>', "no data-campaign"),
+        (script(server, more="data-off"), "data-off or data-consent"),
+        (script(server, more="data-consent=no"), "data-off or data-consent"),
+        (script(server, more="data-skip=local"), "data-skip"),
+        (inline, "no data-api"),
+        (f'<script src="{COPY}" data-campaign="{SITE}"></script>', "no data-api"),
+    ):
+        site.body = body
+        check_silent(reader, site.at("/a"), reason)
+
+
+def test_script_refused_warns_once(reader: Reader, server: Server, site: _Site):
+    site.body = script(server, "nobody-made-it")
+    with reader.page.expect_console_message(lambda line: line.text.startswith("p.js")):
+        reader.page.goto(site.at("/a"))
+    reader.page.evaluate(HIDE, True)
+    reader.settle()
+    assert len(reader.warnings) == 1
+
+
+def test_script_copy_sends_to_the_server_that_it_names(reader: Reader, server: Server, site: _Site):
+    api = f'data-campaign="{SITE}" data-api="http://127.0.0.1:{server.port}/"'
+    for count, body in enumerate(
+        (f'<script src="{COPY}" {api}></script>', f"<script {api}>{SOURCE.decode()}</script>")
+    ):
+        site.body = body
+        reader.page.goto(site.at(f"/{count}", "localhost"))
+        assert reader.hits(1 + 2 * count)[-1].page == site.at(f"/{count}", "localhost")
+    assert reader.warnings == []
+
+
+def test_script_loaders_with_cors_may_load_it(reader: Reader, server: Server, site: _Site):
+    """The page is of another site. A module cannot see its own tag, so it looks for one."""
+    digest = b64encode(sha384(SOURCE).digest()).decode()
+    source = f"http://127.0.0.1:{server.port}/p.js"
+    for count, more in enumerate(
+        ("crossorigin", f'integrity="sha384-{digest}" crossorigin="anonymous"', 'type="module"')
+    ):
+        site.body = f'<script src="{source}" data-campaign="{SITE}" {more}></script>'
+        reader.page.goto(site.at(f"/{count}", "localhost"))
+        assert reader.hits(1 + 2 * count)[-1].page == site.at(f"/{count}", "localhost")
+    assert reader.errors() == []
+
+
+def test_script_twice_counts_once(reader: Reader, server: Server, site: _Site):
+    site.body = script(server) + script(server, more="async") + script(server, SHOP)
+    reader.page.goto(site.at("/a"))
+    reader.settle()
+    assert sorted(one.campaign for one in reader.hits(2)) == [SHOP, SITE]
+    # As Turbo, htmx and others go on: the address first, then a new body, whose scripts run again.
+    reader.page.evaluate(
+        """() => {
+          history.pushState(1, '', '/b');
+          for (const old of document.querySelectorAll("script[data-campaign]")) {
+            const script = document.createElement("script");
+            for (const { name, value } of old.attributes) script.setAttribute(name, value);
+            script.dataset.visitor = "grace";
+            old.replaceWith(script);
+          }
+        }"""
+    )
+    reader.settle()
+    hits = reader.hits(6)
+    assert sorted((one.campaign, one.page) for one in hits if one.spent < 0) == [
+        *((SHOP, site.at("/a")), (SHOP, site.at("/b")), (SITE, site.at("/a")), (SITE, site.at("/b")))
+    ]
+    reader.page.evaluate(HIDE, True)
+    assert [one.visitor != b"" for one in reader.hits(8) if one.campaign == SITE] == [False] * 3 + [True]
+    assert (reader.errors(), reader.warnings) == ([], [])
+
+
+def test_script_router_on_the_navigation_api_is_followed(reader: Reader, server: Server, site: _Site):
+    site.body = script(server) + "<script>navigation.onnavigate = event => event.intercept();</script>"
+    reader.page.goto(site.at("/a"))
+    reader.hits(1)
+    for count, path in enumerate(("/b", "/b?x=1", "/c")):
+        reader.page.evaluate("path => navigation.navigate(path).finished.then(() => 0)", path)
+        reader.hits((3, 3, 5)[count])
+    views = [(one.page, one.page_referrer) for one in reader.hits(5) if one.spent < 0]
+    a, b, c = site.at("/a"), site.at("/b"), site.at("/c")
+    assert views == [(a, ""), (b, a), (c, b)]
+
+
+def test_script_page_off_the_web_sends_nothing(reader: Reader, server: Server, site: _Site, tmp_path: Path):
+    saved = tmp_path / "Letters of Ada.html"
+    saved.write_text(f"{WATCH}{script(server)}")
+    check_silent(reader, saved.as_uri(), "no web page")
+    site.body = ""
+    reader.page.goto(site.at("/a"))
+    for address in ("'about:blank'", "URL.createObjectURL(new Blob([text], { type: 'text/html' }))"):
+        reader.warnings.clear()
+        with reader.page.expect_console_message(lambda line: line.text.startswith("p.js")):
+            reader.page.evaluate(
+                f"""text => {{
+                  const frame = document.body.appendChild(document.createElement("iframe"));
+                  const address = {address};
+                  if (address == "about:blank") frame.srcdoc = text; else frame.src = address;
+                }}""",
+                script(server),
+            )
+        assert reader.warnings == ["p.js counts nothing: no web page"]
+    assert reader.sent == []
+
+
+def test_script_data_skip_leaves_out_frames_and_local_pages(reader: Reader, server: Server, site: _Site):
+    site.body = script(server, more='data-skip="local framed"')
+    for host in ("localhost", "127.0.0.1"):
+        check_silent(reader, site.at("/a", host), "data-skip")
+    site.body = (
+        script(server, more="data-skip=framed")
+        + "<script>self == top && document.write('<iframe src=/inner></iframe>')</script>"
+    )
+    reader.page.goto(site.at("/outer"))
+    reader.settle()
+    assert [one.page for one in reader.hits(1)] == [site.at("/outer")]
+
+
+def test_script_names_in_the_page_do_not_shadow_the_document(reader: Reader, server: Server, site: _Site):
+    names = (
+        *("hidden", "prerendering", "visibilityState", "referrer", "currentScript", "addEventListener"),
+        *("querySelectorAll", "location", "history", "navigation", "fetch", "px", "Document"),
+    )
+    site.body = (
+        "".join(f'<form name="{name}" id="{name}"></form><img name="{name}">' for name in names)
+        + '<iframe name="pixel"></iframe><form id="pixel"></form>'
+        + script(server, SHOP)
+    )
+    reader.page.goto(site.at("/a"), referer=site.at("/before"))
+    [view] = reader.hits(1)
+    assert (view.page, view.page_referrer) == (site.at("/a"), site.at("/before"))
+    reader.page.evaluate("pixel.consent()")
+    _, yes = reader.hits(2)
+    assert yes.is_new
+    reader.page.evaluate(HIDE, True)
+    reader.hits(3)
+    assert reader.errors() == []
+
+
+def test_script_data_page_and_view_count_by_hand(reader: Reader, server: Server, site: _Site):
+    site.body = script(server, more='data-page="/shop/cart?utm_source=news"')
+    reader.page.goto(site.at("/x/y?z=1"))
+    assert reader.hits(1)[0].page == site.at("/shop/cart?utm_source=news")
+    reader.page.evaluate("history.pushState(1, '', '/elsewhere')")
+    reader.page.evaluate("pixel.view('/shop/pay')")
+    reader.page.evaluate("pixel.view('/shop/pay')")
+    views = [(one.page, one.page_referrer) for one in reader.hits(5) if one.spent < 0][1:]
+    pay = site.at("/shop/pay")
+    assert views == [(pay, site.at("/shop/cart?utm_source=news")), (pay, pay)]
+
+
+def test_script_empty_data_page_waits_for_view(reader: Reader, server: Server, site: _Site):
+    site.body = script(server, more="data-page")
+    reader.page.goto(site.at("/x"), referer=site.at("/before"))
+    reader.settle()
+    reader.page.evaluate("history.pushState(1, '', '/elsewhere')")
+    for hidden in (True, False):
+        reader.page.evaluate(HIDE, hidden)
+    assert reader.sent == []
+    reader.page.evaluate("pixel.view('step-2')")
+    [view] = reader.hits(1)
+    assert (view.page, view.page_referrer) == (site.at("/step-2"), site.at("/before"))
+    assert (reader.errors(), reader.warnings) == ([], [])
+
+
+def test_script_view_counts_beside_the_history(reader: Reader, server: Server, site: _Site):
+    site.body = script(server)
+    reader.page.goto(site.at("/a"))
+    reader.page.evaluate("pixel.view('/popup')")
+    reader.page.evaluate("history.replaceState(1, '', '/a?x=1')")
+    reader.page.evaluate("history.pushState(2, '', '/b')")
+    views = [one.page for one in reader.hits(5) if one.spent < 0]
+    assert views == [site.at("/a"), site.at("/popup"), site.at("/b")]
+
+
+def test_script_data_hash_follows_a_hash_router(reader: Reader, server: Server, site: _Site):
+    site.body = script(server, more="data-hash")
+    reader.page.goto(site.at("/app?utm_source=news#/start"))
+    reader.hits(1)
+    for count, route in enumerate(("#/start?tab=2", "#/cart?utm_medium=mail", "#!/pay", "")):
+        reader.page.evaluate("route => { location.hash = route }", route)
+        reader.hits((1, 3, 5, 7)[count])
+    pages = [one.page.removeprefix(site.at("")) for one in reader.hits(7) if one.spent < 0]
+    assert pages == [
+        "/app%23/start?utm_source=news&",
+        "/app%23/cart?utm_source=news&utm_medium=mail",
+        "/app%23!/pay?utm_source=news&",
+        "/app?utm_source=news",
+    ]
+    assert [web_names.page(page) for page in pages] == ["/app#/start", "/app#/cart", "/app#!/pay", "/app"]
+    assert web_names.source(site.at(pages[1]), "")[1:3] == ("news", "mail")
+
+
+def test_script_page_without_referrer_still_names_its_origin(reader: Reader, server: Server, site: _Site):
+    server.api("PATCH", f"/{FENCED}", {"origins": [site.at("", "localhost")]})
+    site.body = '<meta name="referrer" content="no-referrer">' + script(server, FENCED)
+    reader.page.goto(site.at("/a", "localhost"))
+    assert reader.hits(1)[0].page == site.at("/a", "localhost")
 
 
 def test_script_blocked_by_policy_raises_nothing(reader: Reader, server: Server, site: _Site):
     site.csp = f"script-src http://127.0.0.1:{server.port} 'unsafe-inline'; default-src 'none'"
     site.body = script(server)
-    reader.page.goto(site.at("/a"), wait_until="networkidle")
+    reader.page.goto(site.at("/a"))
+    reader.settle()
     reader.page.evaluate(HIDE, True)
     assert reader.errors() == []
     assert reader.stored_hits() == []
