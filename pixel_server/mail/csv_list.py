@@ -60,6 +60,7 @@ class CsvList:
         self.has_names = name_position not in (None, self._position)
         self._name_position = name_position if self.has_names and columns.takes_names else None
         self._broken_line = self._doubtful_until = 0
+        self._line_without_lf = -1
         self._is_below_broken_row = self._is_quote_below = self._has_told_charset = False
         self._addresses = self._others = 0
 
@@ -104,10 +105,12 @@ class CsvList:
     def _skip_marks(self) -> None:
         """Drops what stands before a row where lists were joined, and LF after CR."""
         data = self._unread.data
+        if self.dialect.newline == b"\r" and data and self._line_without_lf != self._unread.line:
+            self._line_without_lf = self._unread.line
+            if data.startswith(b"\n"):
+                del data[:1]
         while data.startswith(BOM):
             del data[: len(BOM)]
-        if self.dialect.newline == b"\r" and data.startswith(b"\n"):
-            del data[:1]
 
     def _fragments(self, lines: int) -> Iterator[ListRow]:
         for _ in range(lines):

@@ -232,6 +232,12 @@ def test_list_reader_line_ends_of_any_system(newline):
     assert [(row.line, row.last_line) for row in rows] == [(2, 2), (3, 4), (6, 6)]
 
 
+def test_list_reader_lines_of_two_systems_in_one_list():
+    assert taken(f"recipient,note\r{A},x\r\n\ufeff{B},y\r\n\r{C},z\r") == ([A, B, C], [])
+    assert taken(f"recipient,note\r\n{A},x\n{B},y\r\r\n") == ([A, B], [])
+    assert taken(f"recipient,note\r{A},x\n{B},y\r{C},z\r") == ([C], [2])
+
+
 def test_list_reader_ndjson_lines_of_any_system():
     for newline in ("\r", "\r\n", "\n"):
         lines = ["\ufeff", f'{{"recipient": "{A}"}}', "", f'\ufeff{{"recipient": "{B}"}}', "\x1a"]
