@@ -22,6 +22,7 @@ from typing import Any
 from pixel_server.mail.links import Minter, embed
 from pixel_server.mail.mailboxes import only_address
 from pixel_server.mail.placement import EmbedError
+from pixel_server.mail.sealed import pgp_seal
 
 log = logging.getLogger("pixel_server.mail.django")
 
@@ -102,8 +103,8 @@ def with_pixel(message: Any, minter: Minter, campaign: str, recipient: str, *, t
     changed = copy.copy(message)
     alternatives = list(getattr(message, "alternatives", None) or ())
     for content in (message.body, *(alternative[0] for alternative in alternatives)):
-        if isinstance(content, str) and "-----BEGIN PGP " in content:
-            raise EmbedError("its text is signed or encrypted with PGP")
+        if isinstance(content, str) and (seal := pgp_seal(content.encode("utf-8", "replace"))):
+            raise EmbedError(f"it is {seal} with PGP in its text")
     for i, alternative in reversed(list(enumerate(alternatives))):
         if alternative[1] == "text/html":
             html = add_to(alternative[0])

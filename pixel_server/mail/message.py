@@ -98,8 +98,7 @@ def add_pixel_to_bytes(
 def _edits(part: Part, body: bytes, tags: Tags, replace: bool) -> tuple[list[Edit], int]:
     """Returns the changes of a part's decoded HTML, and the bytes of the HTML after them."""
     html = transfer.decode(body, part.transfer)
-    charset = part.headers.get_content_charset() or ""
-    changes = frame(html, replace=replace, charset=charset).edits(tags)
+    changes = frame(html, replace=replace, charset=part.charset).edits(tags)
     return changes, len(splice(html, changes))
 
 
@@ -116,15 +115,25 @@ def _choose_part(root: Part, recipient: str | None) -> tuple[Part | None, str | 
     return part, recipient, ""
 
 
-def html_part(part: Part, is_root: bool = True) -> Part | None:
-    """Returns the HTML part that a mail program shows, or None. Skips attachments and attached messages."""
-    headers = part.headers
-    if headers.get_content_disposition() == "attachment" or (headers.get_filename() and not is_root):
+def html_part(root: Part) -> Part | None:
+    """Returns the HTML part that a mail program shows, or None. Skips attachments and attached messages.
+
+    A part with a file name is shown too, unless it stands beside a body that has no name.
+    """
+    return _shown_html(root, with_names=root.has_name) or _shown_html(root, with_names=True)
+
+
+def _shown_html(part: Part, with_names: bool) -> Part | None:
+    if part.is_attachment:
         return None
     if part.kind == "text/html":
-        return part
-    best_first = part.parts[::-1] if part.kind == "multipart/alternative" else part.parts
-    return next((html for child in best_first if (html := html_part(child, False))), None)
+        return part if with_names or not part.has_name else None
+    children = part.shown_first
+    if part.kind != "multipart/alternative" and any(
+        child.is_text and not child.has_name for child in children
+    ):
+        children = [child for child in children if child.parts or not child.has_name]
+    return next((html for child in children if (html := _shown_html(child, with_names))), None)
 
 
 def _body(part: Part) -> bytes:

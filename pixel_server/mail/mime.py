@@ -10,7 +10,16 @@ from email.parser import BytesHeaderParser
 
 _MAX_DEPTH = 50
 """Depth to which nested parts are read. A deeper part is read as one part without parts."""
-_blank_line = re.compile(rb"^\r?\n", re.M).search
+_header = re.compile(
+    rb"(?:(?:From |(?!<)[!-9;-~]+[ \t]*:)[^\n]*(?:\n|\Z)"
+    rb"(?:[ \t](?![ \t]*<(?:!doctype|html|head|body|style|table|div|center|p)\b)[^\n]*(?:\n|\Z))*+)*+",
+    re.I,
+).match
+"""The header of a message or a part: its fields, up to the first line that is neither a field nor a part of
+one. So a part is found that has no blank line between its header and its HTML."""
+_blank_line = re.compile(rb"\r?\n").match
+_no_semicolon = re.compile(r"""(/[\w.+-]+|=\s*(?:"[^"]*"|[^\s;",]+))[\s,]+(?=[\w-]+\s*=)""").sub
+"""Adds a semicolon where none stands before a parameter: `text/html charset=utf-8`."""
 
 
 @dataclass(slots=True)
@@ -25,7 +34,34 @@ class Part:
     @property
     def kind(self) -> str:
         """Returns the content type, such as `text/html`."""
-        return self.headers.get_content_type()
+        return self.content.get_content_type()
+
+    @property
+    def content(self) -> Message:
+        """Returns the headers that describe the content, with the semicolons that they may lack."""
+        written = str(self.headers.get("content-type", ""))
+        mended = _no_semicolon(r"\1; ", written)
+        if mended == written:
+            return self.headers
+        content = Message()
+        content["Content-Type"] = mended
+        content["Content-Disposition"] = str(self.headers.get("content-disposition", "inline"))
+        return content
+
+    @property
+    def charset(self) -> str:
+        """Returns the charset as the header names it, or ""."""
+        return self.content.get_content_charset() or ""
+
+    @property
+    def is_attachment(self) -> bool:
+        """Returns whether the header says that the part is an attachment."""
+        return self.headers.get_content_disposition() == "attachment"
+
+    @property
+    def has_name(self) -> bool:
+        """Returns whether the part has a file name."""
+        return bool(self.content.get_filename())
 
     @property
     def transfer(self) -> str:
@@ -34,8 +70,19 @@ class Part:
 
     @property
     def is_text(self) -> bool:
-        """Returns whether the part is text or HTML, and has no file name."""
-        return self.kind.startswith("text/") and not self.headers.get_filename()
+        """Returns whether the part is text or HTML, and not an attachment."""
+        return self.kind.startswith("text/") and not self.is_attachment
+
+    @property
+    def shown_first(self) -> list[Part]:
+        """Returns the parts within this part, those first that a mail program shows in place of others."""
+        if self.kind == "multipart/alternative":
+            return self.parts[::-1]
+        if self.kind == "multipart/related" and (start := self.content.get_param("start")):
+            return sorted(
+                self.parts, key=lambda part: part.headers.get("content-id", "").strip() != str(start).strip()
+            )
+        return self.parts
 
     def walk(self) -> Iterator[Part]:
         """Yields this part and all parts within it. The parts of an attached message are not among them."""
@@ -56,11 +103,13 @@ def from_message(message: Message) -> Part:
 def from_bytes(raw: bytes, start: int = 0, end: int | None = None, depth: int = 0) -> Part:
     """Returns the tree of parts of a message. start, end: offsets of the message, or of a part in it."""
     end = len(raw) if end is None else end
-    blank = _blank_line(raw, start, end)
-    body_start = blank.end() if blank else end
+    header = _header(raw, start, end)
+    header_end = header.end() if header else start
+    blank = _blank_line(raw, header_end, end)
+    body_start = blank.end() if blank else header_end
     part = Part(BytesHeaderParser().parsebytes(raw[start:body_start]), body_start, end)
-    boundary = part.headers.get_boundary()
-    if part.headers.get_content_maintype() != "multipart" or not boundary or depth == _MAX_DEPTH:
+    boundary = part.content.get_boundary()
+    if not part.kind.startswith("multipart/") or not boundary or depth == _MAX_DEPTH:
         return part
     delimiter_line = rb"^--%b(--)?[ \t]*(?:\r?\n|\Z)" % re.escape(boundary.encode("utf-8", "surrogateescape"))
     child_start: int | None = None

@@ -57,7 +57,7 @@ def check(mail: bytes, keys: tuple[bytes, ...] | None, base_url: str | None = No
             html = transfer.decode(mail[part.start : part.end], part.transfer)
         except EmbedError as error:
             return [*findings, Finding(False, str(error))]
-        charset = part.headers.get_content_charset() or ""
+        charset = part.charset
     try:
         return findings + _check_html(html, charset, keys, base_url)
     except EmbedError as error:

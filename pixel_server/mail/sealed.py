@@ -8,17 +8,18 @@ from pixel_server.mail import transfer
 from pixel_server.mail.mime import Part
 from pixel_server.mail.placement import EmbedError
 
-_SEALED_TYPES = {
-    "multipart/signed": "signed",
-    "multipart/encrypted": "encrypted",
+_SEALED_PARTS = {"multipart/signed": "signed", "multipart/encrypted": "encrypted"}
+"""Types of parts that sign or encrypt what is in them."""
+_SEALED_BODIES = {
     "application/pgp-encrypted": "encrypted with PGP",
-    "application/pgp-signature": "signed with PGP",
     "application/pkcs7-mime": "signed or encrypted with S/MIME",
     "application/x-pkcs7-mime": "signed or encrypted with S/MIME",
-    "application/pkcs7-signature": "signed with S/MIME",
-    "application/x-pkcs7-signature": "signed with S/MIME",
 }
-_pgp = re.compile(rb"(?:^|>)-----BEGIN PGP (SIGNED )?MESSAGE-----", re.M).search
+"""Types of a body that is signed or encrypted. As a file beside the body, it does not seal the mail."""
+_pgp = re.compile(rb"-----BEGIN PGP (SIGNED )?MESSAGE-----").match
+_not_text = re.compile(rb"(?s)<!--.*?-->|<(style|script|title)\b.*?</\1[^>]*>|<[^>]*>|&nbsp;|\s+", re.I).sub
+_BEGIN_BYTES = 20_000
+"""Bytes of a text in which its beginning is looked for."""
 
 
 class Refused(EmbedError):
@@ -34,12 +35,25 @@ def refuse_sealed(root: Part, bodies: dict[int, bytes]) -> None:
         if name in root.headers:
             raise Refused(f"it is signed already ({name}): add the pixel before that")
     for part in root.walk():
-        if part.kind in _SEALED_TYPES:
-            seal = _SEALED_TYPES[part.kind]
-            raise Refused(f"it is {seal} ({part.kind}): add the pixel before that")
-        if id(part) in bodies and (header := _pgp(_decoded(bodies[id(part)], part.transfer))):
-            seal = "signed" if header[1] else "encrypted"
+        if part.kind in _SEALED_PARTS and not part.is_attachment:
+            raise Refused(f"it is {_SEALED_PARTS[part.kind]} ({part.kind}): add the pixel before that")
+        if id(part) in bodies and (seal := pgp_seal(_decoded(bodies[id(part)], part.transfer))):
             raise Refused(f"it is {seal} with PGP in its text: add the pixel before that")
+    body = root
+    while body.parts:
+        body = body.parts[0]
+    if body.kind in _SEALED_BODIES:
+        raise Refused(f"it is {_SEALED_BODIES[body.kind]} ({body.kind}): add the pixel before that")
+
+
+def pgp_seal(text: bytes) -> str:
+    """Returns "signed" or "encrypted" if a text or HTML begins with a PGP message, else "".
+
+    A mail that only shows such a message, behind other text, is neither.
+    """
+    begin = _not_text(lambda found: b" " if found[0].isspace() else b"", text[:_BEGIN_BYTES]).lstrip()
+    header = _pgp(begin)
+    return "" if header is None else "signed" if header[1] else "encrypted"
 
 
 def _decoded(body: bytes, encoding: str) -> bytes:

@@ -204,6 +204,94 @@ def test_add_pixel_signed_or_encrypted_is_refused(why: str):
         assert put_raw(b"To: ada@example.org\nContent-Type: text/html\n\n" + html).why_unchanged == ""
 
 
+def part(head: bytes, body: bytes = b"<p>Hi</p>") -> bytes:
+    return b"--x\n" + head + b"\n\n" + body + b"\n"
+
+
+def mail(kind: bytes, *parts: bytes) -> bytes:
+    head = b"To: ada@example.org\nMIME-Version: 1.0\nContent-Type: multipart/" + kind + b"; boundary=x\n\n"
+    return head + b"".join(parts) + b"--x--\n"
+
+
+PLAIN = part(b"Content-Type: text/plain", b"Hi")
+NAMED = b'Content-Type: text/html; charset=utf-8; name="mail.html"'
+INLINE = b"Content-Type: text/html\nContent-Disposition: inline; filename=mail.html"
+SHOWN = {
+    "a name in the type": mail(b"alternative", PLAIN, part(NAMED)),
+    "inline, with a file name": mail(b"alternative", PLAIN, part(INLINE)),
+    "a name, alone in mixed": mail(b"mixed", part(NAMED), part(b"Content-Type: image/png; name=a.png", b"x")),
+    "a name, in related": mail(b"related", part(NAMED), part(b"Content-Type: image/png", b"x")),
+    "the unnamed part of two": mail(b"mixed", part(INLINE, b"<p>file</p>"), part(b"Content-Type: text/html")),
+    "the part that start names": mail(
+        b'related; start="<b@x>"; type="text/html"',
+        part(b"Content-Type: text/html\nContent-ID: <a@x>", b"<p>frame</p>"),
+        part(b"Content-Type: text/html\nContent-ID: <b@x>"),
+    ),
+    "no semicolon": b"To: ada@example.org\nContent-Type: text/html charset=utf-8\n\n<p>Hi</p>",
+    "a comma for the semicolon": b"To: ada@example.org\nContent-Type: text/html, charset=utf-8\n\n<p>Hi</p>",
+    "no semicolon before the boundary": mail(b"alternative", PLAIN, part(b"Content-Type: text/html")).replace(
+        b"; boundary", b" boundary"
+    ),
+    "no blank line": mail(b"alternative", PLAIN, part(b"Content-Type: text/html")).replace(
+        b"html\n\n", b"html\n"
+    ),
+    "no blank line, but one in the HTML": mail(
+        b"alternative", PLAIN, part(b"Content-Type: text/html", b"<html>\n\n<p>Hi</p>")
+    ).replace(b"html\n\n<html>", b"html\n<html>"),
+    "no blank line, and a style": mail(
+        b"mixed", part(b"Content-Type: text/html", b"<style>p{color:red}</style>\n\n<p>Hi</p>")
+    ).replace(b"html\n\n<style", b"html\n<style"),
+    "no blank line at all": b"To: ada@example.org\nContent-Type: text/html\n<body>\n\n<p>Hi</p>",
+    "a PGP message that is shown": b"To: ada@example.org\nContent-Type: text/html\n\n<p>So it looks:</p>"
+    b"<pre>\n-----BEGIN PGP MESSAGE-----\nabc\n-----END PGP MESSAGE-----\n</pre><p>Hi</p>",
+    "a PGP message that the text shows": mail(
+        b"alternative",
+        part(b"Content-Type: text/plain", b"So it looks:\n-----BEGIN PGP SIGNED MESSAGE-----\nabc"),
+        part(b"Content-Type: text/html"),
+    ),
+    "a file and its signature": mail(
+        b"mixed",
+        part(b"Content-Type: text/html"),
+        part(b"Content-Type: application/gzip; name=a.tgz", b"x"),
+        part(b"Content-Type: application/pgp-signature; name=a.tgz.asc", b"x"),
+    ),
+    "a signed file of S/MIME": mail(
+        b"mixed",
+        part(b"Content-Type: text/html"),
+        part(b"Content-Type: application/pkcs7-mime; name=a.p7m", b"x"),
+    ),
+}
+NO_SUCH_IN_PYTHON = ("no semicolon before the boundary", "no blank line, and a style")
+"""Mails that Python's own parser reads in another way."""
+
+
+@pytest.mark.parametrize("why", SHOWN)
+def test_add_pixel_part_that_is_shown_has_one_pixel(why: str):
+    tag = MINTER.link("spring", ADA, now=NOW).html.encode()
+    raw = SHOWN[why]
+    done = put_raw(raw)
+    assert done.why_unchanged == ""
+    assert done.raw == raw.replace(b"<p>Hi</p>", b"<p>Hi</p>" + tag)
+    with pytest.raises(AlreadyThere):
+        put_raw(done.raw)
+    if why not in NO_SUCH_IN_PYTHON:
+        assert put(email.message_from_bytes(raw)).as_bytes().count(tag) == 1
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        mail(b"mixed", PLAIN, part(NAMED)),
+        mail(b"mixed", PLAIN, part(INLINE)),
+        mail(b"alternative", PLAIN, part(b"Content-Type: text/html\nContent-Disposition: attachment")),
+        mail(b"mixed", PLAIN, part(b"Content-Type: text/htmlx charset=utf-8")),
+    ],
+)
+def test_add_pixel_file_beside_the_body_stays_the_same(raw: bytes):
+    assert put_raw(raw).raw == raw
+    assert put(email.message_from_bytes(raw)).as_bytes() == raw
+
+
 def test_add_pixel_forwarded_message_stays_the_same():
     inner = email.message_from_bytes(b"DKIM-Signature: v=1\nContent-Type: text/html\n\n<body>old</body>\n")
     given = message()
