@@ -23,6 +23,8 @@ from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 from pixel_server.times import iso_ms
 
+READY_TIMEOUT_SECONDS = 0.8
+"""Seconds that `/readyz` waits for Redis, and for the spool's disk."""
 MIN_HITS_FOR_PROXY_WARNING = 50
 """Recent hits of this process without which no proxy is suspected."""
 MIN_SHARE_FOR_PROXY_WARNING = 0.95
@@ -108,11 +110,10 @@ class Health:
                 **recorder.counts,
             }
         }
-        away, warnings = await self._add_store(health)
+        (away, warnings), health["spool"] = await asyncio.gather(self._add_store(health), self._read_spool())
         if self._process is not None:
             health |= _process_json(self._process)
             warnings += _process_warnings(self._process)
-        health["spool"] = await asyncio.to_thread(self._spool_json)
         warnings += _own_warnings(health, self._recent_addresses())
         can_store = recorder.can_store and (not away or self._settings.spool_bytes > 0)
         if not can_store:
@@ -126,18 +127,27 @@ class Health:
         """Adds the report on the store. Returns (why Redis does not answer, or ""; the warnings)."""
         settings = self._settings
         try:
-            store = await store_health.read(
-                self._store, settings.shards, self._clock(), settings.memory_reserve
-            )
+            async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+                store = await store_health.read(
+                    self._store, settings.shards, self._clock(), settings.memory_reserve
+                )
             health |= store
             return "", [text for _, text in store_health.warnings(store)]
         except (redis.RedisError, OSError) as error:
-            away = f"{type(error).__name__}: {error}"
+            away = f"{type(error).__name__}: {error}".removesuffix(": ")
             health["redis"] = {"answers": False, "error": away}
             return away, []
         except Exception as error:  # the store holds a value of another type
             health["redis"] = {"answers": True, "error": f"{type(error).__name__}: {error}"}
             return "", [f"the store holds what this version cannot read: {type(error).__name__}"]
+
+    async def _read_spool(self) -> dict[str, Any]:
+        """Returns the report on the spool, also if its disk hangs."""
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+                return await asyncio.to_thread(self._spool_json)
+        except TimeoutError:
+            return {"trouble": "the disk of the spool does not answer"}
 
     def _spool_json(self) -> dict[str, Any]:
         trouble = self._spool_trouble() if self._settings.spool_bytes else ""

@@ -20,7 +20,7 @@ from pixel_server.secret import Secrets, SecretsError
 from pixel_server.settings import Settings
 from pixel_server.store import compatibility, keys
 from pixel_server.store.client import StoreEmptiedError, StoreError, connect_async, without_password
-from pixel_server.store.clock import Clock
+from pixel_server.store.clock import WARN_DIFFERENCE_SECONDS, Clock
 from pixel_server.store.store_mark import EMPTIED_TEXT, StoreMark
 
 
@@ -96,7 +96,7 @@ async def _read_health(url: str, settings: Settings) -> dict[str, Any]:
         clock = Clock()
         await clock.measure_async(client)
         report = await store_health.read(client, settings.shards, clock(), settings.memory_reserve)
-        if clock.is_wrong:
+        if abs(clock.ahead) > WARN_DIFFERENCE_SECONDS:
             report["wrong_clocks"][f"this command on {socket.gethostname()}"] = round(clock.ahead)
     finally:
         await client.aclose()

@@ -4,9 +4,9 @@ A process measures how far its monotonic clock is from Redis `TIME`, each MEASUR
 Between two measurements, and while Redis is away, it adds the last known offset to its monotonic clock. So a
 wrong clock, or a clock that is set while the process runs, changes no hit's time and deletes nothing.
 
-A process whose own clock differs by more than MAX_DIFFERENCE_SECONDS reports that in its log and in the store
-(CLOCKS), for /readyz and `doctor`. It does no chores and no retention, because nobody can tell which of the
-two clocks is right.
+A process whose own clock differs by more than WARN_DIFFERENCE_SECONDS reports that in its log and in the
+store (CLOCKS), for /readyz and `doctor`. If it differs by more than MAX_DIFFERENCE_SECONDS, the process does
+no chores and no retention, because nobody can tell which of the two clocks is right.
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ from pixel_server.times import DAY
 
 log = logging.getLogger("pixel_server.store.clock")
 
+WARN_DIFFERENCE_SECONDS = 5.0
+"""Seconds that a process's clock may differ from Redis's without a warning. Clocks that are set by NTP differ
+by milliseconds."""
 MAX_DIFFERENCE_SECONDS = 60.0
-"""Seconds that a process's clock may differ from Redis's."""
+"""Seconds that a process's clock may differ from Redis's while the process does chores."""
 MEASURE_SECONDS = 2.0
 """Seconds between two measurements."""
 FRESH_SECONDS = 15
@@ -113,8 +116,9 @@ class ClockReport:
     def command(self) -> tuple[Value, ...] | None:
         """Returns the command that updates the store, None if there is nothing to report."""
         ahead = self._clock.ahead
-        if self._clock.is_wrong:
-            if abs(ahead - self._reported) > MAX_DIFFERENCE_SECONDS:
+        if abs(ahead) > WARN_DIFFERENCE_SECONDS:
+            is_new = not self._reported or abs(ahead - self._reported) > MAX_DIFFERENCE_SECONDS
+            if is_new or self._clock.is_wrong != (abs(self._reported) > MAX_DIFFERENCE_SECONDS):
                 log.error("clock: %s", describe(self._name, ahead))
                 self._reported = ahead
             return "EVAL", *_note_call(process=self._name, ahead_seconds=ahead)
@@ -152,10 +156,10 @@ def parse_wrong_clocks(reports: dict[bytes, bytes], now: float) -> list[WrongClo
 
 def describe(process: str, ahead: float) -> str:
     """Returns what is wrong with a clock, and what to do, for the operator."""
-    return (
-        f"the clock of {process} is {describe_difference(ahead)} that of Redis: set both right (NTP); "
-        "until then this process does no chores and no retention"
-    )
+    text = f"the clock of {process} is {describe_difference(ahead)} that of Redis: set both right (NTP)"
+    if abs(ahead) > MAX_DIFFERENCE_SECONDS:
+        text += "; until then this process does no chores and no retention"
+    return text
 
 
 def describe_difference(ahead: float) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from dataclasses import replace
 
 import pytest
 from starlette.testclient import TestClient
 
 from pixel_server import hit
+from pixel_server.api import health
 from pixel_server.app import create_app
 from pixel_server.collect.batch import Batch
 from pixel_server.collect.spool import status
@@ -100,6 +103,20 @@ def test_readyz_redis_away_is_degraded_or_failing(settings, secrets, spool_bytes
     assert answer.json()["redis"]["answers"] is False
     assert "nowhere" in warnings(web)
     assert web.get("/healthz").status_code == 200
+
+
+def test_readyz_redis_and_disk_hang_answers_all_the_same(settings, secrets, monkeypatch):
+    """Fails by the timeout of a test that hangs, if `/readyz` waits for either."""
+    monkeypatch.setattr(health, "READY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(asyncio, "to_thread", lambda read: asyncio.Event().wait())
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = replace(settings, redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}")
+        store = connect_async(settings.redis_url, timeout=3600)
+        queue = jobs.queue(connect(settings.redis_url))
+        answer = TestClient(create_app(settings, secrets, store, queue)).get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert answer.json()["redis"] == {"answers": False, "error": "TimeoutError"}
+    assert answer.json()["spool"] == {"trouble": "the disk of the spool does not answer"}
 
 
 def test_readyz_unusable_spool_warns(mail, site, settings, monkeypatch):

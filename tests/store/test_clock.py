@@ -85,6 +85,25 @@ def test_report_wrong_clock_is_in_the_store_until_it_is_right(client, ahead, cap
     assert report.command() is None
 
 
+def test_report_clock_off_by_seconds_warns_and_allows_chores(client, ahead, caplog):
+    """Half a minute is more than hosts with NTP differ by, and less than forbids chores."""
+    clock = Clock()
+    clock.measure(client)
+    report = ClockReport(clock, "web")
+    ahead(3)
+    assert report.command() is None
+    ahead(-30)
+    client.execute_command(*report.command())
+    [wrong] = clocks.parse_wrong_clocks(client.hgetall(keys.CLOCKS), clock())
+    assert wrong.ahead == pytest.approx(-30, abs=2)
+    assert not clock.is_wrong
+    assert "seconds behind that of Redis: set both right (NTP)" in caplog.text
+    assert "no chores" not in caplog.text
+    ahead(-70)
+    client.execute_command(*report.command())
+    assert "this process does no chores" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("value", "known"), [(b"1 70 100", True), (b"2 70 100", False), (b"1 70", False), (b"", False)]
 )
