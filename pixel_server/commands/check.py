@@ -18,9 +18,11 @@ _MARKS = {True: "ok", False: "!!", None: "  "}
 
 @click.command()
 @click.argument("mail", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
+@click.option("--campaign", metavar="CAMPAIGN", help="Campaign that the pixel should belong to.")
+@click.option("--recipient", metavar="RECIPIENT", help="Recipient that the pixel should belong to.")
 @as_json
 @click.pass_context
-def check(ctx: click.Context, mail: Path, as_json: bool) -> None:
+def check(ctx: click.Context, mail: Path, campaign: str | None, recipient: str | None, as_json: bool) -> None:
     """Check the pixel of a mail before it is sent.
 
     MAIL is a file of HTML or of a whole message, or - for standard input. The lines say whether there is a
@@ -28,15 +30,18 @@ def check(ctx: click.Context, mail: Path, as_json: bool) -> None:
     whether it will be loaded. The exit code is 1 if something must be mended.
     """
     settings = Settings.from_env()
-    signing_keys = None
+    secrets = None
     are_secrets_set = settings.signing_secrets and settings.recipient_secret
     if are_secrets_set or (settings.data / FILE).exists():  # a check must not make new secrets
-        signing_keys = Secrets.load(
-            settings.data, settings.signing_secrets, settings.recipient_secret
-        ).signing
+        secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
     base_url = settings.base_url or base_url_of_up(settings)
     content = sys.stdin.buffer.read() if str(mail) == "-" else mail.read_bytes()
-    lines = preflight.check(content, signing_keys, base_url)
+    lines = preflight.check(
+        content,
+        secrets.signing if secrets else None,
+        base_url,
+        preflight.Expected(campaign, recipient, secrets.recipient_key if secrets else None),
+    )
     is_ok = all(line.ok is not False for line in lines)
     if as_json:
         items = [{"ok": line.ok, "text": line.text} for line in lines]

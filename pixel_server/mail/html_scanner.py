@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from pixel_server.mail.html_tokens import MAX_DEPTH, TEXT_ELEMENTS, HtmlToken, attribute, tokens
+from pixel_server.mail.surroundings import Surroundings, SurroundingsTracker
 
 _INERT = frozenset({b"template", b"noscript"})
 """Elements whose content some or all mail programs do not show."""
@@ -17,11 +18,15 @@ _double_bytes = re.compile(rb"\x1b\$(?:[@AB]|\([@-D]).*?(?:\x1b\(|(\Z))", re.S)
 
 
 class Image(NamedTuple):
-    """An `<img>`. start, end: offsets of the tag in the HTML. source: `src` as written, b"" if absent."""
+    """An `<img>`. start, end: offsets of the tag in the HTML. source: `src` as written, b"" if absent.
+
+    around: what the image stands in.
+    """
 
     start: int
     end: int
     source: bytes
+    around: Surroundings
 
 
 class Places(NamedTuple):
@@ -30,12 +35,13 @@ class Places(NamedTuple):
     top: before the first thing that is shown. bottom: before the last real `</body>`, which is an end tag
     outside comments, text and elements whose content is not shown. If there is no real `</body>`, bottom is
     before the first part that is never closed, or at the end of the HTML. images: each `<img>` outside
-    comments and text.
+    comments and text. has_frameset: a `<frameset>` takes the place of the body.
     """
 
     top: int
     bottom: int
     images: list[Image]
+    has_frameset: bool = False
 
 
 def places(html: bytes) -> Places:
@@ -71,6 +77,7 @@ class _Scan:
         self.body_ends: list[int] = []
         self.body_ends_in_condition: list[int] = []
         self.images: list[Image] = []
+        self.surroundings = SurroundingsTracker()
         self.has_body = self.has_content = self.top_moves = False
 
     def add(self, token: HtmlToken) -> None:
@@ -84,6 +91,8 @@ class _Scan:
                 or (name, kind) == _BODY
             )
         self.at = token.end
+        if kind in ("start", "end", "expression"):
+            self.surroundings.add(token, self.html[start : token.end] if kind == "expression" else b"")
         if kind == "unclosed":
             self.end = start
         elif kind == "comment":
@@ -91,7 +100,9 @@ class _Scan:
         elif name in _INERT:
             self._add_inert(kind, name, start)
         elif name == b"img" and kind == "start":
-            self.images.append(Image(start, token.end, attribute(token.rest, b"src")))
+            self.images.append(
+                Image(start, token.end, attribute(token.rest, b"src"), self.surroundings.now())
+            )
         elif name == b"body" and not self.inert:
             self._add_body(kind, start)
         is_before_content = self.top_moves or not (self.has_content or self.has_body)
@@ -127,7 +138,7 @@ class _Scan:
     def places(self) -> Places:
         end = min(self.end, self.inert[0][1]) if self.inert else self.end
         bottom = max([*self.body_ends, *self.body_ends_in_condition], default=end)
-        return Places(min(self.top, bottom), bottom, self.images)
+        return Places(min(self.top, bottom), bottom, self.images, self.surroundings.has_frameset)
 
 
 def _without_double_bytes(html: bytes) -> bytes:

@@ -9,6 +9,7 @@ from html import unescape
 from typing import NamedTuple
 
 from pixel_server.mail.html_scanner import Places, places
+from pixel_server.mail.surroundings import Surroundings
 from pixel_server.tokens import BadToken, Token, decode_unreserved, decode_unverified
 
 CLIP_BYTES = 102 * 1024
@@ -26,12 +27,16 @@ class AlreadyThere(EmbedError):
 
 
 class Pixel(NamedTuple):
-    """A pixel in a mail. start, end: offsets of its tag. token: decoded from its link, not verified."""
+    """A pixel in a mail. start, end: offsets of its tag. token: decoded from its link, not verified.
+
+    around: what the pixel stands in.
+    """
 
     start: int
     end: int
     url: str
     token: Token
+    around: Surroundings
 
 
 class Edit(NamedTuple):
@@ -101,9 +106,10 @@ def put(html: str, tags: Tags, *, replace: bool = False) -> str:
 def _frame(html: bytes, narrow: bytes, encoding: str, width: int, replace: bool) -> Frame:
     """Returns the frame of a mail. narrow: the mail with one byte a character. width: bytes a character."""
     offsets = places(narrow)
-    old_pixels = _pixels(offsets)
-    if old_pixels and not replace:
-        raise AlreadyThere(f"there is a pixel already, of campaign {old_pixels[0].token.campaign}")
+    old_pixels = _pixels(narrow, offsets)
+    own_pixels = [pixel for pixel in old_pixels if not pixel.around.is_quoted]
+    if own_pixels and not replace:
+        raise AlreadyThere(f"there is a pixel already, of campaign {own_pixels[0].token.campaign}")
     removals = [Edit(pixel.start, pixel.end, b"") for pixel in old_pixels]
     if removals:
         offsets = places(splice(narrow, removals))
@@ -133,8 +139,14 @@ def pixels(html: bytes, charset: str = "") -> list[Pixel]:
     encoding, width = _encoding(html, charset)
     narrow = _narrow(html, encoding, width)
     return [
-        pixel._replace(start=pixel.start * width, end=pixel.end * width) for pixel in _pixels(places(narrow))
+        pixel._replace(start=pixel.start * width, end=pixel.end * width)
+        for pixel in _pixels(narrow, places(narrow))
     ]
+
+
+def has_frameset(html: bytes, charset: str = "") -> bool:
+    """Returns whether a `<frameset>` takes the place of the mail's body."""
+    return places(_narrow(html, *_encoding(html, charset))).has_frameset
 
 
 def images(html: bytes, charset: str = "") -> list[str]:
@@ -150,14 +162,17 @@ def is_last(html: bytes, pixel: Pixel, charset: str = "") -> bool:
     return not narrow[pixel.end // width : places(narrow).bottom].strip()
 
 
-def _pixels(offsets: Places) -> list[Pixel]:
+def _pixels(narrow: bytes, offsets: Places) -> list[Pixel]:
+    """Returns the pixels of a mail. The last thing in a mail is never quoted: the quotation has no end."""
     all_pixels = []
     for tag in offsets.images:
         url = unescape(tag.source.decode("latin-1")).strip()
         match = _pixel_path(decode_unreserved(url.encode()))
         if match:
             with suppress(BadToken):
-                all_pixels.append(Pixel(tag.start, tag.end, url, decode_unverified(match[1])))
+                is_last = not narrow[tag.end : offsets.bottom].strip()
+                around = tag.around._replace(is_quoted=False) if is_last else tag.around
+                all_pixels.append(Pixel(tag.start, tag.end, url, decode_unverified(match[1]), around))
     return all_pixels
 
 

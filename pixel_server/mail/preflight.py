@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import re
 from codecs import BOM_UTF8
+from collections.abc import Callable
 from html import unescape
 from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from pixel_server.mail import mime, transfer
+from pixel_server.mail.mailboxes import header_addresses, sole
 from pixel_server.mail.message import html_part
-from pixel_server.mail.placement import CLIP_BYTES, EmbedError, Pixel, images, is_last, pixels
+from pixel_server.mail.placement import (
+    CLIP_BYTES,
+    EmbedError,
+    Pixel,
+    has_frameset,
+    images,
+    is_last,
+    pixels,
+)
 from pixel_server.mail.sealed import refuse_sealed
 from pixel_server.tokens import BadToken, Part, decode_unreserved, verify
 
@@ -32,7 +42,23 @@ class Finding(NamedTuple):
     text: str
 
 
-def check(mail: bytes, keys: tuple[bytes, ...] | None, base_url: str | None = None) -> list[Finding]:
+class Expected(NamedTuple):
+    """What the pixel should belong to. campaign, recipient: None skips the comparison.
+
+    key_of: returns a recipient's key, or None without the server's secrets.
+    """
+
+    campaign: str | None = None
+    recipient: str | None = None
+    key_of: Callable[[str], bytes] | None = None
+
+
+def check(
+    mail: bytes,
+    keys: tuple[bytes, ...] | None,
+    base_url: str | None = None,
+    expected: Expected = Expected(),  # noqa: B008 - a NamedTuple does not change
+) -> list[Finding]:
     """Returns the findings on a mail, which is HTML or a whole message.
 
     keys: the server's signing keys; None skips the check of signatures. base_url: the server's address; None
@@ -58,19 +84,34 @@ def check(mail: bytes, keys: tuple[bytes, ...] | None, base_url: str | None = No
         except EmbedError as error:
             return [*findings, Finding(False, str(error))]
         charset = part.charset
+        if any(child.kind == "text/x-amp-html" for child in root.walk()):
+            findings.append(Finding(False, "it has an AMP part: programs that show it do not load the pixel"))
+        if expected.recipient is None and expected.key_of is not None:
+            findings += _check_address(root, html, charset, expected.key_of)
     try:
-        return findings + _check_html(html, charset, keys, base_url)
+        return findings + _check_html(html, charset, keys, base_url, expected)
     except EmbedError as error:
         return [*findings, Finding(False, str(error))]
 
 
 def _check_html(
-    html: bytes, charset: str, keys: tuple[bytes, ...] | None, base_url: str | None
+    html: bytes, charset: str, keys: tuple[bytes, ...] | None, base_url: str | None, expected: Expected
 ) -> list[Finding]:
     """Returns the findings on HTML. Raises EmbedError if the charset does not agree with ASCII."""
-    in_mail = pixels(html, charset)
-    findings = _check_parts(in_mail)
+    all_pixels = pixels(html, charset)
+    in_mail = [pixel for pixel in all_pixels if not pixel.around.is_quoted]
+    findings = [
+        Finding(False, f"a pixel of campaign {pixel.token.campaign} stands in a quoted mail: it counts there")
+        for pixel in all_pixels
+        if pixel.around.is_quoted
+    ]
+    findings += _check_branches(in_mail) or _check_parts(in_mail)
+    if has_frameset(html, charset):
+        findings.append(Finding(False, "it has a frameset: the HTML with the pixel is not shown"))
+    if len({(pixel.token.campaign, pixel.token.recipient) for pixel in in_mail}) > 1:
+        findings.append(Finding(False, "its pixels belong to several campaigns or recipients"))
     for pixel in in_mail:
+        findings += _check_owner(pixel, expected)
         findings += _check_pixel(pixel, keys, base_url)
     for source in images(html, charset):
         findings += _check_image(unescape(source))
@@ -81,6 +122,46 @@ def _check_html(
     elif in_mail:
         findings.append(Finding(True, "the pixel is the last thing in the mail"))
     return [*findings, _check_size(len(html), in_mail)]
+
+
+def _check_address(
+    root: mime.Part, html: bytes, charset: str, key_of: Callable[[str], bytes]
+) -> list[Finding]:
+    """Compares the pixels with the only address in the header. The sender may name recipients otherwise."""
+    try:
+        address = sole(header_addresses(root.headers))
+        keys = {pixel.token.recipient for pixel in pixels(html, charset) if not pixel.around.is_quoted}
+    except EmbedError:
+        return []
+    if keys - {b"", key_of(address)}:
+        return [Finding(None, f"the pixel is not of {address}, the only address of the message")]
+    return []
+
+
+def _check_owner(pixel: Pixel, expected: Expected) -> list[Finding]:
+    """Compares a pixel with the campaign and the recipient that it should belong to."""
+    token, findings = pixel.token, []
+    if expected.campaign is not None and token.campaign != expected.campaign:
+        findings.append(Finding(False, f"the pixel is of campaign {token.campaign}, not {expected.campaign}"))
+    if expected.recipient is not None and token.recipient:
+        if expected.key_of is None:
+            findings.append(Finding(None, "its recipient cannot be checked without the server's secrets"))
+        elif token.recipient != expected.key_of(expected.recipient):
+            findings.append(Finding(False, f"the pixel is of another recipient than {expected.recipient}"))
+    if pixel.around.is_hidden:
+        findings.append(Finding(False, "the pixel stands in a hidden element: it may never be loaded"))
+    return findings
+
+
+def _check_branches(in_mail: list[Pixel]) -> list[Finding]:
+    """Checks pixels in the branches of a template's condition. Returns [] if no pixel is in one."""
+    if not any(pixel.around.branches for pixel in in_mail):
+        return []
+    branches = {pixel.around.branches for pixel in in_mail}
+    conditions = {(branch[:-1], branch[-1][0]) if branch else None for branch in branches}
+    if len(branches) == len(in_mail) > 1 and len(conditions) == 1:
+        return [Finding(None, f"there is a pixel in {len(branches)} branches of a condition")]
+    return [Finding(False, "the pixel is in one branch of a condition: mails of another branch have none")]
 
 
 def is_message(mail: bytes) -> bool:
@@ -131,6 +212,9 @@ def _check_pixel(pixel: Pixel, keys: tuple[bytes, ...] | None, base_url: str | N
         findings.append(
             Finding(False, f"{name}: its signature is not this server's: its hits are not counted")
         )
+    if not _is_direct(pixel.url):
+        reason = "its address only mentions the link, as a copy out of Gmail does: this server is not reached"
+        return [*findings, Finding(False, f"{name}: {reason}")]
     findings += [Finding(False, f"{name}: {reason}") for reason in loading_problems(pixel.url)]
     if base_url is not None and not pixel.url.startswith(f"{base_url}/o/"):
         findings.append(Finding(None, f"{name}: it is not under {base_url}, where this server is"))
@@ -139,6 +223,11 @@ def _check_pixel(pixel: Pixel, keys: tuple[bytes, ...] | None, base_url: str | N
             Finding(None, f"{name}: {_blocked_id(token.campaign)}; here the id is hidden in the token")
         )
     return findings
+
+
+def _is_direct(url: str) -> bool:
+    """Returns whether the token is in the path of an address, and not in its query or fragment."""
+    return re.search(r"/o/[A-Za-z0-9_%-]+(?:\.|%2e)gif$", re.split("[?#]", url)[0], re.I) is not None
 
 
 def _is_signed(url: str, keys: tuple[bytes, ...]) -> bool:

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from pixel_server.mail.links import Minter, embed
-from pixel_server.mail.placement import CLIP_BYTES
+from pixel_server.mail.placement import CLIP_BYTES, pixels
 from pixel_server.mail.preflight import is_message, loading_problems
 from pixel_server.secret import Secrets
 from tests.mail.test_message import message
@@ -96,6 +96,113 @@ def test_check_mail_over_102_kb_is_a_problem(check, minter):
     big = "<p>" + "x" * CLIP_BYTES
     assert "a pixel at its end may never be loaded" in wrong(check(embed(big, minter, "spring", ADA)))[0]
     assert "the top pixel is still loaded" in wrong(check(embed(big, minter, "spring", ADA, twin=True)))[0]
+
+
+def test_check_copy_out_of_gmail_is_a_problem(check, minter):
+    url = minter.url("spring", ADA)
+    for copied in (
+        f"https://ci4.googleusercontent.com/meips/abc=s0-d-e1-ft#{url}",
+        f"https://proxy.example.com/i?url={url}",
+    ):
+        code, found = check(f'<p>Hi</p><img src="{copied}">')
+        assert code == 1
+        assert "only mentions the link" in wrong((code, found))[0]
+    assert check(f'<p>Hi</p><img src="{url}?a=1#b">')[0] == 0
+    assert check(f'<p>Hi</p><img src="{url.replace(".gif", "%2Egif")}">')[0] == 0
+
+
+def test_check_pixel_of_another_campaign_or_recipient_is_a_problem(offline, minter, tmp_path):
+    path = tmp_path / "mail.html"
+    path.write_text(embed("<p>Hi</p>", minter, "spring", ADA))
+
+    def lines(*options):
+        done = offline("check", path, *options)
+        return done.exit_code, done.stdout
+
+    assert lines("--campaign", "spring", "--recipient", ADA)[0] == 0
+    code, said = lines("--campaign", "summer", "--recipient", "bob@example.org")
+    assert code == 1
+    assert "!! the pixel is of campaign spring, not summer" in said
+    assert "!! the pixel is of another recipient than bob@example.org" in said
+
+
+def test_check_message_to_another_address_is_named(check, minter):
+    html = embed("<p>Hi</p>", minter, "spring", "customer 7")
+    code, found = check(message(html=html).as_bytes())
+    assert code == 0
+    assert found[f"the pixel is not of {ADA}, the only address of the message"] is None
+
+
+def test_check_pixels_of_two_mails_are_a_problem(check, minter):
+    top = embed("<p>Hi</p>", minter, "spring", ADA, twin=True).split("<p>")[0]
+    bottom = embed("<p>Hi</p>", minter, "summer", ADA, twin=True).split("</p>")[1]
+    assert wrong(check(f"{top}<p>Hi</p>{bottom}")) == ["its pixels belong to several campaigns or recipients"]
+
+
+QUOTES = {
+    "a quotation": "<blockquote type=cite>{}</blockquote>",
+    "Gmail's": '<div class="gmail_quote gmail_quote_container"><div>On Monday:</div>{}</div>',
+    "Outlook's": '<div id="divRplyFwdMsg">From: Bob</div><div>{}</div>',
+    "Yahoo's": '<div class="yahoo_quoted"><div>{}</div></div>',
+}
+
+
+@pytest.mark.parametrize("quote", QUOTES.values(), ids=QUOTES)
+def test_quoted_pixel_is_named_and_not_sent_on(check, minter, quote):
+    """A pixel in the mail that is answered belongs to that mail, so `embed` takes it out."""
+    old = embed("<p>Old news</p>", minter, "old", "bob@example.org")
+    reply = f"<html><body><p>Thanks!</p>{quote.format(old)}</body></html>"
+    said = wrong(check(reply))
+    assert "a pixel of campaign old stands in a quoted mail: it counts there" in said
+    assert "there is no pixel" in said
+    made = embed(reply, minter, "spring", ADA)
+    assert [pixel.token.campaign for pixel in pixels(made.encode())] == ["spring"]
+    assert made == embed(reply.replace(old, "<p>Old news</p>"), minter, "spring", ADA)
+    assert check(made)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "hiding",
+    [
+        "<div style='display: none'>",
+        "<div style='max-height:0;overflow:hidden'>",
+        "<table><tr><td style='visibility:hidden'>",
+        "<div hidden><p>",
+    ],
+)
+def test_check_pixel_in_a_hidden_element_is_a_problem(check, minter, hiding):
+    pixel = minter.link("spring", ADA).html
+    assert "the pixel stands in a hidden element: it may never be loaded" in wrong(check(hiding + pixel))
+    shown = f"<div style='display:none'>Preview</div><p style='line-height:0px'>Hi</p>{pixel}"
+    assert check(shown)[0] == 0
+
+
+def test_check_frameset_and_amp_part_are_problems(check, minter):
+    pixel = minter.link("spring", ADA).html
+    assert any("frameset" in text for text in wrong(check(f"<frameset><frame src=a></frameset>{pixel}")))
+    made = message(html=f"<p>Hi</p>{pixel}")
+    made.add_alternative("<!doctype html><html amp4email></html>", subtype="x-amp-html")
+    assert any("AMP part" in text for text in wrong(check(made.as_bytes())))
+
+
+@pytest.mark.parametrize(
+    ("begin", "other", "end"),
+    [
+        ("{% if a %}", "{% else %}", "{% endif %}"),
+        ("{{#if a}}", "{{else}}", "{{/if}}"),
+        ("<% if a %>", "<% else %>", "<% end %>"),
+    ],
+)
+def test_check_pixel_in_the_branches_of_a_condition(check, minter, begin, other, end):
+    pixel = minter.link("spring", ADA).html
+    code, found = check(f"{begin}<p>Hi</p>{pixel}{other}<p>Bye</p>{end}")
+    assert code == 1
+    assert "the pixel is in one branch of a condition: mails of another branch have none" in found
+    _, found = check(f"{begin}<p>Hi</p>{pixel}{other}<p>Bye</p>{pixel}{end}")
+    assert "there is a pixel in 2 branches of a condition" in found
+    assert not any("there are 2 pixels" in text for text in found)
+    assert check(f"{begin}<p>Hi</p>{other}<p>Bye</p>{end}{pixel}")[0] == 0
+    assert check(f"{begin}<p>Hi</p>{pixel}{other}<p>Bye</p>{end}{pixel}")[0] == 1
 
 
 def test_loading_problems_names_why_an_address_is_not_loaded():
