@@ -230,8 +230,8 @@ def _add(under_way: VisitsUnderWay, view: View, newest_ms: int) -> None:
 
 def _is_new_source(visit: Visit, view: View) -> bool:
     """Returns whether a view has UTM fields, and others than its visit began with."""
-    named = view.source.campaign
-    return named not in ((NONE, NONE, NONE), visit.whole_source.campaign)
+    named = view.source.utm_campaign_fields
+    return named not in ((NONE, NONE, NONE), visit.whole_source.utm_campaign_fields)
 
 
 def _count_view(sums: Sums, day: str, view: View, visit: Visit | None) -> None:
@@ -244,7 +244,7 @@ def _count_view(sums: Sums, day: str, view: View, visit: Visit | None) -> None:
     else:
         counts.entries[visit.entry, visit.whole_source][0] += 1
     counts.pages[view.page][0] += 1
-    counts.readers[view.reader][0] += 1
+    counts.traits[view.traits][0] += 1
 
 
 def _begin(under_way: VisitsUnderWay, view: View) -> tuple[bytes, Visit] | None:
@@ -275,7 +275,7 @@ def _begin(under_way: VisitsUnderWay, view: View) -> tuple[bytes, Visit] | None:
     _count_new_or_returning(visit, view, is_new=view.visit_number == 1 and name not in under_way.entries)
     counts = sums.web_counts_of(day)
     counts.pages[page][1] += 1
-    counts.readers[view.reader][1] += 1
+    counts.traits[view.traits][1] += 1
     counts.entries[page, view.source][1] += 1
     exits = counts.exits[page]
     exits[0] += 1

@@ -1,4 +1,4 @@
-"""Folds a hit of a web page into the sums: finds its visitor, and its page, source and reader."""
+"""Folds a hit of a web page into the sums: finds its visitor and their traits, its page and source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pixel_server.consent import allowed_mode
 from pixel_server.counters import series, visitor_salts, visits, web_names
 from pixel_server.counters.labels import UNKNOWN, country_label
 from pixel_server.counters.visitor_salts import Salts
-from pixel_server.counters.web_breakdown import Reader
+from pixel_server.counters.web_breakdown import VisitorTraits
 from pixel_server.hit import WEB, Hit
 from workers.fold_hit import (
     BUCKET_MS,
@@ -71,7 +71,7 @@ def add_web(tally: Tally, sums: Sums, hit: Hit, judge: Judge, salts: Salts) -> N
         is_country_unknown = is_foreign_address or not hit.address
         view.page = web_names.page(hit.page, is_folded=sums.campaign.paths == "folded")
         browser, system, device = visitor_facets(hit.agent)
-        view.reader = Reader(
+        view.traits = VisitorTraits(
             country=UNKNOWN if is_country_unknown else country_label(hit.address)[1:],
             browser=browser,
             system=system,

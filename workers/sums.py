@@ -16,7 +16,7 @@ from pixel_server.counters import series
 from pixel_server.counters.burst_window import Trace
 from pixel_server.counters.recipient_record import RecipientRecord, ScannerOpens
 from pixel_server.counters.series import Cell
-from pixel_server.counters.web_breakdown import DayCounts, Reader, Source
+from pixel_server.counters.web_breakdown import DayCounts, Source, VisitorTraits
 from pixel_server.hit import UnreadableData
 
 NO_OPEN, OPEN, ANONYMOUS_OPEN, LATE_OPEN = range(4)
@@ -147,7 +147,7 @@ class View(msgspec.Struct, gc=False):
     spent_ms: int
     visit_number: int
     page: str = ""
-    reader: Reader = Reader()
+    traits: VisitorTraits = VisitorTraits()
     source: Source = Source()
 
 

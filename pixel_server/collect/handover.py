@@ -32,7 +32,7 @@ log = logging.getLogger("pixel_server.collect.handover")
 INLINE_BYTES = 32 << 10
 """Bytes of a request that fit into one message. Longer requests are sent as a file in memory."""
 MAX_START_BYTES = 4096
-"""Bytes of a request line after which its side is decided, even if the line is not whole."""
+"""Largest number of bytes of a request line to wait for. The process for a longer line is chosen at once."""
 _BUFFER_BYTES = 1 << 20
 """Size of the socket buffers between the two processes."""
 _CONNECTIONS_PER_TURN = 32
@@ -78,10 +78,10 @@ def side_of(data: bytes, prefix: bytes) -> Side | None:
     if not data:
         return Side.PIXELS
     line, _, _ = data.partition(b"\n")
-    is_whole = len(line) < len(data) or len(line) > MAX_START_BYTES
+    is_decidable = len(line) < len(data) or len(line) > MAX_START_BYTES
     start = _match_start(line)
-    if start is None or (not is_whole and start.end() == len(line)):
-        return Side.PIXELS if is_whole or _may_be_start(line) is None else None
+    if start is None or (not is_decidable and start.end() == len(line)):
+        return Side.PIXELS if is_decidable or _may_be_start(line) is None else None
     return side_of_path(start[1], start[2], prefix)
 
 

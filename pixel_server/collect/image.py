@@ -7,7 +7,7 @@ from io import BytesIO
 from PIL import Image
 
 _ONE_PIXEL = b"\x02\x02\x44\x01\x00"
-"""LZW data of one pixel of colour 0: the codes clear, 0 and end of 3 bits each (GIF89a, appendix F)."""
+"""LZW data of one pixel of colour 0: three codes of 3 bits each, clear, 0 and end (GIF89a, appendix F)."""
 
 
 def _build() -> bytes:

@@ -1,4 +1,7 @@
-"""The options of a campaign's fields: made from the table of fields, read and checked as the API does."""
+"""Command-line options for the fields of a campaign. They are made from the table of fields.
+
+Their values are checked as the API checks the fields of a request.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _INTEGERS = frozenset(field.name for field in FIELDS if field.type == "integer")
 
 
 def field_options(command: Command) -> Command:
-    """Adds an option for each field except the name to a command."""
+    """Adds options to a command: one option for each field except the name."""
     for field in reversed(FIELDS):
         if field.name != "name":
             command = _option(field)(command)
@@ -76,7 +79,7 @@ def check_fields(fields: dict[str, Any], settings: Settings) -> dict[str, Any]:
 
 
 def _days_of_kind(text: str) -> tuple[str, int | str]:
-    """Splits `days=30` into ("days", 30)."""
+    """Returns the kind of data and its days: `("recipients", 30)` for `recipients=30`."""
     kind, _, days = text.partition("=")
     return kind, _integer(days)
 

@@ -55,7 +55,7 @@ def _rows(campaign: Campaign, figures: dict[str, Any]) -> list[tuple[str, str]]:
     if campaign.kind == "email":
         rows += _mail_rows(campaign, figures)
     if (clipped := figures["clipped"]) is not None:
-        rows.append(("clipped", f"{clipped['share']:.1%} of {clipped['of']:,} with two pixels"))
+        rows.append(("clipped", f"{clipped['share']:.1%} of {clipped['of']:,} opened mails with two pixels"))
     return rows
 
 
@@ -82,10 +82,11 @@ def _mail_rows(campaign: Campaign, figures: dict[str, Any]) -> list[tuple[str, s
         rows.append(("open rate", low if low == high else f"{low} to {high}"))
     elif figures["delivered"] == 0:
         rows.append(("open rate", "none, as no mail was delivered"))
+    elif figures["over"]:
+        rows.append(("open rate", "more openers than delivered"))
     else:
-        rows.append(
-            ("open rate", "more openers than delivered" if figures["over"] else "none without `sent`")
-        )
+        why = ", as `sent` is not set" if figures["sent"] is None else ""
+        rows.append(("open rate", f"not known{why}"))
     if rate and rate["interval"] and tuple(rate["interval"]) != (rate["low"], rate["low"]):
         low, high = rate["interval"]
         rows.append(("estimate", f"{rate['estimate']:.1%} (95 %: {low:.1%} to {high:.1%})"))

@@ -50,7 +50,10 @@ def list_networks(as_json: bool) -> None:
 )
 @as_json
 def refresh_networks(names: tuple[str, ...], files: tuple[Path, ...], as_json: bool) -> None:
-    """Fetch the lists that their owners publish. Each list is replaced as a whole or kept. Needs no Redis."""
+    """Fetch lists from the sources that publish them. Each list is replaced as a whole or kept.
+
+    Needs no Redis.
+    """
     directory = Settings.from_env().data / "networks"
     if files and len(names) != 1:
         raise Failure("--from needs the NAME of one list")

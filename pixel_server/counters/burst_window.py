@@ -32,9 +32,10 @@ _FIELDS_PER_COMMAND = 1000
 
 class Trace(msgspec.Struct, array_like=True, gc=False):
     """The trace of one hit. at: ms within its minute. address: hash of the address. kind: such as PERSON.
-    rule, labels, delay: the counts that include the hit. link: a number that differs for each link of
-    the recipient in the campaign. source: hash of the address and the agent if the hit came at delivery, else
-    0. A trace of kind APART has only its time and delay.
+    rule, labels: id of the rule and labels under which the hit is counted. delay: bin of the time from
+    sending to the open, 0 if unknown. link: a number that differs for each link of the recipient in the
+    campaign. source: hash of the address and the agent if the hit came at delivery, else 0. A trace of kind
+    APART has only its time and delay.
 
     Append only: stored traces are read by the position of each field. Add a field at the end, with a default.
     """
@@ -69,7 +70,7 @@ def kept_minutes(newest_ms: int) -> range:
 
 
 def forget_commands(shard: int, newest_ms: int) -> list[Command]:
-    """Returns the commands that remove a shard's traces and visits, and the time of its newest hit."""
+    """Returns the commands that remove from a shard: its traces, its visits, the time of its newest hit."""
     names = [keys.evidence(shard, minute) for minute in kept_minutes(newest_ms)]
     names += [keys.visits(shard), keys.visit_times(shard), keys.visiting(shard)]
     return [*(("UNLINK", name) for name in names), ("HDEL", keys.checkpoint(shard), "newest")]

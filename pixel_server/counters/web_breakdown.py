@@ -37,7 +37,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, CountsByName]).decode
 
 
-class Reader(NamedTuple):
+class VisitorTraits(NamedTuple):
     """What is known of a visitor: a name in each of these dimensions. Each field is a dimension."""
 
     country: str = UNKNOWN
@@ -61,17 +61,17 @@ class Source(NamedTuple):
     utm_content: str = NONE
 
     @property
-    def campaign(self) -> tuple[str, str, str]:
-        """The UTM fields of which another value begins a new visit."""
+    def utm_campaign_fields(self) -> tuple[str, str, str]:
+        """The UTM fields that name the advertising campaign. Another campaign begins a new visit."""
         return self.utm_source, self.utm_medium, self.utm_campaign
 
 
 Entry = tuple[str, Source]
 """An entry page and its source."""
-READER_DIMENSIONS = Reader._fields
+VISITOR_DIMENSIONS = VisitorTraits._fields
 ENTRY_DIMENSIONS = ("entry_page", *Source._fields)
 PAGE, EXIT = "page", "exit_page"
-DIMENSIONS = (PAGE, *READER_DIMENSIONS, *ENTRY_DIMENSIONS, EXIT)
+DIMENSIONS = (PAGE, *VISITOR_DIMENSIONS, *ENTRY_DIMENSIONS, EXIT)
 """Names of all dimensions, which are the fields of the stored hash."""
 
 
@@ -86,12 +86,12 @@ _NO_COUNTS = [0, 0]
 class DayCounts:
     """[views, visits] of a day while a roll-up counts them. `by_dimension` spreads them over the dimensions.
 
-    pages, exits: by page. readers: by reader. entries: by entry page and source.
+    pages, exits: by page. traits: by the visitor's traits. entries: by entry page and source.
     """
 
     pages: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(_zeros))
     exits: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(_zeros))
-    readers: defaultdict[Reader, list[int]] = field(default_factory=lambda: defaultdict(_zeros))
+    traits: defaultdict[VisitorTraits, list[int]] = field(default_factory=lambda: defaultdict(_zeros))
     entries: defaultdict[Entry, list[int]] = field(default_factory=lambda: defaultdict(_zeros))
 
 
@@ -142,8 +142,8 @@ def by_dimension(day: DayCounts) -> dict[str, CountsByName]:
     """Returns the counts of a day in each dimension, without names whose counts are both 0."""
     dimensions: dict[str, CountsByName] = {name: {} for name in DIMENSIONS}
     dimensions[PAGE], dimensions[EXIT] = day.pages, day.exits
-    for reader, counts in day.readers.items():
-        _spread(dimensions, READER_DIMENSIONS, reader, counts)
+    for traits, counts in day.traits.items():
+        _spread(dimensions, VISITOR_DIMENSIONS, traits, counts)
     for (entry, source), counts in day.entries.items():
         if counts != _NO_COUNTS:
             _spread(dimensions, ENTRY_DIMENSIONS, (entry, *source), counts)

@@ -1,6 +1,7 @@
 """`/campaigns/{id}/live`: the figures of a campaign as server-sent events.
 
-Events: `figures` {figures: {path: text}, as_of} at once, after each change, and at the latest every 15 s;
+Events: `figures` {figures: {"totals.opens": "1,204"}, as_of} at once, after each change, and at the latest
+every 15 s;
 `away` {} if Redis does not answer; `end` {why} at the end of the stream: `revoked`, `deleted`, or `again` if
 the page must connect again. A comment is sent every 15 s, so that no proxy closes the connection as idle.
 """
@@ -49,7 +50,7 @@ class _Subscription(NamedTuple):
 
 def _too_many() -> Problem:
     return Problem(
-        503, "too many pages receive live figures; request the figures", headers={"Retry-After": "2"}
+        503, "too many pages receive live figures; poll the figures instead", headers={"Retry-After": "2"}
     )
 
 

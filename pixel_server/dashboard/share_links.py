@@ -82,7 +82,7 @@ async def _context(api: Api, campaign: Campaign) -> dict[str, Any]:
         "campaign": campaign,
         "keeps_recipients": campaign_page.keeps_recipients(api, campaign),
         "shares": [(share, share_links.has_expired(share, now)) for share in reversed(links)],
-        "has_address": shares.link_base(api, campaign) is not None,
+        "has_base_url": shares.link_base(api, campaign) is not None,
         "created": None,
         "created_url": "",
         "frame": "",

@@ -149,7 +149,7 @@ async def _turn_back_newest(store: AsyncRedis, shards: int, first_ms: int) -> No
     """Sets the time of each shard's newest hit back to that of the demo's first hit, if it is later.
 
     Otherwise the demo's hits would be late: their views would be counted, but not their visits. Also deletes
-    the traces of bursts of the minutes before the newest hit, because the roll-up cannot reach them later.
+    the stored traces, because the roll-up deletes traces only near the time of the newest hit.
     """
     for shard in range(shards):
 

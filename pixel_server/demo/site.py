@@ -48,7 +48,7 @@ _BOUNCE_SHARE = 0.46
 _NO_SCRIPT_SHARE = 0.04
 """Share of the visits without JavaScript."""
 _RETURN_SHARE = 0.32
-"""Share of the visits by visitors who visited the site before, if any of them are away."""
+"""Probability that a returning visitor makes a visit, if any earlier visitor is away from the site."""
 _UNREPORTED_SHARE = 0.08
 """Share of the visits whose last page does not report how long it was seen."""
 _MIN_SECONDS_BETWEEN_VISITS = 3 * 3600
@@ -87,14 +87,14 @@ def steps(start: int, seed: int) -> list[Step]:
     rng = Random(f"site {seed}")  # noqa: S311 - no secret
     visitors: list[_Visitor] = []
     steps: list[Step] = []
-    views = 0
+    first_view = 0
     for day, visits in enumerate(_visits_by_day(rng, start)):
         for at in sorted(start + day * DAY + _second_of_day(rng) for _ in range(visits)):
             number = _choose_visitor(rng, visitors, at)
             visitor = visitors[number]._replace(visits=visitors[number].visits + 1)
-            visit = list(_visit(rng, at, number, visitor, _source(rng, day), views))
+            visit = list(_visit(rng, at, number, visitor, _source(rng, day), first_view))
             visitors[number] = visitor._replace(last_seconds=visit[-1].at_ms // 1000)
-            views += len(visit)
+            first_view += len(visit)
             steps += visit
         steps += _crawled(rng, start + day * DAY)
     return sorted(steps)
@@ -136,11 +136,12 @@ def _choose_visitor(rng: Random, visitors: list[_Visitor], at: int) -> int:
 
 
 def _visit(
-    rng: Random, at: int, number: int, visitor: _Visitor, source: tuple[str, str], views: int
+    rng: Random, at: int, number: int, visitor: _Visitor, source: tuple[str, str], first_view: int
 ) -> Iterator[Step]:
     """Yields the views and reports of a visit.
 
-    at: seconds since 1970. number: the visitor's. source: see `_source`. views: number of earlier views.
+    at: seconds since 1970. number: the visitor's. source: see `_source`. first_view: number of the visit's
+    first view.
     """
     referrer, query = source
     at_ms = at * 1000 + rng.randrange(1000)
@@ -148,7 +149,7 @@ def _visit(
     has_no_script = rng.random() < _NO_SCRIPT_SHARE
     page = cast.weighted(rng, _PAGES)
     for position in range(pages):
-        view = -1 if has_no_script else views + position
+        view = -1 if has_no_script else first_view + position
         url = HOST + page + (query if position == 0 else "")
         is_new = visitor.visits == 1 and position == 0
         yield Step(at_ms, number, visitor.visits, view, url, referrer, visitor.person, is_new=is_new)

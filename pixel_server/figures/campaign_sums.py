@@ -27,9 +27,10 @@ class CampaignSums:
 
     starts, ends: the intervals, in seconds. cells: counts of each interval, at the positions of `series`.
     visitors: estimated visitors of each interval. range_visitors: estimated visitors of the range. addresses:
-    estimated addresses of all time. opens: opens by label. rules: hits by rule, and under `NAME from` and
-    `NAME to` the first and last use of a ruleset (s). dropped: number of requests that were not recorded,
-    because of GPC or DNT, of the opt-out cookie, and of the page's origin.
+    estimated addresses of all time. opens: opens by label. rules: hits by rule id, and the times of the
+    first and last use of each ruleset, in s since 1970, as `VERSION from` and `VERSION to`. dropped: three
+    numbers of requests that were not recorded: because of GPC or DNT, because of the opt-out cookie, because
+    of the page's origin.
     """
 
     def __init__(self, campaign: Campaign, time_range: Range, shards: int) -> None:
@@ -110,9 +111,9 @@ class CampaignSums:
             return
         name, shards = self.campaign.id, range(self.shards)
         days = [(i, day) for i, day in enumerate(self._days) if any(self.cells[i])]
-        counted = [(i, keys.daily_visitors(shard, name, day)) for shard in shards for i, day in days]
-        for begin in range(0, len(counted), VISITORS_BATCH):
-            batch = counted[begin : begin + VISITORS_BATCH]
+        sets_to_count = [(i, keys.daily_visitors(shard, name, day)) for shard in shards for i, day in days]
+        for begin in range(0, len(sets_to_count), VISITORS_BATCH):
+            batch = sets_to_count[begin : begin + VISITORS_BATCH]
             pipe = store.pipeline(transaction=False)
             for _, key in batch:
                 pipe.pfcount(key)

@@ -1,5 +1,4 @@
-"""The inventory of stored data: of each kind of data how much there is, how old it is, and how long it is
-kept.
+"""The inventory of stored data: for each kind of data, its amount, its oldest time, and how long it is kept.
 
 A data protection officer asks for this table. It counts data, and shows none of it.
 """
@@ -26,8 +25,9 @@ _BATCH = 500
 class Kind(NamedTuple):
     """One kind of data, as the API shows it.
 
-    holds: description of an entry. number: number of entries, in `unit`. oldest: day or instant (UTC) of the
-    oldest entry, or None if the kind is empty or has no times. where: pattern of its keys, or its directory.
+    data: name of the kind. holds: description of an entry. number: number of entries, in `unit`. oldest: day
+    or instant (UTC) of the oldest entry, or None if the kind is empty or has no times. where: pattern of its
+    keys, or its directory.
     """
 
     data: str
@@ -39,15 +39,15 @@ class Kind(NamedTuple):
     where: str
 
 
-Age = tuple[int, str | None]
+CountAndOldest = tuple[int, str | None]
 """(number of entries in one key, day or instant of the oldest entry or None)."""
 
 
 class Reading(NamedTuple):
-    """The way to count a key. command: the command that reads it. parse: takes key and reply."""
+    """A way to count the entries of a key. command: the command that reads it. parse: takes key and reply."""
 
     command: str
-    parse: Callable[[str, Any], Age]
+    parse: Callable[[str, Any], CountAndOldest]
 
 
 class Source(NamedTuple):
@@ -60,46 +60,48 @@ class Source(NamedTuple):
     reading: Reading
 
 
-def _no_age(name: str, count: int) -> Age:
+def _no_age(name: str, count: int) -> CountAndOldest:
     return count, None
 
 
-def _day_in_name(name: str, count: int) -> Age:
+def _day_in_name(name: str, count: int) -> CountAndOldest:
     return count, _iso_date(name[-8:])
 
 
-def _second_in_name(name: str, count: int) -> Age:
+def _second_in_name(name: str, count: int) -> CountAndOldest:
     return count, iso_ms(int(name.rpartition(":")[2]) * 1000)
 
 
-def _minute_in_name(name: str, count: int) -> Age:
+def _minute_in_name(name: str, count: int) -> CountAndOldest:
     return count, iso_ms(int(name.rpartition(":")[2]) * burst_window.MINUTE_MS)
 
 
-def _first_entry(name: str, info: Mapping[str, Any]) -> Age:
+def _first_entry(name: str, info: Mapping[str, Any]) -> CountAndOldest:
     entry = info["first-entry"]
     return int(info["length"]), iso_ms(int(entry[0].partition(b"-")[0])) if entry else None
 
 
-def _first_open(name: str, records: list[bytes]) -> Age:
+def _first_open(name: str, records: list[bytes]) -> CountAndOldest:
     opens = [person.first for person in map(recipient_record.unpack, records) if person.opens]
     return len(records), iso_ms(min(opens) * 1000) if opens else None
 
 
-def _first_day(name: str, days: list[bytes]) -> Age:
+def _first_day(name: str, days: list[bytes]) -> CountAndOldest:
     return len(days), iso_day(min(map(recipient_record.unpack_day, days), default=0))
 
 
-def _first_series_day(name: str, months: Mapping[bytes, bytes]) -> Age:
+def _first_series_day(name: str, months: Mapping[bytes, bytes]) -> CountAndOldest:
     return _count_days(months, unpack)
 
 
-def _first_breakdown_day(name: str, months: Mapping[bytes, bytes]) -> Age:
+def _first_breakdown_day(name: str, months: Mapping[bytes, bytes]) -> CountAndOldest:
     dated = {month: value for month, value in months.items() if month != open_breakdown.ALL.encode()}
     return _count_days(dated, open_breakdown.unpack)
 
 
-def _count_days(months: Mapping[bytes, bytes], unpack_month: Callable[[bytes], Iterable[int]]) -> Age:
+def _count_days(
+    months: Mapping[bytes, bytes], unpack_month: Callable[[bytes], Iterable[int]]
+) -> CountAndOldest:
     days = [f"{month.decode()}{day:02d}" for month, value in months.items() for day in unpack_month(value)]
     return len(days), _iso_date(min(days)) if days else None
 
@@ -127,7 +129,7 @@ SOURCES = {source.key.pattern: source for source in (
         "batches", _STREAM),
     Source(keys.dead, "dead letters", "requests that could not be read", "hits", _STREAM),
     Source(keys.people, "recipients",
-        "recipient key: first and last open, how many by verdict, time to open, which part",
+        "recipient key: first and last open, opens by verdict, time to open, which pixels were loaded",
         "recipients", _RECORDS),
     Source(keys.listed, "lists", "recipient key, day of the last mail", "recipients", _ENTRIES),
     Source(keys.names, "names", "recipient key: recipient and name, as uploaded", "recipients", _ENTRIES),
@@ -166,11 +168,11 @@ _BEGAN = {
     keys.visitors.pattern: "sealed",
     keys.total.pattern: "sealed",
 }
-"""Field of a campaign's key with the time when its data of a kind began, for kinds without times of their
-own."""
+"""Field of a campaign's hash that holds the time at which its data of a kind began, by pattern of the kind's
+keys. Only for kinds whose own entries hold no time."""
 
 
-class _Tally:
+class _Inventory:
     """The counts, oldest times and campaigns so far, by pattern of the keys."""
 
     def __init__(self) -> None:
@@ -199,24 +201,24 @@ async def kinds(store: AsyncRedis, settings: Settings, spooled: int, spooled_sin
 
     spooled: number of hits in the spool. spooled_since: time of the oldest of these hits, ms.
     """
-    tally = _Tally()
+    inventory = _Inventory()
     async for batch in _batches(store):
         pipe = store.pipeline(transaction=False)
         for pattern, name in batch:
             getattr(pipe, SOURCES[pattern].reading.command)(name)
         for (pattern, name), answer in zip(batch, await pipe.execute(), strict=True):
-            tally.add(pattern, name, answer)
+            inventory.add(pattern, name, answer)
     async for _, periods in store.hscan_iter(keys.WITHDRAWN, count=_BATCH):
         for start in _starts(periods):
-            tally.note_time(keys.WITHDRAWN, start)
-    await _read_beginnings(store, tally)
+            inventory.note_time(keys.WITHDRAWN, start)
+    await _read_beginnings(store, inventory)
     in_redis = [
         Kind(
             source.data,
             source.holds,
-            tally.counts[pattern],
+            inventory.counts[pattern],
             source.unit,
-            tally.oldest.get(pattern),
+            inventory.oldest.get(pattern),
             source.key.kept_for(settings),
             pattern,
         )
@@ -245,17 +247,17 @@ async def _batches(store: AsyncRedis) -> AsyncIterator[list[tuple[str, str]]]:
     yield batch
 
 
-async def _read_beginnings(store: AsyncRedis, tally: _Tally) -> None:
+async def _read_beginnings(store: AsyncRedis, inventory: _Inventory) -> None:
     """Reads the times of _BEGAN from the keys of the campaigns that have such data."""
     for pattern, field in _BEGAN.items():
-        campaigns = sorted(tally.campaigns[pattern])
+        campaigns = sorted(inventory.campaigns[pattern])
         for i in range(0, len(campaigns), _BATCH):
             pipe = store.pipeline(transaction=False)
             for campaign in campaigns[i : i + _BATCH]:
                 pipe.hget(keys.campaign(campaign), field)
             for seconds in await pipe.execute():
                 if seconds:
-                    tally.note_time(pattern, iso_ms(int(seconds) * 1000))
+                    inventory.note_time(pattern, iso_ms(int(seconds) * 1000))
 
 
 def _starts(periods: bytes) -> list[str]:

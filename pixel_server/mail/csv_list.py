@@ -19,8 +19,8 @@ from pixel_server.mail.list_rows import (
     ListRow,
     Unread,
     Warn,
-    checked_recipient,
-    tell_doubts,
+    check_recipient_column,
+    warn_if_doubtful,
 )
 
 DELIMITERS = ",;\t|"
@@ -149,7 +149,7 @@ class CsvList:
                 raise ValueError("has a line break outside quotes")
             raw = self._fit(row, raw)
             recipient = row.values[self._position].decode(codec).strip()
-            checked_recipient(recipient, self._column)
+            check_recipient_column(recipient, self._column)
             self._refuse_prose(line, row, recipient)
             if recipient == self._column_name and raw.strip() == self.header.strip():
                 raise ValueError("is the header once more")
@@ -161,7 +161,7 @@ class CsvList:
             if self._addresses > self._others and "@" not in recipient:
                 self._warn(line, "the recipient is not an address, as most above are")
             self._others += 1
-        tell_doubts(recipient, line, self._warn)
+        warn_if_doubtful(recipient, line, self._warn)
         if not self._has_told_charset and self._charset.older:
             self._has_told_charset = True
             self._warn(line, f"the list is not UTF-8, and is read as {self._charset.older}")

@@ -97,17 +97,17 @@ class Unread:
         return ListRow(self.line, self.line, b"", "", None, TOO_LONG)
 
 
-def checked_recipient(recipient: str, column: str) -> str:
-    """Returns a recipient. Raises ValueError, which names the column, if a recipient cannot be this text."""
+def check_recipient_column(recipient: str, column: str) -> None:
+    """Raises ValueError, which names the column, if this text cannot be a recipient."""
     if "\ufffd" in recipient:
         raise ValueError(f"{column} has characters that were lost (U+FFFD)")
     try:
-        return check_recipient(recipient)
+        check_recipient(recipient)
     except ValueError as error:
         raise ValueError(f"{column} {error}") from None
 
 
-def tell_doubts(recipient: str, line: int, warn: Warn) -> None:
+def warn_if_doubtful(recipient: str, line: int, warn: Warn) -> None:
     """Warns of a recipient that is perhaps not spelled as elsewhere."""
     text = doubt(recipient)
     if text:

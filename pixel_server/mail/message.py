@@ -91,12 +91,14 @@ def add_pixel_to_bytes(
     newline = b"\r\n" if b"\r\n" in raw[: part.start] else b"\n"
     changed = transfer.change(body, part.transfer, changes, newline)
     return ChangedMessage(
-        raw[: part.start] + changed + raw[part.end :], "" if changes else "its mode is off", size
+        raw[: part.start] + changed + raw[part.end :],
+        "" if changes else "the mode of its pixel link is off",
+        size,
     )
 
 
 def _edits(part: Part, body: bytes, tags: Tags, replace: bool) -> tuple[list[Edit], int]:
-    """Returns the changes of a part's decoded HTML, and the bytes of the HTML after them."""
+    """Returns the changes of a part's decoded HTML, and the size of the changed HTML in bytes."""
     html = transfer.decode(body, part.transfer)
     changes = frame(html, replace=replace, charset=part.charset).edits(tags)
     return changes, len(splice(html, changes))

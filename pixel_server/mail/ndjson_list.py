@@ -15,8 +15,8 @@ from pixel_server.mail.list_rows import (
     ListRow,
     Unread,
     Warn,
-    checked_recipient,
-    tell_doubts,
+    check_recipient_column,
+    warn_if_doubtful,
 )
 
 
@@ -60,11 +60,11 @@ class NdjsonList:
             recipient = row[self._columns.recipient]
             if not isinstance(recipient, str):
                 raise ValueError(f"{self._columns.recipient} must be text")
-            checked_recipient(recipient, self._columns.recipient)
+            check_recipient_column(recipient, self._columns.recipient)
             name = self._name(row)
         except ValueError as error:
             return ListRow(line, line, raw, "", None, str(error))
-        tell_doubts(recipient, line, self._warn)
+        warn_if_doubtful(recipient, line, self._warn)
         return ListRow(line, line, raw, recipient, name)
 
     def _name(self, row: dict[str, Any]) -> str | None:

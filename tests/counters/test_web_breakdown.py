@@ -7,10 +7,10 @@ from pixel_server.counters import web_breakdown
 
 def test_by_dimension_reader_is_counted_in_each_of_its_fields():
     counted = web_breakdown.DayCounts()
-    who = web_breakdown.Reader(
+    who = web_breakdown.VisitorTraits(
         country="DE", browser="Firefox", system="Linux", device="desktop", language="de"
     )
-    counted.readers[who] = [3, 1]
+    counted.traits[who] = [3, 1]
     found = web_breakdown.by_dimension(counted)
     assert {name: names for name, names in found.items() if names} == {
         "country": {"DE": [3, 1]},
@@ -52,8 +52,8 @@ def test_by_dimension_day_spreads_readers_and_entries_without_zeros():
     day = web_breakdown.DayCounts()
     day.pages["/a"] = [2, 1]
     day.pages["/b"] = [0, 0]
-    day.readers[web_breakdown.Reader("DE", "Firefox", "Linux", "desktop", "de")] = [1, 1]
-    day.readers[web_breakdown.Reader("DE", "Safari", "iOS", "phone", "de")] = [1, 0]
+    day.traits[web_breakdown.VisitorTraits("DE", "Firefox", "Linux", "desktop", "de")] = [1, 1]
+    day.traits[web_breakdown.VisitorTraits("DE", "Safari", "iOS", "phone", "de")] = [1, 0]
     day.entries["/a", web_breakdown.Source("b.example")] = [2, 1]
     dimensions = web_breakdown.by_dimension(day)
     assert dimensions["page"] == {"/a": [2, 1]}

@@ -229,7 +229,10 @@ def test_cli_stats_table_equals_json(stack: Stack):
 
 def test_cli_stats_without_sent_show_no_rate(stack: Stack):
     stack.run("campaign", "create", "no-sent")
-    assert "open rate            none without `sent`\n" in stack.run("campaign", "show", "no-sent").stdout
+    assert (
+        "open rate            not known, as `sent` is not set\n"
+        in stack.run("campaign", "show", "no-sent").stdout
+    )
     stack.run("campaign", "create", "over", "--sent", "1")
     for recipient in ("ada", "bob"):
         stack.get(stack.run("link", "over", recipient).stdout.strip())

@@ -158,4 +158,7 @@ def test_mailing_clipped_by_gmail_shows_no_bottom_pixel(stack: Stack, browser: B
     until(lambda: clipped() == {"share": 0.5, "of": 2})
     totals = stack.totals("spring")
     assert (totals["hits"], totals["opens"], totals["unique_opens"]) == (3, 2, 2)
-    assert "clipped              50.0% of 2 with two pixels" in stack.run("campaign", "show", "spring").stdout
+    assert (
+        "clipped              50.0% of 2 opened mails with two pixels"
+        in stack.run("campaign", "show", "spring").stdout
+    )
