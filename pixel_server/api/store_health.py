@@ -22,6 +22,12 @@ ASYNCHRONOUS = (
 )
 """Text on what the promotion of a replica may lose."""
 
+UNKNOWN_EVICTION = (
+    "this user of Redis can use neither CONFIG nor INFO: make sure that maxmemory-policy is noeviction, and "
+    "that the append-only file is on"
+)
+"""Warning if Redis does not tell how it keeps its data."""
+
 
 async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 0) -> dict[str, Any]:
     """Returns the store's part of `/readyz`. now: Redis's time in seconds.
@@ -45,7 +51,7 @@ async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 
         dropped.update({reason.decode(): int(count) for reason, count in counts.items() if count.isdigit()})
     ages = [now - int(entry.partition(b"-")[0]) / 1000 for entry in oldest_entries if entry]
     persistence = await durability(store)
-    memory = MemoryUse.parse(await store.info("memory"))
+    memory = await _memory_use(store)
     return {
         "redis": {
             **await replicas(store),
@@ -54,9 +60,9 @@ async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 
             "aof": persistence.aof,
             "fsync": persistence.fsync,
             "eviction": persistence.eviction,
-            "used_memory": memory.used,
-            "maxmemory": memory.maximum,
-            **({"full": memory.describe()} if memory.is_short(reserve_bytes) else {}),
+            "used_memory": None if memory is None else memory.used,
+            "maxmemory": None if memory is None else memory.maximum,
+            **({"full": memory.describe()} if memory is not None and memory.is_short(reserve_bytes) else {}),
         },
         "workers": workers,
         "wrong_clocks": dict(clock.parse_wrong_clocks(clocks, now)),
@@ -67,6 +73,14 @@ async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 
         "drops": dict(dropped),
         "stopped": {str(shard): why.decode() for shard, why in enumerate(stops) if why},
     }
+
+
+async def _memory_use(store: AsyncRedis) -> MemoryUse | None:
+    """Returns how much memory Redis uses, None if this user of Redis cannot use INFO."""
+    try:
+        return MemoryUse.parse(await store.info("memory"))
+    except redis.ResponseError:
+        return None
 
 
 async def replicas(store: AsyncRedis) -> dict[str, Any]:
@@ -112,7 +126,9 @@ def warnings(health: dict[str, Any]) -> list[tuple[str, str]]:
         text = f"{health['dead_letters']} dead letters: see `pixel-server dead-letters list`"
         texts.append(("workers", text))
     eviction = health["redis"]["eviction"]
-    if eviction not in ("noeviction", "unknown"):
+    if eviction == "unknown":
+        texts.append(("redis", UNKNOWN_EVICTION))
+    elif eviction != "noeviction":
         text = f"Redis throws counts away when it is full: set maxmemory-policy to noeviction, not {eviction}"
         texts.append(("redis", text))
     if full := health["redis"].get("full"):

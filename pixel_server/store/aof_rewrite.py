@@ -86,7 +86,12 @@ class Rewriter:
     ) -> bool:
         """Begins a rewrite. Returns whether it began. requests: numbers of requests made and answered."""
         requested, answered = requests
-        persistence = store.info("persistence")
+        try:
+            persistence = store.info("persistence")
+        except redis.ResponseError as error:
+            log.warning("rewrite: this user of Redis cannot use INFO, so nothing is rewritten: %s", error)
+            self._pause_until = now + NO_FILE_RETRY_SECONDS
+            return False
         if not int(persistence.get("aof_enabled", 0)):
             log.warning("rewrite: Redis keeps no append-only file, so nothing can be rewritten")
             self._pause_until = now + NO_FILE_RETRY_SECONDS

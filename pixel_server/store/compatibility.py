@@ -120,24 +120,31 @@ def secrets_for(settings: Settings, url: str) -> Secrets:
 
 
 async def durability(store: AsyncRedis) -> Durability:
-    """Returns how Redis keeps its data."""
+    """Returns how Redis keeps its data. Managed services refuse CONFIG, and some of them INFO."""
     try:
         reply = await store.config_get(*_CONFIG)
     except redis.ResponseError:
-        return Durability("unknown", "unknown", "unknown")
+        try:
+            eviction = (await store.info("memory")).get("maxmemory_policy", "unknown")
+        except redis.ResponseError:
+            eviction = "unknown"
+        return Durability("unknown", "unknown", eviction)
     config = {_text(name): _text(value) for name, value in reply.items()}
     return Durability(*(config.get(name, "unknown") for name in _CONFIG))
 
 
 async def _refuse_unfit(store: AsyncRedis) -> None:
-    """Raises StoreError if Redis is too old or evicts keys."""
-    info = await store.info()
-    version = str(info.get("redis_version", "0"))
+    """Raises StoreError if Redis is too old, is a node of a cluster, or evicts keys."""
+    hello = await store.execute_command("HELLO")  # managed services refuse INFO
+    server = dict(zip(hello[::2], hello[1::2], strict=True))
+    version = server[b"version"].decode()
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers < MIN_VERSION:
         raise StoreError(f"is version {version}; 7.0 or newer is needed (or Valkey)")
-    policy = info.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
+    if server[b"mode"] == b"cluster":
+        raise StoreError("is a node of a cluster; this server needs a Redis that holds all keys")
+    policy = (await durability(store)).eviction
+    if policy not in ("noeviction", "unknown"):
         raise StoreError(f"evicts keys when full (maxmemory-policy {policy}); set it to noeviction")
 
 

@@ -6,18 +6,24 @@ import asyncio
 import contextlib
 import socket
 import struct
+import subprocess
 import threading
+import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis
 import uvloop
 
+from pixel_server.api import store_health
+from pixel_server.run import valkey
 from pixel_server.secret import FILE, Secrets, SecretsError
 from pixel_server.settings import Settings
+from pixel_server.store import aof_rewrite, compatibility
 from pixel_server.store import client as store
-from pixel_server.store import compatibility
 from tests.redis_states import full, read_only
+from tests.stack import until
 
 
 def check(settings: Settings, secrets: Secrets) -> None:
@@ -82,3 +88,56 @@ def test_connect_async_connection_reset_raises_connection_error():
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(ping())
         listening.shutdown(socket.SHUT_RDWR)
+
+
+MANAGED = "+@all -info -config -bgrewriteaof"
+"""Commands of a user of a managed Redis."""
+
+
+@pytest.fixture
+def managed(client, settings):
+    """Settings with a user of Redis who may use what managed services allow."""
+    client.execute_command("ACL", "SETUSER", "managed", "on", ">pw", "~*", "&*", *MANAGED.split())
+    yield replace(settings, redis_url=settings.redis_url.replace("unix://", "unix://managed:pw@"))
+    client.execute_command("ACL", "DELUSER", "managed")
+
+
+def test_check_store_managed_redis_is_accepted_with_a_warning(managed, secrets):
+    check(managed, secrets)
+
+    async def read() -> dict[str, Any]:
+        async with store.connect_async(managed.redis_url) as client:
+            return await store_health.read(client, managed.shards, time.time())
+
+    report = asyncio.run(read())
+    assert report["redis"]["eviction"] == "unknown"
+    assert report["redis"]["used_memory"] is None
+    assert ("redis", store_health.UNKNOWN_EVICTION) in store_health.warnings(report)
+
+
+def test_rewriter_managed_redis_rewrites_nothing(managed, caplog):
+    with store.connect(managed.redis_url) as client:
+        rewriter = aof_rewrite.Rewriter(replace(managed, rewrite_minutes=60))
+        assert not any(rewriter.tick(client, [f"{n}-0".encode()], 1e9 + 3600 * 24 * n) for n in range(1, 9))
+    assert "cannot use INFO" in caplog.text
+
+
+def test_check_store_node_of_a_cluster_is_refused(tmp_path, settings, secrets):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = ["--port", str(port), "--cluster-enabled", "yes", "--cluster-port", str(port + 1)]
+    with subprocess.Popen([str(valkey.binary()), *words], stdout=subprocess.DEVNULL, cwd=tmp_path) as node:
+        url = f"redis://127.0.0.1:{port}"
+        try:
+            with store.connect(url) as client:
+                until(lambda: answers(client))
+            with pytest.raises(store.StoreError, match="is a node of a cluster"):
+                check(replace(settings, redis_url=url), secrets)
+        finally:
+            node.kill()
+
+
+def answers(client) -> bool:
+    with contextlib.suppress(redis.RedisError):
+        return bool(client.ping())
+    return False

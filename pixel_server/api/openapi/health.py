@@ -46,8 +46,10 @@ SCHEMAS = {
             answers=flag("Whether Redis answers."),
             durability=text("What a crash of Redis may cost."),
             eviction=text("Its `maxmemory-policy`; it should be `noeviction`."),
-            used_memory=count("Bytes of memory that it uses."),
-            maxmemory=count("Bytes of memory that it may use; 0 if it has no limit of its own."),
+            used_memory=or_null({"type": "integer"}, "Bytes of memory that it uses, if it says so."),
+            maxmemory=or_null(
+                {"type": "integer"}, "Bytes of memory that it may use. 0 without a limit of its own."
+            ),
             full=text("How full it is, if too little is free; hits then go to the spool."),
             error=text("Why it does not answer."),
         ),
