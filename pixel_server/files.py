@@ -30,7 +30,10 @@ def write(path: Path, data: bytes, mode: int = 0o666) -> None:
 
 
 def create(path: Path, data: bytes, mode: int = 0o666) -> bool:
-    """Does what `write` does, unless the file exists. Returns whether it did. Raises OSError."""
+    """Writes a file like `write`, but only if no file is at `path`.
+
+    Returns whether the file was written. Raises OSError.
+    """
     with _draft(path, mode) as (draft, file):
         file.write(data)
         _sync(file)

@@ -16,7 +16,10 @@ _search = re.compile(rb"(?:^|[;,]\s*)%b=1\s*(?:[;,]|$)" % NAME.encode()).search
 
 
 def is_set(cookies: bytes | None) -> bool:
-    """Returns whether a `Cookie` header has the opt-out cookie. cookies: the header; several are joined."""
+    """Returns whether a request sent the opt-out cookie.
+
+    cookies: the value of its `Cookie` header, the joined values of several headers, or None.
+    """
     return cookies is not None and _search(cookies) is not None
 
 
@@ -24,8 +27,8 @@ def set_cookie(path: str, *, out: bool, framed: bool) -> str:
     """Returns the value of the `Set-Cookie` header that sets the cookie, or removes it if `out` is False.
 
     path: "/", or the prefix of all paths of this server. framed: whether the page is in a frame of another
-    site. A cookie set in a frame holds for that site alone (CHIPS, `Partitioned`). Another cookie holds for
-    this server, and on all sites if the browser sends third-party cookies.
+    site. A cookie set in a frame holds for that site alone (CHIPS, `Partitioned`). A cookie set outside a
+    frame holds for this server, and on all sites if the browser sends third-party cookies.
     """
     max_age = LIFETIME_DAYS * DAY if out else 0
     partitioned = "; Partitioned" if framed else ""

@@ -1,7 +1,7 @@
 """Tokens: the signed, opaque part of a mail pixel's URL. Its bytes, in order:
 
     1  format version
-    1  flags: mode (3 bits), part of the mail (2), SENDING (1), TEST (1), unused (1)
+    1  flags: mode (3 bits), place in the mail (2), SENDING (1), TEST (1), unused (1)
     4  time, seconds since 1970
     8  recipient key, left out in mode count
     n  campaign, 1 to 63 bytes
@@ -9,8 +9,8 @@
 
 A token is base64url without padding. It is signed, not secret. Only one spelling of a token verifies. Code
 that reads URLs first calls `decode_unreserved`, because `%2D` and `-` are the same character of a URL (RFC
-3986, 6.2.2.2). No other change is undone. A token must not verify with padding, with other bits at its end,
-with `+` and `/`, in another case, encoded twice (`%252D`), or with characters around it.
+3986, 6.2.2.2). No other encoding is decoded. A token must not verify with padding, with other bits at its
+end, with `+` and `/`, in another case, encoded twice (`%252D`), or with characters around it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _ENDS = (b"", _ALPHABET), (b"", b""), (b"==", _ALPHABET[::16]), (b"=", _ALPHABET
 
 
 class Mode(IntEnum):
-    """The amount stored of a recipient, rising. Signed into links and stored in hits: append only."""
+    """Modes, from least to most data about a recipient. Signed into links and stored in hits: append only."""
 
     OFF = 0
     COUNT = 1
@@ -65,7 +65,7 @@ class Part(IntEnum):
     BOTTOM = 2
 
 
-_escaped_unreserved = re.compile(
+_replace_escapes = re.compile(
     rb"%(4[1-9A-Fa-f]|5[0-9Aa]|6[1-9A-Fa-f]|7[0-9Aa]|3[0-9]|2[DdEe]|5[Ff]|7[Ee])"
 ).sub
 
@@ -77,7 +77,7 @@ def decode_unreserved(path: bytes) -> bytes:
     """
     if b"%" not in path:
         return path
-    return _escaped_unreserved(lambda escape: bytes([int(escape[1], 16)]), path)
+    return _replace_escapes(lambda escape: bytes([int(escape[1], 16)]), path)
 
 
 def _unpackers(recipient_bytes: int) -> dict[int, Callable[[bytes], Any]]:
@@ -140,7 +140,7 @@ def with_mode(flags: int, mode: int) -> int:
 
 
 def part_of(flags: int) -> int:
-    """Returns the part of the mail in the flags of a token or a hit."""
+    """Returns the pixel's place in the mail (a `Part`) in the flags of a token or a hit."""
     return flags >> 3 & 0x03
 
 
@@ -172,7 +172,10 @@ def verify(text: bytes, keys: tuple[bytes, ...]) -> tuple[int, int, bytes, str]:
 
 
 def decode_unverified(text: bytes) -> Token:
-    """Returns the content of a token without checking its signature. Raises BadToken for another text."""
+    """Returns the content of a token without checking its signature.
+
+    Raises BadToken if the text does not have the form of a token.
+    """
     _, (_, flags, time, recipient, campaign, _) = _parts(text)
     return Token(
         _campaign(campaign),

@@ -20,11 +20,11 @@ def context() -> tuple[Redis, Settings, Secrets]:
 
 
 @cache
-def mark() -> StoreMark:
+def known_mark() -> StoreMark:
     """Returns the mark of this worker's store: from the data directory, or else of the first store."""
     return StoreMark(Settings.from_env().data)
 
 
 def is_known_store(store: Redis) -> bool:
     """Returns whether a store is this worker's store. Jobs change nothing in any other store."""
-    return mark().is_known_store(store)
+    return known_mark().is_known_store(store)

@@ -17,7 +17,7 @@ from pixel_server.hit import EMAIL, WEB, Hit, UnreadableData, encode
 from pixel_server.recipients.withdrawals import Periods, covers
 from pixel_server.secret import Secrets
 from pixel_server.slug import is_slug
-from workers.fold_hit import COUNT
+from workers.fold_hit import MODE_COUNT
 from workers.fold_mail import add_mail
 from workers.fold_web import add_web
 from workers.sums import Sums, Tally
@@ -31,7 +31,7 @@ _KINDS = {EMAIL: "email", WEB: "web"}
 
 
 def campaign_token_times(hits: Iterable[Hit]) -> dict[str, int | None]:
-    """Returns the newest time (s) of a token that names it, for each campaign of these hits.
+    """Returns, for each campaign of these hits, the newest time (s) of a token that names the campaign.
 
     The time is None for a campaign that no token names. Only a campaign with a time may be created.
     """
@@ -58,7 +58,7 @@ def fold(
     """Returns the tally of these hits. A hit of a campaign that is not in `campaigns` is dropped.
 
     withdrawn: by recipient key, the periods in which hits of the recipient are not counted. salts: salts of
-    the `salt_days` of these hits.
+    the days that `fold_web.salt_days` returns for these hits.
     """
     tally = Tally()
     trace_hash = secrets.evidence_hash()
@@ -79,8 +79,10 @@ def fold(
                 tally.drops["withdrawn"] += 1
             elif hit.time < 0:
                 tally.dead_letters.append(UnreadableData(encode(hit), "time: before 1970"))
-            elif len(hit.recipient) != (8 if token_mode > COUNT else 0):
-                tally.dead_letters.append(UnreadableData(encode(hit), "recipient: not as the flags say"))
+            elif len(hit.recipient) != (8 if token_mode > MODE_COUNT else 0):
+                tally.dead_letters.append(
+                    UnreadableData(encode(hit), "recipient: wrong length for the mode in the flags")
+                )
             elif len(hit.address) not in ADDRESS_LENGTHS:
                 tally.dead_letters.append(
                     UnreadableData(encode(hit), f"address: of {len(hit.address)} bytes")

@@ -10,7 +10,7 @@ from pixel_server.hit import Hit
 from pixel_server.tokens import Mode
 from workers.sums import Sums, Tally
 
-OFF, COUNT, LAST, PSEUDONYMOUS, IDENTIFIED = (int(mode) for mode in Mode)
+MODE_OFF, MODE_COUNT, MODE_LAST, MODE_PSEUDONYMOUS, MODE_IDENTIFIED = (int(mode) for mode in Mode)
 """Modes as plain integers: enums would take a third of the time in which a hit is folded."""
 BUCKET_MS = series.BUCKET_SECONDS * 1000
 """Length of a bucket in milliseconds."""
@@ -43,8 +43,8 @@ def apply_consent(tally: Tally, sums: Sums, hit: Hit, mode: int, no_tracking: bo
     Also counts a hit whose request not to be tracked was followed. Call this function when nothing can raise
     an exception any more, because a hit that raises must not be counted anywhere.
     """
-    if mode == OFF:
-        tally.drops["off" if sums.consent.mode == OFF else "gpc"] += 1
+    if mode == MODE_OFF:
+        tally.drops["off" if sums.consent.mode == MODE_OFF else "gpc"] += 1
         return False
     if no_tracking and sums.consent.gpc_effect != "ignore":
         sums.cell(series.bucket_start(hit.time))[series.HITS_GPC] += 1

@@ -19,8 +19,8 @@ from pixel_server.verdicts import ELIGIBLE
 from workers.fold_hit import (
     BUCKET_MS,
     FOREIGN_ADDRESS_VERDICTS,
-    LAST,
-    PSEUDONYMOUS,
+    MODE_LAST,
+    MODE_PSEUDONYMOUS,
     apply_consent,
     asks_no_tracking,
     judge_hit,
@@ -50,7 +50,7 @@ def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, 
     mode = allowed_mode(token_mode, sums.consent, no_tracking)
     is_open = hit.method == "GET" and part != BOTTOM and verdict != "own"
     is_closed = sums.campaign.closed_at is not None
-    is_followed = mode >= PSEUDONYMOUS and not is_closed and verdict != "own"
+    is_followed = mode >= MODE_PSEUDONYMOUS and not is_closed and verdict != "own"
     country, delay, labels = "", 0, judged.labels
     if is_open and is_followed and labels:
         if address and verdict == "person":
@@ -65,7 +65,7 @@ def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, 
     sums.hits[key] = sums.hits.get(key, 0) + 1
     sums.last_hit_ms = max(sums.last_hit_ms, time)
     if not is_followed:
-        if kind == ANONYMOUS_OPEN and mode == LAST and recipient:
+        if kind == ANONYMOUS_OPEN and mode == MODE_LAST and recipient:
             day = time // DAY_MS
             tally.last_open_days[recipient] = max(day, tally.last_open_days.get(recipient, 0))
         return

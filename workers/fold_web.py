@@ -19,8 +19,8 @@ from pixel_server.hit import WEB, Hit
 from workers.fold_hit import (
     BUCKET_MS,
     FOREIGN_ADDRESS_VERDICTS,
-    IDENTIFIED,
-    PSEUDONYMOUS,
+    MODE_IDENTIFIED,
+    MODE_PSEUDONYMOUS,
     apply_consent,
     asks_no_tracking,
     judge_hit,
@@ -80,7 +80,7 @@ def add_web(tally: Tally, sums: Sums, hit: Hit, judge: Judge, salts: Salts) -> N
         )
         view.source = web_names.source(hit.page, hit.page_referrer)
     no_tracking = asks_no_tracking(hit)
-    mode = allowed_mode(IDENTIFIED, sums.consent, no_tracking)
+    mode = allowed_mode(MODE_IDENTIFIED, sums.consent, no_tracking)
     # The code below changes the sums, so it must not raise: a hit that raises becomes a dead letter.
     if not apply_consent(tally, sums, hit, mode, no_tracking):
         return
@@ -88,7 +88,7 @@ def add_web(tally: Tally, sums: Sums, hit: Hit, judge: Judge, salts: Salts) -> N
     sums.hits[key] = sums.hits.get(key, 0) + 1
     sums.last_hit_ms = max(sums.last_hit_ms, hit.time)
     if is_from_visitor:
-        if mode < PSEUDONYMOUS:
+        if mode < MODE_PSEUDONYMOUS:
             view.visitor, view.other_visitors, view.cookieless = _NO_VISITOR
         elif hit.address and not is_foreign_address:
             sums.addresses.add(hit.address)

@@ -34,7 +34,7 @@ def run() -> None:
 
 
 def prune_producers(store: Redis, settings: Settings, now: float) -> None:
-    """Removes idle producers, in one bounded step a shard. now: Redis's time, s.
+    """Removes idle producers, with one script for each shard. now: Redis's time, s.
 
     A producer is idle if it is IDLE_MS behind both Redis's time and the shard's newest hit. So no producer is
     removed only because Redis's clock has jumped.

@@ -19,7 +19,7 @@ from pixel_server.store.checkpoint import read_checkpoint
 from pixel_server.store.client import StoreEmptiedError
 from pixel_server.store.clock import Clock
 from pixel_server.store.protocols import Redis
-from workers.context import context, mark
+from workers.context import context, known_mark
 from workers.rollup_pass import Outcome, Rollup
 
 log = logging.getLogger("workers.rollup")
@@ -67,9 +67,9 @@ def _count_workers(store: Redis, clock: Clock) -> int:
     pipe, sent = store.pipeline(transaction=False), time.monotonic()
     pipe.time()
     pipe.zrangebyscore(keys.WORKERS, "-inf", "+inf", withscores=True)
-    mark().queue_read(pipe)
+    known_mark().queue_read(pipe)
     redis_time, beats, stored_mark = pipe.execute()
-    mark().compare(stored_mark)
+    known_mark().compare(stored_mark)
     clock.note_reply(redis_time, sent)
     now = clock()
     oldest, newest = now - ALIVE_SECONDS, now + keys.MAX_BEAT_SKEW_SECONDS

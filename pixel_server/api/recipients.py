@@ -44,7 +44,7 @@ async def upload_recipients(api: Api, request: Request) -> Response:
         api.store, api.secrets, api.settings, campaign.id, is_named, api.clock(), who, mailed=mailed
     )
     is_csv = uploads.is_csv_type(request.headers.get("content-type", ""))
-    upload = Upload(store_part, is_csv=is_csv, is_named=is_named)
+    upload = Upload(store_part, is_csv=is_csv, takes_names=is_named)
     try:
         await upload.read(request.stream())
     except ClientDisconnect:

@@ -46,7 +46,7 @@ def list_writer(
     secrets: Secrets,
     settings: Settings,
     campaign: str,
-    is_named: bool,
+    takes_names: bool,
     now: float,
     who: str,
     *,
@@ -63,9 +63,9 @@ def list_writer(
         nonlocal has_begun
         if not has_begun:
             await audit_log.note(store, who, "recipients.upload_begun", campaign=campaign)
-            await lists.begin(store, campaign, is_named, settings, now)
+            await lists.begin(store, campaign, takes_names, settings, now)
             has_begun = True
-        return await lists.put(store, secrets, campaign, rows, settings.shards, is_named, mailed_at=mailed)
+        return await lists.put(store, secrets, campaign, rows, settings.shards, takes_names, mailed_at=mailed)
 
     return store_part
 
@@ -96,12 +96,12 @@ class Upload:
     MAX_ERRORS = 100
 
     def __init__(
-        self, store_part: StorePart, *, is_csv: bool | None, is_named: bool, column: str = "recipient"
+        self, store_part: StorePart, *, is_csv: bool | None, takes_names: bool, column: str = "recipient"
     ) -> None:
-        """is_csv: None to find out. is_named: whether names are kept."""
+        """is_csv: None to find out. takes_names: whether names are kept."""
         self._store_part = store_part
-        self._is_named = is_named
-        self._reader = ListReader(Columns(column, takes_names=is_named), self._warn, is_csv)
+        self._takes_names = takes_names
+        self._reader = ListReader(Columns(column, takes_names=takes_names), self._warn, is_csv)
         self._rows: list[ListEntry] = []
         self.lines = self.new = self.known = self.withdrawn = self.bad = 0
         self.errors: list[dict[str, Any]] = []
@@ -148,7 +148,7 @@ class Upload:
             if len(self._rows) >= self.BATCH_ROWS:
                 await self._store(row.last_line)
         content = self._reader.content
-        if content and content.has_names and not self._is_named and not self._has_told_names:
+        if content and content.has_names and not self._takes_names and not self._has_told_names:
             self._has_told_names = True
             self._warn(1, "names are not stored: only campaigns of mode `identified` keep them", "name")
 

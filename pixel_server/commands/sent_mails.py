@@ -124,7 +124,7 @@ def _counting(campaign: str, sent_at: int | None) -> Iterator[CountSent]:
                 if number:  # only now: mails that are not told apart would be counted again after a failure
                     runner.run(lists.count_mails(store, campaign, number))
                 return
-            lists.refuse_closed(record, is_named=False)
+            lists.refuse_closed(record, takes_names=False)
             now = time.time()
             mailed = now if sent_at is None else sent_at
             store_part = uploads.list_writer(

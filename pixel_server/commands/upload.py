@@ -42,14 +42,14 @@ def upload(id: str, file: IO[bytes], column: str, sent: bool, as_json: bool) -> 
 
     async def read_list(store: AsyncRedis, settings: Settings) -> uploads.Upload:
         campaign = await storage.get(store, id)
-        is_named = lists.keeps_names(campaign, Consent(settings))
+        takes_names = lists.keeps_names(campaign, Consent(settings))
         now = await clock.read_time(store)
         secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
         mailed = uploads.mailed_at(campaign, now) if sent else None
         store_part = uploads.list_writer(
-            store, secrets, settings, id, is_named, now, audit_log.COMMAND, mailed=mailed
+            store, secrets, settings, id, takes_names, now, audit_log.COMMAND, mailed=mailed
         )
-        upload = uploads.Upload(store_part, is_csv=None, is_named=is_named, column=column)
+        upload = uploads.Upload(store_part, is_csv=None, takes_names=takes_names, column=column)
         try:
             await upload.read(_chunks(file))
         except lists.ListClosed as error:

@@ -16,9 +16,10 @@ class BrowserView(NamedTuple):
     """The data of one page.
 
     is_out: whether the browser's cookie opts out. form_opted_out: whether the form that led to this page
-    opted out; None if no form did. is_framed: whether the page stands in a frame. campaign: id of the web
-    campaign whose site links to the page, or "". identity: that campaign's identity, or None. keep: days for
-    which each kind of data is kept: "buckets", "days" and "dead_letters".
+    opted out, or None if no form led to this page. is_framed: whether the page stands in a frame. campaign:
+    id of the web campaign whose site links to the page, or "". identity: the way in which that campaign
+    recognises visitors, or None. keep: days for which each kind of data is kept: "buckets", "days" and
+    "dead_letters".
     """
 
     is_out: bool

@@ -24,7 +24,7 @@ class _Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RetentionTexts(_Texts, frozen=True):
-    """Names of the kinds of data that are removed after some days, in the order of the pages."""
+    """Names of the kinds of data that are removed after some days, in the order of the list on a page."""
 
     buckets: str
     days: str
@@ -59,7 +59,7 @@ class StateTexts(_Texts, frozen=True):
 
 
 class RecordedOfRecipient(_Texts, frozen=True):
-    """Items of the list of what is recorded of a recipient."""
+    """Items of the list that says what is recorded about a recipient."""
 
     nothing: str
     totals: str
@@ -90,7 +90,7 @@ class RecipientTexts(_Texts, frozen=True):
 
 
 class RecordedOfBrowser(_Texts, frozen=True):
-    """Items of the list of what is recorded of the view of a web page."""
+    """Items of the list that says what is recorded when a browser views a web page."""
 
     page: str
     came_from: str
@@ -100,7 +100,10 @@ class RecordedOfBrowser(_Texts, frozen=True):
 
 
 class VisitorTexts(_Texts, frozen=True):
-    """Explanations how a visitor is recognised, by the campaign's identity; `any` if no campaign is named."""
+    """Explanations of how a visitor is recognised: one for each `Identity` that a campaign can have.
+
+    any: explanation if the link to the page names no campaign.
+    """
 
     cookieless: str
     cookie: str

@@ -1,4 +1,4 @@
-"""Lists of recipients: to whom a campaign was sent, by upload or as stated when links are made.
+"""Lists of the recipients to whom a campaign was sent. The sender uploads them, or states them to make links.
 
 A list has an entry for each recipient. Its value is the day of the recipient's last mail, in days since 1970
 (`20781` is 2026-11-24), or empty if no mail is known. In mode `identified` an upload also stores names. The
@@ -39,7 +39,10 @@ _decode = msgspec.msgpack.Decoder(tuple[int, str, str | None]).decode
 
 
 class ListEntry(NamedTuple):
-    """A recipient on a list. With names, stored as msgpack of [format, recipient, name]: append only."""
+    """A recipient on a list.
+
+    If names are kept, stored as msgpack of [format, recipient, name]. Add new fields only at the end.
+    """
 
     recipient: str
     name: str | None
@@ -136,13 +139,13 @@ def unpack(value: bytes) -> ListEntry:
     return ListEntry(recipient, name)
 
 
-def refuse_closed(campaign: Campaign, is_named: bool) -> None:
-    """Raises ListClosed if the campaign takes no list, or if `is_named` and it takes no names."""
+def refuse_closed(campaign: Campaign, takes_names: bool) -> None:
+    """Raises ListClosed if the campaign takes no list, or no names although `takes_names` is True."""
     if campaign.closed_at is not None:
         raise ListClosed("this campaign is closed: its time to keep recipients is over")
     if mode_named(campaign.mode) < Mode.PSEUDONYMOUS:
         raise ListClosed("this campaign keeps no recipients any more")
-    if is_named and mode_named(campaign.mode) < Mode.IDENTIFIED:
+    if takes_names and mode_named(campaign.mode) < Mode.IDENTIFIED:
         raise ListClosed("this campaign keeps no names any more")
 
 
@@ -154,21 +157,21 @@ async def count_listed(store: AsyncRedis, campaign: str, shards: int) -> int:
     return sum(int(value or 0) for value in await pipe.execute())
 
 
-async def begin(store: AsyncRedis, campaign: str, is_named: bool, settings: Settings, now: float) -> None:
+async def begin(store: AsyncRedis, campaign: str, takes_names: bool, settings: Settings, now: float) -> None:
     """Opens the list for entries, and records the upload. Call it before the first `put`.
 
-    is_named: whether entries may have names. Raises ListClosed if the campaign takes no list, or
-    UnknownCampaign.
+    takes_names: whether entries may have names. Raises UnknownCampaign, or ListClosed if the campaign takes
+    no list.
     """
     stored, uses = await storage.get_uses(store, campaign)
-    refuse_closed(stored, is_named=False)
+    refuse_closed(stored, takes_names=False)
     days, sent_at = retention.campaign_days(settings, stored), retention.sending_time(stored, uses)
     if retention.is_over(sent_at, days.recipients, now):
         raise ListClosed("this campaign's time to keep recipients is over")
-    if is_named and retention.is_over(stored.sent_at, days.names, now):
+    if takes_names and retention.is_over(stored.sent_at, days.names, now):
         raise ListClosed("this campaign's time to keep names is over")
     await storage.note_upload(store, campaign, now)
-    await storage.amend(store, campaign, _reopen if is_named else _reopen_unnamed, is_announced=False)
+    await storage.amend(store, campaign, _reopen if takes_names else _reopen_unnamed, is_announced=False)
 
 
 def _reopen(campaign: Campaign) -> Campaign:
@@ -178,7 +181,7 @@ def _reopen(campaign: Campaign) -> Campaign:
     """
     for kind in ("recipients", "names"):
         if getattr(campaign.leaving, kind) and not getattr(campaign.gone, kind):
-            raise ListClosed(f"its {kind} are being removed just now; try again in a minute")
+            raise ListClosed(f"this campaign's {kind} are being removed just now; try again in a minute")
     return msgspec.structs.replace(
         campaign,
         leaving=msgspec.structs.replace(campaign.leaving, recipients=False, names=False),
@@ -202,15 +205,15 @@ async def put(
     campaign: str,
     entries: Sequence[ListEntry],
     shards: int,
-    is_named: bool,
+    takes_names: bool,
     *,
     mailed_at: float | None = None,
 ) -> PutResult:
     """Puts entries on a campaign's list.
 
     A new name replaces the stored name. An entry without a name does not change the stored name. mailed_at:
-    time (s) at which mails to these recipients went out, if known. Raises ListClosed if the campaign takes no
-    list, or UnknownCampaign.
+    time (s) at which mails to these recipients went out, if known. Raises UnknownCampaign, or ListClosed if
+    the campaign takes no list.
     """
     keyed = [(secrets.recipient_key(entry.recipient), entry) for entry in entries]
     by_key = dict(sorted(keyed, key=_has_name))  # of a recipient's entries, the last entry with a name wins
@@ -222,21 +225,21 @@ async def put(
     while waiting:
         generations = {shard: await checkpoint.read_generation(store, shard) for shard in waiting}
         stored = await storage.get(store, campaign)
-        refuse_closed(stored, is_named)
-        if stored.leaving.recipients or (is_named and stored.leaving.names):
+        refuse_closed(stored, takes_names)
+        if stored.leaving.recipients or (takes_names and stored.leaving.names):
             raise ListClosed("this campaign's time to keep recipients or names is over")
         waiting_keys = [key for shard_keys in waiting.values() for key in shard_keys]
         withdrawn = await withdrawals.withdrawn_now(store, secrets, waiting_keys)
         pipe = store.pipeline(transaction=False)
         for shard, shard_keys in waiting.items():
             allowed = [key for key in shard_keys if key not in withdrawn]
-            names = [pack(by_key[key]) for key in allowed] if is_named else []
+            names = [pack(by_key[key]) for key in allowed] if takes_names else []
             day = "" if mailed_at is None else str(int(mailed_at // DAY))
             generation = generations[shard]
             pipe.eval(*_put_call(shard, campaign, allowed, names, generation=generation, mail_day=day))
-        for shard, status in zip(list(waiting), await pipe.execute(), strict=True):
-            if status >= 0:
-                new += status
+        for shard, added in zip(list(waiting), await pipe.execute(), strict=True):
+            if added >= 0:
+                new += added
                 left_out |= withdrawn.intersection(waiting.pop(shard))
     number_left_out = sum(key in left_out for key, _ in keyed)
     return PutResult(new, len(entries) - number_left_out - new, number_left_out)
@@ -256,8 +259,8 @@ return redis.call('HINCRBY', KEYS[2], 'mailed', ARGV[2])
 
 
 def _count_mails_call(shard: int, campaign: str, number: int, *, generation: Generation) -> ScriptCall:
-    names = (keys.checkpoint(shard), keys.total(shard, campaign))
-    return script_call(_COUNT_MAILS, keys=names, arguments=(generation.word(), number))
+    script_keys = (keys.checkpoint(shard), keys.total(shard, campaign))
+    return script_call(_COUNT_MAILS, keys=script_keys, arguments=(generation.word(), number))
 
 
 async def count_mails(store: AsyncRedis, campaign: str, number: int) -> None:

@@ -73,7 +73,7 @@ return out
 
 
 def _withdraw_call(marks: Sequence[bytes], *, start_ms: int, is_erasure: bool) -> ScriptCall:
-    names = (keys.WITHDRAWN, keys.WITHDRAWALS)
+    names = (keys.WITHDRAWN, keys.WITHDRAWAL_CHANGES)
     return script_call(_WITHDRAW, keys=names, arguments=(start_ms, int(is_erasure), *marks))
 
 
@@ -98,7 +98,7 @@ return out
 
 
 def _allow_call(marks: Sequence[bytes], *, end_ms: int) -> ScriptCall:
-    return script_call(_ALLOW, keys=(keys.WITHDRAWN, keys.WITHDRAWALS), arguments=(end_ms, *marks))
+    return script_call(_ALLOW, keys=(keys.WITHDRAWN, keys.WITHDRAWAL_CHANGES), arguments=(end_ms, *marks))
 
 
 async def withdraw(

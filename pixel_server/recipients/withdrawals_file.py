@@ -41,7 +41,7 @@ def read_file(data: Path) -> Iterator[tuple[bytes, bytes]]:
         with open(data / FILE_NAME, "rb") as file:
             if file.readline() != HEAD:
                 log.error(
-                    "%s is damaged or of a newer version, and is ignored until Redis answers",
+                    "%s is damaged or of a newer version, so withdrawals are not known until Redis answers",
                     data / FILE_NAME,
                 )
                 return
@@ -63,7 +63,7 @@ class WithdrawalsFile:
         self._data = data
         self._lock = -1
         self._draft: Path | None = None
-        self._whole_bytes = self._appended_bytes = 0
+        self._rewritten_bytes = self._appended_bytes = 0
         self._failed_at: float | None = None
 
     @property
@@ -74,7 +74,7 @@ class WithdrawalsFile:
     @property
     def is_rewrite_due(self) -> bool:
         """Returns whether the changes in the file take more bytes than its other lines."""
-        return self.is_writer and self._appended_bytes > max(self._whole_bytes, _MIN_CHANGES_BYTES)
+        return self.is_writer and self._appended_bytes > max(self._rewritten_bytes, _MIN_CHANGES_BYTES)
 
     def become_writer(self) -> bool:
         """Takes the lock if it is free. Returns whether this process has just become the writer."""
@@ -114,7 +114,7 @@ class WithdrawalsFile:
             handle = os.open(self._draft, os.O_RDWR)
             try:
                 os.fsync(handle)
-                self._whole_bytes, self._appended_bytes = os.fstat(handle).st_size, 0
+                self._rewritten_bytes, self._appended_bytes = os.fstat(handle).st_size, 0
             finally:
                 os.close(handle)
             self._draft.replace(self._data / FILE_NAME)

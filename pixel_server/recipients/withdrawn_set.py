@@ -46,14 +46,14 @@ class WithdrawnSet:
         self,
         store: AsyncRedis,
         secrets: Secrets,
-        mark: StoreMark | None = None,
+        store_mark: StoreMark | None = None,
         file: WithdrawalsFile | None = None,
     ) -> None:
         self._store = store
-        self._store_mark = mark or StoreMark()
+        self._store_mark = store_mark or StoreMark()
         self._file = file
         self.unreadable = 0
-        self._mark = secrets.withdrawal_mark
+        self._mark_of = secrets.withdrawal_mark
         self._hash = secrets.withdrawal_hash()
         self._seen = "0-0"
         self.loaded = False
@@ -85,7 +85,7 @@ class WithdrawnSet:
 
     def learn(self, recipient: bytes, is_withdrawn: bool) -> None:
         """Notes that this process has just withdrawn or allowed a recipient key."""
-        self._learn_mark(self._mark(recipient), is_withdrawn)
+        self._learn_mark(self._mark_of(recipient), is_withdrawn)
 
     def _learn_mark(self, mark_bytes: bytes, is_withdrawn: bool) -> None:
         mark = int.from_bytes(mark_bytes, "big")
@@ -106,7 +106,7 @@ class WithdrawnSet:
         """
         if self._file is not None:
             await asyncio.to_thread(self._file.become_writer)
-        last = await self._store.xrevrange(keys.WITHDRAWALS, "+", "-", 1)
+        last = await self._store.xrevrange(keys.WITHDRAWAL_CHANGES, "+", "-", 1)
         seen = last[0][0].decode() if last else "0-0"
         loaded = copy(self)
         loaded._clear()
@@ -134,12 +134,12 @@ class WithdrawnSet:
                 "update this server",
                 unreadable,
             )
-        # Changes made meanwhile are in the log after `seen`, where `refresh` reads them.
+        # The stream of changes holds the changes made meanwhile after `seen`. `refresh` reads them there.
         self._parts, self._bits = loaded._parts, loaded._bits
         self._seen, self.loaded, self.unreadable = seen, True, unreadable
 
     async def refresh(self) -> None:
-        """Reads the changes since the last call, or all withdrawals if the log no longer reaches back to it.
+        """Reads the changes since the last call, or all withdrawals if the stream of changes begins later.
 
         Raises StoreEmptiedError, and changes nothing, if Redis holds another store.
         """
@@ -148,7 +148,7 @@ class WithdrawnSet:
         while True:
             first = "-" if self._seen == "0-0" else self._seen
             pipe = self._store.pipeline(transaction=False)
-            pipe.xrange(keys.WITHDRAWALS, first, "+", _CHUNK)
+            pipe.xrange(keys.WITHDRAWAL_CHANGES, first, "+", _CHUNK)
             self._store_mark.queue_read(pipe)
             entries, store_mark = await pipe.execute()
             self._store_mark.compare(store_mark)

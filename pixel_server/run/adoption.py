@@ -32,7 +32,7 @@ _CHUNK = 1000
 """Withdrawals in one call of the script."""
 
 _PUT = """
--- KEYS: withdrawn, withdrawals. ARGV: pairs of a recipient's mark and the periods of withdrawal. Sets the
+-- KEYS: withdrawn, changes. ARGV: pairs of a recipient's mark and the periods of withdrawal. Sets the
 -- periods of each mark, unless the stored periods end in "-": that recipient has withdrawn already. Returns
 -- the number of marks that it set.
 local set = 0
@@ -51,11 +51,11 @@ return set
 def _put_call(pairs: Iterable[tuple[bytes, bytes]]) -> ScriptCall:
     """Returns the call of _PUT. pairs: recipients' marks with their periods of withdrawal."""
     words = (word for pair in pairs for word in pair)
-    return script_call(_PUT, keys=(keys.WITHDRAWN, keys.WITHDRAWALS), arguments=words)
+    return script_call(_PUT, keys=(keys.WITHDRAWN, keys.WITHDRAWAL_CHANGES), arguments=words)
 
 
 class Adopted(NamedTuple):
-    """Numbers of records put back. deleted: deleted campaigns. has_key: whether an API key exists."""
+    """Numbers of records put back. deleted: campaigns deleted again. has_key: whether an API key exists."""
 
     withdrawals: int
     campaigns: int
@@ -127,7 +127,7 @@ async def _put_back_campaigns(client: AsyncRedis, settings: Settings) -> tuple[i
 
 
 async def _lower_mode(client: AsyncRedis, campaign: Campaign) -> None:
-    """Lowers the mode of a campaign that a hit has created meanwhile to the saved mode."""
+    """Lowers a campaign's mode to the saved mode. A hit has created this campaign meanwhile."""
 
     def lower(before: Campaign) -> Campaign:
         lowest = min(before.mode, campaign.mode, key=mode_named)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def program(data: Path) -> str:
-    """Returns the shell command of this program on a data directory, from any working directory.
+    """Returns the shell command that runs this program with a data directory, in any working directory.
 
     For example `"PIXEL_DATA_DIR=/srv/pixel /opt/pixel/bin/pixel-server"`.
     """
@@ -18,9 +18,12 @@ def program(data: Path) -> str:
 
 
 def banner(
-    address: str, data: Path, sign_in_urls: list[str], key: str, has_no_campaign: bool, with_demo: bool
+    address: str, data: Path, sign_in_urls: list[str], key_note: str, has_no_campaign: bool, with_demo: bool
 ) -> str:
-    """Returns the text. sign_in_urls: the same sign-in link at each address. key: words about the API key."""
+    """Returns the text.
+
+    sign_in_urls: the same sign-in link at each address. key_note: words about the API key.
+    """
     if has_no_campaign:
         next_step = "make a campaign, and a link for one recipient"
         commands = ["campaign create hello", "link hello ada@example.org --html"]
@@ -32,9 +35,9 @@ def banner(
         [
             f"pixel-server is up at {address}",
             f"  sign in  {sign_in_urls[0]} (once, within ten minutes)",
-            *(f"  or at    {url} (the same, at its own address)" for url in sign_in_urls[1:]),
+            *(f"  or at    {url} (the same link, at the address above)" for url in sign_in_urls[1:]),
             f"  data     {data}",
-            f"  API key  {key}",
+            f"  API key  {key_note}",
             f"  next     {next_step}, in another terminal:",
             *(f"           {shell_command} {command}" for command in commands),
             *([f"  demo     is being added; to remove it: {shell_command} demo remove"] if with_demo else []),

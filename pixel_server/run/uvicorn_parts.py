@@ -1,8 +1,8 @@
 """Checks at start that the installed uvicorn has the private parts that this server overrides or uses.
 
 `collect/http_protocol` and `collect/fast_path` subclass uvicorn's protocol. With a uvicorn that renamed one
-of these parts, the server would answer wrongly or lose a bound, and no error would say so. A test compares
-the lists below with the code.
+of these parts, the server would answer wrongly or no longer enforce a limit, and no error would say so. A
+test compares the lists below with the code.
 """
 
 from __future__ import annotations

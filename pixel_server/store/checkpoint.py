@@ -8,9 +8,9 @@ carries out the writer's commands. Scripts are atomic, also in the append-only f
 this script too (`allow-oom`), because the script removes the entries that it counts; a full Redis would stay
 full otherwise.
 
-A store that lost its newest commits, for example when a replica takes over, reaches their numbers again. The
-mark tells two commits with the same number apart. A store that lost its newest entries, but no commit, is
-noticed because the last entry that a commit counts must be in the stream.
+A store that lost its newest commits, for example when a replica takes over, later gives their numbers to
+other commits. The mark tells two commits with the same number apart. A store that lost its newest entries,
+but no commit, is noticed because the last entry that a commit counts must be in the stream.
 
 If Redis refused a command in the middle of the script, the commands before it would stay done. So the script
 first checks the type of each command's key, and each number that a command raises. If somebody has put
@@ -96,9 +96,9 @@ _COMMIT = (
     + IF_SAME_GENERATION
     + """
 -- KEYS: checkpoint, hits. ARGV: generation as read; number and mark of the new generation; id of the last
--- entry counted, or ''; number of hashes that records are spread over; number of pairs; pairs of the prefix
--- of these hashes' names and the records, each a recipient key of 8 bytes, the record's length in 1 byte, and
--- the record; then commands, each the number of its words and the words.
+-- entry counted, or ''; number of hashes that records are spread over; number of pairs; the pairs, each a
+-- prefix of these hashes' names and a string of records; the commands, each the number of its words and the
+-- words. The string has for each record: recipient key (8 bytes), the record's length (1 byte), the record.
 -- Returns 1, or -1 if the last entry is not in the stream: then the store has lost entries, and nothing was
 -- done. Fails, and does nothing, if a key holds another type, or a number to raise is not an integer.
 local call, byte, format, sub = redis.call, string.byte, string.format, string.sub
@@ -219,7 +219,10 @@ async def raise_generation(store: AsyncRedis, shard: int) -> None:
 
 
 async def commit_always(store: AsyncRedis, shard: int, commands: Iterable[Command]) -> None:
-    """Carries out commands that do not depend on the shard's state. Other writers' open commits then fail."""
+    """Carries out commands that do not depend on the shard's state.
+
+    Another writer that has read the old generation cannot commit then.
+    """
     fixed = list(commands)
 
     async def plan() -> list[Command]:

@@ -56,7 +56,7 @@ DROPPED = Key("px:{all}:dropped", "hash", "until the campaign is deleted",
     "requests that were not recorded, see `dropped_field`", writer="web", reader="stats").name
 WITHDRAWN = Key("px:{all}:withdrawn", "hash", "forever, so that the recipients stay unrecorded",
     "periods of withdrawal, by recipient's mark", writer="privacy, api", reader="all").name
-WITHDRAWALS = Key("px:{all}:withdrawals", "stream", "the last 100,000",
+WITHDRAWAL_CHANGES = Key("px:{all}:withdrawals", "stream", "the last 100,000",
     "recipients' marks whose withdrawal changed", writer="privacy, api", reader="web").name
 OWED_ERASURES = Key("px:{all}:erasing", "zset", "until done",
     "masked recipient keys, by the time their erasure is due", writer="privacy", reader="maintenance").name

@@ -23,12 +23,12 @@ ScriptCall = tuple[str, int, *tuple[Value, ...]]
 """Arguments of a client's `eval`: text, number of keys, keys, arguments."""
 
 GLOBAL = -1
-"""Number in place of a shard's for the keys of {all}."""
+"""Number that stands for the keys of {all} where a shard's number is expected."""
 
 EVEN_IF_FULL = "#!lua flags=allow-oom\n"
 """First line of a script that Redis (7.0 and newer, and Valkey) carries out although it is full.
 
-Scripts that free memory have this line, and scripts that write little and must not fail.
+Scripts that free memory have this line. Scripts that write little and must not fail have this line too.
 """
 
 _ANY_COMMAND = EVEN_IF_FULL + "return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))"

@@ -133,7 +133,7 @@ def test_store_of_another_mark_is_refused_until_adopted(
                 "PIXEL_RECIPIENT_SECRET": "recipient-secret-of-the-tests",
             }.items():
                 monkeypatch.setenv(name, value)
-            for cached in (context.context, context.mark):
+            for cached in (context.context, context.known_mark):
                 cached.cache_clear()
             assert drain(0) == 0, "workers that know the store from before do not count this one"
             assert run_command("campaign", "list").exit_code == 1
@@ -158,7 +158,7 @@ def test_store_of_another_mark_is_refused_until_adopted(
     with serving(settings, secrets) as web:
         until(lambda: client.hget(keys.STORE, "mark"))
         assert "batches were lost" not in warnings(web)
-    for cached in (context.context, context.mark):
+    for cached in (context.context, context.known_mark):
         cached.cache_clear()
 
 

@@ -62,7 +62,7 @@ def test_refresh_trimmed_log_reads_all_withdrawals(run_story, secrets):
         known = WithdrawnSet(client, secrets)
         await known.load()
         await withdraw(client, secrets, 2)
-        await client.xtrim(keys.WITHDRAWALS, maxlen=0, approximate=False)
+        await client.xtrim(keys.WITHDRAWAL_CHANGES, maxlen=0, approximate=False)
         await withdraw(client, secrets, 3)
         await known.refresh()
         assert [person(n) in known for n in range(5)] == [False, True, True, True, False]
