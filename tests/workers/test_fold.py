@@ -67,11 +67,11 @@ async def create_campaigns(url):
 def raising(function):
     """Returns the function, changed to raise ZeroDivisionError if an argument contains BAD or is 7.7.7.7."""
 
-    def call(*arguments):
+    def call(*arguments, **options):
         for argument in arguments:
             if BAD in argument if isinstance(argument, str) else argument == b"\x07\x07\x07\x07":
                 raise ZeroDivisionError(argument)
-        return function(*arguments)
+        return function(*arguments, **options)
 
     return call
 
