@@ -79,7 +79,7 @@ async def _count_due(
         counts[kind] = int(getattr(due, kind) > getattr(before, kind))
     for shard in range(shards):
         if "buckets" in kinds:
-            counts["buckets"] += await purge.count_buckets(
+            counts["buckets"] += await purge.count_time_buckets(
                 store, shard, campaign.id, before.buckets, due.buckets
             )
         if "days" in kinds:
@@ -97,7 +97,7 @@ async def _remove(store: AsyncRedis, shards: int, campaign: Campaign) -> Counter
     for shard in range(shards):
         await checkpoint.raise_generation(store, shard)
         if "buckets" in kinds:
-            removed["buckets"] += await purge.remove_buckets(
+            removed["buckets"] += await purge.remove_time_buckets(
                 store, shard, campaign.id, before.buckets, after.buckets
             )
         if "days" in kinds:

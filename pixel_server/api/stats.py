@@ -27,14 +27,14 @@ async def show_stats(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     now, query = api.clock(), request.query_params
     if request.state.shared:
-        late = await asyncio.to_thread(api.late_since)
-        return reply(await shared_stats.read(api.store, campaign, query, api.settings, late, now))
+        late_since = await asyncio.to_thread(api.late_since)
+        return reply(await shared_stats.read(api.store, campaign, query, api.settings, late_since, now))
     time_range = ranges.parse(query, campaign.time_zone, now)
-    late = await asyncio.to_thread(api.late_since)
+    late_since = await asyncio.to_thread(api.late_since)
     figures = await stats.read(api.store, campaign, time_range, api.settings, now)
     if csv_export.MEDIA in request.headers.get("accept", ""):
         return series_csv(campaign, figures)
-    return reply({**figures, "late_since": None if late is None else iso_ms(late)})
+    return reply({**figures, "late_since": None if late_since is None else iso_ms(late_since)})
 
 
 def series_csv(campaign: Campaign, figures: Mapping[str, Any]) -> Response:
@@ -49,10 +49,12 @@ async def show_breakdowns(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     now, query = api.clock(), request.query_params
     if request.state.shared:
-        late = await asyncio.to_thread(api.late_since)
+        late_since = await asyncio.to_thread(api.late_since)
         dimensions = web_breakdowns.parse(query, disclosure.DIMENSIONS)
         return reply(
-            await shared_stats.breakdowns(api.store, campaign, query, dimensions, api.settings, late, now)
+            await shared_stats.breakdowns(
+                api.store, campaign, query, dimensions, api.settings, late_since, now
+            )
         )
     time_range = ranges.parse(query, campaign.time_zone, now)
     dimensions = web_breakdowns.parse(query)
@@ -78,8 +80,8 @@ def _boundary(description: str) -> Schema:
     return {
         "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
         "description": (
-            f"{description} A date or instant on a boundary of the interval in the zone, so that ranges add "
-            "up. Without an offset it is in the zone. Years "
+            f"{description} A date or instant at which an interval begins in the zone, so that the figures "
+            "of adjacent ranges add up. An instant without an offset is in the zone. Years "
             f"{ranges.FIRST_YEAR} to {ranges.END_YEAR - 1}."
         ),
         "examples": ["2026-11-24", "2026-11-24T09:00:00Z"],
@@ -97,10 +99,14 @@ _STATS_QUERY = (
     Parameter("tz", {**ref("TimeZone"), "description": "Default: the campaign's."}),
 )
 _BREAKDOWNS_QUERY = (
-    Parameter("by", text("Names with commas between; default: all.", pattern=f"^{_BY}(,{_BY})*$")),
+    Parameter(
+        "by", text("Names of dimensions, with commas between. Default: all.", pattern=f"^{_BY}(,{_BY})*$")
+    ),
     *_ENDS,
-    Parameter("interval", choice(ranges.INTERVALS, "Only `day`.", default="day")),
-    Parameter("tz", {**ref("TimeZone"), "description": "Only the campaign's."}),
+    Parameter(
+        "interval", choice(ranges.INTERVALS, "Must be `day`: breakdowns are counted by day.", default="day")
+    ),
+    Parameter("tz", {**ref("TimeZone"), "description": "Must be the campaign's time zone."}),
 )
 _IDS = Parameter("ids", text(f"2 to {MAX_COMPARED} ids, with commas between."), is_required=True)
 

@@ -1,8 +1,8 @@
 """The web process as an ASGI app. There are two apps: one answers pixels and pages, the other pages only.
 
 `parts` makes the parts of a process, `lifespan` starts and ends them, and `routes` says which part answers
-which URL. `create_app` and `create_pages` put these together. `app`, `beside_pages`, `pixels` and
-`pages_only` take the settings from the environment; uvicorn calls one of them by name, for example
+which URL. `create_app` and `create_pages` put these together. `app`, `beside_pages`, `pixels_only`
+and `pages_only` take the settings from the environment; uvicorn calls one of them by name, for example
 `uvicorn --factory pixel_server.app:app`.
 """
 
@@ -88,7 +88,7 @@ def beside_pages() -> Starlette:
     return _app_of_environment(lambda *request: handover.side_of_path(*request) is Side.PIXELS)
 
 
-def pixels() -> Starlette:
+def pixels_only() -> Starlette:
     """Returns the app of `serve --only pixels`."""
     return _app_of_environment(lambda method, path, prefix: handover.is_for_pixel_process(path, prefix))
 

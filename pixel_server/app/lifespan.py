@@ -32,7 +32,7 @@ log = logging.getLogger("pixel_server.app")
 
 Lifespan = Callable[[Starlette], contextlib.AbstractAsyncContextManager[dict[str, Any]]]
 Begin = Callable[[], Awaitable[None]]
-"""Function that checks the store and reads what a process must know of it before it answers."""
+"""Function that checks the store, and reads from it what a process must know to answer requests."""
 
 RETRY_SECONDS = 0.5
 """Seconds between attempts to read the store, if Redis was away at the start."""
@@ -61,7 +61,7 @@ def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
         retries = await _begin_or_restore(
             begin,
             restore,
-            may_wait=settings.spool_bytes > 0,
+            may_start_without_redis=settings.spool_bytes > 0,
             consequence="hits go to the spool, and the saved campaigns and withdrawals apply",
         )
         pixels.reserve.open()
@@ -125,7 +125,10 @@ def pages_lifespan(common: CommonParts) -> Lifespan:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         retries = await _begin_or_restore(
-            begin, restore, may_wait=True, consequence="pages are answered 503 until Redis answers"
+            begin,
+            restore,
+            may_start_without_redis=True,
+            consequence="pages are answered 503 until Redis answers",
         )
         running = tasks.start(
             [common.campaign_cache.follow(), clocks.follow(common.redis_clock, common.redis), *retries]
@@ -141,18 +144,18 @@ def pages_lifespan(common: CommonParts) -> Lifespan:
 
 
 async def _begin_or_restore(
-    begin: Begin, restore: Callable[[], None], *, may_wait: bool, consequence: str
+    begin: Begin, restore: Callable[[], None], *, may_start_without_redis: bool, consequence: str
 ) -> list[Coroutine[Any, Any, None]]:
     """Reads the store. If that fails, restores the saved data, and returns a coroutine that retries.
 
     consequence: words for the log line if that fails. Raises the error if this server must not use the store,
-    or if `may_wait` is false.
+    or if `may_start_without_redis` is false.
     """
     try:
         await begin()
     except Exception as error:
         is_unfit = isinstance(error, StoreError) and not isinstance(error, StoreAwayError)
-        if is_unfit or not may_wait:
+        if is_unfit or not may_start_without_redis:
             raise
         log.error("%s; %s", error, consequence)
         restore()

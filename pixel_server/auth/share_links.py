@@ -158,7 +158,7 @@ async def find(store: AsyncRedis, token: str, now: float) -> Share | None:
         return None
     hour = int(now) // _HOUR * _HOUR
     if share.last_used is None or share.last_used < hour:
-        with suppress(redis.ResponseError):  # a full store can still be read
+        with suppress(redis.ResponseError):  # a full store refuses this, but the link must open
             await store.eval(*_note_use_call(share.id, hour))
     return share
 

@@ -2,8 +2,8 @@
 
 A key is checked first. Only the answer to a wrong key is delayed, and the delay grows with the number of
 wrong keys from the same address. So a stranger who seems to have the operator's address cannot lock the
-operator out. (All clients seem to have one address behind a proxy that PIXEL_TRUSTED_PROXIES does not name.)
-Each process counts for itself.
+operator out. (Behind a proxy that PIXEL_TRUSTED_PROXIES does not name, all clients seem to have the proxy's
+address.) Each process counts for itself.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ _STEP = 512
 async def remove_all(store: AsyncRedis, shard: int, campaign: str) -> int:
     """Removes all keys of a campaign."""
     removed = await remove_recipients(store, shard, campaign)
-    removed += await remove_buckets(store, shard, campaign, 0, int((await store.time())[0]) + 2 * DAY)
+    removed += await remove_time_buckets(store, shard, campaign, 0, int((await store.time())[0]) + 2 * DAY)
     removed += await remove_visits(store, shard, campaign)
     names = [
         key(shard, campaign, day) for day in await _days(store, shard, campaign) for key in _LOCAL_DAY_KEYS
@@ -67,18 +67,18 @@ async def remove_names(store: AsyncRedis, shard: int, campaign: str) -> int:
     )
 
 
-async def remove_buckets(store: AsyncRedis, shard: int, campaign: str, start: int, end: int) -> int:
+async def remove_time_buckets(store: AsyncRedis, shard: int, campaign: str, start: int, end: int) -> int:
     """Removes the 15-minute series of the UTC days from `start` to `end` (s), at most MAX_DAYS back."""
-    return await _unlink(store, await _buckets(store, shard, campaign, start, end))
+    return await _unlink(store, await _time_bucket_keys(store, shard, campaign, start, end))
 
 
-async def count_buckets(store: AsyncRedis, shard: int, campaign: str, start: int, end: int) -> int:
-    """Returns how many keys `remove_buckets` would remove."""
-    names = await _buckets(store, shard, campaign, start, end)
+async def count_time_buckets(store: AsyncRedis, shard: int, campaign: str, start: int, end: int) -> int:
+    """Returns how many keys `remove_time_buckets` would remove."""
+    names = await _time_bucket_keys(store, shard, campaign, start, end)
     return int(await store.exists(*names)) if names else 0
 
 
-async def _buckets(store: AsyncRedis, shard: int, campaign: str, start: int, end: int) -> list[str]:
+async def _time_bucket_keys(store: AsyncRedis, shard: int, campaign: str, start: int, end: int) -> list[str]:
     first = int((await store.time())[0]) // DAY * DAY - MAX_DAYS * DAY
     days = range(max(start, first), end, DAY)
     return [keys.buckets(shard, campaign, series.utc_day(at)) for at in days]

@@ -48,7 +48,7 @@ class CampaignExists(ValueError):
 
 
 class SealedField(ValueError):
-    """The campaign's hits or links have fixed a field that should change."""
+    """The campaign's hits or links forbid the new value of a field."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -137,11 +137,11 @@ return out
 def _seal_call(last_links: Mapping[str, int | None], now: float, settings: Settings) -> ScriptCall:
     """Returns the call of `seal`."""
     arguments: list[Value] = [int(now)]
-    for name, last_link in last_links.items():
-        record = b"" if last_link is None else encode(_made_by_hit(name, now, settings))
-        arguments += [name, record, min(last_link or 0, int(now))]
-    names = (keys.CAMPAIGNS, keys.GONE, keys.CHANGES, *map(keys.campaign, last_links))
-    return script_call(_SEAL, keys=names, arguments=arguments)
+    for campaign, last_link in last_links.items():
+        record = b"" if last_link is None else encode(_made_by_hit(campaign, now, settings))
+        arguments += [campaign, record, min(last_link or 0, int(now))]
+    script_keys = (keys.CAMPAIGNS, keys.GONE, keys.CHANGES, *map(keys.campaign, last_links))
+    return script_call(_SEAL, keys=script_keys, arguments=arguments)
 
 
 def _made_by_hit(campaign: str, now: float, settings: Settings) -> Campaign:
@@ -268,17 +268,17 @@ def unpack_page(
 ) -> tuple[list[Campaign], str | None]:
     """Returns what `page` returns, from the reply to `queue_page`."""
     ids, records = reply
-    following = ids[limit - 1].decode() if len(ids) > limit else None
+    next_cursor = ids[limit - 1].decode() if len(ids) > limit else None
     campaigns = []
-    for name, record in zip((name.decode() for name in ids[:limit]), records, strict=False):
+    for campaign, record in zip((stored_id.decode() for stored_id in ids[:limit]), records, strict=False):
         try:
             if record is not None:
-                campaigns.append(decode(record, name))
+                campaigns.append(decode(record, campaign))
         except UnreadableCampaign as error:
             report_unreadable(error)
             if unreadable is not None:
-                unreadable.append(name)
-    return campaigns, following
+                unreadable.append(campaign)
+    return campaigns, next_cursor
 
 
 async def ids_of_kind(store: AsyncRedis, kind: Kind) -> list[str]:
@@ -293,10 +293,10 @@ async def ids_of_kind(store: AsyncRedis, kind: Kind) -> list[str]:
 
 
 async def change(store: AsyncRedis, campaign: str, fields: dict[str, Any], who: str) -> Campaign:
-    """Sets fields that a sender asked for, and returns the campaign. who: name for the audit log.
+    """Checks and stores new values of fields. Returns the changed campaign. who: name for the audit log.
 
     Raises UnknownCampaign, UnfitField if a field does not fit the kind or the other fields, or SealedField if
-    hits or links have fixed a field.
+    hits or links forbid the new value of a field.
     """
     before, uses = await get_uses(store, campaign)
     after = msgspec.structs.replace(before, **fields)
@@ -338,30 +338,33 @@ async def note_links(store: AsyncRedis, campaign: str, now: float) -> None:
 
 
 async def note_upload(store: AsyncRedis, campaign: str, now: float) -> None:
-    """Records that recipients of a campaign are uploaded. now: seconds."""
+    """Records that recipients of a campaign are uploaded. now: seconds.
+
+    The field `listed` holds the time of the first upload, and `uploaded` that of the last upload.
+    """
     await store.eval(*_note_use_call(campaign, now, last_field="uploaded", first_field="listed"))
 
 
 def seal(
     pipe: Pipeline, last_links: dict[str, int | None], now: float, settings: Settings
 ) -> Reader[dict[str, Campaign]]:
-    """Marks campaigns as having hits, which fixes some of their fields. Returns the campaigns by id.
+    """Marks campaigns as having hits, which makes some of their fields final. Returns the campaigns by id.
 
-    last_links: for each id, when the newest of the opened links was created (s), or None if no valid link was
-    opened. A valid link creates a missing campaign. The result lacks campaigns that were deleted or are
-    unknown.
+    last_links: maps each id to the time (s) at which the newest opened link was created, or to None if no
+    valid link was opened. A valid link creates a missing campaign. The result lacks campaigns that were
+    deleted or are unknown.
     """
     if not last_links:
         return {}
     pipe.eval(*_seal_call(last_links, now, settings))
     (records,) = yield
     campaigns = {}
-    for name, record in zip(last_links, records, strict=True):
+    for campaign, record in zip(last_links, records, strict=True):
         try:
             if record:
-                campaigns[name] = decode(record, name)
+                campaigns[campaign] = decode(record, campaign)
         except UnreadableCampaign as error:
             report_unreadable(error)
-            kind: Kind = "web" if last_links[name] is None else "email"
-            campaigns[name] = decode_readable_fields(record, name, kind)
+            kind: Kind = "web" if last_links[campaign] is None else "email"
+            campaigns[campaign] = decode_readable_fields(record, campaign, kind)
     return campaigns

@@ -1,4 +1,5 @@
-"""Named lists of IP networks. A list tells whose machines have the addresses in it, such as Apple's.
+"""Named lists of IP networks. Each list holds the networks of one company's machines. For example,
+`cisco` holds the networks of Cisco Secure Email.
 
 A list is a file NAME.txt in UTF-8. Its head gives the list's source, date and licence:
 
@@ -39,24 +40,24 @@ Stamp = tuple[tuple[str, int, int], ...]
 """(name, mtime in ns, size in bytes) of each of the operator's files."""
 
 _Edges = tuple[list[int], list[tuple[str, ...]]]
-"""(edges, sets). The edges are the addresses, as numbers, at which the set of lists that hold an address
-changes. The sets are the names of the lists before the first edge, between two edges, and after the last
-edge.
+"""(edges, sets). An edge is an address, as a number, that is in other lists than the address before it. The
+sets are the names of the lists that hold the addresses before the first edge, between two edges, and from
+the last edge on.
 
 With the edges `[10, 20]` and the sets `[(), ("apple",), ()]`, "apple" holds the addresses 10 to 19.
 """
 
 
 class NetworksError(ValueError):
-    """A list cannot be used. The message is one line that names the file, and its line if there is one."""
+    """A list cannot be used. The message has no line break. It names the file and, if it can, the line."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkList:
     """A description of a list, without its networks.
 
-    ranges: number of ranges, after adjacent and overlapping networks are merged. own: whether the list
-    is the operator's and not the shipped one.
+    ranges: number of ranges, after adjacent and overlapping networks are merged. is_operators: whether the
+    list is the operator's and not the shipped list.
     """
 
     name: str
@@ -64,7 +65,7 @@ class NetworkList:
     source: str
     date: datetime.date
     licence: str
-    own: bool
+    is_operators: bool
 
     def age_days(self, today: datetime.date) -> int:
         """Returns the age of the list in days."""
@@ -86,7 +87,7 @@ class Networks:
 
     @classmethod
     def load(cls, directory: Path | None = None) -> Networks:
-        """Returns all lists: each from the operator's directory if that has it, else the shipped list.
+        """Returns all lists. A file in the operator's directory replaces the shipped list of its name.
 
         Raises NetworksError for the first list that cannot be used.
         """

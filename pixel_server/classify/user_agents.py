@@ -41,8 +41,8 @@ _mail_program = re.compile(
 _bare_webkit = re.compile(
     r"Mozilla/5\.0 \([^()]*\) AppleWebKit/[\d.]+ \(KHTML, like Gecko\)(?: Mobile/\w+)?"
 ).fullmatch
-_browser_words = re.compile(r"\bWebAppManager\b|\bSogou(?:MSE|MobileBrowser|Search/(?:Android|iOS))").sub
-"""Removes names of browsers that isbot's patterns take for bots: LG's televisions, and Sogou's on phones."""
+_MISTAKEN_BROWSERS = re.compile(r"\bWebAppManager\b|\bSogou(?:MSE|MobileBrowser|Search/(?:Android|iOS))")
+"""Names of browsers that isbot's patterns take for bots: LG's televisions, and Sogou's on phones."""
 _is_bot = Bots().is_bot
 
 
@@ -60,7 +60,7 @@ def _classify(agent: str) -> tuple[ClientClass, str]:
         return "mail", ""
     if _bare_webkit(agent):
         return "webkit", ""
-    if _is_bot(_browser_words("", agent)):
+    if _is_bot(_MISTAKEN_BROWSERS.sub("", agent)):
         return "bot", ""
     if agent.startswith(("Mozilla/", "Opera/")) and (parsed := parse_user_agent(agent)) is not None:
         return "browser", parsed.family
@@ -97,7 +97,8 @@ _PROGRAMS = {re.sub("[^a-z0-9]", "", name.lower()): name for name in _PROGRAM_NA
     "androidgmail": "Gmail",
     "iosgmail": "Gmail",
 }
-"""Names of mail programs to show, by their spelling in agents reduced to a-z and 0-9: `"clawsmail"`."""
+"""Shown names of mail programs. A key is the name in an agent, in lower case and without any character other
+than a-z and 0-9: `"clawsmail"` for Claws Mail."""
 _OUTLOOK = re.compile("outlook(?!express)|office|entourage").search
 _BROWSERS = (
     *("Chrome", "Firefox", "Safari", "Edge", "Opera", "Samsung Internet", "Yandex Browser", "Vivaldi"),
@@ -108,8 +109,8 @@ _BROWSERS = (
 class Facets(NamedTuple):
     """The client and the device under which an open is counted.
 
-    client: one of some 60 mail programs and browsers (a browser shows webmail), UNKNOWN or OTHER. device:
-    "desktop", "phone", "tablet" or UNKNOWN.
+    client: the name of a mail program, the name of the browser that shows webmail, UNKNOWN or OTHER: some
+    60 values. device: "desktop", "phone", "tablet" or UNKNOWN.
     """
 
     client: str
@@ -136,7 +137,8 @@ _SYSTEMS = (
         ("X11", "Linux"),
     ),
 )
-"""Texts in agents, and the operating systems that they stand for. The first text in the agent decides."""
+"""Texts in agents, and the operating systems that they stand for. The first of these texts, in this order,
+that an agent contains decides."""
 
 
 def facets(agent: str) -> Facets:

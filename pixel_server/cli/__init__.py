@@ -20,7 +20,10 @@ COMMANDS = {
     "key": (f"{_COMMANDS}.key:key", "Create, list and revoke API keys."),
     "link": (f"{_COMMANDS}.link:link", "Make pixel links for recipients."),
     "losses": (f"{_COMMANDS}.losses:losses", "List hits that were recorded and then lost."),
-    "networks": (f"{_COMMANDS}.networks:networks", "List and refresh the lists of machines' networks."),
+    "networks": (
+        f"{_COMMANDS}.networks:networks",
+        "List and refresh the lists of networks that help to tell machines from people.",
+    ),
     "note": (f"{_COMMANDS}.note:note", "Add, list and remove notes on dates."),
     "privacy": (f"{_COMMANDS}.privacy:privacy", "Report the data that is stored on people."),
     "recipients": (

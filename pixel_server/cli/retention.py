@@ -22,8 +22,9 @@ def retention() -> None:
 def run_retention(yes: bool, as_json: bool) -> None:
     """Count the data that is due to be removed; with --yes, remove it.
 
-    The workers remove what became due within the last day. If more is due, they remove nothing of that kind
-    and wait for --yes. The cause may be a long outage, a setting that was lowered, or a wrong clock.
+    The workers remove what became due within the last day. If more data of a kind is due, they remove nothing
+    of that kind and wait for --yes. The cause may be a long outage, a setting that was lowered, or a wrong
+    clock.
     """
     try:
         swept = with_store(lambda store, settings: run_by_hand(store, settings, "all" if yes else "nothing"))

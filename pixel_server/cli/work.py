@@ -7,7 +7,7 @@ import os
 import click
 
 from pixel_server.commands.startup import check_startup, warn_of_unknown_settings
-from pixel_server.run.supervisor import Child, hold_lifeline, keep_running
+from pixel_server.run.supervisor import Child, end_with_parent, keep_running
 from pixel_server.settings import Settings
 from workers.schedule import Schedule
 from workers.worker import run_worker
@@ -24,7 +24,7 @@ from workers.worker import run_worker
 @click.option("--one", "is_single", is_flag=True, hidden=True, help="Run one worker in this process.")
 def work(processes: int, is_single: bool) -> None:
     """Run the workers, which count hits, and their schedule."""
-    is_child = hold_lifeline()
+    is_child = end_with_parent()
     settings = Settings.from_env()
     if is_single:
         run_worker(settings)

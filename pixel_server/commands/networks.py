@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pixel_server.classify.network_feeds import PUBLISHED, refresh
-from pixel_server.classify.networks import Networks, NetworksError, list_names
+from pixel_server.classify.networks import NetworkList, Networks, NetworksError, list_names
 from pixel_server.commands.failures import Failure
 from pixel_server.commands.support import as_json, print_table
 from pixel_server.settings import Settings
@@ -18,7 +18,7 @@ from pixel_server.settings import Settings
 
 @click.group()
 def networks() -> None:
-    """List and refresh the lists of machines' networks. They help to tell machines from people."""
+    """List and refresh the lists of networks that help to tell machines from people."""
 
 
 @networks.command("list")
@@ -27,15 +27,22 @@ def list_networks(as_json: bool) -> None:
     """Show the ranges, date, owner and source of each list. Needs no Redis."""
     lists = Networks.load(Settings.from_env().data / "networks").lists
     if as_json:
-        items = [{**asdict(network_list), "date": str(network_list.date)} for network_list in lists]
+        items = [_to_json(network_list) for network_list in lists]
         click.echo(json.dumps({"items": items, "next": None}))
         return
     rows = [("NAME", "RANGES", "DATE", "OWNER", "SOURCE")]
     for network_list in lists:
-        owner = "the operator's" if network_list.own else "shipped"
+        owner = "the operator's" if network_list.is_operators else "shipped"
         name, ranges = network_list.name, f"{network_list.ranges:,}"
         rows.append((name, ranges, str(network_list.date), owner, network_list.source))
     print_table(rows)
+
+
+def _to_json(network_list: NetworkList) -> dict[str, Any]:
+    """Returns the description of a list, as `networks list --json` prints it."""
+    shown = asdict(network_list)
+    own = shown.pop("is_operators")
+    return {**shown, "date": str(network_list.date), "own": own}
 
 
 @networks.command("refresh")

@@ -9,7 +9,7 @@ import click
 
 from pixel_server.commands.startup import check_startup, warn_of_unknown_settings
 from pixel_server.run import uvicorn_parts
-from pixel_server.run.supervisor import Child, hold_lifeline, keep_running
+from pixel_server.run.supervisor import Child, end_with_parent, keep_running
 
 
 @click.command()
@@ -37,7 +37,7 @@ def serve(
     uvicorn_parts.check()
     from pixel_server.run import listen, web_process  # noqa: PLC0415 - may be imported only after the check
 
-    hold_lifeline()
+    end_with_parent()
     if beside is not None:
         web_process.serve_pages_beside_pixels(beside)
         return

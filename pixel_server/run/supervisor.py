@@ -111,18 +111,20 @@ def describe_exit(code: int) -> str:
     return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 
-def hold_lifeline() -> bool:
+def end_with_parent() -> bool:
     """Ends this process when its parent ends. Does nothing if this process is not a `Child`.
 
     Returns whether it is a `Child`.
     """
     handle = os.environ.pop(LIFELINE, "")
     if handle.isdigit():
-        threading.Thread(target=_end_with_parent, args=(int(handle),), daemon=True, name="lifeline").start()
+        threading.Thread(
+            target=_wait_for_parent_and_end, args=(int(handle),), daemon=True, name="lifeline"
+        ).start()
     return handle.isdigit()
 
 
-def _end_with_parent(handle: int) -> None:
+def _wait_for_parent_and_end(handle: int) -> None:
     os.read(handle, 1)  # nobody writes to the pipe: this returns when the parent's end is closed
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(LIFELINE_TIMEOUT_SECONDS)

@@ -22,7 +22,9 @@ GRACE_SECONDS = 5
 FAST_PROTOCOL = "pixel_server.collect.fast_path:PixelProtocol"
 PLAIN_PROTOCOL = "pixel_server.collect.handover_protocol:HandoverProtocol"
 """Protocols by name: with the fast path for pixels, and without it, where the app answers every request."""
-WHOLE_APP, PIXELS_APP, PAGES_APP = (f"pixel_server.app:{name}" for name in ("app", "pixels", "pages_only"))
+WHOLE_APP, PIXELS_APP, PAGES_APP = (
+    f"pixel_server.app:{name}" for name in ("app", "pixels_only", "pages_only")
+)
 """Apps by name: everything in one process, pixels only, pages only."""
 NICENESS = 10
 """Niceness of the process for pages: where processors are scarce, pixels come first."""

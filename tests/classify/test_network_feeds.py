@@ -83,7 +83,7 @@ def test_refresh_file_replaces_the_list_with_the_date_of_the_file(tmp_path, kept
     assert (taken.name, taken.rows, taken.date) == ("apple", 60_000, datetime.date(2026, 8, 29))
     found = Networks.load(kept)
     [apple] = [each for each in found.lists if each.name == "apple"]
-    assert (apple.ranges, apple.date, apple.own) == (taken.ranges, taken.date, True)
+    assert (apple.ranges, apple.date, apple.is_operators) == (taken.ranges, taken.date, True)
     assert apple.source == "https://mask-api.icloud.com/egress-ip-ranges.csv (from a file)"
     assert found.names(ip_address("172.224.0.1").packed) == ("apple",)
     assert found.names(ip_address("192.0.2.1").packed) == (), "the old one is gone"

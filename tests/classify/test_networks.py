@@ -151,7 +151,7 @@ def test_names_bytes_that_are_no_address_return_nothing(none):
 def test_load_list_has_its_head_and_ranges(none):
     write(none, "cisco", "192.0.2.0/25", "192.0.2.128/25  # the other half", "", "# done", "2001:db8::/32")
     [cisco] = [each for each in Networks.load(none).lists if each.name == "cisco"]
-    assert (cisco.ranges, cisco.source, cisco.licence, cisco.own) == (2, "a test", "none", True)
+    assert (cisco.ranges, cisco.source, cisco.licence, cisco.is_operators) == (2, "a test", "none", True)
     assert cisco.date == datetime.date(2026, 9, 1)
     assert cisco.age_days(datetime.date(2026, 9, 11)) == 10
     assert cisco.age_days(datetime.date(2026, 8, 1)) == 0, "a clock that is behind"
@@ -164,7 +164,7 @@ def test_load_own_list_replaces_the_shipped_list(tmp_path):
     assert names(found, "209.222.82.1") == ()
     assert names(found, "192.0.2.1") == ("barracuda",)
     assert names(found, "40.107.1.1") == ("microsoft-eop",), "the others stay"
-    assert [each.name for each in found.lists if each.own] == ["barracuda"]
+    assert [each.name for each in found.lists if each.is_operators] == ["barracuda"]
 
 
 def test_load_files_of_other_names_are_not_read(tmp_path):
@@ -255,7 +255,7 @@ def test_shipped_lists_have_source_date_and_licence():
         "mimecast",
         "proofpoint",
     ]
-    assert all(each.source and each.licence and not each.own for each in found.lists)
+    assert all(each.source and each.licence and not each.is_operators for each in found.lists)
     assert [name for name, each in about.items() if not each.ranges] == ["apple", "google"]
     for name in ("cisco", "mimecast", "proofpoint"):
         assert "CC BY 4.0" in about[name].licence, "attribution is owed"

@@ -22,7 +22,7 @@ OPERATIONS = {
     "remove_note": Operation("Remove a note"),
 }
 
-_TEXT = {**NAME, "description": "What happened. Not only blanks, no control characters."}
+_TEXT = {**NAME, "description": "What happened. Must not be blank, and must not contain control characters."}
 
 SCHEMAS = {
     "NoteId": text("A note's id.", pattern=f"^{notes.ID_PATTERN}$"),

@@ -23,7 +23,7 @@ class Aside:
         self._clock = clock
 
     def keep(self, name: str, data: bytes) -> bool:
-        """Stores a file. Returns, once it is on disk, whether the name is new."""
+        """Stores a file, and waits until the file is on disk. Returns whether its name is new."""
         make_directory(self._directory)
         path = self.path(name)
         is_new = not path.exists()
