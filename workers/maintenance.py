@@ -26,7 +26,7 @@ def run() -> None:
         return
     clock = Clock()
     clock.measure(store)
-    if clock.is_wrong:
+    if clock.is_far_off:
         log.warning("chores: not done: %s", describe("this worker", clock.ahead))
         return
     prune_producers(store, settings, clock())

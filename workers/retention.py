@@ -91,7 +91,7 @@ async def _redis_time(store: AsyncRedis, process: str) -> float:
     """Returns Redis's time, s. Raises WrongClock if the clock of this process differs from it."""
     clock = Clock()
     await clock.measure_async(store)
-    if clock.is_wrong:
+    if clock.is_far_off:
         raise WrongClock(describe(process, clock.ahead))
     return clock()
 

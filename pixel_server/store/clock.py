@@ -1,12 +1,12 @@
 """The time of Redis, which all processes use, so that a wrong clock of a machine does no harm.
 
-A process measures how far its monotonic clock is from Redis `TIME`, each MEASURE_SECONDS and never for a hit.
+A process measures how far its monotonic clock is from Redis `TIME`, every MEASURE_SECONDS, not for each hit.
 Between two measurements, and while Redis is away, it adds the last known offset to its monotonic clock. So a
 wrong clock, or a clock that is set while the process runs, changes no hit's time and deletes nothing.
 
-A process whose own clock differs by more than WARN_DIFFERENCE_SECONDS reports that in its log and in the
-store (CLOCKS), for /readyz and `doctor`. If it differs by more than MAX_DIFFERENCE_SECONDS, the process does
-no chores and no retention, because nobody can tell which of the two clocks is right.
+A process whose own clock differs by more than WARN_DIFFERENCE_SECONDS reports the difference in its log
+and in the store (CLOCKS), for /readyz and `doctor`. Above MAX_DIFFERENCE_SECONDS, the process does no chores
+and no retention, because nobody can tell which of the two clocks is right.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ WARN_DIFFERENCE_SECONDS = 5.0
 """Seconds that a process's clock may differ from Redis's without a warning. Clocks that are set by NTP differ
 by milliseconds."""
 MAX_DIFFERENCE_SECONDS = 60.0
-"""Seconds that a process's clock may differ from Redis's while the process does chores."""
+"""Seconds that a process's clock may differ from Redis's before the process stops its chores and
+retention."""
 MEASURE_SECONDS = 2.0
 """Seconds between two measurements."""
 FRESH_SECONDS = 15
@@ -42,8 +43,8 @@ FORMAT = 1
 _NOTE = (
     EVEN_IF_FULL
     + """
--- KEYS: clocks. ARGV: process; format and seconds that its clock is ahead, for example "1 70".
--- Stores both with the time of Redis, and removes processes that have reported nothing for a minute.
+-- KEYS: clocks. ARGV: process; report: format and seconds that its clock is ahead, for example "1 70".
+-- Stores the report with the time of Redis, and removes processes that have reported nothing for a minute.
 local now, all = tonumber(redis.call('TIME')[1]), redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
   local at = tonumber(string.match(all[i + 1], '%d+$') or '0')
@@ -57,7 +58,7 @@ return 1
 
 
 class Clock:
-    """Returns the seconds since 1970 by Redis's clock when it is called.
+    """A function that returns the seconds since 1970 by Redis's clock.
 
     Until the first measurement the time is that of this machine.
     """
@@ -75,7 +76,7 @@ class Clock:
         return time.time() - self()
 
     @property
-    def is_wrong(self) -> bool:
+    def is_far_off(self) -> bool:
         """Says whether this machine's clock differs from Redis's by more than MAX_DIFFERENCE_SECONDS."""
         return abs(self.ahead) > MAX_DIFFERENCE_SECONDS
 
@@ -111,20 +112,20 @@ class ClockReport:
     def __init__(self, clock: Clock, kind: str) -> None:
         self._clock = clock
         self._name = f"{kind} {os.getpid()} on {socket.gethostname()}"
-        self._reported = 0.0
+        self._reported_ahead = 0.0
 
     def command(self) -> tuple[Value, ...] | None:
         """Returns the command that updates the store, None if there is nothing to report."""
         ahead = self._clock.ahead
         if abs(ahead) > WARN_DIFFERENCE_SECONDS:
-            is_new = not self._reported or abs(ahead - self._reported) > MAX_DIFFERENCE_SECONDS
-            if is_new or self._clock.is_wrong != (abs(self._reported) > MAX_DIFFERENCE_SECONDS):
+            is_new = not self._reported_ahead or abs(ahead - self._reported_ahead) > MAX_DIFFERENCE_SECONDS
+            if is_new or self._clock.is_far_off != (abs(self._reported_ahead) > MAX_DIFFERENCE_SECONDS):
                 log.error("clock: %s", describe(self._name, ahead))
-                self._reported = ahead
+                self._reported_ahead = ahead
             return "EVAL", *_note_call(process=self._name, ahead_seconds=ahead)
-        if not self._reported:
+        if not self._reported_ahead:
             return None
-        self._reported = 0.0
+        self._reported_ahead = 0.0
         log.warning("clock: the clock of %s agrees with that of Redis again", self._name)
         return "HDEL", keys.CLOCKS, self._name
 
@@ -171,7 +172,7 @@ def describe_difference(ahead: float) -> str:
 
 
 async def read_time(store: AsyncRedis) -> float:
-    """Returns Redis's time (s), for a command that asks once."""
+    """Returns Redis's time (s), for a caller that needs the time only once."""
     seconds, microseconds = await store.time()
     return int(seconds) + int(microseconds) / 1e6
 

@@ -54,7 +54,7 @@ def test_clock_wrong_machine_goes_by_redis(client, ahead, seconds):
     clock.measure(client)
     assert difference(clock, client) < 2
     assert clock.ahead == pytest.approx(seconds, abs=2)
-    assert clock.is_wrong == bool(seconds)
+    assert clock.is_far_off == bool(seconds)
 
 
 def test_clock_set_while_redis_is_away_keeps_the_last_offset(client, ahead):
@@ -62,7 +62,7 @@ def test_clock_set_while_redis_is_away_keeps_the_last_offset(client, ahead):
     clock.measure(client)
     ahead(DAYS)
     assert difference(clock, client) < 2
-    assert clock.is_wrong
+    assert clock.is_far_off
 
 
 def test_report_wrong_clock_is_in_the_store_until_it_is_right(client, ahead, caplog):
@@ -96,7 +96,7 @@ def test_report_clock_off_by_seconds_warns_and_allows_chores(client, ahead, capl
     client.execute_command(*report.command())
     [wrong] = clocks.parse_wrong_clocks(client.hgetall(keys.CLOCKS), clock())
     assert wrong.ahead == pytest.approx(-30, abs=2)
-    assert not clock.is_wrong
+    assert not clock.is_far_off
     assert "seconds behind that of Redis: set both right (NTP)" in caplog.text
     assert "no chores" not in caplog.text
     ahead(-70)
