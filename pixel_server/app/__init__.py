@@ -48,7 +48,7 @@ def create_app(
         common,
         recorder=pixels.recorder,
         losses=pixels.loss_watch.report,
-        recent=lambda: list(pixels.admission.recent),
+        recent_addresses=lambda: list(pixels.admission.recent),
     )
     return make_starlette(
         make_api(common),

@@ -32,12 +32,12 @@ log = logging.getLogger("pixel_server.app")
 
 Lifespan = Callable[[Starlette], contextlib.AbstractAsyncContextManager[dict[str, Any]]]
 Begin = Callable[[], Awaitable[None]]
-"""Function that checks the store, and reads from it what a process must know to answer requests."""
+"""Function that checks the store, and reads from the store what a process must know to answer requests."""
 
 RETRY_SECONDS = 0.5
 """Seconds between attempts to read the store, if Redis was away at the start."""
 _AWAY_ERRORS = (StoreAwayError, RedisError)
-"""Errors of a Redis that does not answer, or goes away between two commands of `Begin`."""
+"""Errors of `Begin` if Redis does not answer, or goes away between two commands."""
 
 
 def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
@@ -69,7 +69,7 @@ def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
         running = tasks.start([*_pixel_tasks(common, pixels), *retries])
         gc.freeze()  # the garbage collector then skips the objects made so far
         try:
-            # uvicorn passes this state to its protocol; the fast path takes these parts from it.
+            # uvicorn passes this state to its protocol; the fast path takes the parts from the state.
             yield {
                 "admission": pixels.admission,
                 "recorder": pixels.recorder,
@@ -148,8 +148,8 @@ async def _begin_or_restore(
 ) -> list[Coroutine[Any, Any, None]]:
     """Reads the store. If that fails, restores the saved data, and returns a coroutine that retries.
 
-    consequence: words for the log line if that fails. Raises the error if this server must not use the store,
-    or if `may_start_without_redis` is false.
+    consequence: words for the log line on what happens until Redis answers. Raises the error if this server
+    must not use the store, or if `may_start_without_redis` is false.
     """
     try:
         await begin()

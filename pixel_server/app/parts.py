@@ -45,7 +45,7 @@ class CommonParts:
     """Parts of every web process.
 
     redis_clock: the time of Redis. clock: the same, except in tests. prefix: the path of PIXEL_BASE_URL, ''
-    if it has none. saved_campaigns: the file of `campaign_cache`.
+    if the URL has no path. saved_campaigns: the file that keeps `campaign_cache` for the next start.
     """
 
     settings: Settings
@@ -186,16 +186,16 @@ def make_health(
     *,
     recorder: RecorderHealth,
     losses: Callable[[], LossReport],
-    recent: Callable[[], list[bytes]] = list,
+    recent_addresses: Callable[[], list[bytes]] = list,
 ) -> Health:
-    """Makes the health checks. recent: returns the client addresses of the last hits."""
+    """Makes the health checks. recent_addresses: returns the client addresses of the last hits."""
     spool = common.spool_directory
     return Health(
         common.redis,
         common.settings,
         recorder,
         spool_status=lambda: read_status(spool),
-        recent_addresses=recent,
+        recent_addresses=recent_addresses,
         spool_trouble=lambda: find_trouble(spool),
         clock=common.clock,
         process=ProcessState(common.mark, common.campaign_cache, common.withdrawn, losses),

@@ -24,8 +24,8 @@ from pixel_server.dashboard import busy, routes, static_files
 from pixel_server.privacy.endpoint import Privacy
 
 IsServedHere = Callable[[bytes, bytes, bytes], bool]
-"""Function that returns whether this process answers a request. Arguments: method, path and prefix of all
-URLs."""
+"""Function that returns whether this process answers a request. Arguments: the method, the path, and the
+prefix that all paths of this server have."""
 
 
 class _AnyPath(Convertor[str]):

@@ -2,7 +2,7 @@
 
 The file holds all writes until it is rewritten. It is rewritten soon after an erasure, a deletion or a
 retention run (`request`). It is also rewritten within PIXEL_REWRITE_MINUTES after hits were counted, because
-their removed entries held client addresses. A setting of 0 leaves all rewrites to Redis.
+the stream entries of these hits held client addresses. A setting of 0 leaves all rewrites to Redis.
 
 Callers request a rewrite before they remove data, in case they crash, and again afterwards, because a rewrite
 that began in between may still have seen the data. Requests are counted; a rewrite answers the requests made
@@ -31,7 +31,7 @@ RETRY_SECONDS = 60.0
 MIN_PAUSE_SECONDS = 10.0
 """Minimum number of seconds between two rewrites."""
 NO_FILE_RETRY_SECONDS = 3600
-"""Seconds until a Redis without an append-only file is looked at again."""
+"""Seconds until the next try with a Redis that keeps no append-only file or refuses INFO."""
 
 
 async def request(store: AsyncRedis) -> None:
@@ -59,10 +59,10 @@ class Rewriter:
         self._is_running = False
 
     def tick(self, store: Redis, last_entries: Sequence[bytes | None], now: float) -> bool:
-        """Begins a rewrite if it is time (`now`, s). Returns whether a rewrite began.
+        """Begins a rewrite if a rewrite is due. Returns whether it began.
 
-        last_entries: the id of the last counted entry, by shard. Raises redis.RedisError if Redis does not
-        answer.
+        last_entries: the id of the last counted entry, by shard. now: s. Raises redis.RedisError if Redis
+        does not answer.
         """
         if not self._period_seconds:
             return False
@@ -84,7 +84,8 @@ class Rewriter:
     def _begin(
         self, store: Redis, last_entries: Sequence[bytes | None], requests: tuple[int, int], now: float
     ) -> bool:
-        """Begins a rewrite. Returns whether it began. requests: numbers of requests made and answered."""
+        """Begins a rewrite. Returns whether the rewrite began. requests: numbers of requests made and
+        answered."""
         requested, answered = requests
         try:
             persistence = store.info("persistence")

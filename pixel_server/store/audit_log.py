@@ -57,15 +57,15 @@ async def recipient_counts(store: AsyncRedis) -> dict[str, int]:
 
 
 async def read_page(
-    store: AsyncRedis, before: str | None, limit: int, name: Log = "audit"
+    store: AsyncRedis, before: str | None, limit: int, log_name: Log = "audit"
 ) -> tuple[list[dict[str, str]], str | None]:
     """Returns (lines of a log, newest first; cursor of the next page, None after the last page).
 
     Each line has an `id`, the id of its stream entry, for example `"1790000000000-0"`. before: a cursor,
-    which is the id of the last line of the page before.
+    which is the id of the last line of the previous page.
     """
     end = "+" if before is None else f"({before}"
-    entries = await store.xrevrange(LOGS[name], end, "-", limit + 1)
+    entries = await store.xrevrange(LOGS[log_name], end, "-", limit + 1)
     lines = [{"id": entry.decode(), **_decode(fields)} for entry, fields in entries[:limit]]
     return lines, lines[-1]["id"] if len(entries) > limit else None
 

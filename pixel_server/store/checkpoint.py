@@ -12,10 +12,10 @@ A store that lost its newest commits, for example when a replica takes over, lat
 other commits. The mark tells two commits with the same number apart. A store that lost its newest entries,
 but no commit, is noticed because the last entry that a commit counts must be in the stream.
 
-If Redis refused a command in the middle of the script, the commands before it would stay done. So the script
-first checks the type of each command's key, and each number that a command raises. If somebody has put
-another value there by hand, the script fails and nothing has changed. The hashes of recipients' records are
-not checked: the roll-up has just read each of them.
+If Redis refused a command in the middle of the script, the commands before it would not be undone. So the
+script first checks the type of each command's key, and each number that a command raises. If somebody has
+stored a value of another type by hand, the script fails and nothing has changed. The hashes of recipients'
+records are not checked: the roll-up has just read each of them.
 
 A roll-up whose commits failed several times takes a short lead (`take_lead`). Other writers then wait, at
 most LEAD_MS, so that many small writes cannot keep the roll-up from counting. The lead is advice, not a lock:
@@ -205,7 +205,7 @@ def take_lead(store: Redis, shard: int) -> None:
 
 
 def end_lead(store: Redis, shard: int) -> None:
-    """Lets the waiting writers go on."""
+    """Ends the lead, so that the waiting writers go on."""
     store.delete(keys.lead(shard))
 
 
@@ -221,7 +221,7 @@ async def raise_generation(store: AsyncRedis, shard: int) -> None:
 async def commit_always(store: AsyncRedis, shard: int, commands: Iterable[Command]) -> None:
     """Carries out commands that do not depend on the shard's state.
 
-    Another writer that has read the old generation cannot commit then.
+    Another writer that has read the old generation cannot commit afterwards.
     """
     fixed = list(commands)
 

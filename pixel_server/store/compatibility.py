@@ -56,7 +56,7 @@ class Durability:
     def text(self) -> str:
         """Describes for the operator what a crash of Redis may cost."""
         if self.aof == "unknown":
-            return "unknown: CONFIG may not be read"
+            return "unknown: Redis does not let this server read CONFIG"
         if self.aof != "yes":
             return "none: no append-only file, a crash of Redis loses all hits since its last snapshot"
         if self.fsync == "always":
@@ -75,9 +75,9 @@ async def check_store(
     store. Skips the ownership check if `secrets` is None. mark: the mark of the store that this process
     knows; None to skip the comparison.
 
-    Raises StoreAwayError if the store does not answer or accepts no writes now, and StoreEmptiedError if it
-    has another mark. Raises StoreError if it is too old, evicts keys, has another number of shards or a newer
-    format, or belongs to other secrets.
+    Raises StoreAwayError if the store does not answer or accepts no writes now, and StoreEmptiedError if
+    the store has another mark. Raises StoreError if the store is too old, evicts keys, has another number of
+    shards or a newer format, or belongs to other secrets.
     """
     where = f"Redis at {without_password(url)}"
     try:
@@ -101,8 +101,8 @@ async def check_store(
 
 
 def secrets_for(settings: Settings, url: str) -> Secrets:
-    """Returns the secrets of a server that starts. Makes them in its data directory if no server owns the
-    store.
+    """Returns the secrets of a server that starts. Makes new secrets in its data directory if no server
+    owns the store.
 
     Asks the store only if the data directory has no secrets: a store that hangs must not keep a web process
     from starting. Raises SecretsError if the secrets cannot be read, or if there are none and the store
@@ -180,7 +180,7 @@ async def _claim(store: AsyncRedis, shards: int, secrets: Secrets, mark: StoreMa
 
 
 async def _learn_mark(store: AsyncRedis, shards: int, stored: dict[str, str], mark: StoreMark) -> None:
-    """Tells `mark` the store's mark. Gives the store a mark if it has none."""
+    """Copies the store's mark to `mark`. Gives the store a mark if the store has no mark."""
     stored_mark = stored.get("mark", "")
     is_marked = bool(stored_mark) and "marked" in stored
     try:

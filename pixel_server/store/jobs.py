@@ -10,6 +10,7 @@ from rq import Queue
 from rq.exceptions import DuplicateJobError
 
 QUEUE = "pixel-rollup"
+
 ROLLUP = "workers.rollup.drain"
 CHORES = "workers.maintenance.run"
 RETENTION = "workers.retention.run"
@@ -47,7 +48,7 @@ def request_rollups(jobs: Queue, shards: Iterable[int], now: float) -> list[int]
 def request(jobs: Queue, function: str, now: float) -> None:
     """Queues a periodic job, unless the job of this period is queued already.
 
-    function: its dotted name, a key of PERIOD_SECONDS. now: s.
+    function: the dotted name of the job's function, a key of PERIOD_SECONDS. now: s.
     """
     with suppress(DuplicateJobError):
         _enqueue(jobs, function, f"{function.split('.')[1]}-{int(now) // PERIOD_SECONDS[function]}")

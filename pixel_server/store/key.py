@@ -10,7 +10,7 @@ RedisType = Literal["string", "hash", "set", "zset", "stream", "hll"]
 
 
 class Key:
-    """A kind of key. pattern: a name with placeholders, as `px:{s}:people:ID:BUCKET`.
+    """A kind of key. pattern: a name with placeholders, for example `px:{s}:people:ID:BUCKET`.
 
     lifetime: words in which `kept_for` fills in settings, for example `{settings.keep_days:,} days`.
     """

@@ -2,12 +2,13 @@
 
 Call a kind to get the name of a key: `keys.people(3, "spring", 0x1f4)` is `px:{3}:people:spring:1f4`. In
 patterns {s} is a shard's number, ID is a campaign, and {all} is literal. A cluster keeps keys with the same
-hash tag (the part in braces) together, and no command names keys with different hash tags. A stranger can
-choose no part of a name. The job queue's own keys are `rq:*`.
+hash tag (the part in braces) together, and no command names keys with different hash tags. No part of a
+name is a text that a stranger chose. The job queue's own keys are `rq:*`.
 
-Writers and readers are processes and parts of them: `web` is any web process, `cli` a command, `stats` the
-figures, `all` all parts; `readyz` includes `doctor`. A recipient's mark is a keyed hash of the recipient key.
-The store's mark is a random text by which an emptied store is noticed (`store_mark`).
+Writers and readers are processes, or parts of processes: `web` is any web process, `cli` the commands,
+`stats` the figures, `all` everything, `readyz` the health check and the command `doctor`. A recipient's mark
+is a keyed hash of the recipient key. The store's mark is a random text by which an emptied store is noticed
+(`store_mark`).
 
 The inventory takes patterns and lifetimes from this table, the removal of campaigns takes its kinds, and a
 test compares a used store with it.
@@ -32,8 +33,9 @@ MAX_BEAT_SKEW_SECONDS = 60
 """Seconds by which a beat in WORKERS may lie in the future. A later beat was written by a wrong clock."""
 
 PEOPLE_BUCKETS = 4096
-"""Hashes over which a campaign's recipients of one shard are spread. With 1 million recipients in 4 shards
-each hash holds 61; up to 8 million in all stay within Redis's compact form (512 entries a hash)."""
+"""Number of hashes over which a campaign's recipients of one shard are spread. With 1 million recipients in
+4 shards each hash holds 61. With up to 8 million recipients, each hash stays within Redis's compact form (512
+entries a hash)."""
 
 _AFTER_SENDING = "{settings.keep_recipients:,} days after sending"
 
@@ -179,7 +181,7 @@ def kind_of(name: str) -> Key | None:
 def dropped_field(campaign: str, reason: Literal["gpc", "out", "origin"]) -> str:
     """Returns the field of DROPPED that counts a campaign's requests that were not recorded for this reason.
 
-    gpc: the request came with GPC or DNT. out: the browser has opted out. origin: the campaign does not know
-    the origin of the page. A report of how long a page was seen is not counted.
+    gpc: the request came with GPC or DNT. out: the browser has opted out. origin: the campaign does not
+    allow the origin of the page. A report of how long a page was seen is not counted.
     """
     return campaign if reason == "gpc" else f"{campaign}:{reason}"

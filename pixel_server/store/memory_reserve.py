@@ -1,8 +1,8 @@
 """The part of Redis's memory that hits leave to the roll-up, and how full Redis is.
 
 A Redis whose memory is used up to `maxmemory` refuses new hits, the job queue and much else. So web processes
-stop writing hits PIXEL_MEMORY_RESERVE bytes before that. Hits then go to the spool, and are answered 503 when
-the spool is full too.
+stop writing hits PIXEL_MEMORY_RESERVE bytes before that point. Hits then go to the spool, and are answered
+503 when the spool is full too.
 """
 
 from __future__ import annotations

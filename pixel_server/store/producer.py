@@ -13,9 +13,9 @@ An id begins with the time at which it was made: 12 hexadecimal digits of millis
 A producer that is idle for 30 days is pruned, and the shard's floor, the lowest id that may be new, rises
 above the pruned id. So an id that was pruned can be told from a new id: the pruned id lies below the floor.
 
-The time at which a producer was last seen is by Redis's clock. Other clocks may be wrong for a while. An id
-from the future is not pruned before its time, or the floor would lie above all ids that are made from then
-on. A producer that is refused gets the floor in the reply, and makes an id above it.
+Redis's clock tells when a producer was last seen. Other clocks may be wrong for a while. An id whose time is
+in the future is not pruned before that time: otherwise the floor would lie above all ids that are made until
+then. A producer that is refused gets the floor in the reply, and makes an id above it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ MAX_PRODUCERS = 4096
 """Producers that a shard keeps. If there are more, the producers that were idle longest are pruned, but none
 that was seen within CROWDED_IDLE_MS."""
 CROWDED_IDLE_MS = 7 * 86_400_000
-"""Milliseconds for which every producer is kept. A batch that waits longer in the spool may be set aside."""
+"""Milliseconds for which every producer is kept, even above MAX_PRODUCERS. A batch that waits longer in the
+spool may be set aside."""
 
 APPEND = """
 -- KEYS: stream, producers. ARGV: producer id; sequence number; name of the field; batch; `after`, the number
@@ -62,9 +63,9 @@ _PRUNE = (
     EVEN_IF_FULL
     + """
 -- KEYS: producers. ARGV: the time (ms) since which a producer must have been seen to stay; the number of
--- producers that stay; the same time for producers beyond that number. Returns how many producers were
--- pruned. A producer whose id is newer than the time stays. The floor rises to just above the newest pruned
--- id, and never falls.
+-- producers that stay; the time (ms) since which a producer beyond that number must have been seen to stay.
+-- Returns how many producers were pruned. A producer whose id was made after that time stays, too. The floor
+-- rises to just above the newest pruned id, and never falls.
 local pruned, floor, crowd = {}, redis.call('HGET', KEYS[1], 'floor') or '', {}
 local all, before = redis.call('HGETALL', KEYS[1]), string.format('%012x', ARGV[1])
 local recent = tonumber(ARGV[3])
@@ -109,7 +110,11 @@ return now[1] * 1000 + math.floor(now[2] / 1000)
 
 
 def prune(store: Redis, shard: int, *, idle_since_ms: int, max_producers: int = MAX_PRODUCERS) -> int:
-    """Removes a shard's producers that were last seen before `idle_since_ms`. Returns how many."""
+    """Removes a shard's producers that were last seen before `idle_since_ms`.
+
+    If more than `max_producers` would stay, also removes producers that were idle longest. Returns the number
+    of removed producers.
+    """
     return int(store.eval(*prune_call(shard, idle_since_ms=idle_since_ms, max_producers=max_producers)))
 
 
@@ -126,7 +131,8 @@ def queue_oldest_entry(pipe: Pipeline, shard: int) -> None:
 
 
 def queue_counted_until(pipe: Pipeline, shard: int) -> None:
-    """Queues a command whose reply is an instant (ms). Every hit that reached the shard before it is counted.
+    """Queues a command whose reply is an instant (ms). Every hit that reached the shard before that instant
+    is counted.
 
     The instant is by the clock of the shard's own node, as are the ids of the entries.
     """

@@ -38,7 +38,7 @@ def read(store: Redis, make: Callable[[Pipeline], Reader[T]]) -> T:
 
 
 def together(pipe: Pipeline, *readers: Reader[Any]) -> Reader[list[Any]]:
-    """Runs readers side by side: a step of all of them is one step. Returns their results, in this order."""
+    """Runs readers side by side: their steps share each round trip. Returns their results, in this order."""
     results: list[Any] = [None] * len(readers)
     running = dict(enumerate(readers))
     replies: dict[int, list[Any]] = {}

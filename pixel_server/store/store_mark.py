@@ -64,7 +64,8 @@ class StoreMark:
     def queue_read(self, pipe: Pipeline) -> None:
         """Queues the command whose reply `compare` takes.
 
-        It must be the last command: the store was the known store also for all commands before.
+        Queue this command last. If `compare` accepts its reply, the commands before it used the known store
+        too.
         """
         pipe.hmget(keys.STORE, _FIELDS)
 
@@ -103,7 +104,7 @@ class StoreMark:
         self.trouble = ""
 
     def learn(self, mark: str) -> None:
-        """Takes this mark as the known one, and keeps it in the data directory."""
+        """Makes this mark the known mark, and writes it to the data directory."""
         if mark != self.known and self._path is not None and self._path.parent.is_dir():
             content = json.dumps({"format": FORMAT, "mark": mark}).encode() + b"\n"
             try:
@@ -116,9 +117,10 @@ class StoreMark:
 
 
 async def ensure_mark(store: AsyncRedis, shards: int, mark: str, is_marked: bool) -> str:
-    """Marks the store and its shards if they have no mark. Returns the mark. mark: the store's, '' if none.
+    """Marks the store and its shards if they have no mark. Returns the mark.
 
-    is_marked: whether all shards had the mark before. Raises StoreEmptiedError if a shard has lost it since.
+    mark: the store's mark, '' if it has none. is_marked: whether all shards had the mark before. Raises
+    StoreEmptiedError if a shard has lost the mark since then.
     """
     if not mark:
         await store.hsetnx(keys.STORE, "mark", secrets.token_hex(8))
@@ -160,7 +162,7 @@ async def _mark_shards(store: AsyncRedis, shards: Sequence[int], mark: str) -> N
 
 
 def _read_file(path: Path) -> str:
-    """Returns the mark in the file of a data directory, '' if there is none that can be read."""
+    """Returns the mark in the file of a data directory, '' if no mark can be read."""
     try:
         content = json.loads(path.read_bytes())
         if content["format"] == FORMAT and isinstance(content["mark"], str):
