@@ -77,7 +77,7 @@ async def list_campaigns(api: Api, request: Request) -> Response:
 
 async def show_campaign(api: Api, request: Request) -> Response:
     shown = campaign_json(await api.campaign(request.path_params["id"]))
-    if request.state.shared:
+    if request.state.has_shared_key:
         return reply({field: shown[field] for field in disclosure.FIELDS})
     return reply(shown)
 
@@ -129,7 +129,7 @@ _PAGE = (
 CALLS = (
     Call("GET", "/api/campaigns", "read", list_campaigns, query=_PAGE),
     Call("POST", "/api/campaigns", "write", create_campaign),
-    Call("GET", "/api/campaigns/{id}", "read", show_campaign, shared=True),
+    Call("GET", "/api/campaigns/{id}", "read", show_campaign, allows_shared_key=True),
     Call("PATCH", "/api/campaigns/{id}", "write", change_campaign),
     Call("DELETE", "/api/campaigns/{id}", "write", delete_campaign),
 )

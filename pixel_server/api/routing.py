@@ -30,18 +30,19 @@ Handler = Callable[[Api, Request], Awaitable[Response]]
 
 
 class Call(NamedTuple):
-    """One call of the API. scope: the scope that the API key needs; None if the call needs no key.
+    """One call of the API. scope: the scope that the API key needs, or None if the call needs no key.
 
-    shared: whether a key with only `read:CAMPAIGN` may make the call for its own campaign.
-    `request.state.shared` is then true, and the handler shows less. query: the parameters that the call
-    takes. Others are refused, because a mistyped `from` would return the figures of all time.
+    allows_shared_key: whether a shared key (a key with only `read:CAMPAIGN`) may make the call for its own
+    campaign. If such a key makes the call, `request.state.has_shared_key` is true, and the handler shows
+    less. query: the parameters that the call takes. Other parameters are refused, because a call with a
+    mistyped `from` would return the figures of all time.
     """
 
     method: str
     path: str
     scope: str | None
     handler: Handler
-    shared: bool = False
+    allows_shared_key: bool = False
     query: tuple[Parameter, ...] = ()
 
 
@@ -99,7 +100,7 @@ def routes(api: Api, calls: Iterable[Call]) -> list[Route]:
             request_form.check_query(request)
             if call.scope is not None:
                 refuse_emptied(api)
-                await _check_key(api, request, call.scope, call.shared)
+                await _check_key(api, request, call.scope, call.allows_shared_key)
             if call.query:
                 _check_parameters(request, call.query)
             return await call.handler(api, request)
@@ -115,8 +116,8 @@ def refuse_emptied(api: Api) -> None:
         raise Problem(503, api.campaign_cache.mark.trouble, headers={"Retry-After": "10"})
 
 
-async def _check_key(api: Api, request: Request, scope: str, may_share: bool) -> None:
-    """Sets `who`, `scopes` and `shared` of the request's state from its API key.
+async def _check_key(api: Api, request: Request, scope: str, allows_shared_key: bool) -> None:
+    """Sets `who`, `scopes` and `has_shared_key` of the request's state from its API key.
 
     Raises Problem 401, 403 or 429 if the key is missing, unknown or lacks the scope.
     """
@@ -134,12 +135,12 @@ async def _check_key(api: Api, request: Request, scope: str, may_share: bool) ->
         )
     request.state.who = f"key {record.id}"
     request.state.scopes = frozenset(record.scopes)
-    request.state.shared = scope not in record.scopes
-    if not request.state.shared:
+    request.state.has_shared_key = scope not in record.scopes
+    if not request.state.has_shared_key:
         return
-    own = api_keys.shared_campaigns(record.scopes)
-    if not (may_share and request.path_params.get("id") in own):
-        more = "; it reads only the shared figures of its own campaigns" if own else ""
+    own_campaigns = api_keys.shared_campaigns(record.scopes)
+    if not (allows_shared_key and request.path_params.get("id") in own_campaigns):
+        more = "; it reads only the shared figures of its own campaigns" if own_campaigns else ""
         raise Problem(403, f"this API key has no scope {scope!r}{more}")
 
 

@@ -26,7 +26,7 @@ MAX_COMPARED = 20
 async def show_stats(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     now, query = api.clock(), request.query_params
-    if request.state.shared:
+    if request.state.has_shared_key:
         late_since = await asyncio.to_thread(api.late_since)
         return reply(await shared_stats.read(api.store, campaign, query, api.settings, late_since, now))
     time_range = ranges.parse(query, campaign.time_zone, now)
@@ -48,7 +48,7 @@ def series_csv(campaign: Campaign, figures: Mapping[str, Any]) -> Response:
 async def show_breakdowns(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     now, query = api.clock(), request.query_params
-    if request.state.shared:
+    if request.state.has_shared_key:
         late_since = await asyncio.to_thread(api.late_since)
         dimensions = web_breakdowns.parse(query, disclosure.DIMENSIONS)
         return reply(
@@ -111,10 +111,10 @@ _BREAKDOWNS_QUERY = (
 _IDS = Parameter("ids", text(f"2 to {MAX_COMPARED} ids, with commas between."), is_required=True)
 
 CALLS = (
-    Call("GET", "/api/campaigns/{id}/stats", "read", show_stats, shared=True, query=_STATS_QUERY),
+    Call("GET", "/api/campaigns/{id}/stats", "read", show_stats, allows_shared_key=True, query=_STATS_QUERY),
     Call(
         *("GET", "/api/campaigns/{id}/breakdowns", "read", show_breakdowns),
-        shared=True,
+        allows_shared_key=True,
         query=_BREAKDOWNS_QUERY,
     ),
     Call("GET", "/api/compare", "read", compare_campaigns, query=(_IDS,)),

@@ -43,7 +43,7 @@ _COLUMNS = {
 
 async def page(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    if request.state.shared:
+    if request.state.has_shared_key:
         chart = render.url(api.settings, f"campaigns/{campaign.id}/stats.json")
         return await shared_figures.show(api, request, campaign, chart)
     params = request.query_params
@@ -105,7 +105,7 @@ async def show(
 async def stats_json(api: Api, request: Request) -> Response:
     """Returns the same stats as `GET /api/campaigns/{id}/stats`."""
     campaign = await api.campaign(request.path_params["id"])
-    if request.state.shared:
+    if request.state.has_shared_key:
         return reply(await shared_figures.read_shared(api, campaign, request.query_params))
     campaign_stats = await _read_stats(api, campaign, request.query_params)
     late = await asyncio.to_thread(api.late_since)

@@ -24,7 +24,7 @@ DEFAULT_SORT = "-last_hit"
 
 
 async def show(api: Api, request: Request) -> Response:
-    if request.state.shared:
+    if request.state.has_shared_key:
         return await _shared(api, request)
     query = request.query_params.get("q", "").strip()[: overview.MAX_QUERY_CHARACTERS]
     sort = request.query_params.get("sort", DEFAULT_SORT)

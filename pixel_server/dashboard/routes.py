@@ -32,12 +32,12 @@ from pixel_server.dashboard.live import Live
 from pixel_server.dashboard.routing import Page
 
 PAGES = (
-    Page("GET", "/", "read", campaign_list.show, shared=True),
+    Page("GET", "/", "read", campaign_list.show, allows_shared_key=True),
     Page("GET", "/new", "write", campaign_edit.new),
     Page("POST", "/new", "write", campaign_edit.create),
     Page("GET", "/compare", "read", compare.page),
-    Page("GET", "/campaigns/{id}", "read", campaign.page, shared=True),
-    Page("GET", "/campaigns/{id}/stats.json", "read", campaign.stats_json, shared=True),
+    Page("GET", "/campaigns/{id}", "read", campaign.page, allows_shared_key=True),
+    Page("GET", "/campaigns/{id}/stats.json", "read", campaign.stats_json, allows_shared_key=True),
     Page("GET", "/campaigns/{id}/series.csv", "read", campaign.series),
     Page("GET", "/campaigns/{id}/figures.json", "read", campaign.figures_json),
     Page("GET", "/campaigns/{id}/recipients", "people", recipients.page),

@@ -24,19 +24,19 @@ ANY = "any"
 
 
 class Page(NamedTuple):
-    """A page. scope: the scope that the session needs, None if everyone may see the page.
+    """A page. scope: the scope that the session needs, or None if everyone may see the page.
 
-    shared: whether a key with only `read:CAMPAIGN` may see the page, for its own campaign or if the path
-    has no campaign. `request.state.shared` is then true, and the handler shows shared figures only.
-    max_bytes: largest size of its form. The handler finds the session in `request.state.session`, and the
-    fields of a POST in `request.state.form`.
+    allows_shared_key: whether a shared key (a key with only `read:CAMPAIGN`) may see the page. If the path
+    has a campaign, it must be the key's own. With such a key, `request.state.has_shared_key` is true, and the
+    handler shows only shared figures. max_bytes: largest size of the page's form. The handler finds the
+    session in `request.state.session`, and the fields of a POST in `request.state.form`.
     """
 
     method: str
     path: str
     scope: str | None
     handler: Handler
-    shared: bool = False
+    allows_shared_key: bool = False
     max_bytes: int = 64 << 10
 
 
@@ -80,11 +80,11 @@ async def _admit(api: Api, request: Request, page: Page, scope: str) -> None:
         raise _SignedOut
     request.state.session = session
     request.state.who = f"key {session.key_id}"
-    request.state.shared = scope not in (ANY, *session.scopes)
-    if request.state.shared:
+    request.state.has_shared_key = scope not in (ANY, *session.scopes)
+    if request.state.has_shared_key:
         campaign = request.path_params.get("id")
         if not (
-            page.shared
+            page.allows_shared_key
             and session.shared_campaigns
             and (campaign is None or campaign in session.shared_campaigns)
         ):

@@ -493,9 +493,11 @@ def test_disclosure_breakdowns_are_shared(site, page, clock, count, partner):
 
 
 def test_disclosure_shared_calls_are_three():
-    assert {call.path for call in routes.CALLS if call.shared} == {
+    assert {call.path for call in routes.CALLS if call.allows_shared_key} == {
         "/api/campaigns/{id}",
         "/api/campaigns/{id}/stats",
         "/api/campaigns/{id}/breakdowns",
     }
-    assert all((call.method, call.scope) == ("GET", "read") for call in routes.CALLS if call.shared)
+    assert all(
+        (call.method, call.scope) == ("GET", "read") for call in routes.CALLS if call.allows_shared_key
+    )
