@@ -47,14 +47,28 @@ async def create(api: Api, request: Request) -> Response:
     return forms.page(api, request, "pixel.html", {**fields, "recipient": ""}, context)
 
 
+_IMAGE_STYLE = ";".join(
+    f"{declaration}!important"
+    for declaration in (
+        *("display:block", "position:fixed", "top:0", "left:0"),
+        *("width:1px", "height:1px", "opacity:0", "pointer-events:none"),
+    )
+)
+"""Style that takes the image out of the flow of the page, and holds against the page's own rules for images.
+
+The image stays in the window, so that a program that makes it lazy still loads it. Without the style, which a
+Content Security Policy may block, the attribute `hidden` keeps the image from adding a line.
+"""
+
+
 def image(base_url: str, campaign: str) -> str:
-    """Returns the image tag of a web campaign.
+    """Returns the image tag of a web campaign, which moves nothing in the page.
 
     Without the policy, browsers send only the page's origin. Without `eager`, a CMS may make the image lazy.
     """
     return (
         f'<img src="{escape(base_url)}/p/{campaign}.gif" width="1" height="1" alt="" loading="eager" '
-        'referrerpolicy="no-referrer-when-downgrade">'
+        f'referrerpolicy="no-referrer-when-downgrade" hidden style="{_IMAGE_STYLE}">'
     )
 
 

@@ -1,4 +1,4 @@
-"""The pixels move nothing in a mail: Chromium and WebKit show it the same with and without them."""
+"""The pixels move nothing in a mail or page: Chromium and WebKit show it the same with and without them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from pixel_server.collect.image import GIF
+from pixel_server.dashboard.pixel import image
 from pixel_server.mail.links import Minter, embed
 from pixel_server.secret import Secrets
 from tests.journeys.webkit import missing_programs, webkit_page
@@ -22,16 +23,19 @@ from tests.stack import until
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+ROOT = Path(__file__).parents[2]
 WIDTH, HEIGHT = 640, 600
 """Pixels of the window."""
 MAX_MOVE = 1
 """Pixels by which an element may move in a program that removes `position` from styles, as Gmail does."""
 MINTER = Minter("https://mail.example.org", Secrets.derive(("signing",), "recipient"))
 QUIRKS = "<!-- in quirks mode -->"
+NO_INLINE_STYLES = """<meta http-equiv="Content-Security-Policy" content="style-src 'nonce-x'">"""
+ARE_LOADED = "[...document.querySelectorAll('img[alt]')].every(image => image.naturalWidth === 1)"
 AS_IN_GMAIL = "<style>body{margin:0!important}</style>"
 LOADED = f"data:image/gif;base64,{b64encode(GIF).decode()}"
 RECTANGLES = """[...document.querySelectorAll('body, body *')]
-    .filter(one => !(one.tagName === 'IMG' && one.getAttribute('border') === '0'))
+    .filter(one => !(one.tagName === 'IMG' && one.getAttribute('width') === '1'))
     .map(one => one.getBoundingClientRect())
     .map(box => [box.left, box.top, box.right, box.bottom])
     .concat([[document.documentElement.scrollWidth, document.documentElement.scrollHeight]])"""
@@ -144,6 +148,37 @@ def test_pixels_move_nothing(look: Callable[[str], Look], name: str):
     for source in (LOADED, "nothing.gif"):  # shown, and blocked
         assert look(with_pixels(html, source))[0] == look(html)[0]
         until(lambda source=source: is_same(look(with_pixels(html, source))[1](), look(html)[1]()))
+
+
+def with_web_images(html: str) -> str:
+    """Returns the page with the image of a web campaign at the top and at the bottom."""
+    tag = image("https://pixel.example.org", "docs").replace("https://pixel.example.org/p/docs.gif", LOADED)
+    made, count = re.subn("<img [^>]+ border=[^>]+>", tag, embedded(html))
+    assert count == 2
+    return made
+
+
+@pytest.mark.parametrize(("head", "name"), [*(("", name) for name in LAYOUTS), (NO_INLINE_STYLES, "HTML5")])
+def test_web_images_move_nothing(look: Callable[[str], Look], head: str, name: str):
+    """A policy that blocks inline styles blocks those of the page too."""
+    page, page_with_images = head + LAYOUTS[name], head + with_web_images(LAYOUTS[name])
+    assert look(page_with_images)[0] == look(page)[0]
+    until(lambda: is_same(look(page_with_images)[1](), look(page)[1]()))
+
+
+@pytest.mark.parametrize("head", ["", NO_INLINE_STYLES])
+def test_web_image_is_loaded(browser: Browser, tmp_path: Path, head: str):
+    page = browser.new_page()
+    (tmp_path / "page.html").write_text(document(head + with_web_images(LAYOUTS["HTML5"])))
+    page.goto((tmp_path / "page.html").as_uri())
+    assert page.evaluate(ARE_LOADED)
+    page.close()
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/web.md"])
+def test_web_image_in_the_docs_is_that_of_the_dashboard(name: str):
+    tag = image("https://pixel.example.org", "docs")
+    assert re.findall("<img [^>]+/p/docs.gif[^>]+>", (ROOT / name).read_text()) == [tag, tag]
 
 
 def is_same(picture: Image.Image, other: Image.Image) -> bool:
