@@ -2,27 +2,28 @@
 
 Why each hit is counted exactly once:
 
-1. A stored batch is one stream entry. Its producer numbers it, and repeats it unchanged until it is answered.
+1. A stored batch is one stream entry. Its producer numbers it, and repeats it unchanged until Redis answers.
    The append script takes each number once. If several batches are on their way, the script takes a later
-   batch only after the batch before it (`producer`): otherwise a batch could be overtaken, and then be
-   mistaken for a repeat. So each stored hit lies in exactly one entry.
+   batch only after the batch before it (`producer`): otherwise a later batch could overtake it, and the
+   script would take it for a repeat. So each stored hit lies in exactly one entry.
 2. A roll-up reads the checkpoint (generation, id) and the entries after the id at one instant. Then it reads
    all other data that it needs: the campaigns, the recipients, the packed counts. It commits counters, id and
-   trim in one script, which does nothing if the generation has changed, or if the entry of the id is not in
-   the stream. Every other writer of the shard's state raises the generation in the same way. So the data that
-   was read still holds at the commit, and the id moves only together with the counters of its entries. A
-   store that lost its newest changes has another generation, or has not that entry: each commit leaves a
-   random mark, so that two commits of one number differ.
+   trim in one script. The script does nothing if the generation has changed, or if the entry of the id is not
+   in the stream. Every other writer of the shard's state raises the generation in the same way. So the data
+   that was read still holds at the commit, and the id moves only together with the counters of its entries. A
+   store that lost its newest changes has another generation, or lacks that entry: each commit leaves a random
+   mark, so that two commits with the same number differ.
 3. If the roll-up is killed before the commit, nothing has happened, and the entries are read again. If it is
    killed after the commit, or the reply is lost, the id has moved, and the entries are gone. A worker that
    slept through the commits of others finds the generation raised, and changes nothing.
 4. The result does not depend on order. Sums add. A recipient's record is a minimum, a maximum, sums and a
    union. The time of a campaign's last hit is a maximum. An open that turns out to be earlier than the first
-   known open moves one unique open from cell to cell. HyperLogLogs are sets. So hits, opens and unique opens
-   come out the same however the batches were cut.
+   known open moves one unique open from one time bucket to another. HyperLogLogs are sets. So hits, opens and
+   unique opens come out the same however the batches were cut.
 5. If a campaign is deleted, its tombstone is set, then the generation is raised, then its keys are removed. A
-   roll-up that read the generation before that cannot commit. A roll-up that read it after that sees the
-   tombstone, and drops the hits. Retention does the same with what it writes into the campaign's record.
+   roll-up that read the old generation cannot commit. A roll-up that reads the new generation sees the
+   tombstone, and drops the hits. Retention takes the same steps, with an entry in the campaign's record in
+   place of a tombstone.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ return out
 def _read_people_call(shard: int, prefix: str, recipients: Iterable[bytes]) -> ScriptCall:
     """Returns the call that reads each recipient's value.
 
-    prefix: the keys of the hashes without the bucket.
+    prefix: beginning of the keys of the hashes, without the bucket number at their end.
     """
     arguments = b"".join(recipients), keys.PEOPLE_BUCKETS
     return script_call(_READ_PEOPLE, keys=(prefix,), arguments=arguments, undeclared=shard)
@@ -74,14 +75,14 @@ _TWO_PIXEL_FIELDS = {
     recipient_record.TOP: ("recipients_twins", "recipients_clipped"),
     recipient_record.TOP | recipient_record.SEEN: ("recipients_twins",),
 }
-"""Totals that count a recipient of a mail with two pixels, by `RecipientRecord.two_pixel`."""
+"""Names of the totals that count a recipient of a mail with two pixels, by `RecipientRecord.two_pixel`."""
 _CLASS_FIELDS = {
     recipient_record.PERSON: "recipients_person",
     recipient_record.PREFETCH: "recipients_prefetch",
     recipient_record.SCANNER: "recipients_scanner",
     recipient_record.UNKNOWN: "recipients_unknown",
 }
-"""Total that counts a recipient, by class of its opens."""
+"""Name of the total that counts a recipient, by a class of the recipient's opens."""
 
 _CHUNK = 1000
 """Largest number of items in one command."""
@@ -111,7 +112,7 @@ class Stored:
 
 
 def read_people(pipe: Pipeline, shard: int, tally: Tally, people: People) -> Reader[None]:
-    """Adds the stored records of a tally's recipients to `people`, as far as they are not there.
+    """Adds to `people` the stored records of a tally's recipients that it lacks.
 
     Raises NewerFormat if a newer version wrote one of the records.
     """
@@ -147,7 +148,7 @@ def read_stored(
         dates.append((days, months))
         for day in days:
             pipe.get(keys.buckets(shard, sums.campaign.id, day))
-        pipe.hmget(keys.months(shard, sums.campaign.id), ["", *months])
+        pipe.hmget(keys.months(shard, sums.campaign.id), ["", *months])  # HMGET needs at least one field
         pipe.hmget(keys.breakdown(shard, sums.campaign.id), [open_breakdown.ALL, *months])
         pipe.hget(keys.total(shard, sums.campaign.id), "last_hit")
         for day in sums.web_counts:
@@ -167,7 +168,7 @@ def read_stored(
 
 
 def _touched_buckets(sums: Sums, stored: Stored) -> set[int]:
-    """Returns the starts (s) of the hits' buckets, and of those from or to which a first open may move."""
+    """Returns the starts (s) of the hits' buckets, and of buckets from or to which a first open may move."""
     starts = set(sums.cells)
     for retracted in sums.retracted.values():
         starts.update(series.bucket_start(at * 1000) for at, _ in retracted.remaining)
@@ -191,9 +192,9 @@ def plan(
     first_day = retention.oldest_day(sums.campaign, keep.days, now)
     cells = {start: list(cell) for start, cell in sums.cells.items()}
     labels = {day: Counter(counts) for day, counts in sums.labels.items()}
-    recipients = _merge_people(shard, sums, stored, cells, labels, records)
+    recipient_totals = _merge_people(shard, sums, stored, cells, labels, records)
     yield from _totals(shard, campaign, cells)
-    for name, count in recipients.items():
+    for name, count in recipient_totals.items():
         if count:
             yield ("HINCRBY", keys.total(shard, campaign), name, str(count))
     if sums.last_hit_ms // 1000 > stored.last_hit:
@@ -248,10 +249,10 @@ def _merge_people(
             for name in _class_fields(old_classes):
                 totals[name] = totals.get(name, 0) - 1
         if merged.flags & recipient_record.TOP:
-            old_parts = 0 if old.flags & recipient_record.OLD else old.two_pixel
+            old_two_pixel = 0 if old.flags & recipient_record.OLD else old.two_pixel
             for name in _TWO_PIXEL_FIELDS[merged.two_pixel]:
                 totals[name] = totals.get(name, 0) + 1
-            for name in _TWO_PIXEL_FIELDS[old_parts]:
+            for name in _TWO_PIXEL_FIELDS[old_two_pixel]:
                 totals[name] = totals.get(name, 0) - 1
         value = recipient_record.pack(merged)
         values += (key, _SIZES[len(value)], value)
@@ -285,9 +286,10 @@ def plan_last_open_days(pipe: Pipeline, shard: int, days: dict[bytes, int]) -> R
 
 
 def plan_bookkeeping(shard: int, tally: Tally, newest_ms: int) -> Iterator[Command]:
-    """Yields the commands for the newest hit's time, the dropped hits and the dead letters.
+    """Yields the commands that store the newest hit's time, the dropped hits and the dead letters.
 
-    newest_ms: the stored time of the newest hit.
+    Also removes the reason of an earlier standstill of the shard. newest_ms: the stored time of the newest
+    hit.
     """
     if tally.newest_ms > newest_ms:
         yield ("HSET", keys.checkpoint(shard), "newest", str(tally.newest_ms))
@@ -299,7 +301,7 @@ def plan_bookkeeping(shard: int, tally: Tally, newest_ms: int) -> Iterator[Comma
 
 
 def _move_unique_open(cells: dict[int, Cell], position: int, before: int, after: int) -> None:
-    """Moves a recipient's first open from `before` to `after`, seconds. 0 stands for no open."""
+    """Moves a recipient's first open from the time `before` to `after`, seconds. 0 stands for no open."""
     if after:
         _add_to_cell(cells, after, position, 1)
     if before:

@@ -1,6 +1,6 @@
 """Bursts: a gateway checks a mail from several machines, or as several browsers, at about the same time.
 
-A burst is three or more addresses on one link within 30 seconds. Among hits that came at delivery
+A burst is hits from three or more addresses on one link within 30 seconds. Among hits that came at delivery
 (`classify.rules.is_at_delivery`) after a known time of sending, three or more pairs of address and agent are
 a burst too. The top and the bottom pixel of a mail are two links.
 
@@ -11,12 +11,13 @@ the stream is cut nor on crashes. A later open by a person counts as usual, and 
 again.
 
 Traces are bounded. For each recipient and minute, the traces of the first MAX_TRACES hits are kept. After
-them, the trace of a hit from a new address is kept if the traces of its link within its 15 seconds have fewer
-than three addresses; the same holds for pairs of address and agent. So three addresses on a link within 15
-seconds are found however many hits there are. A hit whose trace is not kept is
-still judged, but its verdict stays, and later hits are judged without it. Of opens by people that no burst
-can take back any more, the earliest and the latest of each minute are kept: when other opens are taken back,
-one of them may become the recipient's first or last open.
+them, the trace of a hit from a new address is kept only if fewer than three addresses have traces on the same
+link in the same quarter of the minute. The same rule holds for pairs of address and agent. So three addresses
+on a link in one quarter are found, however many hits there are. A hit whose trace is not kept is still
+judged, but its verdict stays, and later hits are judged without it. Some opens by people cannot be taken back
+by any burst: those whose trace is not kept, and those that `classify.rules` judges apart from bursts. Of such
+opens the earliest and the latest of each minute are kept, as traces of kind APART: when other opens are taken
+back, one of them may become the recipient's first or last open.
 
 A hit more than `burst_window.KEPT_MINUTES` older than the newest hit of its shard is judged alone. Only the
 times of hits matter, not the clock. So after a hit from a clock that is ahead, hits from other clocks are
@@ -43,7 +44,7 @@ NEARBY_MS = BURST_MS // 2
 MIN_ADDRESSES = 3
 """Smallest number of different addresses, or of pairs of address and agent, in a burst."""
 MAX_TRACES = 16
-"""Traces of a recipient and minute that are kept whatever their addresses."""
+"""Number of traces of a recipient and minute that are kept whatever their addresses."""
 COUNTED_AS_PERSON = (PERSON, APART)
 """Kinds of traces that are counted as a person's."""
 
@@ -56,7 +57,7 @@ class Evidence:
     """The traces of a shard during a pass.
 
     newest_ms: time of the shard's newest hit so far. changed: (minute, field) of traces to write. too_late:
-    by field, the hits of this pass that came too late for their traces to be kept.
+    by field, the traces of this pass that came too late to be kept.
     """
 
     newest_ms: int
@@ -74,12 +75,12 @@ class Evidence:
 class Retraction:
     """Opens of one recipient that a pass takes back.
 
-    name: field of the recipient's traces. unknown: number of opens of unknown verdict. person_times: times of
-    opens by a person, seconds.
+    traces_field: field of the recipient's traces. unknown: number of opens of unknown verdict. person_times:
+    times of opens by a person, seconds.
     """
 
     sums: Sums
-    name: bytes
+    traces_field: bytes
     unknown: int = 0
     person_times: list[int] = field(default_factory=list)
 
@@ -145,31 +146,31 @@ def _take_back(tally: Tally, evidence: Evidence, rule: str) -> list[Retraction]:
     traces, changed, oldest = evidence.traces, evidence.changed, evidence.oldest_minute
     retractions: dict[bytes, Retraction] = {}
     for hit in tally.traced_hits:
-        name, trace = hit.field, hit.trace
+        traces_field, trace = hit.field, hit.trace
         if hit.newest_ms > evidence.newest_ms:
             evidence.newest_ms = hit.newest_ms
             oldest = evidence.oldest_minute
         minute = hit.time_ms // MINUTE_MS
         if minute < oldest:
-            evidence.too_late.setdefault(name, []).append((minute, trace))
+            evidence.too_late.setdefault(traces_field, []).append((minute, trace))
             continue
-        minutes = traces.get(name)
+        minutes = traces.get(traces_field)
         if minutes is None:
-            minutes = traces[name] = {}
+            minutes = traces[traces_field] = {}
         elif trace.kind != APART:
             for burst_minute, member in _burst_members(minutes, minute, trace, oldest):
                 if member.kind in (PERSON, UNKNOWN):
                     _make_scanner(hit.sums, burst_minute, member, rule)
                     if member.is_open:
-                        if name not in retractions:
-                            retractions[name] = Retraction(hit.sums, name)
-                            hit.sums.people.setdefault(name[:8], NO_RECORD)
-                        retractions[name].add(burst_minute, member)
+                        if traces_field not in retractions:
+                            retractions[traces_field] = Retraction(hit.sums, traces_field)
+                            hit.sums.people.setdefault(traces_field[:8], NO_RECORD)
+                        retractions[traces_field].add(burst_minute, member)
                     member.kind = SCANNER
-                    changed[burst_minute, name] = None
+                    changed[burst_minute, traces_field] = None
         minute_traces = minutes.setdefault(minute, [])
         if _keep_trace(minute_traces, trace):
-            changed[minute, name] = None
+            changed[minute, traces_field] = None
     return list(retractions.values())
 
 
@@ -177,19 +178,20 @@ def _note_retractions(
     pipe: Pipeline, shard: int, kept_minutes: range, evidence: Evidence, retractions: list[Retraction]
 ) -> Reader[None]:
     """Notes in the sums the opens taken back from each recipient. Reads all traces of these recipients."""
-    fields = {minute: {retraction.name for retraction in retractions} for minute in kept_minutes}
+    fields = {minute: {retraction.traces_field for retraction in retractions} for minute in kept_minutes}
     stored: Traces = {}
     yield from burst_window.read_traces(pipe, shard, fields, stored)
     for retraction in retractions:
-        name = retraction.name
-        minutes = stored.get(name, {}) | evidence.traces[name]
+        traces_field = retraction.traces_field
+        minutes = stored.get(traces_field, {}) | evidence.traces[traces_field]
         known_traces = [(minute, trace) for minute, traces in minutes.items() for trace in traces]
-        known_traces += evidence.too_late.get(name, ())
-        retraction.sums.retracted[name[:8]] = retraction.summary(known_traces, evidence.oldest_minute)
+        known_traces += evidence.too_late.get(traces_field, ())
+        summary = retraction.summary(known_traces, evidence.oldest_minute)
+        retraction.sums.retracted[traces_field[:8]] = summary
 
 
 def _keep_trace(minute_traces: list[Trace], trace: Trace) -> bool:
-    """Adds a trace to the traces of its minute if it must be kept. Returns whether they have changed."""
+    """Adds a trace to the traces of its minute if it must be kept. Returns whether the list has changed."""
     if trace.kind != APART:
         if not minute_traces:  # the usual case
             minute_traces.append(trace)
@@ -204,7 +206,7 @@ def _keep_trace(minute_traces: list[Trace], trace: Trace) -> bool:
 
 
 def _is_new_evidence(others: list[Trace], trace: Trace) -> bool:
-    """Returns whether a burst may need this trace beside the others of its minute. others: not APART."""
+    """Returns whether a burst may need this trace beside others of its minute. others: not of kind APART."""
     nearby = [
         other
         for other in others
@@ -226,10 +228,10 @@ def _keep_open_apart(minute_traces: list[Trace], trace: Trace) -> bool:
         minute_traces.append(trace)
         return True
     opens = [*(other for other in minute_traces if other.kind == APART), trace]
-    edges = {id(edge): edge for edge in (min(opens, key=_first_open_order), max(opens, key=_time))}
-    if id(trace) not in edges:
+    outermost = {id(kept): kept for kept in (min(opens, key=_first_open_order), max(opens, key=_time))}
+    if id(trace) not in outermost:
         return False
-    minute_traces[:] = [*(other for other in minute_traces if other.kind != APART), *edges.values()]
+    minute_traces[:] = [*(other for other in minute_traces if other.kind != APART), *outermost.values()]
     return True
 
 
@@ -245,7 +247,7 @@ def _time(trace: Trace) -> int:
 def _burst_members(
     minutes: dict[int, list[Trace]], minute: int, new: Trace, oldest: int
 ) -> list[MinuteTrace]:
-    """Returns the traces of all bursts that a new hit completes or joins, including its own trace."""
+    """Returns the traces of all bursts that a new hit completes or joins, including the new trace."""
     nearby = [(0, minute, new)]
     for near_minute in (minute - 1, minute, minute + 1):
         for trace in minutes.get(near_minute, ()) if near_minute >= oldest else ():
@@ -278,7 +280,7 @@ def _distance(item: tuple[int, int, Trace]) -> int:
 
 
 def _make_scanner(sums: Sums, minute: int, trace: Trace, rule: str) -> None:
-    """Counts a hit as a scanner's instead of a person's or unknown."""
+    """Counts a hit as a scanner's that was counted as a person's or as unknown."""
     start = series.bucket_start(minute * MINUTE_MS + trace.at)
     cell = sums.cell(start)
     cell[series.HITS_BY_CLASS["person" if trace.kind == PERSON else "unknown"]] -= 1

@@ -21,7 +21,10 @@ def context() -> tuple[Redis, Settings, Secrets]:
 
 @cache
 def known_mark() -> StoreMark:
-    """Returns the mark of this worker's store: from the data directory, or else of the first store."""
+    """Returns the mark of this worker's store.
+
+    The mark comes from the data directory or, if there is none, from the first store that the worker reads.
+    """
     return StoreMark(Settings.from_env().data)
 
 

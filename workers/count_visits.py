@@ -44,9 +44,10 @@ than the view did."""
 class VisitsUnderWay:
     """The visits of a shard that are under way during a pass.
 
-    entries: visits and aliases, by field. ends: heap of (last hit in ms, field) of visits that may end. Each
-    later hit of a visit adds a pair. count: number of visits. by_campaign: number of visits, by campaign.
-    count_changes: changes of `by_campaign` in this pass. changed: fields to write. removed: fields to remove.
+    entries: visits and aliases (see `visits.Entry`), by field. ends: heap of (last hit in ms, field) of
+    visits that may end. Each later hit of a visit adds a pair. count: number of visits of the shard.
+    by_campaign: number of visits, by campaign. count_changes: changes of `by_campaign` in this pass. changed:
+    fields to write. removed: fields to remove.
     """
 
     entries: dict[bytes, Entry]
@@ -66,8 +67,7 @@ class VisitsUnderWay:
                 self._remove(name, visit)
 
     def find(self, view: View) -> tuple[bytes, Visit] | None:
-        """Returns the visit that a view or report belongs to, with its field. Returns None if it has no
-        visit.
+        """Returns (field, visit) of the visit that a view or report belongs to, or None without such a visit.
 
         A report may come up to KEPT_MS after the last hit, a view only up to PAUSE_MS: while the page of the
         report was visible, the visitor did not pause.
@@ -86,7 +86,10 @@ class VisitsUnderWay:
         return None
 
     def has_room(self, name: bytes) -> bool:
-        """Returns whether a visit may begin under this field. A new visit may always replace an old one."""
+        """Returns whether a visit may begin under this field (see MAX_VISITS).
+
+        A new visit may always replace an old visit of the same field.
+        """
         free = visits.MAX_VISITS - self.count
         return self.by_campaign[visits.campaign_of(name)] < free or isinstance(self.entries.get(name), Visit)
 
@@ -117,7 +120,7 @@ class VisitsUnderWay:
                 return  # the alias is the field of another visit that may be under way
             self._remove(alias, entry)
         self._remove_alias(alias)
-        if len(visit.aliases) >= MAX_ALIASES:  # keep the first, which needs no cookie, and the newest
+        if len(visit.aliases) >= MAX_ALIASES:  # drop the oldest alias but the first, which needs no cookie
             self._remove_alias(visit.aliases[1])
         self.entries[alias] = name
         visit.aliases.append(alias)
@@ -229,9 +232,9 @@ def _add(under_way: VisitsUnderWay, view: View, newest_ms: int) -> None:
 
 
 def _is_new_source(visit: Visit, view: View) -> bool:
-    """Returns whether a view has UTM fields, and others than its visit began with."""
-    named = view.source.utm_campaign_fields
-    return named not in ((NONE, NONE, NONE), visit.whole_source.utm_campaign_fields)
+    """Returns whether a view has UTM fields that differ from those with which the visit began."""
+    utm_fields = view.source.utm_campaign_fields
+    return utm_fields not in ((NONE, NONE, NONE), visit.whole_source.utm_campaign_fields)
 
 
 def _count_view(sums: Sums, day: str, view: View, visit: Visit | None) -> None:
@@ -325,7 +328,10 @@ def _move_exit(sums: Sums, visit: Visit, page: str) -> None:
 
 
 def _report(under_way: VisitsUnderWay, name: bytes, visit: Visit, view: View) -> None:
-    """Counts how long a view was visible, as its page reports. Replaces the view's earlier time."""
+    """Counts how long a view was visible, as its page reports.
+
+    A report replaces a time that was not reported, or that was shorter.
+    """
     for seen in visit.seen:
         if seen.view == view.id and view.id:
             spent_ms = min(view.spent_ms, max(0, view.time_ms - seen.at) + REPORT_SLACK_MS)

@@ -85,7 +85,7 @@ def fold(
                 )
             elif len(hit.address) not in ADDRESS_LENGTHS:
                 tally.dead_letters.append(
-                    UnreadableData(encode(hit), f"address: of {len(hit.address)} bytes")
+                    UnreadableData(encode(hit), f"address: wrong length, {len(hit.address)} bytes")
                 )
             elif hit.kind not in _KINDS:
                 tally.dead_letters.append(UnreadableData(encode(hit), f"kind: {hit.kind!r}"))
@@ -103,7 +103,7 @@ def fold(
 
 
 def _drop_without_campaign(tally: Tally, hit: Hit) -> None:
-    """Counts a hit of a deleted campaign as dropped. Makes a dead letter if its id is not a slug."""
+    """Counts a hit of a deleted campaign as dropped. Makes a dead letter if the id is not a slug."""
     if is_slug(hit.campaign):
         tally.drops["gone"] += 1
     else:

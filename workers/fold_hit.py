@@ -15,7 +15,7 @@ MODE_OFF, MODE_COUNT, MODE_LAST, MODE_PSEUDONYMOUS, MODE_IDENTIFIED = (int(mode)
 BUCKET_MS = series.BUCKET_SECONDS * 1000
 """Length of a bucket in milliseconds."""
 FOREIGN_ADDRESS_VERDICTS = frozenset({"proxy", "prefetch"})
-"""Verdicts of hits whose address is not the reader's, but that of somebody else's machine."""
+"""Verdicts of hits whose address belongs to another machine, and not to the reader's."""
 
 
 def asks_no_tracking(hit: Hit) -> bool:
@@ -24,9 +24,9 @@ def asks_no_tracking(hit: Hit) -> bool:
 
 
 def judge_hit(sums: Sums, hit: Hit, start: int, sent_at: int | None, judge: Judge) -> Verdict:
-    """Returns the verdict on a hit. start: start of its bucket, s. sent_at: when its mail was sent, s, or
-    None.
+    """Returns the verdict on a hit.
 
+    start: start of the hit's bucket, s. sent_at: time at which its mail was sent, s, or None if not known.
     Raises an exception for a hit that `Sums.settle` could not count.
     """
     verdict = judge(hit, sent_at)
@@ -38,7 +38,7 @@ def judge_hit(sums: Sums, hit: Hit, start: int, sent_at: int | None, judge: Judg
 
 
 def apply_consent(tally: Tally, sums: Sums, hit: Hit, mode: int, no_tracking: bool) -> bool:
-    """Returns whether a hit may be counted in this mode. Counts it as dropped if not.
+    """Returns whether a hit may be counted in this mode. Counts the hit as dropped if not.
 
     Also counts a hit whose request not to be tracked was followed. Call this function when nothing can raise
     an exception any more, because a hit that raises must not be counted anywhere.

@@ -36,7 +36,7 @@ TOP, BOTTOM = Part.TOP << 3, Part.BOTTOM << 3
 def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, trace_hash: blake2b) -> None:
     """Adds a hit of a mail pixel to the sums. token_mode: the mode in which its link was made.
 
-    trace_hash: keyed hash of the addresses in traces, which is copied for each trace.
+    trace_hash: keyed hash without input. A copy of it hashes the address of a trace.
     """
     time, flags, recipient, address = hit.time, hit.flags, hit.recipient, hit.address
     sent_at = None
@@ -50,9 +50,9 @@ def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, 
     mode = allowed_mode(token_mode, sums.consent, no_tracking)
     is_open = hit.method == "GET" and part != BOTTOM and verdict != "own"
     is_closed = sums.campaign.closed_at is not None
-    is_followed = mode >= MODE_PSEUDONYMOUS and not is_closed and verdict != "own"
+    stores_recipient = mode >= MODE_PSEUDONYMOUS and not is_closed and verdict != "own"
     country, delay, labels = "", 0, judged.labels
-    if is_open and is_followed and labels:
+    if is_open and stores_recipient and labels:
         if address and verdict == "person":
             country = country_label(address)
         if sent_at is not None:
@@ -60,11 +60,13 @@ def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, 
     # The code below changes the sums, so it must not raise: a hit that raises becomes a dead letter.
     if not apply_consent(tally, sums, hit, mode, no_tracking):
         return
-    kind = NO_OPEN if not is_open else LATE_OPEN if is_closed else OPEN if is_followed else ANONYMOUS_OPEN
+    kind = (
+        NO_OPEN if not is_open else LATE_OPEN if is_closed else OPEN if stores_recipient else ANONYMOUS_OPEN
+    )
     key = (start, judged, kind)
     sums.hits[key] = sums.hits.get(key, 0) + 1
     sums.last_hit_ms = max(sums.last_hit_ms, time)
-    if not is_followed:
+    if not stores_recipient:
         if kind == ANONYMOUS_OPEN and mode == MODE_LAST and recipient:
             day = time // DAY_MS
             tally.last_open_days[recipient] = max(day, tally.last_open_days.get(recipient, 0))
@@ -92,7 +94,7 @@ def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, 
 
 
 def _add_to_record(sums: Sums, hit: Hit, part: int, judged: Verdict, delay: int, is_open: bool) -> None:
-    """Merges a GET of a pixel into the recipient's record. part: the hit's PART_BITS. delay: a bin."""
+    """Merges a GET of a pixel into the recipient's record. part: the hit's PART_BITS. delay: its bin."""
     flags = recipient_record.TOP if part == TOP else recipient_record.BOTTOM if part == BOTTOM else 0
     if part == BOTTOM and judged.verdict in ELIGIBLE:
         flags |= recipient_record.SEEN

@@ -1,4 +1,4 @@
-"""Folds a hit of a web page into the sums: finds its visitor and their traits, its page and source."""
+"""Folds a hit of a web page into the sums: finds its visitor, the visitor's traits, its page and source."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from workers.sums import NO_OPEN, Sums, Tally, View
 MACHINES = frozenset({"prefetch", "scanner"})
 """Verdicts of views that no visitor made."""
 EARLY_SECONDS = visits.PAUSE_MS // 1000
-"""Seconds after midnight in which a visitor is also found by yesterday's hash, because a visit may go on."""
+"""Seconds after midnight in which a visitor is also sought by yesterday's hash, because a visit may go on."""
 
 Visitor = tuple[bytes, tuple[bytes, ...], bytes]
 """(visitor, other_visitors, cookieless), as in `View`."""
@@ -38,7 +38,7 @@ _NO_VISITOR: Visitor = (b"", (), b"")
 
 
 def salt_days(hits: Iterable[Hit], campaigns: Mapping[str, Campaign]) -> set[int]:
-    """Returns the days whose salts hash the visitors of these hits. A day is its end, in seconds."""
+    """Returns the days whose salts hash the visitors of these hits. A day is named by its end, in seconds."""
     ends: set[int] = set()
     seen_buckets: set[tuple[str, int]] = set()
     for hit in hits:

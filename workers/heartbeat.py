@@ -31,7 +31,7 @@ def name() -> str:
 
 
 def beat(store: Redis, now: float) -> None:
-    """Writes a heartbeat, also into a full Redis, and removes old ones of all workers. now: Redis's time, s.
+    """Writes a heartbeat, also into a full Redis, and removes old heartbeats. now: Redis's time, s.
 
     Raises redis.RedisError or OSError if Redis does not answer.
     """

@@ -1,4 +1,4 @@
-"""The limit of what a retention run may remove, and the counts of what it removed and left."""
+"""The limit of what a retention run may remove, and the counts of removed data and of waiting data."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections import Counter
 from typing import Literal, NamedTuple
 
 Allowance = Literal["nothing", "a day", "all"]
-"""Limit of what a run may remove: nothing, because it only counts; a kind of data of which at most a day's
-worth is due; or all that is due."""
+"""Limit of what a run may remove. nothing: the run only counts. a day: the run removes a kind of data only if
+at most a day's worth of it is due. all: the run removes all data that is due."""
 
 
 class Removals(NamedTuple):
-    """Counts by kind of data, such as `{"days": 12}`. waiting: due, but an operator must allow it."""
+    """Counts by kind of data, such as `{"days": 12}`. Waiting data stays until an operator allows its
+    removal.
+    """
 
     removed: Counter[str]
     waiting: Counter[str]

@@ -46,12 +46,12 @@ from workers.retention_shards import (
 log = logging.getLogger("workers.retention")
 
 RUN_SECONDS = 2.0
-"""Seconds after which a run begins no other campaign, because roll-ups wait for the same worker. Each run
+"""Seconds after which a run begins no further campaign, because roll-ups wait for the same worker. Each run
 handles at least one campaign, so that a round also ends if Redis is slow."""
 ROUND_SECONDS = 600.0
 """Seconds from the beginning of one round to the beginning of the next."""
 PAGE = 100
-"""Campaigns read at once."""
+"""Number of campaigns read at once."""
 
 
 class WrongClock(RuntimeError):
@@ -59,7 +59,7 @@ class WrongClock(RuntimeError):
 
 
 class SweepResult(NamedTuple):
-    """Result of a sweep. next_after: id of the last campaign handled, or None if no campaign is left.
+    """Result of a sweep. next_after: id of the last campaign handled, or None if the round is complete.
 
     removed, waiting: as in `Removals`.
     """
@@ -126,7 +126,7 @@ async def step(store: AsyncRedis, settings: Settings, now: float) -> None:
 async def _store_waiting(
     store: AsyncRedis, waiting: Mapping[str, int], last_waiting: Mapping[str, int]
 ) -> None:
-    """Stores the counts of data that a complete round left, for /readyz. Logs them if they have changed."""
+    """Stores the counts of waiting data after a round, for /readyz. Logs them if they have changed."""
     if waiting:
         await even_if_full(store, "HSET", keys.SWEEP, "waits", pack_waiting(waiting))
         if waiting != last_waiting:
@@ -136,7 +136,7 @@ async def _store_waiting(
 
 
 async def run_by_hand(store: AsyncRedis, settings: Settings, allowance: Allowance) -> SweepResult:
-    """Sweeps all campaigns and all slices, as an operator asks. Raises WrongClock."""
+    """Sweeps all campaigns and all slices at the command of an operator. Raises WrongClock."""
     now = await _redis_time(store, f"this command on {socket.gethostname()}")
     result = await sweep(store, settings, now, math.inf, allowance=allowance)
     for slice_number in range(1, SLICES):
@@ -158,11 +158,13 @@ async def sweep(
     allowance: Allowance = "a day",
     is_late: bool = False,
 ) -> SweepResult:
-    """Removes data that is due of the campaigns after `after`, until the deadline.
+    """Removes due data of the campaigns whose ids follow `after`, until the deadline.
+
+    If `after` is None, first removes due data that shards hold across campaigns.
 
     now: Redis's time, s. deadline: seconds of the monotonic clock. slice_number: the slice of last-open days
-    to look through. is_late: whether the last round was more than a day ago. Visits and traces are then left
-    to the next round, in case Redis's clock jumped.
+    to look through. is_late: whether the last round was more than a day ago. If so, visits and traces are
+    left to the next round, because Redis's clock may have jumped.
     """
     removals = no_removals()
     if after is None:
@@ -173,7 +175,7 @@ async def sweep(
     next_after: str | None = after or ""
     is_first = True
     while next_after is not None and (is_first or time.monotonic() < deadline):
-        campaigns, following = await storage.page(store, next_after or None, PAGE)
+        campaigns, next_page = await storage.page(store, next_after or None, PAGE)
         for campaign in campaigns:
             if not is_first and time.monotonic() >= deadline:
                 break
@@ -188,7 +190,7 @@ async def sweep(
             except (NewerFormat, UnreadableCampaign, ResponseError) as error:
                 log.error("retention: campaign %s is left as it is: %s", campaign.id, error)
         else:
-            next_after = following
+            next_after = next_page
     removed = +removals.removed
     if removed:
         listed = ", ".join(f"{count} {kind}" for kind, count in sorted(removed.items()))

@@ -1,4 +1,4 @@
-"""Removes the data of one campaign that is due, in steps that may be cut off.
+"""Removes the due data of one campaign, in steps that may be cut off.
 
 The campaign's record first names the data that will be removed (`leaving`). From then on readers and the
 roll-up leave this data out. Then the generation of each shard is raised, the keys are removed, and the record
@@ -21,13 +21,13 @@ from workers.removals import Allowance, Removals, no_removals
 
 
 async def remove_due(
-    store: AsyncRedis, settings: Settings, name: str, now: float, allowance: Allowance
+    store: AsyncRedis, settings: Settings, campaign_id: str, now: float, allowance: Allowance
 ) -> Removals:
-    """Removes a campaign's data that is due. now: Redis's time, s.
+    """Removes the due data of a campaign. now: Redis's time, s.
 
     Raises UnknownCampaign if the campaign was deleted.
     """
-    campaign, uses = await storage.get_uses(store, name)
+    campaign, uses = await storage.get_uses(store, campaign_id)
     days, mode = retention.campaign_days(settings, campaign), retention.effective_mode(settings, campaign)
     due = retention.due_removal(campaign, uses, days, mode, now)
     is_closing = campaign.closed_at is None and retention.is_closing(campaign, uses, days, now)
@@ -43,26 +43,29 @@ async def remove_due(
     if due == campaign.gone and not is_closing:
         return removals
     if is_closing or due != campaign.leaving:
-        campaign = await _announce(store, name, due, int(now) if is_closing else None)
-    if is_closing:  # a lower mode may have removed recipients once, and may have been raised since
+        campaign = await _announce(store, campaign_id, due, int(now) if is_closing else None)
+    if is_closing:  # recipients may have been stored again: the mode may have been lowered, then raised
         campaign = replace(campaign, gone=replace(campaign.gone, recipients=False, names=False))
     removals.removed.update(await _remove(store, settings.shards, campaign))
     for kind in sorted(removals.removed.keys() & {"recipients", "names"}):
-        await audit_log.note(store, audit_log.RETENTION, f"{kind}.removed", campaign=name)
+        await audit_log.note(store, audit_log.RETENTION, f"{kind}.removed", campaign=campaign_id)
     # `leaving` of the stored record may be newer: another run may have begun to remove more.
     done = campaign.leaving
-    await storage.amend(store, name, lambda stored: replace(stored, gone=done), is_announced=False)
+    await storage.amend(store, campaign_id, lambda stored: replace(stored, gone=done), is_announced=False)
     return removals
 
 
-async def _announce(store: AsyncRedis, name: str, due: Removal, closed_at: int | None) -> Campaign:
-    """Writes into the record which data will be removed. closed_at: seconds, if it closes now."""
+async def _announce(store: AsyncRedis, campaign_id: str, due: Removal, closed_at: int | None) -> Campaign:
+    """Writes into the record which data will be removed.
+
+    closed_at: time (s) to store as the campaign's closing, or None to leave the stored time.
+    """
 
     def announce(stored: Campaign) -> Campaign:
         closed = stored.closed_at if closed_at is None else closed_at
         return replace(stored, leaving=due, closed_at=closed)
 
-    return await storage.amend(store, name, announce, is_announced=False)
+    return await storage.amend(store, campaign_id, announce, is_announced=False)
 
 
 async def _count_due(
@@ -70,17 +73,17 @@ async def _count_due(
 ) -> Counter[str]:
     """Returns, for each of these kinds, how much data would be removed.
 
-    Counts the keys of 15-minute series, the days of each shard, and 1 for the recipients or names of the
-    campaign.
+    The amount is the number of keys for `buckets`, the sum of the days of each shard for `days`, and 1 for
+    `recipients` and `names`.
     """
-    before = campaign.leaving
+    leaving = campaign.leaving
     counts: Counter[str] = Counter()
     for kind in {"recipients", "names"}.intersection(kinds):
-        counts[kind] = int(getattr(due, kind) > getattr(before, kind))
+        counts[kind] = int(getattr(due, kind) > getattr(leaving, kind))
     for shard in range(shards):
         if "buckets" in kinds:
             counts["buckets"] += await purge.count_time_buckets(
-                store, shard, campaign.id, before.buckets, due.buckets
+                store, shard, campaign.id, leaving.buckets, due.buckets
             )
         if "days" in kinds:
             counts["days"] += len(await purge.list_days_before(store, shard, campaign.id, due.days))
@@ -89,8 +92,8 @@ async def _count_due(
 
 async def _remove(store: AsyncRedis, shards: int, campaign: Campaign) -> Counter[str]:
     """Removes the data that `leaving` names and `gone` does not. Returns the number of keys by kind."""
-    before, after = campaign.gone, campaign.leaving
-    kinds = {kind for kind in DATA_KINDS if getattr(after, kind) > getattr(before, kind)}
+    gone, leaving = campaign.gone, campaign.leaving
+    kinds = {kind for kind in DATA_KINDS if getattr(leaving, kind) > getattr(gone, kind)}
     removed: Counter[str] = Counter()
     if kinds:
         await aof_rewrite.request(store)
@@ -98,10 +101,10 @@ async def _remove(store: AsyncRedis, shards: int, campaign: Campaign) -> Counter
         await checkpoint.raise_generation(store, shard)
         if "buckets" in kinds:
             removed["buckets"] += await purge.remove_time_buckets(
-                store, shard, campaign.id, before.buckets, after.buckets
+                store, shard, campaign.id, gone.buckets, leaving.buckets
             )
         if "days" in kinds:
-            removed["days"] += await purge.remove_days(store, shard, campaign.id, after.days)
+            removed["days"] += await purge.remove_days(store, shard, campaign.id, leaving.days)
         if "recipients" in kinds:
             removed["recipients"] += await purge.remove_recipients(store, shard, campaign.id)
         elif "names" in kinds:

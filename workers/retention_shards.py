@@ -1,4 +1,4 @@
-"""Removes the data of shards that is due, across campaigns: dead letters, last-open days, visits, traces."""
+"""Removes the due data that shards hold across campaigns: dead letters, last-open days, visits, traces."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workers.removals import Allowance, Removals, no_removals
 log = logging.getLogger("workers.retention")
 
 SLICES = 24
-"""Slices of the last-open days. A round looks through one of them."""
+"""Number of slices into which the last-open days are divided. A round looks through one slice."""
 DEAD_LETTERS = "dead letters"
 LAST_OPEN_DAYS = "days of last opens"
 """Kinds of data, as operators read them."""
@@ -43,10 +43,11 @@ async def remove_dead_letters(
 async def remove_visits_and_traces(store: AsyncRedis, settings: Settings, now: float) -> int:
     """Removes visits and traces of shards that counted no hit for a day. Returns the number of keys removed.
 
-    While hits are counted, the roll-up removes them. They are also removed if hits wait, because a shard may
-    stand still for long; the waiting hits are then judged without traces. They are also removed, and the time
-    of the newest hit is forgotten, if that time is more than a day ahead: it comes from a wrong clock, and
-    all other hits would be late beside it and make no visits. now: Redis's time, s.
+    While hits are counted, the roll-up removes visits and traces. This function removes them even if hits
+    wait, because a shard may stand still for long; the waiting hits are then judged without traces. It also
+    removes them, and forgets the time of the newest hit, if that time is more than a day ahead: such a time
+    comes from a wrong clock, and all other hits would be late beside it and make no visits. now: Redis's
+    time, s.
     """
     removed = 0
     for shard in range(settings.shards):

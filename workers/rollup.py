@@ -33,21 +33,22 @@ MAX_SHARDS = 4
 THREAD_SWITCH_SECONDS = 0.0003
 """Seconds until Python switches threads. Short, so that a thread goes on soon after its reply from Redis."""
 AGAIN_SECONDS = 0.25
-"""Seconds of a pass after which the job makes another pass. Meanwhile hits have arrived, and if Redis is far
-away, RQ takes seconds to begin the next job."""
+"""Duration of a pass, in seconds, from which the job makes another pass: meanwhile hits have arrived, and if
+Redis is far away, RQ takes seconds to begin the next job."""
 LEAD_AFTER_FAILURES = 2
 """Failed commits in a row after which the roll-up makes other writers of the shard wait."""
 MAX_FAILURES = 8
-"""Failed commits in a row after which the job gives up. Each retry reads a quarter of the entries."""
+"""Failed commits in a row after which the job gives up. A retry reads at most a
+quarter of the entries of the last try."""
 
 
 def drain(shard: int) -> int:
     """Runs the job: drains a shard. Returns the number of hits counted.
 
     Hits that arrive meanwhile are left to the next job, so that a shard with a steady flow does not keep the
-    worker, unless a pass took long (AGAIN_SECONDS). If there are fewer workers than shards, the job drains
-    other shards too: while one thread waits for Redis, another computes. If another worker drains such a
-    shard at the same time, one of the two jobs cannot commit, and leaves the shard.
+    worker. Only after a long pass (AGAIN_SECONDS) are they counted too. If there are fewer workers than
+    shards, the job also drains other shards: while one thread waits for Redis, another computes. If two
+    workers drain a shard at the same time, one of them cannot commit, and leaves the shard.
     """
     store, settings, secrets = context()
     clock = Clock()
@@ -92,7 +93,8 @@ def drain_shards(
     deadline: float,
     clock: Callable[[], float],
 ) -> int:
-    """Drains shards, each in a thread, until they are empty or the deadline. Returns the hits counted.
+    """Drains shards, each in a thread, until they are empty or the deadline is over. Returns the number of
+    hits.
 
     deadline: seconds of the monotonic clock. clock: returns Redis's time, s.
     """
@@ -109,12 +111,12 @@ def drain_shards(
 
 
 def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:
-    """Makes passes over one shard until it is empty or the deadline. Returns the hits counted."""
+    """Makes passes over one shard until it is empty or the deadline is over. Returns the number of hits."""
     started = time.monotonic()
     failures, max_entries = 0, rollup.max_entries
     # A pass whose commit failed is retried beyond the deadline: otherwise a long pass would never succeed.
     while time.monotonic() < deadline or failures:
-        begun = time.monotonic()
+        pass_started = time.monotonic()
         outcome = rollup.try_step(clock())
         if outcome is Outcome.NOT_COMMITTED:
             if failures == MAX_FAILURES or _is_counted_elsewhere(rollup):
@@ -127,7 +129,7 @@ def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:
         if failures >= LEAD_AFTER_FAILURES:
             checkpoint.end_lead(rollup.store, rollup.shard)
         failures, rollup.max_entries = 0, max_entries
-        took_long = time.monotonic() - begun >= AGAIN_SECONDS
+        took_long = time.monotonic() - pass_started >= AGAIN_SECONDS
         if outcome is not Outcome.COUNTED or not (rollup.is_behind or took_long):
             break
     if rollup.counted:

@@ -47,15 +47,15 @@ from workers.sums import Tally
 log = logging.getLogger("workers.rollup")
 
 COMPUTING = threading.Lock()
-"""Lock of the one thread that computes, held until its computation ends. Threads that took turns would all
-finish at the same time, and would then all wait for Redis."""
+"""Lock by which one thread computes at a time, until its computation ends. If threads took turns, all of them
+would finish at the same time, and then all would wait for Redis."""
 
 PASS_HITS, PASS_ENTRIES = 4000, 512
 """Hits and entries at which a pass stops reading."""
 MAX_NEWEST_AHEAD_MS = 600_000
 """Milliseconds that a shard's newest hit may be ahead of Redis's time. A hit further ahead got its time from
 a wrong clock, perhaps from Redis's clock before that was set right. All other hits would be late beside such
-a hit, and make no visits. So its time is forgotten."""
+a hit, and make no visits. So the time of such a hit is forgotten."""
 _TRANSIENT_ERRORS = re.compile(
     r"\b(OOM|READONLY|MISCONF|NOREPLICAS|LOADING|BUSY|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|MOVED|ASK|NOSCRIPT"
     r"|NOAUTH|NOPERM|UNBLOCKED|EXECABORT)\b"
@@ -96,7 +96,7 @@ class Rollup:
 
     max_entries: largest number of entries that a pass reads. counted: number of hits counted so far.
     is_behind: whether the last pass stopped at its limit. began_after: id of the last counted entry when the
-    last pass began. max_ahead_ms: see `decode_entries`.
+    last pass began. max_ahead_ms: see `stream_reader.decode_entries`.
     """
 
     store: Redis
@@ -144,8 +144,8 @@ class Rollup:
             return self._stop(f"{error}; update the workers")
         except StandstillError as error:
             return self._stop(str(error))
-        has_erased = _has_erased_hits(decoded.hits, lookups.withdrawn)
-        generation = self._commit(before.generation, last_entry, commands, records, has_erased)
+        has_erased_hits = _has_erased_hits(decoded.hits, lookups.withdrawn)
+        generation = self._commit(before.generation, last_entry, commands, records, has_erased_hits)
         if generation is None:
             return Outcome.NOT_COMMITTED
         self._log(decoded, tally)
@@ -205,8 +205,8 @@ class Rollup:
         if not tally.dead_letters:
             return
         pipe.xlen(keys.dead(self.shard))
-        (held,) = yield
-        if held and held + len(tally.dead_letters) > self.settings.dead_letters:
+        (stored_letters,) = yield
+        if stored_letters and stored_letters + len(tally.dead_letters) > self.settings.dead_letters:
             raise StandstillError(
                 f"dead letters are full ({self.settings.dead_letters}): look at them with "
                 "`pixel-server dead-letters list`, then remove them with `pixel-server dead-letters drop`"
@@ -215,7 +215,7 @@ class Rollup:
     def _plan(
         self, tally: Tally, lookups: Lookups, newest_ms: int, now: float
     ) -> tuple[list[Command], Records]:
-        """Returns the commands and the recipients' records of the commit. newest_ms: of the checkpoint."""
+        """Returns the commands and the recipients' records of the commit. newest_ms: the checkpoint's."""
         judge, shard, records = lookups.judge, self.shard, Records()
         people: apply.People = {}
         _, bursts, visits, last_open_days, _ = read(
@@ -245,16 +245,16 @@ class Rollup:
         last_entry: str,
         commands: list[Command],
         records: Records,
-        has_erased: bool,
+        has_erased_hits: bool,
     ) -> Generation | None:
-        """Commits the pass. Returns the new generation, None if another writer was first.
+        """Commits the pass. Returns the new generation, or None if another writer was first.
 
-        If hits of an erased recipient are trimmed, asks for an AOF rewrite before and after.
+        If the commit trims hits of an erased recipient, asks for an AOF rewrite before and after it.
         """
-        if has_erased:
+        if has_erased_hits:
             aof_rewrite.request_sync(self.store)
         new = checkpoint.commit(self.store, self.shard, generation, last_entry, commands, records)
-        if new is not None and has_erased:
+        if new is not None and has_erased_hits:
             aof_rewrite.request_sync(self.store)
         return new
 
@@ -280,7 +280,7 @@ class Rollup:
             log.error("rollup: shard %d: stored a hit as a dead letter: %s", self.shard, letter.reason)
 
     def _stop(self, reason: str) -> Outcome:
-        """Stores why the shard stands still, for /readyz. Each job tries again; no hit is lost."""
+        """Stores why the shard stands still, for /readyz. The next job tries again; no hit is lost."""
         try:
             is_new = self.store.get(keys.stop(self.shard)) != reason.encode()
         except redis.ResponseError:  # the key holds another type; SET replaces it

@@ -51,7 +51,7 @@ class Schedule:
     def tick(self) -> None:
         """Enqueues a roll-up of each shard with hits, and the other jobs and the AOF rewrite if they are due.
 
-        All is due by Redis's time. An error is logged once, and the next tick tries again.
+        Redis's time decides what is due. An error is logged once, and the next tick tries again.
         """
         try:
             lengths, last_counted, now = self._read_backlog()

@@ -18,7 +18,7 @@ Entry = tuple[bytes, dict[bytes, bytes]]
 READ_BYTES = 1 << 20
 """Bytes of entries after which one round trip reads no more. A recorder writes up to 640 KB in one entry."""
 FIRST_ENTRIES, MAX_ENTRIES = 8, 128
-"""Entries that the script reads first, and reads at once at most."""
+"""Number of entries that the script reads first, and largest number that it reads at once."""
 LONG_HIT_BYTES = 1024
 """Bytes of a batch that count as at least one hit. So the memory of a pass is bounded, too."""
 MAX_AHEAD_MS = 60_000
@@ -73,7 +73,7 @@ class Decoded(NamedTuple):
 def read_pass(
     store: Redis, shard: int, max_hits: int, max_entries: int
 ) -> tuple[Checkpoint, list[Entry], bool]:
-    """Returns the checkpoint of a shard, the entries after it, and whether it stopped at a limit.
+    """Returns the checkpoint of a shard, the entries after it, and whether the reading stopped at a limit.
 
     The last entry may go beyond `max_hits`. See LONG_HIT_BYTES.
     """
@@ -85,10 +85,10 @@ def read_pass(
             *_read_call(shard, after=after, max_entries=max_entries - len(entries))
         )
         checkpoint = checkpoint or unpack_checkpoint(fields)
-        for entry, words in part:
+        for entry, flat_fields in part:
             if hits < max_hits:
-                entries.append((entry, dict(zip(words[::2], words[1::2], strict=True))))
-                hits += sum(map(_estimate_hits, words[1::2]))
+                entries.append((entry, dict(zip(flat_fields[::2], flat_fields[1::2], strict=True))))
+                hits += sum(map(_estimate_hits, flat_fields[1::2]))
         is_limited = hits >= max_hits or len(entries) >= max_entries
         if is_limited or not has_more:
             return checkpoint, entries, is_limited
@@ -96,9 +96,9 @@ def read_pass(
 
 
 def _estimate_hits(batch: bytes) -> int:
-    """Returns the number of hits that the first bytes of a batch, a msgpack array, name.
+    """Returns the number of hits in a batch, from the head of its msgpack array.
 
-    Long hits count as more (LONG_HIT_BYTES). A value that is not a batch counts as one hit.
+    A long hit counts as several hits (LONG_HIT_BYTES). A value that is not a batch counts as one hit.
     """
     head = batch[0] if batch else 0
     hits = int.from_bytes(batch[1:3], "big") if head == _ARRAY_16 else head & 0x0F if head >> 4 == 9 else 1
@@ -109,8 +109,8 @@ def decode_entries(entries: list[Entry], max_ahead_ms: int = MAX_AHEAD_MS) -> De
     """Returns the hits of these entries, up to the first entry of a newer format.
 
     A hit cannot be newer than its entry, whose id is Redis's time. A hit that is newer by more than
-    `max_ahead_ms` gets the time of its entry. Otherwise all other hits would be late beside this hit. The
-    result depends neither on the time of reading nor on the reader's clock.
+    `max_ahead_ms` gets the time of its entry: otherwise all other hits would be late beside it. The result
+    depends neither on the time of reading nor on the reader's clock.
     """
     ahead = 0
     hits: list[Hit] = []

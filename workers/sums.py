@@ -114,7 +114,7 @@ class Sums:
 
 
 class TracedHit(msgspec.Struct, gc=False):
-    """A hit that may be part of a burst. field: the field of its traces in `burst_window`.
+    """A hit that may be part of a burst. field: field of its recipient's traces (`burst_window.field`).
 
     newest_ms: time of the newest hit of the pass up to this hit.
     """
@@ -155,9 +155,10 @@ class View(msgspec.Struct, gc=False):
 class Tally:
     """The sums of the hits of one pass.
 
-    sums: by campaign id. drops: numbers of hits that must not be counted, by reason. dead_letters: hits that
-    cannot be counted. last_open_days: by recipient key, the day of the last open (days since 1970) in mode
-    `last`. newest_ms: time of the newest hit. traced_hits, views: in the order of the stream.
+    sums: sums of each campaign, by its id. drops: numbers of hits that must not be counted, by reason.
+    dead_letters: hits that cannot be counted. last_open_days: by recipient key, the day of the last open
+    (days since 1970) in mode `last`. newest_ms: time of the newest hit. traced_hits, views: in the order of
+    the stream.
     """
 
     sums: dict[str, Sums] = field(default_factory=dict)

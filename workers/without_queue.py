@@ -39,7 +39,7 @@ class JobThreads:
             self._start("roll-up", self._roll_up, shards)
 
     def run(self, functions: Sequence[str]) -> bool:
-        """Starts these jobs, given as dotted names. Starts none and returns False if others run."""
+        """Starts these jobs, given as dotted names. Returns False if earlier jobs still run."""
         return self._start("chores", self._run, functions)
 
     def wait(self) -> None:

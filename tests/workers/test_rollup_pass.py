@@ -118,8 +118,8 @@ def mailed(**fields):
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"address": b"abc"}, "address: of 3 bytes"),
-        ({"address": b"a" * 17}, "address: of 17 bytes"),
+        ({"address": b"abc"}, "address: wrong length, 3 bytes"),
+        ({"address": b"a" * 17}, "address: wrong length, 17 bytes"),
         ({"campaign": "No Slug\n"}, "campaign: not a slug"),
         ({"campaign": ""}, "campaign: not a slug"),
         ({"campaign": "No Slug", "kind": hit.WEB}, "campaign: not a slug"),
