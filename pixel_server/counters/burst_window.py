@@ -1,9 +1,9 @@
-"""Traces of the hits of the last minutes. By them the roll-up recognises a burst (`workers.bursts`).
+"""Traces of the hits of the last minutes, by which the roll-up recognises a burst (`workers.bursts`).
 
-Each shard has one hash for each minute of hit time. A field is recipient and campaign, see `field`. A value
-is msgpack of [format, traces]. A hash is removed when it is KEPT_MINUTES behind the newest hit of the shard.
-The clock does not matter: a late roll-up has the same traces as a roll-up in time. If no hit is counted for a
-day, retention removes all traces of the shard, even while hits wait.
+Each shard has one Redis hash for each minute of hit time. A field names recipient and campaign, see `field`.
+A value is msgpack of [format, traces]. A hash is removed when it is KEPT_MINUTES behind the newest hit of the
+shard. The clock does not matter: a roll-up that runs late has the same traces as a roll-up in time. If no hit
+is counted for a day, retention removes all traces of the shard, even while hits wait.
 
 A trace holds no address, only a keyed hash of 4 bytes that differs from recipient to recipient.
 """
@@ -31,9 +31,9 @@ _FIELDS_PER_COMMAND = 1000
 
 
 class Trace(msgspec.Struct, array_like=True, gc=False):
-    """The trace of one hit. at: ms within its minute. address: hash of the address. kind: such as PERSON.
-    rule, labels: id of the rule and labels under which the hit is counted. delay: bin of the time from
-    sending to the open, 0 if unknown. link: a number that differs for each link of the recipient in the
+    """The trace of one hit. at: ms since its minute began. address: hash of the address. kind: such as
+    PERSON. rule, labels: id of the rule and labels under which the hit is counted. delay: bin of the time
+    from sending to the open, 0 if unknown. link: a number that differs for each link of the recipient in the
     campaign. source: hash of the address and the agent if the hit came at delivery, else 0. A trace of kind
     APART has only its time and delay.
 
@@ -70,14 +70,14 @@ def kept_minutes(newest_ms: int) -> range:
 
 
 def forget_commands(shard: int, newest_ms: int) -> list[Command]:
-    """Returns the commands that remove from a shard: its traces, its visits, the time of its newest hit."""
+    """Returns the commands that remove the traces, the visits and the time of the newest hit of a shard."""
     names = [keys.evidence(shard, minute) for minute in kept_minutes(newest_ms)]
     names += [keys.visits(shard), keys.visit_times(shard), keys.visiting(shard)]
     return [*(("UNLINK", name) for name in names), ("HDEL", keys.checkpoint(shard), "newest")]
 
 
 def read_traces(pipe: Pipeline, shard: int, fields: dict[int, set[bytes]], traces: Traces) -> Reader[None]:
-    """Adds the stored traces of these fields to `traces`. fields: fields by minute. Raises NewerFormat."""
+    """Adds the stored traces of these fields to `traces`. fields: by minute. Raises NewerFormat."""
     requests: list[tuple[int, list[bytes]]] = []
     for minute, fields_of_minute in sorted(fields.items()):
         names = list(fields_of_minute)

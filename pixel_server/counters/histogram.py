@@ -3,8 +3,8 @@
 Each bin is about 9 % wider than the bin before it, so the duration doubles over 8 bins. A quantile is the
 middle of its bin, and its error is at most RELATIVE_ERROR.
 
-There are two scales. The scale of delays, from sending to the first open, starts at 0 s. The scale of spans,
-times on a page and lengths of visits, starts at 0.1 s.
+There are two scales. A delay is the time from sending to the first open; its scale starts at 0 s. A span is a
+time on a page or the length of a visit; its scale starts at 0.1 s.
 """
 
 from __future__ import annotations

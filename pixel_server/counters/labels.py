@@ -13,7 +13,7 @@ from pixel_server.addresses import unpack
 UNKNOWN = "(unknown)"
 """Name of an unknown client, country or device."""
 OTHER = "(other)"
-"""Name under which all names without a count of their own are counted together."""
+"""Name under which the names that have no count of their own are counted together."""
 
 CLIENT, DEVICE, COUNTRY, DELAY, PAGE, VISIT = "c", "d", "n", "t", "p", "v"
 """First letters of labels. The first three are followed by a name, the others by a bin of `histogram`: DELAY
@@ -24,6 +24,6 @@ labels begin with these letters: letters may be added, but never changed."""
 def country_label(address: bytes) -> str:
     """Returns the label of an address's country, such as `nDE`. address: 4 or 16 bytes.
 
-    The country is the country of the registry's allocation, as the package iptocc lists it.
+    The country is the country to which a registry allocated the address, as the package iptocc lists it.
     """
     return COUNTRY + (country_code(unpack(address)) or UNKNOWN)

@@ -1,7 +1,7 @@
 """Counts of people's opens by mail client, device, country and time to open, packed by month.
 
-A campaign has one hash in each shard. Its fields are months of the campaign's zone (YYYYMM), and ALL for all
-time. A value is msgpack of [format, {day of the month: {label: count}}]; ALL has the single day 0:
+A campaign has one Redis hash in each shard. Its fields are months of the campaign's zone (YYYYMM), and ALL
+for all time. A value is msgpack of [format, {day of the month: {label: count}}]; ALL has the single day 0:
 `[1, {24: {"cFirefox": 2, "nDE": 1}}]`.
 
 Names in labels come from fixed lists, so a day has at most some 300 labels, whatever strangers send.

@@ -18,7 +18,8 @@ The first five numbers are always stored. After them, zeros at the end are left 
 last number, format 2 lacks the flag SEEN. Append only: a stored record is read by these positions, so a new
 number goes to the end.
 
-Records lie in small hashes (`keys.people`), by three hex digits of the recipient key.
+Records lie in small Redis hashes (`keys.people`). Bytes 5 and 6 of the recipient key choose the hash, see
+`people_bucket`.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ from pixel_server.verdicts import ELIGIBLE, Class
 
 FORMAT, DAY_FORMAT = 3, 1
 TOP, BOTTOM, HIDDEN, SEEN = 1, 2, 4, 8
-"""Flags. TOP and BOTTOM: this pixel of a mail with two pixels was loaded. HIDDEN: the client loads images by
-machine, whether the mail is read or not. SEEN: a person or a proxy loaded the bottom pixel. Stored: append
-only. The next flag needs a new format, because the bits above hold the delay."""
+"""Flags. TOP, BOTTOM: the top or the bottom pixel of a mail with two pixels was loaded. HIDDEN: the client
+loads images by machine, whether the mail is read or not. SEEN: a person or a proxy loaded the bottom pixel.
+Stored: append only. The next flag needs a new format, because the bits above hold the delay."""
 OLD = 16
 """Flag of a record that was stored before the flag SEEN existed. This flag itself is never stored."""
 
@@ -83,9 +84,9 @@ class RecipientRecord(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def two_pixel(self) -> int:
-        """TOP for a mail with two pixels that a person opened, TOP | SEEN if its end was seen.
+        """TOP for a mail with two pixels that a person opened, and 0 for every other mail.
 
-        0 for every other mail.
+        TOP | SEEN if also the bottom pixel was loaded by a person or a proxy.
         """
         return self.flags & (TOP | SEEN) if self.person and self.flags & TOP else 0
 
@@ -99,8 +100,8 @@ class ScannerOpens(NamedTuple):
 
     person, unknown: number of these opens that were counted as a person's, and as unknown. person_times:
     times of the opens that were counted as a person's, in seconds since 1970. remaining: (seconds since 1970,
-    delay bin) of each other known open of the person. known_from: seconds since 1970; every later open is
-    known.
+    delay bin) of each other open of the person whose trace is known. known_from: seconds since 1970, from
+    which on every open has a known trace.
     """
 
     person: int
@@ -111,7 +112,7 @@ class ScannerOpens(NamedTuple):
 
 
 def from_open(at: int, flags: int, verdict: Class, delay: int = 0) -> RecipientRecord:
-    """Returns the record of a single open. at: seconds since 1970. delay: a bin."""
+    """Returns the record of a single open. at: seconds since 1970. delay: bin of the time to open."""
     if verdict in ELIGIBLE:
         return RecipientRecord(at, at, 1, flags, 1, at, 0, 0, delay, at)
     return RecipientRecord(at, at, 1, flags, 0, 0, int(verdict == "prefetch"), int(verdict == "scanner"))
@@ -142,9 +143,9 @@ def merge(a: RecipientRecord, b: RecipientRecord) -> RecipientRecord:
 def reclassify(record: RecipientRecord, opens: ScannerOpens) -> RecipientRecord:
     """Returns the record with these opens counted as a scanner's.
 
-    Only the person's opens of the last minutes are known one by one. If the first open is reclassified, it
-    was in these minutes, so every later open is known. If the last open is reclassified, and some remaining
-    opens are not known, the latest of those may be the last open: `known_from` then stands for its time.
+    Only the opens of the last minutes are known one by one. If the first open is reclassified, it was in
+    these minutes, so every later open is known. If the last open is reclassified, an older open whose time is
+    not known may become the last open. Its time is then taken as `known_from`.
     """
     person = record.person - opens.person
     result = replace(record, person=person, scanner=record.scanner + opens.person + opens.unknown)
@@ -162,7 +163,7 @@ def reclassify(record: RecipientRecord, opens: ScannerOpens) -> RecipientRecord:
 
 
 def _by_time(at_and_delay: tuple[int, int]) -> tuple[int, int]:
-    """Sorts by time; of two opens in the same second the one with the greater delay is first."""
+    """Returns a sort key: by time, and in the same second the open with the greater delay first."""
     return at_and_delay[0], -at_and_delay[1]
 
 
@@ -216,8 +217,8 @@ def unpack_day(value: bytes) -> int:
 
 
 def people_bucket(recipient: bytes) -> int:
-    """Returns the number of the campaign's hash that holds this recipient key.
+    """Returns the number of the hash that holds this recipient key, among the campaign's hashes in a shard.
 
-    The shard is chosen by other bits of the key, so each shard uses all hashes.
+    Other bits of the key choose the shard, so each shard uses all hash numbers.
     """
     return int.from_bytes(recipient[4:6], "big") % PEOPLE_BUCKETS

@@ -40,7 +40,8 @@ POSITIONS = {
     "visits_returning": 19,
 }
 """Position of each count in a stored cell. Append only: every stored day is read by these positions. A new
-count, also that of a new verdict class, takes the next free number. No position is moved or used again."""
+count, such as the hits of a new verdict class, takes the next free number. No position is moved or
+used again."""
 COUNTS = tuple(POSITIONS)
 """Names of the counts, by position."""
 HITS = POSITIONS["hits"]
@@ -102,7 +103,7 @@ def _trim(cell: Cell) -> Cell:
 
 
 def bucket_start(time_ms: int) -> int:
-    """Returns the start of the bucket that holds an instant, in seconds since 1970."""
+    """Returns the start, in seconds since 1970, of the bucket that holds an instant."""
     return time_ms // 1000 // BUCKET_SECONDS * BUCKET_SECONDS
 
 

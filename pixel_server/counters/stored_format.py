@@ -1,4 +1,4 @@
-"""The format number that each packed value in Redis begins with."""
+"""The format number at the beginning of each packed value in Redis."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Salts for the hashes of visitors without a cookie. Each local day has a random salt, destroyed soon after
-it.
+"""Salts for the hashes of visitors without a cookie. Each local day has a random salt, destroyed within
+two days after the day's end.
 
-Such a visitor is a hash of campaign, address and user agent with the salt of the day. So nobody can tell who
-the visitor was, or recognise the same visitor on another day. No salt can be computed from a stored secret.
+A visitor is stored as a hash of campaign, address and user agent with the salt of the day. When the salt is
+gone, nobody can tell who the visitor was, or recognise the same visitor on another day. No salt can be
+computed from a stored secret.
 
 The key of a salt holds the instant at which its day ends. Days of several zones that end together share a
 salt. The salt is removed KEPT_SECONDS after that instant, first from the keys and then from the append-only
@@ -23,7 +24,7 @@ from pixel_server.store.script import even_if_full
 
 _HOUR = 3600
 KEPT_SECONDS, EXPIRY_SECONDS = 47 * _HOUR, 48 * _HOUR
-"""Seconds after the end of a salt's day at which it is removed, and at which it expires. The hour in between
+"""Seconds from the end of a salt's day until the salt is removed, and until it expires. The hour in between
 is for the rewrite of the append-only file."""
 
 Salts = Mapping[int, bytes]
@@ -54,7 +55,7 @@ def read_or_make(
 
 
 def visitor_hash(salt: bytes, campaign: str) -> blake2b:
-    """Returns the hash for visitors of a campaign on a day. Copy it, and update it with address and agent."""
+    """Returns the hash object for visitors of a campaign on a day. Update a copy with address and agent."""
     return blake2b(campaign.encode() + b"\0", digest_size=8, key=salt)
 
 

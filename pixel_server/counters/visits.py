@@ -1,12 +1,12 @@
-"""Visits that are under way. Redis holds a visit as long as a next hit may belong to it.
+"""Visits that are under way. Redis holds a visit as long as another hit may belong to the visit.
 
 Each shard has three keys:
 
-- A hash. A field is visitor and campaign, see `field`. A value is msgpack of [format, visit]. A visitor may
-  also be known by another hash: after midnight, or before a cookie was accepted. The field of that other hash
-  holds an alias: msgpack of [format, field of the visit].
+- A Redis hash. A field names visitor and campaign, see `field`. A value is msgpack of [format, visit]. A
+  visitor may also come with another visitor hash: after midnight, or before a cookie was accepted. The field
+  of that other visitor hash holds an alias: msgpack of [format, field of the visit].
 - A sorted set of the fields of visits, by the time of their last hit.
-- A hash with the number of visits of each campaign.
+- A Redis hash with the number of visits of each campaign.
 
 A visit is removed when its last hit is KEPT_MS before the newest hit of the shard. The clock does not matter:
 a roll-up that comes late has the visits that it would have had in time. If no hit comes, retention removes
@@ -33,11 +33,12 @@ PAUSE_MS = 30 * 60_000
 MAX_VISIT_MS = 24 * 3_600_000
 """Milliseconds after which a new visit begins in any case, for a page that reloads itself."""
 KEPT_MS = 2 * PAUSE_MS
-"""Milliseconds for which an ended visit is kept. A hit that is PAUSE_MS behind the newest hit may still
-belong to a visit that ended PAUSE_MS before that hit."""
+"""Milliseconds for which a visit is kept after its last hit. A hit that is PAUSE_MS behind the newest hit may
+still belong to a visit whose last hit was PAUSE_MS earlier."""
 MAX_VISITS = 32_000
-"""Largest number of visits of a shard. A campaign begins a visit only while it has fewer visits than are
-still free. So one campaign alone can take half of them, two campaigns a third each, and no campaign all."""
+"""Largest number of visits of a shard. A campaign begins a visit only while the visits under way of this
+campaign are fewer than the free places. So one campaign alone can take half of the places, two campaigns a
+third each, and no campaign takes all."""
 MAX_SEEN = 24
 """Largest number of views kept in a visit, to recognise them by their ids when they report their time."""
 MAX_ALIASES = 8
@@ -48,8 +49,8 @@ _FIELDS_PER_COMMAND = 1000
 
 
 class Seen(msgspec.Struct, array_like=True, gc=False):
-    """A view of a visit. view: its id. at: ms since 1970. time: bin in which the time on its page is counted,
-    or 0. is_reported: whether `p.js` has reported that time.
+    """A view of a visit. view: id of the view. at: ms since 1970. time: bin in which the time on the page is
+    counted, or 0. is_reported: whether `p.js` has reported that time.
 
     Append only: stored visits are read by the position of each field. Add a field at the end, with a default.
     """
@@ -61,7 +62,7 @@ class Seen(msgspec.Struct, array_like=True, gc=False):
 
 
 class Visit(msgspec.Struct, array_like=True):
-    """A visit. It is counted in the bucket and the day of its start.
+    """A visit. A visit is counted in the bucket and the day of its start.
 
     start, last: ms since 1970 of the first and the last hit. entry, exit: pages. exit_at: ms since 1970 at
     which the exit page was viewed. source, more_source: fields of `web_breakdown.Source`. days: views by
@@ -160,10 +161,10 @@ def store_commands(
     for i in range(0, len(pairs), _FIELDS_PER_COMMAND):
         flat = [part for pair in pairs[i : i + _FIELDS_PER_COMMAND] for part in pair]
         commands.append(("HSET", keys.visits(shard), *flat))
-    lasts = [(str(entry.last), name) for name, entry in changed.items() if isinstance(entry, Visit)]
-    for i in range(0, len(lasts), _FIELDS_PER_COMMAND):
-        flat_lasts = [part for pair in lasts[i : i + _FIELDS_PER_COMMAND] for part in pair]
-        commands.append(("ZADD", keys.visit_times(shard), *flat_lasts))
+    last_hits = [(str(entry.last), name) for name, entry in changed.items() if isinstance(entry, Visit)]
+    for i in range(0, len(last_hits), _FIELDS_PER_COMMAND):
+        flat_last_hits = [part for pair in last_hits[i : i + _FIELDS_PER_COMMAND] for part in pair]
+        commands.append(("ZADD", keys.visit_times(shard), *flat_last_hits))
     without_entry = list(removed)
     aliases = [name for name, entry in changed.items() if isinstance(entry, bytes)]
     commands += _remove("HDEL", keys.visits(shard), without_entry)

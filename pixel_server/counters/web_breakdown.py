@@ -1,11 +1,11 @@
 """Views and visits of a web campaign by page, country, referrer and other dimensions, packed by local day.
 
-Each campaign, shard and local day has one hash. A field is a dimension. A value is msgpack of
+Each campaign, shard and local day has one Redis hash. A field is a dimension. A value is msgpack of
 [format, {name: [views, visits]}]: `[1, {"/about": [5, 2]}]`.
 
 In each dimension the counts add up to all views and all visits of the day. A view counts under its own page,
-country, browser, system, device and language, and under the entry page, exit page, referrer and UTM fields of
-its visit. A visit counts under the page and the other names of its first view, and under its exit page.
+country, browser, system, device and language. It also counts under the entry page, exit page, referrer and
+UTM fields of its visit. A visit counts under the names of its first view, and under its own exit page.
 
 Strangers choose the names, so a dimension holds at most MAX_NAMES. If there are more, the names with the
 fewest views are merged into `(other)`. When such a name comes back, it starts again from 0, so its count
@@ -26,7 +26,7 @@ from pixel_server.counters.stored_format import refuse_newer
 
 FORMAT = 1
 MAX_NAMES, KEPT_NAMES = 400, 300
-"""Largest number of names of a dimension, day and shard; and the number that is left when there are more."""
+"""Largest number of names of a dimension, day and shard, and the number that is kept when there are more."""
 NONE = "(none)"
 """Name of a page, referrer or UTM field that a view or visit does not have."""
 
@@ -38,7 +38,7 @@ _decode = msgspec.msgpack.Decoder(tuple[int, CountsByName]).decode
 
 
 class VisitorTraits(NamedTuple):
-    """What is known of a visitor: a name in each of these dimensions. Each field is a dimension."""
+    """The traits of a visitor. Each field is a dimension, and holds the visitor's name in this dimension."""
 
     country: str = UNKNOWN
     browser: str = UNKNOWN
@@ -48,7 +48,7 @@ class VisitorTraits(NamedTuple):
 
 
 class Source(NamedTuple):
-    """The source of a visit: a name in each of these dimensions. Each field is a dimension.
+    """The source of a visit. Each field is a dimension, and holds the visit's name in this dimension.
 
     referrer: a host, or NONE if the referrer was missing or on the same site. Stored in visits: append only.
     """
@@ -111,8 +111,8 @@ def unpack(value: bytes | None) -> CountsByName:
 def add(counts_by_name: CountsByName, changes: Mapping[str, list[int]]) -> None:
     """Adds changes to views and visits, and keeps the number of names within MAX_NAMES.
 
-    A change may be negative. If a count would fall below 0, `(other)` is lowered instead, because the name
-    was merged into it.
+    A change may be negative. If a count would fall below 0, `(other)` is lowered instead, because some counts
+    of the name were merged into `(other)`.
     """
     rest = [0, 0]
     for name, (views, visits) in changes.items():

@@ -1,7 +1,7 @@
 """Names under which a view counts, made from text that strangers send: page URLs, referrers, languages.
 
-The functions cache their last results. `forget` empties the caches, because URLs have queries, which must not
-stay in memory for long.
+The functions cache their last results. `forget` empties the caches, because queries of URLs must not stay in
+memory for long.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _PARAMETERS = {
     },
     "ref": _REF,
 }
-"""Field and rank of each parameter of a query that names a source. A field has the value of lowest rank. The
-names `mtm_` and so on are Matomo's (https://matomo.org/faq/reports/campaign-tracking,
-2026-11-30)."""
+"""Field and rank of each query parameter that names a source. If several parameters of a query name the same
+field, the parameter of the lowest rank wins. The names `mtm_` and so on are Matomo's
+(https://matomo.org/faq/reports/campaign-tracking, 2026-11-30)."""
 _RESERVED = (OTHER, NONE, UNKNOWN)
-"""Names with a meaning of their own, which a stranger must not be able to send."""
+"""Names that this server gives a meaning. A stranger must not be able to send them."""
 _replace_unprintable = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 ).sub
@@ -46,7 +46,7 @@ _match_language = re.compile(r"\s*([A-Za-z]{2,3})(?![A-Za-z])").match
 _INDEX_NAMES = ("index.html", "index.htm", "index.php")
 _split_query = re.compile(r"[&?]").split
 _is_off_the_web = re.compile(r"(?!https?:)[a-z][a-z0-9+.-]*:", re.I).match
-"""Matches addresses of other schemes: `file:`, `blob:`, `data:`, `about:`, those of apps and extensions."""
+"""Matches URLs of other schemes: `file:`, `blob:`, `data:`, `about:`, schemes of apps and extensions."""
 _is_host = re.compile(r"[a-z0-9._~-]{1,253}|\[[0-9a-f:.]{2,45}\]").fullmatch
 
 
@@ -54,7 +54,7 @@ _is_host = re.compile(r"[a-z0-9._~-]{1,253}|\[[0-9a-f:.]{2,45}\]").fullmatch
 def page(url: str, *, is_folded: bool = False) -> str:
     """Returns the path of a page: `"/a"` for `"https://site.example/a?q=1#top"`.
 
-    A page that is not on the web, such as a saved file, has no path that may be kept. is_folded: whether
+    Returns UNKNOWN for a page that is not on the web, such as a saved file. is_folded: whether
     `/a/` and `/a/index.html` become `/a`.
     """
     _, path, _ = _page_parts(url)
@@ -85,7 +85,8 @@ def source(url: str, referrer: str) -> Source:
 def _utm_fields(query: str, is_internal: bool) -> dict[str, str]:
     """Returns the UTM fields that a query has a value for: `{"utm_source": "news"}` for `"utm_source=news"`.
 
-    is_internal: whether a page of the same site leads to the page; then `ref` names a place on that page.
+    is_internal: whether the referrer is a page of the same site. If so, `ref` is left out, because it then
+    names a place on that page.
     """
     fields: dict[str, tuple[int, str]] = {}
     for pair in _split_query(query):  # a second `?` is a common mistake for `&`
@@ -110,7 +111,7 @@ def language(accept: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Returns a stranger's text as a name: printable, at most MAX_NAME_BYTES long, and no reserved name.
+    """Returns a stranger's text as a name: printable, at most MAX_NAME_BYTES long, and not a reserved name.
 
     A reserved name loses its brackets: `"(other)"` becomes `"other"`.
     """
