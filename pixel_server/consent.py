@@ -1,7 +1,8 @@
-"""Consent: how much may be stored of a recipient or visitor, by link, campaign, server and request.
+"""Consent: the limit on what may be stored of a recipient or visitor.
 
-The strictest of the four holds. A web process applies it when it admits a hit. The roll-up applies it again,
-so that a change also affects waiting hits.
+The link, the campaign, the server and the request each set a limit, and the strictest of the four holds. A
+web process applies this limit when it admits a hit. The roll-up applies it again, so that a change of the
+campaign's limit also affects waiting hits.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pixel_server.tokens import MODES, Mode
 
 
 class Rule(NamedTuple):
-    """The mode of a campaign, and the effect of requests not to be tracked."""
+    """The mode of a campaign, and the effect of the headers `Sec-GPC` and `DNT`."""
 
     mode: Mode
     gpc_effect: GpcEffect
@@ -30,7 +31,7 @@ def requests_no_tracking(gpc: str, dnt: str) -> bool:
 
 
 class Consent:
-    """The rules of this server. default: the rule of an unknown campaign."""
+    """Makes the rules of campaigns on this server. default: the rule of an unknown campaign."""
 
     def __init__(self, settings: Settings) -> None:
         self._max_mode = mode_named(settings.max_mode)
@@ -54,7 +55,7 @@ class Consent:
 
 
 def allowed_mode(link_mode: int, rule: Rule, no_tracking: bool) -> int:
-    """Returns the mode of one hit. no_tracking: whether its request asks not to be tracked."""
+    """Returns the mode of one hit. no_tracking: whether the hit's request asks not to be tracked."""
     mode = min(link_mode, rule.mode)
     if no_tracking and rule.gpc_effect != "ignore":
         return min(mode, Mode.COUNT) if rule.gpc_effect == "count" else Mode.OFF

@@ -11,7 +11,7 @@ from typing import IO
 
 @contextlib.contextmanager
 def open_whole(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
-    """Opens a draft that replaces the file at `path` at the end of the block.
+    """Opens a draft. The draft replaces the file at `path` at the end of the `with` block.
 
     After a crash, or an exception in the block, the file is unchanged. mode: permissions before the umask.
     Raises OSError.
@@ -56,7 +56,7 @@ def sync_directory(path: Path) -> None:
 
 @contextlib.contextmanager
 def _draft(path: Path, mode: int) -> Iterator[tuple[Path, IO[bytes]]]:
-    """Opens a file with a random name in the same directory, and removes that name at the end."""
+    """Opens a new file with a random name in the directory of `path`, and removes that name at the end."""
     draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:

@@ -80,7 +80,7 @@ encode = msgspec.msgpack.Encoder().encode
 _decode_hit = msgspec.msgpack.Decoder(Hit).decode
 _decode_batch = msgspec.msgpack.Decoder(list[Hit]).decode
 _decode_raw = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
-_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class UnreadableData(msgspec.Struct, frozen=True):
@@ -101,16 +101,16 @@ def decode_batch(data: bytes) -> tuple[list[Hit], list[UnreadableData]]:
     """Returns the hits of a stored batch, and its parts that cannot be read."""
     try:
         return _decode_batch(data), []
-    except _BAD:
+    except _DECODE_ERRORS:
         pass
     try:
         parts = _decode_raw(data)
-    except _BAD as error:
+    except _DECODE_ERRORS as error:
         return [], [UnreadableData(data, f"batch: {error}")]
     hits, unreadable = [], []
     for part in parts:
         try:
             hits.append(_decode_hit(part))
-        except _BAD as error:
+        except _DECODE_ERRORS as error:
             unreadable.append(UnreadableData(bytes(part), f"hit: {error}"))
     return hits, unreadable

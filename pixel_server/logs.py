@@ -26,8 +26,8 @@ def configure() -> None:
 class RateLimit(logging.Filter):
     """Limits the lines of each kind, so that an unstable Redis cannot fill the disk with log lines.
 
-    A kind is a logger and a message before its values are filled in. INFO and below is not limited. The next
-    line of a kind names the number of lines that were left out before it. clock: returns seconds.
+    A kind is a logger and a message before its values are filled in. INFO and below is not limited. After
+    lines of a kind were left out, the next line of this kind ends with their number. clock: returns seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,7 +36,7 @@ class RateLimit(logging.Filter):
         self._kinds: dict[tuple[str, str], tuple[float, float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Returns whether a line is written. Adds to the line the number of lines left out before it."""
+        """Returns whether to write a line. Adds the number of lines of its kind that were left out before."""
         if record.levelno <= logging.INFO:
             return True
         kind, now = (record.name, str(record.msg)), self._clock()

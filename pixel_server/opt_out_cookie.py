@@ -1,4 +1,4 @@
-"""The opt-out cookie. Nothing is recorded of a browser that sends it, on any page or from any mail."""
+"""The opt-out cookie. The server records nothing of a browser that sends it, neither pages nor mails."""
 
 from __future__ import annotations
 

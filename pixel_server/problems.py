@@ -11,17 +11,17 @@ from starlette.responses import Response
 
 TYPE = "application/problem+json"
 MAX_ERRORS = 100
-"""Largest number of errors in a response. Its member `errors_left_out` is the number of further errors."""
+"""Largest number of errors in a response. `errors_left_out` in the response is the number of others."""
 BAD_CURSOR = {"field": "after", "message": "must be a cursor from `next`"}
-"""Error for a list's cursor that is not the `next` of an earlier response."""
+"""Error for a cursor that was not the `next` of an earlier page of a list."""
 
 
 class Problem(Exception):
     """An error that becomes the response.
 
     status: HTTP status. detail: a sentence for people. errors: the errors of single fields, such as
-    `{"field": "to", "message": "must be a date"}`; the first MAX_ERRORS are kept. more: other members of the
-    response.
+    `{"field": "to", "message": "must be a date"}`; the first MAX_ERRORS are kept. more: further members
+    of the response.
     """
 
     def __init__(

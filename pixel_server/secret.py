@@ -1,4 +1,6 @@
-"""The secrets of a server: keys that sign links, and a key that hashes recipients."""
+"""The secrets of a server: texts that sign links, and a text that hashes recipients.
+
+Keys for more purposes are derived from these texts."""
 
 from __future__ import annotations
 
@@ -54,10 +56,10 @@ class Secrets:
 
     @classmethod
     def load(cls, data: Path, signing: tuple[str, ...] = (), recipient: str | None = None) -> Secrets:
-        """Returns the given secrets, and takes missing ones from the server's data directory.
+        """Returns the keys derived from the given secrets, and for missing secrets from those in `data`.
 
-        Raises SecretsError if the directory has no secrets. Does not create secrets, because the server would
-        not accept links signed with them.
+        data: the server's data directory. Raises SecretsError if the directory has no secrets. Does not
+        create secrets, because the server would not accept links signed with new secrets.
         """
         if not signing or recipient is None:
             stored_signing, stored_recipient = _read_file(data)
@@ -79,7 +81,7 @@ class Secrets:
         return blake2b(recipient.encode(), digest_size=8, key=self.recipient).digest()
 
     def visitor_key(self, *parts: bytes) -> bytes:
-        """Returns the 8 bytes that stand for a web visitor. The parts a, bc and the parts ab, c differ."""
+        """Returns the 8 bytes that stand for a web visitor. (`a`, `bc`) and (`ab`, `c`) give two keys."""
         joined = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
         return blake2b(joined, digest_size=8, key=self.visitor).digest()
 
@@ -102,7 +104,7 @@ class Secrets:
         return blake2b(digest_size=4, key=self.evidence)
 
     def fingerprints(self) -> tuple[str, list[str]]:
-        """Returns the fingerprint of the recipient key, and that of each signing key.
+        """Returns the fingerprint of the key that hashes recipients, and that of each signing key.
 
         Fingerprints show a mismatch of secrets, and reveal nothing else.
         """
@@ -118,7 +120,7 @@ def _fingerprint(key: bytes) -> str:
 
 
 def _create_file(data: Path) -> None:
-    """Creates the file of secrets in the data directory, unless it exists, readable or not."""
+    """Creates the file of secrets in the data directory. Leaves an existing file, even if unreadable."""
     import secrets as random  # noqa: PLC0415 - minting links does not need it
 
     path = data / FILE

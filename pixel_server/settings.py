@@ -51,10 +51,10 @@ _REDIS_OPTIONS = {
 
 def _redis_url(value: str) -> str:
     try:
-        usable = urlsplit(value).scheme in ("redis", "rediss", "unix") and urlsplit(value).port != 0
+        is_usable = urlsplit(value).scheme in ("redis", "rediss", "unix") and urlsplit(value).port != 0
     except ValueError:
-        usable = False
-    if not usable or "://" not in value:
+        is_usable = False
+    if not is_usable or "://" not in value:
         raise ValueError("must be an address that begins with redis://, rediss:// or unix://")
     parts = urlsplit(value)
     if parts.scheme == "unix" and not parts.path:
@@ -145,7 +145,10 @@ def _setting(env: str, default: Any, text: str, parse: Callable[[str], Any] = _t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The operator's settings. Each field's metadata holds its name in the environment and its help."""
+    """The operator's settings. Each field's metadata holds its name in the environment and its help.
+
+    trust_unix: whether PIXEL_TRUSTED_PROXIES has the word `unix`.
+    """
 
     redis_url: str = _setting(
         "REDIS_URL",
@@ -232,15 +235,17 @@ class Settings:
         "PIXEL_SOON_SECONDS",
         5,
         "An open within this many seconds of sending is a scanner's: a mail takes longer to arrive and to be "
-        "noticed. So is an open up to a minute before sending, because clocks differ. 0 turns this off.",
+        "noticed. An open up to a minute before sending is a scanner's too, because clocks differ. 0 turns "
+        "this off.",
         _number(0, 3600),
     )
     delivery_seconds: int = _setting(
         "PIXEL_DELIVERY_SECONDS",
         600,
-        "Seconds after sending within which mail gateways fetch images. Within them, or if the time of "
+        "Seconds after sending within which mail gateways fetch images. In this time, or if the time of "
         "sending is not known, every open from the networks of Proofpoint, Mimecast and Cisco is a "
-        "scanner's; later, a browser there is a person's. Within them, different browsers also make a burst.",
+        "scanner's. Later, an open from there by a browser is a person's. In this time, opens of one link by "
+        "different browsers also count as a burst.",
         _number(0, 86_400),
     )
     rules: Path | None = _setting(
@@ -273,8 +278,8 @@ class Settings:
     memory_reserve: int = _setting(
         "PIXEL_MEMORY_RESERVE",
         16 << 20,
-        "Bytes below Redis's `maxmemory` that hits leave free, at most a quarter of it. Beyond that, hits go "
-        "to the spool.",
+        "Bytes of Redis's `maxmemory` that hits leave free, at most a quarter of `maxmemory`. If less is "
+        "free, hits go to the spool.",
         _number(0, 1 << 40),
     )
     keep_buckets: int = _setting(
@@ -320,7 +325,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Returns the settings of an environment. Raises SettingsError for the first that cannot be used."""
+        """Returns the settings of an environment. Raises SettingsError for the first unusable setting."""
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = {}
         for setting in fields(cls):
@@ -333,8 +338,8 @@ class Settings:
             except UnicodeEncodeError:
                 raise SettingsError(f"{env}: must be UTF-8 text") from None
             except ValueError as error:
-                secret = any(word in env for word in ("SECRET", "KEY", "URL"))  # a URL may hold a password
-                shown = "" if secret else f"={value[:100]!r}"
+                is_secret = any(word in env for word in ("SECRET", "KEY", "URL"))  # a URL may hold a password
+                shown = "" if is_secret else f"={value[:100]!r}"
                 raise SettingsError(f"{env}{shown}: {error}") from None
         values["trust_unix"] = "unix" in _words(environ.get("PIXEL_TRUSTED_PROXIES", ""))
         settings = cls(**values)
@@ -351,7 +356,7 @@ RESERVED_PATHS = frozenset(_SHARED_PATHS + _DASHBOARD_PATHS)
 
 
 def _check(settings: Settings) -> None:
-    """Raises SettingsError if the base URL's path is one of this server's, or a key is too short."""
+    """Raises SettingsError if the base URL's path begins as one of this server's, or a key is too short."""
     path = urlsplit(settings.base_url or "").path
     if set(path) & set("%;") or not RESERVED_PATHS.isdisjoint(path.split("/")[1:2]):
         raise SettingsError(

@@ -56,7 +56,7 @@ async def repeat(
     report: function that is called with the first error of a row of failures, so that an outage of hours is
     one line in the log. The call is inside the `except` block, so `log.exception` works. If `report` is None,
     errors are raised. unreported: errors that are expected and logged elsewhere. They neither begin nor end a
-    row. pauses_first: pauses before each call instead of after it.
+    row. pauses_first: whether to pause before the first call too.
     """
     is_failing = False
     if pauses_first:

@@ -111,8 +111,8 @@ class BadToken(ValueError):
 class Token:
     """The content of a token.
 
-    time: seconds since 1970 at which the link was minted or, if `sending`, the mail is sent. recipient: the
-    recipient key of 8 bytes, or b"" in mode count. test: whether the mail is a trial mail.
+    time: seconds since 1970. sending: whether `time` is the time of sending, and not of minting. recipient:
+    the recipient key of 8 bytes, or b"" in mode count. test: whether the mail is a trial mail.
     """
 
     campaign: str

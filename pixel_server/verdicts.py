@@ -7,4 +7,4 @@ from typing import Literal, get_args
 Class = Literal["person", "proxy", "prefetch", "scanner", "own", "unknown"]
 CLASSES: tuple[Class, ...] = get_args(Class)
 ELIGIBLE: frozenset[Class] = frozenset({"person", "proxy"})
-"""Classes of opens that may be a person's. A proxy loads images on behalf of a person who reads."""
+"""Classes of opens that may come from a person. A proxy loads images on behalf of a person who reads."""

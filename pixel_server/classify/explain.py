@@ -47,10 +47,10 @@ def explain(
     rules, networks = _load(settings)
     address = unmapped(ip_address(ip).packed)
     sent_headers = {_as_sent(name.lower()): _as_sent(value) for name, value in headers.items()}
-    names = networks.names(address)
+    network_names = networks.names(address)
     evidence = Evidence(
         hit.cut_text(_as_sent(user_agent), hit.MAX_AGENT),
-        names,
+        network_names,
         hit.cut_text(sent_headers.get(b"referer"), hit.MAX_URL),
         hit.purpose(sent_headers),
         is_soon(delay, settings.soon_seconds),
@@ -63,7 +63,7 @@ def explain(
         "rule": verdict.rule,
         "source": "no rule matches" if verdict.rule == NO_RULE else rules.by_id[verdict.rule].source,
         "ruleset": rules.ruleset,
-        "networks": list(names),
+        "networks": list(network_names),
         "soon_seconds": settings.soon_seconds,
         "delivery_seconds": settings.delivery_seconds,
     }

@@ -1,4 +1,4 @@
-"""Refreshes lists of networks that their owners publish: where the lists are, and in which format.
+"""Refreshes the lists of networks that the networks' owners publish. Knows their addresses and formats.
 
 A list is refreshed whole or not at all: the new list is read and checked before its file replaces the old
 file. If anything is wrong with the new list, the old list stays, and the error is one line.
@@ -42,9 +42,9 @@ _Row = tuple[str, Family, Range]
 
 @dataclass(frozen=True, slots=True)
 class PublishedList:
-    """A list that its owner publishes.
+    """A list that the owner of its networks publishes.
 
-    source: the origin that people are shown. urls: addresses whose contents together make the list. parse:
+    source: the origin to show to people. urls: addresses whose contents together make the list. parse:
     yields the networks of a response. min_rows, max_rows: bounds of a plausible number of rows.
     """
 
@@ -67,7 +67,7 @@ class RefreshedList:
 
 
 def _parse_csv(data: bytes) -> _WrittenNetworks:
-    """Yields the networks of a geofeed (RFC 8805): its first column."""
+    """Yields the networks in the first column of a geofeed (RFC 8805)."""
     for number, line in enumerate(data.decode("utf-8-sig", errors="replace").split("\n"), 1):
         text = line.strip()
         if text and not text.startswith("#"):
@@ -90,8 +90,8 @@ def _parse_json(data: bytes) -> _WrittenNetworks:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"is not a list of prefixes: {error}") from None
     for number, prefix in enumerate(prefixes):
-        both = prefix.ipv4_prefix, prefix.ipv6_prefix
-        for text in [text for text in both if text] or [""]:
+        texts = prefix.ipv4_prefix, prefix.ipv6_prefix
+        for text in [text for text in texts if text] or [""]:
             yield f"prefixes[{number}]: ", text
 
 

@@ -3,9 +3,9 @@
 There are two lists: `data/referrers.txt`, made from a public list by `data/make_referrers.py`, and
 `data/referrers-added.txt`, which overrides the first. A line is a host and its kind: `bing.com search`. The
 line also holds for all subdomains that have no line of their own, except sign-in pages and consoles
-(`SERVICE_LABELS`). `*.yahoo.com website` holds for the subdomains only. `*.google.* website` holds for
-`*.google.de` too, and for every other country that the lines before it name. The lists are read at the first
-call.
+(`SERVICE_LABELS`). `*.yahoo.com website` holds for the subdomains only. `*.google.* website` also
+holds for `*.google.de`, and for `*.google.` with every other ending that an earlier line has. The lists are
+read at the first call.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ def kind(host: str) -> Kind:
 @lru_cache(MAX_CACHED)
 def _kind(host: str) -> Kind:
     kinds = _read_lists()
-    name = host.partition("/")[0].partition(":")[0].rstrip(".").lower().removeprefix("www.")
-    labels = name.split(".")[-_MAX_LABELS:]
+    domain_name = host.partition("/")[0].partition(":")[0].rstrip(".").lower().removeprefix("www.")
+    labels = domain_name.split(".")[-_MAX_LABELS:]
     for start in range(len(labels) - 1):
         domain = ".".join(labels[start:])
-        listed = (kinds.get(f"*.{domain}") if start else None) or kinds.get(domain)
-        if listed is not None:
-            return listed
+        kind_of_domain = (kinds.get(f"*.{domain}") if start else None) or kinds.get(domain)
+        if kind_of_domain is not None:
+            return kind_of_domain
         if labels[start] in SERVICE_LABELS:
             break
     return "website"
@@ -68,18 +68,18 @@ def _read_lists() -> dict[str, Kind]:
     kinds: dict[str, Kind] = {}
     for path in LISTS:
         for line in path.read_text("utf-8").splitlines():
-            host, _, name = line.partition(" ")
-            if name in _KINDS:
-                kinds.update(dict.fromkeys(_in_countries(host, kinds), _KINDS[name]))
+            host, _, kind_name = line.partition(" ")
+            if kind_name in _KINDS:
+                kinds.update(dict.fromkeys(_in_countries(host, kinds), _KINDS[kind_name]))
     return kinds
 
 
 def _in_countries(host: str, listed: Iterable[str]) -> list[str]:
     """Returns `["images.google.com", "images.google.de"]` for `images.google.*`, and any other host alone.
 
-    listed: the hosts of the lines before, such as `google.com` and `google.de`.
+    listed: the hosts of earlier lines, such as `google.com` and `google.de`.
     """
     if not host.endswith(".*"):
         return [host]
     subdomain, _, brand = host.removesuffix(".*").rpartition(".")
-    return [f"{subdomain}.{known}" for known in listed if known.startswith(f"{brand}.")]
+    return [f"{subdomain}.{domain}" for domain in listed if domain.startswith(f"{brand}.")]

@@ -16,11 +16,11 @@ from pixel_server.classify.user_agents import ClientClass
 from pixel_server.verdicts import Class
 
 NO_RULE = "none"
-"""Id under which hits are counted that no rule matches. No rule may have this id."""
+"""Id under which a hit is counted if no rule matches it. A rule cannot have this id."""
 
 
 class RulesError(ValueError):
-    """A file of rules cannot be used. The message is one line that names the file, and its line if known."""
+    """A file of rules cannot be used. The message is a single line: the file, its bad line if known, the reason."""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,7 +110,7 @@ def _parse(text: str, file_name: str, earlier: Sequence[Rule]) -> tuple[list[Rul
 
 
 def _conflict(rule: Rule, others: Sequence[Rule]) -> str:
-    """Returns the reason why a rule cannot be used together with the others, or ""."""
+    """Returns the reason why a rule cannot be used beside the others, or "" if it can be used."""
     is_used = rule.id in {other.id for other in others}
     if rule.id == NO_RULE or not re.fullmatch("[a-z0-9-]{1,40}", rule.id) or is_used:
         return f"id {rule.id!r} is used twice, or is not an id (a-z, 0-9, -)"

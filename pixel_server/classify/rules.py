@@ -25,7 +25,7 @@ CLOCK_ERROR_SECONDS = 60
 MAX_CACHED = 50_000
 """Largest number of verdicts in the cache of `Rules.verdict`."""
 _OTHER_REFERRER = "\n"
-"""Stands for every referrer that no rule mentions."""
+"""Placeholder for every referrer that no rule mentions."""
 
 
 class Verdict(msgspec.Struct, frozen=True, eq=False):
@@ -92,8 +92,8 @@ class Rules:
     ) -> Verdict:
         """Returns the same as `judge` for the fields of an Evidence. Finds nearly all verdicts in a cache.
 
-        Strips whitespace around the agent. It is not part of the agent (RFC 9110, 5.5), but parsers leave it
-        at the end.
+        Strips whitespace around the agent. The whitespace is not part of the agent (RFC 9110, 5.5), but
+        parsers leave it at the end.
         """
         # Clients can send any referrer and purpose, so the cache's key has only the parts that rules mention.
         if referrer:
@@ -178,13 +178,13 @@ def _longest_first(lists: Iterable[Sequence[str] | None]) -> tuple[str, ...]:
 
 
 def _labels(rule: Rule, agent: str) -> tuple[str, ...]:
-    """Returns the labels under which an open is counted that this rule decided. agent: of the open."""
+    """Returns the labels under which to count an open with this agent, if this rule decided its verdict."""
     if rule.verdict == "proxy":
         return (labels.CLIENT + (rule.names or UNKNOWN),)
     if rule.verdict != "person":
         return ()
-    of_agent = facets(agent)
-    return labels.CLIENT + (rule.names or of_agent.client), labels.DEVICE + of_agent.device
+    agent_facets = facets(agent)
+    return labels.CLIENT + (rule.names or agent_facets.client), labels.DEVICE + agent_facets.device
 
 
 def _test(rule: Rule) -> Callable[[Evidence], bool]:
