@@ -76,7 +76,7 @@ class NetworkList:
 class Networks:
     """All lists, in memory.
 
-    lists: their descriptions, sorted by name. stamp: of the operator's files as read.
+    lists: their descriptions, sorted by name. stamp: the stamp of the operator's files when they were read.
     """
 
     lists: tuple[NetworkList, ...]
@@ -192,7 +192,7 @@ def _stamp(directory: Path | None) -> Stamp:
 
 
 def _read_list(path: Path, is_operators: bool) -> tuple[NetworkList, dict[Family, list[Range]]]:
-    """Returns the description of a list and its merged ranges. Raises NetworksError if it cannot be used."""
+    """Returns a list's description and merged ranges. Raises NetworksError if the list cannot be used."""
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -20,7 +20,7 @@ NO_RULE = "none"
 
 
 class RulesError(ValueError):
-    """A file of rules cannot be used. The message is a single line: the file, its bad line if known, the reason."""
+    """A rule file cannot be used. The message has no line break. It names the file and, if known, a line."""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

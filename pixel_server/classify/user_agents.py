@@ -2,8 +2,8 @@
 
 The order of the tests matters. Mail programs come first, because lists of bots contain some of them. Next
 comes the agent that WebKit sends when a program shows a mail without naming itself (Apple Mail, Outlook for
-Mac). Then come bots, by isbot's patterns from the package `is-bot`, and last browsers, by ua-parser. To
-classify an agent takes some 0.1 ms, so the results for the latest agents are cached.
+Mac). Then come bots, by isbot's patterns from the package `is-bot`, and last browsers, by ua-parser.
+Classifying an agent takes some 0.1 ms, so the results for the latest agents are cached.
 """
 
 from __future__ import annotations
