@@ -55,7 +55,11 @@ def _put_call(pairs: Iterable[tuple[bytes, bytes]]) -> ScriptCall:
 
 
 class Adopted(NamedTuple):
-    """Numbers of records put back. deleted: campaigns deleted again. has_key: whether an API key exists."""
+    """Numbers of withdrawals and campaigns that were put back.
+
+    deleted: number of deleted campaigns that were deleted in this store too. has_key: whether an API key
+    exists.
+    """
 
     withdrawals: int
     campaigns: int
@@ -64,7 +68,7 @@ class Adopted(NamedTuple):
 
 
 async def adopt(client: AsyncRedis, url: str, settings: Settings, secrets: Secrets) -> Adopted | None:
-    """Adopts the store. Returns what was put back, or None if the store is the known store.
+    """Adopts the store. Returns what was put back, or None if the store is the known store already.
 
     Raises StoreError if this server cannot use the store.
     """
@@ -92,26 +96,26 @@ async def _put_back_withdrawals(client: AsyncRedis, settings: Settings) -> int:
 
 
 async def _put_back_campaigns(client: AsyncRedis, settings: Settings) -> tuple[int, int]:
-    """Deletes again the campaigns that were deleted, then creates the others as a web process saved them.
+    """Deletes the campaigns that were deleted before, then creates the others as a web process saved them.
 
-    Returns (campaigns created, campaigns deleted).
+    Returns (number of campaigns created, number of campaigns deleted).
     """
     saved = CampaignCache(client, Consent(settings))
     saved.restore(settings.data / CACHE_FILE)
-    for name in sorted(saved.gone):
+    for campaign_id in sorted(saved.gone):
         try:
-            await deletion.delete(client, name, settings.shards)
+            await deletion.delete(client, campaign_id, settings.shards)
         except storage.UnknownCampaign:
-            await client.sadd(keys.GONE, name)
-            await client.xadd(keys.CHANGES, {"id": name}, maxlen=10_000)
+            await client.sadd(keys.GONE, campaign_id)
+            await client.xadd(keys.CHANGES, {"id": campaign_id}, maxlen=10_000)
     created = 0
-    for name, kind in sorted(saved.kinds.items()):
-        rule, web = saved.rules.get(name), saved.web.get(name, DEFAULT_WEB)
+    for campaign_id, kind in sorted(saved.kinds.items()):
+        rule, web = saved.rules.get(campaign_id), saved.web.get(campaign_id, DEFAULT_WEB)
         campaign = Campaign(
-            id=name,
-            name=name,
+            id=campaign_id,
+            name=campaign_id,
             kind=kind,
-            mode=saved.mode(name).name.lower(),
+            mode=saved.mode(campaign_id).name.lower(),
             gpc=None if rule is None else rule.gpc_effect,
             identity=web.identity,
             origins=web.origins,
@@ -127,11 +131,14 @@ async def _put_back_campaigns(client: AsyncRedis, settings: Settings) -> tuple[i
 
 
 async def _lower_mode(client: AsyncRedis, campaign: Campaign) -> None:
-    """Lowers a campaign's mode to the saved mode. A hit has created this campaign meanwhile."""
+    """Lowers the mode of a campaign in the store, which a hit has created meanwhile, to the saved mode.
 
-    def lower(before: Campaign) -> Campaign:
-        lowest = min(before.mode, campaign.mode, key=mode_named)
-        return msgspec.structs.replace(before, mode=lowest, gpc=campaign.gpc or before.gpc)
+    campaign: the saved campaign.
+    """
+
+    def lower(stored: Campaign) -> Campaign:
+        lowest = min(stored.mode, campaign.mode, key=mode_named)
+        return msgspec.structs.replace(stored, mode=lowest, gpc=campaign.gpc or stored.gpc)
 
     try:
         await storage.amend(client, campaign.id, lower)

@@ -20,7 +20,7 @@ from typing import Protocol
 log = logging.getLogger("pixel_server.run.supervisor")
 
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.3, 5.0
-"""Seconds before a child is restarted: at first, and at most. Each further failure doubles them."""
+"""Seconds before a failed child is restarted: at first, and at most. Each further failure doubles them."""
 STEADY_SECONDS = 10.0
 """Seconds that a child must run before its next failure counts as the first."""
 STOP_TIMEOUT_SECONDS = 15.0
@@ -40,7 +40,7 @@ class Service(Protocol):
 
     def start(self) -> None: ...
 
-    def ended(self) -> str | None:
+    def how_ended(self) -> str | None:
         """Returns how the service ended (`"was killed by signal 9"`), or None while it runs."""
         ...
 
@@ -81,7 +81,7 @@ class Child:
         finally:
             os.close(childs_end)
 
-    def ended(self) -> str | None:
+    def how_ended(self) -> str | None:
         assert self._process is not None
         code = self._process.poll()
         return None if code is None else describe_exit(code)
@@ -114,7 +114,7 @@ def describe_exit(code: int) -> str:
 def end_with_parent() -> bool:
     """Ends this process when its parent ends. Does nothing if this process is not a `Child`.
 
-    Returns whether it is a `Child`.
+    Returns whether this process is a `Child`.
     """
     handle = os.environ.pop(LIFELINE, "")
     if handle.isdigit():
@@ -152,7 +152,7 @@ class Keeper:
             if i in self._restart_at:
                 if now >= self._restart_at[i]:
                     self._restart(i, now)
-            elif (how := service.ended()) is not None:
+            elif (how := service.how_ended()) is not None:
                 if now - self._started_at[i] > STEADY_SECONDS:
                     self._retry_seconds[i] = MIN_RETRY_SECONDS
                 self._schedule_restart(i, now, how)

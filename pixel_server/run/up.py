@@ -79,7 +79,7 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
         for child in children:
             child.start()
         demo = Child("demo", ["demo", "add"], environ) if with_demo else None
-        # The keeper stops them in this order: web stores its last hits, the workers end, then Valkey.
+        # The keeper stops the processes in this order: web stores its last hits, workers end, Valkey ends.
         keeper = Keeper([*children, *([valkey] if valkey else [])])
 
         def print_banner() -> None:
@@ -129,22 +129,22 @@ def _watch(
     """Keeps the children running until this process is told to stop.
 
     Calls `on_ready` and starts the demo once web and workers answer. Raises SettingsError if they do not
-    within TIMEOUT_SECONDS.
+    answer within TIMEOUT_SECONDS.
     """
-    started: float | None = time.monotonic()
+    waiting_since: float | None = time.monotonic()
     next_check = 0.0
     try:
         while not stop.is_requested:
             keeper.restart_ended()
             now = time.monotonic()
-            if started is not None and now >= next_check:
+            if waiting_since is not None and now >= next_check:
                 next_check = now + 0.3
                 if _is_ready(address, redis_url):
-                    started = None
+                    waiting_since = None
                     on_ready()
                     if demo is not None:
                         demo.start()
-                elif now - started > TIMEOUT_SECONDS:
+                elif now - waiting_since > TIMEOUT_SECONDS:
                     raise SettingsError("web or workers did not start; the log lines above say why")
             time.sleep(TICK_SECONDS)
         with contextlib.suppress(OSError):  # the terminal may be closed

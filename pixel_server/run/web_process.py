@@ -18,7 +18,7 @@ from pixel_server.run.listen import raise_file_limit
 from pixel_server.run.supervisor import Child, Keeper
 
 GRACE_SECONDS = 5
-"""Seconds that requests have to be answered once the process is told to stop."""
+"""Seconds that open requests have to finish once the process is told to stop."""
 FAST_PROTOCOL = "pixel_server.collect.fast_path:PixelProtocol"
 PLAIN_PROTOCOL = "pixel_server.collect.handover_protocol:HandoverProtocol"
 """Protocols by name: with the fast path for pixels, and without it, where the app answers every request."""
@@ -31,7 +31,7 @@ NICENESS = 10
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server with a channel to the process beside it, which answers the other requests."""
+    """A uvicorn server, with a channel to the other process if pixels and pages have a process each."""
 
     def __init__(
         self, config: uvicorn.Config, channel: Channel | None = None, keeper: Keeper | None = None
@@ -89,7 +89,7 @@ def serve_pixels_beside_pages(listening: socket.socket) -> None:
 
 
 def serve_pages_beside_pixels(handle: int) -> None:
-    """Serves pages on the connections that come through a channel. handle: this end's file descriptor."""
+    """Serves pages on the connections that come through a channel. handle: the descriptor of this end."""
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
     HandoverProtocol.channel, HandoverProtocol.side = Channel(socket.socket(fileno=handle)), Side.PAGES

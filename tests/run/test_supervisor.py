@@ -25,7 +25,7 @@ class Fragile:
             raise BlockingIOError(11, "Resource temporarily unavailable")
         self.runs = True
 
-    def ended(self) -> str | None:
+    def how_ended(self) -> str | None:
         return None if self.runs else "was killed by signal 9"
 
     def stop(self) -> None: ...
