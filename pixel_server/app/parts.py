@@ -173,7 +173,7 @@ def _make_drain(
         on_accepted=recorder.resume,
         on_lost=recorder.count_lost,
         on_removed=note_removed,
-        count_spooled=recorder.count_spooled,
+        spooled_groups=recorder.spooled_groups,
         on_drained=recorder.note_drained,
         on_stored=rollup_trigger.request,
         on_acknowledged=loss_watch.note,

@@ -7,8 +7,8 @@ batch. A record is (sequence number, hits, checksum). So the newest number can b
 as many batches as the ring holds.
 
 A record is in its file after `loss_watch.FLUSH_SECONDS`, and on the disk after `loss_watch.COMPARE_SECONDS`.
-Batches acknowledged later are forgotten if the process is killed, or the machine fails. The newest MAX_FILES
-files are kept, unless they are older than Redis remembers their producers.
+Younger records are lost if the process is killed, or the machine fails. A file is removed if there are
+MAX_FILES newer files, or if it has not changed for MAX_IDLE_DAYS, shortly before Redis forgets its producer.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ MAX_OPEN_FILES = 8
 MAX_NEWEST = 4096
 """Maximum number of pairs of producer and shard in `newest`. The newest producers stay."""
 MAX_IDLE_DAYS = 29
-"""Days after its last change until a file is removed. Redis prunes an idle producer after 30 days."""
+"""Days from the last change of a file until it is removed. Redis prunes an idle producer after 30 days."""
 
 _HEAD = struct.Struct(">8sIII")
 _MAGIC = b"PXACKED\n"
 _RECORD = struct.Struct(">QII")
 _BODY = struct.Struct(">QI")
-_name = re.compile(r"([0-9a-f]{28})\.ack").fullmatch
+_match_name = re.compile(r"([0-9a-f]{28})\.ack").fullmatch
 
 
 class AcknowledgedBatch(NamedTuple):
@@ -89,7 +89,10 @@ class AcknowledgedFiles:
         self.newest: dict[tuple[str, int], int] = {}
 
     def note(self, batches: Sequence[tuple[str, int, int, int]]) -> None:
-        """Writes a record of each `AcknowledgedBatch`, unsynced. Records side by side are one write."""
+        """Writes a record of each batch, without a sync. Writes records that lie side by side at once.
+
+        batches: the fields of an `AcknowledgedBatch` for each batch.
+        """
         rings: dict[tuple[str, int], list[tuple[int, int]]] = {}
         for producer, shard, sequence, hits in batches:
             rings.setdefault((producer, shard), []).append((sequence, hits))
@@ -141,7 +144,7 @@ class AcknowledgedFiles:
         self._open.clear()
 
     def find_missing(self, producer: str, shard: int, seen: int, last: int) -> MissingBatches:
-        """Returns the batches after `seen`, up to `last`, with the hits of those whose records are left."""
+        """Returns the batches after number `seen`, up to number `last`, and the hits in the kept records."""
         hits = records = 0
         with contextlib.suppress(OSError):
             file = self._file(producer)
@@ -153,7 +156,7 @@ class AcknowledgedFiles:
         return MissingBatches(producer, shard, seen + 1, last, hits, records == last - seen)
 
     def read_newest(self) -> dict[tuple[str, int], int]:
-        """Returns the newest sequence numbers in all files, by producer and shard. Removes files too old."""
+        """Returns the newest sequence numbers in all files, by producer and shard. Removes old files."""
         newest_by_shard: dict[tuple[str, int], int] = {}
         for path in self._tidy():
             with contextlib.suppress(OSError):
@@ -179,7 +182,7 @@ class AcknowledgedFiles:
         """Removes files that are too old or too many. Returns the other files."""
         if not self._folder.is_dir():
             return []
-        paths = sorted(path for path in self._folder.iterdir() if _name(path.name))
+        paths = sorted(path for path in self._folder.iterdir() if _match_name(path.name))
         newest = max((path.stat().st_mtime for path in paths), default=0.0)
         kept = []
         for place, path in enumerate(reversed(paths)):

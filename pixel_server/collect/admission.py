@@ -99,22 +99,22 @@ class Admission:
 
         path: as the client sent it, without query, with only its unreserved characters decoded.
         """
-        name = path[3 : -len(SUFFIX)]
-        if not path.endswith(SUFFIX) or not name:
+        token_or_slug = path[3 : -len(SUFFIX)]
+        if not path.endswith(SUFFIX) or not token_or_slug:
             return responses.NOT_FOUND
         if path.startswith(OPEN):
-            return self.admit_open(method, name, head, peer)
+            return self.admit_open(method, token_or_slug, head, peer)
         if path.startswith(PAGE):
-            return self._admit_page(method, name, query, head, peer)
+            return self._admit_page(method, token_or_slug, query, head, peer)
         return responses.NOT_FOUND
 
-    def admit_open(self, method: str, name: bytes, head: RequestHead, peer: str | None) -> Answer | Accepted:
+    def admit_open(self, method: str, token: bytes, head: RequestHead, peer: str | None) -> Answer | Accepted:
         """Returns the response to a request for a mail's pixel, or the hit to record.
 
-        name: the part of the path between /o/ and .gif. It is a token if the link is good.
+        token: the part of the path between /o/ and .gif, whether it is a good token or not.
         """
         try:
-            flags, token_time, recipient, campaign = verify(name, self._secrets.signing)
+            flags, token_time, recipient, campaign = verify(token, self._secrets.signing)
         except BadToken:
             return responses.BAD_TOKEN
         if method not in _METHODS:
@@ -161,12 +161,12 @@ class Admission:
         return Accepted(shard_of(recipient, self._shards) if recipient else None, data)
 
     def _admit_page(
-        self, method: str, name: bytes, query: bytes, head: RequestHead, peer: str | None
+        self, method: str, slug: bytes, query: bytes, head: RequestHead, peer: str | None
     ) -> Answer | Accepted:
         """Returns the response to a request for a page's pixel, or the hit to record."""
-        if not is_slug_bytes(name):
+        if not is_slug_bytes(slug):
             return responses.NO_CAMPAIGN
-        campaign = name.decode()
+        campaign = slug.decode()
         if campaign in self._campaigns.gone:
             return responses.GONE if method in _METHODS else _other_method(method)
         if not self._campaigns.is_web(campaign):
@@ -176,9 +176,9 @@ class Admission:
         return self.admit_view(method, campaign, parse_query(query), head, peer)
 
     def check_beacon(self, method: str, campaign: str, head: RequestHead) -> Answer | None:
-        """Returns the response to a POST to `/p/{campaign}`, or to the OPTIONS before it.
+        """Returns the response to a POST to `/p/{campaign}`, or to its CORS preflight (OPTIONS).
 
-        Returns None if the POST is allowed, so that its body must be read. campaign: a slug.
+        Returns None if the POST is allowed: then its body must be read. campaign: a slug.
         """
         if campaign in self._campaigns.gone:
             return responses.GONE if method == "POST" else responses.PREFLIGHT
@@ -237,10 +237,10 @@ class Admission:
         fallback_shard: the shard of a hit without visitor key. Nobody has seen a page that was requested
         ahead of time or with HEAD, so such a request neither uses nor gets a cookie.
         """
-        web, name = self._web_campaign(campaign), campaign.encode()
+        web, campaign_bytes = self._web_campaign(campaign), campaign.encode()
         identity = web.identity
-        if identity == "own" and params.own:
-            key = self._secrets.visitor_key(b"own", name, params.own)
+        if identity == "own" and params.own_id:
+            key = self._secrets.visitor_key(b"own", campaign_bytes, params.own_id)
             return _Visitor(shard_of(key, self._shards), key)
         if identity != "cookie" or not params.agrees or method == "HEAD" or head.is_prefetch:
             return _Visitor(fallback_shard)
@@ -257,7 +257,7 @@ class Admission:
                 cookie, campaign, signing[0], path, now, get(b"sec-fetch-site")
             )
             answer = responses.with_cookie(header)
-        key = self._secrets.visitor_key(b"cookie", name, cookie.id)
+        key = self._secrets.visitor_key(b"cookie", campaign_bytes, cookie.id)
         return _Visitor(cookie.shard, key, cookie.visits, sent is None, answer)
 
     def _web_campaign(self, campaign: str) -> WebCampaign:
@@ -269,7 +269,7 @@ class Admission:
         )
 
     def _ignore(self, campaign: str, head: RequestHead, params: PageParams) -> Answer:
-        """Returns the response to a request that is not recorded. Counts it if GPC or DNT forbids it."""
+        """Returns the response to a request that is not recorded. Counts it if GPC or DNT is the reason."""
         rule = self._campaigns.rules.get(campaign, self._default_rule)
         if rule.mode == Mode.OFF or not head.requests_no_tracking:
             return responses.OFF

@@ -45,8 +45,8 @@ class Sink(Protocol):
 def report_gap(batch: Batch, seen: int, previous: int | None = None) -> int:
     """Returns how many batches of this producer and shard, before this batch, Redis has lost. Logs a loss.
 
-    seen: the last sequence number that Redis had seen. previous: the last number before this batch that was
-    sent to Redis, None if it is the number just before.
+    seen: the last sequence number that Redis had seen. previous: the number of the last batch that was sent
+    to Redis before this batch, None for this batch's number minus 1.
     """
     lost = max(0, (batch.sequence - 1 if previous is None else previous) - seen)
     if lost:

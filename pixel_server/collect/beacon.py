@@ -95,7 +95,7 @@ def is_allowed_origin(origin: bytes | None, origins: tuple[str, ...]) -> bool:
 def for_origin(answer: Answer, origin: bytes | None) -> Answer:
     """Returns the answer with CORS headers, so that a page of this origin may read it.
 
-    They allow the page to send cookies too, unless its origin is refused.
+    The headers also allow the page to send cookies, unless its origin is refused.
     """
     may_send_cookies = answer.status != responses.BAD_ORIGIN.status and origin and _is_origin(origin)
     return responses.to_origin(answer, origin if may_send_cookies else None)

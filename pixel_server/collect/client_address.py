@@ -29,7 +29,7 @@ class ClientAddress:
         self._pack_cached = lru_cache(4096)(pack)
 
     def resolve(self, peer: str | None, headers: Mapping[bytes, bytes]) -> bytes:
-        """Returns the client's address, 4 or 16 bytes, b"" if there is none.
+        """Returns the client's address, 4 or 16 bytes, b"" if no address is known.
 
         peer: the connection's address, None on a Unix socket. headers: values by lower-case name.
         """
@@ -52,7 +52,7 @@ class ClientAddress:
 
 
 def _parse_entry(entry: bytes) -> bytes:
-    """Returns the address in an entry that a proxy wrote, b"" if there is none.
+    """Returns the address in an entry that a proxy wrote, b"" if the entry holds no address.
 
     An entry is for example `1.2.3.4`, `1.2.3.4:567`, `[::1]` or `[::1]:567`.
     """

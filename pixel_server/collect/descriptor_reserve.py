@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class DescriptorReserve:
-    """Open descriptors. When a function finds no free descriptor, one of them is closed.
+    """Open descriptors. When a function finds no free descriptor, one in reserve is closed.
 
     The function is then called again, so a call that failed half-way must do no harm. Any thread may use the
     reserve.
@@ -52,7 +52,7 @@ class DescriptorReserve:
                 return result
 
     async def run_async(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Awaits `work` as `run` calls it."""
+        """Awaits `work` and returns its result, as `run` does."""
         while True:
             try:
                 result = await work()
@@ -64,7 +64,7 @@ class DescriptorReserve:
                 return result
 
     def fill(self) -> None:
-        """Fills the reserve, as far as descriptors are free. Does nothing if it is not open."""
+        """Fills the reserve, as far as descriptors are free. Does nothing before `open`."""
         with self._mutex, contextlib.suppress(OSError):
             while self._is_open and len(self.files) < SIZE:
                 self.files.append(os.open(os.devnull, os.O_RDONLY))

@@ -64,8 +64,9 @@ class _FastCycle:
 class PixelProtocol(HandoverProtocol):
     """The server's protocol with the fast path in front.
 
-    Admission, recorder and prefix come with the lifespan's state. `_open_start` and `_pixel_starts` are the
-    beginnings of a request: `GET /o/`, after it the token at `_token_at`, and `GET /p/`.
+    Admission, recorder and prefix come with the lifespan's state. `_pixel_starts` are the beginnings of pixel
+    requests: `GET /o/`, which is also `_open_start`, and `GET /p/`. The token of a `GET /o/` begins at
+    `_token_at`.
     """
 
     # All connections of the process share these.
@@ -113,7 +114,7 @@ class PixelProtocol(HandoverProtocol):
                 answer = self._admission.admit_open(
                     "GET", data[self._token_at : line - _TAIL_LENGTH], head, self._peer
                 )
-                if answer is not responses.BAD_TOKEN:  # the parser decides whether it is a URL at all
+                if answer is not responses.BAD_TOKEN:  # the parser decides whether a bad token is a URL
                     self._is_head = False
                     self._answer(answer, not head.is_last)
                     return
@@ -128,11 +129,11 @@ class PixelProtocol(HandoverProtocol):
         if self.cycle is self._fast and not self._fast.keep_alive:  # type: ignore[comparison-overlap]
             return  # bytes after `Connection: close` are ignored, as the parser ignores them
         if self.channel is not None and (self._is_between_requests or self._undecided) and self._is_free():
-            own = self._decide(data)
-            self._is_between_requests = own is not None
-            if own is None:
+            kept = self._decide(data)
+            self._is_between_requests = kept is not None
+            if kept is None:
                 return
-            data = own
+            data = kept
         self._read(data)
         if self._head_bytes:
             self._is_between_requests = False  # the parser holds an unfinished head
@@ -166,7 +167,7 @@ class PixelProtocol(HandoverProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """Closes an idle connection.
 
-        Waits longer if a request came since the timer was set: to save time, a request does not set it again.
+        Waits longer if a request came meanwhile: to save time, requests do not set the timer again.
         """
         if self.cycle is self._fast and not self._fast.response_complete:  # type: ignore[comparison-overlap]
             self.timeout_keep_alive_task = None  # the answer sets the timer again
@@ -222,7 +223,7 @@ class PixelProtocol(HandoverProtocol):
         self._write(self._stored_answer if stored else responses.NOT_STORED)
 
     def _write(self, answer: Answer) -> None:
-        """Writes an answer, from the cache of this second if it is in it."""
+        """Writes an answer. Takes its bytes from the cache of this second if they are there."""
         fast, transport = self._fast, self.transport
         fast.response_complete = True
         if fast.disconnected or transport.is_closing():

@@ -36,7 +36,7 @@ MAX_START_BYTES = 4096
 _BUFFER_BYTES = 1 << 20
 """Size of the socket buffers between the two processes."""
 _CONNECTIONS_PER_TURN = 32
-"""Connections received in one turn of the event loop."""
+"""Maximum number of connections received in one turn of the event loop."""
 _MISDIRECTED = "another process of this server answers this request; retry on a new connection"
 _CLOSE = {"Connection": "close"}
 _NO_PIXEL = {"X-Pixel": "failed; reason=elsewhere", "Cache-Control": "no-store"}

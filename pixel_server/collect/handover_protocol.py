@@ -45,16 +45,16 @@ class HandoverProtocol(BoundedProtocol):
             and self._is_between_requests
             and (self.cycle is None or self.cycle.response_complete)
         ):
-            own = self._decide(data)
-            if own is None:
+            kept = self._decide(data)
+            if kept is None:
                 return
-            data = own
+            data = kept
         self._read(data)
 
     def _decide(self, data: bytes) -> bytes | None:
-        """Returns the bytes that this process must read. Returns None if there are none.
+        """Returns the bytes that this process must read.
 
-        There are none while the side is not known, and when the connection was handed over or refused. data:
+        Returns None while the side is not known, and if the connection was handed over or refused. data:
         bytes that came between two requests, while no request is being answered.
         """
         if self.channel is None:

@@ -40,9 +40,10 @@ _Header = tuple[bytes, bytes]
 
 
 class HeadCache:
-    """The cache of one process. heads: by the bytes after the first line of the request. lines: headers.
+    """The cache of one process. heads: by the bytes after the request line. lines: headers by line.
 
-    It takes at most MAX_HEADS * (MAX_HEAD_BYTES + 7 KB) + MAX_LINES * (2 * MAX_LINE_BYTES + 200) bytes.
+    The cache takes at most MAX_HEADS * (MAX_HEAD_BYTES + 7 KB) + MAX_LINES * (2 * MAX_LINE_BYTES + 200)
+    bytes.
     """
 
     def __init__(self) -> None:

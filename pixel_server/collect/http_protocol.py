@@ -74,13 +74,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_between_requests = True
         """Whether the next bytes begin a request."""
         self._is_in_request_line = False
-        """Whether a request line has begun and is not whole. False after a request in the same read."""
+        """Whether a request line is incomplete. False if a request precedes the line in the same read."""
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
         """The request that the app is answering."""
         self._held: tuple[RequestResponseCycle, ASGI3Application] | None = None
-        """The next request, and the app, of a client that has not read the answers before."""
+        """The next request, and the app for it, while the client has not read the earlier answers."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -128,7 +128,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _read_encoded(self, data: bytes) -> None:
         """Reads bytes that are not ASCII. Percent-encodes request lines: the parser refuses raw UTF-8.
 
-        A raw request line behind a body in the same read is refused.
+        A request line with raw UTF-8 behind a body in the same read is refused.
         """
         while data and not self.transport.is_closing():
             is_request_line = self._is_between_requests or self._is_in_request_line
@@ -145,7 +145,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_SECONDS, self._end_late_head)
 
     def _end_late_head(self) -> None:
-        """Ends a connection whose head is late. Keeps it if its request is whole or being answered."""
+        """Ends a connection if a head is late or a new client is silent, but not during an answer."""
         self._head_timer = None
         if self.cycle is not None and not self.cycle.response_complete:
             if self._head_bytes:

@@ -61,7 +61,7 @@ async def read_store(store: AsyncRedis) -> StoredLosses:
 
 
 async def add_to_store(store: AsyncRedis, losses: StoredLosses) -> None:
-    """Adds losses to the store. Leaves losses that the store has already."""
+    """Adds losses to the store. Does not change losses that the store has already."""
     pairs = [text for pair in losses.items() if pair[0] != ACKNOWLEDGED_AT for text in pair]
     if pairs:
         await store.eval(*_add_call(keys.LOSSES, pairs=pairs))

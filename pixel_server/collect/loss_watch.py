@@ -70,7 +70,7 @@ class LossWatch:
         self._gaps: list[tuple[Batch, int]] = []
         self._removed: list[RemovedFile] = []
         self._earlier: dict[tuple[str, int], int] | None = None
-        """Newest sequence numbers in all files at the start, by producer and shard. None before that."""
+        """Newest sequence numbers in all files at the start, by producer and shard. None until read."""
         self._unsaved: StoredLosses = {}
         self._failures = {"disk": "", "store": ""}
         self._shards = shards
@@ -133,9 +133,9 @@ class LossWatch:
             self._report_failure(subject, error)
 
     def _flush(self) -> None:
-        """Writes the noted batches to their files, and stores gaps between them and removed files.
+        """Writes the noted batches to their files, and stores new losses: gaps and removed files.
 
-        If a file cannot be written, the next call writes it again.
+        If a file cannot be written, the next call writes its batches again.
         """
         noted, self._noted = self._noted, []
         gaps, self._gaps = self._gaps, []

@@ -55,7 +55,7 @@ class RemovedFile(NamedTuple):
 
 
 class LossReport(NamedTuple):
-    """The sum of losses that are not acknowledged. since: ms at which the first loss was found.
+    """The sum of losses that are not acknowledged. since: ms at which the first of them was found.
 
     batches, hits, commits: numbers that Redis lost. shards: lost batches by shard. removed_hits: number of
     hits that were lost with files of the spool. is_exact: whether `hits` is exact, not a lower bound.
@@ -171,7 +171,7 @@ def _pack(loss: Loss) -> str:
 def _unpack(fields: dict[str, Any]) -> Loss:
     """Returns a loss. Raises ValueError, KeyError or TypeError if it cannot be read.
 
-    The fields `commits` and `cause` came later than the others.
+    Earlier versions stored no `commits` and no `cause`.
     """
     return Loss(
         at=int(fields["at"]),

@@ -11,7 +11,7 @@ from pixel_server.store.memory_reserve import MemoryWatch
 
 
 class MemoryReserveSink:
-    """A `Sink` before another `Sink`. Raises FullError while less than the reserve of memory is free."""
+    """A `Sink` in front of another `Sink`. Raises FullError while less than the reserve of memory is free."""
 
     def __init__(self, sink: Sink, watch: MemoryWatch) -> None:
         self._sink = sink

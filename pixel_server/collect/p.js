@@ -26,7 +26,7 @@
     return text;
   };
 
-  // Block lists cancel beacons to other sites, and sendBeacon does not tell.
+  // Ad blockers cancel sendBeacon to other sites without an error. So fetch is used if it can outlive the page.
   const send = body => {
     if (no) return;
     body.i = id;

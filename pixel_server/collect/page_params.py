@@ -14,7 +14,7 @@ _MAX_QUERY_BYTES = 16_384
 
 
 class PageParams(NamedTuple):
-    """Parameters that a page sends with a hit. page, referrer: URLs. own: the page's own id of its visitor.
+    """Parameters that a page sends with a hit. page, referrer: URLs. own_id: the page's id of its visitor.
 
     agrees: whether the visitor agrees to a cookie. view: the page's id of this view, b"" if it gave none.
     spent: ms that the view was visible so far, if the hit reports that; -1 if the hit is a view.
@@ -22,7 +22,7 @@ class PageParams(NamedTuple):
 
     page: str = ""
     referrer: str = ""
-    own: bytes = b""
+    own_id: bytes = b""
     agrees: bool = False
     view: bytes = b""
     spent: int = -1
@@ -43,5 +43,5 @@ def parse_query(query: bytes) -> PageParams:
         name, _, value = pair.partition(b"=")
         if name in _NAMES:
             values.setdefault(name, unquote_to_bytes(value.replace(b"+", b" ")))
-    page, referrer, own, agrees = (values.get(name, b"") for name in _NAMES)
-    return PageParams(cut_text(page, hit.MAX_URL), cut_text(referrer, hit.MAX_URL), own, agrees == b"1")
+    page, referrer, own_id, agrees = (values.get(name, b"") for name in _NAMES)
+    return PageParams(cut_text(page, hit.MAX_URL), cut_text(referrer, hit.MAX_URL), own_id, agrees == b"1")

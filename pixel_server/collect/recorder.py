@@ -13,7 +13,7 @@ refused while the waiting hits take `max_pending_bytes`, counted as encoded byte
 When Redis fails, the group goes to the spool under its sequence numbers. So do all later groups, without
 waiting for Redis (`is_away`), until the drain finds that Redis accepts batches and calls `resume`. The
 recorder resumes only if round trips are good (`is_ready`), and waits longer each time that Redis failed soon
-after it had resumed. If batches are still in the spool, the recorder resumes under a new producer id.
+after a resumption. If batches are still in the spool, the recorder resumes under a new producer id.
 Otherwise a later number of the old id could reach Redis first, and the batches in the spool would be taken
 for repeats. So a producer with batches in the spool never writes to Redis directly, except when all of these
 batches are known to be in Redis (`note_drained`).
@@ -389,14 +389,14 @@ class Recorder:
         self._renew_before_next = self._in_spool
         self._resumed_at = asyncio.get_running_loop().time()
 
-    def count_spooled(self) -> int:
+    def spooled_groups(self) -> int:
         """Returns the number of groups that were sent to the spool so far."""
         return self._spool_writes
 
     def note_drained(self, groups: int) -> None:
         """Notes that all batches of the first groups that were sent to the spool are in Redis.
 
-        groups: the number of these groups, as `count_spooled` returned it.
+        groups: the number of these groups, as `spooled_groups` returned it.
         """
         if groups == self._spool_writes:
             self._in_spool = False

@@ -19,9 +19,9 @@ _LATE_SECONDS = 0.005
 
 
 class _Request(NamedTuple):
-    """A request that waits for `replies` replies. sent, deadline: times of the event loop (s)."""
+    """A request that waits for `reply_count` replies. sent, deadline: times of the event loop (s)."""
 
-    replies: int
+    reply_count: int
     sent: float
     deadline: float
     done: asyncio.Future[list[Any]]
@@ -31,8 +31,8 @@ class RedisConnection(asyncio.Protocol):
     """One connection. Redis replies in order. If a request fails, all later requests fail.
 
     trips: number of answered requests. good_trips: number of round trips in a row, up to the last, that were
-    in time.
-    last_reply_at: time of the event loop (s) of the last reply, at first of the connection's beginning.
+    in time. last_reply_at: time of the event loop (s) of the last reply, at first the time at which the
+    connection began.
     """
 
     def __init__(self, round_trips: RoundTrips) -> None:
@@ -53,18 +53,18 @@ class RedisConnection(asyncio.Protocol):
     def is_busy(self) -> bool:
         return bool(self._requests)
 
-    def send(self, data: bytes, replies: int, timeout_seconds: float) -> asyncio.Future[list[Any]]:
+    def send(self, data: bytes, reply_count: int, timeout_seconds: float) -> asyncio.Future[list[Any]]:
         """Sends commands. Returns a future of their replies.
 
-        data: the encoded commands. replies: their number. The future raises an error among the replies, or a
-        timeout, and the connection ends.
+        data: the encoded commands. reply_count: number of the commands. The future raises an error among the
+        replies, or a timeout, and the connection ends.
         """
         done: asyncio.Future[list[Any]] = self._loop.create_future()
         if self.is_closed or self._transport is None:
             done.set_exception(ConnectionError("connection closed"))
             return done
         now = self._loop.time()
-        self._requests.append(_Request(replies, now, now + timeout_seconds, done))
+        self._requests.append(_Request(reply_count, now, now + timeout_seconds, done))
         if self._timer is None:
             self._timer = self._loop.call_later(timeout_seconds, self._check_deadlines)
         elif self._timer.when() > now + timeout_seconds:
@@ -95,7 +95,7 @@ class RedisConnection(asyncio.Protocol):
         requests, replies = self._requests, self._replies
         try:
             while requests:
-                expected = requests[0].replies
+                expected = requests[0].reply_count
                 while len(replies) < expected and (reply := self._reader.gets()) is not False:
                     replies.append(reply)
                 if len(replies) < expected:

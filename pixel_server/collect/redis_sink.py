@@ -85,13 +85,13 @@ class RedisSink:
             return self._append_later(data, len(batches), timeout_seconds)
         return connection.send(data, len(batches), timeout_seconds)
 
-    async def _append_later(self, data: bytes, replies: int, timeout_seconds: float) -> list[int]:
+    async def _append_later(self, data: bytes, reply_count: int, timeout_seconds: float) -> list[int]:
         try:
             async with asyncio.timeout(timeout_seconds):
                 connection = await asyncio.shield(self._connect())
         except TimeoutError:
             raise TimeoutError(f"no connection within {timeout_seconds:.2f} s") from None
-        return await connection.send(data, replies, timeout_seconds)
+        return await connection.send(data, reply_count, timeout_seconds)
 
     async def keep_connected(self) -> None:
         """Keeps a connection ready until cancelled: connects, and pings an idle connection."""
@@ -150,7 +150,7 @@ class RedisSink:
                     await connection.ended.wait()
 
     def _report_far(self, was_far: bool) -> bool:
-        """Returns whether Redis is too far away. Logs it if it was not too far before."""
+        """Returns whether Redis is too far away. Logs an error if it was not too far away before."""
         trip, limit = self._round_trips.smoothed_seconds, self._round_trips.max_seconds
         is_far = trip > limit and not self.is_ready
         if is_far and not was_far:

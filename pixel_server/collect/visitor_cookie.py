@@ -18,7 +18,8 @@ from pixel_server.times import DAY
 
 FORMAT = 1
 LIFETIME_SECONDS = 395 * DAY
-"""Seconds from the first visit: 13 months, as the CNIL allows (guidelines on cookies, 2020-09-17, 51)."""
+"""Seconds from the first visit until the cookie expires: 13 months, as the CNIL allows (guidelines on
+cookies, 2020-09-17, 51)."""
 VISIT_PAUSE_SECONDS = 30 * 60
 """Seconds without a hit that end a visit."""
 RENEW_SECONDS = 60
@@ -65,7 +66,7 @@ def is_renewal_due(sent: Cookie, cookie: Cookie) -> bool:
 def read_cookie(
     header: bytes | None, campaign: str, keys: Sequence[bytes], now: int, shards: int
 ) -> Cookie | None:
-    """Returns the good cookie of this campaign, None if there is no good cookie.
+    """Returns the valid cookie of this campaign, None if there is no valid cookie.
 
     header: the value of the header `Cookie`, as the browser sent it.
     """

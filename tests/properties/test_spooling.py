@@ -101,7 +101,7 @@ async def _record(
         is_away=lambda: recorder.is_away,
         on_accepted=recorder.resume,
         on_lost=recorder.count_lost,
-        count_spooled=recorder.count_spooled,
+        spooled_groups=recorder.spooled_groups,
         on_drained=recorder.note_drained,
     )
     recorder.start()
@@ -160,14 +160,14 @@ def test_spooling_producer_in_spool_does_not_write_to_redis(monkeypatch: pytest.
 
         redis.works = False
         await record(1)
-        before = recorder.count_spooled()
+        before = recorder.spooled_groups()
         await record(2)
         redis.works, disk.works = True, False
         third = await record(3)
         recorder.note_drained(before)  # the second batch is still in the spool
         await asyncio.sleep(0.03)
         waited = [batch.sequence for batch in redis.taken]
-        recorder.note_drained(recorder.count_spooled())
+        recorder.note_drained(recorder.spooled_groups())
         assert await third
         await recorder.close()
         return [[batch.sequence for batch in disk.taken], waited, [b.sequence for b in redis.taken]]

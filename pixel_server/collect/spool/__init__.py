@@ -28,17 +28,18 @@ any failure. All records of a producer are in segments of one writer, in the ord
 Append. The batches of a group are one write, then one fdatasync, and for a new file an fsync of the
 directory. Only then are the batches acknowledged: their hits may be answered 2xx. If any step fails, the
 segment is sealed and cut back to its acknowledged bytes (removed, if it has none). Until this cut is on disk,
-the spool accepts nothing more, and the writer drains only the acknowledged bytes of that segment. Otherwise a
-part of the failed group could be drained; the batches that it overtakes would then count as repeats, and be
-lost, when the group is appended again. A writer that dies before the cut may leave a group behind that was
-never acknowledged. So a group that failed is appended again unchanged or not at all, and its sequence numbers
-are never used for other hits. A repeat is harmless, as Redis accepts each (producer, shard, sequence) once.
+the spool accepts nothing more, and the writer drains only the acknowledged bytes of this segment. Otherwise a
+part of the failed group could be drained. When the group is appended again, batches that this part has
+overtaken would count as repeats and be lost. A writer that dies before the cut may leave a group behind that
+was never acknowledged. So a group that failed is appended again unchanged or not at all, and its sequence
+numbers are never used for other hits. A repeat is harmless, as Redis accepts each (producer, shard, sequence)
+once.
 
 Draining. A writer drains its own sealed segments. Any process drains segments of a writer whose lock is
 free, and holds that lock meanwhile. So processes that share a directory never drain the same segment. The
 holder of a lock removes the lock file if it finds no segments. A process that gets a lock checks that the
 lock file still has its name. Segments of a writer are drained in the order of their numbers. A failure stops
-the draining of its writer: otherwise a producer's later number would overtake an earlier number.
+the draining of this writer's segments: otherwise a producer's later number would overtake an earlier number.
 
 Deletion. A segment may be deleted when each of its batches is in Redis or in aside/, and all of its damaged
 bytes are in aside/, fsynced. Late deletion is harmless: a second draining only repeats batches.

@@ -39,9 +39,8 @@ class Drain:
     on_accepted: called each time that the sink has accepted batches.
     on_lost: called with the number of earlier batches that the sink has lost.
     on_removed: called with the files that somebody removed from the spool.
-    count_spooled: returns the number of groups that the recorder has sent to the spool so far.
-    on_drained: called with a number that `count_spooled` returned, once the batches of all these groups are
-    in the sink.
+    spooled_groups: returns the number of groups that the recorder has sent to the spool so far.
+    on_drained: called with a number from `spooled_groups`, once all batches of these groups are in the sink.
     on_stored: called with the shards of stored batches.
     on_acknowledged: as in `Recorder`.
     aside_days: days until files that were set aside are deleted; None to keep them for ever.
@@ -56,7 +55,7 @@ class Drain:
         on_accepted: Callable[[], None] = lambda: None,
         on_lost: Callable[[int], None] = lambda batches: None,
         on_removed: Callable[[list[RemovedFile]], None] = lambda removed: None,
-        count_spooled: Callable[[], int] = lambda: 0,
+        spooled_groups: Callable[[], int] = lambda: 0,
         on_drained: Callable[[int], None] = lambda groups: None,
         on_stored: Callable[[Iterable[int]], None] = lambda shards: None,
         on_acknowledged: Callable[[Sequence[Batch], Sequence[int]], None] = lambda batches, seen: None,
@@ -75,18 +74,18 @@ class Drain:
         self._on_accepted = on_accepted
         self._on_lost = on_lost
         self._on_removed = on_removed
-        self._count_spooled = count_spooled
+        self._spooled_groups = spooled_groups
         self._on_drained = on_drained
         self._on_stored = on_stored
 
     async def run(self) -> None:
         """Drains until cancelled."""
-        tidied = -ASIDE_SECONDS
+        tidied_at = -ASIDE_SECONDS
 
         async def tidy_and_drain() -> None:
-            nonlocal tidied
-            if self._aside_days is not None and time.monotonic() - tidied >= ASIDE_SECONDS:
-                tidied = time.monotonic()
+            nonlocal tidied_at
+            if self._aside_days is not None and time.monotonic() - tidied_at >= ASIDE_SECONDS:
+                tidied_at = time.monotonic()
                 with contextlib.suppress(OSError):
                     await self._in_thread(lambda: self._spool.drop_aside(self._aside_days or 0))
             if batches := await self.drain():
@@ -111,7 +110,7 @@ class Drain:
         """
         count = 0
         while True:
-            spooled = self._count_spooled()
+            spooled = self._spooled_groups()
             segments = await self._in_thread(self._next_segments)
             if removed := self._spool.take_removed():
                 self._on_removed(removed)
@@ -124,12 +123,12 @@ class Drain:
                 if self._sink_accepts and self._is_away():
                     self._on_accepted()
                 return count
-            damaged = self._spool.counts["damaged"]
+            damaged_before = self._spool.counts["damaged"]
             for segment in segments:
                 with contextlib.suppress(NewerFormat):  # also raised for all later segments of this writer
                     count += await self._drain_segment(segment)
-            if self._spool.counts["damaged"] != damaged:
-                self._damaged_at = self._count_spooled()
+            if self._spool.counts["damaged"] != damaged_before:
+                self._damaged_at = self._spooled_groups()
             if self._is_away():
                 await asyncio.sleep(PAUSE_SECONDS)  # so that the next segment holds more than one group
 
@@ -187,7 +186,7 @@ class Drain:
 def _runs(batches: Sequence[Batch]) -> list[list[Batch]]:
     """Cuts batches into runs that are sent at once.
 
-    In a run, `after` of each batch is the number of the last batch before of its producer and shard, or 0.
+    `after` of a batch is the number of the batch before it in its run, of the same producer and shard, or 0.
     """
     runs: list[list[Batch]] = []
     last: dict[tuple[str, int], int] = {}

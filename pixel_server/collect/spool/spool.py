@@ -309,7 +309,7 @@ class Spool:
         return self._other_bytes + self._length
 
     def _begin_segment(self) -> Segment:
-        """Begins an empty segment, as the current segment. Makes this process a writer before the first."""
+        """Begins an empty segment as the current segment. If it is the first, makes this process a writer."""
         if not self._writer:
             self._reserve.run(lambda: make_directory(self._directory))
             writer = producer.new_id(self._clock())
