@@ -31,7 +31,10 @@ _is_address = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+").fullmatch
 
 
 class CsvList:
-    """A list in CSV below its header. preamble: a line `sep=;` above the header. header: its bytes."""
+    """The rows of a list in CSV.
+
+    preamble: a line `sep=;` above the header, or b"". header: bytes of the header.
+    """
 
     def __init__(
         self,
@@ -43,7 +46,10 @@ class CsvList:
         dialect: Dialect,
         names: list[str],
     ) -> None:
-        """names: names of the columns. Raises ListError if a name is there twice, or is to be added."""
+        """names: names of the columns.
+
+        Raises ListError if two columns have the same name, or if a column has a name of `columns.added`.
+        """
         self._unread, self._charset, self._warn, self.dialect = unread, charset, warn, dialect
         self.preamble = self.header = b""
         places: dict[str, int] = {}
@@ -54,15 +60,15 @@ class CsvList:
             if _folded(name) in places:
                 raise ListError(f"it has a column {name!r} already")
         self._column, self._width = columns.recipient, len(names)
-        self._position = places[_folded(columns.recipient)]
-        self._column_name = names[self._position]
+        self._recipient_position = places[_folded(columns.recipient)]
+        self._column_name = names[self._recipient_position]
         name_position = places.get(NAME_COLUMN)
-        self.has_names = name_position not in (None, self._position)
+        self.has_names = name_position not in (None, self._recipient_position)
         self._name_position = name_position if self.has_names and columns.takes_names else None
         self._broken_line = self._doubtful_until = 0
-        self._line_without_lf = -1
-        self._is_below_broken_row = self._is_quote_below = self._has_told_charset = False
-        self._addresses = self._others = 0
+        self._line_checked_for_lf = -1
+        self._is_below_broken_row = self._is_quote_below = self._has_warned_of_charset = False
+        self._address_count = self._other_count = 0
 
     def rows(self) -> Iterator[ListRow]:
         """Yields the rows whose end has been read."""
@@ -103,10 +109,10 @@ class CsvList:
                 yield self._parse(line, row, raw)
 
     def _skip_marks(self) -> None:
-        """Drops what stands before a row where lists were joined, and LF after CR."""
+        """Drops byte order marks, which stand before a row where lists were joined, and an LF after a CR."""
         data = self._unread.data
-        if self.dialect.newline == b"\r" and data and self._line_without_lf != self._unread.line:
-            self._line_without_lf = self._unread.line
+        if self.dialect.newline == b"\r" and data and self._line_checked_for_lf != self._unread.line:
+            self._line_checked_for_lf = self._unread.line
             if data.startswith(b"\n"):
                 del data[:1]
         while data.startswith(BOM):
@@ -132,14 +138,14 @@ class CsvList:
     def _has_rows_inside(self, raw: bytes) -> bool:
         _, *lines = raw.split(self.dialect.newline)
         rows = (line.split(self.dialect.delimiter) for line in lines)
-        recipients = (cells[self._position] for cells in rows if len(cells) == self._width)
+        recipients = (cells[self._recipient_position] for cells in rows if len(cells) == self._width)
         return any(self._is_plausible(cell.decode("utf-8", "replace").strip()) for cell in recipients)
 
     def _is_plausible(self, recipient: str) -> bool:
-        """Returns whether a text is like the recipients above: an address, or a word if they are words."""
+        """Returns whether a text is an address, or is one word if most recipients above are not addresses."""
         if _is_address(recipient):
             return True
-        return self._others > self._addresses and len(recipient.split()) == 1
+        return self._other_count > self._address_count and len(recipient.split()) == 1
 
     def _parse(self, line: int, row: Row, raw: bytes) -> ListRow:
         last_line = self._unread.line
@@ -148,7 +154,7 @@ class CsvList:
             if row.has_line_break:
                 raise ValueError("has a line break outside quotes")
             raw = self._fit(row, raw)
-            recipient = row.values[self._position].decode(codec).strip()
+            recipient = row.values[self._recipient_position].decode(codec).strip()
             check_recipient_column(recipient, self._column)
             self._refuse_prose(line, row, recipient)
             if recipient == self._column_name and raw.strip() == self.header.strip():
@@ -156,27 +162,30 @@ class CsvList:
         except ValueError as error:
             return ListRow(line, last_line, b"", "", None, str(error))
         if _is_address(recipient):
-            self._addresses += 1
+            self._address_count += 1
         else:
-            if self._addresses > self._others and "@" not in recipient:
+            if self._address_count > self._other_count and "@" not in recipient:
                 self._warn(line, "the recipient is not an address, as most above are")
-            self._others += 1
+            self._other_count += 1
         warn_if_doubtful(recipient, line, self._warn)
-        if not self._has_told_charset and self._charset.older:
-            self._has_told_charset = True
-            self._warn(line, f"the list is not UTF-8, and is read as {self._charset.older}")
+        if not self._has_warned_of_charset and self._charset.older_name:
+            self._has_warned_of_charset = True
+            self._warn(line, f"the list is not UTF-8, and is read as {self._charset.older_name}")
         if last_line > line and self._has_rows_inside(raw):
             self._warn(line, "a field in quotes has a line that looks like a row of the list")
         return ListRow(line, last_line, raw, recipient, self._name(row, codec))
 
     def _fit(self, row: Row, raw: bytes) -> bytes:
-        """Returns a row with as many fields as the header. Raises ValueError if the row has more."""
+        """Returns a row with as many fields as the header.
+
+        Raises ValueError if the row has more fields that are not empty, or too few to have a recipient.
+        """
         number = len(row.values)
         if number > self._width:
             if any(value.strip() for value in row.values[self._width :]):
                 raise ValueError(f"has {number} fields, not {self._width}")
             return raw[: row.ends[self._width - 1]]
-        if self._position >= number:
+        if self._recipient_position >= number:
             raise ValueError(f"has {number} fields, not {self._width}")
         return raw + self.dialect.delimiter * (self._width - number)
 
@@ -186,14 +195,14 @@ class CsvList:
             if line <= self._doubtful_until and len(row.values) < self._width:
                 raise ValueError(self._fragment_error)
             return
-        is_first_word = not self._addresses and len(recipient.split()) == 1
+        is_first_word = not self._address_count and len(recipient.split()) == 1
         if line <= self._doubtful_until:
             if not is_first_word or self._is_quote_below or len(row.values) < self._width:
                 raise ValueError(self._fragment_error)
         elif len(row.values) < self._width:
             if not is_first_word:
                 raise ValueError(f"has {len(row.values)} fields, not {self._width}")
-        elif self._addresses > self._others and "@" not in recipient and len(recipient.split()) > 1:
+        elif self._address_count > self._other_count and "@" not in recipient and len(recipient.split()) > 1:
             raise ValueError(f"{self._column} is not an address, as most above are, but text")
 
     def _name(self, row: Row, codec: str) -> str | None:
@@ -203,7 +212,7 @@ class CsvList:
 
 
 def read_header(unread: Unread, columns: Columns, charset: CharsetGuess, warn: Warn) -> CsvList | None:
-    """Reads the header of a list. Returns None if its end is not here yet.
+    """Reads the header of a list. Returns None if the end of the header has not been read yet.
 
     Raises ListError if the list cannot be used.
     """
@@ -225,11 +234,11 @@ def read_header(unread: Unread, columns: Columns, charset: CharsetGuess, warn: W
         names = _names(row, charset, raw)
         all_names.append(names)
         if any(_folded(name) == _folded(columns.recipient) for name in names):
-            found = CsvList(unread, columns, charset, warn, dialect=dialect, names=names)
-            found.header = raw
-            found.preamble = bytes(separator[0]) if separator else b""
+            csv_list = CsvList(unread, columns, charset, warn, dialect=dialect, names=names)
+            csv_list.header = raw
+            csv_list.preamble = bytes(separator[0]) if separator else b""
             unread.take(header_start + row.next)
-            return found
+            return csv_list
     if not all_names:
         raise ListError("its first line is not CSV: its quotes are broken")
     listed = ", ".join(next((names for names in all_names if len(names) > 1), all_names[0]))

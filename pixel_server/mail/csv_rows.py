@@ -2,7 +2,7 @@
 
 A quote opens a field in quotes only at the beginning of the field, perhaps after blanks. Elsewhere it is an
 ordinary character: `5" pipe`. If the quotes of a row are broken, nobody knows where the row ends: the lines
-below may be rows, or the rest of a field. `Dialect.lines_in_doubt` decides that.
+below may be rows, or the rest of a field. `Dialect.lines_in_doubt` decides which they are.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class BrokenQuotes(ValueError):
 class Row(NamedTuple):
     """A row at the beginning of a buffer.
 
-    values: its fields without quotes. ends: offset of the end of each field. next: offset of the row below.
-    has_line_break: whether a field without quotes has a line break.
+    values: its fields, without the quotes around them. ends: offset of the end of each field. next: offset of
+    the row below. has_line_break: whether a field without quotes has a line break.
     """
 
     values: list[bytes]
@@ -36,8 +36,8 @@ class Row(NamedTuple):
 class InDoubt(NamedTuple):
     """Lines below a row with broken quotes.
 
-    fragments: number of lines that are the rest of a field. doubtful: number of lines that follow, which are
-    more likely rows than the rest of a field. has_quote: whether a quote below tells so.
+    fragments: number of lines that are the rest of a field. doubtful: number of lines after the
+    fragments. They are more likely rows than the rest of a field. has_quote: whether a quote decided this.
     """
 
     fragments: int
@@ -74,7 +74,7 @@ class Dialect:
         return self._plain_row(bytes(buffer[:end])) if line_end >= 0 or is_final else None
 
     def _plain_row(self, line: bytes) -> Row:
-        following = len(line) + 1
+        next_row = len(line) + 1
         if self.newline == b"\n":
             line = line.rstrip(b"\r")
         values = line.split(self.delimiter)
@@ -83,7 +83,7 @@ class Dialect:
         for value in values:
             at += len(value) + 1
             ends.append(at)
-        return Row(values, ends, following, self._other_newline in line)
+        return Row(values, ends, next_row, self._other_newline in line)
 
     def _quoted_row(self, buffer: bytearray, is_final: bool) -> Row | None:
         values: list[bytes] = []
@@ -121,11 +121,11 @@ class Dialect:
         return end > MAX_ROW_BYTES or buffer.count(self.newline, 0, end) > MAX_ROW_LINES
 
     def lines_in_doubt(self, buffer: bytearray, start: int, is_final: bool) -> InDoubt | None:
-        """Returns what the lines from `start` on are, if the row above has broken quotes.
+        """Returns what the lines from `start` on are. The row above them has broken quotes.
 
-        The first quote that tells decides. If it ends a field, as in `thanks",x`, all lines down to it are
-        the rest of the broken field. If it begins a field, as in `x,"thanks"`, they are rows. Returns None if
-        that depends on lines that are not in the buffer yet.
+        The first quote that begins or ends a field decides. If it ends a field, as in `thanks",x`, all lines
+        down to this quote are the rest of the broken field. If it begins a field, as in `x,"thanks"`, these
+        lines are rows. Returns None if the buffer ends before such a quote.
         """
         at = start
         for lines in range(1, MAX_ROW_LINES + 1):
@@ -143,9 +143,9 @@ class Dialect:
         return InDoubt(0, MAX_ROW_LINES, False)
 
     def _first_quote_closes(self, line: bytes) -> bool | None:
-        """Returns whether the first quote of a line that tells anything closes a field, not opens one.
+        """Returns True if the first quote at an edge of a field closes the field, and False if it opens one.
 
-        Returns None if no quote tells. `5" pipe` does not.
+        Returns None if the line has no such quote: in `5" pipe`, the quote is inside a field.
         """
         at = 0
         while b'"' in line[at:]:

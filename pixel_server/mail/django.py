@@ -28,7 +28,7 @@ log = logging.getLogger("pixel_server.mail.django")
 
 _SMTP = "django.core.mail.backends.smtp.EmailBackend"
 _TEXTS = frozenset({"body", "alternatives"})
-"""Attributes of a message that have the pixel in the copy."""
+"""Attributes that hold the pixel in the copy of a message. They are not copied back to the message."""
 
 
 class EmailBackend:
@@ -66,7 +66,8 @@ class EmailBackend:
     def send_messages(self, messages: Any) -> int:
         """Returns the number of messages that were sent.
 
-        What the other backend sets on a copy, such as `anymail_status`, is set on the message too.
+        If the other backend sets an attribute of a copy, such as `anymail_status`, sets it on the message
+        too.
         """
         messages = list(messages)
         with_pixels = [self._with_pixel(message) for message in messages]
@@ -119,7 +120,7 @@ def with_pixel(message: Any, minter: Minter, campaign: str, recipient: str, *, t
 
 
 def _copy_changes(before: dict[str, Any], changed: Any, message: Any) -> None:
-    """Makes the changes of the attributes of `changed` since `before` on the message, but not its texts."""
+    """Copies to the message each attribute of `changed` that differs from `before`, except _TEXTS."""
     after = vars(changed)
     for name in (before.keys() | after.keys()) - _TEXTS:
         if name not in after:

@@ -20,7 +20,7 @@ _double_bytes = re.compile(rb"\x1b\$(?:[@AB]|\([@-D]).*?(?:\x1b\(|(\Z))", re.S)
 class Image(NamedTuple):
     """An `<img>`. start, end: offsets of the tag in the HTML. source: `src` as written, b"" if absent.
 
-    around: what the image stands in.
+    around: see `Surroundings`.
     """
 
     start: int
@@ -101,7 +101,7 @@ class _Scan:
             self._add_inert(kind, name, start)
         elif name == b"img" and kind == "start":
             self.images.append(
-                Image(start, token.end, attribute(token.rest, b"src"), self.surroundings.now())
+                Image(start, token.end, attribute(token.rest, b"src"), self.surroundings.current())
             )
         elif name == b"body" and not self.inert:
             self._add_body(kind, start)

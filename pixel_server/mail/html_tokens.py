@@ -33,7 +33,7 @@ _end_tags = {
 }
 _script = re.compile(rb"<!---*+>|<!--|-->|<(/?)script%b" % _AFTER_NAME, re.I).finditer
 MAX_DEPTH = 500
-"""Number of open elements that are remembered, about the same as in browsers. Deeper elements are not."""
+"""Number of open elements that are remembered, about the same as in browsers. Deeper elements are ignored."""
 
 _FOREIGN = frozenset({b"svg", b"math"})
 _OUT_OF_FOREIGN = frozenset(
@@ -89,16 +89,16 @@ def tokens(html: bytes) -> Iterator[HtmlToken]:
         if begin[0] != b"<":
             at = start + 1
             continue
-        following = html[start + 1 : start + 2]
-        if following in (b"!", b"?") or (following == b"/" and html[start + 2 : start + 3] != b">"):
-            if following != b"/" or not html[start + 2 : start + 3].isalpha():
+        next_byte = html[start + 1 : start + 2]
+        if next_byte in (b"!", b"?") or (next_byte == b"/" and html[start + 2 : start + 3] != b">"):
+            if next_byte != b"/" or not html[start + 2 : start + 3].isalpha():
                 at = _end_of_comment(html, start, bool(foreign) and foreign[-1] in _FOREIGN)
                 if at < 0:
                     yield HtmlToken("unclosed", start, len(html))
                     return
                 yield HtmlToken("comment", start, at)
                 continue
-        elif not following.isalpha():
+        elif not next_byte.isalpha():
             at = start + 1
             continue
         tag = _tag(html, start)

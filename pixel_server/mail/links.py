@@ -30,7 +30,7 @@ _control = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 def check_recipient(recipient: str) -> str:
     """Returns the recipient unchanged.
 
-    Raises ValueError if it has not 1 to 256 characters, or has a control character.
+    Raises ValueError if the recipient is empty, has more than 256 characters, or has a control character.
     """
     if not 1 <= len(recipient) <= MAX_RECIPIENT_CHARACTERS:
         raise ValueError("must have 1 to 256 characters")
@@ -80,7 +80,7 @@ class Minter:
     """Makes pixel links under the base URL of one server."""
 
     def __init__(self, base_url: str, secrets: Secrets, mode: Mode | str = Mode.PSEUDONYMOUS) -> None:
-        """mode: used for links that are made without a mode of their own; best the campaign's mode.
+        """mode: mode of the links for which no other mode is given. Pass the campaign's mode.
 
         Raises ValueError if the base URL or the mode cannot be used.
         """
@@ -148,11 +148,12 @@ _STYLE = "".join(
         *("margin:0", "margin-top:-1px", "padding:0", "border:0"),
     )
 )
-"""Style that takes the pixel out of the flow of the mail, and holds against the mail's own rules for images.
+"""Style that takes the pixel out of the flow of the mail, and overrides the mail's own rules for images.
 
-`position` moves nothing, and the margin keeps a mail as high as its window from being a pixel too high. Gmail
-removes both; a block then adds one pixel, and not a line of text. The pixel is not hidden and has a size,
-because Gmail does not load other images.
+With `position:absolute`, the pixel takes no room. With the margin, a mail that is exactly as high as its
+window does not become one pixel higher. Gmail removes both declarations. A block then adds one pixel to the
+mail, and not a line of text. The pixel is not hidden and has a size, because Gmail does not load images that
+are hidden or have no size.
 """
 
 
@@ -171,7 +172,7 @@ def make_tags(
 ) -> Tags:
     """Returns the image tags of one mail.
 
-    twin: makes a second tag, for the top. Takes options of `Minter.url`.
+    twin: makes a second tag, for the top. options: see `Minter.url`.
     """
 
     def tag(part: Part) -> bytes:

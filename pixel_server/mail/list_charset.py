@@ -13,9 +13,9 @@ _find_utf16 = re.compile(rb"(?:\xff\xfe|[^\0]\0)|(\xfe\xff|\0[^\0])").match
 
 
 class Recoder:
-    """Turns the bytes of a list in UTF-16 into UTF-8, as they come. Other bytes stay as they are.
+    """Turns a list in UTF-16 into UTF-8, piece by piece. Leaves a list in another charset as it is.
 
-    codec: "utf-16-le", "utf-16-be", or None for all other charsets. mark: the first mark of byte order.
+    codec: "utf-16-le", "utf-16-be", or None for all other charsets.
     """
 
     def __init__(self, first: bytes) -> None:
@@ -35,17 +35,17 @@ class Recoder:
         return text.encode("utf-8", "surrogatepass")
 
     def restore(self, content: bytes) -> bytes:
-        """Returns bytes of UTF-8 in the charset of the list. Bytes of other charsets stay as they are."""
+        """Turns UTF-8 back into UTF-16 if the list is in UTF-16. Otherwise returns the bytes as they are."""
         if self.codec is None:
             return content
         return content.decode("utf-8", "surrogatepass").encode(self.codec, "surrogatepass")
 
 
 class CharsetGuess:
-    """The charset of rows that are not UTF-16, by the rows so far.
+    """Guesses the charset of a list that is not in UTF-16, from the rows so far.
 
-    A list is UTF-8, unless its first row with bytes outside ASCII is not: then it is Windows-1252. Old lists
-    of Macs, whose lines end in CR, are Mac Roman.
+    The first row with bytes outside ASCII decides. If this row is valid UTF-8, the list is UTF-8. Otherwise
+    it is Windows-1252, or Mac Roman if its lines end in CR, as in old lists of Macs.
     """
 
     def __init__(self, is_utf8: bool, newline: bytes) -> None:
@@ -54,8 +54,8 @@ class CharsetGuess:
         self._codec = "utf-8" if is_utf8 else ""
 
     @property
-    def older(self) -> str:
-        """Returns the name of the charset if it is not UTF-8, else ""."""
+    def older_name(self) -> str:
+        """Returns the name of the charset if it is known not to be UTF-8, else ""."""
         return _CHARSET_NAMES[self._older] if self._codec == self._older else ""
 
     def codec(self, raw: bytes) -> str:
@@ -67,7 +67,7 @@ class CharsetGuess:
         except UnicodeDecodeError:
             return self._older_codec(raw)
         if self._codec == self._older:
-            raise ValueError(f"is in UTF-8, but a line above is in {self.older}")
+            raise ValueError(f"is in UTF-8, but a line above is in {self.older_name}")
         self._codec = "utf-8"
         return "utf-8"
 

@@ -19,17 +19,17 @@ _any_newline = re.compile(rb"(\r*\n|\r)").search
 class ListReader:
     """A list while it is read.
 
-    content: the list, once its first line has been read. newline: line end of the first line. has_mark:
-    whether the list begins with a mark of UTF-8 or UTF-16.
+    content: the reader of the rows, or None until the first line has been read. newline: line end of the
+    first line. has_mark: whether the list begins with a byte order mark of UTF-8 or UTF-16.
     """
 
     def __init__(self, columns: Columns, warn: Warn, is_csv: bool | None = None) -> None:
-        """warn: called with what the sender should know. is_csv: None to find out."""
+        """warn: called with each warning. is_csv: None to decide by the first byte of the list."""
         self._columns, self._warn, self._is_csv = columns, warn, is_csv
         self._first = b""
         self._recoder: Recoder | None = None
         self._unread = Unread()
-        self._enough = 0
+        self._sufficient_bytes = 0
         self.content: CsvList | NdjsonList | None = None
         self.newline, self.has_mark = b"\n", False
 
@@ -55,7 +55,7 @@ class ListReader:
                 self._wait_for_more()
 
     def _drop_ctrl_z(self) -> None:
-        """Drops the mark with which DOS ends a text."""
+        """Drops the Ctrl-Z with which DOS ends a text."""
         data = self._unread.data
         while data.endswith(b"\x1a"):
             del data[-1:]
@@ -67,22 +67,22 @@ class ListReader:
             self._wait_for_more()
 
     def rows_before_cut(self) -> Iterator[ListRow]:
-        """Yields the rows whose end has been added, where the list is cut off."""
-        self._enough = 0
+        """Yields the last rows whose end has been added, if the rest of the list will never be added."""
+        self._sufficient_bytes = 0
         self.add(b"")
         yield from self.rows()
 
     def _has_enough(self) -> bool:
-        return self._unread.is_final or len(self._unread.data) >= self._enough
+        return self._unread.is_final or len(self._unread.data) >= self._sufficient_bytes
 
     def _wait_for_more(self) -> None:
-        """Waits until the rest has doubled, so that a long row in small pieces is not read for each piece."""
-        self._enough = 2 * len(self._unread.data)
+        """Puts off reading until the unread bytes have doubled, so that many small pieces cost little."""
+        self._sufficient_bytes = 2 * len(self._unread.data)
 
-    def restore(self, text: bytes) -> bytes:
-        """Returns UTF-8 in the charset of the list, if that is UTF-16. Other bytes stay as they are."""
+    def restore(self, content: bytes) -> bytes:
+        """Turns UTF-8 back into UTF-16 if the list is in UTF-16. Otherwise returns the bytes as they are."""
         assert self._recoder
-        return self._recoder.restore(text)
+        return self._recoder.restore(content)
 
     def _begin(self, recoder: Recoder) -> CsvList | NdjsonList | None:
         """Returns the list, or None if its first line is not complete yet."""

@@ -1,4 +1,4 @@
-"""What both formats of recipient lists share: rows, columns, and the bytes that are not read yet."""
+"""The parts that both formats of recipient lists share: rows, columns, and the bytes not read yet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOO_LONG = f"has more than {MAX_ROW_BYTES >> 20} MB"
 NAME_COLUMN = "name"
 
 Warn = Callable[[int, str], None]
-"""Takes the number of a line, and what the sender of the list should know of it."""
+"""Function that takes the number of a line, and a warning about this line for the sender of the list."""
 
 
 class ListError(ValueError):
@@ -24,9 +24,9 @@ class ListError(ValueError):
 class ListRow(NamedTuple):
     """A row of a list.
 
-    line, last_line: its lines, from 1. raw: its bytes without the line end; in UTF-8 if the list is UTF-16.
-    recipient: checked, or "" if `error` says why the row cannot be used. name: content of the column `name`,
-    or None.
+    line, last_line: numbers of its first and last line, from 1. raw: its bytes without the line end; in UTF-8
+    if the list is UTF-16. recipient: the checked recipient, or "" if `error` says why the row cannot be used.
+    name: content of the column `name`, or None.
     """
 
     line: int
@@ -39,10 +39,10 @@ class ListRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What to read of a list.
+    """The columns of a list that matter.
 
-    recipient: name of the column with the recipient. added: columns that the list must not have. takes_names:
-    whether to read the column `name`.
+    recipient: name of the column with the recipient. added: names of columns that the list must not have,
+    because the caller adds them. takes_names: whether to read the column `name`.
     """
 
     recipient: str = "recipient"
@@ -90,7 +90,7 @@ class Unread:
         return None
 
     def take_long_line(self) -> ListRow | None:
-        """Removes a line that is too long, and returns its error. Returns None if more of it follows."""
+        """Removes a line that is too long, and returns its error. Returns None if its end is not here yet."""
         if self.take_line() is None:
             return None
         self.is_skipping = False
@@ -108,7 +108,7 @@ def check_recipient_column(recipient: str, column: str) -> None:
 
 
 def warn_if_doubtful(recipient: str, line: int, warn: Warn) -> None:
-    """Warns of a recipient that is perhaps not spelled as elsewhere."""
+    """Warns of an oddly spelled recipient; see `doubt`."""
     text = doubt(recipient)
     if text:
         warn(line, text)

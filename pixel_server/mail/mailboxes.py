@@ -24,7 +24,7 @@ def header_addresses(headers: Message) -> list[str]:
     for name, value in headers.raw_items():
         if name.lower() in lines:
             lines[name.lower()].append(_decode_utf8(str(value)))
-    return addresses(line for of_name in lines.values() for line in of_name)
+    return addresses(line for lines_of_field in lines.values() for line in lines_of_field)
 
 
 def addresses(mailboxes: Iterable[Mailbox]) -> list[str]:
@@ -42,7 +42,10 @@ def only_address(mailboxes: Iterable[Mailbox]) -> str:
 
 
 def sole(mail_addresses: list[str]) -> str:
-    """Returns the only address of a mail. Raises EmbedError if there is not exactly one, or it is garbled."""
+    """Returns the only address of a mail.
+
+    Raises EmbedError if the mail has no address or several addresses, or if the address is garbled.
+    """
     if len(mail_addresses) != 1:
         raise EmbedError(f"it has {len(mail_addresses)} recipients: name the recipient of the pixel")
     if _has_lost_characters(mail_addresses[0]):
@@ -61,7 +64,7 @@ def _decode_utf8(line: str) -> str:
 def _decode_words(address: str) -> str:
     """Returns an address with its encoded words decoded: `=?utf-8?q?j=C3=A4ne?=@example.org` is `jäne@...`.
 
-    RFC 2047 allows no encoded words there, but `email` writes them.
+    RFC 2047 allows no encoded words in addresses, but `email` writes them.
     """
     return _encoded_word.sub(_decode_word, address) if "=?" in address else address
 

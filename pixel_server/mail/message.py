@@ -122,20 +122,20 @@ def html_part(root: Part) -> Part | None:
 
     A part with a file name is shown too, unless it stands beside a body that has no name.
     """
-    return _shown_html(root, with_names=root.has_name) or _shown_html(root, with_names=True)
+    return _shown_html(root, allows_name=root.has_name) or _shown_html(root, allows_name=True)
 
 
-def _shown_html(part: Part, with_names: bool) -> Part | None:
+def _shown_html(part: Part, allows_name: bool) -> Part | None:
     if part.is_attachment:
         return None
     if part.kind == "text/html":
-        return part if with_names or not part.has_name else None
+        return part if allows_name or not part.has_name else None
     children = part.shown_first
     if part.kind != "multipart/alternative" and any(
         child.is_text and not child.has_name for child in children
     ):
         children = [child for child in children if child.parts or not child.has_name]
-    return next((html for child in children if (html := _shown_html(child, with_names))), None)
+    return next((html for child in children if (html := _shown_html(child, allows_name))), None)
 
 
 def _body(part: Part) -> bytes:

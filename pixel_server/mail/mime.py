@@ -9,16 +9,16 @@ from email.message import Message
 from email.parser import BytesHeaderParser
 
 _MAX_DEPTH = 50
-"""Depth to which nested parts are read. A deeper part is read as one part without parts."""
+"""Depth to which nested parts are read. A part at this depth is read as one part without parts."""
 _header = re.compile(
     rb"(?:(?:From |(?!<)[!-9;-~]+[ \t]*:)[^\n]*(?:\n|\Z)"
     rb"(?:[ \t](?![ \t]*<(?:!doctype|html|head|body|style|table|div|center|p)\b)[^\n]*(?:\n|\Z))*+)*+",
     re.I,
 ).match
-"""The header of a message or a part: its fields, up to the first line that is neither a field nor a part of
-one. So a part is found that has no blank line between its header and its HTML."""
+"""Matches the header of a message or a part. The header ends before the first line that neither begins nor
+continues a field, so that HTML is found even if no blank line stands before it."""
 _blank_line = re.compile(rb"\r?\n").match
-_no_semicolon = re.compile(r"""(/[\w.+-]+|=\s*(?:"[^"]*"|[^\s;",]+))[\s,]+(?=[\w-]+\s*=)""").sub
+_add_semicolons = re.compile(r"""(/[\w.+-]+|=\s*(?:"[^"]*"|[^\s;",]+))[\s,]+(?=[\w-]+\s*=)""").sub
 """Adds a semicolon where none stands before a parameter: `text/html charset=utf-8`."""
 
 
@@ -40,7 +40,7 @@ class Part:
     def content(self) -> Message:
         """Returns the headers that describe the content, with the semicolons that they may lack."""
         written = str(self.headers.get("content-type", ""))
-        mended = _no_semicolon(r"\1; ", written)
+        mended = _add_semicolons(r"\1; ", written)
         if mended == written:
             return self.headers
         content = Message()
@@ -75,7 +75,7 @@ class Part:
 
     @property
     def shown_first(self) -> list[Part]:
-        """Returns the parts within this part, those first that a mail program shows in place of others."""
+        """Returns the parts within this part. If mail programs show only one part, it is first."""
         if self.kind == "multipart/alternative":
             return self.parts[::-1]
         if self.kind == "multipart/related" and (start := self.content.get_param("start")):

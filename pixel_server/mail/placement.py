@@ -29,7 +29,7 @@ class AlreadyThere(EmbedError):
 class Pixel(NamedTuple):
     """A pixel in a mail. start, end: offsets of its tag. token: decoded from its link, not verified.
 
-    around: what the pixel stands in.
+    around: see `Surroundings`.
     """
 
     start: int
@@ -107,9 +107,9 @@ def _frame(html: bytes, narrow: bytes, encoding: str, width: int, replace: bool)
     """Returns the frame of a mail. narrow: the mail with one byte a character. width: bytes a character."""
     offsets = places(narrow)
     old_pixels = _pixels(narrow, offsets)
-    own_pixels = [pixel for pixel in old_pixels if not pixel.around.is_quoted]
-    if own_pixels and not replace:
-        raise AlreadyThere(f"there is a pixel already, of campaign {own_pixels[0].token.campaign}")
+    unquoted_pixels = [pixel for pixel in old_pixels if not pixel.around.is_quoted]
+    if unquoted_pixels and not replace:
+        raise AlreadyThere(f"there is a pixel already, of campaign {unquoted_pixels[0].token.campaign}")
     removals = [Edit(pixel.start, pixel.end, b"") for pixel in old_pixels]
     if removals:
         offsets = places(splice(narrow, removals))
@@ -120,8 +120,8 @@ def _frame(html: bytes, narrow: bytes, encoding: str, width: int, replace: bool)
             at += edit.end - edit.start if edit.start < at else 0
         return at * width
 
-    wide = tuple(Edit(edit.start * width, edit.end * width, b"") for edit in removals)
-    return Frame(html, encoding, original_offset(offsets.top), original_offset(offsets.bottom), wide)
+    wide_removals = tuple(Edit(edit.start * width, edit.end * width, b"") for edit in removals)
+    return Frame(html, encoding, original_offset(offsets.top), original_offset(offsets.bottom), wide_removals)
 
 
 def splice(html: bytes, changes: list[Edit]) -> bytes:
@@ -163,7 +163,10 @@ def is_last(html: bytes, pixel: Pixel, charset: str = "") -> bool:
 
 
 def _pixels(narrow: bytes, offsets: Places) -> list[Pixel]:
-    """Returns the pixels of a mail. The last thing in a mail is never quoted: the quotation has no end."""
+    """Returns the pixels of a mail.
+
+    A pixel that is the last thing in a mail does not count as quoted, because the quotation has no end.
+    """
     all_pixels = []
     for tag in offsets.images:
         url = unescape(tag.source.decode("latin-1")).strip()
@@ -222,7 +225,7 @@ def _encoding(html: bytes, charset: str) -> tuple[str, int]:
 def _narrow(html: bytes, encoding: str, width: int) -> bytes:
     """Returns the mail with one byte a character: 255 for each character outside ASCII.
 
-    Drops a last character of which bytes are missing.
+    Drops an incomplete character at the end.
     """
     if width == 1:
         return html

@@ -43,7 +43,7 @@ class Finding(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """What the pixel should belong to. campaign, recipient: None skips the comparison.
+    """The owner that the pixel should have. campaign, recipient: None skips the comparison.
 
     key_of: returns a recipient's key, or None without the server's secrets.
     """
@@ -99,35 +99,35 @@ def _check_html(
 ) -> list[Finding]:
     """Returns the findings on HTML. Raises EmbedError if the charset does not agree with ASCII."""
     all_pixels = pixels(html, charset)
-    in_mail = [pixel for pixel in all_pixels if not pixel.around.is_quoted]
+    unquoted = [pixel for pixel in all_pixels if not pixel.around.is_quoted]
     findings = [
         Finding(False, f"a pixel of campaign {pixel.token.campaign} stands in a quoted mail: it counts there")
         for pixel in all_pixels
         if pixel.around.is_quoted
     ]
-    findings += _check_branches(in_mail) or _check_parts(in_mail)
+    findings += _check_branches(unquoted) or _check_parts(unquoted)
     if has_frameset(html, charset):
         findings.append(Finding(False, "it has a frameset: the HTML with the pixel is not shown"))
-    if len({(pixel.token.campaign, pixel.token.recipient) for pixel in in_mail}) > 1:
+    if len({(pixel.token.campaign, pixel.token.recipient) for pixel in unquoted}) > 1:
         findings.append(Finding(False, "its pixels belong to several campaigns or recipients"))
-    for pixel in in_mail:
+    for pixel in unquoted:
         findings += _check_owner(pixel, expected)
         findings += _check_pixel(pixel, keys, base_url)
     for source in images(html, charset):
         findings += _check_image(unescape(source))
-    if in_mail and not is_last(html, in_mail[-1], charset):
+    if unquoted and not is_last(html, unquoted[-1], charset):
         findings.append(
             Finding(False, "something stands after the pixel: it is not the last thing in the mail")
         )
-    elif in_mail:
+    elif unquoted:
         findings.append(Finding(True, "the pixel is the last thing in the mail"))
-    return [*findings, _check_size(len(html), in_mail)]
+    return [*findings, _check_size(len(html), unquoted)]
 
 
 def _check_address(
     root: mime.Part, html: bytes, charset: str, key_of: Callable[[str], bytes]
 ) -> list[Finding]:
-    """Compares the pixels with the only address in the header. The sender may name recipients otherwise."""
+    """Compares the pixels with the only address in the header. A recipient need not be an address."""
     try:
         address = sole(header_addresses(root.headers))
         keys = {pixel.token.recipient for pixel in pixels(html, charset) if not pixel.around.is_quoted}
@@ -139,7 +139,7 @@ def _check_address(
 
 
 def _check_owner(pixel: Pixel, expected: Expected) -> list[Finding]:
-    """Compares a pixel with the campaign and the recipient that it should belong to."""
+    """Checks that a pixel has the expected campaign and recipient, and does not stand in a hidden element."""
     token, findings = pixel.token, []
     if expected.campaign is not None and token.campaign != expected.campaign:
         findings.append(Finding(False, f"the pixel is of campaign {token.campaign}, not {expected.campaign}"))
@@ -153,13 +153,13 @@ def _check_owner(pixel: Pixel, expected: Expected) -> list[Finding]:
     return findings
 
 
-def _check_branches(in_mail: list[Pixel]) -> list[Finding]:
+def _check_branches(unquoted: list[Pixel]) -> list[Finding]:
     """Checks pixels in the branches of a template's condition. Returns [] if no pixel is in one."""
-    if not any(pixel.around.branches for pixel in in_mail):
+    if not any(pixel.around.branches for pixel in unquoted):
         return []
-    branches = {pixel.around.branches for pixel in in_mail}
+    branches = {pixel.around.branches for pixel in unquoted}
     conditions = {(branch[:-1], branch[-1][0]) if branch else None for branch in branches}
-    if len(branches) == len(in_mail) > 1 and len(conditions) == 1:
+    if len(branches) == len(unquoted) > 1 and len(conditions) == 1:
         return [Finding(None, f"there is a pixel in {len(branches)} branches of a condition")]
     return [Finding(False, "the pixel is in one branch of a condition: mails of another branch have none")]
 
@@ -179,48 +179,48 @@ def is_surely_message(mail: bytes) -> bool:
     return is_message(mail) and re.search(known_field, head, re.I | re.M) is not None
 
 
-def _check_parts(in_mail: list[Pixel]) -> list[Finding]:
+def _check_parts(unquoted: list[Pixel]) -> list[Finding]:
     """Checks that there is one pixel, or a pair of a top and a bottom pixel."""
-    parts = [pixel.token.part for pixel in in_mail]
-    if not in_mail:
+    parts = [pixel.token.part for pixel in unquoted]
+    if not unquoted:
         return [Finding(False, "there is no pixel")]
     if parts in ([Part.SINGLE], [Part.TOP, Part.BOTTOM]):
         return [
             Finding(
-                True, "there is one pixel" if len(in_mail) == 1 else "there are two pixels, top and bottom"
+                True, "there is one pixel" if len(unquoted) == 1 else "there are two pixels, top and bottom"
             )
         ]
-    if len(in_mail) == 1:
+    if len(unquoted) == 1:
         return [Finding(False, f"there is only the {parts[0].name.lower()} pixel of two")]
     return [
-        Finding(False, f"there are {len(in_mail)} pixels: {', '.join(part.name.lower() for part in parts)}")
+        Finding(False, f"there are {len(unquoted)} pixels: {', '.join(part.name.lower() for part in parts)}")
     ]
 
 
 def _check_pixel(pixel: Pixel, keys: tuple[bytes, ...] | None, base_url: str | None) -> list[Finding]:
     """Checks the signature and the address of a pixel."""
-    token, name = pixel.token, f"{pixel.token.part.name.lower()} pixel"
-    heading = f"{name}: campaign {token.campaign}, mode {token.mode.name.lower()}"
+    token, label = pixel.token, f"{pixel.token.part.name.lower()} pixel"
+    heading = f"{label}: campaign {token.campaign}, mode {token.mode.name.lower()}"
     findings = [Finding(None, heading + (", a trial mail" if token.test else ""))]
     if keys is None:
         findings.append(
-            Finding(None, f"{name}: its signature cannot be checked without the server's secrets")
+            Finding(None, f"{label}: its signature cannot be checked without the server's secrets")
         )
     elif _is_signed(pixel.url, keys):
-        findings.append(Finding(True, f"{name}: its signature is this server's"))
+        findings.append(Finding(True, f"{label}: its signature is this server's"))
     else:
         findings.append(
-            Finding(False, f"{name}: its signature is not this server's: its hits are not counted")
+            Finding(False, f"{label}: its signature is not this server's: its hits are not counted")
         )
     if not _is_direct(pixel.url):
         reason = "its address only mentions the link, as a copy out of Gmail does: this server is not reached"
-        return [*findings, Finding(False, f"{name}: {reason}")]
-    findings += [Finding(False, f"{name}: {reason}") for reason in loading_problems(pixel.url)]
+        return [*findings, Finding(False, f"{label}: {reason}")]
+    findings += [Finding(False, f"{label}: {reason}") for reason in loading_problems(pixel.url)]
     if base_url is not None and not pixel.url.startswith(f"{base_url}/o/"):
-        findings.append(Finding(None, f"{name}: it is not under {base_url}, where this server is"))
+        findings.append(Finding(None, f"{label}: it is not under {base_url}, where this server is"))
     if token.campaign in BLOCKED_IDS:
         findings.append(
-            Finding(None, f"{name}: {_blocked_id(token.campaign)}; here the id is hidden in the token")
+            Finding(None, f"{label}: {_blocked_id(token.campaign)}; here the id is hidden in the token")
         )
     return findings
 
@@ -279,9 +279,9 @@ def _is_private(host: str) -> bool:
         return "." not in host or top_level in _PRIVATE_TOP_LEVELS
 
 
-def _check_size(size: int, in_mail: list[Pixel]) -> Finding:
+def _check_size(size: int, unquoted: list[Pixel]) -> Finding:
     if size <= CLIP_BYTES:
         return Finding(True, f"{size:,} bytes of HTML: Gmail clips at {CLIP_BYTES:,}")
-    has_top = any(pixel.token.part is Part.TOP for pixel in in_mail)
+    has_top = any(pixel.token.part is Part.TOP for pixel in unquoted)
     consequence = "; the top pixel is still loaded" if has_top else ": a pixel at its end may never be loaded"
     return Finding(False, f"{size:,} bytes of HTML, and Gmail clips at {CLIP_BYTES:,}{consequence}")

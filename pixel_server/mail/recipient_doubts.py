@@ -1,4 +1,4 @@
-"""Says what is odd about a recipient, whose opens are then counted apart from those of the usual spelling."""
+"""Warns of oddly spelled recipients. The opens of each spelling of a recipient are counted separately."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _joiners = "\u200c\u200d"
 
 
 def doubt(recipient: str) -> str:
-    """Returns what is odd about a recipient, as `has capital letters`, or "".
+    """Returns a warning about the spelling of a recipient, or "" if the spelling is usual.
 
-    An exact other spelling of the same address is another recipient.
+    `the recipient has capital letters: without, it is another recipient` is such a warning.
     """
     if _is_usual(recipient):
         return ""
-    odd = [text for text, is_so in _checks(recipient) if is_so]
+    odd = [text for text, applies in _checks(recipient) if applies]
     return f"the recipient has {', '.join(odd)}: without, it is another recipient" if odd else ""
 
 

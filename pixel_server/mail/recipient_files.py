@@ -32,7 +32,7 @@ class RecipientFile:
     def __init__(self, file: IO[bytes], column: str, added: Sequence[str], warn: Warn) -> None:
         """column: name of the column with the recipient. added: names of the columns that will be added.
 
-        warn: called with what the sender should know. Raises ListError if the list lacks the column, has one
+        warn: called with each warning. Raises ListError if the list lacks the column, has one
         of the columns to add, or cannot be read.
         """
         self._file, self._added = file, added
@@ -103,7 +103,7 @@ class Filled(NamedTuple):
 
 
 class Filling:
-    """The writing of a list with its new columns, batch by batch. A context manager. Raises OSError."""
+    """Writes a list with its new columns, batch by batch. A context manager. Raises OSError."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Filling:
         bad: Path,
         on_progress: Callable[[int], None] = lambda bytes_read: None,
     ) -> None:
-        """bad: file that names the bad rows. It is removed if there are none.
+        """bad: file that names the bad rows. An old file is removed if no row is bad.
 
         on_progress: called now and then with the number of bytes that have been read.
         """

@@ -15,11 +15,11 @@ _SEALED_BODIES = {
     "application/pkcs7-mime": "signed or encrypted with S/MIME",
     "application/x-pkcs7-mime": "signed or encrypted with S/MIME",
 }
-"""Types of a body that is signed or encrypted. As a file beside the body, it does not seal the mail."""
+"""Types of a body that is signed or encrypted. An attached file of such a type is allowed."""
 _pgp = re.compile(rb"-----BEGIN PGP (SIGNED )?MESSAGE-----").match
 _not_text = re.compile(rb"(?s)<!--.*?-->|<(style|script|title)\b.*?</\1[^>]*>|<[^>]*>|&nbsp;|\s+", re.I).sub
 _BEGIN_BYTES = 20_000
-"""Bytes of a text in which its beginning is looked for."""
+"""Number of bytes at the beginning of a text in which a PGP message is looked for."""
 
 
 class Refused(EmbedError):

@@ -1,4 +1,4 @@
-"""Follows which elements and conditions of a template are open, for what stands in them. Reads only."""
+"""Follows the open elements and template conditions of a mail, to tell what an image stands in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pixel_server.mail.html_tokens import MAX_DEPTH, HtmlToken, attribute
 _VOID = frozenset(b"area base br col embed hr img input link meta source track wbr".split())
 """Elements that have no end tag."""
 _CLOSED_BY_THE_NEXT = frozenset(b"li option p td th tr".split())
-"""Elements whose end tag may be left out before the next of the same name."""
+"""Elements whose end tag may be left out before the next element of the same name."""
 _hiding_style = re.compile(
     rb"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)"
     rb"|(?<![-\w])(?:max-)?height\s*:\s*0(?:px)?\s*(?:!important\s*)?(?:;|$)",
@@ -27,10 +27,11 @@ _condition = re.compile(
 
 
 class Surroundings(NamedTuple):
-    """What an image stands in.
+    """The elements and template conditions that an image stands in.
 
-    is_quoted: a mail that is answered or forwarded. is_hidden: an element that is not shown. branches: the
-    open conditions of a template, as (number of the condition, number of its branch), outermost first.
+    is_quoted: whether the image stands in a mail that is answered or forwarded. is_hidden: whether the image
+    stands in an element that is not shown. branches: the open conditions of a template, as (number of the
+    condition, number of its branch), outermost first.
     """
 
     is_quoted: bool
@@ -39,7 +40,7 @@ class Surroundings(NamedTuple):
 
 
 class SurroundingsTracker:
-    """State after the tokens so far. has_frameset: a `<frameset>` takes the place of the body."""
+    """Follows the tokens of a mail. has_frameset: whether a `<frameset>` takes the place of the body."""
 
     def __init__(self) -> None:
         self._open: list[tuple[bytes, bool, bool]] = []
@@ -48,8 +49,8 @@ class SurroundingsTracker:
         self._rest_is_quoted = False
         self.has_frameset = False
 
-    def now(self) -> Surroundings:
-        """Returns the surroundings of what stands here."""
+    def current(self) -> Surroundings:
+        """Returns the surroundings of an image behind the tokens so far."""
         return Surroundings(
             self._rest_is_quoted or any(is_quote for _, is_quote, _ in self._open),
             any(is_hidden for _, _, is_hidden in self._open),

@@ -2,7 +2,7 @@
 
 Knows the languages in which mails are written: Django, Jinja, Twig, Liquid, Handlebars, Mustache, Go, Blade,
 Smarty, Latte, ERB, EJS, JSP, ASP.NET, Razor, PHP, Mako, FreeMarker, Velocity, Thymeleaf, AMPscript, and merge
-fields like <<NAME>>. Not known are comments of ColdFusion with another comment inside (`<!--- --->`), because
+fields like <<NAME>>. Does not know comments of ColdFusion (`<!--- --->`) with another comment inside, because
 other mails have such dashes for decoration.
 """
 
@@ -12,7 +12,7 @@ import re
 from typing import NamedTuple
 
 MAX_COMMENT_BYTES, MAX_EXPRESSION_BYTES = 20_000, 2000
-"""Sizes up to which comments and expressions are recognised. Longer ones are read as HTML."""
+"""Largest numbers of bytes of a comment and of an expression. Longer ones are read as HTML."""
 
 
 class _Form(NamedTuple):
@@ -77,7 +77,7 @@ class TemplateText:
         if self._html.startswith(b"<", start) and self._html[start + 1 : start + 2] not in (
             *(b"%", b"?", b"#", b"!", b"<"),
         ):
-            return -1  # a tag: nearly always
+            return -1  # a tag, as nearly always
         if opener := _php(self._html, start):
             return self._end_of_php(opener.end(), start + MAX_COMMENT_BYTES)
         for number, form in enumerate(_FORMS):

@@ -1,8 +1,8 @@
 """Changes the body of a mail part in its transfer encoding (RFC 2045, 6). Keeps all bytes that it can keep.
 
-7bit, 8bit, binary: inserts the tag. If its line would be longer than 998 bytes, spaces in the tag become line
-ends. quoted-printable: inserts the tag, and soft line breaks around it. base64: keeps the lines before the
-tag, and wraps the rest anew, because the groups of three bytes shift.
+7bit, 8bit, binary: inserts the tag. If the line with the tag would be longer than 998 bytes, spaces in the
+tag become line ends. quoted-printable: inserts the tag, and soft line breaks around it. base64: keeps the
+lines before the tag, and wraps the rest anew, because the groups of three bytes shift.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def _fold(body: bytes, edit: Edit, newline: bytes) -> bytes:
 
 
 class _QuotedPrintable:
-    """A body in quoted-printable, and a map from the offsets of its decoded to those of its raw bytes.
+    """A body in quoted-printable, and a map from offsets in its decoded bytes to offsets in its raw bytes.
 
-    decoded_offsets, raw_offsets: where each piece begins, decoded and raw, at the same index. A piece is
-    plain text, an escape such as `=3D`, or a soft line break.
+    A body consists of pieces. A piece is plain text, an escape such as `=3D`, or a soft line break.
+    decoded_offsets, raw_offsets: start of each piece in the decoded bytes and in the raw bytes.
     """
 
     def __init__(self, raw: bytes) -> None:
