@@ -23,13 +23,13 @@ def is_set(cookies: bytes | None) -> bool:
     return cookies is not None and _search(cookies) is not None
 
 
-def set_cookie(path: str, *, out: bool, framed: bool) -> str:
-    """Returns the value of the `Set-Cookie` header that sets the cookie, or removes it if `out` is False.
+def set_cookie(path: str, *, opts_out: bool, is_framed: bool) -> str:
+    """Returns the value of `Set-Cookie` that sets the cookie, or removes the cookie if `opts_out` is False.
 
-    path: "/", or the prefix of all paths of this server. framed: whether the page is in a frame of another
+    path: "/", or the prefix of all paths of this server. is_framed: whether the page is in a frame of another
     site. A cookie set in a frame holds for that site alone (CHIPS, `Partitioned`). A cookie set outside a
     frame holds for this server, and on all sites if the browser sends third-party cookies.
     """
-    max_age = LIFETIME_DAYS * DAY if out else 0
-    partitioned = "; Partitioned" if framed else ""
+    max_age = LIFETIME_DAYS * DAY if opts_out else 0
+    partitioned = "; Partitioned" if is_framed else ""
     return f"{NAME}=1; Path={path}; Max-Age={max_age}; HttpOnly; Secure; SameSite=None{partitioned}"

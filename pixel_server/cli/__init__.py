@@ -28,7 +28,7 @@ COMMANDS = {
     "privacy": (f"{_COMMANDS}.privacy:privacy", "Report the data that is stored on people."),
     "recipients": (
         f"{_COMMANDS}.recipients:recipients",
-        "Write what the recipients of a campaign did to a file.",
+        "Write to a file what the recipients of a campaign did.",
     ),
     "retention": (f"{_HERE}.retention:retention", "Remove data that has been kept long enough."),
     "serve": (f"{_COMMANDS}.serve:serve", "Run the web process."),

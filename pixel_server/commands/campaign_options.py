@@ -67,7 +67,7 @@ def read_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_fields(fields: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """Returns the fields as a Campaign holds them. Raises Failure, which names the option, if one is bad."""
+    """Returns the fields as a Campaign holds them. Raises Failure for the first bad field."""
     checks = api_fields.campaign_checks(settings)
     checked = {}
     for name, value in fields.items():
@@ -85,5 +85,5 @@ def _days_of_kind(text: str) -> tuple[str, int | str]:
 
 
 def _integer(text: str) -> int | str:
-    """Returns the integer of a text, or the text itself, which the check then refuses."""
+    """Returns the integer of a text. Returns another text as it is, for the check of the field to refuse."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 13 else text

@@ -12,8 +12,8 @@ from pixel_server.settings import Settings
 from pixel_server.store import aof_rewrite, audit_log, keys
 from pixel_server.store.protocols import AsyncRedis
 
-MAX_OF_A_SHARD = 1000
-"""Largest number of dead letters that are listed of each shard."""
+MAX_PER_SHARD = 1000
+"""Largest number of dead letters that are listed for each shard."""
 
 
 @click.group()
@@ -36,7 +36,7 @@ def list_dead_letters(as_json: bool) -> None:
                 "data": fields[b"data"].hex(),
             }
             for shard in range(settings.shards)
-            for entry_id, fields in await store.xrange(keys.dead(shard), "-", "+", MAX_OF_A_SHARD)
+            for entry_id, fields in await store.xrange(keys.dead(shard), "-", "+", MAX_PER_SHARD)
         ]
 
     letters = with_store(read_letters)

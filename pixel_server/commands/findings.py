@@ -10,7 +10,7 @@ from pixel_server.settings import Settings
 
 
 class Finding(NamedTuple):
-    """The result of a check of one thing: of `networks`, the list `apple`.
+    """The result of a check of one thing. For example, the check `networks` checks the list `apple`.
 
     level: an `advice` can wait; a `problem` cannot.
     """

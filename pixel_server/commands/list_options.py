@@ -37,7 +37,7 @@ def list_options(command: Command) -> Command:
 
 
 class ListWarnings:
-    """What the sender of a list should know of its lines. Shown when the list is done."""
+    """Collects warnings about the lines of a list, to show them when the list is done."""
 
     MAX_SHOWN = 20
 
@@ -65,8 +65,8 @@ def open_list(
 ) -> Iterator[tuple[RecipientFile, Callable[[int], None]]]:
     """Yields an opened list, and a function that moves a progress bar to a number of bytes that were read.
 
-    added_columns: names of the columns that the caller will add. Raises Failure if the list is bad, or if a
-    file fails while the list is open: the list's own or another.
+    added_columns: names of the columns that the caller will add. Raises Failure if the list is bad, or if
+    any file cannot be read or written while the list is open.
     """
     warnings = ListWarnings("standard input" if source == STDIN else str(source))
     try:
@@ -86,7 +86,7 @@ def open_list(
 
 
 def refuse_or_warn(recipient: str) -> None:
-    """Warns of a recipient that is perhaps misspelled. Raises Failure if a recipient cannot be this text."""
+    """Warns of a recipient that is perhaps misspelled. Raises Failure if the text cannot be a recipient."""
     try:
         check_recipient(recipient)
     except ValueError as error:

@@ -40,7 +40,7 @@ WITHDRAWN = "withdrawn"
 @column_option
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write.")
 def recipients(campaign_id: str, state: str | None, source: Path | None, column: str, out: Path) -> None:
-    """Write what the recipients of a campaign did to a file.
+    """Write to a file what the recipients of a campaign did.
 
     With --join, OUT is your list with the columns first_open, last_open, opens and verdict. The verdict is
     `person`, `machine_only`, `opened` (it is not known by whom), `unopened`, or `withdrawn`. Rows that cannot
@@ -50,7 +50,7 @@ def recipients(campaign_id: str, state: str | None, source: Path | None, column:
 
     async def write(store: AsyncRedis, settings: Settings) -> Filled:
         campaign = await storage.get(store, campaign_id)
-        is_named = lists.keeps_names(campaign, Consent(settings))
+        keeps_names = lists.keeps_names(campaign, Consent(settings))
         if campaign.closed_at is not None:
             raise Failure("this campaign is closed: its recipients are gone")
         chosen_state = state or ("all" if source else "opened")
@@ -60,7 +60,7 @@ def recipients(campaign_id: str, state: str | None, source: Path | None, column:
         secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
         if source is not None:
             return await _join(store, settings, secrets, campaign, state, source, column, out)
-        parts = figures.rows(store, secrets, campaign.id, settings.shards, chosen_state, is_named)
+        parts = figures.rows(store, secrets, campaign.id, settings.shards, chosen_state, keeps_names)
         with files.open_whole(out) as file:
             async for lines in figures.as_csv(parts):
                 file.write(lines)
@@ -89,7 +89,7 @@ async def _join(
     column: str,
     out: Path,
 ) -> Filled:
-    """Writes a list with the new columns. Makes two round trips a batch of rows."""
+    """Writes a list with the new columns. Makes two round trips for each batch of rows."""
     with (
         open_list(source, column, NEW_COLUMNS) as (rows, on_progress),
         files.open_whole(out) as file,
@@ -98,8 +98,8 @@ async def _join(
         for batch in rows.batches():
             keys = [secrets.recipient_key(row.recipient) for row in batch if not row.error]
             records = await figures.read_some(store, campaign.id, settings.shards, keys)
-            silent = [key for key, record in zip(keys, records, strict=True) if not record.opens]
-            withdrawn = await withdrawals.withdrawn_now(store, secrets, silent)
+            without_opens = [key for key, record in zip(keys, records, strict=True) if not record.opens]
+            withdrawn = await withdrawals.withdrawn_now(store, secrets, without_opens)
             filling.write(batch, _values(keys, records, withdrawn, state))
     return filling.filled
 
@@ -110,7 +110,7 @@ def _values(
     withdrawn: set[bytes],
     state: str | None,
 ) -> list[Values | None]:
-    """Returns the values of NEW_COLUMNS for each recipient, or None if it is not in the state."""
+    """Returns the values of NEW_COLUMNS for each recipient, or None if the recipient is not in the state."""
     all_values: list[Values | None] = []
     for key, record in zip(keys, records, strict=True):
         verdict = WITHDRAWN if key in withdrawn else verdict_of(record)

@@ -1,4 +1,4 @@
-"""The options of commands that make links on when mails are sent, and their count as `sent` in the store."""
+"""The options of `link` and `embed` about the sending of mails, and the counting of mails as `sent`."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def _parse_time(context: click.Context, option: click.Parameter, text: str | Non
 def count_sent(campaign: str, wants_count: bool | None, options: MintOptions) -> Iterator[CountSent]:
     """Yields a function that counts mails as sent, as --sent, --test and --sent-at say.
 
-    wants_count: None to count if the store can be used. Raises Failure if it must be used and cannot.
+    wants_count: whether to count; None counts if the store can be used. Raises Failure if `wants_count` is
+    True and the store cannot be used.
     """
     is_test = options.get("test", False)
     if is_test and wants_count:
@@ -91,7 +92,7 @@ def count_sent(campaign: str, wants_count: bool | None, options: MintOptions) ->
 
 
 def _count_nothing(recipients: Sequence[str]) -> None:
-    """Stands in where mails cannot be counted."""
+    """Does nothing. Used if mails are not counted."""
 
 
 @contextlib.contextmanager
@@ -121,7 +122,8 @@ def _counting(campaign: str, sent_at: int | None) -> Iterator[CountSent]:
                     number += len(recipients)
 
                 yield count_number
-                if number:  # only now: mails that are not told apart would be counted again after a failure
+                # Only at the end: after a failure, the repeated command would count such mails twice.
+                if number:
                     runner.run(lists.count_mails(store, campaign, number))
                 return
             lists.refuse_closed(record, takes_names=False)

@@ -45,7 +45,7 @@ def spool_status(as_json: bool) -> None:
 @spool.command("drain")
 @as_json
 def spool_drain(as_json: bool) -> None:
-    """Send to Redis the hits that no running web process holds. A running web process drains its own."""
+    """Send to Redis the hits that no running web process holds. A running web process drains its own hits."""
 
     async def drain(store: AsyncRedis, settings: Settings) -> int:
         own_spool = Spool(settings.data / "spool", settings.spool_bytes)

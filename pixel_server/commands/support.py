@@ -64,7 +64,7 @@ def is_redis_url_set() -> bool:
 
 
 def with_store(act: Callable[[AsyncRedis, Settings], Awaitable[T]]) -> T:
-    """Returns what `act` returns for the store of this data directory and the settings.
+    """Calls `act` with the store of this data directory and the settings, and returns the result.
 
     Raises StoreError if this server cannot use the store, and Failure if `up` does not run.
     """
@@ -93,7 +93,7 @@ def _require_running(url: str, settings: Settings) -> None:
 def with_store_at(
     url: str, settings: Settings, secrets: Secrets, act: Callable[[AsyncRedis, Settings], Awaitable[T]]
 ) -> T:
-    """Returns what `act` returns for the store at a URL; see `with_store`."""
+    """Calls `act` with the store at a URL and the settings, and returns the result; see `with_store`."""
 
     async def run() -> T:
         store = connect_async(url, timeout=10.0)
@@ -115,8 +115,8 @@ def with_store_at(
 def _abort(number: int, frame: FrameType | None) -> None:
     """Ends the process at once. Writes to the store are atomic, so that nothing is left half done.
 
-    asyncio would cancel the task, which may ignore that; a KeyboardInterrupt may be raised inside asyncio
-    itself, which then prints a traceback or goes on.
+    Python's own handlers do not end the process reliably. asyncio cancels the task, which may ignore the
+    cancellation. A KeyboardInterrupt may be raised inside asyncio, which then prints a traceback or goes on.
     """
     os.write(sys.stderr.fileno(), b"\nAborted!\n")
     os._exit(1)

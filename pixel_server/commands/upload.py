@@ -28,12 +28,14 @@ CHUNK_BYTES = 64 << 10
 @click.argument("id")
 @click.argument("file", type=click.File("rb"))
 @column_option
-@click.option("--sent/--no-sent", default=True, show_default=True, help="Whether its mails count as sent.")
+@click.option(
+    "--sent/--no-sent", default=True, show_default=True, help="Whether the mails to this list count as sent."
+)
 @as_json
 def upload(id: str, file: IO[bytes], column: str, sent: bool, as_json: bool) -> None:  # noqa: A002
     """Upload the recipients of a campaign, so that the recipients who did not open it can be listed.
 
-    Their number is the campaign's `sent`, unless the campaign has another number.
+    The number of different recipients is the campaign's `sent`, unless you have given the campaign a number.
 
     FILE is CSV with a first line that names the columns, or NDJSON; `-` is standard input. The recipient is
     stored, and in mode `identified` the column `name`; other columns are ignored. A list can be uploaded

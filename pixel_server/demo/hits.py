@@ -38,7 +38,7 @@ def make_hits(
 ) -> Iterator[RoutedHit]:
     """Yields all hits up to now, ordered by time.
 
-    newsletter, web_site: ids of the campaigns. now: seconds since 1970. mode: the newsletter's.
+    newsletter, web_site: ids of the campaigns. now: seconds since 1970. mode: the mode of the newsletter.
     """
     start = first_day(now)
     opens = _opens(newsletter, start, mailing.openings(start, seed), secrets, mode, shard_count)

@@ -53,7 +53,10 @@ _FORWARDED_SHARE = 0.012
 
 
 class Opening(NamedTuple):
-    """A request for a mail's image. at_ms: ms since 1970. reader: a number from 0. verdict: the true one."""
+    """A request for a mail's image.
+
+    at_ms: ms since 1970. reader: number from 0. verdict: the right verdict.
+    """
 
     at_ms: int
     reader: int
@@ -65,12 +68,12 @@ class Opening(NamedTuple):
 
 
 def sent_at(start: int, reader: int) -> int:
-    """Returns the time at which a reader's mail is sent. start: of the first day. Both are s since 1970."""
+    """Returns the time of sending a reader's mail. start: start of the first day. Both are s since 1970."""
     return start + FIRST_MAIL_SECONDS + reader // MAILS_PER_SECOND
 
 
 def openings(start: int, seed: int) -> list[Opening]:
-    """Returns all openings, ordered by time. start: of the first day, in s since 1970.
+    """Returns all openings, ordered by time. start: start of the first day, in s since 1970.
 
     The openings with the verdict `own` are those of the sender's test mails, before the mailing.
     """

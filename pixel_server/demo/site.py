@@ -59,8 +59,8 @@ class Step(NamedTuple):
     """A view of a page, or a report of the time for which the page was seen.
 
     at_ms: ms since 1970. visitor: number of the visitor, -1 for a crawler. visit: number of the visit, from 1
-    for each visitor. view: number of the view, -1 without JavaScript. page: its URL. spent_ms: reported time,
-    -1 for a view. is_new: whether this is the visitor's first view.
+    for each visitor. view: number of the view, -1 without JavaScript. page: URL of the page. spent_ms:
+    reported time, -1 for a view. is_new: whether this is the visitor's first view.
     """
 
     at_ms: int
@@ -83,7 +83,7 @@ class _Visitor(NamedTuple):
 
 
 def steps(start: int, seed: int) -> list[Step]:
-    """Returns all steps, ordered by time. start: of the first day, in s since 1970."""
+    """Returns all steps, ordered by time. start: start of the first day, in s since 1970."""
     rng = Random(f"site {seed}")  # noqa: S311 - no secret
     visitors: list[_Visitor] = []
     steps: list[Step] = []
@@ -119,7 +119,7 @@ def _source(rng: Random, day: int) -> tuple[str, str]:
 
 
 def _choose_visitor(rng: Random, visitors: list[_Visitor], at: int) -> int:
-    """Returns the number of a visitor who is away, or of a new visitor, whom it adds to the list.
+    """Returns the number of a visitor who is away, or of a new visitor, which is added to the list.
 
     at: seconds since 1970. A new visitor has an address and browser that no other visitor has.
     """
@@ -140,8 +140,8 @@ def _visit(
 ) -> Iterator[Step]:
     """Yields the views and reports of a visit.
 
-    at: seconds since 1970. number: the visitor's. source: see `_source`. first_view: number of the visit's
-    first view.
+    at: seconds since 1970. number: number of the visitor. source: see `_source`. first_view: number of the
+    visit's first view.
     """
     referrer, query = source
     at_ms = at * 1000 + rng.randrange(1000)

@@ -14,7 +14,7 @@ MAX_ACTIONS = 10
 MAX_RECIPIENTS = 100_000
 """Largest number of recipients that are counted in a minute: some 8 MB.
 
-Others must wait for the next minute.
+Further recipients must wait for the next minute.
 """
 
 _COUNT = (
@@ -35,7 +35,7 @@ return 1
 def _count_call(mark: bytes, minute: int) -> ScriptCall:
     """Returns the call that counts an action.
 
-    mark: the recipient's. minute: number of the minute since 1970.
+    mark: the recipient's withdrawal mark. minute: number of the minute since 1970.
     """
     return script_call(_COUNT, keys=(keys.acts(minute),), arguments=(mark, MAX_ACTIONS, MAX_RECIPIENTS))
 

@@ -31,25 +31,25 @@ log = logging.getLogger("pixel_server.privacy")
 _FRAME_DESTINATIONS = ("iframe", "frame")
 """Values of `Sec-Fetch-Dest` for a page in a frame."""
 _OPTS_OUT = {"no": True, "yes": False}
-"""True if an action of the form opts out, False if it ends the opt-out. Both are by the action."""
+"""For each action of the form, whether it opts out (True) or ends the opt-out (False)."""
 
 
 async def answer(api: Api, request: Request, campaign: str, action: str) -> Response:
     """Answers GET with the browser's page, and POST with a redirect to that page.
 
-    campaign: id of the web campaign whose site links to the page, as sent: any text. action: value of the
-    pressed button, "no" or "yes".
+    campaign: id of the web campaign whose site links to the page; a client can send any text. action: value
+    of the pressed button, "no" or "yes".
     """
     web = _find_web_campaign(api, campaign)
     is_framed = request.headers.get("sec-fetch-dest") in _FRAME_DESTINATIONS
     if request.method == "POST":
         return _set_cookie(api, action, campaign, web, is_framed)
     cookies = b"; ".join(value for name, value in request.headers.raw if name == b"cookie")
-    keep = retention.server_days(api.settings)
+    keep_days = retention.server_days(api.settings)
     if web:
         with suppress(storage.UnknownCampaign, UnreadableCampaign):
             try:
-                keep = retention.campaign_days(api.settings, await storage.get(api.store, campaign))
+                keep_days = retention.campaign_days(api.settings, await storage.get(api.store, campaign))
             except (redis.RedisError, OSError, NewerFormat) as error:
                 log.error(
                     "privacy: cannot read for how long %s keeps data, showing the server's days: %s",
@@ -57,13 +57,17 @@ async def answer(api: Api, request: Request, campaign: str, action: str) -> Resp
                     error,
                 )
     view = BrowserView(
-        is_out=opt_out_cookie.is_set(cookies),
+        has_opted_out=opt_out_cookie.is_set(cookies),
         form_opted_out=_OPTS_OUT.get(request.query_params.get("said", "")),
         is_framed=is_framed,
         campaign=campaign if web else "",
         identity=web.identity if web else None,
         operator=api.settings.operator,
-        keep={"buckets": keep.buckets, "days": keep.days, "dead_letters": api.settings.keep_dead_letters},
+        keep={
+            "buckets": keep_days.buckets,
+            "days": keep_days.days,
+            "dead_letters": api.settings.keep_dead_letters,
+        },
     )
     page = render(view, choose_language(request.headers.get("accept-language", "")))
     return Response(page, 200, headers(web.origins if web else ()), "text/html; charset=utf-8")
@@ -76,12 +80,14 @@ def _find_web_campaign(api: Api, campaign: str) -> WebCampaign | None:
 
 def _set_cookie(api: Api, action: str, campaign: str, web: WebCampaign | None, is_framed: bool) -> Response:
     """Returns a redirect to the page, which sets or deletes the cookie if the action is "no" or "yes"."""
-    is_out = _OPTS_OUT.get(action)
-    query = urlencode([("c", campaign)] * (web is not None) + [("said", action)] * (is_out is not None))
+    opts_out = _OPTS_OUT.get(action)
+    query = urlencode([("c", campaign)] * (web is not None) + [("said", action)] * (opts_out is not None))
     # The address is relative, as the form's action is, because a proxy may have removed a prefix.
     address = f"privacy?{query}" if query else "privacy"
     response = RedirectResponse(address, 303, headers(web.origins if web else ()))
-    if is_out is not None:
+    if opts_out is not None:
         path = cookie_path(api.settings.base_url) if web is None or web.path is None else web.path
-        response.headers["set-cookie"] = opt_out_cookie.set_cookie(path or "/", out=is_out, framed=is_framed)
+        response.headers["set-cookie"] = opt_out_cookie.set_cookie(
+            path or "/", opts_out=opts_out, is_framed=is_framed
+        )
     return response

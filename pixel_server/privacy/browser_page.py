@@ -15,14 +15,14 @@ from pixel_server.privacy.texts import TEXTS, BrowserTexts
 class BrowserView(NamedTuple):
     """The data of one page.
 
-    is_out: whether the browser's cookie opts out. form_opted_out: whether the form that led to this page
-    opted out, or None if no form led to this page. is_framed: whether the page stands in a frame. campaign:
-    id of the web campaign whose site links to the page, or "". identity: the way in which that campaign
-    recognises visitors, or None. keep: days for which each kind of data is kept: "buckets", "days" and
-    "dead_letters".
+    has_opted_out: whether the browser's cookie opts out. form_opted_out: whether the form that led to this
+    page opted out, or None if no form led to this page. is_framed: whether the page stands in a frame.
+    campaign: id of the web campaign whose site links to the page, or "". identity: the way in which that
+    campaign recognises visitors, or None. keep: days for which each kind of data is kept: "buckets", "days"
+    and "dead_letters".
     """
 
-    is_out: bool
+    has_opted_out: bool
     form_opted_out: bool | None
     is_framed: bool
     campaign: str
@@ -34,8 +34,10 @@ class BrowserView(NamedTuple):
 def render(view: BrowserView, language: str) -> bytes:
     """Returns the page as UTF-8, in a language of TEXTS."""
     texts, shared = TEXTS[language].browser, TEXTS[language].shared
-    title, lead = (texts.title_opted_out, texts.lead_opted_out) if view.is_out else (texts.title, texts.lead)
-    heading = shared.recorded_if_allowed_heading if view.is_out else shared.recorded_heading
+    title, lead = (
+        (texts.title_opted_out, texts.lead_opted_out) if view.has_opted_out else (texts.title, texts.lead)
+    )
+    heading = shared.recorded_if_allowed_heading if view.has_opted_out else shared.recorded_heading
     scope = texts.scope_framed if view.is_framed else texts.scope_alone
     parts = [
         f"<p>{escape(lead)}</p>",
@@ -53,7 +55,7 @@ def render(view: BrowserView, language: str) -> bytes:
 
 def _cookie_failure(view: BrowserView, texts: BrowserTexts) -> Iterator[str]:
     """Yields a note if the browser did not set or delete the cookie as the last form asked."""
-    if view.form_opted_out not in (None, view.is_out):
+    if view.form_opted_out not in (None, view.has_opted_out):
         note = texts.cookie_refused if view.form_opted_out else texts.still_opted_out
         yield f'<p role="status"><strong>{escape(note)}</strong></p>'
 
@@ -62,7 +64,7 @@ def _form(view: BrowserView, texts: BrowserTexts) -> Iterator[str]:
     yield '<form method="post" action="privacy">'
     if view.campaign:
         yield f'<input type="hidden" name="c" value="{escape(view.campaign)}">'
-    if view.is_out:
+    if view.has_opted_out:
         yield button("yes", texts.allow_button, texts.allow_hint)
     else:
         hint = texts.opt_out_hint.format(days=opt_out_cookie.LIFETIME_DAYS)

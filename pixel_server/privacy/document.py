@@ -36,7 +36,7 @@ _URL = re.compile(r"https?://[^\s\x00-\x1f\x7f\\@]+", re.I)
 
 
 def csp(origins: Iterable[str] = ()) -> str:
-    """Returns the page's content security policy. origins: those whose pages may frame the page."""
+    """Returns the content security policy of a page. origins: origins whose pages may frame this page."""
     ancestors = " ".join(origins) or "'none'"
     return (
         f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; "

@@ -1,6 +1,6 @@
 """`/privacy`: the page on which a recipient stops the recording. The privacy link of any mail leads there.
 
-Without a token, as in such a link, the page is about the browser that shows it: see `browser_endpoint`.
+The link holds a token. Without a token, the page is about the browser that shows it: see `browser_endpoint`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Privacy:
         """Answers with the recipient's page of a token, or with the browser's page if `token` is empty.
 
         action: value of the pressed button, or "". web_campaign: id of the web campaign whose site links to
-        the browser's page or frames that page, as sent: any text.
+        the browser's page or frames that page; a client can send any text.
         """
         if not token:
             return await browser_endpoint.answer(self.api, request, web_campaign, action)
@@ -109,7 +109,7 @@ class Privacy:
     async def _act(self, recipient: bytes, action: str) -> int:
         """Carries out a recipient's action, and returns 0.
 
-        If there were too many actions, changes nothing, and returns the seconds to wait.
+        After too many actions, changes nothing, and returns the seconds to wait.
         """
         api = self.api
         store, secrets, now = api.store, api.secrets, api.clock()

@@ -43,8 +43,8 @@ class State(Enum):
 class View(NamedTuple):
     """The data of one page. action: URL that the form posts to. operator: a name or an http(s) URL.
 
-    mode: the link's. keep: days for which each kind of data is kept: "buckets", "days", "recipients", "names"
-    and "dead_letters". The page leaves out kinds that are missing.
+    mode: mode of the link. keep: days for which each kind of data is kept: "buckets", "days", "recipients",
+    "names" and "dead_letters". The page leaves out kinds that are missing.
     """
 
     state: State

@@ -289,7 +289,9 @@ def test_admission_opted_out_is_counted_and_not_recorded(path: str, says: str):
 
 
 def test_admission_opt_out_cookie_is_not_a_campaigns_cookie():
-    name, _, value = opt_out_cookie.set_cookie("/", out=True, framed=False).partition(";")[0].partition("=")
+    name, _, value = (
+        opt_out_cookie.set_cookie("/", opts_out=True, is_framed=False).partition(";")[0].partition("=")
+    )
     assert opt_out_cookie.is_set(f"{name}={value}".encode())
     assert not name.startswith("px_")  # as the cookies of campaigns begin
     of_campaign = dict(check("/p/no.gif", b"c=1").answer.headers)[b"set-cookie"].decode()

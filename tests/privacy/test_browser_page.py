@@ -249,7 +249,10 @@ def test_browser_page_too_long_form_sets_nothing(site):
 @pytest.mark.parametrize(("out", "answered"), [(False, None), (True, None), (False, True), (True, False)])
 def test_browser_page_each_view_is_complete(out, answered, framed, identity, lang):
     shown = Page(
-        render(SHOWN._replace(is_out=out, form_opted_out=answered, is_framed=framed, identity=identity), lang)
+        render(
+            SHOWN._replace(has_opted_out=out, form_opted_out=answered, is_framed=framed, identity=identity),
+            lang,
+        )
     )
     texts = TEXTS[lang].browser
     assert shown.all("html") == [{"lang": lang}]
