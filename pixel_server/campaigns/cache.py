@@ -33,14 +33,14 @@ from pixel_server.tokens import Mode
 log = logging.getLogger("pixel_server.campaigns.cache")
 
 REFRESH_SECONDS = 0.25
-"""Seconds after which a web process reads again the changes that other processes made."""
+"""Seconds between two readings of the changes that other processes made."""
 _PAGE_SIZE = 1000
 
 
 class WebCampaign(NamedTuple):
     """Fields of a web campaign that the pixel endpoint uses.
 
-    path: path of cookies, from the campaign's base URL; None for the path of the server's base URL.
+    path: path of the visitor's cookies, from the campaign's base URL, or None to use the server's base URL.
     """
 
     identity: Identity = "cookieless"
@@ -117,7 +117,7 @@ class CampaignCache:
         self.gone.add(campaign)
 
     def _learn_unreadable(self, campaign: str, before: CampaignCache) -> None:
-        """Notes a campaign with an unreadable record, as `before` or its saved file has the campaign."""
+        """Notes a campaign with an unreadable record, as `before` or the saved file of `before` knows it."""
         self.unreadable.add(campaign)
         for earlier in (before, before._saved):
             if earlier is not None and campaign in earlier.kinds:
@@ -138,7 +138,7 @@ class CampaignCache:
         Raises StoreEmptiedError, and changes nothing, if Redis holds another store.
         """
         seen = await change_log.read_version(self._store)
-        deleted = {name.decode(errors="replace") for name in await self._store.smembers(keys.GONE)}
+        deleted = {campaign.decode(errors="replace") for campaign in await self._store.smembers(keys.GONE)}
         loaded = CampaignCache(self._store, self._consent)
         after: str | None = None
         while True:
@@ -146,8 +146,8 @@ class CampaignCache:
             campaigns, after = await page(self._store, after, _PAGE_SIZE, unreadable)
             for campaign in campaigns:
                 loaded.learn(campaign)
-            for name in unreadable:
-                loaded._learn_unreadable(name, self)
+            for campaign_id in unreadable:
+                loaded._learn_unreadable(campaign_id, self)
             if after is None:
                 break
         await self.mark.check(self._store)
@@ -157,7 +157,7 @@ class CampaignCache:
         self.loaded = True
 
     async def refresh(self) -> None:
-        """Reads the changes since the last call, or all campaigns if the log no longer reaches back to it.
+        """Reads the changes since the last call, or all campaigns if the log has dropped some changes.
 
         Raises StoreEmptiedError, and changes nothing, if Redis holds another store.
         """
@@ -202,7 +202,7 @@ class CampaignCache:
     def read_saved(self, path: Path) -> None:
         """Reads the file that `save` wrote, if it exists.
 
-        `load` and `refresh` use it for campaigns whose record cannot be read.
+        `load` and `refresh` use the file for campaigns whose record cannot be read.
         """
         try:
             self._saved = msgspec.json.decode(path.read_bytes(), type=_File)

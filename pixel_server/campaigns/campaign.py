@@ -52,9 +52,10 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
 class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     """A campaign as the store holds it, in JSON. FIELDS explains the fields that a sender sets.
 
-    Times are seconds since 1970. made_by: `hit` if a hit with a valid token came before anyone created
-    the campaign; `demo` if all its data are made up. closed_at: time from which hits are only counted.
-    leaving: the Removal that is due; readers treat its data as removed. gone: the Removal that is done.
+    Times are seconds since 1970. made_by: `hit` if a hit with a valid token came before anyone created the
+    campaign; `demo` if all its data are made up. closed_at: time from which hits are counted, but nothing is
+    stored of recipients. leaving: the Removal that is due; readers treat its data as removed. gone: the
+    Removal that is done.
     """
 
     id: str
@@ -86,12 +87,12 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
 class Field(NamedTuple):
     """A field of a campaign that its sender sets.
 
-    type: form of its values in the API, on the form and on the command line. label: its name on the form.
+    type: type of its values in the API, on the form and on the command line. label: its name on the form.
     help: its meaning in one or two sentences, for the API and the command line. kinds: kinds of campaign that
     have the field. choices: values of a `mode` or `choice`, and kinds of data of `days_by_kind`. minimum,
     maximum: limits of an `integer`. is_nullable: whether null stands for "not set". is_fixed: whether the
-    first hit fixes the field. is_audited: whether a change affects what is kept of people, and so goes to the
-    audit log.
+    field cannot change after the first hit. is_audited: whether a change affects what is kept of people, and
+    so goes to the audit log.
     """
 
     name: str
@@ -132,7 +133,7 @@ FIELDS = (
         "sent_at",
         "instant",
         "Sent at",
-        "Time of sending, as 2026-11-24T09:00:00Z. The days to keep recipients and names count from it.",
+        "Time of sending, as 2026-11-24T09:00:00Z. Days to keep recipients and names count from then.",
         kinds=("email",),
         is_nullable=True,
         is_audited=True,
@@ -200,7 +201,7 @@ FIELDS = (
         "origins",
         "Origins",
         "Origins of pages that may send with p.js, as https://www.example.org, or https://*.example.org for "
-        "all subdomains. None: all pages may.",
+        "all subdomains. Without origins, all pages may send.",
         kinds=("web",),
     ),
     Field(
@@ -222,7 +223,10 @@ _FIXED = tuple(field.name for field in FIELDS if field.is_fixed)
 
 
 class Uses(NamedTuple):
-    """Times at which a campaign was used, in seconds, or 0 for never. `last_upload`: of recipients."""
+    """Times at which a campaign was used, in seconds, or 0 for never.
+
+    last_link: the last making of links. last_upload: the last upload of recipients.
+    """
 
     first_hit: int
     last_link: int
@@ -283,7 +287,7 @@ def refuse_unfit(kind: str, fields: Iterable[str], campaign: Campaign) -> None:
 
 
 def changes_fixed_field(before: Campaign, after: Campaign) -> bool:
-    """Returns whether a change touches a field that the first hit fixes."""
+    """Returns whether a change touches a field that cannot change after the first hit."""
     return any(getattr(before, name) != getattr(after, name) for name in _FIXED)
 
 
@@ -320,7 +324,7 @@ def decode(record: Any, campaign: str) -> Campaign:
 
 
 def _fault(decoded: Campaign, campaign: str) -> str:
-    """Returns the first fault of a decoded record that this version cannot use, or ""."""
+    """Returns the first reason why this version cannot use a decoded record, or ""."""
     if decoded.id != campaign:
         return "it is another campaign's"
     if decoded.mode not in MODES:

@@ -1,7 +1,7 @@
 """The log of changed campaigns, from which caches learn what other processes have changed.
 
-The log is a stream. Each creation, announced change and deletion of a campaign adds an entry with its id. The
-id of the stream's last entry is the version of all campaigns: it rises with each change.
+The log is a stream. Each creation, announced change and deletion of a campaign adds an entry with the
+campaign's id. The id of the stream's last entry is the version of all campaigns. It rises with each change.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis, Pipeline
 
 MAX_CHANGES = 1000
-"""Entries read at once. A cache that missed more of them reads all campaigns again."""
+"""Number of entries read at once. A cache that missed more changes reads all campaigns again."""
 
 
 async def read_version(store: AsyncRedis) -> bytes:
-    """Returns the version now, such as `b"1764497045123-0"`, or b"" if the log is empty."""
+    """Returns the present version, such as `b"1764497045123-0"`, or b"" if the log is empty."""
     last = await store.xrevrange(keys.CHANGES, "+", "-", 1)
     return bytes(last[0][0]) if last else b""
 
 
 async def read(store: AsyncRedis, since: bytes) -> tuple[set[str], bytes] | None:
-    """Returns the ids of campaigns created, changed or deleted since a version, and the version now.
+    """Returns the ids of campaigns created, changed or deleted since a version, and the present version.
 
     Returns None if there are too many changes, or if the log no longer reaches back to that version.
     """

@@ -1,4 +1,5 @@
-"""Deletes a campaign with all its keys. Its id stays in `keys.GONE` as a tombstone, and is never given again.
+"""Deletes a campaign with all its keys. Its id stays in `keys.GONE` as a tombstone, so that no new campaign
+gets it.
 
 Deletion first sets the tombstone, then raises the generation of each shard, so that every roll-up that has
 not seen the tombstone fails to commit. After that nothing can bring a key back, and the keys are removed in

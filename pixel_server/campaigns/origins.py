@@ -1,4 +1,4 @@
-"""Origins of pages: written as browsers write them, with `*.` for all subdomains, and compared."""
+"""Origins of pages: brings them into the form that browsers send, and compares them. `*.` is a wildcard."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _is_host = re.compile(r"[a-z0-9_.-]{1,253}").fullmatch
 
 
 def normalise(text: str) -> str:
-    """Returns an origin as browsers send it: `"https://xn--bcher-kva.example"` for `"HTTPS://Bücher.example:443/"`.
+    """Returns an origin as browsers send it: `"https://xn--bcher-kva.example"` for
+    `"HTTPS://Bücher.example:443/"`.
 
     `https://*.example.org` stands for the subdomains of `example.org`, and `*.example.org` for their pages
     over HTTP too. Raises ValueError if the text is not an origin.
@@ -37,7 +38,7 @@ def normalise(text: str) -> str:
 
 
 def normalise_stored(origins: Iterable[str]) -> tuple[str, ...]:
-    """Returns the origins of a stored campaign, which earlier versions stored as they were sent."""
+    """Returns the origins of a stored campaign. Earlier versions stored origins as senders wrote them."""
     normal = []
     for origin in origins:
         try:
@@ -53,8 +54,8 @@ def is_listed(origin: str, origins: Iterable[str]) -> bool:
         return True
     scheme, _, host = origin.partition("://")
     return scheme in _SCHEMES and any(
-        known_host.startswith("*.") and known_scheme in ("", scheme) and host.endswith(known_host[1:])
-        for known_scheme, _, known_host in (known.rpartition("://") for known in origins)
+        listed_host.startswith("*.") and listed_scheme in ("", scheme) and host.endswith(listed_host[1:])
+        for listed_scheme, _, listed_host in (listed.rpartition("://") for listed in origins)
     )
 
 

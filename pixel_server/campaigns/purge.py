@@ -27,12 +27,11 @@ async def remove_all(store: AsyncRedis, shard: int, campaign: str) -> int:
     removed = await remove_recipients(store, shard, campaign)
     removed += await remove_time_buckets(store, shard, campaign, 0, int((await store.time())[0]) + 2 * DAY)
     removed += await remove_visits(store, shard, campaign)
-    names = [
-        key(shard, campaign, day) for day in await _days(store, shard, campaign) for key in _LOCAL_DAY_KEYS
-    ]
-    names += [key(shard, campaign) for key in keys.kinds(CampaignKey) if key is not keys.months]
-    names.append(keys.months(shard, campaign))  # last, because the months say which days there are
-    return removed + await _unlink(store, names)
+    days = await _stored_days(store, shard, campaign)
+    key_names = [key(shard, campaign, day) for day in days for key in _LOCAL_DAY_KEYS]
+    key_names += [key(shard, campaign) for key in keys.kinds(CampaignKey) if key is not keys.months]
+    key_names.append(keys.months(shard, campaign))  # last, because `_stored_days` reads the months
+    return removed + await _unlink(store, key_names)
 
 
 async def remove_recipients(store: AsyncRedis, shard: int, campaign: str) -> int:
@@ -68,7 +67,7 @@ async def remove_names(store: AsyncRedis, shard: int, campaign: str) -> int:
 
 
 async def remove_time_buckets(store: AsyncRedis, shard: int, campaign: str, start: int, end: int) -> int:
-    """Removes the 15-minute series of the UTC days from `start` to `end` (s), at most MAX_DAYS back."""
+    """Removes the 15-minute series of the UTC days from `start` to `end` (s). Goes back MAX_DAYS at most."""
     return await _unlink(store, await _time_bucket_keys(store, shard, campaign, start, end))
 
 
@@ -86,7 +85,7 @@ async def _time_bucket_keys(store: AsyncRedis, shard: int, campaign: str, start:
 
 async def list_days_before(store: AsyncRedis, shard: int, campaign: str, before: str) -> list[str]:
     """Returns the local days that `remove_days` would remove, as `"20261124"`."""
-    return [day for day in await _days(store, shard, campaign) if day < before]
+    return [day for day in await _stored_days(store, shard, campaign) if day < before]
 
 
 async def remove_days(store: AsyncRedis, shard: int, campaign: str, before: str) -> int:
@@ -129,11 +128,11 @@ async def remove_days(store: AsyncRedis, shard: int, campaign: str, before: str)
     return len(old)
 
 
-async def _unlink(store: AsyncRedis, names: Iterable[str]) -> int:
-    all_names = list(names)
-    return sum([int(await store.unlink(*all_names[i : i + _STEP])) for i in range(0, len(all_names), _STEP)])
+async def _unlink(store: AsyncRedis, key_names: Iterable[str]) -> int:
+    names = list(key_names)
+    return sum([int(await store.unlink(*names[i : i + _STEP])) for i in range(0, len(names), _STEP)])
 
 
-async def _days(store: AsyncRedis, shard: int, campaign: str) -> list[str]:
+async def _stored_days(store: AsyncRedis, shard: int, campaign: str) -> list[str]:
     months = await store.hgetall(keys.months(shard, campaign))
     return [f"{month.decode()}{day:02d}" for month, value in months.items() for day in series.unpack(value)]

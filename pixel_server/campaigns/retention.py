@@ -41,7 +41,7 @@ def server_days(settings: Settings) -> KeepDays:
 
 
 def campaign_days(settings: Settings, campaign: Campaign) -> KeepDays:
-    """Returns the days that apply to a campaign: for each kind the fewer of its own and the server's."""
+    """Returns the days that apply to a campaign: the server's, or the campaign's own if these are fewer."""
     limits = server_days(settings)._asdict()
     return KeepDays(**{kind: min(days, campaign.keep.get(kind, days)) for kind, days in limits.items()})
 
@@ -63,7 +63,7 @@ def oldest_day(campaign: Campaign, days: int, now: float) -> str:
 
 
 def sending_time(campaign: Campaign, uses: Uses) -> int | None:
-    """Returns the campaign's time of sending (s), see above. Returns None if the campaign was never used."""
+    """Returns the time of sending (s), or else the latest use, or None if the campaign was never used."""
     return campaign.sent_at if campaign.sent_at is not None else max(uses) or None
 
 
@@ -94,17 +94,17 @@ def overdue_kinds(campaign: Campaign, uses: Uses, days: KeepDays, effective: Mod
     """
     before, sent_at = campaign.leaving, sending_time(campaign, uses)
     kinds = set()
-    is_late = oldest_bucket(campaign, days.buckets, now) - before.buckets > DAY
-    if is_late:
+    are_buckets_overdue = oldest_bucket(campaign, days.buckets, now) - before.buckets > DAY
+    if are_buckets_overdue:
         kinds.add("buckets")
     if oldest_day(campaign, days.days, now - DAY) > before.days:
         kinds.add("days")
-    slack_days = 0 if is_late and before.buckets else 1
+    slack_days = 0 if are_buckets_overdue and before.buckets else 1  # 0 if no round ran for a day
     if campaign.closed_at is None and effective >= Mode.PSEUDONYMOUS and any(uses):
         if is_over(sent_at, days.recipients + slack_days, now):
             kinds.add("recipients")
-        is_named = effective == Mode.IDENTIFIED and uses.last_upload
-        if is_named and is_over(sent_at, days.names + slack_days, now):
+        has_names = effective == Mode.IDENTIFIED and uses.last_upload
+        if has_names and is_over(sent_at, days.names + slack_days, now):
             kinds.add("names")
     return kinds
 

@@ -4,9 +4,9 @@ An erasure first withdraws the recipient (`withdrawals`), so that hits in the ba
 recipient again, not even in campaigns that are created later. Then it searches all campaigns for the
 recipient's data. The search takes longer the more campaigns exist. Anyone with a link from a mail can ask for
 an erasure, so the data of a recipient is searched at most once an hour. `request_erasure` notes that the
-erasure is owed. If there are many campaigns, or the hour is not over, `run_owed` does the search later, for a
-limited number of erasures each minute. A recipient who was erased, and has not allowed recording since, has
-no data anywhere: `request_erasure` then changes nothing.
+erasure is owed. If there are many campaigns, or the hour is not over, `run_owed` does the search later. It
+does a limited number of erasures each minute. A recipient who was erased, and has not allowed recording
+since, has no data anywhere: `request_erasure` then changes nothing.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ log = logging.getLogger("pixel_server.recipients.erasure")
 INTERVAL_SECONDS = 3600
 """Smallest number of seconds between two searches that a recipient asks for."""
 MAX_CAMPAIGNS_AT_ONCE = 200
-"""Largest number of campaigns with which an erasure is done while the recipient waits for the answer."""
+"""Largest number of campaigns that are searched while the recipient waits for the answer."""
 MAX_OWED = 100
 """Largest number of owed erasures done in one round of maintenance, which runs each minute."""
 _CHUNK = 1000
 """Largest number of commands in one commit, and of dead letters read by one command."""
 _CAMPAIGNS_PER_SCRIPT = 250
-"""Campaigns searched by one script, which takes about a millisecond."""
+"""Number of campaigns searched by one script. The script then takes about a millisecond."""
 
 
 class Erased(NamedTuple):
-    """Result of an erasure. campaigns: ids of campaigns with data. removed: values by kind."""
+    """Result of an erasure. campaigns: ids of campaigns that had data. removed: numbers of values by kind."""
 
     campaigns: list[str]
     removed: dict[str, int]
@@ -130,7 +130,7 @@ async def request_erasure(
         return Outcome.NOTHING if owed is None else Outcome.OWED
     done = await store.zscore(keys.ERASURE_TIMES, mark)
     due = now if done is None else max(now, done + INTERVAL_SECONDS)
-    # Note the owed erasure first: if this process dies after that, `run_owed` does the rest.
+    # Note the owed erasure first: if this process dies after this line, `run_owed` does the rest.
     await even_if_full(store, "ZADD", keys.OWED_ERASURES, "NX", due, _masked(secrets, recipient))
     await withdrawals.withdraw(store, secrets, [recipient], now, shards, erase=True)
     await audit_log.note_recipient(store, "recipient.erased")
@@ -186,8 +186,8 @@ async def _remove(store: AsyncRedis, recipient: bytes, shards: int) -> Erased:
     shard, bucket = shard_of(recipient, shards), recipient_record.people_bucket(recipient)
     erased = Erased([], {"opens": 0, "listed": 0, "names": 0, "last_open_day": 0, "dead_letters": 0})
     commands: list[checkpoint.Command] = []
-    async for names in _campaigns(store):
-        commands += await _removals(store, shard, recipient, names, erased)
+    async for campaign_ids in _campaigns(store):
+        commands += await _removal_commands(store, shard, recipient, campaign_ids, erased)
     if await store.hexists(keys.last(shard, bucket), recipient):
         commands.append(("HDEL", keys.last(shard, bucket), recipient))
         erased.removed["last_open_day"] = 1
@@ -204,25 +204,25 @@ async def _remove(store: AsyncRedis, recipient: bytes, shards: int) -> Erased:
 async def _campaigns(store: AsyncRedis) -> AsyncIterator[list[bytes]]:
     """Yields the ids of all campaigns, _CAMPAIGNS_PER_SCRIPT at a time."""
     start = "-"
-    while names := await store.zrangebylex(keys.CAMPAIGNS, start, "+", start=0, num=_CAMPAIGNS_PER_SCRIPT):
-        yield names
-        start = f"({names[-1].decode()}"
+    while ids := await store.zrangebylex(keys.CAMPAIGNS, start, "+", start=0, num=_CAMPAIGNS_PER_SCRIPT):
+        yield ids
+        start = f"({ids[-1].decode()}"
 
 
-async def _removals(
-    store: AsyncRedis, shard: int, recipient: bytes, names: list[bytes], erased: Erased
+async def _removal_commands(
+    store: AsyncRedis, shard: int, recipient: bytes, campaign_ids: list[bytes], erased: Erased
 ) -> list[checkpoint.Command]:
-    """Returns the commands that remove a recipient from these campaigns. Counts the values in `erased`."""
+    """Returns the commands that remove a recipient from these campaigns. Notes the removals in `erased`."""
     bucket = recipient_record.people_bucket(recipient)
     places = {"opens": keys.people, "listed": keys.listed, "names": keys.names}
     newest = await checkpoint.read_newest_ms(store, shard)
     minutes = [keys.evidence(shard, minute) for minute in burst_window.kept_minutes(newest)]
     prefixes = [key.kind_prefix(shard) for key in places.values()]
-    call = _find_values_call(shard, recipient, names, minutes=minutes, prefixes=prefixes)
+    call = _find_values_call(shard, recipient, campaign_ids, minutes=minutes, prefixes=prefixes)
     triples = await store.eval(*call)
     commands: list[checkpoint.Command] = []
-    for number, is_minute, name in triples:
-        campaign = name.decode()
+    for number, is_minute, campaign_id in triples:
+        campaign = campaign_id.decode()
         if is_minute:
             commands.append(("HDEL", minutes[number - 1], burst_window.field(recipient, campaign)))
             continue

@@ -1,13 +1,15 @@
-"""Lists of the recipients to whom a campaign was sent. The sender uploads them, or states them to make links.
+"""Lists of the recipients to whom a campaign was sent. The sender uploads them, or names them to have links
+made.
 
-A list has an entry for each recipient. Its value is the day of the recipient's last mail, in days since 1970
-(`20781` is 2026-11-24), or empty if no mail is known. In mode `identified` an upload also stores names. The
-total `mailed` counts the entries with a day, and the mails of campaigns that do not tell recipients apart.
+A list has an entry for each recipient. The value of an entry is the day of the recipient's last mail, in days
+since 1970 (`20781` is 2026-11-24), or empty if no mail is known. In mode `identified` an upload also stores
+names. The total `mailed` counts the entries with a day, and the mails of campaigns that do not tell
+recipients apart.
 
-Upload and roll-up never write the same key, so an upload does not raise the shard's generation. It reads the
-generation, then the campaign and the withdrawals, and writes only if the generation is still the same.
-Erasure, retention and deletion first record what they will remove, then raise the generation, then remove the
-data. So an upload cannot bring removed data back.
+Upload and roll-up never write the same key, so an upload does not raise the shard's generation. The upload
+reads the generation, then the campaign and the withdrawals, and writes only if the generation is still the
+same. Erasure, retention and deletion first record what they will remove, then raise the generation, then
+remove the data. So an upload cannot bring removed data back.
 """
 
 from __future__ import annotations
@@ -116,7 +118,7 @@ def _put_call(
     generation: Generation,
     mail_day: str,
 ) -> ScriptCall:
-    """Returns the call that puts recipients on a list. names: packed names, or none at all."""
+    """Returns the call that puts recipients on a list. names: packed names, or empty."""
     prefixes = (keys.listed.prefix(shard, campaign), keys.names.prefix(shard, campaign))
     packed_keys = b"".join(recipients)
     return script_call(
@@ -171,7 +173,9 @@ async def begin(store: AsyncRedis, campaign: str, takes_names: bool, settings: S
     if takes_names and retention.is_over(stored.sent_at, days.names, now):
         raise ListClosed("this campaign's time to keep names is over")
     await storage.note_upload(store, campaign, now)
-    await storage.amend(store, campaign, _reopen if takes_names else _reopen_unnamed, is_announced=False)
+    await storage.amend(
+        store, campaign, _reopen if takes_names else _reopen_without_names, is_announced=False
+    )
 
 
 def _reopen(campaign: Campaign) -> Campaign:
@@ -189,8 +193,8 @@ def _reopen(campaign: Campaign) -> Campaign:
     )
 
 
-def _reopen_unnamed(campaign: Campaign) -> Campaign:
-    """Returns the campaign with its recipients marked as present. The state of its names stays."""
+def _reopen_without_names(campaign: Campaign) -> Campaign:
+    """Returns the campaign with its recipients marked as present. Does not mark its names."""
     reopened = _reopen(campaign)
     return msgspec.structs.replace(
         reopened,
@@ -264,7 +268,7 @@ def _count_mails_call(shard: int, campaign: str, number: int, *, generation: Gen
 
 
 async def count_mails(store: AsyncRedis, campaign: str, number: int) -> None:
-    """Adds mails to the total of a campaign without a list. Raises UnknownCampaign."""
+    """Adds `number` mails to the total of a campaign without a list. Raises UnknownCampaign."""
     total = -1
     while total < 0:
         generation = await checkpoint.read_generation(store, 0)

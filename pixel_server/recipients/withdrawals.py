@@ -32,7 +32,7 @@ ERASED = b"1 0-"
 """Stored value of a recipient who was erased and has not allowed recording since."""
 MARK_BYTES = 8
 _MAX_LOGGED = 100_000
-"""Number of changes kept in the log. A process that missed more of them reads all withdrawals again."""
+"""Number of changes kept in the stream. A process that missed more of them reads all withdrawals again."""
 _MAX_PERIODS = 16
 """Largest number of periods kept of a recipient."""
 _KNOWN_FORMAT = b"%b " % FORMAT.encode()
@@ -170,8 +170,8 @@ async def withdrawn_now(store: AsyncRedis, secrets: Secrets, recipients: Iterabl
 
 async def page(store: AsyncRedis, cursor: int, limit: int) -> tuple[list[tuple[bytes, Periods]], int]:
     """Returns about `limit` marks with their periods, and the cursor of the next page (0 after the last)."""
-    following, values = await store.hscan(keys.WITHDRAWN, cursor, count=limit)
-    return [(mark, _shown_periods(value)) for mark, value in values.items()], int(following)
+    next_cursor, values = await store.hscan(keys.WITHDRAWN, cursor, count=limit)
+    return [(mark, _shown_periods(value)) for mark, value in values.items()], int(next_cursor)
 
 
 def _shown_periods(value: bytes) -> Periods:
@@ -185,7 +185,7 @@ def _shown_periods(value: bytes) -> Periods:
 def periods_by_recipient(
     pipe: Pipeline, secrets: Secrets, recipients: Iterable[bytes]
 ) -> Reader[dict[bytes, Periods]]:
-    """Returns the periods of those of the recipient keys that were ever withdrawn. Raises NewerFormat."""
+    """Returns the periods of each of these recipient keys that was ever withdrawn. Raises NewerFormat."""
     recipient_keys = list(recipients)
     if not recipient_keys:
         return {}

@@ -1,14 +1,14 @@
 """A file of the withdrawals in the data directory, for a web process that starts while Redis is away.
 
 `withdrawals.log` holds a line for each mark and value of `px:{all}:withdrawn`, and then a line for each
-change. The last line of a mark holds. No line names a recipient, because a mark is a keyed hash.
+change. The last line of a mark is in force. No line names a recipient, because a mark is a keyed hash.
 
     PXWITHDRAWN 1
     3f0c9a71b2d4e586 1 1790000000000-
 
 Of the web processes of a data directory, only the process that holds `withdrawals.lock` writes the file. This
-process rewrites the whole file when it takes the lock, and when the lines of changes take more bytes than the
-other lines. Readers skip a line that was cut off.
+process rewrites the whole file when it takes the lock, and when the appended lines of changes take more bytes
+than the rest of the file. Readers skip a line that was cut off.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ RETRY_SECONDS = 60.0
 """Seconds after a failed write until the next attempt."""
 _MIN_CHANGES_BYTES = 1 << 20
 """Number of bytes of changes below which the file is not rewritten."""
-_line = re.compile(rb"([0-9a-f]{16}) ([!-~ ]{1,4096})\n").fullmatch
+_match_line = re.compile(rb"([0-9a-f]{16}) ([!-~ ]{1,4096})\n").fullmatch
 
 
 def read_file(data: Path) -> Iterator[tuple[bytes, bytes]]:
-    """Yields (mark, value) of each line, in their order. Yields nothing if the file cannot be read."""
+    """Yields (mark, value) of each line, in order. Yields nothing if the file cannot be read."""
     try:
         with open(data / FILE_NAME, "rb") as file:
             if file.readline() != HEAD:
@@ -46,7 +46,7 @@ def read_file(data: Path) -> Iterator[tuple[bytes, bytes]]:
                 )
                 return
             for line in file:
-                if match := _line(line):
+                if match := _match_line(line):
                     yield bytes.fromhex(match[1].decode()), match[2]
     except FileNotFoundError:
         return
@@ -104,7 +104,7 @@ class WithdrawalsFile:
     def add(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Adds a line to the draft for each (mark, value)."""
         if self._draft is not None:
-            self._write(self._draft, _lines(items))
+            self._write(self._draft, _format_lines(items))
 
     def finish(self) -> None:
         """Syncs the draft to disk, and replaces the file with it."""
@@ -126,7 +126,7 @@ class WithdrawalsFile:
 
     def append(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Adds a line to the file for each changed (mark, value), and syncs the file to disk."""
-        if self.is_writer and (lines := _lines(items)):
+        if self.is_writer and (lines := _format_lines(items)):
             self._write(self._data / FILE_NAME, lines, sync=True)
             self._appended_bytes += len(lines)
 
@@ -160,6 +160,6 @@ class WithdrawalsFile:
             self.close()  # the next process that takes the lock writes the whole file
 
 
-def _lines(items: Iterable[tuple[bytes, bytes]]) -> bytes:
+def _format_lines(items: Iterable[tuple[bytes, bytes]]) -> bytes:
     lines = (b"%b %b\n" % (mark.hex().encode(), value) for mark, value in items)
-    return b"".join(line for line in lines if _line(line))
+    return b"".join(line for line in lines if _match_line(line))

@@ -26,7 +26,7 @@ from pixel_server.store.store_mark import StoreMark
 log = logging.getLogger("pixel_server.recipients.withdrawn_set")
 
 REFRESH_SECONDS = 0.25
-"""Seconds until a web process reads again the changes that other processes made."""
+"""Seconds between two readings of the changes that other processes made."""
 PARTS = 1024
 _CHUNK = 1000
 """Largest number of withdrawals or changes read by one command."""
@@ -55,7 +55,7 @@ class WithdrawnSet:
         self.unreadable = 0
         self._mark_of = secrets.withdrawal_mark
         self._hash = secrets.withdrawal_hash()
-        self._seen = "0-0"
+        self._last_change = "0-0"
         self.loaded = False
         self._clear()
 
@@ -100,16 +100,16 @@ class WithdrawnSet:
             del part[at]  # the mark's bit stays set, because another mark may share it
 
     async def load(self) -> None:
-        """Reads all withdrawals, in short steps. The old set stays in use until all of them are read.
+        """Reads all withdrawals, in short steps. The old set stays in use until all withdrawals are read.
 
         Raises StoreEmptiedError, and changes nothing, if Redis holds another store.
         """
         if self._file is not None:
             await asyncio.to_thread(self._file.become_writer)
         last = await self._store.xrevrange(keys.WITHDRAWAL_CHANGES, "+", "-", 1)
-        seen = last[0][0].decode() if last else "0-0"
-        loaded = copy(self)
-        loaded._clear()
+        last_change = last[0][0].decode() if last else "0-0"
+        fresh = copy(self)
+        fresh._clear()
         file = self._file if self._file is not None and self._file.is_writer else None
         if file is not None:
             await asyncio.to_thread(file.begin)
@@ -120,7 +120,7 @@ class WithdrawnSet:
             for mark, value in values.items():
                 unreadable += is_newer(value)
                 if may_be_withdrawn(value):
-                    loaded._learn_mark(mark, True)
+                    fresh._learn_mark(mark, True)
             if file is not None:
                 await asyncio.to_thread(file.add, values.items())
             if not cursor:
@@ -134,27 +134,29 @@ class WithdrawnSet:
                 "update this server",
                 unreadable,
             )
-        # The stream of changes holds the changes made meanwhile after `seen`. `refresh` reads them there.
-        self._parts, self._bits = loaded._parts, loaded._bits
-        self._seen, self.loaded, self.unreadable = seen, True, unreadable
+        # `refresh` will read the changes made meanwhile: they come after `last_change` in the stream.
+        self._parts, self._bits = fresh._parts, fresh._bits
+        self._last_change, self.loaded, self.unreadable = last_change, True, unreadable
 
     async def refresh(self) -> None:
-        """Reads the changes since the last call, or all withdrawals if the stream of changes begins later.
+        """Reads the changes since the last call, or all withdrawals if the stream has dropped some changes.
 
         Raises StoreEmptiedError, and changes nothing, if Redis holds another store.
         """
         if not self.loaded or (self._file is not None and self._file.is_rewrite_due):
             return await self.load()
         while True:
-            first = "-" if self._seen == "0-0" else self._seen
+            first = "-" if self._last_change == "0-0" else self._last_change
             pipe = self._store.pipeline(transaction=False)
             pipe.xrange(keys.WITHDRAWAL_CHANGES, first, "+", _CHUNK)
             self._store_mark.queue_read(pipe)
             entries, store_mark = await pipe.execute()
             self._store_mark.compare(store_mark)
-            if first != "-" and (not entries or entries[0][0].decode() != self._seen):
+            if first != "-" and (not entries or entries[0][0].decode() != self._last_change):
                 return await self.load()
-            changed = {fields.get(b"mark", b"") for entry, fields in entries if entry.decode() != self._seen}
+            changed = {
+                fields.get(b"mark", b"") for entry, fields in entries if entry.decode() != self._last_change
+            }
             marks = sorted(mark for mark in changed if len(mark) == MARK_BYTES)
             if marks:
                 pipe.hmget(keys.WITHDRAWN, marks)
@@ -164,10 +166,10 @@ class WithdrawnSet:
                 for mark, value in zip(marks, values, strict=True):
                     self._learn_mark(mark, may_be_withdrawn(value))
                 if self._file is not None and self._file.is_writer:
-                    lines = [(mark, value) for mark, value in zip(marks, values, strict=True) if value]
-                    await asyncio.to_thread(self._file.append, lines)
+                    items = [(mark, value) for mark, value in zip(marks, values, strict=True) if value]
+                    await asyncio.to_thread(self._file.append, items)
             if entries:
-                self._seen = entries[-1][0].decode()
+                self._last_change = entries[-1][0].decode()
             if len(entries) < _CHUNK:
                 return None
 
@@ -178,7 +180,7 @@ class WithdrawnSet:
                 self._learn_mark(mark, may_be_withdrawn(value))
 
     async def follow(self) -> None:
-        """Keeps up with changes until it is cancelled. Writes the file if no other process does."""
+        """Calls `refresh` until it is cancelled. Writes the file if no other process does."""
 
         async def refresh() -> None:
             if self._file is not None and await asyncio.to_thread(self._file.become_writer):
