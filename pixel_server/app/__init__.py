@@ -1,9 +1,10 @@
-"""The web process as an ASGI app. There are two apps: one answers pixels and pages, the other pages only.
+"""The web process as an ASGI app: one app answers pixels, and pages too if no other process does; the other
+app answers pages only.
 
 `parts` makes the parts of a process, `lifespan` starts and ends them, and `routes` says which part answers
-which URL. `create_app` and `create_pages` put these together. `app`, `beside_pages`, `pixels_only`
-and `pages_only` take the settings from the environment; uvicorn calls one of them by name, for example
-`uvicorn --factory pixel_server.app:app`.
+which URL. `create_app` and `create_pages` make the two apps of these. `app`, `beside_pages`, `pixels_only`
+and `pages_only` take the settings from the environment; uvicorn calls one of these functions by name, for
+example `uvicorn --factory pixel_server.app:app`.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class DescriptorReserve:
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._is_open = False
-        self.files: list[int] = []
+        self.descriptors: list[int] = []
 
     def open(self) -> None:
         """Fills the reserve. From now on it is filled again after use."""
@@ -66,22 +66,22 @@ class DescriptorReserve:
     def fill(self) -> None:
         """Fills the reserve, as far as descriptors are free. Does nothing before `open`."""
         with self._mutex, contextlib.suppress(OSError):
-            while self._is_open and len(self.files) < SIZE:
-                self.files.append(os.open(os.devnull, os.O_RDONLY))
+            while self._is_open and len(self.descriptors) < SIZE:
+                self.descriptors.append(os.open(os.devnull, os.O_RDONLY))
 
     def close(self) -> None:
         with self._mutex:
             self._is_open = False
-            for file in self.files:
-                os.close(file)
-            self.files = []
+            for descriptor in self.descriptors:
+                os.close(descriptor)
+            self.descriptors = []
 
     def _release_one(self, error: OSError) -> bool:
         """Closes a descriptor in reserve. Returns False if `error` has another cause, or none is left."""
         with self._mutex:
-            if not self.files or not _lacks_descriptor(error):
+            if not self.descriptors or not _lacks_descriptor(error):
                 return False
-            os.close(self.files.pop())
+            os.close(self.descriptors.pop())
             return True
 
 

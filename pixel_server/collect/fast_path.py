@@ -1,8 +1,8 @@
 """The fast path: answers pixel requests without an ASGI scope or a task.
 
 This is a uvicorn protocol. A plain pixel request is a GET or HEAD with HTTP/1.1, without body, Expect or
-Upgrade, and without an unanswered request before it on its connection. Other requests go to uvicorn's own
-protocol, unchanged, which runs the app and its `PixelEndpoint`. Both ways use the same Admission and
+Upgrade, and without an unanswered request before it on its connection. Other requests go unchanged to
+uvicorn's own protocol, which runs the app and its `PixelEndpoint`. Both ways use the same Admission and
 Recorder, and give the same bytes.
 
 If a read is exactly one GET with plain headers, the parser is not called at all; see `head_cache`. Other

@@ -6,8 +6,8 @@ same way once the request is answered. So a slow page never occupies the event l
 proxy may send both kinds over one connection.
 
 The process for pages answers requests that read. The process for pixels answers requests that write, so that
-a withdrawal or a new campaign holds for pixels at once. Signing in writes only to the browser, so the process
-for pages answers it.
+a withdrawal or a new campaign holds for pixels at once. Signing in sets only a cookie in the browser, so the
+process for pages answers it.
 """
 
 from __future__ import annotations

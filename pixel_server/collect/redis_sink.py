@@ -29,9 +29,9 @@ from pixel_server.store.client import keep_alive
 log = logging.getLogger("pixel_server.redis_sink")
 
 MIN_TIMEOUT_SECONDS = 0.12
-"""Minimum timeout of a group, however near Redis is."""
+"""Minimum timeout of a group in seconds, however near Redis is."""
 MAX_TIMEOUT_SECONDS = 0.2
-"""Maximum timeout of a group. The rest of `recorder.ANSWER_TIMEOUT_SECONDS` is for the spool."""
+"""Maximum timeout of a group in seconds. The rest of `recorder.ANSWER_TIMEOUT_SECONDS` is for the spool."""
 CONNECT_TIMEOUT_SECONDS = 3.0
 """Seconds that connecting may take, TLS and sign-in included."""
 PING_TIMEOUT_SECONDS = 2.0

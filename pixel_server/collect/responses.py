@@ -72,7 +72,7 @@ BAD_TOKEN = _answer(404, b"refused; reason=token")
 NO_CAMPAIGN = _answer(404, b"refused; reason=campaign")
 BAD_METHOD = _answer(405, b"refused; reason=method", (b"allow", ALLOW))
 NOT_STORED = _answer(503, b"failed; reason=not-stored")
-"""The hit may still be stored if Redis was only slow. Only a 2xx promises it."""
+"""The hit may still be stored if Redis was only slow. Only a 2xx promises that a hit is stored."""
 FULL = _answer(503, b"failed; reason=full")
 
 

@@ -23,7 +23,7 @@ class RollupTrigger:
     """Collects shards, and enqueues their roll-ups in a task.
 
     The task uses a thread, as RQ's client blocks. A shard whose roll-up is already in the queue is requested
-    again, because the running roll-up may have read its stream before the new hits.
+    again, because the running roll-up may have read the shard's stream before the new hits.
     """
 
     def __init__(self, queue: Queue, clock: Callable[[], float] = time.time) -> None:

@@ -1,8 +1,8 @@
 """`/p.js`, the script of web pages.
 
 The script sends a view once the page is visible. Each time that the page is hidden, the script sends the
-milliseconds for which it was visible in this view so far. A new path in the browser's history, set by the
-page's own script, is a new view. The script sends nothing if the page forbids it, stores nothing in the
+milliseconds for which the page was visible in this view so far. A new path in the browser's history, set by
+the page's own script, is a new view. The script sends nothing if the page forbids it, stores nothing in the
 browser, and raises no error in the page. Each body fits into `beacon.MAX_BODY_BYTES`.
 """
 
@@ -20,8 +20,8 @@ from starlette.responses import Response
 def minify(source: bytes) -> bytes:
     """Returns a script without comments, and without blanks that do not separate two words.
 
-    Each statement of the script must end with `;` or `}`. No string and no regular expression may hold `//`,
-    and no regular expression a blank.
+    Each statement of the script must end with `;` or `}`. No string and no regular expression may hold `//`.
+    No regular expression may hold a blank.
     """
     lines = (line.partition(b"//")[0].strip() for line in source.splitlines())
     return re.sub(rb"(\"[^\"]*\")| ?([^\w\s\"/$]) ?", lambda match: match[1] or match[2], b"".join(lines))

@@ -71,7 +71,8 @@ class Rewriter:
         if now * 1000 < begun_ms:  # a wrong clock stored the time at which the last rewrite began
             begun_ms, self._dirty_since, self._pause_until = 0, 0.0, 0.0
         if self._dirty_since is None and list(last_entries) != self._last_entries:
-            # After a start it is not known when entries were counted. The last rewrite is the earliest time.
+            # After a start it is not known when entries were counted. The last rewrite is the earliest
+            # possible time.
             self._dirty_since = begun_ms / 1000 if self._last_entries is None else now
         if now < self._pause_until or (self._is_running and not self._has_succeeded(store, now)):
             return False

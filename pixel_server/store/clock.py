@@ -93,8 +93,8 @@ class Clock:
     def note_reply(self, reply: tuple[int, int], sent: float) -> None:
         """Updates the offset by a reply of Redis `TIME` (seconds, microseconds), requested at `sent`.
 
-        Redis read its clock in the middle of the round trip, give or take half of it. A new offset within
-        that error is ignored, so the time does not jitter.
+        Redis read its clock in the middle of the round trip, with an error of at most half the round trip. A
+        new offset within this error is ignored, so the time does not jitter.
         """
         half = (time.monotonic() - sent) / 2
         offset = reply[0] + reply[1] / 1e6 - (sent + half)

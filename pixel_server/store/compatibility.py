@@ -38,7 +38,7 @@ _NO_WRITES_ERRORS = (
 _NO_WRITES_WORDS = ("MISCONF", "NOREPLICAS")
 """First words of transient write errors without a class: disk full, too few replicas."""
 _CONFIG = ("appendonly", "appendfsync", "maxmemory-policy")
-"""Redis parameters that `Durability` holds, in its order."""
+"""Redis parameters that `Durability` holds, in the order of its fields."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ RedisType = Literal["string", "hash", "set", "zset", "stream", "hll"]
 class Key:
     """A kind of key. pattern: a name with placeholders, for example `px:{s}:people:ID:BUCKET`.
 
-    lifetime: words in which `kept_for` fills in settings, for example `{settings.keep_days:,} days`.
+    lifetime: words in which `kept_for` fills in settings, for example `{settings.keep_days:,} days`. kind:
+    the third part of the pattern, for example `people`.
     """
 
     TABLE: ClassVar[dict[str, Key]] = {}

@@ -10,8 +10,8 @@ Writers and readers are processes, or parts of processes: `web` is any web proce
 is a keyed hash of the recipient key. The store's mark is a random text by which an emptied store is noticed
 (`store_mark`).
 
-The inventory takes patterns and lifetimes from this table, the removal of campaigns takes its kinds, and a
-test compares a used store with it.
+The inventory takes patterns and lifetimes from this table, and the removal of campaigns takes the kinds.
+A test compares a used store with this table.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ FORMAT = 1
 MAX_FORMER = 16
 """Number of former marks that a store keeps."""
 EMPTIED_TEXT = (
-    "the store was emptied, or is another one than this server used: hits go to the spool and nothing is "
+    "the store was emptied, or is not the store that this server used: hits go to the spool and nothing is "
     "counted until its data are back, or until you run `pixel-server store adopt`"
 )
 _FIELDS = ["mark", "formerly"]

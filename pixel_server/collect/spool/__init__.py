@@ -2,7 +2,7 @@
 
 Files (directories have mode 0700, files 0600; numbers are big-endian):
 
-    <data>/spool/<writer>.lock              locked (flock) by the writer, or by the process that drains it
+    <data>/spool/<writer>.lock              locked (flock) by the writer, or by a process that drains for it
                  <writer>-<8 digits>.seg    a segment; a writer numbers its segments upwards
                  aside/<segment>-<offset>.bad                    damaged bytes, as they were read
                  aside/<producer>-<shard>-<sequence>.batch       the payload of a batch that Redis refused
@@ -12,8 +12,8 @@ Files (directories have mode 0700, files 0600; numbers are big-endian):
     record  = marker, u32 length, u32 checksum of the payload, u32 checksum of these fields; payload
     payload = u8 format, u16 shard, u32 hits, u64 sequence, u8 length of producer; producer; batch
 
-Checksums. Every checksum is a CRC-32 that begins with the CRC-32 of the segment's name. So bytes inside a
-batch cannot pass for a record: a stranger chose some of these bytes, but cannot know the name. Bytes of
+Checksums. Every checksum is a CRC-32 whose initial value is the CRC-32 of the segment's name. So bytes inside
+a batch cannot pass for a record: a stranger chose some of these bytes, but cannot know the name. Bytes of
 another segment cannot pass for a record either. A record's head has a checksum of its own, so that a torn
 tail can be told from a damaged length.
 

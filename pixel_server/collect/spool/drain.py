@@ -63,7 +63,7 @@ class Drain:
     ) -> None:
         self._thread = ThreadPoolExecutor(1, "drain")
         self._drained: dict[tuple[str, int], int] = {}
-        self._damaged_at = -1
+        self._spooled_at_damage = -1
         """Number of groups sent to the spool when damage was last found."""
         self._sink_accepts = False
         self._on_acknowledged = on_acknowledged
@@ -118,7 +118,7 @@ class Drain:
                 self._drained.clear()
                 # After damage the recorder must not go on under its producer id: Redis would miss the numbers
                 # of the damaged batches, and they would be reported as lost by Redis.
-                if spooled != self._damaged_at:
+                if spooled != self._spooled_at_damage:
                     self._on_drained(spooled)
                 if self._sink_accepts and self._is_away():
                     self._on_accepted()
@@ -128,7 +128,7 @@ class Drain:
                 with contextlib.suppress(NewerFormat):  # also raised for all later segments of this writer
                     count += await self._drain_segment(segment)
             if self._spool.counts["damaged"] != damaged_before:
-                self._damaged_at = self._spooled_groups()
+                self._spooled_at_damage = self._spooled_groups()
             if self._is_away():
                 await asyncio.sleep(PAUSE_SECONDS)  # so that the next segment holds more than one group
 

@@ -40,7 +40,7 @@ class Segment(NamedTuple):
 
     @property
     def seed(self) -> int:
-        """The CRC-32 with which every checksum of this segment begins."""
+        """The initial value of every checksum of this segment: the CRC-32 of its name."""
         return zlib.crc32(self.name.encode())
 
     @property

@@ -20,12 +20,12 @@ sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS h
 
 def list_segments(directory: Path) -> list[Segment]:
     """Returns the segments of a directory, oldest writer first; [] if there is no directory."""
-    return sorted(Segment(name[1], int(name[2])) for name in _match_names(directory) if name[2])
+    return sorted(Segment(match[1], int(match[2])) for match in _match_names(directory) if match[2])
 
 
 def list_writers(directory: Path) -> set[str]:
     """Returns the writers that have a lock file or a segment in a directory."""
-    return {name[1] for name in _match_names(directory)}
+    return {match[1] for match in _match_names(directory)}
 
 
 def write_at(file: int, data: bytes, offset: int) -> None:
