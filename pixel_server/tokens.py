@@ -111,8 +111,8 @@ class BadToken(ValueError):
 class Token:
     """The content of a token.
 
-    time: seconds since 1970. sending: whether `time` is the time of sending, and not of minting. recipient:
-    the recipient key of 8 bytes, or b"" in mode count. test: whether the mail is a trial mail.
+    time: seconds since 1970. recipient: the recipient key of 8 bytes, or b"" in mode count. is_sending_time:
+    whether `time` is the time of sending, and not of minting. is_test: whether the mail is a trial mail.
     """
 
     campaign: str
@@ -120,13 +120,13 @@ class Token:
     recipient: bytes = b""
     mode: Mode = Mode.PSEUDONYMOUS
     part: Part = Part.SINGLE
-    sending: bool = False
-    test: bool = False
+    is_sending_time: bool = False
+    is_test: bool = False
 
     @property
     def flags(self) -> int:
         """The byte of flags."""
-        return self.mode | self.part << 3 | self.sending * SENDING | self.test * TEST
+        return self.mode | self.part << 3 | self.is_sending_time * SENDING | self.is_test * TEST
 
 
 def mode_of(flags: int) -> int:

@@ -36,8 +36,8 @@ named = st.builds(
     recipient=st.binary(min_size=8, max_size=8),
     mode=st.sampled_from([Mode.LAST, Mode.PSEUDONYMOUS, Mode.IDENTIFIED]),
     part=st.sampled_from(Part),
-    sending=st.booleans(),
-    test=st.booleans(),
+    is_sending_time=st.booleans(),
+    is_test=st.booleans(),
 )
 unnamed = named.map(lambda token: replace(token, recipient=b"", mode=Mode.COUNT))
 
@@ -90,7 +90,7 @@ def test_verify_signed_body_of_any_shape_is_a_token_or_raises(body: bytes):
     except BadToken:
         return
     again = Token(campaign, time, recipient, Mode(mode_of(flags)), Part(part_of(flags)))
-    again = replace(again, sending=bool(flags & 0x20), test=bool(flags & 0x40))
+    again = replace(again, is_sending_time=bool(flags & 0x20), is_test=bool(flags & 0x40))
     assert sign(again, KEY).encode() == signed(body)
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar, Unpack
 from pixel_server.mail import mime, transfer
 from pixel_server.mail.links import Minter, MintOptions, make_tags
 from pixel_server.mail.mailboxes import header_addresses, sole
-from pixel_server.mail.mime import Part
+from pixel_server.mail.mime import MimePart
 from pixel_server.mail.placement import Edit, EmbedError, Tags, frame, splice
 from pixel_server.mail.sealed import refuse_sealed
 
@@ -62,7 +62,7 @@ def add_pixel(
         return changed_message
     body = _body(part)
     changes, _ = _edits(part, body, make_tags(minter, campaign, recipient, twin=twin, **options), replace)
-    changed = transfer.change(body, part.transfer, changes, b"\n")
+    changed = transfer.change(body, part.transfer_encoding, changes, b"\n")
     part.headers.set_payload(changed.decode("ascii", "surrogateescape"))
     return changed_message
 
@@ -89,7 +89,7 @@ def add_pixel_to_bytes(
     body = raw[part.start : part.end]
     changes, size = _edits(part, body, make_tags(minter, campaign, recipient, twin=twin, **options), replace)
     newline = b"\r\n" if b"\r\n" in raw[: part.start] else b"\n"
-    changed = transfer.change(body, part.transfer, changes, newline)
+    changed = transfer.change(body, part.transfer_encoding, changes, newline)
     return ChangedMessage(
         raw[: part.start] + changed + raw[part.end :],
         "" if changes else "the mode of its pixel link is off",
@@ -97,14 +97,14 @@ def add_pixel_to_bytes(
     )
 
 
-def _edits(part: Part, body: bytes, tags: Tags, replace: bool) -> tuple[list[Edit], int]:
+def _edits(part: MimePart, body: bytes, tags: Tags, replace: bool) -> tuple[list[Edit], int]:
     """Returns the changes of a part's decoded HTML, and the size of the changed HTML in bytes."""
-    html = transfer.decode(body, part.transfer)
+    html = transfer.decode(body, part.transfer_encoding)
     changes = frame(html, replace=replace, charset=part.charset).edits(tags)
     return changes, len(splice(html, changes))
 
 
-def _choose_part(root: Part, recipient: str | None) -> tuple[Part | None, str | None, str]:
+def _choose_part(root: MimePart, recipient: str | None) -> tuple[MimePart | None, str | None, str]:
     """Returns (HTML part, recipient, ""), or (None, None, the reason why the message gets no pixel)."""
     part = html_part(root)
     if part is None:
@@ -117,7 +117,7 @@ def _choose_part(root: Part, recipient: str | None) -> tuple[Part | None, str | 
     return part, recipient, ""
 
 
-def html_part(root: Part) -> Part | None:
+def html_part(root: MimePart) -> MimePart | None:
     """Returns the HTML part that a mail program shows, or None. Skips attachments and attached messages.
 
     A part with a file name is shown too, unless it stands beside a body that has no name.
@@ -125,7 +125,7 @@ def html_part(root: Part) -> Part | None:
     return _shown_html(root, allows_name=root.has_name) or _shown_html(root, allows_name=True)
 
 
-def _shown_html(part: Part, allows_name: bool) -> Part | None:
+def _shown_html(part: MimePart, allows_name: bool) -> MimePart | None:
     if part.is_attachment:
         return None
     if part.kind == "text/html":
@@ -138,7 +138,7 @@ def _shown_html(part: Part, allows_name: bool) -> Part | None:
     return next((html for child in children if (html := _shown_html(child, allows_name))), None)
 
 
-def _body(part: Part) -> bytes:
+def _body(part: MimePart) -> bytes:
     """Returns the encoded body of a part of an `email.message.Message`.
 
     Reads the private attribute that `email.generator` reads, because no public method returns this body.

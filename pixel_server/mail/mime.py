@@ -23,13 +23,13 @@ _add_semicolons = re.compile(r"""(/[\w.+-]+|=\s*(?:"[^"]*"|[^\s;",]+))[\s,]+(?=[
 
 
 @dataclass(slots=True)
-class Part:
+class MimePart:
     """A part of a message. start, end: offsets of its body in the bytes of the message."""
 
     headers: Message
     start: int = 0
     end: int = 0
-    parts: list[Part] = field(default_factory=list)
+    parts: list[MimePart] = field(default_factory=list)
 
     @property
     def kind(self) -> str:
@@ -64,7 +64,7 @@ class Part:
         return bool(self.content.get_filename())
 
     @property
-    def transfer(self) -> str:
+    def transfer_encoding(self) -> str:
         """Returns the transfer encoding as written, such as `Base64`, or ""."""
         return str(self.headers.get("content-transfer-encoding", ""))
 
@@ -74,7 +74,7 @@ class Part:
         return self.kind.startswith("text/") and not self.is_attachment
 
     @property
-    def shown_first(self) -> list[Part]:
+    def shown_first(self) -> list[MimePart]:
         """Returns the parts within this part. If mail programs show only one part, it is first."""
         if self.kind == "multipart/alternative":
             return self.parts[::-1]
@@ -84,30 +84,30 @@ class Part:
             )
         return self.parts
 
-    def walk(self) -> Iterator[Part]:
+    def walk(self) -> Iterator[MimePart]:
         """Yields this part and all parts within it. The parts of an attached message are not among them."""
         yield self
         for part in self.parts:
             yield from part.walk()
 
 
-def from_message(message: Message) -> Part:
+def from_message(message: Message) -> MimePart:
     """Returns the tree of parts of a parsed message. The parts have no offsets."""
-    root = Part(message)
+    root = MimePart(message)
     if message.get_content_maintype() == "multipart" and message.is_multipart():
         parts = message.get_payload()
         root.parts = [from_message(part) for part in parts if isinstance(part, Message)]
     return root
 
 
-def from_bytes(raw: bytes, start: int = 0, end: int | None = None, depth: int = 0) -> Part:
+def from_bytes(raw: bytes, start: int = 0, end: int | None = None, depth: int = 0) -> MimePart:
     """Returns the tree of parts of a message. start, end: offsets of the message, or of a part in it."""
     end = len(raw) if end is None else end
     header = _header(raw, start, end)
     header_end = header.end() if header else start
     blank = _blank_line(raw, header_end, end)
     body_start = blank.end() if blank else header_end
-    part = Part(BytesHeaderParser().parsebytes(raw[start:body_start]), body_start, end)
+    part = MimePart(BytesHeaderParser().parsebytes(raw[start:body_start]), body_start, end)
     boundary = part.content.get_boundary()
     if not part.kind.startswith("multipart/") or not boundary or depth == _MAX_DEPTH:
         return part

@@ -80,7 +80,7 @@ def check(
         if part is None:
             return [*findings, Finding(False, "it has no HTML part, only text: there can be no pixel")]
         try:
-            html = transfer.decode(mail[part.start : part.end], part.transfer)
+            html = transfer.decode(mail[part.start : part.end], part.transfer_encoding)
         except EmbedError as error:
             return [*findings, Finding(False, str(error))]
         charset = part.charset
@@ -125,7 +125,7 @@ def _check_html(
 
 
 def _check_address(
-    root: mime.Part, html: bytes, charset: str, key_of: Callable[[str], bytes]
+    root: mime.MimePart, html: bytes, charset: str, key_of: Callable[[str], bytes]
 ) -> list[Finding]:
     """Compares the pixels with the only address in the header. A recipient need not be an address."""
     try:
@@ -201,7 +201,7 @@ def _check_pixel(pixel: Pixel, keys: tuple[bytes, ...] | None, base_url: str | N
     """Checks the signature and the address of a pixel."""
     token, label = pixel.token, f"{pixel.token.part.name.lower()} pixel"
     heading = f"{label}: campaign {token.campaign}, mode {token.mode.name.lower()}"
-    findings = [Finding(None, heading + (", a trial mail" if token.test else ""))]
+    findings = [Finding(None, heading + (", a trial mail" if token.is_test else ""))]
     if keys is None:
         findings.append(
             Finding(None, f"{label}: its signature cannot be checked without the server's secrets")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pixel_server.mail import transfer
-from pixel_server.mail.mime import Part
+from pixel_server.mail.mime import MimePart
 from pixel_server.mail.placement import EmbedError
 
 _SEALED_PARTS = {"multipart/signed": "signed", "multipart/encrypted": "encrypted"}
@@ -26,7 +26,7 @@ class Refused(EmbedError):
     """A pixel would break a signature or an encrypted text. The message says which."""
 
 
-def refuse_sealed(root: Part, bodies: dict[int, bytes]) -> None:
+def refuse_sealed(root: MimePart, bodies: dict[int, bytes]) -> None:
     """Raises Refused if a message is signed or encrypted.
 
     bodies: the encoded bodies of the text parts, by `id(part)`.
@@ -37,7 +37,7 @@ def refuse_sealed(root: Part, bodies: dict[int, bytes]) -> None:
     for part in root.walk():
         if part.kind in _SEALED_PARTS and not part.is_attachment:
             raise Refused(f"it is {_SEALED_PARTS[part.kind]} ({part.kind}): add the pixel before that")
-        if id(part) in bodies and (seal := pgp_seal(_decoded(bodies[id(part)], part.transfer))):
+        if id(part) in bodies and (seal := pgp_seal(_decoded(bodies[id(part)], part.transfer_encoding))):
             raise Refused(f"it is {seal} with PGP in its text: add the pixel before that")
     body = root
     while body.parts:

@@ -371,7 +371,7 @@ def test_cli_lists_give_the_campaign_its_sent_unless_told(stack: Stack, tmp_path
     with out.open(newline="") as file:
         url = next(csv.DictReader(file))["pixel_url"]
     token = decode_unverified(url.partition("/o/")[2].removesuffix(".gif").encode())
-    assert (token.sending, token.time) == (True, 1795910400)
+    assert (token.is_sending_time, token.time) == (True, 1795910400)
 
     taken = cli("campaign", "upload", "uploaded", str(source), data=stack.data)
     assert "5 new" in taken.stdout
