@@ -248,7 +248,7 @@ class Settings:
         "different browsers also count as a burst.",
         _number(0, 86_400),
     )
-    rules: Path | None = _setting(
+    rules_file: Path | None = _setting(
         "PIXEL_RULES",
         None,
         "File with rules of your own, which are added to the shipped `rules.toml`. Two rules of the same "
@@ -301,7 +301,7 @@ class Settings:
         "Days after the sending of a campaign for which uploaded names are stored.",
         _number(1, MAX_DAYS),
     )
-    dead_letters: int = _setting(
+    max_dead_letters: int = _setting(
         "PIXEL_DEAD_LETTERS",
         10_000,
         "Number of unreadable hits that a shard stores. A shard that has stored them stops.",

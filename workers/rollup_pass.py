@@ -206,9 +206,9 @@ class Rollup:
             return
         pipe.xlen(keys.dead(self.shard))
         (stored_letters,) = yield
-        if stored_letters and stored_letters + len(tally.dead_letters) > self.settings.dead_letters:
+        if stored_letters and stored_letters + len(tally.dead_letters) > self.settings.max_dead_letters:
             raise StandstillError(
-                f"dead letters are full ({self.settings.dead_letters}): look at them with "
+                f"dead letters are full ({self.settings.max_dead_letters}): look at them with "
                 "`pixel-server dead-letters list`, then remove them with `pixel-server dead-letters drop`"
             )
 

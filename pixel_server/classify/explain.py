@@ -26,7 +26,10 @@ def _load(settings: Settings) -> tuple[Rules, Networks]:
     """
     cached = _cache.get(settings)
     if cached is None:
-        cached = _cache[settings] = load_rules(settings.rules), Networks.load(settings.networks_directory)
+        cached = _cache[settings] = (
+            load_rules(settings.rules_file),
+            Networks.load(settings.networks_directory),
+        )
     rules, networks = cached
     try:
         if networks.have_changed():

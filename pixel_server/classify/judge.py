@@ -74,4 +74,4 @@ def load_judge(settings: Settings) -> Judge:
     Raises RulesError or NetworksError if the rules or the lists of networks cannot be used.
     """
     parse_user_agent("")  # the first call compiles the patterns, which takes long
-    return Judge(load_rules(settings.rules), Networks.load(settings.networks_directory), settings)
+    return Judge(load_rules(settings.rules_file), Networks.load(settings.networks_directory), settings)

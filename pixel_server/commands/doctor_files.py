@@ -45,7 +45,7 @@ def networks(settings: Settings, today: date) -> Iterator[Finding]:
 def rules(settings: Settings, today: date) -> Iterator[Finding]:
     """Checks that the rules can be read."""
     try:
-        yield Finding("rules", "rules", "ok", f"{load_rules(settings.rules).ruleset}")
+        yield Finding("rules", "rules", "ok", f"{load_rules(settings.rules_file).ruleset}")
     except RulesError as error:
         yield Finding("rules", "rules", "problem", str(error))
 

@@ -32,7 +32,7 @@ def check_startup() -> None:
         return None
 
     settings = Settings.from_env()
-    rules.load_rules(settings.rules)
+    rules.load_rules(settings.rules_file)
     Networks.load(settings.networks_directory)
     url = settings.redis_url
     try:

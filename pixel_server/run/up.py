@@ -54,7 +54,7 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
     os.umask(0o077)  # all files are for this user alone
     data = settings.data.resolve()
     lock = _lock(data, with_demo)
-    rules.load_rules(settings.rules)  # fails before anything is started if a file is bad
+    rules.load_rules(settings.rules_file)  # fails before anything is started if a file is bad
     Networks.load(data / "networks")
     stop = Stop()
     last_state = read_up_state(data)

@@ -51,7 +51,7 @@ def test_pass_empty_dead_letter_queue_accepts_a_whole_pass(client, settings, sec
     bad = [hit.encode(Hit(-1, "mail", hit.EMAIL, "GET", token_time=1)) for _ in range(150)]
     for _ in range(2):
         client.xadd(keys.hits(0), {"1": hit.encode_batch(bad)})
-    rollup = Rollup(client, replace(settings, dead_letters=100), secrets, 0, max_entries=1)
+    rollup = Rollup(client, replace(settings, max_dead_letters=100), secrets, 0, max_entries=1)
     assert [rollup.step(1e9), client.xlen(keys.dead(0))] == [Outcome.COUNTED, 150]
     assert [rollup.step(1e9), client.xlen(keys.dead(0))] == [Outcome.STOPPED, 150]
     client.delete(keys.dead(0))
