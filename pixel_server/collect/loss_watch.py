@@ -159,7 +159,7 @@ class LossWatch:
         await self._share()
 
     async def _compare(self) -> None:
-        """Compares the acknowledged batches, of this process and of earlier ones, with the store."""
+        """Compares the acknowledged batches, of this and of earlier processes, with the store."""
         if self._earlier is None:
             self._earlier = await self._in_thread(self._files.read_newest)
             self._generations = await self._in_thread(self._files.read_generations)

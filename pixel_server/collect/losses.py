@@ -32,7 +32,7 @@ producer `01a0...b2` in shard 3, `"spool:01a0...b2-00000001.seg"` is of a file o
 
 
 class Loss(NamedTuple):
-    """A loss. at: ms at which it was found. hits: their number, or a lower bound if `is_exact` is false.
+    """A loss. at: ms at which it was found. hits: number of lost hits, a lower bound if `is_exact` is false.
 
     shard: None if the hits are of several shards, as the hits of a file are. commits: commits of the roll-up
     by which the shard's counters went back. cause: BY_REDIS or BY_REMOVAL.
@@ -55,7 +55,7 @@ class RemovedFile(NamedTuple):
 
 
 class LossReport(NamedTuple):
-    """The sum of losses that are not acknowledged. since: ms at which the first of them was found.
+    """The sum of losses that are not acknowledged. since: ms at which the first of these losses was found.
 
     batches, hits, commits: numbers that Redis lost. shards: lost batches by shard. removed_hits: number of
     hits that were lost with files of the spool. is_exact: whether `hits` is exact, not a lower bound.

@@ -35,7 +35,7 @@ class StoreAwayError(StoreError):
 
 
 class StoreEmptiedError(StoreAwayError):
-    """The store was emptied, or is not the one that this server used. See `store_mark`."""
+    """The store was emptied, or is not the store that this server used. See `store_mark`."""
 
 
 def connect(url: str, *, timeout: float = 5.0) -> Redis:

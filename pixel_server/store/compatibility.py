@@ -62,8 +62,8 @@ class Durability:
         if self.fsync == "always":
             return "every hit: synced to disk before it is answered"
         if self.fsync == "everysec":
-            return "one second: a crash of its machine may lose the last second"
-        return "by the operating system: a crash of its machine may lose half a minute"
+            return "one second: a crash of the machine of Redis may lose the last second"
+        return "by the operating system: a crash of the machine of Redis may lose half a minute"
 
 
 async def check_store(

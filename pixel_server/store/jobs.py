@@ -20,7 +20,7 @@ PERIOD_SECONDS = {CHORES: 60, RETENTION: 30}
 """Seconds between two runs of a periodic job."""
 
 SLICE_SECONDS = 5
-"""Seconds after which another roll-up of a shard can be queued although one is queued already.
+"""Seconds after which another roll-up of a shard can be queued although a roll-up is queued already.
 
 RQ lists a job for minutes after its worker was killed; a shard waits only this long for such a job. Two
 roll-ups of a shard at once do no harm: the roll-up whose commit fails ends.

@@ -41,7 +41,7 @@ class StoreMark:
     """The mark of the store that this process uses. data: the data directory, None to keep nothing on disk.
 
     known: the mark, '' if none is known. is_checked: whether the store has been compared with the mark.
-    trouble: '' while the store is the known one, otherwise one line for the operator.
+    trouble: '' while the store is the known store, otherwise one line for the operator.
     """
 
     def __init__(self, data: Path | None = None) -> None:
@@ -53,7 +53,7 @@ class StoreMark:
     def current(self) -> bytes:
         """Returns the mark to send with a batch, b"" if the store has none.
 
-        Raises ConnectionError while the store is not the known one, or has not been checked yet.
+        Raises ConnectionError while the store is not the known store, or has not been checked yet.
         """
         if self.trouble:
             raise ConnectionError(self.trouble)
@@ -74,7 +74,7 @@ class StoreMark:
         self.compare(await store.hmget(keys.STORE, _FIELDS))
 
     def is_known_store(self, store: Redis) -> bool:
-        """Reads the store's mark, and returns whether the store is the known one."""
+        """Reads the store's mark, and returns whether the store is the known store."""
         try:
             self.compare(store.hmget(keys.STORE, _FIELDS))
         except StoreEmptiedError:

@@ -161,7 +161,7 @@ class Spool:
         """Returns the segments that can be drained now, in the order of draining: oldest writer first."""
         ready = self._find_ready()
         uncounted = next((segment for segment in ready if segment not in self._acknowledged_hits), None)
-        if uncounted is not None:  # only one segment, and without the mutex, as it may have many records
+        if uncounted is not None:  # one segment a call, without the mutex, as a segment may have many records
             hits = self._count_hits(uncounted)
             with self._mutex:
                 self._acknowledged_hits.setdefault(uncounted, hits)
