@@ -19,7 +19,7 @@ from pixel_server.store.protocols import AsyncRedis
 
 @click.group()
 def share() -> None:
-    """Create, list and revoke share links. They show a campaign without a key."""
+    """Create, list and revoke share links. They show a campaign to people without a key."""
 
 
 @share.command("create")

@@ -20,8 +20,8 @@ from pixel_server.store.protocols import AsyncRedis
 def sign_in(key: str | None, as_json: bool) -> None:
     """Print a link that signs in to the dashboard. The link works once, within ten minutes.
 
-    If the `up` of this data directory has another address than the base URL, a link at that address goes to
-    standard error.
+    If the `up` of this data directory has another address than the base URL, a link at that address is
+    printed to standard error.
     """
 
     async def make_token(store: AsyncRedis, settings: Settings) -> tuple[list[str], str]:

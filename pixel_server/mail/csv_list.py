@@ -61,10 +61,11 @@ class CsvList:
                 raise ListError(f"it has a column {name!r} already")
         self._column, self._width = columns.recipient, len(names)
         self._recipient_position = places[_folded(columns.recipient)]
-        self._column_name = names[self._recipient_position]
+        self._column_in_header = names[self._recipient_position]
         name_position = places.get(NAME_COLUMN)
         self.has_names = name_position not in (None, self._recipient_position)
         self._name_position = name_position if self.has_names and columns.takes_names else None
+        # Line number of the last broken row, and of the last line that may be part of its field.
         self._broken_line = self._doubtful_until = 0
         self._line_checked_for_lf = -1
         self._is_below_broken_row = self._is_quote_below = self._has_warned_of_charset = False
@@ -157,7 +158,7 @@ class CsvList:
             recipient = row.values[self._recipient_position].decode(codec).strip()
             check_recipient_column(recipient, self._column)
             self._refuse_prose(line, row, recipient)
-            if recipient == self._column_name and raw.strip() == self.header.strip():
+            if recipient == self._column_in_header and raw.strip() == self.header.strip():
                 raise ValueError("is the header once more")
         except ValueError as error:
             return ListRow(line, last_line, b"", "", None, str(error))
