@@ -58,8 +58,8 @@ def embed(
     Reads the mail on standard input, adds the pixel, and changes nothing else. Works offline. With
     --recipients, writes a mail for each row, and a list of the mails, to the directory OUT. OUT is written
     when all rows are done, or not at all. With --eml, RECIPIENT may be left out if the message goes to one
-    address only. If Redis answers, the recipients of a list are put on the campaign's list, and their mails
-    count as sent.
+    address only. If Redis answers, the recipients of a list are added to the campaign's recipients, and
+    their mails count as sent.
     """
     check_campaign(campaign_id)
     is_list = recipients is not None

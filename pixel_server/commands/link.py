@@ -51,7 +51,7 @@ def link(
     mode. Works offline. The list may be standard input, `-`. OUT has all columns of the list, and pixel_url,
     pixel_html and privacy_url. OUT is written when all rows are done, or not at all. Rows that cannot be used
     are left out and named in OUT.bad; the exit code is then 1. If Redis answers, the recipients of a list
-    are put on the campaign's list, and their mails count as sent.
+    are added to the campaign's recipients, and their mails count as sent.
     """
     check_campaign(campaign_id)
     options = MintOptions(sent_at=sent_at, test=test)

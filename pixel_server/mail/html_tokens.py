@@ -36,6 +36,7 @@ MAX_DEPTH = 500
 """Number of open elements that are remembered, about the same as in browsers. Deeper elements are ignored."""
 
 _FOREIGN = frozenset({b"svg", b"math"})
+"""Elements of HTML in which the rules of SVG and MathML hold."""
 _OUT_OF_FOREIGN = frozenset(
     b"b big blockquote body br center code dd div dl dt em embed h1 h2 h3 h4 h5 h6 head hr i img li listing "
     b"menu meta nobr ol p pre ruby s small span strong strike sub sup table tt u ul var".split()
