@@ -13,7 +13,7 @@ USER 10001
 WORKDIR /home/pixel
 VOLUME /data
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
-  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+# It checks the command that the container runs: `up` and `serve` on their port, `work` by its heartbeats.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["pixel-server", "healthcheck"]
 # Runs everything in one container. With a Redis of your own, run `pixel-server serve` and `pixel-server work` apart.
 CMD ["pixel-server", "up", "--host", "0.0.0.0"]

@@ -37,10 +37,12 @@ screenshots: .venv/test
 	$(PYTHON) -m venv .venv
 
 .venv/up: .venv/bin/python pyproject.toml
+	@echo "Installing into .venv: about a minute, longer over a slow network. Later starts skip this."
 	$(BIN)/pip install --quiet --editable .
 	touch $@
 
 .venv/test: .venv/bin/python pyproject.toml
+	@echo "Installing into .venv, with the tools of the tests: one to three minutes."
 	$(BIN)/pip install --quiet --editable '.[test]'
 	touch $@ .venv/up
 

@@ -7,9 +7,10 @@ The text of the error is the end of a sentence about the field: `"must be true o
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from pixel_server.api.request_body import Check
 from pixel_server.auth import api_keys
@@ -147,6 +148,27 @@ def instant(value: Any) -> int:
 
 
 instant_or_null = or_null(instant)
+
+
+def with_offset(text: str, zone: ZoneInfo) -> str:
+    """Returns a date, or a date and time, with its offset, as `instant` takes it.
+
+    Without an offset it is in the zone, and a date alone is its first instant: `"2026-11-24"` becomes
+    `"2026-11-24T00:00:00+01:00"`. Returns an invalid text unchanged, so that `instant` refuses it.
+    """
+    try:
+        at = datetime.fromisoformat(text.strip())
+        return (at if at.tzinfo else at.replace(tzinfo=zone)).isoformat()
+    except (ValueError, OverflowError):
+        return text
+
+
+def with_offset_or_end_of_day(text: str, zone: ZoneInfo) -> str:
+    """Returns what `with_offset` returns, except that a date alone is the end of its day."""
+    try:
+        return with_offset((date.fromisoformat(text.strip()) + timedelta(days=1)).isoformat(), zone)
+    except (ValueError, OverflowError):
+        return with_offset(text, zone)
 
 
 def day(value: Any) -> int:

@@ -17,6 +17,10 @@ COMMANDS = {
     "doctor": (f"{_COMMANDS}.doctor:doctor", "Report what needs the operator's attention."),
     "embed": (f"{_COMMANDS}.embed:embed", "Put the pixel into a mail."),
     "explain": (f"{_COMMANDS}.explain:explain", "Show how a hit would be classified, and by which rule."),
+    "healthcheck": (
+        f"{_COMMANDS}.healthcheck:healthcheck",
+        "Check `up`, `serve` or `work` from inside its container.",
+    ),
     "key": (f"{_COMMANDS}.key:key", "Create, list and revoke API keys."),
     "link": (f"{_COMMANDS}.link:link", "Make pixel links for recipients."),
     "losses": (f"{_COMMANDS}.losses:losses", "List hits that were recorded and then lost."),

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from pixel_server.commands.startup import check_startup, warn_of_unknown_settings
+from pixel_server.commands.startup import check_startup, log_start, warn_of_unknown_settings
 from pixel_server.run.supervisor import Child, end_with_parent, keep_running
 from pixel_server.settings import Settings
 from workers.schedule import Schedule
@@ -32,6 +32,8 @@ def work(processes: int, is_single: bool) -> None:
     if not is_child:
         warn_of_unknown_settings()
     check_startup()
+    if not is_child:
+        log_start(f"workers ({processes})", settings)
     keep_running(
         [Child(f"worker {i + 1}", ["work", "--one"], os.environ) for i in range(processes)],
         Schedule(settings).tick,

@@ -55,7 +55,7 @@ def create_campaign(id: str, kind: Literal["email", "web"], as_json: bool, **opt
         slug = api_fields.slug(id)
     except ValueError as error:
         raise Failure(f"id {error}") from None
-    created = new_campaign(slug, kind=kind, **check_fields(fields, settings))
+    created = new_campaign(slug, kind=kind, **check_fields(fields, settings, settings.time_zone))
     refuse_unfit(kind, fields, created)
     with_store(lambda store, _: storage.create(store, created))
     if as_json:
@@ -74,9 +74,16 @@ def set_campaign(id: str, as_json: bool, **options: Any) -> None:  # noqa: A002
     given_fields = read_options(options)
     if not given_fields:
         raise click.UsageError("give the fields to change, for example --sent 1200")
-    fields = check_fields(given_fields, settings_here())
-    changed = with_store(lambda store, _: storage.change(store, id, fields, audit_log.COMMAND))
-    click.echo(json.dumps(campaign_json(changed)) if as_json else f"changed {', '.join(fields)} of {id}")
+    check_fields(given_fields, settings_here(), "UTC")  # refuses bad fields, also if Redis is away
+
+    async def change(store: AsyncRedis, settings: Settings) -> Campaign:
+        campaign = await storage.get(store, id)
+        fields = check_fields(given_fields, settings, campaign.time_zone)
+        return await storage.change(store, id, fields, audit_log.COMMAND)
+
+    changed = with_store(change)
+    names = ", ".join(given_fields)
+    click.echo(json.dumps(campaign_json(changed)) if as_json else f"changed {names} of {id}")
 
 
 @campaign.command("list")

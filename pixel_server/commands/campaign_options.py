@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import click
 
 from pixel_server.api import fields as api_fields
 from pixel_server.campaigns.campaign import FIELDS, Field
 from pixel_server.commands.failures import Failure
-from pixel_server.settings import Settings
+from pixel_server.settings import Settings, time_zones
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 NONE = "none"
 """Value of an option that unsets its field, as null does in the API."""
+_INSTANTS = frozenset(field.name for field in FIELDS if field.type == "instant")
 _INTEGERS = frozenset(field.name for field in FIELDS if field.type == "integer")
 
 
@@ -39,6 +41,9 @@ def _option(field: Field) -> Callable[[Command], Command]:
     if field.name in ("mode", "gpc"):
         choices = (*field.choices, NONE) if field.is_nullable else field.choices
         return click.option(_option_name(field.name), type=click.Choice(choices), help=field.help)
+    if field.type == "instant":
+        text = f"{field.help} A day, or a time without an offset, is in the campaign's time zone."
+        return click.option(_option_name(field.name), help=text)
     return click.option(_option_name(field.name), help=field.help)
 
 
@@ -66,11 +71,18 @@ def read_options(options: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def check_fields(fields: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """Returns the fields as a Campaign holds them. Raises Failure for the first bad field."""
+def check_fields(fields: dict[str, Any], settings: Settings, zone: str) -> dict[str, Any]:
+    """Returns the fields as a Campaign holds them. Raises Failure for the first bad field.
+
+    zone: the campaign's time zone, unless it is among the fields. Times without an offset are in it.
+    """
     checks = api_fields.campaign_checks(settings)
+    zone = fields.get("time_zone", zone)
+    own_zone = ZoneInfo(zone if zone in time_zones() else "UTC")  # a bad zone is refused below
     checked = {}
     for name, value in fields.items():
+        if name in _INSTANTS and isinstance(value, str):
+            value = api_fields.with_offset(value, own_zone)  # noqa: PLW2901 - the value with its offset
         try:
             checked[name] = checks[name](value)
         except ValueError as error:

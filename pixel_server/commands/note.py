@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -13,6 +14,11 @@ from pixel_server.commands.support import as_json, with_store
 from pixel_server.store import clock
 from pixel_server.store.protocols import AsyncRedis
 
+_AT_HELP = (
+    "When it happened, as 2026-11-24 or 2026-11-24T09:00; without an offset in the campaign's time zone.  "
+    "[default: now]"
+)
+
 
 @click.group()
 def note() -> None:
@@ -22,7 +28,7 @@ def note() -> None:
 @note.command("add")
 @click.argument("campaign")
 @click.argument("text")
-@click.option("--at", help="When it happened, as 2026-11-24T09:00:00Z.  [default: now]")
+@click.option("--at", help=_AT_HELP)
 @as_json
 def add_note(campaign: str, text: str, at: str | None, as_json: bool) -> None:
     """Note what happened to a campaign on a date."""
@@ -30,14 +36,12 @@ def add_note(campaign: str, text: str, at: str | None, as_json: bool) -> None:
         api_fields.name(text)
     except ValueError as error:
         raise Failure(f"text {error}") from None
-    try:
-        instant = None if at is None else api_fields.instant(at)
-    except ValueError as error:
-        raise Failure(f"--at {error}") from None
+    if at is not None:
+        _instant(at, ZoneInfo("UTC"))  # refuses a bad time, whether the campaign exists or not
 
     async def add(store: AsyncRedis, _: object) -> notes.Note:
-        await storage.get(store, campaign)
-        happened_at = int(await clock.read_time(store)) if instant is None else instant
+        record = await storage.get(store, campaign)
+        happened_at = int(await clock.read_time(store)) if at is None else _instant(at, record.zone)
         return await notes.add(store, campaign, happened_at, text)
 
     try:
@@ -45,6 +49,14 @@ def add_note(campaign: str, text: str, at: str | None, as_json: bool) -> None:
     except notes.TooManyNotes as error:
         raise Failure(str(error)) from None
     click.echo(json.dumps(notes.to_json(added)) if as_json else f"noted {added.id}")
+
+
+def _instant(at: str, zone: ZoneInfo) -> int:
+    """Returns the seconds since 1970. Raises Failure if the text is not a time."""
+    try:
+        return api_fields.instant(api_fields.with_offset(at, zone))
+    except ValueError:
+        raise Failure("--at must be a day or a time, as 2026-11-24 or 2026-11-24T09:00") from None
 
 
 @note.command("list")

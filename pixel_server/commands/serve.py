@@ -7,9 +7,13 @@ import socket
 
 import click
 
-from pixel_server.commands.startup import check_startup, warn_of_unknown_settings
+from pixel_server.commands.startup import check_startup, log_start, warn_of_unknown_settings
 from pixel_server.run import uvicorn_parts
 from pixel_server.run.supervisor import Child, end_with_parent, keep_running
+from pixel_server.settings import Settings
+
+_ANSWERED = {None: "pixels and pages", "pixels": "pixels only", "pages": "pages only"}
+"""Requests that a web process answers, by the option --only."""
 
 
 @click.command()
@@ -45,6 +49,9 @@ def serve(
         warn_of_unknown_settings()
     check_startup()
     listening = listen.bind(host, port) if handle is None else socket.socket(fileno=handle)
+    if handle is None:
+        kind = f"web process ({_ANSWERED[only]}; {processes} on the port)"
+        log_start(kind, Settings.from_env(), _address(listening))
     if processes == 1:
         if only is None:
             web_process.serve_pixels_beside_pages(listening)
@@ -56,3 +63,9 @@ def serve(
     descriptor = listening.fileno()
     arguments = ["serve", "--handle", str(descriptor), *([] if only is None else ["--only", only])]
     keep_running([Child(f"web {i + 1}", arguments, os.environ, [descriptor]) for i in range(processes)])
+
+
+def _address(listening: socket.socket) -> str:
+    """Returns the URL of a listening socket: `"http://127.0.0.1:8000"`."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -16,6 +17,11 @@ from pixel_server.settings import Settings
 from pixel_server.store import clock
 from pixel_server.store.protocols import AsyncRedis
 
+_EXPIRES_HELP = (
+    "When the link expires: the last day on which it works, as 2026-12-31, or a time, as 2026-12-31T18:00; "
+    "without an offset in the campaign's time zone.  [default: never]"
+)
+
 
 @click.group()
 def share() -> None:
@@ -25,7 +31,7 @@ def share() -> None:
 @share.command("create")
 @click.argument("campaign")
 @click.argument("name")
-@click.option("--expires", help="When the link expires, as 2026-11-24T09:00:00Z.  [default: never]")
+@click.option("--expires", help=_EXPIRES_HELP)
 @click.option(
     "--frame", "frames", multiple=True, metavar="ORIGIN", help="Origin of pages that may show it in a frame."
 )
@@ -37,20 +43,21 @@ def create_share(
     checks: tuple[tuple[str, Check, object], ...] = (
         ("name", api_fields.name, name),
         ("--frame", api_fields.origins, list(frames)),
-        ("--expires", api_fields.instant_or_null, expires),
     )
     for field, check, value in checks:
         try:
             check(value)
         except ValueError as error:
             raise Failure(f"{field} {error}") from None
-    expires_at = api_fields.instant_or_null(expires)
+    if expires is not None:
+        _instant(expires, ZoneInfo("UTC"))  # refuses a bad time, whether the campaign exists or not
 
     async def create(store: AsyncRedis, settings: Settings) -> tuple[share_links.Share, str]:
         now = await clock.read_time(store)
+        record = await storage.get(store, campaign)
+        expires_at = None if expires is None else _instant(expires, record.zone)
         if expires_at is not None and expires_at <= now:
             raise Failure("--expires must lie in the future")
-        record = await storage.get(store, campaign)
         base_url = settings.base_url or record.base_url or base_url_of_up(settings)
         if base_url is None:
             raise Failure("set PIXEL_BASE_URL to the public address of this server")
@@ -62,6 +69,14 @@ def create_share(
     except share_links.TooManyShares as error:
         raise Failure(str(error)) from None
     click.echo(json.dumps({**share_links.to_json(link), "url": url}) if as_json else url)
+
+
+def _instant(expires: str, zone: ZoneInfo) -> int:
+    """Returns the seconds since 1970. Raises Failure if the text is not a time."""
+    try:
+        return api_fields.instant(api_fields.with_offset_or_end_of_day(expires, zone))
+    except ValueError:
+        raise Failure("--expires must be a day or a time, as 2026-12-31 or 2026-12-31T18:00") from None
 
 
 @share.command("list")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from pixel_server.api.fields import with_offset
 from pixel_server.campaigns.campaign import EMAIL_ONLY, FIELDS, WEB_ONLY, Campaign, Field
 from pixel_server.dashboard import forms
 from pixel_server.settings import time_zones
@@ -153,12 +154,5 @@ def _local(at: int | None, zone: ZoneInfo) -> str:
 
 
 def _iso_instant(text: str, zone: str) -> str | None:
-    """Returns the time with its offset. Returns an invalid time unchanged, so that the API refuses it."""
-    if not text:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-        known_zone = zone if zone in time_zones() else "UTC"
-        return (at if at.tzinfo else at.replace(tzinfo=ZoneInfo(known_zone))).isoformat()
-    except (ValueError, OverflowError):
-        return text
+    """Returns the time with its offset, or None for no text."""
+    return with_offset(text, ZoneInfo(zone if zone in time_zones() else "UTC")) if text else None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from urllib.parse import parse_qsl, urlencode
-from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server.api import notes
 from pixel_server.api.context import Api
+from pixel_server.api.fields import with_offset
 from pixel_server.dashboard import campaign as campaign_page
 from pixel_server.dashboard import range_picker, render
 from pixel_server.problems import Problem
@@ -22,7 +21,7 @@ async def add(api: Api, request: Request) -> Response:
     range_query = _range_query(request)
     content = {"text": fields["text"].strip()}
     if fields["at"]:
-        content["at"] = _iso_instant(fields["at"], fields["time"] or "00:00", campaign.zone)
+        content["at"] = with_offset(f"{fields['at']}T{fields['time'] or '00:00'}", campaign.zone)
     try:
         await notes.add(api, campaign, content)
     except Problem as problem:
@@ -40,14 +39,6 @@ async def remove(api: Api, request: Request) -> Response:
 def _range_query(request: Request) -> dict[str, str]:
     """Returns the range that the page showed, so that the redirect shows it again."""
     return range_picker.query(dict(parse_qsl(request.state.form.get("range", ""))))
-
-
-def _iso_instant(day: str, time: str, zone: ZoneInfo) -> str:
-    """Returns the time with its offset. Returns an invalid day unchanged, so that the API refuses it."""
-    try:
-        return datetime.fromisoformat(f"{day}T{time}").replace(tzinfo=zone).isoformat()
-    except ValueError:
-        return day
 
 
 def _back(api: Api, campaign: str, range_query: dict[str, str], done: str) -> Response:

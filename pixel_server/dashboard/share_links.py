@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
 from html import escape
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pixel_server.api import fields as api_fields
 from pixel_server.api import shares
 from pixel_server.api.context import Api
 from pixel_server.auth import share_links
@@ -17,7 +16,6 @@ from pixel_server.auth.share_links import Share
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import campaign as campaign_page
 from pixel_server.dashboard import forms
-from pixel_server.figures import ranges
 from pixel_server.problems import Problem
 
 _EMPTY_FIELDS = {"name": "", "expires_at": "", "frames": ""}
@@ -34,7 +32,7 @@ async def create(api: Api, request: Request) -> Response:
     fields = {name: request.state.form.get(name, "") for name in _EMPTY_FIELDS}
     content: dict[str, Any] = {"name": fields["name"].strip(), "frames": forms.lines(fields["frames"])}
     if fields["expires_at"]:
-        content["expires_at"] = _end_of(fields["expires_at"], campaign.zone)
+        content["expires_at"] = api_fields.with_offset_or_end_of_day(fields["expires_at"], campaign.zone)
     try:
         share, url = await shares.make(api, campaign, content, request.state.who)
     except Problem as problem:
@@ -65,14 +63,6 @@ def iframe(campaign: Campaign, share: Share, url: str) -> str:
         f'<iframe src="{escape(url)}" title="{escape(campaign.name)}" width="100%" height="900" '
         'loading="lazy" referrerpolicy="no-referrer"></iframe>'
     )
-
-
-def _end_of(text: str, zone: ZoneInfo) -> str:
-    """Returns the end of a day. Returns an invalid day unchanged, so that the API refuses it."""
-    try:
-        return ranges.show(ranges.midnight(date.fromisoformat(text) + timedelta(days=1), zone), zone)
-    except (ValueError, OverflowError):
-        return text
 
 
 async def _context(api: Api, campaign: Campaign) -> dict[str, Any]:

@@ -1,0 +1,105 @@
+"""`pixel-server healthcheck`"""
+
+from __future__ import annotations
+
+import os
+import socket
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import redis
+
+from pixel_server.commands.failures import Failure
+from pixel_server.settings import Settings
+from pixel_server.store import client, keys
+
+DEFAULT_PORT = 8000
+TIMEOUT_SECONDS = 2.0
+WORKER_SEEN_SECONDS = 10
+"""Seconds after its last heartbeat for which a worker counts as running."""
+_COMMANDS = ("up", "serve", "work")
+
+
+class Main(NamedTuple):
+    """The main process of a container: its command (`"serve"`), and the port on which it listens."""
+
+    command: str
+    port: int
+
+
+@click.command()
+@click.option("--pid", default=1, show_default=True, help="Main process of the container.")
+def healthcheck(pid: int) -> None:
+    """Check `up`, `serve` or `work` from inside its container. The exit code is 1 if it is not well.
+
+    A web process must answer. Of a worker, Redis must have a heartbeat of the last ten seconds from this
+    machine.
+    """
+    main = find_main(_words_of(pid), os.environ.get("PORT", ""))
+    if main.command == "work":
+        seen = _count_workers(Settings.from_env(), socket.gethostname())
+        if not seen:
+            raise Failure(f"no worker of this machine has been seen for {WORKER_SEEN_SECONDS} s")
+        click.echo(f"workers seen: {seen}")
+    else:
+        _require_answer(main.port)
+        click.echo(f"port {main.port} answers")
+
+
+def _words_of(pid: int) -> list[str]:
+    """Returns the words of a process's command line, also of those that it passes to a shell."""
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError as error:
+        raise Failure(f"process {pid} cannot be read: {error.strerror}") from None
+    return line.replace("\0", " ").split()
+
+
+def find_main(words: list[str], port_set: str) -> Main:
+    """Returns the main process, from the words of its command line. port_set: the variable `PORT`.
+
+    Without a command of this program among the words, the process counts as a web process.
+    """
+    begins = [
+        number + 1
+        for number, word in enumerate(words[:-1])
+        if Path(word).name in ("pixel-server", "pixel_server") and words[number + 1] in _COMMANDS
+    ]
+    rest = words[begins[0] :] if begins else []
+    port = port_set
+    for number, word in enumerate(rest):
+        if word == "--port" and number + 1 < len(rest):
+            port = rest[number + 1]
+        elif word.startswith("--port="):
+            port = word.removeprefix("--port=")
+    return Main(rest[0] if rest else "serve", int(port) if port.isdigit() else DEFAULT_PORT)
+
+
+def _require_answer(port: int) -> None:
+    """Raises Failure unless a web process on this port answers `/healthz`."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", "/healthz")
+        status = connection.getresponse().status
+    except (OSError, HTTPException) as error:
+        raise Failure(f"port {port} does not answer: {error}") from None
+    finally:
+        connection.close()
+    if status != 200:
+        raise Failure(f"port {port} answers {status}")
+
+
+def _count_workers(settings: Settings, machine: str) -> int:
+    """Returns the number of workers of this machine with a recent heartbeat. Raises Failure without Redis."""
+    try:
+        with client.connect(settings.redis_url, timeout=TIMEOUT_SECONDS) as store:
+            seconds, micros = store.time()
+            now = seconds + micros / 1_000_000
+            names = store.zrangebyscore(
+                keys.WORKERS, now - WORKER_SEEN_SECONDS, now + keys.MAX_BEAT_SKEW_SECONDS
+            )
+    except (redis.RedisError, OSError) as error:
+        raise Failure(f"Redis does not answer: {error}") from None
+    return sum(name.decode(errors="replace").rpartition(":")[0] == machine for name in names)

@@ -1,0 +1,66 @@
+"""Options that are times: a day, or a time without an offset, is in the campaign's time zone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def done(run, redis_url, tmp_path):
+    """Returns a function that runs a command on an empty store, and returns its JSON."""
+    from pixel_server.secret import Secrets
+
+    Secrets.load_or_create(tmp_path)
+
+    def done(*arguments, code=0):
+        result = run(*arguments, REDIS_URL=redis_url, PIXEL_BASE_URL="http://pixel.test")
+        assert result.exit_code == code, result.output
+        return result.output if code else json.loads(result.stdout)
+
+    return done
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("2026-11-30", "2026-11-29T18:15:00Z"),
+        ("2026-11-30T09:30", "2026-11-30T03:45:00Z"),
+        ("2026-11-30 09:30:15", "2026-11-30T03:45:15Z"),
+        ("2026-11-30T09:30:00+01:00", "2026-11-30T08:30:00Z"),
+    ],
+)
+def test_times_of_campaigns_and_notes_are_in_the_campaigns_zone(done, text, instant):
+    zone = ("--time-zone", "Asia/Kathmandu")
+    made = done("campaign", "create", "tour", *zone, "--sent-at", text, "--json")
+    assert made["sent_at"] == instant
+    done("campaign", "create", "later", *zone, "--json")
+    assert done("campaign", "set", "later", "--sent-at", text, "--json")["sent_at"] == instant
+    assert done("note", "add", "later", "Sent", "--at", text, "--json")["at"] == instant
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("2100-12-31", "2100-12-31T18:15:00Z"),
+        ("2100-12-31T18:00", "2100-12-31T12:15:00Z"),
+        ("2100-12-31T18:00:00Z", "2100-12-31T18:00:00Z"),
+    ],
+)
+def test_times_share_link_works_to_the_end_of_its_last_day(done, text, instant):
+    done("campaign", "create", "tour", "--time-zone", "Asia/Kathmandu", "--json")
+    assert done("share", "create", "tour", "Partner", "--expires", text, "--json")["expires_at"] == instant
+
+
+@pytest.mark.parametrize("text", ["soon", "2026-13-01", "", "9999-12-31", "2026-02-30"])
+def test_times_bad_time_is_refused(done, text):
+    done("campaign", "create", "tour", "--json")
+    assert "--sent-at must be" in done("campaign", "set", "tour", "--sent-at", text, code=1)
+    assert "--at must be" in done("note", "add", "tour", "Sent", "--at", text, code=1)
+    assert "--expires must be" in done("share", "create", "tour", "Partner", "--expires", text, code=1)
+
+
+def test_times_share_link_that_has_expired_is_refused(done):
+    done("campaign", "create", "tour", "--json")
+    assert "future" in done("share", "create", "tour", "Partner", "--expires", "2020-01-01", code=1)
