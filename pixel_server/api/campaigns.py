@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from pixel_server.api import fields
 from pixel_server.api.context import Api
-from pixel_server.api.openapi.schema import ref
+from pixel_server.api.paging import Paging
 from pixel_server.api.request_body import check_fields, read_json
-from pixel_server.api.routing import Call, Parameter, reply
+from pixel_server.api.routing import Call, reply
 from pixel_server.campaigns import deletion, storage
 from pixel_server.campaigns.campaign import (
     KINDS,
@@ -22,8 +22,8 @@ from pixel_server.campaigns.campaign import (
     refuse_unfit,
 )
 from pixel_server.figures import disclosure
-from pixel_server.problems import BAD_CURSOR, Problem, bad_parameters
-from pixel_server.slug import is_slug
+from pixel_server.problems import Problem
+from pixel_server.slug import PATTERN
 from pixel_server.store import audit_log
 
 
@@ -60,18 +60,7 @@ async def create_campaign(api: Api, request: Request) -> Response:
 
 
 async def list_campaigns(api: Api, request: Request) -> Response:
-    text = request.query_params.get("limit", str(fields.PAGE_SIZE))
-    limit = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
-    after = request.query_params.get("after")
-    errors = []
-    if not 1 <= limit <= fields.MAX_PAGE_SIZE:
-        message = f"must be a whole number from 1 to {fields.MAX_PAGE_SIZE}"
-        errors.append({"field": "limit", "message": message})
-    if after is not None and not is_slug(after):
-        errors.append(BAD_CURSOR)
-    if errors:
-        raise bad_parameters(errors)
-    campaigns, next_cursor = await storage.page(api.store, after, limit)
+    campaigns, next_cursor = await storage.page(api.store, *_PAGING.parse(request.query_params))
     return reply({"items": [campaign_json(campaign) for campaign in campaigns], "next": next_cursor})
 
 
@@ -119,15 +108,9 @@ async def delete_campaign(api: Api, request: Request) -> Response:
     return Response(status_code=204)
 
 
-_PAGE = (
-    Parameter("after", {**ref("CampaignId"), "description": "`next` of the page before."}),
-    Parameter(
-        "limit",
-        {"type": "integer", "minimum": 1, "maximum": fields.MAX_PAGE_SIZE, "default": fields.PAGE_SIZE},
-    ),
-)
+_PAGING = Paging(PATTERN)
 CALLS = (
-    Call("GET", "/api/campaigns", "read", list_campaigns, query=_PAGE),
+    Call("GET", "/api/campaigns", "read", list_campaigns, query=_PAGING.parameters),
     Call("POST", "/api/campaigns", "write", create_campaign),
     Call("GET", "/api/campaigns/{id}", "read", show_campaign, allows_shared_key=True),
     Call("PATCH", "/api/campaigns/{id}", "write", change_campaign),

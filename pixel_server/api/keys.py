@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from pixel_server.api import fields
 from pixel_server.api.context import Api
+from pixel_server.api.paging import BY_TIME, cut_by_time
 from pixel_server.api.request_body import check_fields, read_json
 from pixel_server.api.routing import Call, reply
 from pixel_server.auth import api_keys
@@ -19,7 +20,9 @@ from pixel_server.problems import Problem, bad_fields
 
 async def list_keys(api: Api, request: Request) -> Response:
     listed = await api_keys.list_keys(api.store)
-    return reply({"items": [api_keys.to_json(record) for record in listed], "next": None})
+    page = BY_TIME.parse(request.query_params)
+    items, next_cursor = cut_by_time(listed, page, lambda record: (record.created, record.id))
+    return reply({"items": [api_keys.to_json(record) for record in items], "next": next_cursor})
 
 
 async def create(api: Api, content: Any, who: str, own_scopes: Set[str]) -> tuple[api_keys.ApiKey, str]:
@@ -66,7 +69,7 @@ async def revoke_key(api: Api, request: Request) -> Response:
 
 
 CALLS = (
-    Call("GET", "/api/keys", "read", list_keys),
+    Call("GET", "/api/keys", "read", list_keys, query=BY_TIME.parameters),
     Call("POST", "/api/keys", "write", create_key),
     Call("DELETE", "/api/keys/{id}", "write", revoke_key),
 )

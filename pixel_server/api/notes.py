@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from pixel_server.api import fields
 from pixel_server.api.context import Api
+from pixel_server.api.paging import BY_TIME, cut_by_time
 from pixel_server.api.request_body import check_fields, read_json
 from pixel_server.api.routing import Call, reply
 from pixel_server.campaigns import notes
@@ -20,7 +21,9 @@ from pixel_server.problems import Problem
 async def list_notes(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     listed = await notes.list_notes(api.store, campaign.id)
-    return reply({"items": [notes.to_json(note) for note in listed], "next": None})
+    page = BY_TIME.parse(request.query_params)
+    items, next_cursor = cut_by_time(listed, page, lambda note: (note.at, note.id))
+    return reply({"items": [notes.to_json(note) for note in items], "next": next_cursor})
 
 
 async def add_note(api: Api, request: Request) -> Response:
@@ -55,7 +58,7 @@ async def remove(api: Api, campaign: Campaign, note: str) -> None:
 
 
 CALLS = (
-    Call("GET", "/api/campaigns/{id}/notes", "read", list_notes),
+    Call("GET", "/api/campaigns/{id}/notes", "read", list_notes, query=BY_TIME.parameters),
     Call("POST", "/api/campaigns/{id}/notes", "write", add_note),
     Call("DELETE", "/api/campaigns/{id}/notes/{note}", "write", remove_note),
 )

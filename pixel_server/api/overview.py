@@ -7,16 +7,23 @@ from starlette.responses import Response
 
 from pixel_server.api.context import Api
 from pixel_server.api.openapi.values import choice, text
+from pixel_server.api.paging import BY_NUMBER
 from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.figures import campaign_order, overview
 
 
 async def show_overview(api: Api, request: Request) -> Response:
-    query, sort, page = overview.parse(request.query_params)
-    shown = await overview.read(api.store, api.settings, api.consent, query, sort, page, api.clock())
+    query = request.query_params
+    part, sort = query.get("q", ""), query.get("sort", overview.DEFAULT_SORT)
+    errors = overview.errors_of(part, sort)
+    page = _PAGING.parse(query, errors)
+    shown = await overview.read(
+        *(api.store, api.settings, api.consent, part, sort, api.clock(), int(page.after or 0), page.limit)
+    )
     return reply(overview.to_json(shown))
 
 
+_PAGING = BY_NUMBER._replace(default=overview.PAGE_SIZE)
 _SORTS = (*campaign_order.SORTS, *(f"-{sort}" for sort in campaign_order.SORTS))
 _QUERY = (
     Parameter("q", text("Part of an id or a name.", maxLength=overview.MAX_QUERY_CHARACTERS)),
@@ -28,7 +35,7 @@ _QUERY = (
             default=overview.DEFAULT_SORT,
         ),
     ),
-    Parameter("page", {"type": "integer", "minimum": 1, "maximum": overview.MAX_PAGES, "default": 1}),
+    *_PAGING.parameters,
 )
 
 CALLS = (Call("GET", "/api/overview", "read", show_overview, query=_QUERY),)

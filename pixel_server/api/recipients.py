@@ -13,6 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from pixel_server.api import fields, uploads
 from pixel_server.api.context import Api
 from pixel_server.api.openapi.values import choice, text
+from pixel_server.api.paging import Page, Paging
 from pixel_server.api.request_body import check_fields, read_json
 from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.api.uploads import CSV, NDJSON, Upload
@@ -31,6 +32,9 @@ from pixel_server.tokens import verify as verify_token
 log = logging.getLogger("pixel_server.api")
 
 NO_STORE = {"Cache-Control": "no-store"}
+_PAGING = Paging("[0-9]{1,9}(?:-[0-9a-f]{16})?", fields.MAX_PAGE_SIZE)
+"""A cursor is a place (see `figures.recipients`). If the page ended within that place, the key of the last
+recipient of the page follows: `4711-5f0c9a3be1d2a4b6`."""
 KEY_DIGITS = 16
 """Hexadecimal digits of a recipient key."""
 
@@ -56,11 +60,11 @@ async def upload_recipients(api: Api, request: Request) -> Response:
         raise Problem(409, f"{error}; {upload.progress}") from None
     finally:
         await uploads.log_end(api.store, upload, campaign.id, who)
-    if upload.bad:
-        detail = f"{upload.bad} lines cannot be used and are left out; the others are stored"
-        more = {**upload.counts, "warnings": upload.warnings}
-        raise Problem(422, detail, upload.errors, more=more)
-    return reply({**upload.counts, "warnings": upload.warnings})
+    if upload.bad and not upload.has_stored:
+        left_out = upload.bad - len(upload.errors)
+        more = {"errors_left_out": left_out} if left_out else None
+        raise Problem(422, "no line can be used; nothing was taken", upload.errors, more=more)
+    return reply({**upload.counts, "errors": upload.errors, "warnings": upload.warnings})
 
 
 def _mailed_at(campaign: Campaign, sent: str, now: float) -> float | None:
@@ -82,9 +86,11 @@ def _keeps_names(api: Api, campaign: Campaign) -> bool:
 async def list_recipients(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     query = request.query_params
-    state, after = query.get("state", "opened"), query.get("after", "0")
-    parts = await read_recipients(api, campaign, state, after, request.state.who)
-    return await _list_response(request, parts, recipients.FIELDS, place_count(api))
+    page = _PAGING.parse(query, _bad_state(query.get("state", "opened")))
+    place, last = _place(page)
+    parts = await read_recipients(api, campaign, query.get("state", "opened"), place, request.state.who)
+    parts = _without_earlier(api, parts, last)
+    return await _list_response(api, request, parts, recipients.FIELDS, page.limit)
 
 
 async def read_recipients(
@@ -101,10 +107,8 @@ async def read_recipients(
     log. first_places: see `recipients.rows`. Raises Problem 422 if the state or the cursor is bad, and 409 if
     the campaign does not or no longer keep recipients.
     """
-    errors = []
-    if state not in recipients.STATES:
-        errors.append({"field": "state", "message": f"must be one of: {', '.join(recipients.STATES)}"})
-    if not _is_cursor(after, place_count(api)):
+    errors = _bad_state(state)
+    if not (after.isascii() and after.isdigit() and len(after) < 10 and int(after) < place_count(api)):
         errors.append(BAD_CURSOR)
     if errors:
         raise bad_parameters(errors)
@@ -122,27 +126,40 @@ async def read_recipients(
     )
 
 
+def _bad_state(state: str) -> list[dict[str, str]]:
+    """Returns the error of a state that does not exist, as a list; [] if the state is one of STATES."""
+    message = f"must be one of: {', '.join(recipients.STATES)}"
+    return [] if state in recipients.STATES else [{"field": "state", "message": message}]
+
+
+def _place(page: Page) -> tuple[str, str]:
+    """Returns (the place at which a page begins, the key of the last recipient before it, or "")."""
+    place, _, last = (page.after or "0").partition("-")
+    return place, last
+
+
 def place_count(api: Api) -> int:
     """Returns the number of places of a list of recipients, which cursors are below."""
     return recipients.place_count(api.settings.shards)
 
 
 async def list_quiet(api: Api, request: Request) -> Response:
-    query, end = request.query_params, place_count(api)
-    after, errors, since = query.get("after", "0"), [], 0
+    query = request.query_params
+    errors, since = [], 0
     try:
         since = fields.day(query.get("quiet_since"))
     except ValueError as error:
         errors.append({"field": "quiet_since", "message": str(error)})
-    if not _is_cursor(after, end):
-        errors.append(BAD_CURSOR)
-    if errors:
-        raise bad_parameters(errors)
+    page = _PAGING.parse(query, errors)
+    place, last = _place(page)
+    if int(place) >= place_count(api):
+        raise bad_parameters([BAD_CURSOR])
     await audit_log.note(api.store, request.state.who, "recipients.read", state="quiet")
     span = inactive_recipients.Span(since, int(api.clock()))
     sources = await _inactive_sources(api)
-    parts = inactive_recipients.rows(api.store, api.secrets, sources, api.settings.shards, span, int(after))
-    return await _list_response(request, parts, inactive_recipients.FIELDS, end)
+    parts = inactive_recipients.rows(api.store, api.secrets, sources, api.settings.shards, span, int(place))
+    parts = _without_earlier(api, parts, last)
+    return await _list_response(api, request, parts, inactive_recipients.FIELDS, page.limit)
 
 
 async def _inactive_sources(api: Api) -> list[inactive_recipients.Source]:
@@ -158,12 +175,10 @@ async def _inactive_sources(api: Api) -> list[inactive_recipients.Source]:
     return sources
 
 
-def _is_cursor(text: str, end: int) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 10 and int(text) < end
-
-
-async def _list_response(request: Request, parts: Parts, columns: Sequence[str], end: int) -> Response:
-    """Returns all rows as NDJSON or CSV if the caller accepts one of these, else a page. end: of cursors."""
+async def _list_response(
+    api: Api, request: Request, parts: Parts, columns: Sequence[str], limit: int
+) -> Response:
+    """Returns all rows as NDJSON or CSV if the caller accepts one of these, else a page of `limit` rows."""
     accept = request.headers.get("accept", "")
     if NDJSON in accept:
         return StreamingResponse(recipients.ndjson(parts), 200, NO_STORE, NDJSON)
@@ -171,13 +186,28 @@ async def _list_response(request: Request, parts: Parts, columns: Sequence[str],
         lines = recipients.as_csv(parts, columns)
         return StreamingResponse(lines, 200, NO_STORE, "text/csv; charset=utf-8")
     items: list[recipients.Row] = []
-    cursor = end
+    next_place = 0
     async for place, rows in parts:
         items += rows
-        cursor = place
-        if len(items) >= fields.MAX_PAGE_SIZE:
+        next_place = place
+        if len(items) >= limit:
             break
-    return reply({"items": items, "next": str(cursor) if cursor < end else None})
+    if len(items) > limit:
+        key = items[limit - 1]["key"]
+        return reply({"items": items[:limit], "next": f"{_order(api, key)[0]}-{key}"})
+    return reply({"items": items, "next": str(next_place) if next_place < place_count(api) else None})
+
+
+async def _without_earlier(api: Api, parts: Parts, last: str) -> Parts:
+    """Yields parts without the rows up to a recipient. last: key of the recipient, or "" for all rows."""
+    async for place, rows in parts:
+        yield place, [row for row in rows if not last or _order(api, row["key"]) > _order(api, last)]
+
+
+def _order(api: Api, key: str) -> tuple[int, str]:
+    """Returns the place of a recipient, and the key, by which lists of recipients are ordered."""
+    recipient_key = bytes.fromhex(key)
+    return recipients.place(recipient_key, api.settings.shards), key
 
 
 def key_of_query(content: Any, secrets: Secrets) -> bytes:
@@ -258,14 +288,19 @@ async def erase_recipient(api: Api, request: Request) -> Response:
 _SENT = Parameter(
     "sent", choice(("true", "false"), "Whether the mails of the list count as sent.", default="true")
 )
-_AFTER = Parameter("after", text("`next` of the page before.", pattern="^[0-9]{1,9}$"))
 _STATE = Parameter("state", choice(recipients.STATES, "State of the recipients.", default="opened"))
 _QUIET_SINCE = Parameter("quiet_since", text("A day of UTC.", format="date"), is_required=True)
 
 CALLS = (
     Call("PUT", "/api/campaigns/{id}/recipients", "people", upload_recipients, query=(_SENT,)),
-    Call("GET", "/api/campaigns/{id}/recipients", "people", list_recipients, query=(_STATE, _AFTER)),
-    Call("GET", "/api/recipients", "people", list_quiet, query=(_QUIET_SINCE, _AFTER)),
+    Call(
+        "GET",
+        "/api/campaigns/{id}/recipients",
+        "people",
+        list_recipients,
+        query=(_STATE, *_PAGING.parameters),
+    ),
+    Call("GET", "/api/recipients", "people", list_quiet, query=(_QUIET_SINCE, *_PAGING.parameters)),
     Call("POST", "/api/recipients/find", "people", find_recipient),
     Call("GET", "/api/recipients/{key}", "people", show_recipient),
     Call("DELETE", "/api/recipients/{key}", "people", erase_recipient),

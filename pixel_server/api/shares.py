@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from pixel_server.api import fields
 from pixel_server.api.context import NO_BASE_URL, Api
+from pixel_server.api.paging import BY_TIME, cut_by_time
 from pixel_server.api.request_body import check_fields, read_json
 from pixel_server.api.routing import Call, reply
 from pixel_server.auth import share_links
@@ -20,7 +21,9 @@ from pixel_server.problems import Problem
 async def list_shares(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     listed = await share_links.list_shares(api.store, campaign.id)
-    return reply({"items": [share_links.to_json(share) for share in listed], "next": None})
+    page = BY_TIME.parse(request.query_params)
+    items, next_cursor = cut_by_time(listed, page, lambda share: (share.created, share.id))
+    return reply({"items": [share_links.to_json(share) for share in items], "next": next_cursor})
 
 
 async def make_share(api: Api, request: Request) -> Response:
@@ -75,7 +78,7 @@ async def revoke(api: Api, campaign: Campaign, share: str, who: str) -> None:
 
 
 CALLS = (
-    Call("GET", "/api/campaigns/{id}/shares", "read", list_shares),
+    Call("GET", "/api/campaigns/{id}/shares", "read", list_shares, query=BY_TIME.parameters),
     Call("POST", "/api/campaigns/{id}/shares", "write", make_share),
     Call("DELETE", "/api/campaigns/{id}/shares/{share}", "write", revoke_share),
 )

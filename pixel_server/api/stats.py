@@ -12,6 +12,7 @@ from starlette.responses import Response
 from pixel_server.api.context import Api
 from pixel_server.api.openapi.schema import ref
 from pixel_server.api.openapi.values import Schema, choice, text
+from pixel_server.api.paging import BY_NUMBER, cut_by_number
 from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.figures import compare, csv_export, disclosure, ranges, shared_stats, stats, web_breakdowns
@@ -28,21 +29,20 @@ async def show_stats(api: Api, request: Request) -> Response:
     now, query = api.clock(), request.query_params
     if request.state.has_shared_key:
         late_since = await asyncio.to_thread(api.late_since)
-        return reply(await shared_stats.read(api.store, campaign, query, api.settings, late_since, now))
-    time_range = ranges.parse(query, campaign.time_zone, now)
-    late_since = await asyncio.to_thread(api.late_since)
-    figures = await stats.read(api.store, campaign, time_range, api.settings, now)
+        figures = await shared_stats.read(api.store, campaign, query, api.settings, late_since, now)
+    else:
+        time_range = ranges.parse(query, campaign.time_zone, now)
+        late_since = await asyncio.to_thread(api.late_since)
+        figures = await stats.read(api.store, campaign, time_range, api.settings, now)
+        figures["late_since"] = None if late_since is None else iso_ms(late_since)
     if csv_export.MEDIA in request.headers.get("accept", ""):
         return series_csv(campaign, figures)
-    return reply({**figures, "late_since": None if late_since is None else iso_ms(late_since)})
+    return reply(figures)
 
 
 def series_csv(campaign: Campaign, figures: Mapping[str, Any]) -> Response:
     """Returns the `series` of stats as a CSV file."""
-    name = f"{campaign.id}-{figures['interval']}.csv"
-    headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{name}"'}
-    content = csv_export.of_series(figures["series"])
-    return Response(content, 200, headers, f"{csv_export.MEDIA}; charset=utf-8")
+    return _csv_file(f"{campaign.id}-{figures['interval']}.csv", csv_export.of_series(figures["series"]))
 
 
 async def show_breakdowns(api: Api, request: Request) -> Response:
@@ -51,14 +51,26 @@ async def show_breakdowns(api: Api, request: Request) -> Response:
     if request.state.has_shared_key:
         late_since = await asyncio.to_thread(api.late_since)
         dimensions = web_breakdowns.parse(query, disclosure.DIMENSIONS)
-        return reply(
-            await shared_stats.breakdowns(
-                api.store, campaign, query, dimensions, api.settings, late_since, now
-            )
+        answer = await shared_stats.breakdowns(
+            api.store, campaign, query, dimensions, api.settings, late_since, now
         )
-    time_range = ranges.parse(query, campaign.time_zone, now)
-    dimensions = web_breakdowns.parse(query)
-    return reply(await web_breakdowns.read(api.store, campaign, time_range, dimensions, api.settings, now))
+    else:
+        time_range = ranges.parse(query, campaign.time_zone, now)
+        dimensions = web_breakdowns.parse(query)
+        answer = await web_breakdowns.read(api.store, campaign, time_range, dimensions, api.settings, now)
+    if csv_export.MEDIA in request.headers.get("accept", ""):
+        return breakdowns_csv(campaign, answer)
+    return reply(answer)
+
+
+def breakdowns_csv(campaign: Campaign, breakdowns: Mapping[str, Any]) -> Response:
+    """Returns an answer of `show_breakdowns` as a CSV file."""
+    return _csv_file(f"{campaign.id}-breakdowns.csv", csv_export.of_breakdowns(breakdowns["by"]))
+
+
+def _csv_file(name: str, content: bytes) -> Response:
+    headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(content, 200, headers, f"{csv_export.MEDIA}; charset=utf-8")
 
 
 async def compare_campaigns(api: Api, request: Request) -> Response:
@@ -66,14 +78,16 @@ async def compare_campaigns(api: Api, request: Request) -> Response:
     if not 2 <= len(ids) <= MAX_COMPARED or len(set(ids)) != len(ids) or not all(map(is_slug, ids)):
         message = f"must be 2 to {MAX_COMPARED} ids of campaigns, with commas between"
         raise bad_parameter("ids", message)
-    now = api.clock()
+    query, now = request.query_params, api.clock()
+    shown, next_cursor = cut_by_number(ids, BY_NUMBER.parse(query))
     compared = []
-    for campaign_id in ids:
+    for campaign_id in [ids[0], *(campaign_id for campaign_id in shown if campaign_id != ids[0])]:
         campaign = await api.campaign(campaign_id)
-        time_range = ranges.parse({}, campaign.time_zone, now)
+        time_range = ranges.parse(query, campaign.time_zone, now)
         figures = await stats.read(api.store, campaign, time_range, api.settings, now)
         compared.append((campaign, figures))
-    return reply(compare.side_by_side(compared))
+    items = compare.side_by_side(compared)
+    return reply({"items": items if ids[0] in shown else items[1:], "next": next_cursor})
 
 
 def _boundary(description: str) -> Schema:
@@ -109,6 +123,7 @@ _BREAKDOWNS_QUERY = (
     Parameter("tz", {**ref("TimeZone"), "description": "Must be the campaign's time zone."}),
 )
 _IDS = Parameter("ids", text(f"2 to {MAX_COMPARED} ids, with commas between."), is_required=True)
+_COMPARE_QUERY = (_IDS, *_ENDS, *BY_NUMBER.parameters)
 
 CALLS = (
     Call("GET", "/api/campaigns/{id}/stats", "read", show_stats, allows_shared_key=True, query=_STATS_QUERY),
@@ -117,5 +132,5 @@ CALLS = (
         allows_shared_key=True,
         query=_BREAKDOWNS_QUERY,
     ),
-    Call("GET", "/api/compare", "read", compare_campaigns, query=(_IDS,)),
+    Call("GET", "/api/compare", "read", compare_campaigns, query=_COMPARE_QUERY),
 )

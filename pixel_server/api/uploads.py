@@ -77,7 +77,7 @@ def mailed_at(campaign: Campaign, now: float) -> float:
 
 async def log_end(store: AsyncRedis, upload: Upload, campaign: str, who: str) -> None:
     """Writes the counts of an upload to the audit log, if it stored any row and Redis answers."""
-    if upload.new or upload.known or upload.withdrawn:
+    if upload.has_stored:
         with suppress(redis.RedisError, OSError):
             await audit_log.note(store, who, "recipients.uploaded", campaign=campaign, **upload.counts)
 
@@ -112,6 +112,11 @@ class Upload:
     def counts(self) -> dict[str, int]:
         """Returns the counts by the names in COUNTS."""
         return {name: getattr(self, name) for name in self.COUNTS}
+
+    @property
+    def has_stored(self) -> bool:
+        """Returns whether any line was taken, also that of a recipient who withdrew."""
+        return bool(self.new or self.known or self.withdrawn)
 
     @property
     def progress(self) -> str:

@@ -9,18 +9,19 @@ from starlette.responses import Response
 
 from pixel_server.api import fields
 from pixel_server.api.context import Api
-from pixel_server.api.openapi.values import text
+from pixel_server.api.paging import Paging
 from pixel_server.api.request_body import check_fields, read_json
-from pixel_server.api.routing import Call, Parameter, reply
-from pixel_server.problems import BAD_CURSOR, Problem, bad_parameters
+from pixel_server.api.routing import Call, reply
+from pixel_server.problems import Problem
 from pixel_server.recipients import withdrawals
 from pixel_server.recipients.withdrawals import Periods
 from pixel_server.secret import Secrets
 from pixel_server.store import audit_log
 from pixel_server.times import iso_ms
 
-_END_OF_CURSORS = 1 << 64
-"""First number that cannot be a cursor: those of Redis have 64 bits."""
+_PAGING = Paging("(?:0|[1-9][0-9]{0,18})(?:-[0-9a-f]{16})?", fields.MAX_PAGE_SIZE)
+"""A cursor is a cursor of Redis's HSCAN; and then, if the page ended among the marks that HSCAN returned, the
+last mark of the page: `1536-5f0c9a3be1d2a4b6`."""
 
 
 def periods_json(periods: Periods) -> list[dict[str, str | None]]:
@@ -45,21 +46,26 @@ def recipient_keys(content: Any, secrets: Secrets) -> list[bytes]:
     return keys
 
 
-async def withdrawals_page(api: Api, after: str, limit: int) -> tuple[list[dict[str, Any]], str | None]:
-    """Returns (about `limit` withdrawals, the cursor of the next page or None).
+async def withdrawals_page(
+    api: Api, after: str | None, limit: int
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Returns (at most `limit` withdrawals, the cursor of the next page or None).
 
     Raises Problem 422 if `after` is not a cursor.
     """
-    if not (after.isascii() and after.isdigit() and len(after) <= 20 and int(after) < _END_OF_CURSORS):
-        raise bad_parameters([BAD_CURSOR])
-    page, next_cursor = await withdrawals.page(api.store, int(after), limit)
-    items = [{"mark": mark.hex(), "periods": periods_json(periods)} for mark, periods in page]
-    return items, str(next_cursor) if next_cursor else None
+    page = _PAGING.parse({"limit": str(limit), **({} if after is None else {"after": after})})
+    place, _, last_mark = (page.after or "0").partition("-")
+    scanned, following = await withdrawals.page(api.store, int(place), fields.MAX_PAGE_SIZE)
+    rest = sorted(item for item in scanned if item[0] > bytes.fromhex(last_mark))
+    items = [{"mark": mark.hex(), "periods": periods_json(periods)} for mark, periods in rest[: page.limit]]
+    if len(rest) > page.limit:
+        return items, f"{place}-{items[-1]['mark']}"
+    return items, str(following) if following else None
 
 
 async def list_withdrawals(api: Api, request: Request) -> Response:
-    after = request.query_params.get("after", "0")
-    items, next_cursor = await withdrawals_page(api, after, fields.MAX_PAGE_SIZE)
+    page = _PAGING.parse(request.query_params)
+    items, next_cursor = await withdrawals_page(api, page.after, page.limit)
     return reply({"items": items, "next": next_cursor})
 
 
@@ -97,10 +103,8 @@ async def end_withdrawals(api: Api, request: Request) -> Response:
     return reply(await allow(api, await read_json(request), request.state.who))
 
 
-_AFTER = Parameter("after", text("`next` of the page before.", pattern="^[0-9]{1,19}$"))
-
 CALLS = (
-    Call("GET", "/api/withdrawals", "people", list_withdrawals, query=(_AFTER,)),
+    Call("GET", "/api/withdrawals", "people", list_withdrawals, query=_PAGING.parameters),
     Call("POST", "/api/withdrawals", "people", add_withdrawals),
     Call("DELETE", "/api/withdrawals", "people", end_withdrawals),
 )

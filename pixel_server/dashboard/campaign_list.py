@@ -31,8 +31,9 @@ async def show(api: Api, request: Request) -> Response:
     sort = sort if sort in SORTS else DEFAULT_SORT
     text = request.query_params.get("page", "1")
     page = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 1
-    page = max(1, min(page, overview.MAX_PAGES))
-    listing = await overview.read(api.store, api.settings, api.consent, query, sort, page, api.clock())
+    page = max(1, page)
+    start = (page - 1) * overview.PAGE_SIZE
+    listing = await overview.read(api.store, api.settings, api.consent, query, sort, api.clock(), start)
     pages = max(1, -(-listing.total // overview.PAGE_SIZE))
     context = {
         "rows": [

@@ -85,7 +85,7 @@ async def _chosen(api: Api, ids: Sequence[str]) -> tuple[list[Campaign], list[st
 
 async def _search(api: Api, query: str, chosen: Sequence[Campaign]) -> list[Campaign]:
     """Returns campaigns that match the query and are not chosen yet."""
-    listing = await overview.read(api.store, api.settings, api.consent, query, "name", 1, api.clock())
+    listing = await overview.read(api.store, api.settings, api.consent, query, "name", api.clock())
     others = [row.campaign for row in listing.rows if row.campaign not in chosen]
     return others[:MAX_MATCHES]
 

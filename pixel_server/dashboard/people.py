@@ -58,7 +58,7 @@ async def _change(api: Api, request: Request, field: str) -> Response:
 async def _withdrawals(
     api: Api, request: Request, fields: Mapping[str, str], problem: Problem | None = None
 ) -> Response:
-    after = request.query_params.get("after", "0")
+    after = request.query_params.get("after")
     items, next_cursor = await withdrawal_calls.withdrawals_page(api, after, PAGE_ROWS)
     context = {
         "items": items,
@@ -122,7 +122,7 @@ async def list_actions(api: Api, request: Request) -> Response:
 
 async def _audit(api: Api, request: Request, log: audit_log.Log) -> Response:
     after = request.query_params.get("after")
-    items, next_cursor = await audit.audit_page(api, after, log)
+    items, next_cursor = await audit.audit_page(api, request.query_params, log)
     counts = await audit_log.recipient_counts(api.store) if log == "recipients" else {}
     context = {"items": items, "next": next_cursor, "after": after, "counts": counts, "log": log}
     return render.page(api, request, "audit.html", context)

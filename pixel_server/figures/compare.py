@@ -14,25 +14,24 @@ Counts = Callable[[CampaignStats], tuple[int, int] | None]
 """Returns (successes, trials) of a campaign, or None if they are not known."""
 
 
-def side_by_side(campaigns: Sequence[CampaignStats]) -> dict[str, Any]:
-    """Returns the response to `GET /api/compare`."""
-    return {
-        "items": [
-            {
-                "campaign": campaign.id,
-                "name": campaign.name,
-                "totals": stats["totals"],
-                "open_rate": stats["open_rate"],
-                "over": stats["over"],
-                "closed_at": stats["closed_at"],
-                "to_first": difference,
-            }
-            for (campaign, stats), difference in zip(
-                campaigns, differences_to_first(campaigns, openers), strict=True
-            )
-        ],
-        "next": None,
-    }
+def side_by_side(campaigns: Sequence[CampaignStats]) -> list[dict[str, Any]]:
+    """Returns the items of the response to `GET /api/compare`."""
+    return [
+        {
+            "campaign": campaign.id,
+            "name": campaign.name,
+            "from": stats["from"],
+            "to": stats["to"],
+            "totals": stats["totals"],
+            "open_rate": stats["open_rate"],
+            "over": stats["over"],
+            "closed_at": stats["closed_at"],
+            "to_first": difference,
+        }
+        for (campaign, stats), difference in zip(
+            campaigns, differences_to_first(campaigns, openers), strict=True
+        )
+    ]
 
 
 def differences_to_first(

@@ -16,7 +16,10 @@ _INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f")
 
 
 def lines(rows: Iterable[Sequence[Any]]) -> bytes:
-    """Returns rows as CSV. None becomes an empty cell. An apostrophe precedes text that may be a formula."""
+    """Returns rows as CSV. None becomes an empty cell, and True becomes `true`, as in JSON.
+
+    An apostrophe precedes text that may be a formula.
+    """
     out = io.StringIO()
     csv.writer(out).writerows([_cell(value) for value in row] for row in rows)
     return out.getvalue().encode()
@@ -28,7 +31,17 @@ def of_series(items: Sequence[Mapping[str, Any]]) -> bytes:
     return lines([columns, *([item[name] for name in columns] for item in items)])
 
 
+def of_breakdowns(by: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
+    """Returns breakdowns as CSV, a row for each name of each dimension: `by,name,views,visits`."""
+    names = list(dict.fromkeys(name for rows in by.values() for row in rows for name in row))
+    columns = names or ["name", "views", "visits"]
+    table = [[dimension, *map(row.get, columns)] for dimension, rows in by.items() for row in rows]
+    return lines([["by", *columns], *table])
+
+
 def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return "'" + value if isinstance(value, str) and _is_formula(value) else value
 
 

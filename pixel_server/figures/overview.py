@@ -6,7 +6,6 @@ old, see `campaign_order`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,12 +22,11 @@ from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import iso_ms
 
 PAGE_SIZE = 50
-"""Largest number of campaigns on a page."""
+"""Number of campaigns on a page, if the caller does not choose it."""
 DAYS = 14
 """Number of days whose counts are shown of each campaign."""
 DEFAULT_SORT = "-last_hit"
 MAX_QUERY_CHARACTERS = 200
-MAX_PAGES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A page of campaigns. total: number of all campaigns that match. page: number of the page, from 1.
+    """A page of campaigns. total: number of all campaigns that match. end: number of campaigns up to the end
+    of the page.
 
     as_of: time, s; every hit that reached the stream before it is counted in the rows. ordered_as_of: time,
     s, at which the figures of the order were read.
@@ -58,46 +57,43 @@ class Overview:
 
     rows: list[Row]
     total: int
-    page: int
+    end: int
     as_of: float
     ordered_as_of: float
 
 
-def parse(query: Mapping[str, str]) -> tuple[str, str, int]:
-    """Returns (q, sort, page) of a query, as `read` takes them. Raises Problem 422 if one of them is bad."""
-    text = query.get("page", "1")
-    page = int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 0
-    part, sort = query.get("q", ""), query.get("sort", DEFAULT_SORT)
-    _check(part, sort, page)
-    return part, sort, page
-
-
-def _check(query: str, sort: str, page: int) -> None:
+def errors_of(query: str, sort: str) -> list[dict[str, str]]:
+    """Returns the errors of the parameters `q` and `sort`."""
     errors = []
     if len(query) > MAX_QUERY_CHARACTERS:
         errors.append({"field": "q", "message": f"may have {MAX_QUERY_CHARACTERS} characters at most"})
     if sort.removeprefix("-") not in campaign_order.SORTS:
         choices = ", ".join(campaign_order.SORTS)
         errors.append({"field": "sort", "message": f"must be one of: {choices}; perhaps with a - before it"})
-    if not 1 <= page <= MAX_PAGES:
-        errors.append({"field": "page", "message": f"must be a whole number from 1 to {MAX_PAGES}"})
-    if errors:
-        raise bad_parameters(errors)
+    return errors
 
 
 async def read(
-    store: AsyncRedis, settings: Settings, consent: Consent, query: str, sort: str, page: int, now: float
+    store: AsyncRedis,
+    settings: Settings,
+    consent: Consent,
+    query: str,
+    sort: str,
+    now: float,
+    start: int = 0,
+    limit: int = PAGE_SIZE,
 ) -> Overview:
-    """Returns a page of the campaigns that match a query.
+    """Returns a page of the campaigns that match a query: `limit` of them, without the first `start`.
 
     query: part of an id or a name, in upper or lower case. sort: see `campaign_order.SORTS`; "" sorts by the
     newest hit. Leaves out a campaign that is deleted meanwhile. Raises Problem 422 if an argument is bad.
     """
     sort = sort or DEFAULT_SORT
-    _check(query, sort, page)
+    if errors := errors_of(query, sort):
+        raise bad_parameters(errors)
     order = await campaign_order.read(store, settings.shards, consent, now)
     matches = campaign_order.find(order, query, sort)
-    entries = matches[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
+    entries = matches[start : start + limit]
     pipe = store.pipeline(transaction=False)
     totals.queue_as_of(pipe, settings.shards)
     for entry in entries:
@@ -110,7 +106,7 @@ async def read(
     campaigns = [campaign for campaign in records if campaign is not None]
     days = await _read_days(store, settings, campaigns, now)
     rows = [_row(campaign, sums[campaign.id], days[campaign.id], consent) for campaign in campaigns]
-    return Overview(rows, len(matches), page, as_of / 1000, order.as_of)
+    return Overview(rows, len(matches), start + limit, as_of / 1000, order.as_of)
 
 
 def _row(campaign: Campaign, sums: totals.Sums, days: list[int | None], consent: Consent) -> Row:
@@ -157,10 +153,9 @@ def _months(days: list[str]) -> list[str]:
 
 def to_json(overview: Overview) -> dict[str, Any]:
     """Returns the overview as the API shows it."""
-    has_more = overview.page * PAGE_SIZE < overview.total
     return {
         "items": [_row_json(row) for row in overview.rows],
-        "next": overview.page + 1 if has_more else None,
+        "next": str(overview.end) if overview.end < overview.total else None,
         "total": overview.total,
         "as_of": iso_ms(int(overview.as_of * 1000)),
         "ordered_as_of": iso_ms(int(overview.ordered_as_of * 1000)),

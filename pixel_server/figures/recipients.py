@@ -46,6 +46,11 @@ Parts = AsyncIterator[tuple[int, list[Row]]]
 _encode = msgspec.json.Encoder().encode
 
 
+def place(recipient: bytes, shards: int) -> int:
+    """Returns the place of a recipient key."""
+    return shard_of(recipient, shards) * keys.PEOPLE_BUCKETS + recipient_record.people_bucket(recipient)
+
+
 def place_count(shards: int) -> int:
     """Returns the number of places."""
     return shards * keys.PEOPLE_BUCKETS

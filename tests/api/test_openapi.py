@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 
 import jsonschema_rs
@@ -16,6 +17,8 @@ from schemathesis.specs.openapi import checks
 from pixel_server.api import routes
 from pixel_server.api.openapi.document import document
 from pixel_server.api.routes import CALLS
+from pixel_server.problems import TYPE
+from tests import openapi_check
 
 DOCUMENT = document("http://pixel.test", CALLS)
 METHODS = ("get", "head", "post", "patch", "put", "delete", "options")
@@ -161,6 +164,8 @@ RANGES = {
     "to",
     "mode",
     "token",
+    "time_zone",
+    "tz",
 } | {"scopes"}
 """Fields with rules that a schema cannot state. Only these may be refused although they fit the schema."""
 
@@ -212,3 +217,47 @@ def test_openapi_document_read_twice_is_made_once(web, monkeypatch):
     assert second.content == first.content
     assert second.headers["content-type"] == "application/json"
     assert second.headers["cache-control"] == "no-store"
+
+
+def parts(part, at="#"):
+    """Returns each object in a part of the document, with its place."""
+    if isinstance(part, list):
+        part = dict(enumerate(part))
+    if not isinstance(part, dict):
+        return []
+    return [(at, part), *(inner for name, value in part.items() for inner in parts(value, f"{at}/{name}"))]
+
+
+def test_openapi_enum_of_a_value_that_may_be_null_has_null():
+    for at, part in parts(DOCUMENT):
+        if "null" in part.get("type", ()) and "enum" in part:
+            assert None in part["enum"], at
+
+
+def test_openapi_enums_are_short():
+    for at, part in parts(DOCUMENT):
+        assert len(part.get("enum", ())) <= 20, at
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "body"),
+    [
+        ("GET", "/api/keys", 200, {"items": [], "next": None, "surprise": 1}),
+        ("GET", "/api/keys", 200, {"items": []}),
+        ("GET", "/api/keys", 204, None),
+        ("PUT", "/api/keys", 200, {}),
+        ("POST", "/under/a/path/api/campaigns", 201, {"id": "UPPER"}),
+        ("GET", "/readyz", 503, {"status": "fine", "warnings": [], "recorder": {}, "redis": {}, "spool": {}}),
+    ],
+)
+def test_check_answer_that_is_not_described_is_unfit(method, path, status, body):
+    with pytest.raises(openapi_check.Unfit):
+        openapi_check.check_answer(method, path, status, None, body)
+
+
+@pytest.mark.parametrize("headers", [{}, {"WWW-Authenticate": "Basic"}])
+def test_check_answer_without_its_header_is_unfit(headers):
+    problem = {"type": "about:blank", "title": "Unauthorized", "status": 401, "detail": "no key"}
+    sent = {"content-type": TYPE, **headers}
+    with pytest.raises(openapi_check.Unfit):
+        openapi_check.check_answer("GET", "/api/keys", 401, sent, json.dumps(problem).encode())

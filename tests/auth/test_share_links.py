@@ -148,7 +148,7 @@ def test_make_too_many_links_is_409(mail, share, site, client):
         ({"name": "x" * 201}, "name"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
         ({"expires_at": "tomorrow"}, "expires_at"),
-        ({"frames": ["https://www.example.org/"]}, "frames"),
+        ({"frames": ["https://www.example.org/page"]}, "frames"),
         ({"frames": ["javascript:alert(1)"]}, "frames"),
         ({"frames": "https://www.example.org"}, "frames"),
         ({"token": "my-own"}, "token"),

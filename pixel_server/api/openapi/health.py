@@ -33,18 +33,38 @@ SCHEMAS = {
     "Readiness": answer(
         (
             *("workers", "wrong_clocks", "retention_waits", "oldest_uncounted_seconds", "stream_entries"),
-            *("dead_letters", "drops", "stopped"),
+            *("dead_letters", "drops", "stopped", "store", "losses"),
         ),
         status=choice(("ok", "degraded", "failing"), "`failing`: hits are not stored."),
         warnings=array(text("A line for the operator.")),
         recorder=answer(
             failing_since=instant_or_null("Null if the recorder is not failing."),
             pending_bytes=count("Bytes of memory that hits take which are not stored yet."),
+            stored=count("Hits that this process wrote to Redis."),
+            spooled=count("Hits that this process wrote to the spool."),
+            late=count("Hits that were answered 503 because they were not stored in time."),
+            refused=count("Hits that could be stored nowhere."),
+            gaps=count("Batches of hits that Redis lost."),
+            removed=count("Hits that were lost because the spool's directory was removed."),
         ),
         redis=answer(
-            ("durability", "eviction", "used_memory", "maxmemory", "full", "error"),
+            (
+                *("role", "replication", "replicas", "durability", "aof", "fsync", "eviction"),
+                *("used_memory", "maxmemory", "full", "error"),
+            ),
             answers=flag("Whether Redis answers."),
+            role=text("`master`, or `slave` for a replica."),
+            replication=text("What the promotion of a replica may lose."),
+            replicas=array(
+                answer(
+                    address=text("Address and port."),
+                    state=text("`online` if the replica follows."),
+                    lag_seconds=or_null({"type": "integer"}, "Seconds since it last answered."),
+                )
+            ),
             durability=text("What a crash of Redis may cost."),
+            aof=text("Its `appendonly`; `unknown` if its settings cannot be read."),
+            fsync=text("Its `appendfsync`, or `unknown`."),
             eviction=text("Its `maxmemory-policy`; it should be `noeviction`."),
             used_memory=or_null({"type": "integer"}, "Bytes of memory that it uses, if it says so."),
             maxmemory=or_null(
@@ -52,6 +72,22 @@ SCHEMAS = {
             ),
             full=text("How full it is, if too little is free; hits then go to the spool."),
             error=text("Why it does not answer."),
+        ),
+        store=answer(
+            is_known=flag("Whether the store is the one that this server used before."),
+            unreadable_campaigns=array(
+                ref("CampaignId"), maxItems=100, description="Campaigns whose records cannot be read."
+            ),
+            unreadable_withdrawals=count("Withdrawals that cannot be read. They apply all the same."),
+        ),
+        losses=answer(
+            batches=count("Batches of hits that Redis had acknowledged and lost."),
+            hits=count("Hits in these batches."),
+            hits_are_exact=flag("Whether `hits` is exact; else there are at least so many."),
+            since=instant_or_null("Time at which the first loss was found; null if there is none."),
+            shards=mapping(count("Number of batches."), "Lost batches by the number of their shard."),
+            commits=count("Commits of counters that Redis had acknowledged and lost."),
+            removed_hits=count("Hits in files that somebody removed from the spool."),
         ),
         spool=answer(
             ("segments", "hits", "bytes", "waiting_since", "set_aside", "trouble"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pixel_server.api.openapi.operation import Operation, ok
-from pixel_server.api.openapi.schema import answer, array, ref
+from pixel_server.api.openapi.schema import CURSOR, answer, array, ref
 from pixel_server.api.openapi.values import count, instant, text, text_or_null
 from pixel_server.figures import inventory_cache
 
@@ -11,10 +11,10 @@ OPERATIONS = {
     "show_kept": Operation(
         "What is stored now, by kind of data",
         ok(
-            "All kinds, on one page.",
+            "A page of kinds.",
             answer(
                 items=array(ref("Kept")),
-                next=text_or_null("Always null."),
+                next=CURSOR,
                 as_of=instant("Time at which the store was read."),
             ),
         ),

@@ -9,7 +9,7 @@ from pixel_server.auth.api_keys import CAMPAIGN_SCOPE, MAX_SCOPES, SCOPES, ApiKe
 from pixel_server.slug import PATTERN
 
 OPERATIONS = {
-    "list_keys": Operation("API keys, oldest first", ok("All keys, on one page.", page("ApiKey"))),
+    "list_keys": Operation("API keys, oldest first", ok("A page of keys.", page("ApiKey"))),
     "create_key": Operation(
         "Create an API key",
         ok("The key. It is shown this once, and stored as a hash.", ref("NewApiKey")),

@@ -9,7 +9,7 @@ from pixel_server.campaigns import notes
 
 OPERATIONS = {
     "list_notes": Operation(
-        "Notes on dates of a campaign, in order of time", ok("All notes, on one page.", page("Note"))
+        "Notes on dates of a campaign, in order of time", ok("A page of notes.", page("Note"))
     ),
     "add_note": Operation(
         "Note what happened on a date",

@@ -32,6 +32,7 @@ class Operation(NamedTuple):
 def describe(call: Call, operation: Operation) -> Schema:
     """Returns the operation of a call as the document shows it."""
     statuses = set(operation.problems)
+    statuses.add(400)  # too many parameters
     shown: Schema = {"operationId": call.handler.__name__, "summary": operation.summary}
     if operation.description:
         shown["description"] = operation.description

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pixel_server.api.openapi.operation import Operation, ok
-from pixel_server.api.openapi.schema import answer, array, mapping, ref
+from pixel_server.api.openapi.schema import CURSOR, answer, array, mapping, ref
 from pixel_server.api.openapi.values import choice, count, flag, instant, instant_or_null, or_null, text
 from pixel_server.figures import campaign_order, overview
 
@@ -13,15 +13,15 @@ OPERATIONS = {
         ok(
             "A page of campaigns.",
             answer(
-                items=array(ref("InOverview"), maxItems=overview.PAGE_SIZE),
-                next=or_null({"type": "integer"}, "Number of the next page; null on the last page."),
+                items=array(ref("InOverview")),
+                next=CURSOR,
                 total=count("Campaigns that match `q`."),
                 as_of=instant("As in `Stats`."),
                 ordered_as_of=instant("Time at which the figures of the order were read."),
                 estimates=mapping(ref("Estimate"), "Figures that are estimates, and how good they are."),
             ),
         ),
-        f"{overview.PAGE_SIZE} a page. The figures shown are read anew; the figures that decide the order "
+        "The figures shown are read anew; the figures that decide the order "
         f"are at most {campaign_order.MAX_AGE_SECONDS:g} seconds old. Campaigns without such a figure come "
         "last.",
     ),

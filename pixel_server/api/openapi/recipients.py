@@ -29,6 +29,8 @@ def _page_or_lines(item: str) -> Schema:
     }
 
 
+_LIST = {"type": "string", "format": "binary"}
+
 OPERATIONS = {
     "list_recipients": Operation(
         "The recipients of a campaign, by what they did",
@@ -36,20 +38,20 @@ OPERATIONS = {
         "`opened`: with any open. `person`: with an open by a person, or a proxy for a person. "
         "`machine_only`: every open was a prefetch's or a scanner's. `unopened`: on the list (by an upload, "
         "or by links made with `sent`) and without an open. Recipients who withdrew are not in it, because "
-        "their opens are dropped. 409 without a list. A page may be a little longer or shorter than 1,000.",
+        "their opens are dropped. 409 without a list. A page may be shorter than `limit`.",
         problems=(409,),
     ),
     "upload_recipients": Operation(
         "Upload the recipients of a campaign",
-        ok("All lines are stored.", ref("Uploaded")),
+        ok("Lines are stored.", ref("Uploaded")),
         "A line for each recipient: NDJSON of `{recipient, name}`, or CSV whose first line names the columns "
         "`recipient` and, optionally, `name`. Any number of lines, in UTF-8 or as spreadsheets write. An "
         "upload adds to the list; the same list can be sent again without harm. The mails to its recipients "
         "count as sent, each once, unless `sent` is false. Names are stored in mode `identified` only, and "
-        "dropped in others. 422: some "
-        f"lines cannot be used, and `errors` names the first {uploads.Upload.MAX_ERRORS}; the others are "
-        "stored. If the body is cut off, its whole lines are stored.",
-        body={**content({"type": "string"}, uploads.NDJSON), **content({"type": "string"}, uploads.CSV)},
+        "dropped in others. Lines that cannot be used are left out; `errors` names the first "
+        f"{uploads.Upload.MAX_ERRORS}, and the others are stored. 422: no line can be used. If the body is "
+        "cut off, its whole lines are stored.",
+        body={**content(_LIST, uploads.NDJSON), **content(_LIST, uploads.CSV)},
         problems=(409, 415, 422),
     ),
     "list_quiet": Operation(
@@ -114,6 +116,15 @@ SCHEMAS = {
         known=count("Recipients that were on the list; their newest names are stored."),
         withdrawn=count("Recipients who withdrew; they are left out."),
         bad=count("Lines that cannot be used; they are left out."),
+        errors=array(
+            answer(
+                line=count("Number of the line, from 1."),
+                field={"const": "line"},
+                message=text("What is wrong with the line."),
+            ),
+            maxItems=uploads.Upload.MAX_ERRORS,
+            description="Why lines were left out.",
+        ),
         warnings=array(
             answer(
                 line=count("Number of the line, from 1."),

@@ -61,7 +61,9 @@ def body(required: tuple[str, ...], **properties: Schema) -> Schema:
     return {**schema, "required": list(required)} if required else schema
 
 
+CURSOR = text_or_null("Cursor of the next page, for `after`; null on the last page.")
+
+
 def page(item: str) -> Schema:
     """Returns the schema of a page of a list. item: the name of a schema."""
-    cursor = text_or_null("Cursor of the next page, for `after`; null on the last page.")
-    return answer(items=array(ref(item)), next=cursor)
+    return answer(items=array(ref(item)), next=CURSOR)

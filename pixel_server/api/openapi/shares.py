@@ -10,7 +10,7 @@ from pixel_server.auth import share_links
 OPERATIONS = {
     "list_shares": Operation(
         "Share links of a campaign, oldest first, including expired links",
-        ok("All links, on one page.", page("Share")),
+        ok("A page of links.", page("Share")),
     ),
     "make_share": Operation(
         "Make a share link of a campaign",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pixel_server.api.openapi.operation import MAY_SHARE, Operation, ok
+from pixel_server.api.openapi.operation import MAY_SHARE, Operation, content, ok
 from pixel_server.api.openapi.schema import answer, array, mapping, page, ref
 from pixel_server.api.openapi.totals import figure
 from pixel_server.api.openapi.values import (
@@ -19,34 +19,51 @@ from pixel_server.api.openapi.values import (
     text_or_null,
 )
 from pixel_server.counters import web_breakdown, web_names
-from pixel_server.figures import campaign_sums, disclosure, hyperloglog, ranges, stats, web_breakdowns
+from pixel_server.figures import (
+    campaign_sums,
+    csv_export,
+    disclosure,
+    hyperloglog,
+    ranges,
+    stats,
+    web_breakdowns,
+)
 from pixel_server.verdicts import CLASSES
+
+
+def _or_csv(description: str, schema: Schema) -> Schema:
+    """Returns a success response in JSON, or in CSV if `Accept` names it."""
+    csv = content(text("A row on each line."), csv_export.MEDIA)
+    return {"description": description, "content": {**content(schema), **csv}}
+
 
 OPERATIONS = {
     "show_stats": Operation(
         "The figures of a campaign",
-        ok("The figures.", {"anyOf": [ref("Stats"), ref("SharedStats")]}),
+        _or_csv("The figures.", {"anyOf": [ref("Stats"), ref("SharedStats")]}),
         f"Without `from` and `to`: totals of all time, series of the last {ranges.DEFAULT_DAYS} days. "
         f"Without `from`: the {ranges.DEFAULT_DAYS} days up to `to`. Without `to`: up to the end of the "
         f"running interval. At most {ranges.MAX_DAYS} days by `day` in the campaign's own zone; otherwise "
         f"{ranges.MAX_FINE_DAYS}, read from the 15-minute series. {MAY_SHARE}, by `day` in the campaign's "
         "zone (403 otherwise), and is shown `SharedStats`: days that have ended and have `min_cell` visits "
         "(of mail: opens), and sums of these days. Without `from` and `to`: of the last "
-        f"{disclosure.DEFAULT_DAYS} days kept. With `Accept: text/csv`, except for a shared key: `series` as "
-        "a table.",
+        f"{disclosure.DEFAULT_DAYS} days kept. With `Accept: text/csv`: `series` as a table.",
     ),
     "show_breakdowns": Operation(
         "Views and visits of pages by page, referrer, country and more",
-        ok("Views and visits by name.", ref("Breakdowns")),
+        _or_csv("Views and visits by name.", ref("Breakdowns")),
         "Days of the campaign's own zone. Without `from` and `to`: the last "
         f"{ranges.DEFAULT_DAYS} days. At least the {web_breakdown.KEPT_NAMES} names with most views of each "
         f"day and shard are kept, and {web_breakdowns.MAX_NAMES} are shown; the rest is `(other)`. A name "
-        f"has {web_names.MAX_NAME_BYTES} bytes at most. 409: a mail campaign, or another interval.",
+        f"has {web_names.MAX_NAME_BYTES} bytes at most. With `Accept: text/csv`: a row for each name. 409: a "
+        "mail campaign, or another interval.",
         problems=(409,),
     ),
     "compare_campaigns": Operation(
         "Campaigns side by side",
-        ok("The campaigns in the order of `ids`, on one page.", page("Compared")),
+        ok("A page of the campaigns, in the order of `ids`.", page("Compared")),
+        "In the range of each campaign as in `show_stats`. `to_first` of a range is null if the campaign has "
+        "hidden recipients.",
         problems=(404,),
     ),
 }
@@ -229,6 +246,8 @@ SCHEMAS = {
     "Compared": answer(
         campaign=ref("CampaignId"),
         name=text("Name of the campaign."),
+        **{"from": instant_or_null("As in `Stats`.")},
+        to=instant_or_null("As in `Stats`."),
         totals={"anyOf": [ref("EmailTotals"), ref("WebTotals")]},
         open_rate=or_null({"type": "object"}, "As in `Stats`."),
         over=flag("As in `Stats`."),

@@ -12,6 +12,9 @@ Schema = dict[str, Any]
 
 
 def or_null(schema: Schema, description: str) -> Schema:
+    """Returns the schema of a value that may also be null."""
+    if "enum" in schema:
+        return {"enum": [*schema["enum"], None], "description": description}
     if "type" in schema:
         return {**schema, "type": [schema["type"], "null"], "description": description}
     return {"anyOf": [schema, {"type": "null"}], "description": description}

@@ -1,0 +1,104 @@
+"""Every list of the API: its pages, which `after` and `limit` choose in the same way."""
+
+from __future__ import annotations
+
+import pytest
+
+from pixel_server.api.openapi.document import document
+from pixel_server.api.routes import CALLS
+
+DOCUMENT = document(None, CALLS)
+LISTS = {
+    "/api/campaigns": {},
+    "/api/campaigns/letter/notes": {},
+    "/api/campaigns/letter/shares": {},
+    "/api/campaigns/letter/recipients": {"state": "unopened"},
+    "/api/recipients": {"quiet_since": "2025-06-01"},
+    "/api/withdrawals": {},
+    "/api/audit": {},
+    "/api/audit/recipients": {},
+    "/api/keys": {},
+    "/api/kept": {},
+    "/api/overview": {"sort": "name"},
+    "/api/compare": {"ids": "letter,blog,extra"},
+}
+"""Each list, and the parameters that it needs. The fixture `filled` puts more than two items into each."""
+
+
+def test_paging_lists_are_all_that_answer_items():
+    calls = {call.path.replace("{id}", "letter"): call for call in CALLS if call.method == "GET"}
+    lists = {path for path, call in calls.items() if "next" in fields_of(call)}
+    assert lists == LISTS.keys()
+    for path in lists:
+        assert {"after", "limit"} <= {parameter.name for parameter in calls[path].query}, path
+
+
+def fields_of(call):
+    """Returns the fields of the JSON that a call answers."""
+    response = DOCUMENT["paths"][call.path]["get"]["responses"]["200"]
+    return response["content"]["application/json"]["schema"].get("properties", {})
+
+
+@pytest.fixture
+def filled(site, mail, page, clock):
+    clock.at("2025-06-10T09:00Z")
+    mail(id="letter", mode="identified")
+    page(id="blog")
+    page(id="extra")
+    people = [f"reader-{number}@example.org" for number in range(7)]
+    sent = {"recipients": people, "sent": True}
+    links = site.post("/api/campaigns/letter/links", json=sent).json()["links"]
+    for number in range(4):
+        note = {"text": f"Note {number}", "at": f"2025-06-0{9 - number // 2}T08:00:00Z"}
+        site.post("/api/campaigns/letter/notes", json=note)
+        site.post("/api/campaigns/letter/shares", json={"name": f"Link {number}"})
+        site.post("/api/keys", json={"name": f"Key {number}", "scopes": ["read"]})
+        token = links[number]["privacy_url"].partition("t=")[2]
+        site.post("/privacy", data={"t": token, "do": "stop"})
+    gone = [f"gone-{number}@example.org" for number in range(5)]
+    site.post("/api/withdrawals", json={"recipients": gone})
+    return site
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+@pytest.mark.parametrize("path", LISTS)
+def test_paging_pages_together_are_the_whole_list(filled, path, limit):
+    whole = names(filled.get(path, params={**LISTS[path], "limit": 1000}).json())
+    assert len(whole) >= 3
+    found, after = [], {}
+    while True:
+        answer = filled.get(path, params={**LISTS[path], "limit": limit, **after}).json()
+        assert len(answer["items"]) <= limit
+        found += names(answer)
+        if answer["next"] is None:
+            break
+        after = {"after": answer["next"]}
+    assert found == whole
+
+
+def names(answer):
+    """Returns the parts of the items that name them."""
+    named = ("id", "campaign", "key", "mark", "data", "what", "at", "about")
+    return [{name: item[name] for name in named if name in item} for item in answer["items"]]
+
+
+@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize(
+    "query", [{"limit": "0"}, {"limit": "1001"}, {"limit": "ten"}, {"limit": ""}, {"after": "no cursor"}]
+)
+def test_paging_bad_parameter_is_named(site, mail, page, path, query):
+    for id_ in ("blog", "extra"):
+        page(id=id_)
+    mail(id="letter")
+    answer = site.get(path, params={**LISTS[path], **query})
+    assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, list(query))
+
+
+def test_paging_note_removed_meanwhile_shows_the_others(filled):
+    path = "/api/campaigns/letter/notes"
+    first = filled.get(path, params={"limit": 2}).json()
+    for note in first["items"]:
+        filled.delete(f"{path}/{note['id']}")
+    rest = filled.get(path, params={"limit": 2, "after": first["next"]}).json()
+    assert len(rest["items"]) == 2
+    assert rest["next"] is None
